@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * libodfork: fork() and posix_spawn() that take the fastest safe way, and say which and why.
+ *
+ * Conventions
+ *   - Functions in the style of fork return a pid, or -1 with errno. Functions in the style of posix_spawn return 0 or an
+ *     errno value and leave errno alone.
+ *   - Structures that may grow start with `size`; initialise them with their _INIT macro. A `size` below the first
+ *     published one is EINVAL. A larger one, from a newer header, is accepted as long as the part unknown to the library is zero,
+ *     and is E2BIG otherwise. Output structures are filled as far as the library knows them, zero beyond.
+ *   - Pointers in option structures are borrowed until the function returns; nothing is kept.
+ *   - Everything here is thread-safe. Async-signal safety is stated where it holds.
+ *
+ * "Since" is the libodfork version that brought a declaration.
+ */
+#ifndef ODFORK_H
+#define ODFORK_H
+
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#define ODF_VERSION_MAJOR 0
+#define ODF_VERSION_MINOR 1
+#define ODF_VERSION_PATCH 0
+#define ODF_VERSION       "0.1.0"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#ifdef __GNUC__
+#pragma GCC visibility push(default)
+#endif
+
+struct sock_fprog;
+
+/* ---- Strategies, steps, reasons ------------------------------------------------------------------------------------------ */
+
+/* How a process was made. Since 0.1.0. */
+typedef enum odf_strategy {
+	ODF_STRATEGY_NONE = 0,    /* no process was made */
+	ODF_STRATEGY_KERNEL,      /* fork with the kernel's own on-demand copy of page tables */
+	ODF_STRATEGY_REGION,      /* fork of a process whose memory is in snapshot regions */
+	ODF_STRATEGY_FORK,        /* libc's fork */
+	ODF_STRATEGY_VFORK,       /* clone(CLONE_VM | CLONE_VFORK) and exec */
+	ODF_STRATEGY_POSIX_SPAWN, /* libc's posix_spawn */
+	ODF_STRATEGY_POOL,        /* reserved */
+	ODF_STRATEGY_COUNT
+} odf_strategy;
+
+/* A set of strategies, for the `allow` options: ODF_ALLOW(ODF_STRATEGY_VFORK) | ODF_ALLOW(ODF_STRATEGY_FORK). Zero allows any. */
+#define ODF_ALLOW(strategy) (1u << (strategy))
+
+/* What was being done when something failed. The order is the order in which the child does it. Since 0.1.0. */
+typedef enum odf_step {
+	ODF_STEP_NONE = 0,     /* nothing failed */
+	ODF_STEP_REQUEST,      /* the arguments were refused, or no allowed strategy can do it; nothing was tried */
+	ODF_STEP_CLONE,        /* making the process (or getting the memory for it) */
+	ODF_STEP_SIGNALS,      /* dispositions of signals */
+	ODF_STEP_CGROUP,       /* cgroup_fd */
+	ODF_STEP_SETSID,       /* ODF_SPAWN_SETSID */
+	ODF_STEP_PGROUP,       /* ODF_SPAWN_SETPGROUP */
+	ODF_STEP_CWD,          /* cwd, cwd_fd */
+	ODF_STEP_FD,           /* fds; `index` is the action */
+	ODF_STEP_FOREGROUND,   /* ODF_SPAWN_FOREGROUND */
+	ODF_STEP_CLOSE_OTHERS, /* ODF_SPAWN_CLOSE_OTHER_FDS */
+	ODF_STEP_UMASK,        /* ODF_SPAWN_UMASK */
+	ODF_STEP_NICE,         /* ODF_SPAWN_NICE */
+	ODF_STEP_SCHED,        /* ODF_SPAWN_SCHED */
+	ODF_STEP_AFFINITY,     /* affinity */
+	ODF_STEP_RLIMIT,       /* rlimits; `index` is the limit */
+	ODF_STEP_GROUPS,       /* ODF_SPAWN_GROUPS */
+	ODF_STEP_GID,          /* ODF_SPAWN_GID */
+	ODF_STEP_UID,          /* ODF_SPAWN_UID */
+	ODF_STEP_PARENT_DEATH, /* parent_death_signal; ESRCH: the parent was gone already */
+	ODF_STEP_PRE_EXEC,     /* pre_exec returned an error; `error` is what it returned */
+	ODF_STEP_NO_NEW_PRIVS, /* ODF_SPAWN_NO_NEW_PRIVS */
+	ODF_STEP_SECCOMP,      /* seccomp */
+	ODF_STEP_EXEC,         /* executing the program */
+	ODF_STEP_PIDFD,        /* pidfd; the process exists, see the function's description */
+	ODF_STEP_UNKNOWN,      /* libc's posix_spawn failed, which does not say where */
+	ODF_STEP_COUNT
+} odf_step;
+
+/* Why a strategy was taken or passed over. Since 0.1.0. */
+typedef enum odf_reason {
+	ODF_REASON_NONE = 0,            /* not considered; in odf_capabilities: available */
+	ODF_REASON_CHOSEN,              /* taken */
+	ODF_REASON_BETTER_CHOSEN,       /* one that comes first was taken */
+	ODF_REASON_NOT_ALLOWED,         /* not in the caller's `allow`, or another was named in ODFORK_STRATEGY */
+	ODF_REASON_RETURNS_TWICE,       /* a fork returns in two processes, this strategy cannot */
+	ODF_REASON_ENDS_IN_EXEC,        /* a spawn ends in exec and needs none of this */
+	ODF_REASON_NOT_BUILT,           /* not part of this version */
+	ODF_REASON_NO_PROC,             /* /proc is not mounted or not readable */
+	ODF_REASON_KERNEL_NOT_OFFERED,  /* no /proc/self/use_odf: not an on-demand-fork kernel */
+	ODF_REASON_KERNEL_NOT_WRITABLE, /* /proc/self/use_odf is there and may not be opened for writing */
+	ODF_REASON_KERNEL_NOT_VERIFIED, /* offered, and taken only when asked for by name: the published kernels lose data */
+	ODF_REASON_KERNEL_BUSY,         /* another thread of this process is using the switch */
+	ODF_REASON_KERNEL_REFUSED,      /* writing the switch failed */
+	ODF_REASON_TOO_SMALL,           /* the process is too small to gain */
+	ODF_REASON_NO_REGION,           /* no snapshot region in this process */
+	ODF_REASON_PRE_EXEC,            /* pre_exec needs a full fork */
+	ODF_REASON_LIBC_NO_STEP,        /* libc does not say which step failed, and a report was asked for */
+	ODF_REASON_LIBC_NO_OPTION,      /* libc's posix_spawn has no such option */
+	ODF_REASON_CLONE_REFUSED,       /* clone(CLONE_VM | CLONE_VFORK) is refused here, by a sandbox or the kernel */
+	ODF_REASON_CLONE_VM_FAKE,       /* CLONE_VM does not share memory here (WSL1, user-mode emulation) */
+	ODF_REASON_COUNT
+} odf_reason;
+
+/* What happened and why. Give a pointer to one that was set to ODF_REPORT_INIT; any call that takes it fills all of it.
+ * Since 0.1.0. */
+typedef struct odf_report {
+	size_t size;
+	odf_strategy strategy; /* how the process was made; on failure what was tried last */
+	odf_step step;         /* ODF_STEP_NONE on success */
+	int index;             /* which action, limit...; -1 where the step has none */
+	int error;             /* errno value; 0 on success. ECHILD: the child died before exec, see wait_status */
+	int wait_status;       /* with ECHILD: as from waitpid; else 0 */
+	unsigned forgiven;     /* ODF_FORGIVE() set of the steps that failed and were forgiven, see best_effort */
+	uint64_t elapsed_ns;   /* how long the caller was held, nanoseconds of CLOCK_MONOTONIC */
+	odf_reason reason[ODF_STRATEGY_COUNT];
+} odf_report;
+
+#define ODF_REPORT_INIT                                                                                                             \
+	{                                                                                                                           \
+		sizeof(odf_report), ODF_STRATEGY_NONE, ODF_STEP_NONE, -1, 0, 0, 0u, 0u,                                             \
+		{                                                                                                                   \
+			ODF_REASON_NONE, ODF_REASON_NONE, ODF_REASON_NONE, ODF_REASON_NONE, ODF_REASON_NONE, ODF_REASON_NONE,       \
+				ODF_REASON_NONE                                                                                     \
+		}                                                                                                                   \
+	}
+
+/* Short stable names for machines ("vfork", "exec") and a sentence for people. A value out of range gives "unknown".
+ * The strings are static. Async-signal-safe. Since 0.1.0. */
+const char *odf_strategy_name(odf_strategy strategy);
+const char *odf_step_name(odf_step step);
+const char *odf_reason_name(odf_reason reason);
+const char *odf_reason_text(odf_reason reason);
+
+/* Writes the report as text of a few lines, in the manner of snprintf: at most `size` bytes with the final NUL; the result is the
+ * length that the whole text has, or -1 with errno EINVAL for a NULL or ill-sized report. Async-signal-safe. Since 0.1.0. */
+int odf_report_format(const odf_report *report, char *buffer, size_t size);
+
+/* ---- Fork ------------------------------------------------------------------------------------------------------------------ */
+
+/* fork(), by the fastest safe strategy. Runs the pthread_atfork handlers, as fork does. Errors: those of fork (EAGAIN, ENOMEM,
+ * ENOSYS). Async-signal-safe where libc's fork is. Since 0.1.0. */
+pid_t odf_fork(void);
+
+typedef struct odf_fork_options {
+	size_t size;
+	unsigned allow; /* ODF_ALLOW() set; 0 for any. If none of the set is possible: ENOTSUP, and no process */
+	int *pidfd;     /* if not NULL: receives, in the parent, a descriptor of the child as from pidfd_open (Linux 5.3),
+	                   close-on-exec, the caller's to close. In the child, -1. */
+} odf_fork_options;
+
+#define ODF_FORK_OPTIONS_INIT                \
+	{                                    \
+		sizeof(odf_fork_options), 0, NULL \
+	}
+
+/* odf_fork with options and a report; either may be NULL. The report is filled in the parent only.
+ * Errors: those of fork; EINVAL (size, unknown bits in `allow`, a strategy that no fork can use); E2BIG (a newer structure);
+ * ENOTSUP (no allowed strategy is possible); with pidfd also ENOSYS, EPERM, EMFILE, ENFILE, ENOMEM, all found before anything is
+ * forked. Should the descriptor still fail after that, the process exists, its pid is returned, *pidfd is -1, and the report has
+ * ODF_STEP_PIDFD with the error. Async-signal-safe where libc's fork is. Since 0.1.0. */
+pid_t odf_fork_with(const odf_fork_options *options, odf_report *report);
+
+/* ---- Spawn ----------------------------------------------------------------------------------------------------------------- */
+
+/* What happens to one descriptor number of the child. All actions of a request together are one map, applied at once: sources are
+ * the caller's descriptors as they are when odf_spawn is called, so swaps and cycles work. Each number may be a target once. */
+typedef enum odf_fd_kind {
+	ODF_FD_KIND_DUP = 1, /* fd becomes a copy of the caller's `source`, open across exec, also where they are equal */
+	ODF_FD_KIND_OPEN,    /* fd becomes `path`, opened in the child with `flags` and `mode` after cwd was changed */
+	ODF_FD_KIND_CLOSE,   /* fd is closed; that it was not open is no error */
+	ODF_FD_KIND_NULL,    /* fd becomes /dev/null, open for reading and writing */
+	ODF_FD_KIND_KEEP     /* fd stays open across exec, whatever its close-on-exec flag and ODF_SPAWN_CLOSE_OTHER_FDS say */
+} odf_fd_kind;
+
+typedef struct odf_fd_action {
+	odf_fd_kind kind;
+	int fd;
+	int source;
+	int flags;
+	mode_t mode;
+	const char *path;
+} odf_fd_action;
+
+/* Initialisers of an odf_fd_action: odf_fd_action map[] = { ODF_FD_DUP(1, log), ODF_FD_NULL(0) }; */
+#define ODF_FD_DUP(fd, source)              { ODF_FD_KIND_DUP, (fd), (source), 0, 0, NULL }
+#define ODF_FD_OPEN(fd, path, flags, mode)  { ODF_FD_KIND_OPEN, (fd), -1, (flags), (mode), (path) }
+#define ODF_FD_CLOSE(fd)                    { ODF_FD_KIND_CLOSE, (fd), -1, 0, 0, NULL }
+#define ODF_FD_NULL(fd)                     { ODF_FD_KIND_NULL, (fd), -1, 0, 0, NULL }
+#define ODF_FD_KEEP(fd)                     { ODF_FD_KIND_KEEP, (fd), -1, 0, 0, NULL }
+
+typedef struct odf_rlimit {
+	int resource; /* RLIMIT_* */
+	struct rlimit limit;
+} odf_rlimit;
+
+/* Flags of odf_spawn_options. An option that has a flag is used only with it. */
+#define ODF_SPAWN_SEARCH_PATH     0x0001u /* a `file` without a slash is looked up in the caller's PATH */
+#define ODF_SPAWN_SETSID          0x0002u /* new session; not together with SETPGROUP (EINVAL) */
+#define ODF_SPAWN_SETPGROUP       0x0004u /* process group `pgroup`, 0 for a new one */
+#define ODF_SPAWN_FOREGROUND      0x0008u /* with SETSID: the child's descriptor 0 becomes the controlling terminal. Otherwise: the \
+                                             child's process group becomes the foreground group of the controlling terminal */
+#define ODF_SPAWN_CLOSE_OTHER_FDS 0x0010u /* close every descriptor above 2 that `fds` does not name */
+#define ODF_SPAWN_SIGMASK         0x0020u /* signal mask `sigmask`; otherwise the calling thread's */
+#define ODF_SPAWN_RESET_SIGNALS   0x0040u /* every disposition becomes the default one, of ignored signals too. (Handled signals \
+                                             always become default, ignored ones otherwise stay ignored: exec's rule.) */
+#define ODF_SPAWN_UMASK           0x0080u /* file mode creation mask `umask` */
+#define ODF_SPAWN_NICE            0x0100u /* nice value `nice` (absolute, -20 to 19) */
+#define ODF_SPAWN_UID             0x0200u /* real, effective and saved user id `uid` */
+#define ODF_SPAWN_GID             0x0400u /* real, effective and saved group id `gid` */
+#define ODF_SPAWN_GROUPS          0x0800u /* supplementary groups `groups`; with group_count 0, none */
+#define ODF_SPAWN_SCHED           0x1000u /* scheduling policy `sched_policy` with `sched_param` */
+#define ODF_SPAWN_NO_NEW_PRIVS    0x2000u /* no_new_privs: exec grants nothing, whatever the file's mode */
+
+/* A set of steps whose failure does not matter: the process starts all the same and the report's `forgiven` says so.
+ * Allowed: NICE, SCHED, AFFINITY, RLIMIT, CGROUP. */
+#define ODF_FORGIVE(step) (1u << (step))
+
+typedef struct odf_spawn_options {
+	size_t size;
+	unsigned allow;             /* ODF_ALLOW() set of POSIX_SPAWN, VFORK and FORK; 0 for any */
+	unsigned flags;             /* ODF_SPAWN_* */
+	unsigned best_effort;       /* ODF_FORGIVE() set */
+	const char *cwd;            /* working directory; NULL: the caller's */
+	int cwd_fd;                 /* the same by descriptor; -1: none. Not together with cwd (EINVAL) */
+	int exec_fd;                /* execute the file open at this descriptor of the caller's instead of `file`; -1: none. A
+	                               script needs the descriptor open across exec: name it in `fds` with ODF_FD_KEEP */
+	const odf_fd_action *fds;
+	size_t fd_count;
+	int *pidfd;                 /* if not NULL: receives a descriptor of the child (Linux 5.2), close-on-exec; -1 on failure */
+	pid_t pgroup;
+	sigset_t sigmask;
+	mode_t umask;
+	int nice;
+	uid_t uid;
+	gid_t gid;
+	const gid_t *groups;
+	size_t group_count;
+	const odf_rlimit *rlimits;
+	size_t rlimit_count;
+	const cpu_set_t *affinity;  /* NULL: as the caller's */
+	size_t affinity_size;       /* bytes, as for sched_setaffinity */
+	int sched_policy;
+	struct sched_param sched_param;
+	int parent_death_signal;    /* sent to the child when the *thread* that called odf_spawn ends; 0: none. See prctl(2) */
+	int cgroup_fd;              /* start in this cgroup, a descriptor of its directory; -1: the caller's */
+	const struct sock_fprog *seccomp; /* filter installed last; it must allow execve. Needs NO_NEW_PRIVS or privilege */
+	int (*pre_exec)(void *arg); /* runs in the child before exec; 0, or an errno value that fails the spawn. Forces FORK */
+	void *pre_exec_arg;
+} odf_spawn_options;
+
+#define ODF_SPAWN_OPTIONS_INIT                                                                                                   \
+	{                                                                                                                        \
+		sizeof(odf_spawn_options), 0u, 0u, 0u, NULL, -1, -1, NULL, 0, NULL, 0, { { 0 } }, 0, 0, 0, 0, NULL, 0, NULL, 0,  \
+			NULL, 0, 0, { 0 }, 0, -1, NULL, NULL, NULL                                                               \
+	}
+
+/* Starts a program. `file` is its path (or name, with ODF_SPAWN_SEARCH_PATH), `argv` its arguments, at least argv[0]; `envp` its
+ * environment, NULL for the caller's. *pid (pid may be NULL) receives the child, which the caller must wait for. `options` and
+ * `report` may be NULL.
+ *
+ * The child is set up in the order of odf_step, so relative paths (program, opened files) are relative to the new directory, and
+ * files are opened with the caller's ids. All or nothing: if a step fails no process is left and no descriptor is open that was
+ * not open before; files that an ODF_FD_OPEN created stay.
+ *
+ * Result: 0 or an errno value; the report has the step. With step REQUEST: EINVAL (unknown flag or bit, a combination that
+ * excludes itself, a descriptor number below 0, a number that is a target twice, NULL where it is not allowed), E2BIG (a newer
+ * structure), ENOTSUP (no allowed strategy can do it). With CLONE: EAGAIN, ENOMEM. ECHILD at any step: the child died there, killed
+ * by a signal; wait_status tells. Otherwise what the system call of the step gives: FD: EBADF (not open), EMFILE (no number left)
+ * or open's; EXEC: ENOENT, EACCES (no execute permission), ENOEXEC (not a program: no shell is tried), ETXTBSY, E2BIG...
+ *
+ * Not async-signal-safe. Safe in threads; the other threads go on running. Not a cancellation point. A user id that the child
+ * changes to may ptrace it while it still shares memory with its caller, for the moments before exec: to run programs as a user
+ * who must not see the caller's memory, allow FORK only. Since 0.1.0. */
+int odf_spawn(pid_t *pid, const char *file, char *const argv[], char *const envp[], const odf_spawn_options *options,
+	      odf_report *report);
+
+/* posix_spawn and posix_spawnp: libc's, counted in ODFORK_STATS. Since 0.1.0. */
+int odf_posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
+		    char *const argv[], char *const envp[]);
+int odf_posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
+		     char *const argv[], char *const envp[]);
+
+/* ---- Capabilities ---------------------------------------------------------------------------------------------------------- */
+
+/* An answer that may not have been asked for yet. Since 0.1.0. */
+typedef enum odf_answer { ODF_ANSWER_NOT_ASKED = 0, ODF_ANSWER_YES, ODF_ANSWER_NO } odf_answer;
+
+/* What can be asked of the running kernel, sandbox and libc. Since 0.1.0. */
+typedef enum odf_probe {
+	ODF_PROBE_USE_ODF = 0,    /* /proc/self/use_odf opens for writing: an on-demand-fork kernel */
+	ODF_PROBE_CLONE3,         /* clone3 (Linux 5.3) */
+	ODF_PROBE_CLONE_VM,       /* a child of clone(CLONE_VM | CLONE_VFORK) shares memory and holds its parent until exec */
+	ODF_PROBE_PIDFD_OPEN,     /* pidfd_open (5.3) */
+	ODF_PROBE_CLOSE_RANGE,    /* close_range (5.9) */
+	ODF_PROBE_EXECVEAT,       /* execveat (3.19) */
+	ODF_PROBE_PROC,           /* /proc/self/stat is readable */
+	ODF_PROBE_UFFD_KERNEL,    /* userfaultfd serves kernel-mode faults for this process */
+	ODF_PROBE_UFFD_DEVICE,    /* /dev/userfaultfd opens */
+	ODF_PROBE_COUNT
+} odf_probe;
+
+typedef enum odf_kernel_interface {
+	ODF_KERNEL_INTERFACE_NONE = 0, /* the kernel offers no on-demand fork */
+	ODF_KERNEL_INTERFACE_USE_ODF   /* /proc/self/use_odf */
+} odf_kernel_interface;
+
+typedef struct odf_capabilities {
+	size_t size;
+	odf_reason strategy[ODF_STRATEGY_COUNT]; /* ODF_REASON_NONE: available; else why not */
+	odf_kernel_interface kernel_interface;
+	odf_answer uffd_kernel_faults; /* userfaultfd serves kernel-mode faults: ODF_PROBE_UFFD_KERNEL or ODF_PROBE_UFFD_DEVICE */
+	size_t page_size;              /* bytes */
+	char kernel_release[65];       /* as uname gives it; for people, nothing is decided by it */
+} odf_capabilities;
+
+#define ODF_CAPABILITIES_INIT                                                                                                 \
+	{                                                                                                                     \
+		sizeof(odf_capabilities),                                                                                     \
+			{ ODF_REASON_NONE, ODF_REASON_NONE, ODF_REASON_NONE, ODF_REASON_NONE, ODF_REASON_NONE,                \
+			  ODF_REASON_NONE, ODF_REASON_NONE },                                                                 \
+			ODF_KERNEL_INTERFACE_NONE, ODF_ANSWER_NOT_ASKED, 0, { 0 }                                             \
+	}
+
+/* Fills in what this machine offers. Each question is asked once per process and the answer kept, so calling this early keeps the
+ * answers true for a process that puts itself into a seccomp sandbox later; which also asks nothing there that the sandbox could
+ * punish. Returns 0, EINVAL or E2BIG. Makes one short-lived process the first time (ODF_PROBE_CLONE_VM), which no
+ * wait() of the caller's sees and no SIGCHLD announces. Not async-signal-safe. Since 0.1.0. */
+int odf_capabilities_get(odf_capabilities *capabilities);
+
+/* The answer to one probe, asking if need be. *error (error may be NULL) receives, with ODF_ANSWER_NO, the errno value that said
+ * so, or 0. A probe that the library does not know is ODF_ANSWER_NO with EINVAL. Since 0.1.0. */
+odf_answer odf_probe_get(odf_probe probe, int *error);
+
+/* The short name of a probe and the question it asks. Static strings; async-signal-safe. Since 0.1.0. */
+const char *odf_probe_name(odf_probe probe);
+const char *odf_probe_text(odf_probe probe);
+
+/* "0.1.0", of the library that is running. Since 0.1.0. */
+const char *odf_version(void);
+
+#ifdef __GNUC__
+#pragma GCC visibility pop
+#endif
+#ifdef __cplusplus
+}
+#endif
+#endif

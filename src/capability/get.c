@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "../sys/structure.h"
+#include "capability.h"
+
+int odf_capabilities_get(odf_capabilities *capabilities)
+{
+	odf_capabilities found = ODF_CAPABILITIES_INIT;
+	struct utsname name;
+	int saved = errno, error;
+
+	if (capabilities == NULL)
+		return EINVAL;
+	error = structure_check_output(capabilities, sizeof found);
+	if (error != 0)
+		return error;
+	for (odf_probe probe = 0; probe < ODF_PROBE_COUNT; probe++)
+		capability(probe);
+	found.strategy[ODF_STRATEGY_KERNEL] = capability_kernel_reason();
+	found.strategy[ODF_STRATEGY_REGION] = ODF_REASON_NOT_BUILT;
+	found.strategy[ODF_STRATEGY_VFORK] = capability_clone_vm_reason();
+	found.strategy[ODF_STRATEGY_POSIX_SPAWN] = capability_clone_vm_reason();
+	found.strategy[ODF_STRATEGY_POOL] = ODF_REASON_NOT_BUILT;
+	if (found.strategy[ODF_STRATEGY_KERNEL] == ODF_REASON_NONE) {
+		found.kernel_interface = ODF_KERNEL_INTERFACE_USE_ODF;
+		found.strategy[ODF_STRATEGY_KERNEL] = ODF_REASON_KERNEL_NOT_VERIFIED;
+	}
+	found.uffd_kernel_faults = capability(ODF_PROBE_UFFD_KERNEL) || capability(ODF_PROBE_UFFD_DEVICE) ? ODF_ANSWER_YES
+													   : ODF_ANSWER_NO;
+	found.page_size = (size_t)sysconf(_SC_PAGESIZE);
+	if (uname(&name) == 0) {
+		size_t length = strnlen(name.release, sizeof found.kernel_release - 1);
+		memcpy(found.kernel_release, name.release, length);
+	}
+	structure_write(capabilities, &found, sizeof found);
+	errno = saved;
+	return 0;
+}
+
+const char *odf_version(void)
+{
+	return ODF_VERSION;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+#include "cli.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "odfork.h"
+
+static const char usage[] =
+	"odfork " ODF_VERSION ": fast fork() and posix_spawn() for unmodified programs\n"
+	"\n"
+	"  odfork probe [--json]              what this machine offers, and why not the rest\n"
+	"  odfork run [OPTIONS] -- COMMAND... run a program under libodfork\n"
+	"      --strategy=S   auto (default), or the one to use for fork: kernel, region, fork\n"
+	"      --stats=FILE   a JSON object per line for each fork and spawn, appended to FILE\n"
+	"      --log          the same, for people, on standard error\n"
+	"      --no-follow    not for the programs that COMMAND executes\n"
+	"  odfork --version\n"
+	"\n"
+	"See odfork(1).\n";
+
+int usage_error(const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	fputs("odfork: ", stderr);
+	vfprintf(stderr, format, arguments);
+	fputs("\nTry 'odfork --help'.\n", stderr);
+	va_end(arguments);
+	return EXIT_USAGE;
+}
+
+static int finish(int status)
+{
+	if (fflush(stdout) != 0 || ferror(stdout)) {
+		perror("odfork: standard output");
+		return EXIT_FAILURE;
+	}
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 2) {
+		fputs(usage, stderr);
+		return EXIT_USAGE;
+	}
+	if (strcmp(argv[1], "probe") == 0)
+		return finish(command_probe(argc - 1, argv + 1));
+	if (strcmp(argv[1], "run") == 0)
+		return command_run(argc - 1, argv + 1);
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+		fputs(usage, stdout);
+		return finish(EXIT_SUCCESS);
+	}
+	if (strcmp(argv[1], "--version") == 0) {
+		printf("odfork %s\n", odf_version());
+		return finish(EXIT_SUCCESS);
+	}
+	return usage_error("no such command: %s", argv[1]);
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+#include "odfork.h"
+
+static const char *interface_name(odf_kernel_interface interface)
+{
+	return interface == ODF_KERNEL_INTERFACE_USE_ODF ? "use_odf" : "none";
+}
+
+static void print_for_people(const odf_capabilities *c)
+{
+	printf("libodfork %s on Linux %s, pages of %zu bytes\n\n", odf_version(), c->kernel_release, c->page_size);
+	printf("strategy     available\n");
+	for (odf_strategy s = ODF_STRATEGY_NONE + 1; s < ODF_STRATEGY_COUNT; s++) {
+		bool available = c->strategy[s] == ODF_REASON_NONE;
+		printf("%-12s %-4s%s%s\n", odf_strategy_name(s), available ? "yes" : "no", available ? "" : "  ",
+		       available ? "" : odf_reason_text(c->strategy[s]));
+	}
+	printf("\nprobe        answer\n");
+	for (odf_probe p = 0; p < ODF_PROBE_COUNT; p++) {
+		int error;
+		odf_answer answer = odf_probe_get(p, &error);
+		const char *word = answer == ODF_ANSWER_YES ? "yes" : answer == ODF_ANSWER_NO ? "no" : "?";
+		printf("%-12s %-4s  %s%s%s%s\n", odf_probe_name(p), word, odf_probe_text(p), error != 0 ? " (" : "",
+		       error != 0 ? strerror(error) : "", error != 0 ? ")" : "");
+	}
+}
+
+/* Names and texts of the library need no escaping; the kernel's release string is the kernel builder's. */
+static void print_json_string(const char *string)
+{
+	putchar('"');
+	for (; *string != '\0'; string++) {
+		unsigned char c = (unsigned char)*string;
+		if (c == '"' || c == '\\')
+			printf("\\%c", c);
+		else if (c < 0x20 || c >= 0x7f)
+			printf("\\u%04x", c);
+		else
+			putchar(c);
+	}
+	putchar('"');
+}
+
+static void print_json(const odf_capabilities *c)
+{
+	printf("{\"version\":\"%s\",\"kernel_release\":", odf_version());
+	print_json_string(c->kernel_release);
+	printf(",\"page_size\":%zu,\"kernel_interface\":\"%s\",\"uffd_kernel_faults\":%s,\"strategies\":{", c->page_size,
+	       interface_name(c->kernel_interface), c->uffd_kernel_faults == ODF_ANSWER_YES ? "true" : "false");
+	for (odf_strategy s = ODF_STRATEGY_NONE + 1; s < ODF_STRATEGY_COUNT; s++) {
+		printf("%s\"%s\":{\"available\":%s,\"reason\":\"%s\",\"text\":", s == ODF_STRATEGY_NONE + 1 ? "" : ",",
+		       odf_strategy_name(s), c->strategy[s] == ODF_REASON_NONE ? "true" : "false",
+		       odf_reason_name(c->strategy[s]));
+		print_json_string(odf_reason_text(c->strategy[s]));
+		printf("}");
+	}
+	printf("},\"probes\":{");
+	for (odf_probe p = 0; p < ODF_PROBE_COUNT; p++) {
+		int error;
+		odf_answer answer = odf_probe_get(p, &error);
+		printf("%s\"%s\":{\"answer\":%s,\"error\":%d}", p == 0 ? "" : ",", odf_probe_name(p),
+		       answer == ODF_ANSWER_YES  ? "true"
+		       : answer == ODF_ANSWER_NO ? "false"
+						 : "null",
+		       error);
+	}
+	printf("}}\n");
+}
+
+int command_probe(int argc, char **argv)
+{
+	odf_capabilities capabilities = ODF_CAPABILITIES_INIT;
+	bool json = false;
+	int error;
+
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--json") != 0)
+			return usage_error("probe: no such option: %s", argv[i]);
+		json = true;
+	}
+	error = odf_capabilities_get(&capabilities);
+	if (error != 0) {
+		fprintf(stderr, "odfork: probe: %s\n", strerror(error));
+		return EXIT_FAILURE;
+	}
+	if (json)
+		print_json(&capabilities);
+	else
+		print_for_people(&capabilities);
+	return EXIT_SUCCESS;
+}

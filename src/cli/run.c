@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * odfork run: sets up the environment that the preloaded library reads, and becomes the program.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "target.h"
+
+struct options {
+	const char *strategy, *stats;
+	bool log, no_follow;
+};
+
+static bool is_file(const char *path)
+{
+	struct stat status;
+	return stat(path, &status) == 0 && S_ISREG(status.st_mode);
+}
+
+/* Beside this program, as in the build tree; else where the library is installed. */
+static bool find_library(char path[PATH_MAX])
+{
+	static const char name[] = "libodfork.so.0";
+	ssize_t length = readlink("/proc/self/exe", path, PATH_MAX - 1);
+
+	if (length > 0) {
+		char *slash;
+		path[length] = '\0';
+		slash = strrchr(path, '/');
+		if (slash != NULL && (size_t)(slash + 1 - path) + sizeof name <= PATH_MAX) {
+			memcpy(slash + 1, name, sizeof name);
+			if (is_file(path))
+				return true;
+		}
+	}
+	if (sizeof ODF_LIBRARY > PATH_MAX)
+		return false;
+	memcpy(path, ODF_LIBRARY, sizeof ODF_LIBRARY);
+	return is_file(path);
+}
+
+/* Behind what is there already: who preloads something else as well wants that first (a sanitizer's runtime insists). */
+static bool add_preload(const char *library)
+{
+	const char *before = getenv("LD_PRELOAD");
+	char *value;
+	bool done;
+
+	if (strpbrk(library, " :") != NULL) {
+		fprintf(stderr, "odfork: run: the loader cannot preload a path with spaces or colons: %s\n", library);
+		errno = EINVAL;
+		return false;
+	}
+	if (before == NULL || before[0] == '\0')
+		return setenv("LD_PRELOAD", library, 1) == 0;
+	if (asprintf(&value, "%s:%s", before, library) < 0)
+		return false;
+	done = setenv("LD_PRELOAD", value, 1) == 0;
+	free(value);
+	return done;
+}
+
+/* The program may start elsewhere (or change its directory before the library reads this). */
+static bool set_stats(const char *path)
+{
+	char directory[PATH_MAX], *absolute;
+	bool done;
+
+	if (path[0] == '/')
+		return setenv("ODFORK_STATS", path, 1) == 0;
+	if (getcwd(directory, sizeof directory) == NULL || asprintf(&absolute, "%s/%s", directory, path) < 0)
+		return false;
+	done = setenv("ODFORK_STATS", absolute, 1) == 0;
+	free(absolute);
+	return done;
+}
+
+static bool set_environment(const struct options *options)
+{
+	char library[PATH_MAX];
+
+	if (!find_library(library)) {
+		fprintf(stderr, "odfork: run: libodfork.so.0 is neither beside this program nor at %s\n", ODF_LIBRARY);
+		errno = ENOENT;
+		return false;
+	}
+	if (options->strategy != NULL && setenv("ODFORK_STRATEGY", options->strategy, 1) != 0)
+		return false;
+	if (options->stats != NULL && !set_stats(options->stats))
+		return false;
+	if (options->log && setenv("ODFORK_LOG", "1", 1) != 0)
+		return false;
+	if (options->no_follow && setenv("ODFORK_FOLLOW", "0", 1) != 0)
+		return false;
+	return add_preload(library);
+}
+
+static bool known_strategy(const char *name)
+{
+	return strcmp(name, "auto") == 0 || strcmp(name, "kernel") == 0 || strcmp(name, "region") == 0 || strcmp(name, "fork") == 0;
+}
+
+/* "--name=VALUE" or "--name VALUE"; advances *i over a separate value. */
+static const char *value_of(const char *name, int argc, char **argv, int *i)
+{
+	size_t length = strlen(name);
+
+	if (strncmp(argv[*i], name, length) != 0)
+		return NULL;
+	if (argv[*i][length] == '=')
+		return argv[*i] + length + 1;
+	if (argv[*i][length] == '\0' && *i + 1 < argc)
+		return argv[++*i];
+	return NULL;
+}
+
+/* The index of the command, or 0 after a usage error. */
+static int parse(int argc, char **argv, struct options *options)
+{
+	for (int i = 1; i < argc; i++) {
+		const char *value;
+		if (strcmp(argv[i], "--") == 0)
+			return i + 1 < argc ? i + 1 : (usage_error("run: no command"), 0);
+		if (argv[i][0] != '-')
+			return i;
+		if (strcmp(argv[i], "--log") == 0)
+			options->log = true;
+		else if (strcmp(argv[i], "--no-follow") == 0)
+			options->no_follow = true;
+		else if ((value = value_of("--strategy", argc, argv, &i)) != NULL)
+			options->strategy = value;
+		else if ((value = value_of("--stats", argc, argv, &i)) != NULL)
+			options->stats = value;
+		else
+			return usage_error("run: no such option, or no value for it: %s", argv[i]), 0;
+	}
+	return usage_error("run: no command"), 0;
+}
+
+int command_run(int argc, char **argv)
+{
+	struct options options = { 0 };
+	const char *obstacle;
+	int command = parse(argc, argv, &options), error;
+
+	if (command == 0)
+		return EXIT_USAGE;
+	if (options.strategy != NULL && !known_strategy(options.strategy))
+		return usage_error("run: no such strategy: %s", options.strategy);
+	if (options.stats != NULL && options.stats[0] == '\0')
+		return usage_error("run: --stats needs a file");
+	obstacle = target_obstacle(argv[command]);
+	if (obstacle != NULL && options.log)
+		fprintf(stderr, "odfork: run: %s: %s; it runs without libodfork\n", argv[command], obstacle);
+	if (!set_environment(&options)) {
+		fprintf(stderr, "odfork: run: %s\n", strerror(errno));
+		return EXIT_FAILURE;
+	}
+	execvp(argv[command], argv + command);
+	error = errno;
+	fprintf(stderr, "odfork: run: %s: %s\n", argv[command], strerror(error));
+	return error == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN;
+}

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Async-signal-safe as far as libc's fork is: nothing here locks, allocates or asks the system a question for the first time.
+ *
+ * Every accelerator is a flag that an ordinary fork consumes, so that it is always libc's fork that runs: it repairs thread ids,
+ * robust lists and the locks of malloc, stdio and the loader, and runs the atfork handlers.
+ */
+#include "fork.h"
+
+#include <errno.h>
+#include <stdbool.h>
+
+#include "../capability/capability.h"
+#include "../libc/libc.h"
+#include "../record/record.h"
+#include "../strategy/report.h"
+#include "../strategy/strategy.h"
+#include "../sys/structure.h"
+#include "../sys/syscall.h"
+#include "kernel_switch.h"
+
+static const char *const call_names[] = {
+	[FORK_CALL_ODF_FORK] = "odf_fork",
+	[FORK_CALL_ODF_FORK_WITH] = "odf_fork_with",
+	[FORK_CALL_FORK] = "fork",
+	[FORK_CALL_FORK_BARE] = "_Fork",
+};
+
+/* Nothing to choose and nobody to tell: the usual case, decided once by the constructor. */
+static bool always_plain;
+
+__attribute__((constructor(102))) static void decide_once(void)
+{
+	capability_ask_early();
+	always_plain = capability_kernel_reason() != ODF_REASON_NONE && !record_wanted();
+}
+
+static pid_t libc_fork_of(enum fork_call call)
+{
+	return call == FORK_CALL_FORK_BARE ? libc_fork_bare() : libc_fork();
+}
+
+/* Resident bytes of this process, 0 where unknown: the second number of statm, in pages. */
+static size_t resident_bytes(void)
+{
+	char text[64] = "";
+	size_t pages = 0, at = 0;
+	int fd = sys_open("/proc/self/statm", O_RDONLY, 0);
+
+	if (fd < 0)
+		return 0;
+	if (sys_read(fd, text, sizeof text - 1) < 0)
+		text[0] = '\0';
+	sys_close(fd);
+	while (text[at] >= '0' && text[at] <= '9')
+		at++;
+	if (text[at] == ' ')
+		at++;
+	for (; text[at] >= '0' && text[at] <= '9'; at++)
+		pages = pages * 10 + (size_t)(text[at] - '0');
+	return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static struct strategy_choice choose(unsigned allow)
+{
+	struct strategy_request request = { .allow = allow };
+	struct strategy_capabilities capabilities = { .kernel = capability_kernel_reason() };
+	struct strategy_facts facts = { 0 };
+
+	if (allow == 0 && settings->strategy != ODF_STRATEGY_NONE)
+		request.allow = ODF_ALLOW(settings->strategy) | ODF_ALLOW(ODF_STRATEGY_FORK);
+	if (capabilities.kernel == ODF_REASON_NONE)
+		facts.resident_bytes = resident_bytes();
+	return strategy_choose(&request, &capabilities, &facts);
+}
+
+/* Forks as chosen, or with the next best where the switch does not obey. In both processes everything is put back. */
+static pid_t fork_as_chosen(enum fork_call call, struct strategy_choice *choice)
+{
+	struct kernel_switch state;
+	pid_t pid;
+	int error;
+
+	if (choice->strategy == ODF_STRATEGY_KERNEL) {
+		odf_reason reason = kernel_switch_set(&state, USE_ODF_PATH);
+		if (reason != ODF_REASON_NONE)
+			strategy_retract(choice, false, reason);
+	}
+	if (choice->strategy == ODF_STRATEGY_NONE) {
+		errno = ENOTSUP;
+		return -1;
+	}
+	pid = libc_fork_of(call);
+	if (choice->strategy == ODF_STRATEGY_KERNEL) {
+		error = errno;
+		kernel_switch_put_back(&state);
+		errno = error;
+	}
+	return pid;
+}
+
+/* A descriptor of ourselves shows before the fork that a descriptor of the child can be had: the call exists, is permitted, and there is a
+ * number left. The number is given up again just before it is needed. */
+static int reserve_pidfd(int *reserved)
+{
+	int fd = (int)sys_call2(SYS_pidfd_open, getpid(), 0);
+
+	if (fd < 0)
+		return -fd;
+	*reserved = fd;
+	return 0;
+}
+
+static pid_t fork_with(enum fork_call call, const odf_fork_options *options, odf_report *theirs)
+{
+	odf_report report = ODF_REPORT_INIT;
+	int saved = errno, reserved = -1;
+	struct strategy_choice choice;
+	uint64_t start = record_now();
+	pid_t pid = -1;
+
+	choice = choose(options->allow);
+	if (options->pidfd != NULL) {
+		*options->pidfd = -1;
+		report.error = reserve_pidfd(&reserved);
+		report.step = report.error == 0 ? ODF_STEP_NONE : ODF_STEP_PIDFD;
+	}
+	if (report.error == 0) {
+		pid = fork_as_chosen(call, &choice);
+		if (pid == 0) {
+			if (reserved >= 0)
+				sys_close(reserved);
+			return 0;
+		}
+		if (pid < 0) {
+			report.error = errno;
+			report.step = choice.strategy == ODF_STRATEGY_NONE ? ODF_STEP_REQUEST : ODF_STEP_CLONE;
+		}
+	}
+	if (reserved >= 0)
+		sys_close(reserved);
+	if (pid > 0 && options->pidfd != NULL) {
+		int fd = (int)sys_call2(SYS_pidfd_open, pid, 0);
+		if (fd >= 0) {
+			*options->pidfd = fd;
+		} else {
+			report.error = -fd;
+			report.step = ODF_STEP_PIDFD;
+		}
+	}
+	report.strategy = choice.strategy;
+	for (odf_strategy s = 0; s < ODF_STRATEGY_COUNT; s++)
+		report.reason[s] = choice.reason[s];
+	report.elapsed_ns = record_now() - start;
+	report_fill(theirs, &report);
+	if (record_wanted())
+		record_write(&(struct record){ .call = call_names[call], .child = pid, .report = &report });
+	errno = pid > 0 ? saved : report.error;
+	return pid;
+}
+
+static int check_options(odf_fork_options *ours, const odf_fork_options *theirs)
+{
+	int error = theirs == NULL ? 0 : structure_read(ours, sizeof *ours, theirs, sizeof *ours);
+
+	if (error == 0 && (ours->allow & ~STRATEGY_FORK_KINDS))
+		error = EINVAL;
+	return error;
+}
+
+pid_t fork_by_call(enum fork_call call)
+{
+	static const odf_fork_options any = ODF_FORK_OPTIONS_INIT;
+
+	return always_plain ? libc_fork_of(call) : fork_with(call, &any, NULL);
+}
+
+pid_t odf_fork(void)
+{
+	return fork_by_call(FORK_CALL_ODF_FORK);
+}
+
+pid_t odf_fork_with(const odf_fork_options *options, odf_report *report)
+{
+	odf_fork_options ours = ODF_FORK_OPTIONS_INIT;
+	odf_report refused = ODF_REPORT_INIT;
+	int error = report_check(report);
+
+	if (error != 0) { /* a report that cannot be filled */
+		errno = error;
+		return -1;
+	}
+	error = check_options(&ours, options);
+	if (error != 0) {
+		refused.step = ODF_STEP_REQUEST;
+		refused.error = error;
+		report_fill(report, &refused);
+		errno = error;
+		return -1;
+	}
+	return fork_with(FORK_CALL_ODF_FORK_WITH, &ours, report);
+}

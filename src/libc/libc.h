@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The libc functions that the shared library interposes, as the next object in the search order has them. In the static library,
+ * which interposes nothing, they are simply the functions.
+ *
+ * Each sets errno (or returns an errno value) as the real one does, and has its async-signal safety, except that in the shared library a
+ * call before the constructor ran looks the symbol up first.
+ */
+#ifndef ODF_LIBC_LIBC_H
+#define ODF_LIBC_LIBC_H
+
+#include <spawn.h>
+#include <sys/types.h>
+
+pid_t libc_fork(void);
+
+/* fork without atfork handlers (glibc 2.34, POSIX.1-2024). ENOSYS where libc has none. */
+pid_t libc_fork_bare(void);
+
+/* Which of libc's posix_spawn functions: binaries linked before glibc 2.15 use versions that run a file of unknown format with a
+ * shell, so they must reach those. */
+enum libc_spawn { LIBC_SPAWN, LIBC_SPAWN_PATH, LIBC_SPAWN_SHELL, LIBC_SPAWN_PATH_SHELL, LIBC_SPAWN_COUNT };
+
+int libc_posix_spawn(enum libc_spawn which, pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
+		     const posix_spawnattr_t *attributes, char *const argv[], char *const envp[]);
+#endif

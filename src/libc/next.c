@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT
+ * For the shared library: what comes after us in the symbol search order. dlsym may lock and allocate, so the constructor does
+ * it for all; calls that come earlier (another library's constructor) look up what they need, which only one thread can be doing then.
+ * Racing look-ups store the same value. */
+#include "libc.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <stddef.h>
+
+typedef pid_t fork_function(void);
+typedef int spawn_function(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, char *const[],
+			   char *const[]);
+
+enum next { NEXT_FORK, NEXT_FORK_BARE, NEXT_SPAWN, NEXT_COUNT = NEXT_SPAWN + LIBC_SPAWN_COUNT };
+
+static const struct {
+	const char *name;
+	const char *version; /* NULL: the default version */
+} symbols[NEXT_COUNT] = {
+	[NEXT_FORK] = { "fork", NULL },
+	[NEXT_FORK_BARE] = { "_Fork", NULL },
+	[NEXT_SPAWN + LIBC_SPAWN] = { "posix_spawn", NULL },
+	[NEXT_SPAWN + LIBC_SPAWN_PATH] = { "posix_spawnp", NULL },
+#ifdef ODF_SHELL_SPAWN_VERSION
+	[NEXT_SPAWN + LIBC_SPAWN_SHELL] = { "posix_spawn", ODF_SHELL_SPAWN_VERSION },
+	[NEXT_SPAWN + LIBC_SPAWN_PATH_SHELL] = { "posix_spawnp", ODF_SHELL_SPAWN_VERSION },
+#endif
+};
+
+static _Atomic(void *) resolved[NEXT_COUNT];
+
+static void *find(enum next which)
+{
+	void *function = atomic_load_explicit(&resolved[which], memory_order_relaxed);
+
+	if (function != NULL || symbols[which].name == NULL)
+		return function;
+#ifdef ODF_SHELL_SPAWN_VERSION
+	if (symbols[which].version != NULL)
+		function = dlvsym(RTLD_NEXT, symbols[which].name, symbols[which].version);
+	else
+#endif
+		function = dlsym(RTLD_NEXT, symbols[which].name);
+	if (function == NULL)
+		(void)dlerror(); /* the message is not the program's, whose next dlerror() must not show it */
+	atomic_store_explicit(&resolved[which], function, memory_order_relaxed);
+	return function;
+}
+
+__attribute__((constructor(101))) static void resolve(void)
+{
+	for (enum next which = 0; which < NEXT_COUNT; which++)
+		find(which);
+}
+
+pid_t libc_fork(void)
+{
+	fork_function *function = (fork_function *)find(NEXT_FORK);
+
+	if (function == NULL) {
+		errno = ENOSYS;
+		return -1;
+	}
+	return function();
+}
+
+pid_t libc_fork_bare(void)
+{
+	fork_function *function = (fork_function *)find(NEXT_FORK_BARE);
+
+	if (function == NULL) {
+		errno = ENOSYS;
+		return -1;
+	}
+	return function();
+}
+
+int libc_posix_spawn(enum libc_spawn which, pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
+		     const posix_spawnattr_t *attributes, char *const argv[], char *const envp[])
+{
+	spawn_function *function = (spawn_function *)find(NEXT_SPAWN + (enum next)which);
+
+	if (function == NULL)
+		return ENOSYS;
+	return function(pid, file, actions, attributes, argv, envp);
+}

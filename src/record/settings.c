@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+#include "settings.h"
+
+#include <string.h>
+#include <sys/auxv.h>
+#include <unistd.h>
+
+#include "../sys/syscall.h"
+#include "../sys/text.h"
+
+static struct settings current = { .strategy = ODF_STRATEGY_NONE, .follow = true };
+const struct settings *const settings = &current;
+
+void settings_complain(const char *what, const char *name, const char *value)
+{
+	char line[512];
+	struct text text = text_start(line, sizeof line);
+
+	text_add(&text, "odfork: ");
+	text_add(&text, what);
+	text_add(&text, name);
+	if (value != NULL) {
+		text_add(&text, "=");
+		text_add(&text, value);
+	}
+	if (text.length > sizeof line - 2)
+		text.length = sizeof line - 2;
+	text_add(&text, "\n");
+	/* Nobody is left to tell if standard error cannot be written. */
+	(void)sys_write(STDERR_FILENO, line, text.length);
+}
+
+static bool read_strategy(const char *value)
+{
+	static const odf_strategy named[] = { ODF_STRATEGY_KERNEL, ODF_STRATEGY_REGION, ODF_STRATEGY_FORK };
+
+	if (strcmp(value, "auto") == 0) {
+		current.strategy = ODF_STRATEGY_NONE;
+		return true;
+	}
+	for (size_t i = 0; i < sizeof named / sizeof *named; i++) {
+		if (strcmp(value, odf_strategy_name(named[i])) == 0) {
+			current.strategy = named[i];
+			return true;
+		}
+	}
+	return false;
+}
+
+/* The program may change its directory before its first fork, so a relative path is taken from where it started. */
+static bool read_stats(const char *value)
+{
+	size_t length = strlen(value), prefix = 0;
+
+	if (length == 0)
+		return false;
+	if (value[0] != '/') {
+		if (getcwd(current.stats_path, sizeof current.stats_path) == NULL)
+			return false;
+		prefix = strlen(current.stats_path);
+		if (prefix + 1 >= sizeof current.stats_path)
+			return false;
+		current.stats_path[prefix++] = '/';
+	}
+	if (prefix + length >= sizeof current.stats_path)
+		return false;
+	memcpy(current.stats_path + prefix, value, length + 1);
+	current.stats = true;
+	return true;
+}
+
+static bool read_switch(const char *value, bool *result)
+{
+	if ((value[0] != '0' && value[0] != '1') || value[1] != '\0')
+		return false;
+	*result = value[0] == '1';
+	return true;
+}
+
+static bool read_log(const char *value)
+{
+	return read_switch(value, &current.log);
+}
+
+static bool read_follow(const char *value)
+{
+	return read_switch(value, &current.follow);
+}
+
+static const struct {
+	const char *name;
+	bool (*read)(const char *value);
+} variables[] = {
+	{ "ODFORK_STRATEGY", read_strategy },
+	{ "ODFORK_STATS", read_stats },
+	{ "ODFORK_LOG", read_log },
+	{ "ODFORK_FOLLOW", read_follow },
+};
+
+static void read_variable(const char *entry)
+{
+	const char *equals = strchr(entry, '=');
+	size_t length = equals == NULL ? 0 : (size_t)(equals - entry);
+
+	for (size_t i = 0; length > 0 && i < sizeof variables / sizeof *variables; i++) {
+		if (strlen(variables[i].name) == length && memcmp(variables[i].name, entry, length) == 0) {
+			if (!variables[i].read(equals + 1))
+				settings_complain("value not understood, ignored: ", variables[i].name, equals + 1);
+			return;
+		}
+	}
+	settings_complain("variable not known, ignored: ", entry, NULL);
+}
+
+/* Priorities: 101 what needs nothing else, 102 what needs the settings, 103 what changes the program's environment. */
+__attribute__((constructor(101))) static void read_settings(void)
+{
+	if (getauxval(AT_SECURE) != 0 || environ == NULL)
+		return;
+	for (char **entry = environ; *entry != NULL; entry++)
+		if (strncmp(*entry, "ODFORK_", 7) == 0)
+			read_variable(*entry);
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the environment asked for, read once by a constructor and constant from then on; before that, the defaults. Under AT_SECURE
+ * nothing is read. A variable or value that is not understood is named on standard error and ignored.
+ */
+#ifndef ODF_RECORD_SETTINGS_H
+#define ODF_RECORD_SETTINGS_H
+
+#include <limits.h>
+#include <stdbool.h>
+
+#include "odfork.h"
+
+struct settings {
+	odf_strategy strategy; /* ODFORK_STRATEGY; ODF_STRATEGY_NONE for auto */
+	bool log;              /* ODFORK_LOG */
+	bool stats;            /* ODFORK_STATS: stats_path is set */
+	bool follow;           /* ODFORK_FOLLOW */
+	char stats_path[PATH_MAX]; /* absolute */
+};
+
+extern const struct settings *const settings;
+
+/* Writes "odfork: WHAT" and ends the line, in one piece, on standard error. Async-signal-safe. */
+void settings_complain(const char *what, const char *name, const char *value);
+#endif

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What a spawned child does before exec, and everything it needs for that, computed before it exists. The same code runs in a child that
+ * shares its parent's memory and in one that does not.
+ */
+#ifndef ODF_SPAWN_CHILD_H
+#define ODF_SPAWN_CHILD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "odfork.h"
+
+/* Written by the child, read by the parent, in memory that both see. Volatile: written in one process, read in the other. */
+struct child_outcome {
+	volatile int step;  /* the step begun last */
+	volatile int index;
+	volatile int error; /* 0, or why the step failed: the child is ending */
+	volatile unsigned forgiven;
+};
+
+enum fd_op_kind {
+	FD_OP_DUP,     /* to = copy of from, kept across exec */
+	FD_OP_SAVE,    /* spare = copy of from, at a number that is no target */
+	FD_OP_RESTORE, /* to = copy of spare */
+	FD_OP_INHERIT, /* clear the close-on-exec flag of to */
+	FD_OP_OPEN,    /* to = path */
+	FD_OP_CLOSE    /* close to */
+};
+
+struct fd_op {
+	enum fd_op_kind kind;
+	int index; /* of the caller's action; -1 for the library's own doing */
+	int from, to;
+	int spare; /* which spare number */
+	int flags;
+	mode_t mode;
+	const char *path;
+};
+
+struct fd_range {
+	unsigned first, last;
+};
+
+struct limit {
+	int resource;
+	uint64_t soft_hard[2]; /* the kernel's struct rlimit64 */
+};
+
+struct child_plan {
+	struct child_outcome *outcome;
+	unsigned flags; /* ODF_SPAWN_* */
+	unsigned best_effort;
+	bool handlers_cleared; /* the kernel reset handled signals at clone */
+	bool in_cgroup;        /* the kernel put the child into its cgroup at clone */
+	pid_t parent;          /* as the child's getppid shows it */
+	const int *pidfd;      /* not NULL: the kernel must have stored a descriptor there at clone */
+
+	const char *cwd;
+	int cwd_fd, cgroup_fd;
+
+	const struct fd_op *ops;
+	size_t op_count;
+	int *spares;        /* numbers found in the child */
+	const int *targets; /* sorted */
+	size_t target_count;
+	const struct fd_range *others; /* what ODF_SPAWN_CLOSE_OTHER_FDS closes */
+	size_t other_count;
+	int exec_fd, exec_spare; /* the descriptor to execute; its spare number or -1 */
+
+	pid_t pgroup;
+	mode_t umask;
+	int nice, sched_policy;
+	struct sched_param sched_param;
+	const cpu_set_t *affinity;
+	size_t affinity_size;
+	const struct limit *limits;
+	size_t limit_count;
+	uid_t uid;
+	gid_t gid;
+	const gid_t *groups;
+	size_t group_count;
+	int parent_death_signal;
+	const struct sock_fprog *seccomp;
+	int (*pre_exec)(void *argument);
+	void *pre_exec_arg;
+	uint64_t sigmask; /* at exec */
+
+	const char *const *candidates; /* paths to try in turn */
+	size_t candidate_count;
+	bool searched; /* they come from PATH: go on after some errors */
+	char *const *argv;
+	char *const *envp;
+};
+
+/* The same as the function of a clone_request: its argument is the plan, its result the exit status. */
+int child_entry(void *plan);
+
+/* Executes the plan. All signals are blocked when it starts. Returns only if it failed: outcome says how, and the process must end
+ * at once. */
+void child_run(const struct child_plan *plan);
+#endif

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * libc's posix_spawn, for requests that it can express in full. It does not say which step failed.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include "../libc/libc.h"
+#include "engine.h"
+
+#define LIBC_FLAGS                                                                                                               \
+	(ODF_SPAWN_SEARCH_PATH | ODF_SPAWN_SETSID | ODF_SPAWN_SETPGROUP | ODF_SPAWN_SIGMASK | ODF_SPAWN_RESET_SIGNALS | \
+	 ODF_SPAWN_CLOSE_OTHER_FDS)
+
+odf_reason engine_posix_spawn_lacks(const struct plan *plan, const struct request *request)
+{
+	const odf_spawn_options *o = &request->options;
+	bool lacks = (o->flags & ~LIBC_FLAGS) || o->pidfd != NULL || o->exec_fd >= 0 || o->rlimit_count > 0 || o->affinity != NULL ||
+		     o->parent_death_signal != 0 || o->cgroup_fd >= 0 || o->seccomp != NULL || o->pre_exec != NULL ||
+		     plan->spare_count > 0;
+
+#if !HAVE_SPAWN_CHDIR
+	lacks = lacks || o->cwd != NULL || o->cwd_fd >= 0;
+#endif
+#if HAVE_SPAWN_CLOSEFROM
+	/* Everything from one number on: no kept descriptor may lie above a gap. */
+	lacks = lacks || ((o->flags & ODF_SPAWN_CLOSE_OTHER_FDS) && plan->child.other_count > 1);
+#else
+	lacks = lacks || (o->flags & ODF_SPAWN_CLOSE_OTHER_FDS);
+#endif
+#ifndef POSIX_SPAWN_SETSID
+	lacks = lacks || (o->flags & ODF_SPAWN_SETSID);
+#endif
+	return lacks ? ODF_REASON_LIBC_NO_OPTION : ODF_REASON_NONE;
+}
+
+static int add_op(posix_spawn_file_actions_t *actions, const struct fd_op *op)
+{
+	switch (op->kind) {
+	case FD_OP_DUP:
+		return posix_spawn_file_actions_adddup2(actions, op->from, op->to);
+	case FD_OP_INHERIT:
+		return posix_spawn_file_actions_adddup2(actions, op->to, op->to);
+	case FD_OP_OPEN:
+		return posix_spawn_file_actions_addopen(actions, op->to, op->path, op->flags, op->mode);
+	case FD_OP_CLOSE:
+		return posix_spawn_file_actions_addclose(actions, op->to);
+	default:
+		return EINVAL; /* spare numbers: engine_posix_spawn_lacks has refused */
+	}
+}
+
+static int add_actions(posix_spawn_file_actions_t *actions, const struct plan *plan, const odf_spawn_options *options)
+{
+	int error = 0;
+
+#if HAVE_SPAWN_CHDIR
+	if (options->cwd != NULL)
+		error = posix_spawn_file_actions_addchdir_np(actions, options->cwd);
+	else if (options->cwd_fd >= 0)
+		error = posix_spawn_file_actions_addfchdir_np(actions, options->cwd_fd);
+#endif
+	for (size_t i = 0; i < plan->child.op_count && error == 0; i++)
+		error = add_op(actions, &plan->child.ops[i]);
+#if HAVE_SPAWN_CLOSEFROM
+	if ((options->flags & ODF_SPAWN_CLOSE_OTHER_FDS) && error == 0)
+		error = posix_spawn_file_actions_addclosefrom_np(actions, (int)plan->child.others[0].first);
+#else
+	(void)options;
+#endif
+	return error;
+}
+
+static int set_attributes(posix_spawnattr_t *attributes, const odf_spawn_options *options)
+{
+	short flags = 0;
+	sigset_t every;
+	int error = 0;
+
+	if (options->flags & ODF_SPAWN_SETPGROUP) {
+		flags |= POSIX_SPAWN_SETPGROUP;
+		error = posix_spawnattr_setpgroup(attributes, options->pgroup);
+	}
+	if (options->flags & ODF_SPAWN_SIGMASK) {
+		flags |= POSIX_SPAWN_SETSIGMASK;
+		error = error != 0 ? error : posix_spawnattr_setsigmask(attributes, &options->sigmask);
+	}
+	if (options->flags & ODF_SPAWN_RESET_SIGNALS) {
+		flags |= POSIX_SPAWN_SETSIGDEF;
+		sigfillset(&every);
+		error = error != 0 ? error : posix_spawnattr_setsigdefault(attributes, &every);
+	}
+#ifdef POSIX_SPAWN_SETSID
+	if (options->flags & ODF_SPAWN_SETSID)
+		flags |= POSIX_SPAWN_SETSID;
+#endif
+	return error != 0 ? error : posix_spawnattr_setflags(attributes, flags);
+}
+
+/* libc reports one error for everything. Where the request has but one step that can fail, it is that one, except that EAGAIN and ENOMEM may
+ * also mean that no process could be made. */
+static odf_step guess_step(const struct plan *plan, const odf_spawn_options *options, int error)
+{
+	bool only_exec = plan->child.op_count == 0 && options->cwd == NULL && options->cwd_fd < 0 &&
+			 !(options->flags & (ODF_SPAWN_SETSID | ODF_SPAWN_SETPGROUP | ODF_SPAWN_CLOSE_OTHER_FDS));
+
+	return only_exec && error != EAGAIN && error != ENOMEM ? ODF_STEP_EXEC : ODF_STEP_UNKNOWN;
+}
+
+void engine_posix_spawn(struct plan *plan, const struct request *request, struct result *result)
+{
+	const odf_spawn_options *options = &request->options;
+	enum libc_spawn which = options->flags & ODF_SPAWN_SEARCH_PATH ? LIBC_SPAWN_PATH : LIBC_SPAWN;
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attributes;
+	int saved = errno, error;
+	pid_t pid;
+
+	error = posix_spawn_file_actions_init(&actions);
+	if (error == 0) {
+		error = posix_spawnattr_init(&attributes);
+		if (error == 0) {
+			error = add_actions(&actions, plan, options);
+			if (error == 0)
+				error = set_attributes(&attributes, options);
+			if (error == 0)
+				error = libc_posix_spawn(which, &pid, request->file, &actions, &attributes, request->argv,
+							 (char *const *)plan->child.envp);
+			posix_spawnattr_destroy(&attributes);
+		}
+		posix_spawn_file_actions_destroy(&actions);
+	}
+	errno = saved;
+	if (error == 0) {
+		result->pid = pid;
+		return;
+	}
+	result->error = error;
+	result->step = guess_step(plan, options, error);
+	/* A filter's answers to the system call that makes the process; a program's own EPERM leads to one try more, in another way,
+	 * which then names the step. */
+	result->refused = error == ENOSYS || error == EPERM;
+}

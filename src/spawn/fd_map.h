@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Descriptor actions, which apply at once, as operations that apply one after the other. Pure: no system calls, no allocation.
+ */
+#ifndef ODF_SPAWN_FD_MAP_H
+#define ODF_SPAWN_FD_MAP_H
+
+#include "child.h"
+
+/* Room to give for `actions` of this count. */
+#define FD_MAP_OPS(count)    (2 * (count) + 1)
+#define FD_MAP_SPARES(count) ((count) / 2 + 1)
+#define FD_MAP_RANGES(count) ((count) + 1)
+
+struct fd_map {
+	struct fd_op *ops;       /* FD_MAP_OPS(count) */
+	int *targets;            /* count; sorted on return */
+	int *pending;            /* count; scratch */
+	struct fd_range *others; /* FD_MAP_RANGES(count) */
+	size_t op_count, other_count, spare_count;
+	int exec_spare; /* the spare number that holds exec_fd, or -1 if it keeps its own number */
+};
+
+/* 0, or EINVAL with *index the offending action: a number below 0, a target named twice, a kind that does not exist, no path. */
+int fd_map_check(const odf_fd_action *actions, size_t count, int *sorted, int *index);
+
+/* Actions must have passed fd_map_check. */
+void fd_map_build(struct fd_map *map, const odf_fd_action *actions, size_t count, int exec_fd);
+#endif

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Two passes over the same list of pieces: one measures, one places. The block is a guard page, the child's stack, the plan and
+ * its arrays and strings.
+ */
+#include "plan.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "../sys/syscall.h"
+#include "fd_map.h"
+
+/* The child's frames are small and of fixed size: the paths to try are computed here, not there, and no shell's argument vector is
+ * ever built. The kernel's own work at exec does not use this stack. */
+enum { STACK_SIZE = 32768 };
+
+/* Carves pieces off a block; with no block yet, only counts. */
+struct arena {
+	char *base;
+	size_t used;
+};
+
+static void *carve(struct arena *arena, size_t size)
+{
+	size_t at = (arena->used + 15) & ~(size_t)15;
+
+	arena->used = at + size;
+	return arena->base == NULL ? NULL : arena->base + at;
+}
+
+/* What of the environment is needed, taken once: other threads may change it at any time. */
+struct environment {
+	char *const *entries;
+	size_t count;    /* 0 if the caller gave one, which is used in place */
+	const char *path; /* to search; NULL for none */
+};
+
+static struct environment take_environment(const struct request *request)
+{
+	struct environment environment = { .entries = environ };
+
+	if (request->envp == NULL && environ != NULL)
+		while (environment.entries[environment.count] != NULL)
+			environment.count++;
+	if ((request->options.flags & ODF_SPAWN_SEARCH_PATH) && strchr(request->file, '/') == NULL && request->file[0] != '\0') {
+		environment.path = getenv("PATH");
+		if (environment.path == NULL)
+			environment.path = "/bin:/usr/bin"; /* what libc's own search takes */
+	}
+	return environment;
+}
+
+/* Directories of PATH, each with the name; an empty one is the current directory. Those that make too long a path are left out, as
+ * nothing can be found there. */
+static size_t place_candidates(struct arena *arena, const char *path, const char *file, const char **list)
+{
+	size_t count = 0, name = strlen(file);
+
+	for (const char *directory = path;;) {
+		size_t length = (size_t)(strchrnul(directory, ':') - directory);
+		if (length + 1 + name < PATH_MAX) {
+			char *candidate = carve(arena, length + 1 + name + 1);
+			if (candidate != NULL) {
+				size_t slash = length > 0;
+				memcpy(candidate, directory, length);
+				candidate[length] = '/';
+				memcpy(candidate + length + slash, file, name + 1);
+				list[count] = candidate;
+			}
+			count++;
+		}
+		if (directory[length] == '\0')
+			return count;
+		directory += length + 1;
+	}
+}
+
+static size_t count_directories(const char *path)
+{
+	size_t count = 1;
+
+	for (; *path != '\0'; path++)
+		count += *path == ':';
+	return count;
+}
+
+static void place_file(struct arena *arena, struct child_plan *child, const struct request *request, const char *path)
+{
+	const char **list = carve(arena, (path == NULL ? 1 : count_directories(path)) * sizeof *list);
+	size_t count = 1;
+
+	if (path != NULL)
+		count = place_candidates(arena, path, request->file, list);
+	else if (list != NULL)
+		list[0] = request->file;
+	if (child != NULL) {
+		child->candidates = list;
+		child->candidate_count = count;
+		child->searched = path != NULL;
+	}
+}
+
+static void place_environment(struct arena *arena, struct child_plan *child, const struct request *request,
+			      const struct environment *environment)
+{
+	char **copy = request->envp == NULL ? carve(arena, (environment->count + 1) * sizeof *copy) : NULL;
+
+	if (child == NULL)
+		return;
+	child->envp = request->envp;
+	if (copy != NULL) {
+		memcpy(copy, environment->entries, environment->count * sizeof *copy);
+		copy[environment->count] = NULL;
+		child->envp = copy;
+	}
+}
+
+static void place_limits(struct arena *arena, struct child_plan *child, const odf_spawn_options *options)
+{
+	struct limit *limits = carve(arena, options->rlimit_count * sizeof *limits);
+
+	if (child == NULL)
+		return;
+	for (size_t i = 0; i < options->rlimit_count; i++) {
+		const struct rlimit *limit = &options->rlimits[i].limit;
+		limits[i].resource = options->rlimits[i].resource;
+		limits[i].soft_hard[0] = limit->rlim_cur == RLIM_INFINITY ? ~0ull : limit->rlim_cur;
+		limits[i].soft_hard[1] = limit->rlim_max == RLIM_INFINITY ? ~0ull : limit->rlim_max;
+	}
+	child->limits = limits;
+	child->limit_count = options->rlimit_count;
+}
+
+static void place_descriptors(struct arena *arena, struct plan *plan, const odf_spawn_options *options)
+{
+	size_t count = options->fd_count;
+	struct fd_map map = {
+		.ops = carve(arena, FD_MAP_OPS(count) * sizeof *map.ops),
+		.targets = carve(arena, count * sizeof *map.targets),
+		.pending = carve(arena, count * sizeof *map.pending),
+		.others = carve(arena, FD_MAP_RANGES(count) * sizeof *map.others),
+	};
+	int *spares = carve(arena, (FD_MAP_SPARES(count) + 1) * sizeof *spares);
+
+	if (plan == NULL)
+		return;
+	fd_map_build(&map, options->fds, count, options->exec_fd);
+	plan->spare_count = map.spare_count;
+	plan->child.ops = map.ops;
+	plan->child.op_count = map.op_count;
+	plan->child.targets = map.targets;
+	plan->child.target_count = count;
+	plan->child.others = map.others;
+	plan->child.other_count = map.other_count;
+	plan->child.spares = spares;
+	plan->child.exec_spare = map.exec_spare;
+}
+
+static void place_all(struct arena *arena, struct plan *plan, const struct request *request, const struct environment *environment)
+{
+	struct child_plan *child = plan == NULL ? NULL : &plan->child;
+
+	place_descriptors(arena, plan, &request->options);
+	place_limits(arena, child, &request->options);
+	place_environment(arena, child, request, environment);
+	place_file(arena, child, request, environment->path);
+}
+
+static void copy_options(struct child_plan *child, const odf_spawn_options *options)
+{
+	child->flags = options->flags;
+	child->best_effort = options->best_effort;
+	child->cwd = options->cwd;
+	child->cwd_fd = options->cwd_fd;
+	child->cgroup_fd = options->cgroup_fd;
+	child->exec_fd = options->exec_fd;
+	child->pgroup = options->pgroup;
+	child->umask = options->umask;
+	child->nice = options->nice;
+	child->sched_policy = options->sched_policy;
+	child->sched_param = options->sched_param;
+	child->affinity = options->affinity;
+	child->affinity_size = options->affinity_size;
+	child->uid = options->uid;
+	child->gid = options->gid;
+	child->groups = options->groups;
+	child->group_count = options->group_count;
+	child->parent_death_signal = options->parent_death_signal;
+	child->seccomp = options->seccomp;
+	child->pre_exec = options->pre_exec;
+	child->pre_exec_arg = options->pre_exec_arg;
+	child->parent = getpid();
+	if (options->flags & ODF_SPAWN_SIGMASK)
+		memcpy(&child->sigmask, &options->sigmask, sizeof child->sigmask); /* the kernel's 64 come first */
+	else
+		sys_sigprocmask(SIG_SETMASK, NULL, &child->sigmask);
+}
+
+int plan_make(struct plan **result, const struct request *request)
+{
+	struct environment environment = take_environment(request);
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), stack = (STACK_SIZE + page - 1) / page * page, size;
+	struct arena arena = { 0 };
+	struct plan *plan;
+	char *block;
+
+	if (environment.path != NULL && strlen(request->file) > NAME_MAX)
+		return ENAMETOOLONG;
+	carve(&arena, sizeof *plan);
+	place_all(&arena, NULL, request, &environment);
+	size = page + stack + (arena.used + page - 1) / page * page;
+	block = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	if (block == MAP_FAILED)
+		return ENOMEM;
+	if (mprotect(block, page, PROT_NONE) != 0) {
+		munmap(block, size);
+		return ENOMEM;
+	}
+	arena = (struct arena){ .base = block + page + stack };
+	plan = carve(&arena, sizeof *plan);
+	plan->block = block;
+	plan->block_size = size;
+	plan->stack = block + page;
+	plan->stack_size = stack;
+	plan->outcome.index = -1;
+	plan->child.outcome = &plan->outcome;
+	copy_options(&plan->child, &request->options);
+	place_all(&arena, plan, request, &environment);
+	plan->child.argv = request->argv;
+	*result = plan;
+	return 0;
+}
+
+void plan_free(struct plan *plan)
+{
+	/* Cannot fail for a block that mmap gave and nobody split. */
+	(void)munmap(plan->block, plan->block_size);
+}

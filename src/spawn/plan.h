@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A checked request, and the plan made of it: all memory in one block, which also has the child's stack.
+ */
+#ifndef ODF_SPAWN_PLAN_H
+#define ODF_SPAWN_PLAN_H
+
+#include "child.h"
+
+/* The caller's arguments, after structure_read. */
+struct request {
+	const char *file;
+	char *const *argv;
+	char *const *envp; /* NULL: the process's environment at the time of the plan */
+	odf_spawn_options options;
+};
+
+struct plan {
+	struct child_plan child;
+	struct child_outcome outcome; /* where child.outcome points unless an engine has shared memory for it */
+	void *block;
+	size_t block_size;
+	void *stack; /* lowest usable address; a guard page lies below */
+	size_t stack_size;
+	size_t spare_count;
+};
+
+/* 0, or the errno value with which the request is refused, *index the action or -1. */
+int request_check(const struct request *request, int *index);
+
+/* 0 or ENOMEM (ENAMETOOLONG for a name that no directory can have). The plan borrows from the request and is freed with
+ * plan_free. */
+int plan_make(struct plan **plan, const struct request *request);
+void plan_free(struct plan *plan);
+#endif

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * posix_spawn as it is: its attribute and action objects are libc's own, and it makes its child without copying page tables already.
+ */
+#include "spawn.h"
+
+#include <errno.h>
+
+#include "../record/record.h"
+
+int spawn_by_libc(const char *call, enum libc_spawn which, pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
+		  const posix_spawnattr_t *attributes, char *const argv[], char *const envp[])
+{
+	odf_report report = ODF_REPORT_INIT;
+	pid_t child = -1;
+	uint64_t start;
+
+	if (!record_wanted())
+		return libc_posix_spawn(which, pid, file, actions, attributes, argv, envp);
+	start = record_now();
+	report.error = libc_posix_spawn(which, &child, file, actions, attributes, argv, envp);
+	report.elapsed_ns = record_now() - start;
+	report.strategy = ODF_STRATEGY_POSIX_SPAWN;
+	if (report.error != 0) {
+		report.step = ODF_STEP_UNKNOWN;
+		child = -1;
+	} else if (pid != NULL) {
+		*pid = child;
+	}
+	record_write(&(struct record){ .call = call, .file = file, .child = child, .report = &report });
+	return report.error;
+}
+
+int odf_posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
+		    char *const argv[], char *const envp[])
+{
+	return spawn_by_libc("odf_posix_spawn", LIBC_SPAWN, pid, path, actions, attributes, argv, envp);
+}
+
+int odf_posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
+		     char *const argv[], char *const envp[])
+{
+	return spawn_by_libc("odf_posix_spawnp", LIBC_SPAWN_PATH, pid, file, actions, attributes, argv, envp);
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT
+ * Pure: reads its arguments, touches nothing else. */
+#include "strategy.h"
+
+/* Region composes with kernel and fork: it is what happens to the memory in regions, whichever makes the process. As a strategy it
+ * means libc's fork with the memory in regions. */
+static const odf_strategy fork_order[] = { ODF_STRATEGY_KERNEL, ODF_STRATEGY_REGION, ODF_STRATEGY_FORK, ODF_STRATEGY_NONE };
+static const odf_strategy spawn_order[] = { ODF_STRATEGY_POSIX_SPAWN, ODF_STRATEGY_VFORK, ODF_STRATEGY_FORK, ODF_STRATEGY_NONE };
+
+const odf_strategy *strategy_order(bool spawn)
+{
+	return spawn ? spawn_order : fork_order;
+}
+
+/* Why a strategy cannot serve, or ODF_REASON_NONE. */
+static odf_reason obstacle(odf_strategy strategy, const struct strategy_request *request,
+			   const struct strategy_capabilities *capabilities, const struct strategy_facts *facts)
+{
+	bool any = request->allow == 0;
+	bool fork_allowed = any || (request->allow & ODF_ALLOW(ODF_STRATEGY_FORK));
+
+	if (!any && !(request->allow & ODF_ALLOW(strategy)))
+		return ODF_REASON_NOT_ALLOWED;
+	switch (strategy) {
+	case ODF_STRATEGY_KERNEL:
+		if (capabilities->kernel != ODF_REASON_NONE)
+			return capabilities->kernel;
+		if (any && !capabilities->kernel_verified)
+			return ODF_REASON_KERNEL_NOT_VERIFIED;
+		if (fork_allowed && facts->resident_bytes < STRATEGY_KERNEL_GAINS_BYTES)
+			return ODF_REASON_TOO_SMALL;
+		return ODF_REASON_NONE;
+	case ODF_STRATEGY_REGION:
+		return facts->region_bytes > 0 ? ODF_REASON_NONE : ODF_REASON_NO_REGION;
+	case ODF_STRATEGY_POSIX_SPAWN:
+		if (request->pre_exec)
+			return ODF_REASON_PRE_EXEC;
+		if (request->libc_lacks != ODF_REASON_NONE)
+			return request->libc_lacks;
+		return capabilities->clone_vm;
+	case ODF_STRATEGY_VFORK:
+		return request->pre_exec ? ODF_REASON_PRE_EXEC : capabilities->clone_vm;
+	case ODF_STRATEGY_FORK:
+		return ODF_REASON_NONE;
+	default:
+		return ODF_REASON_NOT_BUILT;
+	}
+}
+
+static void take_first_possible(struct strategy_choice *choice, const odf_strategy *order)
+{
+	choice->strategy = ODF_STRATEGY_NONE;
+	for (; *order != ODF_STRATEGY_NONE; order++) {
+		odf_reason *reason = &choice->reason[*order];
+		bool possible = *reason == ODF_REASON_NONE || *reason == ODF_REASON_BETTER_CHOSEN;
+		if (!possible)
+			continue;
+		if (choice->strategy == ODF_STRATEGY_NONE) {
+			choice->strategy = *order;
+			*reason = ODF_REASON_CHOSEN;
+		} else {
+			*reason = ODF_REASON_BETTER_CHOSEN;
+		}
+	}
+}
+
+struct strategy_choice strategy_choose(const struct strategy_request *request, const struct strategy_capabilities *capabilities,
+				       const struct strategy_facts *facts)
+{
+	const odf_strategy *order = strategy_order(request->spawn);
+	struct strategy_choice choice = { .strategy = ODF_STRATEGY_NONE };
+
+	for (odf_strategy other = ODF_STRATEGY_NONE + 1; other < ODF_STRATEGY_COUNT; other++)
+		choice.reason[other] = request->spawn ? ODF_REASON_ENDS_IN_EXEC : ODF_REASON_RETURNS_TWICE;
+	choice.reason[ODF_STRATEGY_POOL] = ODF_REASON_NOT_BUILT;
+	for (const odf_strategy *s = order; *s != ODF_STRATEGY_NONE; s++)
+		choice.reason[*s] = obstacle(*s, request, capabilities, facts);
+	take_first_possible(&choice, order);
+	return choice;
+}
+
+void strategy_retract(struct strategy_choice *choice, bool spawn, odf_reason reason)
+{
+	choice->reason[choice->strategy] = reason;
+	take_first_possible(choice, strategy_order(spawn));
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT
+ * The names are interface: programs match on them. */
+#include "odfork.h"
+
+static const char *const strategies[ODF_STRATEGY_COUNT] = {
+	[ODF_STRATEGY_NONE] = "none",
+	[ODF_STRATEGY_KERNEL] = "kernel",
+	[ODF_STRATEGY_REGION] = "region",
+	[ODF_STRATEGY_FORK] = "fork",
+	[ODF_STRATEGY_VFORK] = "vfork",
+	[ODF_STRATEGY_POSIX_SPAWN] = "posix_spawn",
+	[ODF_STRATEGY_POOL] = "pool",
+};
+
+static const char *const steps[ODF_STEP_COUNT] = {
+	[ODF_STEP_NONE] = "none",
+	[ODF_STEP_REQUEST] = "request",
+	[ODF_STEP_CLONE] = "clone",
+	[ODF_STEP_SIGNALS] = "signals",
+	[ODF_STEP_CGROUP] = "cgroup",
+	[ODF_STEP_SETSID] = "setsid",
+	[ODF_STEP_PGROUP] = "pgroup",
+	[ODF_STEP_CWD] = "cwd",
+	[ODF_STEP_FD] = "fd",
+	[ODF_STEP_FOREGROUND] = "foreground",
+	[ODF_STEP_CLOSE_OTHERS] = "close_others",
+	[ODF_STEP_UMASK] = "umask",
+	[ODF_STEP_NICE] = "nice",
+	[ODF_STEP_SCHED] = "sched",
+	[ODF_STEP_AFFINITY] = "affinity",
+	[ODF_STEP_RLIMIT] = "rlimit",
+	[ODF_STEP_GROUPS] = "groups",
+	[ODF_STEP_GID] = "gid",
+	[ODF_STEP_UID] = "uid",
+	[ODF_STEP_PARENT_DEATH] = "parent_death",
+	[ODF_STEP_PRE_EXEC] = "pre_exec",
+	[ODF_STEP_NO_NEW_PRIVS] = "no_new_privs",
+	[ODF_STEP_SECCOMP] = "seccomp",
+	[ODF_STEP_EXEC] = "exec",
+	[ODF_STEP_PIDFD] = "pidfd",
+	[ODF_STEP_UNKNOWN] = "unknown",
+};
+
+static const struct {
+	const char *name, *text;
+} reasons[ODF_REASON_COUNT] = {
+	[ODF_REASON_NONE] = { "none", "nothing stands against it" },
+	[ODF_REASON_CHOSEN] = { "chosen", "chosen" },
+	[ODF_REASON_BETTER_CHOSEN] = { "better_chosen", "a better one was chosen" },
+	[ODF_REASON_NOT_ALLOWED] = { "not_allowed", "not among the strategies that were allowed" },
+	[ODF_REASON_RETURNS_TWICE] = { "returns_twice", "a fork returns in two processes" },
+	[ODF_REASON_ENDS_IN_EXEC] = { "ends_in_exec", "a spawn ends in exec" },
+	[ODF_REASON_NOT_BUILT] = { "not_built", "not part of this version" },
+	[ODF_REASON_NO_PROC] = { "no_proc", "/proc is not mounted or not readable" },
+	[ODF_REASON_KERNEL_NOT_OFFERED] = { "kernel_not_offered", "this kernel has no on-demand fork (no /proc/self/use_odf)" },
+	[ODF_REASON_KERNEL_NOT_WRITABLE] = { "kernel_not_writable", "/proc/self/use_odf may not be written" },
+	[ODF_REASON_KERNEL_NOT_VERIFIED] = { "kernel_not_verified",
+					     "the kernel offers it and is not shown to keep data safe; ask for it by name" },
+	[ODF_REASON_KERNEL_BUSY] = { "kernel_busy", "another thread was using the kernel's switch" },
+	[ODF_REASON_KERNEL_REFUSED] = { "kernel_refused", "the kernel's switch could not be set" },
+	[ODF_REASON_TOO_SMALL] = { "too_small", "the process is too small to gain" },
+	[ODF_REASON_NO_REGION] = { "no_region", "no snapshot region in this process" },
+	[ODF_REASON_PRE_EXEC] = { "pre_exec", "code of the caller runs before exec" },
+	[ODF_REASON_LIBC_NO_STEP] = { "libc_no_step", "libc does not say which step failed, and a report was asked for" },
+	[ODF_REASON_LIBC_NO_OPTION] = { "libc_no_option", "libc's posix_spawn cannot express the request" },
+	[ODF_REASON_CLONE_REFUSED] = { "clone_refused", "a child that shares memory is refused here" },
+	[ODF_REASON_CLONE_VM_FAKE] = { "clone_vm_fake", "children do not really share memory here" },
+};
+
+const char *odf_strategy_name(odf_strategy strategy)
+{
+	return (unsigned)strategy < ODF_STRATEGY_COUNT ? strategies[strategy] : "unknown";
+}
+
+const char *odf_step_name(odf_step step)
+{
+	return (unsigned)step < ODF_STEP_COUNT ? steps[step] : "unknown";
+}
+
+const char *odf_reason_name(odf_reason reason)
+{
+	return (unsigned)reason < ODF_REASON_COUNT ? reasons[reason].name : "unknown";
+}
+
+const char *odf_reason_text(odf_reason reason)
+{
+	return (unsigned)reason < ODF_REASON_COUNT ? reasons[reason].text : "unknown";
+}

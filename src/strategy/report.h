@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT
+ * Filling the caller's report. Async-signal-safe. */
+#ifndef ODF_STRATEGY_REPORT_H
+#define ODF_STRATEGY_REPORT_H
+
+#include "odfork.h"
+
+/* 0 or EINVAL; NULL is no report and fine. */
+int report_check(const odf_report *report);
+
+/* Nothing if `theirs` is NULL. */
+void report_fill(odf_report *theirs, const odf_report *ours);
+#endif
