@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT */
+#include "support.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+const odf_strategy engines[3] = { ODF_STRATEGY_POSIX_SPAWN, ODF_STRATEGY_VFORK, ODF_STRATEGY_FORK };
+
+static char directory[PATH_MAX];
+static pid_t owner;
+
+static void remove_scratch(void)
+{
+	char command[PATH_MAX + 16];
+
+	if (getpid() != owner)
+		return;
+	snprintf(command, sizeof command, "rm -rf '%s'", directory);
+	if (system(command) != 0)
+		fprintf(stderr, "cannot remove %s\n", directory);
+}
+
+const char *scratch(void)
+{
+	if (directory[0] == '\0') {
+		const char *base = getenv("TMPDIR");
+		snprintf(directory, sizeof directory, "%s/odfork-test-XXXXXX", base == NULL ? "/tmp" : base);
+		if (mkdtemp(directory) == NULL) {
+			perror(directory);
+			abort();
+		}
+		chmod(directory, 0755);
+		owner = getpid();
+		atexit(remove_scratch);
+	}
+	return directory;
+}
+
+const char *scratch_path(const char *name)
+{
+	static char paths[8][PATH_MAX];
+	static unsigned turn;
+	char *path = paths[turn++ % 8];
+
+	snprintf(path, PATH_MAX, "%.3000s/%.900s", scratch(), name);
+	return path;
+}
+
+const char *helper_path(const char *name)
+{
+	static char path[PATH_MAX];
+	ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+
+	assert_true(length > 0);
+	path[length] = '\0';
+	snprintf(strrchr(path, '/') + 1, 256, "%s", name);
+	return path;
+}
+
+char *read_file(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	size_t used = 0, size = 65536;
+	char *text = malloc(size);
+	ssize_t count;
+
+	if (fd < 0 || text == NULL) {
+		free(text);
+		return NULL;
+	}
+	while ((count = read(fd, text + used, size - used - 1)) > 0) {
+		used += (size_t)count;
+		if (size - used < 4096) {
+			size *= 2;
+			text = realloc(text, size);
+			assert_non_null(text);
+		}
+	}
+	close(fd);
+	text[used] = '\0';
+	return text;
+}
+
+void write_file(const char *path, const char *contents, mode_t mode)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, contents, strlen(contents)), (ssize_t)strlen(contents));
+	assert_int_equal(fchmod(fd, mode), 0);
+	close(fd);
+}
+
+struct surroundings surroundings_take(void)
+{
+	struct surroundings s = { NULL };
+	size_t size;
+	FILE *out = open_memstream(&s.text, &size);
+	unsigned long mask = 0;
+	int cancel = -1;
+	char *status;
+
+	assert_non_null(out);
+	for (int fd = 0; fd < 1024; fd++) {
+		struct stat st;
+		if (fstat(fd, &st) == 0)
+			fprintf(out, "fd %d is %llu:%llu flags %d\n", fd, (unsigned long long)st.st_dev, (unsigned long long)st.st_ino,
+				fcntl(fd, F_GETFD));
+	}
+	syscall(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &mask, 8ul);
+	fprintf(out, "mask %016lx\n", mask);
+	pthread_setcancelstate(0, &cancel);
+	pthread_setcancelstate(cancel, NULL);
+	fprintf(out, "cancel state %d\n", cancel);
+	status = read_file("/proc/self/status");
+	if (status != NULL) {
+		const char *signals = strstr(status, "SigIgn");
+		fprintf(out, "%.48s\n", signals == NULL ? "" : signals);
+		free(status);
+	}
+	fclose(out);
+	return s;
+}
+
+void surroundings_must_equal(struct surroundings *before)
+{
+	struct surroundings now = surroundings_take();
+
+	assert_string_equal(now.text, before->text);
+	free(now.text);
+	free(before->text);
+}
+
+int wait_for(pid_t pid)
+{
+	int status;
+
+	while (waitpid(pid, &status, 0) != pid)
+		assert_int_equal(errno, EINTR);
+	return status;
+}
+
+void must_exit_with(pid_t pid, int code)
+{
+	int status = wait_for(pid);
+
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), code);
+}
+
+void must_have_no_children(void)
+{
+	errno = 0;
+	assert_int_equal(waitpid(-1, NULL, WNOHANG | __WALL), -1);
+	assert_int_equal(errno, ECHILD);
+}
+
+char *spawn_state_with(const odf_spawn_options *options, odf_report *report, char *const envp[], bool search)
+{
+	const char *result = scratch_path("state.json");
+	char *file = strdup(search ? "state" : helper_path("state"));
+	char *argv[] = { strdup("state"), strdup(result), strdup("two words"), strdup(""), NULL };
+	pid_t pid = -1;
+	char *json;
+
+	unlink(result);
+	assert_errno(0, odf_spawn(&pid, file, argv, envp, options, report));
+	assert_true(pid > 0);
+	must_exit_with(pid, 0);
+	json = read_file(result);
+	assert_non_null(json);
+	free(file);
+	for (char **argument = argv; *argument != NULL; argument++)
+		free(*argument);
+	return json;
+}
+
+char *spawn_state(const odf_spawn_options *options, odf_report *report)
+{
+	return spawn_state_with(options, report, NULL, false);
+}
+
+char *member(const char *json, const char *name)
+{
+	char key[128];
+	const char *start, *end;
+
+	snprintf(key, sizeof key, "\n\"%s\":", name);
+	start = strstr(json, key);
+	if (start == NULL)
+		return NULL;
+	start += strlen(key);
+	end = strchr(start, '\n');
+	assert_non_null(end);
+	if (end[-1] == ',')
+		end--;
+	return strndup(start, (size_t)(end - start));
+}
+
+void must_have(const char *json, const char *name, const char *value)
+{
+	char *found = member(json, name);
+
+	if (found == NULL)
+		fail_msg("no member %s in %s", name, json);
+	if (strcmp(found, value) != 0)
+		fail_msg("%s is %s, not %s", name, found, value);
+	free(found);
+}
+
+void skip_because(const char *reason)
+{
+	const char *must = getenv("ODFORK_MUST_WORK");
+
+	if (must != NULL && strcmp(must, "1") == 0)
+		fail_msg("must not be skipped: %s", reason);
+	print_message("skipped: %s\n", reason);
+	skip();
+}
