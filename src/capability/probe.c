@@ -87,18 +87,24 @@ static int probe_clone_vm(void)
 	struct {
 		volatile int written;
 	} word = { 0 };
+	struct clone_request request = {
+		.flags = CLONE_VM | CLONE_VFORK,
+		.stack_size = stack_size,
+		.function = clone_vm_child,
+		.argument = &word,
+	};
 	uint64_t all = ~0ull, mask;
 	int held, status;
+	long pid;
 
 	void *stack = mmap(NULL, stack_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
 	if (stack == MAP_FAILED)
 		return -ENOMEM;
 	sys_sigprocmask(SIG_BLOCK, &all, &mask); /* the child must not run a handler on our memory */
-	long pid = clone_child(&(struct clone_request){ .flags = CLONE_VM | CLONE_VFORK,
-							.stack = stack,
-							.stack_size = stack_size,
-							.function = clone_vm_child,
-							.argument = &word });
+	request.stack = stack;
+	pid = clone3_child(&request);
+	if (pid < 0) /* a filter may allow one and not the other */
+		pid = clone_child(&request);
 	held = word.written;
 	if (pid > 0) {
 		while (sys_call4(SYS_wait4, pid, &status, __WCLONE, NULL) == -EINTR)

@@ -32,14 +32,16 @@ odf_reason engine_posix_spawn_lacks(const struct plan *plan, const struct reques
  * failed. */
 void engine_conclude(struct result *result, const struct child_outcome *outcome, pid_t pid);
 
-enum life { LIFE_RUNS, LIFE_EXECUTED, LIFE_DEAD, LIFE_UNKNOWN };
+enum life {
+	LIFE_RUNS,     /* alive, has not executed a program */
+	LIFE_EXECUTED, /* has executed one; alive or not */
+	LIFE_DEAD,     /* died without; not reaped */
+	LIFE_GONE,     /* reaped by somebody else */
+	LIFE_UNKNOWN   /* in another session, and no /proc to look at */
+};
 
-/* What became of a child that is not reaped: by its kernel flags, where /proc shows them. LIFE_RUNS: alive, has not executed.
- * LIFE_EXECUTED: has executed, alive or not. LIFE_DEAD: died without. LIFE_UNKNOWN: no /proc, or somebody else reaped it. */
+/* What became of a child. No effect on it. */
 enum life engine_life(pid_t pid);
-
-/* Whether it has ended and nobody has reaped it. */
-bool engine_is_zombie(pid_t pid);
 
 /* Waits for a child that is ending; the wait status, or 0 if somebody else reaped it. */
 int engine_reap(pid_t pid);

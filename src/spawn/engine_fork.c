@@ -63,12 +63,10 @@ static void watch(const struct shared_page *page, pid_t pid)
 			return;
 		/* EAGAIN (it changed), EINTR and ETIMEDOUT all mean: look again. */
 		(void)sys_call4(SYS_futex, &page->owner, FUTEX_WAIT, owner, &tick);
-		if (page->unwatched || atomic_load(&page->owner) == 0) {
+		if (page->unwatched || owner == 0) {
 			enum life life = engine_life(pid);
-			if (life == LIFE_EXECUTED || life == LIFE_DEAD || engine_is_zombie(pid))
+			if (life != LIFE_RUNS && (life != LIFE_UNKNOWN || page->outcome.step == ODF_STEP_EXEC))
 				return;
-			if (life == LIFE_UNKNOWN && sys_call2(SYS_kill, pid, 0) == -ESRCH)
-				return; /* reaped by somebody else */
 		}
 	}
 }

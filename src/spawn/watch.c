@@ -3,8 +3,10 @@
  * Parent's side: what became of the child. Raw system calls: no cancellation point, errno untouched.
  */
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "../sys/syscall.h"
 #include "../sys/text.h"
@@ -14,7 +16,7 @@
  * bit since 2.6): set by fork, cleared by exec past its point of no return. */
 #define FORKED_NOT_EXECUTED 0x40ul
 
-bool engine_is_zombie(pid_t pid)
+static bool is_zombie(pid_t pid)
 {
 	siginfo_t info;
 
@@ -70,27 +72,45 @@ enum life engine_life(pid_t pid)
 	unsigned long flags;
 	char state;
 
-	if (!read_stat(pid, &state, &flags))
-		return LIFE_UNKNOWN;
-	if (!(flags & FORKED_NOT_EXECUTED))
+	/* A process group may not be set for a child that has executed a program: POSIX has EACCES for that. Otherwise the group, which
+	 * cannot exist, gives EPERM, and nothing is changed either way. A child in another session gives EPERM too. */
+	switch (sys_call2(SYS_setpgid, pid, INT_MAX)) {
+	case -EACCES:
 		return LIFE_EXECUTED;
-	return state == 'Z' || state == 'X' ? LIFE_DEAD : LIFE_RUNS;
+	case -ESRCH:
+		return LIFE_GONE;
+	default:
+		break;
+	}
+	if (read_stat(pid, &state, &flags)) {
+		if (!(flags & FORKED_NOT_EXECUTED))
+			return LIFE_EXECUTED;
+		return state == 'Z' || state == 'X' ? LIFE_DEAD : LIFE_RUNS;
+	}
+	if (sys_call1(SYS_getsid, pid) != sys_call1(SYS_getsid, 0))
+		return LIFE_UNKNOWN;
+	return is_zombie(pid) ? LIFE_DEAD : LIFE_RUNS;
 }
 
-/* Whether the child, of which nothing is known but that it said nothing wrong, is dead without having executed a program. Only the
- * kernel's flags tell that from a program that ended at once; where they cannot be read, the caller learns of the death by waiting. */
+/* Whether a child that said nothing wrong, and has let go of the memory it was made with, executed a program or died. The kernel lets the
+ * parent go a moment before the child's flags show the exec, and a moment before a dying child is dead, so "runs" does not last. */
 static bool died_silently(const struct child_outcome *outcome, pid_t pid)
 {
-	if (outcome->step == ODF_STEP_EXEC)
-		return engine_is_zombie(pid) && engine_life(pid) == LIFE_DEAD;
-	/* It cannot have executed anything, unless pre_exec did so itself. */
-	switch (engine_life(pid)) {
-	case LIFE_EXECUTED:
-		return false;
-	case LIFE_UNKNOWN:
-		return engine_is_zombie(pid) || sys_call2(SYS_kill, pid, 0) == -ESRCH;
-	default:
-		return true;
+	const struct timespec moment = { 0, 20000 };
+
+	for (;;) {
+		switch (engine_life(pid)) {
+		case LIFE_EXECUTED:
+			return false;
+		case LIFE_DEAD:
+			return true;
+		case LIFE_GONE: /* reaped by somebody else: it may well have executed, if it came that far */
+		case LIFE_UNKNOWN:
+			return outcome->step != ODF_STEP_EXEC;
+		case LIFE_RUNS:
+			(void)sys_call2(SYS_nanosleep, &moment, NULL);
+			break;
+		}
 	}
 }
 

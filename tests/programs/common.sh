@@ -19,6 +19,7 @@ done
 unset variable CDPATH ENV BASH_ENV MAKEFLAGS MAKELEVEL MFLAGS PYTHONPATH PERL5LIB PERL5OPT
 export LC_ALL=C TZ=UTC
 CC=${CC:-cc}
+# shellcheck disable=SC2034 # used by the scripts
 PYTHON=/usr/bin/python3 # Debian's, which the packaged tests belong to, whatever comes first in PATH
 
 fail()
@@ -74,7 +75,7 @@ clean_up()
 {
 	$at_end
 	cd / && chmod -R u+rwx "$temporary" 2>/dev/null
-	rm -rf "$temporary"
+	[ -n "${KEEP:-}" ] || rm -rf "$temporary"
 }
 trap clean_up EXIT
 trap 'exit 129' HUP
@@ -96,13 +97,13 @@ processes_left()
 no_processes_left()
 {
 	cd /
-	for _ in 1 2 3 4 5 6 7 8 9 10; do
-		left=$(processes_left)
-		[ -n "$left" ] || return 0
+	tries=50
+	left=$(processes_left)
+	while [ -n "$left" ]; do
+		tries=$((tries - 1))
+		[ $tries -gt 0 ] || fail "processes left: $(for process in $left; do tr '\0' ' ' <"/proc/$process/cmdline"; done)"
 		sleep 0.2
-	done
-	for process in $left; do
-		[ ! -d "/proc/$process" ] || fail "process left: $process $(tr '\0' ' ' <"/proc/$process/cmdline")"
+		left=$(processes_left)
 	done
 }
 
@@ -163,7 +164,7 @@ must_be_same()
 }
 
 # compare_with_and_without [OPTION...] NAME COMMAND...
-#   -i FILE       standard input (default: /dev/null)
+#   -i FILE       standard input, a file in $temporary (default: /dev/null)
 #   -c            standard input closed
 #   -d DIRECTORY  what the working directory starts with
 #   -e STATUS     exit status that is right (default: 0)
@@ -177,7 +178,7 @@ compare_with_and_without()
 	OPTIND=1
 	while getopts i:cd:e:f:l:tv: option; do
 		case $option in
-		i) input=$OPTARG ;;
+		i) input=$temporary/$OPTARG ;;
 		c) input=closed ;;
 		d) from=$OPTARG ;;
 		e) expected=$OPTARG ;;

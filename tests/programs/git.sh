@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # git: everyday work, hooks, clones over a pipe, gc. Dates and authors are fixed, so that all names of objects must be the same.
-# shellcheck source=tests/programs/common.sh
+# shellcheck source=common.sh
 . "$(dirname "$0")/common.sh"
 needs git
 
@@ -36,16 +36,16 @@ state
 
 git checkout -q -b rebased topic
 tick; git rebase main~2
-tick; git rebase -x 'echo exec ran; test -f topic' main~3
+tick; git rebase -x 'echo exec ran; test -f file1' main~3
 state
 
 echo conflict >topic; tick; git commit -qam left; git checkout -q main; echo other >topic; tick; git commit -qam right
 git merge rebased || echo "conflict: $?"
 git merge --abort
 git cherry-pick rebased || echo "conflict: $?"
-git checkout --theirs topic; git add topic; tick; git cherry-pick --continue
+git checkout --theirs -- topic; git add topic; tick; git cherry-pick --continue
 
-echo stashed >topic; tick; git stash -q; git stash list --format='%H %gs' | sed 's/WIP.*//'; cat topic; git stash pop -q; cat topic; git checkout -q topic
+echo stashed >topic; tick; git stash -q; git stash list --format='%H %gs' | sed 's/WIP.*//'; cat topic; git stash pop -q; cat topic; git checkout -q -- topic
 
 mkdir -p .git/hooks
 printf '%s\n' '#!/bin/sh' 'echo "pre-commit in $(basename "$PWD")"; ! grep -q forbidden file1' >.git/hooks/pre-commit
@@ -60,12 +60,12 @@ tick; git tag -a -m tag v1
 git gc -q --prune=now
 git fsck --full --strict
 git outer | tr -d ' '
-git bisect start -q HEAD HEAD~6 >/dev/null 2>&1; git bisect run sh -c 'test $(wc -l <numbers) -lt 70' >bisect.log; tail -n 3 bisect.log; rm bisect.log; git bisect reset -q 2>/dev/null
+git bisect start HEAD HEAD~5 >/dev/null 2>&1; git bisect run sh -c 'test $(wc -l <numbers) -lt 90' >bisect.log; tail -n 3 bisect.log; rm bisect.log; git bisect reset 2>/dev/null
 git submodule -q add "file://$PWD/../work/.git" inner; tick; git commit -qam submodule; git submodule foreach -q 'echo in $name; git log -1 --format=%H'
-git grep -c 1 -- 'file*'
+git grep -c 1 -- "file*"
 git archive HEAD file1 file2 | tar -tf -
 git diff HEAD~1 --stat
-GIT_EXTERNAL_DIFF=echo git diff --ext-diff HEAD~2 -- file1 | sed 's|/tmp/[^ ]*|TEMPORARY|g' | cut -d' ' -f1
+GIT_EXTERNAL_DIFF=echo git diff --ext-diff HEAD~2 -- file1 | cut -d' ' -f1
 git -c core.pager='sed s/^/paged:/' -p log -2 --format=%s
 cd ..
 

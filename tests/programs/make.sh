@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # GNU make: parallel builds, failing rules, recursion.
-# shellcheck source=tests/programs/common.sh
+# shellcheck source=common.sh
 . "$(dirname "$0")/common.sh"
 needs make "$CC"
 make --version 2>/dev/null | grep -q '^GNU Make' || skip "make is not GNU make"
@@ -64,11 +64,13 @@ deleted: ; @echo half >$@; exit 1
 .DELETE_ON_ERROR:
 clean: ; rm -f *.o program checked
 END
+# shellcheck disable=SC2016
 printf '%s\n' 'all: a b c' '	@echo "$(TOP) level $(MAKELEVEL)"' 'a b c: ; @sleep 0.05; echo $@ >$@' 'fails: ; @exit 7' >project/sub/Makefile
 printf 'echo "no line: $*"\n' >project/no-line
 chmod +x project/no-line
 
 # Lines of parallel jobs come in any order.
+# shellcheck disable=SC2317 # called by name
 sorted() { sort; }
 
 # make makes its processes with posix_spawn or fork, depending on how it was built.
