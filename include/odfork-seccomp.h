@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * For programs that use libseccomp: a filter of theirs as the `seccomp` option of odf_spawn. Header only; the program links with
- * libseccomp (pkg-config libseccomp), libodfork itself does not.
+ * libseccomp (pkg-config libseccomp), libodfork itself does not. In C it needs the GNU declarations of libc (_GNU_SOURCE).
  */
 #ifndef ODFORK_SECCOMP_H
 #define ODFORK_SECCOMP_H

@@ -82,7 +82,7 @@ typedef enum odf_step {
 	ODF_STEP_NO_NEW_PRIVS, /* ODF_SPAWN_NO_NEW_PRIVS */
 	ODF_STEP_SECCOMP,      /* seccomp */
 	ODF_STEP_EXEC,         /* executing the program */
-	ODF_STEP_PIDFD,        /* pidfd; the process exists, see the function's description */
+	ODF_STEP_PIDFD,        /* pidfd; no process was made, or see odf_fork_with */
 	ODF_STEP_UNKNOWN,      /* libc's posix_spawn failed, which does not say where */
 	ODF_STEP_COUNT
 } odf_step;
@@ -107,6 +107,7 @@ typedef enum odf_reason {
 	ODF_REASON_PRE_EXEC,            /* pre_exec needs a full fork */
 	ODF_REASON_LIBC_NO_STEP,        /* libc does not say which step failed, and a report was asked for */
 	ODF_REASON_LIBC_NO_OPTION,      /* libc's posix_spawn has no such option */
+	ODF_REASON_LIBC_REFUSED,        /* libc's posix_spawn was refused by the kernel or a sandbox */
 	ODF_REASON_CLONE_REFUSED,       /* clone(CLONE_VM | CLONE_VFORK) is refused here, by a sandbox or the kernel */
 	ODF_REASON_CLONE_VM_FAKE,       /* CLONE_VM does not share memory here (WSL1, user-mode emulation) */
 	ODF_REASON_COUNT
@@ -237,7 +238,8 @@ typedef struct odf_spawn_options {
 	                               script needs the descriptor open across exec: name it in `fds` with ODF_FD_KEEP */
 	const odf_fd_action *fds;
 	size_t fd_count;
-	int *pidfd;                 /* if not NULL: receives a descriptor of the child (Linux 5.2), close-on-exec; -1 on failure */
+	int *pidfd;                 /* if not NULL: receives a descriptor of the child (Linux 5.2; by fork 5.3), close-on-exec, the
+	                               caller's to close; -1 on failure */
 	pid_t pgroup;
 	sigset_t sigmask;
 	mode_t umask;
@@ -254,7 +256,8 @@ typedef struct odf_spawn_options {
 	struct sched_param sched_param;
 	int parent_death_signal;    /* sent to the child when the *thread* that called odf_spawn ends; 0: none. See prctl(2) */
 	int cgroup_fd;              /* start in this cgroup, a descriptor of its directory; -1: the caller's */
-	const struct sock_fprog *seccomp; /* filter installed last; it must allow execve. Needs NO_NEW_PRIVS or privilege */
+	const struct sock_fprog *seccomp; /* filter installed last; it must allow execve (execveat with
+	                               exec_fd). Needs NO_NEW_PRIVS or privilege */
 	int (*pre_exec)(void *arg); /* runs in the child before exec; 0, or an errno value that fails the spawn. Forces FORK */
 	void *pre_exec_arg;
 } odf_spawn_options;
@@ -275,13 +278,16 @@ typedef struct odf_spawn_options {
  *
  * Result: 0 or an errno value; the report has the step. With step REQUEST: EINVAL (unknown flag or bit, a combination that
  * excludes itself, a descriptor number below 0, a number that is a target twice, NULL where it is not allowed), E2BIG (a newer
- * structure), ENOTSUP (no allowed strategy can do it). With CLONE: EAGAIN, ENOMEM. ECHILD at any step: the child died there, killed
- * by a signal; wait_status tells. Otherwise what the system call of the step gives: FD: EBADF (not open), EMFILE (no number left)
- * or open's; EXEC: ENOENT, EACCES (no execute permission), ENOEXEC (not a program: no shell is tried), ETXTBSY, E2BIG...
+ * structure), ENOTSUP (no allowed strategy can do it), ENOMEM. With CLONE: EAGAIN, ENOMEM. ECHILD at any step: the child died there;
+ * wait_status tells of what. Otherwise what the system call of the step gives: FD: EBADF (not open, or a number beyond the limit), EMFILE (no
+ * number left) or open's; EXEC: ENOENT, EACCES (no execute permission), ENOEXEC (not a program: no shell is tried), ETXTBSY, E2BIG...
  *
- * Not async-signal-safe. Safe in threads; the other threads go on running. Not a cancellation point. A user id that the child
- * changes to may ptrace it while it still shares memory with its caller, for the moments before exec: to run programs as a user
- * who must not see the caller's memory, allow FORK only. Since 0.1.0. */
+ * Not async-signal-safe. Safe in threads; the other threads go on running. Not a cancellation point.
+ *
+ * A child made by VFORK that changes its ids does so while it shares the caller's memory, for the moment before exec. The kernel then withdraws
+ * the memory's dumpable mark, which keeps the new user from tracing it (unless fs.suid_dumpable is 1); the caller's mark is put back
+ * right after. Within that moment the caller is not dumpable either, and a child forked by another thread stays so. To avoid both,
+ * allow FORK only. Since 0.1.0. */
 int odf_spawn(pid_t *pid, const char *file, char *const argv[], char *const envp[], const odf_spawn_options *options,
 	      odf_report *report);
 
@@ -334,12 +340,13 @@ typedef struct odf_capabilities {
 
 /* Fills in what this machine offers. Each question is asked once per process and the answer kept, so calling this early keeps the
  * answers true for a process that puts itself into a seccomp sandbox later; which also asks nothing there that the sandbox could
- * punish. Returns 0, EINVAL or E2BIG. Makes one short-lived process the first time (ODF_PROBE_CLONE_VM), which no
+ * punish. Returns 0 or EINVAL. Makes one short-lived process the first time (ODF_PROBE_CLONE_VM), which no
  * wait() of the caller's sees and no SIGCHLD announces. Not async-signal-safe. Since 0.1.0. */
 int odf_capabilities_get(odf_capabilities *capabilities);
 
 /* The answer to one probe, asking if need be. *error (error may be NULL) receives, with ODF_ANSWER_NO, the errno value that said
- * so, or 0. A probe that the library does not know is ODF_ANSWER_NO with EINVAL. Since 0.1.0. */
+ * so (EPROTO: the call succeeded and did not have its effect), otherwise 0. ODF_ANSWER_NOT_ASKED: memory or descriptors were too short to
+ * ask; ask again. A probe that the library does not know is ODF_ANSWER_NO with EINVAL. Since 0.1.0. */
 odf_answer odf_probe_get(odf_probe probe, int *error);
 
 /* The short name of a probe and the question it asks. Static strings; async-signal-safe. Since 0.1.0. */

@@ -89,8 +89,8 @@ static void run_seed(unsigned seed)
 	size_t count;
 	struct fd_op ops[FD_MAP_OPS(NUMBERS)];
 	struct fd_range others[FD_MAP_RANGES(NUMBERS)];
-	int targets[NUMBERS], pending[NUMBERS], spares[FD_MAP_SPARES(NUMBERS) + 1], sorted[NUMBERS], index;
-	struct fd_map map = { .ops = ops, .targets = targets, .pending = pending, .others = others };
+	int targets[NUMBERS], named[2 * NUMBERS], pending[NUMBERS], spares[FD_MAP_SPARES(NUMBERS) + 1], sorted[NUMBERS], index;
+	struct fd_map map = { .ops = ops, .targets = targets, .named = named, .pending = pending, .others = others };
 	struct table before = { 0 }, got, expected;
 	bool fails = false, failed = false;
 	unsigned draw = seed;

@@ -307,21 +307,33 @@ static void test_switch(void **state)
 	must_read(path, "1");
 	assert_false(one.was_set);
 	assert_int_equal(kernel_switch_set(&two, path), ODF_REASON_KERNEL_BUSY);
+	kernel_switch_put_back(&two, false);
 	must_read(path, "1");
-	kernel_switch_put_back(&one);
+	/* A child forked meanwhile: the lock's copy is free there, and the inherited switch is cleared. */
+	{
+		pid_t pid = fork();
+		if (pid == 0) {
+			struct kernel_switch own;
+			kernel_switch_put_back(&two, true);
+			_exit(kernel_switch_set(&own, path) == ODF_REASON_NONE && !own.was_set ? 0 : 1);
+		}
+		must_exit_with(pid, 0);
+	}
+	kernel_switch_put_back(&one, false);
 	must_read(path, "0");
 	/* Set by somebody else before: left so. */
 	path = switch_file("1\n", 0600);
 	assert_int_equal(kernel_switch_set(&one, path), ODF_REASON_NONE);
-	kernel_switch_put_back(&one);
+	kernel_switch_put_back(&one, false);
 	must_read(path, "1");
 	/* Gone, or refusing the write: nothing is held. */
 	unlink(path);
 	assert_int_equal(kernel_switch_set(&one, path), ODF_REASON_KERNEL_REFUSED);
+	kernel_switch_put_back(&one, false);
 	assert_int_equal(kernel_switch_set(&one, "/dev/full"), ODF_REASON_KERNEL_REFUSED);
 	path = switch_file("0\n", 0600);
 	assert_int_equal(kernel_switch_set(&one, path), ODF_REASON_NONE);
-	kernel_switch_put_back(&one);
+	kernel_switch_put_back(&one, false);
 	surroundings_must_equal(&before);
 }
 

@@ -9,6 +9,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <poll.h>
+#include <pthread.h>
 #include <pty.h>
 #include <sched.h>
 #include <signal.h>
@@ -256,6 +257,19 @@ static void test_exec_fd(void **state)
 	options.fd_count = 1;
 	options.flags = ODF_SPAWN_CLOSE_OTHER_FDS;
 	on_each_engine(&options, false, check_nothing);
+	/* The copy that keeps it open must not pass for a descriptor of the caller's that is not open. */
+	for (size_t i = 1; i < 3; i++) {
+		odf_fd_action closed[] = { ODF_FD_NULL(fd), ODF_FD_DUP(fd + 1, fd + 2) };
+		odf_report report = ODF_REPORT_INIT;
+		char *argv[] = { (char[]){ "state" }, NULL };
+		options.allow = ODF_ALLOW(engines[i]);
+		options.fds = closed;
+		options.fd_count = 2;
+		assert_int_equal(fcntl(fd + 2, F_GETFD), -1);
+		assert_errno(EBADF, odf_spawn(NULL, NULL, argv, NULL, &options, &report));
+		assert_int_equal(report.step, ODF_STEP_FD);
+		assert_int_equal(report.index, 1);
+	}
 	close(fd);
 }
 
@@ -386,12 +400,66 @@ static void test_open(void **state)
 	options.fds = map;
 	options.fd_count = 2;
 	options.cwd = scratch();
-	on_each_engine(&options, true, check_opened);
+	on_each_engine(&options, false, check_opened); /* libc closes the number first, which the path may depend on */
 	directory = open(scratch(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	options.cwd = NULL;
 	options.cwd_fd = directory;
-	on_each_engine(&options, true, check_opened);
+	on_each_engine(&options, false, check_opened);
 	close(directory);
+}
+
+static void check_null(const char *json, odf_strategy engine)
+{
+	struct stat status;
+
+	(void)engine;
+	assert_int_equal(stat("/dev/null", &status), 0);
+	must_have(json, "cwd", quoted("%s", scratch()));
+	must_have(json, "fd0", quoted("%llu:%llu flags %o offset -1", (unsigned long long)status.st_dev,
+				      (unsigned long long)status.st_ino, shown_flags("/dev/null", O_RDWR)));
+}
+
+static void test_null(void **state)
+{
+	odf_fd_action map[] = { ODF_FD_NULL(0), ODF_FD_CLOSE(1 << 20) };
+	odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
+
+	(void)state;
+	options.fds = map;
+	options.fd_count = 1;
+	options.cwd = scratch();
+	on_each_engine(&options, true, check_null);
+	options.cwd = NULL;
+	options.cwd_fd = open(scratch(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	on_each_engine(&options, true, check_null);
+	/* Closing a number that cannot be open is no error; libc would make it one. */
+	options.fd_count = 2;
+	on_each_engine(&options, false, check_null);
+	close(options.cwd_fd);
+}
+
+/* What a path says of open descriptors is what the caller had, and close-on-exec in the flags does not close. */
+static void check_reopened(const char *json, odf_strategy engine)
+{
+	(void)engine;
+	assert_non_null(member(json, "fd0"));
+	assert_non_null(member(json, "fd30"));
+}
+
+static void test_open_by_descriptor(void **state)
+{
+	odf_fd_action map[] = { ODF_FD_OPEN(0, "/dev/fd/0", O_RDONLY, 0), ODF_FD_OPEN(30, "/etc/passwd", O_RDONLY | O_CLOEXEC, 0) };
+	odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
+	int null = open("/dev/null", O_RDONLY | O_CLOEXEC), input = fcntl(0, F_DUPFD_CLOEXEC, 3);
+
+	(void)state;
+	dup2(null, 0);
+	options.fds = map;
+	options.fd_count = 2;
+	on_each_engine(&options, false, check_reopened);
+	dup2(input, 0);
+	close(input);
+	close(null);
 }
 
 static void check_others_closed(const char *json, odf_strategy engine)
@@ -658,11 +726,50 @@ static void test_ids(void **state)
 	options.group_count = 2;
 	options.parent_death_signal = SIGTERM;
 	on_each_engine(&options, false, check_ids);
+	assert_int_equal(prctl(PR_GET_DUMPABLE), 1); /* the kernel takes it from memory whose user changes, ours too */
 	options.flags = ODF_SPAWN_GROUPS;
 	options.groups = NULL;
 	options.group_count = 0;
 	on_each_engine(&options, false, check_no_groups);
 	chmod(scratch(), 0755);
+}
+
+static void *spawn_as_others(void *failures)
+{
+	char *argv[] = { (char[]){ "true" }, NULL };
+
+	for (int i = 0; i < 100; i++) {
+		odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
+		pid_t pid;
+		int status;
+		options.allow = ODF_ALLOW(ODF_STRATEGY_VFORK);
+		options.flags = ODF_SPAWN_UID;
+		options.uid = 1234;
+		if (odf_spawn(&pid, "/bin/true", argv, NULL, &options, NULL) != 0 || waitpid(pid, &status, 0) != pid || status != 0)
+			++*(int *)failures;
+	}
+	return NULL;
+}
+
+/* Threads that do so at once do not restore each other's loss. */
+static void test_dumpable_with_threads(void **state)
+{
+	pthread_t threads[4];
+	int failures[4] = { 0 };
+
+	(void)state;
+	if (geteuid() != 0) {
+		skip_because("changing ids needs root");
+		return;
+	}
+	assert_int_equal(prctl(PR_GET_DUMPABLE), 1);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, spawn_as_others, &failures[i]), 0);
+	for (int i = 0; i < 4; i++) {
+		pthread_join(threads[i], NULL);
+		assert_int_equal(failures[i], 0);
+	}
+	assert_int_equal(prctl(PR_GET_DUMPABLE), 1);
 }
 
 static void check_seccomp(const char *json, odf_strategy engine)
@@ -848,12 +955,15 @@ int main(void)
 		cmocka_unit_test(test_map),
 		cmocka_unit_test(test_swap),
 		cmocka_unit_test(test_open),
+		cmocka_unit_test(test_null),
+		cmocka_unit_test(test_open_by_descriptor),
 		cmocka_unit_test(test_close_others),
 		cmocka_unit_test(test_session_and_group),
 		cmocka_unit_test(test_foreground),
 		cmocka_unit_test(test_signals),
 		cmocka_unit_test(test_attributes),
 		cmocka_unit_test(test_ids),
+		cmocka_unit_test(test_dumpable_with_threads),
 		cmocka_unit_test(test_seccomp),
 		cmocka_unit_test(test_cgroup),
 		cmocka_unit_test(test_pidfd),

@@ -29,8 +29,9 @@ int odf_capabilities_get(odf_capabilities *capabilities)
 		found.kernel_interface = ODF_KERNEL_INTERFACE_USE_ODF;
 		found.strategy[ODF_STRATEGY_KERNEL] = ODF_REASON_KERNEL_NOT_VERIFIED;
 	}
-	found.uffd_kernel_faults = capability(ODF_PROBE_UFFD_KERNEL) || capability(ODF_PROBE_UFFD_DEVICE) ? ODF_ANSWER_YES
-													   : ODF_ANSWER_NO;
+	found.uffd_kernel_faults = capability_known(ODF_PROBE_UFFD_KERNEL);
+	if (found.uffd_kernel_faults != ODF_ANSWER_YES)
+		found.uffd_kernel_faults = capability_known(ODF_PROBE_UFFD_DEVICE);
 	found.page_size = (size_t)sysconf(_SC_PAGESIZE);
 	if (uname(&name) == 0) {
 		size_t length = strnlen(name.release, sizeof found.kernel_release - 1);

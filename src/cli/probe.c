@@ -18,7 +18,7 @@ static void print_for_people(const odf_capabilities *c)
 	printf("strategy     available\n");
 	for (odf_strategy s = ODF_STRATEGY_NONE + 1; s < ODF_STRATEGY_COUNT; s++) {
 		bool available = c->strategy[s] == ODF_REASON_NONE;
-		printf("%-12s %-4s%s%s\n", odf_strategy_name(s), available ? "yes" : "no", available ? "" : "  ",
+		printf("%-12s %s%s\n", odf_strategy_name(s), available ? "yes" : "no    ",
 		       available ? "" : odf_reason_text(c->strategy[s]));
 	}
 	printf("\nprobe        answer\n");

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 /* The file that execvp would run, in `path`. */
@@ -47,6 +48,16 @@ static const char *elf_obstacle(int fd, const ElfW(Ehdr) *header)
 	return "it is statically linked, so there is no loader to preload anything";
 }
 
+/* What makes the kernel set AT_SECURE. */
+static bool gains_rights(int fd, const struct stat *status)
+{
+	if ((status->st_mode & S_ISUID) && status->st_uid != getuid())
+		return true;
+	if ((status->st_mode & S_ISGID) && (status->st_mode & S_IXGRP) && status->st_gid != getgid())
+		return true;
+	return getuid() != 0 && fgetxattr(fd, "security.capability", NULL, 0) > 0;
+}
+
 static const char *file_obstacle(const char *path, bool script)
 {
 	union {
@@ -59,8 +70,8 @@ static const char *file_obstacle(const char *path, bool script)
 
 	if (fd < 0)
 		return NULL;
-	if (fstat(fd, &status) == 0 && (status.st_mode & (S_ISUID | S_ISGID)) && geteuid() != 0)
-		obstacle = "it is set-user-id or set-group-id, for which the loader preloads nothing";
+	if (fstat(fd, &status) == 0 && gains_rights(fd, &status))
+		obstacle = "it gains rights by being executed (set-user-id, set-group-id or capabilities), for which the loader preloads nothing";
 	else if (pread(fd, start.bytes, sizeof start.bytes - 1, 0) < (ssize_t)sizeof start.header)
 		obstacle = NULL;
 	else if (memcmp(start.bytes, ELFMAG, SELFMAG) == 0)

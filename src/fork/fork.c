@@ -77,11 +77,12 @@ static struct strategy_choice choose(unsigned allow)
 /* Forks as chosen, or with the next best where the switch does not obey. In both processes everything is put back. */
 static pid_t fork_as_chosen(enum fork_call call, struct strategy_choice *choice)
 {
+	bool switched = choice->strategy == ODF_STRATEGY_KERNEL;
 	struct kernel_switch state;
 	pid_t pid;
 	int error;
 
-	if (choice->strategy == ODF_STRATEGY_KERNEL) {
+	if (switched) {
 		odf_reason reason = kernel_switch_set(&state, USE_ODF_PATH);
 		if (reason != ODF_REASON_NONE)
 			strategy_retract(choice, false, reason);
@@ -91,9 +92,9 @@ static pid_t fork_as_chosen(enum fork_call call, struct strategy_choice *choice)
 		return -1;
 	}
 	pid = libc_fork_of(call);
-	if (choice->strategy == ODF_STRATEGY_KERNEL) {
+	if (switched) {
 		error = errno;
-		kernel_switch_put_back(&state);
+		kernel_switch_put_back(&state, pid == 0);
 		errno = error;
 	}
 	return pid;
@@ -195,6 +196,10 @@ pid_t odf_fork_with(const odf_fork_options *options, odf_report *report)
 		refused.step = ODF_STEP_REQUEST;
 		refused.error = error;
 		report_fill(report, &refused);
+		if (ours.pidfd != NULL)
+			*ours.pidfd = -1;
+		if (record_wanted())
+			record_write(&(struct record){ .call = call_names[FORK_CALL_ODF_FORK_WITH], .child = -1, .report = &refused });
 		errno = error;
 		return -1;
 	}

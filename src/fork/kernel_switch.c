@@ -2,11 +2,10 @@
  * Async-signal-safe: system calls and one atomic flag. */
 #include "kernel_switch.h"
 
-#include <stdatomic.h>
-
+#include "../sys/process_lock.h"
 #include "../sys/syscall.h"
 
-static atomic_flag busy = ATOMIC_FLAG_INIT;
+static struct process_lock busy;
 
 /* '0', '1', or minus an errno value. */
 static int read_bit(const char *path)
@@ -38,23 +37,26 @@ odf_reason kernel_switch_set(struct kernel_switch *state, const char *path)
 {
 	int bit;
 
-	if (atomic_flag_test_and_set_explicit(&busy, memory_order_acquire))
+	*state = (struct kernel_switch){ .path = path };
+	if (!process_lock_try(&busy))
 		return ODF_REASON_KERNEL_BUSY;
-	state->path = path;
 	bit = read_bit(path);
 	state->was_set = bit == '1';
 	if (bit < 0 || (!state->was_set && write_bit(path, '1') != 0)) {
-		atomic_flag_clear_explicit(&busy, memory_order_release);
+		process_lock_release(&busy);
+		state->was_set = true; /* nothing to put back */
 		return ODF_REASON_KERNEL_REFUSED;
 	}
+	state->ours = true;
 	return ODF_REASON_NONE;
 }
 
-void kernel_switch_put_back(const struct kernel_switch *state)
+void kernel_switch_put_back(const struct kernel_switch *state, bool in_child)
 {
 	/* A failure leaves on-demand fork on, which stays correct for later forks of this process as far as it is at all, and
 	 * there is nobody to report it to: the fork itself has succeeded. */
-	if (!state->was_set)
+	if (!state->was_set && (state->ours || in_child))
 		(void)write_bit(state->path, '0');
-	atomic_flag_clear_explicit(&busy, memory_order_release);
+	if (state->ours)
+		process_lock_release(&busy);
 }

@@ -18,11 +18,13 @@
 struct kernel_switch {
 	const char *path;
 	bool was_set; /* somebody had set it before: left alone */
+	bool ours;    /* set by this fork, not by another thread's at the same time */
 };
 
-/* ODF_REASON_NONE: set, and kernel_switch_put_back must follow in parent and child. Otherwise why not; nothing is changed then. */
+/* ODF_REASON_NONE: set. Otherwise why not; nothing is changed then. kernel_switch_put_back must follow in parent and child either way. */
 odf_reason kernel_switch_set(struct kernel_switch *state, const char *path);
 
-/* In the parent, and in the child with its own copy of the state. */
-void kernel_switch_put_back(const struct kernel_switch *state);
+/* In the parent, and in the child with its own copy of the state. A child that was forked plainly while another thread had the switch set
+ * has inherited it, and clears it. */
+void kernel_switch_put_back(const struct kernel_switch *state, bool in_child);
 #endif

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -58,6 +59,8 @@ static void add_reasons(struct text *text, const struct record *record, const ch
 	bool any = false;
 
 	for (; *strategy != ODF_STRATEGY_NONE && *strategy != record->report->strategy; strategy++) {
+		if (record->report->reason[*strategy] == ODF_REASON_NONE)
+			continue; /* a refused request was not considered */
 		if (any)
 			text_add(text, separator);
 		text_add(text, odf_strategy_name(*strategy));
@@ -66,7 +69,7 @@ static void add_reasons(struct text *text, const struct record *record, const ch
 		any = true;
 	}
 	if (!any)
-		text_add(text, name(ODF_REASON_CHOSEN));
+		text_add(text, name(record->report->strategy == ODF_STRATEGY_NONE ? ODF_REASON_NONE : ODF_REASON_CHOSEN));
 }
 
 static void add_json_line(struct text *text, const struct record *record)
@@ -110,12 +113,13 @@ static void add_log_line(struct text *text, const struct record *record)
 		text_add(text, " ");
 		text_add(text, record->file);
 	}
-	if (report->error == 0) {
+	if (record->child > 0) {
 		text_add(text, ": child ");
 		text_add_signed(text, record->child);
 		text_add(text, " by ");
 		text_add(text, odf_strategy_name(report->strategy));
-	} else {
+	}
+	if (report->error != 0) { /* with a child: its pidfd */
 		text_add(text, ": failed at step ");
 		text_add(text, odf_step_name(report->step));
 		text_add(text, " with error ");
@@ -139,52 +143,62 @@ static bool write_line(int fd, const struct text *text)
 	return written == (long)text->length;
 }
 
-static void write_stats(const struct record *record)
+static bool append(const struct text *text)
 {
-	static atomic_bool complained;
-	char line[8192]; /* a path of PATH_MAX may need six bytes for each of its own; what is longer is refused below */
-	struct text text = text_start(line, sizeof line);
-	struct record shorter = *record;
-	bool done = false;
-	int fd;
+	int fd = sys_open(settings->stats_path, O_WRONLY | O_APPEND | O_CREAT | O_NOCTTY, 0666);
+	bool done;
 
-	add_json_line(&text, &shorter);
-	if (text.length >= sizeof line) {
-		shorter.file = "";
-		text = text_start(line, sizeof line);
-		add_json_line(&text, &shorter);
-	}
-	fd = sys_open(settings->stats_path, O_WRONLY | O_APPEND | O_CREAT | O_NOCTTY, 0666);
-	if (fd >= 0) {
-		done = write_line(fd, &text);
-		sys_close(fd);
-	}
-	if (!done && !atomic_exchange_explicit(&complained, true, memory_order_relaxed) && error_is_ours())
-		settings_complain("records are lost, cannot write ", settings->stats_path, NULL);
+	if (fd < 0)
+		return false;
+	done = write_line(fd, text);
+	sys_close(fd);
+	return done;
 }
 
-static void write_log(const struct record *record)
+static void write_in(char *line, size_t size, const struct record *record)
 {
-	char line[8192];
-	struct text text = text_start(line, sizeof line);
+	static atomic_bool complained;
+	struct text text;
 
-	add_log_line(&text, record);
-	if (text.length >= sizeof line) {
-		text.length = sizeof line - 1;
-		line[sizeof line - 2] = '\n';
+	if (settings->stats) {
+		text = text_start(line, size);
+		add_json_line(&text, record);
+		if (!append(&text) && !atomic_exchange_explicit(&complained, true, memory_order_relaxed) && error_is_ours())
+			settings_complain("records are lost, cannot write ", settings->stats_path, NULL);
 	}
-	/* Nobody is left to tell if standard error cannot be written. */
-	if (error_is_ours())
-		(void)write_line(STDERR_FILENO, &text);
+	if (settings->log && error_is_ours()) {
+		text = text_start(line, size);
+		add_log_line(&text, record);
+		(void)write_line(STDERR_FILENO, &text); /* nobody is left to tell if standard error cannot be written */
+	}
+}
+
+/* A fork may happen in a signal handler on an alternate stack of a few KiB, so its record, whose length is bounded, gets a small buffer.
+ * A spawn does not, and has a path, of which each byte may need six. */
+static __attribute__((noinline)) void write_fork(const struct record *record)
+{
+	char line[1024];
+
+	write_in(line, sizeof line, record);
+}
+
+static __attribute__((noinline)) void write_spawn(const struct record *record)
+{
+	char line[6 * PATH_MAX + 1024];
+	struct record shorter = *record;
+
+	if (strnlen(record->file, PATH_MAX) == PATH_MAX) /* no program has such a path */
+		shorter.file = "";
+	write_in(line, sizeof line, &shorter);
 }
 
 void record_write(const struct record *record)
 {
 	int saved = errno;
 
-	if (settings->stats)
-		write_stats(record);
-	if (settings->log)
-		write_log(record);
+	if (record->file == NULL)
+		write_fork(record);
+	else
+		write_spawn(record);
 	errno = saved;
 }

@@ -111,32 +111,33 @@ static bool change_directory(const struct child_plan *plan)
 	return true;
 }
 
-static bool is_target(const struct child_plan *plan, int fd)
+static bool is_named(const struct child_plan *plan, int fd)
 {
-	size_t low = 0, high = plan->target_count;
+	size_t low = 0, high = plan->named_count;
 
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
-		if (plan->targets[middle] < fd)
+		if (plan->named[middle] < fd)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	return low < plan->target_count && plan->targets[low] == fd;
+	return low < plan->named_count && plan->named[low] == fd;
 }
 
-/* A copy of `from` at a number that no action has as its target: above all targets, or, where the limit of descriptors is lower than that,
- * the first free number between them. */
+/* A copy of `from` at a number that no action names, neither as its target, where it would be overwritten, nor as its source, where it would pass
+ * for a descriptor of the caller's that is not open: above all of them, or, where the limit of descriptors is lower than that, at the
+ * first free number between them. */
 static long spare_copy(const struct child_plan *plan, int from)
 {
-	int above = plan->target_count > 0 ? plan->targets[plan->target_count - 1] + 1 : 0;
+	int above = plan->named_count > 0 ? plan->named[plan->named_count - 1] + 1 : 0;
 	long fd = sys_call3(SYS_fcntl, from, F_DUPFD_CLOEXEC, above);
 
 	for (int minimum = 0; (fd == -EINVAL || fd == -EMFILE) && minimum < above; minimum++) {
-		if (is_target(plan, minimum))
+		if (is_named(plan, minimum))
 			continue;
 		fd = sys_call3(SYS_fcntl, from, F_DUPFD_CLOEXEC, minimum);
-		if (fd >= 0 && is_target(plan, (int)fd)) {
+		if (fd >= 0 && is_named(plan, (int)fd)) {
 			sys_close((int)fd);
 			minimum = (int)fd;
 			fd = -EMFILE;

@@ -61,9 +61,9 @@ struct child_plan {
 
 	const struct fd_op *ops;
 	size_t op_count;
-	int *spares;        /* numbers found in the child */
-	const int *targets; /* sorted */
-	size_t target_count;
+	int *spares;      /* numbers found in the child */
+	const int *named; /* every number that is a target or a source; sorted */
+	size_t named_count;
 	const struct fd_range *others; /* what ODF_SPAWN_CLOSE_OTHER_FDS closes */
 	size_t other_count;
 	int exec_fd, exec_spare; /* the descriptor to execute; its spare number or -1 */

@@ -13,6 +13,17 @@
 	(ODF_SPAWN_SEARCH_PATH | ODF_SPAWN_SETSID | ODF_SPAWN_SETPGROUP | ODF_SPAWN_SIGMASK | ODF_SPAWN_RESET_SIGNALS | \
 	 ODF_SPAWN_CLOSE_OTHER_FDS)
 
+/* libc closes a number before it opens a file there, which shows if the path depends on open descriptors (/dev/fd); takes the flags as
+ * they are, close-on-exec too; and refuses to close numbers beyond the limit. /dev/null depends on nothing. */
+static bool action_differs(const odf_fd_action *action)
+{
+	struct rlimit limit;
+
+	if (action->kind == ODF_FD_KIND_CLOSE)
+		return getrlimit(RLIMIT_NOFILE, &limit) != 0 || (rlim_t)action->fd >= limit.rlim_cur;
+	return action->kind == ODF_FD_KIND_OPEN;
+}
+
 odf_reason engine_posix_spawn_lacks(const struct plan *plan, const struct request *request)
 {
 	const odf_spawn_options *o = &request->options;
@@ -32,6 +43,8 @@ odf_reason engine_posix_spawn_lacks(const struct plan *plan, const struct reques
 #ifndef POSIX_SPAWN_SETSID
 	lacks = lacks || (o->flags & ODF_SPAWN_SETSID);
 #endif
+	for (size_t i = 0; i < o->fd_count && !lacks; i++)
+		lacks = action_differs(&o->fds[i]);
 	return lacks ? ODF_REASON_LIBC_NO_OPTION : ODF_REASON_NONE;
 }
 
@@ -139,6 +152,6 @@ void engine_posix_spawn(struct plan *plan, const struct request *request, struct
 	result->error = error;
 	result->step = guess_step(plan, options, error);
 	/* A filter's answers to the system call that makes the process; a program's own EPERM leads to one try more, in another way,
-	 * which then names the step. */
+	 * which then names the step. Nothing that libc has done by then would show in the second try. */
 	result->refused = error == ENOSYS || error == EPERM;
 }

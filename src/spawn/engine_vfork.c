@@ -6,8 +6,10 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/prctl.h>
 
 #include "../sys/clone.h"
+#include "../sys/process_lock.h"
 #include "../sys/syscall.h"
 #include "engine.h"
 
@@ -45,6 +47,29 @@ static long clone_best(struct child_plan *child, struct clone_request *request)
 	return clone_child(request);
 }
 
+/* A change of user or group id makes the kernel withdraw the dumpable mark from the memory, so that the new user cannot trace the
+ * process; and while it is shared, the memory is the caller's too. The caller's mark is put back once the child has memory of its own. One at a time:
+ * else one would read what another has lost, or give the mark back while another's child still runs here as somebody else. */
+static struct process_lock changing_ids;
+
+static int dumpable_hold(const struct child_plan *child)
+{
+	if (!(child->flags & (ODF_SPAWN_UID | ODF_SPAWN_GID)))
+		return -1;
+	process_lock_wait(&changing_ids);
+	return (int)sys_call1(SYS_prctl, PR_GET_DUMPABLE);
+}
+
+static void dumpable_release(int before)
+{
+	if (before < 0)
+		return;
+	/* Cannot fail for 1, and nothing else can have been lost. */
+	if (before == 1 && sys_call1(SYS_prctl, PR_GET_DUMPABLE) != 1)
+		(void)sys_call2(SYS_prctl, PR_SET_DUMPABLE, 1);
+	process_lock_release(&changing_ids);
+}
+
 void engine_vfork(struct plan *plan, bool pidfd, struct result *result)
 {
 	struct clone_request request = {
@@ -56,7 +81,7 @@ void engine_vfork(struct plan *plan, bool pidfd, struct result *result)
 		.argument = &plan->child,
 	};
 	uint64_t all = ~0ull, mask;
-	int cancel_state;
+	int cancel_state, dumpable;
 	long pid;
 
 	if (pidfd) {
@@ -65,9 +90,11 @@ void engine_vfork(struct plan *plan, bool pidfd, struct result *result)
 		plan->child.pidfd = &result->pidfd;
 	}
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+	dumpable = dumpable_hold(&plan->child);
 	/* A handler that ran in the child would run on this memory: not one of the 64 may come through. */
 	sys_sigprocmask(SIG_SETMASK, &all, &mask);
 	pid = clone_best(&plan->child, &request);
+	dumpable_release(dumpable);
 	sys_sigprocmask(SIG_SETMASK, &mask, NULL);
 	pthread_setcancelstate(cancel_state, &cancel_state);
 	if (pid < 0) {

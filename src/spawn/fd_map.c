@@ -170,16 +170,20 @@ static void build_others(struct fd_map *map, size_t count)
 
 void fd_map_build(struct fd_map *map, const odf_fd_action *actions, size_t count, int exec_fd)
 {
-	map->op_count = map->other_count = map->spare_count = 0;
+	map->op_count = map->other_count = map->spare_count = map->named_count = 0;
 	map->exec_spare = -1;
 	for (size_t i = 0; i < count; i++) {
 		map->targets[i] = actions[i].fd;
+		map->named[map->named_count++] = actions[i].fd;
+		if (actions[i].kind == ODF_FD_KIND_DUP)
+			map->named[map->named_count++] = actions[i].source;
 		/* The descriptor to execute must outlive the map, unless its number is kept as it is. */
 		if (exec_fd >= 0 && actions[i].fd == exec_fd && actions[i].kind != ODF_FD_KIND_KEEP &&
 		    !(actions[i].kind == ODF_FD_KIND_DUP && actions[i].source == exec_fd))
 			map->exec_spare = 0;
 	}
 	qsort(map->targets, count, sizeof *map->targets, compare);
+	qsort(map->named, map->named_count, sizeof *map->named, compare);
 	if (map->exec_spare >= 0)
 		map->exec_spare = add_save(map, exec_fd, -1);
 	build_duplications(map, actions, count);

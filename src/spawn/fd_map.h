@@ -15,9 +15,10 @@
 struct fd_map {
 	struct fd_op *ops;       /* FD_MAP_OPS(count) */
 	int *targets;            /* count; sorted on return */
+	int *named;              /* 2 * count; on return every target and source, sorted */
 	int *pending;            /* count; scratch */
 	struct fd_range *others; /* FD_MAP_RANGES(count) */
-	size_t op_count, other_count, spare_count;
+	size_t op_count, other_count, spare_count, named_count;
 	int exec_spare; /* the spare number that holds exec_fd, or -1 if it keeps its own number */
 };
 

@@ -143,6 +143,7 @@ static void place_descriptors(struct arena *arena, struct plan *plan, const odf_
 	struct fd_map map = {
 		.ops = carve(arena, FD_MAP_OPS(count) * sizeof *map.ops),
 		.targets = carve(arena, count * sizeof *map.targets),
+		.named = carve(arena, 2 * count * sizeof *map.named),
 		.pending = carve(arena, count * sizeof *map.pending),
 		.others = carve(arena, FD_MAP_RANGES(count) * sizeof *map.others),
 	};
@@ -154,8 +155,8 @@ static void place_descriptors(struct arena *arena, struct plan *plan, const odf_
 	plan->spare_count = map.spare_count;
 	plan->child.ops = map.ops;
 	plan->child.op_count = map.op_count;
-	plan->child.targets = map.targets;
-	plan->child.target_count = count;
+	plan->child.named = map.named;
+	plan->child.named_count = map.named_count;
 	plan->child.others = map.others;
 	plan->child.other_count = map.other_count;
 	plan->child.spares = spares;

@@ -64,7 +64,8 @@ static void run_chosen(struct strategy_choice *choice, struct plan *plan, const 
 	run_engine(choice->strategy, plan, request, result);
 	while (result->error != 0 && result->refused) {
 		struct strategy_choice next = *choice;
-		strategy_retract(&next, true, ODF_REASON_CLONE_REFUSED);
+		strategy_retract(&next, true,
+				 choice->strategy == ODF_STRATEGY_POSIX_SPAWN ? ODF_REASON_LIBC_REFUSED : ODF_REASON_CLONE_REFUSED);
 		if (next.strategy == ODF_STRATEGY_NONE)
 			return;
 		*choice = next;

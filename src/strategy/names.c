@@ -63,6 +63,7 @@ static const struct {
 	[ODF_REASON_PRE_EXEC] = { "pre_exec", "code of the caller runs before exec" },
 	[ODF_REASON_LIBC_NO_STEP] = { "libc_no_step", "libc does not say which step failed, and a report was asked for" },
 	[ODF_REASON_LIBC_NO_OPTION] = { "libc_no_option", "libc's posix_spawn cannot express the request" },
+	[ODF_REASON_LIBC_REFUSED] = { "libc_refused", "libc's posix_spawn was refused by the kernel or a sandbox" },
 	[ODF_REASON_CLONE_REFUSED] = { "clone_refused", "a child that shares memory is refused here" },
 	[ODF_REASON_CLONE_VM_FAKE] = { "clone_vm_fake", "children do not really share memory here" },
 };

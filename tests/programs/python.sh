@@ -225,7 +225,7 @@ if __name__ == '__main__':
     for file, text in ('not-executable', 'exit 1'), ('no-interpreter', 'exit 11'):
         open(file, 'w').write(text)
     os.chmod('no-interpreter', 0o755)
-    for part in forks, subprocesses, processes, spawns, terminals, forks_in_threads:
+    for part in forks, subprocesses, spawns, terminals, forks_in_threads, processes:
         say('---', part.__name__)
         part()
 END

@@ -1,0 +1,57 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# What is exported, against the version script and the header; what the static library defines; what runs between clone and exec.
+set -eu
+build=${ODF_BUILD:?} source=${ODF_SOURCE:?}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# The map's symbols, each with its node.
+awk '/^ODFORK_[0-9.]+ \{/ { node = $1 } /^\t\todf_[a-z_0-9]+;/ { gsub(/[;\t]/, ""); print $1 "@@" node }' \
+	"$build/libodfork.map" | sort > "$work/map"
+nm -D --defined-only "$build/libodfork.so" | awk '$2 != "A" { print $3 }' | sort > "$work/exported"
+grep '^odf_' "$work/exported" > "$work/exported_odf"
+diff -u "$work/map" "$work/exported_odf" || { echo "exports and version script differ"; exit 1; }
+
+# Everything else that is exported is interposed, and nothing more.
+grep -v '^odf_' "$work/exported" | sed 's/@.*//' | sort -u > "$work/interposed"
+printf '%s\n' _Fork fork posix_spawn posix_spawnp > "$work/expected"
+diff -u "$work/expected" "$work/interposed" || { echo "unexpected interposed symbols"; exit 1; }
+
+# The header declares exactly the functions of the map.
+"${ODF_CC:-cc}" -E -P -I "$source/include" -x c "$source/include/odfork.h" | tr '\n' ' ' | grep -o '\bodf_[a-z_0-9]* *(' |
+	tr -d ' (' | sort -u > "$work/declared"
+sed 's/@@.*//' "$work/map" | sort > "$work/map_names"
+diff -u "$work/declared" "$work/map_names" || { echo "header and version script differ"; exit 1; }
+
+# The changelog knows the release that the map's newest node is of.
+node=$(sed -n 's/^ODFORK_\([0-9.]*\) {.*/\1/p' "$build/libodfork.map" | tail -n 1)
+grep -q "^## $node" "$source/CHANGELOG.md" || { echo "no $node in CHANGELOG.md"; exit 1; }
+
+# The shared library: bound at load, a soname, libc only.
+readelf -d "$build/libodfork.so" > "$work/dynamic"
+grep -q 'SONAME.*libodfork.so.0' "$work/dynamic" || { echo "wrong soname"; exit 1; }
+grep -qE 'BIND_NOW|FLAGS.*NOW' "$work/dynamic" || { echo "not bound at load"; exit 1; }
+if [ "${ODF_SANITIZED:-0}" = 0 ]; then
+	needed=$(sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' "$work/dynamic" | grep -vE '^(libc|libpthread|libdl|ld-linux.*)\.so' || true)
+	[ -z "$needed" ] || { echo "needs more than libc: $needed"; exit 1; }
+fi
+
+# The static library interposes nothing.
+if nm -g --defined-only "$build/libodfork.a" 2>/dev/null | awk 'NF == 3 { print $3 }' | grep -xE 'fork|_Fork|posix_spawnp?|clone|syscall'; then
+	echo "the static library defines a function of libc's"
+	exit 1
+fi
+
+# Code between clone and exec calls nothing outside itself.
+mkdir "$work/objects"
+(cd "$work/objects" && ar x "$build/libodfork.a")
+for part in child clone; do
+	object=$(find "$work/objects" -name "*_$part.c.o")
+	[ -n "$object" ] || { echo "no object of $part.c in the static library"; exit 1; }
+	nm -u "$object" | awk '{ print $2 }' > "$work/undefined"
+	if grep -vxE '_GLOBAL_OFFSET_TABLE_' "$work/undefined"; then
+		echo "$part.c needs the above"
+		exit 1
+	fi
+done

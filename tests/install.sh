@@ -1,0 +1,59 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Installs into a prefix and builds a consumer there with pkg-config, shared and static; runs both, the installed command, and man.
+set -eu
+build=${ODF_BUILD:?}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# A build of its own, since the prefix is compiled in.
+meson setup "$work/build" "${ODF_SOURCE:?}" --prefix="$work/prefix" -Dtests=false -Dbenchmarks=false > "$work/log" 2>&1 &&
+	meson install -C "$work/build" >> "$work/log" 2>&1 || { cat "$work/log"; exit 1; }
+pc=$(find "$work/prefix" -name libodfork.pc)
+PKG_CONFIG_PATH=$(dirname "$pc")
+export PKG_CONFIG_PATH
+libraries=$(pkg-config --variable=libdir libodfork)
+
+cat > "$work/consumer.c" <<'CONSUMER'
+#include <odfork.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+int main(void)
+{
+	char *argv[] = { (char[]){ "true" }, NULL };
+	odf_report report = ODF_REPORT_INIT;
+	int status;
+	pid_t pid = odf_fork();
+	if (pid == 0)
+		_exit(0);
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
+		return 1;
+	if (odf_spawn(&pid, "/bin/true", argv, NULL, NULL, &report) != 0 || waitpid(pid, &status, 0) != pid || status != 0)
+		return 2;
+	printf("%s %s\n", odf_version(), odf_strategy_name(report.strategy));
+	return strcmp(odf_version(), ODF_VERSION) != 0;
+}
+CONSUMER
+cc=${ODF_CC:-cc}
+# shellcheck disable=SC2046
+$cc -Wall -Werror "$work/consumer.c" -o "$work/shared" $(pkg-config --cflags --libs libodfork)
+# shellcheck disable=SC2046
+$cc -Wall -Werror -static "$work/consumer.c" -o "$work/static" $(pkg-config --static --cflags --libs libodfork)
+shared=$(LD_LIBRARY_PATH=$libraries "$work/shared")
+static=$("$work/static")
+[ "$shared" = "$static" ] && [ "$shared" = "$(pkg-config --modversion libodfork) vfork" ] ||
+	{ echo "shared says '$shared', static says '$static'"; exit 1; }
+readelf -d "$work/shared" | grep -q 'NEEDED.*libodfork.so.0' || { echo "the consumer does not need libodfork.so.0"; exit 1; }
+
+# The installed command finds the installed library.
+"$work/prefix/bin/odfork" run --stats "$work/stats" -- sh -c '(exit 0); exit 0' && grep -q '"call":"fork"' "$work/stats" ||
+	{ echo "odfork run from the prefix left no record"; exit 1; }
+[ "$("$work/prefix/bin/odfork" --version)" = "odfork $(pkg-config --modversion libodfork)" ]
+for page in odfork.1 odf_fork.3 odf_spawn.3 odf_capabilities_get.3 odf_report_format.3 odfork.7; do
+	file=$(find "$work/prefix" -name "$page*")
+	[ -s "$file" ] || { echo "no man page $page"; exit 1; }
+done
+: "$build"

@@ -1,0 +1,48 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# odfork probe: its output; and, with strace, that it, odfork run and a preloaded program never issue system call 439 or prctl 65, the numbers of
+# on-demand-fork kernels that mainline gave other meanings.
+set -eu
+build=${ODF_BUILD:?}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+fail() { echo "$*"; exit 1; }
+
+"$build/odfork" probe > "$work/text"
+"$build/odfork" probe --json > "$work/json"
+python3 - "$work/json" <<'CHECK'
+import json, os, platform, sys
+found = json.load(open(sys.argv[1]))
+assert found["kernel_release"] == platform.release(), found
+assert found["page_size"] == os.sysconf("SC_PAGESIZE"), found
+assert set(found["strategies"]) == {"kernel", "region", "fork", "vfork", "posix_spawn", "pool"}, found
+offered = os.path.exists("/proc/self/use_odf")
+assert found["kernel_interface"] == ("use_odf" if offered else "none"), found
+kernel = found["strategies"]["kernel"]
+assert kernel["available"] is False and kernel["text"], kernel
+if not offered:
+    assert kernel["reason"] == "kernel_not_offered", kernel
+    assert found["probes"]["use_odf"] == {"answer": False, "error": 2}, found
+assert found["strategies"]["fork"]["available"] is True
+CHECK
+grep -q '^kernel  *no ' "$work/text" || fail "probe does not say that there is no kernel on-demand fork"
+"$build/odfork" probe --nonsense 2> /dev/null && fail "an unknown option is accepted"
+[ "$("$build/odfork" probe --nonsense 2>&1 > /dev/null | head -n 1)" = "odfork: probe: no such option: --nonsense" ] || fail "wrong message"
+"$build/odfork" probe > /dev/full 2> /dev/null && fail "a full disk goes unnoticed"
+
+command -v strace > /dev/null || { [ "${ODFORK_MUST_WORK:-0}" = 1 ] && fail "no strace"; echo "no strace"; exit 77; }
+strace -f -o /dev/null true 2> /dev/null || { [ "${ODFORK_MUST_WORK:-0}" = 1 ] && fail "strace may not trace here"; echo "strace may not trace here"; exit 77; }
+trace() {
+	strace -f -n -o "$work/trace" -E LD_BIND_NOW=1 "$@" > /dev/null 2>&1 || fail "strace $* failed"
+	# -n prints the number of each call: [ 439] faccessat2(...)
+	if grep -E '\[ *439\]|prctl\((65|0x41|PR_SET_MDWE)' "$work/trace"; then
+		fail "$*: issues a number of the on-demand-fork kernels"
+	fi
+	grep -q '/proc/self/use_odf' "$work/trace" || fail "$*: does not look at /proc/self/use_odf"
+}
+trace "$build/odfork" probe
+trace "$build/odfork" probe --json
+trace "$build/odfork" run -- /bin/true
+if [ "${ODF_SANITIZED:-0}" = 0 ]; then
+	trace -E LD_PRELOAD="$build/libodfork.so.0" -E ODFORK_STRATEGY=kernel "$build/tests/interposed"
+fi
