@@ -105,7 +105,6 @@ typedef enum odf_reason {
 	ODF_REASON_TOO_SMALL,           /* the process is too small to gain */
 	ODF_REASON_NO_REGION,           /* no snapshot region in this process */
 	ODF_REASON_PRE_EXEC,            /* pre_exec needs a full fork */
-	ODF_REASON_LIBC_NO_STEP,        /* libc does not say which step failed, and a report was asked for */
 	ODF_REASON_LIBC_NO_OPTION,      /* libc's posix_spawn has no such option */
 	ODF_REASON_LIBC_REFUSED,        /* libc's posix_spawn was refused by the kernel or a sandbox */
 	ODF_REASON_CLONE_REFUSED,       /* clone(CLONE_VM | CLONE_VFORK) is refused here, by a sandbox or the kernel */

@@ -64,18 +64,21 @@ static int ends_well(pid_t pid)
 static int check_default(unsigned set, bool cached)
 {
 	bool refused = (set & NO_CLONE3) && (set & NO_VFORK_CLONE);
+	odf_spawn_options libc_first = ODF_SPAWN_OPTIONS_INIT;
 	odf_report report = ODF_REPORT_INIT;
 	pid_t pid = -1;
 
-	/* Without a report libc's posix_spawn comes first, which gives up where clone3 answers EPERM. */
-	REQUIRE(odf_spawn(&pid, "/bin/true", true_argv, NULL, NULL, NULL) == 0);
+	/* libc's posix_spawn first, which gives up where clone3 answers EPERM. */
+	libc_first.allow = ODF_ALLOW(ODF_STRATEGY_POSIX_SPAWN) | ODF_ALLOW(ODF_STRATEGY_FORK);
+	REQUIRE(odf_spawn(&pid, "/bin/true", true_argv, NULL, &libc_first, &report) == 0);
 	REQUIRE(ends_well(pid));
+	if (report.strategy == ODF_STRATEGY_FORK)
+		REQUIRE(report.reason[ODF_STRATEGY_POSIX_SPAWN] == (refused && !cached ? ODF_REASON_CLONE_REFUSED : ODF_REASON_LIBC_REFUSED));
 	REQUIRE(odf_spawn(&pid, "/bin/true", true_argv, NULL, NULL, &report) == 0);
 	REQUIRE(ends_well(pid));
 	REQUIRE(report.strategy == (refused ? ODF_STRATEGY_FORK : ODF_STRATEGY_VFORK));
 	if (refused)
 		REQUIRE(report.reason[ODF_STRATEGY_VFORK] == ODF_REASON_CLONE_REFUSED);
-	(void)cached;
 	return 0;
 }
 

@@ -42,12 +42,14 @@ static const struct {
 	{ "region alone, none there", { .allow = A(R) }, { 0 }, { 0 }, ODF_STRATEGY_NONE, ODF_REASON_NOT_ALLOWED, ODF_REASON_NO_REGION,
 	  ODF_REASON_NOT_ALLOWED },
 
-	{ "simple spawn", { .spawn = true }, { 0 }, { 0 }, ODF_STRATEGY_POSIX_SPAWN, ODF_REASON_CHOSEN, ODF_REASON_BETTER_CHOSEN,
+	{ "simple spawn", { .spawn = true }, { 0 }, { 0 }, ODF_STRATEGY_VFORK, ODF_REASON_CHOSEN, ODF_REASON_BETTER_CHOSEN,
 	  ODF_REASON_BETTER_CHOSEN },
 	{ "spawn that libc cannot express", { .spawn = true, .libc_lacks = ODF_REASON_LIBC_NO_OPTION }, { 0 }, { 0 }, ODF_STRATEGY_VFORK,
-	  ODF_REASON_LIBC_NO_OPTION, ODF_REASON_CHOSEN, ODF_REASON_BETTER_CHOSEN },
-	{ "spawn with a report", { .spawn = true, .libc_lacks = ODF_REASON_LIBC_NO_STEP }, { 0 }, { 0 }, ODF_STRATEGY_VFORK,
-	  ODF_REASON_LIBC_NO_STEP, ODF_REASON_CHOSEN, ODF_REASON_BETTER_CHOSEN },
+	  ODF_REASON_CHOSEN, ODF_REASON_LIBC_NO_OPTION, ODF_REASON_BETTER_CHOSEN },
+	{ "libc or fork", { .spawn = true, .allow = A(P) | A(F) }, { 0 }, { 0 }, ODF_STRATEGY_POSIX_SPAWN, ODF_REASON_NOT_ALLOWED,
+	  ODF_REASON_CHOSEN, ODF_REASON_BETTER_CHOSEN },
+	{ "libc or fork, not expressible", { .spawn = true, .allow = A(P) | A(F), .libc_lacks = ODF_REASON_LIBC_NO_OPTION }, { 0 }, { 0 },
+	  ODF_STRATEGY_FORK, ODF_REASON_NOT_ALLOWED, ODF_REASON_LIBC_NO_OPTION, ODF_REASON_CHOSEN },
 	{ "spawn with pre_exec", { .spawn = true, .pre_exec = true, .libc_lacks = ODF_REASON_LIBC_NO_OPTION }, { 0 }, { 0 },
 	  ODF_STRATEGY_FORK, ODF_REASON_PRE_EXEC, ODF_REASON_PRE_EXEC, ODF_REASON_CHOSEN },
 	{ "pre_exec, fork forbidden", { .spawn = true, .pre_exec = true, .allow = A(V) | A(P) }, { 0 }, { 0 }, ODF_STRATEGY_NONE,
@@ -55,14 +57,14 @@ static const struct {
 	{ "spawn where CLONE_VM is fake", { .spawn = true }, { .clone_vm = ODF_REASON_CLONE_VM_FAKE }, { 0 }, ODF_STRATEGY_FORK,
 	  ODF_REASON_CLONE_VM_FAKE, ODF_REASON_CLONE_VM_FAKE, ODF_REASON_CHOSEN },
 	{ "the same, fork forbidden", { .spawn = true, .allow = A(V) }, { .clone_vm = ODF_REASON_CLONE_VM_FAKE }, { 0 },
-	  ODF_STRATEGY_NONE, ODF_REASON_NOT_ALLOWED, ODF_REASON_CLONE_VM_FAKE, ODF_REASON_NOT_ALLOWED },
-	{ "vfork alone", { .spawn = true, .allow = A(V) }, { 0 }, { 0 }, ODF_STRATEGY_VFORK, ODF_REASON_NOT_ALLOWED, ODF_REASON_CHOSEN,
+	  ODF_STRATEGY_NONE, ODF_REASON_CLONE_VM_FAKE, ODF_REASON_NOT_ALLOWED, ODF_REASON_NOT_ALLOWED },
+	{ "vfork alone", { .spawn = true, .allow = A(V) }, { 0 }, { 0 }, ODF_STRATEGY_VFORK, ODF_REASON_CHOSEN, ODF_REASON_NOT_ALLOWED,
 	  ODF_REASON_NOT_ALLOWED },
 	{ "fork alone for a spawn", { .spawn = true, .allow = A(F) }, { 0 }, { 0 }, ODF_STRATEGY_FORK, ODF_REASON_NOT_ALLOWED,
 	  ODF_REASON_NOT_ALLOWED, ODF_REASON_CHOSEN },
 	{ "posix_spawn alone, not expressible",
 	  { .spawn = true, .allow = A(P), .libc_lacks = ODF_REASON_LIBC_NO_OPTION }, { 0 }, { 0 }, ODF_STRATEGY_NONE,
-	  ODF_REASON_LIBC_NO_OPTION, ODF_REASON_NOT_ALLOWED, ODF_REASON_NOT_ALLOWED },
+	  ODF_REASON_NOT_ALLOWED, ODF_REASON_LIBC_NO_OPTION, ODF_REASON_NOT_ALLOWED },
 };
 
 static void test_table(void **state)
@@ -124,10 +126,10 @@ static void test_retract(void **state)
 
 	(void)state;
 	strategy_retract(&choice, true, ODF_REASON_CLONE_REFUSED);
-	assert_int_equal(choice.strategy, ODF_STRATEGY_VFORK);
+	assert_int_equal(choice.strategy, ODF_STRATEGY_POSIX_SPAWN);
 	strategy_retract(&choice, true, ODF_REASON_CLONE_REFUSED);
 	assert_int_equal(choice.strategy, ODF_STRATEGY_FORK);
-	assert_int_equal(choice.reason[ODF_STRATEGY_POSIX_SPAWN], ODF_REASON_CLONE_REFUSED);
+	assert_int_equal(choice.reason[ODF_STRATEGY_VFORK], ODF_REASON_CLONE_REFUSED);
 	assert_int_equal(choice.reason[ODF_STRATEGY_FORK], ODF_REASON_CHOSEN);
 	strategy_retract(&choice, true, ODF_REASON_CLONE_REFUSED);
 	assert_int_equal(choice.strategy, ODF_STRATEGY_NONE);

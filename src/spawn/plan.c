@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -203,32 +204,66 @@ static void copy_options(struct child_plan *child, const odf_spawn_options *opti
 		sys_sigprocmask(SIG_SETMASK, NULL, &child->sigmask);
 }
 
+enum { KEPT_SIZE = 65536 };
+
+static void plan_free_block(struct plan *plan)
+{
+	/* Cannot fail for a block that mmap gave and nobody split. */
+	(void)munmap(plan->block, plan->block_size);
+}
+
+/* One block is kept from spawn to spawn, since mapping, touching and unmapping it costs a good part of a spawn's own work. Whoever uses it has
+ * taken it out; a second thread maps one of its own. A forked child inherits it, idle or, if a thread was using it, lost. */
+static _Atomic(struct plan *) kept;
+
+/* Room for a plan of `used` bytes with its arrays: *plan, all zero but for block, block_size, stack and stack_size. */
+static struct plan *take_block(size_t used)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), stack = (STACK_SIZE + page - 1) / page * page;
+	size_t size = page + stack + (used + page - 1) / page * page;
+	struct plan *plan = atomic_exchange_explicit(&kept, NULL, memory_order_acquire);
+	char *block;
+
+	if (plan != NULL) {
+		if (plan->block_size >= size) {
+			*plan = (struct plan){ .block = plan->block,
+					       .block_size = plan->block_size,
+					       .stack = plan->stack,
+					       .stack_size = plan->stack_size };
+			return plan;
+		}
+		plan_free_block(plan);
+	}
+	block = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	if (block == MAP_FAILED)
+		return NULL;
+	if (mprotect(block, page, PROT_NONE) != 0) {
+		munmap(block, size);
+		return NULL;
+	}
+	plan = (struct plan *)(void *)(block + page + stack);
+	plan->block = block;
+	plan->block_size = size;
+	plan->stack = block + page;
+	plan->stack_size = stack;
+	return plan;
+}
+
 int plan_make(struct plan **result, const struct request *request)
 {
 	struct environment environment = take_environment(request);
-	size_t page = (size_t)sysconf(_SC_PAGESIZE), stack = (STACK_SIZE + page - 1) / page * page, size;
 	struct arena arena = { 0 };
 	struct plan *plan;
-	char *block;
 
 	if (environment.path != NULL && strlen(request->file) > NAME_MAX)
 		return ENAMETOOLONG;
 	carve(&arena, sizeof *plan);
 	place_all(&arena, NULL, request, &environment);
-	size = page + stack + (arena.used + page - 1) / page * page;
-	block = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
-	if (block == MAP_FAILED)
+	plan = take_block(arena.used);
+	if (plan == NULL)
 		return ENOMEM;
-	if (mprotect(block, page, PROT_NONE) != 0) {
-		munmap(block, size);
-		return ENOMEM;
-	}
-	arena = (struct arena){ .base = block + page + stack };
-	plan = carve(&arena, sizeof *plan);
-	plan->block = block;
-	plan->block_size = size;
-	plan->stack = block + page;
-	plan->stack_size = stack;
+	arena = (struct arena){ .base = (char *)plan };
+	carve(&arena, sizeof *plan);
 	plan->outcome.index = -1;
 	plan->child.outcome = &plan->outcome;
 	copy_options(&plan->child, &request->options);
@@ -240,6 +275,9 @@ int plan_make(struct plan **result, const struct request *request)
 
 void plan_free(struct plan *plan)
 {
-	/* Cannot fail for a block that mmap gave and nobody split. */
-	(void)munmap(plan->block, plan->block_size);
+	struct plan *none = NULL;
+
+	if (plan->block_size > KEPT_SIZE ||
+	    !atomic_compare_exchange_strong_explicit(&kept, &none, plan, memory_order_release, memory_order_relaxed))
+		plan_free_block(plan);
 }

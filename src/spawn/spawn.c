@@ -12,11 +12,10 @@
 #include "../sys/structure.h"
 #include "engine.h"
 
-static struct strategy_choice choose(const struct plan *plan, const struct request *request, bool wants_step)
+static struct strategy_choice choose(const struct plan *plan, const struct request *request)
 {
 	static const unsigned sharing = ODF_ALLOW(ODF_STRATEGY_VFORK) | ODF_ALLOW(ODF_STRATEGY_POSIX_SPAWN);
 	const odf_spawn_options *options = &request->options;
-	bool named = options->allow == ODF_ALLOW(ODF_STRATEGY_POSIX_SPAWN);
 	struct strategy_request asked = {
 		.spawn = true,
 		.allow = options->allow,
@@ -26,8 +25,6 @@ static struct strategy_choice choose(const struct plan *plan, const struct reque
 	struct strategy_capabilities capabilities = { .kernel = ODF_REASON_ENDS_IN_EXEC };
 	struct strategy_facts facts = { 0 };
 
-	if (asked.libc_lacks == ODF_REASON_NONE && wants_step && !named)
-		asked.libc_lacks = ODF_REASON_LIBC_NO_STEP;
 	if (!asked.pre_exec && (options->allow == 0 || (options->allow & sharing))) {
 		(void)capability(ODF_PROBE_CLONE_VM);
 		capabilities.clone_vm = capability_clone_vm_reason();
@@ -80,7 +77,7 @@ static void refuse(struct result *result, int error, int index)
 	result->index = index;
 }
 
-static void plan_and_run(struct request *request, bool wants_step, struct strategy_choice *choice, struct result *result)
+static void plan_and_run(const struct request *request, struct strategy_choice *choice, struct result *result)
 {
 	struct plan *plan;
 	int index, error = request_check(request, &index);
@@ -95,7 +92,7 @@ static void plan_and_run(struct request *request, bool wants_step, struct strate
 		result->error = error;
 		return;
 	}
-	*choice = choose(plan, request, wants_step);
+	*choice = choose(plan, request);
 	run_chosen(choice, plan, request, result);
 	plan_free(plan);
 }
@@ -129,7 +126,7 @@ int odf_spawn(pid_t *pid, const char *file, char *const argv[], char *const envp
 	if (error != 0)
 		refuse(&result, error, -1);
 	else
-		plan_and_run(&request, report != NULL, &choice, &result);
+		plan_and_run(&request, &choice, &result);
 	if (result.error == 0 && pid != NULL)
 		*pid = result.pid;
 	if (request.options.pidfd != NULL)

@@ -61,7 +61,6 @@ static const struct {
 	[ODF_REASON_TOO_SMALL] = { "too_small", "the process is too small to gain" },
 	[ODF_REASON_NO_REGION] = { "no_region", "no snapshot region in this process" },
 	[ODF_REASON_PRE_EXEC] = { "pre_exec", "code of the caller runs before exec" },
-	[ODF_REASON_LIBC_NO_STEP] = { "libc_no_step", "libc does not say which step failed, and a report was asked for" },
 	[ODF_REASON_LIBC_NO_OPTION] = { "libc_no_option", "libc's posix_spawn cannot express the request" },
 	[ODF_REASON_LIBC_REFUSED] = { "libc_refused", "libc's posix_spawn was refused by the kernel or a sandbox" },
 	[ODF_REASON_CLONE_REFUSED] = { "clone_refused", "a child that shares memory is refused here" },

@@ -7,6 +7,7 @@ needs redis-server redis-cli
 [ -x "$PYTHON" ] || skip "$PYTHON is not installed"
 
 server=
+# shellcheck disable=SC2317 # called by name
 end_server()
 {
 	[ -n "$server" ] || return
@@ -42,10 +43,10 @@ start_server()
 	tries=200
 	until [ "$(redis-cli -s redis.sock ping 2>/dev/null)" = PONG ]; do
 		tries=$((tries - 1))
-		kill -0 "$server" 2>/dev/null && [ $tries -gt 0 ] || {
+		if [ $tries -eq 0 ] || ! kill -0 "$server" 2>/dev/null; then
 			cat server.log >&2
 			fail "redis-server does not answer"
-		}
+		fi
 		sleep 0.05
 	done
 }

@@ -1,0 +1,96 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# The main job on real input: installs what is missing, builds, and shows on this machine
+#   1. Debian's redis-server with half a gibibyte of keys, unmodified, under libodfork: a snapshot, and what was intercepted;
+#   2. programs launched from a process of one gibibyte, by fork and exec and by odf_spawn.
+# Everything lives in a temporary directory and on a private port, and is gone at the end.
+set -eu
+cd "$(dirname "$0")/.."
+. tests/packages.sh
+packages_need gcc libc6-dev meson ninja-build pkg-config python3 redis-server
+
+work=$(mktemp -d)
+server=
+cleanup() {
+	status=$?
+	trap - EXIT INT TERM HUP
+	[ -z "$server" ] || kill "$server" 2> /dev/null || true
+	[ -z "$server" ] || wait "$server" 2> /dev/null || true
+	rm -rf "$work"
+	exit $status
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM HUP
+say() { printf '\n== %s\n' "$*"; }
+fail() {
+	echo "demo: $*" >&2
+	[ ! -e "$work/redis.log" ] || tail -n 20 "$work/redis.log" >&2
+	exit 1
+}
+
+say "Building"
+if [ ! -e build-demo/build.ninja ]; then
+	meson setup build-demo --buildtype=release -Dtests=false > "$work/setup.log" 2>&1 || { cat "$work/setup.log" >&2; exit 1; }
+fi
+ninja -C build-demo > "$work/build.log" 2>&1 || { cat "$work/build.log" >&2; exit 1; }
+build=$PWD/build-demo
+echo "built in build-demo"
+
+say "What this machine offers (odfork probe)"
+"$build/odfork" probe | sed -n '1,8p'
+
+say "redis-server under libodfork: odfork run --stats FILE -- redis-server"
+# A port that nobody has, on the loopback address.
+port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+"$build/odfork" run --stats "$work/stats" -- redis-server --port "$port" --bind 127.0.0.1 --dir "$work" --save '' --appendonly no \
+	--enable-debug-command local --daemonize no > "$work/redis.log" 2>&1 &
+server=$!
+cli() { redis-cli -h 127.0.0.1 -p "$port" "$@"; }
+tries=0
+until [ "$(cli ping 2> /dev/null)" = PONG ]; do
+	tries=$((tries + 1))
+	[ "$tries" -lt 100 ] && kill -0 "$server" 2> /dev/null || fail "redis-server does not answer"
+	sleep 0.1
+done
+field() { cli info "$1" | tr -d '\r' | sed -n "s/^$2://p"; }
+keys=0
+while [ "$(field memory used_memory)" -lt 536870912 ]; do
+	keys=$((keys + 500000))
+	cli debug populate "$keys" key 256 > /dev/null
+	printf '\r%d keys, %s in memory ' "$keys" "$(field memory used_memory_human)"
+done
+digest=$(cli debug digest)
+printf '\nBGSAVE'
+cli bgsave > /dev/null
+while [ "$(field persistence rdb_bgsave_in_progress)" != 0 ]; do
+	printf .
+	sleep 0.2
+done
+printf '\n'
+[ "$(field persistence rdb_last_bgsave_status)" = ok ] || fail "BGSAVE did not succeed"
+[ "$(cli debug digest)" = "$digest" ] || fail "the data changed"
+cli debug reload nosave > /dev/null && [ "$(cli debug digest)" = "$digest" ] || fail "the snapshot is not the data"
+echo "snapshot of $(stat -c %s "$work/dump.rdb") bytes; reloaded, its digest is that of the data"
+echo "Redis itself says that the fork took $(field stats latest_fork_usec) us. libodfork's record:"
+cat "$work/stats"
+python3 - "$work/stats" << 'SHOW'
+import json, sys
+records = [json.loads(line) for line in open(sys.argv[1])]
+forks = [r for r in records if r["call"] == "fork"]
+assert forks, "no fork was intercepted"
+for r in forks:
+    print("intercepted %s: strategy %s (%s), redis-server was held %.1f ms" % (r["call"], r["strategy"], r["reason"], r["held_us"] / 1000))
+SHOW
+cli shutdown nosave 2> /dev/null || true
+wait "$server" || fail "redis-server ended badly"
+server=
+
+say "Launching programs from a process that holds 1 GiB (100 of each, turn by turn)"
+"$build/bench/bench_launch" 1024 100 > "$work/launch.csv"
+python3 - "$work/launch.csv" << 'SHOW'
+import csv, sys
+for row in csv.DictReader(open(sys.argv[1])):
+    print("%-24s median %8.0f us   99th percentile %8.0f us   %6.1f times faster than fork+exec"
+          % (row["way"], float(row["median_us"]), float(row["p99_us"]), float(row["ratio_to_fork"])))
+SHOW

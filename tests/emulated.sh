@@ -1,0 +1,8 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Where CLONE_VM copies the memory instead of sharing it: valgrind does so, as WSL1 and user-mode emulators do.
+set -eu
+build=${ODF_BUILD:?}
+"$build/tests/shares_memory" yes
+command -v valgrind > /dev/null || { [ "${ODFORK_MUST_WORK:-0}" = 1 ] && { echo "no valgrind"; exit 1; }; echo "no valgrind"; exit 77; }
+exec valgrind -q --log-file=/dev/null "$build/tests/shares_memory" no

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: MIT
+# Sourced by tests/run.sh and bench/demo.sh: installs what is missing, on Debian and its kin.
+#
+# packages_need PACKAGE...: installs those that are not installed, as root or by sudo; otherwise names them and exits with 1.
+
+packages_missing() {
+	for package in "$@"; do
+		dpkg-query -W -f '${db:Status-Status}\n' "$package" 2> /dev/null | grep -qx installed || printf '%s ' "$package"
+	done
+}
+
+packages_need() {
+	if ! command -v dpkg-query > /dev/null; then
+		echo "This is no Debian: make sure that these are installed: $*" >&2
+		return 0
+	fi
+	missing=$(packages_missing "$@")
+	[ -n "$missing" ] || return 0
+	if [ "$(id -u)" = 0 ]; then
+		as_root=
+	elif command -v sudo > /dev/null && sudo -n true 2> /dev/null; then
+		as_root=sudo
+	else
+		echo "These packages are missing, and neither root nor sudo is at hand to install them:" >&2
+		echo "    apt-get install $missing" >&2
+		exit 1
+	fi
+	echo "Installing $missing"
+	log=$(mktemp)
+	# Services that come with a package (redis-server) are not started: what is needed is the program.
+	policy=
+	if [ ! -e /usr/sbin/policy-rc.d ]; then
+		policy=/usr/sbin/policy-rc.d
+		printf '#!/bin/sh\nexit 101\n' | $as_root tee $policy > /dev/null && $as_root chmod 755 $policy
+	fi
+	# shellcheck disable=SC2086
+	if ! { $as_root apt-get update && $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing; } \
+		> "$log" 2>&1; then
+		cat "$log" >&2
+		[ -z "$policy" ] || $as_root rm -f $policy
+		rm -f "$log"
+		echo "apt-get could not install: $missing" >&2
+		exit 1
+	fi
+	[ -z "$policy" ] || $as_root rm -f $policy
+	rm -f "$log"
+}

@@ -1,0 +1,30 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# The man pages: clean, complete (each exported function has a page), and naming every environment variable, flag, step and reason there is.
+set -eu
+source=${ODF_SOURCE:?}
+fail() { echo "$*"; exit 1; }
+command -v mandoc > /dev/null || { [ "${ODFORK_MUST_WORK:-0}" = 1 ] && fail "no mandoc"; echo "no mandoc"; exit 77; }
+
+for page in "$source"/man/*.[1-9]; do
+	if read -r first < "$page" && [ "${first#.so man3/}" != "$first" ]; then
+		[ -s "$source/man/${first#.so man3/}" ] || fail "$page leads nowhere"
+	else
+		mandoc -T lint -W warning "$page" || fail "$page is not clean"
+	fi
+done
+sed -n 's/^\t\t\(odf_[a-z_0-9]*\);/\1/p' "$source/src/libodfork.map.in" | while read -r name; do
+	[ -s "$source/man/$name.3" ] || fail "no man page for $name"
+done
+says() { # PAGE PATTERN-OF-WORDS FILE
+	grep -oE "$2" "$source/$3" | grep -v '_COUNT$' | sort -u | while read -r word; do
+		sed 's/\\-/-/g; s/\\&//g' "$source/man/$1" | grep -qF -- "$word" || { echo "$1 does not say $word"; exit 1; }
+	done
+}
+says odf_spawn.3 '\bODF_SPAWN_[A-Z_]*[A-Z]\b' include/odfork.h
+says odf_spawn.3 '\bODF_FD_(DUP|OPEN|CLOSE|NULL|KEEP)\b' include/odfork.h
+says odf_report_format.3 '\bODF_STEP_[A-Z_]*[A-Z]\b' include/odfork.h
+says odf_report_format.3 '\bODF_REASON_[A-Z_]*[A-Z]\b' include/odfork.h
+says odf_capabilities_get.3 '\bODF_PROBE_[A-Z_]*[A-Z0-9]\b' include/odfork.h
+says odfork.7 '\bODFORK_[A-Z]+\b' src/record/settings.c
+says odfork.1 '\-\-(strategy|stats|log|no-follow)' src/cli/run.c

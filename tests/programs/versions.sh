@@ -1,0 +1,97 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# posix_spawn and posix_spawnp in both of their versions: the one of glibc 2.15 returns ENOEXEC for a file of unknown format, the older one runs
+# it with a shell, and programs that were linked with the older one must go on getting that.
+# shellcheck source=common.sh
+. "$(dirname "$0")/common.sh"
+needs "$CC"
+[ "$(uname -m)" = x86_64 ] || skip "this machine is no x86_64, where the older version is GLIBC_2.2.5"
+
+cat >spawning.c <<'END'
+#include <errno.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#if __SIZEOF_POINTER__ != 8
+#error "not for x32"
+#endif
+#ifdef OLD
+__asm__(".symver posix_spawn, posix_spawn@GLIBC_2.2.5");
+__asm__(".symver posix_spawnp, posix_spawnp@GLIBC_2.2.5");
+#endif
+extern char **environ;
+
+static void spawn(const char *name, int (*function)(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *,
+	char *const[], char *const[]), const char *file)
+{
+	char *arguments[] = { "zero", "one", "two words", NULL };
+	int error, status = -1;
+	pid_t pid = -2;
+
+	errno = 1234;
+	error = function(&pid, file, NULL, NULL, arguments, environ);
+	printf("%s %s: %s, errno %s, ", name, file, error == 0 ? "started" : strerror(error), errno == 1234 ? "kept" : "changed");
+	fflush(stdout);
+	if (error == 0 && waitpid(pid, &status, 0) == pid)
+		printf("status %d\n", WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status));
+	else
+		printf("pid %s\n", pid == -2 ? "kept" : "changed");
+	fflush(stdout);
+}
+
+int main(void)
+{
+	static const char *const files[] = { "./no-line", "no-line", "./with-line", "with-line", "./empty", "./not-executable", "./no-such-file", "/", "true" };
+
+	for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+		spawn("posix_spawn", posix_spawn, files[i]);
+		spawn("posix_spawnp", posix_spawnp, files[i]);
+	}
+	return waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD ? 0 : 1;
+}
+END
+compile new spawning.c
+compile old spawning.c -DOLD
+mkdir start
+# shellcheck disable=SC2016
+printf 'echo "run by a shell: $*"\nexit 5\n' >start/no-line
+# shellcheck disable=SC2016
+printf '#!/bin/sh\necho "run by its first line: $*"\nexit 6\n' >start/with-line
+: >start/empty
+cp start/no-line start/not-executable
+chmod 755 start/no-line start/with-line start/empty
+chmod 644 start/not-executable
+export PATH="$temporary/start:$PATH"
+
+for program in new old; do
+	compare_with_and_without -d start $program ../$program
+	must_have_records posix_spawn 9
+	must_have_records posix_spawnp 9
+	[ "$(records fork)" = 0 ] || fail "$program: spawns were recorded as forks"
+done
+
+expect()
+{
+	grep -q -x "$2" "$1.recorded.stdout" || {
+		cat "$1.recorded.stdout" >&2
+		fail "$1: not in the output: $2"
+	}
+}
+expect new 'posix_spawn ./no-line: Exec format error, errno kept, pid .*'
+expect new 'posix_spawnp ./no-line: Exec format error, errno kept, pid .*'
+expect new 'posix_spawnp no-line: Exec format error, errno kept, pid .*'
+expect old 'posix_spawn ./no-line: started, errno kept, status 5'
+expect old 'posix_spawnp ./no-line: started, errno kept, status 5'
+expect old 'posix_spawnp no-line: started, errno kept, status 5'
+expect old 'run by a shell: one two words'
+expect new 'posix_spawn ./with-line: started, errno kept, status 6'
+[ "$(grep -c '"file":"[^"]*no-line",.*"child\|"child":-1,.*no-line",.*"error":8}' new.recorded.stats)" -eq 3 ] || {
+	cat new.recorded.stats >&2
+	fail "new: not three records of ENOEXEC"
+}
+[ "$(grep -c '"error":8}' old.recorded.stats)" -eq 0 ] || fail "old: a record of ENOEXEC"
+
+passed "new and old posix_spawn and posix_spawnp"

@@ -1,0 +1,47 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Installs what is missing, builds with gcc and clang, warnings as errors, and runs the tests: with each compiler, and under the address and
+# undefined-behaviour sanitizers. The last line is "N passed, N failed", with the skipped if there are any. Nothing may be skipped in CI
+# (CI=true).
+#
+#   tests/run.sh [MESON-TEST-ARGUMENT...]     for example: tests/run.sh spawn
+set -eu
+cd "$(dirname "$0")/.."
+. tests/packages.sh
+packages_need gcc g++ clang libc6-dev meson ninja-build pkg-config libcmocka-dev libseccomp-dev python3 binutils strace gdb git make perl \
+	sqlite3 redis-server mandoc valgrind
+# Python's own tests, of the version that is there.
+packages_need "libpython$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')-testsuite"
+
+[ "${CI:-}" = true ] && ODFORK_MUST_WORK=1 && export ODFORK_MUST_WORK
+failed_to_build=0
+results=
+
+# NAME COMPILER MESON-OPTION...
+build_and_test() {
+	name=$1 compiler=$2
+	shift 2
+	directory=build-$name
+	echo "== $name"
+	if [ ! -e "$directory/build.ninja" ]; then
+		rm -rf "$directory"
+		CC=$compiler meson setup "$directory" -Dwerror=true "$@" > "$directory.log" 2>&1 ||
+			{ cat "$directory.log"; failed_to_build=$((failed_to_build + 1)); return 0; }
+		rm -f "$directory.log"
+	fi
+	ninja -C "$directory" > "$directory/build.log" 2>&1 ||
+		{ grep -v '^\[' "$directory/build.log"; failed_to_build=$((failed_to_build + 1)); return 0; }
+	rm -f "$directory/meson-logs/testlog.junit.xml"
+	# shellcheck disable=SC2086
+	meson test -C "$directory" --no-rebuild --print-errorlogs $arguments || true
+	results="$results $directory/meson-logs/testlog.junit.xml"
+}
+
+arguments="$*"
+build_and_test gcc gcc
+build_and_test clang clang -Dprogram_tests=false
+build_and_test sanitize gcc -Db_sanitize=address,undefined -Db_lundef=false -Dprogram_tests=false
+
+# shellcheck disable=SC2086
+exec python3 tests/count.py "$failed_to_build" $results
