@@ -24,7 +24,9 @@ says() { # PAGE PATTERN-OF-WORDS FILE
 says odf_spawn.3 '\bODF_SPAWN_[A-Z_]*[A-Z]\b' include/odfork.h
 says odf_spawn.3 '\bODF_FD_(DUP|OPEN|CLOSE|NULL|KEEP)\b' include/odfork.h
 says odf_report_format.3 '\bODF_STEP_[A-Z_]*[A-Z]\b' include/odfork.h
-says odf_report_format.3 '\bODF_REASON_[A-Z_]*[A-Z]\b' include/odfork.h
+sed -n 's/^\t\[ODF_REASON_[A-Z_]*\] = { "\([a-z_]*\)".*/\1/p' "$source/src/strategy/names.c" | while read -r reason; do
+	grep -q "^$reason	" "$source/man/odf_report_format.3" || { echo "odf_report_format.3 does not say $reason"; exit 1; }
+done
 says odf_capabilities_get.3 '\bODF_PROBE_[A-Z_]*[A-Z0-9]\b' include/odfork.h
 says odfork.7 '\bODFORK_[A-Z]+\b' src/record/settings.c
 says odfork.1 '\-\-(strategy|stats|log|no-follow)' src/cli/run.c
