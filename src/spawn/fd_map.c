@@ -126,9 +126,9 @@ static void build_rest(struct fd_map *map, const odf_fd_action *actions, size_t 
 		struct fd_op *op;
 		switch (action->kind) {
 		case ODF_FD_KIND_DUP:
-			if (action->fd != action->source)
-				break;
-			/* fall through */
+			if (action->fd == action->source)
+				add(map, FD_OP_INHERIT, (int)i)->to = action->fd;
+			break;
 		case ODF_FD_KIND_KEEP:
 			add(map, FD_OP_INHERIT, (int)i)->to = action->fd;
 			break;
