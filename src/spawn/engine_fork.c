@@ -103,6 +103,7 @@ void engine_fork(struct plan *plan, bool pidfd, struct result *result)
 	plan->child.outcome = &page->outcome;
 	/* Until the child has reset its dispositions, a handler of the caller's must not run in it. */
 	sys_sigprocmask(SIG_SETMASK, &all, &mask);
+	plan_inherit_mask(plan, mask);
 	pid = libc_fork();
 	if (pid == 0)
 		in_child(plan, page);

@@ -93,6 +93,7 @@ void engine_vfork(struct plan *plan, bool pidfd, struct result *result)
 	dumpable = dumpable_hold(&plan->child);
 	/* A handler that ran in the child would run on this memory: not one of the 64 may come through. */
 	sys_sigprocmask(SIG_SETMASK, &all, &mask);
+	plan_inherit_mask(plan, mask);
 	pid = clone_best(&plan->child, &request);
 	dumpable_release(dumpable);
 	sys_sigprocmask(SIG_SETMASK, &mask, NULL);

@@ -172,6 +172,10 @@ void fd_map_build(struct fd_map *map, const odf_fd_action *actions, size_t count
 {
 	map->op_count = map->other_count = map->spare_count = map->named_count = 0;
 	map->exec_spare = -1;
+	if (count == 0) {
+		build_others(map, 0);
+		return;
+	}
 	for (size_t i = 0; i < count; i++) {
 		map->targets[i] = actions[i].fd;
 		map->named[map->named_count++] = actions[i].fd;

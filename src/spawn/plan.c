@@ -14,7 +14,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "../sys/syscall.h"
 #include "fd_map.h"
 
 /* The child's frames are small and of fixed size: the paths to try are computed here, not there, and no shell's argument vector is
@@ -197,11 +196,10 @@ static void copy_options(struct child_plan *child, const odf_spawn_options *opti
 	child->seccomp = options->seccomp;
 	child->pre_exec = options->pre_exec;
 	child->pre_exec_arg = options->pre_exec_arg;
-	child->parent = getpid();
+	if (options->parent_death_signal != 0)
+		child->parent = getpid();
 	if (options->flags & ODF_SPAWN_SIGMASK)
 		memcpy(&child->sigmask, &options->sigmask, sizeof child->sigmask); /* the kernel's 64 come first */
-	else
-		sys_sigprocmask(SIG_SETMASK, NULL, &child->sigmask);
 }
 
 enum { KEPT_SIZE = 65536 };

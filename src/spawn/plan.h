@@ -25,6 +25,14 @@ struct plan {
 	size_t spare_count;
 };
 
+/* What the engine, which blocks all signals around the making of the child, found the caller's mask to be: the child's, unless the
+ * request names another. */
+static inline void plan_inherit_mask(struct plan *plan, uint64_t mask)
+{
+	if (!(plan->child.flags & ODF_SPAWN_SIGMASK))
+		plan->child.sigmask = mask;
+}
+
 /* 0, or the errno value with which the request is refused, *index the action or -1. */
 int request_check(const struct request *request, int *index);
 

@@ -49,6 +49,8 @@ int request_check(const struct request *request, int *index)
 	*index = -1;
 	if (!arguments_fit(request) || !options_fit(o))
 		return EINVAL;
+	if (o->fd_count == 0)
+		return 0;
 	if (o->fd_count > sizeof few / sizeof *few) {
 		sorted = reallocarray(NULL, o->fd_count, sizeof *sorted);
 		if (sorted == NULL)

@@ -75,7 +75,7 @@ clean_up()
 {
 	$at_end
 	cd / && chmod -R u+rwx "$temporary" 2>/dev/null
-	[ -n "${KEEP:-}" ] || rm -rf "$temporary"
+	rm -rf "$temporary"
 }
 trap clean_up EXIT
 trap 'exit 129' HUP
