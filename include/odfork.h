@@ -222,6 +222,10 @@ typedef struct odf_rlimit {
 #define ODF_SPAWN_SCHED           0x1000u /* scheduling policy `sched_policy` with `sched_param` */
 #define ODF_SPAWN_NO_NEW_PRIVS    0x2000u /* no_new_privs: exec grants nothing, whatever the file's mode */
 
+#define ODF_SPAWN_DETACH          0x4000u /* the process is not the caller's child: nobody has to wait for it, and no SIGCHLD tells of \
+                                             its end; its parent is init or the nearest subreaper. (Made by FORK, a go-between is \
+                                             a child for a moment, whose SIGCHLD may be seen.) Not with parent_death_signal */
+
 /* A set of steps whose failure does not matter: the process starts all the same and the report's `forgiven` says so.
  * Allowed: NICE, SCHED, AFFINITY, RLIMIT, CGROUP. */
 #define ODF_FORGIVE(step) (1u << (step))

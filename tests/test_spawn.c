@@ -906,6 +906,74 @@ static void test_pre_exec(void **state)
 	on_each_engine(&options, false, check_nothing);
 }
 
+static volatile sig_atomic_t children_ended;
+static void on_child(int signal)
+{
+	(void)signal;
+	children_ended++;
+}
+
+/* Not our child: no SIGCHLD, nothing to wait for, another parent; failures with their step all the same; pidfd works. */
+static void test_detach(void **state)
+{
+	struct sigaction action = { .sa_handler = on_child }, old;
+
+	(void)state;
+	for (size_t i = 1; i < 3; i++) {
+		for (int with_pidfd = 0; with_pidfd < 2; with_pidfd++) {
+			odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
+			odf_report report = ODF_REPORT_INIT;
+			char *argv[] = { (char[]){ "state" }, strdup(scratch_path("detached.json")), NULL }, *json = NULL, *parent;
+			struct surroundings before = surroundings_take();
+			pid_t pid = -1;
+			int pidfd = -5;
+
+			unlink(argv[1]);
+			children_ended = 0;
+			sigaction(SIGCHLD, &action, &old);
+			options.allow = ODF_ALLOW(engines[i]);
+			options.flags = ODF_SPAWN_DETACH | ODF_SPAWN_SETSID;
+			options.pidfd = with_pidfd ? &pidfd : NULL;
+			assert_errno(0, odf_spawn(&pid, helper_path("state"), argv, NULL, &options, &report));
+			assert_true(pid > 0);
+			if (with_pidfd) {
+				struct pollfd ready = { .fd = pidfd, .events = POLLIN };
+				assert_int_equal(fcntl(pidfd, F_GETFD), FD_CLOEXEC);
+				assert_int_equal(poll(&ready, 1, 10000), 1);
+				close(pidfd);
+			}
+			for (int tries = 0; tries < 1000 && (json == NULL || strchr(json, '}') == NULL); tries++) {
+				free(json);
+				usleep(5000);
+				json = read_file(argv[1]);
+			}
+			assert_non_null(json);
+			must_have(json, "pid", number(pid));
+			must_have(json, "sid", number(pid));
+			parent = member(json, "ppid");
+			assert_string_not_equal(parent, number(getpid()));
+			free(parent);
+			free(json);
+			free(argv[1]);
+			must_have_no_children();
+			/* By fork the go-between is an ordinary child, reaped before the call returns. */
+			if (engines[i] == ODF_STRATEGY_VFORK)
+				assert_int_equal(children_ended, 0);
+
+			pidfd = -5;
+			pid = -7;
+			assert_errno(ENOENT, odf_spawn(&pid, "/nonexistent", argv, NULL, &options, &report));
+			assert_int_equal(report.step, ODF_STEP_EXEC);
+			assert_int_equal(pid, -7);
+			if (with_pidfd)
+				assert_int_equal(pidfd, -1);
+			must_have_no_children();
+			sigaction(SIGCHLD, &old, NULL);
+			surroundings_must_equal(&before);
+		}
+	}
+}
+
 /* Without `allow`. */
 static void test_choice(void **state)
 {
@@ -968,6 +1036,7 @@ int main(void)
 		cmocka_unit_test(test_cgroup),
 		cmocka_unit_test(test_pidfd),
 		cmocka_unit_test(test_pre_exec),
+		cmocka_unit_test(test_detach),
 		cmocka_unit_test(test_choice),
 		cmocka_unit_test(test_little_things),
 	};

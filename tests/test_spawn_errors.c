@@ -80,7 +80,8 @@ static void test_refused(void **state)
 	must_refuse(NULL, true_argv, &none, -1);
 	must_refuse("/bin/true", NULL, &none, -1);
 	must_refuse("/bin/true", no_arguments, &none, -1);
-	WITH(o.flags = 0x4000);
+	WITH(o.flags = 0x8000);
+	WITH((o.flags = ODF_SPAWN_DETACH, o.parent_death_signal = SIGTERM));
 	WITH(o.flags = 1u << 31);
 	WITH(o.flags = ODF_SPAWN_SETSID | ODF_SPAWN_SETPGROUP);
 	WITH((o.flags = ODF_SPAWN_SETPGROUP, o.pgroup = -1));

@@ -26,7 +26,17 @@ struct shared_page {
 	volatile int unwatched; /* the kernel took no robust list: look now and then */
 	struct robust_list_head head;
 	struct robust_list node;
+
+	/* With a go-between: */
+	atomic_int detached;        /* the child's pid once it exists, -1 if it failed */
+	atomic_int descriptor_done; /* the caller has its descriptor of it, or has given up */
+	struct result result;
 };
+
+static void wake(atomic_int *word)
+{
+	(void)sys_call3(SYS_futex, word, FUTEX_WAKE, 1);
+}
 
 /* In the child: the futex is one link away from the list's head and the head one link away from it. */
 static void own(struct shared_page *page)
@@ -78,12 +88,110 @@ static int pidfd_possible(void)
 	return fd < 0 ? fd : sys_close(fd);
 }
 
+static void watch_and_conclude(struct result *result, const struct shared_page *page, pid_t pid)
+{
+	watch(page, pid);
+	engine_conclude(result, &page->outcome, pid);
+}
+
+/* All or nothing: a child that was to have a descriptor and can have none is ended. */
+static void open_pidfd(struct result *result, pid_t pid)
+{
+	result->pidfd = (int)sys_call2(SYS_pidfd_open, pid, 0);
+	if (result->pidfd >= 0)
+		return;
+	result->step = ODF_STEP_PIDFD;
+	result->error = -result->pidfd;
+	result->pidfd = -1;
+	sys_call2(SYS_kill, pid, SIGKILL);
+}
+
+static void fork_own(struct plan *plan, struct shared_page *page, bool pidfd, struct result *result)
+{
+	pid_t pid = libc_fork();
+
+	if (pid == 0)
+		in_child(plan, page);
+	if (pid < 0) {
+		result->step = ODF_STEP_CLONE;
+		result->error = errno;
+		return;
+	}
+	if (pidfd)
+		open_pidfd(result, pid);
+	if (result->error == 0)
+		watch_and_conclude(result, page, pid);
+	else
+		engine_reap(pid);
+}
+
+/* The go-between: forks again, so that libc repairs its state for the child as well, and sees to the end what becomes of it. The caller has a
+ * moment to open a descriptor of the child, which is not reaped, nor its pid used again, before the go-between ends. */
+static _Noreturn void go_between(struct plan *plan, struct shared_page *page, bool pidfd)
+{
+	const struct timespec moment = { 0, 1000000 };
+	struct result result = RESULT_INIT;
+	pid_t caller = (pid_t)sys_call0(SYS_getppid), pid = libc_fork();
+
+	if (pid == 0)
+		in_child(plan, page);
+	if (pid < 0) {
+		result.step = ODF_STEP_CLONE;
+		result.error = errno;
+	} else {
+		atomic_store(&page->detached, pid);
+		wake(&page->detached);
+		while (pidfd && !atomic_load(&page->descriptor_done) && sys_call0(SYS_getppid) == caller)
+			(void)sys_call4(SYS_futex, &page->descriptor_done, FUTEX_WAIT, 0, &moment);
+		watch_and_conclude(&result, page, pid);
+	}
+	page->result = result;
+	atomic_store(&page->detached, result.pid);
+	for (;;)
+		sys_call1(SYS_exit_group, 0);
+}
+
+static void fork_detached(struct plan *plan, struct shared_page *page, bool pidfd, struct result *result)
+{
+	const struct timespec moment = { 0, 1000000 };
+	struct result descriptor = RESULT_INIT;
+	pid_t pid;
+
+	page->result.error = ECHILD; /* should the go-between be killed */
+	page->result.step = ODF_STEP_CLONE;
+	page->result.pid = page->result.pidfd = page->result.index = -1;
+	pid = libc_fork();
+	if (pid == 0)
+		go_between(plan, page, pidfd);
+	if (pid < 0) {
+		result->step = ODF_STEP_CLONE;
+		result->error = errno;
+		return;
+	}
+	if (pidfd) {
+		while (atomic_load(&page->detached) == 0 && engine_life(pid) == LIFE_RUNS)
+			(void)sys_call4(SYS_futex, &page->detached, FUTEX_WAIT, 0, &moment);
+		if (atomic_load(&page->detached) > 0)
+			open_pidfd(&descriptor, atomic_load(&page->detached));
+		atomic_store(&page->descriptor_done, 1);
+		wake(&page->descriptor_done);
+	}
+	engine_reap(pid);
+	*result = page->result;
+	result->pidfd = descriptor.pidfd;
+	if (descriptor.error != 0) { /* the child was ended for it */
+		result->pid = -1;
+		result->step = descriptor.step;
+		result->error = descriptor.error;
+		result->wait_status = 0;
+	}
+}
+
 void engine_fork(struct plan *plan, bool pidfd, struct result *result)
 {
 	uint64_t all = ~0ull, mask;
 	struct shared_page *page;
 	int saved = errno;
-	pid_t pid;
 
 	if (pidfd) {
 		result->error = -pidfd_possible();
@@ -104,32 +212,14 @@ void engine_fork(struct plan *plan, bool pidfd, struct result *result)
 	/* Until the child has reset its dispositions, a handler of the caller's must not run in it. */
 	sys_sigprocmask(SIG_SETMASK, &all, &mask);
 	plan_inherit_mask(plan, mask);
-	pid = libc_fork();
-	if (pid == 0)
-		in_child(plan, page);
+	if (plan->child.flags & ODF_SPAWN_DETACH)
+		fork_detached(plan, page, pidfd, result);
+	else
+		fork_own(plan, page, pidfd, result);
 	sys_sigprocmask(SIG_SETMASK, &mask, NULL);
-	if (pid < 0) {
-		result->step = ODF_STEP_CLONE;
-		result->error = errno;
-	} else {
-		if (pidfd) {
-			result->pidfd = (int)sys_call2(SYS_pidfd_open, pid, 0);
-			if (result->pidfd < 0) { /* the last number was taken meanwhile: all or nothing */
-				result->step = ODF_STEP_PIDFD;
-				result->error = -result->pidfd;
-				result->pidfd = -1;
-				sys_call2(SYS_kill, pid, SIGKILL);
-				engine_reap(pid);
-			}
-		}
-		if (result->error == 0) {
-			watch(page, pid);
-			engine_conclude(result, &page->outcome, pid);
-			if (result->pid < 0 && result->pidfd >= 0) {
-				sys_close(result->pidfd);
-				result->pidfd = -1;
-			}
-		}
+	if (result->pid < 0 && result->pidfd >= 0) {
+		sys_close(result->pidfd);
+		result->pidfd = -1;
 	}
 	/* Cannot fail for a page that mmap gave. */
 	(void)munmap(page, sizeof *page);

@@ -1,51 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
  * clone(CLONE_VM | CLONE_VFORK): the child runs on this memory, on a stack of its own, while the calling thread is held. What runs in the
- * child is child_entry and child_run, see child.c for the rules.
+ * child is in child.c and make.c, see there for the rules.
  */
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 
-#include "../sys/clone.h"
 #include "../sys/process_lock.h"
 #include "../sys/syscall.h"
-#include "engine.h"
-
-/* ENOSYS and EPERM come from filters as well as from kernels, EINVAL and E2BIG from kernels that lack a flag: all found before anything
- * is done, so the older way can be tried. */
-static bool not_this_way(long error)
-{
-	return error == -ENOSYS || error == -EPERM || error == -EINVAL || error == -E2BIG;
-}
-
-/* EAGAIN, ENOMEM: a limit, the same for every way. The errors of a cgroup that cannot be entered are left to the child's own try, whose
- * error then has its step. */
-static long clone_best(struct child_plan *child, struct clone_request *request)
-{
-	uint64_t plain = request->flags;
-	long pid;
-
-	request->flags = plain | CLONE_CLEAR_SIGHAND;
-	child->handlers_cleared = true;
-	if (child->cgroup_fd >= 0) {
-		request->flags |= CLONE_INTO_CGROUP;
-		request->cgroup_fd = child->cgroup_fd;
-		child->in_cgroup = true;
-		pid = clone3_child(request);
-		if (pid >= 0 || pid == -EAGAIN || pid == -ENOMEM || pid == -EMFILE || pid == -ENFILE)
-			return pid;
-		request->flags &= ~CLONE_INTO_CGROUP;
-		child->in_cgroup = false;
-	}
-	pid = clone3_child(request);
-	if (!not_this_way(pid))
-		return pid;
-	request->flags = plain;
-	child->handlers_cleared = false;
-	return clone_child(request);
-}
+#include "make.h"
 
 /* A change of user or group id makes the kernel withdraw the dumpable mark from the memory, so that the new user cannot trace the
  * process; and while it is shared, the memory is the caller's too. The caller's mark is put back once the child has memory of its own. One at a time:
@@ -70,6 +36,53 @@ static void dumpable_release(int before)
 	process_lock_release(&changing_ids);
 }
 
+/* The child of a go-between, which gets the lower half of the stack. The go-between has no exit signal: no SIGCHLD, and no wait of the caller's
+ * sees it without __WCLONE. */
+static void run_detached(struct plan *plan, const struct clone_request *inner, struct result *result)
+{
+	size_t half = plan->stack_size / 2;
+	struct detachment detachment = { .child = &plan->child, .request = *inner, .result = result };
+	struct clone_request outer = {
+		.flags = CLONE_VM | CLONE_VFORK | (inner->flags & CLONE_PIDFD ? CLONE_FILES : 0),
+		.stack = plan->stack,
+		.stack_size = half,
+		.function = make_detached,
+		.argument = &detachment,
+	};
+	struct child_plan ignored = { .cgroup_fd = -1 };
+	long pid;
+
+	detachment.request.stack = (char *)plan->stack + half;
+	detachment.request.stack_size = plan->stack_size - half;
+	pid = make_sharing(&ignored, &outer);
+	if (pid < 0) {
+		result->step = ODF_STEP_CLONE;
+		result->error = (int)-pid;
+		result->refused = make_not_this_way(pid);
+		return;
+	}
+	while (sys_call4(SYS_wait4, pid, NULL, __WCLONE, NULL) == -EINTR)
+		;
+	if (result->pid < 0 && result->error == 0) { /* the go-between was killed; what became of the child is not known */
+		result->step = ODF_STEP_CLONE;
+		result->error = ECHILD;
+	}
+}
+
+static void run_as_own(struct plan *plan, struct clone_request *request, struct result *result)
+{
+	long pid = make_sharing(&plan->child, request);
+
+	if (pid < 0) {
+		/* With a pidfd, a full table of descriptors is found at clone. */
+		result->step = pid == -EMFILE || pid == -ENFILE ? ODF_STEP_PIDFD : ODF_STEP_CLONE;
+		result->error = (int)-pid;
+		result->refused = make_not_this_way(pid);
+		return;
+	}
+	engine_conclude(result, &plan->outcome, (pid_t)pid);
+}
+
 void engine_vfork(struct plan *plan, bool pidfd, struct result *result)
 {
 	struct clone_request request = {
@@ -82,7 +95,6 @@ void engine_vfork(struct plan *plan, bool pidfd, struct result *result)
 	};
 	uint64_t all = ~0ull, mask;
 	int cancel_state, dumpable;
-	long pid;
 
 	if (pidfd) {
 		request.flags |= CLONE_PIDFD;
@@ -90,22 +102,17 @@ void engine_vfork(struct plan *plan, bool pidfd, struct result *result)
 		plan->child.pidfd = &result->pidfd;
 	}
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
-	dumpable = dumpable_hold(&plan->child);
 	/* A handler that ran in the child would run on this memory: not one of the 64 may come through. */
 	sys_sigprocmask(SIG_SETMASK, &all, &mask);
 	plan_inherit_mask(plan, mask);
-	pid = clone_best(&plan->child, &request);
+	dumpable = dumpable_hold(&plan->child);
+	if (plan->child.flags & ODF_SPAWN_DETACH)
+		run_detached(plan, &request, result);
+	else
+		run_as_own(plan, &request, result);
 	dumpable_release(dumpable);
 	sys_sigprocmask(SIG_SETMASK, &mask, NULL);
 	pthread_setcancelstate(cancel_state, &cancel_state);
-	if (pid < 0) {
-		/* With a pidfd, a full table of descriptors is found at clone. */
-		result->step = pid == -EMFILE || pid == -ENFILE ? ODF_STEP_PIDFD : ODF_STEP_CLONE;
-		result->error = (int)-pid;
-		result->refused = not_this_way(pid);
-		return;
-	}
-	engine_conclude(result, &plan->outcome, (pid_t)pid);
 	if (result->pid < 0 && result->pidfd >= 0) {
 		sys_close(result->pidfd);
 		result->pidfd = -1;

@@ -6,7 +6,7 @@
 #include "fd_map.h"
 #include "plan.h"
 
-#define ALL_FLAGS 0x3fffu
+#define ALL_FLAGS 0x7fffu
 #define FORGIVABLE                                                                                                          \
 	(ODF_FORGIVE(ODF_STEP_NICE) | ODF_FORGIVE(ODF_STEP_SCHED) | ODF_FORGIVE(ODF_STEP_AFFINITY) | ODF_FORGIVE(ODF_STEP_RLIMIT) | \
 	 ODF_FORGIVE(ODF_STEP_CGROUP))
@@ -37,6 +37,8 @@ static bool options_fit(const odf_spawn_options *o)
 	if ((o->fds == NULL && o->fd_count > 0) || (o->rlimits == NULL && o->rlimit_count > 0))
 		return false;
 	if ((o->flags & ODF_SPAWN_GROUPS) && o->groups == NULL && o->group_count > 0)
+		return false;
+	if ((o->flags & ODF_SPAWN_DETACH) && o->parent_death_signal != 0)
 		return false;
 	return o->parent_death_signal >= 0 && o->parent_death_signal <= 64;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Parent's side: what became of the child. Raw system calls: no cancellation point, errno untouched.
+ * What became of a child, seen by its parent: the caller, or the go-between of a detached child, which RUNS ON SHARED MEMORY: see child.c for the
+ * rules, which are kept here too. No cancellation point, errno untouched.
  */
 #include <errno.h>
 #include <limits.h>

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * RUNS BETWEEN CLONE AND EXEC as well as in the caller: see child.c for the rules, which are kept here too.
+ */
+#include "make.h"
+
+#include <errno.h>
+
+bool make_not_this_way(long error)
+{
+	return error == -ENOSYS || error == -EPERM || error == -EINVAL || error == -E2BIG;
+}
+
+/* EAGAIN, ENOMEM: a limit, the same for every way. The errors of a cgroup that cannot be entered are left to the child's own try, whose
+ * error then has its step. */
+long make_sharing(struct child_plan *child, struct clone_request *request)
+{
+	uint64_t plain = request->flags;
+	long pid;
+
+	request->flags = plain | CLONE_CLEAR_SIGHAND;
+	child->handlers_cleared = true;
+	if (child->cgroup_fd >= 0) {
+		request->flags |= CLONE_INTO_CGROUP;
+		request->cgroup_fd = child->cgroup_fd;
+		child->in_cgroup = true;
+		pid = clone3_child(request);
+		if (pid >= 0 || pid == -EAGAIN || pid == -ENOMEM || pid == -EMFILE || pid == -ENFILE)
+			return pid;
+		request->flags &= ~CLONE_INTO_CGROUP;
+		child->in_cgroup = false;
+	}
+	pid = clone3_child(request);
+	if (!make_not_this_way(pid))
+		return pid;
+	request->flags = plain;
+	child->handlers_cleared = false;
+	return clone_child(request);
+}
+
+int make_detached(void *argument)
+{
+	struct detachment *detachment = argument;
+	struct result *result = detachment->result;
+	long pid = make_sharing(detachment->child, &detachment->request);
+
+	if (pid >= 0) {
+		engine_conclude(result, detachment->child->outcome, (pid_t)pid);
+		return 0;
+	}
+	result->step = pid == -EMFILE || pid == -ENFILE ? ODF_STEP_PIDFD : ODF_STEP_CLONE;
+	result->error = (int)-pid;
+	result->refused = make_not_this_way(pid);
+	return 0;
+}
