@@ -263,12 +263,14 @@ typedef struct odf_spawn_options {
 	                               exec_fd). Needs NO_NEW_PRIVS or privilege */
 	int (*pre_exec)(void *arg); /* runs in the child before exec; 0, or an errno value that fails the spawn. Forces FORK */
 	void *pre_exec_arg;
+	unsigned busy_retry_ms;     /* how long to try again while the program's file is open for writing (ETXTBSY), in milliseconds of
+	                               waiting; 0: not at all. The caller is held meanwhile */
 } odf_spawn_options;
 
 #define ODF_SPAWN_OPTIONS_INIT                                                                                                   \
 	{                                                                                                                        \
 		sizeof(odf_spawn_options), 0u, 0u, 0u, NULL, -1, -1, NULL, 0, NULL, 0, { { 0 } }, 0, 0, 0, 0, NULL, 0, NULL, 0,  \
-			NULL, 0, 0, { 0 }, 0, -1, NULL, NULL, NULL                                                               \
+			NULL, 0, 0, { 0 }, 0, -1, NULL, NULL, NULL, 0u                                                           \
 	}
 
 /* Starts a program. `file` is its path (or name, with ODF_SPAWN_SEARCH_PATH), `argv` its arguments, at least argv[0]; `envp` its

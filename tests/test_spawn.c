@@ -974,6 +974,37 @@ static void test_detach(void **state)
 	}
 }
 
+/* A file that is open for writing for a while longer. */
+static void test_busy_retry(void **state)
+{
+	(void)state;
+	for (size_t i = 1; i < 3; i++) {
+		odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
+		char *argv[] = { (char[]){ "busy" }, NULL }, *path = strdup(scratch_path("busy"));
+		int ready[2];
+		pid_t writer, pid;
+		char byte;
+
+		write_file(path, "#!/bin/sh\nexit 31\n", 0755);
+		assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+		writer = fork();
+		if (writer == 0) {
+			int fd = open(path, O_WRONLY);
+			_exit(fd >= 0 && write(ready[1], "x", 1) == 1 && usleep(100000) == 0 ? 0 : 1);
+		}
+		assert_int_equal(read(ready[0], &byte, 1), 1);
+		options.allow = ODF_ALLOW(engines[i]);
+		assert_errno(ETXTBSY, odf_spawn(&pid, path, argv, NULL, &options, NULL));
+		options.busy_retry_ms = 20000;
+		assert_errno(0, odf_spawn(&pid, path, argv, NULL, &options, NULL));
+		must_exit_with(pid, 31);
+		must_exit_with(writer, 0);
+		close(ready[0]);
+		close(ready[1]);
+		free(path);
+	}
+}
+
 /* Without `allow`. */
 static void test_choice(void **state)
 {
@@ -1037,6 +1068,7 @@ int main(void)
 		cmocka_unit_test(test_pidfd),
 		cmocka_unit_test(test_pre_exec),
 		cmocka_unit_test(test_detach),
+		cmocka_unit_test(test_busy_retry),
 		cmocka_unit_test(test_choice),
 		cmocka_unit_test(test_little_things),
 	};

@@ -13,6 +13,7 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <time.h>
 
 #include "../sys/syscall.h"
 
@@ -437,6 +438,20 @@ static long execute_path(const struct child_plan *plan)
 	return denied ? -EACCES : result;
 }
 
+/* A file that was just written may be open for writing in a child that another thread has forked, until that child's exec. */
+static long execute(const struct child_plan *plan)
+{
+	static const struct timespec moment = { 0, 1000000 };
+	unsigned left = plan->busy_retry_ms;
+
+	for (;;) {
+		long result = plan->exec_fd >= 0 ? execute_descriptor(plan) : execute_path(plan);
+		if (result != -ETXTBSY || left-- == 0)
+			return result;
+		sys_call2(SYS_nanosleep, &moment, NULL);
+	}
+}
+
 void child_run(const struct child_plan *plan)
 {
 	begin(plan, ODF_STEP_CLONE, -1);
@@ -459,7 +474,7 @@ void child_run(const struct child_plan *plan)
 	    !confine(plan))
 		return;
 	begin(plan, ODF_STEP_EXEC, -1);
-	passed(plan, plan->exec_fd >= 0 ? execute_descriptor(plan) : execute_path(plan));
+	passed(plan, execute(plan));
 }
 
 int child_entry(void *plan)

@@ -84,6 +84,7 @@ struct child_plan {
 	const struct sock_fprog *seccomp;
 	int (*pre_exec)(void *argument);
 	void *pre_exec_arg;
+	unsigned busy_retry_ms;
 	uint64_t sigmask; /* at exec */
 
 	const char *const *candidates; /* paths to try in turn */

@@ -28,7 +28,7 @@ odf_reason engine_posix_spawn_lacks(const struct plan *plan, const struct reques
 {
 	const odf_spawn_options *o = &request->options;
 	bool lacks = (o->flags & ~LIBC_FLAGS) || o->pidfd != NULL || o->exec_fd >= 0 || o->rlimit_count > 0 || o->affinity != NULL ||
-		     o->parent_death_signal != 0 || o->cgroup_fd >= 0 || o->seccomp != NULL || o->pre_exec != NULL ||
+		     o->parent_death_signal != 0 || o->cgroup_fd >= 0 || o->seccomp != NULL || o->pre_exec != NULL || o->busy_retry_ms > 0 ||
 		     plan->spare_count > 0;
 
 #if !HAVE_SPAWN_CHDIR

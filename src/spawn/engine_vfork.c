@@ -18,17 +18,22 @@
  * else one would read what another has lost, or give the mark back while another's child still runs here as somebody else. */
 static struct process_lock changing_ids;
 
+static bool changes_ids(const struct child_plan *child)
+{
+	return child->flags & (ODF_SPAWN_UID | ODF_SPAWN_GID);
+}
+
 static int dumpable_hold(const struct child_plan *child)
 {
-	if (!(child->flags & (ODF_SPAWN_UID | ODF_SPAWN_GID)))
-		return -1;
+	if (!changes_ids(child))
+		return 0;
 	process_lock_wait(&changing_ids);
 	return (int)sys_call1(SYS_prctl, PR_GET_DUMPABLE);
 }
 
-static void dumpable_release(int before)
+static void dumpable_release(const struct child_plan *child, int before)
 {
-	if (before < 0)
+	if (!changes_ids(child))
 		return;
 	/* Cannot fail for 1, and nothing else can have been lost. */
 	if (before == 1 && sys_call1(SYS_prctl, PR_GET_DUMPABLE) != 1)
@@ -110,7 +115,7 @@ void engine_vfork(struct plan *plan, bool pidfd, struct result *result)
 		run_detached(plan, &request, result);
 	else
 		run_as_own(plan, &request, result);
-	dumpable_release(dumpable);
+	dumpable_release(&plan->child, dumpable);
 	sys_sigprocmask(SIG_SETMASK, &mask, NULL);
 	pthread_setcancelstate(cancel_state, &cancel_state);
 	if (result->pid < 0 && result->pidfd >= 0) {

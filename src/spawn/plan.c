@@ -196,6 +196,7 @@ static void copy_options(struct child_plan *child, const odf_spawn_options *opti
 	child->seccomp = options->seccomp;
 	child->pre_exec = options->pre_exec;
 	child->pre_exec_arg = options->pre_exec_arg;
+	child->busy_retry_ms = options->busy_retry_ms;
 	if (options->parent_death_signal != 0)
 		child->parent = getpid();
 	if (options->flags & ODF_SPAWN_SIGMASK)

@@ -37,7 +37,10 @@
 #define ODF_UNINSTRUMENTED __attribute__((no_sanitize("address", "undefined", "thread")))
 #endif
 
-#if defined __x86_64__ && !defined __ILP32__
+#ifdef ODF_INJECT_FAILURES
+/* For the tests: they decide which call fails, and pass the others on. */
+long sys_call6(long number, long a, long b, long c, long d, long e, long f);
+#elif defined __x86_64__ && !defined __ILP32__
 static inline ODF_UNINSTRUMENTED long sys_call6(long number, long a, long b, long c, long d, long e, long f)
 {
 	long result;

@@ -4,7 +4,7 @@
 # Sourced by the tests of real programs. Each compares what programs do plain and with libodfork.so preloaded.
 #
 # From the environment: ODF_BUILD, the absolute path of the build directory; ODFORK_MUST_WORK=1: what would be skipped is a failure;
-# CC; LD_PRELOAD, kept in front of ours (a sanitizer's runtime wants that).
+# ODF_CC or CC; LD_PRELOAD, kept in front of ours (a sanitizer's runtime wants that).
 # Exit status: 0 passed, 77 skipped (one line on standard output says why), else failed.
 set -u
 
@@ -18,7 +18,7 @@ for variable in $(env | sed -n 's/^\(ODFORK_[A-Za-z0-9_]*\)=.*/\1/p'); do
 done
 unset variable CDPATH ENV BASH_ENV MAKEFLAGS MAKELEVEL MFLAGS PYTHONPATH PERL5LIB PERL5OPT
 export LC_ALL=C TZ=UTC
-CC=${CC:-cc}
+CC=${ODF_CC:-${CC:-cc}} # may have options
 # shellcheck disable=SC2034 # used by the scripts
 PYTHON=/usr/bin/python3 # Debian's, which the packaged tests belong to, whatever comes first in PATH
 
@@ -236,7 +236,8 @@ compile()
 	output=$1
 	source=$2
 	shift 2
-	"$CC" -D_GNU_SOURCE -O1 -g -o "$output" "$source" "$@" >compile.log 2>&1 || {
+	# shellcheck disable=SC2086
+	$CC -D_GNU_SOURCE -O1 -g -o "$output" "$source" "$@" >compile.log 2>&1 || {
 		cat compile.log >&2
 		fail "cannot compile $source"
 	}

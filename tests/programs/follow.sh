@@ -5,7 +5,7 @@
 # shellcheck disable=SC2015,SC2016 # A && B || fail is meant so; what is in single quotes is for an executed shell
 # shellcheck source=common.sh
 . "$(dirname "$0")/common.sh"
-needs "$CC"
+needs "${CC%% *}"
 [ -z "${LD_PRELOAD:-}" ] || skip "LD_PRELOAD is in use"
 
 # A program that does what its arguments say: fork; chdir DIRECTORY; close NUMBER; open FILE; write NUMBER TEXT; maps; secure; limit DESCRIPTORS;

@@ -3,7 +3,7 @@
 # gdb debugs forking programs as before: preloaded itself, and with only the debugged program preloaded.
 # shellcheck source=common.sh
 . "$(dirname "$0")/common.sh"
-needs gdb "$CC"
+needs gdb "${CC%% *}"
 unset DEBUGINFOD_URLS
 
 cat >forking.c <<'END'
@@ -64,6 +64,7 @@ END
 compile forking forking.c -O0
 
 cat >parent.gdb <<'END'
+set environment QUIET=1
 break forking.c:the_parent_works
 run
 backtrace
@@ -109,6 +110,7 @@ info inferiors
 continue
 END
 cat >over.gdb <<'END'
+set environment QUIET=1
 break main
 run
 next
@@ -120,6 +122,7 @@ print value
 continue
 END
 cat >catch.gdb <<'END'
+set environment QUIET=1
 catch fork
 run
 up-silently 100

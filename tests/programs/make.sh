@@ -3,7 +3,7 @@
 # GNU make: parallel builds, failing rules, recursion.
 # shellcheck source=common.sh
 . "$(dirname "$0")/common.sh"
-needs make "$CC"
+needs make "${CC%% *}"
 make --version 2>/dev/null | grep -q '^GNU Make' || skip "make is not GNU make"
 
 mkdir -p project/sub

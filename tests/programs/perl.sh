@@ -124,7 +124,7 @@ for my $signal (qw(TERM KILL USR1 PIPE)) {
 		is(wait, -1, 'and no child is left');
 	}
 	local $SIG{PIPE} = 'IGNORE';
-	open $fh, '|-', 'true' or die; select undef, undef, undef, 0.1;
+	open $fh, '|-', 'true' or die; select undef, undef, undef, 0.5;
 	{ my $old = select $fh; $| = 1; select $old }
 	ok(!(print $fh 'x' x 100), 'EPIPE');
 	{ no warnings; close $fh }

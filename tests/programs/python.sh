@@ -67,6 +67,13 @@ def forks():
     if pid == 0:
         os._exit(signal.SIGUSR1 in signal.pthread_sigmask(signal.SIG_BLOCK, ()))
     say('mask kept', status(pid), signal.SIGUSR1 in signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1}))
+    state = lambda: (sorted(os.listdir('/proc/self/fd')), [line for line in open('/proc/self/status') if line[:6] in ('SigBlk', 'SigIgn', 'SigCgt')],
+                     os.getpgrp(), os.getsid(0), os.getcwd(), signal.getitimer(signal.ITIMER_REAL), os.nice(0))
+    before = state()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if state() == before else 1)
+    say('state', status(pid), state() == before)
     for i in range(200):  # many at a time
         if os.fork() == 0:
             os._exit(i % 7)
@@ -103,7 +110,7 @@ def subprocesses():
             getattr(p, kill)()
             say(p.wait())
     try:
-        subprocess.run(['sh', '-c', 'echo before; exec sleep 60'], timeout=0.5, stdout=subprocess.PIPE)
+        subprocess.run(['sh', '-c', 'echo before; exec sleep 60'], timeout=1.5, stdout=subprocess.PIPE)
     except subprocess.TimeoutExpired as e:
         say('timeout', e.stdout)
     a = subprocess.Popen(['seq', '1000'], stdout=subprocess.PIPE)

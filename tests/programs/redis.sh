@@ -125,7 +125,7 @@ fill
 [ "$(ask debug digest)" = "$right" ] || fail "the same commands gave other data"
 
 # Saving takes a while, and meanwhile the data change: the snapshot must be of the moment of the fork.
-ask config set rdb-key-save-delay 100 >/dev/null
+ask config set rdb-key-save-delay 300 >/dev/null
 [ "$(ask bgsave)" = "Background saving started" ] || fail "BGSAVE was refused"
 [ "$(information persistence rdb_bgsave_in_progress)" = 1 ] || fail "the snapshot took no time, so nothing could change meanwhile"
 seq 1 2000 | sed 's/.*/HSET hash:& a changed/; p; s/HSET/DEL/; s/:.*/:1&/' | redis-cli -s redis.sock >/dev/null
