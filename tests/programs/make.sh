@@ -92,7 +92,7 @@ compare_with_and_without -d project -e 2 unknown make unknown
 compare_with_and_without -d project -t ignored make ignored other-shell no-shell-line
 compare_with_and_without -d project -e 1 question make -q good
 compare_with_and_without -d project dry-run make -n
-compare_with_and_without -d project -c closed-input make -j2 good ignored
+compare_with_and_without -d project -c -f sorted closed-input make -j2 good ignored
 compare_with_and_without -d project -f sorted output-sync make -j4 -Oline good ignored recursive
 
 # The objects of both builds, and that a second make has nothing to do.

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * spawn MIB ROUNDS THREADS: from a process that holds MIB of memory on small pages, THREADS threads start /bin/true ROUNDS times in every way there is,
+ * and wait for it. Measured is how long the caller is held: until the program is known to have been executed, which
+ * posix_spawn, libuv, GLib and odf_spawn all promise (raw vfork as well); for fork and exec that is done with a close-on-exec pipe.
+ *
+ * CSV: mib,threads,way,median_us,p99_us,to_floor,to_fork. to_floor: median over that of raw vfork and execve; to_fork: median of fork and exec
+ * over this.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#if HAVE_LIBUV
+#include <uv.h>
+#endif
+#if HAVE_GLIB
+#include <glib.h>
+#endif
+
+#include "clock.h"
+#include "odfork.h"
+
+static char *argv_true[] = { (char[]){ "/bin/true" }, NULL };
+
+static pid_t by_raw_vfork(void)
+{
+	pid_t pid = vfork();
+	if (pid == 0) {
+		execve("/bin/true", argv_true, environ);
+		_exit(127);
+	}
+	return pid;
+}
+
+static pid_t by_fork(void)
+{
+	int failure[2], error = 0;
+	pid_t pid;
+
+	if (pipe2(failure, O_CLOEXEC) != 0)
+		return -1;
+	pid = fork();
+	if (pid == 0) {
+		execv("/bin/true", argv_true);
+		error = errno;
+		_exit(write(failure[1], &error, sizeof error) == sizeof error ? 127 : 126);
+	}
+	close(failure[1]);
+	if (read(failure[0], &error, sizeof error) > 0)
+		pid = -1;
+	close(failure[0]);
+	return pid;
+}
+
+static pid_t by_libc(void)
+{
+	pid_t pid;
+	return posix_spawn(&pid, "/bin/true", NULL, NULL, argv_true, environ) == 0 ? pid : -1;
+}
+
+static pid_t by_odf(unsigned allow, bool with_report)
+{
+	odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
+	odf_report report = ODF_REPORT_INIT;
+	pid_t pid;
+
+	options.allow = allow;
+	return odf_spawn(&pid, "/bin/true", argv_true, NULL, allow == 0 ? NULL : &options, with_report ? &report : NULL) == 0 ? pid : -1;
+}
+
+static pid_t by_default(void)
+{
+	return by_odf(0, false);
+}
+
+static pid_t by_default_reported(void)
+{
+	return by_odf(0, true);
+}
+
+static pid_t by_posix_spawn_engine(void)
+{
+	return by_odf(ODF_ALLOW(ODF_STRATEGY_POSIX_SPAWN), false);
+}
+
+static pid_t by_fork_engine(void)
+{
+	return by_odf(ODF_ALLOW(ODF_STRATEGY_FORK), false);
+}
+
+#if HAVE_GLIB
+static pid_t by_glib(void)
+{
+	GPid pid;
+	return g_spawn_async(NULL, argv_true, NULL, G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL, &pid, NULL) ? pid : -1;
+}
+#endif
+
+#if HAVE_LIBUV
+/* libuv waits for its children itself: the process is handed over with its loop. */
+static __thread uv_loop_t loop;
+static __thread bool loop_made;
+static __thread uv_process_t process;
+
+static void on_close(uv_handle_t *handle)
+{
+	(void)handle;
+}
+
+static void on_exit_of_child(uv_process_t *ended, int64_t status, int signal)
+{
+	if (status != 0 || signal != 0)
+		abort();
+	uv_close((uv_handle_t *)ended, on_close);
+}
+
+static pid_t by_libuv(void)
+{
+	uv_process_options_t options = { .file = "/bin/true", .args = argv_true, .exit_cb = on_exit_of_child };
+
+	if (!loop_made && uv_loop_init(&loop) != 0)
+		return -1;
+	loop_made = true;
+	return uv_spawn(&loop, &process, &options) == 0 ? 0 : -1;
+}
+#endif
+
+static const struct {
+	const char *name;
+	pid_t (*start)(void);
+} ways[] = {
+	{ "vfork+execve (floor)", by_raw_vfork },
+	{ "odf_spawn", by_default },
+	{ "odf_spawn with report", by_default_reported },
+	{ "odf_spawn by posix_spawn", by_posix_spawn_engine },
+	{ "glibc posix_spawn", by_libc },
+#if HAVE_GLIB
+	{ "GLib g_spawn_async", by_glib },
+#endif
+#if HAVE_LIBUV
+	{ "libuv uv_spawn", by_libuv },
+#endif
+	{ "odf_spawn by fork", by_fork_engine },
+	{ "fork+exec", by_fork },
+};
+enum { WAYS = sizeof ways / sizeof *ways, TURN = 10, FLOOR = 0, FORK = WAYS - 1 };
+
+static size_t rounds;
+static pthread_barrier_t together;
+
+struct caller {
+	pthread_t thread;
+	double *samples[WAYS];
+};
+
+static void once(size_t way, double *sample)
+{
+	double start = now_us();
+	pid_t pid = ways[way].start();
+	int status;
+
+	*sample = now_us() - start;
+#if HAVE_LIBUV
+	if (pid == 0) {
+		uv_run(&loop, UV_RUN_DEFAULT);
+		return;
+	}
+#endif
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0) {
+		fprintf(stderr, "spawn: %s failed: %s\n", ways[way].name, strerror(errno));
+		exit(1);
+	}
+}
+
+/* Turn by turn, so that a machine whose speed drifts does so for all ways; a few at a time, the first of which only warms up what the way before has
+ * left cold. All threads go the same way at the same time: a fork beside a spawn would be measured with it. */
+static void *call(void *argument)
+{
+	struct caller *caller = argument;
+	double ignored;
+
+	for (size_t done = 0; done < rounds; done += TURN) {
+		for (size_t w = 0; w < WAYS; w++) {
+			pthread_barrier_wait(&together);
+			once(w, &ignored);
+			for (size_t i = done; i < done + TURN && i < rounds; i++)
+				once(w, &caller->samples[w][i]);
+		}
+	}
+	return NULL;
+}
+
+int main(int argc, char **argv)
+{
+	size_t mib = argc == 4 ? strtoul(argv[1], NULL, 10) : 0, threads = argc == 4 ? strtoul(argv[3], NULL, 10) : 0;
+	double *all[WAYS], medians[WAYS];
+	struct caller *callers;
+
+	rounds = argc == 4 ? strtoul(argv[2], NULL, 10) : 0;
+	if (rounds == 0 || threads == 0 || threads > 64) {
+		fprintf(stderr, "usage: spawn MIB ROUNDS THREADS\n");
+		return 2;
+	}
+	pthread_barrier_init(&together, NULL, (unsigned)threads);
+	hold_memory(mib << 20);
+	callers = calloc(threads, sizeof *callers);
+	for (size_t w = 0; w < WAYS; w++) {
+		all[w] = calloc(rounds * threads, sizeof(double));
+		if (callers == NULL || all[w] == NULL)
+			return 1;
+		for (size_t t = 0; t < threads; t++)
+			callers[t].samples[w] = all[w] + t * rounds;
+	}
+	for (size_t t = 1; t < threads; t++)
+		if (pthread_create(&callers[t].thread, NULL, call, &callers[t]) != 0)
+			return 1;
+	call(&callers[0]);
+	for (size_t t = 1; t < threads; t++)
+		pthread_join(callers[t].thread, NULL);
+	for (size_t w = 0; w < WAYS; w++)
+		medians[w] = quantile(all[w], rounds * threads, 0.5);
+	printf("mib,threads,way,median_us,p99_us,to_floor,to_fork\n");
+	for (size_t w = 0; w < WAYS; w++)
+		printf("%zu,%zu,%s,%.1f,%.1f,%.3f,%.2f\n", mib, threads, ways[w].name, medians[w],
+		       quantile(all[w], rounds * threads, 0.99), medians[w] / medians[FLOOR], medians[FORK] / medians[w]);
+	return 0;
+}
