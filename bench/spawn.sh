@@ -1,21 +1,61 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# bench/spawn.sh [MIB:ROUNDS...]: how long the caller is held while it starts /bin/true, from processes that hold so much memory; by fork and exec, libc's
-# posix_spawn, odf_spawn, and raw vfork and execve. CSV on standard output; then what odf_fork costs beside fork, and what the preload costs a program's start.
+# bench/spawn.sh [MIB:ROUNDS...]: how long the caller is held while it starts a program, beside libc, libuv, GLib, CPython, fork+exec and raw
+# vfork+execve; from processes of 16 MiB, 1 GiB and 8 GiB, with one thread and with two; then what odf_fork costs beside fork, and what the preload
+# costs a program's start. Writes bench/results/spawn.csv and spawn.svg, fork_overhead.csv and start.csv. Needs as much memory as the
+# largest size, and a quiet machine.
 set -eu
 cd "$(dirname "$0")/.."
+. tests/packages.sh
+packages_need gcc libc6-dev meson ninja-build pkg-config python3 libuv1-dev libglib2.0-dev gnuplot-nox
 if [ ! -e build-demo/build.ninja ]; then
 	meson setup build-demo --buildtype=release -Dtests=false > /dev/null
 fi
+meson setup --reconfigure build-demo > /dev/null
 ninja -C build-demo > /dev/null
-[ $# -gt 0 ] || set -- 16:1000 1024:300 8192:60
-echo "# $(uname -sr), $(nproc) CPUs, $(sed -n 's/^MemTotal: *//p' /proc/meminfo), $(date -u +%Y-%m-%d)"
-for size in "$@"; do
-	build-demo/bench/bench_launch "${size%:*}" "${size#*:}" > build-demo/launch.csv
-	if [ "$size" = "$1" ]; then cat build-demo/launch.csv; else tail -n +2 build-demo/launch.csv; fi
-done
-echo
-build-demo/bench/bench_overhead 20000
-echo
-build-demo/bench/bench_start "$PWD/build-demo/libodfork.so.0" "$PWD/build-demo/bench/libbench_empty.so" 1000
+[ $# -gt 0 ] || set -- 16:1000 1024:200 8192:50
+results=bench/results
+machine="$(uname -sr), $(nproc) CPUs, $(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo | awk '{ printf "%.0f GiB", $1 / 1048576 }'), glibc $(getconf GNU_LIBC_VERSION | cut -d' ' -f2), $(date -u +%Y-%m-%d)"
+
+{
+	echo "# $machine; bench/spawn.sh $*"
+	header=yes
+	for threads in 1 2; do
+		for size in "$@"; do
+			mib=${size%:*} rounds=${size#*:}
+			echo "$mib MiB, $threads thread(s)" >&2
+			build-demo/bench/bench_spawn "$mib" "$rounds" "$threads" > build-demo/rows.csv
+			/usr/bin/python3 bench/cpython.py "$mib" "$rounds" "$threads" > build-demo/cpython.csv
+			# CPython's row gets its ratios here, to the floor and to the fork of the same run.
+			awk -F, -v OFS=, -v header=$header 'NR == 1 { if (header == "yes") print; next }
+				FILENAME ~ /rows/ { if ($3 ~ /floor/) floor = $4; if ($3 == "fork+exec") forked = $4; print; next }
+				{ print $0, sprintf("%.3f", $4 / floor), sprintf("%.2f", forked / $4) }' build-demo/rows.csv build-demo/cpython.csv
+			header=no
+		done
+	done
+} > $results/spawn.csv
+{
+	echo "# $machine; bench/spawn.sh"
+	build-demo/bench/bench_overhead 20000
+} > $results/fork_overhead.csv
+{
+	echo "# $machine; bench/spawn.sh"
+	build-demo/bench/bench_start "$PWD/build-demo/libodfork.so.0" "$PWD/build-demo/bench/libbench_empty.so" 2000
+} > $results/start.csv
+
+gnuplot << PLOT
+set terminal svg size 860,480 font "sans,12" background "white"
+set output "$results/spawn.svg"
+set datafile separator ","
+set title "Caller held while it starts /bin/true (median, one thread)"
+set xlabel "memory of the caller, MiB"
+set ylabel "microseconds"
+set logscale xy
+set grid
+set key outside right
+ways = "\"fork+exec\" \"CPython subprocess\" \"GLib g_spawn_async\" \"libuv uv_spawn\" \"glibc posix_spawn\" \"odf_spawn\" \"vfork+execve (floor)\""
+plot for [way in ways] "< grep -v '^#' $results/spawn.csv" using ((stringcolumn(2) eq "1" && stringcolumn(3) eq way) ? \$1 : NaN):4 \
+	with linespoints linewidth 2 title way
+PLOT
+cat $results/*.csv

@@ -4,7 +4,7 @@
 set -eu
 source=${ODF_SOURCE:?}
 fail() { echo "$*"; exit 1; }
-command -v mandoc > /dev/null || { [ "${ODFORK_MUST_WORK:-0}" = 1 ] && fail "no mandoc"; echo "no mandoc"; exit 77; }
+command -v mandoc > /dev/null || { [ "${ODF_MUST_WORK:-0}" = 1 ] && fail "no mandoc"; echo "no mandoc"; exit 77; }
 
 for page in "$source"/man/*.[1-9]; do
 	if read -r first < "$page" && [ "${first#.so man3/}" != "$first" ]; then

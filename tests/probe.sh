@@ -30,8 +30,8 @@ grep -q '^kernel  *no ' "$work/text" || fail "probe does not say that there is n
 [ "$("$build/odfork" probe --nonsense 2>&1 > /dev/null | head -n 1)" = "odfork: probe: no such option: --nonsense" ] || fail "wrong message"
 "$build/odfork" probe > /dev/full 2> /dev/null && fail "a full disk goes unnoticed"
 
-command -v strace > /dev/null || { [ "${ODFORK_MUST_WORK:-0}" = 1 ] && fail "no strace"; echo "no strace"; exit 77; }
-strace -f -o /dev/null true 2> /dev/null || { [ "${ODFORK_MUST_WORK:-0}" = 1 ] && fail "strace may not trace here"; echo "strace may not trace here"; exit 77; }
+command -v strace > /dev/null || { [ "${ODF_MUST_WORK:-0}" = 1 ] && fail "no strace"; echo "no strace"; exit 77; }
+strace -f -o /dev/null true 2> /dev/null || { [ "${ODF_MUST_WORK:-0}" = 1 ] && fail "strace may not trace here"; echo "strace may not trace here"; exit 77; }
 trace() {
 	# A leak check cannot run under strace.
 	strace -f -n -o "$work/trace" -E ASAN_OPTIONS=detect_leaks=0 "$@" > /dev/null 2>&1 || fail "strace $* failed"

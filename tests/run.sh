@@ -14,7 +14,7 @@ packages_need gcc g++ clang libc6-dev meson ninja-build pkg-config libcmocka-dev
 # Python's own tests, of the version that is there.
 packages_need "libpython$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')-testsuite"
 
-[ "${CI:-}" = true ] && ODFORK_MUST_WORK=1 && export ODFORK_MUST_WORK
+[ "${CI:-}" = true ] && ODF_MUST_WORK=1 && export ODF_MUST_WORK
 failed_to_build=0
 results=
 

@@ -221,7 +221,7 @@ void must_have(const char *json, const char *name, const char *value)
 
 void skip_because(const char *reason)
 {
-	const char *must = getenv("ODFORK_MUST_WORK");
+	const char *must = getenv("ODF_MUST_WORK");
 
 	if (must != NULL && strcmp(must, "1") == 0)
 		fail_msg("must not be skipped: %s", reason);

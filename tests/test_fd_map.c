@@ -152,7 +152,7 @@ static void run_seed(unsigned seed)
 
 static void test_model(void **state)
 {
-	const char *given = getenv("ODFORK_TEST_SEEDS");
+	const char *given = getenv("ODF_TEST_SEEDS");
 	unsigned seeds = given == NULL ? 200000 : (unsigned)strtoul(given, NULL, 10);
 
 	(void)state;

@@ -1060,7 +1060,7 @@ static void compare_engines(unsigned seed)
 
 static void test_engines_agree(void **state)
 {
-	const char *given = getenv("ODFORK_TEST_REQUESTS");
+	const char *given = getenv("ODF_TEST_REQUESTS");
 	unsigned requests = given == NULL ? 400 : (unsigned)strtoul(given, NULL, 10);
 
 	(void)state;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Sixteen threads spawn without pause, by every engine, each with a signal mask and a pipe of its own, while others open and close descriptors, change the
- * environment, fork, and shower the process with signals. Every child must have exactly what its own thread gave it. ODFORK_TEST_SECONDS
+ * environment, fork, and shower the process with signals. Every child must have exactly what its own thread gave it. ODF_TEST_SECONDS
  * says for how long (5).
  */
 #include <errno.h>
@@ -185,7 +185,7 @@ static double now(void)
 
 static void test_threads(void **state)
 {
-	const char *given = getenv("ODFORK_TEST_SECONDS");
+	const char *given = getenv("ODF_TEST_SECONDS");
 	double seconds = given == NULL ? 5 : strtod(given, NULL);
 	void *(*others[])(void *) = { open_and_close, change_environment, fork_always, send_signals };
 	pthread_t spawners[SPAWNERS], noise[4];

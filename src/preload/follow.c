@@ -28,6 +28,15 @@ static bool separates(char c)
 	return c == ' ' || c == ':';
 }
 
+/* By file name: as it is loaded, or any of the names that an installation has for it, which the loader takes for one library. */
+static bool is_ours(const char *name, size_t length, const char *own_name, size_t own_length)
+{
+	static const char any[] = "libodfork.so";
+
+	return (length == own_length && memcmp(name, own_name, length) == 0) ||
+	       (length >= sizeof any - 1 && memcmp(name, any, sizeof any - 1) == 0);
+}
+
 /* Copies the list over itself without the entries that have our file name; returns whether anything is left. */
 static bool remove_entries(char *list, const char *own)
 {
@@ -45,7 +54,7 @@ static bool remove_entries(char *list, const char *own)
 		while (read[entry] != '\0' && !separates(read[entry]))
 			entry++;
 		name = last_part(read, entry, &length);
-		if (length != own_length || memcmp(name, own_name, length) != 0) {
+		if (!is_ours(name, length, own_name, own_length)) {
 			bool more = write != list;
 			/* The separator before this entry leaves room for ours. */
 			memmove(write + more, read, entry);

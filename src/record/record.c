@@ -8,6 +8,7 @@
 #include "record.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -26,8 +27,8 @@ uint64_t record_now(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* Descriptor 2 as it was at the start. A program may close it and get the number for a file of its own, which must not receive our lines:
- * they go out only while descriptor 2 is still the same file, or is a terminal. */
+/* Descriptor 2 as it was at the start. A program may close it and get the number for a file or terminal of its own, which must not receive our
+ * lines: they go out only while descriptor 2 is still the same file. */
 static struct {
 	dev_t device;
 	ino_t inode;
@@ -39,7 +40,7 @@ static bool error_is_ours(void)
 
 	if (fstat(STDERR_FILENO, &now) != 0)
 		return false;
-	return (now.st_dev == start_of_error.device && now.st_ino == start_of_error.inode) || isatty(STDERR_FILENO);
+	return now.st_dev == start_of_error.device && now.st_ino == start_of_error.inode;
 }
 
 __attribute__((constructor(102))) static void remember_error(void)
@@ -132,20 +133,37 @@ static void add_log_line(struct text *text, const struct record *record)
 	text_add(text, ")\n");
 }
 
-/* One write, so that lines of many processes do not mix (O_APPEND). False if not all went out. */
+#define SIGNAL_BIT(signal) (1ull << ((signal) - 1))
+
+/* One write, so that lines of many processes do not mix (O_APPEND). False if not all went out. The program must not feel the write: a pipe without
+ * reader, a file at its limit or a terminal that stops background writers would send it a signal. They are blocked, and what the write itself has
+ * raised is taken away again. */
 static bool write_line(int fd, const struct text *text)
 {
+	const uint64_t raised = SIGNAL_BIT(SIGPIPE) | SIGNAL_BIT(SIGXFSZ), blocked = raised | SIGNAL_BIT(SIGTTOU);
+	const struct timespec at_once = { 0, 0 };
+	uint64_t mask, before = 0, after = 0, ours;
 	long written;
 
+	sys_sigprocmask(SIG_BLOCK, &blocked, &mask);
+	sys_call2(SYS_rt_sigpending, &before, sizeof before);
 	do
 		written = sys_write(fd, text->buffer, text->length);
 	while (written == -EINTR);
+	if (written < 0) {
+		sys_call2(SYS_rt_sigpending, &after, sizeof after);
+		ours = after & ~before & raised;
+		if (ours != 0)
+			(void)sys_call4(SYS_rt_sigtimedwait, &ours, NULL, &at_once, sizeof ours);
+	}
+	sys_sigprocmask(SIG_SETMASK, &mask, NULL);
 	return written == (long)text->length;
 }
 
+/* Not blocking: opening a named pipe without a reader would hold the program for ever. */
 static bool append(const struct text *text)
 {
-	int fd = sys_open(settings->stats_path, O_WRONLY | O_APPEND | O_CREAT | O_NOCTTY, 0666);
+	int fd = sys_open(settings->stats_path, O_WRONLY | O_APPEND | O_CREAT | O_NOCTTY | O_NONBLOCK, 0666);
 	bool done;
 
 	if (fd < 0)
@@ -155,50 +173,51 @@ static bool append(const struct text *text)
 	return done;
 }
 
-static void write_in(char *line, size_t size, const struct record *record)
+/* The line, by one of the functions above. The buffer is small, since a fork may happen in a signal handler on an alternate stack and a
+ * spawn in a thread with the least of stacks; a program's path that makes the line too long (each byte may need six) is cut. */
+static void make_line(struct text *text, char *line, size_t size, const struct record *record,
+		      void (*add)(struct text *, const struct record *))
 {
-	static atomic_bool complained;
-	struct text text;
+	char start[128];
+	struct record cut = *record;
+	size_t length = 0;
 
-	if (settings->stats) {
-		text = text_start(line, size);
-		add_json_line(&text, record);
-		if (!append(&text) && !atomic_exchange_explicit(&complained, true, memory_order_relaxed) && error_is_ours())
-			settings_complain("records are lost, cannot write ", settings->stats_path, NULL);
+	*text = text_start(line, size);
+	add(text, record);
+	if (text->length < size)
+		return;
+	while (length < sizeof start - 4 && record->file[length] != '\0') {
+		start[length] = record->file[length];
+		length++;
 	}
-	if (settings->log && error_is_ours()) {
-		text = text_start(line, size);
-		add_log_line(&text, record);
-		(void)write_line(STDERR_FILENO, &text); /* nobody is left to tell if standard error cannot be written */
-	}
-}
-
-/* A fork may happen in a signal handler on an alternate stack of a few KiB, so its record, whose length is bounded, gets a small buffer.
- * A spawn does not, and has a path, of which each byte may need six. */
-static __attribute__((noinline)) void write_fork(const struct record *record)
-{
-	char line[1024];
-
-	write_in(line, sizeof line, record);
-}
-
-static __attribute__((noinline)) void write_spawn(const struct record *record)
-{
-	char line[6 * PATH_MAX + 1024];
-	struct record shorter = *record;
-
-	if (strnlen(record->file, PATH_MAX) == PATH_MAX) /* no program has such a path */
-		shorter.file = "";
-	write_in(line, sizeof line, &shorter);
+	memcpy(start + length, "...", 4);
+	cut.file = start;
+	*text = text_start(line, size);
+	add(text, &cut);
 }
 
 void record_write(const struct record *record)
 {
+	static atomic_bool complained;
+	char line[1536];
+	struct text text;
 	int saved = errno;
 
-	if (record->file == NULL)
-		write_fork(record);
-	else
-		write_spawn(record);
+	if (settings->stats) {
+		make_line(&text, line, sizeof line, record, add_json_line);
+		if (!append(&text) && !atomic_exchange_explicit(&complained, true, memory_order_relaxed) && error_is_ours()) {
+			text = text_start(line, sizeof line);
+			text_add(&text, "odfork: records are lost, cannot write ");
+			text_add(&text, settings->stats_path);
+			if (text.length > sizeof line - 2)
+				text.length = sizeof line - 2;
+			text_add(&text, "\n");
+			(void)write_line(STDERR_FILENO, &text); /* nobody is left to tell */
+		}
+	}
+	if (settings->log && error_is_ours()) {
+		make_line(&text, line, sizeof line, record, add_log_line);
+		(void)write_line(STDERR_FILENO, &text); /* nobody is left to tell */
+	}
 	errno = saved;
 }

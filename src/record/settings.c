@@ -11,7 +11,7 @@
 static struct settings current = { .strategy = ODF_STRATEGY_NONE, .follow = true };
 const struct settings *const settings = &current;
 
-void settings_complain(const char *what, const char *name, const char *value)
+static void complain(const char *what, const char *name, const char *value)
 {
 	char line[512];
 	struct text text = text_start(line, sizeof line);
@@ -105,11 +105,11 @@ static void read_variable(const char *entry)
 	for (size_t i = 0; length > 0 && i < sizeof variables / sizeof *variables; i++) {
 		if (strlen(variables[i].name) == length && memcmp(variables[i].name, entry, length) == 0) {
 			if (!variables[i].read(equals + 1))
-				settings_complain("value not understood, ignored: ", variables[i].name, equals + 1);
+				complain("value not understood, ignored: ", variables[i].name, equals + 1);
 			return;
 		}
 	}
-	settings_complain("variable not known, ignored: ", entry, NULL);
+	complain("variable not known, ignored: ", entry, NULL);
 }
 
 /* Priorities: 101 what needs nothing else, 102 what needs the settings, 103 what changes the program's environment. */

@@ -20,7 +20,4 @@ struct settings {
 };
 
 extern const struct settings *const settings;
-
-/* Writes "odfork: WHAT" and ends the line, in one piece, on standard error. Async-signal-safe. */
-void settings_complain(const char *what, const char *name, const char *value);
 #endif

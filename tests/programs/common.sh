@@ -3,13 +3,13 @@
 #
 # Sourced by the tests of real programs. Each compares what programs do plain and with libodfork.so preloaded.
 #
-# From the environment: ODF_BUILD, the absolute path of the build directory; ODFORK_MUST_WORK=1: what would be skipped is a failure;
+# From the environment: ODF_BUILD, the absolute path of the build directory; ODF_MUST_WORK=1: what would be skipped is a failure;
 # ODF_CC or CC; LD_PRELOAD, kept in front of ours (a sanitizer's runtime wants that).
 # Exit status: 0 passed, 77 skipped (one line on standard output says why), else failed.
 set -u
 
 test_name=$(basename "$0" .sh)
-must_work=${ODFORK_MUST_WORK:-0}
+must_work=${ODF_MUST_WORK:-0}
 left_out=
 
 # The library names variables that it does not know, so none of the tests' own may reach it.
@@ -42,7 +42,7 @@ leave_out()
 	left_out="$left_out; left out: $*"
 }
 
-# The same for what only some users may do, which is no failure under ODFORK_MUST_WORK.
+# The same for what only some users may do, which is no failure under ODF_MUST_WORK.
 leave_out_for_user()
 {
 	left_out="$left_out; left out: $*"

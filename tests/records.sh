@@ -1,0 +1,56 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Records must not be felt by the program: pipes without reader, file size limits, named pipes, small stacks, long paths; and LD_PRELOAD under
+# several names of the library.
+set -eu
+build=${ODF_BUILD:?}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+fail() { echo "$*"; exit 1; }
+preload=$build/libodfork.so.0
+forks='(exit 0); (exit 0); exit 5'
+
+# Standard error is a pipe that nobody reads.
+expect() { # STATUS NAME
+	[ "$1" = 5 ] || fail "$2: status $1"
+}
+mkfifo "$work/gone"
+sleep 5 < "$work/gone" &
+exec 7> "$work/gone"
+kill $! && wait $! 2> /dev/null || true
+status=0; LD_PRELOAD=$preload ODFORK_LOG=1 sh -c "$forks" 2>&7 || status=$?
+expect $status "log into a pipe without reader"
+status=0; LD_PRELOAD=$preload ODFORK_STATS=/nonexistent/stats sh -c "$forks" 2>&7 || status=$?
+expect $status "complaint into a pipe without reader"
+exec 7>&-
+
+# The file of records is at the limit of size.
+head -c 5000 /dev/zero > "$work/full"
+status=0; LD_PRELOAD=$preload ODFORK_STATS=$work/full bash -c "ulimit -f 1; $forks" 2> "$work/err" || status=$?
+expect $status "file size limit"
+[ "$(grep -c 'records are lost' "$work/err")" -ge 1 ] || fail "lost records are not mentioned: $(cat "$work/err")"
+
+# A named pipe that nobody reads.
+mkfifo "$work/pipe"
+status=0; LD_PRELOAD=$preload ODFORK_STATS=$work/pipe timeout 20 sh -c "$forks" 2> /dev/null || status=$?
+expect $status "named pipe"
+
+# Least of stacks, and paths that need cutting.
+LD_PRELOAD=$preload ODFORK_STATS=$work/stats ODFORK_LOG=1 "$build/tests/small_stack" 2> "$work/log" || fail "small stack: status $?"
+python3 - "$work/stats" "$work/log" << 'CHECK'
+import json, sys
+records = [json.loads(line) for line in open(sys.argv[1], encoding="utf-8")]
+calls = [r["call"] for r in records]
+assert calls.count("posix_spawn") == 3 and "_Fork" in calls and "fork" in calls, calls
+files = [r["file"] for r in records if r["call"] == "posix_spawn"]
+assert files[0] == "/bin/true", files
+assert files[1].endswith("...") and len(files[1]) >= 100, files
+assert "\ufffd" in files[2] and files[2].endswith("..."), files
+assert sum(line.startswith(b"odfork: ") for line in open(sys.argv[2], "rb")) == len(records)
+CHECK
+
+# Every name of the library leaves LD_PRELOAD.
+for list in "$build/libodfork.so:$preload" "$preload $build/libodfork.so" "$build/libodfork.so.0.1.0"; do
+	left=$(env LD_PRELOAD="$list" ODFORK_FOLLOW=0 printenv LD_PRELOAD || true)
+	[ -z "$left" ] || fail "of $list there is left: $left"
+done
