@@ -31,6 +31,9 @@ expect 2 "$odfork" run --stats= -- true
 expect 2 "$odfork" run --nonsense -- true
 expect 0 "$odfork" --help
 expect 0 "$odfork" --version
+expect 0 "$odfork" run --help
+expect 0 "$odfork" probe -h
+expect 2 "$odfork" run --strategy -- true
 expect 0 "$odfork" run true
 expect 1 "$odfork" run -- false
 expect 42 "$odfork" run -- sh -c 'exit 42'

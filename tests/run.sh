@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Installs what is missing, builds with gcc and clang, warnings as errors, and runs the tests: with each compiler, and under the address and
-# undefined-behaviour sanitizers. The last line is "N passed, N failed", with the skipped if there are any. Nothing may be skipped in CI
+# Installs what is missing, builds with gcc and clang, warnings as errors, and runs the tests: with each compiler, and under the address,
+# undefined-behaviour and thread sanitizers. The last line is "N passed, N failed", with the skipped if there are any. Nothing may be skipped in CI
 # (CI=true).
 #
 #   tests/run.sh [MESON-TEST-ARGUMENT...]     for example: tests/run.sh spawn
@@ -42,6 +42,7 @@ arguments="$*"
 build_and_test gcc gcc
 build_and_test clang clang -Dprogram_tests=false
 build_and_test sanitize gcc -Db_sanitize=address,undefined -Db_lundef=false -Dprogram_tests=false
+build_and_test thread gcc -Db_sanitize=thread -Db_lundef=false -Dprogram_tests=false
 
 # shellcheck disable=SC2086
 exec python3 tests/count.py "$failed_to_build" $results

@@ -42,20 +42,27 @@ static int finish(int status)
 	return status;
 }
 
+static int help(void)
+{
+	fputs(usage, stdout);
+	return finish(EXIT_SUCCESS);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc < 2) {
 		fputs(usage, stderr);
 		return EXIT_USAGE;
 	}
+	for (int i = 2; i < argc && argv[i][0] == '-' && strcmp(argv[i], "--") != 0; i++)
+		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+			return help();
 	if (strcmp(argv[1], "probe") == 0)
 		return finish(command_probe(argc - 1, argv + 1));
 	if (strcmp(argv[1], "run") == 0)
 		return command_run(argc - 1, argv + 1);
-	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
-		fputs(usage, stdout);
-		return finish(EXIT_SUCCESS);
-	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0)
+		return help();
 	if (strcmp(argv[1], "--version") == 0) {
 		printf("odfork %s\n", odf_version());
 		return finish(EXIT_SUCCESS);

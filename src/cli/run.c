@@ -117,7 +117,7 @@ static const char *value_of(const char *name, int argc, char **argv, int *i)
 		return NULL;
 	if (argv[*i][length] == '=')
 		return argv[*i] + length + 1;
-	if (argv[*i][length] == '\0' && *i + 1 < argc)
+	if (argv[*i][length] == '\0' && *i + 1 < argc && strcmp(argv[*i + 1], "--") != 0)
 		return argv[++*i];
 	return NULL;
 }

@@ -19,11 +19,13 @@ EXPORTED pid_t fork(void)
 	return fork_by_call(FORK_CALL_FORK);
 }
 
+#if HAVE__FORK
 /* Async-signal-safe, and runs no atfork handlers: fork_by_call is and does neither of its own. */
 EXPORTED pid_t _Fork(void)
 {
 	return fork_by_call(FORK_CALL_FORK_BARE);
 }
+#endif
 
 #define SPAWN(function, call, which)                                                                                               \
 	EXPORTED int function(pid_t *restrict pid, const char *restrict file, const posix_spawn_file_actions_t *actions,           \

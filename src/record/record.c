@@ -112,7 +112,7 @@ static void add_log_line(struct text *text, const struct record *record)
 	text_add(text, record->call);
 	if (record->file != NULL) {
 		text_add(text, " ");
-		text_add(text, record->file);
+		text_add_json(text, record->file); /* a line stays one line */
 	}
 	if (record->child > 0) {
 		text_add(text, ": child ");

@@ -442,13 +442,19 @@ static long execute_path(const struct child_plan *plan)
 static long execute(const struct child_plan *plan)
 {
 	static const struct timespec moment = { 0, 1000000 };
+	const uint64_t all = ~0ull;
 	unsigned left = plan->busy_retry_ms;
 
 	for (;;) {
 		long result = plan->exec_fd >= 0 ? execute_descriptor(plan) : execute_path(plan);
 		if (result != -ETXTBSY || left-- == 0)
 			return result;
+		/* Not to be stopped by a signal here, while the caller is held. A filter may forbid to change the mask. */
+		if (plan->seccomp == NULL)
+			sys_sigprocmask(SIG_SETMASK, &all, NULL);
 		sys_call2(SYS_nanosleep, &moment, NULL);
+		if (plan->seccomp == NULL)
+			sys_sigprocmask(SIG_SETMASK, &plan->sigmask, NULL);
 	}
 }
 

@@ -37,7 +37,7 @@ enum life {
 	LIFE_EXECUTED, /* has executed one; alive or not */
 	LIFE_DEAD,     /* died without; not reaped */
 	LIFE_GONE,     /* reaped by somebody else */
-	LIFE_UNKNOWN   /* in another session, and no /proc to look at */
+	LIFE_UNKNOWN   /* in another session, and no /proc to look at; or a sandbox that hides the answer */
 };
 
 /* What became of a child. No effect on it. */

@@ -27,9 +27,10 @@ struct shared_page {
 	struct robust_list_head head;
 	struct robust_list node;
 
+	atomic_int descriptor_done; /* with a pidfd: the caller has it, or has given up */
+
 	/* With a go-between: */
-	atomic_int detached;        /* the child's pid once it exists, -1 if it failed */
-	atomic_int descriptor_done; /* the caller has its descriptor of it, or has given up */
+	atomic_int detached;        /* the child's pid once it exists */
 	struct result result;
 };
 
@@ -38,27 +39,45 @@ static void wake(atomic_int *word)
 	(void)sys_call3(SYS_futex, word, FUTEX_WAKE, 1);
 }
 
-/* In the child: the futex is one link away from the list's head and the head one link away from it. */
+/* In the child: the futex is one link away from the list's head and the head one link away from it. The kernel is told first: a child that dies in
+ * between leaves the futex without an owner, and the parent looks itself. */
 static void own(struct shared_page *page)
 {
 	page->head.list.next = &page->node;
 	page->head.futex_offset = (long)offsetof(struct shared_page, owner) - (long)offsetof(struct shared_page, node);
 	page->head.list_op_pending = NULL;
 	page->node.next = &page->head.list;
-	atomic_store(&page->owner, (unsigned)sys_call0(SYS_gettid) | FUTEX_WAITERS);
 	if (sys_call2(SYS_set_robust_list, &page->head, sizeof page->head) < 0)
 		page->unwatched = 1;
+	atomic_store(&page->owner, (unsigned)sys_call0(SYS_gettid) | FUTEX_WAITERS);
 }
 
-static _Noreturn void in_child(struct plan *plan, struct shared_page *page)
+/* In the child: no earlier than the caller has its descriptor, so that the child cannot end, be reaped, and its pid be used again, before. */
+static void await_descriptor(struct shared_page *page)
+{
+	const struct timespec tick = { 0, 20000000 };
+	long parent = sys_call0(SYS_getppid);
+
+	while (!atomic_load(&page->descriptor_done) && sys_call0(SYS_getppid) == parent)
+		(void)sys_call4(SYS_futex, &page->descriptor_done, FUTEX_WAIT, 0, &tick);
+}
+
+static _Noreturn void end(int status)
+{
+	sys_call1(SYS_exit_group, status);
+	__builtin_trap(); /* a filter of the request's refuses even that */
+}
+
+static _Noreturn void in_child(struct plan *plan, struct shared_page *page, bool pidfd)
 {
 	uint64_t all = ~0ull;
 
 	own(page);
 	sys_sigprocmask(SIG_SETMASK, &all, NULL);
+	if (pidfd)
+		await_descriptor(page);
 	child_run(&plan->child);
-	for (;;)
-		sys_call1(SYS_exit_group, 127);
+	end(127);
 }
 
 /* Returns when the child has executed the program or is ending. The wait has an end of its own, at which the parent looks itself: for a
@@ -94,16 +113,22 @@ static void watch_and_conclude(struct result *result, const struct shared_page *
 	engine_conclude(result, &page->outcome, pid);
 }
 
-/* All or nothing: a child that was to have a descriptor and can have none is ended. */
-static void open_pidfd(struct result *result, pid_t pid)
+/* For a child that waits for it. All or nothing: if there is no descriptor to be had, the child is ended, unless it was already (killed, and reaped by
+ * somebody else): then its pid may be another's by now. */
+static void open_pidfd(struct shared_page *page, struct result *result, pid_t pid)
 {
-	result->pidfd = (int)sys_call2(SYS_pidfd_open, pid, 0);
-	if (result->pidfd >= 0)
-		return;
-	result->step = ODF_STEP_PIDFD;
-	result->error = -result->pidfd;
-	result->pidfd = -1;
-	sys_call2(SYS_kill, pid, SIGKILL);
+	int fd = (int)sys_call2(SYS_pidfd_open, pid, 0);
+
+	if (fd >= 0) {
+		result->pidfd = fd;
+	} else {
+		result->step = fd == -ESRCH ? ODF_STEP_CLONE : ODF_STEP_PIDFD;
+		result->error = fd == -ESRCH ? ECHILD : -fd;
+		if (fd != -ESRCH)
+			sys_call2(SYS_kill, pid, SIGKILL);
+	}
+	atomic_store(&page->descriptor_done, 1);
+	wake(&page->descriptor_done);
 }
 
 static void fork_own(struct plan *plan, struct shared_page *page, bool pidfd, struct result *result)
@@ -111,55 +136,49 @@ static void fork_own(struct plan *plan, struct shared_page *page, bool pidfd, st
 	pid_t pid = libc_fork();
 
 	if (pid == 0)
-		in_child(plan, page);
+		in_child(plan, page, pidfd);
 	if (pid < 0) {
 		result->step = ODF_STEP_CLONE;
 		result->error = errno;
 		return;
 	}
 	if (pidfd)
-		open_pidfd(result, pid);
+		open_pidfd(page, result, pid);
 	if (result->error == 0)
 		watch_and_conclude(result, page, pid);
 	else
 		engine_reap(pid);
 }
 
-/* The go-between: forks again, so that libc repairs its state for the child as well, and sees to the end what becomes of it. The caller has a
- * moment to open a descriptor of the child, which is not reaped, nor its pid used again, before the go-between ends. */
+/* The go-between: forks again, so that libc repairs its state for the child as well, and sees to the end what becomes of it. */
 static _Noreturn void go_between(struct plan *plan, struct shared_page *page, bool pidfd)
 {
-	const struct timespec moment = { 0, 1000000 };
 	struct result result = RESULT_INIT;
-	pid_t caller = (pid_t)sys_call0(SYS_getppid), pid = libc_fork();
+	pid_t pid = libc_fork();
 
 	if (pid == 0)
-		in_child(plan, page);
+		in_child(plan, page, pidfd);
 	if (pid < 0) {
 		result.step = ODF_STEP_CLONE;
 		result.error = errno;
 	} else {
 		atomic_store(&page->detached, pid);
 		wake(&page->detached);
-		while (pidfd && !atomic_load(&page->descriptor_done) && sys_call0(SYS_getppid) == caller)
-			(void)sys_call4(SYS_futex, &page->descriptor_done, FUTEX_WAIT, 0, &moment);
 		watch_and_conclude(&result, page, pid);
 	}
 	page->result = result;
-	atomic_store(&page->detached, result.pid);
-	for (;;)
-		sys_call1(SYS_exit_group, 0);
+	end(0);
 }
 
 static void fork_detached(struct plan *plan, struct shared_page *page, bool pidfd, struct result *result)
 {
-	const struct timespec moment = { 0, 1000000 };
+	const struct timespec tick = { 0, 20000000 };
 	struct result descriptor = RESULT_INIT;
 	pid_t pid;
 
-	page->result.error = ECHILD; /* should the go-between be killed */
+	page->result = (struct result)RESULT_INIT; /* should the go-between be killed */
 	page->result.step = ODF_STEP_CLONE;
-	page->result.pid = page->result.pidfd = page->result.index = -1;
+	page->result.error = ECHILD;
 	pid = libc_fork();
 	if (pid == 0)
 		go_between(plan, page, pidfd);
@@ -170,11 +189,9 @@ static void fork_detached(struct plan *plan, struct shared_page *page, bool pidf
 	}
 	if (pidfd) {
 		while (atomic_load(&page->detached) == 0 && engine_life(pid) == LIFE_RUNS)
-			(void)sys_call4(SYS_futex, &page->detached, FUTEX_WAIT, 0, &moment);
-		if (atomic_load(&page->detached) > 0)
-			open_pidfd(&descriptor, atomic_load(&page->detached));
-		atomic_store(&page->descriptor_done, 1);
-		wake(&page->descriptor_done);
+			(void)sys_call4(SYS_futex, &page->detached, FUTEX_WAIT, 0, &tick);
+		if (atomic_load(&page->detached) != 0)
+			open_pidfd(page, &descriptor, atomic_load(&page->detached));
 	}
 	engine_reap(pid);
 	*result = page->result;
@@ -207,6 +224,7 @@ void engine_fork(struct plan *plan, bool pidfd, struct result *result)
 		errno = saved;
 		return;
 	}
+	page->outcome.step = ODF_STEP_CLONE;
 	page->outcome.index = -1;
 	plan->child.outcome = &page->outcome;
 	/* Until the child has reset its dispositions, a handler of the caller's must not run in it. */

@@ -31,8 +31,10 @@ odf_reason engine_posix_spawn_lacks(const struct plan *plan, const struct reques
 		     o->parent_death_signal != 0 || o->cgroup_fd >= 0 || o->seccomp != NULL || o->pre_exec != NULL || o->busy_retry_ms > 0 ||
 		     plan->spare_count > 0;
 
-#if !HAVE_SPAWN_CHDIR
+#if !HAVE_SPAWN_CHDIR /* came with glibc 2.29, as did that a descriptor duplicated to itself stays open */
 	lacks = lacks || o->cwd != NULL || o->cwd_fd >= 0;
+	for (size_t i = 0; i < plan->child.op_count; i++)
+		lacks = lacks || plan->child.ops[i].kind == FD_OP_INHERIT;
 #endif
 #if HAVE_SPAWN_CLOSEFROM
 	/* Everything from one number on: no kept descriptor may lie above a gap. */
@@ -146,7 +148,11 @@ void engine_posix_spawn(struct plan *plan, const struct request *request, struct
 	}
 	errno = saved;
 	if (error == 0) {
-		result->pid = pid;
+		/* libc takes a child that died before exec for a success. */
+		struct child_outcome outcome = { .step = ODF_STEP_EXEC, .index = -1 };
+		engine_conclude(result, &outcome, pid);
+		if (result->error != 0)
+			result->step = ODF_STEP_UNKNOWN;
 		return;
 	}
 	result->error = error;

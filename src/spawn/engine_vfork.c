@@ -4,6 +4,7 @@
  * child is in child.c and make.c, see there for the rules.
  */
 #include <errno.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -35,10 +36,21 @@ static void dumpable_release(const struct child_plan *child, int before)
 {
 	if (!changes_ids(child))
 		return;
-	/* Cannot fail for 1, and nothing else can have been lost. */
+	/* Cannot fail for 1. That another thread of the program has taken it away itself, meanwhile, cannot be told apart. */
 	if (before == 1 && sys_call1(SYS_prctl, PR_GET_DUMPABLE) != 1)
 		(void)sys_call2(SYS_prctl, PR_SET_DUMPABLE, 1);
 	process_lock_release(&changing_ids);
+}
+
+/* A go-between that was killed leaves its child behind, which may still be running here, on memory that the caller is about to use. */
+static void outlive(struct plan *plan, const struct clone_request *inner)
+{
+	int alive;
+
+	while ((alive = *(volatile int *)&plan->alive) > 0)
+		(void)sys_call4(SYS_futex, &plan->alive, FUTEX_WAIT, alive, NULL);
+	/* Not known where clone had room for the pidfd only. */
+	plan->in_use = inner->flags & CLONE_PIDFD;
 }
 
 /* The child of a go-between, which gets the lower half of the stack. The go-between has no exit signal: no SIGCHLD, and no wait of the caller's
@@ -59,6 +71,7 @@ static void run_detached(struct plan *plan, const struct clone_request *inner, s
 
 	detachment.request.stack = (char *)plan->stack + half;
 	detachment.request.stack_size = plan->stack_size - half;
+	detachment.request.alive = &plan->alive;
 	pid = make_sharing(&ignored, &outer);
 	if (pid < 0) {
 		result->step = ODF_STEP_CLONE;
@@ -68,7 +81,8 @@ static void run_detached(struct plan *plan, const struct clone_request *inner, s
 	}
 	while (sys_call4(SYS_wait4, pid, NULL, __WCLONE, NULL) == -EINTR)
 		;
-	if (result->pid < 0 && result->error == 0) { /* the go-between was killed; what became of the child is not known */
+	if (result->pid < 0 && result->error == 0) { /* killed; what becomes of its child is not known */
+		outlive(plan, inner);
 		result->step = ODF_STEP_CLONE;
 		result->error = ECHILD;
 	}

@@ -11,6 +11,16 @@ bool make_not_this_way(long error)
 	return error == -ENOSYS || error == -EPERM || error == -EINVAL || error == -E2BIG;
 }
 
+/* A clone that fails late has stored a descriptor's number already and freed it again: it must not pass for ours. */
+static long attempt(long (*clone_by)(const struct clone_request *), const struct clone_request *request)
+{
+	long pid = clone_by(request);
+
+	if (pid < 0 && request->pidfd != NULL)
+		*request->pidfd = -1;
+	return pid;
+}
+
 /* EAGAIN, ENOMEM: a limit, the same for every way. The errors of a cgroup that cannot be entered are left to the child's own try, whose
  * error then has its step. */
 long make_sharing(struct child_plan *child, struct clone_request *request)
@@ -24,18 +34,18 @@ long make_sharing(struct child_plan *child, struct clone_request *request)
 		request->flags |= CLONE_INTO_CGROUP;
 		request->cgroup_fd = child->cgroup_fd;
 		child->in_cgroup = true;
-		pid = clone3_child(request);
+		pid = attempt(clone3_child, request);
 		if (pid >= 0 || pid == -EAGAIN || pid == -ENOMEM || pid == -EMFILE || pid == -ENFILE)
 			return pid;
 		request->flags &= ~CLONE_INTO_CGROUP;
 		child->in_cgroup = false;
 	}
-	pid = clone3_child(request);
+	pid = attempt(clone3_child, request);
 	if (!make_not_this_way(pid))
 		return pid;
 	request->flags = plain;
 	child->handlers_cleared = false;
-	return clone_child(request);
+	return attempt(clone_child, request);
 }
 
 int make_detached(void *argument)

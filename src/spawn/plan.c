@@ -263,8 +263,6 @@ int plan_make(struct plan **result, const struct request *request)
 		return ENOMEM;
 	arena = (struct arena){ .base = (char *)plan };
 	carve(&arena, sizeof *plan);
-	plan->outcome.index = -1;
-	plan->child.outcome = &plan->outcome;
 	copy_options(&plan->child, &request->options);
 	place_all(&arena, plan, request, &environment);
 	plan->child.argv = request->argv;
@@ -272,10 +270,22 @@ int plan_make(struct plan **result, const struct request *request)
 	return 0;
 }
 
+void plan_restart(struct plan *plan)
+{
+	plan->outcome = (struct child_outcome){ .step = ODF_STEP_CLONE, .index = -1 };
+	plan->child.outcome = &plan->outcome;
+	plan->child.pidfd = NULL;
+	plan->child.handlers_cleared = false;
+	plan->child.in_cgroup = false;
+	plan->alive = 0;
+}
+
 void plan_free(struct plan *plan)
 {
 	struct plan *none = NULL;
 
+	if (plan->in_use)
+		return;
 	if (plan->block_size > KEPT_SIZE ||
 	    !atomic_compare_exchange_strong_explicit(&kept, &none, plan, memory_order_release, memory_order_relaxed))
 		plan_free_block(plan);

@@ -23,6 +23,8 @@ struct plan {
 	void *stack; /* lowest usable address; a guard page lies below */
 	size_t stack_size;
 	size_t spare_count;
+	int alive;  /* see clone_request */
+	bool in_use; /* a child may still be running here: never to be used again */
 };
 
 /* What the engine, which blocks all signals around the making of the child, found the caller's mask to be: the child's, unless the
@@ -40,4 +42,7 @@ int request_check(const struct request *request, int *index);
  * plan_free. */
 int plan_make(struct plan **plan, const struct request *request);
 void plan_free(struct plan *plan);
+
+/* Takes back what an engine has noted in the plan, for the first engine or the next. */
+void plan_restart(struct plan *plan);
 #endif

@@ -37,6 +37,7 @@ static void run_engine(odf_strategy strategy, struct plan *plan, const struct re
 	bool pidfd = request->options.pidfd != NULL;
 
 	*result = (struct result)RESULT_INIT;
+	plan_restart(plan);
 	switch (strategy) {
 	case ODF_STRATEGY_POSIX_SPAWN:
 		engine_posix_spawn(plan, request, result);

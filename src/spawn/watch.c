@@ -36,8 +36,8 @@ int engine_reap(pid_t pid)
 	return result == pid ? status : 0; /* ECHILD: SIGCHLD is ignored, or another thread waits for everything */
 }
 
-/* The state letter and the flags of /proc/PID/stat; false if they cannot be had. */
-static bool read_stat(pid_t pid, char *state, unsigned long *flags)
+/* The flags in /proc/PID/stat; false if they cannot be had. */
+static bool read_flags(pid_t pid, unsigned long *flags)
 {
 	char path[32], stat[512];
 	struct text text = text_start(path, sizeof path);
@@ -57,9 +57,8 @@ static bool read_stat(pid_t pid, char *state, unsigned long *flags)
 	stat[count] = '\0';
 	for (at = count; at > 0 && stat[at] != ')'; at--) /* the name before it may contain anything, ')' too */
 		;
-	if (at == 0 || at + 2 >= count)
+	if (at == 0)
 		return false;
-	*state = stat[at + 2];
 	*flags = 0;
 	for (int field = 2; field < 9 && stat[at] != '\0'; at++)
 		field += stat[at] == ' ';
@@ -68,10 +67,31 @@ static bool read_stat(pid_t pid, char *state, unsigned long *flags)
 	return true;
 }
 
+/* Whether /proc speaks of our pid namespace: one that was mounted for another has other processes under the same numbers. */
+static bool proc_is_ours(void)
+{
+	char target[16];
+	long length = sys_call4(SYS_readlinkat, AT_FDCWD, "/proc/self", target, sizeof target), self = sys_call0(SYS_getpid), shown = 0;
+
+	for (long i = 0; i < length; i++) {
+		if (target[i] < '0' || target[i] > '9')
+			return false;
+		shown = shown * 10 + (target[i] - '0');
+	}
+	return length > 0 && shown == self;
+}
+
+/* Whether setpgid answers for itself: the kernel refuses a negative group with EINVAL before it looks at anything; a filter answers
+ * what it answers always. */
+static bool setpgid_works(void)
+{
+	return sys_call2(SYS_setpgid, 0, -1) == -EINVAL;
+}
+
 enum life engine_life(pid_t pid)
 {
+	bool zombie = is_zombie(pid);
 	unsigned long flags;
-	char state;
 
 	/* A process group may not be set for a child that has executed a program: POSIX has EACCES for that. Otherwise the group, which
 	 * cannot exist, gives EPERM, and nothing is changed either way. A child in another session gives EPERM too. */
@@ -83,14 +103,13 @@ enum life engine_life(pid_t pid)
 	default:
 		break;
 	}
-	if (read_stat(pid, &state, &flags)) {
+	if (proc_is_ours() && read_flags(pid, &flags)) {
 		if (!(flags & FORKED_NOT_EXECUTED))
 			return LIFE_EXECUTED;
-		return state == 'Z' || state == 'X' ? LIFE_DEAD : LIFE_RUNS;
-	}
-	if (sys_call1(SYS_getsid, pid) != sys_call1(SYS_getsid, 0))
+	} else if (!setpgid_works() || sys_call1(SYS_getsid, pid) != sys_call1(SYS_getsid, 0)) {
 		return LIFE_UNKNOWN;
-	return is_zombie(pid) ? LIFE_DEAD : LIFE_RUNS;
+	}
+	return zombie ? LIFE_DEAD : LIFE_RUNS;
 }
 
 /* Whether a child that said nothing wrong, and has let go of the memory it was made with, executed a program or died. The kernel lets the

@@ -16,10 +16,10 @@ enum { CLONE3_SIZE_FIRST = 64, CLONE3_SIZE_CGROUP = 88 };
 #if defined __x86_64__ && !defined __ILP32__
 /* In the child the system call returns 0 on an empty stack with all other registers as they were: the frame pointer is cleared to end
  * back-traces, the function called, its result the exit status. */
-static ODF_UNINSTRUMENTED long enter(long number, long a, long b, long c, int (*function)(void *), void *argument)
+static ODF_UNINSTRUMENTED long enter(long number, long a, long b, long c, long d, int (*function)(void *), void *argument)
 {
 	long result;
-	register long r10 __asm__("r10") = 0;
+	register long r10 __asm__("r10") = d;
 	register long r8 __asm__("r8") = 0;
 	register int (*r12)(void *) __asm__("r12") = function;
 	register void *r13 __asm__("r13") = argument;
@@ -52,19 +52,28 @@ long clone3_child(const struct clone_request *request)
 
 	if (request->flags & CLONE_PIDFD)
 		arguments.pidfd = (uint64_t)(uintptr_t)request->pidfd;
+	if (request->alive != NULL) {
+		arguments.flags |= CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
+		arguments.parent_tid = arguments.child_tid = (uint64_t)(uintptr_t)request->alive;
+	}
 	if (request->flags & CLONE_INTO_CGROUP) {
 		arguments.cgroup = (uint64_t)request->cgroup_fd;
 		size = CLONE3_SIZE_CGROUP;
 	}
-	return enter(SYS_clone3, (long)&arguments, size, 0, request->function, request->argument);
+	return enter(SYS_clone3, (long)&arguments, size, 0, 0, request->function, request->argument);
 }
 
 long clone_child(const struct clone_request *request)
 {
 	char *top = (char *)request->stack + request->stack_size;
+	uint64_t flags = request->flags | (uint64_t)request->exit_signal;
+	int *stored = request->pidfd;
 
-	return enter(SYS_clone, (long)(request->flags | (uint64_t)request->exit_signal), (long)top, (long)request->pidfd,
-		     request->function, request->argument);
+	if (request->alive != NULL && request->pidfd == NULL) {
+		flags |= CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
+		stored = request->alive;
+	}
+	return enter(SYS_clone, (long)flags, (long)top, (long)stored, (long)request->alive, request->function, request->argument);
 }
 #else
 long clone3_child(const struct clone_request *request)

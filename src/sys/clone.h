@@ -29,6 +29,8 @@ struct clone_request {
 	void *argument;
 	int *pidfd;    /* with CLONE_PIDFD: set by kernels that know the flag (5.2), before the child runs */
 	int cgroup_fd; /* with CLONE_INTO_CGROUP */
+	int *alive;    /* if not NULL: the child's id from before it runs until it lets go of the memory, by exec or its end; then 0, and a futex
+	                  wake. Not by clone together with a pidfd, which takes the argument's place: then it is left alone */
 };
 
 /* By clone3: all flags. The pid, or minus an errno value: ENOSYS where the architecture has no code for it here. */

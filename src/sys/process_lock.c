@@ -1,26 +1,37 @@
 /* SPDX-License-Identifier: MIT */
 #include "process_lock.h"
 
+#include <errno.h>
 #include <linux/futex.h>
 
 #include "syscall.h"
 
+static bool is_thread_of_ours(int id)
+{
+	return sys_call3(SYS_tgkill, sys_call0(SYS_getpid), id, 0) != -ESRCH;
+}
+
 bool process_lock_try(struct process_lock *lock)
 {
-	int self = (int)sys_call0(SYS_getpid), holder = 0;
+	int self = (int)sys_call0(SYS_gettid), holder = 0;
 
 	while (!atomic_compare_exchange_weak_explicit(&lock->holder, &holder, self, memory_order_acquire, memory_order_relaxed))
-		if (holder == self)
+		if (holder != 0 && is_thread_of_ours(holder))
 			return false;
 	return true;
 }
 
 void process_lock_wait(struct process_lock *lock)
 {
-	int self = (int)sys_call0(SYS_getpid);
+	int self = (int)sys_call0(SYS_gettid);
 
-	while (!process_lock_try(lock)) /* every way in which the wait ends means: try again */
-		(void)sys_call4(SYS_futex, &lock->holder, FUTEX_WAIT_PRIVATE, self, NULL);
+	while (!process_lock_try(lock)) {
+		int holder = atomic_load_explicit(&lock->holder, memory_order_acquire);
+		if (holder == self) /* a leftover that has our id by chance: who waits holds nothing */
+			return;
+		/* Every way in which the wait ends means: try again. */
+		(void)sys_call4(SYS_futex, &lock->holder, FUTEX_WAIT_PRIVATE, holder, NULL);
+	}
 }
 
 void process_lock_release(struct process_lock *lock)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A lock whose copy in a forked child is free, even if a thread of the parent's held the original at the fork: it is held by a process,
- * and a holder with another process id is a leftover.
+ * A lock whose copy in a forked child is free, even if a thread of the parent's held the original at the fork: a holder that is no thread of
+ * this process is a leftover.
  */
 #ifndef ODF_SYS_PROCESS_LOCK_H
 #define ODF_SYS_PROCESS_LOCK_H
@@ -10,7 +10,7 @@
 #include <stdbool.h>
 
 struct process_lock {
-	atomic_int holder; /* process id; 0: free */
+	atomic_int holder; /* thread id; 0: free */
 };
 
 /* Takes the lock if no thread of this process has it. Never waits; async-signal-safe. */
