@@ -4,7 +4,8 @@
  *
  * Conventions
  *   - Functions in the style of fork return a pid, or -1 with errno. Functions in the style of posix_spawn return 0 or an
- *     errno value and leave errno alone.
+ *     errno value; what they leave in errno is not specified for odf_posix_spawn and odf_posix_spawnp, as for libc's, and unchanged
+ *     for the others.
  *   - Structures that may grow start with `size`; initialise them with their _INIT macro. A `size` below the first
  *     published one is EINVAL. A larger one, from a newer header, is accepted as long as the part unknown to the library is zero,
  *     and is E2BIG otherwise. Output structures are filled as far as the library knows them, zero beyond.
@@ -260,7 +261,7 @@ typedef struct odf_spawn_options {
 	int parent_death_signal;    /* sent to the child when the *thread* that called odf_spawn ends; 0: none. See prctl(2) */
 	int cgroup_fd;              /* start in this cgroup, a descriptor of its directory; -1: the caller's */
 	const struct sock_fprog *seccomp; /* filter installed last; it must allow execve (execveat with
-	                               exec_fd). Needs NO_NEW_PRIVS or privilege */
+	                               exec_fd; nanosleep with busy_retry_ms). Needs NO_NEW_PRIVS or privilege */
 	int (*pre_exec)(void *arg); /* runs in the child before exec; 0, or an errno value that fails the spawn. Forces FORK */
 	void *pre_exec_arg;
 	unsigned busy_retry_ms;     /* how long to try again while the program's file is open for writing (ETXTBSY), in milliseconds of
@@ -346,7 +347,7 @@ typedef struct odf_capabilities {
 /* Fills in what this machine offers. Each question is asked once per process and the answer kept, so calling this early keeps the
  * answers true for a process that puts itself into a seccomp sandbox later; which also asks nothing there that the sandbox could
  * punish. Returns 0 or EINVAL. Makes one short-lived process the first time (ODF_PROBE_CLONE_VM), which no
- * wait() of the caller's sees and no SIGCHLD announces. Not async-signal-safe. Since 0.1.0. */
+ * wait() without __WALL or __WCLONE sees and no SIGCHLD announces. Not async-signal-safe. Since 0.1.0. */
 int odf_capabilities_get(odf_capabilities *capabilities);
 
 /* The answer to one probe, asking if need be. *error (error may be NULL) receives, with ODF_ANSWER_NO, the errno value that said

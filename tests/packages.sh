@@ -31,17 +31,21 @@ packages_need() {
 	policy=
 	if [ ! -e /usr/sbin/policy-rc.d ]; then
 		policy=/usr/sbin/policy-rc.d
+		trap '$as_root rm -f $policy' EXIT
+		trap 'exit 130' INT TERM HUP
 		printf '#!/bin/sh\nexit 101\n' | $as_root tee $policy > /dev/null && $as_root chmod 755 $policy
 	fi
 	# shellcheck disable=SC2086
 	if ! { $as_root apt-get update && $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing; } \
 		> "$log" 2>&1; then
 		cat "$log" >&2
-		[ -z "$policy" ] || $as_root rm -f $policy
 		rm -f "$log"
 		echo "apt-get could not install: $missing" >&2
 		exit 1
 	fi
-	[ -z "$policy" ] || $as_root rm -f $policy
 	rm -f "$log"
+	if [ -n "$policy" ]; then
+		$as_root rm -f $policy
+		trap - EXIT INT TERM HUP
+	fi
 }

@@ -89,8 +89,10 @@ static void run_seed(unsigned seed)
 	size_t count;
 	struct fd_op ops[FD_MAP_OPS(NUMBERS)];
 	struct fd_range others[FD_MAP_RANGES(NUMBERS)];
-	int targets[NUMBERS], named[2 * NUMBERS], pending[NUMBERS], spares[FD_MAP_SPARES(NUMBERS) + 1], sorted[NUMBERS], index;
-	struct fd_map map = { .ops = ops, .targets = targets, .named = named, .pending = pending, .others = others };
+	struct fd_slot slots[NUMBERS];
+	size_t ready[NUMBERS];
+	int named[2 * NUMBERS], spares[FD_MAP_SPARES(NUMBERS) + 1], sorted[NUMBERS], index;
+	struct fd_map map = { .ops = ops, .slots = slots, .ready = ready, .named = named, .others = others };
 	struct table before = { 0 }, got, expected;
 	bool fails = false, failed = false;
 	unsigned draw = seed;
@@ -160,6 +162,53 @@ static void test_model(void **state)
 		run_seed(seed);
 }
 
+/* A shift of thousands of numbers, in the order that is worst: the caller is held while this is worked out. */
+static void test_long_shift(void **state)
+{
+	enum { LONG = 50000 };
+	odf_fd_action *actions = calloc(LONG, sizeof *actions);
+	struct fd_map map = {
+		.ops = calloc(FD_MAP_OPS(LONG), sizeof *map.ops),
+		.slots = calloc(LONG, sizeof *map.slots),
+		.ready = calloc(LONG, sizeof *map.ready),
+		.named = calloc(2 * LONG, sizeof *map.named),
+		.others = calloc(FD_MAP_RANGES(LONG), sizeof *map.others),
+	};
+
+	(void)state;
+	for (int i = 0; i < LONG; i++)
+		actions[i] = (odf_fd_action)ODF_FD_DUP(i + 1, i);
+	fd_map_build(&map, actions, LONG, -1);
+	assert_int_equal(map.op_count, LONG);
+	assert_int_equal(map.spare_count, 0);
+	for (int i = 0; i < LONG; i++)
+		assert_int_equal(map.ops[i].to, LONG - i); /* from the far end */
+	free(actions);
+	free(map.ops);
+	free(map.slots);
+	free(map.ready);
+	free(map.named);
+	free(map.others);
+}
+
+/* In a cycle the descriptor that is not open is the fault of the action that wants it. */
+static void test_cycle_index(void **state)
+{
+	odf_fd_action swap[] = { ODF_FD_DUP(20, 21), ODF_FD_DUP(21, 20) };
+	struct fd_op ops[FD_MAP_OPS(2)];
+	struct fd_slot slots[2];
+	struct fd_range others[FD_MAP_RANGES(2)];
+	size_t ready[2];
+	int named[4];
+	struct fd_map map = { .ops = ops, .slots = slots, .ready = ready, .named = named, .others = others };
+
+	(void)state;
+	fd_map_build(&map, swap, 2, -1);
+	assert_int_equal(map.op_count, 3);
+	for (size_t i = 0; i < 2; i++) /* the save and the first duplication read what their action has as its source */
+		assert_int_equal(ops[i].from, swap[ops[i].index].source);
+}
+
 static void test_refusals(void **state)
 {
 	odf_fd_action twice[] = { ODF_FD_CLOSE(4), ODF_FD_NULL(5), ODF_FD_DUP(4, 1) };
@@ -184,6 +233,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_model),
+		cmocka_unit_test(test_long_shift),
+		cmocka_unit_test(test_cycle_index),
 		cmocka_unit_test(test_refusals),
 	};
 	return cmocka_run_group_tests_name("descriptor map", tests, NULL, NULL);

@@ -201,6 +201,7 @@ odf_reason capability_clone_vm_reason(void)
 
 odf_answer odf_probe_get(odf_probe probe, int *error)
 {
+	int saved = errno;
 	odf_answer answer;
 
 	if (!known_probe(probe)) {
@@ -211,6 +212,7 @@ odf_answer odf_probe_get(odf_probe probe, int *error)
 	answer = capability(probe) ? ODF_ANSWER_YES : capability_known(probe);
 	if (error != NULL)
 		*error = answer == ODF_ANSWER_NO ? capability_error(probe) : 0;
+	errno = saved;
 	return answer;
 }
 

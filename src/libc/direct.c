@@ -20,10 +20,11 @@ pid_t libc_fork_bare(void)
 #endif
 }
 
+/* The versions that run a file with a shell are for interposition only. */
 int libc_posix_spawn(enum libc_spawn which, pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
 		     const posix_spawnattr_t *attributes, char *const argv[], char *const envp[])
 {
-	if (which == LIBC_SPAWN_PATH || which == LIBC_SPAWN_PATH_SHELL)
+	if (which == LIBC_SPAWN_PATH)
 		return posix_spawnp(pid, file, actions, attributes, argv, envp);
 	return posix_spawn(pid, file, actions, attributes, argv, envp);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The duplications are a parallel assignment: target <- source, all from the state before. One is done once its target is no longer
- * a source of another. What then remains is made of cycles; each is opened by saving one member at a spare number. Opened files,
- * /dev/null and closings come last, since their targets may be sources.
+ * The duplications are a parallel assignment: target <- source, all from the state before. One is ready once nobody has still to read what its target
+ * holds. What is never ready is made of cycles; each is opened by saving one member at a spare number. Opened files, /dev/null and closings come
+ * last, since their targets may be sources. n log n in the number of actions, for the caller is held meanwhile.
  */
 #include "fd_map.h"
 
@@ -75,47 +75,71 @@ static int add_save(struct fd_map *map, int from, int index)
 	return op->spare;
 }
 
-/* Which of the pending duplications has `fd` as its source; other than `self`. */
-static bool wanted(const odf_fd_action *actions, const int *pending, size_t count, int fd, size_t self)
+static int compare_slots(const void *a, const void *b)
 {
-	for (size_t i = 0; i < count; i++)
-		if (i != self && actions[pending[i]].source == fd)
-			return true;
-	return false;
+	return compare(&((const struct fd_slot *)a)->fd, &((const struct fd_slot *)b)->fd);
 }
 
-/* Saved sources: a pending duplication whose source was moved to a spare number. */
+static struct fd_slot *find_slot(struct fd_map *map, size_t count, int fd)
+{
+	struct fd_slot key = { .fd = fd };
+
+	return bsearch(&key, map->slots, count, sizeof *map->slots, compare_slots);
+}
+
+/* One duplication; its source then has one reader less, and may be ready as a target itself. */
+static void duplicate(struct fd_map *map, const odf_fd_action *actions, size_t count, struct fd_slot *slot, int saved_fd, int spare,
+		      size_t *ready_count)
+{
+	int source = actions[slot->index].source;
+	struct fd_slot *read = find_slot(map, count, source);
+	struct fd_op *op = add(map, source == saved_fd ? FD_OP_RESTORE : FD_OP_DUP, slot->index);
+
+	op->from = source;
+	op->spare = spare;
+	op->to = slot->fd;
+	slot->pending = false;
+	if (read != NULL && read->pending && --read->readers == 0)
+		map->ready[(*ready_count)++] = (size_t)(read - map->slots);
+}
+
+static void drain(struct fd_map *map, const odf_fd_action *actions, size_t count, int saved_fd, int spare, size_t *ready_count)
+{
+	while (*ready_count > 0) {
+		struct fd_slot *slot = &map->slots[map->ready[--*ready_count]];
+		duplicate(map, actions, count, slot, saved_fd, spare, ready_count);
+	}
+}
+
 static void build_duplications(struct fd_map *map, const odf_fd_action *actions, size_t count)
 {
-	size_t left = 0;
-	int saved_fd = -1, saved_spare = -1;
+	size_t ready_count = 0;
 
-	for (size_t i = 0; i < count; i++)
-		if (actions[i].kind == ODF_FD_KIND_DUP && actions[i].fd != actions[i].source)
-			map->pending[left++] = (int)i;
-	while (left > 0) {
-		bool progress = false;
-		for (size_t i = 0; i < left;) {
-			int index = map->pending[i];
-			const odf_fd_action *action = &actions[index];
-			struct fd_op *op;
-			/* A saved source is free to be overwritten: its readers take the spare. */
-			if (action->fd != saved_fd && wanted(actions, map->pending, left, action->fd, i)) {
-				i++;
-				continue;
-			}
-			op = add(map, action->source == saved_fd ? FD_OP_RESTORE : FD_OP_DUP, index);
-			op->from = action->source;
-			op->spare = saved_spare;
-			op->to = action->fd;
-			map->pending[i] = map->pending[--left];
-			progress = true;
+	for (size_t i = 0; i < count; i++) {
+		const odf_fd_action *action = &actions[map->slots[i].index];
+		map->slots[i].pending = action->kind == ODF_FD_KIND_DUP && action->fd != action->source;
+	}
+	for (size_t i = 0; i < count; i++) {
+		struct fd_slot *read = map->slots[i].pending ? find_slot(map, count, actions[map->slots[i].index].source) : NULL;
+		if (read != NULL && read->pending) {
+			read->readers++;
+			read->reader = map->slots[i].index;
 		}
-		if (progress || left == 0)
+	}
+	for (size_t i = 0; i < count; i++)
+		if (map->slots[i].pending && map->slots[i].readers == 0)
+			map->ready[ready_count++] = i;
+	drain(map, actions, count, -1, -1, &ready_count);
+	for (size_t i = 0; i < count; i++) {
+		struct fd_slot *slot = &map->slots[i];
+		int spare;
+		if (!slot->pending)
 			continue;
-		/* Only cycles are left, each number in them a target once. Open one; the one before is done with by now. */
-		saved_fd = actions[map->pending[0]].fd;
-		saved_spare = add_save(map, saved_fd, map->pending[0]);
+		/* A cycle, in which each number is read once: by one whose error a failure to save it is. */
+		spare = add_save(map, slot->fd, slot->reader);
+		map->ready[ready_count++] = i;
+		slot->readers = 0;
+		drain(map, actions, count, slot->fd, spare, &ready_count);
 	}
 }
 
@@ -158,7 +182,7 @@ static void build_others(struct fd_map *map, size_t count)
 	unsigned next = 3;
 
 	for (size_t i = 0; i < count; i++) {
-		unsigned target = (unsigned)map->targets[i];
+		unsigned target = (unsigned)map->slots[i].fd;
 		if (target < next)
 			continue;
 		if (target > next)
@@ -177,7 +201,7 @@ void fd_map_build(struct fd_map *map, const odf_fd_action *actions, size_t count
 		return;
 	}
 	for (size_t i = 0; i < count; i++) {
-		map->targets[i] = actions[i].fd;
+		map->slots[i] = (struct fd_slot){ .fd = actions[i].fd, .index = (int)i };
 		map->named[map->named_count++] = actions[i].fd;
 		if (actions[i].kind == ODF_FD_KIND_DUP)
 			map->named[map->named_count++] = actions[i].source;
@@ -186,7 +210,7 @@ void fd_map_build(struct fd_map *map, const odf_fd_action *actions, size_t count
 		    !(actions[i].kind == ODF_FD_KIND_DUP && actions[i].source == exec_fd))
 			map->exec_spare = 0;
 	}
-	qsort(map->targets, count, sizeof *map->targets, compare);
+	qsort(map->slots, count, sizeof *map->slots, compare_slots);
 	qsort(map->named, map->named_count, sizeof *map->named, compare);
 	if (map->exec_spare >= 0)
 		map->exec_spare = add_save(map, exec_fd, -1);

@@ -12,11 +12,20 @@
 #define FD_MAP_SPARES(count) ((count) / 2 + 1)
 #define FD_MAP_RANGES(count) ((count) + 1)
 
+/* An action by its target. */
+struct fd_slot {
+	int fd;      /* target */
+	int index;   /* of the action */
+	int readers; /* duplications still to do that have this target as their source */
+	int reader;  /* the index of one of them */
+	bool pending;
+};
+
 struct fd_map {
 	struct fd_op *ops;       /* FD_MAP_OPS(count) */
-	int *targets;            /* count; sorted on return */
+	struct fd_slot *slots;   /* count; sorted by target on return */
+	size_t *ready;           /* count; scratch */
 	int *named;              /* 2 * count; on return every target and source, sorted */
-	int *pending;            /* count; scratch */
 	struct fd_range *others; /* FD_MAP_RANGES(count) */
 	size_t op_count, other_count, spare_count, named_count;
 	int exec_spare; /* the spare number that holds exec_fd, or -1 if it keeps its own number */

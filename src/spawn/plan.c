@@ -142,9 +142,9 @@ static void place_descriptors(struct arena *arena, struct plan *plan, const odf_
 	size_t count = options->fd_count;
 	struct fd_map map = {
 		.ops = carve(arena, FD_MAP_OPS(count) * sizeof *map.ops),
-		.targets = carve(arena, count * sizeof *map.targets),
+		.slots = carve(arena, count * sizeof *map.slots),
+		.ready = carve(arena, count * sizeof *map.ready),
 		.named = carve(arena, 2 * count * sizeof *map.named),
-		.pending = carve(arena, count * sizeof *map.pending),
 		.others = carve(arena, FD_MAP_RANGES(count) * sizeof *map.others),
 	};
 	int *spares = carve(arena, (FD_MAP_SPARES(count) + 1) * sizeof *spares);
