@@ -133,6 +133,21 @@ static int check_pidfd(unsigned set, int error)
 			close(pidfd);
 		}
 	}
+	/* Whatever may be used. */
+	{
+		odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
+		odf_report report = ODF_REPORT_INIT;
+		bool by_fork = (set & NO_CLONE3) && (set & NO_VFORK_CLONE);
+		int result;
+		options.pidfd = &pidfd;
+		result = odf_spawn(&pid, "/bin/true", true_argv, NULL, &options, &report);
+		if (by_fork && (set & NO_PIDFD_OPEN)) {
+			REQUIRE(result == error && report.step == ODF_STEP_PIDFD);
+		} else {
+			REQUIRE(result == 0 && pidfd >= 0 && ends_well(pid));
+			close(pidfd);
+		}
+	}
 	fork_options.pidfd = &pidfd;
 	errno = 0;
 	pid = odf_fork_with(&fork_options, NULL);

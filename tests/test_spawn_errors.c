@@ -500,6 +500,13 @@ static int check_sigchld_ignored(void)
 			return 1;
 		if (odf_spawn(&pid, "/bin/true", true_argv, NULL, &options, &report) != 0 || pid <= 0)
 			return 2;
+		for (int round = 0; i > 0 && round < 200; round++) {
+			int pidfd = -5;
+			options.pidfd = &pidfd;
+			if (odf_spawn(&pid, "/bin/true", true_argv, NULL, &options, &report) != 0 || pidfd < 0)
+				return 3;
+			close(pidfd);
+		}
 	}
 	return 0;
 }
@@ -523,11 +530,15 @@ static int check_reaper_thread(void)
 		odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
 		odf_report report = ODF_REPORT_INIT;
 		pid_t pid = -7;
+		int pidfd = -5;
 		options.allow = ODF_ALLOW(engines[round % 3]);
+		options.pidfd = round % 3 != 0 && round % 2 ? &pidfd : NULL;
 		if (odf_spawn(&pid, "/nonexistent", true_argv, NULL, &options, &report) != ENOENT)
 			return 1;
 		if (odf_spawn(&pid, "/bin/true", true_argv, NULL, &options, &report) != 0)
 			return 2;
+		if (pidfd >= 0)
+			close(pidfd);
 	}
 	stop_reaping = true;
 	pthread_join(thread, NULL);
@@ -596,6 +607,113 @@ static int check_empty_root(void)
 	return 0;
 }
 
+/* A limit that the kernel checks after it has stored a pidfd's number, and frees the number again: meanwhile it may be another thread's, and must not be
+ * closed. */
+static char limited_cgroup[PATH_MAX];
+static atomic_ulong closed_under_us;
+static void *open_and_close(void *unused)
+{
+	(void)unused;
+	while (!stop_reaping) {
+		int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+		if (fd >= 0 && close(fd) != 0)
+			closed_under_us++;
+	}
+	return NULL;
+}
+
+static int check_stale_pidfd(void)
+{
+	char procs[PATH_MAX + 16];
+	pthread_t thread;
+	int fd;
+
+	snprintf(procs, sizeof procs, "%s/cgroup.procs", limited_cgroup);
+	fd = open(procs, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, "0", 1) != 1 || close(fd) != 0 || pthread_create(&thread, NULL, open_and_close, NULL) != 0)
+		return 9;
+	for (int round = 0; round < 5000; round++) {
+		odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
+		odf_report report = ODF_REPORT_INIT;
+		int pidfd = -5;
+		options.allow = ODF_ALLOW(ODF_STRATEGY_VFORK);
+		options.flags = round % 2 ? ODF_SPAWN_DETACH : 0;
+		options.pidfd = &pidfd;
+		if (odf_spawn(NULL, "/bin/true", true_argv, NULL, &options, &report) != EAGAIN || report.step != ODF_STEP_CLONE || pidfd != -1)
+			return 1;
+	}
+	stop_reaping = true;
+	pthread_join(thread, NULL);
+	return closed_under_us == 0 ? 0 : 2;
+}
+
+static bool make_limited_cgroup(void)
+{
+	static const char *const mounts[] = { "/sys/fs/cgroup/pids", "/sys/fs/cgroup", "/sys/fs/cgroup/unified" };
+
+	for (size_t i = 0; i < sizeof mounts / sizeof *mounts; i++) {
+		char maximum[PATH_MAX + 16];
+		int fd;
+		snprintf(limited_cgroup, sizeof limited_cgroup, "%s/odfork-pids-%d", mounts[i], (int)getpid());
+		if (mkdir(limited_cgroup, 0755) != 0)
+			continue;
+		snprintf(maximum, sizeof maximum, "%s/pids.max", limited_cgroup);
+		fd = open(maximum, O_WRONLY | O_CLOEXEC);
+		/* The process and its second thread; a third task is one too many. */
+		if (fd >= 0 && write(fd, "2", 1) == 1 && close(fd) == 0)
+			return true;
+		rmdir(limited_cgroup);
+	}
+	return false;
+}
+
+static void test_stale_pidfd(void **state)
+{
+	(void)state;
+	if (!make_limited_cgroup()) {
+		print_message("no cgroup with a limit of processes can be made here\n");
+		return;
+	}
+	in_child(check_stale_pidfd);
+	assert_int_equal(rmdir(limited_cgroup), 0);
+}
+
+/* A /proc that was mounted for another pid namespace has other processes under our children's numbers. */
+static int check_foreign_proc(void)
+{
+	pid_t first;
+
+	if (unshare(CLONE_NEWPID) != 0)
+		return 77;
+	first = fork();
+	if (first == 0) {
+		for (int round = 0; round < 30; round++) {
+			odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
+			odf_report report = ODF_REPORT_INIT;
+			pid_t pid;
+			int status;
+			options.allow = ODF_ALLOW(engines[1 + round % 2]);
+			options.flags = ODF_SPAWN_SETSID;
+			if (odf_spawn(&pid, "/bin/true", true_argv, NULL, &options, &report) != 0 || waitpid(pid, &status, 0) != pid || status != 0)
+				_exit(1);
+			if (odf_spawn(&pid, "/nonexistent", true_argv, NULL, &options, &report) != ENOENT)
+				_exit(2);
+		}
+		_exit(0);
+	}
+	return WEXITSTATUS(wait_for(first));
+}
+
+static void test_foreign_proc(void **state)
+{
+	(void)state;
+	if (geteuid() != 0) {
+		skip_because("a pid namespace needs root");
+		return;
+	}
+	in_child(check_foreign_proc);
+}
+
 static void test_sigchld_ignored(void **state)
 {
 	(void)state;
@@ -647,6 +765,8 @@ int main(void)
 		cmocka_unit_test(test_best_effort),
 		cmocka_unit_test(test_killed_at_exec),
 		cmocka_unit_test(test_unprivileged),
+		cmocka_unit_test(test_stale_pidfd),
+		cmocka_unit_test(test_foreign_proc),
 		cmocka_unit_test(test_sigchld_ignored),
 		cmocka_unit_test(test_reaper_thread),
 		cmocka_unit_test(test_few_descriptors),
