@@ -267,7 +267,7 @@ static void test_every_call(void **state)
 			}
 		}
 	}
-	print_message("%d failures injected in %d runs\n", tried, handled);
+	print_message("# %d failures injected in %d runs\n", tried, handled);
 	assert_true(tried > 500);
 	for (int fd = 40; fd < 44; fd++)
 		close(fd);

@@ -214,7 +214,7 @@ static void test_threads(void **state)
 	for (int i = 0; i < 4; i++)
 		pthread_join(noise[i], NULL);
 	sigaction(SIGUSR1, &old, NULL);
-	print_message("%lu spawned, %lu failed as they should, %lu forked, %lu descriptors opened, %lu signals\n", (unsigned long)spawned,
+	print_message("# %lu spawned, %lu failed as they should, %lu forked, %lu descriptors opened, %lu signals\n", (unsigned long)spawned,
 		      (unsigned long)failed_well, (unsigned long)forked, (unsigned long)opened, (unsigned long)signals);
 	if (failures != 0)
 		fail_msg("%d failures, the first: %s", (int)failures, first_failure);
