@@ -54,8 +54,10 @@ set ylabel "microseconds"
 set logscale xy
 set grid
 set key outside right
+set termoption noenhanced
+set xtics (16, 64, 256, "1 GiB" 1024, "8 GiB" 8192)
+set format y "%.0f"
 ways = "\"fork+exec\" \"CPython subprocess\" \"GLib g_spawn_async\" \"libuv uv_spawn\" \"glibc posix_spawn\" \"odf_spawn\" \"vfork+execve (floor)\""
-plot for [way in ways] "< grep -v '^#' $results/spawn.csv" using ((stringcolumn(2) eq "1" && stringcolumn(3) eq way) ? \$1 : NaN):4 \
-	with linespoints linewidth 2 title way
+plot for [way in ways] "< awk -F, -v way='".way."' '\$2 == 1 && \$3 == way' $results/spawn.csv" using 1:4 with linespoints linewidth 2 title way
 PLOT
 cat $results/*.csv
