@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * spawn MIB ROUNDS THREADS: from a process that holds MIB of memory on small pages, THREADS threads start /bin/true ROUNDS times in every way there is,
- * and wait for it. Measured is how long the caller is held: until the program is known to have been executed, which
+ * spawn MIB ROUNDS THREADS: from a process that holds MIB of memory on small pages, THREADS threads start /bin/true ROUNDS times in every way there is
+ * (at least 2000 times in those that do not fork), and wait for it. Measured is how long the caller is held: until the program is known to have been executed, which
  * posix_spawn, libuv, GLib and odf_spawn all promise (raw vfork as well); for fork and exec that is done with a close-on-exec pipe.
  *
  * CSV: mib,threads,way,median_us,p99_us,to_floor,to_fork. to_floor: median over that of raw vfork and execve; to_fork: median of fork and exec
@@ -134,24 +134,32 @@ static pid_t by_libuv(void)
 static const struct {
 	const char *name;
 	pid_t (*start)(void);
+	bool forks; /* dear where there is much memory */
 } ways[] = {
-	{ "vfork+execve (floor)", by_raw_vfork },
-	{ "odf_spawn", by_default },
-	{ "odf_spawn with report", by_default_reported },
-	{ "odf_spawn by posix_spawn", by_posix_spawn_engine },
-	{ "glibc posix_spawn", by_libc },
+	{ "vfork+execve (floor)", by_raw_vfork, false },
+	{ "odf_spawn", by_default, false },
+	{ "odf_spawn with report", by_default_reported, false },
+	{ "odf_spawn by posix_spawn", by_posix_spawn_engine, false },
+	{ "glibc posix_spawn", by_libc, false },
 #if HAVE_GLIB
-	{ "GLib g_spawn_async", by_glib },
+	{ "GLib g_spawn_async", by_glib, true },
 #endif
 #if HAVE_LIBUV
-	{ "libuv uv_spawn", by_libuv },
+	{ "libuv uv_spawn", by_libuv, true },
 #endif
-	{ "odf_spawn by fork", by_fork_engine },
-	{ "fork+exec", by_fork },
+	{ "odf_spawn by fork", by_fork_engine, true },
+	{ "fork+exec", by_fork, true },
 };
 enum { WAYS = sizeof ways / sizeof *ways, TURN = 10, FLOOR = 0, FORK = WAYS - 1 };
 
 static size_t rounds;
+
+/* What does not depend on memory is quick, and its differences are small: it gets enough rounds for a steady median. */
+static size_t rounds_of(size_t way)
+{
+	return ways[way].forks || rounds > 2000 ? rounds : 2000;
+}
+
 static pthread_barrier_t together;
 
 struct caller {
@@ -178,18 +186,36 @@ static void once(size_t way, double *sample)
 	}
 }
 
-/* Turn by turn, so that a machine whose speed drifts does so for all ways; a few at a time, the first of which only warms up what the way before has
- * left cold. All threads go the same way at the same time: a fork beside a spawn would be measured with it. */
+/* The ways in random order, the same for every thread. */
+static void shuffle(size_t order[WAYS], unsigned *seed)
+{
+	for (size_t w = 0; w < WAYS; w++)
+		order[w] = w;
+	for (size_t w = WAYS - 1; w > 0; w--) {
+		size_t other = (size_t)rand_r(seed) % (w + 1), kept = order[w];
+		order[w] = order[other];
+		order[other] = kept;
+	}
+}
+
+/* Turn by turn, so that a machine whose speed drifts does so for all ways; in changing order and a few at a time, the first of which only warm up what
+ * the way before has left cold. All threads go the same way at the same time: a fork beside a spawn would be measured with it. */
 static void *call(void *argument)
 {
 	struct caller *caller = argument;
+	size_t turns = (rounds + TURN - 1) / TURN;
+	unsigned seed = 1;
 	double ignored;
 
-	for (size_t done = 0; done < rounds; done += TURN) {
-		for (size_t w = 0; w < WAYS; w++) {
+	for (size_t t = 0; t < turns; t++) {
+		size_t order[WAYS];
+		shuffle(order, &seed);
+		for (size_t turn = 0; turn < WAYS; turn++) {
+			size_t w = order[turn];
 			pthread_barrier_wait(&together);
-			once(w, &ignored);
-			for (size_t i = done; i < done + TURN && i < rounds; i++)
+			for (int warm_up = 0; warm_up < 3; warm_up++)
+				once(w, &ignored);
+			for (size_t i = rounds_of(w) * t / turns; i < rounds_of(w) * (t + 1) / turns; i++)
 				once(w, &caller->samples[w][i]);
 		}
 	}
@@ -211,11 +237,11 @@ int main(int argc, char **argv)
 	hold_memory(mib << 20);
 	callers = calloc(threads, sizeof *callers);
 	for (size_t w = 0; w < WAYS; w++) {
-		all[w] = calloc(rounds * threads, sizeof(double));
+		all[w] = calloc(rounds_of(w) * threads, sizeof(double));
 		if (callers == NULL || all[w] == NULL)
 			return 1;
 		for (size_t t = 0; t < threads; t++)
-			callers[t].samples[w] = all[w] + t * rounds;
+			callers[t].samples[w] = all[w] + t * rounds_of(w);
 	}
 	for (size_t t = 1; t < threads; t++)
 		if (pthread_create(&callers[t].thread, NULL, call, &callers[t]) != 0)
@@ -224,10 +250,10 @@ int main(int argc, char **argv)
 	for (size_t t = 1; t < threads; t++)
 		pthread_join(callers[t].thread, NULL);
 	for (size_t w = 0; w < WAYS; w++)
-		medians[w] = quantile(all[w], rounds * threads, 0.5);
+		medians[w] = quantile(all[w], rounds_of(w) * threads, 0.5);
 	printf("mib,threads,way,median_us,p99_us,to_floor,to_fork\n");
 	for (size_t w = 0; w < WAYS; w++)
 		printf("%zu,%zu,%s,%.1f,%.1f,%.3f,%.2f\n", mib, threads, ways[w].name, medians[w],
-		       quantile(all[w], rounds * threads, 0.99), medians[w] / medians[FLOOR], medians[FORK] / medians[w]);
+		       quantile(all[w], rounds_of(w) * threads, 0.99), medians[w] / medians[FLOOR], medians[FORK] / medians[w]);
 	return 0;
 }

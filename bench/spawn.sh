@@ -14,7 +14,7 @@ if [ ! -e build-demo/build.ninja ]; then
 fi
 meson setup --reconfigure build-demo > /dev/null
 ninja -C build-demo > /dev/null
-[ $# -gt 0 ] || set -- 16:1000 1024:200 8192:50
+[ $# -gt 0 ] || set -- 16:1000 1024:200 8192:40
 results=bench/results
 machine="$(uname -sr), $(nproc) CPUs, $(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo | awk '{ printf "%.0f GiB", $1 / 1048576 }'), glibc $(getconf GNU_LIBC_VERSION | cut -d' ' -f2), $(date -u +%Y-%m-%d)"
 
@@ -60,4 +60,5 @@ set format y "%.0f"
 ways = "\"fork+exec\" \"CPython subprocess\" \"GLib g_spawn_async\" \"libuv uv_spawn\" \"glibc posix_spawn\" \"odf_spawn\" \"vfork+execve (floor)\""
 plot for [way in ways] "< awk -F, -v way='".way."' '\$2 == 1 && \$3 == way' $results/spawn.csv" using 1:4 with linespoints linewidth 2 title way
 PLOT
+/usr/bin/python3 bench/tables.py
 cat $results/*.csv
