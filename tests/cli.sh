@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 # odfork run: options, exit statuses, what it says of programs that cannot be preloaded.
 set -eu
+PATH=/usr/bin:/bin # the caller's may have directories that are closed to us, which changes errors
 build=${ODF_BUILD:?}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

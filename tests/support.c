@@ -225,6 +225,6 @@ void skip_because(const char *reason)
 
 	if (must != NULL && strcmp(must, "1") == 0)
 		fail_msg("must not be skipped: %s", reason);
+	/* cmocka's own skip() comes out of its TAP as a failure. */
 	print_message("# skipped: %s\n", reason);
-	skip();
 }

@@ -46,7 +46,7 @@ char *spawn_state_with(const odf_spawn_options *options, odf_report *report, cha
 char *member(const char *json, const char *name);
 void must_have(const char *json, const char *name, const char *value);
 
-/* Ends the test as skipped with a reason, or as failed where ODF_MUST_WORK=1 says that nothing may be skipped. */
+/* Says why the rest of a test is left out (return after it), or ends it as failed where ODF_MUST_WORK=1 says that nothing may be skipped. */
 void skip_because(const char *reason);
 
 #define assert_errno(expected, call)       \
