@@ -168,7 +168,7 @@ int main(int argc, char **argv)
 	if (fclose(out) != 0)
 		return 2;
 	file = strcmp(argv[1], "-") == 0 ? STDOUT_FILENO : open(argv[1], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-	if (file > STDERR_FILENO && fchmod(file, 0644) != 0) /* whatever the mask that is under test */
+	if (strcmp(argv[1], "-") != 0 && fchmod(file, 0644) != 0) /* whatever the mask that is under test */
 		return 3;
 	return file >= 0 && write(file, text, text_size) == (ssize_t)text_size ? 0 : 3;
 }
