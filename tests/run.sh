@@ -8,6 +8,7 @@
 #   tests/run.sh [MESON-TEST-ARGUMENT...]     for example: tests/run.sh spawn
 set -eu
 cd "$(dirname "$0")/.."
+exec < /dev/null
 . tests/packages.sh
 packages_need gcc g++ clang libc6-dev meson ninja-build pkg-config libcmocka-dev libseccomp-dev python3 binutils strace gdb git make perl \
 	sqlite3 redis-server mandoc valgrind
