@@ -22,6 +22,8 @@ status=0; LD_PRELOAD=$preload ODFORK_LOG=1 sh -c "$forks" 2>&7 || status=$?
 expect $status "log into a pipe without reader"
 status=0; LD_PRELOAD=$preload ODFORK_STATS=/nonexistent/stats sh -c "$forks" 2>&7 || status=$?
 expect $status "complaint into a pipe without reader"
+status=0; LD_PRELOAD=$preload ODFORK_LOG=nonsense sh -c "$forks" 2>&7 || status=$?
+expect $status "complaint about a value into a pipe without reader"
 exec 7>&-
 
 # The file of records is at the limit of size.

@@ -176,7 +176,13 @@ static void test_structure_sizes(void **state)
 	assert_int_equal(report.known.step, ODF_STEP_REQUEST);
 	assert_int_equal(report.known.error, E2BIG);
 	report.known.size = 1;
-	assert_errno(EINVAL, odf_spawn(&pid, "/bin/true", true_argv, NULL, NULL, &report.known));
+	{
+		odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
+		int pidfd = -5;
+		options.pidfd = &pidfd;
+		assert_errno(EINVAL, odf_spawn(&pid, "/bin/true", true_argv, NULL, &options, &report.known));
+		assert_int_equal(pidfd, -1);
+	}
 	must_have_no_children();
 }
 
@@ -671,7 +677,7 @@ static void test_stale_pidfd(void **state)
 {
 	(void)state;
 	if (!make_limited_cgroup()) {
-		print_message("# no cgroup with a limit of processes can be made here\n");
+		skip_because("no cgroup with a limit of processes can be made here");
 		return;
 	}
 	in_child(check_stale_pidfd);

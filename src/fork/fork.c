@@ -185,13 +185,12 @@ pid_t odf_fork_with(const odf_fork_options *options, odf_report *report)
 {
 	odf_fork_options ours = ODF_FORK_OPTIONS_INIT;
 	odf_report refused = ODF_REPORT_INIT;
-	int error = report_check(report);
+	int unfit = report_check(report), error = check_options(&ours, options);
 
-	if (error != 0) { /* a report that cannot be filled */
-		errno = error;
-		return -1;
-	}
-	error = check_options(&ours, options);
+	if (unfit != 0)
+		report = NULL; /* it cannot be filled */
+	if (error == 0)
+		error = unfit;
 	if (error != 0) {
 		refused.step = ODF_STEP_REQUEST;
 		refused.error = error;

@@ -8,7 +8,6 @@
 #include "record.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -16,6 +15,7 @@
 #include <unistd.h>
 
 #include "../strategy/strategy.h"
+#include "../sys/quiet.h"
 #include "../sys/syscall.h"
 #include "../sys/text.h"
 
@@ -133,33 +133,6 @@ static void add_log_line(struct text *text, const struct record *record)
 	text_add(text, ")\n");
 }
 
-#define SIGNAL_BIT(signal) (1ull << ((signal) - 1))
-
-/* One write, so that lines of many processes do not mix (O_APPEND). False if not all went out. The program must not feel the write: a pipe without
- * reader, a file at its limit or a terminal that stops background writers would send it a signal. They are blocked, and what the write itself has
- * raised is taken away again. */
-static bool write_line(int fd, const struct text *text)
-{
-	const uint64_t raised = SIGNAL_BIT(SIGPIPE) | SIGNAL_BIT(SIGXFSZ), blocked = raised | SIGNAL_BIT(SIGTTOU);
-	const struct timespec at_once = { 0, 0 };
-	uint64_t mask, before = 0, after = 0, ours;
-	long written;
-
-	sys_sigprocmask(SIG_BLOCK, &blocked, &mask);
-	sys_call2(SYS_rt_sigpending, &before, sizeof before);
-	do
-		written = sys_write(fd, text->buffer, text->length);
-	while (written == -EINTR);
-	if (written < 0) {
-		sys_call2(SYS_rt_sigpending, &after, sizeof after);
-		ours = after & ~before & raised;
-		if (ours != 0)
-			(void)sys_call4(SYS_rt_sigtimedwait, &ours, NULL, &at_once, sizeof ours);
-	}
-	sys_sigprocmask(SIG_SETMASK, &mask, NULL);
-	return written == (long)text->length;
-}
-
 /* Not blocking: opening a named pipe without a reader would hold the program for ever. */
 static bool append(const struct text *text)
 {
@@ -168,7 +141,7 @@ static bool append(const struct text *text)
 
 	if (fd < 0)
 		return false;
-	done = write_line(fd, text);
+	done = write_quietly(fd, text->buffer, text->length);
 	sys_close(fd);
 	return done;
 }
@@ -212,12 +185,12 @@ void record_write(const struct record *record)
 			if (text.length > sizeof line - 2)
 				text.length = sizeof line - 2;
 			text_add(&text, "\n");
-			(void)write_line(STDERR_FILENO, &text); /* nobody is left to tell */
+			(void)write_quietly(STDERR_FILENO, line, text.length); /* nobody is left to tell */
 		}
 	}
 	if (settings->log && error_is_ours()) {
 		make_line(&text, line, sizeof line, record, add_log_line);
-		(void)write_line(STDERR_FILENO, &text); /* nobody is left to tell */
+		(void)write_quietly(STDERR_FILENO, line, text.length); /* nobody is left to tell */
 	}
 	errno = saved;
 }

@@ -5,7 +5,7 @@
 #include <sys/auxv.h>
 #include <unistd.h>
 
-#include "../sys/syscall.h"
+#include "../sys/quiet.h"
 #include "../sys/text.h"
 
 static struct settings current = { .strategy = ODF_STRATEGY_NONE, .follow = true };
@@ -27,7 +27,7 @@ static void complain(const char *what, const char *name, const char *value)
 		text.length = sizeof line - 2;
 	text_add(&text, "\n");
 	/* Nobody is left to tell if standard error cannot be written. */
-	(void)sys_write(STDERR_FILENO, line, text.length);
+	(void)write_quietly(STDERR_FILENO, line, text.length);
 }
 
 static bool read_strategy(const char *value)

@@ -15,7 +15,6 @@
 #include <sys/mman.h>
 #include <time.h>
 
-#include "../capability/capability.h"
 #include "../libc/libc.h"
 #include "../sys/syscall.h"
 #include "engine.h"

@@ -74,9 +74,7 @@ static void run_detached(struct plan *plan, const struct clone_request *inner, s
 	detachment.request.alive = &plan->alive;
 	pid = make_sharing(&ignored, &outer);
 	if (pid < 0) {
-		result->step = ODF_STEP_CLONE;
-		result->error = (int)-pid;
-		result->refused = make_not_this_way(pid);
+		make_failed(result, pid);
 		return;
 	}
 	while (sys_call4(SYS_wait4, pid, NULL, __WCLONE, NULL) == -EINTR)
@@ -92,14 +90,10 @@ static void run_as_own(struct plan *plan, struct clone_request *request, struct 
 {
 	long pid = make_sharing(&plan->child, request);
 
-	if (pid < 0) {
-		/* With a pidfd, a full table of descriptors is found at clone. */
-		result->step = pid == -EMFILE || pid == -ENFILE ? ODF_STEP_PIDFD : ODF_STEP_CLONE;
-		result->error = (int)-pid;
-		result->refused = make_not_this_way(pid);
-		return;
-	}
-	engine_conclude(result, &plan->outcome, (pid_t)pid);
+	if (pid < 0)
+		make_failed(result, pid);
+	else
+		engine_conclude(result, &plan->outcome, (pid_t)pid);
 }
 
 void engine_vfork(struct plan *plan, bool pidfd, struct result *result)

@@ -6,7 +6,9 @@
 
 #include <errno.h>
 
-bool make_not_this_way(long error)
+/* ENOSYS and EPERM come from filters as well as from kernels, EINVAL and E2BIG from kernels that lack a flag: all found before anything is
+ * done, so another way can be tried. */
+static bool not_this_way(long error)
 {
 	return error == -ENOSYS || error == -EPERM || error == -EINVAL || error == -E2BIG;
 }
@@ -41,11 +43,19 @@ long make_sharing(struct child_plan *child, struct clone_request *request)
 		child->in_cgroup = false;
 	}
 	pid = attempt(clone3_child, request);
-	if (!make_not_this_way(pid))
+	if (!not_this_way(pid))
 		return pid;
 	request->flags = plain;
 	child->handlers_cleared = false;
 	return attempt(clone_child, request);
+}
+
+void make_failed(struct result *result, long error)
+{
+	/* Only a pidfd needs a descriptor at clone. */
+	result->step = error == -EMFILE || error == -ENFILE ? ODF_STEP_PIDFD : ODF_STEP_CLONE;
+	result->error = (int)-error;
+	result->refused = not_this_way(error);
 }
 
 int make_detached(void *argument)
@@ -58,8 +68,6 @@ int make_detached(void *argument)
 		engine_conclude(result, detachment->child->outcome, (pid_t)pid);
 		return 0;
 	}
-	result->step = pid == -EMFILE || pid == -ENFILE ? ODF_STEP_PIDFD : ODF_STEP_CLONE;
-	result->error = (int)-pid;
-	result->refused = make_not_this_way(pid);
+	make_failed(result, pid);
 	return 0;
 }

@@ -8,13 +8,12 @@
 #include "../sys/clone.h"
 #include "engine.h"
 
-/* ENOSYS and EPERM come from filters as well as from kernels, EINVAL and E2BIG from kernels that lack a flag: all found before anything is
- * done, so another way can be tried. */
-bool make_not_this_way(long error);
-
 /* By clone3 where it works, else by clone. The pid, or minus an errno value. `request` has CLONE_VM | CLONE_VFORK and what else is wanted; what was
  * done at once is noted in `child`. */
 long make_sharing(struct child_plan *child, struct clone_request *request);
+
+/* What minus an errno value from make_sharing means. */
+void make_failed(struct result *result, long error);
 
 /* The go-between's function, whose argument this is. It shares the caller's memory, and its descriptors if a pidfd is wanted: the
  * descriptor is made for the caller. */

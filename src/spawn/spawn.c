@@ -117,13 +117,15 @@ int odf_spawn(pid_t *pid, const char *file, char *const argv[], char *const envp
 	odf_report filled = ODF_REPORT_INIT;
 	bool recorded = record_wanted();
 	uint64_t start = 0;
-	int error = report_check(report), saved = errno;
+	int unfit = report_check(report), saved = errno, error;
 
-	if (error != 0) /* a report that cannot be filled */
-		return error;
+	if (unfit != 0)
+		report = NULL; /* it cannot be filled */
 	if (report != NULL || recorded)
 		start = record_now();
 	error = options == NULL ? 0 : structure_read(&request.options, sizeof request.options, options, sizeof request.options);
+	if (error == 0)
+		error = unfit;
 	if (error != 0)
 		refuse(&result, error, -1);
 	else
