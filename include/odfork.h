@@ -110,6 +110,10 @@ typedef enum odf_reason {
 	ODF_REASON_LIBC_REFUSED,        /* libc's posix_spawn was refused by the kernel or a sandbox */
 	ODF_REASON_CLONE_REFUSED,       /* clone(CLONE_VM | CLONE_VFORK) is refused here, by a sandbox or the kernel */
 	ODF_REASON_CLONE_VM_FAKE,       /* CLONE_VM does not share memory here (WSL1, user-mode emulation) */
+	ODF_REASON_REGION_NO_REMAP,     /* the kernel cannot move a shared mapping and leave its place mapped (before Linux 5.13) */
+	ODF_REASON_REGION_NO_MEMFD,     /* no memfd_create, or a sandbox or sysctl forbids it */
+	ODF_REASON_REGION_OVERCOMMIT,   /* strict overcommit (vm.overcommit_memory=2): the memory of a region cannot be promised */
+	ODF_REASON_REGION_REFUSED,      /* the regions could not be frozen (out of memory, of mappings, or a limit) */
 	ODF_REASON_COUNT
 } odf_reason;
 
@@ -303,6 +307,97 @@ int odf_posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions
 int odf_posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
 		     char *const argv[], char *const envp[]);
 
+/* ---- Regions --------------------------------------------------------------------------------------------------------------- */
+
+/* A snapshot region: memory that fork() does not have to copy page tables for. A program keeps in it what makes it big. Every child made
+ * through libc's fork, _Fork, clone or syscall sees the region as it was at that moment, as ordinary private memory, and what either process writes
+ * afterwards the other does not see: fork's own semantics, and no call is needed around the fork.
+ *
+ * Between forks the region is LIVE, a shared view of a memfd, and costs nothing. A fork FREEZES it: the page tables are moved aside as a whole and
+ * parent and child continue on private views of the file, which nobody writes as long as a descendant can see it. When none can, the
+ * region is SETTLED: the parent's private pages are merged into the file and the page tables moved back. A thread of the library's own
+ * (the keeper, which blocks all signals and has its own table of descriptors) does that where userfaultfd may serve kernel-mode faults; see
+ * odf_region_settle for where it may not.
+ *
+ * The program must not change the mapping itself: no munmap, mremap, mprotect, madvise or mlock on a region's memory. What a region cannot hold:
+ * process-shared futexes, thread stacks, pages pinned across a fork (O_DIRECT in flight, io_uring buffers, RDMA).
+ *
+ * Thread safety: all functions may be called by any thread, except that odf_region_destroy must be the last call on a region. None is
+ * async-signal-safe; forking with regions is, as far as libc's fork is. */
+typedef struct odf_region odf_region;
+
+#define ODF_REGION_MANUAL 0x0001u /* settle only when odf_region_settle is called */
+
+/* A region of `capacity` bytes (rounded up to whole pages; up to terabytes: address space of more than twice the capacity is reserved, memory is
+ * committed when it is touched). The memory reads as zeros. NULL with errno: EINVAL (capacity 0, unknown flag); ENOTSUP (not on this machine:
+ * odf_capabilities.strategy[ODF_STRATEGY_REGION] says why); ENOMEM (address space, RLIMIT_AS, vm.max_map_count); EMFILE, ENFILE
+ * (descriptors); EAGAIN (the keeper could not be started). The result is freed by odf_region_destroy. Since 0.1.0. */
+odf_region *odf_region_create(size_t capacity, unsigned flags);
+
+/* The region's first byte, page-aligned, the same for the region's whole life and in every child. Async-signal-safe. Since 0.1.0. */
+void *odf_region_base(const odf_region *region);
+
+/* Its size in bytes. Async-signal-safe. Since 0.1.0. */
+size_t odf_region_capacity(const odf_region *region);
+
+/* Gives memory back: the pages from `address` for `length` bytes (rounded up to whole pages) read as zeros from now on, in this process only. The
+ * memory is free at once in a LIVE region; in a FROZEN one as soon as the region settles. 0 or an errno value: EINVAL (`address` not page-aligned,
+ * or not all inside the region), ENXIO (the memory is not there, ODF_REGION_ABSENT). Since 0.1.0. */
+int odf_region_discard(odf_region *region, void *address, size_t length);
+
+/* Settles now, and returns when the region is LIVE. By calling it the program says that no other thread, no system call in flight and no
+ * process that shares its memory touches the region meanwhile; where the keeper can use userfaultfd they may all the same. Needed only where the keeper cannot
+ * settle by itself (odf_region_info.settling). 0, also if there was nothing to do, as in a child; EBUSY: a descendant maps the snapshot;
+ * ENOMEM; EAGAIN: a fork came between, try again; ENOTSUP: pages of the process cannot be told apart here (no /proc). On an error the
+ * region stays FROZEN, which is always correct. Since 0.1.0. */
+int odf_region_settle(odf_region *region);
+
+/* Where a region is in its life. */
+typedef enum odf_region_state {
+	ODF_REGION_LIVE = 0,  /* the next fork freezes it */
+	ODF_REGION_FROZEN,    /* forked, not settled yet: forks copy the page tables of what was touched since */
+	ODF_REGION_SETTLING,  /* partly settled */
+	ODF_REGION_INHERITED, /* this process is a child: ordinary private memory */
+	ODF_REGION_ABSENT     /* this process was made past the library (an inline system call) and has not got the memory: do not touch it */
+} odf_region_state;
+
+/* Who settles. */
+typedef enum odf_region_settling {
+	ODF_REGION_SETTLES_ALWAYS = 0, /* the keeper, while the program runs */
+	ODF_REGION_SETTLES_AT_FORK,    /* a fork, when the process has one thread and settling is cheaper than going on; else odf_region_settle */
+	ODF_REGION_SETTLES_BY_CALL,    /* odf_region_settle only: ODF_REGION_MANUAL */
+	ODF_REGION_SETTLES_NEVER       /* no /proc/self/pagemap here, or a doubt about descendants: FROZEN for good after the next fork */
+} odf_region_settling;
+
+typedef struct odf_region_info {
+	size_t size;
+	odf_region_state state;
+	odf_region_settling settling;
+	size_t capacity;            /* bytes */
+	size_t live_bytes;          /* the part of it that is LIVE */
+	size_t resident_bytes;      /* memory (or swap) of the region's file; 0 in a child, to whom it does not belong */
+	size_t private_bytes;       /* this process's own copies on top of that */
+	uint64_t freezes;           /* forks that found something LIVE */
+	uint64_t settles;           /* times the whole region became LIVE again */
+	uint64_t interrupted;       /* settles that a fork cut short; the next goes on from there */
+	uint64_t steps;             /* pieces in which that was done */
+	uint64_t merged_pages;      /* private pages written back to the file */
+	uint64_t last_pause_ns;     /* how long the last step kept other threads from memory, or the caller of a settle or fork waiting */
+	uint64_t longest_pause_ns;
+	uint64_t last_freeze_ns;    /* what freezing added to the last fork that froze */
+} odf_region_info;
+
+#define ODF_REGION_INFO_INIT                                                                                                     \
+	{                                                                                                                        \
+		sizeof(odf_region_info), ODF_REGION_LIVE, ODF_REGION_SETTLES_ALWAYS, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0          \
+	}
+
+/* Fills in what the region is doing. 0 or an errno value: EINVAL, E2BIG (as for all structures here). Since 0.1.0. */
+int odf_region_info_get(const odf_region *region, odf_region_info *info);
+
+/* Unmaps the region and frees it. Descendants keep what they see. 0 or EINVAL (NULL). Since 0.1.0. */
+int odf_region_destroy(odf_region *region);
+
 /* ---- Capabilities ---------------------------------------------------------------------------------------------------------- */
 
 /* An answer that may not have been asked for yet. Since 0.1.0. */
@@ -318,7 +413,12 @@ typedef enum odf_probe {
 	ODF_PROBE_EXECVEAT,       /* execveat (3.19) */
 	ODF_PROBE_PROC,           /* /proc/self/stat is readable */
 	ODF_PROBE_UFFD_KERNEL,    /* userfaultfd serves kernel-mode faults for this process */
-	ODF_PROBE_UFFD_DEVICE,    /* /dev/userfaultfd opens */
+	ODF_PROBE_UFFD_DEVICE,    /* /dev/userfaultfd opens, or was handed in (ODFORK_UFFD_FD) */
+	ODF_PROBE_REMAP,          /* mremap(MREMAP_DONTUNMAP) moves a shared mapping (5.13) */
+	ODF_PROBE_MEMFD,          /* memfd_create with seals (3.17) */
+	ODF_PROBE_PAGEMAP,        /* /proc/self/pagemap is readable */
+	ODF_PROBE_PAGEMAP_SCAN,   /* PAGEMAP_SCAN (6.7) */
+	ODF_PROBE_UFFD_MINOR,     /* userfaultfd for kernel-mode faults reports pages of a file that are there (5.14) */
 	ODF_PROBE_COUNT
 } odf_probe;
 

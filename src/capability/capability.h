@@ -28,6 +28,9 @@ int capability_error(odf_probe probe);
 odf_reason capability_kernel_reason(void);
 odf_reason capability_clone_vm_reason(void);
 
+/* Why snapshot regions cannot be had; asks what was not asked. Not async-signal-safe. */
+odf_reason capability_region_reason(void);
+
 /* What the fork path needs, asked in the constructor: one open, a call so ordinary that no sandbox punishes it. */
 void capability_ask_early(void);
 #endif

@@ -21,7 +21,7 @@ int odf_capabilities_get(odf_capabilities *capabilities)
 	for (odf_probe probe = 0; probe < ODF_PROBE_COUNT; probe++)
 		capability(probe);
 	found.strategy[ODF_STRATEGY_KERNEL] = capability_kernel_reason();
-	found.strategy[ODF_STRATEGY_REGION] = ODF_REASON_NOT_BUILT;
+	found.strategy[ODF_STRATEGY_REGION] = capability_region_reason();
 	found.strategy[ODF_STRATEGY_VFORK] = capability_clone_vm_reason();
 	found.strategy[ODF_STRATEGY_POSIX_SPAWN] = capability_clone_vm_reason();
 	found.strategy[ODF_STRATEGY_POOL] = ODF_REASON_NOT_BUILT;

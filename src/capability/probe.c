@@ -13,12 +13,24 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 
+#include "../record/settings.h"
 #include "../sys/clone.h"
 #include "../sys/syscall.h"
+#include "../sys/userfault.h"
+
+/* From newer headers. */
+#define REMAP_DONTUNMAP     4
+#define MEMFD_CLOEXEC       0x0001u
+#define MEMFD_ALLOW_SEALING 0x0002u
+#define MEMFD_NOEXEC_SEAL   0x0008u
+#define ADD_SEALS           1033
+#define SEAL_WRITE          0x0008
+#define PAGEMAP_SCAN_NUMBER _IOWR('f', 16, uint64_t[12])
 
 /* A probe returns 0 for yes, else minus an errno value, or -EPROTO where no call failed but the effect was missing. */
 static int probe_use_odf(void)
@@ -69,6 +81,8 @@ static int probe_uffd_kernel(void)
 
 static int probe_uffd_device(void)
 {
+	if (settings->userfault_fd >= 0)
+		return 0;
 	int fd = sys_open("/dev/userfaultfd", O_RDWR, 0);
 	return fd < 0 ? fd : sys_close(fd);
 }
@@ -117,6 +131,92 @@ static int probe_clone_vm(void)
 	return held == 1 ? 0 : -EPROTO;
 }
 
+/* Shared anonymous memory and a memfd are the same thing to the kernel. The old place must still be a view of it. */
+static int probe_remap(void)
+{
+	size_t size = (size_t)sysconf(_SC_PAGESIZE);
+	volatile int *old = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int result;
+	long moved;
+
+	if (old == MAP_FAILED)
+		return -errno;
+	*old = 1;
+	/* Not through libc, which passes no address on with this flag, and the kernel looks at it. */
+	moved = sys_call5(SYS_mremap, (uintptr_t)old, size, size, MREMAP_MAYMOVE | REMAP_DONTUNMAP, 0);
+	if (moved < 0 && moved > -4096) {
+		result = (int)moved;
+	} else {
+		*(volatile int *)moved = 2;
+		result = *old == 2 ? 0 : -EPROTO;
+		munmap((void *)moved, size);
+	}
+	munmap((void *)(uintptr_t)old, size);
+	return result;
+}
+
+/* The token's own trick: sealed against writing exactly when it is not mapped. */
+static int probe_memfd(void)
+{
+	size_t size = (size_t)sysconf(_SC_PAGESIZE);
+	int fd = (int)sys_call2(SYS_memfd_create, "odfork-probe", MEMFD_CLOEXEC | MEMFD_NOEXEC_SEAL | MEMFD_ALLOW_SEALING);
+	long mapped, sealed_mapped, sealed;
+
+	if (fd == -EINVAL)
+		fd = (int)sys_call2(SYS_memfd_create, "odfork-probe", MEMFD_CLOEXEC | MEMFD_ALLOW_SEALING);
+	if (fd < 0)
+		return fd;
+	sealed = sys_call2(SYS_ftruncate, fd, size);
+	if (sealed == 0) {
+		mapped = sys_call6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		sealed_mapped = sys_call3(SYS_fcntl, fd, ADD_SEALS, SEAL_WRITE);
+		if (mapped < 0 && mapped > -4096) {
+			sealed = mapped;
+		} else {
+			(void)sys_call2(SYS_munmap, mapped, size);
+			sealed = sealed_mapped == -EBUSY ? sys_call3(SYS_fcntl, fd, ADD_SEALS, SEAL_WRITE) : -EPROTO;
+		}
+	}
+	sys_close(fd);
+	return (int)sealed;
+}
+
+/* A page of the stack is present and not a file's. */
+static int probe_pagemap(void)
+{
+	uint64_t entry = 0;
+	volatile char here = 1;
+	int fd = sys_open("/proc/self/pagemap", O_RDONLY, 0);
+	long got;
+
+	if (fd < 0)
+		return fd;
+	got = sys_call4(SYS_pread64, fd, &entry, sizeof entry, (uintptr_t)&here / (uintptr_t)sysconf(_SC_PAGESIZE) * sizeof entry);
+	sys_close(fd);
+	if (got < 0)
+		return (int)got;
+	return got == sizeof entry && (entry >> 62) != 0 && !(entry >> 61 & 1) ? 0 : -EPROTO;
+}
+
+static int probe_pagemap_scan(void)
+{
+	/* Size, flags, start, end, walk_end, vec, vec_len, max_pages, then masks: which pages of none. */
+	uint64_t argument[12] = { sizeof argument };
+	int fd = sys_open("/proc/self/pagemap", O_RDONLY, 0), result;
+
+	if (fd < 0)
+		return fd;
+	result = (int)sys_call3(SYS_ioctl, fd, PAGEMAP_SCAN_NUMBER, argument);
+	sys_close(fd);
+	return result < 0 ? result : 0;
+}
+
+static int probe_uffd_minor(void)
+{
+	int fd = userfault_open(settings->userfault_fd);
+	return fd < 0 ? fd : sys_close(fd);
+}
+
 static const struct {
 	const char *name;
 	const char *text;
@@ -130,7 +230,12 @@ static const struct {
 	[ODF_PROBE_EXECVEAT] = { "execveat", "system call execveat", probe_execveat },
 	[ODF_PROBE_PROC] = { "proc", "/proc is mounted and readable", probe_proc },
 	[ODF_PROBE_UFFD_KERNEL] = { "uffd_kernel", "userfaultfd for kernel-mode faults", probe_uffd_kernel },
-	[ODF_PROBE_UFFD_DEVICE] = { "uffd_device", "/dev/userfaultfd opens", probe_uffd_device },
+	[ODF_PROBE_UFFD_DEVICE] = { "uffd_device", "/dev/userfaultfd opens or was handed in", probe_uffd_device },
+	[ODF_PROBE_REMAP] = { "remap", "mremap(MREMAP_DONTUNMAP) of a shared mapping", probe_remap },
+	[ODF_PROBE_MEMFD] = { "memfd", "memfd_create with seals", probe_memfd },
+	[ODF_PROBE_PAGEMAP] = { "pagemap", "/proc/self/pagemap tells private pages", probe_pagemap },
+	[ODF_PROBE_PAGEMAP_SCAN] = { "pagemap_scan", "PAGEMAP_SCAN on it", probe_pagemap_scan },
+	[ODF_PROBE_UFFD_MINOR] = { "uffd_minor", "userfaultfd for the kernel's faults on pages of a file", probe_uffd_minor },
 };
 
 /* 0: not asked; 1: yes; 2 + errno value: no. One word, so that an answer and its error are stored together. */
@@ -197,6 +302,29 @@ odf_reason capability_clone_vm_reason(void)
 	if (capability_known(ODF_PROBE_CLONE_VM) != ODF_ANSWER_NO)
 		return ODF_REASON_NONE;
 	return capability_error(ODF_PROBE_CLONE_VM) == EPROTO ? ODF_REASON_CLONE_VM_FAKE : ODF_REASON_CLONE_REFUSED;
+}
+
+/* A setting of the machine, not a property of the kernel: it may change, so it is read each time. */
+static bool strict_overcommit(void)
+{
+	char mode = '0';
+	int fd = sys_open("/proc/sys/vm/overcommit_memory", O_RDONLY, 0);
+
+	if (fd >= 0) {
+		if (sys_read(fd, &mode, 1) != 1)
+			mode = '0';
+		sys_close(fd);
+	}
+	return mode == '2';
+}
+
+odf_reason capability_region_reason(void)
+{
+	if (!capability(ODF_PROBE_REMAP))
+		return ODF_REASON_REGION_NO_REMAP;
+	if (!capability(ODF_PROBE_MEMFD))
+		return ODF_REASON_REGION_NO_MEMFD;
+	return strict_overcommit() ? ODF_REASON_REGION_OVERCOMMIT : ODF_REASON_NONE;
 }
 
 odf_answer odf_probe_get(odf_probe probe, int *error)

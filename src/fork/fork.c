@@ -13,6 +13,7 @@
 #include "../capability/capability.h"
 #include "../libc/libc.h"
 #include "../record/record.h"
+#include "../region/region.h"
 #include "../strategy/report.h"
 #include "../strategy/strategy.h"
 #include "../sys/structure.h"
@@ -26,7 +27,8 @@ static const char *const call_names[] = {
 	[FORK_CALL_FORK_BARE] = "_Fork",
 };
 
-/* Nothing to choose and nobody to tell: the usual case, decided once by the constructor. */
+/* Nothing to choose and nobody to tell: the usual case, decided once by the constructor. Regions change nothing about it: what is in them is frozen
+ * before any fork. */
 static bool always_plain;
 
 __attribute__((constructor(102))) static void decide_once(void)
@@ -38,6 +40,36 @@ __attribute__((constructor(102))) static void decide_once(void)
 static pid_t libc_fork_of(enum fork_call call)
 {
 	return call == FORK_CALL_FORK_BARE ? libc_fork_bare() : libc_fork();
+}
+
+/* With the process's regions frozen. They are frozen whatever strategy was asked for: memory that is LIVE cannot be inherited. */
+static pid_t fork_frozen(enum fork_call call)
+{
+	struct region_held held;
+	uint64_t start;
+	pid_t pid;
+	int error;
+
+	if (region_bytes() == 0)
+		return libc_fork_of(call);
+	if (call == FORK_CALL_FORK_BARE) {
+		error = region_hold(&held);
+		if (error == 0) {
+			pid = libc_fork_bare();
+			region_release(&held, pid == 0);
+			return pid;
+		}
+	} else {
+		error = region_fork_begin(&start);
+		if (error == 0) {
+			pid = libc_fork();
+			if (pid != 0) /* in the child the handlers have put all in order */
+				region_fork_end(start);
+			return pid;
+		}
+	}
+	errno = error;
+	return -1;
 }
 
 /* Resident bytes of this process, 0 where unknown: the second number of statm, in pages. */
@@ -65,7 +97,7 @@ static struct strategy_choice choose(unsigned allow)
 {
 	struct strategy_request request = { .allow = allow };
 	struct strategy_capabilities capabilities = { .kernel = capability_kernel_reason() };
-	struct strategy_facts facts = { 0 };
+	struct strategy_facts facts = { .region_bytes = region_bytes() };
 
 	if (allow == 0 && settings->strategy != ODF_STRATEGY_NONE)
 		request.allow = ODF_ALLOW(settings->strategy) | ODF_ALLOW(ODF_STRATEGY_FORK);
@@ -91,7 +123,7 @@ static pid_t fork_as_chosen(enum fork_call call, struct strategy_choice *choice)
 		errno = ENOTSUP;
 		return -1;
 	}
-	pid = libc_fork_of(call);
+	pid = fork_frozen(call);
 	if (switched) {
 		error = errno;
 		kernel_switch_put_back(&state, pid == 0);
@@ -155,7 +187,7 @@ static pid_t fork_with(enum fork_call call, const odf_fork_options *options, odf
 	report.elapsed_ns = record_now() - start;
 	report_fill(theirs, &report);
 	if (record_wanted())
-		record_write(&(struct record){ .call = call_names[call], .child = pid, .report = &report });
+		record_write(&(struct record){ .call = call_names[call], .child = pid, .report = &report, .region_bytes = region_resident_bytes() });
 	errno = pid > 0 ? saved : report.error;
 	return pid;
 }
@@ -173,7 +205,7 @@ pid_t fork_by_call(enum fork_call call)
 {
 	static const odf_fork_options any = ODF_FORK_OPTIONS_INIT;
 
-	return always_plain ? libc_fork_of(call) : fork_with(call, &any, NULL);
+	return always_plain ? fork_frozen(call) : fork_with(call, &any, NULL);
 }
 
 pid_t odf_fork(void)

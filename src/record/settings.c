@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 #include "settings.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <stdlib.h>
 #include <sys/auxv.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "../sys/quiet.h"
 #include "../sys/text.h"
 
-static struct settings current = { .strategy = ODF_STRATEGY_NONE, .follow = true };
+static struct settings current = { .strategy = ODF_STRATEGY_NONE, .follow = true, .userfault_fd = -1 };
 const struct settings *const settings = &current;
 
 static void complain(const char *what, const char *name, const char *value)
@@ -87,6 +92,66 @@ static bool read_follow(const char *value)
 	return read_switch(value, &current.follow);
 }
 
+static bool read_number(const char *value, int *result)
+{
+	long number;
+	char *end;
+
+	if (value[0] < '0' || value[0] > '9')
+		return false;
+	number = strtol(value, &end, 10);
+	if (*end != '\0' || number > INT_MAX)
+		return false;
+	*result = (int)number;
+	return true;
+}
+
+/* A character device of the kernel's "misc" kind is as much as can be told without asking it for something. */
+static bool take_userfault(int fd)
+{
+	struct stat status;
+
+	if (fstat(fd, &status) != 0 || !S_ISCHR(status.st_mode) || major(status.st_rdev) != 10)
+		return false;
+	if (fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
+		return false;
+	current.userfault_fd = fd;
+	return true;
+}
+
+/* The variable outlives the descriptor, which is close-on-exec: a number that is not open is no mistake of anybody's. */
+static bool read_userfault(const char *value)
+{
+	int fd, saved = errno;
+	bool open;
+
+	if (!read_number(value, &fd))
+		return false;
+	open = fcntl(fd, F_GETFD) >= 0;
+	errno = saved;
+	return !open || take_userfault(fd);
+}
+
+/* A service manager's way (sd_listen_fds): descriptors from 3 on, named in order. */
+static void find_passed_userfault(void)
+{
+	const char *names = getenv("LISTEN_FDNAMES"), *process = getenv("LISTEN_PID"), *end;
+	int pid, fd = 3;
+
+	if (names == NULL || process == NULL || !read_number(process, &pid) || pid != getpid())
+		return;
+	for (;; names = end + 1, fd++) {
+		end = strchr(names, ':');
+		if (end == NULL)
+			end = names + strlen(names);
+		if ((size_t)(end - names) == strlen("userfaultfd") && memcmp(names, "userfaultfd", strlen("userfaultfd")) == 0 &&
+		    take_userfault(fd))
+			return;
+		if (*end == '\0')
+			return;
+	}
+}
+
 static const struct {
 	const char *name;
 	bool (*read)(const char *value);
@@ -95,6 +160,7 @@ static const struct {
 	{ "ODFORK_STATS", read_stats },
 	{ "ODFORK_LOG", read_log },
 	{ "ODFORK_FOLLOW", read_follow },
+	{ "ODFORK_UFFD_FD", read_userfault },
 };
 
 static void read_variable(const char *entry)
@@ -120,4 +186,6 @@ __attribute__((constructor(101))) static void read_settings(void)
 	for (char **entry = environ; *entry != NULL; entry++)
 		if (strncmp(*entry, "ODFORK_", 7) == 0)
 			read_variable(*entry);
+	if (current.userfault_fd < 0)
+		find_passed_userfault();
 }

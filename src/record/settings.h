@@ -16,6 +16,7 @@ struct settings {
 	bool log;              /* ODFORK_LOG */
 	bool stats;            /* ODFORK_STATS: stats_path is set */
 	bool follow;           /* ODFORK_FOLLOW */
+	int userfault_fd;      /* ODFORK_UFFD_FD, or from a service manager: an open /dev/userfaultfd; -1: none */
 	char stats_path[PATH_MAX]; /* absolute */
 };
 

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: MIT
+ * Making, settling and taking apart regions; what they tell about themselves. Not async-signal-safe. */
+#include <errno.h>
+#include <unistd.h>
+
+#include "../capability/capability.h"
+#include "../sys/process_lock.h"
+#include "../sys/structure.h"
+#include "internal.h"
+
+/* Makers and destroyers, one at a time: the first starts the keeper and the last ends it. */
+static struct process_lock making;
+
+odf_reason region_reason(void)
+{
+	if (sizeof(void *) < 8 || sysconf(_SC_PAGESIZE) != (long)REGION_PAGE)
+		return ODF_REASON_REGION_NO_REMAP;
+	return capability_region_reason();
+}
+
+static size_t round_up(size_t size, size_t unit)
+{
+	return (size + unit - 1) / unit * unit;
+}
+
+/* All address space in one piece, of which home is aligned to what the largest move needs. */
+static int reserve(struct odf_region *region)
+{
+	size_t unit = region->length >= REGION_PUD ? REGION_PUD : REGION_TABLE;
+	size_t total = REGION_TABLE + 2 * region->length + 2 * region->work_size;
+	char *area = region_map(NULL, total + unit, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), *end;
+
+	if (area == NULL)
+		return ENOMEM;
+	region->home = (char *)round_up((uintptr_t)area + REGION_TABLE, unit);
+	region->reservation = region->home - REGION_TABLE;
+	region->reservation_size = total;
+	end = area + total + unit;
+	if ((region->reservation > area && region_unmap(area, (size_t)(region->reservation - area)) != 0) ||
+	    (region->reservation + total < end && region_unmap(region->reservation + total, (size_t)(end - region->reservation) - total) != 0) ||
+	    sys_call3(SYS_madvise, region->reservation, total, MADV_DONTFORK) < 0) {
+		(void)region_unmap(area, total + unit);
+		return ENOMEM;
+	}
+	region->aside = region->home + region->length;
+	region->scratch = region->aside + region->length;
+	region->staging = region->scratch + region->work_size;
+	return 0;
+}
+
+static size_t bitmap_size(const struct odf_region *region)
+{
+	return round_up(region->length / REGION_PAGE / 8 + sizeof(uint64_t), REGION_PAGE);
+}
+
+static void unmap_template(struct odf_region *region)
+{
+	struct region_piece pieces[2];
+	int count;
+
+	if (region->template == NULL)
+		return;
+	count = region_pieces(region, (region->template_from + region->template_length) % region->length,
+			      region->length - region->template_length, pieces);
+	for (int i = 0; i < count; i++)
+		(void)region_unmap(region->template + pieces[i].from, pieces[i].length);
+}
+
+/* Only what is surely ours. In a child that is what children get: home, and the tokens below it. */
+static void unmap_all(struct odf_region *region)
+{
+	if (!region->absent)
+		(void)region_unmap(region_token_page(region, 1), region->length + 2 * REGION_PAGE);
+	if (!region->inherited) {
+		(void)region_unmap(region->reservation, REGION_TABLE - 2 * REGION_PAGE);
+		if (!region->aside_lost)
+			(void)region_unmap(region->aside, region->length);
+		if (region->scratch != NULL)
+			(void)region_unmap(region->scratch, 2 * region->work_size);
+		unmap_template(region);
+	}
+	(void)region_unmap(region->discarded, bitmap_size(region));
+	(void)region_unmap(region, round_up(sizeof *region, REGION_PAGE));
+}
+
+static struct odf_region *make(size_t capacity, unsigned flags, int *error)
+{
+	struct odf_region *region = region_map(NULL, round_up(sizeof *region, REGION_PAGE), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	*error = ENOMEM;
+	if (region == NULL)
+		return NULL;
+	*region = (struct odf_region){
+		.capacity = round_up(capacity, REGION_PAGE),
+		.length = round_up(capacity, capacity >= REGION_PUD ? REGION_PUD : REGION_TABLE),
+		.flags = flags,
+		.file = -1,
+		.token_file = -1,
+		.spare_file = -1,
+	};
+	region->live_length = region->length;
+	region->work_size = region->length < REGION_PUD ? region->length : REGION_PUD;
+	region->discarded = region_map(NULL, bitmap_size(region), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (region->discarded == NULL) {
+		region_unmap(region, round_up(sizeof *region, REGION_PAGE));
+		return NULL;
+	}
+	if (reserve(region) != 0) {
+		region_unmap(region->discarded, bitmap_size(region));
+		region_unmap(region, round_up(sizeof *region, REGION_PAGE));
+		return NULL;
+	}
+	/* Counted before it can be LIVE: a fork that comes between must run its hooks. */
+	*error = region_count(region);
+	if (*error == 0) {
+		*error = region_order(REGION_ADOPT, region, NULL);
+		if (*error == 0)
+			return region;
+		region_uncount(region);
+	}
+	unmap_all(region);
+	return NULL;
+}
+
+odf_region *odf_region_create(size_t capacity, unsigned flags)
+{
+	struct odf_region *region = NULL;
+	int saved = errno, error = 0;
+
+	/* Three times the capacity must be an address space. */
+	if (capacity == 0 || (flags & ~ODF_REGION_MANUAL) != 0)
+		error = EINVAL;
+	else if (capacity > (size_t)1 << 45)
+		error = ENOMEM;
+	else if (region_reason() != ODF_REASON_NONE)
+		error = ENOTSUP;
+	if (error == 0) {
+		region_meet_child();
+		process_lock_wait(&making);
+		error = region_keeper_start();
+		if (error == 0) {
+			region = make(capacity, flags, &error);
+			if (region == NULL && region_bytes() == 0)
+				region_keeper_stop();
+		}
+		process_lock_release(&making);
+	}
+	errno = error == 0 ? saved : error;
+	return region;
+}
+
+void *odf_region_base(const odf_region *region)
+{
+	return region->home;
+}
+
+size_t odf_region_capacity(const odf_region *region)
+{
+	return region->capacity;
+}
+
+int odf_region_destroy(odf_region *region)
+{
+	int saved = errno;
+
+	if (region == NULL)
+		return EINVAL;
+	region_meet_child();
+	process_lock_wait(&making);
+	if (!region->inherited) {
+		(void)region_order(REGION_RELEASE, region, NULL); /* the keeper runs as long as there is one */
+		region_uncount(region);
+		if (region_bytes() == 0)
+			region_keeper_stop();
+	}
+	unmap_all(region);
+	process_lock_release(&making);
+	errno = saved;
+	return 0;
+}
+
+int odf_region_settle(odf_region *region)
+{
+	int saved = errno, error;
+
+	if (region == NULL)
+		return EINVAL;
+	region_meet_child();
+	error = region->inherited ? 0 : region_order(REGION_SETTLE, region, NULL);
+	errno = saved;
+	return error;
+}
+
+/* The process's own pages in home. 0 where they cannot be told. */
+static size_t private_bytes(struct odf_region *region)
+{
+	size_t from = 0, length = region->length, bytes = 0;
+	struct region_piece pieces[2];
+	struct region_run runs[64];
+	int pagemap, count;
+
+	if (!region->inherited) {
+		from = (region->live_from + region->live_length) % region->length;
+		length -= region->live_length;
+	}
+	count = region_pieces(region, from, length, pieces);
+	pagemap = count > 0 ? region_pagemap_open() : -1;
+	if (pagemap < 0)
+		return 0;
+	for (int i = 0; i < count; i++) {
+		char *at = region->home + pieces[i].from, *end = at + pieces[i].length;
+		while (at < end) {
+			long found = region_private(pagemap, at, end, 0, runs, 64, &at);
+			if (found < 0)
+				break;
+			for (long run = 0; run < found; run++)
+				bytes += (size_t)(runs[run].end - runs[run].start);
+		}
+	}
+	sys_close(pagemap);
+	return bytes;
+}
+
+int odf_region_info_get(const odf_region *constant, odf_region_info *info)
+{
+	odf_region *region = (odf_region *)(uintptr_t)constant; /* the lock and the list are what changes */
+	odf_region_info found = ODF_REGION_INFO_INIT;
+	int saved = errno, error;
+	uint64_t mask, resident = 0;
+	bool doubt;
+
+	if (region == NULL || info == NULL)
+		return EINVAL;
+	error = structure_check_output(info, sizeof found);
+	if (error != 0)
+		return error;
+	region_meet_child();
+	region_lock(&mask);
+	found = region->counters;
+	found.size = sizeof found;
+	found.state = region->absent                           ? ODF_REGION_ABSENT
+		      : region->inherited                      ? ODF_REGION_INHERITED
+		      : region->live_length == region->length  ? ODF_REGION_LIVE
+		      : region->vacant && !region->visible     ? ODF_REGION_SETTLING
+							       : ODF_REGION_FROZEN;
+	found.live_bytes = region->inherited ? 0 : region->live_length < region->capacity ? region->live_length : region->capacity;
+	doubt = region->doubt;
+	region_unlock(&mask);
+	found.capacity = region->capacity;
+	found.settling = region_keeper_settling();
+	if (doubt)
+		found.settling = ODF_REGION_SETTLES_NEVER;
+	else if (found.settling != ODF_REGION_SETTLES_NEVER && (region->flags & ODF_REGION_MANUAL))
+		found.settling = ODF_REGION_SETTLES_BY_CALL;
+	if (!region->absent)
+		found.private_bytes = private_bytes(region);
+	if (!region->inherited && region_order(REGION_RESIDENT, region, &resident) == 0)
+		found.resident_bytes = (size_t)resident;
+	structure_write(info, &found, sizeof found);
+	errno = saved;
+	return 0;
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT
+ * Invariant 6: what is discarded reads as zeros, and a frozen file is not touched for it. */
+#include <errno.h>
+#include <string.h>
+
+#include "internal.h"
+
+static size_t word_of(size_t page)
+{
+	return page / 64;
+}
+
+bool region_is_discarded(const struct odf_region *region, size_t page)
+{
+	return region->discarded[word_of(page)] >> (page % 64) & 1;
+}
+
+size_t region_discard_run(const struct odf_region *region, size_t page, size_t limit, bool *discarded)
+{
+	if (region->discard_runs == 0) {
+		*discarded = false;
+		return limit;
+	}
+	*discarded = region_is_discarded(region, page);
+	for (page++; page < limit; page++) {
+		/* Words that are all the same need no look at their bits. */
+		uint64_t same = *discarded ? ~0ull : 0;
+		if (page % 64 == 0)
+			while (page + 64 <= limit && region->discarded[word_of(page)] == same)
+				page += 64;
+		if (page >= limit || region_is_discarded(region, page) != *discarded)
+			break;
+	}
+	return page < limit ? page : limit;
+}
+
+static void mark(struct odf_region *region, size_t page, size_t end, bool discarded)
+{
+	for (; page < end; page++) {
+		uint64_t bit = 1ull << (page % 64), *word = &region->discarded[word_of(page)];
+		if (page % 64 == 0 && page + 64 <= end && *word == (discarded ? 0 : ~0ull)) {
+			*word = ~*word;
+			page += 63;
+		} else if (discarded) {
+			*word |= bit;
+		} else if (*word & bit) { /* a read of memory that was never written costs no page */
+			*word &= ~bit;
+		}
+	}
+}
+
+void region_discard_forget(struct odf_region *region, size_t from, size_t length)
+{
+	if (region->discard_runs == 0)
+		return;
+	mark(region, from / REGION_PAGE, (from + length) / REGION_PAGE, false);
+}
+
+/* While FROZEN, and in a child. The pages beyond the capacity, which only end the last table, are not touched. */
+static void lay_zeros(struct odf_region *region, size_t from, size_t length)
+{
+	char *start = region->home + from;
+
+	if (length >= REGION_DISCARD_MAPPED && region->discard_runs < REGION_DISCARD_RUNS) {
+		bool already;
+		if (region_discard_run(region, from / REGION_PAGE, (from + length) / REGION_PAGE, &already) == (from + length) / REGION_PAGE &&
+		    already && sys_call3(SYS_madvise, start, length, MADV_DONTNEED) == 0)
+			return;
+		if (region_map(start, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != NULL) {
+			region->discard_runs++;
+			mark(region, from / REGION_PAGE, (from + length) / REGION_PAGE, true);
+			/* Invariant 3: a part of a region that is hidden is hidden. */
+			if (!region->visible && !region->inherited && sys_call3(SYS_madvise, start, length, MADV_DONTFORK) < 0)
+				region->doubt = true;
+			return;
+		}
+	}
+	/* Zeros of the process's own, which the settle punches out of the file as well. */
+	memset(start, 0, length);
+}
+
+static int discard_live(struct odf_region *region, size_t from, size_t length)
+{
+	/* The file's pages go, and with them those of the page tables. */
+	if (sys_call3(SYS_madvise, region->home + from, length, MADV_REMOVE) < 0)
+		memset(region->home + from, 0, length);
+	return 0;
+}
+
+static bool overlap(struct region_piece a, struct region_piece b, struct region_piece *both)
+{
+	size_t from = a.from > b.from ? a.from : b.from;
+	size_t end = a.from + a.length < b.from + b.length ? a.from + a.length : b.from + b.length;
+
+	*both = (struct region_piece){ from, from < end ? end - from : 0 };
+	return from < end;
+}
+
+static void discard_locked(struct odf_region *region, struct region_piece wanted)
+{
+	struct region_piece pieces[2], part;
+	size_t frozen_from = (region->live_from + region->live_length) % region->length;
+	int count;
+
+	if (region->inherited) {
+		lay_zeros(region, wanted.from, wanted.length);
+		return;
+	}
+	count = region_pieces(region, region->live_from, region->live_length, pieces);
+	for (int i = 0; i < count; i++)
+		if (overlap(pieces[i], wanted, &part))
+			discard_live(region, part.from, part.length);
+	count = region_pieces(region, frozen_from, region->length - region->live_length, pieces);
+	for (int i = 0; i < count; i++)
+		if (overlap(pieces[i], wanted, &part))
+			lay_zeros(region, part.from, part.length);
+}
+
+int odf_region_discard(odf_region *region, void *address, size_t length)
+{
+	uint64_t mask;
+	size_t from;
+
+	if (region == NULL)
+		return EINVAL;
+	from = (size_t)((char *)address - region->home);
+	if ((char *)address < region->home || from % REGION_PAGE != 0 || from > region->capacity || length > region->capacity - from)
+		return EINVAL;
+	length = (length + REGION_PAGE - 1) / REGION_PAGE * REGION_PAGE;
+	if (length == 0)
+		return 0;
+	region_meet_child();
+	region_lock(&mask);
+	if (region->absent) {
+		region_unlock(&mask);
+		return ENXIO;
+	}
+	discard_locked(region, (struct region_piece){ from, length });
+	region_unlock(&mask);
+	return 0;
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT
+ * On the path of a fork: async-signal-safe, no descriptor, three system calls for a region that is LIVE, none for one that is FROZEN. */
+#include <errno.h>
+
+#include "internal.h"
+
+/* How often a failure that must not last is tried again. The kernel is out of memory for its own structures then. */
+#define RETRIES 1000
+
+/* What is at aside after a move to there failed: the kernel may have unmapped it before it failed. Puts the place in order, or has the keeper do
+ * it: a mapping that is there may be ours, untouched, or another thread's that came to lie there since. */
+static void aside_after_failure(struct odf_region *region, char *address, size_t size)
+{
+	if (!region_reserve_again(address, size))
+		region->aside_lost = true;
+}
+
+/* Step 1 for one piece. Nothing to undo on failure: home is the shared view as before, at worst without its page tables. */
+static int move_aside(struct odf_region *region, size_t from, size_t size)
+{
+	size_t done = 0, length = size;
+
+	while (done < size) {
+		char *aside = region->aside + from + done;
+		int error = region_move(region->home + from + done, aside, length, true);
+		if (error == 0) {
+			done += length;
+			length = size - done;
+			continue;
+		}
+		aside_after_failure(region, aside, length);
+		/* Home is more than one mapping there, which merging neighbours makes rare: by halves, in whole tables. */
+		if (error == -EFAULT && length > REGION_TABLE && !region->aside_lost)
+			length = (length / 2 + REGION_TABLE - 1) / REGION_TABLE * REGION_TABLE;
+		else
+			break;
+	}
+	if (done == size)
+		return 0;
+	/* Back home with the page tables, for speed only: the view is the same without them. A plain move needs no memory limit to allow it, and
+	 * leaves a hole at aside. */
+	if (done > 0 && region_move(region->aside + from, region->home + from, done, false) == 0)
+		aside_after_failure(region, region->aside + from, done);
+	return ENOMEM;
+}
+
+/* Step 2 for one piece. The source is one mapping without pages, so that nothing can fail once the kernel has unmapped home, except its own
+ * memory; and then other threads must find home again before anything else happens. */
+static int cover_home(struct odf_region *region, size_t from, size_t size)
+{
+	for (unsigned tries = 0;; tries++) {
+		if (region_move(region->template + from, region->home + from, size, false) == 0)
+			return 0;
+		/* Invariant 4: undo step 1, from aside. */
+		if (region_move(region->aside + from, region->home + from, size, false) == 0) {
+			aside_after_failure(region, region->aside + from, size);
+			return ENOMEM;
+		}
+		if (tries > RETRIES)
+			region_pause_ms(1);
+	}
+}
+
+int region_freeze(struct odf_region *region)
+{
+	struct region_piece pieces[2];
+	bool cut_short = region->live_length > 0 && region->live_length < region->length;
+	uint64_t start;
+	int count;
+
+	if (region->inherited || region->visible)
+		return 0;
+	if (region->aside_lost && region->live_length > 0)
+		return ENOMEM; /* the keeper is at it */
+	start = region_clock();
+	count = region_pieces(region, region->live_from, region->live_length, pieces);
+	if (region->template_length == 0)
+		region->template_from = region->live_from;
+	for (int i = 0; i < count; i++) {
+		int error = move_aside(region, pieces[i].from, pieces[i].length);
+		if (error == 0)
+			error = cover_home(region, pieces[i].from, pieces[i].length);
+		if (error != 0)
+			return error; /* what is left of the LIVE part stays LIVE, hidden from children */
+		region->template_length += pieces[i].length;
+		region->live_from = (region->live_from + pieces[i].length) % region->length;
+		region->live_length -= pieces[i].length;
+	}
+	/* Invariant 3: only now, with every page of it private, may a child have home; and invariant 2: its token with it, in the same call. */
+	if (region_show(region) != 0)
+		return ENOMEM;
+	region->epoch++;
+	if (count > 0)
+		region->counters.freezes++;
+	if (cut_short)
+		region->counters.interrupted++;
+	region->counters.last_freeze_ns = region_clock() - start;
+	return 0;
+}
+
+int region_freeze_all(void)
+{
+	int error = 0;
+
+	for (struct odf_region *region = region_list; region != NULL && error == 0; region = region->next)
+		error = region_freeze(region);
+	return error;
+}

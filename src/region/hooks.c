@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: MIT
+ * What happens around a fork. Async-signal-safe throughout. */
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <sys/stat.h>
+
+#include "internal.h"
+
+/* The process's own; a child forgets those that it inherits. */
+struct odf_region *region_list;
+unsigned region_forks_pending;
+
+static atomic_size_t bytes;
+
+/* A page that is zero in every child (MADV_WIPEONFORK, Linux 4.14), however it was made: tells a child that no hook has seen from its parent, and
+ * is not fooled by a child that shares its parent's memory. */
+static atomic_int *_Atomic marker;
+#define MARKER_OURS  1
+#define MARKER_TAKEN 2
+
+/* Makes this process the owner of nothing: its regions are ordinary memory now, or not there. */
+static void become_child(void)
+{
+	for (struct odf_region *region = region_list; region != NULL; region = region->next) {
+		/* Invariant 6. What was not shown to children is not in this one (invariant 3). */
+		if (!region->inherited && !region->visible)
+			region->absent = true;
+		region->inherited = true;
+		region->file = region->token_file = region->spare_file = -1;
+	}
+	region_list = NULL; /* none of them takes part in anything any more */
+	region_forks_pending = 0;
+	atomic_store_explicit(&bytes, 0, memory_order_relaxed);
+	region_keeper_forget();
+	region_lock_renew();
+}
+
+void region_meet_child(void)
+{
+	atomic_int *mark = atomic_load_explicit(&marker, memory_order_acquire);
+	int wiped = 0;
+
+	if (mark == NULL || atomic_load_explicit(mark, memory_order_acquire) == MARKER_OURS)
+		return;
+	if (atomic_compare_exchange_strong_explicit(mark, &wiped, MARKER_TAKEN, memory_order_acquire, memory_order_acquire)) {
+		become_child();
+		atomic_store_explicit(mark, MARKER_OURS, memory_order_release);
+		return;
+	}
+	while (atomic_load_explicit(mark, memory_order_acquire) != MARKER_OURS) /* another thread of the child is at it, for a moment */
+		(void)sys_call0(SYS_sched_yield);
+}
+
+int region_count(struct odf_region *region)
+{
+	if (marker == NULL) {
+		atomic_int *mark = region_map(NULL, REGION_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (mark == NULL)
+			return ENOMEM;
+		atomic_store_explicit(mark, MARKER_OURS, memory_order_relaxed);
+		if (sys_call3(SYS_madvise, mark, REGION_PAGE, MADV_WIPEONFORK) < 0) {
+			region_unmap(mark, REGION_PAGE);
+			return ENOTSUP;
+		}
+		atomic_store_explicit(&marker, mark, memory_order_release);
+	}
+	atomic_fetch_add_explicit(&bytes, region->capacity, memory_order_relaxed);
+	return 0;
+}
+
+void region_uncount(struct odf_region *region)
+{
+	if (!region->inherited)
+		atomic_fetch_sub_explicit(&bytes, region->capacity, memory_order_relaxed);
+}
+
+size_t region_bytes(void)
+{
+	return atomic_load_explicit(&bytes, memory_order_relaxed);
+}
+
+/* How often a fork that cannot be made to fail (inside libc, past our bracket) tries to freeze, a millisecond apart. */
+#define HANDLER_TRIES 50
+
+static int hold(struct region_held *held, unsigned tries)
+{
+	int error;
+
+	region_meet_child();
+	for (;;) {
+		region_lock(&held->mask);
+		error = region_freeze_all();
+		if (error == 0 || --tries == 0)
+			return error;
+		region_unlock(&held->mask);
+		region_keeper_notify(); /* what is missing is the keeper's to mend */
+		region_pause_ms(1);
+	}
+}
+
+int region_hold(struct region_held *held)
+{
+	int error = hold(held, 1);
+
+	if (error != 0) {
+		region_unlock(&held->mask);
+		region_keeper_notify();
+	}
+	return error;
+}
+
+void region_release(const struct region_held *held, bool in_child)
+{
+	if (in_child) {
+		atomic_int *mark = atomic_load_explicit(&marker, memory_order_relaxed);
+		become_child();
+		if (mark != NULL)
+			atomic_store_explicit(mark, MARKER_OURS, memory_order_release);
+		(void)sys_sigprocmask(SIG_SETMASK, &held->mask, NULL);
+		return;
+	}
+	region_unlock(&held->mask);
+	region_keeper_notify();
+}
+
+/* Where the keeper cannot settle beside a running program (no userfaultfd), a process of one thread settles on its way to a fork: nothing runs
+ * beside it then. It does so once the forks of FROZEN memory have together cost as much more than the cheapest one as the last settle took: at worst
+ * twice what the best choice would have cost, whatever comes. */
+static atomic_ullong fork_fastest_ns = ULLONG_MAX, fork_excess_ns, settle_cost_ns = 1000000;
+
+static bool has_one_thread(void)
+{
+	struct stat tasks;
+
+	/* Two entries that every directory has, the caller, the keeper. */
+	return stat("/proc/self/task", &tasks) == 0 && tasks.st_nlink == 2 + 2;
+}
+
+static void settle_if_due(void)
+{
+	uint64_t start;
+	int saved = errno;
+
+	if (region_keeper_settling() != ODF_REGION_SETTLES_AT_FORK || atomic_load(&fork_excess_ns) < atomic_load(&settle_cost_ns))
+		return;
+	if (has_one_thread()) {
+		start = region_clock();
+		if (region_order_now(REGION_SETTLE_AT_FORK, NULL) == 0)
+			atomic_store(&settle_cost_ns, region_clock() - start);
+	}
+	atomic_store(&fork_excess_ns, 0); /* if it could not be done: not asked again before as much has come together */
+	errno = saved;
+}
+
+int region_fork_begin(uint64_t *start)
+{
+	struct region_held held;
+	int error;
+
+	region_meet_child();
+	settle_if_due();
+	error = region_hold(&held);
+	if (error == 0) {
+		region_forks_pending++;
+		region_unlock(&held.mask);
+	}
+	*start = region_clock();
+	return error;
+}
+
+void region_fork_end(uint64_t start)
+{
+	uint64_t held = region_clock() - start, mask;
+
+	if (held < atomic_load(&fork_fastest_ns))
+		atomic_store(&fork_fastest_ns, held);
+	else
+		atomic_fetch_add(&fork_excess_ns, held - atomic_load(&fork_fastest_ns));
+	region_lock(&mask);
+	region_forks_pending--;
+	region_unlock(&mask);
+}
+
+size_t region_resident_bytes(void)
+{
+	uint64_t sum = 0;
+
+	if (region_bytes() == 0 || region_order_now(REGION_RESIDENT, &sum) != 0)
+		return 0;
+	return (size_t)sum;
+}
+
+/* The handlers that libc's fork runs. Ours were registered first, so that ours run closest to the copy: every other prepare handler ran before, every
+ * other child handler runs after. Written under the lock only. */
+static struct region_held in_handler;
+static bool held_in_handler;
+
+static void prepare(void)
+{
+	struct region_held held;
+
+	if (region_bytes() == 0)
+		return;
+	/* If it fails to the last, what is LIVE is not in the child (invariant 3), who finds the region absent. */
+	(void)hold(&held, HANDLER_TRIES);
+	in_handler = held;
+	held_in_handler = true;
+}
+
+static void release_handler(bool in_child)
+{
+	struct region_held held = in_handler;
+
+	if (!held_in_handler)
+		return;
+	held_in_handler = false;
+	region_release(&held, in_child);
+}
+
+static void parent(void)
+{
+	release_handler(false);
+}
+
+static void child(void)
+{
+	release_handler(true);
+}
+
+/* Before the program's constructors, so that the order above holds. The default priority's neighbours could not be told apart. */
+__attribute__((constructor(101))) static void register_handlers(void)
+{
+	(void)pthread_atfork(prepare, parent, child); /* fails without memory only, in a process that has just started */
+}

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * How a region works. For the files of this folder only.
+ *
+ * The address space of one region, all of it reserved when it is made and sharing no page-table page with foreign memory:
+ *
+ *     tokens   two pages just below home: the current token and the next one
+ *     home     what the program uses
+ *     aside    while FROZEN: a shared view of the file that keeps home's page tables
+ *     scratch  where a step of settling puts the private pages that it takes out of home
+ *     staging  where a step prepares what it will put there
+ *
+ * and, anywhere, the template: a private view of the file without any page, which becomes home at the next freeze.
+ *
+ *     LIVE     home is a shared view of the file.
+ *     freeze   1. mremap(home -> aside, MREMAP_DONTUNMAP): page tables move as wholes; home stays a shared view, now empty
+ *              2. mremap(template -> home): from here on writes make private copies
+ *              3. madvise(tokens and home, MADV_DOFORK): children get them
+ *     FROZEN   home is a private view of the file, which nobody writes.
+ *     settle   when the token says that no descendant is left: step by step the private pages are merged into the file through
+ *              the shared view, and this is moved back home.
+ *
+ * Settling goes through the region in a circle. What it has done is LIVE, the rest FROZEN; a fork freezes the LIVE part only, and the next settle goes on
+ * behind it, so that no part waits for ever.
+ *
+ * Invariants, each named where it is kept ("Invariant 3"):
+ *   1. A frozen file is never written: not while a descendant may map it.
+ *   2. The test for descendants is exact: a token page, mapped shared and writable, goes to every descendant with the snapshot however it was made,
+ *      and can be sealed against writing exactly when no mapping of it is left. One token per freeze.
+ *   3. A child that did not come through us never shares memory with us: home is MADV_DONTFORK unless all of it is FROZEN under a token that is
+ *      mapped, and no settle is under way.
+ *   4. Freeze is all or nothing: if it fails, what was LIVE is LIVE, and the fork fails with ENOMEM.
+ *   5. Any doubt leaves the region FROZEN: always correct, only slower.
+ *   6. In a child home is ordinary private memory. What is discarded there or while FROZEN reads as zeros: anonymous memory laid over
+ *      the range, remembered, and punched out of the file at settle.
+ *
+ * Locking: one lock for all regions, held for a freeze or one step, never while waiting for anything but the kernel. Who holds it has all
+ * signals blocked, so that a handler that forks never meets its own thread's lock. The keeper's descriptors are the keeper's: it has a table of its own,
+ * which the program cannot close and children do not inherit; nothing on the path of a fork needs one.
+ */
+#ifndef ODF_REGION_INTERNAL_H
+#define ODF_REGION_INTERNAL_H
+
+#include <stdatomic.h>
+#include <sys/mman.h>
+
+#include "../sys/syscall.h"
+#include "region.h"
+
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+
+#define REGION_PAGE  ((size_t)4096) /* regions are refused on machines with other pages */
+#define REGION_TABLE ((size_t)2 << 20)  /* what one page of page table entries maps; the unit of moving and settling */
+#define REGION_PUD   ((size_t)1 << 30)  /* what one page of those maps: the largest single move */
+
+/* A settle step merges about this many pages: some hundred microseconds. */
+#define REGION_STEP_PAGES 256
+
+/* Runs of discarded pages below this are zeroed instead of mapped: a mapping costs the kernel more than they do. */
+#define REGION_DISCARD_MAPPED ((size_t)32 << 10)
+/* And no more mappings than this per region: vm.max_map_count is 65530 for the whole process. */
+#define REGION_DISCARD_RUNS 4096
+
+struct odf_region {
+	struct odf_region *next;
+	char *reservation;
+	size_t reservation_size;
+	char *home, *aside, *scratch, *staging;
+	size_t length;    /* of home: capacity rounded up to whole tables, from 1 GiB on to whole GiB */
+	size_t work_size; /* of scratch and of staging */
+	size_t capacity;
+	unsigned flags;
+
+	bool inherited; /* this process is a child */
+	bool absent;    /* and does not even have the memory */
+	bool visible;   /* tokens and home are inherited: implies that all is FROZEN, and that the current token counts */
+	bool vacant;    /* no descendant maps the file, nor can one before it is visible again: the verdict of the token */
+	bool doubt;     /* the token may be wrong: never LIVE again (invariant 5) */
+	bool aside_lost; /* what is at aside may not be ours: the keeper makes a new one before the next freeze */
+	size_t live_from, live_length; /* in a circle of `length` */
+	char *template;                /* a mapping for at least the LIVE part, at the same offsets */
+	size_t template_from, template_length; /* what the last freeze took out of it, in the circle */
+	uint64_t epoch;                /* counts freezes: who waited without the lock sees that the world changed */
+
+	int token; /* slot of the current token: 0 or 1 */
+	bool spare_mapped;
+
+	/* One bit per page that has anonymous zeros over it (invariant 6), and how often that was done. */
+	uint64_t *discarded;
+	size_t discard_runs;
+
+	/* The keeper's, -1: none. */
+	int file, token_file, spare_file;
+	uint64_t seen_epoch;  /* the freeze that the next members are about */
+	uint64_t seen_ns;     /* when the keeper noticed it */
+	uint64_t seen_faults; /* page faults of the process until then */
+	uint64_t ask_ns;      /* when to look again */
+
+	odf_region_info counters;
+};
+
+/* ---- lock.c ---- */
+
+/* Blocks all signals and takes the lock; `mask` receives the caller's mask. */
+void region_lock(uint64_t *mask);
+void region_unlock(const uint64_t *mask);
+/* For the keeper: after everybody else who wants it. It has its signals blocked for good. */
+void region_lock_as_keeper(void);
+void region_unlock_as_keeper(void);
+/* In a child, by its one thread: the lock is its own from now on, and free. */
+void region_lock_renew(void);
+/* Somebody waits for the lock. */
+bool region_lock_wanted(void);
+
+/* ---- Regions of this process, under the lock ---- */
+extern struct odf_region *region_list;
+/* Forks between region_fork_begin and region_fork_end: nothing may become LIVE. */
+extern unsigned region_forks_pending;
+
+/* ---- memory.c ---- */
+void *region_map(void *address, size_t size, int protection, int flags, int file, size_t offset); /* MAP_FAILED's place: NULL */
+int region_unmap(void *address, size_t size);
+/* Moves one mapping, with its page tables; 0 or minus an errno value. */
+int region_move(char *from, char *to, size_t size, bool leave_mapped);
+/* Puts an inaccessible mapping over [address, size) if nothing is there. */
+bool region_reserve_again(char *address, size_t size);
+uint64_t region_clock(void);
+void region_pause_ms(unsigned milliseconds);
+
+/* The part [from, from + length) of the circle of r->length, as one or two straight pieces. Returns how many. */
+struct region_piece {
+	size_t from, length;
+};
+int region_pieces(const struct odf_region *region, size_t from, size_t length, struct region_piece pieces[2]);
+
+/* ---- freeze.c, under the lock ---- */
+int region_freeze(struct odf_region *region); /* 0 or ENOMEM */
+int region_freeze_all(void);
+
+/* ---- token.c, by the keeper under the lock ---- */
+int region_token_make(struct odf_region *region); /* the first one; 0 or an errno value */
+/* 0: no descendant is left, and the region is hidden with a fresh token; EBUSY: there is one; or an error, as if it had not been asked. */
+int region_token_ask(struct odf_region *region);
+char *region_token_page(const struct odf_region *region, int slot);
+/* Tokens and home are inherited by children, or not. */
+int region_show(struct odf_region *region);
+int region_hide(struct odf_region *region);
+
+/* ---- private.c ---- */
+struct region_run {
+	char *start, *end;
+};
+/* Finds pages that are the process's own, present or swapped out, from `start` on: stops at `end`, after `max_pages`, or when `runs` is full, and says where
+ * in *walked. Returns the number of runs or minus an errno value. */
+long region_private(int pagemap, char *start, char *end, size_t max_pages, struct region_run *runs, size_t run_count, char **walked);
+int region_pagemap_open(void); /* or minus an errno value */
+
+/* ---- discard.c ---- */
+bool region_is_discarded(const struct odf_region *region, size_t page);
+/* The end of the run of pages from `page` on that are discarded or not, at most `limit`. */
+size_t region_discard_run(const struct odf_region *region, size_t page, size_t limit, bool *discarded);
+void region_discard_forget(struct odf_region *region, size_t from, size_t length);
+
+/* ---- settle.c, by the keeper ---- */
+/* How the rest of the program is kept from the memory meanwhile: by userfaultfd, or by its word that it keeps off. */
+struct region_settler {
+	int pagemap;
+	int userfault; /* -1: the program is quiet */
+	void (*between_steps)(void);
+};
+/* Makes all of the region LIVE. 0 or an errno value: EBUSY, EAGAIN (a fork came between; or one is pending), ENOMEM, EIO... */
+int region_settle(struct odf_region *region, const struct region_settler *settler);
+/* Everything that the next freeze needs. 0 or an errno value. Under the lock. */
+int region_template_make(struct odf_region *region);
+int region_aside_make(struct odf_region *region);
+
+/* ---- keeper.c ---- */
+enum region_order { REGION_ADOPT, REGION_RELEASE, REGION_SETTLE, REGION_SETTLE_AT_FORK, REGION_RESIDENT, REGION_QUIT };
+/* Has the keeper do it; 0 or an errno value. Not under the lock. */
+int region_order(enum region_order order, struct odf_region *region, uint64_t *result);
+/* The same if nobody else is giving orders, else EBUSY. Async-signal-safe. */
+int region_order_now(enum region_order order, uint64_t *result);
+/* Starts the keeper if it does not run. Calls of these two exclude each other (create.c). */
+int region_keeper_start(void);
+void region_keeper_stop(void);
+/* Something was frozen. Async-signal-safe. */
+void region_keeper_notify(void);
+/* In a child there is none. */
+void region_keeper_forget(void);
+odf_region_settling region_keeper_settling(void);
+
+/* ---- hooks.c ---- */
+/* Counts the bytes in and out; the first call for a process prepares what marks its children. */
+int region_count(struct odf_region *region);
+void region_uncount(struct odf_region *region);
+/* If this process is a child that no hook has seen: makes it one. Every entry calls it before it takes the lock. */
+void region_meet_child(void);
+#endif

@@ -1,0 +1,485 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The keeper: a thread that lives while this process has regions of its own. It owns every descriptor that they need, in a table of its own, carries out
+ * orders, and settles what was frozen.
+ *
+ * When to settle (measured, bench/RESULTS.md): a fork of a FROZEN region copies the page tables of what was touched since the freeze, about a
+ * microsecond for 2 MiB that were touched at all and more for each page, and each first write to a page costs a copy of it, which a LIVE region does not
+ * pay. So: as soon as no descendant is left, if the program has taken SETTLE_FAULTS page faults since the freeze; if it takes fewer the next
+ * fork is cheap anyway, and the settle waits until no fork has come for SETTLE_IDLE_NS. This covers the case of short memory too: what a settle could give back
+ * before that is the copies of SETTLE_FAULTS pages. Whether descendants are left is asked often at first and at intervals that grow with their age.
+ *
+ * It calls libc for nothing but what runs in it once, at its start: no lock or memory of libc's is in play when a thread in the middle of fork or of
+ * a signal handler waits for it.
+ */
+#include <errno.h>
+#include <linux/close_range.h>
+#include <linux/futex.h>
+#include <linux/memfd.h>
+#include <linux/userfaultfd.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "../record/settings.h"
+#include "../sys/process_lock.h"
+#include "../sys/userfault.h"
+#include "internal.h"
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008u
+#endif
+
+#define SETTLE_FAULTS  64u
+#define SETTLE_IDLE_NS 20000000u
+#define ASK_FIRST_NS   200000u
+#define ASK_LAST_NS    1000000000u
+#define RETRY_NS       100000000u
+#define NEVER          UINT64_MAX
+/* How often the keeper looks whether it is the last thread left. */
+#define ALONE_NS 10000000000u
+
+static struct {
+	atomic_bool running;
+	pthread_t thread;
+	atomic_uint notices; /* counts what the keeper should look at; it sleeps on this word */
+	atomic_bool asleep;  /* until a notice comes */
+	_Atomic(odf_region_settling) settling;
+} keeper;
+
+/* One order at a time. */
+static struct {
+	struct process_lock lock;
+	enum region_order order;
+	struct odf_region *region;
+	uint64_t result;
+	int error;
+	atomic_int state;
+} slot;
+enum { SLOT_EMPTY, SLOT_ORDER, SLOT_DONE };
+
+/* The keeper's own. */
+static void answer_between_steps(void);
+static void *keep(void *unused);
+static struct region_settler settler = { -1, -1, answer_between_steps };
+
+/* ---- For everybody ---- */
+
+static void wake_keeper(void)
+{
+	(void)sys_call3(SYS_futex, &keeper.notices, FUTEX_WAKE_PRIVATE, 1);
+}
+
+void region_keeper_notify(void)
+{
+	atomic_fetch_add(&keeper.notices, 1);
+	if (atomic_load(&keeper.asleep))
+		wake_keeper();
+}
+
+void region_keeper_forget(void)
+{
+	atomic_store(&keeper.running, false);
+	atomic_store(&keeper.asleep, false);
+	atomic_store(&slot.state, SLOT_EMPTY);
+	settler.pagemap = settler.userfault = -1;
+}
+
+odf_region_settling region_keeper_settling(void)
+{
+	return atomic_load(&keeper.settling);
+}
+
+static int give_order(enum region_order order, struct odf_region *region, uint64_t *result)
+{
+	int error;
+
+	slot.order = order;
+	slot.region = region;
+	slot.result = 0;
+	atomic_store(&slot.state, SLOT_ORDER);
+	atomic_fetch_add(&keeper.notices, 1);
+	wake_keeper();
+	while (atomic_load(&slot.state) != SLOT_DONE)
+		(void)sys_call4(SYS_futex, &slot.state, FUTEX_WAIT_PRIVATE, SLOT_ORDER, NULL);
+	error = slot.error;
+	if (result != NULL)
+		*result = slot.result;
+	atomic_store(&slot.state, SLOT_EMPTY);
+	return error;
+}
+
+int region_order(enum region_order order, struct odf_region *region, uint64_t *result)
+{
+	int error;
+
+	if (!atomic_load(&keeper.running))
+		return ESRCH;
+	process_lock_wait(&slot.lock);
+	error = give_order(order, region, result);
+	process_lock_release(&slot.lock);
+	return error;
+}
+
+int region_order_now(enum region_order order, uint64_t *result)
+{
+	int error;
+
+	if (!atomic_load(&keeper.running))
+		return ESRCH;
+	if (!process_lock_try(&slot.lock))
+		return EBUSY;
+	error = give_order(order, NULL, result);
+	process_lock_release(&slot.lock);
+	return error;
+}
+
+int region_keeper_start(void)
+{
+	sigset_t all, mask;
+	pthread_attr_t attributes;
+	int error;
+
+	if (atomic_load(&keeper.running))
+		return 0;
+	process_lock_wait(&slot.lock);
+	atomic_store(&slot.state, SLOT_ORDER);
+	/* It keeps those that libc uses itself: setuid in one thread reaches all by signal. */
+	sigfillset(&all);
+	error = pthread_attr_init(&attributes);
+	if (error == 0) {
+		pthread_sigmask(SIG_SETMASK, &all, &mask);
+		error = pthread_create(&keeper.thread, &attributes, keep, NULL);
+		pthread_sigmask(SIG_SETMASK, &mask, NULL);
+		pthread_attr_destroy(&attributes);
+	}
+	if (error == 0) {
+		while (atomic_load(&slot.state) != SLOT_DONE)
+			(void)sys_call4(SYS_futex, &slot.state, FUTEX_WAIT_PRIVATE, SLOT_ORDER, NULL);
+		error = slot.error;
+		if (error != 0)
+			pthread_join(keeper.thread, NULL);
+	}
+	atomic_store(&slot.state, SLOT_EMPTY);
+	atomic_store(&keeper.running, error == 0);
+	process_lock_release(&slot.lock);
+	return error;
+}
+
+void region_keeper_stop(void)
+{
+	if (region_order(REGION_QUIT, NULL, NULL) != 0)
+		return;
+	atomic_store(&keeper.running, false);
+	pthread_join(keeper.thread, NULL);
+}
+
+/* ---- The keeper ---- */
+
+/* A copy of the table of descriptors, and all of them closed in it except `kept`. */
+static int leave_descriptors(int kept)
+{
+	struct rlimit limit;
+
+	if ((kept <= 0 || sys_call3(SYS_close_range, 0, kept - 1, CLOSE_RANGE_UNSHARE) == 0) &&
+	    sys_call3(SYS_close_range, kept + 1, ~0u, CLOSE_RANGE_UNSHARE) == 0)
+		return 0;
+	if (sys_call1(SYS_unshare, CLONE_FILES) < 0 || sys_call4(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, &limit) < 0)
+		return EPERM;
+	for (int fd = 0; fd < (limit.rlim_max < (1 << 20) ? (int)limit.rlim_max : 1 << 20); fd++)
+		if (fd != kept)
+			sys_close(fd);
+	return 0;
+}
+
+static int prepare(void)
+{
+	int error = leave_descriptors(settings->userfault_fd), fd;
+
+	if (error != 0)
+		return error;
+	/* The standard numbers are taken, so that nothing that writes to them, a sanitizer's report for one, can write into a region. */
+	while ((fd = sys_open("/dev/null", O_RDWR, 0)) >= 0 && fd < 2)
+		;
+	if (fd > 2)
+		sys_close(fd);
+	settler.pagemap = region_pagemap_open();
+	settler.userfault = settler.pagemap < 0 ? -1 : userfault_open(settings->userfault_fd);
+	atomic_store(&keeper.settling, settler.pagemap < 0     ? ODF_REGION_SETTLES_NEVER
+				       : settler.userfault < 0 ? ODF_REGION_SETTLES_AT_FORK
+							       : ODF_REGION_SETTLES_ALWAYS);
+	return 0;
+}
+
+static int make_file(size_t size)
+{
+	long file = sys_call2(SYS_memfd_create, "odfork-region", MFD_CLOEXEC | MFD_NOEXEC_SEAL);
+	long result;
+
+	if (file == -EINVAL)
+		file = sys_call2(SYS_memfd_create, "odfork-region", MFD_CLOEXEC);
+	if (file < 0)
+		return (int)file;
+	result = sys_call2(SYS_ftruncate, file, size);
+	if (result < 0) {
+		sys_close((int)file);
+		return (int)result;
+	}
+	return (int)file;
+}
+
+static void close_files(struct odf_region *region)
+{
+	int *files[] = { &region->file, &region->token_file, &region->spare_file };
+
+	for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+		if (*files[i] >= 0)
+			sys_close(*files[i]);
+		*files[i] = -1;
+	}
+}
+
+/* The caller reserved the address space and unmaps it on failure. */
+static int adopt(struct odf_region *region)
+{
+	int file = make_file(region->capacity), error;
+
+	if (file < 0)
+		return -file;
+	region->file = file;
+	error = region_token_make(region);
+	/* Invariant 3: home is hidden from the first moment on that it can be written. */
+	if (error == 0 && (region_map(region->home, region->length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, 0) == NULL ||
+			   region_map(region->aside, region->length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, 0) == NULL ||
+			   region_hide(region) != 0 || sys_call3(SYS_madvise, region->aside, region->length, MADV_DONTFORK) < 0))
+		error = ENOMEM;
+	if (error == 0)
+		error = region_template_make(region);
+	if (error != 0) {
+		close_files(region);
+		return error;
+	}
+	region_lock_as_keeper();
+	region->vacant = true;
+	region->next = region_list;
+	region_list = region;
+	region_unlock_as_keeper();
+	return 0;
+}
+
+static void release(struct odf_region *region)
+{
+	struct odf_region **link = &region_list;
+
+	region_lock_as_keeper();
+	while (*link != region)
+		link = &(*link)->next;
+	*link = region->next;
+	region_unlock_as_keeper();
+	close_files(region);
+}
+
+static int resident(const struct odf_region *region, uint64_t *bytes)
+{
+	struct stat status;
+
+	if (fstat(region->file, &status) != 0)
+		return EIO;
+	*bytes = (uint64_t)status.st_blocks * 512;
+	return 0;
+}
+
+static int all_resident(uint64_t *bytes)
+{
+	uint64_t one;
+
+	for (struct odf_region *region = region_list; region != NULL; region = region->next)
+		if (resident(region, &one) == 0)
+			*bytes += one;
+	return 0;
+}
+
+static int settle_quietly(void)
+{
+	struct region_settler quiet = { settler.pagemap, -1, answer_between_steps };
+	int error = 0;
+
+	for (struct odf_region *region = region_list; region != NULL; region = region->next)
+		if (!(region->flags & ODF_REGION_MANUAL)) {
+			int failed = region_settle(region, &quiet);
+			error = error == 0 ? failed : error;
+		}
+	return error;
+}
+
+static void answer(int error)
+{
+	slot.error = error;
+	atomic_store(&slot.state, SLOT_DONE);
+	(void)sys_call3(SYS_futex, &slot.state, FUTEX_WAKE_PRIVATE, 1);
+}
+
+/* How much memory a region has; of all, if none is named. Between the steps of a settle too, which may take long. */
+static bool answer_about_memory(void)
+{
+	if (atomic_load(&slot.state) != SLOT_ORDER || slot.order != REGION_RESIDENT)
+		return false;
+	answer(slot.region != NULL ? resident(slot.region, &slot.result) : all_resident(&slot.result));
+	return true;
+}
+
+static void answer_between_steps(void)
+{
+	(void)answer_about_memory();
+}
+
+/* True if the keeper is to end. */
+static bool carry_out_order(void)
+{
+	enum region_order order = slot.order;
+
+	if (answer_about_memory() || atomic_load(&slot.state) != SLOT_ORDER)
+		return false;
+	switch (order) {
+	case REGION_ADOPT:
+		answer(adopt(slot.region));
+		break;
+	case REGION_RELEASE:
+		release(slot.region);
+		answer(0);
+		break;
+	case REGION_SETTLE:
+		answer(region_settle(slot.region, &settler));
+		break;
+	case REGION_SETTLE_AT_FORK:
+		answer(settle_quietly());
+		break;
+	case REGION_RESIDENT:
+		break;
+	case REGION_QUIT:
+		answer(0);
+		return true;
+	}
+	return false;
+}
+
+static uint64_t process_faults(void)
+{
+	struct rusage usage;
+
+	if (sys_call2(SYS_getrusage, RUSAGE_SELF, &usage) < 0)
+		return UINT64_MAX; /* as if many */
+	return (uint64_t)usage.ru_minflt;
+}
+
+/* When to look at the region again. */
+static uint64_t look_after(struct odf_region *region, uint64_t now)
+{
+	bool settled, lost, vacant;
+	uint64_t epoch, age;
+	int error;
+
+	region_lock_as_keeper();
+	settled = region->live_length == region->length;
+	lost = region->aside_lost;
+	epoch = region->epoch;
+	vacant = region->vacant;
+	if (lost)
+		error = region_aside_make(region);
+	region_unlock_as_keeper();
+	if (lost && error != 0)
+		return now + RETRY_NS;
+	if (settled || settler.userfault < 0 || (region->flags & ODF_REGION_MANUAL))
+		return NEVER;
+	if (epoch != region->seen_epoch) {
+		region->seen_epoch = epoch;
+		region->seen_ns = now;
+		region->seen_faults = process_faults();
+		region->ask_ns = now + ASK_FIRST_NS;
+	}
+	if (now < region->ask_ns)
+		return region->ask_ns;
+	age = now - region->seen_ns;
+	if (!vacant && age < SETTLE_IDLE_NS && process_faults() - region->seen_faults < SETTLE_FAULTS)
+		return region->ask_ns = now + 5 * ASK_FIRST_NS;
+	error = region_settle(region, &settler);
+	if (error == 0)
+		return NEVER;
+	now = region_clock();
+	if (error == EAGAIN)
+		return region->ask_ns = now + ASK_FIRST_NS;
+	if (error != EBUSY)
+		return region->ask_ns = now + RETRY_NS;
+	age = (now - region->seen_ns) / 8;
+	return region->ask_ns = now + (age < ASK_FIRST_NS ? ASK_FIRST_NS : age > ASK_LAST_NS ? ASK_LAST_NS : age);
+}
+
+/* A process ends when its last thread does, for libc and for the kernel; the keeper must not be that. Only a program whose main thread ended by
+ * pthread_exit gets there. */
+static void end_if_alone(void)
+{
+	char text[256] = "";
+	struct stat tasks;
+	int fd;
+
+	if (stat("/proc/self/task", &tasks) != 0 || tasks.st_nlink != 2 + 2)
+		return;
+	fd = sys_open("/proc/self/stat", O_RDONLY, 0);
+	if (fd < 0)
+		return;
+	if (sys_read(fd, text, sizeof text - 1) > 0) {
+		const char *name_end = strrchr(text, ')');
+		if (name_end != NULL && name_end[1] == ' ' && name_end[2] == 'Z')
+			(void)sys_call1(SYS_exit_group, 0);
+	}
+	sys_close(fd);
+}
+
+static void sleep_until(uint64_t then, unsigned notices)
+{
+	uint64_t now = region_clock(), wait = then == NEVER ? ALONE_NS : then > now ? then - now : 0;
+	struct timespec time = { .tv_sec = (time_t)(wait / 1000000000u), .tv_nsec = (long)(wait % 1000000000u) };
+
+	if (wait == 0)
+		return;
+	if (then == NEVER)
+		atomic_store(&keeper.asleep, true);
+	if (sys_call4(SYS_futex, &keeper.notices, FUTEX_WAIT_PRIVATE, notices, &time) == -ETIMEDOUT && then == NEVER)
+		end_if_alone();
+	atomic_store(&keeper.asleep, false);
+}
+
+static void *keep(void *unused)
+{
+	int error = prepare();
+
+	(void)unused;
+	(void)sys_call2(SYS_prctl, PR_SET_NAME, "odfork-keeper"); /* for people */
+	answer(error);
+	if (error != 0)
+		return NULL;
+	for (;;) {
+		unsigned notices = atomic_load(&keeper.notices);
+		uint64_t now = region_clock(), then = NEVER;
+		if (carry_out_order())
+			break;
+		for (struct odf_region *region = region_list; region != NULL && atomic_load(&slot.state) != SLOT_ORDER; region = region->next) {
+			uint64_t next = look_after(region, now);
+			then = next < then ? next : then;
+		}
+		if (atomic_load(&slot.state) != SLOT_ORDER)
+			sleep_until(then, notices);
+	}
+	if (settler.userfault >= 0)
+		sys_close(settler.userfault);
+	if (settler.pagemap >= 0)
+		sys_close(settler.pagemap);
+	settler.pagemap = settler.userfault = -1;
+	return NULL;
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT
+ * Async-signal-safe. Whoever holds the lock has all signals blocked, so a handler never interrupts its holder. */
+#include <errno.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <time.h>
+
+#include "internal.h"
+
+/* 0: free; 1: taken; 2: taken, and somebody may be asleep. */
+static atomic_int word;
+/* Everybody but the keeper, who lets them go first: a fork waits for one step of settling and not for more. */
+static atomic_int wanting;
+
+static void take(void)
+{
+	int was = 0;
+
+	if (atomic_compare_exchange_strong_explicit(&word, &was, 1, memory_order_acquire, memory_order_relaxed))
+		return;
+	while (atomic_exchange_explicit(&word, 2, memory_order_acquire) != 0)
+		(void)sys_call4(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 2, NULL); /* however it ends: look again */
+}
+
+static void give(void)
+{
+	if (atomic_exchange_explicit(&word, 0, memory_order_release) == 2)
+		(void)sys_call3(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 1);
+}
+
+void region_lock(uint64_t *mask)
+{
+	uint64_t all = ~0ull;
+
+	(void)sys_sigprocmask(SIG_BLOCK, &all, mask); /* cannot fail with these arguments */
+	atomic_fetch_add_explicit(&wanting, 1, memory_order_relaxed);
+	take();
+	atomic_fetch_sub_explicit(&wanting, 1, memory_order_relaxed);
+}
+
+void region_unlock(const uint64_t *mask)
+{
+	give();
+	(void)sys_sigprocmask(SIG_SETMASK, mask, NULL);
+}
+
+void region_lock_as_keeper(void)
+{
+	for (unsigned tries = 0; region_lock_wanted() && tries < 1000; tries++) {
+		struct timespec moment = { 0, 20000 };
+		(void)sys_call2(SYS_nanosleep, &moment, NULL);
+	}
+	take();
+}
+
+void region_unlock_as_keeper(void)
+{
+	give();
+}
+
+void region_lock_renew(void)
+{
+	atomic_store_explicit(&word, 0, memory_order_relaxed);
+	atomic_store_explicit(&wanting, 0, memory_order_relaxed);
+}
+
+bool region_lock_wanted(void)
+{
+	return atomic_load_explicit(&wanting, memory_order_relaxed) > 0;
+}

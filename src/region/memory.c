@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT
+ * Async-signal-safe. */
+#include <time.h>
+
+#include "internal.h"
+
+void *region_map(void *address, size_t size, int protection, int flags, int file, size_t offset)
+{
+	long result = sys_call6(SYS_mmap, (long)address, (long)size, protection, flags, file, (long)offset);
+
+	if (result < 0 && result >= -4095)
+		return NULL;
+	if ((flags & MAP_FIXED_NOREPLACE) && (char *)result != address) { /* a kernel before 4.17 takes it for a hint */
+		region_unmap((void *)result, size);
+		return NULL;
+	}
+	return (void *)result;
+}
+
+int region_unmap(void *address, size_t size)
+{
+	return (int)sys_call2(SYS_munmap, address, size);
+}
+
+int region_move(char *from, char *to, size_t size, bool leave_mapped)
+{
+	long result = sys_call5(SYS_mremap, from, size, size, MREMAP_MAYMOVE | MREMAP_FIXED | (leave_mapped ? MREMAP_DONTUNMAP : 0), to);
+
+	return result < 0 && result >= -4095 ? (int)result : 0;
+}
+
+bool region_reserve_again(char *address, size_t size)
+{
+	if (region_map(address, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) == NULL)
+		return false;
+	(void)sys_call3(SYS_madvise, address, size, MADV_DONTFORK); /* a child that gets it has less room, no more */
+	return true;
+}
+
+uint64_t region_clock(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+void region_pause_ms(unsigned milliseconds)
+{
+	struct timespec time = { .tv_sec = milliseconds / 1000, .tv_nsec = (long)(milliseconds % 1000) * 1000000 };
+
+	(void)sys_call2(SYS_nanosleep, &time, NULL); /* cut short is short enough */
+}
+
+int region_pieces(const struct odf_region *region, size_t from, size_t length, struct region_piece pieces[2])
+{
+	size_t straight = region->length - from;
+
+	if (length == 0)
+		return 0;
+	pieces[0] = (struct region_piece){ from, length < straight ? length : straight };
+	if (length <= straight)
+		return 1;
+	pieces[1] = (struct region_piece){ 0, length - straight };
+	return 2;
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Which pages of a private view are the process's own. PAGEMAP_SCAN (Linux 6.7) where the kernel has it, else /proc/self/pagemap (its bit 61, "page of a file
+ * or shared", is from Linux 3.5). A page that was swapped out counts. No write protection is in play, whose markers both report as swapped pages.
+ */
+#include <errno.h>
+#include <linux/types.h>
+#include <sys/ioctl.h>
+
+#include "internal.h"
+
+/* From linux/fs.h, which older headers lack. */
+struct scan_region {
+	uint64_t start, end, categories;
+};
+struct scan_argument {
+	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages, category_inverted, category_mask, category_anyof_mask, return_mask;
+};
+#define SCAN             _IOWR('f', 16, struct scan_argument)
+#define SCAN_IS_FILE     (1u << 2)
+#define SCAN_IS_PRESENT  (1u << 3)
+#define SCAN_IS_SWAPPED  (1u << 4)
+#define SCAN_IS_ZERO     (1u << 5) /* the kernel's page of zeros, under discarded memory that was read */
+
+#define ENTRY_FILE    (1ull << 61)
+#define ENTRY_SWAPPED (1ull << 62)
+#define ENTRY_PRESENT (1ull << 63)
+
+#define SCAN_RUNS 64
+
+static long scan(int pagemap, char *start, char *end, size_t max_pages, struct region_run *runs, size_t run_count, char **walked)
+{
+	struct scan_region found[SCAN_RUNS];
+	struct scan_argument argument = {
+		.size = sizeof argument,
+		.start = (uint64_t)(uintptr_t)start,
+		.end = (uint64_t)(uintptr_t)end,
+		.vec = (uint64_t)(uintptr_t)found,
+		.vec_len = run_count < SCAN_RUNS ? run_count : SCAN_RUNS,
+		.max_pages = max_pages,
+		.category_inverted = SCAN_IS_FILE | SCAN_IS_ZERO,
+		.category_mask = SCAN_IS_FILE | SCAN_IS_ZERO,
+		.category_anyof_mask = SCAN_IS_PRESENT | SCAN_IS_SWAPPED,
+		.return_mask = SCAN_IS_FILE,
+	};
+	long count = sys_call3(SYS_ioctl, pagemap, SCAN, &argument);
+
+	if (count < 0)
+		return count;
+	for (long i = 0; i < count; i++)
+		runs[i] = (struct region_run){ (char *)(uintptr_t)found[i].start, (char *)(uintptr_t)found[i].end };
+	/* A full vector ends the walk in the middle of what it could not store. */
+	*walked = argument.walk_end > argument.start ? (char *)(uintptr_t)argument.walk_end : end;
+	return count;
+}
+
+static long read_entries(int pagemap, char *start, char *end, size_t max_pages, struct region_run *runs, size_t run_count, char **walked)
+{
+	uint64_t entries[512];
+	size_t pages = 0;
+	long count = 0;
+	char *at = start;
+
+	while (at < end) {
+		size_t wanted = (size_t)(end - at) / REGION_PAGE;
+		long got, size = (long)((wanted < 512 ? wanted : 512) * sizeof entries[0]);
+		got = sys_call4(SYS_pread64, pagemap, entries, size, (uintptr_t)at / REGION_PAGE * sizeof entries[0]);
+		if (got == -EINTR)
+			continue;
+		if (got < (long)sizeof entries[0])
+			return got < 0 ? got : -EIO;
+		for (long i = 0; i < got / (long)sizeof entries[0]; i++, at += REGION_PAGE) {
+			if (!(entries[i] & (ENTRY_PRESENT | ENTRY_SWAPPED)) || (entries[i] & ENTRY_FILE))
+				continue;
+			if (count > 0 && runs[count - 1].end == at) {
+				runs[count - 1].end += REGION_PAGE;
+			} else if ((size_t)count == run_count) {
+				*walked = at;
+				return count;
+			} else {
+				runs[count++] = (struct region_run){ at, at + REGION_PAGE };
+			}
+			if (++pages == max_pages) {
+				*walked = at + REGION_PAGE;
+				return count;
+			}
+		}
+	}
+	*walked = end;
+	return count;
+}
+
+long region_private(int pagemap, char *start, char *end, size_t max_pages, struct region_run *runs, size_t run_count, char **walked)
+{
+	long count = scan(pagemap, start, end, max_pages, runs, run_count, walked);
+
+	if (count == -ENOTTY || count == -EINVAL || count == -EPERM || count == -ENOSYS) /* unknown, or a filter's answer */
+		count = read_entries(pagemap, start, end, max_pages, runs, run_count, walked);
+	return count;
+}
+
+int region_pagemap_open(void)
+{
+	return sys_open("/proc/self/pagemap", O_RDONLY, 0);
+}

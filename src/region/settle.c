@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Settling, step by step, by the keeper. A step takes the next piece of the circle of FROZEN memory and makes it LIVE:
+ *
+ *   1. stage    the file's view of the piece, with its page tables, goes from aside to staging. This shows that it is one mapping, so that the
+ *               last move cannot stop half-way, with home unmapped.
+ *   2. detach   home's private pages go to scratch. Home is registered with userfaultfd before, for pages that are missing from the file and for those
+ *               that are there: whoever touches the piece, in the kernel or outside, sleeps. No write protection, whose markers
+ *               would fill page tables of memory that nobody touched. A program that is quiet needs none of this: its pages stay where they are.
+ *   3. merge    private pages are copied to the file; discarded ones are punched out of it.
+ *   4. return   staging goes home, and the sleepers are woken.
+ *
+ * Whatever fails before 4 is undone, and the piece is FROZEN as before: what was copied to the file is what home has anyway (invariant 5).
+ */
+#include <errno.h>
+#include <linux/userfaultfd.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "internal.h"
+
+#ifndef UFFDIO_REGISTER_MODE_MINOR
+#define UFFDIO_REGISTER_MODE_MINOR ((__u64)1 << 2)
+#endif
+
+/* How much is looked at in one go while choosing a step: a look takes the lock of the address space, which a fork needs. */
+#define LOOK ((size_t)64 << 20)
+#define LOOK_NS 200000u
+
+#define RUNS 256
+
+struct step {
+	size_t from, length;
+	char *scratch, *staging, *home, *aside;
+};
+
+static void place(const struct odf_region *region, struct step *step)
+{
+	size_t offset = step->from % region->work_size;
+
+	step->home = region->home + step->from;
+	step->aside = region->aside + step->from;
+	step->scratch = region->scratch + offset;
+	step->staging = region->staging + offset;
+}
+
+int region_template_make(struct odf_region *region)
+{
+	struct region_piece pieces[2];
+	char *fresh;
+	int count;
+
+	if (region->template != NULL && region->template_length == 0)
+		return 0;
+	fresh = region_map(NULL, region->length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, region->file, 0);
+	if (fresh == NULL)
+		return ENOMEM;
+	if (sys_call3(SYS_madvise, fresh, region->length, MADV_DONTFORK) < 0) {
+		region_unmap(fresh, region->length);
+		return ENOMEM;
+	}
+	if (region->template != NULL) {
+		/* What the freeze took is elsewhere now, and its place may be anybody's. */
+		count = region_pieces(region, (region->template_from + region->template_length) % region->length,
+				      region->length - region->template_length, pieces);
+		for (int i = 0; i < count; i++)
+			(void)region_unmap(region->template + pieces[i].from, pieces[i].length); /* whole mapping: cannot fail for want of one */
+	}
+	region->template = fresh;
+	region->template_length = 0;
+	return 0;
+}
+
+int region_aside_make(struct odf_region *region)
+{
+	char *area = region_map(NULL, region->length + REGION_PUD, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *aside;
+
+	if (area == NULL)
+		return ENOMEM;
+	aside = (char *)(((uintptr_t)area + REGION_PUD - 1) / REGION_PUD * REGION_PUD);
+	if (region_map(aside, region->length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, region->file, 0) == NULL ||
+	    sys_call3(SYS_madvise, aside, region->length, MADV_DONTFORK) < 0) {
+		region_unmap(area, region->length + REGION_PUD);
+		return ENOMEM;
+	}
+	if (aside > area)
+		region_unmap(area, (size_t)(aside - area));
+	region_unmap(aside + region->length, REGION_PUD - (size_t)(aside - area));
+	region->aside = aside; /* the old one, whose parts may be others' by now, is left alone */
+	region->aside_lost = false;
+	return 0;
+}
+
+/* Fresh places for steps, after something came to lie in the old ones. */
+static int work_make(struct odf_region *region)
+{
+	size_t size = 2 * region->work_size + REGION_PUD;
+	char *area = region_map(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (area == NULL)
+		return ENOMEM;
+	if (sys_call3(SYS_madvise, area, size, MADV_DONTFORK) < 0) {
+		region_unmap(area, size);
+		return ENOMEM;
+	}
+	region->scratch = (char *)(((uintptr_t)area + REGION_PUD - 1) / REGION_PUD * REGION_PUD);
+	region->staging = region->scratch + region->work_size;
+	return 0;
+}
+
+/* How far a step from `from` on goes: a bounded number of private pages, found in bounded time, within what one move can do. Without the lock: what
+ * threads write meanwhile makes the step a little longer. */
+static size_t choose_length(const struct odf_region *region, const struct region_settler *settler, size_t from, size_t remaining)
+{
+	size_t end = (from / region->work_size + 1) * region->work_size, at = from, pages = 0, page_limit = REGION_STEP_PAGES;
+	uint64_t start = region_clock();
+	struct region_run runs[32];
+
+	if (end > from + remaining)
+		end = from + remaining;
+	if (end > region->length)
+		end = region->length;
+	while (at < end && pages < page_limit && region_clock() - start < LOOK_NS) {
+		char *stop = region->home + (end - at < LOOK ? end : at + LOOK), *walked;
+		long count = region_private(settler->pagemap, region->home + at, stop, page_limit - pages, runs, 32, &walked);
+		if (count < 0)
+			break; /* the step itself will say so */
+		for (long i = 0; i < count; i++)
+			pages += (size_t)(runs[i].end - runs[i].start) / REGION_PAGE;
+		at = (size_t)(walked - region->home);
+	}
+	at = at / REGION_TABLE * REGION_TABLE;
+	return at > from ? at - from : REGION_TABLE;
+}
+
+static bool is_zero(const char *page)
+{
+	return page[0] == 0 && memcmp(page, page + 1, REGION_PAGE - 1) == 0;
+}
+
+/* Invariant 1 is the caller's: no descendant is left. A page of zeros gives its memory back; if that fails it is copied like others. */
+static void merge_run(const char *from, char *to, size_t size)
+{
+	for (size_t at = 0; at < size;) {
+		size_t zeros = 0;
+		while (at + zeros < size && is_zero(from + at + zeros))
+			zeros += REGION_PAGE;
+		if (zeros > 0 && sys_call3(SYS_madvise, to + at, zeros, MADV_REMOVE) < 0)
+			memset(to + at, 0, zeros);
+		at += zeros;
+		if (at < size) {
+			memcpy(to + at, from + at, REGION_PAGE);
+			at += REGION_PAGE;
+		}
+	}
+}
+
+/* What lies beyond the end of the file, in the last table, has no pages. */
+static size_t within_file(const struct odf_region *region, const struct step *step)
+{
+	size_t end = step->from + step->length;
+
+	if (end <= region->capacity)
+		return step->length;
+	return step->from < region->capacity ? region->capacity - step->from : 0;
+}
+
+static int merge(struct odf_region *region, const struct region_settler *settler, const struct step *step, const char *source)
+{
+	size_t size = within_file(region, step), page = step->from / REGION_PAGE, end = page + size / REGION_PAGE;
+	struct region_run runs[RUNS];
+	char *at = (char *)(uintptr_t)source, *stop = at + size;
+
+	while (page < end) { /* discarded first: what was written there since is private */
+		bool discarded;
+		size_t next = region_discard_run(region, page, end, &discarded);
+		char *zeros = step->staging + (page * REGION_PAGE - step->from);
+		if (discarded && sys_call3(SYS_madvise, zeros, (next - page) * REGION_PAGE, MADV_REMOVE) < 0)
+			memset(zeros, 0, (next - page) * REGION_PAGE);
+		page = next;
+	}
+	while (at < stop) {
+		long count = region_private(settler->pagemap, at, stop, 0, runs, RUNS, &at);
+		if (count < 0)
+			return (int)-count;
+		for (long i = 0; i < count; i++) {
+			size_t length = (size_t)(runs[i].end - runs[i].start);
+			merge_run(runs[i].start, step->staging + (runs[i].start - source), length);
+			region->counters.merged_pages += length / REGION_PAGE;
+		}
+	}
+	return 0;
+}
+
+static int reserve_or_lose(struct odf_region *region, char *address, size_t size)
+{
+	if (region_reserve_again(address, size))
+		return 0;
+	region->scratch = region->staging = NULL; /* others' by now, perhaps; new ones for the next step */
+	return ENOMEM;
+}
+
+/* 1. A piece that turns out to be several mappings is halved: step->length says what was staged. */
+static int stage(struct odf_region *region, struct step *step)
+{
+	for (;;) {
+		int error = region_move(step->aside, step->staging, step->length, true);
+		if (error == 0)
+			return 0;
+		if (reserve_or_lose(region, step->staging, step->length) != 0 || error != -EFAULT || step->length == REGION_TABLE)
+			return error == -EFAULT ? EIO : -error;
+		step->length = (step->length / 2 + REGION_TABLE - 1) / REGION_TABLE * REGION_TABLE;
+	}
+}
+
+/* A move that must not fail, as threads wait for it, and which the kernel refuses only without memory for its own structures. */
+static void move_surely(char *from, char *to, size_t size)
+{
+	for (unsigned tries = 0; region_move(from, to, size, false) != 0; tries++)
+		if (tries > 100)
+			region_pause_ms(1);
+}
+
+static void unstage(struct odf_region *region, struct step *step)
+{
+	if (region_move(step->staging, step->aside, step->length, false) != 0) {
+		/* Either may have been unmapped. The next freeze and the next step get new ones. */
+		region->scratch = region->staging = NULL;
+		region->aside_lost = true;
+		return;
+	}
+	(void)reserve_or_lose(region, step->staging, step->length);
+}
+
+static void wake(const struct region_settler *settler, const struct step *step)
+{
+	struct uffdio_range range = { .start = (uintptr_t)step->home, .len = step->length };
+
+	(void)sys_call3(SYS_ioctl, settler->userfault, UFFDIO_WAKE, &range); /* fails for a bad range only */
+}
+
+/* What detach has taken, mapping by mapping: a move back of two at once could unmap home and then fail. In the order of the step. */
+#define TAKEN_MOST (REGION_TABLE / REGION_PAGE)
+struct taken {
+	size_t done; /* bytes of the step */
+	size_t count;
+	size_t end[TAKEN_MOST];
+};
+
+static int take(struct taken *taken, size_t size)
+{
+	taken->done += size;
+	taken->end[taken->count++] = taken->done;
+	return taken->count == TAKEN_MOST ? E2BIG : 0;
+}
+
+/* Undoes detach. */
+static void attach(struct odf_region *region, const struct region_settler *settler, const struct step *step, const struct taken *taken)
+{
+	struct uffdio_range range = { .start = (uintptr_t)step->home, .len = step->length };
+	size_t at = 0;
+
+	for (size_t i = 0; i < taken->count; at = taken->end[i++])
+		move_surely(step->scratch + at, step->home + at, taken->end[i] - at);
+	if (at > 0)
+		(void)reserve_or_lose(region, step->scratch, at);
+	while (sys_call3(SYS_ioctl, settler->userfault, UFFDIO_UNREGISTER, &range) == -ENOMEM)
+		region_pause_ms(1);
+	wake(settler, step);
+}
+
+/* One run that is all file or all zeros laid over it, up to `end`. */
+static int detach_run(struct odf_region *region, const struct region_settler *settler, const struct step *step, size_t end, bool zeros,
+		      struct taken *taken)
+{
+	struct uffdio_register request = {
+		.range = { .start = (uintptr_t)step->home + taken->done, .len = end - taken->done },
+		.mode = UFFDIO_REGISTER_MODE_MISSING | (zeros ? 0 : UFFDIO_REGISTER_MODE_MINOR),
+	};
+	size_t length = end - taken->done;
+	int error = (int)sys_call3(SYS_ioctl, settler->userfault, UFFDIO_REGISTER, &request);
+
+	while (error == 0 && taken->done < end) {
+		error = region_move(step->home + taken->done, step->scratch + taken->done, length, true);
+		if (error == 0) {
+			error = -take(taken, length);
+			length = end - taken->done;
+			continue;
+		}
+		if (reserve_or_lose(region, step->scratch + taken->done, length) == 0 && error == -EFAULT && length > REGION_PAGE) {
+			length = (length / 2 + REGION_PAGE - 1) / REGION_PAGE * REGION_PAGE;
+			error = 0;
+		}
+	}
+	return -error;
+}
+
+/* 2. */
+static int detach(struct odf_region *region, const struct region_settler *settler, const struct step *step, struct taken *taken)
+{
+	size_t first = step->from / REGION_PAGE, end = first + step->length / REGION_PAGE;
+	int error = 0;
+
+	taken->done = taken->count = 0;
+	while (taken->done < step->length && error == 0) {
+		bool zeros;
+		size_t next = region_discard_run(region, first + taken->done / REGION_PAGE, end, &zeros);
+		error = detach_run(region, settler, step, (next - first) * REGION_PAGE, zeros, taken);
+	}
+	if (error != 0)
+		attach(region, settler, step, taken);
+	return error;
+}
+
+/* Scratch is left with pages that nobody needs; dropping them takes its time and no lock. */
+static void clear_scratch(struct odf_region *region, const struct step *step)
+{
+	if (region->scratch == NULL)
+		return;
+	if (region_map(step->scratch, step->length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == NULL)
+		(void)sys_call3(SYS_madvise, step->scratch, step->length, MADV_DONTNEED); /* the next step takes its place in any case */
+}
+
+/* Under the lock. The whole piece becomes LIVE, or nothing does. */
+static int do_step(struct odf_region *region, const struct region_settler *settler, struct step *step)
+{
+	static struct taken taken; /* the keeper's, too much for its stack */
+	bool quiet = settler->userfault < 0, zeros;
+	uint64_t start;
+	int error = region->scratch == NULL ? work_make(region) : 0;
+
+	if (error != 0)
+		return error;
+	/* Each run of discarded pages is moved for itself: a step of one table has few enough. */
+	if (region_discard_run(region, step->from / REGION_PAGE, (step->from + step->length) / REGION_PAGE, &zeros) <
+	    (step->from + step->length) / REGION_PAGE)
+		step->length = REGION_TABLE;
+	place(region, step);
+	error = stage(region, step);
+	if (error != 0)
+		return error;
+	start = region_clock();
+	if (!quiet)
+		error = detach(region, settler, step, &taken);
+	if (error != 0) {
+		unstage(region, step);
+		return error;
+	}
+	error = merge(region, settler, step, quiet ? step->home : step->scratch);
+	if (error != 0) {
+		if (!quiet)
+			attach(region, settler, step, &taken);
+		unstage(region, step);
+		return error;
+	}
+	/* Invariant 3: what comes home is hidden from children as staging was. */
+	move_surely(step->staging, step->home, step->length);
+	if (!quiet)
+		wake(settler, step);
+	region->counters.last_pause_ns = region_clock() - start;
+	(void)reserve_or_lose(region, step->staging, step->length);
+	region_discard_forget(region, step->from, step->length);
+	region->live_length += step->length;
+	region->counters.steps++;
+	if (region->counters.last_pause_ns > region->counters.longest_pause_ns)
+		region->counters.longest_pause_ns = region->counters.last_pause_ns;
+	if (region->live_length == region->length) {
+		region->counters.settles++;
+		region->discard_runs = 0;
+	}
+	return 0;
+}
+
+/* Asks for descendants and gets ready what the next freeze takes. 0: steps may be made. */
+static int begin(struct odf_region *region, uint64_t *epoch)
+{
+	int error = 0;
+
+	region_lock_as_keeper();
+	*epoch = region->epoch;
+	if (region_forks_pending > 0)
+		error = EAGAIN;
+	else if (region->doubt)
+		error = ENOTSUP;
+	else if (region->aside_lost)
+		error = region_aside_make(region);
+	if (error == 0 && !region->vacant)
+		error = region_token_ask(region);
+	if (error == 0)
+		error = region_template_make(region);
+	region_unlock_as_keeper();
+	return error;
+}
+
+int region_settle(struct odf_region *region, const struct region_settler *settler)
+{
+	uint64_t epoch;
+	int error;
+
+	if (region->live_length == region->length)
+		return 0; /* a fork that freezes it at this moment comes after */
+	if (settler->pagemap < 0)
+		return ENOTSUP;
+	error = begin(region, &epoch);
+	while (error == 0 && region->live_length < region->length) {
+		struct step step;
+		size_t live = region->live_length;
+		step.from = (region->live_from + live) % region->length;
+		step.length = choose_length(region, settler, step.from, region->length - live);
+		region_lock_as_keeper();
+		/* Invariants 1 and 3: no fork came while nobody held the lock. */
+		if (region->epoch != epoch || !region->vacant || region->visible || region_forks_pending > 0)
+			error = EAGAIN;
+		else
+			error = do_step(region, settler, &step);
+		region_unlock_as_keeper();
+		if (error == 0 && settler->userfault >= 0)
+			clear_scratch(region, &step);
+		settler->between_steps();
+	}
+	return error;
+}

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT
+ * Invariant 2: the exact test for descendants. By the keeper, under the lock. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/memfd.h>
+
+#include "internal.h"
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008u
+#endif
+#ifndef F_SEAL_WRITE
+#define F_ADD_SEALS  1033
+#define F_SEAL_WRITE 0x0008
+#endif
+
+char *region_token_page(const struct odf_region *region, int slot)
+{
+	return region->home - (size_t)(slot + 1) * REGION_PAGE;
+}
+
+static int make_file(void)
+{
+	long file = sys_call2(SYS_memfd_create, "odfork-token", MFD_CLOEXEC | MFD_NOEXEC_SEAL | MFD_ALLOW_SEALING);
+	long result;
+
+	if (file == -EINVAL) /* a kernel before 6.3 does not know the flag */
+		file = sys_call2(SYS_memfd_create, "odfork-token", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (file < 0)
+		return (int)file;
+	result = sys_call2(SYS_ftruncate, file, REGION_PAGE);
+	if (result < 0) {
+		sys_close((int)file);
+		return (int)result;
+	}
+	return (int)file;
+}
+
+/* Hidden from children until it is shown together with home. Its page is never touched: a page in use would hold the seal up. */
+static int map_token(struct odf_region *region, int slot, int file)
+{
+	char *page = region_token_page(region, slot);
+	int error;
+
+	if (region_map(page, REGION_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, 0) == NULL)
+		return ENOMEM;
+	error = -(int)sys_call3(SYS_madvise, page, REGION_PAGE, MADV_DONTFORK);
+	return error;
+}
+
+/* The place stays taken. */
+static int unmap_token(struct odf_region *region, int slot)
+{
+	return region_map(region_token_page(region, slot), REGION_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
+			  0) == NULL ? ENOMEM : 0;
+}
+
+int region_token_make(struct odf_region *region)
+{
+	int error, file = make_file();
+
+	if (file < 0)
+		return -file;
+	error = map_token(region, region->token, file);
+	if (error != 0)
+		sys_close(file);
+	else
+		region->token_file = file;
+	return error;
+}
+
+/* The token of the next freeze, ready before the current one is given up. */
+static int make_spare(struct odf_region *region)
+{
+	int error;
+
+	if (region->spare_mapped)
+		return 0;
+	if (region->spare_file < 0) {
+		int file = make_file();
+		if (file < 0)
+			return -file;
+		region->spare_file = file;
+	}
+	error = map_token(region, 1 - region->token, region->spare_file);
+	region->spare_mapped = error == 0;
+	return error;
+}
+
+int region_show(struct odf_region *region)
+{
+	char *first = region_token_page(region, 1);
+	size_t size = region->length + (size_t)(region->home - first);
+
+	/* The spare must not go to anybody: it would be no fresh token any more. It exists only while the region is being asked about. */
+	if (region->spare_mapped) {
+		first = region_token_page(region, region->token);
+		if (sys_call3(SYS_madvise, first, REGION_PAGE, MADV_DOFORK) < 0)
+			return ENOMEM;
+		first = region->home;
+		size = region->length;
+	}
+	if (sys_call3(SYS_madvise, first, size, MADV_DOFORK) < 0) {
+		/* Part of it may be visible: a child then has private views of a frozen file. Its token comes first in memory and is shown first. */
+		return ENOMEM;
+	}
+	region->visible = true;
+	region->vacant = false;
+	return 0;
+}
+
+int region_hide(struct odf_region *region)
+{
+	/* Home first: a child may have the token without it, and not the other way round. */
+	if (sys_call3(SYS_madvise, region->home, region->length, MADV_DONTFORK) < 0 ||
+	    sys_call3(SYS_madvise, region_token_page(region, 1), 2 * REGION_PAGE, MADV_DONTFORK) < 0)
+		return ENOMEM;
+	region->visible = false;
+	return 0;
+}
+
+int region_token_ask(struct odf_region *region)
+{
+	int error = make_spare(region);
+	long sealed;
+
+	if (error != 0)
+		return error;
+	/* Invariant 3: a raw clone by another thread, between here and the verdict, gets nothing; else it could have home without token. */
+	error = region_hide(region);
+	if (error != 0)
+		goto show;
+	error = unmap_token(region, region->token);
+	if (error != 0)
+		goto show;
+	sealed = sys_call3(SYS_fcntl, region->token_file, F_ADD_SEALS, F_SEAL_WRITE);
+	if (sealed == 0) {
+		sys_close(region->token_file);
+		region->token_file = region->spare_file;
+		region->token = 1 - region->token;
+		region->spare_file = -1;
+		region->spare_mapped = false;
+		region->vacant = true;
+		return 0;
+	}
+	error = sealed == -EBUSY ? EBUSY : (int)-sealed;
+	/* Its descendants are the token's, and those to come must be too. */
+	if (map_token(region, region->token, region->token_file) != 0)
+		region->doubt = true; /* invariant 5: they will come without it */
+show:
+	if (region_show(region) != 0)
+		region->visible = false; /* in part at least; the next fork shows it, or fails */
+	return error;
+}
