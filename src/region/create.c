@@ -69,9 +69,12 @@ static void unmap_template(struct odf_region *region)
 /* Only what is surely ours. In a child that is what children get: home, and the tokens below it. */
 static void unmap_all(struct odf_region *region)
 {
-	if (!region->absent)
-		(void)region_unmap(region_token_page(region, 1), region->length + 2 * REGION_PAGE);
+	if (!region->absent) {
+		(void)region_unmap(region_token_page(region, region->token), REGION_PAGE);
+		(void)region_unmap(region->home, region->length);
+	}
 	if (!region->inherited) {
+		(void)region_unmap(region_token_page(region, 1 - region->token), REGION_PAGE);
 		(void)region_unmap(region->reservation, REGION_TABLE - 2 * REGION_PAGE);
 		if (!region->aside_lost)
 			(void)region_unmap(region->aside, region->length);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * On the path of a fork: async-signal-safe, no descriptor, three system calls for a region that is LIVE, none for one that is FROZEN. */
+ * On the path of a fork: async-signal-safe, no descriptor, two system calls for a region that is LIVE, none for one that is FROZEN. */
 #include <errno.h>
 
 #include "internal.h"
@@ -61,10 +61,23 @@ static int cover_home(struct odf_region *region, size_t from, size_t size)
 	}
 }
 
+/* What a freeze of a part left of it, so that children do not inherit it. What was taken out is elsewhere, and its place may be anybody's. */
+static void drop_template(struct odf_region *region)
+{
+	struct region_piece pieces[2];
+	int count = region_pieces(region, (region->template_from + region->template_length) % region->length,
+				  region->length - region->template_length, pieces);
+
+	for (int i = 0; i < count; i++)
+		(void)region_unmap(region->template + pieces[i].from, pieces[i].length); /* all of a mapping: fails for nothing */
+	region->template_length = region->length;
+}
+
 int region_freeze(struct odf_region *region)
 {
 	struct region_piece pieces[2];
 	bool cut_short = region->live_length > 0 && region->live_length < region->length;
+	bool whole = region->live_length == region->length;
 	uint64_t start;
 	int count;
 
@@ -86,9 +99,16 @@ int region_freeze(struct odf_region *region)
 		region->live_from = (region->live_from + pieces[i].length) % region->length;
 		region->live_length -= pieces[i].length;
 	}
-	/* Invariant 3: only now, with every page of it private, may a child have home; and invariant 2: its token with it, in the same call. */
-	if (region_show(region) != 0)
+	/* What came from the template is visible. Invariant 3: the rest only now, with every page of it private; its token has been visible all along
+	 * (invariant 2). */
+	if (whole) {
+		region->visible = true;
+		region->vacant = false;
+	} else if (region_show(region) != 0) {
 		return ENOMEM;
+	}
+	if (region->template_length < region->length)
+		drop_template(region);
 	region->epoch++;
 	if (count > 0)
 		region->counters.freezes++;

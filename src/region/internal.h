@@ -14,8 +14,7 @@
  *
  *     LIVE     home is a shared view of the file.
  *     freeze   1. mremap(home -> aside, MREMAP_DONTUNMAP): page tables move as wholes; home stays a shared view, now empty
- *              2. mremap(template -> home): from here on writes make private copies
- *              3. madvise(tokens and home, MADV_DOFORK): children get them
+ *              2. mremap(template -> home): from here on writes make private copies, and children get home
  *     FROZEN   home is a private view of the file, which nobody writes.
  *     settle   when the token says that no descendant is left: step by step the private pages are merged into the file through
  *              the shared view, and this is moved back home.
@@ -27,8 +26,9 @@
  *   1. A frozen file is never written: not while a descendant may map it.
  *   2. The test for descendants is exact: a token page, mapped shared and writable, goes to every descendant with the snapshot however it was made,
  *      and can be sealed against writing exactly when no mapping of it is left. One token per freeze.
- *   3. A child that did not come through us never shares memory with us: home is MADV_DONTFORK unless all of it is FROZEN under a token that is
- *      mapped, and no settle is under way.
+ *   3. A child that did not come through us never shares memory with us: home is MADV_DONTFORK where it is LIVE, and all of it from the question
+ *      about descendants until the next freeze. A child may have a token without home, which only makes the answer late, but never home without
+ *      its token.
  *   4. Freeze is all or nothing: if it fails, what was LIVE is LIVE, and the fork fails with ENOMEM.
  *   5. Any doubt leaves the region FROZEN: always correct, only slower.
  *   6. In a child home is ordinary private memory. What is discarded there or while FROZEN reads as zeros: anonymous memory laid over
@@ -78,7 +78,7 @@ struct odf_region {
 
 	bool inherited; /* this process is a child */
 	bool absent;    /* and does not even have the memory */
-	bool visible;   /* tokens and home are inherited: implies that all is FROZEN, and that the current token counts */
+	bool visible;   /* home is inherited by children: implies that all of it is FROZEN */
 	bool vacant;    /* no descendant maps the file, nor can one before it is visible again: the verdict of the token */
 	bool doubt;     /* the token may be wrong: never LIVE again (invariant 5) */
 	bool aside_lost; /* what is at aside may not be ours: the keeper makes a new one before the next freeze */
@@ -88,7 +88,6 @@ struct odf_region {
 	uint64_t epoch;                /* counts freezes: who waited without the lock sees that the world changed */
 
 	int token; /* slot of the current token: 0 or 1 */
-	bool spare_mapped;
 
 	/* One bit per page that has anonymous zeros over it (invariant 6), and how often that was done. */
 	uint64_t *discarded;
@@ -147,7 +146,7 @@ int region_token_make(struct odf_region *region); /* the first one; 0 or an errn
 /* 0: no descendant is left, and the region is hidden with a fresh token; EBUSY: there is one; or an error, as if it had not been asked. */
 int region_token_ask(struct odf_region *region);
 char *region_token_page(const struct odf_region *region, int slot);
-/* Tokens and home are inherited by children, or not. */
+/* Home is inherited by children, or not. The token always is. */
 int region_show(struct odf_region *region);
 int region_hide(struct odf_region *region);
 
@@ -168,9 +167,19 @@ void region_discard_forget(struct odf_region *region, size_t from, size_t length
 
 /* ---- settle.c, by the keeper ---- */
 /* How the rest of the program is kept from the memory meanwhile: by userfaultfd, or by its word that it keeps off. */
+#define REGION_TAKEN_MOST (REGION_TABLE / REGION_PAGE)
+#define REGION_RUNS       256
+/* What a step works with: too much for a small stack, and in memory that children do not copy. */
+struct region_desk {
+	struct region_run runs[REGION_RUNS];
+	/* What was taken out of home, mapping by mapping, in the order of the step. */
+	size_t taken, taken_count, taken_end[REGION_TAKEN_MOST];
+};
+
 struct region_settler {
 	int pagemap;
 	int userfault; /* -1: the program is quiet */
+	struct region_desk *desk;
 	void (*between_steps)(void);
 };
 /* Makes all of the region LIVE. 0 or an errno value: EBUSY, EAGAIN (a fork came between; or one is pending), ENOMEM, EIO... */

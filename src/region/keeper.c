@@ -42,6 +42,12 @@
 #define ASK_LAST_NS    1000000000u
 #define RETRY_NS       100000000u
 #define NEVER          UINT64_MAX
+#define DESK_SIZE      ((sizeof(struct region_desk) + REGION_PAGE - 1) / REGION_PAGE * REGION_PAGE)
+/* The less of a stack there is, the less a fork has to copy: what the keeper's functions need, several times. */
+#define STACK_SIZE     65536
+/* Waking a sleeper costs the caller of fork as much as the freeze does, so after one fork the keeper looks for the next by itself for a while. */
+#define ALERT_NS       1000000000u
+#define ALERT_LOOK_NS  500000u
 /* How often the keeper looks whether it is the last thread left. */
 #define ALONE_NS 10000000000u
 
@@ -67,7 +73,7 @@ enum { SLOT_EMPTY, SLOT_ORDER, SLOT_DONE };
 /* The keeper's own. */
 static void answer_between_steps(void);
 static void *keep(void *unused);
-static struct region_settler settler = { -1, -1, answer_between_steps };
+static struct region_settler settler = { -1, -1, NULL, answer_between_steps };
 
 /* ---- For everybody ---- */
 
@@ -155,7 +161,11 @@ int region_keeper_start(void)
 	error = pthread_attr_init(&attributes);
 	if (error == 0) {
 		pthread_sigmask(SIG_SETMASK, &all, &mask);
-		error = pthread_create(&keeper.thread, &attributes, keep, NULL);
+		error = pthread_attr_setstacksize(&attributes, STACK_SIZE);
+		if (error == 0)
+			error = pthread_create(&keeper.thread, &attributes, keep, NULL);
+		if (error == EINVAL) /* not enough for the thread-local storage of this program */
+			error = pthread_create(&keeper.thread, NULL, keep, NULL);
 		pthread_sigmask(SIG_SETMASK, &mask, NULL);
 		pthread_attr_destroy(&attributes);
 	}
@@ -209,6 +219,10 @@ static int prepare(void)
 		;
 	if (fd > 2)
 		sys_close(fd);
+	settler.desk = region_map(NULL, DESK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (settler.desk == NULL)
+		return ENOMEM;
+	(void)sys_call3(SYS_madvise, settler.desk, DESK_SIZE, MADV_DONTFORK); /* only to save them its copy */
 	settler.pagemap = region_pagemap_open();
 	settler.userfault = settler.pagemap < 0 ? -1 : userfault_open(settings->userfault_fd);
 	atomic_store(&keeper.settling, settler.pagemap < 0     ? ODF_REGION_SETTLES_NEVER
@@ -307,7 +321,7 @@ static int all_resident(uint64_t *bytes)
 
 static int settle_quietly(void)
 {
-	struct region_settler quiet = { settler.pagemap, -1, answer_between_steps };
+	struct region_settler quiet = { settler.pagemap, -1, settler.desk, answer_between_steps };
 	int error = 0;
 
 	for (struct odf_region *region = region_list; region != NULL; region = region->next)
@@ -457,6 +471,8 @@ static void sleep_until(uint64_t then, unsigned notices)
 
 static void *keep(void *unused)
 {
+	unsigned last_notices = atomic_load(&keeper.notices);
+	uint64_t alert = 0;
 	int error = prepare();
 
 	(void)unused;
@@ -467,12 +483,17 @@ static void *keep(void *unused)
 	for (;;) {
 		unsigned notices = atomic_load(&keeper.notices);
 		uint64_t now = region_clock(), then = NEVER;
+		if (notices != last_notices)
+			alert = now + ALERT_NS;
+		last_notices = notices;
 		if (carry_out_order())
 			break;
 		for (struct odf_region *region = region_list; region != NULL && atomic_load(&slot.state) != SLOT_ORDER; region = region->next) {
 			uint64_t next = look_after(region, now);
 			then = next < then ? next : then;
 		}
+		if (then == NEVER && now < alert)
+			then = now + ALERT_LOOK_NS;
 		if (atomic_load(&slot.state) != SLOT_ORDER)
 			sleep_until(then, notices);
 	}
@@ -481,5 +502,6 @@ static void *keep(void *unused)
 	if (settler.pagemap >= 0)
 		sys_close(settler.pagemap);
 	settler.pagemap = settler.userfault = -1;
+	region_unmap(settler.desk, DESK_SIZE);
 	return NULL;
 }

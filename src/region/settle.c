@@ -27,8 +27,6 @@
 #define LOOK ((size_t)64 << 20)
 #define LOOK_NS 200000u
 
-#define RUNS 256
-
 struct step {
 	size_t from, length;
 	char *scratch, *staging, *home, *aside;
@@ -55,10 +53,7 @@ int region_template_make(struct odf_region *region)
 	fresh = region_map(NULL, region->length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, region->file, 0);
 	if (fresh == NULL)
 		return ENOMEM;
-	if (sys_call3(SYS_madvise, fresh, region->length, MADV_DONTFORK) < 0) {
-		region_unmap(fresh, region->length);
-		return ENOMEM;
-	}
+	/* Visible to children, as home is to be. A raw clone while the region is LIVE gets it as well, where nobody looks for it. */
 	if (region->template != NULL) {
 		/* What the freeze took is elsewhere now, and its place may be anybody's. */
 		count = region_pieces(region, (region->template_from + region->template_length) % region->length,
@@ -169,7 +164,7 @@ static size_t within_file(const struct odf_region *region, const struct step *st
 static int merge(struct odf_region *region, const struct region_settler *settler, const struct step *step, const char *source)
 {
 	size_t size = within_file(region, step), page = step->from / REGION_PAGE, end = page + size / REGION_PAGE;
-	struct region_run runs[RUNS];
+	struct region_run *runs = settler->desk->runs;
 	char *at = (char *)(uintptr_t)source, *stop = at + size;
 
 	while (page < end) { /* discarded first: what was written there since is private */
@@ -181,7 +176,7 @@ static int merge(struct odf_region *region, const struct region_settler *settler
 		page = next;
 	}
 	while (at < stop) {
-		long count = region_private(settler->pagemap, at, stop, 0, runs, RUNS, &at);
+		long count = region_private(settler->pagemap, at, stop, 0, runs, REGION_RUNS, &at);
 		if (count < 0)
 			return (int)-count;
 		for (long i = 0; i < count; i++) {
@@ -240,29 +235,22 @@ static void wake(const struct region_settler *settler, const struct step *step)
 	(void)sys_call3(SYS_ioctl, settler->userfault, UFFDIO_WAKE, &range); /* fails for a bad range only */
 }
 
-/* What detach has taken, mapping by mapping: a move back of two at once could unmap home and then fail. In the order of the step. */
-#define TAKEN_MOST (REGION_TABLE / REGION_PAGE)
-struct taken {
-	size_t done; /* bytes of the step */
-	size_t count;
-	size_t end[TAKEN_MOST];
-};
-
-static int take(struct taken *taken, size_t size)
+static int take(struct region_desk *desk, size_t size)
 {
-	taken->done += size;
-	taken->end[taken->count++] = taken->done;
-	return taken->count == TAKEN_MOST ? E2BIG : 0;
+	desk->taken += size;
+	desk->taken_end[desk->taken_count++] = desk->taken;
+	return desk->taken_count == REGION_TAKEN_MOST ? E2BIG : 0;
 }
 
-/* Undoes detach. */
-static void attach(struct odf_region *region, const struct region_settler *settler, const struct step *step, const struct taken *taken)
+/* Undoes detach, mapping by mapping: a move of two at once could unmap home and then fail. */
+static void attach(struct odf_region *region, const struct region_settler *settler, const struct step *step)
 {
+	const struct region_desk *desk = settler->desk;
 	struct uffdio_range range = { .start = (uintptr_t)step->home, .len = step->length };
 	size_t at = 0;
 
-	for (size_t i = 0; i < taken->count; at = taken->end[i++])
-		move_surely(step->scratch + at, step->home + at, taken->end[i] - at);
+	for (size_t i = 0; i < desk->taken_count; at = desk->taken_end[i++])
+		move_surely(step->scratch + at, step->home + at, desk->taken_end[i] - at);
 	if (at > 0)
 		(void)reserve_or_lose(region, step->scratch, at);
 	while (sys_call3(SYS_ioctl, settler->userfault, UFFDIO_UNREGISTER, &range) == -ENOMEM)
@@ -271,24 +259,24 @@ static void attach(struct odf_region *region, const struct region_settler *settl
 }
 
 /* One run that is all file or all zeros laid over it, up to `end`. */
-static int detach_run(struct odf_region *region, const struct region_settler *settler, const struct step *step, size_t end, bool zeros,
-		      struct taken *taken)
+static int detach_run(struct odf_region *region, const struct region_settler *settler, const struct step *step, size_t end, bool zeros)
 {
+	struct region_desk *desk = settler->desk;
 	struct uffdio_register request = {
-		.range = { .start = (uintptr_t)step->home + taken->done, .len = end - taken->done },
+		.range = { .start = (uintptr_t)step->home + desk->taken, .len = end - desk->taken },
 		.mode = UFFDIO_REGISTER_MODE_MISSING | (zeros ? 0 : UFFDIO_REGISTER_MODE_MINOR),
 	};
-	size_t length = end - taken->done;
+	size_t length = end - desk->taken;
 	int error = (int)sys_call3(SYS_ioctl, settler->userfault, UFFDIO_REGISTER, &request);
 
-	while (error == 0 && taken->done < end) {
-		error = region_move(step->home + taken->done, step->scratch + taken->done, length, true);
+	while (error == 0 && desk->taken < end) {
+		error = region_move(step->home + desk->taken, step->scratch + desk->taken, length, true);
 		if (error == 0) {
-			error = -take(taken, length);
-			length = end - taken->done;
+			error = -take(desk, length);
+			length = end - desk->taken;
 			continue;
 		}
-		if (reserve_or_lose(region, step->scratch + taken->done, length) == 0 && error == -EFAULT && length > REGION_PAGE) {
+		if (reserve_or_lose(region, step->scratch + desk->taken, length) == 0 && error == -EFAULT && length > REGION_PAGE) {
 			length = (length / 2 + REGION_PAGE - 1) / REGION_PAGE * REGION_PAGE;
 			error = 0;
 		}
@@ -297,19 +285,20 @@ static int detach_run(struct odf_region *region, const struct region_settler *se
 }
 
 /* 2. */
-static int detach(struct odf_region *region, const struct region_settler *settler, const struct step *step, struct taken *taken)
+static int detach(struct odf_region *region, const struct region_settler *settler, const struct step *step)
 {
+	struct region_desk *desk = settler->desk;
 	size_t first = step->from / REGION_PAGE, end = first + step->length / REGION_PAGE;
 	int error = 0;
 
-	taken->done = taken->count = 0;
-	while (taken->done < step->length && error == 0) {
+	desk->taken = desk->taken_count = 0;
+	while (desk->taken < step->length && error == 0) {
 		bool zeros;
-		size_t next = region_discard_run(region, first + taken->done / REGION_PAGE, end, &zeros);
-		error = detach_run(region, settler, step, (next - first) * REGION_PAGE, zeros, taken);
+		size_t next = region_discard_run(region, first + desk->taken / REGION_PAGE, end, &zeros);
+		error = detach_run(region, settler, step, (next - first) * REGION_PAGE, zeros);
 	}
 	if (error != 0)
-		attach(region, settler, step, taken);
+		attach(region, settler, step);
 	return error;
 }
 
@@ -325,7 +314,6 @@ static void clear_scratch(struct odf_region *region, const struct step *step)
 /* Under the lock. The whole piece becomes LIVE, or nothing does. */
 static int do_step(struct odf_region *region, const struct region_settler *settler, struct step *step)
 {
-	static struct taken taken; /* the keeper's, too much for its stack */
 	bool quiet = settler->userfault < 0, zeros;
 	uint64_t start;
 	int error = region->scratch == NULL ? work_make(region) : 0;
@@ -342,7 +330,7 @@ static int do_step(struct odf_region *region, const struct region_settler *settl
 		return error;
 	start = region_clock();
 	if (!quiet)
-		error = detach(region, settler, step, &taken);
+		error = detach(region, settler, step);
 	if (error != 0) {
 		unstage(region, step);
 		return error;
@@ -350,7 +338,7 @@ static int do_step(struct odf_region *region, const struct region_settler *settl
 	error = merge(region, settler, step, quiet ? step->home : step->scratch);
 	if (error != 0) {
 		if (!quiet)
-			attach(region, settler, step, &taken);
+			attach(region, settler, step);
 		unstage(region, step);
 		return error;
 	}

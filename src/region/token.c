@@ -36,23 +36,22 @@ static int make_file(void)
 	return (int)file;
 }
 
-/* Hidden from children until it is shown together with home. Its page is never touched: a page in use would hold the seal up. */
+/* Its page is never touched: a page in use would hold the seal up. */
 static int map_token(struct odf_region *region, int slot, int file)
 {
-	char *page = region_token_page(region, slot);
-	int error;
-
-	if (region_map(page, REGION_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, 0) == NULL)
-		return ENOMEM;
-	error = -(int)sys_call3(SYS_madvise, page, REGION_PAGE, MADV_DONTFORK);
-	return error;
+	return region_map(region_token_page(region, slot), REGION_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, 0) == NULL ? ENOMEM
+																	   : 0;
 }
 
 /* The place stays taken. */
 static int unmap_token(struct odf_region *region, int slot)
 {
-	return region_map(region_token_page(region, slot), REGION_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
-			  0) == NULL ? ENOMEM : 0;
+	char *page = region_token_page(region, slot);
+
+	if (region_map(page, REGION_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == NULL)
+		return ENOMEM;
+	(void)sys_call3(SYS_madvise, page, REGION_PAGE, MADV_DONTFORK); /* one mapping less in children, no more */
+	return 0;
 }
 
 int region_token_make(struct odf_region *region)
@@ -69,41 +68,10 @@ int region_token_make(struct odf_region *region)
 	return error;
 }
 
-/* The token of the next freeze, ready before the current one is given up. */
-static int make_spare(struct odf_region *region)
-{
-	int error;
-
-	if (region->spare_mapped)
-		return 0;
-	if (region->spare_file < 0) {
-		int file = make_file();
-		if (file < 0)
-			return -file;
-		region->spare_file = file;
-	}
-	error = map_token(region, 1 - region->token, region->spare_file);
-	region->spare_mapped = error == 0;
-	return error;
-}
-
 int region_show(struct odf_region *region)
 {
-	char *first = region_token_page(region, 1);
-	size_t size = region->length + (size_t)(region->home - first);
-
-	/* The spare must not go to anybody: it would be no fresh token any more. It exists only while the region is being asked about. */
-	if (region->spare_mapped) {
-		first = region_token_page(region, region->token);
-		if (sys_call3(SYS_madvise, first, REGION_PAGE, MADV_DOFORK) < 0)
-			return ENOMEM;
-		first = region->home;
-		size = region->length;
-	}
-	if (sys_call3(SYS_madvise, first, size, MADV_DOFORK) < 0) {
-		/* Part of it may be visible: a child then has private views of a frozen file. Its token comes first in memory and is shown first. */
-		return ENOMEM;
-	}
+	if (sys_call3(SYS_madvise, region->home, region->length, MADV_DOFORK) < 0)
+		return ENOMEM; /* some of it may be visible, and the token is */
 	region->visible = true;
 	region->vacant = false;
 	return 0;
@@ -111,12 +79,23 @@ int region_show(struct odf_region *region)
 
 int region_hide(struct odf_region *region)
 {
-	/* Home first: a child may have the token without it, and not the other way round. */
-	if (sys_call3(SYS_madvise, region->home, region->length, MADV_DONTFORK) < 0 ||
-	    sys_call3(SYS_madvise, region_token_page(region, 1), 2 * REGION_PAGE, MADV_DONTFORK) < 0)
+	if (sys_call3(SYS_madvise, region->home, region->length, MADV_DONTFORK) < 0)
 		return ENOMEM;
 	region->visible = false;
 	return 0;
+}
+
+/* The token of the next freeze, mapped before the current one is given up. A child that got it by a raw clone meanwhile makes it say that
+ * there is a descendant as long as that child lives: late, never wrong. */
+static int make_spare(struct odf_region *region)
+{
+	if (region->spare_file < 0) {
+		int file = make_file();
+		if (file < 0)
+			return -file;
+		region->spare_file = file;
+	}
+	return map_token(region, 1 - region->token, region->spare_file);
 }
 
 int region_token_ask(struct odf_region *region)
@@ -126,28 +105,30 @@ int region_token_ask(struct odf_region *region)
 
 	if (error != 0)
 		return error;
-	/* Invariant 3: a raw clone by another thread, between here and the verdict, gets nothing; else it could have home without token. */
+	/* Invariant 3: a raw clone by another thread between here and the verdict gets nothing; else it could have home without the token. */
 	error = region_hide(region);
-	if (error != 0)
-		goto show;
-	error = unmap_token(region, region->token);
-	if (error != 0)
-		goto show;
-	sealed = sys_call3(SYS_fcntl, region->token_file, F_ADD_SEALS, F_SEAL_WRITE);
-	if (sealed == 0) {
-		sys_close(region->token_file);
-		region->token_file = region->spare_file;
-		region->token = 1 - region->token;
-		region->spare_file = -1;
-		region->spare_mapped = false;
-		region->vacant = true;
-		return 0;
+	if (error == 0)
+		error = unmap_token(region, region->token);
+	if (error == 0) {
+		sealed = sys_call3(SYS_fcntl, region->token_file, F_ADD_SEALS, F_SEAL_WRITE);
+		if (sealed == 0) {
+			sys_close(region->token_file);
+			region->token_file = region->spare_file;
+			region->token = 1 - region->token;
+			region->spare_file = -1;
+			region->vacant = true;
+			return 0;
+		}
+		error = (int)-sealed; /* EBUSY: somebody maps it */
+		/* Its descendants are the token's, and those to come must be too. */
+		if (map_token(region, region->token, region->token_file) != 0)
+			region->doubt = true; /* invariant 5: they will come without it */
 	}
-	error = sealed == -EBUSY ? EBUSY : (int)-sealed;
-	/* Its descendants are the token's, and those to come must be too. */
-	if (map_token(region, region->token, region->token_file) != 0)
-		region->doubt = true; /* invariant 5: they will come without it */
-show:
+	/* If the spare cannot be unmapped children inherit it, and another is made for the next question. */
+	if (unmap_token(region, 1 - region->token) != 0) {
+		sys_close(region->spare_file);
+		region->spare_file = -1;
+	}
 	if (region_show(region) != 0)
 		region->visible = false; /* in part at least; the next fork shows it, or fails */
 	return error;
