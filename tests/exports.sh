@@ -15,7 +15,7 @@ diff -u "$work/map" "$work/exported_odf" || { echo "exports and version script d
 
 # Everything else that is exported is interposed, and nothing more.
 grep -v '^odf_' "$work/exported" | sed 's/@.*//' | sort -u > "$work/interposed"
-printf '%s\n' _Fork fork posix_spawn posix_spawnp > "$work/expected"
+printf '%s\n' _Fork clone daemon fork forkpty posix_spawn posix_spawnp syscall > "$work/expected"
 diff -u "$work/expected" "$work/interposed" || { echo "unexpected interposed symbols"; exit 1; }
 
 # The header declares exactly the functions of the map.

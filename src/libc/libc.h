@@ -10,7 +10,10 @@
 #define ODF_LIBC_LIBC_H
 
 #include <spawn.h>
+#include <stdbool.h>
+#include <sys/ioctl.h>
 #include <sys/types.h>
+#include <termios.h>
 
 pid_t libc_fork(void);
 
@@ -20,6 +23,14 @@ pid_t libc_fork_bare(void);
 /* Which of libc's posix_spawn functions: binaries linked before glibc 2.15 use versions that run a file of unknown format with a
  * shell, so they must reach those. */
 enum libc_spawn { LIBC_SPAWN, LIBC_SPAWN_PATH, LIBC_SPAWN_SHELL, LIBC_SPAWN_PATH_SHELL, LIBC_SPAWN_COUNT };
+
+/* In the shared library only, which interposes these too. ENOSYS where libc has none. */
+int libc_daemon(int no_chdir, int no_close);
+pid_t libc_forkpty(int *terminal, char *name, const struct termios *attributes, const struct winsize *size);
+int libc_clone(int (*function)(void *), void *stack, int flags, void *argument, void *parent_id, void *storage, void *child_id);
+/* The function itself, for a caller that must jump to it. */
+typedef long libc_syscall_function(long number, ...);
+libc_syscall_function *libc_syscall(void);
 
 int libc_posix_spawn(enum libc_spawn which, pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
 		     const posix_spawnattr_t *attributes, char *const argv[], char *const envp[]);

@@ -10,10 +10,13 @@
 #include <stddef.h>
 
 typedef pid_t fork_function(void);
+typedef int daemon_function(int, int);
+typedef pid_t forkpty_function(int *, char *, const struct termios *, const struct winsize *);
+typedef int clone_function(int (*)(void *), void *, int, void *, ...);
 typedef int spawn_function(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, char *const[],
 			   char *const[]);
 
-enum next { NEXT_FORK, NEXT_FORK_BARE, NEXT_SPAWN, NEXT_COUNT = NEXT_SPAWN + LIBC_SPAWN_COUNT };
+enum next { NEXT_FORK, NEXT_FORK_BARE, NEXT_DAEMON, NEXT_FORKPTY, NEXT_CLONE, NEXT_SYSCALL, NEXT_SPAWN, NEXT_COUNT = NEXT_SPAWN + LIBC_SPAWN_COUNT };
 
 static const struct {
 	const char *name;
@@ -21,6 +24,10 @@ static const struct {
 } symbols[NEXT_COUNT] = {
 	[NEXT_FORK] = { "fork", NULL },
 	[NEXT_FORK_BARE] = { "_Fork", NULL },
+	[NEXT_DAEMON] = { "daemon", NULL },
+	[NEXT_FORKPTY] = { "forkpty", NULL },
+	[NEXT_CLONE] = { "clone", NULL },
+	[NEXT_SYSCALL] = { "syscall", NULL },
 	[NEXT_SPAWN + LIBC_SPAWN] = { "posix_spawn", NULL },
 	[NEXT_SPAWN + LIBC_SPAWN_PATH] = { "posix_spawnp", NULL },
 #ifdef ODF_SHELL_SPAWN_VERSION
@@ -75,6 +82,44 @@ pid_t libc_fork_bare(void)
 		return -1;
 	}
 	return function();
+}
+
+int libc_daemon(int no_chdir, int no_close)
+{
+	daemon_function *function = (daemon_function *)find(NEXT_DAEMON);
+
+	if (function == NULL) {
+		errno = ENOSYS;
+		return -1;
+	}
+	return function(no_chdir, no_close);
+}
+
+pid_t libc_forkpty(int *terminal, char *name, const struct termios *attributes, const struct winsize *size)
+{
+	forkpty_function *function = (forkpty_function *)find(NEXT_FORKPTY);
+
+	if (function == NULL) {
+		errno = ENOSYS;
+		return -1;
+	}
+	return function(terminal, name, attributes, size);
+}
+
+int libc_clone(int (*child)(void *), void *stack, int flags, void *argument, void *parent_id, void *storage, void *child_id)
+{
+	clone_function *function = (clone_function *)find(NEXT_CLONE);
+
+	if (function == NULL) {
+		errno = ENOSYS;
+		return -1;
+	}
+	return function(child, stack, flags, argument, parent_id, storage, child_id);
+}
+
+libc_syscall_function *libc_syscall(void)
+{
+	return (libc_syscall_function *)find(NEXT_SYSCALL);
 }
 
 int libc_posix_spawn(enum libc_spawn which, pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,

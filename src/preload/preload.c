@@ -6,10 +6,14 @@
  * two versions in libc on architectures older than glibc 2.15, and here too, under libc's own version names, so that a caller of the old
  * one, which runs a file of unknown format with a shell, reaches the old one.
  */
+#include <errno.h>
+#include <pty.h>
 #include <spawn.h>
 #include <unistd.h>
 
 #include "../fork/fork.h"
+#include "../libc/libc.h"
+#include "../region/region.h"
 #include "../spawn/spawn.h"
 
 #define EXPORTED __attribute__((visibility("default")))
@@ -26,6 +30,43 @@ EXPORTED pid_t _Fork(void)
 	return fork_by_call(FORK_CALL_FORK_BARE);
 }
 #endif
+
+/* They fork inside libc, where our atfork handlers run and cannot make the fork fail: so the freeze comes before, where it can. */
+EXPORTED int daemon(int no_chdir, int no_close)
+{
+	uint64_t start;
+	int result, error;
+
+	if (region_bytes() == 0)
+		return libc_daemon(no_chdir, no_close);
+	error = region_fork_begin(&start);
+	if (error != 0) {
+		errno = error;
+		return -1;
+	}
+	result = libc_daemon(no_chdir, no_close);
+	region_fork_end(start); /* in the child, which returns from here, nothing is left to end */
+	return result;
+}
+
+EXPORTED pid_t forkpty(int *terminal, char *name, const struct termios *attributes, const struct winsize *size)
+{
+	uint64_t start;
+	pid_t pid;
+	int error;
+
+	if (region_bytes() == 0)
+		return libc_forkpty(terminal, name, attributes, size);
+	error = region_fork_begin(&start);
+	if (error != 0) {
+		errno = error;
+		return -1;
+	}
+	pid = libc_forkpty(terminal, name, attributes, size);
+	if (pid != 0)
+		region_fork_end(start);
+	return pid;
+}
 
 #define SPAWN(function, call, which)                                                                                               \
 	EXPORTED int function(pid_t *restrict pid, const char *restrict file, const posix_spawn_file_actions_t *actions,           \

@@ -178,7 +178,8 @@ void region_fork_end(uint64_t start)
 	else
 		atomic_fetch_add(&fork_excess_ns, held - atomic_load(&fork_fastest_ns));
 	region_lock(&mask);
-	region_forks_pending--;
+	if (region_forks_pending > 0) /* else this is the child */
+		region_forks_pending--;
 	region_unlock(&mask);
 }
 

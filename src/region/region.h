@@ -23,7 +23,7 @@ size_t region_bytes(void);
 
 /* 0 or ENOMEM: nothing was changed then that the program could see. */
 int region_fork_begin(uint64_t *start); /* *start: for region_fork_end */
-/* In the parent, also when the fork failed. In the child the handlers have done it. */
+/* In the parent, also when the fork failed. In the child, where the handlers have done it, nothing happens. */
 void region_fork_end(uint64_t start);
 
 struct region_held {

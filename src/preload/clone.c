@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * libc's clone() and syscall(), where they make a process with memory of its own: sandboxes and browsers do. Everything else passes: threads, and children
+ * that share this memory, freeze nothing.
+ */
+#include <errno.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../libc/libc.h"
+#include "../region/region.h"
+#include "../sys/syscall.h"
+
+#define EXPORTED __attribute__((visibility("default")))
+
+struct child {
+	int (*function)(void *);
+	void *argument;
+	struct region_held held;
+};
+
+static int start_child(void *child_pointer)
+{
+	struct child *child = child_pointer; /* in its own copy of the parent's stack */
+
+	region_release(&child->held, true);
+	return child->function(child->argument);
+}
+
+EXPORTED int clone(int (*function)(void *), void *stack, int flags, void *argument, ...)
+{
+	void *parent_id, *storage, *child_id;
+	struct child child = { function, argument, { 0 } };
+	va_list rest;
+	int pid, error;
+
+	/* Which of them the caller passed depends on the flags; those that it did not are passed on as they are, and not used. */
+	va_start(rest, argument);
+	parent_id = va_arg(rest, void *);
+	storage = va_arg(rest, void *);
+	child_id = va_arg(rest, void *);
+	va_end(rest);
+	if (function == NULL || stack == NULL || (flags & CLONE_VM) || region_bytes() == 0)
+		return libc_clone(function, stack, flags, argument, parent_id, storage, child_id);
+	error = region_hold(&child.held);
+	if (error != 0) {
+		errno = error;
+		return -1;
+	}
+	pid = libc_clone(start_child, stack, flags, &child, parent_id, storage, child_id);
+	error = errno;
+	region_release(&child.held, false);
+	errno = error;
+	return pid;
+}
+
+#if defined __x86_64__ && !defined __ILP32__
+struct clone3_arguments {
+	uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack;
+};
+
+/* Called from below with the arguments of syscall(): a child that returns from the call on a copy of this stack, when there are regions. */
+__attribute__((used)) bool interposed_makes_process(long number, unsigned long first, unsigned long second);
+bool interposed_makes_process(long number, unsigned long first, unsigned long second)
+{
+	const struct clone3_arguments *arguments = (const struct clone3_arguments *)first;
+
+	if (region_bytes() == 0)
+		return false;
+	switch (number) {
+	case SYS_fork:
+		return true;
+	case SYS_clone: /* flags, stack */
+		return !(first & CLONE_VM) && second == 0;
+	case SYS_clone3: /* arguments, size */
+		return arguments != NULL && second >= sizeof *arguments && !(arguments->flags & CLONE_VM) && arguments->stack == 0;
+	default:
+		return false;
+	}
+}
+
+__attribute__((used)) long interposed_make_process(long number, long a, long b, long c, long d, long e);
+long interposed_make_process(long number, long a, long b, long c, long d, long e)
+{
+	struct region_held held;
+	long result;
+	int error = region_hold(&held);
+
+	if (error == 0) {
+		result = sys_call6(number, a, b, c, d, e, 0);
+		region_release(&held, result == 0);
+		if (result >= 0)
+			return result;
+		error = (int)-result;
+	}
+	errno = error;
+	return -1;
+}
+
+__attribute__((used)) libc_syscall_function *interposed_libc_syscall(void);
+libc_syscall_function *interposed_libc_syscall(void)
+{
+	return libc_syscall();
+}
+
+/* A jump and no call, as the child of a call with CLONE_VM returns on its parent's stack, which must then hold nothing of ours. The three numbers
+ * are fork's, clone's and clone3's. */
+__asm__(".text\n"
+	".globl syscall\n"
+	".type syscall, @function\n"
+	"syscall:\n"
+	"	.cfi_startproc\n"
+	"	pushq %rdi\n	.cfi_adjust_cfa_offset 8\n"
+	"	pushq %rsi\n	.cfi_adjust_cfa_offset 8\n"
+	"	pushq %rdx\n	.cfi_adjust_cfa_offset 8\n"
+	"	pushq %rcx\n	.cfi_adjust_cfa_offset 8\n"
+	"	pushq %r8\n	.cfi_adjust_cfa_offset 8\n"
+	"	pushq %r9\n	.cfi_adjust_cfa_offset 8\n"
+	"	subq $8, %rsp\n	.cfi_adjust_cfa_offset 8\n"
+	"	xorl %eax, %eax\n"
+	"	cmpq $56, %rdi\n	je 1f\n"
+	"	cmpq $57, %rdi\n	je 1f\n"
+	"	cmpq $435, %rdi\n	jne 2f\n"
+	"1:	call interposed_makes_process\n"
+	"2:	movzbl %al, %eax\n"
+	"	testl %eax, %eax\n"
+	"	leaq interposed_make_process(%rip), %rax\n"
+	"	jne 3f\n"
+	"	call interposed_libc_syscall\n"
+	"3:	addq $8, %rsp\n	.cfi_adjust_cfa_offset -8\n"
+	"	popq %r9\n	.cfi_adjust_cfa_offset -8\n"
+	"	popq %r8\n	.cfi_adjust_cfa_offset -8\n"
+	"	popq %rcx\n	.cfi_adjust_cfa_offset -8\n"
+	"	popq %rdx\n	.cfi_adjust_cfa_offset -8\n"
+	"	popq %rsi\n	.cfi_adjust_cfa_offset -8\n"
+	"	popq %rdi\n	.cfi_adjust_cfa_offset -8\n"
+	"	jmpq *%rax\n"
+	"	.cfi_endproc\n"
+	".size syscall, .-syscall\n");
+#endif
