@@ -98,6 +98,7 @@ static struct odf_region *make(size_t capacity, unsigned flags, int *error)
 		.length = round_up(capacity, capacity >= REGION_PUD ? REGION_PUD : REGION_TABLE),
 		.flags = flags,
 		.file = -1,
+		.second_file = -1,
 		.token_file = -1,
 		.spare_file = -1,
 	};

@@ -44,9 +44,9 @@ static int move_aside(struct odf_region *region, size_t from, size_t size)
 	return ENOMEM;
 }
 
-/* Step 2 for one piece. The source is one mapping without pages, so that nothing can fail once the kernel has unmapped home, except its own
+/* Step 2 for a part of a piece. The source is one mapping without pages, so that nothing can fail once the kernel has unmapped home, except its own
  * memory; and then other threads must find home again before anything else happens. */
-static int cover_home(struct odf_region *region, size_t from, size_t size)
+static int cover_part(struct odf_region *region, size_t from, size_t size)
 {
 	for (unsigned tries = 0;; tries++) {
 		if (region_move(region->template + from, region->home + from, size, false) == 0)
@@ -73,6 +73,22 @@ static void drop_template(struct odf_region *region)
 	region->template_length = region->length;
 }
 
+/* Step 2 for one piece, chunk by chunk. What could not be done is LIVE, at the end of the piece: *done says how much was. */
+static int cover_home(struct odf_region *region, size_t from, size_t size, size_t *done)
+{
+	int error = 0;
+
+	for (*done = 0; *done < size && error == 0;) {
+		size_t part = size - *done, to_border = region->chunk == 0 ? SIZE_MAX : region->chunk - (from + *done) % region->chunk;
+		if (part > to_border)
+			part = to_border;
+		error = cover_part(region, from + *done, part);
+		if (error == 0)
+			*done += part;
+	}
+	return error; /* of what comes after, home is a shared view still, whose page tables stay at aside: slower, not wrong */
+}
+
 int region_freeze(struct odf_region *region)
 {
 	struct region_piece pieces[2];
@@ -81,8 +97,12 @@ int region_freeze(struct odf_region *region)
 	uint64_t start;
 	int count;
 
-	if (region->inherited || region->visible)
+	if (region->inherited)
 		return 0;
+	if (region->visible) {
+		region->frozen_forks++;
+		return 0;
+	}
 	if (region->aside_lost && region->live_length > 0)
 		return ENOMEM; /* the keeper is at it */
 	start = region_clock();
@@ -90,14 +110,15 @@ int region_freeze(struct odf_region *region)
 	if (region->template_length == 0)
 		region->template_from = region->live_from;
 	for (int i = 0; i < count; i++) {
+		size_t done = 0;
 		int error = move_aside(region, pieces[i].from, pieces[i].length);
 		if (error == 0)
-			error = cover_home(region, pieces[i].from, pieces[i].length);
+			error = cover_home(region, pieces[i].from, pieces[i].length, &done);
+		region->template_length += done;
+		region->live_from = (region->live_from + done) % region->length;
+		region->live_length -= done;
 		if (error != 0)
 			return error; /* what is left of the LIVE part stays LIVE, hidden from children */
-		region->template_length += pieces[i].length;
-		region->live_from = (region->live_from + pieces[i].length) % region->length;
-		region->live_length -= pieces[i].length;
 	}
 	/* What came from the template is visible. Invariant 3: the rest only now, with every page of it private; its token has been visible all along
 	 * (invariant 2). */

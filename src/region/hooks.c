@@ -27,7 +27,7 @@ static void become_child(void)
 		if (!region->inherited && !region->visible)
 			region->absent = true;
 		region->inherited = true;
-		region->file = region->token_file = region->spare_file = -1;
+		region->file = region->second_file = region->token_file = region->spare_file = -1;
 	}
 	region_list = NULL; /* none of them takes part in anything any more */
 	region_forks_pending = 0;

@@ -61,6 +61,13 @@
 /* A settle step merges about this many pages: some hundred microseconds. */
 #define REGION_STEP_PAGES 256
 
+/* A fork of FROZEN memory copies the page tables of every mapping in which a page was written, also of what was only read there. So home can be made of
+ * chunks, for which each fork pays half a microsecond apiece, and the freeze a few. Both measured, bench/RESULTS.md. Done only where the last snapshot
+ * stayed FROZEN over further forks and REGION_CHUNK_FAULTS pages were touched, and not below REGION_CHUNK_LEAST. */
+#define REGION_CHUNKS       16
+#define REGION_CHUNK_LEAST  ((size_t)16 << 20)
+#define REGION_CHUNK_FAULTS 4096u
+
 /* Runs of discarded pages below this are zeroed instead of mapped: a mapping costs the kernel more than they do. */
 #define REGION_DISCARD_MAPPED ((size_t)32 << 10)
 /* And no more mappings than this per region: vm.max_map_count is 65530 for the whole process. */
@@ -85,6 +92,8 @@ struct odf_region {
 	size_t live_from, live_length; /* in a circle of `length` */
 	char *template;                /* a mapping for at least the LIVE part, at the same offsets */
 	size_t template_from, template_length; /* what the last freeze took out of it, in the circle */
+	size_t chunk;                  /* the template is one mapping for each so many bytes; 0: one for all */
+	uint64_t frozen_forks;         /* forks that found it FROZEN since that was decided */
 	uint64_t epoch;                /* counts freezes: who waited without the lock sees that the world changed */
 
 	int token; /* slot of the current token: 0 or 1 */
@@ -94,10 +103,11 @@ struct odf_region {
 	size_t discard_runs;
 
 	/* The keeper's, -1: none. */
-	int file, token_file, spare_file;
+	int file, second_file, token_file, spare_file;
 	uint64_t seen_epoch;  /* the freeze that the next members are about */
 	uint64_t seen_ns;     /* when the keeper noticed it */
 	uint64_t seen_faults; /* page faults of the process until then */
+	uint64_t touched;     /* and since, when the settle began */
 	uint64_t ask_ns;      /* when to look again */
 
 	odf_region_info counters;
@@ -184,6 +194,8 @@ struct region_settler {
 };
 /* Makes all of the region LIVE. 0 or an errno value: EBUSY, EAGAIN (a fork came between; or one is pending), ENOMEM, EIO... */
 int region_settle(struct odf_region *region, const struct region_settler *settler);
+/* For measurements: the size of chunk to use always, and 0 for none; SIZE_MAX: as decided. */
+extern size_t region_chunk_override;
 /* Everything that the next freeze needs. 0 or an errno value. Under the lock. */
 int region_template_make(struct odf_region *region);
 int region_aside_make(struct odf_region *region);

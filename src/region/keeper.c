@@ -250,7 +250,7 @@ static int make_file(size_t size)
 
 static void close_files(struct odf_region *region)
 {
-	int *files[] = { &region->file, &region->token_file, &region->spare_file };
+	int *files[] = { &region->file, &region->second_file, &region->token_file, &region->spare_file };
 
 	for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
 		if (*files[i] >= 0)
@@ -422,6 +422,7 @@ static uint64_t look_after(struct odf_region *region, uint64_t now)
 	age = now - region->seen_ns;
 	if (!vacant && age < SETTLE_IDLE_NS && process_faults() - region->seen_faults < SETTLE_FAULTS)
 		return region->ask_ns = now + 5 * ASK_FIRST_NS;
+	region->touched = process_faults() - region->seen_faults;
 	error = region_settle(region, &settler);
 	if (error == 0)
 		return NEVER;

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "../sys/text.h"
 #include "internal.h"
 
 #ifndef UFFDIO_REGISTER_MODE_MINOR
@@ -42,6 +43,42 @@ static void place(const struct odf_region *region, struct step *step)
 	step->staging = region->staging + offset;
 }
 
+size_t region_chunk_override = SIZE_MAX;
+
+/* The second of two open files that are the same: mappings of one and of the other never merge. */
+static int second_file(struct odf_region *region)
+{
+	char path[32];
+	struct text text = text_start(path, sizeof path);
+
+	if (region->second_file < 0) {
+		text_add(&text, "/proc/thread-self/fd/");
+		text_add_unsigned(&text, (uint64_t)region->file);
+		region->second_file = sys_open(path, O_RDWR, 0);
+	}
+	return region->second_file;
+}
+
+/* Divides a fresh template. Where that fails it stays whole, or is divided in part: either will do. */
+static size_t divide(struct odf_region *region, char *fresh)
+{
+	size_t chunk = 0;
+
+	if (region_chunk_override != SIZE_MAX)
+		chunk = region_chunk_override;
+	else if (region->frozen_forks > 0 && region->touched >= REGION_CHUNK_FAULTS)
+		chunk = region->length / REGION_CHUNKS < REGION_CHUNK_LEAST ? REGION_CHUNK_LEAST : region->length / REGION_CHUNKS;
+	chunk = (chunk + REGION_TABLE - 1) / REGION_TABLE * REGION_TABLE;
+	if (chunk == 0 || chunk >= region->length || second_file(region) < 0)
+		return 0;
+	for (size_t at = chunk; at < region->length; at += 2 * chunk) {
+		size_t size = region->length - at < chunk ? region->length - at : chunk;
+		if (region_map(fresh + at, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, region->second_file, at) == NULL)
+			break;
+	}
+	return chunk;
+}
+
 int region_template_make(struct odf_region *region)
 {
 	struct region_piece pieces[2];
@@ -63,6 +100,8 @@ int region_template_make(struct odf_region *region)
 	}
 	region->template = fresh;
 	region->template_length = 0;
+	region->chunk = divide(region, fresh);
+	region->frozen_forks = 0;
 	return 0;
 }
 
