@@ -53,6 +53,18 @@ expect 0 "$odfork" run --strategy=kernel --stats "$work/kernel" -- sh -c '(exit 
 expect 0 "$odfork" run --strategy=fork --stats "$work/fork" -- sh -c '(exit 0); exit 0'
 grep -q '"strategy":"fork".*"reason":"kernel: not_allowed, region: not_allowed"' "$work/fork" || fail "fork by name: $(cat "$work/fork")"
 
+# As another user, with the descriptor handed in where there is one.
+expect 1 "$odfork" run --user=odfork-no-such-user -- true
+if [ "$(id -u)" = 0 ]; then
+	chmod 755 "$work"
+	expect 0 "$odfork" run --user=nobody -- id -un
+	[ "$(cat "$work/out")" = nobody ] || fail "run --user=nobody is $(cat "$work/out")"
+	expect 0 "$odfork" run --user=nobody -- sh -c 'echo "${ODFORK_UFFD_FD-none}"; readlink "/proc/$$/fd/$ODFORK_UFFD_FD" || :'
+	if (exec 9<> /dev/userfaultfd) 2> /dev/null; then
+		[ "$(sed -n 2p "$work/out")" = /dev/userfaultfd ] || fail "no /dev/userfaultfd handed in: $(cat "$work/out")"
+	fi
+fi
+
 # Other preloaded libraries stay, in front.
 expect 0 env LD_PRELOAD=libm.so.6 "$odfork" run -- sh -c 'echo "$LD_PRELOAD"'
 case $(cat "$work/out") in

@@ -17,6 +17,7 @@ static const char usage[] =
 	"      --stats=FILE   a JSON object per line for each fork and spawn, appended to FILE\n"
 	"      --log          the same, for people, on standard error\n"
 	"      --no-follow    not for the programs that COMMAND executes\n"
+	"      --user=NAME    as this user, with a descriptor that lets its threads' memory be settled\n"
 	"  odfork --version\n"
 	"\n"
 	"See odfork(1).\n";

@@ -3,7 +3,10 @@
  * odfork run: sets up the environment that the preloaded library reads, and becomes the program.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
 #include <limits.h>
+#include <pwd.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +18,7 @@
 #include "target.h"
 
 struct options {
-	const char *strategy, *stats;
+	const char *strategy, *stats, *user;
 	bool log, no_follow;
 };
 
@@ -103,6 +106,41 @@ static bool set_environment(const struct options *options)
 	return add_preload(library);
 }
 
+/* The descriptor that lets an unprivileged program of several threads settle its regions, opened while we may. Where there is none, or this user may not,
+ * the program runs without. At a number that programs do not expect to be free. */
+static bool hand_in_userfault(void)
+{
+	enum { LOWEST = 100 };
+	char number[16];
+	int opened = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC), fd;
+
+	if (opened < 0)
+		return true;
+	fd = fcntl(opened, F_DUPFD, LOWEST);
+	if (fd < 0)
+		fd = fcntl(opened, F_DUPFD, 3);
+	close(opened);
+	if (fd < 0)
+		return false;
+	snprintf(number, sizeof number, "%d", fd);
+	return setenv("ODFORK_UFFD_FD", number, 1) == 0;
+}
+
+/* Becomes the user, with the groups of the user and no privilege. The environment stays. */
+static bool become(const char *name)
+{
+	const struct passwd *user;
+
+	errno = 0;
+	user = getpwnam(name);
+	if (user == NULL) {
+		if (errno == 0)
+			errno = ENOENT;
+		return false;
+	}
+	return hand_in_userfault() && initgroups(user->pw_name, user->pw_gid) == 0 && setgid(user->pw_gid) == 0 && setuid(user->pw_uid) == 0;
+}
+
 static bool known_strategy(const char *name)
 {
 	return strcmp(name, "auto") == 0 || strcmp(name, "kernel") == 0 || strcmp(name, "region") == 0 || strcmp(name, "fork") == 0;
@@ -139,6 +177,8 @@ static int parse(int argc, char **argv, struct options *options)
 			options->strategy = value;
 		else if ((value = value_of("--stats", argc, argv, &i)) != NULL)
 			options->stats = value;
+		else if ((value = value_of("--user", argc, argv, &i)) != NULL)
+			options->user = value;
 		else
 			return usage_error("run: no such option, or no value for it: %s", argv[i]), 0;
 	}
@@ -162,6 +202,10 @@ int command_run(int argc, char **argv)
 		fprintf(stderr, "odfork: run: %s: %s; it runs without libodfork\n", argv[command], obstacle);
 	if (!set_environment(&options)) {
 		fprintf(stderr, "odfork: run: %s\n", strerror(errno));
+		return EXIT_FAILURE;
+	}
+	if (options.user != NULL && !become(options.user)) {
+		fprintf(stderr, "odfork: run: user %s: %s\n", options.user, strerror(errno));
 		return EXIT_FAILURE;
 	}
 	execvp(argv[command], argv + command);
