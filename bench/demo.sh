@@ -3,7 +3,8 @@
 #
 # The main job on real input: installs what is missing, builds, and shows on this machine
 #   1. Debian's redis-server with half a gibibyte of keys, unmodified, under libodfork: a snapshot, and what was intercepted;
-#   2. programs launched from a process of one gibibyte, by fork and exec and by odf_spawn.
+#   2. programs launched from a process of one gibibyte, by fork and exec and by odf_spawn;
+#   3. forks of a process with up to a gibibyte, plain and with its memory in a region.
 # Everything lives in a temporary directory and on a private port, and is gone at the end.
 set -eu
 cd "$(dirname "$0")/.."
@@ -93,4 +94,18 @@ import csv, sys
 for row in csv.DictReader(open(sys.argv[1])):
     print("%-24s median %8.0f us   99th percentile %8.0f us   %6.1f times as fast as fork+exec"
           % (row["way"], float(row["median_us"]), float(row["p99_us"]), float(row["to_fork"])))
+SHOW
+
+say "Forks of a process that holds much memory: the call, and forks without end with 1 % of the memory written in between (medians)"
+"$build/bench/bench_fork" --quick --only held,steady --csv "$work/fork" 2> "$work/fork.log" || { cat "$work/fork.log" >&2; exit 1; }
+cat "$work/fork.log"
+python3 - "$work" << 'SHOW'
+import csv, os, sys
+names = {"p4k": "fork, 4 KiB pages", "p2m": "fork, 2 MiB pages", "region": "region", "region_next": "region, forked again at once",
+         "empty": "fork, no memory", "empty_next": "fork, no memory, again at once"}
+for name, what in (("held", "caller held"), ("steady", "without end")):
+    path = os.path.join(sys.argv[1], "fork-%s.csv" % name)
+    for row in csv.DictReader(list(open(path))[1:]):
+        print("%-11s %5s MiB, %-30s median %8.0f us   99th percentile %8.0f us"
+              % (what, row["mib"], names[row["variant"]], float(row["held_median_us"]), float(row["held_p99_us"])))
 SHOW

@@ -7,16 +7,10 @@
 # largest size, and a quiet machine.
 set -eu
 cd "$(dirname "$0")/.."
-. tests/packages.sh
-packages_need gcc libc6-dev meson ninja-build pkg-config python3 libuv1-dev libglib2.0-dev gnuplot-nox
-if [ ! -e build-demo/build.ninja ]; then
-	meson setup build-demo --buildtype=release -Dtests=false > /dev/null
-fi
-meson setup --reconfigure build-demo > /dev/null
-ninja -C build-demo > /dev/null
+. bench/prepare.sh
+bench_prepare libuv1-dev libglib2.0-dev gnuplot-nox
 [ $# -gt 0 ] || set -- 16:1000 1024:200 8192:40
 results=bench/results
-machine="$(uname -sr), $(nproc) CPUs, $(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo | awk '{ printf "%.0f GiB", $1 / 1048576 }'), glibc $(getconf GNU_LIBC_VERSION | cut -d' ' -f2), $(date -u +%Y-%m-%d)"
 
 {
 	echo "# $machine; bench/spawn.sh $*"

@@ -1,21 +1,16 @@
 # SPDX-License-Identifier: MIT
 """tables.py: writes the tables of bench/RESULTS.md and README.md from the CSV files in bench/results, between the marks that stand there."""
-import csv
 import os
-import re
+
+import reach
+from reach import amount, duration
 
 here = os.path.dirname(os.path.abspath(__file__))
+directory = os.path.join(here, "results")
 
 
 def rows(name):
-    with open(os.path.join(here, "results", name), encoding="utf-8") as file:
-        machine = file.readline().lstrip("# ").strip()
-        return machine, list(csv.DictReader(file))
-
-
-def duration(us):
-    us = float(us)
-    return "%.0f us" % us if us < 1000 else "%.1f ms" % (us / 1000) if us < 100000 else "%.0f ms" % (us / 1000)
+    return reach.rows(directory, name)
 
 
 def table(header, lines):
@@ -64,3 +59,90 @@ for way in ("fork+exec", "libuv uv_spawn", "glibc posix_spawn", "odf_spawn"):
     bold = "**" if way == "odf_spawn" else ""
     lines.append([bold + way + bold] + [bold + duration(found["1", way, s]["median_us"]) + bold for s in sizes])
 replace(os.path.join(here, "..", "README.md"), "spawn", table(["caller held while it starts a program, median"] + ["from " + names[s] for s in sizes], lines))
+
+NAMES = {"p4k": "fork, 4 KiB pages", "p2m": "fork, 2 MiB pages", "region": "region", "region_next": "region, forked again at once",
+         "empty": "fork, no memory", "empty_next": "fork, no memory, again at once"}
+
+
+def fork_section(mark, make):
+    """Fills a mark from the file of that name, as far as it was measured. The table is of the rows."""
+    machine, found = rows("fork-%s.csv" % mark)
+    if found:
+        replace(results, "fork " + mark, machine + "\n\n" + make(found))
+
+
+def ours(variant, line):
+    return ["**%s**" % cell if cell else cell for cell in line] if variant == "region" else line
+
+
+def near_a_gibibyte(found):
+    """The rows of one size; the others are in the file."""
+    size = min((row["mib"] for row in found), key=lambda mib: max(int(mib) / 1024, 1024 / int(mib)))
+    return [row for row in found if row["mib"] == size]
+
+
+def by_variant(found, *key):
+    """The rows that differ in their variant only, together: (values of the key, {variant: row})."""
+    groups = {}
+    for row in found:
+        groups.setdefault(tuple(row[k] for k in key), {})[row["variant"]] = row
+    return groups.items()
+
+
+def cells(of, variants, field, show=duration):
+    return [show(of[v][field]) if v in of and of[v][field] else "" for v in variants]
+
+
+def held_tables(found):
+    sizes = list(by_variant(found, "mib"))
+    parts = []
+    for what, measure in (("Caller held", "held"), ("Fork until the child, which ends at once, is reaped", "reaped")):
+        lines = [ours(v, [NAMES[v]] + ["%s (%s)" % (duration(of[v][measure + "_median_us"]), duration(of[v][measure + "_p99_us"]))
+                                       if v in of else "" for _, of in sizes]) for v in NAMES]
+        parts.append(what + ", median (99 %):\n\n" + table([""] + [amount(mib) for (mib,), _ in sizes], lines))
+    return "\n\n".join(parts)
+
+
+def mix_table(found):
+    lines = []
+    variants = ("p4k", "p2m", "region", "region_next")
+    for (child, order, percent, parent), of in by_variant(near_a_gibibyte(found), "child", "order", "child_percent", "parent_percent"):
+        lines.append(["ends at once" if percent == "0" else "%ss %s %%, %s" % (child, percent, order), parent + " %"] +
+                     cells(of, variants, "total_median_us") + cells(of, ["region"], "total_to_p4k", str) +
+                     cells(of, ["region"], "total_to_p2m", str) + cells(of, ["region_next"], "total_to_p4k", str) +
+                     cells(of, ["region_next"], "round_to_p4k", str))
+    return amount(near_a_gibibyte(found)[0]["mib"]) + ":\n\n" + table(
+        ["child", "parent writes"] + [NAMES[v] for v in variants] +
+        ["region to 4 KiB", "region to 2 MiB", "again at once to 4 KiB", "with the parent's writes"], lines)
+
+
+def steady_table(found):
+    return table(
+        ["memory", "parent writes", "child lives", "", "held, median", "99 %", "longest", "rounds a second", "keeper's CPU a round", "times as fast"],
+        [ours(r["variant"], [amount(r["mib"]), r["parent_percent"] + " %", duration(r["lives_us"]), NAMES[r["variant"]]] +
+              [duration(r[c]) for c in ("held_median_us", "held_p99_us", "held_max_us")] +
+              [r["rounds_per_s"], duration(r["keeper_us_per_round"]), r["p4k_to_this"]]) for r in found])
+
+
+def fault_table(found):
+    return table(["memory", "first", "", "median", "mean", "99 %", "99.9 %", "worst"],
+                 [ours(r["variant"], [amount(r["mib"]), "%s by the %s" % (r["access"], r["side"]), NAMES[r["variant"]]] +
+                       [duration(r[c]) for c in ("median_us", "mean_us", "p99_us", "p999_us", "worst_us")]) for r in found])
+
+
+def sparse_table(found):
+    lines = []
+    for (reads, width, pages), of in by_variant(near_a_gibibyte(found), "parent_reads", "width_kib", "pages"):
+        area = "%s KiB" % width if int(width) < 1024 else amount(int(width) // 1024)
+        lines.append([reads, area, pages] + cells(of, ("p4k", "region"), "held_median_us"))
+    return amount(near_a_gibibyte(found)[0]["mib"]) + ":\n\n" + table(
+        ["read before", "area", "pages written", NAMES["p4k"], NAMES["region"]], lines)
+
+
+fork_section("held", held_tables)
+fork_section("mix", mix_table)
+fork_section("steady", steady_table)
+fork_section("fault", fault_table)
+fork_section("sparse", sparse_table)
+if reach.lines(directory):
+    replace(results, "fork reach", table(reach.HEADER, reach.lines(directory)))

@@ -17,7 +17,7 @@ bool region_is_discarded(const struct odf_region *region, size_t page)
 
 size_t region_discard_run(const struct odf_region *region, size_t page, size_t limit, bool *discarded)
 {
-	if (region->discard_runs == 0) {
+	if (!region->has_discarded) {
 		*discarded = false;
 		return limit;
 	}
@@ -51,9 +51,17 @@ static void mark(struct odf_region *region, size_t page, size_t end, bool discar
 
 void region_discard_forget(struct odf_region *region, size_t from, size_t length)
 {
-	if (region->discard_runs == 0)
+	size_t page = from / REGION_PAGE, end = (from + length) / REGION_PAGE;
+
+	if (!region->has_discarded)
 		return;
-	mark(region, from / REGION_PAGE, (from + length) / REGION_PAGE, false);
+	while (page < end) {
+		bool zeros;
+		page = region_discard_run(region, page, end, &zeros);
+		if (zeros && region->discard_runs > 0)
+			region->discard_runs--;
+	}
+	mark(region, from / REGION_PAGE, end, false);
 }
 
 /* While FROZEN, and in a child. The pages beyond the capacity, which only end the last table, are not touched. */
@@ -68,6 +76,7 @@ static void lay_zeros(struct odf_region *region, size_t from, size_t length)
 			return;
 		if (region_map(start, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != NULL) {
 			region->discard_runs++;
+			region->has_discarded = true;
 			mark(region, from / REGION_PAGE, (from + length) / REGION_PAGE, true);
 			/* Invariant 3: a part of a region that is hidden is hidden. */
 			if (!region->visible && !region->inherited && sys_call3(SYS_madvise, start, length, MADV_DONTFORK) < 0)

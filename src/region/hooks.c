@@ -193,9 +193,9 @@ size_t region_resident_bytes(void)
 }
 
 /* The handlers that libc's fork runs. Ours were registered first, so that ours run closest to the copy: every other prepare handler ran before, every
- * other child handler runs after. Written under the lock only. */
+ * other child handler runs after. Written under the lock only, and read without it by threads that fork without regions: whose it is tells them. */
 static struct region_held in_handler;
-static bool held_in_handler;
+static atomic_uintptr_t handlers_thread;
 
 static void prepare(void)
 {
@@ -206,16 +206,17 @@ static void prepare(void)
 	/* If it fails to the last, what is LIVE is not in the child (invariant 3), who finds the region absent. */
 	(void)hold(&held, HANDLER_TRIES);
 	in_handler = held;
-	held_in_handler = true;
+	atomic_store(&handlers_thread, (uintptr_t)pthread_self());
 }
 
 static void release_handler(bool in_child)
 {
-	struct region_held held = in_handler;
+	struct region_held held;
 
-	if (!held_in_handler)
+	if (atomic_load(&handlers_thread) != (uintptr_t)pthread_self())
 		return;
-	held_in_handler = false;
+	held = in_handler;
+	atomic_store(&handlers_thread, 0);
 	region_release(&held, in_child);
 }
 

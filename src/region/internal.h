@@ -98,8 +98,9 @@ struct odf_region {
 
 	int token; /* slot of the current token: 0 or 1 */
 
-	/* One bit per page that has anonymous zeros over it (invariant 6), and how often that was done. */
+	/* One bit per page that has anonymous zeros over it (invariant 6), whether there may be any, and about how many runs. */
 	uint64_t *discarded;
+	bool has_discarded;
 	size_t discard_runs;
 
 	/* The keeper's, -1: none. */

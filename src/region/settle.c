@@ -394,6 +394,7 @@ static int do_step(struct odf_region *region, const struct region_settler *settl
 		region->counters.longest_pause_ns = region->counters.last_pause_ns;
 	if (region->live_length == region->length) {
 		region->counters.settles++;
+		region->has_discarded = false;
 		region->discard_runs = 0;
 	}
 	return 0;
