@@ -9,9 +9,9 @@
 
 /* What is at aside after a move to there failed: the kernel may have unmapped it before it failed. Puts the place in order, or has the keeper do
  * it: a mapping that is there may be ours, untouched, or another thread's that came to lie there since. */
-static void aside_after_failure(struct odf_region *region, char *address, size_t size)
+static void aside_after_failure(struct odf_region *region, int error, char *address, size_t size)
 {
-	if (!region_reserve_again(address, size))
+	if (!region_place_after(error, address, size))
 		region->aside_lost = true;
 }
 
@@ -28,7 +28,7 @@ static int move_aside(struct odf_region *region, size_t from, size_t size)
 			length = size - done;
 			continue;
 		}
-		aside_after_failure(region, aside, length);
+		aside_after_failure(region, error, aside, length);
 		/* Home is more than one mapping there, which merging neighbours makes rare: by halves, in whole tables. */
 		if (error == -EFAULT && length > REGION_TABLE && !region->aside_lost)
 			length = (length / 2 + REGION_TABLE - 1) / REGION_TABLE * REGION_TABLE;
@@ -40,7 +40,7 @@ static int move_aside(struct odf_region *region, size_t from, size_t size)
 	/* Back home with the page tables, for speed only: the view is the same without them. A plain move needs no memory limit to allow it, and
 	 * leaves a hole at aside. */
 	if (done > 0 && region_move(region->aside + from, region->home + from, done, false) == 0)
-		aside_after_failure(region, region->aside + from, done);
+		aside_after_failure(region, 0, region->aside + from, done);
 	return ENOMEM;
 }
 
@@ -53,7 +53,7 @@ static int cover_part(struct odf_region *region, size_t from, size_t size)
 			return 0;
 		/* Invariant 4: undo step 1, from aside. */
 		if (region_move(region->aside + from, region->home + from, size, false) == 0) {
-			aside_after_failure(region, region->aside + from, size);
+			aside_after_failure(region, 0, region->aside + from, size);
 			return ENOMEM;
 		}
 		if (tries > RETRIES)

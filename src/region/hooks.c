@@ -13,6 +13,11 @@ unsigned region_forks_pending;
 
 static atomic_size_t bytes;
 
+/* What the atfork handlers of one fork hold. Written under the lock only, and read without it by threads that fork without regions: whose it is tells
+ * them. */
+static struct region_held in_handler;
+static atomic_uintptr_t handlers_thread;
+
 /* A page that is zero in every child (MADV_WIPEONFORK, Linux 4.14), however it was made: tells a child that no hook has seen from its parent, and
  * is not fooled by a child that shares its parent's memory. */
 static atomic_int *_Atomic marker;
@@ -31,6 +36,7 @@ static void become_child(void)
 	}
 	region_list = NULL; /* none of them takes part in anything any more */
 	region_forks_pending = 0;
+	atomic_store(&handlers_thread, 0); /* of the parent's, if a raw clone came in the middle */
 	atomic_store_explicit(&bytes, 0, memory_order_relaxed);
 	region_keeper_forget();
 	region_lock_renew();
@@ -192,11 +198,9 @@ size_t region_resident_bytes(void)
 	return (size_t)sum;
 }
 
-/* The handlers that libc's fork runs. Ours were registered first, so that ours run closest to the copy: every other prepare handler ran before, every
- * other child handler runs after. Written under the lock only, and read without it by threads that fork without regions: whose it is tells them. */
-static struct region_held in_handler;
-static atomic_uintptr_t handlers_thread;
 
+/* The handlers that libc's fork runs. Ours were registered first, so that ours run closest to the copy: every other prepare handler ran before, every
+ * other child handler runs after. */
 static void prepare(void)
 {
 	struct region_held held;

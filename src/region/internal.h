@@ -139,6 +139,10 @@ int region_unmap(void *address, size_t size);
 int region_move(char *from, char *to, size_t size, bool leave_mapped);
 /* Puts an inaccessible mapping over [address, size) if nothing is there. */
 bool region_reserve_again(char *address, size_t size);
+/* Puts the destination of a move that failed in order, which the kernel may have unmapped first. False: what is there now may be another thread's. */
+bool region_place_after(int error, char *address, size_t size);
+/* Finds out by effect what the kernel does. Once, by the keeper, before any region. */
+void region_learn_refusal(void);
 uint64_t region_clock(void);
 void region_pause_ms(unsigned milliseconds);
 

@@ -223,6 +223,7 @@ static int prepare(void)
 	if (settler.desk == NULL)
 		return ENOMEM;
 	(void)sys_call3(SYS_madvise, settler.desk, DESK_SIZE, MADV_DONTFORK); /* only to save them its copy */
+	region_learn_refusal();
 	settler.pagemap = region_pagemap_open();
 	settler.userfault = settler.pagemap < 0 ? -1 : userfault_open(settings->userfault_fd);
 	atomic_store(&keeper.settling, settler.pagemap < 0     ? ODF_REGION_SETTLES_NEVER

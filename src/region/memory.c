@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Async-signal-safe. */
+#include <errno.h>
 #include <time.h>
 
 #include "internal.h"
@@ -35,6 +36,34 @@ bool region_reserve_again(char *address, size_t size)
 		return false;
 	(void)sys_call3(SYS_madvise, address, size, MADV_DONTFORK); /* a child that gets it has less room, no more */
 	return true;
+}
+
+/* Whether a move that is refused because its source is two mappings has unmapped its destination by then. Kernels before 6.17 refuse all such moves, after
+ * that; later ones refuse only mappings under userfaultfd, before. */
+static bool refusal_unmaps = true;
+
+bool region_place_after(int error, char *address, size_t size)
+{
+	if (error == -EFAULT && !refusal_unmaps)
+		return true;
+	return region_reserve_again(address, size);
+}
+
+void region_learn_refusal(void)
+{
+	char *four = region_map(NULL, 4 * REGION_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (four == NULL)
+		return;
+	/* Two mappings, by different rights, to a place of two pages. */
+	if (sys_call3(SYS_mprotect, four, REGION_PAGE, PROT_READ) == 0) {
+		int error = region_move(four, four + 2 * REGION_PAGE, 2 * REGION_PAGE, true);
+		if (error == 0)
+			refusal_unmaps = false;
+		else if (error == -EFAULT)
+			refusal_unmaps = sys_call3(SYS_msync, four + 2 * REGION_PAGE, 2 * REGION_PAGE, MS_ASYNC) != 0;
+	}
+	(void)region_unmap(four, 4 * REGION_PAGE);
 }
 
 uint64_t region_clock(void)

@@ -227,9 +227,10 @@ static int merge(struct odf_region *region, const struct region_settler *settler
 	return 0;
 }
 
-static int reserve_or_lose(struct odf_region *region, char *address, size_t size)
+/* After a move away from there (error 0) or a failed one to there. */
+static int reserve_or_lose(struct odf_region *region, int error, char *address, size_t size)
 {
-	if (region_reserve_again(address, size))
+	if (region_place_after(error, address, size))
 		return 0;
 	region->scratch = region->staging = NULL; /* others' by now, perhaps; new ones for the next step */
 	return ENOMEM;
@@ -242,7 +243,7 @@ static int stage(struct odf_region *region, struct step *step)
 		int error = region_move(step->aside, step->staging, step->length, true);
 		if (error == 0)
 			return 0;
-		if (reserve_or_lose(region, step->staging, step->length) != 0 || error != -EFAULT || step->length == REGION_TABLE)
+		if (reserve_or_lose(region, error, step->staging, step->length) != 0 || error != -EFAULT || step->length == REGION_TABLE)
 			return error == -EFAULT ? EIO : -error;
 		step->length = (step->length / 2 + REGION_TABLE - 1) / REGION_TABLE * REGION_TABLE;
 	}
@@ -264,7 +265,7 @@ static void unstage(struct odf_region *region, struct step *step)
 		region->aside_lost = true;
 		return;
 	}
-	(void)reserve_or_lose(region, step->staging, step->length);
+	(void)reserve_or_lose(region, 0, step->staging, step->length);
 }
 
 static void wake(const struct region_settler *settler, const struct step *step)
@@ -291,7 +292,7 @@ static void attach(struct odf_region *region, const struct region_settler *settl
 	for (size_t i = 0; i < desk->taken_count; at = desk->taken_end[i++])
 		move_surely(step->scratch + at, step->home + at, desk->taken_end[i] - at);
 	if (at > 0)
-		(void)reserve_or_lose(region, step->scratch, at);
+		(void)reserve_or_lose(region, 0, step->scratch, at);
 	while (sys_call3(SYS_ioctl, settler->userfault, UFFDIO_UNREGISTER, &range) == -ENOMEM)
 		region_pause_ms(1);
 	wake(settler, step);
@@ -315,7 +316,7 @@ static int detach_run(struct odf_region *region, const struct region_settler *se
 			length = end - desk->taken;
 			continue;
 		}
-		if (reserve_or_lose(region, step->scratch + desk->taken, length) == 0 && error == -EFAULT && length > REGION_PAGE) {
+		if (reserve_or_lose(region, error, step->scratch + desk->taken, length) == 0 && error == -EFAULT && length > REGION_PAGE) {
 			length = (length / 2 + REGION_PAGE - 1) / REGION_PAGE * REGION_PAGE;
 			error = 0;
 		}
@@ -386,7 +387,7 @@ static int do_step(struct odf_region *region, const struct region_settler *settl
 	if (!quiet)
 		wake(settler, step);
 	region->counters.last_pause_ns = region_clock() - start;
-	(void)reserve_or_lose(region, step->staging, step->length);
+	(void)reserve_or_lose(region, 0, step->staging, step->length);
 	region_discard_forget(region, step->from, step->length);
 	region->live_length += step->length;
 	region->counters.steps++;
