@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """tables.py: writes the tables of bench/RESULTS.md and README.md from the CSV files in bench/results, between the marks that stand there."""
 import os
+import sys
 
+sys.dont_write_bytecode = True  # nothing is left beside the sources
 import reach
 from reach import amount, duration
 

@@ -1,0 +1,466 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The worker of bench/fork: see fork_worker.h.
+ *
+ * Every page starts with its own number, which nothing changes; who touches a page looks whether it is there. So a benchmark of
+ * memory that is not what it should be fails. What is written is the word after it.
+ */
+#include "fork_worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "odfork.h"
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
+enum { HUGE_PAGE = 2 << 20 };
+
+static enum memory kind;
+static char *memory;
+static size_t pages;
+static odf_region *region;
+static struct sample *samples; /* shared: a child measures its faults into it, and the parent's stores after a fork copy nothing */
+
+static void fail(const char *what)
+{
+	fprintf(stderr, "fork: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+bool receive(int fd, void *data, size_t size)
+{
+	for (size_t have = 0; have < size;) {
+		ssize_t got = read(fd, (char *)data + have, size - have);
+		if (got <= 0)
+			return false;
+		have += (size_t)got;
+	}
+	return true;
+}
+
+bool send_all(int fd, const void *data, size_t size)
+{
+	for (size_t have = 0; have < size;) {
+		ssize_t put = send(fd, (const char *)data + have, size - have, MSG_NOSIGNAL);
+		if (put <= 0)
+			return false;
+		have += (size_t)put;
+	}
+	return true;
+}
+
+/* ---- Memory ---------------------------------------------------------------------------------------------------------------- */
+
+static volatile uint64_t *word(size_t page)
+{
+	return (volatile uint64_t *)(void *)(memory + page * PAGE);
+}
+
+static void fill(void)
+{
+	for (size_t i = 0; i < pages; i++)
+		word(i)[0] = i + 1;
+}
+
+/* How much of the memory is in huge pages, by the kernel's own account. */
+static int huge_percent(void)
+{
+	FILE *file = fopen("/proc/self/smaps", "re");
+	char line[512];
+	unsigned long from, to, huge = 0, kb;
+	bool ours = false;
+
+	if (file == NULL)
+		fail("/proc/self/smaps");
+	while (fgets(line, sizeof line, file) != NULL) {
+		if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+			ours = from < (uintptr_t)memory + pages * PAGE && to > (uintptr_t)memory;
+		else if (ours && sscanf(line, "AnonHugePages: %lu", &kb) == 1)
+			huge += kb;
+	}
+	fclose(file);
+	return (int)(huge * 1024 * 100 / (pages * PAGE));
+}
+
+/* A parent that writes beside its child gets small pages in return: back to huge ones before the next measurement. */
+static void restore_huge_pages(void)
+{
+	if (huge_percent() < 99)
+		madvise(memory, pages * PAGE, MADV_COLLAPSE); /* as well as it goes: the percentage is reported */
+}
+
+static void get_region(size_t bytes)
+{
+	odf_capabilities capabilities = ODF_CAPABILITIES_INIT;
+
+	region = odf_region_create(bytes, 0);
+	if (region == NULL) {
+		int error = errno;
+		odf_capabilities_get(&capabilities);
+		fprintf(stderr, "fork: no region: %s (%s)\n", strerror(error),
+			odf_reason_text(capabilities.strategy[ODF_STRATEGY_REGION]));
+		exit(1);
+	}
+	memory = odf_region_base(region);
+}
+
+static void get_memory(size_t bytes)
+{
+	pages = kind == NO_MEMORY ? 0 : bytes / PAGE;
+	if (kind == NO_MEMORY)
+		return;
+	if (kind == IN_REGION) {
+		get_region(bytes);
+	} else {
+		char *place = mmap(NULL, bytes + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		if (place == MAP_FAILED)
+			fail("mmap");
+		memory = (char *)(((uintptr_t)place + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE);
+		/* Without transparent huge pages in the kernel neither is known, and all pages are small. */
+		madvise(memory, bytes, kind == HUGE_PAGES ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	}
+	fill();
+}
+
+/* ---- Touching it ----------------------------------------------------------------------------------------------------------- */
+
+static uint64_t draw(void)
+{
+	static uint64_t x = 88172645463325252u;
+	x ^= x << 13;
+	x ^= x >> 7;
+	return x ^= x << 17;
+}
+
+/* Pages in an order without repetition: by number, or a pseudo-random one. For that a generator of full period runs through the
+ * numbers below a power of two, each is mixed reversibly, and those that are no page are left out. */
+struct walk {
+	bool in_order;
+	uint64_t at, mask;
+	unsigned shift;
+};
+
+static struct walk walk_begin(bool in_order)
+{
+	struct walk walk = { in_order, draw(), 1, 1 };
+	unsigned bits = 1;
+
+	while (walk.mask + 1 < pages) {
+		walk.mask = walk.mask << 1 | 1;
+		bits++;
+	}
+	walk.shift = bits / 2 + 1;
+	if (in_order)
+		walk.at = 0;
+	return walk;
+}
+
+static size_t walk_next(struct walk *walk)
+{
+	uint64_t x;
+
+	if (walk->in_order)
+		return walk->at++ % pages;
+	do {
+		walk->at = (walk->at * 6364136223846793005u + 1442695040888963407u) & walk->mask;
+		x = walk->at ^ walk->at >> walk->shift;
+		x = x * 0x9e3779b97f4a7c15u & walk->mask;
+		x ^= x >> walk->shift;
+	} while (x >= pages);
+	return x;
+}
+
+/* Whether the page is what it should be. */
+static inline bool touch(size_t page, bool writes)
+{
+	if (writes)
+		word(page)[1] = page;
+	return word(page)[0] == page + 1;
+}
+
+static bool touch_many(struct walk *walk, size_t count, bool writes)
+{
+	bool right = true;
+	while (count-- > 0)
+		right &= touch(walk_next(walk), writes);
+	return right;
+}
+
+static void write_at_random(size_t count)
+{
+	while (count-- > 0) {
+		size_t page = draw() % pages;
+		word(page)[1] = count;
+	}
+}
+
+static size_t part(double percent)
+{
+	return (size_t)((double)pages * percent / 100);
+}
+
+static void check(bool right)
+{
+	if (!right) {
+		fprintf(stderr, "fork: memory is not what was written there\n");
+		exit(1);
+	}
+}
+
+/* ---- Rounds ---------------------------------------------------------------------------------------------------------------- */
+
+static void pause_us(unsigned us)
+{
+	struct timespec time = { us / 1000000, us % 1000000 * 1000L };
+	while (nanosleep(&time, &time) != 0)
+		;
+}
+
+static odf_region_info region_info(void)
+{
+	odf_region_info info = ODF_REGION_INFO_INIT;
+	if (odf_region_info_get(region, &info) != 0)
+		fail("odf_region_info_get");
+	return info;
+}
+
+/* Sleeps until the region is LIVE; without one as long as it is told to: a core that slept forks slower, several times so after
+ * tens of milliseconds, and that is not the region's doing. False if the region does not get there. */
+static bool rest(double without_region_us)
+{
+	enum { FIRST_US = 100, LONGEST_US = 20000000 };
+	double start = now_us();
+
+	if (region == NULL) {
+		pause_us(without_region_us > FIRST_US ? (unsigned)without_region_us : FIRST_US);
+		return true;
+	}
+	for (unsigned us = FIRST_US;; us = us < 2000 ? us * 2 : us) {
+		odf_region_info info;
+		pause_us(us);
+		info = region_info();
+		if (info.state == ODF_REGION_LIVE) {
+			pause_us(500); /* asking has woken the keeper */
+			return true;
+		}
+		if (info.settling == ODF_REGION_SETTLES_NEVER || now_us() - start > LONGEST_US)
+			return false;
+		if (info.settling != ODF_REGION_SETTLES_ALWAYS)
+			odf_region_settle(region);
+	}
+}
+
+static pid_t make_process(void)
+{
+	pid_t pid = region != NULL ? odf_fork() : fork();
+	if (pid < 0)
+		fail("fork");
+	return pid;
+}
+
+static void reap(pid_t pid)
+{
+	int status;
+
+	if (waitpid(pid, &status, 0) != pid)
+		fail("waitpid");
+	if (status != 0) {
+		fprintf(stderr, "fork: the child's memory is not what was written there, or it died (status %#x)\n", (unsigned)status);
+		exit(1);
+	}
+}
+
+/* A child that stays until the pipe is closed, or the caller is gone. */
+static pid_t make_companion(int *pipe_end)
+{
+	int ends[2];
+	char byte;
+	pid_t pid;
+
+	if (pipe2(ends, O_CLOEXEC) != 0)
+		fail("pipe2");
+	pid = make_process();
+	if (pid == 0) {
+		close(ends[1]);
+		_exit(read(ends[0], &byte, 1) != 0);
+	}
+	close(ends[0]);
+	*pipe_end = ends[1];
+	return pid;
+}
+
+static double other_threads_cpu_us(void)
+{
+	struct timespec all, ours;
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &all);
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ours);
+	return (double)(all.tv_sec - ours.tv_sec) * 1e6 + (double)(all.tv_nsec - ours.tv_nsec) / 1e3;
+}
+
+/* HELD, MIX and STEADY are one thing with different parts. */
+static size_t round_of_fork(const struct job *job, struct sample *sample)
+{
+	const struct cell *cell = &job->cell;
+	struct walk walk = walk_begin(cell->in_order);
+	double cpu = other_threads_cpu_us(), begin = now_us(), start;
+	pid_t pid;
+
+	write_at_random(part(cell->parent_percent));
+	sample->parent_us = now_us() - begin;
+	begin = now_us();
+	sample->not_live = job->from_rest && !rest(job->rest_us);
+	start = now_us();
+	sample->rest_us = start - begin;
+	pid = make_process();
+	if (pid == 0) {
+		bool right = touch_many(&walk, part(cell->child_percent), cell->writes);
+		if (cell->lives_us > 0)
+			pause_us(cell->lives_us);
+		_exit(!right);
+	}
+	sample->held_us = now_us() - start;
+	reap(pid);
+	sample->total_us = now_us() - start;
+	sample->keeper_us = other_threads_cpu_us() - cpu;
+	return 1;
+}
+
+static bool measure_faults(const struct cell *cell, struct sample *sample)
+{
+	struct walk walk = walk_begin(false);
+	bool right = true;
+
+	for (size_t i = 0; i < cell->pages; i++) {
+		size_t page = walk_next(&walk);
+		double start = now_us();
+		right &= touch(page, cell->writes);
+		sample[i].held_us = now_us() - start;
+	}
+	return right;
+}
+
+static size_t round_of_faults(const struct job *job, struct sample *sample)
+{
+	const struct cell *cell = &job->cell;
+	pid_t pid;
+	int pipe_end;
+
+	memset(sample, 0, cell->pages * sizeof *sample);
+	sample->not_live = !rest(job->rest_us);
+	if (cell->in_parent) {
+		pid = make_companion(&pipe_end);
+		check(measure_faults(cell, sample));
+		close(pipe_end);
+	} else {
+		pid = make_process();
+		if (pid == 0)
+			_exit(!measure_faults(cell, sample));
+	}
+	reap(pid);
+	return cell->pages;
+}
+
+/* The fork that is measured comes after one whose child still lives: nothing can settle in between. */
+static size_t round_of_sparse(const struct job *job, struct sample *sample)
+{
+	const struct cell *cell = &job->cell;
+	size_t area = cell->width / PAGE, first = draw() % (pages / area) * area;
+	struct walk all = walk_begin(true);
+	double begin, start;
+	pid_t companion, pid;
+	int pipe_end;
+
+	sample->not_live = !rest(job->rest_us);
+	companion = make_companion(&pipe_end);
+	if (cell->reads_all)
+		check(touch_many(&all, pages, false));
+	begin = now_us();
+	for (size_t i = 0; i < cell->pages; i++)
+		check(touch(first + i * area / cell->pages, true));
+	start = now_us();
+	sample->parent_us = start - begin;
+	pid = make_process();
+	if (pid == 0)
+		_exit(0);
+	sample->held_us = now_us() - start;
+	reap(pid);
+	sample->total_us = now_us() - start;
+	close(pipe_end);
+	reap(companion);
+	return 1;
+}
+
+/* ---- Jobs ------------------------------------------------------------------------------------------------------------------ */
+
+/* The first rounds of a slice warm up what the process before has left cold, or have not got into their stride yet; where there
+ * are many, they are not counted. */
+static size_t warm_up(enum experiment experiment, size_t count)
+{
+	if (experiment == FAULT || count < 5)
+		return 0;
+	return experiment == STEADY && count >= 20 ? 5 : 1;
+}
+
+static size_t do_job(const struct job *job)
+{
+	double end = now_us() + job->slice_us;
+	size_t count = 0, room = job->cell.experiment == FAULT ? job->cell.pages : 1, left_out;
+
+	do {
+		struct sample *sample = samples + count;
+		memset(sample, 0, sizeof *sample);
+		switch (job->cell.experiment) {
+		case FAULT:
+			count += round_of_faults(job, sample);
+			break;
+		case SPARSE:
+			count += round_of_sparse(job, sample);
+			break;
+		default:
+			count += round_of_fork(job, sample);
+		}
+		/* Faults beside a child have split the huge pages: one round is all that can be had. */
+	} while (now_us() < end && count < job->limit && count + room <= MOST_SAMPLES && !(kind == HUGE_PAGES && room > 1));
+	left_out = warm_up(job->cell.experiment, count);
+	memmove(samples, samples + left_out, (count - left_out) * sizeof *samples);
+	return count - left_out;
+}
+
+static bool answer(size_t count, int huge)
+{
+	struct reply reply = { count, huge, region != NULL ? (int)region_info().settling : -1 };
+	return send_all(STDIN_FILENO, &reply, sizeof reply) && send_all(STDIN_FILENO, samples, count * sizeof *samples);
+}
+
+int work(enum memory memory_kind, size_t bytes)
+{
+	struct job job;
+	bool heard;
+
+	kind = memory_kind;
+	samples = mmap(NULL, MOST_SAMPLES * sizeof *samples, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (samples == MAP_FAILED)
+		fail("mmap");
+	get_memory(bytes);
+	heard = answer(0, -1);
+	while (heard && receive(STDIN_FILENO, &job, sizeof job)) {
+		int huge = -1;
+		size_t count;
+		if (kind == HUGE_PAGES) {
+			restore_huge_pages();
+			huge = huge_percent();
+		}
+		count = do_job(&job);
+		rest(0); /* so that nothing of this one goes on beside the next */
+		heard = answer(count, huge);
+	}
+	return 0;
+}

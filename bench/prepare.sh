@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: MIT
+# Sourced by the benchmark scripts, from the top directory.
+#
+# bench_prepare PACKAGE...: installs what is missing, builds into build-demo, and waits until no other benchmark runs there. Sets `machine`, the
+# line that each file of results starts with.
+
+. tests/packages.sh
+
+bench_prepare() {
+	packages_need gcc libc6-dev meson ninja-build pkg-config python3 "$@"
+	if [ ! -e build-demo/build.ninja ]; then
+		meson setup build-demo --buildtype=release -Dtests=false > /dev/null
+	fi
+	meson setup --reconfigure build-demo > /dev/null
+	ninja -C build-demo > /dev/null
+	exec 9> build-demo/benchmark.lock
+	flock -n 9 || { echo "Waiting for another benchmark to end" >&2; flock 9; }
+	machine="$(uname -sr), $(nproc) CPUs, $(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo | awk '{ printf "%.0f GiB", $1 / 1048576 }'), glibc $(getconf GNU_LIBC_VERSION | cut -d' ' -f2), $(date -u +%Y-%m-%d)"
+}
