@@ -113,6 +113,7 @@ typedef enum odf_reason {
 	ODF_REASON_REGION_NO_REMAP,     /* the kernel cannot move a shared mapping and leave its place mapped (before Linux 5.13) */
 	ODF_REASON_REGION_NO_MEMFD,     /* no memfd_create, or a sandbox or sysctl forbids it */
 	ODF_REASON_REGION_OVERCOMMIT,   /* strict overcommit (vm.overcommit_memory=2): the memory of a region cannot be promised */
+	ODF_REASON_REGION_PAGE_SIZE,    /* regions are for pages of 4096 bytes and 64-bit processes */
 	ODF_REASON_REGION_REFUSED,      /* the regions could not be frozen (out of memory, of mappings, or a limit) */
 	ODF_REASON_COUNT
 } odf_reason;

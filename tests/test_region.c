@@ -685,6 +685,57 @@ static void zeros_take_no_memory(void **state)
 	assert_errno(0, odf_region_destroy(region));
 }
 
+/* The kernel then fills new mappings at once, and with MCL_CURRENT all there are: also the one that home is made of at the next freeze. */
+static int lives_with_mlockall(int before, int after)
+{
+	odf_region *region;
+	pid_t pid;
+
+	if (before != 0 && mlockall(before) != 0)
+		return 77;
+	region = odf_region_create(8 * MIB, ODF_REGION_MANUAL);
+	if (region == NULL)
+		return 77; /* by RLIMIT_MEMLOCK */
+	if (before != 0 && info_of(region).resident_bytes != 0)
+		return 1;
+	fill(region, 1);
+	if (after != 0 && mlockall(after) != 0)
+		return 77;
+	for (uint64_t round = 1; round < 4; round++) {
+		fill(region, round);
+		pid = odf_fork();
+		if (pid == 0)
+			_exit(holds(region, round) ? 0 : 1);
+		if (!holds(region, round) || wait_for(pid) != 0 || !holds(region, round))
+			return 2;
+		fill(region, round + 10);
+		if (odf_region_settle(region) != 0 || !holds(region, round + 10))
+			return 3;
+	}
+	return odf_region_destroy(region);
+}
+
+static void under_mlockall(void **state)
+{
+	static const int flags[][2] = {
+		{ MCL_FUTURE, 0 }, { 0, MCL_FUTURE }, { 0, MCL_CURRENT }, { MCL_CURRENT | MCL_FUTURE, MCL_CURRENT }, { MCL_FUTURE | MCL_ONFAULT, 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+		pid_t pid = fork();
+		int result;
+		if (pid == 0)
+			_exit(lives_with_mlockall(flags[i][0], flags[i][1]));
+		result = WEXITSTATUS(wait_for(pid));
+		if (result == 77) {
+			skip_because("memory may not be locked here");
+			return;
+		}
+		assert_int_equal(result, 0);
+	}
+}
+
 static void several_regions(void **state)
 {
 	odf_region *regions[8];
@@ -763,7 +814,7 @@ int main(void)
 		cmocka_unit_test(a_child_has_ordinary_memory), cmocka_unit_test(discard_live),
 		cmocka_unit_test(discard_frozen),              cmocka_unit_test(discard_again_and_again),
 		cmocka_unit_test(zeros_take_no_memory),        cmocka_unit_test(several_regions),
-		cmocka_unit_test(the_report_names_regions),
+		cmocka_unit_test(the_report_names_regions),    cmocka_unit_test(under_mlockall),
 	};
 
 	if (odf_capabilities_get(&capabilities) != 0 || capabilities.strategy[ODF_STRATEGY_REGION] != ODF_REASON_NONE) {

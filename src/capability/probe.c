@@ -320,6 +320,8 @@ static bool strict_overcommit(void)
 
 odf_reason capability_region_reason(void)
 {
+	if (sizeof(void *) < 8 || sysconf(_SC_PAGESIZE) != 4096)
+		return ODF_REASON_REGION_PAGE_SIZE;
 	if (!capability(ODF_PROBE_REMAP))
 		return ODF_REASON_REGION_NO_REMAP;
 	if (!capability(ODF_PROBE_MEMFD))

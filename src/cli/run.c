@@ -141,6 +141,20 @@ static bool become(const char *name)
 	return hand_in_userfault() && initgroups(user->pw_name, user->pw_gid) == 0 && setgid(user->pw_gid) == 0 && setuid(user->pw_uid) == 0;
 }
 
+/* The library in this program has taken over what was handed in; it is the command's. */
+static void pass_on_descriptors(void)
+{
+	const char *userfault = getenv("ODFORK_UFFD_FD"), *count = getenv("LISTEN_FDS"), *process = getenv("LISTEN_PID");
+	int last = 2;
+
+	if (userfault != NULL)
+		(void)fcntl(atoi(userfault), F_SETFD, 0); /* whatever it is, the library looks */
+	if (count != NULL && process != NULL && atoi(process) == getpid() && atoi(count) > 0 && atoi(count) < 1024)
+		last += atoi(count);
+	for (int fd = 3; fd <= last; fd++)
+		(void)fcntl(fd, F_SETFD, 0);
+}
+
 static bool known_strategy(const char *name)
 {
 	return strcmp(name, "auto") == 0 || strcmp(name, "kernel") == 0 || strcmp(name, "region") == 0 || strcmp(name, "fork") == 0;
@@ -204,6 +218,7 @@ int command_run(int argc, char **argv)
 		fprintf(stderr, "odfork: run: %s\n", strerror(errno));
 		return EXIT_FAILURE;
 	}
+	pass_on_descriptors();
 	if (options.user != NULL && !become(options.user)) {
 		fprintf(stderr, "odfork: run: user %s: %s\n", options.user, strerror(errno));
 		return EXIT_FAILURE;

@@ -42,8 +42,8 @@ static pid_t libc_fork_of(enum fork_call call)
 	return call == FORK_CALL_FORK_BARE ? libc_fork_bare() : libc_fork();
 }
 
-/* With the process's regions frozen. They are frozen whatever strategy was asked for: memory that is LIVE cannot be inherited. */
-static pid_t fork_frozen(enum fork_call call)
+/* With the process's regions frozen; *refused is set if they could not be. They are frozen whatever strategy was asked for: memory that is LIVE cannot be inherited. */
+static pid_t fork_frozen(enum fork_call call, bool *refused)
 {
 	struct region_held held;
 	uint64_t start;
@@ -68,6 +68,7 @@ static pid_t fork_frozen(enum fork_call call)
 			return pid;
 		}
 	}
+	*refused = true;
 	errno = error;
 	return -1;
 }
@@ -109,7 +110,7 @@ static struct strategy_choice choose(unsigned allow)
 /* Forks as chosen, or with the next best where the switch does not obey. In both processes everything is put back. */
 static pid_t fork_as_chosen(enum fork_call call, struct strategy_choice *choice)
 {
-	bool switched = choice->strategy == ODF_STRATEGY_KERNEL;
+	bool switched = choice->strategy == ODF_STRATEGY_KERNEL, refused = false;
 	struct kernel_switch state;
 	pid_t pid;
 	int error;
@@ -123,7 +124,9 @@ static pid_t fork_as_chosen(enum fork_call call, struct strategy_choice *choice)
 		errno = ENOTSUP;
 		return -1;
 	}
-	pid = fork_frozen(call);
+	pid = fork_frozen(call, &refused);
+	if (refused)
+		choice->reason[ODF_STRATEGY_REGION] = ODF_REASON_REGION_REFUSED;
 	if (switched) {
 		error = errno;
 		kernel_switch_put_back(&state, pid == 0);
@@ -201,11 +204,20 @@ static int check_options(odf_fork_options *ours, const odf_fork_options *theirs)
 	return error;
 }
 
+pid_t fork_plainly(void)
+{
+	bool refused;
+
+	return fork_frozen(FORK_CALL_FORK, &refused);
+}
+
 pid_t fork_by_call(enum fork_call call)
 {
 	static const odf_fork_options any = ODF_FORK_OPTIONS_INIT;
 
-	return always_plain ? fork_frozen(call) : fork_with(call, &any, NULL);
+	bool refused;
+
+	return always_plain ? fork_frozen(call, &refused) : fork_with(call, &any, NULL);
 }
 
 pid_t odf_fork(void)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Making, settling and taking apart regions; what they tell about themselves. Not async-signal-safe. */
 #include <errno.h>
-#include <unistd.h>
 
 #include "../capability/capability.h"
 #include "../sys/process_lock.h"
@@ -11,22 +10,14 @@
 /* Makers and destroyers, one at a time: the first starts the keeper and the last ends it. */
 static struct process_lock making;
 
-odf_reason region_reason(void)
-{
-	if (sizeof(void *) < 8 || sysconf(_SC_PAGESIZE) != (long)REGION_PAGE)
-		return ODF_REASON_REGION_NO_REMAP;
-	return capability_region_reason();
-}
-
 static size_t round_up(size_t size, size_t unit)
 {
 	return (size + unit - 1) / unit * unit;
 }
 
-/* All address space in one piece, of which home is aligned to what the largest move needs. */
-static int reserve(struct odf_region *region)
+/* All address space in one piece, of which home is aligned to `unit`, the largest move that its length allows. */
+static int reserve(struct odf_region *region, size_t unit)
 {
-	size_t unit = region->length >= REGION_PUD ? REGION_PUD : REGION_TABLE;
 	size_t total = REGION_TABLE + 2 * region->length + 2 * region->work_size;
 	char *area = region_map(NULL, total + unit, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), *end;
 
@@ -86,31 +77,45 @@ static void unmap_all(struct odf_region *region)
 	(void)region_unmap(region, round_up(sizeof *region, REGION_PAGE));
 }
 
+static void set_length(struct odf_region *region, size_t length)
+{
+	region->length = region->live_length = length;
+	region->work_size = length < REGION_PUD ? length : REGION_PUD;
+}
+
 static struct odf_region *make(size_t capacity, unsigned flags, int *error)
 {
 	struct odf_region *region = region_map(NULL, round_up(sizeof *region, REGION_PAGE), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	size_t unit;
+	int reserved;
 
 	*error = ENOMEM;
 	if (region == NULL)
 		return NULL;
 	*region = (struct odf_region){
 		.capacity = round_up(capacity, REGION_PAGE),
-		.length = round_up(capacity, capacity >= REGION_PUD ? REGION_PUD : REGION_TABLE),
 		.flags = flags,
 		.file = -1,
 		.second_file = -1,
 		.token_file = -1,
 		.spare_file = -1,
 	};
-	region->live_length = region->length;
-	region->work_size = region->length < REGION_PUD ? region->length : REGION_PUD;
-	region->discarded = region_map(NULL, bitmap_size(region), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (region->discarded == NULL) {
+	/* A move of a whole GiB costs the same as one of 2 MiB, so address space is taken for it, where there is enough. */
+	unit = capacity >= REGION_WHOLE_PUDS ? REGION_PUD : REGION_TABLE;
+	set_length(region, round_up(capacity, unit));
+	reserved = reserve(region, unit);
+	if (reserved != 0 && capacity < REGION_PUD) {
+		set_length(region, round_up(capacity, REGION_TABLE));
+		reserved = reserve(region, REGION_TABLE);
+	}
+	if (reserved != 0) {
 		region_unmap(region, round_up(sizeof *region, REGION_PAGE));
 		return NULL;
 	}
-	if (reserve(region) != 0) {
-		region_unmap(region->discarded, bitmap_size(region));
+	region->discarded = region_map(NULL, bitmap_size(region), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (region->discarded == NULL) {
+		region_unmap(region->reservation, region->reservation_size);
 		region_unmap(region, round_up(sizeof *region, REGION_PAGE));
 		return NULL;
 	}
@@ -136,7 +141,7 @@ odf_region *odf_region_create(size_t capacity, unsigned flags)
 		error = EINVAL;
 	else if (capacity > (size_t)1 << 45)
 		error = ENOMEM;
-	else if (region_reason() != ODF_REASON_NONE)
+	else if (capability_region_reason() != ODF_REASON_NONE)
 		error = ENOTSUP;
 	if (error == 0) {
 		region_meet_child();
@@ -225,6 +230,19 @@ static size_t private_bytes(struct odf_region *region)
 	return bytes;
 }
 
+/* Of the capacity, which ends before the last table does. */
+static size_t live_bytes(const struct odf_region *region)
+{
+	struct region_piece pieces[2];
+	size_t bytes = 0;
+	int count = region->inherited ? 0 : region_pieces(region, region->live_from, region->live_length, pieces);
+
+	for (int i = 0; i < count; i++)
+		if (pieces[i].from < region->capacity)
+			bytes += pieces[i].from + pieces[i].length < region->capacity ? pieces[i].length : region->capacity - pieces[i].from;
+	return bytes;
+}
+
 int odf_region_info_get(const odf_region *constant, odf_region_info *info)
 {
 	odf_region *region = (odf_region *)(uintptr_t)constant; /* the lock and the list are what changes */
@@ -247,12 +265,12 @@ int odf_region_info_get(const odf_region *constant, odf_region_info *info)
 		      : region->live_length == region->length  ? ODF_REGION_LIVE
 		      : region->vacant && !region->visible     ? ODF_REGION_SETTLING
 							       : ODF_REGION_FROZEN;
-	found.live_bytes = region->inherited ? 0 : region->live_length < region->capacity ? region->live_length : region->capacity;
+	found.live_bytes = live_bytes(region);
 	doubt = region->doubt;
 	region_unlock(&mask);
 	found.capacity = region->capacity;
 	found.settling = region_keeper_settling();
-	if (doubt)
+	if (doubt || region->inherited)
 		found.settling = ODF_REGION_SETTLES_NEVER;
 	else if (found.settling != ODF_REGION_SETTLES_NEVER && (region->flags & ODF_REGION_MANUAL))
 		found.settling = ODF_REGION_SETTLES_BY_CALL;

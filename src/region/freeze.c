@@ -48,8 +48,17 @@ static int move_aside(struct odf_region *region, size_t from, size_t size)
  * memory; and then other threads must find home again before anything else happens. */
 static int cover_part(struct odf_region *region, size_t from, size_t size)
 {
+	char *part = region->template + from;
+
+	/* The template must not have a page: what mlockall put there would be old. Refused for locked memory, which tells. */
+	if (sys_call3(SYS_madvise, part, size, MADV_DONTNEED) < 0 &&
+	    (sys_call2(SYS_munlock, part, size) < 0 || sys_call3(SYS_madvise, part, size, MADV_DONTNEED) < 0)) {
+		if (region_move(region->aside + from, region->home + from, size, false) == 0)
+			aside_after_failure(region, 0, region->aside + from, size);
+		return ENOMEM;
+	}
 	for (unsigned tries = 0;; tries++) {
-		if (region_move(region->template + from, region->home + from, size, false) == 0)
+		if (region_move(part, region->home + from, size, false) == 0)
 			return 0;
 		/* Invariant 4: undo step 1, from aside. */
 		if (region_move(region->aside + from, region->home + from, size, false) == 0) {

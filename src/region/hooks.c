@@ -100,7 +100,7 @@ static int hold(struct region_held *held, unsigned tries)
 		if (error == 0 || --tries == 0)
 			return error;
 		region_unlock(&held->mask);
-		region_keeper_notify(); /* what is missing is the keeper's to mend */
+		region_keeper_call(); /* what is missing is the keeper's to mend */
 		region_pause_ms(1);
 	}
 }
@@ -111,7 +111,7 @@ int region_hold(struct region_held *held)
 
 	if (error != 0) {
 		region_unlock(&held->mask);
-		region_keeper_notify();
+		region_keeper_call();
 	}
 	return error;
 }

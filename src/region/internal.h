@@ -58,6 +58,9 @@
 #define REGION_TABLE ((size_t)2 << 20)  /* what one page of page table entries maps; the unit of moving and settling */
 #define REGION_PUD   ((size_t)1 << 30)  /* what one page of those maps: the largest single move */
 
+/* From this capacity on a region is laid out in whole REGION_PUDs. */
+#define REGION_WHOLE_PUDS ((size_t)8 << 20)
+
 /* A settle step merges about this many pages: some hundred microseconds. */
 #define REGION_STEP_PAGES 256
 
@@ -78,7 +81,7 @@ struct odf_region {
 	char *reservation;
 	size_t reservation_size;
 	char *home, *aside, *scratch, *staging;
-	size_t length;    /* of home: capacity rounded up to whole tables, from 1 GiB on to whole GiB */
+	size_t length;    /* of home: capacity rounded up to whole tables, or to whole GiB */
 	size_t work_size; /* of scratch and of staging */
 	size_t capacity;
 	unsigned flags;
@@ -105,11 +108,12 @@ struct odf_region {
 
 	/* The keeper's, -1: none. */
 	int file, second_file, token_file, spare_file;
-	uint64_t seen_epoch;  /* the freeze that the next members are about */
-	uint64_t seen_ns;     /* when the keeper noticed it */
-	uint64_t seen_faults; /* page faults of the process until then */
+	uint64_t seen_epoch;  /* the freeze that the next member is about */
+	uint64_t seen_faults; /* page faults of the process until the keeper noticed it */
+	unsigned seen_forks;  /* the fork that the next members are about */
+	bool child_ended;     /* that a child has ended was cause enough to ask once */
 	uint64_t touched;     /* and since, when the settle began */
-	uint64_t ask_ns;      /* when to look again */
+	uint64_t ask_ns;      /* when to ask again */
 
 	odf_region_info counters;
 };
@@ -134,6 +138,8 @@ extern unsigned region_forks_pending;
 
 /* ---- memory.c ---- */
 void *region_map(void *address, size_t size, int protection, int flags, int file, size_t offset); /* MAP_FAILED's place: NULL */
+/* A view of a file, to read and write, without any page in it. */
+void *region_map_file(void *address, size_t size, int flags, int file, size_t offset);
 int region_unmap(void *address, size_t size);
 /* Moves one mapping, with its page tables; 0 or minus an errno value. */
 int region_move(char *from, char *to, size_t size, bool leave_mapped);
@@ -214,8 +220,10 @@ int region_order_now(enum region_order order, uint64_t *result);
 /* Starts the keeper if it does not run. Calls of these two exclude each other (create.c). */
 int region_keeper_start(void);
 void region_keeper_stop(void);
-/* Something was frozen. Async-signal-safe. */
+/* Something was frozen. Costs the caller next to nothing, unless the keeper is fast asleep. Async-signal-safe. */
 void region_keeper_notify(void);
+/* Something is missing that a fork needs. Async-signal-safe. */
+void region_keeper_call(void);
 /* In a child there is none. */
 void region_keeper_forget(void);
 odf_region_settling region_keeper_settling(void);

@@ -7,7 +7,8 @@
  * microsecond for 2 MiB that were touched at all and more for each page, and each first write to a page costs a copy of it, which a LIVE region does not
  * pay. So: as soon as no descendant is left, if the program has taken SETTLE_FAULTS page faults since the freeze; if it takes fewer the next
  * fork is cheap anyway, and the settle waits until no fork has come for SETTLE_IDLE_NS. This covers the case of short memory too: what a settle could give back
- * before that is the copies of SETTLE_FAULTS pages. Whether descendants are left is asked often at first and at intervals that grow with their age.
+ * before that is the copies of SETTLE_FAULTS pages. Whether descendants are left is asked when a child has ended, and else at intervals that grow with the
+ * time since the last fork.
  *
  * It calls libc for nothing but what runs in it once, at its start: no lock or memory of libc's is in play when a thread in the middle of fork or of
  * a signal handler waits for it.
@@ -25,6 +26,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #include "../record/settings.h"
@@ -45,9 +47,11 @@
 #define DESK_SIZE      ((sizeof(struct region_desk) + REGION_PAGE - 1) / REGION_PAGE * REGION_PAGE)
 /* The less of a stack there is, the less a fork has to copy: what the keeper's functions need, several times. */
 #define STACK_SIZE     65536
-/* Waking a sleeper costs the caller of fork as much as the freeze does, so after one fork the keeper looks for the next by itself for a while. */
+/* Waking a sleeper costs the caller of fork as much as the freeze does, so after one fork the keeper looks for the next by itself for a while, less and
+ * less often: looking has its price as well, a core on which the address space was active is one more to tell of changes. */
 #define ALERT_NS       1000000000u
-#define ALERT_LOOK_NS  500000u
+#define LOOK_FIRST_NS  500000u
+#define LOOK_LAST_NS   20000000u
 /* How often the keeper looks whether it is the last thread left. */
 #define ALONE_NS 10000000000u
 
@@ -55,7 +59,9 @@ static struct {
 	atomic_bool running;
 	pthread_t thread;
 	atomic_uint notices; /* counts what the keeper should look at; it sleeps on this word */
+	atomic_uint forks;   /* counts those that it should know about */
 	atomic_bool asleep;  /* until a notice comes */
+	atomic_bool settles; /* there is a region that it settles by itself */
 	_Atomic(odf_region_settling) settling;
 } keeper;
 
@@ -73,6 +79,10 @@ enum { SLOT_EMPTY, SLOT_ORDER, SLOT_DONE };
 /* The keeper's own. */
 static void answer_between_steps(void);
 static void *keep(void *unused);
+static struct {
+	unsigned forks;
+	uint64_t fork_ns; /* when it saw the last one */
+} seen;
 static struct region_settler settler = { -1, -1, NULL, answer_between_steps };
 
 /* ---- For everybody ---- */
@@ -84,15 +94,25 @@ static void wake_keeper(void)
 
 void region_keeper_notify(void)
 {
+	if (!atomic_load_explicit(&keeper.settles, memory_order_relaxed))
+		return;
+	atomic_fetch_add_explicit(&keeper.forks, 1, memory_order_relaxed);
 	atomic_fetch_add(&keeper.notices, 1);
 	if (atomic_load(&keeper.asleep))
 		wake_keeper();
+}
+
+void region_keeper_call(void)
+{
+	atomic_fetch_add(&keeper.notices, 1);
+	wake_keeper();
 }
 
 void region_keeper_forget(void)
 {
 	atomic_store(&keeper.running, false);
 	atomic_store(&keeper.asleep, false);
+	atomic_store(&keeper.settles, false);
 	atomic_store(&slot.state, SLOT_EMPTY);
 	settler.pagemap = settler.userfault = -1;
 }
@@ -260,6 +280,20 @@ static void close_files(struct odf_region *region)
 	}
 }
 
+static bool is_settled_here(const struct odf_region *region)
+{
+	return settler.userfault >= 0 && !(region->flags & ODF_REGION_MANUAL);
+}
+
+static void note_whether_it_settles(void)
+{
+	bool settles = false;
+
+	for (const struct odf_region *region = region_list; region != NULL; region = region->next)
+		settles = settles || is_settled_here(region);
+	atomic_store(&keeper.settles, settles);
+}
+
 /* The caller reserved the address space and unmaps it on failure. */
 static int adopt(struct odf_region *region)
 {
@@ -270,9 +304,7 @@ static int adopt(struct odf_region *region)
 	region->file = file;
 	error = region_token_make(region);
 	/* Invariant 3: home is hidden from the first moment on that it can be written. */
-	if (error == 0 && (region_map(region->home, region->length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, 0) == NULL ||
-			   region_map(region->aside, region->length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, 0) == NULL ||
-			   region_hide(region) != 0 || sys_call3(SYS_madvise, region->aside, region->length, MADV_DONTFORK) < 0))
+	if (error == 0 && (region_map_file(region->home, region->length, MAP_SHARED | MAP_FIXED, file, 0) == NULL || region_hide(region) != 0))
 		error = ENOMEM;
 	if (error == 0)
 		error = region_template_make(region);
@@ -285,6 +317,7 @@ static int adopt(struct odf_region *region)
 	region->next = region_list;
 	region_list = region;
 	region_unlock_as_keeper();
+	note_whether_it_settles();
 	return 0;
 }
 
@@ -297,6 +330,7 @@ static void release(struct odf_region *region)
 		link = &(*link)->next;
 	*link = region->next;
 	region_unlock_as_keeper();
+	note_whether_it_settles();
 	close_files(region);
 }
 
@@ -393,12 +427,27 @@ static uint64_t process_faults(void)
 	return (uint64_t)usage.ru_minflt;
 }
 
+static uint64_t between(uint64_t value, uint64_t least, uint64_t most)
+{
+	return value < least ? least : value > most ? most : value;
+}
+
+/* A hint that asking may be worth it, which disturbs nobody: no child is left, or one has ended and not been waited for. Nothing is waited for here. */
+static bool a_child_ended(void)
+{
+	siginfo_t ended = { 0 };
+	long error = sys_call5(SYS_waitid, P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT | __WALL, NULL);
+
+	return error == -ECHILD || (error == 0 && ended.si_pid != 0);
+}
+
 /* When to look at the region again. */
 static uint64_t look_after(struct odf_region *region, uint64_t now)
 {
 	bool settled, lost, vacant;
-	uint64_t epoch, age;
-	int error;
+	uint64_t epoch, since, touched;
+	bool ended;
+	int error = 0;
 
 	region_lock_as_keeper();
 	settled = region->live_length == region->length;
@@ -410,30 +459,35 @@ static uint64_t look_after(struct odf_region *region, uint64_t now)
 	region_unlock_as_keeper();
 	if (lost && error != 0)
 		return now + RETRY_NS;
-	if (settled || settler.userfault < 0 || (region->flags & ODF_REGION_MANUAL))
+	if (settled || !is_settled_here(region))
 		return NEVER;
 	if (epoch != region->seen_epoch) {
 		region->seen_epoch = epoch;
-		region->seen_ns = now;
 		region->seen_faults = process_faults();
-		region->ask_ns = now + ASK_FIRST_NS;
 	}
-	if (now < region->ask_ns)
-		return region->ask_ns;
-	age = now - region->seen_ns;
-	if (!vacant && age < SETTLE_IDLE_NS && process_faults() - region->seen_faults < SETTLE_FAULTS)
-		return region->ask_ns = now + 5 * ASK_FIRST_NS;
-	region->touched = process_faults() - region->seen_faults;
+	if (region->seen_forks != seen.forks) {
+		region->seen_forks = seen.forks;
+		region->ask_ns = seen.fork_ns + ASK_FIRST_NS;
+		region->child_ended = false;
+	}
+	since = now - seen.fork_ns;
+	touched = process_faults() - region->seen_faults;
+	if (!vacant && since < SETTLE_IDLE_NS && touched < SETTLE_FAULTS)
+		return now + between(since / 4, LOOK_FIRST_NS, LOOK_LAST_NS);
+	ended = a_child_ended();
+	if (!vacant && now < region->ask_ns && (!ended || region->child_ended)) {
+		uint64_t look = now + between(since / 16, ASK_FIRST_NS, LOOK_LAST_NS);
+		return look < region->ask_ns ? look : region->ask_ns;
+	}
+	region->child_ended = ended;
+	region->touched = touched;
 	error = region_settle(region, &settler);
 	if (error == 0)
 		return NEVER;
 	now = region_clock();
-	if (error == EAGAIN)
-		return region->ask_ns = now + ASK_FIRST_NS;
-	if (error != EBUSY)
+	if (error != EBUSY && error != EAGAIN)
 		return region->ask_ns = now + RETRY_NS;
-	age = (now - region->seen_ns) / 8;
-	return region->ask_ns = now + (age < ASK_FIRST_NS ? ASK_FIRST_NS : age > ASK_LAST_NS ? ASK_LAST_NS : age);
+	return region->ask_ns = now + between((now - seen.fork_ns) / 8, ASK_FIRST_NS, ASK_LAST_NS);
 }
 
 /* A process ends when its last thread does, for libc and for the kernel; the keeper must not be that. Only a program whose main thread ended by
@@ -473,8 +527,6 @@ static void sleep_until(uint64_t then, unsigned notices)
 
 static void *keep(void *unused)
 {
-	unsigned last_notices = atomic_load(&keeper.notices);
-	uint64_t alert = 0;
 	int error = prepare();
 
 	(void)unused;
@@ -485,17 +537,18 @@ static void *keep(void *unused)
 	for (;;) {
 		unsigned notices = atomic_load(&keeper.notices);
 		uint64_t now = region_clock(), then = NEVER;
-		if (notices != last_notices)
-			alert = now + ALERT_NS;
-		last_notices = notices;
+		unsigned forks = atomic_load(&keeper.forks);
+		if (forks != seen.forks)
+			seen.fork_ns = now;
+		seen.forks = forks;
 		if (carry_out_order())
 			break;
 		for (struct odf_region *region = region_list; region != NULL && atomic_load(&slot.state) != SLOT_ORDER; region = region->next) {
 			uint64_t next = look_after(region, now);
 			then = next < then ? next : then;
 		}
-		if (then == NEVER && now < alert)
-			then = now + ALERT_LOOK_NS;
+		if (then == NEVER && now - seen.fork_ns < ALERT_NS)
+			then = now + between((now - seen.fork_ns) / 4, LOOK_FIRST_NS, LOOK_LAST_NS);
 		if (atomic_load(&slot.state) != SLOT_ORDER)
 			sleep_until(then, notices);
 	}

@@ -18,6 +18,21 @@ void *region_map(void *address, size_t size, int protection, int flags, int file
 	return (void *)result;
 }
 
+void *region_map_file(void *address, size_t size, int flags, int file, size_t offset)
+{
+	char *mapped = region_map(address, size, PROT_NONE, flags | MAP_NORESERVE, file, offset);
+
+	if (mapped == NULL)
+		return NULL;
+	/* Under mlockall(MCL_FUTURE) the kernel fills a new mapping at once: a sparse file with all its memory, a private view with copies. */
+	if (sys_call2(SYS_munlock, mapped, size) < 0 || sys_call3(SYS_mprotect, mapped, size, PROT_READ | PROT_WRITE) < 0) {
+		if (!(flags & MAP_FIXED))
+			(void)region_unmap(mapped, size);
+		return NULL;
+	}
+	return mapped;
+}
+
 int region_unmap(void *address, size_t size)
 {
 	return (int)sys_call2(SYS_munmap, address, size);

@@ -34,7 +34,4 @@ void region_release(const struct region_held *held, bool in_child);
 
 /* The memory that this process's regions have, for the record; 0 where it cannot be told at once. Async-signal-safe. */
 size_t region_resident_bytes(void);
-
-/* Why regions cannot be made on this machine, asking if need be. Not async-signal-safe. */
-odf_reason region_reason(void);
 #endif

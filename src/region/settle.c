@@ -59,7 +59,7 @@ static int second_file(struct odf_region *region)
 	return region->second_file;
 }
 
-/* Divides a fresh template. Where that fails it stays whole, or is divided in part: either will do. */
+/* Divides a fresh template; SIZE_MAX: it could not be, and is of no use any more. */
 static size_t divide(struct odf_region *region, char *fresh)
 {
 	size_t chunk = 0;
@@ -73,8 +73,8 @@ static size_t divide(struct odf_region *region, char *fresh)
 		return 0;
 	for (size_t at = chunk; at < region->length; at += 2 * chunk) {
 		size_t size = region->length - at < chunk ? region->length - at : chunk;
-		if (region_map(fresh + at, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, region->second_file, at) == NULL)
-			break;
+		if (region_map_file(fresh + at, size, MAP_PRIVATE | MAP_FIXED, region->second_file, at) == NULL)
+			return SIZE_MAX;
 	}
 	return chunk;
 }
@@ -82,14 +82,20 @@ static size_t divide(struct odf_region *region, char *fresh)
 int region_template_make(struct odf_region *region)
 {
 	struct region_piece pieces[2];
+	size_t chunk;
 	char *fresh;
 	int count;
 
 	if (region->template != NULL && region->template_length == 0)
 		return 0;
-	fresh = region_map(NULL, region->length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, region->file, 0);
+	fresh = region_map_file(NULL, region->length, MAP_PRIVATE, region->file, 0);
 	if (fresh == NULL)
 		return ENOMEM;
+	chunk = divide(region, fresh);
+	if (chunk == SIZE_MAX) {
+		region_unmap(fresh, region->length);
+		return ENOMEM;
+	}
 	/* Visible to children, as home is to be. A raw clone while the region is LIVE gets it as well, where nobody looks for it. */
 	if (region->template != NULL) {
 		/* What the freeze took is elsewhere now, and its place may be anybody's. */
@@ -100,7 +106,7 @@ int region_template_make(struct odf_region *region)
 	}
 	region->template = fresh;
 	region->template_length = 0;
-	region->chunk = divide(region, fresh);
+	region->chunk = chunk;
 	region->frozen_forks = 0;
 	return 0;
 }
@@ -113,7 +119,7 @@ int region_aside_make(struct odf_region *region)
 	if (area == NULL)
 		return ENOMEM;
 	aside = (char *)(((uintptr_t)area + REGION_PUD - 1) / REGION_PUD * REGION_PUD);
-	if (region_map(aside, region->length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, region->file, 0) == NULL ||
+	if (region_map_file(aside, region->length, MAP_SHARED | MAP_FIXED, region->file, 0) == NULL ||
 	    sys_call3(SYS_madvise, aside, region->length, MADV_DONTFORK) < 0) {
 		region_unmap(area, region->length + REGION_PUD);
 		return ENOMEM;
@@ -395,6 +401,9 @@ static int do_step(struct odf_region *region, const struct region_settler *settl
 		region->counters.longest_pause_ns = region->counters.last_pause_ns;
 	if (region->live_length == region->length) {
 		region->counters.settles++;
+		/* Until the next freeze it is only a place: a view of the file would be written to a core dump a second time. */
+		if (region_map(region->aside, region->length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != NULL)
+			(void)sys_call3(SYS_madvise, region->aside, region->length, MADV_DONTFORK);
 		region->has_discarded = false;
 		region->discard_runs = 0;
 	}

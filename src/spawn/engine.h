@@ -43,6 +43,9 @@ enum life {
 /* What became of a child. No effect on it. */
 enum life engine_life(pid_t pid);
 
+/* Whether it has ended, reaped or not; false while that cannot be told. */
+bool engine_ended(pid_t pid);
+
 /* Waits for a child that is ending; the wait status, or 0 if somebody else reaped it. */
 int engine_reap(pid_t pid);
 #endif

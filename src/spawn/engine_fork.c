@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
+#include "../fork/fork.h"
 #include "../libc/libc.h"
 #include "../sys/syscall.h"
 #include "engine.h"
@@ -132,7 +133,7 @@ static void open_pidfd(struct shared_page *page, struct result *result, pid_t pi
 
 static void fork_own(struct plan *plan, struct shared_page *page, bool pidfd, struct result *result)
 {
-	pid_t pid = libc_fork();
+	pid_t pid = fork_plainly();
 
 	if (pid == 0)
 		in_child(plan, page, pidfd);
@@ -178,7 +179,7 @@ static void fork_detached(struct plan *plan, struct shared_page *page, bool pidf
 	page->result = (struct result)RESULT_INIT; /* should the go-between be killed */
 	page->result.step = ODF_STEP_CLONE;
 	page->result.error = ECHILD;
-	pid = libc_fork();
+	pid = fork_plainly();
 	if (pid == 0)
 		go_between(plan, page, pidfd);
 	if (pid < 0) {
@@ -187,7 +188,7 @@ static void fork_detached(struct plan *plan, struct shared_page *page, bool pidf
 		return;
 	}
 	if (pidfd) {
-		while (atomic_load(&page->detached) == 0 && engine_life(pid) == LIFE_RUNS)
+		while (atomic_load(&page->detached) == 0 && !engine_ended(pid))
 			(void)sys_call4(SYS_futex, &page->detached, FUTEX_WAIT, 0, &tick);
 		if (atomic_load(&page->detached) != 0)
 			open_pidfd(page, &descriptor, atomic_load(&page->detached));

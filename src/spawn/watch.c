@@ -25,6 +25,16 @@ static bool is_zombie(pid_t pid)
 	return sys_call5(SYS_waitid, P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT, NULL) == 0 && info.si_pid == pid;
 }
 
+bool engine_ended(pid_t pid)
+{
+	siginfo_t info;
+	long result;
+
+	info.si_pid = 0;
+	result = sys_call5(SYS_waitid, P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT, NULL);
+	return result == -ECHILD || (result == 0 && info.si_pid == pid);
+}
+
 int engine_reap(pid_t pid)
 {
 	int status = 0;

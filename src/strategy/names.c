@@ -67,6 +67,7 @@ static const struct {
 	[ODF_REASON_REGION_NO_REMAP] = { "region_no_remap", "this kernel cannot move a shared mapping and leave its place mapped (Linux 5.13)" },
 	[ODF_REASON_REGION_NO_MEMFD] = { "region_no_memfd", "memfd_create with seals is missing or forbidden" },
 	[ODF_REASON_REGION_OVERCOMMIT] = { "region_overcommit", "strict overcommit: the memory of a region cannot be promised" },
+	[ODF_REASON_REGION_PAGE_SIZE] = { "region_page_size", "regions are for pages of 4096 bytes and 64-bit processes" },
 	[ODF_REASON_REGION_REFUSED] = { "region_refused", "the regions could not be frozen" },
 	[ODF_REASON_CLONE_VM_FAKE] = { "clone_vm_fake", "children do not really share memory here" },
 };
