@@ -971,14 +971,27 @@ static void try_to_write(const struct region *r)
 	}
 }
 
-/* A fork that nobody can see: the child must be told that it has not got the memory, unless it has. */
-static void make_child_past_the_library(void)
+/* A fork that nobody can see; a pid, or minus an errno value. */
+static long raw_fork(void)
 {
 #ifdef __x86_64__
 	long pid;
-	int status;
 
 	__asm__ volatile("syscall" : "=a"(pid) : "0"((long)SYS_fork) : "rcx", "r11", "memory");
+	return pid;
+#else
+	return -ENOSYS;
+#endif
+}
+
+/* The child of a fork that nobody can see must be told that it has not got the memory, unless it has. */
+static void make_child_past_the_library(void)
+{
+	long pid = raw_fork();
+	int status;
+
+	if (pid == -ENOSYS)
+		return;
 	if (pid == 0) {
 		alarm(GUARD_SECONDS / 2);
 		for (struct region *r = self.regions; r < self.regions + MAX_REGIONS; r++) {
@@ -1008,7 +1021,6 @@ static void make_child_past_the_library(void)
 		failure("a child made past the library ended with %#x", status);
 	compare_all();
 	totals->past++;
-#endif
 }
 
 /* Much to merge and nobody in the way: the keeper settles, and a fork cuts it short somewhere. */
@@ -1687,6 +1699,84 @@ static void test_forks_in_handlers(void **state)
 	must_have_no_children();
 }
 
+/* ---- Forks that nobody sees -------------------------------------------------------------------------------------------------- */
+
+/* In such a child: whether each region is there as it says. 0 or 1, or how it is wrong. */
+static int look_past_the_library(odf_region *const regions[], int count)
+{
+	int result = 0;
+
+	for (int i = 0; i < count; i++) {
+		const volatile uint64_t *words = odf_region_base(regions[i]);
+		odf_region_info info = ODF_REGION_INFO_INIT;
+		if (odf_region_info_get(regions[i], &info) != 0 || (info.state != ODF_REGION_ABSENT && info.state != ODF_REGION_INHERITED))
+			return 2;
+		for (size_t page = 0; page < PAGES && info.state == ODF_REGION_INHERITED; page += 32)
+			if (words[page * PAGE / 8] != (1ull << 32 | page * PAGE)) /* or is killed here */
+				return 3;
+		result |= info.state == ODF_REGION_INHERITED;
+	}
+	return result;
+}
+
+/* While the keeper asks for descendants and settles: a child has the memory or knows that it has not. */
+static void test_forks_past_the_library(void **state)
+{
+	double end = now() + 1.5 + (double)number_from("ODF_TEST_SECONDS", 0) / 10;
+	unsigned long there = 0, absent = 0;
+	odf_region *regions[3];
+	uint64_t random = 3;
+
+	(void)state;
+	if (!regions_work())
+		return;
+#ifndef __x86_64__
+	skip_because("no code for a raw fork on this machine");
+	return;
+#endif
+	alarm(GUARD_SECONDS + (unsigned)number_from("ODF_TEST_SECONDS", 0));
+	for (int i = 0; i < 3; i++) {
+		regions[i] = odf_region_create(PAGES * PAGE, 0);
+		assert_non_null(regions[i]);
+		fill(odf_region_base(regions[i]), 1);
+	}
+	while (now() < end) {
+		pid_t pid = fork();
+		assert_true(pid >= 0);
+		random = mix(random);
+		if (pid == 0) {
+			usleep((useconds_t)(random % 300));
+			_exit(0);
+		}
+		for (int i = 0; i < 3; i++)
+			for (size_t page = 0; page < PAGES; page += 3)
+				((volatile unsigned char *)odf_region_base(regions[i]))[page * PAGE + 8] = 0; /* what is there */
+		for (int raw = 0; raw < 12; raw++) {
+			long past = raw_fork();
+			int status;
+			if (past == 0) {
+				let_signals_kill();
+				_exit(look_past_the_library(regions, 3));
+			}
+			assert_true(past > 0);
+			status = wait_for((pid_t)past);
+			if (!WIFEXITED(status) || WEXITSTATUS(status) > 1)
+				fail_msg("a child made past the library ended with %#x", status);
+			there += WEXITSTATUS(status) == 1;
+			absent += WEXITSTATUS(status) == 0;
+			if (raw == 4)
+				must_exit_with(pid, 0);
+		}
+	}
+	alarm(0);
+	print_message("# %lu children had the memory of a region, %lu of none\n", there, absent);
+	for (int i = 0; i < 3; i++) {
+		assert_true(is_filled(odf_region_base(regions[i]), 1));
+		assert_errno(0, odf_region_destroy(regions[i]));
+	}
+	must_have_no_children();
+}
+
 /* ---- Nothing is left --------------------------------------------------------------------------------------------------------- */
 
 static size_t count_lines(const char *path)
@@ -1871,6 +1961,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_holders),
 		cmocka_unit_test(test_exec_lets_go),
 		cmocka_unit_test(test_forks_in_handlers),
+		cmocka_unit_test(test_forks_past_the_library),
 		cmocka_unit_test(test_memory_is_given_back),
 		cmocka_unit_test(test_nothing_is_left),
 		cmocka_unit_test(test_random_programs),

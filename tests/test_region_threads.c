@@ -5,7 +5,7 @@
  *   - a snapshot is a moment. Each writer goes through its slots in order, round after round, by stores or by system calls that write for it; at any
  *     moment the rounds in its slots are r, r ... r, r-1 ... r-1, and this is what a child must see, at every look the same;
  *   - no write is lost, no page goes astray: each slot says whose it is, and each writer finds what it left;
- *   - no system call fails for where its memory is, and nobody sees what a child writes;
+ *   - no system call fails for where its memory is, mutexes there exclude and condition variables wake, and nobody sees what a child writes;
  *   - foreign memory is left alone, and never comes to lie in a region.
  *
  * ODF_TEST_SECONDS says for how long (6), ODF_TEST_NOBODY=1 gives up root first. Compiled with ODF_TEST_INTERPOSED the shared library must be there; where it
@@ -43,6 +43,8 @@ enum {
 	PER_REGION = 128,
 	SLOTS = PER_REGION * REGIONS,
 	SHARED = 24,       /* counters that all writers add to */
+	GUARDED = 2 * REGIONS,
+	LOCKERS = 2,
 	BLOCK_PAGES = 8,   /* of each kernel writer, for long reads */
 	DISCARD_PAGES = 3000,
 	FORKERS = 2,
@@ -84,6 +86,13 @@ static struct {
 
 static _Atomic uint64_t *slots[VECTORS][SLOTS], *shared[SHARED];
 static unsigned char *blocks[KERNEL_WRITERS];
+
+/* What a mutex in a region guards, in the same page. */
+static struct guarded {
+	pthread_mutex_t mutex;
+	pthread_cond_t changed;
+	_Atomic uint64_t first, second; /* equal, unless somebody holds the mutex */
+} *guarded[GUARDED];
 
 /* Each value says whose it is, so that a page in the wrong place shows. */
 static uint64_t value_of(int vector, int slot, uint64_t round)
@@ -154,6 +163,15 @@ static void lay_out(void)
 	}
 	for (int i = 0; i < SHARED; i++)
 		shared[i] = (_Atomic uint64_t *)(void *)(next_page(i % REGIONS, &turns[i % REGIONS]) + i * 8);
+	for (int i = 0; i < GUARDED; i++) {
+		pthread_mutexattr_t attributes;
+		guarded[i] = (struct guarded *)(void *)next_page(i % REGIONS, &turns[i % REGIONS]);
+		assert_int_equal(pthread_mutexattr_init(&attributes), 0);
+		assert_int_equal(pthread_mutexattr_setprotocol(&attributes, i % 2 == 0 ? PTHREAD_PRIO_NONE : PTHREAD_PRIO_INHERIT), 0);
+		assert_int_equal(pthread_mutex_init(&guarded[i]->mutex, &attributes), 0);
+		assert_int_equal(pthread_cond_init(&guarded[i]->changed, NULL), 0);
+		pthread_mutexattr_destroy(&attributes);
+	}
 	/* The last pages of the second region, whose discards end before. */
 	for (int i = 0; i < KERNEL_WRITERS; i++)
 		blocks[i] = regions[1].base + (regions[1].pages - (size_t)(i + 1) * BLOCK_PAGES) * PAGE;
@@ -170,7 +188,7 @@ static void discard_range(int region, size_t *first, size_t *count)
 /* ---- Threads that write ------------------------------------------------------------------------------------------------------ */
 
 static atomic_bool stop, stop_forks;
-static atomic_ulong rounds_written, kernel_writes, added, discards, forks, spawns, mappings, kills, churned, settle_calls;
+static atomic_ulong rounds_written, kernel_writes, added, locked, discards, forks, spawns, mappings, kills, churned, settle_calls;
 static uint64_t last_round[VECTORS];
 
 static void check_slot(int v, int slot, uint64_t round)
@@ -312,6 +330,43 @@ static void *write_by_kernel_always(void *number)
 	return NULL;
 }
 
+/* ---- Threads that lock ------------------------------------------------------------------------------------------------------- */
+
+static void *lock_always(void *number)
+{
+	uint64_t random = 31 + (uint64_t)(intptr_t)number;
+
+	while (!stop && outcome->failures == 0) {
+		struct guarded *g = guarded[below(&random, GUARDED)];
+		uint64_t first;
+		int error = pthread_mutex_lock(&g->mutex);
+		if (error != 0)
+			failure("pthread_mutex_lock in a region: %s", strerror(error));
+		if (g->first != g->second)
+			failure("a mutex in a region does not exclude: %" PRIu64 " and %" PRIu64, g->first, g->second);
+		first = atomic_load_explicit(&g->first, memory_order_relaxed) + 1;
+		atomic_store_explicit(&g->first, first, memory_order_release);
+		if (below(&random, 32) == 0)
+			sched_yield(); /* so that the other one comes to wait */
+		atomic_store_explicit(&g->second, first, memory_order_release);
+		locked++;
+		if (below(&random, 64) == 0) {
+			struct timespec until;
+			clock_gettime(CLOCK_REALTIME, &until);
+			until.tv_nsec = until.tv_nsec < 999000000 ? until.tv_nsec + 1000000 : until.tv_nsec;
+			pthread_cond_timedwait(&g->changed, &g->mutex, &until);
+		} else {
+			pthread_cond_signal(&g->changed);
+		}
+		error = pthread_mutex_unlock(&g->mutex);
+		if (error != 0)
+			failure("pthread_mutex_unlock in a region: %s", strerror(error));
+		if (load_rests())
+			usleep((useconds_t)below(&random, 200));
+	}
+	return NULL;
+}
+
 /* ---- A thread that discards -------------------------------------------------------------------------------------------------- */
 
 static const size_t tagged[] = { 0, PAGE / 2 - 8, PAGE - 8 };
@@ -380,7 +435,7 @@ static void *discard_always(void *unused)
 /* ---- Children ---------------------------------------------------------------------------------------------------------------- */
 
 /* What a child saw at its first look. In ordinary memory, of its own. */
-static uint64_t seen_rounds[VECTORS][SLOTS], seen_shared[SHARED], seen_discards[REGIONS][DISCARD_PAGES][3];
+static uint64_t seen_rounds[VECTORS][SLOTS], seen_shared[SHARED], seen_guarded[GUARDED][2], seen_discards[REGIONS][DISCARD_PAGES][3];
 
 static void look_at_vectors(bool again)
 {
@@ -410,6 +465,15 @@ static void look_at_rest(bool again)
 		if (again && value != seen_shared[i])
 			failure("a child's memory changes: shared counter %d from %" PRIu64 " to %" PRIu64, i, seen_shared[i], value);
 		seen_shared[i] = value;
+	}
+	for (int i = 0; i < GUARDED; i++) {
+		uint64_t second = guarded[i]->second, first = guarded[i]->first;
+		if (first != second && first != second + 1)
+			failure("a torn snapshot: what a mutex guards is %" PRIu64 " and %" PRIu64, first, second);
+		if (again && (first != seen_guarded[i][0] || second != seen_guarded[i][1]))
+			failure("a child's memory changes: what mutex %d guards", i);
+		seen_guarded[i][0] = first;
+		seen_guarded[i][1] = second;
 	}
 	for (int r = 0; r < REGIONS; r++) {
 		size_t first, count;
@@ -443,6 +507,8 @@ static void scribble(uint64_t tag, bool discard_too)
 			atomic_store_explicit(slots[v][slot], tag + (uint64_t)slot, memory_order_relaxed);
 	for (int i = 0; i < SHARED; i++)
 		atomic_fetch_add_explicit(shared[i], tag, memory_order_relaxed);
+	for (int i = 0; i < GUARDED; i++)
+		memset((void *)guarded[i], 0x66, sizeof *guarded[i]);
 	for (int i = 0; i < KERNEL_WRITERS; i++)
 		memset(blocks[i], (int)tag, BLOCK_PAGES * PAGE);
 	for (int r = 0; r < REGIONS && discard_too; r++) {
@@ -827,6 +893,11 @@ static void check_all(void)
 		sum += *shared[i];
 	if (sum != added)
 		failure("%" PRIu64 " additions are left of %lu", sum, (unsigned long)added);
+	sum = 0;
+	for (int i = 0; i < GUARDED; i++)
+		sum += guarded[i]->second;
+	if (sum != locked)
+		failure("%" PRIu64 " additions under mutexes are left of %lu", sum, (unsigned long)locked);
 }
 
 static void wait_until_live(double seconds)
@@ -887,7 +958,7 @@ static bool regions_work(void)
 	return false;
 }
 
-enum { THREADS = WRITERS + KERNEL_WRITERS + FORKERS + SPINNERS + 5 };
+enum { THREADS = WRITERS + KERNEL_WRITERS + LOCKERS + FORKERS + SPINNERS + 5 };
 
 static pthread_t threads[THREADS];
 static int thread_count;
@@ -912,9 +983,9 @@ static odf_region_info tell(void)
 		if (info.longest_pause_ns > sum.longest_pause_ns)
 			sum.longest_pause_ns = info.longest_pause_ns;
 	}
-	print_message("# %lu rounds of %d slots, %lu kernel writes, %lu additions, %lu discards, %lu looks, %lu orphans\n",
-		      (unsigned long)rounds_written, SLOTS, (unsigned long)kernel_writes, (unsigned long)added, (unsigned long)discards,
-		      (unsigned long)outcome->looks, (unsigned long)outcome->orphans_made);
+	print_message("# %lu rounds of %d slots, %lu kernel writes, %lu additions and %lu under mutexes, %lu discards, %lu looks, %lu orphans\n",
+		      (unsigned long)rounds_written, SLOTS, (unsigned long)kernel_writes, (unsigned long)added, (unsigned long)locked,
+		      (unsigned long)discards, (unsigned long)outcome->looks, (unsigned long)outcome->orphans_made);
 	print_message("# %lu forks (", (unsigned long)forks);
 	for (int way = 0; way < WAY_COUNT; way++)
 		print_message("%s%lu %s", way == 0 ? "" : ", ", (unsigned long)way_used[way], way_names[way]);
@@ -952,6 +1023,8 @@ static void test_threads_and_regions(void **state)
 	settling = info_of(0).settling;
 	for (int v = 0; v < VECTORS; v++)
 		start(v < WRITERS ? write_always : write_by_kernel_always, v);
+	for (int i = 0; i < LOCKERS; i++)
+		start(lock_always, i);
 	for (int i = 0; i < SPINNERS; i++)
 		start(spin, i);
 	start(discard_always, 0);

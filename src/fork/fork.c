@@ -45,28 +45,20 @@ static pid_t libc_fork_of(enum fork_call call)
 /* With the process's regions frozen; *refused is set if they could not be. They are frozen whatever strategy was asked for: memory that is LIVE cannot be inherited. */
 static pid_t fork_frozen(enum fork_call call, bool *refused)
 {
-	struct region_held held;
 	uint64_t start;
 	pid_t pid;
 	int error;
 
 	if (region_bytes() == 0)
 		return libc_fork_of(call);
-	if (call == FORK_CALL_FORK_BARE) {
-		error = region_hold(&held);
-		if (error == 0) {
-			pid = libc_fork_bare();
-			region_release(&held, pid == 0);
-			return pid;
-		}
-	} else {
-		error = region_fork_begin(&start);
-		if (error == 0) {
-			pid = libc_fork();
-			if (pid != 0) /* in the child the handlers have put all in order */
-				region_fork_end(start);
-			return pid;
-		}
+	error = region_fork_begin(&start);
+	if (error == 0) {
+		pid = libc_fork_of(call);
+		if (pid == 0)
+			region_in_child();
+		else
+			region_fork_end(start);
+		return pid;
 	}
 	*refused = true;
 	errno = error;

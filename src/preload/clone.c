@@ -18,21 +18,21 @@
 struct child {
 	int (*function)(void *);
 	void *argument;
-	struct region_held held;
 };
 
 static int start_child(void *child_pointer)
 {
 	struct child *child = child_pointer; /* in its own copy of the parent's stack */
 
-	region_release(&child->held, true);
+	region_in_child();
 	return child->function(child->argument);
 }
 
 EXPORTED int clone(int (*function)(void *), void *stack, int flags, void *argument, ...)
 {
 	void *parent_id, *storage, *child_id;
-	struct child child = { function, argument, { 0 } };
+	struct child child = { function, argument };
+	uint64_t start;
 	va_list rest;
 	int pid, error;
 
@@ -44,14 +44,14 @@ EXPORTED int clone(int (*function)(void *), void *stack, int flags, void *argume
 	va_end(rest);
 	if (function == NULL || stack == NULL || (flags & CLONE_VM) || region_bytes() == 0)
 		return libc_clone(function, stack, flags, argument, parent_id, storage, child_id);
-	error = region_hold(&child.held);
+	error = region_fork_begin(&start);
 	if (error != 0) {
 		errno = error;
 		return -1;
 	}
 	pid = libc_clone(start_child, stack, flags, &child, parent_id, storage, child_id);
 	error = errno;
-	region_release(&child.held, false);
+	region_fork_end(start);
 	errno = error;
 	return pid;
 }
@@ -84,13 +84,16 @@ bool interposed_makes_process(long number, unsigned long first, unsigned long se
 __attribute__((used)) long interposed_make_process(long number, long a, long b, long c, long d, long e);
 long interposed_make_process(long number, long a, long b, long c, long d, long e)
 {
-	struct region_held held;
+	uint64_t start;
 	long result;
-	int error = region_hold(&held);
+	int error = region_fork_begin(&start);
 
 	if (error == 0) {
 		result = sys_call6(number, a, b, c, d, e, 0);
-		region_release(&held, result == 0);
+		if (result == 0)
+			region_in_child();
+		else
+			region_fork_end(start);
 		if (result >= 0)
 			return result;
 		error = (int)-result;

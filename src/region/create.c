@@ -137,7 +137,7 @@ odf_region *odf_region_create(size_t capacity, unsigned flags)
 	int saved = errno, error = 0;
 
 	/* Three times the capacity must be an address space. */
-	if (capacity == 0 || (flags & ~ODF_REGION_MANUAL) != 0)
+	if (capacity == 0 || (flags & ~(ODF_REGION_MANUAL | ODF_REGION_HUGE)) != 0)
 		error = EINVAL;
 	else if (capacity > (size_t)1 << 45)
 		error = ENOMEM;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/stat.h>
 
 #include "internal.h"
@@ -12,11 +13,6 @@ struct odf_region *region_list;
 unsigned region_forks_pending;
 
 static atomic_size_t bytes;
-
-/* What the atfork handlers of one fork hold. Written under the lock only, and read without it by threads that fork without regions: whose it is tells
- * them. */
-static struct region_held in_handler;
-static atomic_uintptr_t handlers_thread;
 
 /* A page that is zero in every child (MADV_WIPEONFORK, Linux 4.14), however it was made: tells a child that no hook has seen from its parent, and
  * is not fooled by a child that shares its parent's memory. */
@@ -36,7 +32,6 @@ static void become_child(void)
 	}
 	region_list = NULL; /* none of them takes part in anything any more */
 	region_forks_pending = 0;
-	atomic_store(&handlers_thread, 0); /* of the parent's, if a raw clone came in the middle */
 	atomic_store_explicit(&bytes, 0, memory_order_relaxed);
 	region_keeper_forget();
 	region_lock_renew();
@@ -45,17 +40,19 @@ static void become_child(void)
 void region_meet_child(void)
 {
 	atomic_int *mark = atomic_load_explicit(&marker, memory_order_acquire);
+	uint64_t all = ~0ull, mask;
 	int wiped = 0;
 
 	if (mark == NULL || atomic_load_explicit(mark, memory_order_acquire) == MARKER_OURS)
 		return;
+	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask); /* a handler must not wait for the thread that it interrupts */
 	if (atomic_compare_exchange_strong_explicit(mark, &wiped, MARKER_TAKEN, memory_order_acquire, memory_order_acquire)) {
 		become_child();
 		atomic_store_explicit(mark, MARKER_OURS, memory_order_release);
-		return;
 	}
 	while (atomic_load_explicit(mark, memory_order_acquire) != MARKER_OURS) /* another thread of the child is at it, for a moment */
 		(void)sys_call0(SYS_sched_yield);
+	(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
 }
 
 int region_count(struct odf_region *region)
@@ -89,44 +86,38 @@ size_t region_bytes(void)
 /* How often a fork that cannot be made to fail (inside libc, past our bracket) tries to freeze, a millisecond apart. */
 #define HANDLER_TRIES 50
 
-static int hold(struct region_held *held, unsigned tries)
+/* Freezes, and sees to it that nothing becomes LIVE before the fork is over. The lock is not held meanwhile: a fork may take long (CLONE_VFORK), and runs other
+ * libraries' handlers, who may wait for a thread that waits for the lock. Whatever another thread does to a FROZEN region meanwhile is right at each moment,
+ * and a region that is made meanwhile is FROZEN from its start. */
+static int freeze_for_fork(unsigned tries)
 {
+	uint64_t mask;
 	int error;
 
 	region_meet_child();
 	for (;;) {
-		region_lock(&held->mask);
+		region_lock(&mask);
 		error = region_freeze_all();
-		if (error == 0 || --tries == 0)
-			return error;
-		region_unlock(&held->mask);
+		if (error == 0)
+			region_forks_pending++;
+		region_unlock(&mask);
+		if (error == 0)
+			return 0;
 		region_keeper_call(); /* what is missing is the keeper's to mend */
+		if (--tries == 0)
+			return error;
 		region_pause_ms(1);
 	}
 }
 
-int region_hold(struct region_held *held)
+static void fork_is_over(void)
 {
-	int error = hold(held, 1);
+	uint64_t mask;
 
-	if (error != 0) {
-		region_unlock(&held->mask);
-		region_keeper_call();
-	}
-	return error;
-}
-
-void region_release(const struct region_held *held, bool in_child)
-{
-	if (in_child) {
-		atomic_int *mark = atomic_load_explicit(&marker, memory_order_relaxed);
-		become_child();
-		if (mark != NULL)
-			atomic_store_explicit(mark, MARKER_OURS, memory_order_release);
-		(void)sys_sigprocmask(SIG_SETMASK, &held->mask, NULL);
-		return;
-	}
-	region_unlock(&held->mask);
+	region_lock(&mask);
+	if (region_forks_pending > 0) /* else this is the child */
+		region_forks_pending--;
+	region_unlock(&mask);
 	region_keeper_notify();
 }
 
@@ -145,15 +136,18 @@ static bool has_one_thread(void)
 
 static void settle_if_due(void)
 {
-	uint64_t start;
+	uint64_t start, all = ~0ull, mask;
 	int saved = errno;
 
 	if (region_keeper_settling() != ODF_REGION_SETTLES_AT_FORK || atomic_load(&fork_excess_ns) < atomic_load(&settle_cost_ns))
 		return;
 	if (has_one_thread()) {
+		/* Handlers are the one thing that could run beside it. */
+		(void)sys_sigprocmask(SIG_BLOCK, &all, &mask);
 		start = region_clock();
 		if (region_order_now(REGION_SETTLE_AT_FORK, NULL) == 0)
 			atomic_store(&settle_cost_ns, region_clock() - start);
+		(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
 	}
 	atomic_store(&fork_excess_ns, 0); /* if it could not be done: not asked again before as much has come together */
 	errno = saved;
@@ -161,32 +155,28 @@ static void settle_if_due(void)
 
 int region_fork_begin(uint64_t *start)
 {
-	struct region_held held;
 	int error;
 
-	region_meet_child();
 	settle_if_due();
-	error = region_hold(&held);
-	if (error == 0) {
-		region_forks_pending++;
-		region_unlock(&held.mask);
-	}
+	error = freeze_for_fork(1);
 	*start = region_clock();
 	return error;
 }
 
 void region_fork_end(uint64_t start)
 {
-	uint64_t held = region_clock() - start, mask;
+	uint64_t held = region_clock() - start;
 
 	if (held < atomic_load(&fork_fastest_ns))
 		atomic_store(&fork_fastest_ns, held);
 	else
 		atomic_fetch_add(&fork_excess_ns, held - atomic_load(&fork_fastest_ns));
-	region_lock(&mask);
-	if (region_forks_pending > 0) /* else this is the child */
-		region_forks_pending--;
-	region_unlock(&mask);
+	fork_is_over();
+}
+
+void region_in_child(void)
+{
+	region_meet_child();
 }
 
 size_t region_resident_bytes(void)
@@ -199,42 +189,31 @@ size_t region_resident_bytes(void)
 }
 
 
-/* The handlers that libc's fork runs. Ours were registered first, so that ours run closest to the copy: every other prepare handler ran before, every
- * other child handler runs after. */
+/* The handlers that libc's fork runs. */
+static _Thread_local bool pending_here __attribute__((tls_model("initial-exec")));
+
 static void prepare(void)
 {
-	struct region_held held;
-
-	if (region_bytes() == 0)
-		return;
 	/* If it fails to the last, what is LIVE is not in the child (invariant 3), who finds the region absent. */
-	(void)hold(&held, HANDLER_TRIES);
-	in_handler = held;
-	atomic_store(&handlers_thread, (uintptr_t)pthread_self());
-}
-
-static void release_handler(bool in_child)
-{
-	struct region_held held;
-
-	if (atomic_load(&handlers_thread) != (uintptr_t)pthread_self())
-		return;
-	held = in_handler;
-	atomic_store(&handlers_thread, 0);
-	region_release(&held, in_child);
+	if (region_bytes() > 0 && freeze_for_fork(HANDLER_TRIES) == 0)
+		pending_here = true;
 }
 
 static void parent(void)
 {
-	release_handler(false);
+	if (pending_here)
+		fork_is_over();
+	pending_here = false;
 }
 
 static void child(void)
 {
-	release_handler(true);
+	pending_here = false;
+	region_meet_child();
 }
 
-/* Before the program's constructors, so that the order above holds. The default priority's neighbours could not be told apart. */
+/* Before the program's constructors, so that ours is among the last prepare handlers to run, and what others write before is in the snapshot without a
+ * copy. */
 __attribute__((constructor(101))) static void register_handlers(void)
 {
 	(void)pthread_atfork(prepare, parent, child); /* fails without memory only, in a process that has just started */

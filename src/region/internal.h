@@ -34,7 +34,8 @@
  *   6. In a child home is ordinary private memory. What is discarded there or while FROZEN reads as zeros: anonymous memory laid over
  *      the range, remembered, and punched out of the file at settle.
  *
- * Locking: one lock for all regions, held for a freeze or one step, never while waiting for anything but the kernel. Who holds it has all
+ * Locking: one lock for all regions, held for a freeze or one step, never across a fork or while waiting for anything but the kernel; forks under way are
+ * counted instead, and nothing becomes LIVE while there are any. Who holds it has all
  * signals blocked, so that a handler that forks never meets its own thread's lock. The keeper's descriptors are the keeper's: it has a table of its own,
  * which the program cannot close and children do not inherit; nothing on the path of a fork needs one.
  */
@@ -114,6 +115,9 @@ struct odf_region {
 	bool child_ended;     /* that a child has ended was cause enough to ask once */
 	uint64_t touched;     /* and since, when the settle began */
 	uint64_t ask_ns;      /* when to ask again */
+
+	size_t huge_at;       /* how far the pass over the region has come that makes large pages */
+	uint64_t huge_ns;     /* when the next one begins; UINT64_MAX: the kernel does not do it */
 
 	odf_region_info counters;
 };
@@ -210,6 +214,10 @@ extern size_t region_chunk_override;
 /* Everything that the next freeze needs. 0 or an errno value. Under the lock. */
 int region_template_make(struct odf_region *region);
 int region_aside_make(struct odf_region *region);
+
+/* ---- huge.c, by the keeper ---- */
+/* Goes on with, or begins, a pass over a LIVE region that makes large pages, for a bounded time. When to come again. */
+uint64_t region_gather(struct odf_region *region, uint64_t now);
 
 /* ---- keeper.c ---- */
 enum region_order { REGION_ADOPT, REGION_RELEASE, REGION_SETTLE, REGION_SETTLE_AT_FORK, REGION_RESIDENT, REGION_QUIT };

@@ -43,6 +43,7 @@
 #define ASK_FIRST_NS   200000u
 #define ASK_LAST_NS    1000000000u
 #define RETRY_NS       100000000u
+#define GATHER_IDLE_NS 100000000u
 #define NEVER          UINT64_MAX
 #define DESK_SIZE      ((sizeof(struct region_desk) + REGION_PAGE - 1) / REGION_PAGE * REGION_PAGE)
 /* The less of a stack there is, the less a fork has to copy: what the keeper's functions need, several times. */
@@ -145,10 +146,10 @@ int region_order(enum region_order order, struct odf_region *region, uint64_t *r
 {
 	int error;
 
-	if (!atomic_load(&keeper.running))
-		return ESRCH;
 	process_lock_wait(&slot.lock);
-	error = give_order(order, region, result);
+	error = atomic_load(&keeper.running) ? give_order(order, region, result) : ESRCH;
+	if (order == REGION_QUIT) /* before anybody else can give an order that nobody carries out */
+		atomic_store(&keeper.running, false);
 	process_lock_release(&slot.lock);
 	return error;
 }
@@ -157,11 +158,9 @@ int region_order_now(enum region_order order, uint64_t *result)
 {
 	int error;
 
-	if (!atomic_load(&keeper.running))
-		return ESRCH;
 	if (!process_lock_try(&slot.lock))
 		return EBUSY;
-	error = give_order(order, NULL, result);
+	error = atomic_load(&keeper.running) ? give_order(order, NULL, result) : ESRCH;
 	process_lock_release(&slot.lock);
 	return error;
 }
@@ -206,7 +205,6 @@ void region_keeper_stop(void)
 {
 	if (region_order(REGION_QUIT, NULL, NULL) != 0)
 		return;
-	atomic_store(&keeper.running, false);
 	pthread_join(keeper.thread, NULL);
 }
 
@@ -314,11 +312,17 @@ static int adopt(struct odf_region *region)
 	}
 	region_lock_as_keeper();
 	region->vacant = true;
-	region->next = region_list;
-	region_list = region;
+	if (region_forks_pending > 0)
+		error = region_freeze(region);
+	if (error == 0) {
+		region->next = region_list;
+		region_list = region;
+	}
 	region_unlock_as_keeper();
 	note_whether_it_settles();
-	return 0;
+	if (error != 0)
+		close_files(region);
+	return error;
 }
 
 static void release(struct odf_region *region)
@@ -459,6 +463,10 @@ static uint64_t look_after(struct odf_region *region, uint64_t now)
 	region_unlock_as_keeper();
 	if (lost && error != 0)
 		return now + RETRY_NS;
+	if (settled && (region->flags & ODF_REGION_HUGE) && now - seen.fork_ns >= GATHER_IDLE_NS)
+		return region_gather(region, now);
+	if (settled && (region->flags & ODF_REGION_HUGE))
+		return seen.fork_ns + GATHER_IDLE_NS;
 	if (settled || !is_settled_here(region))
 		return NEVER;
 	if (epoch != region->seen_epoch) {

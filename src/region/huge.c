@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * ODF_REGION_HUGE. The kernel maps a large page of a file into a private view by one entry, where small ones take a fault for each sixteen; the first write to
+ * a page is as before a copy of 4 KiB. Only where all of 2 MiB is there, so that no memory is added. Without the lock: what changes is how the file's
+ * content lies in memory, and a fork that comes between waits for one such copy at most.
+ */
+#include <errno.h>
+
+#include "internal.h"
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
+/* A pass over memory that is gathered already costs microseconds a piece; this is how often new memory is looked for. */
+#define PASS_NS  10000000000u
+#define AGAIN_NS 1000000u
+#define WORK_NS  5000000u
+
+static bool all_there(char *piece)
+{
+	unsigned char there[REGION_TABLE / REGION_PAGE];
+
+	if (sys_call3(SYS_mincore, piece, REGION_TABLE, there) < 0)
+		return false;
+	for (size_t i = 0; i < sizeof there; i++)
+		if (!(there[i] & 1))
+			return false;
+	return true;
+}
+
+uint64_t region_gather(struct odf_region *region, uint64_t now)
+{
+	size_t end = region->capacity / REGION_TABLE * REGION_TABLE;
+
+	if (now < region->huge_ns)
+		return region->huge_ns;
+	while (region->huge_at < end && region_clock() - now < WORK_NS) {
+		char *piece = region->home + region->huge_at;
+		long error = all_there(piece) ? sys_call3(SYS_madvise, piece, REGION_TABLE, MADV_COLLAPSE) : 0;
+		if (error == -EINVAL && region->huge_at == 0) /* unknown, or not for this memory */
+			return region->huge_ns = UINT64_MAX;
+		region->huge_at += REGION_TABLE; /* what could not be gathered now, for want of memory or because of a pin, may be by the next pass */
+	}
+	if (region->huge_at < end)
+		return region_clock() + AGAIN_NS;
+	region->huge_at = 0;
+	return region->huge_ns = region_clock() + PASS_NS;
+}
