@@ -320,8 +320,10 @@ int odf_posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_action
  * (the keeper, which blocks all signals and has its own table of descriptors) does that where userfaultfd may serve kernel-mode faults; see
  * odf_region_settle for where it may not.
  *
- * The program must not change the mapping itself: no munmap, mremap, mprotect, madvise or mlock on a region's memory. What a region cannot hold:
- * process-shared futexes, thread stacks, pages pinned across a fork (O_DIRECT in flight, io_uring buffers, RDMA).
+ * The program must not change the mapping itself: no munmap, mremap, mprotect, madvise or mlock on a region's memory. What a region cannot hold: thread
+ * stacks; process-shared, robust and priority-inheriting mutexes, and words that are given to FUTEX_WAKE_OP; pages that are pinned (O_DIRECT in flight,
+ * io_uring buffers, RDMA, process_vm_writev from outside) while the region is not LIVE: a program that does such things makes it ODF_REGION_MANUAL, and
+ * neither forks nor settles with any in flight.
  *
  * Thread safety: all functions may be called by any thread, except that odf_region_destroy must be the last call on a region. None is
  * async-signal-safe; forking with regions is, as far as libc's fork is. */

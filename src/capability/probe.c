@@ -81,7 +81,7 @@ static int probe_uffd_kernel(void)
 
 static int probe_uffd_device(void)
 {
-	if (settings->userfault_fd >= 0)
+	if (settings_userfault() >= 0)
 		return 0;
 	int fd = sys_open("/dev/userfaultfd", O_RDWR, 0);
 	return fd < 0 ? fd : sys_close(fd);
@@ -213,7 +213,7 @@ static int probe_pagemap_scan(void)
 
 static int probe_uffd_minor(void)
 {
-	int fd = userfault_open(settings->userfault_fd);
+	int fd = userfault_open(settings_userfault());
 	return fd < 0 ? fd : sys_close(fd);
 }
 

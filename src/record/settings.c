@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <sys/auxv.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "../sys/quiet.h"
@@ -106,30 +105,50 @@ static bool read_number(const char *value, int *result)
 	return true;
 }
 
-/* A character device of the kernel's "misc" kind is as much as can be told without asking it for something. */
+/* The device that is meant: there under its name, or, in a place where it is not, opened under it. */
+static bool is_userfault(int fd)
+{
+	struct stat status, device;
+	char path[32], name[PATH_MAX];
+	struct text text = text_start(path, sizeof path);
+	ssize_t length;
+
+	if (fstat(fd, &status) != 0 || !S_ISCHR(status.st_mode))
+		return false;
+	if (stat("/dev/userfaultfd", &device) == 0)
+		return S_ISCHR(device.st_mode) && device.st_rdev == status.st_rdev;
+	text_add(&text, "/proc/self/fd/");
+	text_add_signed(&text, fd);
+	length = readlink(path, name, sizeof name - 1);
+	if (length <= 0)
+		return false;
+	name[length] = '\0';
+	return strcmp(name, "/dev/userfaultfd") == 0;
+}
+
+int settings_userfault(void)
+{
+	return current.userfault_fd >= 0 && is_userfault(current.userfault_fd) ? current.userfault_fd : -1;
+}
+
 static bool take_userfault(int fd)
 {
-	struct stat status;
-
-	if (fstat(fd, &status) != 0 || !S_ISCHR(status.st_mode) || major(status.st_rdev) != 10)
-		return false;
-	if (fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
+	if (!is_userfault(fd) || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
 		return false;
 	current.userfault_fd = fd;
 	return true;
 }
 
-/* The variable outlives the descriptor, which is close-on-exec: a number that is not open is no mistake of anybody's. */
+/* The variable outlives the descriptor, which is close-on-exec: that the number is another file's in a program executed later is no mistake of anybody's. */
 static bool read_userfault(const char *value)
 {
 	int fd, saved = errno;
-	bool open;
 
 	if (!read_number(value, &fd))
 		return false;
-	open = fcntl(fd, F_GETFD) >= 0;
+	(void)take_userfault(fd);
 	errno = saved;
-	return !open || take_userfault(fd);
+	return true;
 }
 
 /* A service manager's way (sd_listen_fds): descriptors from 3 on, named in order. */

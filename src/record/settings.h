@@ -21,4 +21,7 @@ struct settings {
 };
 
 extern const struct settings *const settings;
+
+/* userfault_fd if it still is what it was, else -1: programs close what they do not know. */
+int settings_userfault(void);
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Making, settling and taking apart regions; what they tell about themselves. Not async-signal-safe. */
 #include <errno.h>
+#include <signal.h>
 
 #include "../capability/capability.h"
 #include "../sys/process_lock.h"
@@ -61,8 +62,8 @@ static void unmap_template(struct odf_region *region)
 static void unmap_all(struct odf_region *region)
 {
 	if (!region->absent) {
+		(void)region_unmap(region->home, region->length); /* first: no child may have it without its token */
 		(void)region_unmap(region_token_page(region, region->token), REGION_PAGE);
-		(void)region_unmap(region->home, region->length);
 	}
 	if (!region->inherited) {
 		(void)region_unmap(region_token_page(region, 1 - region->token), REGION_PAGE);
@@ -96,6 +97,7 @@ static struct odf_region *make(size_t capacity, unsigned flags, int *error)
 	*region = (struct odf_region){
 		.capacity = round_up(capacity, REGION_PAGE),
 		.flags = flags,
+		.step_most = REGION_PUD,
 		.file = -1,
 		.second_file = -1,
 		.token_file = -1,
@@ -190,12 +192,16 @@ int odf_region_destroy(odf_region *region)
 
 int odf_region_settle(odf_region *region)
 {
+	uint64_t all = ~0ull, mask;
 	int saved = errno, error;
 
 	if (region == NULL)
 		return EINVAL;
 	region_meet_child();
+	/* Of a program that is quiet handlers are the one thing that could still run. */
+	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask);
 	error = region->inherited ? 0 : region_order(REGION_SETTLE, region, NULL);
+	(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
 	errno = saved;
 	return error;
 }

@@ -84,6 +84,10 @@ static void lay_zeros(struct odf_region *region, size_t from, size_t length)
 			return;
 		}
 	}
+	/* A kernel that fails after it has unmapped leaves a hole, which no other thread may find for long. */
+	while (!region_is_mapped(start, length) &&
+	       region_map(start, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == NULL)
+		region_pause_ms(1);
 	/* Zeros of the process's own, which the settle punches out of the file as well. */
 	memset(start, 0, length);
 }

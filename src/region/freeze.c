@@ -35,51 +35,28 @@ static int move_aside(struct odf_region *region, size_t from, size_t size)
 		else
 			break;
 	}
-	if (done == size)
-		return 0;
-	/* Back home with the page tables, for speed only: the view is the same without them. A plain move needs no memory limit to allow it, and
-	 * leaves a hole at aside. */
-	if (done > 0 && region_move(region->aside + from, region->home + from, done, false) == 0)
-		aside_after_failure(region, 0, region->aside + from, done);
-	return ENOMEM;
+	/* What was moved stays there until the next freeze: home is the same view without its page tables, only slower. */
+	return done == size ? 0 : ENOMEM;
 }
 
-/* Step 2 for a part of a piece. The source is one mapping without pages, so that nothing can fail once the kernel has unmapped home, except its own
- * memory; and then other threads must find home again before anything else happens. */
+/* Step 2 for a part of a piece. Refused before anything is changed, home is LIVE as it was, without its page tables. The source is one mapping without pages,
+ * so that once the kernel has unmapped home nothing can fail except its own memory; and then other threads must find home again before anything else
+ * happens (invariant 4). */
 static int cover_part(struct odf_region *region, size_t from, size_t size)
 {
-	char *part = region->template + from;
+	char *part = region->template + from, *home = region->home + from;
 
 	/* The template must not have a page: what mlockall put there would be old. Refused for locked memory, which tells. */
 	if (sys_call3(SYS_madvise, part, size, MADV_DONTNEED) < 0 &&
-	    (sys_call2(SYS_munlock, part, size) < 0 || sys_call3(SYS_madvise, part, size, MADV_DONTNEED) < 0)) {
-		if (region_move(region->aside + from, region->home + from, size, false) == 0)
-			aside_after_failure(region, 0, region->aside + from, size);
+	    (sys_call2(SYS_munlock, part, size) < 0 || sys_call3(SYS_madvise, part, size, MADV_DONTNEED) < 0))
 		return ENOMEM;
-	}
-	for (unsigned tries = 0;; tries++) {
-		if (region_move(part, region->home + from, size, false) == 0)
-			return 0;
-		/* Invariant 4: undo step 1, from aside. */
-		if (region_move(region->aside + from, region->home + from, size, false) == 0) {
-			aside_after_failure(region, 0, region->aside + from, size);
+	for (unsigned tries = 0; region_move(part, home, size, false) != 0; tries++) {
+		if (region_is_mapped(home, size))
 			return ENOMEM;
-		}
 		if (tries > RETRIES)
 			region_pause_ms(1);
 	}
-}
-
-/* What a freeze of a part left of it, so that children do not inherit it. What was taken out is elsewhere, and its place may be anybody's. */
-static void drop_template(struct odf_region *region)
-{
-	struct region_piece pieces[2];
-	int count = region_pieces(region, (region->template_from + region->template_length) % region->length,
-				  region->length - region->template_length, pieces);
-
-	for (int i = 0; i < count; i++)
-		(void)region_unmap(region->template + pieces[i].from, pieces[i].length); /* all of a mapping: fails for nothing */
-	region->template_length = region->length;
+	return 0;
 }
 
 /* Step 2 for one piece, chunk by chunk. What could not be done is LIVE, at the end of the piece: *done says how much was. */
@@ -96,6 +73,18 @@ static int cover_home(struct odf_region *region, size_t from, size_t size, size_
 			*done += part;
 	}
 	return error; /* of what comes after, home is a shared view still, whose page tables stay at aside: slower, not wrong */
+}
+
+/* What a freeze of a part left of it, so that children do not inherit it. What was taken out is elsewhere, and its place may be anybody's. */
+static void drop_template(struct odf_region *region)
+{
+	struct region_piece pieces[2];
+	int count = region_pieces(region, (region->template_from + region->template_length) % region->length,
+				  region->length - region->template_length, pieces);
+
+	for (int i = 0; i < count; i++)
+		(void)region_unmap(region->template + pieces[i].from, pieces[i].length); /* all of a mapping: fails for nothing */
+	region->template_length = region->length;
 }
 
 int region_freeze(struct odf_region *region)
@@ -116,6 +105,9 @@ int region_freeze(struct odf_region *region)
 		return ENOMEM; /* the keeper is at it */
 	start = region_clock();
 	count = region_pieces(region, region->live_from, region->live_length, pieces);
+	/* Before anything of it can be in a child: whoever settles in steps asks the token again. */
+	region->epoch++;
+	region->vacant = false;
 	if (region->template_length == 0)
 		region->template_from = region->live_from;
 	for (int i = 0; i < count; i++) {
@@ -133,13 +125,11 @@ int region_freeze(struct odf_region *region)
 	 * (invariant 2). */
 	if (whole) {
 		region->visible = true;
-		region->vacant = false;
 	} else if (region_show(region) != 0) {
 		return ENOMEM;
 	}
 	if (region->template_length < region->length)
 		drop_template(region);
-	region->epoch++;
 	if (count > 0)
 		region->counters.freezes++;
 	if (cut_short)

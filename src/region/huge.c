@@ -12,8 +12,9 @@
 #define MADV_COLLAPSE 25
 #endif
 
-/* A pass over memory that is gathered already costs microseconds a piece; this is how often new memory is looked for. */
-#define PASS_NS  10000000000u
+/* How often new memory is looked for: what that costs is a hundredth of one core at most. */
+#define PASS_LEAST_NS 1000000000u
+#define PASS_SHARE    100
 #define AGAIN_NS 1000000u
 #define WORK_NS  5000000u
 
@@ -32,6 +33,7 @@ static bool all_there(char *piece)
 uint64_t region_gather(struct odf_region *region, uint64_t now)
 {
 	size_t end = region->capacity / REGION_TABLE * REGION_TABLE;
+	uint64_t after;
 
 	if (now < region->huge_ns)
 		return region->huge_ns;
@@ -42,8 +44,13 @@ uint64_t region_gather(struct odf_region *region, uint64_t now)
 			return region->huge_ns = UINT64_MAX;
 		region->huge_at += REGION_TABLE; /* what could not be gathered now, for want of memory or because of a pin, may be by the next pass */
 	}
-	if (region->huge_at < end)
+	if (region->huge_at < end) {
+		region->huge_spent += region_clock() - now;
 		return region_clock() + AGAIN_NS;
+	}
 	region->huge_at = 0;
-	return region->huge_ns = region_clock() + PASS_NS;
+	region->huge_spent += region_clock() - now;
+	after = region->huge_spent * PASS_SHARE;
+	region->huge_spent = 0;
+	return region->huge_ns = region_clock() + (after > PASS_LEAST_NS ? after : PASS_LEAST_NS);
 }

@@ -107,6 +107,8 @@ struct odf_region {
 	bool has_discarded;
 	size_t discard_runs;
 
+	size_t step_most; /* bytes of a step: less after one has failed */
+
 	/* The keeper's, -1: none. */
 	int file, second_file, token_file, spare_file;
 	uint64_t seen_epoch;  /* the freeze that the next member is about */
@@ -117,6 +119,7 @@ struct odf_region {
 	uint64_t ask_ns;      /* when to ask again */
 
 	size_t huge_at;       /* how far the pass over the region has come that makes large pages */
+	uint64_t huge_spent;  /* by it so far */
 	uint64_t huge_ns;     /* when the next one begins; UINT64_MAX: the kernel does not do it */
 
 	odf_region_info counters;
@@ -151,6 +154,7 @@ int region_move(char *from, char *to, size_t size, bool leave_mapped);
 bool region_reserve_again(char *address, size_t size);
 /* Puts the destination of a move that failed in order, which the kernel may have unmapped first. False: what is there now may be another thread's. */
 bool region_place_after(int error, char *address, size_t size);
+bool region_is_mapped(char *address, size_t size);
 /* Finds out by effect what the kernel does. Once, by the keeper, before any region. */
 void region_learn_refusal(void);
 uint64_t region_clock(void);

@@ -54,7 +54,7 @@
 #define LOOK_FIRST_NS  500000u
 #define LOOK_LAST_NS   20000000u
 /* How often the keeper looks whether it is the last thread left. */
-#define ALONE_NS 10000000000u
+#define ALONE_NS 5000000000u
 
 static struct {
 	atomic_bool running;
@@ -228,7 +228,7 @@ static int leave_descriptors(int kept)
 
 static int prepare(void)
 {
-	int error = leave_descriptors(settings->userfault_fd), fd;
+	int device = settings_userfault(), error = leave_descriptors(device), fd;
 
 	if (error != 0)
 		return error;
@@ -243,7 +243,9 @@ static int prepare(void)
 	(void)sys_call3(SYS_madvise, settler.desk, DESK_SIZE, MADV_DONTFORK); /* only to save them its copy */
 	region_learn_refusal();
 	settler.pagemap = region_pagemap_open();
-	settler.userfault = settler.pagemap < 0 ? -1 : userfault_open(settings->userfault_fd);
+	settler.userfault = settler.pagemap < 0 ? -1 : userfault_open(device);
+	if (device >= 0)
+		sys_close(device);
 	atomic_store(&keeper.settling, settler.pagemap < 0     ? ODF_REGION_SETTLES_NEVER
 				       : settler.userfault < 0 ? ODF_REGION_SETTLES_AT_FORK
 							       : ODF_REGION_SETTLES_ALWAYS);
@@ -500,23 +502,24 @@ static uint64_t look_after(struct odf_region *region, uint64_t now)
 
 /* A process ends when its last thread does, for libc and for the kernel; the keeper must not be that. Only a program whose main thread ended by
  * pthread_exit gets there. */
-static void end_if_alone(void)
+static bool is_alone(void)
 {
 	char text[256] = "";
 	struct stat tasks;
+	bool alone = false;
 	int fd;
 
 	if (stat("/proc/self/task", &tasks) != 0 || tasks.st_nlink != 2 + 2)
-		return;
+		return false;
 	fd = sys_open("/proc/self/stat", O_RDONLY, 0);
 	if (fd < 0)
-		return;
+		return false;
 	if (sys_read(fd, text, sizeof text - 1) > 0) {
 		const char *name_end = strrchr(text, ')');
-		if (name_end != NULL && name_end[1] == ' ' && name_end[2] == 'Z')
-			(void)sys_call1(SYS_exit_group, 0);
+		alone = name_end != NULL && name_end[1] == ' ' && name_end[2] == 'Z';
 	}
 	sys_close(fd);
+	return alone;
 }
 
 static void sleep_until(uint64_t then, unsigned notices)
@@ -526,15 +529,15 @@ static void sleep_until(uint64_t then, unsigned notices)
 
 	if (wait == 0)
 		return;
-	if (then == NEVER)
+	if (wait > LOOK_LAST_NS)
 		atomic_store(&keeper.asleep, true);
-	if (sys_call4(SYS_futex, &keeper.notices, FUTEX_WAIT_PRIVATE, notices, &time) == -ETIMEDOUT && then == NEVER)
-		end_if_alone();
+	(void)sys_call4(SYS_futex, &keeper.notices, FUTEX_WAIT_PRIVATE, notices, &time);
 	atomic_store(&keeper.asleep, false);
 }
 
 static void *keep(void *unused)
 {
+	uint64_t alone_check = region_clock() + ALONE_NS;
 	int error = prepare();
 
 	(void)unused;
@@ -551,6 +554,11 @@ static void *keep(void *unused)
 		seen.forks = forks;
 		if (carry_out_order())
 			break;
+		if (now >= alone_check) {
+			if (is_alone())
+				break; /* libc ends the process, as after any last thread */
+			alone_check = now + ALONE_NS;
+		}
 		for (struct odf_region *region = region_list; region != NULL && atomic_load(&slot.state) != SLOT_ORDER; region = region->next) {
 			uint64_t next = look_after(region, now);
 			then = next < then ? next : then;

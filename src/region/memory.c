@@ -53,6 +53,11 @@ bool region_reserve_again(char *address, size_t size)
 	return true;
 }
 
+bool region_is_mapped(char *address, size_t size)
+{
+	return sys_call3(SYS_msync, address, size, MS_ASYNC) == 0; /* on memory that is mapped this does nothing */
+}
+
 /* Whether a move that is refused because its source is two mappings has unmapped its destination by then. Kernels before 6.17 refuse all such moves, after
  * that; later ones refuse only mappings under userfaultfd, before. */
 static bool refusal_unmaps = true;
@@ -76,7 +81,7 @@ void region_learn_refusal(void)
 		if (error == 0)
 			refusal_unmaps = false;
 		else if (error == -EFAULT)
-			refusal_unmaps = sys_call3(SYS_msync, four + 2 * REGION_PAGE, 2 * REGION_PAGE, MS_ASYNC) != 0;
+			refusal_unmaps = !region_is_mapped(four + 2 * REGION_PAGE, 2 * REGION_PAGE);
 	}
 	(void)region_unmap(four, 4 * REGION_PAGE);
 }

@@ -20,7 +20,6 @@ struct scan_argument {
 #define SCAN_IS_FILE     (1u << 2)
 #define SCAN_IS_PRESENT  (1u << 3)
 #define SCAN_IS_SWAPPED  (1u << 4)
-#define SCAN_IS_ZERO     (1u << 5) /* the kernel's page of zeros, under discarded memory that was read */
 
 #define ENTRY_FILE    (1ull << 61)
 #define ENTRY_SWAPPED (1ull << 62)
@@ -38,8 +37,9 @@ static long scan(int pagemap, char *start, char *end, size_t max_pages, struct r
 		.vec = (uint64_t)(uintptr_t)found,
 		.vec_len = run_count < SCAN_RUNS ? run_count : SCAN_RUNS,
 		.max_pages = max_pages,
-		.category_inverted = SCAN_IS_FILE | SCAN_IS_ZERO,
-		.category_mask = SCAN_IS_FILE | SCAN_IS_ZERO,
+		/* The kernel's page of zeros counts: under a private view it stands for zeros that were written (same-page merging). */
+		.category_inverted = SCAN_IS_FILE,
+		.category_mask = SCAN_IS_FILE,
 		.category_anyof_mask = SCAN_IS_PRESENT | SCAN_IS_SWAPPED,
 		.return_mask = SCAN_IS_FILE,
 	};

@@ -153,7 +153,8 @@ static int work_make(struct odf_region *region)
  * threads write meanwhile makes the step a little longer. */
 static size_t choose_length(const struct odf_region *region, const struct region_settler *settler, size_t from, size_t remaining)
 {
-	size_t end = (from / region->work_size + 1) * region->work_size, at = from, pages = 0, page_limit = REGION_STEP_PAGES;
+	size_t border = (from / region->work_size + 1) * region->work_size, most = from + region->step_most;
+	size_t end = border < most ? border : most, at = from, pages = 0, page_limit = REGION_STEP_PAGES;
 	uint64_t start = region_clock();
 	struct region_run runs[32];
 
@@ -255,23 +256,26 @@ static int stage(struct odf_region *region, struct step *step)
 	}
 }
 
-/* A move that must not fail, as threads wait for it, and which the kernel refuses only without memory for its own structures. */
-static void move_surely(char *from, char *to, size_t size)
+/* 4. False: refused before anything was changed. Once the kernel has unmapped home it must go through, as threads wait or run into the hole; nothing can keep
+ * it from that but the kernel's own memory. */
+static bool bring_home(const struct step *step)
 {
-	for (unsigned tries = 0; region_move(from, to, size, false) != 0; tries++)
+	for (unsigned tries = 0; region_move(step->staging, step->home, step->length, false) != 0; tries++) {
+		if (region_is_mapped(step->home, step->length))
+			return false;
 		if (tries > 100)
 			region_pause_ms(1);
+	}
+	return true;
 }
 
+/* Where the move back is refused, aside is a view of the file all the same, without its page tables. */
 static void unstage(struct odf_region *region, struct step *step)
 {
-	if (region_move(step->staging, step->aside, step->length, false) != 0) {
-		/* Either may have been unmapped. The next freeze and the next step get new ones. */
-		region->scratch = region->staging = NULL;
+	if (region_move(step->staging, step->aside, step->length, false) == 0)
+		(void)reserve_or_lose(region, 0, step->staging, step->length);
+	else if (!region_is_mapped(step->aside, step->length))
 		region->aside_lost = true;
-		return;
-	}
-	(void)reserve_or_lose(region, 0, step->staging, step->length);
 }
 
 static void wake(const struct region_settler *settler, const struct step *step)
@@ -288,17 +292,36 @@ static int take(struct region_desk *desk, size_t size)
 	return desk->taken_count == REGION_TAKEN_MOST ? E2BIG : 0;
 }
 
-/* Undoes detach, mapping by mapping: a move of two at once could unmap home and then fail. */
+/* Puts one page back where it was taken. The place is registered and empty, and everybody who wants it sleeps. */
+static void copy_back(const struct region_settler *settler, char *from, char *to)
+{
+	struct uffdio_copy copy = { .dst = (uintptr_t)to, .src = (uintptr_t)from, .len = REGION_PAGE, .mode = UFFDIO_COPY_MODE_DONTWAKE };
+	long error;
+
+	while ((error = sys_call3(SYS_ioctl, settler->userfault, UFFDIO_COPY, &copy)) < 0 && error != -EEXIST)
+		region_pause_ms(1); /* memory is short, or the address space changes: neither lasts */
+}
+
+/* Undoes detach. By copies: moves back would need mappings, which may be what is short. */
 static void attach(struct odf_region *region, const struct region_settler *settler, const struct step *step)
 {
-	const struct region_desk *desk = settler->desk;
 	struct uffdio_range range = { .start = (uintptr_t)step->home, .len = step->length };
-	size_t at = 0;
+	size_t most = within_file(region, step), size = settler->desk->taken < most ? settler->desk->taken : most;
+	char *at = step->scratch, *end = at + size;
 
-	for (size_t i = 0; i < desk->taken_count; at = desk->taken_end[i++])
-		move_surely(step->scratch + at, step->home + at, desk->taken_end[i] - at);
-	if (at > 0)
-		(void)reserve_or_lose(region, 0, step->scratch, at);
+	while (at < end) {
+		struct region_run *runs = settler->desk->runs;
+		char *start = at;
+		long count = region_private(settler->pagemap, start, end, 0, runs, REGION_RUNS, &at);
+		if (count < 0) { /* then all of it, whatever it is */
+			runs[0] = (struct region_run){ start, end };
+			count = 1;
+			at = end;
+		}
+		for (long i = 0; i < count; i++)
+			for (char *page = runs[i].start; page < runs[i].end; page += REGION_PAGE)
+				copy_back(settler, page, step->home + (page - step->scratch));
+	}
 	while (sys_call3(SYS_ioctl, settler->userfault, UFFDIO_UNREGISTER, &range) == -ENOMEM)
 		region_pause_ms(1);
 	wake(settler, step);
@@ -351,7 +374,7 @@ static int detach(struct odf_region *region, const struct region_settler *settle
 /* Scratch is left with pages that nobody needs; dropping them takes its time and no lock. */
 static void clear_scratch(struct odf_region *region, const struct step *step)
 {
-	if (region->scratch == NULL)
+	if (region->scratch == NULL || step->scratch == NULL)
 		return;
 	if (region_map(step->scratch, step->length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == NULL)
 		(void)sys_call3(SYS_madvise, step->scratch, step->length, MADV_DONTNEED); /* the next step takes its place in any case */
@@ -389,7 +412,12 @@ static int do_step(struct odf_region *region, const struct region_settler *settl
 		return error;
 	}
 	/* Invariant 3: what comes home is hidden from children as staging was. */
-	move_surely(step->staging, step->home, step->length);
+	if (!bring_home(step)) {
+		if (!quiet)
+			attach(region, settler, step);
+		unstage(region, step);
+		return ENOMEM;
+	}
 	if (!quiet)
 		wake(settler, step);
 	region->counters.last_pause_ns = region_clock() - start;
@@ -442,7 +470,7 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 		return ENOTSUP;
 	error = begin(region, &epoch);
 	while (error == 0 && region->live_length < region->length) {
-		struct step step;
+		struct step step = { 0 };
 		size_t live = region->live_length;
 		step.from = (region->live_from + live) % region->length;
 		step.length = choose_length(region, settler, step.from, region->length - live);
@@ -452,8 +480,13 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 			error = EAGAIN;
 		else
 			error = do_step(region, settler, &step);
+		/* A step that fails is tried again as a small one. */
+		if (error == 0)
+			region->step_most = region->step_most < REGION_PUD / 2 ? 2 * region->step_most : REGION_PUD;
+		else if (error != EAGAIN)
+			region->step_most = REGION_TABLE;
 		region_unlock_as_keeper();
-		if (error == 0 && settler->userfault >= 0)
+		if (error != EAGAIN && settler->userfault >= 0)
 			clear_scratch(region, &step);
 		settler->between_steps();
 	}

@@ -79,10 +79,8 @@ int region_show(struct odf_region *region)
 
 int region_hide(struct odf_region *region)
 {
-	if (sys_call3(SYS_madvise, region->home, region->length, MADV_DONTFORK) < 0)
-		return ENOMEM;
-	region->visible = false;
-	return 0;
+	region->visible = false; /* before it is so: a child made in between must not take for there what is not */
+	return sys_call3(SYS_madvise, region->home, region->length, MADV_DONTFORK) < 0 ? ENOMEM : 0;
 }
 
 /* The token of the next freeze, mapped before the current one is given up. A child that got it by a raw clone meanwhile makes it say that
@@ -120,10 +118,10 @@ int region_token_ask(struct odf_region *region)
 			return 0;
 		}
 		error = (int)-sealed; /* EBUSY: somebody maps it */
-		/* Its descendants are the token's, and those to come must be too. */
-		if (map_token(region, region->token, region->token_file) != 0)
-			region->doubt = true; /* invariant 5: they will come without it */
 	}
+	/* Its descendants are the token's, and those to come must be too. Also where unmapping failed: it may have been unmapped all the same. */
+	if (map_token(region, region->token, region->token_file) != 0)
+		region->doubt = true; /* invariant 5: they will come without it */
 	/* If the spare cannot be unmapped children inherit it, and another is made for the next question. */
 	if (unmap_token(region, 1 - region->token) != 0) {
 		sys_close(region->spare_file);
