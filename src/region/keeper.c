@@ -397,11 +397,9 @@ static void answer_between_steps(void)
 /* True if the keeper is to end. */
 static bool carry_out_order(void)
 {
-	enum region_order order = slot.order;
-
-	if (answer_about_memory() || atomic_load(&slot.state) != SLOT_ORDER)
+	if (atomic_load(&slot.state) != SLOT_ORDER || answer_about_memory())
 		return false;
-	switch (order) {
+	switch (slot.order) { /* only now: before, it may be the last one's */
 	case REGION_ADOPT:
 		answer(adopt(slot.region));
 		break;
