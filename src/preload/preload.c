@@ -7,6 +7,7 @@
  * one, which runs a file of unknown format with a shell, reaches the old one.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <pty.h>
 #include <spawn.h>
 #include <unistd.h>
@@ -31,6 +32,11 @@ EXPORTED pid_t _Fork(void)
 }
 #endif
 
+static void end_fork(void *start)
+{
+	region_fork_end(*(uint64_t *)start);
+}
+
 /* They fork inside libc, where our atfork handlers run and cannot make the fork fail: so the freeze comes before, where it can. */
 EXPORTED int daemon(int no_chdir, int no_close)
 {
@@ -44,8 +50,10 @@ EXPORTED int daemon(int no_chdir, int no_close)
 		errno = error;
 		return -1;
 	}
+	/* A thread that is cancelled in there must not leave the regions FROZEN for ever. */
+	pthread_cleanup_push(end_fork, &start);
 	result = libc_daemon(no_chdir, no_close);
-	region_fork_end(start); /* in the child, which returns from here, nothing is left to end */
+	pthread_cleanup_pop(1); /* in the child, which returns from here, nothing is left to end */
 	return result;
 }
 
@@ -62,9 +70,9 @@ EXPORTED pid_t forkpty(int *terminal, char *name, const struct termios *attribut
 		errno = error;
 		return -1;
 	}
+	pthread_cleanup_push(end_fork, &start);
 	pid = libc_forkpty(terminal, name, attributes, size);
-	if (pid != 0)
-		region_fork_end(start);
+	pthread_cleanup_pop(1);
 	return pid;
 }
 
