@@ -337,7 +337,7 @@ typedef struct odf_region odf_region;
 /* A region of `capacity` bytes (rounded up to whole pages; up to terabytes: address space of more than twice the capacity is reserved, memory is
  * committed when it is touched). The memory reads as zeros. NULL with errno: EINVAL (capacity 0, unknown flag); ENOTSUP (not on this machine:
  * odf_capabilities.strategy[ODF_STRATEGY_REGION] says why); ENOMEM (address space, RLIMIT_AS, vm.max_map_count); EMFILE, ENFILE
- * (descriptors); EAGAIN (the keeper could not be started). The result is freed by odf_region_destroy. Since 0.1.0. */
+ * (descriptors); EFBIG (RLIMIT_FSIZE); EPERM, EAGAIN (the keeper could not be started). The result is freed by odf_region_destroy. Since 0.1.0. */
 odf_region *odf_region_create(size_t capacity, unsigned flags);
 
 /* The region's first byte, page-aligned, the same for the region's whole life and in every child. Async-signal-safe. Since 0.1.0. */
@@ -354,7 +354,7 @@ int odf_region_discard(odf_region *region, void *address, size_t length);
 /* Settles now, and returns when the region is LIVE. By calling it the program says that no other thread, no system call in flight and no
  * process that shares its memory touches the region meanwhile; where the keeper can use userfaultfd they may all the same. Needed only where the keeper cannot
  * settle by itself (odf_region_info.settling). 0, also if there was nothing to do, as in a child; EBUSY: a descendant maps the snapshot;
- * ENOMEM; EAGAIN: a fork came between, try again; ENOTSUP: pages of the process cannot be told apart here (no /proc). On an error the
+ * ENOMEM, EMFILE; EAGAIN: a fork came between, try again; ENOTSUP: pages of the process cannot be told apart here (no /proc). On an error the
  * region stays FROZEN, which is always correct. Since 0.1.0. */
 int odf_region_settle(odf_region *region);
 

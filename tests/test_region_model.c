@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * Regions against a model: random programs write, discard, fork, kill, execute, settle, destroy and create, and do the same to ordinary private memory,
- * the shadow, which the kernel's own fork copies. In every process of the tree every byte of every region must equal its shadow.
+ * Regions against a model: random programs write, discard, fork, kill, execute, settle, destroy and create, and do the same to
+ * ordinary private memory, the shadow, which the kernel's own fork copies. In every process of the tree every byte of every
+ * region must equal its shadow.
  *
- * What a process does is decided by the seed, its path in the tree of forks (0.2.1: the second child of the third child of the root, counted from 0) and
- * the number of the step, never by what was drawn or happened before: a replay is the same program, though timing differs.
+ * What a process does is decided by the seed, its path in the tree of forks (0.2.1: the second child of the third child of the
+ * root, counted from 0) and the number of the step, never by what was drawn or happened before: a replay is the same program,
+ * though timing differs.
  *
  *   test_region_model SEED [TIMES]     that seed only, some times over (1)
  *
- * ODF_TEST_SEEDS says how many seeds (2000), ODF_TEST_FIRST_SEED where they begin (1); ODF_TEST_SECONDS runs fresh ones for so long instead;
- * ODF_TEST_WORKERS how many at once (2); ODF_TEST_TRACE=1 shows each step; ODF_TEST_NOBODY=1 gives up root first. Compiled with
- * ODF_TEST_INTERPOSED the shared library must be there, linked or preloaded; where it is, its interposed ways to make a process are used too.
+ * ODF_TEST_SEEDS says how many seeds (2000), ODF_TEST_FIRST_SEED where they begin (1); ODF_TEST_SECONDS runs fresh ones for so
+ * long instead; ODF_TEST_WORKERS how many at once (2); ODF_TEST_TRACE=1 shows each step; ODF_TEST_NOBODY=1 gives up root first.
+ * Compiled with ODF_TEST_INTERPOSED the shared library must be there, linked or preloaded; where it is, its interposed ways to
+ * make a process are used too.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -61,7 +64,8 @@ enum {
 
 /* ---- What all processes of a seed share ------------------------------------------------------------------------------------ */
 
-/* One process that a program made. A process that nobody waits for any more is inherited and judged by the worker, which knows it by this. */
+/* One process that a program made. A process that nobody waits for any more is inherited and judged by the worker, which knows it
+ * by this. */
 struct entry {
 	atomic_int pid;
 	int parent;         /* index; -1 for the root */
@@ -83,8 +87,10 @@ struct board {
 
 static struct totals {
 	atomic_int failed;
-	atomic_ulong seeds, processes, steps, compared, discards, kills, stops, execs, orphans, settles, busy, spawns, past, created, destroyed;
-	atomic_ulong kernel_settles, interrupted, merged; /* by the library's own count, of regions as they were destroyed or left */
+	atomic_ulong seeds, processes, steps, compared, discards, kills, stops, execs, orphans, settles, busy, spawns, past,
+		created, destroyed;
+	/* By the library's own count, of regions as they were destroyed or left. */
+	atomic_ulong kernel_settles, interrupted, merged;
 	char text[1024];
 } *totals;
 
@@ -98,7 +104,7 @@ static void *shared_memory(size_t size)
 	return memory;
 }
 
-/* ---- What a process knows ---------------------------------------------------------------------------------------------------- */
+/* ---- What a process knows -------------------------------------------------------------------------------------------------- */
 
 struct region {
 	odf_region *handle; /* NULL: none here */
@@ -172,7 +178,8 @@ __attribute__((noreturn, format(printf, 1, 2))) static void failure(const char *
 	int nobody = 0, length;
 
 	if (atomic_compare_exchange_strong(&board->failed, &nobody, 1)) {
-		length = snprintf(board->text, sizeof board->text, "seed %" PRIu64 " process %s step %u: ", self.seed, self.path, self.step);
+		length = snprintf(board->text, sizeof board->text, "seed %" PRIu64 " process %s step %u: ", self.seed, self.path,
+				  self.step);
 		va_start(arguments, format);
 		vsnprintf(board->text + length, sizeof board->text - (size_t)length, format, arguments);
 		va_end(arguments);
@@ -218,7 +225,7 @@ static int number_of(const struct region *r)
 	return (int)(r - self.regions);
 }
 
-/* ---- Comparing --------------------------------------------------------------------------------------------------------------- */
+/* ---- Comparing ------------------------------------------------------------------------------------------------------------- */
 
 __attribute__((noreturn)) static void mismatch(const struct region *r, size_t page)
 {
@@ -233,14 +240,15 @@ __attribute__((noreturn)) static void mismatch(const struct region *r, size_t pa
 			count++;
 		}
 	if (count == 0)
-		failure("region %d: page %zu of %zu changed while it was compared (%s)", number_of(r), page, r->pages, state_name(info.state));
+		failure("region %d: page %zu of %zu changed while it was compared (%s)", number_of(r), page, r->pages,
+			state_name(info.state));
 	first &= ~(size_t)7;
 	memcpy(&value, is + first, 8);
 	memcpy(&wanted, must + first, 8);
 	failure("region %d (%zu pages at %p, %s, %s): offset %#zx (page %zu) is %016" PRIx64 ", must be %016" PRIx64
 		"; %zu bytes of the page differ; freezes %" PRIu64 " settles %" PRIu64 " interrupted %" PRIu64 " merged %" PRIu64,
-		number_of(r), r->pages, (void *)r->base, r->owned ? "own" : "inherited", state_name(info.state), page * PAGE + first, page, value,
-		wanted, count, info.freezes, info.settles, info.interrupted, info.merged_pages);
+		number_of(r), r->pages, (void *)r->base, r->owned ? "own" : "inherited", state_name(info.state),
+		page * PAGE + first, page, value, wanted, count, info.freezes, info.settles, info.interrupted, info.merged_pages);
 }
 
 static void compare_page(const struct region *r, size_t page)
@@ -286,7 +294,7 @@ static void compare_all(void)
 			compare_region(r);
 }
 
-/* ---- What the library says about a region ------------------------------------------------------------------------------------ */
+/* ---- What the library says about a region ---------------------------------------------------------------------------------- */
 
 static void check_info(struct region *r)
 {
@@ -315,15 +323,17 @@ static void check_info(struct region *r)
 	fine = fine && now.resident_bytes <= whole_blocks && now.private_bytes <= capacity && now.settles <= now.freezes &&
 	       now.interrupted <= now.freezes && now.longest_pause_ns >= now.last_pause_ns;
 	fine = fine && now.freezes >= last->freezes && now.settles >= last->settles && now.interrupted >= last->interrupted &&
-	       now.steps >= last->steps && now.merged_pages >= last->merged_pages && now.longest_pause_ns >= last->longest_pause_ns;
+	       now.steps >= last->steps && now.merged_pages >= last->merged_pages &&
+	       now.longest_pause_ns >= last->longest_pause_ns;
 	if (!fine)
-		failure("region %d (%s, %zu pages) says of itself: %s, settling %d, capacity %zu, live %zu, resident %zu, private %zu, freezes %" PRIu64
-			" (%" PRIu64 " before), settles %" PRIu64 " (%" PRIu64 "), interrupted %" PRIu64 " (%" PRIu64 "), steps %" PRIu64 " (%" PRIu64
-			"), merged %" PRIu64 " (%" PRIu64 "), pause %" PRIu64 " longest %" PRIu64 " (%" PRIu64 ")",
-			number_of(r), r->owned ? "own" : "inherited", r->pages, state_name(now.state), now.settling, now.capacity, now.live_bytes,
-			now.resident_bytes, now.private_bytes, now.freezes, last->freezes, now.settles, last->settles, now.interrupted,
-			last->interrupted, now.steps, last->steps, now.merged_pages, last->merged_pages, now.last_pause_ns, now.longest_pause_ns,
-			last->longest_pause_ns);
+		failure("region %d (%s, %zu pages) says of itself: %s, settling %d, capacity %zu, live %zu, resident %zu, "
+			"private %zu, freezes %" PRIu64 " (%" PRIu64 " before), settles %" PRIu64 " (%" PRIu64
+			"), interrupted %" PRIu64 " (%" PRIu64 "), steps %" PRIu64 " (%" PRIu64 "), merged %" PRIu64 " (%" PRIu64
+			"), pause %" PRIu64 " longest %" PRIu64 " (%" PRIu64 ")",
+			number_of(r), r->owned ? "own" : "inherited", r->pages, state_name(now.state), now.settling, now.capacity,
+			now.live_bytes, now.resident_bytes, now.private_bytes, now.freezes, last->freezes, now.settles,
+			last->settles, now.interrupted, last->interrupted, now.steps, last->steps, now.merged_pages,
+			last->merged_pages, now.last_pause_ns, now.longest_pause_ns, last->longest_pause_ns);
 	*last = now;
 }
 
@@ -372,8 +382,8 @@ static void settle(struct region *r)
 		if (error == ENOTSUP && info.settling == ODF_REGION_SETTLES_NEVER && r->owned)
 			return;
 		if (error != EBUSY || !r->owned)
-			failure("region %d (%s, %s): odf_region_settle: %s", number_of(r), r->owned ? "own" : "inherited", state_name(info.state),
-				strerror(error));
+			failure("region %d (%s, %s): odf_region_settle: %s", number_of(r), r->owned ? "own" : "inherited",
+				state_name(info.state), strerror(error));
 		totals->busy++;
 		if (!alone || board->failed)
 			return;
@@ -383,7 +393,7 @@ static void settle(struct region *r)
 	}
 }
 
-/* ---- Making and ending regions ----------------------------------------------------------------------------------------------- */
+/* ---- Making and ending regions --------------------------------------------------------------------------------------------- */
 
 static size_t draw_pages(void)
 {
@@ -427,7 +437,8 @@ static void create(struct region *r)
 	r->base = odf_region_base(r->handle);
 	r->owned = true;
 	if ((uintptr_t)r->base % PAGE != 0 || odf_region_capacity(r->handle) != r->pages * PAGE)
-		failure("a region of %zu bytes is at %p with capacity %zu", bytes, (void *)r->base, odf_region_capacity(r->handle));
+		failure("a region of %zu bytes is at %p with capacity %zu", bytes, (void *)r->base,
+			odf_region_capacity(r->handle));
 	block_count = (r->pages + BLOCK - 1) / BLOCK;
 	bitmap = block_count * BLOCK / 8;
 	r->aside_size = bitmap + block_count;
@@ -478,7 +489,7 @@ static struct region *draw_region(void)
 	return count == 0 ? NULL : there[below(count)];
 }
 
-/* ---- Touching memory --------------------------------------------------------------------------------------------------------- */
+/* ---- Touching memory ------------------------------------------------------------------------------------------------------- */
 
 static size_t draw_page(const struct region *r)
 {
@@ -525,7 +536,8 @@ static void write_run(struct region *r)
 	touch(r, page, run);
 	note("write %d: pages %zu+%zu", number_of(r), page, run);
 	for (size_t p = page; p < page + run; p++) {
-		size_t from = p == page && one_in(2) ? below(PAGE) : 0, to = p == page + run - 1 && one_in(2) ? from + below(PAGE - from) : PAGE;
+		size_t from = p == page && one_in(2) ? below(PAGE) : 0,
+		       to = p == page + run - 1 && one_in(2) ? from + below(PAGE - from) : PAGE;
 		memset(r->base + p * PAGE + from, (int)(tag + p), to - from);
 		memset(r->shadow + p * PAGE + from, (int)(tag + p), to - from);
 		if (from == 0 && to == PAGE)
@@ -545,7 +557,8 @@ static void add_words(struct region *r)
 		was = __atomic_fetch_add((uint64_t *)(void *)(r->base + at), value, __ATOMIC_RELAXED);
 		must = __atomic_fetch_add((uint64_t *)(void *)(r->shadow + at), value, __ATOMIC_RELAXED);
 		if (was != must)
-			failure("region %d: an atomic addition at %#zx found %016" PRIx64 ", must be %016" PRIx64, number_of(r), at, was, must);
+			failure("region %d: an atomic addition at %#zx found %016" PRIx64 ", must be %016" PRIx64, number_of(r),
+				at, was, must);
 	}
 }
 
@@ -594,7 +607,8 @@ static void kernel_writes(struct region *r)
 		if (count < 0 && (errno == EPERM || errno == ENOSYS))
 			through_pipe(bytes, r->base + at, length); /* a sandbox */
 		else if (count != (ssize_t)length)
-			failure("process_vm_readv into region %d gave %zd of %zu: %s", number_of(r), count, length, strerror(errno));
+			failure("process_vm_readv into region %d gave %zd of %zu: %s", number_of(r), count, length,
+				strerror(errno));
 	} else {
 		if (length > 256)
 			length = 256;
@@ -613,7 +627,8 @@ static void kernel_reads(struct region *r)
 	through_pipe(r->base + at, bytes, length);
 	for (size_t i = 0; i < length; i++)
 		if (bytes[i] != r->shadow[at + i])
-			failure("region %d: the kernel reads %02x at %#zx, must be %02x", number_of(r), bytes[i], at + i, r->shadow[at + i]);
+			failure("region %d: the kernel reads %02x at %#zx, must be %02x", number_of(r), bytes[i], at + i,
+				r->shadow[at + i]);
 }
 
 static void compare_some(const struct region *r)
@@ -677,11 +692,16 @@ static void refused(struct region *r)
 			failure("wrong discard %zu gives %s", i, strerror(got[i]));
 }
 
-/* ---- Processes --------------------------------------------------------------------------------------------------------------- */
+/* ---- Processes ------------------------------------------------------------------------------------------------------------- */
 
-enum way { WAY_FORK, WAY_ODF_FORK, WAY_ODF_FORK_WITH, WAY_HANDLER, WAY_PLAIN, WAY_BARE = WAY_PLAIN, WAY_HANDLER_BARE, WAY_SYSCALL, WAY_CLONE, WAY_COUNT };
+enum way {
+	WAY_FORK, WAY_ODF_FORK, WAY_ODF_FORK_WITH, WAY_HANDLER, WAY_PLAIN,
+	WAY_BARE = WAY_PLAIN, WAY_HANDLER_BARE, WAY_SYSCALL, WAY_CLONE, WAY_COUNT
+};
 
-static const char *const way_names[] = { "fork", "odf_fork", "odf_fork_with", "fork in a handler", "_Fork", "_Fork in a handler", "syscall", "clone" };
+static const char *const way_names[] = {
+	"fork", "odf_fork", "odf_fork_with", "fork in a handler", "_Fork", "_Fork in a handler", "syscall", "clone",
+};
 
 static bool way_works[WAY_COUNT] = { [WAY_FORK] = true, [WAY_ODF_FORK] = true, [WAY_ODF_FORK_WITH] = true, [WAY_HANDLER] = true };
 static pid_t (*bare_fork)(void);
@@ -691,7 +711,8 @@ static bool is_interposed(const char *name, void **symbol)
 	Dl_info info;
 
 	*symbol = dlsym(RTLD_DEFAULT, name);
-	return *symbol != NULL && dladdr(*symbol, &info) != 0 && info.dli_fname != NULL && strstr(info.dli_fname, "libodfork") != NULL;
+	return *symbol != NULL && dladdr(*symbol, &info) != 0 && info.dli_fname != NULL &&
+	       strstr(info.dli_fname, "libodfork") != NULL;
 }
 
 static void find_ways(void)
@@ -703,7 +724,8 @@ static void find_ways(void)
 		way_works[WAY_BARE] = way_works[WAY_HANDLER_BARE] = true;
 	}
 	way_works[WAY_SYSCALL] = is_interposed("syscall", &symbol);
-	/* The address sanitizer knows nothing of the new stack and cleans up to the end of another, at the first call that does not return. */
+	/* The address sanitizer knows nothing of the new stack and cleans up to the end of another, at the first call that does
+	 * not return. */
 	way_works[WAY_CLONE] = !SANITIZED && is_interposed("clone", &symbol);
 }
 
@@ -764,7 +786,8 @@ static pid_t fork_by(enum way way, int entry)
 {
 	odf_fork_options options = ODF_FORK_OPTIONS_INIT;
 	odf_report report = ODF_REPORT_INIT;
-	const unsigned allow[] = { 0, 0, ODF_ALLOW(ODF_STRATEGY_FORK), ODF_ALLOW(ODF_STRATEGY_FORK) | ODF_ALLOW(ODF_STRATEGY_REGION) };
+	const unsigned allow[] = { 0, 0, ODF_ALLOW(ODF_STRATEGY_FORK),
+				   ODF_ALLOW(ODF_STRATEGY_FORK) | ODF_ALLOW(ODF_STRATEGY_REGION) };
 	int pidfd = -1;
 	pid_t pid = -1;
 	void *stack;
@@ -784,7 +807,8 @@ static pid_t fork_by(enum way way, int entry)
 	case WAY_HANDLER:
 	case WAY_HANDLER_BARE:
 		handler_is_bare = way == WAY_HANDLER_BARE;
-		/* Not raise(), which takes the thread's number from libc. No other thread may have the signal unblocked, so it is here at once. */
+		/* Not raise(), which takes the thread's number from libc. No other thread may have the signal unblocked, so it is
+		 * here at once. */
 		handler_result = -2;
 		kill(getpid(), SIGUSR1);
 		if (handler_result == -2)
@@ -871,7 +895,8 @@ static void make_child(void)
 		if (live[i]) {
 			odf_region_info info = info_of(self.regions[i].handle);
 			if (info.freezes != freezes[i] + 1)
-				failure("region %d was LIVE with %" PRIu64 " freezes, and has %" PRIu64 " after %s", i, freezes[i], info.freezes, way_names[way]);
+				failure("region %d was LIVE with %" PRIu64 " freezes, and has %" PRIu64 " after %s", i,
+					freezes[i], info.freezes, way_names[way]);
 		}
 }
 
@@ -952,15 +977,16 @@ static void make_other_process(void)
 		if (self.regions[i].handle != NULL) {
 			odf_region_info after = info_of(self.regions[i].handle);
 			/* The keeper may have settled meanwhile. */
-			if (after.freezes != before[i].freezes || (before[i].state == ODF_REGION_LIVE && after.state != ODF_REGION_LIVE))
-				failure("a %s made region %d go from %s to %s", spawn ? "spawn" : "vfork", i, state_name(before[i].state),
-					state_name(after.state));
+			if (after.freezes != before[i].freezes ||
+			    (before[i].state == ODF_REGION_LIVE && after.state != ODF_REGION_LIVE))
+				failure("a %s made region %d go from %s to %s", spawn ? "spawn" : "vfork", i,
+					state_name(before[i].state), state_name(after.state));
 		}
 	totals->spawns++;
 }
 
-/* In a child that was told that the memory is not there. What is there all the same must not be its parent's, which compares after this. The kernel
- * does it, and says EFAULT where we would be killed. */
+/* In a child that was told that the memory is not there. What is there all the same must not be its parent's, which compares
+ * after this. The kernel does it, and says EFAULT where we would be killed. */
 static void try_to_write(const struct region *r)
 {
 	for (int i = 0; i < 6; i++) {
@@ -1005,8 +1031,8 @@ static void make_child_past_the_library(void)
 			if (info.state == ODF_REGION_INHERITED)
 				compare_region(r);
 			else if (info.state != ODF_REGION_ABSENT || !r->owned)
-				failure("region %d (%s) is %s in a child made past the library", number_of(r), r->owned ? "own" : "inherited",
-					state_name(info.state));
+				failure("region %d (%s) is %s in a child made past the library", number_of(r),
+					r->owned ? "own" : "inherited", state_name(info.state));
 			else if ((error = odf_region_discard(r->handle, r->base, PAGE)) != ENXIO)
 				failure("discard in a child that has not got the memory: %s", strerror(error));
 			else
@@ -1061,17 +1087,17 @@ static void race_settle(struct region *r)
 	compare_region(r);
 }
 
-/* ---- The program ------------------------------------------------------------------------------------------------------------- */
+/* ---- The program ----------------------------------------------------------------------------------------------------------- */
 
 enum operation {
-	DO_WORDS, DO_RUN, DO_ADD, DO_KERNEL_WRITE, DO_KERNEL_READ, DO_COMPARE_SOME, DO_COMPARE, DO_DISCARD, DO_REFUSED, DO_FORK, DO_CHILD,
-	DO_SETTLE, DO_INFO, DO_DESTROY, DO_CREATE, DO_SPAWN, DO_PAST, DO_RACE, DO_SLEEP, DO_COUNT
+	DO_WORDS, DO_RUN, DO_ADD, DO_KERNEL_WRITE, DO_KERNEL_READ, DO_COMPARE_SOME, DO_COMPARE, DO_DISCARD, DO_REFUSED, DO_FORK,
+	DO_CHILD, DO_SETTLE, DO_INFO, DO_DESTROY, DO_CREATE, DO_SPAWN, DO_PAST, DO_RACE, DO_SLEEP, DO_COUNT
 };
 
 static const unsigned char weights[DO_COUNT] = {
-	[DO_WORDS] = 26, [DO_RUN] = 12, [DO_ADD] = 6, [DO_KERNEL_WRITE] = 8, [DO_KERNEL_READ] = 4, [DO_COMPARE_SOME] = 8, [DO_COMPARE] = 5,
-	[DO_DISCARD] = 8, [DO_REFUSED] = 1, [DO_FORK] = 14, [DO_CHILD] = 10, [DO_SETTLE] = 5, [DO_INFO] = 6, [DO_DESTROY] = 2, [DO_CREATE] = 4,
-	[DO_SPAWN] = 2, [DO_PAST] = 1, [DO_RACE] = 1, [DO_SLEEP] = 4,
+	[DO_WORDS] = 26, [DO_RUN] = 12, [DO_ADD] = 6, [DO_KERNEL_WRITE] = 8, [DO_KERNEL_READ] = 4, [DO_COMPARE_SOME] = 8,
+	[DO_COMPARE] = 5, [DO_DISCARD] = 8, [DO_REFUSED] = 1, [DO_FORK] = 14, [DO_CHILD] = 10, [DO_SETTLE] = 5, [DO_INFO] = 6,
+	[DO_DESTROY] = 2, [DO_CREATE] = 4, [DO_SPAWN] = 2, [DO_PAST] = 1, [DO_RACE] = 1, [DO_SLEEP] = 4,
 };
 
 static enum operation draw_operation(void)
@@ -1229,7 +1255,8 @@ static void run_program(void)
 			create(&self.regions[i - 1]);
 	} else {
 		for (struct region *r = self.regions; r < self.regions + MAX_REGIONS; r++)
-			if (r->handle != NULL && (odf_region_base(r->handle) != r->base || odf_region_capacity(r->handle) != r->pages * PAGE))
+			if (r->handle != NULL &&
+			    (odf_region_base(r->handle) != r->base || odf_region_capacity(r->handle) != r->pages * PAGE))
 				failure("region %d is elsewhere or of another size in the child", number_of(r));
 		if (one_in(2))
 			compare_all();
@@ -1245,7 +1272,7 @@ static void run_program(void)
 	end_program(root);
 }
 
-/* ---- Seeds ------------------------------------------------------------------------------------------------------------------- */
+/* ---- Seeds ----------------------------------------------------------------------------------------------------------------- */
 
 static void on_guard(int signal)
 {
@@ -1319,7 +1346,8 @@ static bool run_seed(uint64_t seed)
 		if (!ended && !killed && !board->failed) {
 			board->failed = 1;
 			snprintf(board->text, sizeof board->text, "seed %" PRIu64 ": process %s ended with %s %d", seed, e->path,
-				 WIFSIGNALED(status) ? "signal" : "status", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+				 WIFSIGNALED(status) ? "signal" : "status",
+				 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 			board->told = true;
 		}
 	}
@@ -1354,7 +1382,8 @@ __attribute__((noreturn)) static void work(uint64_t first, uint64_t step, uint64
 		if (run_seed(first + i * step))
 			continue;
 		if (atomic_compare_exchange_strong(&totals->failed, &nobody, 1))
-			snprintf(totals->text, sizeof totals->text, "%s", board->told ? board->text : "a process failed without a word");
+			snprintf(totals->text, sizeof totals->text, "%s",
+				 board->told ? board->text : "a process failed without a word");
 		_exit(1);
 	}
 	_exit(0);
@@ -1378,12 +1407,16 @@ static void run_workers(uint64_t first, uint64_t count, uint64_t step, double en
 	}
 	for (uint64_t i = 0; i < workers; i++)
 		fine = wait_for(pids[i]) == 0 && fine;
-	print_message("# %lu seeds, %lu processes, %lu steps, %lu pages compared, %lu regions made and %lu destroyed, %lu discards\n",
-		      (unsigned long)totals->seeds, (unsigned long)totals->processes, (unsigned long)totals->steps, (unsigned long)totals->compared,
-		      (unsigned long)totals->created, (unsigned long)totals->destroyed, (unsigned long)totals->discards);
-	print_message("# %lu kills, %lu stops, %lu execs, %lu left behind, %lu spawns, %lu past the library, settle called: %lu done, %lu busy\n",
-		      (unsigned long)totals->kills, (unsigned long)totals->stops, (unsigned long)totals->execs, (unsigned long)totals->orphans,
-		      (unsigned long)totals->spawns, (unsigned long)totals->past, (unsigned long)totals->settles, (unsigned long)totals->busy);
+	print_message(
+		"# %lu seeds, %lu processes, %lu steps, %lu pages compared, %lu regions made and %lu destroyed, %lu discards\n",
+		(unsigned long)totals->seeds, (unsigned long)totals->processes, (unsigned long)totals->steps,
+		(unsigned long)totals->compared, (unsigned long)totals->created, (unsigned long)totals->destroyed,
+		(unsigned long)totals->discards);
+	print_message("# %lu kills, %lu stops, %lu execs, %lu left behind, %lu spawns, %lu past the library, settle called: %lu "
+		      "done, %lu busy\n",
+		      (unsigned long)totals->kills, (unsigned long)totals->stops, (unsigned long)totals->execs,
+		      (unsigned long)totals->orphans, (unsigned long)totals->spawns, (unsigned long)totals->past,
+		      (unsigned long)totals->settles, (unsigned long)totals->busy);
 	print_message("# regions: %lu settles, %lu interrupted, %lu pages merged\n", (unsigned long)totals->kernel_settles,
 		      (unsigned long)totals->interrupted, (unsigned long)totals->merged);
 	if (!fine || totals->failed) {
@@ -1398,7 +1431,8 @@ static bool regions_work(void)
 	odf_capabilities capabilities = ODF_CAPABILITIES_INIT;
 
 	assert_errno(0, odf_capabilities_get(&capabilities));
-	if (capabilities.strategy[ODF_STRATEGY_REGION] == ODF_REASON_NONE || capabilities.strategy[ODF_STRATEGY_REGION] == ODF_REASON_NO_REGION)
+	if (capabilities.strategy[ODF_STRATEGY_REGION] == ODF_REASON_NONE ||
+	    capabilities.strategy[ODF_STRATEGY_REGION] == ODF_REASON_NO_REGION)
 		return true;
 	skip_because(odf_reason_text(capabilities.strategy[ODF_STRATEGY_REGION]));
 	return false;
@@ -1424,7 +1458,7 @@ static void test_random_programs(void **state)
 	}
 }
 
-/* ---- Who holds a snapshot, one case at a time -------------------------------------------------------------------------------- */
+/* ---- Who holds a snapshot, one case at a time ------------------------------------------------------------------------------ */
 
 enum { PAGES = 2 * BLOCK + 1 };
 
@@ -1625,15 +1659,15 @@ static void test_exec_lets_go(void **state)
 	assert_errno(0, odf_region_destroy(region));
 }
 
-/* ---- Forks in signal handlers ------------------------------------------------------------------------------------------------ */
+/* ---- Forks in signal handlers ---------------------------------------------------------------------------------------------- */
 
 static struct {
 	const unsigned char *base;
 	atomic_ulong forks, failures;
 } in_handler;
 
-/* At any moment of a call about regions, not only between them. _Fork where it is ours, for libc's fork is not made for handlers; but what is interrupted
- * here holds none of its locks. */
+/* At any moment of a call about regions, not only between them. _Fork where it is ours, for libc's fork is not made for handlers;
+ * but what is interrupted here holds none of its locks. */
 static void fork_and_look(int signal)
 {
 	int saved = errno, status;
@@ -1699,7 +1733,7 @@ static void test_forks_in_handlers(void **state)
 	must_have_no_children();
 }
 
-/* ---- Forks that nobody sees -------------------------------------------------------------------------------------------------- */
+/* ---- Forks that nobody sees ------------------------------------------------------------------------------------------------ */
 
 /* In such a child: whether each region is there as it says. 0 or 1, or how it is wrong. */
 static int look_past_the_library(odf_region *const regions[], int count)
@@ -1709,7 +1743,8 @@ static int look_past_the_library(odf_region *const regions[], int count)
 	for (int i = 0; i < count; i++) {
 		const volatile uint64_t *words = odf_region_base(regions[i]);
 		odf_region_info info = ODF_REGION_INFO_INIT;
-		if (odf_region_info_get(regions[i], &info) != 0 || (info.state != ODF_REGION_ABSENT && info.state != ODF_REGION_INHERITED))
+		if (odf_region_info_get(regions[i], &info) != 0 ||
+		    (info.state != ODF_REGION_ABSENT && info.state != ODF_REGION_INHERITED))
 			return 2;
 		for (size_t page = 0; page < PAGES && info.state == ODF_REGION_INHERITED; page += 32)
 			if (words[page * PAGE / 8] != (1ull << 32 | page * PAGE)) /* or is killed here */
@@ -1777,7 +1812,7 @@ static void test_forks_past_the_library(void **state)
 	must_have_no_children();
 }
 
-/* ---- Nothing is left --------------------------------------------------------------------------------------------------------- */
+/* ---- Nothing is left ------------------------------------------------------------------------------------------------------- */
 
 static size_t count_lines(const char *path)
 {
@@ -1810,7 +1845,8 @@ static void cycle(unsigned round)
 	pid_t pid;
 
 	for (int i = 0; i < 3; i++) {
-		regions[i] = odf_region_create((size_t)(1 + round * 7 % 300) * PAGE << 4 * i, round % 3 == 0 ? ODF_REGION_MANUAL : 0);
+		size_t size = (size_t)(1 + round * 7 % 300) * PAGE << 4 * i;
+		regions[i] = odf_region_create(size, round % 3 == 0 ? ODF_REGION_MANUAL : 0);
 		assert_non_null(regions[i]);
 		memset(odf_region_base(regions[i]), 1, PAGE);
 	}
@@ -1854,8 +1890,11 @@ static void test_nothing_is_left(void **state)
 	maps = count_lines("/proc/self/maps");
 	for (unsigned round = 0; round < 120; round++)
 		cycle(round);
-	for (int patience = 2000; patience > 0 && (count_threads() > threads || count_lines("/proc/self/maps") > maps); patience--)
+	for (int patience = 2000; patience > 0; patience--) {
+		if (count_threads() <= threads && count_lines("/proc/self/maps") <= maps)
+			break;
 		usleep(10000);
+	}
 	assert_true(count_threads() <= threads);
 	/* A thread's stack more or less, with its guard. */
 	assert_true(count_lines("/proc/self/maps") <= maps + 2);

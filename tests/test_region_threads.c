@@ -2,14 +2,16 @@
  *
  * Regions under threads that never stop, with a loaded machine around them. What must hold:
  *
- *   - a snapshot is a moment. Each writer goes through its slots in order, round after round, by stores or by system calls that write for it; at any
- *     moment the rounds in its slots are r, r ... r, r-1 ... r-1, and this is what a child must see, at every look the same;
+ *   - a snapshot is a moment. Each writer goes through its slots in order, round after round, by stores or by system calls that
+ *     write for it; at any moment the rounds in its slots are r, r ... r, r-1 ... r-1, and this is what a child must see, at
+ *     every look the same;
  *   - no write is lost, no page goes astray: each slot says whose it is, and each writer finds what it left;
- *   - no system call fails for where its memory is, mutexes there exclude and condition variables wake, and nobody sees what a child writes;
+ *   - no system call fails for where its memory is, mutexes there exclude and condition variables wake, and nobody sees what a
+ *     child writes;
  *   - foreign memory is left alone, and never comes to lie in a region.
  *
- * ODF_TEST_SECONDS says for how long (6), ODF_TEST_NOBODY=1 gives up root first. Compiled with ODF_TEST_INTERPOSED the shared library must be there; where it
- * is, children are made in the ways that it interposes too.
+ * ODF_TEST_SECONDS says for how long (6), ODF_TEST_NOBODY=1 gives up root first. Compiled with ODF_TEST_INTERPOSED the shared
+ * library must be there; where it is, children are made in the ways that it interposes too.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -55,7 +57,7 @@ enum {
 
 static const size_t region_pages[REGIONS] = { 10 * 1024 + 1, 1536 + 3, 3ul << 18 };
 
-/* ---- What all processes share ------------------------------------------------------------------------------------------------ */
+/* ---- What all processes share ---------------------------------------------------------------------------------------------- */
 
 static struct outcome {
 	atomic_int failures;
@@ -76,7 +78,7 @@ __attribute__((format(printf, 1, 2))) static void failure(const char *format, ..
 
 static pid_t test_process;
 
-/* ---- The memory -------------------------------------------------------------------------------------------------------------- */
+/* ---- The memory ------------------------------------------------------------------------------------------------------------ */
 
 static struct {
 	odf_region *region;
@@ -167,7 +169,8 @@ static void lay_out(void)
 		pthread_mutexattr_t attributes;
 		guarded[i] = (struct guarded *)(void *)next_page(i % REGIONS, &turns[i % REGIONS]);
 		assert_int_equal(pthread_mutexattr_init(&attributes), 0);
-		assert_int_equal(pthread_mutexattr_setprotocol(&attributes, i % 2 == 0 ? PTHREAD_PRIO_NONE : PTHREAD_PRIO_INHERIT), 0);
+		if (i % 2 == 0)
+			assert_int_equal(pthread_mutexattr_setprotocol(&attributes, PTHREAD_PRIO_INHERIT), 0);
 		assert_int_equal(pthread_mutex_init(&guarded[i]->mutex, &attributes), 0);
 		assert_int_equal(pthread_cond_init(&guarded[i]->changed, NULL), 0);
 		pthread_mutexattr_destroy(&attributes);
@@ -185,7 +188,7 @@ static void discard_range(int region, size_t *first, size_t *count)
 	*count = left < DISCARD_PAGES ? left : DISCARD_PAGES;
 }
 
-/* ---- Threads that write ------------------------------------------------------------------------------------------------------ */
+/* ---- Threads that write ---------------------------------------------------------------------------------------------------- */
 
 static atomic_bool stop, stop_forks;
 static atomic_ulong rounds_written, kernel_writes, added, locked, discards, forks, spawns, mappings, kills, churned, settle_calls;
@@ -196,8 +199,9 @@ static void check_slot(int v, int slot, uint64_t round)
 	uint64_t is = atomic_load_explicit(slots[v][slot], memory_order_relaxed);
 
 	if (is != value_of(v, slot, round))
-		failure("writer %d lost slot %d (region %d, offset %#zx): %016" PRIx64 ", must be %016" PRIx64, v, slot, slot % REGIONS,
-			(size_t)((uintptr_t)slots[v][slot] - (uintptr_t)regions[slot % REGIONS].base), is, value_of(v, slot, round));
+		failure("writer %d lost slot %d (region %d, offset %#zx): %016" PRIx64 ", must be %016" PRIx64, v, slot,
+			slot % REGIONS, (size_t)((uintptr_t)slots[v][slot] - (uintptr_t)regions[slot % REGIONS].base), is,
+			value_of(v, slot, round));
 }
 
 static void *write_always(void *number)
@@ -284,7 +288,8 @@ static void write_block(int writer, const struct channels *channels, uint64_t *r
 		memcpy(must[writer] + at, bytes[writer], size);
 	}
 	if (count != (ssize_t)size)
-		failure("a system call (%d) wrote %zd of %zu bytes at %p: %s", (int)how, count, size, (void *)(block + at), strerror(errno));
+		failure("a system call (%d) wrote %zd of %zu bytes at %p: %s", (int)how, count, size, (void *)(block + at),
+			strerror(errno));
 	/* And reads, from the region. */
 	if (pwrite(channels->file, block, BLOCK_PAGES * PAGE, 0) != BLOCK_PAGES * PAGE ||
 	    pread(channels->file, bytes[writer], BLOCK_PAGES * PAGE, 0) != BLOCK_PAGES * PAGE)
@@ -300,7 +305,8 @@ static void *write_by_kernel_always(void *number)
 	struct channels channels;
 
 	if (pipe2(channels.pipe, O_CLOEXEC) != 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channels.sockets) != 0 ||
-	    (channels.file = memfd_create("file", MFD_CLOEXEC)) < 0 || (channels.zero = open("/dev/zero", O_RDONLY | O_CLOEXEC)) < 0) {
+	    (channels.file = memfd_create("file", MFD_CLOEXEC)) < 0 ||
+	    (channels.zero = open("/dev/zero", O_RDONLY | O_CLOEXEC)) < 0) {
 		failure("no descriptors: %s", strerror(errno));
 		return NULL;
 	}
@@ -310,9 +316,11 @@ static void *write_by_kernel_always(void *number)
 			uint64_t value = value_of(v, slot, round);
 			ssize_t count;
 			check_slot(v, slot, round - 1);
-			count = write_by_kernel(&channels, (uint64_t)slot + round, &value, (void *)(uintptr_t)slots[v][slot], sizeof value);
+			count = write_by_kernel(&channels, (uint64_t)slot + round, &value, (void *)(uintptr_t)slots[v][slot],
+						sizeof value);
 			if (count != sizeof value) {
-				failure("a system call (%d) wrote %zd bytes to a slot: %s", (int)(((uint64_t)slot + round) % 5), count, strerror(errno));
+				failure("a system call (%d) wrote %zd bytes to a slot: %s", (int)(((uint64_t)slot + round) % 5),
+					count, strerror(errno));
 				break;
 			}
 			kernel_writes++;
@@ -330,7 +338,7 @@ static void *write_by_kernel_always(void *number)
 	return NULL;
 }
 
-/* ---- Threads that lock ------------------------------------------------------------------------------------------------------- */
+/* ---- Threads that lock ----------------------------------------------------------------------------------------------------- */
 
 static void *lock_always(void *number)
 {
@@ -367,7 +375,7 @@ static void *lock_always(void *number)
 	return NULL;
 }
 
-/* ---- A thread that discards -------------------------------------------------------------------------------------------------- */
+/* ---- A thread that discards ------------------------------------------------------------------------------------------------ */
 
 static const size_t tagged[] = { 0, PAGE / 2 - 8, PAGE - 8 };
 
@@ -384,7 +392,8 @@ static bool page_is(int region, size_t page, uint64_t generation)
 		uint64_t must = generation == 0 ? 0 : discard_tag(region, page, generation);
 		uint64_t is = __atomic_load_n((const uint64_t *)(const void *)(at + tagged[i]), __ATOMIC_RELAXED);
 		if (is != must) {
-			failure("page %zu of region %d has %016" PRIx64 " at %zu, must be %016" PRIx64, page, region, is, tagged[i], must);
+			failure("page %zu of region %d has %016" PRIx64 " at %zu, must be %016" PRIx64, page, region, is,
+				tagged[i], must);
 			return false;
 		}
 	}
@@ -418,9 +427,11 @@ static void *discard_always(void *unused)
 			unsigned char *at = regions[r].base + (first + i) * PAGE;
 			generations[r][i] = drop ? 0 : generation;
 			for (size_t word = 0; word < 3 && !drop; word++)
-				__atomic_store_n((uint64_t *)(void *)(at + tagged[word]), discard_tag(r, first + i, generation), __ATOMIC_RELAXED);
+				__atomic_store_n((uint64_t *)(void *)(at + tagged[word]), discard_tag(r, first + i, generation),
+						 __ATOMIC_RELAXED);
 		}
-		for (size_t i = from == 0 ? 0 : from - 1; i < from + run + 1 && i < count && page_is(r, first + i, generations[r][i]); i++)
+		for (size_t i = from == 0 ? 0 : from - 1;
+		     i < from + run + 1 && i < count && page_is(r, first + i, generations[r][i]); i++)
 			;
 	}
 	for (int r = 0; r < REGIONS; r++) {
@@ -432,10 +443,11 @@ static void *discard_always(void *unused)
 	return NULL;
 }
 
-/* ---- Children ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Children -------------------------------------------------------------------------------------------------------------- */
 
 /* What a child saw at its first look. In ordinary memory, of its own. */
-static uint64_t seen_rounds[VECTORS][SLOTS], seen_shared[SHARED], seen_guarded[GUARDED][2], seen_discards[REGIONS][DISCARD_PAGES][3];
+static uint64_t seen_rounds[VECTORS][SLOTS], seen_shared[SHARED], seen_guarded[GUARDED][2],
+	seen_discards[REGIONS][DISCARD_PAGES][3];
 
 static void look_at_vectors(bool again)
 {
@@ -448,11 +460,12 @@ static void look_at_vectors(bool again)
 			if (slot == 0)
 				newest = last = round;
 			if (round > last || round + 1 < newest)
-				failure("a torn snapshot: writer %d was in round %" PRIu64 " at slot 0, %" PRIu64 " at slot %d, %" PRIu64 " at slot %d",
+				failure("a torn snapshot: writer %d was in round %" PRIu64 " at slot 0, %" PRIu64
+					" at slot %d, %" PRIu64 " at slot %d",
 					v, newest, last, slot - 1, round, slot);
 			if (again && round != seen_rounds[v][slot])
-				failure("a child's memory changes: slot %d of writer %d from round %" PRIu64 " to %" PRIu64, slot, v,
-					seen_rounds[v][slot], round);
+				failure("a child's memory changes: slot %d of writer %d from round %" PRIu64 " to %" PRIu64, slot,
+					v, seen_rounds[v][slot], round);
 			seen_rounds[v][slot] = last = round;
 		}
 	}
@@ -463,7 +476,8 @@ static void look_at_rest(bool again)
 	for (int i = 0; i < SHARED; i++) {
 		uint64_t value = atomic_load_explicit(shared[i], memory_order_relaxed);
 		if (again && value != seen_shared[i])
-			failure("a child's memory changes: shared counter %d from %" PRIu64 " to %" PRIu64, i, seen_shared[i], value);
+			failure("a child's memory changes: shared counter %d from %" PRIu64 " to %" PRIu64, i, seen_shared[i],
+				value);
 		seen_shared[i] = value;
 	}
 	for (int i = 0; i < GUARDED; i++) {
@@ -485,8 +499,9 @@ static void look_at_rest(bool again)
 				if (value != 0 && value >> 24 != discard_tag(r, first + page, 0) >> 24)
 					failure("a child finds %016" PRIx64 " in page %zu of region %d", value, first + page, r);
 				if (again && value != seen_discards[r][page][word])
-					failure("a child's memory changes: page %zu of region %d from %016" PRIx64 " to %016" PRIx64, first + page, r,
-						seen_discards[r][page][word], value);
+					failure("a child's memory changes: page %zu of region %d from %016" PRIx64
+						" to %016" PRIx64,
+						first + page, r, seen_discards[r][page][word], value);
 				seen_discards[r][page][word] = value;
 			}
 	}
@@ -539,7 +554,8 @@ static bool is_interposed(const char *name, void **symbol)
 	Dl_info info;
 
 	*symbol = dlsym(RTLD_DEFAULT, name);
-	return *symbol != NULL && dladdr(*symbol, &info) != 0 && info.dli_fname != NULL && strstr(info.dli_fname, "libodfork") != NULL;
+	return *symbol != NULL && dladdr(*symbol, &info) != 0 && info.dli_fname != NULL &&
+	       strstr(info.dli_fname, "libodfork") != NULL;
 }
 
 static pid_t fork_by(enum way way)
@@ -568,7 +584,8 @@ __attribute__((noreturn)) static void be_orphan(uint64_t random)
 	_exit(outcome->failures == 0 ? 0 : 1);
 }
 
-/* A child of a process with threads: nothing that libc forbids there. One that is to be killed leaves no orphan that nobody knows of. */
+/* A child of a process with threads: nothing that libc forbids there. One that is to be killed leaves no orphan that nobody knows
+ * of. */
 __attribute__((noreturn)) static void be_child(uint64_t random, enum way way, bool doomed)
 {
 	static const useconds_t delays[] = { 0, 100, 500, 3000, 3000, 20000 };
@@ -611,8 +628,8 @@ __attribute__((noreturn)) static void be_child(uint64_t random, enum way way, bo
 	_exit(outcome->failures == 0 ? 0 : 1);
 }
 
-/* Until some of every region is LIVE again, or all of it: what the next fork cuts short, or freezes as a whole. Not for long, as somebody else may
- * be forking, or nobody settling. */
+/* Until some of every region is LIVE again, or all of it: what the next fork cuts short, or freezes as a whole. Not for long, as
+ * somebody else may be forking, or nobody settling. */
 static void wait_for_settles(bool all)
 {
 	for (double end = now() + 0.1; now() < end && !stop_forks;) {
@@ -659,7 +676,8 @@ static void *fork_always(void *number)
 			;
 		if (status != 0 && !(kill_it && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL))
 			failure("a child by %s ended with %#x", way_names[way], status);
-		/* Sometimes forks follow at once, sometimes there is time to settle, or nearly. All but the first rest every other while. */
+		/* Sometimes forks follow at once, sometimes there is time to settle, or nearly. All but the first rest every
+		 * other while. */
 		usleep((useconds_t)below(&random, below(&random, 8) == 0 ? 60000 : 2500));
 		if (below(&random, 2) == 0)
 			wait_for_settles(below(&random, 2) == 0);
@@ -669,7 +687,7 @@ static void *fork_always(void *number)
 	return NULL;
 }
 
-/* ---- Noise ------------------------------------------------------------------------------------------------------------------- */
+/* ---- Noise ----------------------------------------------------------------------------------------------------------------- */
 
 static pid_t make_vfork_child(void)
 {
@@ -771,7 +789,8 @@ static void *map_always(void *unused)
 				/* Of the larger ones most pages were never touched. */
 				step = ring[i].pages > 100 ? 61 : 1;
 				if (is != (page % step == 0 ? ring[i].tag + page : 0))
-					failure("foreign memory at %p+%zu pages was changed to %016" PRIx64, (void *)ring[i].memory, page, is);
+					failure("foreign memory at %p+%zu pages was changed to %016" PRIx64,
+						(void *)ring[i].memory, page, is);
 				if (step > 1)
 					page += step - 1;
 			}
@@ -785,7 +804,8 @@ static void *map_always(void *unused)
 			break;
 		}
 		for (int r = 0; r < REGIONS; r++)
-			if (ring[i].memory < regions[r].base + regions[r].pages * PAGE && ring[i].memory + ring[i].pages * PAGE > regions[r].base)
+			if (ring[i].memory < regions[r].base + regions[r].pages * PAGE &&
+			    ring[i].memory + ring[i].pages * PAGE > regions[r].base)
 				failure("foreign memory at %p lies in region %d", (void *)ring[i].memory, r);
 		step = ring[i].pages > 100 ? 61 : 1;
 		for (size_t page = 0; page < ring[i].pages; page += step) {
@@ -821,7 +841,8 @@ static void *churn_always(void *unused)
 		base = odf_region_base(region);
 		for (int turn = 0; turn < 4; turn++) {
 			for (size_t i = 0; i < words; i += 200)
-				if (__atomic_exchange_n(&base[i], tag + (uint64_t)turn + i, __ATOMIC_RELAXED) != (turn == 0 ? 0 : tag + (uint64_t)turn - 1 + i))
+				if (__atomic_exchange_n(&base[i], tag + (uint64_t)turn + i, __ATOMIC_RELAXED) !=
+				    (turn == 0 ? 0 : tag + (uint64_t)turn - 1 + i))
 					failure("a young region lost word %zu", i);
 			usleep((useconds_t)below(&random, 2000));
 		}
@@ -836,16 +857,19 @@ static void check_info(int r, odf_region_info *last)
 {
 	odf_region_info now = ODF_REGION_INFO_INIT;
 	int error = odf_region_info_get(regions[r].region, &now);
-	bool fine = error == 0 && now.capacity == regions[r].pages * PAGE && now.live_bytes <= now.capacity && now.private_bytes <= now.capacity &&
+	bool fine = error == 0 && now.capacity == regions[r].pages * PAGE && now.live_bytes <= now.capacity &&
+		    now.private_bytes <= now.capacity &&
 		    (now.state == ODF_REGION_LIVE || now.state == ODF_REGION_FROZEN || now.state == ODF_REGION_SETTLING) &&
-		    (now.state != ODF_REGION_LIVE || now.live_bytes == now.capacity) && now.freezes >= last->freezes && now.settles >= last->settles &&
-		    now.interrupted >= last->interrupted && now.steps >= last->steps && now.merged_pages >= last->merged_pages &&
-		    now.settles <= now.freezes && now.longest_pause_ns >= last->longest_pause_ns;
+		    (now.state != ODF_REGION_LIVE || now.live_bytes == now.capacity) && now.freezes >= last->freezes &&
+		    now.settles >= last->settles && now.interrupted >= last->interrupted && now.steps >= last->steps &&
+		    now.merged_pages >= last->merged_pages && now.settles <= now.freezes &&
+		    now.longest_pause_ns >= last->longest_pause_ns;
 
 	if (!fine)
-		failure("region %d says of itself: error %d, state %d, live %zu, private %zu, resident %zu, freezes %" PRIu64 " (%" PRIu64
-			" before), settles %" PRIu64 " (%" PRIu64 "), steps %" PRIu64 ", merged %" PRIu64, r, error, now.state, now.live_bytes,
-			now.private_bytes, now.resident_bytes, now.freezes, last->freezes, now.settles, last->settles, now.steps, now.merged_pages);
+		failure("region %d says of itself: error %d, state %d, live %zu, private %zu, resident %zu, freezes %" PRIu64
+			" (%" PRIu64 " before), settles %" PRIu64 " (%" PRIu64 "), steps %" PRIu64 ", merged %" PRIu64,
+			r, error, now.state, now.live_bytes, now.private_bytes, now.resident_bytes, now.freezes, last->freezes,
+			now.settles, last->settles, now.steps, now.merged_pages);
 	*last = now;
 }
 
@@ -871,7 +895,7 @@ static void *watch_always(void *unused)
 	return NULL;
 }
 
-/* ---- The test ---------------------------------------------------------------------------------------------------------------- */
+/* ---- The test -------------------------------------------------------------------------------------------------------------- */
 
 static odf_region_info info_of(int r)
 {
@@ -905,10 +929,12 @@ static void wait_until_live(double seconds)
 	for (int r = 0; r < REGIONS; r++)
 		for (double end = now() + seconds; outcome->failures == 0 && info_of(r).state != ODF_REGION_LIVE; usleep(1000))
 			if (now() > end)
-				failure("region %d does not become LIVE though nobody forks: state %d, live %zu", r, info_of(r).state, info_of(r).live_bytes);
+				failure("region %d does not become LIVE though nobody forks: state %d, live %zu", r,
+					info_of(r).state, info_of(r).live_bytes);
 }
 
-/* cmocka would jump out of the thread that faults into its own, in children too. Says where it was instead; the fault comes again and kills. */
+/* cmocka would jump out of the thread that faults into its own, in children too. Says where it was instead; the fault comes again
+ * and kills. */
 static void on_fault(int signal, siginfo_t *info, void *unused)
 {
 	pid_t self = getpid();
@@ -920,8 +946,9 @@ static void on_fault(int signal, siginfo_t *info, void *unused)
 	for (int r = 0; r < REGIONS; r++)
 		if (at >= (uintptr_t)regions[r].base && at < (uintptr_t)regions[r].base + regions[r].pages * PAGE)
 			region = r;
-	snprintf(text, sizeof text, "%s is hit by signal %d (code %d) at %p (region %d, page %zu)", self == test_process ? "the process" : "a child",
-		 signal, info->si_code, info->si_addr, region, region < 0 ? 0 : (size_t)(at - (uintptr_t)regions[region].base) / PAGE);
+	snprintf(text, sizeof text, "%s is hit by signal %d (code %d) at %p (region %d, page %zu)",
+		 self == test_process ? "the process" : "a child", signal, info->si_code, info->si_addr, region,
+		 region < 0 ? 0 : (size_t)(at - (uintptr_t)regions[region].base) / PAGE);
 	failure("%s", text);
 	if (self == test_process)
 		dprintf(2, "\n# %s\n", text);
@@ -952,7 +979,8 @@ static bool regions_work(void)
 	odf_capabilities capabilities = ODF_CAPABILITIES_INIT;
 
 	assert_errno(0, odf_capabilities_get(&capabilities));
-	if (capabilities.strategy[ODF_STRATEGY_REGION] == ODF_REASON_NONE || capabilities.strategy[ODF_STRATEGY_REGION] == ODF_REASON_NO_REGION)
+	if (capabilities.strategy[ODF_STRATEGY_REGION] == ODF_REASON_NONE ||
+	    capabilities.strategy[ODF_STRATEGY_REGION] == ODF_REASON_NO_REGION)
 		return true;
 	skip_because(odf_reason_text(capabilities.strategy[ODF_STRATEGY_REGION]));
 	return false;
@@ -983,16 +1011,18 @@ static odf_region_info tell(void)
 		if (info.longest_pause_ns > sum.longest_pause_ns)
 			sum.longest_pause_ns = info.longest_pause_ns;
 	}
-	print_message("# %lu rounds of %d slots, %lu kernel writes, %lu additions and %lu under mutexes, %lu discards, %lu looks, %lu orphans\n",
-		      (unsigned long)rounds_written, SLOTS, (unsigned long)kernel_writes, (unsigned long)added, (unsigned long)locked,
-		      (unsigned long)discards, (unsigned long)outcome->looks, (unsigned long)outcome->orphans_made);
+	print_message("# %lu rounds of %d slots, %lu kernel writes, %lu additions and %lu under mutexes, %lu discards, %lu "
+		      "looks, %lu orphans\n",
+		      (unsigned long)rounds_written, SLOTS, (unsigned long)kernel_writes, (unsigned long)added,
+		      (unsigned long)locked, (unsigned long)discards, (unsigned long)outcome->looks,
+		      (unsigned long)outcome->orphans_made);
 	print_message("# %lu forks (", (unsigned long)forks);
 	for (int way = 0; way < WAY_COUNT; way++)
 		print_message("%s%lu %s", way == 0 ? "" : ", ", (unsigned long)way_used[way], way_names[way]);
-	print_message("), %lu kills, %lu spawns, %lu foreign mappings, %lu regions came and went\n", (unsigned long)kills, (unsigned long)spawns,
-		      (unsigned long)mappings, (unsigned long)churned);
-	print_message("# %" PRIu64 " freezes, %" PRIu64 " settles (%lu calls), %" PRIu64 " interrupted, %" PRIu64 " steps, %" PRIu64
-		      " pages merged, longest pause %.3f ms\n",
+	print_message("), %lu kills, %lu spawns, %lu foreign mappings, %lu regions came and went\n", (unsigned long)kills,
+		      (unsigned long)spawns, (unsigned long)mappings, (unsigned long)churned);
+	print_message("# %" PRIu64 " freezes, %" PRIu64 " settles (%lu calls), %" PRIu64 " interrupted, %" PRIu64
+		      " steps, %" PRIu64 " pages merged, longest pause %.3f ms\n",
 		      sum.freezes, sum.settles, (unsigned long)settle_calls, sum.interrupted, sum.steps, sum.merged_pages,
 		      (double)sum.longest_pause_ns / 1e6);
 	return sum;
@@ -1041,7 +1071,8 @@ static void test_threads_and_regions(void **state)
 		pthread_join(threads[i], NULL);
 	for (double end = now() + 60; outcome->orphans_made != outcome->orphans_well && outcome->failures == 0; usleep(1000))
 		if (now() > end)
-			failure("%lu orphans of %lu were not heard of", (unsigned long)(outcome->orphans_made - outcome->orphans_well),
+			failure("%lu orphans of %lu were not heard of",
+				(unsigned long)(outcome->orphans_made - outcome->orphans_well),
 				(unsigned long)outcome->orphans_made);
 	/* With all the others at it still. */
 	if (settling == ODF_REGION_SETTLES_ALWAYS)

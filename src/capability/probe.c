@@ -166,16 +166,13 @@ static int probe_memfd(void)
 		fd = (int)sys_call2(SYS_memfd_create, "odfork-probe", MEMFD_CLOEXEC | MEMFD_ALLOW_SEALING);
 	if (fd < 0)
 		return fd;
-	sealed = sys_call2(SYS_ftruncate, fd, size);
-	if (sealed == 0) {
-		mapped = sys_call6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-		sealed_mapped = sys_call3(SYS_fcntl, fd, ADD_SEALS, SEAL_WRITE);
-		if (mapped < 0 && mapped > -4096) {
-			sealed = mapped;
-		} else {
-			(void)sys_call2(SYS_munmap, mapped, size);
-			sealed = sealed_mapped == -EBUSY ? sys_call3(SYS_fcntl, fd, ADD_SEALS, SEAL_WRITE) : -EPROTO;
-		}
+	mapped = sys_call6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	sealed_mapped = sys_call3(SYS_fcntl, fd, ADD_SEALS, SEAL_WRITE);
+	if (mapped < 0 && mapped > -4096) {
+		sealed = mapped;
+	} else {
+		(void)sys_call2(SYS_munmap, mapped, size);
+		sealed = sealed_mapped == -EBUSY ? sys_call3(SYS_fcntl, fd, ADD_SEALS, SEAL_WRITE) : -EPROTO;
 	}
 	sys_close(fd);
 	return (int)sealed;
@@ -322,9 +319,10 @@ odf_reason capability_region_reason(void)
 {
 	if (sizeof(void *) < 8 || sysconf(_SC_PAGESIZE) != 4096)
 		return ODF_REASON_REGION_PAGE_SIZE;
-	if (!capability(ODF_PROBE_REMAP))
+	/* What could not be asked for want of memory or descriptors is no property of the machine. */
+	if (!capability(ODF_PROBE_REMAP) && capability_known(ODF_PROBE_REMAP) == ODF_ANSWER_NO)
 		return ODF_REASON_REGION_NO_REMAP;
-	if (!capability(ODF_PROBE_MEMFD))
+	if (!capability(ODF_PROBE_MEMFD) && capability_known(ODF_PROBE_MEMFD) == ODF_ANSWER_NO)
 		return ODF_REASON_REGION_NO_MEMFD;
 	return strict_overcommit() ? ODF_REASON_REGION_OVERCOMMIT : ODF_REASON_NONE;
 }

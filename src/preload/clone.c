@@ -28,6 +28,12 @@ static int start_child(void *child_pointer)
 	return child->function(child->argument);
 }
 
+/* Not as a thread, and not for as long only as its parent sleeps. */
+static bool shares_quietly(uint64_t flags)
+{
+	return (flags & CLONE_VM) && !(flags & (CLONE_THREAD | CLONE_VFORK));
+}
+
 EXPORTED int clone(int (*function)(void *), void *stack, int flags, void *argument, ...)
 {
 	void *parent_id, *storage, *child_id;
@@ -42,6 +48,8 @@ EXPORTED int clone(int (*function)(void *), void *stack, int flags, void *argume
 	storage = va_arg(rest, void *);
 	child_id = va_arg(rest, void *);
 	va_end(rest);
+	if (shares_quietly((unsigned)flags))
+		region_memory_is_shared();
 	if (function == NULL || stack == NULL || (flags & CLONE_VM) || region_bytes() == 0)
 		return libc_clone(function, stack, flags, argument, parent_id, storage, child_id);
 	error = region_fork_begin(&start);
@@ -67,6 +75,9 @@ bool interposed_makes_process(long number, unsigned long first, unsigned long se
 {
 	const struct clone3_arguments *arguments = (const struct clone3_arguments *)first;
 
+	if ((number == SYS_clone && shares_quietly(first)) ||
+	    (number == SYS_clone3 && arguments != NULL && second >= sizeof *arguments && shares_quietly(arguments->flags)))
+		region_memory_is_shared();
 	if (region_bytes() == 0)
 		return false;
 	switch (number) {

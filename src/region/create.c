@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Making, settling and taking apart regions; what they tell about themselves. Not async-signal-safe. */
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 
 #include "../capability/capability.h"
@@ -84,12 +85,9 @@ static void set_length(struct odf_region *region, size_t length)
 	region->work_size = length < REGION_PUD ? length : REGION_PUD;
 }
 
-static struct odf_region *make(size_t capacity, unsigned flags, int *error)
+static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, int *error)
 {
 	struct odf_region *region = region_map(NULL, round_up(sizeof *region, REGION_PAGE), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	size_t unit;
-	int reserved;
 
 	*error = ENOMEM;
 	if (region == NULL)
@@ -103,15 +101,8 @@ static struct odf_region *make(size_t capacity, unsigned flags, int *error)
 		.token_file = -1,
 		.spare_file = -1,
 	};
-	/* A move of a whole GiB costs the same as one of 2 MiB, so address space is taken for it, where there is enough. */
-	unit = capacity >= REGION_WHOLE_PUDS ? REGION_PUD : REGION_TABLE;
 	set_length(region, round_up(capacity, unit));
-	reserved = reserve(region, unit);
-	if (reserved != 0 && capacity < REGION_PUD) {
-		set_length(region, round_up(capacity, REGION_TABLE));
-		reserved = reserve(region, REGION_TABLE);
-	}
-	if (reserved != 0) {
+	if (reserve(region, unit) != 0) {
 		region_unmap(region, round_up(sizeof *region, REGION_PAGE));
 		return NULL;
 	}
@@ -136,7 +127,7 @@ static struct odf_region *make(size_t capacity, unsigned flags, int *error)
 odf_region *odf_region_create(size_t capacity, unsigned flags)
 {
 	struct odf_region *region = NULL;
-	int saved = errno, error = 0;
+	int saved = errno, error = 0, cancel;
 
 	/* Three times the capacity must be an address space. */
 	if (capacity == 0 || (flags & ~(ODF_REGION_MANUAL | ODF_REGION_HUGE)) != 0)
@@ -147,14 +138,20 @@ odf_region *odf_region_create(size_t capacity, unsigned flags)
 		error = ENOTSUP;
 	if (error == 0) {
 		region_meet_child();
+		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 		process_lock_wait(&making);
 		error = region_keeper_start();
 		if (error == 0) {
-			region = make(capacity, flags, &error);
+			/* A move of a whole GiB costs the same as one of 2 MiB, so address space is taken for it, where limits allow. */
+			if (capacity >= REGION_WHOLE_PUDS)
+				region = make(capacity, flags, REGION_PUD, &error);
+			if (region == NULL && capacity < REGION_PUD && (error == 0 || error == ENOMEM))
+				region = make(capacity, flags, REGION_TABLE, &error);
 			if (region == NULL && region_bytes() == 0)
 				region_keeper_stop();
 		}
 		process_lock_release(&making);
+		pthread_setcancelstate(cancel, NULL);
 	}
 	errno = error == 0 ? saved : error;
 	return region;
@@ -172,11 +169,12 @@ size_t odf_region_capacity(const odf_region *region)
 
 int odf_region_destroy(odf_region *region)
 {
-	int saved = errno;
+	int saved = errno, cancel;
 
 	if (region == NULL)
 		return EINVAL;
 	region_meet_child();
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 	process_lock_wait(&making);
 	if (!region->inherited) {
 		(void)region_order(REGION_RELEASE, region, NULL); /* the keeper runs as long as there is one */
@@ -186,6 +184,7 @@ int odf_region_destroy(odf_region *region)
 	}
 	unmap_all(region);
 	process_lock_release(&making);
+	pthread_setcancelstate(cancel, NULL);
 	errno = saved;
 	return 0;
 }

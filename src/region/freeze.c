@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * On the path of a fork: async-signal-safe, no descriptor, two system calls for a region that is LIVE, none for one that is FROZEN. */
+ * On the path of a fork: async-signal-safe, no descriptor, three system calls for a region that is LIVE, none for one that is FROZEN. */
 #include <errno.h>
 
 #include "internal.h"

@@ -20,6 +20,9 @@ static atomic_int *_Atomic marker;
 #define MARKER_OURS  1
 #define MARKER_TAKEN 2
 
+/* By a process that no list of threads has. */
+static atomic_bool memory_is_shared;
+
 /* Makes this process the owner of nothing: its regions are ordinary memory now, or not there. */
 static void become_child(void)
 {
@@ -30,6 +33,7 @@ static void become_child(void)
 		region->inherited = true;
 		region->file = region->second_file = region->token_file = region->spare_file = -1;
 	}
+	atomic_store_explicit(&memory_is_shared, false, memory_order_relaxed); /* this is a copy */
 	region_list = NULL; /* none of them takes part in anything any more */
 	region_forks_pending = 0;
 	atomic_store_explicit(&bytes, 0, memory_order_relaxed);
@@ -126,12 +130,17 @@ static void fork_is_over(void)
  * twice what the best choice would have cost, whatever comes. */
 static atomic_ullong fork_fastest_ns = ULLONG_MAX, fork_excess_ns, settle_cost_ns = 1000000;
 
+void region_memory_is_shared(void)
+{
+	atomic_store_explicit(&memory_is_shared, true, memory_order_relaxed);
+}
+
 static bool has_one_thread(void)
 {
 	struct stat tasks;
 
 	/* Two entries that every directory has, the caller, the keeper. */
-	return stat("/proc/self/task", &tasks) == 0 && tasks.st_nlink == 2 + 2;
+	return !atomic_load_explicit(&memory_is_shared, memory_order_relaxed) && stat("/proc/self/task", &tasks) == 0 && tasks.st_nlink == 2 + 2;
 }
 
 static void settle_if_due(void)

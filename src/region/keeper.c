@@ -133,8 +133,10 @@ static int give_order(enum region_order order, struct odf_region *region, uint64
 	atomic_store(&slot.state, SLOT_ORDER);
 	atomic_fetch_add(&keeper.notices, 1);
 	wake_keeper();
-	while (atomic_load(&slot.state) != SLOT_DONE)
+	while (atomic_load(&slot.state) == SLOT_ORDER)
 		(void)sys_call4(SYS_futex, &slot.state, FUTEX_WAIT_PRIVATE, SLOT_ORDER, NULL);
+	if (atomic_load(&slot.state) == SLOT_EMPTY) /* a child that a signal handler made goes on here, without a keeper */
+		return ESRCH;
 	error = slot.error;
 	if (result != NULL)
 		*result = slot.result;
@@ -522,11 +524,14 @@ static bool is_alone(void)
 
 static void sleep_until(uint64_t then, unsigned notices)
 {
-	uint64_t now = region_clock(), wait = then == NEVER ? ALONE_NS : then > now ? then - now : 0;
-	struct timespec time = { .tv_sec = (time_t)(wait / 1000000000u), .tv_nsec = (long)(wait % 1000000000u) };
+	uint64_t now = region_clock(), wait = then > now ? then - now : 0;
+	struct timespec time;
 
 	if (wait == 0)
 		return;
+	if (wait > ALONE_NS)
+		wait = ALONE_NS;
+	time = (struct timespec){ .tv_sec = (time_t)(wait / 1000000000u), .tv_nsec = (long)(wait % 1000000000u) };
 	if (wait > LOOK_LAST_NS)
 		atomic_store(&keeper.asleep, true);
 	(void)sys_call4(SYS_futex, &keeper.notices, FUTEX_WAIT_PRIVATE, notices, &time);
@@ -554,7 +559,7 @@ static void *keep(void *unused)
 			break;
 		if (now >= alone_check) {
 			if (is_alone())
-				break; /* libc ends the process, as after any last thread */
+				break; /* libc ends the process, as after any last thread; what that writes must not go to a region */
 			alone_check = now + ALONE_NS;
 		}
 		for (struct odf_region *region = region_list; region != NULL && atomic_load(&slot.state) != SLOT_ORDER; region = region->next) {
@@ -566,10 +571,7 @@ static void *keep(void *unused)
 		if (atomic_load(&slot.state) != SLOT_ORDER)
 			sleep_until(then, notices);
 	}
-	if (settler.userfault >= 0)
-		sys_close(settler.userfault);
-	if (settler.pagemap >= 0)
-		sys_close(settler.pagemap);
+	(void)sys_call3(SYS_close_range, 3, ~0u, 0); /* without it, and in a program that has just lost its last thread, they end with the process */
 	settler.pagemap = settler.userfault = -1;
 	region_unmap(settler.desk, DESK_SIZE);
 	return NULL;

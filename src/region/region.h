@@ -21,6 +21,8 @@ size_t region_bytes(void);
 int region_fork_begin(uint64_t *start);
 /* In the parent, also when the fork failed. In a child nothing happens. */
 void region_fork_end(uint64_t start);
+/* A process that shares this memory and is no thread of this one has been made: nothing can be known to be quiet from now on. */
+void region_memory_is_shared(void);
 /* In the child, where libc runs no handlers. */
 void region_in_child(void);
 

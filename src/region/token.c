@@ -22,18 +22,10 @@ char *region_token_page(const struct odf_region *region, int slot)
 static int make_file(void)
 {
 	long file = sys_call2(SYS_memfd_create, "odfork-token", MFD_CLOEXEC | MFD_NOEXEC_SEAL | MFD_ALLOW_SEALING);
-	long result;
 
 	if (file == -EINVAL) /* a kernel before 6.3 does not know the flag */
 		file = sys_call2(SYS_memfd_create, "odfork-token", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (file < 0)
-		return (int)file;
-	result = sys_call2(SYS_ftruncate, file, REGION_PAGE);
-	if (result < 0) {
-		sys_close((int)file);
-		return (int)result;
-	}
-	return (int)file;
+	return (int)file; /* empty: its page is never touched */
 }
 
 /* Its page is never touched: a page in use would hold the seal up. */
@@ -96,9 +88,13 @@ static int make_spare(struct odf_region *region)
 	return map_token(region, 1 - region->token, region->spare_file);
 }
 
+/* A millisecond apart. */
+#define REMAP_TRIES 50
+
 int region_token_ask(struct odf_region *region)
 {
 	int error = make_spare(region);
+	bool unmapped;
 	long sealed;
 
 	if (error != 0)
@@ -107,7 +103,8 @@ int region_token_ask(struct odf_region *region)
 	error = region_hide(region);
 	if (error == 0)
 		error = unmap_token(region, region->token);
-	if (error == 0) {
+	unmapped = error == 0;
+	if (unmapped) {
 		sealed = sys_call3(SYS_fcntl, region->token_file, F_ADD_SEALS, F_SEAL_WRITE);
 		if (sealed == 0) {
 			sys_close(region->token_file);
@@ -119,9 +116,17 @@ int region_token_ask(struct odf_region *region)
 		}
 		error = (int)-sealed; /* EBUSY: somebody maps it */
 	}
-	/* Its descendants are the token's, and those to come must be too. Also where unmapping failed: it may have been unmapped all the same. */
-	if (map_token(region, region->token, region->token_file) != 0)
-		region->doubt = true; /* invariant 5: they will come without it */
+	/* Its descendants are the token's, and those to come must be too. Also where unmapping failed: it may have been unmapped all the same. What is short
+	 * now, mappings for one, may be there in a moment. */
+	for (unsigned tries = 0; map_token(region, region->token, region->token_file) != 0; tries++) {
+		if (!unmapped && region_is_mapped(region_token_page(region, region->token), REGION_PAGE))
+			break;
+		if (tries == REMAP_TRIES) {
+			region->doubt = true; /* invariant 5: they will come without it */
+			break;
+		}
+		region_pause_ms(1);
+	}
 	/* If the spare cannot be unmapped children inherit it, and another is made for the next question. */
 	if (unmap_token(region, 1 - region->token) != 0) {
 		sys_close(region->spare_file);
