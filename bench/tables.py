@@ -56,11 +56,17 @@ replace(results, "fork", machine + "\n\n" + table(["caller", "fork", "odf_fork",
 machine, start = rows("start.csv")
 replace(results, "start", machine + "\n\n" + table(["how", "median", "to plain"],
         [[r["how"], duration(r["median_us"]), r["ratio_to_plain"]] for r in start]))
-lines = []
-for way in ("fork+exec", "libuv uv_spawn", "glibc posix_spawn", "odf_spawn"):
-    bold = "**" if way == "odf_spawn" else ""
-    lines.append([bold + way + bold] + [bold + duration(found["1", way, s]["median_us"]) + bold for s in sizes])
-replace(os.path.join(here, "..", "README.md"), "spawn", table(["caller held while it starts a program, median"] + ["from " + names[s] for s in sizes], lines))
+# The front page: what both benchmarks have in common.
+columns = [("1024", "holds 1 GiB"), ("8192", "8 GiB")]
+lines = [[way] + [duration(found["1", way, s]["median_us"]) for s, _ in columns] for way in ("fork+exec", "libuv uv_spawn", "glibc posix_spawn")]
+lines.append(["**odf_spawn**"] + ["**%s**" % duration(found["1", "odf_spawn", s]["median_us"]) for s, _ in columns])
+held = {(row["mib"], row["variant"]): row for row in rows("fork-held.csv")[1]}
+for variant, name in (("p4k", "fork, to go on in the child"), ("region", "**the same, memory in a snapshot region**")):
+    cells_of = [held.get((s, variant)) for s, _ in columns]
+    if all(cells_of):
+        bold = "**" if variant == "region" else ""
+        lines.append([name] + [bold + duration(cell["held_median_us"]) + bold for cell in cells_of])
+replace(os.path.join(here, "..", "README.md"), "gains", table(["caller held, median; the caller"] + [name for _, name in columns], lines))
 
 NAMES = {"p4k": "fork, 4 KiB pages", "p2m": "fork, 2 MiB pages", "region": "region", "region_next": "region, forked again at once",
          "empty": "fork, no memory", "empty_next": "fork, no memory, again at once"}
