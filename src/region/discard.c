@@ -64,6 +64,17 @@ void region_discard_forget(struct odf_region *region, size_t from, size_t length
 	mark(region, from / REGION_PAGE, end, false);
 }
 
+/* False: refused, and what was there is there. A kernel that fails after it has unmapped that leaves a hole, which no thread may find for long. */
+static bool map_zeros(char *start, size_t length)
+{
+	while (region_map(start, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == NULL) {
+		if (region_is_mapped(start, length))
+			return false;
+		region_pause_ms(1);
+	}
+	return true;
+}
+
 /* While FROZEN, and in a child. The pages beyond the capacity, which only end the last table, are not touched. */
 static void lay_zeros(struct odf_region *region, size_t from, size_t length)
 {
@@ -74,7 +85,7 @@ static void lay_zeros(struct odf_region *region, size_t from, size_t length)
 		if (region_discard_run(region, from / REGION_PAGE, (from + length) / REGION_PAGE, &already) == (from + length) / REGION_PAGE &&
 		    already && sys_call3(SYS_madvise, start, length, MADV_DONTNEED) == 0)
 			return;
-		if (region_map(start, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != NULL) {
+		if (map_zeros(start, length)) {
 			region->discard_runs++;
 			region->has_discarded = true;
 			mark(region, from / REGION_PAGE, (from + length) / REGION_PAGE, true);
@@ -84,10 +95,6 @@ static void lay_zeros(struct odf_region *region, size_t from, size_t length)
 			return;
 		}
 	}
-	/* A kernel that fails after it has unmapped leaves a hole, which no other thread may find for long. */
-	while (!region_is_mapped(start, length) &&
-	       region_map(start, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == NULL)
-		region_pause_ms(1);
 	/* Zeros of the process's own, which the settle punches out of the file as well. */
 	memset(start, 0, length);
 }

@@ -107,6 +107,9 @@ struct odf_region {
 	bool has_discarded;
 	size_t discard_runs;
 
+	char *lost_from;  /* a part of scratch or staging that may be another's, until the step is over; of how many the last */
+	size_t lost_size;
+	unsigned lost_count;
 	size_t step_most; /* bytes of a step: less after one has failed */
 
 	/* The keeper's, -1: none. */

@@ -47,8 +47,10 @@ int region_move(char *from, char *to, size_t size, bool leave_mapped)
 
 bool region_reserve_again(char *address, size_t size)
 {
-	if (region_map(address, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) == NULL)
-		return false;
+	/* Once more if it is not because something is there: to have lost a place is dear. */
+	for (unsigned tries = 0; region_map(address, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) == NULL; tries++)
+		if (tries == 2 || region_is_mapped(address, size))
+			return false;
 	(void)sys_call3(SYS_madvise, address, size, MADV_DONTFORK); /* a child that gets it has less room, no more */
 	return true;
 }

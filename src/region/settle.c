@@ -239,7 +239,10 @@ static int reserve_or_lose(struct odf_region *region, int error, char *address, 
 {
 	if (region_place_after(error, address, size))
 		return 0;
-	region->scratch = region->staging = NULL; /* others' by now, perhaps; new ones for the next step */
+	/* Another's by now, perhaps: new places for the next step, when this one has nothing in these any more. */
+	region->lost_count++;
+	region->lost_from = address;
+	region->lost_size = size;
 	return ENOMEM;
 }
 
@@ -372,12 +375,32 @@ static int detach(struct odf_region *region, const struct region_settler *settle
 }
 
 /* Scratch is left with pages that nobody needs; dropping them takes its time and no lock. */
-static void clear_scratch(struct odf_region *region, const struct step *step)
+static void clear_scratch(const struct step *step)
 {
-	if (region->scratch == NULL || step->scratch == NULL)
+	if (step->scratch == NULL)
 		return;
 	if (region_map(step->scratch, step->length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == NULL)
 		(void)sys_call3(SYS_madvise, step->scratch, step->length, MADV_DONTNEED); /* the next step takes its place in any case */
+}
+
+/* After a step in which a part of its places was lost. What is around that part is ours. */
+static void give_up_places(struct odf_region *region)
+{
+	char *places[] = { region->scratch, region->staging };
+
+	for (size_t i = 0; i < 2 && region->lost_count == 1; i++) {
+		char *start = places[i], *end = start + region->work_size;
+		if (region->lost_from < start || region->lost_from >= end) {
+			(void)region_unmap(start, region->work_size);
+			continue;
+		}
+		if (region->lost_from > start)
+			(void)region_unmap(start, (size_t)(region->lost_from - start));
+		if (region->lost_from + region->lost_size < end)
+			(void)region_unmap(region->lost_from + region->lost_size, (size_t)(end - region->lost_from) - region->lost_size);
+	}
+	region->scratch = region->staging = NULL;
+	region->lost_count = 0;
 }
 
 /* Under the lock. The whole piece becomes LIVE, or nothing does. */
@@ -432,6 +455,8 @@ static int do_step(struct odf_region *region, const struct region_settler *settl
 		/* Until the next freeze it is only a place: a view of the file would be written to a core dump a second time. */
 		if (region_map(region->aside, region->length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != NULL)
 			(void)sys_call3(SYS_madvise, region->aside, region->length, MADV_DONTFORK);
+		else if (!region_is_mapped(region->aside, region->length) && !region_reserve_again(region->aside, region->length))
+			region->aside_lost = true;
 		region->has_discarded = false;
 		region->discard_runs = 0;
 	}
@@ -486,8 +511,10 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 		else if (error != EAGAIN)
 			region->step_most = REGION_TABLE;
 		region_unlock_as_keeper();
-		if (error != EAGAIN && settler->userfault >= 0)
-			clear_scratch(region, &step);
+		if (region->lost_count > 0)
+			give_up_places(region);
+		else if (error != EAGAIN && settler->userfault >= 0)
+			clear_scratch(&step);
 		settler->between_steps();
 	}
 	return error;

@@ -1,0 +1,184 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Lines of the region code that keep an invariant (src/region/internal.h) are broken one at a time, and a case of region_cases must notice. Only the
+# broken file is compiled; everything else is linked from the build. A change to the region code that an edit no longer fits fails the test: the edit
+# is to follow it.
+#
+#   tests/mutations.sh [NAME...]     those only
+#
+# Known to change nothing that a program could see, and therefore not here: the epoch in region_settle's check (a fork makes the region visible as well),
+# within_file (nobody can have a page beyond the file), drop_template and unstage (cost only), the wake in attach (UNREGISTER wakes too).
+# shellcheck disable=SC2016
+set -u
+build=${ODF_BUILD:?} source=${ODF_SOURCE:?}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+only=" $* "
+archive=$build/tests/libinjected.a
+flags="-std=gnu11 -O1 -w -D_GNU_SOURCE -DODF_INJECT_FAILURES -fno-stack-protector -include $build/config.h -I$source/include"
+number=0 failed=0 caught=0 skipped=0
+
+compile() { # FILE OBJECT
+	# shellcheck disable=SC2086
+	${ODF_CC:-cc} $flags -c "$1" -o "$2" 2> "$work/log"
+}
+
+link() { # PROGRAM OBJECT...: objects come before the archive, so that its members of the same names are not taken
+	program=$1
+	shift
+	# shellcheck disable=SC2086
+	${ODF_CC:-cc} "$work/cases.o" "$@" "$archive" -pthread -o "$program" 2> "$work/log"
+}
+
+result() { # OK TEXT
+	number=$((number + 1))
+	if [ "$1" = 1 ]; then
+		echo "ok $number - $2"
+	else
+		failed=$((failed + 1))
+		echo "not ok $number - $2"
+		sed 's/^/# /' "$work/log" | head -n 20
+	fi
+}
+
+cp -R "$source/src" "$work/src"
+if ! compile "$source/tests/region_cases.c" "$work/cases.o" || ! link "$work/sound"; then
+	cat "$work/log"
+	echo "Bail out! it does not compile"
+	exit 1
+fi
+
+# NAME INVARIANT FILE CASE EDIT (perl, on the whole file)
+mutant() {
+	name=$1 invariant=$2 file=$3 case=$4 edit=$5
+	case $only in
+	"  " | *" $name "*) ;;
+	*) return 0 ;;
+	esac
+	: > "$work/log"
+	# The case passes on the sound library; told once.
+	if [ ! -e "$work/passes-$case" ]; then
+		"$work/sound" "$case" 2> "$work/log"
+		echo $? > "$work/passes-$case"
+	fi
+	case $(cat "$work/passes-$case") in
+	0) ;;
+	77) skipped=$((skipped + 1)); result 1 "$name # SKIP $case cannot be done here"; return 0 ;;
+	*) result 0 "$name: $case fails on the sound library"; return 0 ;;
+	esac
+	perl -0777 -pe "$edit" < "$source/src/region/$file" > "$work/src/region/$file" 2> "$work/log"
+	if cmp -s "$source/src/region/$file" "$work/src/region/$file"; then
+		result 0 "$name: the edit changes nothing in $file"
+		return 0
+	fi
+	if ! compile "$work/src/region/$file" "$work/mutant.o" || ! link "$work/mutant" "$work/mutant.o"; then
+		cp "$source/src/region/$file" "$work/src/region/$file"
+		result 0 "$name: the edited $file does not compile"
+		return 0
+	fi
+	cp "$source/src/region/$file" "$work/src/region/$file"
+	ODF_CASE_SECONDS=2 timeout -s KILL 15 "$work/mutant" "$case" 2> "$work/log" > "$work/out"
+	status=$?
+	case $status in
+	0 | 77) how= ;;
+	142) how="it hangs" ;;
+	137) how="it hangs for good" ;;
+	1) how=$(tail -n 1 "$work/log" | cut -c 1-90) ;;
+	*) how="signal $((status - 128))" ;;
+	esac
+	if [ -n "$how" ]; then
+		caught=$((caught + 1))
+		result 1 "$name (invariant $invariant) caught by $case: $how"
+	else
+		result 0 "$name (invariant $invariant) survives $case"
+	fi
+}
+
+# ---- 1: a frozen file is never written ------------------------------------------------------------------------------------------
+mutant settles_although_busy 1 token.c descendant_keeps_its_snapshot 's/if \(sealed == 0\)/if (sealed == 0 || sealed == -EBUSY)/'
+mutant token_not_asked 1 token.c descendant_keeps_its_snapshot 's/sealed = sys_call3\(SYS_fcntl[^;]*;/sealed = 0;/'
+mutant step_after_a_fork 1 settle.c fork_between_steps 's/if \(region->epoch != epoch[^\n]*\)\n/if (false)\n/'
+mutant forks_not_counted 1 hooks.c no_settling_amid_a_fork 's/region_forks_pending\+\+;/;/'
+mutant counted_forks_ignored 1 settle.c no_settling_amid_a_fork 's/region_forks_pending > 0/false/g'
+mutant fork_leaves_the_verdict 1 freeze.c descendant_keeps_its_snapshot 's/region->vacant = false;//g'
+mutant show_gives_the_verdict 1 token.c fork_between_steps 's/(region->visible = true;\n\tregion->vacant = )false;/$1true;/'
+mutant discard_punches_frozen 1 discard.c discard_while_frozen \
+	's/(char \*start = region->home \+ from;)/$1 if (!region->inherited) sys_call3(SYS_madvise, region->aside + from, length, MADV_REMOVE);/'
+
+# ---- 2: the token ------------------------------------------------------------------------------------------------------------------
+mutant token_private 2 token.c descendant_keeps_its_snapshot 's/MAP_SHARED \| MAP_FIXED/MAP_PRIVATE | MAP_FIXED/'
+mutant token_not_inherited 2 token.c descendant_keeps_its_snapshot \
+	's/(static int map_token.*?\n\{\n\treturn )(.*?);\n\}/$1($2) || sys_call3(SYS_madvise, region_token_page(region, slot), REGION_PAGE, MADV_DONTFORK);\n}/s'
+mutant token_not_mapped 2 token.c descendant_keeps_its_snapshot 's/return map_token\(region, 1 - region->token, region->spare_file\)/return 0/'
+mutant token_not_put_back 2 token.c younger_descendant 's/\tfor \(unsigned tries = 0; map_token\(region, region->token, region->token_file\) != 0;.*?\n\t\}\n//s'
+mutant own_token_kept 2 token.c settles 's/error = unmap_token\(region, region->token\);/error = 0;/'
+
+# ---- 3: children that came past us ------------------------------------------------------------------------------------------------
+mutant home_visible_when_made 3 keeper.c raw_clone_while_live 's/ \|\| region_hide\(region\) != 0\)/)/'
+mutant step_comes_home_visible 3 settle.c raw_clone_amid_settle \
+	's/(region->live_length \+= step->length;)/$1 sys_call3(SYS_madvise, step->home, step->length, MADV_DOFORK);/'
+mutant not_hidden_before_settling 3 token.c raw_clone_amid_settle 's/error = region_hide\(region\);/region->visible = false;/'
+mutant zeros_visible_amid_settle 3 discard.c raw_clone_amid_settle 's/sys_call3\(SYS_madvise, start, length, MADV_DONTFORK\)/0/'
+mutant child_not_met 3 hooks.c raw_clone_while_frozen 's/(void region_meet_child\(void\)\n\{)/$1 return;/'
+mutant child_owns_the_region 3 hooks.c child_is_a_program_too 's/region->inherited = true;//'
+mutant child_keeps_the_list 3 hooks.c child_is_a_program_too 's/region_list = NULL;[^\n]*//'
+mutant child_has_a_keeper 3 hooks.c child_is_a_program_too 's/\tregion_keeper_forget\(\);//'
+mutant rest_not_shown 3 freeze.c fork_between_steps 's/\} else if \(region_show\(region\) != 0\) \{/} else if ((region->visible = true, region->vacant = false, false)) {/'
+mutant no_handlers 3 hooks.c forks_of_libc 's/\(void\)pthread_atfork\(prepare, parent, child\);/(void)prepare, (void)parent, (void)child;/'
+
+# ---- 4: all or nothing ---------------------------------------------------------------------------------------------------------------
+mutant lost_home_not_brought_back 4 freeze.c fork_loses_home 's/if \(region_is_mapped\(home, size\)\)/if (true)/'
+mutant second_step_failed_unseen 4 freeze.c fork_fails_in_its_second_step 's/(if \(region_is_mapped\(home, size\)\)\s*return )ENOMEM;/${1}0;/'
+mutant freeze_error_ignored 4 freeze.c fork_fails_in_its_first_step 's/(int region_freeze_all.*)return error;/$1return 0;/s'
+mutant fork_error_ignored 4 hooks.c fork_fails_in_its_first_step 's/(int region_fork_begin.*?)return error;/$1return 0;/s'
+mutant lost_place_used 4 freeze.c foreign_memory_is_left_alone 's/if \(region->aside_lost && region->live_length > 0\)\s*return ENOMEM;//'
+mutant lost_place_unmapped 4 create.c foreign_memory_is_left_alone 's/if \(!region->aside_lost\)//; s/region->aside, region->length/region->home + region->length, region->length/'
+
+# ---- 5: doubt ---------------------------------------------------------------------------------------------------------------------------
+mutant doubt_not_raised 5 token.c doubt_stays_frozen 's/region->doubt = true;/;/'
+mutant doubt_ignored 5 settle.c doubt_stays_frozen 's/else if \(region->doubt\)\s*error = ENOTSUP;//'
+mutant doubt_not_told 5 create.c doubt_stays_frozen 's/doubt = region->doubt;/doubt = false;/'
+mutant scan_error_is_none 5 settle.c pages_that_cannot_be_told_apart 's/if \(count < 0\)\s*return \(int\)-count;/if (count < 0) break;/'
+mutant failed_step_not_undone 5 settle.c pages_that_cannot_be_told_apart 's/if \(!quiet\)\s*attach\(region, settler, step\);//'
+mutant failed_step_copies_nothing_back 5 settle.c pages_that_cannot_be_told_apart 's/copy_back\(settler, page, [^;]*;/;/'
+mutant refusal_in_the_end_unseen 5 settle.c step_refused_in_the_end 's/if \(!bring_home\(step\)\)/if ((bring_home(step), false))/'
+mutant failed_step_counts 5 settle.c pages_that_cannot_be_told_apart 's/(unstage\(region, step\);\s*)return error;(\s*\}\s*\/\* Invariant 3)/$1return 0;$2/'
+
+# ---- 6: discards ----------------------------------------------------------------------------------------------------------------------
+mutant discard_not_remembered 6 discard.c discard_while_frozen 's/mark\(region, from \/ REGION_PAGE, \(from \+ length\) \/ REGION_PAGE, true\);//'
+mutant discard_not_punched 6 settle.c discards_are_punched 's/if \(discarded && sys_call3\(SYS_madvise, zeros[^;]*;/(void)zeros;/'
+mutant discard_small_ignored 6 discard.c discard_while_frozen 's/\tmemset\(start, 0, length\);//'
+mutant discard_live_ignored 6 discard.c discard_while_live 's/if \(sys_call3\(SYS_madvise, region->home \+ from, length, MADV_REMOVE\) < 0\)[^;]*;//'
+mutant discard_in_child_ignored 6 discard.c child_is_a_program_too 's/lay_zeros\(region, wanted.from, wanted.length\);//'
+mutant discard_not_forgotten 6 settle.c discard_is_forgotten 's/region_discard_forget\(region, step->from, step->length\);//'
+mutant merged_before_the_punch 6 settle.c written_after_a_discard 's/(\twhile \(page < end\) \{ \/\* discarded.*?\n\t\}\n)(\twhile \(at < stop\) \{.*?\n\t\}\n)/$2$1/s'
+
+# ---- Pages ------------------------------------------------------------------------------------------------------------------------------
+mutant swapped_not_asked_for - private.c swapped_pages_are_asked_for 's/SCAN_IS_PRESENT \| SCAN_IS_SWAPPED,/SCAN_IS_PRESENT,/'
+mutant swapped_not_counted - private.c swapped_pages_count 's/ENTRY_PRESENT \| ENTRY_SWAPPED\)/ENTRY_PRESENT)/'
+mutant zeros_not_merged - settle.c pages_of_zeros 's/if \(zeros > 0 && sys_call3\(SYS_madvise, to \+ at, zeros, MADV_REMOVE\) < 0\)\s*memset[^;]*;//'
+mutant zeros_not_removed_not_written - settle.c pages_of_zeros 's/memset\(to \+ at, 0, zeros\);/;/'
+mutant punch_failed_not_written 6 settle.c discards_are_punched 's/memset\(zeros, 0, \(next - page\) \* REGION_PAGE\);/;/'
+mutant only_first_page_of_a_run - settle.c settles 's/merge_run\(runs\[i\].start, step->staging \+ \(runs\[i\].start - source\), length\)/merge_run(runs[i].start, step->staging + (runs[i].start - source), REGION_PAGE)/'
+
+# ---- Threads ----------------------------------------------------------------------------------------------------------------------------
+mutant not_registered - settle.c threads_amid_a_step 's/int error = \(int\)sys_call3\(SYS_ioctl, settler->userfault, UFFDIO_REGISTER, &request\);/int error = ((void)request, 0);/'
+mutant present_pages_not_registered - settle.c threads_amid_a_step 's/UFFDIO_REGISTER_MODE_MISSING \| \(zeros \? 0 : UFFDIO_REGISTER_MODE_MINOR\)/UFFDIO_REGISTER_MODE_MISSING/'
+mutant missing_pages_not_registered - settle.c threads_amid_a_step 's/UFFDIO_REGISTER_MODE_MISSING \| \(zeros \? 0 : UFFDIO_REGISTER_MODE_MINOR\)/UFFDIO_REGISTER_MODE_MINOR/'
+mutant not_woken - settle.c threads_amid_a_step 's/if \(!quiet\)\s*wake\(settler, step\);//'
+mutant not_unregistered - settle.c threads_after_a_failed_step 's/while \(sys_call3\(SYS_ioctl, settler->userfault, UFFDIO_UNREGISTER, &range\) == -ENOMEM\)\s*region_pause_ms\(1\);\s*wake\(settler, step\);/(void)range;/'
+mutant settles_beside_threads - hooks.c no_settling_beside_threads 's/ && tasks\.st_nlink == 2 \+ 2;/ \&\& tasks.st_nlink >= 2;/'
+
+# ---- The lock ----------------------------------------------------------------------------------------------------------------------------
+mutant fork_does_not_lock - lock.c fork_waits_for_the_step 's/(void region_lock\(uint64_t \*mask\).*?)\ttake\(\);/$1/s'
+mutant signals_not_blocked - lock.c handler_forks_while_the_lock_is_held 's/\(void\)sys_sigprocmask\(SIG_BLOCK, &all, mask\);/(void)all; *mask = 0;/'
+mutant lock_not_renewed - lock.c raw_clone_while_the_lock_is_held 's/(void region_lock_renew\(void\)\n\{)/$1 return;/'
+
+# ---- The next freeze ---------------------------------------------------------------------------------------------------------------------
+mutant template_not_made - settle.c settles 's/if \(error == 0\)\s*error = region_template_make\(region\);//'
+mutant circle_does_not_turn - freeze.c no_part_waits_for_ever 's/region->live_from = \(region->live_from \+ done\) % region->length;//'
+
+echo "# $caught caught of $((number - skipped)), $skipped skipped"
+echo "1..$number"
+[ "$failed" = 0 ]

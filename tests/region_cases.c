@@ -1,0 +1,1298 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One case for each thing that would go wrong if a line of the region code were missing; mutations.sh removes the lines and runs the case that must notice.
+ * The system calls are routed through here, so that threads meet at the one moment that matters instead of by chance.
+ *
+ *   region_cases              all, each in a process of its own, as TAP
+ *   region_cases NAME         that one; exits with 0, 1, or 77 if it cannot be done here
+ *
+ * ODF_CASE_SECONDS says how long one may take (20).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "odfork.h"
+
+#define PAGE          ((size_t)4096)
+#define TABLE         ((size_t)512) /* pages */
+#define SCAN          _IOWR('f', 16, uint64_t[12])
+#define SCAN_SWAPPED  (1ull << 4)
+#define ENTRY_FILE    (1ull << 61)
+#define ENTRY_SWAPPED (1ull << 62)
+#define ENTRY_PRESENT (1ull << 63)
+
+long sys_call6(long number, long a, long b, long c, long d, long e, long f);
+
+#define must(condition) ((condition) ? (void)0 : wrong(__LINE__, #condition))
+
+static __attribute__((noreturn)) void wrong(int line, const char *condition)
+{
+	fprintf(stderr, "line %d: %s\n", line, condition);
+	_exit(1);
+}
+
+static __attribute__((noreturn)) void cannot_be_done_here(const char *reason)
+{
+	const char *needed = getenv("ODF_MUST_WORK");
+
+	fprintf(stderr, "skipped: %s\n", reason);
+	_exit(needed != NULL && strcmp(needed, "1") == 0 ? 1 : 77);
+}
+
+/* ---- The calls --------------------------------------------------------------------------------------------------------------- */
+
+static __thread bool ours; /* not the keeper's */
+
+struct call {
+	long number, a, b, c, d, e, f;
+};
+/* Called before each system call of the library: true if that is all, with *result. */
+static bool (*volatile hook)(const struct call *call, long *result);
+
+static __attribute__((noinline)) long real_call(long number, long a, long b, long c, long d, long e, long f)
+{
+	long result;
+	register long r10 __asm__("r10") = d;
+	register long r8 __asm__("r8") = e;
+	register long r9 __asm__("r9") = f;
+	__asm__ volatile("syscall"
+			 : "=a"(result)
+			 : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+			 : "rcx", "r11", "memory");
+	return result;
+}
+
+/* The keeper stands still. */
+enum place {
+	NOWHERE,
+	BETWEEN_STEPS, /* without the lock: before it looks how far the next step goes */
+	IN_A_STEP      /* with the lock: home's pages are taken out, and it looks for private ones to merge */
+};
+static struct {
+	enum place place;
+	atomic_int countdown; /* at which it is there */
+	bool reached;
+	sem_t arrived, resume;
+} halt;
+
+static void halt_here(long number, long b, long c)
+{
+	const uint64_t *scan = (const uint64_t *)(uintptr_t)c;
+
+	if (ours || halt.place == NOWHERE || number != SYS_ioctl || b != (long)SCAN ||
+	    halt.place != (scan[7] != 0 /* max_pages */ ? BETWEEN_STEPS : IN_A_STEP) || atomic_fetch_sub(&halt.countdown, 1) != 1)
+		return;
+	halt.reached = true;
+	sem_post(&halt.arrived);
+	while (sem_wait(&halt.resume) != 0)
+		;
+}
+
+long sys_call6(long number, long a, long b, long c, long d, long e, long f)
+{
+	struct call call = { number, a, b, c, d, e, f };
+	long result;
+
+	halt_here(number, b, c);
+	if (hook != NULL && hook(&call, &result))
+		return result;
+	return real_call(number, a, b, c, d, e, f);
+}
+
+/* ---- What the cases are made of ------------------------------------------------------------------------------------------------ */
+
+static odf_region *region;
+static char *home;
+static size_t pages;
+
+static void make(size_t count, unsigned flags)
+{
+	region = odf_region_create(count * PAGE, flags);
+	must(region != NULL);
+	home = odf_region_base(region);
+	pages = count;
+}
+
+static volatile uint64_t *word(size_t page)
+{
+	return (volatile uint64_t *)(void *)(home + page * PAGE);
+}
+
+/* All pages from `from` to `end` are of that generation. 0: discarded, or never written. */
+static void fill(size_t from, size_t end, uint64_t generation)
+{
+	for (size_t page = from; page < end; page++)
+		*word(page) = generation << 32 | page;
+}
+
+static bool holds(size_t from, size_t end, uint64_t generation)
+{
+	for (size_t page = from; page < end; page++)
+		if (*word(page) != (generation == 0 ? 0 : generation << 32 | page))
+			return false;
+	return true;
+}
+
+static odf_region_info info(void)
+{
+	odf_region_info found = ODF_REGION_INFO_INIT;
+
+	must(odf_region_info_get(region, &found) == 0);
+	return found;
+}
+
+static void wait_ms(unsigned milliseconds)
+{
+	struct timespec time = { milliseconds / 1000, (long)(milliseconds % 1000) * 1000000 };
+
+	while (nanosleep(&time, &time) != 0)
+		;
+}
+
+/* Ends when told. */
+struct child {
+	pid_t pid;
+	int go;
+};
+
+static bool holds_all_1(void)
+{
+	return holds(0, pages, 1);
+}
+
+/* A child in which the predicate is true, at first, and when told to end. */
+static struct child child_with(bool (*predicate)(void))
+{
+	struct child child;
+	int ends[2];
+	char byte;
+
+	must(pipe2(ends, O_CLOEXEC) == 0);
+	child.pid = odf_fork();
+	if (child.pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		must(predicate());
+		(void)!read(ends[0], &byte, 1);
+		must(predicate());
+		_exit(0);
+	}
+	close(ends[0]);
+	child.go = ends[1];
+	return child;
+}
+
+static int status_of(pid_t pid)
+{
+	int status;
+
+	while (waitpid(pid, &status, 0) != pid)
+		must(errno == EINTR);
+	return status;
+}
+
+static void end(struct child child)
+{
+	(void)!write(child.go, "", 1);
+	close(child.go);
+	must(status_of(child.pid) == 0);
+}
+
+static void fork_and_end(bool (*predicate)(void))
+{
+	struct child child = child_with(predicate);
+
+	must(child.pid > 0);
+	end(child);
+}
+
+static void settle(void)
+{
+	must(odf_region_settle(region) == 0);
+	must(info().state == ODF_REGION_LIVE);
+}
+
+static void *settle_beside(void *error)
+{
+	ours = true;
+	*(int *)error = odf_region_settle(region);
+	sem_post(&halt.arrived);
+	return NULL;
+}
+
+static pthread_t settler;
+static int settler_error;
+
+/* Starts a settle and returns when it stands still. */
+static void settle_until(enum place place, int countdown)
+{
+	sem_init(&halt.arrived, 0, 0);
+	sem_init(&halt.resume, 0, 0);
+	halt.reached = false;
+	halt.place = place;
+	atomic_store(&halt.countdown, countdown);
+	must(pthread_create(&settler, NULL, settle_beside, &settler_error) == 0);
+	while (sem_wait(&halt.arrived) != 0)
+		;
+	if (!halt.reached && odf_probe_get(ODF_PROBE_PAGEMAP_SCAN, NULL) != ODF_ANSWER_YES)
+		cannot_be_done_here("no PAGEMAP_SCAN, at which the keeper would stand still");
+	must(halt.reached);
+}
+
+/* Returns what the settle returned. */
+static int settle_on(void)
+{
+	halt.place = NOWHERE;
+	sem_post(&halt.resume);
+	pthread_join(settler, NULL);
+	return settler_error;
+}
+
+/* Past the library, as inline assembly would. */
+static pid_t raw_clone(void)
+{
+	return (pid_t)real_call(SYS_clone, SIGCHLD, 0, 0, 0, 0, 0);
+}
+
+/* Whether a child made past the library can read the page. */
+static bool raw_child_reads(size_t page)
+{
+	pid_t pid = raw_clone();
+	int status;
+
+	if (pid == 0) {
+		(void)*word(page);
+		_exit(0);
+	}
+	must(pid > 0);
+	status = status_of(pid);
+	must(status == 0 || (WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV));
+	return status == 0;
+}
+
+static void need_userfaultfd(void)
+{
+	odf_capabilities capabilities = ODF_CAPABILITIES_INIT;
+
+	must(odf_capabilities_get(&capabilities) == 0);
+	if (capabilities.uffd_kernel_faults != ODF_ANSWER_YES || odf_probe_get(ODF_PROBE_UFFD_MINOR, NULL) != ODF_ANSWER_YES)
+		cannot_be_done_here("no userfaultfd for kernel-mode faults");
+}
+
+static bool is_child(void)
+{
+	return info().state == ODF_REGION_INHERITED;
+}
+
+/* ---- Descendants --------------------------------------------------------------------------------------------------------------- */
+
+static void settles(void)
+{
+	make(2 * TABLE + 5, ODF_REGION_MANUAL);
+	for (int round = 0; round < 3; round++) {
+		fill(0, pages, 1);
+		fork_and_end(holds_all_1);
+		fill(0, pages, 2);
+		settle();
+		must(holds(0, pages, 2));
+	}
+	must(info().settles == 3 && info().private_bytes == 0);
+}
+
+static void descendant_keeps_its_snapshot(void)
+{
+	struct child child;
+
+	make(TABLE + 5, ODF_REGION_MANUAL);
+	for (int round = 0; round < 3; round++) {
+		fill(0, pages, 1);
+		child = child_with(holds_all_1);
+		fill(0, pages, 2);
+		must(odf_region_settle(region) == EBUSY);
+		must(odf_region_settle(region) == EBUSY);
+		end(child);
+		settle();
+		must(holds(0, pages, 2));
+	}
+}
+
+/* Made after the question about descendants, of the same freeze. */
+static void younger_descendant(void)
+{
+	struct child older, younger;
+
+	make(5, ODF_REGION_MANUAL);
+	fill(0, pages, 1);
+	older = child_with(holds_all_1);
+	must(odf_region_settle(region) == EBUSY);
+	younger = child_with(holds_all_1);
+	end(older);
+	fill(0, pages, 2);
+	must(odf_region_settle(region) == EBUSY);
+	end(younger);
+	settle();
+}
+
+static bool token_comes_back_not;
+
+/* The token cannot be mapped again after a verdict that there are descendants: those to come have none. */
+static bool fails_to_map_shared_page(const struct call *call, long *result)
+{
+	if (!token_comes_back_not || call->number != SYS_mmap || call->b != (long)PAGE || !(call->d & MAP_SHARED))
+		return false;
+	*result = -ENOMEM;
+	return true;
+}
+
+static bool fails_after_verdict(const struct call *call, long *result)
+{
+	if (call->number == SYS_fcntl && !ours) {
+		*result = real_call(call->number, call->a, call->b, call->c, 0, 0, 0);
+		token_comes_back_not = *result == -EBUSY;
+		return true;
+	}
+	return fails_to_map_shared_page(call, result);
+}
+
+static void doubt_stays_frozen(void)
+{
+	struct child older, younger;
+
+	make(5, ODF_REGION_MANUAL);
+	fill(0, pages, 1);
+	older = child_with(holds_all_1);
+	hook = fails_after_verdict;
+	must(odf_region_settle(region) == EBUSY);
+	hook = NULL;
+	younger = child_with(holds_all_1); /* has no token */
+	end(older);
+	fill(0, pages, 2);
+	must(odf_region_settle(region) != 0);
+	must(info().settling == ODF_REGION_SETTLES_NEVER);
+	end(younger);
+	must(holds(0, pages, 2));
+	fill(0, pages, 1);
+	fork_and_end(holds_all_1);
+}
+
+/* ---- Forks and settles together ------------------------------------------------------------------------------------------------ */
+
+static void fork_between_steps(void)
+{
+	struct child child;
+
+	make(3 * TABLE, ODF_REGION_MANUAL);
+	for (int after = 1; after < 3; after++) {
+		fill(0, pages, 2);
+		fork_and_end(is_child);
+		fill(0, pages, 1);
+		settle_until(BETWEEN_STEPS, after + 1);
+		child = child_with(holds_all_1);
+		fill(0, pages, 2);
+		must(settle_on() == EAGAIN);
+		must(odf_region_settle(region) == EBUSY);
+		end(child);
+		must(holds(0, pages, 2));
+		settle();
+		must(holds(0, pages, 2));
+	}
+}
+
+/* Forks come more often than a settle takes, which goes on behind what the last one did. */
+static void no_part_waits_for_ever(void)
+{
+	make(3 * TABLE, ODF_REGION_MANUAL);
+	fill(0, pages, 2);
+	fork_and_end(is_child);
+	fill(0, pages, 1);
+	for (size_t step = 0; step < 2; step++) {
+		must(info().private_bytes == (3 - step) * TABLE * PAGE);
+		settle_until(BETWEEN_STEPS, 2);
+		fork_and_end(holds_all_1);
+		must(settle_on() == EAGAIN);
+	}
+	must(info().private_bytes == TABLE * PAGE);
+}
+
+static atomic_bool forked;
+
+static void *resume_later(void *unused)
+{
+	ours = true;
+	wait_ms(50);
+	must(!atomic_load(&forked));
+	halt.place = NOWHERE;
+	sem_post(&halt.resume);
+	return unused;
+}
+
+static void fork_waits_for_the_step(void)
+{
+	struct child child;
+	pthread_t thread;
+
+	need_userfaultfd();
+	make(2 * TABLE, ODF_REGION_MANUAL);
+	fill(0, pages, 2);
+	fork_and_end(is_child);
+	fill(0, pages, 1);
+	settle_until(IN_A_STEP, 1);
+	must(pthread_create(&thread, NULL, resume_later, NULL) == 0);
+	child = child_with(holds_all_1);
+	atomic_store(&forked, true);
+	must(child.pid > 0);
+	pthread_join(thread, NULL);
+	(void)settle_on();
+	fill(0, pages, 2);
+	end(child);
+	settle();
+	must(holds(0, pages, 2));
+}
+
+/* No bracket of ours around it: the atfork handlers do it. */
+static void forks_of_libc(void)
+{
+	make(TABLE + 5, ODF_REGION_MANUAL);
+	fill(0, pages, 1);
+	for (int round = 0; round < 2; round++) {
+		pid_t pid = fork();
+		if (pid == 0) {
+			must(is_child());
+			must(holds_all_1());
+			fill(0, pages, 7);
+			_exit(0);
+		}
+		must(status_of(pid) == 0);
+		must(holds_all_1());
+		settle();
+	}
+}
+
+/* Between the freeze and the copy the lock is not held. */
+static int settled_amid_fork;
+
+static void *settle_amid_fork(void *unused)
+{
+	ours = true;
+	settled_amid_fork = odf_region_settle(region);
+	return unused;
+}
+
+static void before_the_copy(void)
+{
+	pthread_t thread;
+
+	if (region == NULL || settled_amid_fork != -1)
+		return;
+	must(pthread_create(&thread, NULL, settle_amid_fork, NULL) == 0);
+	pthread_join(thread, NULL);
+}
+
+static void no_settling_amid_a_fork(void)
+{
+	make(TABLE + 5, ODF_REGION_MANUAL);
+	fill(0, pages, 1);
+	must(pthread_atfork(before_the_copy, NULL, NULL) == 0);
+	settled_amid_fork = -1;
+	fork_and_end(holds_all_1);
+	must(settled_amid_fork == EAGAIN);
+	settle();
+}
+
+/* A signal comes while the lock is held, and its handler forks. */
+static void fork_in_handler(int unused)
+{
+	pid_t pid = odf_fork();
+
+	(void)unused;
+	if (pid == 0)
+		_exit(holds(1, pages, 1) ? 0 : 1);
+	must(status_of(pid) == 0);
+}
+
+static bool raises(const struct call *call, long *result)
+{
+	(void)result;
+	if (ours && call->number == SYS_madvise && call->c == MADV_REMOVE) {
+		hook = NULL;
+		raise(SIGUSR1);
+	}
+	return false;
+}
+
+static void handler_forks_while_the_lock_is_held(void)
+{
+	make(20, ODF_REGION_MANUAL);
+	fill(0, pages, 1);
+	signal(SIGUSR1, fork_in_handler);
+	hook = raises;
+	must(odf_region_discard(region, home, PAGE) == 0);
+	must(hook == NULL);
+	must(holds(0, 1, 0) && holds(1, pages, 1));
+}
+
+/* ---- What children have --------------------------------------------------------------------------------------------------------- */
+
+static bool lives_on_its_own(void)
+{
+	odf_region *inherited = region;
+
+	must(is_child() && holds_all_1());
+	must(odf_region_settle(region) == 0 && is_child());
+	must(odf_region_discard(region, home + PAGE, 10 * PAGE) == 0 && odf_region_discard(region, home + 20 * PAGE, PAGE) == 0);
+	must(holds(1, 11, 0) && holds(20, 21, 0) && holds(11, 20, 1) && holds(0, 1, 1));
+	fill(0, 30, 3);
+	must(holds(0, 30, 3) && holds(30, pages, 1));
+	make(TABLE, ODF_REGION_MANUAL);
+	fill(0, pages, 1);
+	fork_and_end(holds_all_1);
+	must(odf_region_destroy(inherited) == 0);
+	must(odf_region_settle(region) == 0);
+	fork_and_end(holds_all_1);
+	settle();
+	must(odf_region_destroy(region) == 0);
+	_exit(0);
+}
+
+static void child_is_a_program_too(void)
+{
+	make(TABLE + 40, ODF_REGION_MANUAL);
+	fill(0, pages, 1);
+	fork_and_end(lives_on_its_own);
+	must(holds_all_1());
+	settle();
+	must(holds_all_1());
+}
+
+/* ---- Children made past the library --------------------------------------------------------------------------------------------- */
+
+static void raw_clone_while_live(void)
+{
+	make(TABLE + 5, ODF_REGION_MANUAL);
+	fill(0, pages, 1);
+	must(!raw_child_reads(0) && !raw_child_reads(pages - 1));
+	fork_and_end(holds_all_1);
+	fill(0, 10, 1);
+	settle();
+	must(!raw_child_reads(0) && !raw_child_reads(pages - 1));
+	must(holds_all_1());
+}
+
+static void raw_clone_amid_settle(void)
+{
+	make(3 * TABLE, ODF_REGION_MANUAL);
+	fill(0, pages, 2);
+	fork_and_end(is_child);
+	fill(0, pages, 1);
+	settle_until(BETWEEN_STEPS, 2);
+	must(!raw_child_reads(0) && !raw_child_reads(pages - 1));
+	must(odf_region_discard(region, home + (pages - 30) * PAGE, 20 * PAGE) == 0);
+	must(!raw_child_reads(pages - 20));
+	must(settle_on() == 0);
+	must(!raw_child_reads(0) && !raw_child_reads(pages - 20) && !raw_child_reads(pages - 1));
+	must(holds(0, pages - 30, 1) && holds(pages - 30, pages - 10, 0) && holds(pages - 10, pages, 1));
+}
+
+static void raw_clone_while_frozen(void)
+{
+	pid_t pid;
+
+	make(TABLE + 5, ODF_REGION_MANUAL);
+	fill(0, pages, 1);
+	fork_and_end(holds_all_1);
+	pid = raw_clone();
+	if (pid == 0) {
+		must(is_child());
+		must(holds_all_1());
+		fill(0, pages, 9);
+		must(odf_region_settle(region) == 0);
+		must(odf_region_discard(region, home, 20 * PAGE) == 0 && holds(0, 20, 0));
+		_exit(0);
+	}
+	must(status_of(pid) == 0);
+	must(holds_all_1());
+	settle();
+	must(holds_all_1());
+}
+
+/* Stands still with the lock, in the middle of a discard. */
+static bool halts_in_discard(const struct call *call, long *result)
+{
+	(void)result;
+	if (!ours || call->number != SYS_mmap || !(call->d & MAP_FIXED))
+		return false;
+	hook = NULL;
+	sem_post(&halt.arrived);
+	while (sem_wait(&halt.resume) != 0)
+		;
+	return false;
+}
+
+static void *discard_beside(void *unused)
+{
+	ours = true;
+	must(odf_region_discard(region, home, 20 * PAGE) == 0);
+	return unused;
+}
+
+static void raw_clone_while_the_lock_is_held(void)
+{
+	pthread_t thread;
+	pid_t pid;
+
+	make(TABLE + 5, ODF_REGION_MANUAL);
+	fill(0, pages, 1);
+	fork_and_end(holds_all_1);
+	sem_init(&halt.arrived, 0, 0);
+	sem_init(&halt.resume, 0, 0);
+	hook = halts_in_discard;
+	must(pthread_create(&thread, NULL, discard_beside, NULL) == 0);
+	while (sem_wait(&halt.arrived) != 0)
+		;
+	pid = raw_clone();
+	if (pid == 0) {
+		must(is_child());
+		must(odf_region_discard(region, home + 30 * PAGE, 20 * PAGE) == 0);
+		must(holds(30, 50, 0) && holds(50, pages, 1));
+		_exit(0);
+	}
+	must(status_of(pid) == 0);
+	sem_post(&halt.resume);
+	pthread_join(thread, NULL);
+	must(holds(0, 20, 0) && holds(20, pages, 1));
+	settle();
+	must(holds(0, 20, 0) && holds(20, pages, 1));
+}
+
+static bool showing_fails;
+
+static bool fails_to_show(const struct call *call, long *result)
+{
+	if (!showing_fails || call->number != SYS_madvise || call->c != MADV_DOFORK)
+		return false;
+	*result = -ENOMEM;
+	return true;
+}
+
+/* A fork that fails half-way leaves a part FROZEN that such a child gets: it must not see a settle then. */
+static void raw_clone_after_a_failed_fork(void)
+{
+	int ends[2], status;
+	char byte;
+	pid_t pid;
+
+	make(3 * TABLE, ODF_REGION_MANUAL);
+	fill(0, pages, 2);
+	fork_and_end(is_child);
+	fill(0, pages, 1);
+	settle_until(BETWEEN_STEPS, 2);
+	showing_fails = true;
+	hook = fails_to_show;
+	must(odf_fork() == -1 && errno == ENOMEM);
+	hook = NULL;
+	must(pipe2(ends, O_CLOEXEC) == 0);
+	pid = raw_clone();
+	if (pid == 0) {
+		uint64_t first = *word(0); /* if it is not there: as good */
+		(void)!read(ends[0], &byte, 1);
+		_exit(*word(0) == first ? 0 : 1);
+	}
+	fill(0, pages, 3);
+	(void)settle_on();
+	(void)odf_region_settle(region);
+	(void)!write(ends[1], "", 1);
+	status = status_of(pid);
+	must(status == 0 || (WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV));
+	settle();
+	must(holds(0, pages, 3));
+	fill(0, pages, 1);
+	fork_and_end(holds_all_1);
+}
+
+/* ---- Failures --------------------------------------------------------------------------------------------------------------------- */
+
+static int fail_moves_from, moves_to_fail;
+static bool failed_moves_unmap;
+
+/* Moves of whole tables by the caller: those of a freeze. */
+static bool fails_moves(const struct call *call, long *result)
+{
+	if (!ours || call->number != SYS_mremap || --fail_moves_from > 0 || moves_to_fail == 0)
+		return false;
+	moves_to_fail--;
+	if (failed_moves_unmap)
+		(void)real_call(SYS_munmap, call->e, call->c, 0, 0, 0, 0);
+	*result = -ENOMEM;
+	return true;
+}
+
+static void fork_fails_where(int call, bool unmaps)
+{
+	pid_t pid;
+
+	make(TABLE + 5, ODF_REGION_MANUAL);
+	fill(0, pages, 1);
+	fail_moves_from = call;
+	moves_to_fail = 1;
+	failed_moves_unmap = unmaps;
+	hook = fails_moves;
+	errno = 0;
+	pid = odf_fork();
+	if (pid == 0)
+		_exit(holds_all_1() ? 0 : 1);
+	hook = NULL;
+	must(moves_to_fail == 0);
+	must(holds_all_1());
+	if (unmaps && pid > 0) /* it was tried again, as other threads may be in need of home */
+		must(status_of(pid) == 0);
+	else
+		must(pid == -1 && errno == ENOMEM && info().state == ODF_REGION_LIVE);
+	fill(0, pages, 1);
+	for (int tries = 0;; tries++) { /* the keeper may have to make something new */
+		struct child child = child_with(holds_all_1);
+		if (child.pid > 0) {
+			end(child);
+			break;
+		}
+		must(tries < 1000);
+		wait_ms(1);
+	}
+	settle();
+	must(holds_all_1());
+}
+
+static void fork_fails_in_its_first_step(void)
+{
+	fork_fails_where(1, false);
+}
+
+static void fork_fails_in_its_second_step(void)
+{
+	fork_fails_where(2, false);
+}
+
+/* And home is not there any more. */
+static void fork_loses_home(void)
+{
+	fork_fails_where(2, true);
+}
+
+/* What another thread mapped into a place that we lost is not ours. */
+static char *foreign;
+
+static bool loses_aside(const struct call *call, long *result)
+{
+	*result = -ENOMEM;
+	if (!ours && call->number == SYS_mmap && call->a == 0 && foreign != NULL)
+		return true; /* nor can the keeper make another one, for the moment */
+	if (!ours || call->number != SYS_mremap || foreign != NULL)
+		return false;
+	(void)real_call(SYS_munmap, call->e, call->c, 0, 0, 0, 0);
+	foreign = mmap((void *)call->e, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	must(foreign == (char *)call->e);
+	memset(foreign, 77, PAGE);
+	return true;
+}
+
+static void foreign_memory_is_left_alone(void)
+{
+	make(TABLE, ODF_REGION_MANUAL);
+	fill(0, pages, 1);
+	hook = loses_aside;
+	must(odf_fork() == -1);
+	must(odf_fork() == -1 && foreign[0] == 77 && foreign[PAGE - 1] == 77);
+	hook = NULL;
+	for (int tries = 0; tries < 300; tries++) {
+		struct child child = child_with(holds_all_1);
+		must(foreign[0] == 77 && foreign[PAGE - 1] == 77);
+		if (child.pid > 0)
+			end(child);
+		if (child.pid > 0)
+			break;
+		wait_ms(1);
+	}
+	settle();
+	must(odf_region_destroy(region) == 0);
+	must(foreign[0] == 77 && foreign[PAGE - 1] == 77);
+}
+
+/* The same, and the settle that the fork came into goes on. */
+static void foreign_memory_is_left_alone_amid_a_settle(void)
+{
+	make(3 * TABLE, ODF_REGION_MANUAL);
+	fill(0, pages, 2);
+	fork_and_end(is_child);
+	fill(0, pages, 1);
+	settle_until(BETWEEN_STEPS, 2);
+	hook = loses_aside;
+	must(odf_fork() == -1);
+	hook = NULL;
+	(void)settle_on();
+	must(foreign[0] == 77 && foreign[PAGE - 1] == 77);
+	settle();
+	must(foreign[0] == 77 && foreign[PAGE - 1] == 77);
+	must(holds_all_1());
+	for (int tries = 0; tries < 300; tries++) {
+		struct child child = child_with(holds_all_1);
+		if (child.pid > 0)
+			end(child);
+		if (child.pid > 0)
+			break;
+		wait_ms(1);
+	}
+	must(odf_region_destroy(region) == 0);
+	must(foreign[0] == 77 && foreign[PAGE - 1] == 77);
+}
+
+/* Home turns out to be two mappings, of which one is moved and the other cannot be; then nothing can be moved for a moment. */
+static int move_of_freeze;
+
+static bool fails_between_halves(const struct call *call, long *result)
+{
+	if (!ours || call->number != SYS_mremap || ++move_of_freeze == 2 || move_of_freeze > 5)
+		return false;
+	(void)real_call(SYS_munmap, call->e, call->c, 0, 0, 0, 0);
+	*result = move_of_freeze == 1 ? -EFAULT : -ENOMEM;
+	return true;
+}
+
+static void fork_fails_between_two_halves(void)
+{
+	make(3 * TABLE, ODF_REGION_MANUAL);
+	fill(0, pages, 1);
+	hook = fails_between_halves;
+	must(odf_fork() == -1 && errno == ENOMEM);
+	hook = NULL;
+	must(holds_all_1());
+}
+
+static int scans_to_fail;
+
+static bool fails_merging_scan(const struct call *call, long *result)
+{
+	const uint64_t *scan = (const uint64_t *)(uintptr_t)call->c;
+
+	if (ours || call->number != SYS_ioctl || call->b != (long)SCAN || scan[7] != 0 || scans_to_fail-- <= 0)
+		return false;
+	*result = -ENOMEM;
+	return true;
+}
+
+static void pages_that_cannot_be_told_apart(void)
+{
+	make(TABLE + 5, ODF_REGION_MANUAL);
+	fill(0, pages, 2);
+	fork_and_end(is_child);
+	fill(0, pages, 1);
+	scans_to_fail = 1;
+	hook = fails_merging_scan;
+	if (odf_region_settle(region) == 0 && scans_to_fail > 0)
+		cannot_be_done_here("no PAGEMAP_SCAN");
+	hook = NULL;
+	must(holds_all_1());
+	must(info().state != ODF_REGION_LIVE);
+	settle();
+	must(holds_all_1());
+}
+
+static int last_moves_to_fail;
+
+static bool fails_last_move(const struct call *call, long *result)
+{
+	if (ours || call->number != SYS_mremap || (call->d & 4 /* MREMAP_DONTUNMAP */) || last_moves_to_fail == 0)
+		return false;
+	last_moves_to_fail--;
+	*result = -ENOMEM;
+	return true;
+}
+
+/* All is merged, and only home cannot be replaced. */
+static void step_refused_in_the_end(void)
+{
+	make(TABLE + 5, ODF_REGION_MANUAL);
+	fill(0, pages, 2);
+	fork_and_end(is_child);
+	fill(0, pages, 1);
+	last_moves_to_fail = 1;
+	hook = fails_last_move;
+	must(odf_region_settle(region) == ENOMEM);
+	hook = NULL;
+	must(holds_all_1());
+	must(info().state != ODF_REGION_LIVE);
+	fill(0, 20, 2);
+	settle();
+	must(holds(0, 20, 2) && holds(20, pages, 1));
+}
+
+/* ---- Which pages are private ------------------------------------------------------------------------------------------------------ */
+
+/* As if all private pages had been swapped out. */
+static bool says_swapped(const struct call *call, long *result)
+{
+	uint64_t *entries = (uint64_t *)(uintptr_t)call->b;
+
+	if (call->number == SYS_ioctl && call->b == (long)SCAN) {
+		*result = -ENOTTY;
+		return true;
+	}
+	if (call->number != SYS_pread64)
+		return false;
+	*result = real_call(call->number, call->a, call->b, call->c, call->d, 0, 0);
+	for (long i = 0; i < *result / (long)sizeof *entries; i++)
+		if ((entries[i] & ENTRY_PRESENT) && !(entries[i] & ENTRY_FILE))
+			entries[i] = (entries[i] & ~ENTRY_PRESENT) | ENTRY_SWAPPED;
+	return true;
+}
+
+static void swapped_pages_count(void)
+{
+	make(TABLE + 5, ODF_REGION_MANUAL);
+	fill(0, pages, 2);
+	fork_and_end(is_child);
+	fill(0, pages, 1);
+	hook = says_swapped;
+	settle();
+	hook = NULL;
+	must(holds_all_1());
+}
+
+/* A machine with swap would be needed to see it: what is asked for is looked at instead. */
+static bool sees_question(const struct call *call, long *result)
+{
+	const uint64_t *scan = (const uint64_t *)(uintptr_t)call->c;
+
+	(void)result;
+	if (call->number == SYS_ioctl && call->b == (long)SCAN)
+		must(scan[10] /* category_anyof_mask */ & SCAN_SWAPPED);
+	return false;
+}
+
+static void swapped_pages_are_asked_for(void)
+{
+	make(5, ODF_REGION_MANUAL);
+	fill(0, pages, 2);
+	hook = sees_question;
+	fork_and_end(is_child);
+	fill(0, pages, 1);
+	settle();
+	must(holds_all_1());
+}
+
+static bool fails_to_remove(const struct call *call, long *result)
+{
+	if (call->number != SYS_madvise || call->c != MADV_REMOVE)
+		return false;
+	*result = -EOPNOTSUPP;
+	return true;
+}
+
+/* A page that the program has made all zeros, over one of the file that is not. */
+static void pages_of_zeros(void)
+{
+	make(TABLE + 5, ODF_REGION_MANUAL);
+	for (int failing = 0; failing < 2; failing++) {
+		fill(0, pages, 1);
+		fork_and_end(holds_all_1);
+		for (size_t page = 20; page < 60; page++)
+			memset(home + page * PAGE, 0, PAGE);
+		hook = failing ? fails_to_remove : NULL;
+		settle();
+		hook = NULL;
+		must(holds(0, 20, 1) && holds(20, 60, 0) && holds(60, pages, 1));
+	}
+}
+
+/* ---- Discards ---------------------------------------------------------------------------------------------------------------------- */
+
+static void discard(size_t page, size_t count)
+{
+	must(odf_region_discard(region, home + page * PAGE, count * PAGE) == 0);
+	must(holds(page, page + count, 0));
+}
+
+static void discard_while_live(void)
+{
+	make(TABLE + 5, ODF_REGION_MANUAL);
+	fill(0, pages, 1);
+	discard(10, 20);
+	discard(pages - 1, 1);
+	must(holds(0, 10, 1) && holds(30, pages - 1, 1));
+}
+
+static void discard_while_frozen(void)
+{
+	struct child child;
+
+	make(2 * TABLE + 5, ODF_REGION_MANUAL);
+	fill(0, pages, 1);
+	child = child_with(holds_all_1);
+	discard(10, 20);
+	discard(50, 2);
+	fill(100, 120, 2);
+	discard(90, 20);
+	discard(2 * TABLE - 10, 15);
+	end(child);
+	for (int settled = 0; settled < 2; settled++) {
+		must(holds(0, 10, 1) && holds(10, 30, 0) && holds(30, 50, 1) && holds(50, 52, 0) && holds(52, 90, 1));
+		must(holds(90, 110, 0) && holds(110, 120, 2) && holds(120, 2 * TABLE - 10, 1) && holds(2 * TABLE - 10, pages, 0));
+		settle();
+	}
+}
+
+/* Nobody looks at the zeros before the settle: a look alone would make pages of them, to be merged. */
+static void discards_are_punched(void)
+{
+	make(TABLE + 5, ODF_REGION_MANUAL);
+	for (int failing = 0; failing < 2; failing++) {
+		fill(0, pages, 1);
+		fork_and_end(holds_all_1);
+		must(odf_region_discard(region, home + 10 * PAGE, 40 * PAGE) == 0);
+		hook = failing ? fails_to_remove : NULL;
+		settle();
+		hook = NULL;
+		must(holds(0, 10, 1) && holds(10, 50, 0) && holds(50, pages, 1));
+	}
+}
+
+/* What is written after a discard is later than it. */
+static void written_after_a_discard(void)
+{
+	make(TABLE + 5, ODF_REGION_MANUAL);
+	fill(0, pages, 1);
+	fork_and_end(holds_all_1);
+	discard(10, 40);
+	fill(20, 30, 2);
+	settle();
+	must(holds(0, 10, 1) && holds(10, 20, 0) && holds(20, 30, 2) && holds(30, 50, 0) && holds(50, pages, 1));
+}
+
+/* A discard is done once, not again at the next settle. */
+static void discard_is_forgotten(void)
+{
+	make(TABLE + 5, ODF_REGION_MANUAL);
+	fill(0, pages, 1);
+	fork_and_end(holds_all_1);
+	discard(10, 40);
+	settle();
+	fill(10, 50, 1);
+	fork_and_end(holds_all_1);
+	discard(100, 20);
+	settle();
+	must(holds(0, 100, 1) && holds(100, 120, 0) && holds(120, pages, 1));
+}
+
+/* ---- Other threads ------------------------------------------------------------------------------------------------------------------ */
+
+static atomic_int touched;
+
+/* Pages that are private; that are in the file and not private; that are in neither. */
+static const size_t meeting[] = { 3, 80, 50 };
+static const uint64_t generations[] = { 2, 1, 0 };
+static const size_t indices[] = { 0, 1, 2 };
+
+static void *touch(void *index)
+{
+	size_t i = *(const size_t *)index, page = meeting[i];
+
+	ours = true;
+	must(holds(page, page + 1, generations[i]));
+	*word(page) = 5ull << 32 | page;
+	atomic_fetch_add(&touched, 1);
+	return NULL;
+}
+
+/* Whoever touches a page that a step has taken out waits, finds what was there, and does not lose what it writes. */
+static void threads_amid_a_step(void)
+{
+	pthread_t threads[3];
+
+	need_userfaultfd();
+	make(TABLE + 5, ODF_REGION_MANUAL);
+	fill(0, 30, 1);
+	fill(60, pages, 1);
+	fork_and_end(is_child);
+	fill(0, 40, 2);
+	settle_until(IN_A_STEP, 1);
+	for (int i = 0; i < 3; i++)
+		must(pthread_create(&threads[i], NULL, touch, (void *)(uintptr_t)&indices[i]) == 0);
+	wait_ms(50);
+	must(atomic_load(&touched) == 0);
+	must(settle_on() == 0);
+	for (int i = 0; i < 3; i++)
+		pthread_join(threads[i], NULL);
+	for (int i = 0; i < 3; i++)
+		must(holds(meeting[i], meeting[i] + 1, 5));
+	must(holds(0, 3, 2) && holds(4, 40, 2) && holds(51, 60, 0) && holds(60, 80, 1) && holds(81, pages, 1));
+}
+
+/* They go on as if nothing had been tried. */
+static void threads_after_a_failed_step(void)
+{
+	pthread_t threads[3];
+
+	need_userfaultfd();
+	make(TABLE + 5, ODF_REGION_MANUAL);
+	fill(0, 30, 1);
+	fill(60, pages, 1);
+	fork_and_end(is_child);
+	fill(0, 40, 2);
+	scans_to_fail = 1;
+	hook = fails_merging_scan;
+	settle_until(IN_A_STEP, 1);
+	for (int i = 0; i < 3; i++)
+		must(pthread_create(&threads[i], NULL, touch, (void *)(uintptr_t)&indices[i]) == 0);
+	wait_ms(50);
+	must(settle_on() != 0);
+	hook = NULL;
+	for (int i = 0; i < 3; i++)
+		pthread_join(threads[i], NULL);
+	for (int again = 0; again < 2; again++) {
+		for (int i = 0; i < 3; i++)
+			must(holds(meeting[i], meeting[i] + 1, 5));
+		must(holds(0, 3, 2) && holds(4, 40, 2) && holds(51, 60, 0) && holds(60, 80, 1) && holds(81, pages, 1));
+		settle();
+	}
+}
+
+static bool no_userfaultfd(const struct call *call, long *result)
+{
+	if (call->number != SYS_userfaultfd && !(call->number == SYS_ioctl && call->b == (long)_IO(0xAA, 0x00)))
+		return false;
+	*result = -EPERM;
+	return true;
+}
+
+static void *sleep_beside(void *unused)
+{
+	ours = true;
+	wait_ms(100000);
+	return unused;
+}
+
+/* Without userfaultfd a fork settles on its way, but only in a process of one thread. */
+static void no_settling_beside_threads(void)
+{
+	pthread_t thread;
+
+	hook = no_userfaultfd;
+	make(4 * TABLE, 0);
+	must(info().settling == ODF_REGION_SETTLES_AT_FORK);
+	for (int beside = 0; beside < 2; beside++) {
+		if (beside)
+			must(pthread_create(&thread, NULL, sleep_beside, NULL) == 0);
+		uint64_t before = info().settles;
+		for (int i = 0; i < 200 && (beside || info().settles == before); i++) {
+			pid_t pid = odf_fork();
+			if (pid == 0)
+				_exit(0);
+			must(status_of(pid) == 0);
+			fill(0, pages, 1);
+		}
+		must(beside ? info().settles == before : info().settles > before);
+	}
+}
+
+/* ---- All of them --------------------------------------------------------------------------------------------------------------------- */
+
+#define CASE(name) { #name, name }
+static const struct {
+	const char *name;
+	void (*run)(void);
+} cases[] = {
+	CASE(settles),
+	CASE(descendant_keeps_its_snapshot),
+	CASE(younger_descendant),
+	CASE(doubt_stays_frozen),
+	CASE(fork_between_steps),
+	CASE(no_part_waits_for_ever),
+	CASE(fork_waits_for_the_step),
+	CASE(forks_of_libc),
+	CASE(no_settling_amid_a_fork),
+	CASE(handler_forks_while_the_lock_is_held),
+	CASE(child_is_a_program_too),
+	CASE(raw_clone_while_live),
+	CASE(raw_clone_amid_settle),
+	CASE(raw_clone_while_frozen),
+	CASE(raw_clone_while_the_lock_is_held),
+	CASE(raw_clone_after_a_failed_fork),
+	CASE(fork_fails_in_its_first_step),
+	CASE(fork_fails_in_its_second_step),
+	CASE(fork_loses_home),
+	CASE(foreign_memory_is_left_alone),
+	CASE(foreign_memory_is_left_alone_amid_a_settle),
+	CASE(fork_fails_between_two_halves),
+	CASE(pages_that_cannot_be_told_apart),
+	CASE(step_refused_in_the_end),
+	CASE(swapped_pages_count),
+	CASE(swapped_pages_are_asked_for),
+	CASE(pages_of_zeros),
+	CASE(discard_while_live),
+	CASE(discard_while_frozen),
+	CASE(discards_are_punched),
+	CASE(written_after_a_discard),
+	CASE(discard_is_forgotten),
+	CASE(threads_amid_a_step),
+	CASE(threads_after_a_failed_step),
+	CASE(no_settling_beside_threads),
+};
+#define CASES (sizeof cases / sizeof *cases)
+
+static __attribute__((noreturn)) void run(size_t which)
+{
+	odf_capabilities capabilities = ODF_CAPABILITIES_INIT;
+	const char *seconds = getenv("ODF_CASE_SECONDS");
+
+	signal(SIGPIPE, SIG_IGN);
+	alarm(seconds == NULL ? 20 : (unsigned)atoi(seconds));
+	must(odf_capabilities_get(&capabilities) == 0);
+	if (capabilities.strategy[ODF_STRATEGY_REGION] != ODF_REASON_NONE)
+		cannot_be_done_here(odf_reason_text(capabilities.strategy[ODF_STRATEGY_REGION]));
+	cases[which].run();
+	_exit(0);
+}
+
+int main(int argc, char **argv)
+{
+	int failed = 0;
+
+	ours = true;
+	unsetenv("ODFORK_UFFD_FD");
+	for (size_t i = 0; argc == 2 && i < CASES; i++)
+		if (strcmp(argv[1], cases[i].name) == 0)
+			run(i);
+	if (argc != 1) {
+		fprintf(stderr, "no such case\n");
+		return 2;
+	}
+	printf("1..%zu\n", CASES);
+	for (size_t i = 0; i < CASES; i++) {
+		int status;
+		pid_t pid;
+		fflush(stdout);
+		pid = fork();
+		if (pid == 0)
+			run(i);
+		status = status_of(pid);
+		if (WIFSIGNALED(status))
+			printf("# %s\n", WTERMSIG(status) == SIGALRM ? "hangs" : strsignal(WTERMSIG(status)));
+		failed += status != 0 && status != 77 << 8;
+		printf("%s %zu - %s%s\n", status == 0 || status == 77 << 8 ? "ok" : "not ok", i + 1, cases[i].name,
+		       status == 77 << 8 ? " # SKIP not here" : "");
+	}
+	return failed > 0;
+}
