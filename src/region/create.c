@@ -206,19 +206,12 @@ int odf_region_settle(odf_region *region)
 }
 
 /* The process's own pages in home. 0 where they cannot be told. */
-static size_t private_bytes(struct odf_region *region)
+static size_t private_bytes(const struct odf_region *region, const struct region_piece pieces[2], int count)
 {
-	size_t from = 0, length = region->length, bytes = 0;
-	struct region_piece pieces[2];
+	int pagemap = count > 0 ? region_pagemap_open() : -1;
 	struct region_run runs[64];
-	int pagemap, count;
+	size_t bytes = 0;
 
-	if (!region->inherited) {
-		from = (region->live_from + region->live_length) % region->length;
-		length -= region->live_length;
-	}
-	count = region_pieces(region, from, length, pieces);
-	pagemap = count > 0 ? region_pagemap_open() : -1;
 	if (pagemap < 0)
 		return 0;
 	for (int i = 0; i < count; i++) {
@@ -252,7 +245,8 @@ int odf_region_info_get(const odf_region *constant, odf_region_info *info)
 {
 	odf_region *region = (odf_region *)(uintptr_t)constant; /* the lock and the list are what changes */
 	odf_region_info found = ODF_REGION_INFO_INIT;
-	int saved = errno, error;
+	int saved = errno, error, frozen;
+	struct region_piece pieces[2];
 	uint64_t mask, resident = 0;
 	bool doubt;
 
@@ -271,6 +265,10 @@ int odf_region_info_get(const odf_region *constant, odf_region_info *info)
 		      : region->vacant && !region->visible     ? ODF_REGION_SETTLING
 							       : ODF_REGION_FROZEN;
 	found.live_bytes = live_bytes(region);
+	/* What is not LIVE, which in a child is everything. */
+	frozen = region->inherited ? region_pieces(region, 0, region->length, pieces)
+				   : region_pieces(region, (region->live_from + region->live_length) % region->length,
+						   region->length - region->live_length, pieces);
 	doubt = region->doubt;
 	region_unlock(&mask);
 	found.capacity = region->capacity;
@@ -280,7 +278,7 @@ int odf_region_info_get(const odf_region *constant, odf_region_info *info)
 	else if (found.settling != ODF_REGION_SETTLES_NEVER && (region->flags & ODF_REGION_MANUAL))
 		found.settling = ODF_REGION_SETTLES_BY_CALL;
 	if (!region->absent)
-		found.private_bytes = private_bytes(region);
+		found.private_bytes = private_bytes(region, pieces, frozen);
 	if (!region->inherited && region_order(REGION_RESIDENT, region, &resident) == 0)
 		found.resident_bytes = (size_t)resident;
 	structure_write(info, &found, sizeof found);

@@ -23,6 +23,9 @@ static atomic_int *_Atomic marker;
 /* By a process that no list of threads has. */
 static atomic_bool memory_is_shared;
 
+/* This thread is between region_fork_begin and region_fork_end. */
+static _Thread_local bool bracketed __attribute__((tls_model("initial-exec")));
+
 /* Makes this process the owner of nothing: its regions are ordinary memory now, or not there. */
 static void become_child(void)
 {
@@ -36,6 +39,7 @@ static void become_child(void)
 	atomic_store_explicit(&memory_is_shared, false, memory_order_relaxed); /* this is a copy */
 	region_list = NULL; /* none of them takes part in anything any more */
 	region_forks_pending = 0;
+	bracketed = false;
 	atomic_store_explicit(&bytes, 0, memory_order_relaxed);
 	region_keeper_forget();
 	region_lock_renew();
@@ -168,6 +172,7 @@ int region_fork_begin(uint64_t *start)
 
 	settle_if_due();
 	error = freeze_for_fork(1);
+	bracketed = error == 0;
 	*start = region_clock();
 	return error;
 }
@@ -180,6 +185,7 @@ void region_fork_end(uint64_t start)
 		atomic_store(&fork_fastest_ns, held);
 	else
 		atomic_fetch_add(&fork_excess_ns, held - atomic_load(&fork_fastest_ns));
+	bracketed = false;
 	fork_is_over();
 }
 
@@ -203,8 +209,8 @@ static _Thread_local bool pending_here __attribute__((tls_model("initial-exec"))
 
 static void prepare(void)
 {
-	/* If it fails to the last, what is LIVE is not in the child (invariant 3), who finds the region absent. */
-	if (region_bytes() > 0 && freeze_for_fork(HANDLER_TRIES) == 0)
+	/* Within a bracket all is FROZEN already and stays it. If it fails to the last, what is LIVE is not in the child (invariant 3), who finds the region absent. */
+	if (!bracketed && region_bytes() > 0 && freeze_for_fork(HANDLER_TRIES) == 0)
 		pending_here = true;
 }
 
