@@ -71,7 +71,7 @@ try "" "a number that is not open" nobody "$limits" threads at_fork 300
 ODFORK_UFFD_FD=2147483647
 try "" "the highest number" nobody "$limits" threads at_fork 200
 
-# What is no such descriptor is reported once and let be.
+# What is no number is reported once.
 refused="^odfork: value not understood, ignored: ODFORK_UFFD_FD=$ODFORK_UFFD_FD\$"
 for value in nine "" -1 9x " 9" 0x9 99999999999999999999; do
 	ODFORK_UFFD_FD=$value
@@ -82,8 +82,8 @@ echo text > "$work/file"
 exec 8< "$work/file" 7< /dev/null
 for value in 8 7; do
 	ODFORK_UFFD_FD=$value
-	refused="^odfork: value not understood, ignored: ODFORK_UFFD_FD=$value\$"
-	try "$refused" "ODFORK_UFFD_FD=$value, a file or another device" nobody "$limits" threads at_fork 200
+	# The variable outlives the descriptor: that the number is another file's by now is nobody's mistake, and nothing to report.
+	try "" "ODFORK_UFFD_FD=$value, a file or another device" nobody "$limits" threads at_fork 200
 	# Not its own: it stays as it was in the program and in those that it executes.
 	nobody sh -c 'test -e /proc/self/fd/$1 && exec "$0" works' "$limits" "$value" > /dev/null 2>&1 || {
 		echo "not ok: descriptor $value is not left alone"
