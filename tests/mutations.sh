@@ -78,7 +78,7 @@ mutant() {
 		return 0
 	fi
 	cp "$source/src/region/$file" "$work/src/region/$file"
-	ODF_CASE_SECONDS=2 timeout -s KILL 15 "$work/mutant" "$case" 2> "$work/log" > "$work/out"
+	ODF_CASE_SECONDS=2 timeout -s KILL 8 "$work/mutant" "$case" 2> "$work/log" > "$work/out"
 	status=$?
 	case $status in
 	0 | 77) how= ;;

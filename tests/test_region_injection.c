@@ -11,7 +11,7 @@
  * nobody can tell whose it is then; the summary counts these. After a failure for good mappings and memory are not counted.
  *
  *   test_region_injection                 everything
- *   test_region_injection SCENARIO        one of them: 0 by call, 1 with a thread beside
+ *   test_region_injection SCENARIO [MODES]          one of them: 0 by call, 1 with a thread beside; each call once, on a machine that lacks something
  *   test_region_injection SCENARIO MODES NUMBER NTH ERRNO TIMES UNMAP     one failure, as a report names it
  *
  * Never failed, because it cannot fail as it is used, or because nobody could carry on: rt_sigprocmask, futex, close, getpid, gettid, tgkill, nanosleep,
@@ -19,6 +19,7 @@
  * with ENOMEM only. With a thread beside, the variant that unmaps is left out: home is not there between that failure and its repair, and no
  * code could prevent it (the kernel fails so only without memory for its own structures).
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
@@ -710,7 +711,6 @@ static void run(int scenario)
 	for (size_t i = 0; i < sizeof deadly / sizeof *deadly; i++)
 		signal(deadly[i], SIG_DFL); /* cmocka has handlers, which would go on in its main program */
 	signal(SIGPIPE, SIG_IGN);
-	alarm(10);
 	AT("warming up"); /* what stays for good is made: the marker, libc's cache of stacks, arenas */
 	create(&areas[SMALL], ODF_REGION_MANUAL);
 	create(&areas[BIG], ODF_REGION_MANUAL);
@@ -781,6 +781,46 @@ static const struct {
 
 static int runs, injected, bad, shown;
 
+static volatile pid_t running;
+static volatile bool hung;
+
+/* What each thread of it is doing. */
+static void tell_where(pid_t pid)
+{
+	char path[128], text[101] = "";
+	struct dirent *entry;
+	DIR *tasks;
+
+	snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+	tasks = opendir(path);
+	while (tasks != NULL && (entry = readdir(tasks)) != NULL) {
+		static const char *const files[] = { "comm", "stat", "wchan", "syscall" };
+		for (size_t i = 0; entry->d_name[0] != '.' && i < sizeof files / sizeof *files; i++) {
+			int fd;
+			ssize_t size;
+			snprintf(path, sizeof path, "/proc/%d/task/%.20s/%s", (int)pid, entry->d_name, files[i]);
+			fd = open(path, O_RDONLY | O_CLOEXEC);
+			size = fd < 0 ? -1 : read(fd, text, 100);
+			text[size > 0 ? size : 0] = '\0';
+			if (size > 0)
+				print_message("# %s %s: %.*s\n", entry->d_name, files[i], (int)strcspn(text, "\n"), text);
+			if (fd >= 0)
+				close(fd);
+		}
+	}
+	if (tasks != NULL)
+		closedir(tasks);
+}
+
+/* From outside, as the library has signals blocked where it waits. Comes while this process waits for the run, and does nothing else. */
+static void end_of_patience(int unused)
+{
+	(void)unused;
+	hung = true;
+	tell_where(running);
+	kill(running, SIGKILL);
+}
+
 /* True if the failure took place. */
 static bool inject(int scenario, unsigned modes, long number, int nth, int error, int times, bool unmap)
 {
@@ -802,7 +842,12 @@ static bool inject(int scenario, unsigned modes, long number, int nth, int error
 	if (pid == 0)
 		run(scenario);
 	assert_true(pid > 0);
+	running = pid;
+	hung = false;
+	signal(SIGALRM, end_of_patience);
+	alarm(10);
 	status = wait_for(pid);
+	alarm(0);
 	took_place = control->failures > 0;
 	runs++;
 	injected += took_place;
@@ -811,7 +856,7 @@ static bool inject(int scenario, unsigned modes, long number, int nth, int error
 		if (shown++ < 40)
 			print_message("# bad: %d %u %ld %d %d %d %d (%s): %s %s\n", scenario, modes, number, nth, error, times, unmap,
 				      strerror(error),
-				      WIFSIGNALED(status) ? (WTERMSIG(status) == SIGALRM ? "hangs" : strsignal(WTERMSIG(status))) : "",
+				      WIFSIGNALED(status) ? (hung ? "hangs" : strsignal(WTERMSIG(status))) : "",
 				      WIFSIGNALED(status) ? control->where : control->text);
 	}
 	return took_place;
@@ -896,8 +941,8 @@ int main(int argc, char **argv)
 	if (control == MAP_FAILED)
 		return 2;
 	control->where = "start";
-	if (argc == 2) {
-		run_scenario(atoi(argv[1]), 0, true);
+	if (argc == 2 || argc == 3) {
+		run_scenario(atoi(argv[1]), argc == 3 ? (unsigned)atoi(argv[2]) : 0, argc == 2);
 		summary();
 		return bad > 0;
 	}
