@@ -72,8 +72,8 @@ finish()
 	exit
 }
 
-# What puts the library under a program, as words for env. Awake by growth, as users have it; or from the start.
-#   env $under PROGRAM...       env $awake PROGRAM...
+# What puts the library under a program, as words for with. Awake by growth, as users have it; or from the start. Or not at all.
+#   with "$under" PROGRAM...       with "$awake VARIABLE=VALUE" PROGRAM...       with "$plain" PROGRAM...
 seen=$temporary/libheap_seen.so
 witnesses=$temporary/seen
 compile "$seen" "$here/heap_seen.c" -shared -fPIC -Wall -Wextra -Werror
@@ -86,15 +86,24 @@ else
 fi
 plain="LD_PRELOAD=$seen HEAP_SEEN=$witnesses.plain"
 
-fresh()
+# How much is in regions of a program that holds N MiB and woke the heap by growing: at least a quarter is asked for. 32 MiB were there before, and what
+# was asked for until the other allocator had been loaded, which takes longer where there is much else to do.
+#
+# The program's pid is in the file pid meanwhile and afterwards.
+with()
 {
 	rm -f "$temporary/stats" "$witnesses" "$witnesses.plain"
+	words=$1
+	shift
+	# shellcheck disable=SC2016,SC2086
+	sh -c 'echo $$ >"$0/pid" && exec env "$@"' "$temporary" $words "$@"
 }
 
-# forks_seen [OPTION...]: asks the records for forks with memory in regions; see heap_records.py.
+# forks_seen [OPTION...]: asks the records for forks with memory in regions, of the program that ran last or, with --pid, of another; see
+# heap_records.py.
 forks_seen()
 {
-	[ "$control" = 1 ] || "$PYTHON" "$here/heap_records.py" forks "$temporary/stats" "$@" || fail "the heap was not in play at the forks"
+	[ "$control" = 1 ] || "$PYTHON" "$here/heap_records.py" forks "$temporary/stats" --pid "$(cat "$temporary/pid")" "$@" || fail "the heap was not in play at the forks"
 }
 
 # ends_seen PROGRAM MIB [COUNT]: COUNT processes that executed PROGRAM (a pattern) ended with at least MIB in regions.
