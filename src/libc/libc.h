@@ -11,6 +11,7 @@
 
 #include <spawn.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <sys/ioctl.h>
 #include <sys/types.h>
 #include <termios.h>
@@ -28,6 +29,7 @@ enum libc_spawn { LIBC_SPAWN, LIBC_SPAWN_PATH, LIBC_SPAWN_SHELL, LIBC_SPAWN_PATH
 int libc_daemon(int no_chdir, int no_close);
 pid_t libc_forkpty(int *terminal, char *name, const struct termios *attributes, const struct winsize *size);
 int libc_clone(int (*function)(void *), void *stack, int flags, void *argument, void *parent_id, void *storage, void *child_id);
+int libc_msync(void *address, size_t length, int flags);
 /* The function itself, for a caller that must jump to it. */
 typedef long libc_syscall_function(long number, ...);
 libc_syscall_function *libc_syscall(void);

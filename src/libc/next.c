@@ -13,10 +13,11 @@ typedef pid_t fork_function(void);
 typedef int daemon_function(int, int);
 typedef pid_t forkpty_function(int *, char *, const struct termios *, const struct winsize *);
 typedef int clone_function(int (*)(void *), void *, int, void *, ...);
+typedef int msync_function(void *, size_t, int);
 typedef int spawn_function(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, char *const[],
 			   char *const[]);
 
-enum next { NEXT_FORK, NEXT_FORK_BARE, NEXT_DAEMON, NEXT_FORKPTY, NEXT_CLONE, NEXT_SYSCALL, NEXT_SPAWN, NEXT_COUNT = NEXT_SPAWN + LIBC_SPAWN_COUNT };
+enum next { NEXT_FORK, NEXT_FORK_BARE, NEXT_DAEMON, NEXT_FORKPTY, NEXT_CLONE, NEXT_SYSCALL, NEXT_MSYNC, NEXT_SPAWN, NEXT_COUNT = NEXT_SPAWN + LIBC_SPAWN_COUNT };
 
 static const struct {
 	const char *name;
@@ -28,6 +29,7 @@ static const struct {
 	[NEXT_FORKPTY] = { "forkpty", NULL },
 	[NEXT_CLONE] = { "clone", NULL },
 	[NEXT_SYSCALL] = { "syscall", NULL },
+	[NEXT_MSYNC] = { "msync", NULL },
 	[NEXT_SPAWN + LIBC_SPAWN] = { "posix_spawn", NULL },
 	[NEXT_SPAWN + LIBC_SPAWN_PATH] = { "posix_spawnp", NULL },
 #ifdef ODF_SHELL_SPAWN_VERSION
@@ -115,6 +117,17 @@ int libc_clone(int (*child)(void *), void *stack, int flags, void *argument, voi
 		return -1;
 	}
 	return function(child, stack, flags, argument, parent_id, storage, child_id);
+}
+
+int libc_msync(void *address, size_t length, int flags)
+{
+	msync_function *function = (msync_function *)find(NEXT_MSYNC);
+
+	if (function == NULL) {
+		errno = ENOSYS;
+		return -1;
+	}
+	return function(address, length, flags);
 }
 
 libc_syscall_function *libc_syscall(void)

@@ -34,6 +34,7 @@ static void become_child(void)
 		if (!region->inherited && !region->visible)
 			region->absent = true;
 		region->inherited = true;
+		region_close_files_here(region);
 		region->file = region->second_file = region->token_file = region->spare_file = -1;
 	}
 	atomic_store_explicit(&memory_is_shared, false, memory_order_relaxed); /* this is a copy */
@@ -166,10 +167,12 @@ static void settle_if_due(void)
 	errno = saved;
 }
 
-int region_fork_begin(uint64_t *start)
+int region_fork_begin(uint64_t *start, bool may_make_thread)
 {
 	int error;
 
+	if (may_make_thread)
+		region_see_to_keeper();
 	settle_if_due();
 	error = freeze_for_fork(1);
 	bracketed = error == 0;

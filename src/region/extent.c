@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What of home is not memory of the region's: holes, islands, foreign places (internal.h). Under the lock; async-signal-safe.
+ *
+ * What each is made of:
+ *
+ *     memory          LIVE a shared view of the file; FROZEN a private one, with zeros laid over what was discarded
+ *     hole            a shared view without rights and without pages, which children do not get: memory of it again by mprotect
+ *     hole, stale     an inaccessible place; the file may have pages there, shown by aside, which a settle punches
+ *     island          a private view of the file, or anonymous memory, as the program's calls left it. The file is never written there again, so
+ *                     that it takes no part in freezing or settling; aside shows it, to be punched after the program has given it up
+ *     foreign         the kernel's and the program's affair
+ *
+ * Everything here is done for one run of one kind that is all LIVE or all FROZEN at a time, and each leaves the list true if it fails.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "internal.h"
+
+/* A slice of what is punched at a time: freeing 16 MiB takes a millisecond. */
+#define CLEAN_SLICE ((size_t)16 << 20)
+
+/* The first that ends after `at`. */
+static size_t find(const struct odf_region *region, size_t at)
+{
+	size_t low = 0, high = region->extent_count;
+
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+		if (region->extents[middle].from + region->extents[middle].length > at)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return low;
+}
+
+static size_t end_of(const struct region_extent *extent)
+{
+	return extent->from + extent->length;
+}
+
+const struct region_extent *region_extent_at(const struct odf_region *region, size_t at, size_t limit, size_t *end)
+{
+	size_t index = find(region, at);
+	const struct region_extent *extent = &region->extents[index];
+
+	*end = limit;
+	if (index == region->extent_count)
+		return NULL;
+	if (extent->from > at) {
+		*end = extent->from < limit ? extent->from : limit;
+		return NULL;
+	}
+	*end = end_of(extent) < limit ? end_of(extent) : limit;
+	return extent;
+}
+
+struct region_extent region_run_at(const struct odf_region *region, size_t at, size_t limit)
+{
+	size_t end;
+	const struct region_extent *extent = region_extent_at(region, at, limit, &end);
+	struct region_extent run = { .kind = REGION_MEMORY, .protection = PROT_READ | PROT_WRITE };
+
+	if (extent != NULL)
+		run = *extent;
+	run.from = at;
+	run.length = end - at;
+	return run;
+}
+
+int region_advise(struct odf_region *region, int advice)
+{
+	for (size_t at = 0, end; at < region->length; at = end)
+		if (region_extent_at(region, at, region->length, &end) == NULL &&
+		    sys_call3(SYS_madvise, region->home + at, end - at, advice) < 0)
+			return ENOMEM;
+	return 0;
+}
+
+static bool same(const struct region_extent *a, const struct region_extent *b)
+{
+	return a->kind == b->kind && a->stale == b->stale && (a->kind != REGION_ISLAND || a->protection == b->protection);
+}
+
+/* One more piece can make two more extents. Asked before anything is changed. */
+static bool has_room(const struct odf_region *region)
+{
+	return region->extent_count + 2 <= REGION_EXTENTS;
+}
+
+static void remove_extents(struct odf_region *region, size_t index, size_t count)
+{
+	struct region_extent *at = region->extents + index;
+
+	memmove(at, at + count, (region->extent_count - index - count) * sizeof *at);
+	region->extent_count -= count;
+}
+
+static void insert_extent(struct odf_region *region, size_t index, struct region_extent extent)
+{
+	struct region_extent *at = region->extents + index;
+
+	memmove(at + 1, at, (region->extent_count - index) * sizeof *at);
+	*at = extent;
+	region->extent_count++;
+}
+
+/* [run.from, + run.length) is of run's kind from now on. */
+static void record(struct odf_region *region, struct region_extent run)
+{
+	size_t end = end_of(&run), index = find(region, run.from), past;
+	struct region_extent before = { 0 }, after = { 0 };
+
+	if (index < region->extent_count && region->extents[index].from < run.from) {
+		before = region->extents[index];
+		before.length = run.from - before.from;
+	}
+	for (past = index; past < region->extent_count && region->extents[past].from < end; past++) {
+		if (end_of(&region->extents[past]) > end) {
+			after = region->extents[past];
+			after.length = end_of(&after) - end;
+			after.from = end;
+		}
+	}
+	remove_extents(region, index, past - index);
+	if (before.length > 0 && run.kind != REGION_MEMORY && same(&before, &run)) {
+		run.length += before.length;
+		run.from = before.from;
+	} else if (before.length > 0) {
+		insert_extent(region, index++, before);
+	} else if (index > 0 && run.kind != REGION_MEMORY && end_of(&region->extents[index - 1]) == run.from && same(&region->extents[index - 1], &run)) {
+		run.length += region->extents[index - 1].length;
+		run.from = region->extents[--index].from;
+		remove_extents(region, index, 1);
+	}
+	if (after.length > 0 && run.kind != REGION_MEMORY && same(&after, &run)) {
+		run.length += after.length;
+	} else if (after.length > 0) {
+		insert_extent(region, index, after);
+	} else if (index < region->extent_count && run.kind != REGION_MEMORY && region->extents[index].from == end && same(&region->extents[index], &run)) {
+		run.length += region->extents[index].length;
+		remove_extents(region, index, 1);
+	}
+	if (run.kind != REGION_MEMORY)
+		insert_extent(region, index, run);
+}
+
+/* How far from `at` on all is LIVE, or all is FROZEN. */
+static bool is_live(const struct odf_region *region, size_t at, size_t *end)
+{
+	size_t into = (at + region->length - region->live_from) % region->length; /* in the circle, from where the LIVE part begins */
+	bool live = !region->inherited && into < region->live_length;
+	size_t rest = region->inherited ? region->length : (live ? region->live_length : region->length) - into;
+
+	if (*end - at > rest)
+		*end = at + rest;
+	return live;
+}
+
+static bool map_nothing(char *start, size_t length)
+{
+	return region_map_zeros(start, length, PROT_NONE) && sys_call3(SYS_madvise, start, length, MADV_DONTFORK) == 0;
+}
+
+/* ---- What is done to one run ---- */
+
+static int give_run(struct odf_region *region, struct region_extent run, bool live)
+{
+	char *home = region->home + run.from;
+
+	if (run.kind == REGION_HOLE)
+		return 0;
+	if (run.kind == REGION_MEMORY && live) {
+		if (sys_call3(SYS_madvise, home, run.length, MADV_REMOVE) < 0)
+			memset(home, 0, run.length);
+		if (sys_call3(SYS_mprotect, home, run.length, PROT_NONE) < 0)
+			return ENOMEM;
+		record(region, (struct region_extent){ run.from, run.length, REGION_HOLE, 0, false });
+		return 0;
+	}
+	if (!map_nothing(home, run.length))
+		return ENOMEM;
+	region_discard_forget(region, run.from, run.length);
+	record(region, (struct region_extent){ run.from, run.length, REGION_HOLE, 0, true });
+	/* What an island shows of the file others may show as well, who came by a clone past us since the verdict. */
+	if (run.kind == REGION_ISLAND)
+		region->vacant = false;
+	return 0;
+}
+
+static int take_run(struct odf_region *region, struct region_extent run, bool live)
+{
+	char *home = region->home + run.from;
+
+	if (live) {
+		if (run.stale)
+			return EAGAIN;
+		if (sys_call3(SYS_mprotect, home, run.length, PROT_READ | PROT_WRITE) < 0)
+			return ENOMEM;
+		run.kind = REGION_MEMORY;
+		record(region, run);
+		return 0;
+	}
+	/* FROZEN memory has its view of the file at aside, where the settle looks for it. */
+	if (!run.stale) {
+		int error = region_move(home, region->aside + run.from, run.length, true);
+		if (error != 0) {
+			if (!region_place_after(error, region->aside + run.from, run.length))
+				region->aside_lost = true;
+			return ENOMEM;
+		}
+		if (sys_call3(SYS_mprotect, region->aside + run.from, run.length, PROT_READ | PROT_WRITE) < 0)
+			return ENOMEM;
+	}
+	if (!region_map_zeros(home, run.length, PROT_READ | PROT_WRITE))
+		return ENOMEM;
+	/* Invariant 3: a part of a region that is hidden is hidden. */
+	if (!region->visible && sys_call3(SYS_madvise, home, run.length, MADV_DONTFORK) < 0)
+		region->doubt = true;
+	region_discard_mark(region, run.from, run.length);
+	run.kind = REGION_MEMORY;
+	record(region, run);
+	return 0;
+}
+
+/* Private from now on, as a freeze makes it, and for good. */
+static int cut_run(struct odf_region *region, struct region_extent run, bool live)
+{
+	int error = 0;
+
+	if (live) {
+		size_t done = 0;
+		error = region_move_aside(region, run.from, run.length);
+		if (error == 0)
+			error = region_cover(region, run.from, run.length, &done);
+		/* The template has been taken out there; so that it can be unmapped as a whole nothing else may come to lie in it. */
+		if (done > 0 && !region_reserve_again(region->template + run.from, done))
+			region->template_lost = true;
+		run.length = done; /* what is left is a shared view as before, at worst without its page tables */
+		if (done == 0)
+			return error;
+	} else if (!region->inherited && !region->visible && sys_call3(SYS_madvise, region->home + run.from, run.length, MADV_DOFORK) < 0) {
+		return ENOMEM;
+	}
+	region_discard_forget(region, run.from, run.length);
+	run.kind = REGION_ISLAND;
+	run.stale = false;
+	record(region, run);
+	region->vacant = false; /* children get islands at any time, so whoever is to punch there asks again */
+	return error;
+}
+
+typedef int run_function(struct odf_region *region, struct region_extent run, bool live);
+
+/* For each run of [from, from + length) whose kind is among `kinds`. Stops at the first that fails. */
+static int for_runs(struct odf_region *region, size_t from, size_t length, unsigned kinds, run_function *function)
+{
+	size_t limit = from + length;
+	int error = 0;
+
+	for (size_t at = from; at < limit && error == 0;) {
+		struct region_extent run = region_run_at(region, at, limit);
+		size_t end = at + run.length;
+		bool live = is_live(region, at, &end);
+		run.length = end - at;
+		if (kinds & 1u << run.kind)
+			error = has_room(region) ? function(region, run, live) : ENOMEM;
+		at = end;
+	}
+	return error;
+}
+
+int region_give(struct odf_region *region, size_t from, size_t length)
+{
+	return for_runs(region, from, length, 1u << REGION_MEMORY | 1u << REGION_ISLAND, give_run);
+}
+
+int region_take(struct odf_region *region, size_t from, size_t length)
+{
+	return for_runs(region, from, length, 1u << REGION_HOLE, take_run);
+}
+
+int region_cut(struct odf_region *region, size_t from, size_t length)
+{
+	return for_runs(region, from, length, 1u << REGION_MEMORY, cut_run);
+}
+
+static int prepare_to_lose(struct odf_region *region, struct region_extent run, bool live)
+{
+	return live ? region_move_aside(region, run.from, run.length) : 0;
+}
+
+/* The program's own mapping is there now. */
+static int lose_run(struct odf_region *region, struct region_extent run, bool live)
+{
+	bool stale = run.stale;
+
+	if (run.kind == REGION_MEMORY && live) {
+		char *aside = region->aside + run.from;
+		stale = sys_call3(SYS_madvise, aside, run.length, MADV_REMOVE) < 0 || !map_nothing(aside, run.length);
+	} else if (run.kind == REGION_MEMORY || run.kind == REGION_ISLAND) {
+		region_discard_forget(region, run.from, run.length);
+		region->vacant = false;
+		stale = true;
+	}
+	record(region, (struct region_extent){ run.from, run.length, REGION_FOREIGN, 0, stale });
+	return 0;
+}
+
+int region_lose_begin(struct odf_region *region, size_t from, size_t length)
+{
+	size_t runs = 0, limit = from + length;
+
+	/* The end cannot fail any more. */
+	for (size_t at = from; at < limit; runs++) {
+		size_t end;
+		(void)region_extent_at(region, at, limit, &end);
+		(void)is_live(region, at, &end);
+		at = end;
+	}
+	if (region->extent_count + 2 * runs > REGION_EXTENTS)
+		return ENOMEM;
+	return for_runs(region, from, length, 1u << REGION_MEMORY, prepare_to_lose);
+}
+
+void region_lose_end(struct odf_region *region, size_t from, size_t length)
+{
+	(void)for_runs(region, from, length, 1u << REGION_MEMORY | 1u << REGION_ISLAND | 1u << REGION_HOLE, lose_run);
+}
+
+void region_set_protection(struct odf_region *region, size_t from, size_t length, int protection)
+{
+	struct region_extent run = region_run_at(region, from, from + length);
+
+	if (run.kind != REGION_ISLAND || run.length != length || !has_room(region))
+		return;
+	run.protection = (unsigned char)protection;
+	record(region, run);
+}
+
+int region_clean(struct odf_region *region, const struct region_extent *extent, size_t at, size_t limit, size_t *end)
+{
+	struct region_extent run = *extent;
+	size_t length = limit - at < CLEAN_SLICE ? limit - at : CLEAN_SLICE;
+	char *aside = region->aside + at;
+
+	if (!has_room(region))
+		return ENOMEM;
+	if (sys_call3(SYS_madvise, aside, length, MADV_REMOVE) < 0)
+		return ENOMEM;
+	if (run.kind == REGION_HOLE) {
+		/* Back to a shared view without rights. */
+		if (sys_call3(SYS_mprotect, aside, length, PROT_NONE) < 0)
+			return ENOMEM;
+		for (unsigned tries = 0; region_move(aside, region->home + at, length, false) != 0; tries++) {
+			if (region_is_mapped(region->home + at, length)) {
+				(void)sys_call3(SYS_mprotect, aside, length, PROT_READ | PROT_WRITE);
+				return ENOMEM;
+			}
+			if (tries > 100)
+				region_pause_ms(1);
+		}
+		if (!region_place_after(0, aside, length))
+			region->aside_lost = true;
+	} else if (!map_nothing(aside, length)) {
+		return ENOMEM;
+	}
+	run.from = at;
+	run.length = length;
+	run.stale = false;
+	record(region, run);
+	*end = at + length;
+	return 0;
+}
+
+size_t region_find_hole(const struct odf_region *region, size_t length, size_t alignment)
+{
+	size_t start = 0, end = 0; /* of the run of holes so far */
+
+	for (size_t i = 0; i < region->extent_count; i++) {
+		const struct region_extent *extent = &region->extents[i];
+		size_t limit = end_of(extent), aligned;
+		if (extent->kind != REGION_HOLE)
+			continue;
+		if (extent->from != end)
+			start = extent->from;
+		end = limit;
+		if (extent->stale) { /* LIVE, it waits for a settle to be punched */
+			size_t until = limit;
+			if (is_live(region, extent->from, &until) || until != limit)
+				start = end;
+		}
+		aligned = (size_t)(((uintptr_t)region->home + start + alignment - 1) / alignment * alignment - (uintptr_t)region->home);
+		if (end > aligned && end - aligned >= length)
+			return aligned;
+	}
+	return SIZE_MAX;
+}
