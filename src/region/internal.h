@@ -194,6 +194,11 @@ int region_cover(struct odf_region *region, size_t from, size_t size, size_t *do
 int region_freeze(struct odf_region *region); /* 0 or ENOMEM */
 int region_freeze_all(void);
 
+/* ---- file.c ---- */
+int region_file_make(size_t size); /* or minus an errno value */
+/* The kernel gives ordinary memory large pages without being asked. */
+bool region_large_pages_wanted(void);
+
 /* ---- token.c, by the keeper under the lock ---- */
 int region_token_make(struct odf_region *region); /* the first one; 0 or an errno value */
 /* 0: no descendant is left, and the region is hidden with a fresh token; EBUSY: there is one; or an error, as if it had not been asked. */

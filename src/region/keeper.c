@@ -16,7 +16,6 @@
 #include <errno.h>
 #include <linux/close_range.h>
 #include <linux/futex.h>
-#include <linux/memfd.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <sched.h>
@@ -34,10 +33,6 @@
 #include "../sys/process_lock.h"
 #include "../sys/userfault.h"
 #include "internal.h"
-
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 0x0008u
-#endif
 
 #define SETTLE_FAULTS  64u
 #define SETTLE_IDLE_NS 20000000u
@@ -340,23 +335,6 @@ static int prepare(void)
 	return 0;
 }
 
-static int make_file(size_t size)
-{
-	long file = sys_call2(SYS_memfd_create, "odfork-region", MFD_CLOEXEC | MFD_NOEXEC_SEAL);
-	long result;
-
-	if (file == -EINVAL)
-		file = sys_call2(SYS_memfd_create, "odfork-region", MFD_CLOEXEC);
-	if (file < 0)
-		return (int)file;
-	result = sys_call2(SYS_ftruncate, file, size);
-	if (result < 0) {
-		sys_close((int)file);
-		return (int)result;
-	}
-	return (int)file;
-}
-
 static void close_files(struct odf_region *region)
 {
 	int *files[] = { &region->file, &region->second_file, &region->token_file, &region->spare_file };
@@ -403,7 +381,7 @@ static int lift(int file, uint64_t *inode)
 /* The caller reserved the address space and unmaps it on failure. */
 int region_adopt(struct odf_region *region)
 {
-	int file = make_file(region->capacity), error;
+	int file = region_file_make(region->capacity), error;
 	uint64_t mask;
 
 	if (file < 0)
