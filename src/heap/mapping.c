@@ -28,6 +28,13 @@
 #ifndef MADV_DONTNEED_LOCKED
 #define MADV_DONTNEED_LOCKED 24
 #endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#define MADV_GUARD_REMOVE  103
+#endif
 #ifndef PIDFD_SELF
 #define PIDFD_SELF_THREAD       (-10000)
 #define PIDFD_SELF_THREAD_GROUP (-10001)
@@ -59,13 +66,20 @@ static size_t round_up(size_t length)
 	return (length + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE;
 }
 
+/* Where the addresses of a process end. A range beyond is refused as a whole. */
+#ifdef __x86_64__
+#define ADDRESSES_END (((uintptr_t)1 << 47) - HEAP_PAGE)
+#else
+#define ADDRESSES_END ((uintptr_t)1 << 48)
+#endif
+
 /* A range that the kernel would look at: whole pages, not empty, and some of it in one of our regions. Everything else is the kernel's to refuse. */
 static bool touches(const void *address, size_t length)
 {
 	const char *start = address;
 	int count = atomic_load_explicit(&heap_home_count, memory_order_acquire);
 
-	if (count == 0 || !is_aligned(address) || length == 0 || length > SIZE_MAX - HEAP_PAGE || (uintptr_t)start + round_up(length) < (uintptr_t)start)
+	if (count == 0 || !is_aligned(address) || length == 0 || (uintptr_t)start > ADDRESSES_END || length > ADDRESSES_END - (uintptr_t)start)
 		return false;
 	for (int i = 0; i < count; i++)
 		if (start < heap_homes[i].end && heap_homes[i].start < start + round_up(length))
@@ -163,6 +177,16 @@ static long zero(struct span *span)
 	return region_map_zeros(span->start, span->length, span->protection) ? 0 : -ENOMEM;
 }
 
+/* Not what is zeros: it would only take memory there. */
+static void copy_data(char *to, const char *from, size_t length)
+{
+	static const char zeros[HEAP_PAGE];
+
+	for (size_t page = 0; page < length; page += HEAP_PAGE)
+		if (memcmp(from + page, zeros, HEAP_PAGE) != 0)
+			memcpy(to + page, from + page, HEAP_PAGE);
+}
+
 /* ---- munmap ---- */
 
 static long unmap_span(struct span *span, long unused)
@@ -170,14 +194,6 @@ static long unmap_span(struct span *span, long unused)
 	(void)unused;
 	if (span->kind == REGION_FOREIGN)
 		return sys_call2(SYS_munmap, span->start, span->length);
-	if (span->inherited) {
-		long error = -region_lose_begin(span->region, offset_of(span), span->length);
-		if (error == 0)
-			error = sys_call2(SYS_munmap, span->start, span->length);
-		if (error == 0)
-			region_lose_end(span->region, offset_of(span), span->length);
-		return error;
-	}
 	return -region_give(span->region, offset_of(span), span->length);
 }
 
@@ -375,7 +391,7 @@ long heap_mmap(void *address, size_t length, int protection, int flags, int file
 			return map_fixed(address, length, protection, flags, file, offset);
 		return raw_mmap(address, length, protection, flags, file, offset);
 	}
-	if (is_plain(protection, flags) && length >= HEAP_SMALLEST && length <= SIZE_MAX / 2) {
+	if (is_plain(protection, flags) && length >= HEAP_SMALLEST && length <= ADDRESSES_END && offset % (off_t)HEAP_PAGE == 0) {
 		/* What is mapped without a promise may never be used. */
 		heap_grows((flags & MAP_NORESERVE) && length >= heap_threshold() ? heap_threshold() - 1 : length);
 		if (heap_region() != NULL && is_mere_hint(address)) {
@@ -475,33 +491,35 @@ static bool is_passing_advice(long advice)
 	}
 }
 
-/* For advice that is for anonymous memory only. What other threads write there meanwhile may be lost, which is theirs to prevent, as for the moment when
- * the advice begins to hold. */
+/* For advice about anonymous memory only, or what only the kernel knows of later: the memory leaves the region. What other threads write there meanwhile may be
+ * lost, which is theirs to prevent, as for the moment from which on the advice holds. */
 static long make_anonymous(struct span *span)
 {
-	long error = cut(span);
 	size_t step;
 
-	for (size_t at = 0; at < span->length && error == 0; at += step) {
+	for (size_t at = 0; at < span->length; at += step) {
 		char *from = span->start + at;
-		long copy;
+		long arguments[6] = { 0, 0, 0, MREMAP_MAYMOVE | MREMAP_FIXED, (long)from, 0 }, copy, error = 0;
 		step = span->length - at < COPY_SLICE ? span->length - at : COPY_SLICE;
 		if ((span->protection & PROT_READ) == 0 && sys_call3(SYS_mprotect, from, step, PROT_READ) < 0)
 			return -ENOMEM;
 		copy = raw_mmap(NULL, step, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 		if (copy < 0 && copy > -4096)
 			return -ENOMEM;
-		memcpy((char *)copy, from, step);
+		copy_data((char *)copy, from, step);
 		if (span->protection != (PROT_READ | PROT_WRITE))
 			error = sys_call3(SYS_mprotect, copy, step, span->protection);
-		if (error == 0) {
-			long moved = sys_call5(SYS_mremap, copy, step, step, MREMAP_MAYMOVE | MREMAP_FIXED, from);
-			error = moved < 0 && moved > -4096 ? moved : 0;
-		}
-		if (error < 0)
+		arguments[0] = copy;
+		arguments[1] = arguments[2] = (long)step;
+		if (error == 0)
+			error = put_over(from, step, SYS_mremap, arguments);
+		if (error < 0 && error > -4096) {
 			(void)sys_call2(SYS_munmap, copy, step);
+			return error;
+		}
 	}
-	return error;
+	span->kind = REGION_FOREIGN;
+	return 0;
 }
 
 static long advise_span(struct span *span, long advice)
@@ -521,7 +539,12 @@ static long advise_span(struct span *span, long advice)
 		return 0;
 	if (is_passing_advice(advice))
 		return sys_call3(SYS_madvise, span->start, span->length, advice);
-	error = advice == MADV_WIPEONFORK || advice == MADV_REMOVE ? make_anonymous(span) : cut(span);
+	if (advice == MADV_REMOVE) /* of memory that no file is behind */
+		return -EINVAL;
+	/* What splits no mapping of the kernel's must not make two of one here. */
+	if (advice == MADV_COLLAPSE)
+		return sys_call3(SYS_madvise, span->start, span->length, advice);
+	error = advice == MADV_WIPEONFORK || advice == MADV_GUARD_INSTALL || advice == MADV_GUARD_REMOVE ? make_anonymous(span) : cut(span);
 	return error < 0 ? error : sys_call3(SYS_madvise, span->start, span->length, advice);
 }
 
@@ -689,18 +712,27 @@ long heap_mincore(void *address, size_t length, unsigned char *states)
 
 /* ---- mremap ---- */
 
-/* Copies what is not zeros, piece by piece, giving back what was copied where that is memory of the region's, so that not both are there at once. */
+/* Piece by piece, giving back what was copied where that is memory of the region's, so that not both are there at once. */
 static void copy_out(char *to, const struct span *from, size_t length, bool give_back)
 {
-	static const char zeros[HEAP_PAGE];
-
 	for (size_t at = 0; at < length; at += COPY_SLICE) {
 		size_t size = length - at < COPY_SLICE ? length - at : COPY_SLICE;
-		for (size_t page = at; page < at + size; page += HEAP_PAGE)
-			if (memcmp(from->start + page, zeros, HEAP_PAGE) != 0)
-				memcpy(to + page, from->start + page, HEAP_PAGE);
+		copy_data(to + at, from->start + at, size);
 		if (give_back && from->kind == REGION_MEMORY)
 			region_discard(from->region, offset_of(from) + at, size);
+	}
+}
+
+/* What follows with the same rights is of the same mapping, although a part of it was cut out once. */
+static void extend(struct span *span, char *end)
+{
+	while (span->start + span->length < end && span->kind != REGION_FOREIGN) {
+		struct span next = span_at(span->start + span->length, end);
+		if (next.region != span->region || (next.kind != REGION_MEMORY && next.kind != REGION_ISLAND) || next.protection != span->protection)
+			return;
+		if (next.kind != span->kind)
+			span->kind = REGION_ISLAND;
+		span->length += next.length;
 	}
 }
 
@@ -724,12 +756,12 @@ static long new_place(const struct span *from, size_t length, void *fixed)
 static bool grow_in_place(const struct span *span, size_t length)
 {
 	char *end = span->start + span->length, *wanted = span->start + length;
-	struct span behind;
+	struct region_extent behind;
 
-	if (span->kind != REGION_MEMORY || span->inherited || wanted > span->base + odf_region_capacity(span->region))
+	if (span->protection != (PROT_READ | PROT_WRITE) || wanted > span->base + odf_region_capacity(span->region))
 		return false;
 	for (char *at = end; at < wanted; at += behind.length) {
-		behind = span_at(at, wanted);
+		behind = region_run_at(span->region, (size_t)(at - span->base), (size_t)(wanted - span->base));
 		if (behind.kind != REGION_HOLE)
 			return false;
 	}
@@ -755,10 +787,15 @@ static long move_span(struct span *span, size_t length, int flags, void *fixed)
 	copy_out((char *)place, span, common, !stays);
 	if (protection != (PROT_READ | PROT_WRITE))
 		(void)sys_call3(SYS_mprotect, place, length, protection); /* an island's memory goes to the kernel */
-	if (!stays)
+	if (!stays) {
 		(void)unmap_walk(span->start, span->start + span->length);
-	else
-		(void)zero(span);
+		return place;
+	}
+	for (char *at = span->start, *end = at + span->length; at < end;) {
+		struct span part = span_at(at, end);
+		(void)zero(&part);
+		at += part.length;
+	}
 	return place;
 }
 
@@ -790,6 +827,7 @@ static long remap_locked(char *old, size_t old_length, size_t length, int flags,
 		long error = unmap_walk(old + length, old + old_length);
 		return error < 0 ? error : (long)old;
 	}
+	extend(&span, old + old_length);
 	if (span.length != old_length)
 		return -EFAULT; /* more than one mapping */
 	if (!(flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) && grow_in_place(&span, length))
@@ -810,10 +848,15 @@ long heap_mremap(void *old, size_t old_length, size_t length, int flags, void *f
 	if (!is_sound(old, old_length, length, flags, fixed))
 		return -EINVAL;
 	heap_meet_child();
-	if (old_length == 0) /* a second view: there is none of private memory */
-		return touches(old, 1) ? -EINVAL : sys_call5(SYS_mremap, old, old_length, length, flags, fixed);
 	region_lock(&mask);
-	result = remap_locked(old, round_up(old_length), round_up(length), flags, fixed);
+	if (old_length > 0) {
+		result = remap_locked(old, round_up(old_length), round_up(length), flags, fixed);
+	} else { /* a second view: there is none of private memory */
+		struct span span = span_at(old, (char *)old + HEAP_PAGE);
+		result = span.kind == REGION_HOLE      ? -EFAULT
+			 : span.kind == REGION_FOREIGN ? sys_call5(SYS_mremap, old, old_length, length, flags, fixed)
+						       : -EINVAL;
+	}
 	region_unlock(&mask);
 	return result;
 }

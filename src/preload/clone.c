@@ -152,7 +152,8 @@ static long do_call(long number, long a, long b, long c, long d, long e, long f)
 	case SYS_mincore:
 		return heap_mincore((void *)a, (size_t)b, (unsigned char *)c);
 	case SYS_msync:
-		return heap_meets_hole((void *)a, (size_t)b) ? -ENOMEM : sys_call3(SYS_msync, a, b, c);
+		number = sys_call3(SYS_msync, a, b, c);
+		return number == 0 && heap_meets_hole((void *)a, (size_t)b) ? -ENOMEM : number;
 	case SYS_process_madvise:
 		return heap_process_madvise((int)a, (const struct iovec *)b, (size_t)c, (int)d, (unsigned)e);
 	default:

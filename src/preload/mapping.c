@@ -74,11 +74,13 @@ EXPORTED int pkey_mprotect(void *address, size_t length, int protection, int key
 
 EXPORTED int msync(void *address, size_t length, int flags)
 {
-	if (heap_meets_hole(address, length)) {
+	int result = libc_msync(address, length, flags);
+
+	if (result == 0 && heap_meets_hole(address, length)) {
 		errno = ENOMEM;
 		return -1;
 	}
-	return libc_msync(address, length, flags);
+	return result;
 }
 
 EXPORTED int mlock(const void *address, size_t length)

@@ -170,8 +170,12 @@ static int give_run(struct odf_region *region, struct region_extent run, bool li
 {
 	char *home = region->home + run.from;
 
-	if (run.kind == REGION_HOLE)
+	if (region->inherited) {
+		if (region_unmap(home, run.length) != 0)
+			return ENOMEM;
+		record(region, (struct region_extent){ run.from, run.length, REGION_HOLE, 0, false });
 		return 0;
+	}
 	if (run.kind == REGION_MEMORY && live) {
 		if (sys_call3(SYS_madvise, home, run.length, MADV_REMOVE) < 0)
 			memset(home, 0, run.length);
@@ -194,6 +198,14 @@ static int take_run(struct odf_region *region, struct region_extent run, bool li
 {
 	char *home = region->home + run.from;
 
+	if (region->inherited) {
+		/* Nothing is there, or something of the program's. */
+		if (region_map(home, run.length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) == NULL)
+			return ENOMEM;
+		run.kind = REGION_MEMORY;
+		record(region, run);
+		return 0;
+	}
 	if (live) {
 		if (run.stale)
 			return EAGAIN;

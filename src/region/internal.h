@@ -131,6 +131,7 @@ struct odf_region {
 	bool child_ended;     /* that a child has ended was cause enough to ask once */
 	uint64_t touched;     /* and since, when the settle began */
 	uint64_t ask_ns;      /* when to ask again */
+	uint64_t thin_wait_ns; /* how long after that the next time */
 
 	size_t huge_at;       /* how far the pass over the region has come that makes large pages */
 	uint64_t huge_spent;  /* by it so far */
@@ -243,6 +244,8 @@ struct region_settler {
 };
 /* Makes all of the region LIVE. 0 or an errno value: EBUSY, EAGAIN (a fork came between; or one is pending), ENOMEM, EIO... */
 int region_settle(struct odf_region *region, const struct region_settler *settler);
+/* Of a FROZEN region that cannot be made LIVE beside other threads: gives back what the file holds under pages of the process's own. As above. */
+int region_thin(struct odf_region *region, const struct region_settler *settler);
 /* For measurements: the size of chunk to use always, and 0 for none; SIZE_MAX: as decided. */
 extern size_t region_chunk_override;
 /* Everything that the next freeze needs. 0 or an errno value. Under the lock. */

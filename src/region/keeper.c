@@ -34,6 +34,8 @@
 #include "../sys/userfault.h"
 #include "internal.h"
 
+#define THIN_FIRST_NS 250000000u
+#define THIN_LAST_NS  60000000000u
 #define SETTLE_FAULTS  64u
 #define SETTLE_IDLE_NS 20000000u
 #define ASK_FIRST_NS   200000u
@@ -351,12 +353,17 @@ static bool is_settled_here(const struct odf_region *region)
 	return settler.userfault >= 0 && !(region->flags & ODF_REGION_MANUAL);
 }
 
+static bool is_thinned_here(const struct odf_region *region)
+{
+	return settler.userfault < 0 && settler.pagemap >= 0 && !(region->flags & ODF_REGION_MANUAL);
+}
+
 static void note_whether_it_settles(void)
 {
 	bool settles = false;
 
 	for (const struct odf_region *region = region_list; region != NULL; region = region->next)
-		settles = settles || is_settled_here(region);
+		settles = settles || is_settled_here(region) || is_thinned_here(region);
 	atomic_store(&keeper.settles, settles);
 }
 
@@ -395,6 +402,9 @@ int region_adopt(struct odf_region *region)
 	}
 	/* Invariant 3: home is hidden from the first moment on that it can be written. */
 	if (error == 0 && (region_map_file(region->home, region->length, MAP_SHARED | MAP_FIXED, file, 0) == NULL || region_hide(region) != 0))
+		error = ENOMEM;
+	/* Holes too, for good. */
+	if (error == 0 && region->extents != NULL && sys_call3(SYS_madvise, region->home, region->length, MADV_DONTFORK) < 0)
 		error = ENOMEM;
 	if (error == 0)
 		error = region_template_make(region);
@@ -538,6 +548,26 @@ static bool a_child_ended(void)
 	return error == -ECHILD || (error == 0 && ended.si_pid != 0);
 }
 
+/* A region that waits for a fork to be settled, or for ever. Looked at ever more rarely: what it holds twice grows only by what the program writes. */
+static uint64_t thin_after(struct odf_region *region, uint64_t now)
+{
+	if (region->seen_forks != seen.forks) {
+		region->seen_forks = seen.forks;
+		region->thin_wait_ns = THIN_FIRST_NS;
+		region->seen_faults = 0;
+		region->ask_ns = now + THIN_FIRST_NS;
+	}
+	if (now < region->ask_ns)
+		return region->ask_ns;
+	region->thin_wait_ns = between(2 * region->thin_wait_ns, THIN_FIRST_NS, THIN_LAST_NS);
+	if (process_faults() - region->seen_faults >= SETTLE_FAULTS) {
+		uint64_t faults = process_faults();
+		if (region_thin(region, &settler) == 0)
+			region->seen_faults = faults;
+	}
+	return region->ask_ns = region_clock() + region->thin_wait_ns;
+}
+
 /* When to look at the region again. */
 static uint64_t look_after(struct odf_region *region, uint64_t now)
 {
@@ -560,6 +590,8 @@ static uint64_t look_after(struct odf_region *region, uint64_t now)
 		return region_gather(region, now);
 	if (settled && (region->flags & ODF_REGION_HUGE))
 		return seen.fork_ns + GATHER_IDLE_NS;
+	if (!settled && is_thinned_here(region))
+		return thin_after(region, now);
 	if (settled || !is_settled_here(region))
 		return NEVER;
 	if (epoch != region->seen_epoch) {

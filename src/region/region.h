@@ -50,14 +50,15 @@ struct region_extent {
 	bool stale;
 };
 
-/* Offsets and lengths are of home, in bytes, whole pages. What is at `at`, up to its end or `limit`. In a child a hole is not there. */
+/* Offsets and lengths are of home, in bytes, whole pages. What is at `at`, up to its end or `limit`. In a child a hole is not mapped, or the
+ * program's. */
 struct region_extent region_run_at(const struct odf_region *region, size_t at, size_t limit);
 /* The first hole for so much that can be taken now; SIZE_MAX: none. */
 size_t region_find_hole(const struct odf_region *region, size_t length, size_t alignment);
 
 /* 0 or an errno value; what was done before a failure stays done, and is told by region_run_at. */
 int region_take(struct odf_region *region, size_t from, size_t length); /* holes become memory that is zero; EAGAIN: not this place now */
-int region_give(struct odf_region *region, size_t from, size_t length); /* memory and islands become holes; not in a child */
+int region_give(struct odf_region *region, size_t from, size_t length); /* memory and islands become holes */
 int region_cut(struct odf_region *region, size_t from, size_t length);  /* memory becomes an island, readable and writable */
 void region_discard(struct odf_region *region, size_t from, size_t length); /* memory reads as zeros */
 /* Around a call that puts another mapping there. The end only if it was put. */
