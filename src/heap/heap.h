@@ -11,6 +11,7 @@
 #ifndef ODF_HEAP_HEAP_H
 #define ODF_HEAP_HEAP_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -55,11 +56,12 @@ struct heap_malloc {
 	int (*malloc_trim)(size_t pad);
 	bool is_libc;
 };
-/* By the constructor, once. The door stays shut unless it is libc's malloc, and `whole`: every reference in the program is to ours. */
-void heap_set_next(const struct heap_malloc *next, bool whole);
+/* Once, before the first call of any goes on. `entry` is where the first four of the family jump; it is set to `next`, and to the heap's own functions when
+ * the door opens. It stays shut unless `next` is libc's, and `whole`: every reference in the program is to ours. */
+void heap_set_next(const struct heap_malloc *next, struct heap_malloc *entry, bool whole);
 
-/* True as long as all requests are for `next`. */
-extern int heap_malloc_is_open;
+/* Whether requests are the heap's. */
+extern atomic_int heap_malloc_is_open;
 /* When the thread's allowance (sys/own_memory.h) is used up. The result says whether the request is to go to heap_malloc all the same. */
 bool heap_look(size_t size);
 void *heap_malloc(size_t size);

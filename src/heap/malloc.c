@@ -24,9 +24,9 @@
 #define LARGE_SLOTS 65536u
 #define LARGE_ALIGNMENT_MOST ((size_t)1 << 20)
 
-int heap_malloc_is_open;
+atomic_int heap_malloc_is_open;
 
-static struct heap_malloc next;
+static struct heap_malloc next, *entry;
 static bool door_can_open;
 static atomic_int door = ODF_HEAP_MALLOC_OTHER;
 enum { NOT_LOADED, LOADING, LOADED, FAILED };
@@ -160,6 +160,8 @@ static void *load(void *unused)
 	return NULL;
 }
 
+static void open_door(void);
+
 static void start_loading(void)
 {
 	int expected = NOT_LOADED, error;
@@ -195,20 +197,35 @@ void heap_malloc_in_child(void)
 {
 	if (atomic_load(&loading) == LOADING) /* the thread is not in this process */
 		atomic_store(&loading, FAILED);
-	atomic_store(&heap_malloc_is_open, 1);
+	open_door();
 }
 
 /* ---- The door ---- */
 
-void heap_set_next(const struct heap_malloc *libc, bool whole)
+static void open_door(void)
+{
+	if (entry == NULL)
+		return;
+	/* Who frees first, as a pointer can be other than the next one's from then on. */
+	__atomic_store_n(&entry->free, heap_free, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&entry->realloc, heap_realloc, __ATOMIC_SEQ_CST);
+	atomic_store(&heap_malloc_is_open, 1);
+	__atomic_store_n(&entry->malloc, heap_malloc, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&entry->calloc, heap_calloc, __ATOMIC_SEQ_CST);
+}
+
+void heap_set_next(const struct heap_malloc *libc, struct heap_malloc *table, bool whole)
 {
 	next = *libc;
+	*table = next;
+	entry = table;
+	own_memory_on_use = open_door;
 	door_can_open = whole && libc->is_libc;
 	atomic_store(&door, door_can_open ? ODF_HEAP_MALLOC_LIBC : ODF_HEAP_MALLOC_OTHER);
 }
 
 /* A thread takes so much of what the process may still ask for at a time. */
-#define SLICE ((long)1 << 20)
+#define SLICE (1ul << 20)
 
 bool heap_look(size_t size)
 {
@@ -216,17 +233,17 @@ bool heap_look(size_t size)
 		return true;
 	own_memory_allowance = SLICE;
 	if (!door_can_open)
-		own_memory_allowance = LONG_MAX / 2; /* the mapping door sees it */
+		own_memory_allowance = ULONG_MAX / 2; /* the mapping door sees it */
 	else if (heap_state() == ODF_HEAP_OFF)
 		own_memory_allowance = 64 * SLICE;
 	else if (heap_state() == ODF_HEAP_ASLEEP)
-		heap_grows((size > (size_t)SLICE ? size : 0) + (size_t)SLICE);
+		heap_grows((size > SLICE ? size : 0) + SLICE);
 	if (heap_state() != ODF_HEAP_AWAKE || !door_can_open)
 		return false;
 	if (atomic_load(&door) == ODF_HEAP_MALLOC_LIBC)
 		atomic_store(&door, ODF_HEAP_MALLOC_LARGE);
 	start_loading();
-	heap_malloc_is_open = 1;
+	open_door();
 	return true;
 }
 

@@ -7,6 +7,7 @@
  */
 #include <dlfcn.h>
 #include <errno.h>
+#include <link.h>
 #include <malloc.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -41,8 +42,9 @@ static int first_posix_memalign(void **pointer, size_t alignment, size_t size);
 static void *first_valloc(size_t size);
 static size_t first_usable_size(void *pointer);
 static int first_trim(size_t pad);
+static bool found;
 /* Before the look-up each does it and tries again. */
-static struct heap_malloc next = {
+static struct heap_malloc next, entry = {
 	.malloc = first_malloc,
 	.free = first_free,
 	.calloc = first_calloc,
@@ -62,6 +64,20 @@ extern const char own_malloc[] __attribute__((visibility("hidden")));
 extern const char own_free[] __attribute__((visibility("hidden")));
 extern const char own_realloc[] __attribute__((visibility("hidden")));
 
+/* That references of the program reach ours. In an executable of fixed position which takes its address a function has an entry there that leads to us and
+ * stands for it everywhere; such a symbol is not defined. */
+static bool reaches(const char *name, const char *own)
+{
+	void *address = dlsym(RTLD_DEFAULT, name);
+	void *found_symbol = NULL;
+	Dl_info info;
+
+	if ((const char *)address == own)
+		return true;
+	return address != NULL && dladdr1(address, &info, &found_symbol, RTLD_DL_SYMENT) != 0 && found_symbol != NULL &&
+	       ((const ElfW(Sym) *)found_symbol)->st_shndx == SHN_UNDEF;
+}
+
 static void *find(const char *name)
 {
 	return dlsym(RTLD_NEXT, name);
@@ -69,7 +85,6 @@ static void *find(const char *name)
 
 void preload_find_malloc(void)
 {
-	static bool found;
 	struct heap_malloc fresh;
 	void *libc_malloc;
 	bool was;
@@ -99,8 +114,7 @@ void preload_find_malloc(void)
 	next = fresh;
 	found = true;
 	/* The program's references to all of them must be to ours: an executable with a malloc of its own takes them all or some. */
-	heap_set_next(&next, (const char *)dlsym(RTLD_DEFAULT, "malloc") == own_malloc && (const char *)dlsym(RTLD_DEFAULT, "free") == own_free &&
-				     (const char *)dlsym(RTLD_DEFAULT, "realloc") == own_realloc);
+	heap_set_next(&next, &entry, fresh.is_libc && reaches("malloc", own_malloc) && reaches("free", own_free) && reaches("realloc", own_realloc));
 }
 
 static void *first_malloc(size_t size)
@@ -165,18 +179,38 @@ static int first_trim(size_t pad)
 	return next.malloc_trim(pad);
 }
 
-/* True: the request is the heap's. */
-static inline bool is_heaps(size_t size)
+/* True: this thread has to look first. */
+static inline bool is_due(size_t size)
 {
-	if (__builtin_expect(heap_malloc_is_open, 0))
-		return true;
-	own_memory_allowance -= size < PTRDIFF_MAX / 2 ? (long)size : PTRDIFF_MAX / 2;
-	return __builtin_expect(own_memory_allowance < 0, 0) && heap_look(size);
+	return __builtin_expect(__builtin_sub_overflow(own_memory_allowance, size, &own_memory_allowance), 0);
+}
+
+/* True: the request is for heap_malloc, whatever the table says. Out of the way of those that need no stack. */
+static __attribute__((noinline)) void *look_and_malloc(size_t size)
+{
+	return heap_look(size) ? heap_malloc(size) : entry.malloc(size);
+}
+
+static __attribute__((noinline)) void *look_and_calloc(size_t count, size_t size, size_t whole)
+{
+	return heap_look(whole) ? heap_calloc(count, size) : entry.calloc(count, size);
+}
+
+static __attribute__((noinline)) void *look_and_realloc(void *pointer, size_t size)
+{
+	return heap_look(size) ? heap_realloc(pointer, size) : entry.realloc(pointer, size);
 }
 
 EXPORTED void *malloc(size_t size)
 {
-	return is_heaps(size) ? heap_malloc(size) : next.malloc(size);
+	if (is_due(size))
+		return look_and_malloc(size);
+	return entry.malloc(size);
+}
+
+EXPORTED void free(void *pointer)
+{
+	entry.free(pointer);
 }
 
 EXPORTED void *calloc(size_t count, size_t size)
@@ -185,25 +219,22 @@ EXPORTED void *calloc(size_t count, size_t size)
 
 	if (__builtin_mul_overflow(count, size, &whole))
 		whole = 0; /* the next one says so */
-	return is_heaps(whole) ? heap_calloc(count, size) : next.calloc(count, size);
-}
-
-static inline bool is_ours(const void *pointer)
-{
-	return __builtin_expect(heap_malloc_is_open, 0) || __builtin_expect(own_memory_has(pointer), 0);
-}
-
-EXPORTED void free(void *pointer)
-{
-	if (is_ours(pointer))
-		heap_free(pointer);
-	else
-		next.free(pointer);
+	if (is_due(whole))
+		return look_and_calloc(count, size, whole);
+	return entry.calloc(count, size);
 }
 
 EXPORTED void *realloc(void *pointer, size_t size)
 {
-	return is_ours(pointer) || is_heaps(size) ? heap_realloc(pointer, size) : next.realloc(pointer, size);
+	if (is_due(size))
+		return look_and_realloc(pointer, size);
+	return entry.realloc(pointer, size);
+}
+
+/* For the others of the family, which are rare. */
+static bool is_heaps(size_t size)
+{
+	return (is_due(size) && heap_look(size)) || atomic_load_explicit(&heap_malloc_is_open, memory_order_relaxed);
 }
 
 EXPORTED void *reallocarray(void *pointer, size_t count, size_t size)
@@ -219,12 +250,12 @@ EXPORTED void *reallocarray(void *pointer, size_t count, size_t size)
 
 EXPORTED void *memalign(size_t alignment, size_t size)
 {
-	return is_heaps(size) ? heap_memalign(alignment, size) : next.memalign(alignment, size);
+	return is_heaps(size) ? heap_memalign(alignment, size) : entry.memalign(alignment, size);
 }
 
 EXPORTED void *aligned_alloc(size_t alignment, size_t size)
 {
-	return is_heaps(size) ? heap_memalign(alignment, size) : next.aligned_alloc(alignment, size);
+	return is_heaps(size) ? heap_memalign(alignment, size) : entry.aligned_alloc(alignment, size);
 }
 
 EXPORTED int posix_memalign(void **pointer, size_t alignment, size_t size)
@@ -235,7 +266,7 @@ EXPORTED int posix_memalign(void **pointer, size_t alignment, size_t size)
 	if (alignment % sizeof(void *) != 0 || alignment == 0 || (alignment & (alignment - 1)) != 0)
 		return EINVAL;
 	if (!is_heaps(size))
-		return next.posix_memalign(pointer, alignment, size);
+		return entry.posix_memalign(pointer, alignment, size);
 	fresh = heap_memalign(alignment, size);
 	errno = saved;
 	if (fresh == NULL)
@@ -248,25 +279,25 @@ EXPORTED int posix_memalign(void **pointer, size_t alignment, size_t size)
 
 EXPORTED void *valloc(size_t size)
 {
-	return is_heaps(size) ? heap_memalign(PAGE, size) : next.valloc(size);
+	return is_heaps(size) ? heap_memalign(PAGE, size) : entry.valloc(size);
 }
 
 EXPORTED void *pvalloc(size_t size)
 {
 	if (!is_heaps(size) || size > PTRDIFF_MAX - PAGE)
-		return next.pvalloc(size);
+		return entry.pvalloc(size);
 	return heap_memalign(PAGE, (size + PAGE - 1) / PAGE * PAGE);
 }
 
 EXPORTED size_t malloc_usable_size(void *pointer)
 {
-	return is_ours(pointer) ? heap_usable_size(pointer) : next.malloc_usable_size(pointer);
+	return heap_malloc_is_open ? heap_usable_size(pointer) : entry.malloc_usable_size(pointer);
 }
 
 EXPORTED int malloc_trim(size_t pad)
 {
 	if (heap_malloc_is_open)
 		heap_trim();
-	return next.malloc_trim(pad);
+	return entry.malloc_trim(pad);
 }
 #endif

@@ -217,7 +217,10 @@ static int take_run(struct odf_region *region, struct region_extent run, bool li
 	}
 	/* FROZEN memory has its view of the file at aside, where the settle looks for it. */
 	if (!run.stale) {
-		int error = region_move(home, region->aside + run.from, run.length, true);
+		int error;
+		if (region->aside_lost)
+			return ENOMEM;
+		error = region_move(home, region->aside + run.from, run.length, true);
 		if (error != 0) {
 			if (!region_place_after(error, region->aside + run.from, run.length))
 				region->aside_lost = true;
@@ -244,6 +247,8 @@ static int cut_run(struct odf_region *region, struct region_extent run, bool liv
 
 	if (live) {
 		size_t done = 0;
+		if (region->aside_lost)
+			return ENOMEM; /* the keeper is at it */
 		error = region_move_aside(region, run.from, run.length);
 		if (error == 0)
 			error = region_cover(region, run.from, run.length, &done);
@@ -301,6 +306,8 @@ int region_cut(struct odf_region *region, size_t from, size_t length)
 
 static int prepare_to_lose(struct odf_region *region, struct region_extent run, bool live)
 {
+	if (live && region->aside_lost)
+		return ENOMEM;
 	return live ? region_move_aside(region, run.from, run.length) : 0;
 }
 
@@ -358,7 +365,7 @@ int region_clean(struct odf_region *region, const struct region_extent *extent, 
 	size_t length = limit - at < CLEAN_SLICE ? limit - at : CLEAN_SLICE;
 	char *aside = region->aside + at;
 
-	if (!has_room(region))
+	if (!has_room(region) || region->aside_lost)
 		return ENOMEM;
 	if (sys_call3(SYS_madvise, aside, length, MADV_REMOVE) < 0)
 		return ENOMEM;

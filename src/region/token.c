@@ -132,7 +132,8 @@ int region_token_ask(struct odf_region *region)
 		sys_close(region->spare_file);
 		region->spare_file = -1;
 	}
-	if (region_show(region) != 0)
+	/* Where a part is LIVE it stays hidden, and the next fork, which freezes that, shows it. */
+	if (region->live_length == 0 && region_show(region) != 0)
 		region->visible = false; /* in part at least; the next fork shows it, or fails */
 	return error;
 }

@@ -7,7 +7,9 @@
 
 #define SIZE 65536u
 
-_Thread_local long own_memory_allowance __attribute__((tls_model("initial-exec")));
+_Thread_local unsigned long own_memory_allowance __attribute__((tls_model("initial-exec")));
+
+void (*own_memory_on_use)(void);
 
 static _Alignas(16) char memory[SIZE];
 static atomic_uint used;
@@ -46,6 +48,8 @@ void *own_memory_get(size_t size)
 		return NULL;
 	}
 	memcpy(memory + at, &size, sizeof size);
+	if (own_memory_on_use != NULL)
+		own_memory_on_use();
 	return memory + at + 16;
 }
 
