@@ -50,4 +50,6 @@ void heap_note_placed(size_t bytes);
 /* ---- malloc.c ---- */
 odf_heap_malloc heap_malloc_door(void);
 void heap_malloc_in_child(void);
+/* Loads the allocator now. Where dlopen may be called. */
+void heap_malloc_load(void);
 #endif

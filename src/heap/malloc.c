@@ -142,6 +142,8 @@ static void large_free(void *pointer, const struct large *large)
 
 /* ---- The loading of mimalloc ---- */
 
+static void open_door(void);
+
 static void *load(void *unused)
 {
 	void *library = dlopen(ALLOCATOR, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
@@ -159,8 +161,6 @@ static void *load(void *unused)
 	}
 	return NULL;
 }
-
-static void open_door(void);
 
 static void start_loading(void)
 {
@@ -180,6 +180,19 @@ static void start_loading(void)
 		pthread_detach(loader);
 	else
 		atomic_store(&loading, FAILED);
+}
+
+void heap_malloc_load(void)
+{
+	int expected = NOT_LOADED;
+
+	if (!door_can_open || !atomic_compare_exchange_strong(&loading, &expected, LOADING))
+		return;
+	loader = pthread_self();
+	(void)load(NULL);
+	if (heap_malloc_door() == ODF_HEAP_MALLOC_LIBC)
+		atomic_store(&door, ODF_HEAP_MALLOC_LARGE);
+	open_door();
 }
 
 /* A child in which the loader stands still in the middle of its work is of no use for a program that loads more. */

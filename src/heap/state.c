@@ -106,10 +106,38 @@ static bool can_settle(void)
 	return has_one_thread() || ((capability(ODF_PROBE_UFFD_KERNEL) || capability(ODF_PROBE_UFFD_DEVICE)) && capability(ODF_PROBE_UFFD_MINOR));
 }
 
+/* Libraries through which programs have devices or the kernel write to their memory past the page tables, which a region could not see. The list of mappings
+ * is asked, as the loader's own could wait for a lock. */
+static bool pins_memory(void)
+{
+	static const char *const names[] = { "/libibverbs.so", "/liburing.so", "/libaio.so" };
+	char text[4096 + 1];
+	size_t kept = 0;
+	long got = 0;
+	bool found = false;
+	int fd = sys_open("/proc/self/maps", O_RDONLY, 0);
+
+	if (fd < 0)
+		return false;
+	while (!found && (got = sys_read(fd, text + kept, sizeof text - 1 - kept)) > 0) {
+		size_t length = kept + (size_t)got;
+		text[length] = '\0';
+		for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+			found = found || strstr(text, names[i]) != NULL;
+		/* A name may lie across two pieces. */
+		kept = length < 32 ? length : 32;
+		memmove(text, text + length - kept, kept);
+	}
+	sys_close(fd);
+	return found;
+}
+
 static odf_reason find_obstacle(void)
 {
 	odf_reason obstacle = capability_region_reason();
 
+	if (obstacle == ODF_REASON_NONE && pins_memory())
+		obstacle = ODF_REASON_HEAP_PINS;
 	if (obstacle == ODF_REASON_NONE && !can_settle())
 		obstacle = ODF_REASON_HEAP_NO_SETTLING;
 	return obstacle;
@@ -215,8 +243,8 @@ void heap_open_doors(bool preloaded)
 	atomic_store(&heap_budget, (long)threshold);
 	atomic_store(&reason, ODF_REASON_TOO_SMALL);
 	atomic_store(&state, ODF_HEAP_ASLEEP);
-	if (on)
-		(void)wake();
+	if (on && wake() == 0)
+		heap_malloc_load();
 }
 
 int odf_heap_enable(size_t capacity)
@@ -235,6 +263,8 @@ int odf_heap_enable(size_t capacity)
 	atomic_store(&state, ODF_HEAP_ASLEEP);
 	while ((error = wake()) == EBUSY) /* another thread makes or ends a region */
 		(void)sys_call0(SYS_sched_yield);
+	if (error == 0)
+		heap_malloc_load();
 	return error;
 }
 
