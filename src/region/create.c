@@ -42,7 +42,7 @@ static int reserve(struct odf_region *region, size_t unit)
 	return 0;
 }
 
-#define EXTENTS_SIZE (REGION_EXTENTS * sizeof(struct region_extent))
+#define EXTENTS_SIZE round_up(2 * sizeof(struct region_extents), REGION_PAGE)
 
 static size_t bitmap_size(const struct odf_region *region)
 {
@@ -65,8 +65,8 @@ static void unmap_all(struct odf_region *region)
 			(void)region_unmap(region->scratch, 2 * region->work_size);
 		region_template_drop(region);
 	}
-	if (region->extents != NULL)
-		(void)region_unmap(region->extents, EXTENTS_SIZE);
+	if (region->extents != NULL) /* both in one mapping */
+		(void)region_unmap(region->extents < region->other_extents ? region->extents : region->other_extents, EXTENTS_SIZE);
 	(void)region_unmap(region->discarded, bitmap_size(region));
 	(void)region_unmap(region, round_up(sizeof *region, REGION_PAGE));
 }
@@ -108,8 +108,11 @@ static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, boo
 		region_unmap(region, round_up(sizeof *region, REGION_PAGE));
 		return NULL;
 	}
-	if (bare)
-		region->extents[region->extent_count++] = (struct region_extent){ .from = 0, .length = region->length, .kind = REGION_HOLE };
+	if (bare) {
+		region->other_extents = region->extents + 1;
+		region->extents->count = 1;
+		region->extents->list[0] = (struct region_extent){ .from = 0, .length = region->length, .kind = REGION_HOLE };
+	}
 	/* Counted before it can be LIVE: a fork that comes between must run its hooks. */
 	*error = region_count(region);
 	if (*error == 0) {

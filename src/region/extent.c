@@ -24,11 +24,12 @@
 /* The first that ends after `at`. */
 static size_t find(const struct odf_region *region, size_t at)
 {
-	size_t low = 0, high = region->extent_count;
+	const struct region_extents *extents = region->extents;
+	size_t low = 0, high = extents->count;
 
 	while (low < high) {
 		size_t middle = (low + high) / 2;
-		if (region->extents[middle].from + region->extents[middle].length > at)
+		if (extents->list[middle].from + extents->list[middle].length > at)
 			high = middle;
 		else
 			low = middle + 1;
@@ -43,11 +44,15 @@ static size_t end_of(const struct region_extent *extent)
 
 const struct region_extent *region_extent_at(const struct odf_region *region, size_t at, size_t limit, size_t *end)
 {
-	size_t index = find(region, at);
-	const struct region_extent *extent = &region->extents[index];
+	const struct region_extent *extent;
+	size_t index;
 
 	*end = limit;
-	if (index == region->extent_count)
+	if (region->extents == NULL)
+		return NULL;
+	index = find(region, at);
+	extent = &region->extents->list[index];
+	if (index == region->extents->count)
 		return NULL;
 	if (extent->from > at) {
 		*end = extent->from < limit ? extent->from : limit;
@@ -87,64 +92,48 @@ static bool same(const struct region_extent *a, const struct region_extent *b)
 /* One more piece can make two more extents. Asked before anything is changed. */
 static bool has_room(const struct odf_region *region)
 {
-	return region->extent_count + 2 <= REGION_EXTENTS;
+	return region->extents != NULL && region->extents->count + 2 <= REGION_EXTENTS;
 }
 
-static void remove_extents(struct odf_region *region, size_t index, size_t count)
+static void append(struct region_extents *extents, struct region_extent extent)
 {
-	struct region_extent *at = region->extents + index;
+	struct region_extent *last = &extents->list[extents->count];
 
-	memmove(at, at + count, (region->extent_count - index - count) * sizeof *at);
-	region->extent_count -= count;
-}
-
-static void insert_extent(struct odf_region *region, size_t index, struct region_extent extent)
-{
-	struct region_extent *at = region->extents + index;
-
-	memmove(at + 1, at, (region->extent_count - index) * sizeof *at);
-	*at = extent;
-	region->extent_count++;
+	if (extents->count > 0 && end_of(last - 1) == extent.from && same(last - 1, &extent)) {
+		last[-1].length += extent.length;
+	} else {
+		*last = extent;
+		extents->count++;
+	}
 }
 
 /* [run.from, + run.length) is of run's kind from now on. */
 static void record(struct odf_region *region, struct region_extent run)
 {
-	size_t end = end_of(&run), index = find(region, run.from), past;
-	struct region_extent before = { 0 }, after = { 0 };
+	struct region_extents *was = region->extents, *is = region->other_extents;
+	size_t end = end_of(&run), first = find(region, run.from), past = find(region, end);
 
-	if (index < region->extent_count && region->extents[index].from < run.from) {
-		before = region->extents[index];
+	memcpy(is->list, was->list, first * sizeof was->list[0]);
+	is->count = first;
+	if (first < was->count && was->list[first].from < run.from) {
+		struct region_extent before = was->list[first];
 		before.length = run.from - before.from;
+		append(is, before);
 	}
-	for (past = index; past < region->extent_count && region->extents[past].from < end; past++) {
-		if (end_of(&region->extents[past]) > end) {
-			after = region->extents[past];
+	if (run.kind != REGION_MEMORY)
+		append(is, run);
+	if (past < was->count) {
+		struct region_extent after = was->list[past++];
+		if (after.from < end) {
 			after.length = end_of(&after) - end;
 			after.from = end;
 		}
+		append(is, after);
 	}
-	remove_extents(region, index, past - index);
-	if (before.length > 0 && run.kind != REGION_MEMORY && same(&before, &run)) {
-		run.length += before.length;
-		run.from = before.from;
-	} else if (before.length > 0) {
-		insert_extent(region, index++, before);
-	} else if (index > 0 && run.kind != REGION_MEMORY && end_of(&region->extents[index - 1]) == run.from && same(&region->extents[index - 1], &run)) {
-		run.length += region->extents[index - 1].length;
-		run.from = region->extents[--index].from;
-		remove_extents(region, index, 1);
-	}
-	if (after.length > 0 && run.kind != REGION_MEMORY && same(&after, &run)) {
-		run.length += after.length;
-	} else if (after.length > 0) {
-		insert_extent(region, index, after);
-	} else if (index < region->extent_count && run.kind != REGION_MEMORY && region->extents[index].from == end && same(&region->extents[index], &run)) {
-		run.length += region->extents[index].length;
-		remove_extents(region, index, 1);
-	}
-	if (run.kind != REGION_MEMORY)
-		insert_extent(region, index, run);
+	memcpy(is->list + is->count, was->list + past, (was->count - past) * sizeof was->list[0]);
+	is->count += was->count - past;
+	region->other_extents = was;
+	__atomic_store_n(&region->extents, is, __ATOMIC_RELEASE);
 }
 
 /* How far from `at` on all is LIVE, or all is FROZEN. */
@@ -339,7 +328,7 @@ int region_lose_begin(struct odf_region *region, size_t from, size_t length)
 		(void)is_live(region, at, &end);
 		at = end;
 	}
-	if (region->extent_count + 2 * runs > REGION_EXTENTS)
+	if (region->extents->count + 2 * runs > REGION_EXTENTS)
 		return ENOMEM;
 	return for_runs(region, from, length, 1u << REGION_MEMORY, prepare_to_lose);
 }
@@ -398,8 +387,8 @@ size_t region_find_hole(const struct odf_region *region, size_t length, size_t a
 {
 	size_t start = 0, end = 0; /* of the run of holes so far */
 
-	for (size_t i = 0; i < region->extent_count; i++) {
-		const struct region_extent *extent = &region->extents[i];
+	for (size_t i = 0; i < region->extents->count; i++) {
+		const struct region_extent *extent = &region->extents->list[i];
 		size_t limit = end_of(extent), aligned;
 		if (extent->kind != REGION_HOLE)
 			continue;

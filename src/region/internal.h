@@ -117,9 +117,9 @@ struct odf_region {
 	unsigned lost_count;
 	size_t step_most; /* bytes of a step: less after one has failed */
 
-	/* What is not memory of the region's, sorted; NULL: no such thing can be. */
-	struct region_extent *extents;
-	size_t extent_count;
+	/* What is not memory of the region's; NULL: no such thing can be. Changed by preparing the other list and putting it in place of this one, as a child may
+	 * be made in the middle. */
+	struct region_extents *extents, *other_extents;
 
 	/* The keeper's, -1: none. Before there is a keeper they are in the program's table, which may lose them: each is known by its inode. */
 	int file, second_file, token_file, spare_file;
@@ -182,6 +182,10 @@ int region_pieces(const struct odf_region *region, size_t from, size_t length, s
 
 /* ---- extent.c, under the lock ---- */
 #define REGION_EXTENTS ((size_t)32768)
+struct region_extents {
+	size_t count;
+	struct region_extent list[REGION_EXTENTS]; /* sorted; neighbours that are alike are one */
+};
 /* The segment or extent at `at` in a walk over [at, limit): like region_run_at, without copying. NULL: memory. */
 const struct region_extent *region_extent_at(const struct odf_region *region, size_t at, size_t limit, size_t *end);
 int region_advise(struct odf_region *region, int advice); /* all segments; 0 or an errno value */

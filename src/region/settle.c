@@ -476,8 +476,8 @@ static void complete(struct odf_region *region)
 	size_t clear_from = 0;
 
 	region->counters.settles++;
-	for (size_t i = 0; i < region->extent_count; i++) {
-		const struct region_extent *extent = &region->extents[i];
+	for (size_t i = 0; region->extents != NULL && i < region->extents->count; i++) {
+		const struct region_extent *extent = &region->extents->list[i];
 		if (extent->kind != REGION_ISLAND && !extent->stale)
 			continue;
 		clear_aside(region, clear_from, extent->from);
