@@ -119,6 +119,7 @@ typedef enum odf_reason {
 	ODF_REASON_HEAP_NOT_INTERPOSED, /* the static library interposes nothing, so there is no heap */
 	ODF_REASON_HEAP_NO_SETTLING,    /* several threads, and no userfaultfd for kernel-mode faults: memory in a region could not be settled */
 	ODF_REASON_HEAP_NO_ROOM,        /* no address space or descriptors for the heap's region */
+	ODF_REASON_HEAP_PIECES,         /* the program's memory is in so many small mappings that a fork pays more for them than it saves */
 	ODF_REASON_HEAP_LOCKED,         /* the program locks its memory (mlockall) */
 	ODF_REASON_HEAP_PINS,           /* the program has a library loaded that pins memory (RDMA, io_uring, asynchronous input and output) */
 	ODF_REASON_COUNT

@@ -26,7 +26,8 @@ void heap_open_doors(bool preloaded);
 /* Between these a process of a program that is loading an allocator does not fork. Not for _Fork. */
 void heap_before_fork(void);
 
-long heap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset);
+/* `caller`: an address in the code that calls. */
+long heap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset, const void *caller);
 long heap_munmap(void *address, size_t length);
 long heap_mremap(void *old, size_t old_length, size_t length, int flags, void *fixed);
 long heap_madvise(void *address, size_t length, int advice);
@@ -40,6 +41,12 @@ long heap_mincore(void *address, size_t length, unsigned char *states);
 /* Whether msync would meet a hole: everything else about it is the kernel's. */
 bool heap_meets_hole(void *address, size_t length);
 long heap_process_madvise(int process, const struct iovec *pieces, size_t count, int advice, unsigned flags);
+
+/* Something about this memory is known to the kernel by what is behind it and not by its address, a futex that is not private for one: it is taken out of the
+ * region for good. Any range. */
+void heap_keep(const void *address, size_t length);
+/* The program is about to have memory written past its page tables (direct input, registered buffers): none of it is to be a region's any more. */
+void heap_leave(odf_reason reason);
 
 /* The malloc family. `next` is the program's own, of libc or another library. */
 struct heap_malloc {

@@ -47,9 +47,17 @@ size_t heap_threshold(void);
 void heap_meet_child(void);
 void heap_note_placed(size_t bytes);
 
+/* ---- mapping.c, under the region's lock ---- */
+void heap_forget_what_is_not_here(odf_region *region, size_t length);
+
 /* ---- malloc.c ---- */
 odf_heap_malloc heap_malloc_door(void);
 void heap_malloc_in_child(void);
+/* The caller is the allocator that this library has loaded. */
+bool heap_is_our_allocator(const void *code);
+/* It has a mapping, or none any more. False: this cannot be remembered, and it must not have it. */
+bool heap_note_beyond(const void *mapping, size_t length);
+void heap_forget_beyond(const void *mapping, size_t length);
 /* Loads the allocator now. Where dlopen may be called. */
 void heap_malloc_load(void);
 #endif

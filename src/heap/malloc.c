@@ -4,12 +4,13 @@
  * the mapping door like any other's. It is loaded by a thread of its own: the loader's lock may be held by a thread that waits for a lock which the caller of
  * malloc holds. Until it is there, and where it is not installed, large requests at least are mapped in the region one by one.
  *
- * Whose a pointer is, is told by its address: what lies in a region is mimalloc's, or one of the large ones, which are in a table; mimalloc itself knows
- * what it has elsewhere; all else is the next malloc's.
+ * Whose a pointer is, is told by its address. What lies in this process's region is mimalloc's, or one of the large ones, which are in a table. Elsewhere
+ * mimalloc has a map of its memory, which ends at 20 TiB; what it gets beyond that is in a table of ours. All else is the next malloc's.
  */
 #include <dlfcn.h>
 #include <errno.h>
 #include <limits.h>
+#include <link.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
@@ -120,7 +121,7 @@ static void *large_malloc(size_t size, size_t alignment)
 	if (size > SIZE_MAX / 4 || alignment > LARGE_ALIGNMENT_MOST || heap_region() == NULL)
 		return NULL;
 	length = (size + 2 * front + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE;
-	result = heap_mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	result = heap_mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, NULL);
 	if (result < 0 && result > -4096)
 		return NULL;
 	mapping = (char *)result;
@@ -140,7 +141,88 @@ static void large_free(void *pointer, const struct large *large)
 	(void)heap_munmap(copy.mapping, copy.length);
 }
 
+/* ---- What mimalloc has beyond its own map ---- */
+
+#define MAP_END ((uintptr_t)20 << 40)
+#define BEYOND_SLOTS 1024
+
+static struct {
+	_Atomic(uintptr_t) start, end;
+} beyond[BEYOND_SLOTS];
+static atomic_uint beyond_used;
+static _Atomic(uintptr_t) code_start, code_end;
+
+bool heap_is_our_allocator(const void *code)
+{
+	uintptr_t at = (uintptr_t)code;
+
+	return at >= atomic_load_explicit(&code_start, memory_order_relaxed) && at < atomic_load_explicit(&code_end, memory_order_relaxed);
+}
+
+bool heap_note_beyond(const void *mapping, size_t length)
+{
+	uintptr_t start = (uintptr_t)mapping, expected;
+
+	if (start + length <= MAP_END)
+		return true;
+	for (unsigned i = 0, used; i < BEYOND_SLOTS; i++) {
+		expected = 0;
+		if (!atomic_compare_exchange_strong(&beyond[i].start, &expected, start))
+			continue;
+		atomic_store_explicit(&beyond[i].end, start + length, memory_order_release);
+		used = atomic_load(&beyond_used);
+		while (used <= i && !atomic_compare_exchange_weak(&beyond_used, &used, i + 1))
+			;
+		return true;
+	}
+	return false;
+}
+
+/* It cuts away what it does not want in front of a mapping and behind it. */
+void heap_forget_beyond(const void *mapping, size_t length)
+{
+	uintptr_t start = (uintptr_t)mapping, end = start + length;
+
+	for (unsigned i = 0; end > MAP_END && i < atomic_load(&beyond_used); i++) {
+		uintptr_t from = atomic_load(&beyond[i].start), to = atomic_load(&beyond[i].end);
+		if (to == 0 || end <= from || start >= to)
+			continue;
+		if (start <= from && end >= to) {
+			atomic_store(&beyond[i].end, 0);
+			atomic_store(&beyond[i].start, 0);
+		} else if (start <= from) {
+			atomic_store(&beyond[i].start, end);
+		} else {
+			atomic_store(&beyond[i].end, start);
+		}
+	}
+}
+
+static bool is_beyond(const void *pointer)
+{
+	uintptr_t at = (uintptr_t)pointer;
+
+	for (unsigned i = 0, count = atomic_load_explicit(&beyond_used, memory_order_acquire); at >= MAP_END && i < count; i++)
+		if (at >= atomic_load_explicit(&beyond[i].start, memory_order_relaxed) && at < atomic_load_explicit(&beyond[i].end, memory_order_relaxed))
+			return true;
+	return false;
+}
+
 /* ---- The loading of mimalloc ---- */
+
+static int find_code(struct dl_phdr_info *info, size_t size, void *address)
+{
+	(void)size;
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		uintptr_t start = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
+		if (info->dlpi_phdr[i].p_type != PT_LOAD || (uintptr_t)address < start || (uintptr_t)address >= start + info->dlpi_phdr[i].p_memsz)
+			continue;
+		atomic_store(&code_end, start + info->dlpi_phdr[i].p_memsz);
+		atomic_store(&code_start, start);
+		return 1;
+	}
+	return 0;
+}
 
 static void open_door(void);
 
@@ -152,7 +234,8 @@ static void *load(void *unused)
 #define FIND(member, name) (*(void **)&mimalloc.member = dlsym(library, name)) != NULL
 	if (library != NULL && FIND(malloc, "mi_malloc") && FIND(calloc, "mi_calloc") && FIND(realloc, "mi_realloc") &&
 	    FIND(malloc_aligned, "mi_malloc_aligned") && FIND(free, "mi_free") && FIND(usable_size, "mi_usable_size") &&
-	    FIND(is_in_heap_region, "mi_is_in_heap_region") && FIND(collect, "mi_collect")) {
+	    FIND(is_in_heap_region, "mi_is_in_heap_region") && FIND(collect, "mi_collect") &&
+	    dl_iterate_phdr(find_code, *(void **)&mimalloc.malloc) == 1) {
 		atomic_store(&door, ODF_HEAP_MALLOC_MIMALLOC);
 		atomic_store_explicit(&loading, LOADED, memory_order_release);
 	} else {
@@ -265,20 +348,23 @@ static bool has_mimalloc(void)
 	return atomic_load_explicit(&loading, memory_order_acquire) == LOADED;
 }
 
-static bool is_in_a_home(const void *pointer)
-{
-	int count = atomic_load_explicit(&heap_home_count, memory_order_acquire);
-	const char *at = pointer;
-
-	for (int i = count - 1; i >= 0; i--)
-		if (at >= heap_homes[i].start && at < heap_homes[i].end)
-			return true;
-	return false;
-}
-
 static bool is_of_mimalloc(const void *pointer)
 {
-	return has_mimalloc() && (is_in_a_home(pointer) || mimalloc.is_in_heap_region(pointer));
+	int count = atomic_load_explicit(&heap_home_count, memory_order_acquire);
+	const struct heap_home *home = &heap_homes[count > 0 ? count - 1 : 0];
+
+	if (!has_mimalloc())
+		return false;
+	/* Of a region that is this process's own; in one that was inherited the kernel may have put anything. */
+	if (count > 0 && (const char *)pointer >= home->start && (const char *)pointer < home->end && home->region == heap_region())
+		return true;
+	return mimalloc.is_in_heap_region(pointer) || is_beyond(pointer);
+}
+
+/* libc's pointers are for any type, and so is what is smaller than that; mimalloc's small ones only for what fits. */
+static size_t enough(size_t size)
+{
+	return size <= 8 ? 16 : size;
 }
 
 static void *or_no_memory(void *pointer)
@@ -298,7 +384,7 @@ void *heap_malloc(size_t size)
 			return pointer;
 	}
 	if (has_mimalloc())
-		return or_no_memory(mimalloc.malloc(size));
+		return or_no_memory(mimalloc.malloc(enough(size)));
 	pointer = size >= LARGE ? large_malloc(size, 16) : NULL;
 	return pointer != NULL ? pointer : next.malloc(size);
 }
@@ -314,7 +400,7 @@ void *heap_calloc(size_t count, size_t size)
 			return pointer;
 	}
 	if (has_mimalloc())
-		return or_no_memory(mimalloc.calloc(count, size));
+		return or_no_memory(!__builtin_mul_overflow(count, size, &whole) && whole <= 8 ? mimalloc.calloc(1, 16) : mimalloc.calloc(count, size));
 	if (!__builtin_mul_overflow(count, size, &whole) && whole >= LARGE)
 		pointer = large_malloc(whole, 16); /* fresh memory is zero */
 	return pointer != NULL ? pointer : next.calloc(count, size);
@@ -367,7 +453,7 @@ void *heap_realloc(void *pointer, size_t size)
 		return NULL;
 	}
 	if (theirs)
-		return or_no_memory(mimalloc.realloc(pointer, size));
+		return or_no_memory(mimalloc.realloc(pointer, enough(size)));
 	if (!special && !has_mimalloc() && size < LARGE)
 		return next.realloc(pointer, size);
 	old = heap_usable_size(pointer);

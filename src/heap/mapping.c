@@ -95,40 +95,66 @@ struct span {
 	char *base;
 	enum region_kind kind;
 	int protection;
+	unsigned advice; /* KEPT_*, of an island */
 	bool inherited;
 };
+
+/* What was asked of an island, to be asked of what comes in its place. */
+#define KEPT_DONTFORK  1u
+#define KEPT_DONTDUMP  2u
+#define KEPT_MERGEABLE 4u
+#define KEPT_LOCKED    8u
+#define KEPT_ONFAULT   16u
 
 static struct span span_at(char *at, char *end)
 {
 	struct span span = { .start = at, .kind = REGION_FOREIGN };
 	int count = atomic_load_explicit(&heap_home_count, memory_order_acquire);
+	const struct heap_home *owner = NULL;
 
-	for (int i = 0; i < count; i++) {
+	/* A newer region may lie in what is a hole of one that this process inherited. */
+	for (int i = count - 1; i >= 0; i--) {
 		const struct heap_home *home = &heap_homes[i];
-		if (at >= home->start && at < home->end) {
-			char *limit = end < home->end ? end : home->end;
-			struct region_extent run = region_run_at(home->region, (size_t)(at - home->start), (size_t)(limit - home->start));
-			span.length = run.length;
-			span.region = home->region;
-			span.base = home->start;
-			span.kind = (enum region_kind)run.kind;
-			span.protection = run.protection;
-			span.inherited = region_is_inherited(home->region);
-			if (span.inherited && span.kind == REGION_HOLE) /* which children do not get */
-				span.kind = REGION_FOREIGN;
-			return span;
-		}
+		if (owner == NULL && at >= home->start && at < home->end)
+			owner = home;
 		if (home->start > at && home->start < end)
 			end = home->start;
+		if (home->end > at && home->end < end)
+			end = home->end;
 	}
 	span.length = (size_t)(end - at);
+	if (owner != NULL) {
+		struct region_extent run = region_run_at(owner->region, (size_t)(at - owner->start), (size_t)(end - owner->start));
+		span.length = run.length;
+		span.region = owner->region;
+		span.base = owner->start;
+		span.kind = (enum region_kind)run.kind;
+		span.protection = run.protection;
+		span.advice = run.advice;
+		span.inherited = region_is_inherited(owner->region);
+		if (span.inherited && span.kind == REGION_HOLE) /* which children do not get */
+			span.kind = REGION_FOREIGN;
+	}
 	return span;
+}
+
+/* Islands that their maker's children do not get are not in this process, which is one. */
+void heap_forget_what_is_not_here(odf_region *region, size_t length)
+{
+	for (size_t at = 0; at < length;) {
+		struct region_extent run = region_run_at(region, at, length);
+		if (run.kind == REGION_ISLAND && (run.advice & KEPT_DONTFORK))
+			region_lose_end(region, at, run.length);
+		at += run.length;
+	}
 }
 
 static size_t offset_of(const struct span *span)
 {
 	return (size_t)(span->start - span->base);
 }
+
+static void check_pieces(void);
 
 /* What follows one span in the walk. Result 0: go on; else the walk ends with it, but for -ENOMEM when `past_holes`, which is remembered. */
 typedef long span_function(struct span *span, long argument);
@@ -152,6 +178,7 @@ static long walk(void *address, size_t length, bool past_holes, span_function *f
 		at += span.length;
 	}
 	region_unlock(&mask);
+	check_pieces();
 	return result;
 }
 
@@ -163,8 +190,27 @@ static long cut(struct span *span)
 	if (error == 0 && span->kind == REGION_MEMORY) {
 		span->kind = REGION_ISLAND;
 		span->protection = PROT_READ | PROT_WRITE;
+		span->advice = 0;
 	}
 	return -error;
+}
+
+/* As good as it goes: who asked has had his answer. */
+static void keep_advice(char *start, size_t length, unsigned advice)
+{
+	if (advice & KEPT_DONTFORK)
+		(void)sys_call3(SYS_madvise, start, length, MADV_DONTFORK);
+	if (advice & KEPT_DONTDUMP)
+		(void)sys_call3(SYS_madvise, start, length, MADV_DONTDUMP);
+	if (advice & KEPT_MERGEABLE)
+		(void)sys_call3(SYS_madvise, start, length, MADV_MERGEABLE);
+	if (advice & KEPT_LOCKED)
+		(void)sys_call3(SYS_mlock2, start, length, advice & KEPT_ONFAULT ? MLOCK_ONFAULT : 0);
+}
+
+static void note_advice(const struct span *span, unsigned set, unsigned clear)
+{
+	region_set_island(span->region, offset_of(span), span->length, span->protection, (span->advice & ~clear) | set);
 }
 
 static long zero(struct span *span)
@@ -174,7 +220,10 @@ static long zero(struct span *span)
 		return 0;
 	}
 	/* An island may show the file, where the kernel's own zeros are the file's content. */
-	return region_map_zeros(span->start, span->length, span->protection) ? 0 : -ENOMEM;
+	if (!region_map_zeros(span->start, span->length, span->protection))
+		return -ENOMEM;
+	keep_advice(span->start, span->length, span->advice);
+	return 0;
 }
 
 /* Not what is zeros: it would only take memory there. */
@@ -187,13 +236,34 @@ static void copy_data(char *to, const char *from, size_t length)
 			memcpy(to + page, from + page, HEAP_PAGE);
 }
 
+/* A fork pays for each piece that it finds, about what it pays for a MiB of page tables otherwise; and each is two mappings more while FROZEN. */
+#define PIECES_LEAST 512
+
+static void check_pieces(void)
+{
+	static atomic_size_t asked_at;
+	odf_region *region = heap_region();
+	size_t pieces = region != NULL ? region_extent_count(region) : 0, bytes;
+
+	if (pieces <= PIECES_LEAST || pieces < atomic_load_explicit(&asked_at, memory_order_relaxed) + PIECES_LEAST / 4)
+		return;
+	bytes = region_resident_bytes();
+	if (bytes == 0)
+		return; /* cannot be told at this moment */
+	atomic_store_explicit(&asked_at, pieces, memory_order_relaxed);
+	if (pieces > PIECES_LEAST + (bytes >> 20))
+		heap_leave(ODF_REASON_HEAP_PIECES);
+}
+
 /* ---- munmap ---- */
 
 static long unmap_span(struct span *span, long unused)
 {
 	(void)unused;
-	if (span->kind == REGION_FOREIGN)
+	if (span->kind == REGION_FOREIGN && (span->region == NULL || span->inherited))
 		return sys_call2(SYS_munmap, span->start, span->length);
+	if (span->kind == REGION_FOREIGN)
+		return -region_reclaim(span->region, offset_of(span), span->length);
 	return -region_give(span->region, offset_of(span), span->length);
 }
 
@@ -215,12 +285,14 @@ long heap_munmap(void *address, size_t length)
 	uint64_t mask;
 	long error;
 
+	heap_forget_beyond(address, length);
 	if (!touches(address, length))
 		return sys_call2(SYS_munmap, address, length);
 	heap_meet_child();
 	region_lock(&mask);
 	error = unmap_walk(address, (char *)address + round_up(length));
 	region_unlock(&mask);
+	check_pieces();
 	return error;
 }
 
@@ -314,20 +386,16 @@ static long map_fixed_span(struct span *span, int flags)
 		region_discard(span->region, offset_of(span), span->length);
 		return 0;
 	}
-	if (span->kind == REGION_HOLE) {
+	/* The region's again, if it can be now. */
+	if (span->kind == REGION_ISLAND)
+		error = region_give(span->region, offset_of(span), span->length);
+	else if (span->kind == REGION_FOREIGN)
+		error = region_reclaim(span->region, offset_of(span), span->length);
+	if (error == 0)
 		error = region_take(span->region, offset_of(span), span->length);
-		if (error != EAGAIN)
-			return -error;
-	}
-	if (span->kind == REGION_ISLAND) {
-		if (!region_map_zeros(span->start, span->length, PROT_READ | PROT_WRITE))
-			return -ENOMEM;
-		region_set_protection(span->region, offset_of(span), span->length, PROT_READ | PROT_WRITE);
-		return 0;
-	}
-	if (span->kind == REGION_HOLE)
-		return map_over(span->start, span->length, PROT_READ | PROT_WRITE, (flags & ~MAP_FIXED_NOREPLACE) | MAP_FIXED, -1, 0) < 0 ? -ENOMEM : 0;
-	return raw_mmap(span->start, span->length, PROT_READ | PROT_WRITE, (flags & ~MAP_FIXED_NOREPLACE) | MAP_FIXED, -1, 0) < 0 ? -ENOMEM : 0;
+	if (error != EAGAIN)
+		return -error;
+	return map_over(span->start, span->length, PROT_READ | PROT_WRITE, (flags & ~MAP_FIXED_NOREPLACE) | MAP_FIXED, -1, 0) < 0 ? -ENOMEM : 0;
 }
 
 static bool is_all_hole(char *at, char *end)
@@ -384,7 +452,7 @@ static bool is_mere_hint(const void *address)
 	return at == 0 || (at >= SPREAD_FROM && at < SPREAD_TO) || touches((const void *)(at / HEAP_PAGE * HEAP_PAGE), 1);
 }
 
-long heap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset)
+static long map(void *address, size_t length, int protection, int flags, int file, off_t offset)
 {
 	if (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) {
 		if (offset % (off_t)HEAP_PAGE == 0 && touches(address, length))
@@ -403,6 +471,17 @@ long heap_mmap(void *address, size_t length, int protection, int flags, int file
 	return raw_mmap(address, length, protection, flags, file, offset);
 }
 
+long heap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset, const void *caller)
+{
+	long result = map(address, length, protection, flags, file, offset);
+
+	if (heap_is_our_allocator(caller) && (result >= 0 || result < -4095) && !heap_note_beyond((void *)result, length)) {
+		(void)heap_munmap((void *)result, length);
+		return -ENOMEM;
+	}
+	return result;
+}
+
 /* ---- mprotect ---- */
 
 static long protect_span(struct span *span, long protection)
@@ -417,7 +496,7 @@ static long protect_span(struct span *span, long protection)
 	if (error == 0)
 		error = sys_call3(SYS_mprotect, span->start, span->length, protection);
 	if (error == 0)
-		region_set_protection(span->region, offset_of(span), span->length, (int)protection & (PROT_READ | PROT_WRITE | PROT_EXEC));
+		region_set_island(span->region, offset_of(span), span->length, (int)protection & (PROT_READ | PROT_WRITE | PROT_EXEC), span->advice);
 	return error;
 }
 
@@ -440,7 +519,7 @@ static long protect_with_key(struct span *span, long argument)
 	if (error == 0)
 		error = sys_call4(SYS_pkey_mprotect, span->start, span->length, keyed->protection, keyed->key);
 	if (error == 0 && span->region != NULL)
-		region_set_protection(span->region, offset_of(span), span->length, keyed->protection & (PROT_READ | PROT_WRITE | PROT_EXEC));
+		region_set_island(span->region, offset_of(span), span->length, keyed->protection & (PROT_READ | PROT_WRITE | PROT_EXEC), span->advice);
 	return error;
 }
 
@@ -519,6 +598,7 @@ static long make_anonymous(struct span *span)
 		}
 	}
 	span->kind = REGION_FOREIGN;
+	keep_advice(span->start, span->length, span->advice);
 	return 0;
 }
 
@@ -545,7 +625,18 @@ static long advise_span(struct span *span, long advice)
 	if (advice == MADV_COLLAPSE)
 		return sys_call3(SYS_madvise, span->start, span->length, advice);
 	error = advice == MADV_WIPEONFORK || advice == MADV_GUARD_INSTALL || advice == MADV_GUARD_REMOVE ? make_anonymous(span) : cut(span);
-	return error < 0 ? error : sys_call3(SYS_madvise, span->start, span->length, advice);
+	if (error == 0)
+		error = sys_call3(SYS_madvise, span->start, span->length, advice);
+	if (error == 0 && span->kind == REGION_ISLAND)
+		note_advice(span, advice == MADV_DONTFORK    ? KEPT_DONTFORK
+				  : advice == MADV_DONTDUMP  ? KEPT_DONTDUMP
+				  : advice == MADV_MERGEABLE ? KEPT_MERGEABLE
+							     : 0,
+			    advice == MADV_DOFORK          ? KEPT_DONTFORK
+			    : advice == MADV_DODUMP        ? KEPT_DONTDUMP
+			    : advice == MADV_UNMERGEABLE   ? KEPT_MERGEABLE
+							   : 0);
+	return error;
 }
 
 long heap_madvise(void *address, size_t length, int advice)
@@ -629,7 +720,10 @@ static long lock_span(struct span *span, long flags)
 
 	if (error < 0)
 		return error;
-	return flags == 0 ? sys_call2(SYS_mlock, span->start, span->length) : sys_call3(SYS_mlock2, span->start, span->length, flags);
+	error = flags == 0 ? sys_call2(SYS_mlock, span->start, span->length) : sys_call3(SYS_mlock2, span->start, span->length, flags);
+	if (span->kind == REGION_ISLAND) /* locked also where its pages could not all be had */
+		note_advice(span, KEPT_LOCKED | (flags & MLOCK_ONFAULT ? KEPT_ONFAULT : 0), KEPT_ONFAULT);
+	return error;
 }
 
 /* Addresses of locks need not be those of pages. */
@@ -661,7 +755,11 @@ long heap_mlock(void *address, size_t length)
 static long unlock_span(struct span *span, long unused)
 {
 	(void)unused;
-	return span->kind == REGION_MEMORY ? 0 : sys_call2(SYS_munlock, span->start, span->length);
+	if (span->kind == REGION_MEMORY)
+		return 0;
+	if (span->kind == REGION_ISLAND)
+		note_advice(span, 0, KEPT_LOCKED | KEPT_ONFAULT);
+	return sys_call2(SYS_munlock, span->start, span->length);
 }
 
 long heap_munlock(void *address, size_t length)
@@ -674,21 +772,42 @@ long heap_munlock(void *address, size_t length)
 	return walk(start, whole, false, unlock_span, 0);
 }
 
-/* Locked memory must stay where it is: none of it can be a region's. */
-long heap_mlockall(int flags)
+void heap_leave(odf_reason reason)
 {
 	int count = atomic_load_explicit(&heap_home_count, memory_order_acquire);
 	uint64_t mask;
 
-	if (count > 0 && flags != 0) {
-		heap_meet_child();
-		region_lock(&mask);
-		for (int i = 0; i < count; i++)
-			(void)region_cut(heap_homes[i].region, 0, (size_t)(heap_homes[i].end - heap_homes[i].start)); /* for want of memory: not locked for long */
-		region_unlock(&mask);
-	}
+	heap_meet_child();
+	heap_retire(reason);
+	if (count == 0)
+		return;
+	region_lock(&mask);
+	/* For want of mappings a part may stay; a child may not have been met by then. There is nobody to tell. */
+	for (int i = 0; i < count; i++)
+		(void)region_cut(heap_homes[i].region, 0, (size_t)(heap_homes[i].end - heap_homes[i].start));
+	region_unlock(&mask);
+}
+
+static long keep_span(struct span *span, long unused)
+{
+	(void)unused;
+	return cut(span);
+}
+
+void heap_keep(const void *address, size_t length)
+{
+	size_t whole = length;
+	void *start = down((void *)(uintptr_t)address, &whole);
+
+	if (touches(start, whole))
+		(void)walk(start, whole, true, keep_span, 0);
+}
+
+/* Locked memory must stay where it is. */
+long heap_mlockall(int flags)
+{
 	if (flags != 0)
-		heap_retire(ODF_REASON_HEAP_LOCKED);
+		heap_leave(ODF_REASON_HEAP_LOCKED);
 	return sys_call1(SYS_mlockall, flags);
 }
 
@@ -728,7 +847,8 @@ static void extend(struct span *span, char *end)
 {
 	while (span->start + span->length < end && span->kind != REGION_FOREIGN) {
 		struct span next = span_at(span->start + span->length, end);
-		if (next.region != span->region || (next.kind != REGION_MEMORY && next.kind != REGION_ISLAND) || next.protection != span->protection)
+		if (next.region != span->region || (next.kind != REGION_MEMORY && next.kind != REGION_ISLAND) || next.protection != span->protection ||
+		    next.advice != span->advice)
 			return;
 		if (next.kind != span->kind)
 			span->kind = REGION_ISLAND;
@@ -787,6 +907,7 @@ static long move_span(struct span *span, size_t length, int flags, void *fixed)
 	copy_out((char *)place, span, common, !stays);
 	if (protection != (PROT_READ | PROT_WRITE))
 		(void)sys_call3(SYS_mprotect, place, length, protection); /* an island's memory goes to the kernel */
+	keep_advice((char *)place, length, span->advice);
 	if (!stays) {
 		(void)unmap_walk(span->start, span->start + span->length);
 		return place;
@@ -820,6 +941,11 @@ static long remap_locked(char *old, size_t old_length, size_t length, int flags,
 
 	if (span.kind == REGION_HOLE)
 		return -EFAULT;
+	if (span.kind == REGION_FOREIGN && span.length < old_length) {
+		/* What follows is not the kernel's to unmap or move. */
+		long error = flags & (MREMAP_FIXED | MREMAP_DONTUNMAP) || length > old_length ? -EFAULT : unmap_walk(old + length, old + old_length);
+		return error < 0 ? error : (long)old;
+	}
 	if (span.kind == REGION_FOREIGN)
 		return flags & MREMAP_FIXED ? put_over(fixed, length, SYS_mremap, arguments)
 					    : sys_call5(SYS_mremap, old, old_length, length, flags, fixed);

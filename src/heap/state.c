@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/stat.h>
 
 #include "../capability/capability.h"
@@ -93,6 +94,18 @@ static size_t choose_capacity(void)
 	return (capacity + GIB - 1) / GIB * GIB;
 }
 
+/* Low enough for mimalloc's map of its memory, which ends at 20 TiB (malloc.c), and anywhere there, as other mappings are. */
+static void *choose_place(void)
+{
+	const void *random = (const void *)getauxval(AT_RANDOM);
+	uint32_t number = 0;
+
+	if (random != NULL)
+		memcpy(&number, random, sizeof number);
+	number += (uint32_t)atomic_load(&heap_home_count) * 977u;
+	return (void *)(((uintptr_t)6 << 40) + ((uintptr_t)(number % 8192) << 30));
+}
+
 static bool has_one_thread(void)
 {
 	struct stat tasks;
@@ -167,7 +180,7 @@ static int wake(void)
 	}
 	obstacle = atomic_load(&heap_home_count) < HEAP_HOMES ? find_obstacle() : ODF_REASON_HEAP_NO_ROOM;
 	for (size_t capacity = choose_capacity(); obstacle == ODF_REASON_NONE; capacity = capacity / 2 / GIB * GIB) {
-		fresh = region_make_bare(capacity, 0, &error);
+		fresh = region_make_bare(capacity, 0, choose_place(), &error);
 		if (fresh != NULL || error != ENOMEM)
 			break;
 		if (capacity <= GIB) {
@@ -213,22 +226,31 @@ void heap_grows(size_t bytes)
 	(void)wake();
 }
 
+/* The generation that the following was last done for. */
+static atomic_uint met;
+
 /* What was this process's region is memory like any other now; and it is small again, and may grow. */
 void heap_meet_child(void)
 {
 	odf_region *current = heap_region();
+	unsigned generation = region_generation(), known = atomic_load_explicit(&met, memory_order_relaxed);
+	uint64_t mask;
 
-	region_in_child();
+	if (known == generation || !atomic_compare_exchange_strong(&met, &known, generation))
+		return; /* nothing has changed, or another thread of the child's is at it */
+	region_lock(&mask);
+	for (int i = 0; i < atomic_load(&heap_home_count); i++)
+		heap_forget_what_is_not_here(heap_homes[i].region, (size_t)(heap_homes[i].end - heap_homes[i].start));
+	region_unlock(&mask);
+	heap_malloc_in_child();
 	if (current == NULL || !region_is_inherited(current))
 		return;
-	if (!atomic_compare_exchange_strong(&region, &current, NULL))
-		return; /* another thread of the child's is at it */
+	atomic_store(&region, NULL);
 	atomic_store(&waking, false);
 	atomic_store(&placed, 0);
 	atomic_store(&spilled, 0);
 	atomic_store(&heap_budget, (long)threshold);
 	atomic_store(&state, ODF_HEAP_ASLEEP);
-	heap_malloc_in_child();
 }
 
 void heap_open_doors(bool preloaded)

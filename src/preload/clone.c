@@ -4,6 +4,7 @@
  * that share this memory, freeze nothing. And syscall() where it is one of the mapping calls.
  */
 #include <errno.h>
+#include <linux/futex.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -99,6 +100,11 @@ bool interposed_is_ours(long number, unsigned long first, unsigned long second)
 	}
 	if (region_bytes() == 0)
 		return false;
+	/* What the kernel will know this memory by, or write past the page tables to. */
+	if (number == SYS_futex && !(second & FUTEX_PRIVATE_FLAG))
+		heap_keep((const void *)first, sizeof(int));
+	else if (number == SYS_io_uring_register || number == SYS_io_setup)
+		heap_leave(ODF_REASON_HEAP_PINS);
 	switch (number) {
 	case SYS_fork:
 		return true;
@@ -130,7 +136,7 @@ static long do_call(long number, long a, long b, long c, long d, long e, long f)
 {
 	switch (number) {
 	case SYS_mmap:
-		return heap_mmap((void *)a, (size_t)b, (int)c, (int)d, (int)e, f);
+		return heap_mmap((void *)a, (size_t)b, (int)c, (int)d, (int)e, f, NULL);
 	case SYS_munmap:
 		return heap_munmap((void *)a, (size_t)b);
 	case SYS_mremap:

@@ -25,12 +25,12 @@ static long finish(long result)
 
 EXPORTED void *mmap(void *address, size_t length, int protection, int flags, int file, off_t offset)
 {
-	return (void *)finish(heap_mmap(address, length, protection, flags, file, offset));
+	return (void *)finish(heap_mmap(address, length, protection, flags, file, offset, __builtin_return_address(0)));
 }
 
 EXPORTED void *mmap64(void *address, size_t length, int protection, int flags, int file, off_t offset)
 {
-	return (void *)finish(heap_mmap(address, length, protection, flags, file, offset));
+	return (void *)finish(heap_mmap(address, length, protection, flags, file, offset, __builtin_return_address(0)));
 }
 
 EXPORTED int munmap(void *address, size_t length)

@@ -19,10 +19,10 @@ static size_t round_up(size_t size, size_t unit)
 }
 
 /* All address space in one piece, of which home is aligned to `unit`, the largest move that its length allows. */
-static int reserve(struct odf_region *region, size_t unit)
+static int reserve(struct odf_region *region, size_t unit, void *hint)
 {
 	size_t total = REGION_TABLE + 2 * region->length + 2 * region->work_size;
-	char *area = region_map(NULL, total + unit, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), *end;
+	char *area = region_map(hint, total + unit, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), *end;
 
 	if (area == NULL)
 		return ENOMEM;
@@ -64,6 +64,8 @@ static void unmap_all(struct odf_region *region)
 		if (region->scratch != NULL)
 			(void)region_unmap(region->scratch, 2 * region->work_size);
 		region_template_drop(region);
+		if (region->source != NULL)
+			(void)region_unmap(region->source, region->length);
 	}
 	if (region->extents != NULL) /* both in one mapping */
 		(void)region_unmap(region->extents < region->other_extents ? region->extents : region->other_extents, EXTENTS_SIZE);
@@ -77,7 +79,7 @@ static void set_length(struct odf_region *region, size_t length)
 	region->work_size = length < REGION_PUD ? length : REGION_PUD;
 }
 
-static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, bool bare, int *error)
+static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, bool bare, void *hint, int *error)
 {
 	struct odf_region *region = region_map(NULL, round_up(sizeof *region, REGION_PAGE), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
@@ -94,7 +96,7 @@ static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, boo
 		.spare_file = -1,
 	};
 	set_length(region, round_up(capacity, unit));
-	if (reserve(region, unit) != 0) {
+	if (reserve(region, unit, hint) != 0) {
 		region_unmap(region, round_up(sizeof *region, REGION_PAGE));
 		return NULL;
 	}
@@ -145,9 +147,9 @@ odf_region *odf_region_create(size_t capacity, unsigned flags)
 		if (error == 0) {
 			/* A move of a whole GiB costs the same as one of 2 MiB, so address space is taken for it, where limits allow. */
 			if (capacity >= REGION_WHOLE_PUDS)
-				region = make(capacity, flags, REGION_PUD, false, &error);
+				region = make(capacity, flags, REGION_PUD, false, NULL, &error);
 			if (region == NULL && capacity < REGION_PUD && (error == 0 || error == ENOMEM))
-				region = make(capacity, flags, REGION_TABLE, false, &error);
+				region = make(capacity, flags, REGION_TABLE, false, NULL, &error);
 			if (region == NULL && region_bytes() == 0)
 				region_keeper_stop();
 		}
@@ -158,7 +160,7 @@ odf_region *odf_region_create(size_t capacity, unsigned flags)
 	return region;
 }
 
-odf_region *region_make_bare(size_t capacity, unsigned flags, int *error)
+odf_region *region_make_bare(size_t capacity, unsigned flags, void *hint, int *error)
 {
 	struct odf_region *region = NULL;
 
@@ -167,7 +169,7 @@ odf_region *region_make_bare(size_t capacity, unsigned flags, int *error)
 	if (!process_lock_try(&making)) /* who asks may be in a signal handler, or hold a lock of its own */
 		return NULL;
 	region_learn_refusal();
-	region = make(round_up(capacity, REGION_PUD), flags, REGION_PUD, true, error);
+	region = make(round_up(capacity, REGION_PUD), flags, REGION_PUD, true, hint, error);
 	process_lock_release(&making);
 	return region;
 }

@@ -6,9 +6,9 @@
  *
  *     memory          LIVE a shared view of the file; FROZEN a private one, with zeros laid over what was discarded
  *     hole            a shared view without rights and without pages, which children do not get: memory of it again by mprotect
- *     hole, stale     an inaccessible place; the file may have pages there, shown by aside, which a settle punches
+ *     hole, stale     an inaccessible place; the file may have pages there, which a settle punches
  *     island          a private view of the file, or anonymous memory, as the program's calls left it. The file is never written there again, so
- *                     that it takes no part in freezing or settling; aside shows it, to be punched after the program has given it up
+ *                     that it takes no part in freezing or settling, and is punched there after the program has given it up
  *     foreign         the kernel's and the program's affair
  *
  * Everything here is done for one run of one kind that is all LIVE or all FROZEN at a time, and each leaves the list true if it fails.
@@ -86,7 +86,7 @@ int region_advise(struct odf_region *region, int advice)
 
 static bool same(const struct region_extent *a, const struct region_extent *b)
 {
-	return a->kind == b->kind && a->stale == b->stale && (a->kind != REGION_ISLAND || a->protection == b->protection);
+	return a->kind == b->kind && a->stale == b->stale && (a->kind != REGION_ISLAND || (a->protection == b->protection && a->advice == b->advice));
 }
 
 /* One more piece can make two more extents. Asked before anything is changed. */
@@ -153,6 +153,36 @@ static bool map_nothing(char *start, size_t length)
 	return region_map_zeros(start, length, PROT_NONE) && sys_call3(SYS_madvise, start, length, MADV_DONTFORK) == 0;
 }
 
+int region_source_make(struct odf_region *region)
+{
+	region->source = region_map(NULL, region->length, PROT_NONE, MAP_SHARED | MAP_NORESERVE, region->file, 0);
+	if (region->source == NULL || sys_call3(SYS_madvise, region->source, region->length, MADV_DONTFORK) < 0 ||
+	    sys_call3(SYS_madvise, region->source, region->length, MADV_DONTDUMP) < 0)
+		return ENOMEM;
+	return 0;
+}
+
+/* Puts a second view of the file, without rights, in the place of what is there. */
+static bool map_view(struct odf_region *region, char *to, size_t from, size_t length)
+{
+	long result = sys_call5(SYS_mremap, region->source + from, 0, length, MREMAP_MAYMOVE | MREMAP_FIXED, to);
+
+	if (result < 0 && result >= -4095)
+		return false;
+	(void)sys_call3(SYS_madvise, to, length, MADV_DODUMP); /* at worst a core dump lacks it */
+	return true;
+}
+
+/* Takes the file's pages, through a view that has rights for this moment only: locked memory would be filled. */
+static bool punch(struct odf_region *region, size_t from, size_t length)
+{
+	char *view = region->source + from;
+	bool punched = sys_call3(SYS_mprotect, view, length, PROT_READ | PROT_WRITE) == 0 && sys_call3(SYS_madvise, view, length, MADV_REMOVE) == 0;
+
+	(void)sys_call3(SYS_mprotect, view, length, PROT_NONE); /* it can fail for want of a mapping only, which the first one has made */
+	return punched;
+}
+
 /* ---- What is done to one run ---- */
 
 static int give_run(struct odf_region *region, struct region_extent run, bool live)
@@ -162,7 +192,7 @@ static int give_run(struct odf_region *region, struct region_extent run, bool li
 	if (region->inherited) {
 		if (region_unmap(home, run.length) != 0)
 			return ENOMEM;
-		record(region, (struct region_extent){ run.from, run.length, REGION_HOLE, 0, false });
+		record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_HOLE, .stale = false });
 		return 0;
 	}
 	if (run.kind == REGION_MEMORY && live) {
@@ -170,16 +200,31 @@ static int give_run(struct odf_region *region, struct region_extent run, bool li
 			memset(home, 0, run.length);
 		if (sys_call3(SYS_mprotect, home, run.length, PROT_NONE) < 0)
 			return ENOMEM;
-		record(region, (struct region_extent){ run.from, run.length, REGION_HOLE, 0, false });
+		record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_HOLE, .stale = false });
 		return 0;
 	}
 	if (!map_nothing(home, run.length))
 		return ENOMEM;
 	region_discard_forget(region, run.from, run.length);
-	record(region, (struct region_extent){ run.from, run.length, REGION_HOLE, 0, true });
+	record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_HOLE, .stale = true });
 	/* What an island shows of the file others may show as well, who came by a clone past us since the verdict. */
 	if (run.kind == REGION_ISLAND)
 		region->vacant = false;
+	return 0;
+}
+
+/* What the program had put there, or the kernel, is to go away. */
+static int reclaim_run(struct odf_region *region, struct region_extent run, bool live)
+{
+	char *home = region->home + run.from;
+
+	(void)live;
+	if (region->inherited)
+		return region_unmap(home, run.length) != 0 ? ENOMEM : 0;
+	if (run.stale ? !map_nothing(home, run.length) : !map_view(region, home, run.from, run.length))
+		return ENOMEM;
+	run.kind = REGION_HOLE;
+	record(region, run);
 	return 0;
 }
 
@@ -205,19 +250,15 @@ static int take_run(struct odf_region *region, struct region_extent run, bool li
 		return 0;
 	}
 	/* FROZEN memory has its view of the file at aside, where the settle looks for it. */
-	if (!run.stale) {
-		int error;
-		if (region->aside_lost)
-			return ENOMEM;
-		error = region_move(home, region->aside + run.from, run.length, true);
-		if (error != 0) {
-			if (!region_place_after(error, region->aside + run.from, run.length))
-				region->aside_lost = true;
-			return ENOMEM;
-		}
-		if (sys_call3(SYS_mprotect, region->aside + run.from, run.length, PROT_READ | PROT_WRITE) < 0)
-			return ENOMEM;
+	if (region->aside_lost)
+		return ENOMEM;
+	if (!map_view(region, region->aside + run.from, run.from, run.length)) {
+		if (!region_is_mapped(region->aside + run.from, run.length))
+			region->aside_lost = true;
+		return ENOMEM;
 	}
+	if (sys_call3(SYS_mprotect, region->aside + run.from, run.length, PROT_READ | PROT_WRITE) < 0)
+		return ENOMEM;
 	if (!region_map_zeros(home, run.length, PROT_READ | PROT_WRITE))
 		return ENOMEM;
 	/* Invariant 3: a part of a region that is hidden is hidden. */
@@ -229,23 +270,42 @@ static int take_run(struct odf_region *region, struct region_extent run, bool li
 	return 0;
 }
 
+/* A shared view becomes a private one, as in a freeze. The template stays whole, which needs a mapping more, and falls back to being used up. */
+static int cover_for_good(struct odf_region *region, size_t from, size_t length)
+{
+	size_t done = 0;
+	int error;
+
+	if (region->aside_lost)
+		return ENOMEM; /* the keeper is at it */
+	error = region_move_aside(region, from, length);
+	if (error != 0)
+		return error; /* home is a shared view as before, at worst without its page tables */
+	/* What is written until now is in the file, and nobody writes there any more. */
+	if (region->chunk == 0 && sys_call3(SYS_madvise, region->template + from, length, MADV_DONTNEED) == 0 &&
+	    region_move(region->template + from, region->home + from, length, true) == 0)
+		done = length;
+	if (done == 0) {
+		error = region_cover(region, from, length, &done);
+		/* So that the template can be unmapped as a whole nothing else may come to lie in it. */
+		if (done > 0 && !region_reserve_again(region->template + from, done))
+			region->template_lost = true;
+		if (done < length && done > 0)
+			record(region, (struct region_extent){ .from = from, .length = done, .kind = REGION_ISLAND, .protection = PROT_READ | PROT_WRITE });
+	}
+	if (!map_nothing(region->aside + from, length) && !region_is_mapped(region->aside + from, length))
+		region->aside_lost = true;
+	return error;
+}
+
 /* Private from now on, as a freeze makes it, and for good. */
 static int cut_run(struct odf_region *region, struct region_extent run, bool live)
 {
 	int error = 0;
 
 	if (live) {
-		size_t done = 0;
-		if (region->aside_lost)
-			return ENOMEM; /* the keeper is at it */
-		error = region_move_aside(region, run.from, run.length);
-		if (error == 0)
-			error = region_cover(region, run.from, run.length, &done);
-		/* The template has been taken out there; so that it can be unmapped as a whole nothing else may come to lie in it. */
-		if (done > 0 && !region_reserve_again(region->template + run.from, done))
-			region->template_lost = true;
-		run.length = done; /* what is left is a shared view as before, at worst without its page tables */
-		if (done == 0)
+		error = cover_for_good(region, run.from, run.length);
+		if (error != 0)
 			return error;
 	} else if (!region->inherited && !region->visible && sys_call3(SYS_madvise, region->home + run.from, run.length, MADV_DOFORK) < 0) {
 		return ENOMEM;
@@ -283,6 +343,11 @@ int region_give(struct odf_region *region, size_t from, size_t length)
 	return for_runs(region, from, length, 1u << REGION_MEMORY | 1u << REGION_ISLAND, give_run);
 }
 
+int region_reclaim(struct odf_region *region, size_t from, size_t length)
+{
+	return for_runs(region, from, length, 1u << REGION_FOREIGN, reclaim_run);
+}
+
 int region_take(struct odf_region *region, size_t from, size_t length)
 {
 	return for_runs(region, from, length, 1u << REGION_HOLE, take_run);
@@ -306,14 +371,15 @@ static int lose_run(struct odf_region *region, struct region_extent run, bool li
 	bool stale = run.stale;
 
 	if (run.kind == REGION_MEMORY && live) {
-		char *aside = region->aside + run.from;
-		stale = sys_call3(SYS_madvise, aside, run.length, MADV_REMOVE) < 0 || !map_nothing(aside, run.length);
+		if (!map_nothing(region->aside + run.from, run.length) && !region_is_mapped(region->aside + run.from, run.length))
+			region->aside_lost = true;
+		stale = !punch(region, run.from, run.length);
 	} else if (run.kind == REGION_MEMORY || run.kind == REGION_ISLAND) {
 		region_discard_forget(region, run.from, run.length);
 		region->vacant = false;
 		stale = true;
 	}
-	record(region, (struct region_extent){ run.from, run.length, REGION_FOREIGN, 0, stale });
+	record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_FOREIGN, .stale = stale });
 	return 0;
 }
 
@@ -338,13 +404,14 @@ void region_lose_end(struct odf_region *region, size_t from, size_t length)
 	(void)for_runs(region, from, length, 1u << REGION_MEMORY | 1u << REGION_ISLAND | 1u << REGION_HOLE, lose_run);
 }
 
-void region_set_protection(struct odf_region *region, size_t from, size_t length, int protection)
+void region_set_island(struct odf_region *region, size_t from, size_t length, int protection, unsigned advice)
 {
 	struct region_extent run = region_run_at(region, from, from + length);
 
 	if (run.kind != REGION_ISLAND || run.length != length || !has_room(region))
 		return;
 	run.protection = (unsigned char)protection;
+	run.advice = (unsigned char)advice;
 	record(region, run);
 }
 
@@ -352,29 +419,12 @@ int region_clean(struct odf_region *region, const struct region_extent *extent, 
 {
 	struct region_extent run = *extent;
 	size_t length = limit - at < CLEAN_SLICE ? limit - at : CLEAN_SLICE;
-	char *aside = region->aside + at;
 
-	if (!has_room(region) || region->aside_lost)
+	if (!has_room(region) || !punch(region, at, length))
 		return ENOMEM;
-	if (sys_call3(SYS_madvise, aside, length, MADV_REMOVE) < 0)
+	/* Back to a view without rights. */
+	if (run.kind == REGION_HOLE && !map_view(region, region->home + at, at, length))
 		return ENOMEM;
-	if (run.kind == REGION_HOLE) {
-		/* Back to a shared view without rights. */
-		if (sys_call3(SYS_mprotect, aside, length, PROT_NONE) < 0)
-			return ENOMEM;
-		for (unsigned tries = 0; region_move(aside, region->home + at, length, false) != 0; tries++) {
-			if (region_is_mapped(region->home + at, length)) {
-				(void)sys_call3(SYS_mprotect, aside, length, PROT_READ | PROT_WRITE);
-				return ENOMEM;
-			}
-			if (tries > 100)
-				region_pause_ms(1);
-		}
-		if (!region_place_after(0, aside, length))
-			region->aside_lost = true;
-	} else if (!map_nothing(aside, length)) {
-		return ENOMEM;
-	}
 	run.from = at;
 	run.length = length;
 	run.stale = false;
@@ -405,4 +455,9 @@ size_t region_find_hole(const struct odf_region *region, size_t length, size_t a
 			return aligned;
 	}
 	return SIZE_MAX;
+}
+
+size_t region_extent_count(const struct odf_region *region)
+{
+	return region->extents != NULL ? region->extents->count : 0;
 }

@@ -120,6 +120,7 @@ struct odf_region {
 	/* What is not memory of the region's; NULL: no such thing can be. Changed by preparing the other list and putting it in place of this one, as a child may
 	 * be made in the middle. */
 	struct region_extents *extents, *other_extents;
+	char *source; /* a view of the file without rights, of which others are made */
 
 	/* The keeper's, -1: none. Before there is a keeper they are in the program's table, which may lose them: each is known by its inode. */
 	int file, second_file, token_file, spare_file;
@@ -188,6 +189,7 @@ struct region_extents {
 };
 /* The segment or extent at `at` in a walk over [at, limit): like region_run_at, without copying. NULL: memory. */
 const struct region_extent *region_extent_at(const struct odf_region *region, size_t at, size_t limit, size_t *end);
+int region_source_make(struct odf_region *region);
 int region_advise(struct odf_region *region, int advice); /* all segments; 0 or an errno value */
 /* Punches what is stale at `at`, as far as it goes in bounded time. By the keeper, when nobody else can map the file. *end: how far it came. */
 int region_clean(struct odf_region *region, const struct region_extent *extent, size_t at, size_t limit, size_t *end);

@@ -199,8 +199,11 @@ int region_keeper_start(void)
 			pthread_join(keeper.thread, NULL);
 	}
 	if (error == 0) /* they are the keeper's now */
-		for (struct odf_region *region = region_list; region != NULL; region = region->next)
+		for (struct odf_region *region = region_list; region != NULL; region = region->next) {
 			region_close_files_here(region);
+			if (region->doubt)
+				region->file = region->token_file = -1;
+		}
 	atomic_store(&slot.state, SLOT_EMPTY);
 	atomic_store(&keeper.running, error == 0);
 	process_lock_release(&slot.lock);
@@ -288,7 +291,6 @@ static void take_over_files(void)
 		region->doubt = true;
 		sys_close(region->file);
 		sys_close(region->token_file);
-		region->file = region->token_file = -1;
 	}
 }
 
@@ -403,6 +405,8 @@ int region_adopt(struct odf_region *region)
 	/* Invariant 3: home is hidden from the first moment on that it can be written. */
 	if (error == 0 && (region_map_file(region->home, region->length, MAP_SHARED | MAP_FIXED, file, 0) == NULL || region_hide(region) != 0))
 		error = ENOMEM;
+	if (error == 0 && region->extents != NULL)
+		error = region_source_make(region);
 	/* Holes too, for good. */
 	if (error == 0 && region->extents != NULL && sys_call3(SYS_madvise, region->home, region->length, MADV_DONTFORK) < 0)
 		error = ENOMEM;

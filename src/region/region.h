@@ -27,14 +27,17 @@ void region_memory_is_shared(void);
 /* In the child, where libc runs no handlers. */
 void region_in_child(void);
 
+/* Another number in a child than in its parent, if there was a region in either. Async-signal-safe. */
+unsigned region_generation(void);
+
 /* The memory that this process's regions have, for the record; 0 where it cannot be told at once. Async-signal-safe. */
 size_t region_resident_bytes(void);
 
 /* ---- A region for the heap: home has holes, and other memory in it (extent.c) ---- */
 
 /* Its home is one hole, of whole GiB. It has no keeper before the first fork: nothing here makes a thread, allocates by malloc or waits for anybody, so that
- * it can be called from within an allocator. NULL: *error says why, EBUSY: later. Never destroyed. */
-odf_region *region_make_bare(size_t capacity, unsigned flags, int *error);
+ * it can be called from within an allocator. It lies at or after `hint` if there is room. NULL: *error says why, EBUSY: later. Never destroyed. */
+odf_region *region_make_bare(size_t capacity, unsigned flags, void *hint, int *error);
 
 /* The following in one piece, as the kernel's own calls are: between these two, which block all signals. */
 void region_lock(uint64_t *mask);
@@ -45,8 +48,9 @@ struct region_extent {
 	size_t from, length;
 	unsigned char kind;
 	unsigned char protection; /* of an island */
-	/* The file may have pages there that nobody reads through home any more: to be punched by a settle that has come to it. Aside has a view of them, and
-	 * of what is under an island. A hole that is not stale is a shared view without rights and without pages. */
+	unsigned char advice;     /* the same; whatever the caller means by it */
+	/* The file may have pages there that nobody reads through home any more: to be punched by a settle that has come to it. A hole that is not stale is a
+	 * shared view without rights and without pages. */
 	bool stale;
 };
 
@@ -61,15 +65,19 @@ int region_take(struct odf_region *region, size_t from, size_t length); /* holes
 int region_give(struct odf_region *region, size_t from, size_t length); /* memory and islands become holes */
 int region_cut(struct odf_region *region, size_t from, size_t length);  /* memory becomes an island, readable and writable */
 void region_discard(struct odf_region *region, size_t from, size_t length); /* memory reads as zeros */
+/* Foreign places become holes: what is there is unmapped. In a child that is all. */
+int region_reclaim(struct odf_region *region, size_t from, size_t length);
 /* Around a call that puts another mapping there. The end only if it was put. */
 int region_lose_begin(struct odf_region *region, size_t from, size_t length);
 void region_lose_end(struct odf_region *region, size_t from, size_t length);
 /* Of one island or a part of it. */
-void region_set_protection(struct odf_region *region, size_t from, size_t length, int protection);
+void region_set_island(struct odf_region *region, size_t from, size_t length, int protection, unsigned advice);
 /* Anonymous memory without pages in the place of what is there. False: refused, and what was there is there. */
 bool region_map_zeros(char *start, size_t length, int protection);
 /* This process is a child of the one that made it; its memory is ordinary, and its list of runs a memory of what was. */
 bool region_is_inherited(const struct odf_region *region);
+/* How many runs there are that are not memory, between which each freeze works piece by piece. */
+size_t region_extent_count(const struct odf_region *region);
 /* Bytes of memory that it has; 0 where it cannot be told. */
 uint64_t region_resident(odf_region *region);
 #endif

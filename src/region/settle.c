@@ -456,34 +456,15 @@ static int do_step(struct odf_region *region, const struct region_settler *settl
 	return 0;
 }
 
-/* Until the next freeze aside is only a place: a view of the file would be written to a core dump a second time. */
-static void clear_aside(struct odf_region *region, size_t from, size_t end)
-{
-	char *start = region->aside + from;
-	size_t size = end - from;
-
-	if (size == 0)
-		return;
-	if (region_map(start, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != NULL)
-		(void)sys_call3(SYS_madvise, start, size, MADV_DONTFORK);
-	else if (!region_is_mapped(start, size) && !region_reserve_again(start, size))
-		region->aside_lost = true;
-}
-
-/* All of it is LIVE. What aside shows of islands and of what is stale is still needed. */
+/* All of it is LIVE. */
 static void complete(struct odf_region *region)
 {
-	size_t clear_from = 0;
-
 	region->counters.settles++;
-	for (size_t i = 0; region->extents != NULL && i < region->extents->count; i++) {
-		const struct region_extent *extent = &region->extents->list[i];
-		if (extent->kind != REGION_ISLAND && !extent->stale)
-			continue;
-		clear_aside(region, clear_from, extent->from);
-		clear_from = extent->from + extent->length;
-	}
-	clear_aside(region, clear_from, region->length);
+	/* Until the next freeze it is only a place: a view of the file would be written to a core dump a second time. */
+	if (region_map(region->aside, region->length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != NULL)
+		(void)sys_call3(SYS_madvise, region->aside, region->length, MADV_DONTFORK);
+	else if (!region_is_mapped(region->aside, region->length) && !region_reserve_again(region->aside, region->length))
+		region->aside_lost = true;
 	region->has_discarded = false;
 	region->discard_runs = 0;
 }
@@ -546,7 +527,7 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 		step.length = choose_length(region, settler, step.from, region->length - live);
 		region_lock_as_keeper();
 		/* Invariants 1 and 3: no fork came while nobody held the lock. */
-		if (region->epoch != epoch || !region->vacant || region->visible || region_forks_pending > 0)
+		if (region->epoch != epoch || !region->vacant || region->visible || region_forks_pending > 0 || region->aside_lost)
 			error = EAGAIN;
 		else
 			error = pass_extents(region);
@@ -609,7 +590,8 @@ int region_thin(struct odf_region *region, const struct region_settler *settler)
 		size_t limit = at + THIN_SLICE < region->capacity ? at + THIN_SLICE : region->capacity;
 		region_lock_as_keeper();
 		/* Invariant 1, as for a step. */
-		if (region->epoch != epoch || !region->vacant || region->visible || region_forks_pending > 0 || region->live_length > 0)
+		if (region->epoch != epoch || !region->vacant || region->visible || region_forks_pending > 0 || region->live_length > 0 ||
+		    region->aside_lost)
 			error = EAGAIN;
 		else if (region_extent_at(region, at, limit, &end) == NULL)
 			error = thin_slice(region, settler, at, end);

@@ -73,6 +73,7 @@ static const struct {
 	[ODF_REASON_HEAP_NOT_INTERPOSED] = { "heap_not_interposed", "the static library interposes nothing, so there is no heap" },
 	[ODF_REASON_HEAP_NO_SETTLING] = { "heap_no_settling", "several threads, and no userfaultfd for kernel-mode faults to settle beside them" },
 	[ODF_REASON_HEAP_NO_ROOM] = { "heap_no_room", "no address space or descriptors for the heap's region" },
+	[ODF_REASON_HEAP_PIECES] = { "heap_pieces", "the program's memory is in too many small mappings" },
 	[ODF_REASON_HEAP_LOCKED] = { "heap_locked", "the program locks its memory" },
 	[ODF_REASON_HEAP_PINS] = { "heap_pins", "the program has a library loaded that pins memory" },
 	[ODF_REASON_CLONE_VM_FAKE] = { "clone_vm_fake", "children do not really share memory here" },
