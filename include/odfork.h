@@ -121,7 +121,10 @@ typedef enum odf_reason {
 	ODF_REASON_HEAP_NO_ROOM,        /* no address space or descriptors for the heap's region */
 	ODF_REASON_HEAP_PIECES,         /* the program's memory is in so many small mappings that a fork pays more for them than it saves */
 	ODF_REASON_HEAP_LOCKED,         /* the program locks its memory (mlockall) */
-	ODF_REASON_HEAP_PINS,           /* the program has a library loaded that pins memory (RDMA, io_uring, asynchronous input and output) */
+	ODF_REASON_HEAP_SANDBOX,        /* the program has put itself into a seccomp sandbox, which may punish what waking takes */
+	ODF_REASON_HEAP_LIMIT,          /* the program limits its address space */
+	ODF_REASON_HEAP_PINS,           /* the program has a library loaded that pins memory (RDMA, io_uring, asynchronous input and output), or opens
+					 * a file for direct input */
 	ODF_REASON_COUNT
 } odf_reason;
 

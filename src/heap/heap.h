@@ -47,6 +47,8 @@ long heap_process_madvise(int process, const struct iovec *pieces, size_t count,
 void heap_keep(const void *address, size_t length);
 /* The program is about to have memory written past its page tables (direct input, registered buffers): none of it is to be a region's any more. */
 void heap_leave(odf_reason reason);
+/* The program restricts what it may ask of the kernel: if the heap is not awake it stays so. */
+void heap_stay_asleep(odf_reason reason);
 
 /* The malloc family. `next` is the program's own, of libc or another library. */
 struct heap_malloc {

@@ -36,6 +36,8 @@ odf_heap_state heap_state(void);
 void heap_grows(size_t bytes);
 /* Some memory did not fit in. */
 void heap_note_spill(void);
+/* This process is the one that woke the heap. */
+bool heap_is_owner(void);
 /* From now on new memory stays outside. */
 void heap_retire(odf_reason reason);
 /* Private memory of the process, as the kernel counts it; 0: unknown. */

@@ -118,7 +118,7 @@ static void *large_malloc(size_t size, size_t alignment)
 	char *mapping, *pointer;
 	long result;
 
-	if (size > SIZE_MAX / 4 || alignment > LARGE_ALIGNMENT_MOST || heap_region() == NULL)
+	if (!door_can_open || size > SIZE_MAX / 4 || alignment > LARGE_ALIGNMENT_MOST || heap_region() == NULL)
 		return NULL;
 	length = (size + 2 * front + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE;
 	result = heap_mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, NULL);
@@ -293,19 +293,27 @@ void heap_malloc_in_child(void)
 {
 	if (atomic_load(&loading) == LOADING) /* the thread is not in this process */
 		atomic_store(&loading, FAILED);
-	open_door();
+	if (door_can_open)
+		open_door();
 }
 
 /* ---- The door ---- */
 
-static void open_door(void)
+/* Pointers that are not the next one's are about: who frees has to look. */
+static void look_at_pointers(void)
 {
 	if (entry == NULL)
 		return;
-	/* Who frees first, as a pointer can be other than the next one's from then on. */
 	__atomic_store_n(&entry->free, heap_free, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&entry->realloc, heap_realloc, __ATOMIC_SEQ_CST);
 	atomic_store(&heap_malloc_is_open, 1);
+}
+
+static void open_door(void)
+{
+	look_at_pointers();
+	if (entry == NULL || !door_can_open)
+		return;
 	__atomic_store_n(&entry->malloc, heap_malloc, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&entry->calloc, heap_calloc, __ATOMIC_SEQ_CST);
 }
@@ -315,7 +323,7 @@ void heap_set_next(const struct heap_malloc *libc, struct heap_malloc *table, bo
 	next = *libc;
 	*table = next;
 	entry = table;
-	own_memory_on_use = open_door;
+	own_memory_on_use = look_at_pointers;
 	door_can_open = whole && libc->is_libc;
 	atomic_store(&door, door_can_open ? ODF_HEAP_MALLOC_LIBC : ODF_HEAP_MALLOC_OTHER);
 }

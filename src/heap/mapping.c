@@ -132,7 +132,7 @@ static struct span span_at(char *at, char *end)
 		span.protection = run.protection;
 		span.advice = run.advice;
 		span.inherited = region_is_inherited(owner->region);
-		if (span.inherited && span.kind == REGION_HOLE) /* which children do not get */
+		if (span.inherited && (span.kind == REGION_HOLE || region_is_absent(owner->region))) /* which children do not get */
 			span.kind = REGION_FOREIGN;
 	}
 	return span;
@@ -778,13 +778,16 @@ void heap_leave(odf_reason reason)
 	uint64_t mask;
 
 	heap_meet_child();
-	heap_retire(reason);
-	if (count == 0)
+	if (count == 0) {
+		heap_stay_asleep(reason);
 		return;
+	}
+	if (!heap_is_owner())
+		return; /* what a child inherited is ordinary memory */
+	heap_retire(reason);
 	region_lock(&mask);
-	/* For want of mappings a part may stay; a child may not have been met by then. There is nobody to tell. */
 	for (int i = 0; i < count; i++)
-		(void)region_cut(heap_homes[i].region, 0, (size_t)(heap_homes[i].end - heap_homes[i].start));
+		(void)region_leave(heap_homes[i].region); /* for want of mappings a part may stay; there is nobody to tell */
 	region_unlock(&mask);
 }
 

@@ -10,6 +10,7 @@
 
 #include "../capability/capability.h"
 #include "../record/settings.h"
+#include "../sys/process_lock.h"
 #include "../sys/structure.h"
 #include "internal.h"
 
@@ -23,8 +24,9 @@ atomic_long heap_budget;
 static _Atomic(odf_region *) region;
 static atomic_int state = ODF_HEAP_OFF;
 static atomic_int reason = ODF_REASON_HEAP_NOT_INTERPOSED;
-static atomic_bool waking;
+static struct process_lock waking;
 static atomic_size_t placed, spilled;
+static atomic_int owner; /* the process whose the current region is: a child of vfork runs on this memory and is not it */
 static size_t capacity_wanted;
 static size_t threshold = HEAP_THRESHOLD;
 
@@ -58,6 +60,19 @@ void heap_retire(odf_reason why)
 	atomic_store(&reason, (int)why);
 	atomic_store(&state, ODF_HEAP_OFF);
 	atomic_store(&region, NULL);
+}
+
+bool heap_is_owner(void)
+{
+	return atomic_load(&owner) == sys_call0(SYS_getpid);
+}
+
+void heap_stay_asleep(odf_reason why)
+{
+	int asleep = ODF_HEAP_ASLEEP;
+
+	if (atomic_compare_exchange_strong(&state, &asleep, ODF_HEAP_OFF))
+		atomic_store(&reason, (int)why);
 }
 
 /* Numbers of /proc/self/statm, in pages: all, resident, shared. */
@@ -172,10 +187,10 @@ static int wake(void)
 	odf_reason obstacle;
 	int error = 0, saved = errno;
 
-	if (atomic_exchange(&waking, true))
+	if (!process_lock_try(&waking))
 		return EBUSY;
 	if (atomic_load(&state) != ODF_HEAP_ASLEEP) {
-		atomic_store(&waking, false);
+		process_lock_release(&waking);
 		return 0;
 	}
 	obstacle = atomic_load(&heap_home_count) < HEAP_HOMES ? find_obstacle() : ODF_REASON_HEAP_NO_ROOM;
@@ -190,6 +205,7 @@ static int wake(void)
 	}
 	if (fresh != NULL) {
 		add_home(fresh);
+		atomic_store(&owner, (int)sys_call0(SYS_getpid));
 		atomic_store_explicit(&region, fresh, memory_order_release);
 		atomic_store(&reason, ODF_REASON_NONE);
 		atomic_store(&state, ODF_HEAP_AWAKE);
@@ -199,7 +215,7 @@ static int wake(void)
 		atomic_store(&reason, (int)obstacle);
 		atomic_store(&state, ODF_HEAP_OFF);
 	}
-	atomic_store(&waking, false);
+	process_lock_release(&waking);
 	errno = saved;
 	if (fresh != NULL)
 		return 0;
@@ -246,7 +262,6 @@ void heap_meet_child(void)
 	if (current == NULL || !region_is_inherited(current))
 		return;
 	atomic_store(&region, NULL);
-	atomic_store(&waking, false);
 	atomic_store(&placed, 0);
 	atomic_store(&spilled, 0);
 	atomic_store(&heap_budget, (long)threshold);

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 #include <termios.h>
 
@@ -36,6 +37,8 @@ enum libc_open { LIBC_OPEN, LIBC_OPEN64, LIBC_OPEN_2, LIBC_OPEN64_2, LIBC_OPEN_C
 int libc_open(enum libc_open which, const char *path, int flags, unsigned mode);
 int libc_openat(enum libc_open which, int directory, const char *path, int flags, unsigned mode);
 int libc_fcntl(enum libc_open which, int file, int command, void *argument);
+int libc_prlimit(pid_t process, int resource, const struct rlimit64 *limit, struct rlimit64 *old);
+int libc_prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d);
 int libc_pthread_attr_setstack(pthread_attr_t *attributes, void *stack, size_t size);
 int libc_pthread_mutex_init(pthread_mutex_t *mutex, const pthread_mutexattr_t *attributes);
 int libc_pthread_cond_init(pthread_cond_t *condition, const pthread_condattr_t *attributes);

@@ -18,7 +18,7 @@ typedef int spawn_function(pid_t *, const char *, const posix_spawn_file_actions
 			   char *const[]);
 
 enum next { NEXT_FORK, NEXT_FORK_BARE, NEXT_DAEMON, NEXT_FORKPTY, NEXT_CLONE, NEXT_SYSCALL, NEXT_MSYNC,
-	NEXT_OPEN, NEXT_OPENAT = NEXT_OPEN + LIBC_OPEN_COUNT, NEXT_FCNTL = NEXT_OPENAT + LIBC_OPEN_COUNT, NEXT_FCNTL64, NEXT_SETSTACK, NEXT_MUTEX_INIT,
+	NEXT_OPEN, NEXT_OPENAT = NEXT_OPEN + LIBC_OPEN_COUNT, NEXT_FCNTL = NEXT_OPENAT + LIBC_OPEN_COUNT, NEXT_FCNTL64, NEXT_PRLIMIT, NEXT_PRCTL, NEXT_SETSTACK, NEXT_MUTEX_INIT,
 	NEXT_COND_INIT, NEXT_RWLOCK_INIT, NEXT_BARRIER_INIT, NEXT_SEM_INIT, NEXT_SPAWN, NEXT_COUNT = NEXT_SPAWN + LIBC_SPAWN_COUNT };
 
 static const struct {
@@ -42,6 +42,8 @@ static const struct {
 	[NEXT_OPENAT + LIBC_OPEN64_2] = { "__openat64_2", NULL },
 	[NEXT_FCNTL] = { "fcntl", NULL },
 	[NEXT_FCNTL64] = { "fcntl64", NULL },
+	[NEXT_PRLIMIT] = { "prlimit64", NULL },
+	[NEXT_PRCTL] = { "prctl", NULL },
 	[NEXT_SETSTACK] = { "pthread_attr_setstack", NULL },
 	[NEXT_MUTEX_INIT] = { "pthread_mutex_init", NULL },
 	[NEXT_COND_INIT] = { "pthread_cond_init", NULL },
@@ -164,6 +166,16 @@ int libc_openat(enum libc_open which, int directory, const char *path, int flags
 int libc_fcntl(enum libc_open which, int file, int command, void *argument)
 {
 	return CALL(which == LIBC_OPEN ? NEXT_FCNTL : NEXT_FCNTL64, int(int, int, ...))(file, command, argument);
+}
+
+int libc_prlimit(pid_t process, int resource, const struct rlimit64 *limit, struct rlimit64 *old)
+{
+	return CALL(NEXT_PRLIMIT, int(pid_t, int, const struct rlimit64 *, struct rlimit64 *))(process, resource, limit, old);
+}
+
+int libc_prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)
+{
+	return CALL(NEXT_PRCTL, int(int, ...))(option, a, b, c, d);
 }
 
 int libc_pthread_attr_setstack(pthread_attr_t *attributes, void *stack, size_t size)

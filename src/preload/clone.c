@@ -98,6 +98,8 @@ bool interposed_is_ours(long number, unsigned long first, unsigned long second)
 	default:
 		break;
 	}
+	if (number == SYS_seccomp)
+		heap_stay_asleep(ODF_REASON_HEAP_SANDBOX);
 	if (region_bytes() == 0)
 		return false;
 	/* What the kernel will know this memory by, or write past the page tables to. */

@@ -12,6 +12,9 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdarg.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "../heap/heap.h"
 #include "../libc/libc.h"
@@ -122,6 +125,55 @@ EXPORTED int fcntl64(int file, int command, ...)
 	argument = va_arg(rest, void *);
 	va_end(rest);
 	return change(LIBC_OPEN64, file, command, argument);
+}
+
+/* ---- Limits ---- */
+
+static void note_limit(int resource, const struct rlimit64 *limit)
+{
+	if (resource == RLIMIT_AS && limit != NULL && limit->rlim_cur != RLIM64_INFINITY)
+		heap_leave(ODF_REASON_HEAP_LIMIT);
+}
+
+EXPORTED int setrlimit(__rlimit_resource_t resource, const struct rlimit *limit)
+{
+	note_limit((int)resource, (const struct rlimit64 *)limit);
+	return libc_prlimit(0, (int)resource, (const struct rlimit64 *)limit, NULL);
+}
+
+EXPORTED int setrlimit64(__rlimit_resource_t resource, const struct rlimit64 *limit)
+{
+	note_limit((int)resource, limit);
+	return libc_prlimit(0, (int)resource, limit, NULL);
+}
+
+EXPORTED int prlimit(pid_t process, enum __rlimit_resource resource, const struct rlimit *limit, struct rlimit *old)
+{
+	if (process == 0 || process == getpid())
+		note_limit((int)resource, (const struct rlimit64 *)limit);
+	return libc_prlimit(process, (int)resource, (const struct rlimit64 *)limit, (struct rlimit64 *)old);
+}
+
+EXPORTED int prlimit64(pid_t process, enum __rlimit_resource resource, const struct rlimit64 *limit, struct rlimit64 *old)
+{
+	if (process == 0 || process == getpid())
+		note_limit((int)resource, limit);
+	return libc_prlimit(process, (int)resource, limit, old);
+}
+
+/* A filter may kill for what the heap does to wake. */
+EXPORTED int prctl(int option, ...)
+{
+	unsigned long arguments[4];
+	va_list rest;
+
+	va_start(rest, option);
+	for (int i = 0; i < 4; i++) /* every argument of it is a word; those that were not passed are not used */
+		arguments[i] = va_arg(rest, unsigned long);
+	va_end(rest);
+	if (option == PR_SET_SECCOMP)
+		heap_stay_asleep(ODF_REASON_HEAP_SANDBOX);
+	return libc_prctl(option, arguments[0], arguments[1], arguments[2], arguments[3]);
 }
 
 /* ---- Futexes that are not private ---- */

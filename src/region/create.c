@@ -320,6 +320,11 @@ bool region_is_inherited(const struct odf_region *region)
 	return region->inherited;
 }
 
+bool region_is_absent(const struct odf_region *region)
+{
+	return region->absent;
+}
+
 uint64_t region_resident(odf_region *region)
 {
 	struct stat status;

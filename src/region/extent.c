@@ -18,6 +18,10 @@
 
 #include "internal.h"
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
 /* A slice of what is punched at a time: freeing 16 MiB takes a millisecond. */
 #define CLEAN_SLICE ((size_t)16 << 20)
 
@@ -189,10 +193,13 @@ static int give_run(struct odf_region *region, struct region_extent run, bool li
 {
 	char *home = region->home + run.from;
 
-	if (region->inherited) {
+	if (region->inherited || region->left) {
 		if (region_unmap(home, run.length) != 0)
 			return ENOMEM;
-		record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_HOLE, .stale = false });
+		if (region->left)
+			record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_FOREIGN });
+		else
+			record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_HOLE, .stale = false });
 		return 0;
 	}
 	if (run.kind == REGION_MEMORY && live) {
@@ -219,7 +226,7 @@ static int reclaim_run(struct odf_region *region, struct region_extent run, bool
 	char *home = region->home + run.from;
 
 	(void)live;
-	if (region->inherited)
+	if (region->inherited || region->left)
 		return region_unmap(home, run.length) != 0 ? ENOMEM : 0;
 	if (run.stale ? !map_nothing(home, run.length) : !map_view(region, home, run.from, run.length))
 		return ENOMEM;
@@ -402,6 +409,76 @@ int region_lose_begin(struct odf_region *region, size_t from, size_t length)
 void region_lose_end(struct odf_region *region, size_t from, size_t length)
 {
 	(void)for_runs(region, from, length, 1u << REGION_MEMORY | 1u << REGION_ISLAND | 1u << REGION_HOLE, lose_run);
+}
+
+/* Of an island, when nobody else can have the file: pages of the process's own for those that it shows, and the file's are given back. */
+static void take_from_file(struct odf_region *region, size_t from, size_t end)
+{
+	unsigned char there[REGION_TABLE / REGION_PAGE];
+
+	for (size_t at = from, size; at < end; at += size) {
+		char *home = region->home + at;
+		size_t page = 0, pages;
+		size = end - at < REGION_TABLE ? end - at : REGION_TABLE;
+		pages = size / REGION_PAGE;
+		if (sys_call3(SYS_mincore, home, size, there) < 0)
+			return;
+		while (page < pages) {
+			size_t first = page;
+			while (page < pages && (there[page] & 1) == (there[first] & 1))
+				page++;
+			if (!(there[first] & 1))
+				continue;
+			if (sys_call3(SYS_madvise, home + first * REGION_PAGE, (page - first) * REGION_PAGE, MADV_POPULATE_WRITE) < 0)
+				return; /* not known before Linux 5.14, or without the right to write: both stay */
+			(void)punch(region, at + first * REGION_PAGE, (page - first) * REGION_PAGE);
+		}
+	}
+}
+
+static int unmap_hole(struct odf_region *region, struct region_extent run, bool live)
+{
+	(void)live;
+	if (region_unmap(region->home + run.from, run.length) != 0)
+		return ENOMEM;
+	run.kind = REGION_FOREIGN;
+	run.stale = false;
+	record(region, run);
+	return 0;
+}
+
+int region_leave(struct odf_region *region)
+{
+	bool never_frozen = region->epoch == 0;
+	int error;
+
+	if (region->inherited || region->left)
+		return 0;
+	error = region_cut(region, 0, region->length);
+	if (error != 0)
+		return error;
+	for (size_t at = 0; never_frozen && at < region->length;) {
+		struct region_extent run = region_run_at(region, at, region->length);
+		if (run.kind == REGION_ISLAND)
+			take_from_file(region, at, at + run.length);
+		at += run.length;
+	}
+	(void)for_runs(region, 0, region->length, 1u << REGION_HOLE, unmap_hole); /* those that are left are in nobody's way */
+	region->left = true;
+	region->epoch++; /* a settle finds that the world has changed, and nothing to do */
+	region->live_from = 0;
+	region->live_length = region->length;
+	region_template_drop(region);
+	region->template = NULL;
+	if (!region->aside_lost)
+		(void)region_unmap(region->aside, region->length);
+	region->aside_lost = false;
+	if (region->scratch != NULL && region->lost_count == 0)
+		(void)region_unmap(region->scratch, 2 * region->work_size);
+	region->scratch = region->staging = NULL;
+	(void)region_unmap(region->source, region->length);
+	region->source = NULL;
+	return 0;
 }
 
 void region_set_island(struct odf_region *region, size_t from, size_t length, int protection, unsigned advice)

@@ -123,7 +123,7 @@ int region_freeze(struct odf_region *region)
 	uint64_t start;
 	int count;
 
-	if (region->inherited)
+	if (region->inherited || region->left)
 		return 0;
 	if (region->visible) {
 		region->frozen_forks++;

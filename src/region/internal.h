@@ -96,6 +96,7 @@ struct odf_region {
 	bool visible;   /* home is inherited by children: implies that all of it is FROZEN */
 	bool vacant;    /* no descendant maps the file, nor can one before it is visible again: the verdict of the token */
 	bool doubt;     /* the token may be wrong: never LIVE again (invariant 5) */
+	bool left;      /* given up: what was memory are islands, and it takes part in nothing any more */
 	bool aside_lost; /* what is at aside may not be ours: the keeper makes a new one before the next freeze */
 	size_t live_from, live_length; /* in a circle of `length` */
 	char *template;                /* a mapping for at least the LIVE part, at the same offsets */
@@ -182,7 +183,7 @@ struct region_piece {
 int region_pieces(const struct odf_region *region, size_t from, size_t length, struct region_piece pieces[2]);
 
 /* ---- extent.c, under the lock ---- */
-#define REGION_EXTENTS ((size_t)32768)
+#define REGION_EXTENTS ((size_t)131072)
 struct region_extents {
 	size_t count;
 	struct region_extent list[REGION_EXTENTS]; /* sorted; neighbours that are alike are one */

@@ -74,8 +74,13 @@ void region_lose_end(struct odf_region *region, size_t from, size_t length);
 void region_set_island(struct odf_region *region, size_t from, size_t length, int protection, unsigned advice);
 /* Anonymous memory without pages in the place of what is there. False: refused, and what was there is there. */
 bool region_map_zeros(char *start, size_t length, int protection);
+/* Gives all of it up: memory becomes islands, holes are unmapped and foreign, the address space that only the region's own work needs is given back. 0, or ENOMEM
+ * where a part had to stay memory. */
+int region_leave(struct odf_region *region);
 /* This process is a child of the one that made it; its memory is ordinary, and its list of runs a memory of what was. */
 bool region_is_inherited(const struct odf_region *region);
+/* And came by such a way that it does not have the memory. */
+bool region_is_absent(const struct odf_region *region);
 /* How many runs there are that are not memory, between which each freeze works piece by piece. */
 size_t region_extent_count(const struct odf_region *region);
 /* Bytes of memory that it has; 0 where it cannot be told. */
