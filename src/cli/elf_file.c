@@ -67,6 +67,14 @@ bool elf_is_for_this_machine(const struct elf_file *file)
 	       header(file)->e_machine == __ehdr_start.e_machine;
 }
 
+bool elf_has_program_headers(const struct elf_file *file)
+{
+	const ElfW(Ehdr) *start = header(file);
+
+	return start != NULL && start->e_phnum > 0 && start->e_phentsize == sizeof(ElfW(Phdr)) &&
+	       piece(file, start->e_phoff, start->e_phnum * sizeof(ElfW(Phdr))) != NULL;
+}
+
 static const ElfW(Phdr) *program_header(const struct elf_file *file, ElfW(Word) type)
 {
 	const ElfW(Ehdr) *start = header(file);

@@ -91,6 +91,8 @@ static void examine_elf(int fd, const struct elf_file *file, struct target *targ
 		target->obstacle = "it is for another machine than libodfork.so";
 		return;
 	}
+	if (!elf_has_program_headers(file))
+		return;
 	loader = elf_interpreter(file);
 	in_go = elf_has_section(file, ".note.go.buildid") || elf_has_section(file, ".gopclntab");
 	if (loader == NULL && elf_has_soname(file))
