@@ -204,6 +204,12 @@ ln -s libinner.so libtcmalloc.so.4
 try "a library of tcmalloc's name" 0 "^awake other" "its malloc is tcmalloc's \(.*\): .*; it maps nothing but with TCMALLOC_SKIP_SBRK=true\$" \
 	env LD_PRELOAD="$work/libtcmalloc.so.4" "$odfork" run --log ./plain
 
+printf 'int nothing;' > nothing.c
+compile -shared -fPIC -Wl,-soname,libaio.so.1 -o libaio.so.1 nothing.c
+compile -o pins grow.c -Wl,--no-as-needed ./libaio.so.1 "-Wl,-rpath,$work"
+try "a library that pins memory" 0 "^off libc, outside" "^odfork: run: \./pins: no heap: the program has a library loaded that pins memory\$" \
+	"$odfork" run --log ./pins
+
 # ---- Scripts ----
 printf '#!%s/direct\n' "$work" > script
 printf '#! \t%s/script ignored \n' "$work" > script_of_script
