@@ -19,6 +19,7 @@
 #include "internal.h"
 
 #define ALLOCATOR "libmimalloc.so.2"
+#define EAGER_COMMIT_DELAY 14 /* mi_option_eager_commit_delay, in all of version 2 */
 
 /* What is large enough for mappings of its own: libc's threshold for the same. */
 #define LARGE ((size_t)128 << 10)
@@ -43,6 +44,7 @@ static struct {
 	size_t (*usable_size)(const void *);
 	bool (*is_in_heap_region)(const void *);
 	void (*collect)(bool);
+	void (*option_set)(int option, long value);
 } mimalloc;
 
 odf_heap_malloc heap_malloc_door(void)
@@ -236,6 +238,9 @@ static void *load(void *unused)
 	    FIND(malloc_aligned, "mi_malloc_aligned") && FIND(free, "mi_free") && FIND(usable_size, "mi_usable_size") &&
 	    FIND(is_in_heap_region, "mi_is_in_heap_region") && FIND(collect, "mi_collect") &&
 	    dl_iterate_phdr(find_code, *(void **)&mimalloc.malloc) == 1) {
+		/* It would map the first 32 MiB of each thread but the one that loads it without rights, and make that accessible piece by piece: outside. */
+		if (FIND(option_set, "mi_option_set"))
+			mimalloc.option_set(EAGER_COMMIT_DELAY, 0);
 		atomic_store(&door, ODF_HEAP_MALLOC_MIMALLOC);
 		atomic_store_explicit(&loading, LOADED, memory_order_release);
 	} else {

@@ -83,10 +83,18 @@ static void *find(const char *name)
 	return dlsym(RTLD_NEXT, name);
 }
 
+/* Told by where it lies: tcmalloc and mimalloc have libc's inner names too (__libc_malloc). */
+static bool is_in_libc(const void *function)
+{
+	const void *of_libc_alone = find("gnu_get_libc_version");
+	Dl_info its, libc;
+
+	return of_libc_alone != NULL && dladdr(function, &its) != 0 && dladdr(of_libc_alone, &libc) != 0 && its.dli_fbase == libc.dli_fbase;
+}
+
 void preload_find_malloc(void)
 {
 	struct heap_malloc fresh;
-	void *libc_malloc;
 	bool was;
 
 	if (found)
@@ -104,13 +112,12 @@ void preload_find_malloc(void)
 	*(void **)&fresh.pvalloc = find("pvalloc");
 	*(void **)&fresh.malloc_usable_size = find("malloc_usable_size");
 	*(void **)&fresh.malloc_trim = find("malloc_trim");
-	libc_malloc = find("__libc_malloc");
+	fresh.is_libc = fresh.malloc != NULL && is_in_libc(*(void **)&fresh.malloc);
 	own_memory_end(was);
 	if (fresh.malloc == NULL || fresh.free == NULL || fresh.calloc == NULL || fresh.realloc == NULL)
 		abort(); /* there is no libc without them */
-	fresh.is_libc = libc_malloc != NULL && *(void **)&fresh.malloc == libc_malloc && fresh.memalign != NULL && fresh.aligned_alloc != NULL &&
-			fresh.posix_memalign != NULL && fresh.valloc != NULL && fresh.pvalloc != NULL && fresh.malloc_usable_size != NULL &&
-			fresh.malloc_trim != NULL;
+	fresh.is_libc = fresh.is_libc && fresh.memalign != NULL && fresh.aligned_alloc != NULL && fresh.posix_memalign != NULL &&
+			fresh.valloc != NULL && fresh.pvalloc != NULL && fresh.malloc_usable_size != NULL && fresh.malloc_trim != NULL;
 	next = fresh;
 	found = true;
 	/* The program's references to all of them must be to ours: an executable with a malloc of its own takes them all or some. */

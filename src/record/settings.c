@@ -91,36 +91,9 @@ static bool read_follow(const char *value)
 	return read_switch(value, &current.follow);
 }
 
-/* A word, or a size with or without a unit, which is the capacity and leaves the rest as it is by default. */
 static bool read_heap(const char *value)
 {
-	static const char units[] = "KMGT";
-	unsigned long long size;
-	const char *unit;
-	char *end;
-
-	if (strcmp(value, "auto") == 0 || strcmp(value, "on") == 0 || strcmp(value, "off") == 0) {
-		current.heap = value[0] == 'a' ? SETTINGS_HEAP_AUTO : value[1] == 'n' ? SETTINGS_HEAP_ON : SETTINGS_HEAP_OFF;
-		current.heap_capacity = 0;
-		return true;
-	}
-	if (value[0] < '1' || value[0] > '9')
-		return false;
-	errno = 0;
-	size = strtoull(value, &end, 10);
-	unit = *end == '\0' ? NULL : strchr(units, *end);
-	if (errno != 0 || (*end != '\0' && (unit == NULL || end[1] != '\0')))
-		return false;
-	for (const char *power = units; unit != NULL && power <= unit; power++) {
-		if (size > ULLONG_MAX >> 10)
-			return false;
-		size <<= 10;
-	}
-	if (size > (unsigned long long)SETTINGS_HEAP_MOST)
-		return false;
-	current.heap = SETTINGS_HEAP_AUTO;
-	current.heap_capacity = (size_t)size;
-	return true;
+	return heap_value_read(value, &current.heap, &current.heap_capacity);
 }
 
 static bool read_number(const char *value, int *result)

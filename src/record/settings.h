@@ -10,9 +10,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "heap_value.h"
 #include "odfork.h"
-
-enum settings_heap { SETTINGS_HEAP_AUTO, SETTINGS_HEAP_ON, SETTINGS_HEAP_OFF };
 
 struct settings {
 	odf_strategy strategy; /* ODFORK_STRATEGY; ODF_STRATEGY_NONE for auto */
@@ -24,9 +23,6 @@ struct settings {
 	int userfault_fd;      /* ODFORK_UFFD_FD, or from a service manager: an open /dev/userfaultfd; -1: none */
 	char stats_path[PATH_MAX]; /* absolute */
 };
-
-/* A capacity of more is not understood. */
-#define SETTINGS_HEAP_MOST ((size_t)1 << 40)
 
 extern const struct settings *const settings;
 
