@@ -1307,6 +1307,11 @@ static void settle_by_half(void)
 	settle_until(BETWEEN_STEPS, 2);
 }
 
+static bool holds_all_3(void)
+{
+	return holds(0, pages, 3);
+}
+
 static void bare_region_is_hidden(void)
 {
 	make_bare();
@@ -1360,10 +1365,10 @@ static void memory_taken_again_is_zero(void)
 	settle();
 	must(take(10, 20) == 0);
 	must(holds(0, 10, 1) && holds(10, 30, 0) && holds(30, pages, 1));
-	fill(10, 30, 1);
-	fork_and_end(holds_all_1);
+	fill(0, pages, 3); /* what the file had there was of generation 1 */
+	fork_and_end(holds_all_3);
 	settle();
-	must(holds_all_1());
+	must(holds_all_3());
 }
 
 /* A hole that was one when the region froze has nothing at aside. */
@@ -1403,9 +1408,10 @@ static void over_the_end_of_what_is_live(void)
 	(void)settle_on();
 	settle();
 	must(take(TABLE - 10, 20) == 0 && holds(TABLE - 10, TABLE + 10, 0));
-	fill(TABLE - 10, TABLE + 10, 1);
-	fork_and_end(holds_all_1);
-	must(holds_all_1());
+	fill(0, pages, 3);
+	fork_and_end(holds_all_3);
+	must(holds_all_3());
+	fill(0, pages, 1);
 	settle_by_half();
 	must(cut(TABLE - 10, 20) == 0);
 	fill(TABLE - 10, TABLE + 10, 1);
@@ -1474,6 +1480,20 @@ static void islands_given_back(void)
 	settle();
 	must(take(10, 20) == 0 && take(100, 20) == 0);
 	must(holds(0, 10, 1) && holds(10, 30, 0) && holds(30, 100, 1) && holds(100, 120, 0) && holds(120, pages, 1));
+}
+
+/* Given back while LIVE, and only at the second settle from then on can it be punched. */
+static void islands_given_back_late(void)
+{
+	make_filled();
+	settle_by_half();
+	must(cut(10, 20) == 0 && give(10, 20) == 0);
+	(void)settle_on();
+	settle();
+	fork_and_end(is_child);
+	settle();
+	must(take(10, 20) == 0);
+	must(holds(0, 10, 1) && holds(10, 30, 0) && holds(30, pages, 1));
 }
 
 static void what_waits_is_not_proposed(void)
@@ -1892,6 +1912,7 @@ static const struct {
 	CASE(islands_are_private),
 	CASE(islands_amid_a_settle_are_inherited),
 	CASE(islands_given_back),
+	CASE(islands_given_back_late),
 	CASE(what_waits_is_not_proposed),
 	CASE(islands_of_raw_children),
 	CASE(lost_memory_is_given_back),
