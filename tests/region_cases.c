@@ -1731,8 +1731,9 @@ static void lost_place_of_a_hole_amid_a_settle(void)
 	fill(0, 2 * TABLE, 1);
 	settle_until(BETWEEN_STEPS, 2);
 	hook = loses_aside;
+	must(take(2 * TABLE, TABLE) != 0 && foreign != NULL);
 	must(take(2 * TABLE, TABLE) != 0);
-	must(foreign != NULL && foreign[0] == 77);
+	must(foreign[0] == 77 && foreign[PAGE - 1] == 77);
 	hook = NULL;
 	(void)settle_on();
 	must(foreign[0] == 77 && foreign[PAGE - 1] == 77);

@@ -244,10 +244,10 @@ static void compare_all(const struct area *a)
 /* The list of the region itself: sorted, merged, whole pages, within it. */
 static void check_list(const struct area *a)
 {
-	const struct region_extent *extents = a->handle->extents;
+	const struct region_extent *extents = a->handle->extents->list;
 	size_t end = 0;
 
-	for (size_t i = 0; i < a->handle->extent_count; i++) {
+	for (size_t i = 0; i < a->handle->extents->count; i++) {
 		const struct region_extent *e = &extents[i], *before = i == 0 ? NULL : &extents[i - 1];
 		if (e->from % PAGE != 0 || e->length % PAGE != 0 || e->length == 0 || e->from < end ||
 		    e->from + e->length > a->handle->length || e->kind == REGION_MEMORY || e->kind > REGION_FOREIGN)
@@ -411,12 +411,12 @@ static void take(struct area *a)
 	note("take %zu+%zu", page_of(a, range.slot), range.count);
 	region_lock(&mask);
 	error = region_take(a->handle, offset_of(a, range), range.count * PAGE);
-	if (error != 0 && error != EAGAIN)
+	if (error != 0 && error != (a->owned ? EAGAIN : ENOMEM)) /* in a child something else may have come to lie there */
 		failure("region_take: %s", strerror(error));
 	for (size_t slot = range.slot; slot < range.slot + range.count; slot++) {
 		struct region_extent run = region_run_at(a->handle, page_of(a, slot) * PAGE, (size_t)REGION_PAGES * PAGE);
-		if (error == EAGAIN && a->kind[slot] == REGION_HOLE && run.kind == REGION_HOLE) {
-			atomic_fetch_add(&board->again, 1);
+		if (error != 0 && a->kind[slot] == REGION_HOLE && run.kind == REGION_HOLE) {
+			atomic_fetch_add(&board->again, a->owned);
 			break; /* from here on nothing was done */
 		}
 		if (a->kind[slot] == REGION_HOLE)
@@ -805,7 +805,7 @@ static void step(void)
 {
 	struct area *a = draw_area();
 
-	switch (below(a->owned ? 32 : 20)) {
+	switch (below(a->owned ? 32 : 28)) {
 	case 0:
 	case 1:
 	case 2:
@@ -857,12 +857,13 @@ static void step(void)
 		take(a);
 		break;
 	case 24:
-		take_found(a);
-		break;
 	case 25:
 	case 26:
-	case 27:
 		give(a);
+		break;
+	case 27:
+		if (a->owned)
+			take_found(a);
 		break;
 	case 28:
 	case 29:
@@ -901,9 +902,9 @@ static void nothing_is_left(struct area *a)
 			failure("cannot be settled at the end");
 	}
 	check(a, true);
-	for (size_t i = 0; i < a->handle->extent_count; i++)
-		if (a->handle->extents[i].stale)
-			failure("extent %zu (%s) is stale after all was settled", i, kind_names[a->handle->extents[i].kind]);
+	for (size_t i = 0; i < a->handle->extents->count; i++)
+		if (a->handle->extents->list[i].stale)
+			failure("extent %zu (%s) is stale after all was settled", i, kind_names[a->handle->extents->list[i].kind]);
 	left = region_resident(a->handle);
 	atomic_fetch_add(&board->left, left);
 	if (left != 0)
