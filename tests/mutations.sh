@@ -185,7 +185,6 @@ mutant hole_keeps_its_pages - extent.c memory_taken_again_is_zero 's/if \(sys_ca
 mutant hole_not_zeroed_instead - extent.c memory_taken_again_is_zero 's/memset\(home, 0, run.length\);/;/'
 mutant hole_can_be_read - extent.c holes_fault 's/if \(sys_call3\(SYS_mprotect, home, run.length, PROT_NONE\) < 0\)/if (false)/'
 mutant frozen_hole_can_be_read - extent.c holes_fault 's/region_map_zeros\(start, length, PROT_NONE\)/region_map_zeros(start, length, PROT_READ | PROT_WRITE)/'
-mutant hole_inherited - extent.c holes_fault 's/( && sys_call3\(SYS_madvise, start, length, MADV_DONTFORK\) == 0)/ \&\& sys_call3(SYS_mprotect, start, length, PROT_READ) == 0/'
 mutant hole_not_stale 6 extent.c memory_taken_again_is_zero 's/REGION_HOLE, 0, true \}/REGION_HOLE, 0, false }/'
 mutant hole_taken_by_halves 4 extent.c islands_given_back 's/if \(run.stale\)\s*return EAGAIN;//'
 mutant hole_without_aside - extent.c holes_taken_while_frozen 's/if \(!run.stale\) \{/if (false) {/'
@@ -218,9 +217,9 @@ mutant freezes_islands - freeze.c islands_are_private 's/if \(region_extent_at\(
 mutant template_place_given_up - extent.c place_of_the_template_is_kept 's/done > 0 && !region_reserve_again\(region->template \+ run.from, done\)/false/'
 mutant template_place_not_known_lost - extent.c foreign_memory_in_the_template 's/region->template_lost = true;/;/'
 mutant template_unmapped_though_lost - freeze.c foreign_memory_in_the_template 's/if \(!region->template_lost\)//'
-mutant cuts_to_a_lost_place - extent.c nothing_is_moved_to_a_lost_place 's/if \(region->aside_lost\)\s*return ENOMEM; \/\* the keeper is at it \*\///'
-mutant loses_to_a_lost_place - extent.c nothing_is_moved_to_a_lost_place 's/if \(live && region->aside_lost\)\s*return ENOMEM;//'
-mutant takes_to_a_lost_place - extent.c lost_place_of_a_hole_amid_a_settle 's/int error;\s*if \(region->aside_lost\)\s*return ENOMEM;/int error;/'
+mutant cuts_to_a_lost_place - extent.c nothing_is_moved_to_a_lost_place 's/(size_t done = 0;\s*)if \(!has_aside\(region\)\)\s*return ENOMEM;/$1/'
+mutant loses_to_a_lost_place - extent.c nothing_is_moved_to_a_lost_place 's/if \(live && !has_aside\(region\)\)\s*return ENOMEM;//'
+mutant takes_to_a_lost_place - extent.c lost_place_of_a_hole_amid_a_settle 's/int error;\s*if \(!has_aside\(region\)\)\s*return ENOMEM;/int error;/'
 mutant settles_with_a_lost_place - settle.c lost_place_amid_a_settle 's/\s*\|\|\s*region->aside_lost\)/)/'
 
 # ---- The files before there is a keeper ------------------------------------------------------------------------------------------------------
