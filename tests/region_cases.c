@@ -1216,7 +1216,7 @@ static void make_bare(void)
 {
 	int error;
 
-	region = region_make_bare(1, ODF_REGION_MANUAL, &error);
+	region = region_make_bare(1, ODF_REGION_MANUAL, NULL, &error);
 	must(region != NULL);
 	home = odf_region_base(region);
 	pages = 3 * TABLE;
@@ -1620,7 +1620,7 @@ static void list_is_full(void)
 	fill(MOST, MOST + 10, 1);
 	region_lock(&mask);
 	for (size_t page = 0; page < MOST - 3; page += 2)
-		region_set_protection(region, page * PAGE, PAGE, PROT_READ);
+		region_set_island(region, page * PAGE, PAGE, PROT_READ, 0);
 	region_unlock(&mask);
 	error = 0;
 	for (size_t page = MOST + 3; page < MOST + 9 && error == 0; page += 2) {
@@ -1636,12 +1636,23 @@ static void list_is_full(void)
 
 /* ---- Its places, when they are another's ------------------------------------------------------------------------------------------ */
 
+/* The template cannot stay whole. */
+static bool fails_to_keep_template(const struct call *call, long *result)
+{
+	if (!ours || call->number != SYS_mremap || !(call->d & 4 /* MREMAP_DONTUNMAP */) || (char *)call->e < home || (char *)call->e >= home + pages * PAGE)
+		return false;
+	*result = -ENOMEM;
+	return true;
+}
+
 static char *template_part;
 
 /* Another thread's mapping comes to lie in the place that the template left. */
 static bool takes_place_of_template(const struct call *call, long *result)
 {
-	if (!ours || call->number != SYS_mremap || (call->d & 4 /* MREMAP_DONTUNMAP */) || template_part != NULL)
+	if (fails_to_keep_template(call, result))
+		return true;
+	if (!ours || call->number != SYS_mremap || (call->d & 4) || template_part != NULL)
 		return false;
 	*result = real_call(call->number, call->a, call->b, call->c, call->d, call->e, 0);
 	template_part = mmap((void *)call->a, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
@@ -1670,7 +1681,8 @@ static char *left_by_template;
 
 static bool sees_template(const struct call *call, long *result)
 {
-	(void)result;
+	if (fails_to_keep_template(call, result))
+		return true;
 	if (ours && call->number == SYS_mremap && !(call->d & 4) && left_by_template == NULL)
 		left_by_template = (char *)call->a;
 	return false;

@@ -253,7 +253,7 @@ static void check_list(const struct area *a)
 		    e->from + e->length > a->handle->length || e->kind == REGION_MEMORY || e->kind > REGION_FOREIGN)
 			failure("extent %zu is %zu+%zu of kind %d, after %zu", i, e->from / PAGE, e->length / PAGE, e->kind, end / PAGE);
 		if (before != NULL && before->from + before->length == e->from && before->kind == e->kind && before->stale == e->stale &&
-		    (e->kind != REGION_ISLAND || before->protection == e->protection))
+		    (e->kind != REGION_ISLAND || (before->protection == e->protection && before->advice == e->advice)))
 			failure("extents %zu and %zu, both %s, are not merged at page %zu", i - 1, i, kind_names[e->kind], e->from / PAGE);
 		if (e->kind == REGION_ISLAND && e->stale)
 			failure("an island is stale");
@@ -288,7 +288,7 @@ static void probe(const struct area *a)
 {
 	for (int i = 0; i < 6; i++) {
 		size_t slot = below(WINDOWS * WINDOW);
-		if (a->kind[slot] == REGION_HOLE && !a->owned)
+		if ((a->kind[slot] == REGION_HOLE || (a->kind[slot] == REGION_FOREIGN && a->rights[slot] == PROT_NONE)) && !a->owned)
 			continue; /* not there, and the place may be another's */
 		if (is_touchable(at(a, slot), false) != can_read(a, slot))
 			failure("%s be read: %s", can_read(a, slot) ? "cannot" : "can", describe(a, slot));
@@ -583,7 +583,7 @@ static void protect(struct area *a)
 	region_lock(&mask);
 	if (mprotect(at(a, slot), count * PAGE, wanted) != 0)
 		failure("mprotect: %s", strerror(errno));
-	region_set_protection(a->handle, page_of(a, slot) * PAGE, count * PAGE, wanted);
+	region_set_island(a->handle, page_of(a, slot) * PAGE, count * PAGE, wanted, 0);
 	region_unlock(&mask);
 	for (size_t i = slot; i < slot + count; i++)
 		a->rights[i] = (unsigned char)wanted;
@@ -640,6 +640,29 @@ static void lose(struct area *a)
 	region_unlock(&mask);
 }
 
+/* The program gives up what it had put there: memory of the region's again, when it is taken. */
+static void reclaim(struct area *a)
+{
+	struct range range = draw_range();
+	uint64_t mask;
+	int error;
+
+	note("reclaim %zu+%zu", page_of(a, range.slot), range.count);
+	region_lock(&mask);
+	error = region_reclaim(a->handle, offset_of(a, range), range.count * PAGE);
+	region_unlock(&mask);
+	if (error != 0)
+		failure("region_reclaim: %s", strerror(error));
+	for (size_t slot = range.slot; slot < range.slot + range.count; slot++)
+		if (a->kind[slot] == REGION_FOREIGN && a->owned) { /* in a child it is unmapped, and that is all */
+			becomes_zero(a, slot);
+			becomes(a, slot, REGION_HOLE, 0);
+		} else if (a->kind[slot] == REGION_FOREIGN) {
+			a->rights[slot] = PROT_NONE;
+			a->touched[slot] = false;
+		}
+}
+
 static void put_over(struct area *a)
 {
 	struct range range = draw_range();
@@ -679,7 +702,7 @@ static void make_area(void)
 	if (place == self.areas + MAX_AREAS)
 		return;
 	a = shared_or_new();
-	a->handle = region_make_bare((size_t)1 + below((size_t)REGION_PAGES * PAGE), 0, &error);
+	a->handle = region_make_bare((size_t)1 + below((size_t)REGION_PAGES * PAGE), 0, NULL, &error);
 	if (a->handle == NULL)
 		failure("region_make_bare: %s", strerror(error));
 	if (odf_region_capacity(a->handle) != (size_t)REGION_PAGES * PAGE)
@@ -827,8 +850,10 @@ static void step(void)
 		protect(a);
 		break;
 	case 12:
-		if (one_in(3))
+		if (one_in(2))
 			lose(a);
+		else
+			reclaim(a);
 		break;
 	case 13:
 		begin_child(one_in(3));

@@ -799,7 +799,7 @@ static void make_bare(void)
 	for (int tries = 0; area->region == NULL; tries++) {
 		int error = 0;
 		control->trimming = true;
-		area->region = region_make_bare(1, ODF_REGION_MANUAL, &error);
+		area->region = region_make_bare(1, ODF_REGION_MANUAL, NULL, &error);
 		control->trimming = false;
 		if (area->region != NULL)
 			break;
