@@ -154,7 +154,20 @@ static bool is_live(const struct odf_region *region, size_t at, size_t *end)
 
 static bool map_nothing(char *start, size_t length)
 {
-	return region_map_zeros(start, length, PROT_NONE) && sys_call3(SYS_madvise, start, length, MADV_DONTFORK) == 0;
+	if (!region_map_zeros(start, length, PROT_NONE))
+		return false;
+	(void)sys_call3(SYS_madvise, start, length, MADV_DONTFORK); /* a child that gets it has less room, no more */
+	return true;
+}
+
+/* Something may be moved to aside. Lost, it is made again: here if there is no keeper yet, else by it. */
+static bool has_aside(struct odf_region *region)
+{
+	if (region->aside_lost && region_file_is_here(region))
+		return region_aside_make(region) == 0;
+	if (region->aside_lost)
+		region_keeper_call();
+	return !region->aside_lost;
 }
 
 int region_source_make(struct odf_region *region)
@@ -257,7 +270,7 @@ static int take_run(struct odf_region *region, struct region_extent run, bool li
 		return 0;
 	}
 	/* FROZEN memory has its view of the file at aside, where the settle looks for it. */
-	if (region->aside_lost)
+	if (!has_aside(region))
 		return ENOMEM;
 	if (!map_view(region, region->aside + run.from, run.from, run.length)) {
 		if (!region_is_mapped(region->aside + run.from, run.length))
@@ -283,8 +296,8 @@ static int cover_for_good(struct odf_region *region, size_t from, size_t length)
 	size_t done = 0;
 	int error;
 
-	if (region->aside_lost)
-		return ENOMEM; /* the keeper is at it */
+	if (!has_aside(region))
+		return ENOMEM;
 	error = region_move_aside(region, from, length);
 	if (error != 0)
 		return error; /* home is a shared view as before, at worst without its page tables */
@@ -367,7 +380,7 @@ int region_cut(struct odf_region *region, size_t from, size_t length)
 
 static int prepare_to_lose(struct odf_region *region, struct region_extent run, bool live)
 {
-	if (live && region->aside_lost)
+	if (live && !has_aside(region))
 		return ENOMEM;
 	return live ? region_move_aside(region, run.from, run.length) : 0;
 }

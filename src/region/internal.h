@@ -272,6 +272,8 @@ int region_order_now(enum region_order order, uint64_t *result);
 /* Starts the keeper if it does not run. It takes over the files of the regions that there are. Calls of these two exclude each other (create.c). */
 int region_keeper_start(void);
 bool region_keeper_runs(void);
+/* There is no keeper yet, and the region's file is in the table of the calling thread. */
+bool region_file_is_here(const struct odf_region *region);
 /* Closes those files of the regions that are still the regions', in the table of the calling thread. */
 void region_close_files_here(struct odf_region *region);
 /* The files of a new region, its views and its place in the list; its files are then in the table of the thread that calls. 0 or an errno value. */

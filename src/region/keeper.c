@@ -294,6 +294,11 @@ static void take_over_files(void)
 	}
 }
 
+bool region_file_is_here(const struct odf_region *region)
+{
+	return region->files_here && is_file(region->file, region->file_inode);
+}
+
 void region_close_files_here(struct odf_region *region)
 {
 	if (!region->files_here)
