@@ -426,7 +426,7 @@ static long map_fixed(char *address, size_t length, int protection, int flags, i
 		flags = (flags & ~MAP_FIXED_NOREPLACE) | MAP_FIXED;
 	}
 	first = span_at(address, end);
-	if (is_plain(protection, flags) && length >= HEAP_SMALLEST && first.region != NULL && first.region == heap_region() &&
+	if (is_plain(protection, flags) && first.region != NULL && first.region == heap_region() &&
 	    end <= first.base + odf_region_capacity(first.region)) {
 		result = (long)address;
 		for (char *at = address; at < end;) {

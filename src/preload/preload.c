@@ -53,6 +53,7 @@ EXPORTED int daemon(int no_chdir, int no_close)
 	uint64_t start;
 	int result, error;
 
+	heap_before_fork();
 	if (region_bytes() == 0)
 		return libc_daemon(no_chdir, no_close);
 	error = region_fork_begin(&start, true);
@@ -73,6 +74,7 @@ EXPORTED pid_t forkpty(int *terminal, char *name, const struct termios *attribut
 	pid_t pid;
 	int error;
 
+	heap_before_fork();
 	if (region_bytes() == 0)
 		return libc_forkpty(terminal, name, attributes, size);
 	error = region_fork_begin(&start, true);

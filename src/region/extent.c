@@ -216,11 +216,12 @@ static int give_run(struct odf_region *region, struct region_extent run, bool li
 		return 0;
 	}
 	if (run.kind == REGION_MEMORY && live) {
-		if (sys_call3(SYS_madvise, home, run.length, MADV_REMOVE) < 0)
-			memset(home, 0, run.length);
+		/* First, as it may fail, and so that nothing is written there any more when the pages go. */
 		if (sys_call3(SYS_mprotect, home, run.length, PROT_NONE) < 0)
 			return ENOMEM;
-		record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_HOLE, .stale = false });
+		run.kind = REGION_HOLE;
+		run.stale = !punch(region, run.from, run.length);
+		record(region, run);
 		return 0;
 	}
 	if (!map_nothing(home, run.length))
@@ -336,6 +337,20 @@ static int cut_run(struct odf_region *region, struct region_extent run, bool liv
 	record(region, run);
 	region->vacant = false; /* children get islands at any time, so whoever is to punch there asks again */
 	return error;
+}
+
+bool region_forget_unmapped(struct odf_region *region, size_t from, size_t length)
+{
+	size_t half = region_half(length);
+
+	if (region->extents == NULL || region_is_mapped(region->home + from, length) || !has_room(region))
+		return false;
+	if (length > REGION_PAGE) {
+		bool first = region_forget_unmapped(region, from, half), second = region_forget_unmapped(region, from + half, length - half);
+		return first || second;
+	}
+	record(region, (struct region_extent){ .from = from, .length = length, .kind = REGION_FOREIGN, .stale = true });
+	return true;
 }
 
 typedef int run_function(struct odf_region *region, struct region_extent run, bool live);

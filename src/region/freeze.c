@@ -102,6 +102,8 @@ static int freeze_piece(struct odf_region *region, struct region_piece piece)
 		} else {
 			done = 0;
 			error = region_move_aside(region, at, end - at);
+			if (error != 0 && region_forget_unmapped(region, at, end - at))
+				continue;
 			if (error == 0)
 				error = region_cover(region, at, end - at, &done);
 		}

@@ -191,6 +191,8 @@ struct region_extents {
 /* The segment or extent at `at` in a walk over [at, limit): like region_run_at, without copying. NULL: memory. */
 const struct region_extent *region_extent_at(const struct odf_region *region, size_t at, size_t limit, size_t *end);
 int region_source_make(struct odf_region *region);
+/* Memory that is not there is the program's doing, by a system call past us: no fork is to fail for it. True: something was found. */
+bool region_forget_unmapped(struct odf_region *region, size_t from, size_t length);
 int region_advise(struct odf_region *region, int advice); /* all segments; 0 or an errno value */
 /* Punches what is stale at `at`, as far as it goes in bounded time. By the keeper, when nobody else can map the file. *end: how far it came. */
 int region_clean(struct odf_region *region, const struct region_extent *extent, size_t at, size_t limit, size_t *end);

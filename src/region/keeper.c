@@ -272,11 +272,12 @@ static int leave_descriptors(const struct kept *kept)
 	return 0;
 }
 
+/* Of the kernel's own file system for such files, whose inodes are numbered on; of another one a number would have to be the same by chance. */
 static bool is_file(int fd, uint64_t inode)
 {
 	struct stat status;
 
-	return fd >= 0 && fstat(fd, &status) == 0 && status.st_ino == inode && inode != 0;
+	return fd >= 0 && fstat(fd, &status) == 0 && status.st_ino == inode && inode != 0 && S_ISREG(status.st_mode) && status.st_nlink == 0;
 }
 
 /* What the regions that there are left in the program's table, and what the program has closed or put in its place since. */
