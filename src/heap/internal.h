@@ -13,7 +13,7 @@
 #define HEAP_PAGE ((size_t)4096)
 
 /* Private memory of a process from which on the heap is awake: a fork then costs about as much as one with a region in play (bench/RESULTS.md). */
-#define HEAP_THRESHOLD ((size_t)32 << 20)
+#define HEAP_THRESHOLD ((size_t)16 << 20)
 /* Mappings below this stay with the kernel: they are thread-local odds and ends, and each would be a run of its own. */
 #define HEAP_SMALLEST ((size_t)64 << 10)
 
