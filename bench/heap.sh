@@ -42,6 +42,7 @@ bench_prepare $packages
 target=$PWD/build-demo/bench/bench_heap_target
 ! has fuzz || AFL_QUIET=1 afl-clang-fast -O2 -D_GNU_SOURCE -o "$target" bench/heap/target.c -lsqlite3
 mkdir -p $results
+[ $results = bench/results ] || rm -f $results/heap-*
 
 # A signal ends what runs, too; and the setting of huge pages is set back whatever happens.
 pages_file=/sys/kernel/mm/transparent_hugepage/enabled
