@@ -69,6 +69,15 @@ static const struct {
 	[ODF_REASON_REGION_OVERCOMMIT] = { "region_overcommit", "strict overcommit: the memory of a region cannot be promised" },
 	[ODF_REASON_REGION_PAGE_SIZE] = { "region_page_size", "regions are for pages of 4096 bytes and 64-bit processes" },
 	[ODF_REASON_REGION_REFUSED] = { "region_refused", "the regions could not be frozen" },
+	[ODF_REASON_HEAP_OFF] = { "heap_off", "the heap was not asked for: not preloaded, or ODFORK_HEAP=off" },
+	[ODF_REASON_HEAP_NOT_INTERPOSED] = { "heap_not_interposed", "the static library interposes nothing, so there is no heap" },
+	[ODF_REASON_HEAP_NO_SETTLING] = { "heap_no_settling", "several threads, and no userfaultfd for kernel-mode faults to settle beside them" },
+	[ODF_REASON_HEAP_NO_ROOM] = { "heap_no_room", "no address space or descriptors for the heap's region" },
+	[ODF_REASON_HEAP_PIECES] = { "heap_pieces", "the program's memory is in too many small mappings" },
+	[ODF_REASON_HEAP_LOCKED] = { "heap_locked", "the program locks its memory" },
+	[ODF_REASON_HEAP_SANDBOX] = { "heap_sandbox", "the program has put itself into a seccomp sandbox" },
+	[ODF_REASON_HEAP_LIMIT] = { "heap_limit", "the program limits its address space" },
+	[ODF_REASON_HEAP_PINS] = { "heap_pins", "the program pins memory: a library that does, or a file open for direct input" },
 	[ODF_REASON_CLONE_VM_FAKE] = { "clone_vm_fake", "children do not really share memory here" },
 };
 
