@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *path;
+static char path[4096];
 static char text[1 << 16];
 
 /* Of the mappings of regions: their number, and the KiB of them that are resident. */
@@ -44,7 +44,11 @@ static void regions(unsigned long *mappings, unsigned long *resident)
 
 __attribute__((constructor)) static void at_start(void)
 {
-	path = getenv("HEAP_SEEN");
+	const char *value = getenv("HEAP_SEEN");
+
+	/* A copy: programs write their titles where the environment was. */
+	if (value != NULL && strlen(value) < sizeof path)
+		strcpy(path, value);
 }
 
 __attribute__((destructor)) static void at_end(void)
@@ -54,7 +58,7 @@ __attribute__((destructor)) static void at_end(void)
 	ssize_t length;
 	int fd, written;
 
-	if (path == NULL)
+	if (path[0] == '\0')
 		return;
 	regions(&mappings, &resident);
 	length = readlink("/proc/self/exe", program, sizeof program - 1);
