@@ -265,9 +265,9 @@ EXPORTED void *aligned_alloc(size_t alignment, size_t size)
 	return is_heaps(size) ? heap_memalign(alignment, size) : entry.aligned_alloc(alignment, size);
 }
 
+/* Leaves errno as libc's does: at ENOMEM where that is the result. */
 EXPORTED int posix_memalign(void **pointer, size_t alignment, size_t size)
 {
-	int saved = errno;
 	void *fresh;
 
 	if (alignment % sizeof(void *) != 0 || alignment == 0 || (alignment & (alignment - 1)) != 0)
@@ -275,7 +275,6 @@ EXPORTED int posix_memalign(void **pointer, size_t alignment, size_t size)
 	if (!is_heaps(size))
 		return entry.posix_memalign(pointer, alignment, size);
 	fresh = heap_memalign(alignment, size);
-	errno = saved;
 	if (fresh == NULL)
 		return ENOMEM;
 	*pointer = fresh;
