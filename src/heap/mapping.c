@@ -132,7 +132,8 @@ static struct span span_at(char *at, char *end)
 		span.protection = run.protection;
 		span.advice = run.advice;
 		span.inherited = region_is_inherited(owner->region);
-		if (span.inherited && (span.kind == REGION_HOLE || region_is_absent(owner->region))) /* which children do not get */
+		/* What children do not get: holes; and memory, where it was LIVE when they were made past us. */
+		if (span.inherited && (span.kind == REGION_HOLE || (span.kind == REGION_MEMORY && region_is_absent(owner->region))))
 			span.kind = REGION_FOREIGN;
 	}
 	return span;

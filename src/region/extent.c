@@ -493,6 +493,7 @@ int region_leave(struct odf_region *region)
 	}
 	(void)for_runs(region, 0, region->length, 1u << REGION_HOLE, unmap_hole); /* those that are left are in nobody's way */
 	region->left = true;
+	region->visible = true; /* islands are */
 	region->epoch++; /* a settle finds that the world has changed, and nothing to do */
 	region->live_from = 0;
 	region->live_length = region->length;
