@@ -293,7 +293,8 @@ int odf_heap_enable(size_t capacity)
 	heap_meet_child();
 	if (heap_state() == ODF_HEAP_AWAKE)
 		return 0;
-	if (atomic_load(&reason) == ODF_REASON_HEAP_NOT_INTERPOSED)
+	/* Whoever runs the program has the last word. */
+	if (atomic_load(&reason) == ODF_REASON_HEAP_NOT_INTERPOSED || settings->heap == SETTINGS_HEAP_OFF)
 		return ENOTSUP;
 	if (capacity != 0)
 		capacity_wanted = capacity;

@@ -121,6 +121,7 @@ void preload_find_malloc(void)
 	next = fresh;
 	found = true;
 	/* The program's references to all of them must be to ours: an executable with a malloc of its own takes them all or some. */
+	heap_set_loader(&(struct heap_loader){ dlopen, dlsym, dlerror, dl_iterate_phdr });
 	heap_set_next(&next, &entry, fresh.is_libc && reaches("malloc", own_malloc) && reaches("free", own_free) && reaches("realloc", own_realloc));
 }
 
