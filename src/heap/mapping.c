@@ -44,8 +44,9 @@
 #define SPREAD_FROM ((uintptr_t)2 << 40)
 #define SPREAD_TO   ((uintptr_t)32 << 40)
 
-/* The alignment that a mapping of this length gets: what an allocator that wants its pieces aligned to their size would else cut away. */
+/* Where a mapping of some length begins: at the start of a page table, which moves as a whole. */
 #define ALIGN_FROM ((size_t)2 << 20)
+/* An allocator that proposes addresses wants them aligned as these are, and would cut away the rest; no more than this. */
 #define ALIGN_MOST ((size_t)64 << 20)
 
 /* How much is copied at a time. */
@@ -306,15 +307,14 @@ static bool is_plain(int protection, int flags)
 	       (flags & ~(MAP_NORESERVE | MAP_FIXED | MAP_FIXED_NOREPLACE)) == (MAP_PRIVATE | MAP_ANONYMOUS);
 }
 
-static size_t alignment_for(size_t length)
+static size_t alignment_for(size_t length, const void *hint)
 {
-	size_t alignment = ALIGN_FROM;
+	uintptr_t at = (uintptr_t)hint;
+	size_t of_hint = at & -at;
 
 	if (length < ALIGN_FROM)
 		return HEAP_PAGE;
-	while (alignment < ALIGN_MOST && alignment * 2 <= length && length % (alignment * 2) == 0)
-		alignment *= 2;
-	return alignment;
+	return of_hint <= ALIGN_FROM ? ALIGN_FROM : of_hint < ALIGN_MOST ? of_hint : ALIGN_MOST;
 }
 
 /* NULL: not here. */
@@ -464,7 +464,7 @@ static long map(void *address, size_t length, int protection, int flags, int fil
 		/* What is mapped without a promise may never be used. */
 		heap_grows((flags & MAP_NORESERVE) && length >= heap_threshold() ? heap_threshold() - 1 : length);
 		if (heap_region() != NULL && is_mere_hint(address)) {
-			void *placed = place(length, alignment_for(round_up(length)));
+			void *placed = place(length, alignment_for(round_up(length), address));
 			if (placed != NULL)
 				return (long)placed;
 		}
@@ -866,7 +866,7 @@ static long new_place(const struct span *from, size_t length, void *fixed)
 	if (fixed != NULL)
 		return map_over(fixed, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 	if (from->kind == REGION_MEMORY && length >= HEAP_SMALLEST && heap_region() != NULL) {
-		size_t offset = region_find_hole(heap_region(), length, alignment_for(length));
+		size_t offset = region_find_hole(heap_region(), length, alignment_for(length, NULL));
 		if (offset != SIZE_MAX && region_take(heap_region(), offset, length) == 0) {
 			heap_note_placed(length);
 			return (long)((char *)odf_region_base(heap_region()) + offset);

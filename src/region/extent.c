@@ -477,15 +477,21 @@ static int unmap_hole(struct odf_region *region, struct region_extent run, bool 
 
 int region_leave(struct odf_region *region)
 {
-	bool never_frozen = region->epoch == 0;
+	/* Islands children may have that came past us. */
+	bool never_shown = region->epoch == 0;
 	int error;
 
 	if (region->inherited || region->left)
 		return 0;
+	for (size_t at = 0; never_shown && at < region->length;) {
+		struct region_extent run = region_run_at(region, at, region->length);
+		never_shown = run.kind != REGION_ISLAND && !run.stale;
+		at += run.length;
+	}
 	error = region_cut(region, 0, region->length);
 	if (error != 0)
 		return error;
-	for (size_t at = 0; never_frozen && at < region->length;) {
+	for (size_t at = 0; never_shown && at < region->length;) {
 		struct region_extent run = region_run_at(region, at, region->length);
 		if (run.kind == REGION_ISLAND)
 			take_from_file(region, at, at + run.length);
