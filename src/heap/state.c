@@ -265,6 +265,7 @@ void heap_meet_child(void)
 	atomic_store(&placed, 0);
 	atomic_store(&spilled, 0);
 	atomic_store(&heap_budget, (long)threshold);
+	atomic_store(&reason, ODF_REASON_TOO_SMALL);
 	atomic_store(&state, ODF_HEAP_ASLEEP);
 }
 
