@@ -475,28 +475,25 @@ static int unmap_hole(struct odf_region *region, struct region_extent run, bool 
 	return 0;
 }
 
+/* What was an island before may be shown by a child made past us. */
+static int leave_run(struct odf_region *region, struct region_extent run, bool live)
+{
+	int error = cut_run(region, run, live);
+
+	if (error == 0 && region->epoch == 0)
+		take_from_file(region, run.from, run.from + run.length);
+	return error;
+}
+
 int region_leave(struct odf_region *region)
 {
-	/* Islands children may have that came past us. */
-	bool never_shown = region->epoch == 0;
 	int error;
 
 	if (region->inherited || region->left)
 		return 0;
-	for (size_t at = 0; never_shown && at < region->length;) {
-		struct region_extent run = region_run_at(region, at, region->length);
-		never_shown = run.kind != REGION_ISLAND && !run.stale;
-		at += run.length;
-	}
-	error = region_cut(region, 0, region->length);
+	error = for_runs(region, 0, region->length, 1u << REGION_MEMORY, leave_run);
 	if (error != 0)
 		return error;
-	for (size_t at = 0; never_shown && at < region->length;) {
-		struct region_extent run = region_run_at(region, at, region->length);
-		if (run.kind == REGION_ISLAND)
-			take_from_file(region, at, at + run.length);
-		at += run.length;
-	}
 	(void)for_runs(region, 0, region->length, 1u << REGION_HOLE, unmap_hole); /* those that are left are in nobody's way */
 	region->left = true;
 	region->visible = true; /* islands are */
