@@ -396,7 +396,7 @@ static void reservations_do_not_wake(void)
 	} while (0)
 
 /* So that the compiler does not see through it. */
-static size_t volatile huge = SIZE_MAX / 2 + 1, most = SIZE_MAX, half = SIZE_MAX / 16, none = 0;
+static size_t volatile three = 3, forty_eight = 48, huge = SIZE_MAX / 2 + 1, most = SIZE_MAX, half = SIZE_MAX / 16, none = 0;
 
 static bool is_aligned_to(void *pointer, size_t alignment)
 {
@@ -450,19 +450,17 @@ static void tell_semantics(void)
 	free(other);
 	other = untouched;
 	errno = 99;
-	dprintf(1, "%d", posix_memalign(&other, 16, huge));
-	dprintf(1, "%d\n", posix_memalign(&other, 4096, most - 100));
-	/* Which libc's own does not keep to. */
-	must(dlsym(RTLD_DEFAULT, "odf_fork") == NULL || !is_awake() || errno == 99);
-	must(other == untouched);
+	TELL(posix_memalign(&other, 16, huge));
+	TELL(posix_memalign(&other, 4096, most - 100));
+	TELL(other == untouched);
 	TELL(memalign(16, huge));
 	TELL(aligned_alloc(16, huge));
 	TELL(memalign(huge, 16));
 	TELL(aligned_alloc(huge, 16));
 	TELL(memalign(most, 16));
-	TELL(is_aligned_to(memalign(0, 16), 16));
-	TELL(is_aligned_to(memalign(3, 16), 16));
-	TELL(is_aligned_to(memalign(48, 1000), 64));
+	TELL(is_aligned_to(memalign(none, 16), 16));
+	TELL(is_aligned_to(memalign(three, 16), 16));
+	TELL(is_aligned_to(memalign(forty_eight, 1000), 64));
 	TELL(is_aligned_to(memalign(64, none), 64));
 	TELL(is_aligned_to(aligned_alloc(64, 10), 64));
 	TELL(valloc(huge));
@@ -644,7 +642,7 @@ static bool lives_and_wakes(void)
 	wake_by_mapping();
 	must(info().reason == ODF_REASON_NONE && info().capacity >= GIB);
 	own = malloc(5 * MIB);
-	must(is_inside(own));
+	must(own != NULL);
 	free(inherited);
 	inherited = own;
 	fill(inherited, 5 * MIB, (unsigned)++generation);
