@@ -147,6 +147,8 @@ void heap_forget_what_is_not_here(odf_region *region, size_t length)
 		struct region_extent run = region_run_at(region, at, length);
 		if (run.kind == REGION_ISLAND && (run.advice & KEPT_DONTFORK))
 			region_lose_end(region, at, run.length);
+		else if (run.kind == REGION_ISLAND && (run.advice & KEPT_LOCKED)) /* which no child has */
+			region_set_island(region, at, run.length, run.protection, run.advice & ~(KEPT_LOCKED | KEPT_ONFAULT));
 		at += run.length;
 	}
 }
@@ -379,7 +381,7 @@ static long map_over(char *address, size_t length, int protection, int flags, in
 	return put_over(address, length, SYS_mmap, arguments);
 }
 
-static long map_fixed_span(struct span *span, int flags)
+static long map_fixed_span(struct span *span)
 {
 	int error = 0;
 
@@ -394,9 +396,7 @@ static long map_fixed_span(struct span *span, int flags)
 		error = region_reclaim(span->region, offset_of(span), span->length);
 	if (error == 0)
 		error = region_take(span->region, offset_of(span), span->length);
-	if (error != EAGAIN)
-		return -error;
-	return map_over(span->start, span->length, PROT_READ | PROT_WRITE, (flags & ~MAP_FIXED_NOREPLACE) | MAP_FIXED, -1, 0) < 0 ? -ENOMEM : 0;
+	return -error;
 }
 
 static bool is_all_hole(char *at, char *end)
@@ -432,7 +432,7 @@ static long map_fixed(char *address, size_t length, int protection, int flags, i
 		result = (long)address;
 		for (char *at = address; at < end;) {
 			struct span span = span_at(at, end);
-			long error = map_fixed_span(&span, flags);
+			long error = map_fixed_span(&span);
 			if (error < 0) {
 				result = error;
 				break;
@@ -846,15 +846,17 @@ static void copy_out(char *to, const struct span *from, size_t length, bool give
 	}
 }
 
-/* What follows with the same rights is of the same mapping, although a part of it was cut out once. */
+/* What follows with the same rights is of the same mapping, although a part of it was cut out once. Of what is the kernel's it knows itself. */
 static void extend(struct span *span, char *end)
 {
-	while (span->start + span->length < end && span->kind != REGION_FOREIGN) {
+	while (span->start + span->length < end) {
 		struct span next = span_at(span->start + span->length, end);
-		if (next.region != span->region || (next.kind != REGION_MEMORY && next.kind != REGION_ISLAND) || next.protection != span->protection ||
-		    next.advice != span->advice)
+		bool both = span->kind == REGION_FOREIGN && next.kind == REGION_FOREIGN;
+		bool alike = (span->kind == REGION_MEMORY || span->kind == REGION_ISLAND) && (next.kind == REGION_MEMORY || next.kind == REGION_ISLAND) &&
+			     next.region == span->region && next.protection == span->protection && next.advice == span->advice;
+		if (!both && !alike)
 			return;
-		if (next.kind != span->kind)
+		if (alike && next.kind != span->kind)
 			span->kind = REGION_ISLAND;
 		span->length += next.length;
 	}
@@ -941,10 +943,18 @@ static bool is_sound(const void *old, size_t old_length, size_t length, int flag
 static long remap_locked(char *old, size_t old_length, size_t length, int flags, void *fixed)
 {
 	struct span span = span_at(old, old + old_length);
-	const long arguments[6] = { (long)old, (long)old_length, (long)length, flags, (long)fixed, 0 };
+	long arguments[6] = { (long)old, (long)old_length, (long)length, flags, (long)fixed, 0 };
 
 	if (span.kind == REGION_HOLE)
 		return -EFAULT;
+	if ((flags & MREMAP_FIXED) && length < old_length) { /* what is not to be moved goes first */
+		long error = unmap_walk(old + length, old + old_length);
+		if (error < 0)
+			return error;
+		arguments[1] = (long)(old_length = length);
+		span = span_at(old, old + old_length);
+	}
+	extend(&span, old + old_length);
 	if (span.kind == REGION_FOREIGN && span.length < old_length) {
 		/* What follows is not the kernel's to unmap or move. */
 		long error = flags & (MREMAP_FIXED | MREMAP_DONTUNMAP) || length > old_length ? -EFAULT : unmap_walk(old + length, old + old_length);
@@ -957,7 +967,6 @@ static long remap_locked(char *old, size_t old_length, size_t length, int flags,
 		long error = unmap_walk(old + length, old + old_length);
 		return error < 0 ? error : (long)old;
 	}
-	extend(&span, old + old_length);
 	if (span.length != old_length)
 		return -EFAULT; /* more than one mapping */
 	if (!(flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) && grow_in_place(&span, length))

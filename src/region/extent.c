@@ -262,8 +262,17 @@ static int take_run(struct odf_region *region, struct region_extent run, bool li
 		return 0;
 	}
 	if (live) {
-		if (run.stale)
-			return EAGAIN;
+		if (run.stale) {
+			/* The file has pages there that only a settle may take. */
+			if (!region_map_zeros(home, run.length, PROT_READ | PROT_WRITE))
+				return ENOMEM;
+			run.kind = REGION_ISLAND;
+			run.stale = false;
+			run.protection = PROT_READ | PROT_WRITE;
+			run.advice = 0;
+			record(region, run);
+			return 0;
+		}
 		if (sys_call3(SYS_mprotect, home, run.length, PROT_READ | PROT_WRITE) < 0)
 			return ENOMEM;
 		run.kind = REGION_MEMORY;
