@@ -395,7 +395,7 @@ static long map_fixed_span(struct span *span)
 	else if (span->kind == REGION_FOREIGN)
 		error = region_reclaim(span->region, offset_of(span), span->length);
 	if (error == 0)
-		error = region_take(span->region, offset_of(span), span->length);
+		error = region_take_now(span->region, offset_of(span), span->length);
 	return -error;
 }
 
@@ -891,7 +891,7 @@ static bool grow_in_place(const struct span *span, size_t length)
 		if (behind.kind != REGION_HOLE)
 			return false;
 	}
-	if (region_take(span->region, (size_t)(end - span->base), (size_t)(wanted - end)) == 0)
+	if (region_take_now(span->region, (size_t)(end - span->base), (size_t)(wanted - end)) == 0)
 		return true;
 	(void)region_give(span->region, (size_t)(end - span->base), (size_t)(wanted - end));
 	return false;

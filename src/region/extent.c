@@ -262,17 +262,8 @@ static int take_run(struct odf_region *region, struct region_extent run, bool li
 		return 0;
 	}
 	if (live) {
-		if (run.stale) {
-			/* The file has pages there that only a settle may take. */
-			if (!region_map_zeros(home, run.length, PROT_READ | PROT_WRITE))
-				return ENOMEM;
-			run.kind = REGION_ISLAND;
-			run.stale = false;
-			run.protection = PROT_READ | PROT_WRITE;
-			run.advice = 0;
-			record(region, run);
-			return 0;
-		}
+		if (run.stale)
+			return EAGAIN;
 		if (sys_call3(SYS_mprotect, home, run.length, PROT_READ | PROT_WRITE) < 0)
 			return ENOMEM;
 		run.kind = REGION_MEMORY;
@@ -380,6 +371,28 @@ static int for_runs(struct odf_region *region, size_t from, size_t length, unsig
 		at = end;
 	}
 	return error;
+}
+
+/* Where the file has pages that only a settle may take, ordinary memory at once. */
+static int take_run_now(struct odf_region *region, struct region_extent run, bool live)
+{
+	int error = take_run(region, run, live);
+
+	if (error != EAGAIN)
+		return error;
+	if (!region_map_zeros(region->home + run.from, run.length, PROT_READ | PROT_WRITE))
+		return ENOMEM;
+	run.kind = REGION_ISLAND;
+	run.stale = false;
+	run.protection = PROT_READ | PROT_WRITE;
+	run.advice = 0;
+	record(region, run);
+	return 0;
+}
+
+int region_take_now(struct odf_region *region, size_t from, size_t length)
+{
+	return for_runs(region, from, length, 1u << REGION_HOLE, take_run_now);
 }
 
 int region_give(struct odf_region *region, size_t from, size_t length)
