@@ -4,6 +4,7 @@ the server does (requests.c)."""
 import csv
 import os
 import subprocess
+import time
 
 from pairs import PATIENCE, VARIANTS, Failed, Redis, median, say, write_table
 
@@ -63,9 +64,28 @@ def report(rows):
         say("%d GiB, strategies: %s" % (gib, ", ".join("%s %d times" % (way, ways.count(way)) for way in dict.fromkeys(ways))))
 
 
+def nothing(setting):
+    """The limit: the fork of a server that has next to nothing, with the same rests."""
+    server = Redis(setting, "plain")
+    rows = []
+    try:
+        for save in range(3 if setting.quick else 8):
+            time.sleep(1.5)
+            server.command("BGSAVE")
+            while server.info("persistence", "rdb_bgsave_in_progress") != "0":
+                time.sleep(0.05)
+            rows.append({"gib": 0, "variant": "plain", "round": 0, "save": save, "window": "save", "fork_us": server.info("stats", "latest_fork_usec")})
+        server.close()
+    finally:
+        server.kill()
+    return rows
+
+
 def run(setting):
     rows, timelines = [], []
     plans = QUICK if setting.quick else FULL
+    limit = nothing(setting)
+    say("an empty server: fork %.0f us" % median([float(row["fork_us"]) for row in limit]))
     for gib in setting.sizes or plans:
         # The data, copies of what is written during a save, the snapshot.
         if available() < 2 * gib + 1:
@@ -76,6 +96,6 @@ def run(setting):
             for variant in VARIANTS if turn % 2 == 0 else VARIANTS[::-1]:
                 rows += one_server(setting, gib, variant, turn, saves, after, timelines)
         # After each size: a long run that fails later has left what it had.
-        write_table(setting, "saves", rows)
+        write_table(setting, "saves", rows + limit)
         write_table(setting, "saves-timeline", timelines)
     report(rows)
