@@ -828,9 +828,24 @@ bool heap_meets_hole(void *address, size_t length)
 
 long heap_mincore(void *address, size_t length, unsigned char *states)
 {
-	if (heap_meets_hole(address, length))
-		return -ENOMEM;
-	return sys_call3(SYS_mincore, address, length, states);
+	char *at = address, *end = at + round_up(length);
+	uint64_t mask;
+	long result = 0;
+
+	if (!touches(address, length))
+		return sys_call3(SYS_mincore, address, length, states);
+	heap_meet_child();
+	region_lock(&mask); /* what is being settled is nowhere for a moment */
+	while (at < end && result == 0) {
+		struct span span = span_at(at, end);
+		if (span.kind == REGION_HOLE)
+			result = -ENOMEM;
+		at += span.length;
+	}
+	if (result == 0)
+		result = sys_call3(SYS_mincore, address, length, states);
+	region_unlock(&mask);
+	return result;
 }
 
 /* ---- mremap ---- */
