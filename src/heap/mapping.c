@@ -575,28 +575,26 @@ static bool is_passing_advice(long advice)
  * lost, which is theirs to prevent, as for the moment from which on the advice holds. */
 static long make_anonymous(struct span *span)
 {
-	size_t step;
+	char *from = span->start;
+	size_t length = span->length;
+	long copy, error = 0;
 
-	for (size_t at = 0; at < span->length; at += step) {
-		char *from = span->start + at;
-		long arguments[6] = { 0, 0, 0, MREMAP_MAYMOVE | MREMAP_FIXED, (long)from, 0 }, copy, error = 0;
-		step = span->length - at < COPY_SLICE ? span->length - at : COPY_SLICE;
-		if ((span->protection & PROT_READ) == 0 && sys_call3(SYS_mprotect, from, step, PROT_READ) < 0)
-			return -ENOMEM;
-		copy = raw_mmap(NULL, step, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-		if (copy < 0 && copy > -4096)
-			return -ENOMEM;
-		copy_data((char *)copy, from, step);
-		if (span->protection != (PROT_READ | PROT_WRITE))
-			error = sys_call3(SYS_mprotect, copy, step, span->protection);
-		arguments[0] = copy;
-		arguments[1] = arguments[2] = (long)step;
-		if (error == 0)
-			error = put_over(from, step, SYS_mremap, arguments);
-		if (error < 0 && error > -4096) {
-			(void)sys_call2(SYS_munmap, copy, step);
-			return error;
-		}
+	if ((span->protection & PROT_READ) == 0 && sys_call3(SYS_mprotect, from, length, PROT_READ) < 0)
+		return -ENOMEM;
+	/* In one piece, as it is one mapping. */
+	copy = raw_mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (copy < 0 && copy > -4096)
+		return -ENOMEM;
+	copy_data((char *)copy, from, length);
+	if (span->protection != (PROT_READ | PROT_WRITE))
+		error = sys_call3(SYS_mprotect, copy, length, span->protection);
+	if (error == 0) {
+		const long arguments[6] = { copy, (long)length, (long)length, MREMAP_MAYMOVE | MREMAP_FIXED, (long)from, 0 };
+		error = put_over(from, length, SYS_mremap, arguments);
+	}
+	if (error < 0 && error > -4096) {
+		(void)sys_call2(SYS_munmap, copy, length);
+		return error;
 	}
 	span->kind = REGION_FOREIGN;
 	keep_advice(span->start, span->length, span->advice);
