@@ -22,6 +22,7 @@
 #include "../sys/clone.h"
 #include "../sys/syscall.h"
 #include "../sys/userfault.h"
+#include "kernel.h"
 
 /* From newer headers. */
 #define REMAP_DONTUNMAP     4
@@ -233,6 +234,7 @@ static const struct {
 	[ODF_PROBE_PAGEMAP] = { "pagemap", "/proc/self/pagemap tells private pages", probe_pagemap },
 	[ODF_PROBE_PAGEMAP_SCAN] = { "pagemap_scan", "PAGEMAP_SCAN on it", probe_pagemap_scan },
 	[ODF_PROBE_UFFD_MINOR] = { "uffd_minor", "userfaultfd for the kernel's faults on pages of a file", probe_uffd_minor },
+	[ODF_PROBE_ASYNC_FORK] = { "async_fork", "Async-fork offered by the kernel (memory.async_fork)", kernel_probe_async_fork },
 };
 
 /* 0: not asked; 1: yes; 2 + errno value: no. One word, so that an answer and its error are stored together. */
@@ -275,25 +277,6 @@ int capability_error(odf_probe probe)
 	return answer <= 1 ? 0 : answer - 2;
 }
 
-void capability_ask_early(void)
-{
-	capability(ODF_PROBE_USE_ODF);
-}
-
-odf_reason capability_kernel_reason(void)
-{
-	if (capability_known(ODF_PROBE_USE_ODF) == ODF_ANSWER_YES)
-		return ODF_REASON_NONE;
-	switch (capability_error(ODF_PROBE_USE_ODF)) {
-	case EACCES:
-	case EPERM:
-	case EROFS:
-		return ODF_REASON_KERNEL_NOT_WRITABLE;
-	default:
-		return capability_known(ODF_PROBE_PROC) == ODF_ANSWER_NO ? ODF_REASON_NO_PROC : ODF_REASON_KERNEL_NOT_OFFERED;
-	}
-}
-
 odf_reason capability_clone_vm_reason(void)
 {
 	if (capability_known(ODF_PROBE_CLONE_VM) != ODF_ANSWER_NO)
@@ -324,6 +307,8 @@ odf_reason capability_region_reason(void)
 		return ODF_REASON_REGION_NO_REMAP;
 	if (!capability(ODF_PROBE_MEMFD) && capability_known(ODF_PROBE_MEMFD) == ODF_ANSWER_NO)
 		return ODF_REASON_REGION_NO_MEMFD;
+	if (kernel_is_on() && kernel_doubt() != ODF_REASON_NONE)
+		return ODF_REASON_REGION_KERNEL;
 	return strict_overcommit() ? ODF_REASON_REGION_OVERCOMMIT : ODF_REASON_NONE;
 }
 

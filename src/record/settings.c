@@ -51,6 +51,19 @@ static bool read_strategy(const char *value)
 	return false;
 }
 
+static bool read_kernel(const char *value)
+{
+	static const char *const words[] = { [ODF_ANSWER_NOT_ASKED] = "ask", [ODF_ANSWER_YES] = "safe", [ODF_ANSWER_NO] = "unsafe" };
+
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+		if (strcmp(value, words[i]) == 0) {
+			current.kernel = (odf_answer)i;
+			return true;
+		}
+	}
+	return false;
+}
+
 /* The program may change its directory before its first fork, so a relative path is taken from where it started. */
 static bool read_stats(const char *value)
 {
@@ -176,6 +189,7 @@ static const struct {
 	bool (*read)(const char *value);
 } variables[] = {
 	{ "ODFORK_STRATEGY", read_strategy },
+	{ "ODFORK_KERNEL", read_kernel },
 	{ "ODFORK_STATS", read_stats },
 	{ "ODFORK_LOG", read_log },
 	{ "ODFORK_FOLLOW", read_follow },
