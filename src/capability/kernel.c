@@ -212,16 +212,7 @@ static odf_reason tried_reason(void)
 
 odf_reason kernel_doubt(void)
 {
-	if (atomic_load_explicit(&is_tried, memory_order_acquire))
-		return tried_reason();
-	switch (settings->kernel) {
-	case ODF_ANSWER_YES:
-		return ODF_REASON_NONE;
-	case ODF_ANSWER_NO:
-		return ODF_REASON_KERNEL_UNSAFE;
-	default:
-		return ODF_REASON_KERNEL_NOT_VERIFIED;
-	}
+	return atomic_load_explicit(&is_tried, memory_order_acquire) ? tried_reason() : settings->kernel;
 }
 
 odf_kernel_interface kernel_interface(void)
@@ -273,7 +264,7 @@ void kernel_ask_early(void)
 		capability(ODF_PROBE_ASYNC_FORK);
 	capability(ODF_PROBE_PROC);
 	offer();
-	if (kernel_place() != NULL && settings->kernel == ODF_ANSWER_NOT_ASKED &&
+	if (kernel_place() != NULL && settings->kernel == ODF_REASON_KERNEL_NOT_VERIFIED &&
 	    (settings->strategy == ODF_STRATEGY_NONE || settings->strategy == ODF_STRATEGY_KERNEL) && disturbs_nobody(kernel_place()) && !is_filtered())
 		(void)try_once(kernel_place()); /* what cannot be tried now is not verified */
 	process_lock_release(&asking);
@@ -290,7 +281,7 @@ int kernel_ask(bool anyway)
 	capability(ODF_PROBE_ASYNC_FORK);
 	offer();
 	place = kernel_place();
-	if (place != NULL && (anyway || settings->kernel == ODF_ANSWER_NOT_ASKED))
+	if (place != NULL && (anyway || settings->kernel == ODF_REASON_KERNEL_NOT_VERIFIED))
 		error = try_once(place);
 	process_lock_release(&asking);
 	return error;

@@ -302,13 +302,14 @@ odf_reason capability_region_reason(void)
 {
 	if (sizeof(void *) < 8 || sysconf(_SC_PAGESIZE) != 4096)
 		return ODF_REASON_REGION_PAGE_SIZE;
+	/* Before anything is mapped and unmapped, for a probe or for a region: that is what such a kernel gets wrong. */
+	if (kernel_is_on() && kernel_doubt() != ODF_REASON_NONE)
+		return ODF_REASON_REGION_KERNEL;
 	/* What could not be asked for want of memory or descriptors is no property of the machine. */
 	if (!capability(ODF_PROBE_REMAP) && capability_known(ODF_PROBE_REMAP) == ODF_ANSWER_NO)
 		return ODF_REASON_REGION_NO_REMAP;
 	if (!capability(ODF_PROBE_MEMFD) && capability_known(ODF_PROBE_MEMFD) == ODF_ANSWER_NO)
 		return ODF_REASON_REGION_NO_MEMFD;
-	if (kernel_is_on() && kernel_doubt() != ODF_REASON_NONE)
-		return ODF_REASON_REGION_KERNEL;
 	return strict_overcommit() ? ODF_REASON_REGION_OVERCOMMIT : ODF_REASON_NONE;
 }
 

@@ -12,7 +12,12 @@
 #include "../sys/quiet.h"
 #include "../sys/text.h"
 
-static struct settings current = { .strategy = ODF_STRATEGY_NONE, .follow = true, .userfault_fd = -1 };
+static struct settings current = {
+	.strategy = ODF_STRATEGY_NONE,
+	.kernel = ODF_REASON_KERNEL_NOT_VERIFIED,
+	.follow = true,
+	.userfault_fd = -1,
+};
 const struct settings *const settings = &current;
 
 static void complain(const char *what, const char *name, const char *value)
@@ -51,13 +56,19 @@ static bool read_strategy(const char *value)
 	return false;
 }
 
+/* What somebody who has tried it out says, in the words of odf_reason_name. */
 static bool read_kernel(const char *value)
 {
-	static const char *const words[] = { [ODF_ANSWER_NOT_ASKED] = "ask", [ODF_ANSWER_YES] = "safe", [ODF_ANSWER_NO] = "unsafe" };
+	static const odf_reason known[] = { ODF_REASON_KERNEL_UNSAFE,	       ODF_REASON_KERNEL_LOSES_WRITES, ODF_REASON_KERNEL_LOSES_NEIGHBORS,
+					    ODF_REASON_KERNEL_LOSES_DISCARDS, ODF_REASON_KERNEL_DIES,	       ODF_REASON_KERNEL_NO_EFFECT };
 
-	for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-		if (strcmp(value, words[i]) == 0) {
-			current.kernel = (odf_answer)i;
+	if (strcmp(value, "ask") == 0 || strcmp(value, "safe") == 0) {
+		current.kernel = value[0] == 'a' ? ODF_REASON_KERNEL_NOT_VERIFIED : ODF_REASON_NONE;
+		return true;
+	}
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+		if (strcmp(value, odf_reason_name(known[i])) == 0) {
+			current.kernel = known[i];
 			return true;
 		}
 	}

@@ -76,7 +76,7 @@ static const struct {
 	[ODF_REASON_KERNEL_LOSES_DISCARDS] = { "kernel_loses_discards",
 					       "after an on-demand fork of this kernel, memory given back by MADV_DONTNEED is not zero" },
 	[ODF_REASON_KERNEL_DIES] = { "kernel_dies", "on-demand forks of this kernel end in processes that die or hang" },
-	[ODF_REASON_KERNEL_UNSAFE] = { "kernel_unsafe", "this kernel is said to lose data (ODFORK_KERNEL)" },
+	[ODF_REASON_KERNEL_UNSAFE] = { "kernel_unsafe", "the on-demand fork of this kernel is said to lose data (ODFORK_KERNEL)" },
 	[ODF_REASON_KERNEL_NO_EFFECT] = { "kernel_no_effect", "the kernel's switch has no effect" },
 	[ODF_REASON_KERNEL_REGIONS] = { "kernel_regions",
 					"the process has snapshot regions, and the kernel is not shown to keep data safe" },
