@@ -514,7 +514,7 @@ typedef struct odf_kernel_verdict {
 	}
 
 /* Where the kernel offers on-demand fork, tries out whether it keeps data, in processes of its own, unless this process or the one that forked it has done
- * so before. Takes about a millisecond and three MiB, at most four seconds; the caller's page tables are copied once, as by a fork. The switch is thrown in
+ * so before. Takes about a millisecond and three MiB, at most three seconds; the caller's page tables are copied once, as by a fork. The switch is thrown in
  * those processes only (of Async-fork, that of the memory cgroup for a moment). No wait() without __WALL or __WCLONE sees them, no SIGCHLD announces them,
  * no atfork handler runs.
  *

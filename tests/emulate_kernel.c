@@ -16,6 +16,7 @@
  *   --fault=end                a child that was forked on demand is killed
  *   --filtered                 the status does not hide that there is a filter
  *   --file=PATH=FILE           opening PATH opens FILE
+ *   --async=FILE               the switch of Async-fork: forks are on demand while it says 1
  *   --linux-5.6                system calls, flags and advice that are newer are not there
  *   --log=FILE                 one line for each process made: "fork PID on_demand" or "fork PID plain"; "thread PID"
  *
@@ -62,6 +63,7 @@ static struct {
 	bool discard, discard_neighbors, unmap_neighbors, end;
 	int deny;
 	FILE *log;
+	const char *async;
 	struct {
 		const char *path, *file;
 	} files[8];
@@ -354,6 +356,19 @@ static void on_open(const struct seccomp_notif *call, struct process *process, u
 
 /* ---- Forks ----------------------------------------------------------------------------------------------------------------------------------- */
 
+static bool async_is_on(void)
+{
+	char byte = '0';
+	int fd = options.async == NULL ? -1 : open(options.async, O_RDONLY | O_CLOEXEC);
+
+	if (fd >= 0) {
+		if (read(fd, &byte, 1) != 1)
+			byte = '0';
+		close(fd);
+	}
+	return byte == '1';
+}
+
 static void on_clone(const struct seccomp_notif *call, struct process *process, uint64_t flags)
 {
 	bool on_demand;
@@ -363,13 +378,13 @@ static void on_clone(const struct seccomp_notif *call, struct process *process, 
 		process->bit = true;
 	}
 	process->child_bit = process->bit;
-	on_demand = process->bit && !(flags & CLONE_VM);
-	process->child_few = on_demand && !options.no_effect;
-	process->child_copied = on_demand ? status_number(process->pid, "VmPTE") : 0;
+	on_demand = (process->bit || async_is_on()) && !(flags & CLONE_VM);
+	process->child_few = process->bit && on_demand && !options.no_effect; /* a child of Async-fork copies its tables itself */
+	process->child_copied = process->child_few ? status_number(process->pid, "VmPTE") : 0;
 	process->shares |= process->child_few;
 	if (options.log != NULL) {
 		fprintf(options.log, "%s %d%s\n", flags & CLONE_VM ? "thread" : "fork", process->pid,
-			flags & CLONE_VM ? "" : process->child_few ? " on_demand" : " plain");
+			flags & CLONE_VM ? "" : on_demand && !options.no_effect ? " on_demand" : " plain");
 		fflush(options.log);
 	}
 	go_on(call);
@@ -573,6 +588,8 @@ static void set_option(char *option)
 		options.no_effect = true;
 	else if (strcmp(option, "--deny") == 0 && value != NULL)
 		options.deny = atoi(value);
+	else if (strcmp(option, "--async") == 0)
+		options.async = value;
 	else if (strcmp(option, "--refuse") == 0)
 		options.refuse = true;
 	else if (strcmp(option, "--filtered") == 0)

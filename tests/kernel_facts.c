@@ -11,6 +11,9 @@
  *   kernel_facts handler MIB            in a signal handler
  *   kernel_facts undisturbed            what a verification leaves of the process
  *   kernel_facts threads BIT            threads fork on demand, one plainly, others come and go; the bit that a child must have
+ *   kernel_facts spawn                  programs, by each strategy
+ *   kernel_facts layout                 what shares page tables with regions
+ *   kernel_facts forbidden 439|65       issues what the library never does
  *   kernel_facts regions MIB            by name, with a snapshot region; and a region after a fork by name
  */
 #include <errno.h>
@@ -22,6 +25,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -72,8 +78,9 @@ static size_t memory_size;
 static void take(const char *mebibytes)
 {
 	memory_size = strtoul(mebibytes, NULL, 10) << 20;
-	memory = malloc(memory_size + 1);
-	REQUIRE(memory != NULL);
+	memory = mmap(NULL, memory_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	REQUIRE(memory != MAP_FAILED);
+	(void)madvise(memory, memory_size, MADV_NOHUGEPAGE); /* huge pages have no page tables to count; where there are none, this fails */
 	for (size_t at = 0; at < memory_size; at += 4096)
 		memory[at] = (char)(at >> 12);
 }
@@ -452,6 +459,90 @@ static int command_region_after(void)
 	return 0;
 }
 
+/* Single pages, everywhere where the kernel likes to put them: none may share a page table with a region. */
+static int command_layout(void)
+{
+	static const size_t capacities[] = { 4096, (size_t)1 << 20, (size_t)3 << 20, (size_t)20 << 20 };
+	enum { REGIONS = sizeof capacities / sizeof *capacities, PAGES = 3000 };
+	const uintptr_t table = (uintptr_t)2 << 20;
+	uintptr_t from[REGIONS], to[REGIONS];
+	unsigned long start, end;
+	char line[512], mode[8];
+	FILE *maps;
+
+	for (int i = 0; i < REGIONS; i++) {
+		odf_region *region = odf_region_create(capacities[i], 0);
+		pid_t pid;
+		if (region == NULL) {
+			printf("layout=none\n");
+			return 0;
+		}
+		from[i] = (uintptr_t)odf_region_base(region);
+		REQUIRE(from[i] % table == 0);
+		to[i] = (from[i] + capacities[i] + table - 1) / table * table;
+		/* The token is just below, in a page table of its own. */
+		from[i] -= table;
+		memset(odf_region_base(region), 1, capacities[i]);
+		pid = odf_fork(); /* what is made at a freeze lies somewhere too */
+		if (pid == 0)
+			_exit(0);
+		must_exit(pid);
+	}
+	for (int i = 0; i < PAGES; i++) { /* of alternating protection, so that they are not one mapping */
+		uintptr_t page = (uintptr_t)mmap(NULL, 4096, i % 2 ? PROT_READ : PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		REQUIRE(page != (uintptr_t)MAP_FAILED);
+		for (int r = 0; r < REGIONS; r++)
+			REQUIRE(page < from[r] || page >= to[r]);
+	}
+	maps = fopen("/proc/self/maps", "re");
+	REQUIRE(maps != NULL);
+	while (fgets(line, sizeof line, maps) != NULL) {
+		REQUIRE(sscanf(line, "%lx-%lx %7s", &start, &end, mode) == 3);
+		for (int r = 0; r < REGIONS; r++)
+			if (start < to[r] && end > from[r])
+				REQUIRE(strstr(line, "memfd:odfork") != NULL || strncmp(mode, "---p", 4) == 0);
+	}
+	fclose(maps);
+	printf("layout=apart\n");
+	return 0;
+}
+
+static int command_spawn(void)
+{
+	static const odf_strategy strategies[] = { ODF_STRATEGY_NONE, ODF_STRATEGY_VFORK, ODF_STRATEGY_POSIX_SPAWN, ODF_STRATEGY_FORK };
+	char *arguments[] = { own_arguments[0], (char[]){ "exit" }, NULL };
+
+	for (size_t i = 0; i < sizeof strategies / sizeof *strategies; i++) {
+		odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
+		odf_report report = ODF_REPORT_INIT;
+		pid_t pid;
+		int error;
+		if (strategies[i] != ODF_STRATEGY_NONE)
+			options.allow = ODF_ALLOW(strategies[i]);
+		if (strategies[i] != ODF_STRATEGY_POSIX_SPAWN)
+			options.flags = ODF_SPAWN_CLOSE_OTHER_FDS | ODF_SPAWN_RESET_SIGNALS;
+		error = odf_spawn(&pid, "/proc/self/exe", arguments, NULL, &options, &report);
+		if (error != 0)
+			fprintf(stderr, "%s: %s at %s\n", odf_strategy_name(strategies[i]), strerror(error), odf_step_name(report.step));
+		REQUIRE(error == 0);
+		must_exit(pid);
+	}
+	{
+		odf_fork_options options = ODF_FORK_OPTIONS_INIT;
+		int pidfd;
+		pid_t pid;
+		options.pidfd = &pidfd;
+		pid = odf_fork_with(&options, NULL);
+		if (pid == 0)
+			_exit(0);
+		REQUIRE(pid > 0 && pidfd >= 0);
+		must_exit(pid);
+		close(pidfd);
+	}
+	printf("spawned=1\n");
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
@@ -466,6 +557,14 @@ int main(int argc, char **argv)
 		return command_verify();
 	if (strcmp(what, "capabilities") == 0)
 		return command_capabilities();
+	if (strcmp(what, "exit") == 0)
+		return 0;
+	if (strcmp(what, "spawn") == 0)
+		return command_spawn();
+	if (strcmp(what, "layout") == 0)
+		return command_layout();
+	if (strcmp(what, "forbidden") == 0 && argc == 3)
+		return strcmp(argv[2], "439") == 0 ? (int)syscall(439, 0, 0, 0, 0) : prctl(65, 0, 0, 0, 0);
 	if (strcmp(what, "undisturbed") == 0)
 		return command_undisturbed();
 	if (strcmp(what, "threads") == 0 && argc == 3)

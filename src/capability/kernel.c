@@ -22,7 +22,7 @@
 #include "kernel_trial.h"
 
 /* A trial takes about a millisecond. One that takes so long hangs; and one that was killed is gone in a second, unless the kernel is stuck in it. */
-#define TRIAL_MOST_NS 3000000000u
+#define TRIAL_MOST_NS 2000000000u
 #define END_MOST_NS   1000000000u
 
 /* Askers, one at a time. */

@@ -59,16 +59,23 @@ static bool read_strategy(const char *value)
 /* What somebody who has tried it out says, in the words of odf_reason_name. */
 static bool read_kernel(const char *value)
 {
-	static const odf_reason known[] = { ODF_REASON_KERNEL_UNSAFE,	       ODF_REASON_KERNEL_LOSES_WRITES, ODF_REASON_KERNEL_LOSES_NEIGHBORS,
-					    ODF_REASON_KERNEL_LOSES_DISCARDS, ODF_REASON_KERNEL_DIES,	       ODF_REASON_KERNEL_NO_EFFECT };
+	static const struct {
+		const char *word; /* NULL: the reason's name */
+		odf_reason reason;
+	} known[] = {
+		{ "ask", ODF_REASON_KERNEL_NOT_VERIFIED },
+		{ "safe", ODF_REASON_NONE },
+		{ "unsafe", ODF_REASON_KERNEL_UNSAFE },
+		{ NULL, ODF_REASON_KERNEL_LOSES_WRITES },
+		{ NULL, ODF_REASON_KERNEL_LOSES_NEIGHBORS },
+		{ NULL, ODF_REASON_KERNEL_LOSES_DISCARDS },
+		{ NULL, ODF_REASON_KERNEL_DIES },
+		{ NULL, ODF_REASON_KERNEL_NO_EFFECT },
+	};
 
-	if (strcmp(value, "ask") == 0 || strcmp(value, "safe") == 0) {
-		current.kernel = value[0] == 'a' ? ODF_REASON_KERNEL_NOT_VERIFIED : ODF_REASON_NONE;
-		return true;
-	}
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-		if (strcmp(value, odf_reason_name(known[i])) == 0) {
-			current.kernel = known[i];
+		if (strcmp(value, known[i].word == NULL ? odf_reason_name(known[i].reason) : known[i].word) == 0) {
+			current.kernel = known[i].reason;
 			return true;
 		}
 	}
