@@ -69,17 +69,17 @@ static bool list_has(const char *list, size_t length, const char *word)
 	return false;
 }
 
-enum version { NO_CGROUP, VERSION_1, VERSION_2 };
+enum version { NO_PROC, NO_CGROUP, VERSION_1, VERSION_2 };
 
 /* The memory cgroup of this process: "4:memory:/path" in version 1; "0::/path" in version 2, which is meant only where there is no such line. */
-static enum version own_cgroup(char path[PATH_MAX])
+static enum version own_cgroup(char path[PATH_MAX], uint64_t *mark)
 {
 	struct lines lines = { .fd = sys_open("/proc/self/cgroup", O_RDONLY, 0) };
 	enum version version = NO_CGROUP;
 	char line[PATH_MAX];
 
 	if (lines.fd < 0)
-		return NO_CGROUP;
+		return NO_PROC;
 	while (version != VERSION_1 && next_line(&lines, line, sizeof line)) {
 		const char *first = strchr(line, ':'), *second = first == NULL ? NULL : strchr(first + 1, ':');
 		bool memory;
@@ -89,6 +89,7 @@ static enum version own_cgroup(char path[PATH_MAX])
 		if (!memory && strncmp(line, "0::", 3) != 0)
 			continue;
 		memcpy(path, second + 1, strlen(second + 1) + 1);
+		*mark = lines.mark;
 		version = memory ? VERSION_1 : VERSION_2;
 	}
 	sys_close(lines.fd);
@@ -163,18 +164,25 @@ static bool is_root(const char *directory, enum version version)
 static int look(const char *mount, const char *rest, enum version version, char path[PATH_MAX])
 {
 	struct text text = text_start(path, PATH_MAX);
+	size_t directory;
 	int fd;
 
 	text_add(&text, mount);
 	if (strcmp(rest, "/") != 0)
 		text_add(&text, rest);
-	if (text.length < PATH_MAX && is_root(path, version))
-		return -ENOENT;
+	directory = text.length;
 	text_add(&text, "/" SWITCH_FILE);
 	if (text.length >= PATH_MAX)
 		return -ENAMETOOLONG;
 	fd = sys_open(path, O_WRONLY, 0);
-	return fd < 0 ? fd : sys_close(fd);
+	if (fd < 0)
+		return fd;
+	sys_close(fd);
+	path[directory] = '\0';
+	if (is_root(path, version))
+		return -ENOENT;
+	path[directory] = '/';
+	return 0;
 }
 
 /* One line: "ID PARENT DEVICE ROOT MOUNT OPTIONS ... - TYPE SOURCE SUPER-OPTIONS". -ENOENT if it is not a mount of our hierarchy. */
@@ -222,10 +230,11 @@ static int look_everywhere(const char *cgroup, enum version version, char path[P
 int async_fork_find(bool everywhere, char path[PATH_MAX], uint64_t *mark)
 {
 	char cgroup[PATH_MAX];
-	enum version version = own_cgroup(cgroup);
+	enum version version = own_cgroup(cgroup, mark);
 
-	*mark = async_fork_cgroup();
-	if (version == NO_CGROUP || *mark == 0)
+	if (version == NO_PROC)
+		return -ESRCH;
+	if (version == NO_CGROUP)
 		return -ENOENT;
 	if (everywhere)
 		return look_everywhere(cgroup, version, path);

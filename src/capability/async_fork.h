@@ -7,7 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* 0 and where it is, if it may be written, with a mark of the cgroup; or minus an errno value. `everywhere`: in whatever mount /proc/self/mountinfo names;
+/* 0 and where it is, if it may be written, with a mark of the cgroup; or minus an errno value, -ESRCH where
+ * /proc/self/cgroup cannot be read. `everywhere`: in whatever mount /proc/self/mountinfo names;
  * otherwise only where cgroups usually are, which is cheap. */
 int async_fork_find(bool everywhere, char path[PATH_MAX], uint64_t *cgroup);
 

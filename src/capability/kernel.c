@@ -260,9 +260,13 @@ void kernel_ask_early(void)
 	uint64_t cgroup;
 
 	process_lock_wait(&asking);
-	if (!capability(ODF_PROBE_USE_ODF) && async_fork_find(false, path, &cgroup) == 0)
-		capability(ODF_PROBE_ASYNC_FORK);
-	capability(ODF_PROBE_PROC);
+	if (!capability(ODF_PROBE_USE_ODF)) {
+		int found = async_fork_find(false, path, &cgroup);
+		if (found == 0)
+			capability(ODF_PROBE_ASYNC_FORK);
+		else if (found == -ESRCH) /* perhaps nothing of /proc can */
+			capability(ODF_PROBE_PROC);
+	}
 	offer();
 	if (kernel_place() != NULL && settings->kernel == ODF_REASON_KERNEL_NOT_VERIFIED &&
 	    (settings->strategy == ODF_STRATEGY_NONE || settings->strategy == ODF_STRATEGY_KERNEL) && disturbs_nobody(kernel_place()) && !is_filtered())

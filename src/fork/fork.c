@@ -8,6 +8,7 @@
 #include "fork.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdbool.h>
 
 #include "../capability/kernel.h"
@@ -36,6 +37,9 @@ static bool is_plain(void)
 __attribute__((constructor(102))) static void ask_early(void)
 {
 	kernel_ask_early();
+	/* Forks inside libc do not come through here. A child of one may have what another thread had set; elsewhere there is nothing to set. */
+	if (kernel_place() != NULL)
+		(void)pthread_atfork(NULL, NULL, kernel_switch_in_child); /* without memory for it, such a child stays as it is */
 }
 
 static pid_t libc_fork_of(enum fork_call call)
