@@ -513,13 +513,13 @@ typedef struct odf_kernel_verdict {
 			0, 0, 0                                                                                                  \
 	}
 
-/* Where the kernel offers on-demand fork, tries out whether it keeps data, in processes of its own, unless this process or the one that forked it has done
- * so before. Takes about a millisecond and three MiB, at most three seconds; the caller's page tables are copied once, as by a fork. The switch is thrown in
- * those processes only (of Async-fork, that of the memory cgroup for a moment). No wait() without __WALL or __WCLONE sees them, no SIGCHLD announces them,
- * no atfork handler runs.
+/* Where the kernel offers on-demand fork, tries out whether it keeps data, in processes of its own, unless this process or the one that forked it
+ * has done so before. Takes about a millisecond, three MiB and what a fork takes (the caller's page tables are copied), and not much more than two seconds
+ * if something hangs. The switch is thrown in those processes only (of Async-fork, that of the memory cgroup for a moment). No wait() without __WALL
+ * or __WCLONE sees them, no SIGCHLD announces them, no atfork handler runs.
  *
- * 0, also where none is offered or it fails; or an errno value: EINVAL (NULL, size); ENOMEM, EAGAIN, EMFILE, ENFILE, EPERM and others:
- * it could not be tried out, and the verdict is filled all the same. Not async-signal-safe. Since 0.1.0. */
+ * 0, also where none is offered or it fails; or an errno value: EINVAL (NULL, size); ENOMEM, EAGAIN, EMFILE, ENFILE, ENOTSUP (pages of
+ * another size than 4096), EPERM and others: it could not be tried out, and the verdict is filled all the same. Not async-signal-safe. Since 0.1.0. */
 int odf_kernel_verify(odf_kernel_verdict *verdict);
 
 /* Short stable names, and a sentence for people. Static strings; "unknown" for a value that the library does not know. Async-signal-safe.

@@ -20,8 +20,8 @@
  *   --linux-5.6                system calls, flags and advice that are newer are not there
  *   --log=FILE                 one line for each process made: "fork PID on_demand" or "fork PID plain"; "thread PID"
  *
- * System call 439, whatever it is called with, and prctl 65 kill the program (SIGSYS): the library must never issue either. Ends as the program ends; 77: cannot
- * be done here.
+ * System call 439, whatever it is called with, and prctl 65 kill the program (SIGSYS): the library must never issue either. Ends as the program ends;
+ * 77: cannot be done here.
  */
 #include <errno.h>
 #include <fcntl.h>

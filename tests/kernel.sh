@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# On-demand fork of the kernel, on kernels that a seccomp filter emulates (emulate_kernel.c): both published interfaces, sound and with their faults, and Async-fork;
-# with the library linked statically, into a static program, shared and preloaded. What is offered, what is tried out, what is then used, and what is said.
+# On-demand fork of the kernel, on kernels that a seccomp filter emulates (emulate_kernel.c): both published interfaces, sound and with their faults, and
+# Async-fork; with the library linked statically, into a static program, shared and preloaded. What is offered, what is tried out, what is then used, and
+# what is said.
 set -u
 build=${ODF_BUILD:?}
 tests=$build/tests

@@ -3,8 +3,8 @@
  * RUNS ON A COPY OF MEMORY THAT MAY BE IN ANY STATE: no libc, no lock, no allocation; raw system calls only.
  *
  * Two processes: the trial's first throws the switch, which cannot be thrown back on some kernels and ends with it here, and forks the second. Then each
- * gives back, unmaps and writes pages, and both look at what they see. Only what is known to leave no trace in the kernel's log is done: not
- * mprotect, MADV_FREE or mincore after the fork, no smaps or pagemap (6.0.6 with on-demand fork corrupts its page tables in them).
+ * gives back, unmaps and writes pages, and both look at what they see. Only what is known to leave no trace in the kernel's log is done:
+ * not mprotect, MADV_FREE or mincore after the fork, no smaps or pagemap (6.0.6 with on-demand fork corrupts its page tables in them).
  *
  * Every page table is of the trial's own memory and has one purpose, since what goes wrong goes wrong by whole tables.
  */
@@ -21,7 +21,7 @@
 #include "kernel.h"
 
 #define PAGE     ((size_t)4096)
-#define TABLE    ((size_t)2 << 20) /* what one page table maps; on machines with other pages the trial is merely coarser */
+#define TABLE    ((size_t)2 << 20) /* what one page table maps */
 #define VICTIM   208u              /* the page of a table that something is done to: inside a filled run */
 #define VICTIM_2 212u
 

@@ -17,7 +17,7 @@ struct kernel_trial_result {
 	size_t tables, child_tables;    /* bytes of page tables: of the process that forked, of its child. 0 where /proc does not say */
 };
 
-/* The first of the two, made by a plain clone with all signals blocked: forks on demand, looks at what both processes then see, writes a
- * struct kernel_trial_result to `report`, and ends. `parent` is the caller's pid. */
+/* For pages of 4096 bytes. The first of the two, made by a plain clone with all signals blocked: forks on demand, looks at what both processes then
+ * see, writes a struct kernel_trial_result to `report`, and ends. `parent` is the caller's pid. */
 __attribute__((noreturn)) void kernel_trial(odf_kernel_interface interface, const char *path, int report, int parent);
 #endif
