@@ -146,8 +146,12 @@ long sys_call6(long number, long a, long b, long c, long d, long e, long f)
 				pause();
 		break;
 	case SYS_munmap:
-		if ((is("unmap_wipes_in_child") && role == SECOND) || (is("unmap_wipes_in_parent") && role == FIRST)) {
-			wipe_neighbors((uintptr_t)a, (uintptr_t)b);
+		if (switch_is_on && b == (long)PAGE && area != NULL) {
+			static const char *const names[] = { [0] = "unmap_own_wipes_in_child", [1] = "unmap_own_wipes_in_parent", [4] = "unmap_wipes_in_child",
+							     [6] = "unmap_wipes_in_parent" };
+			const char *name = names[(a - (long)area) / (long)TABLE];
+			if (name != NULL && is(name))
+				wipe_neighbors((uintptr_t)a, (uintptr_t)b);
 		}
 		break;
 	case SYS_read:
@@ -160,6 +164,10 @@ long sys_call6(long number, long a, long b, long c, long d, long e, long f)
 			*(volatile uint64_t *)(void *)(area + table * (long)TABLE + page * (long)PAGE) = 0;
 		}
 		return result;
+	case SYS_exit_group:
+		if (is("child_dies_late") && role == SECOND)
+			raise(SIGKILL);
+		break;
 	case SYS_pipe2:
 		if (role == CALLER && is("no_descriptors") && refusals++ == 0)
 			return -EMFILE;
@@ -183,12 +191,16 @@ static const struct {
 #define NO_SIGN    0x2000u /* everything passed but the effect, which nobody saw */
 	{ "", ODF_REASON_NONE, 0, ODF_KERNEL_INTERFACE_USE_ODF_HELD },
 	{ "writes", ODF_REASON_KERNEL_LOSES_WRITES, BIT(WRITES) | BIT(DISCARD), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
-	{ "shows FIRST 0 208", ODF_REASON_KERNEL_LOSES_WRITES, BIT(WRITES), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
-	{ "shows SECOND 0 212", ODF_REASON_KERNEL_LOSES_WRITES, BIT(WRITES), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
-	{ "shows FIRST 1 208", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(DISCARD_NEIGHBORS), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
-	{ "shows SECOND 3 511", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(DISCARD_NEIGHBORS), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
-	{ "shows FIRST 2 0", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(UNMAP_NEIGHBORS), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
-	{ "shows SECOND 4 212", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(UNMAP_NEIGHBORS), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
+	{ "shows FIRST 2 208", ODF_REASON_KERNEL_LOSES_WRITES, BIT(WRITES), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
+	{ "shows SECOND 2 212", ODF_REASON_KERNEL_LOSES_WRITES, BIT(WRITES), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
+	{ "shows FIRST 3 208", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(DISCARD_NEIGHBORS), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
+	{ "shows SECOND 5 511", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(DISCARD_NEIGHBORS), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
+	{ "shows FIRST 4 0", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(UNMAP_NEIGHBORS), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
+	{ "shows SECOND 6 212", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(UNMAP_NEIGHBORS), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
+	{ "shows FIRST 0 216", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(UNMAP_NEIGHBORS), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
+	{ "shows SECOND 1 216", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(UNMAP_NEIGHBORS), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
+	{ "unmap_own_wipes_in_child", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(UNMAP_NEIGHBORS), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
+	{ "unmap_own_wipes_in_parent", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(UNMAP_NEIGHBORS), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
 	{ "discard_in_child", ODF_REASON_KERNEL_LOSES_DISCARDS, BIT(DISCARD), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
 	{ "discard_in_parent", ODF_REASON_KERNEL_LOSES_DISCARDS, BIT(DISCARD), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
 	{ "discard_wipes_in_child", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(DISCARD_NEIGHBORS), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
@@ -197,6 +209,7 @@ static const struct {
 	{ "unmap_wipes_in_parent", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(UNMAP_NEIGHBORS), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
 	{ "child_dies", ODF_REASON_KERNEL_DIES, BIT(END), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
 	{ "child_ends", ODF_REASON_KERNEL_DIES, BIT(END), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
+	{ "child_dies_late", ODF_REASON_KERNEL_DIES, BIT(END), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
 	{ "parent_dies", ODF_REASON_KERNEL_DIES, BIT(END), ODF_KERNEL_INTERFACE_USE_ODF },
 	{ "child_hangs", ODF_REASON_KERNEL_DIES, BIT(END), ODF_KERNEL_INTERFACE_USE_ODF },
 	{ "parent_hangs", ODF_REASON_KERNEL_DIES, BIT(END), ODF_KERNEL_INTERFACE_USE_ODF },

@@ -23,13 +23,14 @@
 #define PAGE     ((size_t)4096)
 #define TABLE    ((size_t)2 << 20) /* what one page table maps */
 #define VICTIM   208u              /* the page of a table that something is done to: inside a filled run */
-#define VICTIM_2 212u
+#define OTHER    212u              /* another, near it */
 
 /* From <linux/prctl.h> and newer headers. */
 #define SET_PARENT_DEATH_SIGNAL 1
 #define NO_HUGE_PAGES           15
 
-enum purpose { CHILD_WRITES, CHILD_DISCARDS, CHILD_UNMAPS, PARENT_DISCARDS, PARENT_UNMAPS, DENSE_TABLES };
+/* First those that a mapping of one page divides: the others are parts of one mapping, since a kernel may treat a table of several in another way. */
+enum purpose { CHILD_UNMAPS_OWN, PARENT_UNMAPS_OWN, CHILD_WRITES, CHILD_DISCARDS, CHILD_UNMAPS, PARENT_DISCARDS, PARENT_UNMAPS, DENSE_TABLES };
 
 /* Tables with one page each, which show in VmPTE whether a fork copies tables: twice what must differ, and what must differ is far above the few
  * tables that differ anyway. */
@@ -57,10 +58,10 @@ static uint64_t signature(unsigned table, unsigned page)
 	return 0x6f64666f726b0000u + table * 512 + page;
 }
 
-/* A run of pages around the victims, and others all over the table. */
+/* A run of pages around these two, and others all over the table. */
 static bool is_filled(unsigned page)
 {
-	return page % 16 == 0 || page == 511 || (page >= VICTIM - 8 && page < VICTIM_2 + 8);
+	return page % 16 == 0 || page == 511 || (page >= VICTIM - 8 && page < OTHER + 8);
 }
 
 static void fill(const struct trial *trial, unsigned table)
@@ -70,11 +71,11 @@ static void fill(const struct trial *trial, unsigned table)
 			*word(trial, table, page) = signature(table, page);
 }
 
-/* All filled pages hold what they held, but for the two. */
-static bool intact(const struct trial *trial, unsigned table, unsigned except, unsigned except_2)
+/* All filled pages hold what they held, but for one. */
+static bool intact(const struct trial *trial, unsigned table, unsigned except)
 {
 	for (unsigned page = 0; page < TABLE / PAGE; page++)
-		if (is_filled(page) && page != except && page != except_2 && *word(trial, table, page) != signature(table, page))
+		if (is_filled(page) && page != except && *word(trial, table, page) != signature(table, page))
 			return false;
 	return true;
 }
@@ -126,20 +127,17 @@ static int discard(const struct trial *trial, unsigned table, unsigned *failed)
 	if (error < 0)
 		return error;
 	*failed |= unless(*word(trial, table, VICTIM) == 0, ODF_KERNEL_CHECK_DISCARD);
-	*failed |= unless(intact(trial, table, VICTIM, NO_PAGE), ODF_KERNEL_CHECK_DISCARD_NEIGHBORS);
+	*failed |= unless(intact(trial, table, VICTIM), ODF_KERNEL_CHECK_DISCARD_NEIGHBORS);
 	return 0;
 }
 
-/* One page that is a mapping of its own, and one amid a larger mapping. */
 static int unmap(const struct trial *trial, unsigned table, unsigned *failed)
 {
 	int error = (int)sys_call2(SYS_munmap, word(trial, table, VICTIM), PAGE);
 
-	if (error == 0)
-		error = (int)sys_call2(SYS_munmap, word(trial, table, VICTIM_2), PAGE);
 	if (error < 0)
 		return error;
-	*failed |= unless(intact(trial, table, VICTIM, VICTIM_2), ODF_KERNEL_CHECK_UNMAP_NEIGHBORS);
+	*failed |= unless(intact(trial, table, VICTIM), ODF_KERNEL_CHECK_UNMAP_NEIGHBORS);
 	return 0;
 }
 
@@ -176,14 +174,17 @@ static __attribute__((noreturn)) void run_child(const struct trial *trial, int s
 	message.error = discard(trial, CHILD_DISCARDS, &message.failed);
 	if (message.error == 0)
 		message.error = unmap(trial, CHILD_UNMAPS, &message.failed);
+	if (message.error == 0)
+		message.error = unmap(trial, CHILD_UNMAPS_OWN, &message.failed);
 	if (sys_write(say, &message, sizeof message) != sizeof message)
 		end(1);
 	/* What the first has done meanwhile must not show here. */
 	if (!receive(hear, &go, 1))
 		end(1);
-	failed |= unless(intact(trial, CHILD_WRITES, VICTIM, NO_PAGE), ODF_KERNEL_CHECK_WRITES);
-	failed |= unless(intact(trial, PARENT_DISCARDS, NO_PAGE, NO_PAGE), ODF_KERNEL_CHECK_DISCARD_NEIGHBORS);
-	failed |= unless(intact(trial, PARENT_UNMAPS, NO_PAGE, NO_PAGE), ODF_KERNEL_CHECK_UNMAP_NEIGHBORS);
+	failed |= unless(intact(trial, CHILD_WRITES, VICTIM), ODF_KERNEL_CHECK_WRITES);
+	failed |= unless(intact(trial, PARENT_DISCARDS, NO_PAGE), ODF_KERNEL_CHECK_DISCARD_NEIGHBORS);
+	failed |= unless(intact(trial, PARENT_UNMAPS, NO_PAGE), ODF_KERNEL_CHECK_UNMAP_NEIGHBORS);
+	failed |= unless(intact(trial, PARENT_UNMAPS_OWN, NO_PAGE), ODF_KERNEL_CHECK_UNMAP_NEIGHBORS);
 	if (sys_write(say, &failed, sizeof failed) != sizeof failed)
 		end(1);
 	end(0);
@@ -214,8 +215,8 @@ static int prepare(struct trial *trial)
 		(void)sys_call4(SYS_prlimit64, 0, 4, &core, NULL);
 	}
 	/* A mapping of its own, of one page, to be unmapped by each. */
-	area = sys_call3(SYS_mprotect, word(trial, CHILD_UNMAPS, VICTIM), PAGE, PROT_READ);
-	return area < 0 ? (int)area : (int)sys_call3(SYS_mprotect, word(trial, PARENT_UNMAPS, VICTIM), PAGE, PROT_READ);
+	area = sys_call3(SYS_mprotect, word(trial, CHILD_UNMAPS_OWN, VICTIM), PAGE, PROT_READ);
+	return area < 0 ? (int)area : (int)sys_call3(SYS_mprotect, word(trial, PARENT_UNMAPS_OWN, VICTIM), PAGE, PROT_READ);
 }
 
 /* Throws the switch and says as far as can be said before a fork which it is: one holds what is written until something else is, of the other
@@ -276,15 +277,18 @@ static bool compare(struct trial *trial, int hear, int say)
 		return false;
 	judge_tables(result, message.tables);
 	result->failed |= message.failed;
-	result->failed |= unless(intact(trial, CHILD_WRITES, NO_PAGE, NO_PAGE), ODF_KERNEL_CHECK_WRITES);
-	result->failed |= unless(intact(trial, CHILD_DISCARDS, NO_PAGE, NO_PAGE), ODF_KERNEL_CHECK_DISCARD_NEIGHBORS);
-	result->failed |= unless(intact(trial, CHILD_UNMAPS, NO_PAGE, NO_PAGE), ODF_KERNEL_CHECK_UNMAP_NEIGHBORS);
-	*word(trial, CHILD_WRITES, VICTIM_2) = 2;
+	result->failed |= unless(intact(trial, CHILD_WRITES, NO_PAGE), ODF_KERNEL_CHECK_WRITES);
+	result->failed |= unless(intact(trial, CHILD_DISCARDS, NO_PAGE), ODF_KERNEL_CHECK_DISCARD_NEIGHBORS);
+	result->failed |= unless(intact(trial, CHILD_UNMAPS, NO_PAGE), ODF_KERNEL_CHECK_UNMAP_NEIGHBORS);
+	result->failed |= unless(intact(trial, CHILD_UNMAPS_OWN, NO_PAGE), ODF_KERNEL_CHECK_UNMAP_NEIGHBORS);
+	*word(trial, CHILD_WRITES, OTHER) = 2;
 	result->error = -message.error;
 	if (result->error == 0)
 		result->error = -discard(trial, PARENT_DISCARDS, &result->failed);
 	if (result->error == 0)
 		result->error = -unmap(trial, PARENT_UNMAPS, &result->failed);
+	if (result->error == 0)
+		result->error = -unmap(trial, PARENT_UNMAPS_OWN, &result->failed);
 	if (sys_write(say, &go, 1) != 1 || !receive(hear, &failed, sizeof failed))
 		return false;
 	result->failed |= failed;
