@@ -92,6 +92,8 @@ for kind in kernel_facts kernel_facts_shared kernel_facts_static; do
 	ODFORK_STRATEGY=fork expect "$kind: nor where the switch is for good" "undisturbed=1 forks=2 on_demand=1" --kernel=armed -- "$tests/$kind" undisturbed
 done
 expect "tried out once" "undisturbed=1 forks=2" --kernel=held -- "$facts" undisturbed
+ODFORK_STRATEGY=fork expect "not where it will not be used" "forks=1 strategy=fork kernel=not_allowed" --kernel=held -- "$facts" fork 32
+ODFORK_STRATEGY=kernel expect "where it will be, by name" "forks=3 strategy=kernel despite=none" --kernel=held -- "$facts" fork 32
 expect "not by itself in a sandbox" "forks=1 strategy=fork kernel=kernel_not_verified" --kernel=held --filtered -- "$facts" fork 32
 expect "asked for, in a sandbox too" "reason=none forks=2" --kernel=held --filtered -- "$facts" verify
 expect "in the capabilities" "interface=use_odf_armed kernel=none" --kernel=armed -- "$facts" capabilities
