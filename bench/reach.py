@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""reach.py [DIRECTORY]: what regions reach of their aims, from the files that bench/fork.sh wrote. tables.py puts the same table into bench/RESULTS.md."""
+"""reach.py [DIRECTORY [heap]]: what regions, or the heap, reach of their aims, from the files that bench/fork.sh or bench/heap.sh wrote. tables.py puts the same
+tables into bench/RESULTS.md."""
 import csv
 import os
 import sys
@@ -79,14 +80,75 @@ def steady_aims(directory):
                    duration(plain["held_p99_us"]), duration(region["held_p99_us"])), verdict(ratio >= 20)]
 
 
+def median(values):
+    values = sorted(values)
+    middle = len(values) // 2
+    return values[middle] if len(values) % 2 else (values[middle - 1] + values[middle]) / 2
+
+
+def cost_aims(directory):
+    cost = [r for r in rows(directory, "heap-cost.csv")[1] if r["variant"] == "library"]
+    for pages in dict.fromkeys(r["pages"] for r in cost):
+        of = [r for r in cost if r["pages"] == pages]
+        small = [r for r in of if r["workload"].startswith("stays small")]
+        parts = (("rate of a program that stays small", "at least 0.99", small, lambda r: float(r["ratio"]), 0.99, min),
+                 ("rate of a program that grows", "at least 0.95", [r for r in of if r not in small], lambda r: float(r["ratio"]), 0.95, min),
+                 ("memory of 16 MiB or more", "at most 1.05", [r for r in of if float(r["used_mib"] or 0) >= 16], lambda r: float(r["used_to_plain"]), 1.05, max))
+        for what, aim, found, ratio, limit, worst in parts:
+            if not found:
+                continue
+            missed = [r for r in found if (ratio(r) < limit if worst is min else ratio(r) > limit)]
+            text = ", ".join("%s %.3f" % (r["workload"], ratio(r)) for r in missed) or "%s %.3f" % (worst(found, key=ratio)["workload"], worst(map(ratio, found)))
+            yield ["nobody forks, huge pages %s: %s, to plain" % (pages, what), aim, text + "; %d of %d beyond" % (len(missed), len(found)), verdict(not missed)]
+
+
+def saves_of(directory):
+    """Medians and extremes over the saves: {(gib, variant, window): {column: (median, most)}}."""
+    found = {}
+    for row in rows(directory, "heap-saves.csv")[1]:
+        found.setdefault((int(row["gib"]), row["variant"], row["window"]), []).append(row)
+    columns = ("p50_us", "p99_us", "p999_us", "worst_us", "fork_us", "save_s")
+    return {key: {c: (median([float(r[c]) for r in of]), max(float(r[c]) for r in of)) for c in columns} for key, of in found.items()}
+
+
+def save_aims(directory):
+    found = saves_of(directory)
+    for gib in sorted({key[0] for key in found}):
+        if any((gib, v, w) not in found for v in ("plain", "library") for w in ("save", "after")):
+            continue
+        plain, ours = (found[gib, v, "save"] for v in ("plain", "library"))
+        less = 100 * (1 - ours["fork_us"][0] / plain["fork_us"][0])
+        yield ["Redis, %d GiB: less time in the fork of BGSAVE" % gib, "at least 99 %", "%.1f %% (%s to %s)" % (
+            less, duration(plain["fork_us"][0]), duration(ours["fork_us"][0])), verdict(less >= 99)]
+        for column, name in (("p99_us", "99 %"), ("p999_us", "99.9 %"), ("worst_us", "worst")):
+            less = 100 * (1 - ours[column][0] / plain[column][0])
+            yield ["Redis, %d GiB: less latency during a save, %s" % (gib, name), "at least 81.76 %", "%.1f %% (%s to %s)" % (
+                less, duration(plain[column][0]), duration(ours[column][0])), verdict(less >= 81.76)]
+        plain, ours = (found[gib, v, "after"]["worst_us"] for v in ("plain", "library"))
+        yield ["Redis, %d GiB: longest request in the seconds after a save" % gib, "at most 1 ms more", "%s to %s, median of the saves; %s to %s, all" % (
+            duration(plain[0]), duration(ours[0]), duration(plain[1]), duration(ours[1])), verdict(ours[0] <= plain[0] + 1000)]
+
+
+def job_aims(directory):
+    for row in rows(directory, "heap-jobs.csv")[1]:
+        if row["variant"] == "library":
+            yield ["%s, %s: as many a second, to plain" % (row["job"], amount(row["mib"])), "more than 1", row["rate_to_plain"],
+                   verdict(float(row["rate_to_plain"]) > 1)]
+    fuzz = [r for r in rows(directory, "heap-fuzz.csv")[1] if r["variant"] == "library"]
+    for row in fuzz:
+        aim = 9.35 if row is fuzz[-1] else 2.26
+        yield ["AFL++, %s: executions a second, to plain" % amount(row["mib"]), "at least %s" % aim, row["rate_to_plain"],
+               verdict(float(row["rate_to_plain"]) >= aim)]
+
+
 HEADER = ["aim", "", "measured, medians", ""]
 
 
-def lines(directory):
-    return [line for part in (held_aims, mix_aims, steady_aims) for line in part(directory)]
+def lines(directory, heap=False):
+    return [line for part in ((cost_aims, save_aims, job_aims) if heap else (held_aims, mix_aims, steady_aims)) for line in part(directory)]
 
 
 if __name__ == "__main__":
-    found = lines(sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(os.path.abspath(__file__)), "results"))
+    found = lines(sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(os.path.abspath(__file__)), "results"), sys.argv[2:] == ["heap"])
     for what, aim, measured, reached in found:
         print("%-15s %s (%s): %s" % (reached.strip("*"), what, aim, measured))

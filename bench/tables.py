@@ -24,7 +24,7 @@ def replace(path, mark, text):
         old = file.read()
     begin, end = "<!-- %s -->\n" % mark, "\n<!-- end -->"
     at = old.index(begin) + len(begin)
-    new = old[:at] + text + old[old.index(end, at):]
+    new = old[:at] + text + old[old.index(end, at - 1):]  # an empty mark has one line's end for both
     with open(path, "w", encoding="utf-8") as file:
         file.write(new)
 
@@ -66,6 +66,12 @@ for variant, name in (("p4k", "fork, to go on in the child"), ("region", "**the 
     if all(cells_of):
         bold = "**" if variant == "region" else ""
         lines.append([name] + [bold + duration(cell["held_median_us"]) + bold for cell in cells_of])
+saves = reach.saves_of(directory)
+for variant, name in (("plain", "Redis at BGSAVE"), ("library", "**the same, preloaded**")):
+    of = [saves.get((int(mib) // 1024, variant, "save")) for mib, _ in columns]
+    if all(of):
+        bold = "**" if variant == "library" else ""
+        lines.append([name] + [bold + duration(save["fork_us"][0]) + bold for save in of])
 replace(os.path.join(here, "..", "README.md"), "gains", table(["caller held, median; the caller"] + [name for _, name in columns], lines))
 
 NAMES = {"p4k": "fork, 4 KiB pages", "p2m": "fork, 2 MiB pages", "region": "region", "region_next": "region, forked again at once",
@@ -154,3 +160,79 @@ fork_section("fault", fault_table)
 fork_section("sparse", sparse_table)
 if reach.lines(directory):
     replace(results, "fork reach", table(reach.HEADER, reach.lines(directory)))
+
+
+def heap_section(mark, name, make):
+    machine, found = rows("heap-%s.csv" % name)
+    if found:
+        replace(results, "heap " + mark, machine + "\n\n" + make(found))
+
+
+def emphasized(row, line):
+    return ["**%s**" % cell if cell else cell for cell in line] if row["variant"] == "library" else line
+
+
+def cost_table(found):
+    """Both settings of huge pages beside each other."""
+    settings = list(dict.fromkeys(r["pages"] for r in found))
+    cells_of = {(r["pages"], r["workload"]): r for r in found if r["variant"] == "library"}
+    plain = {(r["pages"], r["workload"]): r for r in found if r["variant"] == "plain"}
+    lines = []
+    for workload in dict.fromkeys(r["workload"] for r in found):
+        line = [workload]
+        for pages in settings:
+            row, before = cells_of.get((pages, workload)), plain.get((pages, workload))
+            line += ["%s (%s to %s)" % tuple("%.3f" % float(row[c]) for c in ("ratio", "ratio_low", "ratio_high")),
+                     "%.3f (%.0f to %.0f MiB)" % (float(row["used_to_plain"]), float(before["used_mib"]), float(row["used_mib"])) if row["used_to_plain"] else ""] \
+                if row else ["", ""]
+        lines.append(line)
+    header = ["program"]
+    for pages in settings:
+        header += ["rate to plain, huge pages: " + pages, "memory to plain"]
+    return table(header, lines)
+
+
+def saves_table(_):
+    lines = []
+    for gib in sorted({key[0] for key in saves}):
+        for variant, name in (("plain", "plain"), ("library", "preloaded")):
+            of = {w: saves.get((gib, variant, w)) for w in ("before", "save", "after")}
+            if not all(of.values()):
+                continue
+            line = ["%d GiB" % gib, name, duration(of["save"]["fork_us"][0]), "%.1f s" % of["save"]["save_s"][0]]
+            for window in of:
+                line.append(" / ".join(duration(of[window][c][0]) for c in ("p50_us", "p99_us", "p999_us", "worst_us")))
+            lines.append(emphasized({"variant": variant}, line))
+    return table(["memory", "", "fork", "save", "before: 50 % / 99 % / 99.9 % / worst", "during the save", "after it"], lines)
+
+
+def jobs_table(found):
+    return table(["job", "memory", "", "a second", "half of the turns", "held, median", "99 %", "times as many"],
+                 [emphasized(r, [r["job"], amount(r["mib"]), "preloaded" if r["variant"] == "library" else "plain", r["rate"],
+                                 "%s to %s" % (r["rate_low"], r["rate_high"]), duration(r["held_median_us"]), duration(r["held_p99_us"]), r["rate_to_plain"]])
+                  for r in found])
+
+
+def fuzz_table(found):
+    return table(["memory", "plain, executions a second", "preloaded", "times as many"],
+                 [[amount(mib)] + ["%s (%s to %s)" % (of[v]["rate"], of[v]["rate_least"], of[v]["rate_most"]) for v in ("plain", "library")] +
+                  [of["library"]["rate_to_plain"]] for (mib,), of in by_variant(found, "mib")])
+
+
+def threshold_table(found):
+    lines = []
+    for (mib, percent), of in by_variant(found, "mib", "percent_written"):
+        line = [amount(mib), percent + " %"]
+        for column in ("held_median_us", "held_p99_us", "reaped_median_us", "round_median_us"):
+            line += ["%s / %s" % tuple(duration(of[v][column]) for v in ("plain", "library"))]
+        lines.append(line + ["%.2f" % (float(of["library"]["round_median_us"]) / float(of["plain"]["round_median_us"]))])
+    return table(["memory", "written between forks", "held, median: plain / awake", "99 %", "until reaped", "all, with the writes", "awake to plain"], lines)
+
+
+heap_section("cost", "cost", cost_table)
+heap_section("saves", "saves", saves_table)
+heap_section("jobs", "jobs", jobs_table)
+heap_section("fuzz", "fuzz", fuzz_table)
+heap_section("threshold", "threshold", threshold_table)
+if reach.lines(directory, heap=True):
+    replace(results, "heap reach", table(reach.HEADER, reach.lines(directory, heap=True)))

@@ -126,6 +126,16 @@ typedef enum odf_reason {
 	ODF_REASON_KERNEL_REGIONS,   /* the process has snapshot regions, and the kernel is not shown to keep data */
 	ODF_REASON_KERNEL_CGROUP,    /* the process is in another memory cgroup than the switch that was found */
 	ODF_REASON_REGION_KERNEL,    /* forks of this process are on demand, by a kernel that is not shown to keep data */
+	ODF_REASON_HEAP_OFF,            /* the heap was not asked for: the library is linked and not preloaded, or ODFORK_HEAP=off */
+	ODF_REASON_HEAP_NOT_INTERPOSED, /* the static library interposes nothing, so there is no heap */
+	ODF_REASON_HEAP_NO_SETTLING,    /* several threads, and no userfaultfd for kernel-mode faults: memory in a region could not be settled */
+	ODF_REASON_HEAP_NO_ROOM,        /* no address space or descriptors for the heap's region */
+	ODF_REASON_HEAP_PIECES,         /* the program's memory is in so many small mappings that a fork pays more for them than it saves */
+	ODF_REASON_HEAP_LOCKED,         /* the program locks its memory (mlockall) */
+	ODF_REASON_HEAP_SANDBOX,        /* the program has put itself into a seccomp sandbox, which may punish what waking takes */
+	ODF_REASON_HEAP_LIMIT,          /* the program limits its address space */
+	ODF_REASON_HEAP_PINS,           /* the program has a library loaded that pins memory (RDMA, io_uring, asynchronous input and output), or opens
+					 * a file for direct input */
 	ODF_REASON_COUNT
 } odf_reason;
 
@@ -416,6 +426,46 @@ int odf_region_info_get(const odf_region *region, odf_region_info *info);
 
 /* Unmaps the region and frees it. Descendants keep what they see. 0 or EINVAL (NULL). Since 0.1.0. */
 int odf_region_destroy(odf_region *region);
+
+/* ---- Heap ------------------------------------------------------------------------------------------------------------------ */
+
+/* In a program that is preloaded or linked with libodfork.so, new memory can go to a region without the program's knowledge: large anonymous private mappings,
+ * and what malloc needs. Preloaded, it begins when the process has grown past a threshold; linked, with odf_heap_enable or ODFORK_HEAP=on. */
+typedef enum odf_heap_state { ODF_HEAP_OFF = 0, ODF_HEAP_ASLEEP, ODF_HEAP_AWAKE } odf_heap_state;
+
+/* Where requests to malloc go. Since 0.1.0. */
+typedef enum odf_heap_malloc {
+	ODF_HEAP_MALLOC_OTHER = 0, /* the program has an allocator of its own, whose mappings are what counts */
+	ODF_HEAP_MALLOC_LIBC,      /* libc's malloc, outside: not awake, or nothing was asked for since */
+	ODF_HEAP_MALLOC_LARGE,     /* large requests to the region, others to libc's: mimalloc is being loaded, or not installed */
+	ODF_HEAP_MALLOC_MIMALLOC   /* mimalloc, in the region */
+} odf_heap_malloc;
+
+typedef struct odf_heap_info {
+	size_t size;
+	odf_heap_state state;
+	odf_reason reason;        /* why it is not awake; ODF_REASON_TOO_SMALL: asleep, has not grown past the threshold */
+	odf_heap_malloc malloc_door;
+	size_t threshold;         /* bytes of private memory from which on it wakes */
+	size_t capacity;          /* bytes of address space of the region; 0: none */
+	size_t placed_bytes;      /* address space that was ever placed in it */
+	size_t inside_bytes;      /* memory (or swap) of the region */
+	size_t outside_bytes;     /* private memory of the process: what a fork copies page tables for */
+	uint64_t spills;          /* requests that did not fit */
+} odf_heap_info;
+
+#define ODF_HEAP_INFO_INIT                                                                                                       \
+	{                                                                                                                        \
+		sizeof(odf_heap_info), ODF_HEAP_OFF, ODF_REASON_NONE, ODF_HEAP_MALLOC_OTHER, 0, 0, 0, 0, 0, 0                    \
+	}
+
+/* Wakes the heap now, with a region of `capacity` bytes of address space (rounded up to GiB; 0: chosen, twice the machine's memory). 0 or an errno value:
+ * ENOTSUP (odf_heap_info_get has the reason), ENOMEM, EINVAL (more than a TiB). 0 as well if it is awake already. Thread-safe; not async-signal-safe.
+ * Since 0.1.0. */
+int odf_heap_enable(size_t capacity);
+
+/* Fills in what the heap is doing. 0 or EINVAL. Thread-safe; not async-signal-safe. Since 0.1.0. */
+int odf_heap_info_get(odf_heap_info *info);
 
 /* ---- Capabilities ---------------------------------------------------------------------------------------------------------- */
 

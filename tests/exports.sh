@@ -15,8 +15,19 @@ diff -u "$work/map" "$work/exported_odf" || { echo "exports and version script d
 
 # Everything else that is exported is interposed, and nothing more.
 grep -v '^odf_' "$work/exported" | sed 's/@.*//' | sort -u > "$work/interposed"
-printf '%s\n' _Fork clone daemon fork forkpty posix_spawn posix_spawnp syscall > "$work/expected"
+printf '%s\n' _Fork clone daemon fork forkpty posix_spawn posix_spawnp syscall \
+	madvise mincore mlock mlock2 mlockall mmap mmap64 mprotect mremap msync munlock munmap pkey_mprotect posix_madvise process_madvise \
+	__open64_2 __open_2 __openat64_2 __openat_2 fcntl fcntl64 open open64 openat openat64 prctl prlimit prlimit64 setrlimit setrlimit64 \
+	pthread_attr_setstack pthread_barrier_init pthread_cond_init pthread_mutex_init pthread_rwlock_init sem_init > "$work/expected"
+# A sanitizer brings the program's malloc.
+[ "${ODF_SANITIZED:-0}" = 1 ] || printf '%s\n' aligned_alloc calloc free malloc malloc_trim malloc_usable_size memalign posix_memalign pvalloc \
+	realloc reallocarray valloc >> "$work/expected"
+sort -o "$work/expected" "$work/expected"
 diff -u "$work/expected" "$work/interposed" || { echo "unexpected interposed symbols"; exit 1; }
+# The manual names them; of those for large files and for fortified programs, the plain one.
+sed 's/^__\(.*\)_2$/\1/; s/64$//' "$work/expected" | sort -u | while read -r name; do
+	grep -qwF "$name" "$source/man/odfork.7" || { echo "odfork.7 does not say that $name is interposed"; exit 1; }
+done
 
 # The header declares exactly the functions of the map.
 "${ODF_CC:-cc}" -E -P -I "$source/include" -x c "$source/include/odfork.h" | tr '\n' ' ' | grep -o '\bodf_[a-z_0-9]* *(' |

@@ -8,6 +8,7 @@
  *
  * ODF_CASE_SECONDS says how long one may take (20).
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -22,12 +23,13 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "odfork.h"
+#include "../src/region/internal.h"
 
 #define PAGE          ((size_t)4096)
 #define TABLE         ((size_t)512) /* pages */
@@ -1207,6 +1209,744 @@ static void no_settling_beside_threads(void)
 	}
 }
 
+/* ---- A region with holes and islands --------------------------------------------------------------------------------------------- */
+
+/* Whole pages of the region for the heap. It settles by call only. */
+static void make_bare(void)
+{
+	int error;
+
+	region = region_make_bare(1, ODF_REGION_MANUAL, NULL, &error);
+	must(region != NULL);
+	home = odf_region_base(region);
+	pages = 3 * TABLE;
+}
+
+typedef int range_function(struct odf_region *, size_t, size_t);
+
+static int apply(range_function *function, size_t page, size_t count)
+{
+	uint64_t mask;
+	int error;
+
+	region_lock(&mask);
+	error = function(region, page * PAGE, count * PAGE);
+	region_unlock(&mask);
+	return error;
+}
+
+static int take(size_t page, size_t count)
+{
+	return apply(region_take, page, count);
+}
+
+static int give(size_t page, size_t count)
+{
+	return apply(region_give, page, count);
+}
+
+static int cut(size_t page, size_t count)
+{
+	return apply(region_cut, page, count);
+}
+
+static void *lose(size_t page, size_t count)
+{
+	uint64_t mask;
+	void *there;
+
+	region_lock(&mask);
+	must(region_lose_begin(region, page * PAGE, count * PAGE) == 0);
+	there = mmap(home + page * PAGE, count * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	must(there != MAP_FAILED);
+	region_lose_end(region, page * PAGE, count * PAGE);
+	region_unlock(&mask);
+	return there;
+}
+
+/* All of so many pages is that kind. */
+static bool is_all(size_t page, size_t count, enum region_kind kind)
+{
+	struct region_extent run;
+	uint64_t mask;
+
+	region_lock(&mask);
+	run = region_run_at(region, page * PAGE, (page + count) * PAGE);
+	region_unlock(&mask);
+	return run.kind == kind && run.length == count * PAGE;
+}
+
+/* By the kernel, which says so. */
+static bool can_be_read(size_t page)
+{
+	int ends[2];
+	ssize_t result;
+
+	must(pipe2(ends, O_CLOEXEC) == 0);
+	result = write(ends[1], home + page * PAGE, 1);
+	close(ends[0]);
+	close(ends[1]);
+	return result == 1;
+}
+
+/* Memory in all pages, of generation 1, and the region is LIVE and has a keeper. */
+static void make_filled(void)
+{
+	make_bare();
+	must(take(0, pages) == 0);
+	fill(0, pages, 1);
+	fork_and_end(holds_all_1);
+	settle();
+}
+
+/* Settled by half: the first table is LIVE, the rest FROZEN and hidden, and no descendant is left. */
+static void settle_by_half(void)
+{
+	fork_and_end(holds_all_1);
+	fill(0, pages, 1);
+	settle_until(BETWEEN_STEPS, 2);
+}
+
+static bool holds_all_3(void)
+{
+	return holds(0, pages, 3);
+}
+
+static void bare_region_is_hidden(void)
+{
+	make_bare();
+	must(take(0, pages) == 0);
+	fill(0, pages, 1);
+	must(!raw_child_reads(0) && !raw_child_reads(pages - 1));
+	fork_and_end(holds_all_1);
+	settle();
+	must(give(20, 5) == 0 && take(22, 2) == 0);
+	must(!raw_child_reads(0) && !raw_child_reads(22));
+}
+
+static void holes_fault(void)
+{
+	make_filled();
+	must(give(10, 20) == 0 && is_all(10, 20, REGION_HOLE));
+	must(!can_be_read(10) && !can_be_read(29) && can_be_read(9) && can_be_read(30));
+	must(take(10, 20) == 0);
+	fill(10, 30, 1);
+	fork_and_end(holds_all_1);
+	must(give(10, 20) == 0 && is_all(10, 20, REGION_HOLE));
+	must(!can_be_read(10) && !can_be_read(29) && can_be_read(9) && can_be_read(30));
+	settle();
+	must(!can_be_read(10) && !can_be_read(29) && can_be_read(9) && can_be_read(30));
+	must(!raw_child_reads(10));
+}
+
+/* Nobody looks at it before the settle: a look alone would make pages of zeros, to be merged. */
+static void memory_taken_again_is_zero(void)
+{
+	struct child child;
+
+	make_filled();
+	for (int failing = 0; failing < 2; failing++) {
+		hook = failing ? fails_to_remove : NULL;
+		must(give(10, 20) == 0);
+		must(take(10, 20) == (failing ? EAGAIN : 0));
+		hook = NULL;
+		if (failing) { /* then by the next settle */
+			fork_and_end(is_child);
+			settle();
+			must(take(10, 20) == 0);
+		}
+		must(holds(0, 10, 1) && holds(10, 30, 0) && holds(30, pages, 1));
+		fill(10, 30, 1);
+	}
+	child = child_with(holds_all_1);
+	must(give(10, 20) == 0 && take(10, 20) == 0 && give(40, 20) == 0);
+	must(take(40, 20) == 0 && holds(40, 60, 0));
+	fill(41, 43, 2);
+	end(child);
+	settle();
+	must(holds(0, 10, 1) && holds(10, 30, 0) && holds(30, 40, 1) && holds(40, 41, 0) && holds(41, 43, 2) && holds(43, 60, 0));
+	fill(0, pages, 1);
+	fork_and_end(holds_all_1);
+	must(give(10, 20) == 0);
+	settle();
+	must(take(10, 20) == 0);
+	must(holds(0, 10, 1) && holds(10, 30, 0) && holds(30, pages, 1));
+	fill(0, pages, 3); /* what the file had there was of generation 1 */
+	fork_and_end(holds_all_3);
+	settle();
+	must(holds_all_3());
+}
+
+/* A hole that was one when the region froze has nothing at aside. */
+static void holes_taken_while_frozen(void)
+{
+	make_filled();
+	must(give(100, 50) == 0);
+	fork_and_end(is_child);
+	must(take(100, 50) == 0 && holds(100, 150, 0));
+	fill(100, 120, 1);
+	settle();
+	must(holds(0, 120, 1) && holds(120, 150, 0) && holds(150, pages, 1));
+	fill(120, 150, 1);
+	fork_and_end(holds_all_1);
+	settle();
+	must(holds_all_1());
+}
+
+static void taken_amid_a_settle_is_hidden(void)
+{
+	make_filled();
+	settle_by_half();
+	must(give(TABLE + 100, 20) == 0 && take(TABLE + 100, 20) == 0);
+	must(!raw_child_reads(TABLE + 100));
+	(void)settle_on();
+	settle();
+	must(!raw_child_reads(TABLE + 100) && holds(TABLE + 100, TABLE + 120, 0));
+}
+
+/* One call for what is LIVE in part and FROZEN in part. */
+static void over_the_end_of_what_is_live(void)
+{
+	make_filled();
+	settle_by_half();
+	must(give(TABLE - 10, 20) == 0);
+	must(!can_be_read(TABLE - 1) && !can_be_read(TABLE));
+	(void)settle_on();
+	settle();
+	must(take(TABLE - 10, 20) == 0 && holds(TABLE - 10, TABLE + 10, 0));
+	fill(0, pages, 3);
+	fork_and_end(holds_all_3);
+	must(holds_all_3());
+	fill(0, pages, 1);
+	settle_by_half();
+	must(cut(TABLE - 10, 20) == 0);
+	fill(TABLE - 10, TABLE + 10, 1);
+	(void)settle_on();
+	settle();
+	must(holds_all_1());
+	fork_and_end(holds_all_1);
+	settle();
+	must(holds_all_1() && is_all(TABLE - 10, 20, REGION_ISLAND));
+}
+
+static void islands_are_private(void)
+{
+	struct child child;
+	int status;
+	pid_t pid;
+
+	make_filled();
+	must(cut(10, 20) == 0 && is_all(10, 20, REGION_ISLAND));
+	for (int frozen = 0; frozen < 2; frozen++) {
+		must(holds_all_1());
+		pid = raw_clone();
+		if (pid == 0) {
+			must(holds(10, 30, 1));
+			fill(10, 30, 7);
+			_exit(0);
+		}
+		status = status_of(pid);
+		must(status == 0 && holds_all_1());
+		child = child_with(holds_all_1);
+		fill(0, pages, 2);
+		must(odf_region_settle(region) == EBUSY);
+		end(child);
+		settle();
+		must(holds(0, pages, 2));
+		fill(0, pages, 1);
+		fork_and_end(holds_all_1);
+		must(cut(500, 30) == 0); /* while it is FROZEN, over a border of tables */
+	}
+	settle();
+	must(holds_all_1());
+	fill(0, pages, 3); /* what the file has under the islands was of other generations */
+	fork_and_end(holds_all_3);
+	must(holds_all_3());
+	settle();
+	must(holds_all_3());
+}
+
+static void islands_amid_a_settle_are_inherited(void)
+{
+	make_filled();
+	settle_by_half();
+	must(cut(TABLE + 100, 20) == 0);
+	must(raw_child_reads(TABLE + 100) && !raw_child_reads(TABLE + 99));
+	(void)settle_on();
+	settle();
+	must(raw_child_reads(TABLE + 100) && holds_all_1());
+}
+
+/* After a settle is complete, aside still shows what is under them. */
+static void islands_given_back(void)
+{
+	make_filled();
+	must(cut(10, 20) == 0);
+	fork_and_end(holds_all_1);
+	must(cut(100, 20) == 0);
+	settle();
+	must(give(10, 20) == 0 && give(100, 20) == 0);
+	must(take(10, 20) == EAGAIN && is_all(10, 20, REGION_HOLE));
+	fork_and_end(is_child);
+	settle();
+	must(take(10, 20) == 0 && take(100, 20) == 0);
+	must(holds(0, 10, 1) && holds(10, 30, 0) && holds(30, 100, 1) && holds(100, 120, 0) && holds(120, pages, 1));
+}
+
+/* Given back while LIVE, and only at the second settle from then on can it be punched. */
+static void islands_given_back_late(void)
+{
+	make_filled();
+	settle_by_half();
+	must(cut(10, 20) == 0 && give(10, 20) == 0);
+	(void)settle_on();
+	settle();
+	fork_and_end(is_child);
+	settle();
+	must(take(10, 20) == 0);
+	must(holds(0, 10, 1) && holds(10, 30, 0) && holds(30, pages, 1));
+}
+
+static void what_waits_is_not_proposed(void)
+{
+	uint64_t mask;
+
+	make_filled();
+	must(cut(10, 20) == 0 && give(10, 20) == 0);
+	region_lock(&mask);
+	must(region_find_hole(region, 20 * PAGE, PAGE) == pages * PAGE);
+	region_unlock(&mask);
+	must(give(30, 20) == 0);
+	region_lock(&mask);
+	must(region_find_hole(region, 20 * PAGE, PAGE) == 30 * PAGE);
+	must(region_find_hole(region, 21 * PAGE, PAGE) == pages * PAGE);
+	must(region_find_hole(region, 10 * PAGE, 32 * PAGE) == 32 * PAGE);
+	must(region_find_hole(region, (size_t)1 << 40, PAGE) == SIZE_MAX);
+	region_unlock(&mask);
+}
+
+/* A child made past the library while the first table is LIVE and the rest FROZEN: it has the island, and the token. */
+static struct child raw_child_with_island(size_t page, size_t count)
+{
+	struct child child;
+	int ends[2];
+	char byte;
+
+	must(pipe2(ends, O_CLOEXEC) == 0);
+	child.pid = raw_clone();
+	if (child.pid == 0) {
+		close(ends[1]);
+		must(holds(page, page + 1, 1)); /* the others only later: what it has looked at is in its page tables */
+		(void)!read(ends[0], &byte, 1);
+		must(holds(page, page + count, 1));
+		_exit(0);
+	}
+	must(child.pid > 0);
+	close(ends[0]);
+	child.go = ends[1];
+	return child;
+}
+
+static bool live_part_is_1(void)
+{
+	return holds(0, 50, 1);
+}
+
+/* What an island shows of the file is not punched while such a child lives; nor does the answer that there is one show it what is LIVE. */
+static void islands_of_raw_children(void)
+{
+	struct child raw, child;
+
+	for (int lost = 0; lost < 2; lost++) {
+		make_filled();
+		must(cut(TABLE + 100, 20) == 0);
+		settle_by_half();
+		raw = raw_child_with_island(TABLE + 100, 20);
+		if (lost)
+			(void)lose(TABLE + 100, 20);
+		else
+			must(give(TABLE + 100, 20) == 0);
+		must(settle_on() == EAGAIN);
+		must(odf_region_settle(region) == EBUSY);
+		must(!raw_child_reads(0));
+		child = child_with(live_part_is_1);
+		fill(0, 50, 2);
+		end(child);
+		end(raw);
+		settle();
+		must(holds(0, 50, 2) && holds(50, TABLE + 100, 1) && holds(TABLE + 120, pages, 1));
+	}
+}
+
+/* Their place is the program's, and what the file had there is given back. */
+static void lost_memory_is_given_back(void)
+{
+	make_filled();
+	must(region_resident(region) == pages * PAGE);
+	memset(lose(10, 20), 7, 20 * PAGE);
+	must(region_resident(region) == (pages - 20) * PAGE);
+	fork_and_end(is_child);
+	memset(lose(100, 20), 7, 20 * PAGE);
+	must(is_all(100, 20, REGION_FOREIGN));
+	settle();
+	must(region_resident(region) == (pages - 40) * PAGE);
+	must(cut(200, 20) == 0);
+	memset(lose(200, 20), 7, 20 * PAGE);
+	fork_and_end(is_child);
+	settle();
+	must(region_resident(region) == (pages - 60) * PAGE);
+	for (size_t page = 0; page < pages; page++)
+		if ((page >= 10 && page < 30) || (page >= 100 && page < 120) || (page >= 200 && page < 220))
+			must(home[page * PAGE] == 7 && home[page * PAGE + PAGE - 1] == 7);
+		else
+			must(holds(page, page + 1, 1));
+}
+
+/* The program's call was refused after all: nothing can be seen of what was begun. */
+static void nothing_lost(void)
+{
+	uint64_t mask;
+
+	make_filled();
+	for (int frozen = 0; frozen < 2; frozen++) {
+		region_lock(&mask);
+		must(region_lose_begin(region, 10 * PAGE, 20 * PAGE) == 0);
+		region_unlock(&mask);
+		must(holds_all_1() && is_all(0, pages, REGION_MEMORY));
+		fork_and_end(holds_all_1);
+	}
+	settle();
+	must(holds_all_1());
+}
+
+/* Written into it as if by as many calls, which would take too long. */
+static void list_is_full(void)
+{
+	enum { MOST = REGION_EXTENTS };
+	struct region_extents *extents;
+	uint64_t mask;
+
+	make_bare();
+	must(take(0, MOST + 10) == 0);
+	fill(MOST, MOST + 10, 1);
+	must(cut(0, MOST - 2) == 0);
+	region_lock(&mask);
+	extents = region->extents;
+	must(extents->count == 2);
+	extents->list[MOST - 2] = extents->list[1];
+	for (size_t page = 0; page < MOST - 2; page++)
+		extents->list[page] = (struct region_extent){
+			.from = page * PAGE, .length = PAGE, .kind = REGION_ISLAND, .protection = PROT_READ | (page % 2 ? PROT_WRITE : 0) };
+	extents->count = MOST - 1;
+	region_unlock(&mask);
+	must(is_all(MOST - 3, 1, REGION_ISLAND) && is_all(MOST - 2, 12, REGION_MEMORY));
+	must(give(MOST + 3, 1) == ENOMEM && holds(MOST, MOST + 10, 1) && is_all(MOST - 2, 12, REGION_MEMORY));
+	must(cut(MOST + 3, 1) == ENOMEM && holds(MOST, MOST + 10, 1) && is_all(MOST - 2, 12, REGION_MEMORY));
+	region_lock(&mask);
+	must(region_lose_begin(region, (MOST + 8) * PAGE, PAGE) == ENOMEM);
+	region_unlock(&mask);
+	must(holds(MOST, MOST + 10, 1));
+}
+
+/* ---- Given up as a whole ------------------------------------------------------------------------------------------------------------ */
+
+static int leave(void)
+{
+	uint64_t mask;
+	int error;
+
+	region_lock(&mask);
+	error = region_leave(region);
+	region_unlock(&mask);
+	return error;
+}
+
+static void leaves(void)
+{
+	struct child child;
+
+	for (int state = 0; state < 3; state++) {
+		make_bare();
+		must(take(0, pages) == 0);
+		fill(0, pages, 1);
+		must(cut(20, 5) == 0);
+		if (state > 0)
+			fork_and_end(holds_all_1);
+		if (state == 2)
+			settle();
+		child = (struct child){ 0, 0 };
+		if (state == 1)
+			child = child_with(holds_all_1);
+		must(leave() == 0 && holds_all_1());
+		fill(0, pages, 2);
+		if (state == 1)
+			end(child);
+		must(give(10, 5) == 0 && !can_be_read(10));
+		must(mmap(home + 10 * PAGE, 5 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == home + 10 * PAGE);
+		fill(0, pages, 1);
+		fork_and_end(holds_all_1);
+		fill(0, pages, 2);
+		must(holds(0, pages, 2));
+		must(take(pages, 1) != 0 || !can_be_read(pages));
+	}
+}
+
+/* A child made past the library has the island, and goes on seeing what it saw. */
+static void leaves_a_raw_child_alone(void)
+{
+	struct child raw;
+
+	make_bare();
+	must(take(0, pages) == 0);
+	fill(0, pages, 1);
+	must(cut(20, 20) == 0);
+	raw = raw_child_with_island(20, 20);
+	must(leave() == 0);
+	fill(0, pages, 2);
+	end(raw);
+	must(holds(0, pages, 2));
+}
+
+/* ---- Its places, when they are another's ------------------------------------------------------------------------------------------ */
+
+/* The template cannot stay whole. */
+static bool fails_to_keep_template(const struct call *call, long *result)
+{
+	if (!ours || call->number != SYS_mremap || !(call->d & 4 /* MREMAP_DONTUNMAP */) || (char *)call->e < home || (char *)call->e >= home + pages * PAGE)
+		return false;
+	*result = -ENOMEM;
+	return true;
+}
+
+static char *template_part;
+
+/* Another thread's mapping comes to lie in the place that the template left. */
+static bool takes_place_of_template(const struct call *call, long *result)
+{
+	if (fails_to_keep_template(call, result))
+		return true;
+	if (!ours || call->number != SYS_mremap || (call->d & 4) || template_part != NULL)
+		return false;
+	*result = real_call(call->number, call->a, call->b, call->c, call->d, call->e, 0);
+	template_part = mmap((void *)call->a, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	must(template_part == (char *)call->a);
+	memset(template_part, 77, PAGE);
+	return true;
+}
+
+static void foreign_memory_in_the_template(void)
+{
+	make_filled();
+	hook = takes_place_of_template;
+	must(cut(10, 1) == 0);
+	hook = NULL;
+	for (int round = 0; round < 2; round++) {
+		must(template_part[0] == 77 && template_part[PAGE - 1] == 77);
+		fork_and_end(holds_all_1);
+		must(template_part[0] == 77 && template_part[PAGE - 1] == 77);
+		settle();
+		must(template_part[0] == 77 && template_part[PAGE - 1] == 77);
+	}
+	must(holds_all_1());
+}
+
+static char *left_by_template;
+
+static bool sees_template(const struct call *call, long *result)
+{
+	if (fails_to_keep_template(call, result))
+		return true;
+	if (ours && call->number == SYS_mremap && !(call->d & 4) && left_by_template == NULL)
+		left_by_template = (char *)call->a;
+	return false;
+}
+
+/* The place that the template leaves for an island is not to be had. */
+static void place_of_the_template_is_kept(void)
+{
+	make_filled();
+	hook = sees_template;
+	must(cut(10, 1) == 0);
+	hook = NULL;
+	must(left_by_template != NULL);
+	must(mmap(left_by_template, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED && errno == EEXIST);
+}
+
+/* A fork lost a place at aside, where another's mapping is now: nothing is moved to there. */
+static void nothing_is_moved_to_a_lost_place(void)
+{
+	uint64_t mask;
+
+	make_filled();
+	hook = loses_aside;
+	must(odf_fork() == -1);
+	must(foreign != NULL && foreign[0] == 77);
+	(void)cut(0, 1);
+	must(foreign[0] == 77 && foreign[PAGE - 1] == 77);
+	region_lock(&mask);
+	(void)region_lose_begin(region, 0, PAGE);
+	region_unlock(&mask);
+	must(foreign[0] == 77 && foreign[PAGE - 1] == 77);
+	(void)give(0, 1);
+	(void)take(0, 1);
+	must(foreign[0] == 77 && foreign[PAGE - 1] == 77);
+	hook = NULL;
+}
+
+/* The same between two steps of a settle, which does not go on with what it does not have. */
+static void lost_place_amid_a_settle(void)
+{
+	make_filled();
+	settle_by_half();
+	hook = loses_aside;
+	must(cut(0, 1) == ENOMEM);
+	must(foreign != NULL && foreign[0] == 77);
+	hook = NULL;
+	(void)settle_on();
+	must(foreign[0] == 77 && foreign[PAGE - 1] == 77);
+	settle();
+	must(foreign[0] == 77 && foreign[PAGE - 1] == 77 && holds_all_1());
+}
+
+static void lost_place_of_a_hole_amid_a_settle(void)
+{
+	make_filled();
+	must(give(2 * TABLE, TABLE) == 0);
+	fork_and_end(is_child);
+	fill(0, 2 * TABLE, 1);
+	settle_until(BETWEEN_STEPS, 2);
+	hook = loses_aside;
+	must(take(2 * TABLE, TABLE) != 0 && foreign != NULL);
+	must(take(2 * TABLE, TABLE) != 0);
+	must(foreign[0] == 77 && foreign[PAGE - 1] == 77);
+	hook = NULL;
+	(void)settle_on();
+	must(foreign[0] == 77 && foreign[PAGE - 1] == 77);
+	settle();
+	must(foreign[0] == 77 && foreign[PAGE - 1] == 77 && holds(0, 2 * TABLE, 1));
+	must(take(2 * TABLE, TABLE) == 0 && holds(2 * TABLE, pages, 0));
+}
+
+/* ---- Its files, before there is a keeper ------------------------------------------------------------------------------------------- */
+
+/* Descriptors of that name in this process, of which the first is found. */
+static int count_files(const char *name, int *first)
+{
+	DIR *files = opendir("/proc/self/fd");
+	struct dirent *entry;
+	int count = 0;
+
+	must(files != NULL);
+	while ((entry = readdir(files)) != NULL) {
+		char path[300], target[100] = "";
+		snprintf(path, sizeof path, "/proc/self/fd/%s", entry->d_name);
+		if (readlink(path, target, sizeof target - 1) > 0 && strstr(target, name) != NULL && count++ == 0 && first != NULL)
+			*first = atoi(entry->d_name);
+	}
+	closedir(files);
+	return count;
+}
+
+static bool has_no_files(void)
+{
+	must(is_child() && holds_all_1());
+	return count_files("odfork", NULL) == 0;
+}
+
+static void files_are_the_keepers(void)
+{
+	pid_t pid;
+
+	make_bare();
+	must(take(0, pages) == 0);
+	fill(0, pages, 1);
+	must(count_files("odfork", NULL) == 2);
+	pid = fork(); /* libc's, which makes no keeper */
+	if (pid == 0)
+		_exit(has_no_files() ? 0 : 1);
+	must(status_of(pid) == 0);
+	must(count_files("odfork", NULL) == 2 && odf_region_settle(region) == ESRCH);
+	fork_and_end(has_no_files);
+	must(count_files("odfork", NULL) == 0);
+	settle();
+	must(holds_all_1());
+}
+
+/* The program has closed a file of a region, or put one of its own in its place: that one is left alone, and no memory is lost. */
+static void files_lost(const char *name, bool reused)
+{
+	int file = -1, own = -1;
+	struct stat before, after;
+	char content[16] = "";
+
+	make_bare();
+	must(take(0, pages) == 0);
+	fill(0, pages, 1);
+	must(count_files(name, &file) == 1);
+	if (reused) {
+		own = memfd_create("own", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+		must(own >= 0 && write(own, "the program's", 13) == 13);
+		must(dup2(own, file) == file);
+		must(fstat(file, &before) == 0);
+	} else {
+		must(close(file) == 0);
+	}
+	must(holds_all_1());
+	for (int round = 0; round < 2; round++) {
+		struct child child = child_with(holds_all_1);
+		must(child.pid > 0);
+		fill(0, pages, 2);
+		must(give(20, 20) == 0 && take(20, 20) == 0 && cut(50, 10) == 0 && holds(20, 40, 0));
+		end(child);
+		must(odf_region_settle(region) == ENOTSUP && info().settling == ODF_REGION_SETTLES_NEVER);
+		must(holds(0, 20, 2) && holds(20, 40, 0) && holds(40, pages, 2));
+		fill(0, pages, 1);
+	}
+	must(count_files("odfork", NULL) == 0);
+	if (!reused) {
+		must(fcntl(file, F_GETFD) == -1 && errno == EBADF);
+		return;
+	}
+	must(fstat(file, &after) == 0 && after.st_ino == before.st_ino && after.st_size == 13 && after.st_blocks == before.st_blocks);
+	must(fcntl(file, F_GET_SEALS) == 0);
+	must(pread(file, content, 13, 0) == 13 && strcmp(content, "the program's") == 0);
+}
+
+static void region_file_closed(void)
+{
+	files_lost("odfork-region", false);
+}
+
+static void region_file_reused(void)
+{
+	files_lost("odfork-region", true);
+}
+
+static void token_file_closed(void)
+{
+	files_lost("odfork-token", false);
+}
+
+static void token_file_reused(void)
+{
+	files_lost("odfork-token", true);
+}
+
+/* Another region exists first, and with it the keeper, which makes the files: there is nothing to lose. */
+static void files_of_a_late_region(void)
+{
+	odf_region *first = odf_region_create(PAGE, ODF_REGION_MANUAL);
+
+	must(first != NULL);
+	make_filled();
+	must(count_files("odfork", NULL) == 0);
+	fork_and_end(holds_all_1);
+	settle();
+	must(odf_region_destroy(first) == 0);
+	fork_and_end(holds_all_1);
+	settle();
+}
+
 /* ---- All of them --------------------------------------------------------------------------------------------------------------------- */
 
 #define CASE(name) { #name, name }
@@ -1249,6 +1989,34 @@ static const struct {
 	CASE(threads_amid_a_step),
 	CASE(threads_after_a_failed_step),
 	CASE(no_settling_beside_threads),
+	CASE(bare_region_is_hidden),
+	CASE(holes_fault),
+	CASE(memory_taken_again_is_zero),
+	CASE(holes_taken_while_frozen),
+	CASE(taken_amid_a_settle_is_hidden),
+	CASE(over_the_end_of_what_is_live),
+	CASE(islands_are_private),
+	CASE(islands_amid_a_settle_are_inherited),
+	CASE(islands_given_back),
+	CASE(islands_given_back_late),
+	CASE(what_waits_is_not_proposed),
+	CASE(islands_of_raw_children),
+	CASE(lost_memory_is_given_back),
+	CASE(nothing_lost),
+	CASE(list_is_full),
+	CASE(leaves),
+	CASE(leaves_a_raw_child_alone),
+	CASE(foreign_memory_in_the_template),
+	CASE(place_of_the_template_is_kept),
+	CASE(nothing_is_moved_to_a_lost_place),
+	CASE(lost_place_amid_a_settle),
+	CASE(lost_place_of_a_hole_amid_a_settle),
+	CASE(files_are_the_keepers),
+	CASE(region_file_closed),
+	CASE(region_file_reused),
+	CASE(token_file_closed),
+	CASE(token_file_reused),
+	CASE(files_of_a_late_region),
 };
 #define CASES (sizeof cases / sizeof *cases)
 

@@ -39,6 +39,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../src/region/region.h"
 #include "support.h"
 
 #define PAGE        ((size_t)4096)
@@ -227,6 +228,7 @@ struct area {
 	size_t pages;
 	uint64_t value[MOST_PAGES];
 	bool used[MOST_PAGES];
+	bool hole[MOST_PAGES]; /* of a bare region */
 };
 
 enum { SMALL, BIG, AREAS };
@@ -250,7 +252,7 @@ static void compare(const char *who)
 		if (area->region == NULL)
 			continue;
 		for (size_t page = 0; page < area->pages; page++)
-			for (size_t word = 0; word < WORDS && (area->used[page] || page % 16 == 0); word++)
+			for (size_t word = 0; word < WORDS && !area->hole[page] && (area->used[page] || page % 16 == 0); word++)
 				if (*word_at(area, page, words[word]) != area->value[page])
 					die("%s: page %zu of the %s region has %llx at %zu, not %llx", who, page, i == SMALL ? "small" : "big",
 					    (unsigned long long)*word_at(area, page, words[word]), words[word],
@@ -260,6 +262,8 @@ static void compare(const char *who)
 
 static void put(struct area *area, size_t page, uint64_t value)
 {
+	if (area->region == NULL || area->hole[page])
+		return;
 	area->value[page] = value << 32 | page << 8 | 1;
 	area->used[page] = true;
 	for (size_t word = 0; word < WORDS; word++)
@@ -320,6 +324,10 @@ struct child {
 
 enum { IS_ABSENT = 3 };
 
+static void live_with_holes(void);
+static void discard_memory(size_t from, size_t count);
+static bool bare; /* there is one region only, for the heap */
+
 static void live_as_child(int go, pid_t parent)
 {
 	char byte;
@@ -328,15 +336,19 @@ static void live_as_child(int go, pid_t parent)
 	if (getppid() != parent)
 		_exit(0);
 	for (size_t i = 0; i < AREAS; i++)
-		if (info_of(&areas[i]).state == ODF_REGION_ABSENT)
+		if (areas[i].region != NULL && info_of(&areas[i]).state == ODF_REGION_ABSENT)
 			_exit(failed_yet() ? IS_ABSENT : 4);
 	compare("child at first");
 	for (size_t page = 0; page < areas[BIG].pages; page += 13)
 		put(&areas[BIG], page, 101);
 	put(&areas[SMALL], 1, 102);
-	discard(&areas[BIG], 30, 20);
-	discard(&areas[BIG], 300, 2);
-	discard(&areas[SMALL], 0, 1);
+	if (bare) {
+		live_with_holes();
+	} else {
+		discard(&areas[BIG], 30, 20);
+		discard(&areas[BIG], 300, 2);
+		discard(&areas[SMALL], 0, 1);
+	}
 	compare("child after its own writes");
 	(void)!read(go, &byte, 1);
 	compare("child in the end");
@@ -428,10 +440,12 @@ static void settle(struct area *area)
 	uint64_t deadline = now_ms() + PATIENCE_MS;
 	int error;
 
-	for (int tries = 0;; tries++) {
+	for (int tries = 0; area->region != NULL; tries++) {
 		error = odf_region_settle(area->region);
 		if (error == 0)
 			break;
+		if (error == ESRCH && bare) /* the next fork tries again to make a keeper */
+			(void)end_of(snapshot(false));
 		if (never_settles(area))
 			return;
 		if (!failed_yet() && error != EBUSY && error != EAGAIN)
@@ -443,7 +457,7 @@ static void settle(struct area *area)
 			die("does not settle: %s", strerror(error));
 		wait_a_moment();
 	}
-	if (info_of(area).state != ODF_REGION_LIVE)
+	if (area->region != NULL && info_of(area).state != ODF_REGION_LIVE)
 		die("settled and not LIVE: %d", (int)info_of(area).state);
 }
 
@@ -480,8 +494,12 @@ static void interrupted_settle(struct area *area, int after)
 	pthread_join(thread, NULL);
 	atomic_store(&halt.countdown, 0);
 	compare("after an interrupted settle");
-	discard(area, 20, 40); /* partly LIVE, perhaps */
-	discard(area, 505, 300);
+	if (bare) {
+		discard_memory(20, 40);
+	} else {
+		discard(area, 20, 40); /* partly LIVE, perhaps */
+		discard(area, 505, 300);
+	}
 	put(area, 600, 57);
 	(void)end_of(child);
 	compare("after the interrupting child");
@@ -651,7 +669,226 @@ static void by_itself(void)
 	settle(&areas[SMALL]);
 }
 
-static void (*const scenarios[])(void) = { by_call, by_itself };
+/* ---- Scenario 2: a region with holes, islands and other memory in it; its keeper comes with the first fork. 3: has come before ------------ */
+
+typedef int range_function(struct odf_region *, size_t, size_t);
+
+static struct region_extent run_at(size_t page)
+{
+	return region_run_at(areas[BIG].region, page * PAGE, (page + 1) * PAGE);
+}
+
+/* Tries until it is done; what was done and what was not the list must say. `must_be`: what becomes of it. */
+static void change(range_function *function, const char *name, size_t from, size_t count, enum region_kind must_be)
+{
+	struct area *area = &areas[BIG];
+	bool done = false;
+
+	for (int tries = 0; !done; tries++) {
+		uint64_t mask;
+		int error;
+		region_lock(&mask);
+		error = function(area->region, from * PAGE, count * PAGE);
+		for (size_t page = from; page < from + count; page++) {
+			struct region_extent run = run_at(page);
+			bool was_hole = area->hole[page];
+			area->hole[page] = run.kind == REGION_HOLE;
+			if (was_hole != area->hole[page]) /* zero when it is memory again */
+				area->value[page] = 0;
+			if (was_hole || area->hole[page])
+				area->used[page] = true;
+			if (error == 0 && run.kind != must_be && run.kind != REGION_FOREIGN && !(was_hole && must_be == REGION_ISLAND) &&
+			    !(run.kind == REGION_ISLAND && must_be == REGION_MEMORY))
+				die("%s: page %zu is of kind %d", name, page, run.kind);
+		}
+		region_unlock(&mask);
+		compare(name);
+		done = error == 0;
+		if (!done && !failed_yet())
+			die("%s: %s", name, strerror(error));
+		if (error == EAGAIN)
+			break; /* not there now */
+		if (tries == 2)
+			lift();
+		if (tries > 2000)
+			die("%s fails for ever: %s", name, strerror(error));
+		if (!done)
+			wait_a_moment(); /* the keeper may have to make something new */
+	}
+}
+
+static void take(size_t from, size_t count)
+{
+	change(region_take, "take", from, count, REGION_MEMORY);
+}
+
+static void give(size_t from, size_t count)
+{
+	change(region_give, "give", from, count, REGION_HOLE);
+}
+
+static void cut(size_t from, size_t count)
+{
+	change(region_cut, "cut", from, count, REGION_ISLAND);
+}
+
+static void lose(size_t from, size_t count)
+{
+	struct area *area = &areas[BIG];
+
+	for (int tries = 0;; tries++) {
+		uint64_t mask;
+		void *there;
+		int error;
+		region_lock(&mask);
+		error = region_lose_begin(area->region, from * PAGE, count * PAGE);
+		if (error != 0) {
+			region_unlock(&mask);
+			compare("what was not lost");
+			if (!failed_yet() || tries > 2000)
+				die("lose: %s", strerror(error));
+			if (tries == 2)
+				lift();
+			wait_a_moment();
+			continue;
+		}
+		there = (void *)real_call(SYS_mmap, (long)area->base + (long)(from * PAGE), (long)(count * PAGE), PROT_READ | PROT_WRITE,
+					  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+		if (there != area->base + from * PAGE)
+			die("no memory");
+		region_lose_end(area->region, from * PAGE, count * PAGE);
+		for (size_t page = from; page < from + count; page++) {
+			if (run_at(page).kind != REGION_FOREIGN)
+				die("lost, and of kind %d", run_at(page).kind);
+			area->value[page] = 0;
+			area->used[page] = true;
+			area->hole[page] = false;
+		}
+		region_unlock(&mask);
+		break;
+	}
+	compare("after a loss");
+}
+
+/* Of what is memory in this range. */
+static void discard_memory(size_t from, size_t count)
+{
+	struct area *area = &areas[BIG];
+
+	for (size_t page = from; page < from + count; page++)
+		if (run_at(page).kind == REGION_MEMORY)
+			discard(area, page, 1);
+	compare("after discards");
+}
+
+static void live_with_holes(void)
+{
+	cut(30, 10);
+	give(60, 20);
+	take(64, 4);
+	put(&areas[BIG], 65, 103);
+	lose(90, 3);
+	discard_memory(300, 2);
+}
+
+static void make_bare(void)
+{
+	struct area *area = &areas[BIG];
+
+	bare = true;
+	for (int tries = 0; area->region == NULL; tries++) {
+		int error = 0;
+		control->trimming = true;
+		area->region = region_make_bare(1, ODF_REGION_MANUAL, NULL, &error);
+		control->trimming = false;
+		if (area->region != NULL)
+			break;
+		atomic_fetch_add(&control->no_region, 1);
+		if (error == 0 || !failed_yet() || tries > 3)
+			die("no region: %s", strerror(error));
+		if (tries == 1)
+			lift();
+	}
+	area->base = odf_region_base(area->region);
+	memset(area->hole, true, sizeof area->hole);
+}
+
+static void with_holes(void)
+{
+	struct child child;
+
+	AT("make");
+	make_bare();
+	take(0, MOST_PAGES);
+	fill(1, true);
+	AT("LIVE");
+	give(10, 20);
+	take(15, 5);
+	put(&areas[BIG], 16, 2);
+	cut(40, 10);
+	put(&areas[BIG], 44, 2);
+	give(42, 4);
+	lose(100, 5);
+	lose(18, 4); /* partly a hole */
+	AT("first fork");
+	child = snapshot(false);
+	AT("FROZEN");
+	fill(2, false);
+	give(505, 20);
+	take(510, 10);
+	take(20, 5); /* was one before */
+	put(&areas[BIG], 21, 3);
+	cut(120, 9);
+	cut(508, 4);
+	put(&areas[BIG], 122, 3);
+	lose(140, 4);
+	lose(524, 4);
+	give(121, 3);
+	discard_memory(200, 20);
+	must_not_settle();
+	compare("FROZEN, changed");
+	(void)end_of(child);
+	AT("settle");
+	settle(&areas[BIG]);
+	compare("settled");
+	AT("LIVE again");
+	take(10, 60);
+	give(600, 100);
+	take(600, 60);
+	fill(4, true);
+	AT("libc's fork");
+	child = snapshot(true);
+	give(50, 10);
+	fill(5, true);
+	(void)end_of(child);
+	AT("half a settle");
+	interrupted_settle(&areas[BIG], 1);
+	give(490, 40); /* partly LIVE, perhaps */
+	cut(480, 5);
+	take(490, 40);
+	lose(495, 3);
+	put(&areas[BIG], 500, 7);
+	compare("half settled");
+	AT("settle of the rest");
+	settle(&areas[BIG]);
+	compare("settled from the middle");
+	give(0, MOST_PAGES);
+	child = snapshot(false);
+	(void)end_of(child);
+	settle(&areas[BIG]);
+	take(0, MOST_PAGES);
+	fill(6, false);
+	compare("taken again");
+}
+
+static void with_holes_and_a_keeper(void)
+{
+	AT("create");
+	create(&areas[SMALL], ODF_REGION_MANUAL);
+	with_holes();
+}
+
+static void (*const scenarios[])(void) = { by_call, by_itself, with_holes, with_holes_and_a_keeper };
 
 /* ---- One run ------------------------------------------------------------------------------------------------------------------------ */
 
@@ -737,6 +974,8 @@ static void run(int scenario)
 	(void)end_of(snapshot(false));
 	if (atomic_load(&control->countdown) > 0)
 		lift();
+	if (bare)
+		_exit(0); /* it is there to stay */
 	AT("destroy");
 	destroy();
 	atomic_store(&control->armed, false);
@@ -869,7 +1108,8 @@ static void inject_all(int scenario, unsigned modes, size_t call, int error, int
 		;
 }
 
-static void run_scenario(int scenario, unsigned modes, bool everything)
+/* `every`: of so many calls one, for the test run. */
+static void run_scenario(int scenario, unsigned modes, bool everything, int every)
 {
 	uint64_t start = now_ms();
 	int before = runs, bad_before = bad;
@@ -879,13 +1119,13 @@ static void run_scenario(int scenario, unsigned modes, bool everything)
 		return; /* even without a failure */
 	for (size_t i = 0; i < CALLS; i++) {
 		for (int e = 0; e < 4 && calls[i].errors[e] != 0; e++) {
-			inject_all(scenario, modes, i, calls[i].errors[e], 1, false, 1);
+			inject_all(scenario, modes, i, calls[i].errors[e], 1, false, every);
 			if (!everything)
 				break;
 			if (calls[i].replaces)
-				inject_all(scenario, modes, i, calls[i].errors[e], 1, true, 1);
+				inject_all(scenario, modes, i, calls[i].errors[e], 1, true, every);
 			if (e == 0 && calls[i].number != SYS_munmap) /* whose other uses must not fail */
-				inject_all(scenario, modes, i, calls[i].errors[e], MANY, false, calls[i].replaces ? 5 : 3);
+				inject_all(scenario, modes, i, calls[i].errors[e], MANY, false, every * (calls[i].replaces ? 5 : 3));
 		}
 	}
 	print_message("# scenario %d, modes %u: %d runs, %llu ms\n", scenario, modes, runs - before, (unsigned long long)(now_ms() - start));
@@ -902,7 +1142,7 @@ static void test_by_call(void **state)
 {
 	(void)state;
 	bad = 0;
-	run_scenario(0, 0, true);
+	run_scenario(0, 0, true, 1);
 	summary();
 	assert_int_equal(bad, 0);
 }
@@ -911,8 +1151,27 @@ static void test_on_lesser_machines(void **state)
 {
 	(void)state;
 	bad = 0;
-	run_scenario(0, NO_USERFAULT, false);
-	run_scenario(0, NO_SCAN | NO_CLOSE_RANGE, false);
+	run_scenario(0, NO_USERFAULT, false, 1);
+	run_scenario(0, NO_SCAN | NO_CLOSE_RANGE, false, 1);
+	summary();
+	assert_int_equal(bad, 0);
+}
+
+static void test_with_holes(void **state)
+{
+	(void)state;
+	bad = 0;
+	run_scenario(2, 0, true, 3);
+	summary();
+	assert_int_equal(bad, 0);
+}
+
+static void test_with_holes_otherwise(void **state)
+{
+	(void)state;
+	bad = 0;
+	run_scenario(3, 0, false, 4);
+	run_scenario(2, NO_USERFAULT, false, 4);
 	summary();
 	assert_int_equal(bad, 0);
 }
@@ -921,7 +1180,7 @@ static void test_by_itself(void **state)
 {
 	(void)state;
 	bad = 0;
-	run_scenario(1, 0, false);
+	run_scenario(1, 0, false, 1);
 	summary();
 	assert_int_equal(bad, 0);
 }
@@ -932,6 +1191,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_by_call),
 		cmocka_unit_test(test_on_lesser_machines),
 		cmocka_unit_test(test_by_itself),
+		cmocka_unit_test(test_with_holes),
+		cmocka_unit_test(test_with_holes_otherwise),
 	};
 	ours = true;
 	unsetenv("ODFORK_UFFD_FD");
@@ -942,7 +1203,7 @@ int main(int argc, char **argv)
 		return 2;
 	control->where = "start";
 	if (argc == 2 || argc == 3) {
-		run_scenario(atoi(argv[1]), argc == 3 ? (unsigned)atoi(argv[2]) : 0, argc == 2);
+		run_scenario(atoi(argv[1]), argc == 3 ? (unsigned)atoi(argv[2]) : 0, argc == 2, 1);
 		summary();
 		return bad > 0;
 	}

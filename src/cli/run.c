@@ -14,12 +14,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../record/heap_value.h"
 #include "cli.h"
+#include "describe.h"
+#include "objects.h"
 #include "odfork.h"
 #include "target.h"
 
 struct options {
-	const char *strategy, *stats, *user;
+	const char *strategy, *stats, *user, *heap;
 	bool log, no_follow;
 };
 
@@ -114,13 +117,6 @@ static bool pass_on_verdict(void)
 
 static bool set_environment(const struct options *options)
 {
-	char library[PATH_MAX];
-
-	if (!find_library(library)) {
-		fprintf(stderr, "odfork: run: libodfork.so.0 is neither beside this program nor at %s\n", ODF_LIBRARY);
-		errno = ENOENT;
-		return false;
-	}
 	if (options->strategy != NULL && setenv("ODFORK_STRATEGY", options->strategy, 1) != 0)
 		return false;
 	if (options->stats != NULL && !set_stats(options->stats))
@@ -129,14 +125,14 @@ static bool set_environment(const struct options *options)
 		return false;
 	if (options->no_follow && setenv("ODFORK_FOLLOW", "0", 1) != 0)
 		return false;
-	if (!pass_on_verdict())
+	if (options->heap != NULL && setenv("ODFORK_HEAP", options->heap, 1) != 0)
 		return false;
-	return add_preload(library);
+	return pass_on_verdict();
 }
 
 /* The descriptor that lets an unprivileged program of several threads settle its regions, opened while we may. Where there is none, or this user may not,
  * the program runs without. At a number that programs do not expect to be free. */
-static bool hand_in_userfault(void)
+static bool hand_in_userfault(bool *handed_in)
 {
 	enum { LOWEST = 100 };
 	char number[16];
@@ -151,11 +147,12 @@ static bool hand_in_userfault(void)
 	if (fd < 0)
 		return false;
 	snprintf(number, sizeof number, "%d", fd);
+	*handed_in = true;
 	return setenv("ODFORK_UFFD_FD", number, 1) == 0;
 }
 
 /* Becomes the user, with the groups of the user and no privilege. The environment stays. */
-static bool become(const char *name)
+static bool become(const char *name, bool *handed_in)
 {
 	const struct passwd *user;
 
@@ -166,7 +163,7 @@ static bool become(const char *name)
 			errno = ENOENT;
 		return false;
 	}
-	return hand_in_userfault() && initgroups(user->pw_name, user->pw_gid) == 0 && setgid(user->pw_gid) == 0 && setuid(user->pw_uid) == 0;
+	return hand_in_userfault(handed_in) && initgroups(user->pw_name, user->pw_gid) == 0 && setgid(user->pw_gid) == 0 && setuid(user->pw_uid) == 0;
 }
 
 /* The library in this program has taken over what was handed in; it is the command's. */
@@ -181,6 +178,48 @@ static void pass_on_descriptors(void)
 		last += atoi(count);
 	for (int fd = 3; fd <= last; fd++)
 		(void)fcntl(fd, F_SETFD, 0);
+}
+
+static bool is_answered(odf_probe probe)
+{
+	return odf_probe_get(probe, NULL) == ODF_ANSWER_YES;
+}
+
+/* On a kernel whose own on-demand fork is available there is nothing for a heap to do. Who asks for one gets it. */
+static bool spare_heap(const struct options *options, const odf_capabilities *capabilities)
+{
+	bool other = options->strategy != NULL && strcmp(options->strategy, "auto") != 0 && strcmp(options->strategy, "kernel") != 0;
+
+	if (capabilities->strategy[ODF_STRATEGY_KERNEL] != ODF_REASON_NONE || other || getenv("ODFORK_HEAP") != NULL)
+		return true;
+	return setenv("ODFORK_HEAP", "off", 1) == 0;
+}
+
+/* Asked as the user who is to run it. `handed_in`: a descriptor of /dev/userfaultfd, which the probes do not know of. */
+static void describe(const char *command, const struct target *target, const odf_capabilities *capabilities, bool handed_in)
+{
+	struct allocator allocator;
+	struct findings findings = { .heap = SETTINGS_HEAP_AUTO, .allocator = &allocator };
+	odf_heap_info heap = ODF_HEAP_INFO_INIT;
+	const char *asked = getenv("ODFORK_HEAP");
+	size_t capacity;
+
+	if (target->obstacle != NULL) {
+		fprintf(stderr, "odfork: run: %s: %s; it runs without libodfork\n", command, target->obstacle);
+		return;
+	}
+	if (target->loader[0] == '\0')
+		return; /* it is not known what it is */
+	if (asked != NULL)
+		(void)heap_value_read(asked, &findings.heap, &capacity); /* the library complains of others */
+	findings.kernel = capabilities->strategy[ODF_STRATEGY_KERNEL];
+	findings.region = capabilities->strategy[ODF_STRATEGY_REGION];
+	findings.settles = (handed_in || is_answered(ODF_PROBE_UFFD_KERNEL) || is_answered(ODF_PROBE_UFFD_DEVICE)) &&
+			   (handed_in || is_answered(ODF_PROBE_UFFD_MINOR));
+	if (odf_heap_info_get(&heap) == 0)
+		findings.threshold = heap.threshold;
+	objects_find_allocator(target, &allocator);
+	describe_heap(stderr, command, &findings);
 }
 
 static bool known_strategy(const char *name)
@@ -221,17 +260,30 @@ static int parse(int argc, char **argv, struct options *options)
 			options->stats = value;
 		else if ((value = value_of("--user", argc, argv, &i)) != NULL)
 			options->user = value;
+		else if ((value = value_of("--heap", argc, argv, &i)) != NULL)
+			options->heap = value;
 		else
 			return usage_error("run: no such option, or no value for it: %s", argv[i]), 0;
 	}
 	return usage_error("run: no command"), 0;
 }
 
+static int cannot_prepare(void)
+{
+	fprintf(stderr, "odfork: run: %s\n", strerror(errno));
+	return EXIT_FAILURE;
+}
+
 int command_run(int argc, char **argv)
 {
 	struct options options = { 0 };
-	const char *obstacle;
+	odf_capabilities capabilities = ODF_CAPABILITIES_INIT;
+	struct target target;
+	char library[PATH_MAX];
+	enum settings_heap heap;
+	bool handed_in = false;
 	int command = parse(argc, argv, &options), error;
+	size_t capacity;
 
 	if (command == 0)
 		return EXIT_USAGE;
@@ -239,18 +291,30 @@ int command_run(int argc, char **argv)
 		return usage_error("run: no such strategy: %s", options.strategy);
 	if (options.stats != NULL && options.stats[0] == '\0')
 		return usage_error("run: --stats needs a file");
-	obstacle = target_obstacle(argv[command]);
-	if (obstacle != NULL && options.log)
-		fprintf(stderr, "odfork: run: %s: %s; it runs without libodfork\n", argv[command], obstacle);
-	if (!set_environment(&options)) {
-		fprintf(stderr, "odfork: run: %s\n", strerror(errno));
+	if (options.heap != NULL && !heap_value_read(options.heap, &heap, &capacity))
+		return usage_error("run: --heap is auto, on, off or a size such as 64G, not %s", options.heap);
+	if (!find_library(library)) {
+		fprintf(stderr, "odfork: run: libodfork.so.0 is neither beside this program nor at %s\n", ODF_LIBRARY);
 		return EXIT_FAILURE;
 	}
 	pass_on_descriptors();
-	if (options.user != NULL && !become(options.user)) {
+	if (!set_environment(&options))
+		return cannot_prepare();
+	if (options.user != NULL && !become(options.user, &handed_in)) {
 		fprintf(stderr, "odfork: run: user %s: %s\n", options.user, strerror(errno));
 		return EXIT_FAILURE;
 	}
+	/* From here on as the user, since what can be preloaded depends on who executes it. */
+	target_examine(argv[command], !options.no_follow, &target);
+	if (options.log || is_answered(ODF_PROBE_USE_ODF)) { /* the rest is not asked for nothing */
+		errno = odf_capabilities_get(&capabilities);
+		if (errno != 0 || !spare_heap(&options, &capabilities))
+			return cannot_prepare();
+	}
+	if (options.log)
+		describe(argv[command], &target, &capabilities, handed_in);
+	if (!target.would_break && !add_preload(library))
+		return cannot_prepare();
 	execvp(argv[command], argv + command);
 	error = errno;
 	fprintf(stderr, "odfork: run: %s: %s\n", argv[command], strerror(error));

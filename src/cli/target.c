@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 #include "target.h"
 
-#include <elf.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <link.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
+
+#include "elf_file.h"
+
+/* How many scripts may be each other's interpreter before the kernel refuses, and what it reads of each. */
+enum { SCRIPTS_MOST = 5, SCRIPT_LINE = 256 };
 
 /* The file that execvp would run, in `path`. */
 static bool find_program(const char *command, char path[PATH_MAX])
@@ -33,61 +36,146 @@ static bool find_program(const char *command, char path[PATH_MAX])
 	}
 }
 
-static const char *elf_obstacle(int fd, const ElfW(Ehdr) *header)
-{
-	if (header->e_ident[EI_CLASS] != (sizeof(void *) == 8 ? ELFCLASS64 : ELFCLASS32))
-		return "it is for another word size than libodfork.so";
-	for (unsigned i = 0; i < header->e_phnum; i++) {
-		ElfW(Phdr) program;
-		off_t at = (off_t)(header->e_phoff + (size_t)i * header->e_phentsize);
-		if (pread(fd, &program, sizeof program, at) != (ssize_t)sizeof program)
-			return NULL;
-		if (program.p_type == PT_INTERP)
-			return NULL;
-	}
-	return "it is statically linked, so there is no loader to preload anything";
-}
-
 /* What makes the kernel set AT_SECURE. */
-static bool gains_rights(int fd, const struct stat *status)
+static bool gains_rights(int fd)
 {
-	if ((status->st_mode & S_ISUID) && status->st_uid != getuid())
-		return true;
-	if ((status->st_mode & S_ISGID) && (status->st_mode & S_IXGRP) && status->st_gid != getgid())
-		return true;
+	struct statvfs system;
+	struct stat status;
+
+	if (fstat(fd, &status) != 0 || (fstatvfs(fd, &system) == 0 && (system.f_flag & ST_NOSUID)))
+		return false;
+	if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1) {
+		if ((status.st_mode & S_ISUID) && status.st_uid != getuid())
+			return true;
+		if ((status.st_mode & S_ISGID) && (status.st_mode & S_IXGRP) && status.st_gid != getgid())
+			return true;
+	}
 	return getuid() != 0 && fgetxattr(fd, "security.capability", NULL, 0) > 0;
 }
 
-static const char *file_obstacle(const char *path, bool script)
+static const char *last_part(const char *path)
 {
-	union {
-		char bytes[PATH_MAX];
-		ElfW(Ehdr) header;
-	} start = { { 0 } };
-	const char *obstacle = NULL;
-	struct stat status;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return NULL;
-	if (fstat(fd, &status) == 0 && gains_rights(fd, &status))
-		obstacle = "it gains rights by being executed (set-user-id, set-group-id or capabilities), for which the loader preloads nothing";
-	else if (pread(fd, start.bytes, sizeof start.bytes - 1, 0) < (ssize_t)sizeof start.header)
-		obstacle = NULL;
-	else if (memcmp(start.bytes, ELFMAG, SELFMAG) == 0)
-		obstacle = elf_obstacle(fd, &start.header);
-	close(fd);
-	if (memcmp(start.bytes, "#!", 2) == 0 && !script) {
-		char *interpreter = start.bytes + 2 + strspn(start.bytes + 2, " \t");
-		interpreter[strcspn(interpreter, " \t\n")] = '\0';
-		return file_obstacle(interpreter, true);
-	}
-	return obstacle;
+	const char *slash = strrchr(path, '/');
+	return slash == NULL ? path : slash + 1;
 }
 
-const char *target_obstacle(const char *command)
+/* Every C library has a loader of another name. */
+static bool is_our_loader(const char *loader)
 {
-	char path[PATH_MAX];
+	struct elf_file own;
+	const char *ours;
+	int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	bool same = true;
 
-	return find_program(command, path) ? file_obstacle(path, false) : NULL;
+	if (fd < 0)
+		return true;
+	if (elf_open(fd, &own)) {
+		ours = elf_interpreter(&own);
+		same = ours == NULL || strcmp(last_part(ours), last_part(loader)) == 0; /* built statically, nothing is known */
+		elf_close(&own);
+	}
+	close(fd);
+	return same;
+}
+
+static void examine_elf(int fd, const struct elf_file *file, struct target *target)
+{
+	const char *loader;
+	bool in_go;
+
+	if (!elf_has_our_words(file)) {
+		target->obstacle = "it is for another word size than libodfork.so";
+		return;
+	}
+	if (!elf_is_for_this_machine(file)) {
+		target->obstacle = "it is for another machine than libodfork.so";
+		return;
+	}
+	if (!elf_has_program_headers(file))
+		return;
+	loader = elf_interpreter(file);
+	in_go = elf_has_section(file, ".note.go.buildid") || elf_has_section(file, ".gopclntab");
+	if (loader == NULL && elf_has_soname(file))
+		return; /* a loader, say, executed by its name, which goes on to load a program and to preload */
+	if (loader == NULL)
+		target->obstacle = in_go ? "it is a Go program, statically linked, so there is no loader to preload anything"
+					 : "it is statically linked, so there is no loader to preload anything";
+	else if (gains_rights(fd))
+		target->obstacle = "it gains rights by being executed (set-user-id, set-group-id or capabilities), for which the loader preloads nothing";
+	else if (!is_our_loader(loader))
+		target->obstacle = "its loader is not the one that libodfork.so is for: it has another C library";
+	else if (in_go)
+		target->obstacle = "it is a Go program, which asks the kernel for memory and processes itself, past every library";
+	target->would_break = loader != NULL && !is_our_loader(loader);
+	if (loader != NULL && target->obstacle == NULL)
+		snprintf(target->loader, sizeof target->loader, "%s", loader);
+}
+
+/* The command of env(1) in the rest of a script's first line, which is one argument to env, by the option -S several; NULL: not understood. */
+static char *env_command(char *rest)
+{
+	bool split = strncmp(rest, "-S", 2) == 0;
+
+	if (!split)
+		return rest[0] == '-' || rest[0] == '\0' || strchr(rest, '=') != NULL ? NULL : rest;
+	for (rest += 2;;) {
+		size_t length;
+		rest += strspn(rest, " \t");
+		length = strcspn(rest, " \t");
+		if (length == 0 || rest[0] == '-' || strcspn(rest, "\"'\\$") < length)
+			return NULL;
+		if (memchr(rest, '=', length) == NULL) {
+			rest[length] = '\0';
+			return rest;
+		}
+		rest += length;
+	}
+}
+
+/* The next file to look at, in target->file; false: not known. */
+static bool follow_script(const struct elf_file *file, bool follow, struct target *target)
+{
+	char line[SCRIPT_LINE + 1] = "", *interpreter, *rest;
+	size_t length = file->size < SCRIPT_LINE ? file->size : SCRIPT_LINE;
+
+	memcpy(line, file->bytes, length);
+	line[strcspn(line, "\n")] = '\0';
+	interpreter = line + 2 + strspn(line + 2, " \t");
+	rest = interpreter + strcspn(interpreter, " \t");
+	if (*rest != '\0')
+		*rest++ = '\0';
+	rest += strspn(rest, " \t");
+	for (length = strlen(rest); length > 0 && strchr(" \t", rest[length - 1]) != NULL; length--)
+		rest[length - 1] = '\0';
+	snprintf(target->file, sizeof target->file, "%s", interpreter);
+	if (follow && strcmp(last_part(interpreter), "env") == 0) {
+		char *command = env_command(rest);
+		return command != NULL && find_program(command, target->file);
+	}
+	return *interpreter != '\0';
+}
+
+void target_examine(const char *command, bool follow, struct target *target)
+{
+	bool more = find_program(command, target->file);
+
+	target->loader[0] = '\0';
+	target->obstacle = NULL;
+	target->would_break = false;
+	for (unsigned script = 0; more && script <= SCRIPTS_MOST; script++) {
+		struct elf_file file;
+		int fd = open(target->file, O_RDONLY | O_CLOEXEC);
+
+		more = false;
+		if (fd < 0)
+			return; /* what may be executed need not be readable */
+		if (elf_open(fd, &file)) {
+			if (elf_is_elf(&file))
+				examine_elf(fd, &file, target);
+			else if (file.size > 2 && memcmp(file.bytes, "#!", 2) == 0)
+				more = follow_script(&file, follow, target);
+			elf_close(&file);
+		}
+		close(fd);
+	}
 }

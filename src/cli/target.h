@@ -2,7 +2,18 @@
 #ifndef ODF_CLI_TARGET_H
 #define ODF_CLI_TARGET_H
 
-/* Why a program cannot be preloaded, in words; NULL if it can, or if it is not known (not found, not readable). `command` is looked up
- * as execvp does; a script stands for its interpreter. */
-const char *target_obstacle(const char *command);
+#include <limits.h>
+#include <stdbool.h>
+
+/* What a program is, as far as its file tells. */
+struct target {
+	char file[PATH_MAX];   /* what runs in the end: of a script, its interpreter; "": it was not found */
+	char loader[PATH_MAX]; /* which will load it, and can be asked what with; "": none, or not known */
+	const char *obstacle;  /* why the library has no effect in it, in words; NULL if it has, or if that is not known */
+	bool would_break;      /* it does not start if the library is preloaded */
+};
+
+/* `command` is looked up as execvp does. `follow`: what the program executes is preloaded as well, so of "#!/usr/bin/env python3" python3 counts.
+ * Says what holds for this process, so after it has become the user. */
+void target_examine(const char *command, bool follow, struct target *target);
 #endif

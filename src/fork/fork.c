@@ -60,7 +60,7 @@ static pid_t fork_frozen(enum fork_call call, bool *refused)
 
 	if (region_bytes() == 0)
 		return libc_fork_of(call);
-	error = region_fork_begin(&start);
+	error = region_fork_begin(&start, call != FORK_CALL_FORK_BARE);
 	if (error == 0) {
 		pid = libc_fork_of(call);
 		if (pid == 0)

@@ -9,9 +9,13 @@
 #ifndef ODF_LIBC_LIBC_H
 #define ODF_LIBC_LIBC_H
 
+#include <pthread.h>
+#include <semaphore.h>
 #include <spawn.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 #include <termios.h>
 
@@ -28,6 +32,20 @@ enum libc_spawn { LIBC_SPAWN, LIBC_SPAWN_PATH, LIBC_SPAWN_SHELL, LIBC_SPAWN_PATH
 int libc_daemon(int no_chdir, int no_close);
 pid_t libc_forkpty(int *terminal, char *name, const struct termios *attributes, const struct winsize *size);
 int libc_clone(int (*function)(void *), void *stack, int flags, void *argument, void *parent_id, void *storage, void *child_id);
+/* The plain function, the one for large files, and those that fortified programs call. */
+enum libc_open { LIBC_OPEN, LIBC_OPEN64, LIBC_OPEN_2, LIBC_OPEN64_2, LIBC_OPEN_COUNT };
+int libc_open(enum libc_open which, const char *path, int flags, unsigned mode);
+int libc_openat(enum libc_open which, int directory, const char *path, int flags, unsigned mode);
+int libc_fcntl(enum libc_open which, int file, int command, void *argument);
+int libc_prlimit(pid_t process, int resource, const struct rlimit64 *limit, struct rlimit64 *old);
+int libc_prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d);
+int libc_pthread_attr_setstack(pthread_attr_t *attributes, void *stack, size_t size);
+int libc_pthread_mutex_init(pthread_mutex_t *mutex, const pthread_mutexattr_t *attributes);
+int libc_pthread_cond_init(pthread_cond_t *condition, const pthread_condattr_t *attributes);
+int libc_pthread_rwlock_init(pthread_rwlock_t *lock, const pthread_rwlockattr_t *attributes);
+int libc_pthread_barrier_init(pthread_barrier_t *barrier, const pthread_barrierattr_t *attributes, unsigned count);
+int libc_sem_init(sem_t *semaphore, int shared, unsigned value);
+int libc_msync(void *address, size_t length, int flags);
 /* The function itself, for a caller that must jump to it. */
 typedef long libc_syscall_function(long number, ...);
 libc_syscall_function *libc_syscall(void);

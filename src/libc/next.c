@@ -13,10 +13,13 @@ typedef pid_t fork_function(void);
 typedef int daemon_function(int, int);
 typedef pid_t forkpty_function(int *, char *, const struct termios *, const struct winsize *);
 typedef int clone_function(int (*)(void *), void *, int, void *, ...);
+typedef int msync_function(void *, size_t, int);
 typedef int spawn_function(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, char *const[],
 			   char *const[]);
 
-enum next { NEXT_FORK, NEXT_FORK_BARE, NEXT_DAEMON, NEXT_FORKPTY, NEXT_CLONE, NEXT_SYSCALL, NEXT_SPAWN, NEXT_COUNT = NEXT_SPAWN + LIBC_SPAWN_COUNT };
+enum next { NEXT_FORK, NEXT_FORK_BARE, NEXT_DAEMON, NEXT_FORKPTY, NEXT_CLONE, NEXT_SYSCALL, NEXT_MSYNC,
+	NEXT_OPEN, NEXT_OPENAT = NEXT_OPEN + LIBC_OPEN_COUNT, NEXT_FCNTL = NEXT_OPENAT + LIBC_OPEN_COUNT, NEXT_FCNTL64, NEXT_PRLIMIT, NEXT_PRCTL, NEXT_SETSTACK, NEXT_MUTEX_INIT,
+	NEXT_COND_INIT, NEXT_RWLOCK_INIT, NEXT_BARRIER_INIT, NEXT_SEM_INIT, NEXT_SPAWN, NEXT_COUNT = NEXT_SPAWN + LIBC_SPAWN_COUNT };
 
 static const struct {
 	const char *name;
@@ -28,6 +31,25 @@ static const struct {
 	[NEXT_FORKPTY] = { "forkpty", NULL },
 	[NEXT_CLONE] = { "clone", NULL },
 	[NEXT_SYSCALL] = { "syscall", NULL },
+	[NEXT_MSYNC] = { "msync", NULL },
+	[NEXT_OPEN + LIBC_OPEN] = { "open", NULL },
+	[NEXT_OPEN + LIBC_OPEN64] = { "open64", NULL },
+	[NEXT_OPEN + LIBC_OPEN_2] = { "__open_2", NULL },
+	[NEXT_OPEN + LIBC_OPEN64_2] = { "__open64_2", NULL },
+	[NEXT_OPENAT + LIBC_OPEN] = { "openat", NULL },
+	[NEXT_OPENAT + LIBC_OPEN64] = { "openat64", NULL },
+	[NEXT_OPENAT + LIBC_OPEN_2] = { "__openat_2", NULL },
+	[NEXT_OPENAT + LIBC_OPEN64_2] = { "__openat64_2", NULL },
+	[NEXT_FCNTL] = { "fcntl", NULL },
+	[NEXT_FCNTL64] = { "fcntl64", NULL },
+	[NEXT_PRLIMIT] = { "prlimit64", NULL },
+	[NEXT_PRCTL] = { "prctl", NULL },
+	[NEXT_SETSTACK] = { "pthread_attr_setstack", NULL },
+	[NEXT_MUTEX_INIT] = { "pthread_mutex_init", NULL },
+	[NEXT_COND_INIT] = { "pthread_cond_init", NULL },
+	[NEXT_RWLOCK_INIT] = { "pthread_rwlock_init", NULL },
+	[NEXT_BARRIER_INIT] = { "pthread_barrier_init", NULL },
+	[NEXT_SEM_INIT] = { "sem_init", NULL },
 	[NEXT_SPAWN + LIBC_SPAWN] = { "posix_spawn", NULL },
 	[NEXT_SPAWN + LIBC_SPAWN_PATH] = { "posix_spawnp", NULL },
 #ifdef ODF_SHELL_SPAWN_VERSION
@@ -115,6 +137,75 @@ int libc_clone(int (*child)(void *), void *stack, int flags, void *argument, voi
 		return -1;
 	}
 	return function(child, stack, flags, argument, parent_id, storage, child_id);
+}
+
+int libc_msync(void *address, size_t length, int flags)
+{
+	msync_function *function = (msync_function *)find(NEXT_MSYNC);
+
+	if (function == NULL) {
+		errno = ENOSYS;
+		return -1;
+	}
+	return function(address, length, flags);
+}
+
+/* libc has them all, each since before it could be built without these names. */
+#define CALL(which, ...) ((__typeof__(__VA_ARGS__) *)find(which))
+
+int libc_open(enum libc_open which, const char *path, int flags, unsigned mode)
+{
+	return CALL(NEXT_OPEN + (enum next)which, int(const char *, int, ...))(path, flags, mode);
+}
+
+int libc_openat(enum libc_open which, int directory, const char *path, int flags, unsigned mode)
+{
+	return CALL(NEXT_OPENAT + (enum next)which, int(int, const char *, int, ...))(directory, path, flags, mode);
+}
+
+int libc_fcntl(enum libc_open which, int file, int command, void *argument)
+{
+	return CALL(which == LIBC_OPEN ? NEXT_FCNTL : NEXT_FCNTL64, int(int, int, ...))(file, command, argument);
+}
+
+int libc_prlimit(pid_t process, int resource, const struct rlimit64 *limit, struct rlimit64 *old)
+{
+	return CALL(NEXT_PRLIMIT, int(pid_t, int, const struct rlimit64 *, struct rlimit64 *))(process, resource, limit, old);
+}
+
+int libc_prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)
+{
+	return CALL(NEXT_PRCTL, int(int, ...))(option, a, b, c, d);
+}
+
+int libc_pthread_attr_setstack(pthread_attr_t *attributes, void *stack, size_t size)
+{
+	return CALL(NEXT_SETSTACK, int(pthread_attr_t *, void *, size_t))(attributes, stack, size);
+}
+
+int libc_pthread_mutex_init(pthread_mutex_t *mutex, const pthread_mutexattr_t *attributes)
+{
+	return CALL(NEXT_MUTEX_INIT, int(pthread_mutex_t *, const pthread_mutexattr_t *))(mutex, attributes);
+}
+
+int libc_pthread_cond_init(pthread_cond_t *condition, const pthread_condattr_t *attributes)
+{
+	return CALL(NEXT_COND_INIT, int(pthread_cond_t *, const pthread_condattr_t *))(condition, attributes);
+}
+
+int libc_pthread_rwlock_init(pthread_rwlock_t *lock, const pthread_rwlockattr_t *attributes)
+{
+	return CALL(NEXT_RWLOCK_INIT, int(pthread_rwlock_t *, const pthread_rwlockattr_t *))(lock, attributes);
+}
+
+int libc_pthread_barrier_init(pthread_barrier_t *barrier, const pthread_barrierattr_t *attributes, unsigned count)
+{
+	return CALL(NEXT_BARRIER_INIT, int(pthread_barrier_t *, const pthread_barrierattr_t *, unsigned))(barrier, attributes, count);
+}
+
+int libc_sem_init(sem_t *semaphore, int shared, unsigned value)
+{
+	return CALL(NEXT_SEM_INIT, int(sem_t *, int, unsigned))(semaphore, shared, value);
 }
 
 libc_syscall_function *libc_syscall(void)

@@ -5,10 +5,12 @@
  */
 #include <dlfcn.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "../record/settings.h"
+#include "preload.h"
 
 #define VARIABLE "LD_PRELOAD="
 
@@ -66,6 +68,29 @@ static bool remove_entries(char *list, const char *own)
 	}
 	*write = '\0';
 	return write != list;
+}
+
+bool preload_is_preloaded(void)
+{
+	const char *entry = getenv("LD_PRELOAD");
+	Dl_info info;
+	size_t own_length;
+	const char *own_name;
+
+	if (entry == NULL || dladdr((const void *)settings, &info) == 0 || info.dli_fname == NULL)
+		return false;
+	own_name = last_part(info.dli_fname, strlen(info.dli_fname), &own_length);
+	while (*entry != '\0') {
+		size_t length = 0, name_length;
+		const char *name;
+		while (entry[length] != '\0' && !separates(entry[length]))
+			length++;
+		name = last_part(entry, length, &name_length);
+		if (name_length > 0 && is_ours(name, name_length, own_name, own_length))
+			return true;
+		entry += length + (entry[length] != '\0');
+	}
+	return false;
 }
 
 __attribute__((constructor(103))) static void stop_following(void)

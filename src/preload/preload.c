@@ -13,14 +13,24 @@
 #include <unistd.h>
 
 #include "../fork/fork.h"
+#include "../heap/heap.h"
 #include "../libc/libc.h"
 #include "../region/region.h"
 #include "../spawn/spawn.h"
+#include "preload.h"
 
 #define EXPORTED __attribute__((visibility("default")))
 
+/* Before the program's constructors, whose memory it may be. */
+__attribute__((constructor(102))) static void open_doors(void)
+{
+	preload_find_malloc();
+	heap_open_doors(preload_is_preloaded());
+}
+
 EXPORTED pid_t fork(void)
 {
+	heap_before_fork();
 	return fork_by_call(FORK_CALL_FORK);
 }
 
@@ -43,9 +53,10 @@ EXPORTED int daemon(int no_chdir, int no_close)
 	uint64_t start;
 	int result, error;
 
+	heap_before_fork();
 	if (region_bytes() == 0)
 		return libc_daemon(no_chdir, no_close);
-	error = region_fork_begin(&start);
+	error = region_fork_begin(&start, true);
 	if (error != 0) {
 		errno = error;
 		return -1;
@@ -63,9 +74,10 @@ EXPORTED pid_t forkpty(int *terminal, char *name, const struct termios *attribut
 	pid_t pid;
 	int error;
 
+	heap_before_fork();
 	if (region_bytes() == 0)
 		return libc_forkpty(terminal, name, attributes, size);
-	error = region_fork_begin(&start);
+	error = region_fork_begin(&start, true);
 	if (error != 0) {
 		errno = error;
 		return -1;

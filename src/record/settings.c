@@ -122,6 +122,11 @@ static bool read_follow(const char *value)
 	return read_switch(value, &current.follow);
 }
 
+static bool read_heap(const char *value)
+{
+	return heap_value_read(value, &current.heap, &current.heap_capacity);
+}
+
 static bool read_number(const char *value, int *result)
 {
 	long number;
@@ -211,6 +216,7 @@ static const struct {
 	{ "ODFORK_STATS", read_stats },
 	{ "ODFORK_LOG", read_log },
 	{ "ODFORK_FOLLOW", read_follow },
+	{ "ODFORK_HEAP", read_heap },
 	{ "ODFORK_UFFD_FD", read_userfault },
 };
 

@@ -8,7 +8,9 @@
 
 #include <limits.h>
 #include <stdbool.h>
+#include <stddef.h>
 
+#include "heap_value.h"
 #include "odfork.h"
 
 struct settings {
@@ -17,6 +19,8 @@ struct settings {
 	bool log;              /* ODFORK_LOG */
 	bool stats;            /* ODFORK_STATS: stats_path is set */
 	bool follow;           /* ODFORK_FOLLOW */
+	enum settings_heap heap; /* ODFORK_HEAP */
+	size_t heap_capacity;  /* the same, bytes; 0: chosen */
 	int userfault_fd;      /* ODFORK_UFFD_FD, or from a service manager: an open /dev/userfaultfd; -1: none */
 	char stats_path[PATH_MAX]; /* absolute */
 };

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/stat.h>
 
 #include "../capability/capability.h"
 #include "../sys/process_lock.h"
@@ -18,10 +19,10 @@ static size_t round_up(size_t size, size_t unit)
 }
 
 /* All address space in one piece, of which home is aligned to `unit`, the largest move that its length allows. */
-static int reserve(struct odf_region *region, size_t unit)
+static int reserve(struct odf_region *region, size_t unit, void *hint)
 {
 	size_t total = REGION_TABLE + 2 * region->length + 2 * region->work_size;
-	char *area = region_map(NULL, total + unit, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), *end;
+	char *area = region_map(hint, total + unit, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), *end;
 
 	if (area == NULL)
 		return ENOMEM;
@@ -41,22 +42,11 @@ static int reserve(struct odf_region *region, size_t unit)
 	return 0;
 }
 
+#define EXTENTS_SIZE round_up(2 * sizeof(struct region_extents), REGION_PAGE)
+
 static size_t bitmap_size(const struct odf_region *region)
 {
 	return round_up(region->length / REGION_PAGE / 8 + sizeof(uint64_t), REGION_PAGE);
-}
-
-static void unmap_template(struct odf_region *region)
-{
-	struct region_piece pieces[2];
-	int count;
-
-	if (region->template == NULL)
-		return;
-	count = region_pieces(region, (region->template_from + region->template_length) % region->length,
-			      region->length - region->template_length, pieces);
-	for (int i = 0; i < count; i++)
-		(void)region_unmap(region->template + pieces[i].from, pieces[i].length);
 }
 
 /* Only what is surely ours. In a child that is what children get: home, and the tokens below it. */
@@ -73,8 +63,12 @@ static void unmap_all(struct odf_region *region)
 			(void)region_unmap(region->aside, region->length);
 		if (region->scratch != NULL)
 			(void)region_unmap(region->scratch, 2 * region->work_size);
-		unmap_template(region);
+		region_template_drop(region);
+		if (region->source != NULL)
+			(void)region_unmap(region->source, region->length);
 	}
+	if (region->extents != NULL) /* both in one mapping */
+		(void)region_unmap(region->extents < region->other_extents ? region->extents : region->other_extents, EXTENTS_SIZE);
 	(void)region_unmap(region->discarded, bitmap_size(region));
 	(void)region_unmap(region, round_up(sizeof *region, REGION_PAGE));
 }
@@ -85,7 +79,7 @@ static void set_length(struct odf_region *region, size_t length)
 	region->work_size = length < REGION_PUD ? length : REGION_PUD;
 }
 
-static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, int *error)
+static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, bool bare, void *hint, int *error)
 {
 	struct odf_region *region = region_map(NULL, round_up(sizeof *region, REGION_PAGE), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
@@ -102,20 +96,29 @@ static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, int
 		.spare_file = -1,
 	};
 	set_length(region, round_up(capacity, unit));
-	if (reserve(region, unit) != 0) {
+	if (reserve(region, unit, hint) != 0) {
 		region_unmap(region, round_up(sizeof *region, REGION_PAGE));
 		return NULL;
 	}
+	if (bare)
+		region->extents = region_map(NULL, EXTENTS_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	region->discarded = region_map(NULL, bitmap_size(region), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (region->discarded == NULL) {
+	if (region->discarded == NULL || (bare && region->extents == NULL)) {
+		if (region->discarded != NULL)
+			region_unmap(region->discarded, bitmap_size(region));
 		region_unmap(region->reservation, region->reservation_size);
 		region_unmap(region, round_up(sizeof *region, REGION_PAGE));
 		return NULL;
 	}
+	if (bare) {
+		region->other_extents = region->extents + 1;
+		region->extents->count = 1;
+		region->extents->list[0] = (struct region_extent){ .from = 0, .length = region->length, .kind = REGION_HOLE };
+	}
 	/* Counted before it can be LIVE: a fork that comes between must run its hooks. */
 	*error = region_count(region);
 	if (*error == 0) {
-		*error = region_order(REGION_ADOPT, region, NULL);
+		*error = bare && !region_keeper_runs() ? region_adopt(region) : region_order(REGION_ADOPT, region, NULL);
 		if (*error == 0)
 			return region;
 		region_uncount(region);
@@ -144,9 +147,9 @@ odf_region *odf_region_create(size_t capacity, unsigned flags)
 		if (error == 0) {
 			/* A move of a whole GiB costs the same as one of 2 MiB, so address space is taken for it, where limits allow. */
 			if (capacity >= REGION_WHOLE_PUDS)
-				region = make(capacity, flags, REGION_PUD, &error);
+				region = make(capacity, flags, REGION_PUD, false, NULL, &error);
 			if (region == NULL && capacity < REGION_PUD && (error == 0 || error == ENOMEM))
-				region = make(capacity, flags, REGION_TABLE, &error);
+				region = make(capacity, flags, REGION_TABLE, false, NULL, &error);
 			if (region == NULL && region_bytes() == 0)
 				region_keeper_stop();
 		}
@@ -155,6 +158,32 @@ odf_region *odf_region_create(size_t capacity, unsigned flags)
 	}
 	errno = error == 0 ? saved : error;
 	return region;
+}
+
+odf_region *region_make_bare(size_t capacity, unsigned flags, void *hint, int *error)
+{
+	struct odf_region *region = NULL;
+
+	region_meet_child();
+	*error = EBUSY;
+	if (!process_lock_try(&making)) /* who asks may be in a signal handler, or hold a lock of its own */
+		return NULL;
+	region_learn_refusal();
+	region = make(round_up(capacity, REGION_PUD), flags, REGION_PUD, true, hint, error);
+	process_lock_release(&making);
+	return region;
+}
+
+void region_see_to_keeper(void)
+{
+	int cancel;
+
+	if (region_list == NULL || region_keeper_runs() || !process_lock_try(&making))
+		return;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+	(void)region_keeper_start(); /* without it regions stay FROZEN, and the next fork tries again */
+	pthread_setcancelstate(cancel, NULL);
+	process_lock_release(&making);
 }
 
 void *odf_region_base(const odf_region *region)
@@ -284,4 +313,27 @@ int odf_region_info_get(const odf_region *constant, odf_region_info *info)
 	structure_write(info, &found, sizeof found);
 	errno = saved;
 	return 0;
+}
+
+bool region_is_inherited(const struct odf_region *region)
+{
+	return region->inherited;
+}
+
+bool region_is_absent(const struct odf_region *region)
+{
+	return region->absent;
+}
+
+uint64_t region_resident(odf_region *region)
+{
+	struct stat status;
+	uint64_t bytes = 0;
+
+	region_meet_child();
+	if (region->inherited)
+		return 0;
+	if (region->files_here)
+		return fstat(region->file, &status) == 0 && status.st_ino == region->file_inode ? (uint64_t)status.st_blocks * 512 : 0;
+	return region_order(REGION_RESIDENT, region, &bytes) == 0 ? bytes : 0;
 }

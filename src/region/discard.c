@@ -64,10 +64,17 @@ void region_discard_forget(struct odf_region *region, size_t from, size_t length
 	mark(region, from / REGION_PAGE, end, false);
 }
 
-/* False: refused, and what was there is there. A kernel that fails after it has unmapped that leaves a hole, which no thread may find for long. */
-static bool map_zeros(char *start, size_t length)
+void region_discard_mark(struct odf_region *region, size_t from, size_t length)
 {
-	while (region_map(start, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == NULL) {
+	region->discard_runs++;
+	region->has_discarded = true;
+	mark(region, from / REGION_PAGE, (from + length) / REGION_PAGE, true);
+}
+
+/* A kernel that fails after it has unmapped what was there leaves a hole, which no thread may find for long. */
+bool region_map_zeros(char *start, size_t length, int protection)
+{
+	while (region_map(start, length, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == NULL) {
 		if (region_is_mapped(start, length))
 			return false;
 		region_pause_ms(1);
@@ -85,10 +92,8 @@ static void lay_zeros(struct odf_region *region, size_t from, size_t length)
 		if (region_discard_run(region, from / REGION_PAGE, (from + length) / REGION_PAGE, &already) == (from + length) / REGION_PAGE &&
 		    already && sys_call3(SYS_madvise, start, length, MADV_DONTNEED) == 0)
 			return;
-		if (map_zeros(start, length)) {
-			region->discard_runs++;
-			region->has_discarded = true;
-			mark(region, from / REGION_PAGE, (from + length) / REGION_PAGE, true);
+		if (region_map_zeros(start, length, PROT_READ | PROT_WRITE)) {
+			region_discard_mark(region, from, length);
 			/* Invariant 3: a part of a region that is hidden is hidden. */
 			if (!region->visible && !region->inherited && sys_call3(SYS_madvise, start, length, MADV_DONTFORK) < 0)
 				region->doubt = true;
@@ -116,8 +121,9 @@ static bool overlap(struct region_piece a, struct region_piece b, struct region_
 	return from < end;
 }
 
-static void discard_locked(struct odf_region *region, struct region_piece wanted)
+void region_discard(struct odf_region *region, size_t from, size_t length)
 {
+	struct region_piece wanted = { from, length };
 	struct region_piece pieces[2], part;
 	size_t frozen_from = (region->live_from + region->live_length) % region->length;
 	int count;
@@ -155,7 +161,7 @@ int odf_region_discard(odf_region *region, void *address, size_t length)
 		region_unlock(&mask);
 		return ENXIO;
 	}
-	discard_locked(region, (struct region_piece){ from, length });
+	region_discard(region, from, length);
 	region_unlock(&mask);
 	return 0;
 }

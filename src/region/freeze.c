@@ -16,7 +16,7 @@ static void aside_after_failure(struct odf_region *region, int error, char *addr
 }
 
 /* Step 1 for one piece. Nothing to undo on failure: home is the shared view as before, at worst without its page tables. */
-static int move_aside(struct odf_region *region, size_t from, size_t size)
+int region_move_aside(struct odf_region *region, size_t from, size_t size)
 {
 	size_t done = 0, length = size;
 
@@ -29,9 +29,9 @@ static int move_aside(struct odf_region *region, size_t from, size_t size)
 			continue;
 		}
 		aside_after_failure(region, error, aside, length);
-		/* Home is more than one mapping there, which merging neighbours makes rare: by halves, in whole tables. */
-		if (error == -EFAULT && length > REGION_TABLE && !region->aside_lost)
-			length = (length / 2 + REGION_TABLE - 1) / REGION_TABLE * REGION_TABLE;
+		/* Home is more than one mapping there, which merging neighbours makes rare: by halves, in whole tables where it is long. */
+		if (error == -EFAULT && length > REGION_PAGE && !region->aside_lost)
+			length = region_half(length);
 		else
 			break;
 	}
@@ -60,7 +60,7 @@ static int cover_part(struct odf_region *region, size_t from, size_t size)
 }
 
 /* Step 2 for one piece, chunk by chunk. What could not be done is LIVE, at the end of the piece: *done says how much was. */
-static int cover_home(struct odf_region *region, size_t from, size_t size, size_t *done)
+int region_cover(struct odf_region *region, size_t from, size_t size, size_t *done)
 {
 	int error = 0;
 
@@ -75,16 +75,46 @@ static int cover_home(struct odf_region *region, size_t from, size_t size, size_
 	return error; /* of what comes after, home is a shared view still, whose page tables stay at aside: slower, not wrong */
 }
 
-/* What a freeze of a part left of it, so that children do not inherit it. What was taken out is elsewhere, and its place may be anybody's. */
-static void drop_template(struct odf_region *region)
+/* What a freeze left of it, so that children do not inherit it. What was taken out is elsewhere, and its place may be anybody's. */
+void region_template_drop(struct odf_region *region)
 {
 	struct region_piece pieces[2];
 	int count = region_pieces(region, (region->template_from + region->template_length) % region->length,
 				  region->length - region->template_length, pieces);
 
-	for (int i = 0; i < count; i++)
+	for (int i = 0; i < count && region->template != NULL && !region->template_lost; i++)
 		(void)region_unmap(region->template + pieces[i].from, pieces[i].length); /* all of a mapping: fails for nothing */
 	region->template_length = region->length;
+}
+
+/* One piece of the circle: its segments; what is between them is left as it is, and the template there given up. What could not be done stays LIVE. */
+static int freeze_piece(struct odf_region *region, struct region_piece piece)
+{
+	size_t at = piece.from, limit = piece.from + piece.length;
+
+	while (at < limit) {
+		size_t end, done;
+		int error = 0;
+		if (region_extent_at(region, at, limit, &end) != NULL) {
+			done = end - at;
+			if (!region->template_lost)
+				(void)region_unmap(region->template + at, done); /* else it stays, of no use to anybody */
+		} else {
+			done = 0;
+			error = region_move_aside(region, at, end - at);
+			if (error != 0 && region_forget_unmapped(region, at, end - at))
+				continue;
+			if (error == 0)
+				error = region_cover(region, at, end - at, &done);
+		}
+		at += done;
+		region->template_length += done;
+		region->live_from = (region->live_from + done) % region->length;
+		region->live_length -= done;
+		if (error != 0)
+			return error;
+	}
+	return 0;
 }
 
 int region_freeze(struct odf_region *region)
@@ -95,7 +125,7 @@ int region_freeze(struct odf_region *region)
 	uint64_t start;
 	int count;
 
-	if (region->inherited)
+	if (region->inherited || region->left)
 		return 0;
 	if (region->visible) {
 		region->frozen_forks++;
@@ -111,13 +141,7 @@ int region_freeze(struct odf_region *region)
 	if (region->template_length == 0)
 		region->template_from = region->live_from;
 	for (int i = 0; i < count; i++) {
-		size_t done = 0;
-		int error = move_aside(region, pieces[i].from, pieces[i].length);
-		if (error == 0)
-			error = cover_home(region, pieces[i].from, pieces[i].length, &done);
-		region->template_length += done;
-		region->live_from = (region->live_from + done) % region->length;
-		region->live_length -= done;
+		int error = freeze_piece(region, pieces[i]);
 		if (error != 0)
 			return error; /* what is left of the LIVE part stays LIVE, hidden from children */
 	}
@@ -129,7 +153,7 @@ int region_freeze(struct odf_region *region)
 		return ENOMEM;
 	}
 	if (region->template_length < region->length)
-		drop_template(region);
+		region_template_drop(region);
 	if (count > 0)
 		region->counters.freezes++;
 	if (cut_short)

@@ -26,6 +26,14 @@ static atomic_bool memory_is_shared;
 /* This thread is between region_fork_begin and region_fork_end. */
 static _Thread_local bool bracketed __attribute__((tls_model("initial-exec")));
 
+static atomic_uint generation;
+
+unsigned region_generation(void)
+{
+	region_meet_child();
+	return atomic_load_explicit(&generation, memory_order_relaxed);
+}
+
 /* Makes this process the owner of nothing: its regions are ordinary memory now, or not there. */
 static void become_child(void)
 {
@@ -34,11 +42,13 @@ static void become_child(void)
 		if (!region->inherited && !region->visible)
 			region->absent = true;
 		region->inherited = true;
+		region_close_files_here(region);
 		region->file = region->second_file = region->token_file = region->spare_file = -1;
 	}
 	atomic_store_explicit(&memory_is_shared, false, memory_order_relaxed); /* this is a copy */
 	region_list = NULL; /* none of them takes part in anything any more */
 	region_forks_pending = 0;
+	atomic_fetch_add_explicit(&generation, 1, memory_order_relaxed);
 	bracketed = false;
 	atomic_store_explicit(&bytes, 0, memory_order_relaxed);
 	region_keeper_forget();
@@ -166,10 +176,12 @@ static void settle_if_due(void)
 	errno = saved;
 }
 
-int region_fork_begin(uint64_t *start)
+int region_fork_begin(uint64_t *start, bool may_make_thread)
 {
 	int error;
 
+	if (may_make_thread)
+		region_see_to_keeper();
 	settle_if_due();
 	error = freeze_for_fork(1);
 	bracketed = error == 0;
@@ -196,8 +208,13 @@ void region_in_child(void)
 
 size_t region_resident_bytes(void)
 {
+	struct stat status;
 	uint64_t sum = 0;
 
+	/* A region that has no keeper yet is the only one. */
+	if (region_bytes() != 0 && !region_keeper_runs() && region_list != NULL && region_list->files_here &&
+	    fstat(region_list->file, &status) == 0 && status.st_ino == region_list->file_inode)
+		return (size_t)status.st_blocks * 512;
 	if (region_bytes() == 0 || region_order_now(REGION_RESIDENT, &sum) != 0)
 		return 0;
 	return (size_t)sum;

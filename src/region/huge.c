@@ -30,6 +30,17 @@ static bool all_there(char *piece)
 	return true;
 }
 
+static bool is_memory(const struct odf_region *region, size_t table)
+{
+	size_t end;
+	bool memory;
+
+	region_lock_as_keeper();
+	memory = region_extent_at(region, table, table + REGION_TABLE, &end) == NULL && end == table + REGION_TABLE;
+	region_unlock_as_keeper();
+	return memory;
+}
+
 uint64_t region_gather(struct odf_region *region, uint64_t now)
 {
 	size_t end = region->capacity / REGION_TABLE * REGION_TABLE;
@@ -39,7 +50,7 @@ uint64_t region_gather(struct odf_region *region, uint64_t now)
 		return region->huge_ns;
 	while (region->huge_at < end && region_clock() - now < WORK_NS) {
 		char *piece = region->home + region->huge_at;
-		long error = all_there(piece) ? sys_call3(SYS_madvise, piece, REGION_TABLE, MADV_COLLAPSE) : 0;
+		long error = is_memory(region, region->huge_at) && all_there(piece) ? sys_call3(SYS_madvise, piece, REGION_TABLE, MADV_COLLAPSE) : 0;
 		if (error == -EINVAL && region->huge_at == 0) /* unknown, or not for this memory */
 			return region->huge_ns = UINT64_MAX;
 		region->huge_at += REGION_TABLE; /* what could not be gathered now, for want of memory or because of a pin, may be by the next pass */

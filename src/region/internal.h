@@ -22,6 +22,10 @@
  * Settling goes through the region in a circle. What it has done is LIVE, the rest FROZEN; a fork freezes the LIVE part only, and the next settle goes on
  * behind it, so that no part waits for ever.
  *
+ * The heap's region has extents in home that are not its memory (extent.c): holes, which nobody has; islands, which are the program's and ordinary
+ * private memory for good, for what the kernel must do itself (rights, locks, advice); and foreign places, where the program put something else. Freeze
+ * and settle work on the segments between them and leave them alone.
+ *
  * Invariants, each named where it is kept ("Invariant 3"):
  *   1. A frozen file is never written: not while a descendant may map it.
  *   2. The test for descendants is exact: a token page, mapped shared and writable, goes to every descendant with the snapshot however it was made,
@@ -92,10 +96,12 @@ struct odf_region {
 	bool visible;   /* home is inherited by children: implies that all of it is FROZEN */
 	bool vacant;    /* no descendant maps the file, nor can one before it is visible again: the verdict of the token */
 	bool doubt;     /* the token may be wrong: never LIVE again (invariant 5) */
+	bool left;      /* given up: what was memory are islands, and it takes part in nothing any more */
 	bool aside_lost; /* what is at aside may not be ours: the keeper makes a new one before the next freeze */
 	size_t live_from, live_length; /* in a circle of `length` */
 	char *template;                /* a mapping for at least the LIVE part, at the same offsets */
 	size_t template_from, template_length; /* what the last freeze took out of it, in the circle */
+	bool template_lost;            /* something else came to lie in a part of it that was taken out: none of it is unmapped any more */
 	size_t chunk;                  /* the template is one mapping for each so many bytes; 0: one for all */
 	uint64_t frozen_forks;         /* forks that found it FROZEN since that was decided */
 	uint64_t epoch;                /* counts freezes: who waited without the lock sees that the world changed */
@@ -112,14 +118,22 @@ struct odf_region {
 	unsigned lost_count;
 	size_t step_most; /* bytes of a step: less after one has failed */
 
-	/* The keeper's, -1: none. */
+	/* What is not memory of the region's; NULL: no such thing can be. Changed by preparing the other list and putting it in place of this one, as a child may
+	 * be made in the middle. */
+	struct region_extents *extents, *other_extents;
+	char *source; /* a view of the file without rights, of which others are made */
+
+	/* The keeper's, -1: none. Before there is a keeper they are in the program's table, which may lose them: each is known by its inode. */
 	int file, second_file, token_file, spare_file;
+	uint64_t file_inode, token_inode;
+	bool files_here;
 	uint64_t seen_epoch;  /* the freeze that the next member is about */
 	uint64_t seen_faults; /* page faults of the process until the keeper noticed it */
 	unsigned seen_forks;  /* the fork that the next members are about */
 	bool child_ended;     /* that a child has ended was cause enough to ask once */
 	uint64_t touched;     /* and since, when the settle began */
 	uint64_t ask_ns;      /* when to ask again */
+	uint64_t thin_wait_ns; /* how long after that the next time */
 
 	size_t huge_at;       /* how far the pass over the region has come that makes large pages */
 	uint64_t huge_spent;  /* by it so far */
@@ -130,9 +144,6 @@ struct odf_region {
 
 /* ---- lock.c ---- */
 
-/* Blocks all signals and takes the lock; `mask` receives the caller's mask. */
-void region_lock(uint64_t *mask);
-void region_unlock(const uint64_t *mask);
 /* For the keeper: after everybody else who wants it. It has its signals blocked for good. */
 void region_lock_as_keeper(void);
 void region_unlock_as_keeper(void);
@@ -158,6 +169,8 @@ bool region_reserve_again(char *address, size_t size);
 /* Puts the destination of a move that failed in order, which the kernel may have unmapped first. False: what is there now may be another thread's. */
 bool region_place_after(int error, char *address, size_t size);
 bool region_is_mapped(char *address, size_t size);
+/* About half of a piece that turned out to be more than one mapping, in whole tables where it is long. */
+size_t region_half(size_t length);
 /* Finds out by effect what the kernel does. Once, by the keeper, before any region. */
 void region_learn_refusal(void);
 uint64_t region_clock(void);
@@ -169,9 +182,32 @@ struct region_piece {
 };
 int region_pieces(const struct odf_region *region, size_t from, size_t length, struct region_piece pieces[2]);
 
+/* ---- extent.c, under the lock ---- */
+#define REGION_EXTENTS ((size_t)131072)
+struct region_extents {
+	size_t count;
+	struct region_extent list[REGION_EXTENTS]; /* sorted; neighbours that are alike are one */
+};
+/* The segment or extent at `at` in a walk over [at, limit): like region_run_at, without copying. NULL: memory. */
+const struct region_extent *region_extent_at(const struct odf_region *region, size_t at, size_t limit, size_t *end);
+int region_source_make(struct odf_region *region);
+/* Memory that is not there is the program's doing, by a system call past us: no fork is to fail for it. True: something was found. */
+bool region_forget_unmapped(struct odf_region *region, size_t from, size_t length);
+int region_advise(struct odf_region *region, int advice); /* all segments; 0 or an errno value */
+/* Punches what is stale at `at`, as far as it goes in bounded time. By the keeper, when nobody else can map the file. *end: how far it came. */
+int region_clean(struct odf_region *region, const struct region_extent *extent, size_t at, size_t limit, size_t *end);
+
 /* ---- freeze.c, under the lock ---- */
+int region_move_aside(struct odf_region *region, size_t from, size_t size); /* step 1 for a part; 0 or ENOMEM */
+void region_template_drop(struct odf_region *region); /* what is left of it */
+int region_cover(struct odf_region *region, size_t from, size_t size, size_t *done); /* step 2; 0 or ENOMEM */
 int region_freeze(struct odf_region *region); /* 0 or ENOMEM */
 int region_freeze_all(void);
+
+/* ---- file.c ---- */
+int region_file_make(size_t size); /* or minus an errno value */
+/* The kernel gives ordinary memory large pages without being asked. */
+bool region_large_pages_wanted(void);
 
 /* ---- token.c, by the keeper under the lock ---- */
 int region_token_make(struct odf_region *region); /* the first one; 0 or an errno value */
@@ -192,6 +228,7 @@ long region_private(int pagemap, char *start, char *end, size_t max_pages, struc
 int region_pagemap_open(void); /* or minus an errno value */
 
 /* ---- discard.c ---- */
+void region_discard_mark(struct odf_region *region, size_t from, size_t length);
 bool region_is_discarded(const struct odf_region *region, size_t page);
 /* The end of the run of pages from `page` on that are discarded or not, at most `limit`. */
 size_t region_discard_run(const struct odf_region *region, size_t page, size_t limit, bool *discarded);
@@ -216,6 +253,8 @@ struct region_settler {
 };
 /* Makes all of the region LIVE. 0 or an errno value: EBUSY, EAGAIN (a fork came between; or one is pending), ENOMEM, EIO... */
 int region_settle(struct odf_region *region, const struct region_settler *settler);
+/* Of a FROZEN region that cannot be made LIVE beside other threads: gives back what the file holds under pages of the process's own. As above. */
+int region_thin(struct odf_region *region, const struct region_settler *settler);
 /* For measurements: the size of chunk to use always, and 0 for none; SIZE_MAX: as decided. */
 extern size_t region_chunk_override;
 /* Everything that the next freeze needs. 0 or an errno value. Under the lock. */
@@ -232,8 +271,15 @@ enum region_order { REGION_ADOPT, REGION_RELEASE, REGION_SETTLE, REGION_SETTLE_A
 int region_order(enum region_order order, struct odf_region *region, uint64_t *result);
 /* The same if nobody else is giving orders, else EBUSY. Async-signal-safe. */
 int region_order_now(enum region_order order, uint64_t *result);
-/* Starts the keeper if it does not run. Calls of these two exclude each other (create.c). */
+/* Starts the keeper if it does not run. It takes over the files of the regions that there are. Calls of these two exclude each other (create.c). */
 int region_keeper_start(void);
+bool region_keeper_runs(void);
+/* There is no keeper yet, and the region's file is in the table of the calling thread. */
+bool region_file_is_here(const struct odf_region *region);
+/* Closes those files of the regions that are still the regions', in the table of the calling thread. */
+void region_close_files_here(struct odf_region *region);
+/* The files of a new region, its views and its place in the list; its files are then in the table of the thread that calls. 0 or an errno value. */
+int region_adopt(struct odf_region *region);
 void region_keeper_stop(void);
 /* Something was frozen. Costs the caller next to nothing, unless the keeper is fast asleep. Async-signal-safe. */
 void region_keeper_notify(void);
@@ -244,6 +290,8 @@ void region_keeper_forget(void);
 odf_region_settling region_keeper_settling(void);
 
 /* ---- hooks.c ---- */
+/* For a fork from a place where threads can be made: sees to it that there is a keeper. (create.c) */
+void region_see_to_keeper(void);
 /* Counts the bytes in and out; the first call for a process prepares what marks its children. */
 int region_count(struct odf_region *region);
 void region_uncount(struct odf_region *region);

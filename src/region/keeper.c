@@ -16,7 +16,6 @@
 #include <errno.h>
 #include <linux/close_range.h>
 #include <linux/futex.h>
-#include <linux/memfd.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <sched.h>
@@ -30,14 +29,13 @@
 #include <time.h>
 
 #include "../record/settings.h"
+#include "../sys/own_memory.h"
 #include "../sys/process_lock.h"
 #include "../sys/userfault.h"
 #include "internal.h"
 
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 0x0008u
-#endif
-
+#define THIN_FIRST_NS 250000000u
+#define THIN_LAST_NS  60000000000u
 #define SETTLE_FAULTS  64u
 #define SETTLE_IDLE_NS 20000000u
 #define ASK_FIRST_NS   200000u
@@ -171,6 +169,7 @@ int region_keeper_start(void)
 {
 	sigset_t all, mask;
 	pthread_attr_t attributes;
+	bool was;
 	int error;
 
 	if (atomic_load(&keeper.running))
@@ -179,6 +178,7 @@ int region_keeper_start(void)
 	atomic_store(&slot.state, SLOT_ORDER);
 	/* It keeps those that libc uses itself: setuid in one thread reaches all by signal. */
 	sigfillset(&all);
+	was = own_memory_begin();
 	error = pthread_attr_init(&attributes);
 	if (error == 0) {
 		pthread_sigmask(SIG_SETMASK, &all, &mask);
@@ -190,6 +190,7 @@ int region_keeper_start(void)
 		pthread_sigmask(SIG_SETMASK, &mask, NULL);
 		pthread_attr_destroy(&attributes);
 	}
+	own_memory_end(was);
 	if (error == 0) {
 		while (atomic_load(&slot.state) != SLOT_DONE)
 			(void)sys_call4(SYS_futex, &slot.state, FUTEX_WAIT_PRIVATE, SLOT_ORDER, NULL);
@@ -197,10 +198,21 @@ int region_keeper_start(void)
 		if (error != 0)
 			pthread_join(keeper.thread, NULL);
 	}
+	if (error == 0) /* they are the keeper's now */
+		for (struct odf_region *region = region_list; region != NULL; region = region->next) {
+			region_close_files_here(region);
+			if (region->doubt)
+				region->file = region->token_file = -1;
+		}
 	atomic_store(&slot.state, SLOT_EMPTY);
 	atomic_store(&keeper.running, error == 0);
 	process_lock_release(&slot.lock);
 	return error;
+}
+
+bool region_keeper_runs(void)
+{
+	return atomic_load_explicit(&keeper.running, memory_order_relaxed);
 }
 
 void region_keeper_stop(void)
@@ -212,28 +224,107 @@ void region_keeper_stop(void)
 
 /* ---- The keeper ---- */
 
-/* A copy of the table of descriptors, and all of them closed in it except `kept`. */
-static int leave_descriptors(int kept)
+#define KEPT_MOST 16
+struct kept {
+	int files[KEPT_MOST]; /* sorted */
+	int count;
+};
+
+static void keep_file(struct kept *kept, int file)
+{
+	int at = kept->count;
+
+	if (file < 0 || kept->count == KEPT_MOST)
+		return;
+	for (; at > 0 && kept->files[at - 1] > file; at--)
+		kept->files[at] = kept->files[at - 1];
+	kept->files[at] = file;
+	kept->count++;
+}
+
+static bool is_kept(const struct kept *kept, int file)
+{
+	for (int i = 0; i < kept->count; i++)
+		if (kept->files[i] == file)
+			return true;
+	return false;
+}
+
+/* A copy of the table of descriptors, and all of them closed in it except those kept. */
+static int leave_descriptors(const struct kept *kept)
 {
 	struct rlimit limit;
+	unsigned from = 0;
+	bool done = true;
 
-	if ((kept <= 0 || sys_call3(SYS_close_range, 0, kept - 1, CLOSE_RANGE_UNSHARE) == 0) &&
-	    sys_call3(SYS_close_range, kept + 1, ~0u, CLOSE_RANGE_UNSHARE) == 0)
+	for (int i = 0; i < kept->count && done; i++) {
+		unsigned file = (unsigned)kept->files[i];
+		done = file <= from || sys_call3(SYS_close_range, from, file - 1, CLOSE_RANGE_UNSHARE) == 0;
+		from = file + 1;
+	}
+	if (done && sys_call3(SYS_close_range, from, ~0u, CLOSE_RANGE_UNSHARE) == 0)
 		return 0;
 	if (sys_call1(SYS_unshare, CLONE_FILES) < 0 || sys_call4(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, &limit) < 0)
 		return EPERM;
 	for (int fd = 0; fd < (limit.rlim_max < (1 << 20) ? (int)limit.rlim_max : 1 << 20); fd++)
-		if (fd != kept)
+		if (!is_kept(kept, fd))
 			sys_close(fd);
 	return 0;
 }
 
+/* Of the kernel's own file system for such files, whose inodes are numbered on; of another one a number would have to be the same by chance. */
+static bool is_file(int fd, uint64_t inode)
+{
+	struct stat status;
+
+	return fd >= 0 && fstat(fd, &status) == 0 && status.st_ino == inode && inode != 0 && S_ISREG(status.st_mode) && status.st_nlink == 0;
+}
+
+/* What the regions that there are left in the program's table, and what the program has closed or put in its place since. */
+static void take_over_files(void)
+{
+	for (struct odf_region *region = region_list; region != NULL; region = region->next) {
+		if (!region->files_here)
+			continue;
+		if (is_file(region->file, region->file_inode) && is_file(region->token_file, region->token_inode))
+			continue;
+		/* Invariant 5. What is there now is a copy of the program's, which keeps its own. */
+		region->doubt = true;
+		sys_close(region->file);
+		sys_close(region->token_file);
+	}
+}
+
+bool region_file_is_here(const struct odf_region *region)
+{
+	return region->files_here && is_file(region->file, region->file_inode);
+}
+
+void region_close_files_here(struct odf_region *region)
+{
+	if (!region->files_here)
+		return;
+	region->files_here = false;
+	if (is_file(region->file, region->file_inode))
+		sys_close(region->file);
+	if (is_file(region->token_file, region->token_inode))
+		sys_close(region->token_file);
+}
+
 static int prepare(void)
 {
-	int device = settings_userfault(), error = leave_descriptors(device), fd;
+	int device = settings_userfault(), error, fd;
+	struct kept kept = { .count = 0 };
 
+	keep_file(&kept, device);
+	for (const struct odf_region *region = region_list; region != NULL; region = region->next) {
+		keep_file(&kept, region->file);
+		keep_file(&kept, region->token_file);
+	}
+	error = leave_descriptors(&kept);
 	if (error != 0)
 		return error;
+	take_over_files();
 	/* The standard numbers are taken, so that nothing that writes to them, a sanitizer's report for one, can write into a region. */
 	while ((fd = sys_open("/dev/null", O_RDWR, 0)) >= 0 && fd < 2)
 		;
@@ -254,23 +345,6 @@ static int prepare(void)
 	return 0;
 }
 
-static int make_file(size_t size)
-{
-	long file = sys_call2(SYS_memfd_create, "odfork-region", MFD_CLOEXEC | MFD_NOEXEC_SEAL);
-	long result;
-
-	if (file == -EINVAL)
-		file = sys_call2(SYS_memfd_create, "odfork-region", MFD_CLOEXEC);
-	if (file < 0)
-		return (int)file;
-	result = sys_call2(SYS_ftruncate, file, size);
-	if (result < 0) {
-		sys_close((int)file);
-		return (int)result;
-	}
-	return (int)file;
-}
-
 static void close_files(struct odf_region *region)
 {
 	int *files[] = { &region->file, &region->second_file, &region->token_file, &region->spare_file };
@@ -287,34 +361,68 @@ static bool is_settled_here(const struct odf_region *region)
 	return settler.userfault >= 0 && !(region->flags & ODF_REGION_MANUAL);
 }
 
+static bool is_thinned_here(const struct odf_region *region)
+{
+	return settler.userfault < 0 && settler.pagemap >= 0 && !(region->flags & ODF_REGION_MANUAL);
+}
+
 static void note_whether_it_settles(void)
 {
 	bool settles = false;
 
 	for (const struct odf_region *region = region_list; region != NULL; region = region->next)
-		settles = settles || is_settled_here(region);
+		settles = settles || is_settled_here(region) || is_thinned_here(region);
 	atomic_store(&keeper.settles, settles);
 }
 
-/* The caller reserved the address space and unmaps it on failure. */
-static int adopt(struct odf_region *region)
+/* Out of the way of a program that counts on its numbers. */
+static int lift(int file, uint64_t *inode)
 {
-	int file = make_file(region->capacity), error;
+	struct stat status;
+	/* Not higher: every child gets a copy of the table, up to the last one in use. */
+	long lifted = sys_call3(SYS_fcntl, file, F_DUPFD_CLOEXEC, 224);
+
+	if (lifted >= 0) {
+		sys_close(file);
+		file = (int)lifted;
+	}
+	*inode = fstat(file, &status) == 0 ? status.st_ino : 0;
+	return file;
+}
+
+/* The caller reserved the address space and unmaps it on failure. */
+int region_adopt(struct odf_region *region)
+{
+	int file = region_file_make(region->capacity), error;
+	uint64_t mask;
 
 	if (file < 0)
 		return -file;
 	region->file = file;
 	error = region_token_make(region);
+	if (error == 0 && region->extents != NULL && !region_keeper_runs()) {
+		region->files_here = true;
+		region->file = file = lift(file, &region->file_inode);
+		region->token_file = lift(region->token_file, &region->token_inode);
+	}
 	/* Invariant 3: home is hidden from the first moment on that it can be written. */
 	if (error == 0 && (region_map_file(region->home, region->length, MAP_SHARED | MAP_FIXED, file, 0) == NULL || region_hide(region) != 0))
 		error = ENOMEM;
+	if (error == 0 && region->extents != NULL)
+		error = region_source_make(region);
+	/* Holes too, for good. */
+	if (error == 0 && region->extents != NULL && sys_call3(SYS_madvise, region->home, region->length, MADV_DONTFORK) < 0)
+		error = ENOMEM;
 	if (error == 0)
 		error = region_template_make(region);
+	/* All of it is a hole. */
+	if (error == 0 && region->extents != NULL && sys_call3(SYS_mprotect, region->home, region->length, PROT_NONE) < 0)
+		error = ENOMEM;
 	if (error != 0) {
 		close_files(region);
 		return error;
 	}
-	region_lock_as_keeper();
+	region_lock(&mask);
 	region->vacant = true;
 	if (region_forks_pending > 0)
 		error = region_freeze(region);
@@ -322,7 +430,7 @@ static int adopt(struct odf_region *region)
 		region->next = region_list;
 		region_list = region;
 	}
-	region_unlock_as_keeper();
+	region_unlock(&mask);
 	note_whether_it_settles();
 	if (error != 0)
 		close_files(region);
@@ -403,7 +511,7 @@ static bool carry_out_order(void)
 		return false;
 	switch (slot.order) { /* only now: before, it may be the last one's */
 	case REGION_ADOPT:
-		answer(adopt(slot.region));
+		answer(region_adopt(slot.region));
 		break;
 	case REGION_RELEASE:
 		release(slot.region);
@@ -447,6 +555,26 @@ static bool a_child_ended(void)
 	return error == -ECHILD || (error == 0 && ended.si_pid != 0);
 }
 
+/* A region that waits for a fork to be settled, or for ever. Looked at ever more rarely: what it holds twice grows only by what the program writes. */
+static uint64_t thin_after(struct odf_region *region, uint64_t now)
+{
+	if (region->seen_forks != seen.forks) {
+		region->seen_forks = seen.forks;
+		region->thin_wait_ns = THIN_FIRST_NS;
+		region->seen_faults = 0;
+		region->ask_ns = now + THIN_FIRST_NS;
+	}
+	if (now < region->ask_ns)
+		return region->ask_ns;
+	region->thin_wait_ns = between(2 * region->thin_wait_ns, THIN_FIRST_NS, THIN_LAST_NS);
+	if (process_faults() - region->seen_faults >= SETTLE_FAULTS) {
+		uint64_t faults = process_faults();
+		if (region_thin(region, &settler) == 0)
+			region->seen_faults = faults;
+	}
+	return region->ask_ns = region_clock() + region->thin_wait_ns;
+}
+
 /* When to look at the region again. */
 static uint64_t look_after(struct odf_region *region, uint64_t now)
 {
@@ -469,6 +597,8 @@ static uint64_t look_after(struct odf_region *region, uint64_t now)
 		return region_gather(region, now);
 	if (settled && (region->flags & ODF_REGION_HUGE))
 		return seen.fork_ns + GATHER_IDLE_NS;
+	if (!settled && is_thinned_here(region))
+		return thin_after(region, now);
 	if (settled || !is_settled_here(region))
 		return NEVER;
 	if (epoch != region->seen_epoch) {
@@ -545,6 +675,7 @@ static void *keep(void *unused)
 
 	(void)unused;
 	(void)sys_call2(SYS_prctl, PR_SET_NAME, "odfork-keeper"); /* for people */
+	note_whether_it_settles();
 	answer(error);
 	if (error != 0)
 		return NULL;

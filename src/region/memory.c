@@ -115,3 +115,10 @@ int region_pieces(const struct odf_region *region, size_t from, size_t length, s
 	pieces[1] = (struct region_piece){ 0, length - straight };
 	return 2;
 }
+
+size_t region_half(size_t length)
+{
+	size_t unit = length > 2 * REGION_TABLE ? REGION_TABLE : REGION_PAGE;
+
+	return (length / 2 + unit - 1) / unit * unit;
+}

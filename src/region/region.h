@@ -17,8 +17,9 @@
 /* Bytes of the regions that a fork would freeze or copy on demand: 0 in a process without regions of its own. One load. */
 size_t region_bytes(void);
 
-/* 0 or ENOMEM: nothing was changed then that the program could see. *start: for region_fork_end. */
-int region_fork_begin(uint64_t *start);
+/* 0 or ENOMEM: nothing was changed then that the program could see. *start: for region_fork_end. `may_make_thread`: where fork() itself may be called, the
+ * keeper of a region that has none yet is started; else such a region stays FROZEN until it has one. */
+int region_fork_begin(uint64_t *start, bool may_make_thread);
 /* In the parent, also when the fork failed. In a child nothing happens. */
 void region_fork_end(uint64_t start);
 /* A process that shares this memory and is no thread of this one has been made: nothing can be known to be quiet from now on. */
@@ -26,6 +27,62 @@ void region_memory_is_shared(void);
 /* In the child, where libc runs no handlers. */
 void region_in_child(void);
 
+/* Another number in a child than in its parent, if there was a region in either. Async-signal-safe. */
+unsigned region_generation(void);
+
 /* The memory that this process's regions have, for the record; 0 where it cannot be told at once. Async-signal-safe. */
 size_t region_resident_bytes(void);
+
+/* ---- A region for the heap: home has holes, and other memory in it (extent.c) ---- */
+
+/* Its home is one hole, of whole GiB. It has no keeper before the first fork: nothing here makes a thread, allocates by malloc or waits for anybody, so that
+ * it can be called from within an allocator. It lies at or after `hint` if there is room. NULL: *error says why, EBUSY: later. Never destroyed. */
+odf_region *region_make_bare(size_t capacity, unsigned flags, void *hint, int *error);
+
+/* The following in one piece, as the kernel's own calls are: between these two, which block all signals. */
+void region_lock(uint64_t *mask);
+void region_unlock(const uint64_t *mask);
+
+enum region_kind { REGION_MEMORY, REGION_HOLE, REGION_ISLAND, REGION_FOREIGN };
+struct region_extent {
+	size_t from, length;
+	unsigned char kind;
+	unsigned char protection; /* of an island */
+	unsigned char advice;     /* the same; whatever the caller means by it */
+	/* The file may have pages there that nobody reads through home any more: to be punched by a settle that has come to it. A hole that is not stale is a
+	 * shared view without rights and without pages. */
+	bool stale;
+};
+
+/* Offsets and lengths are of home, in bytes, whole pages. What is at `at`, up to its end or `limit`. In a child a hole is not mapped, or the
+ * program's. */
+struct region_extent region_run_at(const struct odf_region *region, size_t at, size_t limit);
+/* The first hole for so much that can be taken now; SIZE_MAX: none. */
+size_t region_find_hole(const struct odf_region *region, size_t length, size_t alignment);
+
+/* 0 or an errno value; what was done before a failure stays done, and is told by region_run_at. */
+int region_take(struct odf_region *region, size_t from, size_t length); /* holes become memory that is zero; EAGAIN: not this place now */
+int region_give(struct odf_region *region, size_t from, size_t length); /* memory and islands become holes */
+int region_cut(struct odf_region *region, size_t from, size_t length);  /* memory becomes an island, readable and writable */
+void region_discard(struct odf_region *region, size_t from, size_t length); /* memory reads as zeros */
+/* Foreign places become holes: what is there is unmapped. In a child that is all. */
+int region_reclaim(struct odf_region *region, size_t from, size_t length);
+/* Around a call that puts another mapping there. The end only if it was put. */
+int region_lose_begin(struct odf_region *region, size_t from, size_t length);
+void region_lose_end(struct odf_region *region, size_t from, size_t length);
+/* Of one island or a part of it. */
+void region_set_island(struct odf_region *region, size_t from, size_t length, int protection, unsigned advice);
+/* Anonymous memory without pages in the place of what is there. False: refused, and what was there is there. */
+bool region_map_zeros(char *start, size_t length, int protection);
+/* Gives all of it up: memory becomes islands, holes are unmapped and foreign, the address space that only the region's own work needs is given back. 0, or ENOMEM
+ * where a part had to stay memory. */
+int region_leave(struct odf_region *region);
+/* This process is a child of the one that made it; its memory is ordinary, and its list of runs a memory of what was. */
+bool region_is_inherited(const struct odf_region *region);
+/* And came by such a way that it does not have the memory. */
+bool region_is_absent(const struct odf_region *region);
+/* How many runs there are that are not memory, between which each freeze works piece by piece. */
+size_t region_extent_count(const struct odf_region *region);
+/* Bytes of memory that it has; 0 where it cannot be told. */
+uint64_t region_resident(odf_region *region);
 #endif

@@ -10,6 +10,9 @@
  *   3. merge    private pages are copied to the file; discarded ones are punched out of it.
  *   4. return   staging goes home, and the sleepers are woken.
  *
+ * Where other threads run and cannot be kept away, the region stays FROZEN; what it holds twice by then, the file's pages under private ones, is given back
+ * when no descendant is left ("thinned").
+ *
  * Whatever fails before 4 is undone, and the piece is FROZEN as before: what was copied to the file is what home has anyway (invariant 5).
  */
 #include <errno.h>
@@ -60,16 +63,9 @@ static int second_file(struct odf_region *region)
 }
 
 /* Divides a fresh template; SIZE_MAX: it could not be, and is of no use any more. */
-static size_t divide(struct odf_region *region, char *fresh)
+static size_t divide(struct odf_region *region, char *fresh, size_t chunk)
 {
-	size_t chunk = 0;
-
-	if (region_chunk_override != SIZE_MAX)
-		chunk = region_chunk_override;
-	else if (region->frozen_forks > 0 && region->touched >= REGION_CHUNK_FAULTS)
-		chunk = region->length / REGION_CHUNKS < REGION_CHUNK_LEAST ? REGION_CHUNK_LEAST : region->length / REGION_CHUNKS;
-	chunk = (chunk + REGION_TABLE - 1) / REGION_TABLE * REGION_TABLE;
-	if (chunk == 0 || chunk >= region->length || second_file(region) < 0)
+	if (chunk == 0 || second_file(region) < 0)
 		return 0;
 	for (size_t at = chunk; at < region->length; at += 2 * chunk) {
 		size_t size = region->length - at < chunk ? region->length - at : chunk;
@@ -79,33 +75,38 @@ static size_t divide(struct odf_region *region, char *fresh)
 	return chunk;
 }
 
+static size_t chunk_wanted(const struct odf_region *region)
+{
+	size_t chunk = 0;
+
+	if (region_chunk_override != SIZE_MAX)
+		chunk = region_chunk_override;
+	else if (region->frozen_forks > 0 && region->touched >= REGION_CHUNK_FAULTS)
+		chunk = region->length / REGION_CHUNKS < REGION_CHUNK_LEAST ? REGION_CHUNK_LEAST : region->length / REGION_CHUNKS;
+	chunk = (chunk + REGION_TABLE - 1) / REGION_TABLE * REGION_TABLE;
+	return chunk < region->length ? chunk : 0;
+}
+
 int region_template_make(struct odf_region *region)
 {
-	struct region_piece pieces[2];
-	size_t chunk;
+	size_t chunk = chunk_wanted(region);
 	char *fresh;
-	int count;
 
 	if (region->template != NULL && region->template_length == 0)
 		return 0;
 	fresh = region_map_file(NULL, region->length, MAP_PRIVATE, region->file, 0);
 	if (fresh == NULL)
 		return ENOMEM;
-	chunk = divide(region, fresh);
+	chunk = divide(region, fresh, chunk);
 	if (chunk == SIZE_MAX) {
 		region_unmap(fresh, region->length);
 		return ENOMEM;
 	}
 	/* Visible to children, as home is to be. A raw clone while the region is LIVE gets it as well, where nobody looks for it. */
-	if (region->template != NULL) {
-		/* What the freeze took is elsewhere now, and its place may be anybody's. */
-		count = region_pieces(region, (region->template_from + region->template_length) % region->length,
-				      region->length - region->template_length, pieces);
-		for (int i = 0; i < count; i++)
-			(void)region_unmap(region->template + pieces[i].from, pieces[i].length); /* whole mapping: cannot fail for want of one */
-	}
+	region_template_drop(region);
 	region->template = fresh;
 	region->template_length = 0;
+	region->template_lost = false;
 	region->chunk = chunk;
 	region->frozen_forks = 0;
 	return 0;
@@ -172,7 +173,9 @@ static size_t choose_length(const struct odf_region *region, const struct region
 		at = (size_t)(walked - region->home);
 	}
 	at = at / REGION_TABLE * REGION_TABLE;
-	return at > from ? at - from : REGION_TABLE;
+	if (at <= from) /* the rest of a table at least */
+		at = (from / REGION_TABLE + 1) * REGION_TABLE < end ? (from / REGION_TABLE + 1) * REGION_TABLE : end;
+	return at - from;
 }
 
 static bool is_zero(const char *page)
@@ -253,9 +256,9 @@ static int stage(struct odf_region *region, struct step *step)
 		int error = region_move(step->aside, step->staging, step->length, true);
 		if (error == 0)
 			return 0;
-		if (reserve_or_lose(region, error, step->staging, step->length) != 0 || error != -EFAULT || step->length == REGION_TABLE)
+		if (reserve_or_lose(region, error, step->staging, step->length) != 0 || error != -EFAULT || step->length == REGION_PAGE)
 			return error == -EFAULT ? EIO : -error;
-		step->length = (step->length / 2 + REGION_TABLE - 1) / REGION_TABLE * REGION_TABLE;
+		step->length = region_half(step->length);
 	}
 }
 
@@ -414,7 +417,7 @@ static int do_step(struct odf_region *region, const struct region_settler *settl
 		return error;
 	/* Each run of discarded pages is moved for itself: a step of one table has few enough. */
 	if (region_discard_run(region, step->from / REGION_PAGE, (step->from + step->length) / REGION_PAGE, &zeros) <
-	    (step->from + step->length) / REGION_PAGE)
+	    (step->from + step->length) / REGION_PAGE && step->length > REGION_TABLE)
 		step->length = REGION_TABLE;
 	place(region, step);
 	error = stage(region, step);
@@ -450,15 +453,37 @@ static int do_step(struct odf_region *region, const struct region_settler *settl
 	region->counters.steps++;
 	if (region->counters.last_pause_ns > region->counters.longest_pause_ns)
 		region->counters.longest_pause_ns = region->counters.last_pause_ns;
-	if (region->live_length == region->length) {
-		region->counters.settles++;
-		/* Until the next freeze it is only a place: a view of the file would be written to a core dump a second time. */
-		if (region_map(region->aside, region->length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != NULL)
-			(void)sys_call3(SYS_madvise, region->aside, region->length, MADV_DONTFORK);
-		else if (!region_is_mapped(region->aside, region->length) && !region_reserve_again(region->aside, region->length))
-			region->aside_lost = true;
-		region->has_discarded = false;
-		region->discard_runs = 0;
+	return 0;
+}
+
+/* All of it is LIVE. */
+static void complete(struct odf_region *region)
+{
+	region->counters.settles++;
+	/* Until the next freeze it is only a place: a view of the file would be written to a core dump a second time. */
+	if (region_map(region->aside, region->length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != NULL)
+		(void)sys_call3(SYS_madvise, region->aside, region->length, MADV_DONTFORK);
+	else if (!region_is_mapped(region->aside, region->length) && !region_reserve_again(region->aside, region->length))
+		region->aside_lost = true;
+	region->has_discarded = false;
+	region->discard_runs = 0;
+}
+
+/* Goes past what is not memory, at the end of the LIVE part, and has what is stale there punched, for a bounded time. */
+static int pass_extents(struct odf_region *region)
+{
+	uint64_t start = region_clock();
+
+	while (region->live_length < region->length) {
+		size_t at = (region->live_from + region->live_length) % region->length, rest = region->length - region->live_length, end;
+		size_t limit = rest < region->length - at ? at + rest : region->length;
+		const struct region_extent *extent = region_extent_at(region, at, limit, &end);
+		int error = extent != NULL && extent->stale ? region_clean(region, extent, at, end, &end) : 0;
+		if (extent == NULL || error != 0)
+			return error;
+		region->live_length += end - at;
+		if (region_clock() - start > LOOK_NS)
+			return 0;
 	}
 	return 0;
 }
@@ -496,15 +521,24 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 	error = begin(region, &epoch);
 	while (error == 0 && region->live_length < region->length) {
 		struct step step = { 0 };
-		size_t live = region->live_length;
+		bool stepped = false;
+		size_t live = region->live_length, end;
 		step.from = (region->live_from + live) % region->length;
 		step.length = choose_length(region, settler, step.from, region->length - live);
 		region_lock_as_keeper();
 		/* Invariants 1 and 3: no fork came while nobody held the lock. */
-		if (region->epoch != epoch || !region->vacant || region->visible || region_forks_pending > 0)
+		if (region->epoch != epoch || !region->vacant || region->visible || region_forks_pending > 0 || region->aside_lost)
 			error = EAGAIN;
 		else
+			error = pass_extents(region);
+		/* What was chosen without the lock may have changed. */
+		if (error == 0 && region->live_length == live && region_extent_at(region, step.from, step.from + step.length, &end) == NULL) {
+			step.length = end - step.from;
 			error = do_step(region, settler, &step);
+			stepped = true;
+		}
+		if (error == 0 && region->live_length == region->length)
+			complete(region);
 		/* A step that fails is tried again as a small one. */
 		if (error == 0)
 			region->step_most = region->step_most < REGION_PUD / 2 ? 2 * region->step_most : REGION_PUD;
@@ -513,9 +547,61 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 		region_unlock_as_keeper();
 		if (region->lost_count > 0)
 			give_up_places(region);
-		else if (error != EAGAIN && settler->userfault >= 0)
+		else if (stepped && settler->userfault >= 0)
 			clear_scratch(&step);
 		settler->between_steps();
 	}
+	return error;
+}
+
+/* ---- Thinning ---- */
+
+#define THIN_SLICE ((size_t)64 << 20)
+
+/* What the process has pages of its own over, or zeros, nobody reads in the file any more. */
+static int thin_slice(struct odf_region *region, const struct region_settler *settler, size_t from, size_t end)
+{
+	struct region_run *runs = settler->desk->runs;
+	char *at = region->home + from, *stop = region->home + end;
+
+	for (size_t page = from / REGION_PAGE; page < end / REGION_PAGE;) {
+		bool discarded;
+		size_t next = region_discard_run(region, page, end / REGION_PAGE, &discarded);
+		if (discarded)
+			(void)sys_call3(SYS_madvise, region->aside + page * REGION_PAGE, (next - page) * REGION_PAGE, MADV_REMOVE);
+		page = next;
+	}
+	while (at < stop) {
+		long count = region_private(settler->pagemap, at, stop, 0, runs, REGION_RUNS, &at);
+		if (count < 0)
+			return (int)-count;
+		for (long i = 0; i < count; i++) /* what cannot be given back now may be the next time */
+			(void)sys_call3(SYS_madvise, region->aside + (runs[i].start - region->home), runs[i].end - runs[i].start, MADV_REMOVE);
+	}
+	return 0;
+}
+
+int region_thin(struct odf_region *region, const struct region_settler *settler)
+{
+	uint64_t epoch;
+	int error = begin(region, &epoch);
+
+	for (size_t at = 0, end; error == 0 && at < region->capacity / REGION_TABLE * REGION_TABLE; at = end) {
+		size_t limit = at + THIN_SLICE < region->capacity ? at + THIN_SLICE : region->capacity;
+		region_lock_as_keeper();
+		/* Invariant 1, as for a step. */
+		if (region->epoch != epoch || !region->vacant || region->visible || region_forks_pending > 0 || region->live_length > 0 ||
+		    region->aside_lost)
+			error = EAGAIN;
+		else if (region_extent_at(region, at, limit, &end) == NULL)
+			error = thin_slice(region, settler, at, end);
+		region_unlock_as_keeper();
+		settler->between_steps();
+	}
+	/* It goes on FROZEN, and children are to have it. */
+	region_lock_as_keeper();
+	if (region->epoch == epoch && !region->visible && region->live_length == 0 && region_show(region) != 0)
+		region->visible = false; /* the next fork shows it, or fails */
+	region_unlock_as_keeper();
 	return error;
 }

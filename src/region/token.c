@@ -62,7 +62,7 @@ int region_token_make(struct odf_region *region)
 
 int region_show(struct odf_region *region)
 {
-	if (sys_call3(SYS_madvise, region->home, region->length, MADV_DOFORK) < 0)
+	if (region_advise(region, MADV_DOFORK) != 0)
 		return ENOMEM; /* some of it may be visible, and the token is */
 	region->visible = true;
 	region->vacant = false;
@@ -72,7 +72,7 @@ int region_show(struct odf_region *region)
 int region_hide(struct odf_region *region)
 {
 	region->visible = false; /* before it is so: a child made in between must not take for there what is not */
-	return sys_call3(SYS_madvise, region->home, region->length, MADV_DONTFORK) < 0 ? ENOMEM : 0;
+	return region_advise(region, MADV_DONTFORK);
 }
 
 /* The token of the next freeze, mapped before the current one is given up. A child that got it by a raw clone meanwhile makes it say that
@@ -132,7 +132,8 @@ int region_token_ask(struct odf_region *region)
 		sys_close(region->spare_file);
 		region->spare_file = -1;
 	}
-	if (region_show(region) != 0)
+	/* Where a part is LIVE it stays hidden, and the next fork, which freezes that, shows it. */
+	if (region->live_length == 0 && region_show(region) != 0)
 		region->visible = false; /* in part at least; the next fork shows it, or fails */
 	return error;
 }

@@ -82,6 +82,15 @@ static const struct {
 					"the process has snapshot regions, and the kernel is not shown to keep data safe" },
 	[ODF_REASON_KERNEL_CGROUP] = { "kernel_cgroup", "the process has moved to another memory cgroup" },
 	[ODF_REASON_REGION_KERNEL] = { "region_kernel", "forks of this process are on demand, by a kernel not shown to keep data safe" },
+	[ODF_REASON_HEAP_OFF] = { "heap_off", "the heap was not asked for: not preloaded, or ODFORK_HEAP=off" },
+	[ODF_REASON_HEAP_NOT_INTERPOSED] = { "heap_not_interposed", "the static library interposes nothing, so there is no heap" },
+	[ODF_REASON_HEAP_NO_SETTLING] = { "heap_no_settling", "several threads, and no userfaultfd for kernel-mode faults to settle beside them" },
+	[ODF_REASON_HEAP_NO_ROOM] = { "heap_no_room", "no address space or descriptors for the heap's region" },
+	[ODF_REASON_HEAP_PIECES] = { "heap_pieces", "the program's memory is in too many small mappings" },
+	[ODF_REASON_HEAP_LOCKED] = { "heap_locked", "the program locks its memory" },
+	[ODF_REASON_HEAP_SANDBOX] = { "heap_sandbox", "the program has put itself into a seccomp sandbox" },
+	[ODF_REASON_HEAP_LIMIT] = { "heap_limit", "the program limits its address space" },
+	[ODF_REASON_HEAP_PINS] = { "heap_pins", "the program pins memory: a library that does, or a file open for direct input" },
 	[ODF_REASON_CLONE_VM_FAKE] = { "clone_vm_fake", "children do not really share memory here" },
 };
 

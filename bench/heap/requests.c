@@ -1,0 +1,447 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * requests [OPTION...]: what Redis's clients wait for while it saves. An open loop: request N is due N / rate seconds after the start, whatever became of the ones
+ * before it, and its latency counts from when it was due until its answer is there. So a server (or this client) that stands still for 100 ms delays all the requests
+ * that were due in that time, and each of them is counted with its own delay: nothing is left out because nobody asked.
+ *
+ *   --port P --server PID     the server, on 127.0.0.1; its children are looked up under this PID
+ *   --keys N                  the keys are key:0 to key:N-1, as DEBUG POPULATE names them
+ *   --value BYTES             of what is written: random bytes
+ *   --rate N                  requests a second
+ *   --writes PERCENT          that are SET; the others are GET
+ *   --connections N           taken in turn; each answers in order
+ *   --saves N                 BGSAVE so many times
+ *   --before S --after S      seconds without a save before each, and after its child has ended
+ *   --timeline FILE           the worst latency of the requests due in each 20 ms
+ *
+ * To standard output, as CSV: for each save the windows "before", "save" (from BGSAVE to the end of the child) and "after" (in which a library may settle), by
+ * the time when a request was due.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "../clock.h"
+#include "turns.h"
+
+enum { ROOM = 1 << 20, OUTSTANDING = 1 << 18, LONGEST_VALUE = 1 << 16, PATIENCE_S = 300, SLICE_US = 20000 };
+
+struct connection {
+	int fd;
+	char *out, *in;
+	size_t out_from, out_to, in_from, in_to;
+	uint32_t *waiting; /* ring of the requests without an answer */
+	size_t first, count;
+	bool blocked;
+};
+
+struct request {
+	float latency_us, late_us; /* late: how long after it was due this client wrote it */
+};
+
+static struct {
+	unsigned long port, server, keys, value, rate, writes, connections, saves;
+	double before_s, after_s;
+	const char *timeline;
+} options = { .value = 1024, .rate = 10000, .writes = 50, .connections = 50, .saves = 1, .before_s = 2, .after_s = 2 };
+
+static struct connection *connections, control;
+static struct request *requests;
+static size_t due_count, answered, request_room;
+static double start_us;
+static int events;
+static char noise[2 * LONGEST_VALUE];
+static uint64_t random_state = 1;
+
+static void die(const char *what)
+{
+	fprintf(stderr, "requests: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+static void fail(const char *what, const char *why)
+{
+	fprintf(stderr, "requests: %s: %s\n", what, why);
+	exit(1);
+}
+
+static double due_us(size_t request)
+{
+	return start_us + (double)request * 1e6 / (double)options.rate;
+}
+
+static void connect_to_server(struct connection *connection)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons((uint16_t)options.port),
+				       .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct epoll_event event = { .events = EPOLLIN, .data.ptr = connection };
+	int one = 1;
+
+	connection->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (connection->fd < 0 || connect(connection->fd, (struct sockaddr *)&address, sizeof address) != 0)
+		die("connect");
+	setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+	if (fcntl(connection->fd, F_SETFL, O_NONBLOCK) != 0 || epoll_ctl(events, EPOLL_CTL_ADD, connection->fd, &event) != 0)
+		die("socket");
+	connection->out = malloc(ROOM);
+	connection->in = malloc(ROOM);
+	connection->waiting = calloc(OUTSTANDING, sizeof *connection->waiting);
+	if (connection->out == NULL || connection->in == NULL || connection->waiting == NULL)
+		die("memory");
+}
+
+static void flush(struct connection *connection)
+{
+	while (connection->out_from < connection->out_to) {
+		ssize_t sent = send(connection->fd, connection->out + connection->out_from, connection->out_to - connection->out_from, MSG_NOSIGNAL);
+		if (sent < 0 && errno == EAGAIN)
+			break;
+		if (sent < 0)
+			die("send");
+		connection->out_from += (size_t)sent;
+	}
+	if (connection->out_from == connection->out_to)
+		connection->out_from = connection->out_to = 0;
+	if (connection->blocked != (connection->out_to > 0)) {
+		struct epoll_event event = { .events = EPOLLIN | (connection->out_to > 0 ? EPOLLOUT : 0), .data.ptr = connection };
+		connection->blocked = connection->out_to > 0;
+		if (epoll_ctl(events, EPOLL_CTL_MOD, connection->fd, &event) != 0)
+			die("epoll_ctl");
+	}
+}
+
+static void append(struct connection *connection, const char *bytes, size_t count)
+{
+	if (connection->out_to + count > ROOM) {
+		memmove(connection->out, connection->out + connection->out_from, connection->out_to - connection->out_from);
+		connection->out_to -= connection->out_from;
+		connection->out_from = 0;
+	}
+	if (connection->out_to + count > ROOM)
+		fail("the server", "is so far behind that what is to be sent does not fit");
+	memcpy(connection->out + connection->out_to, bytes, count);
+	connection->out_to += count;
+}
+
+static void send_request(size_t request, double now)
+{
+	struct connection *connection = &connections[request % options.connections];
+	uint64_t number = random_number(&random_state);
+	char key[32], head[128];
+	size_t key_length = (size_t)snprintf(key, sizeof key, "key:%lu", (unsigned long)(number >> 16) % options.keys);
+
+	if (number % 100 < options.writes) {
+		append(connection, head, (size_t)snprintf(head, sizeof head, "*3\r\n$3\r\nSET\r\n$%zu\r\n%s\r\n$%lu\r\n", key_length, key, options.value));
+		append(connection, noise + number % LONGEST_VALUE, options.value);
+		append(connection, "\r\n", 2);
+	} else {
+		append(connection, head, (size_t)snprintf(head, sizeof head, "*2\r\n$3\r\nGET\r\n$%zu\r\n%s\r\n", key_length, key));
+	}
+	if (connection->count == OUTSTANDING)
+		fail("the server", "is too far behind");
+	connection->waiting[(connection->first + connection->count++) % OUTSTANDING] = (uint32_t)request;
+	requests[request].late_us = (float)(now - due_us(request));
+	flush(connection);
+}
+
+/* The length of the complete reply at the beginning of `text`, 0 if it is not complete yet. */
+static size_t reply_length(const char *text, size_t length)
+{
+	const char *line_end = memchr(text, '\n', length);
+	size_t head, body;
+
+	if (line_end == NULL)
+		return 0;
+	head = (size_t)(line_end - text) + 1;
+	if (text[0] == '-')
+		fail("the server's answer", text);
+	if (text[0] != '$' || text[1] == '-')
+		return head;
+	body = strtoul(text + 1, NULL, 10) + 2;
+	return head + body <= length ? head + body : 0;
+}
+
+/* Reads what is there. Replies to requests are timed and dropped. */
+static void receive(struct connection *connection)
+{
+	for (;;) {
+		ssize_t got;
+		double now;
+		size_t length;
+		if (connection->in_from > 0 && connection->in_to > ROOM / 2) {
+			memmove(connection->in, connection->in + connection->in_from, connection->in_to - connection->in_from);
+			connection->in_to -= connection->in_from;
+			connection->in_from = 0;
+		}
+		got = recv(connection->fd, connection->in + connection->in_to, ROOM - 1 - connection->in_to, 0);
+		if (got < 0 && errno == EAGAIN)
+			return;
+		if (got <= 0)
+			fail("the server", got == 0 ? "closed the connection" : strerror(errno));
+		connection->in_to += (size_t)got;
+		connection->in[connection->in_to] = 0;
+		if (connection == &control)
+			continue;
+		now = now_us();
+		while ((length = reply_length(connection->in + connection->in_from, connection->in_to - connection->in_from)) > 0) {
+			uint32_t request = connection->waiting[connection->first];
+			if (connection->count == 0)
+				fail("the server", "answers what nobody asked");
+			connection->first = (connection->first + 1) % OUTSTANDING;
+			connection->count--;
+			requests[request].latency_us = (float)(now - due_us(request));
+			answered++;
+			connection->in_from += length;
+		}
+		if (connection->in_from == connection->in_to)
+			connection->in_from = connection->in_to = 0;
+	}
+}
+
+static void handle(int timeout_us)
+{
+	struct epoll_event ready[64];
+	struct timespec timeout = { .tv_nsec = timeout_us * 1000L };
+	int count = epoll_pwait2(events, ready, 64, &timeout, NULL);
+
+	if (count < 0 && errno != EINTR)
+		die("epoll_pwait2");
+	for (int i = 0; i < count; i++) {
+		struct connection *connection = ready[i].data.ptr;
+		if (ready[i].events & EPOLLOUT)
+			flush(connection);
+		if (ready[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+			receive(connection);
+	}
+}
+
+/* Sends what is due and handles what comes, until about the next request is due. */
+static void go_on(bool sending)
+{
+	double now = now_us(), next;
+
+	while (sending && due_us(due_count) <= now) {
+		if (due_count == request_room)
+			fail("requests", "too many");
+		send_request(due_count++, now);
+	}
+	next = sending ? due_us(due_count) - now_us() : 1000;
+	handle(next < 0 ? 0 : next > 1000 ? 1000 : (int)next);
+}
+
+/* A command on the connection that is not measured. The requests go on meanwhile. The answer is valid until the next command. */
+static const char *command(const char *text)
+{
+	double patience = now_us() + PATIENCE_S * 1e6;
+
+	control.in_from = control.in_to = 0;
+	append(&control, text, strlen(text));
+	append(&control, "\r\n", 2);
+	flush(&control);
+	while (control.in_to == 0 || reply_length(control.in, control.in_to) == 0) {
+		go_on(true);
+		if (now_us() > patience)
+			fail(text, "no answer");
+	}
+	return control.in;
+}
+
+static double field(const char *info, const char *name)
+{
+	const char *at = strstr(info, name);
+
+	if (at == NULL)
+		fail(name, "is not in INFO");
+	return strtod(at + strlen(name), NULL);
+}
+
+/* A descriptor of the one child that the server has; -1 if it has none any more. */
+static int open_child(void)
+{
+	char path[96], line[256];
+	FILE *file;
+	long pid;
+	int fd;
+
+	snprintf(path, sizeof path, "/proc/%lu/task/%lu/children", options.server, options.server);
+	file = fopen(path, "re");
+	if (file == NULL)
+		die(path);
+	pid = fgets(line, sizeof line, file) != NULL ? strtol(line, NULL, 10) : 0;
+	fclose(file);
+	if (pid <= 0)
+		return -1;
+	fd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
+	if (fd < 0 && errno != ESRCH)
+		die("pidfd_open");
+	return fd;
+}
+
+static void run_for(double seconds)
+{
+	double end = now_us() + seconds * 1e6;
+
+	while (now_us() < end)
+		go_on(true);
+}
+
+struct save {
+	double before_us, start_us, end_us, after_us, fork_us;
+};
+
+static void save(struct save *this)
+{
+	struct pollfd child = { .events = POLLIN };
+	double saved_before;
+
+	this->before_us = now_us();
+	run_for(options.before_s);
+	saved_before = strtod(command("LASTSAVE") + 1, NULL);
+	this->start_us = now_us();
+	if (strstr(command("BGSAVE"), "started") == NULL)
+		fail("BGSAVE", control.in);
+	child.fd = open_child();
+	while (child.fd >= 0 && poll(&child, 1, 0) == 0) {
+		go_on(true);
+		if (now_us() > this->start_us + PATIENCE_S * 1e6)
+			fail("BGSAVE", "does not end");
+	}
+	this->end_us = now_us();
+	if (child.fd >= 0)
+		close(child.fd);
+	run_for(options.after_s);
+	this->after_us = now_us();
+	/* LASTSAVE has seconds: saves are more than one apart. */
+	if (strtod(command("LASTSAVE") + 1, NULL) <= saved_before)
+		fail("BGSAVE", "did not succeed");
+	this->fork_us = field(command("INFO stats"), "latest_fork_usec:");
+}
+
+static void print_window(size_t number, const struct save *save, const char *name, double from_us, double to_us)
+{
+	size_t first = (size_t)((from_us - start_us) / 1e6 * (double)options.rate) + 1;
+	size_t end = (size_t)((to_us - start_us) / 1e6 * (double)options.rate) + 1, count;
+	double *latency, *late;
+
+	end = end < due_count ? end : due_count;
+	if (end <= first)
+		fail(name, "had no request");
+	count = end - first;
+	latency = calloc(count, sizeof *latency);
+	late = calloc(count, sizeof *late);
+	if (latency == NULL || late == NULL)
+		die("memory");
+	for (size_t i = 0; i < count; i++) {
+		latency[i] = (double)requests[first + i].latency_us;
+		late[i] = (double)requests[first + i].late_us;
+	}
+	printf("%zu,%s,%zu", number, name, count);
+	for (const double *part = (const double[]){ 0.5, 0.9, 0.99, 0.999, 0.9999, 1, 0 }; *part > 0; part++)
+		printf(",%.1f", quantile(latency, count, *part));
+	printf(",%.1f,%.0f,%.3f\n", quantile(late, count, 0.999), save->fork_us, (save->end_us - save->start_us) / 1e6);
+	free(latency);
+	free(late);
+}
+
+static void write_timeline(const struct save *saves)
+{
+	FILE *file = fopen(options.timeline, "we");
+
+	if (file == NULL)
+		die(options.timeline);
+	fprintf(file, "save,since_bgsave_ms,since_end_ms,worst_us\n");
+	for (size_t s = 0; s < options.saves; s++) {
+		size_t request = (size_t)((saves[s].before_us - start_us) / 1e6 * (double)options.rate) + 1;
+		for (double at = saves[s].before_us; at < saves[s].after_us; at += SLICE_US) {
+			float worst = 0;
+			for (; request < due_count && due_us(request) < at + SLICE_US; request++)
+				worst = requests[request].latency_us > worst ? requests[request].latency_us : worst;
+			fprintf(file, "%zu,%.0f,%.0f,%.0f\n", s, (at - saves[s].start_us) / 1e3, (at - saves[s].end_us) / 1e3, (double)worst);
+		}
+	}
+	if (fclose(file) != 0)
+		die(options.timeline);
+}
+
+static void read_options(int argc, char **argv)
+{
+	static const struct option known[] = {
+		{ "port", 1, 0, 'p' }, { "server", 1, 0, 's' }, { "keys", 1, 0, 'k' }, { "value", 1, 0, 'v' }, { "rate", 1, 0, 'r' },
+		{ "writes", 1, 0, 'w' }, { "connections", 1, 0, 'c' }, { "saves", 1, 0, 'n' }, { "before", 1, 0, 'b' }, { "after", 1, 0, 'a' },
+		{ "timeline", 1, 0, 't' }, { 0 },
+	};
+	unsigned long *numbers[128] = { ['p'] = &options.port, ['s'] = &options.server, ['k'] = &options.keys, ['v'] = &options.value,
+					['r'] = &options.rate, ['w'] = &options.writes, ['c'] = &options.connections, ['n'] = &options.saves };
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
+		if (option == '?')
+			exit(2);
+		if (option == 't')
+			options.timeline = optarg;
+		else if (option == 'b' || option == 'a')
+			*(option == 'b' ? &options.before_s : &options.after_s) = strtod(optarg, NULL);
+		else
+			*numbers[option] = strtoul(optarg, NULL, 10);
+	}
+	if (options.port == 0 || options.server == 0 || options.keys == 0 || options.value == 0 || options.value > LONGEST_VALUE || options.rate == 0 ||
+	    options.connections == 0 || options.before_s + options.after_s < 1.5)
+		fail("options", "--port, --server and --keys are needed, and a second and a half between saves");
+}
+
+int main(int argc, char **argv)
+{
+	struct save *saves;
+
+	read_options(argc, argv);
+	signal(SIGPIPE, SIG_IGN);
+	prctl(PR_SET_TIMERSLACK, 1);
+	/* So that what is measured is the server's delay, not this process's: the child that saves wants a CPU all the time. */
+	if (sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){ .sched_priority = 1 }) != 0)
+		fprintf(stderr, "requests: not privileged to run before others: latencies include this program's own delays\n");
+	/* As long as any run may take; only what is used takes memory. */
+	request_room = options.rate * (size_t)(options.saves * (options.before_s + options.after_s + PATIENCE_S));
+	if (request_room > UINT32_MAX)
+		request_room = UINT32_MAX;
+	requests = mmap(NULL, request_room * sizeof *requests, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	saves = calloc(options.saves, sizeof *saves);
+	connections = calloc(options.connections, sizeof *connections);
+	events = epoll_create1(EPOLL_CLOEXEC);
+	if (requests == MAP_FAILED || saves == NULL || connections == NULL || events < 0)
+		die("memory");
+	for (size_t i = 0; i < sizeof noise; i++)
+		noise[i] = (char)random_number(&random_state);
+	for (size_t i = 0; i < options.connections; i++)
+		connect_to_server(&connections[i]);
+	connect_to_server(&control);
+	start_us = now_us();
+	run_for(0.5);
+	for (size_t s = 0; s < options.saves; s++)
+		save(&saves[s]);
+	for (double patience = now_us() + PATIENCE_S * 1e6; answered < due_count;) {
+		go_on(false);
+		if (now_us() > patience)
+			fail("requests", "are without an answer");
+	}
+	printf("save,window,requests,p50_us,p90_us,p99_us,p999_us,p9999_us,worst_us,late_p999_us,fork_us,save_s\n");
+	for (size_t s = 0; s < options.saves; s++) {
+		print_window(s, &saves[s], "before", saves[s].before_us, saves[s].start_us);
+		print_window(s, &saves[s], "save", saves[s].start_us, saves[s].end_us);
+		print_window(s, &saves[s], "after", saves[s].end_us, saves[s].after_us);
+	}
+	if (options.timeline != NULL)
+		write_timeline(saves);
+	return 0;
+}

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: MIT
+"""Redis: how long BGSAVE's fork takes by its own account, and how long requests take before, during and after a save, under writes that come on time whatever
+the server does (requests.c)."""
+import csv
+import os
+import subprocess
+
+from pairs import PATIENCE, VARIANTS, Failed, Redis, median, say, write_table
+
+VALUE = 1024
+RATE, WRITES, CONNECTIONS = 10000, 50, 50
+# GiB: rounds (a new server each), saves of each server, seconds after each.
+FULL = {1: (3, 5, 2), 4: (2, 3, 3), 8: (2, 2, 3)}
+QUICK = {1: (1, 3, 2)}
+
+
+def load(setting, server, keys, saves, after, timeline):
+    arguments = [setting.program("requests"), "--port", server.port, "--server", server.process.pid, "--keys", keys, "--value", VALUE, "--rate", RATE,
+                 "--writes", WRITES, "--connections", CONNECTIONS, "--saves", saves, "--before", 1.5, "--after", after, "--timeline", timeline]
+    # On the CPU of the saving child, before which it goes; the server has the others.
+    last = str(os.cpu_count() - 1)
+    done = subprocess.run(["taskset", "-c", last] + [str(a) for a in arguments], stdout=subprocess.PIPE, timeout=PATIENCE + saves * PATIENCE)
+    if done.returncode != 0:
+        server.fail("under load: status %d" % done.returncode)
+    return list(csv.DictReader(done.stdout.decode().splitlines()))
+
+
+def one_server(setting, gib, variant, turn, saves, after, timelines):
+    server = Redis(setting, variant, heap="auto")
+    try:
+        keys = server.fill(gib, VALUE)
+        timeline = os.path.join(setting.work, "timeline")
+        windows = load(setting, server, keys, saves, after, timeline)
+        records = server.records()
+        memory = server.memory()
+        server.close()
+    finally:
+        server.kill()
+    if variant == "library" and len(records) != saves:
+        raise Failed("%d saves left %d records" % (saves, len(records)))
+    with open(timeline, encoding="utf-8") as file:
+        timelines += [{"gib": gib, "variant": variant, "round": turn, **row} for row in csv.DictReader(file)]
+    rows = []
+    for window in windows:
+        record = records[int(window["save"])] if records else {"strategy": "", "held_us": "", "region_bytes": 0}
+        rows.append({"gib": gib, "variant": variant, "round": turn, **window, "strategy": record["strategy"], "held_us": record["held_us"],
+                     "region_mib": "%.0f" % (record["region_bytes"] / 1048576), "used_mib": "%.0f" % memory["used"], "peak_mib": "%.0f" % memory["peak"]})
+    return rows
+
+
+def available():
+    with open("/proc/meminfo", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("MemAvailable")) / (1 << 20)
+
+
+def report(rows):
+    for gib in dict.fromkeys(row["gib"] for row in rows):
+        for field, window in (("fork_us", "save"), ("p99_us", "before"), ("p99_us", "save"), ("p999_us", "save"), ("worst_us", "save"), ("p99_us", "after"),
+                              ("p999_us", "after"), ("worst_us", "after")):
+            both = [median([float(r[field]) for r in rows if r["gib"] == gib and r["variant"] == v and r["window"] == window]) for v in VARIANTS]
+            say("%d GiB, %-8s %-6s: %9.0f us plain, %9.0f us with the library" % (gib, field[:-3], window, *both))
+        ways = [r["strategy"] for r in rows if r["gib"] == gib and r["variant"] == "library" and r["window"] == "save"]
+        say("%d GiB, strategies: %s" % (gib, ", ".join("%s %d times" % (way, ways.count(way)) for way in dict.fromkeys(ways))))
+
+
+def run(setting):
+    rows, timelines = [], []
+    plans = QUICK if setting.quick else FULL
+    for gib in setting.sizes or plans:
+        # The data, copies of what is written during a save, the snapshot.
+        if available() < 2 * gib + 1:
+            say("%d GiB: left out, as only %.1f GiB of memory are available" % (gib, available()))
+            continue
+        rounds, saves, after = plans.get(gib, (1, 2, 3))
+        for turn in range(rounds):
+            for variant in VARIANTS if turn % 2 == 0 else VARIANTS[::-1]:
+                rows += one_server(setting, gib, variant, turn, saves, after, timelines)
+        # After each size: a long run that fails later has left what it had.
+        write_table(setting, "saves", rows)
+        write_table(setting, "saves-timeline", timelines)
+    report(rows)

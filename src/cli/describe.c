@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+#include "describe.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+static const struct {
+	const char *file, *name;
+} allocators[] = {
+	{ "libjemalloc", "jemalloc" },
+	{ "libtcmalloc", "tcmalloc" },
+	{ "libmimalloc", "mimalloc" },
+};
+
+static const char *name_of(const char *file)
+{
+	const char *slash = strrchr(file, '/');
+
+	file = slash == NULL ? file : slash + 1;
+	for (size_t i = 0; i < sizeof allocators / sizeof *allocators; i++)
+		if (strncmp(file, allocators[i].file, strlen(allocators[i].file)) == 0)
+			return allocators[i].name;
+	return NULL;
+}
+
+__attribute__((format(printf, 3, 4))) static void say(FILE *to, const char *command, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	fprintf(to, "odfork: run: %s: ", command);
+	vfprintf(to, format, arguments);
+	fputc('\n', to);
+	va_end(arguments);
+}
+
+static void describe_allocator(FILE *to, const char *command, const struct findings *findings, const char *when)
+{
+	const struct allocator *allocator = findings->allocator;
+	const char *name = name_of(allocator->where);
+
+	switch (allocator->kind) {
+	case ALLOCATOR_LIBC:
+		if (allocator->mimalloc[0] != '\0')
+			say(to, command, "its malloc is libc's: %s, what malloc gives comes from mimalloc (%s), which is placed in a region, as large mappings are",
+			    when, allocator->mimalloc);
+		else
+			say(to, command, "its malloc is libc's, and there is no mimalloc (libmimalloc.so.2): %s, only large requests and large mappings are "
+			    "placed in a region", when);
+		break;
+	case ALLOCATOR_OTHER:
+		say(to, command, "its malloc is %s%s(%s): %s, what that maps is placed in a region%s", name == NULL ? "one of its own " : name,
+		    name == NULL ? "" : "'s ", allocator->where, when,
+		    name != NULL && strcmp(name, "tcmalloc") == 0 ? "; it maps nothing but with TCMALLOC_SKIP_SBRK=true" : "");
+		break;
+	default:
+		say(to, command, "its malloc is not known: %s, large mappings are placed in a region", when);
+		break;
+	}
+}
+
+void describe_heap(FILE *to, const char *command, const struct findings *findings)
+{
+	char when[64] = "from the start";
+
+	if (findings->heap == SETTINGS_HEAP_OFF) {
+		say(to, command, "no heap: %s", findings->kernel == ODF_REASON_NONE ? "the kernel's on-demand fork needs none" : "ODFORK_HEAP=off");
+		return;
+	}
+	if (findings->region != ODF_REASON_NONE || findings->allocator->pins) {
+		say(to, command, "no heap: %s", odf_reason_text(findings->region != ODF_REASON_NONE ? findings->region : ODF_REASON_HEAP_PINS));
+		return;
+	}
+	if (findings->heap == SETTINGS_HEAP_AUTO)
+		snprintf(when, sizeof when, "once it has grown past %zu MiB", findings->threshold >> 20);
+	describe_allocator(to, command, findings, when);
+	if (!findings->settles)
+		say(to, command, findings->heap == SETTINGS_HEAP_AUTO
+			    ? "userfaultfd may not be used here: no heap if the program has several threads by then"
+			    : "userfaultfd may not be used here: if the program has several threads, only its first fork is fast");
+}

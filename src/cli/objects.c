@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+#include "objects.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "elf_file.h"
+
+#define MIMALLOC "libmimalloc.so.2"
+/* What the interposed ones are, and an allocator has all or some of. */
+static const char *const functions[] = { "malloc", "free", "realloc" };
+/* Which pin memory; as in heap/state.c. */
+static const char *const pinning[] = { "libibverbs.so", "liburing.so", "libaio.so" };
+
+static bool has_malloc(const char *path)
+{
+	struct elf_file file;
+	bool found = false;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return false;
+	if (elf_open(fd, &file)) {
+		for (size_t i = 0; i < sizeof functions / sizeof *functions && elf_is_elf(&file) && elf_has_our_words(&file); i++)
+			found = found || elf_exports(&file, functions[i]);
+		elf_close(&file);
+	}
+	close(fd);
+	return found;
+}
+
+static const char *last_part(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	return slash == NULL ? path : slash + 1;
+}
+
+static bool starts_with(const char *text, const char *start)
+{
+	return strncmp(text, start, strlen(start)) == 0;
+}
+
+/* A line of the list: "\tNAME => PATH (ADDRESS)" or "\tPATH (ADDRESS)". Cuts out the path; NULL: none, as for what was not found. */
+static char *path_in(char *line, const char **name)
+{
+	char *start = line + strspn(line, "\t"), *arrow = strstr(start, " => "), *end = strstr(start, " (0x");
+
+	if (end == NULL)
+		return NULL;
+	*end = '\0';
+	if (arrow != NULL)
+		*arrow = '\0';
+	*name = last_part(start);
+	start = arrow == NULL ? start : arrow + 4;
+	return strchr(start, '/') == NULL ? NULL : start;
+}
+
+/* The environment with one more entry in LD_PRELOAD; the strings are ours until the next call. NULL: no memory. */
+static char **environment_with(const char *library)
+{
+	static char **copy, *entry;
+	const char *before = getenv("LD_PRELOAD");
+	size_t count = 0, kept = 0;
+
+	while (environ[count] != NULL)
+		count++;
+	free(copy);
+	free(entry);
+	copy = calloc(count + 2, sizeof *copy);
+	if (copy == NULL || asprintf(&entry, "LD_PRELOAD=%s%s%s", before == NULL ? "" : before, before == NULL || *before == '\0' ? "" : ":", library) < 0) {
+		entry = NULL;
+		return NULL;
+	}
+	for (size_t i = 0; i < count; i++)
+		if (!starts_with(environ[i], "LD_PRELOAD="))
+			copy[kept++] = environ[i];
+	copy[kept] = entry;
+	return copy;
+}
+
+/* A pipe from the loader's list of what the program consists of, in the order in which names are looked up; 0: no such. */
+static pid_t list_objects(const struct target *target, char **environment, FILE **list)
+{
+	char option[] = "--list";
+	char *arguments[] = { (char *)(uintptr_t)target->loader, option, (char *)(uintptr_t)target->file, NULL };
+	posix_spawn_file_actions_t actions;
+	int ends[2];
+	pid_t pid = 0;
+
+	if (environment == NULL || pipe2(ends, O_CLOEXEC) != 0)
+		return 0;
+	*list = fdopen(ends[0], "r");
+	if (*list != NULL && posix_spawn_file_actions_init(&actions) == 0) {
+		if (posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO) != 0 ||
+		    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0) != 0 ||
+		    posix_spawn(&pid, target->loader, &actions, NULL, arguments, environment) != 0)
+			pid = 0;
+		posix_spawn_file_actions_destroy(&actions);
+	}
+	close(ends[1]);
+	if (pid == 0 && *list != NULL)
+		fclose(*list);
+	else if (pid == 0)
+		close(ends[0]);
+	return pid;
+}
+
+/* True if the loader has listed everything. */
+static bool end_list(pid_t pid, FILE *list)
+{
+	int status = -1;
+
+	fclose(list);
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	return status == 0;
+}
+
+static void find_malloc(const struct target *target, struct allocator *allocator)
+{
+	char *line = NULL, *path;
+	const char *name;
+	size_t room = 0;
+	FILE *list;
+	pid_t pid = list_objects(target, environ, &list);
+	bool found = has_malloc(target->file), is_libc = false;
+
+	if (pid == 0)
+		return;
+	if (found)
+		snprintf(allocator->where, sizeof allocator->where, "%s", target->file);
+	/* To the end in any case, as the loader is not to find the pipe closed. */
+	while (getline(&line, &room, list) > 0) {
+		path = path_in(line, &name);
+		for (size_t i = 0; path != NULL && i < sizeof pinning / sizeof *pinning; i++)
+			allocator->pins = allocator->pins || starts_with(last_part(path), pinning[i]);
+		if (found || path == NULL || starts_with(last_part(path), "libodfork.so") || !has_malloc(path))
+			continue;
+		found = true;
+		is_libc = strcmp(name, "libc.so.6") == 0;
+		snprintf(allocator->where, sizeof allocator->where, "%s", path);
+	}
+	free(line);
+	if (end_list(pid, list) && found)
+		allocator->kind = is_libc ? ALLOCATOR_LIBC : ALLOCATOR_OTHER;
+}
+
+/* As if it were preloaded: where the loader finds it then, the library finds it. */
+static void find_mimalloc(const struct target *target, struct allocator *allocator)
+{
+	char *line = NULL, *path;
+	const char *name;
+	size_t room = 0;
+	FILE *list;
+	pid_t pid = list_objects(target, environment_with(MIMALLOC), &list);
+
+	if (pid == 0)
+		return;
+	while (getline(&line, &room, list) > 0) {
+		path = path_in(line, &name);
+		if (path != NULL && strcmp(name, MIMALLOC) == 0)
+			snprintf(allocator->mimalloc, sizeof allocator->mimalloc, "%s", path);
+	}
+	free(line);
+	(void)end_list(pid, list);
+}
+
+void objects_find_allocator(const struct target *target, struct allocator *allocator)
+{
+	allocator->kind = ALLOCATOR_UNKNOWN;
+	allocator->pins = false;
+	allocator->where[0] = allocator->mimalloc[0] = '\0';
+	if (target->loader[0] == '\0')
+		return;
+	find_malloc(target, allocator);
+	if (allocator->kind == ALLOCATOR_LIBC)
+		find_mimalloc(target, allocator);
+}

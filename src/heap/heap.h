@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The heap: memory of programs that know nothing of regions is placed in one. Two doors lead in: the calls that map memory (mapping.c) and malloc
+ * (malloc.c). It sleeps until the process has grown, and then new memory goes to a region of its own (state.c); what is there stays where it is.
+ *
+ * Where a call finds memory that is in no region it is the kernel's or libc's affair, unchanged. What it finds in the region behaves as the kernel's
+ * private anonymous memory does: what the region's own operations cannot give exactly is cut out of it first and left to the kernel.
+ *
+ * This header is for src/preload. The mapping calls return what the system calls do, minus an errno value on failure, and are async-signal-safe.
+ */
+#ifndef ODF_HEAP_HEAP_H
+#define ODF_HEAP_HEAP_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "odfork.h"
+
+/* The doors are interposed in this process: without this the heap is off. By a constructor of the shared library. */
+void heap_open_doors(bool preloaded);
+
+/* Between these a process of a program that is loading an allocator does not fork. Not for _Fork. */
+void heap_before_fork(void);
+
+/* `caller`: an address in the code that calls. */
+long heap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset, const void *caller);
+long heap_munmap(void *address, size_t length);
+long heap_mremap(void *old, size_t old_length, size_t length, int flags, void *fixed);
+long heap_madvise(void *address, size_t length, int advice);
+long heap_mprotect(void *address, size_t length, int protection);
+long heap_pkey_mprotect(void *address, size_t length, int protection, int key);
+long heap_mlock(void *address, size_t length);
+long heap_mlock2(void *address, size_t length, unsigned flags);
+long heap_munlock(void *address, size_t length);
+long heap_mlockall(int flags);
+long heap_mincore(void *address, size_t length, unsigned char *states);
+/* Whether msync would meet a hole: everything else about it is the kernel's. */
+bool heap_meets_hole(void *address, size_t length);
+long heap_process_madvise(int process, const struct iovec *pieces, size_t count, int advice, unsigned flags);
+
+/* Something about this memory is known to the kernel by what is behind it and not by its address, a futex that is not private for one: it is taken out of the
+ * region for good. Any range. */
+void heap_keep(const void *address, size_t length);
+/* The program is about to have memory written past its page tables (direct input, registered buffers): none of it is to be a region's any more. */
+void heap_leave(odf_reason reason);
+/* The program restricts what it may ask of the kernel: if the heap is not awake it stays so. */
+void heap_stay_asleep(odf_reason reason);
+
+/* The malloc family. `next` is the program's own, of libc or another library. */
+struct heap_malloc {
+	void *(*malloc)(size_t size);
+	void (*free)(void *pointer);
+	void *(*calloc)(size_t count, size_t size);
+	void *(*realloc)(void *pointer, size_t size);
+	void *(*memalign)(size_t alignment, size_t size);
+	void *(*aligned_alloc)(size_t alignment, size_t size);
+	int (*posix_memalign)(void **pointer, size_t alignment, size_t size);
+	void *(*valloc)(size_t size);
+	void *(*pvalloc)(size_t size);
+	size_t (*malloc_usable_size)(void *pointer);
+	int (*malloc_trim)(size_t pad);
+	bool is_libc;
+};
+/* Once, before the first call of any goes on. `entry` is where the first four of the family jump; it is set to `next`, and to the heap's own functions when
+ * the door opens. It stays shut unless `next` is libc's, and `whole`: every reference in the program is to ours. */
+void heap_set_next(const struct heap_malloc *next, struct heap_malloc *entry, bool whole);
+
+/* Whether requests are the heap's. */
+extern atomic_int heap_malloc_is_open;
+/* The dynamic loader's functions, which the static library must not pull in. By the same constructor. */
+struct dl_phdr_info;
+struct heap_loader {
+	void *(*open)(const char *name, int flags);
+	void *(*find)(void *library, const char *name);
+	char *(*error)(void);
+	int (*iterate)(int (*each)(struct dl_phdr_info *info, size_t size, void *argument), void *argument);
+};
+void heap_set_loader(const struct heap_loader *loader);
+
+/* When the thread's allowance (sys/own_memory.h) is used up. The result says whether the request is to go to heap_malloc all the same. */
+bool heap_look(size_t size);
+void *heap_malloc(size_t size);
+void *heap_calloc(size_t count, size_t size);
+void *heap_realloc(void *pointer, size_t size);
+void *heap_memalign(size_t alignment, size_t size);
+void heap_free(void *pointer);
+size_t heap_usable_size(void *pointer);
+void heap_trim(void);
+#endif

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT
+ * For the files of this folder only. */
+#ifndef ODF_HEAP_INTERNAL_H
+#define ODF_HEAP_INTERNAL_H
+
+#include <stdatomic.h>
+#include <sys/mman.h>
+
+#include "../region/region.h"
+#include "../sys/syscall.h"
+#include "heap.h"
+
+#define HEAP_PAGE ((size_t)4096)
+
+/* Private memory of a process from which on the heap is awake: a fork then costs about as much as one with a region in play (bench/RESULTS.md). */
+#define HEAP_THRESHOLD ((size_t)16 << 20)
+/* Mappings below this stay with the kernel: they are thread-local odds and ends, and each would be a run of its own. */
+#define HEAP_SMALLEST ((size_t)64 << 10)
+
+/* ---- state.c ---- */
+
+/* One load: whether there is any memory of a region in this process at all. */
+extern atomic_int heap_home_count;
+/* The regions of this process, the current one last; the others it inherited. */
+#define HEAP_HOMES 64
+struct heap_home {
+	char *start, *end;
+	odf_region *region;
+};
+extern struct heap_home heap_homes[HEAP_HOMES];
+
+/* The region for new memory; NULL: none, asleep or off. */
+odf_region *heap_region(void);
+odf_heap_state heap_state(void);
+/* New memory of so many bytes is asked for; sooner or later the process is found to have grown. */
+void heap_grows(size_t bytes);
+/* Some memory did not fit in. */
+void heap_note_spill(void);
+/* This process is the one that woke the heap. */
+bool heap_is_owner(void);
+/* From now on new memory stays outside. */
+void heap_retire(odf_reason reason);
+/* Private memory of the process, as the kernel counts it; 0: unknown. */
+size_t heap_private_bytes(void);
+/* What may still be asked for before the next look. */
+extern atomic_long heap_budget;
+size_t heap_threshold(void);
+/* Notices that this process is a child. Cheap; first in every entry that needs a region. */
+void heap_meet_child(void);
+void heap_note_placed(size_t bytes);
+
+/* ---- mapping.c, under the region's lock ---- */
+void heap_forget_what_is_not_here(odf_region *region, size_t length);
+
+/* ---- malloc.c ---- */
+odf_heap_malloc heap_malloc_door(void);
+void heap_malloc_in_child(void);
+/* The caller is the allocator that this library has loaded. */
+bool heap_is_our_allocator(const void *code);
+/* It has a mapping, or none any more. False: this cannot be remembered, and it must not have it. */
+bool heap_note_beyond(const void *mapping, size_t length);
+void heap_forget_beyond(const void *mapping, size_t length);
+/* Loads the allocator now. Where dlopen may be called. */
+void heap_malloc_load(void);
+#endif

@@ -1,0 +1,992 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The mapping door. Async-signal-safe throughout: the region's lock blocks all signals, and nothing here allocates.
+ *
+ * A range is walked run by run. Outside of regions and where the program's own mappings lie, the kernel does what was asked; holes of the region are what
+ * the kernel would call unmapped; on memory, each call does what it would do to private anonymous memory, by the region's operations where they give exactly
+ * that, else after the range has been cut out.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "internal.h"
+
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
+#ifndef MADV_COLD
+#define MADV_COLD 20
+#define MADV_PAGEOUT 21
+#endif
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
+#endif
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#define MADV_GUARD_REMOVE  103
+#endif
+#ifndef PIDFD_SELF
+#define PIDFD_SELF_THREAD       (-10000)
+#define PIDFD_SELF_THREAD_GROUP (-10001)
+#endif
+
+/* Addresses that an allocator of the mimalloc kind proposes: spread over a part of the address space, for no other reason than to have them aligned. */
+#define SPREAD_FROM ((uintptr_t)2 << 40)
+#define SPREAD_TO   ((uintptr_t)32 << 40)
+
+/* Where a mapping of some length begins: at the start of a page table, which moves as a whole. */
+#define ALIGN_FROM ((size_t)2 << 20)
+/* An allocator that proposes addresses wants them aligned as these are, and would cut away the rest; no more than this. */
+#define ALIGN_MOST ((size_t)64 << 20)
+
+/* How much is copied at a time. */
+#define COPY_SLICE ((size_t)2 << 20)
+
+static long raw_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset)
+{
+	return sys_call6(SYS_mmap, (long)address, (long)length, protection, flags, file, offset);
+}
+
+static bool is_aligned(const void *address)
+{
+	return (uintptr_t)address % HEAP_PAGE == 0;
+}
+
+static size_t round_up(size_t length)
+{
+	return (length + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE;
+}
+
+/* Where the addresses of a process end. A range beyond is refused as a whole. */
+#ifdef __x86_64__
+#define ADDRESSES_END (((uintptr_t)1 << 47) - HEAP_PAGE)
+#else
+#define ADDRESSES_END ((uintptr_t)1 << 48)
+#endif
+
+/* A range that the kernel would look at: whole pages, not empty, and some of it in one of our regions. Everything else is the kernel's to refuse. */
+static bool touches(const void *address, size_t length)
+{
+	const char *start = address;
+	int count = atomic_load_explicit(&heap_home_count, memory_order_acquire);
+
+	if (count == 0 || !is_aligned(address) || length == 0 || (uintptr_t)start > ADDRESSES_END || length > ADDRESSES_END - (uintptr_t)start)
+		return false;
+	for (int i = 0; i < count; i++)
+		if (start < heap_homes[i].end && heap_homes[i].start < start + round_up(length))
+			return true;
+	return false;
+}
+
+/* A part of a range that is of one kind. REGION_FOREIGN: the kernel's, in a region or not. */
+struct span {
+	char *start;
+	size_t length;
+	odf_region *region;
+	char *base;
+	enum region_kind kind;
+	int protection;
+	unsigned advice; /* KEPT_*, of an island */
+	bool inherited;
+};
+
+/* What was asked of an island, to be asked of what comes in its place. */
+#define KEPT_DONTFORK  1u
+#define KEPT_DONTDUMP  2u
+#define KEPT_MERGEABLE 4u
+#define KEPT_LOCKED    8u
+#define KEPT_ONFAULT   16u
+
+static struct span span_at(char *at, char *end)
+{
+	struct span span = { .start = at, .kind = REGION_FOREIGN };
+	int count = atomic_load_explicit(&heap_home_count, memory_order_acquire);
+	const struct heap_home *owner = NULL;
+
+	/* A newer region may lie in what is a hole of one that this process inherited. */
+	for (int i = count - 1; i >= 0; i--) {
+		const struct heap_home *home = &heap_homes[i];
+		if (owner == NULL && at >= home->start && at < home->end)
+			owner = home;
+		if (home->start > at && home->start < end)
+			end = home->start;
+		if (home->end > at && home->end < end)
+			end = home->end;
+	}
+	span.length = (size_t)(end - at);
+	if (owner != NULL) {
+		struct region_extent run = region_run_at(owner->region, (size_t)(at - owner->start), (size_t)(end - owner->start));
+		span.length = run.length;
+		span.region = owner->region;
+		span.base = owner->start;
+		span.kind = (enum region_kind)run.kind;
+		span.protection = run.protection;
+		span.advice = run.advice;
+		span.inherited = region_is_inherited(owner->region);
+		/* What children do not get: holes; and memory, where it was LIVE when they were made past us. */
+		if (span.inherited && (span.kind == REGION_HOLE || (span.kind == REGION_MEMORY && region_is_absent(owner->region))))
+			span.kind = REGION_FOREIGN;
+	}
+	return span;
+}
+
+/* Islands that their maker's children do not get are not in this process, which is one. */
+void heap_forget_what_is_not_here(odf_region *region, size_t length)
+{
+	for (size_t at = 0; at < length;) {
+		struct region_extent run = region_run_at(region, at, length);
+		if (run.kind == REGION_ISLAND && (run.advice & KEPT_DONTFORK))
+			region_lose_end(region, at, run.length);
+		at += run.length;
+	}
+}
+
+static size_t offset_of(const struct span *span)
+{
+	return (size_t)(span->start - span->base);
+}
+
+static void check_pieces(void);
+
+/* What follows one span in the walk. Result 0: go on; else the walk ends with it, but for -ENOMEM when `past_holes`, which is remembered. */
+typedef long span_function(struct span *span, long argument);
+
+static long walk(void *address, size_t length, bool past_holes, span_function *function, long argument)
+{
+	char *at = address, *end = at + round_up(length);
+	long result = 0;
+	uint64_t mask;
+
+	heap_meet_child();
+	region_lock(&mask);
+	while (at < end) {
+		struct span span = span_at(at, end);
+		long error = span.kind == REGION_HOLE ? -ENOMEM : function(&span, argument);
+		if (error < 0) {
+			result = error;
+			if (!past_holes || error != -ENOMEM)
+				break;
+		}
+		at += span.length;
+	}
+	region_unlock(&mask);
+	check_pieces();
+	return result;
+}
+
+/* Makes an island of a span of memory, for what the kernel is to do to it. */
+static long cut(struct span *span)
+{
+	int error = span->kind == REGION_MEMORY ? region_cut(span->region, offset_of(span), span->length) : 0;
+
+	if (error == 0 && span->kind == REGION_MEMORY) {
+		span->kind = REGION_ISLAND;
+		span->protection = PROT_READ | PROT_WRITE;
+		span->advice = 0;
+	}
+	return -error;
+}
+
+/* As good as it goes: who asked has had his answer. */
+static void keep_advice(char *start, size_t length, unsigned advice)
+{
+	if (advice & KEPT_DONTFORK)
+		(void)sys_call3(SYS_madvise, start, length, MADV_DONTFORK);
+	if (advice & KEPT_DONTDUMP)
+		(void)sys_call3(SYS_madvise, start, length, MADV_DONTDUMP);
+	if (advice & KEPT_MERGEABLE)
+		(void)sys_call3(SYS_madvise, start, length, MADV_MERGEABLE);
+	if (advice & KEPT_LOCKED)
+		(void)sys_call3(SYS_mlock2, start, length, advice & KEPT_ONFAULT ? MLOCK_ONFAULT : 0);
+}
+
+static void note_advice(const struct span *span, unsigned set, unsigned clear)
+{
+	region_set_island(span->region, offset_of(span), span->length, span->protection, (span->advice & ~clear) | set);
+}
+
+static long zero(struct span *span)
+{
+	if (span->kind == REGION_MEMORY) {
+		region_discard(span->region, offset_of(span), span->length);
+		return 0;
+	}
+	/* An island may show the file, where the kernel's own zeros are the file's content. */
+	if (!region_map_zeros(span->start, span->length, span->protection))
+		return -ENOMEM;
+	keep_advice(span->start, span->length, span->advice);
+	return 0;
+}
+
+/* Not what is zeros: it would only take memory there. */
+static void copy_data(char *to, const char *from, size_t length)
+{
+	static const char zeros[HEAP_PAGE];
+
+	for (size_t page = 0; page < length; page += HEAP_PAGE)
+		if (memcmp(from + page, zeros, HEAP_PAGE) != 0)
+			memcpy(to + page, from + page, HEAP_PAGE);
+}
+
+/* A fork pays for each piece that it finds, about what it pays for a MiB of page tables otherwise; and each is two mappings more while FROZEN. */
+#define PIECES_LEAST 512
+
+static void check_pieces(void)
+{
+	static atomic_size_t asked_at;
+	odf_region *region = heap_region();
+	size_t pieces = region != NULL ? region_extent_count(region) : 0, bytes;
+
+	if (pieces <= PIECES_LEAST || pieces < atomic_load_explicit(&asked_at, memory_order_relaxed) + PIECES_LEAST / 4)
+		return;
+	bytes = region_resident_bytes();
+	if (bytes == 0)
+		return; /* cannot be told at this moment */
+	atomic_store_explicit(&asked_at, pieces, memory_order_relaxed);
+	if (pieces > PIECES_LEAST + (bytes >> 20))
+		heap_leave(ODF_REASON_HEAP_PIECES);
+}
+
+/* ---- munmap ---- */
+
+static long unmap_span(struct span *span, long unused)
+{
+	(void)unused;
+	if (span->kind == REGION_FOREIGN && (span->region == NULL || span->inherited))
+		return sys_call2(SYS_munmap, span->start, span->length);
+	if (span->kind == REGION_FOREIGN)
+		return -region_reclaim(span->region, offset_of(span), span->length);
+	return -region_give(span->region, offset_of(span), span->length);
+}
+
+/* Holes are nothing to complain about here. */
+static long unmap_walk(char *at, char *end)
+{
+	while (at < end) {
+		struct span span = span_at(at, end);
+		long error = span.kind == REGION_HOLE ? 0 : unmap_span(&span, 0);
+		if (error < 0)
+			return error;
+		at += span.length;
+	}
+	return 0;
+}
+
+long heap_munmap(void *address, size_t length)
+{
+	uint64_t mask;
+	long error;
+
+	heap_forget_beyond(address, length);
+	if (!touches(address, length))
+		return sys_call2(SYS_munmap, address, length);
+	heap_meet_child();
+	region_lock(&mask);
+	error = unmap_walk(address, (char *)address + round_up(length));
+	region_unlock(&mask);
+	check_pieces();
+	return error;
+}
+
+/* ---- mmap ---- */
+
+/* What the region can be: no more and no less than this. */
+static bool is_plain(int protection, int flags)
+{
+	return protection == (PROT_READ | PROT_WRITE) &&
+	       (flags & ~(MAP_NORESERVE | MAP_FIXED | MAP_FIXED_NOREPLACE)) == (MAP_PRIVATE | MAP_ANONYMOUS);
+}
+
+static size_t alignment_for(size_t length, const void *hint)
+{
+	uintptr_t at = (uintptr_t)hint;
+	size_t of_hint = at & -at;
+
+	if (length < ALIGN_FROM)
+		return HEAP_PAGE;
+	return of_hint <= ALIGN_FROM ? ALIGN_FROM : of_hint < ALIGN_MOST ? of_hint : ALIGN_MOST;
+}
+
+/* NULL: not here. */
+static void *place(size_t length, size_t alignment)
+{
+	odf_region *region;
+	void *address = NULL;
+	size_t offset;
+	uint64_t mask;
+
+	heap_meet_child();
+	region = heap_region();
+	if (region == NULL)
+		return NULL;
+	length = round_up(length);
+	region_lock(&mask);
+	offset = region_find_hole(region, length, alignment);
+	if (offset != SIZE_MAX) {
+		if (region_take(region, offset, length) == 0)
+			address = (char *)odf_region_base(region) + offset;
+		else
+			(void)region_give(region, offset, length);
+	}
+	region_unlock(&mask);
+	if (address != NULL)
+		heap_note_placed(length);
+	else
+		heap_note_spill();
+	return address;
+}
+
+/* Another mapping comes to lie in the range by a system call, all at once, as the kernel does it. */
+static long put_over(char *address, size_t length, long number, const long arguments[6])
+{
+	char *end = address + round_up(length);
+	int count = atomic_load_explicit(&heap_home_count, memory_order_acquire);
+	long result = 0;
+
+	for (int pass = 0; pass < 2; pass++) {
+		for (int i = 0; i < count; i++) {
+			const struct heap_home *home = &heap_homes[i];
+			char *from = address > home->start ? address : home->start, *to = end < home->end ? end : home->end;
+			size_t offset = (size_t)(from - home->start), size = (size_t)(to - from);
+			if (from >= to)
+				continue;
+			if (pass == 0 && region_lose_begin(home->region, offset, size) != 0)
+				return -ENOMEM; /* of what was begun nothing can be seen */
+			/* A call that fails may have unmapped what was there, and then it is lost all the same. */
+			if (pass == 1 && (result >= 0 || result < -4095 || sys_call3(SYS_msync, from, size, MS_ASYNC) < 0))
+				region_lose_end(home->region, offset, size);
+		}
+		if (pass == 0)
+			result = sys_call6(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);
+	}
+	return result;
+}
+
+static long map_over(char *address, size_t length, int protection, int flags, int file, off_t offset)
+{
+	const long arguments[6] = { (long)address, (long)length, protection, flags, file, offset };
+
+	return put_over(address, length, SYS_mmap, arguments);
+}
+
+static long map_fixed_span(struct span *span, int flags)
+{
+	int error = 0;
+
+	if (span->kind == REGION_MEMORY) {
+		region_discard(span->region, offset_of(span), span->length);
+		return 0;
+	}
+	/* The region's again, if it can be now. */
+	if (span->kind == REGION_ISLAND)
+		error = region_give(span->region, offset_of(span), span->length);
+	else if (span->kind == REGION_FOREIGN)
+		error = region_reclaim(span->region, offset_of(span), span->length);
+	if (error == 0)
+		error = region_take(span->region, offset_of(span), span->length);
+	if (error != EAGAIN)
+		return -error;
+	return map_over(span->start, span->length, PROT_READ | PROT_WRITE, (flags & ~MAP_FIXED_NOREPLACE) | MAP_FIXED, -1, 0) < 0 ? -ENOMEM : 0;
+}
+
+static bool is_all_hole(char *at, char *end)
+{
+	while (at < end) {
+		struct span span = span_at(at, end);
+		if (span.kind != REGION_HOLE)
+			return false;
+		at += span.length;
+	}
+	return true;
+}
+
+static long map_fixed(char *address, size_t length, int protection, int flags, int file, off_t offset)
+{
+	char *end = address + round_up(length);
+	struct span first;
+	uint64_t mask;
+	long result;
+
+	heap_meet_child();
+	region_lock(&mask);
+	if (flags & MAP_FIXED_NOREPLACE) {
+		if (!is_all_hole(address, end)) {
+			region_unlock(&mask);
+			return raw_mmap(address, length, protection, flags, file, offset); /* finds what is in its way, or our reservation */
+		}
+		flags = (flags & ~MAP_FIXED_NOREPLACE) | MAP_FIXED;
+	}
+	first = span_at(address, end);
+	if (is_plain(protection, flags) && first.region != NULL && first.region == heap_region() &&
+	    end <= first.base + odf_region_capacity(first.region)) {
+		result = (long)address;
+		for (char *at = address; at < end;) {
+			struct span span = span_at(at, end);
+			long error = map_fixed_span(&span, flags);
+			if (error < 0) {
+				result = error;
+				break;
+			}
+			at += span.length;
+		}
+	} else {
+		result = map_over(address, length, protection, flags, file, offset);
+	}
+	region_unlock(&mask);
+	return result;
+}
+
+static bool is_mere_hint(const void *address)
+{
+	uintptr_t at = (uintptr_t)address;
+
+	return at == 0 || (at >= SPREAD_FROM && at < SPREAD_TO) || touches((const void *)(at / HEAP_PAGE * HEAP_PAGE), 1);
+}
+
+static long map(void *address, size_t length, int protection, int flags, int file, off_t offset)
+{
+	if (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) {
+		if (offset % (off_t)HEAP_PAGE == 0 && touches(address, length))
+			return map_fixed(address, length, protection, flags, file, offset);
+		return raw_mmap(address, length, protection, flags, file, offset);
+	}
+	if (is_plain(protection, flags) && length >= HEAP_SMALLEST && length <= ADDRESSES_END && offset % (off_t)HEAP_PAGE == 0) {
+		/* What is mapped without a promise may never be used. */
+		heap_grows((flags & MAP_NORESERVE) && length >= heap_threshold() ? heap_threshold() - 1 : length);
+		if (heap_region() != NULL && is_mere_hint(address)) {
+			void *placed = place(length, alignment_for(round_up(length), address));
+			if (placed != NULL)
+				return (long)placed;
+		}
+	}
+	return raw_mmap(address, length, protection, flags, file, offset);
+}
+
+long heap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset, const void *caller)
+{
+	long result = map(address, length, protection, flags, file, offset);
+
+	if (heap_is_our_allocator(caller) && (result >= 0 || result < -4095) && !heap_note_beyond((void *)result, length)) {
+		(void)heap_munmap((void *)result, length);
+		return -ENOMEM;
+	}
+	return result;
+}
+
+/* ---- mprotect ---- */
+
+static long protect_span(struct span *span, long protection)
+{
+	long error;
+
+	if (span->kind == REGION_FOREIGN)
+		return sys_call3(SYS_mprotect, span->start, span->length, protection);
+	if (span->kind == REGION_MEMORY && protection == (PROT_READ | PROT_WRITE))
+		return 0;
+	error = cut(span);
+	if (error == 0)
+		error = sys_call3(SYS_mprotect, span->start, span->length, protection);
+	if (error == 0)
+		region_set_island(span->region, offset_of(span), span->length, (int)protection & (PROT_READ | PROT_WRITE | PROT_EXEC), span->advice);
+	return error;
+}
+
+long heap_mprotect(void *address, size_t length, int protection)
+{
+	if (!touches(address, length))
+		return sys_call3(SYS_mprotect, address, length, protection);
+	return walk(address, length, false, protect_span, protection);
+}
+
+struct keyed {
+	int protection, key;
+};
+
+static long protect_with_key(struct span *span, long argument)
+{
+	const struct keyed *keyed = (const struct keyed *)argument;
+	long error = cut(span);
+
+	if (error == 0)
+		error = sys_call4(SYS_pkey_mprotect, span->start, span->length, keyed->protection, keyed->key);
+	if (error == 0 && span->region != NULL)
+		region_set_island(span->region, offset_of(span), span->length, keyed->protection & (PROT_READ | PROT_WRITE | PROT_EXEC), span->advice);
+	return error;
+}
+
+long heap_pkey_mprotect(void *address, size_t length, int protection, int key)
+{
+	struct keyed keyed = { protection, key };
+
+	if (!touches(address, length))
+		return sys_call4(SYS_pkey_mprotect, address, length, protection, key);
+	if (key == -1)
+		return heap_mprotect(address, length, protection);
+	return walk(address, length, false, protect_with_key, (long)&keyed);
+}
+
+/* ---- madvise ---- */
+
+/* Advice that would make several mappings of one, and is not worth that; nothing depends on it being taken. */
+static bool is_mere_advice(long advice)
+{
+	switch (advice) {
+	case MADV_NORMAL:
+	case MADV_RANDOM:
+	case MADV_SEQUENTIAL:
+	case MADV_HUGEPAGE:
+	case MADV_NOHUGEPAGE:
+	case MADV_DOFORK:
+	case MADV_KEEPONFORK:
+	case MADV_DODUMP:
+	case MADV_UNMERGEABLE:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Advice that changes no mapping, which the kernel takes for the memory of a file as for other. */
+static bool is_passing_advice(long advice)
+{
+	switch (advice) {
+	case MADV_WILLNEED:
+	case MADV_COLD:
+	case MADV_PAGEOUT:
+	case MADV_POPULATE_READ:
+	case MADV_POPULATE_WRITE:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* For advice about anonymous memory only, or what only the kernel knows of later: the memory leaves the region. What other threads write there meanwhile may be
+ * lost, which is theirs to prevent, as for the moment from which on the advice holds. */
+static long make_anonymous(struct span *span)
+{
+	size_t step;
+
+	for (size_t at = 0; at < span->length; at += step) {
+		char *from = span->start + at;
+		long arguments[6] = { 0, 0, 0, MREMAP_MAYMOVE | MREMAP_FIXED, (long)from, 0 }, copy, error = 0;
+		step = span->length - at < COPY_SLICE ? span->length - at : COPY_SLICE;
+		if ((span->protection & PROT_READ) == 0 && sys_call3(SYS_mprotect, from, step, PROT_READ) < 0)
+			return -ENOMEM;
+		copy = raw_mmap(NULL, step, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		if (copy < 0 && copy > -4096)
+			return -ENOMEM;
+		copy_data((char *)copy, from, step);
+		if (span->protection != (PROT_READ | PROT_WRITE))
+			error = sys_call3(SYS_mprotect, copy, step, span->protection);
+		arguments[0] = copy;
+		arguments[1] = arguments[2] = (long)step;
+		if (error == 0)
+			error = put_over(from, step, SYS_mremap, arguments);
+		if (error < 0 && error > -4096) {
+			(void)sys_call2(SYS_munmap, copy, step);
+			return error;
+		}
+	}
+	span->kind = REGION_FOREIGN;
+	keep_advice(span->start, span->length, span->advice);
+	return 0;
+}
+
+static long advise_span(struct span *span, long advice)
+{
+	long error;
+
+	if (span->kind == REGION_FOREIGN)
+		return sys_call3(SYS_madvise, span->start, span->length, advice);
+	if (advice == MADV_DONTNEED || advice == MADV_FREE || advice == MADV_DONTNEED_LOCKED) {
+		if (span->kind == REGION_MEMORY)
+			return zero(span);
+		/* The kernel's own refusal, of locked memory for one. */
+		error = sys_call3(SYS_madvise, span->start, span->length, advice == MADV_FREE ? MADV_DONTNEED : advice);
+		return error < 0 ? error : zero(span);
+	}
+	if (span->kind == REGION_MEMORY && is_mere_advice(advice))
+		return 0;
+	if (is_passing_advice(advice))
+		return sys_call3(SYS_madvise, span->start, span->length, advice);
+	if (advice == MADV_REMOVE) /* of memory that no file is behind */
+		return -EINVAL;
+	/* What splits no mapping of the kernel's must not make two of one here. */
+	if (advice == MADV_COLLAPSE)
+		return sys_call3(SYS_madvise, span->start, span->length, advice);
+	error = advice == MADV_WIPEONFORK || advice == MADV_GUARD_INSTALL || advice == MADV_GUARD_REMOVE ? make_anonymous(span) : cut(span);
+	if (error == 0)
+		error = sys_call3(SYS_madvise, span->start, span->length, advice);
+	if (error == 0 && span->kind == REGION_ISLAND)
+		note_advice(span, advice == MADV_DONTFORK    ? KEPT_DONTFORK
+				  : advice == MADV_DONTDUMP  ? KEPT_DONTDUMP
+				  : advice == MADV_MERGEABLE ? KEPT_MERGEABLE
+							     : 0,
+			    advice == MADV_DOFORK          ? KEPT_DONTFORK
+			    : advice == MADV_DODUMP        ? KEPT_DONTDUMP
+			    : advice == MADV_UNMERGEABLE   ? KEPT_MERGEABLE
+							   : 0);
+	return error;
+}
+
+long heap_madvise(void *address, size_t length, int advice)
+{
+	long error;
+
+	if (!touches(address, length))
+		return sys_call3(SYS_madvise, address, length, advice);
+	/* Of nothing, whether the kernel knows it. */
+	error = sys_call3(SYS_madvise, address, 0, advice);
+	if (error < 0)
+		return error;
+	return walk(address, length, advice != MADV_POPULATE_READ && advice != MADV_POPULATE_WRITE, advise_span, advice);
+}
+
+static bool is_self(int process)
+{
+	char path[48] = "/proc/self/fdinfo/", text[512] = "";
+	char digits[12];
+	size_t length = strlen(path), count = 0;
+	const char *line;
+	int file;
+	long pid = 0;
+
+	if (process == PIDFD_SELF_THREAD || process == PIDFD_SELF_THREAD_GROUP)
+		return true;
+	if (process < 0)
+		return false;
+	for (int rest = process; count == 0 || rest > 0; rest /= 10)
+		digits[count++] = (char)('0' + rest % 10);
+	while (count > 0)
+		path[length++] = digits[--count];
+	path[length] = '\0';
+	file = sys_open(path, O_RDONLY, 0);
+	if (file < 0)
+		return false;
+	if (sys_read(file, text, sizeof text - 1) < 0)
+		text[0] = '\0';
+	sys_close(file);
+	line = strstr(text, "Pid:");
+	if (line == NULL)
+		return false;
+	for (line += 4; *line == ' ' || *line == '\t'; line++)
+		;
+	for (; *line >= '0' && *line <= '9'; line++)
+		pid = pid * 10 + (*line - '0');
+	return pid == sys_call0(SYS_getpid);
+}
+
+long heap_process_madvise(int process, const struct iovec *pieces, size_t count, int advice, unsigned flags)
+{
+	bool ours = false;
+	long error, done = 0;
+
+	/* The kernel's refusals first, for no pieces. */
+	error = sys_call5(SYS_process_madvise, process, pieces, 0, advice, flags);
+	if (atomic_load_explicit(&heap_home_count, memory_order_relaxed) == 0 || error < 0 || count == 0 || count > 1024 || !is_self(process))
+		return sys_call5(SYS_process_madvise, process, pieces, count, advice, flags);
+	for (size_t i = 0; i < count && !ours; i++)
+		ours = touches(pieces[i].iov_base, pieces[i].iov_len);
+	if (!ours)
+		return sys_call5(SYS_process_madvise, process, pieces, count, advice, flags);
+	for (size_t i = 0; i < count; i++) {
+		/* What is not ours by the call itself, which permits fewer kinds of advice than madvise; ours only if it permits this one. */
+		if (!touches(pieces[i].iov_base, pieces[i].iov_len))
+			error = sys_call5(SYS_process_madvise, process, &pieces[i], 1, advice, flags);
+		else
+			error = heap_madvise(pieces[i].iov_base, pieces[i].iov_len, advice);
+		if (error < 0)
+			return done > 0 ? done : error;
+		done += (long)pieces[i].iov_len;
+	}
+	return done;
+}
+
+/* ---- Locks, and what is told about memory ---- */
+
+static long lock_span(struct span *span, long flags)
+{
+	long error = cut(span);
+
+	if (error < 0)
+		return error;
+	error = flags == 0 ? sys_call2(SYS_mlock, span->start, span->length) : sys_call3(SYS_mlock2, span->start, span->length, flags);
+	if (span->kind == REGION_ISLAND) /* locked also where its pages could not all be had */
+		note_advice(span, KEPT_LOCKED | (flags & MLOCK_ONFAULT ? KEPT_ONFAULT : 0), KEPT_ONFAULT);
+	return error;
+}
+
+/* Addresses of locks need not be those of pages. */
+static void *down(void *address, size_t *length)
+{
+	size_t into = (uintptr_t)address % HEAP_PAGE;
+
+	if (*length > SIZE_MAX - 2 * HEAP_PAGE)
+		return address;
+	*length += *length > 0 ? into : 0;
+	return (char *)address - into;
+}
+
+long heap_mlock2(void *address, size_t length, unsigned flags)
+{
+	size_t whole = length;
+	void *start = down(address, &whole);
+
+	if (!touches(start, whole))
+		return flags == 0 ? sys_call2(SYS_mlock, address, length) : sys_call3(SYS_mlock2, address, length, flags);
+	return walk(start, whole, false, lock_span, flags);
+}
+
+long heap_mlock(void *address, size_t length)
+{
+	return heap_mlock2(address, length, 0);
+}
+
+static long unlock_span(struct span *span, long unused)
+{
+	(void)unused;
+	if (span->kind == REGION_MEMORY)
+		return 0;
+	if (span->kind == REGION_ISLAND)
+		note_advice(span, 0, KEPT_LOCKED | KEPT_ONFAULT);
+	return sys_call2(SYS_munlock, span->start, span->length);
+}
+
+long heap_munlock(void *address, size_t length)
+{
+	size_t whole = length;
+	void *start = down(address, &whole);
+
+	if (!touches(start, whole))
+		return sys_call2(SYS_munlock, address, length);
+	return walk(start, whole, false, unlock_span, 0);
+}
+
+void heap_leave(odf_reason reason)
+{
+	int count = atomic_load_explicit(&heap_home_count, memory_order_acquire);
+	uint64_t mask;
+
+	heap_meet_child();
+	if (count == 0) {
+		heap_stay_asleep(reason);
+		return;
+	}
+	if (!heap_is_owner())
+		return; /* what a child inherited is ordinary memory */
+	heap_retire(reason);
+	region_lock(&mask);
+	for (int i = 0; i < count; i++)
+		(void)region_leave(heap_homes[i].region); /* for want of mappings a part may stay; there is nobody to tell */
+	region_unlock(&mask);
+}
+
+static long keep_span(struct span *span, long unused)
+{
+	(void)unused;
+	return cut(span);
+}
+
+void heap_keep(const void *address, size_t length)
+{
+	size_t whole = length;
+	void *start = down((void *)(uintptr_t)address, &whole);
+
+	if (touches(start, whole))
+		(void)walk(start, whole, true, keep_span, 0);
+}
+
+/* Locked memory must stay where it is. */
+long heap_mlockall(int flags)
+{
+	if (flags != 0)
+		heap_leave(ODF_REASON_HEAP_LOCKED);
+	return sys_call1(SYS_mlockall, flags);
+}
+
+static long nothing(struct span *span, long unused)
+{
+	(void)span, (void)unused;
+	return 0;
+}
+
+bool heap_meets_hole(void *address, size_t length)
+{
+	return touches(address, length) && walk(address, length, false, nothing, 0) != 0;
+}
+
+long heap_mincore(void *address, size_t length, unsigned char *states)
+{
+	if (heap_meets_hole(address, length))
+		return -ENOMEM;
+	return sys_call3(SYS_mincore, address, length, states);
+}
+
+/* ---- mremap ---- */
+
+/* Piece by piece, giving back what was copied where that is memory of the region's, so that not both are there at once. */
+static void copy_out(char *to, const struct span *from, size_t length, bool give_back)
+{
+	for (size_t at = 0; at < length; at += COPY_SLICE) {
+		size_t size = length - at < COPY_SLICE ? length - at : COPY_SLICE;
+		copy_data(to + at, from->start + at, size);
+		if (give_back && from->kind == REGION_MEMORY)
+			region_discard(from->region, offset_of(from) + at, size);
+	}
+}
+
+/* What follows with the same rights is of the same mapping, although a part of it was cut out once. */
+static void extend(struct span *span, char *end)
+{
+	while (span->start + span->length < end && span->kind != REGION_FOREIGN) {
+		struct span next = span_at(span->start + span->length, end);
+		if (next.region != span->region || (next.kind != REGION_MEMORY && next.kind != REGION_ISLAND) || next.protection != span->protection ||
+		    next.advice != span->advice)
+			return;
+		if (next.kind != span->kind)
+			span->kind = REGION_ISLAND;
+		span->length += next.length;
+	}
+}
+
+/* Where the memory goes: like a mapping of its own. */
+static long new_place(const struct span *from, size_t length, void *fixed)
+{
+	if (fixed != NULL)
+		return map_over(fixed, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	if (from->kind == REGION_MEMORY && length >= HEAP_SMALLEST && heap_region() != NULL) {
+		size_t offset = region_find_hole(heap_region(), length, alignment_for(length, NULL));
+		if (offset != SIZE_MAX && region_take(heap_region(), offset, length) == 0) {
+			heap_note_placed(length);
+			return (long)((char *)odf_region_base(heap_region()) + offset);
+		}
+		if (offset != SIZE_MAX)
+			(void)region_give(heap_region(), offset, length);
+	}
+	return raw_mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+}
+
+static bool grow_in_place(const struct span *span, size_t length)
+{
+	char *end = span->start + span->length, *wanted = span->start + length;
+	struct region_extent behind;
+
+	if (span->protection != (PROT_READ | PROT_WRITE) || wanted > span->base + odf_region_capacity(span->region))
+		return false;
+	for (char *at = end; at < wanted; at += behind.length) {
+		behind = region_run_at(span->region, (size_t)(at - span->base), (size_t)(wanted - span->base));
+		if (behind.kind != REGION_HOLE)
+			return false;
+	}
+	if (region_take(span->region, (size_t)(end - span->base), (size_t)(wanted - end)) == 0)
+		return true;
+	(void)region_give(span->region, (size_t)(end - span->base), (size_t)(wanted - end));
+	return false;
+}
+
+static long move_span(struct span *span, size_t length, int flags, void *fixed)
+{
+	size_t common = span->length < length ? span->length : length;
+	bool stays = flags & MREMAP_DONTUNMAP;
+	int protection = span->kind == REGION_MEMORY ? PROT_READ | PROT_WRITE : span->protection;
+	long place;
+
+	/* Its rights would keep it from being read; it goes away, or is nothing but zeros, in a moment. */
+	if (!(protection & PROT_READ) && sys_call3(SYS_mprotect, span->start, span->length, PROT_READ | protection) < 0)
+		return -ENOMEM;
+	place = new_place(span, length, fixed);
+	if (place < 0 && place > -4096)
+		return place;
+	copy_out((char *)place, span, common, !stays);
+	if (protection != (PROT_READ | PROT_WRITE))
+		(void)sys_call3(SYS_mprotect, place, length, protection); /* an island's memory goes to the kernel */
+	keep_advice((char *)place, length, span->advice);
+	if (!stays) {
+		(void)unmap_walk(span->start, span->start + span->length);
+		return place;
+	}
+	for (char *at = span->start, *end = at + span->length; at < end;) {
+		struct span part = span_at(at, end);
+		(void)zero(&part);
+		at += part.length;
+	}
+	return place;
+}
+
+static bool is_sound(const void *old, size_t old_length, size_t length, int flags, const void *fixed)
+{
+	if ((flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP)) != 0 || !is_aligned(old) || length == 0 || length > SIZE_MAX / 2)
+		return false;
+	if ((flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) && !(flags & MREMAP_MAYMOVE))
+		return false;
+	if ((flags & MREMAP_DONTUNMAP) && old_length != length)
+		return false;
+	if (!(flags & MREMAP_FIXED))
+		return true;
+	return is_aligned(fixed) && ((const char *)fixed + round_up(length) <= (const char *)old ||
+				     (const char *)old + round_up(old_length) <= (const char *)fixed);
+}
+
+static long remap_locked(char *old, size_t old_length, size_t length, int flags, void *fixed)
+{
+	struct span span = span_at(old, old + old_length);
+	const long arguments[6] = { (long)old, (long)old_length, (long)length, flags, (long)fixed, 0 };
+
+	if (span.kind == REGION_HOLE)
+		return -EFAULT;
+	if (span.kind == REGION_FOREIGN && span.length < old_length) {
+		/* What follows is not the kernel's to unmap or move. */
+		long error = flags & (MREMAP_FIXED | MREMAP_DONTUNMAP) || length > old_length ? -EFAULT : unmap_walk(old + length, old + old_length);
+		return error < 0 ? error : (long)old;
+	}
+	if (span.kind == REGION_FOREIGN)
+		return flags & MREMAP_FIXED ? put_over(fixed, length, SYS_mremap, arguments)
+					    : sys_call5(SYS_mremap, old, old_length, length, flags, fixed);
+	if (length <= old_length && !(flags & (MREMAP_FIXED | MREMAP_DONTUNMAP))) {
+		long error = unmap_walk(old + length, old + old_length);
+		return error < 0 ? error : (long)old;
+	}
+	extend(&span, old + old_length);
+	if (span.length != old_length)
+		return -EFAULT; /* more than one mapping */
+	if (!(flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) && grow_in_place(&span, length))
+		return (long)old;
+	if (!(flags & MREMAP_MAYMOVE))
+		return -ENOMEM;
+	/* The hint of a move that leaves its place mapped is the new address. */
+	return move_span(&span, length, flags, flags & MREMAP_FIXED ? fixed : NULL);
+}
+
+long heap_mremap(void *old, size_t old_length, size_t length, int flags, void *fixed)
+{
+	uint64_t mask;
+	long result;
+
+	if (!touches(old, old_length == 0 ? 1 : old_length) && !((flags & MREMAP_FIXED) && touches(fixed, length)))
+		return sys_call5(SYS_mremap, old, old_length, length, flags, fixed);
+	if (!is_sound(old, old_length, length, flags, fixed))
+		return -EINVAL;
+	heap_meet_child();
+	region_lock(&mask);
+	if (old_length > 0) {
+		result = remap_locked(old, round_up(old_length), round_up(length), flags, fixed);
+	} else { /* a second view: there is none of private memory */
+		struct span span = span_at(old, (char *)old + HEAP_PAGE);
+		result = span.kind == REGION_HOLE      ? -EFAULT
+			 : span.kind == REGION_FOREIGN ? sys_call5(SYS_mremap, old, old_length, length, flags, fixed)
+						       : -EINVAL;
+	}
+	region_unlock(&mask);
+	return result;
+}

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Asleep, awake or off. Waking may happen within any call that maps memory, so within an allocator that holds its locks, or in a signal handler: it makes a
+ * region and nothing else, no thread and no allocation.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/stat.h>
+
+#include "../capability/capability.h"
+#include "../record/settings.h"
+#include "../sys/process_lock.h"
+#include "../sys/structure.h"
+#include "internal.h"
+
+#define GIB ((size_t)1 << 30)
+#define CAPACITY_MOST (1024 * GIB)
+
+atomic_int heap_home_count;
+struct heap_home heap_homes[HEAP_HOMES];
+atomic_long heap_budget;
+
+static _Atomic(odf_region *) region;
+static atomic_int state = ODF_HEAP_OFF;
+static atomic_int reason = ODF_REASON_HEAP_NOT_INTERPOSED;
+static struct process_lock waking;
+static atomic_size_t placed, spilled;
+static atomic_int owner; /* the process whose the current region is: a child of vfork runs on this memory and is not it */
+static size_t capacity_wanted;
+static size_t threshold = HEAP_THRESHOLD;
+
+odf_region *heap_region(void)
+{
+	return atomic_load_explicit(&region, memory_order_acquire);
+}
+
+odf_heap_state heap_state(void)
+{
+	return (odf_heap_state)atomic_load_explicit(&state, memory_order_acquire);
+}
+
+size_t heap_threshold(void)
+{
+	return threshold;
+}
+
+void heap_note_placed(size_t bytes)
+{
+	atomic_fetch_add_explicit(&placed, bytes, memory_order_relaxed);
+}
+
+void heap_note_spill(void)
+{
+	atomic_fetch_add_explicit(&spilled, 1, memory_order_relaxed);
+}
+
+void heap_retire(odf_reason why)
+{
+	atomic_store(&reason, (int)why);
+	atomic_store(&state, ODF_HEAP_OFF);
+	atomic_store(&region, NULL);
+}
+
+bool heap_is_owner(void)
+{
+	return atomic_load(&owner) == sys_call0(SYS_getpid);
+}
+
+void heap_stay_asleep(odf_reason why)
+{
+	int asleep = ODF_HEAP_ASLEEP;
+
+	if (atomic_compare_exchange_strong(&state, &asleep, ODF_HEAP_OFF))
+		atomic_store(&reason, (int)why);
+}
+
+/* Numbers of /proc/self/statm, in pages: all, resident, shared. */
+size_t heap_private_bytes(void)
+{
+	char text[128] = "";
+	size_t numbers[3] = { 0 }, at = 0;
+	int fd = sys_open("/proc/self/statm", O_RDONLY, 0);
+
+	if (fd < 0)
+		return 0;
+	if (sys_read(fd, text, sizeof text - 1) < 0)
+		text[0] = '\0';
+	sys_close(fd);
+	for (size_t i = 0; i < 3; i++) {
+		for (; text[at] >= '0' && text[at] <= '9'; at++)
+			numbers[i] = numbers[i] * 10 + (size_t)(text[at] - '0');
+		if (text[at] == ' ')
+			at++;
+	}
+	return numbers[1] > numbers[2] ? (numbers[1] - numbers[2]) * HEAP_PAGE : 0;
+}
+
+/* Twice the machine's memory: more cannot be used, and address space is not free where it is limited. */
+static size_t choose_capacity(void)
+{
+	long pages = sysconf(_SC_PHYS_PAGES);
+	size_t capacity = pages > 0 ? 2 * (size_t)pages * HEAP_PAGE : 16 * GIB;
+
+	if (capacity_wanted != 0)
+		capacity = capacity_wanted;
+	if (capacity > CAPACITY_MOST)
+		capacity = CAPACITY_MOST;
+	return (capacity + GIB - 1) / GIB * GIB;
+}
+
+/* Low enough for mimalloc's map of its memory, which ends at 20 TiB (malloc.c), and anywhere there, as other mappings are. */
+static void *choose_place(void)
+{
+	const void *random = (const void *)getauxval(AT_RANDOM);
+	uint32_t number = 0;
+
+	if (random != NULL)
+		memcpy(&number, random, sizeof number);
+	number += (uint32_t)atomic_load(&heap_home_count) * 977u;
+	return (void *)(((uintptr_t)6 << 40) + ((uintptr_t)(number % 8192) << 30));
+}
+
+static bool has_one_thread(void)
+{
+	struct stat tasks;
+
+	return stat("/proc/self/task", &tasks) == 0 && tasks.st_nlink == 2 + 1;
+}
+
+/* Where nothing can settle a region beside other threads, it stays FROZEN after the first fork. */
+static bool can_settle(void)
+{
+	return has_one_thread() || ((capability(ODF_PROBE_UFFD_KERNEL) || capability(ODF_PROBE_UFFD_DEVICE)) && capability(ODF_PROBE_UFFD_MINOR));
+}
+
+/* Libraries through which programs have devices or the kernel write to their memory past the page tables, which a region could not see. The list of mappings
+ * is asked, as the loader's own could wait for a lock. */
+static bool pins_memory(void)
+{
+	static const char *const names[] = { "/libibverbs.so", "/liburing.so", "/libaio.so" };
+	char text[4096 + 1];
+	size_t kept = 0;
+	long got = 0;
+	bool found = false;
+	int fd = sys_open("/proc/self/maps", O_RDONLY, 0);
+
+	if (fd < 0)
+		return false;
+	while (!found && (got = sys_read(fd, text + kept, sizeof text - 1 - kept)) > 0) {
+		size_t length = kept + (size_t)got;
+		text[length] = '\0';
+		for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+			found = found || strstr(text, names[i]) != NULL;
+		/* A name may lie across two pieces. */
+		kept = length < 32 ? length : 32;
+		memmove(text, text + length - kept, kept);
+	}
+	sys_close(fd);
+	return found;
+}
+
+static odf_reason find_obstacle(void)
+{
+	odf_reason obstacle = capability_region_reason();
+
+	if (obstacle == ODF_REASON_NONE && pins_memory())
+		obstacle = ODF_REASON_HEAP_PINS;
+	if (obstacle == ODF_REASON_NONE && !can_settle())
+		obstacle = ODF_REASON_HEAP_NO_SETTLING;
+	return obstacle;
+}
+
+static void add_home(odf_region *fresh)
+{
+	int count = atomic_load(&heap_home_count);
+	char *base = odf_region_base(fresh);
+
+	heap_homes[count] = (struct heap_home){ base, base + odf_region_capacity(fresh), fresh };
+	atomic_store_explicit(&heap_home_count, count + 1, memory_order_release);
+}
+
+/* 0, or an errno value; EBUSY and EAGAIN: another time. */
+static int wake(void)
+{
+	odf_region *fresh = NULL;
+	odf_reason obstacle;
+	int error = 0, saved = errno;
+
+	if (!process_lock_try(&waking))
+		return EBUSY;
+	if (atomic_load(&state) != ODF_HEAP_ASLEEP) {
+		process_lock_release(&waking);
+		return 0;
+	}
+	obstacle = atomic_load(&heap_home_count) < HEAP_HOMES ? find_obstacle() : ODF_REASON_HEAP_NO_ROOM;
+	for (size_t capacity = choose_capacity(); obstacle == ODF_REASON_NONE; capacity = capacity / 2 / GIB * GIB) {
+		fresh = region_make_bare(capacity, 0, choose_place(), &error);
+		if (fresh != NULL || error != ENOMEM)
+			break;
+		if (capacity <= GIB) {
+			obstacle = ODF_REASON_HEAP_NO_ROOM;
+			break;
+		}
+	}
+	if (fresh != NULL) {
+		add_home(fresh);
+		atomic_store(&owner, (int)sys_call0(SYS_getpid));
+		atomic_store_explicit(&region, fresh, memory_order_release);
+		atomic_store(&reason, ODF_REASON_NONE);
+		atomic_store(&state, ODF_HEAP_AWAKE);
+	} else if (error != EBUSY) {
+		if (obstacle == ODF_REASON_NONE)
+			obstacle = ODF_REASON_HEAP_NO_ROOM;
+		atomic_store(&reason, (int)obstacle);
+		atomic_store(&state, ODF_HEAP_OFF);
+	}
+	process_lock_release(&waking);
+	errno = saved;
+	if (fresh != NULL)
+		return 0;
+	return error == EBUSY ? EBUSY : obstacle == ODF_REASON_HEAP_NO_ROOM ? ENOMEM : ENOTSUP;
+}
+
+void heap_grows(size_t bytes)
+{
+	size_t private;
+
+	if (heap_state() != ODF_HEAP_ASLEEP)
+		return;
+	if (bytes < threshold) {
+		/* It cannot have crossed the threshold before so much was asked for. */
+		if (atomic_fetch_sub_explicit(&heap_budget, (long)bytes, memory_order_relaxed) - (long)bytes > 0)
+			return;
+		private = heap_private_bytes();
+		if (private < threshold) {
+			size_t rest = threshold - private;
+			atomic_store_explicit(&heap_budget, (long)(rest > threshold / 8 ? rest : threshold / 8), memory_order_relaxed);
+			return;
+		}
+	}
+	(void)wake();
+}
+
+/* The generation that the following was last done for. */
+static atomic_uint met;
+
+/* What was this process's region is memory like any other now; and it is small again, and may grow. */
+void heap_meet_child(void)
+{
+	odf_region *current = heap_region();
+	unsigned generation = region_generation(), known = atomic_load_explicit(&met, memory_order_relaxed);
+	uint64_t mask;
+
+	if (known == generation || !atomic_compare_exchange_strong(&met, &known, generation))
+		return; /* nothing has changed, or another thread of the child's is at it */
+	region_lock(&mask);
+	for (int i = 0; i < atomic_load(&heap_home_count); i++)
+		heap_forget_what_is_not_here(heap_homes[i].region, (size_t)(heap_homes[i].end - heap_homes[i].start));
+	region_unlock(&mask);
+	heap_malloc_in_child();
+	if (current == NULL || !region_is_inherited(current))
+		return;
+	atomic_store(&region, NULL);
+	atomic_store(&placed, 0);
+	atomic_store(&spilled, 0);
+	atomic_store(&heap_budget, (long)threshold);
+	atomic_store(&reason, ODF_REASON_TOO_SMALL);
+	atomic_store(&state, ODF_HEAP_ASLEEP);
+}
+
+void heap_open_doors(bool preloaded)
+{
+	bool on = settings->heap == SETTINGS_HEAP_ON, automatic = settings->heap == SETTINGS_HEAP_AUTO && preloaded;
+
+	if (!on && !automatic) {
+		atomic_store(&reason, ODF_REASON_HEAP_OFF);
+		return;
+	}
+	capacity_wanted = settings->heap_capacity;
+	atomic_store(&heap_budget, (long)threshold);
+	atomic_store(&reason, ODF_REASON_TOO_SMALL);
+	atomic_store(&state, ODF_HEAP_ASLEEP);
+	if (on && wake() == 0)
+		heap_malloc_load();
+}
+
+int odf_heap_enable(size_t capacity)
+{
+	int error;
+
+	if (capacity > CAPACITY_MOST)
+		return EINVAL;
+	heap_meet_child();
+	if (heap_state() == ODF_HEAP_AWAKE)
+		return 0;
+	/* Whoever runs the program has the last word. */
+	if (atomic_load(&reason) == ODF_REASON_HEAP_NOT_INTERPOSED || settings->heap == SETTINGS_HEAP_OFF)
+		return ENOTSUP;
+	if (capacity != 0)
+		capacity_wanted = capacity;
+	atomic_store(&state, ODF_HEAP_ASLEEP);
+	while ((error = wake()) == EBUSY) /* another thread makes or ends a region */
+		(void)sys_call0(SYS_sched_yield);
+	if (error == 0)
+		heap_malloc_load();
+	return error;
+}
+
+int odf_heap_info_get(odf_heap_info *info)
+{
+	odf_heap_info found = ODF_HEAP_INFO_INIT;
+	odf_region *current;
+	int error, saved = errno;
+
+	if (info == NULL)
+		return EINVAL;
+	error = structure_check_output(info, sizeof found);
+	if (error != 0)
+		return error;
+	heap_meet_child();
+	current = heap_region();
+	found.size = sizeof found;
+	found.state = heap_state();
+	found.reason = (odf_reason)atomic_load(&reason);
+	found.malloc_door = heap_malloc_door();
+	found.threshold = threshold;
+	found.capacity = current != NULL ? odf_region_capacity(current) : 0;
+	found.placed_bytes = atomic_load(&placed);
+	found.spills = atomic_load(&spilled);
+	found.inside_bytes = current != NULL ? (size_t)region_resident(current) : 0;
+	found.outside_bytes = heap_private_bytes();
+	structure_write(info, &found, sizeof found);
+	errno = saved;
+	return 0;
+}

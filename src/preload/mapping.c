@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The interposed mapping calls: each a thin call into the heap. Asleep or off a branch, then the system call that libc's own function is. msync is
+ * libc's as well, being a cancellation point.
+ */
+#undef _FILE_OFFSET_BITS /* mmap and mmap64 are to be two names */
+#include <errno.h>
+#include <stdarg.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+
+#include "../heap/heap.h"
+#include "../libc/libc.h"
+
+#define EXPORTED __attribute__((visibility("default")))
+
+static long finish(long result)
+{
+	if (result < 0 && result >= -4095) {
+		errno = (int)-result;
+		return -1;
+	}
+	return result;
+}
+
+EXPORTED void *mmap(void *address, size_t length, int protection, int flags, int file, off_t offset)
+{
+	return (void *)finish(heap_mmap(address, length, protection, flags, file, offset, __builtin_return_address(0)));
+}
+
+EXPORTED void *mmap64(void *address, size_t length, int protection, int flags, int file, off_t offset)
+{
+	return (void *)finish(heap_mmap(address, length, protection, flags, file, offset, __builtin_return_address(0)));
+}
+
+EXPORTED int munmap(void *address, size_t length)
+{
+	return (int)finish(heap_munmap(address, length));
+}
+
+EXPORTED void *mremap(void *old, size_t old_length, size_t length, int flags, ...)
+{
+	void *fixed = NULL;
+	va_list rest;
+
+	if (flags & MREMAP_FIXED) {
+		va_start(rest, flags);
+		fixed = va_arg(rest, void *);
+		va_end(rest);
+	}
+	return (void *)finish(heap_mremap(old, old_length, length, flags, fixed));
+}
+
+EXPORTED int madvise(void *address, size_t length, int advice)
+{
+	return (int)finish(heap_madvise(address, length, advice));
+}
+
+/* An errno value, and for "not needed" nothing is done, as in libc. */
+EXPORTED int posix_madvise(void *address, size_t length, int advice)
+{
+	return advice == POSIX_MADV_DONTNEED ? 0 : (int)-heap_madvise(address, length, advice);
+}
+
+EXPORTED int mprotect(void *address, size_t length, int protection)
+{
+	return (int)finish(heap_mprotect(address, length, protection));
+}
+
+EXPORTED int pkey_mprotect(void *address, size_t length, int protection, int key)
+{
+	return (int)finish(heap_pkey_mprotect(address, length, protection, key));
+}
+
+EXPORTED int msync(void *address, size_t length, int flags)
+{
+	int result = libc_msync(address, length, flags);
+
+	if (result == 0 && heap_meets_hole(address, length)) {
+		errno = ENOMEM;
+		return -1;
+	}
+	return result;
+}
+
+EXPORTED int mlock(const void *address, size_t length)
+{
+	return (int)finish(heap_mlock((void *)(uintptr_t)address, length));
+}
+
+EXPORTED int mlock2(const void *address, size_t length, unsigned flags)
+{
+	return (int)finish(heap_mlock2((void *)(uintptr_t)address, length, flags));
+}
+
+EXPORTED int munlock(const void *address, size_t length)
+{
+	return (int)finish(heap_munlock((void *)(uintptr_t)address, length));
+}
+
+EXPORTED int mlockall(int flags)
+{
+	return (int)finish(heap_mlockall(flags));
+}
+
+EXPORTED int mincore(void *address, size_t length, unsigned char *states)
+{
+	return (int)finish(heap_mincore(address, length, states));
+}
+
+EXPORTED ssize_t process_madvise(int process, const struct iovec *pieces, size_t count, int advice, unsigned flags)
+{
+	return (ssize_t)finish(heap_process_madvise(process, pieces, count, advice, flags));
+}

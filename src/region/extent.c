@@ -1,0 +1,572 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What of home is not memory of the region's: holes, islands, foreign places (internal.h). Under the lock; async-signal-safe.
+ *
+ * What each is made of:
+ *
+ *     memory          LIVE a shared view of the file; FROZEN a private one, with zeros laid over what was discarded
+ *     hole            a shared view without rights and without pages, which children do not get: memory of it again by mprotect
+ *     hole, stale     an inaccessible place; the file may have pages there, which a settle punches
+ *     island          a private view of the file, or anonymous memory, as the program's calls left it. The file is never written there again, so
+ *                     that it takes no part in freezing or settling, and is punched there after the program has given it up
+ *     foreign         the kernel's and the program's affair
+ *
+ * Everything here is done for one run of one kind that is all LIVE or all FROZEN at a time, and each leaves the list true if it fails.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "internal.h"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+/* A slice of what is punched at a time: freeing 16 MiB takes a millisecond. */
+#define CLEAN_SLICE ((size_t)16 << 20)
+
+/* The first that ends after `at`. */
+static size_t find(const struct odf_region *region, size_t at)
+{
+	const struct region_extents *extents = region->extents;
+	size_t low = 0, high = extents->count;
+
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+		if (extents->list[middle].from + extents->list[middle].length > at)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return low;
+}
+
+static size_t end_of(const struct region_extent *extent)
+{
+	return extent->from + extent->length;
+}
+
+const struct region_extent *region_extent_at(const struct odf_region *region, size_t at, size_t limit, size_t *end)
+{
+	const struct region_extent *extent;
+	size_t index;
+
+	*end = limit;
+	if (region->extents == NULL)
+		return NULL;
+	index = find(region, at);
+	extent = &region->extents->list[index];
+	if (index == region->extents->count)
+		return NULL;
+	if (extent->from > at) {
+		*end = extent->from < limit ? extent->from : limit;
+		return NULL;
+	}
+	*end = end_of(extent) < limit ? end_of(extent) : limit;
+	return extent;
+}
+
+struct region_extent region_run_at(const struct odf_region *region, size_t at, size_t limit)
+{
+	size_t end;
+	const struct region_extent *extent = region_extent_at(region, at, limit, &end);
+	struct region_extent run = { .kind = REGION_MEMORY, .protection = PROT_READ | PROT_WRITE };
+
+	if (extent != NULL)
+		run = *extent;
+	run.from = at;
+	run.length = end - at;
+	return run;
+}
+
+int region_advise(struct odf_region *region, int advice)
+{
+	for (size_t at = 0, end; at < region->length; at = end)
+		if (region_extent_at(region, at, region->length, &end) == NULL &&
+		    sys_call3(SYS_madvise, region->home + at, end - at, advice) < 0)
+			return ENOMEM;
+	return 0;
+}
+
+static bool same(const struct region_extent *a, const struct region_extent *b)
+{
+	return a->kind == b->kind && a->stale == b->stale && (a->kind != REGION_ISLAND || (a->protection == b->protection && a->advice == b->advice));
+}
+
+/* One more piece can make two more extents. Asked before anything is changed. */
+static bool has_room(const struct odf_region *region)
+{
+	return region->extents != NULL && region->extents->count + 2 <= REGION_EXTENTS;
+}
+
+static void append(struct region_extents *extents, struct region_extent extent)
+{
+	struct region_extent *last = &extents->list[extents->count];
+
+	if (extents->count > 0 && end_of(last - 1) == extent.from && same(last - 1, &extent)) {
+		last[-1].length += extent.length;
+	} else {
+		*last = extent;
+		extents->count++;
+	}
+}
+
+/* [run.from, + run.length) is of run's kind from now on. */
+static void record(struct odf_region *region, struct region_extent run)
+{
+	struct region_extents *was = region->extents, *is = region->other_extents;
+	size_t end = end_of(&run), first = find(region, run.from), past = find(region, end);
+
+	memcpy(is->list, was->list, first * sizeof was->list[0]);
+	is->count = first;
+	if (first < was->count && was->list[first].from < run.from) {
+		struct region_extent before = was->list[first];
+		before.length = run.from - before.from;
+		append(is, before);
+	}
+	if (run.kind != REGION_MEMORY)
+		append(is, run);
+	if (past < was->count) {
+		struct region_extent after = was->list[past++];
+		if (after.from < end) {
+			after.length = end_of(&after) - end;
+			after.from = end;
+		}
+		append(is, after);
+	}
+	memcpy(is->list + is->count, was->list + past, (was->count - past) * sizeof was->list[0]);
+	is->count += was->count - past;
+	region->other_extents = was;
+	__atomic_store_n(&region->extents, is, __ATOMIC_RELEASE);
+}
+
+/* How far from `at` on all is LIVE, or all is FROZEN. */
+static bool is_live(const struct odf_region *region, size_t at, size_t *end)
+{
+	size_t into = (at + region->length - region->live_from) % region->length; /* in the circle, from where the LIVE part begins */
+	bool live = !region->inherited && into < region->live_length;
+	size_t rest = region->inherited ? region->length : (live ? region->live_length : region->length) - into;
+
+	if (*end - at > rest)
+		*end = at + rest;
+	return live;
+}
+
+static bool map_nothing(char *start, size_t length)
+{
+	if (!region_map_zeros(start, length, PROT_NONE))
+		return false;
+	(void)sys_call3(SYS_madvise, start, length, MADV_DONTFORK); /* a child that gets it has less room, no more */
+	return true;
+}
+
+/* Something may be moved to aside. Lost, it is made again: here if there is no keeper yet, else by it. */
+static bool has_aside(struct odf_region *region)
+{
+	if (region->aside_lost && region_file_is_here(region))
+		return region_aside_make(region) == 0;
+	if (region->aside_lost)
+		region_keeper_call();
+	return !region->aside_lost;
+}
+
+int region_source_make(struct odf_region *region)
+{
+	region->source = region_map(NULL, region->length, PROT_NONE, MAP_SHARED | MAP_NORESERVE, region->file, 0);
+	if (region->source == NULL || sys_call3(SYS_madvise, region->source, region->length, MADV_DONTFORK) < 0 ||
+	    sys_call3(SYS_madvise, region->source, region->length, MADV_DONTDUMP) < 0)
+		return ENOMEM;
+	return 0;
+}
+
+/* Puts a second view of the file, without rights, in the place of what is there. */
+static bool map_view(struct odf_region *region, char *to, size_t from, size_t length)
+{
+	long result = sys_call5(SYS_mremap, region->source + from, 0, length, MREMAP_MAYMOVE | MREMAP_FIXED, to);
+
+	if (result < 0 && result >= -4095)
+		return false;
+	(void)sys_call3(SYS_madvise, to, length, MADV_DODUMP); /* at worst a core dump lacks it */
+	return true;
+}
+
+/* Takes the file's pages, through a view that has rights for this moment only: locked memory would be filled. */
+static bool punch(struct odf_region *region, size_t from, size_t length)
+{
+	char *view = region->source + from;
+	bool punched = sys_call3(SYS_mprotect, view, length, PROT_READ | PROT_WRITE) == 0 && sys_call3(SYS_madvise, view, length, MADV_REMOVE) == 0;
+
+	(void)sys_call3(SYS_mprotect, view, length, PROT_NONE); /* it can fail for want of a mapping only, which the first one has made */
+	return punched;
+}
+
+/* ---- What is done to one run ---- */
+
+static int give_run(struct odf_region *region, struct region_extent run, bool live)
+{
+	char *home = region->home + run.from;
+
+	if (region->inherited || region->left) {
+		if (region_unmap(home, run.length) != 0)
+			return ENOMEM;
+		if (region->left)
+			record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_FOREIGN });
+		else
+			record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_HOLE, .stale = false });
+		return 0;
+	}
+	if (run.kind == REGION_MEMORY && live) {
+		/* First, as it may fail, and so that nothing is written there any more when the pages go. */
+		if (sys_call3(SYS_mprotect, home, run.length, PROT_NONE) < 0)
+			return ENOMEM;
+		run.kind = REGION_HOLE;
+		run.stale = !punch(region, run.from, run.length);
+		record(region, run);
+		return 0;
+	}
+	if (!map_nothing(home, run.length))
+		return ENOMEM;
+	region_discard_forget(region, run.from, run.length);
+	record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_HOLE, .stale = true });
+	/* What an island shows of the file others may show as well, who came by a clone past us since the verdict. */
+	if (run.kind == REGION_ISLAND)
+		region->vacant = false;
+	return 0;
+}
+
+/* What the program had put there, or the kernel, is to go away. */
+static int reclaim_run(struct odf_region *region, struct region_extent run, bool live)
+{
+	char *home = region->home + run.from;
+
+	(void)live;
+	if (region->inherited || region->left)
+		return region_unmap(home, run.length) != 0 ? ENOMEM : 0;
+	if (run.stale ? !map_nothing(home, run.length) : !map_view(region, home, run.from, run.length))
+		return ENOMEM;
+	run.kind = REGION_HOLE;
+	record(region, run);
+	return 0;
+}
+
+static int take_run(struct odf_region *region, struct region_extent run, bool live)
+{
+	char *home = region->home + run.from;
+
+	if (region->inherited) {
+		/* Nothing is there, or something of the program's. */
+		if (region_map(home, run.length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) == NULL)
+			return ENOMEM;
+		run.kind = REGION_MEMORY;
+		record(region, run);
+		return 0;
+	}
+	if (live) {
+		if (run.stale)
+			return EAGAIN;
+		if (sys_call3(SYS_mprotect, home, run.length, PROT_READ | PROT_WRITE) < 0)
+			return ENOMEM;
+		run.kind = REGION_MEMORY;
+		record(region, run);
+		return 0;
+	}
+	/* FROZEN memory has its view of the file at aside, where the settle looks for it. */
+	if (!has_aside(region))
+		return ENOMEM;
+	if (!map_view(region, region->aside + run.from, run.from, run.length)) {
+		if (!region_is_mapped(region->aside + run.from, run.length))
+			region->aside_lost = true;
+		return ENOMEM;
+	}
+	if (sys_call3(SYS_mprotect, region->aside + run.from, run.length, PROT_READ | PROT_WRITE) < 0)
+		return ENOMEM;
+	if (!region_map_zeros(home, run.length, PROT_READ | PROT_WRITE))
+		return ENOMEM;
+	/* Invariant 3: a part of a region that is hidden is hidden. */
+	if (!region->visible && sys_call3(SYS_madvise, home, run.length, MADV_DONTFORK) < 0)
+		region->doubt = true;
+	region_discard_mark(region, run.from, run.length);
+	run.kind = REGION_MEMORY;
+	record(region, run);
+	return 0;
+}
+
+/* A shared view becomes a private one, as in a freeze. The template stays whole, which needs a mapping more, and falls back to being used up. */
+static int cover_for_good(struct odf_region *region, size_t from, size_t length)
+{
+	size_t done = 0;
+	int error;
+
+	if (!has_aside(region))
+		return ENOMEM;
+	error = region_move_aside(region, from, length);
+	if (error != 0)
+		return error; /* home is a shared view as before, at worst without its page tables */
+	/* What is written until now is in the file, and nobody writes there any more. */
+	if (region->chunk == 0 && sys_call3(SYS_madvise, region->template + from, length, MADV_DONTNEED) == 0 &&
+	    region_move(region->template + from, region->home + from, length, true) == 0)
+		done = length;
+	if (done == 0) {
+		error = region_cover(region, from, length, &done);
+		/* So that the template can be unmapped as a whole nothing else may come to lie in it. */
+		if (done > 0 && !region_reserve_again(region->template + from, done))
+			region->template_lost = true;
+		if (done < length && done > 0)
+			record(region, (struct region_extent){ .from = from, .length = done, .kind = REGION_ISLAND, .protection = PROT_READ | PROT_WRITE });
+	}
+	if (!map_nothing(region->aside + from, length) && !region_is_mapped(region->aside + from, length))
+		region->aside_lost = true;
+	return error;
+}
+
+/* Private from now on, as a freeze makes it, and for good. */
+static int cut_run(struct odf_region *region, struct region_extent run, bool live)
+{
+	int error = 0;
+
+	if (live) {
+		error = cover_for_good(region, run.from, run.length);
+		if (error != 0)
+			return error;
+	} else if (!region->inherited && !region->visible && sys_call3(SYS_madvise, region->home + run.from, run.length, MADV_DOFORK) < 0) {
+		return ENOMEM;
+	}
+	region_discard_forget(region, run.from, run.length);
+	run.kind = REGION_ISLAND;
+	run.stale = false;
+	record(region, run);
+	region->vacant = false; /* children get islands at any time, so whoever is to punch there asks again */
+	return error;
+}
+
+bool region_forget_unmapped(struct odf_region *region, size_t from, size_t length)
+{
+	size_t half = region_half(length);
+
+	if (region->extents == NULL || region_is_mapped(region->home + from, length) || !has_room(region))
+		return false;
+	if (length > REGION_PAGE) {
+		bool first = region_forget_unmapped(region, from, half), second = region_forget_unmapped(region, from + half, length - half);
+		return first || second;
+	}
+	record(region, (struct region_extent){ .from = from, .length = length, .kind = REGION_FOREIGN, .stale = true });
+	return true;
+}
+
+typedef int run_function(struct odf_region *region, struct region_extent run, bool live);
+
+/* For each run of [from, from + length) whose kind is among `kinds`. Stops at the first that fails. */
+static int for_runs(struct odf_region *region, size_t from, size_t length, unsigned kinds, run_function *function)
+{
+	size_t limit = from + length;
+	int error = 0;
+
+	for (size_t at = from; at < limit && error == 0;) {
+		struct region_extent run = region_run_at(region, at, limit);
+		size_t end = at + run.length;
+		bool live = is_live(region, at, &end);
+		run.length = end - at;
+		if (kinds & 1u << run.kind)
+			error = has_room(region) ? function(region, run, live) : ENOMEM;
+		at = end;
+	}
+	return error;
+}
+
+int region_give(struct odf_region *region, size_t from, size_t length)
+{
+	return for_runs(region, from, length, 1u << REGION_MEMORY | 1u << REGION_ISLAND, give_run);
+}
+
+int region_reclaim(struct odf_region *region, size_t from, size_t length)
+{
+	return for_runs(region, from, length, 1u << REGION_FOREIGN, reclaim_run);
+}
+
+int region_take(struct odf_region *region, size_t from, size_t length)
+{
+	return for_runs(region, from, length, 1u << REGION_HOLE, take_run);
+}
+
+int region_cut(struct odf_region *region, size_t from, size_t length)
+{
+	return for_runs(region, from, length, 1u << REGION_MEMORY, cut_run);
+}
+
+static int prepare_to_lose(struct odf_region *region, struct region_extent run, bool live)
+{
+	if (live && !has_aside(region))
+		return ENOMEM;
+	return live ? region_move_aside(region, run.from, run.length) : 0;
+}
+
+/* The program's own mapping is there now. */
+static int lose_run(struct odf_region *region, struct region_extent run, bool live)
+{
+	bool stale = run.stale;
+
+	if (run.kind == REGION_MEMORY && live) {
+		if (!map_nothing(region->aside + run.from, run.length) && !region_is_mapped(region->aside + run.from, run.length))
+			region->aside_lost = true;
+		stale = !punch(region, run.from, run.length);
+	} else if (run.kind == REGION_MEMORY || run.kind == REGION_ISLAND) {
+		region_discard_forget(region, run.from, run.length);
+		region->vacant = false;
+		stale = true;
+	}
+	record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_FOREIGN, .stale = stale });
+	return 0;
+}
+
+int region_lose_begin(struct odf_region *region, size_t from, size_t length)
+{
+	size_t runs = 0, limit = from + length;
+
+	/* The end cannot fail any more. */
+	for (size_t at = from; at < limit; runs++) {
+		size_t end;
+		(void)region_extent_at(region, at, limit, &end);
+		(void)is_live(region, at, &end);
+		at = end;
+	}
+	if (region->extents->count + 2 * runs > REGION_EXTENTS)
+		return ENOMEM;
+	return for_runs(region, from, length, 1u << REGION_MEMORY, prepare_to_lose);
+}
+
+void region_lose_end(struct odf_region *region, size_t from, size_t length)
+{
+	(void)for_runs(region, from, length, 1u << REGION_MEMORY | 1u << REGION_ISLAND | 1u << REGION_HOLE, lose_run);
+}
+
+/* Of an island, when nobody else can have the file: pages of the process's own for those that it shows, and the file's are given back. */
+static void take_from_file(struct odf_region *region, size_t from, size_t end)
+{
+	unsigned char there[REGION_TABLE / REGION_PAGE];
+
+	for (size_t at = from, size; at < end; at += size) {
+		char *home = region->home + at;
+		size_t page = 0, pages;
+		size = end - at < REGION_TABLE ? end - at : REGION_TABLE;
+		pages = size / REGION_PAGE;
+		if (sys_call3(SYS_mincore, home, size, there) < 0)
+			return;
+		while (page < pages) {
+			size_t first = page;
+			while (page < pages && (there[page] & 1) == (there[first] & 1))
+				page++;
+			if (!(there[first] & 1))
+				continue;
+			if (sys_call3(SYS_madvise, home + first * REGION_PAGE, (page - first) * REGION_PAGE, MADV_POPULATE_WRITE) < 0)
+				return; /* not known before Linux 5.14, or without the right to write: both stay */
+			(void)punch(region, at + first * REGION_PAGE, (page - first) * REGION_PAGE);
+		}
+	}
+}
+
+static int unmap_hole(struct odf_region *region, struct region_extent run, bool live)
+{
+	(void)live;
+	if (region_unmap(region->home + run.from, run.length) != 0)
+		return ENOMEM;
+	run.kind = REGION_FOREIGN;
+	run.stale = false;
+	record(region, run);
+	return 0;
+}
+
+/* What was an island before may be shown by a child made past us. */
+static int leave_run(struct odf_region *region, struct region_extent run, bool live)
+{
+	int error = cut_run(region, run, live);
+
+	if (error == 0 && region->epoch == 0)
+		take_from_file(region, run.from, run.from + run.length);
+	return error;
+}
+
+int region_leave(struct odf_region *region)
+{
+	int error;
+
+	if (region->inherited || region->left)
+		return 0;
+	error = for_runs(region, 0, region->length, 1u << REGION_MEMORY, leave_run);
+	if (error != 0)
+		return error;
+	(void)for_runs(region, 0, region->length, 1u << REGION_HOLE, unmap_hole); /* those that are left are in nobody's way */
+	region->left = true;
+	region->visible = true; /* islands are */
+	region->epoch++; /* a settle finds that the world has changed, and nothing to do */
+	region->live_from = 0;
+	region->live_length = region->length;
+	region_template_drop(region);
+	region->template = NULL;
+	if (!region->aside_lost)
+		(void)region_unmap(region->aside, region->length);
+	region->aside_lost = false;
+	if (region->scratch != NULL && region->lost_count == 0)
+		(void)region_unmap(region->scratch, 2 * region->work_size);
+	region->scratch = region->staging = NULL;
+	(void)region_unmap(region->source, region->length);
+	region->source = NULL;
+	return 0;
+}
+
+void region_set_island(struct odf_region *region, size_t from, size_t length, int protection, unsigned advice)
+{
+	struct region_extent run = region_run_at(region, from, from + length);
+
+	if (run.kind != REGION_ISLAND || run.length != length || !has_room(region))
+		return;
+	run.protection = (unsigned char)protection;
+	run.advice = (unsigned char)advice;
+	record(region, run);
+}
+
+int region_clean(struct odf_region *region, const struct region_extent *extent, size_t at, size_t limit, size_t *end)
+{
+	struct region_extent run = *extent;
+	size_t length = limit - at < CLEAN_SLICE ? limit - at : CLEAN_SLICE;
+
+	if (!has_room(region) || !punch(region, at, length))
+		return ENOMEM;
+	/* Back to a view without rights. */
+	if (run.kind == REGION_HOLE && !map_view(region, region->home + at, at, length))
+		return ENOMEM;
+	run.from = at;
+	run.length = length;
+	run.stale = false;
+	record(region, run);
+	*end = at + length;
+	return 0;
+}
+
+size_t region_find_hole(const struct odf_region *region, size_t length, size_t alignment)
+{
+	size_t start = 0, end = 0; /* of the run of holes so far */
+
+	for (size_t i = 0; i < region->extents->count; i++) {
+		const struct region_extent *extent = &region->extents->list[i];
+		size_t limit = end_of(extent), aligned;
+		if (extent->kind != REGION_HOLE)
+			continue;
+		if (extent->from != end)
+			start = extent->from;
+		end = limit;
+		if (extent->stale) { /* LIVE, it waits for a settle to be punched */
+			size_t until = limit;
+			if (is_live(region, extent->from, &until) || until != limit)
+				start = end;
+		}
+		aligned = (size_t)(((uintptr_t)region->home + start + alignment - 1) / alignment * alignment - (uintptr_t)region->home);
+		if (end > aligned && end - aligned >= length)
+			return aligned;
+	}
+	return SIZE_MAX;
+}
+
+size_t region_extent_count(const struct odf_region *region)
+{
+	return region->extents != NULL ? region->extents->count : 0;
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Preloaded by the tests beside libodfork: when a process ends by exit, a line in the file of HEAP_SEEN says how much of its memory was in regions.
+ * A copy of /proc/self/smaps is read with a buffer that is not malloc's, so that looking changes nothing.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *path;
+static char text[1 << 16];
+
+/* Of the mappings of regions: their number, and the KiB of them that are resident. */
+static void regions(unsigned long *mappings, unsigned long *resident)
+{
+	size_t kept = 0;
+	int inside = 0, fd = open("/proc/self/smaps", O_RDONLY | O_CLOEXEC);
+	ssize_t got;
+
+	while (fd >= 0 && (got = read(fd, text + kept, sizeof text - 1 - kept)) > 0) {
+		char *line = text, *end;
+
+		kept += (size_t)got;
+		text[kept] = '\0';
+		for (; (end = strchr(line, '\n')) != NULL; line = end + 1) {
+			unsigned long from, to, kib;
+
+			*end = '\0';
+			if (sscanf(line, "%lx-%lx ", &from, &to) == 2) {
+				inside = strstr(line, "/memfd:odfork-region") != NULL;
+				*mappings += (unsigned long)inside;
+			} else if (inside && sscanf(line, "Rss: %lu", &kib) == 1) {
+				*resident += kib;
+			}
+		}
+		kept = strlen(line);
+		memmove(text, line, kept);
+	}
+	if (fd >= 0)
+		close(fd);
+}
+
+__attribute__((constructor)) static void at_start(void)
+{
+	path = getenv("HEAP_SEEN");
+}
+
+__attribute__((destructor)) static void at_end(void)
+{
+	char program[4096], line[8192];
+	unsigned long mappings = 0, resident = 0;
+	ssize_t length;
+	int fd, written;
+
+	if (path == NULL)
+		return;
+	regions(&mappings, &resident);
+	length = readlink("/proc/self/exe", program, sizeof program - 1);
+	program[length > 0 ? length : 0] = '\0';
+	written = snprintf(line, sizeof line, "%d %lu %lu %s\n", (int)getpid(), mappings, resident, program);
+	fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+	if (fd < 0)
+		return;
+	if (write(fd, line, (size_t)written) != written)
+		abort();
+	close(fd);
+}

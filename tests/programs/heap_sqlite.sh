@@ -1,0 +1,31 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# SQLite: a database in memory, built once, and one forked child for each test of a suite (heap_sqlite.c). 128 MiB, times ODF_TEST_SCALE.
+# shellcheck source=heap.sh
+. "$(dirname "$0")/heap.sh"
+needs "${CC%% *}"
+echo '#include <sqlite3.h>' | $CC -E - >/dev/null 2>&1 || skip "libsqlite3-dev is not installed"
+plan 3
+mib=$((128 * scale))
+compile sqlite "$here/heap_sqlite.c" -O2 -Wall -Wextra -Werror -lsqlite3 -lpthread
+with "$plain" ./sqlite $mib 24 0 >right || fail "the suite failed without the library"
+
+# suite HEAP TESTS THREADS
+suite()
+{
+	with "$1" ./sqlite $mib "$2" "$3" >found || fail "status $?"
+	sed -n "1,/^test $(($2 - 1)):/p; /^unchanged/p" right >expected
+	same_as expected found
+	forks_seen --least "$2" --mib $((mib / 4)) --all
+	ends_seen sqlite $((mib / 4))
+}
+check "24 tests, each in a child" suite "$under" 24 0
+check "awake from the start, beside threads" suite "$awake" 12 2
+
+no_tests()
+{
+	with "$under" ./sqlite $mib 0 0 >/dev/null || fail "status $?"
+	ends_seen sqlite $((mib / 4))
+}
+check "no fork at all" no_tests
+finish

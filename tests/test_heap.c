@@ -1,0 +1,1099 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The heap as a program meets it: what odf_heap_info_get says in each way to have the library, by what it wakes, the malloc family against libc's own, and
+ * what it must not do. Each case is a process of its own, this program executed again in the way that the case needs; the one named "plain" is run
+ * without the library, and what it prints the library's must print as well.
+ *
+ *   test_heap              all, as TAP
+ *   test_heap NAME         that one
+ */
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "odfork.h"
+
+#define MIB  ((size_t)1 << 20)
+#define GIB  ((size_t)1 << 30)
+#define PAGE ((size_t)4096)
+
+#define must(condition) ((condition) ? (void)0 : wrong(__LINE__, #condition))
+
+static __attribute__((noreturn)) void wrong(int line, const char *condition)
+{
+	dprintf(2, "line %d: %s (errno %d)\n", line, condition, errno);
+	_exit(1);
+}
+
+static __attribute__((noreturn)) void cannot_be_done_here(const char *reason)
+{
+	const char *needed = getenv("ODF_MUST_WORK");
+
+	dprintf(2, "skipped: %s\n", reason);
+	_exit(needed != NULL && strcmp(needed, "1") == 0 ? 1 : 77);
+}
+
+/* ---- What the cases are made of ---------------------------------------------------------------------------------------------- */
+
+#ifdef ODF_TEST_STATIC
+#define heap_info_get odf_heap_info_get
+#define heap_enable   odf_heap_enable
+#else
+/* The library is preloaded, or linked, or not there. */
+static int heap_info_get(odf_heap_info *info)
+{
+	int (*function)(odf_heap_info *);
+
+	*(void **)&function = dlsym(RTLD_DEFAULT, "odf_heap_info_get");
+	must(function != NULL);
+	return function(info);
+}
+
+static int heap_enable(size_t capacity)
+{
+	int (*function)(size_t);
+
+	*(void **)&function = dlsym(RTLD_DEFAULT, "odf_heap_enable");
+	must(function != NULL);
+	return function(capacity);
+}
+#endif
+
+static odf_heap_info info(void)
+{
+	odf_heap_info found = ODF_HEAP_INFO_INIT;
+
+	must(heap_info_get(&found) == 0 && found.size == sizeof found);
+	return found;
+}
+
+static bool is_awake(void)
+{
+	return info().state == ODF_HEAP_AWAKE;
+}
+
+static char *slurp(const char *path)
+{
+	static char text[1 << 20];
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t size = 0, part;
+
+	must(fd >= 0);
+	while ((part = read(fd, text + size, sizeof text - 1 - (size_t)size)) > 0)
+		size += part;
+	text[size] = '\0';
+	close(fd);
+	return text;
+}
+
+/* The mapping is of a region. */
+static bool is_inside(const void *pointer)
+{
+	char *line = slurp("/proc/self/maps"), *end;
+
+	for (; *line != '\0'; line = end + 1) {
+		unsigned long start, limit;
+		end = strchr(line, '\n');
+		*end = '\0';
+		if (sscanf(line, "%lx-%lx", &start, &limit) == 2 && (unsigned long)pointer >= start && (unsigned long)pointer < limit)
+			return strstr(line, "odfork-region") != NULL;
+	}
+	return false;
+}
+
+static void wait_ms(long milliseconds)
+{
+	struct timespec time = { milliseconds / 1000, milliseconds % 1000 * 1000000 };
+
+	while (nanosleep(&time, &time) != 0)
+		;
+}
+
+/* A thread loads it. False: it is not installed here. */
+static bool has_mimalloc(void)
+{
+	for (int tries = 0; tries < 10000; tries++) {
+		free(malloc(50000)); /* a thread looks at what there is to do only now and then */
+		if (info().malloc_door == ODF_HEAP_MALLOC_MIMALLOC)
+			return true;
+		if (tries > 100 && dlopen("libmimalloc.so.2", RTLD_NOW | RTLD_LOCAL) == NULL)
+			return false;
+		wait_ms(1);
+	}
+	return false;
+}
+
+static void need_mimalloc(void)
+{
+	if (!has_mimalloc())
+		cannot_be_done_here("no libmimalloc.so.2");
+}
+
+static void fill(void *memory, size_t size, unsigned seed)
+{
+	unsigned char *bytes = memory;
+
+	for (size_t i = 0; i < size; i += size > 4 * PAGE ? 509 : 1)
+		bytes[i] = (unsigned char)(seed + i * 7);
+	if (size > 0)
+		bytes[size - 1] = (unsigned char)seed;
+}
+
+static bool holds(const void *memory, size_t size, size_t filled_size, unsigned seed)
+{
+	const unsigned char *bytes = memory;
+
+	for (size_t i = 0; i < size; i += filled_size > 4 * PAGE ? 509 : 1)
+		if (i != filled_size - 1 && bytes[i] != (unsigned char)(seed + i * 7))
+			return false;
+	return size < filled_size || size == 0 || bytes[size - 1] == (unsigned char)seed;
+}
+
+static void *map(size_t size)
+{
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	must(memory != MAP_FAILED);
+	return memory;
+}
+
+static int status_of(pid_t pid)
+{
+	int status;
+
+	must(pid > 0);
+	while (waitpid(pid, &status, 0) != pid)
+		must(errno == EINTR);
+	return status;
+}
+
+/* In a child, where it must be true. */
+static void in_child(bool (*predicate)(void))
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(predicate() ? 0 : 1);
+	must(status_of(pid) == 0);
+}
+
+static int count_tasks(void)
+{
+	struct stat tasks;
+
+	must(stat("/proc/self/task", &tasks) == 0);
+	return (int)tasks.st_nlink - 2;
+}
+
+static void wake_by_mapping(void)
+{
+	void *memory = map(64 * MIB);
+
+	memset(memory, 1, 64 * MIB);
+	must(is_awake() && is_inside(memory));
+	munmap(memory, 64 * MIB);
+}
+
+/* ---- What it says of itself ----------------------------------------------------------------------------------------------------- */
+
+static void is_asleep(void)
+{
+	odf_heap_info found = info(), small = ODF_HEAP_INFO_INIT;
+	struct {
+		odf_heap_info info;
+		unsigned char more[16];
+	} large = { .info = ODF_HEAP_INFO_INIT };
+
+	must(found.state == ODF_HEAP_ASLEEP && found.reason == ODF_REASON_TOO_SMALL && found.malloc_door == ODF_HEAP_MALLOC_LIBC);
+	must(found.threshold >= MIB && found.capacity == 0 && found.placed_bytes == 0 && found.inside_bytes == 0 && found.spills == 0);
+	must(found.outside_bytes > 0 && found.outside_bytes < found.threshold);
+	must(heap_info_get(NULL) == EINVAL);
+	small.size = 0;
+	must(heap_info_get(&small) == EINVAL);
+	large.info.size = sizeof large;
+	must(heap_info_get(&large.info) == 0 && large.info.state == ODF_HEAP_ASLEEP);
+	errno = 7;
+	(void)info();
+	must(errno == 7);
+}
+
+static void is_off(void)
+{
+	must(info().state == ODF_HEAP_OFF && info().reason == ODF_REASON_HEAP_OFF && info().malloc_door == ODF_HEAP_MALLOC_LIBC);
+	for (int i = 0; i < 10; i++) {
+		void *memory = map(16 * MIB), *requested = malloc(16 * MIB);
+		memset(memory, 1, 16 * MIB);
+		memset(requested, 1, 16 * MIB);
+		must(!is_inside(memory) && !is_inside(requested));
+	}
+	must(info().state == ODF_HEAP_OFF && info().capacity == 0 && info().placed_bytes == 0 && info().outside_bytes >= 320 * MIB);
+	must(count_tasks() == 1);
+}
+
+static bool is_asleep_again(void)
+{
+	return info().state == ODF_HEAP_ASLEEP;
+}
+
+static void counts(void)
+{
+	odf_heap_info found;
+	void *memory;
+
+	wake_by_mapping();
+	found = info();
+	must(found.reason == ODF_REASON_NONE && found.capacity >= GIB && found.capacity % GIB == 0 && found.placed_bytes >= 64 * MIB);
+	must(found.inside_bytes < 8 * MIB); /* what was unmapped is given back */
+	memory = map(48 * MIB);
+	memset(memory, 1, 48 * MIB);
+	must(info().placed_bytes >= found.placed_bytes + 48 * MIB && info().inside_bytes >= found.inside_bytes + 48 * MIB);
+	must(info().outside_bytes < found.outside_bytes + 8 * MIB);
+	found = info();
+	in_child(is_asleep_again); /* and then there is a keeper, whom to ask */
+	must(info().inside_bytes >= found.inside_bytes / 2 && info().capacity == found.capacity && info().placed_bytes == found.placed_bytes);
+}
+
+static void is_on(void)
+{
+	must(is_awake() && info().reason == ODF_REASON_NONE && info().capacity >= GIB);
+	must(is_inside(map(2 * MIB)));
+	need_mimalloc();
+	must(is_inside(malloc(100)));
+	must(heap_enable(0) == 0 && heap_enable(5 * GIB) == 0 && info().capacity % GIB == 0);
+}
+
+static void is_two_gib(void)
+{
+	void *memory;
+
+	must(info().state == ODF_HEAP_ASLEEP);
+	wake_by_mapping();
+	must(info().capacity == 2 * GIB && info().spills == 0);
+	memory = mmap(NULL, 3 * GIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	must(memory != MAP_FAILED && !is_inside(memory) && info().spills == 1);
+	must(is_inside(map(2 * MIB)));
+}
+
+static void linked_enables(void)
+{
+	must(info().state == ODF_HEAP_OFF && info().reason == ODF_REASON_HEAP_OFF);
+	memset(malloc(64 * MIB), 1, 64 * MIB);
+	must(info().state == ODF_HEAP_OFF);
+	must(heap_enable(1025 * GIB) == EINVAL && info().state == ODF_HEAP_OFF);
+	must(heap_enable(GIB + 1) == 0);
+	must(is_awake() && info().capacity == 2 * GIB && info().reason == ODF_REASON_NONE);
+	must(heap_enable(0) == 0 && info().capacity == 2 * GIB);
+	must(is_inside(map(2 * MIB)));
+}
+
+static void is_not_interposed(void)
+{
+	must(info().state == ODF_HEAP_OFF && info().reason == ODF_REASON_HEAP_NOT_INTERPOSED);
+	must(heap_enable(0) == ENOTSUP && info().state == ODF_HEAP_OFF);
+	memset(malloc(64 * MIB), 1, 64 * MIB);
+	must(info().state == ODF_HEAP_OFF && info().placed_bytes == 0);
+}
+
+/* ---- Waking ---------------------------------------------------------------------------------------------------------------------- */
+
+/* Each request of so many bytes, until it is awake: not before the process has grown, and soon after. */
+static void grow(void *(*request)(size_t), size_t size)
+{
+	size_t most = 3 * info().threshold, asked = 0;
+
+	for (; asked < most && !is_awake(); asked += size) {
+		void *memory = request(size);
+		must(memory != NULL);
+		memset(memory, 3, size);
+	}
+	must(is_awake());
+	must(asked + size >= info().threshold / 2);
+}
+
+static void *request_cleared(size_t size)
+{
+	unsigned char *memory = calloc(size / 10, 10);
+
+	for (size_t i = 0; i < size / 10 * 10; i++)
+		must(memory[i] == 0);
+	return realloc(memory, size);
+}
+
+static void *request_more(size_t size)
+{
+	static char *memory;
+	static size_t whole;
+
+	memory = realloc(memory, whole + size);
+	must(memory != NULL);
+	for (size_t i = 0; i < whole; i += 1000)
+		must(memory[i] == 3);
+	whole += size;
+	return memory + whole - size;
+}
+
+static void wakes_by_small_requests(void)
+{
+	grow(malloc, 1000);
+}
+
+static void wakes_by_large_requests(void)
+{
+	grow(malloc, 600000);
+}
+
+static void wakes_by_cleared_requests(void)
+{
+	grow(request_cleared, 10000);
+}
+
+static void wakes_by_growing_requests(void)
+{
+	grow(request_more, 100000);
+}
+
+static void wakes_by_mappings(void)
+{
+	grow(map, MIB);
+	wake_by_mapping();
+}
+
+static void reservations_do_not_wake(void)
+{
+	for (int i = 0; i < 4; i++) {
+		must(mmap(NULL, GIB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != MAP_FAILED);
+		must(mmap(NULL, GIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != MAP_FAILED);
+	}
+	must(info().state == ODF_HEAP_ASLEEP);
+}
+
+/* ---- The malloc family ------------------------------------------------------------------------------------------------------------- */
+
+#define TELL(expression)                                                             \
+	do {                                                                         \
+		errno = 0;                                                           \
+		long result_ = (long)(expression);                                   \
+		dprintf(1, "%s: %ld, errno %d\n", #expression, result_, errno);      \
+	} while (0)
+
+/* So that the compiler does not see through it. */
+static size_t volatile three = 3, forty_eight = 48, huge = SIZE_MAX / 2 + 1, most = SIZE_MAX, half = SIZE_MAX / 16, none = 0;
+
+static bool is_aligned_to(void *pointer, size_t alignment)
+{
+	bool aligned = pointer != NULL && (uintptr_t)pointer % alignment == 0;
+
+	free(pointer);
+	return aligned;
+}
+
+static char somewhere;
+static void *untouched = &somewhere;
+
+static void tell_semantics(void)
+{
+	void *pointer = malloc(100), *big = malloc(10 * MIB), *other = untouched;
+
+	memset(pointer, 5, 100);
+	memset(big, 6, 10 * MIB);
+	TELL(is_aligned_to(malloc(none), 16));
+	TELL(is_aligned_to(calloc(none, 5), 16));
+	TELL(is_aligned_to(calloc(5, none), 16));
+	TELL(is_aligned_to(realloc(NULL, none), 16));
+	TELL(malloc(huge));
+	TELL(malloc(most));
+	TELL(malloc(most - 10));
+	TELL(calloc(huge, 1));
+	TELL(calloc(half, 17));
+	TELL(calloc(most, most));
+	TELL(calloc(2, huge));
+	TELL(realloc(NULL, huge));
+	TELL(realloc(pointer, huge));
+	TELL(realloc(pointer, most));
+	TELL(realloc(big, huge));
+	TELL(reallocarray(pointer, half, 17));
+	TELL(reallocarray(pointer, most, most));
+	TELL(reallocarray(big, most, 2));
+	TELL(((char *)pointer)[99]);
+	TELL(((char *)big)[10 * MIB - 1]);
+	TELL(malloc_usable_size(pointer) >= 100);
+	TELL(malloc_usable_size(NULL));
+	TELL(realloc(malloc(10), none));
+	TELL(realloc(malloc(MIB), none));
+	TELL(posix_memalign(&other, 0, 10));
+	TELL(posix_memalign(&other, 4, 10));
+	TELL(posix_memalign(&other, 24, 10));
+	TELL(other == untouched);
+	errno = 99;
+	dprintf(1, "%d", posix_memalign(&other, 3, 16));
+	dprintf(1, "%d", posix_memalign(&other, 64, 16));
+	dprintf(1, " and errno is still %d\n", errno);
+	free(other);
+	other = untouched;
+	errno = 99;
+	TELL(posix_memalign(&other, 16, huge));
+	TELL(posix_memalign(&other, 4096, most - 100));
+	TELL(other == untouched);
+	TELL(memalign(16, huge));
+	TELL(aligned_alloc(16, huge));
+	TELL(memalign(huge, 16));
+	TELL(aligned_alloc(huge, 16));
+	TELL(memalign(most, 16));
+	TELL(is_aligned_to(memalign(none, 16), 16));
+	TELL(is_aligned_to(memalign(three, 16), 16));
+	TELL(is_aligned_to(memalign(forty_eight, 1000), 64));
+	TELL(is_aligned_to(memalign(64, none), 64));
+	TELL(is_aligned_to(aligned_alloc(64, 10), 64));
+	TELL(valloc(huge));
+	TELL(pvalloc(huge));
+	TELL(pvalloc(most - 100));
+	TELL(is_aligned_to(valloc(none), 4096));
+	TELL(is_aligned_to(valloc(5000), 4096));
+	TELL(is_aligned_to(pvalloc(1), 4096));
+	pointer = pvalloc(1);
+	TELL(malloc_usable_size(pointer) >= 4096);
+	free(pointer);
+	for (size_t alignment = 16; alignment <= 64 * MIB; alignment *= 4)
+		for (size_t size = 1; size < 40 * MIB; size = size * 9 + 1) {
+			unsigned char *aligned = memalign(alignment, size);
+			must(aligned != NULL && (uintptr_t)aligned % alignment == 0 && malloc_usable_size(aligned) >= size);
+			fill(aligned, size, 7);
+			aligned = realloc(aligned, size + 1000);
+			must(aligned != NULL && holds(aligned, size, size, 7));
+			free(aligned);
+		}
+	errno = 98;
+	free(NULL);
+	free(big);
+	free(malloc(5));
+	free(malloc(3 * MIB));
+	dprintf(1, "after free errno is still %d\n", errno);
+	pointer = malloc(50 * MIB);
+	errno = 97;
+	free(pointer);
+	dprintf(1, "after a large free errno is still %d\n", errno);
+	TELL(mallopt(M_ARENA_MAX, 2));
+	(void)malloc_trim(0);
+}
+
+static void semantics_asleep(void)
+{
+	tell_semantics();
+}
+
+static void semantics_awake(void)
+{
+	need_mimalloc();
+	tell_semantics();
+	must(is_awake());
+}
+
+static void semantics_plain(void)
+{
+	must(dlsym(RTLD_DEFAULT, "odf_fork") == NULL);
+	tell_semantics();
+}
+
+/* Of sizes of all kinds, from one allocator to another and back. */
+static void resize(unsigned rounds)
+{
+	static const size_t sizes[] = { 1, 24, 100, 1000, 5000, 100000, 131072, 200000, MIB, 5 * MIB, 33 * MIB, 3000000, 150000, 4096, 40, 7 };
+
+	for (unsigned round = 0; round < rounds; round++) {
+		size_t size = sizes[round];
+		unsigned char *pointer = malloc(size);
+		fill(pointer, size, round);
+		for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+			size_t common = size < sizes[i] ? size : sizes[i];
+			pointer = realloc(pointer, sizes[i]);
+			must(pointer != NULL && malloc_usable_size(pointer) >= sizes[i] && (uintptr_t)pointer % 16 == 0);
+			must(holds(pointer, common, size, round));
+			size = sizes[i];
+			fill(pointer, size, round);
+			memset(pointer + size, 9, malloc_usable_size(pointer) - size); /* all of it is the program's */
+			must(holds(pointer, size, size, round));
+		}
+		free(pointer);
+	}
+}
+
+#define EARLIER 2000
+static struct {
+	unsigned char *memory;
+	size_t size;
+} earlier[EARLIER];
+
+static void request_earlier(void)
+{
+	for (unsigned i = 0; i < EARLIER; i++) {
+		earlier[i].size = i % 50 == 0 ? 200000 + i : i % 7 == 0 ? 5000 + i : i;
+		earlier[i].memory = i % 3 == 0 ? calloc(1, earlier[i].size) : i % 3 == 1 ? malloc(earlier[i].size) : memalign(64, earlier[i].size);
+		must(earlier[i].memory != NULL);
+		fill(earlier[i].memory, earlier[i].size, i);
+	}
+}
+
+/* What was requested before the heap woke is libc's, and stays right. */
+static void across_waking(void)
+{
+	request_earlier();
+	must(!is_awake());
+	wake_by_mapping();
+	for (unsigned i = 0; i < EARLIER; i++) {
+		must(holds(earlier[i].memory, earlier[i].size, earlier[i].size, i));
+		must(malloc_usable_size(earlier[i].memory) >= earlier[i].size);
+		if (i % 4 == 0) {
+			size_t size = i % 8 == 0 ? 3 * earlier[i].size + 10 : earlier[i].size / 2 + 1;
+			size_t common = size < earlier[i].size ? size : earlier[i].size;
+			earlier[i].memory = realloc(earlier[i].memory, size);
+			must(earlier[i].memory != NULL && holds(earlier[i].memory, common, earlier[i].size, i));
+			free(earlier[i].memory);
+		} else if (i % 4 == 1) {
+			free(earlier[i].memory);
+		}
+	}
+	resize(4);
+	(void)has_mimalloc();
+	resize(4);
+	for (unsigned i = 0; i < EARLIER; i++)
+		if (i % 4 == 2) {
+			must(holds(earlier[i].memory, earlier[i].size, earlier[i].size, i));
+			earlier[i].memory = realloc(earlier[i].memory, earlier[i].size + 300000);
+			must(holds(earlier[i].memory, earlier[i].size, earlier[i].size, i));
+			free(earlier[i].memory);
+		} else if (i % 4 == 3) {
+			must(holds(earlier[i].memory, earlier[i].size, earlier[i].size, i));
+			free(earlier[i].memory);
+		}
+}
+
+/* Large requests only go to the region. */
+static void without_mimalloc(void)
+{
+	unsigned char *small, *large;
+
+	across_waking();
+	for (int tries = 0; tries < 300; tries++) {
+		must(info().malloc_door == ODF_HEAP_MALLOC_LARGE);
+		free(malloc(100));
+		wait_ms(1);
+	}
+	small = malloc(1000);
+	large = malloc(MIB);
+	must(!is_inside(small) && is_inside(large) && (uintptr_t)large % 16 == 0);
+	memset(large, 1, malloc_usable_size(large));
+	free(large);
+	large = calloc(1000, 1000);
+	must(is_inside(large));
+	for (size_t i = 0; i < 1000000; i++)
+		must(large[i] == 0);
+	fill(large, 1000000, 3);
+	small = realloc(large, 1000);
+	must(holds(small, 1000, 1000000, 3));
+	large = realloc(small, 2 * MIB);
+	must(holds(large, 1000, 1000000, 3) && is_inside(large));
+	free(large);
+	small = memalign(65536, 300000);
+	must(is_inside(small) && (uintptr_t)small % 65536 == 0);
+	free(small);
+	tell_semantics();
+}
+
+/* ---- Children ------------------------------------------------------------------------------------------------------------------------ */
+
+static unsigned char *inherited;
+static int generation;
+
+static bool lives_and_wakes(void)
+{
+	unsigned char *own;
+
+	must(info().state == ODF_HEAP_ASLEEP && info().reason == ODF_REASON_TOO_SMALL && info().capacity == 0 && info().placed_bytes == 0);
+	must(holds(inherited, 5 * MIB, 5 * MIB, (unsigned)generation) && count_tasks() == 1);
+	for (unsigned i = 0; i < EARLIER; i++) {
+		must(holds(earlier[i].memory, earlier[i].size, earlier[i].size, i));
+		if (i % 2 == 0)
+			earlier[i].memory = realloc(earlier[i].memory, earlier[i].size + 5000);
+		else
+			free(earlier[i].memory);
+		if (i % 2 == 0)
+			must(holds(earlier[i].memory, earlier[i].size, earlier[i].size, i));
+	}
+	request_earlier();
+	wake_by_mapping();
+	must(info().reason == ODF_REASON_NONE && info().capacity >= GIB);
+	own = malloc(5 * MIB);
+	must(own != NULL);
+	free(inherited);
+	inherited = own;
+	fill(inherited, 5 * MIB, (unsigned)++generation);
+	resize(4);
+	if (generation < 4)
+		in_child(lives_and_wakes);
+	must(holds(inherited, 5 * MIB, 5 * MIB, (unsigned)generation));
+	for (unsigned i = 0; i < EARLIER; i++)
+		must(holds(earlier[i].memory, earlier[i].size, earlier[i].size, i));
+	return is_awake();
+}
+
+static void children_wake_for_themselves(void)
+{
+	wake_by_mapping();
+	(void)has_mimalloc();
+	request_earlier();
+	inherited = malloc(5 * MIB);
+	for (int round = 0; round < 3; round++) {
+		fill(inherited, 5 * MIB, (unsigned)generation);
+		in_child(lives_and_wakes);
+		must(is_awake() && holds(inherited, 5 * MIB, 5 * MIB, (unsigned)generation));
+		for (unsigned i = 0; i < EARLIER; i++)
+			must(holds(earlier[i].memory, earlier[i].size, earlier[i].size, i));
+	}
+}
+
+static void no_thread_before_a_fork(void)
+{
+	must(count_tasks() == 1);
+	wake_by_mapping();
+	(void)has_mimalloc(); /* the thread that loads it ends */
+	for (int tries = 0; tries < 5000 && count_tasks() > 1; tries++)
+		wait_ms(1);
+	must(count_tasks() == 1);
+	resize(4);
+	must(count_tasks() == 1);
+	in_child(is_asleep_again);
+	must(count_tasks() == 2);
+}
+
+static int files_below(int limit)
+{
+	DIR *files = opendir("/proc/self/fd");
+	struct dirent *entry;
+	int count = 0;
+
+	must(files != NULL);
+	while ((entry = readdir(files)) != NULL)
+		count += entry->d_name[0] != '.' && atoi(entry->d_name) != dirfd(files) && atoi(entry->d_name) < limit;
+	closedir(files);
+	return count;
+}
+
+static void no_descriptor_in_the_way(void)
+{
+	struct rlimit limit = { 1024, 1024 };
+	int before, below, lowest = dup(0);
+
+	must(setrlimit(RLIMIT_NOFILE, &limit) == 0 && lowest >= 0);
+	close(lowest);
+	before = files_below(1024);
+	below = files_below(200);
+	wake_by_mapping();
+	(void)has_mimalloc();
+	must(files_below(200) == below && files_below(1024) <= before + 2);
+	must(dup(0) == lowest);
+	close(lowest);
+	in_child(is_asleep_again);
+	must(files_below(1024) == before && dup(0) == lowest);
+}
+
+/* ---- Calls for the kernel -------------------------------------------------------------------------------------------------------------- */
+
+static void locked_memory_retires_it(void)
+{
+	unsigned char *memory = map(8 * MIB), *later;
+
+	wake_by_mapping();
+	memory = map(8 * MIB);
+	must(is_inside(memory));
+	fill(memory, 8 * MIB, 5);
+	if (mlockall(MCL_CURRENT) != 0 && (errno == EPERM || errno == ENOMEM))
+		cannot_be_done_here("mlockall is not permitted");
+	must(info().state == ODF_HEAP_OFF && info().reason == ODF_REASON_HEAP_LOCKED && info().capacity == 0);
+	must(holds(memory, 8 * MIB, 8 * MIB, 5));
+	later = map(8 * MIB);
+	must(!is_inside(later));
+	must(munlockall() == 0);
+	inherited = memory;
+	for (int round = 0; round < 2; round++) {
+		pid_t pid = fork();
+		if (pid == 0)
+			_exit(holds(memory, 8 * MIB, 8 * MIB, 5) ? 0 : 1);
+		fill(memory, 8 * MIB, 6);
+		must(status_of(pid) == 0);
+		fill(memory, 8 * MIB, 5);
+	}
+	must(munmap(memory, 8 * MIB) == 0);
+}
+
+/* As for ordinary memory, whatever that is on this kernel. */
+static void advice_by_descriptor(void)
+{
+	static const int advices[] = { MADV_COLD, MADV_PAGEOUT, MADV_WILLNEED, MADV_DONTNEED, MADV_FREE, MADV_NORMAL, 12345 };
+	unsigned char *outside, *inside;
+	int self = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	struct iovec pieces[2];
+
+	if (self < 0)
+		cannot_be_done_here("no pidfd_open");
+	outside = map(MIB); /* it is asleep */
+	wake_by_mapping();
+	inside = map(MIB);
+	must(!is_inside(outside) && is_inside(inside));
+	for (size_t i = 0; i < sizeof advices / sizeof *advices; i++)
+		for (int count = 1; count <= 2; count++) {
+			ssize_t results[2];
+			int errors[2];
+			for (int which = 0; which < 2; which++) {
+				unsigned char *memory = which == 0 ? outside : inside;
+				memset(memory, 7, MIB);
+				pieces[0] = (struct iovec){ memory, 16 * PAGE };
+				pieces[1] = (struct iovec){ memory + 32 * PAGE, 5 * PAGE };
+				errno = 0;
+				results[which] = process_madvise(self, pieces, (size_t)count, advices[i], 0);
+				errors[which] = errno;
+			}
+			if (results[0] != results[1] || errors[0] != errors[1])
+				dprintf(2, "advice %d: %zd and %zd, errno %d and %d\n", advices[i], results[0], results[1], errors[0], errors[1]);
+			must(results[0] == results[1] && errors[0] == errors[1]);
+			if (advices[i] != MADV_FREE)
+				must(memcmp(outside, inside, MIB) == 0);
+		}
+	close(self);
+}
+
+/* ---- Early and late ---------------------------------------------------------------------------------------------------------------------- */
+
+static bool was_early;
+
+/* Before main, in a program that has not begun. */
+__attribute__((constructor)) static void before_main(void)
+{
+	unsigned char *memory[40];
+	pid_t pid;
+
+	if (getenv("ODF_TEST_EARLY") == NULL)
+		return;
+	for (unsigned i = 0; i < 40; i++) {
+		memory[i] = malloc((i + 1) * 200000);
+		must(memory[i] != NULL);
+		fill(memory[i], (i + 1) * 200000, i);
+	}
+	must(is_awake());
+	pid = fork();
+	if (pid == 0) {
+		for (unsigned i = 0; i < 40; i++) {
+			must(holds(memory[i], (i + 1) * 200000, (i + 1) * 200000, i));
+			free(memory[i]);
+		}
+		_exit(0);
+	}
+	for (unsigned i = 0; i < 40; i += 2)
+		memory[i] = realloc(memory[i], (i + 1) * 300000);
+	for (unsigned i = 0; i < 40; i++)
+		fill(memory[i], (i + 1) * 200000, i + 1);
+	must(status_of(pid) == 0);
+	for (unsigned i = 0; i < 40; i++) {
+		must(holds(memory[i], (i + 1) * 200000, (i + 1) * 200000, i + 1));
+		free(memory[i]);
+	}
+	was_early = true;
+}
+
+static void constructor_forks(void)
+{
+	must(was_early && is_awake());
+	resize(4);
+}
+
+static unsigned char *for_exit;
+
+static void at_exit(void)
+{
+	unsigned char *more = malloc(3 * MIB);
+	pid_t pid;
+
+	fill(more, 3 * MIB, 9);
+	pid = fork();
+	if (pid == 0)
+		_exit(holds(for_exit, 2 * MIB, 2 * MIB, 8) && holds(more, 3 * MIB, 3 * MIB, 9) ? 0 : 1);
+	fill(for_exit, 2 * MIB, 7);
+	must(status_of(pid) == 0 && holds(for_exit, 2 * MIB, 2 * MIB, 7));
+	free(for_exit);
+	free(more);
+	resize(4);
+	_exit(23);
+}
+
+static void exit_handler_forks(void)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		wake_by_mapping();
+		(void)has_mimalloc();
+		for_exit = malloc(2 * MIB);
+		fill(for_exit, 2 * MIB, 8);
+		must(atexit(at_exit) == 0);
+		exit(0);
+	}
+	must(status_of(pid) == 23 << 8);
+}
+
+static atomic_bool stop;
+static atomic_ulong requests;
+
+static void *requests_beside(void *number)
+{
+	uint64_t random = (uintptr_t)number * 77777 + 5;
+	unsigned char *memory[64] = { NULL };
+	size_t sizes[64] = { 0 };
+
+	while (!atomic_load(&stop)) {
+		unsigned i;
+		random = random * 6364136223846793005u + 1442695040888963407u;
+		i = random >> 40 & 63;
+		must(memory[i] == NULL || holds(memory[i], sizes[i], sizes[i], i));
+		if (random >> 33 & 1) {
+			free(memory[i]);
+			memory[i] = NULL;
+			sizes[i] = 0;
+		}
+		if (random >> 34 & 1) {
+			size_t size = random >> 46 & 7 ? random >> 50 : (random >> 50) * 40, common = size < sizes[i] ? size : sizes[i];
+			unsigned char *fresh = realloc(memory[i], size + 1);
+			must(fresh != NULL && holds(fresh, common, sizes[i], i));
+			memory[i] = fresh;
+			sizes[i] = size + 1;
+			fill(fresh, size + 1, i);
+		}
+		if (atomic_fetch_add(&requests, 1) % 16 == 0)
+			sched_yield(); /* there may be one core only */
+	}
+	for (unsigned i = 0; i < 64; i++)
+		free(memory[i]);
+	return NULL;
+}
+
+static bool requests_in_child(void)
+{
+	must(holds(inherited, 5 * MIB, 5 * MIB, 3));
+	resize(1);
+	free(inherited);
+	return true;
+}
+
+static void forks_while_others_request(void)
+{
+	pthread_t threads[3];
+	unsigned long before;
+
+	inherited = malloc(5 * MIB);
+	fill(inherited, 5 * MIB, 3);
+	for (uintptr_t i = 0; i < 3; i++)
+		must(pthread_create(&threads[i], NULL, requests_beside, (void *)i) == 0);
+	for (int round = 0; round < 8; round++) {
+		in_child(requests_in_child);
+		if (round == 5)
+			memset(map(64 * MIB), 1, 64 * MIB); /* it wakes in the middle */
+	}
+	before = atomic_load(&requests);
+	for (int tries = 0; tries < 10000 && atomic_load(&requests) == before; tries++)
+		wait_ms(1);
+	must(atomic_load(&requests) > before);
+	atomic_store(&stop, true);
+	for (int i = 0; i < 3; i++)
+		pthread_join(threads[i], NULL);
+	must(holds(inherited, 5 * MIB, 5 * MIB, 3));
+}
+
+/* ---- All of them ------------------------------------------------------------------------------------------------------------------------- */
+
+enum way { PLAIN, PRELOADED, LINKED, STATIC };
+static const struct {
+	const char *name;
+	void (*run)(void);
+	enum way way;
+	const char *heap;   /* ODFORK_HEAP; NULL: not set */
+	const char *like;   /* what is printed must be what this one prints */
+	const char *says;   /* on standard error */
+	bool no_mimalloc, early;
+} cases[] = {
+	{ "semantics_plain", semantics_plain, PLAIN },
+	{ "asleep", is_asleep, PRELOADED },
+	{ "asleep_auto", is_asleep, PRELOADED, "auto" },
+	{ "asleep_nonsense", is_asleep, PRELOADED, "nonsense", .says = "odfork: value not understood, ignored: ODFORK_HEAP=nonsense\n" },
+	{ "asleep_bad_size", is_asleep, PRELOADED, "12Q", .says = "odfork: value not understood, ignored: ODFORK_HEAP=12Q\n" },
+	{ "asleep_too_much", is_asleep, PRELOADED, "2T", .says = "odfork: value not understood, ignored: ODFORK_HEAP=2T\n" },
+	{ "off", is_off, PRELOADED, "off" },
+	{ "counts", counts, PRELOADED },
+	{ "on", is_on, PRELOADED, "on" },
+	{ "size", is_two_gib, PRELOADED, "2G" },
+	{ "size_rounded_up", is_two_gib, PRELOADED, "1025M" },
+	{ "linked", linked_enables, LINKED },
+	{ "linked_auto", linked_enables, LINKED, "auto" },
+	{ "linked_on", is_on, LINKED, "on" },
+	{ "linked_off", is_off, LINKED, "off" },
+	{ "static", is_not_interposed, STATIC },
+	{ "static_on", is_not_interposed, STATIC, "on" },
+	{ "wakes_by_small_requests", wakes_by_small_requests, PRELOADED },
+	{ "wakes_by_large_requests", wakes_by_large_requests, PRELOADED },
+	{ "wakes_by_cleared_requests", wakes_by_cleared_requests, PRELOADED },
+	{ "wakes_by_growing_requests", wakes_by_growing_requests, PRELOADED },
+	{ "wakes_by_mappings", wakes_by_mappings, PRELOADED },
+	{ "reservations_do_not_wake", reservations_do_not_wake, PRELOADED },
+	{ "semantics_asleep", semantics_asleep, PRELOADED, .like = "semantics_plain" },
+	{ "semantics_off", semantics_asleep, PRELOADED, "off", .like = "semantics_plain" },
+	{ "semantics_awake", semantics_awake, PRELOADED, "on", .like = "semantics_plain" },
+	{ "across_waking", across_waking, PRELOADED },
+	{ "without_mimalloc", without_mimalloc, PRELOADED, .like = "semantics_plain", .no_mimalloc = true },
+	{ "children_wake_for_themselves", children_wake_for_themselves, PRELOADED },
+	{ "children_wake_without_mimalloc", children_wake_for_themselves, PRELOADED, .no_mimalloc = true },
+	{ "no_thread_before_a_fork", no_thread_before_a_fork, PRELOADED },
+	{ "no_descriptor_in_the_way", no_descriptor_in_the_way, PRELOADED },
+	{ "locked_memory_retires_it", locked_memory_retires_it, PRELOADED },
+	{ "advice_by_descriptor", advice_by_descriptor, PRELOADED },
+	{ "constructor_forks", constructor_forks, PRELOADED, "on", .early = true },
+	{ "constructor_forks_after_growth", constructor_forks, PRELOADED, .early = true },
+	{ "exit_handler_forks", exit_handler_forks, PRELOADED },
+	{ "forks_while_others_request_awake", forks_while_others_request, PRELOADED, "on" },
+	{ "forks_while_others_request_large", forks_while_others_request, PRELOADED, .no_mimalloc = true },
+};
+#define CASES (sizeof cases / sizeof *cases)
+
+static char directory[] = "/tmp/odfork-heap-XXXXXX", built[3000];
+
+static char *path_of(const char *name, const char *extension)
+{
+	static char paths[4][4096];
+	static unsigned next;
+	char *path = paths[next++ % 4];
+
+	snprintf(path, 4096, "%s/%s%s", directory, name, extension);
+	return path;
+}
+
+/* Executes this program in the way of the case. */
+static __attribute__((noreturn)) void become(size_t which)
+{
+	static const char *const programs[] = { "test_heap", "test_heap", "test_heap_linked", "test_heap_static" };
+	char program[3100], library[3100];
+	int out = open(path_of(cases[which].name, ".out"), O_CREAT | O_TRUNC | O_WRONLY, 0600);
+	int error = open(path_of(cases[which].name, ".err"), O_CREAT | O_TRUNC | O_WRONLY, 0600);
+
+	must(out >= 0 && error >= 0 && dup2(out, 1) == 1 && dup2(error, 2) == 2);
+	close(out);
+	close(error);
+	snprintf(program, sizeof program, "%s/tests/%s", built, programs[cases[which].way]);
+	snprintf(library, sizeof library, "%s/libodfork.so.0", built);
+	unsetenv("ODFORK_HEAP");
+	unsetenv("LD_PRELOAD");
+	setenv("ODF_TEST_RUN", cases[which].name, 1);
+	if (cases[which].heap != NULL)
+		setenv("ODFORK_HEAP", cases[which].heap, 1);
+	if (cases[which].way == PRELOADED)
+		setenv("LD_PRELOAD", library, 1);
+	if (cases[which].no_mimalloc)
+		setenv("LD_LIBRARY_PATH", directory, 1); /* with an empty file of its name */
+	if (cases[which].early)
+		setenv("ODF_TEST_EARLY", "1", 1);
+	execl(program, program, (char *)NULL);
+	wrong(__LINE__, program);
+}
+
+static bool is_same(const char *one, const char *other)
+{
+	char *first = strdup(slurp(one));
+	bool same = strcmp(first, slurp(other)) == 0;
+
+	free(first);
+	return same;
+}
+
+/* The exit status; 77: skipped. */
+static int run(size_t which)
+{
+	int status;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0)
+		become(which);
+	status = status_of(pid);
+	if (status != 0 && status != 77 << 8) {
+		printf("# %s: %s", WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "failed", slurp(path_of(cases[which].name, ".err")));
+		return 1;
+	}
+	if (status == 0 && strcmp(slurp(path_of(cases[which].name, ".err")), cases[which].says == NULL ? "" : cases[which].says) != 0) {
+		printf("# it says: %s", slurp(path_of(cases[which].name, ".err")));
+		return 1;
+	}
+	if (status == 0 && cases[which].like != NULL && !is_same(path_of(cases[which].name, ".out"), path_of(cases[which].like, ".out"))) {
+		char command[9000];
+		fflush(stdout);
+		snprintf(command, sizeof command, "diff %s %s | sed 's/^/# /'", path_of(cases[which].like, ".out"), path_of(cases[which].name, ".out"));
+		(void)!system(command);
+		return 1;
+	}
+	return WEXITSTATUS(status);
+}
+
+int main(int argc, char **argv)
+{
+	const char *name = getenv("ODF_TEST_RUN"), *build = getenv("ODF_BUILD");
+	int failed = 0, number = 0;
+	char *end;
+
+	for (size_t i = 0; name != NULL && i < CASES; i++)
+		if (strcmp(name, cases[i].name) == 0) {
+			odf_capabilities capabilities = ODF_CAPABILITIES_INIT;
+			int (*get)(odf_capabilities *) = NULL;
+			alarm(60);
+			*(void **)&get = dlsym(RTLD_DEFAULT, "odf_capabilities_get");
+			if (get != NULL && get(&capabilities) == 0 && capabilities.strategy[ODF_STRATEGY_REGION] != ODF_REASON_NONE &&
+			    capabilities.strategy[ODF_STRATEGY_REGION] != ODF_REASON_NO_REGION)
+				cannot_be_done_here("no regions");
+			cases[i].run();
+			_exit(0);
+		}
+	must(realpath("/proc/self/exe", built) != NULL && (end = strrchr(built, '/')) != NULL);
+	*end = '\0';
+	if (build != NULL)
+		snprintf(built, sizeof built, "%s", build);
+	else
+		*strrchr(built, '/') = '\0';
+	must(mkdtemp(directory) != NULL);
+	must(close(open(path_of("libmimalloc.so.2", ""), O_CREAT | O_WRONLY, 0600)) == 0);
+	if (argc == 1)
+		printf("1..%zu\n", CASES);
+	for (size_t i = 0; i < CASES; i++) {
+		int result;
+		if (argc > 1 && i > 0 && strcmp(argv[1], cases[i].name) != 0)
+			continue;
+		result = run(i);
+		failed += result != 0 && result != 77;
+		printf("%s %d - %s%s\n", result == 0 || result == 77 ? "ok" : "not ok", ++number, cases[i].name, result == 77 ? " # SKIP not here" : "");
+	}
+	snprintf(built, sizeof built, "rm -rf %s", directory);
+	(void)!system(built);
+	return failed > 0;
+}
