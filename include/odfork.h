@@ -136,6 +136,7 @@ typedef enum odf_reason {
 	ODF_REASON_HEAP_LIMIT,          /* the program limits its address space */
 	ODF_REASON_HEAP_PINS,           /* the program has a library loaded that pins memory (RDMA, io_uring, asynchronous input and output), or opens
 					 * a file for direct input */
+	ODF_REASON_HEAP_KERNEL,         /* forks are on demand by the kernel, which keeps data or was asked for by name */
 	ODF_REASON_COUNT
 } odf_reason;
 

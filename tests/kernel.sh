@@ -173,7 +173,8 @@ grep -q '"call":"fork","strategy":"kernel",.*"reason":"chosen"' "$work/stats"
 result $? "and recorded"
 preload "preloaded, armed" "child_tables=few child_bit=1 bit=1" --kernel=armed -- "$facts" libc 32
 preload "preloaded, loses data" "child_tables=copied child_bit=0 bit=0" --kernel=armed --fault=unmap_neighbors -- "$facts" libc 32
-grep -q '"strategy":"fork",.*"reason":"kernel: kernel_loses_neighbors, region: no_region"' "$work/stats"
+# The heap has woken instead, where it can.
+grep -qE '"strategy":"(fork|region)",.*"reason":"kernel: kernel_loses_neighbors[",]' "$work/stats"
 result $? "and recorded with the reason"
 ODFORK_STRATEGY=kernel
 export ODFORK_STRATEGY

@@ -82,6 +82,7 @@ static const struct {
 					"the process has snapshot regions, and the kernel is not shown to keep data safe" },
 	[ODF_REASON_KERNEL_CGROUP] = { "kernel_cgroup", "the process has moved to another memory cgroup" },
 	[ODF_REASON_REGION_KERNEL] = { "region_kernel", "forks of this process are on demand, by a kernel not shown to keep data safe" },
+	[ODF_REASON_HEAP_KERNEL] = { "heap_kernel", "the kernel's on-demand fork is used" },
 	[ODF_REASON_HEAP_OFF] = { "heap_off", "the heap was not asked for: not preloaded, or ODFORK_HEAP=off" },
 	[ODF_REASON_HEAP_NOT_INTERPOSED] = { "heap_not_interposed", "the static library interposes nothing, so there is no heap" },
 	[ODF_REASON_HEAP_NO_SETTLING] = { "heap_no_settling", "several threads, and no userfaultfd for kernel-mode faults to settle beside them" },
