@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "../capability/capability.h"
+#include "../capability/kernel.h"
 #include "../record/settings.h"
 #include "../sys/process_lock.h"
 #include "../sys/structure.h"
@@ -164,6 +165,10 @@ static odf_reason find_obstacle(void)
 {
 	odf_reason obstacle = capability_region_reason();
 
+	/* One of the two is enough, and where the kernel's is asked for by name, regions would forbid it. */
+	if (settings->heap != SETTINGS_HEAP_ON && kernel_place() != NULL &&
+	    (kernel_doubt() == ODF_REASON_NONE || settings->strategy == ODF_STRATEGY_KERNEL))
+		return ODF_REASON_HEAP_KERNEL;
 	if (obstacle == ODF_REASON_NONE && pins_memory())
 		obstacle = ODF_REASON_HEAP_PINS;
 	if (obstacle == ODF_REASON_NONE && !can_settle())
