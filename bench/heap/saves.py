@@ -39,8 +39,10 @@ def one_server(setting, gib, variant, turn, saves, after, timelines):
         server.kill()
     if variant == "library" and len(records) != saves:
         raise Failed("%d saves left %d records" % (saves, len(records)))
-    with open(timeline, encoding="utf-8") as file:
-        timelines += [{"gib": gib, "variant": variant, "round": turn, **row} for row in csv.DictReader(file)]
+    if turn == 0:
+        # One save, not the first, is enough to look at.
+        with open(timeline, encoding="utf-8") as file:
+            timelines += [{"gib": gib, "variant": variant, **row} for row in csv.DictReader(file) if row["save"] == "1"]
     rows = []
     for window in windows:
         record = records[int(window["save"])] if records else {"strategy": "", "held_us": "", "region_bytes": 0}
