@@ -103,7 +103,7 @@ plot() {
 }
 of() { [ ! -e "$results/heap-$1.csv" ] || tail -n +3 "$results/heap-$1.csv"; }
 
-# The first save of the first server of each size and kind, from a second before BGSAVE until three after the child's end.
+# One save of each size and kind.
 gibs=$(of saves-timeline | cut -d, -f1 | sort -nu | tr '\n' ' ')
 [ -z "$gibs" ] || plot saves-timeline << PLOT
 set terminal svg size 860,$(($(echo "$gibs" | wc -w) * 320))
@@ -111,11 +111,11 @@ set multiplot layout $(echo "$gibs" | wc -w),1 title "Redis: worst latency of th
 set logscale y
 set ylabel "microseconds"
 set yrange [50:*]
-rows(gib, variant) = "< awk -F, -v gib=".gib." -v variant=".variant." '\$1 == gib && \$2 == variant && \$3 == 0 && \$4 == 1' $results/heap-saves-timeline.csv"
+rows(gib, variant) = "< awk -F, -v gib=".gib." -v variant=".variant." '\$1 == gib && \$2 == variant' $results/heap-saves-timeline.csv"
 do for [gib in "$gibs"] {
 	set title gib." GiB"
 	set xlabel "seconds since BGSAVE"
-	plot for [v in "plain library"] rows(gib, v) using (\$5 / 1000):7 with steps linewidth 1.5 linecolor rgb color(v) title v
+	plot for [v in "plain library"] rows(gib, v) using (\$4 / 1000):6 with steps linewidth 1.5 linecolor rgb color(v) title v
 }
 PLOT
 
@@ -144,17 +144,18 @@ plot for [v in "plain library"] rows(v) using 1:4 with linespoints linewidth 2 l
 PLOT
 
 plot cost << PLOT
-set terminal svg size 860,560
-set title "Nobody forks: rate with the library, to that without (bars: half of the neighbouring turns)"
-set xtics rotate by -40
-set yrange [0:*]
-set format y "%.2f"
-set style fill solid 0.6
+set title "Nobody forks: rate with the library, to that without (half of the neighbouring turns are within the line)"
+unset ylabel
+set format y "%s"
+set format x "%.2f"
+set xrange [0.5:1.5]
 settings = system("awk -F, 'NR > 2 && !(\$1 in seen) { seen[\$1]; print \$1 }' $results/heap-cost.csv")
 rows(pages) = "< awk -F, -v pages=".pages." '\$1 == pages && \$4 == \"library\"' $results/heap-cost.csv"
-set boxwidth 0.35
-plot 0.95 with lines linecolor rgb 0x888888 title "0.95", for [i = 1:words(settings)] rows(word(settings, i)) using (\$0 + 0.4 * (i - 1)):9:10:11:xtic(2) \
-	with boxerrorbars linecolor rgb (i == 1 ? 0x0072b2 : 0xe69f00) title "huge pages: ".word(settings, i)
+set arrow from 0.95, graph 0 to 0.95, graph 1 nohead linecolor rgb 0x888888
+set offsets 0, 0, 0.7, 0.7
+plot rows(word(settings, 1)) using 9:(-\$0):10:11:yticlabel(2) with xerrorbars pointtype 7 pointsize 0.6 linecolor rgb 0x0072b2 \
+	title "huge pages: ".word(settings, 1), for [i = 2:words(settings)] rows(word(settings, i)) using 9:(-\$0 - 0.3):10:11 with xerrorbars \
+	pointtype 7 pointsize 0.6 linecolor rgb 0xe69f00 title "huge pages: ".word(settings, i)
 PLOT
 
 if [ $results = bench/results ]; then

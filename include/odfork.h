@@ -100,7 +100,7 @@ typedef enum odf_reason {
 	ODF_REASON_NO_PROC,             /* /proc is not mounted or not readable */
 	ODF_REASON_KERNEL_NOT_OFFERED,  /* no /proc/self/use_odf: not an on-demand-fork kernel */
 	ODF_REASON_KERNEL_NOT_WRITABLE, /* /proc/self/use_odf is there and may not be opened for writing */
-	ODF_REASON_KERNEL_NOT_VERIFIED, /* offered, and taken only when asked for by name: the published kernels lose data */
+	ODF_REASON_KERNEL_NOT_VERIFIED, /* offered, not shown to keep data (odf_kernel_verify), so taken only when asked for by name */
 	ODF_REASON_KERNEL_BUSY,         /* another thread of this process is using the switch */
 	ODF_REASON_KERNEL_REFUSED,      /* writing the switch failed */
 	ODF_REASON_TOO_SMALL,           /* the process is too small to gain */
@@ -115,6 +115,17 @@ typedef enum odf_reason {
 	ODF_REASON_REGION_OVERCOMMIT,   /* strict overcommit (vm.overcommit_memory=2): the memory of a region cannot be promised */
 	ODF_REASON_REGION_PAGE_SIZE,    /* regions are for pages of 4096 bytes and 64-bit processes */
 	ODF_REASON_REGION_REFUSED,      /* the regions could not be frozen (out of memory, of mappings, or a limit) */
+	/* Found by odf_kernel_verify; taken only when asked for by name: */
+	ODF_REASON_KERNEL_LOSES_WRITES,    /* after an on-demand fork one process sees what the other writes */
+	ODF_REASON_KERNEL_LOSES_NEIGHBORS, /* MADV_DONTNEED or munmap of a page then wipes pages around it */
+	ODF_REASON_KERNEL_LOSES_DISCARDS,  /* a page given back by MADV_DONTNEED then does not read as zeros */
+	ODF_REASON_KERNEL_DIES,            /* a process ended, or hung, where it should not */
+	ODF_REASON_KERNEL_UNSAFE,          /* it is said to lose data: ODFORK_KERNEL=unsafe */
+	/* Not taken, even by name: */
+	ODF_REASON_KERNEL_NO_EFFECT, /* the switch was set, and the page tables were copied all the same */
+	ODF_REASON_KERNEL_REGIONS,   /* the process has snapshot regions, and the kernel is not shown to keep data */
+	ODF_REASON_KERNEL_CGROUP,    /* the process is in another memory cgroup than the switch that was found */
+	ODF_REASON_REGION_KERNEL,    /* forks of this process are on demand, by a kernel that is not shown to keep data */
 	ODF_REASON_HEAP_OFF,            /* the heap was not asked for: the library is linked and not preloaded, or ODFORK_HEAP=off */
 	ODF_REASON_HEAP_NOT_INTERPOSED, /* the static library interposes nothing, so there is no heap */
 	ODF_REASON_HEAP_NO_SETTLING,    /* several threads, and no userfaultfd for kernel-mode faults: memory in a region could not be settled */
@@ -125,6 +136,7 @@ typedef enum odf_reason {
 	ODF_REASON_HEAP_LIMIT,          /* the program limits its address space */
 	ODF_REASON_HEAP_PINS,           /* the program has a library loaded that pins memory (RDMA, io_uring, asynchronous input and output), or opens
 					 * a file for direct input */
+	ODF_REASON_HEAP_KERNEL,         /* forks are on demand by the kernel, which keeps data or was asked for by name */
 	ODF_REASON_COUNT
 } odf_reason;
 
@@ -140,6 +152,7 @@ typedef struct odf_report {
 	unsigned forgiven;     /* ODF_FORGIVE() set of the steps that failed and were forgiven, see best_effort */
 	uint64_t elapsed_ns;   /* how long the caller was held, nanoseconds of CLOCK_MONOTONIC */
 	odf_reason reason[ODF_STRATEGY_COUNT];
+	odf_reason despite;    /* what keeps the strategy from being taken unless it is asked for by name, as it was; else ODF_REASON_NONE */
 } odf_report;
 
 #define ODF_REPORT_INIT                                                                                                             \
@@ -148,7 +161,8 @@ typedef struct odf_report {
 		{                                                                                                                   \
 			ODF_REASON_NONE, ODF_REASON_NONE, ODF_REASON_NONE, ODF_REASON_NONE, ODF_REASON_NONE, ODF_REASON_NONE,       \
 				ODF_REASON_NONE                                                                                     \
-		}                                                                                                                   \
+		},                                                                                                                  \
+		ODF_REASON_NONE                                                                                                     \
 	}
 
 /* Short stable names for machines ("vfork", "exec") and a sentence for people. A value out of range gives "unknown".
@@ -475,12 +489,18 @@ typedef enum odf_probe {
 	ODF_PROBE_PAGEMAP,        /* /proc/self/pagemap is readable */
 	ODF_PROBE_PAGEMAP_SCAN,   /* PAGEMAP_SCAN (6.7) */
 	ODF_PROBE_UFFD_MINOR,     /* userfaultfd for kernel-mode faults reports pages of a file that are there (5.14) */
+	ODF_PROBE_ASYNC_FORK,     /* memory.async_fork of the process's own memory cgroup opens for writing: Async-fork */
 	ODF_PROBE_COUNT
 } odf_probe;
 
+/* How the kernel offers on-demand fork. The first two behind /proc/self/use_odf are told apart by trying it out only. Since 0.1.0. */
 typedef enum odf_kernel_interface {
-	ODF_KERNEL_INTERFACE_NONE = 0, /* the kernel offers no on-demand fork */
-	ODF_KERNEL_INTERFACE_USE_ODF   /* /proc/self/use_odf */
+	ODF_KERNEL_INTERFACE_NONE = 0,      /* not at all */
+	ODF_KERNEL_INTERFACE_USE_ODF,       /* /proc/self/use_odf, not tried out, or like neither of: */
+	ODF_KERNEL_INTERFACE_USE_ODF_HELD,  /* holds until 0 is written (published for Linux 5.6.19) */
+	ODF_KERNEL_INTERFACE_USE_ODF_ARMED, /* is armed for the next clone, and on for good from then on (published for 6.0.6) */
+	ODF_KERNEL_INTERFACE_ASYNC_FORK,    /* memory.async_fork of the process's own memory cgroup (Alibaba Cloud Linux) */
+	ODF_KERNEL_INTERFACE_COUNT
 } odf_kernel_interface;
 
 typedef struct odf_capabilities {
@@ -502,8 +522,8 @@ typedef struct odf_capabilities {
 
 /* Fills in what this machine offers. Each question is asked once per process and the answer kept, so calling this early keeps the
  * answers true for a process that puts itself into a seccomp sandbox later; which also asks nothing there that the sandbox could
- * punish. Returns 0 or EINVAL. Makes one short-lived process the first time (ODF_PROBE_CLONE_VM), which no
- * wait() without __WALL or __WCLONE sees and no SIGCHLD announces. Not async-signal-safe. Since 0.1.0. */
+ * punish. Returns 0 or EINVAL. Makes short-lived processes the first time (ODF_PROBE_CLONE_VM, and odf_kernel_verify's where the kernel offers
+ * on-demand fork), which no wait() without __WALL or __WCLONE sees and no SIGCHLD announces. Not async-signal-safe. Since 0.1.0. */
 int odf_capabilities_get(odf_capabilities *capabilities);
 
 /* The answer to one probe, asking if need be. *error (error may be NULL) receives, with ODF_ANSWER_NO, the errno value that said
@@ -514,6 +534,50 @@ odf_answer odf_probe_get(odf_probe probe, int *error);
 /* The short name of a probe and the question it asks. Static strings; async-signal-safe. Since 0.1.0. */
 const char *odf_probe_name(odf_probe probe);
 const char *odf_probe_text(odf_probe probe);
+
+/* What a kernel's on-demand fork is tried for, each after such a fork. Since 0.1.0. */
+typedef enum odf_kernel_check {
+	ODF_KERNEL_CHECK_EFFECT = 0,        /* the child's page tables were not copied. Not asked of Async-fork, whose child copies them */
+	ODF_KERNEL_CHECK_WRITES,            /* what either process writes, the other does not see */
+	ODF_KERNEL_CHECK_DISCARD,           /* a page given back by MADV_DONTNEED reads as zeros */
+	ODF_KERNEL_CHECK_DISCARD_NEIGHBORS, /* and the pages around it, and the other process's, hold what they held */
+	ODF_KERNEL_CHECK_UNMAP_NEIGHBORS,   /* so do those around a page that munmap took */
+	ODF_KERNEL_CHECK_END,               /* the processes ended as they should, in time */
+	ODF_KERNEL_CHECK_COUNT
+} odf_kernel_check;
+
+typedef struct odf_kernel_verdict {
+	size_t size;
+	odf_kernel_interface interface;
+	odf_reason reason;                        /* ODF_REASON_NONE: offered and seen to keep data; else why it is not taken by itself */
+	odf_answer check[ODF_KERNEL_CHECK_COUNT]; /* YES: passed; NO: failed; NOT_ASKED: not offered, or it could not be tried out */
+	size_t tables;                            /* bytes of page tables: of the process that forked, */
+	size_t child_tables;                      /* and of its child when it began; 0 where /proc does not say */
+	uint64_t elapsed_ns;                      /* how long trying it out took */
+} odf_kernel_verdict;
+
+#define ODF_KERNEL_VERDICT_INIT                                                                                                  \
+	{                                                                                                                        \
+		sizeof(odf_kernel_verdict), ODF_KERNEL_INTERFACE_NONE, ODF_REASON_NONE,                                          \
+			{ ODF_ANSWER_NOT_ASKED, ODF_ANSWER_NOT_ASKED, ODF_ANSWER_NOT_ASKED, ODF_ANSWER_NOT_ASKED,                \
+			  ODF_ANSWER_NOT_ASKED, ODF_ANSWER_NOT_ASKED },                                                          \
+			0, 0, 0                                                                                                  \
+	}
+
+/* Where the kernel offers on-demand fork, tries out whether it keeps data, in processes of its own, unless this process or the one that forked it
+ * has done so before. Takes about a millisecond, three MiB and what a fork takes (the caller's page tables are copied), and not much more than two seconds
+ * if something hangs. The switch is thrown in those processes only (of Async-fork, that of the memory cgroup for a moment). No wait() without __WALL
+ * or __WCLONE sees them, no SIGCHLD announces them, no atfork handler runs.
+ *
+ * 0, also where none is offered or it fails; or an errno value: EINVAL (NULL, size); ENOMEM, EAGAIN, EMFILE, ENFILE, ENOTSUP (pages of
+ * another size than 4096), EPERM and others: it could not be tried out, and the verdict is filled all the same. Not async-signal-safe. Since 0.1.0. */
+int odf_kernel_verify(odf_kernel_verdict *verdict);
+
+/* Short stable names, and a sentence for people. Static strings; "unknown" for a value that the library does not know. Async-signal-safe.
+ * Since 0.1.0. */
+const char *odf_kernel_check_name(odf_kernel_check check);
+const char *odf_kernel_check_text(odf_kernel_check check);
+const char *odf_kernel_interface_name(odf_kernel_interface interface);
 
 /* "0.1.0", of the library that is running. Since 0.1.0. */
 const char *odf_version(void);

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../src/capability/async_fork.h"
 #include "../src/fork/kernel_switch.h"
 #include "support.h"
 
@@ -298,43 +299,91 @@ static void must_read(const char *path, const char *contents)
 
 static void test_switch(void **state)
 {
-	const char *path = switch_file("0\n", 0600);
+	struct kernel_place place = { ODF_KERNEL_INTERFACE_USE_ODF, switch_file("0\n", 0600), 0 };
+	struct kernel_place full = { ODF_KERNEL_INTERFACE_USE_ODF, "/dev/full", 0 };
 	struct surroundings before = surroundings_take();
 	struct kernel_switch one, two;
+	pid_t pid;
 
 	(void)state;
-	assert_int_equal(kernel_switch_set(&one, path), ODF_REASON_NONE);
-	must_read(path, "1");
+	assert_int_equal(kernel_switch_set(&one, &place), ODF_REASON_NONE);
+	must_read(place.path, "1");
 	assert_false(one.was_set);
-	assert_int_equal(kernel_switch_set(&two, path), ODF_REASON_KERNEL_BUSY);
-	kernel_switch_put_back(&two, false);
-	must_read(path, "1");
-	/* A child forked meanwhile: the lock's copy is free there, and the inherited switch is cleared. */
-	{
-		pid_t pid = fork();
-		if (pid == 0) {
-			struct kernel_switch own;
-			kernel_switch_put_back(&two, true);
-			_exit(kernel_switch_set(&own, path) == ODF_REASON_NONE && !own.was_set ? 0 : 1);
-		}
-		must_exit_with(pid, 0);
+	assert_int_equal(kernel_switch_set(&two, &place), ODF_REASON_KERNEL_BUSY);
+	kernel_switch_put_back(&two);
+	must_read(place.path, "1");
+	/* A child forked meanwhile, by whatever thread: the lock's copy is free there, and the inherited switch is cleared. */
+	pid = fork();
+	if (pid == 0) {
+		struct kernel_switch own;
+		kernel_switch_in_child();
+		_exit(kernel_switch_set(&own, &place) == ODF_REASON_NONE && !own.was_set ? 0 : 1);
 	}
-	kernel_switch_put_back(&one, false);
-	must_read(path, "0");
-	/* Set by somebody else before: left so. */
-	path = switch_file("1\n", 0600);
-	assert_int_equal(kernel_switch_set(&one, path), ODF_REASON_NONE);
-	kernel_switch_put_back(&one, false);
-	must_read(path, "1");
+	must_exit_with(pid, 0);
+	kernel_switch_put_back(&one);
+	must_read(place.path, "0");
+	/* Set by somebody else before: left so, in a child as well. */
+	switch_file("1\n", 0600);
+	assert_int_equal(kernel_switch_set(&one, &place), ODF_REASON_NONE);
+	pid = fork();
+	if (pid == 0) {
+		kernel_switch_in_child();
+		_exit(0);
+	}
+	must_exit_with(pid, 0);
+	must_read(place.path, "1");
+	kernel_switch_put_back(&one);
+	must_read(place.path, "1");
+	/* A child of a fork that has nothing to do with it. */
+	pid = fork();
+	if (pid == 0) {
+		kernel_switch_in_child();
+		_exit(0);
+	}
+	must_exit_with(pid, 0);
+	must_read(place.path, "1");
 	/* Gone, or refusing the write: nothing is held. */
-	unlink(path);
-	assert_int_equal(kernel_switch_set(&one, path), ODF_REASON_KERNEL_REFUSED);
-	kernel_switch_put_back(&one, false);
-	assert_int_equal(kernel_switch_set(&one, "/dev/full"), ODF_REASON_KERNEL_REFUSED);
-	path = switch_file("0\n", 0600);
-	assert_int_equal(kernel_switch_set(&one, path), ODF_REASON_NONE);
-	kernel_switch_put_back(&one, false);
+	unlink(place.path);
+	assert_int_equal(kernel_switch_set(&one, &place), ODF_REASON_KERNEL_REFUSED);
+	kernel_switch_put_back(&one);
+	assert_int_equal(kernel_switch_set(&one, &full), ODF_REASON_KERNEL_REFUSED);
+	switch_file("0\n", 0600);
+	assert_int_equal(kernel_switch_set(&one, &place), ODF_REASON_NONE);
+	kernel_switch_put_back(&one);
 	surroundings_must_equal(&before);
+}
+
+/* The switch of a memory cgroup: other processes are in it, so a child leaves it to its parent; and it is ours only while we are in that cgroup. */
+static void test_cgroup_switch(void **state)
+{
+	struct kernel_place place = { ODF_KERNEL_INTERFACE_ASYNC_FORK, switch_file("0\n", 0600), async_fork_cgroup() };
+	struct kernel_switch one;
+	pid_t pid;
+
+	(void)state;
+	if (place.cgroup == 0) {
+		skip_because("this process is in no memory cgroup");
+		return;
+	}
+	assert_int_equal(kernel_switch_set(&one, &place), ODF_REASON_NONE);
+	must_read(place.path, "1");
+	pid = fork();
+	if (pid == 0) {
+		kernel_switch_in_child();
+		_exit(0);
+	}
+	must_exit_with(pid, 0);
+	must_read(place.path, "1");
+	kernel_switch_put_back(&one);
+	must_read(place.path, "0");
+	place.cgroup++;
+	assert_int_equal(kernel_switch_set(&one, &place), ODF_REASON_KERNEL_CGROUP);
+	kernel_switch_put_back(&one);
+	must_read(place.path, "0");
+	place.cgroup--;
+	assert_int_equal(kernel_switch_set(&one, &place), ODF_REASON_NONE);
+	kernel_switch_put_back(&one);
+	must_read(place.path, "0");
 }
 
 int main(void)
@@ -351,6 +400,7 @@ int main(void)
 		cmocka_unit_test(test_in_signal_handler),
 		cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_switch),
+		cmocka_unit_test(test_cgroup_switch),
 	};
 	return cmocka_run_group_tests_name("fork", tests, NULL, NULL);
 }

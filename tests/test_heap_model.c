@@ -7,7 +7,7 @@
  * The two have their memory at different addresses, so a program names it by arena and page, and what it does follows from the
  * seed, its path in the tree of forks (0.2.1: the second child of the third child of the root, counted from 0), the number of the
  * step, and what it knows of its memory; never from an address. What the kernel leaves open is not asked: whether neighbours were
- * merged to one mapping, what is in a page between MADV_FREE and the next write to all of it, whether a page that was only read is
+ * merged to one mapping, what is in a page between MADV_FREE and the next write to all of it, whether a page that was not written is
  * resident, and whether a gap in memory that the kernel placed is still one after something else was placed.
  *
  *   test_heap_model SEED [TIMES]     that seed only, some times over (1)
@@ -105,7 +105,8 @@ struct skip {
 
 /* Shared by the test and all processes of one of its two runs. */
 struct board {
-	bool tested, trace, grows, noisy;
+	bool tested, trace, grows, noisy, off;
+	char without[256];
 	int constant_file;
 	atomic_uint used, skipping;
 	atomic_ulong steps, processes, calls, faults, eligible, placed, kills;
@@ -134,12 +135,13 @@ struct page {
 	uint32_t piece; /* pages that were mapped together and treated alike ever since are certainly one mapping */
 };
 
-/* Memory that the program has a name for. An arena that is a window lies where nothing is ever placed unasked, so that its holes
- * stay holes. Of others a page becomes UNKNOWN when its hole may have been filled by somebody else. */
+/* Memory that the program has a name for. An arena that is a window lies where nothing is ever placed unasked, so that its holes stay holes. Of others a
+ * page becomes UNKNOWN when its hole may have been filled by somebody else: by the heap; or, if the kernel was free to place it, by what the library maps
+ * for itself. */
 struct arena {
 	unsigned char *base; /* NULL: none */
 	size_t pages;
-	bool window;
+	bool window, hinted;
 };
 
 struct block {
@@ -272,6 +274,21 @@ __attribute__((noreturn, format(printf, 1, 2))) static void broken(const char *f
 	_exit(98);
 }
 
+/* Left out, so that what else differs shows. */
+static bool is_left_out(const char *what)
+{
+	const char *at = board->without;
+	char name[64];
+
+	for (size_t length; *at != '\0'; at += length + (at[length] == ',')) {
+		length = strcspn(at, ",");
+		snprintf(name, sizeof name, "%.*s", (int)length, at);
+		if (strstr(what, name) != NULL)
+			return true;
+	}
+	return false;
+}
+
 static const char *error_name(int error)
 {
 	static char number[16];
@@ -398,12 +415,15 @@ __attribute__((noinline)) static bool can_execute(unsigned char *code)
 
 enum { TOKEN = 16 };
 
-/* In a few letters; and whether the kernel told the right address. */
-static void fault_token(char *token, const void *address)
+/* In a few letters; and whether the kernel told the right address. What was unmapped in a region is inaccessible there, which is the same to all
+ * system calls but not to a handler. */
+static void fault_token(char *token, const void *address, bool hole)
 {
-	const char *name = "?";
+	const char *name;
 
-	if (fault_signal == SIGSEGV && fault_code == SEGV_MAPERR)
+	if (hole && fault_signal == SIGSEGV && (fault_code == SEGV_MAPERR || fault_code == SEGV_ACCERR))
+		name = "hole";
+	else if (fault_signal == SIGSEGV && fault_code == SEGV_MAPERR)
 		name = "maperr";
 	else if (fault_signal == SIGSEGV && fault_code == SEGV_ACCERR)
 		name = "accerr";
@@ -487,6 +507,12 @@ static bool is_mapped(const struct page *p)
 	return p->kind > HOLE;
 }
 
+/* One that may be in a region. */
+static bool is_hole(const struct arena *a, size_t page)
+{
+	return !a->window && page_at(a, page)->kind == HOLE;
+}
+
 static void set_kind(struct arena *a, size_t page, size_t count, enum kind kind)
 {
 	memset(page_at(a, page), 0, count * sizeof(struct page));
@@ -516,6 +542,14 @@ static void cut_pieces(struct arena *a, size_t page, size_t count)
 	}
 }
 
+static bool is_mapped_throughout(const struct arena *a, size_t page, size_t count)
+{
+	for (size_t i = page; i < page + count; i++)
+		if (!is_mapped(page_at(a, i)))
+			return false;
+	return true;
+}
+
 static struct arena *free_arena(void)
 {
 	for (struct arena *a = self.arenas + WINDOWS; a < self.arenas + MAX_ARENAS; a++)
@@ -528,6 +562,7 @@ static struct arena *begin_arena(void *base, size_t count)
 {
 	struct arena *a = free_arena();
 
+	a->hinted = false;
 	a->base = base;
 	a->pages = count;
 	a->window = false;
@@ -569,6 +604,28 @@ static void forget_holes(size_t count)
 		}
 		end_if_unknown(a);
 	}
+}
+
+/* The library maps something now and then: at any time once there may be a snapshot. */
+static void forget_holes_of_kernel(void)
+{
+	for (struct arena *a = self.arenas + WINDOWS; a < self.arenas + MAX_ARENAS; a++) {
+		for (size_t i = 0; a->base != NULL && !a->hinted && i < a->pages; i++)
+			if (page_at(a, i)->kind == HOLE)
+				set_kind(a, i, 1, UNKNOWN);
+		end_if_unknown(a);
+	}
+}
+
+/* Addresses that nobody has, of which the kernel takes no other, and the heap takes them for no more than a wish. */
+static void *next_hint(size_t count)
+{
+	static uintptr_t next;
+
+	if (next < (uintptr_t)4 << 40 || next > (uintptr_t)24 << 40)
+		next = (uintptr_t)4 << 40;
+	next += ((count + 64) | 63) * PAGE;
+	return (void *)(next - ((count + 64) | 63) * PAGE);
 }
 
 static struct arena *draw_arena(void)
@@ -892,9 +949,9 @@ static void map_new(void)
 	size_t count = draw_pages(), length = draw_length(count), hole = 0, hole_end = 0;
 	struct manner m = draw_manner(count);
 	struct arena *near = one_in(5) ? draw_arena() : NULL, *a;
-	void *hint = NULL, *result;
-	bool low = MAP_32BIT != 0 && one_in(40), sampled = one_in(16);
-	const char *hinted = "";
+	bool low = MAP_32BIT != 0 && one_in(40), sampled = one_in(16), wished = near == NULL && !low && one_in(2);
+	void *hint = wished ? next_hint(count) : NULL, *result;
+	const char *hinted = wished ? "hint" : "";
 
 	if (free_arena() == NULL) {
 		a = draw_arena();
@@ -936,6 +993,7 @@ static void map_new(void)
 	if (low && ((uintptr_t)result + length) >> 31 != 0)
 		say(" not low");
 	a = begin_arena(result, count);
+	a->hinted = wished;
 	say(" a%d", number_of(a));
 	set_mapped(a, 0, count, m.kind, m.prot, 0, m.touched);
 	if (sampled)
@@ -969,15 +1027,16 @@ static void map_over(void)
 static void map_like_an_allocator(void)
 {
 	size_t want = 16 + below(600), more = 16 + below(one_in(2) ? 512 : 64), front = below(more), page, count;
-	struct arena *a;
+	bool wished = one_in(2);
 	unsigned char *result;
+	struct arena *a;
 
 	if (free_arena() == NULL)
 		return;
 	forget_holes(want);
 	if (one_in(2)) {
 		say("mmap(%zu pages), front %zu and back %zu unmapped", want + more, front, more - front);
-		result = call_mmap(NULL, (want + more) * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		result = call_mmap(wished ? next_hint(want + more) : NULL, (want + more) * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		say_result(result == MAP_FAILED ? -1 : 0);
 		if (result == MAP_FAILED)
 			return;
@@ -986,16 +1045,18 @@ static void map_like_an_allocator(void)
 		if (front < more)
 			say_result(call_munmap(result + (front + want) * PAGE, (more - front) * PAGE));
 		a = begin_arena(result + front * PAGE, want);
+		a->hinted = wished;
 		set_mapped(a, 0, want, ANONYMOUS, PROT_READ | PROT_WRITE, 0, NEVER_TOUCHED);
 		say(" a%d", number_of(a));
 		return;
 	}
 	say("mmap(%zu pages, none), some made usable", want);
-	result = call_mmap(NULL, want * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | (one_in(2) ? MAP_NORESERVE : 0), -1, 0);
+	result = call_mmap(wished ? next_hint(want) : NULL, want * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | (one_in(2) ? MAP_NORESERVE : 0), -1, 0);
 	say_result(result == MAP_FAILED ? -1 : 0);
 	if (result == MAP_FAILED)
 		return;
 	a = begin_arena(result, want);
+	a->hinted = wished;
 	say(" a%d", number_of(a));
 	set_mapped(a, 0, want, ANONYMOUS, PROT_NONE, 0, NEVER_TOUCHED);
 	for (int i = (int)below(3); i >= 0; i--) {
@@ -1061,6 +1122,8 @@ static void map_badly(void)
 
 	if (cases[which].at >= 0 && a == NULL)
 		return;
+	if (is_left_out(cases[which].what))
+		return;
 	say("mmap(%s)", cases[which].what);
 	result = call_mmap(cases[which].at < 0 ? NULL : a->base + cases[which].at, cases[which].length, cases[which].prot,
 			   cases[which].flags, cases[which].fd == 0 ? constant_file() : cases[which].fd, cases[which].offset);
@@ -1077,6 +1140,8 @@ static void unmap(void)
 	length = draw_length(count);
 	if (one_in(24)) {
 		size_t bad = below(3);
+		if (is_left_out("munmap bad"))
+			return;
 		say("munmap(a%d+%zu, bad %zu)", number_of(a), page, bad);
 		say_result(bad == 0   ? call_munmap(address_of(a, page) + 8, PAGE)
 			   : bad == 1 ? call_munmap(address_of(a, page), 0)
@@ -1160,15 +1225,10 @@ static void find_out_what_is_left(struct arena *a, size_t page, size_t count)
 	say(" left");
 	row_begin();
 	for (size_t i = page; i < page + count; i++) {
-		char token[TOKEN] = "there";
-		unsigned char byte;
-		if (!can_read(address_of(a, i), &byte, 1))
-			fault_token(token, address_of(a, i));
-		if (strncmp(token, "maperr", 6) == 0)
+		bool there = msync(address_of(a, i), PAGE, MS_ASYNC) == 0;
+		if (!there)
 			set_kind(a, i, 1, HOLE);
-		else if (page_at(a, i)->touched == NEVER_TOUCHED)
-			page_at(a, i)->touched = MAYBE_TOUCHED;
-		row_add(token);
+		row_add(there ? "there" : "hole");
 	}
 	row_end();
 }
@@ -1192,6 +1252,7 @@ static size_t draw_new_count(size_t count)
 static void resize_in_place(struct arena *a, size_t page, size_t count)
 {
 	size_t now = draw_new_count(count);
+	void *result;
 
 	if (page + now > a->pages)
 		now = a->pages - page;
@@ -1199,14 +1260,19 @@ static void resize_in_place(struct arena *a, size_t page, size_t count)
 		if (page_at(a, page + i)->kind == UNKNOWN)
 			now = i;
 	say("mremap(a%d+%zu*%zu, %zu)", number_of(a), page, count, now);
-	{
-		void *result = call_mremap(address_of(a, page), draw_length(count), draw_length(now), 0, NULL);
-		say_result(result == MAP_FAILED ? -1 : 0);
-		if (result == MAP_FAILED)
-			return;
-		if (result != address_of(a, page))
-			say(" elsewhere");
+	result = call_mremap(address_of(a, page), draw_length(count), draw_length(now), 0, NULL);
+	if (now > count && !a->window && is_mapped_throughout(a, page, count) && all_are(a, page + count, now - count, HOLE)) {
+		/* It may grow, and need not: nothing promises that it can. */
+		say(" may be");
+		if (result != MAP_FAILED && munmap(address_of(a, page + count), (now - count) * PAGE) != 0)
+			say(" and cannot shrink");
+		return;
 	}
+	say_result(result == MAP_FAILED ? -1 : 0);
+	if (result == MAP_FAILED)
+		return;
+	if (result != address_of(a, page))
+		say(" elsewhere");
 	if (now < count)
 		set_kind(a, page + now, count - now, HOLE);
 	else
@@ -1271,13 +1337,15 @@ static void resize_and_move(struct arena *a, size_t page, size_t count)
 static void move_to(struct arena *a, size_t page, size_t count)
 {
 	static struct page copy[MAX_PAGES];
-	size_t now = one_in(2) ? count : less(draw_new_count(count), MAX_PAGES), to_page, old_length = draw_length(count),
+	/* Since Linux 6.17 several mappings may move at once, if they keep their size. */
+	bool several = surely_several(a, page, count);
+	size_t now = one_in(2) && !several ? count : less(draw_new_count(count), MAX_PAGES), to_page, old_length = draw_length(count),
 	       new_length = draw_length(now);
 	bool dont_unmap = now == count && one_in(4);
 	struct arena *to;
 	void *result;
 
-	if (!draw_target(&to, &to_page, now))
+	if ((several && now == count) || !draw_target(&to, &to_page, now))
 		return;
 	if (dont_unmap)
 		old_length = new_length = count * PAGE;
@@ -1427,8 +1495,8 @@ static const struct advice {
 	{ "populate write", ADVICE_POPULATE_WRITE, 2, false },
 	{ "dontneed locked", ADVICE_DONTNEED_LOCKED, 1, false },
 	{ "collapse", ADVICE_COLLAPSE, 1, false },
-	{ "guard install", ADVICE_GUARD_INSTALL, 2, false },
-	{ "guard remove", ADVICE_GUARD_REMOVE, 2, false },
+	{ "guard install", ADVICE_GUARD_INSTALL, 2, true },
+	{ "guard remove", ADVICE_GUARD_REMOVE, 2, true },
 	{ "remove", MADV_REMOVE, 2, false },
 	{ "bad 5", 5, 1, false },
 	{ "bad 99", 99, 1, false },
@@ -1445,7 +1513,7 @@ static const struct advice *draw_advice(void)
 	at = below(sum);
 	for (const struct advice *a = advices;; a++) {
 		if (at < a->weight)
-			return a;
+			return is_left_out(a->name) ? advices : a;
 		at -= a->weight;
 	}
 }
@@ -1644,7 +1712,7 @@ static void synchronize(void)
 			     : syscall(SYS_msync, address_of(a, page) + off, length, flags[which]));
 }
 
-/* Compared where it is certain: never touched, or written. */
+/* Compared where it is certain: what was written. Not where there may be something to settle: a page may be on its way then. */
 static void ask_residence(void)
 {
 	static unsigned char vector[MAX_PAGES];
@@ -1657,7 +1725,7 @@ static void ask_residence(void)
 	length = draw_length(count);
 	say("mincore(a%d+%zu*%zu)", number_of(a), page, count);
 	errno = NO_ERROR;
-	if (one_in(16))
+	if (one_in(16) && is_mapped_throughout(a, page, count))
 		result = mincore(address_of(a, page), length, (void *)8);
 	else
 		result = one_in(2) ? mincore(address_of(a, page) + off, length, vector)
@@ -1668,7 +1736,7 @@ static void ask_residence(void)
 	row_begin();
 	for (size_t i = 0; i < count; i++) {
 		const struct page *p = page_at(a, page + i);
-		if (p->kind == ANONYMOUS && p->touched != MAYBE_TOUCHED && (p->flags & (UNDEFINED | HUGE | FOREIGN | GUARDED)) == 0)
+		if (p->kind == ANONYMOUS && self.forks == 0 && p->touched == WRITTEN && (p->flags & (UNDEFINED | HUGE | FOREIGN | GUARDED)) == 0)
 			row_add((vector[i] & 1) != 0 ? "in" : "out");
 		else
 			row_add("?");
@@ -1711,7 +1779,7 @@ static void look_at(const struct arena *a, size_t page)
 		return;
 	}
 	if (!can_read(address_of(a, page), buffer, PAGE)) {
-		fault_token(token, address_of(a, page));
+		fault_token(token, address_of(a, page), is_hole(a, page));
 		row_add(token);
 		return;
 	}
@@ -1791,7 +1859,7 @@ static void write_page(const struct arena *a, size_t page, size_t from, size_t t
 		return;
 	}
 	if (!can_fill(bytes + from, (unsigned char)(tag + page), to - from)) {
-		fault_token(token, bytes + from);
+		fault_token(token, bytes + from, is_hole(a, page));
 		row_add(token);
 		return;
 	}
@@ -1853,7 +1921,7 @@ static void add_or_execute(void)
 	say("%s a%d+%zu:", execute ? "execute" : "add", number_of(a), page);
 	row_begin();
 	if (!can_add(bytes, 0x1234567, &was)) {
-		fault_token(token, bytes);
+		fault_token(token, bytes, is_hole(a, page));
 	} else {
 		snprintf(token, sizeof token, "%06" PRIx64, mix(was) & 0xffffff);
 		note_written(page_at(a, page), false);
@@ -1865,7 +1933,7 @@ static void add_or_execute(void)
 		if (can_read(bytes, &code, 1) ? code != 0xc3 : (page_at(a, page)->prot & PROT_EXEC) != 0) {
 			row_add("other code");
 		} else if (!can_execute(bytes)) {
-			fault_token(token, bytes);
+			fault_token(token, bytes, is_hole(a, page));
 			row_add(token);
 		} else {
 			row_add("done");
@@ -2319,6 +2387,9 @@ static const char *const way_names[] = { "fork", "_Fork", "syscall fork", "sysca
 /* Since glibc 2.34. */
 pid_t _Fork(void) __attribute__((weak));
 
+/* Where the library is preloaded. */
+int odf_heap_enable(size_t capacity) __attribute__((weak));
+
 static void run_program(void) __attribute__((noreturn));
 static void start_noise(void);
 
@@ -2690,6 +2761,8 @@ static void begin_step(unsigned step)
 	self.step = step;
 	draw_from_step(step);
 	say("@%u ", step);
+	if (self.depth > 0 || self.forks > 0 || board->noisy)
+		forget_holes_of_kernel();
 }
 
 /* The root, which goes on to the next seed, returns. */
@@ -2707,6 +2780,12 @@ static void go_through_program(void)
 	self.fork_limit = (unsigned)below(most_forks[self.depth] + 1u);
 	self.noisy = board->noisy && board->tested;
 	start_noise();
+	/* As if it had grown: what it maps then is in a region of its own, and what belongs to that comes to lie anywhere. */
+	if (!root && one_in(2)) {
+		forget_all_holes();
+		if (odf_heap_enable != NULL && board->tested && !board->off)
+			(void)odf_heap_enable(0);
+	}
 	if (!root && one_in(2)) {
 		compare_all();
 		end_line();
@@ -2893,6 +2972,8 @@ static void make_side(struct side *side, bool tested)
 	side->board = mmap(NULL, sizeof *side->board, PROT_READ | PROT_WRITE, MAP_SHARED, side->fd, 0);
 	assert_true(side->board != MAP_FAILED);
 	side->board->tested = tested;
+	if (getenv("ODF_TEST_WITHOUT") != NULL)
+		snprintf(side->board->without, sizeof side->board->without, "%s", getenv("ODF_TEST_WITHOUT"));
 	side->board->trace = number_from("ODF_TEST_TRACE", 0) != 0;
 }
 
@@ -3098,6 +3179,7 @@ static struct difference run_both(struct side *heap, struct side *plain, uint64_
 	snprintf(preload, sizeof preload, "LD_PRELOAD=%s", library);
 	snprintf(setting, sizeof setting, "ODFORK_HEAP=%s", mode_names[mode]);
 	heap->board->grows = plain->board->grows = mode == MODE_AUTO;
+	heap->board->off = mode == MODE_OFF;
 	heap->board->noisy = plain->board->noisy = noisy_of(first);
 	start_side(heap, library[0] == '\0' ? without : with, first, 1, count);
 	start_side(plain, without, first, 1, count);
@@ -3149,6 +3231,15 @@ static void show_difference(const struct side *heap, const struct side *plain, c
 		}
 	show_text("plain", p, d->at, before);
 	show_text("heap ", h, d->at, before > 0 ? 1 : 0);
+	/* A line may be long. */
+	if (p != NULL && h != NULL && d->what[0] == '\0') {
+		size_t at = d->at, from;
+		while (at < p->length && at < h->length && p->text[at] == h->text[at])
+			at++;
+		from = at - d->at > 60 ? at - 60 : d->at;
+		print_message("# first: plain ...%.*s\n", (int)less(100, line_length(p->text, from, p->length)), p->text + from);
+		print_message("# first: heap  ...%.*s\n", (int)less(100, line_length(h->text, from, h->length)), h->text + from);
+	}
 }
 
 static void show_everything(const struct side *side, uint64_t seed)
@@ -3158,11 +3249,34 @@ static void show_everything(const struct side *side, uint64_t seed)
 			show_text(side->board->tested ? "heap " : "plain", &side->board->entries[i], side->board->entries[i].length, SIZE_MAX);
 }
 
-static bool still_differs(struct side *heap, struct side *plain, uint64_t seed, uint64_t times, struct difference *d)
+/* The word with which the line begins that is not the same. */
+static void verb_of(const struct side *heap, const struct side *plain, const struct difference *d, char *verb, size_t size)
 {
+	const struct entry *e = find_entry(plain, d);
+	const char *from, *end;
+
+	if (e == NULL || d->at >= e->length)
+		e = find_entry(heap, d);
+	snprintf(verb, size, "%.32s", d->what);
+	if (e == NULL || d->at >= e->length)
+		return;
+	from = e->text + d->at;
+	from += strcspn(from, " ") + 1;
+	end = from + strcspn(from, "( \n");
+	snprintf(verb, less(size, (size_t)(end - from) + 1), "%s", from);
+}
+
+/* In the same operation as before, if that is given. */
+static bool still_differs(struct side *heap, struct side *plain, uint64_t seed, uint64_t times, struct difference *d, const char *verb)
+{
+	char found[64];
+
 	for (uint64_t i = 0; i < times; i++) {
 		*d = run_both(heap, plain, seed, 1);
-		if (d->found)
+		if (!d->found)
+			continue;
+		verb_of(heap, plain, d, found, sizeof found);
+		if (verb == NULL || strcmp(verb, found) == 0)
 			return true;
 	}
 	return false;
@@ -3192,11 +3306,13 @@ static void reduce(struct side *heap, struct side *plain, uint64_t seed, uint64_
 	struct board *boards[2] = { heap->board, plain->board };
 	struct difference d;
 	unsigned count, left = 0;
+	char verb[64];
 
-	if (!still_differs(heap, plain, seed, 4 * times, &d)) {
+	if (!still_differs(heap, plain, seed, 4 * times, &d, NULL)) {
 		print_message("# does not differ again\n");
 		return;
 	}
+	verb_of(heap, plain, &d, verb, sizeof verb);
 	count = collect_steps(plain->board, seed, steps);
 	memset(out, 0, sizeof out);
 	boards[0]->skipping = boards[1]->skipping = 1;
@@ -3218,7 +3334,7 @@ static void reduce(struct side *heap, struct side *plain, uint64_t seed, uint64_
 					skipped++;
 				}
 			boards[0]->skip_count = boards[1]->skip_count = skipped;
-			if (still_differs(heap, plain, seed, times, &d)) {
+			if (still_differs(heap, plain, seed, times, &d, verb)) {
 				memcpy(out, tried, sizeof out);
 				again = size == 1;
 			}
@@ -3234,7 +3350,7 @@ static void reduce(struct side *heap, struct side *plain, uint64_t seed, uint64_
 	boards[1]->skip_count = boards[0]->skip_count;
 	memcpy(boards[1]->skips, boards[0]->skips, sizeof boards[0]->skips);
 	print_message("# reduced: %u of %u steps are left\n", left, count);
-	if (still_differs(heap, plain, seed, 10 * times, &d)) {
+	if (still_differs(heap, plain, seed, 10 * times, &d, verb)) {
 		show_difference(heap, plain, &d, 0);
 		show_everything(plain, seed);
 		show_everything(heap, seed);

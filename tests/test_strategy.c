@@ -35,6 +35,20 @@ static const struct {
 	  ODF_REASON_KERNEL_NOT_OFFERED, ODF_REASON_NOT_ALLOWED, ODF_REASON_NOT_ALLOWED },
 	{ "kernel alone, not writable", { .allow = A(K) }, { .kernel = ODF_REASON_KERNEL_NOT_WRITABLE }, { 0 }, ODF_STRATEGY_NONE,
 	  ODF_REASON_KERNEL_NOT_WRITABLE, ODF_REASON_NOT_ALLOWED, ODF_REASON_NOT_ALLOWED },
+	{ "fork, big, seen to lose data", { 0 }, { .kernel_doubt = ODF_REASON_KERNEL_LOSES_DISCARDS }, { .resident_bytes = BIG }, ODF_STRATEGY_FORK,
+	  ODF_REASON_KERNEL_LOSES_DISCARDS, ODF_REASON_NO_REGION, ODF_REASON_CHOSEN },
+	{ "kernel by name, seen to lose data", { .allow = A(K) | A(F) }, { .kernel_doubt = ODF_REASON_KERNEL_LOSES_DISCARDS }, { .resident_bytes = BIG },
+	  ODF_STRATEGY_KERNEL, ODF_REASON_CHOSEN, ODF_REASON_NOT_ALLOWED, ODF_REASON_BETTER_CHOSEN },
+	{ "kernel by name, without effect", { .allow = A(K) | A(F) }, { .kernel_doubt = ODF_REASON_KERNEL_NO_EFFECT }, { .resident_bytes = BIG },
+	  ODF_STRATEGY_FORK, ODF_REASON_KERNEL_NO_EFFECT, ODF_REASON_NOT_ALLOWED, ODF_REASON_CHOSEN },
+	{ "kernel alone, without effect", { .allow = A(K) }, { .kernel_doubt = ODF_REASON_KERNEL_NO_EFFECT }, { .resident_bytes = BIG },
+	  ODF_STRATEGY_NONE, ODF_REASON_KERNEL_NO_EFFECT, ODF_REASON_NOT_ALLOWED, ODF_REASON_NOT_ALLOWED },
+	{ "kernel verified, with regions", { 0 }, { .kernel_verified = true }, { .resident_bytes = BIG, .region_bytes = 1 }, ODF_STRATEGY_KERNEL,
+	  ODF_REASON_CHOSEN, ODF_REASON_BETTER_CHOSEN, ODF_REASON_BETTER_CHOSEN },
+	{ "kernel by name, not verified, with regions", { .allow = A(K) | A(R) }, { 0 }, { .resident_bytes = BIG, .region_bytes = 1 },
+	  ODF_STRATEGY_REGION, ODF_REASON_KERNEL_REGIONS, ODF_REASON_CHOSEN, ODF_REASON_NOT_ALLOWED },
+	{ "kernel by name, verified, with regions", { .allow = A(K) | A(R) }, { .kernel_verified = true }, { .resident_bytes = BIG, .region_bytes = 1 },
+	  ODF_STRATEGY_KERNEL, ODF_REASON_CHOSEN, ODF_REASON_BETTER_CHOSEN, ODF_REASON_NOT_ALLOWED },
 	{ "fork with regions", { 0 }, { .kernel = ODF_REASON_KERNEL_NOT_OFFERED }, { .region_bytes = 1 }, ODF_STRATEGY_REGION,
 	  ODF_REASON_KERNEL_NOT_OFFERED, ODF_REASON_CHOSEN, ODF_REASON_BETTER_CHOSEN },
 	{ "fork alone", { .allow = A(F) }, { .kernel_verified = true }, { .resident_bytes = BIG, .region_bytes = 1 }, ODF_STRATEGY_FORK,
@@ -135,6 +149,28 @@ static void test_retract(void **state)
 	assert_int_equal(choice.strategy, ODF_STRATEGY_NONE);
 }
 
+/* What stood against a strategy that was taken because it was named. */
+static void test_despite(void **state)
+{
+	struct strategy_request request = { .allow = A(K) | A(F) };
+	struct strategy_capabilities capabilities = { .kernel_doubt = ODF_REASON_KERNEL_LOSES_NEIGHBORS };
+	struct strategy_facts facts = { .resident_bytes = BIG };
+	struct strategy_choice choice = strategy_choose(&request, &capabilities, &facts);
+
+	(void)state;
+	assert_int_equal(choice.despite, ODF_REASON_KERNEL_LOSES_NEIGHBORS);
+	strategy_retract(&choice, false, ODF_REASON_KERNEL_BUSY);
+	assert_int_equal(choice.strategy, ODF_STRATEGY_FORK);
+	assert_int_equal(choice.despite, ODF_REASON_NONE);
+	capabilities = (struct strategy_capabilities){ 0 };
+	assert_int_equal(strategy_choose(&request, &capabilities, &facts).despite, ODF_REASON_KERNEL_NOT_VERIFIED);
+	capabilities.kernel_verified = true;
+	assert_int_equal(strategy_choose(&request, &capabilities, &facts).despite, ODF_REASON_NONE);
+	capabilities.kernel_verified = false;
+	facts.resident_bytes = 0;
+	assert_int_equal(strategy_choose(&request, &capabilities, &facts).despite, ODF_REASON_NONE);
+}
+
 /* Each name is there, once. */
 static void test_names(void **state)
 {
@@ -151,6 +187,17 @@ static void test_names(void **state)
 	for (int a = 0; a < ODF_STRATEGY_COUNT; a++)
 		for (int b = 0; b < a; b++)
 			assert_string_not_equal(odf_strategy_name((odf_strategy)a), odf_strategy_name((odf_strategy)b));
+	for (int a = 0; a < ODF_KERNEL_CHECK_COUNT; a++) {
+		assert_string_not_equal(odf_kernel_check_text((odf_kernel_check)a), "");
+		for (int b = 0; b < a; b++)
+			assert_string_not_equal(odf_kernel_check_name((odf_kernel_check)a), odf_kernel_check_name((odf_kernel_check)b));
+	}
+	for (int a = 0; a < ODF_KERNEL_INTERFACE_COUNT; a++)
+		for (int b = 0; b < a; b++)
+			assert_string_not_equal(odf_kernel_interface_name((odf_kernel_interface)a), odf_kernel_interface_name((odf_kernel_interface)b));
+	assert_string_equal(odf_kernel_check_name(ODF_KERNEL_CHECK_COUNT), "unknown");
+	assert_string_equal(odf_kernel_check_text((odf_kernel_check)-1), "unknown");
+	assert_string_equal(odf_kernel_interface_name(ODF_KERNEL_INTERFACE_COUNT), "unknown");
 	assert_string_equal(odf_strategy_name((odf_strategy)-1), "unknown");
 	assert_string_equal(odf_strategy_name(ODF_STRATEGY_COUNT), "unknown");
 	assert_string_equal(odf_step_name(ODF_STEP_COUNT), "unknown");
@@ -164,6 +211,7 @@ int main(void)
 		cmocka_unit_test(test_table),
 		cmocka_unit_test(test_every_combination),
 		cmocka_unit_test(test_retract),
+		cmocka_unit_test(test_despite),
 		cmocka_unit_test(test_names),
 	};
 	return cmocka_run_group_tests_name("strategy", tests, NULL, NULL);

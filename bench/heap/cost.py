@@ -25,7 +25,7 @@ REDIS = ("SET", "GET", "INCR", "LPUSH", "HSET", "LRANGE_100")
 
 
 def rows_of(setting, what, unit, rates, memories, cpu=None):
-    """One row for each variant. Ratios are to plain, of medians; `ratio_low` and `ratio_high` enclose half of the ratios of neighbouring turns.
+    """One row for each variant. Ratios are to plain: the median of those of neighbouring turns, and what encloses half of them.
     `cpu_ratio` is the CPU time of all threads, which another program's load disturbs less."""
     for variant in VARIANTS:
         low, high = spread(rates[variant])
@@ -33,7 +33,7 @@ def rows_of(setting, what, unit, rates, memories, cpu=None):
                "rate_low": "%.1f" % low, "rate_high": "%.1f" % high, "ratio": "1.0000", "ratio_low": "1.0000", "ratio_high": "1.0000"}
         if variant != "plain":
             neighbours = [ours / plain for ours, plain in zip(rates[variant], rates["plain"])]
-            row["ratio"] = "%.4f" % (median(rates[variant]) / median(rates["plain"]))
+            row["ratio"] = "%.4f" % median(neighbours)
             row["ratio_low"], row["ratio_high"] = ("%.4f" % ratio for ratio in spread(neighbours))
         row["cpu_ratio"] = "%.4f" % (median(cpu[variant]) / median(cpu["plain"])) if cpu else ""
         for field in ("used", "peak", "region"):

@@ -250,7 +250,7 @@ def write_table(setting, name, rows, append=False):
     with open(path, "a" if append else "w", encoding="utf-8", newline="") as file:
         if not append:
             file.write("# %s\n" % setting.note)
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(file, list(rows[0]), restval="", lineterminator="\n")
         if not append:
             writer.writeheader()
         writer.writerows(rows)

@@ -36,7 +36,7 @@
 #include "../clock.h"
 #include "turns.h"
 
-enum { ROOM = 1 << 20, OUTSTANDING = 1 << 18, LONGEST_VALUE = 1 << 16, PATIENCE_S = 300, SLICE_US = 20000 };
+enum { ROOM = 1 << 20, OUTSTANDING = 1 << 18, LONGEST_VALUE = 1 << 16, PATIENCE_S = 300, SLICE_US = 20000, TOGETHER_US = 5000 };
 
 struct connection {
 	int fd;
@@ -409,7 +409,7 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	prctl(PR_SET_TIMERSLACK, 1);
 	/* So that what is measured is the server's delay, not this process's: the child that saves wants a CPU all the time. */
-	if (sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){ .sched_priority = 1 }) != 0)
+	if (sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){ .sched_priority = 2 }) != 0)
 		fprintf(stderr, "requests: not privileged to run before others: latencies include this program's own delays\n");
 	/* As long as any run may take; only what is used takes memory. */
 	request_room = options.rate * (size_t)(options.saves * (options.before_s + options.after_s + PATIENCE_S));
@@ -437,8 +437,9 @@ int main(int argc, char **argv)
 	}
 	printf("save,window,requests,p50_us,p90_us,p99_us,p999_us,p9999_us,worst_us,late_p999_us,fork_us,save_s\n");
 	for (size_t s = 0; s < options.saves; s++) {
-		print_window(s, &saves[s], "before", saves[s].before_us, saves[s].start_us);
-		print_window(s, &saves[s], "save", saves[s].start_us, saves[s].end_us);
+		/* What was due just before BGSAVE, and came to the server together with it, waits for it too. */
+		print_window(s, &saves[s], "before", saves[s].before_us, saves[s].start_us - TOGETHER_US);
+		print_window(s, &saves[s], "save", saves[s].start_us - TOGETHER_US, saves[s].end_us);
 		print_window(s, &saves[s], "after", saves[s].end_us, saves[s].after_us);
 	}
 	if (options.timeline != NULL)

@@ -4,6 +4,7 @@ the server does (requests.c)."""
 import csv
 import os
 import subprocess
+import time
 
 from pairs import PATIENCE, VARIANTS, Failed, Redis, median, say, write_table
 
@@ -38,8 +39,10 @@ def one_server(setting, gib, variant, turn, saves, after, timelines):
         server.kill()
     if variant == "library" and len(records) != saves:
         raise Failed("%d saves left %d records" % (saves, len(records)))
-    with open(timeline, encoding="utf-8") as file:
-        timelines += [{"gib": gib, "variant": variant, "round": turn, **row} for row in csv.DictReader(file)]
+    if turn == 0:
+        # One save, not the first, is enough to look at.
+        with open(timeline, encoding="utf-8") as file:
+            timelines += [{"gib": gib, "variant": variant, **row} for row in csv.DictReader(file) if row["save"] == "1"]
     rows = []
     for window in windows:
         record = records[int(window["save"])] if records else {"strategy": "", "held_us": "", "region_bytes": 0}
@@ -63,9 +66,28 @@ def report(rows):
         say("%d GiB, strategies: %s" % (gib, ", ".join("%s %d times" % (way, ways.count(way)) for way in dict.fromkeys(ways))))
 
 
+def nothing(setting):
+    """The limit: the fork of a server that has next to nothing, with the same rests."""
+    server = Redis(setting, "plain")
+    rows = []
+    try:
+        for save in range(3 if setting.quick else 8):
+            time.sleep(1.5)
+            server.command("BGSAVE")
+            while server.info("persistence", "rdb_bgsave_in_progress") != "0":
+                time.sleep(0.05)
+            rows.append({"gib": 0, "variant": "plain", "round": 0, "save": save, "window": "save", "fork_us": server.info("stats", "latest_fork_usec")})
+        server.close()
+    finally:
+        server.kill()
+    return rows
+
+
 def run(setting):
     rows, timelines = [], []
     plans = QUICK if setting.quick else FULL
+    limit = nothing(setting)
+    say("an empty server: fork %.0f us" % median([float(row["fork_us"]) for row in limit]))
     for gib in setting.sizes or plans:
         # The data, copies of what is written during a save, the snapshot.
         if available() < 2 * gib + 1:
@@ -76,6 +98,6 @@ def run(setting):
             for variant in VARIANTS if turn % 2 == 0 else VARIANTS[::-1]:
                 rows += one_server(setting, gib, variant, turn, saves, after, timelines)
         # After each size: a long run that fails later has left what it had.
-        write_table(setting, "saves", rows)
+        write_table(setting, "saves", rows + limit)
         write_table(setting, "saves-timeline", timelines)
     report(rows)

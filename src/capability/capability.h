@@ -13,8 +13,6 @@
 
 #include "odfork.h"
 
-#define USE_ODF_PATH "/proc/self/use_odf"
-
 /* Asks unless asked already. Thread-safe; two threads that ask at once get and store the same answer. Not async-signal-safe. */
 bool capability(odf_probe probe);
 
@@ -24,13 +22,9 @@ odf_answer capability_known(odf_probe probe);
 /* The errno value behind a kept ODF_ANSWER_NO. Async-signal-safe. */
 int capability_error(odf_probe probe);
 
-/* The same as reasons of the strategies. Asks nothing that was not asked: an unasked probe counts as available. */
-odf_reason capability_kernel_reason(void);
+/* The same as the reason of a strategy; the kernel's is in kernel.h. Asks nothing that was not asked: an unasked probe counts as available. */
 odf_reason capability_clone_vm_reason(void);
 
 /* Why snapshot regions cannot be had; asks what was not asked. Not async-signal-safe. */
 odf_reason capability_region_reason(void);
-
-/* What the fork path needs, asked in the constructor: one open, a call so ordinary that no sandbox punishes it. */
-void capability_ask_early(void);
 #endif

@@ -6,6 +6,7 @@
 
 #include "../sys/structure.h"
 #include "capability.h"
+#include "kernel.h"
 
 int odf_capabilities_get(odf_capabilities *capabilities)
 {
@@ -20,15 +21,15 @@ int odf_capabilities_get(odf_capabilities *capabilities)
 		return error;
 	for (odf_probe probe = 0; probe < ODF_PROBE_COUNT; probe++)
 		capability(probe);
-	found.strategy[ODF_STRATEGY_KERNEL] = capability_kernel_reason();
+	(void)kernel_ask(false); /* what could not be tried out is not verified */
+	found.kernel_interface = kernel_interface();
+	found.strategy[ODF_STRATEGY_KERNEL] = kernel_offer_reason();
+	if (found.strategy[ODF_STRATEGY_KERNEL] == ODF_REASON_NONE)
+		found.strategy[ODF_STRATEGY_KERNEL] = kernel_doubt();
 	found.strategy[ODF_STRATEGY_REGION] = capability_region_reason();
 	found.strategy[ODF_STRATEGY_VFORK] = capability_clone_vm_reason();
 	found.strategy[ODF_STRATEGY_POSIX_SPAWN] = capability_clone_vm_reason();
 	found.strategy[ODF_STRATEGY_POOL] = ODF_REASON_NOT_BUILT;
-	if (found.strategy[ODF_STRATEGY_KERNEL] == ODF_REASON_NONE) {
-		found.kernel_interface = ODF_KERNEL_INTERFACE_USE_ODF;
-		found.strategy[ODF_STRATEGY_KERNEL] = ODF_REASON_KERNEL_NOT_VERIFIED;
-	}
 	found.uffd_kernel_faults = capability_known(ODF_PROBE_UFFD_KERNEL);
 	if (found.uffd_kernel_faults != ODF_ANSWER_YES)
 		found.uffd_kernel_faults = capability_known(ODF_PROBE_UFFD_DEVICE);

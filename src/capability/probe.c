@@ -22,6 +22,7 @@
 #include "../sys/clone.h"
 #include "../sys/syscall.h"
 #include "../sys/userfault.h"
+#include "kernel.h"
 
 /* From newer headers. */
 #define REMAP_DONTUNMAP     4
@@ -233,6 +234,7 @@ static const struct {
 	[ODF_PROBE_PAGEMAP] = { "pagemap", "/proc/self/pagemap tells private pages", probe_pagemap },
 	[ODF_PROBE_PAGEMAP_SCAN] = { "pagemap_scan", "PAGEMAP_SCAN on it", probe_pagemap_scan },
 	[ODF_PROBE_UFFD_MINOR] = { "uffd_minor", "userfaultfd for the kernel's faults on pages of a file", probe_uffd_minor },
+	[ODF_PROBE_ASYNC_FORK] = { "async_fork", "Async-fork offered by the kernel (memory.async_fork)", kernel_probe_async_fork },
 };
 
 /* 0: not asked; 1: yes; 2 + errno value: no. One word, so that an answer and its error are stored together. */
@@ -275,25 +277,6 @@ int capability_error(odf_probe probe)
 	return answer <= 1 ? 0 : answer - 2;
 }
 
-void capability_ask_early(void)
-{
-	capability(ODF_PROBE_USE_ODF);
-}
-
-odf_reason capability_kernel_reason(void)
-{
-	if (capability_known(ODF_PROBE_USE_ODF) == ODF_ANSWER_YES)
-		return ODF_REASON_NONE;
-	switch (capability_error(ODF_PROBE_USE_ODF)) {
-	case EACCES:
-	case EPERM:
-	case EROFS:
-		return ODF_REASON_KERNEL_NOT_WRITABLE;
-	default:
-		return capability_known(ODF_PROBE_PROC) == ODF_ANSWER_NO ? ODF_REASON_NO_PROC : ODF_REASON_KERNEL_NOT_OFFERED;
-	}
-}
-
 odf_reason capability_clone_vm_reason(void)
 {
 	if (capability_known(ODF_PROBE_CLONE_VM) != ODF_ANSWER_NO)
@@ -319,6 +302,9 @@ odf_reason capability_region_reason(void)
 {
 	if (sizeof(void *) < 8 || sysconf(_SC_PAGESIZE) != 4096)
 		return ODF_REASON_REGION_PAGE_SIZE;
+	/* Before anything is mapped and unmapped, for a probe or for a region: that is what such a kernel gets wrong. */
+	if (kernel_is_on() && kernel_doubt() != ODF_REASON_NONE)
+		return ODF_REASON_REGION_KERNEL;
 	/* What could not be asked for want of memory or descriptors is no property of the machine. */
 	if (!capability(ODF_PROBE_REMAP) && capability_known(ODF_PROBE_REMAP) == ODF_ANSWER_NO)
 		return ODF_REASON_REGION_NO_REMAP;

@@ -11,7 +11,8 @@
 static const char usage[] =
 	"odfork " ODF_VERSION ": fast fork() and posix_spawn() for unmodified programs\n"
 	"\n"
-	"  odfork probe [--json]              what this machine offers, and why not the rest\n"
+	"  odfork probe [--json] [--verify]   what this machine offers, and why not the rest\n"
+	"      --verify       tries out the kernel's on-demand fork, and measures forks\n"
 	"  odfork run [OPTIONS] -- COMMAND... run a program under libodfork\n"
 	"      --strategy=S   auto (default), or the one to use for fork: kernel, region, fork\n"
 	"      --heap=H       auto (default): once the program has grown; on: from the start; off; or a size, as 64G: at most\n"

@@ -6,11 +6,7 @@
 
 #include "cli.h"
 #include "odfork.h"
-
-static const char *interface_name(odf_kernel_interface interface)
-{
-	return interface == ODF_KERNEL_INTERFACE_USE_ODF ? "use_odf" : "none";
-}
+#include "verify.h"
 
 static void print_for_people(const odf_capabilities *c)
 {
@@ -47,12 +43,12 @@ static void print_json_string(const char *string)
 	putchar('"');
 }
 
-static void print_json(const odf_capabilities *c)
+static void print_json(const odf_capabilities *c, const struct verification *verification)
 {
 	printf("{\"version\":\"%s\",\"kernel_release\":", odf_version());
 	print_json_string(c->kernel_release);
 	printf(",\"page_size\":%zu,\"kernel_interface\":\"%s\",\"uffd_kernel_faults\":%s,\"strategies\":{", c->page_size,
-	       interface_name(c->kernel_interface), c->uffd_kernel_faults == ODF_ANSWER_YES ? "true" : "false");
+	       odf_kernel_interface_name(c->kernel_interface), c->uffd_kernel_faults == ODF_ANSWER_YES ? "true" : "false");
 	for (odf_strategy s = ODF_STRATEGY_NONE + 1; s < ODF_STRATEGY_COUNT; s++) {
 		printf("%s\"%s\":{\"available\":%s,\"reason\":\"%s\",\"text\":", s == ODF_STRATEGY_NONE + 1 ? "" : ",",
 		       odf_strategy_name(s), c->strategy[s] == ODF_REASON_NONE ? "true" : "false",
@@ -70,28 +66,40 @@ static void print_json(const odf_capabilities *c)
 						 : "null",
 		       error);
 	}
-	printf("}}\n");
+	printf("}");
+	if (verification != NULL)
+		print_verification_json(verification);
+	printf("}\n");
 }
 
 int command_probe(int argc, char **argv)
 {
 	odf_capabilities capabilities = ODF_CAPABILITIES_INIT;
-	bool json = false;
+	struct verification verification;
+	bool json = false, verified = false;
 	int error;
 
 	for (int i = 1; i < argc; i++) {
-		if (strcmp(argv[i], "--json") != 0)
+		if (strcmp(argv[i], "--json") == 0)
+			json = true;
+		else if (strcmp(argv[i], "--verify") == 0)
+			verified = true;
+		else
 			return usage_error("probe: no such option: %s", argv[i]);
-		json = true;
 	}
+	if (verified) /* first: what it finds is among the capabilities */
+		verify(&verification);
 	error = odf_capabilities_get(&capabilities);
 	if (error != 0) {
 		fprintf(stderr, "odfork: probe: %s\n", strerror(error));
 		return EXIT_FAILURE;
 	}
-	if (json)
-		print_json(&capabilities);
-	else
+	if (json) {
+		print_json(&capabilities, verified ? &verification : NULL);
+	} else {
 		print_for_people(&capabilities);
+		if (verified)
+			print_verification(&verification);
+	}
 	return EXIT_SUCCESS;
 }

@@ -90,6 +90,31 @@ static bool set_stats(const char *path)
 	return done;
 }
 
+/* Where the kernel offers on-demand fork, it is tried out here once, and not again in each program that is executed. */
+static bool pass_on_verdict(void)
+{
+	odf_kernel_verdict verdict = ODF_KERNEL_VERDICT_INIT;
+	const char *word;
+
+	if (getenv("ODFORK_KERNEL") != NULL || odf_kernel_verify(&verdict) != 0 || verdict.interface == ODF_KERNEL_INTERFACE_NONE)
+		return true;
+	switch (verdict.reason) {
+	case ODF_REASON_NONE:
+		word = "safe";
+		break;
+	case ODF_REASON_KERNEL_LOSES_WRITES:
+	case ODF_REASON_KERNEL_LOSES_NEIGHBORS:
+	case ODF_REASON_KERNEL_LOSES_DISCARDS:
+	case ODF_REASON_KERNEL_DIES:
+	case ODF_REASON_KERNEL_NO_EFFECT:
+		word = odf_reason_name(verdict.reason);
+		break;
+	default: /* each program finds for itself what stood against trying it out */
+		return true;
+	}
+	return setenv("ODFORK_KERNEL", word, 1) == 0;
+}
+
 static bool set_environment(const struct options *options)
 {
 	if (options->strategy != NULL && setenv("ODFORK_STRATEGY", options->strategy, 1) != 0)
@@ -100,7 +125,9 @@ static bool set_environment(const struct options *options)
 		return false;
 	if (options->no_follow && setenv("ODFORK_FOLLOW", "0", 1) != 0)
 		return false;
-	return options->heap == NULL || setenv("ODFORK_HEAP", options->heap, 1) == 0;
+	if (options->heap != NULL && setenv("ODFORK_HEAP", options->heap, 1) != 0)
+		return false;
+	return pass_on_verdict();
 }
 
 /* The descriptor that lets an unprivileged program of several threads settle its regions, opened while we may. Where there is none, or this user may not,

@@ -8,9 +8,10 @@
 #include "fork.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdbool.h>
 
-#include "../capability/capability.h"
+#include "../capability/kernel.h"
 #include "../libc/libc.h"
 #include "../record/record.h"
 #include "../region/region.h"
@@ -27,19 +28,27 @@ static const char *const call_names[] = {
 	[FORK_CALL_FORK_BARE] = "_Fork",
 };
 
-/* Nothing to choose and nobody to tell: the usual case, decided once by the constructor. Regions change nothing about it: what is in them is frozen
- * before any fork. */
-static bool always_plain;
-
-__attribute__((constructor(102))) static void decide_once(void)
+/* Nothing to choose and nobody to tell: the usual case. Regions change nothing about it: what is in them is frozen before any fork. */
+static bool is_plain(void)
 {
-	capability_ask_early();
-	always_plain = capability_kernel_reason() != ODF_REASON_NONE && !record_wanted();
+	return kernel_place() == NULL && !record_wanted();
+}
+
+__attribute__((constructor(102))) static void ask_early(void)
+{
+	kernel_ask_early();
+	/* Forks inside libc do not come through here. A child of one may have what another thread had set; elsewhere there is nothing to set. */
+	if (kernel_place() != NULL)
+		(void)pthread_atfork(NULL, NULL, kernel_switch_in_child); /* without memory for it, such a child stays as it is */
 }
 
 static pid_t libc_fork_of(enum fork_call call)
 {
-	return call == FORK_CALL_FORK_BARE ? libc_fork_bare() : libc_fork();
+	pid_t pid = call == FORK_CALL_FORK_BARE ? libc_fork_bare() : libc_fork();
+
+	if (pid == 0)
+		kernel_switch_in_child();
+	return pid;
 }
 
 /* With the process's regions frozen; *refused is set if they could not be. They are frozen whatever strategy was asked for: memory that is LIVE cannot be inherited. */
@@ -89,13 +98,17 @@ static size_t resident_bytes(void)
 static struct strategy_choice choose(unsigned allow)
 {
 	struct strategy_request request = { .allow = allow };
-	struct strategy_capabilities capabilities = { .kernel = capability_kernel_reason() };
+	struct strategy_capabilities capabilities = { .kernel = kernel_offer_reason() };
 	struct strategy_facts facts = { .region_bytes = region_bytes() };
 
 	if (allow == 0 && settings->strategy != ODF_STRATEGY_NONE)
 		request.allow = ODF_ALLOW(settings->strategy) | ODF_ALLOW(ODF_STRATEGY_FORK);
-	if (capabilities.kernel == ODF_REASON_NONE)
-		facts.resident_bytes = resident_bytes();
+	if (capabilities.kernel == ODF_REASON_NONE) {
+		capabilities.kernel_doubt = kernel_doubt();
+		capabilities.kernel_verified = capabilities.kernel_doubt == ODF_REASON_NONE;
+		if (capabilities.kernel_verified || (request.allow & ODF_ALLOW(ODF_STRATEGY_KERNEL)))
+			facts.resident_bytes = resident_bytes();
+	}
 	return strategy_choose(&request, &capabilities, &facts);
 }
 
@@ -108,7 +121,7 @@ static pid_t fork_as_chosen(enum fork_call call, struct strategy_choice *choice)
 	int error;
 
 	if (switched) {
-		odf_reason reason = kernel_switch_set(&state, USE_ODF_PATH);
+		odf_reason reason = kernel_switch_set(&state, kernel_place());
 		if (reason != ODF_REASON_NONE)
 			strategy_retract(choice, false, reason);
 	}
@@ -119,9 +132,9 @@ static pid_t fork_as_chosen(enum fork_call call, struct strategy_choice *choice)
 	pid = fork_frozen(call, &refused);
 	if (refused)
 		choice->reason[ODF_STRATEGY_REGION] = ODF_REASON_REGION_REFUSED;
-	if (switched) {
+	if (switched && pid != 0) {
 		error = errno;
-		kernel_switch_put_back(&state, pid == 0);
+		kernel_switch_put_back(&state);
 		errno = error;
 	}
 	return pid;
@@ -177,6 +190,7 @@ static pid_t fork_with(enum fork_call call, const odf_fork_options *options, odf
 		}
 	}
 	report.strategy = choice.strategy;
+	report.despite = choice.despite;
 	for (odf_strategy s = 0; s < ODF_STRATEGY_COUNT; s++)
 		report.reason[s] = choice.reason[s];
 	report.elapsed_ns = record_now() - start;
@@ -209,7 +223,7 @@ pid_t fork_by_call(enum fork_call call)
 
 	bool refused;
 
-	return always_plain ? fork_frozen(call, &refused) : fork_with(call, &any, NULL);
+	return is_plain() ? fork_frozen(call, &refused) : fork_with(call, &any, NULL);
 }
 
 pid_t odf_fork(void)

@@ -2,61 +2,58 @@
  * Async-signal-safe: system calls and one atomic flag. */
 #include "kernel_switch.h"
 
+#include "../capability/async_fork.h"
 #include "../sys/process_lock.h"
 #include "../sys/syscall.h"
 
+/* Held from before the bit is set until after it is put back: a child that finds its copy held may have inherited the bit. */
 static struct process_lock busy;
+/* Written by who holds the lock, before the bit is set: where it is to be cleared in a child; NULL where it is to stay. */
+static const struct kernel_place *volatile to_clear;
 
-/* '0', '1', or minus an errno value. */
-static int read_bit(const char *path)
+odf_reason kernel_switch_set(struct kernel_switch *state, const struct kernel_place *place)
 {
-	char bit = '0';
-	int fd = sys_open(path, O_RDONLY, 0);
-	long count;
-
-	if (fd < 0)
-		return fd;
-	count = sys_read(fd, &bit, 1);
-	sys_close(fd);
-	return count < 0 ? (int)count : bit;
-}
-
-static int write_bit(const char *path, char bit)
-{
-	int fd = sys_open(path, O_WRONLY, 0);
-	long count;
-
-	if (fd < 0)
-		return fd;
-	count = sys_write(fd, &bit, 1);
-	sys_close(fd);
-	return count == 1 ? 0 : count < 0 ? (int)count : -EIO;
-}
-
-odf_reason kernel_switch_set(struct kernel_switch *state, const char *path)
-{
+	odf_reason reason = ODF_REASON_KERNEL_REFUSED;
 	int bit;
 
-	*state = (struct kernel_switch){ .path = path };
+	*state = (struct kernel_switch){ .place = place };
 	if (!process_lock_try(&busy))
 		return ODF_REASON_KERNEL_BUSY;
-	bit = read_bit(path);
+	bit = kernel_read_bit(place->path);
 	state->was_set = bit == '1';
-	if (bit < 0 || (!state->was_set && write_bit(path, '1') != 0)) {
+	/* Other processes have the cgroup's bit in use: it is not a child's to clear. */
+	to_clear = state->was_set || place->interface == ODF_KERNEL_INTERFACE_ASYNC_FORK ? NULL : place;
+	if (place->interface == ODF_KERNEL_INTERFACE_ASYNC_FORK && async_fork_cgroup() != place->cgroup) {
+		bit = -ENOENT;
+		reason = ODF_REASON_KERNEL_CGROUP;
+	}
+	if (bit < 0 || (!state->was_set && kernel_write_bit(place->path, '1') != 0)) {
+		to_clear = NULL;
 		process_lock_release(&busy);
-		state->was_set = true; /* nothing to put back */
-		return ODF_REASON_KERNEL_REFUSED;
+		return reason;
 	}
 	state->ours = true;
 	return ODF_REASON_NONE;
 }
 
-void kernel_switch_put_back(const struct kernel_switch *state, bool in_child)
+void kernel_switch_put_back(const struct kernel_switch *state)
 {
+	if (!state->ours)
+		return;
 	/* A failure leaves on-demand fork on, which stays correct for later forks of this process as far as it is at all, and
 	 * there is nobody to report it to: the fork itself has succeeded. */
-	if (!state->was_set && (state->ours || in_child))
-		(void)write_bit(state->path, '0');
-	if (state->ours)
-		process_lock_release(&busy);
+	if (!state->was_set)
+		(void)kernel_write_bit(state->place->path, '0');
+	to_clear = NULL;
+	process_lock_release(&busy);
+}
+
+void kernel_switch_in_child(void)
+{
+	if (atomic_load_explicit(&busy.holder, memory_order_relaxed) == 0)
+		return;
+	if (to_clear != NULL)
+		(void)kernel_write_bit(to_clear->path, '0');
+	to_clear = NULL;
+	process_lock_release(&busy);
 }

@@ -71,6 +71,16 @@ void heap_set_next(const struct heap_malloc *next, struct heap_malloc *entry, bo
 
 /* Whether requests are the heap's. */
 extern atomic_int heap_malloc_is_open;
+/* The dynamic loader's functions, which the static library must not pull in. By the same constructor. */
+struct dl_phdr_info;
+struct heap_loader {
+	void *(*open)(const char *name, int flags);
+	void *(*find)(void *library, const char *name);
+	char *(*error)(void);
+	int (*iterate)(int (*each)(struct dl_phdr_info *info, size_t size, void *argument), void *argument);
+};
+void heap_set_loader(const struct heap_loader *loader);
+
 /* When the thread's allowance (sys/own_memory.h) is used up. The result says whether the request is to go to heap_malloc all the same. */
 bool heap_look(size_t size);
 void *heap_malloc(size_t size);

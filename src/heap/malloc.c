@@ -33,7 +33,8 @@ static bool door_can_open;
 static atomic_int door = ODF_HEAP_MALLOC_OTHER;
 enum { NOT_LOADED, LOADING, LOADED, FAILED };
 static atomic_int loading;
-static pthread_t loader;
+static pthread_t loading_thread;
+static struct heap_loader loader;
 
 static struct {
 	void *(*malloc)(size_t);
@@ -230,21 +231,21 @@ static void open_door(void);
 
 static void *load(void *unused)
 {
-	void *library = dlopen(ALLOCATOR, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+	void *library = loader.open(ALLOCATOR, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
 
 	(void)unused;
-#define FIND(member, name) (*(void **)&mimalloc.member = dlsym(library, name)) != NULL
+#define FIND(member, name) (*(void **)&mimalloc.member = loader.find(library, name)) != NULL
 	if (library != NULL && FIND(malloc, "mi_malloc") && FIND(calloc, "mi_calloc") && FIND(realloc, "mi_realloc") &&
 	    FIND(malloc_aligned, "mi_malloc_aligned") && FIND(free, "mi_free") && FIND(usable_size, "mi_usable_size") &&
 	    FIND(is_in_heap_region, "mi_is_in_heap_region") && FIND(collect, "mi_collect") &&
-	    dl_iterate_phdr(find_code, *(void **)&mimalloc.malloc) == 1) {
+	    loader.iterate(find_code, *(void **)&mimalloc.malloc) == 1) {
 		/* It would map the first 32 MiB of each thread but the one that loads it without rights, and make that accessible piece by piece: outside. */
 		if (FIND(option_set, "mi_option_set"))
 			mimalloc.option_set(EAGER_COMMIT_DELAY, 0);
 		atomic_store(&door, ODF_HEAP_MALLOC_MIMALLOC);
 		atomic_store_explicit(&loading, LOADED, memory_order_release);
 	} else {
-		(void)dlerror();
+		(void)loader.error();
 		atomic_store_explicit(&loading, FAILED, memory_order_release);
 	}
 	return NULL;
@@ -261,11 +262,11 @@ static void start_loading(void)
 	was = own_memory_begin();
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &mask);
-	error = pthread_create(&loader, NULL, load, NULL);
+	error = pthread_create(&loading_thread, NULL, load, NULL);
 	pthread_sigmask(SIG_SETMASK, &mask, NULL);
 	own_memory_end(was);
 	if (error == 0)
-		pthread_detach(loader);
+		pthread_detach(loading_thread);
 	else
 		atomic_store(&loading, FAILED);
 }
@@ -276,7 +277,7 @@ void heap_malloc_load(void)
 
 	if (!door_can_open || !atomic_compare_exchange_strong(&loading, &expected, LOADING))
 		return;
-	loader = pthread_self();
+	loading_thread = pthread_self();
 	(void)load(NULL);
 	if (heap_malloc_door() == ODF_HEAP_MALLOC_LIBC)
 		atomic_store(&door, ODF_HEAP_MALLOC_LARGE);
@@ -290,7 +291,7 @@ void heap_before_fork(void)
 {
 	struct timespec millisecond = { 0, 1000000 };
 
-	for (unsigned tries = 0; atomic_load(&loading) == LOADING && tries < WAIT_MS && !pthread_equal(pthread_self(), loader); tries++)
+	for (unsigned tries = 0; atomic_load(&loading) == LOADING && tries < WAIT_MS && !pthread_equal(pthread_self(), loading_thread); tries++)
 		(void)sys_call2(SYS_nanosleep, &millisecond, NULL);
 }
 
@@ -303,6 +304,11 @@ void heap_malloc_in_child(void)
 }
 
 /* ---- The door ---- */
+
+void heap_set_loader(const struct heap_loader *functions)
+{
+	loader = *functions;
+}
 
 /* Pointers that are not the next one's are about: who frees has to look. */
 static void look_at_pointers(void)

@@ -44,8 +44,9 @@
 #define SPREAD_FROM ((uintptr_t)2 << 40)
 #define SPREAD_TO   ((uintptr_t)32 << 40)
 
-/* The alignment that a mapping of this length gets: what an allocator that wants its pieces aligned to their size would else cut away. */
+/* Where a mapping of some length begins: at the start of a page table, which moves as a whole. */
 #define ALIGN_FROM ((size_t)2 << 20)
+/* An allocator that proposes addresses wants them aligned as these are, and would cut away the rest; no more than this. */
 #define ALIGN_MOST ((size_t)64 << 20)
 
 /* How much is copied at a time. */
@@ -132,7 +133,8 @@ static struct span span_at(char *at, char *end)
 		span.protection = run.protection;
 		span.advice = run.advice;
 		span.inherited = region_is_inherited(owner->region);
-		if (span.inherited && (span.kind == REGION_HOLE || region_is_absent(owner->region))) /* which children do not get */
+		/* What children do not get: holes; and memory, where it was LIVE when they were made past us. */
+		if (span.inherited && (span.kind == REGION_HOLE || (span.kind == REGION_MEMORY && region_is_absent(owner->region))))
 			span.kind = REGION_FOREIGN;
 	}
 	return span;
@@ -145,6 +147,8 @@ void heap_forget_what_is_not_here(odf_region *region, size_t length)
 		struct region_extent run = region_run_at(region, at, length);
 		if (run.kind == REGION_ISLAND && (run.advice & KEPT_DONTFORK))
 			region_lose_end(region, at, run.length);
+		else if (run.kind == REGION_ISLAND && (run.advice & KEPT_LOCKED)) /* which no child has */
+			region_set_island(region, at, run.length, run.protection, run.advice & ~(KEPT_LOCKED | KEPT_ONFAULT));
 		at += run.length;
 	}
 }
@@ -305,15 +309,14 @@ static bool is_plain(int protection, int flags)
 	       (flags & ~(MAP_NORESERVE | MAP_FIXED | MAP_FIXED_NOREPLACE)) == (MAP_PRIVATE | MAP_ANONYMOUS);
 }
 
-static size_t alignment_for(size_t length)
+static size_t alignment_for(size_t length, const void *hint)
 {
-	size_t alignment = ALIGN_FROM;
+	uintptr_t at = (uintptr_t)hint;
+	size_t of_hint = at & -at;
 
 	if (length < ALIGN_FROM)
 		return HEAP_PAGE;
-	while (alignment < ALIGN_MOST && alignment * 2 <= length && length % (alignment * 2) == 0)
-		alignment *= 2;
-	return alignment;
+	return of_hint <= ALIGN_FROM ? ALIGN_FROM : of_hint < ALIGN_MOST ? of_hint : ALIGN_MOST;
 }
 
 /* NULL: not here. */
@@ -378,7 +381,7 @@ static long map_over(char *address, size_t length, int protection, int flags, in
 	return put_over(address, length, SYS_mmap, arguments);
 }
 
-static long map_fixed_span(struct span *span, int flags)
+static long map_fixed_span(struct span *span)
 {
 	int error = 0;
 
@@ -392,10 +395,8 @@ static long map_fixed_span(struct span *span, int flags)
 	else if (span->kind == REGION_FOREIGN)
 		error = region_reclaim(span->region, offset_of(span), span->length);
 	if (error == 0)
-		error = region_take(span->region, offset_of(span), span->length);
-	if (error != EAGAIN)
-		return -error;
-	return map_over(span->start, span->length, PROT_READ | PROT_WRITE, (flags & ~MAP_FIXED_NOREPLACE) | MAP_FIXED, -1, 0) < 0 ? -ENOMEM : 0;
+		error = region_take_now(span->region, offset_of(span), span->length);
+	return -error;
 }
 
 static bool is_all_hole(char *at, char *end)
@@ -431,7 +432,7 @@ static long map_fixed(char *address, size_t length, int protection, int flags, i
 		result = (long)address;
 		for (char *at = address; at < end;) {
 			struct span span = span_at(at, end);
-			long error = map_fixed_span(&span, flags);
+			long error = map_fixed_span(&span);
 			if (error < 0) {
 				result = error;
 				break;
@@ -463,7 +464,7 @@ static long map(void *address, size_t length, int protection, int flags, int fil
 		/* What is mapped without a promise may never be used. */
 		heap_grows((flags & MAP_NORESERVE) && length >= heap_threshold() ? heap_threshold() - 1 : length);
 		if (heap_region() != NULL && is_mere_hint(address)) {
-			void *placed = place(length, alignment_for(round_up(length)));
+			void *placed = place(length, alignment_for(round_up(length), address));
 			if (placed != NULL)
 				return (long)placed;
 		}
@@ -574,28 +575,26 @@ static bool is_passing_advice(long advice)
  * lost, which is theirs to prevent, as for the moment from which on the advice holds. */
 static long make_anonymous(struct span *span)
 {
-	size_t step;
+	char *from = span->start;
+	size_t length = span->length;
+	long copy, error = 0;
 
-	for (size_t at = 0; at < span->length; at += step) {
-		char *from = span->start + at;
-		long arguments[6] = { 0, 0, 0, MREMAP_MAYMOVE | MREMAP_FIXED, (long)from, 0 }, copy, error = 0;
-		step = span->length - at < COPY_SLICE ? span->length - at : COPY_SLICE;
-		if ((span->protection & PROT_READ) == 0 && sys_call3(SYS_mprotect, from, step, PROT_READ) < 0)
-			return -ENOMEM;
-		copy = raw_mmap(NULL, step, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-		if (copy < 0 && copy > -4096)
-			return -ENOMEM;
-		copy_data((char *)copy, from, step);
-		if (span->protection != (PROT_READ | PROT_WRITE))
-			error = sys_call3(SYS_mprotect, copy, step, span->protection);
-		arguments[0] = copy;
-		arguments[1] = arguments[2] = (long)step;
-		if (error == 0)
-			error = put_over(from, step, SYS_mremap, arguments);
-		if (error < 0 && error > -4096) {
-			(void)sys_call2(SYS_munmap, copy, step);
-			return error;
-		}
+	if ((span->protection & PROT_READ) == 0 && sys_call3(SYS_mprotect, from, length, PROT_READ) < 0)
+		return -ENOMEM;
+	/* In one piece, as it is one mapping. */
+	copy = raw_mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (copy < 0 && copy > -4096)
+		return -ENOMEM;
+	copy_data((char *)copy, from, length);
+	if (span->protection != (PROT_READ | PROT_WRITE))
+		error = sys_call3(SYS_mprotect, copy, length, span->protection);
+	if (error == 0) {
+		const long arguments[6] = { copy, (long)length, (long)length, MREMAP_MAYMOVE | MREMAP_FIXED, (long)from, 0 };
+		error = put_over(from, length, SYS_mremap, arguments);
+	}
+	if (error < 0 && error > -4096) {
+		(void)sys_call2(SYS_munmap, copy, length);
+		return error;
 	}
 	span->kind = REGION_FOREIGN;
 	keep_advice(span->start, span->length, span->advice);
@@ -827,9 +826,24 @@ bool heap_meets_hole(void *address, size_t length)
 
 long heap_mincore(void *address, size_t length, unsigned char *states)
 {
-	if (heap_meets_hole(address, length))
-		return -ENOMEM;
-	return sys_call3(SYS_mincore, address, length, states);
+	char *at = address, *end = at + round_up(length);
+	uint64_t mask;
+	long result = 0;
+
+	if (!touches(address, length))
+		return sys_call3(SYS_mincore, address, length, states);
+	heap_meet_child();
+	region_lock(&mask); /* what is being settled is nowhere for a moment */
+	while (at < end && result == 0) {
+		struct span span = span_at(at, end);
+		if (span.kind == REGION_HOLE)
+			result = -ENOMEM;
+		at += span.length;
+	}
+	if (result == 0)
+		result = sys_call3(SYS_mincore, address, length, states);
+	region_unlock(&mask);
+	return result;
 }
 
 /* ---- mremap ---- */
@@ -845,15 +859,17 @@ static void copy_out(char *to, const struct span *from, size_t length, bool give
 	}
 }
 
-/* What follows with the same rights is of the same mapping, although a part of it was cut out once. */
+/* What follows with the same rights is of the same mapping, although a part of it was cut out once. Of what is the kernel's it knows itself. */
 static void extend(struct span *span, char *end)
 {
-	while (span->start + span->length < end && span->kind != REGION_FOREIGN) {
+	while (span->start + span->length < end) {
 		struct span next = span_at(span->start + span->length, end);
-		if (next.region != span->region || (next.kind != REGION_MEMORY && next.kind != REGION_ISLAND) || next.protection != span->protection ||
-		    next.advice != span->advice)
+		bool both = span->kind == REGION_FOREIGN && next.kind == REGION_FOREIGN;
+		bool alike = (span->kind == REGION_MEMORY || span->kind == REGION_ISLAND) && (next.kind == REGION_MEMORY || next.kind == REGION_ISLAND) &&
+			     next.region == span->region && next.protection == span->protection && next.advice == span->advice;
+		if (!both && !alike)
 			return;
-		if (next.kind != span->kind)
+		if (alike && next.kind != span->kind)
 			span->kind = REGION_ISLAND;
 		span->length += next.length;
 	}
@@ -865,7 +881,7 @@ static long new_place(const struct span *from, size_t length, void *fixed)
 	if (fixed != NULL)
 		return map_over(fixed, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 	if (from->kind == REGION_MEMORY && length >= HEAP_SMALLEST && heap_region() != NULL) {
-		size_t offset = region_find_hole(heap_region(), length, alignment_for(length));
+		size_t offset = region_find_hole(heap_region(), length, alignment_for(length, NULL));
 		if (offset != SIZE_MAX && region_take(heap_region(), offset, length) == 0) {
 			heap_note_placed(length);
 			return (long)((char *)odf_region_base(heap_region()) + offset);
@@ -888,7 +904,7 @@ static bool grow_in_place(const struct span *span, size_t length)
 		if (behind.kind != REGION_HOLE)
 			return false;
 	}
-	if (region_take(span->region, (size_t)(end - span->base), (size_t)(wanted - end)) == 0)
+	if (region_take_now(span->region, (size_t)(end - span->base), (size_t)(wanted - end)) == 0)
 		return true;
 	(void)region_give(span->region, (size_t)(end - span->base), (size_t)(wanted - end));
 	return false;
@@ -940,10 +956,18 @@ static bool is_sound(const void *old, size_t old_length, size_t length, int flag
 static long remap_locked(char *old, size_t old_length, size_t length, int flags, void *fixed)
 {
 	struct span span = span_at(old, old + old_length);
-	const long arguments[6] = { (long)old, (long)old_length, (long)length, flags, (long)fixed, 0 };
+	long arguments[6] = { (long)old, (long)old_length, (long)length, flags, (long)fixed, 0 };
 
 	if (span.kind == REGION_HOLE)
 		return -EFAULT;
+	if ((flags & MREMAP_FIXED) && length < old_length) { /* what is not to be moved goes first */
+		long error = unmap_walk(old + length, old + old_length);
+		if (error < 0)
+			return error;
+		arguments[1] = (long)(old_length = length);
+		span = span_at(old, old + old_length);
+	}
+	extend(&span, old + old_length);
 	if (span.kind == REGION_FOREIGN && span.length < old_length) {
 		/* What follows is not the kernel's to unmap or move. */
 		long error = flags & (MREMAP_FIXED | MREMAP_DONTUNMAP) || length > old_length ? -EFAULT : unmap_walk(old + length, old + old_length);
@@ -956,7 +980,6 @@ static long remap_locked(char *old, size_t old_length, size_t length, int flags,
 		long error = unmap_walk(old + length, old + old_length);
 		return error < 0 ? error : (long)old;
 	}
-	extend(&span, old + old_length);
 	if (span.length != old_length)
 		return -EFAULT; /* more than one mapping */
 	if (!(flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) && grow_in_place(&span, length))

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "../capability/capability.h"
+#include "../capability/kernel.h"
 #include "../record/settings.h"
 #include "../sys/process_lock.h"
 #include "../sys/structure.h"
@@ -164,6 +165,10 @@ static odf_reason find_obstacle(void)
 {
 	odf_reason obstacle = capability_region_reason();
 
+	/* One of the two is enough, and where the kernel's is asked for by name, regions would forbid it. */
+	if (settings->heap != SETTINGS_HEAP_ON && kernel_place() != NULL &&
+	    (kernel_doubt() == ODF_REASON_NONE || settings->strategy == ODF_STRATEGY_KERNEL))
+		return ODF_REASON_HEAP_KERNEL;
 	if (obstacle == ODF_REASON_NONE && pins_memory())
 		obstacle = ODF_REASON_HEAP_PINS;
 	if (obstacle == ODF_REASON_NONE && !can_settle())
@@ -265,6 +270,7 @@ void heap_meet_child(void)
 	atomic_store(&placed, 0);
 	atomic_store(&spilled, 0);
 	atomic_store(&heap_budget, (long)threshold);
+	atomic_store(&reason, ODF_REASON_TOO_SMALL);
 	atomic_store(&state, ODF_HEAP_ASLEEP);
 }
 
@@ -293,7 +299,8 @@ int odf_heap_enable(size_t capacity)
 	heap_meet_child();
 	if (heap_state() == ODF_HEAP_AWAKE)
 		return 0;
-	if (atomic_load(&reason) == ODF_REASON_HEAP_NOT_INTERPOSED)
+	/* Whoever runs the program has the last word. */
+	if (atomic_load(&reason) == ODF_REASON_HEAP_NOT_INTERPOSED || settings->heap == SETTINGS_HEAP_OFF)
 		return ENOTSUP;
 	if (capacity != 0)
 		capacity_wanted = capacity;

@@ -121,6 +121,7 @@ void preload_find_malloc(void)
 	next = fresh;
 	found = true;
 	/* The program's references to all of them must be to ours: an executable with a malloc of its own takes them all or some. */
+	heap_set_loader(&(struct heap_loader){ dlopen, dlsym, dlerror, dl_iterate_phdr });
 	heap_set_next(&next, &entry, fresh.is_libc && reaches("malloc", own_malloc) && reaches("free", own_free) && reaches("realloc", own_realloc));
 }
 
@@ -265,9 +266,9 @@ EXPORTED void *aligned_alloc(size_t alignment, size_t size)
 	return is_heaps(size) ? heap_memalign(alignment, size) : entry.aligned_alloc(alignment, size);
 }
 
+/* Leaves errno as libc's does: at ENOMEM where that is the result. */
 EXPORTED int posix_memalign(void **pointer, size_t alignment, size_t size)
 {
-	int saved = errno;
 	void *fresh;
 
 	if (alignment % sizeof(void *) != 0 || alignment == 0 || (alignment & (alignment - 1)) != 0)
@@ -275,7 +276,6 @@ EXPORTED int posix_memalign(void **pointer, size_t alignment, size_t size)
 	if (!is_heaps(size))
 		return entry.posix_memalign(pointer, alignment, size);
 	fresh = heap_memalign(alignment, size);
-	errno = saved;
 	if (fresh == NULL)
 		return ENOMEM;
 	*pointer = fresh;

@@ -69,8 +69,13 @@ static void add_reasons(struct text *text, const struct record *record, const ch
 		text_add(text, name(record->report->reason[*strategy]));
 		any = true;
 	}
-	if (!any)
+	if (record->report->despite != ODF_REASON_NONE) {
+		text_add(text, any ? separator : "");
+		text_add(text, "despite: ");
+		text_add(text, name(record->report->despite));
+	} else if (!any) {
 		text_add(text, name(record->report->strategy == ODF_STRATEGY_NONE ? ODF_REASON_NONE : ODF_REASON_CHOSEN));
+	}
 }
 
 static void add_json_line(struct text *text, const struct record *record)

@@ -12,7 +12,12 @@
 #include "../sys/quiet.h"
 #include "../sys/text.h"
 
-static struct settings current = { .strategy = ODF_STRATEGY_NONE, .follow = true, .userfault_fd = -1 };
+static struct settings current = {
+	.strategy = ODF_STRATEGY_NONE,
+	.kernel = ODF_REASON_KERNEL_NOT_VERIFIED,
+	.follow = true,
+	.userfault_fd = -1,
+};
 const struct settings *const settings = &current;
 
 static void complain(const char *what, const char *name, const char *value)
@@ -45,6 +50,32 @@ static bool read_strategy(const char *value)
 	for (size_t i = 0; i < sizeof named / sizeof *named; i++) {
 		if (strcmp(value, odf_strategy_name(named[i])) == 0) {
 			current.strategy = named[i];
+			return true;
+		}
+	}
+	return false;
+}
+
+/* What somebody who has tried it out says, in the words of odf_reason_name. */
+static bool read_kernel(const char *value)
+{
+	static const struct {
+		const char *word; /* NULL: the reason's name */
+		odf_reason reason;
+	} known[] = {
+		{ "ask", ODF_REASON_KERNEL_NOT_VERIFIED },
+		{ "safe", ODF_REASON_NONE },
+		{ "unsafe", ODF_REASON_KERNEL_UNSAFE },
+		{ NULL, ODF_REASON_KERNEL_LOSES_WRITES },
+		{ NULL, ODF_REASON_KERNEL_LOSES_NEIGHBORS },
+		{ NULL, ODF_REASON_KERNEL_LOSES_DISCARDS },
+		{ NULL, ODF_REASON_KERNEL_DIES },
+		{ NULL, ODF_REASON_KERNEL_NO_EFFECT },
+	};
+
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+		if (strcmp(value, known[i].word == NULL ? odf_reason_name(known[i].reason) : known[i].word) == 0) {
+			current.kernel = known[i].reason;
 			return true;
 		}
 	}
@@ -181,6 +212,7 @@ static const struct {
 	bool (*read)(const char *value);
 } variables[] = {
 	{ "ODFORK_STRATEGY", read_strategy },
+	{ "ODFORK_KERNEL", read_kernel },
 	{ "ODFORK_STATS", read_stats },
 	{ "ODFORK_LOG", read_log },
 	{ "ODFORK_FOLLOW", read_follow },

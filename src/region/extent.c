@@ -373,6 +373,28 @@ static int for_runs(struct odf_region *region, size_t from, size_t length, unsig
 	return error;
 }
 
+/* Where the file has pages that only a settle may take, ordinary memory at once. */
+static int take_run_now(struct odf_region *region, struct region_extent run, bool live)
+{
+	int error = take_run(region, run, live);
+
+	if (error != EAGAIN)
+		return error;
+	if (!region_map_zeros(region->home + run.from, run.length, PROT_READ | PROT_WRITE))
+		return ENOMEM;
+	run.kind = REGION_ISLAND;
+	run.stale = false;
+	run.protection = PROT_READ | PROT_WRITE;
+	run.advice = 0;
+	record(region, run);
+	return 0;
+}
+
+int region_take_now(struct odf_region *region, size_t from, size_t length)
+{
+	return for_runs(region, from, length, 1u << REGION_HOLE, take_run_now);
+}
+
 int region_give(struct odf_region *region, size_t from, size_t length)
 {
 	return for_runs(region, from, length, 1u << REGION_MEMORY | 1u << REGION_ISLAND, give_run);
@@ -475,24 +497,28 @@ static int unmap_hole(struct odf_region *region, struct region_extent run, bool 
 	return 0;
 }
 
+/* What was an island before may be shown by a child made past us. */
+static int leave_run(struct odf_region *region, struct region_extent run, bool live)
+{
+	int error = cut_run(region, run, live);
+
+	if (error == 0 && region->epoch == 0)
+		take_from_file(region, run.from, run.from + run.length);
+	return error;
+}
+
 int region_leave(struct odf_region *region)
 {
-	bool never_frozen = region->epoch == 0;
 	int error;
 
 	if (region->inherited || region->left)
 		return 0;
-	error = region_cut(region, 0, region->length);
+	error = for_runs(region, 0, region->length, 1u << REGION_MEMORY, leave_run);
 	if (error != 0)
 		return error;
-	for (size_t at = 0; never_frozen && at < region->length;) {
-		struct region_extent run = region_run_at(region, at, region->length);
-		if (run.kind == REGION_ISLAND)
-			take_from_file(region, at, at + run.length);
-		at += run.length;
-	}
 	(void)for_runs(region, 0, region->length, 1u << REGION_HOLE, unmap_hole); /* those that are left are in nobody's way */
 	region->left = true;
+	region->visible = true; /* islands are */
 	region->epoch++; /* a settle finds that the world has changed, and nothing to do */
 	region->live_from = 0;
 	region->live_length = region->length;

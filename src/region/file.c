@@ -72,9 +72,31 @@ static int make_memfd(void)
 	return (int)file;
 }
 
+/* With CAP_SYS_ADMIN, and in no sandbox: a filter may kill for system calls that make file systems. */
+static bool may_make_large(void)
+{
+	enum { SYS_ADMIN = 21, FROM_THE_END = SYS_ADMIN / 4 };
+	static const char rights[] = "\nCapEff:\t", sandbox[] = "\nSeccomp:\t0\n";
+	char text[4096] = "", digit;
+	const char *line, *end;
+	int fd = sys_open("/proc/self/status", O_RDONLY, 0);
+
+	if (fd < 0)
+		return false;
+	if (sys_read(fd, text, sizeof text - 1) < 0)
+		text[0] = '\0';
+	sys_close(fd);
+	line = strstr(text, rights);
+	end = line == NULL ? NULL : strchr(line + sizeof rights - 1, '\n');
+	if (end == NULL || end - line < (long)sizeof rights + FROM_THE_END || strstr(text, sandbox) == NULL)
+		return false;
+	digit = end[-1 - FROM_THE_END];
+	return (((digit <= '9' ? digit - '0' : digit - 'a' + 10) >> SYS_ADMIN % 4) & 1) != 0;
+}
+
 int region_file_make(size_t size)
 {
-	int file = region_large_pages_wanted() ? make_large() : -1;
+	int file = region_large_pages_wanted() && may_make_large() ? make_large() : -1;
 	long result;
 
 	if (file < 0)

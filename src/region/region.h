@@ -62,6 +62,7 @@ size_t region_find_hole(const struct odf_region *region, size_t length, size_t a
 
 /* 0 or an errno value; what was done before a failure stays done, and is told by region_run_at. */
 int region_take(struct odf_region *region, size_t from, size_t length); /* holes become memory that is zero; EAGAIN: not this place now */
+int region_take_now(struct odf_region *region, size_t from, size_t length); /* the same, or an island */
 int region_give(struct odf_region *region, size_t from, size_t length); /* memory and islands become holes */
 int region_cut(struct odf_region *region, size_t from, size_t length);  /* memory becomes an island, readable and writable */
 void region_discard(struct odf_region *region, size_t from, size_t length); /* memory reads as zeros */

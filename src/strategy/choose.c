@@ -15,6 +15,13 @@ const odf_strategy *strategy_order(bool spawn)
 	return spawn ? spawn_order : fork_order;
 }
 
+static odf_reason kernel_doubt(const struct strategy_capabilities *capabilities)
+{
+	if (capabilities->kernel_verified)
+		return ODF_REASON_NONE;
+	return capabilities->kernel_doubt == ODF_REASON_NONE ? ODF_REASON_KERNEL_NOT_VERIFIED : capabilities->kernel_doubt;
+}
+
 /* Why a strategy cannot serve, or ODF_REASON_NONE. */
 static odf_reason obstacle(odf_strategy strategy, const struct strategy_request *request,
 			   const struct strategy_capabilities *capabilities, const struct strategy_facts *facts)
@@ -28,8 +35,13 @@ static odf_reason obstacle(odf_strategy strategy, const struct strategy_request 
 	case ODF_STRATEGY_KERNEL:
 		if (capabilities->kernel != ODF_REASON_NONE)
 			return capabilities->kernel;
+		if (kernel_doubt(capabilities) == ODF_REASON_KERNEL_NO_EFFECT)
+			return ODF_REASON_KERNEL_NO_EFFECT;
 		if (any && !capabilities->kernel_verified)
-			return ODF_REASON_KERNEL_NOT_VERIFIED;
+			return kernel_doubt(capabilities);
+		/* They give back, unmap and move pages, and read the process's pagemap: all that the published kernels get wrong. */
+		if (facts->region_bytes > 0 && !capabilities->kernel_verified)
+			return ODF_REASON_KERNEL_REGIONS;
 		if (fork_allowed && facts->resident_bytes < STRATEGY_KERNEL_GAINS_BYTES)
 			return ODF_REASON_TOO_SMALL;
 		return ODF_REASON_NONE;
@@ -79,11 +91,14 @@ struct strategy_choice strategy_choose(const struct strategy_request *request, c
 	for (const odf_strategy *s = order; *s != ODF_STRATEGY_NONE; s++)
 		choice.reason[*s] = obstacle(*s, request, capabilities, facts);
 	take_first_possible(&choice, order);
+	if (choice.strategy == ODF_STRATEGY_KERNEL)
+		choice.despite = kernel_doubt(capabilities);
 	return choice;
 }
 
 void strategy_retract(struct strategy_choice *choice, bool spawn, odf_reason reason)
 {
 	choice->reason[choice->strategy] = reason;
+	choice->despite = ODF_REASON_NONE;
 	take_first_possible(choice, strategy_order(spawn));
 }

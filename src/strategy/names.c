@@ -69,6 +69,20 @@ static const struct {
 	[ODF_REASON_REGION_OVERCOMMIT] = { "region_overcommit", "strict overcommit: the memory of a region cannot be promised" },
 	[ODF_REASON_REGION_PAGE_SIZE] = { "region_page_size", "regions are for pages of 4096 bytes and 64-bit processes" },
 	[ODF_REASON_REGION_REFUSED] = { "region_refused", "the regions could not be frozen" },
+	[ODF_REASON_KERNEL_LOSES_WRITES] = { "kernel_loses_writes",
+					     "after an on-demand fork of this kernel, one process sees what the other writes" },
+	[ODF_REASON_KERNEL_LOSES_NEIGHBORS] = { "kernel_loses_neighbors",
+						"after an on-demand fork of this kernel, MADV_DONTNEED or munmap of a page wipes its neighbors" },
+	[ODF_REASON_KERNEL_LOSES_DISCARDS] = { "kernel_loses_discards",
+					       "after an on-demand fork of this kernel, memory given back by MADV_DONTNEED is not zero" },
+	[ODF_REASON_KERNEL_DIES] = { "kernel_dies", "on-demand forks of this kernel end in processes that die or hang" },
+	[ODF_REASON_KERNEL_UNSAFE] = { "kernel_unsafe", "the on-demand fork of this kernel is said to lose data (ODFORK_KERNEL)" },
+	[ODF_REASON_KERNEL_NO_EFFECT] = { "kernel_no_effect", "the kernel's switch has no effect" },
+	[ODF_REASON_KERNEL_REGIONS] = { "kernel_regions",
+					"the process has snapshot regions, and the kernel is not shown to keep data safe" },
+	[ODF_REASON_KERNEL_CGROUP] = { "kernel_cgroup", "the process has moved to another memory cgroup" },
+	[ODF_REASON_REGION_KERNEL] = { "region_kernel", "forks of this process are on demand, by a kernel not shown to keep data safe" },
+	[ODF_REASON_HEAP_KERNEL] = { "heap_kernel", "the kernel's on-demand fork is used" },
 	[ODF_REASON_HEAP_OFF] = { "heap_off", "the heap was not asked for: not preloaded, or ODFORK_HEAP=off" },
 	[ODF_REASON_HEAP_NOT_INTERPOSED] = { "heap_not_interposed", "the static library interposes nothing, so there is no heap" },
 	[ODF_REASON_HEAP_NO_SETTLING] = { "heap_no_settling", "several threads, and no userfaultfd for kernel-mode faults to settle beside them" },
@@ -79,6 +93,25 @@ static const struct {
 	[ODF_REASON_HEAP_LIMIT] = { "heap_limit", "the program limits its address space" },
 	[ODF_REASON_HEAP_PINS] = { "heap_pins", "the program pins memory: a library that does, or a file open for direct input" },
 	[ODF_REASON_CLONE_VM_FAKE] = { "clone_vm_fake", "children do not really share memory here" },
+};
+
+static const struct {
+	const char *name, *text;
+} checks[ODF_KERNEL_CHECK_COUNT] = {
+	[ODF_KERNEL_CHECK_EFFECT] = { "effect", "a child's page tables are not copied" },
+	[ODF_KERNEL_CHECK_WRITES] = { "writes", "what parent or child writes stays its own" },
+	[ODF_KERNEL_CHECK_DISCARD] = { "discard", "a page given back by MADV_DONTNEED reads as zeros" },
+	[ODF_KERNEL_CHECK_DISCARD_NEIGHBORS] = { "discard_neighbors", "MADV_DONTNEED leaves all other pages alone" },
+	[ODF_KERNEL_CHECK_UNMAP_NEIGHBORS] = { "unmap_neighbors", "munmap leaves all other pages alone" },
+	[ODF_KERNEL_CHECK_END] = { "end", "processes end as they should" },
+};
+
+static const char *const interfaces[ODF_KERNEL_INTERFACE_COUNT] = {
+	[ODF_KERNEL_INTERFACE_NONE] = "none",
+	[ODF_KERNEL_INTERFACE_USE_ODF] = "use_odf",
+	[ODF_KERNEL_INTERFACE_USE_ODF_HELD] = "use_odf_held",
+	[ODF_KERNEL_INTERFACE_USE_ODF_ARMED] = "use_odf_armed",
+	[ODF_KERNEL_INTERFACE_ASYNC_FORK] = "async_fork",
 };
 
 const char *odf_strategy_name(odf_strategy strategy)
@@ -99,4 +132,19 @@ const char *odf_reason_name(odf_reason reason)
 const char *odf_reason_text(odf_reason reason)
 {
 	return (unsigned)reason < ODF_REASON_COUNT ? reasons[reason].text : "unknown";
+}
+
+const char *odf_kernel_check_name(odf_kernel_check check)
+{
+	return (unsigned)check < ODF_KERNEL_CHECK_COUNT ? checks[check].name : "unknown";
+}
+
+const char *odf_kernel_check_text(odf_kernel_check check)
+{
+	return (unsigned)check < ODF_KERNEL_CHECK_COUNT ? checks[check].text : "unknown";
+}
+
+const char *odf_kernel_interface_name(odf_kernel_interface interface)
+{
+	return (unsigned)interface < ODF_KERNEL_INTERFACE_COUNT ? interfaces[interface] : "unknown";
 }

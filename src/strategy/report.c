@@ -23,6 +23,10 @@ static void add_outcome(struct text *text, const odf_report *report)
 	if (report->error == 0) {
 		text_add(text, "made by ");
 		text_add(text, odf_strategy_name(report->strategy));
+		if (report->despite != ODF_REASON_NONE) {
+			text_add(text, ", asked for by name although ");
+			text_add(text, odf_reason_text(report->despite));
+		}
 	} else {
 		text_add(text, "failed at step ");
 		text_add(text, odf_step_name(report->step));

@@ -27,6 +27,7 @@ struct strategy_request {
 struct strategy_capabilities {
 	odf_reason kernel;    /* ODF_REASON_NONE if offered */
 	bool kernel_verified; /* and shown to lose no data */
+	odf_reason kernel_doubt; /* if not: why */
 	odf_reason clone_vm;  /* ODF_REASON_NONE if a child can share its parent's memory */
 };
 
@@ -38,6 +39,7 @@ struct strategy_facts {
 struct strategy_choice {
 	odf_strategy strategy; /* ODF_STRATEGY_NONE: none of the allowed is possible */
 	odf_reason reason[ODF_STRATEGY_COUNT];
+	odf_reason despite; /* of the strategy that was taken: what would have kept it from being taken, had it not been named */
 };
 
 struct strategy_choice strategy_choose(const struct strategy_request *request, const struct strategy_capabilities *capabilities,

@@ -1,0 +1,345 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# On-demand fork of the kernel, on kernels that a seccomp filter emulates (emulate_kernel.c): both published interfaces, sound and with their faults, and
+# Async-fork; with the library linked statically, into a static program, shared and preloaded. What is offered, what is tried out, what is then used, and
+# what is said.
+set -u
+build=${ODF_BUILD:?}
+tests=$build/tests
+facts=$tests/kernel_facts
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+unset ODFORK_STRATEGY ODFORK_KERNEL ODFORK_STATS ODFORK_LOG
+number=0 failed=0
+
+result() { # OK NAME
+	number=$((number + 1))
+	if [ "$1" = 0 ]; then
+		echo "ok $number - $2"
+	else
+		failed=$((failed + 1))
+		echo "not ok $number - $2"
+		sed 's/^/#   /' "$work/out" "$work/err"
+	fi
+}
+
+# NAME "FACT..." EMULATION... -- COMMAND...: runs it and looks for each fact, a line of its output. A first fact of "status=N" is about its end.
+expect() {
+	name=$1 wanted=$2
+	shift 2
+	: > "$work/log"
+	timeout -k 1 60 "$tests/emulate_kernel" --log="$work/log" "$@" > "$work/out" 2> "$work/err"
+	status=$?
+	verdict=0
+	case $wanted in
+	status=*) ;;
+	*) [ $status = 0 ] || { echo "status $status" >> "$work/err"; verdict=1; } ;;
+	esac
+	for fact in $wanted; do
+		case $fact in
+		status=*) [ "$fact" = "status=$status" ] || { echo "status $status" >> "$work/err"; verdict=1; } ;;
+		on_demand=*) [ "$(grep -c on_demand "$work/log")" = "${fact#*=}" ] || { echo "not $fact:" >> "$work/err"; cat "$work/log" >> "$work/err"; verdict=1; } ;;
+		forks=*) [ "$(grep -c '^fork' "$work/log")" = "${fact#*=}" ] || { echo "not $fact:" >> "$work/err"; cat "$work/log" >> "$work/err"; verdict=1; } ;;
+		*) grep -qxF -- "$fact" "$work/out" || { echo "no $fact" >> "$work/err"; verdict=1; } ;;
+		esac
+	done
+	result $verdict "$name"
+}
+
+"$tests/emulate_kernel" -- /bin/true > "$work/out" 2>&1
+if [ $? = 77 ]; then
+	[ "${ODF_MUST_WORK:-0}" = 1 ] && { echo "not ok 1 - no filter can be installed here"; echo "1..1"; exit 1; }
+	echo "1..0 # SKIP no filter can be installed here"
+	exit 0
+fi
+passed="effect=passed writes=passed discard=passed discard_neighbors=passed unmap_neighbors=passed end=passed"
+
+# ---- The trap: what must never be issued kills --------------------------------------------------------------------------------------------------
+expect "the filter kills for 439" status=159 -- "$facts" forbidden 439
+expect "the filter kills for prctl 65" status=159 -- "$facts" forbidden 65
+
+# ---- Offered -----------------------------------------------------------------------------------------------------------------------------------
+for kind in kernel_facts kernel_facts_shared kernel_facts_static; do
+	expect "$kind: a stock kernel" "interface=none reason=kernel_not_offered effect=not_asked end=not_asked forks=0" -- "$tests/$kind" verify
+	expect "$kind: held until cleared" "error=0 interface=use_odf_held reason=none $passed tables=few bit=0" --kernel=held -- "$tests/$kind" verify
+	expect "$kind: armed, and on for good" "error=0 interface=use_odf_armed reason=none $passed tables=few bit=0" --kernel=armed -- "$tests/$kind" verify
+done
+expect "on already, held" "interface=use_odf_held reason=none bit=1" --kernel=held --on -- "$facts" verify
+expect "on already, armed" "interface=use_odf_armed reason=none bit=1" --kernel=armed --on -- "$facts" verify
+for error in 1 13 30; do # EPERM, EACCES, EROFS
+	expect "not writable, error $error" "interface=none reason=kernel_not_writable end=not_asked" --kernel=held --deny=$error -- "$facts" verify
+	expect "not writable, error $error, by name" "strategy=fork kernel=kernel_not_writable on_demand=0" --kernel=held --deny=$error -- "$facts" fork 32 kernel
+done
+expect "a write that fails" "interface=use_odf reason=kernel_refused end=not_asked" --kernel=held --refuse -- "$facts" verify
+expect "a write that fails, in a fork" "strategy=fork kernel=kernel_refused on_demand=0 child_keeps=1" --kernel=held --refuse -- "$facts" fork 32
+expect "a write that fails, by name" "strategy=fork kernel=kernel_refused on_demand=0 child_keeps=1" --kernel=held --refuse -- "$facts" fork 32 kernel
+expect "a write that fails, nothing else allowed" "strategy=none kernel=kernel_refused error=95 step=request on_demand=0" --kernel=held --refuse -- "$facts" fork 32 only
+
+# ---- Safe --------------------------------------------------------------------------------------------------------------------------------------
+expect "5.6.19: discards do nothing" "interface=use_odf_held reason=kernel_loses_discards discard=failed discard_neighbors=passed unmap_neighbors=passed" \
+	--kernel=held --fault=discard -- "$facts" verify
+expect "6.0.6: discards wipe neighbors" "interface=use_odf_armed reason=kernel_loses_neighbors discard=passed discard_neighbors=failed unmap_neighbors=passed" \
+	--kernel=armed --fault=discard_neighbors -- "$facts" verify
+expect "6.0.6: so does munmap" "interface=use_odf_armed reason=kernel_loses_neighbors discard_neighbors=passed unmap_neighbors=failed" \
+	--kernel=armed --fault=unmap_neighbors -- "$facts" verify
+expect "6.0.6 as it is" "reason=kernel_loses_neighbors discard_neighbors=failed unmap_neighbors=failed" \
+	--kernel=armed --fault=discard_neighbors --fault=unmap_neighbors -- "$facts" verify
+expect "children die" "reason=kernel_dies end=failed" --kernel=held --fault=end -- "$facts" verify
+expect "a switch without effect" "reason=kernel_no_effect effect=failed writes=passed tables=copied" --kernel=held --no-effect -- "$facts" verify
+for kind in kernel_facts kernel_facts_shared kernel_facts_static; do
+	ODFORK_STRATEGY=fork expect "$kind: asked for, it disturbs nothing" "undisturbed=1 forks=2 on_demand=1" --kernel=held -- "$tests/$kind" undisturbed
+	ODFORK_STRATEGY=fork expect "$kind: nor where the switch is for good" "undisturbed=1 forks=2 on_demand=1" --kernel=armed -- "$tests/$kind" undisturbed
+done
+expect "tried out once" "undisturbed=1 forks=2" --kernel=held -- "$facts" undisturbed
+ODFORK_STRATEGY=fork expect "not where it will not be used" "forks=1 strategy=fork kernel=not_allowed" --kernel=held -- "$facts" fork 32
+ODFORK_STRATEGY=kernel expect "where it will be, by name" "forks=3 strategy=kernel despite=none" --kernel=held -- "$facts" fork 32
+expect "not by itself in a sandbox" "forks=1 strategy=fork kernel=kernel_not_verified" --kernel=held --filtered -- "$facts" fork 32
+expect "asked for, in a sandbox too" "reason=none forks=2" --kernel=held --filtered -- "$facts" verify
+expect "in the capabilities" "interface=use_odf_armed kernel=none" --kernel=armed -- "$facts" capabilities
+expect "in the capabilities, what it loses" "interface=use_odf_held kernel=kernel_loses_discards" --kernel=held --fault=discard -- "$facts" capabilities
+
+# ---- Used --------------------------------------------------------------------------------------------------------------------------------------
+# A trial makes two processes, one of them on demand.
+for kind in kernel_facts kernel_facts_shared kernel_facts_static; do
+	expect "$kind: held, by itself" "strategy=kernel kernel=chosen despite=none child_tables=few child_bit=0 child_keeps=1 keeps=1 bit=0 forks=3 on_demand=2" \
+		--kernel=held -- "$tests/$kind" fork 32
+	expect "$kind: armed, by itself" "strategy=kernel kernel=chosen despite=none child_tables=few child_bit=1 child_keeps=1 keeps=1 bit=1 forks=3 on_demand=2" \
+		--kernel=armed -- "$tests/$kind" fork 32
+done
+expect "what was on stays on" "strategy=kernel child_tables=few bit=1 child_bit=1" --kernel=held --on -- "$facts" fork 32
+expect "too small" "strategy=fork kernel=too_small bit=0 on_demand=1" --kernel=held -- "$facts" fork 1
+expect "too small, by name" "strategy=fork kernel=too_small despite=none on_demand=1" --kernel=held -- "$facts" fork 1 kernel
+expect "too small, nothing else allowed" "strategy=kernel kernel=chosen on_demand=2" --kernel=held -- "$facts" fork 1 only
+expect "not allowed" "strategy=fork kernel=not_allowed on_demand=1" --kernel=held -- "$facts" fork 32 plain
+for kernel in held armed; do
+	for fault in discard discard_neighbors; do
+		reason=kernel_loses_neighbors
+		[ $fault = discard ] && reason=kernel_loses_discards
+		expect "$kernel with $fault: not by itself" "strategy=fork kernel=$reason on_demand=1 child_tables=copied bit=0" \
+			--kernel=$kernel --fault=$fault -- "$facts" fork 32
+		expect "$kernel with $fault: by name" "strategy=kernel kernel=chosen despite=$reason on_demand=2 child_tables=few child_keeps=1" \
+			--kernel=$kernel --fault=$fault -- "$facts" fork 32 kernel
+		ODFORK_STRATEGY=kernel expect "$kernel with $fault: by the variable" "strategy=kernel kernel=chosen despite=$reason child_tables=few" \
+			--kernel=$kernel --fault=$fault -- "$facts" fork 32
+	done
+done
+expect "in a sandbox, by name" "strategy=kernel kernel=chosen despite=kernel_not_verified" --kernel=held --filtered -- "$facts" fork 32 kernel
+expect "without effect, not even by name" "strategy=fork kernel=kernel_no_effect" --kernel=held --no-effect -- "$facts" fork 32 kernel
+grep -q "^text=made by fork" "$work/out"
+result $? "and the report says so"
+expect "in a signal handler, nothing is tried out" "strategy=fork kernel=kernel_not_verified forks=1" --kernel=held --filtered -- "$facts" handler 32
+expect "in a signal handler, what is known is used" "strategy=kernel forks=3" --kernel=held -- "$facts" handler 32
+expect "threads, held" "by_kernel=1 by_fork=1 wrong=0 all=80 bit=0" --kernel=held -- "$facts" threads 0
+expect "threads, armed" "by_kernel=1 by_fork=1 wrong=0 all=80 bit=1" --kernel=armed -- "$facts" threads 1
+
+# ---- Somebody's word -----------------------------------------------------------------------------------------------------------------------------
+ODFORK_KERNEL=safe expect "said to be safe" "strategy=kernel kernel=chosen despite=none forks=1 on_demand=1" --kernel=held -- "$facts" fork 32
+ODFORK_KERNEL=unsafe expect "said to be unsafe" "strategy=fork kernel=kernel_unsafe forks=1" --kernel=held -- "$facts" fork 32
+ODFORK_KERNEL=unsafe expect "said to be unsafe, by name" "strategy=kernel despite=kernel_unsafe forks=1" --kernel=held -- "$facts" fork 32 kernel
+ODFORK_KERNEL=kernel_loses_discards expect "said what it loses" "strategy=fork kernel=kernel_loses_discards forks=1" --kernel=held -- "$facts" fork 32
+ODFORK_KERNEL=kernel_no_effect expect "said to have no effect" "strategy=fork kernel=kernel_no_effect forks=1" --kernel=held -- "$facts" fork 32 kernel
+ODFORK_KERNEL=safe expect "a word is not believed when asked" "reason=kernel_loses_discards discard=failed" --kernel=held --fault=discard -- "$facts" verify
+ODFORK_KERNEL=safe expect "a word offers nothing" "strategy=fork kernel=kernel_not_offered" -- "$facts" fork 32
+ODFORK_KERNEL=perhaps expect "a word that is not understood" "strategy=kernel" --kernel=held -- "$facts" fork 32
+grep -qx "odfork: value not understood, ignored: ODFORK_KERNEL=perhaps" "$work/err"
+result $? "is named"
+expect "odfork run passes it on" "ODFORK_KERNEL=safe forks=2" --kernel=armed -- "$build/odfork" run -- /usr/bin/env
+expect "odfork run passes on what it loses" "ODFORK_KERNEL=kernel_loses_discards forks=2" --kernel=held --fault=discard -- "$build/odfork" run -- /usr/bin/env
+ODFORK_KERNEL=unsafe expect "but not against a word" "ODFORK_KERNEL=unsafe forks=0" --kernel=held -- "$build/odfork" run -- /usr/bin/env
+expect "and nothing on a stock kernel" "forks=0" -- "$build/odfork" run -- /usr/bin/env
+grep -q ODFORK_KERNEL "$work/out"
+result $((! $?)) "not even the variable"
+
+# ---- Preloaded -----------------------------------------------------------------------------------------------------------------------------------
+preload() { # LIKE expect, the program preloaded
+	ODFORK_STATS=$work/stats ODFORK_LOG=1
+	rm -f "$work/stats"
+	export ODFORK_STATS ODFORK_LOG
+	name=$1 wanted=$2
+	shift 2
+	emulation=
+	while [ "$1" != -- ]; do
+		emulation="$emulation $1"
+		shift
+	done
+	shift
+	# shellcheck disable=SC2086
+	expect "$name" "$wanted" $emulation -- /usr/bin/env LD_PRELOAD="$build/libodfork.so.0" "$@"
+	unset ODFORK_STATS ODFORK_LOG
+}
+preload "preloaded, held" "child_tables=few child_bit=0 child_keeps=1 keeps=1 bit=0" --kernel=held -- "$facts" libc 32
+grep -q '"call":"fork","strategy":"kernel",.*"reason":"chosen"' "$work/stats"
+result $? "and recorded"
+preload "preloaded, armed" "child_tables=few child_bit=1 bit=1" --kernel=armed -- "$facts" libc 32
+preload "preloaded, loses data" "child_tables=copied child_bit=0 bit=0" --kernel=armed --fault=unmap_neighbors -- "$facts" libc 32
+# The heap has woken instead, where it can.
+grep -qE '"strategy":"(fork|region)",.*"reason":"kernel: kernel_loses_neighbors[",]' "$work/stats"
+result $? "and recorded with the reason"
+ODFORK_STRATEGY=kernel
+export ODFORK_STRATEGY
+preload "preloaded, loses data, by the variable" "child_tables=few child_bit=0 bit=0" --kernel=held --fault=discard -- "$facts" libc 32
+grep -q '"strategy":"kernel",.*"reason":"despite: kernel_loses_discards"' "$work/stats"
+result $? "recorded with what it loses"
+grep -q 'by kernel, held .* us (despite: after an on-demand fork of this kernel, memory given back by MADV_DONTNEED is not zero)' "$work/err"
+result $? "and logged"
+preload "on for the child, off for what it executes" "child_bit=0 child_keeps=1 bit=0" --kernel=held --fault=discard -- "$facts" execs 32
+preload "or on for good" "child_bit=1 bit=1" --kernel=armed -- "$facts" execs 32
+unset ODFORK_STRATEGY
+
+# ---- Regions -------------------------------------------------------------------------------------------------------------------------------------
+for kernel in held armed; do
+	expect "$kernel: with regions" "region=none strategy=kernel second=made" --kernel=$kernel -- "$facts" regions 20
+	expect "$kernel: with regions, not sound" "region=none strategy=fork kernel=kernel_regions second=made" --kernel=$kernel --fault=discard_neighbors -- "$facts" regions 20
+done
+expect "a region after a fork on demand" "strategy=kernel region=made reason=none" --kernel=armed -- "$facts" region_after
+expect "a region after one that is not sound" "strategy=kernel region=refused reason=region_kernel" --kernel=armed --fault=discard_neighbors -- "$facts" region_after
+expect "a region after one that is not sound, and over" "strategy=kernel region=made bit=0" --kernel=held --fault=discard_neighbors -- "$facts" region_after
+expect "regions share page tables with nobody" layout=apart -- "$facts" layout
+
+# ---- Linux 5.6, and a static program ---------------------------------------------------------------------------------------------------------------
+for kind in kernel_facts_static kernel_facts; do
+	expect "5.6, $kind: verify" "error=0 interface=use_odf_held reason=none $passed" --linux-5.6 --kernel=held -- "$tests/$kind" verify
+	expect "5.6, $kind: fork" "strategy=kernel child_tables=few child_keeps=1 keeps=1 bit=0" --linux-5.6 --kernel=held -- "$tests/$kind" fork 32
+	expect "5.6, $kind: loses data" "strategy=fork kernel=kernel_loses_discards child_keeps=1" --linux-5.6 --kernel=held --fault=discard -- "$tests/$kind" fork 32
+	expect "5.6, $kind: by name" "strategy=kernel despite=kernel_loses_discards child_keeps=1" --linux-5.6 --kernel=held --fault=discard -- "$tests/$kind" fork 32 kernel
+	ODFORK_STRATEGY=fork expect "5.6, $kind: undisturbed" "undisturbed=1" --linux-5.6 --kernel=held -- "$tests/$kind" undisturbed
+	expect "5.6, $kind: threads" "wrong=0 all=80" --linux-5.6 --kernel=held -- "$tests/$kind" threads 0
+	expect "5.6, $kind: regions are refused" "region=region_no_remap" --linux-5.6 --kernel=held -- "$tests/$kind" regions 20
+	expect "5.6, $kind: capabilities" "interface=use_odf_held kernel=none region=region_no_remap" --linux-5.6 --kernel=held -- "$tests/$kind" capabilities
+	expect "5.6, $kind: programs" "spawned=1" --linux-5.6 --kernel=held -- "$tests/$kind" spawn
+	expect "5.6, $kind: stock" "strategy=fork kernel=kernel_not_offered" --linux-5.6 -- "$tests/$kind" fork 32 kernel
+done
+
+# ---- Async-fork ----------------------------------------------------------------------------------------------------------------------------------
+group=$work/mount/some/group
+mkdir -p "$group"
+printf '0\n' > "$group/memory.async_fork"
+: > "$group/cgroup.type"
+printf '7:cpu,cpuacct:/elsewhere\n4:hugetlb,memory:/outer/some/group\n0::/unified\n' > "$work/cgroup1"
+printf '0::/some/group\n' > "$work/cgroup2"
+cat > "$work/mountinfo1" <<MOUNTS
+31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
+33 31 0:30 /outer $work/elsewhere rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct
+35 31 0:32 /other $work/elsewhere rw,relatime shared:9 master:1 - cgroup cgroup rw,memory
+35 31 0:32 /outer $work/mount rw,relatime shared:9 master:1 - cgroup cgroup rw,hugetlb,memory
+MOUNTS
+printf '35 31 0:32 / %s rw,relatime - cgroup2 cgroup2 rw,nsdelegate\n' "$work/mo\\165nt" > "$work/mountinfo2"
+switch_says() { # BYTE NAME
+	[ "$(cat "$group/memory.async_fork")" = "$1" ]
+	result $? "$2"
+}
+async() { # VERSION NAME FACTS COMMAND...
+	version=$1 name=$2 wanted=$3
+	shift 3
+	expect "Async-fork, cgroups $version: $name" "$wanted" --file=/proc/self/cgroup="$work/cgroup$version" --file=/proc/self/mountinfo="$work/mountinfo$version" \
+		--async="$group/memory.async_fork" -- "$@"
+}
+for version in 1 2; do
+	async $version "found and sound" "interface=async_fork reason=none effect=not_asked writes=passed discard=passed end=passed on_demand=1 bit=n" "$facts" verify
+	switch_says 0 "and put back"
+	# Found by the call; not where cgroups usually are.
+	async $version "not looked for everywhere by itself" "strategy=fork kernel=kernel_not_offered on_demand=0" "$facts" fork 32
+	printf '1\n' > "$group/memory.async_fork"
+	async $version "on already" "interface=async_fork reason=none on_demand=2" "$facts" verify
+	switch_says 1 "and left so"
+	printf '0\n' > "$group/memory.async_fork"
+done
+# Where cgroups usually are, it is found when the library is loaded, and tried out where no other process is in the cgroup.
+usual() { # NAME FACTS COMMAND...
+	name=$1 wanted=$2
+	shift 2
+	expect "Async-fork, $name" "$wanted" --file=/proc/self/cgroup="$work/usual" --file=/proc/self/mountinfo="$work/usual_mounts" \
+		--file=/sys/fs/cgroup/memory/group-of-the-test/memory.async_fork="$group/memory.async_fork" \
+		--file=/sys/fs/cgroup/memory/group-of-the-test/cgroup.procs="$work/procs" --async="$group/memory.async_fork" -- "$@"
+}
+printf '4:memory:/group-of-the-test\n' > "$work/usual"
+printf '35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n' > "$work/usual_mounts"
+: > "$work/procs"
+printf '1\n999999\n' > "$work/procs"
+usual "beside others: not by itself" "strategy=fork kernel=kernel_not_verified on_demand=0" "$facts" fork 32
+usual "beside others: by name" "strategy=kernel despite=kernel_not_verified on_demand=1 child_keeps=1" "$facts" fork 32 kernel
+switch_says 0 "and put back after the fork"
+ODFORK_KERNEL=safe usual "said to be safe" "strategy=kernel despite=none on_demand=1" "$facts" fork 32
+ln -s /nonexistent "$work/nothing"
+expect "Async-fork, alone" "strategy=kernel despite=none forks=3 on_demand=2" --file=/proc/self/cgroup="$work/usual" --file=/proc/self/mountinfo="$work/usual_mounts" \
+	--file=/sys/fs/cgroup/memory/group-of-the-test/memory.async_fork="$group/memory.async_fork" \
+	--file=/sys/fs/cgroup/memory/group-of-the-test/cgroup.procs="$work/own" --async="$group/memory.async_fork" -- \
+	/bin/sh -c 'echo $$ > "$0"; exec "$@"' "$work/own" "$facts" fork 32
+switch_says 0 "put back as well"
+printf '4:memory:/\n' > "$work/usual"
+printf '35 31 0:32 / %s rw - cgroup cgroup rw,memory\n' "$group" > "$work/usual_mounts"
+usual "the root of a hierarchy, as a container sees its own" "interface=async_fork" "$facts" verify
+: > "$group/release_agent"
+usual "the root of the machine" "interface=none reason=kernel_not_offered" "$facts" verify
+rm "$group/release_agent"
+printf '4:memory:/not-below\n' > "$work/usual"
+printf '35 31 0:32 /outer %s rw - cgroup cgroup rw,memory\n' "$work/mount" > "$work/usual_mounts"
+usual "a cgroup that is not mounted here" "interface=none reason=kernel_not_offered" "$facts" verify
+for text in '' ':' '4:memory' '4:memory:' 'x' '0::' "4:memory:/$(printf '%5000s' | tr ' ' a)"; do
+	printf '%s\n' "$text" > "$work/usual"
+	usual "/proc/self/cgroup is $(printf '%.20s' "$text")" "interface=none" "$facts" verify
+done
+printf '4:memory:/some/group\n' > "$work/usual"
+for text in '' '- cgroup' '35 31 0:32 /' '35 31 0:32 / /mnt rw' '35 31 0:32 / /mnt rw -' '35 31 0:32 / /mnt rw - cgroup' '35 31 0:32 / /mnt rw - cgroup x' '      '; do
+	printf '%s\n' "$text" > "$work/usual_mounts"
+	usual "/proc/self/mountinfo is $text" "interface=none" "$facts" verify
+done
+
+# ---- The command ---------------------------------------------------------------------------------------------------------------------------------
+for kernel in held armed none; do
+	expect "probe --verify, $kernel" "" --kernel=$kernel -- "$build/odfork" probe --verify
+	grep -q "^plain .* the child begins with [0-9]* kB of page tables" "$work/out"
+	result $? "measures a plain fork"
+	[ $kernel = none ] && continue
+	grep -q "^on demand .* the child begins with [0-9]* kB of page tables" "$work/out"
+	result $? "and one on demand"
+	grep -qx "verdict            keeps data, and is used by itself" "$work/out"
+	result $? "and says that it may be used"
+done
+expect "probe --verify, what is lost" "" --kernel=held --fault=discard -- "$build/odfork" probe --verify
+grep -q "^discard  *FAILED" "$work/out" && grep -q "^kernel  *no .*MADV_DONTNEED is not zero" "$work/out"
+result $? "is named"
+expect "probe --verify --json" "" --kernel=armed --fault=discard_neighbors -- "$build/odfork" probe --json --verify
+python3 - "$work/out" 2>> "$work/err" <<'CHECK'
+import json, sys
+found = json.load(open(sys.argv[1]))
+verification = found["verification"]
+assert found["kernel_interface"] == verification["interface"] == "use_odf_armed", found
+assert found["strategies"]["kernel"]["reason"] == verification["reason"] == "kernel_loses_neighbors", found
+assert verification["checks"] == {"effect": True, "writes": True, "discard": True, "discard_neighbors": False, "unmap_neighbors": True, "end": True}, verification
+assert verification["table_kb"] > 2 * verification["child_table_kb"] > 0, verification
+assert verification["plain"]["child_table_kb"] > 2 * verification["on_demand"]["child_table_kb"], verification
+assert verification["plain"]["fork_us"] > 0 and verification["on_demand"]["fork_us"] > 0, verification
+CHECK
+result $? "for machines"
+expect "probe --verify --json, stock" "" -- "$build/odfork" probe --json --verify
+python3 - "$work/out" 2>> "$work/err" <<'CHECK'
+import json, sys
+verification = json.load(open(sys.argv[1]))["verification"]
+assert verification["interface"] == "none" and verification["on_demand"] is None, verification
+assert set(verification["checks"].values()) == {None}, verification
+CHECK
+result $? "says nothing that it does not know"
+
+# ---- /proc ---------------------------------------------------------------------------------------------------------------------------------------
+in_namespace() { # NAME FACTS MOUNTS: as root of a mount and process namespace
+	if ! unshare -m -p -f --mount-proc true 2> /dev/null; then
+		[ "${ODF_MUST_WORK:-0}" = 1 ]
+		result $((! $?)) "$1 # SKIP no mount namespace"
+		return
+	fi
+	unshare -m -p -f --mount-proc sh -c "$3"' && exec "$@"' sh "$facts" fork 32 kernel > "$work/out" 2> "$work/err"
+	verdict=$?
+	for fact in $2; do
+		grep -qxF -- "$fact" "$work/out" || { echo "no $fact" >> "$work/err"; verdict=1; }
+	done
+	result $verdict "$1"
+}
+mkdir "$work/empty"
+in_namespace "no /proc" "strategy=fork kernel=no_proc" "mount --bind $work/empty /proc"
+in_namespace "hidepid" "strategy=fork kernel=kernel_not_offered" "mount -t proc -o hidepid=2 proc /proc"
+in_namespace "/proc read-only" "strategy=fork kernel=kernel_not_offered" "mount -o remount,ro,bind /proc"
+
+echo "1..$number"
+[ "$failed" = 0 ]
