@@ -127,7 +127,8 @@ enum page_flag {
 	NOT_FORKED = 2,  /* MADV_DONTFORK */
 	FOREIGN = 4,     /* shared with a parent that runs: its contents are not ours */
 	HUGE = 8,        /* residence is up to the kernel */
-	GUARDED = 16
+	GUARDED = 16,
+	LOCKED = 32
 };
 
 struct page {
@@ -567,6 +568,8 @@ static struct arena *begin_arena(void *base, size_t count)
 	a->pages = count;
 	a->window = false;
 	memset(pages[number_of(a)], 0, count * sizeof(struct page));
+	if (board->trace)
+		dprintf(2, "# %s %s @%u a%d is at %p\n", board->tested ? "heap " : "plain", self.path, self.step, number_of(a), base);
 	return a;
 }
 
@@ -617,15 +620,15 @@ static void forget_holes_of_kernel(void)
 	}
 }
 
-/* Addresses that nobody has, of which the kernel takes no other, and the heap takes them for no more than a wish. */
+/* Addresses that nobody has, with room to grow behind them. The kernel takes no other; the heap takes them for no more than a wish, as mimalloc's are. */
 static void *next_hint(size_t count)
 {
 	static uintptr_t next;
+	const uintptr_t first = (uintptr_t)21 << 40, last = (uintptr_t)31 << 40;
+	uintptr_t hint = next < first || next > last ? first : next;
 
-	if (next < (uintptr_t)4 << 40 || next > (uintptr_t)24 << 40)
-		next = (uintptr_t)4 << 40;
-	next += ((count + 64) | 63) * PAGE;
-	return (void *)(next - ((count + 64) | 63) * PAGE);
+	next = hint + (count + MAX_PAGES) * PAGE;
+	return (void *)hint;
 }
 
 static struct arena *draw_arena(void)
@@ -995,7 +998,7 @@ static void map_new(void)
 	a = begin_arena(result, count);
 	a->hinted = wished;
 	say(" a%d", number_of(a));
-	set_mapped(a, 0, count, m.kind, m.prot, 0, m.touched);
+	set_mapped(a, 0, count, m.kind, m.prot, (m.flags & MAP_LOCKED) != 0 ? LOCKED : 0, m.touched);
 	if (sampled)
 		sample_pages(a);
 }
@@ -1020,7 +1023,7 @@ static void map_over(void)
 		return;
 	if (result != address_of(a, page))
 		say(" elsewhere");
-	set_mapped(a, page, count, m.kind, m.prot, 0, m.touched);
+	set_mapped(a, page, count, m.kind, m.prot, (m.flags & MAP_LOCKED) != 0 ? LOCKED : 0, m.touched);
 }
 
 /* As allocators do: too much, then the ends go so that the rest is aligned; or a reservation, of which some is made usable. */
@@ -1184,7 +1187,7 @@ static void grow_pages(struct arena *a, size_t page, size_t old, size_t now)
 	for (size_t i = old; i < now; i++) {
 		*page_at(a, page + i) = *page_at(a, page + old - 1);
 		page_at(a, page + i)->touched = MAYBE_TOUCHED;
-		page_at(a, page + i)->flags &= HUGE | NOT_FORKED | FOREIGN;
+		page_at(a, page + i)->flags &= HUGE | NOT_FORKED | FOREIGN | LOCKED;
 	}
 }
 
@@ -1283,7 +1286,9 @@ static void resize_in_place(struct arena *a, size_t page, size_t count)
 static void resize_and_move(struct arena *a, size_t page, size_t count)
 {
 	size_t now = less(draw_new_count(count), MAX_PAGES), old_length = draw_length(count), new_length = draw_length(now);
-	bool must_move = page + count < a->pages && is_mapped(page_at(a, page + count)), dont_unmap = one_in(4);
+	/* Of locked memory the kernel may unlock more than was asked for. */
+	bool must_move = page + count < a->pages && is_mapped(page_at(a, page + count)),
+	     dont_unmap = one_in(4) && clip_flags(a, page, count, LOCKED) == count;
 	unsigned char *result, *was = address_of(a, page);
 	struct page last = *page_at(a, page + count - 1);
 	struct arena *to;
@@ -1337,15 +1342,15 @@ static void resize_and_move(struct arena *a, size_t page, size_t count)
 static void move_to(struct arena *a, size_t page, size_t count)
 {
 	static struct page copy[MAX_PAGES];
-	/* Since Linux 6.17 several mappings may move at once, if they keep their size. */
+	/* Several mappings at once: if they grow they must not. Otherwise this differs among kernels. */
 	bool several = surely_several(a, page, count);
 	size_t now = one_in(2) && !several ? count : less(draw_new_count(count), MAX_PAGES), to_page, old_length = draw_length(count),
 	       new_length = draw_length(now);
-	bool dont_unmap = now == count && one_in(4);
+	bool dont_unmap = now == count && one_in(4) && clip_flags(a, page, count, LOCKED) == count;
 	struct arena *to;
 	void *result;
 
-	if ((several && now == count) || !draw_target(&to, &to_page, now))
+	if ((several && now <= count) || !draw_target(&to, &to_page, now))
 		return;
 	if (dont_unmap)
 		old_length = new_length = count * PAGE;
@@ -1691,9 +1696,16 @@ static void lock(void)
 	else
 		result = one_in(2) ? munlock(address_of(a, page), length) : syscall(SYS_munlock, address_of(a, page), length);
 	say_result(result);
-	for (size_t i = page; i < page + count; i++)
-		if (is_mapped(page_at(a, i)) && page_at(a, i)->touched == NEVER_TOUCHED && how == 0)
+	for (size_t i = page; i < page + count; i++) {
+		if (!is_mapped(page_at(a, i)))
+			continue;
+		if (how > 1 && result == 0)
+			page_at(a, i)->flags &= (uint8_t)~LOCKED;
+		if (how <= 1)
+			page_at(a, i)->flags |= LOCKED;
+		if (page_at(a, i)->touched == NEVER_TOUCHED && how == 0)
 			page_at(a, i)->touched = MAYBE_TOUCHED;
+	}
 	cut_pieces(a, page, count);
 }
 
@@ -1736,7 +1748,7 @@ static void ask_residence(void)
 	row_begin();
 	for (size_t i = 0; i < count; i++) {
 		const struct page *p = page_at(a, page + i);
-		if (p->kind == ANONYMOUS && self.forks == 0 && p->touched == WRITTEN && (p->flags & (UNDEFINED | HUGE | FOREIGN | GUARDED)) == 0)
+		if (p->kind == ANONYMOUS && self.depth == 0 && self.forks == 0 && p->touched == WRITTEN && (p->flags & (UNDEFINED | HUGE | FOREIGN | GUARDED)) == 0)
 			row_add((vector[i] & 1) != 0 ? "in" : "out");
 		else
 			row_add("?");
@@ -2415,8 +2427,7 @@ __attribute__((noreturn)) static void be_child(void)
 				set_kind(a, i, 1, HOLE);
 			else if (p->kind == SHARED && !next_waited_for)
 				p->flags |= FOREIGN;
-			else if (p->touched == WRITTEN && p->kind != ANONYMOUS)
-				p->touched = MAYBE_TOUCHED;
+			p->flags &= (uint8_t)~LOCKED;
 		}
 	run_program();
 }
@@ -2780,6 +2791,8 @@ static void go_through_program(void)
 	self.fork_limit = (unsigned)below(most_forks[self.depth] + 1u);
 	self.noisy = board->noisy && board->tested;
 	start_noise();
+	if (!root)
+		forget_holes_of_kernel();
 	/* As if it had grown: what it maps then is in a region of its own, and what belongs to that comes to lie anywhere. */
 	if (!root && one_in(2)) {
 		forget_all_holes();
