@@ -8,7 +8,8 @@
  * seed, its path in the tree of forks (0.2.1: the second child of the third child of the root, counted from 0), the number of the
  * step, and what it knows of its memory; never from an address. What the kernel leaves open is not asked: whether neighbours were
  * merged to one mapping, what is in a page between MADV_FREE and the next write to all of it, whether a page that was not written is
- * resident, and whether a gap in memory that the kernel placed is still one after something else was placed.
+ * resident, and whether a gap in memory that the kernel placed is still one after something else was placed. Nor is what the heap is known to
+ * do otherwise: a hole in it faults with SEGV_ACCERR, and a mapping may not be able to grow in place where it could.
  *
  *   test_heap_model SEED [TIMES]     that seed only, some times over (1)
  *
@@ -168,6 +169,7 @@ static struct {
 	unsigned child_count;
 	bool noisy;
 } self;
+static bool ever_forked; /* also in an earlier seed of the batch */
 
 static struct page pages[MAX_ARENAS][MAX_PAGES];
 
@@ -1748,7 +1750,7 @@ static void ask_residence(void)
 	row_begin();
 	for (size_t i = 0; i < count; i++) {
 		const struct page *p = page_at(a, page + i);
-		if (p->kind == ANONYMOUS && self.depth == 0 && self.forks == 0 && p->touched == WRITTEN && (p->flags & (UNDEFINED | HUGE | FOREIGN | GUARDED)) == 0)
+		if (p->kind == ANONYMOUS && self.depth == 0 && !ever_forked && p->touched == WRITTEN && (p->flags & (UNDEFINED | HUGE | FOREIGN | GUARDED)) == 0)
 			row_add((vector[i] & 1) != 0 ? "in" : "out");
 		else
 			row_add("?");
@@ -2519,6 +2521,7 @@ static void make_child(void)
 	e->seed = self.seed;
 	e->pid = 0;
 	snprintf(e->path, sizeof e->path, "%.38s.%u", self.path, self.forks++ % 1000);
+	ever_forked = true;
 	say("%s makes %s%s", way_names[way], e->path, waited_for ? " and waits" : "");
 	pid = fork_by(way);
 	if (pid == 0)

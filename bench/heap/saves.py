@@ -11,7 +11,7 @@ from pairs import PATIENCE, VARIANTS, Failed, Redis, median, say, write_table
 VALUE = 1024
 RATE, WRITES, CONNECTIONS = 10000, 50, 50
 # GiB: rounds (a new server each), saves of each server, seconds after each.
-FULL = {1: (3, 5, 2), 4: (2, 3, 3), 8: (2, 2, 3)}
+FULL = {1: (2, 3, 2), 4: (1, 2, 3), 8: (1, 2, 3)}
 QUICK = {1: (1, 3, 2)}
 
 

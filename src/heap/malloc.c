@@ -492,8 +492,13 @@ void *heap_memalign(size_t alignment, size_t size)
 	void *pointer = NULL;
 	bool sound = alignment != 0 && (alignment & (alignment - 1)) == 0 && alignment <= LARGE_ALIGNMENT_MOST;
 
-	if (sound && !own_memory_wanted() && has_mimalloc())
-		return or_no_memory(mimalloc.malloc_aligned(size, alignment));
+	if (sound && !own_memory_wanted() && has_mimalloc()) {
+		pointer = mimalloc.malloc_aligned(size, alignment);
+		if (((uintptr_t)pointer & (alignment - 1)) == 0)
+			return or_no_memory(pointer);
+		mimalloc.free(pointer); /* seen once; who asked relies on it */
+		pointer = NULL;
+	}
 	if (sound && size >= LARGE)
 		pointer = large_malloc(size, alignment);
 	return pointer != NULL ? pointer : next.memalign(alignment, size);

@@ -501,9 +501,12 @@ static long protect_span(struct span *span, long protection)
 	return error;
 }
 
+/* Of rights that the kernel would refuse before it looks at any memory. */
+#define RIGHTS (PROT_READ | PROT_WRITE | PROT_EXEC | 8 /* PROT_SEM */)
+
 long heap_mprotect(void *address, size_t length, int protection)
 {
-	if (!touches(address, length))
+	if ((protection & ~RIGHTS) != 0 || !touches(address, length))
 		return sys_call3(SYS_mprotect, address, length, protection);
 	return walk(address, length, false, protect_span, protection);
 }
@@ -528,10 +531,13 @@ long heap_pkey_mprotect(void *address, size_t length, int protection, int key)
 {
 	struct keyed keyed = { protection, key };
 
-	if (!touches(address, length))
+	if ((protection & ~RIGHTS) != 0 || !touches(address, length))
 		return sys_call4(SYS_pkey_mprotect, address, length, protection, key);
 	if (key == -1)
 		return heap_mprotect(address, length, protection);
+	/* Of a page where nothing is, whether there is such a key. */
+	if (sys_call4(SYS_pkey_mprotect, HEAP_PAGE, HEAP_PAGE, protection, key) == -EINVAL)
+		return -EINVAL;
 	return walk(address, length, false, protect_with_key, (long)&keyed);
 }
 
