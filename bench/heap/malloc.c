@@ -7,6 +7,7 @@
  *
  * Each block says at its two ends which it is, and is held against that when it is freed.
  */
+#include <stdatomic.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -84,7 +85,7 @@ static void *work(void *argument)
 		size_t slot = random_number(&worker->random) % slots_each;
 		struct block *old = worker->slots[slot];
 		if (threads > 1 && pair % 8 == 0)
-			old = __atomic_exchange_n(&shared[slot % SHARED], old, __ATOMIC_ACQ_REL);
+			old = atomic_exchange(&shared[slot % SHARED], old);
 		end(old);
 		worker->slots[slot] = make(&worker->random);
 	}

@@ -412,7 +412,7 @@ int main(int argc, char **argv)
 	if (sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){ .sched_priority = 2 }) != 0)
 		fprintf(stderr, "requests: not privileged to run before others: latencies include this program's own delays\n");
 	/* As long as any run may take; only what is used takes memory. */
-	request_room = options.rate * (size_t)(options.saves * (options.before_s + options.after_s + PATIENCE_S));
+	request_room = options.rate * (size_t)((double)options.saves * (options.before_s + options.after_s + PATIENCE_S));
 	if (request_room > UINT32_MAX)
 		request_room = UINT32_MAX;
 	requests = mmap(NULL, request_room * sizeof *requests, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
