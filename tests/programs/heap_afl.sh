@@ -9,7 +9,8 @@ plan 3
 mib=$((64 * scale))
 executions=$((600 * scale))
 # Nothing of this machine's state is afl-fuzz's to judge; and a fork server that builds for a while is no hang.
-export AFL_SKIP_CPUFREQ=1 AFL_NO_AFFINITY=1 AFL_NO_UI=1 AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES=1 AFL_FORKSRV_INIT_TMOUT=120000 AFL_QUIET=1 AFL_NO_COLOR=1
+unset ASAN_OPTIONS UBSAN_OPTIONS # which afl-fuzz would have otherwise
+export AFL_SKIP_CPUFREQ=1 AFL_NO_AFFINITY=1 AFL_NO_UI=1 AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES=1 AFL_FORKSRV_INIT_TMOUT=120000 AFL_QUIET=1
 export HEAP_AFL_MIB="$mib"
 afl-clang-fast -O1 -g -o target "$here/heap_afl.c" -lsqlite3 >compile.log 2>&1 || fail "$(cat compile.log)"
 
@@ -50,7 +51,7 @@ server_seen()
 maps()
 {
 	rm -rf "$1" && mkdir "$1"
-	afl "$2" afl-showmap -q -m none -t 60000 -i corpus -o "$1" -- ./target >showmap.log 2>&1 || { cat showmap.log; fail "afl-showmap: status $?"; }
+	afl "$2" afl-showmap -q -m none -t 60000 -i corpus -o "$1" -- ./target >showmap.log 2>&1 || { status=$?; cat showmap.log; fail "afl-showmap: status $status"; }
 	[ "$(find "$1" -type f | wc -l)" -eq 150 ] || { cat showmap.log; fail "$(find "$1" -type f | wc -l) traces"; }
 }
 maps maps.plain plain
@@ -70,7 +71,7 @@ check "awake from the start" same_traces "$awake"
 fuzz()
 {
 	rm -rf "$1"
-	afl "$2" afl-fuzz -m none -t 60000 -s 7 -E $executions -i seeds -o "$1" -- ./target >"$1.log" 2>&1 || { tail -n 30 "$1.log"; fail "afl-fuzz: status $?"; }
+	afl "$2" afl-fuzz -m none -t 60000 -s 7 -E $executions -i seeds -o "$1" -- ./target >"$1.log" 2>&1 || { status=$?; tail -n 30 "$1.log"; fail "afl-fuzz: status $status"; }
 	(cd "$1/default/queue" && for file in *; do [ ! -f "$file" ] || cksum <"$file"; done | sort) >"$1.queue"
 	sed -n 's/^\(corpus_count\|saved_crashes\|saved_hangs\|bitmap_cvg\|stability\|edges_found\) *: /\1 /p' "$1/default/fuzzer_stats" >"$1.stats"
 	{ grep -qx 'saved_crashes 0' "$1.stats" && grep -qx 'saved_hangs 0' "$1.stats" && grep -qx 'stability 100.00%' "$1.stats"; } ||
