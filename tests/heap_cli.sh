@@ -67,6 +67,14 @@ static odf_heap_info look(void)
 	get(&info);
 	return info;
 }
+/* So that the compiler does not see that nobody reads it. */
+static void use(void *memory)
+{
+	static void *volatile last;
+	memset(memory, 1, 4096);
+	last = memory;
+	(void)last;
+}
 int main(int argc, char **argv)
 {
 	static const char *const states[] = { "off", "asleep", "awake" }, *const doors[] = { "other", "libc", "large", "mimalloc" };
@@ -75,16 +83,16 @@ int main(int argc, char **argv)
 	if (argc > 1)
 		return atoi(argv[1]);
 	for (int i = 0; i < 50 * 256; i++)
-		memset(malloc(4096), 1, 4096);
+		use(malloc(4096));
 	info = look();
 	/* The allocator is loaded beside the program. */
 	for (int i = 0; i < 500 && info.state == ODF_HEAP_AWAKE && (info.malloc_door == ODF_HEAP_MALLOC_LIBC || info.malloc_door == ODF_HEAP_MALLOC_LARGE); i++) {
 		nanosleep(&moment, NULL);
-		memset(malloc(4096), 1, 4096);
+		use(malloc(4096));
 		info = look();
 	}
 	for (int i = 0; i < 50 * 256; i++)
-		memset(malloc(4096), 1, 4096);
+		use(malloc(4096));
 	info = look();
 	printf("%s %s, %s, capacity %zu\n", states[info.state], doors[info.malloc_door], info.inside_bytes >= 40u << 20 ? "inside" : "outside",
 	       info.capacity >> 30);

@@ -71,7 +71,7 @@ check "awake from the start" same_traces "$awake"
 fuzz()
 {
 	rm -rf "$1"
-	afl "$2" afl-fuzz -m none -t 60000 -s 7 -E $executions -i seeds -o "$1" -- ./target >"$1.log" 2>&1 || { status=$?; tail -n 30 "$1.log"; fail "afl-fuzz: status $status"; }
+	afl "$2" afl-fuzz -m none -t 60000 -s 7 -E $executions -i seeds -o "$1" -- ./target >"$1.log" 2>&1 || { status=$?; tail -n 30 "$1.log" | tr -d "\033"; fail "afl-fuzz: status $status"; }
 	(cd "$1/default/queue" && for file in *; do [ ! -f "$file" ] || cksum <"$file"; done | sort) >"$1.queue"
 	sed -n 's/^\(corpus_count\|saved_crashes\|saved_hangs\|bitmap_cvg\|stability\|edges_found\) *: /\1 /p' "$1/default/fuzzer_stats" >"$1.stats"
 	{ grep -qx 'saved_crashes 0' "$1.stats" && grep -qx 'saved_hangs 0' "$1.stats" && grep -qx 'stability 100.00%' "$1.stats"; } ||
