@@ -384,6 +384,9 @@ static void reservations_do_not_wake(void)
 		must(mmap(NULL, GIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != MAP_FAILED);
 	}
 	must(info().state == ODF_HEAP_ASLEEP);
+	/* An allocator's. */
+	must(is_inside(mmap(NULL, 40 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)));
+	must(is_awake());
 }
 
 /* ---- The malloc family ------------------------------------------------------------------------------------------------------------- */

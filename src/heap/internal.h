@@ -16,6 +16,9 @@
 #define HEAP_THRESHOLD ((size_t)16 << 20)
 /* Mappings below this stay with the kernel: they are thread-local odds and ends, and each would be a run of its own. */
 #define HEAP_SMALLEST ((size_t)64 << 10)
+/* What is mapped without a promise (MAP_NORESERVE) may never be used, and wakes nothing from this length on. Below, it is what an allocator asks for that maps
+ * everything so: jemalloc, where the table of a hash is the one great mapping of a server that is otherwise small. */
+#define HEAP_RESERVATION ((size_t)1 << 30)
 
 /* ---- state.c ---- */
 

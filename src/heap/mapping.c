@@ -44,9 +44,8 @@
 #define SPREAD_FROM ((uintptr_t)2 << 40)
 #define SPREAD_TO   ((uintptr_t)32 << 40)
 
-/* Where a mapping of some length begins: at the start of a page table, which moves as a whole. */
-#define ALIGN_FROM ((size_t)2 << 20)
-/* An allocator that proposes addresses wants them aligned as these are, and would cut away the rest; no more than this. */
+/* An allocator that proposes addresses wants them aligned as these are, and would cut away the rest; no more than this. All other mappings lie side by side: a
+ * freeze pays for each run of memory, more than for the ends of a run that share a page table with what is outside. */
 #define ALIGN_MOST ((size_t)64 << 20)
 
 /* How much is copied at a time. */
@@ -309,14 +308,12 @@ static bool is_plain(int protection, int flags)
 	       (flags & ~(MAP_NORESERVE | MAP_FIXED | MAP_FIXED_NOREPLACE)) == (MAP_PRIVATE | MAP_ANONYMOUS);
 }
 
-static size_t alignment_for(size_t length, const void *hint)
+static size_t alignment_for(const void *hint)
 {
 	uintptr_t at = (uintptr_t)hint;
 	size_t of_hint = at & -at;
 
-	if (length < ALIGN_FROM)
-		return HEAP_PAGE;
-	return of_hint <= ALIGN_FROM ? ALIGN_FROM : of_hint < ALIGN_MOST ? of_hint : ALIGN_MOST;
+	return of_hint <= HEAP_PAGE ? HEAP_PAGE : of_hint < ALIGN_MOST ? of_hint : ALIGN_MOST;
 }
 
 /* NULL: not here. */
@@ -461,10 +458,9 @@ static long map(void *address, size_t length, int protection, int flags, int fil
 		return raw_mmap(address, length, protection, flags, file, offset);
 	}
 	if (is_plain(protection, flags) && length >= HEAP_SMALLEST && length <= ADDRESSES_END && offset % (off_t)HEAP_PAGE == 0) {
-		/* What is mapped without a promise may never be used. */
-		heap_grows((flags & MAP_NORESERVE) && length >= heap_threshold() ? heap_threshold() - 1 : length);
+		heap_grows((flags & MAP_NORESERVE) && length >= HEAP_RESERVATION ? heap_threshold() - 1 : length);
 		if (heap_region() != NULL && is_mere_hint(address)) {
-			void *placed = place(length, alignment_for(round_up(length), address));
+			void *placed = place(length, alignment_for(address));
 			if (placed != NULL)
 				return (long)placed;
 		}
@@ -887,7 +883,7 @@ static long new_place(const struct span *from, size_t length, void *fixed)
 	if (fixed != NULL)
 		return map_over(fixed, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 	if (from->kind == REGION_MEMORY && length >= HEAP_SMALLEST && heap_region() != NULL) {
-		size_t offset = region_find_hole(heap_region(), length, alignment_for(length, NULL));
+		size_t offset = region_find_hole(heap_region(), length, HEAP_PAGE);
 		if (offset != SIZE_MAX && region_take(heap_region(), offset, length) == 0) {
 			heap_note_placed(length);
 			return (long)((char *)odf_region_base(heap_region()) + offset);
