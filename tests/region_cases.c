@@ -418,17 +418,39 @@ static void fork_between_steps(void)
 /* Forks come more often than a settle takes, which goes on behind what the last one did. */
 static void no_part_waits_for_ever(void)
 {
+	size_t left;
+
 	make(3 * TABLE, ODF_REGION_MANUAL);
 	fill(0, pages, 2);
 	fork_and_end(is_child);
 	fill(0, pages, 1);
-	for (size_t step = 0; step < 2; step++) {
-		must(info().private_bytes == (3 - step) * TABLE * PAGE);
+	left = info().private_bytes;
+	must(left == 3 * TABLE * PAGE);
+	for (int step = 0; step < 6; step++) {
 		settle_until(BETWEEN_STEPS, 2);
 		fork_and_end(holds_all_1);
 		must(settle_on() == EAGAIN);
+		must(info().private_bytes < left && info().private_bytes > 0);
+		left = info().private_bytes;
 	}
-	must(info().private_bytes == TABLE * PAGE);
+}
+
+/* Who wants a page of the step that is under way waits for all of it, so that one of private pages only is less than a table. */
+static void steps_are_small(void)
+{
+	size_t left;
+
+	make(2 * TABLE, ODF_REGION_MANUAL);
+	fill(0, pages, 2);
+	fork_and_end(is_child);
+	fill(0, pages, 1);
+	left = info().private_bytes;
+	settle_until(BETWEEN_STEPS, 2);
+	fork_and_end(holds_all_1);
+	must(settle_on() == EAGAIN);
+	must(left - info().private_bytes <= TABLE * PAGE / 4);
+	settle();
+	must(holds(0, pages, 1));
 }
 
 static atomic_bool forked;
@@ -1960,6 +1982,7 @@ static const struct {
 	CASE(doubt_stays_frozen),
 	CASE(fork_between_steps),
 	CASE(no_part_waits_for_ever),
+	CASE(steps_are_small),
 	CASE(fork_waits_for_the_step),
 	CASE(forks_of_libc),
 	CASE(no_settling_amid_a_fork),

@@ -67,7 +67,7 @@
 #define REGION_WHOLE_PUDS ((size_t)8 << 20)
 
 /* A settle step merges about this many pages: some hundred microseconds. */
-#define REGION_STEP_PAGES 256
+#define REGION_STEP_PAGES 128
 
 /* A fork of FROZEN memory copies the page tables of every mapping in which a page was written, also of what was only read there. So home can be made of
  * chunks, for which each fork pays half a microsecond apiece, and the freeze a few. Both measured, bench/RESULTS.md. Done only where the last snapshot
@@ -249,7 +249,7 @@ struct region_settler {
 	int pagemap;
 	int userfault; /* -1: the program is quiet */
 	struct region_desk *desk;
-	void (*between_steps)(void);
+	void (*between_steps)(uint64_t step_ns); /* how long the last one took */
 };
 /* Makes all of the region LIVE. 0 or an errno value: EBUSY, EAGAIN (a fork came between; or one is pending), ENOMEM, EIO... */
 int region_settle(struct odf_region *region, const struct region_settler *settler);

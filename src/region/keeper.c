@@ -43,6 +43,10 @@
 #define RETRY_NS       100000000u
 #define GATHER_IDLE_NS 100000000u
 #define NEVER          UINT64_MAX
+/* The longest pause between two steps, and in parts of the time since the last fork, so that who forks often does not find half of the region FROZEN. */
+#define PAUSE_MOST_NS  4000000u
+#define PAUSE_PART     64u
+#define PAUSE_LEAST_NS 50000u
 #define DESK_SIZE      ((sizeof(struct region_desk) + REGION_PAGE - 1) / REGION_PAGE * REGION_PAGE)
 /* The less of a stack there is, the less a fork has to copy: what the keeper's functions need, several times. */
 #define STACK_SIZE     65536
@@ -76,13 +80,15 @@ static struct {
 enum { SLOT_EMPTY, SLOT_ORDER, SLOT_DONE };
 
 /* The keeper's own. */
-static void answer_between_steps(void);
+static void answer_between_steps(uint64_t step_ns);
+static void pause_between_steps(uint64_t step_ns);
 static void *keep(void *unused);
 static struct {
 	unsigned forks;
 	uint64_t fork_ns; /* when it saw the last one */
 } seen;
 static struct region_settler settler = { -1, -1, NULL, answer_between_steps };
+static uint64_t pause_most_ns; /* between the steps of the settle that is under way */
 
 /* ---- For everybody ---- */
 
@@ -499,9 +505,28 @@ static bool answer_about_memory(void)
 	return true;
 }
 
-static void answer_between_steps(void)
+static uint64_t between(uint64_t value, uint64_t least, uint64_t most)
 {
+	return value < least ? least : value > most ? most : value;
+}
+
+static void answer_between_steps(uint64_t step_ns)
+{
+	(void)step_ns;
 	(void)answer_about_memory();
+}
+
+/* Half of the time is the program's: steps without a pause between them made each thread that takes page faults wait for the lock of the address space, over and
+ * over (99th percentile of Redis's requests with 1 GiB to settle: 1.1 to 5.7 ms, with pauses 0.3 to 0.5). An order ends the pause. */
+static void pause_between_steps(uint64_t step_ns)
+{
+	unsigned notices = atomic_load(&keeper.notices);
+	uint64_t pause = between(step_ns, 0, pause_most_ns);
+	struct timespec time = { .tv_nsec = (long)pause };
+
+	(void)answer_about_memory();
+	if (pause >= PAUSE_LEAST_NS && atomic_load(&slot.state) != SLOT_ORDER)
+		(void)sys_call4(SYS_futex, &keeper.notices, FUTEX_WAIT_PRIVATE, notices, &time);
 }
 
 /* True if the keeper is to end. */
@@ -539,11 +564,6 @@ static uint64_t process_faults(void)
 	if (sys_call2(SYS_getrusage, RUSAGE_SELF, &usage) < 0)
 		return UINT64_MAX; /* as if many */
 	return (uint64_t)usage.ru_minflt;
-}
-
-static uint64_t between(uint64_t value, uint64_t least, uint64_t most)
-{
-	return value < least ? least : value > most ? most : value;
 }
 
 /* A hint that asking may be worth it, which disturbs nobody: no child is left, or one has ended and not been waited for. Nothing is waited for here. */
@@ -621,7 +641,10 @@ static uint64_t look_after(struct odf_region *region, uint64_t now)
 	}
 	region->child_ended = ended;
 	region->touched = touched;
+	pause_most_ns = between(since / PAUSE_PART, 0, PAUSE_MOST_NS);
+	settler.between_steps = pause_between_steps;
 	error = region_settle(region, &settler);
+	settler.between_steps = answer_between_steps;
 	if (error == 0)
 		return NEVER;
 	now = region_clock();

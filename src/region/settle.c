@@ -156,6 +156,7 @@ static size_t choose_length(const struct odf_region *region, const struct region
 {
 	size_t border = (from / region->work_size + 1) * region->work_size, most = from + region->step_most;
 	size_t end = border < most ? border : most, at = from, pages = 0, page_limit = REGION_STEP_PAGES;
+	bool disturbs = settler->userfault >= 0;
 	uint64_t start = region_clock();
 	struct region_run runs[32];
 
@@ -172,6 +173,9 @@ static size_t choose_length(const struct odf_region *region, const struct region
 			pages += (size_t)(runs[i].end - runs[i].start) / REGION_PAGE;
 		at = (size_t)(walked - region->home);
 	}
+	/* Who wants this memory waits, so where it is all private a step is less than a table. */
+	if (disturbs && pages >= page_limit && at - from < REGION_TABLE)
+		return at - from;
 	at = at / REGION_TABLE * REGION_TABLE;
 	if (at <= from) /* the rest of a table at least */
 		at = (from / REGION_TABLE + 1) * REGION_TABLE < end ? (from / REGION_TABLE + 1) * REGION_TABLE : end;
@@ -522,6 +526,7 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 	while (error == 0 && region->live_length < region->length) {
 		struct step step = { 0 };
 		bool stepped = false;
+		uint64_t start = region_clock();
 		size_t live = region->live_length, end;
 		step.from = (region->live_from + live) % region->length;
 		step.length = choose_length(region, settler, step.from, region->length - live);
@@ -549,7 +554,7 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 			give_up_places(region);
 		else if (stepped && settler->userfault >= 0)
 			clear_scratch(&step);
-		settler->between_steps();
+		settler->between_steps(region_clock() - start);
 	}
 	return error;
 }
@@ -596,7 +601,7 @@ int region_thin(struct odf_region *region, const struct region_settler *settler)
 		else if (region_extent_at(region, at, limit, &end) == NULL)
 			error = thin_slice(region, settler, at, end);
 		region_unlock_as_keeper();
-		settler->between_steps();
+		settler->between_steps(0);
 	}
 	/* It goes on FROZEN, and children are to have it. */
 	region_lock_as_keeper();
