@@ -6,6 +6,9 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -18,6 +21,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -717,6 +721,62 @@ static void case_threads(char **arguments)
 	REQUIRE(holds() && info().state == ODF_REGION_LIVE);
 }
 
+/* How much of the region the page tables map by large pages. */
+static size_t mapped_large(void)
+{
+	FILE *file = fopen("/proc/self/smaps", "re");
+	uintptr_t start, end, at = (uintptr_t)base;
+	char line[512];
+	size_t sum = 0, size;
+	bool inside = false;
+
+	REQUIRE(file != NULL);
+	while (fgets(line, sizeof line, file) != NULL)
+		if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " ", &start, &end) == 2)
+			inside = start < at + pages * PAGE && end > at;
+		else if (inside && sscanf(line, "ShmemPmdMapped: %zu kB", &size) == 1)
+			sum += size << 10;
+	fclose(file);
+	return sum;
+}
+
+/* Any call that makes a file system or a namespace is a SIGSYS from here on. */
+static void enter_sandbox(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 430, 3, 0), /* fsopen */
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
+		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, CLONE_NEWUSER, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { sizeof code / sizeof *code, code };
+
+	REQUIRE(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+}
+
+/* open|sandbox large|small: what pages a region has where ordinary memory has large ones. */
+static void case_large(char **arguments)
+{
+	if (strcmp(arguments[0], "sandbox") == 0)
+		enter_sandbox();
+	make_region(8 * MIB);
+	dprintf(1, "%zu bytes in large pages\n", mapped_large());
+	REQUIRE((mapped_large() >= 6 * MIB) == (strcmp(arguments[1], "large") == 0));
+	REQUIRE(mapped_large() == 0 || strcmp(arguments[1], "large") == 0);
+	for (int round = 0; round < 3; round++) {
+		REQUIRE(fork_and_check() == 0);
+		fill();
+		discard_and_check();
+		while (odf_region_settle(region) != 0)
+			usleep(1000);
+		REQUIRE(holds());
+	}
+	REQUIRE(waitpid(-1, NULL, __WALL) == -1 && errno == ECHILD); /* who made the file is gone */
+}
+
 /* NUMBER open|closed: of the descriptor that was handed in, here; and never in a program that this one executes. */
 static void case_descriptor(char **arguments)
 {
@@ -770,6 +830,7 @@ static const struct {
 	{ "memory", case_memory, 2 },
 	{ "swap", case_swap, 0 },
 	{ "threads", case_threads, 2 },
+	{ "large", case_large, 2 },
 	{ "descriptor", case_descriptor, 2 },
 	{ "number_taken", case_number_taken, 1 },
 };

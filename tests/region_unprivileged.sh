@@ -121,5 +121,32 @@ if "$work/odfork" run --help | grep -q -e --user && id nobody > /dev/null 2>&1; 
 	try "" "odfork run --user" "$work/odfork" run --user nobody -- "$limits" threads always 700
 fi
 
+# Where ordinary memory has large pages unasked, a region has them too: by a file system that takes a privilege, or a user namespace to have it in; and never in a
+# sandbox, which may kill for the attempt. The setting is this script's alone: a file over the kernel's, in mounts of its own.
+setting=/sys/kernel/mm/transparent_hugepage/enabled
+in_mounts='mount --bind "$1" '$setting' || exit 77; shift; exec "$@"'
+echo "[always] madvise never" > "$work/always"
+chmod 644 "$work/always"
+large() { # WANTED NAME COMMAND...: the region's pages, from a sandbox and from outside of one
+	wanted=$1 whose=$2
+	shift 2
+	try "" "huge pages always, $whose" unshare -m sh -c "$in_mounts" sh "$work/always" "$@" large open "$wanted"
+	try "" "huge pages always, $whose, in a sandbox" unshare -m sh -c "$in_mounts" sh "$work/always" "$@" large sandbox small
+}
+become="setpriv --reuid=65534 --regid=65534 --clear-groups"
+if [ -f $setting ] && unshare -m sh -c "$in_mounts" sh "$work/always" true 2> /dev/null; then
+	large large "root" "$limits"
+	# shellcheck disable=SC2086
+	if nobody unshare -Urm true 2> /dev/null; then
+		large large "another user" $become "$limits"
+	else
+		large small "another user, no user namespaces" $become "$limits"
+	fi
+	large small "an id that is nobody's" unshare -U "$limits"
+	try "" "huge pages not always" "$limits" large open "$(grep -q '\[always\]' $setting && echo large || echo small)"
+else
+	echo "left out: huge pages (no $setting, or no mounts of one's own)"
+fi
+
 echo "$failures failed"
 [ "$failures" = 0 ]

@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
  * The file behind a region. Where the machine gives ordinary memory large pages unasked (transparent huge pages: always), a memfd would fall behind it, as
- * the kernel decides about its pages by a setting of their own. A file system of the same kind that nobody else sees can be told to have them; it takes
- * CAP_SYS_ADMIN, so who has not gets the memfd.
+ * the kernel decides about its pages by a setting of their own. A file system of the same kind that nobody else sees can be told to have them. It takes
+ * CAP_SYS_ADMIN, which everybody has in a user namespace of his own: a child that shares the table of descriptors makes one, and the file in it, and ends. Where that
+ * is forbidden, the memfd it is.
  */
 #include <errno.h>
 #include <linux/memfd.h>
+#include <signal.h>
+#include <sys/wait.h>
 #include <string.h>
 
+#include "../sys/clone.h"
+#include "../sys/text.h"
 #include "internal.h"
 
 #ifndef MFD_NOEXEC_SEAL
@@ -35,7 +40,7 @@ bool region_large_pages_wanted(void)
 	return strstr(text, "[always]") != NULL;
 }
 
-static int open_in(int mount)
+static ODF_UNINSTRUMENTED int open_in(int mount)
 {
 	static const char name[] = "odfork-region";
 	int file = (int)sys_call4(SYS_openat, mount, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -45,7 +50,7 @@ static int open_in(int mount)
 	return file;
 }
 
-static int make_large(void)
+static ODF_UNINSTRUMENTED int make_large(void)
 {
 	int context = (int)sys_call2(NUMBER_FSOPEN, "tmpfs", CLOSE_ON_EXEC), mount = -1, file = -1;
 
@@ -63,6 +68,80 @@ static int make_large(void)
 	return file;
 }
 
+/* ---- In a user namespace. Between clone and the end of the child: on the parent's memory, system calls only ---- */
+
+struct in_namespace {
+	/* That the caller's ids are the same there, without which nobody can own a file. */
+	char users[48], groups[48];
+	size_t users_length, groups_length;
+	int file;
+};
+
+static ODF_UNINSTRUMENTED bool put(const char *path, const char *text, size_t length)
+{
+	int fd = sys_open(path, O_WRONLY, 0);
+	bool done;
+
+	if (fd < 0)
+		return false;
+	done = sys_write(fd, text, length) == (long)length;
+	sys_close(fd);
+	return done;
+}
+
+static ODF_UNINSTRUMENTED int namespace_child(void *argument)
+{
+	struct in_namespace *there = argument;
+
+	/* Without the right to drop groups, which could be a way past a file's rights, one may name one's own. */
+	if (put("/proc/self/setgroups", "deny", 4) && put("/proc/self/uid_map", there->users, there->users_length) &&
+	    put("/proc/self/gid_map", there->groups, there->groups_length))
+		there->file = make_large();
+	return 0;
+}
+
+static size_t map_one_id(char *line, size_t size, uint64_t id)
+{
+	struct text text = text_start(line, size);
+
+	text_add_unsigned(&text, id);
+	text_add(&text, " ");
+	text_add_unsigned(&text, id);
+	text_add(&text, " 1");
+	return strlen(line);
+}
+
+static int make_large_in_namespace(void)
+{
+	static const size_t stack_size = 16384;
+	struct in_namespace there = { .file = -EPERM };
+	struct clone_request request = {
+		/* The mounts are the namespace's own, or it would have no right to any. */
+		.flags = CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_NEWUSER | CLONE_NEWNS,
+		.stack_size = stack_size,
+		.function = namespace_child,
+		.argument = &there,
+	};
+	uint64_t all = ~0ull, mask;
+	long pid;
+
+	there.users_length = map_one_id(there.users, sizeof there.users, (uint64_t)sys_call0(SYS_geteuid));
+	there.groups_length = map_one_id(there.groups, sizeof there.groups, (uint64_t)sys_call0(SYS_getegid));
+	request.stack = region_map(NULL, stack_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	if (request.stack == NULL)
+		return -ENOMEM;
+	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask); /* the child must not run a handler on our memory */
+	pid = clone_child(&request);
+	if (pid > 0) {
+		int status;
+		while (sys_call4(SYS_wait4, pid, &status, __WCLONE, NULL) == -EINTR)
+			;
+	}
+	(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
+	region_unmap(request.stack, stack_size);
+	return pid < 0 ? (int)pid : there.file;
+}
+
 static int make_memfd(void)
 {
 	long file = sys_call2(SYS_memfd_create, "odfork-region", MFD_CLOEXEC | MFD_NOEXEC_SEAL);
@@ -72,33 +151,38 @@ static int make_memfd(void)
 	return (int)file;
 }
 
-/* With CAP_SYS_ADMIN, and in no sandbox: a filter may kill for system calls that make file systems. */
-static bool may_make_large(void)
+/* Who may make a file system: the process with CAP_SYS_ADMIN, another by a namespace; nobody in a sandbox, as a filter may kill for such calls. */
+enum maker { MAKER_NONE, MAKER_NAMESPACE, MAKER_PROCESS };
+
+static enum maker find_maker(void)
 {
 	enum { SYS_ADMIN = 21, FROM_THE_END = SYS_ADMIN / 4 };
 	static const char rights[] = "\nCapEff:\t", sandbox[] = "\nSeccomp:\t0\n";
 	char text[4096] = "", digit;
 	const char *line, *end;
-	int fd = sys_open("/proc/self/status", O_RDONLY, 0);
+	int fd = sys_open("/proc/thread-self/status", O_RDONLY, 0);
 
 	if (fd < 0)
-		return false;
+		return MAKER_NONE;
 	if (sys_read(fd, text, sizeof text - 1) < 0)
 		text[0] = '\0';
 	sys_close(fd);
 	line = strstr(text, rights);
 	end = line == NULL ? NULL : strchr(line + sizeof rights - 1, '\n');
 	if (end == NULL || end - line < (long)sizeof rights + FROM_THE_END || strstr(text, sandbox) == NULL)
-		return false;
+		return MAKER_NONE;
 	digit = end[-1 - FROM_THE_END];
-	return (((digit <= '9' ? digit - '0' : digit - 'a' + 10) >> SYS_ADMIN % 4) & 1) != 0;
+	return (((digit <= '9' ? digit - '0' : digit - 'a' + 10) >> SYS_ADMIN % 4) & 1) != 0 ? MAKER_PROCESS : MAKER_NAMESPACE;
 }
 
 int region_file_make(size_t size)
 {
-	int file = region_large_pages_wanted() && may_make_large() ? make_large() : -1;
+	enum maker maker = region_large_pages_wanted() ? find_maker() : MAKER_NONE;
+	int file = maker == MAKER_PROCESS ? make_large() : -1;
 	long result;
 
+	if (file < 0 && maker != MAKER_NONE) /* a container's root has the right, and not for this */
+		file = make_large_in_namespace();
 	if (file < 0)
 		file = make_memfd();
 	if (file < 0)
