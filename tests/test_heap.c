@@ -928,6 +928,181 @@ static void forks_while_others_request(void)
 	must(holds(inherited, 5 * MIB, 5 * MIB, 3));
 }
 
+/* ---- Mapping calls that tell what they did: the same with the library as without ------------------------------------------------------------ */
+
+#define PAGES(count) ((size_t)(count) * PAGE)
+
+#define TELL_CALL(call)                                                                                                                \
+	do {                                                                                                                           \
+		long result_;                                                                                                          \
+		errno = 0;                                                                                                             \
+		result_ = (long)(call);                                                                                                \
+		dprintf(1, "line %d: %s, errno %d\n", __LINE__, result_ == -1 ? "fails" : "succeeds", errno);                          \
+	} while (0)
+
+/* One letter for each page: locked, or not, or not there. The kernel tells by refusing to have it invalidated. */
+static void tell_locks(const unsigned char *memory, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		int result = msync((void *)(uintptr_t)(memory + PAGES(i)), PAGE, MS_ASYNC | MS_INVALIDATE);
+		dprintf(1, "%s", result == 0 ? "-" : errno == EBUSY ? "L" : errno == ENOMEM ? "." : "?");
+	}
+	dprintf(1, "\n");
+}
+
+/* In the region, if there is one; the pages behind it are nobody's. */
+static unsigned char *map_before_hole(size_t count)
+{
+	const char *heap = getenv("ODFORK_HEAP");
+	bool on = heap != NULL && strcmp(heap, "on") == 0;
+	size_t placed = on ? info().placed_bytes : 0;
+	unsigned char *memory = map(PAGES(4 * count));
+
+	must(!on || info().placed_bytes == placed + PAGES(4 * count));
+	must(munmap(memory + PAGES(count), PAGES(3 * count)) == 0);
+	return memory;
+}
+
+/* What a mapping grows by is locked and advised as it is, so that it is one mapping still. */
+static void tell_growth(void)
+{
+	static const int advices[] = { MADV_NORMAL, MADV_DONTFORK, MADV_DONTDUMP, MADV_MERGEABLE, MADV_WIPEONFORK };
+	unsigned char *memory;
+	pid_t pid;
+
+	for (size_t i = 0; i < sizeof advices / sizeof *advices; i++) {
+		memory = map_before_hole(100) + PAGES(96);
+		fill(memory, PAGES(4), 3);
+		dprintf(1, "advice %d\n", advices[i]);
+		TELL_CALL(madvise(memory, PAGES(4), advices[i]));
+		/* What is wiped in children has left the region, and cannot always grow where it is. */
+		memory = mremap(memory, PAGES(4), PAGES(9), advices[i] == MADV_WIPEONFORK ? MREMAP_MAYMOVE : 0);
+		must(memory != MAP_FAILED);
+		must(holds(memory, PAGES(4), PAGES(4), 3) && memory[PAGES(8)] == 0);
+		pid = fork();
+		if (pid == 0) {
+			tell_locks(memory, 9);
+			if (msync(memory, PAGES(9), MS_ASYNC) == 0)
+				dprintf(1, "%d %d\n", memory[PAGES(4) - 1], memory[PAGES(9) - 1]);
+			_exit(0);
+		}
+		must(status_of(pid) == 0);
+		memory = mremap(memory, PAGES(9), PAGES(1000), MREMAP_MAYMOVE);
+		must(memory != MAP_FAILED && holds(memory, PAGES(4), PAGES(4), 3) && memory[PAGES(999)] == 0);
+		pid = fork();
+		if (pid == 0) {
+			dprintf(1, "%d\n", msync(memory + PAGES(900), PAGES(100), MS_ASYNC));
+			_exit(0);
+		}
+		must(status_of(pid) == 0);
+		TELL_CALL(munmap(memory, PAGES(1000)));
+	}
+	memory = map_before_hole(100);
+	fill(memory + PAGES(99), PAGE, 4);
+	TELL_CALL(mlock(memory + PAGES(99), PAGE));
+	TELL_CALL(mremap(memory + PAGES(99), PAGE, PAGES(3), 0));
+	tell_locks(memory + PAGES(97), 6);
+	TELL_CALL(mremap(memory + PAGES(99), PAGES(3), PAGES(5), MREMAP_MAYMOVE));
+	tell_locks(memory + PAGES(97), 8);
+	TELL_CALL(madvise(memory + PAGES(99), PAGES(5), MADV_DONTNEED));
+	must(holds(memory + PAGES(99), PAGE, PAGE, 4));
+	TELL_CALL(munlock(memory + PAGES(99), PAGES(5)));
+	tell_locks(memory + PAGES(97), 8);
+	TELL_CALL(mmap(memory + PAGES(103), PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+	TELL_CALL(mremap(memory + PAGES(99), PAGES(4), PAGES(5), 0)); /* something is there */
+}
+
+/* All is marked as locked before the first page is brought, and of what comes before a hole none is brought. */
+static void tell_locking(void)
+{
+	unsigned char *memory = map_before_hole(100);
+
+	TELL_CALL(mprotect(memory + PAGES(20), PAGES(6), PROT_NONE));
+	TELL_CALL(mlock(memory + PAGES(18), PAGES(15)));
+	tell_locks(memory + PAGES(16), 20);
+	TELL_CALL(madvise(memory + PAGES(27), PAGES(3), MADV_DONTNEED));
+	TELL_CALL(munlock(memory + PAGES(10), PAGES(30)));
+	tell_locks(memory + PAGES(16), 20);
+	TELL_CALL(munmap(memory + PAGES(50), PAGES(5)));
+	TELL_CALL(mlock(memory + PAGES(45), PAGES(20)));
+	tell_locks(memory + PAGES(43), 24);
+	TELL_CALL(madvise(memory + PAGES(46), PAGES(2), MADV_DONTNEED));
+	TELL_CALL(mlock2(memory + PAGES(60), PAGES(3), MLOCK_ONFAULT));
+	tell_locks(memory + PAGES(43), 24);
+	TELL_CALL(mlock(memory + PAGES(97) + 5, PAGE + 9)); /* two pages */
+	tell_locks(memory + PAGES(95), 10);
+	TELL_CALL(mlock(memory, 0));
+	TELL_CALL(mlock2(memory, PAGES(200), 0x80));
+	TELL_CALL(mlock2(memory + PAGES(51), PAGE, 0x80));
+	TELL_CALL(mlock(memory, SIZE_MAX - PAGES(200)));
+	tell_locks(memory, 10);
+	TELL_CALL(munlock(memory, PAGES(100)));
+	tell_locks(memory + PAGES(40), 60);
+}
+
+/* Arguments are looked at before memory is. */
+static void tell_refusals(void)
+{
+	unsigned char *memory = map_before_hole(100), *hole = memory + PAGES(110);
+
+	TELL_CALL(mprotect(hole, PAGE, 1 << 28));
+	TELL_CALL(mprotect(hole, PAGE, PROT_READ));
+	TELL_CALL(mprotect(hole + 1, PAGE, PROT_READ));
+	TELL_CALL(syscall(SYS_pkey_mprotect, hole, PAGE, PROT_READ, 14));
+	TELL_CALL(syscall(SYS_pkey_mprotect, hole, PAGE, PROT_READ, -1));
+	TELL_CALL(madvise(hole, PAGE, 99));
+	TELL_CALL(madvise(hole, PAGE, MADV_DONTNEED));
+	TELL_CALL(msync(hole, PAGE, MS_ASYNC | MS_SYNC));
+	TELL_CALL(msync(hole, PAGE, MS_ASYNC));
+	TELL_CALL(mlock2(hole, PAGE, 0x80));
+	TELL_CALL(mlock2(hole, PAGE, MLOCK_ONFAULT));
+	TELL_CALL(mremap(hole, PAGE, PAGE, 0));
+	TELL_CALL(mremap(hole, PAGE, 0, 0));
+	TELL_CALL(mremap(hole, PAGE, PAGES(2), MREMAP_MAYMOVE));
+	TELL_CALL(mremap(hole + 1, PAGE, PAGES(2), MREMAP_MAYMOVE));
+	TELL_CALL(mremap(hole, 0, PAGE, MREMAP_MAYMOVE));
+	TELL_CALL(munmap(memory, SIZE_MAX / 2));
+	TELL_CALL(munmap(hole, PAGE));
+}
+
+/* A range that begins where nothing is, in processes that have inherited it. */
+static void tell_holes_of_children(void)
+{
+	unsigned char *memory = map_before_hole(400);
+	pid_t pid, other;
+
+	fill(memory, PAGES(400), 9);
+	pid = fork();
+	if (pid == 0) {
+		TELL_CALL(munmap(memory, PAGES(40)));
+		TELL_CALL(mremap(memory + PAGES(36), PAGES(287), PAGES(287), 0));
+		other = fork();
+		if (other == 0) {
+			TELL_CALL(mremap(memory + PAGES(36), PAGES(287), PAGES(287), 0));
+			TELL_CALL(mremap(memory + PAGES(36), PAGES(287), PAGES(200), MREMAP_MAYMOVE));
+			TELL_CALL(mremap(memory + PAGES(36), PAGES(287), PAGES(300), MREMAP_MAYMOVE));
+			TELL_CALL(mmap(memory + PAGES(30), PAGES(10), PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+			TELL_CALL(mremap(memory + PAGES(36), PAGES(287), PAGES(287), 0));
+			TELL_CALL(mremap(memory + PAGES(36), PAGES(287), PAGES(200), 0));
+			tell_locks(memory + PAGES(30), 300);
+			_exit(0);
+		}
+		must(status_of(other) == 0);
+		TELL_CALL(madvise(memory + PAGES(36), PAGES(20), MADV_DONTNEED));
+		must(memory[PAGES(41)] == 0);
+		_exit(0);
+	}
+	must(status_of(pid) == 0 && holds(memory, PAGES(400), PAGES(400), 9));
+}
+
+static void tell_mappings(void)
+{
+	tell_growth();
+	tell_locking();
+	tell_refusals();
+	tell_holes_of_children();
+}
+
 /* ---- All of them ------------------------------------------------------------------------------------------------------------------------- */
 
 enum way { PLAIN, PRELOADED, LINKED, STATIC };
@@ -941,6 +1116,7 @@ static const struct {
 	bool no_mimalloc, early;
 } cases[] = {
 	{ "semantics_plain", semantics_plain, PLAIN },
+	{ "mappings_plain", tell_mappings, PLAIN },
 	{ "asleep", is_asleep, PRELOADED },
 	{ "asleep_auto", is_asleep, PRELOADED, "auto" },
 	{ "asleep_nonsense", is_asleep, PRELOADED, "nonsense", .says = "odfork: value not understood, ignored: ODFORK_HEAP=nonsense\n" },
@@ -974,6 +1150,8 @@ static const struct {
 	{ "no_descriptor_in_the_way", no_descriptor_in_the_way, PRELOADED },
 	{ "locked_memory_retires_it", locked_memory_retires_it, PRELOADED },
 	{ "advice_by_descriptor", advice_by_descriptor, PRELOADED },
+	{ "mappings_asleep", tell_mappings, PRELOADED, "off", .like = "mappings_plain" },
+	{ "mappings", tell_mappings, PRELOADED, "on", .like = "mappings_plain" },
 	{ "constructor_forks", constructor_forks, PRELOADED, "on", .early = true },
 	{ "constructor_forks_after_growth", constructor_forks, PRELOADED, .early = true },
 	{ "exit_handler_forks", exit_handler_forks, PRELOADED },
@@ -1090,7 +1268,7 @@ int main(int argc, char **argv)
 		printf("1..%zu\n", CASES);
 	for (size_t i = 0; i < CASES; i++) {
 		int result;
-		if (argc > 1 && i > 0 && strcmp(argv[1], cases[i].name) != 0)
+		if (argc > 1 && cases[i].way != PLAIN && strcmp(argv[1], cases[i].name) != 0)
 			continue;
 		result = run(i);
 		failed += result != 0 && result != 77;

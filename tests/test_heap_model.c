@@ -43,6 +43,7 @@
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -163,6 +164,7 @@ static struct {
 	unsigned entry, depth, step, forks, fork_limit;
 	uint32_t piece;
 	int shared_file; /* -1: none yet */
+	uint64_t shared_inode;
 	struct arena arenas[MAX_ARENAS];
 	struct block blocks[MAX_BLOCKS];
 	struct child children[MAX_CHILDREN];
@@ -779,6 +781,24 @@ static int constant_file(void)
 	return board->constant_file;
 }
 
+static uint64_t constant_inode;
+
+static uint64_t inode_of(int fd)
+{
+	struct stat status;
+
+	return fstat(fd, &status) == 0 ? (uint64_t)status.st_ino : 0;
+}
+
+/* What is not a process's own to close stays open, and the same: looked at after each step, as few of them use it. */
+static void check_files(void)
+{
+	if (inode_of(constant_file()) != constant_inode)
+		say(" LOST a descriptor");
+	if (self.shared_file >= 0 && inode_of(self.shared_file) != self.shared_inode)
+		say(" LOST its own descriptor");
+}
+
 static int shared_file(void)
 {
 	static unsigned char bytes[PAGE];
@@ -795,6 +815,7 @@ static int shared_file(void)
 		if (pwrite(self.shared_file, bytes, sizeof bytes, (off_t)i * PAGE) != sizeof bytes)
 			broken("pwrite");
 	}
+	self.shared_inode = inode_of(self.shared_file);
 	return self.shared_file;
 }
 
@@ -2813,6 +2834,7 @@ static void go_through_program(void)
 		begin_step(step);
 		before = entry()->length;
 		take_step();
+		check_files();
 		board->steps++;
 		if (entry()->length != before) {
 			end_line();
@@ -2920,6 +2942,7 @@ static void make_constant_file(void)
 			_exit(92);
 	}
 	board->constant_file = fd;
+	constant_inode = inode_of(fd);
 }
 
 __attribute__((noreturn)) static void run(char **arguments)

@@ -715,16 +715,25 @@ long heap_process_madvise(int process, const struct iovec *pieces, size_t count,
 
 /* ---- Locks, and what is told about memory ---- */
 
-static long lock_span(struct span *span, long flags)
+static long lock_all(void *address, size_t length, unsigned flags)
 {
-	long error = cut(span);
+	return flags == 0 ? sys_call2(SYS_mlock, address, length) : sys_call3(SYS_mlock2, address, length, flags);
+}
 
-	if (error < 0)
-		return error;
-	error = flags == 0 ? sys_call2(SYS_mlock, span->start, span->length) : sys_call3(SYS_mlock2, span->start, span->length, flags);
-	if (span->kind == REGION_ISLAND) /* locked also where its pages could not all be had */
-		note_advice(span, KEPT_LOCKED | (flags & MLOCK_ONFAULT ? KEPT_ONFAULT : 0), KEPT_ONFAULT);
-	return error;
+/* The kernel tells by refusing to have it invalidated. */
+static bool is_locked(const char *page)
+{
+	return sys_call3(SYS_msync, page, HEAP_PAGE, MS_ASYNC | MS_INVALIDATE) == -EBUSY;
+}
+
+static void note_locks(char *at, char *end, unsigned flags)
+{
+	while (at < end) {
+		struct span span = span_at(at, end);
+		if (span.kind == REGION_ISLAND && is_locked(span.start))
+			note_advice(&span, KEPT_LOCKED | (flags & MLOCK_ONFAULT ? KEPT_ONFAULT : 0), KEPT_ONFAULT);
+		at += span.length;
+	}
 }
 
 /* Addresses of locks need not be those of pages. */
@@ -741,11 +750,33 @@ static void *down(void *address, size_t *length)
 long heap_mlock2(void *address, size_t length, unsigned flags)
 {
 	size_t whole = length;
-	void *start = down(address, &whole);
+	char *start = down(address, &whole), *end, *at = start;
+	uint64_t mask;
+	long error;
 
 	if (!touches(start, whole))
-		return flags == 0 ? sys_call2(SYS_mlock, address, length) : sys_call3(SYS_mlock2, address, length, flags);
-	return walk(start, whole, false, lock_span, flags);
+		return lock_all(address, length, flags);
+	/* Of nothing, whether the kernel would. */
+	error = lock_all(start, 0, flags);
+	if (error < 0)
+		return error;
+	end = start + round_up(whole);
+	heap_meet_child();
+	region_lock(&mask);
+	while (at < end && error == 0) {
+		struct span span = span_at(at, end);
+		error = span.kind == REGION_HOLE ? -ENOMEM : cut(&span);
+		at += error == 0 ? span.length : 0;
+	}
+	/* The kernel marks as locked whatever is there up to the first hole, and then, if there was none, has the pages brought, which may fail. */
+	if (error == 0)
+		error = lock_all(start, (size_t)(end - start), flags);
+	else if (at > start)
+		(void)lock_all(start, (size_t)(at - start), MLOCK_ONFAULT);
+	note_locks(start, at, flags);
+	region_unlock(&mask);
+	check_pieces();
+	return error;
 }
 
 long heap_mlock(void *address, size_t length)
@@ -894,6 +925,20 @@ static long new_place(const struct span *from, size_t length, void *fixed)
 	return raw_mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 }
 
+/* What a mapping has grown by is under the same advice as the rest of it. */
+static bool advise_alike(char *at, char *end, unsigned advice)
+{
+	while (advice != 0 && at < end) {
+		struct span span = span_at(at, end);
+		if (cut(&span) != 0)
+			return false;
+		keep_advice(span.start, span.length, advice);
+		note_advice(&span, advice, 0);
+		at += span.length;
+	}
+	return true;
+}
+
 static bool grow_in_place(const struct span *span, size_t length)
 {
 	char *end = span->start + span->length, *wanted = span->start + length;
@@ -906,7 +951,7 @@ static bool grow_in_place(const struct span *span, size_t length)
 		if (behind.kind != REGION_HOLE)
 			return false;
 	}
-	if (region_take_now(span->region, (size_t)(end - span->base), (size_t)(wanted - end)) == 0)
+	if (region_take_now(span->region, (size_t)(end - span->base), (size_t)(wanted - end)) == 0 && advise_alike(end, wanted, span->advice))
 		return true;
 	(void)region_give(span->region, (size_t)(end - span->base), (size_t)(wanted - end));
 	return false;
@@ -971,8 +1016,11 @@ static long remap_locked(char *old, size_t old_length, size_t length, int flags,
 	}
 	extend(&span, old + old_length);
 	if (span.kind == REGION_FOREIGN && span.length < old_length) {
-		/* What follows is not the kernel's to unmap or move. */
-		long error = flags & (MREMAP_FIXED | MREMAP_DONTUNMAP) || length > old_length ? -EFAULT : unmap_walk(old + length, old + old_length);
+		/* What follows is not the kernel's to unmap or move; whether anything is there at all is its to say. */
+		long error = sys_call5(SYS_mremap, old, HEAP_PAGE, HEAP_PAGE, 0, 0);
+		if (error < 0 && error > -4096)
+			return error;
+		error = flags & (MREMAP_FIXED | MREMAP_DONTUNMAP) || length > old_length ? -EFAULT : unmap_walk(old + length, old + old_length);
 		return error < 0 ? error : (long)old;
 	}
 	if (span.kind == REGION_FOREIGN)
