@@ -220,10 +220,11 @@ mutant settles_with_a_lost_place - settle.c lost_place_amid_a_settle 's/\s*\|\|\
 
 # ---- The files before there is a keeper ------------------------------------------------------------------------------------------------------
 mutant lost_file_no_doubt 5 keeper.c region_file_closed 's/region->doubt = true;\n\t\tsys_close\(region->file\);/sys_close(region->file);/'
-mutant reused_file_taken_over 5 keeper.c region_file_reused 's/if \(is_file\(region->file, region->file_inode\) && is_file\(region->token_file, region->token_inode\)\)/if (true)/'
-mutant reused_token_taken_over 5 keeper.c token_file_reused 's/ && is_file\(region->token_file, region->token_inode\)\)/)/'
-mutant closes_what_is_the_programs - keeper.c region_file_reused 's/if \(is_file\(region->file, region->file_inode\)\)\n\t\tsys_close/sys_close/'
-mutant closes_the_programs_token - keeper.c token_file_reused 's/if \(is_file\(region->token_file, region->token_inode\)\)\n\t\tsys_close/sys_close/'
+mutant reused_file_taken_over 5 keeper.c region_file_reused 's/if \(is_region_file\(region\) && is_token_file\(region\)\)/if (true)/'
+mutant reused_token_taken_over 5 keeper.c token_file_reused 's/ && is_token_file\(region\)\)/)/'
+mutant closes_what_is_the_programs - keeper.c region_file_reused 's/if \(is_region_file\(region\)\)\n\t\tsys_close/sys_close/'
+mutant device_not_asked - keeper.c region_file_of_same_number 's/ && status.st_dev == device//'
+mutant closes_the_programs_token - keeper.c token_file_reused 's/if \(is_token_file\(region\)\)\n\t\tsys_close/sys_close/'
 mutant files_left_to_the_program - keeper.c files_are_the_keepers 's/region_close_files_here\(region\);//'
 mutant child_keeps_files - hooks.c files_are_the_keepers 's/\t\tregion_close_files_here\(region\);//'
 mutant no_keeper_at_the_first_fork - create.c files_are_the_keepers 's/\(void\)region_keeper_start\(\);//'

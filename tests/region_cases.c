@@ -1944,6 +1944,23 @@ static void region_file_reused(void)
 	files_lost("odfork-region", true);
 }
 
+/* Of another file system, which numbers its files as well. */
+static void region_file_of_same_number(void)
+{
+	struct stat status;
+	int file = -1, own = memfd_create("own", MFD_CLOEXEC);
+
+	make_bare();
+	must(take(0, pages) == 0);
+	fill(0, pages, 1);
+	must(count_files("odfork-region", &file) == 1 && own >= 0 && dup2(own, file) == file && fstat(file, &status) == 0);
+	region->file_inode = status.st_ino;
+	region->file_device = status.st_dev + 1;
+	fork_and_end(holds_all_1);
+	must(fcntl(file, F_GETFD) >= 0 && fstat(file, &status) == 0 && status.st_ino == region->file_inode);
+	must(odf_region_settle(region) == ENOTSUP && holds_all_1());
+}
+
 static void token_file_closed(void)
 {
 	files_lost("odfork-token", false);
@@ -2037,6 +2054,7 @@ static const struct {
 	CASE(files_are_the_keepers),
 	CASE(region_file_closed),
 	CASE(region_file_reused),
+	CASE(region_file_of_same_number),
 	CASE(token_file_closed),
 	CASE(token_file_reused),
 	CASE(files_of_a_late_region),

@@ -278,12 +278,23 @@ static int leave_descriptors(const struct kept *kept)
 	return 0;
 }
 
-/* Of the kernel's own file system for such files, whose inodes are numbered on; of another one a number would have to be the same by chance. */
-static bool is_file(int fd, uint64_t inode)
+/* Both, as a file system of our own (file.c) numbers its files from the beginning. */
+static bool is_file(int fd, uint64_t device, uint64_t inode)
 {
 	struct stat status;
 
-	return fd >= 0 && fstat(fd, &status) == 0 && status.st_ino == inode && inode != 0 && S_ISREG(status.st_mode) && status.st_nlink == 0;
+	return fd >= 0 && fstat(fd, &status) == 0 && status.st_dev == device && status.st_ino == inode && inode != 0 && S_ISREG(status.st_mode) &&
+	       status.st_nlink == 0;
+}
+
+static bool is_region_file(const struct odf_region *region)
+{
+	return is_file(region->file, region->file_device, region->file_inode);
+}
+
+static bool is_token_file(const struct odf_region *region)
+{
+	return is_file(region->token_file, region->token_device, region->token_inode);
 }
 
 /* What the regions that there are left in the program's table, and what the program has closed or put in its place since. */
@@ -292,7 +303,7 @@ static void take_over_files(void)
 	for (struct odf_region *region = region_list; region != NULL; region = region->next) {
 		if (!region->files_here)
 			continue;
-		if (is_file(region->file, region->file_inode) && is_file(region->token_file, region->token_inode))
+		if (is_region_file(region) && is_token_file(region))
 			continue;
 		/* Invariant 5. What is there now is a copy of the program's, which keeps its own. */
 		region->doubt = true;
@@ -303,7 +314,7 @@ static void take_over_files(void)
 
 bool region_file_is_here(const struct odf_region *region)
 {
-	return region->files_here && is_file(region->file, region->file_inode);
+	return region->files_here && is_region_file(region);
 }
 
 void region_close_files_here(struct odf_region *region)
@@ -311,9 +322,9 @@ void region_close_files_here(struct odf_region *region)
 	if (!region->files_here)
 		return;
 	region->files_here = false;
-	if (is_file(region->file, region->file_inode))
+	if (is_region_file(region))
 		sys_close(region->file);
-	if (is_file(region->token_file, region->token_inode))
+	if (is_token_file(region))
 		sys_close(region->token_file);
 }
 
@@ -382,9 +393,9 @@ static void note_whether_it_settles(void)
 }
 
 /* Out of the way of a program that counts on its numbers. */
-static int lift(int file, uint64_t *inode)
+static int lift(int file, uint64_t *device, uint64_t *inode)
 {
-	struct stat status;
+	struct stat status = { 0 };
 	/* Not higher: every child gets a copy of the table, up to the last one in use. */
 	long lifted = sys_call3(SYS_fcntl, file, F_DUPFD_CLOEXEC, 224);
 
@@ -392,7 +403,9 @@ static int lift(int file, uint64_t *inode)
 		sys_close(file);
 		file = (int)lifted;
 	}
-	*inode = fstat(file, &status) == 0 ? status.st_ino : 0;
+	(void)fstat(file, &status);
+	*device = status.st_dev;
+	*inode = status.st_ino;
 	return file;
 }
 
@@ -408,8 +421,8 @@ int region_adopt(struct odf_region *region)
 	error = region_token_make(region);
 	if (error == 0 && region->extents != NULL && !region_keeper_runs()) {
 		region->files_here = true;
-		region->file = file = lift(file, &region->file_inode);
-		region->token_file = lift(region->token_file, &region->token_inode);
+		region->file = file = lift(file, &region->file_device, &region->file_inode);
+		region->token_file = lift(region->token_file, &region->token_device, &region->token_inode);
 	}
 	/* Invariant 3: home is hidden from the first moment on that it can be written. */
 	if (error == 0 && (region_map_file(region->home, region->length, MAP_SHARED | MAP_FIXED, file, 0) == NULL || region_hide(region) != 0))
