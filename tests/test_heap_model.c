@@ -635,6 +635,15 @@ static void *next_hint(size_t count)
 	return (void *)hint;
 }
 
+/* A mapping that was placed in a window has grown there, over what the window has for a hole. */
+static void forget_holes_of_windows(const unsigned char *from, const unsigned char *end)
+{
+	for (struct arena *a = self.arenas; a < self.arenas + WINDOWS; a++)
+		for (size_t i = 0; i < a->pages; i++)
+			if (page_at(a, i)->kind == HOLE && address_of(a, i) >= from && address_of(a, i) < end)
+				set_kind(a, i, 1, UNKNOWN);
+}
+
 static struct arena *draw_arena(void)
 {
 	struct arena *there[MAX_ARENAS];
@@ -1358,6 +1367,7 @@ static void resize_and_move(struct arena *a, size_t page, size_t count)
 			;
 		set_kind(a, page, room, UNKNOWN);
 		end_if_unknown(a);
+		forget_holes_of_windows(was + count * PAGE, was + now * PAGE);
 	}
 }
 
