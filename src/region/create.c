@@ -334,6 +334,6 @@ uint64_t region_resident(odf_region *region)
 	if (region->inherited)
 		return 0;
 	if (region->files_here)
-		return fstat(region->file, &status) == 0 && status.st_ino == region->file_inode ? (uint64_t)status.st_blocks * 512 : 0;
+		return region_file_is_here(region) && fstat(region->file, &status) == 0 ? (uint64_t)status.st_blocks * 512 : 0;
 	return region_order(REGION_RESIDENT, region, &bytes) == 0 ? bytes : 0;
 }
