@@ -442,7 +442,9 @@ def replicas():
         name = "master-" + diskless
         # A master listens on no port here: the replica comes by a go-between from a port to its socket.
         with Bridge(name + "/s") as port:
-            master = Server(name, "--repl-diskless-sync", diskless, *lazy, awake=True)
+            # What is written while a large snapshot is on its way would be too much to keep, and the replica would have to ask again.
+            limit = ("--client-output-buffer-limit", "replica 0 0 0")
+            master = Server(name, "--repl-diskless-sync", diskless, *limit, *lazy, awake=True)
             fill(master, mib / 3)
             model = Model(random.Random(seed + 2), master.client())
             load = Load(master, clients=1)
