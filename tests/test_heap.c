@@ -32,6 +32,10 @@
 
 #include "odfork.h"
 
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+
 #define MIB  ((size_t)1 << 20)
 #define GIB  ((size_t)1 << 30)
 #define PAGE ((size_t)4096)
@@ -1095,8 +1099,54 @@ static void tell_holes_of_children(void)
 	must(status_of(pid) == 0 && holds(memory, PAGES(400), PAGES(400), 9));
 }
 
+/* What was there before is not to be seen again, whoever asked for what in between. */
+static void tell_zeros(void)
+{
+	for (int way = 0; way < 6; way++) {
+		unsigned char *memory = map_before_hole(100), *island = memory + PAGES(20);
+		size_t seen = 0;
+		fill(memory, PAGES(100), 7);
+		if (way == 1)
+			TELL_CALL(mprotect(island, PAGES(30), PROT_READ));
+		else if (way == 2)
+			TELL_CALL(mprotect(island, PAGES(30), PROT_NONE));
+		else if (way == 3)
+			TELL_CALL(madvise(island, PAGES(30), MADV_DONTDUMP));
+		else if (way == 4)
+			TELL_CALL(madvise(island, PAGES(30), MADV_DONTFORK));
+		else if (way == 5)
+			TELL_CALL(mlock(island, PAGES(3)) != 0 || munlock(island, PAGES(3)) != 0);
+		TELL_CALL(madvise(island + PAGES(5), PAGES(10), MADV_DONTNEED));
+		if (way == 1 || way == 2) { /* with the rights that it had */
+			int pipes[2];
+			must(pipe(pipes) == 0);
+			TELL_CALL(read(pipes[0], island + PAGES(6), write(pipes[1], "x", 1)));
+			TELL_CALL(write(pipes[1], island + PAGES(6), 1));
+			close(pipes[0]);
+			close(pipes[1]);
+			TELL_CALL(mprotect(island, PAGES(30), PROT_READ | PROT_WRITE));
+		}
+		for (size_t i = 0; i < PAGES(10); i++)
+			seen += island[PAGES(5) + i] != 0;
+		dprintf(1, "way %d: %zu bytes are not zero\n", way, seen);
+		must(holds(memory, PAGES(25), PAGES(100), 7) && memory[PAGES(100) - 1] == 7);
+		TELL_CALL(mmap(island + PAGES(2), PAGES(20), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+		TELL_CALL(mmap(island + PAGES(2), PAGES(20), PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0));
+		for (size_t i = 0; i < PAGES(20); i++)
+			seen += island[PAGES(2) + i] != 0;
+		dprintf(1, "way %d: %zu bytes are not zero\n", way, seen);
+		TELL_CALL(munmap(island, PAGES(40)));
+		island = mmap(island, PAGES(40), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+		for (size_t i = 0; i < PAGES(40); i++)
+			seen += island[i] != 0;
+		dprintf(1, "way %d: %zu bytes are not zero\n", way, seen);
+		TELL_CALL(munmap(memory, PAGES(100)));
+	}
+}
+
 static void tell_mappings(void)
 {
+	tell_zeros();
 	tell_growth();
 	tell_locking();
 	tell_refusals();
