@@ -118,7 +118,7 @@ mutant refused_mapping_is_lost heap/mapping.c model_160 's/if \(pass == 1 && \(r
 mutant rights_ignored heap/mapping.c model_64 's/if \(span->kind == REGION_MEMORY && protection == \(PROT_READ \| PROT_WRITE\)\)/if (span->kind == REGION_MEMORY)/'
 mutant rights_not_noted heap/mapping.c model_160 's/region_set_island\(span->region, offset_of\(span\), span->length, \(int\)protection & /region_set_island(span->region, offset_of(span), span->length, (PROT_READ | PROT_WRITE) | (int)protection \& /'
 mutant dontneed_keeps_memory heap/mapping.c model_64 's/(static long zero.*?)\t\tregion_discard\(span->region, offset_of\(span\), span->length\);/$1/s'
-mutant dontneed_keeps_islands heap/mapping.c model_64 's/if \(!region_map_zeros\(span->start, span->length, span->protection\)\)/if (false)/'
+mutant dontneed_keeps_islands heap/mapping.c mappings 's/if \(!region_map_zeros\(span->start, span->length, span->protection\)\)/if (false)/'
 mutant zeros_without_rights heap/mapping.c model_64 's/region_map_zeros\(span->start, span->length, span->protection\)/region_map_zeros(span->start, span->length, PROT_READ | PROT_WRITE)/'
 mutant zeros_without_advice heap/mapping.c model_320 's/(if \(!region_map_zeros\(span->start, span->length, span->protection\)\)\s*return -ENOMEM;\s*)keep_advice\(span->start, span->length, span->advice\);/$1/s'
 mutant hole_is_no_error heap/mapping.c model_64 's/long error = span.kind == REGION_HOLE \? -ENOMEM : function/long error = span.kind == REGION_HOLE ? 0 : function/'
@@ -130,19 +130,23 @@ mutant children_remember_locks heap/mapping.c model_480 's/else if \(run.kind ==
 mutant locks_not_noted heap/mapping.c mappings 's/note_locks\(start, at, flags\);//'
 mutant locked_up_to_the_first_failure heap/mapping.c mappings 's/error = span.kind == REGION_HOLE \? -ENOMEM : cut\(&span\);/error = span.kind == REGION_HOLE ? -ENOMEM : cut(\&span); error = error == 0 ? lock_all(span.start, span.length, flags) : error;/'
 mutant residence_of_holes heap/mapping.c model_160 's/(long heap_mincore.*?)if \(span.kind == REGION_HOLE\)/$1if (false)/s'
-mutant holes_synchronize heap/mapping.c model_64 's/return touches\(address, length\) && walk\(address, length, false, nothing, 0\) != 0;/return false;/'
+mutant holes_synchronize heap/mapping.c mappings 's/return touches\(address, length\) && walk\(address, length, false, nothing, 0\) != 0;/return false;/'
 
 # ---- mremap -------------------------------------------------------------------------------------------------------------------------
 mutant move_loses_the_tail heap/mapping.c model_64 's/copy_out\(\(char \*\)place, span, common, !stays\);/copy_out((char *)place, span, common - HEAP_PAGE, !stays);/'
 mutant moved_from_stays heap/mapping.c model_64 's/\(void\)unmap_walk\(span->start, span->start \+ span->length\);//'
 mutant move_loses_rights heap/mapping.c model_160 's/if \(protection != \(PROT_READ \| PROT_WRITE\)\)\s*\(void\)sys_call3\(SYS_mprotect, place, length, protection\);[^\n]*//'
-mutant move_loses_advice heap/mapping.c model_480 's/keep_advice\(\(char \*\)place, length, span->advice\);//'
+mutant move_loses_advice heap/mapping.c mappings 's/keep_advice\(\(char \*\)place, length, span->advice\);//'
 mutant not_unmapped_keeps_content heap/mapping.c model_160 's/\(void\)zero\(&part\);//'
 mutant grows_over_a_neighbour heap/mapping.c model_64 's/if \(behind.kind != REGION_HOLE\)\s*return false;//'
 mutant growth_without_advice heap/mapping.c mappings 's/while \(advice != 0 && at < end\)/while (false)/'
 mutant shrinks_to_nothing_less heap/mapping.c model_64 's/(\)\)\) \{\n\t\t)long error = unmap_walk\(old \+ length, old \+ old_length\);/$1long error = 0;/'
 mutant hole_can_be_resized heap/mapping.c mappings 's/long error = sys_call5\(SYS_mremap, old, HEAP_PAGE, HEAP_PAGE, 0, 0\);/long error = 0;/'
 mutant several_mappings_are_one heap/mapping.c model_160 's/ && next.protection == span->protection && next.advice == span->advice;/;/'
+
+# ---- Whose it is -------------------------------------------------------------------------------------------------------------------
+mutant guests_wake_it heap/state.c guests_do_not_wake_it 's/if \(is_guest\(\)\)/if (false)/'
+mutant children_are_guests heap/state.c children_wake_for_themselves 's/, MADV_WIPEONFORK\) < 0/, MADV_NORMAL) < 0/; s/\(void\)pthread_atfork[^\n]*//'
 
 # ---- malloc --------------------------------------------------------------------------------------------------------------------------
 mutant calloc_not_zero heap/malloc.c model_160 's/ : mimalloc.calloc\(count, size\)\);/ : __builtin_mul_overflow(count, size, \&whole) ? NULL : mimalloc.malloc(whole));/'
@@ -153,8 +157,8 @@ mutant realloc_of_nothing heap/malloc.c semantics_awake 's/if \(size == 0\) \{\s
 mutant not_aligned heap/malloc.c model_160 's/mimalloc.malloc_aligned\(size, alignment\);\n\t\tif \(.*?== 0\)/mimalloc.malloc(size);\n\t\tif (true)/s'
 mutant alignment_not_checked heap/malloc.c semantics_awake 's/if \(\(\(uintptr_t\)pointer & \(alignment - 1\)\) == 0\)/if (true)/'
 mutant large_not_aligned heap/malloc.c without_mimalloc 's/\(uintptr_t\)\(mapping \+ 64 \+ front - 1\) \/ front \* front/(uintptr_t)(mapping + 64)/'
-mutant small_not_aligned heap/malloc.c model_160 's/return size <= 8 \? 16 : size;/return size;/'
-mutant usable_too_large heap/malloc.c model_64 's/mimalloc.usable_size\(pointer\) : next/mimalloc.usable_size(pointer) + 64 : next/'
+mutant small_not_aligned heap/malloc.c semantics_awake 's/return size <= 8 \? 16 : size;/return size;/'
+mutant usable_too_large heap/malloc.c semantics_awake 's/mimalloc.usable_size\(pointer\) : next/mimalloc.usable_size(pointer) + 64 : next/'
 mutant large_usable_too_large heap/malloc.c without_mimalloc 's/\{ \(size_t\)\(mapping \+ length - pointer\), mapping, length \}/{ (size_t)(mapping + length - pointer) + HEAP_PAGE, mapping, length }/'
 mutant large_not_given_back heap/malloc.c without_mimalloc 's/(forget_large\(pointer\);\s*)\(void\)heap_munmap\(copy.mapping, copy.length\);/$1/'
 mutant freed_by_the_other heap/malloc.c semantics_awake 's/mimalloc.free\(pointer\);\n\telse/next.free(pointer);\n\telse/'
