@@ -32,6 +32,10 @@
 
 #include "odfork.h"
 
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+
 #define MIB  ((size_t)1 << 20)
 #define GIB  ((size_t)1 << 30)
 #define PAGE ((size_t)4096)
@@ -399,7 +403,7 @@ static void reservations_do_not_wake(void)
 	} while (0)
 
 /* So that the compiler does not see through it. */
-static size_t volatile three = 3, forty_eight = 48, huge = SIZE_MAX / 2 + 1, most = SIZE_MAX, half = SIZE_MAX / 16, none = 0;
+static size_t volatile three = 3, forty_eight = 48, huge = SIZE_MAX / 2 + 1, most = SIZE_MAX, half = SIZE_MAX / 16, none = 0, wraps = ((size_t)1 << 60) + 65536;
 
 static bool is_aligned_to(void *pointer, size_t alignment)
 {
@@ -429,6 +433,7 @@ static void tell_semantics(void)
 	TELL(calloc(half, 17));
 	TELL(calloc(most, most));
 	TELL(calloc(2, huge));
+	TELL(calloc(wraps, 16)); /* to a mebibyte */
 	TELL(realloc(NULL, huge));
 	TELL(realloc(pointer, huge));
 	TELL(realloc(pointer, most));
@@ -484,6 +489,36 @@ static void tell_semantics(void)
 			must(aligned != NULL && holds(aligned, size, size, 7));
 			free(aligned);
 		}
+	/* All of what can be used, and nobody else's. */
+	for (size_t size = 1; size < 20000; size = size < 8 ? size + 1 : size * 3) {
+		unsigned char *kept[64];
+		for (size_t i = 0; i < 64; i++) {
+			kept[i] = i % 2 == 0 ? malloc(size) : calloc(1, size);
+			must(kept[i] != NULL && (uintptr_t)kept[i] % 16 == 0 && malloc_usable_size(kept[i]) >= size);
+		}
+		for (size_t i = 0; i < 64; i++)
+			memset(kept[i], (int)i + 1, malloc_usable_size(kept[i]));
+		for (size_t i = 0; i < 64; i++) {
+			for (size_t at = 0; at < malloc_usable_size(kept[i]); at++)
+				must(kept[i][at] == i + 1);
+			free(kept[i]);
+		}
+	}
+	/* As large as aligned, and less or more than that: many of each, in between others. */
+	for (size_t alignment = 16; alignment <= 64 * PAGE; alignment *= 2) {
+		void *kept[96];
+		for (size_t i = 0; i < 96; i++) {
+			size_t size = i % 3 == 0 ? alignment : i % 3 == 1 ? alignment / 2 + i : alignment + i;
+			free(malloc(i * 24));
+			must(posix_memalign(&kept[i], alignment, size) == 0 && (uintptr_t)kept[i] % alignment == 0 && malloc_usable_size(kept[i]) >= size);
+			fill(kept[i], size, (unsigned)i);
+		}
+		for (size_t i = 0; i < 96; i++) {
+			size_t size = i % 3 == 0 ? alignment : i % 3 == 1 ? alignment / 2 + i : alignment + i;
+			must(holds(kept[i], size, size, (unsigned)i));
+			free(kept[i]);
+		}
+	}
 	errno = 98;
 	free(NULL);
 	free(big);
@@ -615,6 +650,8 @@ static void without_mimalloc(void)
 	large = realloc(small, 2 * MIB);
 	must(holds(large, 1000, 1000000, 3) && is_inside(large));
 	free(large);
+	large = (unsigned char *)((uintptr_t)large / PAGE * PAGE) + MIB; /* it is nobody's now */
+	must(msync(large, PAGE, MS_ASYNC) == -1 && errno == ENOMEM);
 	small = memalign(65536, 300000);
 	must(is_inside(small) && (uintptr_t)small % 65536 == 0);
 	free(small);
@@ -685,6 +722,45 @@ static void no_thread_before_a_fork(void)
 	must(count_tasks() == 1);
 	in_child(is_asleep_again);
 	must(count_tasks() == 2);
+}
+
+/* Returns twice into the same frame. */
+__attribute__((noinline)) static pid_t run_guest(void)
+{
+	pid_t pid = vfork();
+
+	if (pid == 0) {
+		for (int i = 0; i < 40; i++) {
+			void *memory = mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+			if (memory == MAP_FAILED)
+				_exit(1);
+			memset(memory, 1, MIB);
+		}
+		_exit(0);
+	}
+	return pid;
+}
+
+/* It belongs to who wakes it: the descriptors do, and the right to retire it. */
+static bool wakes_after_a_guest(void)
+{
+	int file;
+
+	must(info().state == ODF_HEAP_ASLEEP);
+	must(status_of(run_guest()) == 0);
+	must(info().state == ODF_HEAP_ASLEEP);
+	wake_by_mapping();
+	file = open("/proc/self/exe", O_RDONLY | O_DIRECT);
+	must(info().state == ODF_HEAP_OFF && info().reason == ODF_REASON_HEAP_PINS);
+	if (file >= 0)
+		close(file);
+	return true;
+}
+
+static void guests_do_not_wake_it(void)
+{
+	in_child(wakes_after_a_guest);
+	must(wakes_after_a_guest());
 }
 
 static int files_below(int limit)
@@ -1012,6 +1088,45 @@ static void tell_growth(void)
 	TELL_CALL(mremap(memory + PAGES(99), PAGES(4), PAGES(5), 0)); /* something is there */
 }
 
+/* What moves stays locked and advised as it was; and what comes after it, if it grows then. */
+static void tell_moves(void)
+{
+	static const int advices[] = { MADV_NORMAL, MADV_DONTFORK, MADV_DONTDUMP, MADV_MERGEABLE, MADV_WIPEONFORK };
+	unsigned char *memory = map_before_hole(1000), *place = map_before_hole(1000), *moved;
+	pid_t pid;
+
+	for (size_t i = 0; i < 2 * sizeof advices / sizeof *advices; i++) {
+		unsigned char *from = memory + PAGES(20 + 80 * i), *to = place + PAGES(20 + 80 * i);
+		bool fixed = i % 2 != 0;
+		fill(from, PAGES(20), 3);
+		dprintf(1, "advice %d%s\n", advices[i / 2], fixed ? ", to a place" : "");
+		TELL_CALL(madvise(from, PAGES(20), advices[i / 2]));
+		moved = fixed ? mremap(from, PAGES(20), PAGES(40), MREMAP_MAYMOVE | MREMAP_FIXED, to) : mremap(from, PAGES(20), PAGES(40), MREMAP_MAYMOVE);
+		must(moved != MAP_FAILED && moved != from && holds(moved, PAGES(20), PAGES(20), 3) && moved[PAGES(40) - 1] == 0);
+		pid = fork();
+		if (pid == 0) {
+			tell_locks(moved, 40);
+			if (msync(moved, PAGES(40), MS_ASYNC) == 0)
+				dprintf(1, "%d %d\n", moved[PAGES(20) - 1], moved[PAGES(40) - 1]);
+			_exit(0);
+		}
+		must(status_of(pid) == 0);
+		tell_locks(from - PAGES(1), 22);
+		if (!fixed)
+			TELL_CALL(munmap(moved, PAGES(40)));
+	}
+	TELL_CALL(mlock(memory + PAGES(5), PAGES(3)));
+	TELL_CALL(mprotect(memory + PAGES(6), PAGES(2), PROT_READ));
+	moved = mremap(memory + PAGES(6), PAGES(2), PAGES(2), MREMAP_MAYMOVE | MREMAP_FIXED, place + PAGES(3));
+	must(moved == place + PAGES(3));
+	tell_locks(place + PAGES(2), 4);
+	tell_locks(memory + PAGES(4), 5);
+	TELL_CALL(madvise(moved, PAGES(2), MADV_DONTNEED));
+	TELL_CALL(munlock(place, PAGES(10)));
+	TELL_CALL(munmap(memory, PAGES(1000)));
+	TELL_CALL(munmap(place, PAGES(1000)));
+}
+
 /* All is marked as locked before the first page is brought, and of what comes before a hole none is brought. */
 static void tell_locking(void)
 {
@@ -1095,9 +1210,56 @@ static void tell_holes_of_children(void)
 	must(status_of(pid) == 0 && holds(memory, PAGES(400), PAGES(400), 9));
 }
 
+/* What was there before is not to be seen again, whoever asked for what in between. */
+static void tell_zeros(void)
+{
+	for (int way = 0; way < 6; way++) {
+		unsigned char *memory = map_before_hole(100), *island = memory + PAGES(20);
+		size_t seen = 0;
+		fill(memory, PAGES(100), 7);
+		if (way == 1)
+			TELL_CALL(mprotect(island, PAGES(30), PROT_READ));
+		else if (way == 2)
+			TELL_CALL(mprotect(island, PAGES(30), PROT_NONE));
+		else if (way == 3)
+			TELL_CALL(madvise(island, PAGES(30), MADV_DONTDUMP));
+		else if (way == 4)
+			TELL_CALL(madvise(island, PAGES(30), MADV_DONTFORK));
+		else if (way == 5)
+			TELL_CALL(mlock(island, PAGES(3)) != 0 || munlock(island, PAGES(3)) != 0);
+		TELL_CALL(madvise(island + PAGES(5), PAGES(10), MADV_DONTNEED));
+		if (way == 1 || way == 2) { /* with the rights that it had */
+			int pipes[2];
+			must(pipe(pipes) == 0);
+			TELL_CALL(read(pipes[0], island + PAGES(6), write(pipes[1], "x", 1)));
+			TELL_CALL(write(pipes[1], island + PAGES(6), 1));
+			close(pipes[0]);
+			close(pipes[1]);
+			TELL_CALL(mprotect(island, PAGES(30), PROT_READ | PROT_WRITE));
+		}
+		for (size_t i = 0; i < PAGES(10); i++)
+			seen += island[PAGES(5) + i] != 0;
+		dprintf(1, "way %d: %zu bytes are not zero\n", way, seen);
+		must(holds(memory, PAGES(25), PAGES(100), 7) && memory[PAGES(100) - 1] == 7);
+		TELL_CALL(mmap(island + PAGES(2), PAGES(20), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+		TELL_CALL(mmap(island + PAGES(2), PAGES(20), PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0));
+		for (size_t i = 0; i < PAGES(20); i++)
+			seen += island[PAGES(2) + i] != 0;
+		dprintf(1, "way %d: %zu bytes are not zero\n", way, seen);
+		TELL_CALL(munmap(island, PAGES(40)));
+		island = mmap(island, PAGES(40), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+		for (size_t i = 0; i < PAGES(40); i++)
+			seen += island[i] != 0;
+		dprintf(1, "way %d: %zu bytes are not zero\n", way, seen);
+		TELL_CALL(munmap(memory, PAGES(100)));
+	}
+}
+
 static void tell_mappings(void)
 {
+	tell_zeros();
 	tell_growth();
+	tell_moves();
 	tell_locking();
 	tell_refusals();
 	tell_holes_of_children();
@@ -1147,6 +1309,7 @@ static const struct {
 	{ "children_wake_for_themselves", children_wake_for_themselves, PRELOADED },
 	{ "children_wake_without_mimalloc", children_wake_for_themselves, PRELOADED, .no_mimalloc = true },
 	{ "no_thread_before_a_fork", no_thread_before_a_fork, PRELOADED },
+	{ "guests_do_not_wake_it", guests_do_not_wake_it, PRELOADED },
 	{ "no_descriptor_in_the_way", no_descriptor_in_the_way, PRELOADED },
 	{ "locked_memory_retires_it", locked_memory_retires_it, PRELOADED },
 	{ "advice_by_descriptor", advice_by_descriptor, PRELOADED },

@@ -20,7 +20,7 @@
  *
  * One process goes through a batch of seeds, one after the other. ODF_TEST_WHOLE=1 replays the batch of the seed. ODF_TEST_REDUCE=N
  * leaves out steps of a seed that differs, as long as one of N runs still differs, and shows what remains. ODF_TEST_GO_ON=1 does
- * not end at the first difference.
+ * not end at the first difference; ODF_TEST_ONCE=1 does not try how often it happens again.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -3415,6 +3415,8 @@ static void investigate(struct side *heap, struct side *plain, const struct diff
 	uint64_t times = number_from("ODF_TEST_REDUCE", 0);
 	unsigned again = 0;
 
+	if (number_from("ODF_TEST_ONCE", 0) != 0)
+		return;
 	if (number_from("ODF_TEST_GO_ON", 0) == 0 || times > 0) {
 		for (int i = 0; i < 5; i++)
 			again += run_both(heap, plain, first->seed, 1).found;

@@ -4,6 +4,7 @@
  * region and nothing else, no thread and no allocation.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/stat.h>
@@ -185,6 +186,38 @@ static void add_home(odf_region *fresh)
 	atomic_store_explicit(&heap_home_count, count + 1, memory_order_release);
 }
 
+/* Whose memory this is: a page that is zero in every child with a copy of it. A child of vfork runs on its parent's, and must not wake the heap there: the
+ * descriptors would be its own, and so would the heap. */
+static atomic_int *whose;
+
+static void note_process(void)
+{
+	if (whose != NULL)
+		atomic_store_explicit(whose, (int)sys_call0(SYS_getpid), memory_order_relaxed);
+}
+
+static void make_note(void)
+{
+	long page = sys_call6(SYS_mmap, 0, HEAP_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (page < 0 && page > -4096)
+		return;
+	if (sys_call3(SYS_madvise, page, HEAP_PAGE, MADV_WIPEONFORK) < 0) {
+		(void)sys_call2(SYS_munmap, page, HEAP_PAGE);
+		return;
+	}
+	whose = (atomic_int *)page;
+	note_process();
+	(void)pthread_atfork(NULL, NULL, note_process); /* others are noted when they ask */
+}
+
+static bool is_guest(void)
+{
+	int self = (int)sys_call0(SYS_getpid), noted = 0;
+
+	return whose != NULL && !atomic_compare_exchange_strong(whose, &noted, self) && noted != self;
+}
+
 /* 0, or an errno value; EBUSY and EAGAIN: another time. */
 static int wake(void)
 {
@@ -192,6 +225,8 @@ static int wake(void)
 	odf_reason obstacle;
 	int error = 0, saved = errno;
 
+	if (is_guest())
+		return ENOTSUP;
 	if (!process_lock_try(&waking))
 		return EBUSY;
 	if (atomic_load(&state) != ODF_HEAP_ASLEEP) {
@@ -282,6 +317,7 @@ void heap_open_doors(bool preloaded)
 		atomic_store(&reason, ODF_REASON_HEAP_OFF);
 		return;
 	}
+	make_note();
 	capacity_wanted = settings->heap_capacity;
 	atomic_store(&heap_budget, (long)threshold);
 	atomic_store(&reason, ODF_REASON_TOO_SMALL);

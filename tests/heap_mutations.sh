@@ -1,0 +1,168 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Lines of the heap that make its memory behave as the kernel's and libc's does are broken one at a time, and a case of test_heap or so many seeds of
+# test_heap_model must notice. Only the broken file is compiled; the library is linked of it and the other objects of the build. A change to the heap that an
+# edit no longer fits fails the test: the edit is to follow it.
+#
+#   tests/heap_mutations.sh [NAME...]     those only
+#
+# Known to change nothing that a program could see, and therefore not here: that what a move copies is given back at once (memory only), check_pieces
+# and the alignment of large mappings (cost only).
+# shellcheck disable=SC2016
+set -u
+build=${ODF_BUILD:?} source=${ODF_SOURCE:?}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+only=" $* "
+flags="-std=gnu11 -O1 -w -fPIC -fvisibility=hidden -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -include $build/config.h -I$source/include"
+number=0 failed=0 caught=0
+
+# test_heap finds the library and itself there.
+mkdir -p "$work/broken/tests" "$work/objects"
+for program in test_heap test_heap_linked test_heap_static; do
+	ln -s "$build/tests/$program" "$work/broken/tests/$program"
+done
+
+compile() { # FILE OBJECT
+	# shellcheck disable=SC2086
+	${ODF_CC:-cc} $flags -c "$1" -o "$2" 2> "$work/log"
+}
+
+link() { # FILE OBJECT: the library with this object in the place of the file's
+	rm -f "$work/objects/"*
+	for object in "$build"/libcore.a.p/*.o "$build"/libbetween_clone_and_exec.a.p/*.o "$build"/libodfork.so.0.*.p/*.o; do
+		case $object in
+		*/src_"$(echo "${1%.c}" | tr / _)".c.o) ;;
+		*) ln -s "$object" "$work/objects/" ;;
+		esac
+	done
+	# shellcheck disable=SC2086
+	${ODF_CC:-cc} -shared -o "$work/broken/libodfork.so.0" "$2" "$work"/objects/*.o -pthread -Wl,-soname,libodfork.so.0 \
+		"-Wl,--version-script=$build/libodfork.map" -Wl,-z,now,-z,nodelete 2> "$work/log"
+}
+
+notice() { # TEST: true if it passes
+	case $1 in
+	model_*)
+		ODF_TEST_LIBRARY=$work/broken/libodfork.so.0 ODF_TEST_SEEDS=${1#model_} ODF_TEST_ONCE=1 timeout -s KILL 150 \
+			"$build/tests/test_heap_model" > "$work/out" 2>&1
+		;;
+	*)
+		ODF_BUILD=$work/broken timeout -s KILL 100 "$build/tests/test_heap" "$1" > "$work/out" 2>&1
+		;;
+	esac
+}
+
+result() { # OK TEXT
+	number=$((number + 1))
+	if [ "$1" = 1 ]; then
+		echo "ok $number - $2"
+	else
+		failed=$((failed + 1))
+		echo "not ok $number - $2"
+		sed 's/^/# /' "$work/log" | head -n 20
+	fi
+}
+
+cp -R "$source/src" "$work/src"
+
+# NAME FILE TEST EDIT (perl, on the whole file)
+mutant() {
+	name=$1 file=$2 test=$3 edit=$4
+	case $only in
+	"  " | *" $name "*) ;;
+	*) return 0 ;;
+	esac
+	: > "$work/log"
+	# It passes with the sound library; told once.
+	if [ ! -e "$work/passes-$test" ]; then
+		cp "$build/libodfork.so.0" "$work/broken/libodfork.so.0"
+		notice "$test" && grep -q '^ok\|^# .*seeds;' "$work/out" && ! grep -q "^ok.*$test # SKIP" "$work/out"
+		echo $? > "$work/passes-$test"
+	fi
+	if [ "$(cat "$work/passes-$test")" != 0 ]; then
+		cp "$work/out" "$work/log"
+		result 0 "$name: $test fails with the sound library, or cannot be done here"
+		return 0
+	fi
+	perl -0777 -pe "$edit" < "$source/src/$file" > "$work/src/$file" 2> "$work/log"
+	if cmp -s "$source/src/$file" "$work/src/$file"; then
+		result 0 "$name: the edit changes nothing in $file"
+		return 0
+	fi
+	if ! compile "$work/src/$file" "$work/mutant.o" || ! link "$file" "$work/mutant.o"; then
+		cp "$source/src/$file" "$work/src/$file"
+		result 0 "$name: the edited $file does not compile"
+		return 0
+	fi
+	cp "$source/src/$file" "$work/src/$file"
+	if notice "$test"; then
+		result 0 "$name survives $test"
+	else
+		caught=$((caught + 1))
+		result 1 "$name caught by $test"
+	fi
+}
+
+# ---- munmap and mmap --------------------------------------------------------------------------------------------------------------
+mutant length_not_rounded_up heap/mapping.c model_64 's/unmap_walk\(address, \(char \*\)address \+ round_up\(length\)\)/unmap_walk(address, (char *)address + length \/ HEAP_PAGE * HEAP_PAGE)/'
+mutant hole_not_given_back heap/mapping.c model_64 's/return -region_give\(span->region, offset_of\(span\), span->length\);/return 0;/'
+mutant rights_not_looked_at heap/mapping.c model_64 's/return protection == \(PROT_READ \| PROT_WRITE\) &&/return/'
+mutant fixed_keeps_its_content heap/mapping.c model_64 's/(static long map_fixed_span.*?)\t\tregion_discard\(span->region, offset_of\(span\), span->length\);/$1/s'
+mutant noreplace_replaces heap/mapping.c model_64 's/if \(!is_all_hole\(address, end\)\)/if (false)/'
+mutant mapped_over_not_lost heap/mapping.c model_160 's/region_lose_end\(home->region, offset, size\);/(void)0;/'
+mutant refused_mapping_is_lost heap/mapping.c model_160 's/if \(pass == 1 && \(result >= 0.*?< 0\)\)/if (pass == 1)/s'
+
+# ---- Rights, advice, locks --------------------------------------------------------------------------------------------------------
+mutant rights_ignored heap/mapping.c model_64 's/if \(span->kind == REGION_MEMORY && protection == \(PROT_READ \| PROT_WRITE\)\)/if (span->kind == REGION_MEMORY)/'
+mutant rights_not_noted heap/mapping.c model_160 's/region_set_island\(span->region, offset_of\(span\), span->length, \(int\)protection & /region_set_island(span->region, offset_of(span), span->length, (PROT_READ | PROT_WRITE) | (int)protection \& /'
+mutant dontneed_keeps_memory heap/mapping.c model_64 's/(static long zero.*?)\t\tregion_discard\(span->region, offset_of\(span\), span->length\);/$1/s'
+mutant dontneed_keeps_islands heap/mapping.c mappings 's/if \(!region_map_zeros\(span->start, span->length, span->protection\)\)/if (false)/'
+mutant zeros_without_rights heap/mapping.c model_64 's/region_map_zeros\(span->start, span->length, span->protection\)/region_map_zeros(span->start, span->length, PROT_READ | PROT_WRITE)/'
+mutant zeros_without_advice heap/mapping.c model_320 's/(if \(!region_map_zeros\(span->start, span->length, span->protection\)\)\s*return -ENOMEM;\s*)keep_advice\(span->start, span->length, span->advice\);/$1/s'
+mutant hole_is_no_error heap/mapping.c model_64 's/long error = span.kind == REGION_HOLE \? -ENOMEM : function/long error = span.kind == REGION_HOLE ? 0 : function/'
+mutant advice_ends_at_a_hole heap/mapping.c model_64 's/advice != MADV_POPULATE_READ && advice != MADV_POPULATE_WRITE, advise_span/false, advise_span/'
+mutant guards_on_a_file heap/mapping.c model_160 's/error = advice == MADV_WIPEONFORK \|\| advice == MADV_GUARD_INSTALL \|\| advice == MADV_GUARD_REMOVE \? make_anonymous\(span\) : cut\(span\);/error = cut(span);/'
+mutant anonymous_without_rights heap/mapping.c model_320 's/(static long make_anonymous.*?)if \(span->protection != \(PROT_READ \| PROT_WRITE\)\)/$1if (false)/s'
+mutant anonymous_is_zero heap/mapping.c model_160 's/copy_data\(\(char \*\)copy, from, length\);//'
+mutant children_remember_locks heap/mapping.c model_480 's/else if \(run.kind == REGION_ISLAND && \(run.advice & KEPT_LOCKED\)\)/else if (false)/'
+mutant locks_not_noted heap/mapping.c mappings 's/note_locks\(start, at, flags\);//'
+mutant locked_up_to_the_first_failure heap/mapping.c mappings 's/error = span.kind == REGION_HOLE \? -ENOMEM : cut\(&span\);/error = span.kind == REGION_HOLE ? -ENOMEM : cut(\&span); error = error == 0 ? lock_all(span.start, span.length, flags) : error;/'
+mutant residence_of_holes heap/mapping.c model_160 's/(long heap_mincore.*?)if \(span.kind == REGION_HOLE\)/$1if (false)/s'
+mutant holes_synchronize heap/mapping.c mappings 's/return touches\(address, length\) && walk\(address, length, false, nothing, 0\) != 0;/return false;/'
+
+# ---- mremap -------------------------------------------------------------------------------------------------------------------------
+mutant move_loses_the_tail heap/mapping.c model_64 's/copy_out\(\(char \*\)place, span, common, !stays\);/copy_out((char *)place, span, common - HEAP_PAGE, !stays);/'
+mutant moved_from_stays heap/mapping.c model_64 's/\(void\)unmap_walk\(span->start, span->start \+ span->length\);//'
+mutant move_loses_rights heap/mapping.c model_160 's/if \(protection != \(PROT_READ \| PROT_WRITE\)\)\s*\(void\)sys_call3\(SYS_mprotect, place, length, protection\);[^\n]*//'
+mutant move_loses_advice heap/mapping.c mappings 's/keep_advice\(\(char \*\)place, length, span->advice\);//'
+mutant not_unmapped_keeps_content heap/mapping.c model_160 's/\(void\)zero\(&part\);//'
+mutant grows_over_a_neighbour heap/mapping.c model_64 's/if \(behind.kind != REGION_HOLE\)\s*return false;//'
+mutant growth_without_advice heap/mapping.c mappings 's/while \(advice != 0 && at < end\)/while (false)/'
+mutant shrinks_to_nothing_less heap/mapping.c model_64 's/(\)\)\) \{\n\t\t)long error = unmap_walk\(old \+ length, old \+ old_length\);/$1long error = 0;/'
+mutant hole_can_be_resized heap/mapping.c mappings 's/long error = sys_call5\(SYS_mremap, old, HEAP_PAGE, HEAP_PAGE, 0, 0\);/long error = 0;/'
+mutant several_mappings_are_one heap/mapping.c model_160 's/ && next.protection == span->protection && next.advice == span->advice;/;/'
+
+# ---- Whose it is -------------------------------------------------------------------------------------------------------------------
+mutant guests_wake_it heap/state.c guests_do_not_wake_it 's/if \(is_guest\(\)\)/if (false)/'
+mutant children_are_guests heap/state.c children_wake_for_themselves 's/, MADV_WIPEONFORK\) < 0/, MADV_NORMAL) < 0/; s/\(void\)pthread_atfork[^\n]*//'
+
+# ---- malloc --------------------------------------------------------------------------------------------------------------------------
+mutant calloc_not_zero heap/malloc.c model_160 's/ : mimalloc.calloc\(count, size\)\);/ : __builtin_mul_overflow(count, size, \&whole) ? NULL : mimalloc.malloc(whole));/'
+mutant calloc_overflows heap/malloc.c without_mimalloc 's/if \(!__builtin_mul_overflow\(count, size, &whole\) && whole >= LARGE\)/(void)__builtin_mul_overflow(count, size, \&whole);\n\tif (whole >= LARGE)/'
+mutant realloc_copies_half heap/malloc.c across_waking 's/memcpy\(fresh, pointer, old < size \? old : size\);/memcpy(fresh, pointer, (old < size ? old : size) \/ 2);/'
+mutant realloc_copies_a_byte_less heap/malloc.c across_waking 's/memcpy\(fresh, pointer, old < size \? old : size\);/memcpy(fresh, pointer, (old < size ? old : size) - 1);/'
+mutant realloc_of_nothing heap/malloc.c semantics_awake 's/if \(size == 0\) \{\s*heap_free\(pointer\);\s*return NULL;\s*\}//'
+mutant not_aligned heap/malloc.c model_160 's/mimalloc.malloc_aligned\(size, alignment\);\n\t\tif \(.*?== 0\)/mimalloc.malloc(size);\n\t\tif (true)/s'
+mutant alignment_not_checked heap/malloc.c semantics_awake 's/if \(\(\(uintptr_t\)pointer & \(alignment - 1\)\) == 0\)/if (true)/'
+mutant large_not_aligned heap/malloc.c without_mimalloc 's/\(uintptr_t\)\(mapping \+ 64 \+ front - 1\) \/ front \* front/(uintptr_t)(mapping + 64)/'
+mutant small_not_aligned heap/malloc.c semantics_awake 's/return size <= 8 \? 16 : size;/return size;/'
+mutant usable_too_large heap/malloc.c semantics_awake 's/mimalloc.usable_size\(pointer\) : next/mimalloc.usable_size(pointer) + 64 : next/'
+mutant large_usable_too_large heap/malloc.c without_mimalloc 's/\{ \(size_t\)\(mapping \+ length - pointer\), mapping, length \}/{ (size_t)(mapping + length - pointer) + HEAP_PAGE, mapping, length }/'
+mutant large_not_given_back heap/malloc.c without_mimalloc 's/(forget_large\(pointer\);\s*)\(void\)heap_munmap\(copy.mapping, copy.length\);/$1/'
+mutant freed_by_the_other heap/malloc.c semantics_awake 's/mimalloc.free\(pointer\);\n\telse/next.free(pointer);\n\telse/'
+
+echo "# $caught caught of $number"
+echo "1..$number"
+[ "$failed" = 0 ]
