@@ -16,8 +16,9 @@ as_without()
 	same_as right found
 	same_as messages complaints
 	forks_seen --least 35 --mib $((mib / 2)) --all
-	# Itself; the fork; and those of the cluster, of which one is killed.
-	ends_seen node $((mib / 4)) 4
+	# Itself; and with half as much the fork and those of the cluster, of which one is killed.
+	ends_seen node $((mib / 2))
+	ends_seen node $((mib / 8)) 4
 }
 check "buffers of $mib MiB" as_without "$under"
 check "awake from the start" as_without "$awake"
