@@ -35,15 +35,17 @@ build_and_test() {
 		{ grep -v '^\[' "$directory/build.log"; failed_to_build=$((failed_to_build + 1)); return 0; }
 	rm -f "$directory/meson-logs/testlog.junit.xml"
 	# shellcheck disable=SC2086
-	meson test -C "$directory" --no-rebuild --print-errorlogs $arguments || true
+	meson test -C "$directory" --num-processes "$at_once" --no-rebuild --print-errorlogs $arguments || true
 	results="$results $directory/meson-logs/testlog.junit.xml"
 }
 
 arguments="$*"
+# Many tests wait as much as they compute: one more than there are processors.
+at_once=$(($(nproc) + 1))
 build_and_test gcc gcc
 build_and_test clang clang -Dprogram_tests=false
-build_and_test sanitize gcc -Db_sanitize=address,undefined -Db_lundef=false -Dprogram_tests=false
-build_and_test thread gcc -Db_sanitize=thread -Db_lundef=false -Dprogram_tests=false
+build_and_test sanitize gcc -Db_sanitize=address,undefined -Db_lundef=false -Dprogram_tests=false -Dbenchmarks=false
+build_and_test thread gcc -Db_sanitize=thread -Db_lundef=false -Dprogram_tests=false -Dbenchmarks=false
 
 # shellcheck disable=SC2086
 exec python3 tests/count.py "$failed_to_build" $results
