@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 exec < /dev/null
 . tests/packages.sh
 packages_need gcc g++ clang libc6-dev meson ninja-build pkg-config libcmocka-dev libseccomp-dev python3 binutils strace gdb git make perl \
-	sqlite3 redis-server mandoc valgrind libmimalloc2.0 libjemalloc2 libsqlite3-dev afl++ postgresql default-jre-headless python3-numpy
+	sqlite3 redis-server mandoc valgrind libmimalloc2.0 libjemalloc2 libsqlite3-dev afl++ postgresql default-jre-headless nodejs python3-numpy
 # Python's own tests, of the version that is there.
 packages_need "libpython$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')-testsuite"
 
@@ -35,15 +35,17 @@ build_and_test() {
 		{ grep -v '^\[' "$directory/build.log"; failed_to_build=$((failed_to_build + 1)); return 0; }
 	rm -f "$directory/meson-logs/testlog.junit.xml"
 	# shellcheck disable=SC2086
-	meson test -C "$directory" --no-rebuild --print-errorlogs $arguments || true
+	meson test -C "$directory" --num-processes "$at_once" --no-rebuild --print-errorlogs $arguments || true
 	results="$results $directory/meson-logs/testlog.junit.xml"
 }
 
 arguments="$*"
+# Many tests wait as much as they compute: one more than there are processors.
+at_once=$(($(nproc) + 1))
 build_and_test gcc gcc
 build_and_test clang clang -Dprogram_tests=false
-build_and_test sanitize gcc -Db_sanitize=address,undefined -Db_lundef=false -Dprogram_tests=false
-build_and_test thread gcc -Db_sanitize=thread -Db_lundef=false -Dprogram_tests=false
+build_and_test sanitize gcc -Db_sanitize=address,undefined -Db_lundef=false -Dprogram_tests=false -Dbenchmarks=false
+build_and_test thread gcc -Db_sanitize=thread -Db_lundef=false -Dprogram_tests=false -Dbenchmarks=false
 
 # shellcheck disable=SC2086
 exec python3 tests/count.py "$failed_to_build" $results

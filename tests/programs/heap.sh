@@ -86,7 +86,7 @@ else
 fi
 plain="LD_PRELOAD=$seen HEAP_SEEN=$witnesses.plain"
 
-# How much is in regions of a program that holds N MiB and woke the heap by growing: at least a quarter is asked for. 32 MiB were there before, and what
+# How much is in regions of a program that holds N MiB and woke the heap by growing: at least a quarter is asked for. 16 MiB were there before, and what
 # was asked for until the other allocator had been loaded, which takes longer where there is much else to do.
 #
 # The program's pid is in the file pid meanwhile and afterwards.

@@ -1,12 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# perl with a hash of 128 MiB, times ODF_TEST_SCALE: see heap_perl.pl.
+# perl with a hash of 64 MiB, times ODF_TEST_SCALE: see heap_perl.pl.
 # shellcheck source=heap.sh
 . "$(dirname "$0")/heap.sh"
 needs perl
 perl -MDigest::MD5 -MIPC::Open3 -e 1 2>/dev/null || skip "perl is there without its modules"
 plan 2
-mib=$((128 * scale))
+mib=$((64 * scale))
 with "$plain" perl "$here/heap_perl.pl" $mib >right 2>messages || fail "it failed without the library: $(cat messages)"
 
 # as_without HOW MIB

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# CPython that holds 192 MiB, times ODF_TEST_SCALE, and makes processes in each of its ways: see heap_python.py.
+# CPython that holds 96 MiB, times ODF_TEST_SCALE, and makes processes in each of its ways: see heap_python.py.
 # shellcheck source=heap.sh
 . "$(dirname "$0")/heap.sh"
 parts='forks pools subprocesses mappings collector threads signals'
@@ -11,8 +11,8 @@ else
 	echo "# left out: python3-numpy is not installed"
 fi
 plan 2
-mib=$((192 * scale))
-small=$((64 * scale))
+mib=$((96 * scale))
+small=$((48 * scale))
 # shellcheck disable=SC2086
 with "$plain" "$PYTHON" "$here/heap_python.py" $mib $parts >right 2>messages || fail "it failed without the library: $(cat messages)"
 
@@ -26,7 +26,7 @@ as_it_is()
 	forks_seen --least 60 --mib $((mib / 4)) --all
 	ends_seen 'python3.*' $((mib / 4))
 }
-check "192 MiB, in arenas and by malloc" as_it_is
+check "$mib MiB, in arenas and by malloc" as_it_is
 
 # Every object by malloc, and the heap awake before the interpreter is.
 all_by_malloc()

@@ -4,7 +4,7 @@
 A snapshot must be the data at the moment of the fork, whatever the server does meanwhile. Three things say what that is: a digest that the server
 computed while writing was paused; a model of some keys, kept here; and another server, without the library, that loads the file.
 
-ODF_TEST_SCALE=N: N times the data (72 MiB), and N times as long. ODF_TEST_SEED: the random numbers."""
+ODF_TEST_SCALE=N: N times the data (56 MiB), and N times as long. ODF_TEST_SEED: the random numbers."""
 import contextlib
 import glob
 import os
@@ -25,7 +25,7 @@ import heap_records  # noqa: E402 (it is beside this file)
 server_program, library, odfork = sys.argv[1:4]
 scale = float(os.environ.get("ODF_TEST_SCALE", "1"))
 seed = int(os.environ.get("ODF_TEST_SEED", time.time_ns() % 1000000))
-mib = int(72 * scale)
+mib = int(56 * scale)
 seconds = 2 * scale
 lazy = [word for what in ("eviction", "expire", "server-del", "user-del", "user-flush") for word in ("--lazyfree-lazy-" + what, "yes")]
 
@@ -173,8 +173,8 @@ class Server:
         must(len(found) == count, len(found), "forks are recorded, not", count)
         must(found[-1]["strategy"] == "region" and found[-1]["error"] == 0, "the fork was not one with regions:", found[-1])
         held = found[-1]["region_bytes"] >> 20
-        # What was there before the heap woke is not in it: 32 MiB, and what allocators take in advance.
-        must(held >= (self.filled * 0.8 if self.awake else self.filled - 48), "only", held, "MiB of", self.filled, "MiB were in regions")
+        # What was there before the heap woke is not in it: 16 MiB, and what allocators take in advance.
+        must(held >= (self.filled * 0.8 if self.awake else self.filled - 32), "only", held, "MiB of", self.filled, "MiB were in regions")
 
     def stop(self):
         with contextlib.suppress(ConnectionError, Refused):
@@ -349,7 +349,7 @@ def snapshots():
     server = Server("main", "--io-threads", "2", "--io-threads-do-reads", "yes", *lazy)
     defragments = defragmentation(server)
     fill(server)
-    server.ask("config", "set", "rdb-key-save-delay", "-20")  # at every 20th key a sleep, so that much happens meanwhile
+    server.ask("config", "set", "rdb-key-save-delay", "-15")  # at every 15th key a sleep, so that much happens meanwhile
     loader = Loader()
     model = Model(random_numbers, server.client())
     load = Load(server)
