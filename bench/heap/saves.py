@@ -10,9 +10,9 @@ from pairs import PATIENCE, VARIANTS, Failed, Redis, median, say, write_table
 
 VALUE = 1024
 RATE, WRITES, CONNECTIONS = 10000, 50, 50
-# GiB: rounds (a new server each), saves of each server, seconds after each.
-FULL = {1: (2, 3, 2), 4: (1, 2, 3), 8: (1, 2, 3)}
-QUICK = {1: (1, 3, 2)}
+# GiB: rounds (a new server each), saves of each server, seconds after each, in which a library settles beside the requests.
+FULL = {1: (3, 3, 4), 4: (2, 2, 8), 8: (2, 2, 14)}
+QUICK = {1: (1, 3, 4)}
 
 
 def load(setting, server, keys, saves, after, timeline):
@@ -93,7 +93,7 @@ def run(setting):
         if available() < 2 * gib + 1:
             say("%d GiB: left out, as only %.1f GiB of memory are available" % (gib, available()))
             continue
-        rounds, saves, after = plans.get(gib, (1, 2, 3))
+        rounds, saves, after = plans.get(gib, (1, 2, 2 * gib))
         for turn in range(rounds):
             for variant in VARIANTS if turn % 2 == 0 else VARIANTS[::-1]:
                 rows += one_server(setting, gib, variant, turn, saves, after, timelines)
