@@ -1131,6 +1131,7 @@ static void tell_moves(void)
 static void tell_locking(void)
 {
 	unsigned char *memory = map_before_hole(100);
+	pid_t pid;
 
 	TELL_CALL(mprotect(memory + PAGES(20), PAGES(6), PROT_NONE));
 	TELL_CALL(mlock(memory + PAGES(18), PAGES(15)));
@@ -1144,6 +1145,13 @@ static void tell_locking(void)
 	TELL_CALL(madvise(memory + PAGES(46), PAGES(2), MADV_DONTNEED));
 	TELL_CALL(mlock2(memory + PAGES(60), PAGES(3), MLOCK_ONFAULT));
 	tell_locks(memory + PAGES(43), 24);
+	pid = fork();
+	if (pid == 0) { /* which has no locks */
+		tell_locks(memory + PAGES(43), 24);
+		TELL_CALL(madvise(memory + PAGES(60), PAGES(3), MADV_DONTNEED));
+		_exit(0);
+	}
+	must(status_of(pid) == 0);
 	TELL_CALL(mlock(memory + PAGES(97) + 5, PAGE + 9)); /* two pages */
 	tell_locks(memory + PAGES(95), 10);
 	TELL_CALL(mlock(memory, 0));
@@ -1216,7 +1224,9 @@ static void tell_zeros(void)
 	for (int way = 0; way < 6; way++) {
 		unsigned char *memory = map_before_hole(100), *island = memory + PAGES(20);
 		size_t seen = 0;
+		pid_t pid;
 		fill(memory, PAGES(100), 7);
+		island[PAGES(18)] = 77;
 		if (way == 1)
 			TELL_CALL(mprotect(island, PAGES(30), PROT_READ));
 		else if (way == 2)
@@ -1233,10 +1243,20 @@ static void tell_zeros(void)
 			must(pipe(pipes) == 0);
 			TELL_CALL(read(pipes[0], island + PAGES(6), write(pipes[1], "x", 1)));
 			TELL_CALL(write(pipes[1], island + PAGES(6), 1));
+			TELL_CALL(madvise(island + PAGES(16), PAGES(4), MADV_WIPEONFORK));
+			TELL_CALL(read(pipes[0], island + PAGES(17), write(pipes[1], "x", 1)));
+			TELL_CALL(write(pipes[1], island + PAGES(17), 1));
 			close(pipes[0]);
 			close(pipes[1]);
 			TELL_CALL(mprotect(island, PAGES(30), PROT_READ | PROT_WRITE));
+			must(island[PAGES(18)] == 77);
 		}
+		pid = fork();
+		if (pid == 0) {
+			tell_locks(island, 30);
+			_exit(0);
+		}
+		must(status_of(pid) == 0);
 		for (size_t i = 0; i < PAGES(10); i++)
 			seen += island[PAGES(5) + i] != 0;
 		dprintf(1, "way %d: %zu bytes are not zero\n", way, seen);

@@ -2806,7 +2806,7 @@ static void begin_step(unsigned step)
 	self.step = step;
 	draw_from_step(step);
 	say("@%u ", step);
-	if (self.depth > 0 || self.forks > 0 || board->noisy)
+	if (self.depth > 0 || ever_forked || board->noisy) /* a keeper may be about */
 		forget_holes_of_kernel();
 }
 
