@@ -129,7 +129,7 @@ mutant anonymous_is_zero heap/mapping.c model_160 's/copy_data\(\(char \*\)copy,
 mutant children_remember_locks heap/mapping.c mappings 's/else if \(run.kind == REGION_ISLAND && \(run.advice & KEPT_LOCKED\)\)/else if (false)/'
 mutant locks_not_noted heap/mapping.c mappings 's/note_locks\(start, at, flags\);//'
 mutant locked_up_to_the_first_failure heap/mapping.c mappings 's/error = span.kind == REGION_HOLE \? -ENOMEM : cut\(&span\);/error = span.kind == REGION_HOLE ? -ENOMEM : cut(\&span); error = error == 0 ? lock_all(span.start, span.length, flags) : error;/'
-mutant residence_of_holes heap/mapping.c model_160 's/(long heap_mincore.*?)if \(span.kind == REGION_HOLE\)/$1if (false)/s'
+mutant residence_of_holes heap/mapping.c mappings 's/(long heap_mincore.*?)if \(span.kind == REGION_HOLE\)/$1if (false)/s'
 mutant holes_synchronize heap/mapping.c mappings 's/return touches\(address, length\) && walk\(address, length, false, nothing, 0\) != 0;/return false;/'
 
 # ---- mremap -------------------------------------------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ mutant grows_over_a_neighbour heap/mapping.c model_160 's/if \(behind.kind != RE
 mutant growth_without_advice heap/mapping.c mappings 's/while \(advice != 0 && at < end\)/while (false)/'
 mutant shrinks_to_nothing_less heap/mapping.c model_160 's/(\)\)\) \{\n\t\t)long error = unmap_walk\(old \+ length, old \+ old_length\);/$1long error = 0;/'
 mutant hole_can_be_resized heap/mapping.c mappings 's/long error = sys_call5\(SYS_mremap, old, HEAP_PAGE, HEAP_PAGE, 0, 0\);/long error = 0;/'
-mutant several_mappings_are_one heap/mapping.c model_160 's/ && next.protection == span->protection && next.advice == span->advice;/;/'
+mutant several_mappings_are_one heap/mapping.c mappings 's/ && next.protection == span->protection && next.advice == span->advice;/;/'
 
 # ---- Whose it is -------------------------------------------------------------------------------------------------------------------
 mutant guests_wake_it heap/state.c guests_do_not_wake_it 's/if \(is_guest\(\)\)/if (false)/'

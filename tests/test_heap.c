@@ -1123,6 +1123,16 @@ static void tell_moves(void)
 	tell_locks(memory + PAGES(4), 5);
 	TELL_CALL(madvise(moved, PAGES(2), MADV_DONTNEED));
 	TELL_CALL(munlock(place, PAGES(10)));
+	/* What is not alike is no single mapping, and does not grow. */
+	TELL_CALL(mprotect(memory + PAGES(900), PAGES(5), PROT_READ));
+	TELL_CALL(madvise(memory + PAGES(920), PAGES(5), MADV_DONTDUMP));
+	TELL_CALL(mremap(memory + PAGES(898), PAGES(5), PAGES(20), MREMAP_MAYMOVE));
+	TELL_CALL(mremap(memory + PAGES(902), PAGES(5), PAGES(20), MREMAP_MAYMOVE));
+	TELL_CALL(mremap(memory + PAGES(918), PAGES(5), PAGES(20), MREMAP_MAYMOVE));
+	TELL_CALL(mremap(memory + PAGES(922), PAGES(5), PAGES(20), MREMAP_MAYMOVE));
+	TELL_CALL(mremap(memory + PAGES(918), PAGES(10), PAGES(10), 0));
+	TELL_CALL(mremap(memory + PAGES(898), PAGES(10), PAGES(5), 0));
+	tell_locks(memory + PAGES(890), 40);
 	TELL_CALL(munmap(memory, PAGES(1000)));
 	TELL_CALL(munmap(place, PAGES(1000)));
 }
@@ -1149,6 +1159,7 @@ static void tell_locking(void)
 	if (pid == 0) { /* which has no locks */
 		tell_locks(memory + PAGES(43), 24);
 		TELL_CALL(madvise(memory + PAGES(60), PAGES(3), MADV_DONTNEED));
+		tell_locks(memory + PAGES(43), 24);
 		_exit(0);
 	}
 	must(status_of(pid) == 0);
@@ -1166,8 +1177,13 @@ static void tell_locking(void)
 /* Arguments are looked at before memory is. */
 static void tell_refusals(void)
 {
-	unsigned char *memory = map_before_hole(100), *hole = memory + PAGES(110);
+	unsigned char *memory = map_before_hole(100), *hole = memory + PAGES(110), residence[20];
 
+	TELL_CALL(mincore(hole, PAGE, residence));
+	TELL_CALL(mincore(memory + PAGES(95), PAGES(10), residence));
+	TELL_CALL(mincore(memory + PAGES(90), PAGES(10), residence));
+	TELL_CALL(mincore(hole + 1, PAGE, residence));
+	TELL_CALL(mincore(memory, PAGES(10), NULL));
 	TELL_CALL(mprotect(hole, PAGE, 1 << 28));
 	TELL_CALL(mprotect(hole, PAGE, PROT_READ));
 	TELL_CALL(mprotect(hole + 1, PAGE, PROT_READ));
