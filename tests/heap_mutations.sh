@@ -46,12 +46,17 @@ notice() { # TEST: true if it passes
 	case $1 in
 	model_*)
 		ODF_TEST_LIBRARY=$work/broken/libodfork.so.0 ODF_TEST_SEEDS=${1#model_} ODF_TEST_ONCE=1 timeout -s KILL 150 \
-			"$build/tests/test_heap_model" > "$work/out" 2>&1
+			"$build/tests/test_heap_model" > "$work/out" 2>&1 &
 		;;
 	*)
-		ODF_BUILD=$work/broken timeout -s KILL 100 "$build/tests/test_heap" "$1" > "$work/out" 2>&1
+		ODF_BUILD=$work/broken timeout -s KILL 100 "$build/tests/test_heap" "$1" > "$work/out" 2>&1 &
 		;;
 	esac
+	group=$!
+	wait $group
+	status=$?
+	kill -KILL -$group 2> /dev/null # the children of one that hangs are left behind
+	return $status
 }
 
 result() { # OK TEXT

@@ -78,8 +78,11 @@ mutant() {
 		return 0
 	fi
 	cp "$source/src/region/$file" "$work/src/region/$file"
-	ODF_CASE_SECONDS=2 timeout -s KILL 8 "$work/mutant" "$case" 2> "$work/log" > "$work/out"
+	ODF_CASE_SECONDS=2 timeout -s KILL 8 "$work/mutant" "$case" 2> "$work/log" > "$work/out" &
+	group=$!
+	wait $group
 	status=$?
+	kill -KILL -$group 2> /dev/null # the children of one that hangs are left behind
 	case $status in
 	0 | 77) how= ;;
 	142) how="it hangs" ;;
