@@ -8,7 +8,7 @@
  * pay. So: as soon as no descendant is left, if the program has taken SETTLE_FAULTS page faults since the freeze; if it takes fewer the next
  * fork is cheap anyway, and the settle waits until no fork has come for SETTLE_IDLE_NS. This covers the case of short memory too: what a settle could give back
  * before that is the copies of SETTLE_FAULTS pages. Whether descendants are left is asked when a child has ended, and else at intervals that grow with the
- * time since the last fork.
+ * time since the last fork: an answer takes the lock of the address space a dozen times, and on a busy machine who holds it may not run for milliseconds.
  *
  * It calls libc for nothing but what runs in it once, at its start: no lock or memory of libc's is in play when a thread in the middle of fork or of
  * a signal handler waits for it.
@@ -39,7 +39,7 @@
 #define SETTLE_FAULTS  64u
 #define SETTLE_IDLE_NS 20000000u
 #define ASK_FIRST_NS   200000u
-#define ASK_LAST_NS    1000000000u
+#define ASK_LAST_NS    8000000000u
 #define RETRY_NS       100000000u
 #define GATHER_IDLE_NS 100000000u
 #define NEVER          UINT64_MAX
@@ -663,7 +663,7 @@ static uint64_t look_after(struct odf_region *region, uint64_t now)
 	now = region_clock();
 	if (error != EBUSY && error != EAGAIN)
 		return region->ask_ns = now + RETRY_NS;
-	return region->ask_ns = now + between((now - seen.fork_ns) / 8, ASK_FIRST_NS, ASK_LAST_NS);
+	return region->ask_ns = now + between((now - seen.fork_ns) / 2, ASK_FIRST_NS, ASK_LAST_NS);
 }
 
 /* A process ends when its last thread does, for libc and for the kernel; the keeper must not be that. Only a program whose main thread ended by
