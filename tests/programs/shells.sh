@@ -107,7 +107,8 @@ kill %1; wait %1; echo "ended $?"
 (exit 6) | (exit 7) & wait %%; echo "pipeline job $?"
 bash -c 'kill -STOP $$; exit 8'; echo "stopped $?"
 fg >/dev/null; echo "continued $?"
-sleep 10 | sleep 10 & group=$(jobs -p %%); kill -- -$group; wait; echo "group killed $?"
+sleep 10 | sleep 10 & group=$(jobs -p %%); kill -- -$group; wait
+echo "group killed $?" # on a line of its own: bash tells of a job that ended before the wait when the line is done
 if [ -t 0 ]; then
 	bash -c 'read -r -a s </proc/$$/stat; [ ${s[4]} = ${s[7]} ] && echo has the terminal'
 	(exec bash -c 'read -r -a s </proc/$$/stat; [ ${s[4]} != ${s[7]} ] && echo has not the terminal') & wait
