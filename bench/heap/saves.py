@@ -11,7 +11,7 @@ from pairs import PATIENCE, VARIANTS, Failed, Redis, median, say, write_table
 VALUE = 1024
 RATE, WRITES, CONNECTIONS = 10000, 50, 50
 # GiB: rounds (a new server each), saves of each server, seconds after each, in which a library settles beside the requests.
-FULL = {1: (2, 3, 4), 4: (1, 3, 8), 8: (1, 3, 14)}
+FULL = {1: (2, 3, 4), 4: (1, 3, 8), 8: (1, 2, 14)}
 QUICK = {1: (1, 3, 4)}
 
 
