@@ -39,6 +39,7 @@
 #define SETTLE_FAULTS  64u
 #define SETTLE_IDLE_NS 20000000u
 #define ASK_FIRST_NS   200000u
+#define ASK_OFTEN_NS   1000000000u
 #define ASK_LAST_NS    8000000000u
 #define RETRY_NS       100000000u
 #define GATHER_IDLE_NS 100000000u
@@ -663,7 +664,8 @@ static uint64_t look_after(struct odf_region *region, uint64_t now)
 	now = region_clock();
 	if (error != EBUSY && error != EAGAIN)
 		return region->ask_ns = now + RETRY_NS;
-	return region->ask_ns = now + between((now - seen.fork_ns) / 2, ASK_FIRST_NS, ASK_LAST_NS);
+	since = now - seen.fork_ns;
+	return region->ask_ns = now + between(since < ASK_OFTEN_NS ? since / 8 : since / 2, ASK_FIRST_NS, ASK_LAST_NS);
 }
 
 /* A process ends when its last thread does, for libc and for the kernel; the keeper must not be that. Only a program whose main thread ended by
