@@ -10,24 +10,15 @@
 # Known to change nothing that a program could see, and therefore not here: that what a move copies is given back at once (memory only), check_pieces
 # and the alignment of large mappings (cost only).
 # shellcheck disable=SC2016
-set -u
-build=${ODF_BUILD:?} source=${ODF_SOURCE:?}
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-only=" $* "
-flags="-std=gnu11 -O1 -w -fPIC -fvisibility=hidden -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -include $build/config.h -I$source/include"
-number=0 failed=0 caught=0
+flags="-std=gnu11 -O1 -w -fPIC -fvisibility=hidden -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -include ${ODF_BUILD:?}/config.h -I${ODF_SOURCE:?}/include"
+# shellcheck source=mutants.sh
+. "$(dirname "$0")/mutants.sh"
 
 # test_heap finds the library and itself there.
 mkdir -p "$work/broken/tests" "$work/objects"
 for program in test_heap test_heap_linked test_heap_static; do
 	ln -s "$build/tests/$program" "$work/broken/tests/$program"
 done
-
-compile() { # FILE OBJECT
-	# shellcheck disable=SC2086
-	${ODF_CC:-cc} $flags -c "$1" -o "$2" 2> "$work/log"
-}
 
 link() { # FILE OBJECT: the library with this object in the place of the file's
 	rm -f "$work/objects/"*
@@ -45,41 +36,17 @@ link() { # FILE OBJECT: the library with this object in the place of the file's
 notice() { # TEST: true if it passes
 	case $1 in
 	model_*)
-		ODF_TEST_LIBRARY=$work/broken/libodfork.so.0 ODF_TEST_SEEDS=${1#model_} ODF_TEST_ONCE=1 timeout -s KILL 150 \
-			"$build/tests/test_heap_model" > "$work/out" 2>&1 &
+		in_group env ODF_TEST_LIBRARY="$work/broken/libodfork.so.0" ODF_TEST_SEEDS="${1#model_}" ODF_TEST_ONCE=1 timeout -s KILL 150 \
+			"$build/tests/test_heap_model" > "$work/out" 2>&1
 		;;
-	*)
-		ODF_BUILD=$work/broken timeout -s KILL 100 "$build/tests/test_heap" "$1" > "$work/out" 2>&1 &
-		;;
+	*) in_group env ODF_BUILD="$work/broken" timeout -s KILL 100 "$build/tests/test_heap" "$1" > "$work/out" 2>&1 ;;
 	esac
-	group=$!
-	wait $group
-	status=$?
-	kill -KILL -$group 2> /dev/null # the children of one that hangs are left behind
-	return $status
 }
-
-result() { # OK TEXT
-	number=$((number + 1))
-	if [ "$1" = 1 ]; then
-		echo "ok $number - $2"
-	else
-		failed=$((failed + 1))
-		echo "not ok $number - $2"
-		sed 's/^/# /' "$work/log" | head -n 20
-	fi
-}
-
-cp -R "$source/src" "$work/src"
 
 # NAME FILE TEST EDIT (perl, on the whole file)
 mutant() {
 	name=$1 file=$2 test=$3 edit=$4
-	case $only in
-	"  " | *" $name "*) ;;
-	*) return 0 ;;
-	esac
-	: > "$work/log"
+	wanted "$name" || return 0
 	# It passes with the sound library; told once.
 	if [ ! -e "$work/passes-$test" ]; then
 		cp "$build/libodfork.so.0" "$work/broken/libodfork.so.0"
@@ -91,17 +58,11 @@ mutant() {
 		result 0 "$name: $test fails with the sound library, or cannot be done here"
 		return 0
 	fi
-	perl -0777 -pe "$edit" < "$source/src/$file" > "$work/src/$file" 2> "$work/log"
-	if cmp -s "$source/src/$file" "$work/src/$file"; then
-		result 0 "$name: the edit changes nothing in $file"
+	make_mutant "$name" "$file" "$edit" || return 0
+	if ! link "$file" "$work/mutant.o"; then
+		result 0 "$name: the edited $file cannot be linked"
 		return 0
 	fi
-	if ! compile "$work/src/$file" "$work/mutant.o" || ! link "$file" "$work/mutant.o"; then
-		cp "$source/src/$file" "$work/src/$file"
-		result 0 "$name: the edited $file does not compile"
-		return 0
-	fi
-	cp "$source/src/$file" "$work/src/$file"
 	if notice "$test"; then
 		result 0 "$name survives $test"
 	else
@@ -168,6 +129,4 @@ mutant large_usable_too_large heap/malloc.c without_mimalloc 's/\{ \(size_t\)\(m
 mutant large_not_given_back heap/malloc.c without_mimalloc 's/(forget_large\(pointer\);\s*)\(void\)heap_munmap\(copy.mapping, copy.length\);/$1/'
 mutant freed_by_the_other heap/malloc.c semantics_awake 's/mimalloc.free\(pointer\);\n\telse/next.free(pointer);\n\telse/'
 
-echo "# $caught caught of $number"
-echo "1..$number"
-[ "$failed" = 0 ]
+finish

@@ -10,19 +10,10 @@
 # Known to change nothing that a program could see, and therefore not here: the epoch in region_settle's check (a fork makes the region visible as well),
 # within_file (nobody can have a page beyond the file), drop_template and unstage (cost only), the wake in attach (UNREGISTER wakes too).
 # shellcheck disable=SC2016
-set -u
-build=${ODF_BUILD:?} source=${ODF_SOURCE:?}
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-only=" $* "
+flags="-std=gnu11 -O1 -w -D_GNU_SOURCE -DODF_INJECT_FAILURES -fno-stack-protector -include ${ODF_BUILD:?}/config.h -I${ODF_SOURCE:?}/include"
+# shellcheck source=mutants.sh
+. "$(dirname "$0")/mutants.sh"
 archive=$build/tests/libinjected.a
-flags="-std=gnu11 -O1 -w -D_GNU_SOURCE -DODF_INJECT_FAILURES -fno-stack-protector -include $build/config.h -I$source/include"
-number=0 failed=0 caught=0 skipped=0
-
-compile() { # FILE OBJECT
-	# shellcheck disable=SC2086
-	${ODF_CC:-cc} $flags -c "$1" -o "$2" 2> "$work/log"
-}
 
 link() { # PROGRAM OBJECT...: objects come before the archive, so that its members of the same names are not taken
 	program=$1
@@ -31,18 +22,6 @@ link() { # PROGRAM OBJECT...: objects come before the archive, so that its membe
 	${ODF_CC:-cc} "$work/cases.o" "$@" "$archive" -pthread -o "$program" 2> "$work/log"
 }
 
-result() { # OK TEXT
-	number=$((number + 1))
-	if [ "$1" = 1 ]; then
-		echo "ok $number - $2"
-	else
-		failed=$((failed + 1))
-		echo "not ok $number - $2"
-		sed 's/^/# /' "$work/log" | head -n 20
-	fi
-}
-
-cp -R "$source/src" "$work/src"
 if ! compile "$source/tests/region_cases.c" "$work/cases.o" || ! link "$work/sound"; then
 	cat "$work/log"
 	echo "Bail out! it does not compile"
@@ -52,11 +31,7 @@ fi
 # NAME INVARIANT FILE CASE EDIT (perl, on the whole file)
 mutant() {
 	name=$1 invariant=$2 file=$3 case=$4 edit=$5
-	case $only in
-	"  " | *" $name "*) ;;
-	*) return 0 ;;
-	esac
-	: > "$work/log"
+	wanted "$name" || return 0
 	# The case passes on the sound library; told once.
 	if [ ! -e "$work/passes-$case" ]; then
 		"$work/sound" "$case" 2> "$work/log"
@@ -67,22 +42,12 @@ mutant() {
 	77) skipped=$((skipped + 1)); result 1 "$name # SKIP $case cannot be done here"; return 0 ;;
 	*) result 0 "$name: $case fails on the sound library"; return 0 ;;
 	esac
-	perl -0777 -pe "$edit" < "$source/src/region/$file" > "$work/src/region/$file" 2> "$work/log"
-	if cmp -s "$source/src/region/$file" "$work/src/region/$file"; then
-		result 0 "$name: the edit changes nothing in $file"
+	make_mutant "$name" "region/$file" "$edit" || return 0
+	if ! link "$work/mutant" "$work/mutant.o"; then
+		result 0 "$name: the edited $file cannot be linked"
 		return 0
 	fi
-	if ! compile "$work/src/region/$file" "$work/mutant.o" || ! link "$work/mutant" "$work/mutant.o"; then
-		cp "$source/src/region/$file" "$work/src/region/$file"
-		result 0 "$name: the edited $file does not compile"
-		return 0
-	fi
-	cp "$source/src/region/$file" "$work/src/region/$file"
-	ODF_CASE_SECONDS=2 timeout -s KILL 8 "$work/mutant" "$case" 2> "$work/log" > "$work/out" &
-	group=$!
-	wait $group
-	status=$?
-	kill -KILL -$group 2> /dev/null # the children of one that hangs are left behind
+	in_group env ODF_CASE_SECONDS=2 timeout -s KILL 8 "$work/mutant" "$case" 2> "$work/log" > "$work/out"
 	case $status in
 	0 | 77) how= ;;
 	142) how="it hangs" ;;
@@ -232,6 +197,4 @@ mutant files_left_to_the_program - keeper.c files_are_the_keepers 's/region_clos
 mutant child_keeps_files - hooks.c files_are_the_keepers 's/\t\tregion_close_files_here\(region\);//'
 mutant no_keeper_at_the_first_fork - create.c files_are_the_keepers 's/\(void\)region_keeper_start\(\);//'
 
-echo "# $caught caught of $((number - skipped)), $skipped skipped"
-echo "1..$number"
-[ "$failed" = 0 ]
+finish

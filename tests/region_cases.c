@@ -30,6 +30,7 @@
 #include <unistd.h>
 
 #include "../src/region/internal.h"
+#include "real_call.h"
 
 #define PAGE          ((size_t)4096)
 #define TABLE         ((size_t)512) /* pages */
@@ -66,19 +67,6 @@ struct call {
 };
 /* Called before each system call of the library: true if that is all, with *result. */
 static bool (*volatile hook)(const struct call *call, long *result);
-
-static __attribute__((noinline)) long real_call(long number, long a, long b, long c, long d, long e, long f)
-{
-	long result;
-	register long r10 __asm__("r10") = d;
-	register long r8 __asm__("r8") = e;
-	register long r9 __asm__("r9") = f;
-	__asm__ volatile("syscall"
-			 : "=a"(result)
-			 : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-			 : "rcx", "r11", "memory");
-	return result;
-}
 
 /* The keeper stands still. */
 enum place {

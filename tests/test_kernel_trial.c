@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "real_call.h"
 #include "support.h"
 
 long sys_call6(long number, long a, long b, long c, long d, long e, long f);
@@ -29,19 +30,6 @@ static bool armed_up, switch_is_on;
 static const char *fault, *switch_path;
 static int refusals;
 static char *area; /* of the trial: what each table is for is told in kernel_trial.c */
-
-static __attribute__((noinline)) long real_call(long number, long a, long b, long c, long d, long e, long f)
-{
-	long result;
-	register long r10 __asm__("r10") = d;
-	register long r8 __asm__("r8") = e;
-	register long r9 __asm__("r9") = f;
-	__asm__ volatile("syscall"
-			 : "=a"(result)
-			 : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-			 : "rcx", "r11", "memory");
-	return result;
-}
 
 static bool is(const char *name)
 {

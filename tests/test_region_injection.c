@@ -42,6 +42,7 @@
 #include <unistd.h>
 
 #include "../src/region/region.h"
+#include "real_call.h"
 #include "support.h"
 
 #define PAGE        ((size_t)4096)
@@ -82,19 +83,6 @@ static struct control {
 static __thread bool ours; /* not the keeper's */
 
 /* ---- The calls --------------------------------------------------------------------------------------------------------------- */
-
-static __attribute__((noinline)) long real_call(long number, long a, long b, long c, long d, long e, long f)
-{
-	long result;
-	register long r10 __asm__("r10") = d;
-	register long r8 __asm__("r8") = e;
-	register long r9 __asm__("r9") = f;
-	__asm__ volatile("syscall"
-			 : "=a"(result)
-			 : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-			 : "rcx", "r11", "memory");
-	return result;
-}
 
 static bool infallible(long number, long b)
 {

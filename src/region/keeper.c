@@ -82,14 +82,13 @@ enum { SLOT_EMPTY, SLOT_ORDER, SLOT_DONE };
 
 /* The keeper's own. */
 static void answer_between_steps(uint64_t step_ns);
-static void pause_between_steps(uint64_t step_ns);
 static void *keep(void *unused);
 static struct {
 	unsigned forks;
 	uint64_t fork_ns; /* when it saw the last one */
 } seen;
 static struct region_settler settler = { -1, -1, NULL, answer_between_steps };
-static uint64_t pause_most_ns; /* between the steps of the settle that is under way */
+static uint64_t pause_most_ns; /* between the steps of the settle that is under way; 0: somebody waits for it */
 
 /* ---- For everybody ---- */
 
@@ -524,15 +523,9 @@ static uint64_t between(uint64_t value, uint64_t least, uint64_t most)
 	return value < least ? least : value > most ? most : value;
 }
 
-static void answer_between_steps(uint64_t step_ns)
-{
-	(void)step_ns;
-	(void)answer_about_memory();
-}
-
 /* Half of the time is the program's: steps without a pause between them made each thread that takes page faults wait for the lock of the address space, over and
  * over (99th percentile of Redis's requests with 1 GiB to settle: 1.1 to 5.7 ms, with pauses 0.3 to 0.5). An order ends the pause. */
-static void pause_between_steps(uint64_t step_ns)
+static void answer_between_steps(uint64_t step_ns)
 {
 	unsigned notices = atomic_load(&keeper.notices);
 	uint64_t pause = between(step_ns, 0, pause_most_ns);
@@ -656,9 +649,8 @@ static uint64_t look_after(struct odf_region *region, uint64_t now)
 	region->child_ended = ended;
 	region->touched = touched;
 	pause_most_ns = between(since / PAUSE_PART, 0, PAUSE_MOST_NS);
-	settler.between_steps = pause_between_steps;
 	error = region_settle(region, &settler);
-	settler.between_steps = answer_between_steps;
+	pause_most_ns = 0;
 	if (error == 0)
 		return NEVER;
 	now = region_clock();
