@@ -35,7 +35,9 @@ build_and_test() {
 		{ grep -v '^\[' "$directory/build.log"; failed_to_build=$((failed_to_build + 1)); return 0; }
 	rm -f "$directory/meson-logs/testlog.junit.xml"
 	# shellcheck disable=SC2086
-	meson test -C "$directory" --num-processes "$at_once" --no-rebuild --print-errorlogs $arguments || true
+	meson test -C "$directory" --num-processes "$at_once" --no-rebuild --print-errorlogs $arguments ||
+		# Of a test that says "not ok" Meson does not show what it says about that.
+		grep -h -B 15 -A 15 '^not ok' "$directory/meson-logs/testlog.txt" || true
 	results="$results $directory/meson-logs/testlog.junit.xml"
 }
 

@@ -551,6 +551,66 @@ static void semantics_plain(void)
 	tell_semantics();
 }
 
+static void *(*first_request)(size_t);
+
+static void *request_aligned(size_t size)
+{
+	return memalign(256, size);
+}
+
+static void *request_posix(size_t size)
+{
+	void *pointer;
+
+	return posix_memalign(&pointer, 256, size) == 0 ? pointer : NULL;
+}
+
+static void *request_of_nothing(size_t size)
+{
+	return realloc(NULL, size);
+}
+
+static void *request_from_small(size_t size)
+{
+	return realloc(malloc(10), size);
+}
+
+static bool leaves_errno_alone(void)
+{
+	unsigned after = 0;
+
+	wake_by_mapping();
+	for (unsigned tries = 0; tries < 10000 && after < 200; tries++) {
+		void *pointer;
+		errno = 96;
+		pointer = first_request(after % 2 == 0 ? 50000 : 8 * MIB);
+		must(pointer != NULL && errno == 96);
+		free(pointer);
+		must(errno == 96);
+		if (info().malloc_door == ODF_HEAP_MALLOC_MIMALLOC)
+			after++;
+		else
+			wait_ms(1);
+	}
+	must(malloc_trim(0) == 0 || errno == 96);
+	must(errno == 96);
+	return after == 200 || dlopen("libmimalloc.so.2", RTLD_NOW | RTLD_LOCAL) == NULL;
+}
+
+/* Whichever the request is that reaches mimalloc first, which then looks at the machine, in vain for some of it. */
+static void errno_is_left_alone(void)
+{
+	static void *(*const requests[])(size_t) = { malloc, request_cleared, request_of_nothing, request_from_small, request_aligned, request_posix, valloc,
+						     pvalloc };
+
+	for (unsigned i = 0; i < sizeof requests / sizeof *requests; i++) {
+		first_request = requests[i];
+		in_child(leaves_errno_alone);
+	}
+	wake_by_mapping();
+	need_mimalloc();
+}
+
 /* Of sizes of all kinds, from one allocator to another and back. */
 static void resize(unsigned rounds)
 {
@@ -1340,6 +1400,7 @@ static const struct {
 	{ "semantics_asleep", semantics_asleep, PRELOADED, .like = "semantics_plain" },
 	{ "semantics_off", semantics_asleep, PRELOADED, "off", .like = "semantics_plain" },
 	{ "semantics_awake", semantics_awake, PRELOADED, "on", .like = "semantics_plain" },
+	{ "errno_is_left_alone", errno_is_left_alone, PRELOADED },
 	{ "across_waking", across_waking, PRELOADED },
 	{ "without_mimalloc", without_mimalloc, PRELOADED, .like = "semantics_plain", .no_mimalloc = true },
 	{ "children_wake_for_themselves", children_wake_for_themselves, PRELOADED },

@@ -344,6 +344,8 @@ void heap_set_next(const struct heap_malloc *libc, struct heap_malloc *table, bo
 
 bool heap_look(size_t size)
 {
+	int saved;
+
 	if (own_memory_wanted())
 		return true;
 	own_memory_allowance = SLICE;
@@ -357,7 +359,9 @@ bool heap_look(size_t size)
 		return false;
 	if (atomic_load(&door) == ODF_HEAP_MALLOC_LIBC)
 		atomic_store(&door, ODF_HEAP_MALLOC_LARGE);
+	saved = errno;
 	start_loading();
+	errno = saved;
 	open_door();
 	return true;
 }
@@ -386,10 +390,11 @@ static size_t enough(size_t size)
 	return size <= 8 ? 16 : size;
 }
 
-static void *or_no_memory(void *pointer)
+/* mimalloc asks the machine for this and that as it goes along (its nodes at the first request), and leaves errno at what that came to. libc's malloc does
+ * not touch it where it succeeds. */
+static void *told(void *pointer, int saved)
 {
-	if (pointer == NULL)
-		errno = ENOMEM;
+	errno = pointer == NULL ? ENOMEM : saved;
 	return pointer;
 }
 
@@ -402,8 +407,10 @@ void *heap_malloc(size_t size)
 		if (pointer != NULL)
 			return pointer;
 	}
-	if (has_mimalloc())
-		return or_no_memory(mimalloc.malloc(enough(size)));
+	if (has_mimalloc()) {
+		int saved = errno;
+		return told(mimalloc.malloc(enough(size)), saved);
+	}
 	pointer = size >= LARGE ? large_malloc(size, 16) : NULL;
 	return pointer != NULL ? pointer : next.malloc(size);
 }
@@ -418,8 +425,11 @@ void *heap_calloc(size_t count, size_t size)
 		if (pointer != NULL)
 			return pointer;
 	}
-	if (has_mimalloc())
-		return or_no_memory(!__builtin_mul_overflow(count, size, &whole) && whole <= 8 ? mimalloc.calloc(1, 16) : mimalloc.calloc(count, size));
+	if (has_mimalloc()) {
+		int saved = errno;
+		pointer = !__builtin_mul_overflow(count, size, &whole) && whole <= 8 ? mimalloc.calloc(1, 16) : mimalloc.calloc(count, size);
+		return told(pointer, saved);
+	}
 	if (!__builtin_mul_overflow(count, size, &whole) && whole >= LARGE)
 		pointer = large_malloc(whole, 16); /* fresh memory is zero */
 	return pointer != NULL ? pointer : next.calloc(count, size);
@@ -471,8 +481,10 @@ void *heap_realloc(void *pointer, size_t size)
 		heap_free(pointer);
 		return NULL;
 	}
-	if (theirs)
-		return or_no_memory(mimalloc.realloc(pointer, enough(size)));
+	if (theirs) {
+		int saved = errno;
+		return told(mimalloc.realloc(pointer, enough(size)), saved);
+	}
 	if (!special && !has_mimalloc() && size < LARGE)
 		return next.realloc(pointer, size);
 	old = heap_usable_size(pointer);
@@ -493,9 +505,10 @@ void *heap_memalign(size_t alignment, size_t size)
 	bool sound = alignment != 0 && (alignment & (alignment - 1)) == 0 && alignment <= LARGE_ALIGNMENT_MOST;
 
 	if (sound && !own_memory_wanted() && has_mimalloc()) {
-		pointer = mimalloc.malloc_aligned(size, alignment);
+		int saved = errno;
+		pointer = told(mimalloc.malloc_aligned(size, alignment), saved);
 		if (((uintptr_t)pointer & (alignment - 1)) == 0)
-			return or_no_memory(pointer);
+			return pointer;
 		mimalloc.free(pointer); /* seen once; who asked relies on it */
 		pointer = NULL;
 	}
@@ -506,6 +519,9 @@ void *heap_memalign(size_t alignment, size_t size)
 
 void heap_trim(void)
 {
+	int saved = errno;
+
 	if (has_mimalloc())
 		mimalloc.collect(true);
+	errno = saved;
 }
