@@ -284,6 +284,14 @@ elif [ "$(id -u)" = 0 ] && id nobody > /dev/null 2>&1; then
 	try "a script's bit means nothing" 0 "" "its malloc is libc's" "$odfork" run --log --user=nobody ./script_with_bit
 	try "no rights are to be gained" 0 "^awake" "its malloc is libc's" setpriv --no-new-privs --reuid=65534 --regid=65534 --clear-groups \
 		"$odfork" run --log ./set_user
+	mkdir -m 700 closed
+	cp odfork libodfork.so.0 closed/
+	for log in "" --log; do
+		# shellcheck disable=SC2086
+		try "a library that its user cannot reach ($log)" 0 "^alone\$" "/closed/libodfork\.so\.0: Permission denied; $runs" \
+			closed/odfork run $log --user=nobody ./plain
+		[ "$(wc -l < err)" = 1 ] || { echo "not ok - says more than that: $(cat err)"; failures=$((failures + 1)); }
+	done
 	chmod 711 set_user
 	chmod u-s set_user
 	try "what cannot be read" 0 "^(awake|off|asleep) " "" "$odfork" run --log --user=nobody ./set_user

@@ -57,15 +57,36 @@ const char *scratch_path(const char *name)
 	return path;
 }
 
+/* Every folder above it lets everybody through. Root's home does not. */
+static bool is_for_everybody(const char *path)
+{
+	char folder[PATH_MAX];
+	struct stat status;
+
+	snprintf(folder, sizeof folder, "%s", path);
+	for (char *slash = strrchr(folder, '/'); slash != NULL && slash > folder; slash = strrchr(folder, '/')) {
+		*slash = '\0';
+		if (stat(folder, &status) != 0 || (status.st_mode & S_IXOTH) == 0)
+			return false;
+	}
+	return true;
+}
+
 const char *helper_path(const char *name)
 {
-	static char path[PATH_MAX];
+	static char path[PATH_MAX], copy[PATH_MAX];
+	char command[2 * PATH_MAX + 16];
 	ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
 
 	assert_true(length > 0);
 	path[length] = '\0';
 	snprintf(strrchr(path, '/') + 1, 256, "%s", name);
-	return path;
+	if (geteuid() != 0 || is_for_everybody(path))
+		return path;
+	snprintf(copy, sizeof copy, "%s", scratch_path(name));
+	snprintf(command, sizeof command, "cp -p '%s' '%s'", path, copy);
+	assert_true(access(copy, X_OK) == 0 || system(command) == 0);
+	return copy;
 }
 
 char *read_file(const char *path)

@@ -168,6 +168,12 @@ static void sparse_terabytes(void **state)
 	assert_errno(0, odf_region_destroy(region));
 }
 
+/* A file of the library's is named. The path of this program may have the project's name in it. */
+static bool names_a_file(const char *text)
+{
+	return strstr(text, "odfork-region") != NULL || strstr(text, "odfork-token") != NULL;
+}
+
 static void leaves_nothing_behind(void **state)
 {
 	struct surroundings before = surroundings_take();
@@ -184,7 +190,7 @@ static void leaves_nothing_behind(void **state)
 		char path[64], target[256] = "";
 		snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
 		if (readlink(path, target, sizeof target - 1) > 0)
-			assert_null(strstr(target, "odfork"));
+			assert_false(names_a_file(target));
 	}
 	pid = child_that(sees_generation_1, one);
 	must_exit_with(pid, 0);
@@ -192,7 +198,7 @@ static void leaves_nothing_behind(void **state)
 	assert_errno(0, odf_region_settle(two));
 	assert_errno(0, odf_region_destroy(two));
 	after = read_file("/proc/self/maps");
-	assert_null(strstr(after, "odfork"));
+	assert_false(names_a_file(after));
 	surroundings_must_equal(&before);
 	free(maps);
 	free(after);

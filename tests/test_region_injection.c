@@ -909,7 +909,7 @@ static size_t count_memory(void)
 		/* After a move to aside failed, what is there may be another thread's: given up, and if it was ours it keeps the file. */
 		if (strstr(line, "odfork-region") != NULL && strstr(line, "rw-s") != NULL && control->number == SYS_mremap)
 			atomic_fetch_add(&control->given_up, 1);
-		else if (strstr(line, "odfork") != NULL && control->times_at_first == 1)
+		else if ((strstr(line, "odfork-region") != NULL || strstr(line, "odfork-token") != NULL) && control->times_at_first == 1)
 			die("left behind: %s", line);
 		if (sscanf(line, "%lx-%lx %7s %*s %*s %*s %7s", &start, &end, access, name) >= 3 && access[1] == 'w' && name[0] == '\0')
 			pages += (end - start) / PAGE;

@@ -281,7 +281,7 @@ int command_run(int argc, char **argv)
 	struct target target;
 	char library[PATH_MAX];
 	enum settings_heap heap;
-	bool handed_in = false;
+	bool handed_in = false, can_open;
 	int command = parse(argc, argv, &options), error;
 	size_t capacity;
 
@@ -306,14 +306,17 @@ int command_run(int argc, char **argv)
 	}
 	/* From here on as the user, since what can be preloaded depends on who executes it. */
 	target_examine(argv[command], !options.no_follow, &target);
+	can_open = access(library, R_OK) == 0; /* whoever found it */
+	if (!can_open)
+		fprintf(stderr, "odfork: run: %s: its user cannot open %s: %s; it runs without libodfork\n", argv[command], library, strerror(errno));
 	if (options.log || is_answered(ODF_PROBE_USE_ODF)) { /* the rest is not asked for nothing */
 		errno = odf_capabilities_get(&capabilities);
 		if (errno != 0 || !spare_heap(&options, &capabilities))
 			return cannot_prepare();
 	}
-	if (options.log)
+	if (options.log && can_open)
 		describe(argv[command], &target, &capabilities, handed_in);
-	if (!target.would_break && !add_preload(library))
+	if (can_open && !target.would_break && !add_preload(library))
 		return cannot_prepare();
 	execvp(argv[command], argv + command);
 	error = errno;
