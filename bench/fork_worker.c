@@ -236,14 +236,14 @@ static odf_region_info region_info(void)
  * tens of milliseconds, and that is not the region's doing. False if the region does not get there. */
 static bool rest(double without_region_us)
 {
-	enum { FIRST_US = 100, LONGEST_US = 20000000 };
+	const unsigned first_us = 100, longest_us = 20000000;
 	double start = now_us();
 
 	if (region == NULL) {
-		pause_us(without_region_us > FIRST_US ? (unsigned)without_region_us : FIRST_US);
+		pause_us(without_region_us > first_us ? (unsigned)without_region_us : first_us);
 		return true;
 	}
-	for (unsigned us = FIRST_US;; us = us < 2000 ? us * 2 : us) {
+	for (unsigned us = first_us;; us = us < 2000 ? us * 2 : us) {
 		odf_region_info info;
 		pause_us(us);
 		info = region_info();
@@ -251,7 +251,7 @@ static bool rest(double without_region_us)
 			pause_us(500); /* asking has woken the keeper */
 			return true;
 		}
-		if (info.settling == ODF_REGION_SETTLES_NEVER || now_us() - start > LONGEST_US)
+		if (info.settling == ODF_REGION_SETTLES_NEVER || now_us() - start > longest_us)
 			return false;
 		if (info.settling != ODF_REGION_SETTLES_ALWAYS)
 			odf_region_settle(region);

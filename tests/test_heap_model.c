@@ -3222,7 +3222,7 @@ static struct difference run_both(struct side *heap, struct side *plain, uint64_
 {
 	char preload[sizeof library + 16], setting[64];
 	const char *const with[] = { preload, setting, NULL }, *const without[] = { NULL };
-	double end = now() + GUARD_SECONDS + 5;
+	double end = now() + (double)GUARD_SECONDS + 5;
 	enum mode mode = mode_of(first);
 
 	snprintf(preload, sizeof preload, "LD_PRELOAD=%s", library);

@@ -612,7 +612,7 @@ static void kernel_writes(struct region *r)
 	} else {
 		if (length > 256)
 			length = 256;
-		if (getrandom(r->base + at, length, 0) != (ssize_t)length)
+		if (syscall(SYS_getrandom, r->base + at, length, 0) != (ssize_t)length) /* libc's may not ask the kernel */
 			failure("getrandom into region %d: %s", number_of(r), strerror(errno));
 		memcpy(bytes, r->base + at, length);
 	}
@@ -991,7 +991,7 @@ static void try_to_write(const struct region *r)
 {
 	for (int i = 0; i < 6; i++) {
 		unsigned char *at = r->base + draw_page(r) * PAGE + below(PAGE - 64);
-		ssize_t count = getrandom(at, 64, 0);
+		ssize_t count = syscall(SYS_getrandom, at, 64, 0);
 		if (count != 64 && (count >= 0 || errno != EFAULT))
 			failure("getrandom in a child that has not got the memory gives %zd: %s", count, strerror(errno));
 	}

@@ -36,7 +36,8 @@
 #include "../clock.h"
 #include "turns.h"
 
-enum { ROOM = 1 << 20, OUTSTANDING = 1 << 18, LONGEST_VALUE = 1 << 16, PATIENCE_S = 300, SLICE_US = 20000, TOGETHER_US = 5000 };
+enum { ROOM = 1 << 20, OUTSTANDING = 1 << 18, LONGEST_VALUE = 1 << 16 };
+static const double patience_s = 300, slice_us = 20000, together_us = 5000;
 
 struct connection {
 	int fd;
@@ -244,7 +245,7 @@ static void go_on(bool sending)
 /* A command on the connection that is not measured. The requests go on meanwhile. The answer is valid until the next command. */
 static const char *command(const char *text)
 {
-	double patience = now_us() + PATIENCE_S * 1e6;
+	double patience = now_us() + patience_s * 1e6;
 
 	control.in_from = control.in_to = 0;
 	append(&control, text, strlen(text));
@@ -315,7 +316,7 @@ static void save(struct save *this)
 	child.fd = open_child();
 	while (child.fd >= 0 && poll(&child, 1, 0) == 0) {
 		go_on(true);
-		if (now_us() > this->start_us + PATIENCE_S * 1e6)
+		if (now_us() > this->start_us + patience_s * 1e6)
 			fail("BGSAVE", "does not end");
 	}
 	this->end_us = now_us();
@@ -364,9 +365,9 @@ static void write_timeline(const struct save *saves)
 	fprintf(file, "save,since_bgsave_ms,since_end_ms,worst_us\n");
 	for (size_t s = 0; s < options.saves; s++) {
 		size_t request = (size_t)((saves[s].before_us - start_us) / 1e6 * (double)options.rate) + 1;
-		for (double at = saves[s].before_us; at < saves[s].after_us; at += SLICE_US) {
+		for (double at = saves[s].before_us; at < saves[s].after_us; at += slice_us) {
 			float worst = 0;
-			for (; request < due_count && due_us(request) < at + SLICE_US; request++)
+			for (; request < due_count && due_us(request) < at + slice_us; request++)
 				worst = requests[request].latency_us > worst ? requests[request].latency_us : worst;
 			fprintf(file, "%zu,%.0f,%.0f,%.0f\n", s, (at - saves[s].start_us) / 1e3, (at - saves[s].end_us) / 1e3, (double)worst);
 		}
@@ -412,7 +413,7 @@ int main(int argc, char **argv)
 	if (sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){ .sched_priority = 2 }) != 0)
 		fprintf(stderr, "requests: not privileged to run before others: latencies include this program's own delays\n");
 	/* As long as any run may take; only what is used takes memory. */
-	request_room = options.rate * (size_t)((double)options.saves * (options.before_s + options.after_s + PATIENCE_S));
+	request_room = options.rate * (size_t)((double)options.saves * (options.before_s + options.after_s + patience_s));
 	if (request_room > UINT32_MAX)
 		request_room = UINT32_MAX;
 	requests = mmap(NULL, request_room * sizeof *requests, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -430,7 +431,7 @@ int main(int argc, char **argv)
 	run_for(0.5);
 	for (size_t s = 0; s < options.saves; s++)
 		save(&saves[s]);
-	for (double patience = now_us() + PATIENCE_S * 1e6; answered < due_count;) {
+	for (double patience = now_us() + patience_s * 1e6; answered < due_count;) {
 		go_on(false);
 		if (now_us() > patience)
 			fail("requests", "are without an answer");
@@ -438,8 +439,8 @@ int main(int argc, char **argv)
 	printf("save,window,requests,p50_us,p90_us,p99_us,p999_us,p9999_us,worst_us,late_p999_us,fork_us,save_s\n");
 	for (size_t s = 0; s < options.saves; s++) {
 		/* What was due just before BGSAVE, and came to the server together with it, waits for it too. */
-		print_window(s, &saves[s], "before", saves[s].before_us, saves[s].start_us - TOGETHER_US);
-		print_window(s, &saves[s], "save", saves[s].start_us - TOGETHER_US, saves[s].end_us);
+		print_window(s, &saves[s], "before", saves[s].before_us, saves[s].start_us - together_us);
+		print_window(s, &saves[s], "save", saves[s].start_us - together_us, saves[s].end_us);
 		print_window(s, &saves[s], "after", saves[s].end_us, saves[s].after_us);
 	}
 	if (options.timeline != NULL)

@@ -9,7 +9,7 @@ plan 3
 mib=$((64 * scale))
 executions=$((600 * scale))
 # Nothing of this machine's state is afl-fuzz's to judge; and a fork server that builds for a while is no hang.
-unset ASAN_OPTIONS UBSAN_OPTIONS # which afl-fuzz would have otherwise
+unset ASAN_OPTIONS MSAN_OPTIONS UBSAN_OPTIONS # which afl-fuzz would have otherwise
 export AFL_SKIP_CPUFREQ=1 AFL_NO_AFFINITY=1 AFL_NO_UI=1 AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES=1 AFL_FORKSRV_INIT_TMOUT=120000 AFL_QUIET=1
 export HEAP_AFL_MIB="$mib"
 afl-clang-fast -O1 -g -o target "$here/heap_afl.c" -lsqlite3 >compile.log 2>&1 || fail "$(cat compile.log)"

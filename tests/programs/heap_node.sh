@@ -6,7 +6,7 @@
 . "$(dirname "$0")/heap.sh"
 needs node
 plan 2
-mib=$((24 * scale))
+mib=$((32 * scale))
 with "$plain" node --expose-gc "$here/heap_node.js" $mib >right 2>messages || fail "it failed without the library: $(cat right messages)"
 
 # as_without HOW
