@@ -438,7 +438,8 @@ typedef enum odf_heap_state { ODF_HEAP_OFF = 0, ODF_HEAP_ASLEEP, ODF_HEAP_AWAKE 
 typedef enum odf_heap_malloc {
 	ODF_HEAP_MALLOC_OTHER = 0, /* the program has an allocator of its own, whose mappings are what counts */
 	ODF_HEAP_MALLOC_LIBC,      /* libc's malloc, outside: not awake, or nothing was asked for since */
-	ODF_HEAP_MALLOC_LARGE,     /* large requests to the region, others to libc's: mimalloc is being loaded, or not installed */
+	ODF_HEAP_MALLOC_LARGE,     /* large requests to the region, others to libc's: mimalloc is being loaded, not installed,
+	                              or of a version with locks, and this is a child */
 	ODF_HEAP_MALLOC_MIMALLOC   /* mimalloc, in the region */
 } odf_heap_malloc;
 

@@ -149,7 +149,7 @@ compile -o direct grow.c -Wl,--no-as-needed ./libinner.so "-Wl,-rpath,$work"
 compile -o nested grow.c -Wl,--no-as-needed ./libouter.so "-Wl,-rpath,$work"
 compile -static -o static grow.c 2> /dev/null
 compile -static-pie -o static_pie grow.c 2> /dev/null
-mimalloc=$(ldconfig -p 2> /dev/null | sed -n 's/.*libmimalloc\.so\.2 .*=> //p' | head -n 1)
+mimalloc=$(ldconfig -p 2> /dev/null | sed -n 's/.*libmimalloc\.so\.[23] .*=> //p')
 jemalloc=$(ldconfig -p 2> /dev/null | sed -n 's/.*libjemalloc\.so\.2 .*=> //p' | head -n 1)
 later='once it has grown past [0-9]+ MiB'
 
@@ -170,11 +170,11 @@ try "what is in the environment stays" 0 "^off\$" "" env ODFORK_HEAP=off "$odfor
 if [ -n "$mimalloc" ]; then
 	for program in plain fixed; do
 		try "$program: libc's malloc" 0 "^awake mimalloc, inside" \
-			": \./$program: its malloc is libc's: $later, what malloc gives comes from mimalloc \(.*/libmimalloc\.so\.2\)" "$odfork" run --log ./$program
+			": \./$program: its malloc is libc's: $later, what malloc gives comes from mimalloc \(.*/libmimalloc\.so\.[23]\)" "$odfork" run --log ./$program
 	done
 	try "from the start" 0 "^awake mimalloc, inside" "from the start, what malloc gives comes from mimalloc" "$odfork" run --log --heap=on ./plain
 else
-	leave_out "libc's malloc" "libmimalloc.so.2 is not installed"
+	leave_out "libc's malloc" "mimalloc is not installed"
 fi
 try "a capacity" 0 "^awake .*, capacity 3\$" "$later" "$odfork" run --log --heap=3G ./plain
 try "off" 0 "^off libc, outside" "^odfork: run: \./plain: no heap: ODFORK_HEAP=off\$" "$odfork" run --log --heap=off ./plain
@@ -183,8 +183,9 @@ try "silent without --log" 0 "^awake" "" "$odfork" run ./plain
 # Where mimalloc is not to be found: in a place of the file system where it is another file.
 if [ -n "$mimalloc" ] && [ "$(id -u)" = 0 ] && unshare -m true 2> /dev/null; then
 	try "without mimalloc" 0 "^awake large, outside" \
-		"its malloc is libc's, and there is no mimalloc \(libmimalloc\.so\.2\): $later, only large requests and large mappings are" \
-		unshare -m sh -c 'mount --bind /dev/null "$(readlink -f "$0")" && exec "$@"' "$mimalloc" "$odfork" run --log ./plain
+		"its malloc is libc's, and there is no mimalloc \(libmimalloc\.so\.2 or \.3\): $later, only large requests and large mappings are" \
+		unshare -m sh -c 'for file in $0; do mount --bind /dev/null "$(readlink -f "$file")" || exit; done; exec "$@"' "$mimalloc" \
+		"$odfork" run --log ./plain
 else
 	leave_out "without mimalloc" "needs root, a mount namespace and an installed mimalloc"
 fi
@@ -204,8 +205,8 @@ else
 	leave_out "jemalloc" "libjemalloc.so.2 is not installed"
 fi
 if [ -n "$mimalloc" ]; then
-	compile -o with_mimalloc grow.c -Wl,--no-as-needed "$mimalloc"
-	try "mimalloc" 0 "^awake other, inside" "its malloc is mimalloc's \(.*/libmimalloc\.so\.2\): $later, what that maps is placed in a region\$" \
+	compile -o with_mimalloc grow.c -Wl,--no-as-needed "$(echo "$mimalloc" | head -n 1)"
+	try "mimalloc" 0 "^awake other, inside" "its malloc is mimalloc's \(.*/libmimalloc\.so\.[23]\): $later, what that maps is placed in a region\$" \
 		"$odfork" run --log ./with_mimalloc
 fi
 ln -s libinner.so libtcmalloc.so.4

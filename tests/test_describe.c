@@ -53,7 +53,7 @@ static void test_allocators(void **unused)
 			  "in a region, as large mappings are\n");
 	findings.heap = SETTINGS_HEAP_ON;
 	allocator.mimalloc[0] = '\0';
-	expect(&findings, APP "its malloc is libc's, and there is no mimalloc (libmimalloc.so.2): from the start, only large requests and large mappings are placed in "
+	expect(&findings, APP "its malloc is libc's, and there is no mimalloc (libmimalloc.so.2 or .3): from the start, only large requests and large mappings are placed in "
 			      "a region\n");
 	allocator = (struct allocator){ .kind = ALLOCATOR_OTHER, .where = "/lib/libjemalloc.so.2" };
 	expect(&findings, APP "its malloc is jemalloc's (/lib/libjemalloc.so.2): from the start, what that maps is placed in a region\n");

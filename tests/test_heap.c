@@ -132,6 +132,11 @@ static void wait_ms(long milliseconds)
 		;
 }
 
+static bool is_installed(void)
+{
+	return dlopen("libmimalloc.so.2", RTLD_NOW | RTLD_LOCAL) != NULL || dlopen("libmimalloc.so.3", RTLD_NOW | RTLD_LOCAL) != NULL;
+}
+
 /* A thread loads it. False: it is not installed here. */
 static bool has_mimalloc(void)
 {
@@ -139,7 +144,7 @@ static bool has_mimalloc(void)
 		free(malloc(50000)); /* a thread looks at what there is to do only now and then */
 		if (info().malloc_door == ODF_HEAP_MALLOC_MIMALLOC)
 			return true;
-		if (tries > 100 && dlopen("libmimalloc.so.2", RTLD_NOW | RTLD_LOCAL) == NULL)
+		if (tries > 100 && !is_installed())
 			return false;
 		wait_ms(1);
 	}
@@ -149,7 +154,7 @@ static bool has_mimalloc(void)
 static void need_mimalloc(void)
 {
 	if (!has_mimalloc())
-		cannot_be_done_here("no libmimalloc.so.2");
+		cannot_be_done_here("no mimalloc");
 }
 
 static void fill(void *memory, size_t size, unsigned seed)
@@ -385,7 +390,7 @@ static void reservations_do_not_wake(void)
 {
 	for (int i = 0; i < 4; i++) {
 		must(mmap(NULL, GIB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != MAP_FAILED);
-		must(mmap(NULL, GIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != MAP_FAILED);
+		must(mmap(NULL, 4 * GIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != MAP_FAILED);
 	}
 	must(info().state == ODF_HEAP_ASLEEP);
 	/* An allocator's. */
@@ -594,7 +599,7 @@ static bool leaves_errno_alone(void)
 	}
 	must(malloc_trim(0) == 0 || errno == 96);
 	must(errno == 96);
-	return after == 200 || dlopen("libmimalloc.so.2", RTLD_NOW | RTLD_LOCAL) == NULL;
+	return after == 200 || !is_installed();
 }
 
 /* Whichever the request is that reaches mimalloc first, which then looks at the machine, in vain for some of it. */
@@ -768,6 +773,85 @@ static void children_wake_for_themselves(void)
 		for (unsigned i = 0; i < EARLIER; i++)
 			must(holds(earlier[i].memory, earlier[i].size, earlier[i].size, i));
 	}
+}
+
+static bool wakes_by_requests(void)
+{
+	must(!is_awake());
+	grow(malloc, 600000);
+	return true;
+}
+
+/* The thread that forks has made another one, for which libc asks for memory. */
+static void children_wake_by_requests(void)
+{
+	wake_by_mapping();
+	(void)has_mimalloc();
+	resize(4);
+	in_child(wakes_by_requests);
+}
+
+/* Versions with locks, of which one may be held by a thread that is not in the child. ODF_TEST_LEFT: the library was built to take any for one of them. */
+static bool is_left_in_children(void)
+{
+	void *library = dlopen("libmimalloc.so.2", RTLD_NOW | RTLD_LOCAL);
+	int (*version)(void) = NULL;
+
+	if (library == NULL)
+		library = dlopen("libmimalloc.so.3", RTLD_NOW | RTLD_LOCAL);
+	*(void **)&version = dlsym(library, "mi_version");
+	return version() >= 219 || getenv("ODF_TEST_LEFT") != NULL;
+}
+
+/* What the parent's mimalloc gave is the child's all the same. */
+static bool goes_on(void)
+{
+	bool left = is_left_in_children();
+
+	must((info().malloc_door != ODF_HEAP_MALLOC_MIMALLOC) == left);
+	for (unsigned i = 0; i < EARLIER; i++) {
+		size_t size = earlier[i].size, usable = malloc_usable_size(earlier[i].memory);
+		must(usable >= size && holds(earlier[i].memory, size, size, i));
+		if (i % 4 == 0) {
+			earlier[i].memory = realloc(earlier[i].memory, usable + 3000);
+			earlier[i].size = usable + 3000;
+		} else if (i % 4 == 1) {
+			earlier[i].size = i % 8 == 1 ? size / 3 + 1 : size - size / 3;
+			earlier[i].memory = realloc(earlier[i].memory, earlier[i].size);
+		} else if (i % 4 == 2) {
+			free(earlier[i].memory);
+			earlier[i].memory = malloc(size);
+		}
+		must(earlier[i].memory != NULL && malloc_usable_size(earlier[i].memory) >= earlier[i].size);
+		must(i % 4 == 2 || size < 3 || holds(earlier[i].memory, size / 3, size, i));
+		fill(earlier[i].memory, earlier[i].size, i);
+	}
+	errno = 95;
+	free(malloc(MIB));
+	must(malloc_trim(0) >= 0 && errno == 95);
+	resize(4);
+	wake_by_mapping();
+	must(is_inside(malloc(2 * MIB)));
+	must(info().malloc_door == (left ? ODF_HEAP_MALLOC_LARGE : ODF_HEAP_MALLOC_MIMALLOC));
+	for (unsigned i = 0; i < EARLIER; i++)
+		must(holds(earlier[i].memory, earlier[i].size, earlier[i].size, i));
+	if (++generation < 3)
+		in_child(goes_on);
+	for (unsigned i = 0; i < EARLIER; i++)
+		free(earlier[i].memory);
+	return true;
+}
+
+static void children_of_mimalloc(void)
+{
+	wake_by_mapping();
+	need_mimalloc();
+	request_earlier();
+	must(is_inside(earlier[0].memory));
+	in_child(goes_on);
+	for (unsigned i = 0; i < EARLIER; i++)
+		must(holds(earlier[i].memory, earlier[i].size, earlier[i].size, i));
+	must(info().malloc_door == ODF_HEAP_MALLOC_MIMALLOC);
 }
 
 static void no_thread_before_a_fork(void)
@@ -1405,6 +1489,9 @@ static const struct {
 	{ "without_mimalloc", without_mimalloc, PRELOADED, .like = "semantics_plain", .no_mimalloc = true },
 	{ "children_wake_for_themselves", children_wake_for_themselves, PRELOADED },
 	{ "children_wake_without_mimalloc", children_wake_for_themselves, PRELOADED, .no_mimalloc = true },
+	{ "children_wake_by_requests", children_wake_by_requests, PRELOADED },
+	{ "children_wake_by_requests_without", children_wake_by_requests, PRELOADED, .no_mimalloc = true },
+	{ "children_of_mimalloc", children_of_mimalloc, PRELOADED },
 	{ "no_thread_before_a_fork", no_thread_before_a_fork, PRELOADED },
 	{ "guests_do_not_wake_it", guests_do_not_wake_it, PRELOADED },
 	{ "no_descriptor_in_the_way", no_descriptor_in_the_way, PRELOADED },
@@ -1524,6 +1611,7 @@ int main(int argc, char **argv)
 		*strrchr(built, '/') = '\0';
 	must(mkdtemp(directory) != NULL);
 	must(close(open(path_of("libmimalloc.so.2", ""), O_CREAT | O_WRONLY, 0600)) == 0);
+	must(close(open(path_of("libmimalloc.so.3", ""), O_CREAT | O_WRONLY, 0600)) == 0);
 	if (argc == 1)
 		printf("1..%zu\n", CASES);
 	for (size_t i = 0; i < CASES; i++) {

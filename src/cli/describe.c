@@ -45,7 +45,7 @@ static void describe_allocator(FILE *to, const char *command, const struct findi
 			say(to, command, "its malloc is libc's: %s, what malloc gives comes from mimalloc (%s), which is placed in a region, as large mappings are",
 			    when, allocator->mimalloc);
 		else
-			say(to, command, "its malloc is libc's, and there is no mimalloc (libmimalloc.so.2): %s, only large requests and large mappings are "
+			say(to, command, "its malloc is libc's, and there is no mimalloc (libmimalloc.so.2 or .3): %s, only large requests and large mappings are "
 			    "placed in a region", when);
 		break;
 	case ALLOCATOR_OTHER:

@@ -11,9 +11,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../heap/heap.h"
 #include "elf_file.h"
 
-#define MIMALLOC "libmimalloc.so.2"
+static const char *const allocators[] = { HEAP_ALLOCATORS };
 /* What the interposed ones are, and an allocator has all or some of. */
 static const char *const functions[] = { "malloc", "free", "realloc" };
 /* Which pin memory; as in heap/state.c. */
@@ -153,19 +154,19 @@ static void find_malloc(const struct target *target, struct allocator *allocator
 }
 
 /* As if it were preloaded: where the loader finds it then, the library finds it. */
-static void find_mimalloc(const struct target *target, struct allocator *allocator)
+static void find_mimalloc(const struct target *target, const char *wanted, struct allocator *allocator)
 {
 	char *line = NULL, *path;
 	const char *name;
 	size_t room = 0;
 	FILE *list;
-	pid_t pid = list_objects(target, environment_with(MIMALLOC), &list);
+	pid_t pid = list_objects(target, environment_with(wanted), &list);
 
 	if (pid == 0)
 		return;
 	while (getline(&line, &room, list) > 0) {
 		path = path_in(line, &name);
-		if (path != NULL && strcmp(name, MIMALLOC) == 0)
+		if (path != NULL && strcmp(name, wanted) == 0)
 			snprintf(allocator->mimalloc, sizeof allocator->mimalloc, "%s", path);
 	}
 	free(line);
@@ -180,6 +181,6 @@ void objects_find_allocator(const struct target *target, struct allocator *alloc
 	if (target->loader[0] == '\0')
 		return;
 	find_malloc(target, allocator);
-	if (allocator->kind == ALLOCATOR_LIBC)
-		find_mimalloc(target, allocator);
+	for (size_t i = 0; allocator->kind == ALLOCATOR_LIBC && allocator->mimalloc[0] == '\0' && i < sizeof allocators / sizeof *allocators; i++)
+		find_mimalloc(target, allocators[i], allocator);
 }

@@ -81,6 +81,9 @@ struct heap_loader {
 };
 void heap_set_loader(const struct heap_loader *loader);
 
+/* What it loads for malloc's requests: the first of these that is installed. */
+#define HEAP_ALLOCATORS "libmimalloc.so.2", "libmimalloc.so.3"
+
 /* When the thread's allowance (sys/own_memory.h) is used up. The result says whether the request is to go to heap_malloc all the same. */
 bool heap_look(size_t size);
 void *heap_malloc(size_t size);

@@ -17,8 +17,9 @@
 /* Mappings below this stay with the kernel: they are thread-local odds and ends, and each would be a run of its own. */
 #define HEAP_SMALLEST ((size_t)64 << 10)
 /* What is mapped without a promise (MAP_NORESERVE) may never be used, and wakes nothing from this length on. Below, it is what an allocator asks for that maps
- * everything so: jemalloc, where the table of a hash is the one great mapping of a server that is otherwise small. */
-#define HEAP_RESERVATION ((size_t)1 << 30)
+ * everything so: jemalloc, where the table of a hash is the one great mapping of a server that is otherwise small; mimalloc since 2.1, whose first mapping is
+ * of 1 GiB and a little, and after which it asks for nothing for long. */
+#define HEAP_RESERVATION ((size_t)4 << 30)
 
 /* ---- state.c ---- */
 
@@ -58,6 +59,8 @@ void heap_forget_what_is_not_here(odf_region *region, size_t length);
 /* ---- malloc.c ---- */
 odf_heap_malloc heap_malloc_door(void);
 void heap_malloc_in_child(void);
+/* In a child, before it asks for memory: mimalloc is left where it cannot be relied on there. */
+void heap_leave_allocator(void);
 /* The caller is the allocator that this library has loaded. */
 bool heap_is_our_allocator(const void *code);
 /* It has a mapping, or none any more. False: this cannot be remembered, and it must not have it. */

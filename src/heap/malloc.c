@@ -18,8 +18,11 @@
 #include "../sys/own_memory.h"
 #include "internal.h"
 
-#define ALLOCATOR "libmimalloc.so.2"
-#define EAGER_COMMIT_DELAY 14 /* mi_option_eager_commit_delay, in all of version 2 */
+static const char *const allocators[] = { HEAP_ALLOCATORS };
+#define EAGER_COMMIT_DELAY 14 /* mi_option_eager_commit_delay, in all of versions 2 and 3 */
+/* mi_version of the first one that has locks, 2.1.9. It does nothing about them at a fork, so that a thread which is not in the child may have left one
+ * locked, where libc's malloc works in every child. */
+#define HAS_LOCKS_SINCE 219
 
 /* What is large enough for mappings of its own: libc's threshold for the same. */
 #define LARGE ((size_t)128 << 10)
@@ -31,7 +34,8 @@ atomic_int heap_malloc_is_open;
 static struct heap_malloc next, *entry;
 static bool door_can_open;
 static atomic_int door = ODF_HEAP_MALLOC_OTHER;
-enum { NOT_LOADED, LOADING, LOADED, FAILED };
+/* LEFT: this is a child, and what mimalloc gave before the fork stays as it is and where it is. */
+enum { NOT_LOADED, LOADING, LOADED, FAILED, LEFT };
 static atomic_int loading;
 static pthread_t loading_thread;
 static struct heap_loader loader;
@@ -46,7 +50,9 @@ static struct {
 	bool (*is_in_heap_region)(const void *);
 	void (*collect)(bool);
 	void (*option_set)(int option, long value);
+	int (*version)(void);
 } mimalloc;
+static bool has_locks;
 
 odf_heap_malloc heap_malloc_door(void)
 {
@@ -231,17 +237,21 @@ static void open_door(void);
 
 static void *load(void *unused)
 {
-	void *library = loader.open(ALLOCATOR, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+	void *library = NULL;
 
 	(void)unused;
+	for (size_t i = 0; library == NULL && i < sizeof allocators / sizeof *allocators; i++)
+		library = loader.open(allocators[i], RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
 #define FIND(member, name) (*(void **)&mimalloc.member = loader.find(library, name)) != NULL
 	if (library != NULL && FIND(malloc, "mi_malloc") && FIND(calloc, "mi_calloc") && FIND(realloc, "mi_realloc") &&
 	    FIND(malloc_aligned, "mi_malloc_aligned") && FIND(free, "mi_free") && FIND(usable_size, "mi_usable_size") &&
 	    FIND(is_in_heap_region, "mi_is_in_heap_region") && FIND(collect, "mi_collect") &&
+	    FIND(version, "mi_version") &&
 	    loader.iterate(find_code, *(void **)&mimalloc.malloc) == 1) {
 		/* It would map the first 32 MiB of each thread but the one that loads it without rights, and make that accessible piece by piece: outside. */
 		if (FIND(option_set, "mi_option_set"))
 			mimalloc.option_set(EAGER_COMMIT_DELAY, 0);
+		has_locks = mimalloc.version() >= HAS_LOCKS_SINCE;
 		atomic_store(&door, ODF_HEAP_MALLOC_MIMALLOC);
 		atomic_store_explicit(&loading, LOADED, memory_order_release);
 	} else {
@@ -301,6 +311,14 @@ void heap_malloc_in_child(void)
 		atomic_store(&loading, FAILED);
 	if (door_can_open)
 		open_door();
+}
+
+void heap_leave_allocator(void)
+{
+	int expected = LOADED;
+
+	if (has_locks && atomic_compare_exchange_strong(&loading, &expected, LEFT))
+		atomic_store(&door, ODF_HEAP_MALLOC_LIBC);
 }
 
 /* ---- The door ---- */
@@ -376,7 +394,7 @@ static bool is_of_mimalloc(const void *pointer)
 	int count = atomic_load_explicit(&heap_home_count, memory_order_acquire);
 	const struct heap_home *home = &heap_homes[count > 0 ? count - 1 : 0];
 
-	if (!has_mimalloc())
+	if (!has_mimalloc() && atomic_load_explicit(&loading, memory_order_relaxed) != LEFT)
 		return false;
 	/* Of a region that is this process's own; in one that was inherited the kernel may have put anything. */
 	if (count > 0 && (const char *)pointer >= home->start && (const char *)pointer < home->end && home->region == heap_region())
@@ -459,10 +477,10 @@ void heap_free(void *pointer)
 	large = find_large(pointer);
 	if (large != NULL)
 		large_free(pointer, large);
-	else if (is_of_mimalloc(pointer))
-		mimalloc.free(pointer);
-	else
+	else if (!is_of_mimalloc(pointer))
 		next.free(pointer);
+	else if (has_mimalloc())
+		mimalloc.free(pointer);
 	errno = saved;
 }
 
@@ -481,14 +499,16 @@ void *heap_realloc(void *pointer, size_t size)
 		heap_free(pointer);
 		return NULL;
 	}
-	if (theirs) {
+	if (theirs && has_mimalloc()) {
 		int saved = errno;
 		return told(mimalloc.realloc(pointer, enough(size)), saved);
 	}
-	if (!special && !has_mimalloc() && size < LARGE)
+	if (!special && !theirs && !has_mimalloc() && size < LARGE)
 		return next.realloc(pointer, size);
 	old = heap_usable_size(pointer);
-	if (!special && size <= old && size >= old / 2)
+	if (theirs && size <= old)
+		return pointer;
+	if (!special && !theirs && size <= old && size >= old / 2)
 		return next.realloc(pointer, size); /* nothing to move for */
 	fresh = heap_malloc(size);
 	if (fresh == NULL)

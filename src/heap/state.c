@@ -196,10 +196,17 @@ static void note_process(void)
 		atomic_store_explicit(whose, (int)sys_call0(SYS_getpid), memory_order_relaxed);
 }
 
+static void begin_child(void)
+{
+	heap_leave_allocator();
+	note_process();
+}
+
 static void make_note(void)
 {
 	long page = sys_call6(SYS_mmap, 0, HEAP_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
+	(void)pthread_atfork(NULL, NULL, begin_child); /* others are noted when they ask */
 	if (page < 0 && page > -4096)
 		return;
 	if (sys_call3(SYS_madvise, page, HEAP_PAGE, MADV_WIPEONFORK) < 0) {
@@ -208,7 +215,6 @@ static void make_note(void)
 	}
 	whose = (atomic_int *)page;
 	note_process();
-	(void)pthread_atfork(NULL, NULL, note_process); /* others are noted when they ask */
 }
 
 static bool is_guest(void)
