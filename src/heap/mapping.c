@@ -470,9 +470,14 @@ static long map(void *address, size_t length, int protection, int flags, int fil
 
 long heap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset, const void *caller)
 {
-	long result = map(address, length, protection, flags, file, offset);
+	bool for_malloc = heap_is_our_allocator(caller);
+	long result;
 
-	if (heap_is_our_allocator(caller) && (result >= 0 || result < -4095) && !heap_note_beyond((void *)result, length)) {
+	/* mimalloc's first proposal may be so low (3.4.3: just above 1 GiB) that it would take what the program can map with MAP_32BIT. */
+	if (for_malloc && !(flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) && !is_mere_hint(address))
+		address = NULL;
+	result = map(address, length, protection, flags, file, offset);
+	if (for_malloc && (result >= 0 || result < -4095) && !heap_note_beyond((void *)result, length)) {
 		(void)heap_munmap((void *)result, length);
 		return -ENOMEM;
 	}
