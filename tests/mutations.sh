@@ -63,6 +63,18 @@ mutant() {
 	fi
 }
 
+# What is done only where a settle runs beside the program.
+mutant_of_settling() {
+	wanted "$1" || return 0
+	"$work/sound" fork_waits_for_the_step 2> "$work/log"
+	if [ $? = 77 ]; then
+		skipped=$((skipped + 1))
+		result 1 "$1 # SKIP nothing settles beside a program here"
+	else
+		mutant "$@"
+	fi
+}
+
 # ---- 1: a frozen file is never written ------------------------------------------------------------------------------------------
 mutant settles_although_busy 1 token.c descendant_keeps_its_snapshot 's/if \(sealed == 0\)/if (sealed == 0 || sealed == -EBUSY)/'
 mutant token_not_asked 1 token.c descendant_keeps_its_snapshot 's/sealed = sys_call3\(SYS_fcntl[^;]*;/sealed = 0;/'
@@ -108,13 +120,13 @@ mutant doubt_not_raised 5 token.c doubt_stays_frozen 's/region->doubt = true;/;/
 mutant doubt_ignored 5 settle.c doubt_stays_frozen 's/else if \(region->doubt\)\s*error = ENOTSUP;//'
 mutant doubt_not_told 5 create.c doubt_stays_frozen 's/doubt = region->doubt;/doubt = false;/'
 mutant scan_error_is_none 5 settle.c pages_that_cannot_be_told_apart 's/if \(count < 0\)\s*return \(int\)-count;/if (count < 0) break;/'
-mutant failed_step_not_undone 5 settle.c pages_that_cannot_be_told_apart 's/if \(!quiet\)\s*attach\(region, settler, step\);//'
-mutant failed_step_copies_nothing_back 5 settle.c pages_that_cannot_be_told_apart 's/copy_back\(settler, page, [^;]*;/;/'
+mutant_of_settling failed_step_not_undone 5 settle.c pages_that_cannot_be_told_apart 's/if \(!quiet\)\s*attach\(region, settler, step\);//'
+mutant_of_settling failed_step_copies_nothing_back 5 settle.c pages_that_cannot_be_told_apart 's/copy_back\(settler, page, [^;]*;/;/'
 mutant refusal_in_the_end_unseen 5 settle.c step_refused_in_the_end 's/if \(!bring_home\(step\)\)/if ((bring_home(step), false))/'
 mutant failed_step_counts 5 settle.c pages_that_cannot_be_told_apart 's/(unstage\(region, step\);\s*)return error;(\s*\}\s*\/\* Invariant 3)/$1return 0;$2/'
 
 # ---- 6: discards ----------------------------------------------------------------------------------------------------------------------
-mutant discard_not_remembered 6 discard.c discard_while_frozen 's/mark\(region, from \/ REGION_PAGE, \(from \+ length\) \/ REGION_PAGE, true\);//'
+mutant_of_settling discard_not_remembered 6 discard.c discard_while_frozen 's/mark\(region, from \/ REGION_PAGE, \(from \+ length\) \/ REGION_PAGE, true\);//'
 mutant discard_not_punched 6 settle.c discards_are_punched 's/if \(discarded && sys_call3\(SYS_madvise, zeros[^;]*;/(void)zeros;/'
 mutant discard_small_ignored 6 discard.c discard_while_frozen 's/\tmemset\(start, 0, length\);//'
 mutant discard_live_ignored 6 discard.c discard_while_live 's/if \(sys_call3\(SYS_madvise, region->home \+ from, length, MADV_REMOVE\) < 0\)[^;]*;//'

@@ -408,6 +408,7 @@ static void no_part_waits_for_ever(void)
 {
 	size_t left;
 
+	need_userfaultfd(); /* otherwise there are no steps: the process stands still */
 	make(3 * TABLE, ODF_REGION_MANUAL);
 	fill(0, pages, 2);
 	fork_and_end(is_child);
@@ -428,6 +429,7 @@ static void steps_are_small(void)
 {
 	size_t left;
 
+	need_userfaultfd();
 	make(2 * TABLE, ODF_REGION_MANUAL);
 	fill(0, pages, 2);
 	fork_and_end(is_child);
@@ -1846,8 +1848,8 @@ static void lost_place_of_a_hole_amid_a_settle(void)
 
 /* ---- Its files, before there is a keeper ------------------------------------------------------------------------------------------- */
 
-/* Descriptors of that name in this process, of which the first is found. */
-/* Of a name, or all of the library's. The path of the tests may have the project's name in it. */
+/* Descriptors of that name in this process, or with all names of the library's (the path of this program may have the project's in it), of which the first
+ * is found. */
 static int count_files(const char *name, int *first)
 {
 	DIR *files = opendir("/proc/self/fd");

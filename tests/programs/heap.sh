@@ -99,6 +99,22 @@ with()
 	sh -c 'echo $$ >"$0/pid" && exec env "$@"' "$temporary" $words "$@"
 }
 
+# Where nothing can settle regions beside a running program (no userfaultfd for an ordinary user, as a rule), a program that has several threads when it has
+# grown has no heap, and what is awake is given back piece by piece between one fork and the next. The answers must be right all the same; that the heap is in
+# play is then asked of the first forks only, and of such a program not at all.
+settling=$("$odfork" probe | awk '$1 == "uffd_minor" && $2 == "yes" { minor = 1 }
+	($1 == "uffd_kernel" || $1 == "uffd_device") && $2 == "yes" { kernel = 1 } END { print minor && kernel ? "yes" : "no" }')
+export ODF_TEST_SETTLING="$settling"
+# COMMAND [ARGUMENT...]: of those, about a program with several threads that is not awake from the start
+if_it_settles()
+{
+	if [ "$settling" = yes ]; then
+		"$@"
+	else
+		echo "# nothing settles beside threads here, so there is no heap"
+	fi
+}
+
 # forks_seen [OPTION...]: asks the records for forks with memory in regions, of the program that ran last or, with --pid, of another; see
 # heap_records.py.
 forks_seen()

@@ -25,6 +25,7 @@ import heap_records  # noqa: E402 (it is beside this file)
 server_program, library, odfork = sys.argv[1:4]
 scale = float(os.environ.get("ODF_TEST_SCALE", "1"))
 seed = int(os.environ.get("ODF_TEST_SEED", time.time_ns() % 1000000))
+settling = os.environ.get("ODF_TEST_SETTLING") != "no"  # see heap.sh
 mib = int(56 * scale)
 seconds = 2 * scale
 lazy = [word for what in ("eviction", "expire", "server-del", "user-del", "user-flush") for word in ("--lazyfree-lazy-" + what, "yes")]
@@ -171,6 +172,8 @@ class Server:
             time.sleep(0.01)
         found = self.forks()
         must(len(found) == count, len(found), "forks are recorded, not", count)
+        if not settling and (count > 1 or not self.awake):
+            return
         must(found[-1]["strategy"] == "region" and found[-1]["error"] == 0, "the fork was not one with regions:", found[-1])
         held = found[-1]["region_bytes"] >> 20
         # What was there before the heap woke is not in it: 16 MiB, and what allocators take in advance.
@@ -399,7 +402,7 @@ def snapshots():
             time.sleep(0.1)
         must(int(server.information("stats", "active_defrag_hits")) > 0, "nothing was defragmented")
     if server.under:
-        must(heap_records.resident_mib(server.pid) >= mib * 0.4, "little is in regions:", heap_records.mappings(server.pid))
+        must(not settling or heap_records.resident_mib(server.pid) >= mib * 0.4, "little is in regions:", heap_records.mappings(server.pid))
     say_held(server)
     server.stop()
     loader.server.stop()
