@@ -288,9 +288,10 @@ elif [ "$(id -u)" = 0 ] && id nobody > /dev/null 2>&1; then
 	mkdir -m 700 closed
 	cp odfork libodfork.so.0 closed/
 	for log in "" --log; do
-		# shellcheck disable=SC2086
+		# shellcheck disable=SC2016,SC2086
 		try "a library that its user cannot reach ($log)" 0 "^alone\$" "/closed/libodfork\.so\.0: Permission denied; $runs" \
 			closed/odfork run $log --user=nobody ./plain
+		try "and nothing is handed in" 0 "^none\$" "$runs" closed/odfork run $log --user=nobody sh -c 'echo "${ODFORK_UFFD_FD-none}"'
 		[ "$(wc -l < err)" = 1 ] || { echo "not ok - says more than that: $(cat err)"; failures=$((failures + 1)); }
 	done
 	chmod 711 set_user

@@ -34,7 +34,8 @@ packages_need() {
 		as_root=sudo
 	else
 		echo "These packages are missing, and neither root nor sudo is at hand to install them:" >&2
-		echo "    apt-get install $missing" >&2
+		# shellcheck disable=SC2086
+		echo "    apt-get install $(packages_of_this_release $missing)" >&2
 		exit 1
 	fi
 	echo "Installing $missing"

@@ -151,6 +151,13 @@ static bool hand_in_userfault(bool *handed_in)
 	return setenv("ODFORK_UFFD_FD", number, 1) == 0;
 }
 
+/* Without the library nobody takes it over, and it is no business of the program's. */
+static void keep_userfault(void)
+{
+	(void)fcntl(atoi(getenv("ODFORK_UFFD_FD")), F_SETFD, FD_CLOEXEC);
+	(void)unsetenv("ODFORK_UFFD_FD");
+}
+
 /* Becomes the user, with the groups of the user and no privilege. The environment stays. */
 static bool become(const char *name, bool *handed_in)
 {
@@ -307,14 +314,16 @@ int command_run(int argc, char **argv)
 	/* From here on as the user, since what can be preloaded depends on who executes it. */
 	target_examine(argv[command], !options.no_follow, &target);
 	can_open = access(library, R_OK) == 0; /* whoever found it */
-	if (!can_open)
+	if (!can_open && handed_in)
+		keep_userfault();
+	if (!can_open && target.obstacle == NULL)
 		fprintf(stderr, "odfork: run: %s: its user cannot open %s: %s; it runs without libodfork\n", argv[command], library, strerror(errno));
 	if (options.log || is_answered(ODF_PROBE_USE_ODF)) { /* the rest is not asked for nothing */
 		errno = odf_capabilities_get(&capabilities);
 		if (errno != 0 || !spare_heap(&options, &capabilities))
 			return cannot_prepare();
 	}
-	if (options.log && can_open)
+	if (options.log && (can_open || target.obstacle != NULL))
 		describe(argv[command], &target, &capabilities, handed_in);
 	if (can_open && !target.would_break && !add_preload(library))
 		return cannot_prepare();

@@ -70,7 +70,7 @@ temporary=$(mktemp -d) || exit 1
 temporary=$(cd "$temporary" && pwd -P) || exit 1
 # What tests as root start as other users must reach the library too, and root's home is closed to them.
 if [ "$(id -u)" = 0 ] && ! setpriv --reuid=65534 --regid=65534 --clear-groups test -r "$library"; then
-	mkdir "$temporary/built" && chmod 755 "$temporary" "$temporary/built" && cp -L "$library" "$odfork" "$temporary/built" || exit 1
+	mkdir "$temporary/built" && cp -L "$library" "$odfork" "$temporary/built" && chmod 755 "$temporary" "$temporary/built" "$temporary/built/"* || exit 1
 	library=$temporary/built/libodfork.so.0
 	odfork=$temporary/built/odfork
 fi
