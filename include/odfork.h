@@ -439,7 +439,7 @@ typedef enum odf_heap_malloc {
 	ODF_HEAP_MALLOC_OTHER = 0, /* the program has an allocator of its own, whose mappings are what counts */
 	ODF_HEAP_MALLOC_LIBC,      /* libc's malloc, outside: not awake, or nothing was asked for since */
 	ODF_HEAP_MALLOC_LARGE,     /* large requests to the region, others to libc's: mimalloc is being loaded, not installed,
-	                              or of a version with locks, and this is a child */
+	                              or left, as this is a child of a process with several threads */
 	ODF_HEAP_MALLOC_MIMALLOC   /* mimalloc, in the region */
 } odf_heap_malloc;
 

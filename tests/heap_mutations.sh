@@ -43,37 +43,14 @@ notice() { # TEST: true if it passes
 	esac
 }
 
-# An edit that all mutants have besides their own, in the section about it; their file is this one.
-varied="" varied_file=""
-
-# TEST: true if it passes with the library as it is built, or varied; told once.
+# TEST: true if it passes with the library as it is built; told once.
 sound() {
 	if [ ! -e "$work/passes-$1" ]; then
-		if [ -z "$varied" ]; then
-			cp "$build/libodfork.so.0" "$work/broken/libodfork.so.0"
-		else
-			make_mutant "$1" "$varied_file" "$varied" && link "$varied_file" "$work/mutant.o"
-		fi && notice "$1" && grep -q '^ok\|^# .*seeds;' "$work/out" && ! grep -q "^ok.*$1 # SKIP" "$work/out"
+		cp "$build/libodfork.so.0" "$work/broken/libodfork.so.0"
+		notice "$1" && grep -q '^ok\|^# .*seeds;' "$work/out" && ! grep -q "^ok.*$1 # SKIP" "$work/out"
 		echo $? > "$work/passes-$1"
 	fi
 	[ "$(cat "$work/passes-$1")" = 0 ]
-}
-
-# FILE EDIT TEST...: from here on the library has this edit, and passes these
-vary() {
-	varied_file=$1 varied=$2
-	shift 2
-	rm -f "$work"/passes-*
-	for test in "$@"; do
-		wanted "varied_$test" || continue
-		others=$((others + 1))
-		if sound "$test"; then
-			result 1 "varied: passes $test"
-		else
-			cp "$work/out" "$work/log"
-			result 0 "varied: fails $test, or it cannot be done here"
-		fi
-	done
 }
 
 # NAME FILE TEST EDIT (perl, on the whole file)
@@ -85,7 +62,7 @@ mutant() {
 		result 0 "$name: $test fails with the sound library, or cannot be done here"
 		return 0
 	fi
-	make_mutant "$name" "$file" "$varied${varied:+;}$edit" || return 0
+	make_mutant "$name" "$file" "$edit" || return 0
 	if ! link "$file" "$work/mutant.o"; then
 		result 0 "$name: the edited $file cannot be linked"
 		return 0
@@ -161,22 +138,23 @@ mutant not_aligned heap/malloc.c model_160 's/mimalloc.malloc_aligned\(size, ali
 mutant_of_2 alignment_not_checked heap/malloc.c semantics_awake 's/if \(\(\(uintptr_t\)pointer & \(alignment - 1\)\) == 0\)/if (true)/'
 mutant large_not_aligned heap/malloc.c without_mimalloc 's/\(uintptr_t\)\(mapping \+ 64 \+ front - 1\) \/ front \* front/(uintptr_t)(mapping + 64)/'
 mutant small_not_aligned heap/malloc.c semantics_awake 's/return size <= 8 \? 16 : size;/return size;/'
-mutant_of_2 errno_of_mimalloc heap/malloc.c errno_is_left_alone 's/errno = pointer == NULL \? ENOMEM : saved;/if (pointer == NULL)\n\t\terrno = ENOMEM;/'
-mutant_of_2 errno_of_aligned heap/malloc.c errno_is_left_alone 's/told\(mimalloc.malloc_aligned\(size, alignment\), saved\)/mimalloc.malloc_aligned(size, alignment)/'
 mutant usable_too_large heap/malloc.c semantics_awake 's/mimalloc.usable_size\(pointer\) : next/mimalloc.usable_size(pointer) + 64 : next/'
 mutant large_usable_too_large heap/malloc.c without_mimalloc 's/\{ \(size_t\)\(mapping \+ length - pointer\), mapping, length \}/{ (size_t)(mapping + length - pointer) + HEAP_PAGE, mapping, length }/'
 mutant large_not_given_back heap/malloc.c without_mimalloc 's/(forget_large\(pointer\);\s*)\(void\)heap_munmap\(copy.mapping, copy.length\);/$1/'
-mutant never_looks_again sys/own_memory.c children_wake_by_requests_without 's/(wanted = was;)\n\town_memory_allowance = 0;/$1/'
+mutant never_looks_again heap/malloc.c children_wake_by_requests_without 's/own_memory_allowance = 0; .*\n//'
 mutant freed_by_the_other heap/malloc.c semantics_awake 's/else if \(has_mimalloc\(\)\)\n\t\tmimalloc.free\(pointer\);/else\n\t\tnext.free(pointer);/'
 
-# ---- mimalloc of a version that is left in children --------------------------------------------------------------------------------
-export ODF_TEST_LEFT=1
-vary heap/malloc.c 's/HAS_LOCKS_SINCE 219/HAS_LOCKS_SINCE 0/' children_of_mimalloc children_wake_for_themselves semantics_awake \
-	forks_while_others_request_awake model_160
-mutant left_not_at_all heap/malloc.c children_of_mimalloc 's/(has_locks && )atomic_compare/$1 false && atomic_compare/'
-mutant left_and_freed heap/malloc.c children_of_mimalloc 's/else if \(has_mimalloc\(\)\)\n\t\tmimalloc.free\(pointer\);/else\n\t\tnext.free(pointer);/'
-mutant left_and_not_known heap/malloc.c children_of_mimalloc 's/if \(!has_mimalloc\(\) && atomic_load_explicit\(&loading, memory_order_relaxed\) != LEFT\)/if (!has_mimalloc())/'
-mutant left_and_resized heap/malloc.c children_of_mimalloc 's/if \(theirs && size <= old\)\n\t\treturn pointer;\n\tif \(!special && !theirs/if (!special/'
-mutant left_and_resized_small heap/malloc.c children_of_mimalloc 's/if \(!special && !theirs && !has_mimalloc\(\)/if (!special && !has_mimalloc()/'
+# ---- mimalloc, left in children ----------------------------------------------------------------------------------------------------
+mutant left_not_at_all heap/state.c children_beside_threads 's/if \(had_others\)\n\t\theap_leave_allocator\(\);//'
+mutant left_always heap/state.c children_of_mimalloc 's/if \(had_others\)\n/if (true)\n/'
+mutant left_in_handlers_only heap/malloc.c children_past_libc 's/__builtin_expect\(heap_is_new_process\(\), 0\)/false/'
+mutant left_and_given_back heap/malloc.c children_beside_threads 's/else if \(has_mimalloc\(\)\)\n\t\tmimalloc.free\(pointer\);/else\n\t\tmimalloc.free(pointer);/'
+mutant left_and_trimmed heap/malloc.c children_beside_threads 's/if \(has_mimalloc\(\)\)\n\t\tmimalloc.collect/if (is_of_mimalloc(NULL) || atomic_load(&loading) == LEFT)\n\t\tmimalloc.collect/'
+mutant left_and_called heap/malloc.c children_beside_threads 's/if \(theirs && has_mimalloc\(\)\)/if (theirs)/'
+mutant left_and_told heap/malloc.c children_beside_threads 's/\(void\)pthread_setspecific\(its_key, NULL\);/;/'
+mutant child_not_met heap/malloc.c children_wake_by_requests_without 's/\theap_meet_child\(\);\n\town_memory_allowance = SLICE/\town_memory_allowance = SLICE/'
+mutant left_and_not_known heap/malloc.c children_beside_threads 's/if \(!has_mimalloc\(\) && atomic_load_explicit\(&loading, memory_order_relaxed\) != LEFT\)/if (!has_mimalloc())/'
+mutant left_and_resized heap/malloc.c children_beside_threads 's/if \(theirs && size <= old\)\n\t\treturn pointer;\n\tif \(!special && !theirs/if (!special/'
+mutant left_and_resized_small heap/malloc.c children_beside_threads 's/if \(!special && !theirs && !has_mimalloc\(\)/if (!special && !has_mimalloc()/'
 
 finish

@@ -777,9 +777,13 @@ static void children_wake_for_themselves(void)
 
 static bool wakes_by_requests(void)
 {
-	must(!is_awake());
-	grow(malloc, 600000);
-	return true;
+	/* Not asked in between, as asking is one of the ways in which it finds out that this is a child. */
+	for (size_t asked = 0; asked < 3 * (size_t)16 * MIB; asked += 10000) {
+		void *memory = malloc(10000);
+		must(memory != NULL);
+		memset(memory, 3, 10000);
+	}
+	return is_awake();
 }
 
 /* The thread that forks has made another one, for which libc asks for memory. */
@@ -791,25 +795,60 @@ static void children_wake_by_requests(void)
 	in_child(wakes_by_requests);
 }
 
-/* Versions with locks, of which one may be held by a thread that is not in the child. ODF_TEST_LEFT: the library was built to take any for one of them. */
-static bool is_left_in_children(void)
+static void *mimalloc_function(const char *name)
 {
-	void *library = dlopen("libmimalloc.so.2", RTLD_NOW | RTLD_LOCAL);
-	int (*version)(void) = NULL;
+	void *library = dlopen("libmimalloc.so.2", RTLD_NOW | RTLD_LOCAL), *function;
 
 	if (library == NULL)
 		library = dlopen("libmimalloc.so.3", RTLD_NOW | RTLD_LOCAL);
-	*(void **)&version = dlsym(library, "mi_version");
-	return version() >= 219 || getenv("ODF_TEST_LEFT") != NULL;
+	function = dlsym(library, name);
+	must(function != NULL);
+	return function;
 }
+
+/* Whoever calls mimalloc from here on is killed. What only reads is not concerned. */
+static void forbid_mimalloc(void)
+{
+	static const char *const names[] = { "mi_malloc", "mi_calloc", "mi_realloc", "mi_malloc_aligned", "mi_free", "mi_collect" };
+#if defined __x86_64__
+	static const unsigned char trap[] = { 0x0f, 0x0b };
+#elif defined __aarch64__
+	static const unsigned char trap[] = { 0, 0, 0, 0 };
+#else
+	static const unsigned char trap[] = { 0 };
+	return;
+#endif
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		char *function = mimalloc_function(names[i]), *page = (char *)((uintptr_t)function / PAGE * PAGE);
+		must(mprotect(page, (size_t)(function - page) + sizeof trap, PROT_READ | PROT_WRITE | PROT_EXEC) == 0);
+		memcpy(function, trap, sizeof trap);
+		must(mprotect(page, (size_t)(function - page) + sizeof trap, PROT_READ | PROT_EXEC) == 0);
+	}
+}
+
+static int count_keys(void)
+{
+	int count = 0;
+
+	for (unsigned key = 0; key < 1024; key++)
+		count += pthread_getspecific((pthread_key_t)key) != NULL;
+	return count;
+}
+
+static bool left, by_call;
+static int keys;
 
 /* What the parent's mimalloc gave is the child's all the same. */
 static bool goes_on(void)
 {
-	bool left = is_left_in_children();
 	void *pointer;
 
-	must((info().malloc_door != ODF_HEAP_MALLOC_MIMALLOC) == left);
+	if (left)
+		forbid_mimalloc();
+	if (!by_call) { /* otherwise it is only left when it is to be called */
+		must((info().malloc_door != ODF_HEAP_MALLOC_MIMALLOC) == left);
+		must(count_keys() == keys - left); /* or it would be told when the thread ends */
+	}
 	for (unsigned i = 0; i < EARLIER; i++) {
 		size_t size = earlier[i].size, usable = malloc_usable_size(earlier[i].memory);
 		must(usable >= size && holds(earlier[i].memory, size, size, i));
@@ -837,23 +876,71 @@ static bool goes_on(void)
 	must(info().malloc_door == (left ? ODF_HEAP_MALLOC_LARGE : ODF_HEAP_MALLOC_MIMALLOC));
 	for (unsigned i = 0; i < EARLIER; i++)
 		must(holds(earlier[i].memory, earlier[i].size, earlier[i].size, i));
-	if (++generation < 3)
+	if (++generation < 3 && !by_call)
 		in_child(goes_on);
 	for (unsigned i = 0; i < EARLIER; i++)
 		free(earlier[i].memory);
 	return true;
 }
 
-static void children_of_mimalloc(void)
+static void prepare_children_of_mimalloc(void)
 {
 	wake_by_mapping();
 	need_mimalloc();
+	for (int tries = 0; tries < 5000 && count_tasks() > 1; tries++)
+		wait_ms(1); /* what has loaded it ends */
+	must(count_tasks() == 1);
 	request_earlier();
 	must(is_inside(earlier[0].memory));
-	in_child(goes_on);
+	keys = count_keys();
+}
+
+static void see_that_all_is_here(void)
+{
 	for (unsigned i = 0; i < EARLIER; i++)
 		must(holds(earlier[i].memory, earlier[i].size, earlier[i].size, i));
-	must(info().malloc_door == ODF_HEAP_MALLOC_MIMALLOC);
+	must(info().malloc_door == ODF_HEAP_MALLOC_MIMALLOC && count_keys() == keys);
+}
+
+static void children_of_mimalloc(void)
+{
+	prepare_children_of_mimalloc();
+	for (int round = 0; round < 2; round++) { /* then with a keeper */
+		in_child(goes_on);
+		see_that_all_is_here();
+	}
+}
+
+static void *waits(void *unused)
+{
+	pause();
+	return unused;
+}
+
+/* Another thread might be amid something in mimalloc. */
+static void children_beside_threads(void)
+{
+	pthread_t thread;
+
+	prepare_children_of_mimalloc();
+	must(pthread_create(&thread, NULL, waits, NULL) == 0);
+	left = true;
+	in_child(goes_on);
+	see_that_all_is_here();
+}
+
+/* libc runs no handlers, so nobody has told it of this fork. */
+static void children_past_libc(void)
+{
+	long pid;
+
+	prepare_children_of_mimalloc();
+	left = by_call = true;
+	pid = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+	if (pid == 0)
+		_exit(goes_on() ? 0 : 1);
+	must(pid > 0 && status_of((pid_t)pid) == 0);
+	see_that_all_is_here();
 }
 
 static void no_thread_before_a_fork(void)
@@ -1494,6 +1581,8 @@ static const struct {
 	{ "children_wake_by_requests", children_wake_by_requests, PRELOADED },
 	{ "children_wake_by_requests_without", children_wake_by_requests, PRELOADED, .no_mimalloc = true },
 	{ "children_of_mimalloc", children_of_mimalloc, PRELOADED },
+	{ "children_beside_threads", children_beside_threads, PRELOADED },
+	{ "children_past_libc", children_past_libc, PRELOADED },
 	{ "no_thread_before_a_fork", no_thread_before_a_fork, PRELOADED },
 	{ "guests_do_not_wake_it", guests_do_not_wake_it, PRELOADED },
 	{ "no_descriptor_in_the_way", no_descriptor_in_the_way, PRELOADED },

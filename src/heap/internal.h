@@ -22,6 +22,14 @@
 #define HEAP_RESERVATION ((size_t)4 << 30)
 
 /* ---- state.c ---- */
+/* The process that it is about, or 0 in one that has not been met: a page that is zero in every child with a copy of it. NULL: it could not be had. */
+extern atomic_int *heap_process;
+static inline bool heap_is_new_process(void)
+{
+	return heap_process != NULL && atomic_load_explicit(heap_process, memory_order_relaxed) == 0;
+}
+/* A child made past libc's fork, or that asks before libc's handlers have come to ours. */
+void heap_meet_process(void);
 
 /* One load: whether there is any memory of a region in this process at all. */
 extern atomic_int heap_home_count;
@@ -59,7 +67,9 @@ void heap_forget_what_is_not_here(odf_region *region, size_t length);
 /* ---- malloc.c ---- */
 odf_heap_malloc heap_malloc_door(void);
 void heap_malloc_in_child(void);
-/* In a child, before it asks for memory: mimalloc is left where it cannot be relied on there. */
+/* mimalloc is there, or is being loaded. */
+bool heap_allocator_is_wanted(void);
+/* In a child: mimalloc is not called any more. */
 void heap_leave_allocator(void);
 /* The caller is the allocator that this library has loaded. */
 bool heap_is_our_allocator(const void *code);

@@ -5,7 +5,7 @@
  * malloc holds. Until it is there, and where it is not installed, large requests at least are mapped in the region one by one.
  *
  * Whose a pointer is, is told by its address. What lies in this process's region is mimalloc's, or one of the large ones, which are in a table. Elsewhere
- * mimalloc has a map of its memory, which ends at 20 TiB; what it gets beyond that is in a table of ours. All else is the next malloc's.
+ * mimalloc has a map of its memory, which ends at 20 TiB in version 2; what it gets beyond that is in a table of ours. All else is the next malloc's.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -19,10 +19,13 @@
 #include "internal.h"
 
 static const char *const allocators[] = { HEAP_ALLOCATORS };
-#define EAGER_COMMIT_DELAY 14 /* mi_option_eager_commit_delay, in all of versions 2 and 3 */
-/* mi_version of the first one that has locks, 2.1.9. It does nothing about them at a fork, so that a thread which is not in the child may have left one
- * locked, where libc's malloc works in every child. */
-#define HAS_LOCKS_SINCE 219
+/* Its options, in all of versions 2 and 3: mi_option_eager_commit_delay; since 2.1.2 mi_option_arena_eager_commit and mi_option_arena_reserve (KiB). */
+#define EAGER_COMMIT_DELAY 14
+#define ARENA_EAGER_COMMIT 4
+#define ARENA_RESERVE 23
+#define HAS_ARENAS_SINCE 212 /* as mi_version says it */
+/* Of its first mapping, which would be of 1 GiB: all of the smallest region, and in a child of 1 GiB that is outside of the child's. */
+#define ARENA_KIB (64 << 10)
 
 /* What is large enough for mappings of its own: libc's threshold for the same. */
 #define LARGE ((size_t)128 << 10)
@@ -34,7 +37,9 @@ atomic_int heap_malloc_is_open;
 static struct heap_malloc next, *entry;
 static bool door_can_open;
 static atomic_int door = ODF_HEAP_MALLOC_OTHER;
-/* LEFT: this is a child, and what mimalloc gave before the fork stays as it is and where it is. */
+/* LEFT: this is a child of a process with several threads. mimalloc has locks since 2.1.8, before that loops that wait for other threads, and does nothing
+ * about either at a fork: what a thread was at that is not in the child never ends, where libc's malloc works in every child. What mimalloc gave before the
+ * fork stays as it is and where it is, and it is not called any more. */
 enum { NOT_LOADED, LOADING, LOADED, FAILED, LEFT };
 static atomic_int loading;
 static pthread_t loading_thread;
@@ -52,7 +57,9 @@ static struct {
 	void (*option_set)(int option, long value);
 	int (*version)(void);
 } mimalloc;
-static bool has_locks;
+/* By which it is told that a thread ends. */
+static pthread_key_t its_key;
+static bool its_key_is_known;
 
 odf_heap_malloc heap_malloc_door(void)
 {
@@ -235,11 +242,27 @@ static int find_code(struct dl_phdr_info *info, size_t size, void *address)
 
 static void open_door(void);
 
+#define KEYS 1024 /* PTHREAD_KEYS_MAX, which is 1024 in glibc, is not to be had under strict standards */
+
+static void find_its_key(void *const before[KEYS])
+{
+	unsigned found = 0;
+
+	for (unsigned key = 0; key < KEYS; key++)
+		if (before[key] == NULL && pthread_getspecific((pthread_key_t)key) != NULL) {
+			its_key = (pthread_key_t)key;
+			found++;
+		}
+	its_key_is_known = found == 1;
+}
+
 static void *load(void *unused)
 {
-	void *library = NULL;
+	void *library = NULL, *before[KEYS];
 
 	(void)unused;
+	for (unsigned key = 0; key < KEYS; key++)
+		before[key] = pthread_getspecific((pthread_key_t)key);
 	for (size_t i = 0; library == NULL && i < sizeof allocators / sizeof *allocators; i++)
 		library = loader.open(allocators[i], RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
 #define FIND(member, name) (*(void **)&mimalloc.member = loader.find(library, name)) != NULL
@@ -251,7 +274,12 @@ static void *load(void *unused)
 		/* It would map the first 32 MiB of each thread but the one that loads it without rights, and make that accessible piece by piece: outside. */
 		if (FIND(option_set, "mi_option_set"))
 			mimalloc.option_set(EAGER_COMMIT_DELAY, 0);
-		has_locks = mimalloc.version() >= HAS_LOCKS_SINCE;
+		if (mimalloc.option_set != NULL && mimalloc.version() >= HAS_ARENAS_SINCE) {
+			mimalloc.option_set(ARENA_EAGER_COMMIT, 1);
+			mimalloc.option_set(ARENA_RESERVE, ARENA_KIB);
+		}
+		mimalloc.free(mimalloc.malloc(16));
+		find_its_key(before);
 		atomic_store(&door, ODF_HEAP_MALLOC_MIMALLOC);
 		atomic_store_explicit(&loading, LOADED, memory_order_release);
 	} else {
@@ -313,12 +341,22 @@ void heap_malloc_in_child(void)
 		open_door();
 }
 
+bool heap_allocator_is_wanted(void)
+{
+	int now = atomic_load(&loading);
+
+	return now == LOADING || now == LOADED;
+}
+
 void heap_leave_allocator(void)
 {
 	int expected = LOADED;
 
-	if (has_locks && atomic_compare_exchange_strong(&loading, &expected, LEFT))
-		atomic_store(&door, ODF_HEAP_MALLOC_LIBC);
+	if (!atomic_compare_exchange_strong(&loading, &expected, LEFT))
+		return;
+	atomic_store(&door, ODF_HEAP_MALLOC_LIBC);
+	if (its_key_is_known)
+		(void)pthread_setspecific(its_key, NULL);
 }
 
 /* ---- The door ---- */
@@ -364,8 +402,10 @@ bool heap_look(size_t size)
 {
 	int saved;
 
+	own_memory_allowance = 0; /* of what is asked for from our own memory, each request is to come here */
 	if (own_memory_wanted())
 		return true;
+	heap_meet_child();
 	own_memory_allowance = SLICE;
 	if (!door_can_open)
 		own_memory_allowance = ULONG_MAX / 2; /* the mapping door sees it */
@@ -386,6 +426,8 @@ bool heap_look(size_t size)
 
 static bool has_mimalloc(void)
 {
+	if (__builtin_expect(heap_is_new_process(), 0))
+		heap_meet_process();
 	return atomic_load_explicit(&loading, memory_order_acquire) == LOADED;
 }
 
@@ -530,6 +572,7 @@ void *heap_memalign(size_t alignment, size_t size)
 		if (((uintptr_t)pointer & (alignment - 1)) == 0)
 			return pointer;
 		mimalloc.free(pointer); /* seen once; who asked relies on it */
+		errno = saved;
 		pointer = NULL;
 	}
 	if (sound && size >= LARGE)

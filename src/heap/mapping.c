@@ -443,14 +443,18 @@ static long map_fixed(char *address, size_t length, int protection, int flags, i
 	return result;
 }
 
-static bool is_mere_hint(const void *address)
+static bool is_spread(const void *address)
 {
-	uintptr_t at = (uintptr_t)address;
-
-	return at == 0 || (at >= SPREAD_FROM && at < SPREAD_TO) || touches((const void *)(at / HEAP_PAGE * HEAP_PAGE), 1);
+	return (uintptr_t)address >= SPREAD_FROM && (uintptr_t)address < SPREAD_TO;
 }
 
-static long map(void *address, size_t length, int protection, int flags, int file, off_t offset)
+static bool is_mere_hint(const void *address)
+{
+	return address == NULL || is_spread(address) || touches((const void *)((uintptr_t)address / HEAP_PAGE * HEAP_PAGE), 1);
+}
+
+/* `elsewhere`: what is proposed to the kernel if it is not placed in the region. */
+static long map(void *address, void *elsewhere, size_t length, int protection, int flags, int file, off_t offset)
 {
 	if (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) {
 		if (offset % (off_t)HEAP_PAGE == 0 && touches(address, length))
@@ -465,18 +469,34 @@ static long map(void *address, size_t length, int protection, int flags, int fil
 				return (long)placed;
 		}
 	}
-	return raw_mmap(address, length, protection, flags, file, offset);
+	return raw_mmap(elsewhere, length, protection, flags, file, offset);
+}
+
+/* Where mimalloc's mappings lie that are not in a region: where nobody's are whose address the kernel chooses. Version 3.0.1 takes for its own what is mapped
+ * where it has had something before. And its first proposal may be so low (3.4.3: just above 1 GiB) that it would take what the program can map with MAP_32BIT. */
+#define APART_FROM ((uintptr_t)15 << 40)
+#define APART_SIZE ((uintptr_t)4 << 40)
+#define APART_STEP ((uintptr_t)4 << 20)
+
+static void *apart(size_t length)
+{
+	static _Atomic(uintptr_t) used;
+	uintptr_t random = (uintptr_t)&used / HEAP_PAGE * APART_STEP; /* as the loader has placed us */
+
+	return (void *)(APART_FROM + (random + atomic_fetch_add(&used, length / APART_STEP * APART_STEP + 2 * APART_STEP)) % APART_SIZE);
 }
 
 long heap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset, const void *caller)
 {
 	bool for_malloc = heap_is_our_allocator(caller);
+	void *elsewhere = address;
 	long result;
 
-	/* mimalloc's first proposal may be so low (3.4.3: just above 1 GiB) that it would take what the program can map with MAP_32BIT. */
-	if (for_malloc && !(flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) && !is_mere_hint(address))
+	if (for_malloc && !(flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) && !is_spread(address)) {
 		address = NULL;
-	result = map(address, length, protection, flags, file, offset);
+		elsewhere = apart(length);
+	}
+	result = map(address, elsewhere, length, protection, flags, file, offset);
 	if (for_malloc && (result >= 0 || result < -4095) && !heap_note_beyond((void *)result, length)) {
 		(void)heap_munmap((void *)result, length);
 		return -ENOMEM;

@@ -111,7 +111,7 @@ static size_t choose_capacity(void)
 	return (capacity + GIB - 1) / GIB * GIB;
 }
 
-/* Low enough for mimalloc's map of its memory, which ends at 20 TiB (malloc.c), and anywhere there, as other mappings are. */
+/* Low enough for the map of its memory that mimalloc 2 has, which ends at 20 TiB (malloc.c), and anywhere there, as other mappings are. */
 static void *choose_place(void)
 {
 	const void *random = (const void *)getauxval(AT_RANDOM);
@@ -186,17 +186,32 @@ static void add_home(odf_region *fresh)
 	atomic_store_explicit(&heap_home_count, count + 1, memory_order_release);
 }
 
-/* Whose memory this is: a page that is zero in every child with a copy of it. A child of vfork runs on its parent's, and must not wake the heap there: the
- * descriptors would be its own, and so would the heap. */
-static atomic_int *whose;
+/* A child of vfork runs on its parent's memory, and must not wake the heap there: the descriptors would be its own, and so would the heap. */
+atomic_int *heap_process;
+
+/* At the last fork there were other threads, the keeper not counted. */
+static bool had_others;
 
 static void note_process(void)
 {
-	if (whose != NULL)
-		atomic_store_explicit(whose, (int)sys_call0(SYS_getpid), memory_order_relaxed);
+	if (heap_process != NULL)
+		atomic_store_explicit(heap_process, (int)sys_call0(SYS_getpid), memory_order_relaxed);
+}
+
+static void before_fork(void)
+{
+	had_others = !heap_allocator_is_wanted() || !region_has_one_thread();
 }
 
 static void begin_child(void)
+{
+	if (had_others)
+		heap_leave_allocator();
+	note_process();
+}
+
+/* What there was in the process that it is a copy of is not known. */
+void heap_meet_process(void)
 {
 	heap_leave_allocator();
 	note_process();
@@ -206,22 +221,22 @@ static void make_note(void)
 {
 	long page = sys_call6(SYS_mmap, 0, HEAP_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	(void)pthread_atfork(NULL, NULL, begin_child); /* others are noted when they ask */
+	(void)pthread_atfork(before_fork, NULL, begin_child);
 	if (page < 0 && page > -4096)
 		return;
 	if (sys_call3(SYS_madvise, page, HEAP_PAGE, MADV_WIPEONFORK) < 0) {
 		(void)sys_call2(SYS_munmap, page, HEAP_PAGE);
 		return;
 	}
-	whose = (atomic_int *)page;
+	heap_process = (atomic_int *)page;
 	note_process();
 }
 
 static bool is_guest(void)
 {
-	int self = (int)sys_call0(SYS_getpid), noted = 0;
-
-	return whose != NULL && !atomic_compare_exchange_strong(whose, &noted, self) && noted != self;
+	if (heap_is_new_process())
+		heap_meet_process();
+	return heap_process != NULL && atomic_load_explicit(heap_process, memory_order_relaxed) != (int)sys_call0(SYS_getpid);
 }
 
 /* 0, or an errno value; EBUSY and EAGAIN: another time. */

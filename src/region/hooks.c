@@ -149,12 +149,16 @@ void region_memory_is_shared(void)
 	atomic_store_explicit(&memory_is_shared, true, memory_order_relaxed);
 }
 
-static bool has_one_thread(void)
+bool region_has_one_thread(void)
 {
 	struct stat tasks;
-
+	int saved = errno;
 	/* Two entries that every directory has, the caller, the keeper. */
-	return !atomic_load_explicit(&memory_is_shared, memory_order_relaxed) && stat("/proc/self/task", &tasks) == 0 && tasks.st_nlink == 2 + 2;
+	bool alone = !atomic_load_explicit(&memory_is_shared, memory_order_relaxed) && stat("/proc/self/task", &tasks) == 0 &&
+		     tasks.st_nlink == 2u + 1u + (region_keeper_runs() ? 1u : 0u);
+
+	errno = saved;
+	return alone;
 }
 
 static void settle_if_due(void)
@@ -164,7 +168,7 @@ static void settle_if_due(void)
 
 	if (region_keeper_settling() != ODF_REGION_SETTLES_AT_FORK || atomic_load(&fork_excess_ns) < atomic_load(&settle_cost_ns))
 		return;
-	if (has_one_thread()) {
+	if (region_has_one_thread()) {
 		/* Handlers are the one thing that could run beside it. */
 		(void)sys_sigprocmask(SIG_BLOCK, &all, &mask);
 		start = region_clock();

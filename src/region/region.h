@@ -24,6 +24,8 @@ int region_fork_begin(uint64_t *start, bool may_make_thread);
 void region_fork_end(uint64_t start);
 /* A process that shares this memory and is no thread of this one has been made: nothing can be known to be quiet from now on. */
 void region_memory_is_shared(void);
+/* The caller is the only thread of the process, the keeper not counted. False if that is not known. */
+bool region_has_one_thread(void);
 /* In the child, where libc runs no handlers. */
 void region_in_child(void);
 

@@ -27,7 +27,6 @@ bool own_memory_begin(void)
 void own_memory_end(bool was)
 {
 	wanted = was;
-	own_memory_allowance = 0; /* what was served from here has taken it below, which is far above */
 }
 
 bool own_memory_wanted(void)
