@@ -148,7 +148,9 @@ mutant present_pages_not_registered - settle.c threads_amid_a_step 's/UFFDIO_REG
 mutant missing_pages_not_registered - settle.c threads_amid_a_step 's/UFFDIO_REGISTER_MODE_MISSING \| \(zeros \? 0 : UFFDIO_REGISTER_MODE_MINOR\)/UFFDIO_REGISTER_MODE_MINOR/'
 mutant not_woken - settle.c threads_amid_a_step 's/if \(!quiet\)\s*wake\(settler, step\);//'
 mutant not_unregistered - settle.c threads_after_a_failed_step 's/while \(sys_call3\(SYS_ioctl, settler->userfault, UFFDIO_UNREGISTER, &range\) == -ENOMEM\)\s*region_pause_ms\(1\);\s*wake\(settler, step\);/(void)range;/'
-mutant settles_beside_threads - hooks.c no_settling_beside_threads 's/ && tasks\.st_nlink == 2 \+ 2;/ \&\& tasks.st_nlink >= 2;/'
+mutant files_of_the_keeper - keeper.c token_renewed_amid_the_start 's/sys_close\(region->token_here\);/sys_close(region->token_file);/'
+mutant files_not_the_keepers - keeper.c token_renewed_amid_the_start 's/is_file\(region->token_here,/is_file(region->token_file,/'
+mutant settles_beside_threads - hooks.c no_settling_beside_threads 's/tasks\.st_nlink == 2u \+ 1u \+ \(region_keeper_runs\(\) \? 1u : 0u\);/tasks.st_nlink >= 2;/'
 
 # ---- The lock ----------------------------------------------------------------------------------------------------------------------------
 mutant fork_does_not_lock - lock.c fork_waits_for_the_step 's/(void region_lock\(uint64_t \*mask\).*?)\ttake\(\);/$1/s'

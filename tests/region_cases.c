@@ -1895,6 +1895,36 @@ static void files_are_the_keepers(void)
 	must(holds_all_1());
 }
 
+static int own_file, number_before;
+
+static bool renews_the_token(const struct call *call, long *result)
+{
+	(void)result;
+	if (!ours || call->number != SYS_close || call->a != region->file_here)
+		return false;
+	hook = NULL;
+	number_before = region->token_file;
+	region->token_file = own_file; /* as the keeper may, where that number is its own */
+	return false;
+}
+
+/* A handler forks while the keeper is being started, so that it has asked for descendants, and has another token, before its maker has closed the first. */
+static void token_renewed_amid_the_start(void)
+{
+	make_bare();
+	own_file = open("/dev/null", O_RDWR | O_CLOEXEC);
+	must(own_file >= 0 && take(0, pages) == 0);
+	number_before = -1;
+	hook = renews_the_token;
+	must(region_keeper_start() == 0 && number_before >= 0);
+	region->token_file = number_before;
+	must(fcntl(own_file, F_GETFD) == FD_CLOEXEC && count_files(NULL, NULL) == 0);
+	fill(0, pages, 1);
+	fork_and_end(holds_all_1);
+	settle();
+	must(holds_all_1());
+}
+
 /* The program has closed a file of a region, or put one of its own in its place: that one is left alone, and no memory is lost. */
 static void files_lost(const char *name, bool reused)
 {
@@ -2053,6 +2083,7 @@ static const struct {
 	CASE(lost_place_amid_a_settle),
 	CASE(lost_place_of_a_hole_amid_a_settle),
 	CASE(files_are_the_keepers),
+	CASE(token_renewed_amid_the_start),
 	CASE(region_file_closed),
 	CASE(region_file_reused),
 	CASE(region_file_of_same_number),

@@ -94,6 +94,8 @@ static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, boo
 		.second_file = -1,
 		.token_file = -1,
 		.spare_file = -1,
+		.file_here = -1,
+		.token_here = -1,
 	};
 	set_length(region, round_up(capacity, unit));
 	if (reserve(region, unit, hint) != 0) {
@@ -333,7 +335,7 @@ uint64_t region_resident(odf_region *region)
 	region_meet_child();
 	if (region->inherited)
 		return 0;
-	if (region->files_here)
-		return region_file_is_here(region) && fstat(region->file, &status) == 0 ? (uint64_t)status.st_blocks * 512 : 0;
+	if (region->file_here >= 0)
+		return region_file_is_here(region) && fstat(region->file_here, &status) == 0 ? (uint64_t)status.st_blocks * 512 : 0;
 	return region_order(REGION_RESIDENT, region, &bytes) == 0 ? bytes : 0;
 }

@@ -216,7 +216,7 @@ size_t region_resident_bytes(void)
 	uint64_t sum = 0;
 
 	/* A region that has no keeper yet is the only one. */
-	if (region_bytes() != 0 && !region_keeper_runs() && region_list != NULL && region_file_is_here(region_list) && fstat(region_list->file, &status) == 0)
+	if (region_bytes() != 0 && !region_keeper_runs() && region_list != NULL && region_file_is_here(region_list) && fstat(region_list->file_here, &status) == 0)
 		return (size_t)status.st_blocks * 512;
 	if (region_bytes() == 0 || region_order_now(REGION_RESIDENT, &sum) != 0)
 		return 0;

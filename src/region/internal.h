@@ -123,10 +123,11 @@ struct odf_region {
 	struct region_extents *extents, *other_extents;
 	char *source; /* a view of the file without rights, of which others are made */
 
-	/* The keeper's, -1: none. Before there is a keeper they are in the program's table, which may lose them: each is known by its device and inode. */
+	/* The keeper's, -1: none. Numbers in its own table, which mean nothing in the program's, and change as soon as it runs. */
 	int file, second_file, token_file, spare_file;
+	/* Before there is a keeper they are in the program's table at these numbers too, -1: no more. It may lose them: each is known by its device and inode. */
+	int file_here, token_here;
 	uint64_t file_device, file_inode, token_device, token_inode;
-	bool files_here;
 	uint64_t seen_epoch;  /* the freeze that the next member is about */
 	uint64_t seen_faults; /* page faults of the process until the keeper noticed it */
 	unsigned seen_forks;  /* the fork that the next members are about */

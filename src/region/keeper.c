@@ -205,11 +205,8 @@ int region_keeper_start(void)
 			pthread_join(keeper.thread, NULL);
 	}
 	if (error == 0) /* they are the keeper's now */
-		for (struct odf_region *region = region_list; region != NULL; region = region->next) {
+		for (struct odf_region *region = region_list; region != NULL; region = region->next)
 			region_close_files_here(region);
-			if (region->doubt)
-				region->file = region->token_file = -1;
-		}
 	atomic_store(&slot.state, SLOT_EMPTY);
 	atomic_store(&keeper.running, error == 0);
 	process_lock_release(&slot.lock);
@@ -289,19 +286,19 @@ static bool is_file(int fd, uint64_t device, uint64_t inode)
 
 static bool is_region_file(const struct odf_region *region)
 {
-	return is_file(region->file, region->file_device, region->file_inode);
+	return is_file(region->file_here, region->file_device, region->file_inode);
 }
 
 static bool is_token_file(const struct odf_region *region)
 {
-	return is_file(region->token_file, region->token_device, region->token_inode);
+	return is_file(region->token_here, region->token_device, region->token_inode);
 }
 
 /* What the regions that there are left in the program's table, and what the program has closed or put in its place since. */
 static void take_over_files(void)
 {
 	for (struct odf_region *region = region_list; region != NULL; region = region->next) {
-		if (!region->files_here)
+		if (region->file_here < 0)
 			continue;
 		if (is_region_file(region) && is_token_file(region))
 			continue;
@@ -309,23 +306,22 @@ static void take_over_files(void)
 		region->doubt = true;
 		sys_close(region->file);
 		sys_close(region->token_file);
+		region->file = region->token_file = -1;
 	}
 }
 
 bool region_file_is_here(const struct odf_region *region)
 {
-	return region->files_here && is_region_file(region);
+	return is_region_file(region);
 }
 
 void region_close_files_here(struct odf_region *region)
 {
-	if (!region->files_here)
-		return;
-	region->files_here = false;
 	if (is_region_file(region))
-		sys_close(region->file);
+		sys_close(region->file_here);
 	if (is_token_file(region))
-		sys_close(region->token_file);
+		sys_close(region->token_here);
+	region->file_here = region->token_here = -1;
 }
 
 static int prepare(void)
@@ -420,9 +416,8 @@ int region_adopt(struct odf_region *region)
 	region->file = file;
 	error = region_token_make(region);
 	if (error == 0 && region->extents != NULL && !region_keeper_runs()) {
-		region->files_here = true;
-		region->file = file = lift(file, &region->file_device, &region->file_inode);
-		region->token_file = lift(region->token_file, &region->token_device, &region->token_inode);
+		region->file = region->file_here = file = lift(file, &region->file_device, &region->file_inode);
+		region->token_file = region->token_here = lift(region->token_file, &region->token_device, &region->token_inode);
 	}
 	/* Invariant 3: home is hidden from the first moment on that it can be written. */
 	if (error == 0 && (region_map_file(region->home, region->length, MAP_SHARED | MAP_FIXED, file, 0) == NULL || region_hide(region) != 0))
