@@ -213,7 +213,7 @@ async function clusters(data, own) {
 }
 
 async function main(mib) {
-	const data = new Data(mib), own = String(mib / 2);
+	const data = new Data(mib), own = String(mib);
 	data.check();
 	say(data.blocks.length, 'blocks', data.map.size, 'records');
 

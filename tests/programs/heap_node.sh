@@ -6,7 +6,7 @@
 . "$(dirname "$0")/heap.sh"
 needs node
 plan 2
-mib=$((32 * scale))
+mib=$((24 * scale))
 with "$plain" node --expose-gc "$here/heap_node.js" $mib >right 2>messages || fail "it failed without the library: $(cat right messages)"
 
 # as_without HOW [if_it_settles]
@@ -16,7 +16,7 @@ as_without()
 	same_as right found
 	same_as messages complaints
 	$2 forks_seen --least 35 --mib $((mib / 2)) --all
-	# Itself; and with half as much the fork and those of the cluster, of which one is killed.
+	# Itself; and with as much the fork and those of the cluster, of which one is killed.
 	$2 ends_seen node $((mib / 2))
 	$2 ends_seen node $((mib / 8)) 4
 }
