@@ -154,10 +154,13 @@ from_the_start()
 		[ $tries -gt 0 ] || fail "no backend to kill"
 		sleep 0.1
 	done
+	starts=$(grep -c 'ready to accept connections' with/log)
 	kill -9 "$victim"
 	wait $sleeper && fail "the client of a killed backend noticed nothing"
-	tries=100
-	until kept=$(ask with -c 'select md5(string_agg(data, name order by id)) from kept' 2>/dev/null); do
+	tries=300
+	# It answers for a moment before it has noticed.
+	until [ "$(grep -c 'ready to accept connections' with/log)" -gt "$starts" ] &&
+		kept=$(ask with -c 'select md5(string_agg(data, name order by id)) from kept' 2>/dev/null); do
 		tries=$((tries - 1))
 		[ $tries -gt 0 ] || fail "the server does not come back: $(tail -n 20 with/log)"
 		sleep 0.1
