@@ -145,7 +145,7 @@ END
 # shellcheck disable=SC2317 # called by name
 normal()
 {
-	sed -E -e 's/0x[0-9a-f]+/ADDRESS/g' -e 's/(process|LWP|Thread) +[0-9]+/\1 PID/g' -e 's/PID +\(/PID (/' -e 's/(pid|PID) = [0-9]+/\1 = PID/g' \
+	sed -E -e 's/0x[0-9a-f]+/ADDRESS/g' -e 's/(process|LWP|Thread) +[0-9]+/\1 PID/g' -e 's/  +/ /g' -e 's/(pid|PID) = [0-9]+/\1 = PID/g' \
 		-e '/^Reading symbols from |debuginfod/d'
 }
 
