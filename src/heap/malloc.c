@@ -37,9 +37,9 @@ atomic_int heap_malloc_is_open;
 static struct heap_malloc next, *entry;
 static bool door_can_open;
 static atomic_int door = ODF_HEAP_MALLOC_OTHER;
-/* LEFT: this is a child of a process with several threads. mimalloc has locks since 2.1.8, before that loops that wait for other threads, and does nothing
- * about either at a fork: what a thread was at that is not in the child never ends, where libc's malloc works in every child. What mimalloc gave before the
- * fork stays as it is and where it is, and it is not called any more. */
+/* LEFT: this is a child of a process with several threads, or of one of which that is not known. mimalloc has locks since 2.1.8, before that loops that wait
+ * for other threads, and does nothing about either at a fork: what a thread was at that is not in the child never ends, where libc's malloc works in every
+ * child. What mimalloc gave before the fork stays as it is and where it is, and it is not called any more. */
 enum { NOT_LOADED, LOADING, LOADED, FAILED, LEFT };
 static atomic_int loading;
 static pthread_t loading_thread;
