@@ -73,9 +73,13 @@ bool heap_allocator_is_wanted(void);
 void heap_leave_allocator(void);
 /* The caller is the allocator that this library has loaded. */
 bool heap_is_our_allocator(const void *code);
-/* It has a mapping, or none any more. False: this cannot be remembered, and it must not have it. */
-bool heap_note_beyond(const void *mapping, size_t length);
-void heap_forget_beyond(const void *mapping, size_t length);
 /* Loads the allocator now. Where dlopen may be called. */
 void heap_malloc_load(void);
+
+/* ---- beyond.c: what mimalloc has beyond its own map. Async-signal-safe; for any number of threads ---- */
+/* It has a mapping. False: this cannot be remembered, and it must not have it. */
+bool heap_note_beyond(const void *mapping, size_t length);
+/* Whole pages that are about to be unmapped, whosever they are. False: what remains of a mapping of its cannot be remembered, and they must stay. */
+bool heap_forget_beyond(const void *mapping, size_t length);
+bool heap_is_beyond(const void *pointer);
 #endif

@@ -5,7 +5,7 @@
  * malloc holds. Until it is there, and where it is not installed, large requests at least are mapped in the region one by one.
  *
  * Whose a pointer is, is told by its address. What lies in this process's region is mimalloc's, or one of the large ones, which are in a table. Elsewhere
- * mimalloc has a map of its memory, which ends at 20 TiB in version 2; what it gets beyond that is in a table of ours. All else is the next malloc's.
+ * mimalloc has a map of its memory, which ends at 20 TiB in version 2; what it gets beyond that is in a list of ours (beyond.c). All else is the next malloc's.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -64,6 +64,14 @@ static bool its_key_is_known;
 odf_heap_malloc heap_malloc_door(void)
 {
 	return (odf_heap_malloc)atomic_load(&door);
+}
+
+/* Until mimalloc is there; the thread that loads it may have said so since the caller looked. */
+static void note_large_ones(void)
+{
+	int libc = ODF_HEAP_MALLOC_LIBC;
+
+	(void)atomic_compare_exchange_strong(&door, &libc, ODF_HEAP_MALLOC_LARGE);
 }
 
 /* ---- Large ones ---- */
@@ -157,15 +165,8 @@ static void large_free(void *pointer, const struct large *large)
 	(void)heap_munmap(copy.mapping, copy.length);
 }
 
-/* ---- What mimalloc has beyond its own map ---- */
+/* ---- The loading of mimalloc ---- */
 
-#define MAP_END ((uintptr_t)20 << 40)
-#define BEYOND_SLOTS 1024
-
-static struct {
-	_Atomic(uintptr_t) start, end;
-} beyond[BEYOND_SLOTS];
-static atomic_uint beyond_used;
 static _Atomic(uintptr_t) code_start, code_end;
 
 bool heap_is_our_allocator(const void *code)
@@ -174,57 +175,6 @@ bool heap_is_our_allocator(const void *code)
 
 	return at >= atomic_load_explicit(&code_start, memory_order_relaxed) && at < atomic_load_explicit(&code_end, memory_order_relaxed);
 }
-
-bool heap_note_beyond(const void *mapping, size_t length)
-{
-	uintptr_t start = (uintptr_t)mapping, expected;
-
-	if (start + length <= MAP_END)
-		return true;
-	for (unsigned i = 0, used; i < BEYOND_SLOTS; i++) {
-		expected = 0;
-		if (!atomic_compare_exchange_strong(&beyond[i].start, &expected, start))
-			continue;
-		atomic_store_explicit(&beyond[i].end, start + length, memory_order_release);
-		used = atomic_load(&beyond_used);
-		while (used <= i && !atomic_compare_exchange_weak(&beyond_used, &used, i + 1))
-			;
-		return true;
-	}
-	return false;
-}
-
-/* It cuts away what it does not want in front of a mapping and behind it. */
-void heap_forget_beyond(const void *mapping, size_t length)
-{
-	uintptr_t start = (uintptr_t)mapping, end = start + length;
-
-	for (unsigned i = 0; end > MAP_END && i < atomic_load(&beyond_used); i++) {
-		uintptr_t from = atomic_load(&beyond[i].start), to = atomic_load(&beyond[i].end);
-		if (to == 0 || end <= from || start >= to)
-			continue;
-		if (start <= from && end >= to) {
-			atomic_store(&beyond[i].end, 0);
-			atomic_store(&beyond[i].start, 0);
-		} else if (start <= from) {
-			atomic_store(&beyond[i].start, end);
-		} else {
-			atomic_store(&beyond[i].end, start);
-		}
-	}
-}
-
-static bool is_beyond(const void *pointer)
-{
-	uintptr_t at = (uintptr_t)pointer;
-
-	for (unsigned i = 0, count = atomic_load_explicit(&beyond_used, memory_order_acquire); at >= MAP_END && i < count; i++)
-		if (at >= atomic_load_explicit(&beyond[i].start, memory_order_relaxed) && at < atomic_load_explicit(&beyond[i].end, memory_order_relaxed))
-			return true;
-	return false;
-}
-
-/* ---- The loading of mimalloc ---- */
 
 static int find_code(struct dl_phdr_info *info, size_t size, void *address)
 {
@@ -317,8 +267,7 @@ void heap_malloc_load(void)
 		return;
 	loading_thread = pthread_self();
 	(void)load(NULL);
-	if (heap_malloc_door() == ODF_HEAP_MALLOC_LIBC)
-		atomic_store(&door, ODF_HEAP_MALLOC_LARGE);
+	note_large_ones();
 	open_door();
 }
 
@@ -387,6 +336,11 @@ static void open_door(void)
 
 void heap_set_next(const struct heap_malloc *libc, struct heap_malloc *table, bool whole)
 {
+	static atomic_flag is_set = ATOMIC_FLAG_INIT;
+
+	/* Of look-ups that race the first counts: a later one would shut a door that is open. */
+	if (atomic_flag_test_and_set(&is_set))
+		return;
 	next = *libc;
 	*table = next;
 	entry = table;
@@ -415,8 +369,7 @@ bool heap_look(size_t size)
 		heap_grows((size > SLICE ? size : 0) + SLICE);
 	if (heap_state() != ODF_HEAP_AWAKE || !door_can_open)
 		return false;
-	if (atomic_load(&door) == ODF_HEAP_MALLOC_LIBC)
-		atomic_store(&door, ODF_HEAP_MALLOC_LARGE);
+	note_large_ones();
 	saved = errno;
 	start_loading();
 	errno = saved;
@@ -441,7 +394,7 @@ static bool is_of_mimalloc(const void *pointer)
 	/* Of a region that is this process's own; in one that was inherited the kernel may have put anything. */
 	if (count > 0 && (const char *)pointer >= home->start && (const char *)pointer < home->end && home->region == heap_region())
 		return true;
-	return mimalloc.is_in_heap_region(pointer) || is_beyond(pointer);
+	return mimalloc.is_in_heap_region(pointer) || heap_is_beyond(pointer);
 }
 
 /* libc's pointers are for any type, and so is what is smaller than that; mimalloc's small ones only for what fits. */

@@ -288,7 +288,10 @@ long heap_munmap(void *address, size_t length)
 	uint64_t mask;
 	long error;
 
-	heap_forget_beyond(address, length);
+	/* Of what the kernel refuses, nothing is gone. */
+	if (is_aligned(address) && length != 0 && (uintptr_t)address <= ADDRESSES_END && length <= ADDRESSES_END - (uintptr_t)address &&
+	    !heap_forget_beyond(address, length))
+		return -ENOMEM;
 	if (!touches(address, length))
 		return sys_call2(SYS_munmap, address, length);
 	heap_meet_child();

@@ -244,12 +244,13 @@ static int wake(void)
 {
 	odf_region *fresh = NULL;
 	odf_reason obstacle;
-	int error = 0, saved = errno;
+	int error = 0, saved = errno, asleep = ODF_HEAP_ASLEEP, asleep_for;
 
 	if (is_guest())
 		return ENOTSUP;
 	if (!process_lock_try(&waking))
 		return EBUSY;
+	asleep_for = atomic_load(&reason);
 	if (atomic_load(&state) != ODF_HEAP_ASLEEP) {
 		process_lock_release(&waking);
 		return 0;
@@ -265,11 +266,15 @@ static int wake(void)
 		}
 	}
 	if (fresh != NULL) {
-		add_home(fresh);
+		/* Whoever finds a home asks whose it is. */
 		atomic_store(&owner, (int)sys_call0(SYS_getpid));
-		atomic_store_explicit(&region, fresh, memory_order_release);
-		atomic_store(&reason, ODF_REASON_NONE);
-		atomic_store(&state, ODF_HEAP_AWAKE);
+		add_home(fresh);
+		/* Another thread may have said since the look above that the heap is to stay asleep, or says right now that it is to leave, and why. That
+		 * holds: nothing is put into the region then. */
+		(void)atomic_compare_exchange_strong(&reason, &asleep_for, ODF_REASON_NONE);
+		atomic_store(&region, fresh);
+		if (!atomic_compare_exchange_strong(&state, &asleep, ODF_HEAP_AWAKE))
+			atomic_store(&region, NULL);
 	} else if (error != EBUSY) {
 		if (obstacle == ODF_REASON_NONE)
 			obstacle = ODF_REASON_HEAP_NO_ROOM;

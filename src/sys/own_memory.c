@@ -38,15 +38,16 @@ bool own_memory_wanted(void)
 void *own_memory_get(size_t size)
 {
 	size_t whole = (size + 31) / 16 * 16;
-	unsigned at;
+	unsigned at = atomic_load(&used);
 
 	if (size > SIZE)
 		return NULL;
-	at = atomic_fetch_add(&used, (unsigned)whole);
-	if (at + whole > SIZE) {
-		atomic_fetch_sub(&used, (unsigned)whole);
-		return NULL;
-	}
+	/* Taken only where it fits. To take it first and to give it back if it does not would move the end of what another thread has taken meanwhile, and
+	 * the next one would get that again. */
+	do
+		if (at + whole > SIZE)
+			return NULL;
+	while (!atomic_compare_exchange_weak(&used, &at, at + (unsigned)whole));
 	memcpy(memory + at, &size, sizeof size);
 	if (own_memory_on_use != NULL)
 		own_memory_on_use();
