@@ -21,6 +21,14 @@
  * of 1 GiB and a little, and after which it asks for nothing for long. */
 #define HEAP_RESERVATION ((size_t)4 << 30)
 
+/* Of a heap's region, however much is asked for. */
+#define HEAP_CAPACITY_MOST ((size_t)1 << 40)
+
+/* ---- wake.c ---- */
+/* A region for the heap, of `wanted` bytes or, if that is 0, as the machine is. NULL: *obstacle says what stands against it, or *error why it could not be
+ * made. */
+odf_region *heap_make_region(size_t wanted, odf_reason *obstacle, int *error);
+
 /* ---- state.c ---- */
 /* The process that it is about, or 0 in one that has not been met: a page that is zero in every child with a copy of it. NULL: it could not be had. */
 extern atomic_int *heap_process;

@@ -6,18 +6,11 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
-#include <sys/auxv.h>
-#include <sys/stat.h>
 
-#include "../capability/capability.h"
-#include "../capability/kernel.h"
 #include "../record/settings.h"
 #include "../sys/process_lock.h"
 #include "../sys/structure.h"
 #include "internal.h"
-
-#define GIB ((size_t)1 << 30)
-#define CAPACITY_MOST (1024 * GIB)
 
 atomic_int heap_home_count;
 struct heap_home heap_homes[HEAP_HOMES];
@@ -98,85 +91,6 @@ size_t heap_private_bytes(void)
 	return numbers[1] > numbers[2] ? (numbers[1] - numbers[2]) * HEAP_PAGE : 0;
 }
 
-/* Twice the machine's memory: more cannot be used, and address space is not free where it is limited. */
-static size_t choose_capacity(void)
-{
-	long pages = sysconf(_SC_PHYS_PAGES);
-	size_t capacity = pages > 0 ? 2 * (size_t)pages * HEAP_PAGE : 16 * GIB;
-
-	if (capacity_wanted != 0)
-		capacity = capacity_wanted;
-	if (capacity > CAPACITY_MOST)
-		capacity = CAPACITY_MOST;
-	return (capacity + GIB - 1) / GIB * GIB;
-}
-
-/* Low enough for the map of its memory that mimalloc 2 has, which ends at 20 TiB (malloc.c), and anywhere there, as other mappings are. */
-static void *choose_place(void)
-{
-	const void *random = (const void *)getauxval(AT_RANDOM);
-	uint32_t number = 0;
-
-	if (random != NULL)
-		memcpy(&number, random, sizeof number);
-	number += (uint32_t)atomic_load(&heap_home_count) * 977u;
-	return (void *)(((uintptr_t)6 << 40) + ((uintptr_t)(number % 8192) << 30));
-}
-
-static bool has_one_thread(void)
-{
-	struct stat tasks;
-
-	return stat("/proc/self/task", &tasks) == 0 && tasks.st_nlink == 2 + 1;
-}
-
-/* Where nothing can settle a region beside other threads, it stays FROZEN after the first fork. */
-static bool can_settle(void)
-{
-	return has_one_thread() || ((capability(ODF_PROBE_UFFD_KERNEL) || capability(ODF_PROBE_UFFD_DEVICE)) && capability(ODF_PROBE_UFFD_MINOR));
-}
-
-/* Libraries through which programs have devices or the kernel write to their memory past the page tables, which a region could not see. The list of mappings
- * is asked, as the loader's own could wait for a lock. */
-static bool pins_memory(void)
-{
-	static const char *const names[] = { "/libibverbs.so", "/liburing.so", "/libaio.so" };
-	char text[4096 + 1];
-	size_t kept = 0;
-	long got = 0;
-	bool found = false;
-	int fd = sys_open("/proc/self/maps", O_RDONLY, 0);
-
-	if (fd < 0)
-		return false;
-	while (!found && (got = sys_read(fd, text + kept, sizeof text - 1 - kept)) > 0) {
-		size_t length = kept + (size_t)got;
-		text[length] = '\0';
-		for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-			found = found || strstr(text, names[i]) != NULL;
-		/* A name may lie across two pieces. */
-		kept = length < 32 ? length : 32;
-		memmove(text, text + length - kept, kept);
-	}
-	sys_close(fd);
-	return found;
-}
-
-static odf_reason find_obstacle(void)
-{
-	odf_reason obstacle = capability_region_reason();
-
-	/* One of the two is enough, and where the kernel's is asked for by name, regions would forbid it. */
-	if (settings->heap != SETTINGS_HEAP_ON && kernel_place() != NULL &&
-	    (kernel_doubt() == ODF_REASON_NONE || settings->strategy == ODF_STRATEGY_KERNEL))
-		return ODF_REASON_HEAP_KERNEL;
-	if (obstacle == ODF_REASON_NONE && pins_memory())
-		obstacle = ODF_REASON_HEAP_PINS;
-	if (obstacle == ODF_REASON_NONE && !can_settle())
-		obstacle = ODF_REASON_HEAP_NO_SETTLING;
-	return obstacle;
-}
-
 static void add_home(odf_region *fresh)
 {
 	int count = atomic_load(&heap_home_count);
@@ -255,16 +169,7 @@ static int wake(void)
 		process_lock_release(&waking);
 		return 0;
 	}
-	obstacle = atomic_load(&heap_home_count) < HEAP_HOMES ? find_obstacle() : ODF_REASON_HEAP_NO_ROOM;
-	for (size_t capacity = choose_capacity(); obstacle == ODF_REASON_NONE; capacity = capacity / 2 / GIB * GIB) {
-		fresh = region_make_bare(capacity, 0, choose_place(), &error);
-		if (fresh != NULL || error != ENOMEM)
-			break;
-		if (capacity <= GIB) {
-			obstacle = ODF_REASON_HEAP_NO_ROOM;
-			break;
-		}
-	}
+	fresh = heap_make_region(capacity_wanted, &obstacle, &error);
 	if (fresh != NULL) {
 		/* Whoever finds a home asks whose it is. */
 		atomic_store(&owner, (int)sys_call0(SYS_getpid));
@@ -356,7 +261,7 @@ int odf_heap_enable(size_t capacity)
 {
 	int error;
 
-	if (capacity > CAPACITY_MOST)
+	if (capacity > HEAP_CAPACITY_MOST)
 		return EINVAL;
 	heap_meet_child();
 	if (heap_state() == ODF_HEAP_AWAKE)
