@@ -58,23 +58,6 @@ bool elf_has_our_words(const struct elf_file *file)
 	return file->bytes[EI_CLASS] == OWN_CLASS;
 }
 
-bool elf_is_for_this_machine(const struct elf_file *file)
-{
-	/* Of this program itself. */
-	extern const ElfW(Ehdr) __ehdr_start __attribute__((visibility("hidden")));
-
-	return header(file) != NULL && header(file)->e_ident[EI_DATA] == __ehdr_start.e_ident[EI_DATA] &&
-	       header(file)->e_machine == __ehdr_start.e_machine;
-}
-
-bool elf_has_program_headers(const struct elf_file *file)
-{
-	const ElfW(Ehdr) *start = header(file);
-
-	return start != NULL && start->e_phnum > 0 && start->e_phentsize == sizeof(ElfW(Phdr)) &&
-	       piece(file, start->e_phoff, start->e_phnum * sizeof(ElfW(Phdr))) != NULL;
-}
-
 static const ElfW(Phdr) *program_header(const struct elf_file *file, ElfW(Word) type)
 {
 	const ElfW(Ehdr) *start = header(file);

@@ -18,12 +18,9 @@ bool elf_open(int fd, struct elf_file *file);
 void elf_close(struct elf_file *file);
 
 bool elf_is_elf(const struct elf_file *file);
-/* For the word size and the machine that this program is for. The others ask for that. */
+/* For the word size that this program is for. The others ask for that. */
 bool elf_has_our_words(const struct elf_file *file);
-bool elf_is_for_this_machine(const struct elf_file *file);
 
-/* It can be executed or loaded, as far as that goes. */
-bool elf_has_program_headers(const struct elf_file *file);
 /* The path of its loader; NULL: none. */
 const char *elf_interpreter(const struct elf_file *file);
 /* It is a library by its own account: has a name to be looked up by. */

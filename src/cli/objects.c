@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "../heap/heap.h"
+#include "../sys/program.h"
 #include "elf_file.h"
 
 static const char *const allocators[] = { HEAP_ALLOCATORS };
@@ -24,7 +25,7 @@ static bool has_malloc(const char *path)
 {
 	struct elf_file file;
 	bool found = false;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = program_open(AT_FDCWD, path);
 
 	if (fd < 0)
 		return false;

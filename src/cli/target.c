@@ -11,10 +11,19 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "../sys/program.h"
 #include "elf_file.h"
 
 /* How many scripts may be each other's interpreter before the kernel refuses, and what it reads of each. */
 enum { SCRIPTS_MOST = 5, SCRIPT_LINE = 256 };
+
+/* What execvp goes past on its way through PATH if it is not: directories, for example. */
+static bool is_executable(const char *path)
+{
+	struct stat status;
+
+	return stat(path, &status) == 0 && S_ISREG(status.st_mode) && access(path, X_OK) == 0;
+}
 
 /* The file that execvp would run, in `path`. */
 static bool find_program(const char *command, char path[PATH_MAX])
@@ -28,7 +37,7 @@ static bool find_program(const char *command, char path[PATH_MAX])
 	for (;; directory++) {
 		int length = (int)strcspn(directory, ":");
 		int size = snprintf(path, PATH_MAX, "%.*s%s%s", length, directory, length > 0 ? "/" : "", command);
-		if (size < PATH_MAX && access(path, X_OK) == 0)
+		if (size < PATH_MAX && is_executable(path))
 			return true;
 		directory += length;
 		if (*directory == '\0')
@@ -59,56 +68,46 @@ static const char *last_part(const char *path)
 	return slash == NULL ? path : slash + 1;
 }
 
-/* Every C library has a loader of another name. */
-static bool is_our_loader(const char *loader)
-{
-	struct elf_file own;
-	const char *ours;
-	int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-	bool same = true;
-
-	if (fd < 0)
-		return true;
-	if (elf_open(fd, &own)) {
-		ours = elf_interpreter(&own);
-		same = ours == NULL || strcmp(last_part(ours), last_part(loader)) == 0; /* built statically, nothing is known */
-		elf_close(&own);
-	}
-	close(fd);
-	return same;
-}
-
 static void examine_elf(int fd, const struct elf_file *file, struct target *target)
 {
+	struct program program;
 	const char *loader;
 	bool in_go;
 
-	if (!elf_has_our_words(file)) {
-		target->obstacle = "it is for another word size than libodfork.so";
-		return;
-	}
-	if (!elf_is_for_this_machine(file)) {
-		target->obstacle = "it is for another machine than libodfork.so";
-		return;
-	}
-	if (!elf_has_program_headers(file))
-		return;
+	program_examine(AT_FDCWD, target->file, &program);
+	target->would_break = !program_takes_preload(&program);
 	loader = elf_interpreter(file);
 	in_go = elf_has_section(file, ".note.go.buildid") || elf_has_section(file, ".gopclntab");
-	if (loader == NULL && elf_has_soname(file))
-		return; /* a loader, say, executed by its name, which goes on to load a program and to preload */
-	if (loader == NULL)
-		target->obstacle = in_go ? "it is a Go program, statically linked, so there is no loader to preload anything"
-					 : "it is statically linked, so there is no loader to preload anything";
-	else if (gains_rights(fd))
-		target->obstacle = "it gains rights by being executed (set-user-id, set-group-id or capabilities), for which the loader preloads nothing";
-	else if (!is_our_loader(loader))
-		target->obstacle = "its loader is not the one that libodfork.so is for: it has another C library";
-	else if (in_go)
-		target->obstacle = "it is a Go program, which asks the kernel for memory and processes itself, past every library";
-	target->would_break = loader != NULL && !is_our_loader(loader);
-	if (loader != NULL && target->obstacle == NULL)
-		snprintf(target->loader, sizeof target->loader, "%s", loader);
+	switch (program.kind) {
+	case PROGRAM_OTHER_WORDS:
+		target->obstacle = "it is for another word size than libodfork.so";
+		break;
+	case PROGRAM_OTHER_MACHINE:
+		target->obstacle = "it is for another machine than libodfork.so";
+		break;
+	case PROGRAM_STATIC:
+		if (!elf_has_soname(file)) /* a loader, say, executed by its name, which goes on to load a program and to preload */
+			target->obstacle = in_go ? "it is a Go program, statically linked, so there is no loader to preload anything"
+						 : "it is statically linked, so there is no loader to preload anything";
+		break;
+	case PROGRAM_OTHER_LIBC:
+	case PROGRAM_SANITIZED:
+	case PROGRAM_DYNAMIC:
+		if (gains_rights(fd))
+			target->obstacle = "it gains rights by being executed (set-user-id, set-group-id or capabilities), for which the loader "
+					   "preloads nothing";
+		else if (program.kind == PROGRAM_OTHER_LIBC)
+			target->obstacle = "its loader is not the one that libodfork.so is for: it has another C library";
+		else if (program.kind == PROGRAM_SANITIZED)
+			target->obstacle = "it is built with a sanitizer, whose runtime must come first and see every call";
+		else if (in_go)
+			target->obstacle = "it is a Go program, which asks the kernel for memory and processes itself, past every library";
+		else if (loader != NULL)
+			snprintf(target->loader, sizeof target->loader, "%s", loader);
+		break;
+	case PROGRAM_UNKNOWN:
+		break;
+	}
 }
 
 /* The command of env(1) in the rest of a script's first line, which is one argument to env, by the option -S several; NULL: not understood. */
@@ -164,7 +163,7 @@ void target_examine(const char *command, bool follow, struct target *target)
 	target->would_break = false;
 	for (unsigned script = 0; more && script <= SCRIPTS_MOST; script++) {
 		struct elf_file file;
-		int fd = open(target->file, O_RDONLY | O_CLOEXEC);
+		int fd = program_open(AT_FDCWD, target->file);
 
 		more = false;
 		if (fd < 0)

@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: MIT
+ * Nothing in the files is trusted: what lies outside of a file, or makes no sense, is as if it were not there. */
+#include "program.h"
+
+#include <elf.h>
+#include <link.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/stat.h>
+
+#include "syscall.h"
+
+/* What is read at a time: in a signal handler on a small stack, or in a thread with the least of stacks. */
+enum { CHUNK = 1024 };
+/* How many scripts may be each other's interpreter before the kernel refuses, and what it reads of each. */
+enum { SCRIPTS_MOST = 5, SCRIPT_LINE = 256 };
+
+#define OWN_CLASS (sizeof(void *) == 8 ? ELFCLASS64 : ELFCLASS32)
+
+/* How many bytes were read; less than `size` at the end of the file. */
+static size_t read_at(int fd, uint64_t at, void *buffer, size_t size)
+{
+	long count;
+
+	if (at > INT64_MAX - size)
+		return 0;
+#if __SIZEOF_LONG__ == 8
+	count = sys_call4(SYS_pread64, fd, buffer, size, at);
+#else
+	if (at > INT32_MAX || sys_call3(SYS_lseek, fd, (long)at, SEEK_SET) < 0)
+		return 0;
+	count = sys_read(fd, buffer, size);
+#endif
+	return count > 0 ? (size_t)count : 0;
+}
+
+/* Looked at before it is opened: opening a FIFO releases its writer, opening a device may start it. */
+int program_open(int directory, const char *path)
+{
+	struct stat status;
+	int fd;
+
+	if (fstatat(directory, path, &status, 0) != 0 || !S_ISREG(status.st_mode))
+		return -1;
+	fd = (int)sys_call4(SYS_openat, directory, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_LARGEFILE, 0);
+	if (fd < 0)
+		return -1;
+	if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode))
+		return fd;
+	sys_close(fd);
+	return -1;
+}
+
+/* Calls `look` for each program header until it returns false. */
+static void each_segment(int fd, const ElfW(Ehdr) *header, bool (*look)(const ElfW(Phdr) *, void *), void *argument)
+{
+	ElfW(Phdr) segment;
+
+	if (header->e_phentsize != sizeof segment)
+		return;
+	for (unsigned i = 0; i < header->e_phnum; i++)
+		if (read_at(fd, header->e_phoff + (uint64_t)i * sizeof segment, &segment, sizeof segment) != sizeof segment || !look(&segment, argument))
+			return;
+}
+
+struct segments {
+	ElfW(Phdr) interpreter, dynamic;
+	bool any;
+};
+
+static bool note_segment(const ElfW(Phdr) *segment, void *argument)
+{
+	struct segments *found = argument;
+
+	found->any = true;
+	if (segment->p_type == PT_INTERP)
+		found->interpreter = *segment;
+	else if (segment->p_type == PT_DYNAMIC)
+		found->dynamic = *segment;
+	return true;
+}
+
+struct translation {
+	uint64_t address, offset;
+	bool found;
+};
+
+static bool translate(const ElfW(Phdr) *segment, void *argument)
+{
+	struct translation *wanted = argument;
+
+	if (segment->p_type != PT_LOAD || wanted->address < segment->p_vaddr || wanted->address - segment->p_vaddr >= segment->p_filesz)
+		return true;
+	wanted->offset = wanted->address - segment->p_vaddr + segment->p_offset;
+	wanted->found = true;
+	return false;
+}
+
+static const char *last_part(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	return slash == NULL ? path : slash + 1;
+}
+
+/* Of this process; NULL: it has none. */
+static const char *own_loader(void)
+{
+	const ElfW(Phdr) *segments = (const ElfW(Phdr) *)getauxval(AT_PHDR);
+	unsigned long count = getauxval(AT_PHNUM);
+	ElfW(Addr) base = 0;
+
+	for (unsigned long i = 0; segments != NULL && i < count; i++)
+		if (segments[i].p_type == PT_PHDR)
+			base = (ElfW(Addr))segments - segments[i].p_vaddr;
+	for (unsigned long i = 0; segments != NULL && i < count; i++)
+		if (segments[i].p_type == PT_INTERP)
+			return (const char *)(base + segments[i].p_vaddr);
+	return NULL;
+}
+
+/* Every C library has a loader of another name. Where this process was built statically nothing is known. */
+static bool has_our_loader(int fd, const ElfW(Phdr) *interpreter)
+{
+	const char *ours = own_loader();
+	char name[256];
+	size_t length = interpreter->p_filesz < sizeof name ? interpreter->p_filesz : sizeof name - 1;
+
+	if (ours == NULL)
+		return true;
+	length = read_at(fd, interpreter->p_offset, name, length);
+	name[length] = '\0';
+	return strcmp(last_part(ours), last_part(name)) == 0;
+}
+
+/* ---- Sanitizers ---- */
+
+/* Names in the table of what a program looks up and offers to others. */
+static const struct {
+	const char *name;
+	bool start; /* the name only begins so */
+	unsigned sign;
+} signs[] = {
+	/* Their runtimes as libraries. That of the undefined-behaviour sanitizer alone is missing: it interposes nothing. */
+	{ "libasan.so", true, 1 },
+	{ "libtsan.so", true, 1 },
+	{ "liblsan.so", true, 1 },
+	{ "libhwasan.so", true, 1 },
+	{ "libclang_rt.asan", true, 1 },
+	{ "libclang_rt.tsan", true, 1 },
+	{ "libclang_rt.msan", true, 1 },
+	{ "libclang_rt.lsan", true, 1 },
+	{ "libclang_rt.hwasan", true, 1 },
+	{ "libclang_rt.memprof", true, 1 },
+	/* In the program, by clang. */
+	{ "__asan_init", false, 1 },
+	{ "__tsan_init", false, 1 },
+	{ "__msan_init", false, 1 },
+	{ "__lsan_init", false, 1 },
+	{ "__hwasan_init", false, 1 },
+	{ "__memprof_init", false, 1 },
+	{ "__dfsan_set_label", false, 1 },
+	/* In the program, by gcc, which does not show those: what any runtime asks for, and what only those have that interpose. */
+	{ "__sanitizer_symbolize_code", false, 2 },
+	{ "_obstack_begin_1", false, 4 },
+	{ "__lsan_is_turned_off", false, 4 },
+};
+enum { SIGNS_CERTAIN = 1, SIGNS_TOGETHER = 2 | 4, NAME_LONGEST = 47 };
+
+static unsigned sign_of(const char *name)
+{
+	for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
+		if (signs[i].start ? strncmp(name, signs[i].name, strlen(signs[i].name)) == 0 : strcmp(name, signs[i].name) == 0)
+			return signs[i].sign;
+	return 0;
+}
+
+/* The signs among the strings of a table. Of a long one the beginning counts. */
+static unsigned read_signs(int fd, uint64_t offset, uint64_t size)
+{
+	char chunk[CHUNK], name[NAME_LONGEST + 1];
+	size_t length = 0, count;
+	unsigned found = 0;
+
+	for (uint64_t at = 0; at < size; at += count) {
+		count = read_at(fd, offset + at, chunk, size - at < sizeof chunk ? size - at : sizeof chunk);
+		if (count == 0)
+			break;
+		for (size_t i = 0; i < count; i++) {
+			if (chunk[i] != '\0') {
+				if (length < NAME_LONGEST)
+					name[length++] = chunk[i];
+				continue;
+			}
+			name[length] = '\0';
+			length = 0;
+			if (name[0] == '_' || name[0] == 'l')
+				found |= sign_of(name);
+		}
+	}
+	return found;
+}
+
+static bool is_sanitized(unsigned found)
+{
+	return (found & SIGNS_CERTAIN) || (found & SIGNS_TOGETHER) == SIGNS_TOGETHER;
+}
+
+struct dynamic {
+	uint64_t strings, size, first_needed;
+	bool needs;
+};
+
+static void read_dynamic(int fd, const ElfW(Phdr) *segment, struct dynamic *dynamic)
+{
+	ElfW(Dyn) entries[CHUNK / sizeof(ElfW(Dyn))];
+	uint64_t at = 0;
+	size_t count;
+
+	while (at < segment->p_filesz) {
+		uint64_t left = segment->p_filesz - at;
+		count = read_at(fd, segment->p_offset + at, entries, left < sizeof entries ? left : sizeof entries) / sizeof *entries;
+		if (count == 0)
+			return;
+		for (size_t i = 0; i < count; i++) {
+			switch (entries[i].d_tag) {
+			case DT_NULL:
+				return;
+			case DT_STRTAB:
+				dynamic->strings = entries[i].d_un.d_ptr;
+				break;
+			case DT_STRSZ:
+				dynamic->size = entries[i].d_un.d_val;
+				break;
+			case DT_NEEDED:
+				if (!dynamic->needs)
+					dynamic->first_needed = entries[i].d_un.d_val;
+				dynamic->needs = true;
+				break;
+			default:
+				break;
+			}
+		}
+		at += count * sizeof *entries;
+	}
+}
+
+static void look_for_sanitizer(int fd, const ElfW(Ehdr) *header, const ElfW(Phdr) *segment, struct program *program)
+{
+	struct dynamic dynamic = { 0 };
+	struct translation strings;
+	size_t length;
+
+	read_dynamic(fd, segment, &dynamic);
+	strings = (struct translation){ .address = dynamic.strings };
+	each_segment(fd, header, translate, &strings);
+	if (!strings.found || !is_sanitized(read_signs(fd, strings.offset, dynamic.size)))
+		return;
+	program->kind = PROGRAM_SANITIZED;
+	if (!dynamic.needs || dynamic.first_needed >= dynamic.size)
+		return;
+	length = read_at(fd, strings.offset + dynamic.first_needed, program->runtime, sizeof program->runtime - 1);
+	program->runtime[length] = '\0';
+	/* Cut, it would be another file. */
+	if (strlen(program->runtime) == sizeof program->runtime - 1 || sign_of(program->runtime) != SIGNS_CERTAIN)
+		program->runtime[0] = '\0';
+}
+
+static void examine_elf(int fd, const ElfW(Ehdr) *header, size_t size, struct program *program)
+{
+	/* Of this program or library itself. */
+	extern const ElfW(Ehdr) __ehdr_start __attribute__((visibility("hidden")));
+	struct segments segments = { 0 };
+
+	if (header->e_ident[EI_CLASS] != OWN_CLASS) {
+		program->kind = PROGRAM_OTHER_WORDS;
+		return;
+	}
+	if (size < sizeof *header)
+		return;
+	if (header->e_ident[EI_DATA] != __ehdr_start.e_ident[EI_DATA] || header->e_machine != __ehdr_start.e_machine) {
+		program->kind = PROGRAM_OTHER_MACHINE;
+		return;
+	}
+	each_segment(fd, header, note_segment, &segments);
+	if (!segments.any)
+		return;
+	if (segments.interpreter.p_type != PT_INTERP) {
+		program->kind = PROGRAM_STATIC;
+	} else if (!has_our_loader(fd, &segments.interpreter)) {
+		program->kind = PROGRAM_OTHER_LIBC;
+	} else {
+		program->kind = PROGRAM_DYNAMIC;
+		look_for_sanitizer(fd, header, &segments.dynamic, program);
+	}
+}
+
+/* Cuts the interpreter out of a script's first line. NULL: none. */
+static const char *interpreter_in(char *line)
+{
+	char *start = line + 2 + strspn(line + 2, " \t");
+
+	start[strcspn(start, " \t\n")] = '\0';
+	return *start == '\0' ? NULL : start;
+}
+
+void program_examine(int directory, const char *path, struct program *program)
+{
+	union {
+		ElfW(Ehdr) header;
+		char line[SCRIPT_LINE + 1];
+	} start;
+	int saved = errno;
+
+	*program = (struct program){ .kind = PROGRAM_UNKNOWN };
+	for (unsigned script = 0; path != NULL && script <= SCRIPTS_MOST; script++) {
+		int fd = program_open(directory, path);
+		size_t size;
+
+		path = NULL;
+		if (fd < 0)
+			break; /* what may be executed need not be readable */
+		size = read_at(fd, 0, start.line, SCRIPT_LINE);
+		start.line[size] = '\0';
+		if (size >= EI_NIDENT && memcmp(start.line, ELFMAG, SELFMAG) == 0)
+			examine_elf(fd, &start.header, size, program);
+		else if (size > 2 && memcmp(start.line, "#!", 2) == 0)
+			path = interpreter_in(start.line);
+		directory = AT_FDCWD;
+		sys_close(fd);
+	}
+	errno = saved;
+}

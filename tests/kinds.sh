@@ -1,0 +1,136 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Programs of other kinds under odfork run: with a sanitizer in them they run as they are, without the library, and --log says so. And what is not a
+# regular file is not opened to look at it.
+set -eu
+PATH=/usr/bin:/bin:/usr/sbin:/sbin
+build=${ODF_BUILD:?}
+unset LD_PRELOAD ODFORK_HEAP ODFORK_LOG ODFORK_STATS ODFORK_UFFD_FD ASAN_OPTIONS UBSAN_OPTIONS
+must_work=${ODF_MUST_WORK:-0}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+odfork=$build/odfork
+cd "$work"
+number=0 failures=0
+
+leave_out() { # WHAT WHY
+	[ "$must_work" = 1 ] && { echo "Bail out! $1 must work here, but: $2"; exit 1; }
+	number=$((number + 1))
+	echo "ok $number - $1 # SKIP $2"
+}
+# NAME STATUS OUTPUT PATTERN-OF-ERRORS COMMAND...: the output is all of it; no pattern means no errors.
+try() {
+	name=$1 wanted=$2 output=$3 errors=$4
+	shift 4
+	number=$((number + 1)) status=0 word=ok
+	timeout -k 1 20 "$@" > out 2> err < /dev/null || status=$?
+	[ "$status" = "$wanted" ] && [ "$(cat out)" = "$output" ] || word="not ok"
+	if [ -z "$errors" ]; then [ ! -s err ] || word="not ok"; else grep -qE -- "$errors" err || word="not ok"; fi
+	echo "$word $number - $name"
+	[ "$word" = ok ] && return
+	failures=$((failures + 1))
+	echo "# status $status, expected $wanted; output and errors, expected '$output' and /$errors/:"
+	sed 's/^/#   /' out err
+}
+
+# ---- Sanitizers ----
+cat > program.c << 'END'
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int main(int argc, char **argv)
+{
+	char line[4096], *volatile block = malloc(64);
+	int inside = 0, status = -1;
+	pid_t pid;
+	FILE *maps = fopen("/proc/self/maps", "r");
+
+	while (maps != NULL && fgets(line, sizeof line, maps) != NULL)
+		inside |= strstr(line, "/libodfork.so") != NULL;
+	if (maps != NULL)
+		fclose(maps);
+	if (argc > 1 && strcmp(argv[1], "overrun") == 0) { /* what it is built for: a byte behind the block is used */
+		block[64] = 1;
+		return 0;
+	}
+	free(block);
+	pid = fork();
+	if (pid == 0)
+		_exit(7);
+	if (pid > 0)
+		waitpid(pid, &status, 0);
+	printf("%s %d\n", inside ? "with" : "without", WIFEXITED(status) ? WEXITSTATUS(status) : -1);
+	return 0;
+}
+END
+says='^odfork: run: \./program: it is built with a sanitizer, whose runtime must come first and see every call; it runs without libodfork$'
+tried=0
+sanitizer() { # COMPILER OPTION...
+	command -v "$1" > /dev/null && "$@" -g -O1 -w -o program program.c 2> /dev/null && [ "$(./program 2> /dev/null)" = "without 7" ] || return 0
+	tried=$((tried + 1))
+	try "$*" 0 "without 7" "" "$odfork" run ./program
+	try "$*, which is said" 0 "without 7" "$says" "$odfork" run --log ./program
+	strip program
+	try "$*, stripped" 0 "without 7" "" "$odfork" run --heap=on ./program
+}
+for kind in address thread leak; do
+	sanitizer gcc -fsanitize=$kind
+	sanitizer clang -fsanitize=$kind
+done
+sanitizer gcc -fsanitize=address,undefined
+sanitizer gcc -fsanitize=address -static-libasan
+sanitizer gcc -fsanitize=thread -static-libtsan
+sanitizer clang -fsanitize=memory
+sanitizer clang -fsanitize=dataflow
+runtime=$(clang -print-file-name=libclang_rt.asan-x86_64.so 2> /dev/null) || runtime=
+case $runtime in
+/*) sanitizer clang -fsanitize=address -shared-libsan "-Wl,-rpath,$(dirname "$runtime")" ;;
+esac
+[ "$tried" -ge 9 ] || leave_out "sanitizers" "only $tried kinds could be built and run"
+if gcc -g -fsanitize=address -w -o program program.c 2> /dev/null; then
+	try "it finds what it is for" 1 "" "heap-buffer-overflow" "$odfork" run ./program overrun
+fi
+# That of undefined behaviour alone interposes nothing, and a program that merely speaks of a sanitizer has none.
+if gcc -fsanitize=undefined -w -o program program.c 2> /dev/null; then
+	try "gcc -fsanitize=undefined" 0 "with 7" "" "$odfork" run ./program
+fi
+printf 'void __lsan_ignore_object(void *) __attribute__((weak)); void use(void); void use(void) { if (__lsan_ignore_object) __lsan_ignore_object(0); }' > weak.c
+gcc -w -o program program.c weak.c
+try "a program that would tell a sanitizer" 0 "with 7" "" "$odfork" run ./program
+
+# ---- What is not a regular file ----
+gcc -w -o program program.c
+mkfifo pipe
+printf '#!%s/pipe\n' "$work" > script_of_pipe
+mkdir first second
+mkdir first/name
+mkfifo first/piped
+cp program second/name
+cp program second/piped
+chmod 755 pipe script_of_pipe first/piped
+try "a FIFO" 126 "" "pipe: Permission denied" "$odfork" run --log ./pipe
+try "a script whose interpreter is a FIFO" 126 "" "script_of_pipe: Permission denied" "$odfork" run --log ./script_of_pipe
+printf '#!/usr/bin/env piped\n' > by_env
+chmod 755 by_env
+PATH=$work/first:$work/second:$PATH
+for name in name piped by_env; do
+	[ "$name" = by_env ] && program=./by_env || program=$name
+	try "$name, found past a directory or a FIFO in PATH" 0 "with 7" "^odfork: run: (\./)?$name: its malloc is libc's" "$odfork" run --log $program
+done
+# Nobody opens the FIFO, not even for a moment: who waits to write would go on.
+(exec 3> pipe; touch opened) 2> /dev/null &
+writer=$!
+try "a FIFO with a writer" 126 "" "pipe: Permission denied" "$odfork" run --log ./pipe
+number=$((number + 1))
+if [ -e opened ]; then
+	echo "not ok $number - and nobody opened it"
+	failures=$((failures + 1))
+else
+	echo "ok $number - and nobody opened it"
+fi
+: < pipe
+wait "$writer" || :
+echo "1..$number"
+exit $((failures > 0))
