@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * libc's syscall(): one table of the numbers that are not simply passed on. All others cost a look at it.
+ */
+#if defined __x86_64__ && !defined __ILP32__
+#include "syscall.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "../heap/heap.h"
+#include "../libc/libc.h"
+#include "../sys/syscall.h"
+
+/* ---- Mapping calls, which are the heap's always ---- */
+
+static long do_mmap(long number, const long w[6])
+{
+	(void)number;
+	return heap_mmap((void *)w[0], (size_t)w[1], (int)w[2], (int)w[3], (int)w[4], w[5], NULL);
+}
+
+static long do_munmap(long number, const long w[6])
+{
+	(void)number;
+	return heap_munmap((void *)w[0], (size_t)w[1]);
+}
+
+static long do_mremap(long number, const long w[6])
+{
+	(void)number;
+	return heap_mremap((void *)w[0], (size_t)w[1], (size_t)w[2], (int)w[3], (void *)w[4]);
+}
+
+static long do_madvise(long number, const long w[6])
+{
+	(void)number;
+	return heap_madvise((void *)w[0], (size_t)w[1], (int)w[2]);
+}
+
+static long do_mprotect(long number, const long w[6])
+{
+	(void)number;
+	return heap_mprotect((void *)w[0], (size_t)w[1], (int)w[2]);
+}
+
+static long do_pkey_mprotect(long number, const long w[6])
+{
+	(void)number;
+	return heap_pkey_mprotect((void *)w[0], (size_t)w[1], (int)w[2], (int)w[3]);
+}
+
+static long do_mlock(long number, const long w[6])
+{
+	(void)number;
+	return heap_mlock((void *)w[0], (size_t)w[1]);
+}
+
+static long do_mlock2(long number, const long w[6])
+{
+	(void)number;
+	return heap_mlock2((void *)w[0], (size_t)w[1], (unsigned)w[2]);
+}
+
+static long do_munlock(long number, const long w[6])
+{
+	(void)number;
+	return heap_munlock((void *)w[0], (size_t)w[1]);
+}
+
+static long do_mlockall(long number, const long w[6])
+{
+	(void)number;
+	return heap_mlockall((int)w[0]);
+}
+
+static long do_mincore(long number, const long w[6])
+{
+	(void)number;
+	return heap_mincore((void *)w[0], (size_t)w[1], (unsigned char *)w[2]);
+}
+
+static long do_msync(long number, const long w[6])
+{
+	long result = sys_call3(number, w[0], w[1], w[2]);
+
+	return result == 0 && heap_meets_hole((void *)w[0], (size_t)w[1]) ? -ENOMEM : result;
+}
+
+static long do_process_madvise(long number, const long w[6])
+{
+	(void)number;
+	return heap_process_madvise((int)w[0], (const struct iovec *)w[1], (size_t)w[2], (int)w[3], (unsigned)w[4]);
+}
+
+/* ---- What only has to be known ---- */
+
+static bool look_at_seccomp(const long w[6])
+{
+	(void)w;
+	heap_stay_asleep(ODF_REASON_HEAP_SANDBOX);
+	return false;
+}
+
+/* The kernel will know this memory by what is behind it. */
+static bool look_at_futex(const long w[6])
+{
+	if (!(w[1] & FUTEX_PRIVATE_FLAG))
+		heap_keep((const void *)w[0], sizeof(int));
+	return false;
+}
+
+static bool look_at_pins(const long w[6])
+{
+	(void)w;
+	heap_leave(ODF_REASON_HEAP_PINS);
+	return false;
+}
+
+static const struct syscall_entry table[] = {
+	[SYS_mmap] = { NULL, do_mmap },
+	[SYS_munmap] = { NULL, do_munmap },
+	[SYS_mremap] = { NULL, do_mremap },
+	[SYS_madvise] = { NULL, do_madvise },
+	[SYS_mprotect] = { NULL, do_mprotect },
+	[SYS_pkey_mprotect] = { NULL, do_pkey_mprotect },
+	[SYS_mlock] = { NULL, do_mlock },
+	[SYS_mlock2] = { NULL, do_mlock2 },
+	[SYS_munlock] = { NULL, do_munlock },
+	[SYS_mlockall] = { NULL, do_mlockall },
+	[SYS_mincore] = { NULL, do_mincore },
+	[SYS_msync] = { NULL, do_msync },
+	[SYS_process_madvise] = { NULL, do_process_madvise },
+	[SYS_fork] = { syscall_look_at_fork, syscall_make_process },
+	[SYS_clone] = { syscall_look_at_clone, syscall_make_process },
+	[SYS_clone3] = { syscall_look_at_clone3, syscall_make_process },
+	[SYS_seccomp] = { look_at_seccomp, NULL },
+	[SYS_futex] = { look_at_futex, NULL },
+	[SYS_io_uring_register] = { look_at_pins, NULL },
+	[SYS_io_setup] = { look_at_pins, NULL },
+};
+
+static const struct syscall_entry *find_entry(long number)
+{
+	return (unsigned long)number < sizeof table / sizeof *table ? &table[number] : NULL;
+}
+
+/* Called from below with what syscall() was given: the number, the first five words, and above the return address the sixth. */
+__attribute__((used)) bool interposed_is_ours(const long *frame);
+bool interposed_is_ours(const long *frame)
+{
+	const struct syscall_entry *entry = find_entry(frame[0]);
+	long words[6] = { 0 };
+
+	if (entry == NULL || (entry->look == NULL && entry->answer == NULL))
+		return false;
+	if (entry->look == NULL)
+		return true;
+	for (int i = 0; i < 5; i++)
+		words[i] = frame[1 + i];
+	words[5] = frame[7];
+	return entry->look(words) && entry->answer != NULL;
+}
+
+__attribute__((used)) long interposed_call(long number, long a, long b, long c, long d, long e, long f);
+long interposed_call(long number, long a, long b, long c, long d, long e, long f)
+{
+	const long words[6] = { a, b, c, d, e, f };
+	long result = table[number].answer(number, words);
+
+	if (result < 0 && result >= -4095) {
+		errno = (int)-result;
+		return -1;
+	}
+	return result;
+}
+
+__attribute__((used)) libc_syscall_function *interposed_libc_syscall(void);
+libc_syscall_function *interposed_libc_syscall(void)
+{
+	return libc_syscall();
+}
+
+/* A jump and no call, as the child of a call with CLONE_VM returns on its parent's stack, which must then hold nothing of ours. The seventh argument of
+ * interposed_call is where it is for syscall(). */
+__asm__(".text\n"
+	".globl syscall\n"
+	".type syscall, @function\n"
+	"syscall:\n"
+	"	.cfi_startproc\n"
+	"	pushq %r9\n	.cfi_adjust_cfa_offset 8\n"
+	"	pushq %r8\n	.cfi_adjust_cfa_offset 8\n"
+	"	pushq %rcx\n	.cfi_adjust_cfa_offset 8\n"
+	"	pushq %rdx\n	.cfi_adjust_cfa_offset 8\n"
+	"	pushq %rsi\n	.cfi_adjust_cfa_offset 8\n"
+	"	pushq %rdi\n	.cfi_adjust_cfa_offset 8\n"
+	"	movq %rsp, %rdi\n"
+	"	subq $8, %rsp\n	.cfi_adjust_cfa_offset 8\n"
+	"	call interposed_is_ours\n"
+	"	movzbl %al, %eax\n"
+	"	testl %eax, %eax\n"
+	"	leaq interposed_call(%rip), %rax\n"
+	"	jne 3f\n"
+	"	call interposed_libc_syscall\n"
+	"3:	addq $8, %rsp\n	.cfi_adjust_cfa_offset -8\n"
+	"	popq %rdi\n	.cfi_adjust_cfa_offset -8\n"
+	"	popq %rsi\n	.cfi_adjust_cfa_offset -8\n"
+	"	popq %rdx\n	.cfi_adjust_cfa_offset -8\n"
+	"	popq %rcx\n	.cfi_adjust_cfa_offset -8\n"
+	"	popq %r8\n	.cfi_adjust_cfa_offset -8\n"
+	"	popq %r9\n	.cfi_adjust_cfa_offset -8\n"
+	"	jmpq *%rax\n"
+	"	.cfi_endproc\n"
+	".size syscall, .-syscall\n");
+#endif

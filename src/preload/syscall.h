@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the table of syscall.c is made of. Words are the arguments of the system call, as syscall() was given them, six of them; those that the
+ * caller did not pass are whatever was there. A pointer among them may be bad, which is the kernel's to answer: sys/readable.h, or answer only what the
+ * kernel has looked at.
+ */
+#ifndef ODF_PRELOAD_SYSCALL_H
+#define ODF_PRELOAD_SYSCALL_H
+
+#include <stdbool.h>
+
+/* Before the call. False: libc's own syscall() makes it, by a jump. True: the answer below is the call's. */
+typedef bool syscall_look(const long words[6]);
+/* Makes the call; the result, or minus an errno value. */
+typedef long syscall_answer(long number, const long words[6]);
+
+struct syscall_entry {
+	syscall_look *look;     /* NULL: always ours */
+	syscall_answer *answer; /* NULL: never ours, `look` is there for what it does */
+};
+
+/* ---- clone.c ---- */
+syscall_look syscall_look_at_fork, syscall_look_at_clone, syscall_look_at_clone3;
+syscall_answer syscall_make_process;
+#endif
