@@ -7,8 +7,10 @@
  * that, else after the range has been cut out.
  */
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 
+#include "../sys/readable.h"
 #include "internal.h"
 
 #ifndef MAP_FIXED_NOREPLACE
@@ -717,16 +719,19 @@ static bool is_self(int process)
 
 long heap_process_madvise(int process, const struct iovec *pieces, size_t count, int advice, unsigned flags)
 {
-	bool ours = false;
+	bool ours = false, sound = true;
 	long error, done = 0;
 
 	/* The kernel's refusals first, for no pieces. */
 	error = sys_call5(SYS_process_madvise, process, pieces, 0, advice, flags);
-	if (atomic_load_explicit(&heap_home_count, memory_order_relaxed) == 0 || error < 0 || count == 0 || count > 1024 || !is_self(process))
+	if (atomic_load_explicit(&heap_home_count, memory_order_relaxed) == 0 || error < 0 || count == 0 || count > 1024 || !is_self(process) ||
+	    !sys_is_readable(pieces, count * sizeof *pieces))
 		return sys_call5(SYS_process_madvise, process, pieces, count, advice, flags);
-	for (size_t i = 0; i < count && !ours; i++)
-		ours = touches(pieces[i].iov_base, pieces[i].iov_len);
-	if (!ours)
+	for (size_t i = 0; i < count; i++) {
+		sound = sound && pieces[i].iov_len <= SSIZE_MAX; /* all are refused for one that is not */
+		ours = ours || touches(pieces[i].iov_base, pieces[i].iov_len);
+	}
+	if (!ours || !sound)
 		return sys_call5(SYS_process_madvise, process, pieces, count, advice, flags);
 	for (size_t i = 0; i < count; i++) {
 		/* What is not ours by the call itself, which permits fewer kinds of advice than madvise; ours only if it permits this one. */
@@ -866,10 +871,10 @@ void heap_keep(const void *address, size_t length)
 		(void)walk(start, whole, true, keep_span, 0);
 }
 
-/* Locked memory must stay where it is. */
+/* Locked memory must stay where it is. Of flags that there are not, or of the last one alone, nothing is locked. */
 long heap_mlockall(int flags)
 {
-	if (flags != 0)
+	if ((flags & ~(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)) == 0 && (flags & (MCL_CURRENT | MCL_FUTURE)) != 0)
 		heap_leave(ODF_REASON_HEAP_LOCKED);
 	return sys_call1(SYS_mlockall, flags);
 }
@@ -1024,6 +1029,8 @@ static bool is_sound(const void *old, size_t old_length, size_t length, int flag
 		return false;
 	if (!(flags & MREMAP_FIXED))
 		return true;
+	if ((uintptr_t)fixed > ADDRESSES_END || length > ADDRESSES_END - (uintptr_t)fixed)
+		return false;
 	return is_aligned(fixed) && ((const char *)fixed + round_up(length) <= (const char *)old ||
 				     (const char *)old + round_up(old_length) <= (const char *)fixed);
 }

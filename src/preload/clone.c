@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "../libc/libc.h"
 #include "../region/region.h"
@@ -50,7 +51,7 @@ EXPORTED int clone(int (*function)(void *), void *stack, int flags, void *argume
 	storage = va_arg(rest, void *);
 	child_id = va_arg(rest, void *);
 	va_end(rest);
-	if (shares_quietly((unsigned)flags))
+	if (shares_quietly((unsigned)flags) && function != NULL && stack != NULL) /* else it is refused */
 		region_memory_is_shared();
 	if (function == NULL || stack == NULL || (flags & CLONE_VM) || region_bytes() == 0)
 		return libc_clone(function, stack, flags, argument, parent_id, storage, child_id);
@@ -85,15 +86,21 @@ bool syscall_look_at_clone(const long words[6]) /* flags, stack */
 	return region_bytes() != 0 && !(words[0] & CLONE_VM) && words[1] == 0;
 }
 
+/* The kernel's limits for the size: below the first it looks at nothing, and it refuses more than a page. */
+enum { CLONE3_LEAST = 64, CLONE3_MOST = 4096 };
+
+/* What makes nothing, for all that can be seen here, is the kernel's to refuse. */
 bool syscall_look_at_clone3(const long words[6]) /* arguments, size */
 {
-	const struct clone3_arguments *arguments = (const struct clone3_arguments *)words[0];
+	struct clone3_arguments arguments;
+	unsigned long size = (unsigned long)words[1];
 
-	if ((unsigned long)words[1] < sizeof *arguments || !sys_is_readable(arguments, sizeof *arguments))
+	if (size < CLONE3_LEAST || size > CLONE3_MOST || !sys_is_readable((const void *)words[0], size))
 		return false;
-	if (shares_quietly(arguments->flags))
+	memcpy(&arguments, (const void *)words[0], sizeof arguments); /* they need not be aligned */
+	if (shares_quietly(arguments.flags))
 		region_memory_is_shared();
-	return region_bytes() != 0 && !(arguments->flags & CLONE_VM) && arguments->stack == 0;
+	return region_bytes() != 0 && !(arguments.flags & CLONE_VM) && arguments.stack == 0;
 }
 
 long syscall_make_process(long number, const long words[6])

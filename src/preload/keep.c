@@ -19,6 +19,7 @@
 #include "../heap/heap.h"
 #include "../libc/libc.h"
 #include "../region/region.h"
+#include "../sys/readable.h"
 
 #define EXPORTED __attribute__((visibility("default")))
 
@@ -131,7 +132,7 @@ EXPORTED int fcntl64(int file, int command, ...)
 
 static void note_limit(int resource, const struct rlimit64 *limit)
 {
-	if (resource == RLIMIT_AS && limit != NULL && limit->rlim_cur != RLIM64_INFINITY)
+	if (resource == RLIMIT_AS && limit != NULL && sys_is_readable(limit, sizeof *limit) && limit->rlim_cur != RLIM64_INFINITY)
 		heap_leave(ODF_REASON_HEAP_LIMIT);
 }
 

@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "../record/record.h"
+#include "../sys/readable.h"
 
 int spawn_by_libc(const char *call, enum libc_spawn which, pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
 		  const posix_spawnattr_t *attributes, char *const argv[], char *const envp[])
@@ -27,6 +28,9 @@ int spawn_by_libc(const char *call, enum libc_spawn which, pid_t *pid, const cha
 	} else if (pid != NULL) {
 		*pid = child;
 	}
+	/* A name that the kernel could not read is none to be recorded. */
+	if (report.error == EFAULT && !sys_is_readable_string(file))
+		file = "";
 	record_write(&(struct record){ .call = call, .file = file, .child = child, .report = &report });
 	return report.error;
 }

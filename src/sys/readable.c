@@ -2,26 +2,41 @@
 #include "readable.h"
 
 #include <errno.h>
+#include <stdint.h>
 
 #include "syscall.h"
 
 #define PAGE 4096u /* the smallest there is; on larger ones some are asked twice */
 
 /* rt_sigprocmask copies the 8 bytes of the new mask before it looks at what is to be done with them, which here is nothing that it knows. So it answers
- * EFAULT or EINVAL, and changes nothing; and no filter leaves it out. */
-static bool can_read_word(const char *at)
+ * EFAULT or EINVAL, and changes nothing; and no filter leaves it out. Address 0 means to it that nothing is to be read, so the words asked about are
+ * never the first of a page. */
+static bool can_read_page(uintptr_t at)
 {
-	return sys_call4(SYS_rt_sigprocmask, -1, at, NULL, 8) != -EFAULT;
+	return sys_call4(SYS_rt_sigprocmask, -1, (at | 8) / 8 * 8, NULL, 8) != -EFAULT;
 }
 
 bool sys_is_readable(const void *from, size_t size)
 {
-	const char *at = from, *last = at + size - 8;
+	uintptr_t start = (uintptr_t)from, end = start + size;
 
-	if (last < at)
+	if (end < start)
 		return false;
-	for (; at < last; at = last - at > PAGE ? at + PAGE : last)
-		if (!can_read_word(at))
+	for (uintptr_t at = start; at < end; at = at / PAGE * PAGE + PAGE)
+		if (!can_read_page(at))
 			return false;
-	return can_read_word(last);
+	return true;
+}
+
+bool sys_is_readable_string(const char *text)
+{
+	for (;; text++) {
+		if (!can_read_page((uintptr_t)text))
+			return false;
+		for (; (uintptr_t)text % PAGE != PAGE - 1; text++)
+			if (*text == '\0')
+				return true;
+		if (*text == '\0')
+			return true;
+	}
 }
