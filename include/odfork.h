@@ -133,7 +133,7 @@ typedef enum odf_reason {
 	ODF_REASON_HEAP_PIECES,         /* the program's memory is in so many small mappings that a fork pays more for them than it saves */
 	ODF_REASON_HEAP_LOCKED,         /* the program locks its memory (mlockall) */
 	ODF_REASON_HEAP_SANDBOX,        /* the program has put itself into a seccomp sandbox, which may punish what waking takes */
-	ODF_REASON_HEAP_LIMIT,          /* the program limits its address space */
+	ODF_REASON_HEAP_LIMIT,          /* a limit of address space, data or file size, against which a region counts otherwise */
 	ODF_REASON_HEAP_PINS,           /* the program has a library loaded that pins memory (RDMA, io_uring, asynchronous input and output), or opens
 					 * a file for direct input */
 	ODF_REASON_HEAP_KERNEL,         /* forks are on demand by the kernel, which keeps data or was asked for by name */

@@ -20,6 +20,9 @@
 
 #include "odfork.h"
 
+/* A limit of address space, data or file size from here on is as good as none: there is no more address space in a process. */
+#define HEAP_NO_LIMIT ((uint64_t)1 << 47)
+
 /* The doors are interposed in this process: without this the heap is off. By a constructor of the shared library. */
 void heap_open_doors(bool preloaded);
 

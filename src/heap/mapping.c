@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/sysinfo.h>
 
 #include "../sys/readable.h"
 #include "internal.h"
@@ -458,6 +459,18 @@ static bool is_mere_hint(const void *address)
 	return address == NULL || is_spread(address) || touches((const void *)((uintptr_t)address / HEAP_PAGE * HEAP_PAGE), 1);
 }
 
+/* The kernel refuses a single request for more than the machine has (overcommit by heuristic). A region's memory is promised by nobody, so such a request is
+ * the kernel's to answer. */
+#define LARGE_REQUEST ((size_t)256 << 20)
+
+static bool exceeds_machine(size_t length)
+{
+	struct sysinfo machine;
+
+	return length >= LARGE_REQUEST && sys_call1(SYS_sysinfo, &machine) == 0 &&
+	       length / machine.mem_unit > machine.totalram + machine.totalswap;
+}
+
 /* `elsewhere`: what is proposed to the kernel if it is not placed in the region. */
 static long map(void *address, void *elsewhere, size_t length, int protection, int flags, int file, off_t offset)
 {
@@ -468,7 +481,7 @@ static long map(void *address, void *elsewhere, size_t length, int protection, i
 	}
 	if (is_plain(protection, flags) && length >= HEAP_SMALLEST && length <= ADDRESSES_END && offset % (off_t)HEAP_PAGE == 0) {
 		heap_grows((flags & MAP_NORESERVE) && length >= HEAP_RESERVATION ? heap_threshold() - 1 : length);
-		if (heap_region() != NULL && is_mere_hint(address)) {
+		if (heap_region() != NULL && is_mere_hint(address) && !exceeds_machine(length)) {
 			void *placed = place(length, alignment_for(address));
 			if (placed != NULL)
 				return (long)placed;
@@ -501,6 +514,9 @@ long heap_mmap(void *address, size_t length, int protection, int flags, int file
 		address = NULL;
 		elsewhere = apart(length);
 	}
+	/* mimalloc asks without a promise, where libc's malloc would be refused. */
+	if (for_malloc && exceeds_machine(length))
+		flags &= ~MAP_NORESERVE;
 	result = map(address, elsewhere, length, protection, flags, file, offset);
 	if (for_malloc && (result >= 0 || result < -4095) && !heap_note_beyond((void *)result, length)) {
 		(void)heap_munmap((void *)result, length);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "../capability/capability.h"
@@ -78,9 +79,23 @@ static bool pins_memory(void)
 	return found;
 }
 
+/* A region counts against limits of address space and of file size what plain memory does not, and escapes the one of data. One of the latter two that does
+ * not bind is as good as none: the address space of a process ends at 128 TiB. */
+static bool is_limited(void)
+{
+	static const int resources[] = { RLIMIT_AS, RLIMIT_DATA, RLIMIT_FSIZE };
+
+	for (size_t i = 0; i < sizeof resources / sizeof *resources; i++) {
+		struct rlimit64 limit = { RLIM64_INFINITY, RLIM64_INFINITY };
+		if (sys_call4(SYS_prlimit64, 0, resources[i], NULL, &limit) == 0 && limit.rlim_cur < HEAP_NO_LIMIT)
+			return true;
+	}
+	return false;
+}
+
 static odf_reason find_obstacle(void)
 {
-	odf_reason obstacle = capability_region_reason();
+	odf_reason obstacle = is_limited() ? ODF_REASON_HEAP_LIMIT : capability_region_reason();
 
 	/* One of the two is enough, and where the kernel's is asked for by name, regions would forbid it. */
 	if (settings->heap != SETTINGS_HEAP_ON && kernel_place() != NULL &&

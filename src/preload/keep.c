@@ -132,7 +132,8 @@ EXPORTED int fcntl64(int file, int command, ...)
 
 static void note_limit(int resource, const struct rlimit64 *limit)
 {
-	if (resource == RLIMIT_AS && limit != NULL && sys_is_readable(limit, sizeof *limit) && limit->rlim_cur != RLIM64_INFINITY)
+	if ((resource == RLIMIT_AS || resource == RLIMIT_DATA) && limit != NULL && sys_is_readable(limit, sizeof *limit) &&
+	    limit->rlim_cur < HEAP_NO_LIMIT)
 		heap_leave(ODF_REASON_HEAP_LIMIT);
 }
 

@@ -24,8 +24,11 @@
 /* Before the program's constructors, whose memory it may be. */
 __attribute__((constructor(102))) static void open_doors(void)
 {
+	int saved = errno; /* zero when main starts (C11 7.5), whatever was asked in vain here */
+
 	preload_find_malloc();
 	heap_open_doors(preload_is_preloaded());
+	errno = saved;
 }
 
 EXPORTED pid_t fork(void)

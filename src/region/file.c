@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <linux/memfd.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <string.h>
 
@@ -175,12 +176,26 @@ static enum maker find_maker(void)
 	return (((digit <= '9' ? digit - '0' : digit - 'a' + 10) >> SYS_ADMIN % 4) & 1) != 0 ? MAKER_PROCESS : MAKER_NAMESPACE;
 }
 
+/* To make a file of that size would be answered by SIGXFSZ, which ends the process. A limit that cannot be read is taken for none. */
+static bool exceeds_limit(size_t size)
+{
+	struct rlimit64 limit = { RLIM64_INFINITY, RLIM64_INFINITY };
+
+	(void)sys_call4(SYS_prlimit64, 0, RLIMIT_FSIZE, NULL, &limit);
+	return limit.rlim_cur != RLIM64_INFINITY && size > limit.rlim_cur;
+}
+
 int region_file_make(size_t size)
 {
-	enum maker maker = region_large_pages_wanted() ? find_maker() : MAKER_NONE;
-	int file = maker == MAKER_PROCESS ? make_large() : -1;
+	enum maker maker;
+	int file = -1;
 	long result;
 
+	if (exceeds_limit(size))
+		return -EFBIG;
+	maker = region_large_pages_wanted() ? find_maker() : MAKER_NONE;
+	if (maker == MAKER_PROCESS)
+		file = make_large();
 	if (file < 0 && maker != MAKER_NONE) /* a container's root has the right, and not for this */
 		file = make_large_in_namespace();
 	if (file < 0)

@@ -90,7 +90,7 @@ static const struct {
 	[ODF_REASON_HEAP_PIECES] = { "heap_pieces", "the program's memory is in too many small mappings" },
 	[ODF_REASON_HEAP_LOCKED] = { "heap_locked", "the program locks its memory" },
 	[ODF_REASON_HEAP_SANDBOX] = { "heap_sandbox", "the program has put itself into a seccomp sandbox" },
-	[ODF_REASON_HEAP_LIMIT] = { "heap_limit", "the program limits its address space" },
+	[ODF_REASON_HEAP_LIMIT] = { "heap_limit", "a limit of address space, data or file size, against which a region counts otherwise" },
 	[ODF_REASON_HEAP_PINS] = { "heap_pins", "the program pins memory: a library that does, or a file open for direct input" },
 	[ODF_REASON_CLONE_VM_FAKE] = { "clone_vm_fake", "children do not really share memory here" },
 };

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Limits and promises of memory under the preloaded library: what the kernel refuses to a plain process it refuses here too, and what it grants
+ * kills nobody. One case for each run, named by the argument; each also passes without the library.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/sysinfo.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define MIB ((size_t)1 << 20)
+#define GIB ((size_t)1 << 30)
+
+/* stdio may not write any more where the size of files is limited: so by write. */
+#define REQUIRE(condition)                                                                                                \
+	do {                                                                                                              \
+		if (!(condition)) {                                                                                       \
+			dprintf(2, "%s:%d: %s (errno %d)\n", __FILE__, __LINE__, #condition, errno);                      \
+			_exit(1);                                                                                         \
+		}                                                                                                         \
+	} while (0)
+
+static void limit(int resource, size_t value)
+{
+	struct rlimit now;
+
+	REQUIRE(getrlimit((__rlimit_resource_t)resource, &now) == 0);
+	now.rlim_cur = value;
+	REQUIRE(setrlimit((__rlimit_resource_t)resource, &now) == 0);
+}
+
+/* More than the threshold of the heap, so that it wakes if nothing stands against it. */
+static unsigned char *grow(void)
+{
+	unsigned char *memory = mmap(NULL, 48 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	REQUIRE(memory != MAP_FAILED);
+	memset(memory, 0x5a, 48 * MIB);
+	return memory;
+}
+
+/* Three forks, of which each child sees the memory of that moment. */
+static void fork_and_check(unsigned char *memory)
+{
+	for (unsigned char round = 1; round <= 3; round++) {
+		pid_t child;
+		int status;
+
+		memset(memory, round, 8 * MIB);
+		child = fork();
+		REQUIRE(child >= 0);
+		if (child == 0)
+			_exit(memory[0] == round && memory[8 * MIB - 1] == round && memory[48 * MIB - 1] == 0x5a ? 0 : 1);
+		REQUIRE(waitpid(child, &status, 0) == child && status == 0);
+	}
+}
+
+/* How much can be mapped in pieces of 64 MiB before it is refused. */
+static size_t mappable(size_t most)
+{
+	size_t sum = 0;
+
+	while (sum < most && mmap(NULL, 64 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED)
+		sum += 64 * MIB;
+	return sum;
+}
+
+/* The size of files is no matter of memory. */
+static void case_fsize(void)
+{
+	limit(RLIMIT_FSIZE, MIB);
+	fork_and_check(grow());
+}
+
+static void case_fsize_later(void)
+{
+	unsigned char *memory = grow();
+
+	fork_and_check(memory);
+	limit(RLIMIT_FSIZE, 0);
+	fork_and_check(memory);
+	fork_and_check(grow());
+}
+
+/* Set before, and after growing. */
+static void check_refusal(int resource, size_t value)
+{
+	size_t mapped;
+
+	limit(resource, value);
+	mapped = mappable(2 * value);
+	REQUIRE(mapped < value && mapped > value / 2);
+	REQUIRE(errno == ENOMEM && malloc(value) == NULL && errno == ENOMEM);
+}
+
+static void case_data(void)
+{
+	unsigned char *memory;
+
+	limit(RLIMIT_DATA, GIB);
+	memory = grow();
+	fork_and_check(memory);
+	check_refusal(RLIMIT_DATA, GIB);
+	fork_and_check(memory);
+}
+
+static void case_data_later(void)
+{
+	unsigned char *memory = grow();
+
+	fork_and_check(memory);
+	check_refusal(RLIMIT_DATA, GIB);
+	fork_and_check(memory);
+}
+
+static void case_as(void)
+{
+	unsigned char *memory;
+
+	limit(RLIMIT_AS, 2 * GIB);
+	memory = grow();
+	fork_and_check(memory);
+	check_refusal(RLIMIT_AS, 2 * GIB);
+	fork_and_check(memory);
+}
+
+static void case_as_later(void)
+{
+	unsigned char *memory = grow();
+
+	fork_and_check(memory);
+	check_refusal(RLIMIT_AS, 2 * GIB);
+	fork_and_check(memory);
+}
+
+/* With overcommit by heuristic: more than the machine has is refused at once, by every way to ask; less is granted. */
+static void case_machine(void)
+{
+	struct sysinfo machine;
+	size_t more;
+	char mode = '?', *block;
+	int fd = open("/proc/sys/vm/overcommit_memory", O_RDONLY);
+
+	REQUIRE(fd >= 0 && read(fd, &mode, 1) == 1);
+	if (mode != '0') {
+		dprintf(1, "skipped: overcommit is not by heuristic\n");
+		_exit(77);
+	}
+	REQUIRE(sysinfo(&machine) == 0);
+	more = (machine.totalram + machine.totalswap) * machine.mem_unit + GIB;
+	fork_and_check(grow());
+	errno = 0;
+	REQUIRE(malloc(more) == NULL && errno == ENOMEM);
+	REQUIRE(calloc(1, more) == NULL && calloc(more / 4096, 4096) == NULL);
+	REQUIRE(mmap(NULL, more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED && errno == ENOMEM);
+	block = malloc(MIB);
+	REQUIRE(block != NULL);
+	memset(block, 7, MIB);
+	REQUIRE(realloc(block, more) == NULL && block[0] == 7 && block[MIB - 1] == 7);
+	/* What is not promised is granted. */
+	REQUIRE(mmap(NULL, more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != MAP_FAILED);
+	REQUIRE(malloc(machine.totalram * machine.mem_unit / 4) != NULL);
+}
+
+static int at_start;
+
+static void case_errno(void)
+{
+	REQUIRE(at_start == 0);
+}
+
+int main(int count, char **arguments)
+{
+	static const struct {
+		const char *name;
+		void (*function)(void);
+	} cases[] = {
+		{ "fsize", case_fsize }, { "fsize_later", case_fsize_later }, { "data", case_data }, { "data_later", case_data_later },
+		{ "as", case_as }, { "as_later", case_as_later }, { "machine", case_machine }, { "errno", case_errno },
+	};
+	at_start = errno;
+	for (size_t i = 0; count > 1 && i < sizeof cases / sizeof *cases; i++)
+		if (strcmp(arguments[1], cases[i].name) == 0) {
+			cases[i].function();
+			return 0;
+		}
+	return 2;
+}

@@ -1,0 +1,30 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Limits and promises of memory: each case of heap_limits plain, and preloaded with the heap as it wakes by itself and awake from the start.
+set -u
+build=${ODF_BUILD:?}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+number=0 failures=0
+
+echo 1..24
+for name in fsize fsize_later data data_later as as_later machine errno; do
+	for mode in plain auto on; do
+		number=$((number + 1))
+		preload=
+		[ $mode = plain ] || preload=$build/libodfork.so.0
+		env LD_PRELOAD="$preload" ODFORK_HEAP="${mode#plain}" "$build/tests/heap_limits" $name > "$work/out" 2>&1
+		status=$?
+		reason=$(sed -n 's/^skipped: //p' "$work/out" | head -n 1)
+		if [ $status = 0 ]; then
+			echo "ok $number - $name, $mode"
+		elif [ $status = 77 ] && [ "${ODF_MUST_WORK:-0}" != 1 ]; then
+			echo "ok $number - $name, $mode # SKIP $reason"
+		else
+			echo "not ok $number - $name, $mode: status $status"
+			sed 's/^/# /' "$work/out"
+			failures=$((failures + 1))
+		fi
+	done
+done
+exit $((failures > 0))
