@@ -6,9 +6,13 @@
  *   - Functions in the style of fork return a pid, or -1 with errno. Functions in the style of posix_spawn return 0 or an
  *     errno value; what they leave in errno is not specified for odf_posix_spawn and odf_posix_spawnp, as for libc's, and unchanged
  *     for the others.
- *   - Structures that may grow start with `size`; initialise them with their _INIT macro. A `size` below the first
- *     published one is EINVAL. A larger one, from a newer header, is accepted as long as the part unknown to the library is zero,
- *     and is E2BIG otherwise. Output structures are filled as far as the library knows them, zero beyond.
+ *   - Structures that may grow start with `size`. Their _INIT macro gives one that asks for nothing, in initialisations, assignments and
+ *     calls; so does a structure of zeros with its size set. A `size` below that of the first header is EINVAL, one above 4096 E2BIG.
+ *     An input structure from a newer header is accepted as long as the part unknown to the library is zero, and is E2BIG otherwise.
+ *     An output structure of any other size is filled as far as the library knows it, zero beyond; `size` stays the caller's.
+ *   - Later versions add members at the end of such structures, and values at the end of enumerations and before their _COUNT, which is
+ *     for loops of the program, never the size of an array in a structure. Members named `reserved` stay zero. A program must expect
+ *     values that its header does not have; their names can be asked for.
  *   - Pointers in option structures are borrowed until the function returns; nothing is kept.
  *   - Everything here is thread-safe. Async-signal safety is stated where it holds.
  *
@@ -31,8 +35,19 @@
 #define ODF_VERSION_PATCH 0
 #define ODF_VERSION       "0.1.0"
 
+/* For the _INIT macros only. In C they are compound literals: in an object of static storage duration a GNU extension, which gcc -pedantic says;
+ * { .size = sizeof(TYPE) } is the same. */
 #ifdef __cplusplus
+template <class T> inline T odf_sized_()
+{
+	T structure = T();
+	structure.size = sizeof(T);
+	return structure;
+}
+#define ODF_SIZED_(type) (odf_sized_<type>())
 extern "C" {
+#else
+#define ODF_SIZED_(type) (__extension__(type){ .size = sizeof(type) })
 #endif
 #ifdef __GNUC__
 #pragma GCC visibility push(default)
@@ -53,11 +68,13 @@ typedef enum odf_strategy {
 	ODF_STRATEGY_POOL,        /* reserved */
 	ODF_STRATEGY_COUNT
 } odf_strategy;
+#define ODF_STRATEGY_ROOM 16 /* elements of arrays by strategy: room for those of later versions */
 
 /* A set of strategies, for the `allow` options: ODF_ALLOW(ODF_STRATEGY_VFORK) | ODF_ALLOW(ODF_STRATEGY_FORK). Zero allows any. */
 #define ODF_ALLOW(strategy) (1u << (strategy))
 
-/* What was being done when something failed. The order is the order in which the child does it. Since 0.1.0. */
+/* What was being done when something failed. The order is the order in which the child does it, but for what later versions add at the end.
+ * Since 0.1.0. */
 typedef enum odf_step {
 	ODF_STEP_NONE = 0,     /* nothing failed */
 	ODF_STEP_REQUEST,      /* the arguments were refused, or no allowed strategy can do it; nothing was tried */
@@ -149,21 +166,13 @@ typedef struct odf_report {
 	int index;             /* which action, limit...; -1 where the step has none */
 	int error;             /* errno value; 0 on success. ECHILD: the child died before exec, see wait_status */
 	int wait_status;       /* with ECHILD: as from waitpid; else 0 */
-	unsigned forgiven;     /* ODF_FORGIVE() set of the steps that failed and were forgiven, see best_effort */
-	uint64_t elapsed_ns;   /* how long the caller was held, nanoseconds of CLOCK_MONOTONIC */
-	odf_reason reason[ODF_STRATEGY_COUNT];
 	odf_reason despite;    /* what keeps the strategy from being taken unless it is asked for by name, as it was; else ODF_REASON_NONE */
+	uint64_t forgiven;     /* ODF_FORGIVE() set of the steps that failed and were forgiven, see `forgive` */
+	uint64_t elapsed_ns;   /* how long the caller was held, nanoseconds of CLOCK_MONOTONIC */
+	odf_reason reason[ODF_STRATEGY_ROOM]; /* by strategy */
 } odf_report;
 
-#define ODF_REPORT_INIT                                                                                                             \
-	{                                                                                                                           \
-		sizeof(odf_report), ODF_STRATEGY_NONE, ODF_STEP_NONE, -1, 0, 0, 0u, 0u,                                             \
-		{                                                                                                                   \
-			ODF_REASON_NONE, ODF_REASON_NONE, ODF_REASON_NONE, ODF_REASON_NONE, ODF_REASON_NONE, ODF_REASON_NONE,       \
-				ODF_REASON_NONE                                                                                     \
-		},                                                                                                                  \
-		ODF_REASON_NONE                                                                                                     \
-	}
+#define ODF_REPORT_INIT ODF_SIZED_(odf_report)
 
 /* Short stable names for machines ("vfork", "exec") and a sentence for people. A value out of range gives "unknown".
  * The strings are static. Async-signal-safe. Since 0.1.0. */
@@ -189,10 +198,7 @@ typedef struct odf_fork_options {
 	                   close-on-exec, the caller's to close. In the child, -1. */
 } odf_fork_options;
 
-#define ODF_FORK_OPTIONS_INIT                \
-	{                                    \
-		sizeof(odf_fork_options), 0, NULL \
-	}
+#define ODF_FORK_OPTIONS_INIT ODF_SIZED_(odf_fork_options)
 
 /* odf_fork with options and a report; either may be NULL. The report is filled in the parent only.
  * Errors: those of fork; EINVAL (size, unknown bits in `allow`, a strategy that no fork can use); E2BIG (a newer structure);
@@ -213,6 +219,7 @@ typedef enum odf_fd_kind {
 	ODF_FD_KIND_KEEP     /* fd stays open across exec, whatever its close-on-exec flag and ODF_SPAWN_CLOSE_OTHER_FDS say */
 } odf_fd_kind;
 
+/* Elements of arrays do not grow; later versions may add kinds. */
 typedef struct odf_fd_action {
 	odf_fd_kind kind;
 	int fd;
@@ -222,53 +229,79 @@ typedef struct odf_fd_action {
 	const char *path;
 } odf_fd_action;
 
-/* Initialisers of an odf_fd_action: odf_fd_action map[] = { ODF_FD_DUP(1, log), ODF_FD_NULL(0) }; */
-#define ODF_FD_DUP(fd, source)              { ODF_FD_KIND_DUP, (fd), (source), 0, 0, NULL }
-#define ODF_FD_OPEN(fd, path, flags, mode)  { ODF_FD_KIND_OPEN, (fd), -1, (flags), (mode), (path) }
-#define ODF_FD_CLOSE(fd)                    { ODF_FD_KIND_CLOSE, (fd), -1, 0, 0, NULL }
-#define ODF_FD_NULL(fd)                     { ODF_FD_KIND_NULL, (fd), -1, 0, 0, NULL }
-#define ODF_FD_KEEP(fd)                     { ODF_FD_KIND_KEEP, (fd), -1, 0, 0, NULL }
+/* An odf_fd_action each, for initialisers and elsewhere: odf_fd_action map[] = { ODF_FD_DUP(1, log), ODF_FD_NULL(0) }; */
+#define ODF_FD_DUP(fd, source)             ODF_FD_ACTION_(ODF_FD_KIND_DUP, fd, source, 0, 0, NULL)
+#define ODF_FD_OPEN(fd, path, flags, mode) ODF_FD_ACTION_(ODF_FD_KIND_OPEN, fd, -1, flags, mode, path)
+#define ODF_FD_CLOSE(fd)                   ODF_FD_ACTION_(ODF_FD_KIND_CLOSE, fd, -1, 0, 0, NULL)
+#define ODF_FD_NULL(fd)                    ODF_FD_ACTION_(ODF_FD_KIND_NULL, fd, -1, 0, 0, NULL)
+#define ODF_FD_KEEP(fd)                    ODF_FD_ACTION_(ODF_FD_KIND_KEEP, fd, -1, 0, 0, NULL)
+
+/* For the macros only. */
+#ifdef __cplusplus
+static inline odf_fd_action odf_fd_action_(odf_fd_kind kind, int fd, int source, int flags, mode_t mode, const char *path)
+{
+	odf_fd_action action = odf_fd_action();
+	action.kind = kind;
+	action.fd = fd;
+	action.source = source;
+	action.flags = flags;
+	action.mode = mode;
+	action.path = path;
+	return action;
+}
+#define ODF_FD_ACTION_(kind, fd, source, flags, mode, path) \
+	(odf_fd_action_((kind), (fd), (source), (flags), static_cast<mode_t>(mode), (path)))
+#else
+#define ODF_FD_ACTION_(kind, fd, source, flags, mode, path) \
+	(__extension__(odf_fd_action){ (kind), (fd), (source), (flags), (mode), (path) })
+#endif
 
 typedef struct odf_rlimit {
 	int resource; /* RLIMIT_* */
 	struct rlimit limit;
 } odf_rlimit;
 
-/* Flags of odf_spawn_options. An option that has a flag is used only with it. */
-#define ODF_SPAWN_SEARCH_PATH     0x0001u /* a `file` without a slash is looked up in the caller's PATH */
-#define ODF_SPAWN_SETSID          0x0002u /* new session; not together with SETPGROUP (EINVAL) */
-#define ODF_SPAWN_SETPGROUP       0x0004u /* process group `pgroup`, 0 for a new one */
-#define ODF_SPAWN_FOREGROUND      0x0008u /* with SETSID: the child's descriptor 0 becomes the controlling terminal. Otherwise: the \
+/* Flags of odf_spawn_options. An option that has a flag is used only with it; the descriptors cwd_fd, exec_fd and cgroup_fd without it too if
+ * they are above 0, so that only 0 needs the flag. With the flag a descriptor below 0 is EINVAL; without it, -1 is none. */
+#define ODF_SPAWN_SEARCH_PATH     0x0001ull /* a `file` without a slash is looked up in the caller's PATH */
+#define ODF_SPAWN_SETSID          0x0002ull /* new session; not together with SETPGROUP (EINVAL) */
+#define ODF_SPAWN_SETPGROUP       0x0004ull /* process group `pgroup`, 0 for a new one */
+#define ODF_SPAWN_FOREGROUND      0x0008ull /* with SETSID: the child's descriptor 0 becomes the controlling terminal. Otherwise: the \
                                              child's process group becomes the foreground group of the controlling terminal */
-#define ODF_SPAWN_CLOSE_OTHER_FDS 0x0010u /* close every descriptor above 2 that `fds` does not name */
-#define ODF_SPAWN_SIGMASK         0x0020u /* signal mask `sigmask`; otherwise the calling thread's */
-#define ODF_SPAWN_RESET_SIGNALS   0x0040u /* every disposition becomes the default one, of ignored signals too. (Handled signals \
+#define ODF_SPAWN_CLOSE_OTHER_FDS 0x0010ull /* close every descriptor above 2 that `fds` does not name */
+#define ODF_SPAWN_SIGMASK         0x0020ull /* signal mask `sigmask`; otherwise the calling thread's */
+#define ODF_SPAWN_RESET_SIGNALS   0x0040ull /* every disposition becomes the default one, of ignored signals too. (Handled signals \
                                              always become default, ignored ones otherwise stay ignored: exec's rule.) */
-#define ODF_SPAWN_UMASK           0x0080u /* file mode creation mask `umask` */
-#define ODF_SPAWN_NICE            0x0100u /* nice value `nice` (absolute, -20 to 19) */
-#define ODF_SPAWN_UID             0x0200u /* real, effective and saved user id `uid` */
-#define ODF_SPAWN_GID             0x0400u /* real, effective and saved group id `gid` */
-#define ODF_SPAWN_GROUPS          0x0800u /* supplementary groups `groups`; with group_count 0, none */
-#define ODF_SPAWN_SCHED           0x1000u /* scheduling policy `sched_policy` with `sched_param` */
-#define ODF_SPAWN_NO_NEW_PRIVS    0x2000u /* no_new_privs: exec grants nothing, whatever the file's mode */
+#define ODF_SPAWN_UMASK           0x0080ull /* file mode creation mask `umask` */
+#define ODF_SPAWN_NICE            0x0100ull /* nice value `nice` (absolute, -20 to 19) */
+#define ODF_SPAWN_UID             0x0200ull /* real, effective and saved user id `uid` */
+#define ODF_SPAWN_GID             0x0400ull /* real, effective and saved group id `gid` */
+#define ODF_SPAWN_GROUPS          0x0800ull /* supplementary groups `groups`; with group_count 0, none */
+#define ODF_SPAWN_SCHED           0x1000ull /* scheduling policy `sched_policy` with `sched_param` */
+#define ODF_SPAWN_NO_NEW_PRIVS    0x2000ull /* no_new_privs: exec grants nothing, whatever the file's mode */
 
-#define ODF_SPAWN_DETACH          0x4000u /* the process is not the caller's child: nobody has to wait for it, and no SIGCHLD tells of \
+#define ODF_SPAWN_DETACH          0x4000ull /* the process is not the caller's child: nobody has to wait for it, and no SIGCHLD tells of \
                                              its end; its parent is init or the nearest subreaper. (Made by FORK, a go-between is \
                                              a child for a moment, whose SIGCHLD may be seen.) Not with parent_death_signal */
 
+#define ODF_SPAWN_CWD_FD          0x10000ull /* the working directory is the one open at `cwd_fd` */
+#define ODF_SPAWN_EXEC_FD         0x20000ull /* the program is the file open at `exec_fd` */
+#define ODF_SPAWN_CGROUP_FD       0x40000ull /* the cgroup is the one whose directory is open at `cgroup_fd` */
+
 /* A set of steps whose failure does not matter: the process starts all the same and the report's `forgiven` says so.
  * Allowed: NICE, SCHED, AFFINITY, RLIMIT, CGROUP. */
-#define ODF_FORGIVE(step) (1u << (step))
+#define ODF_FORGIVE(step) (1ull << (step))
 
 typedef struct odf_spawn_options {
 	size_t size;
+	uint64_t flags;             /* ODF_SPAWN_* */
+	uint64_t forgive;           /* ODF_FORGIVE() set */
 	unsigned allow;             /* ODF_ALLOW() set of POSIX_SPAWN, VFORK and FORK; 0 for any */
-	unsigned flags;             /* ODF_SPAWN_* */
-	unsigned best_effort;       /* ODF_FORGIVE() set */
+	int cwd_fd;                 /* working directory by descriptor (ODF_SPAWN_CWD_FD, or above 0). Not together with cwd (EINVAL) */
 	const char *cwd;            /* working directory; NULL: the caller's */
-	int cwd_fd;                 /* the same by descriptor; -1: none. Not together with cwd (EINVAL) */
-	int exec_fd;                /* execute the file open at this descriptor of the caller's instead of `file`; -1: none. A
-	                               script needs the descriptor open across exec: name it in `fds` with ODF_FD_KEEP */
+	int exec_fd;                /* execute the file open at this descriptor of the caller's instead of `file` (ODF_SPAWN_EXEC_FD, or above 0).
+	                               A script needs the descriptor open across exec: name it in `fds` with ODF_FD_KEEP */
+	int cgroup_fd;              /* start in this cgroup, a descriptor of its directory (ODF_SPAWN_CGROUP_FD, or above 0) */
 	const odf_fd_action *fds;
 	size_t fd_count;
 	int *pidfd;                 /* if not NULL: receives a descriptor of the child (Linux 5.2; by fork 5.3), close-on-exec, the
@@ -288,20 +321,16 @@ typedef struct odf_spawn_options {
 	int sched_policy;
 	struct sched_param sched_param;
 	int parent_death_signal;    /* sent to the child when the *thread* that called odf_spawn ends; 0: none. See prctl(2) */
-	int cgroup_fd;              /* start in this cgroup, a descriptor of its directory; -1: the caller's */
 	const struct sock_fprog *seccomp; /* filter installed last; it must allow execve (execveat with
 	                               exec_fd; nanosleep with busy_retry_ms). Needs NO_NEW_PRIVS or privilege */
 	int (*pre_exec)(void *arg); /* runs in the child before exec; 0, or an errno value that fails the spawn. Forces FORK */
 	void *pre_exec_arg;
 	unsigned busy_retry_ms;     /* how long to try again while the program's file is open for writing (ETXTBSY), in milliseconds of
 	                               waiting; 0: not at all. The caller is held meanwhile */
+	unsigned reserved;
 } odf_spawn_options;
 
-#define ODF_SPAWN_OPTIONS_INIT                                                                                                   \
-	{                                                                                                                        \
-		sizeof(odf_spawn_options), 0u, 0u, 0u, NULL, -1, -1, NULL, 0, NULL, 0, { { 0 } }, 0, 0, 0, 0, NULL, 0, NULL, 0,  \
-			NULL, 0, 0, { 0 }, 0, -1, NULL, NULL, NULL, 0u                                                           \
-	}
+#define ODF_SPAWN_OPTIONS_INIT ODF_SIZED_(odf_spawn_options)
 
 /* Starts a program. `file` is its path (or name, with ODF_SPAWN_SEARCH_PATH), `argv` its arguments, at least argv[0]; `envp` its
  * environment, NULL for the caller's. *pid (pid may be NULL) receives the child, which the caller must wait for. `options` and
@@ -417,12 +446,9 @@ typedef struct odf_region_info {
 	uint64_t last_freeze_ns;    /* what freezing added to the last fork that froze */
 } odf_region_info;
 
-#define ODF_REGION_INFO_INIT                                                                                                     \
-	{                                                                                                                        \
-		sizeof(odf_region_info), ODF_REGION_LIVE, ODF_REGION_SETTLES_ALWAYS, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0          \
-	}
+#define ODF_REGION_INFO_INIT ODF_SIZED_(odf_region_info)
 
-/* Fills in what the region is doing. 0 or an errno value: EINVAL, E2BIG (as for all structures here). Since 0.1.0. */
+/* Fills in what the region is doing. 0 or an errno value: EINVAL, E2BIG (`size`). Since 0.1.0. */
 int odf_region_info_get(const odf_region *region, odf_region_info *info);
 
 /* Unmaps the region and frees it. Descendants keep what they see. 0 or EINVAL (NULL). Since 0.1.0. */
@@ -456,17 +482,14 @@ typedef struct odf_heap_info {
 	uint64_t spills;          /* requests that did not fit */
 } odf_heap_info;
 
-#define ODF_HEAP_INFO_INIT                                                                                                       \
-	{                                                                                                                        \
-		sizeof(odf_heap_info), ODF_HEAP_OFF, ODF_REASON_NONE, ODF_HEAP_MALLOC_OTHER, 0, 0, 0, 0, 0, 0                    \
-	}
+#define ODF_HEAP_INFO_INIT ODF_SIZED_(odf_heap_info)
 
 /* Wakes the heap now, with a region of `capacity` bytes of address space (rounded up to GiB; 0: chosen, twice the machine's memory). 0 or an errno value:
  * ENOTSUP (odf_heap_info_get has the reason), ENOMEM, EINVAL (more than a TiB). 0 as well if it is awake already. Thread-safe; not async-signal-safe.
  * Since 0.1.0. */
 int odf_heap_enable(size_t capacity);
 
-/* Fills in what the heap is doing. 0 or EINVAL. Thread-safe; not async-signal-safe. Since 0.1.0. */
+/* Fills in what the heap is doing. 0, or EINVAL or E2BIG (`size`). Thread-safe; not async-signal-safe. Since 0.1.0. */
 int odf_heap_info_get(odf_heap_info *info);
 
 /* ---- Capabilities ---------------------------------------------------------------------------------------------------------- */
@@ -506,24 +529,19 @@ typedef enum odf_kernel_interface {
 
 typedef struct odf_capabilities {
 	size_t size;
-	odf_reason strategy[ODF_STRATEGY_COUNT]; /* ODF_REASON_NONE: available; else why not */
+	odf_reason strategy[ODF_STRATEGY_ROOM]; /* by strategy. ODF_REASON_NONE: available; else why not */
 	odf_kernel_interface kernel_interface;
 	odf_answer uffd_kernel_faults; /* userfaultfd serves kernel-mode faults: ODF_PROBE_UFFD_KERNEL or ODF_PROBE_UFFD_DEVICE */
 	size_t page_size;              /* bytes */
 	char kernel_release[65];       /* as uname gives it; for people, nothing is decided by it */
+	char reserved[7];
 } odf_capabilities;
 
-#define ODF_CAPABILITIES_INIT                                                                                                 \
-	{                                                                                                                     \
-		sizeof(odf_capabilities),                                                                                     \
-			{ ODF_REASON_NONE, ODF_REASON_NONE, ODF_REASON_NONE, ODF_REASON_NONE, ODF_REASON_NONE,                \
-			  ODF_REASON_NONE, ODF_REASON_NONE },                                                                 \
-			ODF_KERNEL_INTERFACE_NONE, ODF_ANSWER_NOT_ASKED, 0, { 0 }                                             \
-	}
+#define ODF_CAPABILITIES_INIT ODF_SIZED_(odf_capabilities)
 
 /* Fills in what this machine offers. Each question is asked once per process and the answer kept, so calling this early keeps the
  * answers true for a process that puts itself into a seccomp sandbox later; which also asks nothing there that the sandbox could
- * punish. Returns 0 or EINVAL. Makes short-lived processes the first time (ODF_PROBE_CLONE_VM, and odf_kernel_verify's where the kernel offers
+ * punish. Returns 0, or EINVAL or E2BIG (`size`). Makes short-lived processes the first time (ODF_PROBE_CLONE_VM, and odf_kernel_verify's where the kernel offers
  * on-demand fork), which no wait() without __WALL or __WCLONE sees and no SIGCHLD announces. Not async-signal-safe. Since 0.1.0. */
 int odf_capabilities_get(odf_capabilities *capabilities);
 
@@ -546,24 +564,19 @@ typedef enum odf_kernel_check {
 	ODF_KERNEL_CHECK_END,               /* the processes ended as they should, in time */
 	ODF_KERNEL_CHECK_COUNT
 } odf_kernel_check;
+#define ODF_KERNEL_CHECK_ROOM 16
 
 typedef struct odf_kernel_verdict {
 	size_t size;
 	odf_kernel_interface interface;
 	odf_reason reason;                        /* ODF_REASON_NONE: offered and seen to keep data; else why it is not taken by itself */
-	odf_answer check[ODF_KERNEL_CHECK_COUNT]; /* YES: passed; NO: failed; NOT_ASKED: not offered, or it could not be tried out */
+	odf_answer check[ODF_KERNEL_CHECK_ROOM];  /* by check. YES: passed; NO: failed; NOT_ASKED: not offered, or it could not be tried out */
 	size_t tables;                            /* bytes of page tables: of the process that forked, */
 	size_t child_tables;                      /* and of its child when it began; 0 where /proc does not say */
 	uint64_t elapsed_ns;                      /* how long trying it out took */
 } odf_kernel_verdict;
 
-#define ODF_KERNEL_VERDICT_INIT                                                                                                  \
-	{                                                                                                                        \
-		sizeof(odf_kernel_verdict), ODF_KERNEL_INTERFACE_NONE, ODF_REASON_NONE,                                          \
-			{ ODF_ANSWER_NOT_ASKED, ODF_ANSWER_NOT_ASKED, ODF_ANSWER_NOT_ASKED, ODF_ANSWER_NOT_ASKED,                \
-			  ODF_ANSWER_NOT_ASKED, ODF_ANSWER_NOT_ASKED },                                                          \
-			0, 0, 0                                                                                                  \
-	}
+#define ODF_KERNEL_VERDICT_INIT ODF_SIZED_(odf_kernel_verdict)
 
 /* Where the kernel offers on-demand fork, tries out whether it keeps data, in processes of its own, unless this process or the one that forked it
  * has done so before. Takes about a millisecond, three MiB and what a fork takes (the caller's page tables are copied), and not much more than two seconds

@@ -11,15 +11,30 @@ cat > "$work/use.c" <<'USE'
 #ifdef WITH_SECCOMP
 #include <odfork-seccomp.h>
 #endif
-int use(int log);
-int use(int log)
+int use(int log, int flags, int mode, const char *path);
+int use(int log, int flags, int mode, const char *path)
 {
 	odf_report report = ODF_REPORT_INIT;
 	odf_fork_options fork_options = ODF_FORK_OPTIONS_INIT;
 	odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
 	odf_capabilities capabilities = ODF_CAPABILITIES_INIT;
 	odf_fd_action map[] = { ODF_FD_DUP(1, 5), ODF_FD_OPEN(2, "/dev/null", O_WRONLY, 0), ODF_FD_CLOSE(3), ODF_FD_NULL(0), ODF_FD_KEEP(9) };
+	odf_fd_action assigned[] = { ODF_FD_OPEN(1, path, flags, mode), ODF_FD_DUP(log, 2) };
+	odf_region_info region_info = ODF_REGION_INFO_INIT;
+	odf_heap_info heap_info = ODF_HEAP_INFO_INIT;
+	odf_kernel_verdict verdict = ODF_KERNEL_VERDICT_INIT;
 	map[0].source = log;
+	/* In assignments too. */
+	report = ODF_REPORT_INIT;
+	fork_options = ODF_FORK_OPTIONS_INIT;
+	options = ODF_SPAWN_OPTIONS_INIT;
+	capabilities = ODF_CAPABILITIES_INIT;
+	region_info = ODF_REGION_INFO_INIT;
+	heap_info = ODF_HEAP_INFO_INIT;
+	verdict = ODF_KERNEL_VERDICT_INIT;
+	assigned[0] = ODF_FD_NULL(0);
+	assigned[1] = ODF_FD_OPEN(1, path, flags, mode);
+	(void)region_info, (void)heap_info, (void)verdict, (void)assigned;
 	options.fds = map;
 	options.fd_count = sizeof map / sizeof *map;
 	options.allow = ODF_ALLOW(ODF_STRATEGY_VFORK) | ODF_ALLOW(ODF_STRATEGY_FORK);

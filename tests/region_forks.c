@@ -391,7 +391,7 @@ static void *fork_much(void *number)
 		REQUIRE(pid > 0 && exits_with(pid, SEEN));
 		REQUIRE(stripe_has(stripe_seed));
 		if (round % 5 == self)
-			(void)odf_region_info_get(region, &(odf_region_info)ODF_REGION_INFO_INIT);
+			(void)odf_region_info_get(region, &ODF_REGION_INFO_INIT);
 	}
 	return NULL;
 }

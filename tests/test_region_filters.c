@@ -409,7 +409,7 @@ static void check_works_later(const struct filter_case *filter_case, int error)
 		check_discards();
 		must_settle(false);
 		check_discards();
-		REQUIRE(odf_region_info_get(region, &(odf_region_info)ODF_REGION_INFO_INIT) == 0);
+		REQUIRE(odf_region_info_get(region, &ODF_REGION_INFO_INIT) == 0);
 	}
 	REQUIRE(odf_region_destroy(region) == 0);
 }

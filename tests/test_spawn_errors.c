@@ -82,16 +82,19 @@ static void test_refused(void **state)
 	must_refuse("/bin/true", no_arguments, &none, -1);
 	WITH(o.flags = 0x8000);
 	WITH((o.flags = ODF_SPAWN_DETACH, o.parent_death_signal = SIGTERM));
-	WITH(o.flags = 1u << 31);
+	WITH(o.flags = 1ull << 63);
 	WITH(o.flags = ODF_SPAWN_SETSID | ODF_SPAWN_SETPGROUP);
 	WITH((o.flags = ODF_SPAWN_SETPGROUP, o.pgroup = -1));
 	WITH((o.flags = ODF_SPAWN_NICE, o.nice = 20));
 	WITH((o.flags = ODF_SPAWN_NICE, o.nice = -21));
 	WITH((o.flags = ODF_SPAWN_GROUPS, o.group_count = 1));
-	WITH((o.flags = ODF_SPAWN_SEARCH_PATH, o.exec_fd = 0));
-	WITH(o.best_effort = ODF_FORGIVE(ODF_STEP_UID));
-	WITH(o.best_effort = ODF_FORGIVE(ODF_STEP_EXEC));
-	WITH((o.cwd = "/", o.cwd_fd = 0));
+	WITH((o.flags = ODF_SPAWN_SEARCH_PATH | ODF_SPAWN_EXEC_FD, o.exec_fd = 0));
+	WITH(o.forgive = ODF_FORGIVE(ODF_STEP_UID));
+	WITH(o.forgive = ODF_FORGIVE(ODF_STEP_EXEC));
+	WITH((o.cwd = "/", o.cwd_fd = 0, o.flags = ODF_SPAWN_CWD_FD));
+	WITH((o.cwd_fd = -1, o.flags = ODF_SPAWN_CWD_FD));
+	WITH((o.exec_fd = -1, o.flags = ODF_SPAWN_EXEC_FD));
+	WITH((o.cgroup_fd = -1, o.flags = ODF_SPAWN_CGROUP_FD));
 	WITH(o.cwd_fd = -2);
 	WITH(o.exec_fd = -2);
 	WITH(o.cgroup_fd = -2);
@@ -387,7 +390,7 @@ static void test_attributes(void **state)
 }
 
 /* What may fail without harm does, and is named. */
-static void test_best_effort(void **state)
+static void test_forgive(void **state)
 {
 	odf_rlimit limits[] = { { 99, { 1, 1 } }, { RLIMIT_CORE, { 0, 0 } } };
 
@@ -400,7 +403,7 @@ static void test_best_effort(void **state)
 		options.rlimits = limits;
 		options.rlimit_count = 2;
 		options.cgroup_fd = 900;
-		options.best_effort = ODF_FORGIVE(ODF_STEP_RLIMIT) | ODF_FORGIVE(ODF_STEP_CGROUP) | ODF_FORGIVE(ODF_STEP_NICE);
+		options.forgive = ODF_FORGIVE(ODF_STEP_RLIMIT) | ODF_FORGIVE(ODF_STEP_CGROUP) | ODF_FORGIVE(ODF_STEP_NICE);
 		json = spawn_state(&options, &report);
 		must_have(json, "rlimit4", "\"0 0\"");
 		free(json);
@@ -768,7 +771,7 @@ int main(void)
 		cmocka_unit_test(test_pre_exec),
 		cmocka_unit_test(test_pre_exec_that_executes),
 		cmocka_unit_test(test_attributes),
-		cmocka_unit_test(test_best_effort),
+		cmocka_unit_test(test_forgive),
 		cmocka_unit_test(test_killed_at_exec),
 		cmocka_unit_test(test_unprivileged),
 		cmocka_unit_test(test_stale_pidfd),

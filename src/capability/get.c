@@ -16,7 +16,7 @@ int odf_capabilities_get(odf_capabilities *capabilities)
 
 	if (capabilities == NULL)
 		return EINVAL;
-	error = structure_check_output(capabilities, sizeof found);
+	error = structure_check_output(capabilities, STRUCTURE_UP_TO(odf_capabilities, reserved));
 	if (error != 0)
 		return error;
 	for (odf_probe probe = 0; probe < ODF_PROBE_COUNT; probe++)

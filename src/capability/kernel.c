@@ -305,7 +305,7 @@ int odf_kernel_verify(odf_kernel_verdict *verdict)
 
 	if (verdict == NULL)
 		return EINVAL;
-	error = structure_check_output(verdict, sizeof found);
+	error = structure_check_output(verdict, STRUCTURE_UP_TO(odf_kernel_verdict, elapsed_ns));
 	if (error != 0)
 		return error;
 	error = kernel_ask(true);

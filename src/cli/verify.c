@@ -110,7 +110,7 @@ static void measure(struct verification *result)
 
 void verify(struct verification *result)
 {
-	*result = (struct verification){ .verdict = ODF_KERNEL_VERDICT_INIT };
+	*result = (struct verification){ .verdict = { .size = sizeof(odf_kernel_verdict) } };
 	result->error = odf_kernel_verify(&result->verdict);
 	measure(result);
 }

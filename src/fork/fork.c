@@ -154,7 +154,7 @@ static int reserve_pidfd(int *reserved)
 
 static pid_t fork_with(enum fork_call call, const odf_fork_options *options, odf_report *theirs)
 {
-	odf_report report = ODF_REPORT_INIT;
+	odf_report report = { .size = sizeof report, .index = -1 };
 	int saved = errno, reserved = -1;
 	struct strategy_choice choice;
 	uint64_t start = record_now();
@@ -203,7 +203,7 @@ static pid_t fork_with(enum fork_call call, const odf_fork_options *options, odf
 
 static int check_options(odf_fork_options *ours, const odf_fork_options *theirs)
 {
-	int error = theirs == NULL ? 0 : structure_read(ours, sizeof *ours, theirs, sizeof *ours);
+	int error = theirs == NULL ? 0 : structure_read(ours, sizeof *ours, theirs, STRUCTURE_UP_TO(odf_fork_options, pidfd));
 
 	if (error == 0 && (ours->allow & ~STRATEGY_FORK_KINDS))
 		error = EINVAL;
@@ -219,7 +219,7 @@ pid_t fork_plainly(void)
 
 pid_t fork_by_call(enum fork_call call)
 {
-	static const odf_fork_options any = ODF_FORK_OPTIONS_INIT;
+	static const odf_fork_options any = { .size = sizeof any };
 
 	bool refused;
 
@@ -234,7 +234,7 @@ pid_t odf_fork(void)
 pid_t odf_fork_with(const odf_fork_options *options, odf_report *report)
 {
 	odf_fork_options ours = ODF_FORK_OPTIONS_INIT;
-	odf_report refused = ODF_REPORT_INIT;
+	odf_report refused = { .size = sizeof refused, .index = -1 };
 	int unfit = report_check(report), error = check_options(&ours, options);
 
 	if (unfit != 0)
@@ -245,8 +245,8 @@ pid_t odf_fork_with(const odf_fork_options *options, odf_report *report)
 		refused.step = ODF_STEP_REQUEST;
 		refused.error = error;
 		report_fill(report, &refused);
-		if (ours.pidfd != NULL)
-			*ours.pidfd = -1;
+		if (options != NULL && structure_has(options, STRUCTURE_UP_TO(odf_fork_options, pidfd)) && options->pidfd != NULL)
+			*options->pidfd = -1;
 		if (record_wanted())
 			record_write(&(struct record){ .call = call_names[FORK_CALL_ODF_FORK_WITH], .child = -1, .report = &refused });
 		errno = error;

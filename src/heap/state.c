@@ -287,7 +287,7 @@ int odf_heap_info_get(odf_heap_info *info)
 
 	if (info == NULL)
 		return EINVAL;
-	error = structure_check_output(info, sizeof found);
+	error = structure_check_output(info, STRUCTURE_UP_TO(odf_heap_info, spills));
 	if (error != 0)
 		return error;
 	heap_meet_child();

@@ -283,7 +283,7 @@ int odf_region_info_get(const odf_region *constant, odf_region_info *info)
 
 	if (region == NULL || info == NULL)
 		return EINVAL;
-	error = structure_check_output(info, sizeof found);
+	error = structure_check_output(info, STRUCTURE_UP_TO(odf_region_info, last_freeze_ns));
 	if (error != 0)
 		return error;
 	region_meet_child();

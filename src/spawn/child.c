@@ -42,11 +42,11 @@ static void begin(const struct child_plan *plan, odf_step step, int index)
 /* True if the child may go on. */
 static bool passed(const struct child_plan *plan, long result)
 {
-	unsigned bit = ODF_FORGIVE((unsigned)plan->outcome->step);
+	uint64_t bit = ODF_FORGIVE((unsigned)plan->outcome->step);
 
 	if (result >= 0)
 		return true;
-	if (plan->best_effort & bit) {
+	if (plan->forgive & bit) {
 		plan->outcome->forgiven |= bit;
 		return true;
 	}

@@ -16,7 +16,7 @@ struct child_outcome {
 	volatile int step;  /* the step begun last */
 	volatile int index;
 	volatile int error; /* 0, or why the step failed: the child is ending */
-	volatile unsigned forgiven;
+	volatile uint64_t forgiven;
 };
 
 enum fd_op_kind {
@@ -49,8 +49,8 @@ struct limit {
 
 struct child_plan {
 	struct child_outcome *outcome;
-	unsigned flags; /* ODF_SPAWN_* */
-	unsigned best_effort;
+	uint64_t flags; /* ODF_SPAWN_* */
+	uint64_t forgive;
 	bool handlers_cleared; /* the kernel reset handled signals at clone */
 	bool in_cgroup;        /* the kernel put the child into its cgroup at clone */
 	pid_t parent;          /* as the child's getppid shows it */

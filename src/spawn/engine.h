@@ -13,7 +13,7 @@ struct result {
 	int pidfd;      /* -1 unless wanted */
 	odf_step step;  /* the rest is as in odf_report */
 	int index, error, wait_status;
-	unsigned forgiven;
+	uint64_t forgiven;
 	bool refused; /* the kind of process itself is refused here: another engine may do */
 };
 

@@ -175,7 +175,7 @@ static void place_all(struct arena *arena, struct plan *plan, const struct reque
 static void copy_options(struct child_plan *child, const odf_spawn_options *options)
 {
 	child->flags = options->flags;
-	child->best_effort = options->best_effort;
+	child->forgive = options->forgive;
 	child->cwd = options->cwd;
 	child->cwd_fd = options->cwd_fd;
 	child->cgroup_fd = options->cgroup_fd;

@@ -12,7 +12,7 @@
 int spawn_by_libc(const char *call, enum libc_spawn which, pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
 		  const posix_spawnattr_t *attributes, char *const argv[], char *const envp[])
 {
-	odf_report report = ODF_REPORT_INIT;
+	odf_report report = { .size = sizeof report, .index = -1 };
 	pid_t child = -1;
 	uint64_t start;
 

@@ -12,6 +12,8 @@
 #include "../sys/structure.h"
 #include "engine.h"
 
+#define FIRST_SIZE STRUCTURE_UP_TO(odf_spawn_options, reserved)
+
 static struct strategy_choice choose(const struct plan *plan, const struct request *request)
 {
 	static const unsigned sharing = ODF_ALLOW(ODF_STRATEGY_VFORK) | ODF_ALLOW(ODF_STRATEGY_POSIX_SPAWN);
@@ -78,7 +80,7 @@ static void refuse(struct result *result, int error, int index)
 	result->index = index;
 }
 
-static void plan_and_run(const struct request *request, struct strategy_choice *choice, struct result *result)
+static void plan_and_run(struct request *request, struct strategy_choice *choice, struct result *result)
 {
 	struct plan *plan;
 	int index, error = request_check(request, &index);
@@ -106,7 +108,7 @@ static void fill_report(odf_report *report, const struct strategy_choice *choice
 	report->error = result->error;
 	report->wait_status = result->wait_status;
 	report->forgiven = result->forgiven;
-	memcpy(report->reason, choice->reason, sizeof report->reason);
+	memcpy(report->reason, choice->reason, sizeof choice->reason);
 }
 
 int odf_spawn(pid_t *pid, const char *file, char *const argv[], char *const envp[], const odf_spawn_options *options, odf_report *report)
@@ -123,7 +125,9 @@ int odf_spawn(pid_t *pid, const char *file, char *const argv[], char *const envp
 		report = NULL; /* it cannot be filled */
 	if (report != NULL || recorded)
 		start = record_now();
-	error = options == NULL ? 0 : structure_read(&request.options, sizeof request.options, options, sizeof request.options);
+	error = options == NULL ? 0 : structure_read(&request.options, sizeof request.options, options, FIRST_SIZE);
+	if (error == 0 && request.options.reserved != 0)
+		error = E2BIG;
 	if (error == 0)
 		error = unfit;
 	if (error != 0)
@@ -132,8 +136,9 @@ int odf_spawn(pid_t *pid, const char *file, char *const argv[], char *const envp
 		plan_and_run(&request, &choice, &result);
 	if (result.error == 0 && pid != NULL)
 		*pid = result.pid;
-	if (request.options.pidfd != NULL)
-		*request.options.pidfd = result.pidfd;
+	/* Also where the options were refused for their size. */
+	if (options != NULL && structure_has(options, STRUCTURE_UP_TO(odf_spawn_options, pidfd)) && options->pidfd != NULL)
+		*options->pidfd = result.pidfd;
 	if (report != NULL || recorded) {
 		fill_report(&filled, &choice, &result);
 		filled.elapsed_ns = record_now() - start;

@@ -2,6 +2,9 @@
  * The names are interface: programs match on them. */
 #include "odfork.h"
 
+_Static_assert(ODF_STRATEGY_COUNT <= ODF_STRATEGY_ROOM && ODF_KERNEL_CHECK_COUNT <= ODF_KERNEL_CHECK_ROOM, "public arrays have room");
+_Static_assert(ODF_STEP_COUNT <= 64, "a set of steps has 64 bits");
+
 static const char *const strategies[ODF_STRATEGY_COUNT] = {
 	[ODF_STRATEGY_NONE] = "none",
 	[ODF_STRATEGY_KERNEL] = "kernel",

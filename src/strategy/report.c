@@ -9,7 +9,7 @@
 
 int report_check(const odf_report *report)
 {
-	return report == NULL ? 0 : structure_check_output(report, sizeof *report);
+	return report == NULL ? 0 : structure_check_output(report, STRUCTURE_UP_TO(odf_report, reason[ODF_STRATEGY_ROOM - 1]));
 }
 
 void report_fill(odf_report *theirs, const odf_report *ours)

@@ -18,6 +18,8 @@ int structure_read(void *ours, size_t our_size, const void *theirs, size_t first
 
 	if (size < first)
 		return EINVAL;
+	if (size > STRUCTURE_SIZE_MAX)
+		return E2BIG;
 	for (size_t i = our_size; i < size; i++)
 		if (((const unsigned char *)theirs)[i] != 0)
 			return E2BIG;
@@ -26,9 +28,16 @@ int structure_read(void *ours, size_t our_size, const void *theirs, size_t first
 	return 0;
 }
 
+int structure_has(const void *theirs, size_t end)
+{
+	return stated_size(theirs) >= end;
+}
+
 int structure_check_output(const void *theirs, size_t first)
 {
-	return stated_size(theirs) < first ? EINVAL : 0;
+	size_t size = stated_size(theirs);
+
+	return size < first ? EINVAL : size > STRUCTURE_SIZE_MAX ? E2BIG : 0;
 }
 
 void structure_write(void *theirs, const void *ours, size_t our_size)

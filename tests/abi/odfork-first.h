@@ -1,0 +1,605 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * libodfork: fork() and posix_spawn() that take the fastest safe way, and say which and why.
+ *
+ * Conventions
+ *   - Functions in the style of fork return a pid, or -1 with errno. Functions in the style of posix_spawn return 0 or an
+ *     errno value; what they leave in errno is not specified for odf_posix_spawn and odf_posix_spawnp, as for libc's, and unchanged
+ *     for the others.
+ *   - Structures that may grow start with `size`. Their _INIT macro gives one that asks for nothing, in initialisations, assignments and
+ *     calls; so does a structure of zeros with its size set. A `size` below that of the first header is EINVAL, one above 4096 E2BIG.
+ *     An input structure from a newer header is accepted as long as the part unknown to the library is zero, and is E2BIG otherwise.
+ *     An output structure of any other size is filled as far as the library knows it, zero beyond; `size` stays the caller's.
+ *   - Later versions add members at the end of such structures, and values at the end of enumerations and before their _COUNT, which is
+ *     for loops of the program, never the size of an array in a structure. Members named `reserved` stay zero. A program must expect
+ *     values that its header does not have; their names can be asked for.
+ *   - Pointers in option structures are borrowed until the function returns; nothing is kept.
+ *   - Everything here is thread-safe. Async-signal safety is stated where it holds.
+ *
+ * "Since" is the libodfork version that brought a declaration.
+ */
+#ifndef ODFORK_H
+#define ODFORK_H
+
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#define ODF_VERSION_MAJOR 0
+#define ODF_VERSION_MINOR 1
+#define ODF_VERSION_PATCH 0
+#define ODF_VERSION       "0.1.0"
+
+/* For the _INIT macros only. In C they are compound literals: in an object of static storage duration a GNU extension, which gcc -pedantic says;
+ * { .size = sizeof(TYPE) } is the same. */
+#ifdef __cplusplus
+template <class T> inline T odf_sized_()
+{
+	T structure = T();
+	structure.size = sizeof(T);
+	return structure;
+}
+#define ODF_SIZED_(type) (odf_sized_<type>())
+extern "C" {
+#else
+#define ODF_SIZED_(type) (__extension__(type){ .size = sizeof(type) })
+#endif
+#ifdef __GNUC__
+#pragma GCC visibility push(default)
+#endif
+
+struct sock_fprog;
+
+/* ---- Strategies, steps, reasons ------------------------------------------------------------------------------------------ */
+
+/* How a process was made. Since 0.1.0. */
+typedef enum odf_strategy {
+	ODF_STRATEGY_NONE = 0,    /* no process was made */
+	ODF_STRATEGY_KERNEL,      /* fork with the kernel's own on-demand copy of page tables */
+	ODF_STRATEGY_REGION,      /* fork of a process whose memory is in snapshot regions */
+	ODF_STRATEGY_FORK,        /* libc's fork */
+	ODF_STRATEGY_VFORK,       /* clone(CLONE_VM | CLONE_VFORK) and exec */
+	ODF_STRATEGY_POSIX_SPAWN, /* libc's posix_spawn */
+	ODF_STRATEGY_POOL,        /* reserved */
+	ODF_STRATEGY_COUNT
+} odf_strategy;
+#define ODF_STRATEGY_ROOM 16 /* elements of arrays by strategy: room for those of later versions */
+
+/* A set of strategies, for the `allow` options: ODF_ALLOW(ODF_STRATEGY_VFORK) | ODF_ALLOW(ODF_STRATEGY_FORK). Zero allows any. */
+#define ODF_ALLOW(strategy) (1u << (strategy))
+
+/* What was being done when something failed. The order is the order in which the child does it, but for what later versions add at the end.
+ * Since 0.1.0. */
+typedef enum odf_step {
+	ODF_STEP_NONE = 0,     /* nothing failed */
+	ODF_STEP_REQUEST,      /* the arguments were refused, or no allowed strategy can do it; nothing was tried */
+	ODF_STEP_CLONE,        /* making the process (or getting the memory for it) */
+	ODF_STEP_SIGNALS,      /* dispositions of signals */
+	ODF_STEP_CGROUP,       /* cgroup_fd */
+	ODF_STEP_SETSID,       /* ODF_SPAWN_SETSID */
+	ODF_STEP_PGROUP,       /* ODF_SPAWN_SETPGROUP */
+	ODF_STEP_CWD,          /* cwd, cwd_fd */
+	ODF_STEP_FD,           /* fds; `index` is the action */
+	ODF_STEP_FOREGROUND,   /* ODF_SPAWN_FOREGROUND */
+	ODF_STEP_CLOSE_OTHERS, /* ODF_SPAWN_CLOSE_OTHER_FDS */
+	ODF_STEP_UMASK,        /* ODF_SPAWN_UMASK */
+	ODF_STEP_NICE,         /* ODF_SPAWN_NICE */
+	ODF_STEP_SCHED,        /* ODF_SPAWN_SCHED */
+	ODF_STEP_AFFINITY,     /* affinity */
+	ODF_STEP_RLIMIT,       /* rlimits; `index` is the limit */
+	ODF_STEP_GROUPS,       /* ODF_SPAWN_GROUPS */
+	ODF_STEP_GID,          /* ODF_SPAWN_GID */
+	ODF_STEP_UID,          /* ODF_SPAWN_UID */
+	ODF_STEP_PARENT_DEATH, /* parent_death_signal; ESRCH: the parent was gone already */
+	ODF_STEP_PRE_EXEC,     /* pre_exec returned an error; `error` is what it returned */
+	ODF_STEP_NO_NEW_PRIVS, /* ODF_SPAWN_NO_NEW_PRIVS */
+	ODF_STEP_SECCOMP,      /* seccomp */
+	ODF_STEP_EXEC,         /* executing the program */
+	ODF_STEP_PIDFD,        /* pidfd; no process was made, or see odf_fork_with */
+	ODF_STEP_UNKNOWN,      /* libc's posix_spawn failed, which does not say where */
+	ODF_STEP_COUNT
+} odf_step;
+
+/* Why a strategy was taken or passed over. Since 0.1.0. */
+typedef enum odf_reason {
+	ODF_REASON_NONE = 0,            /* not considered; in odf_capabilities: available */
+	ODF_REASON_CHOSEN,              /* taken */
+	ODF_REASON_BETTER_CHOSEN,       /* one that comes first was taken */
+	ODF_REASON_NOT_ALLOWED,         /* not in the caller's `allow`, or another was named in ODFORK_STRATEGY */
+	ODF_REASON_RETURNS_TWICE,       /* a fork returns in two processes, this strategy cannot */
+	ODF_REASON_ENDS_IN_EXEC,        /* a spawn ends in exec and needs none of this */
+	ODF_REASON_NOT_BUILT,           /* not part of this version */
+	ODF_REASON_NO_PROC,             /* /proc is not mounted or not readable */
+	ODF_REASON_KERNEL_NOT_OFFERED,  /* no /proc/self/use_odf: not an on-demand-fork kernel */
+	ODF_REASON_KERNEL_NOT_WRITABLE, /* /proc/self/use_odf is there and may not be opened for writing */
+	ODF_REASON_KERNEL_NOT_VERIFIED, /* offered, not shown to keep data (odf_kernel_verify), so taken only when asked for by name */
+	ODF_REASON_KERNEL_BUSY,         /* another thread of this process is using the switch */
+	ODF_REASON_KERNEL_REFUSED,      /* writing the switch failed */
+	ODF_REASON_TOO_SMALL,           /* the process is too small to gain */
+	ODF_REASON_NO_REGION,           /* no snapshot region in this process */
+	ODF_REASON_PRE_EXEC,            /* pre_exec needs a full fork */
+	ODF_REASON_LIBC_NO_OPTION,      /* libc's posix_spawn has no such option */
+	ODF_REASON_LIBC_REFUSED,        /* libc's posix_spawn was refused by the kernel or a sandbox */
+	ODF_REASON_CLONE_REFUSED,       /* clone(CLONE_VM | CLONE_VFORK) is refused here, by a sandbox or the kernel */
+	ODF_REASON_CLONE_VM_FAKE,       /* CLONE_VM does not share memory here (WSL1, user-mode emulation) */
+	ODF_REASON_REGION_NO_REMAP,     /* the kernel cannot move a shared mapping and leave its place mapped (before Linux 5.13) */
+	ODF_REASON_REGION_NO_MEMFD,     /* no memfd_create, or a sandbox or sysctl forbids it */
+	ODF_REASON_REGION_OVERCOMMIT,   /* strict overcommit (vm.overcommit_memory=2): the memory of a region cannot be promised */
+	ODF_REASON_REGION_PAGE_SIZE,    /* regions are for pages of 4096 bytes and 64-bit processes */
+	ODF_REASON_REGION_REFUSED,      /* the regions could not be frozen (out of memory, of mappings, or a limit) */
+	/* Found by odf_kernel_verify; taken only when asked for by name: */
+	ODF_REASON_KERNEL_LOSES_WRITES,    /* after an on-demand fork one process sees what the other writes */
+	ODF_REASON_KERNEL_LOSES_NEIGHBORS, /* MADV_DONTNEED or munmap of a page then wipes pages around it */
+	ODF_REASON_KERNEL_LOSES_DISCARDS,  /* a page given back by MADV_DONTNEED then does not read as zeros */
+	ODF_REASON_KERNEL_DIES,            /* a process ended, or hung, where it should not */
+	ODF_REASON_KERNEL_UNSAFE,          /* it is said to lose data: ODFORK_KERNEL=unsafe */
+	/* Not taken, even by name: */
+	ODF_REASON_KERNEL_NO_EFFECT, /* the switch was set, and the page tables were copied all the same */
+	ODF_REASON_KERNEL_REGIONS,   /* the process has snapshot regions, and the kernel is not shown to keep data */
+	ODF_REASON_KERNEL_CGROUP,    /* the process is in another memory cgroup than the switch that was found */
+	ODF_REASON_REGION_KERNEL,    /* forks of this process are on demand, by a kernel that is not shown to keep data */
+	ODF_REASON_HEAP_OFF,            /* the heap was not asked for: the library is linked and not preloaded, or ODFORK_HEAP=off */
+	ODF_REASON_HEAP_NOT_INTERPOSED, /* the static library interposes nothing, so there is no heap */
+	ODF_REASON_HEAP_NO_SETTLING,    /* several threads, and no userfaultfd for kernel-mode faults: memory in a region could not be settled */
+	ODF_REASON_HEAP_NO_ROOM,        /* no address space or descriptors for the heap's region */
+	ODF_REASON_HEAP_PIECES,         /* the program's memory is in so many small mappings that a fork pays more for them than it saves */
+	ODF_REASON_HEAP_LOCKED,         /* the program locks its memory (mlockall) */
+	ODF_REASON_HEAP_SANDBOX,        /* the program has put itself into a seccomp sandbox, which may punish what waking takes */
+	ODF_REASON_HEAP_LIMIT,          /* the program limits its address space */
+	ODF_REASON_HEAP_PINS,           /* the program has a library loaded that pins memory (RDMA, io_uring, asynchronous input and output), or opens
+					 * a file for direct input */
+	ODF_REASON_HEAP_KERNEL,         /* forks are on demand by the kernel, which keeps data or was asked for by name */
+	ODF_REASON_COUNT
+} odf_reason;
+
+/* What happened and why. Give a pointer to one that was set to ODF_REPORT_INIT; any call that takes it fills all of it.
+ * Since 0.1.0. */
+typedef struct odf_report {
+	size_t size;
+	odf_strategy strategy; /* how the process was made; on failure what was tried last */
+	odf_step step;         /* ODF_STEP_NONE on success */
+	int index;             /* which action, limit...; -1 where the step has none */
+	int error;             /* errno value; 0 on success. ECHILD: the child died before exec, see wait_status */
+	int wait_status;       /* with ECHILD: as from waitpid; else 0 */
+	odf_reason despite;    /* what keeps the strategy from being taken unless it is asked for by name, as it was; else ODF_REASON_NONE */
+	uint64_t forgiven;     /* ODF_FORGIVE() set of the steps that failed and were forgiven, see `forgive` */
+	uint64_t elapsed_ns;   /* how long the caller was held, nanoseconds of CLOCK_MONOTONIC */
+	odf_reason reason[ODF_STRATEGY_ROOM]; /* by strategy */
+} odf_report;
+
+#define ODF_REPORT_INIT ODF_SIZED_(odf_report)
+
+/* Short stable names for machines ("vfork", "exec") and a sentence for people. A value out of range gives "unknown".
+ * The strings are static. Async-signal-safe. Since 0.1.0. */
+const char *odf_strategy_name(odf_strategy strategy);
+const char *odf_step_name(odf_step step);
+const char *odf_reason_name(odf_reason reason);
+const char *odf_reason_text(odf_reason reason);
+
+/* Writes the report as text of a few lines, in the manner of snprintf: at most `size` bytes with the final NUL; the result is the
+ * length that the whole text has, or -1 with errno EINVAL for a NULL or ill-sized report. Async-signal-safe. Since 0.1.0. */
+int odf_report_format(const odf_report *report, char *buffer, size_t size);
+
+/* ---- Fork ------------------------------------------------------------------------------------------------------------------ */
+
+/* fork(), by the fastest safe strategy. Runs the pthread_atfork handlers, as fork does. Errors: those of fork (EAGAIN, ENOMEM,
+ * ENOSYS). Async-signal-safe where libc's fork is. Since 0.1.0. */
+pid_t odf_fork(void);
+
+typedef struct odf_fork_options {
+	size_t size;
+	unsigned allow; /* ODF_ALLOW() set; 0 for any. If none of the set is possible: ENOTSUP, and no process */
+	int *pidfd;     /* if not NULL: receives, in the parent, a descriptor of the child as from pidfd_open (Linux 5.3),
+	                   close-on-exec, the caller's to close. In the child, -1. */
+} odf_fork_options;
+
+#define ODF_FORK_OPTIONS_INIT ODF_SIZED_(odf_fork_options)
+
+/* odf_fork with options and a report; either may be NULL. The report is filled in the parent only.
+ * Errors: those of fork; EINVAL (size, unknown bits in `allow`, a strategy that no fork can use); E2BIG (a newer structure);
+ * ENOTSUP (no allowed strategy is possible); with pidfd also ENOSYS, EPERM, EMFILE, ENFILE, ENOMEM, all found before anything is
+ * forked. Should the descriptor still fail after that, the process exists, its pid is returned, *pidfd is -1, and the report has
+ * ODF_STEP_PIDFD with the error. Async-signal-safe where libc's fork is. Since 0.1.0. */
+pid_t odf_fork_with(const odf_fork_options *options, odf_report *report);
+
+/* ---- Spawn ----------------------------------------------------------------------------------------------------------------- */
+
+/* What happens to one descriptor number of the child. All actions of a request together are one map, applied at once: sources are
+ * the caller's descriptors as they are when odf_spawn is called, so swaps and cycles work. Each number may be a target once. */
+typedef enum odf_fd_kind {
+	ODF_FD_KIND_DUP = 1, /* fd becomes a copy of the caller's `source`, open across exec, also where they are equal */
+	ODF_FD_KIND_OPEN,    /* fd becomes `path`, opened in the child with `flags` and `mode` after cwd was changed */
+	ODF_FD_KIND_CLOSE,   /* fd is closed; that it was not open is no error */
+	ODF_FD_KIND_NULL,    /* fd becomes /dev/null, open for reading and writing */
+	ODF_FD_KIND_KEEP     /* fd stays open across exec, whatever its close-on-exec flag and ODF_SPAWN_CLOSE_OTHER_FDS say */
+} odf_fd_kind;
+
+/* Elements of arrays do not grow; later versions may add kinds. */
+typedef struct odf_fd_action {
+	odf_fd_kind kind;
+	int fd;
+	int source;
+	int flags;
+	mode_t mode;
+	const char *path;
+} odf_fd_action;
+
+/* An odf_fd_action each, for initialisers and elsewhere: odf_fd_action map[] = { ODF_FD_DUP(1, log), ODF_FD_NULL(0) }; */
+#define ODF_FD_DUP(fd, source)             ODF_FD_ACTION_(ODF_FD_KIND_DUP, fd, source, 0, 0, NULL)
+#define ODF_FD_OPEN(fd, path, flags, mode) ODF_FD_ACTION_(ODF_FD_KIND_OPEN, fd, -1, flags, mode, path)
+#define ODF_FD_CLOSE(fd)                   ODF_FD_ACTION_(ODF_FD_KIND_CLOSE, fd, -1, 0, 0, NULL)
+#define ODF_FD_NULL(fd)                    ODF_FD_ACTION_(ODF_FD_KIND_NULL, fd, -1, 0, 0, NULL)
+#define ODF_FD_KEEP(fd)                    ODF_FD_ACTION_(ODF_FD_KIND_KEEP, fd, -1, 0, 0, NULL)
+
+/* For the macros only. */
+#ifdef __cplusplus
+static inline odf_fd_action odf_fd_action_(odf_fd_kind kind, int fd, int source, int flags, mode_t mode, const char *path)
+{
+	odf_fd_action action = odf_fd_action();
+	action.kind = kind;
+	action.fd = fd;
+	action.source = source;
+	action.flags = flags;
+	action.mode = mode;
+	action.path = path;
+	return action;
+}
+#define ODF_FD_ACTION_(kind, fd, source, flags, mode, path) \
+	(odf_fd_action_((kind), (fd), (source), (flags), static_cast<mode_t>(mode), (path)))
+#else
+#define ODF_FD_ACTION_(kind, fd, source, flags, mode, path) \
+	(__extension__(odf_fd_action){ (kind), (fd), (source), (flags), (mode), (path) })
+#endif
+
+typedef struct odf_rlimit {
+	int resource; /* RLIMIT_* */
+	struct rlimit limit;
+} odf_rlimit;
+
+/* Flags of odf_spawn_options. An option that has a flag is used only with it; the descriptors cwd_fd, exec_fd and cgroup_fd without it too if
+ * they are above 0, so that only 0 needs the flag. With the flag a descriptor below 0 is EINVAL; without it, -1 is none. */
+#define ODF_SPAWN_SEARCH_PATH     0x0001ull /* a `file` without a slash is looked up in the caller's PATH */
+#define ODF_SPAWN_SETSID          0x0002ull /* new session; not together with SETPGROUP (EINVAL) */
+#define ODF_SPAWN_SETPGROUP       0x0004ull /* process group `pgroup`, 0 for a new one */
+#define ODF_SPAWN_FOREGROUND      0x0008ull /* with SETSID: the child's descriptor 0 becomes the controlling terminal. Otherwise: the \
+                                             child's process group becomes the foreground group of the controlling terminal */
+#define ODF_SPAWN_CLOSE_OTHER_FDS 0x0010ull /* close every descriptor above 2 that `fds` does not name */
+#define ODF_SPAWN_SIGMASK         0x0020ull /* signal mask `sigmask`; otherwise the calling thread's */
+#define ODF_SPAWN_RESET_SIGNALS   0x0040ull /* every disposition becomes the default one, of ignored signals too. (Handled signals \
+                                             always become default, ignored ones otherwise stay ignored: exec's rule.) */
+#define ODF_SPAWN_UMASK           0x0080ull /* file mode creation mask `umask` */
+#define ODF_SPAWN_NICE            0x0100ull /* nice value `nice` (absolute, -20 to 19) */
+#define ODF_SPAWN_UID             0x0200ull /* real, effective and saved user id `uid` */
+#define ODF_SPAWN_GID             0x0400ull /* real, effective and saved group id `gid` */
+#define ODF_SPAWN_GROUPS          0x0800ull /* supplementary groups `groups`; with group_count 0, none */
+#define ODF_SPAWN_SCHED           0x1000ull /* scheduling policy `sched_policy` with `sched_param` */
+#define ODF_SPAWN_NO_NEW_PRIVS    0x2000ull /* no_new_privs: exec grants nothing, whatever the file's mode */
+
+#define ODF_SPAWN_DETACH          0x4000ull /* the process is not the caller's child: nobody has to wait for it, and no SIGCHLD tells of \
+                                             its end; its parent is init or the nearest subreaper. (Made by FORK, a go-between is \
+                                             a child for a moment, whose SIGCHLD may be seen.) Not with parent_death_signal */
+
+#define ODF_SPAWN_CWD_FD          0x10000ull /* the working directory is the one open at `cwd_fd` */
+#define ODF_SPAWN_EXEC_FD         0x20000ull /* the program is the file open at `exec_fd` */
+#define ODF_SPAWN_CGROUP_FD       0x40000ull /* the cgroup is the one whose directory is open at `cgroup_fd` */
+
+/* A set of steps whose failure does not matter: the process starts all the same and the report's `forgiven` says so.
+ * Allowed: NICE, SCHED, AFFINITY, RLIMIT, CGROUP. */
+#define ODF_FORGIVE(step) (1ull << (step))
+
+typedef struct odf_spawn_options {
+	size_t size;
+	uint64_t flags;             /* ODF_SPAWN_* */
+	uint64_t forgive;           /* ODF_FORGIVE() set */
+	unsigned allow;             /* ODF_ALLOW() set of POSIX_SPAWN, VFORK and FORK; 0 for any */
+	int cwd_fd;                 /* working directory by descriptor (ODF_SPAWN_CWD_FD, or above 0). Not together with cwd (EINVAL) */
+	const char *cwd;            /* working directory; NULL: the caller's */
+	int exec_fd;                /* execute the file open at this descriptor of the caller's instead of `file` (ODF_SPAWN_EXEC_FD, or above 0).
+	                               A script needs the descriptor open across exec: name it in `fds` with ODF_FD_KEEP */
+	int cgroup_fd;              /* start in this cgroup, a descriptor of its directory (ODF_SPAWN_CGROUP_FD, or above 0) */
+	const odf_fd_action *fds;
+	size_t fd_count;
+	int *pidfd;                 /* if not NULL: receives a descriptor of the child (Linux 5.2; by fork 5.3), close-on-exec, the
+	                               caller's to close; -1 on failure */
+	pid_t pgroup;
+	sigset_t sigmask;
+	mode_t umask;
+	int nice;
+	uid_t uid;
+	gid_t gid;
+	const gid_t *groups;
+	size_t group_count;
+	const odf_rlimit *rlimits;
+	size_t rlimit_count;
+	const cpu_set_t *affinity;  /* NULL: as the caller's */
+	size_t affinity_size;       /* bytes, as for sched_setaffinity */
+	int sched_policy;
+	struct sched_param sched_param;
+	int parent_death_signal;    /* sent to the child when the *thread* that called odf_spawn ends; 0: none. See prctl(2) */
+	const struct sock_fprog *seccomp; /* filter installed last; it must allow execve (execveat with
+	                               exec_fd; nanosleep with busy_retry_ms). Needs NO_NEW_PRIVS or privilege */
+	int (*pre_exec)(void *arg); /* runs in the child before exec; 0, or an errno value that fails the spawn. Forces FORK */
+	void *pre_exec_arg;
+	unsigned busy_retry_ms;     /* how long to try again while the program's file is open for writing (ETXTBSY), in milliseconds of
+	                               waiting; 0: not at all. The caller is held meanwhile */
+	unsigned reserved;
+} odf_spawn_options;
+
+#define ODF_SPAWN_OPTIONS_INIT ODF_SIZED_(odf_spawn_options)
+
+/* Starts a program. `file` is its path (or name, with ODF_SPAWN_SEARCH_PATH), `argv` its arguments, at least argv[0]; `envp` its
+ * environment, NULL for the caller's. *pid (pid may be NULL) receives the child, which the caller must wait for. `options` and
+ * `report` may be NULL.
+ *
+ * The child is set up in the order of odf_step, so relative paths (program, opened files) are relative to the new directory, and
+ * files are opened with the caller's ids. All or nothing: if a step fails no process is left and no descriptor is open that was
+ * not open before; files that an ODF_FD_OPEN created stay.
+ *
+ * Result: 0 or an errno value; the report has the step. With step REQUEST: EINVAL (unknown flag or bit, a combination that
+ * excludes itself, a descriptor number below 0, a number that is a target twice, NULL where it is not allowed), E2BIG (a newer
+ * structure), ENOTSUP (no allowed strategy can do it), ENOMEM. With CLONE: EAGAIN, ENOMEM. ECHILD at any step: the child died there;
+ * wait_status tells of what. Otherwise what the system call of the step gives: FD: EBADF (not open, or a number beyond the limit), EMFILE (no
+ * number left) or open's; EXEC: ENOENT, EACCES (no execute permission), ENOEXEC (not a program: no shell is tried), ETXTBSY, E2BIG...
+ *
+ * Not async-signal-safe. Safe in threads; the other threads go on running. Not a cancellation point.
+ *
+ * A child made by VFORK that changes its ids does so while it shares the caller's memory, for the moment before exec. The kernel then withdraws
+ * the memory's dumpable mark, which keeps the new user from tracing it (unless fs.suid_dumpable is 1); the caller's mark is put back
+ * right after. Within that moment the caller is not dumpable either, and a child forked by another thread stays so. To avoid both,
+ * allow FORK only. Since 0.1.0. */
+int odf_spawn(pid_t *pid, const char *file, char *const argv[], char *const envp[], const odf_spawn_options *options,
+	      odf_report *report);
+
+/* posix_spawn and posix_spawnp: libc's, counted in ODFORK_STATS. Since 0.1.0. */
+int odf_posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
+		    char *const argv[], char *const envp[]);
+int odf_posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
+		     char *const argv[], char *const envp[]);
+
+/* ---- Regions --------------------------------------------------------------------------------------------------------------- */
+
+/* A snapshot region: memory that fork() does not have to copy page tables for. A program keeps in it what makes it big. Every child made
+ * through libc's fork, _Fork, clone or syscall sees the region as it was at that moment, as ordinary private memory, and what either process writes
+ * afterwards the other does not see: fork's own semantics, and no call is needed around the fork.
+ *
+ * Between forks the region is LIVE, a shared view of a memfd, and costs nothing. A fork FREEZES it: the page tables are moved aside as a whole and
+ * parent and child continue on private views of the file, which nobody writes as long as a descendant can see it. When none can, the
+ * region is SETTLED: the parent's private pages are merged into the file and the page tables moved back. A thread of the library's own
+ * (the keeper, which blocks all signals and has its own table of descriptors) does that where userfaultfd may serve kernel-mode faults; see
+ * odf_region_settle for where it may not.
+ *
+ * The program must not change the mapping itself: no munmap, mremap, mprotect, madvise or mlock on a region's memory. What a region cannot hold: thread
+ * stacks; process-shared, robust and priority-inheriting mutexes, and words that are given to FUTEX_WAKE_OP; pages that are pinned (O_DIRECT in flight,
+ * io_uring buffers, RDMA, process_vm_writev from outside) while the region is not LIVE: a program that does such things makes it ODF_REGION_MANUAL, and
+ * neither forks nor settles with any in flight.
+ *
+ * Thread safety: all functions may be called by any thread, except that odf_region_destroy must be the last call on a region. None is
+ * async-signal-safe; forking with regions is, as far as libc's fork is. */
+typedef struct odf_region odf_region;
+
+#define ODF_REGION_MANUAL 0x0001u /* settle only when odf_region_settle is called */
+#define ODF_REGION_HUGE   0x0002u /* while the region is LIVE and no fork is near, gather what is all there into pages of 2 MiB (MADV_COLLAPSE, Linux 6.1;
+                                     elsewhere nothing happens): a child's reads then cost hundreds of times fewer faults. Each 2 MiB is copied once
+                                     for it, which threads that touch them meanwhile wait for */
+
+/* A region of `capacity` bytes (rounded up to whole pages; up to terabytes: address space of more than twice the capacity is reserved, memory is
+ * committed when it is touched). The memory reads as zeros. NULL with errno: EINVAL (capacity 0, unknown flag); ENOTSUP (not on this machine:
+ * odf_capabilities.strategy[ODF_STRATEGY_REGION] says why); ENOMEM (address space, RLIMIT_AS, vm.max_map_count); EMFILE, ENFILE
+ * (descriptors); EFBIG (RLIMIT_FSIZE); EPERM, EAGAIN (the keeper could not be started). The result is freed by odf_region_destroy. Since 0.1.0. */
+odf_region *odf_region_create(size_t capacity, unsigned flags);
+
+/* The region's first byte, page-aligned, the same for the region's whole life and in every child. Async-signal-safe. Since 0.1.0. */
+void *odf_region_base(const odf_region *region);
+
+/* Its size in bytes. Async-signal-safe. Since 0.1.0. */
+size_t odf_region_capacity(const odf_region *region);
+
+/* Gives memory back: the pages from `address` for `length` bytes (rounded up to whole pages) read as zeros from now on, in this process only. The
+ * memory is free at once in a LIVE region; in a FROZEN one as soon as the region settles. 0 or an errno value: EINVAL (`address` not page-aligned,
+ * or not all inside the region), ENXIO (the memory is not there, ODF_REGION_ABSENT). Since 0.1.0. */
+int odf_region_discard(odf_region *region, void *address, size_t length);
+
+/* Settles now, and returns when the region is LIVE. By calling it the program says that no other thread, no system call in flight and no
+ * process that shares its memory touches the region meanwhile; where the keeper can use userfaultfd they may all the same. Needed only where the keeper cannot
+ * settle by itself (odf_region_info.settling). 0, also if there was nothing to do, as in a child; EBUSY: a descendant maps the snapshot;
+ * ENOMEM, EMFILE; EAGAIN: a fork came between, try again; ENOTSUP: pages of the process cannot be told apart here (no /proc). On an error the
+ * region stays FROZEN, which is always correct. Since 0.1.0. */
+int odf_region_settle(odf_region *region);
+
+/* Where a region is in its life. */
+typedef enum odf_region_state {
+	ODF_REGION_LIVE = 0,  /* the next fork freezes it */
+	ODF_REGION_FROZEN,    /* forked, not settled yet: forks copy the page tables of what was touched since */
+	ODF_REGION_SETTLING,  /* partly settled */
+	ODF_REGION_INHERITED, /* this process is a child: ordinary private memory */
+	ODF_REGION_ABSENT     /* this process was made past the library (an inline system call) and has not got the memory: do not touch it */
+} odf_region_state;
+
+/* Who settles. */
+typedef enum odf_region_settling {
+	ODF_REGION_SETTLES_ALWAYS = 0, /* the keeper, while the program runs */
+	ODF_REGION_SETTLES_AT_FORK,    /* a fork, when the process has one thread and settling is cheaper than going on; else odf_region_settle */
+	ODF_REGION_SETTLES_BY_CALL,    /* odf_region_settle only: ODF_REGION_MANUAL */
+	ODF_REGION_SETTLES_NEVER       /* no /proc/self/pagemap here, or a doubt about descendants: FROZEN for good after the next fork */
+} odf_region_settling;
+
+typedef struct odf_region_info {
+	size_t size;
+	odf_region_state state;
+	odf_region_settling settling;
+	size_t capacity;            /* bytes */
+	size_t live_bytes;          /* the part of it that is LIVE */
+	size_t resident_bytes;      /* memory (or swap) of the region's file; 0 in a child, to whom it does not belong */
+	size_t private_bytes;       /* this process's own copies on top of that */
+	uint64_t freezes;           /* forks that found something LIVE */
+	uint64_t settles;           /* times the whole region became LIVE again */
+	uint64_t interrupted;       /* settles that a fork cut short; the next goes on from there */
+	uint64_t steps;             /* pieces in which that was done */
+	uint64_t merged_pages;      /* private pages written back to the file */
+	uint64_t last_pause_ns;     /* how long the last step kept other threads from memory, or the caller of a settle or fork waiting */
+	uint64_t longest_pause_ns;
+	uint64_t last_freeze_ns;    /* what freezing added to the last fork that froze */
+} odf_region_info;
+
+#define ODF_REGION_INFO_INIT ODF_SIZED_(odf_region_info)
+
+/* Fills in what the region is doing. 0 or an errno value: EINVAL, E2BIG (`size`). Since 0.1.0. */
+int odf_region_info_get(const odf_region *region, odf_region_info *info);
+
+/* Unmaps the region and frees it. Descendants keep what they see. 0 or EINVAL (NULL). Since 0.1.0. */
+int odf_region_destroy(odf_region *region);
+
+/* ---- Heap ------------------------------------------------------------------------------------------------------------------ */
+
+/* In a program that is preloaded or linked with libodfork.so, new memory can go to a region without the program's knowledge: large anonymous private mappings,
+ * and what malloc needs. Preloaded, it begins when the process has grown past a threshold; linked, with odf_heap_enable or ODFORK_HEAP=on. */
+typedef enum odf_heap_state { ODF_HEAP_OFF = 0, ODF_HEAP_ASLEEP, ODF_HEAP_AWAKE } odf_heap_state;
+
+/* Where requests to malloc go. Since 0.1.0. */
+typedef enum odf_heap_malloc {
+	ODF_HEAP_MALLOC_OTHER = 0, /* the program has an allocator of its own, whose mappings are what counts */
+	ODF_HEAP_MALLOC_LIBC,      /* libc's malloc, outside: not awake, or nothing was asked for since */
+	ODF_HEAP_MALLOC_LARGE,     /* large requests to the region, others to libc's: mimalloc is being loaded, not installed,
+	                              or left, as this is a child of a process with several threads */
+	ODF_HEAP_MALLOC_MIMALLOC   /* mimalloc, in the region */
+} odf_heap_malloc;
+
+typedef struct odf_heap_info {
+	size_t size;
+	odf_heap_state state;
+	odf_reason reason;        /* why it is not awake; ODF_REASON_TOO_SMALL: asleep, has not grown past the threshold */
+	odf_heap_malloc malloc_door;
+	size_t threshold;         /* bytes of private memory from which on it wakes */
+	size_t capacity;          /* bytes of address space of the region; 0: none */
+	size_t placed_bytes;      /* address space that was ever placed in it */
+	size_t inside_bytes;      /* memory (or swap) of the region */
+	size_t outside_bytes;     /* private memory of the process: what a fork copies page tables for */
+	uint64_t spills;          /* requests that did not fit */
+} odf_heap_info;
+
+#define ODF_HEAP_INFO_INIT ODF_SIZED_(odf_heap_info)
+
+/* Wakes the heap now, with a region of `capacity` bytes of address space (rounded up to GiB; 0: chosen, twice the machine's memory). 0 or an errno value:
+ * ENOTSUP (odf_heap_info_get has the reason), ENOMEM, EINVAL (more than a TiB). 0 as well if it is awake already. Thread-safe; not async-signal-safe.
+ * Since 0.1.0. */
+int odf_heap_enable(size_t capacity);
+
+/* Fills in what the heap is doing. 0, or EINVAL or E2BIG (`size`). Thread-safe; not async-signal-safe. Since 0.1.0. */
+int odf_heap_info_get(odf_heap_info *info);
+
+/* ---- Capabilities ---------------------------------------------------------------------------------------------------------- */
+
+/* An answer that may not have been asked for yet. Since 0.1.0. */
+typedef enum odf_answer { ODF_ANSWER_NOT_ASKED = 0, ODF_ANSWER_YES, ODF_ANSWER_NO } odf_answer;
+
+/* What can be asked of the running kernel, sandbox and libc. Since 0.1.0. */
+typedef enum odf_probe {
+	ODF_PROBE_USE_ODF = 0,    /* /proc/self/use_odf opens for writing: an on-demand-fork kernel */
+	ODF_PROBE_CLONE3,         /* clone3 (Linux 5.3) */
+	ODF_PROBE_CLONE_VM,       /* a child of clone(CLONE_VM | CLONE_VFORK) shares memory and holds its parent until exec */
+	ODF_PROBE_PIDFD_OPEN,     /* pidfd_open (5.3) */
+	ODF_PROBE_CLOSE_RANGE,    /* close_range (5.9) */
+	ODF_PROBE_EXECVEAT,       /* execveat (3.19) */
+	ODF_PROBE_PROC,           /* /proc/self/stat is readable */
+	ODF_PROBE_UFFD_KERNEL,    /* userfaultfd serves kernel-mode faults for this process */
+	ODF_PROBE_UFFD_DEVICE,    /* /dev/userfaultfd opens, or was handed in (ODFORK_UFFD_FD) */
+	ODF_PROBE_REMAP,          /* mremap(MREMAP_DONTUNMAP) moves a shared mapping (5.13) */
+	ODF_PROBE_MEMFD,          /* memfd_create with seals (3.17) */
+	ODF_PROBE_PAGEMAP,        /* /proc/self/pagemap is readable */
+	ODF_PROBE_PAGEMAP_SCAN,   /* PAGEMAP_SCAN (6.7) */
+	ODF_PROBE_UFFD_MINOR,     /* userfaultfd for kernel-mode faults reports pages of a file that are there (5.14) */
+	ODF_PROBE_ASYNC_FORK,     /* memory.async_fork of the process's own memory cgroup opens for writing: Async-fork */
+	ODF_PROBE_COUNT
+} odf_probe;
+
+/* How the kernel offers on-demand fork. The first two behind /proc/self/use_odf are told apart by trying it out only. Since 0.1.0. */
+typedef enum odf_kernel_interface {
+	ODF_KERNEL_INTERFACE_NONE = 0,      /* not at all */
+	ODF_KERNEL_INTERFACE_USE_ODF,       /* /proc/self/use_odf, not tried out, or like neither of: */
+	ODF_KERNEL_INTERFACE_USE_ODF_HELD,  /* holds until 0 is written (published for Linux 5.6.19) */
+	ODF_KERNEL_INTERFACE_USE_ODF_ARMED, /* is armed for the next clone, and on for good from then on (published for 6.0.6) */
+	ODF_KERNEL_INTERFACE_ASYNC_FORK,    /* memory.async_fork of the process's own memory cgroup (Alibaba Cloud Linux) */
+	ODF_KERNEL_INTERFACE_COUNT
+} odf_kernel_interface;
+
+typedef struct odf_capabilities {
+	size_t size;
+	odf_reason strategy[ODF_STRATEGY_ROOM]; /* by strategy. ODF_REASON_NONE: available; else why not */
+	odf_kernel_interface kernel_interface;
+	odf_answer uffd_kernel_faults; /* userfaultfd serves kernel-mode faults: ODF_PROBE_UFFD_KERNEL or ODF_PROBE_UFFD_DEVICE */
+	size_t page_size;              /* bytes */
+	char kernel_release[65];       /* as uname gives it; for people, nothing is decided by it */
+	char reserved[7];
+} odf_capabilities;
+
+#define ODF_CAPABILITIES_INIT ODF_SIZED_(odf_capabilities)
+
+/* Fills in what this machine offers. Each question is asked once per process and the answer kept, so calling this early keeps the
+ * answers true for a process that puts itself into a seccomp sandbox later; which also asks nothing there that the sandbox could
+ * punish. Returns 0, or EINVAL or E2BIG (`size`). Makes short-lived processes the first time (ODF_PROBE_CLONE_VM, and odf_kernel_verify's where the kernel offers
+ * on-demand fork), which no wait() without __WALL or __WCLONE sees and no SIGCHLD announces. Not async-signal-safe. Since 0.1.0. */
+int odf_capabilities_get(odf_capabilities *capabilities);
+
+/* The answer to one probe, asking if need be. *error (error may be NULL) receives, with ODF_ANSWER_NO, the errno value that said
+ * so (EPROTO: the call succeeded and did not have its effect), otherwise 0. ODF_ANSWER_NOT_ASKED: memory or descriptors were too short to
+ * ask; ask again. A probe that the library does not know is ODF_ANSWER_NO with EINVAL. Since 0.1.0. */
+odf_answer odf_probe_get(odf_probe probe, int *error);
+
+/* The short name of a probe and the question it asks. Static strings; async-signal-safe. Since 0.1.0. */
+const char *odf_probe_name(odf_probe probe);
+const char *odf_probe_text(odf_probe probe);
+
+/* What a kernel's on-demand fork is tried for, each after such a fork. Since 0.1.0. */
+typedef enum odf_kernel_check {
+	ODF_KERNEL_CHECK_EFFECT = 0,        /* the child's page tables were not copied. Not asked of Async-fork, whose child copies them */
+	ODF_KERNEL_CHECK_WRITES,            /* what either process writes, the other does not see */
+	ODF_KERNEL_CHECK_DISCARD,           /* a page given back by MADV_DONTNEED reads as zeros */
+	ODF_KERNEL_CHECK_DISCARD_NEIGHBORS, /* and the pages around it, and the other process's, hold what they held */
+	ODF_KERNEL_CHECK_UNMAP_NEIGHBORS,   /* so do those around a page that munmap took */
+	ODF_KERNEL_CHECK_END,               /* the processes ended as they should, in time */
+	ODF_KERNEL_CHECK_COUNT
+} odf_kernel_check;
+#define ODF_KERNEL_CHECK_ROOM 16
+
+typedef struct odf_kernel_verdict {
+	size_t size;
+	odf_kernel_interface interface;
+	odf_reason reason;                        /* ODF_REASON_NONE: offered and seen to keep data; else why it is not taken by itself */
+	odf_answer check[ODF_KERNEL_CHECK_ROOM];  /* by check. YES: passed; NO: failed; NOT_ASKED: not offered, or it could not be tried out */
+	size_t tables;                            /* bytes of page tables: of the process that forked, */
+	size_t child_tables;                      /* and of its child when it began; 0 where /proc does not say */
+	uint64_t elapsed_ns;                      /* how long trying it out took */
+} odf_kernel_verdict;
+
+#define ODF_KERNEL_VERDICT_INIT ODF_SIZED_(odf_kernel_verdict)
+
+/* Where the kernel offers on-demand fork, tries out whether it keeps data, in processes of its own, unless this process or the one that forked it
+ * has done so before. Takes about a millisecond, three MiB and what a fork takes (the caller's page tables are copied), and not much more than two seconds
+ * if something hangs. The switch is thrown in those processes only (of Async-fork, that of the memory cgroup for a moment). No wait() without __WALL
+ * or __WCLONE sees them, no SIGCHLD announces them, no atfork handler runs.
+ *
+ * 0, also where none is offered or it fails; or an errno value: EINVAL (NULL, size); ENOMEM, EAGAIN, EMFILE, ENFILE, ENOTSUP (pages of
+ * another size than 4096), EPERM and others: it could not be tried out, and the verdict is filled all the same. Not async-signal-safe. Since 0.1.0. */
+int odf_kernel_verify(odf_kernel_verdict *verdict);
+
+/* Short stable names, and a sentence for people. Static strings; "unknown" for a value that the library does not know. Async-signal-safe.
+ * Since 0.1.0. */
+const char *odf_kernel_check_name(odf_kernel_check check);
+const char *odf_kernel_check_text(odf_kernel_check check);
+const char *odf_kernel_interface_name(odf_kernel_interface interface);
+
+/* "0.1.0", of the library that is running. Since 0.1.0. */
+const char *odf_version(void);
+
+#ifdef __GNUC__
+#pragma GCC visibility pop
+#endif
+#ifdef __cplusplus
+}
+#endif
+#endif
