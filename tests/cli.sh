@@ -22,19 +22,19 @@ expect() { # STATUS COMMAND...
 	[ "$status" = "$wanted" ] || fail "$*: status $status, expected $wanted: $(cat "$work/err")"
 }
 
-expect 2 "$odfork"
-expect 2 "$odfork" nonsense
-expect 2 "$odfork" run
-expect 2 "$odfork" run --
-expect 2 "$odfork" run --strategy=vfork -- true
-expect 2 "$odfork" run --strategy
-expect 2 "$odfork" run --stats= -- true
-expect 2 "$odfork" run --nonsense -- true
+expect 125 "$odfork"
+expect 125 "$odfork" nonsense
+expect 125 "$odfork" run
+expect 125 "$odfork" run --
+expect 125 "$odfork" run --strategy=vfork -- true
+expect 125 "$odfork" run --strategy
+expect 125 "$odfork" run --stats= -- true
+expect 125 "$odfork" run --nonsense -- true
 expect 0 "$odfork" --help
 expect 0 "$odfork" --version
 expect 0 "$odfork" run --help
 expect 0 "$odfork" probe -h
-expect 2 "$odfork" run --strategy -- true
+expect 125 "$odfork" run --strategy -- true
 expect 0 "$odfork" run true
 expect 1 "$odfork" run -- false
 expect 42 "$odfork" run -- sh -c 'exit 42'
@@ -53,17 +53,65 @@ expect 0 "$odfork" run --strategy=kernel --stats "$work/kernel" -- sh -c '(exit 
 expect 0 "$odfork" run --strategy=fork --stats "$work/fork" -- sh -c '(exit 0); exit 0'
 grep -q '"strategy":"fork".*"reason":"kernel: not_allowed, region: not_allowed"' "$work/fork" || fail "fork by name: $(cat "$work/fork")"
 
+# Help and the version, asked for in any of the usual ways and places.
+for asked in "--help" "-h" "help" "help run" "help probe" "run --help" "run -h" "run --log --strategy region -h" "probe --json --help"; do
+	# shellcheck disable=SC2086
+	expect 0 "$odfork" $asked
+	grep -q "^  odfork ${asked#help } \|^  odfork ${asked%% *} \|^  odfork run " "$work/out" || fail "odfork $asked: $(cat "$work/out")"
+	[ ! -s "$work/err" ] || fail "odfork $asked: $(cat "$work/err")"
+done
+for asked in "--version" "-V" "version" "run -V" "run --log --version" "probe -V"; do
+	# shellcheck disable=SC2086
+	expect 0 "$odfork" $asked
+	grep -qx 'odfork [0-9.]*' "$work/out" || fail "odfork $asked: $(cat "$work/out")"
+done
+expect 0 "$odfork" run -- printf %s --help
+[ "$(cat "$work/out")" = --help ] || fail "an option of the command's: $(cat "$work/out")"
+expect 125 "$odfork" help nonsense
+
+# The file of records is opened at the start.
+expect 125 "$odfork" run --stats="$work/no/such/folder" -- true
+grep -qx "odfork: run: cannot write records to $work/no/such/folder: No such file or directory" "$work/err" || fail "--stats: $(cat "$work/err")"
+expect 125 "$odfork" run --stats="$work" -- true
+mkfifo "$work/fifo"
+expect 0 timeout 20 "$odfork" run --stats="$work/fifo" -- true
+grep -q "nobody reads $work/fifo" "$work/err" || fail "--stats of a FIFO: $(cat "$work/err")"
+
 # As another user, with the descriptor handed in where there is one.
-expect 1 "$odfork" run --user=odfork-no-such-user -- true
+for user in odfork-no-such-user 4294967295 -1 12345678901 "" nobody1 12x; do
+	expect 125 "$odfork" run "--user=$user" -- true
+	grep -qx "odfork: run: no such user: $user" "$work/err" || fail "--user=$user: $(cat "$work/err")"
+done
+for group in odfork-no-such-group 4294967295 ""; do
+	expect 125 "$odfork" run "--user=nobody:$group" -- true
+	grep -qx "odfork: run: no such group: $group" "$work/err" || fail "--user=nobody:$group: $(cat "$work/err")"
+done
 if [ "$(id -u)" = 0 ]; then
 	chmod 755 "$work"
-	expect 0 "$odfork" run --user=nobody -- id -un
-	[ "$(cat "$work/out")" = nobody ] || fail "run --user=nobody is $(cat "$work/out")"
+	is() { # USER UID GID GROUPS
+		expect 0 "$odfork" run "--user=$1" -- sh -c 'id -u; id -g; id -G; grep ^[UG]id: /proc/self/status'
+		[ "$(sed -n 1,3p "$work/out" | tr '\n' ' ')" = "$2 $3 $4 " ] || fail "run --user=$1 is $(cat "$work/out")"
+		[ "$(sed -n 's/^[UG]id:\t//p' "$work/out" | tr '\t' '\n' | sort -u | wc -l)" -le 2 ] || fail "run --user=$1 keeps something: $(cat "$work/out")"
+	}
+	nobody=$(id -u nobody) its=$(id -g nobody)
+	is nobody "$nobody" "$its" "$(id -G nobody)"
+	is "$nobody" "$nobody" "$its" "$(id -G nobody)"
+	is nobody:1 "$nobody" 1 1
+	is "$nobody:daemon" "$nobody" "$(id -g daemon)" "$(id -g daemon)"
+	is 54321 54321 54321 54321 # nobody's number
+	is 54321:1 54321 1 1
+	expect 125 "$odfork" run --user=nobody -- "$odfork" run --user=0 -- true
+	grep -q 'cannot become user 0: Operation not permitted; root may' "$work/err" || fail "--user without the right: $(cat "$work/err")"
 	expect 0 "$odfork" run --user=nobody -- sh -c 'echo "${ODFORK_UFFD_FD-none}"; readlink "/proc/$$/fd/$ODFORK_UFFD_FD" || :'
 	if (exec 9<> /dev/userfaultfd) 2> /dev/null; then
 		[ "$(sed -n 2p "$work/out")" = /dev/userfaultfd ] || fail "no /dev/userfaultfd handed in: $(cat "$work/out")"
 	fi
 fi
+
+# With SIGCHLD ignored the command still learns what it asks for, and the program finds SIGCHLD ignored.
+expect 0 env --ignore-signal=CHLD "$odfork" run --log -- sed -n 's/^SigIgn:.*\([0-9a-f]\{5\}\)$/\1/p' /proc/self/status
+grep -q "its malloc is libc's" "$work/err" || fail "SIGCHLD ignored: $(cat "$work/err")"
+[ $((0x$(cat "$work/out") & 0x10000)) -ne 0 ] || fail "the program finds SIGCHLD not ignored: $(cat "$work/out")"
 
 # Other preloaded libraries stay, in front.
 expect 0 env LD_PRELOAD=libm.so.6 "$odfork" run -- sh -c 'echo "$LD_PRELOAD"'

@@ -154,11 +154,11 @@ jemalloc=$(ldconfig -p 2> /dev/null | sed -n 's/.*libjemalloc\.so\.2 .*=> //p' |
 later='once it has grown past [0-9]+ MiB'
 
 # ---- The option ----
-try "--heap needs a value" 2 "" "no such option, or no value for it: --heap" "$odfork" run --heap -- ./plain 3
-for value in nonsense 0 -1 1X 12GG 2T ""; do
-	try "--heap=$value" 2 "" "^odfork: run: --heap is auto, on, off or a size such as 64G, not $value\$" "$odfork" run "--heap=$value" -- ./plain 3
+try "--heap needs a value" 125 "" "no such option, or no value for it: --heap" "$odfork" run --heap -- ./plain 3
+for value in nonsense 0 -1 1X 12GG 2T 1.5 1.G .5G 64GB 64gi 1025g 18446744073709551615G ""; do
+	try "--heap=$value" 125 "" "^odfork: run: --heap is auto, on, off, or a size of at most 1T, such as 64G, 64GiB or 1\.5g, not $value\$" "$odfork" run "--heap=$value" -- ./plain 3
 done
-for value in auto on off 64G 1T 1073741824; do
+for value in auto on off 64G 1T 1073741824 64g 64GiB 1.5G 0.5t 1024GiB; do
 	try "--heap=$value reaches the program" 0 "^$value\$" "" "$odfork" run "--heap=$value" -- printenv ODFORK_HEAP
 done
 try "none without it" 1 "" "" "$odfork" run -- printenv ODFORK_HEAP
@@ -177,6 +177,7 @@ else
 	leave_out "libc's malloc" "mimalloc is not installed"
 fi
 try "a capacity" 0 "^awake .*, capacity 3\$" "$later" "$odfork" run --log --heap=3G ./plain
+try "a capacity with a fraction" 0 "^awake .*, capacity 4\$" "" "$odfork" run --heap=3.5GiB ./plain
 try "off" 0 "^off libc, outside" "^odfork: run: \./plain: no heap: ODFORK_HEAP=off\$" "$odfork" run --log --heap=off ./plain
 try "off by the variable" 0 "^off libc, outside" "^odfork: run: \./plain: no heap: ODFORK_HEAP=off\$" env ODFORK_HEAP=off "$odfork" run --log ./plain
 try "silent without --log" 0 "^awake" "" "$odfork" run ./plain

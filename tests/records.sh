@@ -32,6 +32,30 @@ status=0; LD_PRELOAD=$preload ODFORK_STATS=$work/full bash -c "ulimit -f 1; $for
 expect $status "file size limit"
 [ "$(grep -c 'records are lost' "$work/err")" -ge 1 ] || fail "lost records are not mentioned: $(cat "$work/err")"
 
+# There is room for a part of a record: it is taken back, and all lines are whole.
+head -c 900 /dev/zero | tr '\0' '\n' > "$work/nearly"
+status=0; LD_PRELOAD=$preload ODFORK_STATS=$work/nearly bash -c "ulimit -f 1; $forks" 2> "$work/err" || status=$?
+expect $status "a record that fits in part"
+[ "$(wc -c < "$work/nearly")" = 900 ] || fail "a cut record: $(tail -c 124 "$work/nearly")"
+grep -q 'records are lost' "$work/err" || fail "the lost record is not mentioned: $(cat "$work/err")"
+if [ "$(id -u)" = 0 ] && unshare -m true 2> /dev/null; then
+	# shellcheck disable=SC2016
+	LD_PRELOAD=$preload unshare -m sh -c 'mkdir "$1/disk"; mount -t tmpfs -o size=4k none "$1/disk" || exit 77
+		ODFORK_STATS=$1/disk/stats sh -c "(exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); exit 5" 2> "$1/err"
+		[ $? = 5 ] && cat "$1/disk/stats"' sh "$work" > "$work/disk_stats" || fail "full disk: $? $(cat "$work/err")"
+	python3 -c 'import json, sys; lines = open(sys.argv[1]).read(); assert lines.endswith("}\n") and len(lines) > 3000; [json.loads(l) for l in lines.splitlines()]' \
+		"$work/disk_stats" || fail "full disk: $(tail -n 2 "$work/disk_stats")"
+	grep -q 'records are lost' "$work/err" || fail "full disk, not mentioned: $(cat "$work/err")"
+fi
+
+# What a variable has of control characters does not reach the terminal.
+env "ODFORK_LOG=$(printf '\033]0;x\007\nodfork: forged')" "$(printf 'ODFORK_\033[2J')=1" LD_PRELOAD="$preload" true 2> "$work/err"
+[ "$(wc -l < "$work/err")" = 2 ] && ! tr -d '\n' < "$work/err" | grep -q '[[:cntrl:]]' || fail "control characters: $(cat -v "$work/err")"
+
+# The reasons are said once, and again when they are others.
+LD_PRELOAD=$preload ODFORK_LOG=1 bash -c '(exit 0); (exit 0); ( (exit 0); : )' 2> "$work/log"
+[ "$(wc -l < "$work/log")" = 4 ] && [ "$(grep -c '(' "$work/log")" = 1 ] || fail "reasons at each fork: $(cat "$work/log")"
+
 # A named pipe that nobody reads.
 mkfifo "$work/pipe"
 status=0; LD_PRELOAD=$preload ODFORK_STATS=$work/pipe timeout 20 sh -c "$forks" 2> /dev/null || status=$?
@@ -40,7 +64,7 @@ expect $status "named pipe"
 # Least of stacks, and paths that need cutting.
 LD_PRELOAD=$preload ODFORK_STATS=$work/stats ODFORK_LOG=1 "$build/tests/small_stack" 2> "$work/log" || fail "small stack: status $?"
 python3 - "$work/stats" "$work/log" << 'CHECK'
-import json, sys
+import json, sys, time
 records = [json.loads(line) for line in open(sys.argv[1], encoding="utf-8")]
 calls = [r["call"] for r in records]
 assert calls.count("posix_spawn") == 3 and "_Fork" in calls and "fork" in calls, calls
@@ -48,6 +72,10 @@ files = [r["file"] for r in records if r["call"] == "posix_spawn"]
 assert files[0] == "/bin/true", files
 assert files[1].endswith("...") and len(files[1]) >= 100, files
 assert "\ufffd" in files[2] and files[2].endswith("..."), files
+for r in records:
+    assert r["schema"] == 1 and r["index"] is None and r["wait_status"] is None, r
+    assert abs(r["time"] - time.time()) < 60, r
+    assert r["program"].endswith("/small_stack"), r
 assert sum(line.startswith(b"odfork: ") for line in open(sys.argv[2], "rb")) == len(records)
 CHECK
 

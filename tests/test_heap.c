@@ -1536,6 +1536,8 @@ static void tell_mappings(void)
 
 /* ---- All of them ------------------------------------------------------------------------------------------------------------------------- */
 
+#define SIZES " (it is auto, on, off, or a size of at most 1T, such as 64G, 64GiB or 1.5g)\n"
+
 enum way { PLAIN, PRELOADED, LINKED, STATIC };
 static const struct {
 	const char *name;
@@ -1550,9 +1552,9 @@ static const struct {
 	{ "mappings_plain", tell_mappings, PLAIN },
 	{ "asleep", is_asleep, PRELOADED },
 	{ "asleep_auto", is_asleep, PRELOADED, "auto" },
-	{ "asleep_nonsense", is_asleep, PRELOADED, "nonsense", .says = "odfork: value not understood, ignored: ODFORK_HEAP=nonsense\n" },
-	{ "asleep_bad_size", is_asleep, PRELOADED, "12Q", .says = "odfork: value not understood, ignored: ODFORK_HEAP=12Q\n" },
-	{ "asleep_too_much", is_asleep, PRELOADED, "2T", .says = "odfork: value not understood, ignored: ODFORK_HEAP=2T\n" },
+	{ "asleep_nonsense", is_asleep, PRELOADED, "nonsense", .says = "odfork: value not understood, ignored: ODFORK_HEAP=nonsense" SIZES },
+	{ "asleep_bad_size", is_asleep, PRELOADED, "12Q", .says = "odfork: value not understood, ignored: ODFORK_HEAP=12Q" SIZES },
+	{ "asleep_too_much", is_asleep, PRELOADED, "2T", .says = "odfork: value not understood, ignored: ODFORK_HEAP=2T" SIZES },
 	{ "off", is_off, PRELOADED, "off" },
 	{ "counts", counts, PRELOADED },
 	{ "on", is_on, PRELOADED, "on" },

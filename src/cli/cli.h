@@ -3,11 +3,25 @@
 #ifndef ODF_CLI_CLI_H
 #define ODF_CLI_CLI_H
 
-enum { EXIT_USAGE = 2, EXIT_CANNOT_RUN = 126, EXIT_NOT_FOUND = 127 };
+#include <stdbool.h>
+
+/* As of env(1), timeout(1) and others that run a program: what is wrong with odfork or its command line cannot be taken for the program's status. */
+enum { EXIT_OWN = 125, EXIT_CANNOT_RUN = 126, EXIT_NOT_FOUND = 127 };
 
 int command_probe(int argc, char **argv);
 int command_run(int argc, char **argv);
 
-/* Prints "odfork: " and the message and a hint at --help on standard error; returns EXIT_USAGE. */
+/* Prints "odfork: " and the message and a hint at --help on standard error; returns EXIT_OWN. */
 int usage_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* The argument asks for help or the version, of whatever command it is given to. */
+bool is_help(const char *argument);
+/* Prints what it asks for; `command` NULL: of all. Returns the exit status. */
+int help(const char *command, const char *argument);
+
+/* "--name=VALUE" or "--name VALUE" at argv[*i]; advances *i over a separate value. NULL: it is not that, or there is no value. */
+const char *value_of(const char *name, int argc, char **argv, int *i);
+
+/* The command waits for processes of its own, for which it does not leave SIGCHLD ignored as it may have found it. This puts back what was found. */
+void hand_on_signals(void);
 #endif

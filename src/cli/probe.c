@@ -80,6 +80,8 @@ int command_probe(int argc, char **argv)
 	int error;
 
 	for (int i = 1; i < argc; i++) {
+		if (is_help(argv[i]))
+			return help("probe", argv[i]);
 		if (strcmp(argv[i], "--json") == 0)
 			json = true;
 		else if (strcmp(argv[i], "--verify") == 0)
@@ -92,7 +94,7 @@ int command_probe(int argc, char **argv)
 	error = odf_capabilities_get(&capabilities);
 	if (error != 0) {
 		fprintf(stderr, "odfork: probe: %s\n", strerror(error));
-		return EXIT_FAILURE;
+		return EXIT_OWN;
 	}
 	if (json) {
 		print_json(&capabilities, verified ? &verification : NULL);

@@ -4,9 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <limits.h>
-#include <pwd.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +18,7 @@
 #include "objects.h"
 #include "odfork.h"
 #include "target.h"
+#include "user.h"
 
 struct options {
 	const char *strategy, *stats, *user, *heap;
@@ -158,19 +157,38 @@ static void keep_userfault(void)
 	(void)unsetenv("ODFORK_UFFD_FD");
 }
 
-/* Becomes the user, with the groups of the user and no privilege. The environment stays. */
+/* Becomes the user, with the groups of the user and no privilege. The environment stays. Complains if it cannot. */
 static bool become(const char *name, bool *handed_in)
 {
-	const struct passwd *user;
+	struct user user;
+	bool done;
+	int error;
 
-	errno = 0;
-	user = getpwnam(name);
-	if (user == NULL) {
-		if (errno == 0)
-			errno = ENOENT;
+	if (!user_read("run", name, &user))
+		return false;
+	done = hand_in_userfault(handed_in) && user_become(&user);
+	error = errno;
+	free(user.groups);
+	if (!done)
+		fprintf(stderr, "odfork: run: cannot become user %s: %s%s\n", name, strerror(error),
+			error == EPERM ? "; root may, and who has CAP_SETUID and CAP_SETGID" : "");
+	return done;
+}
+
+/* As the user whose programs will write there. A named pipe that nobody reads yet may get a reader. */
+static bool can_record(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOCTTY | O_NONBLOCK | O_CLOEXEC, 0666);
+
+	if (fd >= 0)
+		close(fd);
+	else if (errno == ENXIO)
+		fprintf(stderr, "odfork: run: nobody reads %s: records are lost until somebody does\n", path);
+	else {
+		fprintf(stderr, "odfork: run: cannot write records to %s: %s\n", path, strerror(errno));
 		return false;
 	}
-	return hand_in_userfault(handed_in) && initgroups(user->pw_name, user->pw_gid) == 0 && setgid(user->pw_gid) == 0 && setuid(user->pw_uid) == 0;
+	return true;
 }
 
 /* The library in this program has taken over what was handed in; it is the command's. */
@@ -234,29 +252,18 @@ static bool known_strategy(const char *name)
 	return strcmp(name, "auto") == 0 || strcmp(name, "kernel") == 0 || strcmp(name, "region") == 0 || strcmp(name, "fork") == 0;
 }
 
-/* "--name=VALUE" or "--name VALUE"; advances *i over a separate value. */
-static const char *value_of(const char *name, int argc, char **argv, int *i)
+/* The index of the command; 0: there is nothing to run, and *status to end with. */
+static int parse(int argc, char **argv, struct options *options, int *status)
 {
-	size_t length = strlen(name);
-
-	if (strncmp(argv[*i], name, length) != 0)
-		return NULL;
-	if (argv[*i][length] == '=')
-		return argv[*i] + length + 1;
-	if (argv[*i][length] == '\0' && *i + 1 < argc && strcmp(argv[*i + 1], "--") != 0)
-		return argv[++*i];
-	return NULL;
-}
-
-/* The index of the command, or 0 after a usage error. */
-static int parse(int argc, char **argv, struct options *options)
-{
+	*status = EXIT_OWN;
 	for (int i = 1; i < argc; i++) {
 		const char *value;
 		if (strcmp(argv[i], "--") == 0)
 			return i + 1 < argc ? i + 1 : (usage_error("run: no command"), 0);
 		if (argv[i][0] != '-')
 			return i;
+		if (is_help(argv[i]))
+			return *status = help("run", argv[i]), 0;
 		if (strcmp(argv[i], "--log") == 0)
 			options->log = true;
 		else if (strcmp(argv[i], "--no-follow") == 0)
@@ -278,7 +285,7 @@ static int parse(int argc, char **argv, struct options *options)
 static int cannot_prepare(void)
 {
 	fprintf(stderr, "odfork: run: %s\n", strerror(errno));
-	return EXIT_FAILURE;
+	return EXIT_OWN;
 }
 
 int command_run(int argc, char **argv)
@@ -289,29 +296,29 @@ int command_run(int argc, char **argv)
 	char library[PATH_MAX];
 	enum settings_heap heap;
 	bool handed_in = false, can_open;
-	int command = parse(argc, argv, &options), error;
+	int status, command = parse(argc, argv, &options, &status), error;
 	size_t capacity;
 
 	if (command == 0)
-		return EXIT_USAGE;
+		return status;
 	if (options.strategy != NULL && !known_strategy(options.strategy))
 		return usage_error("run: no such strategy: %s", options.strategy);
 	if (options.stats != NULL && options.stats[0] == '\0')
 		return usage_error("run: --stats needs a file");
 	if (options.heap != NULL && !heap_value_read(options.heap, &heap, &capacity))
-		return usage_error("run: --heap is auto, on, off or a size such as 64G, not %s", options.heap);
+		return usage_error("run: --heap is " SETTINGS_HEAP_FORMS ", not %s", options.heap);
 	if (!find_library(library)) {
 		fprintf(stderr, "odfork: run: libodfork.so.0 is neither beside this program nor at %s\n", ODF_LIBRARY);
-		return EXIT_FAILURE;
+		return EXIT_OWN;
 	}
 	pass_on_descriptors();
 	if (!set_environment(&options))
 		return cannot_prepare();
-	if (options.user != NULL && !become(options.user, &handed_in)) {
-		fprintf(stderr, "odfork: run: user %s: %s\n", options.user, strerror(errno));
-		return EXIT_FAILURE;
-	}
+	if (options.user != NULL && !become(options.user, &handed_in))
+		return EXIT_OWN;
 	/* From here on as the user, since what can be preloaded depends on who executes it. */
+	if (options.stats != NULL && !can_record(options.stats))
+		return EXIT_OWN;
 	target_examine(argv[command], !options.no_follow, &target);
 	can_open = access(library, R_OK) == 0; /* whoever found it */
 	if (!can_open && handed_in)
@@ -327,6 +334,7 @@ int command_run(int argc, char **argv)
 		describe(argv[command], &target, &capabilities, handed_in);
 	if (can_open && !target.would_break && !add_preload(library))
 		return cannot_prepare();
+	hand_on_signals();
 	execvp(argv[command], argv + command);
 	error = errno;
 	fprintf(stderr, "odfork: run: %s: %s\n", argv[command], strerror(error));

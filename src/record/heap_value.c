@@ -2,36 +2,73 @@
  * In the library, which reads the variable, and in the command, which sets it. */
 #include "heap_value.h"
 
-#include <errno.h>
 #include <limits.h>
-#include <stdlib.h>
 #include <string.h>
+
+/* Digits from *text on, which is moved behind them. False: there are none, or the number is too large. */
+static bool read_digits(const char **text, unsigned long long *number)
+{
+	const char *at = *text;
+
+	*number = 0;
+	for (; *at >= '0' && *at <= '9'; at++) {
+		if (*number > (ULLONG_MAX - 9) / 10)
+			return false;
+		*number = *number * 10 + (unsigned)(*at - '0');
+	}
+	if (at == *text)
+		return false;
+	*text = at;
+	return true;
+}
+
+/* How often a size is to be doubled for a unit: K, M, G, T in either case, alone or as KiB; none: not at all. -1: not understood. */
+static int read_unit(const char *unit)
+{
+	static const char units[] = "KMGT";
+	const char *found;
+
+	if (*unit == '\0')
+		return 0;
+	found = strchr(units, *unit >= 'a' && *unit <= 'z' ? *unit - 'a' + 'A' : *unit);
+	if (found == NULL || (unit[1] != '\0' && strcmp(unit + 1, "iB") != 0 && strcmp(unit + 1, "ib") != 0))
+		return -1;
+	return 10 * (int)(found - units + 1);
+}
+
+bool size_read(const char *value, unsigned long long *size)
+{
+	unsigned long long whole, part = 0, scale = 1;
+	int doubled;
+
+	if (!read_digits(&value, &whole))
+		return false;
+	if (*value == '.') {
+		const char *digits = ++value;
+		/* More than nine of them say less than a byte. */
+		if (!read_digits(&value, &part) || value - digits > 9)
+			return false;
+		while (digits++ < value)
+			scale *= 10;
+	}
+	doubled = read_unit(value);
+	if (doubled < 0 || whole > ULLONG_MAX >> (doubled + 1) || (scale > 1 && doubled == 0))
+		return false;
+	/* Two steps, so that the part is not too large for its factor: below 2^30 either way. */
+	*size = (whole << doubled) + (doubled <= 30 ? (part << doubled) / scale : ((part << 30) / scale) << (doubled - 30));
+	return true;
+}
 
 bool heap_value_read(const char *value, enum settings_heap *heap, size_t *capacity)
 {
-	static const char units[] = "KMGT";
 	unsigned long long size;
-	const char *unit;
-	char *end;
 
 	if (strcmp(value, "auto") == 0 || strcmp(value, "on") == 0 || strcmp(value, "off") == 0) {
 		*heap = value[0] == 'a' ? SETTINGS_HEAP_AUTO : value[1] == 'n' ? SETTINGS_HEAP_ON : SETTINGS_HEAP_OFF;
 		*capacity = 0;
 		return true;
 	}
-	if (value[0] < '1' || value[0] > '9')
-		return false;
-	errno = 0;
-	size = strtoull(value, &end, 10);
-	unit = *end == '\0' ? NULL : strchr(units, *end);
-	if (errno != 0 || (*end != '\0' && (unit == NULL || end[1] != '\0')))
-		return false;
-	for (const char *power = units; unit != NULL && power <= unit; power++) {
-		if (size > ULLONG_MAX >> 10)
-			return false;
-		size <<= 10;
-	}
-	if (size > (unsigned long long)SETTINGS_HEAP_MOST)
+	if (!size_read(value, &size) || size == 0 || size > (unsigned long long)SETTINGS_HEAP_MOST)
 		return false;
 	*heap = SETTINGS_HEAP_AUTO;
 	*capacity = (size_t)size;

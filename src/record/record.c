@@ -43,14 +43,64 @@ static bool error_is_ours(void)
 	return now.st_dev == start_of_error.device && now.st_ino == start_of_error.inode;
 }
 
-__attribute__((constructor(102))) static void remember_error(void)
+/* The executable file of this process, as a piece of a JSON string; its end if it is long. */
+static char program[256];
+
+static void remember_program(void)
+{
+	char path[PATH_MAX];
+	ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+	struct text text = text_start(program, sizeof program);
+	size_t cut = 0;
+
+	if (length <= 0)
+		return;
+	path[length] = '\0';
+	text_add_json(&text, path);
+	while (text.length >= sizeof program) {
+		cut += (text.length - sizeof program) / 6 + 1; /* of which each has taken six at most */
+		text = text_start(program, sizeof program);
+		text_add(&text, "...");
+		text_add_json(&text, path + cut);
+	}
+}
+
+__attribute__((constructor(102))) static void remember_start(void)
 {
 	struct stat now;
+	int saved = errno;
 
 	if (record_wanted() && fstat(STDERR_FILENO, &now) == 0) {
 		start_of_error.device = now.st_dev;
 		start_of_error.inode = now.st_ino;
 	}
+	if (settings->stats)
+		remember_program();
+	errno = saved;
+}
+
+/* Seconds since 1970 with microseconds. */
+static void add_time(struct text *text)
+{
+	struct timespec now;
+	long micro;
+
+	clock_gettime(CLOCK_REALTIME, &now); /* cannot fail for this clock */
+	micro = now.tv_nsec / 1000;
+	text_add_signed(text, now.tv_sec);
+	text_add(text, ".");
+	for (long digit = 100000; digit > 0; digit /= 10)
+		text_add_unsigned(text, (uint64_t)(micro / digit % 10));
+}
+
+/* null where it says nothing. */
+static void add_number(struct text *text, const char *name, bool known, int64_t value)
+{
+	text_add(text, name);
+	if (known)
+		text_add_signed(text, value);
+	else
+		text_add(text, "null");
 }
 
 /* The strategies that were passed over on the way to the one taken, best first, each with its reason. */
@@ -82,6 +132,7 @@ static void add_json_line(struct text *text, const struct record *record)
 {
 	const odf_report *report = record->report;
 
+	/* The order of the first and of the last stays as it was: scripts match lines. */
 	text_add(text, "{\"pid\":");
 	text_add_signed(text, getpid());
 	text_add(text, ",\"child\":");
@@ -100,11 +151,34 @@ static void add_json_line(struct text *text, const struct record *record)
 	text_add_unsigned(text, record->region_bytes);
 	text_add(text, ",\"reason\":\"");
 	add_reasons(text, record, odf_reason_name, ", ");
-	text_add(text, "\",\"step\":\"");
+	text_add(text, "\",\"schema\":");
+	text_add_unsigned(text, RECORD_SCHEMA);
+	text_add(text, ",\"time\":");
+	add_time(text);
+	text_add(text, ",\"program\":\"");
+	text_add(text, program);
+	text_add(text, "\"");
+	add_number(text, ",\"index\":", report->index >= 0, report->index);
+	add_number(text, ",\"wait_status\":", report->error == ECHILD, report->wait_status);
+	text_add(text, ",\"step\":\"");
 	text_add(text, odf_step_name(report->step));
 	text_add(text, "\",\"error\":");
 	text_add_signed(text, report->error);
 	text_add(text, "}\n");
+}
+
+/* Whether the reasons are others than those that this process, or one that it was forked from, has written in its last line for a fork, or for a spawn. */
+static bool are_new_reasons(const struct record *record)
+{
+	static _Atomic uint64_t said[2];
+	const odf_report *report = record->report;
+	uint64_t now = 14695981039346656037u; /* FNV-1a */
+
+	for (size_t i = 0; i < ODF_STRATEGY_COUNT; i++)
+		now = (now ^ (uint64_t)report->reason[i]) * 1099511628211u;
+	now = (now ^ (uint64_t)report->strategy) * 1099511628211u;
+	now = (now ^ (uint64_t)report->despite) * 1099511628211u;
+	return atomic_exchange_explicit(&said[record->file != NULL], now, memory_order_relaxed) != now;
 }
 
 static void add_log_line(struct text *text, const struct record *record)
@@ -133,9 +207,13 @@ static void add_log_line(struct text *text, const struct record *record)
 	}
 	text_add(text, ", held ");
 	text_add_microseconds(text, report->elapsed_ns);
-	text_add(text, " us (");
-	add_reasons(text, record, odf_reason_text, "; ");
-	text_add(text, ")\n");
+	text_add(text, " us");
+	if (record->new_reasons) {
+		text_add(text, " (");
+		add_reasons(text, record, odf_reason_text, "; ");
+		text_add(text, ")");
+	}
+	text_add(text, "\n");
 }
 
 /* Not blocking: opening a named pipe without a reader would hold the program for ever. */
@@ -194,7 +272,9 @@ void record_write(const struct record *record)
 		}
 	}
 	if (settings->log && error_is_ours()) {
-		make_line(&text, line, sizeof line, record, add_log_line);
+		struct record told = *record;
+		told.new_reasons = are_new_reasons(record);
+		make_line(&text, line, sizeof line, &told, add_log_line);
 		(void)write_quietly(STDERR_FILENO, line, text.length); /* nobody is left to tell */
 	}
 	errno = saved;

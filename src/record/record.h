@@ -8,12 +8,16 @@
 
 #include "settings.h"
 
+/* Counts up when a member of the JSON lines changes its meaning or goes; new ones may come without. */
+#define RECORD_SCHEMA 1
+
 struct record {
 	const char *call; /* the function that the program called */
 	const char *file; /* program to execute; NULL for a fork */
 	pid_t child;      /* -1 on failure */
 	const odf_report *report;
 	size_t region_bytes;
+	bool new_reasons; /* for record_write itself */
 };
 
 static inline bool record_wanted(void)

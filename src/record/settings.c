@@ -20,17 +20,23 @@ static struct settings current = {
 };
 const struct settings *const settings = &current;
 
-static void complain(const char *what, const char *name, const char *value)
+/* The bytes of names and values are anybody's: control characters are escaped, so that a terminal is not told to do something, and a line stays one. */
+static void complain(const char *what, const char *name, const char *value, const char *forms)
 {
 	char line[512];
 	struct text text = text_start(line, sizeof line);
 
 	text_add(&text, "odfork: ");
 	text_add(&text, what);
-	text_add(&text, name);
+	text_add_json(&text, name);
 	if (value != NULL) {
 		text_add(&text, "=");
-		text_add(&text, value);
+		text_add_json(&text, value);
+	}
+	if (forms != NULL) {
+		text_add(&text, " (it is ");
+		text_add(&text, forms);
+		text_add(&text, ")");
 	}
 	if (text.length > sizeof line - 2)
 		text.length = sizeof line - 2;
@@ -210,13 +216,14 @@ static void find_passed_userfault(void)
 static const struct {
 	const char *name;
 	bool (*read)(const char *value);
+	const char *forms; /* what is understood, where that is not short */
 } variables[] = {
 	{ "ODFORK_STRATEGY", read_strategy },
 	{ "ODFORK_KERNEL", read_kernel },
 	{ "ODFORK_STATS", read_stats },
 	{ "ODFORK_LOG", read_log },
 	{ "ODFORK_FOLLOW", read_follow },
-	{ "ODFORK_HEAP", read_heap },
+	{ "ODFORK_HEAP", read_heap, SETTINGS_HEAP_FORMS },
 	{ "ODFORK_UFFD_FD", read_userfault },
 };
 
@@ -228,11 +235,11 @@ static void read_variable(const char *entry)
 	for (size_t i = 0; length > 0 && i < sizeof variables / sizeof *variables; i++) {
 		if (strlen(variables[i].name) == length && memcmp(variables[i].name, entry, length) == 0) {
 			if (!variables[i].read(equals + 1))
-				complain("value not understood, ignored: ", variables[i].name, equals + 1);
+				complain("value not understood, ignored: ", variables[i].name, equals + 1, variables[i].forms);
 			return;
 		}
 	}
-	complain("variable not known, ignored: ", entry, NULL);
+	complain("variable not known, ignored: ", entry, NULL, NULL);
 }
 
 /* Priorities: 101 what needs nothing else, 102 what needs the settings, 103 what changes the program's environment. */

@@ -2,31 +2,64 @@
  * Async-signal-safe: system calls only. */
 #include "quiet.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "syscall.h"
 
 #define SIGNAL_BIT(signal) (1ull << ((signal) - 1))
+
+/* All of it in one write where that can be. */
+static size_t write_whole(int fd, const char *line, size_t length, long *last)
+{
+	size_t done = 0;
+
+	do {
+		*last = sys_write(fd, line + done, length - done);
+		if (*last > 0)
+			done += (size_t)*last;
+	} while (*last == -EINTR || (*last > 0 && done < length));
+	return done;
+}
+
+/* Takes back the beginning of a line whose rest did not fit, as on a full disk, if it is still the end of the file: whoever reads line by line then
+ * finds whole ones. In append mode only, where the position is where our write ended, and does not matter afterwards. */
+static void take_back(int fd, size_t written)
+{
+	int saved = errno, mode = fcntl(fd, F_GETFL);
+	off_t end = lseek(fd, 0, SEEK_CUR);
+	struct stat status;
+
+	if (mode >= 0 && (mode & O_APPEND) && end >= (off_t)written && fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_size == end &&
+	    ftruncate(fd, end - (off_t)written) != 0) {
+		/* It stays, and nobody is left to tell. */
+	}
+	errno = saved;
+}
 
 bool write_quietly(int fd, const char *line, size_t length)
 {
 	const uint64_t raised = SIGNAL_BIT(SIGPIPE) | SIGNAL_BIT(SIGXFSZ), blocked = raised | SIGNAL_BIT(SIGTTOU);
 	const struct timespec at_once = { 0, 0 };
 	uint64_t mask, before = 0, after = 0, ours;
-	long written;
+	size_t written;
+	long last;
 
 	sys_sigprocmask(SIG_BLOCK, &blocked, &mask);
 	sys_call2(SYS_rt_sigpending, &before, sizeof before);
-	do
-		written = sys_write(fd, line, length);
-	while (written == -EINTR);
-	if (written < 0) {
+	written = write_whole(fd, line, length, &last);
+	if (written > 0 && written < length)
+		take_back(fd, written);
+	if (last < 0) {
 		sys_call2(SYS_rt_sigpending, &after, sizeof after);
 		ours = after & ~before & raised;
 		if (ours != 0) /* what the write itself has raised is taken away again */
 			(void)sys_call4(SYS_rt_sigtimedwait, &ours, NULL, &at_once, sizeof ours);
 	}
 	sys_sigprocmask(SIG_SETMASK, &mask, NULL);
-	return written == (long)length;
+	return written == length;
 }

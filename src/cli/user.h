@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT
+ * Whom --user means. */
+#ifndef ODF_CLI_USER_H
+#define ODF_CLI_USER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+struct user {
+	uid_t uid;
+	gid_t gid;
+	gid_t *groups; /* supplementary; the owner frees them */
+	int group_count;
+};
+
+/* "USER" or "USER:GROUP", each a name or a number. A user's group and supplementary groups are those of the system's tables; a number that is in none of
+ * them has the group of the same number, unless one is named, and no others. Complains on standard error as `command`, and returns false, if there is no
+ * such user or group. */
+bool user_read(const char *command, const char *text, struct user *user);
+
+/* Of a group alone. */
+bool group_read(const char *command, const char *text, gid_t *gid);
+
+/* Becomes it, for good; false with errno. */
+bool user_become(const struct user *user);
+#endif
