@@ -54,7 +54,7 @@ expect 0 "$odfork" run --strategy=fork --stats "$work/fork" -- sh -c '(exit 0); 
 grep -q '"strategy":"fork".*"reason":"kernel: not_allowed, region: not_allowed"' "$work/fork" || fail "fork by name: $(cat "$work/fork")"
 
 # Help and the version, asked for in any of the usual ways and places.
-for asked in "--help" "-h" "help" "help run" "help probe" "run --help" "run -h" "run --log --strategy region -h" "probe --json --help"; do
+for asked in "--help" "-h" "help" "help run" "help spawn" "help probe" "run --help" "run -h" "run --log --strategy region -h" "probe --json --help"; do
 	# shellcheck disable=SC2086
 	expect 0 "$odfork" $asked
 	grep -q "^  odfork ${asked#help } \|^  odfork ${asked%% *} \|^  odfork run " "$work/out" || fail "odfork $asked: $(cat "$work/out")"

@@ -31,6 +31,7 @@ says odf_capabilities_get.3 '\bODF_PROBE_[A-Z_]*[A-Z0-9]\b' include/odfork.h
 says odfork.7 '\bODFORK_[A-Z]+\b' src/record/settings.c
 says odfork.1 '\-\-(strategy|stats|log|no-follow)' src/cli/run.c
 says odfork.1 '\-\-(json|verify)' src/cli/probe.c
+says odfork.1 '\-\-[a-z-]*[a-z]' src/cli/spawn_options.c
 says odf_kernel_verify.3 '\bODF_KERNEL_(CHECK|INTERFACE)_[A-Z_]*[A-Z]\b' include/odfork.h
 sed -n 's/^\t\[ODF_KERNEL_[A-Z_]*\] = { *"\([a-z_]*\)".*/\1/p; s/^\t\[ODF_KERNEL_[A-Z_]*\] = "\([a-z_]*\)".*/\1/p' "$source/src/strategy/names.c" | while read -r name; do
 	grep -q "	$name	" "$source/man/odf_kernel_verify.3" || { echo "odf_kernel_verify.3 does not say $name"; exit 1; }

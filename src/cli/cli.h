@@ -10,6 +10,7 @@ enum { EXIT_OWN = 125, EXIT_CANNOT_RUN = 126, EXIT_NOT_FOUND = 127 };
 
 int command_probe(int argc, char **argv);
 int command_run(int argc, char **argv);
+int command_spawn(int argc, char **argv);
 
 /* Prints "odfork: " and the message and a hint at --help on standard error; returns EXIT_OWN. */
 int usage_error(const char *format, ...) __attribute__((format(printf, 1, 2)));

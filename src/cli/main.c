@@ -28,6 +28,16 @@ static const struct {
 	  "      --log          the same, for people, on standard error; and what is found about the program\n"
 	  "      --no-follow    not for the programs that COMMAND executes\n"
 	  "      --user=USER[:GROUP]  as this user (names or numbers), with a descriptor that lets its threads' memory be settled\n" },
+	{ "spawn", command_spawn,
+	  "  odfork spawn [OPTIONS] [--] COMMAND... start a program by odf_spawn(3), wait for it, and end as it ends\n"
+	  "      --dup=FD:SOURCE, --open=FD:MODE:PATH (MODE r, w, a, rw), --null=FD, --close=FD, --keep=FD, --close-others\n"
+	  "      --cwd=DIRECTORY, --cwd-fd=FD, --umask=OCTAL, --setsid, --pgroup[=ID], --foreground, --detach\n"
+	  "      --sigmask=SIGNAL,...|none|all, --reset-signals, --parent-death=SIGNAL\n"
+	  "      --user=USER[:GROUP], --uid=USER, --gid=GROUP, --groups=GROUP,...|none, --no-new-privs, --seccomp=FILE\n"
+	  "      --nice=N, --sched=POLICY[:PRIORITY], --affinity=LIST, --rlimit=NAME=SOFT[:HARD], --cgroup=DIRECTORY\n"
+	  "      --forgive=STEP,..., --allow=STRATEGY,..., --busy-retry=MS, --exec-fd=FD, --no-path, --pidfd\n"
+	  "      --print-pid    of the program, on standard output\n"
+	  "      --report       how it was started, on standard error\n" },
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * odfork spawn: odf_spawn for shell scripts and for trying things. Waits for the program, passes on the signals that are sent to it, and ends as it ends.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../sys/syscall.h"
+#include "cli.h"
+#include "spawn_options.h"
+
+#ifndef P_PIDFD
+#define P_PIDFD 3
+#endif
+
+struct child {
+	pid_t pid;
+	int fd; /* pidfd; -1: by its id */
+};
+
+static const char *error_name(int error)
+{
+#if defined __GLIBC_PREREQ
+#if __GLIBC_PREREQ(2, 32)
+	const char *name = strerrorname_np(error);
+	return name == NULL ? "?" : name;
+#endif
+#endif
+	(void)error;
+	return "?";
+}
+
+/* What of several was refused, as it was asked for. */
+static const char *culprit(const struct spawn_options *spawn, const odf_report *report)
+{
+	size_t index = (size_t)report->index;
+
+	if (report->index < 0)
+		return "";
+	if ((report->step == ODF_STEP_FD || report->step == ODF_STEP_REQUEST) && index < spawn->options.fd_count)
+		return spawn->fd_texts[index];
+	return report->step == ODF_STEP_RLIMIT && index < spawn->options.rlimit_count ? spawn->rlimit_texts[index] : "";
+}
+
+static int fail(const char *command, const struct spawn_options *spawn, const odf_report *report)
+{
+	const char *what = culprit(spawn, report);
+
+	fprintf(stderr, "odfork: spawn: %s: step %s", command, odf_step_name(report->step));
+	if (*what != '\0')
+		fprintf(stderr, " (%s)", what);
+	if (report->error == ECHILD && WIFSIGNALED(report->wait_status))
+		fprintf(stderr, ": the process was killed by signal %d (%s)\n", WTERMSIG(report->wait_status), strsignal(WTERMSIG(report->wait_status)));
+	else
+		fprintf(stderr, ": %s (%s)\n", strerror(report->error), error_name(report->error));
+	if (report->step == ODF_STEP_EXEC && report->error != ECHILD)
+		return report->error == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN;
+	return EXIT_OWN;
+}
+
+static void print_report(const odf_report *report)
+{
+	char text[2048];
+
+	if (odf_report_format(report, text, sizeof text) >= 0)
+		fputs(text, stderr);
+}
+
+/* Whether it has ended, by then with how. */
+static bool has_ended(const struct child *child, siginfo_t *end)
+{
+	memset(end, 0, sizeof *end);
+	if (waitid(child->fd >= 0 ? P_PIDFD : P_PID, child->fd >= 0 ? (id_t)child->fd : (id_t)child->pid, end, WEXITED | WNOHANG) != 0)
+		end->si_pid = 0;
+	return end->si_pid != 0;
+}
+
+static void pass_on(const struct child *child, const siginfo_t *signal)
+{
+	/* What a terminal sends, it sends to all of its foreground group: that is ours, and may be the program's. */
+	if (signal->si_code > 0 && getpgid(child->pid) == getpgrp())
+		return;
+	if (child->fd >= 0)
+		(void)syscall(SYS_pidfd_send_signal, child->fd, signal->si_signo, NULL, 0); /* it may have ended */
+	else
+		(void)kill(child->pid, signal->si_signo);
+}
+
+/* What is to be waited for is blocked; `before` is what the program starts with. */
+static void block_signals(sigset_t *waited, sigset_t *before)
+{
+	static const int some[] = { SIGCHLD, SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2 };
+
+	sigemptyset(waited);
+	for (size_t i = 0; i < sizeof some / sizeof *some; i++)
+		sigaddset(waited, some[i]);
+	sigprocmask(SIG_BLOCK, waited, before);
+}
+
+/* Back from a program that had the terminal. */
+static void take_terminal(const struct spawn_options *spawn)
+{
+	sigset_t output;
+	int terminal;
+
+	if (!(spawn->options.flags & ODF_SPAWN_FOREGROUND) || (spawn->options.flags & ODF_SPAWN_SETSID))
+		return;
+	terminal = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
+	if (terminal < 0)
+		return;
+	sigemptyset(&output);
+	sigaddset(&output, SIGTTOU);
+	sigprocmask(SIG_BLOCK, &output, NULL); /* for the short rest of this process */
+	(void)tcsetpgrp(terminal, getpgrp());
+	close(terminal);
+}
+
+/* The status of the program as this process's own: killed as it was. */
+static int end_as(const siginfo_t *end)
+{
+	sigset_t all;
+
+	if (end->si_code == CLD_EXITED)
+		return end->si_status;
+	fflush(NULL);
+	(void)prctl(PR_SET_DUMPABLE, 0); /* one core is enough */
+	(void)signal(end->si_status, SIG_DFL);
+	sigemptyset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	(void)raise(end->si_status);
+	return 128 + end->si_status;
+}
+
+static int wait_for(const struct spawn_options *spawn, const struct child *child, const sigset_t *waited)
+{
+	siginfo_t signal, end;
+
+	while (!has_ended(child, &end))
+		if (sigwaitinfo(waited, &signal) > 0 && signal.si_signo != SIGCHLD)
+			pass_on(child, &signal);
+	take_terminal(spawn);
+	return end_as(&end);
+}
+
+static int spawn_and_wait(struct spawn_options *spawn, char **argv)
+{
+	odf_report report = ODF_REPORT_INIT;
+	struct child child = { 0, -1 };
+	sigset_t waited, before;
+	int error, status;
+
+	block_signals(&waited, &before);
+	if (!(spawn->options.flags & ODF_SPAWN_SIGMASK)) {
+		spawn->options.flags |= ODF_SPAWN_SIGMASK;
+		spawn->options.sigmask = before;
+	}
+	if (spawn->pidfd)
+		spawn->options.pidfd = &child.fd;
+	error = odf_spawn(&child.pid, argv[0], argv, NULL, &spawn->options, &report);
+	if (spawn->report)
+		print_report(&report);
+	if (error != 0)
+		return fail(argv[0], spawn, &report);
+	if (spawn->print_pid && (printf("%ld\n", (long)child.pid) < 0 || fflush(stdout) != 0))
+		perror("odfork: spawn: standard output");
+	status = spawn->options.flags & ODF_SPAWN_DETACH ? EXIT_SUCCESS : wait_for(spawn, &child, &waited);
+	if (child.fd >= 0)
+		close(child.fd);
+	return status;
+}
+
+int command_spawn(int argc, char **argv)
+{
+	struct spawn_options spawn;
+	int status, command = spawn_options_read(argc, argv, &spawn, &status);
+
+	if (command != 0)
+		status = spawn_and_wait(&spawn, argv + command);
+	spawn_options_free(&spawn);
+	return status;
+}
