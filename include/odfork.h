@@ -417,7 +417,8 @@ typedef enum odf_region_state {
 	ODF_REGION_FROZEN,    /* forked, not settled yet: forks copy the page tables of what was touched since */
 	ODF_REGION_SETTLING,  /* partly settled */
 	ODF_REGION_INHERITED, /* this process is a child: ordinary private memory */
-	ODF_REGION_ABSENT     /* this process was made past the library (an inline system call) and has not got the memory: do not touch it */
+	ODF_REGION_ABSENT,    /* this process was made past the library (an inline system call) and has not got the memory: do not touch it */
+	ODF_REGION_GIVEN_UP   /* it could not go on: ordinary private memory of this process, as if it had been made by mmap; and SETTLES_NEVER */
 } odf_region_state;
 
 /* Who settles. */
@@ -425,7 +426,7 @@ typedef enum odf_region_settling {
 	ODF_REGION_SETTLES_ALWAYS = 0, /* the keeper, while the program runs */
 	ODF_REGION_SETTLES_AT_FORK,    /* a fork, when the process has one thread and settling is cheaper than going on; else odf_region_settle */
 	ODF_REGION_SETTLES_BY_CALL,    /* odf_region_settle only: ODF_REGION_MANUAL */
-	ODF_REGION_SETTLES_NEVER       /* no /proc/self/pagemap here, or a doubt about descendants: FROZEN for good after the next fork */
+	ODF_REGION_SETTLES_NEVER       /* no /proc/self/pagemap here, or a doubt about descendants: given up after the next fork */
 } odf_region_settling;
 
 typedef struct odf_region_info {

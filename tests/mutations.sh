@@ -79,7 +79,7 @@ mutant_of_settling() {
 mutant settles_although_busy 1 token.c descendant_keeps_its_snapshot 's/if \(sealed == 0\)/if (sealed == 0 || sealed == -EBUSY)/'
 mutant token_not_asked 1 token.c descendant_keeps_its_snapshot 's/sealed = sys_call3\(SYS_fcntl[^;]*;/sealed = 0;/'
 mutant step_after_a_fork 1 settle.c fork_between_steps 's/if \(region->epoch != epoch.*?lost\)\n/if (false)\n/s'
-mutant forks_not_counted 1 hooks.c no_settling_amid_a_fork 's/region_forks_pending\+\+;/;/'
+mutant forks_not_counted 1 pending.c no_settling_amid_a_fork 's/region_forks_pending\+\+;/;/'
 mutant counted_forks_ignored 1 settle.c no_settling_amid_a_fork 's/region_forks_pending > 0/false/g'
 mutant fork_leaves_the_verdict 1 freeze.c descendant_keeps_its_snapshot 's/region->vacant = false;//g'
 mutant show_gives_the_verdict 1 token.c fork_between_steps 's/(region->visible = true;\n\tregion->vacant = )false;/$1true;/'
@@ -116,9 +116,9 @@ mutant lost_place_used 4 freeze.c foreign_memory_is_left_alone 's/if \(region->a
 mutant lost_place_unmapped 4 create.c foreign_memory_is_left_alone 's/if \(!region->aside_lost\)//; s/region->aside, region->length/region->home + region->length, region->length/'
 
 # ---- 5: doubt ---------------------------------------------------------------------------------------------------------------------------
-mutant doubt_not_raised 5 token.c doubt_stays_frozen 's/region->doubt = true;/;/'
-mutant doubt_ignored 5 settle.c doubt_stays_frozen 's/else if \(region->doubt\)\s*error = ENOTSUP;//'
-mutant doubt_not_told 5 create.c doubt_stays_frozen 's/doubt = region->doubt;/doubt = false;/'
+mutant doubt_not_raised 5 token.c doubt_is_given_up 's/region->doubt = true;/;/'
+mutant doubt_ignored 5 keeper.c doubt_is_given_up 's/return region->doubt \|\| /return /'
+mutant doubt_not_told 5 create.c doubt_is_given_up 's/doubt = region->doubt \|\| region->left;/doubt = false;/'
 mutant scan_error_is_none 5 settle.c pages_that_cannot_be_told_apart 's/if \(count < 0\)\s*return \(int\)-count;/if (count < 0) break;/'
 mutant_of_settling failed_step_not_undone 5 settle.c pages_that_cannot_be_told_apart 's/if \(!quiet\)\s*attach\(region, settler, step\);//'
 mutant_of_settling failed_step_copies_nothing_back 5 settle.c pages_that_cannot_be_told_apart 's/copy_back\(settler, page, [^;]*;/;/'
@@ -164,7 +164,7 @@ mutant circle_does_not_turn - freeze.c no_part_waits_for_ever 's/region->live_fr
 # ---- Holes and islands ---------------------------------------------------------------------------------------------------------------------
 mutant bare_home_visible 3 keeper.c bare_region_is_hidden 's/sys_call3\(SYS_madvise, region->home, region->length, MADV_DONTFORK\) < 0/false/'
 mutant hole_keeps_its_pages - extent.c memory_taken_again_is_zero 's/run.stale = !punch\(region, run.from, run.length\);/run.stale = false;/'
-mutant hole_not_punched_not_stale - extent.c memory_taken_again_is_zero 's/run.stale = !punch\(region, run.from, run.length\);/(void)punch(region, run.from, run.length); run.stale = false;/'
+mutant hole_not_punched_not_stale - extent.c memory_taken_again_is_zero 's/run.stale = !region_punch\(region, run.from, run.length\);/(void)region_punch(region, run.from, run.length); run.stale = false;/'
 mutant hole_can_be_read - extent.c holes_fault 's/if \(sys_call3\(SYS_mprotect, home, run.length, PROT_NONE\) < 0\)/if (false)/'
 mutant frozen_hole_can_be_read - extent.c holes_fault 's/region_map_zeros\(start, length, PROT_NONE\)/region_map_zeros(start, length, PROT_READ | PROT_WRITE)/'
 mutant hole_not_stale 6 extent.c memory_taken_again_is_zero 's/REGION_HOLE, \.stale = true \}/REGION_HOLE, .stale = false }/'

@@ -317,6 +317,35 @@ enum { IS_ABSENT = 3 };
 static void live_with_holes(void);
 static void discard_memory(size_t from, size_t count);
 static bool bare; /* there is one region only, for the heap */
+static void end_if_given_up(void);
+
+/* The heap puts nothing into a region that has given itself up, and what was there is ordinary memory: here and in children, and it stays that. */
+static void end_if_given_up(void)
+{
+	odf_reason reason;
+	int status;
+	pid_t pid;
+
+	if (!bare || areas[BIG].region == NULL || !region_has_left(areas[BIG].region, &reason))
+		return;
+	if (!failed_yet())
+		die("given up without a cause");
+	compare("given up");
+	lift();
+	pid = fork();
+	if (pid == 0) {
+		compare("child of one that is given up");
+		_exit(0);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
+		die("no fork after it was given up");
+	for (size_t page = 0; page < areas[BIG].pages; page += 13)
+		put(&areas[BIG], page, 103);
+	wait_a_moment();
+	compare("given up, in the end");
+	atomic_fetch_add(&control->never, 1);
+	_exit(0);
+}
 
 static void live_as_child(int go, pid_t parent)
 {
@@ -677,6 +706,7 @@ static void change(range_function *function, const char *name, size_t from, size
 	for (int tries = 0; !done; tries++) {
 		uint64_t mask;
 		int error;
+		end_if_given_up();
 		region_lock(&mask);
 		error = function(area->region, from * PAGE, count * PAGE);
 		for (size_t page = from; page < from + count; page++) {
@@ -730,6 +760,7 @@ static void lose(size_t from, size_t count)
 		uint64_t mask;
 		void *there;
 		int error;
+		end_if_given_up();
 		region_lock(&mask);
 		error = region_lose_begin(area->region, from * PAGE, count * PAGE);
 		if (error != 0) {

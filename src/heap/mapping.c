@@ -368,7 +368,7 @@ static long put_over(char *address, size_t length, long number, const long argum
 			if (pass == 0 && region_lose_begin(home->region, offset, size) != 0)
 				return -ENOMEM; /* of what was begun nothing can be seen */
 			/* A call that fails may have unmapped what was there, and then it is lost all the same. */
-			if (pass == 1 && (result >= 0 || result < -4095 || sys_call3(SYS_msync, from, size, MS_ASYNC) < 0))
+			if (pass == 1 && (result >= 0 || result < -4095 || sys_call3(SYS_msync, from, size, MS_ASYNC) == -ENOMEM))
 				region_lose_end(home->region, offset, size);
 		}
 		if (pass == 0)
@@ -868,7 +868,7 @@ void heap_leave(odf_reason reason)
 	heap_retire(reason);
 	region_lock(&mask);
 	for (int i = 0; i < count; i++)
-		(void)region_leave(heap_homes[i].region); /* for want of mappings a part may stay; there is nobody to tell */
+		(void)region_give_up(heap_homes[i].region, reason); /* for want of mappings a part may stay; there is nobody to tell */
 	region_unlock(&mask);
 }
 
@@ -960,16 +960,18 @@ static void extend(struct span *span, char *end)
 /* Where the memory goes: like a mapping of its own. */
 static long new_place(const struct span *from, size_t length, void *fixed)
 {
+	odf_region *region = heap_region(); /* once: another thread may give it up */
+
 	if (fixed != NULL)
 		return map_over(fixed, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-	if (from->kind == REGION_MEMORY && length >= HEAP_SMALLEST && heap_region() != NULL) {
-		size_t offset = region_find_hole(heap_region(), length, HEAP_PAGE);
-		if (offset != SIZE_MAX && region_take(heap_region(), offset, length) == 0) {
+	if (from->kind == REGION_MEMORY && length >= HEAP_SMALLEST && region != NULL) {
+		size_t offset = region_find_hole(region, length, HEAP_PAGE);
+		if (offset != SIZE_MAX && region_take(region, offset, length) == 0) {
 			heap_note_placed(length);
-			return (long)((char *)odf_region_base(heap_region()) + offset);
+			return (long)((char *)odf_region_base(region) + offset);
 		}
 		if (offset != SIZE_MAX)
-			(void)region_give(heap_region(), offset, length);
+			(void)region_give(region, offset, length);
 	}
 	return raw_mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 }

@@ -27,7 +27,14 @@ static size_t threshold = HEAP_THRESHOLD;
 
 odf_region *heap_region(void)
 {
-	return atomic_load_explicit(&region, memory_order_acquire);
+	odf_region *current = atomic_load_explicit(&region, memory_order_acquire);
+	odf_reason why;
+
+	if (current == NULL || !region_has_left(current, &why) || region_is_inherited(current))
+		return current;
+	/* It has given itself up. */
+	heap_retire(why);
+	return NULL;
 }
 
 odf_heap_state heap_state(void)

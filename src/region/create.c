@@ -59,7 +59,7 @@ static void unmap_all(struct odf_region *region)
 	if (!region->inherited) {
 		(void)region_unmap(region_token_page(region, 1 - region->token), REGION_PAGE);
 		(void)region_unmap(region->reservation, REGION_TABLE - 2 * REGION_PAGE);
-		if (!region->aside_lost)
+		if (!region->aside_lost && region->aside != NULL)
 			(void)region_unmap(region->aside, region->length);
 		if (region->scratch != NULL)
 			(void)region_unmap(region->scratch, 2 * region->work_size);
@@ -152,7 +152,7 @@ odf_region *odf_region_create(size_t capacity, unsigned flags)
 				region = make(capacity, flags, REGION_PUD, false, NULL, &error);
 			if (region == NULL && capacity < REGION_PUD && (error == 0 || error == ENOMEM))
 				region = make(capacity, flags, REGION_TABLE, false, NULL, &error);
-			if (region == NULL && region_bytes() == 0)
+			if (region == NULL && region_list == NULL)
 				region_keeper_stop();
 		}
 		process_lock_release(&making);
@@ -210,7 +210,7 @@ int odf_region_destroy(odf_region *region)
 	if (!region->inherited) {
 		(void)region_order(REGION_RELEASE, region, NULL); /* the keeper runs as long as there is one */
 		region_uncount(region);
-		if (region_bytes() == 0)
+		if (region_list == NULL) /* those that were given up need it as well */
 			region_keeper_stop();
 	}
 	unmap_all(region);
@@ -264,7 +264,7 @@ static size_t live_bytes(const struct odf_region *region)
 {
 	struct region_piece pieces[2];
 	size_t bytes = 0;
-	int count = region->inherited ? 0 : region_pieces(region, region->live_from, region->live_length, pieces);
+	int count = region->inherited || region->left ? 0 : region_pieces(region, region->live_from, region->live_length, pieces);
 
 	for (int i = 0; i < count; i++)
 		if (pieces[i].from < region->capacity)
@@ -291,16 +291,17 @@ int odf_region_info_get(const odf_region *constant, odf_region_info *info)
 	found = region->counters;
 	found.size = sizeof found;
 	found.state = region->absent                           ? ODF_REGION_ABSENT
+		      : region->left                           ? ODF_REGION_GIVEN_UP
 		      : region->inherited                      ? ODF_REGION_INHERITED
 		      : region->live_length == region->length  ? ODF_REGION_LIVE
 		      : region->vacant && !region->visible     ? ODF_REGION_SETTLING
 							       : ODF_REGION_FROZEN;
 	found.live_bytes = live_bytes(region);
 	/* What is not LIVE, which in a child is everything. */
-	frozen = region->inherited ? region_pieces(region, 0, region->length, pieces)
+	frozen = region->inherited || region->left ? region_pieces(region, 0, region->length, pieces)
 				   : region_pieces(region, (region->live_from + region->live_length) % region->length,
 						   region->length - region->live_length, pieces);
-	doubt = region->doubt;
+	doubt = region->doubt || region->left;
 	region_unlock(&mask);
 	found.capacity = region->capacity;
 	found.settling = region_keeper_settling();

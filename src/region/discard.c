@@ -128,7 +128,7 @@ void region_discard(struct odf_region *region, size_t from, size_t length)
 	size_t frozen_from = (region->live_from + region->live_length) % region->length;
 	int count;
 
-	if (region->inherited) {
+	if (region->inherited || region->left) {
 		lay_zeros(region, wanted.from, wanted.length);
 		return;
 	}

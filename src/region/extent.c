@@ -191,7 +191,7 @@ static bool map_view(struct odf_region *region, char *to, size_t from, size_t le
 }
 
 /* Takes the file's pages, through a view that has rights for this moment only: locked memory would be filled. */
-static bool punch(struct odf_region *region, size_t from, size_t length)
+bool region_punch(struct odf_region *region, size_t from, size_t length)
 {
 	char *view = region->source + from;
 	bool punched = sys_call3(SYS_mprotect, view, length, PROT_READ | PROT_WRITE) == 0 && sys_call3(SYS_madvise, view, length, MADV_REMOVE) == 0;
@@ -220,7 +220,7 @@ static int give_run(struct odf_region *region, struct region_extent run, bool li
 		if (sys_call3(SYS_mprotect, home, run.length, PROT_NONE) < 0)
 			return ENOMEM;
 		run.kind = REGION_HOLE;
-		run.stale = !punch(region, run.from, run.length);
+		run.stale = !region_punch(region, run.from, run.length);
 		record(region, run);
 		return 0;
 	}
@@ -291,17 +291,15 @@ static int take_run(struct odf_region *region, struct region_extent run, bool li
 	return 0;
 }
 
-/* A shared view becomes a private one, as in a freeze. The template stays whole, which needs a mapping more, and falls back to being used up. */
+/* A shared view becomes a private one, as in a freeze, whatever it takes. The template stays whole, which needs a mapping more, and falls back to being used up. */
 static int cover_for_good(struct odf_region *region, size_t from, size_t length)
 {
 	size_t done = 0;
-	int error;
+	int error = 0;
 
-	if (!has_aside(region))
-		return ENOMEM;
-	error = region_move_aside(region, from, length);
-	if (error != 0)
-		return error; /* home is a shared view as before, at worst without its page tables */
+	/* Which saves those page tables that can be saved. Where it is refused home is a shared view as before, at worst without its page tables. */
+	if (has_aside(region))
+		(void)region_move_aside(region, from, length);
 	/* What is written until now is in the file, and nobody writes there any more. */
 	if (region->chunk == 0 && sys_call3(SYS_madvise, region->template + from, length, MADV_DONTNEED) == 0 &&
 	    region_move(region->template + from, region->home + from, length, true) == 0)
@@ -314,6 +312,10 @@ static int cover_for_good(struct odf_region *region, size_t from, size_t length)
 		if (done < length && done > 0)
 			record(region, (struct region_extent){ .from = from, .length = done, .kind = REGION_ISLAND, .protection = PROT_READ | PROT_WRITE });
 	}
+	if (error != 0 && region_cover_by_mapping(region, from + done, length - done))
+		error = 0;
+	if (region->aside_lost)
+		return error; /* what is there may be another's */
 	if (!map_nothing(region->aside + from, length) && !region_is_mapped(region->aside + from, length))
 		region->aside_lost = true;
 	return error;
@@ -430,7 +432,7 @@ static int lose_run(struct odf_region *region, struct region_extent run, bool li
 	if (run.kind == REGION_MEMORY && live) {
 		if (!map_nothing(region->aside + run.from, run.length) && !region_is_mapped(region->aside + run.from, run.length))
 			region->aside_lost = true;
-		stale = !punch(region, run.from, run.length);
+		stale = !region_punch(region, run.from, run.length);
 	} else if (run.kind == REGION_MEMORY || run.kind == REGION_ISLAND) {
 		region_discard_forget(region, run.from, run.length);
 		region->vacant = false;
@@ -461,31 +463,6 @@ void region_lose_end(struct odf_region *region, size_t from, size_t length)
 	(void)for_runs(region, from, length, 1u << REGION_MEMORY | 1u << REGION_ISLAND | 1u << REGION_HOLE, lose_run);
 }
 
-/* Of an island, when nobody else can have the file: pages of the process's own for those that it shows, and the file's are given back. */
-static void take_from_file(struct odf_region *region, size_t from, size_t end)
-{
-	unsigned char there[REGION_TABLE / REGION_PAGE];
-
-	for (size_t at = from, size; at < end; at += size) {
-		char *home = region->home + at;
-		size_t page = 0, pages;
-		size = end - at < REGION_TABLE ? end - at : REGION_TABLE;
-		pages = size / REGION_PAGE;
-		if (sys_call3(SYS_mincore, home, size, there) < 0)
-			return;
-		while (page < pages) {
-			size_t first = page;
-			while (page < pages && (there[page] & 1) == (there[first] & 1))
-				page++;
-			if (!(there[first] & 1))
-				continue;
-			if (sys_call3(SYS_madvise, home + first * REGION_PAGE, (page - first) * REGION_PAGE, MADV_POPULATE_WRITE) < 0)
-				return; /* not known before Linux 5.14, or without the right to write: both stay */
-			(void)punch(region, at + first * REGION_PAGE, (page - first) * REGION_PAGE);
-		}
-	}
-}
-
 static int unmap_hole(struct odf_region *region, struct region_extent run, bool live)
 {
 	(void)live;
@@ -497,42 +474,17 @@ static int unmap_hole(struct odf_region *region, struct region_extent run, bool 
 	return 0;
 }
 
-/* What was an island before may be shown by a child made past us. */
-static int leave_run(struct odf_region *region, struct region_extent run, bool live)
+bool region_has_islands(const struct odf_region *region)
 {
-	int error = cut_run(region, run, live);
-
-	if (error == 0 && region->epoch == 0)
-		take_from_file(region, run.from, run.from + run.length);
-	return error;
+	for (size_t i = 0; region->extents != NULL && i < region->extents->count; i++)
+		if (region->extents->list[i].kind == REGION_ISLAND)
+			return true;
+	return false;
 }
 
-int region_leave(struct odf_region *region)
+int region_unmap_holes(struct odf_region *region)
 {
-	int error;
-
-	if (region->inherited || region->left)
-		return 0;
-	error = for_runs(region, 0, region->length, 1u << REGION_MEMORY, leave_run);
-	if (error != 0)
-		return error;
-	(void)for_runs(region, 0, region->length, 1u << REGION_HOLE, unmap_hole); /* those that are left are in nobody's way */
-	region->left = true;
-	region->visible = true; /* islands are */
-	region->epoch++; /* a settle finds that the world has changed, and nothing to do */
-	region->live_from = 0;
-	region->live_length = region->length;
-	region_template_drop(region);
-	region->template = NULL;
-	if (!region->aside_lost)
-		(void)region_unmap(region->aside, region->length);
-	region->aside_lost = false;
-	if (region->scratch != NULL && region->lost_count == 0)
-		(void)region_unmap(region->scratch, 2 * region->work_size);
-	region->scratch = region->staging = NULL;
-	(void)region_unmap(region->source, region->length);
-	region->source = NULL;
-	return 0;
+	return for_runs(region, 0, region->length, 1u << REGION_HOLE, unmap_hole);
 }
 
 void region_set_island(struct odf_region *region, size_t from, size_t length, int protection, unsigned advice)
@@ -551,7 +503,7 @@ int region_clean(struct odf_region *region, const struct region_extent *extent, 
 	struct region_extent run = *extent;
 	size_t length = limit - at < CLEAN_SLICE ? limit - at : CLEAN_SLICE;
 
-	if (!has_room(region) || !punch(region, at, length))
+	if (!has_room(region) || !region_punch(region, at, length))
 		return ENOMEM;
 	/* Back to a view without rights. */
 	if (run.kind == REGION_HOLE && !map_view(region, region->home + at, at, length))

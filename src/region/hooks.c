@@ -10,7 +10,6 @@
 
 /* The process's own; a child forgets those that it inherits. */
 struct odf_region *region_list;
-unsigned region_forks_pending;
 
 static atomic_size_t bytes;
 
@@ -22,9 +21,6 @@ static atomic_int *_Atomic marker;
 
 /* By a process that no list of threads has. */
 static atomic_bool memory_is_shared;
-
-/* This thread is between region_fork_begin and region_fork_end. */
-static _Thread_local bool bracketed __attribute__((tls_model("initial-exec")));
 
 static atomic_uint generation;
 
@@ -47,9 +43,8 @@ static void become_child(void)
 	}
 	atomic_store_explicit(&memory_is_shared, false, memory_order_relaxed); /* this is a copy */
 	region_list = NULL; /* none of them takes part in anything any more */
-	region_forks_pending = 0;
+	region_pending_forget();
 	atomic_fetch_add_explicit(&generation, 1, memory_order_relaxed);
-	bracketed = false;
 	atomic_store_explicit(&bytes, 0, memory_order_relaxed);
 	region_keeper_forget();
 	region_lock_renew();
@@ -92,7 +87,7 @@ int region_count(struct odf_region *region)
 
 void region_uncount(struct odf_region *region)
 {
-	if (!region->inherited)
+	if (!region->inherited && !region->left)
 		atomic_fetch_sub_explicit(&bytes, region->capacity, memory_order_relaxed);
 }
 
@@ -101,40 +96,49 @@ size_t region_bytes(void)
 	return atomic_load_explicit(&bytes, memory_order_relaxed);
 }
 
-/* How often a fork that cannot be made to fail (inside libc, past our bracket) tries to freeze, a millisecond apart. */
-#define HANDLER_TRIES 50
+/* How often a fork tries to freeze, a millisecond apart, before it gives the region up, and when not even that can be done. */
+#define TRIES_TO_FREEZE 3
+#define TRIES           50
+
+/* Whatever it is that keeps a region from being frozen, the program's fork is not to fail for it where it would not without a region: it is given up. What is
+ * short for the kernel may be short for that as well, and what is not the program's to mend is the keeper's. */
+static int freeze_or_give_up(bool passing)
+{
+	int error = region_freeze_all();
+
+	if (error != 0 && !passing)
+		error = region_give_up_all(ODF_REASON_REGION_REFUSED);
+	return error;
+}
 
 /* Freezes, and sees to it that nothing becomes LIVE before the fork is over. The lock is not held meanwhile: a fork may take long (CLONE_VFORK), and runs other
  * libraries' handlers, who may wait for a thread that waits for the lock. Whatever another thread does to a FROZEN region meanwhile is right at each moment,
  * and a region that is made meanwhile is FROZEN from its start. */
-static int freeze_for_fork(unsigned tries)
+static int freeze_for_fork(const void *frame)
 {
 	uint64_t mask;
 	int error;
 
 	region_meet_child();
-	for (;;) {
+	for (unsigned tries = 0;; tries++) {
 		region_lock(&mask);
-		error = region_freeze_all();
+		error = freeze_or_give_up(tries < TRIES_TO_FREEZE);
 		if (error == 0)
-			region_forks_pending++;
+			region_pending_begin(frame);
 		region_unlock(&mask);
-		if (error == 0)
-			return 0;
-		region_keeper_call(); /* what is missing is the keeper's to mend */
-		if (--tries == 0)
+		if (error == 0 || tries == TRIES)
 			return error;
+		region_keeper_call(); /* who has not what this thread lacks */
 		region_pause_ms(1);
 	}
 }
 
-static void fork_is_over(void)
+static void fork_is_over(const void *here)
 {
 	uint64_t mask;
 
 	region_lock(&mask);
-	if (region_forks_pending > 0) /* else this is the child */
-		region_forks_pending--;
+	region_pending_end(here); /* nothing in a child */
 	region_unlock(&mask);
 	region_keeper_notify();
 }
@@ -187,8 +191,7 @@ int region_fork_begin(uint64_t *start, bool may_make_thread)
 	if (may_make_thread)
 		region_see_to_keeper();
 	settle_if_due();
-	error = freeze_for_fork(1);
-	bracketed = error == 0;
+	error = freeze_for_fork(start);
 	*start = region_clock();
 	return error;
 }
@@ -201,8 +204,7 @@ void region_fork_end(uint64_t start)
 		atomic_store(&fork_fastest_ns, held);
 	else
 		atomic_fetch_add(&fork_excess_ns, held - atomic_load(&fork_fastest_ns));
-	bracketed = false;
-	fork_is_over();
+	fork_is_over(__builtin_frame_address(0));
 }
 
 void region_in_child(void)
@@ -224,26 +226,47 @@ size_t region_resident_bytes(void)
 }
 
 
-/* The handlers that libc's fork runs. */
-static _Thread_local bool pending_here __attribute__((tls_model("initial-exec")));
+/* The handlers that libc's fork runs. The frame of the first where it has to be ended by the second. */
+static _Thread_local const void *pending_frame __attribute__((tls_model("initial-exec")));
+
+/* This thread is between region_fork_begin and region_fork_end, and all is FROZEN still. */
+static bool is_bracketed(const void *here)
+{
+	uint64_t mask;
+	bool is;
+
+	region_lock(&mask);
+	is = region_pending_has(here);
+	for (const struct odf_region *region = region_list; region != NULL && is; region = region->next)
+		is = region->visible || region->left;
+	region_unlock(&mask);
+	return is;
+}
 
 static void prepare(void)
 {
-	/* Within a bracket all is FROZEN already and stays it. If it fails to the last, what is LIVE is not in the child (invariant 3), who finds the region absent. */
-	if (!bracketed && region_bytes() > 0 && freeze_for_fork(HANDLER_TRIES) == 0)
-		pending_here = true;
+	const void *frame = __builtin_frame_address(0);
+
+	/* If it fails to the last, what is LIVE is not in the child (invariant 3), who finds the region absent. */
+	pending_frame = region_bytes() > 0 && !is_bracketed(frame) && freeze_for_fork(frame) == 0 ? frame : NULL;
 }
 
 static void parent(void)
 {
-	if (pending_here)
-		fork_is_over();
-	pending_here = false;
+	uint64_t mask;
+
+	if (pending_frame == NULL)
+		return;
+	region_lock(&mask);
+	(void)region_pending_has(pending_frame); /* it is not any more */
+	region_unlock(&mask);
+	pending_frame = NULL;
+	region_keeper_notify();
 }
 
 static void child(void)
 {
-	pending_here = false;
+	pending_frame = NULL;
 	region_meet_child();
 }
 

@@ -96,7 +96,10 @@ struct odf_region {
 	bool visible;   /* home is inherited by children: implies that all of it is FROZEN */
 	bool vacant;    /* no descendant maps the file, nor can one before it is visible again: the verdict of the token */
 	bool doubt;     /* the token may be wrong: never LIVE again (invariant 5) */
-	bool left;      /* given up: what was memory are islands, and it takes part in nothing any more */
+	bool left;      /* given up (leave.c): what was memory is the process's own, and it takes part in nothing any more */
+	odf_reason left_reason;
+	bool unshown;   /* and no child ever had any of its file */
+	size_t drained; /* how far the file has been emptied since */
 	bool aside_lost; /* what is at aside may not be ours: the keeper makes a new one before the next freeze */
 	size_t live_from, live_length; /* in a circle of `length` */
 	char *template;                /* a mapping for at least the LIVE part, at the same offsets */
@@ -134,6 +137,7 @@ struct odf_region {
 	bool child_ended;     /* that a child has ended was cause enough to ask once */
 	uint64_t touched;     /* and since, when the settle began */
 	uint64_t ask_ns;      /* when to ask again */
+	unsigned failures;    /* settles that failed one after the other, for another reason than that it is not the time */
 	uint64_t thin_wait_ns; /* how long after that the next time */
 
 	size_t huge_at;       /* how far the pass over the region has come that makes large pages */
@@ -148,6 +152,8 @@ struct odf_region {
 /* For the keeper: after everybody else who wants it. It has its signals blocked for good. */
 void region_lock_as_keeper(void);
 void region_unlock_as_keeper(void);
+/* Who has the lock is the keeper. Under the lock. */
+bool region_lock_is_keepers(void);
 /* In a child, by its one thread: the lock is its own from now on, and free. */
 void region_lock_renew(void);
 /* Somebody waits for the lock. */
@@ -155,8 +161,16 @@ bool region_lock_wanted(void);
 
 /* ---- Regions of this process, under the lock ---- */
 extern struct odf_region *region_list;
-/* Forks between region_fork_begin and region_fork_end: nothing may become LIVE. */
-extern unsigned region_forks_pending;
+
+/* ---- pending.c, under the lock: forks between region_fork_begin and region_fork_end ---- */
+extern unsigned region_forks_pending; /* nothing may become LIVE while there are any */
+/* `frame`: an address in the frame of the function that ends it. `here`: one in that of the caller, or lower. */
+void region_pending_begin(const void *frame);
+void region_pending_end(const void *here);
+bool region_pending_has(const void *here); /* one of the calling thread's, not over at `here` */
+void region_pending_forget(void);
+/* Forgets those of threads that have ended. True: there is one that has been there for so long that it will not end. */
+bool region_pending_check(void);
 
 /* ---- memory.c ---- */
 void *region_map(void *address, size_t size, int protection, int flags, int file, size_t offset); /* MAP_FAILED's place: NULL */
@@ -195,8 +209,19 @@ int region_source_make(struct odf_region *region);
 /* Memory that is not there is the program's doing, by a system call past us: no fork is to fail for it. True: something was found. */
 bool region_forget_unmapped(struct odf_region *region, size_t from, size_t length);
 int region_advise(struct odf_region *region, int advice); /* all segments; 0 or an errno value */
+int region_unmap_holes(struct odf_region *region); /* they are foreign places then */
+bool region_has_islands(const struct odf_region *region);
+bool region_punch(struct odf_region *region, size_t from, size_t length); /* takes the file's pages */
 /* Punches what is stale at `at`, as far as it goes in bounded time. By the keeper, when nobody else can map the file. *end: how far it came. */
 int region_clean(struct odf_region *region, const struct region_extent *extent, size_t at, size_t limit, size_t *end);
+
+/* ---- leave.c, under the lock ---- */
+/* Covers what is LIVE there with a private view of the file, for good, where it cannot be moved. By whoever has the file. False: nothing was done. */
+bool region_cover_by_mapping(struct odf_region *region, size_t from, size_t length);
+int region_give_up_all(odf_reason reason); /* 0, or an errno value if one at least could not be */
+/* Of a region that was given up: empties the file, as far as no descendant needs it, in at most so many slices. By the keeper, or before there is one. 0, EBUSY:
+ * there are descendants; or another errno value. */
+int region_drain(struct odf_region *region, size_t most);
 
 /* ---- freeze.c, under the lock ---- */
 int region_move_aside(struct odf_region *region, size_t from, size_t size); /* step 1 for a part; 0 or ENOMEM */

@@ -42,6 +42,8 @@
 #define ASK_OFTEN_NS   1000000000u
 #define ASK_LAST_NS    8000000000u
 #define RETRY_NS       100000000u
+/* So often, and the region is given up. */
+#define FAILURES_MOST  100u
 #define GATHER_IDLE_NS 100000000u
 #define NEVER          UINT64_MAX
 /* The longest pause between two steps, and in parts of the time since the last fork, so that who forks often does not find half of the region FROZEN. */
@@ -307,6 +309,12 @@ static void take_over_files(void)
 		sys_close(region->file);
 		sys_close(region->token_file);
 		region->file = region->token_file = -1;
+		/* At once, as no child had any of it yet. */
+		region_lock_as_keeper();
+		(void)region_give_up(region, ODF_REASON_HEAP_NO_SETTLING);
+		if (region->left)
+			(void)region_drain(region, SIZE_MAX);
+		region_unlock_as_keeper();
 	}
 }
 
@@ -597,6 +605,29 @@ static uint64_t thin_after(struct odf_region *region, uint64_t now)
 	return region->ask_ns = region_clock() + region->thin_wait_ns;
 }
 
+/* It was given up: what its file still has is given back when nobody needs it any more. */
+static uint64_t drain_after(struct odf_region *region, uint64_t now)
+{
+	int error;
+
+	if (now < region->ask_ns)
+		return region->ask_ns;
+	region_lock_as_keeper();
+	error = region_drain(region, 1);
+	region_unlock_as_keeper();
+	if (region->drained >= region->capacity / REGION_PAGE * REGION_PAGE)
+		return NEVER;
+	region->thin_wait_ns = error == 0 ? PAUSE_LEAST_NS : between(2 * region->thin_wait_ns, ASK_FIRST_NS, THIN_LAST_NS);
+	return region->ask_ns = region_clock() + region->thin_wait_ns;
+}
+
+/* It will never be LIVE again. */
+static bool is_lost(const struct odf_region *region)
+{
+	return region->doubt || region->left_reason != ODF_REASON_NONE || region->failures > FAILURES_MOST ||
+	       (settler.pagemap < 0 && region->visible);
+}
+
 /* When to look at the region again. */
 static uint64_t look_after(struct odf_region *region, uint64_t now)
 {
@@ -605,7 +636,14 @@ static uint64_t look_after(struct odf_region *region, uint64_t now)
 	bool ended;
 	int error = 0;
 
+	if (region->left)
+		return drain_after(region, now);
 	region_lock_as_keeper();
+	if (is_lost(region)) {
+		error = region_give_up(region, region->left_reason != ODF_REASON_NONE ? region->left_reason : ODF_REASON_HEAP_NO_SETTLING);
+		region_unlock_as_keeper();
+		return error == 0 ? now : now + RETRY_NS;
+	}
 	settled = region->live_length == region->length;
 	lost = region->aside_lost;
 	epoch = region->epoch;
@@ -646,10 +684,11 @@ static uint64_t look_after(struct odf_region *region, uint64_t now)
 	pause_most_ns = between(since / PAUSE_PART, 0, PAUSE_MOST_NS);
 	error = region_settle(region, &settler);
 	pause_most_ns = 0;
+	region->failures = error == 0 || error == EBUSY || error == EAGAIN ? 0 : region->failures + 1;
 	if (error == 0)
 		return NEVER;
 	now = region_clock();
-	if (error != EBUSY && error != EAGAIN)
+	if (region->failures > 0)
 		return region->ask_ns = now + RETRY_NS;
 	since = now - seen.fork_ns;
 	return region->ask_ns = now + between(since < ASK_OFTEN_NS ? since / 8 : since / 2, ASK_FIRST_NS, ASK_LAST_NS);

@@ -44,6 +44,13 @@ void region_unlock(const uint64_t *mask)
 	(void)sys_sigprocmask(SIG_SETMASK, mask, NULL);
 }
 
+static bool is_keepers;
+
+bool region_lock_is_keepers(void)
+{
+	return is_keepers;
+}
+
 void region_lock_as_keeper(void)
 {
 	for (unsigned tries = 0; region_lock_wanted() && tries < 1000; tries++) {
@@ -51,10 +58,12 @@ void region_lock_as_keeper(void)
 		(void)sys_call2(SYS_nanosleep, &moment, NULL);
 	}
 	take();
+	is_keepers = true;
 }
 
 void region_unlock_as_keeper(void)
 {
+	is_keepers = false;
 	give();
 }
 
@@ -62,6 +71,7 @@ void region_lock_renew(void)
 {
 	atomic_store_explicit(&word, 0, memory_order_relaxed);
 	atomic_store_explicit(&wanting, 0, memory_order_relaxed);
+	is_keepers = false;
 }
 
 bool region_lock_wanted(void)

@@ -57,7 +57,8 @@ bool region_reserve_again(char *address, size_t size)
 
 bool region_is_mapped(char *address, size_t size)
 {
-	return sys_call3(SYS_msync, address, size, MS_ASYNC) == 0; /* on memory that is mapped this does nothing */
+	/* On memory that is mapped this does nothing. Any other refusal is somebody else's, a filter's for one, and no statement about what is there. */
+	return sys_call3(SYS_msync, address, size, MS_ASYNC) != -ENOMEM;
 }
 
 /* Whether a move that is refused because its source is two mappings has unmapped its destination by then. Kernels before 6.17 refuse all such moves, after

@@ -77,9 +77,11 @@ void region_lose_end(struct odf_region *region, size_t from, size_t length);
 void region_set_island(struct odf_region *region, size_t from, size_t length, int protection, unsigned advice);
 /* Anonymous memory without pages in the place of what is there. False: refused, and what was there is there. */
 bool region_map_zeros(char *start, size_t length, int protection);
-/* Gives all of it up: memory becomes islands, holes are unmapped and foreign, the address space that only the region's own work needs is given back. 0, or ENOMEM
- * where a part had to stay memory. */
-int region_leave(struct odf_region *region);
+/* Gives a region up, for good: all of it becomes ordinary private memory of the process; of the heap's, memory becomes islands, and holes are unmapped and foreign.
+ * 0, or ENOMEM where a part had to stay what it was. Under the lock. */
+int region_give_up(struct odf_region *region, odf_reason reason);
+/* It was given up, here or by the region's own doing. One load. */
+bool region_has_left(const struct odf_region *region, odf_reason *reason);
 /* This process is a child of the one that made it; its memory is ordinary, and its list of runs a memory of what was. */
 bool region_is_inherited(const struct odf_region *region);
 /* And came by such a way that it does not have the memory. */

@@ -308,8 +308,9 @@ static void copy_back(const struct region_settler *settler, char *from, char *to
 	struct uffdio_copy copy = { .dst = (uintptr_t)to, .src = (uintptr_t)from, .len = REGION_PAGE, .mode = UFFDIO_COPY_MODE_DONTWAKE };
 	long error;
 
-	while ((error = sys_call3(SYS_ioctl, settler->userfault, UFFDIO_COPY, &copy)) < 0 && error != -EEXIST)
-		region_pause_ms(1); /* memory is short, or the address space changes: neither lasts */
+	/* Memory is short, or the address space changes: neither lasts. Where the place is not ours any more there is nothing to put back. */
+	while ((error = sys_call3(SYS_ioctl, settler->userfault, UFFDIO_COPY, &copy)) == -ENOMEM || error == -EAGAIN || error == -EINTR)
+		region_pause_ms(1);
 }
 
 /* Undoes detach. By copies: moves back would need mappings, which may be what is short. */
@@ -499,7 +500,11 @@ static int begin(struct odf_region *region, uint64_t *epoch)
 
 	region_lock_as_keeper();
 	*epoch = region->epoch;
-	if (region_forks_pending > 0)
+	if (region_pending_check())
+		error = region_give_up(region, ODF_REASON_HEAP_NO_SETTLING);
+	if (error != 0 || region->left)
+		error = EAGAIN;
+	else if (region_forks_pending > 0)
 		error = EAGAIN;
 	else if (region->doubt)
 		error = ENOTSUP;
@@ -518,6 +523,8 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 	uint64_t epoch;
 	int error;
 
+	if (region->left)
+		return ENOTSUP;
 	if (region->live_length == region->length)
 		return 0; /* a fork that freezes it at this moment comes after */
 	if (settler->pagemap < 0)

@@ -100,7 +100,7 @@ int region_token_ask(struct odf_region *region)
 	if (error != 0)
 		return error;
 	/* Invariant 3: a raw clone by another thread between here and the verdict gets nothing; else it could have home without the token. */
-	error = region_hide(region);
+	error = region->left ? 0 : region_hide(region); /* what was given up is as it is for children, and its new pages are nobody else's */
 	if (error == 0)
 		error = unmap_token(region, region->token);
 	unmapped = error == 0;
@@ -133,7 +133,7 @@ int region_token_ask(struct odf_region *region)
 		region->spare_file = -1;
 	}
 	/* Where a part is LIVE it stays hidden, and the next fork, which freezes that, shows it. */
-	if (region->live_length == 0 && region_show(region) != 0)
+	if (!region->left && region->live_length == 0 && region_show(region) != 0)
 		region->visible = false; /* in part at least; the next fork shows it, or fails */
 	return error;
 }

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Giving a region up: the one way, whatever the cause. Its memory becomes ordinary private memory of the process, where it is and with what is in it, at once;
+ * children inherit it as they inherit any. Under the lock; async-signal-safe.
+ *
+ * What was frozen is private memory already; what is LIVE is covered as by a freeze, for good. From then on the file is only read: each page that the process
+ * writes is copied. What it still shows of the file is copied too, and taken out of the file, as soon as no descendant can need it ("drained"), so that
+ * nothing is held twice.
+ */
+#include <errno.h>
+#include <linux/falloc.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+/* How much is drained at a time under the lock: half a millisecond for each MiB that the file has there. */
+#define DRAIN_SLICE ((size_t)4 << 20)
+
+/* In the caller's table of descriptors; -1: not there. */
+static int file_of(const struct odf_region *region)
+{
+	if (region_lock_is_keepers())
+		return region->file;
+	return region_file_is_here(region) ? region->file_here : -1;
+}
+
+bool region_cover_by_mapping(struct odf_region *region, size_t from, size_t length)
+{
+	char *home = region->home + from;
+	int file = file_of(region);
+
+	if (file < 0)
+		return false;
+	/* With its rights from the first moment on, as other threads are at it. A kernel that fails after it has unmapped what was there leaves a hole, which none
+	 * may find for long. */
+	for (unsigned tries = 0; region_map(home, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, file, from) == NULL; tries++) {
+		if (region_is_mapped(home, length))
+			return false;
+		if (tries > 100)
+			region_pause_ms(1);
+	}
+	return true;
+}
+
+/* Of a region that is all memory. */
+static int cover_live_part(struct odf_region *region)
+{
+	struct region_piece pieces[2];
+	int count = region_pieces(region, region->live_from, region->live_length, pieces);
+
+	for (int i = 0; i < count; i++) {
+		size_t done = 0;
+		int error;
+		if (!region->aside_lost) /* to save their page tables, if it can be */
+			(void)region_move_aside(region, pieces[i].from, pieces[i].length);
+		error = region_cover(region, pieces[i].from, pieces[i].length, &done);
+		if (error != 0 && region_cover_by_mapping(region, pieces[i].from + done, pieces[i].length - done)) {
+			done = pieces[i].length;
+			error = 0;
+		}
+		region->template_length += done;
+		region->live_from = (region->live_from + done) % region->length;
+		region->live_length -= done;
+		if (error != 0)
+			return error;
+	}
+	return 0;
+}
+
+static int make_private(struct odf_region *region)
+{
+	int error;
+
+	if (region->extents != NULL)
+		return region_cut(region, 0, region->length);
+	if (region->template_length == 0)
+		region->template_from = region->live_from;
+	error = cover_live_part(region);
+	return error != 0 ? error : region_show(region);
+}
+
+int region_give_up(struct odf_region *region, odf_reason reason)
+{
+	bool unshown = region->epoch == 0 && !region_has_islands(region);
+	int error;
+
+	if (region->inherited || region->left)
+		return 0;
+	region->left_reason = reason;
+	if (region->aside_lost && region_lock_is_keepers())
+		(void)region_aside_make(region); /* else by mapping */
+	error = make_private(region);
+	region->epoch++; /* who settles in steps begins again */
+	region->vacant = false;
+	if (error != 0)
+		return error;
+	if (region->extents != NULL)
+		(void)region_unmap_holes(region); /* those that are left are in nobody's way */
+	region_uncount(region); /* no fork has to do with it any more */
+	region->left = true;
+	region->visible = true;
+	region->live_from = 0;
+	region->live_length = region->length;
+	region_template_drop(region);
+	region->template = NULL;
+	if (!region->aside_lost)
+		(void)region_unmap(region->aside, region->length);
+	region->aside = NULL;
+	region->aside_lost = false;
+	if (region->scratch != NULL && region->lost_count == 0)
+		(void)region_unmap(region->scratch, 2 * region->work_size);
+	region->scratch = region->staging = NULL;
+	/* Without the file itself its pages are taken through this view. */
+	if (region->source != NULL && (region_keeper_runs() ? region->file >= 0 : region_file_is_here(region))) {
+		(void)region_unmap(region->source, region->length);
+		region->source = NULL;
+	}
+	region->unshown = unshown;
+	if (!region_keeper_runs())
+		(void)region_drain(region, SIZE_MAX); /* what cannot be done without a keeper is the business of the next one */
+	else if (!region_lock_is_keepers())
+		region_keeper_call();
+	return 0;
+}
+
+int region_give_up_all(odf_reason reason)
+{
+	int error = 0;
+
+	for (struct odf_region *region = region_list; region != NULL; region = region->next) {
+		int failed = region_give_up(region, reason);
+		error = error == 0 ? failed : error;
+	}
+	return error;
+}
+
+bool region_has_left(const struct odf_region *region, odf_reason *reason)
+{
+	bool left = __atomic_load_n(&region->left, __ATOMIC_ACQUIRE);
+
+	if (left)
+		*reason = region->left_reason;
+	return left;
+}
+
+/* ---- What the file has then ---- */
+
+/* Writes to each page what is in it, whoever else is writing there. For kernels before 5.14, and where a filter refuses the call. */
+static void touch(char *start, char *end)
+{
+	for (char *page = start; page < end; page += REGION_PAGE)
+		(void)__atomic_fetch_or(page, 0, __ATOMIC_RELAXED);
+}
+
+/* Pages of the process's own for what it sees of the file in [from, end). */
+static bool own_pages(struct odf_region *region, size_t from, size_t end)
+{
+	for (size_t at = from, next; at < end; at = next) {
+		struct region_extent run = { .kind = REGION_MEMORY, .protection = PROT_READ | PROT_WRITE };
+		long error;
+		next = end;
+		if (region->extents != NULL) {
+			run = region_run_at(region, at, end);
+			next = at + run.length;
+		}
+		if (run.kind == REGION_HOLE || run.kind == REGION_FOREIGN)
+			continue;
+		if (!(run.protection & PROT_WRITE))
+			return false;
+		error = sys_call3(SYS_madvise, region->home + at, next - at, MADV_POPULATE_WRITE);
+		if (error == -EINVAL || error == -EPERM || error == -ENOSYS)
+			touch(region->home + at, region->home + next);
+		else if (error < 0)
+			return false;
+	}
+	return true;
+}
+
+/* The next part of the file at or after `at` that has pages. False: none up to `end`, or it cannot be told. */
+static bool find_data(const struct odf_region *region, int file, size_t at, size_t end, size_t *from, size_t *until)
+{
+	unsigned char there[DRAIN_SLICE / REGION_PAGE];
+	size_t page = 0, pages;
+	long data, hole;
+
+	if (file >= 0) {
+		data = sys_call3(SYS_lseek, file, at, SEEK_DATA);
+		if (data < 0 || (size_t)data >= end)
+			return false;
+		hole = sys_call3(SYS_lseek, file, data, SEEK_HOLE);
+		*from = (size_t)data;
+		*until = hole > data && (size_t)hole < end ? (size_t)hole : end;
+		return true;
+	}
+	/* The file itself is lost: what is in the page cache, by a view of it. */
+	if (region->source == NULL || end - at > DRAIN_SLICE || sys_call3(SYS_mincore, region->source + at, end - at, there) < 0)
+		return false;
+	pages = (end - at) / REGION_PAGE;
+	while (page < pages && !(there[page] & 1))
+		page++;
+	*from = at + page * REGION_PAGE;
+	while (page < pages && (there[page] & 1))
+		page++;
+	*until = at + page * REGION_PAGE;
+	return *from < end;
+}
+
+static bool take_out(struct odf_region *region, int file, size_t from, size_t length)
+{
+	if (file < 0)
+		return region_punch(region, from, length);
+	return sys_call4(SYS_fallocate, file, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, from, length) == 0;
+}
+
+struct slice {
+	size_t from[32], until[32];
+	unsigned count;
+};
+
+/* Makes pages of the process's own in [at, limit). Returns how far it came. */
+static size_t own_slice(struct odf_region *region, int file, size_t at, size_t limit, struct slice *slice)
+{
+	size_t from, until;
+
+	for (slice->count = 0; at < limit && find_data(region, file, at, limit, &from, &until); at = until) {
+		if (!own_pages(region, from, until))
+			continue; /* it goes on showing the file's */
+		slice->from[slice->count] = from;
+		slice->until[slice->count++] = until;
+		if (slice->count == sizeof slice->from / sizeof slice->from[0])
+			return until;
+	}
+	return limit;
+}
+
+int region_drain(struct odf_region *region, size_t most)
+{
+	int file = file_of(region);
+	size_t end = region->capacity / REGION_PAGE * REGION_PAGE, from, until;
+
+	for (; region->drained < end && most > 0; most--) {
+		size_t at = region->drained, limit, next;
+		struct slice slice;
+		int error = 0;
+		if (file >= 0) { /* past what has no pages */
+			if (!find_data(region, file, at, end, &from, &until))
+				from = end;
+			region->drained = at = from;
+		}
+		limit = end - at < DRAIN_SLICE ? end : at + DRAIN_SLICE;
+		next = own_slice(region, file, at, limit, &slice);
+		/* Only now: who comes by a clone from here on has pages of his own, or his parent's, and who came before holds the token. */
+		if (slice.count > 0 && !region->unshown)
+			error = region_lock_is_keepers() && !region->doubt ? region_token_ask(region) : EBUSY;
+		for (unsigned i = 0; i < slice.count && error == 0; i++)
+			if (!take_out(region, file, slice.from[i], slice.until[i] - slice.from[i]))
+				error = ENOMEM;
+		region->vacant = false; /* the next slice is shown to whoever comes meanwhile */
+		if (error != 0)
+			return error;
+		region->drained = next;
+	}
+	return 0;
+}

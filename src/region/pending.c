@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Forks that are under way: nothing may become LIVE while there are any. Each is noted with its thread and the address of its frame, as control need not come
+ * back to where it ends: a handler, of a signal or of atfork, may leave it by siglongjmp, and a thread may be cancelled in it. A note of a thread that has
+ * ended, or that has since returned past the frame, is void. One whose thread never forks again is void to nobody: after STUCK_NS the region is given up,
+ * which is right at each moment of a fork.
+ *
+ * Under the lock; async-signal-safe.
+ */
+#include <errno.h>
+#include <signal.h>
+
+#include "internal.h"
+
+#define NOTES    256
+#define STUCK_NS 60000000000u
+
+unsigned region_forks_pending;
+
+static struct note {
+	int process, thread; /* thread 0: none */
+	const char *frame;
+	uint64_t since;
+} notes[NOTES];
+
+static void drop(struct note *note)
+{
+	note->thread = 0;
+	region_forks_pending--;
+}
+
+/* Of the calling thread, which is at `here` and lower: the stack grows down. Addresses of two stacks say nothing about each other. */
+static bool is_void(const struct note *note, const char *here)
+{
+	stack_t other = { .ss_flags = SS_DISABLE };
+	bool was_there, is_there;
+
+	if (sys_call2(SYS_sigaltstack, NULL, &other) < 0 || (other.ss_flags & SS_DISABLE))
+		return note->frame <= here;
+	was_there = note->frame >= (char *)other.ss_sp && note->frame < (char *)other.ss_sp + other.ss_size;
+	is_there = other.ss_flags & SS_ONSTACK;
+	return was_there == is_there ? note->frame <= here : was_there;
+}
+
+void region_pending_begin(const void *frame)
+{
+	int thread = (int)sys_call0(SYS_gettid);
+	struct note *unused = NULL;
+
+	for (struct note *note = notes; note < notes + NOTES && (unused == NULL || region_forks_pending > 0); note++) {
+		if (note->thread == 0)
+			unused = unused == NULL ? note : unused;
+		else if (note->thread == thread && is_void(note, frame))
+			drop(note);
+	}
+	if (unused == NULL) { /* so many that one may not be told apart from the next */
+		(void)region_give_up_all(ODF_REASON_HEAP_NO_SETTLING);
+		return;
+	}
+	*unused = (struct note){ (int)sys_call0(SYS_getpid), thread, frame, region_clock() };
+	region_forks_pending++;
+}
+
+bool region_pending_has(const void *here)
+{
+	int thread = region_forks_pending > 0 ? (int)sys_call0(SYS_gettid) : 0;
+	bool found = false;
+
+	for (struct note *note = notes; note < notes + NOTES && thread != 0; note++) {
+		if (note->thread != thread)
+			continue;
+		if (is_void(note, here))
+			drop(note);
+		else
+			found = true;
+	}
+	return found;
+}
+
+/* Forks of one thread end in the reverse order of their beginnings. */
+void region_pending_end(const void *here)
+{
+	int thread = region_forks_pending > 0 ? (int)sys_call0(SYS_gettid) : 0;
+	struct note *last = NULL;
+
+	for (struct note *note = notes; note < notes + NOTES && thread != 0; note++) {
+		if (note->thread != thread)
+			continue;
+		if (is_void(note, here))
+			drop(note);
+		else if (last == NULL || note->frame < last->frame)
+			last = note;
+	}
+	if (last != NULL)
+		drop(last);
+}
+
+void region_pending_forget(void)
+{
+	for (struct note *note = notes; note < notes + NOTES; note++)
+		note->thread = 0;
+	region_forks_pending = 0;
+}
+
+bool region_pending_check(void)
+{
+	bool stuck = false;
+
+	for (struct note *note = notes; note < notes + NOTES && region_forks_pending > 0; note++) {
+		if (note->thread == 0)
+			continue;
+		if (sys_call3(SYS_tgkill, note->process, note->thread, 0) == -ESRCH)
+			drop(note);
+		else
+			stuck = stuck || region_clock() - note->since > STUCK_NS;
+	}
+	return stuck;
+}
