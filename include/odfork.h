@@ -139,7 +139,8 @@ typedef enum odf_reason {
 	ODF_REASON_KERNEL_DIES,            /* a process ended, or hung, where it should not */
 	ODF_REASON_KERNEL_UNSAFE,          /* it is said to lose data: ODFORK_KERNEL=unsafe */
 	/* Not taken, even by name: */
-	ODF_REASON_KERNEL_NO_EFFECT, /* the switch was set, and the page tables were copied all the same */
+	ODF_REASON_KERNEL_NO_EFFECT, /* the switch was set, and the page tables were copied all the same; or nothing is behind the switch:
+				      * a module is not loaded (modprobe async-fork), a sysctl is 0 (kernel.async_fork_enabled) */
 	ODF_REASON_KERNEL_REGIONS,   /* the process has snapshot regions, and the kernel is not shown to keep data */
 	ODF_REASON_KERNEL_CGROUP,    /* the process is in another memory cgroup than the switch that was found */
 	ODF_REASON_REGION_KERNEL,    /* forks of this process are on demand, by a kernel that is not shown to keep data */
@@ -193,7 +194,8 @@ pid_t odf_fork(void);
 
 typedef struct odf_fork_options {
 	size_t size;
-	unsigned allow; /* ODF_ALLOW() set; 0 for any. If none of the set is possible: ENOTSUP, and no process */
+	unsigned allow; /* ODF_ALLOW() set; 0 for any. If none of the set is possible: ENOTSUP, and no process. Where forks are on demand
+	                   already they are so whatever is allowed, and the report says KERNEL */
 	int *pidfd;     /* if not NULL: receives, in the parent, a descriptor of the child as from pidfd_open (Linux 5.3),
 	                   close-on-exec, the caller's to close. In the child, -1. */
 } odf_fork_options;
@@ -515,16 +517,19 @@ typedef enum odf_probe {
 	ODF_PROBE_PAGEMAP_SCAN,   /* PAGEMAP_SCAN (6.7) */
 	ODF_PROBE_UFFD_MINOR,     /* userfaultfd for kernel-mode faults reports pages of a file that are there (5.14) */
 	ODF_PROBE_ASYNC_FORK,     /* memory.async_fork of the process's own memory cgroup opens for writing: Async-fork */
+	ODF_PROBE_ASYNC_FORK_PRCTL, /* kernel.async_fork_enabled is among the sysctls: Async-fork by prctl */
 	ODF_PROBE_COUNT
 } odf_probe;
 
 /* How the kernel offers on-demand fork. The first two behind /proc/self/use_odf are told apart by trying it out only. Since 0.1.0. */
 typedef enum odf_kernel_interface {
 	ODF_KERNEL_INTERFACE_NONE = 0,      /* not at all */
-	ODF_KERNEL_INTERFACE_USE_ODF,       /* /proc/self/use_odf, not tried out, or like neither of: */
+	ODF_KERNEL_INTERFACE_USE_ODF,       /* /proc/self/use_odf, not tried out: one of the next two */
 	ODF_KERNEL_INTERFACE_USE_ODF_HELD,  /* holds until 0 is written (published for Linux 5.6.19) */
 	ODF_KERNEL_INTERFACE_USE_ODF_ARMED, /* is armed for the next clone, and on for good from then on (published for 6.0.6) */
 	ODF_KERNEL_INTERFACE_ASYNC_FORK,    /* memory.async_fork of the process's own memory cgroup (Alibaba Cloud Linux) */
+	ODF_KERNEL_INTERFACE_ASYNC_FORK_MODULE, /* the same, without effect unless the module async-fork is loaded (OpenCloudOS, TencentOS) */
+	ODF_KERNEL_INTERFACE_ASYNC_FORK_PRCTL,  /* kernel.async_fork_enabled: 1: by prctl, of the process; 2: always (ByteDance velinux) */
 	ODF_KERNEL_INTERFACE_COUNT
 } odf_kernel_interface;
 
@@ -579,13 +584,16 @@ typedef struct odf_kernel_verdict {
 
 #define ODF_KERNEL_VERDICT_INIT ODF_SIZED_(odf_kernel_verdict)
 
-/* Where the kernel offers on-demand fork, tries out whether it keeps data, in processes of its own, unless this process or the one that forked it
- * has done so before. Takes about a millisecond, three MiB and what a fork takes (the caller's page tables are copied), and not much more than two seconds
+/* WARNING: kernels have been seen to crash after a fork on demand, and a crash takes the machine with it. Call this where that can be borne.
+ *
+ * Where the kernel offers on-demand fork, tries out whether it keeps data, in processes of its own, unless this process or the one that forked it
+ * has done so before. Of the interface that is armed by a write nothing is forked: the write alone shows which it is, and what it loses is known. Takes about a millisecond, three MiB and what a fork takes (the caller's page tables are copied), and not much more than two seconds
  * if something hangs. The switch is thrown in those processes only (of Async-fork, that of the memory cgroup for a moment). No wait() without __WALL
  * or __WCLONE sees them, no SIGCHLD announces them, no atfork handler runs.
  *
  * 0, also where none is offered or it fails; or an errno value: EINVAL (NULL, size); ENOMEM, EAGAIN, EMFILE, ENFILE, ENOTSUP (pages of
- * another size than 4096), EPERM and others: it could not be tried out, and the verdict is filled all the same. Not async-signal-safe. Since 0.1.0. */
+ * another size than 4096), EBUSY (forks of this process are on demand already, so that every process that could try it is a part of it), EPERM and
+ * others: it could not be tried out, and the verdict is filled all the same. Not async-signal-safe. Since 0.1.0. */
 int odf_kernel_verify(odf_kernel_verdict *verdict);
 
 /* Short stable names, and a sentence for people. Static strings; "unknown" for a value that the library does not know. Async-signal-safe.

@@ -17,11 +17,13 @@
  *   --filtered                 the status does not hide that there is a filter
  *   --file=PATH=FILE           opening PATH opens FILE
  *   --async=FILE               the switch of Async-fork: forks are on demand while it says 1
+ *   --velinux=FILE             the sysctl kernel.async_fork_enabled: where it says 1, forks of a process are on demand after its prctl(0x4000, 1), which no
+ *                              child and no other program gets; where it says 2, all are
  *   --linux-5.6                system calls, flags and advice that are newer are not there
- *   --log=FILE                 one line for each process made: "fork PID on_demand" or "fork PID plain"; "thread PID"
+ *   --log=FILE                 one more line there for each process made: "fork PID on_demand" or "fork PID plain"; "thread PID"
  *
- * System call 439, whatever it is called with, and prctl 65 kill the program (SIGSYS): the library must never issue either. Ends as the program ends;
- * 77: cannot be done here.
+ * System call 439, whatever it is called with, and prctl 65 kill the program (SIGSYS): the library must never issue either; and prctl 0x4000 without
+ * --velinux. Ends as the program ends; 77: cannot be done here.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -46,6 +48,8 @@
 
 #define SWITCH      "/proc/self/use_odf"
 #define STATUS      "/proc/self/status"
+#define SYSCTL      "/proc/sys/kernel/async_fork_enabled"
+#define BY_PRCTL    0x4000
 #define FEW_TABLES  44 /* kB */
 #define TABLE       ((uint64_t)2 << 20)
 #define PAGE        ((uint64_t)4096)
@@ -63,10 +67,10 @@ static struct {
 	bool discard, discard_neighbors, unmap_neighbors, end;
 	int deny;
 	FILE *log;
-	const char *async;
+	const char *async, *velinux;
 	struct {
 		const char *path, *file;
-	} files[8];
+	} files[12];
 	unsigned file_count;
 } options;
 
@@ -84,6 +88,7 @@ static struct process {
 	bool armed;  /* for the next clone */
 	bool shares; /* has forked on demand, or was so made */
 	bool few;    /* was so made */
+	bool asked;  /* by prctl */
 	long copied; /* if `few`: kB of page tables that it would have otherwise, from its parent */
 	/* What its next child gets. */
 	bool child_bit, child_few;
@@ -356,17 +361,30 @@ static void on_open(const struct seccomp_notif *call, struct process *process, u
 
 /* ---- Forks ----------------------------------------------------------------------------------------------------------------------------------- */
 
-static bool async_is_on(void)
+static char first_byte(const char *path)
 {
 	char byte = '0';
-	int fd = options.async == NULL ? -1 : open(options.async, O_RDONLY | O_CLOEXEC);
+	int fd = path == NULL ? -1 : open(path, O_RDONLY | O_CLOEXEC);
 
 	if (fd >= 0) {
 		if (read(fd, &byte, 1) != 1)
 			byte = '0';
 		close(fd);
 	}
-	return byte == '1';
+	return byte;
+}
+
+static bool async_is_on(const struct process *process)
+{
+	char mode = first_byte(options.velinux);
+
+	return first_byte(options.async) == '1' || mode == '2' || (mode == '1' && process->asked);
+}
+
+static void on_prctl(const struct seccomp_notif *call, struct process *process)
+{
+	process->asked = call->data.args[1] != 0;
+	answer(call, 0, 0, 0);
 }
 
 static void on_clone(const struct seccomp_notif *call, struct process *process, uint64_t flags)
@@ -378,7 +396,7 @@ static void on_clone(const struct seccomp_notif *call, struct process *process, 
 		process->bit = true;
 	}
 	process->child_bit = process->bit;
-	on_demand = (process->bit || async_is_on()) && !(flags & CLONE_VM);
+	on_demand = (process->bit || async_is_on(process)) && !(flags & CLONE_VM);
 	process->child_few = process->bit && on_demand && !options.no_effect; /* a child of Async-fork copies its tables itself */
 	process->child_copied = process->child_few ? status_number(process->pid, "VmPTE") : 0;
 	process->shares |= process->child_few;
@@ -395,7 +413,7 @@ static void on_clone(const struct seccomp_notif *call, struct process *process, 
 static void on_exec(const struct seccomp_notif *call, struct process *process)
 {
 	process->armed = false;
-	process->shares = process->few = false; /* other memory */
+	process->shares = process->few = process->asked = false; /* other memory */
 	go_on(call);
 }
 
@@ -473,6 +491,9 @@ static void on_call(const struct seccomp_notif *call)
 	case SYS_execveat:
 		on_exec(call, process);
 		break;
+	case SYS_prctl:
+		on_prctl(call, process);
+		break;
 	case SYS_madvise:
 		on_discard(call, process);
 		break;
@@ -507,6 +528,9 @@ static int load_filter(void)
 		error = seccomp_rule_add(context, SCMP_ACT_KILL_PROCESS, 439, 0);
 	if (error == 0)
 		error = seccomp_rule_add(context, SCMP_ACT_KILL_PROCESS, SYS_prctl, 1, SCMP_A0(SCMP_CMP_EQ, 65));
+	if (error == 0)
+		error = seccomp_rule_add(context, options.velinux != NULL ? SCMP_ACT_NOTIFY : SCMP_ACT_KILL_PROCESS, SYS_prctl, 1,
+					 SCMP_A0(SCMP_CMP_EQ, BY_PRCTL));
 	if (error == 0 && options.linux_5_6) {
 		error = seccomp_rule_add(context, SCMP_ACT_ERRNO(ENOSYS), 436, 0);
 		for (int number = LAST_5_6 + 2; error == 0 && number <= LAST_KNOWN; number++)
@@ -590,15 +614,19 @@ static void set_option(char *option)
 		options.deny = atoi(value);
 	else if (strcmp(option, "--async") == 0)
 		options.async = value;
-	else if (strcmp(option, "--refuse") == 0)
+	else if (strcmp(option, "--velinux") == 0 && value != NULL && options.file_count < 12) {
+		options.velinux = value;
+		options.files[options.file_count].path = SYSCTL;
+		options.files[options.file_count++].file = value;
+	} else if (strcmp(option, "--refuse") == 0)
 		options.refuse = true;
 	else if (strcmp(option, "--filtered") == 0)
 		options.filtered = true;
 	else if (strcmp(option, "--linux-5.6") == 0)
 		options.linux_5_6 = true;
 	else if (strcmp(option, "--log") == 0 && value != NULL)
-		options.log = fopen(value, "we");
-	else if (strcmp(option, "--file") == 0 && value != NULL && strchr(value, '=') != NULL && options.file_count < 8) {
+		options.log = fopen(value, "ae");
+	else if (strcmp(option, "--file") == 0 && value != NULL && strchr(value, '=') != NULL && options.file_count < 12) {
 		options.files[options.file_count].path = value;
 		value = strchr(value, '=');
 		*value = '\0';

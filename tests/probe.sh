@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# odfork probe: its output; and, with strace, that it, odfork run and a preloaded program never issue system call 439 or prctl 65, the numbers of
+# odfork probe: its output; and, with strace, that it, odfork run and a preloaded program never issue system call 439, prctl 65 or prctl 0x4000, the numbers of
 # on-demand-fork kernels that mainline gave other meanings.
 set -eu
 build=${ODF_BUILD:?}
@@ -36,7 +36,7 @@ trace() {
 	# A leak check cannot run under strace.
 	strace -f -n -o "$work/trace" -E ASAN_OPTIONS=detect_leaks=0 "$@" > /dev/null 2>&1 || fail "strace $* failed"
 	# -n prints the number of each call: [ 439] faccessat2(...)
-	if grep -E '\[ *439\]|prctl\((65|0x41|PR_SET_MDWE)' "$work/trace"; then
+	if grep -E '\[ *439\]|prctl\((65|0x41|PR_SET_MDWE|16384|0x4000)' "$work/trace"; then
 		fail "$*: issues a number of the on-demand-fork kernels"
 	fi
 	grep -q '/proc/self/use_odf' "$work/trace" || fail "$*: does not look at /proc/self/use_odf"

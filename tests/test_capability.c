@@ -33,7 +33,8 @@ static void test_no_side_effects(void **state)
 
 	(void)state;
 	for (odf_probe probe = ODF_PROBE_CLONE3; probe < ODF_PROBE_COUNT; probe++)
-		assert_int_equal(capability_known(probe), ODF_ANSWER_NOT_ASKED);
+		if (probe != ODF_PROBE_ASYNC_FORK_PRCTL) /* as the first one, when the library is loaded */
+			assert_int_equal(capability_known(probe), ODF_ANSWER_NOT_ASKED);
 	sigaction(SIGCHLD, &action, &before);
 	surroundings = surroundings_take();
 	errno = 77;

@@ -306,25 +306,25 @@ static void test_switch(void **state)
 	pid_t pid;
 
 	(void)state;
-	assert_int_equal(kernel_switch_set(&one, &place), ODF_REASON_NONE);
+	assert_int_equal(kernel_switch_set(&one, &place, true), ODF_REASON_NONE);
 	must_read(place.path, "1");
 	assert_false(one.was_set);
-	assert_int_equal(kernel_switch_set(&two, &place), ODF_REASON_KERNEL_BUSY);
-	kernel_switch_put_back(&two);
+	assert_int_equal(kernel_switch_set(&two, &place, true), ODF_REASON_KERNEL_BUSY);
+	kernel_switch_put_back(&two, true);
 	must_read(place.path, "1");
 	/* A child forked meanwhile, by whatever thread: the lock's copy is free there, and the inherited switch is cleared. */
 	pid = fork();
 	if (pid == 0) {
 		struct kernel_switch own;
 		kernel_switch_in_child();
-		_exit(kernel_switch_set(&own, &place) == ODF_REASON_NONE && !own.was_set ? 0 : 1);
+		_exit(kernel_switch_set(&own, &place, true) == ODF_REASON_NONE && !own.was_set ? 0 : 1);
 	}
 	must_exit_with(pid, 0);
-	kernel_switch_put_back(&one);
+	kernel_switch_put_back(&one, true);
 	must_read(place.path, "0");
 	/* Set by somebody else before: left so, in a child as well. */
 	switch_file("1\n", 0600);
-	assert_int_equal(kernel_switch_set(&one, &place), ODF_REASON_NONE);
+	assert_int_equal(kernel_switch_set(&one, &place, true), ODF_REASON_NONE);
 	pid = fork();
 	if (pid == 0) {
 		kernel_switch_in_child();
@@ -332,7 +332,7 @@ static void test_switch(void **state)
 	}
 	must_exit_with(pid, 0);
 	must_read(place.path, "1");
-	kernel_switch_put_back(&one);
+	kernel_switch_put_back(&one, true);
 	must_read(place.path, "1");
 	/* A child of a fork that has nothing to do with it. */
 	pid = fork();
@@ -344,12 +344,46 @@ static void test_switch(void **state)
 	must_read(place.path, "1");
 	/* Gone, or refusing the write: nothing is held. */
 	unlink(place.path);
-	assert_int_equal(kernel_switch_set(&one, &place), ODF_REASON_KERNEL_REFUSED);
-	kernel_switch_put_back(&one);
-	assert_int_equal(kernel_switch_set(&one, &full), ODF_REASON_KERNEL_REFUSED);
+	assert_int_equal(kernel_switch_set(&one, &place, true), ODF_REASON_KERNEL_REFUSED);
+	kernel_switch_put_back(&one, true);
+	assert_int_equal(kernel_switch_set(&one, &full, true), ODF_REASON_KERNEL_REFUSED);
 	switch_file("0\n", 0600);
-	assert_int_equal(kernel_switch_set(&one, &place), ODF_REASON_NONE);
-	kernel_switch_put_back(&one);
+	assert_int_equal(kernel_switch_set(&one, &place, true), ODF_REASON_NONE);
+	kernel_switch_put_back(&one, true);
+	surroundings_must_equal(&before);
+}
+
+/* On a kernel that was not seen to keep data: on for good once there was a fork, in the child too. */
+static void test_switch_stays(void **state)
+{
+	struct kernel_place place = { ODF_KERNEL_INTERFACE_USE_ODF, switch_file("0\n", 0600), 0 };
+	struct surroundings before = surroundings_take();
+	struct kernel_switch one;
+	pid_t pid;
+
+	(void)state;
+	/* Nothing was forked. */
+	assert_int_equal(kernel_switch_set(&one, &place, false), ODF_REASON_NONE);
+	must_read(place.path, "1");
+	kernel_switch_put_back(&one, false);
+	must_read(place.path, "0");
+	assert_int_equal(kernel_switch_set(&one, &place, false), ODF_REASON_NONE);
+	pid = fork();
+	if (pid == 0) {
+		struct kernel_switch own;
+		kernel_switch_in_child();
+		_exit(kernel_switch_set(&own, &place, false) == ODF_REASON_NONE && own.was_set ? 0 : 1);
+	}
+	must_exit_with(pid, 0);
+	must_read(place.path, "1");
+	kernel_switch_put_back(&one, true);
+	must_read(place.path, "1");
+	/* Whatever comes after it. */
+	assert_int_equal(kernel_switch_set(&one, &place, false), ODF_REASON_NONE);
+	assert_true(one.was_set);
+	kernel_switch_put_back(&one, true);
+	must_read(place.path, "1");
+	switch_file("0\n", 0600);
 	surroundings_must_equal(&before);
 }
 
@@ -365,7 +399,7 @@ static void test_cgroup_switch(void **state)
 		skip_because("this process is in no memory cgroup");
 		return;
 	}
-	assert_int_equal(kernel_switch_set(&one, &place), ODF_REASON_NONE);
+	assert_int_equal(kernel_switch_set(&one, &place, true), ODF_REASON_NONE);
 	must_read(place.path, "1");
 	pid = fork();
 	if (pid == 0) {
@@ -374,15 +408,15 @@ static void test_cgroup_switch(void **state)
 	}
 	must_exit_with(pid, 0);
 	must_read(place.path, "1");
-	kernel_switch_put_back(&one);
+	kernel_switch_put_back(&one, true);
 	must_read(place.path, "0");
 	place.cgroup++;
-	assert_int_equal(kernel_switch_set(&one, &place), ODF_REASON_KERNEL_CGROUP);
-	kernel_switch_put_back(&one);
+	assert_int_equal(kernel_switch_set(&one, &place, true), ODF_REASON_KERNEL_CGROUP);
+	kernel_switch_put_back(&one, true);
 	must_read(place.path, "0");
 	place.cgroup--;
-	assert_int_equal(kernel_switch_set(&one, &place), ODF_REASON_NONE);
-	kernel_switch_put_back(&one);
+	assert_int_equal(kernel_switch_set(&one, &place, true), ODF_REASON_NONE);
+	kernel_switch_put_back(&one, true);
 	must_read(place.path, "0");
 }
 
@@ -400,6 +434,7 @@ int main(void)
 		cmocka_unit_test(test_in_signal_handler),
 		cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_switch),
+		cmocka_unit_test(test_switch_stays),
 		cmocka_unit_test(test_cgroup_switch),
 	};
 	return cmocka_run_group_tests_name("fork", tests, NULL, NULL);

@@ -27,7 +27,7 @@ long sys_call6(long number, long a, long b, long c, long d, long e, long f);
 /* Of what a process is: the caller, the trial's first, its second. A copy of this memory is in each. */
 static enum { CALLER, FIRST, SECOND } role;
 static bool armed_up, switch_is_on;
-static const char *fault, *switch_path;
+static const char *fault, *switch_path, *trial_switch_path;
 static int refusals;
 static char *area; /* of the trial: what each table is for is told in kernel_trial.c */
 
@@ -42,6 +42,7 @@ static void arm(void)
 	armed_up = true;
 	fault = getenv("TRIAL_FAULT");
 	switch_path = getenv("TRIAL_SWITCH");
+	trial_switch_path = getenv("TRIAL_SWITCH_OF_ITS_OWN"); /* as each process has */
 	if (fault == NULL)
 		fault = "";
 }
@@ -63,9 +64,9 @@ static long open_as(const char *path, long flags)
 	if (strcmp(path, "/proc/self/use_odf") == 0 && switch_path != NULL) {
 		if (is("write_fails") && (flags & O_ACCMODE) == O_WRONLY)
 			return real_call(SYS_openat, AT_FDCWD, (long)"/dev/full", flags, 0, 0, 0);
-		if (is("not_held") && (flags & O_ACCMODE) == O_RDONLY) /* neither interface: 0 whatever was written */
+		if (is("not_held") && (flags & O_ACCMODE) == O_RDONLY) /* armed: not 1 until a fork */
 			return real_call(SYS_openat, AT_FDCWD, (long)"/dev/zero", flags, 0, 0, 0);
-		return real_call(SYS_openat, AT_FDCWD, (long)switch_path, flags, 0, 0, 0);
+		return real_call(SYS_openat, AT_FDCWD, (long)(role == CALLER ? switch_path : trial_switch_path), flags, 0, 0, 0);
 	}
 	if (strcmp(path, "/proc/self/status") == 0 && is("no_status") && role != CALLER)
 		return -ENOENT;
@@ -96,6 +97,8 @@ long sys_call6(long number, long a, long b, long c, long d, long e, long f)
 			return -EAGAIN;
 		if (role == FIRST && is("second_clone_fails"))
 			return -EAGAIN;
+		if (role == FIRST && is("not_held")) /* which has crashed kernels */
+			raise(SIGKILL);
 		result = real_call(number, a, b, c, d, e, f);
 		if (result == 0 && a == 0) {
 			role = role == CALLER ? FIRST : SECOND;
@@ -208,7 +211,7 @@ static const struct {
 	{ "parent_hangs", ODF_REASON_KERNEL_DIES, BIT(END), ODF_KERNEL_INTERFACE_USE_ODF },
 	{ "no_effect", ODF_REASON_KERNEL_NO_EFFECT, BIT(EFFECT), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
 	{ "no_status", ODF_REASON_KERNEL_NOT_VERIFIED, NO_SIGN, ODF_KERNEL_INTERFACE_USE_ODF_HELD },
-	{ "not_held", ODF_REASON_NONE, 0, ODF_KERNEL_INTERFACE_USE_ODF },
+	{ "not_held", ODF_REASON_KERNEL_LOSES_NEIGHBORS, NOT_TRIED, ODF_KERNEL_INTERFACE_USE_ODF_ARMED },
 	{ "write_fails", ODF_REASON_KERNEL_REFUSED, NOT_TRIED, ODF_KERNEL_INTERFACE_USE_ODF },
 };
 
@@ -303,13 +306,17 @@ static char *case_path;
 static int run(const char *what, const char *value, bool early)
 {
 	const char *path = scratch_path("switch");
+	char own[512];
 	pid_t pid;
 	int status;
 
+	snprintf(own, sizeof own, "%s.own", path);
 	write_file(path, "0\n", 0600);
+	write_file(own, "0\n", 0600);
 	pid = fork();
 	if (pid == 0) {
 		setenv("TRIAL_SWITCH", path, 1);
+		setenv("TRIAL_SWITCH_OF_ITS_OWN", own, 1);
 		setenv("TRIAL_FAULT", strcmp(what, "--case") == 0 ? cases[atoi(value)].fault : value, 1);
 		/* Otherwise the library does not try it out by itself. */
 		if (early)

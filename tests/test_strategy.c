@@ -171,6 +171,34 @@ static void test_despite(void **state)
 	assert_int_equal(strategy_choose(&request, &capabilities, &facts).despite, ODF_REASON_NONE);
 }
 
+/* What is on is taken, whatever was asked for, and whatever the size: nothing else would be true. */
+static void test_is_on(void **state)
+{
+	struct strategy_capabilities capabilities = { .kernel_doubt = ODF_REASON_KERNEL_LOSES_DISCARDS };
+	struct strategy_facts facts = { .kernel_is_on = true };
+
+	(void)state;
+	for (unsigned allow = 0; allow <= STRATEGY_FORK_KINDS; allow++) {
+		struct strategy_request request = { .allow = allow & STRATEGY_FORK_KINDS };
+		struct strategy_choice choice = strategy_choose(&request, &capabilities, &facts);
+		assert_int_equal(choice.strategy, ODF_STRATEGY_KERNEL);
+		assert_int_equal(choice.reason[ODF_STRATEGY_KERNEL], ODF_REASON_CHOSEN);
+		assert_int_equal(choice.despite, ODF_REASON_KERNEL_LOSES_DISCARDS);
+		assert_int_equal(choice.reason[ODF_STRATEGY_FORK],
+				 request.allow == 0 || (request.allow & ODF_ALLOW(ODF_STRATEGY_FORK)) ? ODF_REASON_BETTER_CHOSEN : ODF_REASON_NOT_ALLOWED);
+	}
+	{
+		struct strategy_request request = { 0 };
+		capabilities.kernel_verified = true;
+		assert_int_equal(strategy_choose(&request, &capabilities, &facts).despite, ODF_REASON_NONE);
+		/* A switch that does nothing is not on; and a spawn shares page tables anyway. */
+		capabilities = (struct strategy_capabilities){ .kernel_doubt = ODF_REASON_KERNEL_NO_EFFECT };
+		assert_int_equal(strategy_choose(&request, &capabilities, &facts).strategy, ODF_STRATEGY_FORK);
+		request.spawn = true;
+		assert_int_equal(strategy_choose(&request, &capabilities, &facts).strategy, ODF_STRATEGY_VFORK);
+	}
+}
+
 /* Each name is there, once. */
 static void test_names(void **state)
 {
@@ -212,6 +240,7 @@ int main(void)
 		cmocka_unit_test(test_every_combination),
 		cmocka_unit_test(test_retract),
 		cmocka_unit_test(test_despite),
+		cmocka_unit_test(test_is_on),
 		cmocka_unit_test(test_names),
 	};
 	return cmocka_run_group_tests_name("strategy", tests, NULL, NULL);

@@ -33,6 +33,7 @@ static struct process_lock asking;
 /* ---- Offered ------------------------------------------------------------------------------------------------------------------------ */
 
 static const struct kernel_place use_odf = { ODF_KERNEL_INTERFACE_USE_ODF, USE_ODF_PATH, 0 };
+static const struct kernel_place by_prctl = { ODF_KERNEL_INTERFACE_ASYNC_FORK_PRCTL, ASYNC_FORK_SYSCTL_PATH, 0 };
 static char async_fork_path[PATH_MAX];
 static struct kernel_place async_fork = { ODF_KERNEL_INTERFACE_ASYNC_FORK, async_fork_path, 0 };
 static _Atomic(const struct kernel_place *) offered;
@@ -42,7 +43,30 @@ const struct kernel_place *kernel_place(void)
 	return atomic_load_explicit(&offered, memory_order_acquire);
 }
 
-/* Of what was found once, nothing changes any more. */
+static bool is_there(const char *path)
+{
+	int fd = sys_open(path, O_RDONLY, 0);
+
+	return fd >= 0 && sys_close(fd) == 0;
+}
+
+/* One digit, which is 0, 1 or 2, and nothing else: what follows from it is a system call that other kernels may give another meaning. */
+int kernel_probe_async_fork_prctl(void)
+{
+	char text[3] = "";
+	int fd = sys_open(ASYNC_FORK_SYSCTL_PATH, O_RDONLY, 0);
+	long count;
+
+	if (fd < 0)
+		return fd;
+	count = sys_read(fd, text, sizeof text);
+	sys_close(fd);
+	if (count < 0)
+		return (int)count;
+	return count == 2 && text[0] >= '0' && text[0] <= '2' && text[1] == '\n' ? 0 : -EPROTO;
+}
+
+/* Of what was found once, nothing changes any more. /proc/tkernel is Tencent's, whose kernels have the flag without what it switches. */
 int kernel_probe_async_fork(void)
 {
 	static struct process_lock finding;
@@ -53,6 +77,8 @@ int kernel_probe_async_fork(void)
 	process_lock_wait(&finding);
 	if (result == 0 && async_fork.cgroup == 0) {
 		memcpy(async_fork_path, path, strlen(path) + 1);
+		if (is_there("/proc/tkernel"))
+			async_fork.interface = ODF_KERNEL_INTERFACE_ASYNC_FORK_MODULE;
 		async_fork.cgroup = cgroup;
 	}
 	process_lock_release(&finding);
@@ -63,6 +89,8 @@ static void offer(void)
 {
 	if (capability_known(ODF_PROBE_USE_ODF) == ODF_ANSWER_YES)
 		atomic_store_explicit(&offered, &use_odf, memory_order_release);
+	else if (capability_known(ODF_PROBE_ASYNC_FORK_PRCTL) == ODF_ANSWER_YES) /* the process's alone, unlike the cgroup's */
+		atomic_store_explicit(&offered, &by_prctl, memory_order_release);
 	else if (capability_known(ODF_PROBE_ASYNC_FORK) == ODF_ANSWER_YES)
 		atomic_store_explicit(&offered, &async_fork, memory_order_release);
 }
@@ -81,11 +109,18 @@ odf_reason kernel_offer_reason(void)
 	}
 }
 
+/* Nothing is behind the switch, which may change: a module is loaded, a sysctl written. */
+static bool is_idle(const struct kernel_place *place)
+{
+	return (place->interface == ODF_KERNEL_INTERFACE_ASYNC_FORK_MODULE && !is_there("/sys/module/async_fork")) ||
+	       (place->interface == ODF_KERNEL_INTERFACE_ASYNC_FORK_PRCTL && kernel_read_bit(place->path) == '0');
+}
+
 bool kernel_is_on(void)
 {
 	const struct kernel_place *place = kernel_place();
 
-	return place != NULL && kernel_read_bit(place->path) == '1';
+	return place != NULL && kernel_bit_is_on(place->interface, kernel_read_bit(place->path)) && !is_idle(place);
 }
 
 /* ---- Tried out ---------------------------------------------------------------------------------------------------------------------- */
@@ -180,8 +215,11 @@ static int try_once(const struct kernel_place *place)
 	uint64_t start = record_now();
 	int error;
 
-	if (atomic_load_explicit(&is_tried, memory_order_relaxed))
+	if (atomic_load_explicit(&is_tried, memory_order_relaxed) || is_idle(place))
 		return 0;
+	/* Whatever process tried it would share page tables with this one, and could not throw the switch back without harm. */
+	if (place->interface == ODF_KERNEL_INTERFACE_USE_ODF && kernel_is_on())
+		return EBUSY;
 	error = try_out(place, &result);
 	if (error == 0) {
 		tried = result;
@@ -201,6 +239,9 @@ static odf_reason tried_reason(void)
 {
 	if (tried.refused != 0)
 		return ODF_REASON_KERNEL_REFUSED;
+	/* Not tried out further, as that has crashed the kernel; seen on it once for all (odfork_kernel(7)). */
+	if (tried.interface == ODF_KERNEL_INTERFACE_USE_ODF_ARMED)
+		return ODF_REASON_KERNEL_LOSES_NEIGHBORS;
 	if (failed(ODF_KERNEL_CHECK_WRITES))
 		return ODF_REASON_KERNEL_LOSES_WRITES;
 	if (failed(ODF_KERNEL_CHECK_DISCARD_NEIGHBORS) || failed(ODF_KERNEL_CHECK_UNMAP_NEIGHBORS))
@@ -212,13 +253,17 @@ static odf_reason tried_reason(void)
 	if (failed(ODF_KERNEL_CHECK_EFFECT))
 		return ODF_REASON_KERNEL_NO_EFFECT;
 	/* Without a sign that the fork was one on demand, all the rest proves nothing. Async-fork gives none. */
-	if (!(tried.passed & 1u << ODF_KERNEL_CHECK_EFFECT) && tried.interface != ODF_KERNEL_INTERFACE_ASYNC_FORK)
+	if (!(tried.passed & 1u << ODF_KERNEL_CHECK_EFFECT) && !kernel_is_async(tried.interface))
 		return ODF_REASON_KERNEL_NOT_VERIFIED;
 	return ODF_REASON_NONE;
 }
 
 odf_reason kernel_doubt(void)
 {
+	const struct kernel_place *place = kernel_place();
+
+	if (place != NULL && is_idle(place))
+		return ODF_REASON_KERNEL_NO_EFFECT;
 	return atomic_load_explicit(&is_tried, memory_order_acquire) ? tried_reason() : settings->kernel;
 }
 
@@ -258,8 +303,11 @@ static bool is_filtered(void)
 /* The switch of a cgroup is that of every process in it. */
 static bool disturbs_nobody(const struct kernel_place *place)
 {
-	return place->interface != ODF_KERNEL_INTERFACE_ASYNC_FORK || async_fork_alone(place->path);
+	return place->cgroup == 0 || async_fork_alone(place->path);
 }
+
+/* Defined by the command, which asks by itself, after it has warned of it. */
+extern const char odfork_command_asks __attribute__((weak, visibility("default")));
 
 void kernel_ask_early(void)
 {
@@ -267,7 +315,7 @@ void kernel_ask_early(void)
 	uint64_t cgroup;
 
 	process_lock_wait(&asking);
-	if (!capability(ODF_PROBE_USE_ODF)) {
+	if (!capability(ODF_PROBE_USE_ODF) && !capability(ODF_PROBE_ASYNC_FORK_PRCTL)) {
 		int found = async_fork_find(false, path, &cgroup);
 		if (found == 0)
 			capability(ODF_PROBE_ASYNC_FORK);
@@ -275,7 +323,7 @@ void kernel_ask_early(void)
 			capability(ODF_PROBE_PROC);
 	}
 	offer();
-	if (kernel_place() != NULL && settings->kernel == ODF_REASON_KERNEL_NOT_VERIFIED &&
+	if (kernel_place() != NULL && &odfork_command_asks == NULL && settings->kernel == ODF_REASON_KERNEL_NOT_VERIFIED &&
 	    (settings->strategy == ODF_STRATEGY_NONE || settings->strategy == ODF_STRATEGY_KERNEL) && disturbs_nobody(kernel_place()) && !is_filtered())
 		(void)try_once(kernel_place()); /* what cannot be tried now is not verified */
 	process_lock_release(&asking);
@@ -289,6 +337,7 @@ int kernel_ask(bool anyway)
 	process_lock_wait(&asking);
 	capability(ODF_PROBE_USE_ODF);
 	capability(ODF_PROBE_PROC);
+	capability(ODF_PROBE_ASYNC_FORK_PRCTL);
 	capability(ODF_PROBE_ASYNC_FORK);
 	offer();
 	place = kernel_place();

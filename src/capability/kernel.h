@@ -14,12 +14,21 @@
 
 #define USE_ODF_PATH "/proc/self/use_odf"
 
+#define ASYNC_FORK_SYSCTL_PATH "/proc/sys/kernel/async_fork_enabled"
+
 /* Where the switch is. */
 struct kernel_place {
-	odf_kernel_interface interface; /* as the place alone tells: USE_ODF or ASYNC_FORK */
+	odf_kernel_interface interface; /* as the place alone tells: not which of the two that USE_ODF may be */
 	const char *path;
-	uint64_t cgroup; /* ASYNC_FORK: a mark of the memory cgroup that the path is in */
+	uint64_t cgroup; /* of a switch of a memory cgroup: a mark of the one that the path is in; else 0 */
 };
+
+/* Its child copies the page tables, while the parent continues. */
+static inline bool kernel_is_async(odf_kernel_interface interface)
+{
+	return interface == ODF_KERNEL_INTERFACE_ASYNC_FORK || interface == ODF_KERNEL_INTERFACE_ASYNC_FORK_MODULE ||
+	       interface == ODF_KERNEL_INTERFACE_ASYNC_FORK_PRCTL;
+}
 
 /* NULL: not offered, as far as was asked. Constant once it is. Async-signal-safe. */
 const struct kernel_place *kernel_place(void);
@@ -34,18 +43,22 @@ odf_reason kernel_doubt(void);
 /* Whether forks of this process are on demand as it is, whoever has turned that on. Async-signal-safe. */
 bool kernel_is_on(void);
 
-/* The switch's one bit: '0', '1', or minus an errno value; 0 or minus an errno value. Async-signal-safe. */
+/* The first byte of the switch's file, or minus an errno value. Async-signal-safe. */
 int kernel_read_bit(const char *path);
-int kernel_write_bit(const char *path, char bit);
+/* Whether such a byte says that every fork is on demand. */
+bool kernel_bit_is_on(odf_kernel_interface interface, int bit);
+/* Throws the switch, or throws it back: 0 or minus an errno value. Async-signal-safe. */
+int kernel_throw(odf_kernel_interface interface, const char *path, bool on);
 
-/* The probe of memory.async_fork. */
+/* The probes of memory.async_fork and of kernel.async_fork_enabled. */
 int kernel_probe_async_fork(void);
+int kernel_probe_async_fork_prctl(void);
 
 /* What the constructor asks. */
 void kernel_ask_early(void);
 
 /* Asks for everything, and tries it out unless that was done, or somebody's word is there (`anyway`: all the same). 0 or an errno value: it could
- * not be tried out. */
+ * not be tried out. EBUSY: forks of this process are on demand. */
 int kernel_ask(bool anyway);
 
 /* As it behaved, if it was tried out; otherwise as its place alone tells. */

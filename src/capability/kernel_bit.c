@@ -3,6 +3,9 @@
 #include "../sys/syscall.h"
 #include "kernel.h"
 
+/* Of ByteDance's kernels, and of no other: issued only where their sysctl was read in the same moment. */
+#define ENABLE_ASYNC_FORK 0x4000
+
 int kernel_read_bit(const char *path)
 {
 	char bit = '0';
@@ -16,7 +19,12 @@ int kernel_read_bit(const char *path)
 	return count < 0 ? (int)count : bit;
 }
 
-int kernel_write_bit(const char *path, char bit)
+bool kernel_bit_is_on(odf_kernel_interface interface, int bit)
+{
+	return bit == (interface == ODF_KERNEL_INTERFACE_ASYNC_FORK_PRCTL ? '2' : '1');
+}
+
+static int write_bit(const char *path, char bit)
 {
 	int fd = sys_open(path, O_WRONLY, 0);
 	long count;
@@ -26,4 +34,18 @@ int kernel_write_bit(const char *path, char bit)
 	count = sys_write(fd, &bit, 1);
 	sys_close(fd);
 	return count == 1 ? 0 : count < 0 ? (int)count : -EIO;
+}
+
+int kernel_throw(odf_kernel_interface interface, const char *path, bool on)
+{
+	if (interface != ODF_KERNEL_INTERFACE_ASYNC_FORK_PRCTL)
+		return write_bit(path, on ? '1' : '0');
+	switch (kernel_read_bit(path)) {
+	case '1':
+		return (int)sys_call5(SYS_prctl, ENABLE_ASYNC_FORK, on, 0, 0, 0);
+	case '2':
+		return on ? 0 : -EPERM;
+	default:
+		return -ENOTSUP;
+	}
 }

@@ -219,8 +219,8 @@ static int prepare(struct trial *trial)
 	return area < 0 ? (int)area : (int)sys_call3(SYS_mprotect, word(trial, PARENT_UNMAPS_OWN, VICTIM), PAGE, PROT_READ);
 }
 
-/* Throws the switch and says as far as can be said before a fork which it is: one holds what is written until something else is, of the other
- * one nothing takes the 1 away. *put_back: the switch was off, and is not this process's alone. */
+/* Throws the switch, and says which it is. Of the two behind one file the one that holds what is written reads 1 at once. The other one is armed by the
+ * write and reads 0 until a fork: it is disarmed, and nothing is forked, as forks on demand have crashed that kernel. *put_back: the switch was off. */
 static int throw(struct kernel_trial_result *result, const char *path, bool *put_back)
 {
 	int bit = kernel_read_bit(path), error;
@@ -228,36 +228,22 @@ static int throw(struct kernel_trial_result *result, const char *path, bool *put
 	*put_back = false;
 	if (bit < 0)
 		return bit;
-	if (result->interface == ODF_KERNEL_INTERFACE_ASYNC_FORK) {
-		*put_back = bit != '1';
-		return bit == '1' ? 0 : kernel_write_bit(path, '1');
+	if (kernel_is_async(result->interface)) {
+		*put_back = !kernel_bit_is_on(result->interface, bit);
+		return *put_back ? kernel_throw(result->interface, path, true) : 0;
 	}
-	if (bit == '1') {
-		error = kernel_write_bit(path, '0');
-		bit = error == 0 ? kernel_read_bit(path) : error;
-		if (bit < 0)
-			return bit;
-		result->interface = bit == '1' ? ODF_KERNEL_INTERFACE_USE_ODF_ARMED : ODF_KERNEL_INTERFACE_USE_ODF_HELD;
-		return bit == '1' ? 0 : kernel_write_bit(path, '1');
-	}
-	error = kernel_write_bit(path, '1');
+	error = kernel_throw(result->interface, path, true);
 	bit = error == 0 ? kernel_read_bit(path) : error;
-	if (bit == '1')
-		result->interface = ODF_KERNEL_INTERFACE_USE_ODF_HELD;
-	return bit < 0 ? bit : 0;
-}
-
-/* After the fork: one that was armed by the write reads 1 only now. */
-static void tell_apart(struct kernel_trial_result *result, const char *path)
-{
-	if (result->interface == ODF_KERNEL_INTERFACE_USE_ODF && kernel_read_bit(path) == '1')
-		result->interface = ODF_KERNEL_INTERFACE_USE_ODF_ARMED;
+	if (bit < 0)
+		return bit;
+	result->interface = bit == '1' ? ODF_KERNEL_INTERFACE_USE_ODF_HELD : ODF_KERNEL_INTERFACE_USE_ODF_ARMED;
+	return bit == '1' ? 0 : kernel_throw(result->interface, path, false);
 }
 
 static void judge_tables(struct kernel_trial_result *result, size_t child_tables)
 {
 	result->child_tables = child_tables;
-	if (result->tables == 0 || child_tables == 0 || result->interface == ODF_KERNEL_INTERFACE_ASYNC_FORK)
+	if (result->tables == 0 || child_tables == 0 || kernel_is_async(result->interface))
 		return; /* not said, or says nothing: the child of Async-fork copies its tables by itself */
 	if (child_tables + FEWER_TABLES * PAGE <= result->tables)
 		result->passed |= 1u << ODF_KERNEL_CHECK_EFFECT;
@@ -311,9 +297,11 @@ static void try_fork(struct trial *trial, const char *path)
 	result->refused = -throw(result, path, &put_back);
 	if (result->refused != 0) {
 		if (put_back)
-			(void)kernel_write_bit(path, '0');
+			(void)kernel_throw(result->interface, path, false);
 		return;
 	}
+	if (result->interface == ODF_KERNEL_INTERFACE_USE_ODF_ARMED)
+		return; /* known without */
 	pid = sys_call6(SYS_clone, 0, 0, 0, 0, 0, 0); /* no exit signal; waited for with __WCLONE */
 	if (pid == 0) {
 		sys_close(up[0]);
@@ -321,12 +309,11 @@ static void try_fork(struct trial *trial, const char *path)
 		run_child(trial, up[1], down[0], (int)self);
 	}
 	if (put_back)
-		(void)kernel_write_bit(path, '0');
+		(void)kernel_throw(result->interface, path, false);
 	if (pid < 0) {
 		result->error = (int)-pid;
 		return;
 	}
-	tell_apart(result, path);
 	sys_close(up[1]);
 	sys_close(down[0]);
 	compared = compare(trial, up[0], down[1]);

@@ -4,7 +4,7 @@
  * nothing else answers; calls that a sandbox may punish with a signal are made only when the program asks for them.
  *
  * Two numbers that on-demand-fork kernels use are never issued anywhere in this library: mainline gave them other meanings, and one
- * of these cannot be undone. The file /proc/self/use_odf is the whole test.
+ * of these cannot be undone. The file /proc/self/use_odf is the whole test. prctl 0x4000 is issued only where a sysctl of its kernel is (kernel_bit.c).
  */
 #include "capability.h"
 
@@ -235,6 +235,8 @@ static const struct {
 	[ODF_PROBE_PAGEMAP_SCAN] = { "pagemap_scan", "PAGEMAP_SCAN on it", probe_pagemap_scan },
 	[ODF_PROBE_UFFD_MINOR] = { "uffd_minor", "userfaultfd for the kernel's faults on pages of a file", probe_uffd_minor },
 	[ODF_PROBE_ASYNC_FORK] = { "async_fork", "Async-fork offered by the kernel (memory.async_fork)", kernel_probe_async_fork },
+	[ODF_PROBE_ASYNC_FORK_PRCTL] = { "async_prctl", "Async-fork offered by the kernel (kernel.async_fork_enabled)",
+					 kernel_probe_async_fork_prctl },
 };
 
 /* 0: not asked; 1: yes; 2 + errno value: no. One word, so that an answer and its error are stored together. */

@@ -41,6 +41,10 @@ static const struct {
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
+/* Nothing is tried out when the library in this program starts: first comes the warning (kernel.c). */
+extern const char odfork_command_asks __attribute__((visibility("default")));
+const char odfork_command_asks = 1;
+
 int usage_error(const char *format, ...)
 {
 	va_list arguments;

@@ -205,6 +205,24 @@ static void pass_on_descriptors(void)
 		(void)fcntl(fd, F_SETFD, 0);
 }
 
+/* As the authors of Linux 5.6.19's do it: on from before the program starts, for all that it makes. What is thrown in the middle of a program's life has it
+ * killed later. Of the kernel whose switch is armed by a write, which reads 0 until a fork, exec forgets it. */
+static void turn_on_demand(void)
+{
+	static const char path[] = "/proc/self/use_odf";
+	int out = open(path, O_WRONLY | O_CLOEXEC), in;
+	char bit = '0';
+
+	if (out < 0)
+		return;
+	if (write(out, "1", 1) == 1 && (in = open(path, O_RDONLY | O_CLOEXEC)) >= 0) {
+		if (read(in, &bit, 1) == 1 && bit != '1')
+			(void)!write(out, "0", 1);
+		close(in);
+	}
+	close(out);
+}
+
 static bool is_answered(odf_probe probe)
 {
 	return odf_probe_get(probe, NULL) == ODF_ANSWER_YES;
@@ -335,6 +353,8 @@ int command_run(int argc, char **argv)
 	if (can_open && !target.would_break && !add_preload(library))
 		return cannot_prepare();
 	hand_on_signals();
+	if (can_open && !target.would_break && options.strategy != NULL && strcmp(options.strategy, "kernel") == 0)
+		turn_on_demand();
 	execvp(argv[command], argv + command);
 	error = errno;
 	fprintf(stderr, "odfork: run: %s: %s\n", argv[command], strerror(error));

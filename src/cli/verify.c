@@ -96,7 +96,7 @@ static void measure(struct verification *result)
 		return;
 	pid = fork();
 	if (pid == 0)
-		measure_here(ends[1], result->verdict.interface != ODF_KERNEL_INTERFACE_NONE);
+		measure_here(ends[1], result->verdict.interface != ODF_KERNEL_INTERFACE_NONE && result->verdict.reason == ODF_REASON_NONE);
 	close(ends[1]);
 	if (pid > 0 && read(ends[0], both, sizeof both) == sizeof both) {
 		result->bytes = MEASURED_BYTES;
@@ -108,9 +108,22 @@ static void measure(struct verification *result)
 		waitpid(pid, NULL, 0);
 }
 
+/* On standard error, as what follows may be the last thing that this machine does. */
+static void warn(void)
+{
+	static const odf_probe offers[] = { ODF_PROBE_USE_ODF, ODF_PROBE_ASYNC_FORK_PRCTL, ODF_PROBE_ASYNC_FORK };
+	bool offered = false;
+
+	for (size_t i = 0; i < sizeof offers / sizeof *offers; i++)
+		offered = odf_probe_get(offers[i], NULL) == ODF_ANSWER_YES || offered;
+	if (offered)
+		fprintf(stderr, "odfork: probe: this kernel offers on-demand fork, which is tried out now; kernels have been seen to crash after it\n");
+}
+
 void verify(struct verification *result)
 {
 	*result = (struct verification){ .verdict = { .size = sizeof(odf_kernel_verdict) } };
+	warn();
 	result->error = odf_kernel_verify(&result->verdict);
 	measure(result);
 }
@@ -118,6 +131,21 @@ void verify(struct verification *result)
 static const char *answer_word(odf_answer answer)
 {
 	return answer == ODF_ANSWER_YES ? "passed" : answer == ODF_ANSWER_NO ? "FAILED" : "-";
+}
+
+/* What makes the switch take effect, where that is known; NULL. */
+static const char *remedy(const odf_kernel_verdict *verdict)
+{
+	if (verdict->reason != ODF_REASON_KERNEL_NO_EFFECT)
+		return NULL;
+	switch (verdict->interface) {
+	case ODF_KERNEL_INTERFACE_ASYNC_FORK_MODULE:
+		return "load the kernel's module: modprobe async-fork";
+	case ODF_KERNEL_INTERFACE_ASYNC_FORK_PRCTL:
+		return "allow it to processes: sysctl kernel.async_fork_enabled=1";
+	default:
+		return NULL;
+	}
 }
 
 static void print_measurement(const char *name, const struct measurement *measured)
@@ -142,6 +170,8 @@ void print_verification(const struct verification *result)
 		printf("%-18s keeps data, and is used by itself\n", "verdict");
 	else
 		printf("%-18s not used by itself: %s\n", "verdict", odf_reason_text(verdict->reason));
+	if (remedy(verdict) != NULL)
+		printf("%-18s %s\n", "remedy", remedy(verdict));
 	if (verdict->interface != ODF_KERNEL_INTERFACE_NONE) {
 		for (odf_kernel_check check = 0; check < ODF_KERNEL_CHECK_COUNT; check++)
 			printf("%-18s %-6s %s\n", odf_kernel_check_name(check), answer_word(verdict->check[check]), odf_kernel_check_text(check));
@@ -182,6 +212,10 @@ void print_verification_json(const struct verification *result)
 		printf("%s\"%s\":%s", check == 0 ? "" : ",", odf_kernel_check_name(check), answer_json(verdict->check[check]));
 	printf("},\"table_kb\":%zu,\"child_table_kb\":%zu,\"elapsed_us\":%.1f,\"measured_bytes\":%zu", verdict->tables / 1024, verdict->child_tables / 1024,
 	       (double)verdict->elapsed_ns / 1e3, result->bytes);
+	if (remedy(verdict) != NULL)
+		printf(",\"remedy\":\"%s\"", remedy(verdict));
+	else
+		printf(",\"remedy\":null");
 	print_measurement_json("plain", &result->plain);
 	print_measurement_json("on_demand", &result->on_demand);
 	printf("}");

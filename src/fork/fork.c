@@ -95,33 +95,37 @@ static size_t resident_bytes(void)
 	return pages * (size_t)sysconf(_SC_PAGESIZE);
 }
 
-static struct strategy_choice choose(unsigned allow)
+/* *is_on: forks are on demand as it is. */
+static struct strategy_choice choose(unsigned allow, bool *is_on)
 {
 	struct strategy_request request = { .allow = allow };
 	struct strategy_capabilities capabilities = { .kernel = kernel_offer_reason() };
 	struct strategy_facts facts = { .region_bytes = region_bytes() };
+	const struct kernel_place *place = kernel_place();
 
 	if (allow == 0 && settings->strategy != ODF_STRATEGY_NONE)
 		request.allow = ODF_ALLOW(settings->strategy) | ODF_ALLOW(ODF_STRATEGY_FORK);
 	if (capabilities.kernel == ODF_REASON_NONE) {
 		capabilities.kernel_doubt = kernel_doubt();
 		capabilities.kernel_verified = capabilities.kernel_doubt == ODF_REASON_NONE;
+		facts.kernel_is_on = place != NULL && kernel_switch_is_left_on(place);
 		if (capabilities.kernel_verified || (request.allow & ODF_ALLOW(ODF_STRATEGY_KERNEL)))
 			facts.resident_bytes = resident_bytes();
 	}
+	*is_on = facts.kernel_is_on;
 	return strategy_choose(&request, &capabilities, &facts);
 }
 
-/* Forks as chosen, or with the next best where the switch does not obey. In both processes everything is put back. */
-static pid_t fork_as_chosen(enum fork_call call, struct strategy_choice *choice)
+/* Forks as chosen, or with the next best where the switch does not obey. In both processes everything is put back that may be (kernel_switch.h). */
+static pid_t fork_as_chosen(enum fork_call call, struct strategy_choice *choice, bool is_on)
 {
-	bool switched = choice->strategy == ODF_STRATEGY_KERNEL, refused = false;
+	bool switched = choice->strategy == ODF_STRATEGY_KERNEL && !is_on, refused = false;
 	struct kernel_switch state;
 	pid_t pid;
 	int error;
 
 	if (switched) {
-		odf_reason reason = kernel_switch_set(&state, kernel_place());
+		odf_reason reason = kernel_switch_set(&state, kernel_place(), choice->despite == ODF_REASON_NONE);
 		if (reason != ODF_REASON_NONE)
 			strategy_retract(choice, false, reason);
 	}
@@ -134,7 +138,7 @@ static pid_t fork_as_chosen(enum fork_call call, struct strategy_choice *choice)
 		choice->reason[ODF_STRATEGY_REGION] = ODF_REASON_REGION_REFUSED;
 	if (switched && pid != 0) {
 		error = errno;
-		kernel_switch_put_back(&state);
+		kernel_switch_put_back(&state, pid > 0);
 		errno = error;
 	}
 	return pid;
@@ -156,18 +160,19 @@ static pid_t fork_with(enum fork_call call, const odf_fork_options *options, odf
 {
 	odf_report report = { .size = sizeof report, .index = -1 };
 	int saved = errno, reserved = -1;
+	bool is_on;
 	struct strategy_choice choice;
 	uint64_t start = record_now();
 	pid_t pid = -1;
 
-	choice = choose(options->allow);
+	choice = choose(options->allow, &is_on);
 	if (options->pidfd != NULL) {
 		*options->pidfd = -1;
 		report.error = reserve_pidfd(&reserved);
 		report.step = report.error == 0 ? ODF_STEP_NONE : ODF_STEP_PIDFD;
 	}
 	if (report.error == 0) {
-		pid = fork_as_chosen(call, &choice);
+		pid = fork_as_chosen(call, &choice, is_on);
 		if (pid == 0) {
 			if (reserved >= 0)
 				sys_close(reserved);

@@ -79,6 +79,16 @@ static void take_first_possible(struct strategy_choice *choice, const odf_strate
 	}
 }
 
+/* Nothing that is chosen changes it: the report says what is so, also where another strategy was asked for. */
+static void take_what_is_on(struct strategy_choice *choice, const odf_strategy *order)
+{
+	for (; *order != ODF_STRATEGY_NONE; order++)
+		if (choice->reason[*order] == ODF_REASON_NONE || choice->reason[*order] == ODF_REASON_CHOSEN)
+			choice->reason[*order] = ODF_REASON_BETTER_CHOSEN;
+	choice->reason[ODF_STRATEGY_KERNEL] = ODF_REASON_CHOSEN;
+	choice->strategy = ODF_STRATEGY_KERNEL;
+}
+
 struct strategy_choice strategy_choose(const struct strategy_request *request, const struct strategy_capabilities *capabilities,
 				       const struct strategy_facts *facts)
 {
@@ -90,7 +100,10 @@ struct strategy_choice strategy_choose(const struct strategy_request *request, c
 	choice.reason[ODF_STRATEGY_POOL] = ODF_REASON_NOT_BUILT;
 	for (const odf_strategy *s = order; *s != ODF_STRATEGY_NONE; s++)
 		choice.reason[*s] = obstacle(*s, request, capabilities, facts);
-	take_first_possible(&choice, order);
+	if (!request->spawn && facts->kernel_is_on && kernel_doubt(capabilities) != ODF_REASON_KERNEL_NO_EFFECT)
+		take_what_is_on(&choice, order);
+	else
+		take_first_possible(&choice, order);
 	if (choice.strategy == ODF_STRATEGY_KERNEL)
 		choice.despite = kernel_doubt(capabilities);
 	return choice;

@@ -80,7 +80,7 @@ static const struct {
 					       "after an on-demand fork of this kernel, memory given back by MADV_DONTNEED is not zero" },
 	[ODF_REASON_KERNEL_DIES] = { "kernel_dies", "on-demand forks of this kernel end in processes that die or hang" },
 	[ODF_REASON_KERNEL_UNSAFE] = { "kernel_unsafe", "the on-demand fork of this kernel is said to lose data (ODFORK_KERNEL)" },
-	[ODF_REASON_KERNEL_NO_EFFECT] = { "kernel_no_effect", "the kernel's switch has no effect" },
+	[ODF_REASON_KERNEL_NO_EFFECT] = { "kernel_no_effect", "the kernel's switch has no effect (see odfork_kernel(7) for what a kernel may need)" },
 	[ODF_REASON_KERNEL_REGIONS] = { "kernel_regions",
 					"the process has snapshot regions, and the kernel is not shown to keep data safe" },
 	[ODF_REASON_KERNEL_CGROUP] = { "kernel_cgroup", "the process has moved to another memory cgroup" },
@@ -115,6 +115,8 @@ static const char *const interfaces[ODF_KERNEL_INTERFACE_COUNT] = {
 	[ODF_KERNEL_INTERFACE_USE_ODF_HELD] = "use_odf_held",
 	[ODF_KERNEL_INTERFACE_USE_ODF_ARMED] = "use_odf_armed",
 	[ODF_KERNEL_INTERFACE_ASYNC_FORK] = "async_fork",
+	[ODF_KERNEL_INTERFACE_ASYNC_FORK_MODULE] = "async_fork_module",
+	[ODF_KERNEL_INTERFACE_ASYNC_FORK_PRCTL] = "async_fork_prctl",
 };
 
 const char *odf_strategy_name(odf_strategy strategy)

@@ -34,6 +34,7 @@ struct strategy_capabilities {
 struct strategy_facts {
 	size_t resident_bytes; /* looked at only where the kernel offers on-demand fork */
 	size_t region_bytes;   /* of memory in snapshot regions */
+	bool kernel_is_on;     /* forks of this process are on demand as it is, whatever is chosen */
 };
 
 struct strategy_choice {
