@@ -337,8 +337,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(split_while_others_change, catch_traps, ignore_traps),
 		cmocka_unit_test_setup_teardown(note_while_others_do, catch_traps, ignore_traps),
 		cmocka_unit_test(whole_ranges),
-		cmocka_unit_test(no_more_room),
 		cmocka_unit_test(threads_at_once),
+		cmocka_unit_test(no_more_room), /* last: from then on all slots are looked at */
 		cmocka_unit_test_setup_teardown(own_memory, catch_traps, ignore_traps),
 	};
 
