@@ -15,7 +15,7 @@ diff -u "$work/map" "$work/exported_odf" || { echo "exports and version script d
 
 # Everything else that is exported is interposed, and nothing more.
 grep -v '^odf_' "$work/exported" | sed 's/@.*//' | sort -u > "$work/interposed"
-printf '%s\n' _Fork clone daemon fork forkpty posix_spawn posix_spawnp syscall \
+printf '%s\n' _Fork clone daemon execl execle execlp execv execve execveat execvp execvpe fexecve fork forkpty posix_spawn posix_spawnp syscall \
 	madvise mincore mlock mlock2 mlockall mmap mmap64 mprotect mremap msync munlock munmap pkey_mprotect posix_madvise process_madvise \
 	__open64_2 __open_2 __openat64_2 __openat_2 fcntl fcntl64 open open64 openat openat64 prctl prlimit prlimit64 setrlimit setrlimit64 \
 	pthread_attr_setstack pthread_barrier_init pthread_cond_init pthread_mutex_init pthread_rwlock_init sem_init > "$work/expected"

@@ -100,6 +100,124 @@ printf 'void __lsan_ignore_object(void *) __attribute__((weak)); void use(void);
 gcc -w -o program program.c weak.c
 try "a program that would tell a sanitizer" 0 "with 7" "" "$odfork" run ./program
 
+# ---- Executed by a preloaded process ----
+cat > execute.c << 'END'
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+extern char **environ;
+static int await(pid_t pid)
+{
+	int status;
+	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : 99;
+}
+static void tell(int result)
+{
+	printf("%d %d, ", result, errno);
+}
+/* What the kernel and libc say of bad arguments. */
+static void try_bad(char **argv)
+{
+	char *bad[] = { (char *)16, NULL };
+	tell(execve((char *)1, argv, environ));
+	tell(execve("/bin/true", argv, (char **)1));
+	tell(execve("/bin/true", (char **)8, environ));
+	tell(execve("/bin/true", argv, bad));
+	tell(execveat(AT_FDCWD, (char *)1, argv, bad, AT_EMPTY_PATH));
+	tell(execveat(-1, "x", argv, environ, 0));
+	tell(syscall(SYS_execve, 1, 1, 1));
+	tell(execvp("", argv));
+	tell(execvp("/etc", argv));
+	tell(execvp("odfork-no-such-program", argv));
+	tell(execlp("odfork-no-such-program", "x", NULL));
+	tell(execl("/etc/passwd", "x", NULL));
+	tell(fexecve(-1, argv, environ));
+	puts("");
+}
+int main(int argc, char **argv)
+{
+	const char *how = argv[1], *file = argv[2];
+	char *arguments[] = { argv[2], "argument", NULL };
+	pid_t pid;
+#define WAY(name) if (argc > 2 && strcmp(how, name) == 0)
+	WAY("execve") execve(file, arguments, environ);
+	WAY("execv") execv(file, arguments);
+	WAY("execvp") execvp(file, arguments);
+	WAY("execvpe") execvpe(file, arguments, environ);
+	WAY("execl") execl(file, file, "argument", NULL);
+	WAY("execlp") execlp(file, file, "argument", NULL);
+	WAY("execle") execle(file, file, "argument", NULL, environ);
+	WAY("fexecve") fexecve(open(file, O_RDONLY | O_CLOEXEC), arguments, environ);
+	WAY("execveat") execveat(open(file, O_PATH | O_CLOEXEC), "", arguments, environ, AT_EMPTY_PATH);
+	WAY("execveat_path") execveat(AT_FDCWD, file, arguments, environ, 0);
+	WAY("syscall") syscall(SYS_execve, file, arguments, environ);
+	WAY("syscall_at") syscall(SYS_execveat, AT_FDCWD, file, arguments, environ, 0);
+	WAY("vfork") {
+		pid = vfork();
+		if (pid == 0) {
+			execve(file, arguments, environ);
+			_exit(98);
+		}
+		return await(pid);
+	}
+	WAY("posix_spawn") return posix_spawn(&pid, file, NULL, NULL, arguments, environ) == 0 ? await(pid) : 97;
+	WAY("posix_spawnp") return posix_spawnp(&pid, file, NULL, NULL, arguments, environ) == 0 ? await(pid) : 97;
+	WAY("bad") {
+		try_bad(arguments);
+		return 0;
+	}
+	perror(how);
+	return 1;
+}
+END
+cat > child.c << 'END'
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+int main(int argc, char **argv)
+{
+	const char *list = getenv("LD_PRELOAD");
+	printf("%d %s\n", argc, list == NULL ? "-" : strstr(list, "libodfork") != NULL ? "ours" : list);
+	return 5;
+}
+END
+ways="execve execv execvp execvpe execl execlp execle fexecve execveat execveat_path syscall syscall_at vfork posix_spawn posix_spawnp"
+gcc -w -o execute execute.c
+gcc -w -o child child.c
+mkdir bin
+for way in $ways; do
+	try "a program by $way" 5 "2 ours" "" "$odfork" run ./execute $way "$work/child"
+done
+if command -v musl-gcc > /dev/null && musl-gcc -w -o bin/odfork-musl child.c && ./bin/odfork-musl > /dev/null || [ $? = 5 ]; then
+	for way in $ways; do
+		try "a musl program by $way" 5 "2 -" "" "$odfork" run ./execute $way "$work/bin/odfork-musl"
+	done
+	for way in execvp execlp posix_spawnp; do
+		try "a musl program by $way and PATH" 5 "2 -" "" env PATH="$work/none:$work/bin:$PATH" "$odfork" run ./execute $way odfork-musl
+	done
+	printf '#!%s/bin/odfork-musl\n' "$work" > musl_script
+	chmod 755 musl_script
+	try "a script of a musl program" 5 "3 -" "" "$odfork" run ./execute execve ./musl_script
+	try "a shell" 5 "1 -" "" "$odfork" run sh -c "$work/bin/odfork-musl; exit \$?"
+	try "an environment too large for the stack" 5 "1 -" "" env $(seq -f 'variable%.0f=1' 2000) "$odfork" run sh -c "$work/bin/odfork-musl; exit \$?"
+else
+	leave_out "musl" "no musl-gcc"
+fi
+if gcc -fsanitize=address -w -o child_asan child.c 2> /dev/null; then
+	for way in $ways; do
+		try "a program with the address sanitizer by $way" 5 "2 -" "" "$odfork" run ./execute $way "$work/child_asan"
+	done
+fi
+plain=$(./execute bad "$work/child")
+try "bad arguments" 0 "$plain" "" "$odfork" run ./execute bad "$work/child"
+
 # ---- What is not a regular file ----
 gcc -w -o program program.c
 mkfifo pipe

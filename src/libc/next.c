@@ -17,7 +17,7 @@ typedef int msync_function(void *, size_t, int);
 typedef int spawn_function(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, char *const[],
 			   char *const[]);
 
-enum next { NEXT_FORK, NEXT_FORK_BARE, NEXT_DAEMON, NEXT_FORKPTY, NEXT_CLONE, NEXT_SYSCALL, NEXT_MSYNC,
+enum next { NEXT_FORK, NEXT_FORK_BARE, NEXT_DAEMON, NEXT_FORKPTY, NEXT_CLONE, NEXT_SYSCALL, NEXT_MSYNC, NEXT_EXECVPE, NEXT_FEXECVE,
 	NEXT_OPEN, NEXT_OPENAT = NEXT_OPEN + LIBC_OPEN_COUNT, NEXT_FCNTL = NEXT_OPENAT + LIBC_OPEN_COUNT, NEXT_FCNTL64, NEXT_PRLIMIT, NEXT_PRCTL, NEXT_SETSTACK, NEXT_MUTEX_INIT,
 	NEXT_COND_INIT, NEXT_RWLOCK_INIT, NEXT_BARRIER_INIT, NEXT_SEM_INIT, NEXT_SPAWN, NEXT_COUNT = NEXT_SPAWN + LIBC_SPAWN_COUNT };
 
@@ -32,6 +32,8 @@ static const struct {
 	[NEXT_CLONE] = { "clone", NULL },
 	[NEXT_SYSCALL] = { "syscall", NULL },
 	[NEXT_MSYNC] = { "msync", NULL },
+	[NEXT_EXECVPE] = { "execvpe", NULL },
+	[NEXT_FEXECVE] = { "fexecve", NULL },
 	[(size_t)NEXT_OPEN + LIBC_OPEN] = { "open", NULL },
 	[(size_t)NEXT_OPEN + LIBC_OPEN64] = { "open64", NULL },
 	[(size_t)NEXT_OPEN + LIBC_OPEN_2] = { "__open_2", NULL },
@@ -104,6 +106,28 @@ pid_t libc_fork_bare(void)
 		return -1;
 	}
 	return function();
+}
+
+int libc_execvpe(const char *file, char *const argv[], char *const envp[])
+{
+	int (*function)(const char *, char *const[], char *const[]) = (int (*)(const char *, char *const[], char *const[]))find(NEXT_EXECVPE);
+
+	if (function == NULL) {
+		errno = ENOSYS;
+		return -1;
+	}
+	return function(file, argv, envp);
+}
+
+int libc_fexecve(int fd, char *const argv[], char *const envp[])
+{
+	int (*function)(int, char *const[], char *const[]) = (int (*)(int, char *const[], char *const[]))find(NEXT_FEXECVE);
+
+	if (function == NULL) {
+		errno = ENOSYS;
+		return -1;
+	}
+	return function(fd, argv, envp);
 }
 
 int libc_daemon(int no_chdir, int no_close)

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "../record/settings.h"
+#include "../sys/handed.h"
 #include "preload.h"
 
 #define VARIABLE "LD_PRELOAD="
@@ -30,20 +31,11 @@ static bool separates(char c)
 	return c == ' ' || c == ':';
 }
 
-/* By file name: as it is loaded, or any of the names that an installation has for it, which the loader takes for one library. */
-static bool is_ours(const char *name, size_t length, const char *own_name, size_t own_length)
-{
-	static const char any[] = "libodfork.so";
-
-	return (length == own_length && memcmp(name, own_name, length) == 0) ||
-	       (length >= sizeof any - 1 && memcmp(name, any, sizeof any - 1) == 0);
-}
-
 /* Copies the list over itself without the entries that have our file name; returns whether anything is left. */
-static bool remove_entries(char *list, const char *own)
+static bool remove_entries(char *list)
 {
-	size_t own_length, length;
-	const char *own_name = last_part(own, strlen(own), &own_length), *read = list;
+	size_t length;
+	const char *read = list;
 	char *write = list;
 
 	while (*read != '\0') {
@@ -56,7 +48,7 @@ static bool remove_entries(char *list, const char *own)
 		while (read[entry] != '\0' && !separates(read[entry]))
 			entry++;
 		name = last_part(read, entry, &length);
-		if (!is_ours(name, length, own_name, own_length)) {
+		if (!handed_is_ours(name, length)) {
 			bool more = write != list;
 			/* The separator before this entry leaves room for ours. */
 			memmove(write + more, read, entry);
@@ -70,23 +62,27 @@ static bool remove_entries(char *list, const char *own)
 	return write != list;
 }
 
+__attribute__((constructor(101))) static void find_own_name(void)
+{
+	Dl_info info;
+
+	if (dladdr((const void *)settings, &info) != 0 && info.dli_fname != NULL)
+		handed_set_own_name(info.dli_fname);
+}
+
 bool preload_is_preloaded(void)
 {
 	const char *entry = getenv("LD_PRELOAD");
-	Dl_info info;
-	size_t own_length;
-	const char *own_name;
 
-	if (entry == NULL || dladdr((const void *)settings, &info) == 0 || info.dli_fname == NULL)
+	if (entry == NULL)
 		return false;
-	own_name = last_part(info.dli_fname, strlen(info.dli_fname), &own_length);
 	while (*entry != '\0') {
 		size_t length = 0, name_length;
 		const char *name;
 		while (entry[length] != '\0' && !separates(entry[length]))
 			length++;
 		name = last_part(entry, length, &name_length);
-		if (name_length > 0 && is_ours(name, name_length, own_name, own_length))
+		if (name_length > 0 && handed_is_ours(name, name_length))
 			return true;
 		entry += length + (entry[length] != '\0');
 	}
@@ -96,13 +92,12 @@ bool preload_is_preloaded(void)
 __attribute__((constructor(103))) static void stop_following(void)
 {
 	char **kept = environ;
-	Dl_info info;
 
-	if (settings->follow || environ == NULL || dladdr((const void *)settings, &info) == 0 || info.dli_fname == NULL)
+	if (settings->follow || environ == NULL)
 		return;
 	for (char **entry = environ; *entry != NULL; entry++) {
 		bool preload = strncmp(*entry, VARIABLE, strlen(VARIABLE)) == 0;
-		if (!preload || remove_entries(*entry + strlen(VARIABLE), info.dli_fname))
+		if (!preload || remove_entries(*entry + strlen(VARIABLE)))
 			*kept++ = *entry;
 	}
 	*kept = NULL;

@@ -7,6 +7,7 @@
  * one, which runs a file of unknown format with a shell, reaches the old one.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <pty.h>
 #include <spawn.h>
@@ -17,6 +18,7 @@
 #include "../libc/libc.h"
 #include "../region/region.h"
 #include "../spawn/spawn.h"
+#include "../sys/handed.h"
 #include "preload.h"
 
 #define EXPORTED __attribute__((visibility("default")))
@@ -91,13 +93,40 @@ EXPORTED pid_t forkpty(int *terminal, char *name, const struct termios *attribut
 	return pid;
 }
 
+struct spawning {
+	const char *call;
+	enum libc_spawn which;
+	pid_t *pid;
+	const char *file;
+	const posix_spawn_file_actions_t *actions;
+	const posix_spawnattr_t *attributes;
+	char *const *argv;
+};
+
+static long start(void *call, char *const envp[])
+{
+	const struct spawning *spawning = call;
+
+	return spawn_by_libc(spawning->call, spawning->which, spawning->pid, spawning->file, spawning->actions, spawning->attributes, spawning->argv,
+			     envp);
+}
+
+static int start_handed(const struct spawning *spawning, char *const envp[])
+{
+	struct spawning copy = *spawning;
+
+	if (copy.which == LIBC_SPAWN_PATH || copy.which == LIBC_SPAWN_PATH_SHELL)
+		return (int)handed_execute_name(copy.file, envp, start, &copy);
+	return (int)handed_execute(AT_FDCWD, copy.file, envp, start, &copy); /* a working directory among the actions is not seen */
+}
+
 #define SPAWN(function, call, which)                                                                                               \
 	EXPORTED int function(pid_t *restrict pid, const char *restrict file, const posix_spawn_file_actions_t *actions,           \
 			      const posix_spawnattr_t *restrict attributes, char *const argv[restrict], char *const envp[restrict]); \
 	int function(pid_t *restrict pid, const char *restrict file, const posix_spawn_file_actions_t *actions,                    \
 		     const posix_spawnattr_t *restrict attributes, char *const argv[restrict], char *const envp[restrict])         \
 	{                                                                                                                          \
-		return spawn_by_libc(call, which, pid, file, actions, attributes, argv, envp);                                     \
+		return start_handed(&(struct spawning){ call, which, pid, file, actions, attributes, argv }, envp);                \
 	}
 
 #ifdef ODF_SHELL_SPAWN_VERSION

@@ -22,4 +22,6 @@ struct syscall_entry {
 /* ---- clone.c ---- */
 syscall_look syscall_look_at_fork, syscall_look_at_clone, syscall_look_at_clone3;
 syscall_answer syscall_make_process;
+/* ---- execute.c ---- */
+syscall_answer syscall_execve, syscall_execveat;
 #endif

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The environment that is handed to a program which is executed: without the entries for this library in LD_PRELOAD, if the program does not run with it
+ * (sys/program.h). For all others it is handed on as it is, at the cost of a look at the program's file.
+ *
+ * Async-signal-safe, also in a child that shares its parent's memory. Bad pointers are left to the kernel.
+ */
+#ifndef ODF_SYS_HANDED_H
+#define ODF_SYS_HANDED_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* The file name of this library, as LD_PRELOAD may have it, beside those that begin with "libodfork.so". Once, before there are threads. */
+void handed_set_own_name(const char *path);
+
+/* An entry of LD_PRELOAD, without its folder, is this library. */
+bool handed_is_ours(const char *name, size_t length);
+
+/* `go` executes the program, or starts one, with this environment: `envp`, or a changed copy, which is there until it returns. */
+typedef long handed_go(void *call, char *const envp[]);
+
+/* For the program that exec runs for `path`, relative to `directory`. The result is go's. */
+long handed_execute(int directory, const char *path, char *const envp[], handed_go *go, void *call);
+/* For the file that is open at a descriptor. */
+long handed_execute_fd(int fd, char *const envp[], handed_go *go, void *call);
+/* For a name that execvp looks up in PATH, of this process. */
+long handed_execute_name(const char *name, char *const envp[], handed_go *go, void *call);
+#endif
