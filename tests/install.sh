@@ -56,4 +56,5 @@ for page in odfork.1 odf_fork.3 odf_spawn.3 odf_capabilities_get.3 odf_report_fo
 	file=$(find "$work/prefix" -name "$page*")
 	[ -s "$file" ] || { echo "no man page $page"; exit 1; }
 done
+[ -e "$libraries/odfork-follow.so" ] || { echo "no odfork-follow.so beside the library"; exit 1; }
 : "$build"

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Programs of other kinds under odfork run: with a sanitizer in them they run as they are, without the library, and --log says so. And what is not a
-# regular file is not opened to look at it.
+# Programs of other kinds under odfork run: with a sanitizer in them they run as they are, without the library, and --log says so; what they execute is
+# preloaded again. The same where a preloaded process executes one, by each function that can, and for musl. And what is not a regular file is not opened
+# to look at it.
 set -eu
 PATH=/usr/bin:/bin:/usr/sbin:/sbin
 build=${ODF_BUILD:?}
@@ -51,6 +52,14 @@ int main(int argc, char **argv)
 		inside |= strstr(line, "/libodfork.so") != NULL;
 	if (maps != NULL)
 		fclose(maps);
+	/* What it executes, and a further one of its kind, and what that executes. */
+	if (argc > 1 && strcmp(argv[1], "child") == 0) {
+		puts(getenv("ODFORK_LD_PRELOAD") == NULL ? inside ? "with" : "without" : "ODFORK_LD_PRELOAD");
+		fflush(stdout);
+		system("grep -q /libodfork[.]so /proc/$$/maps && echo system with");
+		execlp(argc > 2 ? "sh" : argv[0], argc > 2 ? "sh" : argv[0], argc > 2 ? "-c" : "child",
+		       argc > 2 ? "grep -q /libodfork[.]so /proc/$$/maps && echo exec with" : "2", NULL);
+	}
 	if (argc > 1 && strcmp(argv[1], "overrun") == 0) { /* what it is built for: a byte behind the block is used */
 		block[64] = 1;
 		return 0;
@@ -72,6 +81,13 @@ sanitizer() { # COMPILER OPTION...
 	tried=$((tried + 1))
 	try "$*" 0 "without 7" "" "$odfork" run ./program
 	try "$*, which is said" 0 "without 7" "$says" "$odfork" run --log ./program
+	try "$*, what it executes" 0 "without
+system with
+without
+system with
+exec with" "" "$odfork" run ./program child
+	try "$*, what it executes, not to be followed" 1 "without
+without" "" "$odfork" run --no-follow ./program child
 	strip program
 	try "$*, stripped" 0 "without 7" "" "$odfork" run --heap=on ./program
 }
@@ -212,7 +228,7 @@ else
 fi
 if gcc -fsanitize=address -w -o child_asan child.c 2> /dev/null; then
 	for way in $ways; do
-		try "a program with the address sanitizer by $way" 5 "2 -" "" "$odfork" run ./execute $way "$work/child_asan"
+		try "a program with the address sanitizer by $way" 5 "2 ours" "" "$odfork" run ./execute $way "$work/child_asan"
 	done
 fi
 plain=$(./execute bad "$work/child")

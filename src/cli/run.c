@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "../record/heap_value.h"
+#include "../sys/handed.h"
 #include "cli.h"
 #include "describe.h"
 #include "objects.h"
@@ -306,6 +307,13 @@ static int cannot_prepare(void)
 	return EXIT_OWN;
 }
 
+static long execute(void *argv, char *const envp[])
+{
+	char *const *arguments = argv;
+
+	return execvpe(arguments[0], arguments, envp);
+}
+
 int command_run(int argc, char **argv)
 {
 	struct options options = { 0 };
@@ -350,12 +358,14 @@ int command_run(int argc, char **argv)
 	}
 	if (options.log && (can_open || target.obstacle != NULL))
 		describe(argv[command], &target, &capabilities, handed_in);
-	if (can_open && !target.would_break && !add_preload(library))
+	if (can_open && !add_preload(library)) /* taken out again for what does not run with it */
 		return cannot_prepare();
+	if (!options.no_follow)
+		handed_set_own_name(library);
 	hand_on_signals();
 	if (can_open && !target.would_break && options.strategy != NULL && strcmp(options.strategy, "kernel") == 0)
 		turn_on_demand();
-	execvp(argv[command], argv + command);
+	(void)handed_execute_name(argv[command], environ, execute, argv + command);
 	error = errno;
 	fprintf(stderr, "odfork: run: %s: %s\n", argv[command], strerror(error));
 	return error == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN;

@@ -213,6 +213,13 @@ static void find_passed_userfault(void)
 	}
 }
 
+/* What it was handed on for (sys/handed.h) is done, or is not to be had. */
+static bool read_nothing(const char *value)
+{
+	(void)value;
+	return true;
+}
+
 static const struct {
 	const char *name;
 	bool (*read)(const char *value);
@@ -225,6 +232,7 @@ static const struct {
 	{ "ODFORK_FOLLOW", read_follow },
 	{ "ODFORK_HEAP", read_heap, SETTINGS_HEAP_FORMS },
 	{ "ODFORK_UFFD_FD", read_userfault },
+	{ "ODFORK_LD_PRELOAD", read_nothing },
 };
 
 static void read_variable(const char *entry)

@@ -17,6 +17,7 @@
 enum { VARIABLE_LENGTH = sizeof VARIABLE - 1, ON_STACK = 2048, PATH_MOST = 1024, PAGE = 4096 };
 
 static char own_name[64] = "libodfork.so.0";
+static char companion[PATH_MOST]; /* "": none */
 
 static const char *last_part(const char *path, size_t length, size_t *part_length)
 {
@@ -35,6 +36,11 @@ void handed_set_own_name(const char *path)
 
 	if (length < sizeof own_name)
 		memcpy(own_name, name, length + 1);
+	/* One that the loader can find wherever the program starts. */
+	if (path[0] == '/' && (size_t)(name - path) + sizeof HANDED_COMPANION <= sizeof companion && strpbrk(path, " :") == NULL) {
+		memcpy(companion, path, (size_t)(name - path));
+		memcpy(companion + (name - path), HANDED_COMPANION, sizeof HANDED_COMPANION);
+	}
 }
 
 bool handed_is_ours(const char *name, size_t length)
@@ -102,35 +108,55 @@ static bool is_preload(struct seen *seen, const char *entry)
 	return true;
 }
 
-/* How many entries the environment has, and in *room, if it names this library, how many bytes a copy takes; else 0, also if it cannot be read. */
-static size_t measure(char *const envp[], size_t *room)
+/* An environment that names this library. */
+struct environment {
+	char *const *entries;
+	size_t count;
+	size_t room;        /* bytes that a copy takes; 0: it does not name us, or cannot be read */
+	size_t replacement; /* the most that an entry of ours gets longer, with its end */
+};
+
+/* The last of several counts for the loader. */
+static struct environment measure(char *const envp[])
 {
 	struct seen array = { UINTPTR_MAX }, strings = { UINTPTR_MAX };
-	size_t count = 0, text = 0;
+	struct environment environment = { .entries = envp, .replacement = sizeof ((struct program *)NULL)->runtime + strlen(companion) + 1 };
+	size_t text = 0;
 	bool ours = false;
 
-	*room = 0;
 	if (envp == NULL)
-		return 0;
-	for (;; count++) {
-		if (!may_read(&array, &envp[count], sizeof *envp))
-			return 0;
-		if (envp[count] == NULL)
+		return environment;
+	for (;; environment.count++) {
+		const char *entry, *at, *name;
+		size_t length;
+		if (!may_read(&array, &envp[environment.count], sizeof *envp))
+			return environment;
+		entry = envp[environment.count];
+		if (entry == NULL)
 			break;
-		if (!is_preload(&strings, envp[count]))
+		if (!is_preload(&strings, entry))
 			continue;
-		if (!sys_is_readable_string(envp[count]))
-			return 0;
-		ours = ours || names_us(envp[count] + VARIABLE_LENGTH);
-		text += strlen(envp[count]) + 1;
+		if (!sys_is_readable_string(entry))
+			return environment;
+		ours = ours || names_us(entry + VARIABLE_LENGTH);
+		/* As it is, and as it was; and each name in it may be ours, and get longer. */
+		text += 2 * strlen(entry) + sizeof HANDED_PREFIX + 2;
+		for (at = entry + VARIABLE_LENGTH; next_entry(&at, &name, &length);)
+			text += environment.replacement;
 	}
 	if (ours)
-		*room = (count + 1) * sizeof *envp + text;
-	return count;
+		environment.room = (environment.count + 2) * sizeof *envp + text;
+	return environment;
 }
 
-/* Copies a list without our entries; what follows it. NULL: nothing is left. */
-static char *copy_list(char *to, const char *list)
+static char *add(char *to, const char *text, size_t length)
+{
+	memcpy(to, text, length);
+	return to + length;
+}
+
+/* Copies a list with `instead` in place of our entries; what follows it. NULL: nothing is left. */
+static char *copy_list(char *to, const char *list, const char *instead)
 {
 	const char *entry;
 	size_t length, part;
@@ -138,44 +164,67 @@ static char *copy_list(char *to, const char *list)
 
 	while (next_entry(&list, &entry, &length)) {
 		const char *name = last_part(entry, length, &part);
-		if (handed_is_ours(name, part))
+		bool ours = handed_is_ours(name, part);
+		if (ours && *instead == '\0')
 			continue;
 		if (to != start)
 			*to++ = ':';
-		memcpy(to, entry, length);
-		to += length;
+		to = ours ? add(to, instead, strlen(instead)) : add(to, entry, length);
 	}
 	*to = '\0';
 	return to == start ? NULL : to + 1;
 }
 
-static char **copy(void *memory, char *const envp[], size_t count)
+/* What is preloaded instead of us; "": nothing. */
+static void choose_instead(const struct program *program, char *instead, size_t size)
 {
-	char **result = memory, **to = result, *text = (char *)(result + count + 1);
-	struct seen strings = { UINTPTR_MAX };
+	struct text text = text_start(instead, size);
 
-	for (size_t i = 0; i < count; i++) {
-		char *end;
-		if (!is_preload(&strings, envp[i])) {
-			*to++ = envp[i];
+	if (program->kind != PROGRAM_SANITIZED || companion[0] == '\0' || access(companion, R_OK) != 0)
+		return;
+	text_add(&text, program->runtime);
+	text_add(&text, program->runtime[0] == '\0' ? "" : ":");
+	text_add(&text, companion);
+	if (text.length >= size)
+		instead[0] = '\0';
+}
+
+static char **copy(void *memory, const struct environment *environment, const struct program *program)
+{
+	char **result = memory, **to = result, *text = (char *)(result + environment->count + 2);
+	char instead[sizeof program->runtime + sizeof companion];
+	struct seen strings = { UINTPTR_MAX };
+	const char *before = NULL;
+
+	choose_instead(program, instead, sizeof instead);
+	for (size_t i = 0; i < environment->count; i++) {
+		char *entry = environment->entries[i], *end;
+		if (!is_preload(&strings, entry)) {
+			*to++ = entry;
 			continue;
 		}
+		before = entry;
 		memcpy(text, VARIABLE, VARIABLE_LENGTH);
-		end = copy_list(text + VARIABLE_LENGTH, envp[i] + VARIABLE_LENGTH);
+		end = copy_list(text + VARIABLE_LENGTH, entry + VARIABLE_LENGTH, instead);
 		if (end != NULL) {
 			*to++ = text;
 			text = end;
 		}
 	}
+	if (instead[0] != '\0' && before != NULL) {
+		*to++ = text;
+		text = add(text, HANDED_PREFIX, sizeof HANDED_PREFIX - 1);
+		(void)add(text, before, strlen(before) + 1);
+	}
 	*to = NULL;
 	return result;
 }
 
-static __attribute__((noinline)) long go_on_stack(char *const envp[], size_t count, handed_go *go, void *call)
+static __attribute__((noinline)) long go_on_stack(const struct environment *environment, const struct program *program, handed_go *go, void *call)
 {
 	char *memory[ON_STACK / sizeof(char *)];
 
-	return go(call, copy(memory, envp, count));
+	return go(call, copy(memory, environment, program));
 }
 
 static void *map(size_t size)
@@ -188,30 +237,36 @@ static void *map(size_t size)
 	return result < 0 && result >= -4095 ? NULL : (void *)result;
 }
 
-static long go_without(char *const envp[], size_t count, size_t room, handed_go *go, void *call)
+static long go_without(const struct environment *environment, const struct program *program, handed_go *go, void *call)
 {
 	void *memory;
 	long result;
 
-	if (room <= ON_STACK)
-		return go_on_stack(envp, count, go, call);
-	memory = map(room);
+	if (environment->room <= ON_STACK)
+		return go_on_stack(environment, program, go, call);
+	memory = map(environment->room);
 	if (memory == NULL)
-		return go(call, envp); /* it will not start then, which says why better than we could */
-	result = go(call, copy(memory, envp, count));
-	(void)sys_call2(SYS_munmap, memory, room);
+		return go(call, environment->entries); /* it will not start then, and says why */
+	result = go(call, copy(memory, environment, program));
+	(void)sys_call2(SYS_munmap, memory, environment->room);
 	return result;
+}
+
+static long hand(const struct environment *environment, int directory, const char *path, handed_go *go, void *call)
+{
+	struct program program;
+
+	if (environment->room == 0)
+		return go(call, environment->entries);
+	program_examine(directory, path, &program);
+	return program_takes_preload(&program) ? go(call, environment->entries) : go_without(environment, &program, go, call);
 }
 
 long handed_execute(int directory, const char *path, char *const envp[], handed_go *go, void *call)
 {
-	struct program program;
-	size_t room, count = measure(envp, &room);
+	struct environment environment = measure(envp);
 
-	if (room == 0)
-		return go(call, envp);
-	program_examine(directory, path, &program);
-	return program_takes_preload(&program) ? go(call, envp) : go_without(envp, count, room, go, call);
+	return hand(&environment, directory, path, go, call);
 }
 
 long handed_execute_fd(int fd, char *const envp[], handed_go *go, void *call)
@@ -224,33 +279,38 @@ long handed_execute_fd(int fd, char *const envp[], handed_go *go, void *call)
 	return handed_execute(AT_FDCWD, path, envp, go, call);
 }
 
-long handed_execute_name(const char *name, char *const envp[], handed_go *go, void *call)
+/* The file that execvp finds, in `path`. Like that, it goes past what is no executable file: directories, for example. */
+static bool find_in_path(const char *name, char path[PATH_MOST])
 {
 	const char *directory = getenv("PATH");
-	char path[PATH_MOST];
 	struct stat status;
-	size_t room;
-	int saved = errno;
 
-	if (!sys_is_readable_string(name) || *name == '\0' || (measure(envp, &room), room == 0))
-		return go(call, envp);
-	if (strchr(name, '/') != NULL)
-		return handed_execute(AT_FDCWD, name, envp, go, call);
 	for (directory = directory == NULL ? "/bin:/usr/bin" : directory;; directory++) {
 		size_t length = strcspn(directory, ":");
-		struct text text = text_start(path, sizeof path);
+		struct text text = text_start(path, PATH_MOST);
 		text_add_bytes(&text, directory, length);
 		text_add(&text, length > 0 ? "/" : "");
 		text_add(&text, name);
-		/* What execvp goes past: directories, for example. */
-		if (text.length < sizeof path && stat(path, &status) == 0 && S_ISREG(status.st_mode) && access(path, X_OK) == 0) {
-			errno = saved;
-			return handed_execute(AT_FDCWD, path, envp, go, call);
-		}
+		if (text.length < PATH_MOST && stat(path, &status) == 0 && S_ISREG(status.st_mode) && access(path, X_OK) == 0)
+			return true;
 		directory += length;
 		if (*directory == '\0')
-			break;
+			return false;
 	}
+}
+
+long handed_execute_name(const char *name, char *const envp[], handed_go *go, void *call)
+{
+	struct environment environment = measure(envp);
+	char path[PATH_MOST];
+	int saved = errno;
+	bool found;
+
+	if (environment.room == 0 || !sys_is_readable_string(name) || *name == '\0')
+		return go(call, envp);
+	if (strchr(name, '/') != NULL)
+		return hand(&environment, AT_FDCWD, name, go, call);
+	found = find_in_path(name, path);
 	errno = saved;
-	return go(call, envp);
+	return found ? hand(&environment, AT_FDCWD, path, go, call) : go(call, envp);
 }

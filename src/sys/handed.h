@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * The environment that is handed to a program which is executed: without the entries for this library in LD_PRELOAD, if the program does not run with it
- * (sys/program.h). For all others it is handed on as it is, at the cost of a look at the program's file.
+ * The environment that is handed to a program which is executed. Where the program does not run with this library (sys/program.h), LD_PRELOAD is without
+ * it. Where that is for a sanitizer in it, a small companion of the library is named instead, behind the sanitizer's runtime where that is one: it only
+ * puts the variable back as it was, and does the same for what the program executes, so that children of other kinds are preloaded again. For all others
+ * it is handed on as it is, at the cost of a look at the program's file.
  *
  * Async-signal-safe, also in a child that shares its parent's memory. Bad pointers are left to the kernel.
  */
@@ -11,7 +13,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* The file name of this library, as LD_PRELOAD may have it, beside those that begin with "libodfork.so". Once, before there are threads. */
+/* How LD_PRELOAD was, for the companion. */
+#define HANDED_BEFORE "ODFORK_LD_PRELOAD="
+#define HANDED_PREFIX "ODFORK_"
+#define HANDED_COMPANION "odfork-follow.so"
+
+/* The path of this library, as LD_PRELOAD may have it beside names that begin with "libodfork.so", and with the companion in the same folder. Once,
+ * before there are threads. Without, there is no companion. */
 void handed_set_own_name(const char *path);
 
 /* An entry of LD_PRELOAD, without its folder, is this library. */
