@@ -160,6 +160,16 @@ static size_t offset_of(const struct span *span)
 	return (size_t)(span->start - span->base);
 }
 
+/* The same; what looks like a hole may have been filled by a system call past us, and is looked at before it is taken for one. */
+static struct span true_span_at(char *at, char *end)
+{
+	struct span span = span_at(at, end);
+
+	if (span.kind == REGION_HOLE && region_check(span.region, offset_of(&span), span.length) == 0)
+		span = span_at(at, end);
+	return span;
+}
+
 static void check_pieces(void);
 
 /* What follows one span in the walk. Result 0: go on; else the walk ends with it, but for -ENOMEM when `past_holes`, which is remembered. */
@@ -174,7 +184,7 @@ static long walk(void *address, size_t length, bool past_holes, span_function *f
 	heap_meet_child();
 	region_lock(&mask);
 	while (at < end) {
-		struct span span = span_at(at, end);
+		struct span span = true_span_at(at, end);
 		long error = span.kind == REGION_HOLE ? -ENOMEM : function(&span, argument);
 		if (error < 0) {
 			result = error;
@@ -188,17 +198,16 @@ static long walk(void *address, size_t length, bool past_holes, span_function *f
 	return result;
 }
 
-/* Makes an island of a span of memory, for what the kernel is to do to it. */
+/* Makes an island of a span of memory, for what the kernel is to do to it. Where this turns out to be several things it is the first of them. */
 static long cut(struct span *span)
 {
-	int error = span->kind == REGION_MEMORY ? region_cut(span->region, offset_of(span), span->length) : 0;
-
-	if (error == 0 && span->kind == REGION_MEMORY) {
-		span->kind = REGION_ISLAND;
-		span->protection = PROT_READ | PROT_WRITE;
-		span->advice = 0;
+	while (span->kind == REGION_MEMORY) {
+		int error = region_cut(span->region, offset_of(span), span->length);
+		if (error != 0 && error != EAGAIN)
+			return -error;
+		*span = span_at(span->start, span->start + span->length);
 	}
-	return -error;
+	return 0;
 }
 
 /* As good as it goes: who asked has had his answer. */
@@ -277,7 +286,7 @@ static long unmap_span(struct span *span, long unused)
 static long unmap_walk(char *at, char *end)
 {
 	while (at < end) {
-		struct span span = span_at(at, end);
+		struct span span = true_span_at(at, end);
 		long error = span.kind == REGION_HOLE ? 0 : unmap_span(&span, 0);
 		if (error < 0)
 			return error;
@@ -405,7 +414,7 @@ static long map_fixed_span(struct span *span)
 static bool is_all_hole(char *at, char *end)
 {
 	while (at < end) {
-		struct span span = span_at(at, end);
+		struct span span = true_span_at(at, end);
 		if (span.kind != REGION_HOLE)
 			return false;
 		at += span.length;
@@ -436,6 +445,8 @@ static long map_fixed(char *address, size_t length, int protection, int flags, i
 		for (char *at = address; at < end;) {
 			struct span span = span_at(at, end);
 			long error = map_fixed_span(&span);
+			if (error == -EAGAIN) /* it is not what it was taken for */
+				continue;
 			if (error < 0) {
 				result = error;
 				break;
@@ -533,8 +544,8 @@ static long protect_span(struct span *span, long protection)
 
 	if (span->kind == REGION_FOREIGN)
 		return sys_call3(SYS_mprotect, span->start, span->length, protection);
-	if (span->kind == REGION_MEMORY && protection == (PROT_READ | PROT_WRITE))
-		return 0;
+	if (span->kind == REGION_MEMORY && protection == (PROT_READ | PROT_WRITE)) /* changes nothing, but what was put there past us */
+		return sys_call3(SYS_mprotect, span->start, span->length, protection);
 	error = cut(span);
 	if (error == 0)
 		error = sys_call3(SYS_mprotect, span->start, span->length, protection);
@@ -813,7 +824,7 @@ long heap_mlock2(void *address, size_t length, unsigned flags)
 	heap_meet_child();
 	region_lock(&mask);
 	while (at < end && error == 0) {
-		struct span span = span_at(at, end);
+		struct span span = true_span_at(at, end);
 		error = span.kind == REGION_HOLE ? -ENOMEM : cut(&span);
 		at += error == 0 ? span.length : 0;
 	}
@@ -917,7 +928,7 @@ long heap_mincore(void *address, size_t length, unsigned char *states)
 	heap_meet_child();
 	region_lock(&mask); /* what is being settled is nowhere for a moment */
 	while (at < end && result == 0) {
-		struct span span = span_at(at, end);
+		struct span span = true_span_at(at, end);
 		if (span.kind == REGION_HOLE)
 			result = -ENOMEM;
 		at += span.length;

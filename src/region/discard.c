@@ -106,7 +106,14 @@ static void lay_zeros(struct odf_region *region, size_t from, size_t length)
 
 static int discard_live(struct odf_region *region, size_t from, size_t length)
 {
+	/* Whatever is there is told first, then the file's pages go by another way: what is there may be another file's, put there past us. */
+	if (region->source != NULL && sys_call3(SYS_madvise, region->home + from, length, MADV_DONTNEED) == 0 && region_punch(region, from, length))
+		return 0;
 	/* The file's pages go, and with them those of the page tables. */
+	if (region->source != NULL) {
+		memset(region->home + from, 0, length);
+		return 0;
+	}
 	if (sys_call3(SYS_madvise, region->home + from, length, MADV_REMOVE) < 0)
 		memset(region->home + from, 0, length);
 	return 0;
@@ -121,7 +128,7 @@ static bool overlap(struct region_piece a, struct region_piece b, struct region_
 	return from < end;
 }
 
-void region_discard(struct odf_region *region, size_t from, size_t length)
+static void discard_memory(struct odf_region *region, size_t from, size_t length)
 {
 	struct region_piece wanted = { from, length };
 	struct region_piece pieces[2], part;
@@ -140,6 +147,26 @@ void region_discard(struct odf_region *region, size_t from, size_t length)
 	for (int i = 0; i < count; i++)
 		if (overlap(pieces[i], wanted, &part))
 			lay_zeros(region, part.from, part.length);
+}
+
+void region_discard(struct odf_region *region, size_t from, size_t length)
+{
+	size_t limit = from + length, end = limit;
+	bool changed = false;
+
+	/* Zeros are laid over what is FROZEN, and must not be over what is not ours. */
+	if (!region->inherited && !(region_is_live(region, from, &end) && end == limit))
+		(void)region_verify_now(region, from, length, &changed);
+	if (!changed) {
+		discard_memory(region, from, length);
+		return;
+	}
+	for (size_t at = from; at < limit; at = end) {
+		if (region_extent_at(region, at, limit, &end) == NULL)
+			discard_memory(region, at, end - at);
+		else
+			(void)sys_call3(SYS_madvise, region->home + at, end - at, MADV_DONTNEED);
+	}
 }
 
 int odf_region_discard(odf_region *region, void *address, size_t length)

@@ -81,10 +81,15 @@ struct region_extent region_run_at(const struct odf_region *region, size_t at, s
 
 int region_advise(struct odf_region *region, int advice)
 {
-	for (size_t at = 0, end; at < region->length; at = end)
-		if (region_extent_at(region, at, region->length, &end) == NULL &&
-		    sys_call3(SYS_madvise, region->home + at, end - at, advice) < 0)
+	for (size_t at = 0, end; at < region->length; at = end) {
+		bool changed = false;
+		if (region_extent_at(region, at, region->length, &end) != NULL || sys_call3(SYS_madvise, region->home + at, end - at, advice) == 0)
+			continue;
+		/* The kernel refuses where the program has taken some of it away. */
+		if (region_verify_now(region, at, end - at, &changed) != 0 || !changed)
 			return ENOMEM;
+		end = at;
+	}
 	return 0;
 }
 
@@ -140,8 +145,7 @@ static void record(struct odf_region *region, struct region_extent run)
 	__atomic_store_n(&region->extents, is, __ATOMIC_RELEASE);
 }
 
-/* How far from `at` on all is LIVE, or all is FROZEN. */
-static bool is_live(const struct odf_region *region, size_t at, size_t *end)
+bool region_is_live(const struct odf_region *region, size_t at, size_t *end)
 {
 	size_t into = (at + region->length - region->live_from) % region->length; /* in the circle, from where the LIVE part begins */
 	bool live = !region->inherited && into < region->live_length;
@@ -190,17 +194,24 @@ static bool map_view(struct odf_region *region, char *to, size_t from, size_t le
 	return true;
 }
 
-/* Takes the file's pages, through a view that has rights for this moment only: locked memory would be filled. */
+/* Takes the file's pages, through a view of our own, as what is at home may be another file's. Before Linux 6.7 it must have rights for it, which it has for
+ * this moment only: locked memory would be filled. */
 bool region_punch(struct odf_region *region, size_t from, size_t length)
 {
 	char *view = region->source + from;
-	bool punched = sys_call3(SYS_mprotect, view, length, PROT_READ | PROT_WRITE) == 0 && sys_call3(SYS_madvise, view, length, MADV_REMOVE) == 0;
+	long error = sys_call3(SYS_madvise, view, length, MADV_REMOVE);
 
+	if (error != -EACCES)
+		return error == 0;
+	if (sys_call3(SYS_mprotect, view, length, PROT_READ | PROT_WRITE) == 0)
+		error = sys_call3(SYS_madvise, view, length, MADV_REMOVE);
 	(void)sys_call3(SYS_mprotect, view, length, PROT_NONE); /* it can fail for want of a mapping only, which the first one has made */
-	return punched;
+	return error == 0;
 }
 
 /* ---- What is done to one run ---- */
+
+static int lose_run(struct odf_region *region, struct region_extent run, bool live);
 
 static int give_run(struct odf_region *region, struct region_extent run, bool live)
 {
@@ -216,9 +227,9 @@ static int give_run(struct odf_region *region, struct region_extent run, bool li
 		return 0;
 	}
 	if (run.kind == REGION_MEMORY && live) {
-		/* First, as it may fail, and so that nothing is written there any more when the pages go. */
-		if (sys_call3(SYS_mprotect, home, run.length, PROT_NONE) < 0)
-			return ENOMEM;
+		/* First, as it may fail, and so that nothing is written there any more when the pages go. Whatever is there goes. */
+		if (!map_view(region, home, run.from, run.length))
+			return region_is_mapped(home, run.length) ? ENOMEM : lose_run(region, run, live);
 		run.kind = REGION_HOLE;
 		run.stale = !region_punch(region, run.from, run.length);
 		record(region, run);
@@ -366,7 +377,7 @@ static int for_runs(struct odf_region *region, size_t from, size_t length, unsig
 	for (size_t at = from; at < limit && error == 0;) {
 		struct region_extent run = region_run_at(region, at, limit);
 		size_t end = at + run.length;
-		bool live = is_live(region, at, &end);
+		bool live = region_is_live(region, at, &end);
 		run.length = end - at;
 		if (kinds & 1u << run.kind)
 			error = has_room(region) ? function(region, run, live) : ENOMEM;
@@ -392,9 +403,21 @@ static int take_run_now(struct odf_region *region, struct region_extent run, boo
 	return 0;
 }
 
+/* A hole is handed out only if nothing of the program's is there. Where the kernel must be asked by text this is not done: it would take longer than all
+ * else, for what takes a system call past us to a place that is nobody's. */
+static int verify_holes(struct odf_region *region, size_t from, size_t length)
+{
+	bool changed = false;
+	int error = region_maps_are_quick() ? region_verify_now(region, from, length, &changed) : 0;
+
+	return error == 0 && changed ? EAGAIN : error;
+}
+
 int region_take_now(struct odf_region *region, size_t from, size_t length)
 {
-	return for_runs(region, from, length, 1u << REGION_HOLE, take_run_now);
+	int error = verify_holes(region, from, length);
+
+	return error != 0 ? error : for_runs(region, from, length, 1u << REGION_HOLE, take_run_now);
 }
 
 int region_give(struct odf_region *region, size_t from, size_t length)
@@ -409,12 +432,24 @@ int region_reclaim(struct odf_region *region, size_t from, size_t length)
 
 int region_take(struct odf_region *region, size_t from, size_t length)
 {
-	return for_runs(region, from, length, 1u << REGION_HOLE, take_run);
+	int error = verify_holes(region, from, length);
+
+	return error != 0 ? error : for_runs(region, from, length, 1u << REGION_HOLE, take_run);
+}
+
+int region_cut_known(struct odf_region *region, size_t from, size_t length)
+{
+	return for_runs(region, from, length, 1u << REGION_MEMORY, cut_run);
 }
 
 int region_cut(struct odf_region *region, size_t from, size_t length)
 {
-	return for_runs(region, from, length, 1u << REGION_MEMORY, cut_run);
+	bool changed;
+	int error = region_verify_now(region, from, length, &changed);
+
+	if (error == 0 && changed)
+		error = EAGAIN;
+	return error != 0 ? error : region_cut_known(region, from, length);
 }
 
 static int prepare_to_lose(struct odf_region *region, struct region_extent run, bool live)
@@ -430,7 +465,8 @@ static int lose_run(struct odf_region *region, struct region_extent run, bool li
 	bool stale = run.stale;
 
 	if (run.kind == REGION_MEMORY && live) {
-		if (!map_nothing(region->aside + run.from, run.length) && !region_is_mapped(region->aside + run.from, run.length))
+		if (!region->aside_lost && !map_nothing(region->aside + run.from, run.length) &&
+		    !region_is_mapped(region->aside + run.from, run.length))
 			region->aside_lost = true;
 		stale = !region_punch(region, run.from, run.length);
 	} else if (run.kind == REGION_MEMORY || run.kind == REGION_ISLAND) {
@@ -445,12 +481,16 @@ static int lose_run(struct odf_region *region, struct region_extent run, bool li
 int region_lose_begin(struct odf_region *region, size_t from, size_t length)
 {
 	size_t runs = 0, limit = from + length;
+	bool changed;
+	int error = region_verify_now(region, from, length, &changed);
 
+	if (error != 0)
+		return error;
 	/* The end cannot fail any more. */
 	for (size_t at = from; at < limit; runs++) {
 		size_t end;
 		(void)region_extent_at(region, at, limit, &end);
-		(void)is_live(region, at, &end);
+		(void)region_is_live(region, at, &end);
 		at = end;
 	}
 	if (region->extents->count + 2 * runs > REGION_EXTENTS)
@@ -458,9 +498,14 @@ int region_lose_begin(struct odf_region *region, size_t from, size_t length)
 	return for_runs(region, from, length, 1u << REGION_MEMORY, prepare_to_lose);
 }
 
+int region_lose(struct odf_region *region, size_t from, size_t length)
+{
+	return for_runs(region, from, length, 1u << REGION_MEMORY | 1u << REGION_ISLAND | 1u << REGION_HOLE, lose_run);
+}
+
 void region_lose_end(struct odf_region *region, size_t from, size_t length)
 {
-	(void)for_runs(region, from, length, 1u << REGION_MEMORY | 1u << REGION_ISLAND | 1u << REGION_HOLE, lose_run);
+	(void)region_lose(region, from, length); /* for which the beginning has seen to room */
 }
 
 static int unmap_hole(struct odf_region *region, struct region_extent run, bool live)
@@ -485,6 +530,13 @@ bool region_has_islands(const struct odf_region *region)
 int region_unmap_holes(struct odf_region *region)
 {
 	return for_runs(region, 0, region->length, 1u << REGION_HOLE, unmap_hole);
+}
+
+int region_check(struct odf_region *region, size_t from, size_t length)
+{
+	bool changed;
+
+	return region_verify_now(region, from, length, &changed);
 }
 
 void region_set_island(struct odf_region *region, size_t from, size_t length, int protection, unsigned advice)
@@ -530,7 +582,7 @@ size_t region_find_hole(const struct odf_region *region, size_t length, size_t a
 		end = limit;
 		if (extent->stale) { /* LIVE, it waits for a settle to be punched */
 			size_t until = limit;
-			if (is_live(region, extent->from, &until) || until != limit)
+			if (region_is_live(region, extent->from, &until) || until != limit)
 				start = end;
 		}
 		aligned = (size_t)(((uintptr_t)region->home + start + alignment - 1) / alignment * alignment - (uintptr_t)region->home);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * On the path of a fork: async-signal-safe, no descriptor, three system calls for a region that is LIVE, none for one that is FROZEN. */
+ * On the path of a fork: async-signal-safe, no descriptor that must be there, three system calls for a region that is LIVE, none for one that is FROZEN; and
+ * for the heap's, what is there is looked at before (verify.c). */
 #include <errno.h>
 
 #include "internal.h"
@@ -88,12 +89,13 @@ void region_template_drop(struct odf_region *region)
 }
 
 /* One piece of the circle: its segments; what is between them is left as it is, and the template there given up. What could not be done stays LIVE. */
-static int freeze_piece(struct odf_region *region, struct region_piece piece)
+static int freeze_piece(struct odf_region *region, struct region_maps *maps, struct region_piece piece)
 {
 	size_t at = piece.from, limit = piece.from + piece.length;
 
 	while (at < limit) {
 		size_t end, done;
+		bool changed = false;
 		int error = 0;
 		if (region_extent_at(region, at, limit, &end) != NULL) {
 			done = end - at;
@@ -101,7 +103,11 @@ static int freeze_piece(struct odf_region *region, struct region_piece piece)
 				(void)region_unmap(region->template + at, done); /* else it stays, of no use to anybody */
 		} else {
 			done = 0;
-			error = region_move_aside(region, at, end - at);
+			error = region_verify(region, maps, at, end - at, &changed);
+			if (changed)
+				continue;
+			if (error == 0)
+				error = region_move_aside(region, at, end - at);
 			if (error != 0 && region_forget_unmapped(region, at, end - at))
 				continue;
 			if (error == 0)
@@ -115,6 +121,18 @@ static int freeze_piece(struct odf_region *region, struct region_piece piece)
 			return error;
 	}
 	return 0;
+}
+
+static int freeze_pieces(struct odf_region *region, const struct region_piece pieces[2], int count)
+{
+	struct region_maps list, *maps = region->extents != NULL && count > 0 && region_maps_begin(&list, false) == 0 ? &list : NULL;
+	int error = 0;
+
+	for (int i = 0; i < count && error == 0; i++)
+		error = freeze_piece(region, maps, pieces[i]);
+	if (maps != NULL)
+		region_maps_end(maps);
+	return error; /* what is left of the LIVE part stays LIVE, hidden from children */
 }
 
 int region_freeze(struct odf_region *region)
@@ -140,11 +158,8 @@ int region_freeze(struct odf_region *region)
 	region->vacant = false;
 	if (region->template_length == 0)
 		region->template_from = region->live_from;
-	for (int i = 0; i < count; i++) {
-		int error = freeze_piece(region, pieces[i]);
-		if (error != 0)
-			return error; /* what is left of the LIVE part stays LIVE, hidden from children */
-	}
+	if (freeze_pieces(region, pieces, count) != 0)
+		return ENOMEM;
 	/* What came from the template is visible. Invariant 3: the rest only now, with every page of it private; its token has been visible all along
 	 * (invariant 2). */
 	if (whole) {

@@ -81,6 +81,9 @@
 /* And no more mappings than this per region: vm.max_map_count is 65530 for the whole process. */
 #define REGION_DISCARD_RUNS 4096
 
+/* Losing one takes a failure in the middle of a move. */
+#define REGION_OLD_ASIDES 8
+
 struct odf_region {
 	struct odf_region *next;
 	char *reservation;
@@ -101,6 +104,8 @@ struct odf_region {
 	bool unshown;   /* and no child ever had any of its file */
 	size_t drained; /* how far the file has been emptied since */
 	bool aside_lost; /* what is at aside may not be ours: the keeper makes a new one before the next freeze */
+	char *old_asides[REGION_OLD_ASIDES]; /* those that were lost: views of the file that nobody looks at */
+	unsigned old_aside;
 	size_t live_from, live_length; /* in a circle of `length` */
 	char *template;                /* a mapping for at least the LIVE part, at the same offsets */
 	size_t template_from, template_length; /* what the last freeze took out of it, in the circle */
@@ -131,6 +136,7 @@ struct odf_region {
 	/* Before there is a keeper they are in the program's table at these numbers too, -1: no more. It may lose them: each is known by its device and inode. */
 	int file_here, token_here;
 	uint64_t file_device, file_inode, token_device, token_inode;
+	uint64_t view_device, view_inode; /* the file, as the list of mappings names it */
 	uint64_t seen_epoch;  /* the freeze that the next member is about */
 	uint64_t seen_faults; /* page faults of the process until the keeper noticed it */
 	unsigned seen_forks;  /* the fork that the next members are about */
@@ -197,6 +203,47 @@ struct region_piece {
 };
 int region_pieces(const struct odf_region *region, size_t from, size_t length, struct region_piece pieces[2]);
 
+/* ---- maps.c ---- */
+/* A mapping as the kernel lists it. The device and inode of memory that no file is behind are 0. */
+struct region_mapping {
+	char *start, *end;
+	uint64_t offset, device, inode;
+	int protection;
+	bool shared;
+};
+struct region_maps {
+	int file;
+	bool owned;     /* opened for this use */
+	bool text_only; /* the kernel does not answer queries */
+	bool started;   /* to read the text */
+	size_t used, length;
+	struct region_mapping last;
+	char text[1024];
+};
+/* 0 or an errno value: the list cannot be had here. `by_keeper`: the caller is the keeper. */
+int region_maps_begin(struct region_maps *maps, bool by_keeper);
+void region_maps_end(struct region_maps *maps);
+/* The mapping at `at`, or the first one after it. 0, ENOENT: there is none, or another errno value. Cheapest in ascending order. */
+int region_maps_find(struct region_maps *maps, const char *at, struct region_mapping *found);
+/* For the keeper: from now on it has the list at hand, whatever becomes of the program's descriptors and root. */
+void region_maps_keep(void);
+/* In a child, which has no keeper. */
+void region_maps_forget(void);
+/* The kernel answers queries, as far as is known: a microsecond for each. */
+bool region_maps_are_quick(void);
+/* The mappings have been changed. */
+void region_maps_again(struct region_maps *maps);
+/* By what the list names the region's file. 0 or an errno value. */
+int region_note_file(struct odf_region *region);
+
+/* ---- verify.c, under the lock ---- */
+/* Memory and holes in [from, from + length) that are not the region's any more, as the program put something else there, or took it away, by system calls
+ * past us, become foreign places; and memory whose rights have changed an island. 0: the list of extents is true of the range, or as true as it can be made
+ * where the kernel's cannot be had. An errno value: it is not known to be. *changed: the list is another one. `maps`: begun, or NULL. */
+int region_verify(struct odf_region *region, struct region_maps *maps, size_t from, size_t length, bool *changed);
+/* The same, with a list of its own. */
+int region_verify_now(struct odf_region *region, size_t from, size_t length, bool *changed);
+
 /* ---- extent.c, under the lock ---- */
 #define REGION_EXTENTS ((size_t)131072)
 struct region_extents {
@@ -206,6 +253,12 @@ struct region_extents {
 /* The segment or extent at `at` in a walk over [at, limit): like region_run_at, without copying. NULL: memory. */
 const struct region_extent *region_extent_at(const struct odf_region *region, size_t at, size_t limit, size_t *end);
 int region_source_make(struct odf_region *region);
+/* How far from `at` on all is LIVE, or all is FROZEN; *end is at most what it was. */
+bool region_is_live(const struct odf_region *region, size_t at, size_t *end);
+/* Memory, holes and islands become foreign places, which the program or the kernel has made of them; 0 or ENOMEM. */
+int region_lose(struct odf_region *region, size_t from, size_t length);
+/* region_cut, of memory that is known to be the region's. */
+int region_cut_known(struct odf_region *region, size_t from, size_t length);
 /* Memory that is not there is the program's doing, by a system call past us: no fork is to fail for it. True: something was found. */
 bool region_forget_unmapped(struct odf_region *region, size_t from, size_t length);
 int region_advise(struct odf_region *region, int advice); /* all segments; 0 or an errno value */

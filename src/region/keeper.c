@@ -122,6 +122,7 @@ void region_keeper_forget(void)
 	atomic_store(&keeper.settles, false);
 	atomic_store(&slot.state, SLOT_EMPTY);
 	settler.pagemap = settler.userfault = -1;
+	region_maps_forget();
 }
 
 odf_region_settling region_keeper_settling(void)
@@ -356,6 +357,7 @@ static int prepare(void)
 		return ENOMEM;
 	(void)sys_call3(SYS_madvise, settler.desk, DESK_SIZE, MADV_DONTFORK); /* only to save them its copy */
 	region_learn_refusal();
+	region_maps_keep();
 	settler.pagemap = region_pagemap_open();
 	settler.userfault = settler.pagemap < 0 ? -1 : userfault_open(device);
 	if (device >= 0)
@@ -422,7 +424,9 @@ int region_adopt(struct odf_region *region)
 	if (file < 0)
 		return -file;
 	region->file = file;
-	error = region_token_make(region);
+	error = region_note_file(region);
+	if (error == 0)
+		error = region_token_make(region);
 	if (error == 0 && region->extents != NULL && !region_keeper_runs()) {
 		region->file = region->file_here = file = lift(file, &region->file_device, &region->file_inode);
 		region->token_file = region->token_here = lift(region->token_file, &region->token_device, &region->token_inode);
@@ -767,6 +771,7 @@ static void *keep(void *unused)
 			sleep_until(then, notices);
 	}
 	(void)sys_call3(SYS_close_range, 3, ~0u, 0); /* without it, and in a program that has just lost its last thread, they end with the process */
+	region_maps_forget();
 	settler.pagemap = settler.userfault = -1;
 	region_unmap(settler.desk, DESK_SIZE);
 	return NULL;

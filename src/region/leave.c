@@ -75,8 +75,10 @@ static int make_private(struct odf_region *region)
 {
 	int error;
 
-	if (region->extents != NULL)
-		return region_cut(region, 0, region->length);
+	if (region->extents != NULL) {
+		error = region_check(region, 0, region->length);
+		return error != 0 ? error : region_cut_known(region, 0, region->length);
+	}
 	if (region->template_length == 0)
 		region->template_from = region->live_from;
 	error = cover_live_part(region);

@@ -62,7 +62,9 @@ struct region_extent region_run_at(const struct odf_region *region, size_t at, s
 /* The first hole for so much that can be taken now; SIZE_MAX: none. */
 size_t region_find_hole(const struct odf_region *region, size_t length, size_t alignment);
 
-/* 0 or an errno value; what was done before a failure stays done, and is told by region_run_at. */
+/* What the program has done there by system calls past us is found out: memory and holes that are not the region's are foreign places then. 0 or ENOMEM. */
+int region_check(struct odf_region *region, size_t from, size_t length);
+/* 0 or an errno value; what was done before a failure stays done, and is told by region_run_at. EAGAIN: the list has changed. */
 int region_take(struct odf_region *region, size_t from, size_t length); /* holes become memory that is zero; EAGAIN: not this place now */
 int region_take_now(struct odf_region *region, size_t from, size_t length); /* the same, or an island */
 int region_give(struct odf_region *region, size_t from, size_t length); /* memory and islands become holes */

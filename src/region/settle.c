@@ -128,6 +128,8 @@ int region_aside_make(struct odf_region *region)
 	if (aside > area)
 		region_unmap(area, (size_t)(aside - area));
 	region_unmap(aside + region->length, REGION_PUD - (size_t)(aside - area));
+	if (region->aside_lost)
+		region->old_asides[region->old_aside++ % REGION_OLD_ASIDES] = region->aside;
 	region->aside = aside; /* the old one, whose parts may be others' by now, is left alone */
 	region->aside_lost = false;
 	return 0;
@@ -411,6 +413,23 @@ static void give_up_places(struct odf_region *region)
 	region->lost_count = 0;
 }
 
+/* 0, or an errno value; EAGAIN: something there is not the region's any more, and what is left is another piece. */
+static int verify_as_keeper(struct odf_region *region, size_t from, size_t length)
+{
+	struct region_maps maps;
+	bool changed;
+	int error;
+
+	if (region->extents == NULL)
+		return 0;
+	error = region_maps_begin(&maps, true);
+	if (error != 0) /* nothing can be told of what is FROZEN */
+		return error;
+	error = region_verify(region, &maps, from, length, &changed);
+	region_maps_end(&maps);
+	return error == 0 && changed ? EAGAIN : error;
+}
+
 /* Under the lock. The whole piece becomes LIVE, or nothing does. */
 static int do_step(struct odf_region *region, const struct region_settler *settler, struct step *step)
 {
@@ -424,6 +443,9 @@ static int do_step(struct odf_region *region, const struct region_settler *settl
 	if (region_discard_run(region, step->from / REGION_PAGE, (step->from + step->length) / REGION_PAGE, &zeros) <
 	    (step->from + step->length) / REGION_PAGE && step->length > REGION_TABLE)
 		step->length = REGION_TABLE;
+	error = verify_as_keeper(region, step->from, step->length);
+	if (error != 0)
+		return error;
 	place(region, step);
 	error = stage(region, step);
 	if (error != 0)
@@ -483,7 +505,12 @@ static int pass_extents(struct odf_region *region)
 		size_t at = (region->live_from + region->live_length) % region->length, rest = region->length - region->live_length, end;
 		size_t limit = rest < region->length - at ? at + rest : region->length;
 		const struct region_extent *extent = region_extent_at(region, at, limit, &end);
-		int error = extent != NULL && extent->stale ? region_clean(region, extent, at, end, &end) : 0;
+		int error = 0;
+		if (extent != NULL && extent->stale) {
+			error = extent->kind == REGION_HOLE ? verify_as_keeper(region, at, end - at) : 0;
+			if (error == 0)
+				error = region_clean(region, extent, at, end, &end);
+		}
 		if (extent == NULL || error != 0)
 			return error;
 		region->live_length += end - at;
@@ -605,8 +632,11 @@ int region_thin(struct odf_region *region, const struct region_settler *settler)
 		if (region->epoch != epoch || !region->vacant || region->visible || region_forks_pending > 0 || region->live_length > 0 ||
 		    region->aside_lost)
 			error = EAGAIN;
-		else if (region_extent_at(region, at, limit, &end) == NULL)
-			error = thin_slice(region, settler, at, end);
+		else if (region_extent_at(region, at, limit, &end) == NULL) {
+			error = verify_as_keeper(region, at, end - at);
+			if (error == 0)
+				error = thin_slice(region, settler, at, end);
+		}
 		region_unlock_as_keeper();
 		settler->between_steps(0);
 	}

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Whether home is what the list of extents says. A program can put something else there, take it away or change its rights by system calls that nobody sees:
+ * in its own code, in another library's, by another way into the kernel. Moves and advice succeed on that as well (since Linux 6.17 over gaps and any number
+ * of mappings), so whatever moves memory, covers it, or hands out a hole asks here before. What another thread does between the answer and the move
+ * cannot be known.
+ *
+ * What turns out not to be ours is the program's from then on: a foreign place, which nothing of the region's touches, and which children get as the kernel
+ * gives it. Where only rights have changed the memory becomes an island with these rights.
+ *
+ * And what was moved away with its page tables is a view of the file somewhere else: it becomes ordinary memory there before the file is changed. What other
+ * threads write there in that moment may be lost.
+ *
+ * Under the lock; async-signal-safe.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "internal.h"
+
+enum verdict { OURS, RIGHTS, NOT_OURS };
+
+static bool is_view(const struct odf_region *region, const struct region_mapping *mapping)
+{
+	return mapping->inode == region->view_inode && mapping->device == region->view_device;
+}
+
+static bool is_in_place(const struct odf_region *region, const struct region_mapping *mapping)
+{
+	return is_view(region, mapping) && mapping->offset + (uintptr_t)region->home == (uintptr_t)mapping->start;
+}
+
+static bool is_anonymous(const struct region_mapping *mapping)
+{
+	return mapping->inode == 0 && mapping->device == 0 && !mapping->shared;
+}
+
+/* Of a mapping that is there at `at`; *stop: how far this holds, at most. */
+static enum verdict judge(const struct odf_region *region, const struct region_extent *run, bool live, const struct region_mapping *mapping, char *at, char **stop)
+{
+	bool ours = is_in_place(region, mapping);
+
+	if (run->kind == REGION_HOLE)
+		return mapping->protection == PROT_NONE && ((ours && mapping->shared) || (run->stale && is_anonymous(mapping))) ? OURS : NOT_OURS;
+	if (live) {
+		ours = ours && mapping->shared;
+	} else if (is_anonymous(mapping)) { /* zeros laid over what was discarded */
+		size_t page = (size_t)(at - region->home) / REGION_PAGE;
+		*stop = region->home + region_discard_run(region, page, (size_t)(*stop - region->home) / REGION_PAGE, &ours) * REGION_PAGE;
+	} else {
+		ours = ours && !mapping->shared;
+	}
+	return !ours ? NOT_OURS : mapping->protection == (PROT_READ | PROT_WRITE) ? OURS : RIGHTS;
+}
+
+/* ---- Views of the file where none of ours is ---- */
+
+static bool lies_in(const struct region_mapping *mapping, const char *start, size_t size)
+{
+	return start != NULL && mapping->end > start && mapping->start < start + size;
+}
+
+static bool is_astray(const struct odf_region *region, const struct region_mapping *mapping)
+{
+	if (!is_view(region, mapping) || lies_in(mapping, region->aside, region->length) || lies_in(mapping, region->scratch, 2 * region->work_size) ||
+	    lies_in(mapping, region->source, region->length) || lies_in(mapping, region->template, region->length))
+		return false;
+	for (unsigned i = 0; i < REGION_OLD_ASIDES; i++)
+		if (lies_in(mapping, region->old_asides[i], region->length))
+			return false;
+	return !(lies_in(mapping, region->home, region->length) && is_in_place(region, mapping));
+}
+
+/* Not what is zeros: it would only take memory. */
+static void copy_pages(char *to, const char *from, size_t length)
+{
+	static const char zeros[REGION_PAGE];
+
+	for (size_t at = 0; at < length; at += REGION_PAGE)
+		if (memcmp(from + at, zeros, REGION_PAGE) != 0)
+			memcpy(to + at, from + at, REGION_PAGE);
+}
+
+static int make_ordinary(const struct region_mapping *mapping)
+{
+	size_t length = (size_t)(mapping->end - mapping->start);
+	char *copy = region_map(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (copy == NULL)
+		return ENOMEM;
+	if ((mapping->protection & PROT_READ) == 0 && sys_call3(SYS_mprotect, mapping->start, length, PROT_READ) < 0) {
+		(void)region_unmap(copy, length);
+		return ENOMEM;
+	}
+	copy_pages(copy, mapping->start, length);
+	if (sys_call3(SYS_mprotect, copy, length, mapping->protection) < 0) {
+		(void)region_unmap(copy, length);
+		return ENOMEM;
+	}
+	/* Once the kernel has unmapped what was there it must go through. */
+	for (unsigned tries = 0; region_move(copy, mapping->start, length, false) != 0; tries++) {
+		if (region_is_mapped(mapping->start, length) || tries == 1000) {
+			(void)region_unmap(copy, length);
+			return ENOMEM;
+		}
+		region_pause_ms(1);
+	}
+	return 0;
+}
+
+static int bring_in_strays(const struct odf_region *region, struct region_maps *maps)
+{
+	struct region_mapping mapping;
+	int error = 0;
+
+	for (const char *at = NULL; error == 0; at = mapping.end) {
+		error = region_maps_find(maps, at, &mapping);
+		if (error == 0 && is_astray(region, &mapping))
+			error = make_ordinary(&mapping);
+	}
+	return error == ENOENT ? 0 : error;
+}
+
+/* ---- What is to follow ---- */
+
+static int correct(struct odf_region *region, size_t from, size_t length, enum verdict verdict, int protection)
+{
+	bool hidden = !region->visible;
+	int error;
+
+	if (verdict == NOT_OURS) {
+		error = region_lose(region, from, length);
+		/* What came to lie in what was hidden from children is the program's, and was not to be. */
+		if (error == 0 && hidden)
+			(void)sys_call3(SYS_madvise, region->home + from, length, MADV_DOFORK); /* fails where nothing is */
+		return error;
+	}
+	error = region_cut_known(region, from, length);
+	if (error == 0 && sys_call3(SYS_mprotect, region->home + from, length, protection) < 0)
+		error = ENOMEM;
+	if (error == 0)
+		region_set_island(region, from, length, protection, 0);
+	return error;
+}
+
+struct check {
+	struct region_maps *maps;
+	bool changed;
+};
+
+static int check_run(struct odf_region *region, struct check *check, const struct region_extent *run, bool live)
+{
+	char *at = region->home + run->from, *end = at + run->length;
+	int error = 0;
+
+	while (at < end && error == 0) {
+		struct region_mapping mapping = { 0 };
+		enum verdict verdict = NOT_OURS;
+		char *stop = end;
+		error = region_maps_find(check->maps, at, &mapping);
+		if (error == ENOENT)
+			mapping.start = end;
+		else if (error != 0)
+			break;
+		error = 0;
+		if (mapping.start > at) {
+			stop = mapping.start < end ? mapping.start : end;
+		} else {
+			stop = mapping.end < end ? mapping.end : end;
+			verdict = judge(region, run, live, &mapping, at, &stop);
+		}
+		if (verdict != OURS && !check->changed)
+			error = bring_in_strays(region, check->maps);
+		if (verdict != OURS && error == 0) {
+			check->changed = true;
+			error = correct(region, (size_t)(at - region->home), (size_t)(stop - at), verdict, mapping.protection);
+			region_maps_again(check->maps);
+		}
+		at = stop;
+	}
+	return error;
+}
+
+/* ---- Where the list cannot be had ---- */
+
+#define BEYOND_ANY_FILE (1ul << 51)
+
+/* The old call for views of another part of a file looks first whether the range is shared mappings of one file, with the same rights and without a gap, and
+ * then whether the part can be in a file: EOVERFLOW, before anything is changed. Once after the system's start the kernel notes in its log that the call
+ * was used, which is why this is not the first way. */
+static long compare(const char *start, size_t length)
+{
+	return sys_call5(SYS_remap_file_pages, start, length, 0, BEYOND_ANY_FILE, MAP_NONBLOCK);
+}
+
+static bool can_compare(void)
+{
+	static atomic_int known; /* 0: no; 1: it cannot; 2: it can */
+	int value = atomic_load_explicit(&known, memory_order_relaxed);
+	char *page;
+
+	if (value != 0)
+		return value == 2;
+	page = region_map(NULL, REGION_PAGE, PROT_NONE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (page == NULL)
+		return false;
+	value = compare(page, REGION_PAGE) == -EOVERFLOW ? 2 : 1;
+	(void)region_unmap(page, REGION_PAGE);
+	atomic_store_explicit(&known, value, memory_order_relaxed);
+	return value == 2;
+}
+
+/* Of memory that is LIVE. */
+static int check_by_comparing(struct odf_region *region, size_t from, size_t length, bool *changed)
+{
+	size_t half = region_half(length);
+	int error;
+
+	if (compare(region->home + from, length) != -EINVAL)
+		return 0;
+	if (length == REGION_PAGE) {
+		*changed = true;
+		return correct(region, from, length, NOT_OURS, 0);
+	}
+	error = check_by_comparing(region, from, half, changed);
+	return error != 0 ? error : check_by_comparing(region, from + half, length - half, changed);
+}
+
+int region_verify(struct odf_region *region, struct region_maps *maps, size_t from, size_t length, bool *changed)
+{
+	struct check check = { .maps = maps };
+	size_t limit = from + length;
+	int error = 0;
+
+	*changed = false;
+	if (region->extents == NULL || region->inherited || region->left)
+		return 0;
+	for (size_t at = from, end; at < limit && error == 0; at = end) {
+		struct region_extent run = region_run_at(region, at, limit);
+		bool live;
+		end = at + run.length;
+		live = region_is_live(region, at, &end);
+		run.length = end - at;
+		if (run.kind != REGION_MEMORY && run.kind != REGION_HOLE)
+			continue;
+		if (maps != NULL)
+			error = check_run(region, &check, &run, live);
+		else if (run.kind == REGION_MEMORY && live && can_compare())
+			error = check_by_comparing(region, run.from, run.length, &check.changed);
+	}
+	*changed = check.changed;
+	return error;
+}
+
+int region_verify_now(struct odf_region *region, size_t from, size_t length, bool *changed)
+{
+	struct region_maps maps;
+	int error;
+
+	*changed = false;
+	if (region->extents == NULL || region->inherited || region->left)
+		return 0;
+	error = region_maps_begin(&maps, false);
+	if (error != 0)
+		return region_verify(region, NULL, from, length, changed);
+	error = region_verify(region, &maps, from, length, changed);
+	region_maps_end(&maps);
+	return error;
+}
