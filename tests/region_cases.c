@@ -1419,7 +1419,7 @@ static void holes_taken_while_frozen(void)
 	fill(120, 150, 1);
 	fork_and_end(holds_all_1);
 	settle();
-	must(holds_all_1());
+	must(holds_all_1() && is_all(0, pages, REGION_MEMORY));
 }
 
 static void taken_amid_a_settle_is_hidden(void)
@@ -1447,7 +1447,7 @@ static void over_the_end_of_what_is_live(void)
 	must(take(border - 10, 20) == 0 && holds(border - 10, border + 10, 0));
 	fill(0, pages, 3);
 	fork_and_end(holds_all_3);
-	must(holds_all_3());
+	must(holds_all_3() && is_all(0, pages, REGION_MEMORY));
 	fill(0, pages, 1);
 	border = settle_by_half();
 	must(cut(border - 10, 20) == 0);
