@@ -1450,7 +1450,7 @@ static void over_the_end_of_what_is_live(void)
 	must(holds_all_3() && is_all(0, pages, REGION_MEMORY));
 	fill(0, pages, 1);
 	border = settle_by_half();
-	must(cut(border - 10, 20) == 0);
+	must(cut(border - 10, 20) == 0 && holds_all_1());
 	fill(border - 10, border + 10, 1);
 	(void)settle_on();
 	settle();
