@@ -163,9 +163,9 @@ mutant circle_does_not_turn - freeze.c no_part_waits_for_ever 's/region->live_fr
 
 # ---- Holes and islands ---------------------------------------------------------------------------------------------------------------------
 mutant bare_home_visible 3 keeper.c bare_region_is_hidden 's/sys_call3\(SYS_madvise, region->home, region->length, MADV_DONTFORK\) < 0/false/'
-mutant hole_keeps_its_pages - extent.c memory_taken_again_is_zero 's/run.stale = !region_punch\(region, run.from, run.length\);/run.stale = false;/'
-mutant hole_not_punched_not_stale - extent.c memory_taken_again_is_zero 's/run.stale = !region_punch\(region, run.from, run.length\);/(void)region_punch(region, run.from, run.length); run.stale = false;/'
-mutant hole_can_be_read - extent.c holes_fault 's/if \(!map_view\(region, home, run.from, run.length\)\)\n\t\t\treturn region_is_mapped/if (false)\n\t\t\treturn region_is_mapped/'
+mutant hole_keeps_its_pages - extent.c memory_taken_again_is_zero 's/run.stale = !viewed \|\| !region_punch\(region, run.from, run.length\);/run.stale = false;/'
+mutant hole_not_punched_not_stale - extent.c memory_taken_again_is_zero 's/run.stale = !viewed \|\| !region_punch\(region, run.from, run.length\);/(void)region_punch(region, run.from, run.length); run.stale = false;/'
+mutant hole_can_be_read - extent.c holes_fault 's/bool viewed = map_view\(region, home, run.from, run.length\);/bool viewed = true;/'
 mutant frozen_hole_can_be_read - extent.c holes_fault 's/region_map_zeros\(start, length, PROT_NONE\)/region_map_zeros(start, length, PROT_READ | PROT_WRITE)/'
 mutant hole_not_stale 6 extent.c memory_taken_again_is_zero 's/REGION_HOLE, \.stale = true \}/REGION_HOLE, .stale = false }/'
 mutant hole_taken_by_halves 4 extent.c islands_given_back 's/if \(run.stale\)\s*return EAGAIN;//'

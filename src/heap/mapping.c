@@ -12,7 +12,7 @@
 #include <sys/sysinfo.h>
 
 #include "../sys/readable.h"
-#include "internal.h"
+#include "span.h"
 
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
@@ -54,246 +54,7 @@
 /* How much is copied at a time. */
 #define COPY_SLICE ((size_t)2 << 20)
 
-static long raw_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset)
-{
-	return sys_call6(SYS_mmap, (long)address, (long)length, protection, flags, file, offset);
-}
-
-static bool is_aligned(const void *address)
-{
-	return (uintptr_t)address % HEAP_PAGE == 0;
-}
-
-static size_t round_up(size_t length)
-{
-	return (length + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE;
-}
-
-/* Where the addresses of a process end. A range beyond is refused as a whole. */
-#ifdef __x86_64__
-#define ADDRESSES_END (((uintptr_t)1 << 47) - HEAP_PAGE)
-#else
-#define ADDRESSES_END ((uintptr_t)1 << 48)
-#endif
-
-/* A range that the kernel would look at: whole pages, not empty, and some of it in one of our regions. Everything else is the kernel's to refuse. */
-static bool touches(const void *address, size_t length)
-{
-	const char *start = address;
-	int count = atomic_load_explicit(&heap_home_count, memory_order_acquire);
-
-	if (count == 0 || !is_aligned(address) || length == 0 || (uintptr_t)start > ADDRESSES_END || length > ADDRESSES_END - (uintptr_t)start)
-		return false;
-	for (int i = 0; i < count; i++)
-		if (start < heap_homes[i].end && heap_homes[i].start < start + round_up(length))
-			return true;
-	return false;
-}
-
-/* A part of a range that is of one kind. REGION_FOREIGN: the kernel's, in a region or not. */
-struct span {
-	char *start;
-	size_t length;
-	odf_region *region;
-	char *base;
-	enum region_kind kind;
-	int protection;
-	unsigned advice; /* KEPT_*, of an island */
-	bool inherited;
-};
-
-/* What was asked of an island, to be asked of what comes in its place. */
-#define KEPT_DONTFORK  1u
-#define KEPT_DONTDUMP  2u
-#define KEPT_MERGEABLE 4u
-#define KEPT_LOCKED    8u
-#define KEPT_ONFAULT   16u
-
-static struct span span_at(char *at, char *end)
-{
-	struct span span = { .start = at, .kind = REGION_FOREIGN };
-	int count = atomic_load_explicit(&heap_home_count, memory_order_acquire);
-	const struct heap_home *owner = NULL;
-
-	/* A newer region may lie in what is a hole of one that this process inherited. */
-	for (int i = count - 1; i >= 0; i--) {
-		const struct heap_home *home = &heap_homes[i];
-		if (owner == NULL && at >= home->start && at < home->end)
-			owner = home;
-		if (home->start > at && home->start < end)
-			end = home->start;
-		if (home->end > at && home->end < end)
-			end = home->end;
-	}
-	span.length = (size_t)(end - at);
-	if (owner != NULL) {
-		struct region_extent run = region_run_at(owner->region, (size_t)(at - owner->start), (size_t)(end - owner->start));
-		span.length = run.length;
-		span.region = owner->region;
-		span.base = owner->start;
-		span.kind = (enum region_kind)run.kind;
-		span.protection = run.protection;
-		span.advice = run.advice;
-		span.inherited = region_is_inherited(owner->region);
-		/* What children do not get: holes; and memory, where it was LIVE when they were made past us. */
-		if (span.inherited && (span.kind == REGION_HOLE || (span.kind == REGION_MEMORY && region_is_absent(owner->region))))
-			span.kind = REGION_FOREIGN;
-	}
-	return span;
-}
-
-/* Islands that their maker's children do not get are not in this process, which is one. */
-void heap_forget_what_is_not_here(odf_region *region, size_t length)
-{
-	for (size_t at = 0; at < length;) {
-		struct region_extent run = region_run_at(region, at, length);
-		if (run.kind == REGION_ISLAND && (run.advice & KEPT_DONTFORK))
-			region_lose_end(region, at, run.length);
-		else if (run.kind == REGION_ISLAND && (run.advice & KEPT_LOCKED)) /* which no child has */
-			region_set_island(region, at, run.length, run.protection, run.advice & ~(KEPT_LOCKED | KEPT_ONFAULT));
-		at += run.length;
-	}
-}
-
-static size_t offset_of(const struct span *span)
-{
-	return (size_t)(span->start - span->base);
-}
-
-/* The same; what looks like a hole may have been filled by a system call past us, and is looked at before it is taken for one. */
-static struct span true_span_at(char *at, char *end)
-{
-	struct span span = span_at(at, end);
-
-	if (span.kind == REGION_HOLE && region_check(span.region, offset_of(&span), span.length) == 0)
-		span = span_at(at, end);
-	return span;
-}
-
-static void check_pieces(void);
-
-/* What follows one span in the walk. Result 0: go on; else the walk ends with it, but for -ENOMEM when `past_holes`, which is remembered. */
-typedef long span_function(struct span *span, long argument);
-
-static long walk(void *address, size_t length, bool past_holes, span_function *function, long argument)
-{
-	char *at = address, *end = at + round_up(length);
-	long result = 0;
-	uint64_t mask;
-
-	heap_meet_child();
-	region_lock(&mask);
-	while (at < end) {
-		struct span span = true_span_at(at, end);
-		long error = span.kind == REGION_HOLE ? -ENOMEM : function(&span, argument);
-		if (error < 0) {
-			result = error;
-			if (!past_holes || error != -ENOMEM)
-				break;
-		}
-		at += span.length;
-	}
-	region_unlock(&mask);
-	check_pieces();
-	return result;
-}
-
-/* Makes an island of a span of memory, for what the kernel is to do to it. Where this turns out to be several things it is the first of them. */
-static long cut(struct span *span)
-{
-	while (span->kind == REGION_MEMORY) {
-		int error = region_cut(span->region, offset_of(span), span->length);
-		if (error != 0 && error != EAGAIN)
-			return -error;
-		*span = span_at(span->start, span->start + span->length);
-	}
-	return 0;
-}
-
-/* As good as it goes: who asked has had his answer. */
-static void keep_advice(char *start, size_t length, unsigned advice)
-{
-	if (advice & KEPT_DONTFORK)
-		(void)sys_call3(SYS_madvise, start, length, MADV_DONTFORK);
-	if (advice & KEPT_DONTDUMP)
-		(void)sys_call3(SYS_madvise, start, length, MADV_DONTDUMP);
-	if (advice & KEPT_MERGEABLE)
-		(void)sys_call3(SYS_madvise, start, length, MADV_MERGEABLE);
-	if (advice & KEPT_LOCKED)
-		(void)sys_call3(SYS_mlock2, start, length, advice & KEPT_ONFAULT ? MLOCK_ONFAULT : 0);
-}
-
-static void note_advice(const struct span *span, unsigned set, unsigned clear)
-{
-	region_set_island(span->region, offset_of(span), span->length, span->protection, (span->advice & ~clear) | set);
-}
-
-static long zero(struct span *span)
-{
-	if (span->kind == REGION_MEMORY) {
-		region_discard(span->region, offset_of(span), span->length);
-		return 0;
-	}
-	/* An island may show the file, where the kernel's own zeros are the file's content. */
-	if (!region_map_zeros(span->start, span->length, span->protection))
-		return -ENOMEM;
-	keep_advice(span->start, span->length, span->advice);
-	return 0;
-}
-
-/* Not what is zeros: it would only take memory there. */
-static void copy_data(char *to, const char *from, size_t length)
-{
-	static const char zeros[HEAP_PAGE];
-
-	for (size_t page = 0; page < length; page += HEAP_PAGE)
-		if (memcmp(from + page, zeros, HEAP_PAGE) != 0)
-			memcpy(to + page, from + page, HEAP_PAGE);
-}
-
-/* A fork pays for each piece that it finds, about what it pays for a MiB of page tables otherwise; and each is two mappings more while FROZEN. */
-#define PIECES_LEAST 512
-
-static void check_pieces(void)
-{
-	static atomic_size_t asked_at;
-	odf_region *region = heap_region();
-	size_t pieces = region != NULL ? region_extent_count(region) : 0, bytes;
-
-	if (pieces <= PIECES_LEAST || pieces < atomic_load_explicit(&asked_at, memory_order_relaxed) + PIECES_LEAST / 4)
-		return;
-	bytes = region_resident_bytes();
-	if (bytes == 0)
-		return; /* cannot be told at this moment */
-	atomic_store_explicit(&asked_at, pieces, memory_order_relaxed);
-	if (pieces > PIECES_LEAST + (bytes >> 20))
-		heap_leave(ODF_REASON_HEAP_PIECES);
-}
-
 /* ---- munmap ---- */
-
-static long unmap_span(struct span *span, long unused)
-{
-	(void)unused;
-	if (span->kind == REGION_FOREIGN && (span->region == NULL || span->inherited))
-		return sys_call2(SYS_munmap, span->start, span->length);
-	if (span->kind == REGION_FOREIGN)
-		return -region_reclaim(span->region, offset_of(span), span->length);
-	return -region_give(span->region, offset_of(span), span->length);
-}
-
-/* Holes are nothing to complain about here. */
-static long unmap_walk(char *at, char *end)
-{
-	while (at < end) {
-		struct span span = true_span_at(at, end);
-		long error = span.kind == REGION_HOLE ? 0 : unmap_span(&span, 0);
-		if (error < 0)
-			return error;
-		at += span.length;
-	}
-	return 0;
-}
 
 long heap_munmap(void *address, size_t length)
 {
@@ -301,16 +62,16 @@ long heap_munmap(void *address, size_t length)
 	long error;
 
 	/* Of what the kernel refuses, nothing is gone. */
-	if (is_aligned(address) && length != 0 && (uintptr_t)address <= ADDRESSES_END && length <= ADDRESSES_END - (uintptr_t)address &&
+	if (span_is_aligned(address) && length != 0 && (uintptr_t)address <= ADDRESSES_END && length <= ADDRESSES_END - (uintptr_t)address &&
 	    !heap_forget_beyond(address, length))
 		return -ENOMEM;
-	if (!touches(address, length))
+	if (!span_touches(address, length))
 		return sys_call2(SYS_munmap, address, length);
 	heap_meet_child();
 	region_lock(&mask);
-	error = unmap_walk(address, (char *)address + round_up(length));
+	error = span_unmap(address, (char *)address + span_round_up(length));
 	region_unlock(&mask);
-	check_pieces();
+	span_check_pieces();
 	return error;
 }
 
@@ -343,7 +104,7 @@ static void *place(size_t length, size_t alignment)
 	region = heap_region();
 	if (region == NULL)
 		return NULL;
-	length = round_up(length);
+	length = span_round_up(length);
 	region_lock(&mask);
 	offset = region_find_hole(region, length, alignment);
 	if (offset != SIZE_MAX) {
@@ -360,37 +121,11 @@ static void *place(size_t length, size_t alignment)
 	return address;
 }
 
-/* Another mapping comes to lie in the range by a system call, all at once, as the kernel does it. */
-static long put_over(char *address, size_t length, long number, const long arguments[6])
-{
-	char *end = address + round_up(length);
-	int count = atomic_load_explicit(&heap_home_count, memory_order_acquire);
-	long result = 0;
-
-	for (int pass = 0; pass < 2; pass++) {
-		for (int i = 0; i < count; i++) {
-			const struct heap_home *home = &heap_homes[i];
-			char *from = address > home->start ? address : home->start, *to = end < home->end ? end : home->end;
-			size_t offset = (size_t)(from - home->start), size = (size_t)(to - from);
-			if (from >= to)
-				continue;
-			if (pass == 0 && region_lose_begin(home->region, offset, size) != 0)
-				return -ENOMEM; /* of what was begun nothing can be seen */
-			/* A call that fails may have unmapped what was there, and then it is lost all the same. */
-			if (pass == 1 && (result >= 0 || result < -4095 || sys_call3(SYS_msync, from, size, MS_ASYNC) == -ENOMEM))
-				region_lose_end(home->region, offset, size);
-		}
-		if (pass == 0)
-			result = sys_call6(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);
-	}
-	return result;
-}
-
 static long map_over(char *address, size_t length, int protection, int flags, int file, off_t offset)
 {
 	const long arguments[6] = { (long)address, (long)length, protection, flags, file, offset };
 
-	return put_over(address, length, SYS_mmap, arguments);
+	return span_put_over(address, length, SYS_mmap, arguments);
 }
 
 static long map_fixed_span(struct span *span)
@@ -398,23 +133,23 @@ static long map_fixed_span(struct span *span)
 	int error = 0;
 
 	if (span->kind == REGION_MEMORY) {
-		region_discard(span->region, offset_of(span), span->length);
+		region_discard(span->region, span_offset(span), span->length);
 		return 0;
 	}
 	/* The region's again, if it can be now. */
 	if (span->kind == REGION_ISLAND)
-		error = region_give(span->region, offset_of(span), span->length);
+		error = region_give(span->region, span_offset(span), span->length);
 	else if (span->kind == REGION_FOREIGN)
-		error = region_reclaim(span->region, offset_of(span), span->length);
+		error = region_reclaim(span->region, span_offset(span), span->length);
 	if (error == 0)
-		error = region_take_now(span->region, offset_of(span), span->length);
+		error = region_take_now(span->region, span_offset(span), span->length);
 	return -error;
 }
 
 static bool is_all_hole(char *at, char *end)
 {
 	while (at < end) {
-		struct span span = true_span_at(at, end);
+		struct span span = span_true_at(at, end);
 		if (span.kind != REGION_HOLE)
 			return false;
 		at += span.length;
@@ -424,7 +159,7 @@ static bool is_all_hole(char *at, char *end)
 
 static long map_fixed(char *address, size_t length, int protection, int flags, int file, off_t offset)
 {
-	char *end = address + round_up(length);
+	char *end = address + span_round_up(length);
 	struct span first;
 	uint64_t mask;
 	long result;
@@ -467,7 +202,7 @@ static bool is_spread(const void *address)
 
 static bool is_mere_hint(const void *address)
 {
-	return address == NULL || is_spread(address) || touches((const void *)((uintptr_t)address / HEAP_PAGE * HEAP_PAGE), 1);
+	return address == NULL || is_spread(address) || span_touches((const void *)((uintptr_t)address / HEAP_PAGE * HEAP_PAGE), 1);
 }
 
 /* The kernel refuses a single request for more than the machine has (overcommit by heuristic). A region's memory is promised by nobody, so such a request is
@@ -486,7 +221,7 @@ static bool exceeds_machine(size_t length)
 static long map(void *address, void *elsewhere, size_t length, int protection, int flags, int file, off_t offset)
 {
 	if (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) {
-		if (offset % (off_t)HEAP_PAGE == 0 && touches(address, length))
+		if (offset % (off_t)HEAP_PAGE == 0 && span_touches(address, length))
 			return map_fixed(address, length, protection, flags, file, offset);
 		return raw_mmap(address, length, protection, flags, file, offset);
 	}
@@ -546,11 +281,11 @@ static long protect_span(struct span *span, long protection)
 		return sys_call3(SYS_mprotect, span->start, span->length, protection);
 	if (span->kind == REGION_MEMORY && protection == (PROT_READ | PROT_WRITE)) /* changes nothing, but what was put there past us */
 		return sys_call3(SYS_mprotect, span->start, span->length, protection);
-	error = cut(span);
+	error = span_cut(span);
 	if (error == 0)
 		error = sys_call3(SYS_mprotect, span->start, span->length, protection);
 	if (error == 0)
-		region_set_island(span->region, offset_of(span), span->length, (int)protection & (PROT_READ | PROT_WRITE | PROT_EXEC), span->advice);
+		region_set_island(span->region, span_offset(span), span->length, (int)protection & (PROT_READ | PROT_WRITE | PROT_EXEC), span->advice);
 	return error;
 }
 
@@ -559,9 +294,9 @@ static long protect_span(struct span *span, long protection)
 
 long heap_mprotect(void *address, size_t length, int protection)
 {
-	if ((protection & ~RIGHTS) != 0 || !touches(address, length))
+	if ((protection & ~RIGHTS) != 0 || !span_touches(address, length))
 		return sys_call3(SYS_mprotect, address, length, protection);
-	return walk(address, length, false, protect_span, protection);
+	return span_walk(address, length, false, protect_span, protection);
 }
 
 struct keyed {
@@ -571,12 +306,12 @@ struct keyed {
 static long protect_with_key(struct span *span, long argument)
 {
 	const struct keyed *keyed = (const struct keyed *)argument;
-	long error = cut(span);
+	long error = span_cut(span);
 
 	if (error == 0)
 		error = sys_call4(SYS_pkey_mprotect, span->start, span->length, keyed->protection, keyed->key);
 	if (error == 0 && span->region != NULL)
-		region_set_island(span->region, offset_of(span), span->length, keyed->protection & (PROT_READ | PROT_WRITE | PROT_EXEC), span->advice);
+		region_set_island(span->region, span_offset(span), span->length, keyed->protection & (PROT_READ | PROT_WRITE | PROT_EXEC), span->advice);
 	return error;
 }
 
@@ -584,14 +319,14 @@ long heap_pkey_mprotect(void *address, size_t length, int protection, int key)
 {
 	struct keyed keyed = { protection, key };
 
-	if ((protection & ~RIGHTS) != 0 || !touches(address, length))
+	if ((protection & ~RIGHTS) != 0 || !span_touches(address, length))
 		return sys_call4(SYS_pkey_mprotect, address, length, protection, key);
 	if (key == -1)
 		return heap_mprotect(address, length, protection);
 	/* Of a page where nothing is, whether there is such a key. */
 	if (sys_call4(SYS_pkey_mprotect, HEAP_PAGE, HEAP_PAGE, protection, key) == -EINVAL)
 		return -EINVAL;
-	return walk(address, length, false, protect_with_key, (long)&keyed);
+	return span_walk(address, length, false, protect_with_key, (long)&keyed);
 }
 
 /* ---- madvise ---- */
@@ -644,19 +379,19 @@ static long make_anonymous(struct span *span)
 	copy = raw_mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (copy < 0 && copy > -4096)
 		return -ENOMEM;
-	copy_data((char *)copy, from, length);
+	span_copy((char *)copy, from, length);
 	if (span->protection != (PROT_READ | PROT_WRITE))
 		error = sys_call3(SYS_mprotect, copy, length, span->protection);
 	if (error == 0) {
 		const long arguments[6] = { copy, (long)length, (long)length, MREMAP_MAYMOVE | MREMAP_FIXED, (long)from, 0 };
-		error = put_over(from, length, SYS_mremap, arguments);
+		error = span_put_over(from, length, SYS_mremap, arguments);
 	}
 	if (error < 0 && error > -4096) {
 		(void)sys_call2(SYS_munmap, copy, length);
 		return error;
 	}
 	span->kind = REGION_FOREIGN;
-	keep_advice(span->start, span->length, span->advice);
+	span_keep_advice(span->start, span->length, span->advice);
 	return 0;
 }
 
@@ -668,10 +403,10 @@ static long advise_span(struct span *span, long advice)
 		return sys_call3(SYS_madvise, span->start, span->length, advice);
 	if (advice == MADV_DONTNEED || advice == MADV_FREE || advice == MADV_DONTNEED_LOCKED) {
 		if (span->kind == REGION_MEMORY)
-			return zero(span);
+			return span_zero(span);
 		/* The kernel's own refusal, of locked memory for one. */
 		error = sys_call3(SYS_madvise, span->start, span->length, advice == MADV_FREE ? MADV_DONTNEED : advice);
-		return error < 0 ? error : zero(span);
+		return error < 0 ? error : span_zero(span);
 	}
 	if (span->kind == REGION_MEMORY && is_mere_advice(advice))
 		return 0;
@@ -682,11 +417,11 @@ static long advise_span(struct span *span, long advice)
 	/* What splits no mapping of the kernel's must not make two of one here. */
 	if (advice == MADV_COLLAPSE)
 		return sys_call3(SYS_madvise, span->start, span->length, advice);
-	error = advice == MADV_WIPEONFORK || advice == MADV_GUARD_INSTALL || advice == MADV_GUARD_REMOVE ? make_anonymous(span) : cut(span);
+	error = advice == MADV_WIPEONFORK || advice == MADV_GUARD_INSTALL || advice == MADV_GUARD_REMOVE ? make_anonymous(span) : span_cut(span);
 	if (error == 0)
 		error = sys_call3(SYS_madvise, span->start, span->length, advice);
 	if (error == 0 && span->kind == REGION_ISLAND)
-		note_advice(span, advice == MADV_DONTFORK    ? KEPT_DONTFORK
+		span_note_advice(span, advice == MADV_DONTFORK    ? KEPT_DONTFORK
 				  : advice == MADV_DONTDUMP  ? KEPT_DONTDUMP
 				  : advice == MADV_MERGEABLE ? KEPT_MERGEABLE
 							     : 0,
@@ -701,13 +436,13 @@ long heap_madvise(void *address, size_t length, int advice)
 {
 	long error;
 
-	if (!touches(address, length))
+	if (!span_touches(address, length))
 		return sys_call3(SYS_madvise, address, length, advice);
 	/* Of nothing, whether the kernel knows it. */
 	error = sys_call3(SYS_madvise, address, 0, advice);
 	if (error < 0)
 		return error;
-	return walk(address, length, advice != MADV_POPULATE_READ && advice != MADV_POPULATE_WRITE, advise_span, advice);
+	return span_walk(address, length, advice != MADV_POPULATE_READ && advice != MADV_POPULATE_WRITE, advise_span, advice);
 }
 
 static bool is_self(int process)
@@ -756,13 +491,13 @@ long heap_process_madvise(int process, const struct iovec *pieces, size_t count,
 		return sys_call5(SYS_process_madvise, process, pieces, count, advice, flags);
 	for (size_t i = 0; i < count; i++) {
 		sound = sound && pieces[i].iov_len <= SSIZE_MAX; /* all are refused for one that is not */
-		ours = ours || touches(pieces[i].iov_base, pieces[i].iov_len);
+		ours = ours || span_touches(pieces[i].iov_base, pieces[i].iov_len);
 	}
 	if (!ours || !sound)
 		return sys_call5(SYS_process_madvise, process, pieces, count, advice, flags);
 	for (size_t i = 0; i < count; i++) {
 		/* What is not ours by the call itself, which permits fewer kinds of advice than madvise; ours only if it permits this one. */
-		if (!touches(pieces[i].iov_base, pieces[i].iov_len))
+		if (!span_touches(pieces[i].iov_base, pieces[i].iov_len))
 			error = sys_call5(SYS_process_madvise, process, &pieces[i], 1, advice, flags);
 		else
 			error = heap_madvise(pieces[i].iov_base, pieces[i].iov_len, advice);
@@ -791,7 +526,7 @@ static void note_locks(char *at, char *end, unsigned flags)
 	while (at < end) {
 		struct span span = span_at(at, end);
 		if (span.kind == REGION_ISLAND && is_locked(span.start))
-			note_advice(&span, KEPT_LOCKED | (flags & MLOCK_ONFAULT ? KEPT_ONFAULT : 0), KEPT_ONFAULT);
+			span_note_advice(&span, KEPT_LOCKED | (flags & MLOCK_ONFAULT ? KEPT_ONFAULT : 0), KEPT_ONFAULT);
 		at += span.length;
 	}
 }
@@ -814,18 +549,18 @@ long heap_mlock2(void *address, size_t length, unsigned flags)
 	uint64_t mask;
 	long error;
 
-	if (!touches(start, whole))
+	if (!span_touches(start, whole))
 		return lock_all(address, length, flags);
 	/* Of nothing, whether the kernel would. */
 	error = lock_all(start, 0, flags);
 	if (error < 0)
 		return error;
-	end = start + round_up(whole);
+	end = start + span_round_up(whole);
 	heap_meet_child();
 	region_lock(&mask);
 	while (at < end && error == 0) {
-		struct span span = true_span_at(at, end);
-		error = span.kind == REGION_HOLE ? -ENOMEM : cut(&span);
+		struct span span = span_true_at(at, end);
+		error = span.kind == REGION_HOLE ? -ENOMEM : span_cut(&span);
 		at += error == 0 ? span.length : 0;
 	}
 	/* The kernel marks as locked whatever is there up to the first hole, and then, if there was none, has the pages brought, which may fail. */
@@ -835,7 +570,7 @@ long heap_mlock2(void *address, size_t length, unsigned flags)
 		(void)lock_all(start, (size_t)(at - start), MLOCK_ONFAULT);
 	note_locks(start, at, flags);
 	region_unlock(&mask);
-	check_pieces();
+	span_check_pieces();
 	return error;
 }
 
@@ -850,7 +585,7 @@ static long unlock_span(struct span *span, long unused)
 	if (span->kind == REGION_MEMORY)
 		return 0;
 	if (span->kind == REGION_ISLAND)
-		note_advice(span, 0, KEPT_LOCKED | KEPT_ONFAULT);
+		span_note_advice(span, 0, KEPT_LOCKED | KEPT_ONFAULT);
 	return sys_call2(SYS_munlock, span->start, span->length);
 }
 
@@ -859,9 +594,9 @@ long heap_munlock(void *address, size_t length)
 	size_t whole = length;
 	void *start = down(address, &whole);
 
-	if (!touches(start, whole))
+	if (!span_touches(start, whole))
 		return sys_call2(SYS_munlock, address, length);
-	return walk(start, whole, false, unlock_span, 0);
+	return span_walk(start, whole, false, unlock_span, 0);
 }
 
 void heap_leave(odf_reason reason)
@@ -886,7 +621,7 @@ void heap_leave(odf_reason reason)
 static long keep_span(struct span *span, long unused)
 {
 	(void)unused;
-	return cut(span);
+	return span_cut(span);
 }
 
 void heap_keep(const void *address, size_t length)
@@ -894,8 +629,8 @@ void heap_keep(const void *address, size_t length)
 	size_t whole = length;
 	void *start = down((void *)(uintptr_t)address, &whole);
 
-	if (touches(start, whole))
-		(void)walk(start, whole, true, keep_span, 0);
+	if (span_touches(start, whole))
+		(void)span_walk(start, whole, true, keep_span, 0);
 }
 
 /* Locked memory must stay where it is. Of flags that there are not, or of the last one alone, nothing is locked. */
@@ -914,21 +649,21 @@ static long nothing(struct span *span, long unused)
 
 bool heap_meets_hole(void *address, size_t length)
 {
-	return touches(address, length) && walk(address, length, false, nothing, 0) != 0;
+	return span_touches(address, length) && span_walk(address, length, false, nothing, 0) != 0;
 }
 
 long heap_mincore(void *address, size_t length, unsigned char *states)
 {
-	char *at = address, *end = at + round_up(length);
+	char *at = address, *end = at + span_round_up(length);
 	uint64_t mask;
 	long result = 0;
 
-	if (!touches(address, length))
+	if (!span_touches(address, length))
 		return sys_call3(SYS_mincore, address, length, states);
 	heap_meet_child();
 	region_lock(&mask); /* what is being settled is nowhere for a moment */
 	while (at < end && result == 0) {
-		struct span span = true_span_at(at, end);
+		struct span span = span_true_at(at, end);
 		if (span.kind == REGION_HOLE)
 			result = -ENOMEM;
 		at += span.length;
@@ -946,9 +681,9 @@ static void copy_out(char *to, const struct span *from, size_t length, bool give
 {
 	for (size_t at = 0; at < length; at += COPY_SLICE) {
 		size_t size = length - at < COPY_SLICE ? length - at : COPY_SLICE;
-		copy_data(to + at, from->start + at, size);
+		span_copy(to + at, from->start + at, size);
 		if (give_back && from->kind == REGION_MEMORY)
-			region_discard(from->region, offset_of(from) + at, size);
+			region_discard(from->region, span_offset(from) + at, size);
 	}
 }
 
@@ -992,10 +727,10 @@ static bool advise_alike(char *at, char *end, unsigned advice)
 {
 	while (advice != 0 && at < end) {
 		struct span span = span_at(at, end);
-		if (cut(&span) != 0)
+		if (span_cut(&span) != 0)
 			return false;
-		keep_advice(span.start, span.length, advice);
-		note_advice(&span, advice, 0);
+		span_keep_advice(span.start, span.length, advice);
+		span_note_advice(&span, advice, 0);
 		at += span.length;
 	}
 	return true;
@@ -1035,14 +770,14 @@ static long move_span(struct span *span, size_t length, int flags, void *fixed)
 	copy_out((char *)place, span, common, !stays);
 	if (protection != (PROT_READ | PROT_WRITE))
 		(void)sys_call3(SYS_mprotect, place, length, protection); /* an island's memory goes to the kernel */
-	keep_advice((char *)place, length, span->advice);
+	span_keep_advice((char *)place, length, span->advice);
 	if (!stays) {
-		(void)unmap_walk(span->start, span->start + span->length);
+		(void)span_unmap(span->start, span->start + span->length);
 		return place;
 	}
 	for (char *at = span->start, *end = at + span->length; at < end;) {
 		struct span part = span_at(at, end);
-		(void)zero(&part);
+		(void)span_zero(&part);
 		at += part.length;
 	}
 	return place;
@@ -1050,7 +785,7 @@ static long move_span(struct span *span, size_t length, int flags, void *fixed)
 
 static bool is_sound(const void *old, size_t old_length, size_t length, int flags, const void *fixed)
 {
-	if ((flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP)) != 0 || !is_aligned(old) || length == 0 || length > SIZE_MAX / 2)
+	if ((flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP)) != 0 || !span_is_aligned(old) || length == 0 || length > SIZE_MAX / 2)
 		return false;
 	if ((flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) && !(flags & MREMAP_MAYMOVE))
 		return false;
@@ -1060,8 +795,8 @@ static bool is_sound(const void *old, size_t old_length, size_t length, int flag
 		return true;
 	if ((uintptr_t)fixed > ADDRESSES_END || length > ADDRESSES_END - (uintptr_t)fixed)
 		return false;
-	return is_aligned(fixed) && ((const char *)fixed + round_up(length) <= (const char *)old ||
-				     (const char *)old + round_up(old_length) <= (const char *)fixed);
+	return span_is_aligned(fixed) && ((const char *)fixed + span_round_up(length) <= (const char *)old ||
+				     (const char *)old + span_round_up(old_length) <= (const char *)fixed);
 }
 
 static long remap_locked(char *old, size_t old_length, size_t length, int flags, void *fixed)
@@ -1072,7 +807,7 @@ static long remap_locked(char *old, size_t old_length, size_t length, int flags,
 	if (span.kind == REGION_HOLE)
 		return -EFAULT;
 	if ((flags & MREMAP_FIXED) && length < old_length) { /* what is not to be moved goes first */
-		long error = unmap_walk(old + length, old + old_length);
+		long error = span_unmap(old + length, old + old_length);
 		if (error < 0)
 			return error;
 		arguments[1] = (long)(old_length = length);
@@ -1084,14 +819,14 @@ static long remap_locked(char *old, size_t old_length, size_t length, int flags,
 		long error = sys_call5(SYS_mremap, old, HEAP_PAGE, HEAP_PAGE, 0, 0);
 		if (error < 0 && error > -4096)
 			return error;
-		error = flags & (MREMAP_FIXED | MREMAP_DONTUNMAP) || length > old_length ? -EFAULT : unmap_walk(old + length, old + old_length);
+		error = flags & (MREMAP_FIXED | MREMAP_DONTUNMAP) || length > old_length ? -EFAULT : span_unmap(old + length, old + old_length);
 		return error < 0 ? error : (long)old;
 	}
 	if (span.kind == REGION_FOREIGN)
-		return flags & MREMAP_FIXED ? put_over(fixed, length, SYS_mremap, arguments)
+		return flags & MREMAP_FIXED ? span_put_over(fixed, length, SYS_mremap, arguments)
 					    : sys_call5(SYS_mremap, old, old_length, length, flags, fixed);
 	if (length <= old_length && !(flags & (MREMAP_FIXED | MREMAP_DONTUNMAP))) {
-		long error = unmap_walk(old + length, old + old_length);
+		long error = span_unmap(old + length, old + old_length);
 		return error < 0 ? error : (long)old;
 	}
 	if (span.length != old_length)
@@ -1109,14 +844,14 @@ long heap_mremap(void *old, size_t old_length, size_t length, int flags, void *f
 	uint64_t mask;
 	long result;
 
-	if (!touches(old, old_length == 0 ? 1 : old_length) && !((flags & MREMAP_FIXED) && touches(fixed, length)))
+	if (!span_touches(old, old_length == 0 ? 1 : old_length) && !((flags & MREMAP_FIXED) && span_touches(fixed, length)))
 		return sys_call5(SYS_mremap, old, old_length, length, flags, fixed);
 	if (!is_sound(old, old_length, length, flags, fixed))
 		return -EINVAL;
 	heap_meet_child();
 	region_lock(&mask);
 	if (old_length > 0) {
-		result = remap_locked(old, round_up(old_length), round_up(length), flags, fixed);
+		result = remap_locked(old, span_round_up(old_length), span_round_up(length), flags, fixed);
 	} else { /* a second view: there is none of private memory */
 		struct span span = span_at(old, (char *)old + HEAP_PAGE);
 		result = span.kind == REGION_HOLE      ? -EFAULT

@@ -228,10 +228,14 @@ static int give_run(struct odf_region *region, struct region_extent run, bool li
 	}
 	if (run.kind == REGION_MEMORY && live) {
 		/* First, as it may fail, and so that nothing is written there any more when the pages go. Whatever is there goes. */
-		if (!map_view(region, home, run.from, run.length))
-			return region_is_mapped(home, run.length) ? ENOMEM : lose_run(region, run, live);
+		bool viewed = map_view(region, home, run.from, run.length);
+		if (!viewed && region_is_mapped(home, run.length))
+			return ENOMEM;
+		/* The kernel has unmapped it before it failed. */
+		if (!viewed && !region_reserve_again(home, run.length))
+			return lose_run(region, run, live);
 		run.kind = REGION_HOLE;
-		run.stale = !region_punch(region, run.from, run.length);
+		run.stale = !viewed || !region_punch(region, run.from, run.length);
 		record(region, run);
 		return 0;
 	}

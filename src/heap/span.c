@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the mapping door's calls are made of: the walk over a range, run by run, and what is done to one of them. Async-signal-safe; under the region's lock where
+ * nothing else is said.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "span.h"
+
+/* A range that the kernel would look at: whole pages, not empty, and some of it in one of our regions. Everything else is the kernel's to refuse. */
+bool span_touches(const void *address, size_t length)
+{
+	const char *start = address;
+	int count = atomic_load_explicit(&heap_home_count, memory_order_acquire);
+
+	if (count == 0 || !span_is_aligned(address) || length == 0 || (uintptr_t)start > ADDRESSES_END || length > ADDRESSES_END - (uintptr_t)start)
+		return false;
+	for (int i = 0; i < count; i++)
+		if (start < heap_homes[i].end && heap_homes[i].start < start + span_round_up(length))
+			return true;
+	return false;
+}
+
+struct span span_at(char *at, char *end)
+{
+	struct span span = { .start = at, .kind = REGION_FOREIGN };
+	int count = atomic_load_explicit(&heap_home_count, memory_order_acquire);
+	const struct heap_home *owner = NULL;
+
+	/* A newer region may lie in what is a hole of one that this process inherited. */
+	for (int i = count - 1; i >= 0; i--) {
+		const struct heap_home *home = &heap_homes[i];
+		if (owner == NULL && at >= home->start && at < home->end)
+			owner = home;
+		if (home->start > at && home->start < end)
+			end = home->start;
+		if (home->end > at && home->end < end)
+			end = home->end;
+	}
+	span.length = (size_t)(end - at);
+	if (owner != NULL) {
+		struct region_extent run = region_run_at(owner->region, (size_t)(at - owner->start), (size_t)(end - owner->start));
+		span.length = run.length;
+		span.region = owner->region;
+		span.base = owner->start;
+		span.kind = (enum region_kind)run.kind;
+		span.protection = run.protection;
+		span.advice = run.advice;
+		span.inherited = region_is_inherited(owner->region);
+		/* What children do not get: holes; and memory, where it was LIVE when they were made past us. */
+		if (span.inherited && (span.kind == REGION_HOLE || (span.kind == REGION_MEMORY && region_is_absent(owner->region))))
+			span.kind = REGION_FOREIGN;
+	}
+	return span;
+}
+
+/* Islands that their maker's children do not get are not in this process, which is one. */
+void heap_forget_what_is_not_here(odf_region *region, size_t length)
+{
+	for (size_t at = 0; at < length;) {
+		struct region_extent run = region_run_at(region, at, length);
+		if (run.kind == REGION_ISLAND && (run.advice & KEPT_DONTFORK))
+			region_lose_end(region, at, run.length);
+		else if (run.kind == REGION_ISLAND && (run.advice & KEPT_LOCKED)) /* which no child has */
+			region_set_island(region, at, run.length, run.protection, run.advice & ~(KEPT_LOCKED | KEPT_ONFAULT));
+		at += run.length;
+	}
+}
+
+size_t span_offset(const struct span *span)
+{
+	return (size_t)(span->start - span->base);
+}
+
+/* The same; what looks like a hole may have been filled by a system call past us, and is looked at before it is taken for one. */
+struct span span_true_at(char *at, char *end)
+{
+	struct span span = span_at(at, end);
+
+	if (span.kind == REGION_HOLE && region_check(span.region, span_offset(&span), span.length) == 0)
+		span = span_at(at, end);
+	return span;
+}
+
+long span_walk(void *address, size_t length, bool past_holes, span_function *function, long argument)
+{
+	char *at = address, *end = at + span_round_up(length);
+	long result = 0;
+	uint64_t mask;
+
+	heap_meet_child();
+	region_lock(&mask);
+	while (at < end) {
+		struct span span = span_true_at(at, end);
+		long error = span.kind == REGION_HOLE ? -ENOMEM : function(&span, argument);
+		if (error < 0) {
+			result = error;
+			if (!past_holes || error != -ENOMEM)
+				break;
+		}
+		at += span.length;
+	}
+	region_unlock(&mask);
+	span_check_pieces();
+	return result;
+}
+
+/* Makes an island of a span of memory, for what the kernel is to do to it. Where this turns out to be several things it is the first of them. */
+long span_cut(struct span *span)
+{
+	while (span->kind == REGION_MEMORY) {
+		int error = region_cut(span->region, span_offset(span), span->length);
+		if (error != 0 && error != EAGAIN)
+			return -error;
+		*span = span_at(span->start, span->start + span->length);
+	}
+	return 0;
+}
+
+/* As good as it goes: who asked has had his answer. */
+void span_keep_advice(char *start, size_t length, unsigned advice)
+{
+	if (advice & KEPT_DONTFORK)
+		(void)sys_call3(SYS_madvise, start, length, MADV_DONTFORK);
+	if (advice & KEPT_DONTDUMP)
+		(void)sys_call3(SYS_madvise, start, length, MADV_DONTDUMP);
+	if (advice & KEPT_MERGEABLE)
+		(void)sys_call3(SYS_madvise, start, length, MADV_MERGEABLE);
+	if (advice & KEPT_LOCKED)
+		(void)sys_call3(SYS_mlock2, start, length, advice & KEPT_ONFAULT ? MLOCK_ONFAULT : 0);
+}
+
+void span_note_advice(const struct span *span, unsigned set, unsigned clear)
+{
+	region_set_island(span->region, span_offset(span), span->length, span->protection, (span->advice & ~clear) | set);
+}
+
+long span_zero(struct span *span)
+{
+	if (span->kind == REGION_MEMORY) {
+		region_discard(span->region, span_offset(span), span->length);
+		return 0;
+	}
+	/* An island may show the file, where the kernel's own zeros are the file's content. */
+	if (!region_map_zeros(span->start, span->length, span->protection))
+		return -ENOMEM;
+	span_keep_advice(span->start, span->length, span->advice);
+	return 0;
+}
+
+/* Not what is zeros: it would only take memory there. */
+void span_copy(char *to, const char *from, size_t length)
+{
+	static const char zeros[HEAP_PAGE];
+
+	for (size_t page = 0; page < length; page += HEAP_PAGE)
+		if (memcmp(from + page, zeros, HEAP_PAGE) != 0)
+			memcpy(to + page, from + page, HEAP_PAGE);
+}
+
+/* A fork pays for each piece that it finds, about what it pays for a MiB of page tables otherwise; and each is two mappings more while FROZEN. */
+#define PIECES_LEAST 512
+
+void span_check_pieces(void)
+{
+	static atomic_size_t asked_at;
+	odf_region *region = heap_region();
+	size_t pieces = region != NULL ? region_extent_count(region) : 0, bytes;
+
+	if (pieces <= PIECES_LEAST || pieces < atomic_load_explicit(&asked_at, memory_order_relaxed) + PIECES_LEAST / 4)
+		return;
+	bytes = region_resident_bytes();
+	if (bytes == 0)
+		return; /* cannot be told at this moment */
+	atomic_store_explicit(&asked_at, pieces, memory_order_relaxed);
+	if (pieces > PIECES_LEAST + (bytes >> 20))
+		heap_leave(ODF_REASON_HEAP_PIECES);
+}
+
+static long unmap_span(struct span *span, long unused)
+{
+	(void)unused;
+	if (span->kind == REGION_FOREIGN && (span->region == NULL || span->inherited))
+		return sys_call2(SYS_munmap, span->start, span->length);
+	if (span->kind == REGION_FOREIGN)
+		return -region_reclaim(span->region, span_offset(span), span->length);
+	return -region_give(span->region, span_offset(span), span->length);
+}
+
+/* Holes are nothing to complain about here. */
+long span_unmap(char *at, char *end)
+{
+	while (at < end) {
+		struct span span = span_true_at(at, end);
+		long error = span.kind == REGION_HOLE ? 0 : unmap_span(&span, 0);
+		if (error < 0)
+			return error;
+		at += span.length;
+	}
+	return 0;
+}
+
+/* Another mapping comes to lie in the range by a system call, all at once, as the kernel does it. */
+long span_put_over(char *address, size_t length, long number, const long arguments[6])
+{
+	char *end = address + span_round_up(length);
+	int count = atomic_load_explicit(&heap_home_count, memory_order_acquire);
+	long result = 0;
+
+	for (int pass = 0; pass < 2; pass++) {
+		for (int i = 0; i < count; i++) {
+			const struct heap_home *home = &heap_homes[i];
+			char *from = address > home->start ? address : home->start, *to = end < home->end ? end : home->end;
+			size_t offset = (size_t)(from - home->start), size = (size_t)(to - from);
+			if (from >= to)
+				continue;
+			if (pass == 0 && region_lose_begin(home->region, offset, size) != 0)
+				return -ENOMEM; /* of what was begun nothing can be seen */
+			/* A call that fails may have unmapped what was there, and then it is lost all the same. */
+			if (pass == 1 && (result >= 0 || result < -4095 || sys_call3(SYS_msync, from, size, MS_ASYNC) == -ENOMEM))
+				region_lose_end(home->region, offset, size);
+		}
+		if (pass == 0)
+			result = sys_call6(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);
+	}
+	return result;
+}

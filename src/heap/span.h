@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT
+ * A part of a range that is of one kind, and what can be done to it. For the files of this folder that are the mapping door; under the region's lock where nothing
+ * else is said. Async-signal-safe. */
+#ifndef ODF_HEAP_SPAN_H
+#define ODF_HEAP_SPAN_H
+
+#include "internal.h"
+
+/* A part of a range that is of one kind. REGION_FOREIGN: the kernel's, in a region or not. */
+struct span {
+	char *start;
+	size_t length;
+	odf_region *region;
+	char *base;
+	enum region_kind kind;
+	int protection;
+	unsigned advice; /* KEPT_*, of an island */
+	bool inherited;
+};
+
+/* What was asked of an island, to be asked of what comes in its place. */
+#define KEPT_DONTFORK  1u
+#define KEPT_DONTDUMP  2u
+#define KEPT_MERGEABLE 4u
+#define KEPT_LOCKED    8u
+#define KEPT_ONFAULT   16u
+
+static inline long raw_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset)
+{
+	return sys_call6(SYS_mmap, (long)address, (long)length, protection, flags, file, offset);
+}
+
+static inline bool span_is_aligned(const void *address)
+{
+	return (uintptr_t)address % HEAP_PAGE == 0;
+}
+
+static inline size_t span_round_up(size_t length)
+{
+	return (length + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE;
+}
+
+/* Where the addresses of a process end. A range beyond is refused as a whole. */
+#ifdef __x86_64__
+#define ADDRESSES_END (((uintptr_t)1 << 47) - HEAP_PAGE)
+#else
+#define ADDRESSES_END ((uintptr_t)1 << 48)
+#endif
+
+/* Not under the lock. */
+bool span_touches(const void *address, size_t length);
+struct span span_at(char *at, char *end);
+struct span span_true_at(char *at, char *end);
+size_t span_offset(const struct span *span);
+/* What follows one span in the walk. Result 0: go on; else the walk ends with it, but for -ENOMEM when `past_holes`, which is remembered. */
+typedef long span_function(struct span *span, long argument);
+/* Takes the lock. */
+long span_walk(void *address, size_t length, bool past_holes, span_function *function, long argument);
+long span_cut(struct span *span);
+void span_keep_advice(char *start, size_t length, unsigned advice);
+void span_note_advice(const struct span *span, unsigned set, unsigned clear);
+long span_zero(struct span *span);
+void span_copy(char *to, const char *from, size_t length);
+/* Not under the lock. */
+void span_check_pieces(void);
+long span_unmap(char *at, char *end);
+long span_put_over(char *address, size_t length, long number, const long arguments[6]);
+#endif
