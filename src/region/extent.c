@@ -561,9 +561,12 @@ int region_clean(struct odf_region *region, const struct region_extent *extent, 
 
 	if (!has_room(region) || !region_punch(region, at, length))
 		return ENOMEM;
-	/* Back to a view without rights. */
-	if (run.kind == REGION_HOLE && !map_view(region, region->home + at, at, length))
+	/* Back to a view without rights. Where the kernel has unmapped it before it failed, the place is kept, if it can be. */
+	if (run.kind == REGION_HOLE && !map_view(region, region->home + at, at, length)) {
+		if (!region_is_mapped(region->home + at, length))
+			(void)region_reserve_again(region->home + at, length);
 		return ENOMEM;
+	}
 	run.from = at;
 	run.length = length;
 	run.stale = false;
