@@ -152,9 +152,11 @@ typedef enum odf_reason {
 	ODF_REASON_HEAP_LOCKED,         /* the program locks its memory (mlockall) */
 	ODF_REASON_HEAP_SANDBOX,        /* the program has put itself into a seccomp sandbox, which may punish what waking takes */
 	ODF_REASON_HEAP_LIMIT,          /* a limit of address space, data or file size, against which a region counts otherwise */
-	ODF_REASON_HEAP_PINS,           /* the program has a library loaded that pins memory (RDMA, io_uring, asynchronous input and output), or opens
-					 * a file for direct input */
+	ODF_REASON_HEAP_PINS,           /* memory may be pinned: the program has a file open for direct input, or a ring of io_uring */
 	ODF_REASON_HEAP_KERNEL,         /* forks are on demand by the kernel, which keeps data or was asked for by name */
+	ODF_REASON_HEAP_FILE_SYSTEM,    /* the program has a file open of a file system that may read past the page tables (FUSE, 9p, SMB...) */
+	ODF_REASON_HEAP_DEVICE,         /* the program has a device or socket open that may write to memory past the page tables (VFIO, GPUs, RDMA...) */
+	ODF_REASON_HEAP_USERFAULT,      /* the program serves page faults itself (userfaultfd) */
 	ODF_REASON_COUNT
 } odf_reason;
 

@@ -217,7 +217,7 @@ try "a library of tcmalloc's name" 0 "^awake other" "its malloc is tcmalloc's \(
 printf 'int nothing;' > nothing.c
 compile -shared -fPIC -Wl,-soname,libaio.so.1 -o libaio.so.1 nothing.c
 compile -o pins grow.c -Wl,--no-as-needed ./libaio.so.1 "-Wl,-rpath,$work"
-try "a library that pins memory" 0 "^off libc, outside" "^odfork: run: \./pins: no heap: the program pins memory" \
+try "a library that can pin memory" 0 "^awake (mimalloc|libc), inside" "^odfork: run: \./pins: its malloc is libc's" \
 	"$odfork" run --log ./pins
 
 # ---- Scripts ----

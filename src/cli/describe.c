@@ -67,8 +67,8 @@ void describe_heap(FILE *to, const char *command, const struct findings *finding
 		say(to, command, "no heap: %s", findings->kernel == ODF_REASON_NONE ? "the kernel's on-demand fork needs none" : "ODFORK_HEAP=off");
 		return;
 	}
-	if (findings->region != ODF_REASON_NONE || findings->allocator->pins) {
-		say(to, command, "no heap: %s", odf_reason_text(findings->region != ODF_REASON_NONE ? findings->region : ODF_REASON_HEAP_PINS));
+	if (findings->region != ODF_REASON_NONE) {
+		say(to, command, "no heap: %s", odf_reason_text(findings->region));
 		return;
 	}
 	if (findings->heap == SETTINGS_HEAP_AUTO)

@@ -18,8 +18,6 @@
 static const char *const allocators[] = { HEAP_ALLOCATORS };
 /* What the interposed ones are, and an allocator has all or some of. */
 static const char *const functions[] = { "malloc", "free", "realloc" };
-/* Which pin memory; as in heap/state.c. */
-static const char *const pinning[] = { "libibverbs.so", "liburing.so", "libaio.so" };
 
 static bool has_malloc(const char *path)
 {
@@ -141,8 +139,6 @@ static void find_malloc(const struct target *target, struct allocator *allocator
 	/* To the end in any case, as the loader is not to find the pipe closed. */
 	while (getline(&line, &room, list) > 0) {
 		path = path_in(line, &name);
-		for (size_t i = 0; path != NULL && i < sizeof pinning / sizeof *pinning; i++)
-			allocator->pins = allocator->pins || starts_with(last_part(path), pinning[i]);
 		if (found || path == NULL || starts_with(last_part(path), "libodfork.so") || !has_malloc(path))
 			continue;
 		found = true;
@@ -177,7 +173,6 @@ static void find_mimalloc(const struct target *target, const char *wanted, struc
 void objects_find_allocator(const struct target *target, struct allocator *allocator)
 {
 	allocator->kind = ALLOCATOR_UNKNOWN;
-	allocator->pins = false;
 	allocator->where[0] = allocator->mimalloc[0] = '\0';
 	if (target->loader[0] == '\0')
 		return;

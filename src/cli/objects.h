@@ -11,7 +11,6 @@
 struct allocator {
 	enum { ALLOCATOR_UNKNOWN, ALLOCATOR_LIBC, ALLOCATOR_OTHER } kind;
 	char where[PATH_MAX];    /* the file that has it */
-	bool pins;               /* a library is there for which the heap stays off (ODF_REASON_HEAP_PINS) */
 	char mimalloc[PATH_MAX]; /* for libc's: what the heap will use in its place; "": it is not installed */
 };
 

@@ -100,7 +100,7 @@ static struct strategy_choice choose(unsigned allow, bool *is_on)
 {
 	struct strategy_request request = { .allow = allow };
 	struct strategy_capabilities capabilities = { .kernel = kernel_offer_reason() };
-	struct strategy_facts facts = { .region_bytes = region_bytes() };
+	struct strategy_facts facts = { .region_bytes = region_bytes(), .region_absence = region_absence() };
 	const struct kernel_place *place = kernel_place();
 
 	if (allow == 0 && settings->strategy != ODF_STRATEGY_NONE)

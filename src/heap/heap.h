@@ -48,8 +48,23 @@ long heap_process_madvise(int process, const struct iovec *pieces, size_t count,
 /* Something about this memory is known to the kernel by what is behind it and not by its address, a futex that is not private for one: it is taken out of the
  * region for good. Any range. */
 void heap_keep(const void *address, size_t length);
-/* The program is about to have memory written past its page tables (direct input, registered buffers): none of it is to be a region's any more. */
+/* None of the memory is to be a region's any more, once this returns, and new memory stays outside. The first reason is the heap's. */
 void heap_leave(odf_reason reason);
+
+/* Descriptors by which memory is written past its page tables (pinned.h) are met while there is a region. Asked after a call that may have made one: it is one
+ * load, behind a fence, as the heap may be about to wake in another thread. */
+extern atomic_int heap_watched;
+static inline bool heap_is_watched(void)
+{
+	atomic_thread_fence(memory_order_seq_cst);
+	return atomic_load_explicit(&heap_watched, memory_order_relaxed) != 0;
+}
+/* The caller has opened it with these flags; or got it in another way; or is about to make a socket. errno is left alone. */
+void heap_meet_opened(int descriptor, int flags);
+void heap_meet_received(int descriptor);
+void heap_meet_socket(int domain);
+/* The range is about to be registered with a userfaultfd of the program's. */
+void heap_before_register(void *address, size_t length);
 /* The program restricts what it may ask of the kernel: if the heap is not awake it stays so. */
 void heap_stay_asleep(odf_reason reason);
 

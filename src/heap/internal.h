@@ -58,7 +58,7 @@ void heap_grows(size_t bytes);
 void heap_note_spill(void);
 /* This process is the one that woke the heap. */
 bool heap_is_owner(void);
-/* From now on new memory stays outside. */
+/* From now on new memory stays outside. The first reason holds. */
 void heap_retire(odf_reason reason);
 /* Private memory of the process, as the kernel counts it; 0: unknown. */
 size_t heap_private_bytes(void);
@@ -69,8 +69,14 @@ size_t heap_threshold(void);
 void heap_meet_child(void);
 void heap_note_placed(size_t bytes);
 
+/* ---- leave.c ---- */
+bool heap_leave_all(odf_reason reason);
+
 /* ---- mapping.c, under the region's lock ---- */
 void heap_forget_what_is_not_here(odf_region *region, size_t length);
+/* Not under it. What lies in a region, or was in one, becomes anonymous memory as any other, with what is in it. What other threads write there at that moment
+ * may be lost. */
+void heap_make_anonymous(void *address, size_t length);
 
 /* ---- malloc.c ---- */
 odf_heap_malloc heap_malloc_door(void);

@@ -599,25 +599,6 @@ long heap_munlock(void *address, size_t length)
 	return span_walk(start, whole, false, unlock_span, 0);
 }
 
-void heap_leave(odf_reason reason)
-{
-	int count = atomic_load_explicit(&heap_home_count, memory_order_acquire);
-	uint64_t mask;
-
-	heap_meet_child();
-	if (count == 0) {
-		heap_stay_asleep(reason);
-		return;
-	}
-	if (!heap_is_owner())
-		return; /* what a child inherited is ordinary memory */
-	heap_retire(reason);
-	region_lock(&mask);
-	for (int i = 0; i < count; i++)
-		(void)region_give_up(heap_homes[i].region, reason); /* for want of mappings a part may stay; there is nobody to tell */
-	region_unlock(&mask);
-}
-
 static long keep_span(struct span *span, long unused)
 {
 	(void)unused;
@@ -631,6 +612,18 @@ void heap_keep(const void *address, size_t length)
 
 	if (span_touches(start, whole))
 		(void)span_walk(start, whole, true, keep_span, 0);
+}
+
+static long make_span_anonymous(struct span *span, long unused)
+{
+	(void)unused;
+	return span->kind == REGION_FOREIGN ? 0 : make_anonymous(span);
+}
+
+void heap_make_anonymous(void *address, size_t length)
+{
+	if (span_touches(address, length))
+		(void)span_walk(address, length, true, make_span_anonymous, 0); /* what could not be stays private memory with a file behind it */
 }
 
 /* Locked memory must stay where it is. Of flags that there are not, or of the last one alone, nothing is locked. */

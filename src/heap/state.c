@@ -23,6 +23,7 @@ static struct process_lock waking;
 static atomic_size_t placed, spilled;
 static atomic_int owner; /* the process whose the current region is: a child of vfork runs on this memory and is not it */
 static size_t capacity_wanted;
+static int wakings; /* under the lock above: what heap_watched was last set to, never 0 */
 static size_t threshold = HEAP_THRESHOLD;
 
 odf_region *heap_region(void)
@@ -57,10 +58,19 @@ void heap_note_spill(void)
 	atomic_fetch_add_explicit(&spilled, 1, memory_order_relaxed);
 }
 
-void heap_retire(odf_reason why)
+/* The record says so with each fork. */
+static void turn_off_for(odf_reason why)
 {
 	atomic_store(&reason, (int)why);
-	atomic_store(&state, ODF_HEAP_OFF);
+	region_note_absence(why);
+}
+
+void heap_retire(odf_reason why)
+{
+	int awake = ODF_HEAP_AWAKE;
+
+	if (atomic_compare_exchange_strong(&state, &awake, ODF_HEAP_OFF))
+		turn_off_for(why);
 	atomic_store(&region, NULL);
 }
 
@@ -74,7 +84,7 @@ void heap_stay_asleep(odf_reason why)
 	int asleep = ODF_HEAP_ASLEEP;
 
 	if (atomic_compare_exchange_strong(&state, &asleep, ODF_HEAP_OFF))
-		atomic_store(&reason, (int)why);
+		turn_off_for(why);
 }
 
 /* Numbers of /proc/self/statm, in pages: all, resident, shared. */
@@ -124,11 +134,30 @@ static void before_fork(void)
 	had_others = !heap_allocator_is_wanted() || !region_has_one_thread();
 }
 
+/* What the parent had open the child may have closed by the time when it has grown. */
+static void forget_descriptors(void)
+{
+	switch (atomic_load(&reason)) {
+	case ODF_REASON_HEAP_PINS:
+	case ODF_REASON_HEAP_FILE_SYSTEM:
+	case ODF_REASON_HEAP_DEVICE:
+	case ODF_REASON_HEAP_USERFAULT:
+		atomic_store(&heap_budget, (long)threshold);
+		turn_off_for(ODF_REASON_NONE);
+		atomic_store(&reason, ODF_REASON_TOO_SMALL);
+		atomic_store(&state, ODF_HEAP_ASLEEP);
+		break;
+	default:
+		break;
+	}
+}
+
 static void begin_child(void)
 {
 	if (had_others)
 		heap_leave_allocator();
 	note_process();
+	forget_descriptors();
 }
 
 /* What there was in the process that it is a copy of is not known. */
@@ -165,7 +194,7 @@ static int wake(void)
 {
 	odf_region *fresh = NULL;
 	odf_reason obstacle;
-	int error = 0, saved = errno, asleep = ODF_HEAP_ASLEEP, asleep_for;
+	int error = 0, saved = errno, asleep = ODF_HEAP_ASLEEP, asleep_for, was_watched;
 
 	if (is_guest())
 		return ENOTSUP;
@@ -176,6 +205,7 @@ static int wake(void)
 		process_lock_release(&waking);
 		return 0;
 	}
+	was_watched = atomic_exchange(&heap_watched, ++wakings); /* before the look at what is open */
 	fresh = heap_make_region(capacity_wanted, &obstacle, &error);
 	if (fresh != NULL) {
 		/* Whoever finds a home asks whose it is. */
@@ -185,14 +215,19 @@ static int wake(void)
 		 * holds: nothing is put into the region then. */
 		(void)atomic_compare_exchange_strong(&reason, &asleep_for, ODF_REASON_NONE);
 		atomic_store(&region, fresh);
-		if (!atomic_compare_exchange_strong(&state, &asleep, ODF_HEAP_AWAKE))
+		if (!atomic_compare_exchange_strong(&state, &asleep, ODF_HEAP_AWAKE)) {
 			atomic_store(&region, NULL);
+			if (heap_leave_all((odf_reason)atomic_load(&reason)))
+				atomic_store(&heap_watched, 0);
+		}
 	} else if (error != EBUSY) {
 		if (obstacle == ODF_REASON_NONE)
 			obstacle = ODF_REASON_HEAP_NO_ROOM;
-		atomic_store(&reason, (int)obstacle);
+		turn_off_for(obstacle);
 		atomic_store(&state, ODF_HEAP_OFF);
 	}
+	if (fresh == NULL && !was_watched)
+		atomic_store(&heap_watched, 0);
 	process_lock_release(&waking);
 	errno = saved;
 	if (fresh != NULL)
@@ -244,6 +279,7 @@ void heap_meet_child(void)
 	atomic_store(&spilled, 0);
 	atomic_store(&heap_budget, (long)threshold);
 	atomic_store(&reason, ODF_REASON_TOO_SMALL);
+	atomic_store(&heap_watched, 0);
 	atomic_store(&state, ODF_HEAP_ASLEEP);
 }
 

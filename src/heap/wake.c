@@ -12,6 +12,7 @@
 #include "../capability/kernel.h"
 #include "../record/settings.h"
 #include "internal.h"
+#include "pinned.h"
 
 #define GIB ((size_t)1 << 30)
 
@@ -53,32 +54,6 @@ static bool can_settle(void)
 	return has_one_thread() || ((capability(ODF_PROBE_UFFD_KERNEL) || capability(ODF_PROBE_UFFD_DEVICE)) && capability(ODF_PROBE_UFFD_MINOR));
 }
 
-/* Libraries through which programs have devices or the kernel write to their memory past the page tables, which a region could not see. The list of mappings
- * is asked, as the loader's own could wait for a lock. */
-static bool pins_memory(void)
-{
-	static const char *const names[] = { "/libibverbs.so", "/liburing.so", "/libaio.so" };
-	char text[4096 + 1];
-	size_t kept = 0;
-	long got = 0;
-	bool found = false;
-	int fd = sys_open("/proc/self/maps", O_RDONLY, 0);
-
-	if (fd < 0)
-		return false;
-	while (!found && (got = sys_read(fd, text + kept, sizeof text - 1 - kept)) > 0) {
-		size_t length = kept + (size_t)got;
-		text[length] = '\0';
-		for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-			found = found || strstr(text, names[i]) != NULL;
-		/* A name may lie across two pieces. */
-		kept = length < 32 ? length : 32;
-		memmove(text, text + length - kept, kept);
-	}
-	sys_close(fd);
-	return found;
-}
-
 /* A region counts against limits of address space and of file size what plain memory does not, and escapes the one of data. One of the latter two that does
  * not bind is as good as none: the address space of a process ends at 128 TiB. */
 static bool is_limited(void)
@@ -101,8 +76,8 @@ static odf_reason find_obstacle(void)
 	if (settings->heap != SETTINGS_HEAP_ON && kernel_place() != NULL &&
 	    (kernel_doubt() == ODF_REASON_NONE || settings->strategy == ODF_STRATEGY_KERNEL))
 		return ODF_REASON_HEAP_KERNEL;
-	if (obstacle == ODF_REASON_NONE && pins_memory())
-		obstacle = ODF_REASON_HEAP_PINS;
+	if (obstacle == ODF_REASON_NONE)
+		obstacle = pinned_process();
 	if (obstacle == ODF_REASON_NONE && !can_settle())
 		obstacle = ODF_REASON_HEAP_NO_SETTLING;
 	return obstacle;

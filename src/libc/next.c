@@ -80,10 +80,55 @@ static void *find(enum next which)
 	return function;
 }
 
+static const char *const calls[LIBC_CALL_COUNT] = {
+	[LIBC_OPEN_BY_HANDLE_AT] = "open_by_handle_at",
+	[LIBC_RECVMSG] = "recvmsg",
+	[LIBC_RECVMMSG] = "recvmmsg",
+	[LIBC_SOCKET] = "socket",
+	[LIBC_SETSOCKOPT] = "setsockopt",
+	[LIBC_IOCTL] = "ioctl",
+	[LIBC_FOPEN] = "fopen",
+	[LIBC_FOPEN64] = "fopen64",
+	[LIBC_FREOPEN] = "freopen",
+	[LIBC_FREOPEN64] = "freopen64",
+	[LIBC_TMPFILE] = "tmpfile",
+	[LIBC_TMPFILE64] = "tmpfile64",
+	[LIBC_MKSTEMP] = "mkstemp",
+	[LIBC_MKSTEMP64] = "mkstemp64",
+	[LIBC_MKSTEMPS] = "mkstemps",
+	[LIBC_MKSTEMPS64] = "mkstemps64",
+	[LIBC_MKOSTEMP] = "mkostemp",
+	[LIBC_MKOSTEMP64] = "mkostemp64",
+	[LIBC_MKOSTEMPS] = "mkostemps",
+	[LIBC_MKOSTEMPS64] = "mkostemps64",
+	[LIBC_URING_INIT] = "io_uring_queue_init",
+	[LIBC_URING_INIT_PARAMS] = "io_uring_queue_init_params",
+	[LIBC_URING_INIT_MEM] = "io_uring_queue_init_mem",
+	[LIBC_URING_INIT_TRY] = "io_uring_queue_init_try_nosqarr",
+	[LIBC_URING_MMAP] = "io_uring_queue_mmap",
+	[LIBC_URING_SETUP] = "io_uring_setup",
+};
+static _Atomic(libc_function *) found[LIBC_CALL_COUNT];
+
+libc_function *libc_find(enum libc_call which)
+{
+	libc_function *function = atomic_load_explicit(&found[which], memory_order_relaxed);
+
+	if (function != NULL)
+		return function;
+	function = (libc_function *)dlsym(RTLD_NEXT, calls[which]);
+	if (function == NULL)
+		(void)dlerror();
+	atomic_store_explicit(&found[which], function, memory_order_relaxed);
+	return function;
+}
+
 __attribute__((constructor(101))) static void resolve(void)
 {
 	for (enum next which = 0; which < NEXT_COUNT; which++)
 		find(which);
+	for (enum libc_call which = 0; which < LIBC_FOPEN; which++)
+		(void)libc_find(which);
 }
 
 pid_t libc_fork(void)

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Calls after which memory must not be a region's: descriptors for direct input, by which devices write past the page tables to pages that a freeze or a
- * settle would move away from under them; and what makes the kernel know a place by the file behind it: futexes that are not private, which libc has in
- * robust and process-shared objects and at the top of a thread's stack.
+ * Calls after which memory must not be a region's: limits and sandboxes, and what makes the kernel know a place by the file behind it: futexes that are not
+ * private, which libc has in robust and process-shared objects and at the top of a thread's stack. Descriptors: descriptors.c.
  *
  * Without memory of a region in the process each is a branch.
  */
-#undef _FILE_OFFSET_BITS /* open and open64 are to be two names */
+#undef _FILE_OFFSET_BITS /* prlimit and prlimit64 are to be two names */
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdarg.h>
@@ -22,111 +20,6 @@
 #include "../sys/readable.h"
 
 #define EXPORTED __attribute__((visibility("default")))
-
-static void note_flags(int flags)
-{
-	if (flags & O_DIRECT)
-		heap_leave(ODF_REASON_HEAP_PINS);
-}
-
-static bool has_mode(int flags)
-{
-	return (flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE;
-}
-
-/* The mode as the caller passed it, where there is one. */
-#define MODE(last)                                                                                                               \
-	mode_t mode = 0;                                                                                                         \
-	if (has_mode(flags)) {                                                                                                   \
-		va_list rest;                                                                                                    \
-		va_start(rest, last);                                                                                            \
-		mode = va_arg(rest, mode_t);                                                                                     \
-		va_end(rest);                                                                                                    \
-	}                                                                                                                        \
-	note_flags(flags)
-
-EXPORTED int open(const char *path, int flags, ...)
-{
-	MODE(flags);
-	return libc_open(LIBC_OPEN, path, flags, mode);
-}
-
-EXPORTED int open64(const char *path, int flags, ...)
-{
-	MODE(flags);
-	return libc_open(LIBC_OPEN64, path, flags, mode);
-}
-
-EXPORTED int openat(int directory, const char *path, int flags, ...)
-{
-	MODE(flags);
-	return libc_openat(LIBC_OPEN, directory, path, flags, mode);
-}
-
-EXPORTED int openat64(int directory, const char *path, int flags, ...)
-{
-	MODE(flags);
-	return libc_openat(LIBC_OPEN64, directory, path, flags, mode);
-}
-
-/* What fortified programs call where there is no mode. */
-EXPORTED int __open_2(const char *path, int flags);
-EXPORTED int __open_2(const char *path, int flags)
-{
-	note_flags(flags);
-	return libc_open(LIBC_OPEN_2, path, flags, 0);
-}
-
-EXPORTED int __open64_2(const char *path, int flags);
-EXPORTED int __open64_2(const char *path, int flags)
-{
-	note_flags(flags);
-	return libc_open(LIBC_OPEN64_2, path, flags, 0);
-}
-
-EXPORTED int __openat_2(int directory, const char *path, int flags);
-EXPORTED int __openat_2(int directory, const char *path, int flags)
-{
-	note_flags(flags);
-	return libc_openat(LIBC_OPEN_2, directory, path, flags, 0);
-}
-
-EXPORTED int __openat64_2(int directory, const char *path, int flags);
-EXPORTED int __openat64_2(int directory, const char *path, int flags)
-{
-	note_flags(flags);
-	return libc_openat(LIBC_OPEN64_2, directory, path, flags, 0);
-}
-
-static int change(enum libc_open which, int file, int command, void *argument)
-{
-	if (command == F_SETFL)
-		note_flags((int)(intptr_t)argument);
-	return libc_fcntl(which, file, command, argument);
-}
-
-/* Every argument of it is a word. */
-EXPORTED int fcntl(int file, int command, ...)
-{
-	void *argument;
-	va_list rest;
-
-	va_start(rest, command);
-	argument = va_arg(rest, void *);
-	va_end(rest);
-	return change(LIBC_OPEN, file, command, argument);
-}
-
-EXPORTED int fcntl64(int file, int command, ...)
-{
-	void *argument;
-	va_list rest;
-
-	va_start(rest, command);
-	argument = va_arg(rest, void *);
-	va_end(rest);
-	return change(LIBC_OPEN64, file, command, argument);
-}
 
 /* ---- Limits ---- */
 

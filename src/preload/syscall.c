@@ -113,7 +113,7 @@ static bool look_at_futex(const long w[6])
 	return false;
 }
 
-static bool look_at_pins(const long w[6])
+static bool look_at_ring(const long w[6])
 {
 	(void)w;
 	heap_leave(ODF_REASON_HEAP_PINS);
@@ -141,8 +141,20 @@ static const struct syscall_entry table[] = {
 	[SYS_execveat] = { NULL, syscall_execveat },
 	[SYS_seccomp] = { look_at_seccomp, NULL },
 	[SYS_futex] = { look_at_futex, NULL },
-	[SYS_io_uring_register] = { look_at_pins, NULL },
-	[SYS_io_setup] = { look_at_pins, NULL },
+	[SYS_io_uring_register] = { look_at_ring, NULL },
+	[SYS_io_uring_setup] = { NULL, syscall_io_uring_setup },
+	[SYS_open] = { NULL, syscall_open },
+	[SYS_openat] = { NULL, syscall_openat },
+	[SYS_openat2] = { NULL, syscall_receive },
+	[SYS_open_by_handle_at] = { NULL, syscall_open_by_handle_at },
+	[SYS_fcntl] = { syscall_look_at_fcntl, NULL },
+	[SYS_pidfd_getfd] = { NULL, syscall_receive },
+	[SYS_recvmsg] = { NULL, syscall_recvmsg },
+	[SYS_recvmmsg] = { NULL, syscall_recvmmsg },
+	[SYS_socket] = { NULL, syscall_socket },
+	[SYS_setsockopt] = { syscall_look_at_setsockopt, NULL },
+	[SYS_userfaultfd] = { NULL, syscall_userfaultfd },
+	[SYS_ioctl] = { syscall_look_at_ioctl, syscall_ioctl },
 };
 
 static const struct syscall_entry *find_entry(long number)

@@ -24,4 +24,8 @@ syscall_look syscall_look_at_fork, syscall_look_at_clone, syscall_look_at_clone3
 syscall_answer syscall_make_process;
 /* ---- execute.c ---- */
 syscall_answer syscall_execve, syscall_execveat;
+/* ---- descriptors.c, rings.c ---- */
+syscall_look syscall_look_at_fcntl, syscall_look_at_setsockopt, syscall_look_at_ioctl;
+syscall_answer syscall_open, syscall_openat, syscall_open_by_handle_at, syscall_receive, syscall_recvmsg, syscall_recvmmsg, syscall_socket,
+	syscall_userfaultfd, syscall_ioctl, syscall_io_uring_setup;
 #endif

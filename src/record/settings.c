@@ -148,7 +148,7 @@ static bool read_number(const char *value, int *result)
 }
 
 /* The device that is meant: there under its name, or, in a place where it is not, opened under it. */
-static bool is_userfault(int fd)
+bool settings_is_userfault(int fd)
 {
 	struct stat status, device;
 	char path[32], name[PATH_MAX];
@@ -170,12 +170,12 @@ static bool is_userfault(int fd)
 
 int settings_userfault(void)
 {
-	return current.userfault_fd >= 0 && is_userfault(current.userfault_fd) ? current.userfault_fd : -1;
+	return current.userfault_fd >= 0 && settings_is_userfault(current.userfault_fd) ? current.userfault_fd : -1;
 }
 
 static bool take_userfault(int fd)
 {
-	if (!is_userfault(fd) || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
+	if (!settings_is_userfault(fd) || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
 		return false;
 	current.userfault_fd = fd;
 	return true;

@@ -29,4 +29,6 @@ extern const struct settings *const settings;
 
 /* userfault_fd if it still is what it was, else -1: programs close what they do not know. */
 int settings_userfault(void);
+/* It is the device that makes userfaultfds. */
+bool settings_is_userfault(int fd);
 #endif

@@ -91,6 +91,18 @@ void region_uncount(struct odf_region *region)
 		atomic_fetch_sub_explicit(&bytes, region->capacity, memory_order_relaxed);
 }
 
+static atomic_int absence = ODF_REASON_NONE;
+
+void region_note_absence(odf_reason reason)
+{
+	atomic_store_explicit(&absence, (int)reason, memory_order_relaxed);
+}
+
+odf_reason region_absence(void)
+{
+	return (odf_reason)atomic_load_explicit(&absence, memory_order_relaxed);
+}
+
 size_t region_bytes(void)
 {
 	return atomic_load_explicit(&bytes, memory_order_relaxed);

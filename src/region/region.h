@@ -17,6 +17,10 @@
 /* Bytes of the regions that a fork would freeze or copy on demand: 0 in a process without regions of its own. One load. */
 size_t region_bytes(void);
 
+/* Why there is none where the heap would make one, for reports; ODF_REASON_NONE: for no special reason. */
+void region_note_absence(odf_reason reason);
+odf_reason region_absence(void);
+
 /* 0 or ENOMEM: nothing was changed then that the program could see. *start: for region_fork_end. `may_make_thread`: where fork() itself may be called, the
  * keeper of a region that has none yet is started; else such a region stays FROZEN until it has one. */
 int region_fork_begin(uint64_t *start, bool may_make_thread);

@@ -46,7 +46,9 @@ static odf_reason obstacle(odf_strategy strategy, const struct strategy_request 
 			return ODF_REASON_TOO_SMALL;
 		return ODF_REASON_NONE;
 	case ODF_STRATEGY_REGION:
-		return facts->region_bytes > 0 ? ODF_REASON_NONE : ODF_REASON_NO_REGION;
+		if (facts->region_bytes > 0)
+			return ODF_REASON_NONE;
+		return facts->region_absence != ODF_REASON_NONE ? facts->region_absence : ODF_REASON_NO_REGION;
 	case ODF_STRATEGY_POSIX_SPAWN:
 		if (request->pre_exec)
 			return ODF_REASON_PRE_EXEC;

@@ -94,7 +94,10 @@ static const struct {
 	[ODF_REASON_HEAP_LOCKED] = { "heap_locked", "the program locks its memory" },
 	[ODF_REASON_HEAP_SANDBOX] = { "heap_sandbox", "the program has put itself into a seccomp sandbox" },
 	[ODF_REASON_HEAP_LIMIT] = { "heap_limit", "a limit of address space, data or file size, against which a region counts otherwise" },
-	[ODF_REASON_HEAP_PINS] = { "heap_pins", "the program pins memory: a library that does, or a file open for direct input" },
+	[ODF_REASON_HEAP_PINS] = { "heap_pins", "memory may be pinned: a file is open for direct input, or a ring of io_uring" },
+	[ODF_REASON_HEAP_FILE_SYSTEM] = { "heap_file_system", "a file is open of a file system that may read past the page tables (FUSE, 9p, SMB...)" },
+	[ODF_REASON_HEAP_DEVICE] = { "heap_device", "a device or socket is open that may write to memory past the page tables" },
+	[ODF_REASON_HEAP_USERFAULT] = { "heap_userfault", "the program serves page faults itself (userfaultfd)" },
 	[ODF_REASON_CLONE_VM_FAKE] = { "clone_vm_fake", "children do not really share memory here" },
 };
 

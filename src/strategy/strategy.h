@@ -35,6 +35,7 @@ struct strategy_facts {
 	size_t resident_bytes; /* looked at only where the kernel offers on-demand fork */
 	size_t region_bytes;   /* of memory in snapshot regions */
 	bool kernel_is_on;     /* forks of this process are on demand as it is, whatever is chosen */
+	odf_reason region_absence; /* without any: why the heap has made none, if it has a reason of its own */
 };
 
 struct strategy_choice {

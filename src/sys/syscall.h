@@ -29,6 +29,12 @@
 #ifndef SYS_close_range
 #define SYS_close_range 436
 #endif
+#ifndef SYS_openat2
+#define SYS_openat2 437
+#endif
+#ifndef SYS_pidfd_getfd
+#define SYS_pidfd_getfd 438
+#endif
 
 /* Code that a child runs on its parent's memory must not be instrumented: shadow memory and counters are the parent's. */
 #if defined __clang__

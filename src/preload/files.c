@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Functions of libc that open files inside libc, where the open is not seen: the descriptor is looked at afterwards (descriptors.c). Each opens what the
+ * program is to read. creat() is not among them, nor opendir(): what they open is written, or is read by the kernel's copying.
+ */
+#undef _FILE_OFFSET_BITS /* fopen and fopen64 are to be two names */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "../heap/heap.h"
+#include "../libc/libc.h"
+
+#define EXPORTED __attribute__((visibility("default")))
+#define CALL(which, ...) ((__typeof__(__VA_ARGS__) *)libc_find(which))
+
+static FILE *opened(FILE *file)
+{
+	int saved = errno, descriptor;
+
+	if (file != NULL && heap_is_watched()) {
+		descriptor = fileno(file);
+		if (descriptor >= 0)
+			heap_meet_received(descriptor);
+		errno = saved;
+	}
+	return file;
+}
+
+EXPORTED FILE *fopen(const char *restrict path, const char *restrict mode)
+{
+	return opened(CALL(LIBC_FOPEN, FILE * (const char *, const char *))(path, mode));
+}
+
+EXPORTED FILE *fopen64(const char *restrict path, const char *restrict mode)
+{
+	return opened(CALL(LIBC_FOPEN64, FILE * (const char *, const char *))(path, mode));
+}
+
+EXPORTED FILE *freopen(const char *restrict path, const char *restrict mode, FILE *restrict file)
+{
+	return opened(CALL(LIBC_FREOPEN, FILE * (const char *, const char *, FILE *))(path, mode, file));
+}
+
+EXPORTED FILE *freopen64(const char *restrict path, const char *restrict mode, FILE *restrict file)
+{
+	return opened(CALL(LIBC_FREOPEN64, FILE * (const char *, const char *, FILE *))(path, mode, file));
+}
+
+EXPORTED FILE *tmpfile(void)
+{
+	return opened(CALL(LIBC_TMPFILE, FILE * (void))());
+}
+
+EXPORTED FILE *tmpfile64(void)
+{
+	return opened(CALL(LIBC_TMPFILE64, FILE * (void))());
+}
+
+static int made(int descriptor)
+{
+	if (descriptor >= 0 && heap_is_watched())
+		heap_meet_received(descriptor);
+	return descriptor;
+}
+
+EXPORTED int mkstemp(char *name)
+{
+	return made(CALL(LIBC_MKSTEMP, int(char *))(name));
+}
+
+EXPORTED int mkstemp64(char *name)
+{
+	return made(CALL(LIBC_MKSTEMP64, int(char *))(name));
+}
+
+EXPORTED int mkstemps(char *name, int suffix)
+{
+	return made(CALL(LIBC_MKSTEMPS, int(char *, int))(name, suffix));
+}
+
+EXPORTED int mkstemps64(char *name, int suffix)
+{
+	return made(CALL(LIBC_MKSTEMPS64, int(char *, int))(name, suffix));
+}
+
+EXPORTED int mkostemp(char *name, int flags)
+{
+	return made(CALL(LIBC_MKOSTEMP, int(char *, int))(name, flags));
+}
+
+EXPORTED int mkostemp64(char *name, int flags)
+{
+	return made(CALL(LIBC_MKOSTEMP64, int(char *, int))(name, flags));
+}
+
+EXPORTED int mkostemps(char *name, int suffix, int flags)
+{
+	return made(CALL(LIBC_MKOSTEMPS, int(char *, int, int))(name, suffix, flags));
+}
+
+EXPORTED int mkostemps64(char *name, int suffix, int flags)
+{
+	return made(CALL(LIBC_MKOSTEMPS64, int(char *, int, int))(name, suffix, flags));
+}
