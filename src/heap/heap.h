@@ -45,6 +45,15 @@ long heap_mincore(void *address, size_t length, unsigned char *states);
 bool heap_meets_hole(void *address, size_t length);
 long heap_process_madvise(int process, const struct iovec *pieces, size_t count, int advice, unsigned flags);
 
+/* The same number on every architecture, Linux 6.10. */
+#define NUMBER_MSEAL 462
+long heap_shmat(int id, const void *address, int flags);
+long heap_shmdt(const void *address);
+long heap_remap_file_pages(void *address, size_t length, int protection, size_t page, int flags);
+long heap_mseal(void *address, size_t length, unsigned long flags);
+/* prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, ...). */
+long heap_name(void *address, size_t length, const char *name);
+
 /* Something about this memory is known to the kernel by what is behind it and not by its address, a futex that is not private for one: it is taken out of the
  * region for good. Any range. */
 void heap_keep(const void *address, size_t length);

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/sysinfo.h>
 
 #include "../sys/readable.h"
@@ -51,6 +52,10 @@
  * freeze pays for each run of memory, more than for the ends of a run that share a page table with what is outside. */
 #define ALIGN_MOST ((size_t)64 << 20)
 
+/* The kernel's gap below what grows downward, and how far at most room is made for one whose growth nothing limits. */
+#define GROWS_GAP  ((size_t)2 << 20)
+#define GROWS_MOST ((size_t)1 << 30)
+
 /* How much is copied at a time. */
 #define COPY_SLICE ((size_t)2 << 20)
 
@@ -69,7 +74,9 @@ long heap_munmap(void *address, size_t length)
 		return sys_call2(SYS_munmap, address, length);
 	heap_meet_child();
 	region_lock(&mask);
-	error = span_unmap(address, (char *)address + span_round_up(length));
+	error = span_is_sealed(address, (char *)address + span_round_up(length))
+			? -EPERM
+			: span_unmap(address, (char *)address + span_round_up(length));
 	region_unlock(&mask);
 	span_check_pieces();
 	return error;
@@ -146,15 +153,27 @@ static long map_fixed_span(struct span *span)
 	return -error;
 }
 
-static bool is_all_hole(char *at, char *end)
+/* What grows downward does so into free address space, and a hole is none: as far as it may grow, and the gap that the kernel keeps below. */
+static void make_room_below(char *address)
 {
-	while (at < end) {
-		struct span span = span_true_at(at, end);
-		if (span.kind != REGION_HOLE)
-			return false;
+	struct span below = span_at(address - HEAP_PAGE, address);
+	size_t room = GROWS_GAP;
+	struct rlimit64 limit;
+	char *start;
+
+	if (below.region == NULL || below.inherited)
+		return;
+	if (sys_call4(SYS_prlimit64, 0, RLIMIT_STACK, NULL, &limit) == 0)
+		room += limit.rlim_cur < GROWS_MOST ? span_round_up((size_t)limit.rlim_cur) : GROWS_MOST;
+	start = (size_t)(address - below.base) > room ? address - room : below.base;
+	for (char *at = start; at < address;) { /* the hole that ends there */
+		struct span span = span_at(at, address);
 		at += span.length;
+		if (span.kind != REGION_HOLE)
+			start = at;
 	}
-	return true;
+	if (start < address)
+		(void)region_open(below.region, (size_t)(start - below.base), (size_t)(address - start));
 }
 
 static long map_fixed(char *address, size_t length, int protection, int flags, int file, off_t offset)
@@ -166,8 +185,12 @@ static long map_fixed(char *address, size_t length, int protection, int flags, i
 
 	heap_meet_child();
 	region_lock(&mask);
+	if (!(flags & MAP_FIXED_NOREPLACE) && span_is_sealed(address, end)) {
+		region_unlock(&mask);
+		return -EPERM;
+	}
 	if (flags & MAP_FIXED_NOREPLACE) {
-		if (!is_all_hole(address, end)) {
+		if (!span_is_all_hole(address, end)) {
 			region_unlock(&mask);
 			return raw_mmap(address, length, protection, flags, file, offset); /* finds what is in its way, or our reservation */
 		}
@@ -190,6 +213,8 @@ static long map_fixed(char *address, size_t length, int protection, int flags, i
 		}
 	} else {
 		result = map_over(address, length, protection, flags, file, offset);
+		if (result == (long)address && (flags & MAP_GROWSDOWN))
+			make_room_below(address);
 	}
 	region_unlock(&mask);
 	return result;
@@ -365,36 +390,6 @@ static bool is_passing_advice(long advice)
 	}
 }
 
-/* For advice about anonymous memory only, or what only the kernel knows of later: the memory leaves the region. What other threads write there meanwhile may be
- * lost, which is theirs to prevent, as for the moment from which on the advice holds. */
-static long make_anonymous(struct span *span)
-{
-	char *from = span->start;
-	size_t length = span->length;
-	long copy, error = 0;
-
-	if ((span->protection & PROT_READ) == 0 && sys_call3(SYS_mprotect, from, length, PROT_READ) < 0)
-		return -ENOMEM;
-	/* In one piece, as it is one mapping. */
-	copy = raw_mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (copy < 0 && copy > -4096)
-		return -ENOMEM;
-	span_copy((char *)copy, from, length);
-	if (span->protection != (PROT_READ | PROT_WRITE))
-		error = sys_call3(SYS_mprotect, copy, length, span->protection);
-	if (error == 0) {
-		const long arguments[6] = { copy, (long)length, (long)length, MREMAP_MAYMOVE | MREMAP_FIXED, (long)from, 0 };
-		error = span_put_over(from, length, SYS_mremap, arguments);
-	}
-	if (error < 0 && error > -4096) {
-		(void)sys_call2(SYS_munmap, copy, length);
-		return error;
-	}
-	span->kind = REGION_FOREIGN;
-	span_keep_advice(span->start, span->length, span->advice);
-	return 0;
-}
-
 static long advise_span(struct span *span, long advice)
 {
 	long error;
@@ -417,7 +412,7 @@ static long advise_span(struct span *span, long advice)
 	/* What splits no mapping of the kernel's must not make two of one here. */
 	if (advice == MADV_COLLAPSE)
 		return sys_call3(SYS_madvise, span->start, span->length, advice);
-	error = advice == MADV_WIPEONFORK || advice == MADV_GUARD_INSTALL || advice == MADV_GUARD_REMOVE ? make_anonymous(span) : span_cut(span);
+	error = advice == MADV_WIPEONFORK || advice == MADV_GUARD_INSTALL || advice == MADV_GUARD_REMOVE ? span_make_anonymous(span) : span_cut(span);
 	if (error == 0)
 		error = sys_call3(SYS_madvise, span->start, span->length, advice);
 	if (error == 0 && span->kind == REGION_ISLAND)
@@ -617,7 +612,7 @@ void heap_keep(const void *address, size_t length)
 static long make_span_anonymous(struct span *span, long unused)
 {
 	(void)unused;
-	return span->kind == REGION_FOREIGN ? 0 : make_anonymous(span);
+	return span->kind == REGION_FOREIGN ? 0 : span_make_anonymous(span);
 }
 
 void heap_make_anonymous(void *address, size_t length)
@@ -792,9 +787,19 @@ static bool is_sound(const void *old, size_t old_length, size_t length, int flag
 				     (const char *)old + span_round_up(old_length) <= (const char *)fixed);
 }
 
+/* What is to be moved is looked at before it is copied. */
+static struct span checked_span_at(char *at, char *end)
+{
+	struct span span = span_true_at(at, end);
+
+	if (span.kind == REGION_MEMORY && region_check(span.region, span_offset(&span), span.length) == 0)
+		span = span_at(at, end);
+	return span;
+}
+
 static long remap_locked(char *old, size_t old_length, size_t length, int flags, void *fixed)
 {
-	struct span span = span_at(old, old + old_length);
+	struct span span = checked_span_at(old, old + old_length);
 	long arguments[6] = { (long)old, (long)old_length, (long)length, flags, (long)fixed, 0 };
 
 	if (span.kind == REGION_HOLE)
@@ -843,7 +848,9 @@ long heap_mremap(void *old, size_t old_length, size_t length, int flags, void *f
 		return -EINVAL;
 	heap_meet_child();
 	region_lock(&mask);
-	if (old_length > 0) {
+	if (span_is_sealed(old, (char *)old + span_round_up(old_length)) || ((flags & MREMAP_FIXED) && span_is_sealed(fixed, (char *)fixed + span_round_up(length)))) {
+		result = -EPERM;
+	} else if (old_length > 0) {
 		result = remap_locked(old, span_round_up(old_length), span_round_up(length), flags, fixed);
 	} else { /* a second view: there is none of private memory */
 		struct span span = span_at(old, (char *)old + HEAP_PAGE);

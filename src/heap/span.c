@@ -47,6 +47,7 @@ struct span span_at(char *at, char *end)
 		span.kind = (enum region_kind)run.kind;
 		span.protection = run.protection;
 		span.advice = run.advice;
+		span.sealed = run.sealed;
 		span.inherited = region_is_inherited(owner->region);
 		/* What children do not get: holes; and memory, where it was LIVE when they were made past us. */
 		if (span.inherited && (span.kind == REGION_HOLE || (span.kind == REGION_MEMORY && region_is_absent(owner->region))))
@@ -225,4 +226,56 @@ long span_put_over(char *address, size_t length, long number, const long argumen
 			result = sys_call6(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);
 	}
 	return result;
+}
+
+bool span_is_all_hole(char *at, char *end)
+{
+	while (at < end) {
+		struct span span = span_true_at(at, end);
+		if (span.kind != REGION_HOLE)
+			return false;
+		at += span.length;
+	}
+	return true;
+}
+
+bool span_is_sealed(char *at, char *end)
+{
+	while (at < end) {
+		struct span span = span_at(at, end);
+		if (span.sealed)
+			return true;
+		at += span.length;
+	}
+	return false;
+}
+
+/* For advice about anonymous memory only, or what only the kernel knows of later: the memory leaves the region. What other threads write there meanwhile may be
+ * lost, which is theirs to prevent, as for the moment from which on the advice holds. */
+long span_make_anonymous(struct span *span)
+{
+	char *from = span->start;
+	size_t length = span->length;
+	long copy, error = 0;
+
+	if ((span->protection & PROT_READ) == 0 && sys_call3(SYS_mprotect, from, length, PROT_READ) < 0)
+		return -ENOMEM;
+	/* In one piece, as it is one mapping. */
+	copy = raw_mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (copy < 0 && copy > -4096)
+		return -ENOMEM;
+	span_copy((char *)copy, from, length);
+	if (span->protection != (PROT_READ | PROT_WRITE))
+		error = sys_call3(SYS_mprotect, copy, length, span->protection);
+	if (error == 0) {
+		const long arguments[6] = { copy, (long)length, (long)length, MREMAP_MAYMOVE | MREMAP_FIXED, (long)from, 0 };
+		error = span_put_over(from, length, SYS_mremap, arguments);
+	}
+	if (error < 0 && error > -4096) {
+		(void)sys_call2(SYS_munmap, copy, length);
+		return error;
+	}
+	span->kind = REGION_FOREIGN;
+	span_keep_advice(span->start, span->length, span->advice);
+	return 0;
 }

@@ -16,6 +16,7 @@ struct span {
 	int protection;
 	unsigned advice; /* KEPT_*, of an island */
 	bool inherited;
+	bool sealed;
 };
 
 /* What was asked of an island, to be asked of what comes in its place. */
@@ -64,5 +65,9 @@ void span_copy(char *to, const char *from, size_t length);
 /* Not under the lock. */
 void span_check_pieces(void);
 long span_unmap(char *at, char *end);
+bool span_is_all_hole(char *at, char *end);
+/* The kernel refuses to unmap a range with such memory in it, as a whole. */
+bool span_is_sealed(char *at, char *end);
+long span_make_anonymous(struct span *span);
 long span_put_over(char *address, size_t length, long number, const long arguments[6]);
 #endif

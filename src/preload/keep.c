@@ -21,6 +21,11 @@
 
 #define EXPORTED __attribute__((visibility("default")))
 
+#ifndef PR_SET_VMA
+#define PR_SET_VMA           0x53564d41
+#define PR_SET_VMA_ANON_NAME 0
+#endif
+
 /* ---- Limits ---- */
 
 static void note_limit(int resource, const struct rlimit64 *limit)
@@ -68,6 +73,12 @@ EXPORTED int prctl(int option, ...)
 	va_end(rest);
 	if (option == PR_SET_SECCOMP)
 		heap_stay_asleep(ODF_REASON_HEAP_SANDBOX);
+	if (option == PR_SET_VMA && arguments[0] == PR_SET_VMA_ANON_NAME) {
+		long result = heap_name((void *)arguments[1], arguments[2], (const char *)arguments[3]);
+		if (result < 0)
+			errno = (int)-result;
+		return result < 0 ? -1 : 0;
+	}
 	return libc_prctl(option, arguments[0], arguments[1], arguments[2], arguments[3]);
 }
 

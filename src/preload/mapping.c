@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <sys/mman.h>
+#include <sys/shm.h>
 #include <sys/uio.h>
 
 #include "../heap/heap.h"
@@ -111,4 +112,26 @@ EXPORTED int mincore(void *address, size_t length, unsigned char *states)
 EXPORTED ssize_t process_madvise(int process, const struct iovec *pieces, size_t count, int advice, unsigned flags)
 {
 	return (ssize_t)finish(heap_process_madvise(process, pieces, count, advice, flags));
+}
+
+EXPORTED void *shmat(int id, const void *address, int flags)
+{
+	return (void *)finish(heap_shmat(id, address, flags));
+}
+
+EXPORTED int shmdt(const void *address)
+{
+	return (int)finish(heap_shmdt(address));
+}
+
+EXPORTED int remap_file_pages(void *address, size_t length, int protection, size_t page, int flags)
+{
+	return (int)finish(heap_remap_file_pages(address, length, protection, page, flags));
+}
+
+/* glibc has it since 2.41. */
+EXPORTED int mseal(void *address, size_t length, unsigned long flags);
+EXPORTED int mseal(void *address, size_t length, unsigned long flags)
+{
+	return (int)finish(heap_mseal(address, length, flags));
 }

@@ -96,6 +96,30 @@ static long do_process_madvise(long number, const long w[6])
 	return heap_process_madvise((int)w[0], (const struct iovec *)w[1], (size_t)w[2], (int)w[3], (unsigned)w[4]);
 }
 
+static long do_shmat(long number, const long w[6])
+{
+	(void)number;
+	return heap_shmat((int)w[0], (const void *)w[1], (int)w[2]);
+}
+
+static long do_shmdt(long number, const long w[6])
+{
+	(void)number;
+	return heap_shmdt((const void *)w[0]);
+}
+
+static long do_remap_file_pages(long number, const long w[6])
+{
+	(void)number;
+	return heap_remap_file_pages((void *)w[0], (size_t)w[1], (int)w[2], (size_t)w[3], (int)w[4]);
+}
+
+static long do_mseal(long number, const long w[6])
+{
+	(void)number;
+	return heap_mseal((void *)w[0], (size_t)w[1], (unsigned long)w[2]);
+}
+
 /* ---- What only has to be known ---- */
 
 static bool look_at_seccomp(const long w[6])
@@ -134,6 +158,10 @@ static const struct syscall_entry table[] = {
 	[SYS_mincore] = { NULL, do_mincore },
 	[SYS_msync] = { NULL, do_msync },
 	[SYS_process_madvise] = { NULL, do_process_madvise },
+	[SYS_shmat] = { NULL, do_shmat },
+	[SYS_shmdt] = { NULL, do_shmdt },
+	[SYS_remap_file_pages] = { NULL, do_remap_file_pages },
+	[NUMBER_MSEAL] = { NULL, do_mseal },
 	[SYS_fork] = { syscall_look_at_fork, syscall_make_process },
 	[SYS_clone] = { syscall_look_at_clone, syscall_make_process },
 	[SYS_clone3] = { syscall_look_at_clone3, syscall_make_process },

@@ -95,7 +95,7 @@ int region_advise(struct odf_region *region, int advice)
 
 static bool same(const struct region_extent *a, const struct region_extent *b)
 {
-	return a->kind == b->kind && a->stale == b->stale && (a->kind != REGION_ISLAND || (a->protection == b->protection && a->advice == b->advice));
+	return a->kind == b->kind && a->stale == b->stale && a->sealed == b->sealed && (a->kind != REGION_ISLAND || (a->protection == b->protection && a->advice == b->advice));
 }
 
 /* One more piece can make two more extents. Asked before anything is changed. */
@@ -529,6 +529,34 @@ bool region_has_islands(const struct odf_region *region)
 		if (region->extents->list[i].kind == REGION_ISLAND)
 			return true;
 	return false;
+}
+
+static int open_hole(struct odf_region *region, struct region_extent run, bool live)
+{
+	(void)live;
+	if (region_unmap(region->home + run.from, run.length) != 0)
+		return ENOMEM;
+	run.kind = REGION_FOREIGN;
+	record(region, run);
+	return 0;
+}
+
+int region_open(struct odf_region *region, size_t from, size_t length)
+{
+	return for_runs(region, from, length, 1u << REGION_HOLE, open_hole);
+}
+
+static int seal_run(struct odf_region *region, struct region_extent run, bool live)
+{
+	(void)live;
+	run.sealed = true;
+	record(region, run);
+	return 0;
+}
+
+void region_seal(struct odf_region *region, size_t from, size_t length)
+{
+	(void)for_runs(region, from, length, 1u << REGION_ISLAND | 1u << REGION_FOREIGN, seal_run); /* without room the kernel's refusal has another name */
 }
 
 int region_unmap_holes(struct odf_region *region)

@@ -55,6 +55,7 @@ struct region_extent {
 	unsigned char kind;
 	unsigned char protection; /* of an island */
 	unsigned char advice;     /* the same; whatever the caller means by it */
+	bool sealed;              /* the same, and of a foreign place: the kernel refuses to have it unmapped or mapped over */
 	/* The file may have pages there that nobody reads through home any more: to be punched by a settle that has come to it. A hole that is not stale is a
 	 * shared view without rights and without pages. */
 	bool stale;
@@ -79,6 +80,12 @@ int region_reclaim(struct odf_region *region, size_t from, size_t length);
 /* Around a call that puts another mapping there. The end only if it was put. */
 int region_lose_begin(struct odf_region *region, size_t from, size_t length);
 void region_lose_end(struct odf_region *region, size_t from, size_t length);
+/* The kernel has sealed what is there, islands and foreign places. */
+void region_seal(struct odf_region *region, size_t from, size_t length);
+/* Foreign places where nothing is mapped any more become holes, as far as that can be told. */
+void region_reclaim_gaps(struct odf_region *region, size_t from, size_t length);
+/* Holes become free address space of the kernel's. 0 or ENOMEM. */
+int region_open(struct odf_region *region, size_t from, size_t length);
 /* Of one island or a part of it. */
 void region_set_island(struct odf_region *region, size_t from, size_t length, int protection, unsigned advice);
 /* Anonymous memory without pages in the place of what is there. False: refused, and what was there is there. */

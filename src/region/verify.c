@@ -267,3 +267,29 @@ int region_verify_now(struct odf_region *region, size_t from, size_t length, boo
 	region_maps_end(&maps);
 	return error;
 }
+
+void region_reclaim_gaps(struct odf_region *region, size_t from, size_t length)
+{
+	char *at = region->home + from, *end = at + length;
+	struct region_maps maps;
+
+	if (region->extents == NULL || region->inherited || region->left || region_maps_begin(&maps, false) != 0)
+		return;
+	while (at < end) {
+		struct region_mapping mapping = { .start = end };
+		char *gap_end;
+		int error = region_maps_find(&maps, at, &mapping);
+		if (error != 0 && error != ENOENT)
+			break;
+		if (error == ENOENT)
+			mapping.start = mapping.end = end;
+		gap_end = mapping.start < end ? mapping.start : end;
+		/* In one step, as another thread may map something there. */
+		if (gap_end > at && region_reserve_again(at, (size_t)(gap_end - at))) {
+			(void)region_reclaim(region, (size_t)(at - region->home), (size_t)(gap_end - at));
+			region_maps_again(&maps);
+		}
+		at = mapping.end;
+	}
+	region_maps_end(&maps);
+}

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Calls that are the mapping door's too, and rare: segments of System V shared memory, which come to lie at an address; memory that is sealed, and can then not
+ * be moved; views of another part of a file; names. Async-signal-safe.
+ */
+#include <errno.h>
+#include <sys/shm.h>
+
+#include "span.h"
+
+#ifndef PR_SET_VMA
+#define PR_SET_VMA           0x53564d41
+#define PR_SET_VMA_ANON_NAME 0
+#endif
+
+/* ---- shmat, shmdt ---- */
+
+static size_t segment_size(int id)
+{
+	struct shmid_ds status;
+
+	/* Who may attach it may ask; else the kernel refuses both. */
+	return sys_call3(SYS_shmctl, id, IPC_STAT, &status) < 0 ? 0 : status.shm_segsz;
+}
+
+static long attach(int id, char *address, size_t size, const void *wanted, int flags)
+{
+	const long arguments[6] = { id, (long)wanted, flags | SHM_REMAP };
+	long result;
+	uint64_t mask;
+
+	heap_meet_child();
+	region_lock(&mask);
+	/* To a place that is free, of which a hole is one; or over what is there. */
+	if (!(flags & SHM_REMAP) && !span_is_all_hole(address, address + span_round_up(size)))
+		result = sys_call3(SYS_shmat, id, wanted, flags);
+	else if (span_is_sealed(address, address + span_round_up(size)))
+		result = -EPERM;
+	else
+		result = span_put_over(address, size, SYS_shmat, arguments);
+	region_unlock(&mask);
+	return result;
+}
+
+long heap_shmat(int id, const void *address, int flags)
+{
+	uintptr_t at = (uintptr_t)address;
+	size_t size = at != 0 && atomic_load_explicit(&heap_home_count, memory_order_acquire) > 0 ? segment_size(id) : 0;
+
+	if (flags & SHM_RND)
+		at = at / (uintptr_t)SHMLBA * (uintptr_t)SHMLBA;
+	/* A segment without size there is not; what is refused is refused by the kernel. */
+	if (size == 0 || !span_touches((void *)at, size))
+		return sys_call3(SYS_shmat, id, address, flags);
+	return attach(id, (char *)at, size, address, flags);
+}
+
+long heap_shmdt(const void *address)
+{
+	char *at = (char *)(uintptr_t)address;
+	struct span span;
+	uint64_t mask;
+	long result;
+
+	if (!span_touches(at, 1))
+		return sys_call1(SYS_shmdt, address);
+	heap_meet_child();
+	region_lock(&mask);
+	result = sys_call1(SYS_shmdt, address);
+	span = span_at(at, (char *)ADDRESSES_END);
+	if (result == 0 && span.kind == REGION_FOREIGN && span.region != NULL && !span.inherited)
+		region_reclaim_gaps(span.region, span_offset(&span), span.length);
+	region_unlock(&mask);
+	return result;
+}
+
+/* ---- remap_file_pages ---- */
+
+long heap_remap_file_pages(void *address, size_t length, int protection, size_t page, int flags)
+{
+	char *start = (char *)((uintptr_t)address / HEAP_PAGE * HEAP_PAGE), *at = start, *end = start + length / HEAP_PAGE * HEAP_PAGE;
+	uint64_t mask;
+	long result = 0;
+
+	if (!span_touches(start, length / HEAP_PAGE * HEAP_PAGE))
+		return sys_call5(SYS_remap_file_pages, address, length, protection, page, flags);
+	heap_meet_child();
+	region_lock(&mask);
+	while (at < end && result == 0) { /* of private memory, and of nothing, there is no other part */
+		struct span span = span_true_at(at, end);
+		result = span.kind == REGION_FOREIGN ? 0 : -EINVAL;
+		at += span.length;
+	}
+	if (result == 0)
+		result = sys_call5(SYS_remap_file_pages, address, length, protection, page, flags);
+	region_unlock(&mask);
+	return result;
+}
+
+/* ---- mseal ---- */
+
+/* It can be neither moved nor mapped over from then on, so the region cannot have it. */
+static long prepare_to_seal(char *at, char *end)
+{
+	for (char *look = at; look < end;) {
+		struct span span = span_true_at(look, end);
+		if (span.kind == REGION_HOLE)
+			return -ENOMEM;
+		look += span.length;
+	}
+	while (at < end) {
+		struct span span = span_at(at, end);
+		long error = span.sealed ? 0 : span_cut(&span);
+		/* What nobody writes is made what the kernel would have there, as it takes advice about it otherwise than about a file's. */
+		if (error == 0 && span.kind == REGION_ISLAND && !span.sealed && !(span.protection & PROT_WRITE))
+			error = span_make_anonymous(&span);
+		if (error < 0)
+			return -ENOMEM;
+		at += span.length;
+	}
+	return 0;
+}
+
+long heap_mseal(void *address, size_t length, unsigned long flags)
+{
+	char *start = address, *end = start + span_round_up(length);
+	uint64_t mask;
+	long result;
+
+	if (flags != 0 || !span_touches(address, length))
+		return sys_call3(NUMBER_MSEAL, address, length, flags);
+	/* Of nothing, whether the kernel can. */
+	result = sys_call3(NUMBER_MSEAL, address, 0, 0);
+	if (result < 0)
+		return result;
+	heap_meet_child();
+	region_lock(&mask);
+	result = prepare_to_seal(start, end);
+	if (result == 0)
+		result = sys_call3(NUMBER_MSEAL, address, length, 0);
+	for (char *at = start; at < end && result == 0;) {
+		struct span span = span_at(at, end);
+		if (span.region != NULL)
+			region_seal(span.region, span_offset(&span), span.length);
+		at += span.length;
+	}
+	region_unlock(&mask);
+	span_check_pieces();
+	return result;
+}
+
+/* ---- Names of anonymous memory ---- */
+
+static long name_span(struct span *span, long name)
+{
+	/* Ours has the name of its file, and the program the answer that it would have. */
+	if (span->kind != REGION_FOREIGN)
+		return 0;
+	return sys_call5(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, span->start, span->length, name);
+}
+
+long heap_name(void *address, size_t length, const char *name)
+{
+	long error;
+
+	if (!span_touches(address, length))
+		return sys_call5(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, address, length, name);
+	/* Of nothing, whether the kernel can, and likes the name. */
+	error = sys_call5(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, address, 0, name);
+	return error < 0 ? error : span_walk(address, length, true, name_span, (long)name);
+}
