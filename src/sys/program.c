@@ -54,13 +54,20 @@ int program_open(int directory, const char *path)
 /* Calls `look` for each program header until it returns false. */
 static void each_segment(int fd, const ElfW(Ehdr) *header, bool (*look)(const ElfW(Phdr) *, void *), void *argument)
 {
-	ElfW(Phdr) segment;
+	ElfW(Phdr) some[CHUNK / sizeof(ElfW(Phdr))];
+	size_t count;
 
-	if (header->e_phentsize != sizeof segment)
+	if (header->e_phentsize != sizeof *some)
 		return;
-	for (unsigned i = 0; i < header->e_phnum; i++)
-		if (read_at(fd, header->e_phoff + (uint64_t)i * sizeof segment, &segment, sizeof segment) != sizeof segment || !look(&segment, argument))
+	for (size_t at = 0; at < header->e_phnum; at += count) {
+		size_t left = header->e_phnum - at, wanted = left * sizeof *some < sizeof some ? left * sizeof *some : sizeof some / sizeof *some * sizeof *some;
+		count = read_at(fd, header->e_phoff + (uint64_t)at * sizeof *some, some, wanted) / sizeof *some;
+		for (size_t i = 0; i < count; i++)
+			if (!look(&some[i], argument))
+				return;
+		if (count == 0)
 			return;
+	}
 }
 
 struct segments {
@@ -78,22 +85,6 @@ static bool note_segment(const ElfW(Phdr) *segment, void *argument)
 	else if (segment->p_type == PT_DYNAMIC)
 		found->dynamic = *segment;
 	return true;
-}
-
-struct translation {
-	uint64_t address, offset;
-	bool found;
-};
-
-static bool translate(const ElfW(Phdr) *segment, void *argument)
-{
-	struct translation *wanted = argument;
-
-	if (segment->p_type != PT_LOAD || wanted->address < segment->p_vaddr || wanted->address - segment->p_vaddr >= segment->p_filesz)
-		return true;
-	wanted->offset = wanted->address - segment->p_vaddr + segment->p_offset;
-	wanted->found = true;
-	return false;
 }
 
 static const char *last_part(const char *path)
@@ -134,7 +125,7 @@ static bool has_our_loader(int fd, const ElfW(Phdr) *interpreter)
 
 /* ---- Sanitizers ---- */
 
-/* Names in the table of what a program looks up and offers to others. */
+/* Names that a program looks up, or offers to others. */
 static const struct {
 	const char *name;
 	bool start; /* the name only begins so */
@@ -164,7 +155,7 @@ static const struct {
 	{ "_obstack_begin_1", false, 4 },
 	{ "__lsan_is_turned_off", false, 4 },
 };
-enum { SIGNS_CERTAIN = 1, SIGNS_TOGETHER = 2 | 4, NAME_LONGEST = 47 };
+enum { SIGNS_CERTAIN = 1, SIGNS_TOGETHER = 2 | 4, NAME_LONGEST = 47, SIGNS_LIBRARIES = 10, SIGNS_PROGRAM = 7 };
 
 static unsigned sign_of(const char *name)
 {
@@ -174,7 +165,7 @@ static unsigned sign_of(const char *name)
 	return 0;
 }
 
-/* The signs among the strings of a table. Of a long one the beginning counts. */
+/* The signs among all strings of a table. Of a long one the beginning counts. */
 static unsigned read_signs(int fd, uint64_t offset, uint64_t size)
 {
 	char chunk[CHUNK], name[NAME_LONGEST + 1];
@@ -205,10 +196,43 @@ static bool is_sanitized(unsigned found)
 	return (found & SIGNS_CERTAIN) || (found & SIGNS_TOGETHER) == SIGNS_TOGETHER;
 }
 
+/* What the dynamic section says: addresses, and after find_tables places in the file, 0 for none. */
 struct dynamic {
-	uint64_t strings, size, first_needed;
-	bool needs;
+	uint64_t strings, size, symbols, hash;
+	uint64_t needed[32]; /* a runtime is among the first */
+	size_t needed_count;
+	bool begins_early; /* with functions that run before the libraries' */
 };
+
+static bool read_entry(const ElfW(Dyn) *entry, struct dynamic *dynamic)
+{
+	switch (entry->d_tag) {
+	case DT_NULL:
+		return false;
+	case DT_STRTAB:
+		dynamic->strings = entry->d_un.d_ptr;
+		break;
+	case DT_STRSZ:
+		dynamic->size = entry->d_un.d_val;
+		break;
+	case DT_SYMTAB:
+		dynamic->symbols = entry->d_un.d_ptr;
+		break;
+	case DT_GNU_HASH:
+		dynamic->hash = entry->d_un.d_ptr;
+		break;
+	case DT_PREINIT_ARRAY:
+		dynamic->begins_early = true;
+		break;
+	case DT_NEEDED:
+		if (dynamic->needed_count < sizeof dynamic->needed / sizeof *dynamic->needed)
+			dynamic->needed[dynamic->needed_count++] = entry->d_un.d_val;
+		break;
+	default:
+		break;
+	}
+	return true;
+}
 
 static void read_dynamic(int fd, const ElfW(Phdr) *segment, struct dynamic *dynamic)
 {
@@ -221,47 +245,109 @@ static void read_dynamic(int fd, const ElfW(Phdr) *segment, struct dynamic *dyna
 		count = read_at(fd, segment->p_offset + at, entries, left < sizeof entries ? left : sizeof entries) / sizeof *entries;
 		if (count == 0)
 			return;
-		for (size_t i = 0; i < count; i++) {
-			switch (entries[i].d_tag) {
-			case DT_NULL:
+		for (size_t i = 0; i < count; i++)
+			if (!read_entry(&entries[i], dynamic))
 				return;
-			case DT_STRTAB:
-				dynamic->strings = entries[i].d_un.d_ptr;
-				break;
-			case DT_STRSZ:
-				dynamic->size = entries[i].d_un.d_val;
-				break;
-			case DT_NEEDED:
-				if (!dynamic->needs)
-					dynamic->first_needed = entries[i].d_un.d_val;
-				dynamic->needs = true;
-				break;
-			default:
-				break;
-			}
-		}
 		at += count * sizeof *entries;
 	}
+}
+
+struct translation {
+	uint64_t *places[3]; /* each an address until it is found */
+	uint64_t offsets[3];
+};
+
+static bool translate(const ElfW(Phdr) *segment, void *argument)
+{
+	struct translation *wanted = argument;
+
+	for (size_t i = 0; segment->p_type == PT_LOAD && i < sizeof wanted->places / sizeof *wanted->places; i++) {
+		uint64_t address = *wanted->places[i];
+		if (address != 0 && address >= segment->p_vaddr && address - segment->p_vaddr < segment->p_filesz)
+			wanted->offsets[i] = address - segment->p_vaddr + segment->p_offset;
+	}
+	return true;
+}
+
+static void find_tables(int fd, const ElfW(Ehdr) *header, struct dynamic *dynamic)
+{
+	struct translation tables = { .places = { &dynamic->strings, &dynamic->symbols, &dynamic->hash } };
+
+	each_segment(fd, header, translate, &tables);
+	for (size_t i = 0; i < sizeof tables.places / sizeof *tables.places; i++)
+		*tables.places[i] = tables.offsets[i];
+}
+
+static bool read_string(int fd, const struct dynamic *dynamic, uint64_t at, char *name, size_t size)
+{
+	if (at >= dynamic->size)
+		return false;
+	name[read_at(fd, dynamic->strings + at, name, size - 1)] = '\0';
+	return strlen(name) < size - 1; /* cut, it would be another */
+}
+
+/* Whether the program offers a symbol of this name, as the loader looks it up: a filter says no in one reading, nearly always. */
+static bool offers(int fd, const struct dynamic *dynamic, const char *name)
+{
+	enum { BITS = sizeof(ElfW(Addr)) * 8, LONGEST_CHAIN = 4096 };
+	struct {
+		uint32_t buckets, first, words, shift;
+	} table;
+	uint32_t hash = 5381, index, other;
+	uint64_t at = dynamic->hash + sizeof table;
+	ElfW(Addr) word;
+	ElfW(Sym) symbol;
+	char found[NAME_LONGEST + 1];
+
+	for (const char *c = name; *c != '\0'; c++)
+		hash = hash * 33 + (unsigned char)*c;
+	if (read_at(fd, dynamic->hash, &table, sizeof table) != sizeof table || table.words == 0 || table.buckets == 0 ||
+	    read_at(fd, at + hash / BITS % table.words * sizeof word, &word, sizeof word) != sizeof word ||
+	    !(word >> hash % BITS & word >> (hash >> (table.shift & 31)) % BITS & 1))
+		return false;
+	at += (uint64_t)table.words * sizeof word;
+	if (read_at(fd, at + hash % table.buckets * sizeof index, &index, sizeof index) != sizeof index || index < table.first)
+		return false;
+	at += (uint64_t)table.buckets * sizeof index;
+	for (unsigned i = 0; i < LONGEST_CHAIN; i++, index++) {
+		if (read_at(fd, at + (uint64_t)(index - table.first) * sizeof other, &other, sizeof other) != sizeof other)
+			return false;
+		if ((other | 1) == (hash | 1) && read_at(fd, dynamic->symbols + (uint64_t)index * sizeof symbol, &symbol, sizeof symbol) == sizeof symbol &&
+		    read_string(fd, dynamic, symbol.st_name, found, sizeof found) && strcmp(found, name) == 0)
+			return true;
+		if (other & 1) /* the last */
+			return false;
+	}
+	return false;
+}
+
+/* The runtimes of gcc, and most of clang's, begin before the libraries, as hardly anything else does: there all names are looked at. */
+static bool has_sanitizer(int fd, const struct dynamic *dynamic)
+{
+	char name[NAME_LONGEST + 1];
+
+	for (size_t i = 0; i < dynamic->needed_count; i++)
+		if (read_string(fd, dynamic, dynamic->needed[i], name, sizeof name) && sign_of(name) == SIGNS_CERTAIN)
+			return true;
+	if (dynamic->begins_early || dynamic->hash == 0)
+		return is_sanitized(read_signs(fd, dynamic->strings, dynamic->size));
+	for (size_t i = SIGNS_LIBRARIES; i < SIGNS_LIBRARIES + SIGNS_PROGRAM; i++)
+		if (offers(fd, dynamic, signs[i].name))
+			return true;
+	return false;
 }
 
 static void look_for_sanitizer(int fd, const ElfW(Ehdr) *header, const ElfW(Phdr) *segment, struct program *program)
 {
 	struct dynamic dynamic = { 0 };
-	struct translation strings;
-	size_t length;
 
 	read_dynamic(fd, segment, &dynamic);
-	strings = (struct translation){ .address = dynamic.strings };
-	each_segment(fd, header, translate, &strings);
-	if (!strings.found || !is_sanitized(read_signs(fd, strings.offset, dynamic.size)))
+	find_tables(fd, header, &dynamic);
+	if (dynamic.strings == 0 || !has_sanitizer(fd, &dynamic))
 		return;
 	program->kind = PROGRAM_SANITIZED;
-	if (!dynamic.needs || dynamic.first_needed >= dynamic.size)
-		return;
-	length = read_at(fd, strings.offset + dynamic.first_needed, program->runtime, sizeof program->runtime - 1);
-	program->runtime[length] = '\0';
-	/* Cut, it would be another file. */
-	if (strlen(program->runtime) == sizeof program->runtime - 1 || sign_of(program->runtime) != SIGNS_CERTAIN)
+	if (dynamic.needed_count == 0 || !read_string(fd, &dynamic, dynamic.needed[0], program->runtime, sizeof program->runtime) ||
+	    sign_of(program->runtime) != SIGNS_CERTAIN)
 		program->runtime[0] = '\0';
 }
 
