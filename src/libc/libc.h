@@ -46,6 +46,8 @@ int libc_pthread_rwlock_init(pthread_rwlock_t *lock, const pthread_rwlockattr_t 
 int libc_pthread_barrier_init(pthread_barrier_t *barrier, const pthread_barrierattr_t *attributes, unsigned count);
 int libc_sem_init(sem_t *semaphore, int shared, unsigned value);
 int libc_msync(void *address, size_t length, int flags);
+int libc_execve(const char *path, char *const argv[], char *const envp[]);
+int libc_execveat(int fd, const char *path, char *const argv[], char *const envp[], int flags);
 int libc_execvpe(const char *file, char *const argv[], char *const envp[]);
 int libc_fexecve(int fd, char *const argv[], char *const envp[]);
 /* Functions that make descriptors. NULL: there is none. Those before LIBC_FOPEN have been looked up when a program starts, and are in each libc: a look-up
