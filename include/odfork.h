@@ -157,6 +157,7 @@ typedef enum odf_reason {
 	ODF_REASON_HEAP_FILE_SYSTEM,    /* the program has a file open of a file system that may read past the page tables (FUSE, 9p, SMB...) */
 	ODF_REASON_HEAP_DEVICE,         /* the program has a device or socket open that may write to memory past the page tables (VFIO, GPUs, RDMA...) */
 	ODF_REASON_HEAP_USERFAULT,      /* the program serves page faults itself (userfaultfd) */
+	ODF_REASON_HEAP_PROCESS,        /* no room for the process that looks after the heap, or it would take the place of one of the program's */
 	ODF_REASON_COUNT
 } odf_reason;
 

@@ -95,7 +95,7 @@ mutant token_not_put_back 2 token.c younger_descendant 's/\tfor \(unsigned tries
 mutant own_token_kept 2 token.c settles 's/error = unmap_token\(region, region->token\);/error = 0;/'
 
 # ---- 3: children that came past us ------------------------------------------------------------------------------------------------
-mutant home_visible_when_made 3 keeper.c raw_clone_while_live 's/ \|\| region_hide\(region\) != 0\)/)/'
+mutant home_visible_when_made 3 keeper_orders.c raw_clone_while_live 's/ \|\| region_hide\(region\) != 0\)/)/'
 mutant step_comes_home_visible 3 settle.c raw_clone_amid_settle \
 	's/(region->live_length \+= step->length;)/$1 sys_call3(SYS_madvise, step->home, step->length, MADV_DOFORK);/'
 mutant not_hidden_before_settling 3 token.c raw_clone_amid_settle 's/error = region_hide\(region\);/region->visible = false;/'
@@ -117,7 +117,7 @@ mutant lost_place_unmapped 4 create.c foreign_memory_is_left_alone 's/if \(!regi
 
 # ---- 5: doubt ---------------------------------------------------------------------------------------------------------------------------
 mutant doubt_not_raised 5 token.c doubt_is_given_up 's/region->doubt = true;/;/'
-mutant doubt_ignored 5 keeper.c doubt_is_given_up 's/return region->doubt \|\| /return /'
+mutant doubt_ignored 5 keeper.c doubt_is_given_up 's/facts->lost = region->doubt \|\| /facts->lost = /'
 mutant doubt_not_told 5 create.c doubt_is_given_up 's/doubt = region->doubt \|\| region->left;/doubt = false;/'
 mutant scan_error_is_none 5 settle.c pages_that_cannot_be_told_apart 's/if \(count < 0\)\s*return \(int\)-count;/if (count < 0) break;/'
 mutant_of_settling failed_step_not_undone 5 settle.c pages_that_cannot_be_told_apart 's/if \(!quiet\)\s*attach\(region, settler, step\);//'
@@ -148,9 +148,7 @@ mutant present_pages_not_registered - settle.c threads_amid_a_step 's/UFFDIO_REG
 mutant missing_pages_not_registered - settle.c threads_amid_a_step 's/UFFDIO_REGISTER_MODE_MISSING \| \(zeros \? 0 : UFFDIO_REGISTER_MODE_MINOR\)/UFFDIO_REGISTER_MODE_MINOR/'
 mutant not_woken - settle.c threads_amid_a_step 's/if \(!quiet\)\s*wake\(settler, step\);//'
 mutant not_unregistered - settle.c threads_after_a_failed_step 's/while \(sys_call3\(SYS_ioctl, settler->userfault, UFFDIO_UNREGISTER, &range\) == -ENOMEM\)\s*region_pause_ms\(1\);\s*wake\(settler, step\);/(void)range;/'
-mutant files_of_the_keeper - keeper.c token_renewed_amid_the_start 's/sys_close\(region->token_here\);/sys_close(region->token_file);/'
-mutant files_not_the_keepers - keeper.c token_renewed_amid_the_start 's/is_file\(region->token_here,/is_file(region->token_file,/'
-mutant settles_beside_threads - hooks.c no_settling_beside_threads 's/tasks\.st_nlink == 2u \+ 1u \+ \(region_keeper_runs\(\) \? 1u : 0u\);/tasks.st_nlink >= 2;/'
+mutant settles_beside_threads - hooks.c no_settling_beside_threads 's/tasks\.st_nlink == 2 \+ 1;/tasks.st_nlink >= 2;/'
 
 # ---- The lock ----------------------------------------------------------------------------------------------------------------------------
 mutant fork_does_not_lock - lock.c fork_waits_for_the_step 's/(void region_lock\(uint64_t \*mask\).*?)\ttake\(\);/$1/s'
@@ -162,7 +160,7 @@ mutant template_not_made - settle.c settles 's/if \(error == 0\)\s*error = regio
 mutant circle_does_not_turn - freeze.c no_part_waits_for_ever 's/region->live_from = \(region->live_from \+ done\) % region->length;//'
 
 # ---- Holes and islands ---------------------------------------------------------------------------------------------------------------------
-mutant bare_home_visible 3 keeper.c bare_region_is_hidden 's/sys_call3\(SYS_madvise, region->home, region->length, MADV_DONTFORK\) < 0/false/'
+mutant bare_home_visible 3 keeper_orders.c bare_region_is_hidden 's/sys_call3\(SYS_madvise, region->home, region->length, MADV_DONTFORK\) < 0/false/'
 mutant hole_keeps_its_pages - extent.c memory_taken_again_is_zero 's/run.stale = !viewed \|\| !region_punch\(region, run.from, run.length\);/run.stale = false;/'
 mutant hole_not_punched_not_stale - extent.c memory_taken_again_is_zero 's/run.stale = !viewed \|\| !region_punch\(region, run.from, run.length\);/(void)region_punch(region, run.from, run.length); run.stale = false;/'
 mutant hole_can_be_read - extent.c holes_fault 's/bool viewed = map_view\(region, home, run.from, run.length\);/bool viewed = true;/'
@@ -200,15 +198,7 @@ mutant loses_to_a_lost_place - extent.c nothing_is_moved_to_a_lost_place 's/if \
 mutant takes_to_a_lost_place - extent.c lost_place_of_a_hole_amid_a_settle 's/if \(!has_aside\(region\)\)\s*return ENOMEM;(\s*if \(!map_view)/$1/'
 mutant settles_with_a_lost_place - settle.c lost_place_amid_a_settle 's/\s*\|\|\s*region->aside_lost\)/)/'
 
-# ---- The files before there is a keeper ------------------------------------------------------------------------------------------------------
-mutant lost_file_no_doubt 5 keeper.c region_file_closed 's/region->doubt = true;\n\t\tsys_close\(region->file\);/sys_close(region->file);/'
-mutant reused_file_taken_over 5 keeper.c region_file_reused 's/if \(is_region_file\(region\) && is_token_file\(region\)\)/if (true)/'
-mutant reused_token_taken_over 5 keeper.c token_file_reused 's/ && is_token_file\(region\)\)/)/'
-mutant closes_what_is_the_programs - keeper.c region_file_reused 's/if \(is_region_file\(region\)\)\n\t\tsys_close/sys_close/'
-mutant device_not_asked - keeper.c region_file_of_same_number 's/ && status.st_dev == device//'
-mutant closes_the_programs_token - keeper.c token_file_reused 's/if \(is_token_file\(region\)\)\n\t\tsys_close/sys_close/'
-mutant files_left_to_the_program - keeper.c files_are_the_keepers 's/region_close_files_here\(region\);//'
-mutant child_keeps_files - hooks.c files_are_the_keepers 's/\t\tregion_close_files_here\(region\);//'
-mutant no_keeper_at_the_first_fork - create.c files_are_the_keepers 's/\(void\)region_keeper_start\(\);//'
+# ---- The keeper's files ---------------------------------------------------------------------------------------------------------------
+mutant files_in_the_programs_table - keeper_start.c files_are_the_keepers 's/error = leave_descriptors\(device\);/error = 0;/'
 
 finish

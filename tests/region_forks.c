@@ -1094,7 +1094,7 @@ static void every_thread_must_have(uid_t uid)
 		threads++;
 	}
 	closedir(tasks);
-	REQUIRE(threads >= 3);
+	REQUIRE(threads >= 2);
 }
 
 static void case_ids(void)

@@ -807,6 +807,12 @@ static bool settle(struct area *a)
 {
 	int error = odf_region_settle(a->handle);
 
+	/* A child that has ended leaves its memory when its own keeper has noticed, if it had one. */
+	for (int i = 0; error == EBUSY && a->owned && !is_held(a) && i < 1000; i++) {
+		usleep(1000);
+		error = odf_region_settle(a->handle);
+	}
+
 	note("settle: %s", strerror(error));
 	if (error == 0 && a->owned && is_held(a))
 		failure("settled although a child has the snapshot");
@@ -814,8 +820,6 @@ static bool settle(struct area *a)
 		atomic_fetch_add(&board->busy, 1);
 		return false;
 	}
-	if (error == ESRCH && a->owned && !region_keeper_runs())
-		return false; /* no fork that could have made the keeper has come yet */
 	if (error != 0)
 		failure("odf_region_settle (%s): %s", a->owned ? "own" : "inherited", strerror(error));
 	atomic_fetch_add(&board->settles, 1);
@@ -974,8 +978,8 @@ static __attribute__((noreturn)) void run_seed(uint64_t seed)
 			failure("odf_region_create: %s", strerror(errno));
 	}
 	make_area();
-	if (region_keeper_runs() != (seed % 2 == 1))
-		failure("the keeper %s", region_keeper_runs() ? "runs before the first fork" : "does not run");
+	if (!region_keeper_runs())
+		failure("the keeper does not run");
 	live();
 	if (other != NULL && odf_region_destroy(other) != 0)
 		failure("odf_region_destroy");

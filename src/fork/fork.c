@@ -58,15 +58,20 @@ static pid_t fork_frozen(enum fork_call call, bool *refused)
 	pid_t pid;
 	int error;
 
-	if (region_bytes() == 0)
-		return libc_fork_of(call);
-	error = region_fork_begin(&start, call != FORK_CALL_FORK_BARE);
+	if (region_bytes() == 0) {
+		pid = libc_fork_of(call);
+		return pid < 0 && errno == EAGAIN && region_give_way() ? libc_fork_of(call) : pid;
+	}
+	error = region_fork_begin(&start);
 	if (error == 0) {
 		pid = libc_fork_of(call);
+		/* There may be room for one process more, which is the keeper's. */
+		if (pid < 0 && errno == EAGAIN && region_give_way())
+			pid = libc_fork_of(call);
 		if (pid == 0)
 			region_in_child();
 		else
-			region_fork_end(start);
+			region_fork_end(start, pid);
 		return pid;
 	}
 	*refused = true;

@@ -120,7 +120,7 @@ static void add_home(odf_region *fresh)
 /* A child of vfork runs on its parent's memory, and must not wake the heap there: the descriptors would be its own, and so would the heap. */
 atomic_int *heap_process;
 
-/* At the last fork there were other threads, the keeper not counted. */
+/* At the last fork there were other threads. */
 static bool had_others;
 
 static void note_process(void)
@@ -283,6 +283,12 @@ void heap_meet_child(void)
 	atomic_store(&state, ODF_HEAP_ASLEEP);
 }
 
+/* A fork that the keeper would make fail. */
+static void give_way(void)
+{
+	heap_leave(ODF_REASON_HEAP_PROCESS);
+}
+
 void heap_open_doors(bool preloaded)
 {
 	bool on = settings->heap == SETTINGS_HEAP_ON, automatic = settings->heap == SETTINGS_HEAP_AUTO && preloaded;
@@ -292,6 +298,7 @@ void heap_open_doors(bool preloaded)
 		return;
 	}
 	make_note();
+	region_on_giving_way = give_way;
 	capacity_wanted = settings->heap_capacity;
 	atomic_store(&heap_budget, (long)threshold);
 	atomic_store(&reason, ODF_REASON_TOO_SMALL);

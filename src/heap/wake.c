@@ -90,6 +90,8 @@ odf_region *heap_make_region(size_t wanted, odf_reason *obstacle, int *error)
 	*obstacle = atomic_load(&heap_home_count) < HEAP_HOMES ? find_obstacle() : ODF_REASON_HEAP_NO_ROOM;
 	for (size_t capacity = choose_capacity(wanted); *obstacle == ODF_REASON_NONE; capacity = capacity / 2 / GIB * GIB) {
 		fresh = region_make_bare(capacity, 0, choose_place(), error);
+		if (*error == EAGAIN || *error == ECHILD)
+			*obstacle = ODF_REASON_HEAP_PROCESS;
 		if (fresh != NULL || *error != ENOMEM)
 			break;
 		if (capacity <= GIB) {

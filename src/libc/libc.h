@@ -17,6 +17,7 @@
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/types.h>
+#include <sys/wait.h>
 #include <termios.h>
 
 pid_t libc_fork(void);
@@ -45,9 +46,10 @@ int libc_pthread_cond_init(pthread_cond_t *condition, const pthread_condattr_t *
 int libc_pthread_rwlock_init(pthread_rwlock_t *lock, const pthread_rwlockattr_t *attributes);
 int libc_pthread_barrier_init(pthread_barrier_t *barrier, const pthread_barrierattr_t *attributes, unsigned count);
 int libc_sem_init(sem_t *semaphore, int shared, unsigned value);
+pid_t libc_waitpid(pid_t pid, int *status, int options);
+pid_t libc_wait4(pid_t pid, int *status, int options, struct rusage *usage);
+int libc_waitid(idtype_t type, id_t id, siginfo_t *info, int options);
 int libc_msync(void *address, size_t length, int flags);
-int libc_execve(const char *path, char *const argv[], char *const envp[]);
-int libc_execveat(int fd, const char *path, char *const argv[], char *const envp[], int flags);
 int libc_execvpe(const char *file, char *const argv[], char *const envp[]);
 int libc_fexecve(int fd, char *const argv[], char *const envp[]);
 /* Functions that make descriptors. NULL: there is none. Those before LIBC_FOPEN have been looked up when a program starts, and are in each libc: a look-up

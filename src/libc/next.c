@@ -17,9 +17,10 @@ typedef int msync_function(void *, size_t, int);
 typedef int spawn_function(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, char *const[],
 			   char *const[]);
 
-enum next { NEXT_FORK, NEXT_FORK_BARE, NEXT_DAEMON, NEXT_FORKPTY, NEXT_CLONE, NEXT_SYSCALL, NEXT_MSYNC, NEXT_EXECVE, NEXT_EXECVEAT, NEXT_EXECVPE, NEXT_FEXECVE,
+enum next { NEXT_FORK, NEXT_FORK_BARE, NEXT_DAEMON, NEXT_FORKPTY, NEXT_CLONE, NEXT_SYSCALL, NEXT_MSYNC, NEXT_EXECVPE, NEXT_FEXECVE,
 	NEXT_OPEN, NEXT_OPENAT = NEXT_OPEN + LIBC_OPEN_COUNT, NEXT_FCNTL = NEXT_OPENAT + LIBC_OPEN_COUNT, NEXT_FCNTL64, NEXT_PRLIMIT, NEXT_PRCTL, NEXT_SETSTACK, NEXT_MUTEX_INIT,
-	NEXT_COND_INIT, NEXT_RWLOCK_INIT, NEXT_BARRIER_INIT, NEXT_SEM_INIT, NEXT_SPAWN, NEXT_COUNT = NEXT_SPAWN + LIBC_SPAWN_COUNT };
+	NEXT_COND_INIT, NEXT_RWLOCK_INIT, NEXT_BARRIER_INIT, NEXT_SEM_INIT, NEXT_WAITPID, NEXT_WAIT4, NEXT_WAITID,
+	NEXT_SPAWN, NEXT_COUNT = NEXT_SPAWN + LIBC_SPAWN_COUNT };
 
 static const struct {
 	const char *name;
@@ -32,8 +33,6 @@ static const struct {
 	[NEXT_CLONE] = { "clone", NULL },
 	[NEXT_SYSCALL] = { "syscall", NULL },
 	[NEXT_MSYNC] = { "msync", NULL },
-	[NEXT_EXECVE] = { "execve", NULL },
-	[NEXT_EXECVEAT] = { "execveat", NULL },
 	[NEXT_EXECVPE] = { "execvpe", NULL },
 	[NEXT_FEXECVE] = { "fexecve", NULL },
 	[(size_t)NEXT_OPEN + LIBC_OPEN] = { "open", NULL },
@@ -54,6 +53,9 @@ static const struct {
 	[NEXT_RWLOCK_INIT] = { "pthread_rwlock_init", NULL },
 	[NEXT_BARRIER_INIT] = { "pthread_barrier_init", NULL },
 	[NEXT_SEM_INIT] = { "sem_init", NULL },
+	[NEXT_WAITPID] = { "waitpid", NULL },
+	[NEXT_WAIT4] = { "wait4", NULL },
+	[NEXT_WAITID] = { "waitid", NULL },
 	[(size_t)NEXT_SPAWN + LIBC_SPAWN] = { "posix_spawn", NULL },
 	[(size_t)NEXT_SPAWN + LIBC_SPAWN_PATH] = { "posix_spawnp", NULL },
 #ifdef ODF_SHELL_SPAWN_VERSION
@@ -153,29 +155,6 @@ pid_t libc_fork_bare(void)
 		return -1;
 	}
 	return function();
-}
-
-int libc_execve(const char *path, char *const argv[], char *const envp[])
-{
-	int (*function)(const char *, char *const[], char *const[]) = (int (*)(const char *, char *const[], char *const[]))find(NEXT_EXECVE);
-
-	if (function == NULL) {
-		errno = ENOSYS;
-		return -1;
-	}
-	return function(path, argv, envp);
-}
-
-int libc_execveat(int fd, const char *path, char *const argv[], char *const envp[], int flags)
-{
-	int (*function)(int, const char *, char *const[], char *const[], int) =
-		(int (*)(int, const char *, char *const[], char *const[], int))find(NEXT_EXECVEAT);
-
-	if (function == NULL) { /* glibc has it since 2.34 */
-		errno = ENOSYS;
-		return -1;
-	}
-	return function(fd, path, argv, envp, flags);
 }
 
 int libc_execvpe(const char *file, char *const argv[], char *const envp[])
@@ -300,6 +279,21 @@ int libc_pthread_barrier_init(pthread_barrier_t *barrier, const pthread_barriera
 int libc_sem_init(sem_t *semaphore, int shared, unsigned value)
 {
 	return CALL(NEXT_SEM_INIT, int(sem_t *, int, unsigned))(semaphore, shared, value);
+}
+
+pid_t libc_waitpid(pid_t pid, int *status, int options)
+{
+	return CALL(NEXT_WAITPID, pid_t(pid_t, int *, int))(pid, status, options);
+}
+
+pid_t libc_wait4(pid_t pid, int *status, int options, struct rusage *usage)
+{
+	return CALL(NEXT_WAIT4, pid_t(pid_t, int *, int, struct rusage *))(pid, status, options, usage);
+}
+
+int libc_waitid(idtype_t type, id_t id, siginfo_t *info, int options)
+{
+	return CALL(NEXT_WAITID, int(idtype_t, id_t, siginfo_t *, int))(type, id, info, options);
 }
 
 libc_syscall_function *libc_syscall(void)

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -37,6 +38,12 @@ static bool shares_quietly(uint64_t flags)
 	return (flags & CLONE_VM) && !(flags & (CLONE_THREAD | CLONE_VFORK));
 }
 
+/* A child that only waits with __WALL or __WCLONE find. */
+static bool is_odd(uint64_t flags, uint64_t signal)
+{
+	return signal != SIGCHLD && !(flags & CLONE_THREAD);
+}
+
 EXPORTED int clone(int (*function)(void *), void *stack, int flags, void *argument, ...)
 {
 	void *parent_id, *storage, *child_id;
@@ -51,18 +58,22 @@ EXPORTED int clone(int (*function)(void *), void *stack, int flags, void *argume
 	storage = va_arg(rest, void *);
 	child_id = va_arg(rest, void *);
 	va_end(rest);
+	if (is_odd((unsigned)flags, (unsigned)flags & CSIGNAL))
+		region_note_odd_child();
 	if (shares_quietly((unsigned)flags) && function != NULL && stack != NULL) /* else it is refused */
 		region_memory_is_shared();
 	if (function == NULL || stack == NULL || (flags & CLONE_VM) || region_bytes() == 0)
 		return libc_clone(function, stack, flags, argument, parent_id, storage, child_id);
-	error = region_fork_begin(&start, false);
+	error = region_fork_begin(&start);
 	if (error != 0) {
 		errno = error;
 		return -1;
 	}
 	pid = libc_clone(start_child, stack, flags, &child, parent_id, storage, child_id);
+	if (pid == -1 && errno == EAGAIN && region_give_way())
+		pid = libc_clone(start_child, stack, flags, &child, parent_id, storage, child_id);
 	error = errno;
-	region_fork_end(start);
+	region_fork_end(start, pid);
 	errno = error;
 	return pid;
 }
@@ -81,6 +92,8 @@ bool syscall_look_at_fork(const long words[6])
 
 bool syscall_look_at_clone(const long words[6]) /* flags, stack */
 {
+	if (is_odd((unsigned long)words[0], (unsigned long)words[0] & CSIGNAL))
+		region_note_odd_child();
 	if (shares_quietly((unsigned long)words[0]))
 		region_memory_is_shared();
 	return region_bytes() != 0 && !(words[0] & CLONE_VM) && words[1] == 0;
@@ -98,6 +111,8 @@ bool syscall_look_at_clone3(const long words[6]) /* arguments, size */
 	if (size < CLONE3_LEAST || size > CLONE3_MOST || !sys_is_readable((const void *)words[0], size))
 		return false;
 	memcpy(&arguments, (const void *)words[0], sizeof arguments); /* they need not be aligned */
+	if (is_odd(arguments.flags, arguments.exit_signal))
+		region_note_odd_child();
 	if (shares_quietly(arguments.flags))
 		region_memory_is_shared();
 	return region_bytes() != 0 && !(arguments.flags & CLONE_VM) && arguments.stack == 0;
@@ -106,15 +121,17 @@ bool syscall_look_at_clone3(const long words[6]) /* arguments, size */
 long syscall_make_process(long number, const long words[6])
 {
 	uint64_t start;
-	long result = -region_fork_begin(&start, false);
+	long result = -region_fork_begin(&start);
 
 	if (result < 0)
 		return result;
 	result = sys_call6(number, words[0], words[1], words[2], words[3], words[4], 0);
+	if (result == -EAGAIN && region_give_way())
+		result = sys_call6(number, words[0], words[1], words[2], words[3], words[4], 0);
 	if (result == 0)
 		region_in_child();
 	else
-		region_fork_end(start);
+		region_fork_end(start, (int)result);
 	return result;
 }
 #endif

@@ -33,6 +33,8 @@ static void note_limit(int resource, const struct rlimit64 *limit)
 	if ((resource == RLIMIT_AS || resource == RLIMIT_DATA) && limit != NULL && sys_is_readable(limit, sizeof *limit) &&
 	    limit->rlim_cur < HEAP_NO_LIMIT)
 		heap_leave(ODF_REASON_HEAP_LIMIT);
+	if (resource == RLIMIT_NPROC && limit != NULL && sys_is_readable(limit, sizeof *limit) && limit->rlim_cur < REGION_PROCESSES_LEAST)
+		heap_leave(ODF_REASON_HEAP_PROCESS);
 }
 
 EXPORTED int setrlimit(__rlimit_resource_t resource, const struct rlimit *limit)

@@ -49,7 +49,7 @@ EXPORTED pid_t _Fork(void)
 
 static void end_fork(void *start)
 {
-	region_fork_end(*(uint64_t *)start);
+	region_fork_end(*(uint64_t *)start, 0);
 }
 
 /* They fork inside libc, where our atfork handlers run and cannot make the fork fail: so the freeze comes before, where it can. */
@@ -61,7 +61,7 @@ EXPORTED int daemon(int no_chdir, int no_close)
 	heap_before_fork();
 	if (region_bytes() == 0)
 		return libc_daemon(no_chdir, no_close);
-	error = region_fork_begin(&start, true);
+	error = region_fork_begin(&start);
 	if (error != 0) {
 		errno = error;
 		return -1;
@@ -69,6 +69,8 @@ EXPORTED int daemon(int no_chdir, int no_close)
 	/* A thread that is cancelled in there must not leave the regions FROZEN for ever. */
 	pthread_cleanup_push(end_fork, &start);
 	result = libc_daemon(no_chdir, no_close);
+	if (result == -1 && errno == EAGAIN && region_give_way())
+		result = libc_daemon(no_chdir, no_close);
 	pthread_cleanup_pop(1); /* in the child, which returns from here, nothing is left to end */
 	return result;
 }
@@ -82,13 +84,15 @@ EXPORTED pid_t forkpty(int *terminal, char *name, const struct termios *attribut
 	heap_before_fork();
 	if (region_bytes() == 0)
 		return libc_forkpty(terminal, name, attributes, size);
-	error = region_fork_begin(&start, true);
+	error = region_fork_begin(&start);
 	if (error != 0) {
 		errno = error;
 		return -1;
 	}
 	pthread_cleanup_push(end_fork, &start);
 	pid = libc_forkpty(terminal, name, attributes, size);
+	if (pid == -1 && errno == EAGAIN && region_give_way())
+		pid = libc_forkpty(terminal, name, attributes, size);
 	pthread_cleanup_pop(1);
 	return pid;
 }

@@ -19,6 +19,9 @@ struct syscall_entry {
 	syscall_answer *answer; /* NULL: never ours, `look` is there for what it does */
 };
 
+/* ---- wait.c ---- */
+syscall_look syscall_look_at_wait4, syscall_look_at_waitid;
+syscall_answer syscall_wait4, syscall_waitid;
 /* ---- clone.c ---- */
 syscall_look syscall_look_at_fork, syscall_look_at_clone, syscall_look_at_clone3;
 syscall_answer syscall_make_process;

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
-#include <sys/stat.h>
 
 #include "../capability/capability.h"
 #include "../sys/process_lock.h"
@@ -94,8 +93,6 @@ static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, boo
 		.second_file = -1,
 		.token_file = -1,
 		.spare_file = -1,
-		.file_here = -1,
-		.token_here = -1,
 	};
 	set_length(region, round_up(capacity, unit));
 	if (reserve(region, unit, hint) != 0) {
@@ -120,7 +117,7 @@ static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, boo
 	/* Counted before it can be LIVE: a fork that comes between must run its hooks. */
 	*error = region_count(region);
 	if (*error == 0) {
-		*error = bare && !region_keeper_runs() ? region_adopt(region) : region_order(REGION_ADOPT, region, NULL);
+		*error = region_keeper_start(region);
 		if (*error == 0)
 			return region;
 		region_uncount(region);
@@ -145,16 +142,13 @@ odf_region *odf_region_create(size_t capacity, unsigned flags)
 		region_meet_child();
 		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 		process_lock_wait(&making);
-		error = region_keeper_start();
-		if (error == 0) {
-			/* A move of a whole GiB costs the same as one of 2 MiB, so address space is taken for it, where limits allow. */
-			if (capacity >= REGION_WHOLE_PUDS)
-				region = make(capacity, flags, REGION_PUD, false, NULL, &error);
-			if (region == NULL && capacity < REGION_PUD && (error == 0 || error == ENOMEM))
-				region = make(capacity, flags, REGION_TABLE, false, NULL, &error);
-			if (region == NULL && region_list == NULL)
-				region_keeper_stop();
-		}
+		/* A move of a whole GiB costs the same as one of 2 MiB, so address space is taken for it, where limits allow. */
+		if (capacity >= REGION_WHOLE_PUDS)
+			region = make(capacity, flags, REGION_PUD, false, NULL, &error);
+		if (region == NULL && capacity < REGION_PUD && (error == 0 || error == ENOMEM))
+			region = make(capacity, flags, REGION_TABLE, false, NULL, &error);
+		if (region == NULL && region_list == NULL)
+			region_keeper_stop();
 		process_lock_release(&making);
 		pthread_setcancelstate(cancel, NULL);
 	}
@@ -170,22 +164,9 @@ odf_region *region_make_bare(size_t capacity, unsigned flags, void *hint, int *e
 	*error = EBUSY;
 	if (!process_lock_try(&making)) /* who asks may be in a signal handler, or hold a lock of its own */
 		return NULL;
-	region_learn_refusal();
 	region = make(round_up(capacity, REGION_PUD), flags, REGION_PUD, true, hint, error);
 	process_lock_release(&making);
 	return region;
-}
-
-void region_see_to_keeper(void)
-{
-	int cancel;
-
-	if (region_list == NULL || region_keeper_runs() || !process_lock_try(&making))
-		return;
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
-	(void)region_keeper_start(); /* without it regions stay FROZEN, and the next fork tries again */
-	pthread_setcancelstate(cancel, NULL);
-	process_lock_release(&making);
 }
 
 void *odf_region_base(const odf_region *region)
@@ -208,7 +189,8 @@ int odf_region_destroy(odf_region *region)
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 	process_lock_wait(&making);
 	if (!region->inherited) {
-		(void)region_order(REGION_RELEASE, region, NULL); /* the keeper runs as long as there is one */
+		if (region_order(REGION_RELEASE, region, NULL) != 0)
+			region_forget_one(region); /* its keeper had to go before it */
 		region_uncount(region);
 		if (region_list == NULL) /* those that were given up need it as well */
 			region_keeper_stop();
@@ -233,7 +215,7 @@ int odf_region_settle(odf_region *region)
 	error = region->inherited ? 0 : region_order(REGION_SETTLE, region, NULL);
 	(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
 	errno = saved;
-	return error;
+	return error == ESRCH ? ENOTSUP : error; /* it was given up, and the keeper has ended */
 }
 
 /* The process's own pages in home. 0 where they cannot be told. */
@@ -330,13 +312,10 @@ bool region_is_absent(const struct odf_region *region)
 
 uint64_t region_resident(odf_region *region)
 {
-	struct stat status;
 	uint64_t bytes = 0;
 
 	region_meet_child();
 	if (region->inherited)
 		return 0;
-	if (region->file_here >= 0)
-		return region_file_is_here(region) && fstat(region->file_here, &status) == 0 ? (uint64_t)status.st_blocks * 512 : 0;
 	return region_order(REGION_RESIDENT, region, &bytes) == 0 ? bytes : 0;
 }

@@ -164,11 +164,9 @@ static bool map_nothing(char *start, size_t length)
 	return true;
 }
 
-/* Something may be moved to aside. Lost, it is made again: here if there is no keeper yet, else by it. */
+/* Something may be moved to aside. Lost, it is made again by the keeper. */
 static bool has_aside(struct odf_region *region)
 {
-	if (region->aside_lost && region_file_is_here(region))
-		return region_aside_make(region) == 0;
 	if (region->aside_lost)
 		region_keeper_call();
 	return !region->aside_lost;

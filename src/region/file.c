@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <linux/memfd.h>
 #include <signal.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <string.h>
 
@@ -176,24 +175,22 @@ static enum maker find_maker(void)
 	return (((digit <= '9' ? digit - '0' : digit - 'a' + 10) >> SYS_ADMIN % 4) & 1) != 0 ? MAKER_PROCESS : MAKER_NAMESPACE;
 }
 
-/* To make a file of that size would be answered by SIGXFSZ, which ends the process. A limit that cannot be read is taken for none. */
-static bool exceeds_limit(size_t size)
+int region_second_file(int file)
 {
-	struct rlimit64 limit = { RLIM64_INFINITY, RLIM64_INFINITY };
+	char path[48];
+	struct text text = text_start(path, sizeof path);
 
-	(void)sys_call4(SYS_prlimit64, 0, RLIMIT_FSIZE, NULL, &limit);
-	return limit.rlim_cur != RLIM64_INFINITY && size > limit.rlim_cur;
+	text_add(&text, "/proc/thread-self/fd/");
+	text_add_unsigned(&text, (uint64_t)file);
+	return sys_open(path, O_RDWR, 0);
 }
 
-int region_file_make(size_t size)
+int region_file_make(size_t size, bool confined)
 {
-	enum maker maker;
+	enum maker maker = !confined && region_large_pages_wanted() ? find_maker() : MAKER_NONE;
 	int file = -1;
 	long result;
 
-	if (exceeds_limit(size))
-		return -EFBIG;
-	maker = region_large_pages_wanted() ? find_maker() : MAKER_NONE;
 	if (maker == MAKER_PROCESS)
 		file = make_large();
 	if (file < 0 && maker != MAKER_NONE) /* a container's root has the right, and not for this */
@@ -202,7 +199,7 @@ int region_file_make(size_t size)
 		file = make_memfd();
 	if (file < 0)
 		return file;
-	result = sys_call2(SYS_ftruncate, file, size);
+	result = sys_call2(SYS_ftruncate, file, size); /* the keeper ignores the signal of RLIMIT_FSIZE, which is about its own limit in any case */
 	if (result < 0) {
 		sys_close(file);
 		return (int)result;

@@ -22,6 +22,8 @@ static atomic_int *_Atomic marker;
 /* By a process that no list of threads has. */
 static atomic_bool memory_is_shared;
 
+static atomic_bool odd_children;
+
 static atomic_uint generation;
 
 unsigned region_generation(void)
@@ -38,10 +40,10 @@ static void become_child(void)
 		if (!region->inherited && !region->visible)
 			region->absent = true;
 		region->inherited = true;
-		region_close_files_here(region);
 		region->file = region->second_file = region->token_file = region->spare_file = -1;
 	}
 	atomic_store_explicit(&memory_is_shared, false, memory_order_relaxed); /* this is a copy */
+	atomic_store_explicit(&odd_children, false, memory_order_relaxed);
 	region_list = NULL; /* none of them takes part in anything any more */
 	region_pending_forget();
 	atomic_fetch_add_explicit(&generation, 1, memory_order_relaxed);
@@ -160,6 +162,16 @@ static void fork_is_over(const void *here)
  * twice what the best choice would have cost, whatever comes. */
 static atomic_ullong fork_fastest_ns = ULLONG_MAX, fork_excess_ns, settle_cost_ns = 1000000;
 
+void region_note_odd_child(void)
+{
+	atomic_store_explicit(&odd_children, true, memory_order_relaxed);
+}
+
+bool region_has_odd_children(void)
+{
+	return atomic_load_explicit(&odd_children, memory_order_relaxed);
+}
+
 void region_memory_is_shared(void)
 {
 	atomic_store_explicit(&memory_is_shared, true, memory_order_relaxed);
@@ -169,9 +181,7 @@ bool region_has_one_thread(void)
 {
 	struct stat tasks;
 	int saved = errno;
-	/* Two entries that every directory has, the caller, the keeper. */
-	bool alone = !atomic_load_explicit(&memory_is_shared, memory_order_relaxed) && stat("/proc/self/task", &tasks) == 0 &&
-		     tasks.st_nlink == 2u + 1u + (region_keeper_runs() ? 1u : 0u);
+	bool alone = !atomic_load_explicit(&memory_is_shared, memory_order_relaxed) && stat("/proc/self/task", &tasks) == 0 && tasks.st_nlink == 2 + 1;
 
 	errno = saved;
 	return alone;
@@ -196,22 +206,22 @@ static void settle_if_due(void)
 	errno = saved;
 }
 
-int region_fork_begin(uint64_t *start, bool may_make_thread)
+int region_fork_begin(uint64_t *start)
 {
 	int error;
 
-	if (may_make_thread)
-		region_see_to_keeper();
 	settle_if_due();
 	error = freeze_for_fork(start);
 	*start = region_clock();
 	return error;
 }
 
-void region_fork_end(uint64_t start)
+void region_fork_end(uint64_t start, int child)
 {
 	uint64_t held = region_clock() - start;
 
+	if (child > 0)
+		region_keeper_child(child);
 	if (held < atomic_load(&fork_fastest_ns))
 		atomic_store(&fork_fastest_ns, held);
 	else
@@ -224,14 +234,57 @@ void region_in_child(void)
 	region_meet_child();
 }
 
+void region_doubt_all(void)
+{
+	uint64_t mask;
+
+	region_lock(&mask);
+	for (struct odf_region *region = region_list; region != NULL; region = region->next) {
+		region->doubt = true; /* invariant 5 */
+		region->file = region->second_file = region->token_file = region->spare_file = -1;
+	}
+	region_unlock(&mask);
+}
+
+void region_forget_one(struct odf_region *region)
+{
+	uint64_t mask;
+
+	region_lock(&mask);
+	for (struct odf_region **link = &region_list; *link != NULL; link = &(*link)->next)
+		if (*link == region) {
+			*link = region->next;
+			break;
+		}
+	region_unlock(&mask);
+}
+
+void (*region_on_giving_way)(void);
+
+/* A region that the program has made itself is worth more to it than a fork that comes when there is room again: it knows that it has a process more. */
+bool region_give_way(void)
+{
+	if (!region_keeper_runs())
+		return false;
+	if (region_on_giving_way != NULL)
+		region_on_giving_way();
+	if (region_order_now(REGION_DRAIN, NULL) != 0 || !region_keeper_stop_now())
+		return false;
+	region_doubt_all();
+	return true;
+}
+
+/* One load, as a rule. */
+static void end_idle_keeper(void)
+{
+	if (region_keeper_is_idle() && region_order_now(REGION_DRAIN, NULL) == 0)
+		(void)region_keeper_stop_now();
+}
+
 size_t region_resident_bytes(void)
 {
-	struct stat status;
 	uint64_t sum = 0;
 
-	/* A region that has no keeper yet is the only one. */
-	if (region_bytes() != 0 && !region_keeper_runs() && region_list != NULL && region_file_is_here(region_list) && fstat(region_list->file_here, &status) == 0)
-		return (size_t)status.st_blocks * 512;
 	if (region_bytes() == 0 || region_order_now(REGION_RESIDENT, &sum) != 0)
 		return 0;
 	return (size_t)sum;
@@ -259,6 +312,7 @@ static void prepare(void)
 {
 	const void *frame = __builtin_frame_address(0);
 
+	end_idle_keeper();
 	/* If it fails to the last, what is LIVE is not in the child (invariant 3), who finds the region absent. */
 	pending_frame = region_bytes() > 0 && !is_bracketed(frame) && freeze_for_fork(frame) == 0 ? frame : NULL;
 }

@@ -40,8 +40,8 @@
  *
  * Locking: one lock for all regions, held for a freeze or one step, never across a fork or while waiting for anything but the kernel; forks under way are
  * counted instead, and nothing becomes LIVE while there are any. Who holds it has all
- * signals blocked, so that a handler that forks never meets its own thread's lock. The keeper's descriptors are the keeper's: it has a table of its own,
- * which the program cannot close and children do not inherit; nothing on the path of a fork needs one.
+ * signals blocked, so that a handler that forks never meets its own thread's lock. The keeper is a process of its own that shares this memory (keeper.h), and its descriptors
+ * are in its own table, which the program cannot close and children do not inherit; nothing on the path of a fork needs one.
  */
 #ifndef ODF_REGION_INTERNAL_H
 #define ODF_REGION_INTERNAL_H
@@ -131,16 +131,13 @@ struct odf_region {
 	struct region_extents *extents, *other_extents;
 	char *source; /* a view of the file without rights, of which others are made */
 
-	/* The keeper's, -1: none. Numbers in its own table, which mean nothing in the program's, and change as soon as it runs. */
+	/* The keeper's, -1: none. Numbers in its own table, which mean nothing in the program's. */
 	int file, second_file, token_file, spare_file;
-	/* Before there is a keeper they are in the program's table at these numbers too, -1: no more. It may lose them: each is known by its device and inode. */
-	int file_here, token_here;
-	uint64_t file_device, file_inode, token_device, token_inode;
 	uint64_t view_device, view_inode; /* the file, as the list of mappings names it */
 	uint64_t seen_epoch;  /* the freeze that the next member is about */
 	uint64_t seen_faults; /* page faults of the process until the keeper noticed it */
 	unsigned seen_forks;  /* the fork that the next members are about */
-	bool child_ended;     /* that a child has ended was cause enough to ask once */
+	unsigned ends_seen, ends_asked_for; /* ends of children: each is cause enough to ask once */
 	uint64_t touched;     /* and since, when the settle began */
 	uint64_t ask_ns;      /* when to ask again */
 	unsigned failures;    /* settles that failed one after the other, for another reason than that it is not the time */
@@ -155,7 +152,7 @@ struct odf_region {
 
 /* ---- lock.c ---- */
 
-/* For the keeper: after everybody else who wants it. It has its signals blocked for good. */
+/* For the keeper: after everybody else who wants it. The one handler that runs in it only ends it. */
 void region_lock_as_keeper(void);
 void region_unlock_as_keeper(void);
 /* Who has the lock is the keeper. Under the lock. */
@@ -275,6 +272,7 @@ int region_give_up_all(odf_reason reason); /* 0, or an errno value if one at lea
 /* Of a region that was given up: empties the file, as far as no descendant needs it, in at most so many slices. By the keeper, or before there is one. 0, EBUSY:
  * there are descendants; or another errno value. */
 int region_drain(struct odf_region *region, size_t most);
+bool region_is_drained(const struct odf_region *region); /* given up, and drained */
 
 /* ---- freeze.c, under the lock ---- */
 int region_move_aside(struct odf_region *region, size_t from, size_t size); /* step 1 for a part; 0 or ENOMEM */
@@ -284,7 +282,10 @@ int region_freeze(struct odf_region *region); /* 0 or ENOMEM */
 int region_freeze_all(void);
 
 /* ---- file.c ---- */
-int region_file_make(size_t size); /* or minus an errno value */
+/* Or minus an errno value. `confined`: no file can be opened any more, so that it is a memfd, with large pages as memfds have them. */
+int region_file_make(size_t size, bool confined);
+/* The same file, opened a second time: mappings of one and of the other never merge. Or minus an errno value. */
+int region_second_file(int file);
 /* The kernel gives ordinary memory large pages without being asked. */
 bool region_large_pages_wanted(void);
 
@@ -344,24 +345,29 @@ int region_aside_make(struct odf_region *region);
 /* Goes on with, or begins, a pass over a LIVE region that makes large pages, for a bounded time. When to come again. */
 uint64_t region_gather(struct odf_region *region, uint64_t now);
 
-/* ---- keeper.c ---- */
-enum region_order { REGION_ADOPT, REGION_RELEASE, REGION_SETTLE, REGION_SETTLE_AT_FORK, REGION_RESIDENT, REGION_QUIT };
-/* Has the keeper do it; 0 or an errno value. Not under the lock. */
+/* ---- The keeper (keeper.h) ---- */
+enum region_order { REGION_ADOPT, REGION_RELEASE, REGION_SETTLE, REGION_SETTLE_AT_FORK, REGION_DRAIN, REGION_RESIDENT };
+/* Has the keeper do it; 0 or an errno value, ESRCH: there is none. Not under the lock. */
 int region_order(enum region_order order, struct odf_region *region, uint64_t *result);
 /* The same if nobody else is giving orders, else EBUSY. Async-signal-safe. */
 int region_order_now(enum region_order order, uint64_t *result);
-/* Starts the keeper if it does not run. It takes over the files of the regions that there are. Calls of these two exclude each other (create.c). */
-int region_keeper_start(void);
-bool region_keeper_runs(void);
-/* There is no keeper yet, and the region's file is in the table of the calling thread. */
-bool region_file_is_here(const struct odf_region *region);
-/* Closes those files of the regions that are still the regions', in the table of the calling thread. */
-void region_close_files_here(struct odf_region *region);
-/* The files of a new region, its views and its place in the list; its files are then in the table of the thread that calls. 0 or an errno value. */
-int region_adopt(struct odf_region *region);
+/* Has a keeper, the one that there is or a new one, make the files of a new region, its views and its place in the list. 0 or an errno value; EAGAIN: there is
+ * no room for a further process; EBUSY: not by this thread, whose low priority the keeper could not leave; ECHILD: children of this process live in another PID namespace. Calls of this
+ * and of the next exclude each other (create.c). Async-signal-safe as far as its caller is. */
+int region_keeper_start(struct odf_region *region);
+/* Ends it, as soon as no step is under way. */
 void region_keeper_stop(void);
+/* The same if nobody is giving orders. Async-signal-safe. */
+bool region_keeper_stop_now(void);
+bool region_keeper_runs(void);
+/* Nothing is left for it to do. */
+bool region_keeper_is_idle(void);
+/* It was killed by somebody. */
+bool region_keeper_died(void);
 /* Something was frozen. Costs the caller next to nothing, unless the keeper is fast asleep. Async-signal-safe. */
 void region_keeper_notify(void);
+/* A child has been made, whose end is worth to be noticed. Async-signal-safe. */
+void region_keeper_child(int id);
 /* Something is missing that a fork needs. Async-signal-safe. */
 void region_keeper_call(void);
 /* In a child there is none. */
@@ -369,8 +375,10 @@ void region_keeper_forget(void);
 odf_region_settling region_keeper_settling(void);
 
 /* ---- hooks.c ---- */
-/* For a fork from a place where threads can be made: sees to it that there is a keeper. (create.c) */
-void region_see_to_keeper(void);
+/* The keeper is gone, and with it the files: nothing becomes LIVE any more. */
+void region_doubt_all(void);
+/* Out of the list, where there is no keeper to do it. */
+void region_forget_one(struct odf_region *region);
 /* Counts the bytes in and out; the first call for a process prepares what marks its children. */
 int region_count(struct odf_region *region);
 void region_uncount(struct odf_region *region);

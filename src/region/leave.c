@@ -23,9 +23,7 @@
 /* In the caller's table of descriptors; -1: not there. */
 static int file_of(const struct odf_region *region)
 {
-	if (region_lock_is_keepers())
-		return region->file;
-	return region_file_is_here(region) ? region->file_here : -1;
+	return region_lock_is_keepers() ? region->file : -1;
 }
 
 bool region_cover_by_mapping(struct odf_region *region, size_t from, size_t length)
@@ -117,7 +115,7 @@ int region_give_up(struct odf_region *region, odf_reason reason)
 		(void)region_unmap(region->scratch, 2 * region->work_size);
 	region->scratch = region->staging = NULL;
 	/* Without the file itself its pages are taken through this view. */
-	if (region->source != NULL && (region_keeper_runs() ? region->file >= 0 : region_file_is_here(region))) {
+	if (region->source != NULL && region_keeper_runs() && region->file >= 0) {
 		(void)region_unmap(region->source, region->length);
 		region->source = NULL;
 	}
@@ -237,6 +235,11 @@ static size_t own_slice(struct odf_region *region, int file, size_t at, size_t l
 			return until;
 	}
 	return limit;
+}
+
+bool region_is_drained(const struct odf_region *region)
+{
+	return region->left && region->drained >= region->capacity / REGION_PAGE * REGION_PAGE;
 }
 
 int region_drain(struct odf_region *region, size_t most)

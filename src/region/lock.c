@@ -12,14 +12,26 @@ static atomic_int word;
 /* Everybody but the keeper, who lets them go first: a fork waits for one step of settling and not for more. */
 static atomic_int wanting;
 
+static atomic_bool is_keepers;
+
+/* The keeper was killed amid a step, by somebody who picked it out: pages of the program's are in a place that it does not know. It would go on with others. */
+static void die_if_torn(void)
+{
+	if (region_keeper_died() && atomic_load(&is_keepers))
+		(void)sys_call2(SYS_kill, sys_call0(SYS_getpid), SIGKILL);
+}
+
 static void take(void)
 {
 	int was = 0;
 
 	if (atomic_compare_exchange_strong_explicit(&word, &was, 1, memory_order_acquire, memory_order_relaxed))
 		return;
-	while (atomic_exchange_explicit(&word, 2, memory_order_acquire) != 0)
-		(void)sys_call4(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 2, NULL); /* however it ends: look again */
+	while (atomic_exchange_explicit(&word, 2, memory_order_acquire) != 0) { /* however the wait ends: look again */
+		struct timespec moment = { 0, 500000000 };
+		if (sys_call4(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 2, &moment) == -ETIMEDOUT)
+			die_if_torn();
+	}
 }
 
 static void give(void)
@@ -44,11 +56,9 @@ void region_unlock(const uint64_t *mask)
 	(void)sys_sigprocmask(SIG_SETMASK, mask, NULL);
 }
 
-static bool is_keepers;
-
 bool region_lock_is_keepers(void)
 {
-	return is_keepers;
+	return atomic_load(&is_keepers);
 }
 
 void region_lock_as_keeper(void)
@@ -58,12 +68,12 @@ void region_lock_as_keeper(void)
 		(void)sys_call2(SYS_nanosleep, &moment, NULL);
 	}
 	take();
-	is_keepers = true;
+	atomic_store(&is_keepers, true);
 }
 
 void region_unlock_as_keeper(void)
 {
-	is_keepers = false;
+	atomic_store(&is_keepers, false);
 	give();
 }
 
@@ -71,7 +81,7 @@ void region_lock_renew(void)
 {
 	atomic_store_explicit(&word, 0, memory_order_relaxed);
 	atomic_store_explicit(&wanting, 0, memory_order_relaxed);
-	is_keepers = false;
+	atomic_store_explicit(&is_keepers, false, memory_order_relaxed);
 }
 
 bool region_lock_wanted(void)

@@ -60,8 +60,11 @@ int region_maps_begin(struct region_maps *maps, bool by_keeper)
 	maps->started = false;
 	maps->used = maps->length = 0;
 	maps->last = (struct region_mapping){ 0 };
-	if (maps->owned)
-		maps->file = open_list();
+	if (by_keeper) { /* who can open nothing any more */
+		maps->owned = false;
+		return maps->file < 0 ? ENOENT : 0;
+	}
+	maps->file = open_list();
 	return maps->file < 0 ? -maps->file : 0;
 }
 
@@ -203,7 +206,7 @@ int region_note_file(struct odf_region *region)
 {
 	struct stat status;
 
-	if (fstat(region->file, &status) != 0)
+	if (sys_call2(SYS_fstat, region->file, &status) < 0)
 		return EIO;
 	region->view_device = device_of(major(status.st_dev), minor(status.st_dev));
 	region->view_inode = status.st_ino;

@@ -21,14 +21,24 @@ size_t region_bytes(void);
 void region_note_absence(odf_reason reason);
 odf_reason region_absence(void);
 
-/* 0 or ENOMEM: nothing was changed then that the program could see. *start: for region_fork_end. `may_make_thread`: where fork() itself may be called, the
- * keeper of a region that has none yet is started; else such a region stays FROZEN until it has one. */
-int region_fork_begin(uint64_t *start, bool may_make_thread);
-/* In the parent, also when the fork failed. In a child nothing happens. */
-void region_fork_end(uint64_t start);
+/* 0 or ENOMEM: nothing was changed then that the program could see. *start: for region_fork_end. */
+int region_fork_begin(uint64_t *start);
+/* In the parent, also when the fork failed. In a child nothing happens. `child`: 0 where it is not known, or there is none. */
+void region_fork_end(uint64_t start, int child);
+/* A process cannot be made, and the keeper is one: if it keeps nothing but the heap, whose memory can leave its region, it ends. True: there is one process less. */
+bool region_give_way(void);
+/* Has the heap leave. */
+extern void (*region_on_giving_way)(void);
+/* From which on a limit of processes (RLIMIT_NPROC) leaves room for one that the user does not know of. */
+#define REGION_PROCESSES_LEAST 64
+/* The keeper's process, which is a child of this one; 0: there is none. One load. */
+int region_keeper_process(void);
+/* The program has made a child whose end sends another signal than SIGCHLD, or none. */
+void region_note_odd_child(void);
+bool region_has_odd_children(void);
 /* A process that shares this memory and is no thread of this one has been made: nothing can be known to be quiet from now on. */
 void region_memory_is_shared(void);
-/* The caller is the only thread of the process, the keeper not counted. False if that is not known. */
+/* The caller is the only thread of the process. False if that is not known. */
 bool region_has_one_thread(void);
 /* In the child, where libc runs no handlers. */
 void region_in_child(void);
@@ -41,8 +51,8 @@ size_t region_resident_bytes(void);
 
 /* ---- A region for the heap: home has holes, and other memory in it (extent.c) ---- */
 
-/* Its home is one hole, of whole GiB. It has no keeper before the first fork: nothing here makes a thread, allocates by malloc or waits for anybody, so that
- * it can be called from within an allocator. It lies at or after `hint` if there is room. NULL: *error says why, EBUSY: later. Never destroyed. */
+/* Its home is one hole, of whole GiB. Nothing here makes a thread or allocates by malloc, and it waits for nobody but the keeper, so that
+ * it can be called from within an allocator or a signal handler. It lies at or after `hint` if there is room. NULL: *error says why, EBUSY: later. Never destroyed. */
 odf_region *region_make_bare(size_t capacity, unsigned flags, void *hint, int *error);
 
 /* The following in one piece, as the kernel's own calls are: between these two, which block all signals. */

@@ -20,7 +20,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-#include "../sys/text.h"
 #include "internal.h"
 
 #ifndef UFFDIO_REGISTER_MODE_MINOR
@@ -48,24 +47,10 @@ static void place(const struct odf_region *region, struct step *step)
 
 size_t region_chunk_override = SIZE_MAX;
 
-/* The second of two open files that are the same: mappings of one and of the other never merge. */
-static int second_file(struct odf_region *region)
-{
-	char path[32];
-	struct text text = text_start(path, sizeof path);
-
-	if (region->second_file < 0) {
-		text_add(&text, "/proc/thread-self/fd/");
-		text_add_unsigned(&text, (uint64_t)region->file);
-		region->second_file = sys_open(path, O_RDWR, 0);
-	}
-	return region->second_file;
-}
-
 /* Divides a fresh template; SIZE_MAX: it could not be, and is of no use any more. */
 static size_t divide(struct odf_region *region, char *fresh, size_t chunk)
 {
-	if (chunk == 0 || second_file(region) < 0)
+	if (chunk == 0 || region->second_file < 0)
 		return 0;
 	for (size_t at = chunk; at < region->length; at += 2 * chunk) {
 		size_t size = region->length - at < chunk ? region->length - at : chunk;

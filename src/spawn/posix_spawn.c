@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "../record/record.h"
+#include "../region/region.h"
 #include "../sys/readable.h"
 
 int spawn_by_libc(const char *call, enum libc_spawn which, pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
@@ -16,10 +17,16 @@ int spawn_by_libc(const char *call, enum libc_spawn which, pid_t *pid, const cha
 	pid_t child = -1;
 	uint64_t start;
 
-	if (!record_wanted())
-		return libc_posix_spawn(which, pid, file, actions, attributes, argv, envp);
+	if (!record_wanted()) {
+		report.error = libc_posix_spawn(which, pid, file, actions, attributes, argv, envp);
+		if (report.error == EAGAIN && region_give_way())
+			report.error = libc_posix_spawn(which, pid, file, actions, attributes, argv, envp);
+		return report.error;
+	}
 	start = record_now();
 	report.error = libc_posix_spawn(which, &child, file, actions, attributes, argv, envp);
+	if (report.error == EAGAIN && region_give_way())
+		report.error = libc_posix_spawn(which, &child, file, actions, attributes, argv, envp);
 	report.elapsed_ns = record_now() - start;
 	report.strategy = ODF_STRATEGY_POSIX_SPAWN;
 	if (report.error != 0) {

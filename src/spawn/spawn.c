@@ -7,6 +7,7 @@
 
 #include "../capability/capability.h"
 #include "../record/record.h"
+#include "../region/region.h"
 #include "../strategy/report.h"
 #include "../strategy/strategy.h"
 #include "../sys/structure.h"
@@ -134,6 +135,10 @@ int odf_spawn(pid_t *pid, const char *file, char *const argv[], char *const envp
 		refuse(&result, error, -1);
 	else
 		plan_and_run(&request, &choice, &result);
+	if (error == 0 && result.error == EAGAIN && region_give_way()) {
+		result = (struct result)RESULT_INIT;
+		plan_and_run(&request, &choice, &result);
+	}
 	if (result.error == 0 && pid != NULL)
 		*pid = result.pid;
 	/* Also where the options were refused for their size. */

@@ -16,11 +16,11 @@ enum { CLONE3_SIZE_FIRST = 64, CLONE3_SIZE_CGROUP = 88 };
 #if defined __x86_64__ && !defined __ILP32__
 /* In the child the system call returns 0 on an empty stack with all other registers as they were: the frame pointer is cleared to end
  * back-traces, the function called, its result the exit status. */
-static ODF_UNINSTRUMENTED long enter(long number, long a, long b, long c, long d, int (*function)(void *), void *argument)
+static ODF_UNINSTRUMENTED long enter(long number, long a, long b, long c, long d, long e, int (*function)(void *), void *argument)
 {
 	long result;
 	register long r10 __asm__("r10") = d;
-	register long r8 __asm__("r8") = 0;
+	register long r8 __asm__("r8") = e;
 	register int (*r12)(void *) __asm__("r12") = function;
 	register void *r13 __asm__("r13") = argument;
 	__asm__ volatile("syscall\n\t"
@@ -47,6 +47,7 @@ long clone3_child(const struct clone_request *request)
 		.exit_signal = (uint64_t)request->exit_signal,
 		.stack = (uint64_t)(uintptr_t)request->stack,
 		.stack_size = request->stack_size,
+		.tls = (uint64_t)(uintptr_t)request->local,
 	};
 	long size = CLONE3_SIZE_FIRST;
 
@@ -60,7 +61,7 @@ long clone3_child(const struct clone_request *request)
 		arguments.cgroup = (uint64_t)request->cgroup_fd;
 		size = CLONE3_SIZE_CGROUP;
 	}
-	return enter(SYS_clone3, (long)&arguments, size, 0, 0, request->function, request->argument);
+	return enter(SYS_clone3, (long)&arguments, size, 0, 0, 0, request->function, request->argument);
 }
 
 long clone_child(const struct clone_request *request)
@@ -73,7 +74,8 @@ long clone_child(const struct clone_request *request)
 		flags |= CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
 		stored = request->alive;
 	}
-	return enter(SYS_clone, (long)flags, (long)top, (long)stored, (long)request->alive, request->function, request->argument);
+	return enter(SYS_clone, (long)flags, (long)top, (long)stored, (long)request->alive, (long)request->local, request->function,
+		     request->argument);
 }
 #else
 long clone3_child(const struct clone_request *request)
@@ -85,8 +87,16 @@ long clone3_child(const struct clone_request *request)
 long clone_child(const struct clone_request *request)
 {
 	int saved = errno;
-	long pid = clone(request->function, (char *)request->stack + request->stack_size,
-			 (int)(request->flags | (uint64_t)request->exit_signal), request->argument, request->pidfd, NULL, NULL);
+	uint64_t flags = request->flags | (uint64_t)request->exit_signal;
+	int *stored = request->pidfd;
+	long pid;
+
+	if (request->alive != NULL && request->pidfd == NULL) {
+		flags |= CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
+		stored = request->alive;
+	}
+	pid = clone(request->function, (char *)request->stack + request->stack_size, (int)flags, request->argument, stored, request->local,
+		    request->alive);
 
 	if (pid < 0)
 		pid = -errno;

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * How the keeper confines itself, once it has opened what it needs: what a program gives up later the keeper does not have either. It can compute, wait, change
+ * the mappings of the memory that it shares with the program, without making any of it executable, and make files without a name. It cannot open a file or a
+ * socket, make a process, send a signal, look at another process, or change its rights. Any other call ends it.
+ */
+#include <errno.h>
+#include <linux/audit.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/mempolicy.h>
+#include <linux/seccomp.h>
+#include <linux/userfaultfd.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+#include "keeper.h"
+
+#ifndef SECCOMP_RET_KILL_PROCESS
+#define SECCOMP_RET_KILL_PROCESS 0x80000000u
+#endif
+#ifndef F_ADD_SEALS
+#define F_ADD_SEALS 1033
+#endif
+#define NUMBER_FUTEX_WAITV 449
+
+/* ---- Who runs when ---- */
+
+#define TIMER_SLACK_NS 50000 /* the kernel's own default */
+#define NICE_OF_KERNEL 20    /* getpriority's answer is this minus the value */
+
+int confine_schedule(int program)
+{
+	/* The program's main thread stands for what its user has decided about the whole of it, the thread that started the keeper for itself only. */
+	struct sched_param normal = { 0 };
+	unsigned long processors[128];
+	long size = sys_call3(SYS_sched_getaffinity, program, sizeof processors, processors);
+	long policy = sys_call1(SYS_sched_getscheduler, program), nice = sys_call2(SYS_getpriority, PRIO_PROCESS, program);
+
+	if (size > 0)
+		(void)sys_call3(SYS_sched_setaffinity, 0, size, processors);
+	if (policy != SCHED_IDLE && policy != SCHED_BATCH)
+		policy = SCHED_OTHER; /* not in real time, which is for work of a known length */
+	(void)sys_call3(SYS_sched_setscheduler, 0, policy, &normal);
+	if (nice > 0)
+		(void)sys_call3(SYS_setpriority, PRIO_PROCESS, 0, NICE_OF_KERNEL - nice);
+	(void)sys_call3(SYS_set_mempolicy, MPOL_DEFAULT, NULL, 0);
+	(void)sys_call2(SYS_prctl, PR_SET_TIMERSLACK, TIMER_SLACK_NS);
+	/* Who is SCHED_IDLE may not get out of that without a right to it. */
+	return policy != SCHED_IDLE && sys_call1(SYS_sched_getscheduler, 0) == SCHED_IDLE ? EBUSY : 0;
+}
+
+/* ---- What it may do ---- */
+
+#if defined __x86_64__
+#define ARCHITECTURE AUDIT_ARCH_X86_64
+#elif defined __aarch64__
+#define ARCHITECTURE AUDIT_ARCH_AARCH64
+#endif
+
+#ifdef ARCHITECTURE
+static const short calls[] = {
+	/* Waiting. */
+	SYS_futex, NUMBER_FUTEX_WAITV, SYS_nanosleep, SYS_clock_nanosleep, SYS_restart_syscall, SYS_sched_yield, SYS_clock_gettime, SYS_gettimeofday,
+	SYS_ppoll, SYS_rt_sigreturn,
+	/* The memory. Of mmap and mprotect below. */
+	SYS_munmap, SYS_mremap, SYS_madvise, SYS_mincore, SYS_msync, SYS_munlock,
+	/* Its files. Of ioctl and fcntl below. */
+	SYS_memfd_create, SYS_ftruncate, SYS_fallocate, SYS_fstat, SYS_read, SYS_pread64, SYS_lseek, SYS_close,
+	/* The program. */
+	SYS_getppid, SYS_pidfd_open,
+	SYS_exit_group, SYS_exit,
+};
+/* Of /proc/self/pagemap, and of the list of mappings. */
+#define PAGEMAP_SCAN_COMMAND _IOWR('f', 16, uint64_t[12])
+#define MAPPING_COMMAND      _IOWR('f', 17, uint64_t[13])
+static const unsigned commands[] = {
+	UFFDIO_REGISTER, UFFDIO_UNREGISTER, UFFDIO_WAKE, UFFDIO_COPY, UFFDIO_ZEROPAGE, PAGEMAP_SCAN_COMMAND, MAPPING_COMMAND,
+};
+
+#define OFFSET_NUMBER      0
+#define OFFSET_ARCHITECTURE 4
+#define OFFSET_ARGUMENT(n) (16 + 8 * (n)) /* its low half */
+
+#define FILTER_MOST 128
+struct program {
+	struct sock_filter code[FILTER_MOST];
+	unsigned short length;
+};
+
+static void add(struct program *program, unsigned short code, uint32_t value, unsigned char yes, unsigned char no)
+{
+	program->code[program->length++] = (struct sock_filter){ code, yes, no, value };
+}
+
+static void load(struct program *program, uint32_t offset)
+{
+	add(program, BPF_LD | BPF_W | BPF_ABS, offset, 0, 0);
+}
+
+static void end_with(struct program *program, uint32_t verdict)
+{
+	add(program, BPF_RET | BPF_K, verdict, 0, 0);
+}
+
+static void allow_if_equal(struct program *program, uint32_t value)
+{
+	add(program, BPF_JMP | BPF_JEQ | BPF_K, value, 0, 1);
+	end_with(program, SECCOMP_RET_ALLOW);
+}
+
+/* One call by its protection: nothing becomes executable. The number is loaded. */
+static void allow_unless_executable(struct program *program, uint32_t number)
+{
+	add(program, BPF_JMP | BPF_JEQ | BPF_K, number, 0, 4);
+	load(program, OFFSET_ARGUMENT(2));
+	add(program, BPF_JMP | BPF_JSET | BPF_K, PROT_EXEC, 1, 0);
+	end_with(program, SECCOMP_RET_ALLOW);
+	end_with(program, SECCOMP_RET_KILL_PROCESS);
+}
+
+/* By its second argument. */
+static void allow_commands(struct program *program, uint32_t number, const unsigned *list, size_t count)
+{
+	add(program, BPF_JMP | BPF_JEQ | BPF_K, number, 0, (unsigned char)(2 * count + 2));
+	load(program, OFFSET_ARGUMENT(1));
+	for (size_t i = 0; i < count; i++)
+		allow_if_equal(program, list[i]);
+	end_with(program, SECCOMP_RET_KILL_PROCESS);
+}
+
+/* Whether a thread is there: signal 0. */
+static void allow_question(struct program *program, uint32_t number)
+{
+	add(program, BPF_JMP | BPF_JEQ | BPF_K, number, 0, 4);
+	load(program, OFFSET_ARGUMENT(2));
+	add(program, BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1);
+	end_with(program, SECCOMP_RET_ALLOW);
+	end_with(program, SECCOMP_RET_KILL_PROCESS);
+}
+
+static void filter_calls(void)
+{
+	static const unsigned seal = F_ADD_SEALS;
+	struct program program = { .length = 0 };
+	struct sock_fprog whole;
+
+	load(&program, OFFSET_ARCHITECTURE);
+	add(&program, BPF_JMP | BPF_JEQ | BPF_K, ARCHITECTURE, 1, 0);
+	end_with(&program, SECCOMP_RET_KILL_PROCESS);
+	load(&program, OFFSET_NUMBER); /* the second set of numbers of x86-64 has a bit that none of these has */
+	for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++)
+		allow_if_equal(&program, (uint32_t)calls[i]);
+	allow_unless_executable(&program, SYS_mmap);
+	allow_unless_executable(&program, SYS_mprotect);
+	allow_commands(&program, SYS_ioctl, commands, sizeof commands / sizeof commands[0]);
+	allow_commands(&program, SYS_fcntl, &seal, 1);
+	allow_question(&program, SYS_tgkill);
+	end_with(&program, SECCOMP_RET_KILL_PROCESS);
+	whole = (struct sock_fprog){ program.length, program.code };
+	(void)sys_call3(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &whole);
+}
+#else
+static void filter_calls(void)
+{
+}
+#endif
+
+/* One right may have to stay, which without calls that lock memory is good for one thing only: where the program has called mlockall(MCL_FUTURE), every new
+ * mapping is locked, also by who did not ask for it, and refused beyond a limit that could not be raised. */
+static uint32_t right_to_map(const struct __user_cap_header_struct *header)
+{
+	struct __user_cap_data_struct has[_LINUX_CAPABILITY_U32S_3] = { { 0 } };
+	struct rlimit limit;
+
+	if (sys_call4(SYS_prlimit64, 0, RLIMIT_MEMLOCK, NULL, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY ||
+	    sys_call2(SYS_capget, header, has) < 0)
+		return 0;
+	return has[0].effective & 1u << CAP_IPC_LOCK;
+}
+
+void confine_rights(bool may_lock)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct left[_LINUX_CAPABILITY_U32S_3] = { { 0 } };
+
+	if (may_lock)
+		left[0].effective = left[0].permitted = right_to_map(&header);
+	(void)sys_call5(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	(void)sys_call2(SYS_capset, &header, left);
+	filter_calls();
+}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The keeper: a process that shares this one's memory, lives while this one has regions of its own, owns every descriptor that they need, carries out
+ * orders, and settles what was frozen. For keeper*.c, schedule.c and confine.c only.
+ *
+ * Why a process and not a thread. A thread of the library is a thread of the program: libc believes that malloc has to lock, so that a fork in a signal
+ * handler of a program of one thread hangs; unshare and setns refuse; who stops all threads of the program stops it amid a step, and then waits for memory
+ * that only it can put back; it keeps the rights that the program gives up. A process that shares the memory (CLONE_VM) is none of that. It is a child of
+ * the program whose end sends no signal (exit signal 0), so that wait() does not find it; CLONE_UNTRACED keeps it from a tracer of the program.
+ * It has a process group of its own: a signal to the program's group does not reach it.
+ *
+ * Why a child, and not an orphan that init would reap: where the program is itself what orphans go to, as the first process of a container is, every wait
+ * would find it; elsewhere a stranger would get a child and a SIGCHLD at each of its ends, and systemd would not know any more which process a service is.
+ * What a child shows is less: a wait with __WALL or __WCLONE for any child finds it.
+ *
+ * Why it lives as long as there is a region: its descriptors are what the file, the token and the userfaultfd are held by. Nothing else may hold them: the
+ * program's table is the program's, and a process without privileges cannot get a descriptor from a mapping.
+ *
+ * What runs in it: no lock and no memory of libc's, and no signal handler but its own. It has a thread-local block that is all zeros, for the canary of the stack
+ * protector and for errno, and raw system calls; from libc memcpy, memset and memcmp only.
+ */
+#ifndef ODF_REGION_KEEPER_H
+#define ODF_REGION_KEEPER_H
+
+#include "internal.h"
+
+#define KEEPER_DESK_SIZE ((sizeof(struct region_desk) + REGION_PAGE - 1) / REGION_PAGE * REGION_PAGE)
+
+/* Between the program and it. */
+struct keeper_shared {
+	atomic_bool running;
+	atomic_int id;       /* its process; the kernel writes 0 when it has ended */
+	atomic_uint notices; /* counts what the keeper should look at; it sleeps on this word */
+	atomic_uint forks;   /* counts those that it should know about */
+	atomic_bool asleep;  /* until a notice comes */
+	atomic_bool settles; /* there is a region that it settles by itself */
+	atomic_bool idle;    /* nothing is left to do, and it may end */
+	atomic_bool leaves;  /* it is to end, at the next moment at which no step is under way */
+	_Atomic(odf_region_settling) settling;
+};
+extern struct keeper_shared keeper;
+
+/* The children that were made last, 0: none. It asks whether they have ended. */
+#define KEEPER_CHILDREN 16
+extern atomic_int keeper_children[KEEPER_CHILDREN];
+
+/* ---- In the keeper ---- */
+extern struct region_settler keeper_settler;
+extern uint64_t keeper_pause_most_ns; /* between the steps of the settle that is under way; 0: somebody waits for it */
+
+/* keeper.c */
+int keeper_run(void); /* until it is to end */
+void keeper_note_whether_it_settles(void);
+void keeper_between_steps(uint64_t step_ns);
+void keeper_sleep(unsigned notices, uint64_t nanoseconds); /* until a notice comes that is not among those, or the program has ended */
+_Noreturn void keeper_end(void);
+
+/* keeper_orders.c */
+bool keeper_has_order(void);
+void keeper_carry_out_order(void);
+void keeper_answer_about_memory(void); /* if that is the order. Between the steps of a settle too, which may take long */
+void keeper_forget_orders(void);
+bool keeper_settles_here(const struct odf_region *region);
+bool keeper_thins_here(const struct odf_region *region);
+
+/* keeper_orders.c, by the program: orders are given by who has their lock. */
+void keeper_lock_orders(void);
+bool keeper_try_lock_orders(void);
+void keeper_unlock_orders(void);
+void keeper_expect_answer(enum region_order order, struct odf_region *region);
+int keeper_wait_for_answer(void);
+/* And by the keeper. */
+void keeper_answer(int error);
+int keeper_adopt(struct odf_region *region, bool confined);
+
+/* keeper.c, before it is made: the word that the kernel clears when the main thread ends. */
+void keeper_watch(atomic_int *main_word, int main_id);
+
+/* keeper_program.c: what the keeper knows of the program. */
+struct program_files {
+	int stat, statm, own_statm;
+};
+extern struct program_files program_files; /* -1: not known */
+void program_meet(int id);
+/* It has ended, or executed another program: nobody needs this memory any more. */
+bool program_is_gone(void);
+uint64_t program_faults(void); /* UINT64_MAX: not known */
+/* Counts those children of it that are found to have ended. Disturbs nobody. */
+unsigned program_ended_children(void);
+
+/* confine.c */
+/* Priority, policy, processors, memory policy and timers are the keeper's own, whoever it was that started it. EBUSY: it would stall others, and another
+ * thread of the program may have more luck. */
+int confine_schedule(int program);
+/* For good: no capabilities, no way to get any, no calls but those that it makes. What the kernel does not offer is left out. `may_lock`: its memory may be
+ * locked (mlockall); the heap's never is. */
+void confine_rights(bool may_lock);
+
+/* ---- schedule.c: when to do what, without a look at anything ---- */
+
+enum schedule_action { SCHEDULE_WAIT, SCHEDULE_GIVE_UP, SCHEDULE_DRAIN, SCHEDULE_MEND, SCHEDULE_GATHER, SCHEDULE_THIN, SCHEDULE_SETTLE };
+struct schedule_facts {
+	uint64_t now, fork_ns; /* the last fork */
+	uint64_t ask_ns;       /* not to be asked for descendants before, unless a child has ended */
+	uint64_t touched;      /* page faults since the freeze */
+	bool left, drained;    /* given up; and its file has nothing any more */
+	bool lost;             /* it will never be LIVE again */
+	bool settled, vacant;
+	bool aside_lost;
+	bool settles, thins;   /* beside the program; gives back only */
+	bool huge;             /* it is to have large pages */
+	bool child_ended;      /* one that it was not asked for yet */
+};
+struct schedule {
+	enum schedule_action action;
+	uint64_t then;       /* SCHEDULE_WAIT: when to look again */
+	uint64_t pause_most; /* SCHEDULE_SETTLE: between two steps */
+};
+#define SCHEDULE_NEVER UINT64_MAX
+#define SCHEDULE_RETRY_NS 100000000u
+#define SCHEDULE_ASK_FIRST_NS 200000u
+struct schedule schedule_region(const struct schedule_facts *facts);
+/* So often in a row, and the region is given up. */
+#define SCHEDULE_FAILURES_MOST 100u
+/* How long to wait until the next slice is drained: after one that was, or after the error of one that was not. */
+uint64_t schedule_drain(int error, uint64_t last_wait_ns);
+/* When to ask again after an answer of EBUSY, EAGAIN or another error. */
+uint64_t schedule_after(int error, uint64_t now, uint64_t fork_ns);
+/* How long to wait until the next pass of thinning. */
+uint64_t schedule_thin(uint64_t last_wait_ns);
+bool schedule_thin_pays(uint64_t faults);
+/* When to look for a fork although nothing is to be done. */
+uint64_t schedule_look(uint64_t now, uint64_t fork_ns);
+#define SCHEDULE_FAST_ASLEEP_NS 20000000u /* who sleeps longer than this is to be woken */
+#endif

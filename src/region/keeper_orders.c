@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: MIT
+ * Orders to the keeper, one at a time: given by threads of the program, carried out in the keeper. */
+#include <errno.h>
+#include <linux/futex.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "../sys/process_lock.h"
+#include "keeper.h"
+
+static struct {
+	struct process_lock lock;
+	enum region_order order;
+	struct odf_region *region;
+	uint64_t result;
+	int error;
+	atomic_int state;
+} slot;
+enum { SLOT_EMPTY, SLOT_ORDER, SLOT_DONE };
+
+void keeper_forget_orders(void)
+{
+	atomic_store(&slot.state, SLOT_EMPTY);
+}
+
+/* ---- By who gives them ---- */
+
+int keeper_wait_for_answer(void)
+{
+	while (atomic_load(&slot.state) == SLOT_ORDER && atomic_load(&keeper.id) != 0) {
+		/* Its end wakes nobody here. */
+		struct timespec moment = { 0, 100000000 };
+		(void)sys_call4(SYS_futex, &slot.state, FUTEX_WAIT_PRIVATE, SLOT_ORDER, &moment);
+	}
+	/* A child that a signal handler made goes on here, without a keeper. */
+	return atomic_exchange(&slot.state, SLOT_EMPTY) == SLOT_DONE ? slot.error : ESRCH;
+}
+
+void keeper_expect_answer(enum region_order order, struct odf_region *region)
+{
+	slot.order = order;
+	slot.region = region;
+	slot.result = 0;
+	atomic_store(&slot.state, SLOT_ORDER);
+}
+
+static int give_order(enum region_order order, struct odf_region *region, uint64_t *result)
+{
+	int error;
+
+	keeper_expect_answer(order, region);
+	region_keeper_call();
+	error = keeper_wait_for_answer();
+	if (result != NULL)
+		*result = slot.result;
+	return error;
+}
+
+void keeper_lock_orders(void)
+{
+	process_lock_wait(&slot.lock);
+}
+
+bool keeper_try_lock_orders(void)
+{
+	return process_lock_try(&slot.lock);
+}
+
+void keeper_unlock_orders(void)
+{
+	process_lock_release(&slot.lock);
+}
+
+int region_order(enum region_order order, struct odf_region *region, uint64_t *result)
+{
+	int error;
+
+	keeper_lock_orders();
+	error = region_keeper_runs() ? give_order(order, region, result) : ESRCH;
+	keeper_unlock_orders();
+	return error;
+}
+
+int region_order_now(enum region_order order, uint64_t *result)
+{
+	int error;
+
+	if (!keeper_try_lock_orders())
+		return EBUSY;
+	error = region_keeper_runs() ? give_order(order, NULL, result) : ESRCH;
+	keeper_unlock_orders();
+	return error;
+}
+
+/* ---- By the keeper ---- */
+
+bool keeper_settles_here(const struct odf_region *region)
+{
+	return keeper_settler.userfault >= 0 && !(region->flags & ODF_REGION_MANUAL);
+}
+
+bool keeper_thins_here(const struct odf_region *region)
+{
+	return keeper_settler.userfault < 0 && keeper_settler.pagemap >= 0 && !(region->flags & ODF_REGION_MANUAL);
+}
+
+static void close_files(struct odf_region *region)
+{
+	int *files[] = { &region->file, &region->second_file, &region->token_file, &region->spare_file };
+
+	for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+		if (*files[i] >= 0)
+			sys_close(*files[i]);
+		*files[i] = -1;
+	}
+}
+
+/* The caller reserved the address space and unmaps it on failure. */
+int keeper_adopt(struct odf_region *region, bool confined)
+{
+	int file = region_file_make(region->capacity, confined), error;
+
+	if (file < 0)
+		return -file;
+	region->file = file;
+	if (!confined)
+		region->second_file = region_second_file(file); /* without it a template is one mapping instead of several */
+	error = region_note_file(region);
+	if (error == 0)
+		error = region_token_make(region);
+	/* Invariant 3: home is hidden from the first moment on that it can be written. */
+	if (error == 0 && (region_map_file(region->home, region->length, MAP_SHARED | MAP_FIXED, file, 0) == NULL || region_hide(region) != 0))
+		error = ENOMEM;
+	if (error == 0 && region->extents != NULL)
+		error = region_source_make(region);
+	/* Holes too, for good. */
+	if (error == 0 && region->extents != NULL && sys_call3(SYS_madvise, region->home, region->length, MADV_DONTFORK) < 0)
+		error = ENOMEM;
+	if (error == 0)
+		error = region_template_make(region);
+	/* All of it is a hole. */
+	if (error == 0 && region->extents != NULL && sys_call3(SYS_mprotect, region->home, region->length, PROT_NONE) < 0)
+		error = ENOMEM;
+	if (error != 0) {
+		close_files(region);
+		return error;
+	}
+	region_lock_as_keeper();
+	region->vacant = true;
+	if (region_forks_pending > 0)
+		error = region_freeze(region);
+	if (error == 0) {
+		region->next = region_list;
+		region_list = region;
+	}
+	region_unlock_as_keeper();
+	keeper_note_whether_it_settles();
+	if (error != 0)
+		close_files(region);
+	return error;
+}
+
+static void release(struct odf_region *region)
+{
+	struct odf_region **link = &region_list;
+
+	region_lock_as_keeper();
+	while (*link != region)
+		link = &(*link)->next;
+	*link = region->next;
+	region_unlock_as_keeper();
+	keeper_note_whether_it_settles();
+	close_files(region);
+}
+
+static int resident(const struct odf_region *region, uint64_t *bytes)
+{
+	struct stat status;
+
+	if (sys_call2(SYS_fstat, region->file, &status) < 0)
+		return EIO;
+	*bytes = (uint64_t)status.st_blocks * 512;
+	return 0;
+}
+
+static int all_resident(uint64_t *bytes)
+{
+	uint64_t one;
+
+	for (struct odf_region *region = region_list; region != NULL; region = region->next)
+		if (resident(region, &one) == 0)
+			*bytes += one;
+	return 0;
+}
+
+static int settle_quietly(void)
+{
+	struct region_settler quiet = { keeper_settler.pagemap, -1, keeper_settler.desk, keeper_between_steps };
+	int error = 0;
+
+	for (struct odf_region *region = region_list; region != NULL; region = region->next)
+		if (!(region->flags & ODF_REGION_MANUAL)) {
+			int failed = region_settle(region, &quiet);
+			error = error == 0 ? failed : error;
+		}
+	return error;
+}
+
+/* Before the keeper ends: what is not given back now is held twice. EBUSY: there are regions in use. */
+static int drain_all(void)
+{
+	int error = 0;
+
+	region_lock_as_keeper();
+	for (struct odf_region *region = region_list; region != NULL; region = region->next)
+		if (!region->left)
+			error = EBUSY;
+	for (struct odf_region *region = region_list; region != NULL && error == 0; region = region->next)
+		(void)region_drain(region, SIZE_MAX); /* a descendant may be in the way */
+	region_unlock_as_keeper();
+	return error;
+}
+
+void keeper_answer(int error)
+{
+	slot.error = error;
+	atomic_store(&slot.state, SLOT_DONE);
+	(void)sys_call3(SYS_futex, &slot.state, FUTEX_WAKE_PRIVATE, 1);
+}
+
+bool keeper_has_order(void)
+{
+	return atomic_load(&slot.state) == SLOT_ORDER;
+}
+
+/* How much memory a region has; of all, if none is named. */
+void keeper_answer_about_memory(void)
+{
+	if (keeper_has_order() && slot.order == REGION_RESIDENT)
+		keeper_answer(slot.region != NULL ? resident(slot.region, &slot.result) : all_resident(&slot.result));
+}
+
+void keeper_carry_out_order(void)
+{
+	keeper_answer_about_memory();
+	if (!keeper_has_order())
+		return;
+	switch (slot.order) { /* only now: before, it may be the last one's */
+	case REGION_ADOPT:
+		keeper_answer(keeper_adopt(slot.region, true));
+		break;
+	case REGION_RELEASE:
+		release(slot.region);
+		keeper_answer(0);
+		break;
+	case REGION_SETTLE:
+		keeper_answer(region_settle(slot.region, &keeper_settler));
+		break;
+	case REGION_SETTLE_AT_FORK:
+		keeper_answer(settle_quietly());
+		break;
+	case REGION_DRAIN:
+		keeper_answer(drain_all());
+		break;
+	case REGION_RESIDENT: /* given since the look above */
+		break;
+	}
+}

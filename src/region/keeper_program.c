@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the keeper knows of the program, in the keeper. As it is no thread of the program, the kernel does not count the program's page faults and children as its
+ * own: it asks. The files of /proc are opened before it gives up the right to open files, and stay readable whatever ids the program takes later.
+ *
+ * How it learns of the program's end: the parent-death signal comes at once when the thread that started it ends, and again for each that takes its place as
+ * parent, until none is left: its handler asks who the parent is. A program that has other user ids by then cannot send it; then the keeper finds out by
+ * itself: it sleeps on the word as well that the kernel clears when the main thread ends or executes, and looks from time to time.
+ * A program that executes another one stays the parent, and has other memory: its size tells.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+
+#include "../sys/text.h"
+#include "keeper.h"
+
+struct program_files program_files = { -1, -1, -1 };
+atomic_int keeper_children[KEEPER_CHILDREN];
+static int program;
+
+static int open_of(int id, const char *name)
+{
+	char path[64];
+	struct text text = text_start(path, sizeof path);
+
+	text_add(&text, "/proc/");
+	text_add_unsigned(&text, (uint64_t)id);
+	text_add(&text, name);
+	return sys_open(path, O_RDONLY, 0);
+}
+
+/* The /proc that is mounted here may count processes otherwise (another PID namespace). */
+static bool proc_is_ours(void)
+{
+	char own[24] = "", shown[24] = "";
+	struct text text = text_start(own, sizeof own);
+	long got = sys_call4(SYS_readlinkat, AT_FDCWD, "/proc/self", shown, sizeof shown - 1);
+
+	text_add_unsigned(&text, (uint64_t)sys_call0(SYS_getpid));
+	return got > 0 && strcmp(own, shown) == 0;
+}
+
+void program_meet(int id)
+{
+	program = id;
+	if (!proc_is_ours())
+		return;
+	program_files.stat = open_of(id, "/stat");
+	program_files.statm = open_of(id, "/statm");
+	program_files.own_statm = open_of((int)sys_call0(SYS_getpid), "/statm");
+}
+
+static long read_again(int file, char *text, size_t size)
+{
+	long got = file < 0 ? -EBADF : sys_call4(SYS_pread64, file, text, size - 1, 0);
+
+	text[got > 0 ? got : 0] = '\0';
+	return got;
+}
+
+/* The first number: the size of the memory. 0 where there is none any more. */
+static uint64_t memory_size(int file)
+{
+	char text[128];
+	uint64_t size = 0;
+
+	if (read_again(file, text, sizeof text) <= 0)
+		return 0;
+	for (const char *at = text; *at >= '0' && *at <= '9'; at++)
+		size = size * 10 + (uint64_t)(*at - '0');
+	return size;
+}
+
+/* Sizes that were read at two moments may differ although the memory is one: asked often, before it is believed. */
+static bool has_other_memory(void)
+{
+	if (program_files.statm < 0 || program_files.own_statm < 0)
+		return false;
+	for (unsigned tries = 0; tries < 20; tries++) {
+		uint64_t before = memory_size(program_files.statm), own = memory_size(program_files.own_statm);
+		if (before == own || memory_size(program_files.statm) == own)
+			return false;
+	}
+	return true;
+}
+
+bool program_is_gone(void)
+{
+	return sys_call0(SYS_getppid) != program || has_other_memory();
+}
+
+uint64_t program_faults(void)
+{
+	enum { MINOR_FAULTS = 10, AFTER_NAME = 2 };
+	char text[512];
+	uint64_t faults = 0;
+	const char *at;
+
+	if (read_again(program_files.stat, text, sizeof text) <= 0 || (at = strrchr(text, ')')) == NULL)
+		return UINT64_MAX;
+	for (int field = AFTER_NAME; field < MINOR_FAULTS && at != NULL; field++)
+		at = strchr(at + 1, ' ');
+	if (at == NULL)
+		return UINT64_MAX;
+	for (at++; *at >= '0' && *at <= '9'; at++)
+		faults = faults * 10 + (uint64_t)(*at - '0');
+	return faults;
+}
+
+static bool has_ended(int id)
+{
+	struct pollfd ended = { .events = POLLIN };
+	struct timespec now = { 0, 0 };
+	int file = (int)sys_call2(SYS_pidfd_open, id, 0);
+	bool found;
+
+	if (file < 0)
+		return file == -ESRCH;
+	ended.fd = file;
+	found = sys_call5(SYS_ppoll, &ended, 1, &now, NULL, 0) > 0;
+	sys_close(file);
+	return found;
+}
+
+unsigned program_ended_children(void)
+{
+	static unsigned ends;
+
+	for (size_t i = 0; i < KEEPER_CHILDREN; i++) {
+		int id = atomic_load_explicit(&keeper_children[i], memory_order_relaxed);
+		if (id == 0 || !has_ended(id))
+			continue;
+		ends++;
+		(void)atomic_compare_exchange_strong(&keeper_children[i], &id, 0);
+	}
+	return ends;
+}

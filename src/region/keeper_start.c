@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The keeper's start and end. Starting it is async-signal-safe and allocates nothing: the heap may wake within malloc, or in a signal handler.
+ */
+#include <errno.h>
+#include <linux/close_range.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "../record/settings.h"
+#include "../sys/clone.h"
+#include "../sys/userfault.h"
+#include "keeper.h"
+
+#ifndef CLONE_UNTRACED
+#define CLONE_UNTRACED 0x00800000
+#endif
+#ifndef PR_GET_TID_ADDRESS
+#define PR_GET_TID_ADDRESS 40
+#endif
+
+/* One mapping: a guard, the stack, and zeros on both sides of where the thread pointer points: what is thread-local to the program and its libraries lies
+ * below on x86-64, above elsewhere. */
+#define GUARD_SIZE REGION_PAGE
+#define STACK_SIZE ((size_t)65536)
+#define LOCAL_SIZE ((size_t)65536)
+#define BLOCK_SIZE (GUARD_SIZE + STACK_SIZE + 2 * LOCAL_SIZE)
+
+static char *block;
+static struct odf_region *first_region; /* made by the keeper before it confines itself */
+static int program, own_id;
+
+/* ---- In the keeper ---- */
+
+/* The parent ends: a thread of the program, whose place another takes, or the last one. May come amid a step, whose memory nobody needs then. */
+static void parent_ended(int signal)
+{
+	(void)signal;
+	if (sys_call0(SYS_getppid) != program)
+		keeper_end();
+}
+
+/* The kernel's structure, and the way back, which libc's sigaction would add. */
+struct kernel_action {
+	void (*handler)(int);
+	unsigned long flags;
+#if defined __x86_64__
+	void (*restorer)(void);
+#endif
+	uint64_t mask;
+};
+#if defined __x86_64__
+#define WITH_RESTORER 0x04000000u
+__attribute__((used)) void keeper_return_from_handler(void);
+__asm__(".text\n"
+	".hidden keeper_return_from_handler\n"
+	".type keeper_return_from_handler, @function\n"
+	"keeper_return_from_handler:\n"
+	"	movl $15, %eax\n" /* rt_sigreturn */
+	"	syscall\n"
+	".size keeper_return_from_handler, .-keeper_return_from_handler\n");
+#endif
+
+/* The handlers are a copy of the program's, and must not run here. Ignored signals are forgotten at once; blocked ones would be kept, and count. */
+static void take_signals(void)
+{
+	struct kernel_action ignore = { .handler = SIG_IGN }, watch = { .handler = parent_ended, .mask = ~0ull };
+	uint64_t none = 0;
+
+#if defined __x86_64__
+	watch.flags = WITH_RESTORER;
+	watch.restorer = keeper_return_from_handler;
+#endif
+	for (int number = 1; number <= 64; number++)
+		(void)sys_call4(SYS_rt_sigaction, number, number == SIGUSR1 ? &watch : &ignore, NULL, sizeof ignore.mask);
+	(void)sys_call2(SYS_prctl, PR_SET_PDEATHSIG, SIGUSR1);
+	(void)sys_sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* A table of its own, and in it nothing but `kept`. The program's is not copied: no file of it gets a further user, however short. */
+static int leave_descriptors(int kept)
+{
+	struct rlimit limit;
+	bool done = kept <= 0 || sys_call3(SYS_close_range, 0, kept - 1, CLOSE_RANGE_UNSHARE) == 0;
+
+	if (done && sys_call3(SYS_close_range, kept < 0 ? 0 : kept + 1, ~0u, CLOSE_RANGE_UNSHARE) == 0)
+		return 0;
+	if (sys_call1(SYS_unshare, CLONE_FILES) < 0 || sys_call4(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, &limit) < 0)
+		return EPERM;
+	for (int fd = 0; fd < (limit.rlim_max < (1 << 20) ? (int)limit.rlim_max : 1 << 20); fd++)
+		if (fd != kept)
+			sys_close(fd);
+	return 0;
+}
+
+static void raise_limit(int which)
+{
+	struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
+
+	if (sys_call4(SYS_prlimit64, 0, which, &limit, NULL) == 0 || sys_call4(SYS_prlimit64, 0, which, NULL, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	(void)sys_call4(SYS_prlimit64, 0, which, &limit, NULL);
+}
+
+/* A limit of the program is about its own doing; and where it has the right to lock memory beyond one, what is mapped for it is locked too (mlockall), by who
+ * will not have that right. No core is written of memory that is the program's. */
+static void take_limits(void)
+{
+	struct rlimit none = { 0, 0 };
+
+	raise_limit(RLIMIT_FSIZE);
+	raise_limit(RLIMIT_DATA);
+	raise_limit(RLIMIT_NOFILE);
+	raise_limit(RLIMIT_MEMLOCK);
+	(void)sys_call4(SYS_prlimit64, 0, RLIMIT_CORE, &none, NULL);
+}
+
+static int open_files(int device)
+{
+	int fd;
+
+	/* The standard numbers are taken, so that nothing that writes to them, a sanitizer's report for one, can write into a region. */
+	while ((fd = sys_open("/dev/null", O_RDWR, 0)) >= 0 && fd < 2)
+		;
+	if (fd > 2)
+		sys_close(fd);
+	if (sys_call1(SYS_chdir, "/") < 0) /* else a file system of the program's could not be unmounted */
+		return EACCES;
+	keeper_settler.desk = region_map(NULL, KEEPER_DESK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (keeper_settler.desk == NULL)
+		return ENOMEM;
+	(void)sys_call3(SYS_madvise, keeper_settler.desk, KEEPER_DESK_SIZE, MADV_DONTFORK); /* only to save children its copy */
+	region_learn_refusal();
+	region_maps_keep();
+	program_meet(program);
+	keeper_settler.pagemap = region_pagemap_open();
+	keeper_settler.userfault = keeper_settler.pagemap < 0 ? -1 : userfault_open(device);
+	if (device >= 0)
+		sys_close(device);
+	atomic_store(&keeper.settling, keeper_settler.pagemap < 0     ? ODF_REGION_SETTLES_NEVER
+				       : keeper_settler.userfault < 0 ? ODF_REGION_SETTLES_AT_FORK
+								      : ODF_REGION_SETTLES_ALWAYS);
+	return 0;
+}
+
+/* The process group is its own, so that what is sent to the program's is not sent to it. */
+static int prepare(void)
+{
+	int device = settings_userfault(), error = leave_descriptors(device);
+
+	if (error != 0)
+		return error;
+	take_signals();
+	if (sys_call0(SYS_getppid) != program)
+		return ESRCH;
+	(void)sys_call2(SYS_setpgid, 0, 0);
+	(void)sys_call2(SYS_prctl, PR_SET_NAME, "odfork-keeper"); /* for people */
+	error = confine_schedule(program);
+	take_limits();
+	if (error == 0)
+		error = open_files(device);
+	if (error == 0 && first_region != NULL)
+		error = keeper_adopt(first_region, false);
+	confine_rights(first_region != NULL && first_region->extents == NULL);
+	return error;
+}
+
+static int keep(void *unused)
+{
+	int error = prepare();
+
+	(void)unused;
+	keeper_note_whether_it_settles();
+	keeper_answer(error);
+	if (error == 0)
+		(void)keeper_run();
+	keeper_end();
+}
+
+/* ---- In the program ---- */
+
+/* What unshare(CLONE_NEWPID) has prepared: the first child is to be the first process of a new namespace, which ends with it. */
+static bool children_live_elsewhere(void)
+{
+	struct stat own, theirs;
+
+	return sys_call4(SYS_newfstatat, AT_FDCWD, "/proc/thread-self/ns/pid", &own, 0) == 0 &&
+	       sys_call4(SYS_newfstatat, AT_FDCWD, "/proc/thread-self/ns/pid_for_children", &theirs, 0) == 0 && own.st_ino != theirs.st_ino;
+}
+
+static bool has_room(void)
+{
+	struct rlimit limit;
+
+	return sys_call4(SYS_prlimit64, 0, RLIMIT_NPROC, NULL, &limit) < 0 || limit.rlim_cur >= REGION_PROCESSES_LEAST;
+}
+
+static void watch_main_thread(void)
+{
+	atomic_int *word = NULL;
+
+	if (sys_call0(SYS_gettid) == program && sys_call2(SYS_prctl, PR_GET_TID_ADDRESS, &word) == 0 && word != NULL)
+		keeper_watch(word, program);
+}
+
+static int make_process(void)
+{
+	struct clone_request request = {
+		.flags = CLONE_VM | CLONE_FILES | CLONE_UNTRACED | CLONE_SETTLS,
+		.stack_size = STACK_SIZE,
+		.function = keep,
+		.alive = (int *)(uintptr_t)&keeper.id,
+	};
+	void **local;
+	long id;
+
+	block = region_map(NULL, BLOCK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	if (block == NULL)
+		return ENOMEM;
+	local = (void **)(void *)(block + GUARD_SIZE + STACK_SIZE + LOCAL_SIZE);
+	if (sys_call3(SYS_madvise, block, BLOCK_SIZE, MADV_DONTFORK) < 0 || sys_call3(SYS_mprotect, block, GUARD_SIZE, PROT_NONE) < 0) {
+		(void)region_unmap(block, BLOCK_SIZE);
+		return ENOMEM;
+	}
+	local[0] = local[2] = local; /* on x86-64 the block begins with its own address */
+	request.stack = block + GUARD_SIZE;
+	request.local = local;
+	id = clone_child(&request);
+	if (id < 0)
+		(void)region_unmap(block, BLOCK_SIZE);
+	own_id = (int)id;
+	return id < 0 ? (int)-id : 0;
+}
+
+/* Waits for its end and takes it away. */
+static void reap(void)
+{
+	while (sys_call4(SYS_wait4, own_id, NULL, __WCLONE, NULL) == -EINTR)
+		;
+	(void)region_unmap(block, BLOCK_SIZE);
+	if (keeper_settler.desk != NULL)
+		(void)region_unmap(keeper_settler.desk, KEEPER_DESK_SIZE);
+	keeper_settler.desk = NULL;
+	region_keeper_forget();
+}
+
+/* With all signals blocked: the child must not run a handler on this memory, and there is no moment at which it has started and its id is not known. */
+static int start(struct odf_region *region)
+{
+	int error;
+
+	program = (int)sys_call0(SYS_getpid);
+	region_keeper_forget();
+	region_doubt_all(); /* a keeper that there was is gone, and with it their files */
+	watch_main_thread();
+	first_region = region;
+	keeper_expect_answer(REGION_ADOPT, region);
+	error = make_process();
+	if (error != 0) {
+		keeper_forget_orders();
+		return error;
+	}
+	error = keeper_wait_for_answer();
+	if (error != 0) {
+		reap();
+		return error;
+	}
+	atomic_store(&keeper.running, true);
+	return 0;
+}
+
+int region_keeper_start(struct odf_region *region)
+{
+	uint64_t all = ~0ull, mask;
+	int error;
+
+	if (region_keeper_runs() && !region_keeper_died())
+		return region_order(REGION_ADOPT, region, NULL);
+	if (!has_room())
+		return EAGAIN;
+	if (children_live_elsewhere())
+		return ECHILD;
+	keeper_lock_orders();
+	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask);
+	error = start(region);
+	(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
+	keeper_unlock_orders();
+	return error;
+}
+
+/* In a child there is nobody to stop, and the id is another's. */
+static void stop(void)
+{
+	uint64_t all = ~0ull, mask;
+
+	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask);
+	if (region_keeper_runs()) {
+		atomic_store(&keeper.leaves, true);
+		region_keeper_call();
+		reap();
+	}
+	(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
+}
+
+void region_keeper_stop(void)
+{
+	keeper_lock_orders();
+	stop();
+	keeper_unlock_orders();
+}
+
+bool region_keeper_stop_now(void)
+{
+	if (!keeper_try_lock_orders())
+		return false;
+	stop();
+	keeper_unlock_orders();
+	return true;
+}

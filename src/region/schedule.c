@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * When to settle (measured, bench/RESULTS.md): a fork of a FROZEN region copies the page tables of what was touched since the freeze, about a
+ * microsecond for 2 MiB that were touched at all and more for each page, and each first write to a page costs a copy of it, which a LIVE region does not
+ * pay. So: as soon as no descendant is left, if the program has taken SETTLE_FAULTS page faults since the freeze; if it takes fewer the next
+ * fork is cheap anyway, and the settle waits until no fork has come for SETTLE_IDLE_NS. This covers the case of short memory too: what a settle could give back
+ * before that is the copies of SETTLE_FAULTS pages. Whether descendants are left is asked when a child has ended, and else at intervals that grow with the
+ * time since the last fork: an answer takes the lock of the address space a dozen times, and on a busy machine who holds it may not run for milliseconds.
+ */
+#include "keeper.h"
+
+#define THIN_FIRST_NS  250000000u
+#define THIN_LAST_NS   60000000000u
+#define DRAIN_PAUSE_NS 50000u
+#define SETTLE_FAULTS  64u
+#define SETTLE_IDLE_NS 20000000u
+#define ASK_OFTEN_NS   1000000000u
+#define ASK_LAST_NS    8000000000u
+#define GATHER_IDLE_NS 100000000u
+/* The longest pause between two steps, and in parts of the time since the last fork, so that who forks often does not find half of the region FROZEN. */
+#define PAUSE_MOST_NS  4000000u
+#define PAUSE_PART     64u
+/* Waking a sleeper costs the caller of fork as much as the freeze does, so after one fork the keeper looks for the next by itself for a while, less and
+ * less often: looking has its price as well, a core on which the address space was active is one more to tell of changes. */
+#define ALERT_NS       1000000000u
+#define LOOK_FIRST_NS  500000u
+#define LOOK_LAST_NS   SCHEDULE_FAST_ASLEEP_NS
+
+static uint64_t between(uint64_t value, uint64_t least, uint64_t most)
+{
+	return value < least ? least : value > most ? most : value;
+}
+
+static struct schedule wait_until(uint64_t then)
+{
+	return (struct schedule){ .action = SCHEDULE_WAIT, .then = then };
+}
+
+static struct schedule act(enum schedule_action action)
+{
+	return (struct schedule){ .action = action };
+}
+
+struct schedule schedule_region(const struct schedule_facts *facts)
+{
+	uint64_t now = facts->now, since = now - facts->fork_ns;
+	struct schedule settle = act(SCHEDULE_SETTLE);
+
+	if (facts->left)
+		return facts->drained ? wait_until(SCHEDULE_NEVER) : now >= facts->ask_ns ? act(SCHEDULE_DRAIN) : wait_until(facts->ask_ns);
+	if (facts->lost)
+		return act(SCHEDULE_GIVE_UP);
+	if (facts->aside_lost)
+		return act(SCHEDULE_MEND);
+	if (facts->settled && facts->huge)
+		return since >= GATHER_IDLE_NS ? act(SCHEDULE_GATHER) : wait_until(facts->fork_ns + GATHER_IDLE_NS);
+	if (facts->settled)
+		return wait_until(SCHEDULE_NEVER);
+	if (facts->thins)
+		return now >= facts->ask_ns ? act(SCHEDULE_THIN) : wait_until(facts->ask_ns);
+	if (!facts->settles)
+		return wait_until(SCHEDULE_NEVER);
+	if (!facts->vacant && since < SETTLE_IDLE_NS && facts->touched < SETTLE_FAULTS)
+		return wait_until(now + between(since / 4, LOOK_FIRST_NS, LOOK_LAST_NS));
+	if (!facts->vacant && now < facts->ask_ns && !facts->child_ended) {
+		uint64_t look = now + between(since / 16, SCHEDULE_ASK_FIRST_NS, LOOK_LAST_NS);
+		return wait_until(look < facts->ask_ns ? look : facts->ask_ns);
+	}
+	settle.pause_most = between(since / PAUSE_PART, 0, PAUSE_MOST_NS);
+	return settle;
+}
+
+uint64_t schedule_after(int error, uint64_t now, uint64_t fork_ns)
+{
+	uint64_t since = now - fork_ns;
+
+	if (error != EBUSY && error != EAGAIN)
+		return now + SCHEDULE_RETRY_NS;
+	return now + between(since < ASK_OFTEN_NS ? since / 8 : since / 2, SCHEDULE_ASK_FIRST_NS, ASK_LAST_NS);
+}
+
+uint64_t schedule_thin(uint64_t last_wait_ns)
+{
+	return between(2 * last_wait_ns, THIN_FIRST_NS, THIN_LAST_NS);
+}
+
+uint64_t schedule_drain(int error, uint64_t last_wait_ns)
+{
+	return error == 0 ? DRAIN_PAUSE_NS : between(2 * last_wait_ns, SCHEDULE_ASK_FIRST_NS, THIN_LAST_NS);
+}
+
+bool schedule_thin_pays(uint64_t faults)
+{
+	return faults >= SETTLE_FAULTS;
+}
+
+uint64_t schedule_look(uint64_t now, uint64_t fork_ns)
+{
+	uint64_t since = now - fork_ns;
+
+	return since < ALERT_NS ? now + between(since / 4, LOOK_FIRST_NS, LOOK_LAST_NS) : SCHEDULE_NEVER;
+}
