@@ -2,6 +2,7 @@
  *
  * odfork run: sets up the environment that the preloaded library reads, and becomes the program.
  */
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -52,6 +53,22 @@ static bool find_library(char path[PATH_MAX])
 		return false;
 	memcpy(path, ODF_LIBRARY, sizeof ODF_LIBRARY);
 	return is_file(path);
+}
+
+/* The name of a file that only glibc's loader finds. False: this one does not, which is asked about its own library. */
+static bool name_for_glibc(const char *path, char name[2 * PATH_MAX])
+{
+	const void *of_libc = dlsym(RTLD_DEFAULT, "gnu_get_libc_version");
+	Dl_info libc;
+	void *found = NULL;
+
+	if (of_libc != NULL && dladdr(of_libc, &libc) != 0 && libc.dli_fname[0] == '/' &&
+	    snprintf(name, 2 * PATH_MAX, HANDED_ROOT "%s", libc.dli_fname) < 2 * PATH_MAX)
+		found = dlopen(name, RTLD_LAZY | RTLD_NOLOAD);
+	if (found == NULL)
+		return false;
+	dlclose(found);
+	return path[0] == '/' && snprintf(name, 2 * PATH_MAX, HANDED_ROOT "%s", path) < 2 * PATH_MAX;
 }
 
 /* Behind what is there already: who preloads something else as well wants that first (a sanitizer's runtime insists). */
@@ -319,7 +336,8 @@ int command_run(int argc, char **argv)
 	struct options options = { 0 };
 	odf_capabilities capabilities = ODF_CAPABILITIES_INIT;
 	struct target target;
-	char library[PATH_MAX];
+	char library[PATH_MAX], name[2 * PATH_MAX];
+	const char *handed = library;
 	enum settings_heap heap;
 	bool handed_in = false, can_open;
 	int status, command = parse(argc, argv, &options, &status), error;
@@ -358,7 +376,10 @@ int command_run(int argc, char **argv)
 	}
 	if (options.log && (can_open || target.obstacle != NULL))
 		describe(argv[command], &target, &capabilities, handed_in);
-	if (can_open && !add_preload(library)) /* taken out again for what does not run with it */
+	/* A program of musl starts without it; what that executes is preloaded. Other programs write it so by themselves. */
+	if (can_open && target.passes_over && !options.no_follow && name_for_glibc(library, name))
+		handed = name;
+	if (can_open && !add_preload(handed)) /* taken out again for what does not run with it */
 		return cannot_prepare();
 	if (!options.no_follow)
 		handed_set_own_name(library);

@@ -76,6 +76,7 @@ static void examine_elf(int fd, const struct elf_file *file, struct target *targ
 
 	program_examine(AT_FDCWD, target->file, &program);
 	target->would_break = !program_takes_preload(&program);
+	target->passes_over = program.kind == PROGRAM_OTHER_LIBC && program.passes_over;
 	loader = elf_interpreter(file);
 	in_go = elf_has_section(file, ".note.go.buildid") || elf_has_section(file, ".gopclntab");
 	switch (program.kind) {
@@ -160,7 +161,7 @@ void target_examine(const char *command, bool follow, struct target *target)
 
 	target->loader[0] = '\0';
 	target->obstacle = NULL;
-	target->would_break = false;
+	target->would_break = target->passes_over = false;
 	for (unsigned script = 0; more && script <= SCRIPTS_MOST; script++) {
 		struct elf_file file;
 		int fd = program_open(AT_FDCWD, target->file);

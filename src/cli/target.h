@@ -11,6 +11,7 @@ struct target {
 	char loader[PATH_MAX]; /* which will load it, and can be asked what with; "": none, or not known */
 	const char *obstacle;  /* why the library has no effect in it, in words; NULL if it has, or if that is not known */
 	bool would_break;      /* it does not start if the library is preloaded */
+	bool passes_over;      /* but its loader does not mind a name that it does not find */
 };
 
 /* `command` is looked up as execvp does. `follow`: what the program executes is preloaded as well, so of "#!/usr/bin/env python3" python3 counts.

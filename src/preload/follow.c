@@ -1,16 +1,26 @@
 /* SPDX-License-Identifier: MIT
  *
- * ODFORK_FOLLOW=0: the programs that this one executes are not to be preloaded. Our entry is taken out of LD_PRELOAD in place, before
- * the program has seen its environment: no allocation, and what others have in the variable stays.
+ * What the programs that this one executes find in LD_PRELOAD, changed before this program has seen its environment: without allocation, and what others have
+ * in the variable stays.
+ *
+ * ODFORK_FOLLOW=0: they are not to be preloaded. Our entry is taken out.
+ *
+ * Otherwise it is written as "/$LIB/../../.." and so on with the path behind. glibc puts a directory in the place of $LIB, and the name is that of our file.
+ * To another C library's loader it is a file that is not there. musl's passes over such a file, where ours, which it cannot load, would end the
+ * program with status 127; and as the entry stays in the variable, what that program executes is preloaded again if it can be.
  */
 #include <dlfcn.h>
+#include <limits.h>
+#include <link.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 #include "../record/settings.h"
 #include "../sys/handed.h"
+#include "../sys/text.h"
 #include "preload.h"
 
 #define VARIABLE "LD_PRELOAD="
@@ -89,16 +99,102 @@ bool preload_is_preloaded(void)
 	return false;
 }
 
-__attribute__((constructor(103))) static void stop_following(void)
+static void stop_following(void)
 {
 	char **kept = environ;
 
-	if (settings->follow || environ == NULL)
-		return;
 	for (char **entry = environ; *entry != NULL; entry++) {
 		bool preload = strncmp(*entry, VARIABLE, strlen(VARIABLE)) == 0;
 		if (!preload || remove_entries(*entry + strlen(VARIABLE)))
 			*kept++ = *entry;
 	}
 	*kept = NULL;
+}
+
+/* The name of an entry of the list, from the root. A relative one is so from where the program starts, and one without a slash is found by the loader. */
+static void add_absolute(struct text *text, const char *entry, size_t length, const char *own)
+{
+	char directory[PATH_MAX];
+
+	if (memchr(entry, '/', length) == NULL) {
+		entry = own;
+		length = strlen(own);
+	}
+	if (entry[0] != '/' && getcwd(directory, sizeof directory) != NULL) {
+		text_add(text, directory);
+		text_add(text, "/");
+	}
+	text_add_bytes(text, entry, length);
+}
+
+/* By effect: the name leads to this library as it is loaded. */
+static bool leads_here(const char *name, const void *base)
+{
+	void *loaded = dlopen(name, RTLD_LAZY | RTLD_NOLOAD);
+	bool here = loaded != NULL && ((struct link_map *)loaded)->l_addr == (ElfW(Addr))base;
+
+	if (loaded == NULL)
+		(void)dlerror(); /* the message is not the program's, whose next dlerror() must not show it */
+	else
+		(void)dlclose(loaded);
+	return here;
+}
+
+/* Copies the list with our entries so that other loaders pass over them. False: it stays as it is; an entry that is so already is the usual case. */
+static bool write_for_all_loaders(const char *list, const Dl_info *own, struct text *text)
+{
+	bool any = false;
+
+	for (size_t length; *list != '\0'; list += length) {
+		const char *name;
+		char path[2 * PATH_MAX];
+		struct text one = text_start(path, sizeof path);
+		size_t name_length;
+		length = 1;
+		if (separates(*list)) {
+			text_add_bytes(text, list, 1);
+			continue;
+		}
+		while (list[length] != '\0' && !separates(list[length]))
+			length++;
+		name = last_part(list, length, &name_length);
+		if (memchr(list, '$', length) != NULL || name_length == 0 || !handed_is_ours(name, name_length)) {
+			text_add_bytes(text, list, length);
+			continue;
+		}
+		text_add(&one, HANDED_ROOT);
+		add_absolute(&one, list, length, own->dli_fname);
+		if (one.length >= sizeof path || !leads_here(path, own->dli_fbase))
+			return false;
+		text_add(text, path);
+		any = true;
+	}
+	return any;
+}
+
+static void follow_everywhere(const Dl_info *own)
+{
+	static char variable[4 * PATH_MAX];
+
+	for (char **entry = environ; *entry != NULL; entry++) {
+		struct text text = text_start(variable, sizeof variable);
+		if (strncmp(*entry, VARIABLE, strlen(VARIABLE)) != 0)
+			continue;
+		text_add(&text, VARIABLE);
+		if (write_for_all_loaders(*entry + strlen(VARIABLE), own, &text) && text.length < sizeof variable)
+			*entry = variable;
+		return; /* the loader looks at the first */
+	}
+}
+
+__attribute__((constructor(103))) static void follow(void)
+{
+	Dl_info own;
+
+	if (environ == NULL || getauxval(AT_SECURE) != 0 || dladdr((const void *)settings, &own) == 0 || own.dli_fname == NULL)
+		return;
+	if (settings->follow)
+		follow_everywhere(&own);
+	else
+		stop_following();
 }

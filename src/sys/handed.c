@@ -155,8 +155,9 @@ static char *add(char *to, const char *text, size_t length)
 	return to + length;
 }
 
-/* Copies a list with `instead` in place of our entries; what follows it. NULL: nothing is left. */
-static char *copy_list(char *to, const char *list, const char *instead)
+/* Copies a list with `instead` in place of our entries; what follows it. NULL: nothing is left. `passes_over`: the loader does not mind a file that is not
+ * there, as ours is not for it where the entry has a token of glibc's (preload/follow.c): that one stays, for what the program executes. */
+static char *copy_list(char *to, const char *list, const char *instead, bool passes_over)
 {
 	const char *entry;
 	size_t length, part;
@@ -164,7 +165,7 @@ static char *copy_list(char *to, const char *list, const char *instead)
 
 	while (next_entry(&list, &entry, &length)) {
 		const char *name = last_part(entry, length, &part);
-		bool ours = handed_is_ours(name, part);
+		bool ours = handed_is_ours(name, part) && !(passes_over && memchr(entry, '$', length) != NULL);
 		if (ours && *instead == '\0')
 			continue;
 		if (to != start)
@@ -205,7 +206,7 @@ static char **copy(void *memory, const struct environment *environment, const st
 		}
 		before = entry;
 		memcpy(text, VARIABLE, VARIABLE_LENGTH);
-		end = copy_list(text + VARIABLE_LENGTH, entry + VARIABLE_LENGTH, instead);
+		end = copy_list(text + VARIABLE_LENGTH, entry + VARIABLE_LENGTH, instead, program->kind == PROGRAM_OTHER_LIBC && program->passes_over);
 		if (end != NULL) {
 			*to++ = text;
 			text = end;

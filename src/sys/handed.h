@@ -17,6 +17,9 @@
 #define HANDED_BEFORE "ODFORK_LD_PRELOAD="
 #define HANDED_PREFIX "ODFORK_"
 #define HANDED_COMPANION "odfork-follow.so"
+/* The root, for glibc's loader only, which puts a directory in the place of $LIB: these are more steps upwards than that is deep, and above the root is the
+ * root. To other loaders what is behind it is a file that is not there. */
+#define HANDED_ROOT "/$LIB/../../../../../../../.."
 
 /* The path of this library, as LD_PRELOAD may have it beside names that begin with "libodfork.so", and with the companion in the same folder. Once,
  * before there are threads. Without, there is no companion. */

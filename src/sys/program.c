@@ -110,16 +110,18 @@ static const char *own_loader(void)
 }
 
 /* Every C library has a loader of another name. Where this process was built statically nothing is known. */
-static bool has_our_loader(int fd, const ElfW(Phdr) *interpreter)
+static bool has_our_loader(int fd, const ElfW(Phdr) *interpreter, bool *is_musl)
 {
 	const char *ours = own_loader();
 	char name[256];
 	size_t length = interpreter->p_filesz < sizeof name ? interpreter->p_filesz : sizeof name - 1;
 
+	*is_musl = false;
 	if (ours == NULL)
 		return true;
 	length = read_at(fd, interpreter->p_offset, name, length);
 	name[length] = '\0';
+	*is_musl = strncmp(last_part(name), "ld-musl-", strlen("ld-musl-")) == 0;
 	return strcmp(last_part(ours), last_part(name)) == 0;
 }
 
@@ -372,7 +374,7 @@ static void examine_elf(int fd, const ElfW(Ehdr) *header, size_t size, struct pr
 		return;
 	if (segments.interpreter.p_type != PT_INTERP) {
 		program->kind = PROGRAM_STATIC;
-	} else if (!has_our_loader(fd, &segments.interpreter)) {
+	} else if (!has_our_loader(fd, &segments.interpreter, &program->passes_over)) {
 		program->kind = PROGRAM_OTHER_LIBC;
 	} else {
 		program->kind = PROGRAM_DYNAMIC;

@@ -24,6 +24,8 @@ struct program {
 	enum program_kind kind;
 	/* The runtime of a sanitizer that the loader loads before everything else, where LD_PRELOAD does not come in between; "": none. */
 	char runtime[48];
+	/* The loader of PROGRAM_OTHER_LIBC is musl's, which says nothing of a file in LD_PRELOAD that is not there. */
+	bool passes_over;
 };
 
 /* Open for reading, close-on-exec; -1: not a regular file that can be read. errno is not left alone. */

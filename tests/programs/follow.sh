@@ -152,6 +152,13 @@ libodfork 0, other 0
 	rm records
 done
 
+# Our entries, as glibc's loader alone understands them.
+for_all_loaders()
+{
+	printf '%s\n' "$1" | sed -E 's#(^|[ :])(/[^ :]*/libodfork\.so\.0)#\1/$LIB/../../../../../../../..\2#g' |
+		sed -E "s#(^|[ :])(libodfork\\.so\\.0)#\\1/\$LIB/../../../../../../../..$temporary/libraries/\\2#g"
+}
+
 # The value of LD_PRELOAD that an executed program finds: follow VALUE, then with ODFORK_FOLLOW=0 RIGHT ("unset" for none).
 executed_finds()
 {
@@ -159,7 +166,7 @@ executed_finds()
 	LD_PRELOAD=$1 ODFORK_STATS=$temporary/records LD_LIBRARY_PATH=$temporary/libraries ./doer fork exec sh -c 'echo "${LD_PRELOAD-unset}"' \
 		>out 2>err || fail "$name: status $?"
 	must_say "$name, followed" "fork 7
-$1"
+$(for_all_loaders "$1")"
 	must_have_records fork 1 records
 	rm records
 	LD_PRELOAD=$1 ODFORK_FOLLOW=0 ODFORK_STATS=$temporary/records LD_LIBRARY_PATH=$temporary/libraries \
@@ -198,7 +205,7 @@ printf 'A=1\nB=2\nODFORK_FOLLOW=0\nC=3\n' >right
 must_be_same "environment" right out
 LD_PRELOAD=$harmless "$odfork" run -- ./doer maps exec sh -c 'echo "$LD_PRELOAD"' >out 2>err
 must_say "run, with LD_PRELOAD" "libodfork 1, other 1
-$harmless:$library"
+$(for_all_loaders "$harmless:$library")"
 LD_PRELOAD=$harmless "$odfork" run --no-follow -- ./doer maps exec sh -c 'echo "$LD_PRELOAD"' >out 2>err
 must_say "run --no-follow, with LD_PRELOAD" "libodfork 1, other 1
 $harmless"
