@@ -5,7 +5,8 @@
 # Expected:  `cmake -E time COMMAND` runs COMMAND, prints how long it took, and fails when COMMAND fails; cmake(1):
 #            "Run <command> and display elapsed time". It does hand on an exit status: `cmake -E time false` gives 1.
 # Behaviour: the status is 0 when the command was killed by a signal and when it could not be started at all. A timed
-#            step of a build that crashes, or whose program is missing, counts as passed. `cmake -E env` gives 1 for both.
+#            step of a build that crashes, or whose program is missing, counts as passed. `cmake -E env` gives 1 for
+#            both.
 # Seen:      time: false 1, killed 0, missing 0 / env: false 1, killed 1, missing 1
 set -eu
 d=$(mktemp -d)

@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: MIT
 #
 # Package:   guile-3.0 and guile-3.0-libs 3.0.8-2 (Debian 12)
-# Expected:  Guile's manual says of (system* "prog" arg ...): "This function is similar to `system', but accepts only one
-#            string per-argument, and performs no shell interpretation." Other differences are not named.
-# Behaviour: Guile ignores SIGINT and SIGQUIT while it waits, as system(3) does. system gives the child the former actions
-#            back, system* does not: the program, and all that it starts, ignores both signals. Ctrl-C at the terminal reaches neither Guile nor the program that it waits for.
-#            system* also closes descriptors from 3 up in the child, system leaves them open.
+# Expected:  Guile's manual says of (system* "prog" arg ...): "This function is similar to `system', but accepts only
+#            one string per-argument, and performs no shell interpretation." Other differences are not named.
+# Behaviour: Guile ignores SIGINT and SIGQUIT while it waits, as system(3) does. system gives the child the former
+#            actions back, system* does not: the program, and all that it starts, ignores both signals. Ctrl-C at the
+#            terminal reaches neither Guile nor the program that it waits for. system* also closes descriptors from 3
+#            up in the child, system leaves them open.
 # Seen:      system: SIGINT 0 SIGQUIT 0 descriptor 7 open / system*: SIGINT 1 SIGQUIT 1 descriptor 7 closed
 set -eu
 d=$(mktemp -d)
@@ -22,10 +23,11 @@ fd=closed
 echo "SIGINT $(( mask >> 1 & 1 )) SIGQUIT $(( mask >> 2 & 1 )) descriptor 7 $fd"
 L
 chmod 755 look
+lib="$d/usr/lib/x86_64-linux-gnu"
 run() {
     GUILE_AUTO_COMPILE=0 GUILE_LOAD_PATH="$d/usr/share/guile/3.0" \
-        GUILE_LOAD_COMPILED_PATH="$d/usr/lib/x86_64-linux-gnu/guile/3.0/ccache" LD_LIBRARY_PATH="$d/usr/lib/x86_64-linux-gnu" \
-        "$d/usr/lib/x86_64-linux-gnu/guile/3.0/bin/guile" -c "($1 \"./look\")" 7< /dev/null
+        GUILE_LOAD_COMPILED_PATH="$lib/guile/3.0/ccache" LD_LIBRARY_PATH="$lib" \
+        "$lib/guile/3.0/bin/guile" -c "($1 \"./look\")" 7< /dev/null
 }
 seen="system: $(run system) / system*: $(run 'system*')"
 echo "$seen"

@@ -2,13 +2,15 @@
 # SPDX-License-Identifier: MIT
 #
 # Package:   libuv1 1.44.2-1+deb12u1 through cmake 3.25.1-1; tcl8.6 8.6.13+dfsg-2 (all Debian 12)
-# Expected:  a signal that is ignored stays ignored over fork and exec (execve(2)): that is all that nohup(1) relies on, and
-#            programs between nohup and the job are expected to keep it. cmake(1) says of `cmake -E env` only that it runs
-#            the command in a modified environment, Tcl's exec(n) that it starts subprocesses.
-# Behaviour: libuv's uv_spawn and Tcl's exec set *every* signal back to its default in the child. Under nohup the launcher
-#            itself still ignores SIGHUP, but what it runs is killed by it when the terminal goes: `nohup cmake -E env X ./job`
-#            loses the job. env(1) in the same place keeps it. (Node.js starts its children by uv_spawn as well.)
-# Seen:      env: HUP ignored, USR1 ignored / cmake -E env: HUP deadly, USR1 deadly / Tcl exec: HUP deadly, USR1 deadly
+# Expected:  a signal that is ignored stays ignored over fork and exec (execve(2)): that is all that nohup(1) relies
+#            on, and programs between nohup and the job are expected to keep it. cmake(1) says of `cmake -E env` only
+#            that it runs the command in a modified environment, Tcl's exec(n) that it starts subprocesses.
+# Behaviour: libuv's uv_spawn and Tcl's exec set *every* signal back to its default in the child. Under nohup the
+#            launcher itself still ignores SIGHUP, but what it runs is killed by it when the terminal goes: `nohup
+#            cmake -E env X ./job` loses the job. env(1) in the same place keeps it. (Node.js starts its children by
+#            uv_spawn as well.)
+# Seen:      env: HUP ignored, USR1 ignored / cmake -E env: HUP deadly, USR1 deadly / Tcl exec: HUP deadly, USR1
+#            deadly
 set -eu
 d=$(mktemp -d)
 trap 'rm -rf "$d"' EXIT
@@ -31,4 +33,5 @@ echo 'puts [exec ./look]' > run.tcl
 trap '' HUP USR1
 seen="env: $(env X=1 ./look) / cmake -E env: $(usr/bin/cmake -E env X=1 ./look) / Tcl exec: $(usr/bin/tclsh8.6 run.tcl)"
 echo "$seen"
-[ "$seen" = "env: HUP ignored, USR1 ignored / cmake -E env: HUP deadly, USR1 deadly / Tcl exec: HUP deadly, USR1 deadly" ]
+[ "$seen" = \
+    "env: HUP ignored, USR1 ignored / cmake -E env: HUP deadly, USR1 deadly / Tcl exec: HUP deadly, USR1 deadly" ]

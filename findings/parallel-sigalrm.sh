@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Package:   parallel 20221122+ds-2 (Debian 12)
-# Expected:  a job run by GNU parallel behaves as when a shell runs it; parallel(1) says nothing of changed signals, and
-#            alarm(2) with the default action ends a program.
+# Expected:  a job run by GNU parallel behaves as when a shell runs it; parallel(1) says nothing of changed signals,
+#            and alarm(2) with the default action ends a program.
 # Behaviour: every job starts with SIGALRM ignored. A program that bounds itself with alarm(2) and leaves the signal's
 #            action alone (the usual `perl -e 'alarm 10; exec @ARGV'` as a time limit) runs on without limit.
 # Seen:      shell: status 142 / parallel: survived the alarm, SIGALRM ignored

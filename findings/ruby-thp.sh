@@ -3,7 +3,8 @@
 #
 # Package:   ruby3.1 and libruby3.1 3.1.7+really3.1.2-0+deb12u1 (Debian 12)
 # Expected:  an interpreter leaves the memory settings of the programs that it starts alone. ruby(1) and Ruby's
-#            documentation of Process.spawn and Kernel#exec list what a child inherits or gets; huge pages are not named.
+#            documentation of Process.spawn and Kernel#exec list what a child inherits or gets; huge pages are not
+#            named.
 # Behaviour: the interpreter calls prctl(PR_SET_THP_DISABLE, 1) as it starts and never takes it back. By prctl(2) the
 #            setting is inherited over fork and kept over execve: every program that a Ruby program starts or becomes,
 #            and all that descend from it, run without transparent huge pages, whatever the system's setting is.

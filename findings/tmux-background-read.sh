@@ -4,9 +4,9 @@
 # Package:   tmux 3.3a-3 (Debian 12); compared with script(1) of bsdutils 1:2.38.1-5+deb12u3
 # Expected:  a background process that reads from its terminal is stopped by SIGTTIN (POSIX, 11.1.4; termios(3)), also
 #            when the terminal is a window of tmux: tmux(1) says nothing of signals that the window's command ignores.
-# Behaviour: the tmux server ignores SIGTTIN and SIGTTOU for itself and sets other signals back in its children, but not
-#            these two. What `tmux new-session COMMAND` runs, and all that it starts, has both ignored: a background
-#            read gives EIO instead of stopping, and background writes are not stopped by `stty tostop`.
+# Behaviour: the tmux server ignores SIGTTIN and SIGTTOU for itself and sets other signals back in its children, but
+#            not these two. What `tmux new-session COMMAND` runs, and all that it starts, has both ignored: a
+#            background read gives EIO instead of stopping, and background writes are not stopped by `stty tostop`.
 #            (An interactive shell that sets its job control signals anew hides this from the jobs typed there.)
 # Seen:      script: stopped / tmux: read failed with EIO, SIGTTIN and SIGTTOU ignored
 set -eu
