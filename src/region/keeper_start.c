@@ -181,6 +181,7 @@ static int keep(void *unused)
 	if (error == 0)
 		(void)keeper_run();
 	keeper_end();
+	return 0;
 }
 
 /* ---- In the program ---- */
