@@ -72,6 +72,8 @@ static inline bool heap_is_watched(void)
 void heap_meet_opened(int descriptor, int flags);
 void heap_meet_received(int descriptor);
 void heap_meet_socket(int domain);
+/* The program has made a userfaultfd, which it may hand to another process. errno is left alone. */
+void heap_meet_userfault(void);
 /* The range is about to be registered with a userfaultfd of the program's. */
 void heap_before_register(void *address, size_t length);
 /* The program restricts what it may ask of the kernel: if the heap is not awake it stays so. */

@@ -84,13 +84,25 @@ static bool is_resident(const char *start, size_t length)
 	return false;
 }
 
+/* The process that has made one: the descriptor that a child inherits is about its parent's memory. */
+static atomic_int maker;
+
+void heap_meet_userfault(void)
+{
+	int saved = errno;
+
+	heap_leave(ODF_REASON_HEAP_USERFAULT);
+	atomic_store(&maker, (int)sys_call0(SYS_getpid));
+	errno = saved;
+}
+
 /* A private view of a file is no anonymous memory: a part that is given back and touched again shows the file, and older kernels do not write-protect it.
  * Where other threads may write to the range right now it stays such a view all the same, as their bytes count for more. */
 void heap_before_register(void *address, size_t length)
 {
 	int saved = errno;
 
-	if (!span_touches(address, length))
+	if (!span_touches(address, length) || (atomic_load(&maker) != sys_call0(SYS_getpid) && !heap_is_owner()))
 		return;
 	heap_leave(ODF_REASON_HEAP_USERFAULT);
 	if (region_has_one_thread() || !is_resident(address, length))

@@ -17,7 +17,6 @@
 
 #include "../heap/heap.h"
 #include "../libc/libc.h"
-#include "../region/region.h"
 #include "../sys/readable.h"
 #include "../sys/syscall.h"
 #include "syscall.h"
@@ -252,7 +251,7 @@ EXPORTED int setsockopt(int socket, int level, int name, const void *value, sock
 static long made_userfault(long result)
 {
 	if (result >= 0)
-		heap_leave(ODF_REASON_HEAP_USERFAULT);
+		heap_meet_userfault();
 	return result;
 }
 
@@ -265,7 +264,7 @@ static void before_register(unsigned long request, const void *argument)
 {
 	const struct uffdio_register *wanted = argument;
 
-	if ((uint32_t)request == (uint32_t)UFFDIO_REGISTER && region_bytes() != 0 && sys_is_readable(wanted, sizeof *wanted))
+	if ((uint32_t)request == (uint32_t)UFFDIO_REGISTER && sys_is_readable(wanted, sizeof *wanted))
 		heap_before_register((void *)(uintptr_t)wanted->range.start, (size_t)wanted->range.len);
 }
 

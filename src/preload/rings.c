@@ -4,7 +4,9 @@
  * all memory leaves the region when a ring is made. liburing makes the system calls by instructions of its own, also that for the mapping: it is known by its
  * functions. Whoever asks for them where there is no liburing is told what it says where the kernel has none.
  */
+#include <dlfcn.h>
 #include <errno.h>
+#include <link.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -16,7 +18,6 @@
 #include "syscall.h"
 
 #define EXPORTED __attribute__((visibility("default")))
-#define CALL(which, ...) ((__typeof__(__VA_ARGS__) *)libc_find(which))
 
 #define SETUP_NO_MMAP (1u << 14)
 
@@ -42,56 +43,78 @@ static long made_ring(long result)
 	return result;
 }
 
+/* What the program would have reached without us: its liburing, or that of a library which was loaded later, and which alone knows it. (Who calls need not be
+ * seen at the return address, as calls at the end of a function are jumps.) */
+static libc_function *find(enum libc_call which, const char *name, libc_function *own)
+{
+	libc_function *function = libc_find(which);
+	void *self = NULL;
+	Dl_info object;
+
+	if (function != NULL || dladdr1((const void *)own, &object, &self, RTLD_DL_LINKMAP) == 0)
+		return function;
+	for (const struct link_map *map = self; map != NULL && function == NULL; map = map->l_next) {
+		void *handle = dlopen(map->l_name, RTLD_LAZY | RTLD_NOLOAD);
+		if (handle == NULL)
+			continue;
+		function = (libc_function *)dlsym(handle, name);
+		if (function == own)
+			function = NULL;
+		(void)dlclose(handle);
+	}
+	(void)dlerror(); /* the message is not the program's */
+	return function;
+}
+
+#define FIND(which, name, ...)                                                                                               \
+	__typeof__(__VA_ARGS__) *next = (__typeof__(__VA_ARGS__) *)find(which, #name, (libc_function *)name);                \
+	if (next == NULL)                                                                                                    \
+		return -ENOSYS
+
 EXPORTED int io_uring_queue_init(unsigned entries, void *ring, unsigned flags);
 EXPORTED int io_uring_queue_init(unsigned entries, void *ring, unsigned flags)
 {
-	if (libc_find(LIBC_URING_INIT) == NULL)
-		return -ENOSYS;
-	return (int)made_ring(CALL(LIBC_URING_INIT, int(unsigned, void *, unsigned))(entries, ring, flags));
+	FIND(LIBC_URING_INIT, io_uring_queue_init, int(unsigned, void *, unsigned));
+	return (int)made_ring(next(entries, ring, flags));
 }
 
 EXPORTED int io_uring_queue_init_params(unsigned entries, void *ring, void *parameters);
 EXPORTED int io_uring_queue_init_params(unsigned entries, void *ring, void *parameters)
 {
-	if (libc_find(LIBC_URING_INIT_PARAMS) == NULL)
-		return -ENOSYS;
+	FIND(LIBC_URING_INIT_PARAMS, io_uring_queue_init_params, int(unsigned, void *, void *));
 	before_setup(parameters);
-	return (int)made_ring(CALL(LIBC_URING_INIT_PARAMS, int(unsigned, void *, void *))(entries, ring, parameters));
+	return (int)made_ring(next(entries, ring, parameters));
 }
 
 EXPORTED int io_uring_queue_init_try_nosqarr(unsigned entries, void *ring, void *parameters);
 EXPORTED int io_uring_queue_init_try_nosqarr(unsigned entries, void *ring, void *parameters)
 {
-	if (libc_find(LIBC_URING_INIT_TRY) == NULL)
-		return -ENOSYS;
+	FIND(LIBC_URING_INIT_TRY, io_uring_queue_init_try_nosqarr, int(unsigned, void *, void *));
 	before_setup(parameters);
-	return (int)made_ring(CALL(LIBC_URING_INIT_TRY, int(unsigned, void *, void *))(entries, ring, parameters));
+	return (int)made_ring(next(entries, ring, parameters));
 }
 
 EXPORTED int io_uring_queue_init_mem(unsigned entries, void *ring, void *parameters, void *memory, size_t size);
 EXPORTED int io_uring_queue_init_mem(unsigned entries, void *ring, void *parameters, void *memory, size_t size)
 {
-	if (libc_find(LIBC_URING_INIT_MEM) == NULL)
-		return -ENOSYS;
+	FIND(LIBC_URING_INIT_MEM, io_uring_queue_init_mem, int(unsigned, void *, void *, void *, size_t));
 	heap_leave(ODF_REASON_HEAP_PINS);
-	return CALL(LIBC_URING_INIT_MEM, int(unsigned, void *, void *, void *, size_t))(entries, ring, parameters, memory, size);
+	return next(entries, ring, parameters, memory, size);
 }
 
 EXPORTED int io_uring_queue_mmap(int file, void *parameters, void *ring);
 EXPORTED int io_uring_queue_mmap(int file, void *parameters, void *ring)
 {
-	if (libc_find(LIBC_URING_MMAP) == NULL)
-		return -ENOSYS;
-	return (int)made_ring(CALL(LIBC_URING_MMAP, int(int, void *, void *))(file, parameters, ring));
+	FIND(LIBC_URING_MMAP, io_uring_queue_mmap, int(int, void *, void *));
+	return (int)made_ring(next(file, parameters, ring));
 }
 
 EXPORTED int io_uring_setup(unsigned entries, void *parameters);
 EXPORTED int io_uring_setup(unsigned entries, void *parameters)
 {
-	if (libc_find(LIBC_URING_SETUP) == NULL)
-		return -ENOSYS;
+	FIND(LIBC_URING_SETUP, io_uring_setup, int(unsigned, void *));
 	before_setup(parameters);
-	return (int)made_ring(CALL(LIBC_URING_SETUP, int(unsigned, void *))(entries, parameters));
+	return (int)made_ring(next(entries, parameters));
 }
 
 #if defined __x86_64__ && !defined __ILP32__
