@@ -6,7 +6,7 @@
  *
  *   test_pinned            all, as TAP
  *   test_pinned NAME       that one
- *   ODF_TEST_READS         how many of each (200; in the long form 10000)
+ *   ODF_TEST_READS         how many of each (48; in the long form 10000)
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -112,7 +112,7 @@ static int reads(void)
 {
 	const char *number = getenv("ODF_TEST_READS");
 
-	return number != NULL ? atoi(number) : 200;
+	return number != NULL ? atoi(number) : 48;
 }
 
 struct reader {
