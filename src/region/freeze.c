@@ -125,7 +125,7 @@ static int freeze_piece(struct odf_region *region, struct region_maps *maps, str
 
 static int freeze_pieces(struct odf_region *region, const struct region_piece pieces[2], int count)
 {
-	struct region_maps list, *maps = region->extents != NULL && count > 0 && region_maps_begin(&list, false) == 0 ? &list : NULL;
+	struct region_maps list, *maps = region->extents != NULL && count > 0 && region_maps_begin(&list) == 0 ? &list : NULL;
 	int error = 0;
 
 	for (int i = 0; i < count && error == 0; i++)

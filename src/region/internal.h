@@ -217,8 +217,8 @@ struct region_maps {
 	struct region_mapping last;
 	char text[1024];
 };
-/* 0 or an errno value: the list cannot be had here. `by_keeper`: the caller is the keeper. */
-int region_maps_begin(struct region_maps *maps, bool by_keeper);
+/* Under the lock. 0 or an errno value: the list cannot be had here. */
+int region_maps_begin(struct region_maps *maps);
 void region_maps_end(struct region_maps *maps);
 /* The mapping at `at`, or the first one after it. 0, ENOENT: there is none, or another errno value. Cheapest in ascending order. */
 int region_maps_find(struct region_maps *maps, const char *at, struct region_mapping *found);

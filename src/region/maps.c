@@ -52,18 +52,18 @@ void region_maps_forget(void)
 	kept = -1;
 }
 
-int region_maps_begin(struct region_maps *maps, bool by_keeper)
+int region_maps_begin(struct region_maps *maps)
 {
+	bool by_keeper = region_lock_is_keepers();
+
 	maps->file = by_keeper ? kept : -1;
-	maps->owned = maps->file < 0;
+	maps->owned = !by_keeper;
 	maps->text_only = !region_maps_are_quick();
 	maps->started = false;
 	maps->used = maps->length = 0;
 	maps->last = (struct region_mapping){ 0 };
-	if (by_keeper) { /* who can open nothing any more */
-		maps->owned = false;
+	if (by_keeper) /* who can open nothing any more */
 		return maps->file < 0 ? ENOENT : 0;
-	}
 	maps->file = open_list();
 	return maps->file < 0 ? -maps->file : 0;
 }

@@ -407,7 +407,7 @@ static int verify_as_keeper(struct odf_region *region, size_t from, size_t lengt
 
 	if (region->extents == NULL)
 		return 0;
-	error = region_maps_begin(&maps, true);
+	error = region_maps_begin(&maps);
 	if (error != 0) /* nothing can be told of what is FROZEN */
 		return error;
 	error = region_verify(region, &maps, from, length, &changed);

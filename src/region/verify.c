@@ -260,7 +260,7 @@ int region_verify_now(struct odf_region *region, size_t from, size_t length, boo
 	*changed = false;
 	if (region->extents == NULL || region->inherited || region->left)
 		return 0;
-	error = region_maps_begin(&maps, false);
+	error = region_maps_begin(&maps);
 	if (error != 0)
 		return region_verify(region, NULL, from, length, changed);
 	error = region_verify(region, &maps, from, length, changed);
@@ -273,7 +273,7 @@ void region_reclaim_gaps(struct odf_region *region, size_t from, size_t length)
 	char *at = region->home + from, *end = at + length;
 	struct region_maps maps;
 
-	if (region->extents == NULL || region->inherited || region->left || region_maps_begin(&maps, false) != 0)
+	if (region->extents == NULL || region->inherited || region->left || region_maps_begin(&maps) != 0)
 		return;
 	while (at < end) {
 		struct region_mapping mapping = { .start = end };
