@@ -89,7 +89,7 @@ done
 if [ "$(id -u)" = 0 ]; then
 	chmod 755 "$work"
 	is() { # USER UID GID GROUPS
-		expect 0 "$odfork" run "--user=$1" -- sh -c 'id -u; id -g; id -G; grep ^[UG]id: /proc/self/status'
+		expect 0 setpriv --groups 3,4 "$odfork" run "--user=$1" -- sh -c 'id -u; id -g; id -G; grep ^[UG]id: /proc/self/status'
 		[ "$(sed -n 1,3p "$work/out" | tr '\n' ' ')" = "$2 $3 $4 " ] || fail "run --user=$1 is $(cat "$work/out")"
 		[ "$(sed -n 's/^[UG]id:\t//p' "$work/out" | tr '\t' '\n' | sort -u | wc -l)" -le 2 ] || fail "run --user=$1 keeps something: $(cat "$work/out")"
 	}

@@ -98,6 +98,7 @@ done
 sanitizer gcc -fsanitize=address,undefined
 sanitizer gcc -fsanitize=address -static-libasan
 sanitizer gcc -fsanitize=thread -static-libtsan
+sanitizer gcc -Wl,--no-as-needed -lasan # a library that is needed, and nothing else
 sanitizer clang -fsanitize=memory
 sanitizer clang -fsanitize=dataflow
 runtime=$(clang -print-file-name=libclang_rt.asan-x86_64.so 2> /dev/null) || runtime=
@@ -216,6 +217,7 @@ if command -v musl-gcc > /dev/null && musl-gcc -w -o bin/odfork-musl child.c && 
 	for way in $ways; do
 		try "a musl program by $way" 5 "2 ours" "" "$odfork" run ./execute $way "$work/bin/odfork-musl"
 	done
+	mkdir -p none/odfork-musl # which is passed over
 	for way in execvp execlp posix_spawnp; do
 		try "a musl program by $way and PATH" 5 "2 ours" "" env PATH="$work/none:$work/bin:$PATH" "$odfork" run ./execute $way odfork-musl
 	done
@@ -232,6 +234,20 @@ if gcc -fsanitize=address -w -o child_asan child.c 2> /dev/null; then
 		try "a program with the address sanitizer by $way" 5 "2 ours" "" "$odfork" run ./execute $way "$work/child_asan"
 	done
 fi
+# Who interposes these as well, and comes behind, is not passed over.
+cat > other.c << 'END'
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <unistd.h>
+int execve(const char *path, char *const argv[], char *const envp[])
+{
+	(void)!write(1, "seen\n", 5);
+	return ((int (*)(const char *, char *const[], char *const[]))dlsym(RTLD_NEXT, "execve"))(path, argv, envp);
+}
+END
+gcc -shared -fPIC -w -o libother.so other.c
+try "another library that interposes execve" 5 "seen
+2 ours" "" env LD_PRELOAD="$build/libodfork.so.0:$work/libother.so" ./execute execve "$work/child"
 plain=$(./execute bad "$work/child")
 try "bad arguments" 0 "$plain" "" "$odfork" run ./execute bad "$work/child"
 

@@ -50,6 +50,8 @@ pid_t libc_waitpid(pid_t pid, int *status, int options);
 pid_t libc_wait4(pid_t pid, int *status, int options, struct rusage *usage);
 int libc_waitid(idtype_t type, id_t id, siginfo_t *info, int options);
 int libc_msync(void *address, size_t length, int flags);
+int libc_execve(const char *path, char *const argv[], char *const envp[]);
+int libc_execveat(int fd, const char *path, char *const argv[], char *const envp[], int flags);
 int libc_execvpe(const char *file, char *const argv[], char *const envp[]);
 int libc_fexecve(int fd, char *const argv[], char *const envp[]);
 /* Functions that make descriptors. NULL: there is none. Those before LIBC_FOPEN have been looked up when a program starts, and are in each libc: a look-up

@@ -17,7 +17,7 @@ typedef int msync_function(void *, size_t, int);
 typedef int spawn_function(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, char *const[],
 			   char *const[]);
 
-enum next { NEXT_FORK, NEXT_FORK_BARE, NEXT_DAEMON, NEXT_FORKPTY, NEXT_CLONE, NEXT_SYSCALL, NEXT_MSYNC, NEXT_EXECVPE, NEXT_FEXECVE,
+enum next { NEXT_FORK, NEXT_FORK_BARE, NEXT_DAEMON, NEXT_FORKPTY, NEXT_CLONE, NEXT_SYSCALL, NEXT_MSYNC, NEXT_EXECVE, NEXT_EXECVEAT, NEXT_EXECVPE, NEXT_FEXECVE,
 	NEXT_OPEN, NEXT_OPENAT = NEXT_OPEN + LIBC_OPEN_COUNT, NEXT_FCNTL = NEXT_OPENAT + LIBC_OPEN_COUNT, NEXT_FCNTL64, NEXT_PRLIMIT, NEXT_PRCTL, NEXT_SETSTACK, NEXT_MUTEX_INIT,
 	NEXT_COND_INIT, NEXT_RWLOCK_INIT, NEXT_BARRIER_INIT, NEXT_SEM_INIT, NEXT_WAITPID, NEXT_WAIT4, NEXT_WAITID,
 	NEXT_SPAWN, NEXT_COUNT = NEXT_SPAWN + LIBC_SPAWN_COUNT };
@@ -33,6 +33,8 @@ static const struct {
 	[NEXT_CLONE] = { "clone", NULL },
 	[NEXT_SYSCALL] = { "syscall", NULL },
 	[NEXT_MSYNC] = { "msync", NULL },
+	[NEXT_EXECVE] = { "execve", NULL },
+	[NEXT_EXECVEAT] = { "execveat", NULL },
 	[NEXT_EXECVPE] = { "execvpe", NULL },
 	[NEXT_FEXECVE] = { "fexecve", NULL },
 	[(size_t)NEXT_OPEN + LIBC_OPEN] = { "open", NULL },
@@ -155,6 +157,29 @@ pid_t libc_fork_bare(void)
 		return -1;
 	}
 	return function();
+}
+
+int libc_execve(const char *path, char *const argv[], char *const envp[])
+{
+	int (*function)(const char *, char *const[], char *const[]) = (int (*)(const char *, char *const[], char *const[]))find(NEXT_EXECVE);
+
+	if (function == NULL) {
+		errno = ENOSYS;
+		return -1;
+	}
+	return function(path, argv, envp);
+}
+
+int libc_execveat(int fd, const char *path, char *const argv[], char *const envp[], int flags)
+{
+	int (*function)(int, const char *, char *const[], char *const[], int) =
+		(int (*)(int, const char *, char *const[], char *const[], int))find(NEXT_EXECVEAT);
+
+	if (function == NULL) { /* glibc has it since 2.34 */
+		errno = ENOSYS;
+		return -1;
+	}
+	return function(fd, path, argv, envp, flags);
 }
 
 int libc_execvpe(const char *file, char *const argv[], char *const envp[])

@@ -4,7 +4,6 @@
  *
  * Runs between fork, or vfork, and exec, and in signal handlers: async-signal-safe, on stacks of any size. execvp and execvpe are as safe as libc's.
  */
-#include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -26,22 +25,30 @@ struct execution {
 	int flags;
 };
 
-static long answer(long result)
+/* By whoever comes next in the search order, as others interpose these too; errno is set. */
+static long by_path(void *call, char *const envp[])
 {
-	if (result >= 0 || result < -4095)
-		return result;
-	errno = (int)-result;
-	return -1;
+	struct execution *execution = call;
+
+	return libc_execve(execution->path, execution->argv, envp);
 }
 
-static long by_path(void *call, char *const envp[])
+static long by_descriptor(void *call, char *const envp[])
+{
+	struct execution *execution = call;
+
+	return libc_execveat(execution->fd, execution->path, execution->argv, envp, execution->flags);
+}
+
+/* For syscall(): the call itself, minus an errno value. */
+static long by_path_call(void *call, char *const envp[])
 {
 	struct execution *execution = call;
 
 	return sys_call3(SYS_execve, execution->path, execution->argv, envp);
 }
 
-static long by_descriptor(void *call, char *const envp[])
+static long by_descriptor_call(void *call, char *const envp[])
 {
 	struct execution *execution = call;
 
@@ -55,30 +62,30 @@ static long by_name(void *call, char *const envp[])
 	return libc_execvpe(execution->path, execution->argv, envp); /* sets errno */
 }
 
-static long execute_at(int fd, const char *path, char *const argv[], char *const envp[], int flags)
+static long execute_at(int fd, const char *path, char *const argv[], char *const envp[], int flags, handed_go *go)
 {
 	struct execution execution = { fd, path, argv, flags };
 
 	if ((flags & AT_EMPTY_PATH) && fd != AT_FDCWD && sys_is_readable(path, 1) && *path == '\0')
-		return handed_execute_fd(fd, envp, by_descriptor, &execution);
-	return handed_execute(fd, path, envp, by_descriptor, &execution);
+		return handed_execute_fd(fd, envp, go, &execution);
+	return handed_execute(fd, path, envp, go, &execution);
 }
 
-static long execute(const char *path, char *const argv[], char *const envp[])
+static long execute(const char *path, char *const argv[], char *const envp[], handed_go *go)
 {
 	struct execution execution = { AT_FDCWD, path, argv, 0 };
 
-	return handed_execute(AT_FDCWD, path, envp, by_path, &execution);
+	return handed_execute(AT_FDCWD, path, envp, go, &execution);
 }
 
 EXPORTED int execve(const char *path, char *const argv[], char *const envp[])
 {
-	return (int)answer(execute(path, argv, envp));
+	return (int)execute(path, argv, envp, by_path);
 }
 
 EXPORTED int execv(const char *path, char *const argv[])
 {
-	return (int)answer(execute(path, argv, environ));
+	return (int)execute(path, argv, environ, by_path);
 }
 
 EXPORTED int execvpe(const char *file, char *const argv[], char *const envp[])
@@ -96,7 +103,7 @@ EXPORTED int execvp(const char *file, char *const argv[])
 EXPORTED int execveat(int fd, const char *path, char *const argv[], char *const envp[], int flags);
 int execveat(int fd, const char *path, char *const argv[], char *const envp[], int flags)
 {
-	return (int)answer(execute_at(fd, path, argv, envp, flags));
+	return (int)execute_at(fd, path, argv, envp, flags, by_descriptor);
 }
 
 static long by_own_descriptor(void *call, char *const envp[])
@@ -165,11 +172,12 @@ EXPORTED int execle(const char *path, const char *first, ...)
 long syscall_execve(long number, const long words[6])
 {
 	(void)number;
-	return execute((const char *)words[0], (char *const *)words[1], (char *const *)words[2]);
+	return execute((const char *)words[0], (char *const *)words[1], (char *const *)words[2], by_path_call);
 }
 
 long syscall_execveat(long number, const long words[6])
 {
 	(void)number;
-	return execute_at((int)words[0], (const char *)words[1], (char *const *)words[2], (char *const *)words[3], (int)words[4]);
+	return execute_at((int)words[0], (const char *)words[1], (char *const *)words[2], (char *const *)words[3], (int)words[4],
+			  by_descriptor_call);
 }
