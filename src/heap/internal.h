@@ -72,6 +72,10 @@ void heap_note_placed(size_t bytes);
 /* ---- leave.c ---- */
 bool heap_leave_all(odf_reason reason);
 
+/* ---- huge.c ---- */
+/* Anonymous memory for which this process asks for large pages gets them. Not only under the lock. */
+bool heap_large_pages_are_given(void);
+
 /* ---- mapping.c, under the region's lock ---- */
 void heap_forget_what_is_not_here(odf_region *region, size_t length);
 /* Not under it. What lies in a region, or was in one, becomes anonymous memory as any other, with what is in it. What other threads write there at that moment

@@ -56,6 +56,8 @@
 #define GROWS_GAP  ((size_t)2 << 20)
 #define GROWS_MOST ((size_t)1 << 30)
 
+#define LARGE_PAGE ((size_t)2 << 20)
+
 /* How much is copied at a time. */
 #define COPY_SLICE ((size_t)2 << 20)
 
@@ -99,6 +101,12 @@ static size_t alignment_for(const void *hint)
 	return of_hint <= HEAP_PAGE ? HEAP_PAGE : of_hint < ALIGN_MOST ? of_hint : ALIGN_MOST;
 }
 
+/* Where the kernel would align it so that it can have large pages, it is aligned here. */
+static size_t alignment_of(size_t length, size_t alignment)
+{
+	return length % LARGE_PAGE == 0 && alignment < LARGE_PAGE && heap_large_pages_are_given() ? LARGE_PAGE : alignment;
+}
+
 /* NULL: not here. */
 static void *place(size_t length, size_t alignment)
 {
@@ -112,6 +120,7 @@ static void *place(size_t length, size_t alignment)
 	if (region == NULL)
 		return NULL;
 	length = span_round_up(length);
+	alignment = alignment_of(length, alignment);
 	region_lock(&mask);
 	offset = region_find_hole(region, length, alignment);
 	if (offset != SIZE_MAX) {
@@ -394,6 +403,8 @@ static long advise_span(struct span *span, long advice)
 {
 	long error;
 
+	if (advice == MADV_HUGEPAGE || advice == MADV_COLLAPSE)
+		span_make_large(span, advice == MADV_COLLAPSE);
 	if (span->kind == REGION_FOREIGN)
 		return sys_call3(SYS_madvise, span->start, span->length, advice);
 	if (advice == MADV_DONTNEED || advice == MADV_FREE || advice == MADV_DONTNEED_LOCKED) {

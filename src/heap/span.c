@@ -174,6 +174,7 @@ void span_check_pieces(void)
 	bytes = region_resident_bytes();
 	if (bytes == 0)
 		return; /* cannot be told at this moment */
+	bytes += region_foreign_bytes(region); /* memory that the program took out of it, by asking for large pages for one */
 	atomic_store_explicit(&asked_at, pieces, memory_order_relaxed);
 	if (pieces > PIECES_LEAST + (bytes >> 20))
 		heap_leave(ODF_REASON_HEAP_PIECES);

@@ -69,5 +69,8 @@ bool span_is_all_hole(char *at, char *end);
 /* The kernel refuses to unmap a range with such memory in it, as a whole. */
 bool span_is_sealed(char *at, char *end);
 long span_make_anonymous(struct span *span);
+/* Large pages are asked for: memory in which the kernel can have them becomes its own, and the span is what there is at its start then. `all`: with what is in
+ * use already, if it can be. (huge.c) */
+void span_make_large(struct span *span, bool all);
 long span_put_over(char *address, size_t length, long number, const long arguments[6]);
 #endif

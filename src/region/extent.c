@@ -629,3 +629,13 @@ size_t region_extent_count(const struct odf_region *region)
 {
 	return region->extents != NULL ? region->extents->count : 0;
 }
+
+size_t region_foreign_bytes(const struct odf_region *region)
+{
+	size_t bytes = 0;
+
+	for (size_t i = 0; region->extents != NULL && i < region->extents->count; i++)
+		if (region->extents->list[i].kind == REGION_FOREIGN)
+			bytes += region->extents->list[i].length;
+	return bytes;
+}

@@ -185,6 +185,13 @@ int region_second_file(int file)
 	return sys_open(path, O_RDWR, 0);
 }
 
+static atomic_bool large;
+
+bool region_has_large_pages(void)
+{
+	return atomic_load_explicit(&large, memory_order_relaxed);
+}
+
 int region_file_make(size_t size, bool confined)
 {
 	enum maker maker = !confined && region_large_pages_wanted() ? find_maker() : MAKER_NONE;
@@ -195,6 +202,7 @@ int region_file_make(size_t size, bool confined)
 		file = make_large();
 	if (file < 0 && maker != MAKER_NONE) /* a container's root has the right, and not for this */
 		file = make_large_in_namespace();
+	atomic_store_explicit(&large, file >= 0, memory_order_relaxed);
 	if (file < 0)
 		file = make_memfd();
 	if (file < 0)

@@ -98,6 +98,9 @@ static int freeze_piece(struct odf_region *region, struct region_maps *maps, str
 		bool changed = false;
 		int error = 0;
 		if (region_extent_at(region, at, limit, &end) != NULL) {
+			size_t next = end;
+			while (next < limit && region_extent_at(region, next, limit, &next) != NULL) /* all that there is up to the next memory */
+				end = next;
 			done = end - at;
 			if (!region->template_lost)
 				(void)region_unmap(region->template + at, done); /* else it stays, of no use to anybody */

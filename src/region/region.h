@@ -90,6 +90,13 @@ int region_reclaim(struct odf_region *region, size_t from, size_t length);
 /* Around a call that puts another mapping there. The end only if it was put. */
 int region_lose_begin(struct odf_region *region, size_t from, size_t length);
 void region_lose_end(struct odf_region *region, size_t from, size_t length);
+/* Memory that is zero and was not written yet becomes a foreign place with anonymous memory in it, in whole tables of 2 MiB. 0 or an errno value;
+ * what was done is told by region_run_at. */
+int region_free_fresh(struct odf_region *region, size_t from, size_t length);
+/* The files of regions are such that the kernel gives them large pages as it gives them to other memory. */
+bool region_has_large_pages(void);
+/* Of foreign places. */
+size_t region_foreign_bytes(const struct odf_region *region);
 /* The kernel has sealed what is there, islands and foreign places. */
 void region_seal(struct odf_region *region, size_t from, size_t length);
 /* Foreign places where nothing is mapped any more become holes, as far as that can be told. */

@@ -245,7 +245,7 @@ int region_verify(struct odf_region *region, struct region_maps *maps, size_t fr
 			continue;
 		if (maps != NULL)
 			error = check_run(region, &check, &run, live);
-		else if (run.kind == REGION_MEMORY && live && can_compare())
+		else if (run.kind == REGION_MEMORY && live && !region_lock_is_keepers() && can_compare())
 			error = check_by_comparing(region, run.from, run.length, &check.changed);
 	}
 	*changed = check.changed;
@@ -262,7 +262,7 @@ int region_verify_now(struct odf_region *region, size_t from, size_t length, boo
 		return 0;
 	error = region_maps_begin(&maps);
 	if (error != 0)
-		return region_verify(region, NULL, from, length, changed);
+		return region_lock_is_keepers() ? error : region_verify(region, NULL, from, length, changed);
 	error = region_verify(region, &maps, from, length, changed);
 	region_maps_end(&maps);
 	return error;

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Memory that nobody has written yet becomes anonymous memory as any other, outside of the region and at the same place: where the program asks for what only
+ * anonymous memory can have, large pages. Nothing is copied. A page that another thread writes for the first time at this very moment is not lost, but
+ * may be seen as zero for some microseconds.
+ *
+ * Under the lock; async-signal-safe.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/sysinfo.h>
+
+#include "internal.h"
+
+#define TABLE_PAGES (REGION_TABLE / REGION_PAGE)
+
+/* What is not in memory could be swapped out, and is not zero then. */
+static bool nothing_is_swapped(void)
+{
+	struct sysinfo system;
+
+	return sys_call1(SYS_sysinfo, &system) == 0 && system.freeswap == system.totalswap;
+}
+
+static bool is_zero_page(const char *page)
+{
+	return page[0] == 0 && memcmp(page, page + 1, REGION_PAGE - 1) == 0;
+}
+
+static bool is_zero_table(char *start, bool swapped)
+{
+	unsigned char there[TABLE_PAGES];
+
+	if (swapped || sys_call3(SYS_mincore, start, REGION_TABLE, there) < 0)
+		memset(there, 1, sizeof there);
+	for (size_t page = 0; page < TABLE_PAGES; page++)
+		if ((there[page] & 1) && !is_zero_page(start + page * REGION_PAGE))
+			return false;
+	return true;
+}
+
+/* Words that other threads wrote to the file between the look and the new mapping. Nobody writes there any more. */
+static void save_late_words(char *home, const char *view, size_t length)
+{
+	for (size_t at = 0; at < length; at += sizeof(uint64_t)) {
+		const uint64_t *from = (const uint64_t *)(const void *)(view + at);
+		uint64_t *to = (uint64_t *)(void *)(home + at), zero = 0;
+		if (*from != 0)
+			(void)__atomic_compare_exchange_n(to, &zero, *from, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+	}
+}
+
+static void save_late_pages(struct odf_region *region, size_t from)
+{
+	unsigned char there[TABLE_PAGES];
+	char *view = region->source + from;
+	bool any = false;
+
+	if (sys_call3(SYS_mincore, view, REGION_TABLE, there) < 0)
+		memset(there, 1, sizeof there);
+	for (size_t page = 0; page < TABLE_PAGES; page++)
+		any = any || (there[page] & 1);
+	if (!any || sys_call3(SYS_mprotect, view, REGION_TABLE, PROT_READ) < 0)
+		return;
+	for (size_t page = 0; page < TABLE_PAGES; page++)
+		if (there[page] & 1)
+			save_late_words(region->home + from + page * REGION_PAGE, view + page * REGION_PAGE, REGION_PAGE);
+	(void)sys_call3(SYS_mprotect, view, REGION_TABLE, PROT_NONE);
+}
+
+/* Tables that are LIVE, and found to be zero. */
+static int exchange(struct odf_region *region, size_t from, size_t until)
+{
+	if (!region_map_zeros(region->home + from, until - from, PROT_READ | PROT_WRITE))
+		return ENOMEM;
+	for (size_t at = from; at < until; at += REGION_TABLE)
+		save_late_pages(region, at);
+	return region_lose(region, from, until - from);
+}
+
+static int free_live(struct odf_region *region, size_t from, size_t limit)
+{
+	bool swapped = !nothing_is_swapped();
+	size_t start = from;
+	int error = 0;
+
+	for (size_t at = from; at < limit && error == 0; at += REGION_TABLE) {
+		if (is_zero_table(region->home + at, swapped))
+			continue;
+		if (start < at)
+			error = exchange(region, start, at);
+		start = at + REGION_TABLE;
+	}
+	return error == 0 && start < limit ? exchange(region, start, limit) : error;
+}
+
+/* Zeros that were laid over it are anonymous memory already. */
+static int free_frozen(struct odf_region *region, size_t from, size_t limit)
+{
+	bool hidden = !region->visible && !region->inherited;
+	int error = 0;
+
+	for (size_t at = from; at < limit && error == 0; at += REGION_TABLE) {
+		size_t page = at / REGION_PAGE;
+		bool zeros;
+		if (region_discard_run(region, page, page + TABLE_PAGES, &zeros) != page + TABLE_PAGES || !zeros)
+			continue;
+		if (hidden && sys_call3(SYS_madvise, region->home + at, REGION_TABLE, MADV_DOFORK) < 0)
+			return ENOMEM;
+		error = region_lose(region, at, REGION_TABLE);
+	}
+	return error;
+}
+
+/* Home begins with a table. */
+static size_t table_up(size_t at)
+{
+	return (at + REGION_TABLE - 1) / REGION_TABLE * REGION_TABLE;
+}
+
+int region_free_fresh(struct odf_region *region, size_t from, size_t length)
+{
+	size_t limit = from + length;
+	int error;
+
+	/* Each second table may be such a one. */
+	if (region->extents == NULL || region->left || region->absent || region->extents->count + 2 * (length / REGION_TABLE + 4) > REGION_EXTENTS)
+		return ENOTSUP;
+	error = region_check(region, from, length);
+	for (size_t at = from, end; at < limit && error == 0; at = end) {
+		struct region_extent run = region_run_at(region, at, limit);
+		bool live;
+		end = at + run.length;
+		live = region_is_live(region, at, &end);
+		if (run.kind == REGION_MEMORY && table_up(at) < end / REGION_TABLE * REGION_TABLE)
+			error = live ? free_live(region, table_up(at), end / REGION_TABLE * REGION_TABLE)
+				     : free_frozen(region, table_up(at), end / REGION_TABLE * REGION_TABLE);
+	}
+	return error;
+}
