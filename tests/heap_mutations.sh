@@ -39,6 +39,7 @@ notice() { # TEST: true if it passes
 		in_group env ODF_TEST_LIBRARY="$work/broken/libodfork.so.0" ODF_TEST_SEEDS="${1#model_}" ODF_TEST_ONCE=1 timeout -s KILL 150 \
 			"$build/tests/test_heap_model" > "$work/out" 2>&1
 		;;
+	moved_*) in_group env ODF_BUILD="$work/broken" timeout -s KILL 100 "$build/tests/test_moved" "${1#moved_}" > "$work/out" 2>&1 ;;
 	*) in_group env ODF_BUILD="$work/broken" timeout -s KILL 100 "$build/tests/test_heap" "$1" > "$work/out" 2>&1 ;;
 	esac
 }
@@ -133,6 +134,23 @@ mutant growth_without_advice heap/mapping.c mappings 's/while \(advice != 0 && a
 mutant shrinks_to_nothing_less heap/mapping.c model_160 's/(\)\)\) \{\n\t\t)long error = span_unmap\(old \+ length, old \+ old_length\);/$1long error = 0;/'
 mutant hole_can_be_resized heap/mapping.c mappings 's/long error = sys_call5\(SYS_mremap, old, HEAP_PAGE, HEAP_PAGE, 0, 0\);/long error = 0;/'
 mutant several_mappings_are_one heap/mapping.c mappings 's/ && next.protection == span->protection && next.advice == span->advice;/;/'
+
+# ---- What is done past the library, and rare calls ---------------------------------------------------------------------------------
+mutant frozen_without_a_look region/freeze.c moved_mapped_over 's/error = region_verify\(region, maps, at, end - at, &changed\);/error = 0;/'
+mutant_of_settling settled_without_a_look region/settle.c moved_rights_taken_while_frozen \
+	's/error = region_verify\(region, &maps, from, length, &changed\);/error = 0; changed = false;/'
+mutant strays_left_alone region/verify.c moved_moved_away 's/error = bring_in_strays\(region, check->maps\);/;/'
+mutant rights_not_seen region/verify.c moved_rights_taken 's/mapping->protection == \(PROT_READ \| PROT_WRITE\) \? OURS : RIGHTS/OURS/'
+mutant hole_taken_without_a_look region/extent.c moved_mapped_in_a_hole 's/region_maps_are_quick\(\) \? region_verify_now\([^)]*\) : 0/0/'
+mutant not_compared region/verify.c moved_without_a_descriptor 's/if \(compare\(region->home \+ from, length\) != -EINVAL\)/if (true)/'
+mutant hole_is_in_the_way heap/attach.c moved_segments 's/flags \| SHM_REMAP \}/flags }/'
+mutant segment_not_seen heap/attach.c moved_segments 's/if \(size == 0 \|\|/if (true ||/'
+mutant other_part_of_ours heap/attach.c moved_other_parts_of_a_file 's/result = span.kind == REGION_FOREIGN \? 0 : -EINVAL;/result = 0;/'
+mutant sealed_in_the_region heap/attach.c moved_sealed 's/result = prepare_to_seal\(start, end\);/result = 0;/'
+mutant seal_forgotten heap/attach.c moved_sealed 's/\t\t\tregion_seal\(/\t\t\tif (false)\n\t\t\t\tregion_seal(/'
+mutant no_room_below heap/mapping.c moved_grows_downward 's/\t\t\tmake_room_below\(address\);/\t\t\t;/'
+mutant no_large_pages heap/mapping.c moved_large_pages_asked 's/span_make_large\(span, advice == MADV_COLLAPSE\);/;/'
+mutant large_pages_over_data region/fresh.c moved_large_pages_beside_data 's/if \(is_zero_table\(region->home \+ at, swapped\)\)/if (true)/; s/save_late_pages\(region, at\);/;/'
 
 # ---- Whose it is -------------------------------------------------------------------------------------------------------------------
 mutant guests_wake_it heap/state.c guests_do_not_wake_it 's/if \(is_guest\(\)\)/if (false)/'

@@ -55,20 +55,22 @@ static enum verdict judge(const struct odf_region *region, const struct region_e
 
 /* ---- Views of the file where none of ours is ---- */
 
-static bool lies_in(const struct region_mapping *mapping, const char *start, size_t size)
+/* Of a view as large as home. By the offset as well, as others may have taken the places of views that are used up. */
+static bool is_part_of(const struct odf_region *region, const struct region_mapping *mapping, const char *view)
 {
-	return start != NULL && mapping->end > start && mapping->start < start + size;
+	return view != NULL && mapping->start >= view && mapping->end <= view + region->length && mapping->offset == (uint64_t)(mapping->start - view);
 }
 
 static bool is_astray(const struct odf_region *region, const struct region_mapping *mapping)
 {
-	if (!is_view(region, mapping) || lies_in(mapping, region->aside, region->length) || lies_in(mapping, region->scratch, 2 * region->work_size) ||
-	    lies_in(mapping, region->source, region->length) || lies_in(mapping, region->template, region->length))
+	if (!is_view(region, mapping) || is_part_of(region, mapping, region->home) || is_part_of(region, mapping, region->aside) ||
+	    is_part_of(region, mapping, region->source) || is_part_of(region, mapping, region->template))
 		return false;
 	for (unsigned i = 0; i < REGION_OLD_ASIDES; i++)
-		if (lies_in(mapping, region->old_asides[i], region->length))
+		if (is_part_of(region, mapping, region->old_asides[i]))
 			return false;
-	return !(lies_in(mapping, region->home, region->length) && is_in_place(region, mapping));
+	/* What a step of settling left there when it failed. */
+	return region->scratch == NULL || mapping->end <= region->scratch || mapping->start >= region->scratch + 2 * region->work_size;
 }
 
 /* Not what is zeros: it would only take memory. */
