@@ -18,7 +18,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
+#include <sys/shm.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -29,6 +32,7 @@
 #define PAGE ((size_t)4096)
 #define SIZE ((size_t)8 << 20)
 
+extern char **environ;
 static sigjmp_buf before;
 
 static void on_fault(int number)
@@ -320,6 +324,122 @@ static void try_files(void)
 	SAY(syscall(-1));
 }
 
+/* Nothing is executed: what is named is not there, cannot be read, or comes with what cannot be. */
+static void try_execution(void)
+{
+	char *const bad[] = { NULL, none, unmapped, beyond, page_end - 3 };
+	char *good_arguments[] = { (char[]){ "x" }, NULL }, *bad_entry[] = { none, NULL };
+	char *bad_variable[] = { (char[]){ "LD_PRELOAD=libodfork.so.0" }, none, NULL };
+
+	for (volatile size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		printf("%zu: ", i);
+		SAY(execve(bad[i], good_arguments, environ));
+		SAY(syscall(SYS_execve, bad[i], good_arguments, environ));
+		SAY(syscall(SYS_execveat, AT_FDCWD, bad[i], good_arguments, environ, 0));
+		SAY(syscall(SYS_execveat, -1, bad[i], good_arguments, environ, AT_EMPTY_PATH));
+		SAY(execv(bad[i], good_arguments));
+		SAY(execl(bad[i], "x", (char *)NULL));
+		if (bad[i] == NULL) /* what was not given is none */
+			continue;
+		SAY(execve("/bin/true", (char **)(void *)bad[i], environ));
+		SAY(execve("/bin/true", good_arguments, (char **)(void *)bad[i]));
+		SAY(syscall(SYS_execve, "/bin/true", good_arguments, bad[i]));
+		SAY(syscall(SYS_execveat, AT_FDCWD, "/bin/true", good_arguments, bad[i], 0));
+	}
+	SAY(execve("/nowhere", good_arguments, bad_entry));
+	SAY(execve("/bin/true", good_arguments, bad_entry));
+	SAY(execve("/bin/true", good_arguments, bad_variable));
+	SAY(execve("/bin/true", bad_entry, environ));
+	SAY(execve("/dev/null", good_arguments, environ));
+	SAY(execvp("", good_arguments));
+	SAY(execvp("nowhere", good_arguments));
+	SAY(fexecve(-1, good_arguments, environ));
+	SAY(fexecve(12345, good_arguments, environ));
+	SAY(syscall(SYS_execveat, AT_FDCWD, "/bin/true", good_arguments, environ, 0x12345));
+}
+
+static void try_waiting(void)
+{
+	int *status = (int *)(void *)none;
+	siginfo_t *information = (siginfo_t *)(void *)none;
+
+	SAY(waitpid(-1, status, WNOHANG));
+	SAY(waitpid(1, NULL, 0));
+	SAY(waitpid(-1, NULL, 0x12345));
+	SAY(wait4(-1, status, WNOHANG, (struct rusage *)(void *)none));
+	SAY(wait3(status, WNOHANG, NULL));
+	SAY(waitid(P_ALL, 0, information, WEXITED | WNOHANG));
+	SAY(waitid(P_ALL, 0, NULL, 0));
+	SAY(waitid((idtype_t)99, 0, NULL, WEXITED));
+	SAY(waitid(P_PIDFD, 12345, NULL, WEXITED));
+	SAY(syscall(SYS_wait4, -1, status, WNOHANG, none));
+	SAY(syscall(SYS_waitid, P_ALL, 0, information, WEXITED | WNOHANG, none));
+	SAY(syscall(SYS_waitid, 99, 0, NULL, WEXITED, NULL));
+}
+
+static void try_descriptors(void)
+{
+	int pair[2] = { -1, -1 };
+	char byte = 'x';
+	struct iovec one = { none, 1 };
+	struct msghdr header = { .msg_iov = &one, .msg_iovlen = 1 }, huge = { .msg_iov = &one, .msg_iovlen = 100000 };
+	char *const bad[] = { NULL, none, unmapped, beyond, page_end - 8 };
+
+	if (socketpair(AF_UNIX, SOCK_DGRAM, 0, pair) != 0)
+		return;
+	for (volatile size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		struct msghdr *message = (struct msghdr *)(void *)bad[i];
+		printf("%zu: ", i);
+		SAY(write(pair[0], &byte, 1));
+		SAY(recvmsg(pair[1], message, MSG_DONTWAIT));
+		SAY(syscall(SYS_recvmsg, pair[1], message, MSG_DONTWAIT));
+		SAY(recvmmsg(pair[1], (struct mmsghdr *)(void *)bad[i], 1, MSG_DONTWAIT, NULL));
+		SAY(syscall(SYS_recvmmsg, pair[1], bad[i], 1, MSG_DONTWAIT, NULL));
+		SAY(recv(pair[1], &byte, 1, MSG_DONTWAIT));
+		SAY(setsockopt(pair[0], SOL_SOCKET, SO_RCVBUF, bad[i], 4));
+		SAY(syscall(SYS_setsockopt, pair[0], SOL_SOCKET, SO_RCVBUF, bad[i], 4));
+		SAY(ioctl(pair[0], 0x541B, bad[i])); /* FIONREAD */
+		SAY(syscall(SYS_ioctl, pair[0], 0x541B, bad[i]));
+		SAY(syscall(SYS_io_uring_setup, 4, bad[i]));
+		SAY(open_by_handle_at(AT_FDCWD, (struct file_handle *)(void *)bad[i], O_RDONLY));
+		SAY(syscall(SYS_open_by_handle_at, AT_FDCWD, bad[i], O_RDONLY));
+	}
+	SAY(recvmsg(pair[1], &header, MSG_DONTWAIT));
+	SAY(write(pair[0], &byte, 1));
+	SAY(recvmsg(pair[1], &header, MSG_DONTWAIT));
+	SAY(recvmsg(pair[1], &huge, MSG_DONTWAIT));
+	SAY(recvmsg(-1, &header, 0));
+	SAY(setsockopt(-1, SOL_SOCKET, SO_RCVBUF, &byte, 1));
+	SAY(setsockopt(pair[0], 12345, 12345, &byte, 1));
+	SAY(ioctl(-1, 0x541B, &byte));
+	SAY(ioctl(pair[0], 0x12345678, &byte));
+	SAY(socket(12345, 1, 0));
+	SAY(socket(AF_INET, 0x7777, 0));
+	SAY(syscall(SYS_socket, 12345, 1, 0));
+	SAY(syscall(SYS_pidfd_getfd, -1, 0, 0));
+	SAY(syscall(SYS_pidfd_getfd, 0, 0, 1));
+	SAY(syscall(SYS_userfaultfd, 0x40000000));
+	SAY(syscall(SYS_openat2, AT_FDCWD, "/dev/null", memory, 4097));
+	SAY(syscall(SYS_openat2, AT_FDCWD, "/dev/null", memory, 8));
+	SAY(syscall(SYS_openat2, AT_FDCWD, "/dev/null", page_end - 8, 24));
+	SAY(fopen("/nowhere", "r") != NULL);
+	SAY(fopen("/dev/null", "what") != NULL);
+	SAY(shmat(12345678, NULL, 0) == (void *)-1 ? -1 : 0);
+	SAY(shmat(12345678, memory + 1, 0) == (void *)-1 ? -1 : 0);
+	SAY(shmdt(memory));
+	SAY(shmdt(memory + 1));
+	SAY(shmdt(beyond));
+	SAY(syscall(SYS_remap_file_pages, memory + 1, PAGE, 0, 0, 0));
+	SAY(syscall(SYS_remap_file_pages, memory, PAGE, PROT_READ, 0, 0));
+	SAY(syscall(SYS_remap_file_pages, beyond, PAGE, 0, 0, 0));
+	SAY(syscall(462, memory + 1, PAGE, 0)); /* mseal */
+	SAY(syscall(462, memory, PAGE, 1));
+	SAY(syscall(462, unmapped, PAGE, 0));
+	SAY(syscall(462, memory, SIZE_MAX - PAGE, 0));
+	close(pair[0]);
+	close(pair[1]);
+}
+
 static void try_limits(void)
 {
 	struct rlimit odd = { 2, 1 };
@@ -384,7 +504,10 @@ int main(int argc, char **argv)
 	try_mapping();
 	try_mremap();
 	try_process_madvise();
+	try_waiting();
+	try_execution();
 	say_state(); /* nothing of it was a reason to leave */
+	try_descriptors();
 	try_files();
 	try_limits();
 	return memory[0] == 1 && memory[4 * PAGE - 1] == 1 ? 0 : 3;

@@ -237,7 +237,7 @@ static void no_more_room(void **state)
 }
 
 #define THREADS 6
-#define ROUNDS  20000
+#define ROUNDS  8000
 
 static void *note_and_forget(void *number)
 {
