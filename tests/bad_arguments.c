@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Calls with bad pointers and odd arguments, each with its result and errno on a line, or the signal that it ended in. bad_arguments.sh compares what it
- * says with and without the library: each call is one that the library interposes, on memory that is in the heap where that is awake.
+ * Calls with bad pointers and odd arguments, each with its result and errno on a line, or the signal that it ended in.
+ * bad_arguments.sh compares what it says with and without the library: each call is one that the library interposes, on
+ * memory that is in the heap where that is awake.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -31,6 +32,7 @@
 
 #define PAGE ((size_t)4096)
 #define SIZE ((size_t)8 << 20)
+#define PRIVATE (MAP_PRIVATE | MAP_ANONYMOUS)
 
 extern char **environ;
 static sigjmp_buf before;
@@ -82,7 +84,8 @@ static char *const unmapped = (char *)((uintptr_t)1 << 46);
 static char *const beyond = (char *)0xffff800000000000u;
 
 struct clone3_arguments {
-	uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup, more[5];
+	uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
+	uint64_t more[5];
 };
 
 static long clone3(const struct clone3_arguments *arguments, size_t size)
@@ -220,10 +223,10 @@ static void try_mapping(void)
 	BOTH(SYS_mmap, mmap, NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE, -1, (off_t)0);
 	BOTH(SYS_mmap, mmap, NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, (off_t)1);
 	BOTH(SYS_mmap, mmap, NULL, SIZE_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, (off_t)0);
-	BOTH(SYS_mmap, mmap, memory + 1, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, (off_t)0);
-	BOTH(SYS_mmap, mmap, memory, SIZE_MAX - PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, (off_t)0);
-	BOTH(SYS_mmap, mmap, beyond, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, (off_t)0);
-	BOTH(SYS_mmap, mmap, memory, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, (off_t)0);
+	BOTH(SYS_mmap, mmap, memory + 1, PAGE, PROT_READ | PROT_WRITE, PRIVATE | MAP_FIXED, -1, (off_t)0);
+	BOTH(SYS_mmap, mmap, memory, SIZE_MAX - PAGE, PROT_READ | PROT_WRITE, PRIVATE | MAP_FIXED, -1, (off_t)0);
+	BOTH(SYS_mmap, mmap, beyond, PAGE, PROT_READ | PROT_WRITE, PRIVATE | MAP_FIXED, -1, (off_t)0);
+	BOTH(SYS_mmap, mmap, memory, PAGE, PROT_READ | PROT_WRITE, PRIVATE | MAP_FIXED_NOREPLACE, -1, (off_t)0);
 }
 
 static void try_mremap(void)
@@ -253,8 +256,10 @@ static long advise(int process, const void *pieces, size_t count, int advice, un
 static void try_process_madvise(void)
 {
 	int self = (int)syscall(SYS_pidfd_open, getpid(), 0), file = open("/dev/null", O_RDONLY);
-	struct iovec good[2] = { { memory, PAGE }, { memory + PAGE, PAGE } }, huge[2] = { { memory, PAGE }, { memory, SIZE_MAX } };
-	struct iovec odd[2] = { { memory, PAGE }, { memory + 1, PAGE } }, nowhere[2] = { { memory, PAGE }, { unmapped, PAGE } };
+	struct iovec good[2] = { { memory, PAGE }, { memory + PAGE, PAGE } };
+	struct iovec huge[2] = { { memory, PAGE }, { memory, SIZE_MAX } };
+	struct iovec odd[2] = { { memory, PAGE }, { memory + 1, PAGE } };
+	struct iovec nowhere[2] = { { memory, PAGE }, { unmapped, PAGE } };
 
 	for (int way = 0; way < 2; way++) {
 		const char *name = way == 0 ? "process_madvise" : "syscall process_madvise";
@@ -470,7 +475,8 @@ static void try_limits(void)
 	SAY(mlockall(0));
 }
 
-/* "asleep", "awake" or "off" as the heap is, "plain" without the library: for the script, not part of what is compared. */
+/* "asleep", "awake" or "off" as the heap is, "plain" without the library: for the script, not part of what is
+ * compared. */
 static void say_state(void)
 {
 	static const char *const names[] = { "off", "asleep", "awake" };
@@ -478,7 +484,10 @@ static void say_state(void)
 	odf_heap_info info = ODF_HEAP_INFO_INIT;
 
 	*(void **)&get = dlsym(RTLD_DEFAULT, "odf_heap_info_get");
-	fprintf(stderr, "%s\n", get == NULL ? "plain" : get(&info) == 0 && (unsigned)info.state < 3 ? names[info.state] : "?");
+	if (get == NULL)
+		fputs("plain\n", stderr);
+	else
+		fprintf(stderr, "%s\n", get(&info) == 0 && (unsigned)info.state < 3 ? names[info.state] : "?");
 }
 
 int main(int argc, char **argv)

@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Bad pointers and odd arguments: what the kernel and libc answer is what a preloaded program gets, whatever state the heap is in; as root and as another
-# user, and with records, which name what was asked for. bad_arguments.c has the calls.
+# Bad pointers and odd arguments: what the kernel and libc answer is what a preloaded program gets, whatever state the
+# heap is in; as root and as another user, and with records, which name what was asked for. bad_arguments.c has the
+# calls.
 set -u
 build=${ODF_BUILD:?}
 work=$(mktemp -d)
@@ -39,7 +40,10 @@ same() {
 	verdict=0
 	diff "$work/plain" "$work/preloaded" > "$work/difference" || verdict=1
 	[ $status = 0 ] || { echo "status $status" >> "$work/difference"; verdict=1; }
-	[ "$(paste -sd' ' "$work/states")" = "$states $states" ] || { echo "the heap was:" >> "$work/difference"; cat "$work/states" >> "$work/difference"; verdict=1; }
+	[ "$(paste -sd' ' "$work/states")" = "$states $states" ] || {
+		echo "the heap was:" | cat - "$work/states" >> "$work/difference"
+		verdict=1
+	}
 	result $verdict "$name"
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Starts a program by each way there is, and says what became of it: "WAY STATUS". The program is one of another C library.
+ * Starts a program by each way there is, and says what became of it: "WAY STATUS". The program is one of another C
+ * library.
  *
  *   other_libc PROGRAM [ARGUMENT]
  */
@@ -79,8 +80,9 @@ static const struct {
 	const char *name;
 	void (*function)(void);
 } ways[] = {
-	{ "execve", by_execve },   { "execv", by_execv },     { "execvp", by_execvp },   { "execvpe", by_execvpe },   { "execl", by_execl },
-	{ "execle", by_execle },   { "execlp", by_execlp },   { "fexecve", by_fexecve }, { "execveat", by_execveat }, { "syscall", by_syscall },
+	{ "execve", by_execve },     { "execv", by_execv },   { "execvp", by_execvp }, { "execvpe", by_execvpe },
+	{ "execl", by_execl },       { "execle", by_execle }, { "execlp", by_execlp }, { "fexecve", by_fexecve },
+	{ "execveat", by_execveat }, { "syscall", by_syscall },
 };
 
 static void say(const char *way, pid_t pid)
@@ -111,7 +113,7 @@ static void by_shell(void)
 
 int main(int argc, char **argv)
 {
-	int (*spawn)(pid_t *, const char *, char *const[], char *const[], const odf_spawn_options *, odf_report *) = NULL;
+	__typeof__(odf_spawn) *spawn = NULL;
 	pid_t pid = -1;
 
 	(void)argc;

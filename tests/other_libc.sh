@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# A program of another C library (musl), started by a program that runs under the library, in every way: it runs as without, and what it executes is preloaded
-# again. The entry of LD_PRELOAD is written for that, and leads glibc's loader to the same file.
+# A program of another C library (musl), started by a program that runs under the library, in every way: it runs as
+# without, and what it executes is preloaded again. The entry of LD_PRELOAD is written for that, and leads glibc's
+# loader to the same file.
 set -u
 PATH=/usr/bin:/bin
 build=${ODF_BUILD:?}
@@ -88,7 +89,8 @@ arguments="$work/seen"
 for way in run preload; do
 	if [ $way = run ]; then set -- "$work/odfork" run --; else set -- env LD_PRELOAD="$library"; fi
 	"$@" "$work/other_libc" "$work/musl" "$work/seen" > "$work/out" 2> "$work/err"
-	! grep -qE ' (0|98|99|999)$' "$work/out" && [ "$(grep -c ' [1-9]$' "$work/out")" = 18 ] && [ "$(grep -c '^ran$' "$work/out")" = 18 ]
+	! grep -qE ' (0|98|99|999)$' "$work/out" && [ "$(grep -c ' [1-9]$' "$work/out")" = 18 ] &&
+		[ "$(grep -c '^ran$' "$work/out")" = 18 ]
 	result $? "what it executes is preloaded again: $way"
 	[ ! -s "$work/err" ]
 	result $? "and nothing is said: $way"
@@ -106,7 +108,8 @@ env LD_PRELOAD="$library" sh -c '"$0"; exit $?' "$work/script" > "$work/out" 2> 
 result $? "a script of which it is the interpreter"
 
 # The same file, whoever looks: a shell that expands the variable once more finds it too, and so does make.
-env LD_PRELOAD="$library" sh -c 'eval "LD_PRELOAD=$LD_PRELOAD" grep -c /libodfork.so /proc/self/maps' > "$work/out" 2> "$work/err"
+env LD_PRELOAD="$library" sh -c 'eval "LD_PRELOAD=$LD_PRELOAD" grep -c /libodfork.so /proc/self/maps' \
+	> "$work/out" 2> "$work/err"
 [ "$(cat "$work/out")" -gt 0 ] && [ ! -s "$work/err" ]
 result $? "expanded once more"
 printf 'all:\n\t@grep -c /libodfork.so /proc/self/maps\n' > "$work/makefile"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The heap's tables that have no lock. At each single instruction of one operation, others happen, whole, as they may in another thread or in a signal
- * handler: the processor traps after every instruction (x86-64), and in the n-th run the others come at the n-th trap. And threads at once, everywhere.
+ * The heap's tables that have no lock. At each single instruction of one operation, others happen, whole, as they may
+ * in another thread or in a signal handler: the processor traps after every instruction (x86-64), and in the n-th run
+ * the others come at the n-th trap. And threads at once, everywhere.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -40,7 +41,8 @@ static void on_trap(int signal)
 #if defined __x86_64__ && !defined __ILP32__
 /* The trap flag is the processor's; a handler is entered without it, and it comes back with the registers. */
 #define TRAPS(instruction) \
-	__asm__ volatile("subq $128, %%rsp\n\tpushfq\n\t" instruction " $0x100, (%%rsp)\n\tpopfq\n\taddq $128, %%rsp" : : : "cc", "memory")
+	__asm__ volatile("subq $128, %%rsp\n\tpushfq\n\t" instruction " $0x100, (%%rsp)\n\tpopfq\n\taddq $128, %%rsp" \
+			 : : : "cc", "memory")
 #define TRAPS_BEGIN TRAPS("orq")
 #define TRAPS_END   TRAPS("xorq")
 #else
@@ -151,7 +153,8 @@ static void split_while_others_change(void **state)
 		assert_true(succeeded);
 		assert_true(has(LOW, MIB));
 		assert_true(has(MID, MIB / 4));
-		assert_false(heap_is_beyond(MID + MIB / 4) || heap_is_beyond(MID + MIB / 2) || heap_is_beyond(MID + MIB * 3 / 4 - 1));
+		assert_false(heap_is_beyond(MID + MIB / 4) || heap_is_beyond(MID + MIB / 2));
+		assert_false(heap_is_beyond(MID + MIB * 3 / 4 - 1));
 		assert_true(has(MID + MIB * 3 / 4, MIB / 8));
 		assert_int_equal(heap_is_beyond(MID + MIB - 1), !more);
 		assert_int_equal(has(HIGH, MIB), more);
@@ -251,11 +254,13 @@ static void *note_and_forget(void *number)
 		if (!heap_note_beyond(place, MIB))
 			return (void *)1;
 		if (random & 1 << 20)
-			wrong += !heap_forget_beyond(place, MIB / 4) || heap_is_beyond(place) || !has(place + MIB / 4, MIB * 3 / 4);
+			wrong += !heap_forget_beyond(place, MIB / 4) || heap_is_beyond(place) ||
+				 !has(place + MIB / 4, MIB * 3 / 4);
 		if (random & 1 << 21)
-			wrong += !heap_forget_beyond(place + MIB / 2, MIB / 4) || !heap_is_beyond(place + MIB / 2 - 1) ||
-				 heap_is_beyond(place + MIB / 2) || !heap_is_beyond(place + MIB * 3 / 4);
-		wrong += !heap_is_beyond(place + MIB - 1) || !heap_forget_beyond(place, MIB) || heap_is_beyond(place) || heap_is_beyond(place + MIB - 1);
+			wrong += !heap_forget_beyond(place + MIB / 2, MIB / 4) ||
+				 !heap_is_beyond(place + MIB / 2 - 1) || heap_is_beyond(place + MIB / 2) || !heap_is_beyond(place + MIB * 3 / 4);
+		wrong += !heap_is_beyond(place + MIB - 1) || !heap_forget_beyond(place, MIB);
+		wrong += heap_is_beyond(place) || heap_is_beyond(place + MIB - 1);
 	}
 	return (void *)wrong;
 }
@@ -326,7 +331,8 @@ static void own_memory(void **state)
 		assert_true(own_memory_has(pieces[i].start));
 		assert_int_equal(own_memory_size(pieces[i].start), pieces[i].size);
 		for (unsigned j = 0; j < i; j++)
-			assert_true(pieces[j].start + pieces[j].size <= pieces[i].start || pieces[i].start + pieces[i].size <= pieces[j].start);
+			assert_true(pieces[j].start + pieces[j].size <= pieces[i].start ||
+				    pieces[i].start + pieces[i].size <= pieces[j].start);
 	}
 }
 

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the programs that this one executes find in LD_PRELOAD, changed before this program has seen its environment: without allocation, and what others have
- * in the variable stays.
+ * What the programs that this one executes find in LD_PRELOAD, changed before this program has seen its environment:
+ * without allocation, and what others have in the variable stays.
  *
  * ODFORK_FOLLOW=0: they are not to be preloaded. Our entry is taken out.
  *
- * Otherwise it is written as "/$LIB/../../.." and so on with the path behind. glibc puts a directory in the place of $LIB, and the name is that of our file.
- * To another C library's loader it is a file that is not there. musl's passes over such a file, where ours, which it cannot load, would end the
- * program with status 127; and as the entry stays in the variable, what that program executes is preloaded again if it can be.
+ * Otherwise it is written as "/$LIB/../../.." and so on with the path behind. glibc puts a directory in the place of
+ * $LIB, and the name is that of our file. To another C library's loader it is a file that is not there. musl's passes
+ * over such a file, where ours, which it cannot load, would end the program with status 127; and as the entry stays in
+ * the variable, what that program executes is preloaded again if it can be.
  */
 #include <dlfcn.h>
 #include <limits.h>
@@ -111,7 +112,8 @@ static void stop_following(void)
 	*kept = NULL;
 }
 
-/* The name of an entry of the list, from the root. A relative one is so from where the program starts, and one without a slash is found by the loader. */
+/* The name of an entry of the list, from the root. A relative one is so from where the program starts, and one
+ * without a slash is found by the loader. */
 static void add_absolute(struct text *text, const char *entry, size_t length, const char *own)
 {
 	char directory[PATH_MAX];
@@ -140,7 +142,8 @@ static bool leads_here(const char *name, const void *base)
 	return here;
 }
 
-/* Copies the list with our entries so that other loaders pass over them. False: it stays as it is; an entry that is so already is the usual case. */
+/* Copies the list with our entries so that other loaders pass over them. False: it stays as it is; an entry that is
+ * so already is the usual case. */
 static bool write_for_all_loaders(const char *list, const Dl_info *own, struct text *text)
 {
 	bool any = false;
@@ -191,7 +194,9 @@ __attribute__((constructor(103))) static void follow(void)
 {
 	Dl_info own;
 
-	if (environ == NULL || getauxval(AT_SECURE) != 0 || dladdr((const void *)settings, &own) == 0 || own.dli_fname == NULL)
+	if (environ == NULL || getauxval(AT_SECURE) != 0)
+		return;
+	if (dladdr((const void *)settings, &own) == 0 || own.dli_fname == NULL)
 		return;
 	if (settings->follow)
 		follow_everywhere(&own);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * For what the program passes by address to an interposed call: a bad address is the kernel's to answer, with EFAULT, and must not end the process because
- * we looked first. Async-signal-safe. */
+ * For what the program passes by address to an interposed call: a bad address is the kernel's to answer, with
+ * EFAULT, and must not end the process because we looked first. Async-signal-safe. */
 #ifndef ODF_SYS_READABLE_H
 #define ODF_SYS_READABLE_H
 
