@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * A file system in user space with one file, f, that is read past the page cache (direct_io), as network and object-store mounts offer it. Its bytes follow
- * from where they are (direct_fs.h).
+ * A file system in user space with one file, f, that is read past the page cache (direct_io), as network and
+ * object-store mounts offer it. Its bytes follow from where they are (direct_fs.h).
  *
  *   direct_fs MOUNT-POINT DESCRIPTOR     a byte is written to the descriptor when it is mounted; ends with the mount
  *
- * 77: this machine has no FUSE, or not for this user.
+ * 77: this machine has no FUSE, or not for this user. /
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -30,7 +30,7 @@ static const char *file_path(void)
 	return getenv("ODF_TEST_FILE");
 }
 
-/* ---- io_uring ------------------------------------------------------------------------------------------------------------------ */
+/* ---- io_uring --------------------------------------------------------------------------------------------------- */
 
 static struct {
 	int file;
@@ -67,23 +67,25 @@ static void make_ring(void)
 /* From the page cache to pages that were registered. */
 static ssize_t read_fixed(int file, void *buffer, size_t offset)
 {
-	unsigned tail, head;
+	unsigned tail, head, mask;
 	struct io_uring_cqe done;
 
 	if ((unsigned char *)buffer < ring.registered || (unsigned char *)buffer >= ring.registered + 4 * DIRECT_BLOCK)
 		return plain_read(file, buffer, offset);
 	pthread_mutex_lock(&ring.lock);
 	tail = *word(ring.parameters.sq_off.tail);
-	memset(&ring.entries[tail & *word(ring.parameters.sq_off.ring_mask)], 0, sizeof *ring.entries);
-	ring.entries[tail & *word(ring.parameters.sq_off.ring_mask)] = (struct io_uring_sqe){
+	mask = *word(ring.parameters.sq_off.ring_mask);
+	memset(&ring.entries[tail & mask], 0, sizeof *ring.entries);
+	ring.entries[tail & mask] = (struct io_uring_sqe){
 		.opcode = IORING_OP_READ_FIXED, .fd = file, .off = offset, .addr = (uintptr_t)buffer, .len = DIRECT_BLOCK,
 	};
-	word(ring.parameters.sq_off.array)[tail & *word(ring.parameters.sq_off.ring_mask)] = tail & *word(ring.parameters.sq_off.ring_mask);
+	word(ring.parameters.sq_off.array)[tail & mask] = tail & mask;
 	__atomic_store_n(word(ring.parameters.sq_off.tail), tail + 1, __ATOMIC_RELEASE);
 	must(syscall(SYS_io_uring_enter, ring.file, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) == 1);
 	head = *word(ring.parameters.cq_off.head);
 	must(__atomic_load_n(word(ring.parameters.cq_off.tail), __ATOMIC_ACQUIRE) != head);
-	memcpy(&done, ring.queue + ring.parameters.cq_off.cqes + (head & *word(ring.parameters.cq_off.ring_mask)) * sizeof done, sizeof done);
+	mask = *word(ring.parameters.cq_off.ring_mask);
+	memcpy(&done, ring.queue + ring.parameters.cq_off.cqes + (head & mask) * sizeof done, sizeof done);
 	__atomic_store_n(word(ring.parameters.cq_off.head), head + 1, __ATOMIC_RELEASE);
 	pthread_mutex_unlock(&ring.lock);
 	return done.res;
@@ -151,7 +153,7 @@ static void liburing_that_is_not_there(void)
 	must(info().state == ODF_HEAP_AWAKE);
 }
 
-/* ---- Asynchronous input ------------------------------------------------------------------------------------------------------------ */
+/* ---- Asynchronous input ----------------------------------------------------------------------------------------- */
 
 static aio_context_t context;
 
@@ -184,7 +186,7 @@ static void aio(void)
 	read_under_forks(file, read_by_aio);
 }
 
-/* ---- Pages that are read later ------------------------------------------------------------------------------------------------------- */
+/* ---- Pages that are read later ---------------------------------------------------------------------------------- */
 
 /* A pipe has the pages themselves; what it gives is what they had, as long as the program leaves them alone. */
 static void spliced(void)
@@ -215,7 +217,7 @@ static void spliced(void)
 	must(info().state == ODF_HEAP_AWAKE);
 }
 
-/* ---- The program's own userfaultfd ------------------------------------------------------------------------------------------------- */
+/* ---- The program's own userfaultfd ------------------------------------------------------------------------------ */
 
 #define SERVED_PAGES ((size_t)2048)
 
@@ -424,7 +426,8 @@ static void *write_pages(void *number_pointer)
 	return NULL;
 }
 
-/* Each page that is written after it was protected is counted once, in memory that has its content, with children made meanwhile. */
+/* Each page that is written after it was protected is counted once, in memory that has its content, with children made
+ * meanwhile. */
 static void write_protection(void)
 {
 	static size_t numbers[WRITERS] = { 0, 1, 2, 3 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Twice: as a library that has liburing's function and does nothing (ODF_FAKE_RING), and as one that is linked with it. */
+ * Twice: as a library that has liburing's function and does nothing (ODF_FAKE_RING), and as one that is linked with
+ * it. */
 int io_uring_queue_init(unsigned entries, void *ring, unsigned flags);
 
 #ifdef ODF_FAKE_RING

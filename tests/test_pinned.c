@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * What is written to memory past its page tables is there afterwards, whatever forks and settles meanwhile: each way to a descriptor by which that happens, its
- * reason, and reads through it under forks, in one thread and in several. And the program's own userfaultfd. Each case is a process of its own, this program
- * executed again under the preloaded library.
+ * What is written to memory past its page tables is there afterwards, whatever forks and settles meanwhile: each way to
+ * a descriptor by which that happens, its reason, and reads through it under forks, in one thread and in several. And
+ * the program's own userfaultfd. Each case is a process of its own, this program executed again under the preloaded
+ * library.
  *
  *   test_pinned            all, as TAP
  *   test_pinned NAME       that one
  *   ODF_TEST_READS         how many of each (48; in the long form 10000)
+ * /
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -106,7 +108,7 @@ static const char *fuse_path(void)
 	return path;
 }
 
-/* ---- Reads under forks -------------------------------------------------------------------------------------------------------- */
+/* ---- Reads under forks ------------------------------------------------------------------------------------------ */
 
 static int reads(void)
 {
@@ -215,7 +217,7 @@ static void try_direct(int file, odf_reason reason)
 	read_under_forks(file, plain_read);
 }
 
-/* ---- O_DIRECT -------------------------------------------------------------------------------------------------------------------- */
+/* ---- O_DIRECT --------------------------------------------------------------------------------------------------- */
 
 #define OPENED(name, call)                                     \
 	static void name(void)                                 \
@@ -299,7 +301,7 @@ static int made_direct(bool by_syscall)
 OPENED(by_fcntl, made_direct(false))
 OPENED(by_syscall_fcntl, made_direct(true))
 
-/* ---- Received ------------------------------------------------------------------------------------------------------------------- */
+/* ---- Received --------------------------------------------------------------------------------------------------- */
 
 static _Alignas(struct cmsghdr) char control[CMSG_SPACE(2 * sizeof(int))];
 static char byte;
@@ -383,7 +385,7 @@ static int taken_from_child(bool by_syscall)
 OPENED(by_pidfd_getfd, taken_from_child(false))
 OPENED(by_syscall_pidfd_getfd, taken_from_child(true))
 
-/* ---- Found when the heap wakes ---------------------------------------------------------------------------------------------------- */
+/* ---- Found when the heap wakes ---------------------------------------------------------------------------------- */
 
 static void must_stay_asleep(odf_reason reason)
 {
@@ -454,7 +456,7 @@ static void child_of_one_that_left(void)
 	}
 }
 
-/* ---- File systems --------------------------------------------------------------------------------------------------------------- */
+/* ---- File systems ----------------------------------------------------------------------------------------------- */
 
 static void fuse(void)
 {
@@ -505,7 +507,8 @@ static void fuse_by_stream(void)
 	must_have_left(ODF_REASON_HEAP_FILE_SYSTEM);
 }
 
-/* Directories, and what is only written, are harmless; and so are pipes of packets, for which O_DIRECT is another flag. */
+/* Directories, and what is only written, are harmless; and so are pipes of packets, for which O_DIRECT is another
+ * flag. */
 static void harmless(void)
 {
 	int pipes[2];
@@ -525,7 +528,7 @@ static void harmless(void)
 	must(info().state == ODF_HEAP_AWAKE && is_inside(map(MIB)));
 }
 
-/* ---- Devices and sockets ----------------------------------------------------------------------------------------------------------- */
+/* ---- Devices and sockets ---------------------------------------------------------------------------------------- */
 
 static void device(void)
 {
@@ -594,7 +597,7 @@ static const struct pinned_case cases[] = {
 	{ "registered_by_option", registered_by_option },
 };
 
-/* ---- All of them -------------------------------------------------------------------------------------------------------------------- */
+/* ---- All of them ------------------------------------------------------------------------------------------------ */
 
 static char built[3000], directory[] = "/var/tmp/odfork-pinned-XXXXXX";
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What is taken for harmless, of devices and file systems that this machine need not have: the lists, and what is in none of them. */
+ * What is taken for harmless, of devices and file systems that this machine need not have: the lists, and what is in
+ * none of them. */
 #include <linux/magic.h>
 #include <sys/socket.h>
 #include <unistd.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Leaving: what was in the region is ordinary memory from then on, and nothing more is placed; and what is watched for it while there is a region. It is
- * watched from before the look that the heap takes before it wakes (wake.c), until all has been left: who opens something meanwhile is seen by the one or by
- * the other.
+ * Leaving: what was in the region is ordinary memory from then on, and nothing more is placed; and what is watched for
+ * it while there is a region. It is watched from before the look that the heap takes before it wakes (wake.c), until
+ * all has been left: who opens something meanwhile is seen by the one or by the other. /
  */
 #include "internal.h"
 #include "pinned.h"
@@ -96,8 +96,9 @@ void heap_meet_userfault(void)
 	errno = saved;
 }
 
-/* A private view of a file is no anonymous memory: a part that is given back and touched again shows the file, and older kernels do not write-protect it.
- * Where other threads may write to the range right now it stays such a view all the same, as their bytes count for more. */
+/* A private view of a file is no anonymous memory: a part that is given back and touched again shows the file, and
+ * older kernels do not write-protect it. Where other threads may write to the range right now it stays such a view all
+ * the same, as their bytes count for more. */
 void heap_before_register(void *address, size_t length)
 {
 	int saved = errno;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Three lists, each of what is known to be harmless: file systems, character devices, inodes without a file. A regular file is looked at by three system
- * calls on the first of its mount and by one on all others.
+ * Three lists, each of what is known to be harmless: file systems, character devices, inodes without a file. A regular
+ * file is looked at by three system calls on the first of its mount and by one on all others. /
  */
 #include "pinned.h"
 
@@ -98,7 +98,8 @@ bool pinned_copies(uint32_t file_system)
 	case 0x50495045: /* pipes */
 	case 0x534f434b: /* sockets */
 		return true;
-	default: /* FUSE, 9p, SMB, Lustre, GPFS...: some read to the caller's pages, depending on mount options or what the server says */
+	default:
+		/* FUSE, 9p, SMB, Lustre, GPFS...: some read to the caller's pages, as mount options or the server say. */
 		return false;
 	}
 }
@@ -107,7 +108,8 @@ bool pinned_is_plain_device(unsigned major, unsigned minor)
 {
 	switch (major) {
 	case 1: /* null, zero, random... */
-	case 2: case 3: case 4: case 5: case 136: case 137: case 138: case 139: case 140: case 141: case 142: case 143: /* terminals */
+	case 2: case 3: case 4: case 5: /* terminals */
+	case 136: case 137: case 138: case 139: case 140: case 141: case 142: case 143:
 	case 166: case 188: case 204: case 205: case 229: /* and serial lines */
 	case 7:             /* virtual consoles */
 	case 13:            /* input */
@@ -116,7 +118,8 @@ bool pinned_is_plain_device(unsigned major, unsigned minor)
 		return true;
 	case 10:
 		break;
-	default: /* Nvidia, infiniband, dri, video4linux; and all whose number was chosen when the driver was loaded: kfd, vfio, iommu, nvme... */
+	default:
+		/* Nvidia, infiniband, dri, video4linux; and all whose number was chosen when the driver was loaded: kfd, vfio, nvme... */
 		return false;
 	}
 	switch (minor) {
@@ -142,13 +145,14 @@ bool pinned_is_plain_device(unsigned major, unsigned minor)
 odf_reason pinned_anonymous(const char *name, enum pinned_way way)
 {
 	static const char start[] = "anon_inode:";
-	static const char *const harmless[] = { "[eventpoll]", "[eventfd]", "[eventfd2]", "[signalfd]", "[timerfd]", "inotify", "[fanotify]", "[pidfd]",
-		"[perf_event]", "bpf-", "btf", "seccomp notify", "[fscontext]", "[landlock-ruleset]", "[fsverity]", "[mount" };
+	static const char *const harmless[] = { "[eventpoll]", "[eventfd", "[signalfd]", "[timerfd]", "inotify", "[fanotify]",
+		"[pidfd]", "[perf_event]", "bpf-", "btf", "seccomp notify", "[fscontext]", "[landlock-ruleset]" };
 
 	if (strncmp(name, start, sizeof start - 1) != 0)
 		return ODF_REASON_HEAP_DEVICE;
 	name += sizeof start - 1;
-	/* One that was received is about the memory of him who made it; one that is found may have been made by this process. */
+	/* One that was received is about the memory of him who made it; one that is found may have been made by this
+	 * process. */
 	if (strncmp(name, "[userfaultfd]", 13) == 0)
 		return way == PINNED_FOUND ? ODF_REASON_HEAP_USERFAULT : ODF_REASON_NONE;
 	if (strncmp(name, "[io_uring]", 10) == 0)
@@ -167,7 +171,8 @@ odf_reason pinned_domain(int domain)
 
 /* ---- One descriptor ---- */
 
-/* Before its version 2.3 it did not read to the caller's pages; since, a data set may say so, unless the module's switch is off. */
+/* Before its version 2.3 it did not read to the caller's pages; since, a data set may say so, unless the module's
+ * switch is off. */
 static bool zfs_copies(void)
 {
 	char digit = '?';
@@ -183,8 +188,8 @@ static bool zfs_copies(void)
 	return digit == '0';
 }
 
-/* Mounts whose files are known to be harmless, by numbers that the kernel gives once (Linux 6.8). Older kernels give numbers of mounts and devices again,
- * so that nothing is remembered there. */
+/* Mounts whose files are known to be harmless, by numbers that the kernel gives once (Linux 6.8). Older kernels give
+ * numbers of mounts and devices again, so that nothing is remembered there. */
 #define KNOWN_MOUNTS 16
 static _Atomic(uint64_t) known_mounts[KNOWN_MOUNTS];
 static atomic_uint next_mount;
@@ -208,7 +213,8 @@ static long look_at(int descriptor, struct appearance *appearance)
 {
 	struct statx found;
 	struct stat old;
-	long error = sys_call5(SYS_statx, descriptor, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_MNT_ID_UNIQUE, &found);
+	long error = sys_call5(SYS_statx, descriptor, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC,
+			       STATX_TYPE | STATX_MNT_ID_UNIQUE, &found);
 
 	if (error == 0) {
 		*appearance = (struct appearance){ found.stx_mode, found.stx_rdev_major, found.stx_rdev_minor, 0 };
@@ -257,7 +263,7 @@ static odf_reason look_at_file(int descriptor, const struct appearance *appearan
 	if (!pinned_copies(type) && !(type == ZFS && zfs_copies()))
 		return ODF_REASON_HEAP_FILE_SYSTEM;
 	if (appearance->mount != 0 && type != ZFS)
-		atomic_store_explicit(&known_mounts[atomic_fetch_add_explicit(&next_mount, 1, memory_order_relaxed) % KNOWN_MOUNTS], appearance->mount,
+		atomic_store_explicit(&known_mounts[atomic_fetch_add(&next_mount, 1) % KNOWN_MOUNTS], appearance->mount,
 				      memory_order_relaxed);
 	return ODF_REASON_NONE;
 }
@@ -275,8 +281,8 @@ static odf_reason look_at_socket(int descriptor)
 		return pinned_domain(domain);
 	size = sizeof protocol - 1;
 	/* TLS in the kernel decrypts to the reader's pages. */
-	if ((domain == AF_INET || domain == AF_INET6) && sys_call5(SYS_getsockopt, descriptor, IPPROTO_TCP, TCP_ULP, protocol, &size) == 0 &&
-	    strcmp(protocol, "tls") == 0)
+	if ((domain == AF_INET || domain == AF_INET6) &&
+	    sys_call5(SYS_getsockopt, descriptor, IPPROTO_TCP, TCP_ULP, protocol, &size) == 0 && strcmp(protocol, "tls") == 0)
 		return ODF_REASON_HEAP_DEVICE;
 	return ODF_REASON_NONE;
 }
@@ -306,8 +312,9 @@ odf_reason pinned_descriptor(int descriptor, enum pinned_way way, int flags)
 	case S_IFSOCK:
 		return look_at_socket(descriptor);
 	case S_IFCHR:
-		return pinned_is_plain_device(appearance.major, appearance.minor) || settings_is_userfault(descriptor) ? ODF_REASON_NONE
-															: ODF_REASON_HEAP_DEVICE;
+		if (pinned_is_plain_device(appearance.major, appearance.minor) || settings_is_userfault(descriptor))
+			return ODF_REASON_NONE;
+		return ODF_REASON_HEAP_DEVICE;
 	case S_IFBLK: /* commands are passed to it with the caller's pages */
 		return ODF_REASON_HEAP_DEVICE;
 	default:

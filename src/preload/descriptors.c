@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Calls that make descriptors, or give one a right, by which memory is written past its page tables (heap/pinned.h). Each makes the call first and then has
- * a look at what came of it, before the program can use it. Without memory of a region in the process each is a branch more.
+ * Calls that make descriptors, or give one a right, by which memory is written past its page tables (heap/pinned.h).
+ * Each makes the call first and then has a look at what came of it, before the program can use it. Without memory of a
+ * region in the process each is a branch more.
  *
- * What is written here for a function holds for its number given to syscall().
+ * What is written here for a function holds for its number given to syscall(). /
  */
 #undef _FILE_OFFSET_BITS /* open and open64 are to be two names */
 #include <errno.h>
@@ -68,13 +69,13 @@ static bool has_mode(int flags)
 }
 
 /* The mode as the caller passed it, where there is one. */
-#define MODE(last)                                                                                                                   \
-	mode_t mode = 0;                                                                                                             \
-	if (has_mode(flags)) {                                                                                                       \
-		va_list rest;                                                                                                        \
-		va_start(rest, last);                                                                                                \
-		mode = va_arg(rest, mode_t);                                                                                         \
-		va_end(rest);                                                                                                        \
+#define MODE(last)        \
+	mode_t mode = 0;        \
+	if (has_mode(flags)) {        \
+		va_list rest;        \
+		va_start(rest, last);        \
+		mode = va_arg(rest, mode_t);        \
+		va_end(rest);        \
 	}
 
 EXPORTED int open(const char *path, int flags, ...)
@@ -144,7 +145,8 @@ static void note_status(int file, int command, long flags)
 	struct stat status;
 	int saved = errno;
 
-	if (command == F_SETFL && (flags & O_DIRECT) && heap_is_watched() && (fstat(file, &status) != 0 || !S_ISFIFO(status.st_mode)))
+	if (command == F_SETFL && (flags & O_DIRECT) && heap_is_watched() &&
+	    (fstat(file, &status) != 0 || !S_ISFIFO(status.st_mode)))
 		heap_leave(ODF_REASON_HEAP_PINS);
 	errno = saved;
 }
@@ -176,11 +178,11 @@ EXPORTED int fcntl64(int file, int command, ...)
 
 /* ---- Received ---- */
 
-static void received_with(const struct msghdr *message)
+static void received_with(struct msghdr *message)
 {
 	if (message->msg_control == NULL || message->msg_controllen < sizeof(struct cmsghdr) || !heap_is_watched())
 		return;
-	for (const struct cmsghdr *part = CMSG_FIRSTHDR(message); part != NULL; part = CMSG_NXTHDR((struct msghdr *)(uintptr_t)message, (struct cmsghdr *)(uintptr_t)part)) {
+	for (struct cmsghdr *part = CMSG_FIRSTHDR(message); part != NULL; part = CMSG_NXTHDR(message, part)) {
 		const int *descriptors = (const int *)(const void *)CMSG_DATA(part);
 		if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS || part->cmsg_len < CMSG_LEN(0))
 			continue;
@@ -200,7 +202,8 @@ EXPORTED ssize_t recvmsg(int socket, struct msghdr *message, int flags)
 
 EXPORTED int recvmmsg(int socket, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout)
 {
-	int result = CALL(LIBC_RECVMMSG, int(int, struct mmsghdr *, unsigned, int, struct timespec *))(socket, messages, count, flags, timeout);
+	int result = CALL(LIBC_RECVMMSG, int(int, struct mmsghdr *, unsigned, int, struct timespec *))
+			 (socket, messages, count, flags, timeout);
 
 	for (int i = 0; i < result; i++)
 		received_with(&messages[i].msg_hdr);
@@ -224,7 +227,8 @@ EXPORTED int socket(int domain, int type, int protocol)
 	return result;
 }
 
-/* TLS in the kernel decrypts to the reader's pages. What is given to AF_XDP is pinned by the call, and for good: it is cut out before. */
+/* TLS in the kernel decrypts to the reader's pages. What is given to AF_XDP is pinned by the call, and for good: it is
+ * cut out before. */
 static void note_option(int level, int name, const void *value, socklen_t size)
 {
 	const uint64_t *range = value; /* address, length */
@@ -235,7 +239,8 @@ static void note_option(int level, int name, const void *value, socklen_t size)
 		return;
 	if (level == SOL_TLS && name == TLS_RX_OPTION)
 		heap_leave(ODF_REASON_HEAP_DEVICE);
-	if (level == SOL_XDP && name == XDP_UMEM_REG_OPTION && size >= 2 * sizeof *range && sys_is_readable(range, 2 * sizeof *range))
+	if (level == SOL_XDP && name == XDP_UMEM_REG_OPTION && size >= 2 * sizeof *range &&
+	    sys_is_readable(range, 2 * sizeof *range))
 		heap_keep((const void *)(uintptr_t)range[0], (size_t)range[1]);
 }
 
@@ -318,13 +323,13 @@ long syscall_recvmsg(long number, const long w[6])
 	long result = sys_call3(number, w[0], w[1], w[2]);
 
 	if (result >= 0)
-		received_with((const struct msghdr *)w[1]);
+		received_with((struct msghdr *)w[1]);
 	return result;
 }
 
 long syscall_recvmmsg(long number, const long w[6])
 {
-	const struct mmsghdr *messages = (const struct mmsghdr *)w[1];
+	struct mmsghdr *messages = (struct mmsghdr *)w[1];
 	long result = sys_call5(number, w[0], w[1], w[2], w[3], w[4]);
 
 	for (long i = 0; i < result; i++)

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * Functions of libc that open files inside libc, where the open is not seen: the descriptor is looked at afterwards (descriptors.c). Each opens what the
- * program is to read. creat() is not among them, nor opendir(): what they open is written, or is read by the kernel's copying.
+ * Functions of libc that open files inside libc, where the open is not seen: the descriptor is looked at afterwards
+ * (descriptors.c). Each opens what the program is to read. creat() is not among them, nor opendir(): what they open is
+ * written, or is read by the kernel's copying. /
  */
 #undef _FILE_OFFSET_BITS /* fopen and fopen64 are to be two names */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "../heap/heap.h"
 #include "../libc/libc.h"
@@ -14,14 +17,15 @@
 #define EXPORTED __attribute__((visibility("default")))
 #define CALL(which, ...) ((__typeof__(__VA_ARGS__) *)libc_find(which))
 
-static FILE *opened(FILE *file)
+/* A mode cannot ask for direct input. */
+static FILE *opened(FILE *file, const char *mode)
 {
 	int saved = errno, descriptor;
 
 	if (file != NULL && heap_is_watched()) {
 		descriptor = fileno(file);
 		if (descriptor >= 0)
-			heap_meet_received(descriptor);
+			heap_meet_opened(descriptor, strchr(mode, '+') != NULL ? O_RDWR : mode[0] == 'r' ? O_RDONLY : O_WRONLY);
 		errno = saved;
 	}
 	return file;
@@ -29,32 +33,32 @@ static FILE *opened(FILE *file)
 
 EXPORTED FILE *fopen(const char *restrict path, const char *restrict mode)
 {
-	return opened(CALL(LIBC_FOPEN, FILE * (const char *, const char *))(path, mode));
+	return opened(CALL(LIBC_FOPEN, FILE * (const char *, const char *))(path, mode), mode);
 }
 
 EXPORTED FILE *fopen64(const char *restrict path, const char *restrict mode)
 {
-	return opened(CALL(LIBC_FOPEN64, FILE * (const char *, const char *))(path, mode));
+	return opened(CALL(LIBC_FOPEN64, FILE * (const char *, const char *))(path, mode), mode);
 }
 
 EXPORTED FILE *freopen(const char *restrict path, const char *restrict mode, FILE *restrict file)
 {
-	return opened(CALL(LIBC_FREOPEN, FILE * (const char *, const char *, FILE *))(path, mode, file));
+	return opened(CALL(LIBC_FREOPEN, FILE * (const char *, const char *, FILE *))(path, mode, file), mode);
 }
 
 EXPORTED FILE *freopen64(const char *restrict path, const char *restrict mode, FILE *restrict file)
 {
-	return opened(CALL(LIBC_FREOPEN64, FILE * (const char *, const char *, FILE *))(path, mode, file));
+	return opened(CALL(LIBC_FREOPEN64, FILE * (const char *, const char *, FILE *))(path, mode, file), mode);
 }
 
 EXPORTED FILE *tmpfile(void)
 {
-	return opened(CALL(LIBC_TMPFILE, FILE * (void))());
+	return opened(CALL(LIBC_TMPFILE, FILE * (void))(), "w+");
 }
 
 EXPORTED FILE *tmpfile64(void)
 {
-	return opened(CALL(LIBC_TMPFILE64, FILE * (void))());
+	return opened(CALL(LIBC_TMPFILE64, FILE * (void))(), "w+");
 }
 
 static int made(int descriptor)

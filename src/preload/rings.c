@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Rings of io_uring. Memory is registered with them, files opened for direct input, and devices given commands, by entries of the ring, which nobody sees: so
- * all memory leaves the region when a ring is made. liburing makes the system calls by instructions of its own, also that for the mapping: it is known by its
- * functions. Whoever asks for them where there is no liburing is told what it says where the kernel has none.
+ * Rings of io_uring. Memory is registered with them, files opened for direct input, and devices given commands, by
+ * entries of the ring, which nobody sees: so all memory leaves the region when a ring is made. liburing makes the
+ * system calls by instructions of its own, also that for the mapping: it is known by its functions. Whoever asks for
+ * them where there is no liburing is told what it says where the kernel has none. /
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -43,8 +44,8 @@ static long made_ring(long result)
 	return result;
 }
 
-/* What the program would have reached without us: its liburing, or that of a library which was loaded later, and which alone knows it. (Who calls need not be
- * seen at the return address, as calls at the end of a function are jumps.) */
+/* What the program would have reached without us: its liburing, or that of a library which was loaded later, and which
+ * alone knows it. (Who calls need not be seen at the return address, as calls at the end of a function are jumps.) */
 static libc_function *find(enum libc_call which, const char *name, libc_function *own)
 {
 	libc_function *function = libc_find(which);
@@ -66,9 +67,9 @@ static libc_function *find(enum libc_call which, const char *name, libc_function
 	return function;
 }
 
-#define FIND(which, name, ...)                                                                                               \
+#define FIND(which, name, ...)        \
 	__typeof__(__VA_ARGS__) *next = (__typeof__(__VA_ARGS__) *)find(which, #name, (libc_function *)name);                \
-	if (next == NULL)                                                                                                    \
+	if (next == NULL)        \
 		return -ENOSYS
 
 EXPORTED int io_uring_queue_init(unsigned entries, void *ring, unsigned flags);

@@ -192,7 +192,8 @@ static const struct syscall_entry *find_entry(long number)
 	return (unsigned long)number < sizeof table / sizeof *table ? &table[number] : NULL;
 }
 
-/* Called from below with what syscall() was given: the number, the first five words, and above the return address the sixth. */
+/* Called from below with what syscall() was given: the number, the first five words, and above the return address the
+ * sixth. */
 __attribute__((used)) bool interposed_is_ours(const long *frame);
 bool interposed_is_ours(const long *frame)
 {
@@ -228,8 +229,8 @@ libc_syscall_function *interposed_libc_syscall(void)
 	return libc_syscall();
 }
 
-/* A jump and no call, as the child of a call with CLONE_VM returns on its parent's stack, which must then hold nothing of ours. The seventh argument of
- * interposed_call is where it is for syscall(). */
+/* A jump and no call, as the child of a call with CLONE_VM returns on its parent's stack, which must then hold nothing
+ * of ours. The seventh argument of interposed_call is where it is for syscall(). */
 __asm__(".text\n"
 	".globl syscall\n"
 	".type syscall, @function\n"

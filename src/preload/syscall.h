@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the table of syscall.c is made of. Words are the arguments of the system call, as syscall() was given them, six of them; those that the
- * caller did not pass are whatever was there. A pointer among them may be bad, which is the kernel's to answer: sys/readable.h, or answer only what the
- * kernel has looked at.
+ * What the table of syscall.c is made of. Words are the arguments of the system call, as syscall() was given them, six
+ * of them; those that the caller did not pass are whatever was there. A pointer among them may be bad, which is the
+ * kernel's to answer: sys/readable.h, or answer only what the kernel has looked at. /
  */
 #ifndef ODF_PRELOAD_SYSCALL_H
 #define ODF_PRELOAD_SYSCALL_H
@@ -29,6 +29,6 @@ syscall_answer syscall_make_process;
 syscall_answer syscall_execve, syscall_execveat;
 /* ---- descriptors.c, rings.c ---- */
 syscall_look syscall_look_at_fcntl, syscall_look_at_setsockopt, syscall_look_at_ioctl;
-syscall_answer syscall_open, syscall_openat, syscall_open_by_handle_at, syscall_receive, syscall_recvmsg, syscall_recvmmsg, syscall_socket,
-	syscall_userfaultfd, syscall_ioctl, syscall_io_uring_setup;
+syscall_answer syscall_open, syscall_openat, syscall_open_by_handle_at, syscall_receive, syscall_recvmsg,
+	syscall_recvmmsg, syscall_socket, syscall_userfaultfd, syscall_ioctl, syscall_io_uring_setup;
 #endif
