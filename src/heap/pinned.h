@@ -22,6 +22,9 @@ odf_reason pinned_descriptor(int descriptor, enum pinned_way way, int flags);
 /* The same of all that are open, and of what is mapped. */
 odf_reason pinned_process(void);
 
+/* Makes the system calls that these take, of the program's standard input, for nothing: in a process that may be killed for any. */
+void pinned_rehearse(void);
+
 /* ---- The classes, for the tests ---- */
 
 /* read() from files of this type (statfs) copies to memory through its page tables, whatever is mounted how. */
