@@ -54,6 +54,7 @@ extern "C" {
 #endif
 
 struct sock_fprog;
+struct sched_attr;
 
 /* ---- Strategies, steps, reasons ------------------------------------------------------------------------------------------ */
 
@@ -78,9 +79,13 @@ typedef enum odf_strategy {
 typedef enum odf_step {
 	ODF_STEP_NONE = 0,     /* nothing failed */
 	ODF_STEP_REQUEST,      /* the arguments were refused, or no allowed strategy can do it; nothing was tried */
+	ODF_STEP_PIPES,        /* ODF_SPAWN_PIPE_*; `index` is the stream */
 	ODF_STEP_CLONE,        /* making the process (or getting the memory for it) */
 	ODF_STEP_SIGNALS,      /* dispositions of signals */
 	ODF_STEP_CGROUP,       /* cgroup_fd */
+	ODF_STEP_OOM_SCORE,    /* ODF_SPAWN_OOM_SCORE_ADJ */
+	ODF_STEP_NAMESPACE,    /* namespaces; `index` is the namespace */
+	ODF_STEP_ROOT,         /* root */
 	ODF_STEP_SETSID,       /* ODF_SPAWN_SETSID */
 	ODF_STEP_PGROUP,       /* ODF_SPAWN_SETPGROUP */
 	ODF_STEP_CWD,          /* cwd, cwd_fd */
@@ -89,12 +94,14 @@ typedef enum odf_step {
 	ODF_STEP_CLOSE_OTHERS, /* ODF_SPAWN_CLOSE_OTHER_FDS */
 	ODF_STEP_UMASK,        /* ODF_SPAWN_UMASK */
 	ODF_STEP_NICE,         /* ODF_SPAWN_NICE */
-	ODF_STEP_SCHED,        /* ODF_SPAWN_SCHED */
+	ODF_STEP_SCHED,        /* ODF_SPAWN_SCHED, sched_attr */
+	ODF_STEP_IOPRIO,       /* ODF_SPAWN_IOPRIO */
 	ODF_STEP_AFFINITY,     /* affinity */
 	ODF_STEP_RLIMIT,       /* rlimits; `index` is the limit */
-	ODF_STEP_GROUPS,       /* ODF_SPAWN_GROUPS */
+	ODF_STEP_GROUPS,       /* ODF_SPAWN_GROUPS, ODF_SPAWN_USER_GROUPS; with no strategy tried: the user could not be looked up */
 	ODF_STEP_GID,          /* ODF_SPAWN_GID */
 	ODF_STEP_UID,          /* ODF_SPAWN_UID */
+	ODF_STEP_CAPABILITIES, /* ODF_SPAWN_AMBIENT */
 	ODF_STEP_PARENT_DEATH, /* parent_death_signal; ESRCH: the parent was gone already */
 	ODF_STEP_PRE_EXEC,     /* pre_exec returned an error; `error` is what it returned */
 	ODF_STEP_NO_NEW_PRIVS, /* ODF_SPAWN_NO_NEW_PRIVS */
@@ -127,6 +134,8 @@ typedef enum odf_reason {
 	ODF_REASON_LIBC_REFUSED,        /* libc's posix_spawn was refused by the kernel or a sandbox */
 	ODF_REASON_CLONE_REFUSED,       /* clone(CLONE_VM | CLONE_VFORK) is refused here, by a sandbox or the kernel */
 	ODF_REASON_CLONE_VM_FAKE,       /* CLONE_VM does not share memory here (WSL1, user-mode emulation) */
+	ODF_REASON_PID_NAMESPACE,       /* after unshare(CLONE_NEWPID) or setns: sharing memory is not tried out by a process that would be the first of
+					 * the new namespace (or that cannot be told); a detached process cannot be had there */
 	ODF_REASON_REGION_NO_REMAP,     /* the kernel cannot move a shared mapping and leave its place mapped (before Linux 5.13) */
 	ODF_REASON_REGION_NO_MEMFD,     /* no memfd_create, or a sandbox or sysctl forbids it */
 	ODF_REASON_REGION_OVERCOMMIT,   /* strict overcommit (vm.overcommit_memory=2): the memory of a region cannot be promised */
@@ -221,7 +230,8 @@ typedef enum odf_fd_kind {
 	ODF_FD_KIND_OPEN,    /* fd becomes `path`, opened in the child with `flags` and `mode` after cwd was changed */
 	ODF_FD_KIND_CLOSE,   /* fd is closed; that it was not open is no error */
 	ODF_FD_KIND_NULL,    /* fd becomes /dev/null, open for reading and writing */
-	ODF_FD_KIND_KEEP     /* fd stays open across exec, whatever its close-on-exec flag and ODF_SPAWN_CLOSE_OTHER_FDS say */
+	ODF_FD_KIND_KEEP,    /* fd stays open across exec, whatever its close-on-exec flag and ODF_SPAWN_CLOSE_OTHER_FDS say */
+	ODF_FD_KIND_OPEN_AT  /* as OPEN; a relative path is relative to the caller's directory `source`, or AT_FDCWD (since 0.2.0) */
 } odf_fd_kind;
 
 /* Elements of arrays do not grow; later versions may add kinds. */
@@ -237,6 +247,7 @@ typedef struct odf_fd_action {
 /* An odf_fd_action each, for initialisers and elsewhere: odf_fd_action map[] = { ODF_FD_DUP(1, log), ODF_FD_NULL(0) }; */
 #define ODF_FD_DUP(fd, source)             ODF_FD_ACTION_(ODF_FD_KIND_DUP, fd, source, 0, 0, NULL)
 #define ODF_FD_OPEN(fd, path, flags, mode) ODF_FD_ACTION_(ODF_FD_KIND_OPEN, fd, -1, flags, mode, path)
+#define ODF_FD_OPEN_AT(fd, directory, path, flags, mode) ODF_FD_ACTION_(ODF_FD_KIND_OPEN_AT, fd, directory, flags, mode, path)
 #define ODF_FD_CLOSE(fd)                   ODF_FD_ACTION_(ODF_FD_KIND_CLOSE, fd, -1, 0, 0, NULL)
 #define ODF_FD_NULL(fd)                    ODF_FD_ACTION_(ODF_FD_KIND_NULL, fd, -1, 0, 0, NULL)
 #define ODF_FD_KEEP(fd)                    ODF_FD_ACTION_(ODF_FD_KIND_KEEP, fd, -1, 0, 0, NULL)
@@ -261,6 +272,16 @@ static inline odf_fd_action odf_fd_action_(odf_fd_kind kind, int fd, int source,
 	(__extension__(odf_fd_action){ (kind), (fd), (source), (flags), (mode), (path) })
 #endif
 
+/* A namespace to join: a descriptor of it (/proc/PID/ns/...), with 0 or the CLONE_NEW* that it must be of; or a pidfd with a set of CLONE_NEW*
+ * (Linux 5.8). A pid namespace is that of the program's children. Since 0.2.0. */
+typedef struct odf_namespace {
+	int fd;
+	int type;
+} odf_namespace;
+
+/* An I/O priority: class 1 (real time), 2 (best effort) or 3 (idle), and level 0 (highest) to 7. Since 0.2.0. */
+#define ODF_IOPRIO(io_class, level) ((io_class) << 13 | (level))
+
 typedef struct odf_rlimit {
 	int resource; /* RLIMIT_* */
 	struct rlimit limit;
@@ -271,15 +292,17 @@ typedef struct odf_rlimit {
 #define ODF_SPAWN_SEARCH_PATH     0x0001ull /* a `file` without a slash is looked up in the caller's PATH */
 #define ODF_SPAWN_SETSID          0x0002ull /* new session; not together with SETPGROUP (EINVAL) */
 #define ODF_SPAWN_SETPGROUP       0x0004ull /* process group `pgroup`, 0 for a new one */
-#define ODF_SPAWN_FOREGROUND      0x0008ull /* with SETSID: the child's descriptor 0 becomes the controlling terminal. Otherwise: the \
-                                             child's process group becomes the foreground group of the controlling terminal */
+#define ODF_SPAWN_FOREGROUND      0x0008ull /* with SETSID: the terminal at the child's descriptor 0, or at `tty_fd`, becomes its controlling terminal. \
+                                             Otherwise: the child's process group becomes the foreground group of the controlling \
+                                             terminal, which is /dev/tty, or `tty_fd`; should a later step fail, the group that was is again */
 #define ODF_SPAWN_CLOSE_OTHER_FDS 0x0010ull /* close every descriptor above 2 that `fds` does not name */
 #define ODF_SPAWN_SIGMASK         0x0020ull /* signal mask `sigmask`; otherwise the calling thread's */
 #define ODF_SPAWN_RESET_SIGNALS   0x0040ull /* every disposition becomes the default one, of ignored signals too. (Handled signals \
                                              always become default, ignored ones otherwise stay ignored: exec's rule.) */
 #define ODF_SPAWN_UMASK           0x0080ull /* file mode creation mask `umask` */
 #define ODF_SPAWN_NICE            0x0100ull /* nice value `nice` (absolute, -20 to 19) */
-#define ODF_SPAWN_UID             0x0200ull /* real, effective and saved user id `uid` */
+#define ODF_SPAWN_UID             0x0200ull /* real, effective and saved user id `uid`. With one of GROUPS, USER_GROUPS and KEEP_GROUPS (else EINVAL): \
+                                             a user who keeps root's groups by oversight is none */
 #define ODF_SPAWN_GID             0x0400ull /* real, effective and saved group id `gid` */
 #define ODF_SPAWN_GROUPS          0x0800ull /* supplementary groups `groups`; with group_count 0, none */
 #define ODF_SPAWN_SCHED           0x1000ull /* scheduling policy `sched_policy` with `sched_param` */
@@ -292,9 +315,23 @@ typedef struct odf_rlimit {
 #define ODF_SPAWN_CWD_FD          0x10000ull /* the working directory is the one open at `cwd_fd` */
 #define ODF_SPAWN_EXEC_FD         0x20000ull /* the program is the file open at `exec_fd` */
 #define ODF_SPAWN_CGROUP_FD       0x40000ull /* the cgroup is the one whose directory is open at `cgroup_fd` */
+#define ODF_SPAWN_TTY_FD          0x80000ull /* the terminal of FOREGROUND is the one open at `tty_fd` */
+#define ODF_SPAWN_KEEP_GROUPS     0x100000ull /* with UID: the supplementary groups stay the caller's */
+#define ODF_SPAWN_USER_GROUPS     0x200000ull /* with UID: the supplementary groups are those that the user `uid` has in the group database, with `gid`, \
+                                             or else his own group, among them: as initgroups. Looked up by the caller (getpwuid_r, getgrouplist) */
+#define ODF_SPAWN_SIGDEFAULT      0x400000ull /* the signals in `sigdefault` have their default disposition */
+#define ODF_SPAWN_SEARCH_CHILD_PATH 0x800000ull /* as SEARCH_PATH, in the PATH of the child's environment. Not together */
+#define ODF_SPAWN_IOPRIO          0x1000000ull /* I/O priority `ioprio` */
+#define ODF_SPAWN_OOM_SCORE_ADJ   0x2000000ull /* oom_score_adj, -1000 to 1000: who is ended when memory is short */
+#define ODF_SPAWN_AMBIENT         0x4000000ull /* the ambient capabilities are those in `ambient`, across a change of user too */
+#define ODF_SPAWN_PIPE_STDIN      0x8000000ull /* standard input is a pipe, whose other end is for the caller: `pipes` */
+#define ODF_SPAWN_PIPE_STDOUT     0x10000000ull
+#define ODF_SPAWN_PIPE_STDERR     0x20000000ull
+#define ODF_SPAWN_PIPES           (ODF_SPAWN_PIPE_STDIN | ODF_SPAWN_PIPE_STDOUT | ODF_SPAWN_PIPE_STDERR)
+#define ODF_SPAWN_STDERR_TO_STDOUT 0x40000000ull /* standard error goes where standard output does. Not with PIPE_STDERR */
 
 /* A set of steps whose failure does not matter: the process starts all the same and the report's `forgiven` says so.
- * Allowed: NICE, SCHED, AFFINITY, RLIMIT, CGROUP. */
+ * Allowed: NICE, SCHED, IOPRIO, AFFINITY, RLIMIT, CGROUP, OOM_SCORE. */
 #define ODF_FORGIVE(step) (1ull << (step))
 
 typedef struct odf_spawn_options {
@@ -302,7 +339,7 @@ typedef struct odf_spawn_options {
 	uint64_t flags;             /* ODF_SPAWN_* */
 	uint64_t forgive;           /* ODF_FORGIVE() set */
 	unsigned allow;             /* ODF_ALLOW() set of POSIX_SPAWN, VFORK and FORK; 0 for any */
-	int cwd_fd;                 /* working directory by descriptor (ODF_SPAWN_CWD_FD, or above 0). Not together with cwd (EINVAL) */
+	int cwd_fd;                 /* working directory by descriptor (ODF_SPAWN_CWD_FD, or above 0); with `cwd`: what that is relative to */
 	const char *cwd;            /* working directory; NULL: the caller's */
 	int exec_fd;                /* execute the file open at this descriptor of the caller's instead of `file` (ODF_SPAWN_EXEC_FD, or above 0).
 	                               A script needs the descriptor open across exec: name it in `fds` with ODF_FD_KEEP */
@@ -332,7 +369,20 @@ typedef struct odf_spawn_options {
 	void *pre_exec_arg;
 	unsigned busy_retry_ms;     /* how long to try again while the program's file is open for writing (ETXTBSY), in milliseconds of
 	                               waiting; 0: not at all. The caller is held meanwhile */
-	unsigned reserved;
+	int tty_fd;                 /* the terminal of FOREGROUND, a descriptor of the caller's (ODF_SPAWN_TTY_FD, or above 0) */
+	sigset_t sigdefault;
+	const char *const *env_edits; /* changes of the environment: "NAME=VALUE" sets, "NAME" takes away; of the same name the last counts */
+	size_t env_edit_count;
+	const char *root;           /* root directory (chroot), before cwd; without cwd and cwd_fd the working directory is it too. NULL: the caller's */
+	const odf_namespace *namespaces; /* to be joined in this order (setns) */
+	size_t namespace_count;
+	const struct sched_attr *sched_attr; /* scheduling as for sched_setattr(2); its own `size` says how much. Not with SCHED. NULL: as the caller's */
+	uint64_t ambient;           /* a bit, 1ull << CAP_*, for each capability */
+	int *pipes;                 /* int[3]: receives the caller's ends of the pipes, close-on-exec, the caller's to close; -1 where there is none and
+	                               on failure. Required with PIPE_* */
+	int ioprio;                 /* ODF_IOPRIO() */
+	int oom_score_adj;
+	unsigned reserved[2];
 } odf_spawn_options;
 
 #define ODF_SPAWN_OPTIONS_INIT ODF_SIZED_(odf_spawn_options)
@@ -556,7 +606,8 @@ int odf_capabilities_get(odf_capabilities *capabilities);
 
 /* The answer to one probe, asking if need be. *error (error may be NULL) receives, with ODF_ANSWER_NO, the errno value that said
  * so (EPROTO: the call succeeded and did not have its effect), otherwise 0. ODF_ANSWER_NOT_ASKED: memory or descriptors were too short to
- * ask; ask again. A probe that the library does not know is ODF_ANSWER_NO with EINVAL. Since 0.1.0. */
+ * ask; ask again; or the
+ * next process would be the first of a pid namespace, which would end with a probe's. A probe that the library does not know is ODF_ANSWER_NO with EINVAL. Since 0.1.0. */
 odf_answer odf_probe_get(odf_probe probe, int *error);
 
 /* The short name of a probe and the question it asks. Static strings; async-signal-safe. Since 0.1.0. */

@@ -14,6 +14,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -81,7 +82,7 @@ static void descriptors(FILE *out)
 /* The lines of /proc/self/status that libc would hide a part of. */
 static void kernel_status(FILE *out)
 {
-	static const char *const wanted[] = { "SigBlk", "SigIgn", "SigCgt", "Groups", "NoNewPrivs", "Seccomp", "Cpus_allowed_list" };
+	static const char *const wanted[] = { "SigBlk", "SigIgn", "SigCgt", "Groups", "NoNewPrivs", "Seccomp", "CapAmb", "CapPrm", "Cpus_allowed_list" };
 	FILE *status = fopen("/proc/self/status", "re");
 	char line[4096];
 
@@ -120,6 +121,17 @@ static void first_lines(FILE *out, const char *name, const char *path)
 	fprintf(out, ",\n");
 	if (file != NULL)
 		fclose(file);
+}
+
+static void link_target(FILE *out, const char *name, const char *path)
+{
+	char target[4096] = "";
+
+	if (readlink(path, target, sizeof target - 1) < 0)
+		target[0] = '\0';
+	fprintf(out, "\"%s\":", name);
+	escaped(out, target);
+	fprintf(out, ",\n");
 }
 
 static void limits(FILE *out)
@@ -163,6 +175,11 @@ int main(int argc, char **argv)
 	prctl(PR_GET_PDEATHSIG, &death);
 	fprintf(out, "\"parent_death_signal\":%d,\n", death);
 	first_lines(out, "cgroup", "/proc/self/cgroup");
+	first_lines(out, "oom_score_adj", "/proc/self/oom_score_adj");
+	fprintf(out, "\"ioprio\":%ld,\n", syscall(SYS_ioprio_get, 1, 0));
+	link_target(out, "root", "/proc/self/root");
+	link_target(out, "uts", "/proc/self/ns/uts");
+	link_target(out, "user", "/proc/self/ns/user");
 	tty = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
 	fprintf(out, "\"foreground\":%d\n}\n", tty < 0 ? -1 : tcgetpgrp(tty));
 	if (fclose(out) != 0)

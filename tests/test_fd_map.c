@@ -17,6 +17,8 @@ struct table {
 };
 
 /* One operation; false where the real one would fail. */
+#define NOTHING_KEPT { [KEPT_EXEC] = { .fd = -1 }, [KEPT_TTY] = { .fd = -1 } }
+
 static bool run(struct table *t, const struct fd_op *op, int *spares)
 {
 	switch (op->kind) {
@@ -43,6 +45,13 @@ static bool run(struct table *t, const struct fd_op *op, int *spares)
 		t->inherited[op->to] = true;
 		return true;
 	case FD_OP_OPEN:
+		if (op->from != AT_FDCWD) { /* the directory is where it is said to be, as it was before */
+			int directory = t->file[op->spare >= 0 ? spares[op->spare] : op->from];
+			if (directory == 0)
+				return false;
+			if (directory != op->from + 1)
+				fail_msg("the directory %d is now %d", op->from, directory);
+		}
 		t->file[op->to] = OPENED + op->index;
 		t->inherited[op->to] = true;
 		return true;
@@ -64,7 +73,7 @@ static void random_actions(unsigned *seed, odf_fd_action *actions, size_t *count
 		int other = (int)i + rand_r(seed) % (NUMBERS - (int)i), target = targets[other];
 		targets[other] = targets[i];
 		actions[i] = (odf_fd_action)ODF_FD_DUP(target, rand_r(seed) % NUMBERS);
-		switch (rand_r(seed) % 10) {
+		switch (rand_r(seed) % 11) {
 		case 0:
 			actions[i] = (odf_fd_action)ODF_FD_OPEN(target, "/dev/null", O_RDONLY, 0);
 			break;
@@ -76,6 +85,9 @@ static void random_actions(unsigned *seed, odf_fd_action *actions, size_t *count
 			break;
 		case 3:
 			actions[i] = (odf_fd_action)ODF_FD_KEEP(target);
+			break;
+		case 4:
+			actions[i] = ODF_FD_OPEN_AT(target, rand_r(seed) % NUMBERS, "null", O_RDONLY, 0);
 			break;
 		default:
 			break;
@@ -91,12 +103,12 @@ static void run_seed(unsigned seed)
 	struct fd_range others[FD_MAP_RANGES(NUMBERS)];
 	struct fd_slot slots[NUMBERS];
 	size_t ready[NUMBERS];
-	int named[2 * NUMBERS], spares[FD_MAP_SPARES(NUMBERS) + 1], sorted[NUMBERS], index;
+	int named[FD_MAP_NAMED(NUMBERS)], spares[FD_MAP_SPARES(NUMBERS)], sorted[NUMBERS], index;
 	struct fd_map map = { .ops = ops, .slots = slots, .ready = ready, .named = named, .others = others };
 	struct table before = { 0 }, got, expected;
 	bool fails = false, failed = false;
 	unsigned draw = seed;
-	int exec_fd = -1;
+	int exec_fd = -1, tty_fd = -1;
 
 	random_actions(&draw, actions, &count);
 	for (int i = 0; i < NUMBERS; i++) {
@@ -107,8 +119,14 @@ static void run_seed(unsigned seed)
 		do
 			exec_fd = rand_r(&draw) % NUMBERS;
 		while (before.file[exec_fd] == 0);
+	if (rand_r(&draw) % 2)
+		do
+			tty_fd = rand_r(&draw) % NUMBERS;
+		while (before.file[tty_fd] == 0);
 	assert_errno(0, fd_map_check(actions, count, sorted, &index));
-	fd_map_build(&map, actions, count, exec_fd);
+	map.kept[KEPT_EXEC].fd = exec_fd;
+	map.kept[KEPT_TTY].fd = tty_fd;
+	fd_map_build(&map, actions, count);
 	assert_true(map.op_count <= FD_MAP_OPS(count));
 	assert_true(map.spare_count <= FD_MAP_SPARES(count) + 1);
 	assert_true(map.other_count <= FD_MAP_RANGES(count));
@@ -121,6 +139,8 @@ static void run_seed(unsigned seed)
 			fails = fails || before.file[source] == 0;
 			expected.file[a->fd] = before.file[source];
 		} else {
+			if (a->kind == ODF_FD_KIND_OPEN_AT)
+				fails = fails || before.file[a->source] == 0;
 			expected.file[a->fd] = a->kind == ODF_FD_KIND_CLOSE ? 0 : OPENED + (int)i;
 		}
 		expected.inherited[a->fd] = true;
@@ -138,9 +158,10 @@ static void run_seed(unsigned seed)
 		if (got.file[i] != 0 && got.inherited[i] != expected.inherited[i])
 			fail_msg("seed %u: descriptor %d: inherited %d", seed, i, got.inherited[i]);
 	}
-	if (exec_fd >= 0) {
-		int at = map.exec_spare >= 0 ? spares[map.exec_spare] : exec_fd;
-		assert_int_equal(got.file[at], exec_fd + 1);
+	for (int i = 0; i < KEPT_COUNT; i++) {
+		const struct kept_fd *kept = &map.kept[i];
+		if (kept->fd >= 0)
+			assert_int_equal(got.file[kept->spare >= 0 ? spares[kept->spare] : kept->fd], kept->fd + 1);
 	}
 	for (unsigned fd = 0; fd < 64; fd++) {
 		bool target = false, closed = false;
@@ -171,14 +192,15 @@ static void test_long_shift(void **state)
 		.ops = calloc(FD_MAP_OPS(LONG), sizeof *map.ops),
 		.slots = calloc(LONG, sizeof *map.slots),
 		.ready = calloc(LONG, sizeof *map.ready),
-		.named = calloc(2 * LONG, sizeof *map.named),
+		.named = calloc(FD_MAP_NAMED(LONG), sizeof *map.named),
 		.others = calloc(FD_MAP_RANGES(LONG), sizeof *map.others),
+		.kept = NOTHING_KEPT,
 	};
 
 	(void)state;
 	for (int i = 0; i < LONG; i++)
 		actions[i] = (odf_fd_action)ODF_FD_DUP(i + 1, i);
-	fd_map_build(&map, actions, LONG, -1);
+	fd_map_build(&map, actions, LONG);
 	assert_int_equal(map.op_count, LONG);
 	assert_int_equal(map.spare_count, 0);
 	for (int i = 0; i < LONG; i++)
@@ -199,11 +221,11 @@ static void test_cycle_index(void **state)
 	struct fd_slot slots[2];
 	struct fd_range others[FD_MAP_RANGES(2)];
 	size_t ready[2];
-	int named[4];
-	struct fd_map map = { .ops = ops, .slots = slots, .ready = ready, .named = named, .others = others };
+	int named[FD_MAP_NAMED(2)];
+	struct fd_map map = { .ops = ops, .slots = slots, .ready = ready, .named = named, .others = others, .kept = NOTHING_KEPT };
 
 	(void)state;
-	fd_map_build(&map, swap, 2, -1);
+	fd_map_build(&map, swap, 2);
 	assert_int_equal(map.op_count, 3);
 	for (size_t i = 0; i < 2; i++) /* the save and the first duplication read what their action has as its source */
 		assert_int_equal(ops[i].from, swap[ops[i].index].source);

@@ -743,7 +743,7 @@ static void *spawn_as_others(void *failures)
 		pid_t pid;
 		int status;
 		options.allow = ODF_ALLOW(ODF_STRATEGY_VFORK);
-		options.flags = ODF_SPAWN_UID;
+		options.flags = ODF_SPAWN_UID | ODF_SPAWN_KEEP_GROUPS;
 		options.uid = 1234;
 		if (odf_spawn(&pid, "/bin/true", argv, NULL, &options, NULL) != 0 || waitpid(pid, &status, 0) != pid || status != 0)
 			++*(int *)failures;

@@ -102,11 +102,11 @@ static void test_sizes(void **state)
 	refused((size_t)1 << 40, E2BIG, -1);
 	refused(~(size_t)0, E2BIG, -1);
 	/* What this version does not know may be any member. */
-	options.reserved = 1;
+	options.reserved[1] = 1;
 	options.pidfd = &pidfd;
 	assert_errno(E2BIG, odf_spawn(NULL, "/bin/true", true_argv, NULL, &options, &report));
 	assert_int_equal(pidfd, -1);
-	options.reserved = 0;
+	options.reserved[1] = 0;
 	pidfd = -5;
 	report.size = (size_t)1 << 40;
 	assert_errno(E2BIG, odf_spawn(NULL, "/bin/true", true_argv, NULL, &options, &report));

@@ -91,7 +91,22 @@ static void test_refused(void **state)
 	WITH((o.flags = ODF_SPAWN_SEARCH_PATH | ODF_SPAWN_EXEC_FD, o.exec_fd = 0));
 	WITH(o.forgive = ODF_FORGIVE(ODF_STEP_UID));
 	WITH(o.forgive = ODF_FORGIVE(ODF_STEP_EXEC));
-	WITH((o.cwd = "/", o.cwd_fd = 0, o.flags = ODF_SPAWN_CWD_FD));
+	WITH((o.flags = ODF_SPAWN_UID | ODF_SPAWN_GROUPS, o.uid = (uid_t)-1));
+	WITH((o.flags = ODF_SPAWN_GID, o.gid = (gid_t)-1));
+	WITH((o.flags = ODF_SPAWN_GROUPS, o.groups = &(gid_t){ 1 }, o.group_count = ((size_t)1 << 32) + 1));
+	WITH((o.flags = ODF_SPAWN_UID, o.uid = getuid()));
+	WITH((o.flags = ODF_SPAWN_UID | ODF_SPAWN_GROUPS | ODF_SPAWN_KEEP_GROUPS, o.uid = getuid()));
+	WITH(o.flags = ODF_SPAWN_KEEP_GROUPS);
+	WITH(o.flags = ODF_SPAWN_USER_GROUPS);
+	WITH(o.flags = ODF_SPAWN_SEARCH_PATH | ODF_SPAWN_SEARCH_CHILD_PATH);
+	WITH((o.flags = ODF_SPAWN_TTY_FD, o.tty_fd = 0));
+	WITH(o.tty_fd = 1);
+	WITH((o.flags = ODF_SPAWN_OOM_SCORE_ADJ, o.oom_score_adj = 1001));
+	WITH(o.flags = ODF_SPAWN_PIPE_STDOUT);
+	WITH((o.flags = ODF_SPAWN_PIPE_STDERR | ODF_SPAWN_STDERR_TO_STDOUT, o.pipes = (int[3]){ 0 }));
+	WITH(o.env_edit_count = 1);
+	WITH(o.namespace_count = 1);
+	WITH((o.flags = ODF_SPAWN_SCHED, o.sched_attr = (const struct sched_attr *)&o));
 	WITH((o.cwd_fd = -1, o.flags = ODF_SPAWN_CWD_FD));
 	WITH((o.exec_fd = -1, o.flags = ODF_SPAWN_EXEC_FD));
 	WITH((o.cgroup_fd = -1, o.flags = ODF_SPAWN_CGROUP_FD));
@@ -458,7 +473,7 @@ static int check_unprivileged(void)
 	if (setgroups(0, NULL) != 0 || setgid(65534) != 0 || setuid(65534) != 0 || setrlimit(RLIMIT_NOFILE, &low) != 0)
 		return 2;
 	higher[0].limit = (struct rlimit){ 2000, 2000 };
-	FAILS(ODF_STEP_UID, -1, EPERM, (o.flags = ODF_SPAWN_UID, o.uid = 0));
+	FAILS(ODF_STEP_UID, -1, EPERM, (o.flags = ODF_SPAWN_UID | ODF_SPAWN_KEEP_GROUPS, o.uid = 0));
 	FAILS(ODF_STEP_GID, -1, EPERM, (o.flags = ODF_SPAWN_GID, o.gid = 0));
 	FAILS(ODF_STEP_GROUPS, -1, EPERM, (o.flags = ODF_SPAWN_GROUPS, o.groups = groups, o.group_count = 1));
 	FAILS(ODF_STEP_NICE, -1, EACCES, (o.flags = ODF_SPAWN_NICE, o.nice = -5));

@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "../record/record.h"
+#include "../sys/next_process.h"
 #include "../sys/process_lock.h"
 #include "../sys/structure.h"
 #include "../sys/syscall.h"
@@ -220,6 +221,8 @@ static int try_once(const struct kernel_place *place)
 	/* Whatever process tried it would share page tables with this one, and could not throw the switch back without harm. */
 	if (place->interface == ODF_KERNEL_INTERFACE_USE_ODF && kernel_is_on())
 		return EBUSY;
+	if (next_process() == NEXT_PROCESS_FIRST || next_process() == NEXT_PROCESS_UNKNOWN)
+		return EAGAIN; /* a pid namespace would end with the processes of the trial */
 	error = try_out(place, &result);
 	if (error == 0) {
 		tried = result;

@@ -20,6 +20,7 @@
 
 #include "../record/settings.h"
 #include "../sys/clone.h"
+#include "../sys/next_process.h"
 #include "../sys/syscall.h"
 #include "../sys/userfault.h"
 #include "kernel.h"
@@ -112,6 +113,8 @@ static int probe_clone_vm(void)
 	int held, status;
 	long pid;
 
+	if (next_process() == NEXT_PROCESS_FIRST || next_process() == NEXT_PROCESS_UNKNOWN)
+		return -EAGAIN; /* the namespace would end with it */
 	void *stack = mmap(NULL, stack_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
 	if (stack == MAP_FAILED)
 		return -ENOMEM;

@@ -16,6 +16,7 @@
 #include <time.h>
 
 #include "../sys/syscall.h"
+#include "../sys/text.h"
 
 #ifdef SYS_setresuid32
 #define SETRESUID SYS_setresuid32
@@ -31,7 +32,23 @@
 #define CLOSE_RANGE_CLOEXEC 4u
 #endif
 
-enum { SIGNALS = 64 };
+enum { SIGNALS = 64, IOPRIO_PROCESS = 1 };
+
+/* The kernel's, of its third version (2.6.26). */
+struct capability_header {
+	uint32_t version;
+	int pid;
+};
+struct capability_data {
+	uint32_t effective, permitted, inheritable;
+};
+#define CAPABILITY_VERSION 0x20080522u
+
+#ifndef PR_CAP_AMBIENT
+#define PR_CAP_AMBIENT           47
+#define PR_CAP_AMBIENT_RAISE     2
+#define PR_CAP_AMBIENT_CLEAR_ALL 4
+#endif
 
 static void begin(const struct child_plan *plan, odf_step step, int index)
 {
@@ -61,12 +78,12 @@ static bool one_step(const struct child_plan *plan, odf_step step, long number, 
 }
 
 /* Once signals are unblocked for exec, a handler of the parent's would run here, on the parent's memory. So handled signals become
- * default; ignored ones stay ignored, as exec leaves them, unless all are to be reset. */
+ * default; ignored ones stay ignored, as exec leaves them, unless they are to be reset. */
 static bool reset_signals(const struct child_plan *plan)
 {
-	bool all = plan->flags & ODF_SPAWN_RESET_SIGNALS;
+	uint64_t reset_too = plan->flags & ODF_SPAWN_RESET_SIGNALS ? ~0ull : plan->flags & ODF_SPAWN_SIGDEFAULT ? plan->sigdefault : 0;
 
-	if (plan->handlers_cleared && !all)
+	if (plan->handlers_cleared && reset_too == 0)
 		return true;
 	begin(plan, ODF_STEP_SIGNALS, -1);
 	for (int signal = 1; signal <= SIGNALS; signal++) {
@@ -79,7 +96,8 @@ static bool reset_signals(const struct child_plan *plan)
 		if (signal == SIGKILL || signal == SIGSTOP)
 			continue;
 		result = sys_call4(SYS_rt_sigaction, signal, NULL, now, sizeof(uint64_t));
-		if (result >= 0 && now[0] != (unsigned long)SIG_DFL && (all || now[0] != (unsigned long)SIG_IGN))
+		if (result >= 0 && now[0] != (unsigned long)SIG_DFL &&
+		    ((reset_too >> (signal - 1) & 1) || now[0] != (unsigned long)SIG_IGN))
 			result = sys_call4(SYS_rt_sigaction, signal, reset, NULL, sizeof(uint64_t));
 		if (!passed(plan, result))
 			return false;
@@ -103,13 +121,53 @@ static bool enter_cgroup(const struct child_plan *plan)
 	return passed(plan, result);
 }
 
+/* A child that is held by vfork has a score of its own, also while it shares memory. */
+static bool set_oom_score(const struct child_plan *plan)
+{
+	char digits[12];
+	struct text text = text_start(digits, sizeof digits);
+	long fd, result;
+
+	if (!(plan->flags & ODF_SPAWN_OOM_SCORE_ADJ))
+		return true;
+	begin(plan, ODF_STEP_OOM_SCORE, -1);
+	text_add_signed(&text, plan->oom_score_adj);
+	fd = sys_open("/proc/self/oom_score_adj", O_WRONLY, 0);
+	result = fd;
+	if (fd >= 0) {
+		result = sys_write((int)fd, digits, text.length);
+		sys_close((int)fd);
+	}
+	return passed(plan, result);
+}
+
+static bool join_namespaces(const struct child_plan *plan)
+{
+	for (size_t i = 0; i < plan->namespace_count; i++) {
+		begin(plan, ODF_STEP_NAMESPACE, (int)i);
+		if (!passed(plan, sys_call2(SYS_setns, plan->namespaces[i].fd, plan->namespaces[i].type)))
+			return false;
+	}
+	return true;
+}
+
+/* The old working directory would lead out of the new root. */
+static bool change_root(const struct child_plan *plan)
+{
+	if (plan->root == NULL)
+		return true;
+	if (!one_step(plan, ODF_STEP_ROOT, SYS_chroot, (long)plan->root, 0, 0))
+		return false;
+	return one_step(plan, ODF_STEP_ROOT, SYS_chdir, (long)"/", 0, 0);
+}
+
 static bool change_directory(const struct child_plan *plan)
 {
-	if (plan->cwd != NULL)
-		return one_step(plan, ODF_STEP_CWD, SYS_chdir, (long)plan->cwd, 0, 0);
-	if (plan->cwd_fd >= 0)
-		return one_step(plan, ODF_STEP_CWD, SYS_fchdir, plan->cwd_fd, 0, 0);
-	return true;
+	bool absolute = plan->cwd != NULL && plan->cwd[0] == '/';
+
+	if (plan->cwd_fd >= 0 && !absolute && !one_step(plan, ODF_STEP_CWD, SYS_fchdir, plan->cwd_fd, 0, 0))
+		return false;
+	return plan->cwd == NULL || one_step(plan, ODF_STEP_CWD, SYS_chdir, (long)plan->cwd, 0, 0);
 }
 
 static bool is_named(const struct child_plan *plan, int fd)
@@ -147,9 +205,10 @@ static long spare_copy(const struct child_plan *plan, int from)
 	return fd;
 }
 
-static long open_at(const struct fd_op *op)
+static long open_at(const struct child_plan *plan, const struct fd_op *op)
 {
-	long fd = sys_call4(SYS_openat, AT_FDCWD, op->path, op->flags | O_CLOEXEC, op->mode), result;
+	int directory = op->spare >= 0 ? plan->spares[op->spare] : op->from;
+	long fd = sys_call4(SYS_openat, directory, op->path, op->flags | O_CLOEXEC | O_LARGEFILE, op->mode), result;
 
 	if (fd < 0)
 		return fd;
@@ -178,7 +237,7 @@ static long apply(const struct child_plan *plan, const struct fd_op *op)
 		result = sys_call3(SYS_fcntl, op->to, F_GETFD, 0);
 		return result < 0 ? result : sys_call3(SYS_fcntl, op->to, F_SETFD, result & ~FD_CLOEXEC);
 	case FD_OP_OPEN:
-		return open_at(op);
+		return open_at(plan, op);
 	case FD_OP_CLOSE:
 		/* That it was not open is what was asked for; other errors come after the descriptor is gone. */
 		sys_close(op->to);
@@ -190,7 +249,7 @@ static long apply(const struct child_plan *plan, const struct fd_op *op)
 static bool map_descriptors(const struct child_plan *plan)
 {
 	for (size_t i = 0; i < plan->op_count; i++) {
-		begin(plan, ODF_STEP_FD, plan->ops[i].index);
+		begin(plan, plan->ops[i].step, plan->ops[i].index);
 		if (!passed(plan, apply(plan, &plan->ops[i])))
 			return false;
 	}
@@ -282,23 +341,39 @@ static bool close_others(const struct child_plan *plan)
 	return passed(plan, result);
 }
 
-/* All signals are blocked, SIGTTOU too: a background process may change the foreground group only so. */
+/* Where a descriptor of the caller's is by now. */
+static int kept_number(const struct child_plan *plan, int which)
+{
+	const struct kept_fd *kept = &plan->kept[which];
+
+	return kept->spare >= 0 ? plan->spares[kept->spare] : kept->fd;
+}
+
+/* All signals are blocked, SIGTTOU too: a background process may change the foreground group only so. What was before is noted, for the caller to put it
+ * back if the spawn fails after all. */
 static bool take_foreground(const struct child_plan *plan)
 {
-	long fd, result;
-	int group;
+	int tty = kept_number(plan, KEPT_TTY), group, before = 0;
+	long fd = tty, result;
 
 	if (!(plan->flags & ODF_SPAWN_FOREGROUND))
 		return true;
 	if (plan->flags & ODF_SPAWN_SETSID)
-		return one_step(plan, ODF_STEP_FOREGROUND, SYS_ioctl, 0, TIOCSCTTY, 0);
+		return one_step(plan, ODF_STEP_FOREGROUND, SYS_ioctl, tty >= 0 ? tty : 0, TIOCSCTTY, 0);
 	begin(plan, ODF_STEP_FOREGROUND, -1);
-	fd = sys_open("/dev/tty", O_RDWR | O_NOCTTY, 0);
+	if (tty < 0)
+		fd = sys_open("/dev/tty", O_RDWR | O_NOCTTY, 0);
 	result = fd;
 	if (fd >= 0) {
 		group = (int)sys_call1(SYS_getpgid, 0);
-		result = sys_call3(SYS_ioctl, fd, TIOCSPGRP, &group);
-		sys_close((int)fd);
+		result = sys_call3(SYS_ioctl, fd, TIOCGPGRP, &before);
+		if (result >= 0) {
+			plan->outcome->foreground_before = before;
+			plan->outcome->foreground = group;
+			result = sys_call3(SYS_ioctl, fd, TIOCSPGRP, &group);
+		}
+		if (tty < 0)
+			sys_close((int)fd);
 	}
 	return passed(plan, result);
 }
@@ -309,6 +384,10 @@ static bool set_scheduling(const struct child_plan *plan)
 		return false;
 	if ((plan->flags & ODF_SPAWN_SCHED) &&
 	    !one_step(plan, ODF_STEP_SCHED, SYS_sched_setscheduler, 0, plan->sched_policy, (long)&plan->sched_param))
+		return false;
+	if (plan->sched_attr != NULL && !one_step(plan, ODF_STEP_SCHED, SYS_sched_setattr, 0, (long)plan->sched_attr, 0))
+		return false;
+	if ((plan->flags & ODF_SPAWN_IOPRIO) && !one_step(plan, ODF_STEP_IOPRIO, SYS_ioprio_set, IOPRIO_PROCESS, 0, plan->ioprio))
 		return false;
 	return plan->affinity == NULL || one_step(plan, ODF_STEP_AFFINITY, SYS_sched_setaffinity, 0, (long)plan->affinity_size,
 						  (long)plan->affinity);
@@ -325,9 +404,14 @@ static bool set_limits(const struct child_plan *plan)
 	return true;
 }
 
-/* Supplementary groups and group first, while there is still the right to. */
+/* Supplementary groups and group first, while there is still the right to. What is to be ambient must outlive the change. */
 static bool set_ids(const struct child_plan *plan)
 {
+	if ((plan->flags & ODF_SPAWN_AMBIENT) && (plan->flags & ODF_SPAWN_UID)) {
+		begin(plan, ODF_STEP_CAPABILITIES, -1);
+		if (!passed(plan, sys_call5(SYS_prctl, PR_SET_KEEPCAPS, 1, 0, 0, 0)))
+			return false;
+	}
 	if ((plan->flags & ODF_SPAWN_GROUPS) &&
 	    !one_step(plan, ODF_STEP_GROUPS, SETGROUPS, (long)plan->group_count, (long)plan->groups, 0))
 		return false;
@@ -336,6 +420,34 @@ static bool set_ids(const struct child_plan *plan)
 		return false;
 	return !(plan->flags & ODF_SPAWN_UID) ||
 	       one_step(plan, ODF_STEP_UID, SETRESUID, (long)plan->uid, (long)plan->uid, (long)plan->uid);
+}
+
+/* A capability can be ambient if it is permitted and inheritable. What the change of user has left for that reason is taken away again. */
+static bool set_capabilities(const struct child_plan *plan)
+{
+	struct capability_header header = { CAPABILITY_VERSION, 0 };
+	struct capability_data data[2];
+	long result;
+
+	if (!(plan->flags & ODF_SPAWN_AMBIENT))
+		return true;
+	begin(plan, ODF_STEP_CAPABILITIES, -1);
+	result = sys_call2(SYS_capget, &header, data);
+	for (unsigned i = 0; i < 2 && result >= 0; i++) {
+		uint32_t wanted = (uint32_t)(plan->ambient >> 32 * i);
+		data[i].inheritable |= wanted;
+		data[i].effective |= wanted;
+		if ((plan->flags & ODF_SPAWN_UID) && plan->uid != 0)
+			data[i].effective = data[i].permitted = wanted & data[i].permitted;
+	}
+	if (result >= 0)
+		result = sys_call2(SYS_capset, &header, data);
+	if (result >= 0)
+		result = sys_call5(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	for (long capability = 0; capability < 64 && result >= 0; capability++)
+		if (plan->ambient >> capability & 1)
+			result = sys_call5(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0);
+	return passed(plan, result);
 }
 
 /* After the ids: changing them clears the signal. The parent may have ended before it was set; 0 is a parent outside this pid
@@ -401,7 +513,7 @@ static void descriptor_path(char path[32], int fd)
 
 static long execute_descriptor(const struct child_plan *plan)
 {
-	int fd = plan->exec_spare >= 0 ? plan->spares[plan->exec_spare] : plan->exec_fd;
+	int fd = kept_number(plan, KEPT_EXEC);
 	long result = sys_call5(SYS_execveat, fd, "", plan->argv, plan->envp, AT_EMPTY_PATH), by_path;
 	char path[32];
 
@@ -446,7 +558,7 @@ static long execute(const struct child_plan *plan)
 	unsigned left = plan->busy_retry_ms;
 
 	for (;;) {
-		long result = plan->exec_fd >= 0 ? execute_descriptor(plan) : execute_path(plan);
+		long result = plan->kept[KEPT_EXEC].fd >= 0 ? execute_descriptor(plan) : execute_path(plan);
 		if (result != -ETXTBSY || left-- == 0)
 			return result;
 		/* Not to be stopped by a signal here, while the caller is held. A filter may forbid to change the mask. */
@@ -466,7 +578,7 @@ void child_run(const struct child_plan *plan)
 		passed(plan, -ENOSYS);
 		return;
 	}
-	if (!reset_signals(plan) || !enter_cgroup(plan))
+	if (!reset_signals(plan) || !enter_cgroup(plan) || !set_oom_score(plan) || !join_namespaces(plan) || !change_root(plan))
 		return;
 	if ((plan->flags & ODF_SPAWN_SETSID) && !one_step(plan, ODF_STEP_SETSID, SYS_setsid, 0, 0, 0))
 		return;
@@ -476,7 +588,7 @@ void child_run(const struct child_plan *plan)
 		return;
 	if ((plan->flags & ODF_SPAWN_UMASK) && !one_step(plan, ODF_STEP_UMASK, SYS_umask, (long)plan->umask, 0, 0))
 		return;
-	if (!set_scheduling(plan) || !set_limits(plan) || !set_ids(plan) || !set_parent_death(plan) || !run_pre_exec(plan) ||
+	if (!set_scheduling(plan) || !set_limits(plan) || !set_ids(plan) || !set_capabilities(plan) || !set_parent_death(plan) || !run_pre_exec(plan) ||
 	    !confine(plan))
 		return;
 	begin(plan, ODF_STEP_EXEC, -1);

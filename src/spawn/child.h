@@ -17,6 +17,14 @@ struct child_outcome {
 	volatile int index;
 	volatile int error; /* 0, or why the step failed: the child is ending */
 	volatile uint64_t forgiven;
+	volatile int foreground_before, foreground; /* process groups: the terminal's before and after it was given to the child; 0: it was not */
+};
+
+/* Descriptors of the caller's that are used after the map was applied: their own numbers may be others by then. */
+enum { KEPT_EXEC, KEPT_TTY, KEPT_COUNT };
+struct kept_fd {
+	int fd;    /* -1: none */
+	int spare; /* which spare number has it; -1: it keeps its own */
 };
 
 enum fd_op_kind {
@@ -30,9 +38,10 @@ enum fd_op_kind {
 
 struct fd_op {
 	enum fd_op_kind kind;
+	odf_step step; /* whose failure this operation's is */
 	int index; /* of the caller's action; -1 for the library's own doing */
-	int from, to;
-	int spare; /* which spare number */
+	int from, to; /* opening: the directory, or AT_FDCWD */
+	int spare; /* which spare number; opening: that of the directory, or -1 if it keeps its own number */
 	int flags;
 	mode_t mode;
 	const char *path;
@@ -66,7 +75,15 @@ struct child_plan {
 	size_t named_count;
 	const struct fd_range *others; /* what ODF_SPAWN_CLOSE_OTHER_FDS closes */
 	size_t other_count;
-	int exec_fd, exec_spare; /* the descriptor to execute; its spare number or -1 */
+	struct kept_fd kept[KEPT_COUNT];
+
+	const char *root;
+	const odf_namespace *namespaces;
+	size_t namespace_count;
+	const struct sched_attr *sched_attr;
+	uint64_t ambient;
+	int ioprio, oom_score_adj;
+	uint64_t sigdefault;
 
 	pid_t pgroup;
 	mode_t umask;

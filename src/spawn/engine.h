@@ -14,6 +14,7 @@ struct result {
 	odf_step step;  /* the rest is as in odf_report */
 	int index, error, wait_status;
 	uint64_t forgiven;
+	int foreground_before, foreground; /* as in child_outcome: to be put back after a failure */
 	bool refused; /* the kind of process itself is refused here: another engine may do */
 };
 

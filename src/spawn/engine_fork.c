@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <linux/futex.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -68,7 +69,7 @@ static _Noreturn void end(int status)
 	__builtin_trap(); /* a filter of the request's refuses even that */
 }
 
-static _Noreturn void in_child(struct plan *plan, struct shared_page *page, bool pidfd)
+static void in_child(struct plan *plan, struct shared_page *page, bool pidfd)
 {
 	uint64_t all = ~0ull;
 
@@ -131,12 +132,24 @@ static void open_pidfd(struct shared_page *page, struct result *result, pid_t pi
 	wake(&page->descriptor_done);
 }
 
-static void fork_own(struct plan *plan, struct shared_page *page, bool pidfd, struct result *result)
+/* With all signals blocked, as the child must begin: a handler of the caller's must not run in it before its dispositions are reset. The caller itself
+ * is open for its signals again at once, however long the child takes to execute the program. */
+static pid_t fork_blocked(struct plan *plan, struct shared_page *page, bool pidfd, const uint64_t *mask, void (*child)(struct plan *, struct shared_page *, bool))
 {
 	pid_t pid = fork_plainly();
+	int error = errno;
 
 	if (pid == 0)
-		in_child(plan, page, pidfd);
+		child(plan, page, pidfd);
+	sys_sigprocmask(SIG_SETMASK, mask, NULL);
+	errno = error;
+	return pid;
+}
+
+static void fork_own(struct plan *plan, struct shared_page *page, bool pidfd, const uint64_t *mask, struct result *result)
+{
+	pid_t pid = fork_blocked(plan, page, pidfd, mask, in_child);
+
 	if (pid < 0) {
 		result->step = ODF_STEP_CLONE;
 		result->error = errno;
@@ -151,7 +164,7 @@ static void fork_own(struct plan *plan, struct shared_page *page, bool pidfd, st
 }
 
 /* The go-between: forks again, so that libc repairs its state for the child as well, and sees to the end what becomes of it. */
-static _Noreturn void go_between(struct plan *plan, struct shared_page *page, bool pidfd)
+static void go_between(struct plan *plan, struct shared_page *page, bool pidfd)
 {
 	struct result result = RESULT_INIT;
 	pid_t pid = libc_fork();
@@ -170,7 +183,7 @@ static _Noreturn void go_between(struct plan *plan, struct shared_page *page, bo
 	end(0);
 }
 
-static void fork_detached(struct plan *plan, struct shared_page *page, bool pidfd, struct result *result)
+static void fork_detached(struct plan *plan, struct shared_page *page, bool pidfd, const uint64_t *mask, struct result *result)
 {
 	const struct timespec tick = { 0, 20000000 };
 	struct result descriptor = RESULT_INIT;
@@ -179,9 +192,7 @@ static void fork_detached(struct plan *plan, struct shared_page *page, bool pidf
 	page->result = (struct result)RESULT_INIT; /* should the go-between be killed */
 	page->result.step = ODF_STEP_CLONE;
 	page->result.error = ECHILD;
-	pid = fork_plainly();
-	if (pid == 0)
-		go_between(plan, page, pidfd);
+	pid = fork_blocked(plan, page, pidfd, mask, go_between);
 	if (pid < 0) {
 		result->step = ODF_STEP_CLONE;
 		result->error = errno;
@@ -208,7 +219,7 @@ void engine_fork(struct plan *plan, bool pidfd, struct result *result)
 {
 	uint64_t all = ~0ull, mask;
 	struct shared_page *page;
-	int saved = errno;
+	int saved = errno, cancel_state;
 
 	if (pidfd) {
 		result->error = -pidfd_possible();
@@ -227,14 +238,14 @@ void engine_fork(struct plan *plan, bool pidfd, struct result *result)
 	page->outcome.step = ODF_STEP_CLONE;
 	page->outcome.index = -1;
 	plan->child.outcome = &page->outcome;
-	/* Until the child has reset its dispositions, a handler of the caller's must not run in it. */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
 	sys_sigprocmask(SIG_SETMASK, &all, &mask);
 	plan_inherit_mask(plan, mask);
 	if (plan->child.flags & ODF_SPAWN_DETACH)
-		fork_detached(plan, page, pidfd, result);
+		fork_detached(plan, page, pidfd, &mask, result);
 	else
-		fork_own(plan, page, pidfd, result);
-	sys_sigprocmask(SIG_SETMASK, &mask, NULL);
+		fork_own(plan, page, pidfd, &mask, result);
+	pthread_setcancelstate(cancel_state, &cancel_state);
 	if (result->pid < 0 && result->pidfd >= 0) {
 		sys_close(result->pidfd);
 		result->pidfd = -1;

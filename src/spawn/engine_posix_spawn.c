@@ -11,7 +11,7 @@
 
 #define LIBC_FLAGS                                                                                                               \
 	(ODF_SPAWN_SEARCH_PATH | ODF_SPAWN_SETSID | ODF_SPAWN_SETPGROUP | ODF_SPAWN_SIGMASK | ODF_SPAWN_RESET_SIGNALS | \
-	 ODF_SPAWN_CLOSE_OTHER_FDS)
+	 ODF_SPAWN_CLOSE_OTHER_FDS | ODF_SPAWN_CWD_FD | ODF_SPAWN_SIGDEFAULT | ODF_SPAWN_PIPES | ODF_SPAWN_STDERR_TO_STDOUT)
 
 /* libc closes a number before it opens a file there, which shows if the path depends on open descriptors (/dev/fd); takes the flags as
  * they are, close-on-exec too; and refuses to close numbers beyond the limit. /dev/null depends on nothing. */
@@ -21,7 +21,7 @@ static bool action_differs(const odf_fd_action *action)
 
 	if (action->kind == ODF_FD_KIND_CLOSE)
 		return getrlimit(RLIMIT_NOFILE, &limit) != 0 || (rlim_t)action->fd >= limit.rlim_cur;
-	return action->kind == ODF_FD_KIND_OPEN;
+	return action->kind == ODF_FD_KIND_OPEN || action->kind == ODF_FD_KIND_OPEN_AT;
 }
 
 odf_reason engine_posix_spawn_lacks(const struct plan *plan, const struct request *request)
@@ -29,6 +29,7 @@ odf_reason engine_posix_spawn_lacks(const struct plan *plan, const struct reques
 	const odf_spawn_options *o = &request->options;
 	bool lacks = (o->flags & ~LIBC_FLAGS) || o->pidfd != NULL || o->exec_fd >= 0 || o->rlimit_count > 0 || o->affinity != NULL ||
 		     o->parent_death_signal != 0 || o->cgroup_fd >= 0 || o->seccomp != NULL || o->pre_exec != NULL || o->busy_retry_ms > 0 ||
+		     o->root != NULL || o->namespace_count > 0 || o->sched_attr != NULL ||
 		     plan->spare_count > 0;
 
 #if !HAVE_SPAWN_CHDIR /* came with glibc 2.29, as did that a descriptor duplicated to itself stays open */
@@ -71,10 +72,10 @@ static int add_actions(posix_spawn_file_actions_t *actions, const struct plan *p
 	int error = 0;
 
 #if HAVE_SPAWN_CHDIR
-	if (options->cwd != NULL)
-		error = posix_spawn_file_actions_addchdir_np(actions, options->cwd);
-	else if (options->cwd_fd >= 0)
+	if (options->cwd_fd >= 0 && (options->cwd == NULL || options->cwd[0] != '/'))
 		error = posix_spawn_file_actions_addfchdir_np(actions, options->cwd_fd);
+	if (options->cwd != NULL && error == 0)
+		error = posix_spawn_file_actions_addchdir_np(actions, options->cwd);
 #endif
 	for (size_t i = 0; i < plan->child.op_count && error == 0; i++)
 		error = add_op(actions, &plan->child.ops[i]);
@@ -101,10 +102,11 @@ static int set_attributes(posix_spawnattr_t *attributes, const odf_spawn_options
 		flags |= POSIX_SPAWN_SETSIGMASK;
 		error = error != 0 ? error : posix_spawnattr_setsigmask(attributes, &options->sigmask);
 	}
-	if (options->flags & ODF_SPAWN_RESET_SIGNALS) {
+	if (options->flags & (ODF_SPAWN_RESET_SIGNALS | ODF_SPAWN_SIGDEFAULT)) {
 		flags |= POSIX_SPAWN_SETSIGDEF;
 		sigfillset(&every);
-		error = error != 0 ? error : posix_spawnattr_setsigdefault(attributes, &every);
+		error = error != 0 ? error
+				   : posix_spawnattr_setsigdefault(attributes, options->flags & ODF_SPAWN_RESET_SIGNALS ? &every : &options->sigdefault);
 	}
 #ifdef POSIX_SPAWN_SETSID
 	if (options->flags & ODF_SPAWN_SETSID)

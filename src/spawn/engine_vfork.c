@@ -15,31 +15,45 @@
 #include "make.h"
 
 /* A change of user or group id makes the kernel withdraw the dumpable mark from the memory, so that the new user cannot trace the
- * process; and while it is shared, the memory is the caller's too. The caller's mark is put back once the child has memory of its own. One at a time:
- * else one would read what another has lost, or give the mark back while another's child still runs here as somebody else. */
-static struct process_lock changing_ids;
+ * process; and while it is shared, the memory is the caller's too. The caller's mark is put back once no child runs on this memory as somebody
+ * else: by the last of those that are under way. None waits for another one's exec, which the new user can delay as long as he likes. */
+static struct {
+	struct process_lock lock; /* held for a few instructions, all signals blocked */
+	long process;             /* of which the rest speaks: in a forked child nobody is under way */
+	unsigned under_way;
+	int before;
+} changing_ids;
 
 static bool changes_ids(const struct child_plan *child)
 {
-	return child->flags & (ODF_SPAWN_UID | ODF_SPAWN_GID);
+	return (child->flags & (ODF_SPAWN_UID | ODF_SPAWN_GID)) || child->namespace_count > 0; /* a user namespace brings capabilities */
 }
 
-static int dumpable_hold(const struct child_plan *child)
+static void dumpable_hold(const struct child_plan *child)
 {
+	long self = sys_call0(SYS_getpid);
+
 	if (!changes_ids(child))
-		return 0;
-	process_lock_wait(&changing_ids);
-	return (int)sys_call1(SYS_prctl, PR_GET_DUMPABLE);
+		return;
+	process_lock_wait(&changing_ids.lock);
+	if (changing_ids.process != self) {
+		changing_ids.process = self;
+		changing_ids.under_way = 0;
+	}
+	if (changing_ids.under_way++ == 0)
+		changing_ids.before = (int)sys_call1(SYS_prctl, PR_GET_DUMPABLE);
+	process_lock_release(&changing_ids.lock);
 }
 
-static void dumpable_release(const struct child_plan *child, int before)
+static void dumpable_release(const struct child_plan *child)
 {
 	if (!changes_ids(child))
 		return;
+	process_lock_wait(&changing_ids.lock);
 	/* Cannot fail for 1. That another thread of the program has taken it away itself, meanwhile, cannot be told apart. */
-	if (before == 1 && sys_call1(SYS_prctl, PR_GET_DUMPABLE) != 1)
+	if (--changing_ids.under_way == 0 && changing_ids.before == 1 && sys_call1(SYS_prctl, PR_GET_DUMPABLE) != 1)
 		(void)sys_call2(SYS_prctl, PR_SET_DUMPABLE, 1);
-	process_lock_release(&changing_ids);
+	process_lock_release(&changing_ids.lock);
 }
 
 /* A go-between that was killed leaves its child behind, which may still be running here, on memory that the caller is about to use. */
@@ -107,7 +121,7 @@ void engine_vfork(struct plan *plan, bool pidfd, struct result *result)
 		.argument = &plan->child,
 	};
 	uint64_t all = ~0ull, mask;
-	int cancel_state, dumpable;
+	int cancel_state;
 
 	if (pidfd) {
 		request.flags |= CLONE_PIDFD;
@@ -118,14 +132,17 @@ void engine_vfork(struct plan *plan, bool pidfd, struct result *result)
 	/* A handler that ran in the child would run on this memory: not one of the 64 may come through. */
 	sys_sigprocmask(SIG_SETMASK, &all, &mask);
 	plan_inherit_mask(plan, mask);
-	dumpable = dumpable_hold(&plan->child);
+	dumpable_hold(&plan->child);
 	if (plan->child.flags & ODF_SPAWN_DETACH)
 		run_detached(plan, &request, result);
 	else
 		run_as_own(plan, &request, result);
-	dumpable_release(&plan->child, dumpable);
+	dumpable_release(&plan->child);
 	sys_sigprocmask(SIG_SETMASK, &mask, NULL);
 	pthread_setcancelstate(cancel_state, &cancel_state);
+	/* The kernel lets only who has the memory for himself join a time namespace. */
+	if (result->step == ODF_STEP_NAMESPACE && result->error == EUSERS)
+		result->refused = true;
 	if (result->pid < 0 && result->pidfd >= 0) {
 		sys_close(result->pidfd);
 		result->pidfd = -1;

@@ -26,6 +26,8 @@ static int check_action(const odf_fd_action *action)
 		return action->source < 0 ? EINVAL : 0;
 	case ODF_FD_KIND_OPEN:
 		return action->path == NULL ? EINVAL : 0;
+	case ODF_FD_KIND_OPEN_AT:
+		return action->path == NULL || (action->source < 0 && action->source != AT_FDCWD) ? EINVAL : 0;
 	case ODF_FD_KIND_CLOSE:
 	case ODF_FD_KIND_NULL:
 	case ODF_FD_KIND_KEEP:
@@ -62,7 +64,7 @@ static struct fd_op *add(struct fd_map *map, enum fd_op_kind kind, int index)
 {
 	struct fd_op *op = &map->ops[map->op_count++];
 
-	*op = (struct fd_op){ .kind = kind, .index = index, .from = -1, .to = -1, .spare = -1 };
+	*op = (struct fd_op){ .kind = kind, .step = ODF_STEP_FD, .index = index, .from = -1, .to = -1, .spare = -1 };
 	return op;
 }
 
@@ -148,6 +150,8 @@ static void build_rest(struct fd_map *map, const odf_fd_action *actions, size_t 
 	for (size_t i = 0; i < count; i++) {
 		const odf_fd_action *action = &actions[i];
 		struct fd_op *op;
+		if ((int)action->kind == FD_KIND_LATE_DUP)
+			continue;
 		switch (action->kind) {
 		case ODF_FD_KIND_DUP:
 			if (action->fd == action->source)
@@ -157,7 +161,10 @@ static void build_rest(struct fd_map *map, const odf_fd_action *actions, size_t 
 			add(map, FD_OP_INHERIT, (int)i)->to = action->fd;
 			break;
 		case ODF_FD_KIND_OPEN:
+		case ODF_FD_KIND_OPEN_AT:
 			op = add(map, FD_OP_OPEN, (int)i);
+			op->from = action->kind == ODF_FD_KIND_OPEN ? AT_FDCWD : action->source;
+			op->spare = find_slot(map, count, action->fd)->directory;
 			op->to = action->fd;
 			op->path = action->path;
 			op->flags = action->flags;
@@ -165,6 +172,7 @@ static void build_rest(struct fd_map *map, const odf_fd_action *actions, size_t 
 			break;
 		case ODF_FD_KIND_NULL:
 			op = add(map, FD_OP_OPEN, (int)i);
+			op->from = AT_FDCWD;
 			op->to = action->fd;
 			op->path = "/dev/null";
 			op->flags = O_RDWR;
@@ -172,6 +180,13 @@ static void build_rest(struct fd_map *map, const odf_fd_action *actions, size_t 
 		case ODF_FD_KIND_CLOSE:
 			add(map, FD_OP_CLOSE, (int)i)->to = action->fd;
 			break;
+		}
+	}
+	for (size_t i = 0; i < count; i++) {
+		if ((int)actions[i].kind == FD_KIND_LATE_DUP) {
+			struct fd_op *op = add(map, FD_OP_DUP, (int)i);
+			op->from = actions[i].source;
+			op->to = actions[i].fd;
 		}
 	}
 }
@@ -192,28 +207,50 @@ static void build_others(struct fd_map *map, size_t count)
 	map->others[map->other_count++] = (struct fd_range){ next, UINT_MAX };
 }
 
-void fd_map_build(struct fd_map *map, const odf_fd_action *actions, size_t count, int exec_fd)
+/* Whether the map puts something else at this number of the caller's. */
+static bool overwritten(struct fd_map *map, const odf_fd_action *actions, size_t count, int fd)
+{
+	struct fd_slot *slot = fd < 0 ? NULL : find_slot(map, count, fd);
+	const odf_fd_action *action = slot == NULL ? NULL : &actions[slot->index];
+
+	return action != NULL && action->kind != ODF_FD_KIND_KEEP && !(action->kind == ODF_FD_KIND_DUP && action->source == fd);
+}
+
+/* Before anything is overwritten. What is wrong with such a descriptor is found when it is used, so that is the step. */
+static void save_used_later(struct fd_map *map, const odf_fd_action *actions, size_t count)
+{
+	static const odf_step steps[KEPT_COUNT] = { [KEPT_EXEC] = ODF_STEP_EXEC, [KEPT_TTY] = ODF_STEP_FOREGROUND };
+
+	for (size_t i = 0; i < KEPT_COUNT; i++) {
+		map->kept[i].spare = -1;
+		if (overwritten(map, actions, count, map->kept[i].fd)) {
+			map->kept[i].spare = add_save(map, map->kept[i].fd, -1);
+			map->ops[map->op_count - 1].step = steps[i];
+		}
+	}
+	for (size_t i = 0; i < count; i++) {
+		struct fd_slot *slot = &map->slots[i];
+		slot->directory = -1;
+		if (actions[slot->index].kind == ODF_FD_KIND_OPEN_AT && overwritten(map, actions, count, actions[slot->index].source))
+			slot->directory = add_save(map, actions[slot->index].source, slot->index);
+	}
+}
+
+void fd_map_build(struct fd_map *map, const odf_fd_action *actions, size_t count)
 {
 	map->op_count = map->other_count = map->spare_count = map->named_count = 0;
-	map->exec_spare = -1;
-	if (count == 0) {
-		build_others(map, 0);
-		return;
-	}
+	for (size_t i = 0; i < KEPT_COUNT; i++)
+		if (map->kept[i].fd >= 0)
+			map->named[map->named_count++] = map->kept[i].fd;
 	for (size_t i = 0; i < count; i++) {
 		map->slots[i] = (struct fd_slot){ .fd = actions[i].fd, .index = (int)i };
 		map->named[map->named_count++] = actions[i].fd;
-		if (actions[i].kind == ODF_FD_KIND_DUP)
+		if ((actions[i].kind == ODF_FD_KIND_DUP || actions[i].kind == ODF_FD_KIND_OPEN_AT) && actions[i].source >= 0)
 			map->named[map->named_count++] = actions[i].source;
-		/* The descriptor to execute must outlive the map, unless its number is kept as it is. */
-		if (exec_fd >= 0 && actions[i].fd == exec_fd && actions[i].kind != ODF_FD_KIND_KEEP &&
-		    !(actions[i].kind == ODF_FD_KIND_DUP && actions[i].source == exec_fd))
-			map->exec_spare = 0;
 	}
 	qsort(map->slots, count, sizeof *map->slots, compare_slots);
 	qsort(map->named, map->named_count, sizeof *map->named, compare);
-	if (map->exec_spare >= 0)
-		map->exec_spare = add_save(map, exec_fd, -1);
+	save_used_later(map, actions, count);
 	build_duplications(map, actions, count);
 	build_rest(map, actions, count);
 	build_others(map, count);

@@ -7,9 +7,13 @@
 
 #include "child.h"
 
+/* A kind that callers cannot give: fd becomes a copy of what the child has at `source` when all else is done. */
+enum { FD_KIND_LATE_DUP = 1000 };
+
 /* Room to give for `actions` of this count. */
-#define FD_MAP_OPS(count)    (2 * (count) + 1)
-#define FD_MAP_SPARES(count) ((count) / 2 + 1)
+#define FD_MAP_OPS(count)    (3 * (count) + KEPT_COUNT)
+#define FD_MAP_SPARES(count) ((count) / 2 + (count) + KEPT_COUNT)
+#define FD_MAP_NAMED(count)  (2 * (count) + KEPT_COUNT)
 #define FD_MAP_RANGES(count) ((count) + 1)
 
 /* An action by its target. */
@@ -18,6 +22,7 @@ struct fd_slot {
 	int index;   /* of the action */
 	int readers; /* duplications still to do that have this target as their source */
 	int reader;  /* the index of one of them */
+	int directory; /* the spare number that holds the directory of an OPEN_AT, or -1 */
 	bool pending;
 };
 
@@ -25,15 +30,15 @@ struct fd_map {
 	struct fd_op *ops;       /* FD_MAP_OPS(count) */
 	struct fd_slot *slots;   /* count; sorted by target on return */
 	size_t *ready;           /* count; scratch */
-	int *named;              /* 2 * count; on return every target and source, sorted */
+	int *named;              /* FD_MAP_NAMED(count); on return every target and source, sorted */
 	struct fd_range *others; /* FD_MAP_RANGES(count) */
 	size_t op_count, other_count, spare_count, named_count;
-	int exec_spare; /* the spare number that holds exec_fd, or -1 if it keeps its own number */
+	struct kept_fd kept[KEPT_COUNT]; /* `fd` is given; `spare` the result */
 };
 
 /* 0, or EINVAL with *index the offending action: a number below 0, a target named twice, a kind that does not exist, no path. */
 int fd_map_check(const odf_fd_action *actions, size_t count, int *sorted, int *index);
 
 /* Actions must have passed fd_map_check. */
-void fd_map_build(struct fd_map *map, const odf_fd_action *actions, size_t count, int exec_fd);
+void fd_map_build(struct fd_map *map, const odf_fd_action *actions, size_t count);
 #endif

@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "environment.h"
 #include "fd_map.h"
 
 /* The child's frames are small and of fixed size: the paths to try are computed here, not there, and no shell's argument vector is
@@ -31,28 +32,6 @@ static void *carve(struct arena *arena, size_t size)
 
 	arena->used = at + size;
 	return arena->base == NULL ? NULL : arena->base + at;
-}
-
-/* What of the environment is needed, taken once: other threads may change it at any time. */
-struct environment {
-	char *const *entries;
-	size_t count;    /* 0 if the caller gave one, which is used in place */
-	const char *path; /* to search; NULL for none */
-};
-
-static struct environment take_environment(const struct request *request)
-{
-	struct environment environment = { .entries = environ };
-
-	if (request->envp == NULL && environ != NULL)
-		while (environment.entries[environment.count] != NULL)
-			environment.count++;
-	if ((request->options.flags & ODF_SPAWN_SEARCH_PATH) && strchr(request->file, '/') == NULL && request->file[0] != '\0') {
-		environment.path = getenv("PATH");
-		if (environment.path == NULL)
-			environment.path = "/bin:/usr/bin"; /* what libc's own search takes */
-	}
-	return environment;
 }
 
 /* Directories of PATH, each with the name; an empty one is the current directory. Those that make too long a path are left out, as
@@ -108,15 +87,14 @@ static void place_file(struct arena *arena, struct child_plan *child, const stru
 static void place_environment(struct arena *arena, struct child_plan *child, const struct request *request,
 			      const struct environment *environment)
 {
-	char **copy = request->envp == NULL ? carve(arena, (environment->count + 1) * sizeof *copy) : NULL;
+	char **array = environment->in_place ? NULL : carve(arena, environment_room(environment, request) * sizeof *array);
 
 	if (child == NULL)
 		return;
 	child->envp = request->envp;
-	if (copy != NULL) {
-		memcpy(copy, environment->entries, environment->count * sizeof *copy);
-		copy[environment->count] = NULL;
-		child->envp = copy;
+	if (array != NULL) {
+		environment_write(environment, request, array);
+		child->envp = array;
 	}
 }
 
@@ -143,14 +121,15 @@ static void place_descriptors(struct arena *arena, struct plan *plan, const odf_
 		.ops = carve(arena, FD_MAP_OPS(count) * sizeof *map.ops),
 		.slots = carve(arena, count * sizeof *map.slots),
 		.ready = carve(arena, count * sizeof *map.ready),
-		.named = carve(arena, 2 * count * sizeof *map.named),
+		.named = carve(arena, FD_MAP_NAMED(count) * sizeof *map.named),
 		.others = carve(arena, FD_MAP_RANGES(count) * sizeof *map.others),
+		.kept = { [KEPT_EXEC] = { .fd = options->exec_fd }, [KEPT_TTY] = { .fd = options->tty_fd } },
 	};
-	int *spares = carve(arena, (FD_MAP_SPARES(count) + 1) * sizeof *spares);
+	int *spares = carve(arena, FD_MAP_SPARES(count) * sizeof *spares);
 
 	if (plan == NULL)
 		return;
-	fd_map_build(&map, options->fds, count, options->exec_fd);
+	fd_map_build(&map, options->fds, count);
 	plan->spare_count = map.spare_count;
 	plan->child.ops = map.ops;
 	plan->child.op_count = map.op_count;
@@ -159,7 +138,7 @@ static void place_descriptors(struct arena *arena, struct plan *plan, const odf_
 	plan->child.others = map.others;
 	plan->child.other_count = map.other_count;
 	plan->child.spares = spares;
-	plan->child.exec_spare = map.exec_spare;
+	memcpy(plan->child.kept, map.kept, sizeof map.kept);
 }
 
 static void place_all(struct arena *arena, struct plan *plan, const struct request *request, const struct environment *environment)
@@ -179,7 +158,14 @@ static void copy_options(struct child_plan *child, const odf_spawn_options *opti
 	child->cwd = options->cwd;
 	child->cwd_fd = options->cwd_fd;
 	child->cgroup_fd = options->cgroup_fd;
-	child->exec_fd = options->exec_fd;
+	child->root = options->root;
+	child->namespaces = options->namespaces;
+	child->namespace_count = options->namespace_count;
+	child->sched_attr = options->sched_attr;
+	child->ambient = options->ambient;
+	child->ioprio = options->ioprio;
+	child->oom_score_adj = options->oom_score_adj;
+	memcpy(&child->sigdefault, &options->sigdefault, sizeof child->sigdefault); /* the kernel's 64 come first */
 	child->pgroup = options->pgroup;
 	child->umask = options->umask;
 	child->nice = options->nice;
@@ -199,7 +185,7 @@ static void copy_options(struct child_plan *child, const odf_spawn_options *opti
 	if (options->parent_death_signal != 0)
 		child->parent = getpid();
 	if (options->flags & ODF_SPAWN_SIGMASK)
-		memcpy(&child->sigmask, &options->sigmask, sizeof child->sigmask); /* the kernel's 64 come first */
+		memcpy(&child->sigmask, &options->sigmask, sizeof child->sigmask);
 }
 
 enum { KEPT_SIZE = 65536 };
@@ -249,24 +235,29 @@ static struct plan *take_block(size_t used)
 
 int plan_make(struct plan **result, const struct request *request)
 {
-	struct environment environment = take_environment(request);
+	struct environment environment;
 	struct arena arena = { 0 };
-	struct plan *plan;
+	struct plan *plan = NULL;
+	int error = environment_take(&environment, request);
 
-	if (environment.path != NULL && strlen(request->file) > NAME_MAX)
-		return ENAMETOOLONG;
-	carve(&arena, sizeof *plan);
-	place_all(&arena, NULL, request, &environment);
-	plan = take_block(arena.used);
-	if (plan == NULL)
-		return ENOMEM;
-	arena = (struct arena){ .base = (char *)plan };
-	carve(&arena, sizeof *plan);
-	copy_options(&plan->child, &request->options);
-	place_all(&arena, plan, request, &environment);
-	plan->child.argv = request->argv;
+	if (error == 0 && environment.path != NULL && strlen(request->file) > NAME_MAX)
+		error = ENAMETOOLONG;
+	if (error == 0) {
+		carve(&arena, sizeof *plan);
+		place_all(&arena, NULL, request, &environment);
+		plan = take_block(arena.used);
+		error = plan == NULL ? ENOMEM : 0;
+	}
+	if (error == 0) {
+		arena = (struct arena){ .base = (char *)plan };
+		carve(&arena, sizeof *plan);
+		copy_options(&plan->child, &request->options);
+		place_all(&arena, plan, request, &environment);
+		plan->child.argv = request->argv;
+	}
+	environment_drop(&environment);
 	*result = plan;
-	return 0;
+	return error;
 }
 
 void plan_restart(struct plan *plan)

@@ -12,7 +12,7 @@ struct request {
 	const char *file;
 	char *const *argv;
 	char *const *envp; /* NULL: the process's environment at the time of the plan */
-	odf_spawn_options options;
+	odf_spawn_options options; /* what it asks for has been looked up or made: user_groups, pipes */
 };
 
 struct plan {

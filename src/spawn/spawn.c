@@ -3,6 +3,7 @@
  * odf_spawn: check, plan, choose, run; and where a kind of process turns out to be refused here, the next best.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "../capability/capability.h"
@@ -10,10 +11,14 @@
 #include "../region/region.h"
 #include "../strategy/report.h"
 #include "../strategy/strategy.h"
+#include "../sys/next_process.h"
 #include "../sys/structure.h"
 #include "engine.h"
+#include "pipes.h"
+#include "terminal.h"
+#include "user.h"
 
-#define FIRST_SIZE STRUCTURE_UP_TO(odf_spawn_options, reserved)
+#define FIRST_SIZE STRUCTURE_UP_TO(odf_spawn_options, reserved[1])
 
 static struct strategy_choice choose(const struct plan *plan, const struct request *request)
 {
@@ -27,10 +32,22 @@ static struct strategy_choice choose(const struct plan *plan, const struct reque
 	};
 	struct strategy_capabilities capabilities = { .kernel = ODF_REASON_ENDS_IN_EXEC };
 	struct strategy_facts facts = { 0 };
+	enum next_process next;
 
+	if (options->flags & ODF_SPAWN_DETACH) {
+		/* The go-between would be the first process of the namespace, and end; or the pid one of the other namespace. */
+		next = next_process();
+		if (next == NEXT_PROCESS_FIRST || next == NEXT_PROCESS_ELSEWHERE)
+			asked.impossible = ODF_REASON_PID_NAMESPACE;
+	}
 	if (!asked.pre_exec && (options->allow == 0 || (options->allow & sharing))) {
 		(void)capability(ODF_PROBE_CLONE_VM);
 		capabilities.clone_vm = capability_clone_vm_reason();
+		if (capability_known(ODF_PROBE_CLONE_VM) == ODF_ANSWER_NOT_ASKED) {
+			next = next_process();
+			if (next == NEXT_PROCESS_FIRST || next == NEXT_PROCESS_UNKNOWN)
+				capabilities.clone_vm = ODF_REASON_PID_NAMESPACE;
+		}
 	}
 	return strategy_choose(&asked, &capabilities, &facts);
 }
@@ -56,6 +73,7 @@ static void run_engine(odf_strategy strategy, struct plan *plan, const struct re
 		result->error = ENOTSUP;
 		break;
 	}
+	terminal_give_back(request->options.tty_fd, result);
 }
 
 /* The choice, and down the order as long as what was chosen is refused and something else is allowed. What is forbidden to fall back on
@@ -74,31 +92,66 @@ static void run_chosen(struct strategy_choice *choice, struct plan *plan, const 
 	}
 }
 
-static void refuse(struct result *result, int error, int index)
+static void fail_before(struct result *result, odf_step step, int error, int index)
 {
-	result->step = ODF_STEP_REQUEST;
+	result->step = step;
 	result->error = error;
 	result->index = index;
 }
 
-static void plan_and_run(struct request *request, struct strategy_choice *choice, struct result *result)
+static void plan_and_run(const struct request *request, struct strategy_choice *choice, struct result *result)
 {
 	struct plan *plan;
-	int index, error = request_check(request, &index);
+	int error = plan_make(&plan, request);
 
 	if (error != 0) {
-		refuse(result, error, index);
-		return;
-	}
-	error = plan_make(&plan, request);
-	if (error != 0) {
-		result->step = error == ENOMEM ? ODF_STEP_CLONE : ODF_STEP_EXEC;
-		result->error = error;
+		fail_before(result, error == ENOMEM ? ODF_STEP_CLONE : ODF_STEP_EXEC, error, -1);
 		return;
 	}
 	*choice = choose(plan, request);
 	run_chosen(choice, plan, request, result);
 	plan_free(plan);
+}
+
+/* What the caller has to make or look up before there is a child, and gives back. */
+static void prepare_and_run(struct request *request, struct strategy_choice *choice, struct result *result)
+{
+	odf_spawn_options *o = &request->options;
+	struct pipes pipes = PIPES_INIT;
+	gid_t *groups = NULL;
+	int index, error = request_check(request, &index);
+
+	if (error != 0) {
+		fail_before(result, ODF_STEP_REQUEST, error, index);
+		return;
+	}
+	if (o->flags & ODF_SPAWN_USER_GROUPS) {
+		error = user_groups(o->uid, o->flags & ODF_SPAWN_GID ? &o->gid : NULL, &groups, &o->group_count);
+		o->groups = groups;
+		o->flags |= ODF_SPAWN_GROUPS;
+		if (error != 0)
+			fail_before(result, ODF_STEP_GROUPS, error, -1);
+	}
+	if (error == 0) {
+		error = pipes_make(&pipes, request, &index);
+		if (error != 0)
+			fail_before(result, ODF_STEP_PIPES, error, index);
+	}
+	if (error == 0) {
+		plan_and_run(request, choice, result);
+		if (result->error == EAGAIN && region_give_way()) {
+			*result = (struct result)RESULT_INIT;
+			plan_and_run(request, choice, result);
+		}
+		if (result->step == ODF_STEP_FD && result->index >= 0 && (size_t)result->index >= pipes.first) {
+			result->step = ODF_STEP_PIPES;
+			result->index = pipes_stream(&pipes, result->index);
+		}
+	}
+	pipes_drop(&pipes, result->error != 0);
+	if (o->flags & ODF_SPAWN_PIPES)
+		memcpy(o->pipes, pipes.ours, sizeof pipes.ours);
+	free(groups);
 }
 
 static void fill_report(odf_report *report, const struct strategy_choice *choice, const struct result *result)
@@ -127,23 +180,21 @@ int odf_spawn(pid_t *pid, const char *file, char *const argv[], char *const envp
 	if (report != NULL || recorded)
 		start = record_now();
 	error = options == NULL ? 0 : structure_read(&request.options, sizeof request.options, options, FIRST_SIZE);
-	if (error == 0 && request.options.reserved != 0)
+	if (error == 0 && (request.options.reserved[0] != 0 || request.options.reserved[1] != 0))
 		error = E2BIG;
 	if (error == 0)
 		error = unfit;
 	if (error != 0)
-		refuse(&result, error, -1);
+		fail_before(&result, ODF_STEP_REQUEST, error, -1);
 	else
-		plan_and_run(&request, &choice, &result);
-	if (error == 0 && result.error == EAGAIN && region_give_way()) {
-		result = (struct result)RESULT_INIT;
-		plan_and_run(&request, &choice, &result);
-	}
+		prepare_and_run(&request, &choice, &result);
 	if (result.error == 0 && pid != NULL)
 		*pid = result.pid;
 	/* Also where the options were refused for their size. */
 	if (options != NULL && structure_has(options, STRUCTURE_UP_TO(odf_spawn_options, pidfd)) && options->pidfd != NULL)
 		*options->pidfd = result.pidfd;
+	if (result.error != 0 && options != NULL && structure_has(options, FIRST_SIZE) && (options->flags & ODF_SPAWN_PIPES) && options->pipes != NULL)
+		memset(options->pipes, -1, 3 * sizeof *options->pipes);
 	if (report != NULL || recorded) {
 		fill_report(&filled, &choice, &result);
 		filled.elapsed_ns = record_now() - start;

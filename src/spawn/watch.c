@@ -152,6 +152,8 @@ static bool died_silently(const struct child_outcome *outcome, pid_t pid)
 void engine_conclude(struct result *result, const struct child_outcome *outcome, pid_t pid)
 {
 	result->forgiven = outcome->forgiven;
+	result->foreground_before = outcome->foreground_before;
+	result->foreground = outcome->foreground;
 	result->error = outcome->error;
 	if (result->error == 0 && !died_silently(outcome, pid)) {
 		result->pid = pid;

@@ -31,6 +31,8 @@ static odf_reason obstacle(odf_strategy strategy, const struct strategy_request 
 
 	if (!any && !(request->allow & ODF_ALLOW(strategy)))
 		return ODF_REASON_NOT_ALLOWED;
+	if (request->spawn && request->impossible != ODF_REASON_NONE)
+		return request->impossible;
 	switch (strategy) {
 	case ODF_STRATEGY_KERNEL:
 		if (capabilities->kernel != ODF_REASON_NONE)

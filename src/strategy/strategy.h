@@ -21,6 +21,7 @@ struct strategy_request {
 	bool spawn;            /* ends in exec; else returns in two processes */
 	unsigned allow;        /* ODF_ALLOW() set; 0 for any */
 	bool pre_exec;         /* spawn: user code runs before exec */
+	odf_reason impossible; /* spawn: ODF_REASON_NONE, or what keeps every strategy from doing it */
 	odf_reason libc_lacks; /* spawn: ODF_REASON_NONE if posix_spawn can express the whole request, else why not */
 };
 

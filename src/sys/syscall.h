@@ -37,6 +37,10 @@
 #endif
 
 /* Code that a child runs on its parent's memory must not be instrumented: shadow memory and counters are the parent's. */
+#ifndef O_LARGEFILE
+#define O_LARGEFILE 0
+#endif
+
 #if defined __clang__
 #define ODF_UNINSTRUMENTED __attribute__((no_sanitize("address", "undefined", "thread")))
 #elif defined __GNUC__
@@ -87,10 +91,10 @@ static inline ODF_UNINSTRUMENTED long sys_call6(long number, long a, long b, lon
 #define sys_call4(n, a, b, c, d)    sys_call6((n), (long)(a), (long)(b), (long)(c), (long)(d), 0, 0)
 #define sys_call5(n, a, b, c, d, e) sys_call6((n), (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), 0)
 
-/* openat with O_CLOEXEC added, restarted by nobody: a signal may end it with EINTR on slow files. */
+/* openat with O_CLOEXEC added, and O_LARGEFILE, which libc adds for 32-bit programs; restarted by nobody: a signal may end it with EINTR on slow files. */
 static inline ODF_UNINSTRUMENTED int sys_open(const char *path, int flags, unsigned mode)
 {
-	return (int)sys_call4(SYS_openat, AT_FDCWD, path, flags | O_CLOEXEC, mode);
+	return (int)sys_call4(SYS_openat, AT_FDCWD, path, flags | O_CLOEXEC | O_LARGEFILE, mode);
 }
 
 static inline ODF_UNINSTRUMENTED int sys_close(int fd)

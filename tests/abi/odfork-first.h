@@ -54,6 +54,7 @@ extern "C" {
 #endif
 
 struct sock_fprog;
+struct sched_attr;
 
 /* ---- Strategies, steps, reasons ------------------------------------------------------------------------------------------ */
 
@@ -78,9 +79,13 @@ typedef enum odf_strategy {
 typedef enum odf_step {
 	ODF_STEP_NONE = 0,     /* nothing failed */
 	ODF_STEP_REQUEST,      /* the arguments were refused, or no allowed strategy can do it; nothing was tried */
+	ODF_STEP_PIPES,        /* ODF_SPAWN_PIPE_*; `index` is the stream */
 	ODF_STEP_CLONE,        /* making the process (or getting the memory for it) */
 	ODF_STEP_SIGNALS,      /* dispositions of signals */
 	ODF_STEP_CGROUP,       /* cgroup_fd */
+	ODF_STEP_OOM_SCORE,    /* ODF_SPAWN_OOM_SCORE_ADJ */
+	ODF_STEP_NAMESPACE,    /* namespaces; `index` is the namespace */
+	ODF_STEP_ROOT,         /* root */
 	ODF_STEP_SETSID,       /* ODF_SPAWN_SETSID */
 	ODF_STEP_PGROUP,       /* ODF_SPAWN_SETPGROUP */
 	ODF_STEP_CWD,          /* cwd, cwd_fd */
@@ -89,12 +94,14 @@ typedef enum odf_step {
 	ODF_STEP_CLOSE_OTHERS, /* ODF_SPAWN_CLOSE_OTHER_FDS */
 	ODF_STEP_UMASK,        /* ODF_SPAWN_UMASK */
 	ODF_STEP_NICE,         /* ODF_SPAWN_NICE */
-	ODF_STEP_SCHED,        /* ODF_SPAWN_SCHED */
+	ODF_STEP_SCHED,        /* ODF_SPAWN_SCHED, sched_attr */
+	ODF_STEP_IOPRIO,       /* ODF_SPAWN_IOPRIO */
 	ODF_STEP_AFFINITY,     /* affinity */
 	ODF_STEP_RLIMIT,       /* rlimits; `index` is the limit */
-	ODF_STEP_GROUPS,       /* ODF_SPAWN_GROUPS */
+	ODF_STEP_GROUPS,       /* ODF_SPAWN_GROUPS, ODF_SPAWN_USER_GROUPS; with no strategy tried: the user could not be looked up */
 	ODF_STEP_GID,          /* ODF_SPAWN_GID */
 	ODF_STEP_UID,          /* ODF_SPAWN_UID */
+	ODF_STEP_CAPABILITIES, /* ODF_SPAWN_AMBIENT */
 	ODF_STEP_PARENT_DEATH, /* parent_death_signal; ESRCH: the parent was gone already */
 	ODF_STEP_PRE_EXEC,     /* pre_exec returned an error; `error` is what it returned */
 	ODF_STEP_NO_NEW_PRIVS, /* ODF_SPAWN_NO_NEW_PRIVS */
@@ -127,6 +134,8 @@ typedef enum odf_reason {
 	ODF_REASON_LIBC_REFUSED,        /* libc's posix_spawn was refused by the kernel or a sandbox */
 	ODF_REASON_CLONE_REFUSED,       /* clone(CLONE_VM | CLONE_VFORK) is refused here, by a sandbox or the kernel */
 	ODF_REASON_CLONE_VM_FAKE,       /* CLONE_VM does not share memory here (WSL1, user-mode emulation) */
+	ODF_REASON_PID_NAMESPACE,       /* after unshare(CLONE_NEWPID) or setns: sharing memory is not tried out by a process that would be the first of
+					 * the new namespace (or that cannot be told); a detached process cannot be had there */
 	ODF_REASON_REGION_NO_REMAP,     /* the kernel cannot move a shared mapping and leave its place mapped (before Linux 5.13) */
 	ODF_REASON_REGION_NO_MEMFD,     /* no memfd_create, or a sandbox or sysctl forbids it */
 	ODF_REASON_REGION_OVERCOMMIT,   /* strict overcommit (vm.overcommit_memory=2): the memory of a region cannot be promised */
@@ -139,7 +148,8 @@ typedef enum odf_reason {
 	ODF_REASON_KERNEL_DIES,            /* a process ended, or hung, where it should not */
 	ODF_REASON_KERNEL_UNSAFE,          /* it is said to lose data: ODFORK_KERNEL=unsafe */
 	/* Not taken, even by name: */
-	ODF_REASON_KERNEL_NO_EFFECT, /* the switch was set, and the page tables were copied all the same */
+	ODF_REASON_KERNEL_NO_EFFECT, /* the switch was set, and the page tables were copied all the same; or nothing is behind the switch:
+				      * a module is not loaded (modprobe async-fork), a sysctl is 0 (kernel.async_fork_enabled) */
 	ODF_REASON_KERNEL_REGIONS,   /* the process has snapshot regions, and the kernel is not shown to keep data */
 	ODF_REASON_KERNEL_CGROUP,    /* the process is in another memory cgroup than the switch that was found */
 	ODF_REASON_REGION_KERNEL,    /* forks of this process are on demand, by a kernel that is not shown to keep data */
@@ -150,10 +160,13 @@ typedef enum odf_reason {
 	ODF_REASON_HEAP_PIECES,         /* the program's memory is in so many small mappings that a fork pays more for them than it saves */
 	ODF_REASON_HEAP_LOCKED,         /* the program locks its memory (mlockall) */
 	ODF_REASON_HEAP_SANDBOX,        /* the program has put itself into a seccomp sandbox, which may punish what waking takes */
-	ODF_REASON_HEAP_LIMIT,          /* the program limits its address space */
-	ODF_REASON_HEAP_PINS,           /* the program has a library loaded that pins memory (RDMA, io_uring, asynchronous input and output), or opens
-					 * a file for direct input */
+	ODF_REASON_HEAP_LIMIT,          /* a limit of address space, data or file size, against which a region counts otherwise */
+	ODF_REASON_HEAP_PINS,           /* memory may be pinned: the program has a file open for direct input, or a ring of io_uring */
 	ODF_REASON_HEAP_KERNEL,         /* forks are on demand by the kernel, which keeps data or was asked for by name */
+	ODF_REASON_HEAP_FILE_SYSTEM,    /* the program has a file open of a file system that may read past the page tables (FUSE, 9p, SMB...) */
+	ODF_REASON_HEAP_DEVICE,         /* the program has a device or socket open that may write to memory past the page tables (VFIO, GPUs, RDMA...) */
+	ODF_REASON_HEAP_USERFAULT,      /* the program serves page faults itself (userfaultfd) */
+	ODF_REASON_HEAP_PROCESS,        /* no room for the process that looks after the heap, or it would take the place of one of the program's */
 	ODF_REASON_COUNT
 } odf_reason;
 
@@ -193,7 +206,8 @@ pid_t odf_fork(void);
 
 typedef struct odf_fork_options {
 	size_t size;
-	unsigned allow; /* ODF_ALLOW() set; 0 for any. If none of the set is possible: ENOTSUP, and no process */
+	unsigned allow; /* ODF_ALLOW() set; 0 for any. If none of the set is possible: ENOTSUP, and no process. Where forks are on demand
+	                   already they are so whatever is allowed, and the report says KERNEL */
 	int *pidfd;     /* if not NULL: receives, in the parent, a descriptor of the child as from pidfd_open (Linux 5.3),
 	                   close-on-exec, the caller's to close. In the child, -1. */
 } odf_fork_options;
@@ -216,7 +230,8 @@ typedef enum odf_fd_kind {
 	ODF_FD_KIND_OPEN,    /* fd becomes `path`, opened in the child with `flags` and `mode` after cwd was changed */
 	ODF_FD_KIND_CLOSE,   /* fd is closed; that it was not open is no error */
 	ODF_FD_KIND_NULL,    /* fd becomes /dev/null, open for reading and writing */
-	ODF_FD_KIND_KEEP     /* fd stays open across exec, whatever its close-on-exec flag and ODF_SPAWN_CLOSE_OTHER_FDS say */
+	ODF_FD_KIND_KEEP,    /* fd stays open across exec, whatever its close-on-exec flag and ODF_SPAWN_CLOSE_OTHER_FDS say */
+	ODF_FD_KIND_OPEN_AT  /* as OPEN; a relative path is relative to the caller's directory `source`, or AT_FDCWD (since 0.2.0) */
 } odf_fd_kind;
 
 /* Elements of arrays do not grow; later versions may add kinds. */
@@ -232,6 +247,7 @@ typedef struct odf_fd_action {
 /* An odf_fd_action each, for initialisers and elsewhere: odf_fd_action map[] = { ODF_FD_DUP(1, log), ODF_FD_NULL(0) }; */
 #define ODF_FD_DUP(fd, source)             ODF_FD_ACTION_(ODF_FD_KIND_DUP, fd, source, 0, 0, NULL)
 #define ODF_FD_OPEN(fd, path, flags, mode) ODF_FD_ACTION_(ODF_FD_KIND_OPEN, fd, -1, flags, mode, path)
+#define ODF_FD_OPEN_AT(fd, directory, path, flags, mode) ODF_FD_ACTION_(ODF_FD_KIND_OPEN_AT, fd, directory, flags, mode, path)
 #define ODF_FD_CLOSE(fd)                   ODF_FD_ACTION_(ODF_FD_KIND_CLOSE, fd, -1, 0, 0, NULL)
 #define ODF_FD_NULL(fd)                    ODF_FD_ACTION_(ODF_FD_KIND_NULL, fd, -1, 0, 0, NULL)
 #define ODF_FD_KEEP(fd)                    ODF_FD_ACTION_(ODF_FD_KIND_KEEP, fd, -1, 0, 0, NULL)
@@ -256,6 +272,16 @@ static inline odf_fd_action odf_fd_action_(odf_fd_kind kind, int fd, int source,
 	(__extension__(odf_fd_action){ (kind), (fd), (source), (flags), (mode), (path) })
 #endif
 
+/* A namespace to join: a descriptor of it (/proc/PID/ns/...), with 0 or the CLONE_NEW* that it must be of; or a pidfd with a set of CLONE_NEW*
+ * (Linux 5.8). A pid namespace is that of the program's children. Since 0.2.0. */
+typedef struct odf_namespace {
+	int fd;
+	int type;
+} odf_namespace;
+
+/* An I/O priority: class 1 (real time), 2 (best effort) or 3 (idle), and level 0 (highest) to 7. Since 0.2.0. */
+#define ODF_IOPRIO(io_class, level) ((io_class) << 13 | (level))
+
 typedef struct odf_rlimit {
 	int resource; /* RLIMIT_* */
 	struct rlimit limit;
@@ -266,15 +292,17 @@ typedef struct odf_rlimit {
 #define ODF_SPAWN_SEARCH_PATH     0x0001ull /* a `file` without a slash is looked up in the caller's PATH */
 #define ODF_SPAWN_SETSID          0x0002ull /* new session; not together with SETPGROUP (EINVAL) */
 #define ODF_SPAWN_SETPGROUP       0x0004ull /* process group `pgroup`, 0 for a new one */
-#define ODF_SPAWN_FOREGROUND      0x0008ull /* with SETSID: the child's descriptor 0 becomes the controlling terminal. Otherwise: the \
-                                             child's process group becomes the foreground group of the controlling terminal */
+#define ODF_SPAWN_FOREGROUND      0x0008ull /* with SETSID: the terminal at the child's descriptor 0, or at `tty_fd`, becomes its controlling terminal. \
+                                             Otherwise: the child's process group becomes the foreground group of the controlling \
+                                             terminal, which is /dev/tty, or `tty_fd`; should a later step fail, the group that was is again */
 #define ODF_SPAWN_CLOSE_OTHER_FDS 0x0010ull /* close every descriptor above 2 that `fds` does not name */
 #define ODF_SPAWN_SIGMASK         0x0020ull /* signal mask `sigmask`; otherwise the calling thread's */
 #define ODF_SPAWN_RESET_SIGNALS   0x0040ull /* every disposition becomes the default one, of ignored signals too. (Handled signals \
                                              always become default, ignored ones otherwise stay ignored: exec's rule.) */
 #define ODF_SPAWN_UMASK           0x0080ull /* file mode creation mask `umask` */
 #define ODF_SPAWN_NICE            0x0100ull /* nice value `nice` (absolute, -20 to 19) */
-#define ODF_SPAWN_UID             0x0200ull /* real, effective and saved user id `uid` */
+#define ODF_SPAWN_UID             0x0200ull /* real, effective and saved user id `uid`. With one of GROUPS, USER_GROUPS and KEEP_GROUPS (else EINVAL): \
+                                             a user who keeps root's groups by oversight is none */
 #define ODF_SPAWN_GID             0x0400ull /* real, effective and saved group id `gid` */
 #define ODF_SPAWN_GROUPS          0x0800ull /* supplementary groups `groups`; with group_count 0, none */
 #define ODF_SPAWN_SCHED           0x1000ull /* scheduling policy `sched_policy` with `sched_param` */
@@ -287,9 +315,23 @@ typedef struct odf_rlimit {
 #define ODF_SPAWN_CWD_FD          0x10000ull /* the working directory is the one open at `cwd_fd` */
 #define ODF_SPAWN_EXEC_FD         0x20000ull /* the program is the file open at `exec_fd` */
 #define ODF_SPAWN_CGROUP_FD       0x40000ull /* the cgroup is the one whose directory is open at `cgroup_fd` */
+#define ODF_SPAWN_TTY_FD          0x80000ull /* the terminal of FOREGROUND is the one open at `tty_fd` */
+#define ODF_SPAWN_KEEP_GROUPS     0x100000ull /* with UID: the supplementary groups stay the caller's */
+#define ODF_SPAWN_USER_GROUPS     0x200000ull /* with UID: the supplementary groups are those that the user `uid` has in the group database, with `gid`, \
+                                             or else his own group, among them: as initgroups. Looked up by the caller (getpwuid_r, getgrouplist) */
+#define ODF_SPAWN_SIGDEFAULT      0x400000ull /* the signals in `sigdefault` have their default disposition */
+#define ODF_SPAWN_SEARCH_CHILD_PATH 0x800000ull /* as SEARCH_PATH, in the PATH of the child's environment. Not together */
+#define ODF_SPAWN_IOPRIO          0x1000000ull /* I/O priority `ioprio` */
+#define ODF_SPAWN_OOM_SCORE_ADJ   0x2000000ull /* oom_score_adj, -1000 to 1000: who is ended when memory is short */
+#define ODF_SPAWN_AMBIENT         0x4000000ull /* the ambient capabilities are those in `ambient`, across a change of user too */
+#define ODF_SPAWN_PIPE_STDIN      0x8000000ull /* standard input is a pipe, whose other end is for the caller: `pipes` */
+#define ODF_SPAWN_PIPE_STDOUT     0x10000000ull
+#define ODF_SPAWN_PIPE_STDERR     0x20000000ull
+#define ODF_SPAWN_PIPES           (ODF_SPAWN_PIPE_STDIN | ODF_SPAWN_PIPE_STDOUT | ODF_SPAWN_PIPE_STDERR)
+#define ODF_SPAWN_STDERR_TO_STDOUT 0x40000000ull /* standard error goes where standard output does. Not with PIPE_STDERR */
 
 /* A set of steps whose failure does not matter: the process starts all the same and the report's `forgiven` says so.
- * Allowed: NICE, SCHED, AFFINITY, RLIMIT, CGROUP. */
+ * Allowed: NICE, SCHED, IOPRIO, AFFINITY, RLIMIT, CGROUP, OOM_SCORE. */
 #define ODF_FORGIVE(step) (1ull << (step))
 
 typedef struct odf_spawn_options {
@@ -297,7 +339,7 @@ typedef struct odf_spawn_options {
 	uint64_t flags;             /* ODF_SPAWN_* */
 	uint64_t forgive;           /* ODF_FORGIVE() set */
 	unsigned allow;             /* ODF_ALLOW() set of POSIX_SPAWN, VFORK and FORK; 0 for any */
-	int cwd_fd;                 /* working directory by descriptor (ODF_SPAWN_CWD_FD, or above 0). Not together with cwd (EINVAL) */
+	int cwd_fd;                 /* working directory by descriptor (ODF_SPAWN_CWD_FD, or above 0); with `cwd`: what that is relative to */
 	const char *cwd;            /* working directory; NULL: the caller's */
 	int exec_fd;                /* execute the file open at this descriptor of the caller's instead of `file` (ODF_SPAWN_EXEC_FD, or above 0).
 	                               A script needs the descriptor open across exec: name it in `fds` with ODF_FD_KEEP */
@@ -327,7 +369,20 @@ typedef struct odf_spawn_options {
 	void *pre_exec_arg;
 	unsigned busy_retry_ms;     /* how long to try again while the program's file is open for writing (ETXTBSY), in milliseconds of
 	                               waiting; 0: not at all. The caller is held meanwhile */
-	unsigned reserved;
+	int tty_fd;                 /* the terminal of FOREGROUND, a descriptor of the caller's (ODF_SPAWN_TTY_FD, or above 0) */
+	sigset_t sigdefault;
+	const char *const *env_edits; /* changes of the environment: "NAME=VALUE" sets, "NAME" takes away; of the same name the last counts */
+	size_t env_edit_count;
+	const char *root;           /* root directory (chroot), before cwd; without cwd and cwd_fd the working directory is it too. NULL: the caller's */
+	const odf_namespace *namespaces; /* to be joined in this order (setns) */
+	size_t namespace_count;
+	const struct sched_attr *sched_attr; /* scheduling as for sched_setattr(2); its own `size` says how much. Not with SCHED. NULL: as the caller's */
+	uint64_t ambient;           /* a bit, 1ull << CAP_*, for each capability */
+	int *pipes;                 /* int[3]: receives the caller's ends of the pipes, close-on-exec, the caller's to close; -1 where there is none and
+	                               on failure. Required with PIPE_* */
+	int ioprio;                 /* ODF_IOPRIO() */
+	int oom_score_adj;
+	unsigned reserved[2];
 } odf_spawn_options;
 
 #define ODF_SPAWN_OPTIONS_INIT ODF_SIZED_(odf_spawn_options)
@@ -417,7 +472,8 @@ typedef enum odf_region_state {
 	ODF_REGION_FROZEN,    /* forked, not settled yet: forks copy the page tables of what was touched since */
 	ODF_REGION_SETTLING,  /* partly settled */
 	ODF_REGION_INHERITED, /* this process is a child: ordinary private memory */
-	ODF_REGION_ABSENT     /* this process was made past the library (an inline system call) and has not got the memory: do not touch it */
+	ODF_REGION_ABSENT,    /* this process was made past the library (an inline system call) and has not got the memory: do not touch it */
+	ODF_REGION_GIVEN_UP   /* it could not go on: ordinary private memory of this process, as if it had been made by mmap; and SETTLES_NEVER */
 } odf_region_state;
 
 /* Who settles. */
@@ -425,7 +481,7 @@ typedef enum odf_region_settling {
 	ODF_REGION_SETTLES_ALWAYS = 0, /* the keeper, while the program runs */
 	ODF_REGION_SETTLES_AT_FORK,    /* a fork, when the process has one thread and settling is cheaper than going on; else odf_region_settle */
 	ODF_REGION_SETTLES_BY_CALL,    /* odf_region_settle only: ODF_REGION_MANUAL */
-	ODF_REGION_SETTLES_NEVER       /* no /proc/self/pagemap here, or a doubt about descendants: FROZEN for good after the next fork */
+	ODF_REGION_SETTLES_NEVER       /* no /proc/self/pagemap here, or a doubt about descendants: given up after the next fork */
 } odf_region_settling;
 
 typedef struct odf_region_info {
@@ -514,16 +570,19 @@ typedef enum odf_probe {
 	ODF_PROBE_PAGEMAP_SCAN,   /* PAGEMAP_SCAN (6.7) */
 	ODF_PROBE_UFFD_MINOR,     /* userfaultfd for kernel-mode faults reports pages of a file that are there (5.14) */
 	ODF_PROBE_ASYNC_FORK,     /* memory.async_fork of the process's own memory cgroup opens for writing: Async-fork */
+	ODF_PROBE_ASYNC_FORK_PRCTL, /* kernel.async_fork_enabled is among the sysctls: Async-fork by prctl */
 	ODF_PROBE_COUNT
 } odf_probe;
 
 /* How the kernel offers on-demand fork. The first two behind /proc/self/use_odf are told apart by trying it out only. Since 0.1.0. */
 typedef enum odf_kernel_interface {
 	ODF_KERNEL_INTERFACE_NONE = 0,      /* not at all */
-	ODF_KERNEL_INTERFACE_USE_ODF,       /* /proc/self/use_odf, not tried out, or like neither of: */
+	ODF_KERNEL_INTERFACE_USE_ODF,       /* /proc/self/use_odf, not tried out: one of the next two */
 	ODF_KERNEL_INTERFACE_USE_ODF_HELD,  /* holds until 0 is written (published for Linux 5.6.19) */
 	ODF_KERNEL_INTERFACE_USE_ODF_ARMED, /* is armed for the next clone, and on for good from then on (published for 6.0.6) */
 	ODF_KERNEL_INTERFACE_ASYNC_FORK,    /* memory.async_fork of the process's own memory cgroup (Alibaba Cloud Linux) */
+	ODF_KERNEL_INTERFACE_ASYNC_FORK_MODULE, /* the same, without effect unless the module async-fork is loaded (OpenCloudOS, TencentOS) */
+	ODF_KERNEL_INTERFACE_ASYNC_FORK_PRCTL,  /* kernel.async_fork_enabled: 1: by prctl, of the process; 2: always (ByteDance velinux) */
 	ODF_KERNEL_INTERFACE_COUNT
 } odf_kernel_interface;
 
@@ -547,7 +606,8 @@ int odf_capabilities_get(odf_capabilities *capabilities);
 
 /* The answer to one probe, asking if need be. *error (error may be NULL) receives, with ODF_ANSWER_NO, the errno value that said
  * so (EPROTO: the call succeeded and did not have its effect), otherwise 0. ODF_ANSWER_NOT_ASKED: memory or descriptors were too short to
- * ask; ask again. A probe that the library does not know is ODF_ANSWER_NO with EINVAL. Since 0.1.0. */
+ * ask; ask again; or the
+ * next process would be the first of a pid namespace, which would end with a probe's. A probe that the library does not know is ODF_ANSWER_NO with EINVAL. Since 0.1.0. */
 odf_answer odf_probe_get(odf_probe probe, int *error);
 
 /* The short name of a probe and the question it asks. Static strings; async-signal-safe. Since 0.1.0. */
@@ -578,13 +638,16 @@ typedef struct odf_kernel_verdict {
 
 #define ODF_KERNEL_VERDICT_INIT ODF_SIZED_(odf_kernel_verdict)
 
-/* Where the kernel offers on-demand fork, tries out whether it keeps data, in processes of its own, unless this process or the one that forked it
- * has done so before. Takes about a millisecond, three MiB and what a fork takes (the caller's page tables are copied), and not much more than two seconds
+/* WARNING: kernels have been seen to crash after a fork on demand, and a crash takes the machine with it. Call this where that can be borne.
+ *
+ * Where the kernel offers on-demand fork, tries out whether it keeps data, in processes of its own, unless this process or the one that forked it
+ * has done so before. Of the interface that is armed by a write nothing is forked: the write alone shows which it is, and what it loses is known. Takes about a millisecond, three MiB and what a fork takes (the caller's page tables are copied), and not much more than two seconds
  * if something hangs. The switch is thrown in those processes only (of Async-fork, that of the memory cgroup for a moment). No wait() without __WALL
  * or __WCLONE sees them, no SIGCHLD announces them, no atfork handler runs.
  *
  * 0, also where none is offered or it fails; or an errno value: EINVAL (NULL, size); ENOMEM, EAGAIN, EMFILE, ENFILE, ENOTSUP (pages of
- * another size than 4096), EPERM and others: it could not be tried out, and the verdict is filled all the same. Not async-signal-safe. Since 0.1.0. */
+ * another size than 4096), EBUSY (forks of this process are on demand already, so that every process that could try it is a part of it), EPERM and
+ * others: it could not be tried out, and the verdict is filled all the same. Not async-signal-safe. Since 0.1.0. */
 int odf_kernel_verify(odf_kernel_verdict *verdict);
 
 /* Short stable names, and a sentence for people. Static strings; "unknown" for a value that the library does not know. Async-signal-safe.
