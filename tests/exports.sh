@@ -41,7 +41,7 @@ diff -u "$work/declared" "$work/map_names" || { echo "header and version script 
 
 # The changelog knows the release that the map's newest node is of.
 node=$(sed -n 's/^ODFORK_\([0-9.]*\) {.*/\1/p' "$build/libodfork.map" | tail -n 1)
-grep -q "^## $node" "$source/CHANGELOG.md" || { echo "no $node in CHANGELOG.md"; exit 1; }
+grep -qE "^## ($node|Unreleased)" "$source/CHANGELOG.md" || { echo "no $node in CHANGELOG.md"; exit 1; }
 
 # The shared library: bound at load, a soname, libc only.
 readelf -d "$build/libodfork.so" > "$work/dynamic"

@@ -41,25 +41,59 @@ static void take_back(int fd, size_t written)
 	errno = saved;
 }
 
+struct quiet {
+	uint64_t mask, before;
+};
+
+static const uint64_t raised = SIGNAL_BIT(SIGPIPE) | SIGNAL_BIT(SIGXFSZ);
+
+static void begin(struct quiet *quiet)
+{
+	const uint64_t blocked = raised | SIGNAL_BIT(SIGTTOU);
+
+	quiet->before = 0;
+	sys_sigprocmask(SIG_BLOCK, &blocked, &quiet->mask);
+	sys_call2(SYS_rt_sigpending, &quiet->before, sizeof quiet->before);
+}
+
+/* What a failed write has raised is taken away again. */
+static void end(const struct quiet *quiet, bool failed)
+{
+	const struct timespec at_once = { 0, 0 };
+	uint64_t after = 0, ours;
+
+	if (failed) {
+		sys_call2(SYS_rt_sigpending, &after, sizeof after);
+		ours = after & ~quiet->before & raised;
+		if (ours != 0)
+			(void)sys_call4(SYS_rt_sigtimedwait, &ours, NULL, &at_once, sizeof ours);
+	}
+	sys_sigprocmask(SIG_SETMASK, &quiet->mask, NULL);
+}
+
+long write_part_quietly(int fd, const void *bytes, size_t length)
+{
+	struct quiet quiet;
+	long written;
+
+	begin(&quiet);
+	do
+		written = sys_write(fd, bytes, length);
+	while (written == -EINTR);
+	end(&quiet, written < 0);
+	return written;
+}
+
 bool write_quietly(int fd, const char *line, size_t length)
 {
-	const uint64_t raised = SIGNAL_BIT(SIGPIPE) | SIGNAL_BIT(SIGXFSZ), blocked = raised | SIGNAL_BIT(SIGTTOU);
-	const struct timespec at_once = { 0, 0 };
-	uint64_t mask, before = 0, after = 0, ours;
+	struct quiet quiet;
 	size_t written;
 	long last;
 
-	sys_sigprocmask(SIG_BLOCK, &blocked, &mask);
-	sys_call2(SYS_rt_sigpending, &before, sizeof before);
+	begin(&quiet);
 	written = write_whole(fd, line, length, &last);
 	if (written > 0 && written < length)
 		take_back(fd, written);
-	if (last < 0) {
-		sys_call2(SYS_rt_sigpending, &after, sizeof after);
-		ours = after & ~before & raised;
-		if (ours != 0) /* what the write itself has raised is taken away again */
-			(void)sys_call4(SYS_rt_sigtimedwait, &ours, NULL, &at_once, sizeof ours);
-	}
-	sys_sigprocmask(SIG_SETMASK, &mask, NULL);
+	end(&quiet, last < 0);
 	return written == length;
 }
