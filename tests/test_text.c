@@ -134,6 +134,12 @@ static void test_across_versions(void **state)
 	assert_int_equal(theirs.known, 5);
 }
 
+#if HAVE_STRERRORNAME_NP
+#define EPERM_AS_TEXT "EPERM (1)"
+#else
+#define EPERM_AS_TEXT "1"
+#endif
+
 static void test_report_format(void **state)
 {
 	odf_report report = ODF_REPORT_INIT;
@@ -150,7 +156,7 @@ static void test_report_format(void **state)
 	report.reason[ODF_STRATEGY_POSIX_SPAWN] = ODF_REASON_LIBC_NO_OPTION;
 	report.reason[ODF_STRATEGY_VFORK] = ODF_REASON_CHOSEN;
 	length = odf_report_format(&report, whole, sizeof whole);
-	assert_string_equal(whole, "failed at step rlimit 2, error 1, tried by vfork; held 123.4 us\n"
+	assert_string_equal(whole, "failed at step rlimit 2, error " EPERM_AS_TEXT ", tried by vfork; held 123.4 us\n"
 				   "forgiven: nice\n"
 				   "vfork: chosen\n"
 				   "posix_spawn: libc's posix_spawn cannot express the request\n");

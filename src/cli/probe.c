@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../sys/error_name.h"
 #include "cli.h"
 #include "odfork.h"
 #include "verify.h"
@@ -22,8 +23,10 @@ static void print_for_people(const odf_capabilities *c)
 		int error;
 		odf_answer answer = odf_probe_get(p, &error);
 		const char *word = answer == ODF_ANSWER_YES ? "yes" : answer == ODF_ANSWER_NO ? "no" : "?";
-		printf("%-12s %-4s  %s%s%s%s\n", odf_probe_name(p), word, odf_probe_text(p), error != 0 ? " (" : "",
-		       error != 0 ? strerror(error) : "", error != 0 ? ")" : "");
+		const char *name = error_name(error);
+		printf("%-12s %-4s  %s%s%s%s%s%s\n", odf_probe_name(p), word, odf_probe_text(p), error != 0 ? " (" : "",
+		       error != 0 && name != NULL ? name : "", error != 0 && name != NULL ? ": " : "", error != 0 ? strerror(error) : "",
+		       error != 0 ? ")" : "");
 	}
 }
 

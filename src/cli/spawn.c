@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../sys/error_name.h"
 #include "../sys/syscall.h"
 #include "cli.h"
 #include "spawn_options.h"
@@ -25,18 +26,6 @@ struct child {
 	pid_t pid;
 	int fd; /* pidfd; -1: by its id */
 };
-
-static const char *error_name(int error)
-{
-#if defined __GLIBC_PREREQ
-#if __GLIBC_PREREQ(2, 32)
-	const char *name = strerrorname_np(error);
-	return name == NULL ? "?" : name;
-#endif
-#endif
-	(void)error;
-	return "?";
-}
 
 /* What of several was refused, as it was asked for. */
 static const char *culprit(const struct spawn_options *spawn, const odf_report *report)
@@ -60,7 +49,7 @@ static int fail(const char *command, const struct spawn_options *spawn, const od
 	if (report->error == ECHILD && WIFSIGNALED(report->wait_status))
 		fprintf(stderr, ": the process was killed by signal %d (%s)\n", WTERMSIG(report->wait_status), strsignal(WTERMSIG(report->wait_status)));
 	else
-		fprintf(stderr, ": %s (%s)\n", strerror(report->error), error_name(report->error));
+		fprintf(stderr, ": %s (%s)\n", strerror(report->error), error_name(report->error) == NULL ? "?" : error_name(report->error));
 	if (report->step == ODF_STEP_EXEC && report->error != ECHILD)
 		return report->error == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN;
 	return EXIT_OWN;

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../strategy/report.h"
 #include "../strategy/strategy.h"
 #include "../sys/quiet.h"
 #include "../sys/syscall.h"
@@ -203,7 +204,7 @@ static void add_log_line(struct text *text, const struct record *record)
 		text_add(text, ": failed at step ");
 		text_add(text, odf_step_name(report->step));
 		text_add(text, " with error ");
-		text_add_signed(text, report->error);
+		report_add_error(text, report->error);
 	}
 	text_add(text, ", held ");
 	text_add_microseconds(text, report->elapsed_ns);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <limits.h>
 
+#include "../sys/error_name.h"
 #include "../sys/structure.h"
 #include "../sys/text.h"
 
@@ -16,6 +17,20 @@ void report_fill(odf_report *theirs, const odf_report *ours)
 {
 	if (theirs != NULL)
 		structure_write(theirs, ours, sizeof *ours);
+}
+
+void report_add_error(struct text *text, int error)
+{
+	const char *name = error_name(error);
+
+	if (name == NULL) {
+		text_add_signed(text, error);
+		return;
+	}
+	text_add(text, name);
+	text_add(text, " (");
+	text_add_signed(text, error);
+	text_add(text, ")");
 }
 
 static void add_outcome(struct text *text, const odf_report *report)
@@ -35,7 +50,7 @@ static void add_outcome(struct text *text, const odf_report *report)
 			text_add_signed(text, report->index);
 		}
 		text_add(text, ", error ");
-		text_add_signed(text, report->error);
+		report_add_error(text, report->error);
 		if (report->wait_status != 0) {
 			text_add(text, ", wait status ");
 			text_add_signed(text, report->wait_status);

@@ -10,4 +10,8 @@ int report_check(const odf_report *report);
 
 /* Nothing if `theirs` is NULL. */
 void report_fill(odf_report *theirs, const odf_report *ours);
+
+/* "ENOENT (2)" where libc knows names of errors, else "2". */
+struct text;
+void report_add_error(struct text *text, int error);
 #endif
