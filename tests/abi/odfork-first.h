@@ -416,6 +416,71 @@ int odf_posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions
 int odf_posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
 		     char *const argv[], char *const envp[]);
 
+/* ---- Processes ------------------------------------------------------------------------------------------------------------- */
+
+/* A process that was started, to be waited for with a timeout, signalled without a doubt about who gets the signal, and spoken to over pipes. By a pidfd where
+ * the kernel has them (Linux 5.3), else by its id. All functions may be called by several threads at once, except that odf_process_communicate, and
+ * odf_process_close_stream on the same stream, are for one at a time, and odf_process_close is the last. None is async-signal-safe. Since 0.2.0. */
+typedef struct odf_process odf_process;
+
+/* odf_spawn, with a handle: *process, the caller's to give back with odf_process_close; NULL on failure. The streams that `options` makes pipes
+ * (ODF_SPAWN_PIPE_*) are the handle's. 0, or an errno value: those of odf_spawn; EINVAL with step REQUEST also for `process` NULL, `pidfd` or `pipes` in
+ * the options, and ODF_SPAWN_DETACH. Since 0.2.0. */
+int odf_process_spawn(odf_process **process, const char *file, char *const argv[], char *const envp[], const odf_spawn_options *options,
+		      odf_report *report);
+
+/* Its id. Since 0.2.0. */
+pid_t odf_process_id(const odf_process *process);
+
+/* The caller's end of the pipe that is its standard input (0), output (1) or error (2); -1: none. The handle's: not to be closed but by
+ * odf_process_close_stream, after which a program that reads its input sees the end of it. Close-on-exec. The latter gives 0, or EINVAL where there
+ * is none. Since 0.2.0. */
+int odf_process_stream(const odf_process *process, int stream);
+int odf_process_close_stream(odf_process *process, int stream);
+
+/* Waits until it has ended, for at most `timeout_ms` milliseconds; 0: does not wait, -1: without an end. *status (may be NULL) receives the wait status, as
+ * from waitpid, now and each time again. Signals do not end the wait. 0; ETIMEDOUT: it runs; ECHILD: it has ended, and somebody else has taken the
+ * status (another wait, or SIGCHLD is ignored); EINVAL (NULL, a timeout below -1). Since 0.2.0. */
+int odf_process_wait(odf_process *process, int timeout_ms, int *status);
+
+/* Sends it a signal. 0; ESRCH: it has ended and was waited for, so that nobody else gets the signal; EINVAL, EPERM. Since 0.2.0. */
+int odf_process_kill(odf_process *process, int signal);
+
+/* What to tell a process and what it said. Since 0.2.0. */
+typedef struct odf_io {
+	size_t size;
+	const void *input;     /* for its standard input */
+	size_t input_length;   /* bytes */
+	size_t limit;          /* bytes that are collected of each stream at most; 0: 64 MiB */
+	int timeout_ms;        /* milliseconds; 0: no end */
+	int wait_status;       /* received, by odf_run: as from waitpid */
+	size_t input_done;     /* received: bytes of the input that were taken */
+	char *output;          /* received: what it wrote to its standard output, with a NUL behind it; malloc's, the caller's to free. NULL: no pipe */
+	size_t output_length;  /* received: bytes, without that NUL */
+	char *error_output;    /* the same of its standard error */
+	size_t error_length;
+} odf_io;
+
+#define ODF_IO_INIT ODF_SIZED_(odf_io)
+
+/* Feeds and collects at the same time, whatever the order in which the process reads and writes, until all its output streams that are pipes are at their
+ * end and the input is fed; then closes standard input. (Whoever else has the other ends, as a process that it left behind, holds the end up.) No
+ * SIGPIPE. 0, also if it did not read all the input; ETIMEDOUT; EFBIG: a stream has more than `limit`; ENOMEM; EINVAL, E2BIG. In each case `io` has what
+ * there was so far, and the streams can be read on. Since 0.2.0. */
+int odf_process_communicate(odf_process *process, odf_io *io);
+
+/* Closes the streams and frees the handle. The process runs on, and is to be waited for by its id, if it was not. 0, or EINVAL (NULL).
+ * Since 0.2.0. */
+int odf_process_close(odf_process *process);
+
+/* Runs a program to its end: odf_process_spawn, odf_process_communicate, odf_process_wait. `options` (may be NULL) may say which streams are pipes; if it
+ * makes none, standard output and error are, and standard input is one if `io` has input, else /dev/null (unless `fds` names them). `io` may be NULL: nothing is
+ * collected, and no stream is changed. A program that takes longer than the timeout, or writes more than the limit, is ended by SIGKILL, with its process group if
+ * ODF_SPAWN_SETSID or a new one of ODF_SPAWN_SETPGROUP makes it one of its own. 0 if it ran and ended, however: `wait_status` says; the errors of
+ * odf_spawn, for which the report has the step; ETIMEDOUT, EFBIG, ENOMEM: it was ended for it; ECHILD: somebody else has taken its status.
+ * Since 0.2.0. */
+int odf_run(const char *file, char *const argv[], char *const envp[], const odf_spawn_options *options, odf_io *io, odf_report *report);
+
 /* ---- Regions --------------------------------------------------------------------------------------------------------------- */
 
 /* A snapshot region: memory that fork() does not have to copy page tables for. A program keeps in it what makes it big. Every child made
