@@ -9,11 +9,11 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "../record/settings.h"
 #include "../sys/clone.h"
+#include "../sys/next_process.h"
 #include "../sys/userfault.h"
 #include "keeper.h"
 
@@ -189,10 +189,9 @@ static int keep(void *unused)
 /* What unshare(CLONE_NEWPID) has prepared: the first child is to be the first process of a new namespace, which ends with it. */
 static bool children_live_elsewhere(void)
 {
-	struct stat own, theirs;
+	enum next_process next = next_process();
 
-	return sys_call4(SYS_newfstatat, AT_FDCWD, "/proc/thread-self/ns/pid", &own, 0) == 0 &&
-	       sys_call4(SYS_newfstatat, AT_FDCWD, "/proc/thread-self/ns/pid_for_children", &theirs, 0) == 0 && own.st_ino != theirs.st_ino;
+	return next == NEXT_PROCESS_FIRST || next == NEXT_PROCESS_ELSEWHERE;
 }
 
 static bool has_room(void)

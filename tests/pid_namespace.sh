@@ -1,0 +1,28 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# After unshare(CLONE_NEWPID) the next process is the first of the new namespace, which ends with it: that must be the program's, and no process of the
+# library's own. A preloaded shell makes one child there, by whichever way it wakes.
+set -eu
+build=${ODF_BUILD:?}
+skip() { echo "$*"; [ "${ODF_MUST_WORK:-0}" != 1 ] || exit 1; exit 77; }
+[ "$(id -u)" = 0 ] || skip "a pid namespace needs root"
+unshare -p true 2> /dev/null || skip "no pid namespace can be made here"
+child='(exit 7); echo "child $?"'
+
+try() { # NAME COMMAND...
+	name=$1
+	shift
+	said=$("$@" 2>&1) || { echo "$name: status $?: $said"; exit 1; }
+	[ "$said" = "child 7" ] || { echo "$name: $said"; exit 1; }
+}
+try "plain" unshare -p sh -c "$child"
+for heap in on auto off; do
+	try "heap $heap" unshare -p env "LD_PRELOAD=$build/libodfork.so.0" "ODFORK_HEAP=$heap" sh -c "$child"
+	try "heap $heap, stats" unshare -p env "LD_PRELOAD=$build/libodfork.so.0" "ODFORK_HEAP=$heap" ODFORK_STATS=/dev/null sh -c "$child"
+	# An ordinary user in a namespace of his own, who makes large pages in a further one.
+	if setpriv --reuid 65534 --clear-groups unshare -Ur true 2> /dev/null; then
+		try "heap $heap, ordinary user" setpriv --reuid 65534 --clear-groups unshare -Urp env "LD_PRELOAD=$build/libodfork.so.0" \
+			"ODFORK_HEAP=$heap" sh -c "$child"
+	fi
+done
+try "odfork run" unshare -p "$build/odfork" run --heap=on -- sh -c "$child"
