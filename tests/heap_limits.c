@@ -121,6 +121,32 @@ static void case_data_later(void)
 	fork_and_check(memory);
 }
 
+/* Memory that leaves its region before any fork: children made at once have it for as long as they live, whatever is taken out of the file meanwhile. */
+static void case_data_first(void)
+{
+	enum { CHILDREN = 8 };
+	unsigned char *memory = grow();
+	pid_t children[CHILDREN];
+	int status;
+
+	limit(RLIMIT_DATA, GIB);
+	for (int i = 0; i < CHILDREN; i++) {
+		children[i] = fork();
+		REQUIRE(children[i] >= 0);
+		for (int looks = 0; children[i] == 0 && looks < 20; looks++) {
+			for (size_t at = 0; at < 48 * MIB; at += 4096)
+				if (memory[at] != 0x5a)
+					_exit(1);
+			usleep(20000);
+		}
+		if (children[i] == 0)
+			_exit(0);
+	}
+	for (int i = 0; i < CHILDREN; i++)
+		REQUIRE(waitpid(children[i], &status, 0) == children[i] && status == 0);
+	REQUIRE(memory[0] == 0x5a && memory[48 * MIB - 1] == 0x5a);
+}
+
 static void case_as(void)
 {
 	unsigned char *memory;
@@ -184,6 +210,7 @@ int main(int count, char **arguments)
 		void (*function)(void);
 	} cases[] = {
 		{ "fsize", case_fsize }, { "fsize_later", case_fsize_later }, { "data", case_data }, { "data_later", case_data_later },
+		{ "data_first", case_data_first },
 		{ "as", case_as }, { "as_later", case_as_later }, { "machine", case_machine }, { "errno", case_errno },
 	};
 	at_start = errno;

@@ -7,8 +7,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 number=0 failures=0
 
-echo 1..24
-for name in fsize fsize_later data data_later as as_later machine errno; do
+echo 1..27
+for name in fsize fsize_later data data_later data_first as as_later machine errno; do
 	for mode in plain auto on; do
 		number=$((number + 1))
 		preload=

@@ -521,14 +521,6 @@ static int unmap_hole(struct odf_region *region, struct region_extent run, bool 
 	return 0;
 }
 
-bool region_has_islands(const struct odf_region *region)
-{
-	for (size_t i = 0; region->extents != NULL && i < region->extents->count; i++)
-		if (region->extents->list[i].kind == REGION_ISLAND)
-			return true;
-	return false;
-}
-
 static int open_hole(struct odf_region *region, struct region_extent run, bool live)
 {
 	(void)live;

@@ -101,7 +101,6 @@ struct odf_region {
 	bool doubt;     /* the token may be wrong: never LIVE again (invariant 5) */
 	bool left;      /* given up (leave.c): what was memory is the process's own, and it takes part in nothing any more */
 	odf_reason left_reason;
-	bool unshown;   /* and no child ever had any of its file */
 	size_t drained; /* how far the file has been emptied since */
 	bool aside_lost; /* what is at aside may not be ours: the keeper makes a new one before the next freeze */
 	char *old_asides[REGION_OLD_ASIDES]; /* those that were lost: views of the file that nobody looks at */
@@ -260,7 +259,6 @@ int region_cut_known(struct odf_region *region, size_t from, size_t length);
 bool region_forget_unmapped(struct odf_region *region, size_t from, size_t length);
 int region_advise(struct odf_region *region, int advice); /* all segments; 0 or an errno value */
 int region_unmap_holes(struct odf_region *region); /* they are foreign places then */
-bool region_has_islands(const struct odf_region *region);
 bool region_punch(struct odf_region *region, size_t from, size_t length); /* takes the file's pages */
 /* Punches what is stale at `at`, as far as it goes in bounded time. By the keeper, when nobody else can map the file. *end: how far it came. */
 int region_clean(struct odf_region *region, const struct region_extent *extent, size_t at, size_t limit, size_t *end);

@@ -85,7 +85,6 @@ static int make_private(struct odf_region *region)
 
 int region_give_up(struct odf_region *region, odf_reason reason)
 {
-	bool unshown = region->epoch == 0 && !region_has_islands(region);
 	int error;
 
 	if (region->inherited || region->left)
@@ -119,10 +118,8 @@ int region_give_up(struct odf_region *region, odf_reason reason)
 		(void)region_unmap(region->source, region->length);
 		region->source = NULL;
 	}
-	region->unshown = unshown;
-	if (!region_keeper_runs())
-		(void)region_drain(region, SIZE_MAX); /* what cannot be done without a keeper is the business of the next one */
-	else if (!region_lock_is_keepers())
+	/* Without a keeper the file stays as it is: forks are not counted any more, so only the token can tell that no child shows it. */
+	if (region_keeper_runs() && !region_lock_is_keepers())
 		region_keeper_call();
 	return 0;
 }
@@ -259,7 +256,7 @@ int region_drain(struct odf_region *region, size_t most)
 		limit = end - at < DRAIN_SLICE ? end : at + DRAIN_SLICE;
 		next = own_slice(region, file, at, limit, &slice);
 		/* Only now: who comes by a clone from here on has pages of his own, or his parent's, and who came before holds the token. */
-		if (slice.count > 0 && !region->unshown)
+		if (slice.count > 0)
 			error = region_lock_is_keepers() && !region->doubt ? region_token_ask(region) : EBUSY;
 		for (unsigned i = 0; i < slice.count && error == 0; i++)
 			if (!take_out(region, file, slice.from[i], slice.until[i] - slice.from[i]))
