@@ -490,6 +490,25 @@ static void sealed(void)
 	must(munmap(p + 2 * MIB, 2 * MIB) == 0);
 }
 
+static bool is_sealed_constant(char *p)
+{
+	return p[0] == 1 && p[MIB] == 7 && p[2 * MIB - 1] == 7 && p[2 * MIB] == 1 && strstr(line_of(p + MIB), " r--") != NULL;
+}
+
+/* As loaders do it with what is constant from then on. */
+static void sealed_past_the_library(void)
+{
+	char *p = map_inside(4 * MIB);
+
+	memset(p + MIB, 7, MIB);
+	must(raw(SYS_mprotect, p + MIB, MIB, PROT_READ, 0, 0, 0) == 0);
+	if (raw(NUMBER_MSEAL, p + MIB, MIB, 0, 0, 0, 0) != 0)
+		cannot_be_done_here("no mseal");
+	over_forks(is_sealed_constant, p);
+	must(munmap(p + MIB, PAGE) == -1 && errno == EPERM);
+	over_forks(is_sealed_constant, p);
+}
+
 static bool has_grown(char *low)
 {
 	return low[0] == 3 && low[-(long)MIB] == 3;
@@ -722,6 +741,7 @@ static const struct {
 	{ "segments", segments },
 	{ "other_parts_of_a_file", other_parts_of_a_file },
 	{ "sealed", sealed },
+	{ "sealed_past_the_library", sealed_past_the_library },
 	{ "grows_downward", grows_downward },
 	{ "names", names },
 	{ "large_pages_asked", large_pages_asked },

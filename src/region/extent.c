@@ -536,6 +536,19 @@ int region_open(struct odf_region *region, size_t from, size_t length)
 	return for_runs(region, from, length, 1u << REGION_HOLE, open_hole);
 }
 
+/* It is a view of the file for good, which keeps its pages there. */
+static int leave_sealed_run(struct odf_region *region, struct region_extent run, bool live)
+{
+	(void)live;
+	record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_FOREIGN, .sealed = true });
+	return 0;
+}
+
+int region_leave_sealed(struct odf_region *region, size_t from, size_t length)
+{
+	return for_runs(region, from, length, 1u << REGION_MEMORY, leave_sealed_run);
+}
+
 static int seal_run(struct odf_region *region, struct region_extent run, bool live)
 {
 	(void)live;

@@ -107,7 +107,7 @@ static int freeze_piece(struct odf_region *region, struct region_maps *maps, str
 		} else {
 			done = 0;
 			error = region_verify(region, maps, at, end - at, &changed);
-			if (changed)
+			if (error == 0 && changed)
 				continue;
 			if (error == 0)
 				error = region_move_aside(region, at, end - at);

@@ -253,6 +253,8 @@ int region_source_make(struct odf_region *region);
 bool region_is_live(const struct odf_region *region, size_t at, size_t *end);
 /* Memory, holes and islands become foreign places, which the program or the kernel has made of them; 0 or ENOMEM. */
 int region_lose(struct odf_region *region, size_t from, size_t length);
+/* Memory that the program has sealed, and cannot write, becomes a foreign place as it is. */
+int region_leave_sealed(struct odf_region *region, size_t from, size_t length);
 /* region_cut, of memory that is known to be the region's. */
 int region_cut_known(struct odf_region *region, size_t from, size_t length);
 /* Memory that is not there is the program's doing, by a system call past us: no fork is to fail for it. True: something was found. */

@@ -164,6 +164,8 @@ static bool own_pages(struct odf_region *region, size_t from, size_t end)
 			run = region_run_at(region, at, end);
 			next = at + run.length;
 		}
+		if (run.sealed) /* it may be a view of the file for good */
+			return false;
 		if (run.kind == REGION_HOLE || run.kind == REGION_FOREIGN)
 			continue;
 		if (!(run.protection & PROT_WRITE))

@@ -137,6 +137,12 @@ static int correct(struct odf_region *region, size_t from, size_t length, enum v
 			(void)sys_call3(SYS_madvise, region->home + from, length, MADV_DOFORK); /* fails where nothing is */
 		return error;
 	}
+	/* What is sealed can be neither moved nor covered. Where nobody can write it any more a child may as well have it as it is. */
+	if (!(protection & PROT_WRITE) && sys_call3(SYS_mprotect, region->home + from, length, protection) == -EPERM) {
+		if (sys_call3(SYS_madvise, region->home + from, length, MADV_DOFORK) < 0)
+			return ENOMEM;
+		return region_leave_sealed(region, from, length);
+	}
 	error = region_cut_known(region, from, length);
 	if (error == 0 && sys_call3(SYS_mprotect, region->home + from, length, protection) < 0)
 		error = ENOMEM;
