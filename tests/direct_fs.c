@@ -5,7 +5,7 @@
  *
  *   direct_fs MOUNT-POINT DESCRIPTOR     a byte is written to the descriptor when it is mounted; ends with the mount
  *
- * 77: this machine has no FUSE, or not for this user. /
+ * 77: this machine has no FUSE, or not for this user.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -8,7 +8,6 @@
  *   test_pinned            all, as TAP
  *   test_pinned NAME       that one
  *   ODF_TEST_READS         how many of each (48; in the long form 10000)
- * /
  */
 #include <dlfcn.h>
 #include <errno.h>

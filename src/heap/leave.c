@@ -2,7 +2,7 @@
  *
  * Leaving: what was in the region is ordinary memory from then on, and nothing more is placed; and what is watched for
  * it while there is a region. It is watched from before the look that the heap takes before it wakes (wake.c), until
- * all has been left: who opens something meanwhile is seen by the one or by the other. /
+ * all has been left: who opens something meanwhile is seen by the one or by the other.
  */
 #include "internal.h"
 #include "pinned.h"

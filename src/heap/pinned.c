@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Three lists, each of what is known to be harmless: file systems, character devices, inodes without a file. A regular
- * file is looked at by three system calls on the first of its mount and by one on all others. /
+ * file is looked at by three system calls on the first of its mount and by one on all others.
  */
 #include "pinned.h"
 

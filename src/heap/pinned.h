@@ -4,7 +4,7 @@
  * pages themselves and not through its page tables. A freeze or a step of settling in between would move other pages
  * there, and what was written were lost. What cannot be recognised counts as such.
  *
- * Everything here is async-signal-safe. Of the program's errno nothing is said: the callers keep it. /
+ * Everything here is async-signal-safe. Of the program's errno nothing is said: the callers keep it.
  */
 #ifndef ODF_HEAP_PINNED_H
 #define ODF_HEAP_PINNED_H

@@ -4,7 +4,7 @@
  * Each makes the call first and then has a look at what came of it, before the program can use it. Without memory of a
  * region in the process each is a branch more.
  *
- * What is written here for a function holds for its number given to syscall(). /
+ * What is written here for a function holds for its number given to syscall().
  */
 #undef _FILE_OFFSET_BITS /* open and open64 are to be two names */
 #include <errno.h>

@@ -3,7 +3,7 @@
  * Rings of io_uring. Memory is registered with them, files opened for direct input, and devices given commands, by
  * entries of the ring, which nobody sees: so all memory leaves the region when a ring is made. liburing makes the
  * system calls by instructions of its own, also that for the mapping: it is known by its functions. Whoever asks for
- * them where there is no liburing is told what it says where the kernel has none. /
+ * them where there is no liburing is told what it says where the kernel has none.
  */
 #include <dlfcn.h>
 #include <errno.h>

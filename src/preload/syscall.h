@@ -2,7 +2,7 @@
  *
  * What the table of syscall.c is made of. Words are the arguments of the system call, as syscall() was given them, six
  * of them; those that the caller did not pass are whatever was there. A pointer among them may be bad, which is the
- * kernel's to answer: sys/readable.h, or answer only what the kernel has looked at. /
+ * kernel's to answer: sys/readable.h, or answer only what the kernel has looked at.
  */
 #ifndef ODF_PRELOAD_SYSCALL_H
 #define ODF_PRELOAD_SYSCALL_H
