@@ -51,7 +51,7 @@ for program in *.c; do
 	result "$name.c compiles" $good "$(cat log)"
 done
 try_all() { # PREFIX
-	run "$1collect" "it says: Linux" "./$1collect"
+	run "$1collect" "it says: SOME TEXT" "./$1collect"
 	run "$1pipeline" "1 a
 2 b" "./$1pipeline"
 	run "$1sandbox" "Permission denied

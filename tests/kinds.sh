@@ -248,6 +248,16 @@ END
 gcc -shared -fPIC -w -o libother.so other.c
 try "another library that interposes execve" 5 "seen
 2 ours" "" env LD_PRELOAD="$build/libodfork.so.0:$work/libother.so" ./execute execve "$work/child"
+if [ -x child_asan ]; then
+	for strategy in vfork fork posix_spawn; do
+		try "a program with the address sanitizer by odf_spawn, $strategy" 5 "1 -" "" \
+			env LD_PRELOAD="$build/libodfork.so.0" "$odfork" spawn --allow=$strategy ./child_asan
+	done
+	for flags in "--cwd=$work ./child_asan" "--env=PATH=$work --child-path child_asan" "--exec-fd=9 name"; do
+		# shellcheck disable=SC2086
+		try "by odf_spawn, $flags" 5 "1 -" "" env LD_PRELOAD="$build/libodfork.so.0" "$odfork" spawn $flags 9< child_asan
+	done
+fi
 plain=$(./execute bad "$work/child")
 try "bad arguments" 0 "$plain" "" "$odfork" run ./execute bad "$work/child"
 

@@ -44,7 +44,7 @@ spawn "refused" 125 "" "odfork: spawn: true: step request: Invalid argument (EIN
 spawn "refused, which of several" 125 "" "odfork: spawn: true: step request (--null=1): Invalid argument (EINVAL)" --dup=1:2 --null=1 true
 for bad in --nonsense --dup=1 --dup=x:1 --dup=1:-1 --open=1:q:file --open=1 --null=-1 --close=1:2 --umask=8 --umask=1000 --nice=20 --nice=x --rlimit=nofile --rlimit=x=1 \
 	--rlimit=nofile=1:x --affinity=x --affinity=3-1 --sched=x --sched=fifo:100 --sigmask=X --parent-death=65 --busy-retry=-1 --allow=x --forgive=x --pgroup=x \
-	--cwd-fd=x --detach=1 --close-others=1; do
+	--cwd-fd=x --tty-fd=x --ioprio=x --ioprio=idle:8 --oom-score-adj=1001 --ambient=x --sigdefault=x --env= --env==1 --detach=1 --close-others=1; do
 	spawn "$bad" 125 "" "odfork: spawn: no such option, or no such value for it: $bad
 Try 'odfork --help'." "$bad" true
 done
@@ -58,6 +58,7 @@ Try 'odfork --help'." --setsid
 python3 - "$odfork" << 'END' || { echo "not ok - killed as the program"; failures=$((failures + 1)); }
 import os, signal, subprocess, sys, time
 odfork = sys.argv[1]
+signal.alarm(60)
 for options in ([], ["--pidfd"]):
     for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV):
         got = subprocess.run([odfork, "spawn", *options, "sh", "-c", f"kill -{int(number)} $$"]).returncode
@@ -70,18 +71,19 @@ for options in ([], ["--pidfd"]):
         process.send_signal(signal.SIGTERM)
         assert process.stdout.read() == "told\n" and process.wait() == 7, (options, group)
 # A terminal's job: it has the terminal while it runs, and the command has it back afterwards.
-pid, terminal = os.forkpty()
-if pid == 0:
-    os.execlp("bash", "bash", "-c", f'"{odfork}" spawn --pgroup --foreground sh -c \'[ "$(ps -o tpgid= -p $$)" -eq "$(ps -o pgid= -p $$)" ] && echo has it\'; '
-              'ps -o tpgid=,pgid= -p $$ | { read -r a b; [ "$a" = "$b" ] && echo has it back; }')
-text = b""
-try:
-    while chunk := os.read(terminal, 1000):
-        text += chunk
-except OSError:
-    pass
-os.waitpid(pid, 0)
-assert text.split() == b"has it has it back".split(), text
+for option in ("", "--tty-fd=0"):
+    pid, terminal = os.forkpty()
+    if pid == 0:
+        os.execlp("bash", "bash", "-c", f'"{odfork}" spawn --pgroup --foreground {option} sh -c \'[ "$(ps -o tpgid= -p $$)" -eq "$(ps -o pgid= -p $$)" ] && echo has it\'; '
+                  'ps -o tpgid=,pgid= -p $$ | { read -r a b; [ "$a" = "$b" ] && echo has it back; }')
+    text = b""
+    try:
+        while chunk := os.read(terminal, 1000):
+            text += chunk
+    except OSError:
+        pass
+    os.waitpid(pid, 0)
+    assert text.split() == b"has it has it back".split(), text
 END
 
 # ---- Descriptors ----
@@ -129,6 +131,19 @@ spawn "--parent-death" 0 "15" "" --parent-death=TERM python3 -c 'import ctypes; 
 spawn "--busy-retry" 126 "" "odfork: spawn: ./no_path: step exec: Text file busy (ETXTBSY)" --busy-retry=20 --open=1:a:no_path --keep=9 ./no_path 9>> no_path
 spawn "--forgive" 0 "" "" --forgive=rlimit,nice --rlimit=nofile=9999999999 true
 spawn "--allow" 125 "" "odfork: spawn: true: step request: Operation not supported (EOPNOTSUPP)" --allow=posix_spawn --umask=0 true
+spawn "--env" 0 "2 unset" "" --env=ODF_TEST=1 --env=ODF_TEST=2 --env=HOME sh -c 'echo $ODF_TEST ${HOME-unset}'
+mkdir other
+printf '#!/bin/sh\necho found\n' > other/odfork-other
+chmod 755 other/odfork-other
+spawn "--child-path" 0 "found" "" --child-path "--env=PATH=$work/other" odfork-other
+spawn "--child-path, not the caller's" 127 "" "odfork: spawn: ls: step exec: No such file or directory (ENOENT)" --child-path "--env=PATH=$work/other" ls
+spawn "--stderr-to-stdout" 0 "both" "" --stderr-to-stdout sh -c 'echo both >&2'
+spawn "--ioprio" 0 "idle" "" --ioprio=idle sh -c 'ionice -p $$'
+spawn "--ioprio, a level" 0 "best-effort: prio 6" "" --ioprio=best-effort:6 sh -c 'ionice -p $$'
+spawn "--oom-score-adj" 0 "500" "" --oom-score-adj=500 cat /proc/self/oom_score_adj
+try "--sigdefault" 0 "SigIgn:	0000000000000800" "" env --default-signal --ignore-signal=USR1 --ignore-signal=USR2 "$odfork" spawn --sigdefault=USR1 grep SigIgn /proc/self/status
+spawn "no such namespace" 125 "" "odfork: spawn: --namespace=/nonexistent: No such file or directory" --namespace=/nonexistent true
+spawn "no namespace" 125 "" "odfork: spawn: true: step namespace (--namespace=file): Invalid argument (EINVAL)" --namespace=file true
 number=$((number + 1))
 "$odfork" spawn --report --allow=fork true 2> err && grep -q '^made by fork; held ' err && echo "ok $number - --report" ||
 	{ echo "not ok $number - --report: $(cat err)"; failures=$((failures + 1)); }
@@ -139,6 +154,18 @@ if [ $root = 1 ]; then
 	spawn "--user" 0 "uid=65534(nobody) gid=65534(nogroup) groups=65534(nogroup)" "" --user=nobody id
 	spawn "--uid, --gid, --groups" 0 "7 8 8 1 2" "" --uid=7 --gid=8 --groups=1,2 sh -c 'echo $(id -u) $(id -g) $(id -G)'
 	spawn "--groups none" 0 "7 8 8" "" --uid=7 --gid=8 --groups=none sh -c 'echo $(id -u) $(id -g) $(id -G)'
+	try "--keep-groups" 0 "7 8 8 3 4" "" setpriv --groups 3,4 "$odfork" spawn --uid=7 --gid=8 --keep-groups sh -c 'echo $(id -u) $(id -g) $(id -G)'
+	try "--user-groups" 0 "65534 65534 65534" "" setpriv --groups 3,4 "$odfork" spawn --uid=nobody --gid=nogroup --user-groups sh -c 'echo $(id -u) $(id -g) $(id -G)'
+	spawn "--ambient" 0 "CapAmb:	0000000000002400" "" --user=nobody --ambient=net_raw,CAP_NET_BIND_SERVICE grep CapAmb /proc/self/status
+	mkdir root
+	cp "$build/tests/exits" root/
+	spawn "--root" 23 "" "" --root="$work/root" /exits
+	mkfifo named
+	unshare -u sh -c 'echo odfork-name > /proc/sys/kernel/hostname; echo done > named; exec sleep 20' &
+	keeper=$!
+	read -r _ < named
+	spawn "--namespace" 0 "odfork-name" "" --namespace="/proc/$keeper/ns/uts" uname -n
+	kill "$keeper"
 	group=$(awk '$3 == "cgroup2" { print $2 }' /proc/mounts | head -n 1)
 	if [ -n "$group" ] && mkdir "$group/odfork-test-$$" 2> /dev/null; then
 		spawn "--cgroup" 0 "0::/odfork-test-$$" "" "--cgroup=$group/odfork-test-$$" grep 0:: /proc/self/cgroup

@@ -36,6 +36,8 @@ static const char *culprit(const struct spawn_options *spawn, const odf_report *
 		return "";
 	if ((report->step == ODF_STEP_FD || report->step == ODF_STEP_REQUEST) && index < spawn->options.fd_count)
 		return spawn->fd_texts[index];
+	if (report->step == ODF_STEP_NAMESPACE && index < spawn->options.namespace_count)
+		return spawn->namespace_texts[index];
 	return report->step == ODF_STEP_RLIMIT && index < spawn->options.rlimit_count ? spawn->rlimit_texts[index] : "";
 }
 

@@ -12,16 +12,8 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "spawn_set.h"
 #include "spawn_values.h"
-
-/* A setter stores what a value means. `text` is the whole argument, for messages later. Results: */
-enum outcome { GOOD, BAD /* not understood */, TOLD /* something else is wrong, and that was said */ };
-
-static enum outcome no_memory(void)
-{
-	fprintf(stderr, "odfork: spawn: %s\n", strerror(ENOMEM));
-	return TOLD;
-}
 
 static bool add_allowed(const char *word, void *allow)
 {
@@ -64,29 +56,27 @@ static enum outcome set_cwd(struct spawn_options *spawn, const char *value, cons
 	return GOOD;
 }
 
-static bool read_fd(const char *value, int *fd)
-{
-	long number;
-
-	if (!read_number(value, 10, 0, INT_MAX, &number))
-		return false;
-	*fd = (int)number;
-	return true;
-}
-
 static enum outcome set_cwd_fd(struct spawn_options *spawn, const char *value, const char *text)
 {
 	(void)text;
 	spawn->options.flags |= ODF_SPAWN_CWD_FD;
-	return read_fd(value, &spawn->options.cwd_fd) ? GOOD : BAD;
+	return spawn_read_fd(value, &spawn->options.cwd_fd) ? GOOD : BAD;
+}
+
+static enum outcome set_child_path(struct spawn_options *spawn, const char *value, const char *text)
+{
+	(void)value, (void)text;
+	spawn->options.flags &= ~ODF_SPAWN_SEARCH_PATH;
+	spawn->options.flags |= ODF_SPAWN_SEARCH_CHILD_PATH;
+	return GOOD;
 }
 
 static enum outcome set_exec_fd(struct spawn_options *spawn, const char *value, const char *text)
 {
 	(void)text;
 	spawn->options.flags |= ODF_SPAWN_EXEC_FD;
-	spawn->options.flags &= ~ODF_SPAWN_SEARCH_PATH;
-	return read_fd(value, &spawn->options.exec_fd) ? GOOD : BAD;
+	spawn->options.flags &= ~(ODF_SPAWN_SEARCH_PATH | ODF_SPAWN_SEARCH_CHILD_PATH);
+	return spawn_read_fd(value, &spawn->options.exec_fd) ? GOOD : BAD;
 }
 
 static enum outcome set_cgroup(struct spawn_options *spawn, const char *value, const char *text)
@@ -111,11 +101,11 @@ static enum outcome add_fd(struct spawn_options *spawn, odf_fd_action action, co
 	const char **texts;
 
 	if (fds == NULL)
-		return no_memory();
+		return spawn_no_memory();
 	spawn->fds = fds;
 	texts = reallocarray(spawn->fd_texts, count + 1, sizeof *texts);
 	if (texts == NULL)
-		return no_memory();
+		return spawn_no_memory();
 	spawn->fd_texts = texts;
 	fds[count] = action;
 	texts[count] = text;
@@ -136,7 +126,7 @@ static bool split_fd(const char *value, int *fd, const char **rest)
 	number[length] = '\0';
 	if (rest != NULL)
 		*rest = value + length + 1;
-	return read_fd(number, fd);
+	return spawn_read_fd(number, fd);
 }
 
 static enum outcome set_dup(struct spawn_options *spawn, const char *value, const char *text)
@@ -144,7 +134,7 @@ static enum outcome set_dup(struct spawn_options *spawn, const char *value, cons
 	odf_fd_action action = { .kind = ODF_FD_KIND_DUP };
 	const char *rest;
 
-	if (!split_fd(value, &action.fd, &rest) || !read_fd(rest, &action.source))
+	if (!split_fd(value, &action.fd, &rest) || !spawn_read_fd(rest, &action.source))
 		return BAD;
 	return add_fd(spawn, action, text);
 }
@@ -237,86 +227,6 @@ static enum outcome set_nice(struct spawn_options *spawn, const char *value, con
 	return GOOD;
 }
 
-static void use_groups(struct spawn_options *spawn, gid_t *groups, size_t count)
-{
-	free(spawn->groups);
-	spawn->groups = groups;
-	spawn->options.groups = groups;
-	spawn->options.group_count = count;
-	spawn->options.flags |= ODF_SPAWN_GROUPS;
-}
-
-static enum outcome set_user(struct spawn_options *spawn, const char *value, const char *text)
-{
-	struct user user;
-
-	(void)text;
-	if (!user_read("spawn", value, &user)) {
-		free(user.groups);
-		return TOLD;
-	}
-	spawn->options.flags |= ODF_SPAWN_UID | ODF_SPAWN_GID;
-	spawn->options.uid = user.uid;
-	spawn->options.gid = user.gid;
-	use_groups(spawn, user.groups, (size_t)user.group_count);
-	return GOOD;
-}
-
-static enum outcome set_uid(struct spawn_options *spawn, const char *value, const char *text)
-{
-	struct user user;
-
-	(void)text;
-	if (!user_read("spawn", value, &user)) {
-		free(user.groups);
-		return TOLD;
-	}
-	free(user.groups);
-	spawn->options.flags |= ODF_SPAWN_UID;
-	spawn->options.uid = user.uid;
-	return GOOD;
-}
-
-static enum outcome set_gid(struct spawn_options *spawn, const char *value, const char *text)
-{
-	(void)text;
-	spawn->options.flags |= ODF_SPAWN_GID;
-	return group_read("spawn", value, &spawn->options.gid) ? GOOD : TOLD;
-}
-
-struct group_list {
-	gid_t *groups;
-	size_t count;
-	enum outcome outcome;
-};
-
-static bool add_group(const char *word, void *argument)
-{
-	struct group_list *list = argument;
-	gid_t *more = reallocarray(list->groups, list->count + 1, sizeof *more);
-
-	if (more == NULL) {
-		list->outcome = no_memory();
-		return false;
-	}
-	list->groups = more;
-	list->outcome = group_read("spawn", word, &more[list->count++]) ? GOOD : TOLD;
-	return list->outcome == GOOD;
-}
-
-static enum outcome set_groups(struct spawn_options *spawn, const char *value, const char *text)
-{
-	struct group_list list = { NULL, 0, GOOD };
-
-	(void)text;
-	if (strcmp(value, "none") != 0 && !each_word(value, add_group, &list)) {
-		free(list.groups);
-		return list.outcome == GOOD ? no_memory() : list.outcome;
-	}
-	use_groups(spawn, list.groups, list.count);
-	return GOOD;
-}
-
 static enum outcome set_rlimit(struct spawn_options *spawn, const char *value, const char *text)
 {
 	size_t count = spawn->options.rlimit_count;
@@ -327,11 +237,11 @@ static enum outcome set_rlimit(struct spawn_options *spawn, const char *value, c
 		return BAD;
 	limits = reallocarray(spawn->rlimits, count + 1, sizeof *limits);
 	if (limits == NULL)
-		return no_memory();
+		return spawn_no_memory();
 	spawn->rlimits = limits;
 	texts = reallocarray(spawn->rlimit_texts, count + 1, sizeof *texts);
 	if (texts == NULL)
-		return no_memory();
+		return spawn_no_memory();
 	spawn->rlimit_texts = texts;
 	limits[count] = limit;
 	texts[count] = text;
@@ -405,39 +315,51 @@ static const struct {
 	const char *name;
 	uint64_t flag; /* that it is all of */
 	enum { VALUE, NO_VALUE, ANY } has;
-	enum outcome (*set)(struct spawn_options *, const char *value, const char *text);
+	spawn_setter *set;
 } options[] = {
 	{ "--affinity", 0, VALUE, set_affinity },
 	{ "--allow", 0, VALUE, set_allow },
+	{ "--ambient", ODF_SPAWN_AMBIENT, VALUE, spawn_set_ambient },
 	{ "--busy-retry", 0, VALUE, set_busy_retry },
 	{ "--cgroup", 0, VALUE, set_cgroup },
+	{ "--child-path", 0, NO_VALUE, set_child_path },
 	{ "--close", 0, VALUE, set_close },
 	{ "--close-others", ODF_SPAWN_CLOSE_OTHER_FDS, NO_VALUE, NULL },
 	{ "--cwd", 0, VALUE, set_cwd },
 	{ "--cwd-fd", 0, VALUE, set_cwd_fd },
 	{ "--detach", ODF_SPAWN_DETACH, NO_VALUE, NULL },
 	{ "--dup", 0, VALUE, set_dup },
+	{ "--env", 0, VALUE, spawn_set_env },
 	{ "--exec-fd", 0, VALUE, set_exec_fd },
 	{ "--foreground", ODF_SPAWN_FOREGROUND, NO_VALUE, NULL },
 	{ "--forgive", 0, VALUE, set_forgive },
-	{ "--gid", 0, VALUE, set_gid },
-	{ "--groups", 0, VALUE, set_groups },
+	{ "--gid", 0, VALUE, spawn_set_gid },
+	{ "--groups", 0, VALUE, spawn_set_groups },
+	{ "--ioprio", ODF_SPAWN_IOPRIO, VALUE, spawn_set_ioprio },
 	{ "--keep", 0, VALUE, set_keep },
+	{ "--keep-groups", 0, NO_VALUE, spawn_set_keep_groups },
+	{ "--namespace", 0, VALUE, spawn_set_namespace },
 	{ "--nice", 0, VALUE, set_nice },
 	{ "--no-new-privs", ODF_SPAWN_NO_NEW_PRIVS, NO_VALUE, NULL },
 	{ "--null", 0, VALUE, set_null },
+	{ "--oom-score-adj", ODF_SPAWN_OOM_SCORE_ADJ, VALUE, spawn_set_oom_score },
 	{ "--open", 0, VALUE, set_open },
 	{ "--parent-death", 0, VALUE, set_parent_death },
 	{ "--pgroup", 0, ANY, set_pgroup },
 	{ "--reset-signals", ODF_SPAWN_RESET_SIGNALS, NO_VALUE, NULL },
 	{ "--rlimit", 0, VALUE, set_rlimit },
+	{ "--root", 0, VALUE, spawn_set_root },
 	{ "--sched", 0, VALUE, set_sched },
 	{ "--seccomp", 0, VALUE, set_seccomp },
 	{ "--setsid", ODF_SPAWN_SETSID, NO_VALUE, NULL },
+	{ "--sigdefault", ODF_SPAWN_SIGDEFAULT, VALUE, spawn_set_sigdefault },
 	{ "--sigmask", 0, VALUE, set_sigmask },
-	{ "--uid", 0, VALUE, set_uid },
+	{ "--stderr-to-stdout", ODF_SPAWN_STDERR_TO_STDOUT, NO_VALUE, NULL },
+	{ "--tty-fd", 0, VALUE, spawn_set_tty_fd },
+	{ "--uid", 0, VALUE, spawn_set_uid },
 	{ "--umask", 0, VALUE, set_umask },
-	{ "--user", 0, VALUE, set_user },
+	{ "--user", 0, VALUE, spawn_set_user },
+	{ "--user-groups", 0, NO_VALUE, spawn_set_user_groups },
 };
 
 /* Of one argument; advances *i over a separate value. */
@@ -460,7 +382,7 @@ static enum outcome take_option(int argc, char **argv, int *i, struct spawn_opti
 		return options[k].set == NULL ? GOOD : options[k].set(spawn, value, argument);
 	}
 	if (strcmp(argument, "--no-path") == 0)
-		spawn->options.flags &= ~ODF_SPAWN_SEARCH_PATH;
+		spawn->options.flags &= ~(ODF_SPAWN_SEARCH_PATH | ODF_SPAWN_SEARCH_CHILD_PATH);
 	else if (strcmp(argument, "--pidfd") == 0)
 		spawn->pidfd = true;
 	else if (strcmp(argument, "--report") == 0)
@@ -507,6 +429,7 @@ void spawn_options_free(struct spawn_options *spawn)
 	free(spawn->rlimit_texts);
 	free(spawn->groups);
 	free(spawn->filter);
+	spawn_set_free(spawn);
 	if (spawn->cgroup_fd >= 0)
 		close(spawn->cgroup_fd);
 }

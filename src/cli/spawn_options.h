@@ -18,6 +18,9 @@ struct spawn_options {
 	const char **fd_texts; /* how each was asked for */
 	odf_rlimit *rlimits;
 	const char **rlimit_texts;
+	odf_namespace *namespaces; /* with descriptors that the command has opened */
+	const char **namespace_texts;
+	const char **edits;
 	gid_t *groups;
 	cpu_set_t affinity;
 	struct sock_filter *filter;

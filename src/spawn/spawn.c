@@ -14,6 +14,7 @@
 #include "../sys/next_process.h"
 #include "../sys/structure.h"
 #include "engine.h"
+#include "hand.h"
 #include "pipes.h"
 #include "terminal.h"
 #include "user.h"
@@ -99,6 +100,23 @@ static void fail_before(struct result *result, odf_step step, int error, int ind
 	result->index = index;
 }
 
+struct chosen {
+	struct strategy_choice *choice;
+	struct plan *plan;
+	const struct request *request;
+	struct result *result;
+};
+
+/* With the environment that the program gets, which may be without this library. */
+static long run_with(void *call, char *const envp[])
+{
+	const struct chosen *chosen = call;
+
+	chosen->plan->child.envp = envp;
+	run_chosen(chosen->choice, chosen->plan, chosen->request, chosen->result);
+	return 0;
+}
+
 static void plan_and_run(const struct request *request, struct strategy_choice *choice, struct result *result)
 {
 	struct plan *plan;
@@ -109,7 +127,7 @@ static void plan_and_run(const struct request *request, struct strategy_choice *
 		return;
 	}
 	*choice = choose(plan, request);
-	run_chosen(choice, plan, request, result);
+	hand_environment(plan, &request->options, run_with, &(struct chosen){ choice, plan, request, result });
 	plan_free(plan);
 }
 

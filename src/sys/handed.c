@@ -263,6 +263,11 @@ static long hand(const struct environment *environment, int directory, const cha
 	return program_takes_preload(&program) ? go(call, environment->entries) : go_without(environment, &program, go, call);
 }
 
+bool handed_matters(char *const envp[])
+{
+	return measure(envp).room > 0;
+}
+
 long handed_execute(int directory, const char *path, char *const envp[], handed_go *go, void *call)
 {
 	struct environment environment = measure(envp);

@@ -31,6 +31,9 @@ bool handed_is_ours(const char *name, size_t length);
 /* `go` executes the program, or starts one, with this environment: `envp`, or a changed copy, which is there until it returns. */
 typedef long handed_go(void *call, char *const envp[]);
 
+/* Whether the environment names this library, so that the program matters. */
+bool handed_matters(char *const envp[]);
+
 /* For the program that exec runs for `path`, relative to `directory`. The result is go's. */
 long handed_execute(int directory, const char *path, char *const envp[], handed_go *go, void *call);
 /* For the file that is open at a descriptor. */
