@@ -5,7 +5,8 @@
 
 #include <stdbool.h>
 
-/* As of env(1), timeout(1) and others that run a program: what is wrong with odfork or its command line cannot be taken for the program's status. */
+/* As of env(1), timeout(1) and others that run a program: what is wrong with odfork or its command line cannot be taken
+ * for the program's status. */
 enum { EXIT_OWN = 125, EXIT_CANNOT_RUN = 126, EXIT_NOT_FOUND = 127 };
 
 int command_probe(int argc, char **argv);
@@ -20,9 +21,11 @@ bool is_help(const char *argument);
 /* Prints what it asks for; `command` NULL: of all. Returns the exit status. */
 int help(const char *command, const char *argument);
 
-/* "--name=VALUE" or "--name VALUE" at argv[*i]; advances *i over a separate value. NULL: it is not that, or there is no value. */
+/* "--name=VALUE" or "--name VALUE" at argv[*i]; advances *i over a separate value. NULL: it is not that, or there is no
+ * value. */
 const char *value_of(const char *name, int argc, char **argv, int *i);
 
-/* The command waits for processes of its own, for which it does not leave SIGCHLD ignored as it may have found it. This puts back what was found. */
+/* The command waits for processes of its own, for which it does not leave SIGCHLD ignored as it may have found it. This
+ * puts back what was found. */
 void hand_on_signals(void);
 #endif

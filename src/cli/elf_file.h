@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What can be read in a program's or a library's file. Nothing in it is trusted: what lies outside of the file is as if it were not there. */
+ * What can be read in a program's or a library's file. Nothing in it is trusted: what lies outside of the file is as if
+ * it were not there. */
 #ifndef ODF_CLI_ELF_FILE_H
 #define ODF_CLI_ELF_FILE_H
 

@@ -47,7 +47,8 @@ static bool starts_with(const char *text, const char *start)
 	return strncmp(text, start, strlen(start)) == 0;
 }
 
-/* A line of the list: "\tNAME => PATH (ADDRESS)" or "\tPATH (ADDRESS)". Cuts out the path; NULL: none, as for what was not found. */
+/* A line of the list: "\tNAME => PATH (ADDRESS)" or "\tPATH (ADDRESS)". Cuts out the path; NULL: none, as for what was
+ * not found. */
 static char *path_in(char *line, const char **name)
 {
 	char *start = line + strspn(line, "\t"), *arrow = strstr(start, " => "), *end = strstr(start, " (0x");
@@ -85,7 +86,8 @@ static char **environment_with(const char *library)
 	return copy;
 }
 
-/* A pipe from the loader's list of what the program consists of, in the order in which names are looked up; 0: no such. */
+/* A pipe from the loader's list of what the program consists of, in the order in which names are looked up; 0: no
+ * such. */
 static pid_t list_objects(const struct target *target, char **environment, FILE **list)
 {
 	char option[] = "--list";

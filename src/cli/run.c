@@ -71,7 +71,8 @@ static bool name_for_glibc(const char *path, char name[2 * PATH_MAX])
 	return path[0] == '/' && snprintf(name, 2 * PATH_MAX, HANDED_ROOT "%s", path) < 2 * PATH_MAX;
 }
 
-/* Behind what is there already: who preloads something else as well wants that first (a sanitizer's runtime insists). */
+/* Behind what is there already: who preloads something else as well wants that first (a sanitizer's runtime
+ * insists). */
 static bool add_preload(const char *library)
 {
 	const char *before = getenv("LD_PRELOAD");
@@ -147,8 +148,8 @@ static bool set_environment(const struct options *options)
 	return pass_on_verdict();
 }
 
-/* The descriptor that lets an unprivileged program of several threads settle its regions, opened while we may. Where there is none, or this user may not,
- * the program runs without. At a number that programs do not expect to be free. */
+/* The descriptor that lets an unprivileged program of several threads settle its regions, opened while we may. Where
+ * there is none, or this user may not, the program runs without. At a number that programs do not expect to be free. */
 static bool hand_in_userfault(bool *handed_in)
 {
 	enum { LOWEST = 100 };
@@ -223,8 +224,9 @@ static void pass_on_descriptors(void)
 		(void)fcntl(fd, F_SETFD, 0);
 }
 
-/* As the authors of Linux 5.6.19's do it: on from before the program starts, for all that it makes. What is thrown in the middle of a program's life has it
- * killed later. Of the kernel whose switch is armed by a write, which reads 0 until a fork, exec forgets it. */
+/* As the authors of Linux 5.6.19's do it: on from before the program starts, for all that it makes. What is thrown in
+ * the middle of a program's life has it killed later. Of the kernel whose switch is armed by a write, which reads 0
+ * until a fork, exec forgets it. */
 static void turn_on_demand(void)
 {
 	static const char path[] = "/proc/self/use_odf";
@@ -256,7 +258,8 @@ static bool spare_heap(const struct options *options, const odf_capabilities *ca
 	return setenv("ODFORK_HEAP", "off", 1) == 0;
 }
 
-/* Asked as the user who is to run it. `handed_in`: a descriptor of /dev/userfaultfd, which the probes do not know of. */
+/* Asked as the user who is to run it. `handed_in`: a descriptor of /dev/userfaultfd, which the probes do not know
+ * of. */
 static void describe(const char *command, const struct target *target, const odf_capabilities *capabilities, bool handed_in)
 {
 	struct allocator allocator;
@@ -376,7 +379,8 @@ int command_run(int argc, char **argv)
 	}
 	if (options.log && (can_open || target.obstacle != NULL))
 		describe(argv[command], &target, &capabilities, handed_in);
-	/* A program of musl starts without it; what that executes is preloaded. Other programs write it so by themselves. */
+	/* A program of musl starts without it; what that executes is preloaded. Other programs write it so by
+	 * themselves. */
 	if (can_open && target.passes_over && !options.no_follow && name_for_glibc(library, name))
 		handed = name;
 	if (can_open && !add_preload(handed)) /* taken out again for what does not run with it */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * odfork spawn: odf_spawn for shell scripts and for trying things. Waits for the program, passes on the signals that are sent to it, and ends as it ends.
+ * odfork spawn: odf_spawn for shell scripts and for trying things. Waits for the program, passes on the signals that
+ * are sent to it, and ends as it ends.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -28,7 +28,8 @@ struct spawn_options {
 	bool pidfd, report, print_pid;
 };
 
-/* Reads argv from 1 on. The index of the command; 0: there is none to start, and *status to end with. Whatever the result, spawn_options_free frees. */
+/* Reads argv from 1 on. The index of the command; 0: there is none to start, and *status to end with. Whatever the
+ * result, spawn_options_free frees. */
 int spawn_options_read(int argc, char **argv, struct spawn_options *spawn, int *status);
 void spawn_options_free(struct spawn_options *spawn);
 #endif

@@ -111,7 +111,8 @@ static void examine_elf(int fd, const struct elf_file *file, struct target *targ
 	}
 }
 
-/* The command of env(1) in the rest of a script's first line, which is one argument to env, by the option -S several; NULL: not understood. */
+/* The command of env(1) in the rest of a script's first line, which is one argument to env, by the option -S several;
+ * NULL: not understood. */
 static char *env_command(char *rest)
 {
 	bool split = strncmp(rest, "-S", 2) == 0;

@@ -14,7 +14,7 @@ struct target {
 	bool passes_over;      /* but its loader does not mind a name that it does not find */
 };
 
-/* `command` is looked up as execvp does. `follow`: what the program executes is preloaded as well, so of "#!/usr/bin/env python3" python3 counts.
- * Says what holds for this process, so after it has become the user. */
+/* `command` is looked up as execvp does. `follow`: what the program executes is preloaded as well, so of
+ * "#!/usr/bin/env python3" python3 counts. Says what holds for this process, so after it has become the user. */
 void target_examine(const char *command, bool follow, struct target *target);
 #endif

@@ -14,9 +14,9 @@ struct user {
 	int group_count;
 };
 
-/* "USER" or "USER:GROUP", each a name or a number. A user's group and supplementary groups are those of the system's tables; a number that is in none of
- * them has the group of the same number, unless one is named, and no others. Complains on standard error as `command`, and returns false, if there is no
- * such user or group. */
+/* "USER" or "USER:GROUP", each a name or a number. A user's group and supplementary groups are those of the system's
+ * tables; a number that is in none of them has the group of the same number, unless one is named, and no others.
+ * Complains on standard error as `command`, and returns false, if there is no such user or group. */
 bool user_read(const char *command, const char *text, struct user *user);
 
 /* Of a group alone. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * odfork probe --verify. The measuring is done in a process of its own, made by a plain fork: where the switch cannot be thrown back, or memory is lost
- * after it, that is the only one to suffer.
+ * odfork probe --verify. The measuring is done in a process of its own, made by a plain fork: where the switch cannot
+ * be thrown back, or memory is lost after it, that is the only one to suffer.
  */
 #include "verify.h"
 

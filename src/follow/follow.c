@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * odfork-follow.so, the companion that is preloaded instead of the library where a program is built with a sanitizer: nothing but the exec family and
- * posix_spawn, so that the programs which it executes are preloaded again. It puts LD_PRELOAD back as it was before the program sees it.
+ * odfork-follow.so, the companion that is preloaded instead of the library where a program is built with a sanitizer:
+ * nothing but the exec family and posix_spawn, so that the programs which it executes are preloaded again. It puts
+ * LD_PRELOAD back as it was before the program sees it.
  */
 #include <dlfcn.h>
 #include <fcntl.h>

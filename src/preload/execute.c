@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * The exec family, and posix_spawn: a program that does not run with this library is executed without it, as `odfork run` starts one (sys/handed.h).
+ * The exec family, and posix_spawn: a program that does not run with this library is executed without it, as `odfork
+ * run` starts one (sys/handed.h).
  *
- * Runs between fork, or vfork, and exec, and in signal handlers: async-signal-safe, on stacks of any size. execvp and execvpe are as safe as libc's.
+ * Runs between fork, or vfork, and exec, and in signal handlers: async-signal-safe, on stacks of any size. execvp and
+ * execvpe are as safe as libc's.
  */
 #include <fcntl.h>
 #include <stdarg.h>
@@ -120,7 +122,8 @@ EXPORTED int fexecve(int fd, char *const argv[], char *const envp[])
 	return (int)handed_execute_fd(fd, envp, by_own_descriptor, &execution);
 }
 
-/* The arguments of execl and its kind as an array, on the caller's stack: `first` and what follows up to a null pointer, which is the last. */
+/* The arguments of execl and its kind as an array, on the caller's stack: `first` and what follows up to a null
+ * pointer, which is the last. */
 #define ARRAY_OF(first, rest, array)                                                                     \
 	do {                                                                                             \
 		va_list counted;                                                                         \

@@ -22,7 +22,8 @@ static bool read_digits(const char **text, unsigned long long *number)
 	return true;
 }
 
-/* How often a size is to be doubled for a unit: K, M, G, T in either case, alone or as KiB; none: not at all. -1: not understood. */
+/* How often a size is to be doubled for a unit: K, M, G, T in either case, alone or as KiB; none: not at all. -1: not
+ * understood. */
 static int read_unit(const char *unit)
 {
 	static const char units[] = "KMGT";

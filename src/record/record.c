@@ -2,8 +2,8 @@
  *
  * Async-signal-safe: system calls and text in fixed buffers only.
  *
- * The file is opened for each record. A descriptor kept open would be seen by the program, inherited by its children, closed by daemons, and
- * its number reused for a file of the program's own.
+ * The file is opened for each record. A descriptor kept open would be seen by the program, inherited by its children,
+ * closed by daemons, and its number reused for a file of the program's own.
  */
 #include "record.h"
 
@@ -28,8 +28,8 @@ uint64_t record_now(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* Descriptor 2 as it was at the start. A program may close it and get the number for a file or terminal of its own, which must not receive our
- * lines: they go out only while descriptor 2 is still the same file. */
+/* Descriptor 2 as it was at the start. A program may close it and get the number for a file or terminal of its own,
+ * which must not receive our lines: they go out only while descriptor 2 is still the same file. */
 static struct {
 	dev_t device;
 	ino_t inode;
@@ -168,7 +168,8 @@ static void add_json_line(struct text *text, const struct record *record)
 	text_add(text, "}\n");
 }
 
-/* Whether the reasons are others than those that this process, or one that it was forked from, has written in its last line for a fork, or for a spawn. */
+/* Whether the reasons are others than those that this process, or one that it was forked from, has written in its last
+ * line for a fork, or for a spawn. */
 static bool are_new_reasons(const struct record *record)
 {
 	static _Atomic uint64_t said[2];
@@ -230,8 +231,9 @@ static bool append(const struct text *text)
 	return done;
 }
 
-/* The line, by one of the functions above. The buffer is small, since a fork may happen in a signal handler on an alternate stack and a
- * spawn in a thread with the least of stacks; a program's path that makes the line too long (each byte may need six) is cut. */
+/* The line, by one of the functions above. The buffer is small, since a fork may happen in a signal handler on an
+ * alternate stack and a spawn in a thread with the least of stacks; a program's path that makes the line too long (each
+ * byte may need six) is cut. */
 static void make_line(struct text *text, char *line, size_t size, const struct record *record,
 		      void (*add)(struct text *, const struct record *))
 {

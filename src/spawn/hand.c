@@ -8,7 +8,8 @@
 
 #include "../sys/syscall.h"
 
-/* What relative paths of the child start from; *ours is to be closed, if it is not -1. -1: it cannot be opened, which the child will find. */
+/* What relative paths of the child start from; *ours is to be closed, if it is not -1. -1: it cannot be opened, which
+ * the child will find. */
 static int open_directory(const odf_spawn_options *options, int *ours)
 {
 	int start = options->cwd_fd >= 0 ? options->cwd_fd : AT_FDCWD;

@@ -155,8 +155,9 @@ static char *add(char *to, const char *text, size_t length)
 	return to + length;
 }
 
-/* Copies a list with `instead` in place of our entries; what follows it. NULL: nothing is left. `passes_over`: the loader does not mind a file that is not
- * there, as ours is not for it where the entry has a token of glibc's (preload/follow.c): that one stays, for what the program executes. */
+/* Copies a list with `instead` in place of our entries; what follows it. NULL: nothing is left. `passes_over`: the
+ * loader does not mind a file that is not there, as ours is not for it where the entry has a token of glibc's
+ * (preload/follow.c): that one stays, for what the program executes. */
 static char *copy_list(char *to, const char *list, const char *instead, bool passes_over)
 {
 	const char *entry;
@@ -285,7 +286,8 @@ long handed_execute_fd(int fd, char *const envp[], handed_go *go, void *call)
 	return handed_execute(AT_FDCWD, path, envp, go, call);
 }
 
-/* The file that execvp finds, in `path`. Like that, it goes past what is no executable file: directories, for example. */
+/* The file that execvp finds, in `path`. Like that, it goes past what is no executable file: directories, for
+ * example. */
 static bool find_in_path(const char *name, char path[PATH_MOST])
 {
 	const char *directory = getenv("PATH");

@@ -133,7 +133,8 @@ static const struct {
 	bool start; /* the name only begins so */
 	unsigned sign;
 } signs[] = {
-	/* Their runtimes as libraries. That of the undefined-behaviour sanitizer alone is missing: it interposes nothing. */
+	/* Their runtimes as libraries. That of the undefined-behaviour sanitizer alone is missing: it interposes
+	 * nothing. */
 	{ "libasan.so", true, 1 },
 	{ "libtsan.so", true, 1 },
 	{ "liblsan.so", true, 1 },
@@ -152,7 +153,8 @@ static const struct {
 	{ "__hwasan_init", false, 1 },
 	{ "__memprof_init", false, 1 },
 	{ "__dfsan_set_label", false, 1 },
-	/* In the program, by gcc, which does not show those: what any runtime asks for, and what only those have that interpose. */
+	/* In the program, by gcc, which does not show those: what any runtime asks for, and what only those have that
+	 * interpose. */
 	{ "__sanitizer_symbolize_code", false, 2 },
 	{ "_obstack_begin_1", false, 4 },
 	{ "__lsan_is_turned_off", false, 4 },
@@ -288,7 +290,8 @@ static bool read_string(int fd, const struct dynamic *dynamic, uint64_t at, char
 	return strlen(name) < size - 1; /* cut, it would be another */
 }
 
-/* Whether the program offers a symbol of this name, as the loader looks it up: a filter says no in one reading, nearly always. */
+/* Whether the program offers a symbol of this name, as the loader looks it up: a filter says no in one reading, nearly
+ * always. */
 static bool offers(int fd, const struct dynamic *dynamic, const char *name)
 {
 	enum { BITS = sizeof(ElfW(Addr)) * 8, LONGEST_CHAIN = 4096 };
@@ -323,7 +326,8 @@ static bool offers(int fd, const struct dynamic *dynamic, const char *name)
 	return false;
 }
 
-/* The runtimes of gcc, and most of clang's, begin before the libraries, as hardly anything else does: there all names are looked at. */
+/* The runtimes of gcc, and most of clang's, begin before the libraries, as hardly anything else does: there all names
+ * are looked at. */
 static bool has_sanitizer(int fd, const struct dynamic *dynamic)
 {
 	char name[NAME_LONGEST + 1];

@@ -26,8 +26,9 @@ static size_t write_whole(int fd, const char *line, size_t length, long *last)
 	return done;
 }
 
-/* Takes back the beginning of a line whose rest did not fit, as on a full disk, if it is still the end of the file: whoever reads line by line then
- * finds whole ones. In append mode only, where the position is where our write ended, and does not matter afterwards. */
+/* Takes back the beginning of a line whose rest did not fit, as on a full disk, if it is still the end of the file:
+ * whoever reads line by line then finds whole ones. In append mode only, where the position is where our write ended,
+ * and does not matter afterwards. */
 static void take_back(int fd, size_t written)
 {
 	int saved = errno, mode = fcntl(fd, F_GETFL);

@@ -8,8 +8,8 @@
 /* One write of a part, which is not felt either: how much went out, or minus an errno value. */
 long write_part_quietly(int fd, const void *bytes, size_t length);
 
-/* One write, so that lines of many processes do not mix (O_APPEND), which the program does not feel: a pipe without reader, a file at its limit of
- * size or a terminal that stops background writers would send it a signal. False if not everything went out; then nothing
- * did, where that can be had. Async-signal-safe; errno is left alone. */
+/* One write, so that lines of many processes do not mix (O_APPEND), which the program does not feel: a pipe without
+ * reader, a file at its limit of size or a terminal that stops background writers would send it a signal. False if not
+ * everything went out; then nothing did, where that can be had. Async-signal-safe; errno is left alone. */
 bool write_quietly(int fd, const char *line, size_t length);
 #endif
