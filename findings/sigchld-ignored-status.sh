@@ -17,10 +17,12 @@ d=$(mktemp -d)
 trap 'rm -rf "$d"' EXIT
 cd "$d"
 apt-get -qq -o APT::Sandbox::User=root download python3.11-minimal=3.11.2-6+deb12u9 \
-    libpython3.11-minimal=3.11.2-6+deb12u9 libpython3.11-stdlib=3.11.2-6+deb12u9 libexpat1 git=1:2.39.5-0+deb12u3 libpcre2-8-0 \
+    libpython3.11-minimal=3.11.2-6+deb12u9 libpython3.11-stdlib=3.11.2-6+deb12u9 libexpat1 \
+    git=1:2.39.5-0+deb12u3 libpcre2-8-0 \
     mawk=1.3.4.20200120-3.1 perl-base=5.36.0-7+deb12u4
 for f in *.deb; do dpkg -x "$f" .; done
-export LD_LIBRARY_PATH="$d/lib/x86_64-linux-gnu:$d/usr/lib/x86_64-linux-gnu" HOME="$d" GIT_EXEC_PATH="$d/usr/lib/git-core"
+export HOME="$d" LD_LIBRARY_PATH="$d/lib/x86_64-linux-gnu:$d/usr/lib/x86_64-linux-gnu"
+export GIT_EXEC_PATH="$d/usr/lib/git-core"
 unset PYTHONHOME PYTHONPATH || true
 # try PROGRAM ... gives the two statuses of PROGRAM ... for the commands false and true, put in place of @.
 try() {
