@@ -370,7 +370,7 @@ bytes 2 "sound" "interface=async_fork_prctl reason=none" -- "$facts" verify
 # The prctl is another kernel's affair unless the file says what it says there: it would kill here.
 for text in '' 1 '3\n' '10\n' '-1\n' 'on\n' '1\n1\n' '\n'; do
 	printf %b "$text" > "$work/sysctl"
-	expect "a sysctl of this name that says '$text'" "interface=none reason=kernel_not_offered" --file=/proc/sys/kernel/async_fork_enabled="$work/sysctl" -- "$facts" verify
+	expect "a sysctl of this name that says '$(echo "$text" | tr '\n' ' ')'" "interface=none reason=kernel_not_offered" --file=/proc/sys/kernel/async_fork_enabled="$work/sysctl" -- "$facts" verify
 	expect "not by name either" "strategy=fork kernel=kernel_not_offered" --file=/proc/sys/kernel/async_fork_enabled="$work/sysctl" -- "$facts" fork 32 kernel
 done
 
