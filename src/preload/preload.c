@@ -18,6 +18,7 @@
 #include "../libc/libc.h"
 #include "../region/region.h"
 #include "../spawn/spawn.h"
+#include "../sys/syscall.h"
 #include "../sys/handed.h"
 #include "preload.h"
 
@@ -46,6 +47,18 @@ EXPORTED pid_t _Fork(void)
 	return fork_by_call(FORK_CALL_FORK_BARE);
 }
 #endif
+
+EXPORTED void _exit(int status)
+{
+	region_process_ends();
+	for (;;)
+		(void)sys_call1(SYS_exit_group, status);
+}
+
+EXPORTED void _Exit(int status)
+{
+	_exit(status);
+}
 
 static void end_fork(void *start)
 {

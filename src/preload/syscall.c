@@ -13,6 +13,7 @@
 
 #include "../heap/heap.h"
 #include "../libc/libc.h"
+#include "../region/region.h"
 #include "../sys/syscall.h"
 
 /* ---- Mapping calls, which are the heap's always ---- */
@@ -144,6 +145,13 @@ static bool look_at_ring(const long w[6])
 	return false;
 }
 
+static bool look_at_end(const long w[6])
+{
+	(void)w;
+	region_process_ends();
+	return false;
+}
+
 static const struct syscall_entry table[] = {
 	[SYS_mmap] = { NULL, do_mmap },
 	[SYS_munmap] = { NULL, do_munmap },
@@ -167,6 +175,7 @@ static const struct syscall_entry table[] = {
 	[SYS_clone3] = { syscall_look_at_clone3, syscall_make_process },
 	[SYS_execve] = { NULL, syscall_execve },
 	[SYS_execveat] = { NULL, syscall_execveat },
+	[SYS_exit_group] = { look_at_end, NULL },
 	[SYS_wait4] = { syscall_look_at_wait4, syscall_wait4 },
 	[SYS_waitid] = { syscall_look_at_waitid, syscall_waitid },
 	[SYS_seccomp] = { look_at_seccomp, NULL },

@@ -315,6 +315,22 @@ void region_keeper_stop(void)
 	keeper_unlock_orders();
 }
 
+/* The process ends: the keeper before it, so that who adopts orphans has none of ours to wait for. Not where the process is a child that nobody has met
+ * yet, or one that runs on its parent's memory (vfork). */
+void region_process_ends(void)
+{
+	int saved = errno;
+
+	if (region_keeper_runs() && sys_call0(SYS_getpid) == program)
+		(void)region_keeper_stop_now(); /* else it finds out by itself */
+	errno = saved;
+}
+
+__attribute__((destructor(101))) static void end_before_the_program(void)
+{
+	region_process_ends();
+}
+
 bool region_keeper_stop_now(void)
 {
 	if (!keeper_try_lock_orders())

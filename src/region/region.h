@@ -31,6 +31,8 @@ bool region_give_way(void);
 extern void (*region_on_giving_way)(void);
 /* From which on a limit of processes (RLIMIT_NPROC) leaves room for one that the user does not know of. */
 #define REGION_PROCESSES_LEAST 64
+/* This process is about to end. Async-signal-safe. */
+void region_process_ends(void);
 /* The keeper's process, which is a child of this one; 0: there is none. One load. */
 int region_keeper_process(void);
 /* The program has made a child whose end sends another signal than SIGCHLD, or none. */
