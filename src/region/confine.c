@@ -31,27 +31,6 @@
 #define TIMER_SLACK_NS 50000 /* the kernel's own default */
 #define NICE_OF_KERNEL 20    /* getpriority's answer is this minus the value */
 
-/* From linux/sched/types.h, which does not go together with libc's sched.h. */
-struct scheduling {
-	uint32_t size, policy;
-	uint64_t flags;
-	int32_t nice;
-	uint32_t priority;
-	uint64_t runtime, deadline, period;
-};
-
-/* It works for a moment at a time, and somebody waits for that: a slice as short as a step has it run soon when it wakes (Linux 6.12). Its share is no larger. */
-#define SLICE_NS 400000
-
-static void take_short_slices(long policy)
-{
-	struct scheduling scheduling = { .size = sizeof scheduling, .policy = (uint32_t)policy, .runtime = SLICE_NS };
-
-	scheduling.nice = NICE_OF_KERNEL - (int)sys_call2(SYS_getpriority, PRIO_PROCESS, 0);
-	if (policy == SCHED_OTHER)
-		(void)sys_call3(SYS_sched_setattr, 0, &scheduling, 0);
-}
-
 int confine_schedule(int program)
 {
 	/* The program's main thread stands for what its user has decided about the whole of it, the thread that started the keeper for itself only. */
@@ -67,7 +46,6 @@ int confine_schedule(int program)
 	(void)sys_call3(SYS_sched_setscheduler, 0, policy, &normal);
 	if (nice > 0)
 		(void)sys_call3(SYS_setpriority, PRIO_PROCESS, 0, NICE_OF_KERNEL - nice);
-	take_short_slices(policy);
 	(void)sys_call3(SYS_set_mempolicy, MPOL_DEFAULT, NULL, 0);
 	(void)sys_call2(SYS_prctl, PR_SET_TIMERSLACK, TIMER_SLACK_NS);
 	/* Who is SCHED_IDLE may not get out of that without a right to it. */

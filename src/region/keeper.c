@@ -174,7 +174,14 @@ void keeper_between_steps(uint64_t step_ns)
 	unsigned notices = atomic_load(&keeper.notices);
 	uint64_t pause = step_ns < keeper_pause_most_ns ? step_ns : keeper_pause_most_ns;
 
-	if (atomic_load(&keeper.leaves))
+	/* A reader by /proc/pid/mem does not wait for a step, as by process_vm_readv: it gets EIO. */
+	for (uint64_t wait = SCHEDULE_STOPPED_NS; program_is_stopped() && !atomic_load(&keeper.leaves) && !program_is_gone();
+	     wait = wait < SCHEDULE_FAST_ASLEEP_NS / 2 ? 2 * wait : SCHEDULE_FAST_ASLEEP_NS) {
+		keeper_answer_about_memory();
+		keeper_sleep(notices, wait);
+		notices = atomic_load(&keeper.notices);
+	}
+	if (atomic_load(&keeper.leaves) || program_is_gone())
 		keeper_end();
 	keeper_answer_about_memory();
 	if (pause >= PAUSE_LEAST_NS && !keeper_has_order())
@@ -269,6 +276,7 @@ static void find_facts(struct odf_region *region, struct schedule_facts *facts)
 	}
 	facts->touched = program_faults() - region->seen_faults;
 	region->ends_seen = program_ended_children();
+	facts->stopped = program_is_stopped();
 	facts->child_ended = region->ends_seen != region->ends_asked_for;
 }
 

@@ -84,6 +84,8 @@ extern struct program_files program_files; /* -1: not known */
 void program_meet(int id);
 /* It has ended, or executed another program: nobody needs this memory any more. */
 bool program_is_gone(void);
+/* Its main thread is stopped, by a signal or a tracer: who reads its memory now is not to meet a step. */
+bool program_is_stopped(void);
 uint64_t program_faults(void); /* UINT64_MAX: not known */
 /* Counts those children of it that are found to have ended. Disturbs nobody. */
 unsigned program_ended_children(void);
@@ -107,6 +109,7 @@ struct schedule_facts {
 	bool lost;             /* it will never be LIVE again */
 	bool settled, vacant;
 	bool aside_lost;
+	bool stopped;          /* the program, and somebody may look at it */
 	bool settles, thins;   /* beside the program; gives back only */
 	bool huge;             /* it is to have large pages */
 	bool child_ended;      /* one that it was not asked for yet */
@@ -119,6 +122,7 @@ struct schedule {
 #define SCHEDULE_NEVER UINT64_MAX
 #define SCHEDULE_RETRY_NS 100000000u
 #define SCHEDULE_ASK_FIRST_NS 200000u
+#define SCHEDULE_STOPPED_NS 1000000u
 struct schedule schedule_region(const struct schedule_facts *facts);
 /* So often in a row, and the region is given up. */
 #define SCHEDULE_FAILURES_MOST 100u

@@ -90,14 +90,28 @@ bool program_is_gone(void)
 	return sys_call0(SYS_getppid) != program || has_other_memory();
 }
 
+/* The end of the name, in which there may be anything. */
+static const char *read_stat(char *text, size_t size)
+{
+	return read_again(program_files.stat, text, size) <= 0 ? NULL : strrchr(text, ')');
+}
+
+bool program_is_stopped(void)
+{
+	char text[512];
+	const char *at = read_stat(text, sizeof text);
+
+	return at != NULL && at[1] == ' ' && (at[2] == 't' || at[2] == 'T');
+}
+
 uint64_t program_faults(void)
 {
 	enum { MINOR_FAULTS = 10, AFTER_NAME = 2 };
 	char text[512];
 	uint64_t faults = 0;
-	const char *at;
+	const char *at = read_stat(text, sizeof text);
 
-	if (read_again(program_files.stat, text, sizeof text) <= 0 || (at = strrchr(text, ')')) == NULL)
+	if (at == NULL)
 		return UINT64_MAX;
 	for (int field = AFTER_NAME; field < MINOR_FAULTS && at != NULL; field++)
 		at = strchr(at + 1, ' ');

@@ -186,7 +186,8 @@ static int keep(void *unused)
 
 /* ---- In the program ---- */
 
-/* What unshare(CLONE_NEWPID) has prepared: the first child is to be the first process of a new namespace, which ends with it. */
+/* What unshare(CLONE_NEWPID) has prepared: the first child is to be the first process of a new namespace, which ends with it. The name is there (Linux 4.12)
+ * and leads nowhere as long as that child has not been made. */
 static bool children_live_elsewhere(void)
 {
 	enum next_process next = next_process();

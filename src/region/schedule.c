@@ -66,6 +66,8 @@ struct schedule schedule_region(const struct schedule_facts *facts)
 		uint64_t look = now + between(since / 16, SCHEDULE_ASK_FIRST_NS, LOOK_LAST_NS);
 		return wait_until(look < facts->ask_ns ? look : facts->ask_ns);
 	}
+	if (facts->stopped)
+		return wait_until(now + between(since / 4, SCHEDULE_STOPPED_NS, LOOK_LAST_NS));
 	settle.pause_most = between(since / PAUSE_PART, 0, PAUSE_MOST_NS);
 	return settle;
 }
