@@ -293,12 +293,12 @@ void heap_open_doors(bool preloaded)
 {
 	bool on = settings->heap == SETTINGS_HEAP_ON, automatic = settings->heap == SETTINGS_HEAP_AUTO && preloaded;
 
+	region_on_giving_way = give_way;
 	if (!on && !automatic) {
 		atomic_store(&reason, ODF_REASON_HEAP_OFF);
 		return;
 	}
 	make_note();
-	region_on_giving_way = give_way;
 	capacity_wanted = settings->heap_capacity;
 	atomic_store(&heap_budget, (long)threshold);
 	atomic_store(&reason, ODF_REASON_TOO_SMALL);
