@@ -50,9 +50,11 @@ static int fail(const char *command, const struct spawn_options *spawn, const od
 	if (*what != '\0')
 		fprintf(stderr, " (%s)", what);
 	if (report->error == ECHILD && WIFSIGNALED(report->wait_status))
-		fprintf(stderr, ": the process was killed by signal %d (%s)\n", WTERMSIG(report->wait_status), strsignal(WTERMSIG(report->wait_status)));
+		fprintf(stderr, ": the process was killed by signal %d (%s)\n", WTERMSIG(report->wait_status),
+			strsignal(WTERMSIG(report->wait_status)));
 	else
-		fprintf(stderr, ": %s (%s)\n", strerror(report->error), error_name(report->error) == NULL ? "?" : error_name(report->error));
+		fprintf(stderr, ": %s (%s)\n", strerror(report->error),
+			error_name(report->error) == NULL ? "?" : error_name(report->error));
 	if (report->step == ODF_STEP_EXEC && report->error != ECHILD)
 		return report->error == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN;
 	return EXIT_OWN;
@@ -70,7 +72,8 @@ static void print_report(const odf_report *report)
 static bool has_ended(const struct child *child, siginfo_t *end)
 {
 	memset(end, 0, sizeof *end);
-	if (waitid(child->fd >= 0 ? P_PIDFD : P_PID, child->fd >= 0 ? (id_t)child->fd : (id_t)child->pid, end, WEXITED | WNOHANG) != 0)
+	if (waitid(child->fd >= 0 ? P_PIDFD : P_PID, child->fd >= 0 ? (id_t)child->fd : (id_t)child->pid, end,
+		   WEXITED | WNOHANG) != 0)
 		end->si_pid = 0;
 	return end->si_pid != 0;
 }

@@ -145,7 +145,10 @@ static enum outcome set_open(struct spawn_options *spawn, const char *value, con
 		const char *name;
 		int flags;
 	} modes[] = {
-		{ "r:", O_RDONLY }, { "w:", O_WRONLY | O_CREAT | O_TRUNC }, { "a:", O_WRONLY | O_CREAT | O_APPEND }, { "rw:", O_RDWR | O_CREAT },
+		{ "r:", O_RDONLY },
+		{ "w:", O_WRONLY | O_CREAT | O_TRUNC },
+		{ "a:", O_WRONLY | O_CREAT | O_APPEND },
+		{ "rw:", O_RDWR | O_CREAT },
 	};
 	odf_fd_action action = { .kind = ODF_FD_KIND_OPEN, .source = -1, .mode = 0666 };
 	const char *rest;
@@ -262,7 +265,8 @@ static enum outcome set_sched(struct spawn_options *spawn, const char *value, co
 {
 	(void)text;
 	spawn->options.flags |= ODF_SPAWN_SCHED;
-	return read_policy(value, &spawn->options.sched_policy, &spawn->options.sched_param.sched_priority) ? GOOD : BAD;
+	return read_policy(value, &spawn->options.sched_policy, &spawn->options.sched_param.sched_priority) ? GOOD
+													    : BAD;
 }
 
 static enum outcome set_parent_death(struct spawn_options *spawn, const char *value, const char *text)
@@ -281,7 +285,8 @@ static enum outcome set_seccomp(struct spawn_options *spawn, const char *value, 
 
 	(void)text;
 	if (file != NULL && fstat(fileno(file), &status) == 0 && S_ISREG(status.st_mode) && status.st_size > 0 &&
-	    status.st_size <= (off_t)(BPF_MAXINSNS * sizeof(struct sock_filter)) && status.st_size % (off_t)sizeof(struct sock_filter) == 0) {
+	    status.st_size <= (off_t)(BPF_MAXINSNS * sizeof(struct sock_filter)) &&
+	    status.st_size % (off_t)sizeof(struct sock_filter) == 0) {
 		free(spawn->filter);
 		spawn->filter = malloc((size_t)status.st_size);
 		count = (size_t)status.st_size / sizeof(struct sock_filter);
@@ -370,7 +375,8 @@ static enum outcome take_option(int argc, char **argv, int *i, struct spawn_opti
 	for (size_t k = 0; k < sizeof options / sizeof *options; k++) {
 		size_t length = strlen(options[k].name);
 		const char *value = NULL;
-		if (strncmp(argument, options[k].name, length) != 0 || (argument[length] != '\0' && argument[length] != '='))
+		if (strncmp(argument, options[k].name, length) != 0 ||
+		    (argument[length] != '\0' && argument[length] != '='))
 			continue;
 		if (options[k].has == VALUE)
 			value = value_of(options[k].name, argc, argv, i);
@@ -411,8 +417,8 @@ int spawn_options_read(int argc, char **argv, struct spawn_options *spawn, int *
 		case GOOD:
 			break;
 		case BAD:
-			return usage_error("spawn: no such option, or no such value for it: %s%s%s", argv[first], i > first ? " " : "",
-					   i > first ? argv[i] : ""),
+			return usage_error("spawn: no such option, or no such value for it: %s%s%s", argv[first],
+					   i > first ? " " : "", i > first ? argv[i] : ""),
 			       0;
 		case TOLD:
 			return 0;

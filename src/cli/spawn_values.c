@@ -45,11 +45,14 @@ bool read_signal(const char *text, int *number)
 		const char *name;
 		int number;
 	} known[] = {
-		{ "HUP", SIGHUP },   { "INT", SIGINT },   { "QUIT", SIGQUIT }, { "ILL", SIGILL },   { "TRAP", SIGTRAP }, { "ABRT", SIGABRT },
-		{ "BUS", SIGBUS },   { "FPE", SIGFPE },   { "KILL", SIGKILL }, { "USR1", SIGUSR1 }, { "SEGV", SIGSEGV }, { "USR2", SIGUSR2 },
-		{ "PIPE", SIGPIPE }, { "ALRM", SIGALRM }, { "TERM", SIGTERM }, { "CHLD", SIGCHLD }, { "CONT", SIGCONT }, { "STOP", SIGSTOP },
-		{ "TSTP", SIGTSTP }, { "TTIN", SIGTTIN }, { "TTOU", SIGTTOU }, { "URG", SIGURG },   { "XCPU", SIGXCPU }, { "XFSZ", SIGXFSZ },
-		{ "PROF", SIGPROF }, { "IO", SIGIO },     { "SYS", SIGSYS },   { "PWR", SIGPWR },   { "WINCH", SIGWINCH }, { "VTALRM", SIGVTALRM },
+		{ "HUP", SIGHUP },     { "INT", SIGINT },	{ "QUIT", SIGQUIT }, { "ILL", SIGILL },
+		{ "TRAP", SIGTRAP },   { "ABRT", SIGABRT },	{ "BUS", SIGBUS },   { "FPE", SIGFPE },
+		{ "KILL", SIGKILL },   { "USR1", SIGUSR1 },	{ "SEGV", SIGSEGV }, { "USR2", SIGUSR2 },
+		{ "PIPE", SIGPIPE },   { "ALRM", SIGALRM },	{ "TERM", SIGTERM }, { "CHLD", SIGCHLD },
+		{ "CONT", SIGCONT },   { "STOP", SIGSTOP },	{ "TSTP", SIGTSTP }, { "TTIN", SIGTTIN },
+		{ "TTOU", SIGTTOU },   { "URG", SIGURG },	{ "XCPU", SIGXCPU }, { "XFSZ", SIGXFSZ },
+		{ "PROF", SIGPROF },   { "IO", SIGIO },		{ "SYS", SIGSYS },   { "PWR", SIGPWR },
+		{ "WINCH", SIGWINCH }, { "VTALRM", SIGVTALRM },
 	};
 	long found;
 
@@ -106,8 +109,8 @@ static bool add_processors(const char *word, void *set)
 		return false;
 	errno = 0;
 	first = last = strtol(word, &end, 10);
-	if (errno != 0 || (*end == '-' && !read_number(end + 1, 10, first, CPU_SETSIZE - 1, &last)) || (*end != '-' && *end != '\0') ||
-	    last >= CPU_SETSIZE)
+	if (errno != 0 || (*end == '-' && !read_number(end + 1, 10, first, CPU_SETSIZE - 1, &last)) ||
+	    (*end != '-' && *end != '\0') || last >= CPU_SETSIZE)
 		return false;
 	for (; first <= last; first++)
 		CPU_SET(first, (cpu_set_t *)set);
@@ -145,10 +148,22 @@ bool read_limit(const char *text, int *resource, struct rlimit *limit)
 		const char *name;
 		int resource;
 	} known[] = {
-		{ "as", RLIMIT_AS },       { "core", RLIMIT_CORE },         { "cpu", RLIMIT_CPU },         { "data", RLIMIT_DATA },
-		{ "fsize", RLIMIT_FSIZE }, { "memlock", RLIMIT_MEMLOCK },   { "msgqueue", RLIMIT_MSGQUEUE }, { "nice", RLIMIT_NICE },
-		{ "nofile", RLIMIT_NOFILE }, { "nproc", RLIMIT_NPROC },     { "rss", RLIMIT_RSS },         { "rtprio", RLIMIT_RTPRIO },
-		{ "rttime", RLIMIT_RTTIME }, { "sigpending", RLIMIT_SIGPENDING }, { "stack", RLIMIT_STACK }, { "locks", RLIMIT_LOCKS },
+		{ "as", RLIMIT_AS },
+		{ "core", RLIMIT_CORE },
+		{ "cpu", RLIMIT_CPU },
+		{ "data", RLIMIT_DATA },
+		{ "fsize", RLIMIT_FSIZE },
+		{ "memlock", RLIMIT_MEMLOCK },
+		{ "msgqueue", RLIMIT_MSGQUEUE },
+		{ "nice", RLIMIT_NICE },
+		{ "nofile", RLIMIT_NOFILE },
+		{ "nproc", RLIMIT_NPROC },
+		{ "rss", RLIMIT_RSS },
+		{ "rtprio", RLIMIT_RTPRIO },
+		{ "rttime", RLIMIT_RTTIME },
+		{ "sigpending", RLIMIT_SIGPENDING },
+		{ "stack", RLIMIT_STACK },
+		{ "locks", RLIMIT_LOCKS },
 	};
 	char word[64], *value, *hard;
 
@@ -165,7 +180,8 @@ bool read_limit(const char *text, int *resource, struct rlimit *limit)
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
 		if (strcasecmp(word, known[i].name) == 0) {
 			*resource = known[i].resource;
-			return read_one_limit(value, &limit->rlim_cur) && read_one_limit(hard == NULL ? value : hard, &limit->rlim_max);
+			return read_one_limit(value, &limit->rlim_cur) &&
+			       read_one_limit(hard == NULL ? value : hard, &limit->rlim_max);
 		}
 	}
 	return false;
@@ -177,7 +193,8 @@ bool read_policy(const char *text, int *policy, int *priority)
 		const char *name;
 		int policy;
 	} known[] = {
-		{ "other", SCHED_OTHER }, { "batch", SCHED_BATCH }, { "idle", SCHED_IDLE }, { "fifo", SCHED_FIFO }, { "rr", SCHED_RR },
+		{ "other", SCHED_OTHER }, { "batch", SCHED_BATCH }, { "idle", SCHED_IDLE },
+		{ "fifo", SCHED_FIFO },	  { "rr", SCHED_RR },
 	};
 	size_t length = strcspn(text, ":");
 	long found = 0;

@@ -118,6 +118,6 @@ bool user_read(const char *command, const char *text, struct user *user)
 
 bool user_become(const struct user *user)
 {
-	return setgroups((size_t)user->group_count, user->groups) == 0 && setresgid(user->gid, user->gid, user->gid) == 0 &&
-	       setresuid(user->uid, user->uid, user->uid) == 0;
+	return setgroups((size_t)user->group_count, user->groups) == 0 &&
+	       setresgid(user->gid, user->gid, user->gid) == 0 && setresuid(user->uid, user->uid, user->uid) == 0;
 }

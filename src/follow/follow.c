@@ -58,11 +58,13 @@ static long start(void *call, char *const envp[])
 {
 	const struct spawning *spawning = call;
 
-	return libc_posix_spawn(spawning->which, spawning->pid, spawning->file, spawning->actions, spawning->attributes, spawning->argv, envp);
+	return libc_posix_spawn(spawning->which, spawning->pid, spawning->file, spawning->actions, spawning->attributes,
+				spawning->argv, envp);
 }
 
 EXPORTED int posix_spawn(pid_t *restrict pid, const char *restrict file, const posix_spawn_file_actions_t *actions,
-			 const posix_spawnattr_t *restrict attributes, char *const argv[restrict], char *const envp[restrict])
+			 const posix_spawnattr_t *restrict attributes, char *const argv[restrict],
+			 char *const envp[restrict])
 {
 	struct spawning spawning = { LIBC_SPAWN, pid, file, actions, attributes, argv };
 
@@ -70,7 +72,8 @@ EXPORTED int posix_spawn(pid_t *restrict pid, const char *restrict file, const p
 }
 
 EXPORTED int posix_spawnp(pid_t *restrict pid, const char *restrict file, const posix_spawn_file_actions_t *actions,
-			  const posix_spawnattr_t *restrict attributes, char *const argv[restrict], char *const envp[restrict])
+			  const posix_spawnattr_t *restrict attributes, char *const argv[restrict],
+			  char *const envp[restrict])
 {
 	struct spawning spawning = { LIBC_SPAWN_PATH, pid, file, actions, attributes, argv };
 

@@ -181,6 +181,6 @@ long syscall_execve(long number, const long words[6])
 long syscall_execveat(long number, const long words[6])
 {
 	(void)number;
-	return execute_at((int)words[0], (const char *)words[1], (char *const *)words[2], (char *const *)words[3], (int)words[4],
-			  by_descriptor_call);
+	return execute_at((int)words[0], (const char *)words[1], (char *const *)words[2], (char *const *)words[3],
+			  (int)words[4], by_descriptor_call);
 }

@@ -56,7 +56,8 @@ bool size_read(const char *value, unsigned long long *size)
 	if (doubled < 0 || whole > ULLONG_MAX >> (doubled + 1) || (scale > 1 && doubled == 0))
 		return false;
 	/* Two steps, so that the part is not too large for its factor: below 2^30 either way. */
-	*size = (whole << doubled) + (doubled <= 30 ? (part << doubled) / scale : ((part << 30) / scale) << (doubled - 30));
+	*size = (whole << doubled) +
+		(doubled <= 30 ? (part << doubled) / scale : ((part << 30) / scale) << (doubled - 30));
 	return true;
 }
 

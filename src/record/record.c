@@ -105,7 +105,8 @@ static void add_number(struct text *text, const char *name, bool known, int64_t 
 }
 
 /* The strategies that were passed over on the way to the one taken, best first, each with its reason. */
-static void add_reasons(struct text *text, const struct record *record, const char *(*name)(odf_reason), const char *separator)
+static void add_reasons(struct text *text, const struct record *record, const char *(*name)(odf_reason),
+			const char *separator)
 {
 	const odf_strategy *strategy = strategy_order(record->file != NULL);
 	bool any = false;
@@ -125,7 +126,8 @@ static void add_reasons(struct text *text, const struct record *record, const ch
 		text_add(text, "despite: ");
 		text_add(text, name(record->report->despite));
 	} else if (!any) {
-		text_add(text, name(record->report->strategy == ODF_STRATEGY_NONE ? ODF_REASON_NONE : ODF_REASON_CHOSEN));
+		text_add(text,
+			 name(record->report->strategy == ODF_STRATEGY_NONE ? ODF_REASON_NONE : ODF_REASON_CHOSEN));
 	}
 }
 
@@ -264,7 +266,8 @@ void record_write(const struct record *record)
 
 	if (settings->stats) {
 		make_line(&text, line, sizeof line, record, add_json_line);
-		if (!append(&text) && !atomic_exchange_explicit(&complained, true, memory_order_relaxed) && error_is_ours()) {
+		if (!append(&text) && !atomic_exchange_explicit(&complained, true, memory_order_relaxed) &&
+		    error_is_ours()) {
 			text = text_start(line, sizeof line);
 			text_add(&text, "odfork: records are lost, cannot write ");
 			text_add(&text, settings->stats_path);

@@ -25,7 +25,8 @@ static bool is_executable(int directory, const char *path)
 {
 	struct stat status;
 
-	return fstatat(directory, path, &status, 0) == 0 && S_ISREG(status.st_mode) && faccessat(directory, path, X_OK, 0) == 0;
+	return fstatat(directory, path, &status, 0) == 0 && S_ISREG(status.st_mode) &&
+	       faccessat(directory, path, X_OK, 0) == 0;
 }
 
 /* The first of the candidates that can be executed. NULL: none. */

@@ -37,7 +37,8 @@ void handed_set_own_name(const char *path)
 	if (length < sizeof own_name)
 		memcpy(own_name, name, length + 1);
 	/* One that the loader can find wherever the program starts. */
-	if (path[0] == '/' && (size_t)(name - path) + sizeof HANDED_COMPANION <= sizeof companion && strpbrk(path, " :") == NULL) {
+	if (path[0] == '/' && (size_t)(name - path) + sizeof HANDED_COMPANION <= sizeof companion &&
+	    strpbrk(path, " :") == NULL) {
 		memcpy(companion, path, (size_t)(name - path));
 		memcpy(companion + (name - path), HANDED_COMPANION, sizeof HANDED_COMPANION);
 	}
@@ -120,7 +121,9 @@ struct environment {
 static struct environment measure(char *const envp[])
 {
 	struct seen array = { UINTPTR_MAX }, strings = { UINTPTR_MAX };
-	struct environment environment = { .entries = envp, .replacement = sizeof ((struct program *)NULL)->runtime + strlen(companion) + 1 };
+	struct environment environment = { .entries = envp,
+					   .replacement =
+						   sizeof((struct program *)NULL)->runtime + strlen(companion) + 1 };
 	size_t text = 0;
 	bool ours = false;
 
@@ -207,7 +210,8 @@ static char **copy(void *memory, const struct environment *environment, const st
 		}
 		before = entry;
 		memcpy(text, VARIABLE, VARIABLE_LENGTH);
-		end = copy_list(text + VARIABLE_LENGTH, entry + VARIABLE_LENGTH, instead, program->kind == PROGRAM_OTHER_LIBC && program->passes_over);
+		end = copy_list(text + VARIABLE_LENGTH, entry + VARIABLE_LENGTH, instead,
+				program->kind == PROGRAM_OTHER_LIBC && program->passes_over);
 		if (end != NULL) {
 			*to++ = text;
 			text = end;
@@ -222,7 +226,8 @@ static char **copy(void *memory, const struct environment *environment, const st
 	return result;
 }
 
-static __attribute__((noinline)) long go_on_stack(const struct environment *environment, const struct program *program, handed_go *go, void *call)
+static __attribute__((noinline)) long go_on_stack(const struct environment *environment, const struct program *program,
+						  handed_go *go, void *call)
 {
 	char *memory[ON_STACK / sizeof(char *)];
 
@@ -261,7 +266,8 @@ static long hand(const struct environment *environment, int directory, const cha
 	if (environment->room == 0)
 		return go(call, environment->entries);
 	program_examine(directory, path, &program);
-	return program_takes_preload(&program) ? go(call, environment->entries) : go_without(environment, &program, go, call);
+	return program_takes_preload(&program) ? go(call, environment->entries)
+					       : go_without(environment, &program, go, call);
 }
 
 bool handed_matters(char *const envp[])
@@ -299,7 +305,8 @@ static bool find_in_path(const char *name, char path[PATH_MOST])
 		text_add_bytes(&text, directory, length);
 		text_add(&text, length > 0 ? "/" : "");
 		text_add(&text, name);
-		if (text.length < PATH_MOST && stat(path, &status) == 0 && S_ISREG(status.st_mode) && access(path, X_OK) == 0)
+		if (text.length < PATH_MOST && stat(path, &status) == 0 && S_ISREG(status.st_mode) &&
+		    access(path, X_OK) == 0)
 			return true;
 		directory += length;
 		if (*directory == '\0')

@@ -60,7 +60,9 @@ static void each_segment(int fd, const ElfW(Ehdr) *header, bool (*look)(const El
 	if (header->e_phentsize != sizeof *some)
 		return;
 	for (size_t at = 0; at < header->e_phnum; at += count) {
-		size_t left = header->e_phnum - at, wanted = left * sizeof *some < sizeof some ? left * sizeof *some : sizeof some / sizeof *some * sizeof *some;
+		size_t left = header->e_phnum - at, wanted = left * sizeof *some < sizeof some
+								     ? left * sizeof *some
+								     : sizeof some / sizeof *some * sizeof *some;
 		count = read_at(fd, header->e_phoff + (uint64_t)at * sizeof *some, some, wanted) / sizeof *some;
 		for (size_t i = 0; i < count; i++)
 			if (!look(&some[i], argument))
@@ -164,7 +166,8 @@ enum { SIGNS_CERTAIN = 1, SIGNS_TOGETHER = 2 | 4, NAME_LONGEST = 47, SIGNS_LIBRA
 static unsigned sign_of(const char *name)
 {
 	for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
-		if (signs[i].start ? strncmp(name, signs[i].name, strlen(signs[i].name)) == 0 : strcmp(name, signs[i].name) == 0)
+		if (signs[i].start ? strncmp(name, signs[i].name, strlen(signs[i].name)) == 0
+				   : strcmp(name, signs[i].name) == 0)
 			return signs[i].sign;
 	return 0;
 }
@@ -246,7 +249,8 @@ static void read_dynamic(int fd, const ElfW(Phdr) *segment, struct dynamic *dyna
 
 	while (at < segment->p_filesz) {
 		uint64_t left = segment->p_filesz - at;
-		count = read_at(fd, segment->p_offset + at, entries, left < sizeof entries ? left : sizeof entries) / sizeof *entries;
+		count = read_at(fd, segment->p_offset + at, entries, left < sizeof entries ? left : sizeof entries) /
+			sizeof *entries;
 		if (count == 0)
 			return;
 		for (size_t i = 0; i < count; i++)
@@ -306,18 +310,23 @@ static bool offers(int fd, const struct dynamic *dynamic, const char *name)
 
 	for (const char *c = name; *c != '\0'; c++)
 		hash = hash * 33 + (unsigned char)*c;
-	if (read_at(fd, dynamic->hash, &table, sizeof table) != sizeof table || table.words == 0 || table.buckets == 0 ||
+	if (read_at(fd, dynamic->hash, &table, sizeof table) != sizeof table || table.words == 0 ||
+	    table.buckets == 0 ||
 	    read_at(fd, at + hash / BITS % table.words * sizeof word, &word, sizeof word) != sizeof word ||
 	    !(word >> hash % BITS & word >> (hash >> (table.shift & 31)) % BITS & 1))
 		return false;
 	at += (uint64_t)table.words * sizeof word;
-	if (read_at(fd, at + hash % table.buckets * sizeof index, &index, sizeof index) != sizeof index || index < table.first)
+	if (read_at(fd, at + hash % table.buckets * sizeof index, &index, sizeof index) != sizeof index ||
+	    index < table.first)
 		return false;
 	at += (uint64_t)table.buckets * sizeof index;
 	for (unsigned i = 0; i < LONGEST_CHAIN; i++, index++) {
-		if (read_at(fd, at + (uint64_t)(index - table.first) * sizeof other, &other, sizeof other) != sizeof other)
+		if (read_at(fd, at + (uint64_t)(index - table.first) * sizeof other, &other, sizeof other) !=
+		    sizeof other)
 			return false;
-		if ((other | 1) == (hash | 1) && read_at(fd, dynamic->symbols + (uint64_t)index * sizeof symbol, &symbol, sizeof symbol) == sizeof symbol &&
+		if ((other | 1) == (hash | 1) &&
+		    read_at(fd, dynamic->symbols + (uint64_t)index * sizeof symbol, &symbol, sizeof symbol) ==
+			    sizeof symbol &&
 		    read_string(fd, dynamic, symbol.st_name, found, sizeof found) && strcmp(found, name) == 0)
 			return true;
 		if (other & 1) /* the last */
@@ -352,7 +361,8 @@ static void look_for_sanitizer(int fd, const ElfW(Ehdr) *header, const ElfW(Phdr
 	if (dynamic.strings == 0 || !has_sanitizer(fd, &dynamic))
 		return;
 	program->kind = PROGRAM_SANITIZED;
-	if (dynamic.needed_count == 0 || !read_string(fd, &dynamic, dynamic.needed[0], program->runtime, sizeof program->runtime) ||
+	if (dynamic.needed_count == 0 ||
+	    !read_string(fd, &dynamic, dynamic.needed[0], program->runtime, sizeof program->runtime) ||
 	    sign_of(program->runtime) != SIGNS_CERTAIN)
 		program->runtime[0] = '\0';
 }

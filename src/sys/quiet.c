@@ -35,8 +35,8 @@ static void take_back(int fd, size_t written)
 	off_t end = lseek(fd, 0, SEEK_CUR);
 	struct stat status;
 
-	if (mode >= 0 && (mode & O_APPEND) && end >= (off_t)written && fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_size == end &&
-	    ftruncate(fd, end - (off_t)written) != 0) {
+	if (mode >= 0 && (mode & O_APPEND) && end >= (off_t)written && fstat(fd, &status) == 0 &&
+	    S_ISREG(status.st_mode) && status.st_size == end && ftruncate(fd, end - (off_t)written) != 0) {
 		/* It stays, and nobody is left to tell. */
 	}
 	errno = saved;
