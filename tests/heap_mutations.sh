@@ -153,7 +153,7 @@ mutant no_large_pages heap/mapping.c moved_large_pages_asked 's/span_make_large\
 mutant large_pages_over_data region/fresh.c moved_large_pages_beside_data 's/if \(is_zero_table\(region->home \+ at, swapped\)\)/if (true)/; s/save_late_pages\(region, at\);/;/'
 
 # ---- Whose it is -------------------------------------------------------------------------------------------------------------------
-mutant guests_wake_it heap/state.c guests_do_not_wake_it 's/if \(is_guest\(\)\)/if (false)/'
+mutant guests_wake_it heap/state.c guests_do_not_wake_it 's/if \(heap_is_guest\(\)\)/if (false)/'
 mutant children_are_guests heap/state.c children_wake_for_themselves 's/, MADV_WIPEONFORK\) < 0/, MADV_NORMAL) < 0/; s/\(void\)pthread_atfork[^\n]*//'
 
 # ---- malloc --------------------------------------------------------------------------------------------------------------------------

@@ -317,7 +317,7 @@ void kernel_ask_early(void)
 	char path[PATH_MAX];
 	uint64_t cgroup;
 
-	process_lock_wait(&asking);
+	/* Without the lock, as nothing else runs yet: a filter that the program was started with could kill for what a lock takes. */
 	if (!capability(ODF_PROBE_USE_ODF) && !capability(ODF_PROBE_ASYNC_FORK_PRCTL)) {
 		int found = async_fork_find(false, path, &cgroup);
 		if (found == 0)
@@ -326,7 +326,10 @@ void kernel_ask_early(void)
 			capability(ODF_PROBE_PROC);
 	}
 	offer();
-	if (kernel_place() != NULL && &odfork_command_asks == NULL && settings->kernel == ODF_REASON_KERNEL_NOT_VERIFIED &&
+	if (kernel_place() == NULL)
+		return;
+	process_lock_wait(&asking);
+	if (&odfork_command_asks == NULL && settings->kernel == ODF_REASON_KERNEL_NOT_VERIFIED &&
 	    (settings->strategy == ODF_STRATEGY_NONE || settings->strategy == ODF_STRATEGY_KERNEL) && disturbs_nobody(kernel_place()) && !is_filtered())
 		(void)try_once(kernel_place()); /* what cannot be tried now is not verified */
 	process_lock_release(&asking);

@@ -76,8 +76,11 @@ void heap_meet_socket(int domain);
 void heap_meet_userfault(void);
 /* The range is about to be registered with a userfaultfd of the program's. */
 void heap_before_register(void *address, size_t length);
-/* The program restricts what it may ask of the kernel: if the heap is not awake it stays so. */
+/* If the heap is not awake it stays so. */
 void heap_stay_asleep(odf_reason reason);
+/* The program is about to enter a seccomp sandbox, by one of two calls. `program`: what the call is given; any address. */
+enum heap_filter { HEAP_FILTER_STRICT, HEAP_FILTER_PRCTL, HEAP_FILTER_SECCOMP };
+void heap_before_filter(enum heap_filter how, unsigned long flags, const void *program);
 
 /* The malloc family. `next` is the program's own, of libc or another library. */
 struct heap_malloc {

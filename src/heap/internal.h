@@ -29,7 +29,19 @@
  * made. */
 odf_region *heap_make_region(size_t wanted, odf_reason *obstacle, int *error);
 
+/* For a trial: asks what waking asks. */
+void heap_rehearse(void);
+
+/* ---- sandbox.c ---- */
+/* The seccomp filters that this process has let the heap wake, and live. 0; EACCES; ENOTSUP: it cannot be told; EAGAIN: not before the program has forked. */
+int heap_filters_permit(void);
+bool heap_waits_for_a_fork(void);
+/* The program has forked. */
+void heap_note_fork(void);
+
 /* ---- state.c ---- */
+/* This process is a child of vfork, and runs on its parent's memory. */
+bool heap_is_guest(void);
 /* The process that it is about, or 0 in one that has not been met: a page that is zero in every child with a copy of it. NULL: it could not be had. */
 extern atomic_int *heap_process;
 static inline bool heap_is_new_process(void)
@@ -91,6 +103,8 @@ bool heap_allocator_is_wanted(void);
 void heap_leave_allocator(void);
 /* The caller is the allocator that this library has loaded. */
 bool heap_is_our_allocator(const void *code);
+/* From now on new memory is libc's to give, as without the library. */
+void heap_close_malloc(void);
 /* Loads the allocator now. Where dlopen may be called. */
 void heap_malloc_load(void);
 

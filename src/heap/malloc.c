@@ -21,6 +21,7 @@
 static const char *const allocators[] = { HEAP_ALLOCATORS };
 /* Its options, in all of versions 2 and 3: mi_option_eager_commit_delay; since 2.1.2 mi_option_arena_eager_commit and mi_option_arena_reserve (KiB). */
 #define EAGER_COMMIT_DELAY 14
+#define PURGE_DELAY 15
 #define ARENA_EAGER_COMMIT 4
 #define ARENA_RESERVE 23
 #define HAS_ARENAS_SINCE 212 /* as mi_version says it */
@@ -42,6 +43,7 @@ static atomic_int door = ODF_HEAP_MALLOC_OTHER;
  * child. What mimalloc gave before the fork stays as it is and where it is, and it is not called any more. */
 enum { NOT_LOADED, LOADING, LOADED, FAILED, LEFT };
 static atomic_int loading;
+static atomic_bool closed;
 static pthread_t loading_thread;
 static struct heap_loader loader;
 
@@ -274,6 +276,19 @@ void heap_malloc_load(void)
 /* A child in which the loader stands still in the middle of its work is of no use for a program that loads more. */
 #define WAIT_MS 500
 
+/* So long that it gives nothing back by itself any more, in milliseconds. */
+#define PURGE_NEVER ((long)1 << 40)
+
+void heap_close_malloc(void)
+{
+	heap_before_fork(); /* a thread that loads is not to be caught half-way */
+	atomic_store(&closed, true);
+	if (atomic_load_explicit(&loading, memory_order_acquire) == LOADED && mimalloc.option_set != NULL)
+		mimalloc.option_set(PURGE_DELAY, PURGE_NEVER);
+	if (heap_malloc_door() != ODF_HEAP_MALLOC_OTHER)
+		atomic_store(&door, ODF_HEAP_MALLOC_LIBC);
+}
+
 void heap_before_fork(void)
 {
 	struct timespec millisecond = { 0, 1000000 };
@@ -384,6 +399,12 @@ static bool has_mimalloc(void)
 	return atomic_load_explicit(&loading, memory_order_acquire) == LOADED;
 }
 
+/* New memory comes from mimalloc. */
+static bool serves(void)
+{
+	return has_mimalloc() && !atomic_load_explicit(&closed, memory_order_relaxed);
+}
+
 static bool is_of_mimalloc(const void *pointer)
 {
 	int count = atomic_load_explicit(&heap_home_count, memory_order_acquire);
@@ -420,7 +441,7 @@ void *heap_malloc(size_t size)
 		if (pointer != NULL)
 			return pointer;
 	}
-	if (has_mimalloc()) {
+	if (serves()) {
 		int saved = errno;
 		return told(mimalloc.malloc(enough(size)), saved);
 	}
@@ -438,7 +459,7 @@ void *heap_calloc(size_t count, size_t size)
 		if (pointer != NULL)
 			return pointer;
 	}
-	if (has_mimalloc()) {
+	if (serves()) {
 		int saved = errno;
 		pointer = !__builtin_mul_overflow(count, size, &whole) && whole <= 8 ? mimalloc.calloc(1, 16) : mimalloc.calloc(count, size);
 		return told(pointer, saved);
@@ -494,11 +515,11 @@ void *heap_realloc(void *pointer, size_t size)
 		heap_free(pointer);
 		return NULL;
 	}
-	if (theirs && has_mimalloc()) {
+	if (theirs && serves()) {
 		int saved = errno;
 		return told(mimalloc.realloc(pointer, enough(size)), saved);
 	}
-	if (!special && !theirs && !has_mimalloc() && size < LARGE)
+	if (!special && !theirs && !serves() && size < LARGE)
 		return next.realloc(pointer, size);
 	old = heap_usable_size(pointer);
 	if (theirs && size <= old)
@@ -519,7 +540,7 @@ void *heap_memalign(size_t alignment, size_t size)
 	void *pointer = NULL;
 	bool sound = alignment != 0 && (alignment & (alignment - 1)) == 0 && alignment <= LARGE_ALIGNMENT_MOST;
 
-	if (sound && !own_memory_wanted() && has_mimalloc()) {
+	if (sound && !own_memory_wanted() && serves()) {
 		int saved = errno;
 		pointer = told(mimalloc.malloc_aligned(size, alignment), saved);
 		if (((uintptr_t)pointer & (alignment - 1)) == 0)

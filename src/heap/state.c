@@ -5,7 +5,9 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
+#include <time.h>
 
 #include "../record/settings.h"
 #include "../sys/process_lock.h"
@@ -123,6 +125,10 @@ atomic_int *heap_process;
 /* At the last fork there were other threads. */
 static bool had_others;
 
+/* In its place before the heap has ever been awake: nothing but open, read and close is done by then that the program itself may not do, as a filter that it
+ * was started with could kill for it. */
+static atomic_int process_at_first;
+
 static void note_process(void)
 {
 	if (heap_process != NULL)
@@ -152,11 +158,36 @@ static void forget_descriptors(void)
 	}
 }
 
+/* In the only thread of a process, without a call: what glibc notes as the owner of a mutex. */
+static void note_process_quietly(void)
+{
+	int thread = 0;
+
+#ifdef __GLIBC__
+	pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+
+	if (pthread_mutex_lock(&mutex) == 0) {
+		thread = mutex.__data.__owner;
+		(void)pthread_mutex_unlock(&mutex);
+	}
+#endif
+	if (thread == 0)
+		note_process();
+	else if (heap_process != NULL)
+		atomic_store_explicit(heap_process, thread, memory_order_relaxed);
+}
+
+static void end_fork(void)
+{
+	heap_note_fork();
+}
+
 static void begin_child(void)
 {
+	heap_note_fork();
 	if (had_others)
 		heap_leave_allocator();
-	note_process();
+	note_process_quietly();
 	forget_descriptors();
 }
 
@@ -169,9 +200,11 @@ void heap_meet_process(void)
 
 static void make_note(void)
 {
-	long page = sys_call6(SYS_mmap, 0, HEAP_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	long page;
 
-	(void)pthread_atfork(before_fork, NULL, begin_child);
+	if (heap_process != &process_at_first)
+		return;
+	page = sys_call6(SYS_mmap, 0, HEAP_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (page < 0 && page > -4096)
 		return;
 	if (sys_call3(SYS_madvise, page, HEAP_PAGE, MADV_WIPEONFORK) < 0) {
@@ -182,24 +215,44 @@ static void make_note(void)
 	note_process();
 }
 
-static bool is_guest(void)
+bool heap_is_guest(void)
 {
 	if (heap_is_new_process())
 		heap_meet_process();
 	return heap_process != NULL && atomic_load_explicit(heap_process, memory_order_relaxed) != (int)sys_call0(SYS_getpid);
 }
 
-/* 0, or an errno value; EBUSY and EAGAIN: another time. */
-static int wake(void)
+/* Filters, before anything that they could punish. 0 or an errno value, as below. */
+static int ask_filters(void)
+{
+	static atomic_bool asking, waiting;
+	int asleep = ODF_HEAP_ASLEEP, error = EAGAIN;
+
+	if (atomic_exchange(&asking, true))
+		return EBUSY;
+	if (!atomic_load(&waiting) || !heap_waits_for_a_fork())
+		error = heap_filters_permit();
+	atomic_store(&waiting, error == EAGAIN);
+	if (error == EAGAIN) {
+		atomic_store(&reason, ODF_REASON_HEAP_SANDBOX);
+		atomic_store_explicit(&heap_budget, (long)(threshold / 8), memory_order_relaxed);
+	} else if (error != 0 && atomic_compare_exchange_strong(&state, &asleep, ODF_HEAP_OFF)) {
+		atomic_store(&reason, error == ENOTSUP ? ODF_REASON_HEAP_NO_SETTLING : ODF_REASON_HEAP_SANDBOX);
+	}
+	atomic_store(&asking, false);
+	return error;
+}
+
+/* 0, or an errno value; EBUSY and EAGAIN: another time. All signals are blocked, so that no handler leaves it half-way. */
+static int wake_undisturbed(void)
 {
 	odf_region *fresh = NULL;
 	odf_reason obstacle;
 	int error = 0, saved = errno, asleep = ODF_HEAP_ASLEEP, asleep_for, was_watched;
 
-	if (is_guest())
-		return ENOTSUP;
 	if (!process_lock_try(&waking))
 		return EBUSY;
+	make_note();
 	asleep_for = atomic_load(&reason);
 	if (atomic_load(&state) != ODF_HEAP_ASLEEP) {
 		process_lock_release(&waking);
@@ -233,6 +286,22 @@ static int wake(void)
 	if (fresh != NULL)
 		return 0;
 	return error == EBUSY ? EBUSY : obstacle == ODF_REASON_HEAP_NO_ROOM ? ENOMEM : ENOTSUP;
+}
+
+static int wake(void)
+{
+	uint64_t all = ~0ull, mask;
+	int error;
+
+	error = ask_filters();
+	if (error != 0)
+		return error == EBUSY || error == EAGAIN ? error : ENOTSUP;
+	if (heap_is_guest())
+		return ENOTSUP;
+	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask);
+	error = wake_undisturbed();
+	(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
+	return error;
 }
 
 void heap_grows(size_t bytes)
@@ -298,7 +367,12 @@ void heap_open_doors(bool preloaded)
 		atomic_store(&reason, ODF_REASON_HEAP_OFF);
 		return;
 	}
-	make_note();
+	(void)pthread_atfork(before_fork, end_fork, begin_child);
+	heap_process = &process_at_first;
+	if (preloaded)
+		note_process_quietly();
+	else
+		note_process();
 	capacity_wanted = settings->heap_capacity;
 	atomic_store(&heap_budget, (long)threshold);
 	atomic_store(&reason, ODF_REASON_TOO_SMALL);
@@ -306,6 +380,8 @@ void heap_open_doors(bool preloaded)
 	if (on && wake() == 0)
 		heap_malloc_load();
 }
+
+#define BUSY_MOST 2000
 
 int odf_heap_enable(size_t capacity)
 {
@@ -322,8 +398,12 @@ int odf_heap_enable(size_t capacity)
 	if (capacity != 0)
 		capacity_wanted = capacity;
 	atomic_store(&state, ODF_HEAP_ASLEEP);
-	while ((error = wake()) == EBUSY) /* another thread makes or ends a region */
-		(void)sys_call0(SYS_sched_yield);
+	for (unsigned tries = 0; (error = wake()) == EBUSY && tries < BUSY_MOST; tries++) { /* another thread makes or ends a region */
+		struct timespec moment = { 0, 1000000 };
+		(void)sys_call2(SYS_nanosleep, &moment, NULL);
+	}
+	if (error == EAGAIN) /* it is in a sandbox of which nothing is known yet */
+		error = ENOTSUP;
 	if (error == 0)
 		heap_malloc_load();
 	return error;

@@ -48,9 +48,21 @@ static bool has_one_thread(void)
 	return stat("/proc/self/task", &tasks) == 0 && tasks.st_nlink == 2 + 1;
 }
 
-/* Where nothing can settle a region beside other threads, it stays FROZEN after the first fork. */
+/* As of now: a process that has dropped its ids, or says that it is not dumpable, is not given what it could have opened before. */
+static bool can_tell_pages(void)
+{
+	int fd = sys_open("/proc/self/pagemap", O_RDONLY, 0);
+
+	if (fd >= 0)
+		sys_close(fd);
+	return fd >= 0;
+}
+
+/* Where nothing can settle a region, beside other threads if there are any, it would stay FROZEN after the first fork. */
 static bool can_settle(void)
 {
+	if (!can_tell_pages())
+		return false;
 	return has_one_thread() || ((capability(ODF_PROBE_UFFD_KERNEL) || capability(ODF_PROBE_UFFD_DEVICE)) && capability(ODF_PROBE_UFFD_MINOR));
 }
 
@@ -81,6 +93,14 @@ static odf_reason find_obstacle(void)
 	if (obstacle == ODF_REASON_NONE && !can_settle())
 		obstacle = ODF_REASON_HEAP_NO_SETTLING;
 	return obstacle;
+}
+
+void heap_rehearse(void)
+{
+	(void)find_obstacle();
+	(void)choose_capacity(0);
+	(void)choose_place();
+	(void)heap_private_bytes();
 }
 
 odf_region *heap_make_region(size_t wanted, odf_reason *obstacle, int *error)

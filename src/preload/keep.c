@@ -7,6 +7,7 @@
  */
 #undef _FILE_OFFSET_BITS /* prlimit and prlimit64 are to be two names */
 #include <errno.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdarg.h>
@@ -63,7 +64,7 @@ EXPORTED int prlimit64(pid_t process, enum __rlimit_resource resource, const str
 	return libc_prlimit(process, (int)resource, limit, old);
 }
 
-/* A filter may kill for what the heap does to wake. */
+/* A filter may kill for what the heap does. */
 EXPORTED int prctl(int option, ...)
 {
 	unsigned long arguments[4];
@@ -74,7 +75,7 @@ EXPORTED int prctl(int option, ...)
 		arguments[i] = va_arg(rest, unsigned long);
 	va_end(rest);
 	if (option == PR_SET_SECCOMP)
-		heap_stay_asleep(ODF_REASON_HEAP_SANDBOX);
+		heap_before_filter(arguments[0] == SECCOMP_MODE_STRICT ? HEAP_FILTER_STRICT : HEAP_FILTER_PRCTL, 0, (const void *)arguments[1]);
 	if (option == PR_SET_VMA && arguments[0] == PR_SET_VMA_ANON_NAME) {
 		long result = heap_name((void *)arguments[1], arguments[2], (const char *)arguments[3]);
 		if (result < 0)

@@ -7,8 +7,10 @@
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <linux/seccomp.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/prctl.h>
 #include <sys/uio.h>
 
 #include "../heap/heap.h"
@@ -125,8 +127,17 @@ static long do_mseal(long number, const long w[6])
 
 static bool look_at_seccomp(const long w[6])
 {
-	(void)w;
-	heap_stay_asleep(ODF_REASON_HEAP_SANDBOX);
+	if (w[0] == SECCOMP_SET_MODE_STRICT)
+		heap_before_filter(HEAP_FILTER_STRICT, 0, NULL);
+	else if (w[0] == SECCOMP_SET_MODE_FILTER)
+		heap_before_filter(HEAP_FILTER_SECCOMP, (unsigned long)w[1], (const void *)w[2]);
+	return false;
+}
+
+static bool look_at_prctl(const long w[6])
+{
+	if ((int)w[0] == PR_SET_SECCOMP)
+		heap_before_filter(w[1] == SECCOMP_MODE_STRICT ? HEAP_FILTER_STRICT : HEAP_FILTER_PRCTL, 0, (const void *)w[2]);
 	return false;
 }
 
@@ -179,6 +190,7 @@ static const struct syscall_entry table[] = {
 	[SYS_wait4] = { syscall_look_at_wait4, syscall_wait4 },
 	[SYS_waitid] = { syscall_look_at_waitid, syscall_waitid },
 	[SYS_seccomp] = { look_at_seccomp, NULL },
+	[SYS_prctl] = { look_at_prctl, NULL },
 	[SYS_futex] = { look_at_futex, NULL },
 	[SYS_io_uring_register] = { look_at_ring, NULL },
 	[SYS_io_uring_setup] = { NULL, syscall_io_uring_setup },

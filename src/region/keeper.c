@@ -118,7 +118,7 @@ void keeper_note_whether_it_settles(void)
 	bool settles = false;
 
 	for (const struct odf_region *region = region_list; region != NULL; region = region->next)
-		settles = settles || keeper_settles_here(region) || keeper_thins_here(region);
+		settles = settles || keeper_settles_here(region) || keeper_thins_here(region) || keeper_settler.pagemap < 0; /* that one is given up */
 	atomic_store(&keeper.settles, settles);
 }
 

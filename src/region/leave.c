@@ -135,6 +135,19 @@ int region_give_up_all(odf_reason reason)
 	return error;
 }
 
+void region_leave_all(odf_reason reason)
+{
+	uint64_t mask;
+
+	region_lock(&mask);
+	(void)region_give_up_all(reason);
+	/* So that a child has nothing to close. */
+	for (struct odf_region *region = region_list; region != NULL; region = region->next)
+		if (region->left && !region_keeper_runs() && region->drained >= region->capacity / REGION_PAGE * REGION_PAGE)
+			region_close_files_here(region);
+	region_unlock(&mask);
+}
+
 bool region_has_left(const struct odf_region *region, odf_reason *reason)
 {
 	bool left = __atomic_load_n(&region->left, __ATOMIC_ACQUIRE);

@@ -112,6 +112,10 @@ bool region_map_zeros(char *start, size_t length, int protection);
 /* Gives a region up, for good: all of it becomes ordinary private memory of the process; of the heap's, memory becomes islands, and holes are unmapped and foreign.
  * 0, or ENOMEM where a part had to stay what it was. Under the lock. */
 int region_give_up(struct odf_region *region, odf_reason reason);
+/* All that there are. Takes the lock. */
+void region_leave_all(odf_reason reason);
+/* In a process that is made for it and may be killed: goes through all that a region takes of the kernel. 0 or an errno value. */
+int region_rehearse(void);
 /* It was given up, here or by the region's own doing. One load. */
 bool region_has_left(const struct odf_region *region, odf_reason *reason);
 /* This process is a child of the one that made it; its memory is ordinary, and its list of runs a memory of what was. */

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+#include "sandbox.h"
+
+#include <string.h>
+
+#include "../sys/syscall.h"
+#include "../sys/text.h"
+
+/* A line that begins with a name and goes on with a number, as they come: the list of groups in between may be longer than any buffer. */
+struct field {
+	const char *name;
+	unsigned *value;
+	bool found;
+};
+
+static void take_line(char *line, struct field *fields, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		size_t length = strlen(fields[i].name);
+		if (strncmp(line, fields[i].name, length) != 0)
+			continue;
+		fields[i].found = true;
+		for (line += length; *line >= '0' && *line <= '9'; line++)
+			*fields[i].value = *fields[i].value * 10 + (unsigned)(*line - '0');
+		return;
+	}
+}
+
+bool sandbox_read(unsigned process, struct sandbox *found)
+{
+	struct field fields[] = { { "Seccomp:\t", &found->mode, false }, { "Seccomp_filters:\t", &found->filters, false }, { "PPid:\t", &found->parent, false } };
+	char path[48], chunk[512], line[64];
+	struct text text = text_start(path, sizeof path);
+	size_t length = 0;
+	long count;
+	int fd;
+
+	*found = (struct sandbox){ 0, 0, 0 };
+	text_add(&text, process == 0 ? "/proc/thread-self" : "/proc/");
+	if (process != 0)
+		text_add_unsigned(&text, process);
+	text_add(&text, "/status");
+	fd = sys_open(path, O_RDONLY, 0);
+	if (fd < 0)
+		return false;
+	while ((count = sys_read(fd, chunk, sizeof chunk)) > 0) {
+		for (long i = 0; i < count; i++) {
+			if (chunk[i] != '\n') {
+				if (length < sizeof line - 1)
+					line[length++] = chunk[i];
+				continue;
+			}
+			line[length] = '\0';
+			take_line(line, fields, sizeof fields / sizeof fields[0]);
+			length = 0;
+		}
+	}
+	sys_close(fd);
+	return fields[0].found;
+}
