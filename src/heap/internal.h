@@ -105,6 +105,8 @@ void heap_leave_allocator(void);
 bool heap_is_our_allocator(const void *code);
 /* From now on new memory is libc's to give, as without the library. */
 void heap_close_malloc(void);
+/* The same, async-signal-safe. */
+void heap_close_malloc_now(void);
 /* Loads the allocator now. Where dlopen may be called. */
 void heap_malloc_load(void);
 

@@ -279,10 +279,15 @@ void heap_malloc_load(void)
 /* So long that it gives nothing back by itself any more, in milliseconds. */
 #define PURGE_NEVER ((long)1 << 40)
 
+void heap_close_malloc_now(void)
+{
+	atomic_store(&closed, true);
+}
+
 void heap_close_malloc(void)
 {
 	heap_before_fork(); /* a thread that loads is not to be caught half-way */
-	atomic_store(&closed, true);
+	heap_close_malloc_now();
 	if (atomic_load_explicit(&loading, memory_order_acquire) == LOADED && mimalloc.option_set != NULL)
 		mimalloc.option_set(PURGE_DELAY, PURGE_NEVER);
 	if (heap_malloc_door() != ODF_HEAP_MALLOC_OTHER)

@@ -18,6 +18,7 @@
 #include "../heap/heap.h"
 #include "../libc/libc.h"
 #include "../region/region.h"
+#include "preload.h"
 #include "../sys/readable.h"
 
 #define EXPORTED __attribute__((visibility("default")))
@@ -29,7 +30,7 @@
 
 /* ---- Limits ---- */
 
-static void note_limit(int resource, const struct rlimit64 *limit)
+void preload_note_limit(int resource, const struct rlimit64 *limit)
 {
 	if ((resource == RLIMIT_AS || resource == RLIMIT_DATA) && limit != NULL && sys_is_readable(limit, sizeof *limit) &&
 	    limit->rlim_cur < HEAP_NO_LIMIT)
@@ -40,27 +41,27 @@ static void note_limit(int resource, const struct rlimit64 *limit)
 
 EXPORTED int setrlimit(__rlimit_resource_t resource, const struct rlimit *limit)
 {
-	note_limit((int)resource, (const struct rlimit64 *)limit);
+	preload_note_limit((int)resource, (const struct rlimit64 *)limit);
 	return libc_prlimit(0, (int)resource, (const struct rlimit64 *)limit, NULL);
 }
 
 EXPORTED int setrlimit64(__rlimit_resource_t resource, const struct rlimit64 *limit)
 {
-	note_limit((int)resource, limit);
+	preload_note_limit((int)resource, limit);
 	return libc_prlimit(0, (int)resource, limit, NULL);
 }
 
 EXPORTED int prlimit(pid_t process, enum __rlimit_resource resource, const struct rlimit *limit, struct rlimit *old)
 {
 	if (process == 0 || process == getpid())
-		note_limit((int)resource, (const struct rlimit64 *)limit);
+		preload_note_limit((int)resource, (const struct rlimit64 *)limit);
 	return libc_prlimit(process, (int)resource, (const struct rlimit64 *)limit, (struct rlimit64 *)old);
 }
 
 EXPORTED int prlimit64(pid_t process, enum __rlimit_resource resource, const struct rlimit64 *limit, struct rlimit64 *old)
 {
 	if (process == 0 || process == getpid())
-		note_limit((int)resource, limit);
+		preload_note_limit((int)resource, limit);
 	return libc_prlimit(process, (int)resource, limit, old);
 }
 

@@ -17,6 +17,7 @@
 #include "../libc/libc.h"
 #include "../region/region.h"
 #include "../sys/syscall.h"
+#include "preload.h"
 
 /* ---- Mapping calls, which are the heap's always ---- */
 
@@ -134,6 +135,19 @@ static bool look_at_seccomp(const long w[6])
 	return false;
 }
 
+static bool look_at_setrlimit(const long w[6])
+{
+	preload_note_limit((int)w[0], (const struct rlimit64 *)w[1]);
+	return false;
+}
+
+static bool look_at_prlimit(const long w[6])
+{
+	if ((int)w[0] == 0 || (int)w[0] == (int)sys_call0(SYS_getpid))
+		preload_note_limit((int)w[1], (const struct rlimit64 *)w[2]);
+	return false;
+}
+
 static bool look_at_prctl(const long w[6])
 {
 	if ((int)w[0] == PR_SET_SECCOMP)
@@ -191,6 +205,8 @@ static const struct syscall_entry table[] = {
 	[SYS_waitid] = { syscall_look_at_waitid, syscall_waitid },
 	[SYS_seccomp] = { look_at_seccomp, NULL },
 	[SYS_prctl] = { look_at_prctl, NULL },
+	[SYS_setrlimit] = { look_at_setrlimit, NULL },
+	[SYS_prlimit64] = { look_at_prlimit, NULL },
 	[SYS_futex] = { look_at_futex, NULL },
 	[SYS_io_uring_register] = { look_at_ring, NULL },
 	[SYS_io_uring_setup] = { NULL, syscall_io_uring_setup },

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * For tests that are programs under the library: each case is this program executed again with the library preloaded, and what it asserts is what holds
+ * without. A case is a name and up to five words.
+ */
+#ifndef TESTS_PRELOADED_H
+#define TESTS_PRELOADED_H
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "odfork.h"
+
+#define MIB ((size_t)1 << 20)
+
+#define must(condition) ((condition) ? (void)0 : wrong(__LINE__, #condition))
+
+static inline __attribute__((noreturn)) void wrong(int line, const char *condition)
+{
+	dprintf(2, "line %d: %s (errno %d)\n", line, condition, errno);
+	_exit(1);
+}
+
+static inline __attribute__((noreturn)) void cannot_be_done_here(const char *reason)
+{
+	const char *needed = getenv("ODF_MUST_WORK");
+
+	dprintf(2, "skipped: %s\n", reason);
+	_exit(needed != NULL && strcmp(needed, "1") == 0 ? 1 : 77);
+}
+
+static inline void wait_ms(unsigned ms)
+{
+	struct timespec time = { ms / 1000, (long)(ms % 1000) * 1000000 };
+
+	(void)nanosleep(&time, NULL);
+}
+
+static inline int status_of(pid_t pid)
+{
+	int status;
+	pid_t waited;
+
+	while ((waited = waitpid(pid, &status, 0)) == -1 && errno == EINTR)
+		;
+	return waited == pid ? status : -1;
+}
+
+static inline odf_heap_info info(void)
+{
+	odf_heap_info found = ODF_HEAP_INFO_INIT;
+	int (*get)(odf_heap_info *);
+
+	*(void **)&get = dlsym(RTLD_DEFAULT, "odf_heap_info_get");
+	must(get != NULL && get(&found) == 0);
+	return found;
+}
+
+/* Its rights, and whether it is of a region. */
+static inline bool mapping_of(const void *address, char rights[5], bool *inside)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	char line[512];
+	bool found = false;
+
+	while (maps != NULL && !found && fgets(line, sizeof line, maps) != NULL) {
+		unsigned long from, to;
+		found = sscanf(line, "%lx-%lx %4s", &from, &to, rights) == 3 && (unsigned long)address >= from && (unsigned long)address < to;
+		*inside = strstr(line, "odfork-region") != NULL;
+	}
+	if (maps != NULL)
+		fclose(maps);
+	return found;
+}
+
+static inline bool is_inside(const void *address)
+{
+	char rights[5];
+	bool inside = false;
+
+	return mapping_of(address, rights, &inside) && inside;
+}
+
+static inline bool is_live(const void *address)
+{
+	char rights[5] = "";
+	bool inside = false;
+
+	return mapping_of(address, rights, &inside) && inside && rights[3] == 's';
+}
+
+/* A line of the status, in KiB; -1: none. */
+static inline long kib(const char *name)
+{
+	FILE *status = fopen("/proc/self/status", "re");
+	char line[256];
+	long value = -1;
+
+	while (status != NULL && value < 0 && fgets(line, sizeof line, status) != NULL)
+		if (strncmp(line, name, strlen(name)) == 0)
+			value = atol(line + strlen(name));
+	if (status != NULL)
+		fclose(status);
+	return value;
+}
+
+/* ---- What a program of the usual kind has and does ---- */
+
+#define PIECES     24
+#define PIECE      ((size_t)200000)
+#define MAPPED     (20 * MIB)
+static char *pieces[PIECES], *mapped;
+static char mapped_value;
+
+static inline void fill_mapped(char value)
+{
+	mapped_value = value;
+	memset(mapped, value, MAPPED);
+}
+
+/* Past the threshold, by malloc and by mmap. */
+static inline void grow(void)
+{
+	for (size_t i = 0; i < PIECES; i++) {
+		pieces[i] = malloc(PIECE);
+		must(pieces[i] != NULL);
+		memset(pieces[i], (int)i + 1, PIECE);
+	}
+	mapped = mmap(NULL, MAPPED, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	must(mapped != MAP_FAILED);
+	fill_mapped(9);
+}
+
+static inline bool is_right(void)
+{
+	for (size_t i = 0; i < PIECES; i++)
+		if (pieces[i][77] != (char)(i + 1) || pieces[i][PIECE - 1] != (char)(i + 1))
+			return false;
+	for (size_t at = 0; at < MAPPED; at += 4096)
+		if (mapped[at] != mapped_value || mapped[at + 4095] != mapped_value)
+			return false;
+	return true;
+}
+
+static inline void fork_and_check(void)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(is_right() ? 0 : 1);
+	must(pid > 0 && status_of(pid) == 0);
+}
+
+/* Forks, writes, frees and allocates. */
+static inline void go_on(void)
+{
+	for (size_t round = 0; round < 2; round++) {
+		fork_and_check();
+		must(is_right());
+		fill_mapped((char)(20 + round));
+		for (size_t i = round; i < PIECES; i += 5) {
+			free(pieces[i]);
+			pieces[i] = malloc(PIECE + round * 100000);
+			must(pieces[i] != NULL);
+			memset(pieces[i], (int)i + 1, PIECE);
+		}
+		wait_ms(5);
+	}
+	fork_and_check();
+}
+
+/* ---- Running ---- */
+
+#define CASE_WORDS 5
+struct preloaded_case {
+	const char *name;
+	void (*run)(char *words[CASE_WORDS]);
+};
+
+static inline int execute(const char *heap, const char *const words[], void (*before)(const void *), const void *argument)
+{
+	static char library[PATH_MAX + 64];
+	const char *build = getenv("ODF_BUILD");
+	int status;
+	pid_t pid;
+
+	snprintf(library, sizeof library, "%s/libodfork.so.0", build != NULL ? build : ".");
+	pid = fork();
+	if (pid == 0) {
+		if (heap != NULL) {
+			setenv("LD_PRELOAD", library, 1);
+			setenv("ODFORK_HEAP", heap, 1);
+		}
+		alarm(60);
+		if (before != NULL)
+			before(argument);
+		execv("/proc/self/exe", (char *const *)(uintptr_t)words);
+		_exit(127);
+	}
+	must(pid > 0);
+	status = status_of(pid);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+/* In the process of a case. */
+static inline void run_case(const struct preloaded_case *cases, size_t count, int argc, char **argv)
+{
+	char *words[CASE_WORDS] = { NULL };
+
+	for (int i = 2; i < argc && i < 2 + CASE_WORDS; i++)
+		words[i - 2] = argv[i];
+	for (size_t i = 0; i < count; i++)
+		if (argc > 1 && strcmp(argv[1], cases[i].name) == 0) {
+			cases[i].run(words);
+			_exit(0);
+		}
+	dprintf(2, "no such case\n");
+	_exit(2);
+}
+#endif
