@@ -281,6 +281,15 @@ static void end_idle_keeper(void)
 		(void)region_keeper_stop_now();
 }
 
+void region_part_with_keeper(void)
+{
+	if (!region_keeper_runs() || region_bytes() != 0)
+		return;
+	if (region_order_now(REGION_DRAIN, NULL) == 0 && region_keeper_stop_now())
+		return;
+	region_keeper_leave_alone();
+}
+
 size_t region_resident_bytes(void)
 {
 	uint64_t sum = 0;

@@ -370,6 +370,8 @@ void region_keeper_notify(void);
 void region_keeper_child(int id);
 /* Something is missing that a fork needs. Async-signal-safe. */
 void region_keeper_call(void);
+/* What it still has to do it does, and then ends by itself; nobody waits for it, and a little of it stays until the program ends. */
+void region_keeper_leave_alone(void);
 /* In a child there is none. */
 void region_keeper_forget(void);
 odf_region_settling region_keeper_settling(void);

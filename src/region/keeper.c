@@ -64,6 +64,7 @@ void region_keeper_forget(void)
 	atomic_store(&keeper.settles, false);
 	atomic_store(&keeper.leaves, false);
 	atomic_store(&keeper.idle, false);
+	atomic_store(&keeper.unattended, false);
 	for (size_t i = 0; i < KEEPER_CHILDREN; i++)
 		atomic_store_explicit(&keeper_children[i], 0, memory_order_relaxed);
 	keeper_forget_orders();
@@ -91,7 +92,13 @@ int region_keeper_process(void)
 
 bool region_keeper_is_idle(void)
 {
-	return atomic_load_explicit(&keeper.idle, memory_order_relaxed);
+	return atomic_load_explicit(&keeper.idle, memory_order_relaxed) && !atomic_load_explicit(&keeper.unattended, memory_order_relaxed);
+}
+
+void region_keeper_leave_alone(void)
+{
+	atomic_store(&keeper.unattended, true);
+	region_keeper_call();
 }
 
 bool region_keeper_died(void)
@@ -350,6 +357,8 @@ int keeper_run(void)
 			then = next < then ? next : then;
 		}
 		note_whether_idle();
+		if (atomic_load(&keeper.idle) && atomic_load(&keeper.unattended))
+			return 0;
 		if (then == SCHEDULE_NEVER)
 			then = schedule_look(now, seen.fork_ns);
 		if (!keeper_has_order())

@@ -35,6 +35,7 @@ struct keeper_shared {
 	atomic_bool asleep;  /* until a notice comes */
 	atomic_bool settles; /* there is a region that it settles by itself */
 	atomic_bool idle;    /* nothing is left to do, and it may end */
+	atomic_bool unattended; /* the program will not see to its end: it ends by itself when it is idle */
 	atomic_bool leaves;  /* it is to end, at the next moment at which no step is under way */
 	_Atomic(odf_region_settling) settling;
 };

@@ -141,10 +141,6 @@ void region_leave_all(odf_reason reason)
 
 	region_lock(&mask);
 	(void)region_give_up_all(reason);
-	/* So that a child has nothing to close. */
-	for (struct odf_region *region = region_list; region != NULL; region = region->next)
-		if (region->left && !region_keeper_runs() && region->drained >= region->capacity / REGION_PAGE * REGION_PAGE)
-			region_close_files_here(region);
 	region_unlock(&mask);
 }
 

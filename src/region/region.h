@@ -114,6 +114,8 @@ bool region_map_zeros(char *start, size_t length, int protection);
 int region_give_up(struct odf_region *region, odf_reason reason);
 /* All that there are. Takes the lock. */
 void region_leave_all(odf_reason reason);
+/* Of a process whose regions have all been given up: no call of its is about the keeper any more. */
+void region_part_with_keeper(void);
 /* In a process that is made for it and may be killed: goes through all that a region takes of the kernel. 0 or an errno value. */
 int region_rehearse(void);
 /* It was given up, here or by the region's own doing. One load. */

@@ -14,18 +14,11 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include "../record/settings.h"
-#include "../sys/userfault.h"
 #include "internal.h"
 
 #define CAPACITY ((size_t)1 << 30)
 #define MEMORY   ((size_t)8 << 20)
 #define PART     ((size_t)256 << 10)
-
-static void rest(uint64_t step_ns)
-{
-	(void)step_ns;
-}
 
 /* What the keeper and the loading of an allocator take besides, with arguments that do nothing. */
 static void make_other_calls(void)
@@ -62,7 +55,7 @@ static void make_other_calls(void)
 static int fork_once(const char *memory)
 {
 	uint64_t start;
-	int status = 0, error = region_fork_begin(&start, false);
+	int status = 0, error = region_fork_begin(&start);
 	long pid, waited;
 
 	if (error != 0)
@@ -72,7 +65,7 @@ static int fork_once(const char *memory)
 		region_in_child();
 		(void)sys_call1(SYS_exit_group, *(volatile const char *)memory == 1 ? 0 : 1);
 	}
-	region_fork_end(start);
+	region_fork_end(start, (int)pid);
 	if (pid < 0)
 		return (int)-pid;
 	while ((waited = sys_call4(SYS_wait4, pid, &status, 0, NULL)) == -EINTR)
@@ -107,27 +100,14 @@ static int change(struct odf_region *region, size_t at)
 	return error;
 }
 
-int region_rehearse(void)
+static int live(struct odf_region *region)
 {
-	struct region_settler settler = { -1, -1, NULL, rest };
-	struct odf_region *region;
 	uint64_t mask;
 	int error;
 
-	make_other_calls();
-	region = region_make_bare(CAPACITY, 0, NULL, &error);
-	if (region == NULL)
-		return error;
 	region_lock(&mask);
 	error = region_take(region, 0, MEMORY);
 	region_unlock(&mask);
-	settler.pagemap = region_pagemap_open();
-	if (error == 0 && settler.pagemap < 0)
-		error = -settler.pagemap;
-	settler.userfault = userfault_open(settings_userfault()); /* there are two ways to settle */
-	settler.desk = region_map(NULL, sizeof *settler.desk, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (settler.desk == NULL)
-		return ENOMEM;
 	for (size_t round = 0; round < 2 && error == 0; round++) {
 		size_t from = round * MEMORY / 2;
 		memset(region->home, 1, REGION_PAGE);
@@ -137,17 +117,33 @@ int region_rehearse(void)
 			region->home[page * 3 * REGION_PAGE] = 1;
 		if (error == 0)
 			error = change(region, from + PART);
-		if (error == 0)
-			error = region_settle(region, &settler);
+		/* The keeper may be at it already. */
+		for (unsigned tries = 0; error == 0 && (error = odf_region_settle(region)) == EAGAIN && tries < 100; tries++) {
+			region_pause_ms(1);
+			error = 0;
+		}
 		if (error == 0)
 			error = change(region, from + 8 * PART);
 	}
 	if (error == 0)
 		error = fork_once(region->home);
-	if (error != 0)
-		return error;
 	region_lock(&mask);
-	error = region_give_up(region, ODF_REASON_HEAP_SANDBOX);
+	if (error == 0)
+		error = region_give_up(region, ODF_REASON_HEAP_SANDBOX);
 	region_unlock(&mask);
+	return error;
+}
+
+int region_rehearse(void)
+{
+	struct odf_region *region;
+	int error;
+
+	make_other_calls();
+	region = region_make_bare(CAPACITY, 0, NULL, &error);
+	if (region == NULL)
+		return error;
+	error = live(region);
+	region_keeper_stop(); /* or it would be somebody else's child in the end */
 	return error;
 }
