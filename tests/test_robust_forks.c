@@ -28,7 +28,7 @@ static void must_come_to_rest(void)
 		wait_ms(5);
 	}
 	dprintf(2, "%ld KiB, live %d, heap %d\n", own, is_live(mapped), (int)info().state);
-	must(!"at rest");
+	wrong(__LINE__, "neither settled nor given up, or held twice");
 }
 
 static void must_settle(void)
