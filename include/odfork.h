@@ -155,11 +155,11 @@ typedef enum odf_reason {
 	ODF_REASON_REGION_KERNEL,    /* forks of this process are on demand, by a kernel that is not shown to keep data */
 	ODF_REASON_HEAP_OFF,            /* the heap was not asked for: the library is linked and not preloaded, or ODFORK_HEAP=off */
 	ODF_REASON_HEAP_NOT_INTERPOSED, /* the static library interposes nothing, so there is no heap */
-	ODF_REASON_HEAP_NO_SETTLING,    /* several threads, and no userfaultfd for kernel-mode faults: memory in a region could not be settled */
+	ODF_REASON_HEAP_NO_SETTLING,    /* several threads and no userfaultfd for kernel-mode faults, or no /proc/self/pagemap: a region could not be settled */
 	ODF_REASON_HEAP_NO_ROOM,        /* no address space or descriptors for the heap's region */
 	ODF_REASON_HEAP_PIECES,         /* the program's memory is in so many small mappings that a fork pays more for them than it saves */
 	ODF_REASON_HEAP_LOCKED,         /* the program locks its memory (mlockall) */
-	ODF_REASON_HEAP_SANDBOX,        /* the program has put itself into a seccomp sandbox, which may punish what waking takes */
+	ODF_REASON_HEAP_SANDBOX,        /* a seccomp sandbox, which may punish what the heap takes */
 	ODF_REASON_HEAP_LIMIT,          /* a limit of address space, data or file size, against which a region counts otherwise */
 	ODF_REASON_HEAP_PINS,           /* memory may be pinned: the program has a file open for direct input, or a ring of io_uring */
 	ODF_REASON_HEAP_KERNEL,         /* forks are on demand by the kernel, which keeps data or was asked for by name */
