@@ -1681,6 +1681,35 @@ static void list_is_full(void)
 
 /* ---- Given up as a whole ------------------------------------------------------------------------------------------------------------ */
 
+/* A child that is made as soon as it is given up, before its file is emptied. */
+static void child_of_one_just_given_up(void)
+{
+	int ends[2];
+	uint64_t mask;
+	char byte;
+	pid_t pid;
+
+	make_bare();
+	must(take(0, pages) == 0);
+	fill(0, pages, 1);
+	must(pipe2(ends, O_CLOEXEC) == 0);
+	region_lock(&mask);
+	must(region_give_up(region, ODF_REASON_HEAP_PINS) == 0);
+	pid = raw_clone();
+	if (pid == 0) {
+		(void)!read(ends[0], &byte, 1);
+		_exit(holds_all_1() ? 0 : 1);
+	}
+	region_unlock(&mask);
+	wait_ms(100);
+	must(write(ends[1], "", 1) == 1 && status_of(pid) == 0 && holds_all_1());
+	for (int tries = 0; region_resident(region) > 0; tries++) {
+		must(tries < 5000);
+		wait_ms(1);
+	}
+	must(holds_all_1());
+}
+
 static int leave(void)
 {
 	uint64_t mask;
@@ -1984,6 +2013,7 @@ static const struct {
 	CASE(lost_memory_is_given_back),
 	CASE(nothing_lost),
 	CASE(list_is_full),
+	CASE(child_of_one_just_given_up),
 	CASE(leaves),
 	CASE(leaves_a_raw_child_alone),
 	CASE(foreign_memory_in_the_template),
