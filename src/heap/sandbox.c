@@ -93,8 +93,7 @@ static void live(const struct filter *filter, atomic_int *stage)
 		end(1);
 	atomic_store(stage, WAITED);
 	region_in_child();
-	if (filter->entered)
-		heap_rehearse();
+	heap_rehearse();
 	if (region_rehearse() == 0)
 		atomic_store(stage, THROUGH);
 	end(0);

@@ -101,6 +101,7 @@ void heap_rehearse(void)
 	(void)choose_capacity(0);
 	(void)choose_place();
 	(void)heap_private_bytes();
+	pinned_rehearse();
 }
 
 odf_region *heap_make_region(size_t wanted, odf_reason *obstacle, int *error)
