@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Package:   runit 2.1.2-54 and daemontools 1:0.76-8.1 (Debian 12)
-# Expected:  chpst(8): "-P  Run prog in a new process group." A process group is left with the session it is in, so
-#            the program keeps its terminal, and job control there still reaches it.
+# Expected:  chpst(8) describes -P as giving the program a process group of its own. Such a group stays in its session,
+#            so the program keeps its terminal, and job control there still reaches it.
 # Behaviour: `chpst -P`, and daemontools' pgrphack that it stands for, call setsid(2): the program leads a new
 #            *session* and has no controlling terminal. ^C and ^Z do not reach it, opening /dev/tty fails with ENXIO,
 #            and `kill %1` or fg from the shell that started it work no longer.

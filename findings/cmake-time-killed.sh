@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Package:   cmake 3.25.1-1 (Debian 12); compared with `cmake -E env` of the same package
-# Expected:  `cmake -E time COMMAND` runs COMMAND, prints how long it took, and fails when COMMAND fails; cmake(1):
-#            "Run <command> and display elapsed time". It does hand on an exit status: `cmake -E time false` gives 1.
+# Expected:  `cmake -E time COMMAND` runs COMMAND, prints how long it took, and fails when COMMAND fails: it does
+#            hand on an exit status, as `cmake -E time false` gives 1.
 # Behaviour: the status is 0 when the command was killed by a signal and when it could not be started at all. A timed
 #            step of a build that crashes, or whose program is missing, counts as passed. `cmake -E env` gives 1 for
 #            both.

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # Package:   cpulimit 2.8-1 (Debian 12)
-# Expected:  its help of -f: "launch target process in foreground and wait for it to exit". A wrapper that waits for
+# Expected:  with -f it waits for the program that it starts. A wrapper that waits for
 #            its program hands on how it ended, as nice, timeout and timelimit do; cpulimit(1) says nothing of exit
 #            statuses.
 # Behaviour: the status is 0 whatever the program did, also when it was killed. A build or test slowed by `cpulimit -f

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Package:   expect and tcl-expect 5.45.4-2+b1 (Debian 12)
-# Expected:  expect(1): spawn's program has its "stdin, stdout and stderr" connected to Expect, by a terminal of its
-#            own. Nothing of what Expect itself was started with should be left in it.
+# Expected:  spawn connects the program's three standard streams to Expect, by a terminal of its own (expect(1)).
+#            Nothing of what Expect itself was started with should be left in it.
 # Behaviour: the program also inherits a copy of Expect's own standard error (descriptor 4, not close-on-exec). A
 #            server that an Expect script starts by spawn and leaves running holds it for its life: `out=$(expect
 #            script 2>&1)`, a CI runner or an ssh that waits for the end of the stream waits for the server, not for

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Package:   guile-3.0 and guile-3.0-libs 3.0.8-2 (Debian 12)
-# Expected:  Guile's manual says of (system* "prog" arg ...): "This function is similar to `system', but accepts only
-#            one string per-argument, and performs no shell interpretation." Other differences are not named.
+# Expected:  Guile's manual describes (system* PROGRAM ARGUMENT ...) as system without a shell: each string is one
+#            argument. It names no other difference.
 # Behaviour: Guile ignores SIGINT and SIGQUIT while it waits, as system(3) does. system gives the child the former
 #            actions back, system* does not: the program, and all that it starts, ignores both signals. Ctrl-C at the
 #            terminal reaches neither Guile nor the program that it waits for. system* also closes descriptors from 3
