@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Package:   ninja-build 1.11.1-2~deb12u1 (Debian 12)
-# Expected:  Ninja's manual of the pool "console": its jobs have "direct access to the standard input, output and
-#            error streams for Ninja". A rule that starts a server in the background with all three streams at
+# Expected:  by Ninja's manual a job of the pool named console works on Ninja's own standard streams, and differs from
+#            others by that only. A rule that starts a server in the background with all three streams at
 #            /dev/null is done when its command is done, in this pool as in others.
 # Behaviour: jobs of the console pool, and only these, also inherit the writing end of a pipe of Ninja's (descriptor 4
 #            here, not close-on-exec), and Ninja takes its closing for the end of the job. The background process

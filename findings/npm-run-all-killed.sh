@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Package:   npm npm-run-all@4.1.5; dotenv-cli@11.0.0; compared with npm-run-all2@8.0.4
-# Expected:  npm-run-all's documentation of run-s: "If a script exited with non-zero code, following scripts are not
-#            run"; and as a wrapper of `npm run` it fails when the script fails. A script killed by a signal makes
+# Expected:  run-s stops at the first script that fails, so npm-run-all's documentation, and as a wrapper of `npm run`
+#            it then fails as well. A script killed by a signal makes
 #            `npm run` end with 128+N.
 # Behaviour: run-s (one after another) and run-p (side by side) of 4.1.5 take a script that a signal killed for
 #            success: the next script runs and the status is 0, silently. So `run-s build publish` publishes after the

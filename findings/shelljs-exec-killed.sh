@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # Package:   npm shelljs@0.10.0
-# Expected:  shelljs' README: exec() "returns a ShellString" whose code is the exit code of the program, and with
+# Expected:  exec() returns an object whose code is the exit code of the program (shelljs' README), and with
 #            `config.fatal` set (`set('-e')`) a command that fails throws. A command killed by a signal has failed.
 # Behaviour: for a command that a signal killed (SIGKILL of the out-of-memory killer, SIGSEGV of a crash, SIGTERM)
 #            synchronous exec() returns code 0, and set('-e') does not throw. Asynchronous exec() hands null to its

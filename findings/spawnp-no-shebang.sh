@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # Package:   libc6 2.36-9+deb12u14 (the running one must be glibc), musl-dev 1.2.3-1 (Debian 12)
-# Expected:  posix_spawnp(3): if the name has no slash, the program is searched "in the same way as for execvp(3)"; so
+# Expected:  posix_spawnp searches for a name without a slash as execvp does (posix_spawnp(3)); so
 #            an executable text file without "#!" runs by /bin/sh in both, as POSIX asks of execvp. A C library is
 #            expected to agree with itself, and two C libraries on execvp.
 # Behaviour: three answers. glibc: execvp runs the file by /bin/sh, posix_spawnp refuses it with ENOEXEC (8). musl:

@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Package:   perl-base 5.36.0-7+deb12u4; compared with ruby3.1 3.1.7+really3.1.2-0+deb12u1 (both Debian 12)
-# Expected:  perlvar of $0: an assignment "modifies the argument area that the ps program sees". proc(5):
-#            /proc/PID/environ is "the initial environment that was set when the currently executing program was
-#            started". It should keep saying so, as it does for Ruby after the same assignment.
+# Expected:  an assignment to $0 changes what ps shows as the arguments (perlvar). /proc/PID/environ is the environment
+#            that the program was started with (proc(5)), and stays it, as for Ruby after the same assignment.
 # Behaviour: Perl takes the strings of the environment for room too, and blanks what it does not use: after `$0 = "x"`
 #            /proc/PID/environ holds no variable any more, though %ENV and all children have them. What finds its
 #            processes by a mark in the environment (Jenkins' BUILD_ID, `ps e`, `pgrep` with grep on environ,
