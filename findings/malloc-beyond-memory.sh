@@ -3,9 +3,9 @@
 #
 # Package:   libmimalloc2.0 2.0.9+ds-2, libtcmalloc-minimal4 2.10-1, libjemalloc2 5.3.0-1, libc6 2.36-9+deb12u14
 #            (Debian 12)
-# Expected:  with vm.overcommit_memory at its default of 0 the kernel refuses a request that is beyond all the memory
-#            that there is (its page on overcommit accounting): malloc of 32 TiB gives NULL on a machine that has less, whoever
-#            provides malloc. Programs that size a cache by trying, or test their own error path so, rely on it.
+# Expected:  with vm.overcommit_memory at its default of 0 the kernel refuses a request beyond all the memory that
+#            there is (its page on overcommit accounting): malloc of 32 TiB gives NULL on a machine that has less,
+#            whoever provides malloc. Programs that size a cache by trying, or test their own error path so, rely on it.
 # Behaviour: jemalloc and mimalloc ask the kernel with MAP_NORESERVE, which the default mode leaves uncounted: the
 #            request succeeds, and the program meets the out-of-memory killer when it uses the block. glibc and
 #            tcmalloc give NULL.
