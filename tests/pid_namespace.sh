@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# After unshare(CLONE_NEWPID) the next process is the first of the new namespace, which ends with it: that must be the program's, and no process of the
-# library's own. A preloaded shell makes one child there, by whichever way it wakes.
+# After unshare(CLONE_NEWPID) the next process is the first of the new namespace, which ends with it: that must be the
+# program's, and no process of the library's own. A preloaded shell makes one child there, by whichever way it wakes.
 set -eu
 build=${ODF_BUILD:?}
 skip() { echo "$*"; [ "${ODF_MUST_WORK:-0}" != 1 ] || exit 1; exit 77; }
@@ -18,11 +18,12 @@ try() { # NAME COMMAND...
 try "plain" unshare -p sh -c "$child"
 for heap in on auto off; do
 	try "heap $heap" unshare -p env "LD_PRELOAD=$build/libodfork.so.0" "ODFORK_HEAP=$heap" sh -c "$child"
-	try "heap $heap, stats" unshare -p env "LD_PRELOAD=$build/libodfork.so.0" "ODFORK_HEAP=$heap" ODFORK_STATS=/dev/null sh -c "$child"
+	try "heap $heap, stats" unshare -p env "LD_PRELOAD=$build/libodfork.so.0" "ODFORK_HEAP=$heap" \
+		ODFORK_STATS=/dev/null sh -c "$child"
 	# An ordinary user in a namespace of his own, who makes large pages in a further one.
 	if setpriv --reuid 65534 --clear-groups unshare -Ur true 2> /dev/null; then
-		try "heap $heap, ordinary user" setpriv --reuid 65534 --clear-groups unshare -Urp env "LD_PRELOAD=$build/libodfork.so.0" \
-			"ODFORK_HEAP=$heap" sh -c "$child"
+		try "heap $heap, ordinary user" setpriv --reuid 65534 --clear-groups unshare -Urp \
+			env "LD_PRELOAD=$build/libodfork.so.0" "ODFORK_HEAP=$heap" sh -c "$child"
 	fi
 done
 try "odfork run" unshare -p "$build/odfork" run --heap=on -- sh -c "$child"

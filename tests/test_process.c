@@ -92,7 +92,8 @@ static void on_alarm(int signal)
 	alarms++;
 }
 
-/* A signal does not end a wait before its time, and a wait in one thread does not keep another from ending the process. */
+/* A signal does not end a wait before its time, and a wait in one thread does not keep another from ending the
+ * process. */
 static void *kill_later(void *process)
 {
 	usleep(100000);
@@ -149,7 +150,7 @@ static void test_refused(void **state)
 	must_have_no_children();
 }
 
-/* ---- Feeding and collecting ------------------------------------------------------------------------------------------------------------- */
+/* ---- Feeding and collecting -------------------------------------------------------------------------------------- */
 
 enum { LARGE = 3 << 20 };
 
@@ -232,7 +233,7 @@ static void test_limits(void **state)
 	assert_errno(EINVAL, odf_process_communicate(NULL, &io));
 }
 
-/* ---- From start to end -------------------------------------------------------------------------------------------------------------------- */
+/* ---- From start to end ------------------------------------------------------------------------------------------- */
 
 static void test_run(void **state)
 {
@@ -263,7 +264,9 @@ static void test_run(void **state)
 	io.timeout_ms = -1;
 	assert_errno(EINVAL, odf_run("/bin/true", shell(""), NULL, NULL, &io, NULL));
 	/* Without: nothing is changed. */
-	assert_errno(0, odf_run("/bin/sh", shell("test $(readlink /proc/self/fd/0) = \"$(readlink /proc/$PPID/fd/0)\""), NULL, NULL, NULL, NULL));
+	assert_errno(0,
+		     odf_run("/bin/sh", shell("test $(readlink /proc/self/fd/0) = \"$(readlink /proc/$PPID/fd/0)\""),
+			     NULL, NULL, NULL, NULL));
 	must_have_no_children();
 	surroundings_must_equal(&before);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What the options and the report are as structures: zero but for their size, of other sizes, refused. See also abi_growth.sh. */
+ * What the options and the report are as structures: zero but for their size, of other sizes, refused. See also
+ * abi_growth.sh. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

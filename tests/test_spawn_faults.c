@@ -41,7 +41,7 @@ static int apart(int (*run)(void))
 		}                                                                \
 	} while (0)
 
-/* ---- A new pid namespace ----------------------------------------------------------------------------------------------------------- */
+/* ---- A new pid namespace ----------------------------------------------------------------------------------------- */
 
 /* Set by the test for the process apart. */
 static bool ask_first, detach_first;
@@ -66,14 +66,16 @@ static int in_new_namespace(void)
 		options.allow = wanted == ODF_STRATEGY_NONE ? 0 : ODF_ALLOW(wanted);
 		REQUIRE(odf_spawn(NULL, "/bin/true", true_argv, NULL, &options, &report) == ENOTSUP);
 		REQUIRE(report.step == ODF_STEP_REQUEST && report.reason[ODF_STRATEGY_FORK] ==
-							       (wanted == ODF_STRATEGY_VFORK ? ODF_REASON_NOT_ALLOWED : ODF_REASON_PID_NAMESPACE));
+							       (wanted == ODF_STRATEGY_VFORK ? ODF_REASON_NOT_ALLOWED
+								: ODF_REASON_PID_NAMESPACE));
 	}
 	options = ODF_SPAWN_OPTIONS_INIT;
 	json = spawn_state(&options, &report);
 	pid = member(json, "pid");
 	REQUIRE(strcmp(pid, "1") == 0);
 	if (odf_probe_get(ODF_PROBE_CLONE_VM, NULL) == ODF_ANSWER_NOT_ASKED)
-		REQUIRE(report.strategy == ODF_STRATEGY_FORK && report.reason[ODF_STRATEGY_VFORK] == ODF_REASON_PID_NAMESPACE);
+		REQUIRE(report.strategy == ODF_STRATEGY_FORK &&
+			report.reason[ODF_STRATEGY_VFORK] == ODF_REASON_PID_NAMESPACE);
 	else
 		REQUIRE(report.strategy == ODF_STRATEGY_VFORK);
 	return 0;
@@ -103,7 +105,7 @@ static void test_new_pid_namespace(void **state)
 	assert_int_equal(status, 0);
 }
 
-/* ---- Spawns that change ids wait for no other -------------------------------------------------------------------------------------- */
+/* ---- Spawns that change ids wait for no other -------------------------------------------------------------------- */
 
 static odf_fd_action without_writer[1]; /* a child's own copy would keep the file busy */
 
@@ -163,7 +165,7 @@ static void test_ids_wait_for_nobody(void **state)
 	assert_int_equal(prctl(PR_GET_DUMPABLE), 1);
 }
 
-/* ---- By FORK, the caller is open for signals while it waits ------------------------------------------------------------------------- */
+/* ---- By FORK, the caller is open for signals while it waits ------------------------------------------------------ */
 
 static int entered[2], leave[2];
 static volatile sig_atomic_t handled, handled_elsewhere;
@@ -252,7 +254,7 @@ static void test_signals_while_held(void **state)
 		;
 }
 
-/* ---- Where a failure is found ------------------------------------------------------------------------------------------------------- */
+/* ---- Where a failure is found ------------------------------------------------------------------------------------ */
 
 static void test_closed_exec_fd(void **state)
 {
@@ -289,7 +291,7 @@ static void test_group_of_minus_one(void **state)
 	assert_int_equal(report.index, 1);
 }
 
-/* ---- The terminal after a failure --------------------------------------------------------------------------------------------------- */
+/* ---- The terminal after a failure -------------------------------------------------------------------------------- */
 
 static int die(void *unused)
 {
@@ -306,7 +308,9 @@ static int fail_on_terminal(void)
 			odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
 			odf_fd_action map[] = { ODF_FD_NULL(0) };
 			REQUIRE(tcgetpgrp(1) == own);
-			options.flags = ODF_SPAWN_SETPGROUP | ODF_SPAWN_FOREGROUND | (by_descriptor ? ODF_SPAWN_TTY_FD : 0);
+			options.flags = ODF_SPAWN_SETPGROUP | ODF_SPAWN_FOREGROUND;
+			if (by_descriptor)
+				options.flags |= ODF_SPAWN_TTY_FD;
 			options.allow = ODF_ALLOW(engines[i]);
 			options.fds = map;
 			options.fd_count = 1;
@@ -339,13 +343,15 @@ static void test_terminal_after_failure(void **state)
 	close(terminal);
 }
 
-/* ---- PATH that another thread changes ------------------------------------------------------------------------------------------------ */
+/* ---- PATH that another thread changes ---------------------------------------------------------------------------- */
 
-/* The room for the paths to try is measured first and filled then: what is searched must be one text, whatever becomes of the variable. */
+/* The room for the paths to try is measured first and filled then: what is searched must be one text, whatever
+ * becomes of the variable. */
 static void test_path_is_read_once(void **state)
 {
 	static char entry[] = "PATH=/first:/second";
-	struct request request = { .file = "name", .options = { .size = sizeof request.options, .flags = ODF_SPAWN_SEARCH_PATH } };
+	struct request request = { .file = "name",
+				  .options = { .size = sizeof request.options, .flags = ODF_SPAWN_SEARCH_PATH } };
 	struct environment environment;
 	char *saved = strdup(getenv("PATH"));
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Who and where the program is: groups of a user, ambient capabilities, namespaces, root directory; and its priorities. By each engine that can, and
- * what each step's failure says. */
+ * Who and where the program is: groups of a user, ambient capabilities, namespaces, root directory; and its
+ * priorities. By each engine that can, and what each step's failure says. */
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -64,7 +64,7 @@ static void must_fail(const odf_spawn_options *asked, odf_step step, int index, 
 	must_have_no_children();
 }
 
-/* ---- Groups --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Groups ------------------------------------------------------------------------------------------------------ */
 
 static char expected_groups[4096];
 
@@ -88,7 +88,8 @@ static void expect_groups(gid_t *groups, int count)
 	qsort(groups, (size_t)count, sizeof *groups, compare_groups);
 	strcpy(expected_groups, "\"");
 	for (int i = 0; i < count; i++)
-		at += (size_t)snprintf(expected_groups + at, sizeof expected_groups - at, "%s%u", i == 0 ? "" : " ", (unsigned)groups[i]);
+		at += (size_t)snprintf(expected_groups + at, sizeof expected_groups - at, "%s%u", i == 0 ? "" : " ",
+				       (unsigned)groups[i]);
 	strcpy(expected_groups + at, "\"");
 }
 
@@ -129,7 +130,7 @@ static void test_groups(void **state)
 	chmod(scratch(), 0755);
 }
 
-/* ---- Ambient capabilities --------------------------------------------------------------------------------------------------------------- */
+/* ---- Ambient capabilities ---------------------------------------------------------------------------------------- */
 
 static void check_ambient(const char *json)
 {
@@ -160,7 +161,7 @@ static void test_ambient(void **state)
 	must_fail(&options, ODF_STEP_CAPABILITIES, -1, EINVAL);
 }
 
-/* ---- Namespaces ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Namespaces -------------------------------------------------------------------------------------------------- */
 
 static char joined[128];
 
@@ -242,7 +243,7 @@ static void test_namespaces(void **state)
 	wait_for(holder);
 }
 
-/* ---- Root directory --------------------------------------------------------------------------------------------------------------------- */
+/* ---- Root directory ---------------------------------------------------------------------------------------------- */
 
 static char shown_root[1024];
 
@@ -258,7 +259,8 @@ static void test_root(void **state)
 	if (!is_root("chroot needs root"))
 		return;
 	snprintf(shown_root, sizeof shown_root, "%s", scratch_path("root"));
-	snprintf(command, sizeof command, "mkdir -p '%s/sub' && cp '%s' '%s/program'", shown_root, helper_path("exits"), shown_root);
+	snprintf(command, sizeof command, "mkdir -p '%s/sub' && cp '%s' '%s/program'", shown_root,
+		 helper_path("exits"), shown_root);
 	assert_int_equal(system(command), 0);
 	for (size_t i = 1; i < 3; i++) {
 		options.allow = ODF_ALLOW(engines[i]);
@@ -288,7 +290,7 @@ static void test_root(void **state)
 	must_fail(&options, ODF_STEP_ROOT, -1, ENOENT);
 }
 
-/* ---- Priorities ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Priorities -------------------------------------------------------------------------------------------------- */
 
 /* The kernel's struct sched_attr in its first version. */
 struct first_sched_attr {
@@ -337,7 +339,7 @@ static void test_priorities(void **state)
 	must_fail(&options, ODF_STEP_SCHED, -1, EINVAL);
 }
 
-/* ---- Signals ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Signals ----------------------------------------------------------------------------------------------------- */
 
 static void test_sigdefault(void **state)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What the program is given to work with: environment, search path, directories by descriptor, terminal by descriptor, pipes. */
+ * What the program is given to work with: environment, search path, directories by descriptor, terminal by
+ * descriptor, pipes. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -15,7 +16,7 @@
 
 static char *true_argv[] = { (char[]){ "true" }, NULL };
 
-/* ---- Environment -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Environment ------------------------------------------------------------------------------------------------- */
 
 static void must_have_environment(const odf_spawn_options *asked, char *const envp[], const char *expected)
 {
@@ -98,7 +99,7 @@ static void test_child_path(void **state)
 	assert_errno(ENOTSUP, odf_spawn(&pid, argv[0], argv, with, &options, NULL));
 }
 
-/* ---- Relative to a descriptor --------------------------------------------------------------------------------------------------------------- */
+/* ---- Relative to a descriptor ------------------------------------------------------------------------------------ */
 
 static void test_directories(void **state)
 {
@@ -127,7 +128,8 @@ static void test_directories(void **state)
 	}
 	for (size_t i = 1; i < 3; i++) {
 		/* The directory's own number is the target of another action. */
-		odf_fd_action map[] = { ODF_FD_OPEN_AT(0, directory, "below/file", O_RDONLY, 0), ODF_FD_DUP(directory, 2),
+		odf_fd_action map[] = { ODF_FD_OPEN_AT(0, directory, "below/file", O_RDONLY, 0),
+				       ODF_FD_DUP(directory, 2),
 					ODF_FD_OPEN_AT(directory + 1, directory, "below/file", O_RDONLY, 0) };
 		odf_fd_action closed[] = { ODF_FD_NULL(0), ODF_FD_OPEN_AT(5, 900, "below/file", O_RDONLY, 0) };
 		odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
@@ -178,7 +180,7 @@ static void test_terminal_by_descriptor(void **state)
 	}
 }
 
-/* ---- Pipes ---------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Pipes ------------------------------------------------------------------------------------------------------- */
 
 static size_t read_all(int fd, char *text, size_t size)
 {

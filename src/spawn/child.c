@@ -77,12 +77,14 @@ static bool one_step(const struct child_plan *plan, odf_step step, long number, 
 	return passed(plan, sys_call3(number, a, b, c));
 }
 
-/* Once signals are unblocked for exec, a handler of the parent's would run here, on the parent's memory. So handled signals become
- * default; ignored ones stay ignored, as exec leaves them, unless they are to be reset. */
+/* Once signals are unblocked for exec, a handler of the parent's would run here, on the parent's memory. So handled
+ * signals become default; ignored ones stay ignored, as exec leaves them, unless they are to be reset. */
 static bool reset_signals(const struct child_plan *plan)
 {
-	uint64_t reset_too = plan->flags & ODF_SPAWN_RESET_SIGNALS ? ~0ull : plan->flags & ODF_SPAWN_SIGDEFAULT ? plan->sigdefault : 0;
+	uint64_t reset_too = plan->flags & ODF_SPAWN_SIGDEFAULT ? plan->sigdefault : 0;
 
+	if (plan->flags & ODF_SPAWN_RESET_SIGNALS)
+		reset_too = ~0ull;
 	if (plan->handlers_cleared && reset_too == 0)
 		return true;
 	begin(plan, ODF_STEP_SIGNALS, -1);
@@ -349,8 +351,8 @@ static int kept_number(const struct child_plan *plan, int which)
 	return kept->spare >= 0 ? plan->spares[kept->spare] : kept->fd;
 }
 
-/* All signals are blocked, SIGTTOU too: a background process may change the foreground group only so. What was before is noted, for the caller to put it
- * back if the spawn fails after all. */
+/* All signals are blocked, SIGTTOU too: a background process may change the foreground group only so. What was
+ * before is noted, for the caller to put it back if the spawn fails after all. */
 static bool take_foreground(const struct child_plan *plan)
 {
 	int tty = kept_number(plan, KEPT_TTY), group, before = 0;
@@ -385,9 +387,11 @@ static bool set_scheduling(const struct child_plan *plan)
 	if ((plan->flags & ODF_SPAWN_SCHED) &&
 	    !one_step(plan, ODF_STEP_SCHED, SYS_sched_setscheduler, 0, plan->sched_policy, (long)&plan->sched_param))
 		return false;
-	if (plan->sched_attr != NULL && !one_step(plan, ODF_STEP_SCHED, SYS_sched_setattr, 0, (long)plan->sched_attr, 0))
+	if (plan->sched_attr != NULL && !one_step(plan, ODF_STEP_SCHED, SYS_sched_setattr, 0, (long)plan->sched_attr,
+						  0))
 		return false;
-	if ((plan->flags & ODF_SPAWN_IOPRIO) && !one_step(plan, ODF_STEP_IOPRIO, SYS_ioprio_set, IOPRIO_PROCESS, 0, plan->ioprio))
+	if ((plan->flags & ODF_SPAWN_IOPRIO) && !one_step(plan, ODF_STEP_IOPRIO, SYS_ioprio_set, IOPRIO_PROCESS, 0,
+							  plan->ioprio))
 		return false;
 	return plan->affinity == NULL || one_step(plan, ODF_STEP_AFFINITY, SYS_sched_setaffinity, 0, (long)plan->affinity_size,
 						  (long)plan->affinity);
@@ -404,7 +408,8 @@ static bool set_limits(const struct child_plan *plan)
 	return true;
 }
 
-/* Supplementary groups and group first, while there is still the right to. What is to be ambient must outlive the change. */
+/* Supplementary groups and group first, while there is still the right to. What is to be ambient must outlive the
+ * change. */
 static bool set_ids(const struct child_plan *plan)
 {
 	if ((plan->flags & ODF_SPAWN_AMBIENT) && (plan->flags & ODF_SPAWN_UID)) {
@@ -422,7 +427,8 @@ static bool set_ids(const struct child_plan *plan)
 	       one_step(plan, ODF_STEP_UID, SETRESUID, (long)plan->uid, (long)plan->uid, (long)plan->uid);
 }
 
-/* A capability can be ambient if it is permitted and inheritable. What the change of user has left for that reason is taken away again. */
+/* A capability can be ambient if it is permitted and inheritable. What the change of user has left for that reason
+ * is taken away again. */
 static bool set_capabilities(const struct child_plan *plan)
 {
 	struct capability_header header = { CAPABILITY_VERSION, 0 };
@@ -578,7 +584,8 @@ void child_run(const struct child_plan *plan)
 		passed(plan, -ENOSYS);
 		return;
 	}
-	if (!reset_signals(plan) || !enter_cgroup(plan) || !set_oom_score(plan) || !join_namespaces(plan) || !change_root(plan))
+	if (!reset_signals(plan) || !enter_cgroup(plan) || !set_oom_score(plan) || !join_namespaces(plan) ||
+	    !change_root(plan))
 		return;
 	if ((plan->flags & ODF_SPAWN_SETSID) && !one_step(plan, ODF_STEP_SETSID, SYS_setsid, 0, 0, 0))
 		return;
@@ -588,7 +595,8 @@ void child_run(const struct child_plan *plan)
 		return;
 	if ((plan->flags & ODF_SPAWN_UMASK) && !one_step(plan, ODF_STEP_UMASK, SYS_umask, (long)plan->umask, 0, 0))
 		return;
-	if (!set_scheduling(plan) || !set_limits(plan) || !set_ids(plan) || !set_capabilities(plan) || !set_parent_death(plan) || !run_pre_exec(plan) ||
+	if (!set_scheduling(plan) || !set_limits(plan) || !set_ids(plan) || !set_capabilities(plan) ||
+	    !set_parent_death(plan) || !run_pre_exec(plan) ||
 	    !confine(plan))
 		return;
 	begin(plan, ODF_STEP_EXEC, -1);

@@ -17,7 +17,8 @@ struct child_outcome {
 	volatile int index;
 	volatile int error; /* 0, or why the step failed: the child is ending */
 	volatile uint64_t forgiven;
-	volatile int foreground_before, foreground; /* process groups: the terminal's before and after it was given to the child; 0: it was not */
+	volatile int foreground_before, foreground; /* process groups: the terminal's before and after it was given
+	                                               to the child; 0: it was not */
 };
 
 /* Descriptors of the caller's that are used after the map was applied: their own numbers may be others by then. */

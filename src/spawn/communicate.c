@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Feeding a process and collecting what it says, all streams at once, so that neither waits for the other. Raw system calls: no cancellation point,
- * errno untouched but by malloc, which is put back.
- */
+ * Feeding a process and collecting what it says, all streams at once, so that neither waits for the other. Raw
+ * system calls: no cancellation point, errno untouched but by malloc, which is put back. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -25,7 +24,8 @@ struct collected {
 
 int io_read(odf_io *ours, const odf_io *theirs)
 {
-	int error = theirs == NULL ? EINVAL : structure_read(ours, sizeof *ours, theirs, STRUCTURE_UP_TO(odf_io, error_length));
+	size_t first = STRUCTURE_UP_TO(odf_io, error_length);
+	int error = theirs == NULL ? EINVAL : structure_read(ours, sizeof *ours, theirs, first);
 
 	if (error == 0 && (ours->timeout_ms < 0 || (ours->input == NULL && ours->input_length > 0)))
 		error = EINVAL;
@@ -64,7 +64,8 @@ static int collect(odf_process *process, int stream, struct collected *c, size_t
 		return error;
 	if (left > PART)
 		left = PART;
-	count = left == 0 ? sys_read(process->streams[stream], &beyond, 1) : sys_read(process->streams[stream], c->bytes + c->length, left);
+	count = left == 0 ? sys_read(process->streams[stream], &beyond, 1)
+		: sys_read(process->streams[stream], c->bytes + c->length, left);
 	if (count == -EAGAIN || count == -EINTR)
 		return 0;
 	if (count <= 0) {
@@ -82,7 +83,8 @@ static int collect(odf_process *process, int stream, struct collected *c, size_t
 static int feed(odf_process *process, odf_io *io)
 {
 	size_t left = io->input_length - io->input_done;
-	long count = write_part_quietly(process->streams[0], (const char *)io->input + io->input_done, left < PART ? left : PART);
+	long count = write_part_quietly(process->streams[0], (const char *)io->input + io->input_done, left < PART
+					? left : PART);
 
 	if (count == -EAGAIN)
 		return 0;

@@ -132,9 +132,11 @@ static void open_pidfd(struct shared_page *page, struct result *result, pid_t pi
 	wake(&page->descriptor_done);
 }
 
-/* With all signals blocked, as the child must begin: a handler of the caller's must not run in it before its dispositions are reset. The caller itself
- * is open for its signals again at once, however long the child takes to execute the program. */
-static pid_t fork_blocked(struct plan *plan, struct shared_page *page, bool pidfd, const uint64_t *mask, void (*child)(struct plan *, struct shared_page *, bool))
+/* With all signals blocked, as the child must begin: a handler of the caller's must not run in it before its
+ * dispositions are reset. The caller itself is open for its signals again at once, however long the child takes to
+ * execute the program. */
+static pid_t fork_blocked(struct plan *plan, struct shared_page *page, bool pidfd, const uint64_t *mask,
+			  void (*child)(struct plan *, struct shared_page *, bool))
 {
 	pid_t pid = fork_plainly();
 	int error = errno;
@@ -146,7 +148,8 @@ static pid_t fork_blocked(struct plan *plan, struct shared_page *page, bool pidf
 	return pid;
 }
 
-static void fork_own(struct plan *plan, struct shared_page *page, bool pidfd, const uint64_t *mask, struct result *result)
+static void fork_own(struct plan *plan, struct shared_page *page, bool pidfd, const uint64_t *mask,
+		     struct result *result)
 {
 	pid_t pid = fork_blocked(plan, page, pidfd, mask, in_child);
 
@@ -183,7 +186,8 @@ static void go_between(struct plan *plan, struct shared_page *page, bool pidfd)
 	end(0);
 }
 
-static void fork_detached(struct plan *plan, struct shared_page *page, bool pidfd, const uint64_t *mask, struct result *result)
+static void fork_detached(struct plan *plan, struct shared_page *page, bool pidfd, const uint64_t *mask,
+			  struct result *result)
 {
 	const struct timespec tick = { 0, 20000000 };
 	struct result descriptor = RESULT_INIT;

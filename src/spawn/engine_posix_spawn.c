@@ -11,7 +11,8 @@
 
 #define LIBC_FLAGS                                                                                                               \
 	(ODF_SPAWN_SEARCH_PATH | ODF_SPAWN_SETSID | ODF_SPAWN_SETPGROUP | ODF_SPAWN_SIGMASK | ODF_SPAWN_RESET_SIGNALS | \
-	 ODF_SPAWN_CLOSE_OTHER_FDS | ODF_SPAWN_CWD_FD | ODF_SPAWN_SIGDEFAULT | ODF_SPAWN_PIPES | ODF_SPAWN_STDERR_TO_STDOUT)
+	 ODF_SPAWN_CLOSE_OTHER_FDS | ODF_SPAWN_CWD_FD | ODF_SPAWN_SIGDEFAULT | ODF_SPAWN_PIPES | \
+	 ODF_SPAWN_STDERR_TO_STDOUT)
 
 /* libc closes a number before it opens a file there, which shows if the path depends on open descriptors (/dev/fd); takes the flags as
  * they are, close-on-exec too; and refuses to close numbers beyond the limit. /dev/null depends on nothing. */
@@ -106,7 +107,8 @@ static int set_attributes(posix_spawnattr_t *attributes, const odf_spawn_options
 		flags |= POSIX_SPAWN_SETSIGDEF;
 		sigfillset(&every);
 		error = error != 0 ? error
-				   : posix_spawnattr_setsigdefault(attributes, options->flags & ODF_SPAWN_RESET_SIGNALS ? &every : &options->sigdefault);
+				   : posix_spawnattr_setsigdefault(attributes, options->flags & ODF_SPAWN_RESET_SIGNALS
+								   ? &every : &options->sigdefault);
 	}
 #ifdef POSIX_SPAWN_SETSID
 	if (options->flags & ODF_SPAWN_SETSID)

@@ -14,9 +14,10 @@
 #include "../sys/syscall.h"
 #include "make.h"
 
-/* A change of user or group id makes the kernel withdraw the dumpable mark from the memory, so that the new user cannot trace the
- * process; and while it is shared, the memory is the caller's too. The caller's mark is put back once no child runs on this memory as somebody
- * else: by the last of those that are under way. None waits for another one's exec, which the new user can delay as long as he likes. */
+/* A change of user or group id makes the kernel withdraw the dumpable mark from the memory, so that the new user
+ * cannot trace the process; and while it is shared, the memory is the caller's too. The caller's mark is put back
+ * once no child runs on this memory as somebody else: by the last of those that are under way. None waits for
+ * another one's exec, which the new user can delay as long as he likes. */
 static struct {
 	struct process_lock lock; /* held for a few instructions, all signals blocked */
 	long process;             /* of which the rest speaks: in a forked child nobody is under way */
@@ -26,7 +27,8 @@ static struct {
 
 static bool changes_ids(const struct child_plan *child)
 {
-	return (child->flags & (ODF_SPAWN_UID | ODF_SPAWN_GID)) || child->namespace_count > 0; /* a user namespace brings capabilities */
+	/* a user namespace brings capabilities */
+	return (child->flags & (ODF_SPAWN_UID | ODF_SPAWN_GID)) || child->namespace_count > 0;
 }
 
 static void dumpable_hold(const struct child_plan *child)

@@ -68,7 +68,8 @@ int environment_take(struct environment *environment, const struct request *requ
 	if (environment->base != NULL)
 		while (environment->base[environment->base_count] != NULL)
 			environment->base_count++;
-	if (!(flags & (ODF_SPAWN_SEARCH_PATH | ODF_SPAWN_SEARCH_CHILD_PATH)) || strchr(request->file, '/') != NULL || request->file[0] == '\0')
+	if (!(flags & (ODF_SPAWN_SEARCH_PATH | ODF_SPAWN_SEARCH_CHILD_PATH)) || strchr(request->file, '/') != NULL ||
+	    request->file[0] == '\0')
 		return 0;
 	path = flags & ODF_SPAWN_SEARCH_PATH ? getenv("PATH") : child_path(environment, request);
 	if (path == NULL)

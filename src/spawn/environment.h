@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The child's environment, and the PATH to search: taken once, since other threads may change the process's at any time.
- */
+ * The child's environment, and the PATH to search: taken once, since other threads may change the process's at any
+ * time. */
 #ifndef ODF_SPAWN_ENVIRONMENT_H
 #define ODF_SPAWN_ENVIRONMENT_H
 

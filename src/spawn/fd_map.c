@@ -213,10 +213,12 @@ static bool overwritten(struct fd_map *map, const odf_fd_action *actions, size_t
 	struct fd_slot *slot = fd < 0 ? NULL : find_slot(map, count, fd);
 	const odf_fd_action *action = slot == NULL ? NULL : &actions[slot->index];
 
-	return action != NULL && action->kind != ODF_FD_KIND_KEEP && !(action->kind == ODF_FD_KIND_DUP && action->source == fd);
+	return action != NULL && action->kind != ODF_FD_KIND_KEEP &&
+		!(action->kind == ODF_FD_KIND_DUP && action->source == fd);
 }
 
-/* Before anything is overwritten. What is wrong with such a descriptor is found when it is used, so that is the step. */
+/* Before anything is overwritten. What is wrong with such a descriptor is found when it is used, so that is the
+ * step. */
 static void save_used_later(struct fd_map *map, const odf_fd_action *actions, size_t count)
 {
 	static const odf_step steps[KEPT_COUNT] = { [KEPT_EXEC] = ODF_STEP_EXEC, [KEPT_TTY] = ODF_STEP_FOREGROUND };
@@ -231,7 +233,8 @@ static void save_used_later(struct fd_map *map, const odf_fd_action *actions, si
 	for (size_t i = 0; i < count; i++) {
 		struct fd_slot *slot = &map->slots[i];
 		slot->directory = -1;
-		if (actions[slot->index].kind == ODF_FD_KIND_OPEN_AT && overwritten(map, actions, count, actions[slot->index].source))
+		if (actions[slot->index].kind == ODF_FD_KIND_OPEN_AT &&
+		    overwritten(map, actions, count, actions[slot->index].source))
 			slot->directory = add_save(map, actions[slot->index].source, slot->index);
 	}
 }
@@ -245,7 +248,8 @@ void fd_map_build(struct fd_map *map, const odf_fd_action *actions, size_t count
 	for (size_t i = 0; i < count; i++) {
 		map->slots[i] = (struct fd_slot){ .fd = actions[i].fd, .index = (int)i };
 		map->named[map->named_count++] = actions[i].fd;
-		if ((actions[i].kind == ODF_FD_KIND_DUP || actions[i].kind == ODF_FD_KIND_OPEN_AT) && actions[i].source >= 0)
+		if ((actions[i].kind == ODF_FD_KIND_DUP || actions[i].kind == ODF_FD_KIND_OPEN_AT) &&
+		    actions[i].source >= 0)
 			map->named[map->named_count++] = actions[i].source;
 	}
 	qsort(map->slots, count, sizeof *map->slots, compare_slots);

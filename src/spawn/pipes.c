@@ -18,11 +18,12 @@ static bool is_named(const odf_spawn_options *options, int fd)
 	for (size_t i = 0; i < options->namespace_count; i++)
 		if (options->namespaces[i].fd == fd)
 			return true;
-	return fd <= 2 || options->cwd_fd == fd || options->exec_fd == fd || options->cgroup_fd == fd || options->tty_fd == fd;
+	return fd <= 2 || options->cwd_fd == fd || options->exec_fd == fd || options->cgroup_fd == fd ||
+		options->tty_fd == fd;
 }
 
-/* A number that the request names and that is not open must not become so by ours: the request would find it open. The result, or minus an errno
- * value; the old number is closed. */
+/* A number that the request names and that is not open must not become so by ours: the request would find it open.
+ * The result, or minus an errno value; the old number is closed. */
 static int move_aside(const odf_spawn_options *options, int fd)
 {
 	int aside = fd;
@@ -72,7 +73,8 @@ int pipes_make(struct pipes *pipes, struct request *request, int *stream)
 				return error;
 			pipes->actions[count++] = ODF_FD_DUP(*stream, pipes->theirs[*stream]);
 		} else if (*stream == 2 && (o->flags & ODF_SPAWN_STDERR_TO_STDOUT)) {
-			pipes->actions[count++] = (odf_fd_action){ .kind = (odf_fd_kind)FD_KIND_LATE_DUP, .fd = 2, .source = 1 };
+			pipes->actions[count++] = (odf_fd_action){ .kind = (odf_fd_kind)FD_KIND_LATE_DUP, .fd = 2,
+								  .source = 1 };
 		}
 	}
 	o->fds = pipes->actions;

@@ -15,7 +15,8 @@ struct pipes {
 
 #define PIPES_INIT { { -1, -1, -1 }, { -1, -1, -1 }, NULL, 0 }
 
-/* Makes them and puts the whole map into the request. 0, or an errno value with *stream the one that could not be had. */
+/* Makes them and puts the whole map into the request. 0, or an errno value with *stream the one that could not be
+ * had. */
 int pipes_make(struct pipes *pipes, struct request *request, int *stream);
 
 /* The stream that an action of ours is for. */

@@ -87,7 +87,8 @@ static void place_file(struct arena *arena, struct child_plan *child, const stru
 static void place_environment(struct arena *arena, struct child_plan *child, const struct request *request,
 			      const struct environment *environment)
 {
-	char **array = environment->in_place ? NULL : carve(arena, environment_room(environment, request) * sizeof *array);
+	char **array = environment->in_place ? NULL
+		: carve(arena, environment_room(environment, request) * sizeof *array);
 
 	if (child == NULL)
 		return;

@@ -35,8 +35,8 @@ static inline void plan_inherit_mask(struct plan *plan, uint64_t mask)
 		plan->child.sigmask = mask;
 }
 
-/* 0, or the errno value with which the request is refused, *index the action or -1. From then on a descriptor that the options do not ask for is
- * -1. */
+/* 0, or the errno value with which the request is refused, *index the action or -1. From then on a descriptor that
+ * the options do not ask for is -1. */
 int request_check(struct request *request, int *index);
 
 /* 0 or ENOMEM (ENAMETOOLONG for a name that no directory can have). The plan borrows from the request and is freed with

@@ -47,7 +47,8 @@ static int refuse(const char *file, char *const argv[], char *const envp[], odf_
 	return odf_spawn(NULL, file, argv, envp, &impossible, report);
 }
 
-int odf_process_spawn(odf_process **process, const char *file, char *const argv[], char *const envp[], const odf_spawn_options *options,
+int odf_process_spawn(odf_process **process, const char *file, char *const argv[], char *const envp[],
+		      const odf_spawn_options *options,
 		      odf_report *report)
 {
 	odf_spawn_options own = ODF_SPAWN_OPTIONS_INIT;
@@ -57,7 +58,7 @@ int odf_process_spawn(odf_process **process, const char *file, char *const argv[
 	if (process == NULL)
 		return refuse(file, argv, envp, report);
 	*process = NULL;
-	if (options != NULL && structure_read(&own, sizeof own, options, STRUCTURE_UP_TO(odf_spawn_options, reserved[1])) != 0)
+	if (options != NULL && structure_read(&own, sizeof own, options, SPAWN_OPTIONS_FIRST_SIZE) != 0)
 		return odf_spawn(NULL, file, argv, envp, options, report); /* which refuses it */
 	if (own.pidfd != NULL || own.pipes != NULL || (own.flags & ODF_SPAWN_DETACH))
 		return refuse(file, argv, envp, report);
@@ -160,7 +161,8 @@ int process_wait_until(odf_process *process, uint64_t deadline, int *status)
 
 int odf_process_wait(odf_process *process, int timeout_ms, int *status)
 {
-	return process == NULL || timeout_ms < -1 ? EINVAL : process_wait_until(process, deadline_in(timeout_ms), status);
+	return process == NULL || timeout_ms < -1 ? EINVAL : process_wait_until(process, deadline_in(timeout_ms),
+										status);
 }
 
 int odf_process_kill(odf_process *process, int signal)

@@ -8,11 +8,17 @@
 
 #include "odfork.h"
 
+#include "../sys/structure.h"
+
+/* The size of odf_spawn_options in the first header that has to be kept. */
+#define SPAWN_OPTIONS_FIRST_SIZE STRUCTURE_UP_TO(odf_spawn_options, reserved[1])
+
 struct odf_process {
 	pid_t pid;
 	int pidfd; /* -1: by its id */
 	atomic_int streams[3]; /* -1: none, or closed */
-	pthread_mutex_t lock; /* reaping and signalling exclude each other: no signal goes to a later process of the same id */
+	pthread_mutex_t lock; /* reaping and signalling exclude each other: no signal goes to a later process of the
+	                         same id */
 	bool ended;           /* reaped by us: `status` */
 	bool gone;            /* reaped by somebody else */
 	int status;

@@ -25,8 +25,10 @@ static bool take_descriptor(uint64_t flags, uint64_t flag, int *fd)
 
 static bool take_descriptors(odf_spawn_options *o)
 {
-	return take_descriptor(o->flags, ODF_SPAWN_CWD_FD, &o->cwd_fd) && take_descriptor(o->flags, ODF_SPAWN_EXEC_FD, &o->exec_fd) &&
-	       take_descriptor(o->flags, ODF_SPAWN_CGROUP_FD, &o->cgroup_fd) && take_descriptor(o->flags, ODF_SPAWN_TTY_FD, &o->tty_fd);
+	return take_descriptor(o->flags, ODF_SPAWN_CWD_FD, &o->cwd_fd) &&
+	       take_descriptor(o->flags, ODF_SPAWN_EXEC_FD, &o->exec_fd) &&
+	       take_descriptor(o->flags, ODF_SPAWN_CGROUP_FD, &o->cgroup_fd) &&
+	       take_descriptor(o->flags, ODF_SPAWN_TTY_FD, &o->tty_fd);
 }
 
 static bool arguments_fit(const struct request *request)
@@ -57,13 +59,15 @@ static bool groups_are_chosen(uint64_t flags)
 
 static bool streams_fit(const odf_spawn_options *o)
 {
-	return !both(o->flags, ODF_SPAWN_PIPE_STDERR, ODF_SPAWN_STDERR_TO_STDOUT) && (o->pipes != NULL || !(o->flags & ODF_SPAWN_PIPES));
+	return !both(o->flags, ODF_SPAWN_PIPE_STDERR, ODF_SPAWN_STDERR_TO_STDOUT) &&
+		(o->pipes != NULL || !(o->flags & ODF_SPAWN_PIPES));
 }
 
 /* The actions that are made for streams name the same numbers. */
 static int check_streams(const odf_spawn_options *o, int *index)
 {
-	static const uint64_t taken[3] = { ODF_SPAWN_PIPE_STDIN, ODF_SPAWN_PIPE_STDOUT, ODF_SPAWN_PIPE_STDERR | ODF_SPAWN_STDERR_TO_STDOUT };
+	static const uint64_t taken[3] = { ODF_SPAWN_PIPE_STDIN, ODF_SPAWN_PIPE_STDOUT,
+					  ODF_SPAWN_PIPE_STDERR | ODF_SPAWN_STDERR_TO_STDOUT };
 
 	for (size_t i = 0; i < o->fd_count; i++) {
 		if (o->fds[i].fd >= 0 && o->fds[i].fd <= 2 && (o->flags & taken[o->fds[i].fd])) {
@@ -87,7 +91,8 @@ static bool options_fit(const odf_spawn_options *o)
 	if ((o->fds == NULL && o->fd_count > 0) || (o->rlimits == NULL && o->rlimit_count > 0) ||
 	    (o->env_edits == NULL && o->env_edit_count > 0) || (o->namespaces == NULL && o->namespace_count > 0))
 		return false;
-	if (both(o->flags, ODF_SPAWN_SEARCH_PATH, ODF_SPAWN_SEARCH_CHILD_PATH) || (o->sched_attr != NULL && (o->flags & ODF_SPAWN_SCHED)))
+	if (both(o->flags, ODF_SPAWN_SEARCH_PATH, ODF_SPAWN_SEARCH_CHILD_PATH) ||
+	    (o->sched_attr != NULL && (o->flags & ODF_SPAWN_SCHED)))
 		return false;
 	if (o->tty_fd >= 0 && !(o->flags & ODF_SPAWN_FOREGROUND))
 		return false;
@@ -95,7 +100,8 @@ static bool options_fit(const odf_spawn_options *o)
 		return false;
 	if (!groups_are_chosen(o->flags) || !streams_fit(o))
 		return false;
-	/* The kernel takes -1 for "as it is", which a failed look-up must not mean, and counts groups and bytes in 32 bits. */
+	/* The kernel takes -1 for "as it is", which a failed look-up must not mean, and counts groups and bytes in
+	 * 32 bits. */
 	if (((o->flags & ODF_SPAWN_UID) && o->uid == (uid_t)-1) || ((o->flags & ODF_SPAWN_GID) && o->gid == (gid_t)-1))
 		return false;
 	if ((o->flags & ODF_SPAWN_GROUPS) && ((o->groups == NULL && o->group_count > 0) || o->group_count > INT_MAX))

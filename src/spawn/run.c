@@ -39,7 +39,8 @@ static void choose_streams(odf_spawn_options *options, const odf_io *io, bool *n
 /* Before it is waited for, so that its id, and its group's, are nobody else's. */
 static void end(odf_process *process, const odf_spawn_options *options)
 {
-	bool own_group = (options->flags & ODF_SPAWN_SETSID) || ((options->flags & ODF_SPAWN_SETPGROUP) && options->pgroup == 0);
+	bool own_group = (options->flags & ODF_SPAWN_SETSID) ||
+		((options->flags & ODF_SPAWN_SETPGROUP) && options->pgroup == 0);
 
 	pthread_mutex_lock(&process->lock);
 	if (own_group && !process->ended && !process->gone)
@@ -62,7 +63,8 @@ static int to_the_end(odf_process *process, const odf_spawn_options *options, od
 	return result == ECHILD && error == 0 ? ECHILD : error;
 }
 
-int odf_run(const char *file, char *const argv[], char *const envp[], const odf_spawn_options *options, odf_io *io, odf_report *report)
+int odf_run(const char *file, char *const argv[], char *const envp[], const odf_spawn_options *options, odf_io *io,
+	    odf_report *report)
 {
 	odf_spawn_options own = ODF_SPAWN_OPTIONS_INIT;
 	odf_io said = ODF_IO_INIT;
@@ -71,7 +73,7 @@ int odf_run(const char *file, char *const argv[], char *const envp[], const odf_
 	bool null = false;
 	int saved = errno, error;
 
-	if (options != NULL && structure_read(&own, sizeof own, options, STRUCTURE_UP_TO(odf_spawn_options, reserved[1])) != 0)
+	if (options != NULL && structure_read(&own, sizeof own, options, SPAWN_OPTIONS_FIRST_SIZE) != 0)
 		return odf_spawn(NULL, file, argv, envp, options, report); /* which refuses it */
 	error = io == NULL ? 0 : io_read(&said, io);
 	if (error != 0)

@@ -36,7 +36,8 @@ static struct strategy_choice choose(const struct plan *plan, const struct reque
 	enum next_process next;
 
 	if (options->flags & ODF_SPAWN_DETACH) {
-		/* The go-between would be the first process of the namespace, and end; or the pid one of the other namespace. */
+		/* The go-between would be the first process of the namespace, and end; or the pid one of the other
+		 * namespace. */
 		next = next_process();
 		if (next == NEXT_PROCESS_FIRST || next == NEXT_PROCESS_ELSEWHERE)
 			asked.impossible = ODF_REASON_PID_NAMESPACE;
@@ -209,9 +210,11 @@ int odf_spawn(pid_t *pid, const char *file, char *const argv[], char *const envp
 	if (result.error == 0 && pid != NULL)
 		*pid = result.pid;
 	/* Also where the options were refused for their size. */
-	if (options != NULL && structure_has(options, STRUCTURE_UP_TO(odf_spawn_options, pidfd)) && options->pidfd != NULL)
+	if (options != NULL && structure_has(options, STRUCTURE_UP_TO(odf_spawn_options, pidfd)) &&
+	    options->pidfd != NULL)
 		*options->pidfd = result.pidfd;
-	if (result.error != 0 && options != NULL && structure_has(options, FIRST_SIZE) && (options->flags & ODF_SPAWN_PIPES) && options->pipes != NULL)
+	if (result.error != 0 && options != NULL && structure_has(options, FIRST_SIZE) &&
+	    (options->flags & ODF_SPAWN_PIPES) && options->pipes != NULL)
 		memset(options->pipes, -1, 3 * sizeof *options->pipes);
 	if (report != NULL || recorded) {
 		fill_report(&filled, &choice, &result);

@@ -6,8 +6,8 @@
 
 #include "../sys/syscall.h"
 
-/* The child had given the terminal to its group, and failed after that: the group that had it gets it back, unless somebody else has taken it by now. With
- * all signals blocked, as a background process may do this only so. */
+/* The child had given the terminal to its group, and failed after that: the group that had it gets it back, unless
+ * somebody else has taken it by now. With all signals blocked, as a background process may do this only so. */
 void terminal_give_back(int tty, const struct result *result)
 {
 	int fd = tty, now = 0, before = result->foreground_before;

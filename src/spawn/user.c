@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Who is in which group is asked by the caller, never by the child: the look-up opens files and sockets, allocates and locks.
- */
+ * Who is in which group is asked by the caller, never by the child: the look-up opens files and sockets, allocates
+ * and locks. */
 #include "user.h"
 
 #include <errno.h>
@@ -9,7 +9,8 @@
 #include <pwd.h>
 #include <stdlib.h>
 
-/* Weak: a static program that does not look users up itself is not made to link what does, and the linker does not warn of it. */
+/* Weak: a static program that does not look users up itself is not made to link what does, and the linker does not
+ * warn of it. */
 extern __typeof__(getpwuid_r) getpwuid_r __attribute__((weak));
 extern __typeof__(getgrouplist) getgrouplist __attribute__((weak));
 

@@ -21,7 +21,8 @@ static bool there(const char *path)
 	return result == 0;
 }
 
-/* unshare and setns concern the calling thread. The link for children leads nowhere as long as their namespace has no process. */
+/* unshare and setns concern the calling thread. The link for children leads nowhere as long as their namespace has
+ * no process. */
 static enum next_process by_proc(void)
 {
 	char own[64], children[64];
@@ -29,7 +30,8 @@ static enum next_process by_proc(void)
 
 	length = sys_call4(SYS_readlinkat, AT_FDCWD, "/proc/thread-self/ns/pid", own, sizeof own);
 	if (length < 0) /* a kernel without pid namespaces */
-		return length == -ENOENT && there("/proc/thread-self/ns") ? NEXT_PROCESS_ORDINARY : NEXT_PROCESS_UNKNOWN;
+		return length == -ENOENT && there("/proc/thread-self/ns") ? NEXT_PROCESS_ORDINARY
+			: NEXT_PROCESS_UNKNOWN;
 	other = sys_call4(SYS_readlinkat, AT_FDCWD, "/proc/thread-self/ns/pid_for_children", children, sizeof children);
 	if (other == -ENOENT && there("/proc/thread-self/ns/pid_for_children"))
 		return NEXT_PROCESS_FIRST;
@@ -45,7 +47,8 @@ static bool same_file(int a, int b)
 {
 	struct stat first, second;
 	int saved = errno;
-	bool same = fstat(a, &first) == 0 && fstat(b, &second) == 0 && first.st_ino == second.st_ino && first.st_dev == second.st_dev;
+	bool same = fstat(a, &first) == 0 && fstat(b, &second) == 0 && first.st_ino == second.st_ino &&
+		first.st_dev == second.st_dev;
 
 	errno = saved;
 	return same;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Whether the next process that this thread makes is one among others. After unshare(CLONE_NEWPID) it is the first of a new pid namespace, with which the
- * namespace ends: a process that the library makes for its own ends must not be that one.
- */
+ * Whether the next process that this thread makes is one among others. After unshare(CLONE_NEWPID) it is the first
+ * of a new pid namespace, with which the namespace ends: a process that the library makes for its own ends must not
+ * be that one. */
 #ifndef ODF_SYS_NEXT_PROCESS_H
 #define ODF_SYS_NEXT_PROCESS_H
 

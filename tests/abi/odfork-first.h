@@ -35,8 +35,8 @@
 #define ODF_VERSION_PATCH 0
 #define ODF_VERSION       "0.1.0"
 
-/* For the _INIT macros only. In C they are compound literals: in an object of static storage duration a GNU extension, which gcc -pedantic says;
- * { .size = sizeof(TYPE) } is the same. */
+/* For the _INIT macros only. In C they are compound literals: in an object of static storage duration a GNU
+ * extension, which gcc -pedantic says; { .size = sizeof(TYPE) } is the same. */
 #ifdef __cplusplus
 template <class T> inline T odf_sized_()
 {
@@ -74,8 +74,8 @@ typedef enum odf_strategy {
 /* A set of strategies, for the `allow` options: ODF_ALLOW(ODF_STRATEGY_VFORK) | ODF_ALLOW(ODF_STRATEGY_FORK). Zero allows any. */
 #define ODF_ALLOW(strategy) (1u << (strategy))
 
-/* What was being done when something failed. The order is the order in which the child does it, but for what later versions add at the end.
- * Since 0.1.0. */
+/* What was being done when something failed. The order is the order in which the child does it, but for what later
+ * versions add at the end. Since 0.1.0. */
 typedef enum odf_step {
 	ODF_STEP_NONE = 0,     /* nothing failed */
 	ODF_STEP_REQUEST,      /* the arguments were refused, or no allowed strategy can do it; nothing was tried */
@@ -98,7 +98,8 @@ typedef enum odf_step {
 	ODF_STEP_IOPRIO,       /* ODF_SPAWN_IOPRIO */
 	ODF_STEP_AFFINITY,     /* affinity */
 	ODF_STEP_RLIMIT,       /* rlimits; `index` is the limit */
-	ODF_STEP_GROUPS,       /* ODF_SPAWN_GROUPS, ODF_SPAWN_USER_GROUPS; with no strategy tried: the user could not be looked up */
+	ODF_STEP_GROUPS,       /* ODF_SPAWN_GROUPS, ODF_SPAWN_USER_GROUPS; with no strategy tried: the user could not
+	                          be looked up */
 	ODF_STEP_GID,          /* ODF_SPAWN_GID */
 	ODF_STEP_UID,          /* ODF_SPAWN_UID */
 	ODF_STEP_CAPABILITIES, /* ODF_SPAWN_AMBIENT */
@@ -134,8 +135,9 @@ typedef enum odf_reason {
 	ODF_REASON_LIBC_REFUSED,        /* libc's posix_spawn was refused by the kernel or a sandbox */
 	ODF_REASON_CLONE_REFUSED,       /* clone(CLONE_VM | CLONE_VFORK) is refused here, by a sandbox or the kernel */
 	ODF_REASON_CLONE_VM_FAKE,       /* CLONE_VM does not share memory here (WSL1, user-mode emulation) */
-	ODF_REASON_PID_NAMESPACE,       /* after unshare(CLONE_NEWPID) or setns: sharing memory is not tried out by a process that would be the first of
-					 * the new namespace (or that cannot be told); a detached process cannot be had there */
+	ODF_REASON_PID_NAMESPACE,       /* after unshare(CLONE_NEWPID) or setns: sharing memory is not tried out by a
+	                                   process that would be the first of the new namespace (or that cannot be
+	                                   told); a detached process cannot be had there */
 	ODF_REASON_REGION_NO_REMAP,     /* the kernel cannot move a shared mapping and leave its place mapped (before Linux 5.13) */
 	ODF_REASON_REGION_NO_MEMFD,     /* no memfd_create, or a sandbox or sysctl forbids it */
 	ODF_REASON_REGION_OVERCOMMIT,   /* strict overcommit (vm.overcommit_memory=2): the memory of a region cannot be promised */
@@ -230,8 +232,10 @@ typedef enum odf_fd_kind {
 	ODF_FD_KIND_OPEN,    /* fd becomes `path`, opened in the child with `flags` and `mode` after cwd was changed */
 	ODF_FD_KIND_CLOSE,   /* fd is closed; that it was not open is no error */
 	ODF_FD_KIND_NULL,    /* fd becomes /dev/null, open for reading and writing */
-	ODF_FD_KIND_KEEP,    /* fd stays open across exec, whatever its close-on-exec flag and ODF_SPAWN_CLOSE_OTHER_FDS say */
-	ODF_FD_KIND_OPEN_AT  /* as OPEN; a relative path is relative to the caller's directory `source`, or AT_FDCWD (since 0.2.0) */
+	ODF_FD_KIND_KEEP,    /* fd stays open across exec, whatever its close-on-exec flag and
+	                        ODF_SPAWN_CLOSE_OTHER_FDS say */
+	ODF_FD_KIND_OPEN_AT  /* as OPEN; a relative path is relative to the caller's directory `source`, or AT_FDCWD
+	                        (since 0.2.0) */
 } odf_fd_kind;
 
 /* Elements of arrays do not grow; later versions may add kinds. */
@@ -244,7 +248,8 @@ typedef struct odf_fd_action {
 	const char *path;
 } odf_fd_action;
 
-/* An odf_fd_action each, for initialisers and elsewhere: odf_fd_action map[] = { ODF_FD_DUP(1, log), ODF_FD_NULL(0) }; */
+/* An odf_fd_action each, for initialisers and elsewhere:
+ * odf_fd_action map[] = { ODF_FD_DUP(1, log), ODF_FD_NULL(0) }; */
 #define ODF_FD_DUP(fd, source)             ODF_FD_ACTION_(ODF_FD_KIND_DUP, fd, source, 0, 0, NULL)
 #define ODF_FD_OPEN(fd, path, flags, mode) ODF_FD_ACTION_(ODF_FD_KIND_OPEN, fd, -1, flags, mode, path)
 #define ODF_FD_OPEN_AT(fd, directory, path, flags, mode) ODF_FD_ACTION_(ODF_FD_KIND_OPEN_AT, fd, directory, flags, mode, path)
@@ -254,7 +259,8 @@ typedef struct odf_fd_action {
 
 /* For the macros only. */
 #ifdef __cplusplus
-static inline odf_fd_action odf_fd_action_(odf_fd_kind kind, int fd, int source, int flags, mode_t mode, const char *path)
+static inline odf_fd_action odf_fd_action_(odf_fd_kind kind, int fd, int source, int flags, mode_t mode,
+					   const char *path)
 {
 	odf_fd_action action = odf_fd_action();
 	action.kind = kind;
@@ -272,8 +278,8 @@ static inline odf_fd_action odf_fd_action_(odf_fd_kind kind, int fd, int source,
 	(__extension__(odf_fd_action){ (kind), (fd), (source), (flags), (mode), (path) })
 #endif
 
-/* A namespace to join: a descriptor of it (/proc/PID/ns/...), with 0 or the CLONE_NEW* that it must be of; or a pidfd with a set of CLONE_NEW*
- * (Linux 5.8). A pid namespace is that of the program's children. Since 0.2.0. */
+/* A namespace to join: a descriptor of it (/proc/PID/ns/...), with 0 or the CLONE_NEW* that it must be of; or a
+ * pidfd with a set of CLONE_NEW* (Linux 5.8). A pid namespace is that of the program's children. Since 0.2.0. */
 typedef struct odf_namespace {
 	int fd;
 	int type;
@@ -287,48 +293,65 @@ typedef struct odf_rlimit {
 	struct rlimit limit;
 } odf_rlimit;
 
-/* Flags of odf_spawn_options. An option that has a flag is used only with it; the descriptors cwd_fd, exec_fd and cgroup_fd without it too if
- * they are above 0, so that only 0 needs the flag. With the flag a descriptor below 0 is EINVAL; without it, -1 is none. */
-#define ODF_SPAWN_SEARCH_PATH     0x0001ull /* a `file` without a slash is looked up in the caller's PATH */
-#define ODF_SPAWN_SETSID          0x0002ull /* new session; not together with SETPGROUP (EINVAL) */
-#define ODF_SPAWN_SETPGROUP       0x0004ull /* process group `pgroup`, 0 for a new one */
-#define ODF_SPAWN_FOREGROUND      0x0008ull /* with SETSID: the terminal at the child's descriptor 0, or at `tty_fd`, becomes its controlling terminal. \
-                                             Otherwise: the child's process group becomes the foreground group of the controlling \
-                                             terminal, which is /dev/tty, or `tty_fd`; should a later step fail, the group that was is again */
-#define ODF_SPAWN_CLOSE_OTHER_FDS 0x0010ull /* close every descriptor above 2 that `fds` does not name */
-#define ODF_SPAWN_SIGMASK         0x0020ull /* signal mask `sigmask`; otherwise the calling thread's */
-#define ODF_SPAWN_RESET_SIGNALS   0x0040ull /* every disposition becomes the default one, of ignored signals too. (Handled signals \
-                                             always become default, ignored ones otherwise stay ignored: exec's rule.) */
-#define ODF_SPAWN_UMASK           0x0080ull /* file mode creation mask `umask` */
-#define ODF_SPAWN_NICE            0x0100ull /* nice value `nice` (absolute, -20 to 19) */
-#define ODF_SPAWN_UID             0x0200ull /* real, effective and saved user id `uid`. With one of GROUPS, USER_GROUPS and KEEP_GROUPS (else EINVAL): \
-                                             a user who keeps root's groups by oversight is none */
-#define ODF_SPAWN_GID             0x0400ull /* real, effective and saved group id `gid` */
-#define ODF_SPAWN_GROUPS          0x0800ull /* supplementary groups `groups`; with group_count 0, none */
-#define ODF_SPAWN_SCHED           0x1000ull /* scheduling policy `sched_policy` with `sched_param` */
-#define ODF_SPAWN_NO_NEW_PRIVS    0x2000ull /* no_new_privs: exec grants nothing, whatever the file's mode */
+/* Flags of odf_spawn_options. An option that has a flag is used only with it; the descriptors cwd_fd, exec_fd,
+ * cgroup_fd and tty_fd without it too if they are above 0, so that only 0 needs the flag. With the flag a descriptor
+ * below 0 is EINVAL; without it, -1 is none. Since 0.1.0; those from CWD_FD on since 0.2.0, with the members that
+ * they name. */
+#define ODF_SPAWN_SEARCH_PATH       0x0001ull      /* a `file` without a slash is looked up in the caller's PATH */
+#define ODF_SPAWN_SETSID            0x0002ull      /* new session; not together with SETPGROUP (EINVAL) */
+#define ODF_SPAWN_SETPGROUP         0x0004ull      /* process group `pgroup`, 0 for a new one */
+#define ODF_SPAWN_FOREGROUND        0x0008ull      /* with SETSID: the terminal at the child's descriptor 0, or at
+                                                      `tty_fd`, becomes its controlling terminal. Otherwise: the
+                                                      child's process group becomes the foreground group of the
+                                                      controlling terminal, which is /dev/tty, or `tty_fd`; should a
+                                                      later step fail, the group that was is again */
+#define ODF_SPAWN_CLOSE_OTHER_FDS   0x0010ull      /* close every descriptor above 2 that `fds` does not name */
+#define ODF_SPAWN_SIGMASK           0x0020ull      /* signal mask `sigmask`; otherwise the calling thread's */
+#define ODF_SPAWN_RESET_SIGNALS     0x0040ull      /* every disposition becomes the default one, of ignored signals
+                                                      too. (Handled signals always become default, ignored ones
+                                                      otherwise stay ignored: exec's rule.) */
+#define ODF_SPAWN_UMASK             0x0080ull      /* file mode creation mask `umask` */
+#define ODF_SPAWN_NICE              0x0100ull      /* nice value `nice` (absolute, -20 to 19) */
+#define ODF_SPAWN_UID               0x0200ull      /* real, effective and saved user id `uid`. With one of GROUPS,
+                                                      USER_GROUPS and KEEP_GROUPS (else EINVAL): a user who keeps
+                                                      root's groups by oversight is none */
+#define ODF_SPAWN_GID               0x0400ull      /* real, effective and saved group id `gid` */
+#define ODF_SPAWN_GROUPS            0x0800ull      /* supplementary groups `groups`; with group_count 0, none */
+#define ODF_SPAWN_SCHED             0x1000ull      /* scheduling policy `sched_policy` with `sched_param` */
+#define ODF_SPAWN_NO_NEW_PRIVS      0x2000ull      /* no_new_privs: exec grants nothing, whatever the file's mode */
 
-#define ODF_SPAWN_DETACH          0x4000ull /* the process is not the caller's child: nobody has to wait for it, and no SIGCHLD tells of \
-                                             its end; its parent is init or the nearest subreaper. (Made by FORK, a go-between is \
-                                             a child for a moment, whose SIGCHLD may be seen.) Not with parent_death_signal */
+#define ODF_SPAWN_DETACH            0x4000ull      /* the process is not the caller's child: nobody has to wait for
+                                                      it, and no SIGCHLD tells of its end; its parent is init or the
+                                                      nearest subreaper, which may be the caller after all: then he
+                                                      has to wait for it. Nothing else: the session, process group,
+                                                      terminal and streams are the caller's unless SETSID and `fds`
+                                                      say otherwise. (Made by FORK, a go-between is a child for a
+                                                      moment, whose SIGCHLD may be seen.) Not with
+                                                      parent_death_signal; ENOTSUP after unshare(CLONE_NEWPID) */
 
-#define ODF_SPAWN_CWD_FD          0x10000ull /* the working directory is the one open at `cwd_fd` */
-#define ODF_SPAWN_EXEC_FD         0x20000ull /* the program is the file open at `exec_fd` */
-#define ODF_SPAWN_CGROUP_FD       0x40000ull /* the cgroup is the one whose directory is open at `cgroup_fd` */
-#define ODF_SPAWN_TTY_FD          0x80000ull /* the terminal of FOREGROUND is the one open at `tty_fd` */
-#define ODF_SPAWN_KEEP_GROUPS     0x100000ull /* with UID: the supplementary groups stay the caller's */
-#define ODF_SPAWN_USER_GROUPS     0x200000ull /* with UID: the supplementary groups are those that the user `uid` has in the group database, with `gid`, \
-                                             or else his own group, among them: as initgroups. Looked up by the caller (getpwuid_r, getgrouplist) */
-#define ODF_SPAWN_SIGDEFAULT      0x400000ull /* the signals in `sigdefault` have their default disposition */
-#define ODF_SPAWN_SEARCH_CHILD_PATH 0x800000ull /* as SEARCH_PATH, in the PATH of the child's environment. Not together */
-#define ODF_SPAWN_IOPRIO          0x1000000ull /* I/O priority `ioprio` */
-#define ODF_SPAWN_OOM_SCORE_ADJ   0x2000000ull /* oom_score_adj, -1000 to 1000: who is ended when memory is short */
-#define ODF_SPAWN_AMBIENT         0x4000000ull /* the ambient capabilities are those in `ambient`, across a change of user too */
-#define ODF_SPAWN_PIPE_STDIN      0x8000000ull /* standard input is a pipe, whose other end is for the caller: `pipes` */
-#define ODF_SPAWN_PIPE_STDOUT     0x10000000ull
-#define ODF_SPAWN_PIPE_STDERR     0x20000000ull
+#define ODF_SPAWN_CWD_FD            0x10000ull     /* the working directory is the one open at `cwd_fd` */
+#define ODF_SPAWN_EXEC_FD           0x20000ull     /* the program is the file open at `exec_fd` */
+#define ODF_SPAWN_CGROUP_FD         0x40000ull     /* the cgroup is the one whose directory is open at `cgroup_fd` */
+#define ODF_SPAWN_TTY_FD            0x80000ull     /* the terminal of FOREGROUND is the one open at `tty_fd` */
+#define ODF_SPAWN_KEEP_GROUPS       0x100000ull    /* with UID: the supplementary groups stay the caller's */
+#define ODF_SPAWN_USER_GROUPS       0x200000ull    /* with UID: the supplementary groups are those that the user
+                                                      `uid` has in the group database, with `gid`, or else his own
+                                                      group, among them: as initgroups. Looked up by the caller
+                                                      (getpwuid_r, getgrouplist) */
+#define ODF_SPAWN_SIGDEFAULT        0x400000ull    /* the signals in `sigdefault` have their default disposition */
+#define ODF_SPAWN_SEARCH_CHILD_PATH 0x800000ull    /* as SEARCH_PATH, in the PATH of the child's environment. Not
+                                                      together */
+#define ODF_SPAWN_IOPRIO            0x1000000ull   /* I/O priority `ioprio` */
+#define ODF_SPAWN_OOM_SCORE_ADJ     0x2000000ull   /* oom_score_adj, -1000 to 1000: who is ended when memory is short */
+#define ODF_SPAWN_AMBIENT           0x4000000ull   /* the ambient capabilities are those in `ambient`, across a
+                                                      change of user too */
+#define ODF_SPAWN_PIPE_STDIN        0x8000000ull   /* standard input is a pipe, whose other end is for the caller:
+                                                      `pipes` */
+#define ODF_SPAWN_PIPE_STDOUT       0x10000000ull
+#define ODF_SPAWN_PIPE_STDERR       0x20000000ull
 #define ODF_SPAWN_PIPES           (ODF_SPAWN_PIPE_STDIN | ODF_SPAWN_PIPE_STDOUT | ODF_SPAWN_PIPE_STDERR)
-#define ODF_SPAWN_STDERR_TO_STDOUT 0x40000000ull /* standard error goes where standard output does. Not with PIPE_STDERR */
+#define ODF_SPAWN_STDERR_TO_STDOUT  0x40000000ull  /* standard error goes where standard output does. Not with
+                                                      PIPE_STDERR */
 
 /* A set of steps whose failure does not matter: the process starts all the same and the report's `forgiven` says so.
  * Allowed: NICE, SCHED, IOPRIO, AFFINITY, RLIMIT, CGROUP, OOM_SCORE. */
@@ -339,11 +362,14 @@ typedef struct odf_spawn_options {
 	uint64_t flags;             /* ODF_SPAWN_* */
 	uint64_t forgive;           /* ODF_FORGIVE() set */
 	unsigned allow;             /* ODF_ALLOW() set of POSIX_SPAWN, VFORK and FORK; 0 for any */
-	int cwd_fd;                 /* working directory by descriptor (ODF_SPAWN_CWD_FD, or above 0); with `cwd`: what that is relative to */
+	int cwd_fd;                 /* working directory by descriptor (ODF_SPAWN_CWD_FD, or above 0); with `cwd`:
+	                               what that is relative to */
 	const char *cwd;            /* working directory; NULL: the caller's */
-	int exec_fd;                /* execute the file open at this descriptor of the caller's instead of `file` (ODF_SPAWN_EXEC_FD, or above 0).
-	                               A script needs the descriptor open across exec: name it in `fds` with ODF_FD_KEEP */
-	int cgroup_fd;              /* start in this cgroup, a descriptor of its directory (ODF_SPAWN_CGROUP_FD, or above 0) */
+	int exec_fd;                /* execute the file open at this descriptor of the caller's instead of `file`
+	                               (ODF_SPAWN_EXEC_FD, or above 0). A script needs the descriptor open across
+	                               exec: name it in `fds` with ODF_FD_KEEP */
+	int cgroup_fd;              /* start in this cgroup, a descriptor of its directory (ODF_SPAWN_CGROUP_FD, or
+	                               above 0) */
 	const odf_fd_action *fds;
 	size_t fd_count;
 	int *pidfd;                 /* if not NULL: receives a descriptor of the child (Linux 5.2; by fork 5.3), close-on-exec, the
@@ -369,17 +395,21 @@ typedef struct odf_spawn_options {
 	void *pre_exec_arg;
 	unsigned busy_retry_ms;     /* how long to try again while the program's file is open for writing (ETXTBSY), in milliseconds of
 	                               waiting; 0: not at all. The caller is held meanwhile */
-	int tty_fd;                 /* the terminal of FOREGROUND, a descriptor of the caller's (ODF_SPAWN_TTY_FD, or above 0) */
+	int tty_fd;                 /* the terminal of FOREGROUND, a descriptor of the caller's (ODF_SPAWN_TTY_FD, or
+	                               above 0) */
 	sigset_t sigdefault;
-	const char *const *env_edits; /* changes of the environment: "NAME=VALUE" sets, "NAME" takes away; of the same name the last counts */
+	const char *const *env_edits; /* changes of the environment: "NAME=VALUE" sets, "NAME" takes away; of the
+	                                 same name the last counts */
 	size_t env_edit_count;
-	const char *root;           /* root directory (chroot), before cwd; without cwd and cwd_fd the working directory is it too. NULL: the caller's */
+	const char *root;           /* root directory (chroot), before cwd; without cwd and cwd_fd the working
+	                               directory is it too. NULL: the caller's */
 	const odf_namespace *namespaces; /* to be joined in this order (setns) */
 	size_t namespace_count;
-	const struct sched_attr *sched_attr; /* scheduling as for sched_setattr(2); its own `size` says how much. Not with SCHED. NULL: as the caller's */
+	const struct sched_attr *sched_attr; /* scheduling as for sched_setattr(2); its own `size` says how much. Not
+	                                        with SCHED. NULL: as the caller's */
 	uint64_t ambient;           /* a bit, 1ull << CAP_*, for each capability */
-	int *pipes;                 /* int[3]: receives the caller's ends of the pipes, close-on-exec, the caller's to close; -1 where there is none and
-	                               on failure. Required with PIPE_* */
+	int *pipes;                 /* int[3]: receives the caller's ends of the pipes, close-on-exec, the caller's
+	                               to close; -1 where there is none and on failure. Required with PIPE_* */
 	int ioprio;                 /* ODF_IOPRIO() */
 	int oom_score_adj;
 	unsigned reserved[2];
@@ -387,26 +417,29 @@ typedef struct odf_spawn_options {
 
 #define ODF_SPAWN_OPTIONS_INIT ODF_SIZED_(odf_spawn_options)
 
-/* Starts a program. `file` is its path (or name, with ODF_SPAWN_SEARCH_PATH), `argv` its arguments, at least argv[0]; `envp` its
- * environment, NULL for the caller's. *pid (pid may be NULL) receives the child, which the caller must wait for. `options` and
- * `report` may be NULL.
+/* Starts a program. `file` is its path (or name, with ODF_SPAWN_SEARCH_PATH), `argv` its arguments, at least argv[0];
+ * `envp` its environment, NULL for the caller's. *pid (pid may be NULL) receives the child, which the caller must wait
+ * for. `options` and `report` may be NULL.
  *
- * The child is set up in the order of odf_step, so relative paths (program, opened files) are relative to the new directory, and
- * files are opened with the caller's ids. All or nothing: if a step fails no process is left and no descriptor is open that was
- * not open before; files that an ODF_FD_OPEN created stay.
+ * The child is set up in the order of odf_step, so relative paths (program, opened files) are relative to the new
+ * directory, and files are opened with the caller's ids. All or nothing: if a step fails no process is left and no
+ * descriptor is open that was not open before; files that an ODF_FD_OPEN created stay.
  *
- * Result: 0 or an errno value; the report has the step. With step REQUEST: EINVAL (unknown flag or bit, a combination that
- * excludes itself, a descriptor number below 0, a number that is a target twice, NULL where it is not allowed), E2BIG (a newer
- * structure), ENOTSUP (no allowed strategy can do it), ENOMEM. With CLONE: EAGAIN, ENOMEM. ECHILD at any step: the child died there;
- * wait_status tells of what. Otherwise what the system call of the step gives: FD: EBADF (not open, or a number beyond the limit), EMFILE (no
- * number left) or open's; EXEC: ENOENT, EACCES (no execute permission), ENOEXEC (not a program: no shell is tried), ETXTBSY, E2BIG...
+ * Result: 0 or an errno value; the report has the step. With step REQUEST: EINVAL (unknown flag or bit, a combination
+ * that excludes itself, a descriptor number below 0, a number that is a target twice, NULL where it is not allowed, an
+ * id of -1), E2BIG (a newer structure), ENOTSUP (no allowed strategy can do it), ENOMEM. Before a process is made:
+ * GROUPS: ENOENT (no such user), ENOSYS (a static program); PIPES: EMFILE, ENFILE. With CLONE: EAGAIN, ENOMEM. ECHILD
+ * at any step: the child died there; wait_status tells of what. Otherwise what the system call of the step gives: FD:
+ * EBADF (not open, or a number beyond the limit), EMFILE (no number left) or open's; EXEC: ENOENT, EACCES (no execute
+ * permission), ENOEXEC (not a program: no shell is tried), ETXTBSY, E2BIG...
  *
- * Not async-signal-safe. Safe in threads; the other threads go on running. Not a cancellation point.
+ * Not async-signal-safe. Safe in threads; the other threads go on running. Not a cancellation point. The caller is held
+ * until the program is executed: by VFORK with all signals but SIGKILL blocked, by FORK open for them.
  *
- * A child made by VFORK that changes its ids does so while it shares the caller's memory, for the moment before exec. The kernel then withdraws
- * the memory's dumpable mark, which keeps the new user from tracing it (unless fs.suid_dumpable is 1); the caller's mark is put back
- * right after. Within that moment the caller is not dumpable either, and a child forked by another thread stays so. To avoid both,
- * allow FORK only. Since 0.1.0. */
+ * A child made by VFORK that changes its ids does so while it shares the caller's memory, for the moment before
+ * exec. The kernel then withdraws the memory's dumpable mark, which keeps the new user from tracing it (unless
+ * fs.suid_dumpable is 1); the caller's mark is put back when no such child is left. Within that moment the caller is
+ * not dumpable either, and a child forked by another thread stays so. To avoid both, allow FORK only. Since 0.1.0. */
 int odf_spawn(pid_t *pid, const char *file, char *const argv[], char *const envp[], const odf_spawn_options *options,
 	      odf_report *report);
 
@@ -416,34 +449,38 @@ int odf_posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions
 int odf_posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
 		     char *const argv[], char *const envp[]);
 
-/* ---- Processes ------------------------------------------------------------------------------------------------------------- */
+/* ---- Processes --------------------------------------------------------------------------------------------------- */
 
-/* A process that was started, to be waited for with a timeout, signalled without a doubt about who gets the signal, and spoken to over pipes. By a pidfd where
- * the kernel has them (Linux 5.3), else by its id. All functions may be called by several threads at once, except that odf_process_communicate, and
- * odf_process_close_stream on the same stream, are for one at a time, and odf_process_close is the last. None is async-signal-safe. Since 0.2.0. */
+/* A process that was started, to be waited for with a timeout, signalled without a doubt about who gets the signal,
+ * and spoken to over pipes. By a pidfd where the kernel has them (Linux 5.3), else by its id. All functions may be
+ * called by several threads at once, except that odf_process_communicate, and odf_process_close_stream on the same
+ * stream, are for one at a time, and odf_process_close is the last. None is async-signal-safe. Since 0.2.0. */
 typedef struct odf_process odf_process;
 
-/* odf_spawn, with a handle: *process, the caller's to give back with odf_process_close; NULL on failure. The streams that `options` makes pipes
- * (ODF_SPAWN_PIPE_*) are the handle's. 0, or an errno value: those of odf_spawn; EINVAL with step REQUEST also for `process` NULL, `pidfd` or `pipes` in
- * the options, and ODF_SPAWN_DETACH. Since 0.2.0. */
-int odf_process_spawn(odf_process **process, const char *file, char *const argv[], char *const envp[], const odf_spawn_options *options,
+/* odf_spawn, with a handle: *process, the caller's to give back with odf_process_close; NULL on failure. The streams
+ * that `options` makes pipes (ODF_SPAWN_PIPE_*) are the handle's. 0, or an errno value: those of odf_spawn; EINVAL
+ * with step REQUEST also for `process` NULL, `pidfd` or `pipes` in the options, and ODF_SPAWN_DETACH. Since 0.2.0. */
+int odf_process_spawn(odf_process **process, const char *file, char *const argv[], char *const envp[],
+		      const odf_spawn_options *options,
 		      odf_report *report);
 
 /* Its id. Since 0.2.0. */
 pid_t odf_process_id(const odf_process *process);
 
-/* The caller's end of the pipe that is its standard input (0), output (1) or error (2); -1: none. The handle's: not to be closed but by
- * odf_process_close_stream, after which a program that reads its input sees the end of it. Close-on-exec. The latter gives 0, or EINVAL where there
- * is none. Since 0.2.0. */
+/* The caller's end of the pipe that is its standard input (0), output (1) or error (2); -1: none. The handle's: not
+ * to be closed but by odf_process_close_stream, after which a program that reads its input sees the end of it.
+ * Close-on-exec. The latter gives 0, or EINVAL where there is none. Since 0.2.0. */
 int odf_process_stream(const odf_process *process, int stream);
 int odf_process_close_stream(odf_process *process, int stream);
 
-/* Waits until it has ended, for at most `timeout_ms` milliseconds; 0: does not wait, -1: without an end. *status (may be NULL) receives the wait status, as
- * from waitpid, now and each time again. Signals do not end the wait. 0; ETIMEDOUT: it runs; ECHILD: it has ended, and somebody else has taken the
- * status (another wait, or SIGCHLD is ignored); EINVAL (NULL, a timeout below -1). Since 0.2.0. */
+/* Waits until it has ended, for at most `timeout_ms` milliseconds; 0: does not wait, -1: without an end. *status
+ * (may be NULL) receives the wait status, as from waitpid, now and each time again. Signals do not end the wait. 0;
+ * ETIMEDOUT: it runs; ECHILD: it has ended, and somebody else has taken the status (another wait, or SIGCHLD is
+ * ignored); EINVAL (NULL, a timeout below -1). Since 0.2.0. */
 int odf_process_wait(odf_process *process, int timeout_ms, int *status);
 
-/* Sends it a signal. 0; ESRCH: it has ended and was waited for, so that nobody else gets the signal; EINVAL, EPERM. Since 0.2.0. */
+/* Sends it a signal. 0; ESRCH: it has ended and was waited for, so that nobody else gets the signal; EINVAL, EPERM.
+ * Since 0.2.0. */
 int odf_process_kill(odf_process *process, int signal);
 
 /* What to tell a process and what it said. Since 0.2.0. */
@@ -455,7 +492,8 @@ typedef struct odf_io {
 	int timeout_ms;        /* milliseconds; 0: no end */
 	int wait_status;       /* received, by odf_run: as from waitpid */
 	size_t input_done;     /* received: bytes of the input that were taken */
-	char *output;          /* received: what it wrote to its standard output, with a NUL behind it; malloc's, the caller's to free. NULL: no pipe */
+	char *output;          /* received: what it wrote to its standard output, with a NUL behind it; malloc's, the
+	                          caller's to free. NULL: no pipe */
 	size_t output_length;  /* received: bytes, without that NUL */
 	char *error_output;    /* the same of its standard error */
 	size_t error_length;
@@ -463,23 +501,26 @@ typedef struct odf_io {
 
 #define ODF_IO_INIT ODF_SIZED_(odf_io)
 
-/* Feeds and collects at the same time, whatever the order in which the process reads and writes, until all its output streams that are pipes are at their
- * end and the input is fed; then closes standard input. (Whoever else has the other ends, as a process that it left behind, holds the end up.) No
- * SIGPIPE. 0, also if it did not read all the input; ETIMEDOUT; EFBIG: a stream has more than `limit`; ENOMEM; EINVAL, E2BIG. In each case `io` has what
+/* Feeds and collects at the same time, whatever the order in which the process reads and writes, until all its
+ * output streams that are pipes are at their end and the input is fed; then closes standard input. (Whoever else has
+ * the other ends, as a process that it left behind, holds the end up.) No SIGPIPE. 0, also if it did not read all
+ * the input; ETIMEDOUT; EFBIG: a stream has more than `limit`; ENOMEM; EINVAL, E2BIG. In each case `io` has what
  * there was so far, and the streams can be read on. Since 0.2.0. */
 int odf_process_communicate(odf_process *process, odf_io *io);
 
-/* Closes the streams and frees the handle. The process runs on, and is to be waited for by its id, if it was not. 0, or EINVAL (NULL).
- * Since 0.2.0. */
+/* Closes the streams and frees the handle. The process runs on, and is to be waited for by its id, if it was not. 0,
+ * or EINVAL (NULL). Since 0.2.0. */
 int odf_process_close(odf_process *process);
 
-/* Runs a program to its end: odf_process_spawn, odf_process_communicate, odf_process_wait. `options` (may be NULL) may say which streams are pipes; if it
- * makes none, standard output and error are, and standard input is one if `io` has input, else /dev/null (unless `fds` names them). `io` may be NULL: nothing is
- * collected, and no stream is changed. A program that takes longer than the timeout, or writes more than the limit, is ended by SIGKILL, with its process group if
- * ODF_SPAWN_SETSID or a new one of ODF_SPAWN_SETPGROUP makes it one of its own. 0 if it ran and ended, however: `wait_status` says; the errors of
- * odf_spawn, for which the report has the step; ETIMEDOUT, EFBIG, ENOMEM: it was ended for it; ECHILD: somebody else has taken its status.
- * Since 0.2.0. */
-int odf_run(const char *file, char *const argv[], char *const envp[], const odf_spawn_options *options, odf_io *io, odf_report *report);
+/* Runs a program to its end: odf_process_spawn, odf_process_communicate, odf_process_wait. `options` (may be NULL)
+ * may say which streams are pipes; if it makes none, standard output and error are, and standard input is one if
+ * `io` has input, else /dev/null (unless `fds` names them). `io` may be NULL: nothing is collected, and no stream is
+ * changed. A program that takes longer than the timeout, or writes more than the limit, is ended by SIGKILL, with
+ * its process group if ODF_SPAWN_SETSID or a new one of ODF_SPAWN_SETPGROUP makes it one of its own. 0 if it ran and
+ * ended, however: `wait_status` says; the errors of odf_spawn, for which the report has the step; ETIMEDOUT, EFBIG,
+ * ENOMEM: it was ended for it; ECHILD: somebody else has taken its status. Since 0.2.0. */
+int odf_run(const char *file, char *const argv[], char *const envp[], const odf_spawn_options *options, odf_io *io,
+	    odf_report *report);
 
 /* ---- Regions --------------------------------------------------------------------------------------------------------------- */
 
@@ -605,9 +646,9 @@ typedef struct odf_heap_info {
 
 #define ODF_HEAP_INFO_INIT ODF_SIZED_(odf_heap_info)
 
-/* Wakes the heap now, with a region of `capacity` bytes of address space (rounded up to GiB; 0: chosen, twice the machine's memory). 0 or an errno value:
- * ENOTSUP (odf_heap_info_get has the reason), ENOMEM, EINVAL (more than a TiB). 0 as well if it is awake already. Thread-safe; not async-signal-safe.
- * Since 0.1.0. */
+/* Wakes the heap now, with a region of `capacity` bytes of address space (rounded up to GiB; 0: chosen, twice the
+ * machine's memory). 0 or an errno value: ENOTSUP (odf_heap_info_get has the reason), ENOMEM, EINVAL (more than a
+ * TiB). 0 as well if it is awake already. Thread-safe; not async-signal-safe. Since 0.1.0. */
 int odf_heap_enable(size_t capacity);
 
 /* Fills in what the heap is doing. 0, or EINVAL or E2BIG (`size`). Thread-safe; not async-signal-safe. Since 0.1.0. */
@@ -663,16 +704,17 @@ typedef struct odf_capabilities {
 
 #define ODF_CAPABILITIES_INIT ODF_SIZED_(odf_capabilities)
 
-/* Fills in what this machine offers. Each question is asked once per process and the answer kept, so calling this early keeps the
- * answers true for a process that puts itself into a seccomp sandbox later; which also asks nothing there that the sandbox could
- * punish. Returns 0, or EINVAL or E2BIG (`size`). Makes short-lived processes the first time (ODF_PROBE_CLONE_VM, and odf_kernel_verify's where the kernel offers
- * on-demand fork), which no wait() without __WALL or __WCLONE sees and no SIGCHLD announces. Not async-signal-safe. Since 0.1.0. */
+/* Fills in what this machine offers. Each question is asked once per process and the answer kept, so calling this
+ * early keeps the answers true for a process that puts itself into a seccomp sandbox later; which also asks nothing
+ * there that the sandbox could punish. Returns 0, or EINVAL or E2BIG (`size`). Makes short-lived processes the first
+ * time (ODF_PROBE_CLONE_VM, and odf_kernel_verify's where the kernel offers on-demand fork), which no wait() without
+ * __WALL or __WCLONE sees and no SIGCHLD announces. Not async-signal-safe. Since 0.1.0. */
 int odf_capabilities_get(odf_capabilities *capabilities);
 
-/* The answer to one probe, asking if need be. *error (error may be NULL) receives, with ODF_ANSWER_NO, the errno value that said
- * so (EPROTO: the call succeeded and did not have its effect), otherwise 0. ODF_ANSWER_NOT_ASKED: memory or descriptors were too short to
- * ask; ask again; or the
- * next process would be the first of a pid namespace, which would end with a probe's. A probe that the library does not know is ODF_ANSWER_NO with EINVAL. Since 0.1.0. */
+/* The answer to one probe, asking if need be. *error (error may be NULL) receives, with ODF_ANSWER_NO, the errno
+ * value that said so (EPROTO: the call succeeded and did not have its effect), otherwise 0. ODF_ANSWER_NOT_ASKED:
+ * memory or descriptors were too short to ask; ask again; or the next process would be the first of a pid namespace,
+ * which would end with a probe's. A probe that the library does not know is ODF_ANSWER_NO with EINVAL. Since 0.1.0. */
 odf_answer odf_probe_get(odf_probe probe, int *error);
 
 /* The short name of a probe and the question it asks. Static strings; async-signal-safe. Since 0.1.0. */
@@ -695,7 +737,8 @@ typedef struct odf_kernel_verdict {
 	size_t size;
 	odf_kernel_interface interface;
 	odf_reason reason;                        /* ODF_REASON_NONE: offered and seen to keep data; else why it is not taken by itself */
-	odf_answer check[ODF_KERNEL_CHECK_ROOM];  /* by check. YES: passed; NO: failed; NOT_ASKED: not offered, or it could not be tried out */
+	odf_answer check[ODF_KERNEL_CHECK_ROOM];  /* by check. YES: passed; NO: failed; NOT_ASKED: not offered, or it
+	                                             could not be tried out */
 	size_t tables;                            /* bytes of page tables: of the process that forked, */
 	size_t child_tables;                      /* and of its child when it began; 0 where /proc does not say */
 	uint64_t elapsed_ns;                      /* how long trying it out took */
@@ -715,8 +758,8 @@ typedef struct odf_kernel_verdict {
  * others: it could not be tried out, and the verdict is filled all the same. Not async-signal-safe. Since 0.1.0. */
 int odf_kernel_verify(odf_kernel_verdict *verdict);
 
-/* Short stable names, and a sentence for people. Static strings; "unknown" for a value that the library does not know. Async-signal-safe.
- * Since 0.1.0. */
+/* Short stable names, and a sentence for people. Static strings; "unknown" for a value that the library does not
+ * know. Async-signal-safe. Since 0.1.0. */
 const char *odf_kernel_check_name(odf_kernel_check check);
 const char *odf_kernel_check_text(odf_kernel_check check);
 const char *odf_kernel_interface_name(odf_kernel_interface interface);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A program that was compiled with one header and runs with a library that was compiled with another: abi_growth.sh. C and C++. Every structure
- * has a guard behind it. With ODF_NEWER the header is newer than the library.
- */
+ * A program that was compiled with one header and runs with a library that was compiled with another: abi_growth.sh.
+ * C and C++. Every structure has a guard behind it. With ODF_NEWER the header is newer than the library. */
 #include <odfork.h>
 
 #include <errno.h>
@@ -42,7 +41,8 @@ static void must_stand(const unsigned char *guard)
 #define MUST_BE_WHOLE(name) REQUIRE(name.it.size == sizeof name.it); must_stand(name.guard)
 #endif
 
-static char shell[] = "sh", dash_c[] = "-c", script[] = "test \"$(pwd)\" = / && test -z \"$(cat)\" && umask | grep -q 0123", missing[] = "missing";
+static char shell[] = "sh", dash_c[] = "-c",
+	script[] = "test \"$(pwd)\" = / && test -z \"$(cat)\" && umask | grep -q 0123", missing[] = "missing";
 
 static void spawn(void)
 {
@@ -63,7 +63,8 @@ static void spawn(void)
 	REQUIRE(waitpid(pid, &status, 0) == pid && status == 0);
 	MUST_BE_WHOLE(report);
 	REQUIRE(report.it.strategy == ODF_STRATEGY_VFORK && report.it.step == ODF_STEP_NONE && report.it.error == 0);
-	REQUIRE(report.it.reason[ODF_STRATEGY_VFORK] == ODF_REASON_CHOSEN && report.it.reason[ODF_STRATEGY_FORK] == ODF_REASON_BETTER_CHOSEN);
+	REQUIRE(report.it.reason[ODF_STRATEGY_VFORK] == ODF_REASON_CHOSEN &&
+		report.it.reason[ODF_STRATEGY_FORK] == ODF_REASON_BETTER_CHOSEN);
 	REQUIRE(report.it.elapsed_ns > 0 && report.it.despite == ODF_REASON_NONE && report.it.forgiven == 0);
 	REQUIRE(odf_report_format(&report.it, text, sizeof text) > 0 && strncmp(text, "made by vfork", 13) == 0);
 
@@ -76,16 +77,19 @@ static void spawn(void)
 
 	options.it.forgive = ODF_FORGIVE(ODF_STEP_NICE);
 	options.it.cwd = "/missing";
-	REQUIRE(odf_spawn(&pid, missing, argv, NULL, &options.it, &report.it) == ENOENT && report.it.step == ODF_STEP_CWD);
+	REQUIRE(odf_spawn(&pid, missing, argv, NULL, &options.it, &report.it) == ENOENT &&
+		report.it.step == ODF_STEP_CWD);
 
 	pidfd = -5;
 	options.it.cwd = NULL;
 #ifdef ODF_NEWER
 	options.it.next_member = 1;
-	REQUIRE(odf_spawn(&pid, shell, argv, NULL, &options.it, &report.it) == E2BIG && report.it.step == ODF_STEP_REQUEST && pidfd == -1);
+	REQUIRE(odf_spawn(&pid, shell, argv, NULL, &options.it, &report.it) == E2BIG &&
+		report.it.step == ODF_STEP_REQUEST && pidfd == -1);
 #else
 	options.it.size--;
-	REQUIRE(odf_spawn(&pid, shell, argv, NULL, &options.it, &report.it) == EINVAL && report.it.step == ODF_STEP_REQUEST && pidfd == -1);
+	REQUIRE(odf_spawn(&pid, shell, argv, NULL, &options.it, &report.it) == EINVAL &&
+		report.it.step == ODF_STEP_REQUEST && pidfd == -1);
 #endif
 }
 
@@ -116,8 +120,10 @@ static void outputs(void)
 
 	REQUIRE(odf_capabilities_get(&capabilities.it) == 0 && uname(&name) == 0);
 	MUST_BE_WHOLE(capabilities);
-	REQUIRE(capabilities.it.page_size == (size_t)sysconf(_SC_PAGESIZE) && strcmp(capabilities.it.kernel_release, name.release) == 0);
-	REQUIRE(capabilities.it.strategy[ODF_STRATEGY_FORK] == ODF_REASON_NONE && capabilities.it.strategy[ODF_STRATEGY_POOL] == ODF_REASON_NOT_BUILT);
+	REQUIRE(capabilities.it.page_size == (size_t)sysconf(_SC_PAGESIZE) &&
+		strcmp(capabilities.it.kernel_release, name.release) == 0);
+	REQUIRE(capabilities.it.strategy[ODF_STRATEGY_FORK] == ODF_REASON_NONE &&
+		capabilities.it.strategy[ODF_STRATEGY_POOL] == ODF_REASON_NOT_BUILT);
 	REQUIRE(odf_kernel_verify(&verdict.it) == 0);
 	MUST_BE_WHOLE(verdict);
 	REQUIRE(verdict.it.reason == capabilities.it.strategy[ODF_STRATEGY_KERNEL]);
@@ -130,7 +136,8 @@ static void outputs(void)
 	}
 	REQUIRE(odf_region_info_get(region, &info.it) == 0);
 	MUST_BE_WHOLE(info);
-	REQUIRE(info.it.state == ODF_REGION_LIVE && info.it.capacity == 1 << 20 && info.it.settling == ODF_REGION_SETTLES_BY_CALL);
+	REQUIRE(info.it.state == ODF_REGION_LIVE && info.it.capacity == 1 << 20 &&
+		info.it.settling == ODF_REGION_SETTLES_BY_CALL);
 	info.it.size = 8;
 	REQUIRE(odf_region_info_get(region, &info.it) == EINVAL);
 	info.it.size = (size_t)1 << 20;
