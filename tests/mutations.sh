@@ -98,7 +98,7 @@ mutant own_token_kept 2 token.c settles 's/error = unmap_token\(region, region->
 mutant home_visible_when_made 3 keeper_orders.c raw_clone_while_live 's/ \|\| region_hide\(region\) != 0\)/)/'
 mutant step_comes_home_visible 3 settle.c raw_clone_amid_settle \
 	's/(region->live_length \+= step->length;)/$1 sys_call3(SYS_madvise, step->home, step->length, MADV_DOFORK);/'
-mutant not_hidden_before_settling 3 token.c raw_clone_amid_settle 's/error = region_hide\(region\);/region->visible = false;/'
+mutant not_hidden_before_settling 3 token.c raw_clone_amid_settle 's/error = region->left \? 0 : region_hide\(region\);/region->visible = false;/'
 mutant zeros_visible_amid_settle 3 discard.c raw_clone_amid_settle 's/sys_call3\(SYS_madvise, start, length, MADV_DONTFORK\)/0/'
 mutant child_not_met 3 hooks.c raw_clone_while_frozen 's/(void region_meet_child\(void\)\n\{)/$1 return;/'
 mutant child_owns_the_region 3 hooks.c child_is_a_program_too 's/region->inherited = true;//'
