@@ -530,9 +530,9 @@ int odf_run(const char *file, char *const argv[], char *const envp[], const odf_
  *
  * Between forks the region is LIVE, a shared view of a memfd, and costs nothing. A fork FREEZES it: the page tables are moved aside as a whole and
  * parent and child continue on private views of the file, which nobody writes as long as a descendant can see it. When none can, the
- * region is SETTLED: the parent's private pages are merged into the file and the page tables moved back. A thread of the library's own
- * (the keeper, which blocks all signals and has its own table of descriptors) does that where userfaultfd may serve kernel-mode faults; see
- * odf_region_settle for where it may not.
+ * region is SETTLED: the parent's private pages are merged into the file and the page tables moved back. A process of the library's own
+ * that shares the program's memory (the keeper) does that where userfaultfd may serve kernel-mode faults; see odf_region_settle for where it
+ * may not.
  *
  * The program must not change the mapping itself: no munmap, mremap, mprotect, madvise or mlock on a region's memory. What a region cannot hold: thread
  * stacks; process-shared, robust and priority-inheriting mutexes, and words that are given to FUTEX_WAKE_OP; pages that are pinned (O_DIRECT in flight,
