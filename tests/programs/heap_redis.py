@@ -583,10 +583,16 @@ def killed_while_rewriting():
     say(rounds, "times killed,", forked, "with regions;", sum(acknowledged.values()), "acknowledged writes found again")
 
 
+def is_keeper(pid):
+    with open(f"/proc/{pid}/comm", encoding="ascii") as file:
+        return file.read().startswith("odfork-keeper")
+
+
 def children_of(pid):
+    """The server's own: the library's keeper is none that the server has made, or could wait for."""
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
-            return [int(word) for word in file.read().split()]
+            return [child for child in map(int, file.read().split()) if not is_keeper(child)]
     return []
 
 
