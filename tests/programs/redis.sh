@@ -118,9 +118,9 @@ start_server "$odfork" run --stats records --
 # Where redis looks for a bug of the kernel by forking, at its start.
 before=0
 case $(uname -m) in
-aarch64 | arm64) [ ! -f records ] || before=$(wc -l <records) ;;
+aarch64 | arm64) [ ! -s records ] || before=$(wc -l <records) ;;
 esac
-[ "$before" -gt 0 ] || [ ! -f records ] || fail "records before the first fork: $(cat records)"
+[ "$before" -gt 0 ] || [ ! -s records ] || fail "records before the first fork: $(cat records)"
 fill
 [ "$(ask debug digest)" = "$right" ] || fail "the same commands gave other data"
 
