@@ -111,9 +111,11 @@ mutant no_handlers 3 hooks.c forks_of_libc 's/\(void\)pthread_atfork\(prepare, p
 mutant lost_home_not_brought_back 4 freeze.c fork_loses_home 's/if \(region_is_mapped\(home, size\)\)/if (true)/'
 mutant second_step_failed_unseen 4 freeze.c fork_fails_in_its_second_step 's/(if \(region_is_mapped\(home, size\)\)\s*return )ENOMEM;/${1}0;/'
 mutant freeze_error_ignored 4 freeze.c fork_fails_in_its_first_step 's/(int region_freeze_all.*)return error;/$1return 0;/s'
-mutant fork_error_ignored 4 hooks.c fork_fails_in_its_first_step 's/(int region_fork_begin.*?)return error;/$1return 0;/s'
+mutant fork_error_ignored 4 hooks.c raw_clone_after_a_failed_fork 's/(int region_fork_begin.*?)return error;/$1return 0;/s'
 mutant lost_place_used 4 freeze.c foreign_memory_is_left_alone 's/if \(region->aside_lost && region->live_length > 0\)\s*return ENOMEM;//'
-mutant lost_place_unmapped 4 create.c foreign_memory_is_left_alone 's/if \(!region->aside_lost\)//; s/region->aside, region->length/region->home + region->length, region->length/'
+mutant lost_place_unmapped 4 create.c nothing_is_moved_to_a_lost_place 's/if \(!region->aside_lost && region->aside != NULL\)/if (region->aside != NULL)/'
+mutant lost_place_unmapped_when_given_up 4 leave.c foreign_memory_is_left_alone 's/if \(!region->aside_lost\)(\s*\(void\)region_unmap)/$1/'
+mutant lost_place_used_when_given_up 4 leave.c foreign_memory_is_left_alone 's/if \(!region->aside_lost\)[^\n]*(\s*\(void\)region_move_aside)/$1/'
 
 # ---- 5: doubt ---------------------------------------------------------------------------------------------------------------------------
 mutant doubt_not_raised 5 token.c doubt_is_given_up 's/region->doubt = true;/;/'
@@ -193,7 +195,8 @@ mutant freezes_islands - freeze.c islands_are_private 's/if \(region_extent_at\(
 mutant template_place_given_up - extent.c place_of_the_template_is_kept 's/done > 0 && !region_reserve_again\(region->template \+ from, done\)/false/'
 mutant template_place_not_known_lost - extent.c foreign_memory_in_the_template 's/region->template_lost = true;/;/'
 mutant template_unmapped_though_lost - freeze.c foreign_memory_in_the_template 's/if \(!region->template_lost\)//'
-mutant cuts_to_a_lost_place - extent.c nothing_is_moved_to_a_lost_place 's/(size_t done = 0;\s*int error;\s*)if \(!has_aside\(region\)\)\s*return ENOMEM;/$1/'
+mutant cuts_to_a_lost_place - extent.c nothing_is_moved_to_a_lost_place 's/if \(has_aside\(region\)\)(\s*\(void\)region_move_aside)/$1/'
+mutant cut_clears_a_lost_place - extent.c nothing_is_moved_to_a_lost_place 's/if \(region->aside_lost\)\s*return error;//'
 mutant loses_to_a_lost_place - extent.c nothing_is_moved_to_a_lost_place 's/if \(live && !has_aside\(region\)\)\s*return ENOMEM;//'
 mutant takes_to_a_lost_place - extent.c lost_place_of_a_hole_amid_a_settle 's/if \(!has_aside\(region\)\)\s*return ENOMEM;(\s*if \(!map_view)/$1/'
 mutant settles_with_a_lost_place - settle.c lost_place_amid_a_settle 's/\s*\|\|\s*region->aside_lost\)/)/'

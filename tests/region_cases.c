@@ -1832,40 +1832,82 @@ static void place_of_the_template_is_kept(void)
 	must(mmap(left_by_template, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED && errno == EEXIST);
 }
 
-/* A fork lost a place at aside, where another's mapping is now: nothing is moved to there. */
+/* A place at aside where memory is LIVE is lost, and another's mapping is there now: a move to there was refused, for a loss that
+ * then did not begin. */
+static int lose_place(size_t page, size_t count)
+{
+	int error;
+
+	hook = loses_aside;
+	error = apply(region_lose_begin, page, count);
+	must(foreign != NULL && foreign[0] == 77);
+	return error;
+}
+
+static bool is_foreign_untouched(void)
+{
+	return foreign[0] == 77 && foreign[PAGE - 1] == 77;
+}
+
+/* Before the keeper has made another aside nothing is moved to there, nor is it unmapped with the region. */
 static void nothing_is_moved_to_a_lost_place(void)
 {
-	uint64_t mask;
+	int error;
 
 	make_filled();
+	must(lose_place(10, 5) == ENOMEM && region->aside_lost && is_all(0, pages, REGION_MEMORY));
+	error = apply(region_lose_begin, 10, 1);
+	must(is_foreign_untouched() && error == ENOMEM);
+	error = cut(10, 1);
+	must(is_foreign_untouched() && error == 0 && is_all(10, 1, REGION_ISLAND));
+	must(give(10, 1) == 0);
+	(void)take(10, 1);
+	must(give(11, 2) == 0 && is_foreign_untouched());
+	must(holds(0, 10, 1) && holds(13, pages, 1));
+	must(region->aside_lost && odf_region_destroy(region) == 0);
+	must(is_foreign_untouched());
+	hook = NULL;
+}
+
+/* The same where a fork lost it, which gives the region up then. */
+static void fork_with_a_lost_place(void)
+{
+	make_filled();
+	must(cut(20, 5) == 0);
 	hook = loses_aside;
 	fork_and_end(holds_all_1);
-	must(foreign != NULL && foreign[0] == 77);
+	must(foreign != NULL && is_foreign_untouched());
+	must_be_given_up();
 	(void)cut(0, 1);
-	must(foreign[0] == 77 && foreign[PAGE - 1] == 77);
-	region_lock(&mask);
-	(void)region_lose_begin(region, 0, PAGE);
-	region_unlock(&mask);
-	must(foreign[0] == 77 && foreign[PAGE - 1] == 77);
+	must(is_foreign_untouched());
+	(void)apply(region_lose_begin, 0, 1);
+	must(is_foreign_untouched());
 	(void)give(0, 1);
 	(void)take(0, 1);
-	must(foreign[0] == 77 && foreign[PAGE - 1] == 77);
+	must(is_foreign_untouched() && holds(1, pages, 1));
+	must(odf_region_destroy(region) == 0 && is_foreign_untouched());
 	hook = NULL;
 }
 
 /* The same between two steps of a settle, which does not go on with what it does not have. */
 static void lost_place_amid_a_settle(void)
 {
-	make_filled();
-	(void)settle_by_half();
-	hook = loses_aside;
-	(void)cut(0, 1);
-	must(foreign != NULL && foreign[0] == 77);
-	hook = NULL;
-	(void)settle_on();
-	must(foreign[0] == 77 && foreign[PAGE - 1] == 77);
-	settle();
-	must(foreign[0] == 77 && foreign[PAGE - 1] == 77 && holds_all_1());
+	for (int cuts = 0, error; cuts < 2; cuts++) {
+		foreign = NULL;
+		make_filled();
+		(void)settle_by_half();
+		if (cuts) { /* which is done all the same, by another way */
+			hook = loses_aside;
+			must(cut(0, 1) == 0 && foreign != NULL && foreign[0] == 77);
+		} else {
+			must(lose_place(0, 1) == ENOMEM && is_all(0, pages, REGION_MEMORY));
+		}
+		hook = NULL;
+		error = settle_on();
+		must(is_foreign_untouched() && error == EAGAIN);
+		settle();
+		must(is_foreign_untouched() && holds_all_1());
+	}
 }
 
 static void lost_place_of_a_hole_amid_a_settle(void)
@@ -2019,6 +2061,7 @@ static const struct {
 	CASE(foreign_memory_in_the_template),
 	CASE(place_of_the_template_is_kept),
 	CASE(nothing_is_moved_to_a_lost_place),
+	CASE(fork_with_a_lost_place),
 	CASE(lost_place_amid_a_settle),
 	CASE(lost_place_of_a_hole_amid_a_settle),
 	CASE(files_are_the_keepers),
