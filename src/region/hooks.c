@@ -213,6 +213,8 @@ int region_fork_begin(uint64_t *start)
 	settle_if_due();
 	error = freeze_for_fork(start);
 	*start = region_clock();
+	if (error == 0)
+		region_pending_mark(start);
 	return error;
 }
 

@@ -168,6 +168,8 @@ extern struct odf_region *region_list;
 extern unsigned region_forks_pending; /* nothing may become LIVE while there are any */
 /* `frame`: an address in the frame of the function that ends it. `here`: one in that of the caller, or lower. */
 void region_pending_begin(const void *frame);
+/* What is at `frame` now stays there until the fork is over. Without the lock: nobody else looks at a note of a thread that is alive. */
+void region_pending_mark(const uint64_t *frame);
 void region_pending_end(const void *here);
 bool region_pending_has(const void *here); /* one of the calling thread's, not over at `here` */
 void region_pending_forget(void);

@@ -2,14 +2,16 @@
  *
  * Forks that are under way: nothing may become LIVE while there are any. Each is noted with its thread and the address of its frame, as control need not come
  * back to where it ends: a handler, of a signal or of atfork, may leave it by siglongjmp, and a thread may be cancelled in it. A note of a thread that has
- * ended, or that has since returned past the frame, is void. One whose thread never forks again is void to nobody: after STUCK_NS the region is given up,
- * which is right at each moment of a fork.
+ * ended, or that has since returned past the frame, is void; and so is one whose frame other functions have written over since: the moment that it has
+ * there is not there any more. One of which nothing of this is seen is void to nobody: after STUCK_NS the region is given up, which is right at each
+ * moment of a fork.
  *
  * Under the lock; async-signal-safe.
  */
 #include <errno.h>
 #include <signal.h>
 
+#include "../sys/readable.h"
 #include "internal.h"
 
 #define NOTES    256
@@ -21,6 +23,7 @@ static struct note {
 	int process, thread; /* thread 0: none */
 	const char *frame;
 	uint64_t since;
+	uint64_t moment; /* what is at `frame` as long as the fork is under way; 0: not known */
 } notes[NOTES];
 
 static void drop(struct note *note)
@@ -29,12 +32,21 @@ static void drop(struct note *note)
 	region_forks_pending--;
 }
 
+/* Also where the stack is gone, as those of coroutines may be. */
+static ODF_UNINSTRUMENTED bool is_overwritten(const struct note *note)
+{
+	return note->moment != 0 && (!sys_is_readable(note->frame, sizeof note->moment) ||
+				     *(const volatile uint64_t *)(const void *)note->frame != note->moment);
+}
+
 /* Of the calling thread, which is at `here` and lower: the stack grows down. Addresses of two stacks say nothing about each other. */
 static bool is_void(const struct note *note, const char *here)
 {
 	stack_t other = { .ss_flags = SS_DISABLE };
 	bool was_there, is_there;
 
+	if (is_overwritten(note))
+		return true;
 	if (sys_call2(SYS_sigaltstack, NULL, &other) < 0 || (other.ss_flags & SS_DISABLE))
 		return note->frame <= here;
 	was_there = note->frame >= (char *)other.ss_sp && note->frame < (char *)other.ss_sp + other.ss_size;
@@ -57,8 +69,19 @@ void region_pending_begin(const void *frame)
 		(void)region_give_up_all(ODF_REASON_HEAP_NO_SETTLING);
 		return;
 	}
-	*unused = (struct note){ (int)sys_call0(SYS_getpid), thread, frame, region_clock() };
+	*unused = (struct note){ (int)sys_call0(SYS_getpid), thread, frame, region_clock(), 0 };
 	region_forks_pending++;
+}
+
+void region_pending_mark(const uint64_t *frame)
+{
+	int thread = (int)sys_call0(SYS_gettid);
+
+	for (struct note *note = notes; note < notes + NOTES; note++)
+		if (note->thread == thread && note->frame == (const char *)frame) {
+			note->moment = *frame;
+			return;
+		}
 }
 
 bool region_pending_has(const void *here)
