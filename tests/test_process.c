@@ -61,7 +61,7 @@ static void test_wait(void **state)
 
 static void test_kill(void **state)
 {
-	odf_process *process = start("sleep 100", 0);
+	odf_process *process = start("exec sleep 100", 0);
 	int status;
 
 	(void)state;
@@ -103,7 +103,7 @@ static void *kill_later(void *process)
 
 static void test_wait_with_others(void **state)
 {
-	odf_process *process = start("sleep 100", 0);
+	odf_process *process = start("exec sleep 100", 0);
 	struct sigaction action = { .sa_handler = on_alarm }, old;
 	pthread_t thread;
 	int status;
@@ -205,7 +205,7 @@ static void test_unread_input(void **state)
 
 static void test_limits(void **state)
 {
-	odf_process *process = start("printf 12345678; sleep 100", ODF_SPAWN_PIPE_STDOUT);
+	odf_process *process = start("printf 12345678; exec sleep 100", ODF_SPAWN_PIPE_STDOUT);
 	odf_io io = { .size = sizeof io, .timeout_ms = 300 };
 
 	(void)state;
@@ -306,7 +306,7 @@ static void test_run_timeout(void **state)
 	/* It closes its streams, and stays. */
 	io.limit = 0;
 	io.timeout_ms = 200;
-	assert_errno(ETIMEDOUT, odf_run("/bin/sh", shell("exec >&- 2>&-; sleep 100"), NULL, NULL, &io, NULL));
+	assert_errno(ETIMEDOUT, odf_run("/bin/sh", shell("exec >&- 2>&-; exec sleep 100"), NULL, NULL, &io, NULL));
 	free(io.output);
 	free(io.error_output);
 	must_have_no_children();
