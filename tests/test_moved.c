@@ -87,22 +87,33 @@ static void wait_ms(long milliseconds)
 		;
 }
 
-/* The line of /proc/self/maps about an address; "": nothing is there. */
+static bool find_line(const void *address, char line[512])
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	bool found = false;
+
+	must(maps != NULL);
+	while (!found && fgets(line, 512, maps) != NULL) {
+		unsigned long start, end;
+		found = sscanf(line, "%lx-%lx", &start, &end) == 2 && (unsigned long)address >= start && (unsigned long)address < end;
+	}
+	fclose(maps);
+	return found;
+}
+
+/* The line of /proc/self/maps about an address; "": nothing is there. The list is read without the lock of the address space, so that what the keeper
+ * replaces at that moment is missing from it; msync takes the lock. */
 static const char *line_of(const void *address)
 {
 	static char line[512];
-	FILE *maps = fopen("/proc/self/maps", "re");
+	void *page = (void *)((uintptr_t)address / PAGE * PAGE);
 
-	must(maps != NULL);
-	while (fgets(line, sizeof line, maps) != NULL) {
-		unsigned long start, end;
-		if (sscanf(line, "%lx-%lx", &start, &end) == 2 && (unsigned long)address >= start && (unsigned long)address < end) {
-			fclose(maps);
-			return line;
+	while (!find_line(address, line))
+		if (msync(page, PAGE, MS_ASYNC) != 0) {
+			must(errno == ENOMEM);
+			line[0] = '\0';
+			break;
 		}
-	}
-	fclose(maps);
-	line[0] = '\0';
 	return line;
 }
 
