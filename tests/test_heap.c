@@ -109,8 +109,8 @@ static char *slurp(const char *path)
 	return text;
 }
 
-/* The mapping is of a region. */
-static bool is_inside(const void *pointer)
+/* False: nothing is there. */
+static bool look_up(const void *pointer, bool *inside)
 {
 	char *line = slurp("/proc/self/maps"), *end;
 
@@ -118,10 +118,24 @@ static bool is_inside(const void *pointer)
 		unsigned long start, limit;
 		end = strchr(line, '\n');
 		*end = '\0';
-		if (sscanf(line, "%lx-%lx", &start, &limit) == 2 && (unsigned long)pointer >= start && (unsigned long)pointer < limit)
-			return strstr(line, "odfork-region") != NULL;
+		if (sscanf(line, "%lx-%lx", &start, &limit) == 2 && (unsigned long)pointer >= start && (unsigned long)pointer < limit) {
+			*inside = strstr(line, "odfork-region") != NULL;
+			return true;
+		}
 	}
 	return false;
+}
+
+/* The mapping is of a region. The list is read without the lock of the address space, so that what the keeper replaces at that moment is missing from it;
+ * msync takes the lock. */
+static bool is_inside(const void *pointer)
+{
+	void *page = (void *)((uintptr_t)pointer / PAGE * PAGE);
+	bool inside = false;
+
+	while (!look_up(pointer, &inside) && msync(page, PAGE, MS_ASYNC) == 0)
+		;
+	return inside;
 }
 
 static void wait_ms(long milliseconds)
