@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * What a program sees of the keeper, and what becomes of it when the program ends. Linked with the shared library, ODFORK_HEAP=on; each case in a process of its
- * own. ODF_TEST_SECONDS: how long the last case goes on.
+ * own. ODF_TEST_SECONDS: how long the last case goes on; ODF_TEST_SAMPLES: how many samples it takes at least.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -565,13 +565,14 @@ static __attribute__((noreturn)) void be_sampled(int out)
 /* A hundred times a second; and each program is killed at some moment. */
 static void sampled_and_killed(void)
 {
-	const char *text = getenv("ODF_TEST_SECONDS");
-	double end = now() + (text != NULL ? atof(text) : 4);
+	const char *text = getenv("ODF_TEST_SECONDS"), *count = getenv("ODF_TEST_SAMPLES");
+	double end = now() + (text != NULL ? atof(text) : count != NULL ? 0 : 4);
+	unsigned least = count != NULL ? (unsigned)atoi(count) : 0;
 	char *buffer = malloc(MIB), path[64];
 	unsigned samples = 0, kills = 0;
 
 	must(buffer != NULL && prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
-	while (now() < end) {
+	while (now() < end || samples < least) {
 		int from[2], mem, status;
 		char *address;
 		pid_t pid, keeper;
@@ -657,7 +658,8 @@ int main(int argc, char **argv)
 	if (argc > 2 && strcmp(argv[1], "program") == 0)
 		program((enum end)atoi(argv[2]));
 	if (argc > 1) {
-		alarm(60 + (getenv("ODF_TEST_SECONDS") != NULL ? (unsigned)atoi(getenv("ODF_TEST_SECONDS")) : 0));
+		alarm(60 + (getenv("ODF_TEST_SECONDS") != NULL ? (unsigned)atoi(getenv("ODF_TEST_SECONDS")) : 0) +
+		      (getenv("ODF_TEST_SAMPLES") != NULL ? (unsigned)atoi(getenv("ODF_TEST_SAMPLES")) / 10 : 0));
 		for (size_t i = 0; i < CASES; i++)
 			if (strcmp(argv[1], cases[i].name) == 0)
 				cases[i].run();

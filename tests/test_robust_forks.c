@@ -251,6 +251,47 @@ static void loses(char *words[CASE_WORDS])
 		must_come_to_rest();
 }
 
+/* What it needs to know for that it can open no more. WHAT [first] */
+static void leaves_after(char *words[CASE_WORDS])
+{
+	char path[] = "/var/tmp/odfork-direct.XXXXXX";
+	int directory = open("/var/tmp", O_PATH | O_DIRECTORY | O_CLOEXEC), file = mkstemp(path), direct;
+	const char *name = path + strlen("/var/tmp/");
+
+	must(directory >= 0 && file >= 0 && (geteuid() != 0 || fchown(file, NOBODY, NOBODY) == 0));
+	grow();
+	if (words[1] != NULL) {
+		fork_and_check();
+		fill_mapped(75);
+	}
+	lose(words[0]);
+	direct = openat(directory, name, O_RDWR | O_DIRECT | O_CLOEXEC);
+	must(unlinkat(directory, name, 0) == 0);
+	if (direct < 0 && errno == EINVAL)
+		cannot_be_done_here("no O_DIRECT there");
+	must(direct >= 0);
+	must(info().state == ODF_HEAP_OFF && is_right());
+	for (int round = 0; round < 3; round++) {
+		go_on();
+		fill_mapped((char)(80 + round));
+	}
+	/* Read past the page tables, while a child has the memory. */
+	fill_mapped(76);
+	must(pwrite(direct, mapped, MIB, 0) == (ssize_t)MIB);
+	fill_mapped(77);
+	for (int round = 0; round < 3; round++) {
+		pid_t pid = fork();
+		if (pid == 0) {
+			wait_ms(5);
+			_exit(is_right() ? 0 : 1);
+		}
+		must(pid > 0 && pread(direct, mapped, MIB, 0) == (ssize_t)MIB && mapped[0] == 76 && mapped[MIB - 1] == 76 && mapped[MIB] == 77);
+		must(status_of(pid) == 0);
+		memset(mapped, 77, MIB);
+	}
+	must(info().state == ODF_HEAP_OFF);
+}
+
 /* A limit that leaves no room for what a freeze takes, and room enough for the program. */
 static void limited(char *words[CASE_WORDS])
 {
@@ -280,6 +321,7 @@ static const struct preloaded_case cases[] = {
 	{ "nested_forks", nested_forks },
 	{ "descriptors_closed", descriptors_closed },
 	{ "loses", loses },
+	{ "leaves_after", leaves_after },
 	{ "limited", limited },
 };
 
@@ -298,6 +340,10 @@ int main(int argc, char **argv)
 		{ "loses", "dumpable" },
 		{ "loses", "dumpable", "before" },
 		{ "loses", "root" },
+		{ "leaves_after", "ids" },
+		{ "leaves_after", "ids", "first" },
+		{ "leaves_after", "root" },
+		{ "leaves_after", "root", "first" },
 		{ "limited", "as" },
 		{ "limited", "as", "first" },
 		{ "limited", "data" },

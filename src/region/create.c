@@ -35,6 +35,7 @@ static int reserve(struct odf_region *region, size_t unit, void *hint)
 		(void)region_unmap(area, total + unit);
 		return ENOMEM;
 	}
+	(void)sys_call3(SYS_madvise, region->reservation, total, MADV_DONTDUMP);
 	region->aside = region->home + region->length;
 	region->scratch = region->aside + region->length;
 	region->staging = region->scratch + region->work_size;

@@ -161,6 +161,7 @@ static bool map_nothing(char *start, size_t length)
 	if (!region_map_zeros(start, length, PROT_NONE))
 		return false;
 	(void)sys_call3(SYS_madvise, start, length, MADV_DONTFORK); /* a child that gets it has less room, no more */
+	(void)sys_call3(SYS_madvise, start, length, MADV_DONTDUMP);
 	return true;
 }
 
@@ -181,15 +182,12 @@ int region_source_make(struct odf_region *region)
 	return 0;
 }
 
-/* Puts a second view of the file, without rights, in the place of what is there. */
+/* Puts a second view of the file, without rights, in the place of what is there. Like the first it is not in core dumps, as a hole should be. */
 static bool map_view(struct odf_region *region, char *to, size_t from, size_t length)
 {
 	long result = sys_call5(SYS_mremap, region->source + from, 0, length, MREMAP_MAYMOVE | MREMAP_FIXED, to);
 
-	if (result < 0 && result >= -4095)
-		return false;
-	(void)sys_call3(SYS_madvise, to, length, MADV_DODUMP); /* at worst a core dump lacks it */
-	return true;
+	return result >= 0 || result < -4095;
 }
 
 /* Takes the file's pages, through a view of our own, as what is at home may be another file's. Before Linux 6.7 it must have rights for it, which it has for
@@ -279,6 +277,7 @@ static int take_run(struct odf_region *region, struct region_extent run, bool li
 			return EAGAIN;
 		if (sys_call3(SYS_mprotect, home, run.length, PROT_READ | PROT_WRITE) < 0)
 			return ENOMEM;
+		region_show_in_dumps(region, run.from, run.length);
 		run.kind = REGION_MEMORY;
 		record(region, run);
 		return 0;
@@ -291,6 +290,7 @@ static int take_run(struct odf_region *region, struct region_extent run, bool li
 			region->aside_lost = true;
 		return ENOMEM;
 	}
+	(void)sys_call3(SYS_madvise, region->aside + run.from, run.length, MADV_DODUMP); /* at worst a core dump lacks it */
 	if (sys_call3(SYS_mprotect, region->aside + run.from, run.length, PROT_READ | PROT_WRITE) < 0)
 		return ENOMEM;
 	if (!region_map_zeros(home, run.length, PROT_READ | PROT_WRITE))
@@ -315,8 +315,10 @@ static int cover_for_good(struct odf_region *region, size_t from, size_t length)
 		(void)region_move_aside(region, from, length);
 	/* What is written until now is in the file, and nobody writes there any more. */
 	if (region->chunk == 0 && sys_call3(SYS_madvise, region->template + from, length, MADV_DONTNEED) == 0 &&
-	    region_move(region->template + from, region->home + from, length, true) == 0)
+	    region_move(region->template + from, region->home + from, length, true) == 0) {
 		done = length;
+		region_show_in_dumps(region, from, length);
+	}
 	if (done == 0) {
 		error = region_cover(region, from, length, &done);
 		/* So that the template can be unmapped as a whole nothing else may come to lie in it. */

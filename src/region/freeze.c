@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * On the path of a fork: async-signal-safe, no descriptor that must be there, three system calls for a region that is LIVE, none for one that is FROZEN; and
- * for the heap's, what is there is looked at before (verify.c). */
+ * for the heap's one more, and what is there is looked at before (verify.c). */
 #include <errno.h>
 
 #include "internal.h"
@@ -60,6 +60,13 @@ static int cover_part(struct odf_region *region, size_t from, size_t size)
 	return 0;
 }
 
+/* What was a hole, or the template, is not in core dumps yet. Refused, they lack it. */
+void region_show_in_dumps(const struct odf_region *region, size_t from, size_t size)
+{
+	if (region->extents != NULL && size > 0)
+		(void)sys_call3(SYS_madvise, region->home + from, size, MADV_DODUMP);
+}
+
 /* Step 2 for one piece, chunk by chunk. What could not be done is LIVE, at the end of the piece: *done says how much was. */
 int region_cover(struct odf_region *region, size_t from, size_t size, size_t *done)
 {
@@ -73,6 +80,7 @@ int region_cover(struct odf_region *region, size_t from, size_t size, size_t *do
 		if (error == 0)
 			*done += part;
 	}
+	region_show_in_dumps(region, from, *done);
 	return error; /* of what comes after, home is a shared view still, whose page tables stay at aside: slower, not wrong */
 }
 

@@ -280,6 +280,7 @@ bool region_is_drained(const struct odf_region *region); /* given up, and draine
 int region_move_aside(struct odf_region *region, size_t from, size_t size); /* step 1 for a part; 0 or ENOMEM */
 void region_template_drop(struct odf_region *region); /* what is left of it */
 int region_cover(struct odf_region *region, size_t from, size_t size, size_t *done); /* step 2; 0 or ENOMEM */
+void region_show_in_dumps(const struct odf_region *region, size_t from, size_t size);
 int region_freeze(struct odf_region *region); /* 0 or ENOMEM */
 int region_freeze_all(void);
 

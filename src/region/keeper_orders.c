@@ -136,6 +136,9 @@ int keeper_adopt(struct odf_region *region, bool confined)
 	/* Holes too, for good. */
 	if (error == 0 && region->extents != NULL && sys_call3(SYS_madvise, region->home, region->length, MADV_DONTFORK) < 0)
 		error = ENOMEM;
+	/* Nor are they in core dumps: who reads them there makes their pages. Memory is when it is taken. */
+	if (error == 0 && region->extents != NULL)
+		(void)sys_call3(SYS_madvise, region->home, region->length, MADV_DONTDUMP);
 	if (error == 0)
 		error = region_template_make(region);
 	/* All of it is a hole. */

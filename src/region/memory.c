@@ -52,6 +52,7 @@ bool region_reserve_again(char *address, size_t size)
 		if (tries == 2 || region_is_mapped(address, size))
 			return false;
 	(void)sys_call3(SYS_madvise, address, size, MADV_DONTFORK); /* a child that gets it has less room, no more */
+	(void)sys_call3(SYS_madvise, address, size, MADV_DONTDUMP);
 	return true;
 }
 

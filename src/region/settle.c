@@ -87,6 +87,9 @@ int region_template_make(struct odf_region *region)
 		region_unmap(fresh, region->length);
 		return ENOMEM;
 	}
+	/* Of the heap's, most is no memory. Who makes a core dump from outside (gcore) reads it, and each page that is read there is made. */
+	if (region->extents != NULL)
+		(void)sys_call3(SYS_madvise, fresh, region->length, MADV_DONTDUMP);
 	/* Visible to children, as home is to be. A raw clone while the region is LIVE gets it as well, where nobody looks for it. */
 	region_template_drop(region);
 	region->template = fresh;
@@ -473,10 +476,12 @@ static void complete(struct odf_region *region)
 {
 	region->counters.settles++;
 	/* Until the next freeze it is only a place: a view of the file would be written to a core dump a second time. */
-	if (region_map(region->aside, region->length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != NULL)
+	if (region_map(region->aside, region->length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != NULL) {
 		(void)sys_call3(SYS_madvise, region->aside, region->length, MADV_DONTFORK);
-	else if (!region_is_mapped(region->aside, region->length) && !region_reserve_again(region->aside, region->length))
+		(void)sys_call3(SYS_madvise, region->aside, region->length, MADV_DONTDUMP);
+	} else if (!region_is_mapped(region->aside, region->length) && !region_reserve_again(region->aside, region->length)) {
 		region->aside_lost = true;
+	}
 	region->has_discarded = false;
 	region->discard_runs = 0;
 }
