@@ -29,6 +29,10 @@ void process_lock_wait(struct process_lock *lock)
 		int holder = atomic_load_explicit(&lock->holder, memory_order_acquire);
 		if (holder == self) /* a leftover that has our id by chance: who waits holds nothing */
 			return;
+		/* Free by now. To sleep until a free lock changes would be to sleep until another thread takes it and
+		 * releases it: for ever, if none does. */
+		if (holder == 0)
+			continue;
 		/* Every way in which the wait ends means: try again. */
 		(void)sys_call4(SYS_futex, &lock->holder, FUTEX_WAIT_PRIVATE, holder, NULL);
 	}
