@@ -82,7 +82,8 @@ static void descriptors(FILE *out)
 /* The lines of /proc/self/status that libc would hide a part of. */
 static void kernel_status(FILE *out)
 {
-	static const char *const wanted[] = { "SigBlk", "SigIgn", "SigCgt", "Groups", "NoNewPrivs", "Seccomp", "CapAmb", "CapPrm", "Cpus_allowed_list" };
+	static const char *const wanted[] = { "SigBlk", "SigIgn", "SigCgt", "Groups", "NoNewPrivs", "Seccomp", "CapAmb", "CapPrm", "CapInh", "CapEff",
+					      "Cpus_allowed_list" };
 	FILE *status = fopen("/proc/self/status", "re");
 	char line[4096];
 
@@ -152,6 +153,7 @@ int main(int argc, char **argv)
 	int death = 0, tty, file;
 	mode_t mask = umask(0);
 	struct sched_param param = { 0 };
+	struct stat root = { 0 };
 
 	umask(mask);
 	if (out == NULL || argc < 2)
@@ -177,7 +179,10 @@ int main(int argc, char **argv)
 	first_lines(out, "cgroup", "/proc/self/cgroup");
 	first_lines(out, "oom_score_adj", "/proc/self/oom_score_adj");
 	fprintf(out, "\"ioprio\":%ld,\n", syscall(SYS_ioprio_get, 1, 0));
-	link_target(out, "root", "/proc/self/root");
+	link_target(out, "root", "/proc/self/root"); /* as seen from there: "/" */
+	fprintf(out, "\"root_directory\":\"%llu:%llu\",\n", stat("/", &root) == 0 ? (unsigned long long)root.st_dev : 0,
+		(unsigned long long)root.st_ino);
+	link_target(out, "exe", "/proc/self/exe");
 	link_target(out, "uts", "/proc/self/ns/uts");
 	link_target(out, "user", "/proc/self/ns/user");
 	tty = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);

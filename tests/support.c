@@ -235,6 +235,30 @@ char *member(const char *json, const char *name)
 	return strndup(start, (size_t)(end - start));
 }
 
+char *state_normalised(char *json, odf_strategy engine)
+{
+	char *pid = member(json, "pid"), *out = NULL, *line, *rest = json;
+	size_t size;
+	FILE *stream = open_memstream(&out, &size);
+
+	while ((line = strsep(&rest, "\n")) != NULL) {
+		char *colon = strchr(line, ':');
+		if (strncmp(line, "\"SigIgn\"", 8) == 0) {
+			unsigned long ignored = strtoul(colon + 2, NULL, 16);
+			fprintf(stream, "ignored %lx\n", engine == ODF_STRATEGY_POSIX_SPAWN ? ignored & ~(3ul << 31) : ignored);
+		} else if (colon != NULL && strncmp(colon + 1, pid, strlen(pid)) == 0 &&
+			   strspn(colon + 1 + strlen(pid), ",") == strlen(colon + 1 + strlen(pid))) {
+			fprintf(stream, "%.*s:SELF\n", (int)(colon - line), line);
+		} else {
+			fprintf(stream, "%s\n", line);
+		}
+	}
+	fclose(stream);
+	free(pid);
+	free(json);
+	return out;
+}
+
 void must_have(const char *json, const char *name, const char *value)
 {
 	char *found = member(json, name);

@@ -46,6 +46,10 @@ char *spawn_state_with(const odf_spawn_options *options, odf_report *report, cha
 char *member(const char *json, const char *name);
 void must_have(const char *json, const char *name, const char *value);
 
+/* The state without what must differ between engines: the pid wherever it stands becomes SELF, and libc's two ignored
+ * signals are left out. Frees `json`; free the result. */
+char *state_normalised(char *json, odf_strategy engine);
+
 /* Says why the rest of a test is left out (return after it), or ends it as failed where ODF_MUST_WORK=1 says that nothing may be skipped. */
 void skip_because(const char *reason);
 

@@ -908,30 +908,6 @@ static void test_pre_exec(void **state)
 
 /* ---- The matrix: random requests, and the engines against each other -------------------------------------------------------- */
 
-/* The state without what must differ: the pid wherever it stands becomes SELF, and libc's two ignored signals are left out. */
-static char *normalised(char *json, odf_strategy engine)
-{
-	char *pid = member(json, "pid"), *out = NULL, *line, *rest = json;
-	size_t size;
-	FILE *stream = open_memstream(&out, &size);
-
-	while ((line = strsep(&rest, "\n")) != NULL) {
-		char *colon = strchr(line, ':');
-		if (strncmp(line, "\"SigIgn\"", 8) == 0) {
-			unsigned long ignored = strtoul(colon + 2, NULL, 16);
-			fprintf(stream, "ignored %lx\n", engine == ODF_STRATEGY_POSIX_SPAWN ? ignored & ~(3ul << 31) : ignored);
-		} else if (colon != NULL && strncmp(colon + 1, pid, strlen(pid)) == 0 && strspn(colon + 1 + strlen(pid), ",") == strlen(colon + 1 + strlen(pid))) {
-			fprintf(stream, "%.*s:SELF\n", (int)(colon - line), line);
-		} else {
-			fprintf(stream, "%s\n", line);
-		}
-	}
-	fclose(stream);
-	free(pid);
-	free(json);
-	return out;
-}
-
 struct random_request {
 	odf_spawn_options options;
 	odf_fd_action fds[8];
@@ -1043,7 +1019,7 @@ static void compare_engines(unsigned seed)
 			assert_errno(0, error);
 			wait_for(pid);
 		}
-		state = normalised(spawn_state(&request.options, &report), engine);
+		state = state_normalised(spawn_state(&request.options, &report), engine);
 		assert_int_equal(report.strategy, engine);
 		engines_run++;
 		if (first == NULL) {
