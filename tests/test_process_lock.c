@@ -34,7 +34,7 @@ static void in_child(int (*body)(void))
 	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
-/* ---- Released while the other thread asks whether the holder is alive --------------------------------------------- */
+/* ---- Released while the other thread asks whether the holder is alive -------------------------------------------- */
 
 static atomic_int taken, asked;
 
@@ -86,7 +86,7 @@ static void test_released_meanwhile(void **state)
 	in_child(wait_meanwhile);
 }
 
-/* ---- One at a time ------------------------------------------------------------------------------------------------ */
+/* ---- One at a time ----------------------------------------------------------------------------------------------- */
 
 enum { THREADS = 4, TIMES = 20000 };
 static struct process_lock contended;
@@ -123,7 +123,7 @@ static void test_one_at_a_time(void **state)
 	in_child(count_in_threads);
 }
 
-/* ---- Leftovers ---------------------------------------------------------------------------------------------------- */
+/* ---- Leftovers --------------------------------------------------------------------------------------------------- */
 
 static int take_the_parents(void)
 {

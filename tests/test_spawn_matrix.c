@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Random combinations of the options since 0.2.0, with some of the older ones: by every engine that can, the child must find itself to be
- * the same (tests/state.c says what), and what cannot be done must fail with the same error at the same step. ODF_TEST_REQUESTS
- * says how many. */
+ * Random combinations of the options since 0.2.0, with some of the older ones: by every engine that can, the child must
+ * find itself to be the same (tests/state.c says what), and what cannot be done must fail with the same error at the
+ * same step. ODF_TEST_REQUESTS says how many. */
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -32,13 +32,15 @@ enum { RESET_ON_FORK = 1 };
 
 /* What must have been part of requests that succeeded. */
 enum {
-	SIGDEFAULT, CHILD_PATH, KEEP, NONE, OF_USER, CWD_FD, CWD_RELATIVE, OPEN_AT, OPEN_AT_CWD, EDITS, IOPRIO, OOM, ATTR, AMBIENT,
-	ROOT, KINDS
+	SIGDEFAULT, CHILD_PATH, KEEP, NONE, OF_USER, CWD_FD, CWD_RELATIVE, OPEN_AT, OPEN_AT_CWD, EDITS, IOPRIO, OOM, ATTR,
+	AMBIENT, ROOT, KINDS
 };
 static const char *const kinds[KINDS] = {
-	"signals to put back", "the child's PATH", "groups kept", "no groups", "the user's groups", "a working directory by descriptor",
-	"one relative to it", "files relative to a descriptor", "files relative to the working directory", "changes of the environment",
-	"an I/O priority", "an OOM score", "sched_attr", "ambient capabilities", "a root directory"
+	"signals to put back", "the child's PATH", "groups kept", "no groups", "the user's groups",
+	"a working directory by descriptor", "one relative to it", "files relative to a descriptor",
+	"files relative to the working directory",
+	"changes of the environment", "an I/O priority", "an OOM score",
+	"sched_attr", "ambient capabilities", "a root directory"
 };
 static unsigned succeeded[KINDS];
 
