@@ -4,7 +4,7 @@
  * every child compares all of the memory with what it must be. Each round is a process of its own under the preloaded library, with the heap as it wakes
  * by itself or awake from the start, as root or as an ordinary user: what a round does follows from its seed.
  *
- *   soak                        rounds for ODF_TEST_SECONDS (15), from seed ODF_TEST_SEED (1) on
+ *   soak                        rounds for ODF_TEST_SECONDS (12), from seed ODF_TEST_SEED (1) on
  *   soak round SEED             one of them, as it is run: with LD_PRELOAD and ODFORK_HEAP set by who calls
  */
 #include <errno.h>
@@ -663,7 +663,7 @@ static int start_round(const char *self, const char *library, unsigned long numb
 
 int main(int count, char **arguments)
 {
-	unsigned long seconds = number_from("ODF_TEST_SECONDS", 15), first = number_from("ODF_TEST_SEED", 1), rounds = 0, failed = 0;
+	unsigned long seconds = number_from("ODF_TEST_SECONDS", 12), first = number_from("ODF_TEST_SEED", 1), rounds = 0, failed = 0;
 	char self[512] = "", library[1024];
 	time_t end = time(NULL) + (time_t)seconds;
 
