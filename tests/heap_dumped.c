@@ -75,6 +75,7 @@ static void in_dumps(char *words[CASE_WORDS])
 	for (int round = 0; round < 3; round++) {
 		forks_meanwhile();
 		fill_mapped((char)(40 + round));
+		needs_settling();
 		for (int tries = 0; !is_live(mapped); tries++) {
 			must(tries < 4000);
 			wait_ms(5);

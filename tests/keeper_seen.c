@@ -480,6 +480,8 @@ static void ends_with(enum end how)
 
 	if (how == KILLED_AS_ANOTHER && geteuid() != 0)
 		cannot_be_done_here("takes root to become another");
+	if (how == CREATOR_ENDED && geteuid() != 0) /* a program of several threads has no heap then */
+		cannot_be_done_here("takes userfaultfd, which root has");
 	must(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0 && pipe2(to, O_CLOEXEC) == 0 && pipe2(from, O_CLOEXEC) == 0);
 	snprintf(number, sizeof number, "%d", (int)how);
 	pid = fork();

@@ -40,6 +40,19 @@ static inline __attribute__((noreturn)) void cannot_be_done_here(const char *rea
 	_exit(needed != NULL && strcmp(needed, "1") == 0 ? 1 : 77);
 }
 
+/* Nothing settles beside a running program for an ordinary user without userfaultfd: memory is held twice until a fork
+ * settles it. Whoever started the case counts, as it may give its ids up. */
+static uid_t started_as;
+static __attribute__((constructor)) void note_user(void)
+{
+	started_as = geteuid();
+}
+static inline void needs_settling(void)
+{
+	if (started_as != 0)
+		cannot_be_done_here("takes userfaultfd, which root has");
+}
+
 static inline void wait_ms(unsigned ms)
 {
 	struct timespec time = { ms / 1000, (long)(ms % 1000) * 1000000 };

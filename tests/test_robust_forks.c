@@ -27,12 +27,14 @@ static void must_come_to_rest(void)
 			return;
 		wait_ms(5);
 	}
+	needs_settling();
 	dprintf(2, "%ld KiB, live %d, heap %d\n", own, is_live(mapped), (int)info().state);
 	wrong(__LINE__, "neither settled nor given up, or held twice");
 }
 
 static void must_settle(void)
 {
+	needs_settling();
 	for (int tries = 0; !is_live(mapped); tries++) {
 		must(tries < 2000);
 		wait_ms(5);
