@@ -107,6 +107,8 @@ static void fork_before(const char *word)
 		return;
 	fork_and_check();
 	fill_mapped(10);
+	if (strcmp(word, "settled") == 0)
+		needs_settling();
 	for (int tries = 0; strcmp(word, "settled") == 0 && !is_live(mapped); tries++) {
 		must(tries < 5000);
 		wait_ms(1);
@@ -136,6 +138,7 @@ static void late_harmless(char *words[CASE_WORDS])
 	enter(SYS_mount, "eperm", "seccomp");
 	must(info().state == ODF_HEAP_AWAKE && is_live(mapped));
 	go_on();
+	needs_settling();
 	for (int tries = 0; !is_live(mapped); tries++) {
 		must(tries < 5000);
 		wait_ms(1);
