@@ -9,9 +9,14 @@
  * for the program's status. */
 enum { EXIT_OWN = 125, EXIT_CANNOT_RUN = 126, EXIT_NOT_FOUND = 127 };
 
-int command_probe(int argc, char **argv);
-int command_run(int argc, char **argv);
-int command_spawn(int argc, char **argv);
+/* One for each, in the file of its name. */
+struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	/* For help: the first line begins with "  odfork NAME", and each option stands in it. */
+	const char *usage;
+};
+extern const struct command command_probe, command_run, command_spawn;
 
 /* Prints "odfork: " and the message and a hint at --help on standard error; returns EXIT_OWN. */
 int usage_error(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -12,36 +12,8 @@
 static const char intro[] = "odfork " ODF_VERSION ": fast fork() and posix_spawn() for unmodified programs\n\n";
 static const char outro[] = "\nSee odfork(1).\n";
 
-static const struct {
-	const char *name;
-	int (*run)(int argc, char **argv);
-	const char *usage;
-} commands[] = {
-	{ "probe", command_probe,
-	  "  odfork probe [--json] [--verify]   what this machine offers, and why not the rest\n"
-	  "      --verify       tries out the kernel's on-demand fork, and measures forks\n" },
-	{ "run", command_run,
-	  "  odfork run [OPTIONS] [--] COMMAND... run a program under libodfork\n"
-	  "      --strategy=S   auto (default), or the one to use for fork: kernel, region, fork\n"
-	  "      --heap=H       auto (default): once the program has grown; on: from the start; off; or a size, as 64G: at most\n"
-	  "      --stats=FILE   a JSON object per line for each fork and spawn, appended to FILE\n"
-	  "      --log          the same, for people, on standard error; and what is found about the program\n"
-	  "      --no-follow    not for the programs that COMMAND executes\n"
-	  "      --user=USER[:GROUP]  as this user (names or numbers), with a descriptor that lets its threads' memory be settled\n" },
-	{ "spawn", command_spawn,
-	  "  odfork spawn [OPTIONS] [--] COMMAND... start a program by odf_spawn(3), wait for it, and end as it ends\n"
-	  "      --dup=FD:SOURCE, --open=FD:MODE:PATH (MODE r, w, a, rw), --null=FD, --close=FD, --keep=FD, --close-others\n"
-	  "      --stderr-to-stdout, --env=NAME[=VALUE], --cwd=DIRECTORY, --cwd-fd=FD, --root=DIRECTORY, --umask=OCTAL\n"
-	  "      --setsid, --pgroup[=ID], --foreground, --tty-fd=FD, --detach\n"
-	  "      --sigmask=SIGNAL,...|none|all, --sigdefault=SIGNAL,..., --reset-signals, --parent-death=SIGNAL\n"
-	  "      --user=USER[:GROUP], --uid=USER, --gid=GROUP, --groups=GROUP,...|none, --keep-groups, --user-groups\n"
-	  "      --ambient=CAPABILITY,...|none, --no-new-privs, --seccomp=FILE, --namespace=FILE\n"
-	  "      --nice=N, --sched=POLICY[:PRIORITY], --ioprio=CLASS[:LEVEL], --affinity=LIST, --oom-score-adj=N\n"
-	  "      --rlimit=NAME=SOFT[:HARD], --cgroup=DIRECTORY, --forgive=STEP,..., --allow=STRATEGY,..., --busy-retry=MS\n"
-	  "      --exec-fd=FD, --no-path, --child-path, --pidfd\n"
-	  "      --print-pid    of the program, on standard output\n"
-	  "      --report       how it was started, on standard error\n" },
-};
+/* In the order in which help lists them. */
+static const struct command *const commands[] = { &command_probe, &command_run, &command_spawn };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
 /* Nothing is tried out when the library in this program starts: first comes the warning (kernel.c). */
@@ -73,8 +45,8 @@ static void print_usage(const char *command, FILE *to)
 {
 	fputs(intro, to);
 	for (size_t i = 0; i < COMMANDS; i++)
-		if (command == NULL || strcmp(command, commands[i].name) == 0)
-			fputs(commands[i].usage, to);
+		if (command == NULL || strcmp(command, commands[i]->name) == 0)
+			fputs(commands[i]->usage, to);
 	if (command == NULL)
 		fputs("  odfork help [COMMAND], -h, --help   this\n"
 		      "  odfork version, -V, --version       the version\n",
@@ -129,8 +101,8 @@ static void take_over_signals(void)
 static const char *known_command(const char *name)
 {
 	for (size_t i = 0; i < COMMANDS; i++)
-		if (strcmp(name, commands[i].name) == 0)
-			return commands[i].name;
+		if (strcmp(name, commands[i]->name) == 0)
+			return commands[i]->name;
 	return NULL;
 }
 
@@ -142,8 +114,8 @@ int main(int argc, char **argv)
 	}
 	take_over_signals();
 	for (size_t i = 0; i < COMMANDS; i++)
-		if (strcmp(argv[1], commands[i].name) == 0)
-			return finish(commands[i].run(argc - 1, argv + 1));
+		if (strcmp(argv[1], commands[i]->name) == 0)
+			return finish(commands[i]->run(argc - 1, argv + 1));
 	if (strcmp(argv[1], "version") == 0)
 		return help(NULL, "--version");
 	if (strcmp(argv[1], "help") == 0 && argc > 2 && !is_help(argv[2]) && known_command(argv[2]) == NULL)

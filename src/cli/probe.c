@@ -75,7 +75,7 @@ static void print_json(const odf_capabilities *c, const struct verification *ver
 	printf("}\n");
 }
 
-int command_probe(int argc, char **argv)
+static int probe_command(int argc, char **argv)
 {
 	odf_capabilities capabilities = ODF_CAPABILITIES_INIT;
 	struct verification verification;
@@ -108,3 +108,10 @@ int command_probe(int argc, char **argv)
 	}
 	return EXIT_SUCCESS;
 }
+
+const struct command command_probe = {
+	.name = "probe",
+	.run = probe_command,
+	.usage = "  odfork probe [--json] [--verify]   what this machine offers, and why not the rest\n"
+		 "      --verify       tries out the kernel's on-demand fork, and measures forks\n",
+};

@@ -334,7 +334,7 @@ static long execute(void *argv, char *const envp[])
 	return execvpe(arguments[0], arguments, envp);
 }
 
-int command_run(int argc, char **argv)
+static int run_command(int argc, char **argv)
 {
 	struct options options = { 0 };
 	odf_capabilities capabilities = ODF_CAPABILITIES_INIT;
@@ -395,3 +395,15 @@ int command_run(int argc, char **argv)
 	fprintf(stderr, "odfork: run: %s: %s\n", argv[command], strerror(error));
 	return error == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN;
 }
+
+const struct command command_run = {
+	.name = "run",
+	.run = run_command,
+	.usage = "  odfork run [OPTIONS] [--] COMMAND... run a program under libodfork\n"
+		 "      --strategy=S   auto (default), or the one to use for fork: kernel, region, fork\n"
+		 "      --heap=H       auto (default): once the program has grown; on: from the start; off; or a size, as 64G: at most\n"
+		 "      --stats=FILE   a JSON object per line for each fork and spawn, appended to FILE\n"
+		 "      --log          the same, for people, on standard error; and what is found about the program\n"
+		 "      --no-follow    not for the programs that COMMAND executes\n"
+		 "      --user=USER[:GROUP]  as this user (names or numbers), with a descriptor that lets its threads' memory be settled\n",
+};
