@@ -17,6 +17,7 @@
 #include "../region/region.h"
 #include "../strategy/report.h"
 #include "../strategy/strategy.h"
+#include "../sys/statm.h"
 #include "../sys/structure.h"
 #include "../sys/syscall.h"
 #include "kernel_switch.h"
@@ -79,27 +80,6 @@ static pid_t fork_frozen(enum fork_call call, bool *refused)
 	return -1;
 }
 
-/* Resident bytes of this process, 0 where unknown: the second number of statm, in pages. */
-static size_t resident_bytes(void)
-{
-	char text[64] = "";
-	size_t pages = 0, at = 0;
-	int fd = sys_open("/proc/self/statm", O_RDONLY, 0);
-
-	if (fd < 0)
-		return 0;
-	if (sys_read(fd, text, sizeof text - 1) < 0)
-		text[0] = '\0';
-	sys_close(fd);
-	while (text[at] >= '0' && text[at] <= '9')
-		at++;
-	if (text[at] == ' ')
-		at++;
-	for (; text[at] >= '0' && text[at] <= '9'; at++)
-		pages = pages * 10 + (size_t)(text[at] - '0');
-	return pages * (size_t)sysconf(_SC_PAGESIZE);
-}
-
 /* *is_on: forks are on demand as it is. */
 static struct strategy_choice choose(unsigned allow, bool *is_on)
 {
@@ -115,7 +95,7 @@ static struct strategy_choice choose(unsigned allow, bool *is_on)
 		capabilities.kernel_verified = capabilities.kernel_doubt == ODF_REASON_NONE;
 		facts.kernel_is_on = place != NULL && kernel_switch_is_left_on(place);
 		if (capabilities.kernel_verified || (request.allow & ODF_ALLOW(ODF_STRATEGY_KERNEL)))
-			facts.resident_bytes = resident_bytes();
+			facts.resident_bytes = statm_resident_bytes();
 	}
 	*is_on = facts.kernel_is_on;
 	return strategy_choose(&request, &capabilities, &facts);

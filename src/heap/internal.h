@@ -72,8 +72,6 @@ void heap_note_spill(void);
 bool heap_is_owner(void);
 /* From now on new memory stays outside. The first reason holds. */
 void heap_retire(odf_reason reason);
-/* Private memory of the process, as the kernel counts it; 0: unknown. */
-size_t heap_private_bytes(void);
 /* What may still be asked for before the next look. */
 extern atomic_long heap_budget;
 size_t heap_threshold(void);

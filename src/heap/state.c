@@ -11,6 +11,7 @@
 
 #include "../record/settings.h"
 #include "../sys/process_lock.h"
+#include "../sys/statm.h"
 #include "../sys/structure.h"
 #include "internal.h"
 
@@ -88,27 +89,6 @@ void heap_stay_asleep(odf_reason why)
 
 	if (atomic_compare_exchange_strong(&state, &asleep, ODF_HEAP_OFF))
 		turn_off_for(why);
-}
-
-/* Numbers of /proc/self/statm, in pages: all, resident, shared. */
-size_t heap_private_bytes(void)
-{
-	char text[128] = "";
-	size_t numbers[3] = { 0 }, at = 0;
-	int fd = sys_open("/proc/self/statm", O_RDONLY, 0);
-
-	if (fd < 0)
-		return 0;
-	if (sys_read(fd, text, sizeof text - 1) < 0)
-		text[0] = '\0';
-	sys_close(fd);
-	for (size_t i = 0; i < 3; i++) {
-		for (; text[at] >= '0' && text[at] <= '9'; at++)
-			numbers[i] = numbers[i] * 10 + (size_t)(text[at] - '0');
-		if (text[at] == ' ')
-			at++;
-	}
-	return numbers[1] > numbers[2] ? (numbers[1] - numbers[2]) * HEAP_PAGE : 0;
 }
 
 static void add_home(odf_region *fresh)
@@ -315,7 +295,7 @@ void heap_grows(size_t bytes)
 		/* It cannot have crossed the threshold before so much was asked for. */
 		if (atomic_fetch_sub_explicit(&heap_budget, (long)bytes, memory_order_relaxed) - (long)bytes > 0)
 			return;
-		private = heap_private_bytes();
+		private = statm_private_bytes();
 		if (private < threshold) {
 			size_t rest = threshold - private;
 			atomic_store_explicit(&heap_budget, (long)(rest > threshold / 8 ? rest : threshold / 8), memory_order_relaxed);
@@ -432,7 +412,7 @@ int odf_heap_info_get(odf_heap_info *info)
 	found.placed_bytes = atomic_load(&placed);
 	found.spills = atomic_load(&spilled);
 	found.inside_bytes = current != NULL ? (size_t)region_resident(current) : 0;
-	found.outside_bytes = heap_private_bytes();
+	found.outside_bytes = statm_private_bytes();
 	structure_write(info, &found, sizeof found);
 	errno = saved;
 	return 0;

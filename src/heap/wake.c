@@ -11,6 +11,7 @@
 #include "../capability/capability.h"
 #include "../capability/kernel.h"
 #include "../record/settings.h"
+#include "../sys/statm.h"
 #include "internal.h"
 #include "pinned.h"
 
@@ -100,7 +101,7 @@ void heap_rehearse(void)
 	(void)find_obstacle();
 	(void)choose_capacity(0);
 	(void)choose_place();
-	(void)heap_private_bytes();
+	(void)statm_private_bytes();
 	pinned_rehearse();
 }
 

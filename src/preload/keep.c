@@ -17,6 +17,7 @@
 
 #include "../heap/heap.h"
 #include "../libc/libc.h"
+#include "../record/record.h"
 #include "../region/region.h"
 #include "preload.h"
 #include "../sys/readable.h"
@@ -32,6 +33,8 @@
 
 void preload_note_limit(int resource, const struct rlimit64 *limit)
 {
+	if (resource == RLIMIT_FSIZE && limit != NULL)
+		record_note_file_limit();
 	if ((resource == RLIMIT_AS || resource == RLIMIT_DATA) && limit != NULL && sys_is_readable(limit, sizeof *limit) &&
 	    limit->rlim_cur < HEAP_NO_LIMIT)
 		heap_leave(ODF_REASON_HEAP_LIMIT);

@@ -8,8 +8,10 @@
 #include "record.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -17,6 +19,7 @@
 #include "../strategy/report.h"
 #include "../strategy/strategy.h"
 #include "../sys/quiet.h"
+#include "../sys/statm.h"
 #include "../sys/syscall.h"
 #include "../sys/text.h"
 
@@ -66,6 +69,15 @@ static void remember_program(void)
 	}
 }
 
+/* Files may be limited in size. Else the limit is not asked for: a sandbox may end a program that asks, which it itself
+ * has not done. */
+static atomic_bool limited;
+
+void record_note_file_limit(void)
+{
+	atomic_store_explicit(&limited, true, memory_order_relaxed);
+}
+
 __attribute__((constructor(102))) static void remember_start(void)
 {
 	struct stat now;
@@ -75,8 +87,12 @@ __attribute__((constructor(102))) static void remember_start(void)
 		start_of_error.device = now.st_dev;
 		start_of_error.inode = now.st_ino;
 	}
-	if (settings->stats)
+	if (settings->stats) {
+		struct rlimit limit;
 		remember_program();
+		if (getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur != RLIM_INFINITY)
+			record_note_file_limit();
+	}
 	errno = saved;
 }
 
@@ -134,6 +150,7 @@ static void add_reasons(struct text *text, const struct record *record, const ch
 static void add_json_line(struct text *text, const struct record *record)
 {
 	const odf_report *report = record->report;
+	size_t private;
 
 	/* The order of the first and of the last stays as it was: scripts match lines. */
 	text_add(text, "{\"pid\":");
@@ -161,6 +178,8 @@ static void add_json_line(struct text *text, const struct record *record)
 	text_add(text, ",\"program\":\"");
 	text_add(text, program);
 	text_add(text, "\"");
+	private = statm_private_bytes();
+	add_number(text, ",\"private_bytes\":", private > 0, (int64_t)private);
 	add_number(text, ",\"index\":", report->index >= 0, report->index);
 	add_number(text, ",\"wait_status\":", report->error == ECHILD, report->wait_status);
 	text_add(text, ",\"step\":\"");
@@ -170,19 +189,62 @@ static void add_json_line(struct text *text, const struct record *record)
 	text_add(text, "}\n");
 }
 
-/* Whether the reasons are others than those that this process, or one that it was forked from, has written in its last
- * line for a fork, or for a spawn. */
-static bool are_new_reasons(const struct record *record)
+#define FNV_START 14695981039346656037u
+static uint64_t mix(uint64_t sum, uint64_t value)
 {
-	static _Atomic uint64_t said[2];
-	const odf_report *report = record->report;
-	uint64_t now = 14695981039346656037u; /* FNV-1a */
+	return (sum ^ value) * 1099511628211u;
+}
+
+static uint64_t mix_text(uint64_t sum, const char *text)
+{
+	for (; *text != '\0'; text++)
+		sum = mix(sum, (unsigned char)*text);
+	return sum;
+}
+
+/* What was said already, by this process or one that it was forked from: sums of what a line says besides numbers of
+ * processes and times. */
+#define SAID 64
+static _Atomic uint64_t said[SAID];
+static atomic_uint next_said;
+
+static bool is_new(uint64_t sum)
+{
+	for (size_t i = 0; i < SAID; i++)
+		if (atomic_load_explicit(&said[i], memory_order_relaxed) == sum)
+			return false;
+	atomic_store_explicit(&said[atomic_fetch_add_explicit(&next_said, 1, memory_order_relaxed) % SAID], sum,
+			      memory_order_relaxed);
+	return true;
+}
+
+static uint64_t sum_of_reasons(const struct record *record)
+{
+	uint64_t sum = mix(FNV_START, record->file != NULL);
 
 	for (size_t i = 0; i < ODF_STRATEGY_COUNT; i++)
-		now = (now ^ (uint64_t)report->reason[i]) * 1099511628211u;
-	now = (now ^ (uint64_t)report->strategy) * 1099511628211u;
-	now = (now ^ (uint64_t)report->despite) * 1099511628211u;
-	return atomic_exchange_explicit(&said[record->file != NULL], now, memory_order_relaxed) != now;
+		sum = mix(sum, (uint64_t)record->report->reason[i]);
+	return mix(mix(sum, (uint64_t)record->report->strategy), (uint64_t)record->report->despite);
+}
+
+/* From this on the time that a call has held its caller is news when it has doubled. */
+#define HELD_LONG 10000000u /* ns */
+
+/* A further line would say nothing new: the same call has gone the same way, and took not much longer. */
+static bool has_been_said(const struct record *record)
+{
+	static _Atomic uint64_t longest[2];
+	const odf_report *report = record->report;
+	_Atomic uint64_t *known = &longest[record->file != NULL];
+	uint64_t sum = mix_text(sum_of_reasons(record), record->call), before = atomic_load_explicit(known, memory_order_relaxed);
+	bool longer = report->elapsed_ns > HELD_LONG && report->elapsed_ns > 2 * before;
+
+	sum = mix(mix(sum, (uint64_t)report->step), (uint64_t)(unsigned)report->error);
+	if (record->file != NULL)
+		sum = mix_text(sum, record->file);
+	if (report->elapsed_ns > before)
+		atomic_store_explicit(known, report->elapsed_ns, memory_order_relaxed);
+	return !is_new(sum) && !longer;
 }
 
 static void add_log_line(struct text *text, const struct record *record)
@@ -220,17 +282,81 @@ static void add_log_line(struct text *text, const struct record *record)
 	text_add(text, "\n");
 }
 
-/* Not blocking: opening a named pipe without a reader would hold the program for ever. */
-static bool append(const struct text *text)
+/* The line would make the file longer than this process may make one: a part of it would be written, and another process,
+ * which has another limit, may write behind that. */
+static bool passes_limit(int fd, size_t length)
 {
-	int fd = sys_open(settings->stats_path, O_WRONLY | O_APPEND | O_CREAT | O_NOCTTY | O_NONBLOCK, 0666);
-	bool done;
+	struct rlimit limit;
+	struct stat status;
+
+	if (!atomic_load_explicit(&limited, memory_order_relaxed) || getrlimit(RLIMIT_FSIZE, &limit) != 0 ||
+	    limit.rlim_cur == RLIM_INFINITY)
+		return false;
+	return fstat(fd, &status) == 0 && S_ISREG(status.st_mode) &&
+	       (uint64_t)status.st_size + length > (uint64_t)limit.rlim_cur;
+}
+
+/* 0 or an errno value. Not blocking: opening a named pipe without a reader would hold the program for ever, and so would
+ * writing to a full one. */
+static int append(const struct text *text)
+{
+	int fd = sys_open(settings->stats_path, O_WRONLY | O_APPEND | O_CREAT | O_NOCTTY | O_NONBLOCK, 0666), error;
 
 	if (fd < 0)
-		return false;
-	done = write_quietly(fd, text->buffer, text->length);
+		return -fd;
+	error = passes_limit(fd, text->length) ? EFBIG : write_quietly(fd, text->buffer, text->length);
 	sys_close(fd);
-	return done;
+	return error;
+}
+
+/* Why a record could not be written, and what can be done about it. */
+static const char *cause_of(int error)
+{
+	switch (error) {
+	case ENOENT:
+	case ENOTDIR:
+		return "there is no such folder";
+	case EACCES:
+	case EPERM:
+	case EROFS:
+		return "this user may not write there: give another file, or write permission to it and its folder";
+	case ENOSPC:
+	case EDQUOT:
+		return "the disk is full";
+	case EFBIG:
+		return "the file is as long as RLIMIT_FSIZE permits: move it away, or raise the limit";
+	case ENXIO:
+	case EPIPE:
+		return "nobody reads it";
+	case EAGAIN:
+		return "its reader is too slow";
+	case EMFILE:
+	case ENFILE:
+		return "no descriptor is free: raise RLIMIT_NOFILE";
+	case EISDIR:
+		return "it is a folder";
+	default:
+		return NULL;
+	}
+}
+
+static void complain(char *line, size_t size, int error)
+{
+	struct text text = text_start(line, size);
+	const char *cause = cause_of(error);
+
+	text_add(&text, "odfork: records are lost, cannot write ");
+	text_add(&text, settings->stats_path);
+	if (text.length > size - 256) /* so that the rest fits */
+		text.length = size - 256;
+	text_add(&text, ": ");
+	report_add_error(&text, error);
+	if (cause != NULL) {
+		text_add(&text, ", ");
+		text_add(&text, cause);
+	}
+	text_add(&text, "\n");
+	(void)write_quietly(STDERR_FILENO, line, text.length); /* nobody is left to tell */
 }
 
 /* The line, by one of the functions above. The buffer is small, since a fork may happen in a signal handler on an
@@ -265,21 +391,15 @@ void record_write(const struct record *record)
 	int saved = errno;
 
 	if (settings->stats) {
+		int error;
 		make_line(&text, line, sizeof line, record, add_json_line);
-		if (!append(&text) && !atomic_exchange_explicit(&complained, true, memory_order_relaxed) &&
-		    error_is_ours()) {
-			text = text_start(line, sizeof line);
-			text_add(&text, "odfork: records are lost, cannot write ");
-			text_add(&text, settings->stats_path);
-			if (text.length > sizeof line - 2)
-				text.length = sizeof line - 2;
-			text_add(&text, "\n");
-			(void)write_quietly(STDERR_FILENO, line, text.length); /* nobody is left to tell */
-		}
+		error = append(&text);
+		if (error != 0 && !atomic_exchange_explicit(&complained, true, memory_order_relaxed) && error_is_ours())
+			complain(line, sizeof line, error);
 	}
-	if (settings->log && error_is_ours()) {
+	if (settings->log && error_is_ours() && !has_been_said(record)) {
 		struct record told = *record;
-		told.new_reasons = are_new_reasons(record);
+		told.new_reasons = is_new(sum_of_reasons(record));
 		make_line(&text, line, sizeof line, &told, add_log_line);
 		(void)write_quietly(STDERR_FILENO, line, text.length); /* nobody is left to tell */
 	}

@@ -25,6 +25,9 @@ static inline bool record_wanted(void)
 	return settings->stats || settings->log;
 }
 
+/* The program sets RLIMIT_FSIZE. */
+void record_note_file_limit(void);
+
 void record_write(const struct record *record);
 
 /* Nanoseconds of CLOCK_MONOTONIC. */

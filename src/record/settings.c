@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <stdlib.h>
 #include <sys/auxv.h>
@@ -88,24 +89,32 @@ static bool read_kernel(const char *value)
 	return false;
 }
 
+#define STATS "ODFORK_STATS="
+
+/* The entry of the environment with an absolute path. */
+static char stats_entry[sizeof STATS + PATH_MAX] = STATS;
+
 /* The program may change its directory before its first fork, so a relative path is taken from where it started. */
 static bool read_stats(const char *value)
 {
+	char *path = stats_entry + strlen(STATS);
 	size_t length = strlen(value), prefix = 0;
 
 	if (length == 0)
 		return false;
 	if (value[0] != '/') {
-		if (getcwd(current.stats_path, sizeof current.stats_path) == NULL)
+		if (getcwd(path, PATH_MAX) == NULL)
 			return false;
-		prefix = strlen(current.stats_path);
-		if (prefix + 1 >= sizeof current.stats_path)
+		prefix = strlen(path);
+		if (prefix + 1 >= PATH_MAX)
 			return false;
-		current.stats_path[prefix++] = '/';
+		if (path[prefix - 1] != '/')
+			path[prefix++] = '/';
 	}
-	if (prefix + length >= sizeof current.stats_path)
+	if (prefix + length >= PATH_MAX)
 		return false;
-	memcpy(current.stats_path + prefix, value, length + 1);
+	memcpy(path + prefix, value, length + 1);
+	current.stats_path = path;
 	current.stats = true;
 	return true;
 }
@@ -255,9 +264,15 @@ __attribute__((constructor(101))) static void read_settings(void)
 {
 	if (getauxval(AT_SECURE) != 0 || environ == NULL)
 		return;
-	for (char **entry = environ; *entry != NULL; entry++)
-		if (strncmp(*entry, "ODFORK_", 7) == 0)
-			read_variable(*entry);
+	for (char **entry = environ; *entry != NULL; entry++) {
+		if (strncmp(*entry, "ODFORK_", 7) != 0)
+			continue;
+		read_variable(*entry);
+		/* What this program executes, wherever it does, is to write to the same file. Without allocation, and before the
+		 * program has seen its environment. */
+		if (current.stats && strncmp(*entry, STATS, strlen(STATS)) == 0 && (*entry)[strlen(STATS)] != '/')
+			*entry = stats_entry;
+	}
 	if (current.userfault_fd < 0)
 		find_passed_userfault();
 }

@@ -6,7 +6,6 @@
 #ifndef ODF_RECORD_SETTINGS_H
 #define ODF_RECORD_SETTINGS_H
 
-#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -22,7 +21,7 @@ struct settings {
 	enum settings_heap heap; /* ODFORK_HEAP */
 	size_t heap_capacity;  /* the same, bytes; 0: chosen */
 	int userfault_fd;      /* ODFORK_UFFD_FD, or from a service manager: an open /dev/userfaultfd; -1: none */
-	char stats_path[PATH_MAX]; /* absolute */
+	const char *stats_path; /* absolute */
 };
 
 extern const struct settings *const settings;

@@ -85,7 +85,7 @@ long write_part_quietly(int fd, const void *bytes, size_t length)
 	return written;
 }
 
-bool write_quietly(int fd, const char *line, size_t length)
+int write_quietly(int fd, const char *line, size_t length)
 {
 	struct quiet quiet;
 	size_t written;
@@ -96,5 +96,7 @@ bool write_quietly(int fd, const char *line, size_t length)
 	if (written > 0 && written < length)
 		take_back(fd, written);
 	end(&quiet, last < 0);
-	return written == length;
+	if (written == length)
+		return 0;
+	return last < 0 ? (int)-last : EIO;
 }

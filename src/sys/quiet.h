@@ -9,7 +9,7 @@
 long write_part_quietly(int fd, const void *bytes, size_t length);
 
 /* One write, so that lines of many processes do not mix (O_APPEND), which the program does not feel: a pipe without
- * reader, a file at its limit of size or a terminal that stops background writers would send it a signal. False if not
- * everything went out; then nothing did, where that can be had. Async-signal-safe; errno is left alone. */
-bool write_quietly(int fd, const char *line, size_t length);
+ * reader, a file at its limit of size or a terminal that stops background writers would send it a signal. 0 or an errno
+ * value: not everything went out; then nothing did, where that can be had. Async-signal-safe; errno is left alone. */
+int write_quietly(int fd, const char *line, size_t length);
 #endif
