@@ -233,16 +233,16 @@ mv err complaint
 must_say "no such directory" 'fork 7
 fork 7
 fork 7'
-printf 'odfork: records are lost, cannot write %s\n' "$temporary/nowhere/records" >right
+printf 'odfork: records are lost, cannot write %s: ENOENT (2), there is no such folder\n' "$temporary/nowhere/records" >right
 must_be_same "message" right complaint
 for bad in "$temporary/directory" "$temporary/doer/records"; do
 	ODFORK_STATS=$bad ./doer fork fork >out 2>err
-	[ "$(wc -l <err)" -eq 1 ] && grep -q "^odfork: .* $bad\$" err || fail "stats in $bad: $(cat err)"
+	[ "$(wc -l <err)" -eq 1 ] && grep -q "^odfork: .* $bad: E" err || fail "stats in $bad: $(cat err)"
 done
 ODFORK_STATS=/dev/full ./doer fork fork >out 2>err
-[ "$(wc -l <err)" -eq 1 ] && grep -q '^odfork: .* /dev/full$' err || fail "stats in /dev/full: $(cat err)"
+[ "$(wc -l <err)" -eq 1 ] && grep -q '^odfork: .* /dev/full: ENOSPC (28), the disk is full$' err || fail "stats in /dev/full: $(cat err)"
 ODFORK_STATS=$temporary/records ./doer limit 3 fork fork >out 2>err
-[ "$(wc -l <err)" -eq 1 ] && grep -q '^odfork: .*/records$' err || fail "no descriptor left: $(cat err)"
+[ "$(wc -l <err)" -eq 1 ] && grep -q '^odfork: .*/records: EMFILE (24), no descriptor is free: raise RLIMIT_NOFILE$' err || fail "no descriptor left: $(cat err)"
 : >err
 must_say "no descriptor left" 'limit 0
 fork 7
