@@ -6,6 +6,7 @@
 
 #include "../sys/error_name.h"
 #include "cli.h"
+#include "json.h"
 #include "odfork.h"
 #include "verify.h"
 
@@ -30,33 +31,17 @@ static void print_for_people(const odf_capabilities *c)
 	}
 }
 
-/* Names and texts of the library need no escaping; the kernel's release string is the kernel builder's. */
-static void print_json_string(const char *string)
-{
-	putchar('"');
-	for (; *string != '\0'; string++) {
-		unsigned char c = (unsigned char)*string;
-		if (c == '"' || c == '\\')
-			printf("\\%c", c);
-		else if (c < 0x20 || c >= 0x7f)
-			printf("\\u%04x", c);
-		else
-			putchar(c);
-	}
-	putchar('"');
-}
-
 static void print_json(const odf_capabilities *c, const struct verification *verification)
 {
 	printf("{\"version\":\"%s\",\"kernel_release\":", odf_version());
-	print_json_string(c->kernel_release);
+	json_print_string(c->kernel_release);
 	printf(",\"page_size\":%zu,\"kernel_interface\":\"%s\",\"uffd_kernel_faults\":%s,\"strategies\":{", c->page_size,
 	       odf_kernel_interface_name(c->kernel_interface), c->uffd_kernel_faults == ODF_ANSWER_YES ? "true" : "false");
 	for (odf_strategy s = ODF_STRATEGY_NONE + 1; s < ODF_STRATEGY_COUNT; s++) {
 		printf("%s\"%s\":{\"available\":%s,\"reason\":\"%s\",\"text\":", s == ODF_STRATEGY_NONE + 1 ? "" : ",",
 		       odf_strategy_name(s), c->strategy[s] == ODF_REASON_NONE ? "true" : "false",
 		       odf_reason_name(c->strategy[s]));
-		print_json_string(odf_reason_text(c->strategy[s]));
+		json_print_string(odf_reason_text(c->strategy[s]));
 		printf("}");
 	}
 	printf("},\"probes\":{");

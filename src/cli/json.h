@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef ODF_CLI_JSON_H
+#define ODF_CLI_JSON_H
+
+/* On standard output, in quotes; bytes that are not UTF-8 are replaced. NULL: null. */
+void json_print_string(const char *string);
+#endif
