@@ -522,6 +522,28 @@ int odf_process_close(odf_process *process);
 int odf_run(const char *file, char *const argv[], char *const envp[], const odf_spawn_options *options, odf_io *io,
 	    odf_report *report);
 
+/* ---- Pool -------------------------------------------------------------------------------------------------------- */
+
+/* For programs that start many programs, or run many functions in processes of their own. Since 0.2.0. */
+typedef struct odf_pool odf_pool;
+
+#define ODF_POOL_NO_TASKS 0x0001ull /* for odf_pool_spawn only: no copy of the program is made for tasks */
+
+typedef struct odf_pool_options {
+	size_t size;
+	uint64_t flags; /* ODF_POOL_* */
+} odf_pool_options;
+
+#define ODF_POOL_OPTIONS_INIT ODF_SIZED_(odf_pool_options)
+
+/* Makes a pool; `options` may be NULL. NULL with errno: EINVAL (size, unknown flag), E2BIG (a newer structure), ENOMEM,
+ * EAGAIN, EMFILE, ENFILE; ENOTSUP (after unshare(CLONE_NEWPID)). Not async-signal-safe. Since 0.2.0. */
+odf_pool *odf_pool_create(const odf_pool_options *options);
+
+/* Ends it, and all processes that it made for tasks. Programs that it started go on. The last call on a pool. 0, or
+ * EINVAL (NULL), EPERM (the pool of the process that this one was forked by). Since 0.2.0. */
+int odf_pool_destroy(odf_pool *pool);
+
 /* ---- Regions --------------------------------------------------------------------------------------------------------------- */
 
 /* A snapshot region: memory that fork() does not have to copy page tables for. A program keeps in it what makes it big. Every child made
