@@ -432,7 +432,7 @@ static void run_one_at_a_time(size_t bytes)
 /* Of the wanted experiments those for which there is memory are run. */
 static void run_size(size_t bytes, unsigned wanted)
 {
-	size_t available = memory_available(), beyond = 0, mib = bytes >> 20;
+	size_t available = memory_available().bytes, beyond = 0, mib = bytes >> 20;
 	unsigned possible = 0;
 
 	entry_count = 0;

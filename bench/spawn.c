@@ -25,44 +25,7 @@
 
 #include "clock.h"
 #include "odfork.h"
-
-static char *argv_true[] = { (char[]){ "/bin/true" }, NULL };
-
-static pid_t by_raw_vfork(void)
-{
-	pid_t pid = vfork();
-	if (pid == 0) {
-		execve("/bin/true", argv_true, environ);
-		_exit(127);
-	}
-	return pid;
-}
-
-static pid_t by_fork(void)
-{
-	int failure[2], error = 0;
-	pid_t pid;
-
-	if (pipe2(failure, O_CLOEXEC) != 0)
-		return -1;
-	pid = fork();
-	if (pid == 0) {
-		execv("/bin/true", argv_true);
-		error = errno;
-		_exit(write(failure[1], &error, sizeof error) == sizeof error ? 127 : 126);
-	}
-	close(failure[1]);
-	if (read(failure[0], &error, sizeof error) > 0)
-		pid = -1;
-	close(failure[0]);
-	return pid;
-}
-
-static pid_t by_libc(void)
-{
-	pid_t pid;
-	return posix_spawn(&pid, "/bin/true", NULL, NULL, argv_true, environ) == 0 ? pid : -1;
-}
+#include "spawn_ways.h"
 
 static pid_t by_odf(unsigned allow, bool with_report)
 {
@@ -71,7 +34,7 @@ static pid_t by_odf(unsigned allow, bool with_report)
 	pid_t pid;
 
 	options.allow = allow;
-	return odf_spawn(&pid, "/bin/true", argv_true, NULL, allow == 0 ? NULL : &options, with_report ? &report : NULL) == 0 ? pid : -1;
+	return odf_spawn(&pid, spawned_program, spawned_arguments, NULL, allow == 0 ? NULL : &options, with_report ? &report : NULL) == 0 ? pid : -1;
 }
 
 static pid_t by_default(void)
@@ -97,8 +60,9 @@ static pid_t by_fork_engine(void)
 #if HAVE_GLIB
 static pid_t by_glib(void)
 {
+	char *arguments[] = { (char[]){ "/bin/true" }, NULL };
 	GPid pid;
-	return g_spawn_async(NULL, argv_true, NULL, G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL, &pid, NULL) ? pid : -1;
+	return g_spawn_async(NULL, arguments, NULL, G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL, &pid, NULL) ? pid : -1;
 }
 #endif
 
@@ -122,7 +86,7 @@ static void on_exit_of_child(uv_process_t *ended, int64_t status, int signal)
 
 static pid_t by_libuv(void)
 {
-	uv_process_options_t options = { .file = "/bin/true", .args = argv_true, .exit_cb = on_exit_of_child };
+	uv_process_options_t options = { .file = spawned_program, .args = (char **)(uintptr_t)spawned_arguments, .exit_cb = on_exit_of_child };
 
 	if (!loop_made && uv_loop_init(&loop) != 0)
 		return -1;
@@ -136,11 +100,11 @@ static const struct {
 	pid_t (*start)(void);
 	bool forks; /* dear where there is much memory */
 } ways[] = {
-	{ "vfork+execve (floor)", by_raw_vfork, false },
+	{ "vfork+execve (floor)", spawn_by_raw_vfork, false },
 	{ "odf_spawn", by_default, false },
 	{ "odf_spawn with report", by_default_reported, false },
 	{ "odf_spawn by posix_spawn", by_posix_spawn_engine, false },
-	{ "glibc posix_spawn", by_libc, false },
+	{ "glibc posix_spawn", spawn_by_libc, false },
 #if HAVE_GLIB
 	{ "GLib g_spawn_async", by_glib, true },
 #endif
@@ -148,7 +112,7 @@ static const struct {
 	{ "libuv uv_spawn", by_libuv, true },
 #endif
 	{ "odf_spawn by fork", by_fork_engine, true },
-	{ "fork+exec", by_fork, true },
+	{ "fork+exec", spawn_by_fork, true },
 };
 enum { WAYS = sizeof ways / sizeof *ways, TURN = 10, FLOOR = 0, FORK = WAYS - 1 };
 

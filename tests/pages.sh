@@ -32,6 +32,7 @@ says odfork.7 '\bODFORK_[A-Z]+\b' src/record/settings.c
 says odfork.1 '\-\-(strategy|stats|log|no-follow)' src/cli/run.c
 says odfork.1 '\-\-(json|verify)' src/cli/probe.c
 says odfork.1 '\-\-[a-z-]*[a-z]' src/cli/spawn_options.c
+says odfork.1 '\-\-(size|seconds|csv|json|plot|progress)' src/cli/bench.c
 says odf_kernel_verify.3 '\bODF_KERNEL_(CHECK|INTERFACE)_[A-Z_]*[A-Z]\b' include/odfork.h
 sed -n 's/^\t\[ODF_KERNEL_[A-Z_]*\] = { *"\([a-z_]*\)".*/\1/p; s/^\t\[ODF_KERNEL_[A-Z_]*\] = "\([a-z_]*\)".*/\1/p' "$source/src/strategy/names.c" | while read -r name; do
 	grep -q "	$name	" "$source/man/odf_kernel_verify.3" || { echo "odf_kernel_verify.3 does not say $name"; exit 1; }

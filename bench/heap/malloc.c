@@ -11,7 +11,7 @@
 #include <pthread.h>
 #include <string.h>
 
-#include "../clock.h"
+#include "clock.h"
 #include "turns.h"
 
 enum { SHARED = 256 };

@@ -33,7 +33,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "../clock.h"
+#include "clock.h"
 #include "turns.h"
 
 enum { ROOM = 1 << 20, OUTSTANDING = 1 << 18, LONGEST_VALUE = 1 << 16 };

@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../clock.h"
+#include "clock.h"
 #include "turns.h"
 
 enum { PAGE = 4096, BLOCK = 16 << 10 };

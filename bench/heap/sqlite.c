@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../clock.h"
+#include "clock.h"
 #include "database.h"
 #include "turns.h"
 

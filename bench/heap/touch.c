@@ -9,7 +9,7 @@
  */
 #include <string.h>
 
-#include "../clock.h"
+#include "clock.h"
 #include "turns.h"
 
 enum { MAPPED = 64 << 20, HELD = 512 << 20 };

@@ -108,8 +108,7 @@ static void measure(struct verification *result)
 		waitpid(pid, NULL, 0);
 }
 
-/* On standard error, as what follows may be the last thing that this machine does. */
-static void warn(void)
+void warn_of_trial(const char *command)
 {
 	static const odf_probe offers[] = { ODF_PROBE_USE_ODF, ODF_PROBE_ASYNC_FORK_PRCTL, ODF_PROBE_ASYNC_FORK };
 	bool offered = false;
@@ -117,13 +116,13 @@ static void warn(void)
 	for (size_t i = 0; i < sizeof offers / sizeof *offers; i++)
 		offered = odf_probe_get(offers[i], NULL) == ODF_ANSWER_YES || offered;
 	if (offered)
-		fprintf(stderr, "odfork: probe: this kernel offers on-demand fork, which is tried out now; kernels have been seen to crash after it\n");
+		fprintf(stderr, "odfork: %s: this kernel offers on-demand fork, which is tried out now; kernels have been seen to crash after it\n", command);
 }
 
 void verify(struct verification *result)
 {
 	*result = (struct verification){ .verdict = { .size = sizeof(odf_kernel_verdict) } };
-	warn();
+	warn_of_trial("probe");
 	result->error = odf_kernel_verify(&result->verdict);
 	measure(result);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The worker of bench/fork: see fork_worker.h.
+ * The worker: see fork_worker.h.
  *
  * Every page starts with its own number, which nothing changes; who touches a page looks whether it is there. So a benchmark of
  * memory that is not what it should be fails. What is written is the word after it.
@@ -16,6 +16,7 @@
 
 #include "clock.h"
 #include "odfork.h"
+#include "spawn_ways.h"
 
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
@@ -31,7 +32,7 @@ static struct sample *samples; /* shared: a child measures its faults into it, a
 
 static void fail(const char *what)
 {
-	fprintf(stderr, "fork: %s: %s\n", what, strerror(errno));
+	fprintf(stderr, "%s: %s: %s\n", program_invocation_short_name, what, strerror(errno));
 	exit(1);
 }
 
@@ -105,7 +106,7 @@ static void get_region(size_t bytes)
 	if (region == NULL) {
 		int error = errno;
 		odf_capabilities_get(&capabilities);
-		fprintf(stderr, "fork: no region: %s (%s)\n", strerror(error),
+		fprintf(stderr, "%s: no region: %s (%s)\n", program_invocation_short_name, strerror(error),
 			odf_reason_text(capabilities.strategy[ODF_STRATEGY_REGION]));
 		exit(1);
 	}
@@ -210,7 +211,7 @@ static size_t part(double percent)
 static void check(bool right)
 {
 	if (!right) {
-		fprintf(stderr, "fork: memory is not what was written there\n");
+		fprintf(stderr, "%s: memory is not what was written there\n", program_invocation_short_name);
 		exit(1);
 	}
 }
@@ -260,7 +261,11 @@ static bool rest(double without_region_us)
 
 static pid_t make_process(void)
 {
-	pid_t pid = region != NULL ? odf_fork() : fork();
+	odf_fork_options by_kernel = ODF_FORK_OPTIONS_INIT;
+	pid_t pid;
+
+	by_kernel.allow = ODF_ALLOW(ODF_STRATEGY_KERNEL);
+	pid = kind == BY_KERNEL ? odf_fork_with(&by_kernel, NULL) : region != NULL ? odf_fork() : fork();
 	if (pid < 0)
 		fail("fork");
 	return pid;
@@ -273,7 +278,8 @@ static void reap(pid_t pid)
 	if (waitpid(pid, &status, 0) != pid)
 		fail("waitpid");
 	if (status != 0) {
-		fprintf(stderr, "fork: the child's memory is not what was written there, or it died (status %#x)\n", (unsigned)status);
+		fprintf(stderr, "%s: the child's memory is not what was written there, or it died (status %#x)\n",
+			program_invocation_short_name, (unsigned)status);
 		exit(1);
 	}
 }
@@ -398,6 +404,26 @@ static size_t round_of_sparse(const struct job *job, struct sample *sample)
 	return 1;
 }
 
+/* The program ends before the next one starts. */
+static size_t round_of_spawn(const struct job *job, struct sample *sample)
+{
+	const struct spawn_way *way = &spawn_ways[job->cell.spawn_way];
+	double start = now_us();
+	pid_t pid = way->start();
+	int status;
+
+	sample->held_us = now_us() - start;
+	if (pid < 0)
+		fail(way->name);
+	if (waitpid(pid, &status, 0) != pid || status != 0) {
+		fprintf(stderr, "%s: %s: %s ends with status %#x\n", program_invocation_short_name, way->name, spawned_program,
+			(unsigned)status);
+		exit(1);
+	}
+	sample->total_us = now_us() - start;
+	return 1;
+}
+
 /* ---- Jobs ------------------------------------------------------------------------------------------------------------------ */
 
 /* The first rounds of a slice warm up what the process before has left cold, or have not got into their stride yet; where there
@@ -406,6 +432,8 @@ static size_t warm_up(enum experiment experiment, size_t count)
 {
 	if (experiment == FAULT || count < 5)
 		return 0;
+	if (experiment == SPAWN)
+		return count >= 10 ? 3 : 1;
 	return experiment == STEADY && count >= 20 ? 5 : 1;
 }
 
@@ -423,6 +451,9 @@ static size_t do_job(const struct job *job)
 			break;
 		case SPARSE:
 			count += round_of_sparse(job, sample);
+			break;
+		case SPAWN:
+			count += round_of_spawn(job, sample);
 			break;
 		default:
 			count += round_of_fork(job, sample);

@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: MIT
  *
- * What bench/fork and its workers say to each other. A worker is a process of its own that holds one kind of memory and is told
+ * What those who measure forks (bench/fork, odfork bench) and their workers say to each other. A worker is a process of its own that holds one kind of memory and is told
  * by jobs, over the socket that is its standard input, what to measure on it. So each kind lives in a process that has nothing
  * else, and turns can go round as finely as one likes.
  */
-#ifndef ODF_BENCH_FORK_WORKER_H
-#define ODF_BENCH_FORK_WORKER_H
+#ifndef ODF_MEASURE_FORK_WORKER_H
+#define ODF_MEASURE_FORK_WORKER_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
-enum memory { SMALL_PAGES, HUGE_PAGES, IN_REGION, NO_MEMORY, MEMORIES };
+/* BY_KERNEL is memory on small pages as well, of a process whose forks are the kernel's on-demand forks. */
+enum memory { SMALL_PAGES, HUGE_PAGES, IN_REGION, NO_MEMORY, BY_KERNEL, MEMORIES };
 
-enum experiment { HELD, MIX, STEADY, FAULT, SPARSE, EXPERIMENTS };
+/* SPAWN is none of bench/fork's. */
+enum experiment { HELD, MIX, STEADY, FAULT, SPARSE, EXPERIMENTS, SPAWN = EXPERIMENTS };
 
 /* What one round does. What does not belong to the experiment is zero. */
 struct cell {
@@ -28,6 +30,7 @@ struct cell {
 	size_t pages;          /* FAULT: touched; SPARSE: written */
 	size_t width;          /* SPARSE: bytes of the area that they are spread over */
 	bool reads_all;        /* SPARSE: before, the parent reads every page */
+	unsigned spawn_way;    /* SPAWN: which of spawn_ways */
 };
 
 struct job {

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+#include "spawn_ways.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <stddef.h>
+#include <unistd.h>
+
+#include "odfork.h"
+
+const char spawned_program[] = "/bin/true";
+char *const spawned_arguments[] = { (char[]){ "true" }, NULL };
+
+/* Between vfork and exec nothing is called but exec and _exit. */
+pid_t spawn_by_raw_vfork(void)
+{
+	pid_t pid = vfork();
+	if (pid == 0) {
+		execve(spawned_program, spawned_arguments, environ);
+		_exit(127);
+	}
+	return pid;
+}
+
+/* What a careful program does: the pipe ends with the exec, or says why there was none. */
+pid_t spawn_by_fork(void)
+{
+	int failure[2], error = 0;
+	pid_t pid;
+
+	if (pipe2(failure, O_CLOEXEC) != 0)
+		return -1;
+	pid = fork();
+	if (pid == 0) {
+		execv(spawned_program, spawned_arguments);
+		error = errno;
+		_exit(write(failure[1], &error, sizeof error) == sizeof error ? 127 : 126);
+	}
+	close(failure[1]);
+	if (read(failure[0], &error, sizeof error) > 0)
+		pid = -1;
+	close(failure[0]);
+	return pid;
+}
+
+pid_t spawn_by_libc(void)
+{
+	pid_t pid;
+	int error = posix_spawn(&pid, spawned_program, NULL, NULL, spawned_arguments, environ);
+
+	errno = error;
+	return error == 0 ? pid : -1;
+}
+
+pid_t spawn_by_odf(void)
+{
+	pid_t pid;
+	int error = odf_spawn(&pid, spawned_program, spawned_arguments, NULL, NULL, NULL);
+
+	errno = error;
+	return error == 0 ? pid : -1;
+}
+
+const struct spawn_way spawn_ways[SPAWN_WAYS] = {
+	[SPAWN_BY_FORK] = { "fork_exec", "fork and exec", spawn_by_fork },
+	[SPAWN_BY_LIBC] = { "posix_spawn", "libc's posix_spawn", spawn_by_libc },
+	[SPAWN_BY_ODF] = { "odf_spawn", "odf_spawn", spawn_by_odf },
+	[SPAWN_BY_RAW_VFORK] = { "vfork_exec", "vfork and exec, bare", spawn_by_raw_vfork },
+};

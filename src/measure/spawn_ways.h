@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Ways to start a program, to be compared: each starts /bin/true and returns when it is known to have been executed (for fork and exec by
+ * a close-on-exec pipe; the others promise it). The caller waits for the child. -1 and errno on failure. */
+#ifndef ODF_MEASURE_SPAWN_WAYS_H
+#define ODF_MEASURE_SPAWN_WAYS_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+extern const char spawned_program[];
+extern char *const spawned_arguments[];
+
+pid_t spawn_by_fork(void);
+pid_t spawn_by_raw_vfork(void);
+pid_t spawn_by_libc(void);
+pid_t spawn_by_odf(void);
+
+enum { SPAWN_BY_FORK, SPAWN_BY_LIBC, SPAWN_BY_ODF, SPAWN_BY_RAW_VFORK, SPAWN_WAYS };
+
+extern const struct spawn_way {
+	const char *key, *name;
+	pid_t (*start)(void);
+} spawn_ways[SPAWN_WAYS];
+
+#endif
