@@ -109,7 +109,7 @@ static const short can_do[] = {
 	SYS_rt_sigreturn, SYS_munmap, SYS_mremap, SYS_madvise, SYS_mincore, SYS_msync, SYS_munlock, SYS_memfd_create, SYS_ftruncate, SYS_fallocate,
 	SYS_fstat, SYS_read, SYS_pread64, SYS_lseek, SYS_close, SYS_getppid, SYS_pidfd_open, SYS_exit_group, SYS_exit,
 	/* With some arguments. */
-	SYS_mmap, SYS_mprotect, SYS_ioctl, SYS_fcntl, SYS_tgkill,
+	SYS_mmap, SYS_mprotect, SYS_ioctl, SYS_fcntl, SYS_tgkill, SYS_sched_setattr,
 };
 
 static bool is_in(const short *list, size_t count, long number)
@@ -180,6 +180,8 @@ static void arguments_count(void **state)
 		{ SYS_fcntl, 0, F_SETOWN, 0, 0, true },
 		{ SYS_tgkill, 1, 1, 0, 0, false },
 		{ SYS_tgkill, 1, 1, SIGKILL, 0, true },
+		{ SYS_sched_setattr, 0, 0, 0, 0, false },
+		{ SYS_sched_setattr, 1, 0, 0, 0, true },
 	};
 
 	(void)state;

@@ -30,6 +30,31 @@
 
 #define TIMER_SLACK_NS 50000 /* the kernel's own default */
 #define NICE_OF_KERNEL 20    /* getpriority's answer is this minus the value */
+#define SHORT_TURN_NS  500000
+
+/* The kernel's structure, as it was first (Linux 3.14). */
+struct scheduling {
+	uint32_t size, policy;
+	uint64_t flags;
+	int32_t nice;
+	uint32_t priority;
+	uint64_t runtime, deadline, period;
+};
+static struct scheduling own;
+
+/* How long it runs in one go where others want the processor, Linux 6.12. Who asks for less comes to run sooner after it was woken, and gets no more in the
+ * sum: on a busy machine it began to free a killed program's memory 3 ms after the kill, with short turns 0.02 ms. */
+static void take_turns(uint64_t nanoseconds)
+{
+	own.runtime = nanoseconds;
+	(void)sys_call3(SYS_sched_setattr, 0, &own, 0);
+}
+
+void confine_long_turns(void)
+{
+	if (own.size != 0)
+		take_turns(0);
+}
 
 int confine_schedule(int program)
 {
@@ -48,6 +73,9 @@ int confine_schedule(int program)
 		(void)sys_call3(SYS_setpriority, PRIO_PROCESS, 0, NICE_OF_KERNEL - nice);
 	(void)sys_call3(SYS_set_mempolicy, MPOL_DEFAULT, NULL, 0);
 	(void)sys_call2(SYS_prctl, PR_SET_TIMERSLACK, TIMER_SLACK_NS);
+	own = (struct scheduling){ .size = sizeof own, .policy = (uint32_t)sys_call1(SYS_sched_getscheduler, 0) };
+	own.nice = (int32_t)(NICE_OF_KERNEL - sys_call2(SYS_getpriority, PRIO_PROCESS, 0));
+	take_turns(SHORT_TURN_NS);
 	/* Who is SCHED_IDLE may not get out of that without a right to it. */
 	return policy != SCHED_IDLE && sys_call1(SYS_sched_getscheduler, 0) == SCHED_IDLE ? EBUSY : 0;
 }
@@ -131,6 +159,16 @@ static void allow_commands(struct program *program, uint32_t number, const unsig
 	end_with(program, SECCOMP_RET_KILL_PROCESS);
 }
 
+/* By its first argument: its own. */
+static void allow_for_itself(struct program *program, uint32_t number)
+{
+	add(program, BPF_JMP | BPF_JEQ | BPF_K, number, 0, 4);
+	load(program, OFFSET_ARGUMENT(0));
+	add(program, BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1);
+	end_with(program, SECCOMP_RET_ALLOW);
+	end_with(program, SECCOMP_RET_KILL_PROCESS);
+}
+
 /* Whether a thread is there: signal 0. */
 static void allow_question(struct program *program, uint32_t number)
 {
@@ -158,6 +196,7 @@ static void filter_calls(void)
 	allow_commands(&program, SYS_ioctl, commands, sizeof commands / sizeof commands[0]);
 	allow_commands(&program, SYS_fcntl, &seal, 1);
 	allow_question(&program, SYS_tgkill);
+	allow_for_itself(&program, SYS_sched_setattr);
 	end_with(&program, SECCOMP_RET_KILL_PROCESS);
 	whole = (struct sock_fprog){ program.length, program.code };
 	(void)sys_call3(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &whole);

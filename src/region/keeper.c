@@ -10,6 +10,11 @@
 /* Where nothing tells that the program has ended but a look at it. */
 #define LOOK_FOR_END_NS   1000000000u
 #define LONGEST_SLEEP_NS  5000000000u
+/* Sleeps that are shorter end by themselves, and soon enough. */
+#define SHORT_SLEEP_NS    1000000u
+/* The kernel clears the word of the main thread a moment before an exec takes the memory away. For so long the keeper looks so often. */
+#define LOOK_FOR_EXEC_NS  50000000u
+#define LOOKS_FOR_EXEC_NS 100000u
 
 struct keeper_shared keeper;
 
@@ -22,6 +27,7 @@ static struct {
 	uint64_t fork_ns; /* when it saw the last one */
 	atomic_int *main_word;
 	int main_id;
+	uint64_t cleared_ns; /* when it saw that word cleared; 0: it is not */
 	bool cannot_wait_for_two;
 } seen;
 
@@ -73,6 +79,7 @@ void region_keeper_forget(void)
 	seen.forks = 0;
 	seen.fork_ns = 0;
 	seen.main_word = NULL;
+	seen.cleared_ns = 0;
 }
 
 odf_region_settling region_keeper_settling(void)
@@ -116,6 +123,7 @@ void keeper_watch(atomic_int *main_word, int main_id)
 
 void keeper_end(void)
 {
+	confine_long_turns();
 	for (;;)
 		(void)sys_call1(SYS_exit_group, 0);
 }
@@ -127,6 +135,11 @@ void keeper_note_whether_it_settles(void)
 	for (const struct odf_region *region = region_list; region != NULL; region = region->next)
 		settles = settles || keeper_settles_here(region) || keeper_thins_here(region) || keeper_settler.pagemap < 0; /* that one is given up */
 	atomic_store(&keeper.settles, settles);
+}
+
+static bool main_thread_is_there(void)
+{
+	return seen.main_word != NULL && atomic_load(seen.main_word) == seen.main_id;
 }
 
 #define NUMBER_FUTEX_WAITV 449 /* on every architecture, Linux 5.16 */
@@ -148,7 +161,7 @@ static bool wait_for_two(unsigned notices, uint64_t nanoseconds)
 	struct timespec time = { .tv_sec = (time_t)(until / 1000000000u), .tv_nsec = (long)(until % 1000000000u) };
 	long result;
 
-	if (seen.main_word == NULL || seen.cannot_wait_for_two || atomic_load(seen.main_word) != seen.main_id)
+	if (seen.cannot_wait_for_two || !main_thread_is_there())
 		return false;
 	result = sys_call5(NUMBER_FUTEX_WAITV, waiters, 2, 0, &time, CLOCK_MONOTONIC);
 	if (result == 1)
@@ -158,17 +171,28 @@ static bool wait_for_two(unsigned notices, uint64_t nanoseconds)
 	return !seen.cannot_wait_for_two;
 }
 
+/* How long it may sleep where nothing wakes it at the program's end. */
+static uint64_t until_a_look(void)
+{
+	if (seen.main_word == NULL || main_thread_is_there())
+		return LOOK_FOR_END_NS;
+	if (seen.cleared_ns == 0)
+		seen.cleared_ns = region_clock();
+	return region_clock() - seen.cleared_ns < LOOK_FOR_EXEC_NS ? LOOKS_FOR_EXEC_NS : LOOK_FOR_END_NS;
+}
+
 void keeper_sleep(unsigned notices, uint64_t nanoseconds)
 {
 	struct timespec time = { .tv_sec = 0 };
+	uint64_t most;
 
 	if (nanoseconds > LONGEST_SLEEP_NS)
 		nanoseconds = LONGEST_SLEEP_NS;
-	/* Short sleeps end by themselves. */
-	if (nanoseconds > SCHEDULE_FAST_ASLEEP_NS && wait_for_two(notices, nanoseconds))
+	if (nanoseconds > SHORT_SLEEP_NS && wait_for_two(notices, nanoseconds))
 		return;
-	if (nanoseconds > LOOK_FOR_END_NS)
-		nanoseconds = LOOK_FOR_END_NS;
+	most = until_a_look();
+	if (nanoseconds > most)
+		nanoseconds = most;
 	time.tv_sec = (time_t)(nanoseconds / 1000000000u);
 	time.tv_nsec = (long)(nanoseconds % 1000000000u);
 	(void)sys_call4(SYS_futex, &keeper.notices, FUTEX_WAIT_PRIVATE, notices, &time);

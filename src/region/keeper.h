@@ -95,6 +95,8 @@ unsigned program_ended_children(void);
 /* Priority, policy, processors, memory policy and timers are the keeper's own, whoever it was that started it. EBUSY: it would stall others, and another
  * thread of the program may have more luck. */
 int confine_schedule(int program);
+/* For its end, which takes as long as there is memory. Async-signal-safe. */
+void confine_long_turns(void);
 /* For good: no capabilities, no way to get any, no calls but those that it makes. What the kernel does not offer is left out. `may_lock`: its memory may be
  * locked (mlockall); the heap's never is. */
 void confine_rights(bool may_lock);

@@ -14,6 +14,7 @@
 #include "../record/settings.h"
 #include "../sys/clone.h"
 #include "../sys/next_process.h"
+#include "../sys/readable.h"
 #include "../sys/userfault.h"
 #include "keeper.h"
 
@@ -202,12 +203,27 @@ static bool has_room(void)
 	return sys_call4(SYS_prlimit64, 0, RLIMIT_NPROC, NULL, &limit) < 0 || limit.rlim_cur >= REGION_PROCESSES_LEAST;
 }
 
-static void watch_main_thread(void)
+/* Where the main thread has the word that the kernel clears at its end. Only that thread can ask; a child by fork of another thread has another one. */
+static atomic_int *main_word;
+
+static void ask_for_main_word(void)
 {
 	atomic_int *word = NULL;
 
-	if (sys_call0(SYS_gettid) == program && sys_call2(SYS_prctl, PR_GET_TID_ADDRESS, &word) == 0 && word != NULL)
-		keeper_watch(word, program);
+	if (sys_call0(SYS_gettid) == sys_call0(SYS_getpid) && sys_call2(SYS_prctl, PR_GET_TID_ADDRESS, &word) == 0 && word != NULL)
+		main_word = word;
+}
+
+__attribute__((constructor(101))) static void learn_main_word(void)
+{
+	ask_for_main_word();
+}
+
+static void watch_main_thread(void)
+{
+	ask_for_main_word();
+	if (main_word != NULL && sys_is_readable(main_word, sizeof *main_word) && atomic_load(main_word) == program)
+		keeper_watch(main_word, program);
 }
 
 static int make_process(void)
