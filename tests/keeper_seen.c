@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a program sees of the keeper, and what becomes of it when the program ends. Linked with the shared library, ODFORK_HEAP=on; each case in a process of its
- * own. ODF_TEST_SECONDS: how long the last case goes on; ODF_TEST_SAMPLES: how many samples it takes at least.
+ * What a program sees of the keeper: nothing, in any wait, table or namespace; and forks, threads and rights are what they are without it.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -12,155 +11,14 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
-#include <sys/uio.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
+#include <threads.h>
 
-#include "odfork.h"
-
-#define MIB ((size_t)1 << 20)
-#define SIZE (32 * MIB)
-
-#define must(condition) ((condition) ? (void)0 : wrong(__LINE__, #condition))
-
-static __attribute__((noreturn)) void wrong(int line, const char *condition)
-{
-	fprintf(stderr, "line %d: %s (errno %d)\n", line, condition, errno);
-	_exit(1);
-}
-
-static __attribute__((noreturn)) void cannot_be_done_here(const char *reason)
-{
-	fprintf(stderr, "skipped: %s\n", reason);
-	_exit(77);
-}
-
-static void wait_ms(unsigned milliseconds)
-{
-	struct timespec time = { milliseconds / 1000, (long)(milliseconds % 1000) * 1000000 };
-
-	while (nanosleep(&time, &time) != 0)
-		;
-}
-
-static double now(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
-
-static int status_of(pid_t pid)
-{
-	int status;
-
-	while (waitpid(pid, &status, 0) != pid)
-		must(errno == EINTR);
-	return status;
-}
-
-/* ---- The program ----------------------------------------------------------------------------------------------------------------------- */
-
-static bool heap_is_awake(void)
-{
-	odf_heap_info info = ODF_HEAP_INFO_INIT;
-
-	return odf_heap_info_get(&info) == 0 && info.state == ODF_HEAP_AWAKE;
-}
-
-static char *memory;
-
-static void fill(char byte)
-{
-	memset(memory, byte, SIZE);
-}
-
-/* Memory in the heap's region. */
-static void grow(void)
-{
-	must(heap_is_awake());
-	memory = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	must(memory != MAP_FAILED);
-	fill(1);
-}
-
-static void fork_and_write(char byte)
-{
-	pid_t pid = fork();
-
-	must(pid >= 0);
-	if (pid == 0)
-		_exit(0);
-	fill(byte);
-	must(status_of(pid) == 0);
-}
-
-/* From outside as well: the child of that name; 0: there is none. */
-static pid_t keeper_of(pid_t program)
-{
-	char path[100], name[100];
-	struct dirent *entry;
-	DIR *tasks;
-	pid_t found = 0, child;
-
-	snprintf(path, sizeof path, "/proc/%d/task", program);
-	tasks = opendir(path);
-	while (tasks != NULL && found == 0 && (entry = readdir(tasks)) != NULL) {
-		FILE *children;
-		snprintf(path, sizeof path, "/proc/%d/task/%.20s/children", program, entry->d_name);
-		children = fopen(path, "re");
-		while (children != NULL && found == 0 && fscanf(children, "%d", &child) == 1) {
-			FILE *comm;
-			snprintf(path, sizeof path, "/proc/%d/comm", child);
-			comm = fopen(path, "re");
-			if (comm != NULL && fgets(name, sizeof name, comm) != NULL && strcmp(name, "odfork-keeper\n") == 0)
-				found = child;
-			if (comm != NULL)
-				fclose(comm);
-		}
-		if (children != NULL)
-			fclose(children);
-	}
-	if (tasks != NULL)
-		closedir(tasks);
-	return found;
-}
-
-/* Its memory: a process that has ended has none, and none that is on its way to an end. */
-static bool has_memory(pid_t pid)
-{
-	char path[64];
-	unsigned long size = 0;
-	FILE *file;
-
-	snprintf(path, sizeof path, "/proc/%d/statm", pid);
-	file = fopen(path, "re");
-	if (file == NULL)
-		return false;
-	if (fscanf(file, "%lu", &size) != 1)
-		size = 0;
-	fclose(file);
-	return size > 0;
-}
-
-static void must_lose_its_memory(pid_t keeper)
-{
-	for (double end = now() + 20; has_memory(keeper); wait_ms(1))
-		must(now() < end);
-}
+#include "keeper_program.h"
 
 /* ---- Not to be seen --------------------------------------------------------------------------------------------------------------------- */
 
@@ -336,25 +194,42 @@ static void forks_amid_malloc(void)
 	must(setitimer(ITIMER_REAL, &never, NULL) == 0 && forks > 0);
 }
 
+/* A user who has no other process; in a user namespace there may be few. */
+static void become_a_user(void)
+{
+	uid_t user = 1000000 + (uid_t)getpid();
+
+	if (geteuid() != 0)
+		cannot_be_done_here("takes a user of its own");
+	if (setgid(user) != 0 || setuid(user) != 0) {
+		user = 20000 + (uid_t)getpid() % 40000;
+		must(setgid(user) == 0 && setuid(user) == 0);
+	}
+	must(prctl(PR_SET_DUMPABLE, 1) == 0); /* as in a program that was executed by that user */
+}
+
+static void limit_from_outside(const struct rlimit *limit)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(prlimit(getppid(), RLIMIT_NPROC, limit, NULL) == 0 ? 0 : 1);
+	must(status_of(pid) == 0);
+}
+
 /* By a limit that is set when the keeper runs already. */
 static void room_for_one(bool past_us)
 {
 	struct rlimit two = { 2, 2 };
 
-	if (geteuid() != 0)
-		cannot_be_done_here("takes a user of its own");
-	must(setgid(54322) == 0 && setuid(54322) == 0 && prctl(PR_SET_DUMPABLE, 1) == 0); /* as in a program that was executed by that user */
+	become_a_user();
 	must(odf_heap_enable(0) == 0);
 	grow();
 	must(keeper_of(getpid()) != 0);
-	if (past_us) { /* from outside */
-		pid_t pid = fork();
-		if (pid == 0)
-			_exit(prlimit(getppid(), RLIMIT_NPROC, &two, NULL) == 0 ? 0 : 1);
-		must(status_of(pid) == 0);
-	} else {
+	if (past_us)
+		limit_from_outside(&two);
+	else
 		must(setrlimit(RLIMIT_NPROC, &two) == 0);
-	}
 	must(past_us == heap_is_awake());
 	for (char i = 0; i < 4; i++) {
 		pid_t pid = fork();
@@ -376,6 +251,69 @@ static void room_for_one_unseen(void)
 {
 	room_for_one(true);
 }
+
+static void *count_up(void *number)
+{
+	++*(int *)number;
+	return NULL;
+}
+
+static int count_up_too(void *number)
+{
+	++*(int *)number;
+	return 0;
+}
+
+static int count_up_shared(void *number)
+{
+	++*(volatile int *)number;
+	return 0;
+}
+
+/* Processes and threads that libc makes by itself. */
+static void room_for(const char *what)
+{
+	struct rlimit two = { 2, 2 };
+	static char stack[65536] __attribute__((aligned(16)));
+	pthread_attr_t huge;
+	pthread_t thread;
+	thrd_t other;
+	char text[8] = "";
+	int number = 1;
+
+	become_a_user();
+	must(odf_heap_enable(0) == 0);
+	grow();
+	/* What fails for another reason is none for it to end. */
+	must(pthread_attr_init(&huge) == 0 && pthread_attr_setstacksize(&huge, (size_t)1 << 46) == 0);
+	must(pthread_create(&thread, &huge, count_up, &number) == EAGAIN && heap_is_awake());
+	errno = 5;
+	must(WEXITSTATUS(system("exit 127")) == 127 && errno == 5 && heap_is_awake());
+	limit_from_outside(&two);
+	must(heap_is_awake());
+	if (strcmp(what, "system") == 0) {
+		must(WEXITSTATUS(system("exit 7")) == 7 && errno == 5);
+	} else if (strcmp(what, "popen") == 0) {
+		FILE *stream = popen("echo hello", "r");
+		must(stream != NULL && fgets(text, sizeof text, stream) != NULL && strcmp(text, "hello\n") == 0 && pclose(stream) == 0);
+	} else if (strcmp(what, "thread") == 0) {
+		must(pthread_create(&thread, NULL, count_up, &number) == 0 && pthread_join(thread, NULL) == 0 && number == 2);
+	} else if (strcmp(what, "thrd") == 0) {
+		must(thrd_create(&other, count_up_too, &number) == thrd_success && thrd_join(other, NULL) == thrd_success && number == 2);
+	} else {
+		pid_t pid = clone(count_up_shared, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, &number);
+		must(pid > 0 && status_of(pid) == 0 && number == 2);
+	}
+	must(!heap_is_awake() && keeper_of(getpid()) == 0 && memory[SIZE - 1] == 1);
+}
+
+#define ROOM(what) \
+	static void room_for_##what(void) { room_for(#what); }
+ROOM(system)
+ROOM(popen)
+ROOM(thread)
+ROOM(thrd)
+ROOM(clone)
 
 /* ---- Rights --------------------------------------------------------------------------------------------------------------------------------- */
 
@@ -418,205 +356,9 @@ static void rights_given_up(void)
 	settles_still();
 }
 
-/* ---- Ends ------------------------------------------------------------------------------------------------------------------------------------ */
-
-enum end { KILLED, KILLED_AS_ANOTHER, RETURNS, EXITS, EXECUTES, EXECUTES_RAW, LAST_THREAD, CREATOR_ENDED, ENDS };
-
-static void *grow_in_thread(void *unused)
-{
-	must(odf_heap_enable(0) == 0);
-	return unused;
-}
-
-static void *end_last(void *unused)
-{
-	wait_ms(50);
-	return unused;
-}
-
-static void execute_raw(char *path, char **argv, char **envp)
-{
-#if defined __x86_64__
-	long result;
-
-	__asm__ volatile("syscall" : "=a"(result) : "0"(SYS_execve), "D"(path), "S"(argv), "d"(envp) : "rcx", "r11", "memory");
-#else
-	execve(path, argv, envp);
-#endif
-}
-
-/* Says that it is there by a byte to standard output, and ends at one from standard input. */
-static __attribute__((noreturn)) void program(enum end end)
-{
-	char *sleeper[] = { (char[]){ "sleep" }, (char[]){ "100" }, NULL };
-	pthread_t thread;
-	char byte;
-
-	if (end == CREATOR_ENDED) /* started with the heap off */
-		must(pthread_create(&thread, NULL, grow_in_thread, NULL) == 0 && pthread_join(thread, NULL) == 0);
-	grow();
-	fork_and_write(2);
-	if (end == KILLED_AS_ANOTHER)
-		must(setgid(65534) == 0 && setuid(65534) == 0);
-	must(write(1, "x", 1) == 1 && read(0, &byte, 1) == 1);
-	if (end == RETURNS)
-		exit(0);
-	if (end == EXECUTES)
-		execv("/bin/sleep", sleeper);
-	if (end == EXECUTES_RAW)
-		execute_raw((char[]){ "/bin/sleep" }, sleeper, environ);
-	if (end == LAST_THREAD) {
-		must(pthread_create(&thread, NULL, end_last, NULL) == 0 && pthread_detach(thread) == 0);
-		pthread_exit(NULL);
-	}
-	_exit(0);
-}
-
-static void ends_with(enum end how)
-{
-	int to[2], from[2], status;
-	pid_t pid, keeper;
-	char number[8], byte;
-
-	if (how == KILLED_AS_ANOTHER && geteuid() != 0)
-		cannot_be_done_here("takes root to become another");
-	if (how == CREATOR_ENDED && geteuid() != 0) /* a program of several threads has no heap then */
-		cannot_be_done_here("takes userfaultfd, which root has");
-	must(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0 && pipe2(to, O_CLOEXEC) == 0 && pipe2(from, O_CLOEXEC) == 0);
-	snprintf(number, sizeof number, "%d", (int)how);
-	pid = fork();
-	if (pid == 0) {
-		dup2(to[0], 0);
-		dup2(from[1], 1);
-		if (how == CREATOR_ENDED)
-			setenv("ODFORK_HEAP", "auto", 1);
-		execl("/proc/self/exe", "keeper_seen", "program", number, (char *)NULL);
-		_exit(127);
-	}
-	close(from[1]);
-	must(read(from[0], &byte, 1) == 1);
-	keeper = keeper_of(pid);
-	must(keeper > 0 && has_memory(keeper));
-	if (how == KILLED || how == KILLED_AS_ANOTHER || how == CREATOR_ENDED)
-		kill(pid, SIGKILL);
-	else
-		must(write(to[1], "x", 1) == 1);
-	if (how == EXECUTES || how == EXECUTES_RAW) {
-		must_lose_its_memory(keeper);
-		kill(pid, SIGKILL);
-		must(WIFSIGNALED(status_of(pid)));
-	} else {
-		status = status_of(pid);
-		must(how == KILLED || how == KILLED_AS_ANOTHER || how == CREATOR_ENDED ? WIFSIGNALED(status) : status == 0);
-		must_lose_its_memory(keeper);
-	}
-	/* Who adopts orphans waits for them; after an end that the library sees there is none. */
-	if (how == RETURNS || how == EXITS)
-		must(waitpid(-1, &status, __WALL) == -1 && errno == ECHILD);
-	else
-		while (waitpid(-1, &status, __WALL) > 0)
-			;
-	must(kill(keeper, 0) == -1 && errno == ESRCH);
-}
-
-#define ENDING(name, how) \
-	static void name(void) { ends_with(how); }
-ENDING(ends_when_killed, KILLED)
-ENDING(ends_when_killed_as_another_user, KILLED_AS_ANOTHER)
-ENDING(ends_at_exit, RETURNS)
-ENDING(ends_at_bare_exit, EXITS)
-ENDING(ends_at_exec, EXECUTES)
-ENDING(ends_at_raw_exec, EXECUTES_RAW)
-ENDING(ends_with_the_last_thread, LAST_THREAD)
-ENDING(outlives_the_thread_that_made_it, CREATOR_ENDED)
-
-/* ---- Samplers ---------------------------------------------------------------------------------------------------------------------------------- */
-
-/* Stops all threads, reads all memory, and lets them go on. */
-static void sample(pid_t pid, const char *address, int mem, char *buffer)
-{
-	int status;
-
-	must(ptrace(PTRACE_SEIZE, pid, 0, 0) == 0 && ptrace(PTRACE_INTERRUPT, pid, 0, 0) == 0);
-	must(waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status));
-	for (size_t at = 0; at < SIZE; at += MIB) {
-		struct iovec local = { buffer, MIB }, remote = { (void *)(uintptr_t)(address + at), MIB };
-		ssize_t got = mem >= 0 ? pread(mem, buffer, MIB, (off_t)(uintptr_t)(address + at)) : process_vm_readv(pid, &local, 1, &remote, 1, 0);
-		/* By /proc/pid/mem the kernel does not wait for the one step that may have been under way when the program was stopped. */
-		for (int tries = 0; mem >= 0 && got != (ssize_t)MIB && tries < 1000; tries++) {
-			wait_ms(1);
-			got = pread(mem, buffer, MIB, (off_t)(uintptr_t)(address + at));
-		}
-		must(got == (ssize_t)MIB);
-		for (size_t page = 4096; page < MIB; page += 4096) /* written in order: a page is of this pass or of the last one */
-			must(buffer[page] == buffer[0] || buffer[page] == (char)(buffer[0] - 1));
-	}
-	must(ptrace(PTRACE_DETACH, pid, 0, 0) == 0);
-}
-
-static __attribute__((noreturn)) void be_sampled(int out)
-{
-	grow();
-	must(write(out, &memory, sizeof memory) == sizeof memory);
-	for (unsigned char i = 2;; i++) {
-		fork_and_write((char)i);
-		wait_ms(3);
-	}
-}
-
-/* A hundred times a second; and each program is killed at some moment. */
-static void sampled_and_killed(void)
-{
-	const char *text = getenv("ODF_TEST_SECONDS"), *count = getenv("ODF_TEST_SAMPLES");
-	double end = now() + (text != NULL ? atof(text) : count != NULL ? 0 : 4);
-	unsigned least = count != NULL ? (unsigned)atoi(count) : 0;
-	char *buffer = malloc(MIB), path[64];
-	unsigned samples = 0, kills = 0;
-
-	must(buffer != NULL && prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
-	while (now() < end || samples < least) {
-		int from[2], mem, status;
-		char *address;
-		pid_t pid, keeper;
-		double until = now() + 0.2 + (double)(rand() % 1000) / 1000;
-		must(pipe2(from, O_CLOEXEC) == 0);
-		pid = fork();
-		if (pid == 0) {
-			must(odf_heap_enable(0) == 0);
-			be_sampled(from[1]);
-		}
-		close(from[1]);
-		must(read(from[0], &address, sizeof address) == sizeof address);
-		close(from[0]);
-		snprintf(path, sizeof path, "/proc/%d/mem", pid);
-		mem = open(path, O_RDONLY | O_CLOEXEC);
-		must(mem >= 0);
-		while (now() < until) {
-			sample(pid, address, samples % 2 ? mem : -1, buffer);
-			samples++;
-			wait_ms(10);
-		}
-		keeper = keeper_of(pid);
-		must(keeper > 0);
-		close(mem);
-		kill(pid, SIGKILL);
-		must(WIFSIGNALED(status_of(pid)));
-		must_lose_its_memory(keeper);
-		while (waitpid(-1, &status, 0) > 0)
-			;
-		kills++;
-	}
-	fprintf(stderr, "%u samples, %u kills\n", samples, kills);
-}
-
 /* ---- All of them ----------------------------------------------------------------------------------------------------------------------------- */
 
-#define CASE(name, heap) { #name, name, heap }
-static const struct {
-	const char *name;
-	void (*run)(void);
-	const char *heap;
-} cases[] = {
+static const struct keeper_case cases[] = {
 	CASE(one_thread, "on"),
 	CASE(no_child, "on"),
 	CASE(own_child, "on"),
@@ -626,59 +368,15 @@ static const struct {
 	CASE(forks_amid_malloc, "on"),
 	CASE(room_for_one_by_call, "auto"),
 	CASE(room_for_one_unseen, "auto"),
+	CASE(room_for_system, "auto"),
+	CASE(room_for_popen, "auto"),
+	CASE(room_for_thread, "auto"),
+	CASE(room_for_thrd, "auto"),
+	CASE(room_for_clone, "auto"),
 	CASE(rights_given_up, "on"),
-	CASE(ends_when_killed, "on"),
-	CASE(ends_when_killed_as_another_user, "on"),
-	CASE(ends_at_exit, "on"),
-	CASE(ends_at_bare_exit, "on"),
-	CASE(ends_at_exec, "on"),
-	CASE(ends_at_raw_exec, "on"),
-	CASE(ends_with_the_last_thread, "on"),
-	CASE(outlives_the_thread_that_made_it, "on"),
-	CASE(sampled_and_killed, "on"),
 };
-#define CASES (sizeof cases / sizeof cases[0])
-
-static int run(size_t i)
-{
-	pid_t pid = fork();
-
-	if (pid == 0) {
-		setenv("ODFORK_HEAP", cases[i].heap, 1);
-		execl("/proc/self/exe", "keeper_seen", cases[i].name, (char *)NULL);
-		_exit(127);
-	}
-	return status_of(pid);
-}
 
 int main(int argc, char **argv)
 {
-	const char *needed = getenv("ODF_MUST_WORK");
-	odf_capabilities capabilities = ODF_CAPABILITIES_INIT;
-	int failed = 0;
-
-	if (argc > 2 && strcmp(argv[1], "program") == 0)
-		program((enum end)atoi(argv[2]));
-	if (argc > 1) {
-		alarm(60 + (getenv("ODF_TEST_SECONDS") != NULL ? (unsigned)atoi(getenv("ODF_TEST_SECONDS")) : 0) +
-		      (getenv("ODF_TEST_SAMPLES") != NULL ? (unsigned)atoi(getenv("ODF_TEST_SAMPLES")) / 10 : 0));
-		for (size_t i = 0; i < CASES; i++)
-			if (strcmp(argv[1], cases[i].name) == 0)
-				cases[i].run();
-		return 0;
-	}
-	if (odf_capabilities_get(&capabilities) != 0 || capabilities.strategy[ODF_STRATEGY_REGION] != ODF_REASON_NONE) {
-		printf("1..0 # SKIP no regions here: %s\n", odf_reason_text(capabilities.strategy[ODF_STRATEGY_REGION]));
-		return 0;
-	}
-	printf("1..%zu\n", CASES);
-	for (size_t i = 0; i < CASES; i++) {
-		int status = run(i);
-		bool skipped = WIFEXITED(status) && WEXITSTATUS(status) == 77 && !(needed != NULL && strcmp(needed, "1") == 0);
-		if (status != 0 && !skipped)
-			failed++;
-		printf("%s %zu - %s%s\n", status == 0 || skipped ? "ok" : "not ok", i + 1, cases[i].name, skipped ? " # SKIP" : "");
-		fflush(stdout);
-	}
-	return failed > 0;
+	return run_cases(argc, argv, cases, sizeof cases / sizeof cases[0]);
 }

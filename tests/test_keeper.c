@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * The keeper, from inside: its schedule, which is a pure function, what it can still do once it has confined itself, and what it has. What a program sees of it is in
- * keeper_seen.c. */
+ * keeper_seen.c, what becomes of it in keeper_ends.c. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

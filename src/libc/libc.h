@@ -54,13 +54,14 @@ int libc_execve(const char *path, char *const argv[], char *const envp[]);
 int libc_execveat(int fd, const char *path, char *const argv[], char *const envp[], int flags);
 int libc_execvpe(const char *file, char *const argv[], char *const envp[]);
 int libc_fexecve(int fd, char *const argv[], char *const envp[]);
-/* Functions that make descriptors. NULL: there is none. Those before LIBC_FOPEN have been looked up when a program starts, and are in each libc: a look-up
+/* Functions that make descriptors, processes or threads. NULL: there is none. Those before LIBC_FOPEN have been looked up when a program starts, and are in each libc: a look-up
  * that fails asks malloc for its message, before it is known whose malloc that is. */
 enum libc_call {
 	LIBC_OPEN_BY_HANDLE_AT, LIBC_RECVMSG, LIBC_RECVMMSG, LIBC_SOCKET, LIBC_SETSOCKOPT, LIBC_IOCTL,
 	LIBC_FOPEN, LIBC_FOPEN64, LIBC_FREOPEN, LIBC_FREOPEN64, LIBC_TMPFILE, LIBC_TMPFILE64,
 	LIBC_MKSTEMP, LIBC_MKSTEMP64, LIBC_MKSTEMPS, LIBC_MKSTEMPS64, LIBC_MKOSTEMP, LIBC_MKOSTEMP64, LIBC_MKOSTEMPS, LIBC_MKOSTEMPS64,
 	LIBC_URING_INIT, LIBC_URING_INIT_PARAMS, LIBC_URING_INIT_MEM, LIBC_URING_INIT_TRY, LIBC_URING_MMAP, LIBC_URING_SETUP,
+	LIBC_SYSTEM, LIBC_POPEN, LIBC_PTHREAD_CREATE, LIBC_THRD_CREATE,
 	LIBC_CALL_COUNT
 };
 typedef void libc_function(void);

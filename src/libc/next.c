@@ -113,6 +113,10 @@ static const char *const calls[LIBC_CALL_COUNT] = {
 	[LIBC_URING_INIT_TRY] = "io_uring_queue_init_try_nosqarr",
 	[LIBC_URING_MMAP] = "io_uring_queue_mmap",
 	[LIBC_URING_SETUP] = "io_uring_setup",
+	[LIBC_SYSTEM] = "system",
+	[LIBC_POPEN] = "popen",
+	[LIBC_PTHREAD_CREATE] = "pthread_create",
+	[LIBC_THRD_CREATE] = "thrd_create",
 };
 static _Atomic(libc_function *) found[LIBC_CALL_COUNT];
 

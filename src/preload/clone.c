@@ -62,8 +62,12 @@ EXPORTED int clone(int (*function)(void *), void *stack, int flags, void *argume
 		region_note_odd_child();
 	if (shares_quietly((unsigned)flags) && function != NULL && stack != NULL) /* else it is refused */
 		region_memory_is_shared();
-	if (function == NULL || stack == NULL || (flags & CLONE_VM) || region_bytes() == 0)
-		return libc_clone(function, stack, flags, argument, parent_id, storage, child_id);
+	if (function == NULL || stack == NULL || (flags & CLONE_VM) || region_bytes() == 0) {
+		pid = libc_clone(function, stack, flags, argument, parent_id, storage, child_id);
+		if (pid == -1 && errno == EAGAIN && region_give_way())
+			pid = libc_clone(function, stack, flags, argument, parent_id, storage, child_id);
+		return pid;
+	}
 	error = region_fork_begin(&start);
 	if (error != 0) {
 		errno = error;

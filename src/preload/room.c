@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Calls that make a process or a thread inside libc, where nobody sees it fail: as for a fork, where there is room for no further one the keeper gives way
+ * (region/region.h), and the call is made again. In the shared library only.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <threads.h>
+
+#include "../libc/libc.h"
+#include "../region/region.h"
+#include "../sys/clone.h"
+#include "../sys/syscall.h"
+
+#define EXPORTED __attribute__((visibility("default")))
+
+static ODF_UNINSTRUMENTED int end_at_once(void *unused)
+{
+	(void)unused;
+	return 0;
+}
+
+/* EAGAIN may mean that memory is short, which no keeper mends. By a child on this memory that does nothing. */
+static bool is_full(void)
+{
+	_Alignas(16) char stack[4096];
+	struct clone_request request = { .flags = CLONE_VM | CLONE_VFORK | CLONE_UNTRACED, .stack = stack, .stack_size = sizeof stack, .function = end_at_once };
+	uint64_t all = ~0ull, mask;
+	long pid;
+
+	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask);
+	pid = clone_child(&request);
+	while (pid > 0 && sys_call4(SYS_wait4, pid, NULL, __WCLONE, NULL) == -EINTR)
+		;
+	(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
+	return pid == -EAGAIN;
+}
+
+static bool made_room(void)
+{
+	int saved = errno;
+	bool made = region_keeper_process() != 0 && is_full() && region_give_way();
+
+	errno = saved;
+	return made;
+}
+
+/* Says that it failed as if the shell had: with exit status 127, and the reason in errno. */
+EXPORTED int system(const char *command)
+{
+	int (*function)(const char *) = (int (*)(const char *))libc_find(LIBC_SYSTEM);
+	int saved = errno, result;
+
+	errno = 0;
+	result = function(command);
+	if ((result == -1 || (WIFEXITED(result) && WEXITSTATUS(result) == 127)) && errno == EAGAIN && made_room()) {
+		errno = 0;
+		result = function(command);
+	}
+	if (errno == 0)
+		errno = saved;
+	return result;
+}
+
+/* glibc's says ENOMEM for whatever it was. */
+EXPORTED FILE *popen(const char *command, const char *type)
+{
+	FILE *(*function)(const char *, const char *) = (FILE * (*)(const char *, const char *))libc_find(LIBC_POPEN);
+	FILE *stream = function(command, type);
+
+	if (stream == NULL && (errno == EAGAIN || errno == ENOMEM) && made_room())
+		stream = function(command, type);
+	return stream;
+}
+
+EXPORTED int pthread_create(pthread_t *restrict thread, const pthread_attr_t *restrict attributes, void *(*start)(void *), void *restrict argument)
+{
+	int (*function)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) =
+		(int (*)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *))libc_find(LIBC_PTHREAD_CREATE);
+	int error = function(thread, attributes, start, argument);
+
+	if (error == EAGAIN && made_room())
+		error = function(thread, attributes, start, argument);
+	return error;
+}
+
+EXPORTED int thrd_create(thrd_t *thread, thrd_start_t start, void *argument)
+{
+	int (*function)(thrd_t *, thrd_start_t, void *) = (int (*)(thrd_t *, thrd_start_t, void *))libc_find(LIBC_THRD_CREATE);
+	int result = function(thread, start, argument);
+
+	if (result != thrd_success && result != thrd_nomem && made_room())
+		result = function(thread, start, argument);
+	return result;
+}
