@@ -532,6 +532,11 @@ typedef struct odf_pool odf_pool;
 typedef struct odf_pool_options {
 	size_t size;
 	uint64_t flags; /* ODF_POOL_* */
+	/* Of worker tasks, see odf_pool_submit: */
+	unsigned workers_min; /* so many are there from the first task on, idle or not; at most 256 */
+	unsigned workers_max; /* no more than that, at most 256; 0: as many as there are processors, or workers_min */
+	unsigned idle_ms;     /* how long a worker above workers_min may have nothing to do; 0: 10 seconds */
+	unsigned queue;       /* tasks that were submitted and are not freed, at most 1048576; 0: 16384 */
 } odf_pool_options;
 
 #define ODF_POOL_OPTIONS_INIT ODF_SIZED_(odf_pool_options)
@@ -543,6 +548,112 @@ odf_pool *odf_pool_create(const odf_pool_options *options);
 /* Ends it, and all processes that it made for tasks. Programs that it started go on. The last call on a pool. 0, or
  * EINVAL (NULL), EPERM (the pool of the process that this one was forked by). Since 0.2.0. */
 int odf_pool_destroy(odf_pool *pool);
+
+/* ---- Worker tasks ------------------------------------------------------------------------------------------------ */
+
+/* Functions of the program run in worker processes, which take one task after the other. A worker is a copy of the
+ * program as it was when the pool was made, whenever the worker itself is made, and keeps what earlier tasks changed in
+ * it; see odf_pool_submit(3) for what a task finds. Since 0.2.0. */
+
+/* What a task writes to. */
+typedef struct odf_output odf_output;
+
+/* Runs in a worker. `input` is not to be written to, aligned to 16 bytes, and never NULL. The result is for the caller
+ * (odf_task_info). */
+typedef int (*odf_task_function)(const void *input, size_t length, odf_output *output);
+
+/* Appends to the task's output. 0 or an errno value: ENOMEM, EFBIG, EINVAL (NULL). For task functions. */
+int odf_output_write(odf_output *output, const void *data, size_t length);
+
+/* Appends `length` bytes, which are the caller's to fill before the next call on the output. NULL with errno. */
+void *odf_output_room(odf_output *output, size_t length);
+
+/* A task that was submitted. Each is freed by odf_task_free. */
+typedef struct odf_task odf_task;
+
+#define ODF_TASK_FRESH 0x0001ull /* in a worker that has run nothing before and runs nothing after it */
+#define ODF_TASK_FORK  0x0002ull /* in a fork of the program as it is now, made for this task. The caller is held for
+                                    the fork; memory in regions makes that cheap */
+
+typedef struct odf_task_options {
+	size_t size;
+	uint64_t flags;   /* ODF_TASK_* */
+	unsigned time_ms; /* from when it begins; then its worker is killed and the answer is ETIME; 0: no limit */
+	unsigned cpu_ms;  /* the same, of the worker's processor time */
+	size_t memory;    /* bytes of address space that it can take beyond its worker's (RLIMIT_AS); 0: no limit */
+} odf_task_options;
+
+#define ODF_TASK_OPTIONS_INIT ODF_SIZED_(odf_task_options)
+
+/* Has `function` called in a worker, with a copy of the input. *task receives its handle, NULL on failure. Returns at
+ * once: 0, or EINVAL (NULL; unknown flags; size), E2BIG (a newer structure), EFAULT (the function is not in code that the
+ * template has: of a library that was loaded later, or no code at all), EAGAIN (so many tasks as the pool's `queue` says
+ * are there; or no process can be made), ENOMEM, EFBIG (input beyond what RLIMIT_FSIZE leaves), EMFILE, ENFILE, ENOTSUP
+ * (ODF_POOL_NO_TASKS), EPERM (the pool of the process that this one was forked by). Not async-signal-safe. Since
+ * 0.2.0. */
+int odf_pool_submit(odf_pool *pool, odf_task_function function, const void *input, size_t length, odf_task **task);
+
+/* With options, which may be NULL. Since 0.2.0. */
+int odf_pool_submit_with(odf_pool *pool, odf_task_function function, const void *input, size_t length,
+			 const odf_task_options *options, odf_task **task);
+
+/* Waits until the task has its answer, for at most `timeout_ms` (-1: without an end; 0: not at all). 0: the function has
+ * returned, and *output and *length (each may be NULL) receive its output, which is there until the task is freed.
+ * Otherwise *output is NULL, and the result is ETIMEDOUT (no answer yet), or the answer, now and from now on: ECHILD (the
+ * worker ended; odf_task_info has the wait status), ETIME (a limit), ECANCELED (odf_task_cancel, odf_pool_destroy),
+ * ENOMEM (the worker could not map the input), EAGAIN, ENOMEM (no worker could be made). ENOMEM, EIO: the output cannot
+ * be had. EPERM: in a child of the process that submitted it. Any thread may wait, several too. Since 0.2.0. */
+int odf_task_wait(odf_task *task, void **output, size_t *length, int timeout_ms);
+
+/* Ends it: one that has not begun is not run, of one that runs the worker is killed. 0: its answer is, or is about to
+ * be, ECANCELED. EALREADY: it has its answer. EINVAL, EPERM. Since 0.2.0. */
+int odf_task_cancel(odf_task *task);
+
+/* Frees the handle and the output; NULL is allowed. At any time: a task without an answer is cancelled first. Not while
+ * another thread uses the handle. Since 0.2.0. */
+void odf_task_free(odf_task *task);
+
+typedef enum odf_task_state { ODF_TASK_WAITS = 0, ODF_TASK_RUNS, ODF_TASK_ENDED } odf_task_state;
+
+typedef struct odf_task_info {
+	size_t size;
+	odf_task_state state;
+	int error;       /* ENDED: what odf_task_wait returns */
+	int result;      /* ENDED with 0: what the function returned */
+	int wait_status; /* ENDED with ECHILD or ETIME: of the worker, as from waitpid; 0: not known, as who reaps them
+	                    was killed as well */
+	pid_t worker;    /* the process that runs or ran it; 0: none yet, or not known */
+	uint64_t run_ns; /* how long it ran */
+} odf_task_info;
+
+#define ODF_TASK_INFO_INIT ODF_SIZED_(odf_task_info)
+
+/* 0, or EINVAL, E2BIG (`size`), EPERM. Since 0.2.0. */
+int odf_task_info_get(odf_task *task, odf_task_info *info);
+
+/* A descriptor for poll() and the like, readable when tasks have answers that nobody has seen: then call
+ * odf_pool_finished until it says that there is no more. The pool's own, close-on-exec; not to be read. -1 with errno:
+ * EINVAL, EPERM, ENOTSUP, ENOMEM, EMFILE, ENFILE. Since 0.2.0. */
+int odf_pool_descriptor(odf_pool *pool);
+
+/* A task that has its answer and was not given out by this function, nor its answer by odf_task_wait, before. 0;
+ * ETIMEDOUT (none within `timeout_ms`, as above); ESRCH (no task is under way); EINVAL, EPERM, ENOTSUP, ENOMEM, EMFILE,
+ * ENFILE. Since 0.2.0. */
+int odf_pool_finished(odf_pool *pool, odf_task **task, int timeout_ms);
+
+typedef struct odf_pool_info {
+	size_t size;
+	unsigned workers; /* there are now */
+	unsigned idle;    /* of them */
+	uint64_t started; /* workers, of the present manager */
+	uint64_t lost;    /* workers that died: killed, by a limit, by themselves */
+	pid_t manager;    /* the process that makes and reaps them; 0: none yet */
+} odf_pool_info;
+
+#define ODF_POOL_INFO_INIT ODF_SIZED_(odf_pool_info)
+
+/* 0, or EINVAL, E2BIG (`size`), EPERM. Since 0.2.0. */
+int odf_pool_info_get(odf_pool *pool, odf_pool_info *info);
 
 /* ---- Regions --------------------------------------------------------------------------------------------------------------- */
 

@@ -7,6 +7,7 @@
 #include "../sys/structure.h"
 #include "../sys/syscall.h"
 #include "internal.h"
+#include "share.h"
 
 #define FIRST_SIZE STRUCTURE_UP_TO(odf_pool_options, flags)
 #define ALL_FLAGS  ODF_POOL_NO_TASKS
@@ -34,7 +35,11 @@ static int read_options(odf_pool_options *ours, const odf_pool_options *theirs)
 {
 	int error = theirs == NULL ? 0 : structure_read(ours, sizeof *ours, theirs, FIRST_SIZE);
 
-	return error == 0 && (ours->flags & ~(uint64_t)ALL_FLAGS) ? EINVAL : error;
+	if (error == 0 && ((ours->flags & ~(uint64_t)ALL_FLAGS) || ours->workers_max > SHARE_WORKERS_MOST ||
+			   ours->workers_min > SHARE_WORKERS_MOST || ours->queue > SHARE_QUEUE_MOST ||
+			   (ours->workers_max != 0 && ours->workers_min > ours->workers_max)))
+		error = EINVAL;
+	return error;
 }
 
 odf_pool *odf_pool_create(const odf_pool_options *options)
@@ -68,6 +73,7 @@ int odf_pool_destroy(odf_pool *pool)
 	if (error != 0)
 		return error;
 	pool_leave(pool);
+	pool_tasks_end(pool);
 	pool_template_stop(pool);
 	(void)pthread_mutex_destroy(&pool->lock);
 	free(pool);

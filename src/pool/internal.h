@@ -23,10 +23,15 @@ struct odf_pool {
 	int template_pidfd;      /* -1: none; a number that does not change either */
 	pid_t template_pid;
 	atomic_uint generation;  /* counts templates */
+
+	struct pool_tasks *_Atomic tasks; /* NULL: there were none yet (crew.h) */
 };
 
 /* 0 or EINVAL, EPERM. */
 int pool_check(const odf_pool *pool);
+
+/* crew.c: all tasks are ended. */
+void pool_tasks_end(odf_pool *pool);
 
 /* template.c */
 /* Makes one, at the pool's channel. With the lock, or before anybody else knows the pool. 0 or an errno value. */

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT
+ * Tasks that have ended, one after the other, for event loops; and what a pool is doing. */
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+
+#include "../sys/structure.h"
+#include "../sys/syscall.h"
+#include "crew.h"
+#include "internal.h"
+
+#define INFO_SIZE STRUCTURE_UP_TO(odf_pool_info, manager)
+
+int odf_pool_descriptor(odf_pool *pool)
+{
+	struct pool_tasks *tasks;
+	int saved = errno, error = pool_check(pool);
+
+	if (error == 0)
+		error = crew_tasks_of(pool, &tasks);
+	errno = error == 0 ? saved : error;
+	return error == 0 ? tasks->descriptor : -1;
+}
+
+/* Whose bit is set, and who is what the bit says: it may be of a task that was there before. With the crew's lock. */
+static odf_task *take_ended(struct crew *crew, unsigned slot)
+{
+	odf_task *task = crew->tasks[slot];
+
+	if (task == NULL || task->given)
+		return NULL;
+	if (!task->settled && SLOT_KIND(atomic_load(&crew->view.slots[slot].state)) != SLOT_ENDED)
+		return NULL;
+	task->given = true;
+	return task;
+}
+
+static odf_task *find_ended(struct crew *crew)
+{
+	unsigned used = atomic_load(&crew->view.head->used);
+	odf_task *found = NULL;
+
+	(void)pthread_mutex_lock(&crew->lock);
+	for (unsigned word = 0; found == NULL && word * 64 < used; word++) {
+		uint64_t bits = atomic_load(&crew->view.ended[word]);
+
+		while (bits != 0 && found == NULL) {
+			unsigned slot = word * 64 + (unsigned)__builtin_ctzll(bits);
+
+			atomic_fetch_and(&crew->view.ended[word], ~(bits & -bits)); /* before the look at the state */
+			bits &= bits - 1;
+			if (slot < crew->view.head->slots)
+				found = take_ended(crew, slot);
+		}
+	}
+	(void)pthread_mutex_unlock(&crew->lock);
+	return found;
+}
+
+/* *under_way: there are tasks that were not given out. */
+static odf_task *look(struct pool_tasks *tasks, bool *under_way)
+{
+	odf_task *found = NULL;
+
+	*under_way = false;
+	(void)pthread_mutex_lock(&tasks->lock);
+	for (struct crew *crew = tasks->crews; crew != NULL && found == NULL; crew = crew->next)
+		found = find_ended(crew);
+	for (struct crew *crew = tasks->crews; crew != NULL && found == NULL; crew = crew->next) {
+		crew_check(crew);
+		found = find_ended(crew);
+	}
+	for (struct crew *crew = tasks->crews; crew != NULL && !*under_way; crew = crew->next) {
+		(void)pthread_mutex_lock(&crew->lock);
+		for (unsigned slot = 0; slot < crew->view.head->slots && !*under_way && found == NULL; slot++)
+			*under_way = crew->tasks[slot] != NULL && !crew->tasks[slot]->given;
+		(void)pthread_mutex_unlock(&crew->lock);
+	}
+	(void)pthread_mutex_unlock(&tasks->lock);
+	return found;
+}
+
+/* So that the next task that ends is told again. The order matters: who ends one sets its bit, and then writes unless
+ * `told` says that it was written. */
+static void listen_again(struct pool_tasks *tasks)
+{
+	uint64_t drained;
+
+	(void)sys_read(tasks->tell, &drained, sizeof drained);
+	(void)pthread_mutex_lock(&tasks->lock);
+	for (struct crew *crew = tasks->crews; crew != NULL; crew = crew->next)
+		atomic_store(&crew->view.head->told, 0);
+	(void)pthread_mutex_unlock(&tasks->lock);
+}
+
+int odf_pool_finished(odf_pool *pool, odf_task **task, int timeout_ms)
+{
+	struct pool_tasks *tasks;
+	uint64_t start = share_clock();
+	int saved = errno, error = pool_check(pool);
+	bool under_way = false;
+
+	if (task != NULL)
+		*task = NULL;
+	if (error == 0)
+		error = task == NULL ? EINVAL : crew_tasks_of(pool, &tasks);
+	if (error != 0)
+		return error;
+	for (;;) {
+		struct pollfd told = { .fd = tasks->descriptor, .events = POLLIN };
+		int64_t left = timeout_ms;
+
+		*task = look(tasks, &under_way);
+		if (*task == NULL) {
+			listen_again(tasks);
+			*task = look(tasks, &under_way);
+		}
+		if (*task != NULL || !under_way)
+			break;
+		if (timeout_ms >= 0) {
+			left = timeout_ms - (int64_t)((share_clock() - start) / 1000000u);
+			if (left <= 0)
+				break;
+		}
+		(void)poll(&told, 1, (int)left);
+	}
+	errno = saved;
+	return *task != NULL ? 0 : under_way ? ETIMEDOUT : ESRCH;
+}
+
+int odf_pool_info_get(odf_pool *pool, odf_pool_info *info)
+{
+	odf_pool_info ours = { .size = sizeof ours };
+	int error = info == NULL ? EINVAL : structure_check_output(info, INFO_SIZE);
+	struct pool_tasks *tasks;
+
+	if (error == 0)
+		error = pool_check(pool);
+	if (error != 0)
+		return error;
+	tasks = atomic_load(&pool->tasks);
+	if (tasks != NULL) {
+		(void)pthread_mutex_lock(&tasks->lock);
+		if (tasks->current != NULL) {
+			struct share *share = tasks->current->view.head;
+
+			ours.manager = tasks->current->manager.pid;
+			ours.workers = atomic_load(&share->workers);
+			for (unsigned i = 0; i < SHARE_WORKERS_MOST / 64; i++)
+				ours.idle += (unsigned)__builtin_popcountll(atomic_load(&share->asleep[i]));
+			ours.started = atomic_load(&share->started);
+			ours.lost = atomic_load(&share->lost);
+		}
+		(void)pthread_mutex_unlock(&tasks->lock);
+	}
+	structure_write(info, &ours, sizeof ours);
+	return 0;
+}

@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The manager: forks workers, as many as there is work for, and answers for those that die. It is made from the pool's
+ * template, has one thread, and runs nothing of the program's but its atfork handlers. Read share.h first. */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdio_ext.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../fork/fork.h"
+#include "../sys/syscall.h"
+#include "share.h"
+
+#define RETRY_MS      50 /* after a fork that failed */
+#define RETRIES_MOST  20 /* then the tasks that wait are answered, if there is nobody at all to run them */
+#define STILLBORN_MOST 8 /* workers that died before they could take anything, one after the other */
+
+/* A number that no worker has: what the manager itself answers. */
+#define SELF SHARE_WORKERS_MOST
+
+static struct {
+	struct share_view view;
+	pid_t id;
+	pid_t workers[SHARE_WORKERS_MOST]; /* 0: none */
+	unsigned count;
+	unsigned retries, stillborn;
+	int fork_error; /* of the last fork; 0: it was made */
+	int last_status;
+	bool look; /* a worker died: a task may be in no ring */
+} manager;
+
+static struct worker_seat *seat_of(unsigned worker)
+{
+	return &manager.view.head->seats[worker];
+}
+
+static bool is_asleep(unsigned worker)
+{
+	return atomic_load(&manager.view.head->asleep[worker / 64]) >> worker % 64 & 1;
+}
+
+/* True: it slept, and nobody has woken it. */
+static bool take_bit(unsigned worker)
+{
+	uint64_t bit = UINT64_C(1) << worker % 64;
+
+	return atomic_fetch_and(&manager.view.head->asleep[worker / 64], ~bit) & bit;
+}
+
+/* ---- Answers ----------------------------------------------------------------------------------------------------- */
+
+static void give_ranges(struct slot *slot, bool input)
+{
+	share_bulk_give(&manager.view, slot->output_at, slot->output_room);
+	share_bulk_give(&manager.view, slot->spare_at, slot->spare_room);
+	slot->output_length = slot->output_room = slot->spare_room = 0;
+	if (input && slot->input_at != 0)
+		share_bulk_give(&manager.view, slot->input_at, (slot->input_length + 4095) & ~(uint64_t)4095);
+}
+
+/* Of a task that was freed while it ran. */
+static void release(unsigned index)
+{
+	struct slot *slot = &manager.view.slots[index];
+
+	give_ranges(slot, true);
+	atomic_store(&slot->state, SLOT_RELEASED);
+	atomic_fetch_add(&manager.view.head->released, 1);
+}
+
+static bool is_of(unsigned state, unsigned worker)
+{
+	return SLOT_WORKER(state) == worker && (SLOT_KIND(state) == SLOT_RUNNING || SLOT_KIND(state) == SLOT_CONDEMNED);
+}
+
+/* Its worker is dead, or it is the manager's own. The program may condemn or free it meanwhile: then once more. */
+static void answer(unsigned index, unsigned worker, int error, int status)
+{
+	struct slot *slot = &manager.view.slots[index];
+	unsigned state;
+
+	do {
+		state = atomic_load(&slot->state) & ~SLOT_WAITED;
+		if (!is_of(state, worker))
+			return;
+		if (state & SLOT_FREED) {
+			release(index);
+			return;
+		}
+		give_ranges(slot, false);
+		slot->error = SLOT_KIND(state) == SLOT_CONDEMNED ? ECANCELED : error;
+		slot->wait_status = status;
+	} while (!share_end(&manager.view, index, state));
+}
+
+static uint64_t cpu_of(const struct rusage *usage)
+{
+	return ((uint64_t)usage->ru_utime.tv_sec + (uint64_t)usage->ru_stime.tv_sec) * 1000000000u +
+	       ((uint64_t)usage->ru_utime.tv_usec + (uint64_t)usage->ru_stime.tv_usec) * 1000u;
+}
+
+/* Its limits kill with SIGKILL as well. The accounts of CPU time differ by up to a tick. */
+static int why_it_died(const struct slot *slot, int status, const struct rusage *usage)
+{
+	const uint64_t tick = 10000000;
+
+	if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
+		return ECHILD;
+	if (slot->time_ns != 0 && share_clock() - atomic_load(&slot->began_ns) >= slot->time_ns)
+		return ETIME;
+	if (slot->cpu_ns != 0 && cpu_of(usage) + tick >= slot->cpu_before_ns + slot->cpu_ns)
+		return ETIME;
+	return ECHILD;
+}
+
+static void bury(unsigned worker, int status, const struct rusage *usage)
+{
+	struct share *share = manager.view.head;
+	struct worker_seat *seat = seat_of(worker);
+	unsigned index = atomic_load(&seat->slot), state = atomic_load(&seat->state);
+	unsigned used = atomic_load(&share->used), found = 0;
+
+	if (index != 0 && index <= share->slots &&
+	    SLOT_KIND(atomic_load(&manager.view.slots[index - 1].state)) == SLOT_ENDED) {
+		/* It may not have come to tell. */
+		share_futex_wake(&manager.view.slots[index - 1].state, INT_MAX);
+		share_tell(&manager.view, index - 1, true);
+	}
+	for (index = 0; index < used; index++) {
+		unsigned of = atomic_load(&manager.view.slots[index].state);
+
+		if (!is_of(of, worker))
+			continue;
+		answer(index, worker, why_it_died(&manager.view.slots[index], status, usage), status);
+		found++;
+	}
+	if (found > 0 || (state != WORKER_RETIRED && (!WIFEXITED(status) || WEXITSTATUS(status) != 0)))
+		atomic_fetch_add(&share->lost, 1);
+	manager.stillborn = state == WORKER_STARTING ? manager.stillborn + 1 : 0;
+	manager.last_status = status;
+	if (state != WORKER_RETIRED && !(WIFEXITED(status) && WEXITSTATUS(status) == 0))
+		manager.look = true;
+	(void)take_bit(worker);
+	manager.workers[worker] = 0;
+	manager.count--;
+	atomic_fetch_sub(&share->workers, 1);
+	atomic_store(&seat->slot, 0);
+	atomic_store(&seat->state, WORKER_NONE);
+	/* It may have taken a task out of the ring and not claimed it, or have been woken for one. */
+	atomic_fetch_add(&share->scan, 1);
+	(void)share_wake_one(&manager.view);
+}
+
+static void reap(void)
+{
+	struct rusage usage;
+	int status;
+	pid_t pid;
+
+	while ((pid = (pid_t)sys_call4(SYS_wait4, -1, &status, WNOHANG | __WALL, &usage)) > 0)
+		for (unsigned worker = 0; worker < SHARE_WORKERS_MOST; worker++)
+			if (manager.workers[worker] == pid) {
+				bury(worker, status, &usage);
+				break;
+			}
+}
+
+/* Tasks for which there will be nobody. */
+static void answer_waiting(int error, int status)
+{
+	unsigned used = atomic_load(&manager.view.head->used);
+
+	for (unsigned index = 0; index < used; index++) {
+		_Atomic unsigned *word = &manager.view.slots[index].state;
+		unsigned state = atomic_load(word);
+
+		while (SLOT_KIND(state) == SLOT_QUEUED || SLOT_KIND(state) == SLOT_FRESH)
+			if (atomic_compare_exchange_weak(word, &state,
+							 SLOT_OF(SLOT_RUNNING, SELF) | (state & SLOT_WAITED))) {
+				answer(index, SELF, error, status);
+				break;
+			}
+	}
+}
+
+/* ---- Workers ----------------------------------------------------------------------------------------------------- */
+
+/* For this slot, or none (slot + 1; 0). False: not now. */
+static bool start_worker(unsigned assigned, unsigned worker)
+{
+	struct share *share = manager.view.head;
+	struct worker_seat *seat = seat_of(worker);
+	pid_t pid;
+
+	atomic_store(&seat->state, WORKER_STARTING);
+	atomic_store(&seat->assigned, assigned);
+	atomic_store(&seat->slot, 0);
+	atomic_store(&seat->tasks, 0);
+	pid = fork_plainly();
+	if (pid == 0)
+		worker_run(&manager.view, worker, manager.id);
+	manager.fork_error = pid < 0 ? errno : 0;
+	if (pid < 0) {
+		atomic_store(&seat->state, WORKER_NONE);
+		return false;
+	}
+	manager.retries = 0;
+	manager.workers[worker] = pid;
+	manager.count++;
+	atomic_fetch_add(&share->workers, 1);
+	atomic_fetch_add(&share->started, 1);
+	return true;
+}
+
+static unsigned free_seat(void)
+{
+	unsigned worker = 0;
+
+	while (worker < manager.view.head->workers_most && manager.workers[worker] != 0)
+		worker++;
+	return worker;
+}
+
+/* Waits for its end, as there may be no more than so many at a time. False: it is not idle. */
+static bool retire(unsigned worker)
+{
+	unsigned idle = WORKER_IDLE;
+	struct rusage usage;
+	int status;
+
+	if (!take_bit(worker))
+		return false; /* it has been woken */
+	if (!atomic_compare_exchange_strong(&seat_of(worker)->state, &idle, WORKER_RETIRED))
+		return false; /* it has woken by itself */
+	(void)kill(manager.workers[worker], SIGKILL);
+	while (sys_call4(SYS_wait4, manager.workers[worker], &status, __WALL, &usage) == -EINTR)
+		;
+	bury(worker, status, &usage);
+	return true;
+}
+
+static bool retire_any(void)
+{
+	for (unsigned worker = manager.view.head->workers_most; worker-- > 0;)
+		if (manager.workers[worker] != 0 && is_asleep(worker) && retire(worker))
+			return true;
+	return false;
+}
+
+/* Tasks that want a worker of their own. */
+static bool claim_fresh(unsigned index, unsigned worker)
+{
+	_Atomic unsigned *word = &manager.view.slots[index].state;
+	unsigned state = atomic_load(word);
+
+	do {
+		if (SLOT_KIND(state) != SLOT_FRESH)
+			return false;
+	} while (!atomic_compare_exchange_weak(word, &state, SLOT_OF(SLOT_RUNNING, worker) | (state & SLOT_WAITED)));
+	return true;
+}
+
+/* As it was: it waits on. Condemned meanwhile: answered. */
+static void unclaim_fresh(unsigned index, unsigned worker)
+{
+	_Atomic unsigned *word = &manager.view.slots[index].state;
+	unsigned state = atomic_load(word);
+
+	while (SLOT_KIND(state) == SLOT_RUNNING)
+		if (atomic_compare_exchange_weak(word, &state, SLOT_FRESH | (state & SLOT_WAITED)))
+			return;
+	answer(index, worker, ECANCELED, 0);
+}
+
+/* False: not now. */
+static bool start_fresh_one(unsigned index)
+{
+	struct share *share = manager.view.head;
+	unsigned worker;
+
+	if (index >= share->slots || SLOT_KIND(atomic_load(&manager.view.slots[index].state)) != SLOT_FRESH)
+		return true; /* cancelled since */
+	if (manager.count >= share->workers_most && !retire_any()) {
+		atomic_store(&share->make_room, 1);
+		return false;
+	}
+	worker = free_seat();
+	if (!claim_fresh(index, worker) || start_worker(index + 1, worker))
+		return true;
+	unclaim_fresh(index, worker);
+	return false;
+}
+
+static void start_fresh(void)
+{
+	struct share *share = manager.view.head;
+	unsigned head;
+
+	while ((head = atomic_load(&share->fresh_head)) != atomic_load(&share->fresh_tail)) {
+		if (!start_fresh_one(atomic_load(&manager.view.fresh_ring[head & share->ring_mask])))
+			return;
+		atomic_store(&share->fresh_head, head + 1);
+	}
+	if (atomic_exchange(&share->fresh_missed, 0) != 0)
+		for (unsigned index = 0; index < atomic_load(&share->used); index++)
+			if (!start_fresh_one(index)) {
+				atomic_store(&share->fresh_missed, 1);
+				return;
+			}
+	atomic_store(&share->make_room, 0);
+}
+
+/* As many more as there are tasks that nobody is awake for. */
+static void start_wanted(void)
+{
+	struct share *share = manager.view.head;
+	unsigned waiting, coming = 0;
+
+	while (manager.count < share->workers_least && start_worker(0, free_seat()))
+		;
+	for (unsigned worker = 0; worker < share->workers_most; worker++)
+		coming += manager.workers[worker] != 0 && atomic_load(&seat_of(worker)->state) == WORKER_STARTING &&
+			  atomic_load(&seat_of(worker)->assigned) == 0;
+	waiting = atomic_load(&share->tail) - atomic_load(&share->head);
+	/* There may be one outside the ring. Who lives has been told to look; else somebody must. */
+	if (waiting == 0 && manager.count == 0 && manager.look)
+		waiting = 1;
+	manager.look = manager.look && manager.count == 0 && manager.fork_error != 0;
+	while (waiting > coming && share_wake_one(&manager.view))
+		waiting--;
+	while (waiting > coming && manager.count < share->workers_most && start_worker(0, free_seat()))
+		coming++;
+}
+
+static void kill_condemned(void)
+{
+	struct share *share = manager.view.head;
+	unsigned used;
+
+	if (atomic_exchange(&share->condemned, 0) == 0)
+		return;
+	used = atomic_load(&share->used);
+	for (unsigned index = 0; index < used; index++) {
+		unsigned state = atomic_load(&manager.view.slots[index].state), worker = SLOT_WORKER(state);
+
+		/* A condemned worker takes nothing else, so it is the right one; its id is its own until it is
+		 * reaped. */
+		if (SLOT_KIND(state) == SLOT_CONDEMNED && worker < SHARE_WORKERS_MOST && manager.workers[worker] != 0)
+			(void)kill(manager.workers[worker], SIGKILL);
+	}
+}
+
+/* Those that have had nothing to do for long, the last numbers first, as the first are woken first. */
+static void retire_idle(void)
+{
+	struct share *share = manager.view.head;
+	uint64_t now = share_clock();
+
+	for (unsigned worker = share->workers_most; worker-- > 0 && manager.count > share->workers_least;)
+		if (manager.workers[worker] != 0 && is_asleep(worker) &&
+		    now - atomic_load(&seat_of(worker)->idle_since_ns) >= share->idle_ns)
+			(void)retire(worker);
+}
+
+/* When to look for such again, in milliseconds; -1: not by itself. */
+static int next_look(void)
+{
+	uint64_t wait = manager.view.head->idle_ns / 2 / 1000000;
+
+	if (manager.count <= manager.view.head->workers_least)
+		return -1;
+	return wait < 10 ? 10 : wait > 60000 ? 60000 : (int)wait;
+}
+
+/* ---- The loop ---------------------------------------------------------------------------------------------------- */
+
+static void end_workers(void)
+{
+	for (unsigned worker = 0; worker < SHARE_WORKERS_MOST; worker++)
+		if (manager.workers[worker] != 0)
+			(void)kill(manager.workers[worker], SIGKILL);
+	while (sys_call4(SYS_wait4, -1, NULL, __WALL, NULL) != -ECHILD)
+		;
+}
+
+static void look_after(int *wait_ms)
+{
+	int retry = -1;
+
+	reap();
+	kill_condemned();
+	if (manager.stillborn >= STILLBORN_MOST) {
+		answer_waiting(ECHILD, manager.last_status);
+		manager.stillborn = 0;
+	}
+	retire_idle();
+	manager.fork_error = 0;
+	start_fresh();
+	start_wanted();
+	if (manager.fork_error != 0) {
+		retry = RETRY_MS;
+		if (manager.count == 0 && ++manager.retries >= RETRIES_MOST) {
+			answer_waiting(manager.fork_error, 0);
+			manager.retries = 0;
+		}
+	}
+	*wait_ms = next_look();
+	if (retry >= 0 && (*wait_ms < 0 || *wait_ms > retry))
+		*wait_ms = retry;
+}
+
+int manager_main(const void *argument, size_t length, const int *fds, size_t count)
+{
+	uint64_t all = ~0ull, drained;
+	struct sigaction at_default = { .sa_handler = SIG_DFL };
+	struct signalfd_siginfo signals[8];
+	sigset_t children;
+	struct pollfd polled[2];
+	int wait_ms;
+
+	(void)argument;
+	(void)length;
+	if (count != 4 || share_map(&manager.view, fds[0]) != 0)
+		return 1;
+	manager.view.bulk = fds[1];
+	manager.view.poke = fds[2];
+	manager.view.tell = fds[3];
+	manager.id = (pid_t)sys_call0(SYS_getpid);
+	/* No handler of the program's runs here, and no signal to its group ends this process. */
+	(void)sys_sigprocmask(SIG_SETMASK, &all, NULL);
+	(void)sigaction(SIGCHLD, &at_default, NULL); /* ignored, there would be no status to reap */
+	sigemptyset(&children);
+	sigaddset(&children, SIGCHLD);
+	/* What lay in the buffers is the program's to write. */
+	__fpurge(stdout);
+	__fpurge(stderr);
+	share_note_code(manager.view.head);
+	polled[0] = (struct pollfd){ .fd = manager.view.poke, .events = POLLIN };
+	polled[1] = (struct pollfd){ .fd = signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK), .events = POLLIN };
+	if (polled[1].fd < 0)
+		return 1;
+	atomic_store(&manager.view.head->ready, 1);
+	share_futex_wake(&manager.view.head->ready, INT_MAX);
+	while (atomic_load(&manager.view.head->ending) == 0) {
+		atomic_store(&manager.view.head->poked, 0); /* before looking: who pokes from now on is seen */
+		look_after(&wait_ms);
+		(void)poll(polled, 2, wait_ms);
+		if (polled[0].revents != 0)
+			(void)sys_read(manager.view.poke, &drained, sizeof drained);
+		if (polled[1].revents != 0)
+			while (sys_read(polled[1].fd, signals, sizeof signals) > 0)
+				;
+	}
+	end_workers();
+	return 0;
+}

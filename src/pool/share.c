@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT
+ * Raw system calls where libc's may be interposed: this memory is not the program's, and not the heap's. */
+#include "share.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../sys/syscall.h"
+
+#ifndef MFD_CLOEXEC
+#define MFD_CLOEXEC 1u
+#endif
+#define PAGE           ((uint64_t)4096)
+#define KEEP_SIZE      1 /* FALLOC_FL_KEEP_SIZE, */
+#define PUNCH          3 /* and with FALLOC_FL_PUNCH_HOLE */
+#define BULK_SIZE      (INT64_C(1) << 62)
+
+static uint64_t whole(uint64_t length)
+{
+	return (length + PAGE - 1) & ~(PAGE - 1);
+}
+
+/* A file that is to be longer than RLIMIT_FSIZE would be a signal's cause. */
+static int64_t limit_of_files(void)
+{
+	struct rlimit limit;
+
+	if (sys_call4(SYS_prlimit64, 0, RLIMIT_FSIZE, NULL, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY ||
+	    limit.rlim_cur > (uint64_t)BULK_SIZE)
+		return BULK_SIZE;
+	return (int64_t)(limit.rlim_cur & ~(PAGE - 1));
+}
+
+/* With a number above the standard three. */
+static int make_file(const char *name, int64_t size, int *file)
+{
+	int fd = (int)sys_call2(SYS_memfd_create, name, MFD_CLOEXEC), lifted;
+	long error;
+
+	if (fd >= 0 && fd <= STDERR_FILENO) {
+		lifted = (int)sys_call3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+		sys_close(fd);
+		fd = lifted;
+	}
+	if (fd < 0)
+		return -fd;
+	error = sys_call2(SYS_ftruncate, fd, size);
+	if (error < 0) {
+		sys_close(fd);
+		return (int)-error;
+	}
+	*file = fd;
+	return 0;
+}
+
+static void lay_out(struct share_view *view, char *base, unsigned slots, unsigned ring)
+{
+	size_t at = whole(sizeof(struct share));
+
+	view->head = (struct share *)(void *)base;
+	view->ring = (_Atomic unsigned *)(void *)(base + at);
+	at += ring * sizeof(unsigned);
+	view->fresh_ring = (_Atomic unsigned *)(void *)(base + at);
+	at += ring * sizeof(unsigned);
+	at = (at + 63) & ~(size_t)63;
+	view->ended = (_Atomic uint64_t *)(void *)(base + at);
+	at += (slots + 63) / 64 * sizeof(uint64_t);
+	at = whole(at);
+	view->slots = (struct slot *)(void *)(base + at);
+	view->size = whole(at + slots * sizeof(struct slot));
+}
+
+static unsigned ring_of(unsigned slots)
+{
+	unsigned ring = 64;
+
+	while (ring < slots)
+		ring *= 2;
+	return ring;
+}
+
+int share_map(struct share_view *view, int file)
+{
+	int64_t size = sys_call3(SYS_lseek, file, 0, SEEK_END);
+	long base = size < 0 ? size : sys_call6(SYS_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	struct share *head = (struct share *)base;
+
+	if (base < 0 && base > -4096)
+		return (int)-base;
+	lay_out(view, (char *)base, head->slots, head->ring_mask + 1);
+	return 0;
+}
+
+int share_make(struct share_view *view, unsigned slots, int *file)
+{
+	struct share_view sizes;
+	long base;
+	int error;
+
+	lay_out(&sizes, NULL, slots, ring_of(slots));
+	if (limit_of_files() < (int64_t)sizes.size)
+		return EFBIG;
+	error = make_file("odfork-pool", (int64_t)sizes.size, file);
+	if (error != 0)
+		return error;
+	base = sys_call6(SYS_mmap, 0, sizes.size, PROT_READ | PROT_WRITE, MAP_SHARED, *file, 0);
+	if (base < 0 && base > -4096) {
+		sys_close(*file);
+		*file = -1;
+		return (int)-base;
+	}
+	lay_out(view, (char *)base, slots, ring_of(slots));
+	view->head->slots = slots;
+	view->head->ring_mask = ring_of(slots) - 1;
+	atomic_store(&view->head->bulk_next, PAGE); /* 0 is no place */
+	return 0;
+}
+
+void share_unmap(struct share_view *view)
+{
+	if (view->head != NULL)
+		(void)sys_call2(SYS_munmap, view->head, view->size);
+	view->head = NULL;
+}
+
+int share_make_bulk(int *file, int64_t *size)
+{
+	*size = limit_of_files();
+	return make_file("odfork-pool-data", *size, file);
+}
+
+/* ---- Long data --------------------------------------------------------------------------------------------------- */
+
+int share_bulk_place(const struct share_view *view, uint64_t length, uint64_t *at, uint64_t *room)
+{
+	uint64_t most = (uint64_t)view->head->bulk_size, size, from;
+
+	if (length > most || whole(length) > most)
+		return EFBIG;
+	size = whole(length);
+	from = atomic_fetch_add(&view->head->bulk_next, size);
+	if (from + size > most || from == 0)
+		return EFBIG;
+	*at = from;
+	*room = size;
+	return 0;
+}
+
+int share_bulk_fill(const struct share_view *view, uint64_t at, uint64_t room)
+{
+	long error;
+
+	/* Now, and not by a fault: that would be SIGBUS where memory is short. */
+	do {
+		error = sys_call4(SYS_fallocate, view->bulk, KEEP_SIZE, at, room);
+	} while (error == -EINTR);
+	if (error < 0)
+		share_bulk_give(view, at, room);
+	return error == -ENOSPC ? ENOMEM : (int)-error;
+}
+
+void share_bulk_give(const struct share_view *view, uint64_t at, uint64_t room)
+{
+	if (room != 0)
+		(void)sys_call4(SYS_fallocate, view->bulk, PUNCH, at, room); /* its own range: nothing to fail */
+}
+
+void *share_bulk_map(const struct share_view *view, uint64_t at, uint64_t length, bool writable)
+{
+	/* All at once, rather than by faults one by one. */
+	int flags = MAP_SHARED | MAP_POPULATE, rights = PROT_READ | (writable ? PROT_WRITE : 0);
+	long base = sys_call6(SYS_mmap, 0, whole(length), rights, flags, view->bulk, at);
+
+	return base < 0 && base > -4096 ? NULL : (void *)base;
+}
+
+void share_bulk_unmap(void *data, uint64_t length)
+{
+	if (data != NULL)
+		(void)sys_call2(SYS_munmap, data, whole(length));
+}
+
+/* ---- Telling ----------------------------------------------------------------------------------------------------- */
+
+uint64_t share_clock(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+void share_futex_wake(_Atomic unsigned *word, int count)
+{
+	(void)sys_call3(SYS_futex, word, FUTEX_WAKE, count);
+}
+
+void share_futex_wait(_Atomic unsigned *word, unsigned value, uint64_t wait_ns)
+{
+	struct timespec wait = { (time_t)(wait_ns / 1000000000u), (long)(wait_ns % 1000000000u) };
+
+	(void)sys_call4(SYS_futex, word, FUTEX_WAIT, value, wait_ns == UINT64_MAX ? NULL : &wait);
+}
+
+void share_tell(const struct share_view *view, unsigned slot, bool always)
+{
+	const uint64_t one = 1;
+
+	atomic_fetch_or(&view->ended[slot / 64], UINT64_C(1) << slot % 64);
+	/* The eventfd counts as long as `told` is set, so this is a system call for the first of many only. Whoever
+	 * reads it does so before taking `told` back and looking at the bits. */
+	if (atomic_exchange(&view->head->told, 1) == 0 || always)
+		(void)sys_write(view->tell, &one, sizeof one);
+}
+
+bool share_end(const struct share_view *view, unsigned slot, unsigned from)
+{
+	_Atomic unsigned *word = &view->slots[slot].state;
+	unsigned state = atomic_load(word);
+
+	atomic_store(&view->slots[slot].ended_ns, share_clock());
+	do {
+		if ((state & ~SLOT_WAITED) != from)
+			return false;
+	} while (!atomic_compare_exchange_weak(word, &state, SLOT_ENDED));
+	if (state & SLOT_WAITED)
+		share_futex_wake(word, INT_MAX);
+	share_tell(view, slot, false);
+	return true;
+}
+
+void share_poke(const struct share_view *view)
+{
+	const uint64_t one = 1;
+
+	if (atomic_exchange(&view->head->poked, 1) == 0)
+		(void)sys_write(view->poke, &one, sizeof one);
+}
+
+bool share_wake_one(const struct share_view *view)
+{
+	for (unsigned i = 0; i < SHARE_WORKERS_MOST / 64 && i * 64 < view->head->workers_most; i++) {
+		uint64_t bits = atomic_load(&view->head->asleep[i]);
+
+		while (bits != 0) {
+			uint64_t lowest = bits & -bits;
+			struct worker_seat *seat = &view->head->seats[i * 64 + (unsigned)__builtin_ctzll(bits)];
+
+			bits = atomic_fetch_and(&view->head->asleep[i], ~lowest);
+			if (bits & lowest) {
+				atomic_fetch_add(&seat->wake, 1);
+				share_futex_wake(&seat->wake, 1);
+				return true;
+			}
+			bits &= ~lowest;
+		}
+	}
+	return false;
+}
