@@ -290,14 +290,19 @@ void crew_part(struct crew *crew)
 
 static void end_crew(struct crew *crew)
 {
+	static const struct {
+		int wait_ms, signal;
+	} prods[] = { { 50, SIGCONT }, { PATIENCE_MS, SIGKILL }, { PATIENCE_MS, 0 } };
 	int status;
 
 	atomic_store(&crew->view.head->ending, 1);
 	atomic_store(&crew->view.head->poked, 0);
 	share_poke(&crew->view);
-	if (pool_process_wait(&crew->manager, PATIENCE_MS, &status) == ETIMEDOUT) {
-		(void)pool_process_kill(&crew->manager, SIGKILL);
-		(void)pool_process_wait(&crew->manager, PATIENCE_MS, &status);
+	/* One that was stopped goes on; what does not go then is killed, and its workers with it. */
+	for (size_t i = 0; i < sizeof prods / sizeof *prods; i++) {
+		if (pool_process_wait(&crew->manager, prods[i].wait_ms, &status) != ETIMEDOUT)
+			break;
+		(void)pool_process_kill(&crew->manager, prods[i].signal);
 	}
 	(void)pthread_mutex_lock(&crew->lock);
 	settle_all(crew, ECANCELED);

@@ -110,12 +110,14 @@ static uint64_t cpu_of(const struct rusage *usage)
 static int why_it_died(const struct slot *slot, int status, const struct rusage *usage)
 {
 	const uint64_t tick = 10000000;
+	uint64_t began = atomic_load(&slot->began_ns);
 
-	if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
+	/* It may have claimed the task and done nothing more. */
+	if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL || began == 0)
 		return ECHILD;
-	if (slot->time_ns != 0 && share_clock() - atomic_load(&slot->began_ns) >= slot->time_ns)
+	if (slot->time_ns != 0 && share_clock() - began >= slot->time_ns)
 		return ETIME;
-	if (slot->cpu_ns != 0 && cpu_of(usage) + tick >= slot->cpu_before_ns + slot->cpu_ns)
+	if (slot->cpu_ns != 0 && slot->has_cpu && cpu_of(usage) + tick >= slot->cpu_before_ns + slot->cpu_ns)
 		return ETIME;
 	return ECHILD;
 }

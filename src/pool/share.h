@@ -70,7 +70,8 @@ struct slot {
 	uint64_t output_length, output_at, output_room; /* room: what the range takes in the file */
 	uint64_t spare_at, spare_room;     /* the range that is to take its place */
 	uint64_t time_ns, cpu_ns, memory;  /* limits; 0: none */
-	uint64_t cpu_before_ns;            /* what its worker had used when it began */
+	uint64_t cpu_before_ns;            /* what its worker had used when it began; */
+	bool has_cpu;                      /* is known */
 	_Atomic uint64_t began_ns, ended_ns;
 	int error, result, wait_status;
 	pid_t process;

@@ -175,7 +175,7 @@ static int fill(odf_task *task, odf_task_function function, const void *input, s
 	slot->output_length = slot->output_at = slot->output_room = slot->spare_room = 0;
 	slot->error = slot->result = slot->wait_status = 0;
 	slot->process = 0;
-	slot->cpu_before_ns = 0;
+	slot->has_cpu = false;
 	slot->time_ns = options->time_ms * UINT64_C(1000000);
 	slot->cpu_ns = options->cpu_ms * UINT64_C(1000000);
 	slot->memory = options->memory;

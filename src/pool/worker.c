@@ -201,6 +201,7 @@ static int call_function(struct slot *slot, struct odf_output *output, const voi
 		error = limit_memory(slot->memory, &before);
 	if (error == 0 && slot->cpu_ns != 0) {
 		slot->cpu_before_ns = cpu_used();
+		slot->has_cpu = true;
 		error = set_timer(TIMER_CPU, slot->cpu_ns);
 	}
 	if (error == 0 && slot->time_ns != 0)
