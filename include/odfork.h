@@ -66,7 +66,7 @@ typedef enum odf_strategy {
 	ODF_STRATEGY_FORK,        /* libc's fork */
 	ODF_STRATEGY_VFORK,       /* clone(CLONE_VM | CLONE_VFORK) and exec */
 	ODF_STRATEGY_POSIX_SPAWN, /* libc's posix_spawn */
-	ODF_STRATEGY_POOL,        /* reserved */
+	ODF_STRATEGY_POOL,        /* by a pool: a spawn that need not hold the caller until exec */
 	ODF_STRATEGY_COUNT
 } odf_strategy;
 #define ODF_STRATEGY_ROOM 16 /* elements of arrays by strategy: room for those of later versions */
@@ -169,6 +169,7 @@ typedef enum odf_reason {
 	ODF_REASON_HEAP_DEVICE,         /* the program has a device or socket open that may write to memory past the page tables (VFIO, GPUs, RDMA...) */
 	ODF_REASON_HEAP_USERFAULT,      /* the program serves page faults itself (userfaultfd) */
 	ODF_REASON_HEAP_PROCESS,        /* no room for the process that looks after the heap, or it would take the place of one of the program's */
+	ODF_REASON_NO_POOL,             /* no pool was given */
 	ODF_REASON_COUNT
 } odf_reason;
 
@@ -352,16 +353,22 @@ typedef struct odf_rlimit {
 #define ODF_SPAWN_PIPES           (ODF_SPAWN_PIPE_STDIN | ODF_SPAWN_PIPE_STDOUT | ODF_SPAWN_PIPE_STDERR)
 #define ODF_SPAWN_STDERR_TO_STDOUT  0x40000000ull  /* standard error goes where standard output does. Not with
                                                       PIPE_STDERR */
+#define ODF_SPAWN_NO_WAIT           0x80000000ull  /* with `pool` (else EINVAL): the call returns when there is a
+                                                      process, and does not wait for exec; see odf_pool_spawn */
 
 /* A set of steps whose failure does not matter: the process starts all the same and the report's `forgiven` says so.
  * Allowed: NICE, SCHED, IOPRIO, AFFINITY, RLIMIT, CGROUP, OOM_SCORE. */
 #define ODF_FORGIVE(step) (1ull << (step))
 
+/* A pool, and a program that is on its way: see below. Since 0.2.0. */
+typedef struct odf_pool odf_pool;
+typedef struct odf_launch odf_launch;
+
 typedef struct odf_spawn_options {
 	size_t size;
 	uint64_t flags;             /* ODF_SPAWN_* */
 	uint64_t forgive;           /* ODF_FORGIVE() set */
-	unsigned allow;             /* ODF_ALLOW() set of POSIX_SPAWN, VFORK and FORK; 0 for any */
+	unsigned allow;             /* ODF_ALLOW() set of POOL, POSIX_SPAWN, VFORK and FORK; 0 for any */
 	int cwd_fd;                 /* working directory by descriptor (ODF_SPAWN_CWD_FD, or above 0); with `cwd`:
 	                               what that is relative to */
 	const char *cwd;            /* working directory; NULL: the caller's */
@@ -413,6 +420,9 @@ typedef struct odf_spawn_options {
 	int ioprio;                 /* ODF_IOPRIO() */
 	int oom_score_adj;
 	unsigned reserved[2];
+	odf_pool *pool;             /* the pool to spawn by: odf_pool_create. NULL: none */
+	odf_launch **launch;        /* with NO_WAIT, if not NULL: receives what tells whether the program was executed, the
+	                               caller's to free; NULL on failure */
 } odf_spawn_options;
 
 #define ODF_SPAWN_OPTIONS_INIT ODF_SIZED_(odf_spawn_options)
@@ -524,8 +534,7 @@ int odf_run(const char *file, char *const argv[], char *const envp[], const odf_
 
 /* ---- Pool -------------------------------------------------------------------------------------------------------- */
 
-/* For programs that start many programs, or run many functions in processes of their own. Since 0.2.0. */
-typedef struct odf_pool odf_pool;
+/* For programs that start many programs, or run many functions in processes of their own: odf_pool. */
 
 #define ODF_POOL_NO_TASKS 0x0001ull /* for odf_pool_spawn only: no copy of the program is made for tasks */
 
@@ -548,6 +557,29 @@ odf_pool *odf_pool_create(const odf_pool_options *options);
 /* Ends it, and all processes that it made for tasks. Programs that it started go on. The last call on a pool. 0, or
  * EINVAL (NULL), EPERM (the pool of the process that this one was forked by). Since 0.2.0. */
 int odf_pool_destroy(odf_pool *pool);
+
+/* odf_spawn with `pool` in the options: the same arguments, options, order of steps and errors, and the same process,
+ * whose state is the caller's as of the call. The caller makes it himself, and is not suspended until it executes its
+ * program: with ODF_SPAWN_NO_WAIT the call returns as soon as the process is there, with all it needs copied.
+ *
+ * With ODF_SPAWN_NO_WAIT, 0 means that there is a process, the caller's child, to be waited for. If a later step fails it
+ * ends with status 127, as `pidfd` and waitpid tell; which step it was tells `launch`. Should the call have held
+ * the caller all the same, as what is asked for needs that (UID, GID, namespaces, OOM_SCORE_ADJ, FOREGROUND, DETACH, or
+ * another strategy than POOL), its result is final. Bad pointers among the arguments are not EFAULT, as they are read here.
+ *
+ * Also EINVAL (`pool` NULL, NO_WAIT without a pool, `launch` without NO_WAIT) and EPERM (the pool of the process that this
+ * one was forked by), with step REQUEST. Thread-safe, also with the same pool. Since 0.2.0. */
+int odf_pool_spawn(odf_pool *pool, pid_t *pid, const char *file, char *const argv[], char *const envp[],
+		   const odf_spawn_options *options, odf_report *report);
+
+/* Waits until it is known whether the program was executed, for at most `timeout_ms` milliseconds; 0: does not wait, -1:
+ * without an end. 0: it was; ETIMEDOUT: not known yet; EINVAL (NULL, a timeout below -1); or the error with which
+ * it failed, with the step in the report (may be NULL): ECHILD, if the process died on the way. The process is to be waited for in
+ * each case. May be called again. Since 0.2.0. */
+int odf_launch_wait(odf_launch *launch, int timeout_ms, odf_report *report);
+
+/* Frees it, whatever has become of the process. NULL is allowed. Since 0.2.0. */
+void odf_launch_free(odf_launch *launch);
 
 /* ---- Worker tasks ------------------------------------------------------------------------------------------------ */
 

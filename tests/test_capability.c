@@ -86,7 +86,7 @@ static void test_structure(void **state)
 	assert_string_equal(capabilities.kernel_release, name.release);
 	assert_int_equal(capabilities.page_size, sysconf(_SC_PAGESIZE));
 	assert_int_equal(capabilities.strategy[ODF_STRATEGY_FORK], ODF_REASON_NONE);
-	assert_int_equal(capabilities.strategy[ODF_STRATEGY_POOL], ODF_REASON_NOT_BUILT);
+	assert_int_equal(capabilities.strategy[ODF_STRATEGY_POOL], capabilities.strategy[ODF_STRATEGY_VFORK]);
 	if (odf_probe_get(ODF_PROBE_USE_ODF, NULL) == ODF_ANSWER_NO) {
 		assert_int_equal(capabilities.kernel_interface, ODF_KERNEL_INTERFACE_NONE);
 		assert_int_not_equal(capabilities.strategy[ODF_STRATEGY_KERNEL], ODF_REASON_NONE);

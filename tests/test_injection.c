@@ -142,6 +142,8 @@ static bool belongs(long number, odf_step step)
 		return step == ODF_STEP_PIDFD;
 	case SYS_clone3:
 	case SYS_clone:
+	case SYS_mmap:
+	case SYS_mprotect:
 	case FAKE_MMAP:
 	case FAKE_MPROTECT:
 	case FAKE_FORK:
@@ -152,9 +154,26 @@ static bool belongs(long number, odf_step step)
 }
 
 static bool root;
+static odf_pool *pool;
+
+/* A detached process holds the caller also by a pool; there it is the one that does not hold him that is tried. */
+enum how { PLAIN, DETACHED, NOT_AWAITED };
+
+/* The process is there; the result as if it had been awaited. */
+static int await_launch(odf_launch *launch, odf_report *report, pid_t *pid)
+{
+	int error = odf_launch_wait(launch, -1, report);
+
+	odf_launch_free(launch);
+	if (error != 0) {
+		assert_int_equal(waitpid(*pid, NULL, 0), *pid);
+		*pid = -7;
+	}
+	return error;
+}
 
 /* Every option that this user may have. */
-static int spawn_everything(odf_strategy engine, bool detach, odf_report *report, pid_t *pid)
+static int spawn_everything(odf_strategy engine, enum how how, odf_report *report, pid_t *pid)
 {
 	static struct sock_filter allow_all[] = { BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW) };
 	static struct sock_fprog program = { 1, allow_all };
@@ -164,6 +183,8 @@ static int spawn_everything(odf_strategy engine, bool detach, odf_report *report
 				ODF_FD_OPEN(50, "/etc/passwd", O_RDONLY, 0), ODF_FD_CLOSE(43) };
 	odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
 	char *argv[] = { (char[]){ "true" }, NULL };
+	bool detach = how == DETACHED;
+	odf_launch *launch = NULL;
 	cpu_set_t cpus;
 	int pidfd = -1, error;
 
@@ -184,13 +205,19 @@ static int spawn_everything(odf_strategy engine, bool detach, odf_report *report
 	options.affinity_size = sizeof cpus;
 	options.parent_death_signal = detach ? 0 : SIGTERM;
 	options.seccomp = &program;
-	if (root) {
+	if (engine == ODF_STRATEGY_POOL) {
+		options.pool = pool;
+		options.flags |= how == NOT_AWAITED ? ODF_SPAWN_NO_WAIT : 0;
+		options.launch = how == NOT_AWAITED ? &launch : NULL;
+	} else if (root) { /* not by a pool, as a change of ids holds the caller */
 		options.flags |= ODF_SPAWN_UID | ODF_SPAWN_GID | ODF_SPAWN_GROUPS;
 		options.uid = options.gid = 12345;
 		options.groups = groups;
 		options.group_count = 1;
 	}
 	error = odf_spawn(pid, "true", argv, NULL, &options, report);
+	if (error == 0 && launch != NULL)
+		error = await_launch(launch, report, pid);
 	if (error == 0) {
 		int status = -1;
 		assert_true(pidfd >= 0);
@@ -207,7 +234,7 @@ static int spawn_everything(odf_strategy engine, bool detach, odf_report *report
 }
 
 /* One injected failure. False when there are fewer calls than that. */
-static bool inject(odf_strategy engine, bool detach, int at, bool for_good, int error)
+static bool inject(odf_strategy engine, enum how how, int at, bool for_good, int error)
 {
 	struct surroundings before = surroundings_take();
 	odf_report report = ODF_REPORT_INIT;
@@ -216,11 +243,13 @@ static bool inject(odf_strategy engine, bool detach, int at, bool for_good, int 
 
 	*control = (struct control){ .countdown = at, .for_good = for_good, .error = error };
 	control->armed = 1;
-	result = spawn_everything(engine, detach, &report, &pid);
+	result = spawn_everything(engine, how, &report, &pid);
 	control->armed = 0;
 	if (result != 0) {
 		long number = control->failed_number;
-		int expected = number == FAKE_FORK ? EAGAIN : number == FAKE_MMAP || number == FAKE_MPROTECT ? ENOMEM : error;
+		int expected = number == FAKE_FORK ? EAGAIN : error;
+		if (number == FAKE_MMAP || number == FAKE_MPROTECT || number == SYS_mmap || number == SYS_mprotect)
+			expected = ENOMEM;
 		/* Two ways to one end: the last one's errno is the call's. */
 		if (number == 0 || result != expected || report.error != result || !belongs(number, report.step))
 			fail_msg("%s, call %d (number %ld) fails with %d: result %d, report %d at %s %d", odf_strategy_name(engine), at,
@@ -234,18 +263,24 @@ static bool inject(odf_strategy engine, bool detach, int at, bool for_good, int 
 static void test_every_call(void **state)
 {
 	static const int errors[] = { EIO, EPERM, ENOSYS, ENOMEM };
+	static const odf_strategy tried_engines[] = { ODF_STRATEGY_VFORK, ODF_STRATEGY_FORK, ODF_STRATEGY_POOL };
+	odf_pool_options pool_options = ODF_POOL_OPTIONS_INIT;
 	int tried = 0, handled = 0;
 
 	(void)state;
 	for (int fd = 40; fd < 44; fd++)
 		dup3(0, fd, O_CLOEXEC);
-	for (size_t engine = 1; engine < 3; engine++) {
-		for (int detach = 0; detach < 2; detach++) {
+	pool_options.flags = ODF_POOL_NO_TASKS;
+	pool = odf_pool_create(&pool_options);
+	assert_non_null(pool);
+	for (size_t engine = 0; engine < 3; engine++) {
+		for (int second = 0; second < 2; second++) {
+			enum how how = !second ? PLAIN : tried_engines[engine] == ODF_STRATEGY_POOL ? NOT_AWAITED : DETACHED;
 			for (size_t e = 0; e < sizeof errors / sizeof *errors; e++) {
 				for (int for_good = 0; for_good < 2; for_good++) {
 					int at = 1;
 					/* A failed call may lead to others, so the end is where none fails. */
-					while (inject(engines[engine], detach, at, for_good, errors[e])) {
+					while (inject(tried_engines[engine], how, at, for_good, errors[e])) {
 						tried++;
 						at++;
 						assert_true(at < 2000);
@@ -257,6 +292,7 @@ static void test_every_call(void **state)
 	}
 	print_message("# %d failures injected in %d runs\n", tried, handled);
 	assert_true(tried > 500);
+	assert_int_equal(odf_pool_destroy(pool), 0);
 	for (int fd = 40; fd < 44; fd++)
 		close(fd);
 }

@@ -96,7 +96,7 @@ static void test_sizes(void **state)
 	int pidfd = -5;
 
 	(void)state;
-	refused(sizeof options - 8, EINVAL, -1);
+	refused(offsetof(odf_spawn_options, reserved[1]), EINVAL, -1);
 	refused(offsetof(odf_spawn_options, pidfd) + sizeof options.pidfd, EINVAL, -1);
 	refused(offsetof(odf_spawn_options, pidfd), EINVAL, -5); /* it has none */
 	refused(0, EINVAL, -5);

@@ -85,7 +85,7 @@ static void test_table(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-		const odf_strategy *order = strategy_order(rows[i].request.spawn);
+		const odf_strategy *order = strategy_order(rows[i].request.spawn) + rows[i].request.spawn; /* behind the pool */
 		struct strategy_choice choice = strategy_choose(&rows[i].request, &rows[i].capabilities, &rows[i].facts);
 		if (choice.strategy != rows[i].strategy || choice.reason[order[0]] != rows[i].first ||
 		    choice.reason[order[1]] != rows[i].second || choice.reason[order[2]] != rows[i].third)
@@ -128,6 +128,37 @@ static void test_every_combination(void **state)
 			assert_true(capabilities.kernel_verified);
 		if (request.pre_exec && spawn)
 			assert_true(choice.strategy == ODF_STRATEGY_FORK || choice.strategy == ODF_STRATEGY_NONE);
+	}
+}
+
+/* A pool is given to be used, unless it is forbidden, or the request or the machine is against it. */
+static void test_pool(void **state)
+{
+	static const struct {
+		const char *what;
+		struct strategy_request request;
+		struct strategy_capabilities capabilities;
+		odf_strategy strategy;
+		odf_reason pool;
+	} pools[] = {
+		{ "given", { .spawn = true, .pool = true }, { 0 }, ODF_STRATEGY_POOL, ODF_REASON_CHOSEN },
+		{ "not given", { .spawn = true }, { 0 }, ODF_STRATEGY_VFORK, ODF_REASON_NO_POOL },
+		{ "forbidden", { .spawn = true, .pool = true, .allow = A(V) }, { 0 }, ODF_STRATEGY_VFORK, ODF_REASON_NOT_ALLOWED },
+		{ "demanded", { .spawn = true, .pool = true, .allow = A(ODF_STRATEGY_POOL) }, { 0 }, ODF_STRATEGY_POOL, ODF_REASON_CHOSEN },
+		{ "demanded and not given", { .spawn = true, .allow = A(ODF_STRATEGY_POOL) }, { 0 }, ODF_STRATEGY_NONE, ODF_REASON_NO_POOL },
+		{ "with pre_exec", { .spawn = true, .pool = true, .pre_exec = true }, { 0 }, ODF_STRATEGY_FORK, ODF_REASON_PRE_EXEC },
+		{ "where no memory can be shared", { .spawn = true, .pool = true }, { .clone_vm = ODF_REASON_CLONE_REFUSED }, ODF_STRATEGY_FORK,
+		  ODF_REASON_CLONE_REFUSED },
+		{ "a fork", { .pool = true }, { .kernel = ODF_REASON_KERNEL_NOT_OFFERED }, ODF_STRATEGY_FORK, ODF_REASON_RETURNS_TWICE },
+	};
+	struct strategy_facts facts = { 0 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof pools / sizeof *pools; i++) {
+		struct strategy_choice choice = strategy_choose(&pools[i].request, &pools[i].capabilities, &facts);
+		if (choice.strategy != pools[i].strategy || choice.reason[ODF_STRATEGY_POOL] != pools[i].pool)
+			fail_msg("pool %s: %s (%s)", pools[i].what, odf_strategy_name(choice.strategy),
+				 odf_reason_name(choice.reason[ODF_STRATEGY_POOL]));
 	}
 }
 
@@ -238,6 +269,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_table),
 		cmocka_unit_test(test_every_combination),
+		cmocka_unit_test(test_pool),
 		cmocka_unit_test(test_retract),
 		cmocka_unit_test(test_despite),
 		cmocka_unit_test(test_is_on),

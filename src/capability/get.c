@@ -29,7 +29,7 @@ int odf_capabilities_get(odf_capabilities *capabilities)
 	found.strategy[ODF_STRATEGY_REGION] = capability_region_reason();
 	found.strategy[ODF_STRATEGY_VFORK] = capability_clone_vm_reason();
 	found.strategy[ODF_STRATEGY_POSIX_SPAWN] = capability_clone_vm_reason();
-	found.strategy[ODF_STRATEGY_POOL] = ODF_REASON_NOT_BUILT;
+	found.strategy[ODF_STRATEGY_POOL] = capability_clone_vm_reason();
 	found.uffd_kernel_faults = capability_known(ODF_PROBE_UFFD_KERNEL);
 	if (found.uffd_kernel_faults != ODF_ANSWER_YES)
 		found.uffd_kernel_faults = capability_known(ODF_PROBE_UFFD_DEVICE);

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <sys/stat.h>
 
+#include "../spawn/flight.h"
 #include "../sys/syscall.h"
 #include "internal.h"
 
@@ -24,6 +25,7 @@ static void child(void)
 		    status.st_ino == pool->channel_inode)
 			sys_close(pool->channel);
 	atomic_store(&pools, NULL);
+	flight_forget();
 	lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 }
 

@@ -22,6 +22,8 @@ struct result {
 
 void engine_vfork(struct plan *plan, bool pidfd, struct result *result);
 void engine_fork(struct plan *plan, bool pidfd, struct result *result);
+/* With ODF_SPAWN_NO_WAIT the child may be on its way when this returns: plan->flying. */
+void engine_pool(struct plan *plan, bool pidfd, struct result *result);
 void engine_posix_spawn(struct plan *plan, const struct request *request, struct result *result);
 
 /* What keeps engine_posix_spawn from expressing this request, or ODF_REASON_NONE. */
@@ -32,6 +34,12 @@ odf_reason engine_posix_spawn_lacks(const struct plan *plan, const struct reques
 /* Turns what the child left in `outcome` into the result for child `pid`, which has executed the program or is ending. Reaps it if it
  * failed. */
 void engine_conclude(struct result *result, const struct child_outcome *outcome, pid_t pid);
+
+/* Whether the child becomes somebody else. */
+bool engine_changes_ids(const struct child_plan *child);
+
+/* Whether a child that said nothing wrong, and has let go of the memory, executed a program or died. */
+bool engine_died_silently(const struct child_outcome *outcome, pid_t pid);
 
 enum life {
 	LIFE_RUNS,     /* alive, has not executed a program */

@@ -25,7 +25,7 @@ static struct {
 	int before;
 } changing_ids;
 
-static bool changes_ids(const struct child_plan *child)
+bool engine_changes_ids(const struct child_plan *child)
 {
 	/* a user namespace brings capabilities */
 	return (child->flags & (ODF_SPAWN_UID | ODF_SPAWN_GID)) || child->namespace_count > 0;
@@ -35,7 +35,7 @@ static void dumpable_hold(const struct child_plan *child)
 {
 	long self = sys_call0(SYS_getpid);
 
-	if (!changes_ids(child))
+	if (!engine_changes_ids(child))
 		return;
 	process_lock_wait(&changing_ids.lock);
 	if (changing_ids.process != self) {
@@ -49,7 +49,7 @@ static void dumpable_hold(const struct child_plan *child)
 
 static void dumpable_release(const struct child_plan *child)
 {
-	if (!changes_ids(child))
+	if (!engine_changes_ids(child))
 		return;
 	process_lock_wait(&changing_ids.lock);
 	/* Cannot fail for 1. That another thread of the program has taken it away itself, meanwhile, cannot be told apart. */

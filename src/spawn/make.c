@@ -46,6 +46,9 @@ long make_sharing(struct child_plan *child, struct clone_request *request)
 	if (!not_this_way(pid))
 		return pid;
 	request->flags = plain;
+	/* clone has one place for both numbers: without the word that says when the child lets go, the maker is held. */
+	if (request->alive != NULL && request->pidfd != NULL)
+		request->flags |= CLONE_VFORK;
 	child->handlers_cleared = false;
 	return attempt(clone_child, request);
 }

@@ -13,26 +13,15 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "../sys/syscall.h"
+#include "arena.h"
 #include "environment.h"
 #include "fd_map.h"
+#include "flight.h"
 
 /* The child's frames are small and of fixed size: the paths to try are computed here, not there, and no shell's argument vector is
  * ever built. The kernel's own work at exec does not use this stack. */
 enum { STACK_SIZE = 32768 };
-
-/* Carves pieces off a block; with no block yet, only counts. */
-struct arena {
-	char *base;
-	size_t used;
-};
-
-static void *carve(struct arena *arena, size_t size)
-{
-	size_t at = (arena->used + 15) & ~(size_t)15;
-
-	arena->used = at + size;
-	return arena->base == NULL ? NULL : arena->base + at;
-}
 
 /* Directories of PATH, each with the name; an empty one is the current directory. Those that make too long a path are left out, as
  * nothing can be found there. */
@@ -189,48 +178,64 @@ static void copy_options(struct child_plan *child, const odf_spawn_options *opti
 		memcpy(&child->sigmask, &options->sigmask, sizeof child->sigmask);
 }
 
-enum { KEPT_SIZE = 65536 };
-
-static void plan_free_block(struct plan *plan)
-{
-	/* Cannot fail for a block that mmap gave and nobody split. */
-	(void)munmap(plan->block, plan->block_size);
-}
+enum { KEPT_SIZE = 131072, ROOM = 24576 };
 
 /* One block is kept from spawn to spawn, since mapping, touching and unmapping it costs a good part of a spawn's own work. Whoever uses it has
- * taken it out; a second thread maps one of its own. A forked child inherits it, idle or, if a thread was using it, lost. */
+ * taken it out; a second thread maps one of its own. A forked child inherits it, idle or, if a thread was using it, lost. Where children run on blocks
+ * that nobody is held for, those that they have let go of are used as well. */
 static _Atomic(struct plan *) kept;
 
-/* Room for a plan of `used` bytes with its arrays: *plan, all zero but for block, block_size, stack and stack_size. */
-static struct plan *take_block(size_t used)
+static struct plan *take_kept(size_t size)
+{
+	struct plan *plan = atomic_exchange_explicit(&kept, NULL, memory_order_acquire);
+
+	if (plan != NULL && plan->block_size < size) {
+		flight_drop(plan);
+		plan = NULL;
+	}
+	return plan != NULL ? plan : flight_take(size);
+}
+
+/* Raw calls, as the interposed ones may lay it into a region, where the kernel does not find the word that it clears
+ * when a child lets go. */
+static struct plan *map_block(size_t size, size_t page, size_t stack)
+{
+	long block = sys_call6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	struct plan *plan;
+
+	if (block < 0 && block > -4096)
+		return NULL;
+	if (sys_call3(SYS_mprotect, block, page, PROT_NONE) < 0) {
+		(void)sys_call2(SYS_munmap, block, size);
+		return NULL;
+	}
+	plan = (struct plan *)(void *)((char *)block + page + stack);
+	plan->block = (void *)block;
+	plan->block_size = size;
+	plan->stack = (char *)block + page;
+	plan->stack_size = stack;
+	return plan;
+}
+
+/* Room for a plan of `used` bytes with its arrays, and for what it borrows, if that is to be copied: *plan, all zero but
+ * for block, block_size, stack, stack_size and the room. */
+static struct plan *take_block(size_t used, bool packed)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE), stack = (STACK_SIZE + page - 1) / page * page;
-	size_t size = page + stack + (used + page - 1) / page * page;
-	struct plan *plan = atomic_exchange_explicit(&kept, NULL, memory_order_acquire);
-	char *block;
+	size_t size = page + stack + (used + (packed ? ROOM : 0) + page - 1) / page * page;
+	struct plan *plan = take_kept(size);
 
-	if (plan != NULL) {
-		if (plan->block_size >= size) {
-			*plan = (struct plan){ .block = plan->block,
-					       .block_size = plan->block_size,
-					       .stack = plan->stack,
-					       .stack_size = plan->stack_size };
-			return plan;
-		}
-		plan_free_block(plan);
-	}
-	block = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
-	if (block == MAP_FAILED)
+	if (plan == NULL)
+		plan = map_block(size, page, stack);
+	if (plan == NULL)
 		return NULL;
-	if (mprotect(block, page, PROT_NONE) != 0) {
-		munmap(block, size);
-		return NULL;
-	}
-	plan = (struct plan *)(void *)(block + page + stack);
-	plan->block = block;
-	plan->block_size = size;
-	plan->stack = block + page;
-	plan->stack_size = stack;
+	used = (used + 15) & ~(size_t)15;
+	*plan = (struct plan){ .block = plan->block,
+			       .block_size = plan->block_size,
+			       .stack = plan->stack,
+			       .stack_size = plan->stack_size,
+			       .room = (char *)plan + used,
+			       .room_size = plan->block_size - page - stack - used };
 	return plan;
 }
 
@@ -246,7 +251,7 @@ int plan_make(struct plan **result, const struct request *request)
 	if (error == 0) {
 		carve(&arena, sizeof *plan);
 		place_all(&arena, NULL, request, &environment);
-		plan = take_block(arena.used);
+		plan = take_block(arena.used, request->options.flags & ODF_SPAWN_NO_WAIT);
 		error = plan == NULL ? ENOMEM : 0;
 	}
 	if (error == 0) {
@@ -277,7 +282,11 @@ void plan_free(struct plan *plan)
 
 	if (plan->in_use)
 		return;
-	if (plan->block_size > KEPT_SIZE ||
+	if (plan->flying && !flight_has_landed(plan)) {
+		flight_add(plan);
+		return;
+	}
+	if (plan->block_size > KEPT_SIZE || plan->extra != NULL ||
 	    !atomic_compare_exchange_strong_explicit(&kept, &none, plan, memory_order_release, memory_order_relaxed))
-		plan_free_block(plan);
+		flight_drop(plan);
 }

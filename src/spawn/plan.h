@@ -24,6 +24,13 @@ struct plan {
 	size_t stack_size;
 	size_t spare_count;
 	int alive;  /* see clone_request */
+	int pidfd;  /* where the kernel stores it for a child that does not hold its maker */
+	bool flying;       /* a child may still run here, and will let go (flight.h) */
+	struct plan *next; /* flight.c's */
+	void *room;        /* the rest of the block, for what the plan borrows */
+	size_t room_size;
+	void *extra;       /* and a mapping for more than that; NULL: none */
+	size_t extra_size;
 	bool in_use; /* a child may still be running here: never to be used again */
 };
 

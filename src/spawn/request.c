@@ -7,8 +7,9 @@
 #include "environment.h"
 #include "fd_map.h"
 #include "plan.h"
+#include "pooled.h"
 
-#define ALL_FLAGS (0x7fffull | 0x7fff0000ull)
+#define ALL_FLAGS (0x7fffull | 0xffff0000ull)
 #define FORGIVABLE                                                                                                          \
 	(ODF_FORGIVE(ODF_STEP_NICE) | ODF_FORGIVE(ODF_STEP_SCHED) | ODF_FORGIVE(ODF_STEP_AFFINITY) | ODF_FORGIVE(ODF_STEP_RLIMIT) | \
 	 ODF_FORGIVE(ODF_STEP_CGROUP) | ODF_FORGIVE(ODF_STEP_IOPRIO) | ODF_FORGIVE(ODF_STEP_OOM_SCORE))
@@ -110,6 +111,8 @@ static bool options_fit(const odf_spawn_options *o)
 		return false;
 	if ((o->flags & ODF_SPAWN_DETACH) && o->parent_death_signal != 0)
 		return false;
+	if ((o->flags & ODF_SPAWN_NO_WAIT) ? o->pool == NULL : o->launch != NULL)
+		return false;
 	return o->parent_death_signal >= 0 && o->parent_death_signal <= 64;
 }
 
@@ -123,6 +126,11 @@ int request_check(struct request *request, int *index)
 		return EINVAL;
 	if (!environment_edits_fit(o, index))
 		return EINVAL;
+	if (o->pool != NULL) {
+		error = spawn_pool_check((const struct spawn_pool *)o->pool);
+		if (error != 0)
+			return error;
+	}
 	for (size_t i = 0; i < o->namespace_count; i++) {
 		if (o->namespaces[i].fd < 0) {
 			*index = (int)i;

@@ -15,20 +15,24 @@
 #include "../sys/structure.h"
 #include "engine.h"
 #include "hand.h"
+#include "launch.h"
 #include "pipes.h"
 #include "terminal.h"
 #include "user.h"
 
+#define LAUNCH_SIZE STRUCTURE_UP_TO(odf_spawn_options, launch)
 #define FIRST_SIZE STRUCTURE_UP_TO(odf_spawn_options, reserved[1])
 
 static struct strategy_choice choose(const struct plan *plan, const struct request *request)
 {
-	static const unsigned sharing = ODF_ALLOW(ODF_STRATEGY_VFORK) | ODF_ALLOW(ODF_STRATEGY_POSIX_SPAWN);
+	static const unsigned sharing = ODF_ALLOW(ODF_STRATEGY_POOL) | ODF_ALLOW(ODF_STRATEGY_VFORK) |
+					ODF_ALLOW(ODF_STRATEGY_POSIX_SPAWN);
 	const odf_spawn_options *options = &request->options;
 	struct strategy_request asked = {
 		.spawn = true,
 		.allow = options->allow,
 		.pre_exec = options->pre_exec != NULL,
+		.pool = options->pool != NULL,
 		.libc_lacks = engine_posix_spawn_lacks(plan, request),
 	};
 	struct strategy_capabilities capabilities = { .kernel = ODF_REASON_ENDS_IN_EXEC };
@@ -66,6 +70,9 @@ static void run_engine(odf_strategy strategy, struct plan *plan, const struct re
 		break;
 	case ODF_STRATEGY_VFORK:
 		engine_vfork(plan, pidfd, result);
+		break;
+	case ODF_STRATEGY_POOL:
+		engine_pool(plan, pidfd, result);
 		break;
 	case ODF_STRATEGY_FORK:
 		engine_fork(plan, pidfd, result);
@@ -118,7 +125,9 @@ static long run_with(void *call, char *const envp[])
 	return 0;
 }
 
-static void plan_and_run(const struct request *request, struct strategy_choice *choice, struct result *result)
+/* *flying: the plan of a child that is on its way, and somebody wants to know how it ends; else unchanged. */
+static void plan_and_run(const struct request *request, struct strategy_choice *choice, struct result *result,
+			 struct plan **flying)
 {
 	struct plan *plan;
 	int error = plan_make(&plan, request);
@@ -129,11 +138,15 @@ static void plan_and_run(const struct request *request, struct strategy_choice *
 	}
 	*choice = choose(plan, request);
 	hand_environment(plan, &request->options, run_with, &(struct chosen){ choice, plan, request, result });
-	plan_free(plan);
+	if (plan->flying && request->options.launch != NULL)
+		*flying = plan;
+	else
+		plan_free(plan);
 }
 
 /* What the caller has to make or look up before there is a child, and gives back. */
-static void prepare_and_run(struct request *request, struct strategy_choice *choice, struct result *result)
+static void prepare_and_run(struct request *request, struct strategy_choice *choice, struct result *result,
+			    struct plan **flying)
 {
 	odf_spawn_options *o = &request->options;
 	struct pipes pipes = PIPES_INIT;
@@ -157,10 +170,10 @@ static void prepare_and_run(struct request *request, struct strategy_choice *cho
 			fail_before(result, ODF_STEP_PIPES, error, index);
 	}
 	if (error == 0) {
-		plan_and_run(request, choice, result);
+		plan_and_run(request, choice, result, flying);
 		if (result->error == EAGAIN && region_give_way()) {
 			*result = (struct result)RESULT_INIT;
-			plan_and_run(request, choice, result);
+			plan_and_run(request, choice, result, flying);
 		}
 		if (result->step == ODF_STEP_FD && result->index >= 0 && (size_t)result->index >= pipes.first) {
 			result->step = ODF_STEP_PIPES;
@@ -190,12 +203,18 @@ int odf_spawn(pid_t *pid, const char *file, char *const argv[], char *const envp
 	struct strategy_choice choice = { .strategy = ODF_STRATEGY_NONE };
 	struct result result = RESULT_INIT;
 	odf_report filled = ODF_REPORT_INIT;
+	struct plan *flying = NULL;
+	odf_launch *launch = NULL;
 	bool recorded = record_wanted();
 	uint64_t start = 0;
 	int unfit = report_check(report), saved = errno, error;
 
 	if (unfit != 0)
 		report = NULL; /* it cannot be filled */
+	if (options != NULL && structure_has(options, LAUNCH_SIZE) && options->launch != NULL) {
+		*options->launch = NULL;
+		start = record_now();
+	}
 	if (report != NULL || recorded)
 		start = record_now();
 	error = options == NULL ? 0 : structure_read(&request.options, sizeof request.options, options, FIRST_SIZE);
@@ -203,10 +222,14 @@ int odf_spawn(pid_t *pid, const char *file, char *const argv[], char *const envp
 		error = E2BIG;
 	if (error == 0)
 		error = unfit;
+	if (error == 0 && request.options.launch != NULL) {
+		launch = launch_make();
+		error = launch == NULL ? ENOMEM : 0;
+	}
 	if (error != 0)
 		fail_before(&result, ODF_STEP_REQUEST, error, -1);
 	else
-		prepare_and_run(&request, &choice, &result);
+		prepare_and_run(&request, &choice, &result, &flying);
 	if (result.error == 0 && pid != NULL)
 		*pid = result.pid;
 	/* Also where the options were refused for their size. */
@@ -216,7 +239,7 @@ int odf_spawn(pid_t *pid, const char *file, char *const argv[], char *const envp
 	if (result.error != 0 && options != NULL && structure_has(options, FIRST_SIZE) &&
 	    (options->flags & ODF_SPAWN_PIPES) && options->pipes != NULL)
 		memset(options->pipes, -1, 3 * sizeof *options->pipes);
-	if (report != NULL || recorded) {
+	if (report != NULL || recorded || launch != NULL) {
 		fill_report(&filled, &choice, &result);
 		filled.elapsed_ns = record_now() - start;
 		report_fill(report, &filled);
@@ -225,6 +248,12 @@ int odf_spawn(pid_t *pid, const char *file, char *const argv[], char *const envp
 						       .file = file == NULL ? "" : file,
 						       .child = result.pid,
 						       .report = &filled });
+	}
+	if (result.error != 0) {
+		odf_launch_free(launch);
+	} else if (launch != NULL) {
+		launch_begin(launch, result.pid, &filled, flying);
+		*request.options.launch = launch;
 	}
 	errno = saved;
 	return result.error;

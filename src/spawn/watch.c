@@ -129,7 +129,7 @@ enum life engine_life(pid_t pid)
 
 /* Whether a child that said nothing wrong, and has let go of the memory it was made with, executed a program or died. The kernel lets the
  * parent go a moment before the child's flags show the exec, and a moment before a dying child is dead, so "runs" does not last. */
-static bool died_silently(const struct child_outcome *outcome, pid_t pid)
+bool engine_died_silently(const struct child_outcome *outcome, pid_t pid)
 {
 	const struct timespec moment = { 0, 20000 };
 
@@ -155,7 +155,7 @@ void engine_conclude(struct result *result, const struct child_outcome *outcome,
 	result->foreground_before = outcome->foreground_before;
 	result->foreground = outcome->foreground;
 	result->error = outcome->error;
-	if (result->error == 0 && !died_silently(outcome, pid)) {
+	if (result->error == 0 && !engine_died_silently(outcome, pid)) {
 		result->pid = pid;
 		return;
 	}

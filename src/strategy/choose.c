@@ -6,9 +6,9 @@
  * means libc's fork with the memory in regions. */
 static const odf_strategy fork_order[] = { ODF_STRATEGY_KERNEL, ODF_STRATEGY_REGION, ODF_STRATEGY_FORK, ODF_STRATEGY_NONE };
 
-/* Both of the first two leave the page tables alone. The caller is held a third less by our own (bench/RESULTS.md): libc resets 64 dispositions one by
+/* A pool is given to be used. Both of the next two leave the page tables alone. The caller is held a third less by our own (bench/RESULTS.md): libc resets 64 dispositions one by
  * one where the kernel does it at clone. And libc's does not say which step failed. It is there for callers who want it by name. */
-static const odf_strategy spawn_order[] = { ODF_STRATEGY_VFORK, ODF_STRATEGY_POSIX_SPAWN, ODF_STRATEGY_FORK, ODF_STRATEGY_NONE };
+static const odf_strategy spawn_order[] = { ODF_STRATEGY_POOL, ODF_STRATEGY_VFORK, ODF_STRATEGY_POSIX_SPAWN, ODF_STRATEGY_FORK, ODF_STRATEGY_NONE };
 
 const odf_strategy *strategy_order(bool spawn)
 {
@@ -57,6 +57,10 @@ static odf_reason obstacle(odf_strategy strategy, const struct strategy_request 
 		if (request->libc_lacks != ODF_REASON_NONE)
 			return request->libc_lacks;
 		return capabilities->clone_vm;
+	case ODF_STRATEGY_POOL:
+		if (!request->pool)
+			return ODF_REASON_NO_POOL;
+		return request->pre_exec ? ODF_REASON_PRE_EXEC : capabilities->clone_vm;
 	case ODF_STRATEGY_VFORK:
 		return request->pre_exec ? ODF_REASON_PRE_EXEC : capabilities->clone_vm;
 	case ODF_STRATEGY_FORK:
@@ -101,7 +105,6 @@ struct strategy_choice strategy_choose(const struct strategy_request *request, c
 
 	for (odf_strategy other = ODF_STRATEGY_NONE + 1; other < ODF_STRATEGY_COUNT; other++)
 		choice.reason[other] = request->spawn ? ODF_REASON_ENDS_IN_EXEC : ODF_REASON_RETURNS_TWICE;
-	choice.reason[ODF_STRATEGY_POOL] = ODF_REASON_NOT_BUILT;
 	for (const odf_strategy *s = order; *s != ODF_STRATEGY_NONE; s++)
 		choice.reason[*s] = obstacle(*s, request, capabilities, facts);
 	if (!request->spawn && facts->kernel_is_on && kernel_doubt(capabilities) != ODF_REASON_KERNEL_NO_EFFECT)

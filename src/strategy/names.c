@@ -106,6 +106,7 @@ static const struct {
 	[ODF_REASON_HEAP_DEVICE] = { "heap_device", "a device or socket is open that may write to memory past the page tables" },
 	[ODF_REASON_HEAP_USERFAULT] = { "heap_userfault", "the program serves page faults itself (userfaultfd)" },
 	[ODF_REASON_HEAP_PROCESS] = { "heap_process", "no room for the process that looks after the heap (RLIMIT_NPROC, pids.max)" },
+	[ODF_REASON_NO_POOL] = { "no_pool", "no pool was given" },
 	[ODF_REASON_CLONE_VM_FAKE] = { "clone_vm_fake", "children do not really share memory here" },
 };
 

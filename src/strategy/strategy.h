@@ -11,7 +11,9 @@
 #include "odfork.h"
 
 #define STRATEGY_FORK_KINDS  (ODF_ALLOW(ODF_STRATEGY_KERNEL) | ODF_ALLOW(ODF_STRATEGY_REGION) | ODF_ALLOW(ODF_STRATEGY_FORK))
-#define STRATEGY_SPAWN_KINDS (ODF_ALLOW(ODF_STRATEGY_POSIX_SPAWN) | ODF_ALLOW(ODF_STRATEGY_VFORK) | ODF_ALLOW(ODF_STRATEGY_FORK))
+#define STRATEGY_SPAWN_KINDS \
+	(ODF_ALLOW(ODF_STRATEGY_POOL) | ODF_ALLOW(ODF_STRATEGY_POSIX_SPAWN) | ODF_ALLOW(ODF_STRATEGY_VFORK) | \
+	 ODF_ALLOW(ODF_STRATEGY_FORK))
 
 /* Below this much resident memory a fork's page tables are a small part of its cost, and the switch with the dearer faults
  * after it gains nothing. */
@@ -20,6 +22,7 @@
 struct strategy_request {
 	bool spawn;            /* ends in exec; else returns in two processes */
 	unsigned allow;        /* ODF_ALLOW() set; 0 for any */
+	bool pool;             /* spawn: a pool was given */
 	bool pre_exec;         /* spawn: user code runs before exec */
 	odf_reason impossible; /* spawn: ODF_REASON_NONE, or what keeps every strategy from doing it */
 	odf_reason libc_lacks; /* spawn: ODF_REASON_NONE if posix_spawn can express the whole request, else why not */

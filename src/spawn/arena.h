@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT
+ * Pieces of one block, in two passes: one without a block, which counts, and one that places. */
+#ifndef ODF_SPAWN_ARENA_H
+#define ODF_SPAWN_ARENA_H
+
+#include <stddef.h>
+
+struct arena {
+	char *base; /* NULL: only count */
+	size_t used;
+	size_t room; /* 0: enough. After placing, `used` is above it if there was too little */
+};
+
+static inline void *carve(struct arena *arena, size_t size)
+{
+	size_t at = (arena->used + 15) & ~(size_t)15;
+
+	arena->used = at + size;
+	if (arena->base == NULL || (arena->room > 0 && arena->used > arena->room))
+		return NULL;
+	return arena->base + at;
+}
+#endif

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A child that shares this memory, as that of engine_vfork.c does, and does not hold its maker until it executes: it runs on a
+ * plan that lies in no caller's memory, and the kernel says when it has let go of it (CLONE_CHILD_CLEARTID).
+ *
+ * Why the caller makes the child itself, where a pool has processes in advance that only wait to be told. Measured
+ * (bench/RESULTS.md): to make it so takes less time than to wake a waiting process by a message, and a child of the
+ * caller's has the caller's state as of the call: descriptors, working directory and root, umask, limits, ids,
+ * capabilities, filters, namespaces, scheduling, session, ignored signals, and whatever later kernels add. To ask for all
+ * that, so as to tell a process that was made before, takes three times as long as the clone; some of it
+ * cannot be asked for without changing it (the umask), and some cannot be passed (the session, seccomp filters). And
+ * nothing stands between a request and its answer that could be killed.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+
+#include "../sys/syscall.h"
+#include "flight.h"
+#include "make.h"
+
+/* What concerns the memory, or has to be put back when it fails, is done while the caller is held: a change of ids
+ * withdraws the memory's dumpable mark, an OOM score would be that of all who share it, and a terminal goes back to who
+ * had it. A process that is nobody's child has a go-between. Where system calls go through libc they write errno,
+ * which is the caller's. */
+static bool must_hold(const struct child_plan *child)
+{
+#if !(defined __x86_64__ && !defined __ILP32__) && !defined __aarch64__
+	return true;
+#endif
+	return engine_changes_ids(child) ||
+	       (child->flags & (ODF_SPAWN_DETACH | ODF_SPAWN_FOREGROUND | ODF_SPAWN_OOM_SCORE_ADJ));
+}
+
+void engine_pool(struct plan *plan, bool pidfd, struct result *result)
+{
+	struct clone_request request = {
+		.flags = CLONE_VM,
+		.exit_signal = SIGCHLD,
+		.stack = plan->stack,
+		.stack_size = plan->stack_size,
+		.function = child_entry,
+		.argument = &plan->child,
+		.alive = &plan->alive,
+	};
+	bool waits = !(plan->child.flags & ODF_SPAWN_NO_WAIT);
+	uint64_t all = ~0ull, mask;
+	int cancel_state;
+	long pid;
+
+	if (must_hold(&plan->child)) {
+		engine_vfork(plan, pidfd, result);
+		return;
+	}
+	if (!waits && flight_pack(plan) != 0) {
+		result->step = ODF_STEP_CLONE;
+		result->error = ENOMEM;
+		return;
+	}
+	if (pidfd) {
+		request.flags |= CLONE_PIDFD;
+		request.pidfd = &plan->pidfd;
+		plan->pidfd = -1;
+		plan->child.pidfd = &plan->pidfd;
+	}
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+	/* A handler that ran in the child would run on this memory: not one of the 64 may come through. */
+	sys_sigprocmask(SIG_SETMASK, &all, &mask);
+	plan_inherit_mask(plan, mask);
+	pid = make_sharing(&plan->child, &request);
+	if (pid < 0) {
+		make_failed(result, pid);
+	} else if (waits) {
+		(void)flight_await(plan, (pid_t)pid, -1);
+		engine_conclude(result, &plan->outcome, (pid_t)pid);
+	} else {
+		result->pid = (pid_t)pid;
+		plan->flying = true;
+	}
+	sys_sigprocmask(SIG_SETMASK, &mask, NULL);
+	pthread_setcancelstate(cancel_state, &cancel_state);
+	result->pidfd = pidfd ? plan->pidfd : -1;
+	if (result->pid < 0 && result->pidfd >= 0) {
+		sys_close(result->pidfd);
+		result->pidfd = -1;
+	}
+}

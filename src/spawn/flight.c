@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+#include "flight.h"
+
+#include <linux/futex.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../sys/process_lock.h"
+#include "../sys/syscall.h"
+#include "engine.h"
+
+enum { TICK_MS = 20, SLOTS = 32 };
+
+/* The first so many: whoever works on one has taken it out of its slot. Without a lock, which would cost system calls. */
+static _Atomic(struct plan *) slots[SLOTS];
+
+/* The others. */
+static struct {
+	struct process_lock lock;
+	struct plan *first;
+} others;
+
+bool flight_has_landed(const struct plan *plan)
+{
+	return __atomic_load_n(&plan->alive, __ATOMIC_ACQUIRE) == 0;
+}
+
+static bool is_over(pid_t pid)
+{
+	enum life life = engine_life(pid);
+
+	return life == LIFE_DEAD || life == LIFE_GONE;
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail for this clock */
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+bool flight_await(struct plan *plan, pid_t pid, int timeout_ms)
+{
+	uint64_t deadline = timeout_ms < 0 ? ~0ull : now_ms() + (uint64_t)timeout_ms;
+	int alive;
+
+	while ((alive = __atomic_load_n(&plan->alive, __ATOMIC_ACQUIRE)) != 0) {
+		uint64_t now = timeout_ms < 0 ? 0 : now_ms();
+		uint64_t wait = deadline - now < TICK_MS ? deadline - now : TICK_MS;
+		struct timespec tick = { 0, (long)wait * 1000000 };
+		if (now >= deadline)
+			return false;
+		/* Not a private futex: the kernel wakes it as one that may be shared. */
+		if (sys_call4(SYS_futex, &plan->alive, FUTEX_WAIT, alive, &tick) == -ETIMEDOUT && is_over(pid))
+			plan->alive = 0;
+	}
+	return true;
+}
+
+void flight_drop(struct plan *plan)
+{
+	void *extra = plan->extra;
+
+	/* Cannot fail for memory that mmap gave and nobody split. */
+	if (extra != NULL)
+		(void)sys_call2(SYS_munmap, extra, plan->extra_size);
+	(void)sys_call2(SYS_munmap, plan->block, plan->block_size);
+}
+
+static bool put_into_slot(struct plan *plan, unsigned first)
+{
+	for (unsigned i = first; i < SLOTS; i++) {
+		struct plan *none = NULL;
+		if (atomic_load_explicit(&slots[i], memory_order_relaxed) == NULL &&
+		    atomic_compare_exchange_strong_explicit(&slots[i], &none, plan, memory_order_release,
+							    memory_order_relaxed))
+			return true;
+	}
+	return false;
+}
+
+static void put_with_others(struct plan *plan)
+{
+	process_lock_wait(&others.lock);
+	plan->next = others.first;
+	others.first = plan;
+	process_lock_release(&others.lock);
+}
+
+/* Those that have landed are more than the slots are for. */
+static void thin_out(void)
+{
+	struct plan *landed = NULL;
+
+	process_lock_wait(&others.lock);
+	for (struct plan **at = &others.first; *at != NULL;) {
+		struct plan *plan = *at;
+		if (!flight_has_landed(plan)) {
+			at = &plan->next;
+			continue;
+		}
+		*at = plan->next;
+		plan->next = landed;
+		landed = plan;
+	}
+	process_lock_release(&others.lock);
+	while (landed != NULL) {
+		struct plan *next = landed->next;
+		flight_drop(landed);
+		landed = next;
+	}
+}
+
+void flight_add(struct plan *plan)
+{
+	if (put_into_slot(plan, 0))
+		return;
+	put_with_others(plan);
+	thin_out();
+}
+
+struct plan *flight_take(size_t size)
+{
+	for (unsigned i = 0; i < SLOTS; i++) {
+		struct plan *plan = atomic_load_explicit(&slots[i], memory_order_relaxed);
+		if (plan == NULL)
+			continue;
+		plan = atomic_exchange_explicit(&slots[i], NULL, memory_order_acquire);
+		if (plan == NULL)
+			continue;
+		if (!flight_has_landed(plan)) {
+			if (!put_into_slot(plan, i))
+				flight_add(plan);
+		} else if (plan->block_size >= size && plan->extra == NULL) {
+			return plan;
+		} else {
+			flight_drop(plan);
+		}
+	}
+	return NULL;
+}
+
+void flight_forget(void)
+{
+	for (unsigned i = 0; i < SLOTS; i++) {
+		struct plan *plan = atomic_load_explicit(&slots[i], memory_order_relaxed);
+		if (plan != NULL)
+			plan->alive = 0;
+	}
+	for (struct plan *plan = others.first; plan != NULL; plan = plan->next)
+		plan->alive = 0;
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+#include "launch.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+
+#include "../strategy/report.h"
+#include "../sys/syscall.h"
+#include "engine.h"
+#include "flight.h"
+
+struct odf_launch {
+	pthread_mutex_t lock; /* of what follows */
+	struct plan *plan;    /* NULL: `report` is final */
+	pid_t pid;
+	odf_report report;
+};
+
+odf_launch *launch_make(void)
+{
+	odf_launch *launch = calloc(1, sizeof *launch);
+
+	if (launch != NULL)
+		(void)pthread_mutex_init(&launch->lock, NULL); /* cannot fail for a plain one */
+	return launch;
+}
+
+void launch_begin(odf_launch *launch, pid_t pid, const odf_report *report, struct plan *plan)
+{
+	launch->pid = pid;
+	launch->report = *report;
+	launch->plan = plan;
+}
+
+/* Of a child that has ended, which stays to be waited for; 0: somebody has. */
+static int status_of(pid_t pid)
+{
+	siginfo_t info;
+
+	info.si_pid = 0;
+	if (sys_call5(SYS_waitid, P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT, NULL) < 0 || info.si_pid != pid)
+		return 0;
+	if (info.si_code == CLD_EXITED)
+		return (info.si_status & 0xff) << 8;
+	return (info.si_status & 0x7f) | (info.si_code == CLD_DUMPED ? 0x80 : 0);
+}
+
+static void conclude(odf_launch *launch)
+{
+	struct plan *plan = launch->plan;
+	const struct child_outcome *outcome = &plan->outcome;
+
+	launch->report.forgiven = outcome->forgiven;
+	launch->report.error = outcome->error;
+	if (launch->report.error == 0 && engine_died_silently(outcome, launch->pid)) {
+		launch->report.error = ECHILD;
+		launch->report.wait_status = status_of(launch->pid);
+	}
+	if (launch->report.error != 0) {
+		launch->report.step = (odf_step)outcome->step;
+		launch->report.index = outcome->index;
+	}
+	launch->plan = NULL;
+	plan_free(plan);
+}
+
+int odf_launch_wait(odf_launch *launch, int timeout_ms, odf_report *report)
+{
+	int saved = errno, error = report_check(report);
+
+	if (error != 0)
+		return error;
+	if (launch == NULL || timeout_ms < -1)
+		return EINVAL;
+	(void)pthread_mutex_lock(&launch->lock);
+	if (launch->plan != NULL && flight_await(launch->plan, launch->pid, timeout_ms))
+		conclude(launch);
+	if (launch->plan != NULL) {
+		error = ETIMEDOUT;
+	} else {
+		error = launch->report.error;
+		report_fill(report, &launch->report);
+	}
+	(void)pthread_mutex_unlock(&launch->lock);
+	errno = saved;
+	return error;
+}
+
+void odf_launch_free(odf_launch *launch)
+{
+	int saved = errno;
+
+	if (launch == NULL)
+		return;
+	if (launch->plan != NULL)
+		plan_free(launch->plan);
+	(void)pthread_mutex_destroy(&launch->lock);
+	free(launch);
+	errno = saved;
+}

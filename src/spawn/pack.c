@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What a plan borrows from its request is copied, so that the caller may have it back before the child has used it. */
+#include <errno.h>
+#include <linux/filter.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "../sys/syscall.h"
+#include "arena.h"
+#include "flight.h"
+
+/* In the first pass, and where there is no room, the original. */
+static const void *copy(struct arena *arena, const void *from, size_t size)
+{
+	void *to = from == NULL ? NULL : carve(arena, size);
+
+	return to == NULL ? from : memcpy(to, from, size);
+}
+
+static const char *copy_string(struct arena *arena, const char *text)
+{
+	return text == NULL ? NULL : copy(arena, text, strlen(text) + 1);
+}
+
+/* The array and its strings. */
+static char *const *copy_strings(struct arena *arena, char *const *from)
+{
+	size_t count = 0;
+	char **array;
+
+	if (from == NULL)
+		return NULL;
+	while (from[count] != NULL)
+		count++;
+	array = carve(arena, (count + 1) * sizeof *array);
+	for (size_t i = 0; i < count; i++) {
+		const char *text = copy_string(arena, from[i]);
+		if (array != NULL)
+			array[i] = (char *)(uintptr_t)text;
+	}
+	if (array == NULL)
+		return from;
+	array[count] = NULL;
+	return array;
+}
+
+/* Its own first member says how large it is; 0 is the first version's size. What is more than the kernel reads it
+ * refuses. */
+static const struct sched_attr *copy_sched_attr(struct arena *arena, const struct sched_attr *attr)
+{
+	uint32_t size;
+
+	if (attr == NULL)
+		return NULL;
+	memcpy(&size, attr, sizeof size);
+	return copy(arena, attr, size == 0 ? 48 : size < 4096 ? size : 4096);
+}
+
+static const struct sock_fprog *copy_filter(struct arena *arena, const struct sock_fprog *filter)
+{
+	struct sock_fprog *to;
+	const void *code;
+
+	if (filter == NULL)
+		return NULL;
+	to = carve(arena, sizeof *to);
+	code = copy(arena, filter->filter, filter->len * sizeof *filter->filter);
+	if (to == NULL)
+		return filter;
+	*to = (struct sock_fprog){ .len = filter->len, .filter = (struct sock_filter *)(uintptr_t)code };
+	return to;
+}
+
+/* The operations and the list of candidates lie in the plan's own block; what they point to does not. */
+static void place(struct arena *arena, const struct child_plan *from, struct child_plan *to)
+{
+	for (size_t i = 0; i < from->op_count; i++) {
+		const char *path = copy_string(arena, from->ops[i].path);
+		if (to != NULL)
+			((struct fd_op *)(uintptr_t)to->ops)[i].path = path;
+	}
+	if (!from->searched && from->candidate_count > 0) {
+		const char *file = copy_string(arena, from->candidates[0]);
+		if (to != NULL)
+			((const char **)(uintptr_t)to->candidates)[0] = file;
+	}
+	struct child_plan made = *from;
+	made.cwd = copy_string(arena, from->cwd);
+	made.root = copy_string(arena, from->root);
+	made.namespaces = copy(arena, from->namespaces, from->namespace_count * sizeof *from->namespaces);
+	made.sched_attr = copy_sched_attr(arena, from->sched_attr);
+	made.affinity = copy(arena, from->affinity, from->affinity_size);
+	made.groups = copy(arena, from->groups, from->group_count * sizeof *from->groups);
+	made.seccomp = copy_filter(arena, from->seccomp);
+	made.argv = copy_strings(arena, from->argv);
+	made.envp = copy_strings(arena, from->envp);
+	if (to != NULL)
+		*to = made;
+}
+
+int flight_pack(struct plan *plan)
+{
+	struct arena arena = { 0 };
+	const struct child_plan from = plan->child;
+
+	place(&arena, &from, NULL);
+	if (arena.used > plan->room_size) {
+		size_t size = (arena.used + 4095) / 4096 * 4096;
+		long extra = sys_call6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (extra < 0 && extra > -4096)
+			return ENOMEM;
+		plan->extra = (void *)extra;
+		plan->extra_size = size;
+		arena = (struct arena){ .base = plan->extra, .room = size };
+	} else {
+		arena = (struct arena){ .base = plan->room, .room = plan->room_size };
+	}
+	place(&arena, &from, &plan->child);
+	/* Another thread has made a string longer meanwhile. */
+	return arena.used > arena.room ? ENOMEM : 0;
+}
