@@ -324,12 +324,12 @@ static bool is_in_a_region(const void *memory)
 /* So that not the kernel alone is tested. */
 static void test_is_awake(void **unused)
 {
-	void *mapped = mmap(NULL, 32 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *mapped = mmap(NULL, 1024 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	(void)unused;
 	assert_true(mapped != MAP_FAILED);
 	assert_true(is_in_a_region(mapped));
-	assert_int_equal(munmap(mapped, 32 * PAGE), 0);
+	assert_int_equal(munmap(mapped, 1024 * PAGE), 0);
 }
 
 int main(int count, char **arguments)

@@ -38,6 +38,8 @@ static long attach(int id, char *address, size_t size, const void *wanted, int f
 		result = -EPERM;
 	else
 		result = span_put_over(address, size, SYS_shmat, arguments);
+	if (result == (long)address)
+		span_forget_young(address, size);
 	region_unlock(&mask);
 	return result;
 }
@@ -68,7 +70,7 @@ long heap_shmdt(const void *address)
 	region_lock(&mask);
 	result = sys_call1(SYS_shmdt, address);
 	span = span_at(at, (char *)ADDRESSES_END);
-	if (result == 0 && span.kind == REGION_FOREIGN && span.region != NULL && !span.inherited)
+	if (result == 0 && span.kind == REGION_FOREIGN && span.region != NULL && !span.inherited && !region_is_in_place(span.region))
 		region_reclaim_gaps(span.region, span_offset(&span), span.length);
 	region_unlock(&mask);
 	return result;

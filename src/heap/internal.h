@@ -16,6 +16,8 @@
 #define HEAP_THRESHOLD ((size_t)16 << 20)
 /* Mappings below this stay with the kernel: they are thread-local odds and ends, and each would be a run of its own. */
 #define HEAP_SMALLEST ((size_t)64 << 10)
+/* In place, where they cost nothing before a fork, and often come side by side. */
+#define HEAP_SMALLEST_YOUNG ((size_t)16 << 10)
 /* What is mapped without a promise (MAP_NORESERVE) may never be used, and wakes nothing from this length on. Below, it is what an allocator asks for that maps
  * everything so: jemalloc, where the table of a hash is the one great mapping of a server that is otherwise small; mimalloc since 2.1, whose first mapping is
  * of 1 GiB and a little, and after which it asks for nothing for long. */
@@ -31,6 +33,19 @@ odf_region *heap_make_region(size_t wanted, odf_reason *obstacle, int *error);
 
 /* For a trial: asks what waking asks. */
 void heap_rehearse(void);
+
+/* The same in place, for what the program maps in [start, start + length). */
+odf_region *heap_make_window_region(void *start, size_t length, odf_reason *obstacle, int *error);
+size_t heap_capacity(size_t wanted);
+/* Memory can be taken into a region beside a running program (userfaultfd), and nobody asked for it to be there from the start. */
+bool heap_may_be_young(void);
+
+/* ---- window.c ---- */
+/* Not under the lock: the kernel has mapped this for the program, where it chose or was told. */
+/* The process has forked: from now on its memory is in a region from the start. */
+void heap_note_forker(void);
+void heap_forget_windows(void); /* in a child */
+void heap_note_mapped(void *address, size_t length, int protection, int flags);
 
 /* ---- sandbox.c ---- */
 /* The seccomp filters that this process has let the heap wake, and live. 0; EACCES; ENOTSUP: it cannot be told; EAGAIN: not before the program has forked. */
@@ -64,6 +79,9 @@ extern struct heap_home heap_homes[HEAP_HOMES];
 /* The region for new memory; NULL: none, asleep or off. */
 odf_region *heap_region(void);
 odf_heap_state heap_state(void);
+size_t heap_window_capacity(void);
+/* Makes a region in place there, if it can be done now. */
+void heap_open_window(void *start, size_t length);
 /* New memory of so many bytes is asked for; sooner or later the process is found to have grown. */
 void heap_grows(size_t bytes);
 /* Some memory did not fit in. */
@@ -88,6 +106,8 @@ bool heap_large_pages_are_given(void);
 
 /* ---- mapping.c, under the region's lock ---- */
 void heap_forget_what_is_not_here(odf_region *region, size_t length);
+/* Not under it. Memory for one large request of malloc's, in the region where it is placed if it can be. */
+long heap_map_large(size_t length);
 /* Not under it. What lies in a region, or was in one, becomes anonymous memory as any other, with what is in it. What other threads write there at that moment
  * may be lost. */
 void heap_make_anonymous(void *address, size_t length);

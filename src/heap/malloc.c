@@ -147,7 +147,7 @@ static void *large_malloc(size_t size, size_t alignment)
 	if (!door_can_open || size > SIZE_MAX / 4 || alignment > LARGE_ALIGNMENT_MOST || heap_region() == NULL)
 		return NULL;
 	length = (size + 2 * front + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE;
-	result = heap_mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, NULL);
+	result = heap_map_large(length);
 	if (result < 0 && result > -4096)
 		return NULL;
 	mapping = (char *)result;
@@ -412,13 +412,15 @@ static bool serves(void)
 
 static bool is_of_mimalloc(const void *pointer)
 {
-	int count = atomic_load_explicit(&heap_home_count, memory_order_acquire);
-	const struct heap_home *home = &heap_homes[count > 0 ? count - 1 : 0];
+	odf_region *region;
+	const char *base;
 
 	if (!has_mimalloc() && atomic_load_explicit(&loading, memory_order_relaxed) != LEFT)
 		return false;
 	/* Of a region that is this process's own; in one that was inherited the kernel may have put anything. */
-	if (count > 0 && (const char *)pointer >= home->start && (const char *)pointer < home->end && home->region == heap_region())
+	region = heap_region();
+	base = region != NULL ? odf_region_base(region) : NULL;
+	if (region != NULL && (const char *)pointer >= base && (const char *)pointer < base + odf_region_capacity(region))
 		return true;
 	return mimalloc.is_in_heap_region(pointer) || heap_is_beyond(pointer);
 }

@@ -15,9 +15,6 @@
 #include "../sys/readable.h"
 #include "span.h"
 
-#ifndef MAP_FIXED_NOREPLACE
-#define MAP_FIXED_NOREPLACE 0x100000
-#endif
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
@@ -251,8 +248,9 @@ static bool exceeds_machine(size_t length)
 	       length / machine.mem_unit > machine.totalram + machine.totalswap;
 }
 
-/* `elsewhere`: what is proposed to the kernel if it is not placed in the region. */
-static long map(void *address, void *elsewhere, size_t length, int protection, int flags, int file, off_t offset)
+/* `for_malloc`: for the requests that the malloc door serves, whose memory is placed in a region of its own. `elsewhere`: what is proposed to the kernel if it is
+ * not. */
+static long map(void *address, void *elsewhere, size_t length, int protection, int flags, int file, off_t offset, bool for_malloc)
 {
 	if (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) {
 		if (offset % (off_t)HEAP_PAGE == 0 && span_touches(address, length))
@@ -261,7 +259,7 @@ static long map(void *address, void *elsewhere, size_t length, int protection, i
 	}
 	if (is_plain(protection, flags) && length >= HEAP_SMALLEST && length <= ADDRESSES_END && offset % (off_t)HEAP_PAGE == 0) {
 		heap_grows((flags & MAP_NORESERVE) && length >= HEAP_RESERVATION ? heap_threshold() - 1 : length);
-		if (heap_region() != NULL && is_mere_hint(address) && !exceeds_machine(length)) {
+		if (for_malloc && heap_region() != NULL && is_mere_hint(address) && !exceeds_machine(length)) {
 			void *placed = place(length, alignment_for(address));
 			if (placed != NULL)
 				return (long)placed;
@@ -297,11 +295,22 @@ long heap_mmap(void *address, size_t length, int protection, int flags, int file
 	/* mimalloc asks without a promise, where libc's malloc would be refused. */
 	if (for_malloc && exceeds_machine(length))
 		flags &= ~MAP_NORESERVE;
-	result = map(address, elsewhere, length, protection, flags, file, offset);
+	result = map(address, elsewhere, length, protection, flags, file, offset, for_malloc);
+	if (!for_malloc && (result >= 0 || result < -4095))
+		heap_note_mapped((void *)result, length, protection, flags);
 	if (for_malloc && (result >= 0 || result < -4095) && !heap_note_beyond((void *)result, length)) {
 		(void)heap_munmap((void *)result, length);
 		return -ENOMEM;
 	}
+	return result;
+}
+
+long heap_map_large(size_t length)
+{
+	long result = map(NULL, NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, true);
+
+	if (result >= 0 || result < -4095)
+		heap_note_mapped((void *)result, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
 	return result;
 }
 
@@ -311,8 +320,12 @@ static long protect_span(struct span *span, long protection)
 {
 	long error;
 
-	if (span->kind == REGION_FOREIGN)
-		return sys_call3(SYS_mprotect, span->start, span->length, protection);
+	if (span->kind == REGION_FOREIGN) {
+		error = sys_call3(SYS_mprotect, span->start, span->length, protection);
+		if (span->young && error == 0)
+			span_note_young(span->start, span->length, (int)protection & (PROT_READ | PROT_WRITE | PROT_EXEC));
+		return error;
+	}
 	if (span->kind == REGION_MEMORY && protection == (PROT_READ | PROT_WRITE)) /* changes nothing, but what was put there past us */
 		return sys_call3(SYS_mprotect, span->start, span->length, protection);
 	error = span_cut(span);
@@ -342,9 +355,11 @@ static long protect_with_key(struct span *span, long argument)
 	const struct keyed *keyed = (const struct keyed *)argument;
 	long error = span_cut(span);
 
+	if (span->young)
+		span_forget_young(span->start, span->length);
 	if (error == 0)
 		error = sys_call4(SYS_pkey_mprotect, span->start, span->length, keyed->protection, keyed->key);
-	if (error == 0 && span->region != NULL)
+	if (error == 0 && span->kind == REGION_ISLAND)
 		region_set_island(span->region, span_offset(span), span->length, keyed->protection & (PROT_READ | PROT_WRITE | PROT_EXEC), span->advice);
 	return error;
 }
@@ -399,14 +414,38 @@ static bool is_passing_advice(long advice)
 	}
 }
 
+/* Memory of which the kernel knows no more after it than before, or what it would forget with the next mapping. */
+static bool leaves_young(long advice)
+{
+	switch (advice) {
+	case MADV_DONTNEED:
+	case MADV_DONTNEED_LOCKED:
+	case MADV_FREE:
+	case MADV_NORMAL:
+	case MADV_RANDOM:
+	case MADV_SEQUENTIAL:
+	case MADV_NOHUGEPAGE:
+	case MADV_DOFORK:
+	case MADV_KEEPONFORK:
+	case MADV_DODUMP:
+	case MADV_UNMERGEABLE:
+		return true;
+	default:
+		return is_passing_advice(advice);
+	}
+}
+
 static long advise_span(struct span *span, long advice)
 {
 	long error;
 
 	if (advice == MADV_HUGEPAGE || advice == MADV_COLLAPSE)
 		span_make_large(span, advice == MADV_COLLAPSE);
-	if (span->kind == REGION_FOREIGN)
+	if (span->kind == REGION_FOREIGN) {
+		if (span->young && !leaves_young(advice))
+			span_forget_young(span->start, span->length);
 		return sys_call3(SYS_madvise, span->start, span->length, advice);
+	}
 	if (advice == MADV_DONTNEED || advice == MADV_FREE || advice == MADV_DONTNEED_LOCKED) {
 		if (span->kind == REGION_MEMORY)
 			return span_zero(span);
@@ -567,6 +606,8 @@ long heap_mlock2(void *address, size_t length, unsigned flags)
 	while (at < end && error == 0) {
 		struct span span = span_true_at(at, end);
 		error = span.kind == REGION_HOLE ? -ENOMEM : span_cut(&span);
+		if (span.young)
+			span_forget_young(span.start, span.length);
 		at += error == 0 ? span.length : 0;
 	}
 	/* The kernel marks as locked whatever is there up to the first hole, and then, if there was none, has the pages brought, which may fail. */
@@ -608,6 +649,8 @@ long heap_munlock(void *address, size_t length)
 static long keep_span(struct span *span, long unused)
 {
 	(void)unused;
+	if (span->young)
+		span_forget_young(span->start, span->length);
 	return span_cut(span);
 }
 
@@ -623,6 +666,8 @@ void heap_keep(const void *address, size_t length)
 static long make_span_anonymous(struct span *span, long unused)
 {
 	(void)unused;
+	if (span->young)
+		span_forget_young(span->start, span->length);
 	return span->kind == REGION_FOREIGN ? 0 : span_make_anonymous(span);
 }
 
@@ -686,18 +731,25 @@ static void copy_out(char *to, const struct span *from, size_t length, bool give
 	}
 }
 
+/* Memory that the program mapped so, in whatever state it is here. */
+static bool is_programs(const struct span *span)
+{
+	return span->kind == REGION_MEMORY || span->kind == REGION_ISLAND || span->young;
+}
+
 /* What follows with the same rights is of the same mapping, although a part of it was cut out once. Of what is the kernel's it knows itself. */
 static void extend(struct span *span, char *end)
 {
 	while (span->start + span->length < end) {
 		struct span next = span_at(span->start + span->length, end);
 		bool both = span->kind == REGION_FOREIGN && next.kind == REGION_FOREIGN;
-		bool alike = (span->kind == REGION_MEMORY || span->kind == REGION_ISLAND) && (next.kind == REGION_MEMORY || next.kind == REGION_ISLAND) &&
-			     next.region == span->region && next.protection == span->protection && next.advice == span->advice;
+		bool alike = is_programs(span) && is_programs(&next) && next.region == span->region && next.protection == span->protection &&
+			     next.advice == span->advice;
 		if (!both && !alike)
 			return;
-		if (alike && next.kind != span->kind)
+		if (!both && next.kind != span->kind)
 			span->kind = REGION_ISLAND;
+		span->young = span->young && next.young;
 		span->length += next.length;
 	}
 }
@@ -709,7 +761,7 @@ static long new_place(const struct span *from, size_t length, void *fixed)
 
 	if (fixed != NULL)
 		return map_over(fixed, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-	if (from->kind == REGION_MEMORY && length >= HEAP_SMALLEST && region != NULL) {
+	if (from->kind == REGION_MEMORY && !region_is_in_place(from->region) && length >= HEAP_SMALLEST && region != NULL) {
 		size_t offset = region_find_hole(region, length, HEAP_PAGE);
 		if (offset != SIZE_MAX && region_take(region, offset, length) == 0) {
 			heap_note_placed(length);
@@ -735,6 +787,25 @@ static bool advise_alike(char *at, char *end, unsigned advice)
 	return true;
 }
 
+/* Into what the kernel has free there. */
+static bool grow_in_window(const struct span *span, size_t length)
+{
+	char *end = span->start + span->length;
+	size_t more = length - span->length;
+	long result = raw_mmap(end, more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+	if (result != (long)end) {
+		if (result >= 0 || result < -4095)
+			(void)sys_call2(SYS_munmap, result, more);
+		return false;
+	}
+	/* It is to be one mapping with what is there. */
+	if (region_overlay(span->region, (size_t)(end - span->base), more) == 0 && advise_alike(end, end + more, span->advice))
+		return true;
+	(void)span_unmap(end, end + more);
+	return false;
+}
+
 static bool grow_in_place(const struct span *span, size_t length)
 {
 	char *end = span->start + span->length, *wanted = span->start + length;
@@ -742,6 +813,8 @@ static bool grow_in_place(const struct span *span, size_t length)
 
 	if (span->protection != (PROT_READ | PROT_WRITE) || wanted > span->base + odf_region_capacity(span->region))
 		return false;
+	if (region_is_in_place(span->region))
+		return grow_in_window(span, length);
 	for (char *at = end; at < wanted; at += behind.length) {
 		behind = region_run_at(span->region, (size_t)(at - span->base), (size_t)(wanted - span->base));
 		if (behind.kind != REGION_HOLE)
@@ -848,6 +921,28 @@ static long remap_locked(char *old, size_t old_length, size_t length, int flags,
 	return move_span(&span, length, flags, flags & MREMAP_FIXED ? fixed : NULL);
 }
 
+static bool is_plain_memory(char *at, size_t length)
+{
+	for (char *end = at + length; at < end;) {
+		struct span span = span_at(at, end);
+		if (!is_programs(&span) || span.protection != (PROT_READ | PROT_WRITE) || span.advice != 0)
+			return false;
+		at += span.length;
+	}
+	return true;
+}
+
+/* What is anonymous memory of the kernel's where it has come to lie or grown, is young there. */
+static void note_moved(char *old, size_t old_length, char *place, size_t length, int flags, bool plain)
+{
+	if (place != old && !(flags & MREMAP_DONTUNMAP))
+		span_forget_young(old, old_length);
+	if (plain)
+		span_note_young(place, length, PROT_READ | PROT_WRITE);
+	else
+		span_forget_young(place, length);
+}
+
 long heap_mremap(void *old, size_t old_length, size_t length, int flags, void *fixed)
 {
 	uint64_t mask;
@@ -862,7 +957,10 @@ long heap_mremap(void *old, size_t old_length, size_t length, int flags, void *f
 	if (span_is_sealed(old, (char *)old + span_round_up(old_length)) || ((flags & MREMAP_FIXED) && span_is_sealed(fixed, (char *)fixed + span_round_up(length)))) {
 		result = -EPERM;
 	} else if (old_length > 0) {
+		bool plain = is_plain_memory(old, span_round_up(old_length));
 		result = remap_locked(old, span_round_up(old_length), span_round_up(length), flags, fixed);
+		if (result >= 0 || result < -4095)
+			note_moved(old, span_round_up(old_length), (char *)result, span_round_up(length), flags, plain);
 	} else { /* a second view: there is none of private memory */
 		struct span span = span_at(old, (char *)old + HEAP_PAGE);
 		result = span.kind == REGION_HOLE      ? -EFAULT

@@ -22,36 +22,52 @@ bool span_touches(const void *address, size_t length)
 	return false;
 }
 
+static struct span span_in(const struct heap_home *home, char *at, size_t length)
+{
+	struct region_extent run = region_run_at(home->region, (size_t)(at - home->start), (size_t)(at - home->start) + length);
+	struct span span = {
+		.start = at,
+		.length = run.length,
+		.region = home->region,
+		.base = home->start,
+		.kind = (enum region_kind)run.kind,
+		.protection = run.protection,
+		.advice = run.advice,
+		.inherited = region_is_inherited(home->region),
+		.sealed = run.sealed,
+	};
+
+	/* What children do not get: holes; and memory, where it was LIVE when they were made past us. */
+	if (span.inherited && (span.kind == REGION_HOLE || (span.kind == REGION_MEMORY && region_is_absent(home->region))))
+		span.kind = REGION_FOREIGN;
+	span.young = span.kind == REGION_FOREIGN && run.young && !span.inherited;
+	return span;
+}
+
 struct span span_at(char *at, char *end)
 {
-	struct span span = { .start = at, .kind = REGION_FOREIGN };
+	struct span span = { .start = at, .length = (size_t)(end - at), .kind = REGION_FOREIGN };
 	int count = atomic_load_explicit(&heap_home_count, memory_order_acquire);
-	const struct heap_home *owner = NULL;
 
-	/* A newer region may lie in what is a hole of one that this process inherited. */
+	/* Regions that this process inherited are memory like any other, and its own may lie where they are. The newest one that has something there has it;
+	 * where none has, it is the newest one's to have. */
 	for (int i = count - 1; i >= 0; i--) {
 		const struct heap_home *home = &heap_homes[i];
-		if (owner == NULL && at >= home->start && at < home->end)
-			owner = home;
-		if (home->start > at && home->start < end)
-			end = home->start;
-		if (home->end > at && home->end < end)
-			end = home->end;
-	}
-	span.length = (size_t)(end - at);
-	if (owner != NULL) {
-		struct region_extent run = region_run_at(owner->region, (size_t)(at - owner->start), (size_t)(end - owner->start));
-		span.length = run.length;
-		span.region = owner->region;
-		span.base = owner->start;
-		span.kind = (enum region_kind)run.kind;
-		span.protection = run.protection;
-		span.advice = run.advice;
-		span.sealed = run.sealed;
-		span.inherited = region_is_inherited(owner->region);
-		/* What children do not get: holes; and memory, where it was LIVE when they were made past us. */
-		if (span.inherited && (span.kind == REGION_HOLE || (span.kind == REGION_MEMORY && region_is_absent(owner->region))))
-			span.kind = REGION_FOREIGN;
+		struct span here;
+		if (at >= home->end || at + span.length <= home->start)
+			continue;
+		if (at < home->start) {
+			span.length = (size_t)(home->start - at);
+			continue;
+		}
+		if (at + span.length > home->end)
+			span.length = (size_t)(home->end - at);
+		if (span.region != NULL && span.kind != REGION_FOREIGN)
+			continue;
+		here = span_in(home, at, span.length);
+		span.length = here.length;
+		if (span.region == NULL || here.kind != REGION_FOREIGN)
+			span = here;
 	}
 	return span;
 }
@@ -166,15 +182,19 @@ void span_copy(char *to, const char *from, size_t length)
 void span_check_pieces(void)
 {
 	static atomic_size_t asked_at;
-	odf_region *region = heap_region();
-	size_t pieces = region != NULL ? region_extent_count(region) : 0, bytes;
+	size_t pieces = 0, bytes;
 
+	for (int i = 0, count = atomic_load_explicit(&heap_home_count, memory_order_acquire); i < count; i++)
+		if (!region_is_inherited(heap_homes[i].region))
+			pieces += region_piece_count(heap_homes[i].region);
 	if (pieces <= PIECES_LEAST || pieces < atomic_load_explicit(&asked_at, memory_order_relaxed) + PIECES_LEAST / 4)
 		return;
 	bytes = region_resident_bytes();
 	if (bytes == 0)
 		return; /* cannot be told at this moment */
-	bytes += region_foreign_bytes(region); /* memory that the program took out of it, by asking for large pages for one */
+	for (int i = 0, count = atomic_load_explicit(&heap_home_count, memory_order_acquire); i < count; i++)
+		if (!region_is_inherited(heap_homes[i].region)) /* memory that the program took out of it, by asking for large pages for one */
+			bytes += region_foreign_bytes(heap_homes[i].region);
 	atomic_store_explicit(&asked_at, pieces, memory_order_relaxed);
 	if (pieces > PIECES_LEAST + (bytes >> 20))
 		heap_leave(ODF_REASON_HEAP_PIECES);
@@ -183,8 +203,16 @@ void span_check_pieces(void)
 static long unmap_span(struct span *span, long unused)
 {
 	(void)unused;
-	if (span->kind == REGION_FOREIGN && (span->region == NULL || span->inherited))
-		return sys_call2(SYS_munmap, span->start, span->length);
+	if (span->kind == REGION_FOREIGN && (span->region == NULL || span->inherited || region_is_in_place(span->region))) {
+		long error = sys_call2(SYS_munmap, span->start, span->length);
+		if (error == 0)
+			span_forget_young(span->start, span->length);
+		if (span->young)
+			span_note_unmapped(span->length);
+		return error;
+	}
+	if (region_is_in_place(span->region))
+		span_note_unmapped(span->length);
 	if (span->kind == REGION_FOREIGN)
 		return -region_reclaim(span->region, span_offset(span), span->length);
 	return -region_give(span->region, span_offset(span), span->length);
@@ -220,8 +248,10 @@ long span_put_over(char *address, size_t length, long number, const long argumen
 			if (pass == 0 && region_lose_begin(home->region, offset, size) != 0)
 				return -ENOMEM; /* of what was begun nothing can be seen */
 			/* A call that fails may have unmapped what was there, and then it is lost all the same. */
-			if (pass == 1 && (result >= 0 || result < -4095 || sys_call3(SYS_msync, from, size, MS_ASYNC) == -ENOMEM))
+			if (pass == 1 && (result >= 0 || result < -4095 || sys_call3(SYS_msync, from, size, MS_ASYNC) == -ENOMEM)) {
 				region_lose_end(home->region, offset, size);
+				region_forget_young(home->region, offset, size);
+			}
 		}
 		if (pass == 0)
 			result = sys_call6(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);

@@ -6,6 +6,15 @@
 
 #include "internal.h"
 
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+#ifdef MAP_32BIT
+#define MAP_LOW MAP_32BIT
+#else
+#define MAP_LOW 0
+#endif
+
 /* A part of a range that is of one kind. REGION_FOREIGN: the kernel's, in a region or not. */
 struct span {
 	char *start;
@@ -17,6 +26,7 @@ struct span {
 	unsigned advice; /* KEPT_*, of an island */
 	bool inherited;
 	bool sealed;
+	bool young; /* a foreign place in a region in place that is anonymous memory of the program's */
 };
 
 /* What was asked of an island, to be asked of what comes in its place. */
@@ -72,5 +82,16 @@ long span_make_anonymous(struct span *span);
 /* Large pages are asked for: memory in which the kernel can have them becomes its own, and the span is what there is at its start then. `all`: with what is in
  * use already, if it can be. (huge.c) */
 void span_make_large(struct span *span, bool all);
+/* ---- window.c ---- */
+/* A mapping that a region in place can adopt one day, whatever its rights are now. */
+static inline bool is_young_kind(int flags)
+{
+	return (flags & ~(MAP_NORESERVE | MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_LOW)) == (MAP_PRIVATE | MAP_ANONYMOUS);
+}
+/* What the kernel knows of this memory is not what it knows of any; or it does. */
+void span_forget_young(char *address, size_t length);
+void span_note_young(char *address, size_t length, int protection);
+/* So much of a window's memory has been given back. */
+void span_note_unmapped(size_t length);
 long span_put_over(char *address, size_t length, long number, const long arguments[6]);
 #endif

@@ -160,6 +160,7 @@ static void note_process_quietly(void)
 
 static void end_fork(void)
 {
+	heap_note_forker();
 	heap_note_fork();
 }
 
@@ -285,6 +286,41 @@ static int wake(void)
 	return error;
 }
 
+size_t heap_window_capacity(void)
+{
+	return heap_capacity(capacity_wanted);
+}
+
+static void open_window_undisturbed(void *start, size_t length)
+{
+	odf_region *fresh;
+	odf_reason obstacle;
+	int error = 0, saved = errno;
+
+	if (!process_lock_try(&waking))
+		return;
+	fresh = heap_state() == ODF_HEAP_AWAKE ? heap_make_window_region(start, length, &obstacle, &error) : NULL;
+	if (fresh != NULL) {
+		add_home(fresh);
+		/* Another thread may have had the heap leave since. */
+		if (heap_state() != ODF_HEAP_AWAKE)
+			(void)heap_leave_all((odf_reason)atomic_load(&reason));
+	}
+	process_lock_release(&waking);
+	errno = saved;
+}
+
+void heap_open_window(void *start, size_t length)
+{
+	uint64_t all = ~0ull, mask;
+
+	if (heap_is_guest() || !heap_is_owner())
+		return;
+	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask);
+	open_window_undisturbed(start, length);
+	(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
+}
+
 void heap_grows(size_t bytes)
 {
 	size_t private;
@@ -322,6 +358,7 @@ void heap_meet_child(void)
 		heap_forget_what_is_not_here(heap_homes[i].region, (size_t)(heap_homes[i].end - heap_homes[i].start));
 	region_unlock(&mask);
 	heap_malloc_in_child();
+	heap_forget_windows();
 	if (current == NULL || !region_is_inherited(current))
 		return;
 	atomic_store(&region, NULL);
@@ -411,7 +448,9 @@ int odf_heap_info_get(odf_heap_info *info)
 	found.capacity = current != NULL ? odf_region_capacity(current) : 0;
 	found.placed_bytes = atomic_load(&placed);
 	found.spills = atomic_load(&spilled);
-	found.inside_bytes = current != NULL ? (size_t)region_resident(current) : 0;
+	found.inside_bytes = 0;
+	for (int i = 0; i < atomic_load(&heap_home_count); i++) /* 0 of what was inherited */
+		found.inside_bytes += (size_t)region_resident(heap_homes[i].region);
 	found.outside_bytes = statm_private_bytes();
 	structure_write(info, &found, sizeof found);
 	errno = saved;

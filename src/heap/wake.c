@@ -18,7 +18,7 @@
 #define GIB ((size_t)1 << 30)
 
 /* Twice the machine's memory: more cannot be used, and address space is not free where it is limited. */
-static size_t choose_capacity(size_t wanted)
+size_t heap_capacity(size_t wanted)
 {
 	long pages = sysconf(_SC_PHYS_PAGES);
 	size_t capacity = pages > 0 ? 2 * (size_t)pages * HEAP_PAGE : 16 * GIB;
@@ -38,7 +38,7 @@ static void *choose_place(void)
 
 	if (random != NULL)
 		memcpy(&number, random, sizeof number);
-	number += (uint32_t)atomic_load(&heap_home_count) * 977u;
+	number += (uint32_t)atomic_load(&heap_home_count) * 977u; /* each takes some five times its capacity */
 	return (void *)(((uintptr_t)6 << 40) + ((uintptr_t)(number % 8192) << 30));
 }
 
@@ -99,10 +99,27 @@ static odf_reason find_obstacle(void)
 void heap_rehearse(void)
 {
 	(void)find_obstacle();
-	(void)choose_capacity(0);
+	(void)heap_capacity(0);
 	(void)choose_place();
 	(void)statm_private_bytes();
 	pinned_rehearse();
+}
+
+odf_region *heap_make_window_region(void *start, size_t length, odf_reason *obstacle, int *error)
+{
+	odf_region *fresh = NULL;
+
+	/* The heap is awake: what it looked at then is watched since, and what the keeper needs it has. */
+	*obstacle = atomic_load(&heap_home_count) == HEAP_HOMES ? ODF_REASON_HEAP_NO_ROOM : is_limited() ? ODF_REASON_HEAP_LIMIT : ODF_REASON_NONE;
+	if (*obstacle == ODF_REASON_NONE)
+		fresh = region_make_in_place(start, length, choose_place(), error);
+	return fresh;
+}
+
+bool heap_may_be_young(void)
+{
+	return settings->heap != SETTINGS_HEAP_ON &&
+	       (capability(ODF_PROBE_UFFD_KERNEL) || capability(ODF_PROBE_UFFD_DEVICE)) && capability(ODF_PROBE_UFFD_MINOR);
 }
 
 odf_region *heap_make_region(size_t wanted, odf_reason *obstacle, int *error)
@@ -110,7 +127,7 @@ odf_region *heap_make_region(size_t wanted, odf_reason *obstacle, int *error)
 	odf_region *fresh = NULL;
 
 	*obstacle = atomic_load(&heap_home_count) < HEAP_HOMES ? find_obstacle() : ODF_REASON_HEAP_NO_ROOM;
-	for (size_t capacity = choose_capacity(wanted); *obstacle == ODF_REASON_NONE; capacity = capacity / 2 / GIB * GIB) {
+	for (size_t capacity = heap_capacity(wanted); *obstacle == ODF_REASON_NONE; capacity = capacity / 2 / GIB * GIB) {
 		fresh = region_make_bare(capacity, 0, choose_place(), error);
 		if (*error == EAGAIN || *error == ECHILD)
 			*obstacle = ODF_REASON_HEAP_PROCESS;

@@ -17,16 +17,16 @@ static size_t round_up(size_t size, size_t unit)
 	return (size + unit - 1) / unit * unit;
 }
 
-/* All address space in one piece, of which home is aligned to `unit`, the largest move that its length allows. */
+/* All address space in one piece, of which home, or aside where home is elsewhere, is aligned to `unit`, the largest move that its length allows. */
 static int reserve(struct odf_region *region, size_t unit, void *hint)
 {
-	size_t total = REGION_TABLE + 2 * region->length + 2 * region->work_size;
+	size_t total = REGION_TABLE + (region->in_place ? 1 : 2) * region->length + 2 * region->work_size;
 	char *area = region_map(hint, total + unit, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), *end;
 
 	if (area == NULL)
 		return ENOMEM;
-	region->home = (char *)round_up((uintptr_t)area + REGION_TABLE, unit);
-	region->reservation = region->home - REGION_TABLE;
+	region->tokens = (char *)round_up((uintptr_t)area + REGION_TABLE, unit);
+	region->reservation = region->tokens - REGION_TABLE;
 	region->reservation_size = total;
 	end = area + total + unit;
 	if ((region->reservation > area && region_unmap(area, (size_t)(region->reservation - area)) != 0) ||
@@ -36,9 +36,13 @@ static int reserve(struct odf_region *region, size_t unit, void *hint)
 		return ENOMEM;
 	}
 	(void)sys_call3(SYS_madvise, region->reservation, total, MADV_DONTDUMP);
-	region->aside = region->home + region->length;
+	if (!region->in_place)
+		region->home = region->tokens;
+	region->aside = region->tokens + (region->in_place ? 0 : region->length);
 	region->scratch = region->aside + region->length;
 	region->staging = region->scratch + region->work_size;
+	if (hint != NULL) /* of a region that is proposed to lie apart the rest is to lie there too */
+		region->beside = region->reservation + total;
 	return 0;
 }
 
@@ -52,11 +56,13 @@ static size_t bitmap_size(const struct odf_region *region)
 /* Only what is surely ours. In a child that is what children get: home, and the tokens below it. */
 static void unmap_all(struct odf_region *region)
 {
-	if (!region->absent) {
+	if (!region->absent && !region->in_place) {
 		(void)region_unmap(region->home, region->length); /* first: no child may have it without its token */
 		(void)region_unmap(region_token_page(region, region->token), REGION_PAGE);
 	}
 	if (!region->inherited) {
+		if (region->in_place)
+			(void)region_unmap(region_token_page(region, region->token), REGION_PAGE);
 		(void)region_unmap(region_token_page(region, 1 - region->token), REGION_PAGE);
 		(void)region_unmap(region->reservation, REGION_TABLE - 2 * REGION_PAGE);
 		if (!region->aside_lost && region->aside != NULL)
@@ -79,8 +85,12 @@ static void set_length(struct odf_region *region, size_t length)
 	region->work_size = length < REGION_PUD ? length : REGION_PUD;
 }
 
-static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, bool bare, void *hint, int *error)
+enum make { MAKE_MEMORY, MAKE_BARE, MAKE_IN_PLACE };
+
+/* `start`: of a region in place. */
+static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, enum make kind, char *start, void *hint, int *error)
 {
+	bool bare = kind != MAKE_MEMORY;
 	struct odf_region *region = region_map(NULL, round_up(sizeof *region, REGION_PAGE), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	*error = ENOMEM;
@@ -90,6 +100,8 @@ static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, boo
 		.capacity = round_up(capacity, REGION_PAGE),
 		.flags = flags,
 		.step_most = REGION_PUD,
+		.in_place = kind == MAKE_IN_PLACE,
+		.home = start,
 		.file = -1,
 		.second_file = -1,
 		.token_file = -1,
@@ -113,7 +125,11 @@ static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, boo
 	if (bare) {
 		region->other_extents = region->extents + 1;
 		region->extents->count = 1;
-		region->extents->list[0] = (struct region_extent){ .from = 0, .length = region->length, .kind = REGION_HOLE };
+		region->extents->list[0] = (struct region_extent){
+			.from = 0,
+			.length = region->length,
+			.kind = kind == MAKE_IN_PLACE ? REGION_FOREIGN : REGION_HOLE,
+		};
 	}
 	/* Counted before it can be LIVE: a fork that comes between must run its hooks. */
 	*error = region_count(region);
@@ -145,9 +161,9 @@ odf_region *odf_region_create(size_t capacity, unsigned flags)
 		process_lock_wait(&making);
 		/* A move of a whole GiB costs the same as one of 2 MiB, so address space is taken for it, where limits allow. */
 		if (capacity >= REGION_WHOLE_PUDS)
-			region = make(capacity, flags, REGION_PUD, false, NULL, &error);
+			region = make(capacity, flags, REGION_PUD, MAKE_MEMORY, NULL, NULL, &error);
 		if (region == NULL && capacity < REGION_PUD && (error == 0 || error == ENOMEM))
-			region = make(capacity, flags, REGION_TABLE, false, NULL, &error);
+			region = make(capacity, flags, REGION_TABLE, MAKE_MEMORY, NULL, NULL, &error);
 		if (region == NULL && region_list == NULL)
 			region_keeper_stop();
 		process_lock_release(&making);
@@ -165,7 +181,20 @@ odf_region *region_make_bare(size_t capacity, unsigned flags, void *hint, int *e
 	*error = EBUSY;
 	if (!process_lock_try(&making)) /* who asks may be in a signal handler, or hold a lock of its own */
 		return NULL;
-	region = make(round_up(capacity, REGION_PUD), flags, REGION_PUD, true, hint, error);
+	region = make(round_up(capacity, REGION_PUD), flags, REGION_PUD, MAKE_BARE, NULL, hint, error);
+	process_lock_release(&making);
+	return region;
+}
+
+odf_region *region_make_in_place(void *start, size_t capacity, void *beside, int *error)
+{
+	struct odf_region *region = NULL;
+
+	region_meet_child();
+	*error = EBUSY;
+	if (!process_lock_try(&making))
+		return NULL;
+	region = make(capacity, 0, REGION_PUD, MAKE_IN_PLACE, start, beside, error);
 	process_lock_release(&making);
 	return region;
 }

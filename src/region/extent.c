@@ -95,11 +95,12 @@ int region_advise(struct odf_region *region, int advice)
 
 static bool same(const struct region_extent *a, const struct region_extent *b)
 {
-	return a->kind == b->kind && a->stale == b->stale && a->sealed == b->sealed && (a->kind != REGION_ISLAND || (a->protection == b->protection && a->advice == b->advice));
+	return a->kind == b->kind && a->stale == b->stale && a->sealed == b->sealed && a->young == b->young &&
+	       ((a->kind != REGION_ISLAND && !a->young) || (a->protection == b->protection && a->advice == b->advice));
 }
 
 /* One more piece can make two more extents. Asked before anything is changed. */
-static bool has_room(const struct odf_region *region)
+bool region_has_room(const struct odf_region *region)
 {
 	return region->extents != NULL && region->extents->count + 2 <= REGION_EXTENTS;
 }
@@ -117,7 +118,7 @@ static void append(struct region_extents *extents, struct region_extent extent)
 }
 
 /* [run.from, + run.length) is of run's kind from now on. */
-static void record(struct odf_region *region, struct region_extent run)
+void region_record(struct odf_region *region, struct region_extent run)
 {
 	struct region_extents *was = region->extents, *is = region->other_extents;
 	size_t end = end_of(&run), first = find(region, run.from), past = find(region, end);
@@ -166,7 +167,7 @@ static bool map_nothing(char *start, size_t length)
 }
 
 /* Something may be moved to aside. Lost, it is made again by the keeper. */
-static bool has_aside(struct odf_region *region)
+bool region_has_aside(struct odf_region *region)
 {
 	if (region->aside_lost)
 		region_keeper_call();
@@ -175,7 +176,7 @@ static bool has_aside(struct odf_region *region)
 
 int region_source_make(struct odf_region *region)
 {
-	region->source = region_map(NULL, region->length, PROT_NONE, MAP_SHARED | MAP_NORESERVE, region->file, 0);
+	region->source = region_map_beside(region, region->length, PROT_NONE, MAP_SHARED | MAP_NORESERVE, region->file, 0);
 	if (region->source == NULL || sys_call3(SYS_madvise, region->source, region->length, MADV_DONTFORK) < 0 ||
 	    sys_call3(SYS_madvise, region->source, region->length, MADV_DONTDUMP) < 0)
 		return ENOMEM;
@@ -183,7 +184,7 @@ int region_source_make(struct odf_region *region)
 }
 
 /* Puts a second view of the file, without rights, in the place of what is there. Like the first it is not in core dumps, as a hole should be. */
-static bool map_view(struct odf_region *region, char *to, size_t from, size_t length)
+bool region_map_view(struct odf_region *region, char *to, size_t from, size_t length)
 {
 	long result = sys_call5(SYS_mremap, region->source + from, 0, length, MREMAP_MAYMOVE | MREMAP_FIXED, to);
 
@@ -209,6 +210,24 @@ bool region_punch(struct odf_region *region, size_t from, size_t length)
 
 static int lose_run(struct odf_region *region, struct region_extent run, bool live);
 
+/* The place is the kernel's to give again at once. */
+static int unmap_run(struct odf_region *region, struct region_extent run, bool live)
+{
+	bool stale = true;
+
+	if (region_unmap(region->home + run.from, run.length) != 0)
+		return ENOMEM;
+	if (run.kind == REGION_MEMORY && live)
+		stale = !region_punch(region, run.from, run.length);
+	else
+		region_discard_forget(region, run.from, run.length);
+	/* What an island shows of the file others may show as well, who came by a clone past us since the verdict. */
+	if (run.kind == REGION_ISLAND)
+		region->vacant = false;
+	region_record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_FOREIGN, .stale = stale });
+	return 0;
+}
+
 static int give_run(struct odf_region *region, struct region_extent run, bool live)
 {
 	char *home = region->home + run.from;
@@ -216,15 +235,17 @@ static int give_run(struct odf_region *region, struct region_extent run, bool li
 	if (region->inherited || region->left) {
 		if (region_unmap(home, run.length) != 0)
 			return ENOMEM;
-		if (region->left)
-			record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_FOREIGN });
+		if (region->left || region->in_place)
+			region_record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_FOREIGN });
 		else
-			record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_HOLE, .stale = false });
+			region_record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_HOLE, .stale = false });
 		return 0;
 	}
+	if (region->in_place)
+		return unmap_run(region, run, live);
 	if (run.kind == REGION_MEMORY && live) {
 		/* First, as it may fail, and so that nothing is written there any more when the pages go. Whatever is there goes. */
-		bool viewed = map_view(region, home, run.from, run.length);
+		bool viewed = region_map_view(region, home, run.from, run.length);
 		if (!viewed && region_is_mapped(home, run.length))
 			return ENOMEM;
 		/* The kernel has unmapped it before it failed. */
@@ -232,13 +253,13 @@ static int give_run(struct odf_region *region, struct region_extent run, bool li
 			return lose_run(region, run, live);
 		run.kind = REGION_HOLE;
 		run.stale = !viewed || !region_punch(region, run.from, run.length);
-		record(region, run);
+		region_record(region, run);
 		return 0;
 	}
 	if (!map_nothing(home, run.length))
 		return ENOMEM;
 	region_discard_forget(region, run.from, run.length);
-	record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_HOLE, .stale = true });
+	region_record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_HOLE, .stale = true });
 	/* What an island shows of the file others may show as well, who came by a clone past us since the verdict. */
 	if (run.kind == REGION_ISLAND)
 		region->vacant = false;
@@ -253,10 +274,10 @@ static int reclaim_run(struct odf_region *region, struct region_extent run, bool
 	(void)live;
 	if (region->inherited || region->left)
 		return region_unmap(home, run.length) != 0 ? ENOMEM : 0;
-	if (run.stale ? !map_nothing(home, run.length) : !map_view(region, home, run.from, run.length))
+	if (run.stale ? !map_nothing(home, run.length) : !region_map_view(region, home, run.from, run.length))
 		return ENOMEM;
 	run.kind = REGION_HOLE;
-	record(region, run);
+	region_record(region, run);
 	return 0;
 }
 
@@ -269,7 +290,7 @@ static int take_run(struct odf_region *region, struct region_extent run, bool li
 		if (region_map(home, run.length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) == NULL)
 			return ENOMEM;
 		run.kind = REGION_MEMORY;
-		record(region, run);
+		region_record(region, run);
 		return 0;
 	}
 	if (live) {
@@ -279,13 +300,13 @@ static int take_run(struct odf_region *region, struct region_extent run, bool li
 			return ENOMEM;
 		region_show_in_dumps(region, run.from, run.length);
 		run.kind = REGION_MEMORY;
-		record(region, run);
+		region_record(region, run);
 		return 0;
 	}
 	/* FROZEN memory has its view of the file at aside, where the settle looks for it. */
-	if (!has_aside(region))
+	if (!region_has_aside(region))
 		return ENOMEM;
-	if (!map_view(region, region->aside + run.from, run.from, run.length)) {
+	if (!region_map_view(region, region->aside + run.from, run.from, run.length)) {
 		if (!region_is_mapped(region->aside + run.from, run.length))
 			region->aside_lost = true;
 		return ENOMEM;
@@ -300,7 +321,7 @@ static int take_run(struct odf_region *region, struct region_extent run, bool li
 		region->doubt = true;
 	region_discard_mark(region, run.from, run.length);
 	run.kind = REGION_MEMORY;
-	record(region, run);
+	region_record(region, run);
 	return 0;
 }
 
@@ -311,7 +332,7 @@ static int cover_for_good(struct odf_region *region, size_t from, size_t length)
 	int error = 0;
 
 	/* Which saves those page tables that can be saved. Where it is refused home is a shared view as before, at worst without its page tables. */
-	if (has_aside(region))
+	if (region_has_aside(region))
 		(void)region_move_aside(region, from, length);
 	/* What is written until now is in the file, and nobody writes there any more. */
 	if (region->chunk == 0 && sys_call3(SYS_madvise, region->template + from, length, MADV_DONTNEED) == 0 &&
@@ -325,7 +346,7 @@ static int cover_for_good(struct odf_region *region, size_t from, size_t length)
 		if (done > 0 && !region_reserve_again(region->template + from, done))
 			region->template_lost = true;
 		if (done < length && done > 0)
-			record(region, (struct region_extent){ .from = from, .length = done, .kind = REGION_ISLAND, .protection = PROT_READ | PROT_WRITE });
+			region_record(region, (struct region_extent){ .from = from, .length = done, .kind = REGION_ISLAND, .protection = PROT_READ | PROT_WRITE });
 	}
 	if (error != 0 && region_cover_by_mapping(region, from + done, length - done))
 		error = 0;
@@ -351,7 +372,7 @@ static int cut_run(struct odf_region *region, struct region_extent run, bool liv
 	region_discard_forget(region, run.from, run.length);
 	run.kind = REGION_ISLAND;
 	run.stale = false;
-	record(region, run);
+	region_record(region, run);
 	region->vacant = false; /* children get islands at any time, so whoever is to punch there asks again */
 	return error;
 }
@@ -360,13 +381,13 @@ bool region_forget_unmapped(struct odf_region *region, size_t from, size_t lengt
 {
 	size_t half = region_half(length);
 
-	if (region->extents == NULL || region_is_mapped(region->home + from, length) || !has_room(region))
+	if (region->extents == NULL || region_is_mapped(region->home + from, length) || !region_has_room(region))
 		return false;
 	if (length > REGION_PAGE) {
 		bool first = region_forget_unmapped(region, from, half), second = region_forget_unmapped(region, from + half, length - half);
 		return first || second;
 	}
-	record(region, (struct region_extent){ .from = from, .length = length, .kind = REGION_FOREIGN, .stale = true });
+	region_record(region, (struct region_extent){ .from = from, .length = length, .kind = REGION_FOREIGN, .stale = true });
 	return true;
 }
 
@@ -384,7 +405,7 @@ static int for_runs(struct odf_region *region, size_t from, size_t length, unsig
 		bool live = region_is_live(region, at, &end);
 		run.length = end - at;
 		if (kinds & 1u << run.kind)
-			error = has_room(region) ? function(region, run, live) : ENOMEM;
+			error = region_has_room(region) ? function(region, run, live) : ENOMEM;
 		at = end;
 	}
 	return error;
@@ -403,7 +424,7 @@ static int take_run_now(struct odf_region *region, struct region_extent run, boo
 	run.stale = false;
 	run.protection = PROT_READ | PROT_WRITE;
 	run.advice = 0;
-	record(region, run);
+	region_record(region, run);
 	return 0;
 }
 
@@ -458,7 +479,7 @@ int region_cut(struct odf_region *region, size_t from, size_t length)
 
 static int prepare_to_lose(struct odf_region *region, struct region_extent run, bool live)
 {
-	if (live && !has_aside(region))
+	if (live && !region_has_aside(region))
 		return ENOMEM;
 	return live ? region_move_aside(region, run.from, run.length) : 0;
 }
@@ -478,7 +499,7 @@ static int lose_run(struct odf_region *region, struct region_extent run, bool li
 		region->vacant = false;
 		stale = true;
 	}
-	record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_FOREIGN, .stale = stale });
+	region_record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_FOREIGN, .stale = stale });
 	return 0;
 }
 
@@ -519,7 +540,7 @@ static int unmap_hole(struct odf_region *region, struct region_extent run, bool 
 		return ENOMEM;
 	run.kind = REGION_FOREIGN;
 	run.stale = false;
-	record(region, run);
+	region_record(region, run);
 	return 0;
 }
 
@@ -529,7 +550,7 @@ static int open_hole(struct odf_region *region, struct region_extent run, bool l
 	if (region_unmap(region->home + run.from, run.length) != 0)
 		return ENOMEM;
 	run.kind = REGION_FOREIGN;
-	record(region, run);
+	region_record(region, run);
 	return 0;
 }
 
@@ -542,7 +563,7 @@ int region_open(struct odf_region *region, size_t from, size_t length)
 static int leave_sealed_run(struct odf_region *region, struct region_extent run, bool live)
 {
 	(void)live;
-	record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_FOREIGN, .sealed = true });
+	region_record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_FOREIGN, .sealed = true });
 	return 0;
 }
 
@@ -555,7 +576,8 @@ static int seal_run(struct odf_region *region, struct region_extent run, bool li
 {
 	(void)live;
 	run.sealed = true;
-	record(region, run);
+	run.young = false;
+	region_record(region, run);
 	return 0;
 }
 
@@ -580,11 +602,11 @@ void region_set_island(struct odf_region *region, size_t from, size_t length, in
 {
 	struct region_extent run = region_run_at(region, from, from + length);
 
-	if (run.kind != REGION_ISLAND || run.length != length || !has_room(region))
+	if (run.kind != REGION_ISLAND || run.length != length || !region_has_room(region))
 		return;
 	run.protection = (unsigned char)protection;
 	run.advice = (unsigned char)advice;
-	record(region, run);
+	region_record(region, run);
 }
 
 int region_clean(struct odf_region *region, const struct region_extent *extent, size_t at, size_t limit, size_t *end)
@@ -592,10 +614,10 @@ int region_clean(struct odf_region *region, const struct region_extent *extent, 
 	struct region_extent run = *extent;
 	size_t length = limit - at < CLEAN_SLICE ? limit - at : CLEAN_SLICE;
 
-	if (!has_room(region) || !region_punch(region, at, length))
+	if (!region_has_room(region) || !region_punch(region, at, length))
 		return ENOMEM;
 	/* Back to a view without rights. Where the kernel has unmapped it before it failed, the place is kept, if it can be. */
-	if (run.kind == REGION_HOLE && !map_view(region, region->home + at, at, length)) {
+	if (run.kind == REGION_HOLE && !region_map_view(region, region->home + at, at, length)) {
 		if (!region_is_mapped(region->home + at, length))
 			(void)region_reserve_again(region->home + at, length);
 		return ENOMEM;
@@ -603,7 +625,7 @@ int region_clean(struct odf_region *region, const struct region_extent *extent, 
 	run.from = at;
 	run.length = length;
 	run.stale = false;
-	record(region, run);
+	region_record(region, run);
 	*end = at + length;
 	return 0;
 }
@@ -632,16 +654,24 @@ size_t region_find_hole(const struct odf_region *region, size_t length, size_t a
 	return SIZE_MAX;
 }
 
-size_t region_extent_count(const struct odf_region *region)
+size_t region_piece_count(const struct odf_region *region)
 {
-	return region->extents != NULL ? region->extents->count : 0;
+	size_t pieces = 0, end = 0;
+
+	if (region->extents == NULL || !region->in_place)
+		return region->extents != NULL ? region->extents->count : 0;
+	for (size_t i = 0; i < region->extents->count; i++) { /* runs that begin behind memory */
+		pieces += region->extents->list[i].from > end;
+		end = end_of(&region->extents->list[i]);
+	}
+	return pieces;
 }
 
 size_t region_foreign_bytes(const struct odf_region *region)
 {
 	size_t bytes = 0;
 
-	for (size_t i = 0; region->extents != NULL && i < region->extents->count; i++)
+	for (size_t i = 0; region->extents != NULL && !region->in_place && i < region->extents->count; i++)
 		if (region->extents->list[i].kind == REGION_FOREIGN)
 			bytes += region->extents->list[i].length;
 	return bytes;

@@ -146,6 +146,17 @@ static int freeze_pieces(struct odf_region *region, const struct region_piece pi
 	return error; /* what is left of the LIVE part stays LIVE, hidden from children */
 }
 
+/* No fork fails for it. */
+static void adopt_young(struct odf_region *region)
+{
+	struct region_maps maps;
+
+	if (!region->in_place || !region->has_young || region_maps_begin(&maps) != 0)
+		return;
+	region_adopt_young(region, &maps);
+	region_maps_end(&maps);
+}
+
 int region_freeze(struct odf_region *region)
 {
 	struct region_piece pieces[2];
@@ -158,6 +169,7 @@ int region_freeze(struct odf_region *region)
 		return 0;
 	if (region->visible) {
 		region->frozen_forks++;
+		adopt_young(region);
 		return 0;
 	}
 	if (region->aside_lost && region->live_length > 0)
@@ -180,6 +192,7 @@ int region_freeze(struct odf_region *region)
 	}
 	if (region->template_length < region->length)
 		region_template_drop(region);
+	adopt_young(region);
 	if (count > 0)
 		region->counters.freezes++;
 	if (cut_short)

@@ -89,11 +89,14 @@ struct odf_region {
 	char *reservation;
 	size_t reservation_size;
 	char *home, *aside, *scratch, *staging;
+	char *tokens; /* where the two token pages end */
+	char *beside; /* where large views of the file are proposed to lie: not where the kernel maps what the program asks for */
 	size_t length;    /* of home: capacity rounded up to whole tables, or to whole GiB */
 	size_t work_size; /* of scratch and of staging */
 	size_t capacity;
 	unsigned flags;
 
+	bool in_place;  /* home is a window on the program's own mappings (young.c) */
 	bool inherited; /* this process is a child */
 	bool absent;    /* and does not even have the memory */
 	bool visible;   /* home is inherited by children: implies that all of it is FROZEN */
@@ -129,6 +132,9 @@ struct odf_region {
 	 * be made in the middle. */
 	struct region_extents *extents, *other_extents;
 	char *source; /* a view of the file without rights, of which others are made */
+	bool has_young; /* there may be young extents */
+	bool adopting;  /* what was adopted by a freeze waits for the settle */
+	bool no_young;  /* the list may call some so that are not: none is adopted any more */
 
 	/* The keeper's, -1: none. Numbers in its own table, which mean nothing in the program's. */
 	int file, second_file, token_file, spare_file;
@@ -178,6 +184,10 @@ bool region_pending_check(void);
 
 /* ---- memory.c ---- */
 void *region_map(void *address, size_t size, int protection, int flags, int file, size_t offset); /* MAP_FAILED's place: NULL */
+/* The same, of a region that is proposed to lie apart: beside its other mappings. */
+void *region_map_beside(struct odf_region *region, size_t size, int protection, int flags, int file, size_t offset);
+/* A view of its file, to read and write, without any page in it. */
+void *region_map_file_beside(struct odf_region *region, int flags);
 /* A view of a file, to read and write, without any page in it. */
 void *region_map_file(void *address, size_t size, int flags, int file, size_t offset);
 int region_unmap(void *address, size_t size);
@@ -266,6 +276,20 @@ int region_unmap_holes(struct odf_region *region); /* they are foreign places th
 bool region_punch(struct odf_region *region, size_t from, size_t length); /* takes the file's pages */
 /* Punches what is stale at `at`, as far as it goes in bounded time. By the keeper, when nobody else can map the file. *end: how far it came. */
 int region_clean(struct odf_region *region, const struct region_extent *extent, size_t at, size_t limit, size_t *end);
+
+/* For what changes the list one run at a time. False: there is no room for two more. */
+bool region_has_room(const struct odf_region *region);
+/* [run.from, + run.length) is of run's kind from now on. Asked for room before anything is changed. */
+void region_record(struct odf_region *region, struct region_extent run);
+/* A second view of the file, without rights and hidden, in the place of what is at `to`. */
+bool region_map_view(struct odf_region *region, char *to, size_t from, size_t length);
+/* Something may be moved to aside. Lost, it is made again by the keeper. */
+bool region_has_aside(struct odf_region *region);
+
+/* ---- young.c, under the lock ---- */
+/* Young memory becomes memory that is FROZEN, with all of its pages the process's own, for the next settle to take into the file. Of a region that is FROZEN and
+ * visible. What cannot be stays young. */
+void region_adopt_young(struct odf_region *region, struct region_maps *maps);
 
 /* ---- leave.c, under the lock ---- */
 /* Covers what is LIVE there with a private view of the file, for good, where it cannot be moved. By whoever has the file. False: nothing was done. */

@@ -305,7 +305,7 @@ static void find_facts(struct odf_region *region, struct schedule_facts *facts)
 		region->seen_epoch = epoch;
 		region->seen_faults = program_faults();
 	}
-	facts->touched = program_faults() - region->seen_faults;
+	facts->touched = region->adopting ? UINT64_MAX : program_faults() - region->seen_faults; /* the next fork copies all of it */
 	region->ends_seen = program_ended_children();
 	facts->stopped = program_is_stopped();
 	facts->child_ended = region->ends_seen != region->ends_asked_for;

@@ -129,20 +129,23 @@ int keeper_adopt(struct odf_region *region, bool confined)
 	if (error == 0)
 		error = region_token_make(region);
 	/* Invariant 3: home is hidden from the first moment on that it can be written. */
-	if (error == 0 && (region_map_file(region->home, region->length, MAP_SHARED | MAP_FIXED, file, 0) == NULL || region_hide(region) != 0))
+	if (error == 0 && !region->in_place &&
+	    (region_map_file(region->home, region->length, MAP_SHARED | MAP_FIXED, file, 0) == NULL || region_hide(region) != 0))
 		error = ENOMEM;
 	if (error == 0 && region->extents != NULL)
 		error = region_source_make(region);
 	/* Holes too, for good. */
-	if (error == 0 && region->extents != NULL && sys_call3(SYS_madvise, region->home, region->length, MADV_DONTFORK) < 0)
+	if (error == 0 && region->extents != NULL && !region->in_place &&
+	    sys_call3(SYS_madvise, region->home, region->length, MADV_DONTFORK) < 0)
 		error = ENOMEM;
 	/* Nor are they in core dumps: who reads them there makes their pages. Memory is when it is taken. */
-	if (error == 0 && region->extents != NULL)
+	if (error == 0 && region->extents != NULL && !region->in_place)
 		(void)sys_call3(SYS_madvise, region->home, region->length, MADV_DONTDUMP);
 	if (error == 0)
 		error = region_template_make(region);
 	/* All of it is a hole. */
-	if (error == 0 && region->extents != NULL && sys_call3(SYS_mprotect, region->home, region->length, PROT_NONE) < 0)
+	if (error == 0 && region->extents != NULL && !region->in_place &&
+	    sys_call3(SYS_mprotect, region->home, region->length, PROT_NONE) < 0)
 		error = ENOMEM;
 	if (error != 0) {
 		close_files(region);

@@ -18,10 +18,24 @@ void *region_map(void *address, size_t size, int protection, int flags, int file
 	return (void *)result;
 }
 
-void *region_map_file(void *address, size_t size, int flags, int file, size_t offset)
-{
-	char *mapped = region_map(address, size, PROT_NONE, flags | MAP_NORESERVE, file, offset);
+/* Room for so many is looked at; each settle takes one and gives back another. */
+#define BESIDE 8
 
+/* Where the kernel's own choice would be in the way of what the program maps, which is to lie in a window (young.c). */
+void *region_map_beside(struct odf_region *region, size_t size, int protection, int flags, int file, size_t offset)
+{
+	size_t slot = (region->length + 2 * REGION_PUD) / REGION_PUD * REGION_PUD;
+
+	for (size_t i = 0; region->beside != NULL && i < BESIDE; i++) {
+		void *mapped = region_map(region->beside + i * slot, size, protection, flags | MAP_FIXED_NOREPLACE, file, offset);
+		if (mapped != NULL)
+			return mapped;
+	}
+	return region_map(NULL, size, protection, flags, file, offset);
+}
+
+static void *open_for_use(char *mapped, size_t size, int flags)
+{
 	if (mapped == NULL)
 		return NULL;
 	/* Under mlockall(MCL_FUTURE) the kernel fills a new mapping at once: a sparse file with all its memory, a private view with copies. */
@@ -31,6 +45,16 @@ void *region_map_file(void *address, size_t size, int flags, int file, size_t of
 		return NULL;
 	}
 	return mapped;
+}
+
+void *region_map_file(void *address, size_t size, int flags, int file, size_t offset)
+{
+	return open_for_use(region_map(address, size, PROT_NONE, flags | MAP_NORESERVE, file, offset), size, flags);
+}
+
+void *region_map_file_beside(struct odf_region *region, int flags)
+{
+	return open_for_use(region_map_beside(region, region->length, PROT_NONE, flags | MAP_NORESERVE, region->file, 0), region->length, flags);
 }
 
 int region_unmap(void *address, size_t size)

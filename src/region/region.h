@@ -57,6 +57,11 @@ size_t region_resident_bytes(void);
  * it can be called from within an allocator or a signal handler. It lies at or after `hint` if there is room. NULL: *error says why, EBUSY: later. Never destroyed. */
 odf_region *region_make_bare(size_t capacity, unsigned flags, void *hint, int *error);
 
+/* A region in place: home is [start, start + capacity), whole GiB, whatever is mapped there or will be; all of it is foreign. `beside`: a hint where there is room
+ * for the region's own mappings. Else as above. */
+odf_region *region_make_in_place(void *start, size_t capacity, void *beside, int *error);
+bool region_is_in_place(const struct odf_region *region);
+
 /* The following in one piece, as the kernel's own calls are: between these two, which block all signals. */
 void region_lock(uint64_t *mask);
 void region_unlock(const uint64_t *mask);
@@ -71,6 +76,9 @@ struct region_extent {
 	/* The file may have pages there that nobody reads through home any more: to be punched by a settle that has come to it. A hole that is not stale is a
 	 * shared view without rights and without pages. */
 	bool stale;
+	/* Of a foreign place in a region in place: the program's own private anonymous memory, mapped by a call that was seen, with `protection`, and nothing asked of it
+	 * since that only its being anonymous can give. */
+	bool young;
 };
 
 /* Offsets and lengths are of home, in bytes, whole pages. What is at `at`, up to its end or `limit`. In a child a hole is not mapped, or the
@@ -97,7 +105,17 @@ void region_lose_end(struct odf_region *region, size_t from, size_t length);
 int region_free_fresh(struct odf_region *region, size_t from, size_t length);
 /* The files of regions are such that the kernel gives them large pages as it gives them to other memory. */
 bool region_has_large_pages(void);
-/* Of foreign places. */
+/* ---- Of a region in place (young.c) ---- */
+/* What is foreign there is young from now on, with these rights, or is not any more. Without room in the list it is not. */
+void region_note_young(struct odf_region *region, size_t from, size_t length, int protection);
+void region_forget_young(struct odf_region *region, size_t from, size_t length);
+/* All of it is. */
+bool region_is_young(const struct odf_region *region, size_t from, size_t length);
+/* Fresh anonymous memory without a page, readable and writable, that nobody knows of yet becomes memory at once. 0 or an errno value: it is what it was. */
+int region_overlay(struct odf_region *region, size_t from, size_t length);
+size_t region_young_bytes(const struct odf_region *region);
+
+/* Of foreign places; 0 in place, where they may be anything. */
 size_t region_foreign_bytes(const struct odf_region *region);
 /* The kernel has sealed what is there, islands and foreign places. */
 void region_seal(struct odf_region *region, size_t from, size_t length);
@@ -124,8 +142,8 @@ bool region_has_left(const struct odf_region *region, odf_reason *reason);
 bool region_is_inherited(const struct odf_region *region);
 /* And came by such a way that it does not have the memory. */
 bool region_is_absent(const struct odf_region *region);
-/* How many runs there are that are not memory, between which each freeze works piece by piece. */
-size_t region_extent_count(const struct odf_region *region);
+/* Between how many runs that are not memory each freeze works piece by piece. In place: what is young is not taken for such. */
+size_t region_piece_count(const struct odf_region *region);
 /* Bytes of memory that it has; 0 where it cannot be told. */
 uint64_t region_resident(odf_region *region);
 #endif

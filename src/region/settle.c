@@ -79,7 +79,7 @@ int region_template_make(struct odf_region *region)
 
 	if (region->template != NULL && region->template_length == 0)
 		return 0;
-	fresh = region_map_file(NULL, region->length, MAP_PRIVATE, region->file, 0);
+	fresh = region_map_file_beside(region, MAP_PRIVATE);
 	if (fresh == NULL)
 		return ENOMEM;
 	chunk = divide(region, fresh, chunk);
@@ -102,7 +102,7 @@ int region_template_make(struct odf_region *region)
 
 int region_aside_make(struct odf_region *region)
 {
-	char *area = region_map(NULL, region->length + REGION_PUD, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *area = region_map_beside(region, region->length + REGION_PUD, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	char *aside;
 
 	if (area == NULL)
@@ -127,7 +127,7 @@ int region_aside_make(struct odf_region *region)
 static int work_make(struct odf_region *region)
 {
 	size_t size = 2 * region->work_size + REGION_PUD;
-	char *area = region_map(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *area = region_map_beside(region, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (area == NULL)
 		return ENOMEM;
@@ -482,6 +482,7 @@ static void complete(struct odf_region *region)
 	} else if (!region_is_mapped(region->aside, region->length) && !region_reserve_again(region->aside, region->length)) {
 		region->aside_lost = true;
 	}
+	region->adopting = false;
 	region->has_discarded = false;
 	region->discard_runs = 0;
 }

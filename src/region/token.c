@@ -16,7 +16,7 @@
 
 char *region_token_page(const struct odf_region *region, int slot)
 {
-	return region->home - (size_t)(slot + 1) * REGION_PAGE;
+	return region->tokens - (size_t)(slot + 1) * REGION_PAGE;
 }
 
 static int make_file(void)

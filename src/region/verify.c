@@ -83,10 +83,11 @@ static void copy_pages(char *to, const char *from, size_t length)
 			memcpy(to + at, from + at, REGION_PAGE);
 }
 
-static int make_ordinary(const struct region_mapping *mapping)
+static int make_ordinary(struct odf_region *region, const struct region_mapping *mapping)
 {
 	size_t length = (size_t)(mapping->end - mapping->start);
-	char *copy = region_map(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	/* Not in a gap that the program has made in a window. */
+	char *copy = region_map_beside(region, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (copy == NULL)
 		return ENOMEM;
@@ -110,7 +111,7 @@ static int make_ordinary(const struct region_mapping *mapping)
 	return 0;
 }
 
-static int bring_in_strays(const struct odf_region *region, struct region_maps *maps)
+static int bring_in_strays(struct odf_region *region, struct region_maps *maps)
 {
 	struct region_mapping mapping;
 	int error = 0;
@@ -118,7 +119,7 @@ static int bring_in_strays(const struct odf_region *region, struct region_maps *
 	for (const char *at = NULL; error == 0; at = mapping.end) {
 		error = region_maps_find(maps, at, &mapping);
 		if (error == 0 && is_astray(region, &mapping))
-			error = make_ordinary(&mapping);
+			error = make_ordinary(region, &mapping);
 	}
 	return error == ENOENT ? 0 : error;
 }

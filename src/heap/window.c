@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Windows: regions in place (region.h), one for each part of the address space where the program's mappings lie. Made when the first one of some size is met there
+ * while the heap is awake. What the program maps is noted as young memory; the region does the rest.
+ *
+ * Async-signal-safe. The functions of the first part take the lock, those of the second are called under it.
+ */
+#include "span.h"
+
+#define GIB ((uintptr_t)1 << 30)
+/* The kernel maps from the top of the address space downward unless told otherwise; elsewhere mappings follow upward upon the first. */
+#define DOWNWARD_FROM ((uintptr_t)64 << 40)
+/* Where addresses of 32 bits end, which programs ask for with MAP_32BIT. */
+#define LOW_END ((uintptr_t)4 << 30)
+
+/* Each is a few system calls for every fork. */
+#define WINDOWS_MOST 6
+/* A mapping of this length is worth one, and so are smaller ones that come to four times as much. */
+#define WORTH ((size_t)1 << 20)
+
+static bool is_own_window(const struct heap_home *home)
+{
+	odf_reason reason;
+
+	return region_is_in_place(home->region) && !region_is_inherited(home->region) && !region_has_left(home->region, &reason);
+}
+
+static const struct heap_home *find(const char *address)
+{
+	for (int i = atomic_load_explicit(&heap_home_count, memory_order_acquire) - 1; i >= 0; i--)
+		if (address >= heap_homes[i].start && address < heap_homes[i].end && is_own_window(&heap_homes[i]))
+			return &heap_homes[i];
+	return NULL;
+}
+
+/* What remains of [*from, *to) around `at` beside the windows that there are. */
+static bool fit_between(uintptr_t at, uintptr_t *from, uintptr_t *to)
+{
+	unsigned windows = 0;
+
+	for (int i = 0, count = atomic_load_explicit(&heap_home_count, memory_order_acquire); i < count; i++) {
+		uintptr_t start = (uintptr_t)heap_homes[i].start, end = (uintptr_t)heap_homes[i].end;
+		if (region_is_inherited(heap_homes[i].region)) /* memory like any other */
+			continue;
+		windows += region_is_in_place(heap_homes[i].region);
+		if (end <= at && end > *from)
+			*from = end;
+		if (start > at && start < *to)
+			*to = start;
+		if (start <= at && at < end)
+			return false;
+	}
+	return windows < WINDOWS_MOST;
+}
+
+static void make_window(const char *address, size_t length)
+{
+	static _Atomic(size_t) outside;
+	uintptr_t at = (uintptr_t)address, end = at + length, from, to;
+	size_t capacity = heap_window_capacity();
+
+	if (at < GIB || end > ADDRESSES_END + HEAP_PAGE)
+		return;
+	if (length < WORTH && atomic_fetch_add_explicit(&outside, length, memory_order_relaxed) + length < 4 * WORTH)
+		return;
+	atomic_store_explicit(&outside, 0, memory_order_relaxed);
+	if (at >= DOWNWARD_FROM) {
+		to = (end + GIB - 1) / GIB * GIB;
+		from = to - capacity;
+		if (from > at)
+			from = at / GIB * GIB;
+	} else {
+		from = at / GIB * GIB;
+		to = at < LOW_END ? LOW_END : from + capacity;
+	}
+	if (fit_between(at, &from, &to) && to > from)
+		heap_open_window((char *)NULL + from, (size_t)(to - from));
+}
+
+/* ---- When memory is in the region from the start ----
+ *
+ * The first write to a page of a file takes a quarter longer than one to anonymous memory, and a fork copies the page tables of the latter. A process that has
+ * forked will fork again. Before that it is what a process grows by that stays: memory beyond the most that it ever had is overlaid, and what is mapped in the
+ * place of what was given back is young. */
+static _Atomic(size_t) has, had_most;
+static atomic_bool has_forked;
+
+void heap_note_forker(void)
+{
+	atomic_store_explicit(&has_forked, true, memory_order_relaxed);
+}
+
+void heap_forget_windows(void)
+{
+	atomic_store(&has, 0);
+	atomic_store(&had_most, 0);
+	atomic_store(&has_forked, false);
+}
+
+static bool is_overlaid(size_t length)
+{
+	size_t now = atomic_fetch_add_explicit(&has, length, memory_order_relaxed) + length;
+	size_t most = atomic_load_explicit(&had_most, memory_order_relaxed);
+	bool more = now > most && now < SIZE_MAX / 2;
+
+	while (now > most && now < SIZE_MAX / 2 && !atomic_compare_exchange_weak(&had_most, &most, now))
+		;
+	return more || atomic_load_explicit(&has_forked, memory_order_relaxed) || !heap_may_be_young();
+}
+
+void span_note_unmapped(size_t length)
+{
+	(void)atomic_fetch_sub_explicit(&has, length, memory_order_relaxed);
+}
+
+typedef void window_function(odf_region *region, size_t from, size_t length, int argument);
+
+/* For the parts of the range that lie in windows of this process. */
+static void for_windows(const char *address, size_t length, window_function *function, int argument)
+{
+	const char *end = address + span_round_up(length);
+
+	for (int i = 0, count = atomic_load_explicit(&heap_home_count, memory_order_acquire); i < count; i++) {
+		const struct heap_home *home = &heap_homes[i];
+		const char *from = address > home->start ? address : home->start, *to = end < home->end ? end : home->end;
+		if (from < to && is_own_window(home))
+			function(home->region, (size_t)(from - home->start), (size_t)(to - from), argument);
+	}
+}
+
+static void note(odf_region *region, size_t from, size_t length, int protection)
+{
+	region_note_young(region, from, length, protection);
+}
+
+static void forget(odf_region *region, size_t from, size_t length, int unused)
+{
+	(void)unused;
+	region_forget_young(region, from, length);
+}
+
+/* What the kernel has just mapped there was free: what the lists of this process and of those that it is a copy of say of the place is history, of system calls past
+ * us. */
+static void forget_history(char *address, size_t length)
+{
+	char *end = address + span_round_up(length);
+
+	for (int i = 0, count = atomic_load_explicit(&heap_home_count, memory_order_acquire); i < count; i++) {
+		const struct heap_home *home = &heap_homes[i];
+		char *from = address > home->start ? address : home->start, *to = end < home->end ? end : home->end;
+		if (from < to && (region_is_in_place(home->region) || region_is_inherited(home->region)))
+			region_lose_end(home->region, (size_t)(from - home->start), (size_t)(to - from));
+	}
+}
+
+/* ---- Not under the lock ---- */
+
+void heap_note_mapped(void *address, size_t length, int protection, int flags)
+{
+	bool young = is_young_kind(flags), plain = young && protection == (PROT_READ | PROT_WRITE);
+	uint64_t mask;
+
+	if (heap_state() == ODF_HEAP_AWAKE && young && length >= HEAP_SMALLEST_YOUNG && find(address) == NULL)
+		make_window(address, length);
+	if (!span_touches(address, length))
+		return;
+	heap_meet_child();
+	region_lock(&mask);
+	forget_history(address, length);
+	for_windows(address, length, young ? note : forget, protection);
+	if (plain && length >= HEAP_SMALLEST && is_overlaid(span_round_up(length))) {
+		char *end = (char *)address + span_round_up(length);
+		for (char *at = address; at < end;) {
+			struct span span = span_at(at, end);
+			if (span.young)
+				(void)region_overlay(span.region, span_offset(&span), span.length);
+			at += span.length;
+		}
+	}
+	region_unlock(&mask);
+	if (plain && length >= HEAP_SMALLEST && heap_state() == ODF_HEAP_AWAKE) {
+		if (find(address) != NULL && find((char *)address + length - 1) != NULL)
+			heap_note_placed(length);
+		else
+			heap_note_spill();
+	}
+}
+
+/* ---- Under the lock ---- */
+
+void span_forget_young(char *address, size_t length)
+{
+	for_windows(address, length, forget, 0);
+}
+
+void span_note_young(char *address, size_t length, int protection)
+{
+	for_windows(address, length, note, protection);
+}

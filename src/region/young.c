@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A region in place: its home is a window on addresses that the kernel gives to the program, and the file's offset is the address in the window. Nothing is
+ * reserved there. What the program maps lies where the kernel puts it, as anonymous memory, at its full speed and with its large pages; the list calls it young.
+ *
+ * A freeze makes memory of it ("adopts" it): the file's view of the place comes to lie at aside, and the place is marked as discarded, which says that the file
+ * has nothing there and that whatever is at home is the process's own (invariant 6). The fork that follows copies its page tables, as without a region. The next
+ * settle takes its pages into the file by the steps that it makes in any case, beside a running program, and from then on it is memory as any other.
+ *
+ * Where nothing can settle beside the program memory is taken before its first use ("overlaid"): a view of the file is laid over it at once.
+ *
+ * Under the lock; async-signal-safe.
+ */
+#include <errno.h>
+
+#include "internal.h"
+
+/* Below this a run of its own costs each freeze more than it saves the fork. Next to memory any is welcome. */
+#define ADOPT_LEAST ((size_t)64 << 10)
+
+bool region_is_in_place(const struct odf_region *region)
+{
+	return region->in_place;
+}
+
+/* For each foreign run of the range, as far as there is room in the list. */
+static void set_young(struct odf_region *region, size_t from, size_t length, bool young, int protection)
+{
+	size_t limit = from + length;
+
+	for (size_t at = from; at < limit;) {
+		struct region_extent run = region_run_at(region, at, limit);
+		at += run.length;
+		if (run.kind != REGION_FOREIGN || run.sealed || (!young && !run.young))
+			continue;
+		run.young = young;
+		run.protection = (unsigned char)protection;
+		run.advice = 0;
+		if (region_has_room(region))
+			region_record(region, run);
+		else if (!young)
+			region->no_young = true; /* what the list says of some is not true any more */
+		region->has_young = region->has_young || young;
+	}
+}
+
+void region_note_young(struct odf_region *region, size_t from, size_t length, int protection)
+{
+	if (region->in_place && !region->left && !region->inherited)
+		set_young(region, from, length, true, protection);
+}
+
+void region_forget_young(struct odf_region *region, size_t from, size_t length)
+{
+	if (region->in_place && region->has_young)
+		set_young(region, from, length, false, 0);
+}
+
+bool region_is_young(const struct odf_region *region, size_t from, size_t length)
+{
+	size_t limit = from + length;
+
+	for (size_t at = from; at < limit;) {
+		struct region_extent run = region_run_at(region, at, limit);
+		if (run.kind != REGION_FOREIGN || !run.young)
+			return false;
+		at += run.length;
+	}
+	return true;
+}
+
+static bool can_be_adopted(const struct region_extent *extent)
+{
+	return extent->kind == REGION_FOREIGN && extent->young && extent->protection == (PROT_READ | PROT_WRITE);
+}
+
+size_t region_young_bytes(const struct odf_region *region)
+{
+	size_t bytes = 0;
+
+	for (size_t i = 0; region->in_place && !region->no_young && i < region->extents->count; i++)
+		if (can_be_adopted(&region->extents->list[i]))
+			bytes += region->extents->list[i].length;
+	return bytes;
+}
+
+/* The view of the file at aside, where the settle looks for it. */
+static int prepare_aside(struct odf_region *region, const struct region_extent *run)
+{
+	char *aside = region->aside + run->from;
+
+	if (!region_has_aside(region))
+		return ENOMEM;
+	if (!region_map_view(region, aside, run->from, run->length)) {
+		if (!region_is_mapped(aside, run->length))
+			region->aside_lost = true;
+		return ENOMEM;
+	}
+	(void)sys_call3(SYS_madvise, aside, run->length, MADV_DODUMP); /* at worst a core dump lacks it */
+	return sys_call3(SYS_mprotect, aside, run->length, PROT_READ | PROT_WRITE) < 0 ? ENOMEM : 0;
+}
+
+/* A run of anonymous memory that lies where all is FROZEN. */
+static int adopt_run(struct odf_region *region, struct region_extent run)
+{
+	int error = region_has_room(region) ? prepare_aside(region, &run) : ENOMEM;
+
+	if (error != 0)
+		return error;
+	/* Invariant 3: a part of a region that is hidden is hidden. */
+	if (!region->visible && sys_call3(SYS_madvise, region->home + run.from, run.length, MADV_DONTFORK) < 0)
+		return ENOMEM;
+	region_discard_mark(region, run.from, run.length);
+	run.kind = REGION_MEMORY;
+	region_record(region, run);
+	return 0;
+}
+
+/* How far from `at` on the kernel has there what the list says; 0: not at all, up to *other. */
+static size_t true_length(const struct odf_region *region, struct region_maps *maps, size_t at, size_t limit, size_t *other)
+{
+	size_t end = at;
+
+	*other = limit;
+	while (end < limit) {
+		struct region_mapping mapping;
+		size_t start, next;
+		int error = region_maps_find(maps, region->home + end, &mapping);
+		if (error != 0)
+			return end - at;
+		start = (size_t)(mapping.start - region->home);
+		next = (size_t)(mapping.end - region->home);
+		if (next > limit)
+			next = limit;
+		if (mapping.start > region->home + end) {
+			*other = start < limit ? start : limit;
+			return end - at;
+		}
+		if (mapping.inode != 0 || mapping.device != 0 || mapping.shared || mapping.protection != (PROT_READ | PROT_WRITE)) {
+			*other = next;
+			return end - at;
+		}
+		end = next;
+	}
+	return end - at;
+}
+
+static bool is_memory(const struct odf_region *region, size_t at)
+{
+	return at < region->capacity && region_run_at(region, at, at + REGION_PAGE).kind == REGION_MEMORY;
+}
+
+static bool is_worth_it(const struct odf_region *region, const struct region_extent *extent)
+{
+	return extent->length >= ADOPT_LEAST || is_memory(region, extent->from + extent->length) ||
+	       (extent->from > 0 && is_memory(region, extent->from - REGION_PAGE));
+}
+
+void region_adopt_young(struct odf_region *region, struct region_maps *maps)
+{
+	size_t at = 0;
+
+	if (!region->in_place || !region->has_young || region->no_young)
+		return;
+	region->has_young = false;
+	while (at < region->capacity) {
+		struct region_extent run = region_run_at(region, at, region->capacity);
+		size_t length, other;
+		at = run.from + run.length;
+		region->has_young = region->has_young || (run.kind == REGION_FOREIGN && run.young);
+		if (!can_be_adopted(&run) || !is_worth_it(region, &run))
+			continue;
+		length = true_length(region, maps, run.from, at, &other);
+		if (length == 0) { /* a system call past us has put something else there */
+			region_forget_young(region, run.from, other - run.from);
+			at = other;
+			continue;
+		}
+		at = run.from + length;
+		run.length = length;
+		if (adopt_run(region, run) != 0)
+			return; /* the next freeze goes on */
+		region->adopting = true;
+	}
+}
+
+static int overlay_live(struct odf_region *region, struct region_extent run)
+{
+	char *home = region->home + run.from;
+
+	/* A fork under way has what is anonymous; and what the file may have there only a settle takes out. */
+	if (run.stale || region_forks_pending > 0)
+		return EAGAIN;
+	if (region_map_view(region, home, run.from, run.length) && sys_call3(SYS_mprotect, home, run.length, PROT_READ | PROT_WRITE) == 0) {
+		region_show_in_dumps(region, run.from, run.length);
+		run.kind = REGION_MEMORY;
+		region_record(region, run);
+		return 0;
+	}
+	/* As the kernel had it; nobody has written there. */
+	while (!region_map_zeros(home, run.length, PROT_READ | PROT_WRITE))
+		region_pause_ms(1);
+	return ENOMEM;
+}
+
+int region_overlay(struct odf_region *region, size_t from, size_t length)
+{
+	size_t limit = from + length;
+
+	if (!region->in_place || region->left || region->inherited)
+		return ENOTSUP;
+	for (size_t at = from; at < limit;) {
+		struct region_extent run = region_run_at(region, at, limit);
+		size_t end = at + run.length;
+		bool live = region_is_live(region, at, &end);
+		int error = 0;
+		run.length = end - at;
+		at = end;
+		if (run.kind != REGION_FOREIGN || run.sealed)
+			continue;
+		if (!region_has_room(region))
+			return ENOMEM;
+		run.protection = PROT_READ | PROT_WRITE;
+		error = live ? overlay_live(region, run) : adopt_run(region, run);
+		if (error != 0)
+			return error;
+	}
+	return 0;
+}
