@@ -52,6 +52,7 @@ long heap_shmat(int id, const void *address, int flags)
 	if (flags & SHM_RND)
 		at = at / (uintptr_t)SHMLBA * (uintptr_t)SHMLBA;
 	/* A segment without size there is not; what is refused is refused by the kernel. */
+	heap_forget_early((void *)at, size);
 	if (size == 0 || !span_touches((void *)at, size))
 		return sys_call3(SYS_shmat, id, address, flags);
 	return attach(id, (char *)at, size, address, flags);
@@ -129,6 +130,7 @@ long heap_mseal(void *address, size_t length, unsigned long flags)
 	uint64_t mask;
 	long result;
 
+	heap_forget_early(address, length);
 	if (flags != 0 || !span_touches(address, length))
 		return sys_call3(NUMBER_MSEAL, address, length, flags);
 	/* Of nothing, whether the kernel can. */

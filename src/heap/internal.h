@@ -40,11 +40,21 @@ size_t heap_capacity(size_t wanted);
 /* Memory can be taken into a region beside a running program (userfaultfd), and nobody asked for it to be there from the start. */
 bool heap_may_be_young(void);
 
+/* ---- early.c. Async-signal-safe; any thread ---- */
+void heap_note_early(const void *address, size_t length);
+/* It is gone, or the kernel knows something of it that it does not know of any. */
+void heap_forget_early(const void *address, size_t length);
+/* The heap has woken. Not under a lock. */
+void heap_open_early_windows(void);
+/* A window has been opened. */
+void heap_take_early(odf_region *region, char *window, size_t window_length);
+
 /* ---- window.c ---- */
 /* Not under the lock: the kernel has mapped this for the program, where it chose or was told. */
 /* The process has forked: from now on its memory is in a region from the start. */
 void heap_note_forker(void);
 void heap_forget_windows(void); /* in a child */
+void heap_make_window(const char *address, size_t length); /* if none is there, and it is worth one */
 void heap_note_mapped(void *address, size_t length, int protection, int flags);
 
 /* ---- sandbox.c ---- */

@@ -69,6 +69,7 @@ long heap_munmap(void *address, size_t length)
 	if (span_is_aligned(address) && length != 0 && (uintptr_t)address <= ADDRESSES_END && length <= ADDRESSES_END - (uintptr_t)address &&
 	    !heap_forget_beyond(address, length))
 		return -ENOMEM;
+	heap_forget_early(address, length);
 	if (!span_touches(address, length))
 		return sys_call2(SYS_munmap, address, length);
 	heap_meet_child();
@@ -252,14 +253,15 @@ static bool exceeds_machine(size_t length)
  * not. */
 static long map(void *address, void *elsewhere, size_t length, int protection, int flags, int file, off_t offset, bool for_malloc)
 {
+	if (is_young_kind(flags) && protection == (PROT_READ | PROT_WRITE) && length >= HEAP_SMALLEST && length <= ADDRESSES_END)
+		heap_grows((flags & MAP_NORESERVE) && length >= HEAP_RESERVATION ? heap_threshold() - 1 : length);
 	if (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) {
 		if (offset % (off_t)HEAP_PAGE == 0 && span_touches(address, length))
 			return map_fixed(address, length, protection, flags, file, offset);
 		return raw_mmap(address, length, protection, flags, file, offset);
 	}
-	if (is_plain(protection, flags) && length >= HEAP_SMALLEST && length <= ADDRESSES_END && offset % (off_t)HEAP_PAGE == 0) {
-		heap_grows((flags & MAP_NORESERVE) && length >= HEAP_RESERVATION ? heap_threshold() - 1 : length);
-		if (for_malloc && heap_region() != NULL && is_mere_hint(address) && !exceeds_machine(length)) {
+	if (for_malloc && is_plain(protection, flags) && length >= HEAP_SMALLEST && length <= ADDRESSES_END && offset % (off_t)HEAP_PAGE == 0) {
+		if (heap_region() != NULL && is_mere_hint(address) && !exceeds_machine(length)) {
 			void *placed = place(length, alignment_for(address));
 			if (placed != NULL)
 				return (long)placed;
@@ -341,6 +343,8 @@ static long protect_span(struct span *span, long protection)
 
 long heap_mprotect(void *address, size_t length, int protection)
 {
+	if ((protection & PROT_WRITE) && length >= HEAP_SMALLEST && length <= ADDRESSES_END) /* of what was reserved, for one */
+		heap_grows(length);
 	if ((protection & ~RIGHTS) != 0 || !span_touches(address, length))
 		return sys_call3(SYS_mprotect, address, length, protection);
 	return span_walk(address, length, false, protect_span, protection);
@@ -368,6 +372,7 @@ long heap_pkey_mprotect(void *address, size_t length, int protection, int key)
 {
 	struct keyed keyed = { protection, key };
 
+	heap_forget_early(address, length);
 	if ((protection & ~RIGHTS) != 0 || !span_touches(address, length))
 		return sys_call4(SYS_pkey_mprotect, address, length, protection, key);
 	if (key == -1)
@@ -481,6 +486,8 @@ long heap_madvise(void *address, size_t length, int advice)
 {
 	long error;
 
+	if (!leaves_young(advice))
+		heap_forget_early(address, length);
 	if (!span_touches(address, length))
 		return sys_call3(SYS_madvise, address, length, advice);
 	/* Of nothing, whether the kernel knows it. */
@@ -594,6 +601,7 @@ long heap_mlock2(void *address, size_t length, unsigned flags)
 	uint64_t mask;
 	long error;
 
+	heap_forget_early(start, whole);
 	if (!span_touches(start, whole))
 		return lock_all(address, length, flags);
 	/* Of nothing, whether the kernel would. */
@@ -659,6 +667,7 @@ void heap_keep(const void *address, size_t length)
 	size_t whole = length;
 	void *start = down((void *)(uintptr_t)address, &whole);
 
+	heap_forget_early(start, whole);
 	if (span_touches(start, whole))
 		(void)span_walk(start, whole, true, keep_span, 0);
 }
@@ -673,6 +682,7 @@ static long make_span_anonymous(struct span *span, long unused)
 
 void heap_make_anonymous(void *address, size_t length)
 {
+	heap_forget_early(address, length);
 	if (span_touches(address, length))
 		(void)span_walk(address, length, true, make_span_anonymous, 0); /* what could not be stays private memory with a file behind it */
 }
@@ -948,6 +958,9 @@ long heap_mremap(void *old, size_t old_length, size_t length, int flags, void *f
 	uint64_t mask;
 	long result;
 
+	heap_forget_early(old, old_length);
+	if (flags & MREMAP_FIXED)
+		heap_forget_early(fixed, length);
 	if (!span_touches(old, old_length == 0 ? 1 : old_length) && !((flags & MREMAP_FIXED) && span_touches(fixed, length)))
 		return sys_call5(SYS_mremap, old, old_length, length, flags, fixed);
 	if (!is_sound(old, old_length, length, flags, fixed))

@@ -283,6 +283,8 @@ static int wake(void)
 	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask);
 	error = wake_undisturbed();
 	(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
+	if (error == 0 && heap_state() == ODF_HEAP_AWAKE)
+		heap_open_early_windows();
 	return error;
 }
 
@@ -305,6 +307,8 @@ static void open_window_undisturbed(void *start, size_t length)
 		/* Another thread may have had the heap leave since. */
 		if (heap_state() != ODF_HEAP_AWAKE)
 			(void)heap_leave_all((odf_reason)atomic_load(&reason));
+		else
+			heap_take_early(fresh, start, length);
 	}
 	process_lock_release(&waking);
 	errno = saved;
@@ -314,7 +318,7 @@ void heap_open_window(void *start, size_t length)
 {
 	uint64_t all = ~0ull, mask;
 
-	if (heap_is_guest() || !heap_is_owner())
+	if (heap_state() != ODF_HEAP_AWAKE || heap_is_guest() || !heap_is_owner())
 		return;
 	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask);
 	open_window_undisturbed(start, length);

@@ -53,13 +53,13 @@ static bool fit_between(uintptr_t at, uintptr_t *from, uintptr_t *to)
 	return windows < WINDOWS_MOST;
 }
 
-static void make_window(const char *address, size_t length)
+void heap_make_window(const char *address, size_t length)
 {
 	static _Atomic(size_t) outside;
 	uintptr_t at = (uintptr_t)address, end = at + length, from, to;
 	size_t capacity = heap_window_capacity();
 
-	if (at < GIB || end > ADDRESSES_END + HEAP_PAGE)
+	if (at < GIB || end > ADDRESSES_END + HEAP_PAGE || find(address) != NULL)
 		return;
 	if (length < WORTH && atomic_fetch_add_explicit(&outside, length, memory_order_relaxed) + length < 4 * WORTH)
 		return;
@@ -74,7 +74,7 @@ static void make_window(const char *address, size_t length)
 		to = at < LOW_END ? LOW_END : from + capacity;
 	}
 	if (fit_between(at, &from, &to) && to > from)
-		heap_open_window((char *)NULL + from, (size_t)(to - from));
+		heap_open_window((void *)(from + (uintptr_t)0), (size_t)(to - from));
 }
 
 /* ---- When memory is in the region from the start ----
@@ -160,10 +160,14 @@ void heap_note_mapped(void *address, size_t length, int protection, int flags)
 	bool young = is_young_kind(flags), plain = young && protection == (PROT_READ | PROT_WRITE);
 	uint64_t mask;
 
-	if (heap_state() == ODF_HEAP_AWAKE && young && length >= HEAP_SMALLEST_YOUNG && find(address) == NULL)
-		make_window(address, length);
-	if (!span_touches(address, length))
+	if (heap_state() == ODF_HEAP_AWAKE && young && length >= HEAP_SMALLEST_YOUNG)
+		heap_make_window(address, length);
+	if (!span_touches(address, length)) {
+		heap_forget_early(address, length);
+		if (young)
+			heap_note_early(address, length);
 		return;
+	}
 	heap_meet_child();
 	region_lock(&mask);
 	forget_history(address, length);

@@ -109,6 +109,8 @@ bool region_has_large_pages(void);
 /* What is foreign there is young from now on, with these rights, or is not any more. Without room in the list it is not. */
 void region_note_young(struct odf_region *region, size_t from, size_t length, int protection);
 void region_forget_young(struct odf_region *region, size_t from, size_t length);
+/* The same for what the kernel says is private anonymous memory there, with the rights that it has. */
+void region_note_young_as_it_is(struct odf_region *region, size_t from, size_t length);
 /* All of it is. */
 bool region_is_young(const struct odf_region *region, size_t from, size_t length);
 /* Fresh anonymous memory without a page, readable and writable, that nobody knows of yet becomes memory at once. 0 or an errno value: it is what it was. */

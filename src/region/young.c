@@ -56,6 +56,22 @@ void region_forget_young(struct odf_region *region, size_t from, size_t length)
 		set_young(region, from, length, false, 0);
 }
 
+void region_note_young_as_it_is(struct odf_region *region, size_t from, size_t length)
+{
+	char *at = region->home + from, *end = at + length;
+	struct region_mapping mapping;
+	struct region_maps maps;
+
+	if (!region->in_place || region->left || region->inherited || region_maps_begin(&maps) != 0)
+		return;
+	for (; at < end && region_maps_find(&maps, at, &mapping) == 0 && mapping.start < end; at = mapping.end) {
+		char *start = mapping.start > at ? mapping.start : at, *stop = mapping.end < end ? mapping.end : end;
+		if (mapping.inode == 0 && mapping.device == 0 && !mapping.shared)
+			region_note_young(region, (size_t)(start - region->home), (size_t)(stop - start), mapping.protection);
+	}
+	region_maps_end(&maps);
+}
+
 bool region_is_young(const struct odf_region *region, size_t from, size_t length)
 {
 	size_t limit = from + length;

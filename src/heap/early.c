@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the program has mapped where no window is yet: while the heap was asleep, and where it has little. When a window is opened there it is young memory, if it is
+ * still what it was.
+ *
+ * Async-signal-safe. What is not remembered stays outside, which is right at any time.
+ */
+#include "ranges.h"
+#include "span.h"
+
+/* Before the heap wakes there are at most some MiB of pages, which cost a fork little; what counts is what is reserved then and used later. */
+#define LEAST ((size_t)256 << 10)
+
+static struct ranges early;
+
+void heap_note_early(const void *address, size_t length)
+{
+	if (length >= LEAST)
+		(void)ranges_add(&early, (uintptr_t)address, length);
+}
+
+void heap_forget_early(const void *address, size_t length)
+{
+	if (!ranges_are_none(&early) && length != 0 && (uintptr_t)address <= ADDRESSES_END && length <= ADDRESSES_END - (uintptr_t)address)
+		(void)ranges_forget(&early, (uintptr_t)address, length, true);
+}
+
+void heap_open_early_windows(void)
+{
+	uintptr_t start;
+	size_t size;
+
+	for (unsigned slot = 0; slot < atomic_load(&early.used); slot++)
+		if (ranges_at(&early, slot, &start, &size))
+			heap_make_window((const char *)start, size);
+}
+
+void heap_take_early(odf_region *region, char *window, size_t window_length)
+{
+	uintptr_t start;
+	size_t size;
+	uint64_t mask;
+
+	/* Taken out and looked at under the lock, so that whoever changes the memory comes before, and it is not in the list any more; or after, and finds it young. */
+	region_lock(&mask);
+	while (ranges_take(&early, (uintptr_t)window, window_length, &start, &size)) {
+		char *from = (char *)start, *to = from + size, *end = window + window_length;
+		if (from < window) {
+			heap_note_early(from, (size_t)(window - from));
+			from = window;
+		}
+		if (to > end) {
+			heap_note_early(end, (size_t)(to - end));
+			to = end;
+		}
+		region_note_young_as_it_is(region, (size_t)(from - window), (size_t)(to - from));
+	}
+	region_unlock(&mask);
+}
