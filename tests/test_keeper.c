@@ -279,6 +279,38 @@ static void is_confined(void **state)
 	close(file);
 }
 
+static bool is_memfd(int file)
+{
+	char name[32], target[100];
+
+	snprintf(name, sizeof name, "fd/%d", file);
+	link_of_keeper(name, target, sizeof target);
+	assert_true(target[0] != '\0');
+	return strncmp(target, "/memfd:", 7) == 0;
+}
+
+/* Made when the keeper may open nothing any more. */
+static void later_regions_are_like_the_first(void **state)
+{
+	odf_region *regions[REGION_FILES_IN_STOCK + 2];
+	size_t count = sizeof regions / sizeof regions[0];
+
+	(void)state;
+	for (size_t i = 0; i < count; i++) {
+		regions[i] = odf_region_create(4096, 0);
+		assert_non_null(regions[i]);
+		memset(odf_region_base(regions[i]), 1, 4096);
+	}
+	for (size_t i = 0; i < REGION_FILES_IN_STOCK - 1; i++) { /* is_confined has one */
+		assert_true(regions[i]->second_file >= 0);
+		assert_int_equal(is_memfd(regions[i]->file), is_memfd(regions[0]->file));
+		assert_int_equal(is_memfd(regions[i]->file), !region_large_pages_wanted() || !region_has_large_pages());
+	}
+	assert_true(regions[count - 1]->second_file == -1 && is_memfd(regions[count - 1]->file));
+	for (size_t i = 0; i < count; i++)
+		assert_int_equal(odf_region_destroy(regions[i]), 0);
+}
+
 /* In a process of its own: by a thread that is nothing like the program. */
 static void *make_region_idly(void *unused)
 {
@@ -323,7 +355,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(schedule),    cmocka_unit_test(any_other_call_ends_it),      cmocka_unit_test(arguments_count),
-		cmocka_unit_test(is_confined), cmocka_unit_test(priorities_are_the_programs),
+		cmocka_unit_test(is_confined), cmocka_unit_test(later_regions_are_like_the_first),
+		cmocka_unit_test(priorities_are_the_programs),
 	};
 	odf_capabilities capabilities = ODF_CAPABILITIES_INIT;
 

@@ -2,8 +2,9 @@
  *
  * The file behind a region. Where the machine gives ordinary memory large pages unasked (transparent huge pages: always), a memfd would fall behind it, as
  * the kernel decides about its pages by a setting of their own. A file system of the same kind that nobody else sees can be told to have them. It takes
- * CAP_SYS_ADMIN, which everybody has in a user namespace of his own: a child that shares the table of descriptors makes one, and the file in it, and ends. Where that
- * is forbidden, the memfd it is.
+ * CAP_SYS_ADMIN, which everybody has in a user namespace of his own: a child that shares the table of descriptors makes one, and the files in it, and ends. Where that
+ * is forbidden, the memfd it is. As the keeper gives up the right to do any of this, and to open a file a second time, it makes some in advance: empty ones, of a
+ * microsecond or two each.
  */
 #include <errno.h>
 #include <linux/memfd.h>
@@ -51,22 +52,24 @@ static ODF_UNINSTRUMENTED int open_in(int mount)
 	return file;
 }
 
-static ODF_UNINSTRUMENTED int make_large(void)
+/* As many as it says. Returns how many it could. */
+static ODF_UNINSTRUMENTED int make_large(int *files, int count)
 {
-	int context = (int)sys_call2(NUMBER_FSOPEN, "tmpfs", CLOSE_ON_EXEC), mount = -1, file = -1;
+	int context = (int)sys_call2(NUMBER_FSOPEN, "tmpfs", CLOSE_ON_EXEC), mount = -1, made = 0;
 
 	if (context < 0)
-		return context;
+		return 0;
 	/* No limit of its own, as a memfd has none. */
 	if (sys_call5(NUMBER_FSCONFIG, context, SET_STRING, "huge", "always", 0) == 0 &&
 	    sys_call5(NUMBER_FSCONFIG, context, SET_STRING, "size", "0", 0) == 0 && sys_call5(NUMBER_FSCONFIG, context, CREATE, NULL, NULL, 0) == 0)
 		mount = (int)sys_call3(NUMBER_FSMOUNT, context, CLOSE_ON_EXEC, 0);
 	sys_close(context);
 	if (mount < 0)
-		return -EPERM;
-	file = open_in(mount);
+		return 0;
+	while (made < count && (files[made] = open_in(mount)) >= 0)
+		made++;
 	sys_close(mount);
-	return file;
+	return made;
 }
 
 /* ---- In a user namespace. Between clone and the end of the child: on the parent's memory, system calls only ---- */
@@ -75,7 +78,8 @@ struct in_namespace {
 	/* That the caller's ids are the same there, without which nobody can own a file. */
 	char users[48], groups[48];
 	size_t users_length, groups_length;
-	int file;
+	int *files;
+	int count, made;
 };
 
 static ODF_UNINSTRUMENTED bool put(const char *path, const char *text, size_t length)
@@ -97,7 +101,7 @@ static ODF_UNINSTRUMENTED int namespace_child(void *argument)
 	/* Without the right to drop groups, which could be a way past a file's rights, one may name one's own. */
 	if (put("/proc/self/setgroups", "deny", 4) && put("/proc/self/uid_map", there->users, there->users_length) &&
 	    put("/proc/self/gid_map", there->groups, there->groups_length))
-		there->file = make_large();
+		there->made = make_large(there->files, there->count);
 	return 0;
 }
 
@@ -112,10 +116,10 @@ static size_t map_one_id(char *line, size_t size, uint64_t id)
 	return strlen(line);
 }
 
-static int make_large_in_namespace(void)
+static int make_large_in_namespace(int *files, int count)
 {
 	static const size_t stack_size = 16384;
-	struct in_namespace there = { .file = -EPERM };
+	struct in_namespace there = { .files = files, .count = count };
 	struct clone_request request = {
 		/* The mounts are the namespace's own, or it would have no right to any. */
 		.flags = CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_NEWUSER | CLONE_NEWNS,
@@ -127,12 +131,12 @@ static int make_large_in_namespace(void)
 	long pid;
 
 	if (next_process() == NEXT_PROCESS_FIRST || next_process() == NEXT_PROCESS_UNKNOWN)
-		return -EAGAIN; /* a pid namespace would end with that child */
+		return 0; /* a pid namespace would end with that child */
 	there.users_length = map_one_id(there.users, sizeof there.users, (uint64_t)sys_call0(SYS_geteuid));
 	there.groups_length = map_one_id(there.groups, sizeof there.groups, (uint64_t)sys_call0(SYS_getegid));
 	request.stack = region_map(NULL, stack_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
 	if (request.stack == NULL)
-		return -ENOMEM;
+		return 0;
 	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask); /* the child must not run a handler on our memory */
 	pid = clone_child(&request);
 	if (pid > 0) {
@@ -142,7 +146,7 @@ static int make_large_in_namespace(void)
 	}
 	(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
 	region_unmap(request.stack, stack_size);
-	return pid < 0 ? (int)pid : there.file;
+	return there.made;
 }
 
 static int make_memfd(void)
@@ -178,7 +182,8 @@ static enum maker find_maker(void)
 	return (((digit <= '9' ? digit - '0' : digit - 'a' + 10) >> SYS_ADMIN % 4) & 1) != 0 ? MAKER_PROCESS : MAKER_NAMESPACE;
 }
 
-int region_second_file(int file)
+/* The same file, opened a second time. */
+static int open_again(int file)
 {
 	char path[48];
 	struct text text = text_start(path, sizeof path);
@@ -195,24 +200,59 @@ bool region_has_large_pages(void)
 	return atomic_load_explicit(&large, memory_order_relaxed);
 }
 
-int region_file_make(size_t size, bool confined)
+/* ---- In stock ---- */
+
+static struct {
+	int count;
+	bool large;
+	int files[REGION_FILES_IN_STOCK], seconds[REGION_FILES_IN_STOCK];
+} stock;
+
+void region_files_forget(void)
 {
-	enum maker maker = !confined && region_large_pages_wanted() ? find_maker() : MAKER_NONE;
-	int file = -1;
-	long result;
+	stock.count = 0;
+}
+
+void region_files_make(void)
+{
+	enum maker maker = region_large_pages_wanted() ? find_maker() : MAKER_NONE;
+	int made = 0;
 
 	if (maker == MAKER_PROCESS)
-		file = make_large();
-	if (file < 0 && maker != MAKER_NONE) /* a container's root has the right, and not for this */
-		file = make_large_in_namespace();
-	atomic_store_explicit(&large, file >= 0, memory_order_relaxed);
-	if (file < 0)
+		made = make_large(stock.files, REGION_FILES_IN_STOCK);
+	if (made == 0 && maker != MAKER_NONE) /* a container's root has the right, and not for this */
+		made = make_large_in_namespace(stock.files, REGION_FILES_IN_STOCK);
+	stock.large = made > 0;
+	while (!stock.large && made < REGION_FILES_IN_STOCK && (stock.files[made] = make_memfd()) >= 0)
+		made++;
+	stock.count = made;
+	for (int i = 0; i < made; i++)
+		stock.seconds[i] = open_again(stock.files[i]);
+}
+
+int region_file_take(size_t size, bool heaps, int *second)
+{
+	bool stocked = stock.count > 0;
+	int file;
+	long result;
+
+	*second = -1;
+	if (stocked) {
+		file = stock.files[--stock.count];
+		*second = stock.seconds[stock.count];
+	} else {
 		file = make_memfd();
+	}
 	if (file < 0)
 		return file;
+	if (heaps)
+		atomic_store_explicit(&large, stocked && stock.large, memory_order_relaxed);
 	result = sys_call2(SYS_ftruncate, file, size); /* the keeper ignores the signal of RLIMIT_FSIZE, which is about its own limit in any case */
 	if (result < 0) {
 		sys_close(file);
+		if (*second >= 0)
+			sys_close(*second);
+		*second = -1;
 		return (int)result;
 	}
 	return file;

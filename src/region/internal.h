@@ -309,10 +309,13 @@ int region_freeze(struct odf_region *region); /* 0 or ENOMEM */
 int region_freeze_all(void);
 
 /* ---- file.c ---- */
-/* Or minus an errno value. `confined`: no file can be opened any more, so that it is a memfd, with large pages as memfds have them. */
-int region_file_make(size_t size, bool confined);
-/* The same file, opened a second time: mappings of one and of the other never merge. Or minus an errno value. */
-int region_second_file(int file);
+/* By the keeper, once, as long as it may open files: the files of so many regions. Of a region that comes after these the file is a memfd without a second. */
+#define REGION_FILES_IN_STOCK 8
+void region_files_make(void);
+void region_files_forget(void); /* they were another keeper's */
+/* Or minus an errno value. `heaps`: what pages it has decides what the heap does. *second: the same file, opened a second time, or -1: mappings of one and of the
+ * other never merge. */
+int region_file_take(size_t size, bool heaps, int *second);
 /* The kernel gives ordinary memory large pages without being asked. */
 bool region_large_pages_wanted(void);
 

@@ -76,6 +76,7 @@ void region_keeper_forget(void)
 	keeper_forget_orders();
 	keeper_settler.pagemap = keeper_settler.userfault = -1;
 	region_maps_forget();
+	region_files_forget();
 	seen.forks = 0;
 	seen.fork_ns = 0;
 	seen.main_word = NULL;

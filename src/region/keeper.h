@@ -72,7 +72,7 @@ void keeper_expect_answer(enum region_order order, struct odf_region *region);
 int keeper_wait_for_answer(void);
 /* And by the keeper. */
 void keeper_answer(int error);
-int keeper_adopt(struct odf_region *region, bool confined);
+int keeper_adopt(struct odf_region *region);
 
 /* keeper.c, before it is made: the word that the kernel clears when the main thread ends. */
 void keeper_watch(atomic_int *main_word, int main_id);

@@ -116,15 +116,13 @@ static void close_files(struct odf_region *region)
 }
 
 /* The caller reserved the address space and unmaps it on failure. */
-int keeper_adopt(struct odf_region *region, bool confined)
+int keeper_adopt(struct odf_region *region)
 {
-	int file = region_file_make(region->capacity, confined), error;
+	int file = region_file_take(region->capacity, region->extents != NULL, &region->second_file), error;
 
 	if (file < 0)
 		return -file;
-	region->file = file;
-	if (!confined)
-		region->second_file = region_second_file(file); /* without it a template is one mapping instead of several */
+	region->file = file; /* without a second one a template is one mapping instead of several */
 	error = region_note_file(region);
 	if (error == 0)
 		error = region_token_make(region);
@@ -253,7 +251,7 @@ void keeper_carry_out_order(void)
 		return;
 	switch (slot.order) { /* only now: before, it may be the last one's */
 	case REGION_ADOPT:
-		keeper_answer(keeper_adopt(slot.region, true));
+		keeper_answer(keeper_adopt(slot.region));
 		break;
 	case REGION_RELEASE:
 		release(slot.region);

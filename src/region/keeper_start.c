@@ -138,6 +138,7 @@ static int open_files(int device)
 		return ENOMEM;
 	(void)sys_call3(SYS_madvise, keeper_settler.desk, KEEPER_DESK_SIZE, MADV_DONTFORK); /* only to save children its copy */
 	region_learn_refusal();
+	region_files_make();
 	region_maps_keep();
 	program_meet(program);
 	keeper_settler.pagemap = region_pagemap_open();
@@ -167,7 +168,7 @@ static int prepare(void)
 	if (error == 0)
 		error = open_files(device);
 	if (error == 0 && first_region != NULL)
-		error = keeper_adopt(first_region, false);
+		error = keeper_adopt(first_region);
 	confine_rights(first_region != NULL && first_region->extents == NULL);
 	return error;
 }
