@@ -67,20 +67,20 @@ __asm__(".text\n"
 	".size keeper_return_from_handler, .-keeper_return_from_handler\n");
 #endif
 
-/* The handlers are a copy of the program's, and must not run here. Ignored signals are forgotten at once; blocked ones would be kept, and count. */
+/* The handlers are a copy of the program's, and must not run here: all signals stay blocked, as they are since before it was made, but the one that says
+ * that the parent has ended. */
 static void take_signals(void)
 {
-	struct kernel_action ignore = { .handler = SIG_IGN }, watch = { .handler = parent_ended, .mask = ~0ull };
-	uint64_t none = 0;
+	struct kernel_action watch = { .handler = parent_ended, .mask = ~0ull };
+	uint64_t watched = 1ull << (SIGUSR1 - 1);
 
 #if defined __x86_64__
 	watch.flags = WITH_RESTORER;
 	watch.restorer = keeper_return_from_handler;
 #endif
-	for (int number = 1; number <= 64; number++)
-		(void)sys_call4(SYS_rt_sigaction, number, number == SIGUSR1 ? &watch : &ignore, NULL, sizeof ignore.mask);
+	(void)sys_call4(SYS_rt_sigaction, SIGUSR1, &watch, NULL, sizeof watch.mask);
 	(void)sys_call2(SYS_prctl, PR_SET_PDEATHSIG, SIGUSR1);
-	(void)sys_sigprocmask(SIG_SETMASK, &none, NULL);
+	(void)sys_sigprocmask(SIG_UNBLOCK, &watched, NULL);
 }
 
 /* A table of its own, and in it nothing but `kept`. The program's is not copied: no file of it gets a further user, however short. */
