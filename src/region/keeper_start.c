@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <linux/close_range.h>
 #include <linux/futex.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -204,27 +205,26 @@ static bool has_room(void)
 	return sys_call4(SYS_prlimit64, 0, RLIMIT_NPROC, NULL, &limit) < 0 || limit.rlim_cur >= REGION_PROCESSES_LEAST;
 }
 
-/* Where the main thread has the word that the kernel clears at its end. Only that thread can ask; a child by fork of another thread has another one. */
-static atomic_int *main_word;
+/* Of the main thread. No system call is made when the library is loaded. */
+static pthread_t main_thread;
 
-static void ask_for_main_word(void)
+__attribute__((constructor(101))) static void note_main_thread(void)
 {
-	atomic_int *word = NULL;
-
-	if (sys_call0(SYS_gettid) == sys_call0(SYS_getpid) && sys_call2(SYS_prctl, PR_GET_TID_ADDRESS, &word) == 0 && word != NULL)
-		main_word = word;
+	main_thread = pthread_self();
 }
 
-__attribute__((constructor(101))) static void learn_main_word(void)
-{
-	ask_for_main_word();
-}
-
+/* Where the main thread has the word that the kernel clears at its end. A thread can ask for its own only: another's is as far from its descriptor. What is not
+ * the main thread's, as in a child that another thread has made, does not hold its id. */
 static void watch_main_thread(void)
 {
-	ask_for_main_word();
-	if (main_word != NULL && sys_is_readable(main_word, sizeof *main_word) && atomic_load(main_word) == program)
-		keeper_watch(main_word, program);
+	uintptr_t word = 0;
+
+	if (sys_call2(SYS_prctl, PR_GET_TID_ADDRESS, &word) != 0 || word == 0)
+		return;
+	if (sys_call0(SYS_gettid) != program)
+		word += (uintptr_t)main_thread - (uintptr_t)pthread_self();
+	if (word % sizeof(atomic_int) == 0 && sys_is_readable((const void *)word, sizeof(atomic_int)) && atomic_load((atomic_int *)word) == program)
+		keeper_watch((atomic_int *)word, program);
 }
 
 static int make_process(void)
