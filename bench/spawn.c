@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * spawn MIB ROUNDS THREADS: from a process that holds MIB of memory on small pages, THREADS threads start /bin/true ROUNDS times in every way there is
- * (at least 2000 times in those that do not fork), and wait for it. Measured is how long the caller is held: until the program is known to have been executed, which
- * posix_spawn, libuv, GLib and odf_spawn all promise (raw vfork as well); for fork and exec that is done with a close-on-exec pipe.
+ * spawn MIB ROUNDS THREADS [PEER]: from a process that holds MIB of memory on small pages, THREADS threads start
+ * /bin/true ROUNDS times in every way there is (at least 2000 times in those that do not fork), and wait for it.
+ * Measured is how long the caller is held: until the program is known to have been executed, which posix_spawn, libuv,
+ * GLib and odf_spawn all promise (raw vfork as well); for fork and exec that is done with a close-on-exec pipe.
  *
- * CSV: mib,threads,way,median_us,p99_us,to_floor,to_fork. to_floor: median over that of raw vfork and execve; to_fork: median of fork and exec
- * over this.
+ * PEER is a newer libuv beside the system's one (peer.h).
+ *
+ * CSV: mib,threads,way,median_us,p99_us,to_floor,to_fork,version. to_floor: median over that of raw vfork and execve;
+ * to_fork: median of fork and exec over this. version: of the peer.
  */
 #include <errno.h>
-#include <fcntl.h>
+#include <gnu/libc-version.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -25,7 +28,10 @@
 
 #include "clock.h"
 #include "odfork.h"
+#include "peer.h"
 #include "spawn_ways.h"
+
+static const struct peer *peer; /* NULL: none */
 
 static pid_t by_odf(unsigned allow, bool with_report)
 {
@@ -34,7 +40,10 @@ static pid_t by_odf(unsigned allow, bool with_report)
 	pid_t pid;
 
 	options.allow = allow;
-	return odf_spawn(&pid, spawned_program, spawned_arguments, NULL, allow == 0 ? NULL : &options, with_report ? &report : NULL) == 0 ? pid : -1;
+	return odf_spawn(&pid, spawned_program, spawned_arguments, NULL, allow == 0 ? NULL : &options,
+			 with_report ? &report : NULL) == 0
+		       ? pid
+		       : -1;
 }
 
 static pid_t by_default(void)
@@ -57,7 +66,24 @@ static pid_t by_fork_engine(void)
 	return by_odf(ODF_ALLOW(ODF_STRATEGY_FORK), false);
 }
 
+static pid_t by_peer(void)
+{
+	return peer->spawn((char *[]){ (char[]){ "/bin/true" }, NULL }, -1, -1);
+}
+
+static const char *version_of_peer(void)
+{
+	return peer->version();
+}
+
 #if HAVE_GLIB
+static const char *version_of_glib(void)
+{
+	static char text[32];
+	snprintf(text, sizeof text, "%u.%u.%u", glib_major_version, glib_minor_version, glib_micro_version);
+	return text;
+}
+
 static pid_t by_glib(void)
 {
 	char *arguments[] = { (char[]){ "/bin/true" }, NULL };
@@ -86,7 +112,9 @@ static void on_exit_of_child(uv_process_t *ended, int64_t status, int signal)
 
 static pid_t by_libuv(void)
 {
-	uv_process_options_t options = { .file = spawned_program, .args = (char **)(uintptr_t)spawned_arguments, .exit_cb = on_exit_of_child };
+	uv_process_options_t options = { .file = spawned_program,
+					 .args = (char **)(uintptr_t)spawned_arguments,
+					 .exit_cb = on_exit_of_child };
 
 	if (!loop_made && uv_loop_init(&loop) != 0)
 		return -1;
@@ -98,25 +126,32 @@ static pid_t by_libuv(void)
 static const struct {
 	const char *name;
 	pid_t (*start)(void);
-	bool forks; /* dear where there is much memory */
+	bool forks;		      /* dear where there is much memory */
+	const char *(*version)(void); /* NULL: the library's own, or the kernel's */
 } ways[] = {
-	{ "vfork+execve (floor)", spawn_by_raw_vfork, false },
-	{ "odf_spawn", by_default, false },
-	{ "odf_spawn with report", by_default_reported, false },
-	{ "odf_spawn by posix_spawn", by_posix_spawn_engine, false },
-	{ "glibc posix_spawn", spawn_by_libc, false },
+	{ "vfork+execve (floor)", spawn_by_raw_vfork, false, NULL },
+	{ "odf_spawn", by_default, false, odf_version },
+	{ "odf_spawn with report", by_default_reported, false, odf_version },
+	{ "odf_spawn by posix_spawn", by_posix_spawn_engine, false, odf_version },
+	{ "glibc posix_spawn", spawn_by_libc, false, gnu_get_libc_version },
 #if HAVE_GLIB
-	{ "GLib g_spawn_async", by_glib, true },
+	{ "GLib g_spawn_async", by_glib, true, version_of_glib },
 #endif
 #if HAVE_LIBUV
-	{ "libuv uv_spawn", by_libuv, true },
+	{ "libuv uv_spawn", by_libuv, true, uv_version_string },
 #endif
-	{ "odf_spawn by fork", by_fork_engine, true },
-	{ "fork+exec", spawn_by_fork, true },
+	{ "newer libuv uv_spawn", by_peer, true, version_of_peer },
+	{ "odf_spawn by fork", by_fork_engine, true, odf_version },
+	{ "fork+exec", spawn_by_fork, true, NULL },
 };
 enum { WAYS = sizeof ways / sizeof *ways, TURN = 10, FLOOR = 0, FORK = WAYS - 1 };
 
 static size_t rounds;
+
+static bool left_out(size_t way)
+{
+	return ways[way].start == by_peer && peer == NULL;
+}
 
 /* What does not depend on memory is quick, and its differences are small: it gets enough rounds for a steady median. */
 static size_t rounds_of(size_t way)
@@ -138,6 +173,10 @@ static void once(size_t way, double *sample)
 	int status;
 
 	*sample = now_us() - start;
+	if (ways[way].start == by_peer && pid == 0) {
+		peer->wait();
+		return;
+	}
 #if HAVE_LIBUV
 	if (pid == 0) {
 		uv_run(&loop, UV_RUN_DEFAULT);
@@ -162,8 +201,9 @@ static void shuffle(size_t order[WAYS], unsigned *seed)
 	}
 }
 
-/* Turn by turn, so that a machine whose speed drifts does so for all ways; in changing order and a few at a time, the first of which only warm up what
- * the way before has left cold. All threads go the same way at the same time: a fork beside a spawn would be measured with it. */
+/* Turn by turn, so that a machine whose speed drifts does so for all ways; in changing order and a few at a time, the
+ * first of which only warm up what the way before has left cold. All threads go the same way at the same time: a fork
+ * beside a spawn would be measured with it. */
 static void *call(void *argument)
 {
 	struct caller *caller = argument;
@@ -176,6 +216,8 @@ static void *call(void *argument)
 		shuffle(order, &seed);
 		for (size_t turn = 0; turn < WAYS; turn++) {
 			size_t w = order[turn];
+			if (left_out(w))
+				continue;
 			pthread_barrier_wait(&together);
 			for (int warm_up = 0; warm_up < 3; warm_up++)
 				once(w, &ignored);
@@ -188,15 +230,17 @@ static void *call(void *argument)
 
 int main(int argc, char **argv)
 {
-	size_t mib = argc == 4 ? strtoul(argv[1], NULL, 10) : 0, threads = argc == 4 ? strtoul(argv[3], NULL, 10) : 0;
+	bool given = argc == 4 || argc == 5;
+	size_t mib = given ? strtoul(argv[1], NULL, 10) : 0, threads = given ? strtoul(argv[3], NULL, 10) : 0;
 	double *all[WAYS], medians[WAYS];
 	struct caller *callers;
 
-	rounds = argc == 4 ? strtoul(argv[2], NULL, 10) : 0;
+	rounds = given ? strtoul(argv[2], NULL, 10) : 0;
 	if (rounds == 0 || threads == 0 || threads > 64) {
-		fprintf(stderr, "usage: spawn MIB ROUNDS THREADS\n");
+		fprintf(stderr, "usage: spawn MIB ROUNDS THREADS [PEER]\n");
 		return 2;
 	}
+	peer = peer_load(argv[4]);
 	pthread_barrier_init(&together, NULL, (unsigned)threads);
 	hold_memory(mib << 20);
 	callers = calloc(threads, sizeof *callers);
@@ -215,9 +259,13 @@ int main(int argc, char **argv)
 		pthread_join(callers[t].thread, NULL);
 	for (size_t w = 0; w < WAYS; w++)
 		medians[w] = quantile(all[w], rounds_of(w) * threads, 0.5);
-	printf("mib,threads,way,median_us,p99_us,to_floor,to_fork\n");
-	for (size_t w = 0; w < WAYS; w++)
-		printf("%zu,%zu,%s,%.1f,%.1f,%.3f,%.2f\n", mib, threads, ways[w].name, medians[w],
-		       quantile(all[w], rounds_of(w) * threads, 0.99), medians[w] / medians[FLOOR], medians[FORK] / medians[w]);
+	printf("mib,threads,way,median_us,p99_us,to_floor,to_fork,version\n");
+	for (size_t w = 0; w < WAYS; w++) {
+		if (left_out(w))
+			continue;
+		printf("%zu,%zu,%s,%.1f,%.1f,%.3f,%.2f,%s\n", mib, threads, ways[w].name, medians[w],
+		       quantile(all[w], rounds_of(w) * threads, 0.99), medians[w] / medians[FLOOR],
+		       medians[FORK] / medians[w], ways[w].version != NULL ? ways[w].version() : "");
+	}
 	return 0;
 }

@@ -39,7 +39,9 @@ text = []
 for threads in ("1", "2"):
     lines = []
     for way in ways:
-        line = [way]
+        # The peers with their versions.
+        version = found[threads, way, sizes[0]].get("version") if not way.startswith("odf_") else None
+        line = ["%s, %s" % (way, version) if version else way]
         for size in sizes:
             row = found[threads, way, size]
             line.append("%s (99 %%: %s)" % (duration(row["median_us"]), duration(row["p99_us"])))
@@ -50,6 +52,25 @@ for threads in ("1", "2"):
 replace(results, "spawn", "\n\n".join(text))
 floor = sorted(float(found[t, "odf_spawn", s]["to_floor"]) for t in "12" for s in sizes)
 replace(results, "floor", "%.2f to %.2f times the floor" % (floor[0], floor[-1]))
+machine, edges = rows("spawn-edges.csv")
+EDGES = {"user": "as another user and group", "cgroup": "in another cgroup", "missing": "no such program: until it is known",
+         "step": "no such working directory: until it is known"}
+if edges:
+    lines = []
+    for row in edges:
+        way = "%s, %s" % (row["way"], row["version"]) if row["version"] and not row["way"].startswith("odf_") else row["way"]
+        line = [amount(row["mib"]), EDGES[row["edge"]], way, duration(row["held_median_us"]), duration(row["held_p99_us"]), duration(row["reaped_median_us"]),
+                row["to_odf"]]
+        lines.append(["**%s**" % cell for cell in line] if row["way"].startswith("odf_") else line)
+    replace(results, "spawn edges", machine + "\n\n" + table(["caller", "case", "way", "held, median", "99 %", "until reaped", "to odf_spawn"], lines))
+machine, published = rows("paper/paper.csv")
+published = [row for row in published if row["table"] == "published"]
+if published:
+    lines = {}
+    for row in published:
+        lines.setdefault(row["row"], [row["row"]]).append(row["text"])
+    header = ["what"] + list(dict.fromkeys(row["what"] for row in published))
+    replace(results, "paper", machine + "\n\n" + table(header, list(lines.values())))
 machine, fork = rows("fork_overhead.csv")
 replace(results, "fork", machine + "\n\n" + table(["caller", "fork", "odf_fork", "ratio"],
         [[r["what"], duration(r["fork_us"]), duration(r["odf_fork_us"]), r["ratio"]] for r in fork]))

@@ -127,7 +127,9 @@ working() { # waits until there is a process for the memory, and says which that
 		[ $tries -lt 200 ] || fail "no workers: $(cat "$work/err")"
 		sleep 0.02
 		for child in $(cat "/proc/$bench/task/$bench/children"); do
-			[ "$(tr '\0' ' ' < "/proc/$child/cmdline" | cut -d' ' -f1-3)" != "odfork bench --worker" ] || worker=$child
+			# It may be gone already.
+			arguments=$({ tr '\0' ' ' < "/proc/$child/cmdline"; } 2> /dev/null | cut -d' ' -f1-3)
+			[ "$arguments" != "odfork bench --worker" ] || worker=$child
 		done
 	done
 }

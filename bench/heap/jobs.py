@@ -8,14 +8,14 @@ import signal
 import subprocess
 import time
 
-from pairs import PATIENCE, VARIANTS, Failed, both, median, memory_of, quantile, say, spread, take_turns, write_table
+from pairs import PATIENCE, Failed, both, median, memory_of, quantile, say, spread, take_turns, write_table
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def pairs_of(setting, what, mib, arguments, turns, units, fields, heap="auto"):
     """Turns of a pair that lives all the time; one row for each variant: rates and held times as medians of the turns' own."""
-    workers = both(setting, arguments, heap=heap)
+    workers = both(setting, arguments, setting.variants, heap=heap)
     rows = []
     try:
         for worker in workers:
@@ -28,13 +28,13 @@ def pairs_of(setting, what, mib, arguments, turns, units, fields, heap="auto"):
                 values = found[worker.variant][field]
                 low, high = spread(values)
                 row.update({field: "%.1f" % median(values), field + "_low": "%.1f" % low, field + "_high": "%.1f" % high})
-            row.update({"used_mib": "%.0f" % memory["used"], "region_mib": "%.0f" % memory["region"]})
+            row.update({"used_mib": "%.0f" % memory["used"], "region_mib": "%.0f" % memory["region"], "huge_mib": "%.0f" % memory["huge"]})
             rows.append(row)
             worker.close()
     finally:
         for worker in workers:
             worker.kill()
-    plain, ours = (float(row["rate"]) for row in rows)
+    plain, ours = (float(row["rate"]) for row in rows[:2])
     for row in rows:
         row["rate_to_plain"] = "%.3f" % (float(row["rate"]) / plain)
     say("%s, %d MiB: %.1f to %.1f a second, %.2f times; held %s us to %s us; in the region %s MiB" % (
@@ -132,7 +132,7 @@ def fuzz_once(setting, mib, variant, seconds, turn):
     for number, seed in enumerate(SEEDS):
         with open(os.path.join(here, "in", str(number)), "w", encoding="ascii") as file:
             file.write(seed)
-    environment = setting.environment("plain")
+    environment = setting.environment("huge" if variant == "huge" else "plain")
     environment.update({"AFL_NO_UI": "1", "AFL_NO_COLOR": "1", "AFL_SKIP_CPUFREQ": "1", "AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES": "1", "AFL_NO_ARITH": "1",
                         "AFL_FORKSRV_INIT_TMOUT": str(PATIENCE * 1000)})
     if variant == "library":
@@ -172,16 +172,17 @@ def fuzz(setting):
     rows = []
     rounds, seconds = (1, 4) if setting.quick else (3, 6)
     for mib in setting.sizes or ((16, 128) if setting.quick else (16, 128, 512, 1024)):
-        rates, region = {v: [] for v in VARIANTS}, 0
+        rates, region = {v: [] for v in setting.variants}, 0
         for turn in range(rounds):
-            for variant in VARIANTS if turn % 2 == 0 else VARIANTS[::-1]:
+            for variant in setting.variants if turn % 2 == 0 else setting.variants[::-1]:
                 rate, found = fuzz_once(setting, mib, variant, seconds, turn)
                 rates[variant].append(rate)
                 region = max(region, found)
-        for variant in VARIANTS:
+        ours = len(rows) + 1
+        for variant in setting.variants:
             rows.append({"mib": mib, "variant": variant, "rounds": rounds, "rate": "%.1f" % median(rates[variant]), "rate_least": "%.1f" % min(rates[variant]),
                          "rate_most": "%.1f" % max(rates[variant]), "rate_to_plain": "%.2f" % (median(rates[variant]) / median(rates["plain"])),
                          "region_mib": "%.0f" % (region if variant == "library" else 0)})
         say("AFL++, %d MiB: %s to %s executions a second, %s times; in the region %s MiB" % (
-            mib, rows[-2]["rate"], rows[-1]["rate"], rows[-1]["rate_to_plain"], rows[-1]["region_mib"]))
+            mib, rows[ours - 1]["rate"], rows[ours]["rate"], rows[ours]["rate_to_plain"], rows[ours]["region_mib"]))
         write_table(setting, "fuzz", rows)

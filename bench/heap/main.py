@@ -16,6 +16,7 @@ from pairs import Failed, Setting, say
 PARTS = {
     "cost": cost.run,
     "saves": saves.run,
+    "sqlite": lambda setting: jobs.run(setting, (jobs.sqlite,)),  # of bench/paper.sh
     "jobs": lambda setting: jobs.run(setting, (jobs.sqlite, jobs.interpreters)),
     "fuzz": jobs.fuzz,
     "threshold": jobs.threshold,
@@ -38,6 +39,7 @@ def main():
     parser.add_argument("--sizes", type=lambda text: [int(size) for size in text.split(",")])
     for name in ("library", "programs", "target", "results", "note", "pages"):
         parser.add_argument("--" + name, required=True)
+    parser.add_argument("--huge", action="store_true", help="huge pages beside, where the program's malloc is libc's")
     parser.add_argument("--again", action="store_true", help="adds to the file of results")
     options = parser.parse_args()
     if set(options.only) - set(PARTS):

@@ -22,6 +22,8 @@ class Setting:
         self.quick, self.library, self.programs = options.quick, options.library, options.programs
         self.results, self.note, self.pages, self.work = options.results, options.note, options.pages, work
         self.sizes, self.again, self.target = options.sizes, options.again, options.target
+        # "huge" is plain as well; libc's malloc asks for huge pages.
+        self.variants = VARIANTS + (("huge",) if options.huge else ())
 
     def environment(self, variant, **more):
         """ODFORK_* of the caller do not reach either side. `more` names variables of the library: heap="on"."""
@@ -29,6 +31,8 @@ class Setting:
         if variant == "library":
             found["LD_PRELOAD"] = self.library
             found.update({"ODFORK_" + k.upper(): str(v) for k, v in more.items()})
+        if variant == "huge":
+            found["GLIBC_TUNABLES"] = ":".join(filter(None, (found.get("GLIBC_TUNABLES"), "glibc.malloc.hugetlb=1")))
         return found
 
     def program(self, name):
@@ -99,9 +103,9 @@ class Worker:
         self.process.wait()
 
 
-def both(setting, arguments, **more):
-    """The pair, plain first."""
-    return [Worker(setting, variant, arguments, **more) for variant in VARIANTS]
+def both(setting, arguments, variants=VARIANTS, **more):
+    """The pair, plain first; or as many as there are variants."""
+    return [Worker(setting, variant, arguments, **more) for variant in variants]
 
 
 def take_turns(workers, turns, units, fields, after_turn=None):
@@ -124,8 +128,8 @@ def cpu_of(pid):
 
 def memory_of(pid):
     """What a process takes, in MiB: `used` is what its mappings hold by its share, with the region's files as a whole, mapped or not, and page tables; `peak`
-    is the kernel's greatest RSS; `region` is the region's files alone."""
-    found = {"used": 0.0, "region": 0.0, "peak": 0.0}
+    is the kernel's greatest RSS; `region` is the region's files alone; `huge` is what the kernel has on huge pages."""
+    found = {"used": 0.0, "region": 0.0, "peak": 0.0, "huge": 0.0}
     files, of_region, kb = {}, False, 0
     with open("/proc/%d/smaps" % pid, encoding="utf-8") as file:
         for line in file:
@@ -136,6 +140,8 @@ def memory_of(pid):
                     files[head[2]] = head[1]
             elif line.startswith("Pss:" if not of_region else "Anonymous:"):
                 kb += int(line.split()[1])
+            elif line.startswith("AnonHugePages:"):
+                found["huge"] += int(line.split()[1]) / 1024
     for range_of_file in files.values():
         kb_of_file = os.stat("/proc/%d/map_files/%s" % (pid, range_of_file)).st_blocks / 2
         found["region"] += kb_of_file / 1024

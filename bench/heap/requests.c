@@ -268,25 +268,44 @@ static double field(const char *info, const char *name)
 	return strtod(at + strlen(name), NULL);
 }
 
+/* The library's own process, which is a child of the server as well, and does not end with a save. */
+static bool is_keeper(pid_t pid)
+{
+	char path[96], name[32] = "";
+	FILE *file;
+
+	snprintf(path, sizeof path, "/proc/%ld/comm", (long)pid);
+	file = fopen(path, "re");
+	if (file == NULL)
+		return false;
+	if (fgets(name, sizeof name, file) == NULL)
+		*name = '\0';
+	fclose(file);
+	return strcmp(name, "odfork-keeper\n") == 0;
+}
+
 /* A descriptor of the one child that the server has; -1 if it has none any more. */
 static int open_child(void)
 {
-	char path[96], line[256];
+	char path[96], line[4096], *rest = line, *word;
 	FILE *file;
-	long pid;
-	int fd;
+	int fd = -1;
 
 	snprintf(path, sizeof path, "/proc/%lu/task/%lu/children", options.server, options.server);
 	file = fopen(path, "re");
 	if (file == NULL)
 		die(path);
-	pid = fgets(line, sizeof line, file) != NULL ? strtol(line, NULL, 10) : 0;
+	if (fgets(line, sizeof line, file) == NULL)
+		*line = '\0';
 	fclose(file);
-	if (pid <= 0)
-		return -1;
-	fd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
-	if (fd < 0 && errno != ESRCH)
-		die("pidfd_open");
+	while (fd < 0 && (word = strsep(&rest, " \n")) != NULL) {
+		pid_t pid = (pid_t)strtol(word, NULL, 10);
+		if (pid <= 0 || is_keeper(pid))
+			continue;
+		fd = (int)syscall(SYS_pidfd_open, pid, 0);
+		if (fd < 0 && errno != ESRCH)
+			die("pidfd_open");
+	}
 	return fd;
 }
 

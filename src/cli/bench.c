@@ -38,7 +38,7 @@ void bench_note(struct bench *bench, const char *format, ...)
 	va_end(arguments);
 }
 
-/* ---- Options ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Options --------------------------------------------------------------------------------------------------- */
 
 static int compare_sizes(const void *a, const void *b)
 {
@@ -69,7 +69,9 @@ static int read_sizes(struct bench *bench, const char *list)
 	}
 	while ((one = strsep(&rest, ",")) != NULL) {
 		if (!add_size(bench, one)) {
-			int status = usage_error("bench: not a size from 1M on, as 64M or 1.5G (at most %d of them): '%s'", BENCH_SIZES, one);
+			int status =
+				usage_error("bench: not a size from 1M on, as 64M or 1.5G (at most %d of them): '%s'",
+					    BENCH_SIZES, one);
 			free(copy);
 			return status;
 		}
@@ -138,7 +140,7 @@ static int read_options(struct bench *bench, struct asked *asked, int argc, char
 	return EXIT_SUCCESS;
 }
 
-/* ---- What there is ------------------------------------------------------------------------------------------------------------ */
+/* ---- What there is --------------------------------------------------------------------------------------------- */
 
 static void describe_machine(struct bench *bench)
 {
@@ -174,9 +176,11 @@ static void find_strategies(struct bench *bench)
 	bench->with_kernel = capabilities.strategy[ODF_STRATEGY_KERNEL] == ODF_REASON_NONE;
 	bench->with_region = capabilities.strategy[ODF_STRATEGY_REGION] == ODF_REASON_NONE;
 	if (!bench->with_kernel && capabilities.kernel_interface != ODF_KERNEL_INTERFACE_NONE)
-		bench_note(bench, "%s: left out: %s", bench_way_text(BENCH_KERNEL), odf_reason_text(capabilities.strategy[ODF_STRATEGY_KERNEL]));
+		bench_note(bench, "%s: left out: %s", bench_way_text(BENCH_KERNEL),
+			   odf_reason_text(capabilities.strategy[ODF_STRATEGY_KERNEL]));
 	if (!bench->with_region)
-		bench_note(bench, "%s: left out: %s", bench_way_text(BENCH_REGION), odf_reason_text(capabilities.strategy[ODF_STRATEGY_REGION]));
+		bench_note(bench, "%s: left out: %s", bench_way_text(BENCH_REGION),
+			   odf_reason_text(capabilities.strategy[ODF_STRATEGY_REGION]));
 }
 
 /* Sizes that were asked for must all fit. Of the others those that do are taken. */
@@ -203,7 +207,7 @@ static bool sizes_fit(struct bench *bench, const struct asked *asked)
 	return bench->size_count > 0;
 }
 
-/* ---- The whole ---------------------------------------------------------------------------------------------------------------- */
+/* ---- The whole ------------------------------------------------------------------------------------------------- */
 
 static bool write_plot(const struct bench *bench, const char *path)
 {
@@ -281,8 +285,10 @@ static int bench_command(int argc, char **argv)
 const struct command command_bench = {
 	.name = "bench",
 	.run = bench_command,
-	.usage = "  odfork bench [OPTIONS]             what forks and programs started cost on this machine, plain and by the library\n"
-		 "      --size=LIST    amounts of memory of the process, as 64M,1G,8G; default: 64M,256M,1G,4G, those that fit\n"
+	.usage = "  odfork bench [OPTIONS]             what forks and programs started cost on this machine, plain and "
+		 "by the library\n"
+		 "      --size=LIST    amounts of memory of the process, as 64M,1G,8G; default: 64M,256M,1G,4G, those "
+		 "that fit\n"
 		 "      --seconds=N    how long to measure at most, without filling the memory; default: 40\n"
 		 "      --csv, --json  for programs\n"
 		 "      --plot=FILE    a picture as well (SVG)\n"

@@ -2,8 +2,8 @@
  *
  * odfork bench: what is measured, and what comes of it.
  *
- * For each amount of memory there is a process for each way to hold it (src/measure/fork_worker.h); they take turns, so that a machine
- * whose speed drifts does so for all. */
+ * For each amount of memory there is a process for each way to hold it (src/measure/fork_worker.h); they take turns, so
+ * that a machine whose speed drifts does so for all. */
 #ifndef ODF_CLI_BENCH_H
 #define ODF_CLI_BENCH_H
 
@@ -20,7 +20,12 @@ enum bench_what { BENCH_FIRST, BENCH_ENDLESS, BENCH_READS, BENCH_SPAWN, BENCH_WH
 
 /* How: of memory for forks, then the ways to start a program. */
 enum bench_way {
-	BENCH_PLAIN, BENCH_REGION, BENCH_KERNEL, BENCH_HUGE, BENCH_FORK_WAYS, BENCH_SPAWNS = BENCH_FORK_WAYS,
+	BENCH_PLAIN,
+	BENCH_REGION,
+	BENCH_KERNEL,
+	BENCH_HUGE,
+	BENCH_FORK_WAYS,
+	BENCH_SPAWNS = BENCH_FORK_WAYS,
 	BENCH_WAYS = BENCH_SPAWNS + SPAWN_WAYS
 };
 
@@ -31,8 +36,8 @@ extern const char *const bench_what_measures[BENCH_WHATS];
 const char *bench_way_key(enum bench_way way);
 const char *bench_way_text(enum bench_way way);
 
-/* Microseconds: the caller held in the call, but for BENCH_READS, which is the call until the child is reaped. Half of the samples are
- * between low and high. */
+/* Microseconds: the caller held in the call, but for BENCH_READS, which is the call until the child is reaped. Half of
+ * the samples are between low and high. */
 struct bench_row {
 	size_t bytes;
 	enum bench_what what;
@@ -40,10 +45,14 @@ struct bench_row {
 	size_t count;
 	double median, low, high, p99, least;
 	double per_second; /* BENCH_ENDLESS: rounds, the parent's writes included; else 0 */
-	double times;      /* the median of the plain way (plain fork; fork and exec) over this one's */
+	double times;	   /* the median of the plain way (plain fork; fork and exec) over this one's */
 };
 
-enum { BENCH_SIZES = 16, BENCH_ROWS = BENCH_SIZES * (BENCH_HUGE + 1) * BENCH_WHATS + BENCH_SIZES * SPAWN_WAYS, BENCH_NOTES = 32 };
+enum {
+	BENCH_SIZES = 16,
+	BENCH_ROWS = BENCH_SIZES * (BENCH_HUGE + 1) * BENCH_WHATS + BENCH_SIZES * SPAWN_WAYS,
+	BENCH_NOTES = 32
+};
 
 struct bench {
 	/* Asked for. */
@@ -72,13 +81,14 @@ const char *bench_amount(char text[32], size_t bytes);
 /* "216 us", "15.0 ms", "1.1 s". Returns text. */
 const char *bench_duration(char text[32], double us);
 
-/* bench_fit.c: whether the size fits, with what is measured on it; if not, says in `why` what it lacks. Nothing is touched. */
+/* bench_fit.c: whether the size fits, with what is measured on it; if not, says in `why` what it lacks. Nothing is
+ * touched. */
 bool bench_fits(const struct bench *bench, size_t bytes, char *why, size_t room);
 /* The same, with a process more at the same time. */
 bool bench_fits_with_one_more(size_t bytes);
 
-/* bench_run.c: measures. Returns 0; 1 after an error, about which it has said what it is; or minus the number of a signal that asked for
- * the end. No process and no memory of it is left in any case. */
+/* bench_run.c: measures. Returns 0; 1 after an error, about which it has said what it is; or minus the number of a
+ * signal that asked for the end. No process and no memory of it is left in any case. */
 int bench_run(struct bench *bench);
 
 /* bench_tables.c */

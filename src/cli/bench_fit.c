@@ -29,8 +29,8 @@ static bool says(bool fits, char *why, size_t room, size_t bytes, size_t needed,
 	char size[32], needs[32], has[32];
 
 	if (!fits)
-		snprintf(why, room, "%s does not fit: it needs %s, and %s leaves %s", bench_amount(size, bytes), bench_amount(needs, needed),
-			 available.limit, bench_amount(has, available.bytes));
+		snprintf(why, room, "%s does not fit: it needs %s, and %s leaves %s", bench_amount(size, bytes),
+			 bench_amount(needs, needed), available.limit, bench_amount(has, available.bytes));
 	return fits;
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The picture of odfork bench: a panel for each kind of round, with a logarithmic axis of time and the sizes beside each other. What each
- * line is stands below its panel, where no text can meet another. The colours follow the viewer's preference for light or dark. */
+ * The picture of odfork bench: a panel for each kind of round, with a logarithmic axis of time and the sizes beside
+ * each other. What each line is stands below its panel, where no text can meet another. The colours follow the viewer's
+ * preference for light or dark. */
 #include <math.h>
 
 #include "bench.h"
@@ -20,8 +21,8 @@ enum {
 	LABEL = 60, /* pixels that the name of a size takes */
 };
 
-/* The same colour and mark for what is plain, and for what is the library's, in each panel; marks as well, as not everybody sees the
- * colours. */
+/* The same colour and mark for what is plain, and for what is the library's, in each panel; marks as well, as not
+ * everybody sees the colours. */
 static size_t line_of(enum bench_way way)
 {
 	switch ((int)way) {
@@ -42,12 +43,16 @@ static size_t line_of(enum bench_way way)
 static const char *const classes[] = { "a", "b", "c", "d" };
 
 static const char style[] =
-	"<style>text{font:13px sans-serif;fill:#222}.h{font-size:16px;font-weight:bold}.t{font-weight:bold}.s{fill:#555;font-size:12px}"
+	"<style>text{font:13px "
+	"sans-serif;fill:#222}.h{font-size:16px;font-weight:bold}.t{font-weight:bold}.s{fill:#555;font-size:12px}"
 	".bg{fill:#fff}.grid{stroke:#ddd}.axis{stroke:#888}.l{fill:none;stroke-width:2}.r{stroke-width:1.5;opacity:.6}"
-	".a{stroke:#c0392b;fill:#c0392b}.b{stroke:#0072b2;fill:#0072b2}.c{stroke:#00795a;fill:#00795a}.d{stroke:#a86a00;fill:#a86a00}"
+	".a{stroke:#c0392b;fill:#c0392b}.b{stroke:#0072b2;fill:#0072b2}.c{stroke:#00795a;fill:#00795a}.d{stroke:#"
+	"a86a00;fill:#a86a00}"
 	".l.a,.l.b,.l.c,.l.d{fill:none}"
-	"@media(prefers-color-scheme:dark){text{fill:#e6e6e6}.s{fill:#b0b0b0}.bg{fill:#16181d}.grid{stroke:#33373f}.axis{stroke:#777}"
-	".a{stroke:#ff7b6b;fill:#ff7b6b}.b{stroke:#5cb8ff;fill:#5cb8ff}.c{stroke:#4fd0a5;fill:#4fd0a5}.d{stroke:#f0b04a;fill:#f0b04a}"
+	"@media(prefers-color-scheme:dark){text{fill:#e6e6e6}.s{fill:#b0b0b0}.bg{fill:#16181d}.grid{stroke:#33373f}."
+	"axis{stroke:#777}"
+	".a{stroke:#ff7b6b;fill:#ff7b6b}.b{stroke:#5cb8ff;fill:#5cb8ff}.c{stroke:#4fd0a5;fill:#4fd0a5}.d{stroke:#"
+	"f0b04a;fill:#f0b04a}"
 	".l.a,.l.b,.l.c,.l.d{fill:none}}</style>\n";
 
 static void print_text(const char *text, FILE *to)
@@ -111,18 +116,22 @@ static void plot_axes(const struct bench *bench, struct scale scale, FILE *to)
 
 	for (int power = scale.lowest; power <= scale.highest; power++) {
 		double y = height(scale, pow(10, power));
-		fprintf(to, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>", LEFT, PANEL_WIDTH - RIGHT, y, y);
+		fprintf(to, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>", LEFT,
+			PANEL_WIDTH - RIGHT, y, y);
 		if (power < 0)
 			snprintf(text, sizeof text, "%.1f us", pow(10, power));
 		else
-			snprintf(text, sizeof text, "%.0f %s", pow(10, power % 3), power < 3 ? "us" : power < 6 ? "ms" : "s");
+			snprintf(text, sizeof text, "%.0f %s", pow(10, power % 3),
+				 power < 3   ? "us"
+				 : power < 6 ? "ms"
+					     : "s");
 		fprintf(to, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%s</text>\n", LEFT - 8, y + 4, text);
 	}
-	fprintf(to, "<line class=\"axis\" x1=\"%d\" x2=\"%d\" y1=\"%d\" y2=\"%d\"/>\n", LEFT, PANEL_WIDTH - RIGHT, TOP + PLOT_HEIGHT,
-		TOP + PLOT_HEIGHT);
+	fprintf(to, "<line class=\"axis\" x1=\"%d\" x2=\"%d\" y1=\"%d\" y2=\"%d\"/>\n", LEFT, PANEL_WIDTH - RIGHT,
+		TOP + PLOT_HEIGHT, TOP + PLOT_HEIGHT);
 	for (size_t s = 0; s < bench->size_count; s += every)
-		fprintf(to, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>\n", across(bench, s), TOP + PLOT_HEIGHT + 20,
-			bench_amount(text, bench->sizes[s]));
+		fprintf(to, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>\n", across(bench, s),
+			TOP + PLOT_HEIGHT + 20, bench_amount(text, bench->sizes[s]));
 }
 
 /* A mark of its own for each line: circle, square, triangle, diamond. */
@@ -133,7 +142,8 @@ static void plot_mark(size_t line, double x, double y, FILE *to)
 		fprintf(to, "<circle class=\"%s\" cx=\"%.1f\" cy=\"%.1f\" r=\"4\"/>", classes[line], x, y);
 		break;
 	case 1:
-		fprintf(to, "<rect class=\"%s\" x=\"%.1f\" y=\"%.1f\" width=\"7\" height=\"7\"/>", classes[line], x - 3.5, y - 3.5);
+		fprintf(to, "<rect class=\"%s\" x=\"%.1f\" y=\"%.1f\" width=\"7\" height=\"7\"/>", classes[line],
+			x - 3.5, y - 3.5);
 		break;
 	case 2:
 		fprintf(to, "<path class=\"%s\" d=\"M%.1f %.1fl5 8h-10z\"/>", classes[line], x, y - 5);
@@ -161,8 +171,8 @@ static void plot_line(const struct bench *bench, struct scale scale, enum bench_
 		const struct bench_row *row = bench_find(bench, bench->sizes[s], what, way);
 		if (row == NULL)
 			continue;
-		fprintf(to, "<line class=\"r %s\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", class, across(bench, s), across(bench, s),
-			height(scale, row->low), height(scale, row->high));
+		fprintf(to, "<line class=\"r %s\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", class,
+			across(bench, s), across(bench, s), height(scale, row->low), height(scale, row->high));
 		plot_mark(line, across(bench, s), height(scale, row->median), to);
 	}
 	fprintf(to, "\n");
@@ -173,8 +183,11 @@ static void plot_panel(const struct bench *bench, enum bench_what what, FILE *to
 	struct scale scale = scale_of(bench, what);
 	size_t lines = 0;
 
-	fprintf(to, "<g transform=\"translate(%d,%d)\">\n<text class=\"t\" x=\"%d\" y=\"16\">%s</text><text class=\"s\" x=\"%d\" y=\"34\">%s</text>\n",
-		(int)what % 2 * PANEL_WIDTH, HEAD + (int)what / 2 * PANEL_HEIGHT, LEFT, bench_what_titles[what], LEFT, bench_what_measures[what]);
+	fprintf(to,
+		"<g transform=\"translate(%d,%d)\">\n<text class=\"t\" x=\"%d\" y=\"16\">%s</text><text class=\"s\" "
+		"x=\"%d\" y=\"34\">%s</text>\n",
+		(int)what % 2 * PANEL_WIDTH, HEAD + (int)what / 2 * PANEL_HEIGHT, LEFT, bench_what_titles[what], LEFT,
+		bench_what_measures[what]);
 	plot_axes(bench, scale, to);
 	for (enum bench_way way = 0; way < BENCH_WAYS; way++) {
 		bool measured = false;
@@ -183,8 +196,10 @@ static void plot_panel(const struct bench *bench, enum bench_what what, FILE *to
 		if (!measured)
 			continue;
 		plot_line(bench, scale, what, way, to);
-		plot_mark(line_of(way), LEFT + 6 + (double)(lines % 2) * 195, LEGEND + (double)(lines / 2) * LINE - 4, to);
-		fprintf(to, "<text x=\"%zu\" y=\"%zu\">%s</text>\n", LEFT + 18 + lines % 2 * 195, LEGEND + lines / 2 * LINE, bench_way_text(way));
+		plot_mark(line_of(way), LEFT + 6 + (double)(lines % 2) * 195, LEGEND + (double)(lines / 2) * LINE - 4,
+			  to);
+		fprintf(to, "<text x=\"%zu\" y=\"%zu\">%s</text>\n", LEFT + 18 + lines % 2 * 195,
+			LEGEND + lines / 2 * LINE, bench_way_text(way));
 		lines++;
 	}
 	fprintf(to, "</g>\n");
@@ -194,17 +209,24 @@ void bench_plot(const struct bench *bench, FILE *to)
 {
 	int width = 2 * PANEL_WIDTH, tall = HEAD + 2 * PANEL_HEIGHT;
 
-	fprintf(to, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" role=\"img\">\n", width, tall, width,
-		tall);
+	fprintf(to,
+		"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" "
+		"role=\"img\">\n",
+		width, tall, width, tall);
 	fprintf(to, "<title>odfork bench: forks and programs started, by memory of the process</title>\n%s", style);
-	fprintf(to, "<rect class=\"bg\" width=\"%d\" height=\"%d\"/>\n<text class=\"h\" x=\"20\" y=\"26\">odfork %s: forks and programs started, by memory "
+	fprintf(to,
+		"<rect class=\"bg\" width=\"%d\" height=\"%d\"/>\n<text class=\"h\" x=\"20\" y=\"26\">odfork %s: forks "
+		"and programs started, by memory "
 		"of the process</text>\n<text class=\"s\" x=\"20\" y=\"46\">Linux ",
 		width, tall, odf_version());
 	print_text(bench->kernel, to);
 	fprintf(to, ", %ld processors, %.1f GiB, ", bench->processors, bench->memory_gib);
 	print_text(bench->libc, to);
-	fprintf(to, ", %s, load %.1f before and %.1f after</text>\n<text class=\"s\" x=\"20\" y=\"64\">Medians; within the thin bars "
-		"are half of the samples.</text>\n", bench->date, bench->load_before, bench->load_after);
+	fprintf(to,
+		", %s, load %.1f before and %.1f after</text>\n<text class=\"s\" x=\"20\" y=\"64\">Medians; within the "
+		"thin bars "
+		"are half of the samples.</text>\n",
+		bench->date, bench->load_before, bench->load_after);
 	for (enum bench_what what = 0; what < BENCH_WHATS; what++)
 		plot_panel(bench, what, to);
 	fprintf(to, "</svg>\n");

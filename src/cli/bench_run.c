@@ -2,8 +2,9 @@
  *
  * The measuring of odfork bench: workers, their turns, and what ends them.
  *
- * Each worker is the leader of a process group of its own, so that the terminal's interrupt reaches only this process, and a kill of the
- * group reaches the worker's children as well. This process takes orphans in, so that it can wait until all of them are gone. */
+ * Each worker is the leader of a process group of its own, so that the terminal's interrupt reaches only this process,
+ * and a kill of the group reaches the worker's children as well. This process takes orphans in, so that it can wait
+ * until all of them are gone. */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -21,7 +22,10 @@
 enum { PASSES = 4, MOST_ROUNDS = 5000 };
 
 static const enum memory memory_of[BENCH_FORK_WAYS] = {
-	[BENCH_PLAIN] = SMALL_PAGES, [BENCH_REGION] = IN_REGION, [BENCH_KERNEL] = BY_KERNEL, [BENCH_HUGE] = HUGE_PAGES,
+	[BENCH_PLAIN] = SMALL_PAGES,
+	[BENCH_REGION] = IN_REGION,
+	[BENCH_KERNEL] = BY_KERNEL,
+	[BENCH_HUGE] = HUGE_PAGES,
 };
 
 /* At most so long is one cell measured on one way, in all its turns: more would make medians no steadier. */
@@ -38,7 +42,7 @@ struct series {
 	int huge_percent, settling; /* as the worker said last */
 };
 
-/* ---- The end, by a signal ----------------------------------------------------------------------------------------------------- */
+/* ---- The end, by a signal -------------------------------------------------------------------------------------- */
 
 static const int ending[] = { SIGINT, SIGTERM, SIGHUP };
 enum { ENDING = sizeof ending / sizeof *ending };
@@ -52,8 +56,8 @@ static void on_signal(int number)
 	asked = number;
 }
 
-/* They are blocked but where this process waits (wait_for_answer), so none comes between the question and the wait. A signal that is
- * ignored, as by nohup, stays ignored. */
+/* They are blocked but where this process waits (wait_for_answer), so none comes between the question and the wait. A
+ * signal that is ignored, as by nohup, stays ignored. */
 static void take_signals(void)
 {
 	struct sigaction action = { .sa_handler = on_signal };
@@ -89,7 +93,7 @@ static void end_all(void)
 		;
 }
 
-/* ---- Workers ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Workers --------------------------------------------------------------------------------------------------- */
 
 enum heard { HEARD, GONE, ASKED };
 
@@ -138,8 +142,9 @@ static void say_end(enum bench_way way)
 	int status = 0;
 
 	if (waitpid(workers[way].pid, &status, 0) == workers[way].pid && WIFSIGNALED(status))
-		fprintf(stderr, "odfork: bench: the process with the memory (%s) was killed by %s%s\n", bench_way_text(way),
-			strsignal(WTERMSIG(status)), WTERMSIG(status) == SIGKILL ? ", as the kernel does when memory runs out" : "");
+		fprintf(stderr, "odfork: bench: the process with the memory (%s) was killed by %s%s\n",
+			bench_way_text(way), strsignal(WTERMSIG(status)),
+			WTERMSIG(status) == SIGKILL ? ", as the kernel does when memory runs out" : "");
 	else
 		fprintf(stderr, "odfork: bench: the process with the memory (%s) has ended\n", bench_way_text(way));
 	close(workers[way].fd);
@@ -152,8 +157,8 @@ static enum heard start_worker(enum bench_way way, size_t bytes)
 	char kind[16], size[32];
 	char *argv[] = { (char[]){ "odfork" }, (char[]){ "bench" }, (char[]){ "--worker" }, kind, size, NULL };
 	/* What is plain must be so, also where this command was started under the library. */
-	const char *const environment[] = { "LD_PRELOAD", "ODFORK_FOLLOW", "ODFORK_HEAP", "ODFORK_LD_PRELOAD", "ODFORK_LOG", "ODFORK_STATS",
-					    "ODFORK_STRATEGY" };
+	const char *const environment[] = { "LD_PRELOAD", "ODFORK_FOLLOW", "ODFORK_HEAP",    "ODFORK_LD_PRELOAD",
+					    "ODFORK_LOG", "ODFORK_STATS",  "ODFORK_STRATEGY" };
 	odf_spawn_options spawn = ODF_SPAWN_OPTIONS_INIT;
 	int ends[2], error;
 	enum heard heard;
@@ -198,7 +203,7 @@ static void stop_worker(enum bench_way way)
 	worker->pid = 0;
 }
 
-/* ---- Figures ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Figures --------------------------------------------------------------------------------------------------- */
 
 enum field { HELD_US, TOTAL_US, ROUND_US, REST_US };
 
@@ -240,7 +245,8 @@ static double mean_of(const struct series *series, enum field field)
 	return series->count > 0 ? sum / (double)series->count : 0;
 }
 
-static void add_row(struct bench *bench, size_t bytes, enum bench_what what, enum bench_way way, const struct series *series)
+static void add_row(struct bench *bench, size_t bytes, enum bench_what what, enum bench_way way,
+		    const struct series *series)
 {
 	double *values = values_of(series, what == BENCH_READS ? TOTAL_US : HELD_US), round = mean_of(series, ROUND_US);
 	struct bench_row *row = &bench->rows[bench->row_count];
@@ -249,12 +255,13 @@ static void add_row(struct bench *bench, size_t bytes, enum bench_what what, enu
 
 	if (way == BENCH_HUGE && count > 0 && series->huge_percent < 90) {
 		if (what == BENCH_FIRST)
-			bench_note(bench, "%s: left out with %s: the kernel gave %d %% of the memory so", bench_way_text(way),
-				   bench_amount(amount, bytes), series->huge_percent);
+			bench_note(bench, "%s: left out with %s: the kernel gave %d %% of the memory so",
+				   bench_way_text(way), bench_amount(amount, bytes), series->huge_percent);
 		count = 0;
 	}
 	if (way == BENCH_REGION && what == BENCH_FIRST && series->settling == ODF_REGION_SETTLES_AT_FORK)
-		bench_note(bench, "%s, %s: settled by forks and by call, as the keeper may not do it here (odfork probe: uffd)",
+		bench_note(bench,
+			   "%s, %s: settled by forks and calls, as the keeper may not do it (odfork probe: uffd)",
 			   bench_way_text(way), bench_amount(amount, bytes));
 	if (count == 0 || values == NULL || bench->row_count == BENCH_ROWS) {
 		free(values);
@@ -280,7 +287,7 @@ static void compare_rows(struct bench *bench)
 	}
 }
 
-/* ---- Turns -------------------------------------------------------------------------------------------------------------------- */
+/* ---- Turns ----------------------------------------------------------------------------------------------------- */
 
 /* How far it is: cells of so many have been measured. */
 static size_t cells_done, cells_in_all;
@@ -292,8 +299,9 @@ static void show(const struct bench *bench, size_t bytes, const char *text)
 	char amount[32];
 
 	if (bench->progress)
-		fprintf(stderr, "%s[%3.0f s, %3zu %%] %s: %s%s", terminal ? "\r\033[K" : "", (now_us() - began_us) / 1e6,
-			cells_in_all > 0 ? cells_done * 100 / cells_in_all : 0, bench_amount(amount, bytes), text, terminal ? "" : "\n");
+		fprintf(stderr, "%s[%3.0f s, %3zu %%] %s: %s%s", terminal ? "\r\033[K" : "",
+			(now_us() - began_us) / 1e6, cells_in_all > 0 ? cells_done * 100 / cells_in_all : 0,
+			bench_amount(amount, bytes), text, terminal ? "" : "\n");
 }
 
 static void show_end(const struct bench *bench)
@@ -323,7 +331,8 @@ static double slice_us(const struct bench *bench)
 }
 
 /* One turn. */
-static enum heard turn(const struct bench *bench, enum bench_way worker, const struct cell *cell, double rest_us, struct series *series)
+static enum heard turn(const struct bench *bench, enum bench_way worker, const struct cell *cell, double rest_us,
+		       struct series *series)
 {
 	struct job job = { .cell = *cell, .slice_us = slice_us(bench), .limit = MOST_ROUNDS / PASSES };
 	enum heard heard;
@@ -348,8 +357,8 @@ static void swap(enum bench_way *a, enum bench_way *b)
 	*b = kept;
 }
 
-/* What is not in a region rests as long as the region takes to become LIVE: a core that slept forks slower. So the region, if it is among
- * them, has the first turn of all. */
+/* What is not in a region rests as long as the region takes to become LIVE: a core that slept forks slower. So the
+ * region, if it is among them, has the first turn of all. */
 static double rest_us(const struct series series[BENCH_FORK_WAYS])
 {
 	double rest = mean_of(&series[BENCH_REGION], REST_US);
@@ -357,8 +366,8 @@ static double rest_us(const struct series series[BENCH_FORK_WAYS])
 }
 
 /* All turns of one kind of round on the ways that are named. */
-static enum heard measure_forks(struct bench *bench, size_t bytes, enum bench_what what, const enum bench_way *ways, size_t count,
-				struct series series[BENCH_FORK_WAYS])
+static enum heard measure_forks(struct bench *bench, size_t bytes, enum bench_what what, const enum bench_way *ways,
+				size_t count, struct series series[BENCH_FORK_WAYS])
 {
 	enum bench_way order[BENCH_FORK_WAYS];
 	struct cell cell = cell_of(what);
@@ -430,7 +439,9 @@ static enum heard run_spawns(struct bench *bench, size_t bytes)
 /* A way that cannot be had here is left out; without the plain one there is nothing to compare with. */
 static enum heard start_ways(struct bench *bench, size_t bytes, enum bench_way *ways, size_t *count)
 {
-	const bool wanted[BENCH_FORK_WAYS] = { [BENCH_PLAIN] = true, [BENCH_REGION] = bench->with_region, [BENCH_KERNEL] = bench->with_kernel };
+	const bool wanted[BENCH_FORK_WAYS] = {
+		[BENCH_PLAIN] = true, [BENCH_REGION] = bench->with_region, [BENCH_KERNEL] = bench->with_kernel
+	};
 	char amount[32];
 
 	*count = 0;
@@ -443,7 +454,8 @@ static enum heard start_ways(struct bench *bench, size_t bytes, enum bench_way *
 		if (heard == ASKED || (heard == GONE && way == BENCH_PLAIN))
 			return heard;
 		if (heard == GONE)
-			bench_note(bench, "%s: left out with %s: it could not be had", bench_way_text(way), bench_amount(amount, bytes));
+			bench_note(bench, "%s: left out with %s: it could not be had", bench_way_text(way),
+				   bench_amount(amount, bytes));
 		else
 			ways[(*count)++] = way;
 	}
@@ -492,7 +504,8 @@ int bench_run(struct bench *bench)
 	enum heard heard = HEARD;
 
 	began_us = now_us();
-	cells_in_all = bench->size_count * ((2u + bench->with_region + bench->with_kernel) * BENCH_SPAWN + SPAWN_WAYS / 2);
+	cells_in_all =
+		bench->size_count * ((2u + bench->with_region + bench->with_kernel) * BENCH_SPAWN + SPAWN_WAYS / 2);
 	cells_done = 0;
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) {
 		perror("odfork: bench: prctl");

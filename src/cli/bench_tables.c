@@ -50,7 +50,8 @@ const char *bench_amount(char text[32], size_t bytes)
 	bool gib = bytes >= (size_t)1 << 30;
 	double amount = (double)bytes / (double)((size_t)1 << (gib ? 30 : 20));
 
-	snprintf(text, 32, amount >= 99.95 || amount == (double)(size_t)amount ? "%.0f %s" : "%.1f %s", amount, gib ? "GiB" : "MiB");
+	snprintf(text, 32, amount >= 99.95 || amount == (double)(size_t)amount ? "%.0f %s" : "%.1f %s", amount,
+		 gib ? "GiB" : "MiB");
 	return text;
 }
 
@@ -58,11 +59,14 @@ const char *bench_duration(char text[32], double us)
 {
 	double value = us < 999.5 ? us : us < 999500 ? us / 1e3 : us / 1e6;
 
-	snprintf(text, 32, value < 99.95 && us >= 999.5 ? "%.1f %s" : "%.0f %s", value, us < 999.5 ? "us" : us < 999500 ? "ms" : "s");
+	snprintf(text, 32, value < 99.95 && us >= 999.5 ? "%.1f %s" : "%.0f %s", value,
+		 us < 999.5    ? "us"
+		 : us < 999500 ? "ms"
+			       : "s");
 	return text;
 }
 
-/* ---- For people --------------------------------------------------------------------------------------------------------------- */
+/* ---- For people ------------------------------------------------------------------------------------------------ */
 
 static void print_gain(const struct bench *bench, FILE *to, size_t bytes)
 {
@@ -74,10 +78,15 @@ static void print_gain(const struct bench *bench, FILE *to, size_t bytes)
 
 	bench_amount(amount, bytes);
 	if (plain != NULL && region != NULL)
-		fprintf(to, "A fork holds a process of %s for %s, and for %s with its memory in a region: %.1f times as fast.\n", amount,
-			bench_duration(before, plain->median), bench_duration(after, region->median), region->times);
+		fprintf(to,
+			"A fork holds a process of %s for %s, and for %s with its memory in a region: %.1f times as "
+			"fast.\n",
+			amount, bench_duration(before, plain->median), bench_duration(after, region->median),
+			region->times);
 	if (forked != NULL && spawned != NULL)
-		fprintf(to, "Starting a program holds it for %s by fork and exec, and for %s by odf_spawn: %.1f times as fast.\n",
+		fprintf(to,
+			"Starting a program holds it for %s by fork and exec, and for %s by odf_spawn: %.1f times as "
+			"fast.\n",
 			bench_duration(before, forked->median), bench_duration(after, spawned->median), spawned->times);
 }
 
@@ -89,8 +98,9 @@ static void print_row(const struct bench_row *row, bool first_of_size, FILE *to)
 		bench_amount(amount, row->bytes);
 	if (row->per_second > 0)
 		snprintf(rate, sizeof rate, row->per_second < 100 ? "%.1f" : "%.0f", row->per_second);
-	fprintf(to, "%9s  %-24s %8s   %8s to %-8s %8s %7.1f", amount, bench_way_text(row->way), bench_duration(median, row->median),
-		bench_duration(low, row->low), bench_duration(high, row->high), bench_duration(p99, row->p99), row->times);
+	fprintf(to, "%9s  %-24s %8s   %8s to %-8s %8s %7.1f", amount, bench_way_text(row->way),
+		bench_duration(median, row->median), bench_duration(low, row->low), bench_duration(high, row->high),
+		bench_duration(p99, row->p99), row->times);
 	fprintf(to, row->what == BENCH_ENDLESS ? " %8s\n" : "\n", rate);
 }
 
@@ -105,8 +115,9 @@ static void print_section(const struct bench *bench, enum bench_what what, FILE 
 			if (row == NULL)
 				continue;
 			if (!begun)
-				fprintf(to, "\n%s: %s\n%9s  %-24s %8s   %20s %8s %7s%s\n", bench_what_titles[what], bench_what_measures[what],
-					"memory", "", "median", "half are within", "99 %", "times", what == BENCH_ENDLESS ? " a second" : "");
+				fprintf(to, "\n%s: %s\n%9s  %-24s %8s   %20s %8s %7s%s\n", bench_what_titles[what],
+					bench_what_measures[what], "memory", "", "median", "half are within", "99 %",
+					"times", what == BENCH_ENDLESS ? " a second" : "");
 			print_row(row, first, to);
 			begun = true;
 			first = false;
@@ -116,8 +127,9 @@ static void print_section(const struct bench *bench, enum bench_what what, FILE 
 
 void bench_print_table(const struct bench *bench, FILE *to)
 {
-	fprintf(to, "odfork %s on Linux %s, %ld processors, %.1f GiB, %s, %s; load %.1f before, %.1f after\n\n", odf_version(), bench->kernel,
-		bench->processors, bench->memory_gib, bench->libc, bench->date, bench->load_before, bench->load_after);
+	fprintf(to, "odfork %s on Linux %s, %ld processors, %.1f GiB, %s, %s; load %.1f before, %.1f after\n\n",
+		odf_version(), bench->kernel, bench->processors, bench->memory_gib, bench->libc, bench->date,
+		bench->load_before, bench->load_after);
 	print_gain(bench, to, bench->sizes[bench->size_count - 1]);
 	for (enum bench_what what = 0; what < BENCH_WHATS; what++)
 		print_section(bench, what, to);
@@ -126,7 +138,7 @@ void bench_print_table(const struct bench *bench, FILE *to)
 		fprintf(to, "%s%s.\n", n == 0 ? "\n" : "", bench->notes[n]);
 }
 
-/* ---- For programs ------------------------------------------------------------------------------------------------------------- */
+/* ---- For programs ---------------------------------------------------------------------------------------------- */
 
 void bench_print_csv(const struct bench *bench, FILE *to)
 {
@@ -136,8 +148,9 @@ void bench_print_csv(const struct bench *bench, FILE *to)
 		char rate[32] = "";
 		if (row->per_second > 0)
 			snprintf(rate, sizeof rate, "%.2f", row->per_second);
-		fprintf(to, "%.6g,%s,%s,%zu,%.1f,%.1f,%.1f,%.1f,%.1f,%s,%.3f\n", (double)row->bytes / (1 << 20), bench_what_keys[row->what],
-			bench_way_key(row->way), row->count, row->median, row->low, row->high, row->p99, row->least, rate, row->times);
+		fprintf(to, "%.6g,%s,%s,%zu,%.1f,%.1f,%.1f,%.1f,%.1f,%s,%.3f\n", (double)row->bytes / (1 << 20),
+			bench_what_keys[row->what], bench_way_key(row->way), row->count, row->median, row->low,
+			row->high, row->p99, row->least, rate, row->times);
 	}
 }
 
@@ -162,13 +175,17 @@ void bench_print_json(const struct bench *bench, FILE *to)
 	print_string(bench->kernel, to);
 	fprintf(to, ",\"libc\":");
 	print_string(bench->libc, to);
-	fprintf(to, ",\"processors\":%ld,\"memory_gib\":%.1f,\"date\":\"%s\",\"load_before\":%.2f,\"load_after\":%.2f,\"rows\":[", bench->processors,
-		bench->memory_gib, bench->date, bench->load_before, bench->load_after);
+	fprintf(to,
+		",\"processors\":%ld,\"memory_gib\":%.1f,\"date\":\"%s\",\"load_before\":%.2f,\"load_after\":%.2f,"
+		"\"rows\":[",
+		bench->processors, bench->memory_gib, bench->date, bench->load_before, bench->load_after);
 	for (size_t r = 0; r < bench->row_count; r++) {
 		const struct bench_row *row = &bench->rows[r];
-		fprintf(to, "%s{\"bytes\":%zu,\"what\":\"%s\",\"way\":\"%s\",\"count\":%zu,\"median_us\":%.1f,\"low_us\":%.1f,\"high_us\":%.1f,",
-			r == 0 ? "" : ",", row->bytes, bench_what_keys[row->what], bench_way_key(row->way), row->count, row->median, row->low,
-			row->high);
+		fprintf(to,
+			"%s{\"bytes\":%zu,\"what\":\"%s\",\"way\":\"%s\",\"count\":%zu,\"median_us\":%.1f,\"low_us\":%."
+			"1f,\"high_us\":%.1f,",
+			r == 0 ? "" : ",", row->bytes, bench_what_keys[row->what], bench_way_key(row->way), row->count,
+			row->median, row->low, row->high);
 		fprintf(to, "\"p99_us\":%.1f,\"least_us\":%.1f,\"per_second\":", row->p99, row->least);
 		fprintf(to, row->per_second > 0 ? "%.2f" : "null", row->per_second);
 		fprintf(to, ",\"times\":%.3f}", row->times);

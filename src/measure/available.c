@@ -58,11 +58,13 @@ struct words {
 };
 
 static const struct words second = { "/sys/fs/cgroup", "memory.max", "memory.high", "memory.current", "inactive_file" };
-static const struct words hybrid = { "/sys/fs/cgroup/unified", "memory.max", "memory.high", "memory.current", "inactive_file" };
+static const struct words hybrid = { "/sys/fs/cgroup/unified", "memory.max", "memory.high", "memory.current",
+				     "inactive_file" };
 static const struct words first = { "/sys/fs/cgroup/memory", "memory.limit_in_bytes", NULL, "memory.usage_in_bytes",
 				    "total_inactive_file" };
 
-/* What a cgroup and those above it leave. In a container the path may be that of the host, of which only the mount's root is there. */
+/* What a cgroup and those above it leave. In a container the path may be that of the host, of which only the mount's
+ * root is there. */
 static size_t left_by_cgroup(const struct words *words, const char *cgroup)
 {
 	size_t left = SIZE_MAX;
@@ -95,7 +97,8 @@ static void at_most_cgroups(struct available *available)
 	char line[4096];
 
 	while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-		char *controllers = strchr(line, ':'), *path = controllers != NULL ? strchr(controllers + 1, ':') : NULL;
+		char *controllers = strchr(line, ':'),
+		     *path = controllers != NULL ? strchr(controllers + 1, ':') : NULL;
 		if (path == NULL)
 			continue;
 		line[strcspn(line, "\n")] = 0;
@@ -120,9 +123,11 @@ struct available memory_available(void)
 		at_most(&available, kb * 1024, "the machine's available memory");
 	at_most_cgroups(&available);
 	if (number_in("/proc/sys/vm", "overcommit_memory") == 2) {
-		size_t most = number_after("/proc", "meminfo", "CommitLimit:"), promised = number_after("/proc", "meminfo", "Committed_AS:");
+		size_t most = number_after("/proc", "meminfo", "CommitLimit:"),
+		       promised = number_after("/proc", "meminfo", "Committed_AS:");
 		if (most != SIZE_MAX && promised != SIZE_MAX)
-			at_most(&available, difference(most, promised) * 1024, "strict overcommit (vm.overcommit_memory=2)");
+			at_most(&available, difference(most, promised) * 1024,
+				"strict overcommit (vm.overcommit_memory=2)");
 	}
 	return available;
 }

@@ -11,8 +11,9 @@ struct available {
 	const char *limit;
 };
 
-/* The least of the machine's MemAvailable, of what the memory cgroups of this process and those above it leave (either version; the
- * page cache that they would drop counts as left), and, where overcommit is strict, of what can still be promised. */
+/* The least of the machine's MemAvailable, of what the memory cgroups of this process and those above it leave (either
+ * version; the page cache that they would drop counts as left), and, where overcommit is strict, of what can still be
+ * promised. */
 struct available memory_available(void);
 
 /* What one process can map, and have in private writable memory: RLIMIT_AS and RLIMIT_DATA, less what this process has.

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Ways to start a program, to be compared: each starts /bin/true and returns when it is known to have been executed (for fork and exec by
- * a close-on-exec pipe; the others promise it). The caller waits for the child. -1 and errno on failure. */
+ * Ways to start a program, to be compared: each starts /bin/true and returns when it is known to have been executed
+ * (for fork and exec by a close-on-exec pipe; the others promise it). The caller waits for the child. -1 and errno on
+ * failure. */
 #ifndef ODF_MEASURE_SPAWN_WAYS_H
 #define ODF_MEASURE_SPAWN_WAYS_H
 
