@@ -3,7 +3,8 @@
  * spawn MIB ROUNDS THREADS [PEER]: from a process that holds MIB of memory on small pages, THREADS threads start
  * /bin/true ROUNDS times in every way there is (at least 2000 times in those that do not fork), and wait for it.
  * Measured is how long the caller is held: until the program is known to have been executed, which posix_spawn, libuv,
- * GLib and odf_spawn all promise (raw vfork as well); for fork and exec that is done with a close-on-exec pipe.
+ * GLib and odf_spawn all promise (raw vfork as well); for fork and exec that is done with a close-on-exec pipe. "No
+ * wait" does not wait for that.
  *
  * PEER is a newer libuv beside the system's one (peer.h).
  *
@@ -132,6 +133,8 @@ static const struct {
 	{ "vfork+execve (floor)", spawn_by_raw_vfork, false, NULL },
 	{ "odf_spawn", by_default, false, odf_version },
 	{ "odf_spawn with report", by_default_reported, false, odf_version },
+	{ "odf_pool_spawn", spawn_by_pool, false, odf_version },
+	{ "odf_pool_spawn (no wait)", spawn_by_pool_no_wait, false, odf_version },
 	{ "odf_spawn by posix_spawn", by_posix_spawn_engine, false, odf_version },
 	{ "glibc posix_spawn", spawn_by_libc, false, gnu_get_libc_version },
 #if HAVE_GLIB

@@ -28,7 +28,7 @@ cat > "$work/check.py" << 'CHECK'
 import json, math, sys, xml.etree.ElementTree as tree
 found = json.load(open(sys.argv[1] + "/json"))
 rows, notes = found["rows"], " ".join(found["notes"])
-ways = {"first_fork": ["plain", "region", "huge_pages"], "spawn": ["fork_exec", "posix_spawn", "odf_spawn", "vfork_exec"]}
+ways = {"first_fork": ["plain", "region", "huge_pages"], "spawn": ["fork_exec", "posix_spawn", "odf_spawn", "odf_pool_spawn", "odf_pool_spawn_no_wait", "vfork_exec"]}
 ways["endless_1"] = ways["child_reads_1"] = ways["first_fork"]
 texts = {"region": "memory in a region", "huge_pages": "2 MiB pages"}
 assert sorted({row["bytes"] for row in rows}) == [16 << 20, 32 << 20], "the sizes"

@@ -164,11 +164,28 @@ static double load(void)
 	return getloadavg(&average, 1) == 1 ? average : 0;
 }
 
+/* Where no pool can be had, the library says so when one is made. */
+static void try_pool(struct bench *bench)
+{
+	odf_pool_options options = ODF_POOL_OPTIONS_INIT;
+	odf_pool *pool;
+
+	options.flags = ODF_POOL_NO_TASKS;
+	pool = odf_pool_create(&options);
+	bench->with_pool = pool != NULL;
+	if (pool == NULL)
+		bench_note(bench, "%s: left out: no pool can be had: %s", spawn_ways[SPAWN_BY_POOL].name,
+			   strerror(errno));
+	else
+		(void)odf_pool_destroy(pool);
+}
+
 static void find_strategies(struct bench *bench)
 {
 	odf_capabilities capabilities = ODF_CAPABILITIES_INIT;
 	odf_kernel_verdict verdict = ODF_KERNEL_VERDICT_INIT;
 
+	try_pool(bench);
 	warn_of_trial("bench");
 	(void)odf_kernel_verify(&verdict); /* what it finds is among the capabilities */
 	if (odf_capabilities_get(&capabilities) != 0)

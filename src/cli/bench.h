@@ -64,7 +64,7 @@ struct bench {
 	char kernel[66], libc[64], date[32];
 	long processors;
 	double memory_gib, load_before, load_after;
-	bool with_region, with_kernel;
+	bool with_region, with_kernel, with_pool;
 	/* Found. */
 	struct bench_row rows[BENCH_ROWS];
 	size_t row_count;

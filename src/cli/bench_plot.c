@@ -35,12 +35,16 @@ static size_t line_of(enum bench_way way)
 	case BENCH_HUGE:
 	case BENCH_SPAWNS + SPAWN_BY_LIBC:
 		return 2;
+	case BENCH_SPAWNS + SPAWN_BY_POOL:
+		return 4;
+	case BENCH_SPAWNS + SPAWN_BY_POOL_NO_WAIT:
+		return 5;
 	default:
 		return 3;
 	}
 }
 
-static const char *const classes[] = { "a", "b", "c", "d" };
+static const char *const classes[] = { "a", "b", "c", "d", "e", "f" };
 
 static const char style[] =
 	"<style>text{font:13px "
@@ -48,12 +52,12 @@ static const char style[] =
 	".bg{fill:#fff}.grid{stroke:#ddd}.axis{stroke:#888}.l{fill:none;stroke-width:2}.r{stroke-width:1.5;opacity:.6}"
 	".a{stroke:#c0392b;fill:#c0392b}.b{stroke:#0072b2;fill:#0072b2}.c{stroke:#00795a;fill:#00795a}.d{stroke:#"
 	"a86a00;fill:#a86a00}"
-	".l.a,.l.b,.l.c,.l.d{fill:none}"
+	".e{stroke:#8e44ad;fill:#8e44ad}.f{stroke:#5d6d1e;fill:#5d6d1e}.l{fill:none!important}"
 	"@media(prefers-color-scheme:dark){text{fill:#e6e6e6}.s{fill:#b0b0b0}.bg{fill:#16181d}.grid{stroke:#33373f}."
 	"axis{stroke:#777}"
 	".a{stroke:#ff7b6b;fill:#ff7b6b}.b{stroke:#5cb8ff;fill:#5cb8ff}.c{stroke:#4fd0a5;fill:#4fd0a5}.d{stroke:#"
 	"f0b04a;fill:#f0b04a}"
-	".l.a,.l.b,.l.c,.l.d{fill:none}}</style>\n";
+	".e{stroke:#d39be8;fill:#d39be8}.f{stroke:#c9d66b;fill:#c9d66b}}</style>\n";
 
 static void print_text(const char *text, FILE *to)
 {
@@ -134,7 +138,7 @@ static void plot_axes(const struct bench *bench, struct scale scale, FILE *to)
 			TOP + PLOT_HEIGHT + 20, bench_amount(text, bench->sizes[s]));
 }
 
-/* A mark of its own for each line: circle, square, triangle, diamond. */
+/* A mark of its own for each line: circle, square, triangle, diamond; for the last two a cross and an upright one. */
 static void plot_mark(size_t line, double x, double y, FILE *to)
 {
 	switch (line) {
@@ -148,8 +152,16 @@ static void plot_mark(size_t line, double x, double y, FILE *to)
 	case 2:
 		fprintf(to, "<path class=\"%s\" d=\"M%.1f %.1fl5 8h-10z\"/>", classes[line], x, y - 5);
 		break;
-	default:
+	case 3:
 		fprintf(to, "<path class=\"%s\" d=\"M%.1f %.1fl5 5-5 5-5-5z\"/>", classes[line], x, y - 5);
+		break;
+	case 4:
+		fprintf(to, "<path class=\"%s\" stroke-width=\"2\" d=\"M%.1f %.1fl8 8m0-8l-8 8\"/>", classes[line],
+			x - 4, y - 4);
+		break;
+	default:
+		fprintf(to, "<path class=\"%s\" stroke-width=\"2\" d=\"M%.1f %.1fv10m-5-5h10\"/>", classes[line], x,
+			y - 5);
 	}
 }
 

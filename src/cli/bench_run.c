@@ -422,6 +422,8 @@ static enum heard run_spawns(struct bench *bench, size_t bytes)
 	for (unsigned step = 0; step < PASSES * SPAWN_WAYS && heard == HEARD; step++) {
 		char text[128];
 		cell.spawn_way = (step + step / SPAWN_WAYS) % SPAWN_WAYS;
+		if (!bench->with_pool && (cell.spawn_way == SPAWN_BY_POOL || cell.spawn_way == SPAWN_BY_POOL_NO_WAIT))
+			continue;
 		snprintf(text, sizeof text, "%s: %s", bench_what_titles[BENCH_SPAWN], spawn_ways[cell.spawn_way].name);
 		if (step < SPAWN_WAYS || isatty(STDERR_FILENO))
 			show(bench, bytes, text);

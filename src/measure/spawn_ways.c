@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <spawn.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <unistd.h>
 
 #include "odfork.h"
@@ -62,9 +63,38 @@ pid_t spawn_by_odf(void)
 	return error == 0 ? pid : -1;
 }
 
+static pid_t by_pool(uint64_t flags)
+{
+	static odf_pool *pool;
+	odf_pool_options pool_options = ODF_POOL_OPTIONS_INIT;
+	odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
+	pid_t pid;
+	int error;
+
+	pool_options.flags = ODF_POOL_NO_TASKS;
+	options.flags = flags;
+	if (pool == NULL && (pool = odf_pool_create(&pool_options)) == NULL)
+		return -1;
+	error = odf_pool_spawn(pool, &pid, spawned_program, spawned_arguments, NULL, &options, NULL);
+	errno = error;
+	return error == 0 ? pid : -1;
+}
+
+pid_t spawn_by_pool(void)
+{
+	return by_pool(0);
+}
+
+pid_t spawn_by_pool_no_wait(void)
+{
+	return by_pool(ODF_SPAWN_NO_WAIT);
+}
+
 const struct spawn_way spawn_ways[SPAWN_WAYS] = {
 	[SPAWN_BY_FORK] = { "fork_exec", "fork and exec", spawn_by_fork },
 	[SPAWN_BY_LIBC] = { "posix_spawn", "libc's posix_spawn", spawn_by_libc },
 	[SPAWN_BY_ODF] = { "odf_spawn", "odf_spawn", spawn_by_odf },
+	[SPAWN_BY_POOL] = { "odf_pool_spawn", "odf_pool_spawn", spawn_by_pool },
+	[SPAWN_BY_POOL_NO_WAIT] = { "odf_pool_spawn_no_wait", "odf_pool_spawn, no wait", spawn_by_pool_no_wait },
 	[SPAWN_BY_RAW_VFORK] = { "vfork_exec", "vfork and exec, bare", spawn_by_raw_vfork },
 };

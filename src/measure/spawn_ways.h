@@ -16,8 +16,19 @@ pid_t spawn_by_fork(void);
 pid_t spawn_by_raw_vfork(void);
 pid_t spawn_by_libc(void);
 pid_t spawn_by_odf(void);
+pid_t spawn_by_pool(void);
+/* Returns when the process is there, whatever becomes of it. */
+pid_t spawn_by_pool_no_wait(void);
 
-enum { SPAWN_BY_FORK, SPAWN_BY_LIBC, SPAWN_BY_ODF, SPAWN_BY_RAW_VFORK, SPAWN_WAYS };
+enum {
+	SPAWN_BY_FORK,
+	SPAWN_BY_LIBC,
+	SPAWN_BY_ODF,
+	SPAWN_BY_POOL,
+	SPAWN_BY_POOL_NO_WAIT,
+	SPAWN_BY_RAW_VFORK,
+	SPAWN_WAYS
+};
 
 extern const struct spawn_way {
 	const char *key, *name;
