@@ -16,7 +16,7 @@ struct command {
 	/* For help: the first line begins with "  odfork NAME", and each option stands in it. */
 	const char *usage;
 };
-extern const struct command command_bench, command_probe, command_run, command_spawn, command_stats;
+extern const struct command command_bench, command_inspect, command_probe, command_run, command_spawn, command_stats;
 
 /* Prints "odfork: " and the message and a hint at --help on standard error; returns EXIT_OWN. */
 int usage_error(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -121,13 +121,14 @@ static bool is_function(const ElfW(Sym) *symbol)
 	return symbol->st_shndx != SHN_UNDEF && (type == STT_FUNC || type == STT_GNU_IFUNC) && (binding == STB_GLOBAL || binding == STB_WEAK);
 }
 
-bool elf_exports(const struct elf_file *file, const char *name)
+/* A function of this name in a table of symbols of the kind. */
+static bool has_function(const struct elf_file *file, ElfW(Word) table, const char *name)
 {
 	const ElfW(Shdr) *section, *strings;
 	const ElfW(Sym) *symbols;
 
 	for (unsigned i = 1; (section = section_header(file, i)) != NULL; i++) {
-		if (section->sh_type != SHT_DYNSYM)
+		if (section->sh_type != table)
 			continue;
 		strings = section_header(file, section->sh_link);
 		symbols = piece(file, section->sh_offset, section->sh_size);
@@ -140,4 +141,19 @@ bool elf_exports(const struct elf_file *file, const char *name)
 		}
 	}
 	return false;
+}
+
+bool elf_exports(const struct elf_file *file, const char *name)
+{
+	return has_function(file, SHT_DYNSYM, name);
+}
+
+bool elf_defines(const struct elf_file *file, const char *name)
+{
+	return has_function(file, SHT_SYMTAB, name) || has_function(file, SHT_DYNSYM, name);
+}
+
+bool elf_contains(const struct elf_file *file, const char *text)
+{
+	return memmem(file->bytes, file->size, text, strlen(text)) != NULL;
 }

@@ -29,4 +29,8 @@ bool elf_has_soname(const struct elf_file *file);
 bool elf_has_section(const struct elf_file *file, const char *name);
 /* Whether the loader finds a function of this name there. */
 bool elf_exports(const struct elf_file *file, const char *name);
+/* Whether it has one, for the loader or not. Of a file that was stripped: what the loader finds. */
+bool elf_defines(const struct elf_file *file, const char *name);
+/* Anywhere. */
+bool elf_contains(const struct elf_file *file, const char *text);
 #endif

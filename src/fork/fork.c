@@ -13,6 +13,7 @@
 
 #include "../capability/kernel.h"
 #include "../libc/libc.h"
+#include "../record/counts.h"
 #include "../record/record.h"
 #include "../region/region.h"
 #include "../strategy/report.h"
@@ -52,6 +53,15 @@ static pid_t libc_fork_of(enum fork_call call)
 	return pid;
 }
 
+static pid_t note(pid_t pid)
+{
+	if (pid > 0)
+		counts_fork();
+	else if (pid == 0)
+		counts_in_child();
+	return pid;
+}
+
 /* With the process's regions frozen; *refused is set if they could not be. They are frozen whatever strategy was asked for: memory that is LIVE cannot be inherited. */
 static pid_t fork_frozen(enum fork_call call, bool *refused)
 {
@@ -61,7 +71,7 @@ static pid_t fork_frozen(enum fork_call call, bool *refused)
 
 	if (region_bytes() == 0) {
 		pid = libc_fork_of(call);
-		return pid < 0 && errno == EAGAIN && region_give_way() ? libc_fork_of(call) : pid;
+		return note(pid < 0 && errno == EAGAIN && region_give_way() ? libc_fork_of(call) : pid);
 	}
 	error = region_fork_begin(&start);
 	if (error == 0) {
@@ -73,7 +83,7 @@ static pid_t fork_frozen(enum fork_call call, bool *refused)
 			region_in_child();
 		else
 			region_fork_end(start, pid);
-		return pid;
+		return note(pid);
 	}
 	*refused = true;
 	errno = error;

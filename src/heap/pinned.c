@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Three lists, each of what is known to be harmless: file systems, character devices, inodes without a file. A regular
- * file is looked at by three system calls on the first of its mount and by one on all others.
+ * Of this process's descriptors, by the lists of pinned_classes.c. A regular file is looked at by three system calls on
+ * the first of its mount and by one on all others.
  */
 #include "pinned.h"
 
@@ -20,173 +20,16 @@
 #ifndef STATX_MNT_ID_UNIQUE
 #define STATX_MNT_ID_UNIQUE 0x4000u /* Linux 6.8 */
 #endif
-#ifndef AF_RDS
-#define AF_RDS 21
-#endif
-#ifndef AF_ALG
-#define AF_ALG 38
-#endif
 #ifndef TCP_ULP
 #define TCP_ULP 31
 #endif
 
 #define ANONYMOUS 0x09041934u
-#define ZFS       0x2fc12fc1u
 
 /* Descriptors that are looked at when the heap wakes. With more it stays asleep. */
 #define DESCRIPTORS_MOST 65536
 
-/* ---- Classes ---- */
-
-bool pinned_copies(uint32_t file_system)
-{
-	switch (file_system) {
-	case 0xef53:     /* ext2, ext3, ext4 */
-	case 0x58465342: /* xfs */
-	case 0x9123683e: /* btrfs */
-	case 0xca451a4e: /* bcachefs */
-	case 0xf2f52010: /* f2fs */
-	case 0x01021994: /* tmpfs, memfd */
-	case 0x858458f6: /* ramfs */
-	case 0x958458f6: /* hugetlbfs */
-	case 0x794c7630: /* overlay: as what is below, which cannot be seen, and is local nearly always */
-	case 0x61756673: /* aufs, likewise */
-	case 0x73717368: /* squashfs */
-	case 0xe0f5e1e2: /* erofs */
-	case 0x28cd3d45: /* cramfs */
-	case 0x7275:     /* romfs */
-	case 0x9660:     /* iso9660 */
-	case 0x15013346: /* udf */
-	case 0x4d44:     /* fat */
-	case 0x2011bab0: /* exfat */
-	case 0x7366746e: /* ntfs3 */
-	case 0x5346544e: /* ntfs */
-	case 0x52654973: /* reiserfs */
-	case 0x3153464a: /* jfs */
-	case 0x3434:     /* nilfs */
-	case 0x72b6:     /* jffs2 */
-	case 0x24051905: /* ubifs */
-	case 0x4244:     /* hfs */
-	case 0x482b:     /* hfsplus */
-	case 0xf15f:     /* ecryptfs */
-	case 0x6969:     /* nfs, without O_DIRECT */
-	case 0x01161970: /* gfs2 */
-	case 0x7461636f: /* ocfs2 */
-	case 0x0187:     /* autofs */
-	case 0x9fa0:     /* proc */
-	case 0x62656572: /* sysfs */
-	case 0x27e0eb:   /* cgroup */
-	case 0x63677270: /* cgroup2 */
-	case 0x1cd1:     /* devpts */
-	case 0x64626720: /* debugfs */
-	case 0x74726163: /* tracefs */
-	case 0x73636673: /* securityfs */
-	case 0xf97cff8c: /* selinux */
-	case 0x5a3c69f0: /* apparmor */
-	case 0x43415d53: /* smack */
-	case 0xcafe4a11: /* bpf */
-	case 0x6165676c: /* pstore */
-	case 0xde5e81e4: /* efivarfs */
-	case 0x62656570: /* configfs */
-	case 0x42494e4d: /* binfmt_misc */
-	case 0x19800202: /* mqueue */
-	case 0x07655821: /* resctrl */
-	case 0x6e736673: /* namespaces */
-	case 0x50494446: /* pidfs */
-	case 0x5345434d: /* memfd_secret */
-	case 0x444d4142: /* dma-buf, which cannot be read */
-	case 0x50495045: /* pipes */
-	case 0x534f434b: /* sockets */
-		return true;
-	default:
-		/* FUSE, 9p, SMB, Lustre, GPFS...: some read to the caller's pages, as mount options or the server say. */
-		return false;
-	}
-}
-
-bool pinned_is_plain_device(unsigned major, unsigned minor)
-{
-	switch (major) {
-	case 1: /* null, zero, random... */
-	case 2: case 3: case 4: case 5: /* terminals */
-	case 136: case 137: case 138: case 139: case 140: case 141: case 142: case 143:
-	case 166: case 188: case 204: case 205: case 229: /* and serial lines */
-	case 7:             /* virtual consoles */
-	case 13:            /* input */
-	case 14: case 116:  /* sound */
-	case 189:           /* USB */
-		return true;
-	case 10:
-		break;
-	default:
-		/* Nvidia, infiniband, dri, video4linux; and all whose number was chosen when the driver was loaded: kfd, vfio, nvme... */
-		return false;
-	}
-	switch (minor) {
-	case 130: /* watchdog */
-	case 135: /* rtc */
-	case 144: /* nvram */
-	case 183: /* hwrng */
-	case 200: /* net/tun */
-	case 223: /* uinput */
-	case 228: /* hpet */
-	case 234: /* btrfs-control */
-	case 235: /* autofs */
-	case 236: /* mapper/control */
-	case 237: /* loop-control */
-	case 239: /* uhid */
-	case 242: /* rfkill */
-		return true;
-	default: /* fuse, whose server reads to pages; vfio, kvm, vhost */
-		return false;
-	}
-}
-
-odf_reason pinned_anonymous(const char *name, enum pinned_way way)
-{
-	static const char start[] = "anon_inode:";
-	static const char *const harmless[] = { "[eventpoll]", "[eventfd", "[signalfd]", "[timerfd]", "inotify", "[fanotify]",
-		"[pidfd]", "[perf_event]", "bpf-", "btf", "seccomp notify", "[fscontext]", "[landlock-ruleset]" };
-
-	if (strncmp(name, start, sizeof start - 1) != 0)
-		return ODF_REASON_HEAP_DEVICE;
-	name += sizeof start - 1;
-	/* One that was received is about the memory of him who made it; one that is found may have been made by this
-	 * process. */
-	if (strncmp(name, "[userfaultfd]", 13) == 0)
-		return way == PINNED_FOUND ? ODF_REASON_HEAP_USERFAULT : ODF_REASON_NONE;
-	if (strncmp(name, "[io_uring]", 10) == 0)
-		return ODF_REASON_HEAP_PINS;
-	for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++)
-		if (strncmp(name, harmless[i], strlen(harmless[i])) == 0)
-			return ODF_REASON_NONE;
-	return ODF_REASON_HEAP_DEVICE;
-}
-
-/* Decrypts to the reader's pages; registers memory that others write to. */
-odf_reason pinned_domain(int domain)
-{
-	return domain == AF_ALG || domain == AF_RDS ? ODF_REASON_HEAP_DEVICE : ODF_REASON_NONE;
-}
-
 /* ---- One descriptor ---- */
-
-/* Before its version 2.3 it did not read to the caller's pages; since, a data set may say so, unless the module's
- * switch is off. */
-static bool zfs_copies(void)
-{
-	char digit = '?';
-	int file = sys_open("/sys/module/zfs/parameters/zfs_dio_enabled", O_RDONLY, 0);
-
-	if (file == -ENOENT)
-		return sys_call4(SYS_faccessat, AT_FDCWD, "/sys/module/zfs/parameters", 0, 0) == 0;
-	if (file < 0)
-		return false;
-	if (sys_read(file, &digit, 1) != 1)
-		digit = '?';
-	sys_close(file);
-	return digit == '0';
-}
 
 /* Mounts whose files are known to be harmless, by numbers that the kernel gives once (Linux 6.8). Older kernels give
  * numbers of mounts and devices again, so that nothing is remembered there. */
@@ -260,9 +103,9 @@ static odf_reason look_at_file(int descriptor, const struct appearance *appearan
 	type = (uint32_t)system.f_type;
 	if (type == ANONYMOUS)
 		return look_at_anonymous(descriptor, way);
-	if (!pinned_copies(type) && !(type == ZFS && zfs_copies()))
+	if (!pinned_copies(type) && !(type == PINNED_ZFS && pinned_zfs_copies()))
 		return ODF_REASON_HEAP_FILE_SYSTEM;
-	if (appearance->mount != 0 && type != ZFS)
+	if (appearance->mount != 0 && type != PINNED_ZFS)
 		atomic_store_explicit(&known_mounts[atomic_fetch_add(&next_mount, 1) % KNOWN_MOUNTS], appearance->mount,
 				      memory_order_relaxed);
 	return ODF_REASON_NONE;
@@ -388,18 +231,6 @@ static odf_reason look_at_descriptors(void)
 /* A ring need not have a descriptor any more, and a device's is often closed when it has been mapped. */
 static odf_reason look_at_mappings(void)
 {
-	static const struct {
-		const char *name;
-		odf_reason reason;
-	} names[] = {
-		{ "anon_inode:[io_uring]", ODF_REASON_HEAP_PINS },
-		{ "/dev/nvidia", ODF_REASON_HEAP_DEVICE },
-		{ "/dev/infiniband/", ODF_REASON_HEAP_DEVICE },
-		{ "/dev/vfio/", ODF_REASON_HEAP_DEVICE },
-		{ "anon_inode:[vfio-device]", ODF_REASON_HEAP_DEVICE },
-		{ "/dev/kfd", ODF_REASON_HEAP_DEVICE },
-		{ "/dev/dri/", ODF_REASON_HEAP_DEVICE },
-	};
 	char text[2048 + 1];
 	odf_reason reason = ODF_REASON_NONE;
 	size_t kept = 0;
@@ -411,9 +242,7 @@ static odf_reason look_at_mappings(void)
 	while (reason == ODF_REASON_NONE && (got = sys_read(file, text + kept, sizeof text - 1 - kept)) > 0) {
 		size_t length = kept + (size_t)got;
 		text[length] = '\0';
-		for (size_t i = 0; i < sizeof names / sizeof *names && reason == ODF_REASON_NONE; i++)
-			if (strstr(text, names[i].name) != NULL)
-				reason = names[i].reason;
+		reason = pinned_mapping(text);
 		/* A name may lie across two pieces. */
 		kept = length < 32 ? length : 32;
 		memmove(text, text + length - kept, kept);

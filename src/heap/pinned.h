@@ -25,7 +25,9 @@ odf_reason pinned_process(void);
 /* Makes the system calls that these take, of the program's standard input, for nothing: in a process that may be killed for any. */
 void pinned_rehearse(void);
 
-/* ---- The classes, for the tests ---- */
+/* ---- The classes (pinned_classes.c) ---- */
+
+#define PINNED_ZFS 0x2fc12fc1u
 
 /* read() from files of this type (statfs) copies to memory through its page tables, whatever is mounted how. */
 bool pinned_copies(uint32_t file_system);
@@ -35,4 +37,9 @@ bool pinned_is_plain_device(unsigned major, unsigned minor);
 odf_reason pinned_anonymous(const char *name, enum pinned_way way);
 /* A socket of this domain. */
 odf_reason pinned_domain(int domain);
+/* read() from ZFS copies, as this machine has set it. */
+bool pinned_zfs_copies(void);
+/* A line, or several, of the list of mappings. A ring need not have a descriptor any more, and a device's is often closed
+ * when it has been mapped. */
+odf_reason pinned_mapping(const char *text);
 #endif

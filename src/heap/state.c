@@ -11,6 +11,7 @@
 
 #include "../record/settings.h"
 #include "../sys/process_lock.h"
+#include "../sys/seen.h"
 #include "../sys/statm.h"
 #include "../sys/structure.h"
 #include "internal.h"
@@ -28,6 +29,14 @@ static atomic_int owner; /* the process whose the current region is: a child of 
 static size_t capacity_wanted;
 static int wakings; /* under the lock above: what heap_watched was last set to, never 0 */
 static size_t threshold = HEAP_THRESHOLD;
+
+SEEN_THE_VALUE(region, "heap_region", region);
+SEEN_THE_VALUE(state, "heap_state", state);
+SEEN_THE_VALUE(reason, "heap_reason", reason);
+SEEN_THE_VALUE(owner, "heap_owner", owner);
+SEEN_THE_VALUE(placed, "heap_placed", placed);
+SEEN_THE_VALUE(spilled, "heap_spilled", spilled);
+SEEN_THE_VALUE(threshold, "heap_threshold", threshold);
 
 odf_region *heap_region(void)
 {

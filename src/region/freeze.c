@@ -197,7 +197,8 @@ int region_freeze(struct odf_region *region)
 		region->counters.freezes++;
 	if (cut_short)
 		region->counters.interrupted++;
-	region->counters.last_freeze_ns = region_clock() - start;
+	region->frozen_ns = region_clock();
+	region->counters.last_freeze_ns = region->frozen_ns - start;
 	return 0;
 }
 

@@ -153,6 +153,7 @@ struct odf_region {
 	uint64_t huge_ns;     /* when the next one begins; UINT64_MAX: the kernel does not do it */
 
 	odf_region_info counters;
+	uint64_t frozen_ns, settled_ns; /* when it last became FROZEN, and LIVE as a whole; 0: never */
 };
 
 /* ---- lock.c ---- */

@@ -475,6 +475,7 @@ static int do_step(struct odf_region *region, const struct region_settler *settl
 static void complete(struct odf_region *region)
 {
 	region->counters.settles++;
+	region->settled_ns = region_clock();
 	/* Until the next freeze it is only a place: a view of the file would be written to a core dump a second time. */
 	if (region_map(region->aside, region->length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != NULL) {
 		(void)sys_call3(SYS_madvise, region->aside, region->length, MADV_DONTFORK);

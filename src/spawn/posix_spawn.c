@@ -6,6 +6,7 @@
 
 #include <errno.h>
 
+#include "../record/counts.h"
 #include "../record/record.h"
 #include "../region/region.h"
 #include "../sys/readable.h"
@@ -21,6 +22,8 @@ int spawn_by_libc(const char *call, enum libc_spawn which, pid_t *pid, const cha
 		report.error = libc_posix_spawn(which, pid, file, actions, attributes, argv, envp);
 		if (report.error == EAGAIN && region_give_way())
 			report.error = libc_posix_spawn(which, pid, file, actions, attributes, argv, envp);
+		if (report.error == 0)
+			counts_spawn();
 		return report.error;
 	}
 	start = record_now();
@@ -32,8 +35,10 @@ int spawn_by_libc(const char *call, enum libc_spawn which, pid_t *pid, const cha
 	if (report.error != 0) {
 		report.step = ODF_STEP_UNKNOWN;
 		child = -1;
-	} else if (pid != NULL) {
-		*pid = child;
+	} else {
+		counts_spawn();
+		if (pid != NULL)
+			*pid = child;
 	}
 	/* A name that the kernel could not read is none to be recorded. */
 	if (report.error == EFAULT && !sys_is_readable_string(file))

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "../capability/capability.h"
+#include "../record/counts.h"
 #include "../record/record.h"
 #include "../region/region.h"
 #include "../strategy/report.h"
@@ -230,6 +231,8 @@ int odf_spawn(pid_t *pid, const char *file, char *const argv[], char *const envp
 		fail_before(&result, ODF_STEP_REQUEST, error, -1);
 	else
 		prepare_and_run(&request, &choice, &result, &flying);
+	if (result.error == 0)
+		counts_spawn();
 	if (result.error == 0 && pid != NULL)
 		*pid = result.pid;
 	/* Also where the options were refused for their size. */
