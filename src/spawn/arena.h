@@ -8,7 +8,7 @@
 struct arena {
 	char *base; /* NULL: only count */
 	size_t used;
-	size_t room; /* 0: enough. After placing, `used` is above it if there was too little */
+	size_t room; /* 0: as much as is needed. Else `used` is above it afterwards if it was too little */
 };
 
 static inline void *carve(struct arena *arena, size_t size)

@@ -48,13 +48,13 @@ void engine_pool(struct plan *plan, bool pidfd, struct result *result)
 	int cancel_state;
 	long pid;
 
-	if (must_hold(&plan->child)) {
-		engine_vfork(plan, pidfd, result);
-		return;
-	}
 	if (!waits && flight_pack(plan) != 0) {
 		result->step = ODF_STEP_CLONE;
 		result->error = ENOMEM;
+		return;
+	}
+	if (must_hold(&plan->child)) {
+		engine_vfork(plan, pidfd, result);
 		return;
 	}
 	if (pidfd) {

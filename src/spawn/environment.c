@@ -64,7 +64,8 @@ int environment_take(struct environment *environment, const struct request *requ
 	const char *path;
 
 	*environment = (struct environment){ .base = request->envp == NULL ? environ : request->envp };
-	environment->in_place = request->envp != NULL && request->options.env_edit_count == 0;
+	environment->in_place = (request->envp != NULL || (environment->base != NULL && request_is_packed(request))) &&
+				request->options.env_edit_count == 0;
 	if (environment->base != NULL)
 		while (environment->base[environment->base_count] != NULL)
 			environment->base_count++;

@@ -10,7 +10,7 @@
 struct environment {
 	char *const *base;
 	size_t base_count;
-	bool in_place; /* the caller's own array, unchanged */
+	bool in_place; /* `base` itself: the caller's own, or one that is copied later with all its strings */
 	char *path;    /* to search; NULL for none; freed by environment_drop */
 };
 

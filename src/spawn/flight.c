@@ -11,7 +11,7 @@
 #include "../sys/syscall.h"
 #include "engine.h"
 
-enum { TICK_MS = 20, SLOTS = 32 };
+enum { TICK_MS = 20, SLOTS = 32, LOOKED_AT = 4 };
 
 /* The first so many: whoever works on one has taken it out of its slot. Without a lock, which would cost system calls. */
 static _Atomic(struct plan *) slots[SLOTS];
@@ -19,7 +19,7 @@ static _Atomic(struct plan *) slots[SLOTS];
 /* The others. */
 static struct {
 	struct process_lock lock;
-	struct plan *first;
+	struct plan *_Atomic first, *last; /* changed under the lock */
 } others;
 
 bool flight_has_landed(const struct plan *plan)
@@ -82,29 +82,43 @@ static bool put_into_slot(struct plan *plan, unsigned first)
 	return false;
 }
 
+/* With the lock. */
+static void append(struct plan *plan)
+{
+	plan->next = NULL;
+	if (others.first == NULL)
+		others.first = plan;
+	else
+		others.last->next = plan;
+	others.last = plan;
+}
+
 static void put_with_others(struct plan *plan)
 {
 	process_lock_wait(&others.lock);
-	plan->next = others.first;
-	others.first = plan;
+	append(plan);
 	process_lock_release(&others.lock);
 }
 
-/* Those that have landed are more than the slots are for. */
-static void thin_out(void)
+/* A few of the others, those that came first: who has landed is given back, but for one that is large enough, if one is
+ * wanted (not 0). Each call looks at more than one call adds, so that they do not stay. */
+static struct plan *thin_out(size_t size)
 {
-	struct plan *landed = NULL;
+	struct plan *landed = NULL, *found = NULL, *plan;
 
+	if (atomic_load_explicit(&others.first, memory_order_relaxed) == NULL)
+		return NULL;
 	process_lock_wait(&others.lock);
-	for (struct plan **at = &others.first; *at != NULL;) {
-		struct plan *plan = *at;
+	for (int i = 0; i < LOOKED_AT && (plan = others.first) != NULL; i++) {
+		others.first = plan->next;
 		if (!flight_has_landed(plan)) {
-			at = &plan->next;
-			continue;
+			append(plan);
+		} else if (size > 0 && found == NULL && plan->block_size >= size && plan->extra == NULL) {
+			found = plan;
+		} else {
+			plan->next = landed;
+			landed = plan;
 		}
-		*at = plan->next;
-		plan->next = landed;
-		landed = plan;
 	}
 	process_lock_release(&others.lock);
 	while (landed != NULL) {
@@ -112,6 +126,7 @@ static void thin_out(void)
 		flight_drop(landed);
 		landed = next;
 	}
+	return found;
 }
 
 void flight_add(struct plan *plan)
@@ -119,7 +134,12 @@ void flight_add(struct plan *plan)
 	if (put_into_slot(plan, 0))
 		return;
 	put_with_others(plan);
-	thin_out();
+	(void)thin_out(0);
+}
+
+void flight_tidy(void)
+{
+	(void)thin_out(0);
 }
 
 struct plan *flight_take(size_t size)
@@ -140,7 +160,7 @@ struct plan *flight_take(size_t size)
 			flight_drop(plan);
 		}
 	}
-	return NULL;
+	return thin_out(size);
 }
 
 void flight_forget(void)

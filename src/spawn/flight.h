@@ -20,6 +20,9 @@ void flight_add(struct plan *plan);
 /* A block of at least this size that nobody runs on; NULL: none is known. */
 struct plan *flight_take(size_t size);
 
+/* Gives some of those back that were more than are kept. */
+void flight_tidy(void);
+
 /* In a forked child, where nobody runs on the copies. Async-signal-safe. */
 void flight_forget(void);
 

@@ -10,7 +10,7 @@
 #include "arena.h"
 #include "flight.h"
 
-/* In the first pass, and where there is no room, the original. */
+/* Where there is no room, the original. */
 static const void *copy(struct arena *arena, const void *from, size_t size)
 {
 	void *to = from == NULL ? NULL : carve(arena, size);
@@ -72,20 +72,22 @@ static const struct sock_fprog *copy_filter(struct arena *arena, const struct so
 	return to;
 }
 
-/* The operations and the list of candidates lie in the plan's own block; what they point to does not. */
+/* Goes on counting when there is no room. The operations and the list of candidates lie in the plan's own block; what they point to does not. */
 static void place(struct arena *arena, const struct child_plan *from, struct child_plan *to)
 {
+	struct child_plan made;
+
 	for (size_t i = 0; i < from->op_count; i++) {
 		const char *path = copy_string(arena, from->ops[i].path);
-		if (to != NULL)
+		if (path != NULL)
 			((struct fd_op *)(uintptr_t)to->ops)[i].path = path;
 	}
 	if (!from->searched && from->candidate_count > 0) {
 		const char *file = copy_string(arena, from->candidates[0]);
-		if (to != NULL)
+		if (file != NULL)
 			((const char **)(uintptr_t)to->candidates)[0] = file;
 	}
-	struct child_plan made = *from;
+	made = *from;
 	made.cwd = copy_string(arena, from->cwd);
 	made.root = copy_string(arena, from->root);
 	made.namespaces = copy(arena, from->namespaces, from->namespace_count * sizeof *from->namespaces);
@@ -95,27 +97,26 @@ static void place(struct arena *arena, const struct child_plan *from, struct chi
 	made.seccomp = copy_filter(arena, from->seccomp);
 	made.argv = copy_strings(arena, from->argv);
 	made.envp = copy_strings(arena, from->envp);
-	if (to != NULL)
-		*to = made;
+	*to = made;
 }
 
 int flight_pack(struct plan *plan)
 {
-	struct arena arena = { 0 };
+	struct arena arena = { .base = plan->room, .room = plan->room_size };
 	const struct child_plan from = plan->child;
+	size_t size;
+	long extra;
 
-	place(&arena, &from, NULL);
-	if (arena.used > plan->room_size) {
-		size_t size = (arena.used + 4095) / 4096 * 4096;
-		long extra = sys_call6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		if (extra < 0 && extra > -4096)
-			return ENOMEM;
-		plan->extra = (void *)extra;
-		plan->extra_size = size;
-		arena = (struct arena){ .base = plan->extra, .room = size };
-	} else {
-		arena = (struct arena){ .base = plan->room, .room = plan->room_size };
-	}
+	place(&arena, &from, &plan->child);
+	if (arena.used <= arena.room)
+		return 0;
+	size = (arena.used + 4095) / 4096 * 4096;
+	extra = sys_call6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (extra < 0 && extra > -4096)
+		return ENOMEM;
+	plan->extra = (void *)extra;
+	plan->extra_size = size;
+	arena = (struct arena){ .base = plan->extra, .room = size };
 	place(&arena, &from, &plan->child);
 	/* Another thread has made a string longer meanwhile. */
 	return arena.used > arena.room ? ENOMEM : 0;

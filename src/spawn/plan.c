@@ -81,7 +81,7 @@ static void place_environment(struct arena *arena, struct child_plan *child, con
 
 	if (child == NULL)
 		return;
-	child->envp = request->envp;
+	child->envp = environment->base;
 	if (array != NULL) {
 		environment_write(environment, request, array);
 		child->envp = array;
@@ -193,7 +193,10 @@ static struct plan *take_kept(size_t size)
 		flight_drop(plan);
 		plan = NULL;
 	}
-	return plan != NULL ? plan : flight_take(size);
+	if (plan == NULL)
+		return flight_take(size);
+	flight_tidy();
+	return plan;
 }
 
 /* Raw calls, as the interposed ones may lay it into a region, where the kernel does not find the word that it clears
@@ -251,7 +254,7 @@ int plan_make(struct plan **result, const struct request *request)
 	if (error == 0) {
 		carve(&arena, sizeof *plan);
 		place_all(&arena, NULL, request, &environment);
-		plan = take_block(arena.used, request->options.flags & ODF_SPAWN_NO_WAIT);
+		plan = take_block(arena.used, request_is_packed(request));
 		error = plan == NULL ? ENOMEM : 0;
 	}
 	if (error == 0) {

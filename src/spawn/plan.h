@@ -46,6 +46,15 @@ static inline void plan_inherit_mask(struct plan *plan, uint64_t mask)
  * the options do not ask for is -1. */
 int request_check(struct request *request, int *index);
 
+/* All that the plan borrows will be copied before a child is made of it (engine_pool.c), or the child has a copy. */
+static inline bool request_is_packed(const struct request *request)
+{
+	const odf_spawn_options *options = &request->options;
+
+	return (options->flags & ODF_SPAWN_NO_WAIT) && options->pre_exec == NULL &&
+	       (options->allow == 0 || (options->allow & ODF_ALLOW(ODF_STRATEGY_POOL)));
+}
+
 /* 0 or ENOMEM (ENAMETOOLONG for a name that no directory can have). The plan borrows from the request and is freed with
  * plan_free. */
 int plan_make(struct plan **plan, const struct request *request);
