@@ -567,15 +567,15 @@ int odf_pool_destroy(odf_pool *pool);
  * the caller all the same, as what is asked for needs that (UID, GID, namespaces, OOM_SCORE_ADJ, FOREGROUND, DETACH, or
  * another strategy than POOL), its result is final. Bad pointers among the arguments are not EFAULT, as they are read here.
  *
- * Also EINVAL (`pool` NULL, NO_WAIT without a pool, `launch` without NO_WAIT) and EPERM (the pool of the process that this
- * one was forked by), with step REQUEST. Thread-safe, also with the same pool. Since 0.2.0. */
+ * Also EINVAL (`pool` NULL, NO_WAIT without a pool, `launch` without NO_WAIT) and EPERM (the pool of the process that
+ * this one was forked by), with step REQUEST. Thread-safe, also with the same pool. Since 0.2.0. */
 int odf_pool_spawn(odf_pool *pool, pid_t *pid, const char *file, char *const argv[], char *const envp[],
 		   const odf_spawn_options *options, odf_report *report);
 
 /* Waits until it is known whether the program was executed, for at most `timeout_ms` milliseconds; 0: does not wait, -1:
  * without an end. 0: it was; ETIMEDOUT: not known yet; EINVAL (NULL, a timeout below -1); or the error with which
- * it failed, with the step in the report (may be NULL): ECHILD, if the process died on the way. The process is to be waited for in
- * each case. May be called again. Since 0.2.0. */
+ * it failed, with the step in the report (may be NULL): ECHILD, if the process died on the way. The process is to be
+ * waited for in each case. May be called again. Since 0.2.0. */
 int odf_launch_wait(odf_launch *launch, int timeout_ms, odf_report *report);
 
 /* Frees it, whatever has become of the process. NULL is allowed. Since 0.2.0. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a pool's template makes: processes that run a function of the program, with descriptors; seen by no wait(), told of
- * at their end, and gone with the template, the pool or the program. */
+ * What a pool's template makes: processes that run a function of the program, with descriptors; seen by no wait(), told
+ * of at their end, and gone with the template, the pool or the program. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -239,8 +239,8 @@ static void test_destroyed(void **state)
 	pool_process_forget(&process);
 }
 
-/* The program makes a pool and a process, tells the ids, and ends in the way that is tried, while a child that it has forked
- * lives on. */
+/* The program makes a pool and a process, tells the ids, and ends in the way that is tried, while a child that it has
+ * forked lives on. */
 static void end_as(int way, int report)
 {
 	odf_pool *pool = pool_made();

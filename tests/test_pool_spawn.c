@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * odf_pool_spawn where it differs from odf_spawn: what is not waited for. That it does what odf_spawn does is tried by the
- * tests of that, which run by a pool too. */
+ * odf_pool_spawn where it differs from odf_spawn: what is not waited for. That it does what odf_spawn does is tried by
+ * the tests of that, which run by a pool too. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -191,7 +191,8 @@ static void test_stopped_on_the_way(void **state)
 static void test_state_is_of_the_call(void **state)
 {
 	char directory[] = "/usr", file[64] = "/bin/sh", text[512], expected[512], *output;
-	char command[] = "pwd; umask; ulimit -n; read x <&7; echo $x; echo \"$1 $ODF_WORD\"; exec grep SigBlk /proc/self/status";
+	char command[] = "pwd; umask; ulimit -n; read x <&7; echo $x; echo \"$1 $ODF_WORD\"; "
+			 "exec grep SigBlk /proc/self/status";
 	char argument[] = "argument", word[] = "ODF_WORD=said";
 	char *argv[] = { (char[]){ "sh" }, (char[]){ "-c" }, command, (char[]){ "sh" }, argument, NULL };
 	const char *edits[] = { word };
@@ -253,7 +254,8 @@ static void test_state_is_of_the_call(void **state)
 static void test_large_arguments(void **state)
 {
 	enum { COUNT = 14, EACH = 100000 };
-	char *argv[COUNT + 5] = { (char[]){ "sh" }, (char[]){ "-c" }, (char[]){ "printf %s \"$@\" | wc -c" }, (char[]){ "sh" } };
+	char *argv[COUNT + 5] = { (char[]){ "sh" }, (char[]){ "-c" }, (char[]){ "printf %s \"$@\" | wc -c" },
+				  (char[]){ "sh" } };
 	char text[32] = "", *large = malloc(EACH + 1);
 	odf_report report = ODF_REPORT_INIT;
 	pid_t pid;

@@ -14,8 +14,8 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static odf_pool *_Atomic pools;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-/* Takes no lock, as a fork may come in a signal handler: each change of the list is one store, so that a copy of it from
- * any moment is whole. The program may have closed all descriptors that it does not know, and use the number. */
+/* Takes no lock, as a fork may come in a signal handler: each change of the list is one store, so that a copy of it
+ * from any moment is whole. The program may have closed all descriptors that it does not know, and use the number. */
 static void child(void)
 {
 	struct stat status;

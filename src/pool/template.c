@@ -5,10 +5,10 @@
  * It is made by libc's fork, as what it makes is to run functions of the program: with the locks of malloc, stdio and
  * the loader in order, whatever other threads held. libc's fork makes a child whose end is announced by SIGCHLD, which
  * every wait() of the program would find. So it is made by a go-between, which ends at once: the template is an orphan,
- * and child of init or of the nearest subreaper. (A raw clone could have no exit signal, and be copied from locks that nobody
- * will release. A child of the program that shares its memory, as the keeper is, could run libc's fork only with the
- * identity of one of its threads.) The go-between is a child of the program for a moment, as that of ODF_SPAWN_DETACH
- * made by FORK is.
+ * and child of init or of the nearest subreaper. (A raw clone could have no exit signal, and be copied from locks that
+ * nobody will release. A child of the program that shares its memory, as the keeper is, could run libc's fork only with
+ * the identity of one of its threads.) The go-between is a child of the program for a moment, as that of
+ * ODF_SPAWN_DETACH made by FORK is.
  */
 #include <errno.h>
 #include <signal.h>
@@ -96,8 +96,8 @@ static int meet(odf_pool *pool, int channel)
 	return length < 0 ? (int)-length : 0;
 }
 
-/* The old number, if there is one: who sends meanwhile reaches the old template's end, which nobody has any more, or the
- * new one. */
+/* The old number, if there is one: who sends meanwhile reaches the old template's end, which nobody has any more, or
+ * the new one. */
 static int install(odf_pool *pool, int channel)
 {
 	struct stat status;

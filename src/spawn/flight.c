@@ -13,8 +13,8 @@
 
 enum { TICK_MS = 20, SLOTS = 32, LOOKED_AT = 4 };
 
-/* The first so many: whoever works on one has taken it out of its slot. Without a lock, which would cost system calls. */
-static _Atomic(struct plan *) slots[SLOTS];
+/* The first so many: whoever works on one has taken it out of its slot. Without a lock, which would cost system calls.
+*/ static _Atomic(struct plan *) slots[SLOTS];
 
 /* The others. */
 static struct {
@@ -144,6 +144,10 @@ void flight_tidy(void)
 
 struct plan *flight_take(size_t size)
 {
+	struct plan *found = thin_out(size);
+
+	if (found != NULL)
+		return found;
 	for (unsigned i = 0; i < SLOTS; i++) {
 		struct plan *plan = atomic_load_explicit(&slots[i], memory_order_relaxed);
 		if (plan == NULL)
@@ -160,7 +164,7 @@ struct plan *flight_take(size_t size)
 			flight_drop(plan);
 		}
 	}
-	return thin_out(size);
+	return NULL;
 }
 
 void flight_forget(void)

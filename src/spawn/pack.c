@@ -72,7 +72,8 @@ static const struct sock_fprog *copy_filter(struct arena *arena, const struct so
 	return to;
 }
 
-/* Goes on counting when there is no room. The operations and the list of candidates lie in the plan's own block; what they point to does not. */
+/* Goes on counting when there is no room. The operations and the list of candidates lie in the plan's own block; what
+ * they point to does not. */
 static void place(struct arena *arena, const struct child_plan *from, struct child_plan *to)
 {
 	struct child_plan made;
