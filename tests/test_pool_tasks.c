@@ -335,6 +335,15 @@ static void test_fresh_and_recycled(void **state)
 	assert_int_equal(counter, 20);
 	assert_int_equal(odf_pool_destroy(pool), 0);
 	counter = 0;
+	/* Where all workers are those that there are at least: idle, about to be, just made. */
+	pool = pool_of(2, 2, 0, 0);
+	for (int i = 0; i < 200; i++) {
+		if (i % 3 == 0)
+			must_work(pool);
+		fresh = submitted_with(pool, counts, NULL, 0, ODF_TASK_FRESH, 0, 0, 0);
+		assert_int_equal(output_of(fresh), 1);
+	}
+	assert_int_equal(odf_pool_destroy(pool), 0);
 }
 
 /* ---- Limits ---- */

@@ -290,8 +290,10 @@ static bool start_fresh_one(unsigned index)
 	if (index >= share->slots || SLOT_KIND(atomic_load(&manager.view.slots[index].state)) != SLOT_FRESH)
 		return true; /* cancelled since */
 	if (manager.count >= share->workers_most && !retire_any()) {
+		/* The next to be idle leaves; or it went to sleep before it could see that. */
 		atomic_store(&share->make_room, 1);
-		return false;
+		if (!retire_any())
+			return false;
 	}
 	worker = free_seat();
 	if (!claim_fresh(index, worker) || start_worker(index + 1, worker))

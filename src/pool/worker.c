@@ -314,6 +314,15 @@ static bool take(const struct share_view *view, unsigned *index)
 	return false;
 }
 
+/* The manager wants to start a worker for one task, and there are as many as there may be. */
+static void make_way(struct share *share)
+{
+	unsigned wanted = 1;
+
+	if (atomic_load(&share->make_room) != 0 && atomic_compare_exchange_strong(&share->make_room, &wanted, 0))
+		leave(0);
+}
+
 static void sleep_until_woken(const struct share_view *view)
 {
 	struct share *share = view->head;
@@ -325,6 +334,7 @@ static void sleep_until_woken(const struct share_view *view)
 	atomic_store(&seat->idle_since_ns, share_clock());
 	atomic_store(&seat->state, WORKER_IDLE);
 	atomic_fetch_or(asleep, bit);
+	make_way(share); /* who finds us asleep retires us, and asks for room after having found nobody */
 	/* Who puts in a task looks at the bits after it; we look for tasks after the bit. */
 	if (atomic_load(&share->head) == atomic_load(&share->tail) && atomic_load(&share->scan) == self.seen_scan)
 		share_futex_wait(&seat->wake, wake, UINT64_MAX);
@@ -355,7 +365,7 @@ _Noreturn void worker_run(const struct share_view *view, unsigned worker, pid_t 
 {
 	struct share *share = view->head;
 	struct worker_seat *seat = &share->seats[worker];
-	unsigned index, room = 1;
+	unsigned index;
 
 	memset(&self, 0, sizeof self);
 	self.number = worker;
@@ -370,13 +380,12 @@ _Noreturn void worker_run(const struct share_view *view, unsigned worker, pid_t 
 		run(view, index - 1);
 		leave(0);
 	}
-	for (;; room = 1) {
+	for (;;) {
 		if (!take(view, &index)) {
 			sleep_until_woken(view);
 			continue;
 		}
 		run(view, index);
-		if (atomic_load(&share->make_room) != 0 && atomic_compare_exchange_strong(&share->make_room, &room, 0))
-			leave(0);
+		make_way(share);
 	}
 }
