@@ -16,7 +16,7 @@ diff -u "$work/map" "$work/exported_odf" || { echo "exports and version script d
 # Everything else that is exported is interposed, and nothing more.
 grep -v '^odf_' "$work/exported" | sed 's/@.*//' | sort -u > "$work/interposed"
 printf '%s\n' _Exit _Fork _exit clone daemon execl execle execlp execv execve execveat execvp execvpe fexecve fork forkpty posix_spawn posix_spawnp syscall \
-	madvise mincore mlock mlock2 mlockall mmap mmap64 mprotect mremap msync munlock munmap pkey_mprotect posix_madvise process_madvise \
+	brk sbrk madvise mincore mlock mlock2 mlockall mmap mmap64 mprotect mremap msync munlock munmap pkey_mprotect posix_madvise process_madvise \
 	mseal remap_file_pages shmat shmdt \
 	__open64_2 __open_2 __openat64_2 __openat_2 fcntl fcntl64 open open64 openat openat64 openat2 open_by_handle_at prctl prlimit prlimit64 \
 	setrlimit setrlimit64 recvmsg recvmmsg pidfd_getfd socket setsockopt ioctl fopen fopen64 freopen freopen64 tmpfile tmpfile64 \

@@ -31,6 +31,10 @@ void heap_before_fork(void);
 
 /* `caller`: an address in the code that calls. */
 long heap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset, const void *caller);
+/* The data segment has grown by this, whole pages. */
+void heap_note_grown(void *address, size_t length);
+/* `call` gives this memory back to the kernel, and returns 0 or minus an errno value. */
+long heap_give_back(void *address, size_t length, long (*call)(void *argument), void *argument);
 long heap_munmap(void *address, size_t length);
 long heap_mremap(void *old, size_t old_length, size_t length, int flags, void *fixed);
 long heap_madvise(void *address, size_t length, int advice);

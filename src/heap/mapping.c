@@ -307,6 +307,27 @@ long heap_mmap(void *address, size_t length, int protection, int flags, int file
 	return result;
 }
 
+void heap_note_grown(void *address, size_t length)
+{
+	heap_grows(length);
+	heap_note_mapped(address, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
+}
+
+long heap_give_back(void *address, size_t length, long (*call)(void *argument), void *argument)
+{
+	uint64_t mask;
+	long error;
+
+	heap_forget_early(address, length);
+	if (!span_touches(address, length))
+		return call(argument);
+	heap_meet_child();
+	region_lock(&mask);
+	error = span_lose_by(address, length, call, argument);
+	region_unlock(&mask);
+	return error;
+}
+
 long heap_map_large(size_t length)
 {
 	long result = map(NULL, NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, true);

@@ -231,8 +231,8 @@ long span_unmap(char *at, char *end)
 	return 0;
 }
 
-/* Another mapping comes to lie in the range by a system call, all at once, as the kernel does it. */
-long span_put_over(char *address, size_t length, long number, const long arguments[6])
+/* What lies in a region of the range is lost by a call. A call that fails may have unmapped what was there, and then it is lost all the same. */
+static long lose_around(char *address, size_t length, long (*call)(void *argument), void *argument)
 {
 	char *end = address + span_round_up(length);
 	int count = atomic_load_explicit(&heap_home_count, memory_order_acquire);
@@ -247,16 +247,41 @@ long span_put_over(char *address, size_t length, long number, const long argumen
 				continue;
 			if (pass == 0 && region_lose_begin(home->region, offset, size) != 0)
 				return -ENOMEM; /* of what was begun nothing can be seen */
-			/* A call that fails may have unmapped what was there, and then it is lost all the same. */
 			if (pass == 1 && (result >= 0 || result < -4095 || sys_call3(SYS_msync, from, size, MS_ASYNC) == -ENOMEM)) {
 				region_lose_end(home->region, offset, size);
 				region_forget_young(home->region, offset, size);
 			}
 		}
 		if (pass == 0)
-			result = sys_call6(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);
+			result = call(argument);
 	}
 	return result;
+}
+
+struct system_call {
+	long number;
+	const long *arguments;
+};
+
+static long make_call(void *argument)
+{
+	const struct system_call *call = argument;
+	const long *a = call->arguments;
+
+	return sys_call6(call->number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+/* Another mapping comes to lie in the range, all at once, as the kernel does it. */
+long span_put_over(char *address, size_t length, long number, const long arguments[6])
+{
+	struct system_call call = { number, arguments };
+
+	return lose_around(address, length, make_call, &call);
+}
+
+long span_lose_by(char *address, size_t length, long (*call)(void *argument), void *argument)
+{
+	return lose_around(address, length, call, argument);
 }
 
 bool span_is_all_hole(char *at, char *end)

@@ -82,6 +82,9 @@ long span_make_anonymous(struct span *span);
 /* Large pages are asked for: memory in which the kernel can have them becomes its own, and the span is what there is at its start then. `all`: with what is in
  * use already, if it can be. (huge.c) */
 void span_make_large(struct span *span, bool all);
+/* The range goes away by a call of the program's, which returns 0 or minus an errno value. */
+long span_lose_by(char *address, size_t length, long (*call)(void *argument), void *argument);
+
 /* ---- window.c ---- */
 /* A mapping that a region in place can adopt one day, whatever its rights are now. */
 static inline bool is_young_kind(int flags)

@@ -8,8 +8,9 @@
 #include "span.h"
 
 #define GIB ((uintptr_t)1 << 30)
-/* The kernel maps from the top of the address space downward unless told otherwise; elsewhere mappings follow upward upon the first. */
-#define DOWNWARD_FROM ((uintptr_t)64 << 40)
+/* The kernel maps from the top of the address space downward unless told otherwise; elsewhere, where the data segment is for one, memory follows upward upon the
+ * first. */
+#define DOWNWARD_FROM (ADDRESSES_END - ((uintptr_t)32 << 40))
 /* Where addresses of 32 bits end, which programs ask for with MAP_32BIT. */
 #define LOW_END ((uintptr_t)4 << 30)
 
