@@ -371,7 +371,8 @@ static int round_of(bool wakes)
 
 /* ---- Each ends up in a region ---- */
 
-static bool is_live(const void *address)
+/* And LIVE, where something can settle it beside the program: root has userfaultfd. */
+static bool is_in_a_region(const void *address)
 {
 	FILE *maps = fopen("/proc/self/maps", "re");
 	char line[512];
@@ -381,7 +382,7 @@ static bool is_live(const void *address)
 	while (fgets(line, sizeof line, maps) != NULL) {
 		unsigned long start, end;
 		if (sscanf(line, "%lx-%lx", &start, &end) == 2 && (unsigned long)address >= start && (unsigned long)address < end)
-			live = strstr(line, "odfork-region") != NULL && strstr(line, " rw-s ") != NULL;
+			live = strstr(line, "odfork-region") != NULL && (geteuid() != 0 || strstr(line, " rw-s ") != NULL);
 	}
 	fclose(maps);
 	return live;
@@ -403,7 +404,7 @@ static int gains(void)
 		wait_ms(100);
 		live = 0;
 		for (int i = 0; i < BLOCKS; i++) {
-			live += is_live(block[i] + MIB / 2);
+			live += is_in_a_region(block[i] + MIB / 2);
 			REQUIRE(block[i][0] == i + 1 && block[i][MIB - 1] == i + 1);
 		}
 	}
