@@ -1,9 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# bench/paper.sh [--quick] [--page]: the tables of the talk about on-demand-fork (EuroSys '21), measured here: the call by size, the faults after it, a job of
-# tests on SQLite, Redis's snapshot, AFL++; plain, with the library, and with huge pages beside, turn by turn; and what was published beside them. Writes CSV
-# files, plots and one page, paper.html, that opens from disk and needs no network, into bench/results/paper, and fills bench/RESULTS.md.
+# bench/paper.sh [--quick] [--page]: the tables of the talk about on-demand-fork (EuroSys '21), measured here: the
+# call by size, the faults after it, a job of tests on SQLite, Redis's snapshot, AFL++; plain, with the library, and
+# with huge pages beside, turn by turn; and what was published beside them. Writes CSV files, plots and one page,
+# paper.html, that opens from disk and needs no network, into bench/results/paper, and fills bench/RESULTS.md.
 #
 #   (nothing)   the long form: 25 minutes, up to 16 GiB of memory; what does not fit is left out
 #   --quick     the same from smaller processes, into build-demo/paper-quick, and no tables: 4 minutes
@@ -50,7 +51,8 @@ if [ -n "$measure" ]; then
 	# shellcheck disable=SC2086
 	run build-demo/bench/bench_fork $quick --only held,fault --csv $results/fork --note "$note"
 	# shellcheck disable=SC2086
-	run /usr/bin/python3 bench/heap/main.py $quick --huge --only sqlite,saves,fuzz --library "$PWD/build-demo/libodfork.so.0" \
+	run /usr/bin/python3 bench/heap/main.py $quick --huge --only sqlite,saves,fuzz \
+		--library "$PWD/build-demo/libodfork.so.0" \
 		--programs "$PWD/build-demo/bench" --target "$target" --results $results --note "$note" --pages -
 	rm -f $results/heap-saves-timeline.csv # of bench/heap.sh
 	[ $failed = 0 ] || exit 1

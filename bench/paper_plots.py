@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: MIT
-"""Pictures for bench/paper.py, as SVG that can stand in a page or alone. Names stand below the axes or in a column of their own, never where a line or another
-text can be; colours and marks are the same for each way in all pictures, and follow the reader's preference for light or dark."""
+"""Pictures for bench/paper.py, as SVG that can stand in a page or alone.
+
+Names stand below the axes or in a column of their own, never where a line or another text can be. Colours and marks are
+the same for each way in all pictures, and follow the reader's preference for light or dark."""
 import math
+import os
 from xml.sax.saxutils import escape
 
 # By way: class of colour.
 CLASSES = {"plain": "a", "ours": "b", "huge": "c", "next": "d", "empty": "e", "published": "f", "published plain": "g"}
-STYLE = (".plot text{font:13px sans-serif;fill:#222}.plot .v{font-size:12px}.plot .grid{stroke:#ddd}.plot .axis{stroke:#888}.plot .l{fill:none;stroke-width:2}"
-         ".plot .a{stroke:#c0392b;fill:#c0392b}.plot .b{stroke:#0072b2;fill:#0072b2}.plot .c{stroke:#a86a00;fill:#a86a00}.plot .d{stroke:#5a4fcf;fill:#5a4fcf}"
-         ".plot .e{stroke:#777;fill:#777}.plot .f{stroke:#00795a;fill:none;stroke-width:2}.plot .g{stroke:#c0392b;fill:none;stroke-width:2}.plot .l{fill:none}"
-         "@media(prefers-color-scheme:dark){.plot text{fill:#e6e6e6}.plot .grid{stroke:#33373f}.plot .a,.plot .g{stroke:#ff7b6b}.plot .a{fill:#ff7b6b}"
-         ".plot .b{stroke:#5cb8ff;fill:#5cb8ff}.plot .c{stroke:#f0b04a;fill:#f0b04a}.plot .d{stroke:#b5aaff;fill:#b5aaff}.plot .e{stroke:#aaa;fill:#aaa}"
-         ".plot .f{stroke:#4fd0a5}.plot .l{fill:none}}")
-WIDTH, LEFT, RIGHT, TOP, LINE = 480, 64, 34, 14, 19
+WIDTH, LEFT, RIGHT, TOP, LINE, TALL = 480, 64, 34, 14, 19, 220
+
+with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "paper_plots.css"), encoding="utf-8") as style:
+    STYLE = style.read()
+GROUND = "svg{background:#fff}@media(prefers-color-scheme:dark){svg{background:#16181d}}"
 
 
 def mark(way, x, y):
@@ -28,9 +29,20 @@ def mark(way, x, y):
     return '<path class="%s" d="M%.1f %.1fl8 8m0-8l-8 8"/>' % (kind, x - 4, y - 4)
 
 
+def label(x, y, text, anchor="start", kind=""):
+    return '<text x="%.1f" y="%.1f" text-anchor="%s"%s>%s</text>' % (
+        x, y, anchor, ' class="%s"' % kind if kind else "", escape(text))
+
+
 def frame(height, title, body):
-    return ('<svg xmlns="http://www.w3.org/2000/svg" class="plot" viewBox="0 0 %d %d" width="%d" height="%d" role="img"><title>%s</title>\n%s</svg>\n' % (
-        WIDTH, height, WIDTH, height, escape(title), "\n".join(body)))
+    return ('<svg xmlns="http://www.w3.org/2000/svg" class="plot" viewBox="0 0 %d %d" '
+            'width="%d" height="%d" role="img"><title>%s</title>\n%s</svg>\n' % (
+                WIDTH, height, WIDTH, height, escape(title), "\n".join(body)))
+
+
+def alone(svg):
+    """For a file of its own."""
+    return svg.replace("</title>", "</title>\n<style>%s%s</style>" % (STYLE, GROUND), 1)
 
 
 def powers(values):
@@ -38,53 +50,61 @@ def powers(values):
     return low, max(high, low + 1)
 
 
-def lines(title, series, x_label, y_label):
-    """`series`: [(way, name, [(x, y)])], both axes logarithmic, x by powers of two; a way of one point is a mark. `x_label`, `y_label`: a number's text."""
-    points = [point for _, _, of in series for point in of]
-    low, high = powers([y for _, y in points])
-    first, last = math.log2(min(x for x, _ in points)), math.log2(max(x for x, _ in points))
-    first, last = (first - 0.5, last + 0.5)
-    tall = 220
+class Axes:
+    """Both logarithmic: y by powers of ten, x by powers of two, with half a step at each side."""
 
-    def place(x, y):
-        return (LEFT + (WIDTH - LEFT - RIGHT) * (math.log2(x) - first) / (last - first),
-                TOP + tall * (1 - (math.log10(y) - low) / (high - low)))
-    body = []
-    for power in range(low, high + 1):
-        _, y = place(2 ** first, 10.0 ** power)
-        body.append('<line class="grid" x1="%d" x2="%d" y1="%.1f" y2="%.1f"/><text x="%d" y="%.1f" text-anchor="end">%s</text>' % (
-            LEFT, WIDTH - RIGHT, y, y, LEFT - 6, y + 4, escape(y_label(10.0 ** power))))
-    body.append('<line class="axis" x1="%d" x2="%d" y1="%d" y2="%d"/>' % (LEFT, WIDTH - RIGHT, TOP + tall, TOP + tall))
-    exponents = range(math.ceil(first), math.floor(last) + 1)
-    every = math.ceil(len(exponents) * 62 / (WIDTH - LEFT - RIGHT))
-    for exponent in exponents[::every]:
-        x, _ = place(2.0 ** exponent, 10.0 ** low)
-        body.append('<text x="%.1f" y="%d" text-anchor="middle">%s</text>' % (x, TOP + tall + 18, escape(x_label(2 ** exponent))))
+    def __init__(self, points):
+        self.low, self.high = powers([y for _, y in points])
+        self.first = math.log2(min(x for x, _ in points)) - 0.5
+        self.last = math.log2(max(x for x, _ in points)) + 0.5
+
+    def place(self, x, y):
+        return (LEFT + (WIDTH - LEFT - RIGHT) * (math.log2(x) - self.first) / (self.last - self.first),
+                TOP + TALL * (1 - (math.log10(y) - self.low) / (self.high - self.low)))
+
+    def draw(self, x_label, y_label):
+        across = 'x1="%d" x2="%d"' % (LEFT, WIDTH - RIGHT)
+        for power in range(self.low, self.high + 1):
+            _, y = self.place(2.0 ** self.first, 10.0 ** power)
+            yield '<line class="grid" %s y1="%.1f" y2="%.1f"/>' % (across, y, y)
+            yield label(LEFT - 6, y + 4, y_label(10.0 ** power), "end")
+        yield '<line class="axis" %s y1="%d" y2="%d"/>' % (across, TOP + TALL, TOP + TALL)
+        exponents = range(math.ceil(self.first), math.floor(self.last) + 1)
+        every = math.ceil(len(exponents) * 62 / (WIDTH - LEFT - RIGHT))
+        for exponent in exponents[::every]:
+            x, _ = self.place(2.0 ** exponent, 10.0 ** self.low)
+            yield label(x, TOP + TALL + 18, x_label(2 ** exponent), "middle")
+
+
+def lines(title, series, x_label, y_label):
+    """`series`: [(way, name, [(x, y)])]; a way of one point is a mark. `x_label`, `y_label`: a number's text."""
+    axes = Axes([point for _, _, of in series for point in of])
+    body = list(axes.draw(x_label, y_label))
     for number, (way, name, of) in enumerate(series):
         if len(of) > 1:
-            body.append('<path class="l %s" d="M%s"/>' % (CLASSES[way], "L".join("%.1f %.1f" % place(*point) for point in of)))
-        body += [mark(way, *place(*point)) for point in of]
-        y = TOP + tall + 44 + number * LINE
-        body.append('%s<text x="%d" y="%d">%s</text>' % (mark(way, LEFT + 6, y - 4), LEFT + 20, y, escape(name)))
-    return frame(TOP + tall + 44 + len(series) * LINE, title, body)
+            line = "L".join("%.1f %.1f" % axes.place(*point) for point in of)
+            body.append('<path class="%s l" d="M%s"/>' % (CLASSES[way], line))
+        body += [mark(way, *axes.place(*point)) for point in of]
+        y = TOP + TALL + 44 + number * LINE
+        body += [mark(way, LEFT + 6, y - 4), label(LEFT + 20, y, name)]
+    return frame(TOP + TALL + 44 + len(series) * LINE, title, body)
 
 
-def bars(title, groups, label, logarithmic=False):
-    """`groups`: [(name, [(way, name of the way, value)])]; each bar has its name at its left and its value at its right."""
+def bars(title, groups, text_of, logarithmic=False):
+    """`groups`: [(name, [(way, name of the way, value)])]; each bar has its name at its left, its value right of it."""
     values = [value for _, of in groups for _, _, value in of]
     named, room = 170, 86
     low, high = powers(values) if logarithmic else (0, max(values))
     body, y = [], TOP
     for name, of in groups:
-        if name:
-            body.append('<text x="8" y="%d" style="font-weight:bold">%s</text>' % (y + 6, escape(name)))
-            y += 16
+        body.append(label(8, y + 6, name, kind="h"))
+        y += 16
         for way, text, value in of:
-            part = (math.log10(value) - low) / (high - low) if logarithmic else value / high if high else 0
+            part = (math.log10(value) - low) / (high - low) if logarithmic else value / high
             long = max(2, (WIDTH - named - room) * part)
-            body.append('<text class="v" x="%d" y="%d" text-anchor="end">%s</text><rect class="%s" x="%d" y="%d" width="%.1f" height="12"/>'
-                        '<text class="v" x="%.1f" y="%d">%s</text>' % (named - 8, y + 11, escape(text), CLASSES[way], named, y, long, named + long + 6, y + 11,
-                                                                        escape(label(value))))
+            body += [label(named - 8, y + 11, text, "end", "v"),
+                     '<rect class="%s" x="%d" y="%d" width="%.1f" height="12"/>' % (CLASSES[way], named, y, long),
+                     label(named + long + 6, y + 11, text_of(value), kind="v")]
             y += 19
         y += 12
     return frame(y, title, body)

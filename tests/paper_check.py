@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""paper_check.py DIRECTORY TABLE...: the page that bench/paper.py made there is well-formed, has these tables (and the one of what was published) with all their
-rows, shows numbers where there should be, needs nothing from elsewhere, and has no text on another in its plots."""
+"""paper_check.py DIRECTORY TABLE...: the page that bench/paper.py made there is well-formed, has these tables (and the
+one of what was published) with all their rows, shows numbers where there should be, needs nothing from elsewhere, and
+has no text on another in its plots."""
 import csv
 import glob
 import html.parser
@@ -55,21 +56,24 @@ def check_plot(name, plot):
     width, height = (float(number) for number in plot.get("viewBox").split()[2:])
     boxes = []
     for text in plot.iter(svg + "text"):
-        long = len(text.text) * (8.5 if "bold" in text.get("style", "") else 6.6 if text.get("class") == "v" else 7.2)
+        long = len(text.text) * (8.5 if text.get("class") == "h" else 6.6 if text.get("class") == "v" else 7.2)
         x = float(text.get("x")) - {"end": long, "middle": long / 2}.get(text.get("text-anchor"), 0)
         boxes.append((x, float(text.get("y")) - 10, x + long, float(text.get("y")) + 2, text.text))
     assert len(boxes) > 1, name + " has no texts"
     for i, (left, top, right, bottom, text) in enumerate(boxes):
-        assert left >= 0 and top >= 0 and right <= width and bottom <= height, "%s: '%s' is outside" % (name, text)
+        inside = left >= 0 and top >= 0 and right <= width and bottom <= height
+        assert inside, "%s: '%s' is outside" % (name, text)
         for left2, top2, right2, bottom2, other in boxes[:i]:
-            assert right <= left2 or right2 <= left or bottom <= top2 or bottom2 <= top, "%s: '%s' lies on '%s'" % (name, text, other)
+            apart = right <= left2 or right2 <= left or bottom <= top2 or bottom2 <= top
+            assert apart, "%s: '%s' lies on '%s'" % (name, text, other)
 
 
 reader = Reader()
 reader.feed(page)
 reader.close()
 assert not reader.open, "not closed: %s" % reader.open
-assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|url\(|@import|<script", page), "something comes from elsewhere"
+elsewhere = re.search(r"https?://(?!www\.w3\.org/2000/svg)|url\(|@import|<script", page)
+assert not elsewhere, "something comes from elsewhere: %s" % elsewhere
 for text in reader.texts:
     assert not re.search(r"\b(nan|inf|None)\b", text), text
 assert set(reader.tables) == set(wanted) | {"published"}, "tables: %s" % sorted(reader.tables)
@@ -84,7 +88,8 @@ for name in reader.tables:
     assert all(len(row) == len(header) for row in rows), "%s: rows of other lengths" % name
     cells = {(row[0], what): cell for row in rows for what, cell in zip(header[1:], row[1:])}
     of = [figure for figure in figures if figure["table"] == name]
-    assert of and {figure["row"] for figure in of} == {row[0] for row in rows}, "%s: rows %s" % (name, sorted({row[0] for row in rows}))
+    named = {row[0] for row in rows}
+    assert {figure["row"] for figure in of} == named, "%s: rows %s" % (name, sorted(named))
     for figure in of:
         assert cells[figure["row"], figure["what"]] == figure["text"], figure
         if name != "published":
