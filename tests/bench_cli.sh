@@ -77,6 +77,19 @@ grep -q '^16,first_fork,plain,' "$work/out" && grep -q '^16,spawn,odf_spawn,' "$
 expect 0 "$odfork" bench --size 16M --seconds 0.3
 grep -q '^Starting a program holds it for .* times as fast\.$' "$work/out" || fail "the table: $(cat "$work/out")"
 
+# A kernel that forks on demand has rows of its own, if it keeps data; else it is said why not.
+emulate=$build/tests/emulate_kernel
+if [ -x "$emulate" ] && "$emulate" -- /bin/true > /dev/null 2>&1; then
+	expect 0 "$emulate" --kernel=held --log="$work/log" -- "$odfork" bench --size 16M --seconds 0.3 --csv
+	[ "$(grep -c '^16,[a-z_1]*,kernel,' "$work/out")" = 3 ] && grep -q on_demand "$work/log" ||
+		fail "a kernel that forks on demand: $(cat "$work/out")"
+	grep -q 'bench: this kernel offers on-demand fork, which is tried out now' "$work/err" || fail "no warning: $(cat "$work/err")"
+	expect 0 "$emulate" --kernel=held --fault=discard_neighbors -- "$odfork" bench --size 16M --seconds 0.2
+	grep -q '^on demand by the kernel: left out: .*wipes its neighbors\.$' "$work/out" || fail "a bad kernel: $(cat "$work/out")"
+elif [ "${ODF_MUST_WORK:-0}" = 1 ]; then
+	fail "no kernel can be emulated"
+fi
+
 # ---- What is refused
 # -------------------------------------------------------------------------------------------------------------
 
