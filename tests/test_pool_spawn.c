@@ -185,6 +185,30 @@ static void test_stopped_on_the_way(void **state)
 	}
 }
 
+/* What holds the process does not hold the caller: a FIFO that nobody writes to. */
+static void test_held_on_the_way(void **state)
+{
+	odf_launch *launch;
+	odf_spawn_options options = not_awaited(&launch);
+	const char *path = scratch_path("fifo");
+	odf_fd_action map[] = { ODF_FD_OPEN(0, path, O_RDONLY, 0) };
+	pid_t pid;
+	int fifo;
+
+	(void)state;
+	assert_int_equal(mkfifo(path, 0600), 0);
+	options.fds = map;
+	options.fd_count = 1;
+	assert_int_equal(odf_pool_spawn(pool, &pid, "/bin/true", true_argv, NULL, &options, NULL), 0);
+	assert_int_equal(odf_launch_wait(launch, 0, NULL), ETIMEDOUT);
+	assert_int_equal(odf_launch_wait(launch, 50, NULL), ETIMEDOUT);
+	fifo = open(path, O_WRONLY);
+	assert_true(fifo >= 0);
+	must_be_executed(launch);
+	close(fifo);
+	must_exit_with(pid, 0);
+}
+
 /* ---- The caller's state is that of the call ---------------------------------------------------------------------- */
 
 /* What the caller changes as soon as it can is not the child's. */
@@ -564,6 +588,7 @@ int main(void)
 		cmocka_unit_test(test_pidfd_tells),
 		cmocka_unit_test(test_died_on_the_way),
 		cmocka_unit_test(test_stopped_on_the_way),
+		cmocka_unit_test(test_held_on_the_way),
 		cmocka_unit_test(test_state_is_of_the_call),
 		cmocka_unit_test(test_large_arguments),
 		cmocka_unit_test(test_many_in_the_air),
