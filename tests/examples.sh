@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The ten programs of odf_examples(7): each is taken from the page, compiled with the shared and the static library, run, and does what the page says.
+# The eleven programs of odf_examples(7): each is taken from the page, compiled with the shared and the static library, run, and does what the page says.
 set -eu
 PATH=/usr/bin:/bin:/usr/sbin:/sbin
 build=${ODF_BUILD:?} source=${ODF_SOURCE:?}
@@ -42,7 +42,7 @@ run() {
 awk '/^\.\\" begin /{ file = $3; next } /^\.\\" end /{ close(file); file = ""; next } file != "" { print > file }' "$source/man/odf_examples.7"
 sed -i 's/^\\&//; s/\\-/-/g; s/\\e/\\/g' ./*.c
 # shellcheck disable=SC2012
-[ "$(ls ./*.c | wc -l)" = 10 ] || { echo "Bail out! not ten programs: $(ls)"; exit 1; }
+[ "$(ls ./*.c | wc -l)" = 11 ] || { echo "Bail out! not eleven programs: $(ls)"; exit 1; }
 for program in *.c; do
 	name=${program%.c} good=0
 	$CC -std=gnu11 -D_GNU_SOURCE -O1 -Wall -Wextra -Werror -Wno-missing-field-initializers -I"$source/include" -o "shared-$name" "$program" \
@@ -60,6 +60,8 @@ try_all() { # PREFIX
 	run "$1timeout" "it takes too long
 killed by signal 15" "./$1timeout"
 	run "$1many" "7 good, 13 bad" "./$1many"
+	run "$1pool" "1229 primes
+/nonexistent: step exec, No such file or directory" "./$1pool"
 	region=$("$build/odfork" probe --json | grep -q '"region":{"available":true' && echo region || echo fork)
 	[ "$region" = region ] && run "$1snapshot" "saved, by region" "./$1snapshot" || leave_out "$1snapshot" "no regions here"
 	if [ "$(id -u)" = 0 ]; then
