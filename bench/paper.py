@@ -340,7 +340,7 @@ def make(directory):
         part(page)
     page.write("On-demand fork: the tables of the talk, measured here",
                "bench/paper.sh measured, on this machine, what the talk on on-demand-fork (EuroSys '21) shows: plain "
-               "fork, fork with libodfork on the same kernel, and, where a program can have them, pages of 2 MiB beside.")
+               "fork, fork with libodfork on the same kernel, and pages of 2 MiB beside where a program can have them.")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ if [ -n "$measure" ]; then
 	. bench/prepare.sh
 	bench_prepare libsqlite3-dev redis-server afl++ clang llvm util-linux
 	mkdir -p $results
-	note="$machine; bench/paper.sh $asked; load $(cut -d' ' -f1 /proc/loadavg) when it began"
+	note="$machine; bench/paper.sh $asked"
 	target=$PWD/build-demo/bench/bench_heap_target
 	AFL_QUIET=1 afl-clang-fast -O2 -D_GNU_SOURCE -o "$target" bench/heap/target.c -lsqlite3
 

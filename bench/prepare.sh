@@ -2,7 +2,7 @@
 # Sourced by the benchmark scripts, from the top directory.
 #
 # bench_prepare PACKAGE...: installs what is missing, builds into build-demo, and waits until no other benchmark runs there. Sets `machine`, the
-# line that each file of results starts with.
+# line that each file of results starts with; the load is what other work there was.
 
 . tests/packages.sh
 
@@ -15,5 +15,5 @@ bench_prepare() {
 	ninja -C build-demo > /dev/null
 	exec 9> build-demo/benchmark.lock
 	flock -n 9 || { echo "Waiting for another benchmark to end" >&2; flock 9; }
-	machine="$(uname -sr), $(nproc) CPUs, $(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo | awk '{ printf "%.0f GiB", $1 / 1048576 }'), glibc $(getconf GNU_LIBC_VERSION | cut -d' ' -f2), $(date -u +%Y-%m-%d)"
+	machine="$(uname -sr), $(nproc) CPUs, $(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo | awk '{ printf "%.0f GiB", $1 / 1048576 }'), glibc $(getconf GNU_LIBC_VERSION | cut -d' ' -f2), $(date -u +%Y-%m-%d), load $(cut -d' ' -f1 /proc/loadavg) when it began"
 }

@@ -12,7 +12,6 @@
  * to_fork: median of fork and exec over this. version: of the peer.
  */
 #include <errno.h>
-#include <gnu/libc-version.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -20,6 +19,11 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#ifdef __GLIBC__
+#include <gnu/libc-version.h>
+#else
+#define gnu_get_libc_version NULL
+#endif
 #if HAVE_LIBUV
 #include <uv.h>
 #endif

@@ -45,7 +45,9 @@ results=bench/results
 				$3 ~ /floor/ { floor = $4 }
 				$3 == "fork+exec" { forked = $4 }
 				FILENAME ~ /rows/ { print; next }
-				{ print $1, $2, $3, $4, $5, sprintf("%.3f", $4 / floor), sprintf("%.2f", forked / $4), $6 }' \
+				{
+					print $1, $2, $3, $4, $5, sprintf("%.3f", $4 / floor), sprintf("%.2f", forked / $4), $6
+				}' \
 				build-demo/rows.csv build-demo/cpython.csv
 			header=no
 		done

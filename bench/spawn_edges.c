@@ -187,6 +187,7 @@ static pid_t libc_missing(void)
 	return error == 0 ? pid : -1;
 }
 
+#if HAVE_SPAWN_CHDIR
 static pid_t libc_step(void)
 {
 	posix_spawn_file_actions_t actions;
@@ -198,6 +199,7 @@ static pid_t libc_step(void)
 	posix_spawn_file_actions_destroy(&actions);
 	return error == 0 ? pid : -1;
 }
+#endif
 
 /* It starts in the caller's cgroup and runs there until it is moved, which the caller does as soon as it can. */
 static pid_t libc_cgroup(void)
@@ -295,7 +297,9 @@ static const struct way {
 	{ "missing", "posix_spawn", libc_missing, ENOENT, NULL, NULL, NULL },
 	{ "missing", "fork and exec", fork_missing, ENOENT, NULL, NULL, NULL },
 	{ "step", "odf_spawn", odf_cwd, ENOENT, NULL, NULL, odf_version },
+#if HAVE_SPAWN_CHDIR
 	{ "step", "posix_spawn", libc_step, ENOENT, NULL, NULL, NULL },
+#endif
 	{ "step", "fork, chdir, exec", fork_step, ENOENT, NULL, NULL, NULL },
 };
 enum { WAYS = sizeof ways / sizeof *ways };

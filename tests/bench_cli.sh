@@ -83,9 +83,11 @@ if [ -x "$emulate" ] && "$emulate" -- /bin/true > /dev/null 2>&1; then
 	expect 0 "$emulate" --kernel=held --log="$work/log" -- "$odfork" bench --size 16M --seconds 0.3 --csv
 	[ "$(grep -c '^16,[a-z_1]*,kernel,' "$work/out")" = 3 ] && grep -q on_demand "$work/log" ||
 		fail "a kernel that forks on demand: $(cat "$work/out")"
-	grep -q 'bench: this kernel offers on-demand fork, which is tried out now' "$work/err" || fail "no warning: $(cat "$work/err")"
+	grep -q 'bench: this kernel offers on-demand fork, which is tried out now' "$work/err" ||
+		fail "no warning: $(cat "$work/err")"
 	expect 0 "$emulate" --kernel=held --fault=discard_neighbors -- "$odfork" bench --size 16M --seconds 0.2
-	grep -q '^on demand by the kernel: left out: .*wipes its neighbors\.$' "$work/out" || fail "a bad kernel: $(cat "$work/out")"
+	grep -q '^on demand by the kernel: left out: .*wipes its neighbors\.$' "$work/out" ||
+		fail "a bad kernel: $(cat "$work/out")"
 elif [ "${ODF_MUST_WORK:-0}" = 1 ]; then
 	fail "no kernel can be emulated"
 fi
@@ -133,7 +135,8 @@ MOUNT
 	done
 	for cgroup in "4:cpu,memory:/a memory/a" "4:memory:/a memory"; do
 		# shellcheck disable=SC2086
-		refused "the limit of the memory cgroup" in_cgroup $cgroup memory.limit_in_bytes $small "$odfork" bench --size 256M
+		refused "the limit of the memory cgroup" in_cgroup $cgroup memory.limit_in_bytes $small \
+			"$odfork" bench --size 256M
 	done
 	# Of the sizes that nobody asked for, those that fit are taken.
 	expect 0 in_cgroup 0::/ / memory.max 419430400 "$odfork" bench --seconds 0.2

@@ -150,7 +150,9 @@ static void describe_machine(struct bench *bench)
 
 	if (uname(&name) == 0)
 		snprintf(bench->kernel, sizeof bench->kernel, "%.64s", name.release);
+#ifdef _CS_GNU_LIBC_VERSION
 	if (confstr(_CS_GNU_LIBC_VERSION, bench->libc, sizeof bench->libc) == 0)
+#endif
 		snprintf(bench->libc, sizeof bench->libc, "another libc than glibc");
 	if (gmtime_r(&now, &utc) != NULL)
 		strftime(bench->date, sizeof bench->date, "%Y-%m-%d %H:%M UTC", &utc);
