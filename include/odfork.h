@@ -802,9 +802,9 @@ typedef struct odf_heap_info {
 	odf_reason reason;        /* why it is not awake; ODF_REASON_TOO_SMALL: asleep, has not grown past the threshold */
 	odf_heap_malloc malloc_door;
 	size_t threshold;         /* bytes of private memory from which on it wakes */
-	size_t capacity;          /* bytes of address space of the region; 0: none */
-	size_t placed_bytes;      /* address space that was ever placed in it */
-	size_t inside_bytes;      /* memory (or swap) of the region */
+	size_t capacity;          /* bytes of address space of malloc's region; 0: none */
+	size_t placed_bytes;      /* address space that has ever come to lie in regions */
+	size_t inside_bytes;      /* memory (or swap) of the regions */
 	size_t outside_bytes;     /* private memory of the process: what a fork copies page tables for */
 	uint64_t spills;          /* requests that did not fit */
 } odf_heap_info;

@@ -26,6 +26,21 @@
  * private memory for good, for what the kernel must do itself (rights, locks, advice); and foreign places, where the program put something else. Freeze
  * and settle work on the segments between them and leave them alone.
  *
+ * A region in place (young.c) is a window on addresses that the kernel gives to the program. Its home is not reserved: all of it is foreign at first, and the
+ * program's own anonymous memory in it is called young. The states of a piece of it:
+ *
+ *     foreign    nothing is there, or something that is none of the region's business
+ *     young      anonymous memory that the program mapped by a call that was seen
+ *     memory     as above: LIVE or FROZEN
+ *     island     as above
+ *
+ *     mapped by the program         foreign -> young
+ *     freeze ("adopt")              young   -> memory, FROZEN, marked as discarded: the file has nothing there, and what is at home is the process's own
+ *     settle                        memory, FROZEN -> LIVE: the pages of what was adopted are merged like any other private ones
+ *     overlaid when mapped          foreign -> memory
+ *     rights, locks, advice         memory  -> island; young -> foreign, or young with other rights
+ *     unmapped, mapped over         any     -> foreign; the kernel may give the place to anybody
+ *
  * Invariants, each named where it is kept ("Invariant 3"):
  *   1. A frozen file is never written: not while a descendant may map it.
  *   2. The test for descendants is exact: a token page, mapped shared and writable, goes to every descendant with the snapshot however it was made,
