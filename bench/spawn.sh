@@ -52,12 +52,14 @@ results=bench/results
 			header=no
 		done
 	done
-} > $results/spawn.csv
+} > build-demo/spawn.csv # which is moved when it is whole: a run may be ended
+mv build-demo/spawn.csv $results
 {
 	echo "# $machine; bench/spawn.sh $asked"
 	build-demo/bench/bench_spawn_edges "${1%:*}" 400 "$peer"
 	[ $# -lt 2 ] || build-demo/bench/bench_spawn_edges "${2%:*}" 100 "$peer" | sed 1d
-} > $results/spawn-edges.csv
+} > build-demo/spawn-edges.csv
+mv build-demo/spawn-edges.csv $results
 {
 	echo "# $machine; bench/spawn.sh"
 	build-demo/bench/bench_overhead 20000
@@ -84,5 +86,7 @@ ways = "\"fork+exec\" \"CPython subprocess\" \"GLib g_spawn_async\" \"libuv uv_s
 	\"newer libuv uv_spawn\" \"glibc posix_spawn\" \"odf_spawn\" \"vfork+execve (floor)\""
 plot for [way in ways] "< awk -F, -v way='".way."' '\$2 == 1 && \$3 == way' $results/spawn.csv" using 1:4 with linespoints linewidth 2 title way
 PLOT
+# What stood for the newer libuv before it was in the tables.
+[ -z "$peer" ] || rm -f $results/spawn-newer-libuv.csv
 /usr/bin/python3 bench/tables.py
 cat $results/*.csv

@@ -63,6 +63,15 @@ if edges:
                 row["to_odf"]]
         lines.append(["**%s**" % cell for cell in line] if row["way"].startswith("odf_") else line)
     replace(results, "spawn edges", machine + "\n\n" + table(["caller", "case", "way", "held, median", "99 %", "until reaped", "to odf_spawn"], lines))
+machine, newer = rows("spawn-newer-libuv.csv")
+if newer:
+    lines = []
+    for row in newer:
+        way = "%s, %s" % (row["way"], row["version"]) if row["version"] and not row["way"].startswith("odf_") else row["way"]
+        lines.append([way, duration(row["median_us"]), duration(row["p99_us"]), row["to_floor"]])
+    replace(results, "spawn newer", machine + "\n\n" + table(["way", "held, median", "99 %", "times the floor"], lines))
+elif any(row.get("version") and row["way"] == "newer libuv uv_spawn" for row in spawn):
+    replace(results, "spawn newer", "(In the tables above.)")
 machine, published = rows("paper/paper.csv")
 published = [row for row in published if row["table"] == "published"]
 if published:
