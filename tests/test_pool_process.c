@@ -7,12 +7,14 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -366,6 +368,59 @@ static void test_many_threads(void **state)
 	assert_int_equal(odf_pool_destroy(pool), 0);
 }
 
+/* ---- Random kills of the template --------------------------------------------------------------------------------- */
+
+static atomic_uint killed_so_far;
+static unsigned kills_wanted;
+
+/* Each request has its process, and each process one end, whatever is done to the template meanwhile. */
+static void *makes_until_over(void *pool)
+{
+	while (killed_so_far < kills_wanted) {
+		struct pool_process process;
+		int status = 0, argument = 3, error;
+		error = pool_process_make(pool, twice, &argument, sizeof argument, NULL, 0, &process);
+		if (error != 0) {
+			print_message("# make: %d after %u\n", error, killed_so_far);
+			return pool;
+		}
+		error = pool_process_wait(&process, 60000, &status);
+		/* It dies with the template, of which the template may still tell. */
+		if (!(error == ECHILD || (error == 0 && (status == 6 << 8 || (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL))))) {
+			print_message("# wait: %d, status %x\n", error, (unsigned)status);
+			return pool;
+		}
+		pool_process_forget(&process);
+	}
+	return NULL;
+}
+
+static void test_random_kills(void **state)
+{
+	const char *given = getenv("ODF_TEST_KILLS");
+	odf_pool *pool = pool_made();
+	pthread_t threads[3];
+	unsigned seed = 5;
+
+	(void)state;
+	kills_wanted = given == NULL ? 300 : (unsigned)strtoul(given, NULL, 10);
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, makes_until_over, pool), 0);
+	for (; killed_so_far < kills_wanted; killed_so_far++) {
+		int signal = rand_r(&seed) % 8 == 0 ? SIGSTOP : SIGKILL;
+		usleep((useconds_t)rand_r(&seed) % 3000);
+		/* By its descriptor: the number may be another's by now. */
+		(void)syscall(SYS_pidfd_send_signal, pool->template_pidfd, signal, NULL, 0);
+	}
+	for (size_t i = 0; i < 3; i++) {
+		void *failed;
+		assert_int_equal(pthread_join(threads[i], &failed), 0);
+		assert_null(failed);
+	}
+	must_have_no_children();
+	assert_int_equal(odf_pool_destroy(pool), 0);
+}
+
 /* No descriptor is left: an error, and all is well when there is. */
 static void test_descriptors_exhausted(void **state)
 {
@@ -409,6 +464,7 @@ int main(void)
 		cmocka_unit_test(test_in_a_child),
 		cmocka_unit_test(test_bad_input),
 		cmocka_unit_test(test_many_threads),
+		cmocka_unit_test(test_random_kills),
 		cmocka_unit_test(test_descriptors_exhausted),
 	};
 

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -526,6 +527,81 @@ static void test_no_process(void **state)
 	must_exit_with(pid, 0);
 }
 
+/* ---- Sandboxes --------------------------------------------------------------------------------------------------- */
+
+/* clone3 is not there; and, if `all`, clone may not share memory. */
+static int filter(bool all)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone3, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, all ? SYS_clone : 0xfffffff0u, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
+		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, CLONE_VM, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { sizeof code / sizeof *code, code };
+
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0;
+}
+
+static bool runs(odf_pool *by, unsigned allow, bool with_pidfd, odf_strategy expected, odf_reason reason)
+{
+	odf_launch *launch = NULL;
+	odf_spawn_options options = not_awaited(&launch);
+	odf_report report = ODF_REPORT_INIT;
+	int pidfd = -1, status = -1;
+	pid_t pid;
+
+	options.allow = allow;
+	options.pidfd = with_pidfd ? &pidfd : NULL;
+	if (odf_pool_spawn(by, &pid, "/bin/true", true_argv, NULL, &options, &report) != 0 || report.strategy != expected ||
+	    report.reason[ODF_STRATEGY_POOL] != reason || odf_launch_wait(launch, -1, NULL) != 0 ||
+	    waitpid(pid, &status, 0) != pid || status != 0 || (with_pidfd && pidfd < 0))
+		return false;
+	odf_launch_free(launch);
+	return true;
+}
+
+static int check_sandbox(bool cached)
+{
+	odf_pool_options none = { .size = sizeof none, .flags = ODF_POOL_NO_TASKS };
+	odf_pool *own = odf_pool_create(&none);
+	odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
+	odf_report report = ODF_REPORT_INIT;
+	int error;
+
+	if (own == NULL || (cached && odf_probe_get(ODF_PROBE_CLONE_VM, NULL) != ODF_ANSWER_YES) || filter(false) != 0)
+		return 1;
+	for (int with_pidfd = 0; with_pidfd < 2; with_pidfd++)
+		for (int i = 0; i < 5; i++)
+			if (!runs(own, 0, with_pidfd, ODF_STRATEGY_POOL, ODF_REASON_CHOSEN))
+				return 2;
+	if (filter(true) != 0)
+		return 3;
+	/* A go-between of libc's fork: no memory is shared. */
+	if (!runs(own, 0, false, ODF_STRATEGY_FORK, ODF_REASON_CLONE_REFUSED))
+		return 4;
+	options.allow = ODF_ALLOW(ODF_STRATEGY_POOL);
+	options.pool = own;
+	error = odf_spawn(NULL, "/bin/true", true_argv, NULL, &options, &report);
+	return error == EPERM && report.step == ODF_STEP_CLONE ? 0 : 5;
+}
+
+static void test_sandboxes(void **state)
+{
+	(void)state;
+	for (int cached = 0; cached < 2; cached++) {
+		pid_t pid = fork();
+		assert_true(pid >= 0);
+		if (pid == 0)
+			_exit(check_sandbox(cached));
+		must_exit_with(pid, 0);
+	}
+}
+
 /* ---- Random kills ------------------------------------------------------------------------------------------------ */
 
 /* Each request has one answer, and that is what became of the process, however it is killed or stopped on the way. */
@@ -596,6 +672,7 @@ int main(void)
 		cmocka_unit_test(test_fork_between),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_no_process),
+		cmocka_unit_test(test_sandboxes),
 		cmocka_unit_test(test_random_kills),
 	};
 	odf_pool_options options = ODF_POOL_OPTIONS_INIT;

@@ -1103,7 +1103,6 @@ static void test_detach(void **state)
 			assert_string_not_equal(parent, number(getpid()));
 			free(parent);
 			free(json);
-			free(argv[1]);
 			must_have_no_children();
 			/* By fork the go-between is an ordinary child, reaped before the call returns. */
 			if (engines[i] == ODF_STRATEGY_VFORK)
@@ -1119,6 +1118,7 @@ static void test_detach(void **state)
 			must_have_no_children();
 			sigaction(SIGCHLD, &old, NULL);
 			surroundings_must_equal(&before);
+			free(argv[1]);
 		}
 	}
 }

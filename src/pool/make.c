@@ -81,7 +81,8 @@ static int ask(odf_pool *pool, struct pool_message *request, const void *argumen
 			sent[request->count++] = fd;
 		}
 	}
-	memcpy(sent + request->count, fds, count * sizeof *fds);
+	if (count > 0)
+		memcpy(sent + request->count, fds, count * sizeof *fds);
 	request->count += (uint32_t)count;
 	error = send_request(pool, request, argument, sent);
 	sys_close(sockets[1]);
@@ -92,13 +93,13 @@ static int ask(odf_pool *pool, struct pool_message *request, const void *argumen
 	return error;
 }
 
-/* Whether nobody has the other end. */
+/* Whether nobody has the other end. A process that is killed does not close all that it has at the same moment. */
 static bool is_gone(int channel)
 {
 	struct pollfd one = { .fd = channel, .events = POLLIN };
-	struct timespec none = { 0, 0 };
+	struct timespec patience = { 0, PATIENCE_MS * 1000000l };
 
-	return sys_call5(SYS_ppoll, &one, 1, &none, NULL, 8) > 0 && (one.revents & (POLLHUP | POLLERR));
+	return sys_call5(SYS_ppoll, &one, 1, &patience, NULL, 8) > 0 && (one.revents & (POLLHUP | POLLERR));
 }
 
 int pool_process_make(odf_pool *pool, pool_function *function, const void *argument, size_t length, const int *fds,
@@ -120,7 +121,8 @@ int pool_process_make(odf_pool *pool, pool_function *function, const void *argum
 		if (error != EPIPE)
 			return error;
 		/* The template is there, and had no descriptor left for the answer. */
-		if (!is_gone(pool->channel) && atomic_load(&pool->generation) == generation)
+		if (atomic_load(&pool->generation) == generation && !is_gone(pool->channel) &&
+		    atomic_load(&pool->generation) == generation)
 			return EMFILE;
 		error = pool_template_renew(pool, generation);
 		if (error != 0)

@@ -22,6 +22,8 @@
 #include "../sys/syscall.h"
 #include "internal.h"
 
+enum { ATTEMPTS = 10 };
+
 static _Noreturn void end(int status)
 {
 	sys_call1(SYS_exit_group, status);
@@ -82,7 +84,7 @@ static int meet(odf_pool *pool, int channel)
 	if (length < 0 || message.kind != POOL_READY) {
 		if (count > 0)
 			sys_close(fd);
-		return EAGAIN; /* it was killed, or has no descriptors to begin with */
+		return ECHILD; /* it was killed, or has no descriptors to begin with */
 	}
 	pool->template_pid = message.value;
 	if (count == 0)
@@ -116,7 +118,8 @@ static int install(odf_pool *pool, int channel)
 	return 0;
 }
 
-int pool_template_start(odf_pool *pool)
+/* ECHILD: what was made is gone already. */
+static int attempt(odf_pool *pool)
 {
 	struct template_start start = { .program = pool->spawn.process };
 	enum next_process next = next_process();
@@ -138,6 +141,15 @@ int pool_template_start(odf_pool *pool)
 		return install(pool, sockets[0]);
 	sys_close(sockets[0]);
 	return error;
+}
+
+int pool_template_start(odf_pool *pool)
+{
+	int error = ECHILD;
+
+	for (int i = 0; i < ATTEMPTS && error == ECHILD; i++)
+		error = attempt(pool);
+	return error == ECHILD ? EAGAIN : error;
 }
 
 int pool_template_renew(odf_pool *pool, unsigned generation)
