@@ -21,6 +21,7 @@
 #include "../sys/statm.h"
 #include "../sys/structure.h"
 #include "../sys/syscall.h"
+#include "../sys/trace.h"
 #include "kernel_switch.h"
 
 static const char *const call_names[] = {
@@ -33,7 +34,7 @@ static const char *const call_names[] = {
 /* Nothing to choose and nobody to tell: the usual case. Regions change nothing about it: what is in them is frozen before any fork. */
 static bool is_plain(void)
 {
-	return kernel_place() == NULL && !record_wanted();
+	return kernel_place() == NULL && !record_wanted() && !TRACE_IS_WATCHED(fork);
 }
 
 __attribute__((constructor(102))) static void ask_early(void)
@@ -195,6 +196,7 @@ static pid_t fork_with(enum fork_call call, const odf_fork_options *options, odf
 		report.reason[s] = choice.reason[s];
 	report.elapsed_ns = record_now() - start;
 	report_fill(theirs, &report);
+	TRACE_4(fork, pid, odf_strategy_name(report.strategy), report.elapsed_ns, report.error);
 	if (record_wanted())
 		record_write(&(struct record){ .call = call_names[call], .child = pid, .report = &report, .region_bytes = region_resident_bytes() });
 	errno = pid > 0 ? saved : report.error;

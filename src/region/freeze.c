@@ -3,6 +3,7 @@
  * for the heap's one more, and what is there is looked at before (verify.c). */
 #include <errno.h>
 
+#include "../sys/trace.h"
 #include "internal.h"
 
 /* How often a failure that must not last is tried again. The kernel is out of memory for its own structures then. */
@@ -162,6 +163,7 @@ int region_freeze(struct odf_region *region)
 	struct region_piece pieces[2];
 	bool cut_short = region->live_length > 0 && region->live_length < region->length;
 	bool whole = region->live_length == region->length;
+	size_t live = region->live_length;
 	uint64_t start;
 	int count;
 
@@ -199,6 +201,7 @@ int region_freeze(struct odf_region *region)
 		region->counters.interrupted++;
 	region->frozen_ns = region_clock();
 	region->counters.last_freeze_ns = region->frozen_ns - start;
+	TRACE_3(freeze, region->home, live, region->counters.last_freeze_ns);
 	return 0;
 }
 

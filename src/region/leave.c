@@ -11,6 +11,7 @@
 #include <linux/falloc.h>
 #include <unistd.h>
 
+#include "../sys/trace.h"
 #include "internal.h"
 
 #ifndef MADV_POPULATE_WRITE
@@ -101,6 +102,7 @@ int region_give_up(struct odf_region *region, odf_reason reason)
 		(void)region_unmap_holes(region); /* those that are left are in nobody's way */
 	region_uncount(region); /* no fork has to do with it any more */
 	region->left = true;
+	TRACE_3(leave, region->home, region->length, odf_reason_name(reason));
 	region->visible = true;
 	region->live_from = 0;
 	region->live_length = region->length;

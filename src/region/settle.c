@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "../sys/trace.h"
 #include "internal.h"
 
 #ifndef UFFDIO_REGISTER_MODE_MINOR
@@ -476,6 +477,7 @@ static void complete(struct odf_region *region)
 {
 	region->counters.settles++;
 	region->settled_ns = region_clock();
+	TRACE_4(settle, region->home, region->counters.steps, region->counters.merged_pages, region->counters.longest_pause_ns);
 	/* Until the next freeze it is only a place: a view of the file would be written to a core dump a second time. */
 	if (region_map(region->aside, region->length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != NULL) {
 		(void)sys_call3(SYS_madvise, region->aside, region->length, MADV_DONTFORK);

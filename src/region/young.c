@@ -13,6 +13,7 @@
  */
 #include <errno.h>
 
+#include "../sys/trace.h"
 #include "internal.h"
 
 /* Below this a run of its own costs each freeze more than it saves the fork. Next to memory any is welcome. */
@@ -196,6 +197,7 @@ void region_adopt_young(struct odf_region *region, struct region_maps *maps)
 		run.length = length;
 		if (adopt_run(region, run) != 0)
 			return; /* the next freeze goes on */
+		TRACE_3(adopt, region->home + run.from, run.length, 0);
 		region->adopting = true;
 	}
 }
@@ -240,6 +242,7 @@ int region_overlay(struct odf_region *region, size_t from, size_t length)
 		error = live ? overlay_live(region, run) : adopt_run(region, run);
 		if (error != 0)
 			return error;
+		TRACE_3(adopt, region->home + run.from, run.length, 1);
 	}
 	return 0;
 }

@@ -10,6 +10,7 @@
 #include "../record/record.h"
 #include "../region/region.h"
 #include "../sys/readable.h"
+#include "../sys/trace.h"
 
 int spawn_by_libc(const char *call, enum libc_spawn which, pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
 		  const posix_spawnattr_t *attributes, char *const argv[], char *const envp[])
@@ -18,7 +19,7 @@ int spawn_by_libc(const char *call, enum libc_spawn which, pid_t *pid, const cha
 	pid_t child = -1;
 	uint64_t start;
 
-	if (!record_wanted()) {
+	if (!record_wanted() && !TRACE_IS_WATCHED(spawn)) {
 		report.error = libc_posix_spawn(which, pid, file, actions, attributes, argv, envp);
 		if (report.error == EAGAIN && region_give_way())
 			report.error = libc_posix_spawn(which, pid, file, actions, attributes, argv, envp);
@@ -43,7 +44,9 @@ int spawn_by_libc(const char *call, enum libc_spawn which, pid_t *pid, const cha
 	/* A name that the kernel could not read is none to be recorded. */
 	if (report.error == EFAULT && !sys_is_readable_string(file))
 		file = "";
-	record_write(&(struct record){ .call = call, .file = file, .child = child, .report = &report });
+	TRACE_5(spawn, child, file, odf_strategy_name(report.strategy), report.elapsed_ns, report.error);
+	if (record_wanted())
+		record_write(&(struct record){ .call = call, .file = file, .child = child, .report = &report });
 	return report.error;
 }
 

@@ -14,6 +14,7 @@
 #include "../strategy/strategy.h"
 #include "../sys/next_process.h"
 #include "../sys/structure.h"
+#include "../sys/trace.h"
 #include "engine.h"
 #include "hand.h"
 #include "launch.h"
@@ -206,7 +207,7 @@ int odf_spawn(pid_t *pid, const char *file, char *const argv[], char *const envp
 	odf_report filled = ODF_REPORT_INIT;
 	struct plan *flying = NULL;
 	odf_launch *launch = NULL;
-	bool recorded = record_wanted();
+	bool recorded = record_wanted(), watched = TRACE_IS_WATCHED(spawn);
 	uint64_t start = 0;
 	int unfit = report_check(report), saved = errno, error;
 
@@ -216,7 +217,7 @@ int odf_spawn(pid_t *pid, const char *file, char *const argv[], char *const envp
 		*options->launch = NULL;
 		start = record_now();
 	}
-	if (report != NULL || recorded)
+	if (report != NULL || recorded || watched)
 		start = record_now();
 	error = options == NULL ? 0 : structure_read(&request.options, sizeof request.options, options, FIRST_SIZE);
 	if (error == 0 && (request.options.reserved[0] != 0 || request.options.reserved[1] != 0))
@@ -242,10 +243,11 @@ int odf_spawn(pid_t *pid, const char *file, char *const argv[], char *const envp
 	if (result.error != 0 && options != NULL && structure_has(options, FIRST_SIZE) &&
 	    (options->flags & ODF_SPAWN_PIPES) && options->pipes != NULL)
 		memset(options->pipes, -1, 3 * sizeof *options->pipes);
-	if (report != NULL || recorded || launch != NULL) {
+	if (report != NULL || recorded || watched || launch != NULL) {
 		fill_report(&filled, &choice, &result);
 		filled.elapsed_ns = record_now() - start;
 		report_fill(report, &filled);
+		TRACE_5(spawn, result.pid, file, odf_strategy_name(filled.strategy), filled.elapsed_ns, filled.error);
 		if (recorded)
 			record_write(&(struct record){ .call = "odf_spawn",
 						       .file = file == NULL ? "" : file,
