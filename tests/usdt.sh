@@ -88,7 +88,8 @@ drive() {
 for attempt in 1 2 3 4 5 6 7 8; do
 	drive
 	kill -0 $tracer 2> /dev/null || break
-	[ "$(grep -c -e '^leave' -e '^settle' "$work/seen")" -lt 4 ] || break
+	# All of one run, that is, from its first fork on.
+	sed -n '/^fork .* region/,$p' "$work/seen" | grep -q '^leave' && break
 	sleep 0.5
 done
 sleep 0.5
