@@ -74,7 +74,7 @@ usdt:$library:odfork:settle { printf("settle 0x%lx %d %d\n", arg0, arg1 < 100000
 usdt:$library:odfork:adopt { printf("adopt 0x%lx %lu %d\n", arg0, arg1, arg2); }
 usdt:$library:odfork:leave { printf("leave 0x%lx %d %s\n", arg0, arg1 > 0, str(arg2)); }
 END
-bpftrace "$work/watch.bt" > "$work/seen" 2> "$work/err" &
+bpftrace -B line "$work/watch.bt" > "$work/seen" 2> "$work/err" &
 tracer=$!
 
 # A program with 60 MiB that forks, waits for the settle, and starts programs; one whose heap leaves.
