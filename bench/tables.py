@@ -266,3 +266,61 @@ heap_section("fuzz", "fuzz", fuzz_table)
 heap_section("threshold", "threshold", threshold_table)
 if reach.lines(directory, heap=True):
     replace(results, "heap reach", table(reach.HEADER, reach.lines(directory, heap=True)))
+
+
+def pool_held_table(found):
+    lines = []
+    for (threads, way), of in by_sizes(found, "threads", "way"):
+        lines.append([way, threads] + ["%s (%s)" % (duration(of[m]["held_median_us"]), duration(of[m]["held_p99_us"])) for m in of] +
+                     [of[m]["processes_per_s"] for m in of])
+    sizes = list(dict.fromkeys(r["mib"] for r in found))
+    return table(["way", "threads"] + ["held, %s" % amount(m) for m in sizes] + ["a second, %s" % amount(m) for m in sizes], lines)
+
+
+def pool_tasks_table(found):
+    sizes = list(dict.fromkeys(r["mib"] for r in found))
+    lines = []
+    for (way, at_once), of in by_sizes(found, "way", "at_once"):
+        lines.append([("**%s**" % way) if way == "odf_pool_submit" else way, at_once] +
+                     [of[m]["tasks_per_s"] if m in of else "" for m in sizes] +
+                     [duration(of[m]["median_us"]) if m in of and of[m]["median_us"] else "" for m in sizes])
+    return table(["way", "at once"] + ["tasks a second, %s" % amount(m) for m in sizes] + ["from start to result, %s" % amount(m) for m in sizes], lines)
+
+
+def by_sizes(found, *key):
+    groups = {}
+    for row in found:
+        groups.setdefault(tuple(row[k] for k in key), {})[row["mib"]] = row
+    return groups.items()
+
+
+def pool_reach(held, tasks):
+    """The aims, from the medians and rates of the files."""
+    rate = {}
+    for row in tasks:
+        rate[row["mib"], row["way"]] = max(rate.get((row["mib"], row["way"]), 0), float(row["tasks_per_s"]))
+    lines = []
+    for mib in dict.fromkeys(r["mib"] for r in held):
+        of = {r["way"]: float(r["held_median_us"]) for r in held if r["mib"] == mib and r["threads"] == "1"}
+        part = of["pool (returns at once)"] / of["glibc posix_spawn"]
+        lines.append(["caller held, %s: pool without waiting for exec to posix_spawn" % amount(mib), "at most 0.2",
+                      "%.2f (%s to %s)" % (part, duration(of["pool (returns at once)"]), duration(of["glibc posix_spawn"])),
+                      "reached" if part <= 0.2 else "**not reached**"])
+    for mib in dict.fromkeys(r["mib"] for r in tasks):
+        ours_rate, forks = rate[mib, "odf_pool_submit"], rate[mib, "fork for each"]
+        name, best = max(((way, r) for (m, way), r in rate.items() if m == mib and way.startswith("CPython")), key=lambda pair: pair[1])
+        if int(mib) >= 1024:
+            lines.append(["tasks a second, %s: worker tasks to a fork for each" % amount(mib), "at least 20",
+                          "%.0f (%.0f to %.0f)" % (ours_rate / forks, ours_rate, forks), "reached" if ours_rate >= 20 * forks else "**not reached**"])
+        lines.append(["tasks a second, %s: worker tasks to the best of CPython's pools" % amount(mib), "at least 3",
+                      "%.1f (%.0f to %.0f, %s)" % (ours_rate / best, ours_rate, best, name),
+                      "reached" if ours_rate >= 3 * best else "**not reached**"])
+    return table(["aim", "", "measured", ""], lines)
+
+
+pool_machine, pool_held = rows("pool-spawn.csv")
+tasks_machine, pool_tasks = rows("pool-tasks.csv")
+if pool_held and pool_tasks:
+    replace(results, "pool spawn", pool_machine + "\n\n" + pool_held_table(pool_held))
+    replace(results, "pool tasks", tasks_machine + "\n\n" + pool_tasks_table(pool_tasks))
+    replace(results, "pool reach", pool_reach(pool_held, pool_tasks))
