@@ -330,22 +330,37 @@ static void on_child(int signal)
 	children_announced++;
 }
 
+/* A thread that waits for any child, as servers have. */
+static void *waits_for_any(void *stop)
+{
+	intptr_t found = 0;
+
+	while (!*(_Atomic bool *)stop)
+		found += waitpid(-1, NULL, WNOHANG) >= 0; /* 0: there is one */
+	return (void *)found;
+}
+
 static void test_nothing_is_seen(void **state)
 {
 	struct sigaction action = { .sa_handler = on_child }, old;
 	struct surroundings before = surroundings_take();
+	_Atomic bool stop = false;
+	pthread_t waiter;
 	odf_pool *pool;
+	void *found;
 	int signal = SIGSEGV;
 
 	(void)state;
 	sigaction(SIGCHLD, &action, &old);
+	children_announced = 0;
+	assert_int_equal(pthread_create(&waiter, NULL, waits_for_any, &stop), 0);
 	pool = pool_of(0, 2, 10, 0);
-	children_announced = 0; /* see odf_pool_create(3) */
 	must_have_no_children();
 	for (int i = 0; i < 5; i++) {
 		assert_int_equal(answer_to(submitted(pool, dies_by, &signal, sizeof signal)), ECHILD);
 		must_have_no_children();
 		assert_int_equal(answer_to(submitted_with(pool, twice, "1234", 4, ODF_TASK_FRESH, 0, 0, 0)), 0);
+		assert_int_equal(answer_to(submitted_with(pool, twice, "1234", 4, ODF_TASK_FORK, 0, 0, 0)), 0);
 		must_work(pool);
 	}
 	usleep(30000); /* the idle ones end */
@@ -355,6 +370,9 @@ static void test_nothing_is_seen(void **state)
 	must_work(pool);
 	assert_int_equal(odf_pool_destroy(pool), 0);
 	must_have_no_children();
+	stop = true;
+	pthread_join(waiter, &found);
+	assert_null(found);
 	assert_int_equal(children_announced, 0);
 	sigaction(SIGCHLD, &old, NULL);
 	surroundings_must_equal(&before);

@@ -6,6 +6,7 @@
  * ODF_TEST_BYTES (9 MiB) is the largest input and output. */
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -470,6 +471,37 @@ static void test_inside(void **state)
 	sigaction(SIGUSR2, &old[1], NULL);
 }
 
+/* libc knows the processor by restartable sequences, where it has them. */
+static int goes_around(const void *input, size_t length, odf_output *output)
+{
+	cpu_set_t all, one;
+	int wrong = 0;
+
+	(void)input, (void)length, (void)output;
+	if (sched_getaffinity(0, sizeof all, &all) != 0)
+		return -1;
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (!CPU_ISSET(cpu, &all))
+			continue;
+		CPU_ZERO(&one);
+		CPU_SET(cpu, &one);
+		wrong += sched_setaffinity(0, sizeof one, &one) != 0 || sched_getcpu() != cpu;
+	}
+	return wrong;
+}
+
+static void test_processor(void **state)
+{
+	odf_pool *pool = pool_of(0, 1, 0, 0);
+	odf_task *task = submitted(pool, goes_around, NULL, 0);
+
+	(void)state;
+	assert_int_equal(odf_task_wait(task, NULL, NULL, 30000), 0);
+	assert_int_equal(info_of(task).result, 0);
+	odf_task_free(task);
+	assert_int_equal(odf_pool_destroy(pool), 0);
+}
+
 static int prints(const void *input, size_t length, odf_output *output)
 {
 	(void)input, (void)length, (void)output;
@@ -669,6 +701,7 @@ int main(void)
 		cmocka_unit_test(test_fresh_and_recycled),
 		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_inside),
+		cmocka_unit_test(test_processor),
 		cmocka_unit_test(test_streams_and_children),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_event_loop),

@@ -4,20 +4,34 @@
  *
  * It is made by libc's fork, as what it makes is to run functions of the program: with the locks of malloc, stdio and
  * the loader in order, whatever other threads held. libc's fork makes a child whose end is announced by SIGCHLD, which
- * every wait() of the program would find. So it is made by a go-between, which ends at once: the template is an orphan,
- * and child of init or of the nearest subreaper. (A raw clone could have no exit signal, and be copied from locks that
- * nobody will release. A child of the program that shares its memory, as the keeper is, could run libc's fork only with
- * the identity of one of its threads.) The go-between is a child of the program for a moment, as that of
- * ODF_SPAWN_DETACH made by FORK is.
+ * every wait() of the program would find; a raw clone could have no exit signal, but would be copied from locks that
+ * nobody releases.
+ *
+ * So a *stand-in* calls libc's fork: a child without exit signal, made as by vfork, which shares the program's memory
+ * and runs on the stack and with the thread-local storage of the calling thread, as if it were that thread, which is
+ * suspended meanwhile. For libc, whose locks are in memory, it is. It ends at once, and no wait() but one with __WALL
+ * or __WCLONE finds it. The template, its child, is an orphan then, and child of init or of the nearest subreaper.
+ *
+ * Where memory is not shared although that was asked for (emulators), the stand-in is a copy, and the rest is the same.
  */
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#if defined __has_include
+#if __has_include(<sys/rseq.h>)
+#include <sys/rseq.h>
+#pragma weak __rseq_offset
+#pragma weak __rseq_size
+#endif
+#endif
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../fork/fork.h"
+#include "../libc/libc.h"
+#include "../region/region.h"
 #include "../sys/next_process.h"
 #include "../sys/syscall.h"
 #include "internal.h"
@@ -30,46 +44,79 @@ static _Noreturn void end(int status)
 	__builtin_trap();
 }
 
-/* With all signals blocked. The go-between, or minus an errno value. */
-static pid_t make(struct template_start *start)
-{
-	pid_t pid = fork_plainly();
+struct stand_in {
+	struct template_start *start;
+	int error; /* of its fork */
+};
 
-	if (pid != 0)
-		return pid < 0 ? -errno : pid;
-	pid = fork_plainly();
-	if (pid == 0)
-		pool_serve(start);
-	end(pid < 0 ? errno : 0);
+/* A process that was made by clone(CLONE_VM) has no restartable sequences, nor have its children; libc believes that it
+ * has. */
+static void renew_sequences(void)
+{
+#if defined __x86_64__ && defined RSEQ_SIG
+	if (&__rseq_size != NULL && __rseq_size != 0)
+		(void)sys_call4(SYS_rseq, (char *)pthread_self() + __rseq_offset, 32, 0, RSEQ_SIG);
+#endif
 }
 
-/* 0, or the errno value with which the second fork failed. ECHILD: somebody else has taken the status. */
-static int await_go_between(pid_t pid)
+/* On the stack of the thread that it stands in for, below all that this needs. */
+static _Noreturn __attribute__((noinline)) void stand_in(struct stand_in *own)
 {
-	int status = 0;
-	long result;
+	pid_t pid = libc_fork();
 
-	do
-		result = sys_call4(SYS_wait4, pid, &status, __WALL, NULL);
-	while (result == -EINTR);
-	if (result < 0)
-		return ECHILD;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : ECHILD;
+	if (pid == 0) {
+		region_stand_in_child();
+		region_in_child();
+		renew_sequences();
+		pool_serve(own->start);
+	}
+	own->error = pid < 0 ? errno : 0;
+	end(0);
+}
+
+/* Nothing may be written to this frame in the new process that the old one reads: it calls, and does not return. */
+static __attribute__((noinline)) long make_stand_in(struct stand_in *own)
+{
+	long pid = sys_call5(SYS_clone, CLONE_VM | CLONE_VFORK, 0, 0, 0, 0);
+
+	if (pid == 0)
+		stand_in(own);
+	return pid;
+}
+
+/* With all signals blocked, so that no handler runs in it. 0 or an errno value. */
+static int make(struct template_start *start)
+{
+	struct stand_in own = { .start = start, .error = 0 };
+	bool alone = region_stand_in_begin();
+	uint64_t began;
+	long pid = -region_fork_begin(&began);
+
+	if (pid == 0) {
+		pid = make_stand_in(&own);
+		region_fork_end(began, 0);
+	}
+	if (pid > 0)
+		while (sys_call4(SYS_wait4, pid, NULL, __WALL, NULL) == -EINTR)
+			;
+	region_stand_in_end(alone);
+	return pid < 0 ? (int)-pid : own.error;
 }
 
 static int fork_template(int sockets[2], struct template_start *start)
 {
 	uint64_t all = ~0ull;
-	pid_t pid;
-	int error;
+	int saved = errno, error;
 
 	(void)sys_sigprocmask(SIG_SETMASK, &all, &start->mask);
-	pid = make(start);
-	error = pid < 0 ? -pid : await_go_between(pid);
+	error = make(start);
+	if (error == EAGAIN && region_give_way()) /* there may be room for one more, which is the keeper's */
+		error = make(start);
 	(void)sys_sigprocmask(SIG_SETMASK, &start->mask, NULL);
 	sys_close(sockets[1]);
 	sockets[1] = -1;
-	return error == ECHILD ? 0 : error;
+	errno = saved;
+	return error;
 }
 
 /* The template says who it is when it is ready. */

@@ -177,11 +177,36 @@ void region_memory_is_shared(void)
 	atomic_store_explicit(&memory_is_shared, true, memory_order_relaxed);
 }
 
+/* A process forks in the place of a thread (region_stand_in_begin), and of one that is not alone. */
+static atomic_int stand_ins, crowded_stand_ins;
+
+bool region_stand_in_begin(void)
+{
+	bool alone = region_has_one_thread();
+
+	atomic_fetch_add(&crowded_stand_ins, !alone);
+	atomic_fetch_add(&stand_ins, 1);
+	return alone;
+}
+
+void region_stand_in_end(bool alone)
+{
+	atomic_fetch_sub(&stand_ins, 1);
+	atomic_fetch_sub(&crowded_stand_ins, !alone);
+}
+
+void region_stand_in_child(void)
+{
+	atomic_store(&stand_ins, 0);
+	atomic_store(&crowded_stand_ins, 0);
+}
+
 bool region_has_one_thread(void)
 {
 	struct stat tasks;
 	int saved = errno;
-	bool alone = !atomic_load_explicit(&memory_is_shared, memory_order_relaxed) && stat("/proc/self/task", &tasks) == 0 && tasks.st_nlink == 2 + 1;
+	bool alone = !atomic_load_explicit(&memory_is_shared, memory_order_relaxed) &&
+		     atomic_load_explicit(&crowded_stand_ins, memory_order_relaxed) == 0 && stat("/proc/self/task", &tasks) == 0 && tasks.st_nlink == 2 + 1;
 
 	errno = saved;
 	return alone;
@@ -279,7 +304,8 @@ bool region_give_way(void)
 /* One load, as a rule. */
 static void end_idle_keeper(void)
 {
-	if (region_keeper_is_idle() && region_order_now(REGION_DRAIN, NULL) == 0)
+	/* It is no child of a stand-in's. */
+	if (atomic_load_explicit(&stand_ins, memory_order_relaxed) == 0 && region_keeper_is_idle() && region_order_now(REGION_DRAIN, NULL) == 0)
 		(void)region_keeper_stop_now();
 }
 

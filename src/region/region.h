@@ -40,6 +40,12 @@ void region_note_odd_child(void);
 bool region_has_odd_children(void);
 /* A process that shares this memory and is no thread of this one has been made: nothing can be known to be quiet from now on. */
 void region_memory_is_shared(void);
+/* Around a fork that another process makes in the place of the calling thread, which is suspended as by vfork: a process that
+ * shares its memory, and has another id and one thread whatever the program has. The result of the first is for
+ * the second; in the child of that fork the third instead. */
+bool region_stand_in_begin(void);
+void region_stand_in_end(bool alone);
+void region_stand_in_child(void);
 /* The caller is the only thread of the process. False if that is not known. */
 bool region_has_one_thread(void);
 /* In the child, where libc runs no handlers. */
