@@ -122,6 +122,86 @@ static void test_nothing_is_left_open(void **state)
 	surroundings_must_equal(&before);
 }
 
+static volatile sig_atomic_t children_ended;
+static void count_children(int signal)
+{
+	(void)signal;
+	children_ended++;
+}
+
+/* The signal of a child of the program's own that ends meanwhile is not lost. */
+static void test_no_signal(void **state)
+{
+	struct sigaction count = { .sa_handler = count_children }, old;
+	sigset_t child, before;
+	odf_pool *pool;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(sigaction(SIGCHLD, &count, &old), 0);
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(odf_pool_destroy(pool_made()), 0);
+	assert_int_equal(children_ended, 0);
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	assert_int_equal(sigprocmask(SIG_BLOCK, &child, &before), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0)
+		_exit(9);
+	assert_int_equal(waitid(P_PID, (id_t)pid, &(siginfo_t){ 0 }, WEXITED | WNOWAIT), 0);
+	pool = pool_made();
+	assert_int_equal(sigprocmask(SIG_SETMASK, &before, NULL), 0);
+	assert_int_equal(children_ended, 1);
+	must_exit_with(pid, 9);
+	assert_int_equal(odf_pool_destroy(pool), 0);
+	assert_int_equal(sigaction(SIGCHLD, &old, NULL), 0);
+}
+
+/* What is no request, or is cut short, is passed over; and many large ones wait for room. */
+static void *makes_large(void *pool)
+{
+	static char argument[POOL_ARGUMENT_MOST];
+	struct pool_process process;
+	int status;
+
+	if (pool_process_make(pool, twice, argument, sizeof argument, NULL, 0, &process) != 0 ||
+	    pool_process_wait(&process, -1, &status) != 0 || WEXITSTATUS(status) != 255)
+		return pool;
+	pool_process_forget(&process);
+	return NULL;
+}
+
+static void test_bad_messages(void **state)
+{
+	odf_pool *pool = pool_made();
+	struct pool_message message = { .kind = POOL_READY };
+	pid_t template = pool->template_pid;
+	static char bytes[POOL_ARGUMENT_MOST + 1000];
+	pthread_t threads[24];
+	int fds[3] = { 0, 1, 2 };
+
+	(void)state;
+	assert_int_equal(pool_send(pool->channel, &message, NULL, 0, fds, 3, -1), 0);
+	message.kind = POOL_MAKE;
+	message.length = 5; /* and none there */
+	assert_int_equal(pool_send(pool->channel, &message, NULL, 0, fds, 1, -1), 0);
+	message.count = 9; /* the same */
+	assert_int_equal(pool_send(pool->channel, &message, bytes, 5, fds, 1, -1), 0);
+	assert_int_equal(pool_send(pool->channel, &message, bytes, sizeof bytes, fds, 3, -1), 0);
+	assert_int_equal(write(pool->channel, "x", 1), 1);
+	assert_int_equal(kill(template, SIGSTOP), 0);
+	for (size_t i = 0; i < 24; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, makes_large, pool), 0);
+	for (size_t i = 0; i < 24; i++) {
+		void *failed;
+		assert_int_equal(pthread_join(threads[i], &failed), 0);
+		assert_null(failed);
+	}
+	assert_int_equal(pool->template_pid, template);
+	assert_int_equal(odf_pool_destroy(pool), 0);
+}
+
 static void test_descriptors(void **state)
 {
 	odf_pool *pool;
@@ -454,6 +534,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_function_runs),
 		cmocka_unit_test(test_nothing_is_left_open),
+		cmocka_unit_test(test_no_signal),
+		cmocka_unit_test(test_bad_messages),
 		cmocka_unit_test(test_descriptors),
 		cmocka_unit_test(test_standard_output_is_of_now),
 		cmocka_unit_test(test_killed),
