@@ -61,7 +61,7 @@ struct inspect_memory {
 	uint64_t kept_from_children; /* bytes that MADV_DONTFORK keeps from them */
 	uint64_t brk, stacks;  /* parts of what is private */
 	uint64_t asked_huge;   /* private, for which the program asked for huge pages */
-	uint64_t reserved_first; /* private, in what looks reserved without rights first */
+	uint64_t inside;       /* private, that would be in regions under the library */
 	odf_reason pinning;    /* of a device or ring that is mapped */
 	uint64_t locked;       /* bytes of mappings that are locked */
 	/* The files that are mapped to be executed. */
@@ -91,7 +91,7 @@ struct inspect_allocator {
 	bool in_program;     /* linked statically */
 	char where[PATH_MAX]; /* the file that has it */
 	bool library;        /* libodfork.so is loaded */
-	bool jvm, v8;        /* whose heaps are reserved first, or kept from children */
+	bool jvm, v8;
 };
 void inspect_allocator_find(const struct inspect_process *process, const struct inspect_memory *memory, struct inspect_allocator *allocator);
 const char *inspect_malloc_name(enum inspect_malloc kind);
@@ -197,7 +197,6 @@ struct inspection {
 	struct inspect_costs costs;
 	struct inspect_rate rate;
 	struct inspect_library library;
-	uint64_t inside; /* bytes of what a fork copies that would be in regions */
 	struct inspect_prediction cost, under;
 	char advice[512];
 };

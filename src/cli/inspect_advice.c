@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What of the memory would be in regions, what that would save, and one sentence. */
+ * What would be saved, and one sentence. */
 #include <errno.h>
 #include <string.h>
 
@@ -7,23 +7,6 @@
 
 /* A fork that takes less is no trouble to anybody. */
 #define NO_TROUBLE_US 1000.0
-
-static uint64_t less(uint64_t from, uint64_t part)
-{
-	return from > part ? from - part : 0;
-}
-
-/* Of what a fork copies entries for: anonymous memory that malloc or the program maps. libc's malloc is replaced, so that its brk counts as well. */
-static uint64_t what_would_be_inside(const struct inspection *inspection)
-{
-	const struct inspect_memory *memory = &inspection->memory;
-	uint64_t inside = memory->copied_own;
-
-	inside = less(inside, memory->stacks + memory->asked_huge + memory->reserved_first);
-	if (inspection->allocator.kind != INSPECT_MALLOC_GLIBC || inspection->allocator.in_program)
-		inside = less(inside, memory->brk);
-	return inside;
-}
 
 static const struct inspect_obstacle *first_that_prevents(const struct inspect_obstacles *obstacles)
 {
@@ -80,14 +63,11 @@ static void advise(struct inspection *inspection)
 
 void inspect_judge(struct inspection *inspection)
 {
-	if (inspection->has_memory) {
-		inspection->inside = what_would_be_inside(inspection);
-		if (inspection->costs.measured) {
-			inspection->cost = inspect_predict(&inspection->costs, &inspection->memory);
-			inspection->under = inspection->cost;
-			if (inspection->costs.region_us >= 0 && first_that_prevents(&inspection->obstacles) == NULL && !inspection->library.loaded)
-				inspection->under = inspect_predict_under(&inspection->costs, &inspection->memory, inspection->inside);
-		}
+	if (inspection->has_memory && inspection->costs.measured) {
+		inspection->cost = inspect_predict(&inspection->costs, &inspection->memory);
+		inspection->under = inspection->cost;
+		if (inspection->costs.region_us >= 0 && first_that_prevents(&inspection->obstacles) == NULL && !inspection->library.loaded)
+			inspection->under = inspect_predict_under(&inspection->costs, &inspection->memory, inspection->memory.inside);
 	}
 	advise(inspection);
 }

@@ -12,8 +12,8 @@
 
 #define KIB  ((uint64_t)1024)
 #define HUGE_BYTES (2048 * KIB)
-/* glibc's arenas of threads are reserved in such pieces, and would be mimalloc's. */
-#define ARENA ((uint64_t)64 << 20)
+/* Smaller mappings stay outside, unless they lie next to larger ones. */
+#define HEAP_PIECE_LEAST (64 * KIB)
 
 struct mapping {
 	uint64_t start, end;
@@ -82,25 +82,20 @@ static void keep_path(struct inspect_memory *memory, const char *path)
 		memory->path_count++;
 }
 
-/* Memory without rights right beside it, as what was reserved first and is made usable piece by piece has, larger than guards are; glibc's own is not meant. */
-static bool is_reserved(const struct mapping *mapping, const struct mapping *neighbor)
+/* What the heap would take in: anonymous memory, readable and writable, no stack, of which the program asks nothing that only such memory has. */
+static bool could_be_inside(const struct mapping *mapping)
 {
-	uint64_t from = mapping->start < neighbor->start ? mapping->start : neighbor->start, length = mapping->end - mapping->start;
-	uint64_t rest = neighbor->end - neighbor->start;
+	bool nameless = mapping->path[0] == '\0' || strncmp(mapping->path, "[anon:", 6) == 0;
 
-	if (neighbor->end == 0 || (mapping->start != neighbor->end && neighbor->start != mapping->end) || neighbor->path[0] != '\0' ||
-	    strcmp(neighbor->rights, "---p") != 0 || rest < 64 * KIB)
-		return false;
-	return !(from % ARENA == 0 && length + rest <= ARENA);
+	return strcmp(mapping->rights, "rw-p") == 0 && !mapping->asked_huge && mapping->locked == 0 &&
+	       ((nameless && mapping->end - mapping->start >= HEAP_PIECE_LEAST) || strcmp(mapping->path, "[heap]") == 0);
 }
 
-/* `before`, `after`: its neighbors in the list; of length 0 where there are none. */
-static void count(struct inspect_memory *memory, struct inspect_order *order, const struct mapping *before, const struct mapping *mapping, const struct mapping *after)
+static void count(struct inspect_memory *memory, struct inspect_order *order, const struct mapping *mapping)
 {
 	bool is_private = mapping->rights[3] == 'p', is_stack = strncmp(mapping->path, "[stack", 6) == 0;
 	bool is_region = strstr(mapping->path, "odfork-region") != NULL;
 	uint64_t own = mapping->anonymous + mapping->hugetlb, large = mapping->huge + mapping->hugetlb;
-	bool nameless = mapping->path[0] == '\0' || strncmp(mapping->path, "[anon:", 6) == 0;
 
 	memory->mappings++;
 	if (memory->pinning == ODF_REASON_NONE)
@@ -131,20 +126,19 @@ static void count(struct inspect_memory *memory, struct inspect_order *order, co
 	memory->copied_huge += mapping->huge / HUGE_BYTES + (mapping->page >= HUGE_BYTES ? mapping->hugetlb / mapping->page : 0);
 	memory->copied_small += (mapping->resident - least(mapping->resident, mapping->huge) + mapping->swapped) / 4096;
 	memory->copied_tables += least((mapping->end - mapping->start) / HUGE_BYTES + 1, (mapping->resident + mapping->swapped) / 4096 + 1);
+	if (could_be_inside(mapping))
+		memory->inside += own;
 	if (is_stack)
 		memory->stacks += own;
 	else if (strcmp(mapping->path, "[heap]") == 0)
 		memory->brk += own;
-	else if (nameless && mapping->asked_huge)
+	else if (mapping->asked_huge)
 		memory->asked_huge += own;
-	else if (nameless && (is_reserved(mapping, before) || is_reserved(mapping, after)))
-		memory->reserved_first += own;
 }
 
 int inspect_memory_read(pid_t pid, struct inspect_memory *memory)
 {
-	static struct mapping mappings[3];
-	struct mapping *before = &mappings[0], *current = &mappings[1], *next = &mappings[2], *spare;
+	static struct mapping current, next;
 	FILE *file = inspect_open(pid, "smaps");
 	struct inspect_order order = { .pagemap = -1 };
 	char *line = NULL, path[64];
@@ -155,23 +149,19 @@ int inspect_memory_read(pid_t pid, struct inspect_memory *memory)
 		return errno;
 	snprintf(path, sizeof path, "/proc/%d/pagemap", (int)pid);
 	order.pagemap = open(path, O_RDONLY | O_CLOEXEC);
-	*before = *current = (struct mapping){ 0 };
+	current = (struct mapping){ 0 };
 	errno = 0;
 	while (getline(&line, &room, file) > 0) {
-		if (!read_header(line, next)) {
-			read_detail(line, current);
+		if (!read_header(line, &next)) {
+			read_detail(line, &current);
 			continue;
 		}
-		spare = before;
-		before = current;
+		if (current.end != 0)
+			count(memory, &order, &current);
 		current = next;
-		next = spare;
-		/* What comes before `current` is complete, and its neighbors are known. */
-		if (before->end != 0)
-			count(memory, &order, next, before, current);
 	}
-	if (current->end != 0)
-		count(memory, &order, before, current, &(struct mapping){ 0 });
+	if (current.end != 0)
+		count(memory, &order, &current);
 	free(line);
 	if (order.pagemap >= 0)
 		close(order.pagemap);

@@ -57,7 +57,8 @@ static void look_at_limits(const struct inspect_process *process, struct inspect
 				     "its user may have few processes (RLIMIT_NPROC): there is no room for the one that looks after the heap");
 }
 
-static void look_at_memory(const struct inspect_memory *memory, const struct inspect_process *process, struct inspect_obstacles *obstacles)
+static void look_at_memory(const struct inspect_memory *memory, const struct inspect_process *process, const struct inspect_allocator *allocator,
+			   struct inspect_obstacles *obstacles)
 {
 	if (memory->pinning != ODF_REASON_NONE)
 		inspect_add_obstacle(obstacles, odf_reason_name(memory->pinning), true, "%s (it is mapped)", odf_reason_text(memory->pinning));
@@ -65,19 +66,13 @@ static void look_at_memory(const struct inspect_memory *memory, const struct ins
 		inspect_add_obstacle(obstacles, odf_reason_name(ODF_REASON_HEAP_LOCKED), true, "it locks its memory (mlockall)");
 	else if (process->locked_bytes > (uint64_t)1 << 20)
 		inspect_add_obstacle(obstacles, "locked_memory", false, "some of its memory is locked, and stays outside");
-	if (memory->kept_from_children > memory->resident / 4)
-		inspect_add_obstacle(obstacles, "kept_from_children", false, "much of its memory is kept from children (MADV_DONTFORK), and costs its forks nothing");
-}
-
-static void look_at_allocator(const struct inspect_allocator *allocator, const struct inspect_memory *memory, struct inspect_obstacles *obstacles)
-{
-	if (allocator->kind == INSPECT_MALLOC_TCMALLOC && memory->brk > 0)
-		inspect_add_obstacle(obstacles, "brk", false, "tcmalloc takes memory by brk, which stays outside, but with TCMALLOC_SKIP_SBRK=true");
-	if (memory->reserved_first > memory->resident / 4)
-		inspect_add_obstacle(obstacles, "reserved_first", false,
-				     "much of its memory was reserved without rights first%s, and stays outside", allocator->jvm ? ", as by the JVM" : "");
 	if (memory->asked_huge > memory->resident / 4)
 		inspect_add_obstacle(obstacles, "huge_pages", false, "much of its memory is to be huge pages (MADV_HUGEPAGE), and stays outside");
+	if (allocator->kind == INSPECT_MALLOC_GLIBC && memory->brk > memory->resident / 4)
+		inspect_add_obstacle(obstacles, "libc_malloc", false,
+				     "what libc's malloc gives is in regions only with mimalloc (packages libmimalloc2.0 and libmimalloc3)");
+	if (memory->kept_from_children > memory->resident / 4)
+		inspect_add_obstacle(obstacles, "kept_from_children", false, "much of its memory is kept from children (MADV_DONTFORK), and costs its forks nothing");
 }
 
 static void look_at_machine(const struct inspect_process *process, struct inspect_obstacles *obstacles)
@@ -105,8 +100,7 @@ void inspect_obstacles_find(const struct inspect_process *process, const struct 
 				     process->seccomp == 1 ? "it is in the strict sandbox of seccomp"
 							   : "it is in a seccomp sandbox: when the heap wakes it tries out whether it can live in it");
 	look_at_limits(process, obstacles);
-	look_at_memory(memory, process, obstacles);
-	look_at_allocator(allocator, memory, obstacles);
+	look_at_memory(memory, process, allocator, obstacles);
 	inspect_descriptors_look(process, obstacles);
 	look_at_machine(process, obstacles);
 }

@@ -72,7 +72,7 @@ static void print_cost(const struct inspection *inspection)
 		printf("             (where its pages lie in the machine's memory only CAP_SYS_ADMIN is told: with it, this would be more exact)\n");
 	if (inspection->library.loaded)
 		return;
-	printf("in regions   %s of that memory would be, under libodfork", size_text(inspection->inside));
+	printf("in regions   %s of that memory would be, under libodfork", size_text(inspection->memory.inside));
 	if (costs->region_us < 0)
 		printf("; there are no regions on this machine (odfork probe)\n");
 	else if (inspection->under.us < inspection->cost.us)
@@ -242,7 +242,7 @@ static void print_memory_json(const struct inspection *inspection)
 		{ "swapped", memory->swapped }, { "private_4k", memory->private_small }, { "private_2m", memory->private_huge },
 		{ "shared", memory->shared }, { "file", memory->file }, { "region", memory->region }, { "page_tables", inspection->process.table_bytes },
 		{ "copied_pages_4k", memory->copied_small }, { "copied_pages_2m", memory->copied_huge }, { "kept_from_children", memory->kept_from_children },
-		{ "brk", memory->brk }, { "huge_asked", memory->asked_huge }, { "reserved_first", memory->reserved_first }, { "locked", memory->locked },
+		{ "brk", memory->brk }, { "huge_asked", memory->asked_huge }, { "locked", memory->locked },
 	};
 
 	if (!inspection->has_memory) {
@@ -335,7 +335,7 @@ void inspect_print_json(const struct inspection *inspection)
 	if (inspection->has_memory) {
 		printf(",\"malloc\":\"%s\",\"malloc_in_program\":%s,\"malloc_file\":", inspect_malloc_name(allocator->kind), truth(allocator->in_program));
 		json_print_string(allocator->where);
-		printf(",\"in_regions\":%llu,\"obstacles\":[", (unsigned long long)inspection->inside);
+		printf(",\"in_regions\":%llu,\"obstacles\":[", (unsigned long long)inspection->memory.inside);
 		for (size_t i = 0; i < inspection->obstacles.count; i++) {
 			printf("%s{\"name\":\"%s\",\"prevents\":%s,\"text\":", i == 0 ? "" : ",", inspection->obstacles.list[i].name,
 			       truth(inspection->obstacles.list[i].prevents));
