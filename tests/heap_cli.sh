@@ -154,7 +154,7 @@ jemalloc=$(ldconfig -p 2> /dev/null | sed -n 's/.*libjemalloc\.so\.2 .*=> //p' |
 later='once it has grown past [0-9]+ MiB'
 
 # ---- The option ----
-try "--heap needs a value" 125 "" "no such option, or no value for it: --heap" "$odfork" run --heap -- ./plain 3
+try "--heap needs a value" 125 "" "run: no value for --heap, or none that it can have" "$odfork" run --heap -- ./plain 3
 for value in nonsense 0 -1 1X 12GG 2T 1.5 1.G .5G 64GB 64gi 1025g 18446744073709551615G ""; do
 	try "--heap=$value" 125 "" "^odfork: run: --heap is auto, on, off, or a size of at most 1T, such as 64G, 64GiB or 1\.5g, not $value\$" "$odfork" run "--heap=$value" -- ./plain 3
 done

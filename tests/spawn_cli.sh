@@ -45,7 +45,11 @@ spawn "refused, which of several" 125 "" "odfork: spawn: true: step request (--n
 for bad in --nonsense --dup=1 --dup=x:1 --dup=1:-1 --open=1:q:file --open=1 --null=-1 --close=1:2 --umask=8 --umask=1000 --nice=20 --nice=x --rlimit=nofile --rlimit=x=1 \
 	--rlimit=nofile=1:x --affinity=x --affinity=3-1 --sched=x --sched=fifo:100 --sigmask=X --parent-death=65 --busy-retry=-1 --allow=x --forgive=x --pgroup=x \
 	--cwd-fd=x --tty-fd=x --ioprio=x --ioprio=idle:8 --oom-score-adj=1001 --ambient=x --sigdefault=x --env= --env==1 --detach=1 --close-others=1; do
-	spawn "$bad" 125 "" "odfork: spawn: no such option, or no such value for it: $bad
+	case $bad in
+	--nonsense) says="no such option: $bad" ;;
+	*) says="no such value: $bad" ;;
+	esac
+	spawn "$bad" 125 "" "odfork: spawn: $says
 Try 'odfork --help'." "$bad" true
 done
 spawn "no such user" 125 "" "odfork: spawn: no such user: odfork-no-such-user" --user=odfork-no-such-user true

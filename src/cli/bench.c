@@ -134,7 +134,7 @@ static int read_options(struct bench *bench, struct asked *asked, int argc, char
 		} else if (strcmp(argv[i], "--progress") == 0) {
 			bench->progress = true;
 		} else {
-			return usage_error("bench: no such option, or no value for it: %s", argv[i]);
+			return option_error(&command_bench, argv[i]);
 		}
 	}
 	return EXIT_SUCCESS;

@@ -131,7 +131,7 @@ static int inspect_command(int argc, char **argv)
 			if (!read_seconds(value, &options.watch))
 				return usage_error("inspect: --watch is a number of seconds, 0.1 to 86400, not %s", value);
 		} else if (argv[i][0] == '-')
-			return usage_error("inspect: no such option, or no value for it: %s", argv[i]);
+			return option_error(&command_inspect, argv[i]);
 		else if (options.pid != 0)
 			return usage_error("inspect: one process at a time: %s", argv[i]);
 		else if ((options.pid = read_pid(argv[i])) == 0)

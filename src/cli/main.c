@@ -32,6 +32,31 @@ int usage_error(const char *format, ...)
 	return EXIT_OWN;
 }
 
+/* By its help, which lists them all. */
+static bool has_option(const struct command *command, const char *name, size_t length)
+{
+	const char *at = command->usage;
+
+	while ((at = strstr(at, "--")) != NULL) {
+		size_t found = 2 + strspn(at + 2, "abcdefghijklmnopqrstuvwxyz-");
+		if (found == length && strncmp(at, name, length) == 0)
+			return true;
+		at += found;
+	}
+	return false;
+}
+
+int option_error(const struct command *command, const char *argument)
+{
+	size_t length = strcspn(argument, "=");
+
+	if (!has_option(command, argument, length))
+		return usage_error("%s: no such option: %s", command->name, argument);
+	if (argument[length] == '=')
+		return usage_error("%s: no such value: %s", command->name, argument);
+	return usage_error("%s: no value for %s, or none that it can have", command->name, argument);
+}
+
 static int finish(int status)
 {
 	if (fflush(stdout) != 0 || ferror(stdout)) {

@@ -75,7 +75,7 @@ static int probe_command(int argc, char **argv)
 		else if (strcmp(argv[i], "--verify") == 0)
 			verified = true;
 		else
-			return usage_error("probe: no such option: %s", argv[i]);
+			return option_error(&command_probe, argv[i]);
 	}
 	if (verified) /* first: what it finds is among the capabilities */
 		verify(&verification);

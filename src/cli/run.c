@@ -316,7 +316,7 @@ static int parse(int argc, char **argv, struct options *options, int *status)
 		else if ((value = value_of("--heap", argc, argv, &i)) != NULL)
 			options->heap = value;
 		else
-			return usage_error("run: no such option, or no value for it: %s", argv[i]), 0;
+			return option_error(&command_run, argv[i]), 0;
 	}
 	return usage_error("run: no command"), 0;
 }

@@ -417,9 +417,9 @@ int spawn_options_read(int argc, char **argv, struct spawn_options *spawn, int *
 		case GOOD:
 			break;
 		case BAD:
-			return usage_error("spawn: no such option, or no such value for it: %s%s%s", argv[first],
-					   i > first ? " " : "", i > first ? argv[i] : ""),
-			       0;
+			if (i == first)
+				return option_error(&command_spawn, argv[first]), 0;
+			return usage_error("spawn: no such value: %s %s", argv[first], argv[i]), 0;
 		case TOLD:
 			return 0;
 		}

@@ -82,7 +82,7 @@ static int stats_command(int argc, char **argv)
 		else if (options && strcmp(argv[i], "--") == 0)
 			options = false;
 		else if (options && argv[i][0] == '-' && argv[i][1] != '\0')
-			return usage_error("stats: no such option: %s", argv[i]);
+			return option_error(&command_stats, argv[i]);
 		else if (path != NULL)
 			return usage_error("stats: more than one file: %s", argv[i]);
 		else
@@ -96,6 +96,6 @@ static int stats_command(int argc, char **argv)
 const struct command command_stats = {
 	.name = "stats",
 	.run = stats_command,
-	.usage = "  odfork stats [--json] FILE         what the records in FILE (of run --stats) come to; - is standard input\n"
+	.usage = "  odfork stats [--json] FILE         what the records in FILE come to; - is standard input\n"
 		 "      --json         one JSON object, for programs\n",
 };
