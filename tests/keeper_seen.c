@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -194,6 +195,61 @@ static void forks_amid_malloc(void)
 	must(setitimer(ITIMER_REAL, &never, NULL) == 0 && forks > 0);
 }
 
+/* Ends the process at a mremap by this thread. Past the library, which would leave the region. */
+static bool forbid_moves(void)
+{
+#if defined __x86_64__
+	struct sock_filter moves[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mremap, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog filter = { 4, moves };
+	long result = -1;
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0)
+		__asm__ volatile("syscall" : "=a"(result) : "0"(SYS_seccomp), "D"(SECCOMP_SET_MODE_FILTER), "S"(0), "d"(&filter) : "rcx", "r11", "memory");
+	return result == 0;
+#else
+	return false;
+#endif
+}
+
+static void *fork_idly(void *region)
+{
+	struct sched_param none = { 0 };
+	char *base = odf_region_base(region);
+
+	if (sched_setscheduler(0, SCHED_IDLE, &none) != 0 || !forbid_moves())
+		cannot_be_done_here("no idle thread, or no filter");
+	for (char i = 1; i < 10; i++) {
+		pid_t pid;
+		memset(base, i, MIB);
+		pid = fork();
+		must(pid >= 0);
+		if (pid == 0)
+			_exit(base[0] == i && base[MIB - 1] == i && memory[SIZE - 1] == 1 ? 0 : 1);
+		memset(base, -i, MIB);
+		must(status_of(pid) == 0);
+		wait_ms(30);
+	}
+	return NULL;
+}
+
+/* Who is SCHED_IDLE may be left amid a call that changes mappings, and all wait for it: the keeper makes those calls for it. */
+static void idle_forker(void)
+{
+	odf_region *region;
+	odf_region_info info = ODF_REGION_INFO_INIT;
+	pthread_t thread;
+
+	grow();
+	region = odf_region_create(MIB, 0);
+	must(region != NULL && pthread_create(&thread, NULL, fork_idly, region) == 0 && pthread_join(thread, NULL) == 0);
+	must(odf_region_info_get(region, &info) == 0 && info.freezes > 0);
+}
+
 /* A user who has no other process; in a user namespace there may be few. */
 static void become_a_user(void)
 {
@@ -366,6 +422,7 @@ static const struct keeper_case cases[] = {
 	CASE(namespaces, "on"),
 	CASE(next_child_is_init, "auto"),
 	CASE(forks_amid_malloc, "on"),
+	CASE(idle_forker, "on"),
 	CASE(room_for_one_by_call, "auto"),
 	CASE(room_for_one_unseen, "auto"),
 	CASE(room_for_system, "auto"),

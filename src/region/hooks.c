@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/stat.h>
 
@@ -125,6 +126,13 @@ static int freeze_or_give_up(bool passing)
 	return error;
 }
 
+/* Who runs only when nobody else wants the processor may be left waiting for it amid a call that changes mappings, and all that take a page fault with it. The
+ * keeper, which is of the program's own policy, makes those calls for such a thread. */
+static bool may_stall_others(void)
+{
+	return region_keeper_runs() && sys_call1(SYS_sched_getscheduler, 0) == SCHED_IDLE;
+}
+
 /* Freezes, and sees to it that nothing becomes LIVE before the fork is over. The lock is not held meanwhile: a fork may take long (CLONE_VFORK), and runs other
  * libraries' handlers, who may wait for a thread that waits for the lock. Whatever another thread does to a FROZEN region meanwhile is right at each moment,
  * and a region that is made meanwhile is FROZEN from its start. */
@@ -134,6 +142,8 @@ static int freeze_for_fork(const void *frame)
 	int error;
 
 	region_meet_child();
+	if (may_stall_others() && region_order_freeze(frame) == 0)
+		return 0;
 	for (unsigned tries = 0;; tries++) {
 		region_lock(&mask);
 		error = freeze_or_give_up(tries < TRIES_TO_FREEZE);

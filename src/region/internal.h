@@ -190,6 +190,7 @@ extern struct odf_region *region_list;
 extern unsigned region_forks_pending; /* nothing may become LIVE while there are any */
 /* `frame`: an address in the frame of the function that ends it. `here`: one in that of the caller, or lower. */
 void region_pending_begin(const void *frame);
+void region_pending_begin_of(int process, int thread, const void *frame); /* by another one than that thread */
 /* What is at `frame` now stays there until the fork is over. Without the lock: nobody else looks at a note of a thread that is alive. */
 void region_pending_mark(const uint64_t *frame);
 void region_pending_end(const void *here);
@@ -376,6 +377,7 @@ struct region_settler {
 	int userfault; /* -1: the program is quiet */
 	struct region_desk *desk;
 	void (*between_steps)(uint64_t step_ns); /* how long the last one took */
+	bool (*is_looked_at)(void);              /* the program is stopped: who reads its memory now is not to meet a step */
 };
 /* Makes all of the region LIVE. 0 or an errno value: EBUSY, EAGAIN (a fork came between; or one is pending), ENOMEM, EIO... */
 int region_settle(struct odf_region *region, const struct region_settler *settler);
@@ -392,11 +394,13 @@ int region_aside_make(struct odf_region *region);
 uint64_t region_gather(struct odf_region *region, uint64_t now);
 
 /* ---- The keeper (keeper.h) ---- */
-enum region_order { REGION_ADOPT, REGION_RELEASE, REGION_SETTLE, REGION_SETTLE_AT_FORK, REGION_DRAIN, REGION_RESIDENT };
+enum region_order { REGION_ADOPT, REGION_RELEASE, REGION_SETTLE, REGION_SETTLE_AT_FORK, REGION_DRAIN, REGION_RESIDENT, REGION_FREEZE };
 /* Has the keeper do it; 0 or an errno value, ESRCH: there is none. Not under the lock. */
 int region_order(enum region_order order, struct odf_region *region, uint64_t *result);
 /* The same if nobody else is giving orders, else EBUSY. Async-signal-safe. */
 int region_order_now(enum region_order order, uint64_t *result);
+/* Has the keeper freeze all for a fork of the calling thread, and note it as pending, as region_pending_begin does. As above. */
+int region_order_freeze(const void *frame);
 /* Has a keeper, the one that there is or a new one, make the files of a new region, its views and its place in the list. 0 or an errno value; EAGAIN: there is
  * no room for a further process; EBUSY: not by this thread, whose low priority the keeper could not leave; ECHILD: children of this process live in another PID namespace. Calls of this
  * and of the next exclude each other (create.c). Async-signal-safe as far as its caller is. */

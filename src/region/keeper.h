@@ -59,7 +59,7 @@ void keeper_end(void); /* does not return; a sanitizer would make calls before a
 /* keeper_orders.c */
 bool keeper_has_order(void);
 void keeper_carry_out_order(void);
-void keeper_answer_about_memory(void); /* if that is the order. Between the steps of a settle too, which may take long */
+void keeper_answer_at_once(void); /* if the order is about memory, or a freeze. Between the steps of a settle too, which may take long */
 void keeper_forget_orders(void);
 bool keeper_settles_here(const struct odf_region *region);
 bool keeper_thins_here(const struct odf_region *region);

@@ -13,6 +13,8 @@ static struct {
 	enum region_order order;
 	struct odf_region *region;
 	uint64_t result;
+	const void *frame; /* of REGION_FREEZE, and whose */
+	int process, thread;
 	int error;
 	atomic_int state;
 } slot;
@@ -88,6 +90,20 @@ int region_order_now(enum region_order order, uint64_t *result)
 	if (!keeper_try_lock_orders())
 		return EBUSY;
 	error = region_keeper_runs() ? give_order(order, NULL, result) : ESRCH;
+	keeper_unlock_orders();
+	return error;
+}
+
+int region_order_freeze(const void *frame)
+{
+	int error;
+
+	if (!keeper_try_lock_orders())
+		return EBUSY;
+	slot.frame = frame;
+	slot.process = (int)sys_call0(SYS_getpid);
+	slot.thread = (int)sys_call0(SYS_gettid);
+	error = region_keeper_runs() ? give_order(REGION_FREEZE, NULL, NULL) : ESRCH;
 	keeper_unlock_orders();
 	return error;
 }
@@ -199,7 +215,7 @@ static int all_resident(uint64_t *bytes)
 
 static int settle_quietly(void)
 {
-	struct region_settler quiet = { keeper_settler.pagemap, -1, keeper_settler.desk, keeper_between_steps };
+	struct region_settler quiet = { keeper_settler.pagemap, -1, keeper_settler.desk, keeper_between_steps, program_is_stopped };
 	int error = 0;
 
 	for (struct odf_region *region = region_list; region != NULL; region = region->next)
@@ -237,16 +253,30 @@ bool keeper_has_order(void)
 	return atomic_load(&slot.state) == SLOT_ORDER;
 }
 
-/* How much memory a region has; of all, if none is named. */
-void keeper_answer_about_memory(void)
+static int freeze_for_another(void)
+{
+	int error;
+
+	region_lock_as_keeper();
+	error = region_freeze_all();
+	if (error == 0)
+		region_pending_begin_of(slot.process, slot.thread, slot.frame);
+	region_unlock_as_keeper();
+	return error;
+}
+
+/* What cannot wait until a settle is over. How much memory a region has; of all, if none is named. */
+void keeper_answer_at_once(void)
 {
 	if (keeper_has_order() && slot.order == REGION_RESIDENT)
 		keeper_answer(slot.region != NULL ? resident(slot.region, &slot.result) : all_resident(&slot.result));
+	else if (keeper_has_order() && slot.order == REGION_FREEZE)
+		keeper_answer(freeze_for_another());
 }
 
 void keeper_carry_out_order(void)
 {
-	keeper_answer_about_memory();
+	keeper_answer_at_once();
 	if (!keeper_has_order())
 		return;
 	switch (slot.order) { /* only now: before, it may be the last one's */
@@ -267,6 +297,7 @@ void keeper_carry_out_order(void)
 		keeper_answer(drain_all());
 		break;
 	case REGION_RESIDENT: /* given since the look above */
+	case REGION_FREEZE:
 		break;
 	}
 }

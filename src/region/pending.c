@@ -54,23 +54,34 @@ static bool is_void(const struct note *note, const char *here)
 	return was_there == is_there ? note->frame <= here : was_there;
 }
 
-void region_pending_begin(const void *frame)
+static struct note *find_unused(void)
 {
-	int thread = (int)sys_call0(SYS_gettid);
-	struct note *unused = NULL;
-
-	for (struct note *note = notes; note < notes + NOTES && (unused == NULL || region_forks_pending > 0); note++) {
+	for (struct note *note = notes; note < notes + NOTES; note++)
 		if (note->thread == 0)
-			unused = unused == NULL ? note : unused;
-		else if (note->thread == thread && is_void(note, frame))
-			drop(note);
-	}
+			return note;
+	return NULL;
+}
+
+void region_pending_begin_of(int process, int thread, const void *frame)
+{
+	struct note *unused = find_unused();
+
 	if (unused == NULL) { /* so many that one may not be told apart from the next */
 		(void)region_give_up_all(ODF_REASON_HEAP_NO_SETTLING);
 		return;
 	}
-	*unused = (struct note){ (int)sys_call0(SYS_getpid), thread, frame, region_clock(), 0 };
+	*unused = (struct note){ process, thread, frame, region_clock(), 0 };
 	region_forks_pending++;
+}
+
+void region_pending_begin(const void *frame)
+{
+	int thread = (int)sys_call0(SYS_gettid);
+
+	for (struct note *note = notes; note < notes + NOTES && region_forks_pending > 0; note++)
+		if (note->thread == thread && is_void(note, frame))
+			drop(note);
+	region_pending_begin_of((int)sys_call0(SYS_getpid), thread, frame);
 }
 
 void region_pending_mark(const uint64_t *frame)

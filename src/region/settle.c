@@ -435,6 +435,8 @@ static int do_step(struct odf_region *region, const struct region_settler *settl
 	error = verify_as_keeper(region, step->from, step->length);
 	if (error != 0)
 		return error;
+	if (!quiet && settler->is_looked_at())
+		return EAGAIN;
 	place(region, step);
 	error = stage(region, step);
 	if (error != 0)
