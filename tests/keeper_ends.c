@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * What becomes of the keeper when the program ends, and of who looks at the program meanwhile. ODF_TEST_SECONDS: how long the last case goes on;
- * ODF_TEST_SAMPLES: how many samples it takes at least.
+ * What becomes of the keeper when the program ends, by whatever way.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/prctl.h>
-#include <sys/ptrace.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 
 #include "keeper_program.h"
 
@@ -126,85 +123,6 @@ ENDING(ends_at_raw_exec, EXECUTES_RAW)
 ENDING(ends_with_the_last_thread, LAST_THREAD)
 ENDING(outlives_the_thread_that_made_it, CREATOR_ENDED)
 
-/* ---- Samplers ---------------------------------------------------------------------------------------------------------------------------------- */
-
-/* Stops all threads, reads all memory, and lets them go on. */
-static void sample(pid_t pid, const char *address, int mem, char *buffer)
-{
-	int status;
-
-	must(ptrace(PTRACE_SEIZE, pid, 0, 0) == 0 && ptrace(PTRACE_INTERRUPT, pid, 0, 0) == 0);
-	must(waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status));
-	for (size_t at = 0; at < SIZE; at += MIB) {
-		struct iovec local = { buffer, MIB }, remote = { (void *)(uintptr_t)(address + at), MIB };
-		ssize_t got = mem >= 0 ? pread(mem, buffer, MIB, (off_t)(uintptr_t)(address + at)) : process_vm_readv(pid, &local, 1, &remote, 1, 0);
-		/* By /proc/pid/mem the kernel does not wait for the one step that may have been under way when the program was stopped. */
-		for (int tries = 0; mem >= 0 && got != (ssize_t)MIB && tries < 1000; tries++) {
-			wait_ms(1);
-			got = pread(mem, buffer, MIB, (off_t)(uintptr_t)(address + at));
-		}
-		must(got == (ssize_t)MIB);
-		for (size_t page = 4096; page < MIB; page += 4096) /* written in order: a page is of this pass or of the last one */
-			must(buffer[page] == buffer[0] || buffer[page] == (char)(buffer[0] - 1));
-	}
-	must(ptrace(PTRACE_DETACH, pid, 0, 0) == 0);
-}
-
-static __attribute__((noreturn)) void be_sampled(int out)
-{
-	grow();
-	must(write(out, &memory, sizeof memory) == sizeof memory);
-	for (unsigned char i = 2;; i++) {
-		fork_and_write((char)i);
-		wait_ms(3);
-	}
-}
-
-/* A hundred times a second; and each program is killed at some moment. */
-static void sampled_and_killed(void)
-{
-	const char *text = getenv("ODF_TEST_SECONDS"), *count = getenv("ODF_TEST_SAMPLES");
-	double end = now() + (text != NULL ? atof(text) : count != NULL ? 0 : 4);
-	unsigned least = count != NULL ? (unsigned)atoi(count) : 0;
-	char *buffer = malloc(MIB), path[64];
-	unsigned samples = 0, kills = 0;
-
-	must(buffer != NULL && prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
-	while (now() < end || samples < least) {
-		int from[2], mem, status;
-		char *address;
-		pid_t pid, keeper;
-		double until = now() + 0.2 + (double)(rand() % 1000) / 1000;
-		must(pipe2(from, O_CLOEXEC) == 0);
-		pid = fork();
-		if (pid == 0) {
-			must(odf_heap_enable(0) == 0);
-			be_sampled(from[1]);
-		}
-		close(from[1]);
-		must(read(from[0], &address, sizeof address) == sizeof address);
-		close(from[0]);
-		snprintf(path, sizeof path, "/proc/%d/mem", pid);
-		mem = open(path, O_RDONLY | O_CLOEXEC);
-		must(mem >= 0);
-		while (now() < until) {
-			sample(pid, address, samples % 2 ? mem : -1, buffer);
-			samples++;
-			wait_ms(10);
-		}
-		keeper = keeper_of(pid);
-		must(keeper > 0);
-		close(mem);
-		kill(pid, SIGKILL);
-		must(WIFSIGNALED(status_of(pid)));
-		must_lose_its_memory(keeper);
-		while (waitpid(-1, &status, 0) > 0)
-			;
-		kills++;
-	}
-	fprintf(stderr, "%u samples, %u kills\n", samples, kills);
-}
-
 /* ---- All of them ----------------------------------------------------------------------------------------------------------------------------- */
 
 static const struct keeper_case cases[] = {
@@ -216,7 +134,6 @@ static const struct keeper_case cases[] = {
 	CASE(ends_at_raw_exec, "on"),
 	CASE(ends_with_the_last_thread, "on"),
 	CASE(outlives_the_thread_that_made_it, "on"),
-	CASE(sampled_and_killed, "on"),
 };
 
 int main(int argc, char **argv)

@@ -190,7 +190,7 @@ static inline int run_cases(int argc, char **argv, const struct keeper_case *cas
 	int failed = 0;
 
 	if (argc > 1) {
-		alarm(60 + (unsigned)number_of("ODF_TEST_SECONDS") + (unsigned)number_of("ODF_TEST_SAMPLES") / 10);
+		alarm(120 + (unsigned)number_of("ODF_TEST_SECONDS"));
 		for (size_t i = 0; i < count; i++)
 			if (strcmp(argv[1], cases[i].name) == 0)
 				cases[i].run();

@@ -15,6 +15,7 @@
 /* The kernel clears the word of the main thread a moment before an exec takes the memory away. For so long the keeper looks so often. */
 #define LOOK_FOR_EXEC_NS  50000000u
 #define LOOKS_FOR_EXEC_NS 100000u
+#define IDLE_CHILD_NS     2000000000u
 
 struct keeper_shared keeper;
 
@@ -27,6 +28,7 @@ static struct {
 	uint64_t fork_ns; /* when it saw the last one */
 	atomic_int *main_word;
 	int main_id;
+	uint64_t idle_fork_ns; /* the last one by a thread that is SCHED_IDLE */
 	uint64_t cleared_ns; /* when it saw that word cleared; 0: it is not */
 	bool cannot_wait_for_two;
 } seen;
@@ -80,7 +82,7 @@ void region_keeper_forget(void)
 	seen.forks = 0;
 	seen.fork_ns = 0;
 	seen.main_word = NULL;
-	seen.cleared_ns = 0;
+	seen.cleared_ns = seen.idle_fork_ns = 0;
 }
 
 odf_region_settling region_keeper_settling(void)
@@ -273,6 +275,18 @@ static uint64_t drain(struct odf_region *region)
 	return region->ask_ns = region_clock() + region->thin_wait_ns;
 }
 
+void keeper_note_idle_fork(void)
+{
+	seen.idle_fork_ns = region_clock();
+}
+
+/* A child of such a thread that takes its memory down, and has no processor, holds locks of the file and of the pages: who changes mappings then waits for it with the
+ * lock of the address space in hand. That it shows the token no more does not say that it is through. */
+static bool idle_child_may_end(uint64_t now)
+{
+	return seen.idle_fork_ns != 0 && now - seen.idle_fork_ns < IDLE_CHILD_NS && program_has_children();
+}
+
 /* What is costly to know only if it matters. */
 static void find_facts(struct odf_region *region, struct schedule_facts *facts)
 {
@@ -313,7 +327,7 @@ static void find_facts(struct odf_region *region, struct schedule_facts *facts)
 	}
 	facts->touched = region->adopting ? UINT64_MAX : program_faults() - region->seen_faults; /* the next fork copies all of it */
 	region->ends_seen = program_ended_children();
-	facts->stopped = program_is_stopped();
+	facts->stopped = program_is_stopped() || idle_child_may_end(facts->now);
 	facts->child_ended = region->ends_seen != region->ends_asked_for;
 }
 

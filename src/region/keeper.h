@@ -53,6 +53,7 @@ extern uint64_t keeper_pause_most_ns; /* between the steps of the settle that is
 int keeper_run(void); /* until it is to end */
 void keeper_note_whether_it_settles(void);
 void keeper_between_steps(uint64_t step_ns);
+void keeper_note_idle_fork(void); /* by a thread that the kernel may leave waiting for a processor, as it may the child */
 void keeper_sleep(unsigned notices, uint64_t nanoseconds); /* until a notice comes that is not among those, or the program has ended */
 void keeper_end(void); /* does not return; a sanitizer would make calls before a function that says so */
 
@@ -90,6 +91,7 @@ bool program_is_stopped(void);
 uint64_t program_faults(void); /* UINT64_MAX: not known */
 /* Counts those children of it that are found to have ended. Disturbs nobody. */
 unsigned program_ended_children(void);
+bool program_has_children(void); /* of those that were not found to have ended */
 
 /* confine.c */
 /* Priority, policy, processors, memory policy and timers are the keeper's own, whoever it was that started it. EBUSY: it would stall others, and another
@@ -112,7 +114,7 @@ struct schedule_facts {
 	bool lost;             /* it will never be LIVE again */
 	bool settled, vacant;
 	bool aside_lost;
-	bool stopped;          /* the program, and somebody may look at it */
+	bool stopped;          /* the program, and somebody may look at it; or a child that nobody is to wait for is on its way to its end */
 	bool settles, thins;   /* beside the program; gives back only */
 	bool huge;             /* it is to have large pages */
 	bool child_ended;      /* one that it was not asked for yet */

@@ -262,6 +262,7 @@ static int freeze_for_another(void)
 	if (error == 0)
 		region_pending_begin_of(slot.process, slot.thread, slot.frame);
 	region_unlock_as_keeper();
+	keeper_note_idle_fork();
 	return error;
 }
 

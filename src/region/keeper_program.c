@@ -150,3 +150,11 @@ unsigned program_ended_children(void)
 	}
 	return ends;
 }
+
+bool program_has_children(void)
+{
+	for (size_t i = 0; i < KEEPER_CHILDREN; i++)
+		if (atomic_load_explicit(&keeper_children[i], memory_order_relaxed) != 0)
+			return true;
+	return false;
+}
