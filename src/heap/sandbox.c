@@ -136,6 +136,7 @@ void heap_before_filter(enum heap_filter how, unsigned long flags, const void *p
 
 	if (how != HEAP_FILTER_STRICT && !sys_is_readable(program, 2 * sizeof(void *)))
 		return;
+	region_forbid_zero_pages();
 	heap_meet_child();
 	if (heap_is_guest())
 		return;

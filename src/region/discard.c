@@ -87,6 +87,8 @@ static void lay_zeros(struct odf_region *region, size_t from, size_t length)
 {
 	char *start = region->home + from;
 
+	if (length < REGION_ZEROS_MAPPED && region_put_zero_pages(start, length))
+		return; /* the settle takes them for zeros of the process's own */
 	if (length >= REGION_DISCARD_MAPPED && region->discard_runs < REGION_DISCARD_RUNS) {
 		bool already;
 		if (region_discard_run(region, from / REGION_PAGE, (from + length) / REGION_PAGE, &already) == (from + length) / REGION_PAGE &&

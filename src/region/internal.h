@@ -91,7 +91,9 @@
 #define REGION_CHUNK_LEAST  ((size_t)16 << 20)
 #define REGION_CHUNK_FAULTS 4096u
 
-/* Runs of discarded pages below this are zeroed instead of mapped: a mapping costs the kernel more than they do. */
+/* Runs of discarded pages below this get the kernel's page of zeros, where that can be had: a mapping costs the kernel less than so many of them. */
+#define REGION_ZEROS_MAPPED ((size_t)256 << 10)
+/* Else, runs below this are zeroed instead of mapped: a mapping costs the kernel more than they do. */
 #define REGION_DISCARD_MAPPED ((size_t)32 << 10)
 /* And no more mappings than this per region: vm.max_map_count is 65530 for the whole process. */
 #define REGION_DISCARD_RUNS 4096
@@ -360,6 +362,10 @@ bool region_is_discarded(const struct odf_region *region, size_t page);
 /* The end of the run of pages from `page` on that are discarded or not, at most `limit`. */
 size_t region_discard_run(const struct odf_region *region, size_t page, size_t limit, bool *discarded);
 void region_discard_forget(struct odf_region *region, size_t from, size_t length);
+
+/* ---- zero.c, under the lock ---- */
+/* What is there, a private view of the file, reads as zeros, and takes no memory. False: refused here; what is there is what it was, or what the file has. */
+bool region_put_zero_pages(char *start, size_t length);
 
 /* ---- settle.c, by the keeper ---- */
 /* How the rest of the program is kept from the memory meanwhile: by userfaultfd, or by its word that it keeps off. */

@@ -17,6 +17,9 @@
 /* Bytes of the regions that a fork would freeze or copy on demand: 0 in a process without regions of its own. One load. */
 size_t region_bytes(void);
 
+/* The process enters a seccomp filter. Async-signal-safe. */
+void region_forbid_zero_pages(void);
+
 /* Why there is none where the heap would make one, for reports; ODF_REASON_NONE: for no special reason. */
 void region_note_absence(odf_reason reason);
 odf_reason region_absence(void);

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Zeros without memory and without a mapping: the kernel's own page of zeros, put over a private view of the file by a userfaultfd. It serves faults of user mode only,
+ * so that everybody may have one (Linux 5.11), and it is there for some microseconds, under the lock, with signals blocked.
+ *
+ * Not under a seccomp filter, which may punish a call that the program does not make: whether there is one is looked at once, and each that is entered by a call
+ * that was seen is told.
+ *
+ * Async-signal-safe.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+
+#include "../capability/sandbox.h"
+#include "internal.h"
+
+#ifndef UFFD_USER_MODE_ONLY
+#define UFFD_USER_MODE_ONLY 1
+#endif
+
+/* Another thread that reads there at that moment may bring a page of the file back. */
+#define TRIES 8
+
+enum { UNKNOWN, FORBIDDEN, PERMITTED };
+static atomic_int permitted; /* a child is under the filters of its parent */
+
+void region_forbid_zero_pages(void)
+{
+	atomic_store(&permitted, FORBIDDEN);
+}
+
+static bool is_permitted(void)
+{
+	int known = atomic_load_explicit(&permitted, memory_order_relaxed), unknown = UNKNOWN;
+	struct sandbox own;
+
+	if (known != UNKNOWN)
+		return known == PERMITTED;
+	known = sandbox_read(0, &own) && own.mode == 0 ? PERMITTED : FORBIDDEN;
+	(void)atomic_compare_exchange_strong(&permitted, &unknown, known); /* a filter may be entered at this moment */
+	return atomic_load(&permitted) == PERMITTED;
+}
+
+static int open_for_user_mode(void)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	long file = sys_call1(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+
+	if (file < 0)
+		return (int)file;
+	if (sys_call3(SYS_ioctl, file, UFFDIO_API, &api) < 0) {
+		sys_close((int)file);
+		return -EINVAL;
+	}
+	return (int)file;
+}
+
+static bool put(int file, char *start, size_t length)
+{
+	long error = -EEXIST;
+
+	for (unsigned tries = 0; tries < TRIES && (error == -EEXIST || error == -EAGAIN); tries++) {
+		struct uffdio_zeropage zeros = { .range = { (uintptr_t)start, length } };
+		if (sys_call3(SYS_madvise, start, length, MADV_DONTNEED) < 0)
+			return false;
+		error = sys_call3(SYS_ioctl, file, UFFDIO_ZEROPAGE, &zeros);
+	}
+	return error == 0;
+}
+
+bool region_put_zero_pages(char *start, size_t length)
+{
+	static atomic_bool fails;
+	struct uffdio_register request = { .range = { (uintptr_t)start, length }, .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct uffdio_range range = request.range;
+	bool done = false;
+	int file;
+
+	if (atomic_load_explicit(&fails, memory_order_relaxed) || !is_permitted())
+		return false;
+	file = open_for_user_mode();
+	if (file < 0) {
+		if (file == -EPERM || file == -ENOSYS || file == -EINVAL) /* not for want of a descriptor */
+			atomic_store_explicit(&fails, true, memory_order_relaxed);
+		return false;
+	}
+	/* Registered before anything goes: who comes meanwhile waits, and finds zeros. */
+	if (sys_call3(SYS_ioctl, file, UFFDIO_REGISTER, &request) == 0) {
+		done = put(file, start, length);
+		while (sys_call3(SYS_ioctl, file, UFFDIO_UNREGISTER, &range) == -ENOMEM)
+			region_pause_ms(1);
+	}
+	sys_close(file); /* wakes whoever waits */
+	return done;
+}
