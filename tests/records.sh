@@ -102,3 +102,7 @@ for list in "$build/libodfork.so:$preload" "$preload $build/libodfork.so" "$buil
 	left=$(env LD_PRELOAD="$list" ODFORK_FOLLOW=0 printenv LD_PRELOAD || true)
 	[ -z "$left" ] || fail "of $list there is left: $left"
 done
+
+# A spawn that nobody gave a pool passes over nothing.
+ODFORK_STATS="$work/spawn" "$build/odfork" spawn -- /bin/true
+grep -q '"call":"odf_spawn".*"strategy":"vfork".*"reason":"chosen"' "$work/spawn" || fail "of a plain spawn it says: $(cat "$work/spawn")"

@@ -130,6 +130,8 @@ static void add_reasons(struct text *text, const struct record *record, const ch
 	for (; *strategy != ODF_STRATEGY_NONE && *strategy != record->report->strategy; strategy++) {
 		if (record->report->reason[*strategy] == ODF_REASON_NONE)
 			continue; /* a refused request was not considered */
+		if (record->report->reason[*strategy] == ODF_REASON_NO_POOL)
+			continue; /* nor what nobody gave */
 		if (any)
 			text_add(text, separator);
 		text_add(text, odf_strategy_name(*strategy));
