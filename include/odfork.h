@@ -680,6 +680,7 @@ typedef struct odf_pool_info {
 	uint64_t started; /* workers, of the present manager */
 	uint64_t lost;    /* workers that died: killed, by a limit, by themselves */
 	pid_t manager;    /* the process that makes and reaps them; 0: none yet */
+	unsigned reserved;
 } odf_pool_info;
 
 #define ODF_POOL_INFO_INIT ODF_SIZED_(odf_pool_info)

@@ -9,7 +9,7 @@
 #include "crew.h"
 #include "internal.h"
 
-#define INFO_SIZE STRUCTURE_UP_TO(odf_pool_info, manager)
+#define INFO_SIZE STRUCTURE_UP_TO(odf_pool_info, reserved)
 
 int odf_pool_descriptor(odf_pool *pool)
 {
