@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """tables.py: writes the tables of bench/RESULTS.md and README.md from the CSV files in bench/results, between the marks that stand there."""
 import os
+import statistics
 import sys
 
 sys.dont_write_bytecode = True  # nothing is left beside the sources
@@ -324,3 +325,32 @@ if pool_held and pool_tasks:
     replace(results, "pool spawn", pool_machine + "\n\n" + pool_held_table(pool_held))
     replace(results, "pool tasks", tasks_machine + "\n\n" + pool_tasks_table(pool_tasks))
     replace(results, "pool reach", pool_reach(pool_held, pool_tasks))
+
+
+# Languages: medians over the pairs of a row.
+def runtimes_table(found):
+    aims = {"times": ("forks", lambda v: v >= 10), "rate": ("job", lambda v: v >= 0.97), "memory": ("memory", lambda v: v <= 1.03)}
+    lines = []
+    for name in dict.fromkeys(row["row"] for row in found):
+        pairs = [row for row in found if row["row"] == name]
+        good = [row for row in pairs if row["answers"] == "same"]
+        if len(good) < len(pairs):
+            lines.append([name, next(row["answers"] for row in pairs if row not in good)] + [""] * 9)
+            continue
+
+        def median(column, over=None):
+            return statistics.median(float(row[column]) / (float(row[over]) if over else 1) for row in good)
+
+        of = {"times": median("later_off_us", "later_us"), "rate": median("wall_off_s", "wall_s"), "memory": median("peak_mib", "peak_off_mib")}
+        lines.append([name, "same", str(len(good)), "%.0f MiB" % median("region_mib")] +
+                     ["%s / %s" % (duration(median(when + "_off_us")), duration(median(when + "_us"))) for when in ("first", "later")] +
+                     ["%.1f" % of["times"], "%.2f" % of["rate"], "%.2f" % median("cpu_off_s", "cpu_s"), "%.2f" % of["memory"],
+                      ", ".join(what for key, (what, reached) in aims.items() if not reached(of[key])) or "none"])
+    return table(["program, data", "answers", "pairs", "in regions", "first fork held: off / on", "later forks, median", "times faster", "job, rate", "CPU, rate",
+                  "peak memory", "aims missed"], lines)
+
+
+machine, found = rows("runtimes.csv")
+if found:
+    load = sorted(float(row["load"]) for row in found if row["load"])
+    replace(results, "runtimes", "%s; load %.0f to %.0f:\n\n" % (machine, load[0], load[-1]) + runtimes_table(found))

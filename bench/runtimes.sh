@@ -1,0 +1,34 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# bench/runtimes.sh [--mib N] [--pairs N] [--only 'ROW;...'] [--add]: programs of many languages that fork, with data as is typical of them (600 MiB, unless told
+# otherwise; bench/runtimes/job.*), plain and with the library preloaded, in turns. Both record their forks. A row is a language and a kind of data; its name may be
+# given by how it starts. --add keeps what was measured before. --library FILE measures another library, into build-demo/runtimes.csv.
+#
+# Writes bench/results/runtimes.csv, a line a pair, and the table in bench/RESULTS.md. Wants 20 minutes on a quiet machine, 4 GiB of memory, and a cgroup that it may
+# divide (as root), or memory is sampled.
+set -eu
+cd "$(dirname "$0")/.."
+. bench/prepare.sh
+asked="$*" library= csv=bench/results/runtimes.csv pairs=3 mib=600 add= only=
+while [ $# -gt 0 ]; do
+	case $1 in
+	--add) add=--add ;;
+	--mib) mib=$2 && shift ;;
+	--pairs) pairs=$2 && shift ;;
+	--only) only=$2 && shift ;;
+	--library) library=$(realpath "$2") csv=build-demo/runtimes.csv && shift ;;
+	*)
+		sed -n 's/^# \(bench\/runtimes.sh .*\): .*/usage: \1/p' "$0" >&2
+		exit 2
+		;;
+	esac
+	shift
+done
+bench_prepare g++ r-base-core ruby php-cli python3-numpy perl lua5.3 lua-posix luajit tcl tclx8.4 ocaml-nox ghc libghc-unix-dev sbcl guile-3.0 \
+	swi-prolog-nox chicken-bin racket octave zsh gawk libtcmalloc-minimal4 libjemalloc2 'libmimalloc2.0|libmimalloc3'
+[ -e $csv ] || add=
+/usr/bin/python3 bench/runtimes/main.py measure --library "${library:-$PWD/build-demo/libodfork.so.0}" --csv $csv --mib "$mib" --pairs "$pairs" --only "$only" $add \
+	--note "$machine; bench/runtimes.sh $asked" || failed=1
+[ $csv != bench/results/runtimes.csv ] || /usr/bin/python3 bench/tables.py
+exit ${failed:-0}
