@@ -5,7 +5,7 @@
 # shellcheck source=common.sh
 . "$(dirname "$0")/common.sh"
 jobs=$(cd "$ODF_SOURCE/bench/runtimes" && pwd) || exit 1
-rows='Ruby, long;Ruby, hash;PHP, strings;PHP, objects;CPython, objects;CPython, numpy;Perl, hash;Lua;Tcl;SWI-Prolog;Guile;zsh;gawk;C++, glibc;C++, jemalloc;C++, mimalloc'
+rows='Ruby, long;Ruby, hash;PHP, strings;CPython, objects;Perl, hash;Lua;Tcl;SWI-Prolog;Guile;zsh;gawk;C++, glibc;C++, jemalloc;C++, mimalloc'
 only=${ODF_TEST_ROWS:-$rows}
 [ "$only" != '*' ] || only=
 set --
