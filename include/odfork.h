@@ -559,8 +559,8 @@ odf_pool *odf_pool_create(const odf_pool_options *options);
 int odf_pool_destroy(odf_pool *pool);
 
 /* odf_spawn with `pool` in the options: the same arguments, options, order of steps and errors, and the same process,
- * whose state is the caller's as of the call. The caller makes it himself, and is not suspended until it executes its
- * program: with ODF_SPAWN_NO_WAIT the call returns as soon as the process is there, with all it needs copied.
+ * whose state is the caller's as of the call. The caller makes it himself, and need not be suspended until it executes
+ * its program: with ODF_SPAWN_NO_WAIT the call returns as soon as the process is there, with all it needs copied.
  *
  * With ODF_SPAWN_NO_WAIT, 0 means that there is a process, the caller's child, to be waited for. If a later step fails it
  * ends with status 127, as `pidfd` and waitpid tell; which step it was tells `launch`. Should the call have held

@@ -10,6 +10,9 @@
  * all that, so as to tell a process that was made before, takes three times as long as the clone; some of it
  * cannot be asked for without changing it (the umask), and some cannot be passed (the session, seccomp filters). And
  * nothing stands between a request and its answer that could be killed.
+ *
+ * Who wants to wait for exec is held by CLONE_VFORK, as by engine_vfork.c: that is the shorter way, and debuggers know
+ * it. (From a child that shares memory without it gdb takes its breakpoints away, and so from the program.)
  */
 #include <errno.h>
 #include <pthread.h>
@@ -48,12 +51,13 @@ void engine_pool(struct plan *plan, bool pidfd, struct result *result)
 	int cancel_state;
 	long pid;
 
+	/* Also where it holds the caller: other threads may change what the request borrows, the environment above all. */
 	if (!waits && flight_pack(plan) != 0) {
 		result->step = ODF_STEP_CLONE;
 		result->error = ENOMEM;
 		return;
 	}
-	if (must_hold(&plan->child)) {
+	if (waits || must_hold(&plan->child)) {
 		engine_vfork(plan, pidfd, result);
 		return;
 	}
@@ -70,9 +74,6 @@ void engine_pool(struct plan *plan, bool pidfd, struct result *result)
 	pid = make_sharing(&plan->child, &request);
 	if (pid < 0) {
 		make_failed(result, pid);
-	} else if (waits) {
-		(void)flight_await(plan, (pid_t)pid, -1);
-		engine_conclude(result, &plan->outcome, (pid_t)pid);
 	} else {
 		result->pid = (pid_t)pid;
 		plan->flying = true;
