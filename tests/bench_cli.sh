@@ -138,6 +138,13 @@ MOUNT
 		refused "the limit of the memory cgroup" in_cgroup $cgroup memory.limit_in_bytes $small \
 			"$odfork" bench --size 256M
 	done
+	# Where there is no program to be started the forks are measured all the same.
+	# shellcheck disable=SC2016
+	expect 0 unshare -m sh -c 'for at in /bin /usr/bin; do mount --bind /dev/null $at/true; done; exec "$@"' sh \
+		"$odfork" bench --size 16M --seconds 0.3
+	grep -q '^   16 MiB  plain fork ' "$work/out" && ! grep -q 'fork and exec ' "$work/out" &&
+		grep -q '^Start of a program: left out: there is no /bin/true\.$' "$work/out" ||
+		fail "no /bin/true: $(cat "$work/out")"
 	# Of the sizes that nobody asked for, those that fit are taken.
 	expect 0 in_cgroup 0::/ / memory.max 419430400 "$odfork" bench --seconds 0.2
 	grep -q '^   64 MiB  plain fork ' "$work/out" && grep -q '^1 GiB does not fit: ' "$work/out" ||

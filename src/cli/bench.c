@@ -188,6 +188,9 @@ static void find_strategies(struct bench *bench)
 	odf_kernel_verdict verdict = ODF_KERNEL_VERDICT_INIT;
 
 	try_pool(bench);
+	bench->with_spawn = spawn_ways_find();
+	if (!bench->with_spawn)
+		bench_note(bench, "%s: left out: there is no %s", bench_what_titles[BENCH_SPAWN], spawned_program);
 	warn_of_trial("bench");
 	(void)odf_kernel_verify(&verdict); /* what it finds is among the capabilities */
 	if (odf_capabilities_get(&capabilities) != 0)
@@ -270,7 +273,7 @@ static int measure_and_print(struct bench *bench, const struct asked *asked)
 	else if (asked->format == CSV)
 		bench_print_csv(bench, stdout);
 	else
-		bench_print_json(bench, stdout);
+		bench_print_json(bench);
 	return asked->plot == NULL || write_plot(bench, asked->plot) ? EXIT_SUCCESS : EXIT_OWN;
 }
 

@@ -64,7 +64,7 @@ struct bench {
 	char kernel[66], libc[64], date[32];
 	long processors;
 	double memory_gib, load_before, load_after;
-	bool with_region, with_kernel, with_pool;
+	bool with_region, with_kernel, with_pool, with_spawn;
 	/* Found. */
 	struct bench_row rows[BENCH_ROWS];
 	size_t row_count;
@@ -94,7 +94,7 @@ int bench_run(struct bench *bench);
 /* bench_tables.c */
 void bench_print_table(const struct bench *bench, FILE *to);
 void bench_print_csv(const struct bench *bench, FILE *to);
-void bench_print_json(const struct bench *bench, FILE *to);
+void bench_print_json(const struct bench *bench);
 
 /* bench_plot.c: one picture, readable on light and on dark ground. */
 void bench_plot(const struct bench *bench, FILE *to);

@@ -483,7 +483,7 @@ static enum heard run_size(struct bench *bench, size_t bytes)
 		ways[count++] = BENCH_HUGE;
 	}
 	heard = run_forks(bench, bytes, ways, count, true);
-	if (heard == HEARD)
+	if (heard == HEARD && bench->with_spawn)
 		heard = run_spawns(bench, bytes);
 	if (heard != HEARD || beside || asked != 0)
 		return asked != 0 ? ASKED : heard;

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "bench.h"
+#include "json.h"
 #include "odfork.h"
 
 const char *const bench_what_keys[BENCH_WHATS] = { "first_fork", "endless_1", "child_reads_1", "spawn" };
@@ -154,27 +155,14 @@ void bench_print_csv(const struct bench *bench, FILE *to)
 	}
 }
 
-static void print_string(const char *string, FILE *to)
+void bench_print_json(const struct bench *bench)
 {
-	putc('"', to);
-	for (; *string != '\0'; string++) {
-		unsigned char c = (unsigned char)*string;
-		if (c == '"' || c == '\\')
-			fprintf(to, "\\%c", c);
-		else if (c < 0x20 || c >= 0x7f)
-			fprintf(to, "\\u%04x", c);
-		else
-			putc(c, to);
-	}
-	putc('"', to);
-}
+	FILE *to = stdout; /* as json_print_string */
 
-void bench_print_json(const struct bench *bench, FILE *to)
-{
 	fprintf(to, "{\"version\":\"%s\",\"kernel_release\":", odf_version());
-	print_string(bench->kernel, to);
+	json_print_string(bench->kernel);
 	fprintf(to, ",\"libc\":");
-	print_string(bench->libc, to);
+	json_print_string(bench->libc);
 	fprintf(to,
 		",\"processors\":%ld,\"memory_gib\":%.1f,\"date\":\"%s\",\"load_before\":%.2f,\"load_after\":%.2f,"
 		"\"rows\":[",
@@ -193,7 +181,7 @@ void bench_print_json(const struct bench *bench, FILE *to)
 	fprintf(to, "],\"notes\":[");
 	for (size_t n = 0; n < bench->note_count; n++) {
 		fputs(n == 0 ? "" : ",", to);
-		print_string(bench->notes[n], to);
+		json_print_string(bench->notes[n]);
 	}
 	fprintf(to, "]}\n");
 }

@@ -477,6 +477,7 @@ int work(enum memory memory_kind, size_t bytes)
 	bool heard;
 
 	kind = memory_kind;
+	(void)spawn_ways_find(); /* who asks for SPAWN has asked this, too */
 	samples = mmap(NULL, MOST_SAMPLES * sizeof *samples, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (samples == MAP_FAILED)
 		fail("mmap");

@@ -9,7 +9,10 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-extern const char spawned_program[];
+/* /bin/true, until spawn_ways_find has found where it is; false: nowhere. */
+extern const char *spawned_program;
+bool spawn_ways_find(void);
+
 extern char *const spawned_arguments[];
 
 pid_t spawn_by_fork(void);
