@@ -170,7 +170,7 @@ static void must(bool good, size_t way)
 /* So many under way; the oldest is waited for first. */
 static void measure(size_t mib, size_t way, unsigned at_once, double seconds)
 {
-	double start = now_us(), end = start + seconds * 1e6, began[MOST], now = start;
+	double start = now_us(), end = start + seconds * 1e6, began[MOST], now = start, rate;
 	size_t done = 0, begun = 0, count = 0;
 
 	while (now < end || done < begun) {
@@ -188,8 +188,8 @@ static void measure(size_t mib, size_t way, unsigned at_once, double seconds)
 			samples[count++] = now - began[slot];
 		done++;
 	}
-	printf("%zu,%s,%u,%.0f,%.1f\n", mib, ways[way].name, at_once, (double)done / (now - start) * 1e6,
-	       quantile(samples, count, 0.5));
+	rate = (double)done / (now - start) * 1e6;
+	printf("%zu,%s,%u,%.*f,%.1f\n", mib, ways[way].name, at_once, rate < 100 ? 2 : 0, rate, quantile(samples, count, 0.5));
 	fflush(stdout);
 }
 

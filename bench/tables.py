@@ -312,7 +312,7 @@ def pool_reach(held, tasks):
         name, best = max(((way, r) for (m, way), r in rate.items() if m == mib and way.startswith("CPython")), key=lambda pair: pair[1])
         if int(mib) >= 1024:
             lines.append(["tasks a second, %s: worker tasks to a fork for each" % amount(mib), "at least 20",
-                          "%.0f (%.0f to %.0f)" % (ours_rate / forks, ours_rate, forks), "reached" if ours_rate >= 20 * forks else "**not reached**"])
+                          "%.0f (%.0f to %.1f)" % (ours_rate / forks, ours_rate, forks), "reached" if ours_rate >= 20 * forks else "**not reached**"])
         lines.append(["tasks a second, %s: worker tasks to the best of CPython's pools" % amount(mib), "at least 3",
                       "%.1f (%.0f to %.0f, %s)" % (ours_rate / best, ours_rate, best, name),
                       "reached" if ours_rate >= 3 * best else "**not reached**"])
