@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "inspect.h"
 #include "json.h"
@@ -59,6 +61,7 @@ static void print_memory(const struct inspection *inspection)
 static void print_cost(const struct inspection *inspection)
 {
 	const struct inspect_costs *costs = &inspection->costs;
+	double load;
 
 	if (!costs->measured) {
 		printf("fork         not known: too little memory is free here to measure what forks cost\n");
@@ -68,6 +71,8 @@ static void print_cost(const struct inspection *inspection)
 	       time_text(inspection->cost.low_us), time_text(inspection->cost.high_us));
 	printf("             measured in %.1f s: %.0f to %.0f ns for a page of 4 KiB, %.0f for one of 2 MiB, %.0f for a mapping; right within %.0f %%\n",
 	       costs->seconds, costs->small_ns[0][0], costs->small_ns[1][1], costs->huge_ns, costs->copied_mapping_ns, inspection->cost.error * 100);
+	if (getloadavg(&load, 1) == 1 && load > (double)sysconf(_SC_NPROCESSORS_ONLN))
+		printf("             (the machine is busy: these are times of the processor, for which the process waits besides)\n");
 	if (inspection->memory.scattered < 0)
 		printf("             (where its pages lie in the machine's memory only CAP_SYS_ADMIN is told: with it, this would be more exact)\n");
 	if (inspection->library.loaded)
