@@ -58,3 +58,8 @@ for page in odfork.1 odf_fork.3 odf_spawn.3 odf_capabilities_get.3 odf_report_fo
 done
 [ -e "$libraries/odfork-follow.so" ] || { echo "no odfork-follow.so beside the library"; exit 1; }
 : "$build"
+
+# What completes it.
+for file in bash-completion/completions/odfork zsh/site-functions/_odfork; do
+	[ -s "$work/prefix/share/$file" ] || { echo "$file is not installed"; exit 1; }
+done

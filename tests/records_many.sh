@@ -77,6 +77,14 @@ for how in 'ulimit -f 4; (exit 0); (exit 0); (exit 0); (exit 0); exit 0' 'ulimit
 	grep -q 'mixed: EFBIG (27), the file is as long as RLIMIT_FSIZE permits' err_limited || fail "limited: $(cat err_limited)"
 done
 
+# And nothing is written in part, which another process might write behind before it is taken back.
+if command -v strace > /dev/null; then
+	head -c 4000 /dev/zero | tr '\0' '\n' > partly
+	strace -f -qq -o trace -e trace=ftruncate -E LD_PRELOAD="$preload" -E ODFORK_STATS="$work/partly" bash -c 'ulimit -f 4; (exit 0); exit 0' 2> err ||
+		fail "strace: $(cat err)"
+	grep -q 'EFBIG (27)' err && ! grep -q ftruncate trace || fail "a record is written in part: $(cat err trace)"
+fi
+
 # A relative path means the directory of the first program, wherever it and those that it executes go. Others in the environment are left as they are.
 mkdir -p first/second first/third
 (cd first && OTHER=relative LD_PRELOAD=$preload ODFORK_STATS=relative sh -c 'cd second; (exit 0); bash -c "cd ../third; (exit 0); sh -c \"(exit 0); :\"; :"
