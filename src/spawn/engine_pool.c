@@ -4,7 +4,7 @@
  * runs on a plan that lies in no caller's memory, and the kernel says when it has let go of it (CLONE_CHILD_CLEARTID).
  *
  * Why the caller makes the child itself, where a pool has processes in advance that only wait to be told. Measured
- * (bench/RESULTS.md): to make it so takes less time than to wake a waiting process by a message, and a child of the
+ * (bench/RESULTS.md): to make it so takes no more time than to wake a waiting process by a message, and a child of the
  * caller's has the caller's state as of the call: descriptors, working directory and root, umask, limits, ids,
  * capabilities, filters, namespaces, scheduling, session, ignored signals, and whatever later kernels add. To ask for
  * all that, so as to tell a process that was made before, takes three times as long as the clone; some of it
