@@ -1,12 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# bench/runtimes.sh [--mib N] [--pairs N] [--only 'ROW;...'] [--add]: programs of many languages that fork, with data as is typical of them (600 MiB, unless told
-# otherwise; bench/runtimes/job.*), plain and with the library preloaded, in turns. Both record their forks. A row is a language and a kind of data; its name may be
-# given by how it starts. --add keeps what was measured before. --library FILE measures another library, into build-demo/runtimes.csv.
+# bench/runtimes.sh [--mib N] [--pairs N] [--only "ROW;..."] [--add] [--library FILE]: programs of many languages
 #
-# Writes bench/results/runtimes.csv, a line a pair, and the table in bench/RESULTS.md. Wants 20 minutes on a quiet machine, 4 GiB of memory, and a cgroup that it may
-# divide (as root), or memory is sampled.
+# that fork, with data as is typical of them (600 MiB; bench/runtimes/job.*), with ODFORK_HEAP=off and =auto in
+# turns. A row is a language and a kind of data; its name may be given by how it starts. --add keeps what was measured
+# before. --library measures another library, into build-demo/runtimes.csv.
+#
+# Writes bench/results/runtimes.csv, a line a pair, and the table of bench/RESULTS.md. Wants an hour of a quiet machine,
+# 4 GiB of memory, and to make a memory cgroup below its own (as root); else memory is sampled.
 set -eu
 cd "$(dirname "$0")/.."
 . bench/prepare.sh
@@ -25,10 +27,11 @@ while [ $# -gt 0 ]; do
 	esac
 	shift
 done
-bench_prepare g++ r-base-core ruby php-cli python3-numpy perl lua5.3 lua-posix luajit tcl tclx8.4 ocaml-nox ghc libghc-unix-dev sbcl guile-3.0 \
-	swi-prolog-nox chicken-bin racket octave zsh gawk libtcmalloc-minimal4 libjemalloc2 'libmimalloc2.0|libmimalloc3'
+bench_prepare g++ r-base-core ruby php-cli python3-numpy perl lua5.3 lua-posix luajit tcl tclx8.4 ocaml-nox ghc \
+	libghc-unix-dev sbcl guile-3.0 swi-prolog-nox chicken-bin racket octave zsh gawk libtcmalloc-minimal4 libjemalloc2 \
+	'libmimalloc2.0|libmimalloc3'
 [ -e $csv ] || add=
-/usr/bin/python3 bench/runtimes/main.py measure --library "${library:-$PWD/build-demo/libodfork.so.0}" --csv $csv --mib "$mib" --pairs "$pairs" --only "$only" $add \
-	--note "$machine; bench/runtimes.sh $asked" || failed=1
+/usr/bin/python3 bench/runtimes/main.py measure --library "${library:-$PWD/build-demo/libodfork.so.0}" --csv $csv \
+	--mib "$mib" --pairs "$pairs" --only "$only" $add --note "$machine; bench/runtimes.sh $asked" || failed=1
 [ $csv != bench/results/runtimes.csv ] || /usr/bin/python3 bench/tables.py
 exit ${failed:-0}

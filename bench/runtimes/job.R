@@ -4,7 +4,7 @@ library(parallel)
 setting <- function(name, other) as.numeric(Sys.getenv(name, other))
 kind <- commandArgs(TRUE)[1]
 mib <- setting("MB", "600")
-turns <- setting("FORKS", "7")
+turns <- setting("FORKS", "5")
 if (kind == "numbers") {
   large <- matrix(as.numeric(seq_len(mib * 65536) %% 1009), ncol = 256)
   small <- lapply(seq_len(mib * 8), function(i) i + as.numeric(1:8192))

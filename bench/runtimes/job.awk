@@ -8,7 +8,7 @@ function check(   sum, i)
 }
 BEGIN {
 	mib = "MB" in ENVIRON ? ENVIRON["MB"] : 600
-	forks = "FORKS" in ENVIRON ? ENVIRON["FORKS"] : 7
+	forks = "FORKS" in ENVIRON ? ENVIRON["FORKS"] : 5
 	pause = "PAUSE" in ENVIRON ? ENVIRON["PAUSE"] : 0.1
 	count = mib * 7000
 	for (i = 0; i < count; i++)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// C++: maps of strings and vectors, filled by four threads, whichever malloc is there. With "wait" they are there at the forks.
+// C++: maps of strings and vectors, filled by four threads, whichever malloc is there. With "wait" the threads are
+// there at the forks.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -67,7 +68,7 @@ void change(int start, int step)
 int main(int argc, char **argv)
 {
 	bool wait = argc > 1 && strcmp(argv[1], "wait") == 0;
-	int count = (int)(setting("MB", 600) * 4200 / 4), forks = (int)setting("FORKS", 7);
+	int count = (int)(setting("MB", 600) * 4200 / 4), forks = (int)setting("FORKS", 5);
 	std::atomic<int> ready{0};
 	std::vector<std::thread> threads;
 

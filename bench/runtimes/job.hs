@@ -26,7 +26,7 @@ change count first step m = foldl' (\ !n k -> Map.insert k (Item (k + first) 7) 
 main :: IO ()
 main = do
   mib <- read <$> setting "MB" "600"
-  forks <- read <$> setting "FORKS" "7"
+  forks <- read <$> setting "FORKS" "5"
   pause <- read <$> setting "PAUSE" "0.1" :: IO Double
   hSetBuffering stdout LineBuffering
   let count = mib * 4600 :: Int
@@ -35,12 +35,13 @@ main = do
         | round' == forks = putStrLn ("end " ++ show (check m))
         | otherwise = do
             hFlush stdout
+            let right = if round' == 0 then ExitSuccess else ExitFailure round'
             pid <- forkProcess $ do
               putStrLn ("child " ++ show round' ++ " " ++ show (check (change count round' 2000 m)))
               hFlush stdout
-              exitWith (if round' == 0 then ExitSuccess else ExitFailure round')
+              exitWith right
             status <- getProcessStatus True False pid
-            unless (status == Just (Exited (if round' == 0 then ExitSuccess else ExitFailure round'))) $ error ("child: " ++ show status)
+            unless (status == Just (Exited right)) $ error ("child: " ++ show status)
             let new = change count round' 1000 m
             putStrLn ("parent " ++ show round' ++ " " ++ show (check new))
             threadDelay (truncate (pause * 1e6))

@@ -2,7 +2,7 @@
 ;;; SBCL: a vector of lists with numbers in boxes.
 (require :sb-posix)
 (defun setting (name default) (or (sb-posix:getenv name) default))
-(defvar *forks* (parse-integer (setting "FORKS" "7")))
+(defvar *forks* (parse-integer (setting "FORKS" "5")))
 (defvar *pause* (let ((*read-default-float-format* 'double-float)) (read-from-string (setting "PAUSE" "0.1"))))
 (defvar *count* (* (parse-integer (setting "MB" "600")) 13000))
 (defvar *data* (make-array *count*))
@@ -13,7 +13,8 @@
     (declare (fixnum sum))
     (loop for i fixnum below *count* by 31
           do (let ((x (svref *data* i)))
-               (setf sum (mod (+ (* sum 33) (the fixnum (first x)) (the fixnum (truncate (the double-float (second x))))) 1000000007))))
+               (incf sum (the fixnum (truncate (the double-float (second x)))))
+               (setf sum (mod (+ (* sum 33) (the fixnum (first x))) 1000000007))))
     sum))
 (defun change (start step)
   (declare (fixnum start step))

@@ -19,7 +19,7 @@ else
 	end
 	pause = function(seconds) require('posix.time').nanosleep { tv_sec = 0, tv_nsec = math.floor(seconds * 1e9) } end
 end
-local mib, forks = tonumber(os.getenv 'MB' or 600), tonumber(os.getenv 'FORKS' or 7)
+local mib, forks = tonumber(os.getenv 'MB' or 600), tonumber(os.getenv 'FORKS' or 5)
 local count, data = mib * (jit and 7500 or 6300), {}
 for i = 1, count do data[i] = { i, 'value of ' .. i } end
 io.stdout:setvbuf 'no'

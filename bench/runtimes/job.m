@@ -4,7 +4,7 @@ function value = setting (name, other)
   value = str2double (getenv (name));
   if (isnan (value)) value = other; endif
 endfunction
-mib = setting ("MB", 600); forks = setting ("FORKS", 7);
+mib = setting ("MB", 600); forks = setting ("FORKS", 5);
 large = reshape (mod (1:(mib / 2 * 131072), 1009), 256, []);
 small = cell (1, mib * 8);
 for i = 1:numel (small) small{i} = i + (1:8192); endfor

@@ -2,7 +2,11 @@
 // SPDX-License-Identifier: MIT
 // PHP: a packed array of integers, a table of strings, objects with arrays. job.php integers|strings|objects
 ini_set('memory_limit', '-1');
-[$kind, $mib, $forks, $pause] = [$argv[1], (int) (getenv('MB') ?: 600), (int) (getenv('FORKS') ?: 7), (float) (getenv('PAUSE') ?: 0.1)];
+function setting(string $name, float $other): float
+{
+	return getenv($name) === false ? $other : (float) getenv($name);
+}
+[$kind, $mib, $forks, $pause] = [$argv[1], (int) setting('MB', 600), (int) setting('FORKS', 5), setting('PAUSE', 0.1)];
 class Node
 {
 	public int $number;

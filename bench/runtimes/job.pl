@@ -4,7 +4,7 @@ use strict;
 use warnings;
 use POSIX ();
 my $kind = $ARGV[0];
-my ($mib, $forks, $pause) = ($ENV{MB} // 600, $ENV{FORKS} // 7, $ENV{PAUSE} // 0.1);
+my ($mib, $forks, $pause) = ($ENV{MB} // 600, $ENV{FORKS} // 5, $ENV{PAUSE} // 0.1);
 my $count = $mib * ($kind eq 'array' ? 9500 : 2600);
 my (@data, %data);
 $| = 1;
@@ -18,7 +18,8 @@ sub put {
 sub check {
 	my $sum = 0;
 	for (my $i = 0; $i < $count; $i += 31) {
-		my $value = $kind eq 'array' ? length($data[$i]) + ord(substr $data[$i], -1) : $data{"key$i"}[0] + length $data{"key$i"}[1];
+		my $value = $kind eq 'array' ? length($data[$i]) + ord(substr $data[$i], -1)
+			: $data{"key$i"}[0] + length $data{"key$i"}[1];
 		$sum = ($sum * 33 + $value) % 1000000007;
 	}
 	return $sum;

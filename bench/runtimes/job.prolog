@@ -30,7 +30,7 @@ turn(Turn, Forks, Count, Pause) :-
     sleep(Pause), Next is Turn + 1, turn(Next, Forks, Count, Pause).
 
 main :-
-    setting('MB', 600, Mib), setting('FORKS', 7, Forks), setting('PAUSE', 0.1, Pause), Count is Mib * 2600,
+    setting('MB', 600, Mib), setting('FORKS', 5, Forks), setting('PAUSE', 0.1, Pause), Count is Mib * 2600,
     forall(( Last is Count - 1, between(0, Last, I) ), put(I, I)),
     turn(0, Forks, Count, Pause), check(Count, Sum), format("end ~w~n", [Sum]).
 

@@ -6,7 +6,7 @@ import sys
 import time
 
 kind = sys.argv[1]
-mib, forks, pause = int(os.environ.get("MB", 600)), int(os.environ.get("FORKS", 7)), float(os.environ.get("PAUSE", 0.1))
+mib, forks, pause = int(os.environ.get("MB", 600)), int(os.environ.get("FORKS", 5)), float(os.environ.get("PAUSE", 0.1))
 sys.dont_write_bytecode = True
 if kind == "numpy":
     import numpy

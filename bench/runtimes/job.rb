@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 # Ruby: short strings (in the object), long ones (malloc), hashes with arrays. job.rb short|long|hash|aged
-# "aged" is short strings after four collections, as servers do before they fork: collections write to objects until they are old.
+# "aged" is short strings after four collections, as servers do before they fork: collections write to objects until
+# they are old.
 kind, aged = ARGV[0] == "aged" ? ["short", true] : [ARGV[0], false]
-mib, forks, pause = (ENV["MB"] || 600).to_i, (ENV["FORKS"] || 7).to_i, (ENV["PAUSE"] || 0.1).to_f
+mib, forks, pause = (ENV["MB"] || 600).to_i, (ENV["FORKS"] || 5).to_i, (ENV["PAUSE"] || 0.1).to_f
 MAKE = {
   "short" => [20_000, ->(i) { "item-%07d" % i }],
   "long" => [900, ->(i) { ("%09d." % i) * 100 }],
@@ -11,7 +12,8 @@ MAKE = {
 count, make = MAKE.fetch(kind)
 count *= mib
 data = Array.new(count, &make)
-value = kind == "hash" ? ->(x) { x["number"] + x[:name].bytesize + x[:list].last } : ->(x) { x.bytesize + x.getbyte(x.bytesize / 2) }
+value = ->(x) { x.bytesize + x.getbyte(x.bytesize / 2) }
+value = ->(x) { x["number"] + x[:name].bytesize + x[:list].last } if kind == "hash"
 check = lambda do
   sum = 0
   0.step(count - 1, 31) { |i| sum = (sum * 33 + value[data[i]]) % 1_000_000_007 }

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Tcl: a list of strings and an array. Forks by exec, and by TclX.
 package require Tclx
-foreach {name default} {MB 600 FORKS 7 PAUSE 0.1} {
+foreach {name default} {MB 600 FORKS 5 PAUSE 0.1} {
 	set $name [expr {[info exists env($name)] ? $env($name) : $default}]
 }
 fconfigure stdout -buffering none

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # zsh: an array and an associative array; subshells, substitutions and pipelines.
-mib=${MB:-600} forks=${FORKS:-7}
+mib=${MB:-600} forks=${FORKS:-5}
 integer count=$((mib * 6000)) turn i
 data=("${(@f)$(seq -f 'value number %.0f of the array' $count)}")
 typeset -A names

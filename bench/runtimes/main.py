@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Programs of many languages with data as is typical of them, which fork: plain and under the library, in turns.
 
-main.py answers --library FILE [--mib N] [--only ROW;...]                  TAP: the same answers, and memory in regions at the forks
-main.py measure --library FILE --csv FILE --note TEXT [--mib N] [--pairs N] [--only ROW;...] [--add]   CSV, a line a pair of runs
+main.py answers --library FILE [--mib N] [--only ROW;...]
+    TAP: the same answers, and memory in regions at the forks
+main.py measure --library FILE --csv FILE --note TEXT [--mib N] [--pairs N] [--only ROW;...] [--add]
+    CSV, a line a pair of runs
 
-Each program (job.*) takes MB, FORKS and PAUSE from its environment. It writes sums of its data: of a child that has changed some of it, of the parent
-after that, at the end.
+Each program (job.*) takes MB, FORKS and PAUSE from its environment. It writes sums of its data: of a child that has
+changed some of it, of the parent after that, at the end.
 """
 import argparse
 import csv
@@ -23,22 +25,23 @@ import time
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 PATIENCE = 300
-SETTINGS = {"LC_ALL": "C", "TZ": "UTC", "PYTHONHASHSEED": "0", "PERL_HASH_SEED": "0", "GUILE_AUTO_COMPILE": "0", "OCTAVE_HISTFILE": "/dev/null"}
+SETTINGS = {"LC_ALL": "C", "TZ": "UTC", "PYTHONHASHSEED": "0", "PERL_HASH_SEED": "0", "GUILE_AUTO_COMPILE": "0",
+            "OCTAVE_HISTFILE": "/dev/null"}
+NOWHERE = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 LIBRARIES = "/usr/lib/%s-linux-gnu/" % os.uname().machine
 
 
 class Row:
-    def __init__(self, name, command, needs=(), build=None, scale=1, inside=True, trial=None):
+    def __init__(self, name, command, needs=(), build=None, inside=True, trial=None):
         self.name, self.command, self.build, self.trial = name, command, build, trial
         self.needs = list(needs)  # programs, or files
-        self.scale = scale        # how many times the size: where as much holds less
         self.inside = inside      # whether its memory is known to be in regions after a fork
 
     def missing(self):
         for need in self.needs:
             if not (os.path.exists(need) if "/" in need else shutil.which(need)):
                 return need + " is not there"
-        if self.trial and subprocess.run(self.trial, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode != 0:
+        if self.trial and subprocess.run(self.trial, **NOWHERE).returncode != 0:
             return "does not run: " + " ".join(self.trial)
         return None
 
@@ -57,15 +60,17 @@ def several(name, program, ending, kinds, *options, **more):
 
 def cpp(name, library):
     link = [LIBRARIES + library] if library else []
-    return [Row("C++, %s%s" % (name, ", threads at the forks" if kind else ""), ["./cc-" + name] + ([kind] if kind else []), ["g++"] + link,
-                build=["g++", "-std=c++17", "-O2", "-pthread", "-o", "cc-" + name, job("cc")] + link) for kind in ("", "wait")]
+    build = ["g++", "-std=c++17", "-O2", "-pthread", "-o", "cc-" + name, job("cc")] + link
+    return [Row("C++, " + name, ["./cc-" + name], ["g++"] + link, build),
+            Row("C++, %s, threads at the forks" % name, ["./cc-" + name, "wait"], ["g++"] + link, build)]
 
 
 PYTHON = "/usr/bin/python3"
 ROWS = (
     several("R", "Rscript", "R", ("numbers", "strings"), "--vanilla") +
     several("Ruby", "ruby", "rb", ("short", "aged", "long", "hash"), trial=["ruby", "-e", "exit"]) +
-    several("PHP", "php", "php", ("integers", "strings", "objects"), trial=["php", "-r", "exit(function_exists('pcntl_fork') ? 0 : 1);"]) +
+    several("PHP", "php", "php", ("integers", "strings", "objects"),
+            trial=["php", "-r", "exit(function_exists('pcntl_fork') ? 0 : 1);"]) +
     several("CPython", PYTHON, "py", ("objects", "pool")) +
     several("CPython", PYTHON, "py", ("numpy",), trial=[PYTHON, "-c", "import numpy"]) +
     several("Perl", "perl", "pl", ("array", "hash")) +
@@ -73,7 +78,8 @@ ROWS = (
      Row("LuaJIT", ["luajit", job("lua")], ["luajit"]),
      Row("Tcl", ["tclsh", job("tcl")], ["tclsh"], trial=["sh", "-c", "echo package require Tclx | tclsh"]),
      Row("OCaml", ["./ml"], ["ocamlopt"], build=["ocamlopt", "-I", "+unix", "unix.cmxa", "ml.ml", "-o", "ml"]),
-     Row("GHC", ["./hs"], ["ghc"], build=["ghc", "-O1", "-rtsopts", "-package", "unix", "-package", "containers", "-outputdir", "hs.build", "-o", "hs", job("hs")]),
+     Row("GHC", ["./hs"], ["ghc"],
+         build=["ghc", "-O1", "-package", "unix", "-package", "containers", "-outputdir", "o", "-o", "hs", job("hs")]),
      Row("SBCL", ["sbcl", "--dynamic-space-size", "4GB", "--script", job("lisp")], ["sbcl"], inside=False),
      Row("Guile", ["guile", job("scm")], ["guile"]),
      Row("SWI-Prolog", ["swipl", job("prolog")], ["swipl"]),
@@ -82,14 +88,15 @@ ROWS = (
      Row("Octave", ["octave-cli", "--norc", "--no-history", job("m")], ["octave-cli"]),
      Row("zsh", ["zsh", "-f", job("zsh")], ["zsh"]),
      Row("gawk", ["gawk", "-f", job("awk")], ["gawk"])] +
-    cpp("glibc", None) + cpp("tcmalloc", "libtcmalloc_minimal.so.4") + cpp("jemalloc", "libjemalloc.so.2") + cpp("mimalloc", "libmimalloc.so.2"))
+    cpp("glibc", None) + cpp("tcmalloc", "libtcmalloc_minimal.so.4") + cpp("jemalloc", "libjemalloc.so.2") +
+    cpp("mimalloc", "libmimalloc.so.2"))
 
 
 class Failed(Exception):
     pass
 
 
-# ---- Memory of a job: of all its processes together --------------------------------------------------------------------------------
+# ---- Memory of a job: of all its processes together ----------------------------------------------------------------
 
 
 def own_group():
@@ -150,7 +157,7 @@ class Sampled(threading.Thread):
             self.peak = max(self.peak, sum(map(share, tree(self.pid))))
 
 
-# ---- One run of a job ----------------------------------------------------------------------------------------------------------------
+# ---- One run of a job ----------------------------------------------------------------------------------------------
 
 
 class Run:
@@ -159,16 +166,18 @@ class Run:
     def __init__(self, row, options, mode, memory=False):
         stats = os.path.join(options.work, "stats")
         environment = {k: v for k, v in os.environ.items() if not k.startswith("ODFORK_")}
-        environment.update(SETTINGS, MB=str(options.mib * row.scale), FORKS=str(options.forks), PAUSE=str(options.pause))
+        environment.update(SETTINGS, MB=str(options.mib), FORKS=str(options.forks), PAUSE=str(options.pause))
         if mode != "plain":
-            environment.update(LD_PRELOAD=":".join(filter(None, (environment.get("LD_PRELOAD"), options.library))), ODFORK_HEAP=mode, ODFORK_STATS=stats)
+            preload = ":".join(filter(None, (environment.get("LD_PRELOAD"), options.library)))
+            environment.update(LD_PRELOAD=preload, ODFORK_HEAP=mode, ODFORK_STATS=stats)
         if os.path.exists(stats):
             os.unlink(stats)
         group = own_group() if memory else None
         start = time.perf_counter()
-        with open(os.path.join(options.work, "out"), "w+b") as out, open(os.path.join(options.work, "err"), "w+b") as err:
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             # Its own process group, so that all of it can be ended.
-            process = subprocess.Popen(row.command, cwd=options.work, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err, process_group=0,
+            process = subprocess.Popen(row.command, cwd=options.work, env=environment, stdin=subprocess.DEVNULL,
+                                       stdout=out, stderr=err, process_group=0,
                                        preexec_fn=(lambda: enter(group[0])) if group else None)
             sampled = Sampled(process.pid) if memory and not group else None
             if sampled:
@@ -195,14 +204,19 @@ class Run:
                 self.peak = int(file.read())
             remove(group[0])
         if status != 0:
-            raise Failed("%s: ended with %s: %s" % (mode, status, (self.err + self.out)[-600:].decode("utf-8", "replace")))
+            raise Failed("%s: ended with %s: %s" % (mode, status, text(self.err + self.out)[-600:]))
         self.forks = []
         if mode != "plain":
             if not os.path.exists(stats):
                 raise Failed("%s: nothing was recorded" % mode)
             with open(stats, encoding="utf-8") as file:
                 records = [json.loads(line) for line in file]
-            self.forks = [r for r in records if r["pid"] == process.pid and r["call"] in ("fork", "_Fork") and not r["program"].endswith(("/dash", "/bash"))]
+            self.forks = [r for r in records if r["pid"] == process.pid and r["call"] in ("fork", "_Fork") and
+                          not r["program"].endswith(("/dash", "/bash"))]
+
+
+def text(output):
+    return output.decode("utf-8", "replace")
 
 
 def enter(group):
@@ -221,7 +235,7 @@ def remove(group):
 
 def same(first, second):
     if first.out != second.out:
-        ours, theirs = first.out.decode("utf-8", "replace").splitlines(), second.out.decode("utf-8", "replace").splitlines()
+        ours, theirs = text(first.out).splitlines(), text(second.out).splitlines()
         differing = [(a, b) for a, b in zip(ours, theirs) if a != b]
         raise Failed("other answers: %s" % (differing[:3] or "%d lines, %d lines" % (len(ours), len(theirs))))
 
@@ -230,12 +244,13 @@ def build(row, options):
     if row.build and not os.path.exists(os.path.join(options.work, row.command[0])):
         if row.build[0] == "ocamlopt":  # it writes beside its source
             shutil.copy(job("ml"), os.path.join(options.work, "ml.ml"))
-        done = subprocess.run(row.build, cwd=options.work, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        done = subprocess.run(row.build, cwd=options.work, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True)
         if done.returncode != 0:
             raise Failed("cannot be built: " + done.stdout[-600:])
 
 
-# ---- The two uses ------------------------------------------------------------------------------------------------------------------
+# ---- The two uses --------------------------------------------------------------------------------------------------
 
 
 def regions(run):
@@ -251,20 +266,23 @@ def answers(rows, options):
         if missing:
             needed = chosen(row, options.must_work)
             failed = failed or needed
-            print("%s %d - %s%s" % ("not ok" if needed else "ok", number, row.name, ": " + missing if needed else " # SKIP " + missing))
+            verdict = "not ok %d - %s: %s" if needed else "ok %d - %s # SKIP %s"
+            print(verdict % (number, row.name, missing))
             continue
         try:
             build(row, options)
             plain, ours = Run(row, options, "plain"), Run(row, options, "auto")
             same(plain, ours)
             if plain.err != ours.err:
-                raise Failed("it complains: " + ours.err[-600:].decode("utf-8", "replace"))
+                raise Failed("it complains: " + text(ours.err)[-600:])
             if len(ours.forks) < 2 or any(f["error"] for f in ours.forks):
                 raise Failed("%d forks: %s" % (len(ours.forks), ours.forks[:1]))
-            if row.inside and not options.answers_only and regions(ours) < options.mib * row.scale / 4:  # 16 MiB were there before it woke
+            # 16 MiB were there before it woke.
+            if row.inside and not options.answers_only and regions(ours) < options.mib / 4:
                 raise Failed("%.1f MiB are in regions at the later forks: %s" % (regions(ours), ours.forks[-1]))
             print("ok %d - %s" % (number, row.name))
-            print("# %d forks, %.1f MiB in regions, %.1f s plain, %.1f s" % (len(ours.forks), regions(ours), plain.wall, ours.wall))
+            print("# %d forks, %.1f MiB in regions, %.1f s plain, %.1f s" %
+                  (len(ours.forks), regions(ours), plain.wall, ours.wall))
         except Failed as failure:
             failed = True
             print("not ok %d - %s" % (number, row.name))
@@ -274,7 +292,8 @@ def answers(rows, options):
 
 
 # A line a pair. Pauses are not counted; the CPU's time is that of the program and its children.
-HEADER = ("row", "mib", "answers", "first_off_us", "first_us", "later_off_us", "later_us", "wall_off_s", "wall_s", "cpu_off_s", "cpu_s", "peak_off_mib", "peak_mib", "region_mib", "load")
+HEADER = ("row", "mib", "answers", "first_off_us", "first_us", "later_off_us", "later_us", "wall_off_s", "wall_s",
+          "cpu_off_s", "cpu_s", "peak_off_mib", "peak_mib", "region_mib", "load")
 
 
 def pair(row, options, ours_first):
@@ -286,7 +305,8 @@ def pair(row, options, ours_first):
             raise Failed("%d forks are recorded: %s" % (len(run.forks), run.forks[:1]))
     result = {"answers": "same", "region_mib": regions(ours), "load": os.getloadavg()[0]}
     for name, run in ("_off", off), ("", ours):
-        result.update({"first%s_us" % name: run.forks[0]["held_us"], "later%s_us" % name: statistics.median(f["held_us"] for f in run.forks[1:]),
+        result.update({"first%s_us" % name: run.forks[0]["held_us"],
+                       "later%s_us" % name: statistics.median(f["held_us"] for f in run.forks[1:]),
                        "wall%s_s" % name: run.wall - options.forks * options.pause,
                        "cpu%s_s" % name: run.cpu, "peak%s_mib" % name: run.peak / 1048576})
     return {k: "%.3f" % v if isinstance(v, float) else v for k, v in result.items()}
@@ -299,7 +319,7 @@ def measure(rows, options):
             lines = list(csv.DictReader(line for line in file if not line.startswith("#")))
     for turn in range(options.pairs):
         for row in rows:
-            line = {"row": row.name, "mib": options.mib * row.scale, "answers": row.missing()}
+            line = {"row": row.name, "mib": options.mib, "answers": row.missing()}
             if not line["answers"]:
                 try:
                     build(row, options)
