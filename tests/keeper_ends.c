@@ -107,8 +107,8 @@ static void ends_with(enum end how)
 	if (how == RETURNS || how == EXITS)
 		must(waitpid(-1, &status, __WALL) == -1 && errno == ECHILD);
 	else
-		while (waitpid(-1, &status, __WALL) > 0)
-			;
+		while ((pid = waitpid(-1, &status, __WALL)) > 0)
+			must(pid == keeper && status == 0);
 	must(kill(keeper, 0) == -1 && errno == ESRCH);
 }
 
