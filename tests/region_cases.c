@@ -669,7 +669,7 @@ static bool halts_in_discard(const struct call *call, long *result)
 static void *discard_beside(void *unused)
 {
 	ours = true;
-	must(odf_region_discard(region, home, 20 * PAGE) == 0);
+	must(odf_region_discard(region, home, 70 * PAGE) == 0); /* of less no mapping is made */
 	return unused;
 }
 
@@ -690,16 +690,16 @@ static void raw_clone_while_the_lock_is_held(void)
 	pid = raw_clone();
 	if (pid == 0) {
 		must(is_child());
-		must(odf_region_discard(region, home + 30 * PAGE, 20 * PAGE) == 0);
-		must(holds(30, 50, 0) && holds(50, pages, 1));
+		must(odf_region_discard(region, home + 90 * PAGE, 20 * PAGE) == 0);
+		must(holds(90, 110, 0) && holds(110, pages, 1));
 		_exit(0);
 	}
 	must(status_of(pid) == 0);
 	sem_post(&halt.resume);
 	pthread_join(thread, NULL);
-	must(holds(0, 20, 0) && holds(20, pages, 1));
+	must(holds(0, 70, 0) && holds(70, pages, 1));
 	settle();
-	must(holds(0, 20, 0) && holds(20, pages, 1));
+	must(holds(0, 70, 0) && holds(70, pages, 1));
 }
 
 static bool showing_fails;
