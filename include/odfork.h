@@ -573,7 +573,8 @@ int odf_pool_spawn(odf_pool *pool, pid_t *pid, const char *file, char *const arg
 		   const odf_spawn_options *options, odf_report *report);
 
 /* Waits until it is known whether the program was executed, for at most `timeout_ms` milliseconds; 0: does not wait, -1:
- * without an end. 0: it was; ETIMEDOUT: not known yet; EINVAL (NULL, a timeout below -1); or the error with which
+ * without an end. 0: it was; ETIMEDOUT: not known yet; EINVAL (NULL, a timeout below -1); EPERM (in a child of the
+ * process that started it); or the error with which
  * it failed, with the step in the report (may be NULL): ECHILD, if the process died on the way. The process is to be
  * waited for in each case. May be called again. Since 0.2.0. */
 int odf_launch_wait(odf_launch *launch, int timeout_ms, odf_report *report);

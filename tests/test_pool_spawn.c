@@ -402,12 +402,33 @@ static void test_many_threads(void **state)
 	must_have_no_children();
 }
 
+/* The launch of another process's child. */
+static void asked_by_a_child(void)
+{
+	odf_launch *launch;
+	odf_spawn_options options = not_awaited(&launch);
+	pid_t spawned, forked;
+
+	assert_int_equal(odf_pool_spawn(pool, &spawned, "/bin/true", true_argv, NULL, &options, NULL), 0);
+	forked = fork();
+	assert_true(forked >= 0);
+	if (forked == 0) {
+		int error = odf_launch_wait(launch, -1, NULL);
+		odf_launch_free(launch);
+		_exit(error == EPERM ? 0 : 1);
+	}
+	must_exit_with(forked, 0);
+	must_be_executed(launch);
+	must_exit_with(spawned, 0);
+}
+
 /* A process that is forked while others are in the air: theirs are none of its own. */
 static void test_fork_between(void **state)
 {
 	(void)state;
 	for (int round = 0; round < 20; round++) {
-		odf_spawn_options options = not_awaited(NULL);
+		odf_launch *launch;
+		odf_spawn_options options = not_awaited(&launch);
 		pid_t spawned, forked;
 		assert_int_equal(odf_pool_spawn(pool, &spawned, "/bin/true", true_argv, NULL, &options, NULL), 0);
 		forked = fork();
@@ -419,7 +440,10 @@ static void test_fork_between(void **state)
 			int status;
 			if (odf_pool_spawn(pool, &pid, "/bin/true", true_argv, NULL, &options, NULL) != EPERM)
 				_exit(1);
+			if (launch != NULL)
+				_exit(3);
 			own = odf_pool_create(&none);
+			options.launch = NULL;
 			for (int i = 0; i < 5; i++)
 				if (odf_pool_spawn(own, &pid, "/bin/true", true_argv, NULL, &options, NULL) != 0 ||
 				    waitpid(pid, &status, 0) != pid || status != 0)
@@ -427,7 +451,9 @@ static void test_fork_between(void **state)
 			_exit(odf_pool_destroy(own));
 		}
 		must_exit_with(forked, 0);
+		must_be_executed(launch);
 		must_exit_with(spawned, 0);
+		asked_by_a_child();
 	}
 }
 

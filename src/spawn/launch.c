@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "../strategy/report.h"
 #include "../sys/syscall.h"
@@ -14,7 +15,7 @@
 struct odf_launch {
 	pthread_mutex_t lock; /* of what follows */
 	struct plan *plan;    /* NULL: `report` is final */
-	pid_t pid;
+	pid_t pid, process;   /* `process`: whose child that is */
 	odf_report report;
 };
 
@@ -30,6 +31,7 @@ odf_launch *launch_make(void)
 void launch_begin(odf_launch *launch, pid_t pid, const odf_report *report, struct plan *plan)
 {
 	launch->pid = pid;
+	launch->process = getpid();
 	launch->report = *report;
 	launch->plan = plan;
 }
@@ -74,6 +76,9 @@ int odf_launch_wait(odf_launch *launch, int timeout_ms, odf_report *report)
 		return error;
 	if (launch == NULL || timeout_ms < -1)
 		return EINVAL;
+	/* In a forked child the copy of the plan says nothing of the process, which is not its child. */
+	if (launch->process != getpid())
+		return EPERM;
 	(void)pthread_mutex_lock(&launch->lock);
 	if (launch->plan != NULL && flight_await(launch->plan, launch->pid, timeout_ms))
 		conclude(launch);
