@@ -24,6 +24,7 @@ struct crew {
 	/* Of all that follows, and of the tasks' `settled` and `given`. */
 	pthread_mutex_t lock;
 	atomic_bool is_over;   /* no more tasks, and each that there is has its answer */
+	unsigned backed;       /* slots below this have memory */
 	unsigned *free_slots;
 	unsigned free_count;
 	odf_task **tasks;      /* by slot */

@@ -19,6 +19,7 @@
 #define PAGE           ((uint64_t)4096)
 #define KEEP_SIZE      1 /* FALLOC_FL_KEEP_SIZE, */
 #define PUNCH          3 /* and with FALLOC_FL_PUNCH_HOLE */
+#define BACKED_AT_ONCE 64u /* slots */
 #define BULK_SIZE      (INT64_C(1) << 62)
 
 static uint64_t whole(uint64_t length)
@@ -97,6 +98,24 @@ int share_map(struct share_view *view, int file)
 	return 0;
 }
 
+static int allocate(int file, uint64_t at, uint64_t length)
+{
+	long error;
+
+	do {
+		error = sys_call4(SYS_fallocate, file, KEEP_SIZE, at, length);
+	} while (error == -EINTR);
+	return error == -ENOSPC ? ENOMEM : (int)-error;
+}
+
+unsigned share_back(const struct share_view *view, int file, unsigned slot)
+{
+	unsigned count = view->head->slots - slot < BACKED_AT_ONCE ? view->head->slots - slot : BACKED_AT_ONCE;
+	uint64_t at = (uint64_t)((char *)&view->slots[slot] - (char *)view->head);
+
+	return allocate(file, at, count * sizeof(struct slot)) == 0 ? count : 0;
+}
+
 int share_make(struct share_view *view, unsigned slots, int *file)
 {
 	struct share_view sizes;
@@ -109,6 +128,12 @@ int share_make(struct share_view *view, unsigned slots, int *file)
 	error = make_file("odfork-pool", (int64_t)sizes.size, file);
 	if (error != 0)
 		return error;
+	error = allocate(*file, 0, (uint64_t)((char *)sizes.slots - (char *)sizes.head));
+	if (error != 0) {
+		sys_close(*file);
+		*file = -1;
+		return error;
+	}
 	base = sys_call6(SYS_mmap, 0, sizes.size, PROT_READ | PROT_WRITE, MAP_SHARED, *file, 0);
 	if (base < 0 && base > -4096) {
 		sys_close(*file);
@@ -154,15 +179,11 @@ int share_bulk_place(const struct share_view *view, uint64_t length, uint64_t *a
 
 int share_bulk_fill(const struct share_view *view, uint64_t at, uint64_t room)
 {
-	long error;
+	int error = allocate(view->bulk, at, room); /* by a fault it would be SIGBUS where memory is short */
 
-	/* Now, and not by a fault: that would be SIGBUS where memory is short. */
-	do {
-		error = sys_call4(SYS_fallocate, view->bulk, KEEP_SIZE, at, room);
-	} while (error == -EINTR);
-	if (error < 0)
+	if (error != 0)
 		share_bulk_give(view, at, room);
-	return error == -ENOSPC ? ENOMEM : (int)-error;
+	return error;
 }
 
 void share_bulk_give(const struct share_view *view, uint64_t at, uint64_t room)

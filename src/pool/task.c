@@ -53,6 +53,12 @@ static int enter_task(struct crew *crew, odf_task *task)
 		error = EPIPE;
 	else if (crew->free_count == 0)
 		error = EAGAIN;
+	while (error == 0 && crew->free_slots[crew->free_count - 1] >= crew->backed) {
+		unsigned more = share_back(&crew->view, crew->file, crew->backed);
+
+		crew->backed += more;
+		error = more == 0 ? ENOMEM : 0;
+	}
 	if (error == 0) {
 		struct share *share = crew->view.head;
 
