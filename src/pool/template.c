@@ -36,7 +36,7 @@
 #include "../sys/syscall.h"
 #include "internal.h"
 
-enum { ATTEMPTS = 10 };
+enum { ATTEMPTS = 10, WAIT_BY_PIDFD = 3 /* P_PIDFD, Linux 5.4 */ };
 
 static _Noreturn void end(int status)
 {
@@ -248,6 +248,9 @@ void pool_template_stop(odf_pool *pool)
 	if (pool->template_pidfd < 0)
 		return;
 	(void)sys_call4(SYS_pidfd_send_signal, pool->template_pidfd, SIGKILL, NULL, 0);
+	/* Where orphans come to the program it is a child, and nobody else has to know. Elsewhere ECHILD. */
+	while (sys_call5(SYS_waitid, WAIT_BY_PIDFD, pool->template_pidfd, NULL, WEXITED | __WALL, NULL) == -EINTR)
+		;
 	sys_close(pool->template_pidfd);
 	pool->template_pidfd = -1;
 }
