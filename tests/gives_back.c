@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Memory that a child, or a parent beside a child, gives back piece by piece, as a server that saves does value by value: it reads as zeros and takes neither
- * memory nor mappings, as plain.
+ * memory nor mappings, as plain. And what malloc is asked for and never used takes none.
  */
 #include "preloaded.h"
 
@@ -119,14 +119,51 @@ static void by_parent(char *words[CASE_WORDS])
 	}
 }
 
+/* What calloc gives takes memory page by page, and a block that grows is not copied to a second place. */
+static void of_malloc(char *words[CASE_WORDS])
+{
+	char *volatile blocks[4];
+	char *growing = NULL;
+
+	(void)words;
+	load();
+	for (int round = 0; round < 2; round++) {
+		long before = kib("VmRSS:");
+		for (int i = 0; i < 4; i++) {
+			blocks[i] = calloc(1, 64 * MIB);
+			must(blocks[i] != NULL && blocks[i][0] == 0 && blocks[i][64 * MIB - 1] == 0);
+			blocks[i][0] = 1;
+		}
+		must(kib("VmRSS:") < before + 16 * 1024);
+		for (int i = 0; i < 4; i++)
+			free(blocks[i]);
+	}
+	for (size_t size = 0; size < 96 * MIB; size += 8 * MIB) {
+		growing = realloc(growing, size + 8 * MIB);
+		must(growing != NULL);
+		memset(growing + size, (int)(size / MIB) + 1, 8 * MIB);
+		if (size % (24 * MIB) == 0) {
+			pid_t pid = fork();
+			if (pid == 0)
+				_exit(growing[0] == 1 && growing[size + MIB] == (char)(size / MIB + 1) ? 0 : 1);
+			must(pid > 0 && status_of(pid) == 0);
+		}
+	}
+	for (size_t at = 0; at < 96 * MIB; at += PAGE)
+		must(growing[at] == (char)(at / (8 * MIB) * 8 + 1));
+	growing = realloc(growing, 40 * MIB);
+	must(growing != NULL && growing[40 * MIB - 1] == 33);
+	free(growing);
+}
+
 int main(int argc, char **argv)
 {
-	static const struct preloaded_case cases[] = { { "by_child", by_child }, { "by_parent", by_parent } };
+	static const struct preloaded_case cases[] = { { "by_child", by_child }, { "by_parent", by_parent }, { "of_malloc", of_malloc } };
 	static const char *const sizes[] = { "4096", "8192", "65536" }, *const heaps[] = { "auto", "on", NULL };
 	int number = 0, failed = 0;
 
 	if (argc > 1)
-		run_case(cases, 2, argc, argv);
+		run_case(cases, 3, argc, argv);
 	for (size_t i = 0; i < 2; i++)
 		for (size_t size = 0; size < 3; size++)
 			for (size_t heap = 0; heap < 3; heap++) {
@@ -140,6 +177,12 @@ int main(int argc, char **argv)
 				       cases[i].name, sizes[size]);
 				fflush(stdout);
 			}
+	for (size_t heap = 0; heap < 3; heap++) {
+		const char *words[] = { "gives_back", "of_malloc", NULL };
+		int result = execute(heaps[heap], words, NULL, NULL);
+		failed += result != 0;
+		printf("%s %d - %s of_malloc\n", result == 0 ? "ok" : "not ok", ++number, heaps[heap] != NULL ? heaps[heap] : "plain");
+	}
 	printf("1..%d\n", number);
 	return failed > 0;
 }

@@ -116,7 +116,8 @@ bool heap_large_pages_are_given(void);
 
 /* ---- mapping.c, under the region's lock ---- */
 void heap_forget_what_is_not_here(odf_region *region, size_t length);
-/* Not under it. Memory for one large request of malloc's, in the region where it is placed if it can be. */
+/* Not under it. Memory for one large request of malloc's: in the region where it is placed if it can be, or, from this length on, as the program's own mappings. */
+#define HEAP_LARGE_IN_PLACE ((size_t)32 << 20)
 long heap_map_large(size_t length);
 /* Not under it. What lies in a region, or was in one, becomes anonymous memory as any other, with what is in it. What other threads write there at that moment
  * may be lost. */

@@ -30,6 +30,10 @@ static const char *const allocators[] = { HEAP_ALLOCATORS };
 
 /* What is large enough for mappings of its own: libc's threshold for the same. */
 #define LARGE ((size_t)128 << 10)
+/* What libc's malloc maps one by one in any case, however large the blocks were that were freed before; so is it here, and grows by moving its pages. */
+#define LARGE_ALWAYS HEAP_LARGE_IN_PLACE
+/* Fresh mappings are zero without a write to each page. */
+#define LARGE_ZEROS ((size_t)1 << 20)
 #define LARGE_SLOTS 65536u
 #define LARGE_ALIGNMENT_MOST ((size_t)1 << 20)
 
@@ -157,6 +161,31 @@ static void *large_malloc(size_t size, size_t alignment)
 		return pointer;
 	(void)heap_munmap(mapping, length);
 	return NULL;
+}
+
+/* NULL: not in this way; the block is what it was. */
+static void *large_realloc(char *pointer, const struct large *large, size_t size)
+{
+	struct large was = *large, *is;
+	size_t front = (size_t)(pointer - was.mapping), length;
+	long result;
+
+	if (size > SIZE_MAX / 4 || size < LARGE || atomic_load_explicit(&large_count, memory_order_relaxed) > LARGE_SLOTS / 4)
+		return NULL;
+	length = (front + size + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE;
+	if (length == was.length)
+		return pointer;
+	forget_large(pointer);
+	result = heap_mremap(was.mapping, was.length, length, MREMAP_MAYMOVE, NULL);
+	if (result < 0 && result > -4096) {
+		(void)remember_large(pointer); /* in the slot that it had, or another */
+		return NULL;
+	}
+	pointer = (char *)result + front;
+	is = (struct large *)(pointer - 64);
+	*is = (struct large){ length - front, (char *)result, length };
+	(void)remember_large(pointer); /* a quarter of the slots is taken at most */
+	return pointer;
 }
 
 static void large_free(void *pointer, const struct large *large)
@@ -448,6 +477,12 @@ void *heap_malloc(size_t size)
 		if (pointer != NULL)
 			return pointer;
 	}
+	if (size >= LARGE_ALWAYS) {
+		int saved = errno;
+		pointer = large_malloc(size, 16);
+		if (pointer != NULL)
+			return told(pointer, saved);
+	}
 	if (serves()) {
 		int saved = errno;
 		return told(mimalloc.malloc(enough(size)), saved);
@@ -465,6 +500,12 @@ void *heap_calloc(size_t count, size_t size)
 		pointer = own_memory_get(whole);
 		if (pointer != NULL)
 			return pointer;
+	}
+	if (!__builtin_mul_overflow(count, size, &whole) && whole >= LARGE_ZEROS) {
+		int saved = errno;
+		pointer = large_malloc(whole, 16);
+		if (pointer != NULL)
+			return told(pointer, saved);
 	}
 	if (serves()) {
 		int saved = errno;
@@ -509,20 +550,29 @@ void heap_free(void *pointer)
 
 void *heap_realloc(void *pointer, size_t size)
 {
+	const struct large *large;
 	bool special, theirs;
 	void *fresh;
 	size_t old;
 
 	if (pointer == NULL)
 		return heap_malloc(size);
-	special = own_memory_has(pointer) || find_large(pointer) != NULL;
+	large = own_memory_has(pointer) ? NULL : find_large(pointer);
+	special = own_memory_has(pointer) || large != NULL;
 	theirs = !special && is_of_mimalloc(pointer);
 	/* As libc's: of no size means free. */
 	if (size == 0) {
 		heap_free(pointer);
 		return NULL;
 	}
-	if (theirs && serves()) {
+	if (large != NULL) {
+		int saved = errno;
+		fresh = large_realloc(pointer, large, size);
+		if (fresh != NULL)
+			return told(fresh, saved);
+		errno = saved;
+	}
+	if (theirs && serves() && size < LARGE_ALWAYS) {
 		int saved = errno;
 		return told(mimalloc.realloc(pointer, enough(size)), saved);
 	}
@@ -547,7 +597,7 @@ void *heap_memalign(size_t alignment, size_t size)
 	void *pointer = NULL;
 	bool sound = alignment != 0 && (alignment & (alignment - 1)) == 0 && alignment <= LARGE_ALIGNMENT_MOST;
 
-	if (sound && !own_memory_wanted() && serves()) {
+	if (sound && !own_memory_wanted() && serves() && size < LARGE_ALWAYS) {
 		int saved = errno;
 		pointer = told(mimalloc.malloc_aligned(size, alignment), saved);
 		if (((uintptr_t)pointer & (alignment - 1)) == 0)

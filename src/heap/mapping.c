@@ -330,8 +330,11 @@ long heap_give_back(void *address, size_t length, long (*call)(void *argument), 
 
 long heap_map_large(size_t length)
 {
-	long result = map(NULL, NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, true);
+	long result;
 
+	if (length >= HEAP_LARGE_IN_PLACE)
+		return heap_mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, NULL);
+	result = map(NULL, NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, true);
 	if (result >= 0 || result < -4095)
 		heap_note_mapped((void *)result, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
 	return result;
@@ -801,7 +804,7 @@ static long new_place(const struct span *from, size_t length, void *fixed)
 		if (offset != SIZE_MAX)
 			(void)region_give(region, offset, length);
 	}
-	return raw_mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	return raw_mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 }
 
 /* What a mapping has grown by is under the same advice as the rest of it. */
@@ -944,6 +947,8 @@ static long remap_locked(char *old, size_t old_length, size_t length, int flags,
 	}
 	if (span.length != old_length)
 		return -EFAULT; /* more than one mapping */
+	if (length > old_length && exceeds_machine(length))
+		return -ENOMEM;
 	if (!(flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) && grow_in_place(&span, length))
 		return (long)old;
 	if (!(flags & MREMAP_MAYMOVE))
