@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What odfork inspect is to find, by what the arguments ask for; says "ready" and the file descriptors or processes that it made, and waits for the end of
- * standard input. */
+ * What odfork inspect is to find, by what the arguments ask for; says "ready" and the file descriptors or processes
+ * that it made, and waits for the end of standard input. */
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -157,7 +157,8 @@ int main(int argc, char **argv)
 			make_children(count, 0);
 		else if (sscanf(line, "spawns %d", &count) == 1)
 			make_children(count, 1);
-		else if (sscanf(line, "kill %d", &count) == 1 && (kill(count, SIGKILL) != 0 || waitpid(count, NULL, 0) != count))
+		else if (sscanf(line, "kill %d", &count) == 1 &&
+			 (kill(count, SIGKILL) != 0 || waitpid(count, NULL, 0) != count))
 			return 80;
 		printf("done\n");
 		fflush(stdout);

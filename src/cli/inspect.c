@@ -8,7 +8,7 @@
 
 #include "cli.h"
 
-#define RATE_SECONDS  1.0
+#define RATE_SECONDS 1.0
 #define WATCH_LONGEST 86400.0
 
 struct options {
@@ -42,7 +42,8 @@ static void look(struct inspection *inspection)
 	if (!inspection->has_memory)
 		return;
 	inspect_allocator_find(&inspection->process, &inspection->memory, &inspection->allocator);
-	inspect_obstacles_find(&inspection->process, &inspection->memory, &inspection->allocator, &inspection->obstacles);
+	inspect_obstacles_find(&inspection->process, &inspection->memory, &inspection->allocator,
+			       &inspection->obstacles);
 	inspect_library_read(&inspection->process, &inspection->memory, &inspection->library);
 }
 
@@ -129,13 +130,15 @@ static int inspect_command(int argc, char **argv)
 			options.quick = true;
 		else if ((value = value_of("--watch", argc, argv, &i)) != NULL) {
 			if (!read_seconds(value, &options.watch))
-				return usage_error("inspect: --watch is a number of seconds, 0.1 to 86400, not %s", value);
+				return usage_error("inspect: --watch is a number of seconds, 0.1 to 86400, not %s",
+						   value);
 		} else if (argv[i][0] == '-')
 			return option_error(&command_inspect, argv[i]);
 		else if (options.pid != 0)
 			return usage_error("inspect: one process at a time: %s", argv[i]);
 		else if ((options.pid = read_pid(argv[i])) == 0)
-			return usage_error("inspect: not the number of a process: %s (pidof and pgrep find it)", argv[i]);
+			return usage_error("inspect: not the number of a process: %s (pidof and pgrep find it)",
+					   argv[i]);
 	}
 	if (options.pid == 0)
 		return usage_error("inspect: no process");
@@ -147,7 +150,8 @@ static int inspect_command(int argc, char **argv)
 const struct command command_inspect = {
 	.name = "inspect",
 	.run = inspect_command,
-	.usage = "  odfork inspect [OPTIONS] PID       what a fork of a running process costs, and what would change under libodfork\n"
+	.usage = "  odfork inspect [OPTIONS] PID       what a fork of a running process costs, and what would change "
+		 "under libodfork\n"
 		 "      --json         one JSON object, for programs\n"
 		 "      --quick        at once: what forks cost is not measured, and none are counted\n"
 		 "      --watch=SECONDS  again and again, each with the forks of that time, until the process ends\n",

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * odfork inspect: what can be told of a process that nobody changed, by reading only. Everything that is read there is that process's, or anybody's: names go
- * to a terminal escaped, numbers are bounded, and nothing that is read leads anywhere without a check.
+ * odfork inspect: what can be told of a process that nobody changed, by reading only. Everything that is read there is
+ * that process's, or anybody's: names go to a terminal escaped, numbers are bounded, and nothing that is read leads
+ * anywhere without a check.
  *
- * The process may end, or execute another program, between any two reads: what cannot be read any more is not known, and is said not to be.
+ * The process may end, or execute another program, between any two reads: what cannot be read any more is not known,
+ * and is said not to be.
  */
 #ifndef ODF_CLI_INSPECT_H
 #define ODF_CLI_INSPECT_H
@@ -21,15 +23,15 @@
 
 struct inspect_process {
 	pid_t pid;
-	uint64_t start;        /* when it was started: another process may get its number */
-	char name[64];         /* its command's */
-	char program[PATH_MAX];/* its executable file; "": not known */
+	uint64_t start; /* when it was started: another process may get its number */
+	char name[64]; /* its command's */
+	char program[PATH_MAX]; /* its executable file; "": not known */
 	unsigned uid;
 	long threads;
-	int seccomp;           /* 0 none, 1 strict, 2 filters; -1: not known */
-	bool is_secure;        /* it gained rights by being executed */
+	int seccomp; /* 0 none, 1 strict, 2 filters; -1: not known */
+	bool is_secure; /* it gained rights by being executed */
 	uint64_t locked_bytes;
-	uint64_t table_bytes;  /* of page tables */
+	uint64_t table_bytes; /* of page tables */
 	uint64_t limit_as, limit_data, limit_fsize, limit_processes; /* UINT64_MAX: none */
 };
 
@@ -53,24 +55,25 @@ struct inspect_memory {
 	uint64_t resident, swapped;
 	uint64_t private_small, private_huge; /* the process's own, in pages of 4 KiB, and of 2 MiB */
 	uint64_t shared, file; /* resident, in shared mappings; of files, in private ones */
-	uint64_t region;       /* resident, in snapshot regions */
-	uint64_t copied_own;    /* of what is private */
+	uint64_t region; /* resident, in snapshot regions */
+	uint64_t copied_own; /* of what is private */
 	uint64_t copied_small, copied_huge; /* pages for which a fork copies an entry */
 	uint64_t copied_tables; /* pages of page tables for them, at most */
-	double scattered;      /* the part of the copied pages that do not lie one behind the other in the machine's memory; negative: not known */
+	double scattered; /* the part of the copied pages that do not lie one behind the other in the machine's memory;
+			     negative: not known */
 	uint64_t kept_from_children; /* bytes that MADV_DONTFORK keeps from them */
-	uint64_t brk, stacks;  /* parts of what is private */
-	uint64_t asked_huge;   /* private, for which the program asked for huge pages */
-	uint64_t inside;       /* private, that would be in regions under the library */
-	odf_reason pinning;    /* of a device or ring that is mapped */
-	uint64_t locked;       /* bytes of mappings that are locked */
+	uint64_t brk, stacks; /* parts of what is private */
+	uint64_t asked_huge; /* private, for which the program asked for huge pages */
+	uint64_t inside; /* private, that would be in regions under the library */
+	odf_reason pinning; /* of a device or ring that is mapped */
+	uint64_t locked; /* bytes of mappings that are locked */
 	/* The files that are mapped to be executed. */
 	size_t path_count;
 	char *paths[INSPECT_PATHS];
 };
 
-/* Which part of the pages that are present in a range, of some at least, lies scattered in the machine's memory: adds to the counts. Nothing where the kernel does
- * not tell. */
+/* Which part of the pages that are present in a range, of some at least, lies scattered in the machine's memory: adds
+ * to the counts. Nothing where the kernel does not tell. */
 struct inspect_order {
 	int pagemap; /* -1: it cannot be read */
 	uint64_t scattered, in_order, looked_at;
@@ -84,24 +87,33 @@ void inspect_memory_free(struct inspect_memory *memory);
 
 /* ---- inspect_allocator.c ---- */
 
-enum inspect_malloc { INSPECT_MALLOC_UNKNOWN, INSPECT_MALLOC_GLIBC, INSPECT_MALLOC_MUSL, INSPECT_MALLOC_JEMALLOC, INSPECT_MALLOC_TCMALLOC,
-	INSPECT_MALLOC_MIMALLOC, INSPECT_MALLOC_OTHER, INSPECT_MALLOCS };
+enum inspect_malloc {
+	INSPECT_MALLOC_UNKNOWN,
+	INSPECT_MALLOC_GLIBC,
+	INSPECT_MALLOC_MUSL,
+	INSPECT_MALLOC_JEMALLOC,
+	INSPECT_MALLOC_TCMALLOC,
+	INSPECT_MALLOC_MIMALLOC,
+	INSPECT_MALLOC_OTHER,
+	INSPECT_MALLOCS
+};
 struct inspect_allocator {
 	enum inspect_malloc kind;
-	bool in_program;     /* linked statically */
+	bool in_program; /* linked statically */
 	char where[PATH_MAX]; /* the file that has it */
-	bool library;        /* libodfork.so is loaded */
+	bool library; /* libodfork.so is loaded */
 	bool jvm, v8;
 };
-void inspect_allocator_find(const struct inspect_process *process, const struct inspect_memory *memory, struct inspect_allocator *allocator);
+void inspect_allocator_find(const struct inspect_process *process, const struct inspect_memory *memory,
+			    struct inspect_allocator *allocator);
 const char *inspect_malloc_name(enum inspect_malloc kind);
 
 /* ---- inspect_obstacles.c ---- */
 
 #define INSPECT_OBSTACLES 24
 struct inspect_obstacle {
-	const char *name;   /* of a reason, or of what is no reason of the library's */
-	bool prevents;      /* nothing is gained; else: it may be, or less */
+	const char *name; /* of a reason, or of what is no reason of the library's */
+	bool prevents; /* nothing is gained; else: it may be, or less */
 	char text[256];
 };
 struct inspect_obstacles {
@@ -110,8 +122,8 @@ struct inspect_obstacles {
 	bool descriptors_read; /* they could be looked at */
 	size_t descriptors;
 };
-void inspect_obstacles_find(const struct inspect_process *process, const struct inspect_memory *memory, const struct inspect_allocator *allocator,
-			    struct inspect_obstacles *obstacles);
+void inspect_obstacles_find(const struct inspect_process *process, const struct inspect_memory *memory,
+			    const struct inspect_allocator *allocator, struct inspect_obstacles *obstacles);
 void inspect_add_obstacle(struct inspect_obstacles *obstacles, const char *name, bool prevents, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 /* ---- inspect_descriptors.c ---- */
@@ -121,37 +133,38 @@ void inspect_descriptors_look(const struct inspect_process *process, struct insp
 
 struct inspect_costs {
 	bool measured;
-	double base_us;          /* of a small process */
-	/* A page of 4 KiB: behind the one before it in the machine's memory as well, or anywhere; and not written since the last fork, or written since, or
-	 * never forked. */
+	double base_us; /* of a small process */
+	/* A page of 4 KiB: behind the one before it in the machine's memory as well, or anywhere; and not written since
+	 * the last fork, or written since, or never forked. */
 	double small_ns[2][2];
-	double spread;           /* of repeated measurements, a part of 1 */
-	double table_ns;         /* a page of page tables, beyond its entries */
-	double huge_ns;          /* of 2 MiB; negative: could not be measured */
+	double spread; /* of repeated measurements, a part of 1 */
+	double table_ns; /* a page of page tables, beyond its entries */
+	double huge_ns; /* of 2 MiB; negative: could not be measured */
 	double mapping_ns, copied_mapping_ns;
-	double region_us;        /* a fork of memory in a region; negative: no regions here */
-	size_t bytes;            /* that were measured */
+	double region_us; /* a fork of memory in a region; negative: no regions here */
+	size_t bytes; /* that were measured */
 	double seconds;
 };
 struct inspect_prediction {
 	double low_us, us, high_us; /* the outer ones if nothing, and if all, was written since the last fork */
-	double error;               /* how far from `us` a fork of either kind may be, a part of 1 */
+	double error; /* how far from `us` a fork of either kind may be, a part of 1 */
 };
 /* False: no memory for it. */
 bool inspect_costs_measure(struct inspect_costs *costs);
 struct inspect_prediction inspect_predict(const struct inspect_costs *costs, const struct inspect_memory *memory);
 /* The same if what `inside` says of the copied bytes were in regions. */
-struct inspect_prediction inspect_predict_under(const struct inspect_costs *costs, const struct inspect_memory *memory, uint64_t inside);
+struct inspect_prediction inspect_predict_under(const struct inspect_costs *costs, const struct inspect_memory *memory,
+						uint64_t inside);
 
 /* ---- inspect_rate.c ---- */
 
 enum inspect_way { INSPECT_BY_TRACEPOINT, INSPECT_BY_SAMPLING };
 struct inspect_rate {
 	enum inspect_way way;
-	const char *why;      /* not by the tracepoint */
+	const char *why; /* not by the tracepoint */
 	double seconds;
 	uint64_t forks, spawns, threads; /* threads: -1ull where they are not told apart */
-	bool lost;            /* some were not seen */
+	bool lost; /* some were not seen */
 };
 struct inspect_watch;
 /* NULL: no memory. `why`: as above. */
@@ -164,26 +177,27 @@ void inspect_watch_end(struct inspect_watch *watch);
 
 #define INSPECT_HOLDERS 16
 struct inspect_library {
-	bool loaded;          /* the library is in this process */
-	int error;            /* its state could not be read; 0: it was */
+	bool loaded; /* the library is in this process */
+	int error; /* its state could not be read; 0: it was */
 	char version[32];
 	bool has_heap, has_region;
-	bool is_child;        /* the heap is awake in what this process is a copy of, and it has none of its own yet */
+	bool is_child; /* the heap is awake in what this process is a copy of, and it has none of its own yet */
 	unsigned heap_state, heap_reason;
 	uint64_t placed, spills, forks, spawns;
 	size_t regions, frozen, given_up;
-	uint64_t region_bytes;  /* address space */
+	uint64_t region_bytes; /* address space */
 	uint64_t freezes, settles, last_freeze_ns, longest_pause_ns;
 	double since_freeze, since_settle; /* seconds; negative: never, or not known */
-	size_t holder_count;    /* processes that map a region's file; the keeper and this one are none */
-	bool holders_complete;  /* all processes could be looked at */
+	size_t holder_count; /* processes that map a region's file; the keeper and this one are none */
+	bool holders_complete; /* all processes could be looked at */
 	struct {
 		pid_t pid;
 		char name[32];
 	} holders[INSPECT_HOLDERS];
 	pid_t keeper;
 };
-void inspect_library_read(const struct inspect_process *process, const struct inspect_memory *memory, struct inspect_library *library);
+void inspect_library_read(const struct inspect_process *process, const struct inspect_memory *memory,
+			  struct inspect_library *library);
 
 /* ---- All together ---- */
 

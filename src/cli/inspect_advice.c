@@ -16,8 +16,8 @@ static const struct inspect_obstacle *first_that_prevents(const struct inspect_o
 	return NULL;
 }
 
-/* The command that started it, as far as can be told: a link to the program's file may have another name, by which the program knows what to do. The kernel keeps
- * 15 bytes of it. */
+/* The command that started it, as far as can be told: a link to the program's file may have another name, by which the
+ * program knows what to do. The kernel keeps 15 bytes of it. */
 static void name_command(const struct inspect_process *process, char *command, size_t room)
 {
 	const char *slash = strrchr(process->program, '/');
@@ -40,7 +40,9 @@ static void advise(struct inspection *inspection)
 		snprintf(user, sizeof user, "--user=%u ", inspection->process.uid);
 	name_command(&inspection->process, command, sizeof command);
 	if (library->loaded && library->has_heap && library->error == 0 && library->heap_state == ODF_HEAP_AWAKE)
-		snprintf(advice, room, "It runs under libodfork, and its heap is awake: compare held times by odfork stats on the file of --stats.");
+		snprintf(advice, room,
+			 "It runs under libodfork, and its heap is awake: compare held times by odfork stats on the "
+			 "file of --stats.");
 	else if (library->loaded && library->has_heap && library->error == 0 && library->heap_state == ODF_HEAP_OFF)
 		snprintf(advice, room, "It runs under libodfork without a heap (%s); man 7 odfork tells what helps.",
 			 odf_reason_text((odf_reason)library->heap_reason));
@@ -53,12 +55,17 @@ static void advise(struct inspection *inspection)
 	else if (inspection->costs.measured && inspection->cost.us < NO_TROUBLE_US)
 		snprintf(advice, room, "Leave it as it is: a fork of it is fast already.");
 	else if (obstacle != NULL)
-		snprintf(advice, room, "Running it under libodfork would gain nothing as it is: %.240s.", obstacle->text);
+		snprintf(advice, room, "Running it under libodfork would gain nothing as it is: %.240s.",
+			 obstacle->text);
 	else if (inspection->has_rate && inspection->rate.forks == 0 && inspection->rate.spawns > 0)
-		snprintf(advice, room, "It starts programs without copying itself (vfork or posix_spawn), which is fast already; look again (--watch) for forks.");
+		snprintf(advice, room,
+			 "It starts programs without copying itself (vfork or posix_spawn), which is fast already; "
+			 "look again (--watch) for forks.");
 	else
-		snprintf(advice, room, "Start it by: odfork run --log --stats=/tmp/forks.json %s-- %s ARGUMENTS; and compare by: odfork stats /tmp/forks.json", user,
-			 command);
+		snprintf(advice, room,
+			 "Start it by: odfork run --log --stats=/tmp/forks.json %s-- %s ARGUMENTS; and compare by: "
+			 "odfork stats /tmp/forks.json",
+			 user, command);
 }
 
 void inspect_judge(struct inspection *inspection)
@@ -66,8 +73,10 @@ void inspect_judge(struct inspection *inspection)
 	if (inspection->has_memory && inspection->costs.measured) {
 		inspection->cost = inspect_predict(&inspection->costs, &inspection->memory);
 		inspection->under = inspection->cost;
-		if (inspection->costs.region_us >= 0 && first_that_prevents(&inspection->obstacles) == NULL && !inspection->library.loaded)
-			inspection->under = inspect_predict_under(&inspection->costs, &inspection->memory, inspection->memory.inside);
+		if (inspection->costs.region_us >= 0 && first_that_prevents(&inspection->obstacles) == NULL &&
+		    !inspection->library.loaded)
+			inspection->under = inspect_predict_under(&inspection->costs, &inspection->memory,
+								  inspection->memory.inside);
 	}
 	advise(inspection);
 }

@@ -9,8 +9,9 @@
 #include "inspect.h"
 
 static const char *const names[INSPECT_MALLOCS] = {
-	[INSPECT_MALLOC_UNKNOWN] = "unknown",   [INSPECT_MALLOC_GLIBC] = "glibc",       [INSPECT_MALLOC_MUSL] = "musl",
-	[INSPECT_MALLOC_JEMALLOC] = "jemalloc", [INSPECT_MALLOC_TCMALLOC] = "tcmalloc", [INSPECT_MALLOC_MIMALLOC] = "mimalloc",
+	[INSPECT_MALLOC_UNKNOWN] = "unknown",   [INSPECT_MALLOC_GLIBC] = "glibc",
+	[INSPECT_MALLOC_MUSL] = "musl",         [INSPECT_MALLOC_JEMALLOC] = "jemalloc",
+	[INSPECT_MALLOC_TCMALLOC] = "tcmalloc", [INSPECT_MALLOC_MIMALLOC] = "mimalloc",
 	[INSPECT_MALLOC_OTHER] = "other",
 };
 
@@ -20,9 +21,9 @@ const char *inspect_malloc_name(enum inspect_malloc kind)
 }
 
 static const struct {
-	const char *library;  /* how its file's name begins */
+	const char *library; /* how its file's name begins */
 	const char *function; /* in a program that has it in itself */
-	const char *text;     /* the same, stripped */
+	const char *text; /* the same, stripped */
 	enum inspect_malloc kind;
 } known[] = {
 	{ "libjemalloc", "je_mallctl", "<jemalloc>", INSPECT_MALLOC_JEMALLOC },
@@ -85,8 +86,10 @@ static void look_into_program(const struct inspect_process *process, struct insp
 				allocator->kind = known[i].kind;
 		if (allocator->kind == INSPECT_MALLOC_UNKNOWN && own && elf_exports(&file, "malloc"))
 			allocator->kind = INSPECT_MALLOC_OTHER;
-		if (allocator->kind == INSPECT_MALLOC_UNKNOWN && own && elf_interpreter(&file) == NULL && elf_defines(&file, "__libc_malloc"))
-			allocator->kind = elf_contains(&file, "GLIBC_TUNABLES") ? INSPECT_MALLOC_GLIBC : INSPECT_MALLOC_MUSL;
+		if (allocator->kind == INSPECT_MALLOC_UNKNOWN && own && elf_interpreter(&file) == NULL &&
+		    elf_defines(&file, "__libc_malloc"))
+			allocator->kind = elf_contains(&file, "GLIBC_TUNABLES") ? INSPECT_MALLOC_GLIBC
+										: INSPECT_MALLOC_MUSL;
 		elf_close(&file);
 	}
 	close(fd);
@@ -107,14 +110,16 @@ static bool exports_malloc(pid_t pid, const char *path)
 	return found;
 }
 
-static void look_at_libraries(const struct inspect_process *process, const struct inspect_memory *memory, struct inspect_allocator *allocator)
+static void look_at_libraries(const struct inspect_process *process, const struct inspect_memory *memory,
+			      struct inspect_allocator *allocator)
 {
 	enum inspect_malloc libc = INSPECT_MALLOC_UNKNOWN;
 	const char *libc_path = "";
 
 	for (size_t i = 0; i < memory->path_count && allocator->kind == INSPECT_MALLOC_UNKNOWN; i++) {
 		const char *path = memory->paths[i], *name = last_part(path);
-		if (starts(name, "ld-musl") || starts(name, "libc.musl") || (starts(name, "libc.so") && strstr(path, "musl") != NULL)) {
+		if (starts(name, "ld-musl") || starts(name, "libc.musl") ||
+		    (starts(name, "libc.so") && strstr(path, "musl") != NULL)) {
 			libc = INSPECT_MALLOC_MUSL;
 			libc_path = path;
 			continue;
@@ -128,9 +133,11 @@ static void look_at_libraries(const struct inspect_process *process, const struc
 			continue;
 		for (size_t k = 0; k < KNOWN; k++)
 			/* mimalloc may be there because the library has loaded it in place of libc's. */
-			if (starts(name, known[k].library) && !(allocator->library && known[k].kind == INSPECT_MALLOC_MIMALLOC))
+			if (starts(name, known[k].library) &&
+			    !(allocator->library && known[k].kind == INSPECT_MALLOC_MIMALLOC))
 				allocator->kind = known[k].kind;
-		if (allocator->kind == INSPECT_MALLOC_UNKNOWN && !starts(name, "libmimalloc") && exports_malloc(process->pid, path))
+		if (allocator->kind == INSPECT_MALLOC_UNKNOWN && !starts(name, "libmimalloc") &&
+		    exports_malloc(process->pid, path))
 			allocator->kind = INSPECT_MALLOC_OTHER;
 		if (allocator->kind != INSPECT_MALLOC_UNKNOWN)
 			snprintf(allocator->where, sizeof allocator->where, "%s", path);
@@ -141,7 +148,8 @@ static void look_at_libraries(const struct inspect_process *process, const struc
 	}
 }
 
-void inspect_allocator_find(const struct inspect_process *process, const struct inspect_memory *memory, struct inspect_allocator *allocator)
+void inspect_allocator_find(const struct inspect_process *process, const struct inspect_memory *memory,
+			    struct inspect_allocator *allocator)
 {
 	*allocator = (struct inspect_allocator){ 0 };
 	for (size_t i = 0; i < memory->path_count; i++) {
@@ -150,7 +158,8 @@ void inspect_allocator_find(const struct inspect_process *process, const struct 
 		allocator->jvm = allocator->jvm || starts(name, "libjvm.so");
 		allocator->v8 = allocator->v8 || starts(name, "libnode.so") || starts(name, "libv8");
 	}
-	allocator->v8 = allocator->v8 || strcmp(last_part(process->program), "node") == 0 || strcmp(last_part(process->program), "nodejs") == 0;
+	allocator->v8 = allocator->v8 || strcmp(last_part(process->program), "node") == 0 ||
+			strcmp(last_part(process->program), "nodejs") == 0;
 	look_into_program(process, allocator);
 	if (allocator->kind == INSPECT_MALLOC_UNKNOWN)
 		look_at_libraries(process, memory, allocator);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a fork costs here and now: measured with memory of this command's own, about half a second. What a fork does for a private mapping is to copy an entry for
- * each page that is present, to protect it from writing if it was writable, and to take pages for the tables; shared memory and files that nobody wrote to cost
- * nothing. How long that takes depends on where the pages lie (inspect_order.c), so that both are measured.
+ * What a fork costs here and now: measured with memory of this command's own, about half a second. What a fork does for
+ * a private mapping is to copy an entry for each page that is present, to protect it from writing if it was writable,
+ * and to take pages for the tables; shared memory and files that nobody wrote to cost nothing. How long that takes
+ * depends on where the pages lie (inspect_order.c), so that both are measured.
  *
  * Each number is a median of times of the processor, so that other processes' turns are no part of it.
  */
@@ -17,15 +18,15 @@
 #include "../measure/available.h"
 #include "inspect.h"
 
-#define MEASURED_MOST  ((size_t)256 << 20)
+#define MEASURED_MOST ((size_t)256 << 20)
 #define MEASURED_LEAST ((size_t)16 << 20)
-#define PAGE           ((size_t)4096)
-#define TABLE          ((size_t)2 << 20)
-#define MAPPINGS       1024
-#define ROUNDS         3
-#define AGAIN          3 /* forks after each first one */
-#define DISPLACED      ((size_t)16 << 20)
-#define MANY           16
+#define PAGE ((size_t)4096)
+#define TABLE ((size_t)2 << 20)
+#define MAPPINGS 1024
+#define ROUNDS 3
+#define AGAIN 3 /* forks after each first one */
+#define DISPLACED ((size_t)16 << 20)
+#define MANY 16
 
 static double clock_us(clockid_t clock)
 {
@@ -35,7 +36,8 @@ static double clock_us(clockid_t clock)
 	return (double)now.tv_sec * 1e6 + (double)now.tv_nsec / 1e3;
 }
 
-/* What it takes the caller; negative: no process can be had. The child's end is waited for, as it is part of the work that is left. */
+/* What it takes the caller; negative: no process can be had. The child's end is waited for, as it is part of the work
+ * that is left. */
 static double fork_once(void)
 {
 	double start = clock_us(CLOCK_THREAD_CPUTIME_ID);
@@ -89,7 +91,8 @@ static void write_pages(char *memory, size_t size, size_t step)
 		((volatile char *)memory)[at] = (char)(memory[at] + 1);
 }
 
-/* Gives each page its place in the machine's memory, in an order that jumps. `count` is a power of two, of which this meets each number once. */
+/* Gives each page its place in the machine's memory, in an order that jumps. `count` is a power of two, of which this
+ * meets each number once. */
 static void write_scattered(char *memory, size_t count)
 {
 	size_t page = 0;
@@ -109,9 +112,9 @@ static void displace_caches(void)
 		lines[at]++;
 }
 
-/* Of what a fork takes, a part of 1: what was left between what was said and what forks then took (bench/RESULTS.md); and more where it is not known how the
- * pages lie. */
-#define LEAST_ERROR   0.2
+/* Of what a fork takes, a part of 1: what was left between what was said and what forks then took (bench/RESULTS.md);
+ * and more where it is not known how the pages lie. */
+#define LEAST_ERROR 0.2
 #define UNKNOWN_ORDER 0.2
 
 static double positive(double value, double least)
@@ -169,7 +172,8 @@ static bool measure_small(struct inspect_costs *costs, size_t size)
 {
 	double part[2];
 
-	if (!measure_pages(costs, size, false, costs->small_ns[0], &part[0]) || !measure_pages(costs, size, true, costs->small_ns[1], &part[1]))
+	if (!measure_pages(costs, size, false, costs->small_ns[0], &part[0]) ||
+	    !measure_pages(costs, size, true, costs->small_ns[1], &part[1]))
 		return false;
 	for (int written = 0; written < 2; written++) {
 		double *ns[2] = { &costs->small_ns[0][written], &costs->small_ns[1][written] };
@@ -219,7 +223,8 @@ static void measure_huge(struct inspect_costs *costs, size_t size)
 		held = median_fork(7);
 		if (found != NULL && inspect_memory_read(getpid(), found) == 0) {
 			if (found->copied_huge >= size / TABLE / 2)
-				costs->huge_ns = positive((held - costs->base_us) * 1e3 / (double)found->copied_huge, 50);
+				costs->huge_ns = positive((held - costs->base_us) * 1e3 / (double)found->copied_huge,
+							  50);
 			inspect_memory_free(found);
 		}
 		free(found);
@@ -227,7 +232,8 @@ static void measure_huge(struct inspect_costs *costs, size_t size)
 	munmap(memory, size + TABLE);
 }
 
-/* Mappings by themselves, and those of which a page was written. Neighbors have other rights, so that they stay apart. */
+/* Mappings by themselves, and those of which a page was written. Neighbors have other rights, so that they stay apart.
+ */
 static void measure_mappings(struct inspect_costs *costs)
 {
 	char *memory = map(MAPPINGS * 2 * PAGE, PROT_READ | PROT_WRITE);
@@ -244,7 +250,8 @@ static void measure_mappings(struct inspect_costs *costs)
 	for (size_t i = 0; i < MAPPINGS; i++)
 		memory[(2 * i + 1) * PAGE] = 1;
 	held = median_fork(7);
-	costs->copied_mapping_ns = positive((held - costs->base_us) * 1e3 / MAPPINGS - costs->mapping_ns, costs->mapping_ns);
+	costs->copied_mapping_ns = positive((held - costs->base_us) * 1e3 / MAPPINGS - costs->mapping_ns,
+					    costs->mapping_ns);
 	munmap(memory, MAPPINGS * 2 * PAGE);
 }
 
@@ -292,14 +299,19 @@ bool inspect_costs_measure(struct inspect_costs *costs)
 	return true;
 }
 
-static double predict(const struct inspect_costs *costs, const struct inspect_memory *memory, double small, double huge, double tables, int written)
+static double predict(const struct inspect_costs *costs, const struct inspect_memory *memory, double small, double huge,
+		      double tables, int written)
 {
-	/* What the tables of full pages cost is in the pages' cost. Where it is not known how they lie, half of them are taken to be scattered. */
-	double sparse = tables - small / (double)(TABLE / PAGE), scattered = memory->scattered < 0 ? 0.5 : memory->scattered;
+	/* What the tables of full pages cost is in the pages' cost. Where it is not known how they lie, half of them
+	 * are taken to be scattered. */
+	double sparse = tables - small / (double)(TABLE / PAGE),
+	       scattered = memory->scattered < 0 ? 0.5 : memory->scattered;
 	double page = scattered * costs->small_ns[1][written] + (1 - scattered) * costs->small_ns[0][written];
 
 	return costs->base_us + (small * page + positive(sparse, 0) * costs->table_ns + huge * costs->huge_ns +
-				 (double)memory->mappings * costs->mapping_ns + (double)memory->copied_mappings * costs->copied_mapping_ns) / 1e3;
+				 (double)memory->mappings * costs->mapping_ns +
+				 (double)memory->copied_mappings * costs->copied_mapping_ns) /
+					1e3;
 }
 
 /* Between the two: within a third of either where they are as far apart as usual. */
@@ -312,16 +324,19 @@ static double middle(double low, double high)
 	return guess;
 }
 
-static struct inspect_prediction predict_part(const struct inspect_costs *costs, const struct inspect_memory *memory, double part)
+static struct inspect_prediction predict_part(const struct inspect_costs *costs, const struct inspect_memory *memory,
+					      double part)
 {
-	double small = (double)memory->copied_small * part, huge = (double)memory->copied_huge * part, tables = (double)memory->copied_tables * part;
+	double small = (double)memory->copied_small * part, huge = (double)memory->copied_huge * part,
+	       tables = (double)memory->copied_tables * part;
 	struct inspect_prediction result = {
 		.low_us = predict(costs, memory, small, huge, tables, 0),
 		.high_us = predict(costs, memory, small, huge, tables, 1),
 	};
 
 	result.us = middle(result.low_us, result.high_us);
-	result.error = positive(result.high_us / result.us - 1, LEAST_ERROR) + (memory->scattered < 0 ? UNKNOWN_ORDER : 0) + costs->spread / 2;
+	result.error = positive(result.high_us / result.us - 1, LEAST_ERROR) +
+		       (memory->scattered < 0 ? UNKNOWN_ORDER : 0) + costs->spread / 2;
 	return result;
 }
 
@@ -330,7 +345,8 @@ struct inspect_prediction inspect_predict(const struct inspect_costs *costs, con
 	return predict_part(costs, memory, 1);
 }
 
-struct inspect_prediction inspect_predict_under(const struct inspect_costs *costs, const struct inspect_memory *memory, uint64_t inside)
+struct inspect_prediction inspect_predict_under(const struct inspect_costs *costs, const struct inspect_memory *memory,
+						uint64_t inside)
 {
 	double all = (double)memory->copied_small * (double)PAGE + (double)memory->copied_huge * (double)TABLE;
 	double part = all > 0 ? positive(1 - (double)inside / all, 0) : 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Descriptors of another process through which memory may be written past its page tables, by the library's own lists (heap/pinned.h). Nothing is asked of a
- * file system, which may hang: what a file lies on is told by the list of mounts.
+ * Descriptors of another process through which memory may be written past its page tables, by the library's own lists
+ * (heap/pinned.h). Nothing is asked of a file system, which may hang: what a file lies on is told by the list of
+ * mounts.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -19,17 +20,63 @@ static const struct {
 	const char *name;
 	uint32_t type;
 } file_systems[] = {
-	{ "ext2", 0xef53 }, { "ext3", 0xef53 }, { "ext4", 0xef53 }, { "xfs", 0x58465342 }, { "btrfs", 0x9123683e }, { "bcachefs", 0xca451a4e },
-	{ "f2fs", 0xf2f52010 }, { "tmpfs", 0x01021994 }, { "devtmpfs", 0x01021994 }, { "rootfs", 0x858458f6 }, { "ramfs", 0x858458f6 },
-	{ "hugetlbfs", 0x958458f6 }, { "overlay", 0x794c7630 }, { "aufs", 0x61756673 }, { "squashfs", 0x73717368 }, { "erofs", 0xe0f5e1e2 },
-	{ "cramfs", 0x28cd3d45 }, { "romfs", 0x7275 }, { "iso9660", 0x9660 }, { "udf", 0x15013346 }, { "vfat", 0x4d44 }, { "msdos", 0x4d44 },
-	{ "exfat", 0x2011bab0 }, { "ntfs3", 0x7366746e }, { "ntfs", 0x5346544e }, { "reiserfs", 0x52654973 }, { "jfs", 0x3153464a },
-	{ "nilfs2", 0x3434 }, { "jffs2", 0x72b6 }, { "ubifs", 0x24051905 }, { "hfs", 0x4244 }, { "hfsplus", 0x482b }, { "ecryptfs", 0xf15f },
-	{ "nfs", 0x6969 }, { "nfs4", 0x6969 }, { "gfs2", 0x01161970 }, { "ocfs2", 0x7461636f }, { "autofs", 0x0187 }, { "proc", 0x9fa0 },
-	{ "sysfs", 0x62656572 }, { "cgroup", 0x27e0eb }, { "cgroup2", 0x63677270 }, { "devpts", 0x1cd1 }, { "debugfs", 0x64626720 },
-	{ "tracefs", 0x74726163 }, { "securityfs", 0x73636673 }, { "selinuxfs", 0xf97cff8c }, { "smackfs", 0x43415d53 }, { "bpf", 0xcafe4a11 },
-	{ "pstore", 0x6165676c }, { "efivarfs", 0xde5e81e4 }, { "configfs", 0x62656570 }, { "binfmt_misc", 0x42494e4d }, { "mqueue", 0x19800202 },
-	{ "resctrl", 0x07655821 }, { "nsfs", 0x6e736673 }, { "zfs", PINNED_ZFS },
+	{ "ext2", 0xef53 },
+	{ "ext3", 0xef53 },
+	{ "ext4", 0xef53 },
+	{ "xfs", 0x58465342 },
+	{ "btrfs", 0x9123683e },
+	{ "bcachefs", 0xca451a4e },
+	{ "f2fs", 0xf2f52010 },
+	{ "tmpfs", 0x01021994 },
+	{ "devtmpfs", 0x01021994 },
+	{ "rootfs", 0x858458f6 },
+	{ "ramfs", 0x858458f6 },
+	{ "hugetlbfs", 0x958458f6 },
+	{ "overlay", 0x794c7630 },
+	{ "aufs", 0x61756673 },
+	{ "squashfs", 0x73717368 },
+	{ "erofs", 0xe0f5e1e2 },
+	{ "cramfs", 0x28cd3d45 },
+	{ "romfs", 0x7275 },
+	{ "iso9660", 0x9660 },
+	{ "udf", 0x15013346 },
+	{ "vfat", 0x4d44 },
+	{ "msdos", 0x4d44 },
+	{ "exfat", 0x2011bab0 },
+	{ "ntfs3", 0x7366746e },
+	{ "ntfs", 0x5346544e },
+	{ "reiserfs", 0x52654973 },
+	{ "jfs", 0x3153464a },
+	{ "nilfs2", 0x3434 },
+	{ "jffs2", 0x72b6 },
+	{ "ubifs", 0x24051905 },
+	{ "hfs", 0x4244 },
+	{ "hfsplus", 0x482b },
+	{ "ecryptfs", 0xf15f },
+	{ "nfs", 0x6969 },
+	{ "nfs4", 0x6969 },
+	{ "gfs2", 0x01161970 },
+	{ "ocfs2", 0x7461636f },
+	{ "autofs", 0x0187 },
+	{ "proc", 0x9fa0 },
+	{ "sysfs", 0x62656572 },
+	{ "cgroup", 0x27e0eb },
+	{ "cgroup2", 0x63677270 },
+	{ "devpts", 0x1cd1 },
+	{ "debugfs", 0x64626720 },
+	{ "tracefs", 0x74726163 },
+	{ "securityfs", 0x73636673 },
+	{ "selinuxfs", 0xf97cff8c },
+	{ "smackfs", 0x43415d53 },
+	{ "bpf", 0xcafe4a11 },
+	{ "pstore", 0x6165676c },
+	{ "efivarfs", 0xde5e81e4 },
+	{ "configfs", 0x62656570 },
+	{ "binfmt_misc", 0x42494e4d },
+	{ "mqueue", 0x19800202 },
+	{ "resctrl", 0x07655821 },
+	{ "nsfs", 0x6e736673 },
+	{ "zfs", PINNED_ZFS },
 };
 
 #define MOUNTS_MOST 4096
@@ -53,7 +100,8 @@ static void read_mounts(pid_t pid, struct mounts *mounts)
 		if (type == NULL)
 			continue;
 		mounts->list[mounts->count].id = atoi(line);
-		snprintf(mounts->list[mounts->count].type, sizeof mounts->list->type, "%.*s", (int)strcspn(type + 3, " \n"), type + 3);
+		snprintf(mounts->list[mounts->count].type, sizeof mounts->list->type, "%.*s",
+			 (int)strcspn(type + 3, " \n"), type + 3);
 		mounts->count++;
 	}
 	free(line);
@@ -74,7 +122,8 @@ static bool is_harmless(const char *type)
 {
 	for (size_t i = 0; i < sizeof file_systems / sizeof *file_systems; i++)
 		if (strcmp(type, file_systems[i].name) == 0)
-			return file_systems[i].type == PINNED_ZFS ? pinned_zfs_copies() : pinned_copies(file_systems[i].type);
+			return file_systems[i].type == PINNED_ZFS ? pinned_zfs_copies()
+								  : pinned_copies(file_systems[i].type);
 	return false;
 }
 
@@ -117,9 +166,11 @@ static bool starts(const char *text, const char *start)
 	return strncmp(text, start, strlen(start)) == 0;
 }
 
-static void add(struct inspect_obstacles *obstacles, const struct descriptor *descriptor, odf_reason reason, const char *what)
+static void add(struct inspect_obstacles *obstacles, const struct descriptor *descriptor, odf_reason reason,
+		const char *what)
 {
-	inspect_add_obstacle(obstacles, odf_reason_name(reason), true, "descriptor %d is %s: %.120s", descriptor->number, what, descriptor->link);
+	inspect_add_obstacle(obstacles, odf_reason_name(reason), true, "descriptor %d is %s: %.120s",
+			     descriptor->number, what, descriptor->link);
 }
 
 /* What sockets say of themselves by an attribute. */
@@ -130,7 +181,8 @@ static void look_at_socket(const struct descriptor *descriptor, struct inspect_o
 	if (getxattr(descriptor->path, "system.sockprotoname", protocol, sizeof protocol - 1) <= 0)
 		return;
 	if (starts(protocol, "ALG") || starts(protocol, "RDS") || starts(protocol, "XDP"))
-		add(obstacles, descriptor, ODF_REASON_HEAP_DEVICE, "a socket by which memory is written past the page tables (AF_ALG, RDS, AF_XDP)");
+		add(obstacles, descriptor, ODF_REASON_HEAP_DEVICE,
+		    "a socket by which memory is written past the page tables (AF_ALG, RDS, AF_XDP)");
 }
 
 /* False: it is none, or it cannot be told. Not asked of a file that may lie anywhere. */
@@ -138,15 +190,19 @@ static bool look_at_device(const struct descriptor *descriptor, struct inspect_o
 {
 	struct stat status;
 
-	if (!starts(descriptor->link, "/dev/") || stat(descriptor->path, &status) != 0 || S_ISREG(status.st_mode) || S_ISDIR(status.st_mode))
+	if (!starts(descriptor->link, "/dev/") || stat(descriptor->path, &status) != 0 || S_ISREG(status.st_mode) ||
+	    S_ISDIR(status.st_mode))
 		return false;
-	if (S_ISBLK(status.st_mode) || (S_ISCHR(status.st_mode) && !pinned_is_plain_device(major(status.st_rdev), minor(status.st_rdev)) &&
-					strcmp(descriptor->link, "/dev/userfaultfd") != 0))
-		add(obstacles, descriptor, ODF_REASON_HEAP_DEVICE, "a device that may write to memory past the page tables");
+	if (S_ISBLK(status.st_mode) ||
+	    (S_ISCHR(status.st_mode) && !pinned_is_plain_device(major(status.st_rdev), minor(status.st_rdev)) &&
+	     strcmp(descriptor->link, "/dev/userfaultfd") != 0))
+		add(obstacles, descriptor, ODF_REASON_HEAP_DEVICE,
+		    "a device that may write to memory past the page tables");
 	return true;
 }
 
-static void look_at(const struct descriptor *descriptor, const struct mounts *mounts, struct inspect_obstacles *obstacles)
+static void look_at(const struct descriptor *descriptor, const struct mounts *mounts,
+		    struct inspect_obstacles *obstacles)
 {
 	const char *type, *link = descriptor->link;
 	odf_reason reason;
@@ -157,7 +213,9 @@ static void look_at(const struct descriptor *descriptor, const struct mounts *mo
 		reason = pinned_anonymous(link, PINNED_FOUND);
 		if (reason != ODF_REASON_NONE)
 			add(obstacles, descriptor, reason,
-			    reason == ODF_REASON_HEAP_USERFAULT ? "a userfaultfd" : "one by which memory may be written past the page tables");
+			    reason == ODF_REASON_HEAP_USERFAULT
+				    ? "a userfaultfd"
+				    : "one by which memory may be written past the page tables");
 		return;
 	}
 	if (starts(link, "socket:")) {
@@ -171,16 +229,19 @@ static void look_at(const struct descriptor *descriptor, const struct mounts *mo
 		add(obstacles, descriptor, ODF_REASON_HEAP_PINS, "open for direct input (O_DIRECT)");
 		return;
 	}
-	if (starts(link, "/memfd:") || starts(link, "/dev/zero") || starts(link, "/SYSV") || starts(link, "/secretmem") || starts(link, "/[aio]"))
+	if (starts(link, "/memfd:") || starts(link, "/dev/zero") || starts(link, "/SYSV") ||
+	    starts(link, "/secretmem") || starts(link, "/[aio]"))
 		return; /* on mounts that are in no list */
 	type = type_of_mount(mounts, descriptor->mount);
 	if (type == NULL)
 		inspect_add_obstacle(obstacles, "unknown_file_system", false,
-				     "descriptor %d is a file of which is not known where it lies, as another process's list of mounts has it: %.120s",
+				     "descriptor %d is a file of which is not known where it lies, as another "
+				     "process's list of mounts has it: %.120s",
 				     descriptor->number, link);
 	else if (!is_harmless(type))
 		inspect_add_obstacle(obstacles, odf_reason_name(ODF_REASON_HEAP_FILE_SYSTEM), true,
-				     "descriptor %d is a file of %s, which may read past the page tables: %.120s", descriptor->number, type, link);
+				     "descriptor %d is a file of %s, which may read past the page tables: %.120s",
+				     descriptor->number, type, link);
 }
 
 void inspect_descriptors_look(const struct inspect_process *process, struct inspect_obstacles *obstacles)

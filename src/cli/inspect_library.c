@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the library in another process tells (sys/seen.h): the entries are looked for in the pages of its file, or of the program's, into which it may be
- * linked; what they lead to is read from the process's memory. Nothing there is believed: sizes and counts are bounded, addresses may lead nowhere.
+ * What the library in another process tells (sys/seen.h): the entries are looked for in the pages of its file, or of
+ * the program's, into which it may be linked; what they lead to is read from the process's memory. Nothing there is
+ * believed: sizes and counts are bounded, addresses may lead nowhere.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -18,7 +19,7 @@
 #define ENTRIES_MOST 128
 #define REGIONS_MOST 256
 #define SCANNED_MOST ((size_t)64 << 20) /* of one process */
-#define PIECE        ((size_t)1 << 20)
+#define PIECE ((size_t)1 << 20)
 
 struct reader {
 	pid_t pid;
@@ -47,16 +48,19 @@ static bool read_memory(struct reader *reader, uint64_t address, void *to, size_
 
 static bool is_entry(const struct seen *entry)
 {
-	return entry->magic[0] == SEEN_MAGIC_FIRST && entry->magic[1] == SEEN_MAGIC_SECOND && memchr(entry->name, '\0', sizeof entry->name) != NULL &&
+	return entry->magic[0] == SEEN_MAGIC_FIRST && entry->magic[1] == SEEN_MAGIC_SECOND &&
+	       memchr(entry->name, '\0', sizeof entry->name) != NULL &&
 	       (entry->kind == SEEN_VALUE || entry->kind == SEEN_REGION) && entry->size > 0 && entry->size <= 64;
 }
 
-/* The page before the loader's own may show the same bytes of the file once more, without the addresses: what comes later counts. */
+/* The page before the loader's own may show the same bytes of the file once more, without the addresses: what comes
+ * later counts. */
 static void add_entry(struct reader *reader, const struct seen *entry)
 {
 	size_t at = 0;
 
-	while (at < reader->count && (reader->entries[at].kind != entry->kind || strcmp(reader->entries[at].name, entry->name) != 0))
+	while (at < reader->count &&
+	       (reader->entries[at].kind != entry->kind || strcmp(reader->entries[at].name, entry->name) != 0))
 		at++;
 	if (at == ENTRIES_MOST)
 		return;
@@ -92,14 +96,16 @@ static void scan(struct reader *reader, uint64_t start, uint64_t end, size_t *sc
 	}
 }
 
-/* A mapping of a file in which there can be entries. They hold addresses, which the loader has written to the pages: private ones. */
+/* A mapping of a file in which there can be entries. They hold addresses, which the loader has written to the pages:
+ * private ones. */
 static bool may_have_entries(const char *path, const struct inspect_process *process, bool loaded)
 {
 	const char *name = strrchr(path, '/');
 
 	if (name == NULL)
 		return false;
-	return strncmp(name, "/libodfork.so", 13) == 0 || (!loaded && process->program[0] != '\0' && strcmp(path, process->program) == 0);
+	return strncmp(name, "/libodfork.so", 13) == 0 ||
+	       (!loaded && process->program[0] != '\0' && strcmp(path, process->program) == 0);
 }
 
 static void scan_mappings(struct reader *reader, const struct inspect_process *process, bool loaded)
@@ -115,8 +121,9 @@ static void scan_mappings(struct reader *reader, const struct inspect_process *p
 		char rights[5];
 		int at = 0;
 		line[strcspn(line, "\n")] = '\0';
-		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*s %*s %*s %n", &start, &end, rights, &at) == 3 && at > 0 && rights[0] == 'r' &&
-		    rights[2] == '-' && rights[3] == 'p' && may_have_entries(line + at, process, loaded))
+		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*s %*s %*s %n", &start, &end, rights, &at) == 3 &&
+		    at > 0 && rights[0] == 'r' && rights[2] == '-' && rights[3] == 'p' &&
+		    may_have_entries(line + at, process, loaded))
 			scan(reader, start, end, &scanned);
 	}
 	free(line);
@@ -127,7 +134,8 @@ static void scan_mappings(struct reader *reader, const struct inspect_process *p
 static const struct seen *find(const struct reader *reader, enum seen_kind kind, const char *name, size_t most)
 {
 	for (size_t i = 0; i < reader->count; i++)
-		if (reader->entries[i].kind == kind && strcmp(reader->entries[i].name, name) == 0 && reader->entries[i].size <= most)
+		if (reader->entries[i].kind == kind && strcmp(reader->entries[i].name, name) == 0 &&
+		    reader->entries[i].size <= most)
 			return &reader->entries[i];
 	return NULL;
 }
@@ -197,7 +205,8 @@ static void read_regions(struct reader *reader, struct inspect_library *library)
 			continue;
 		library->has_region = true;
 		library->given_up += member(reader, region, "given_up") != 0;
-		library->frozen += member(reader, region, "live_length") != member(reader, region, "length") && member(reader, region, "given_up") == 0;
+		library->frozen += member(reader, region, "live_length") != member(reader, region, "length") &&
+				   member(reader, region, "given_up") == 0;
 		library->region_bytes += member(reader, region, "length");
 		library->freezes += member(reader, region, "freezes");
 		library->settles += member(reader, region, "settles");
@@ -219,8 +228,9 @@ struct line {
 
 static bool read_line(const char *text, struct line *line)
 {
-	return sscanf(text, "%" SCNx64 "-%" SCNx64 " %*s %*x %x:%x %" SCNu64, &line->start, &line->end, &line->device_major, &line->device_minor,
-		      &line->inode) == 5 && line->inode != 0;
+	return sscanf(text, "%" SCNx64 "-%" SCNx64 " %*s %*x %x:%x %" SCNu64, &line->start, &line->end,
+		      &line->device_major, &line->device_minor, &line->inode) == 5 &&
+	       line->inode != 0;
 }
 
 /* By what is mapped at the regions' first pages. */
@@ -232,9 +242,11 @@ static void note_files(struct reader *reader)
 	struct line line;
 
 	while (file != NULL && getline(&text, &room, file) > 0) {
-		for (size_t i = 0; strstr(text, "odfork-region") != NULL && read_line(text, &line) && i < reader->file_count; i++) {
+		for (size_t i = 0;
+		     strstr(text, "odfork-region") != NULL && read_line(text, &line) && i < reader->file_count; i++) {
 			/* Of the heap's, what is there may be the program's by now: any piece of it will do. */
-			if (reader->files[i].inode != 0 || line.end <= reader->files[i].home || line.start > reader->files[i].home + ((uint64_t)1 << 40))
+			if (reader->files[i].inode != 0 || line.end <= reader->files[i].home ||
+			    line.start > reader->files[i].home + ((uint64_t)1 << 40))
 				continue;
 			reader->files[i].inode = line.inode;
 			reader->files[i].device_major = line.device_major;
@@ -258,7 +270,8 @@ static bool maps_a_region(const struct reader *reader, pid_t pid, bool *readable
 	*readable = file != NULL || (errno != EACCES && errno != EPERM); /* else it has ended */
 	while (file != NULL && !found && getline(&text, &room, file) > 0)
 		for (size_t i = 0; read_line(text, &line) && i < reader->file_count && !found; i++)
-			found = line.inode == reader->files[i].inode && line.device_major == reader->files[i].device_major &&
+			found = line.inode == reader->files[i].inode &&
+				line.device_major == reader->files[i].device_major &&
 				line.device_minor == reader->files[i].device_minor;
 	free(text);
 	if (file != NULL)
@@ -309,7 +322,8 @@ static void find_holders(const struct reader *reader, struct inspect_library *li
 		closedir(directory);
 }
 
-void inspect_library_read(const struct inspect_process *process, const struct inspect_memory *memory, struct inspect_library *library)
+void inspect_library_read(const struct inspect_process *process, const struct inspect_memory *memory,
+			  struct inspect_library *library)
 {
 	static struct reader reader;
 

@@ -10,7 +10,7 @@
 #include "../heap/pinned.h"
 #include "inspect.h"
 
-#define KIB  ((uint64_t)1024)
+#define KIB ((uint64_t)1024)
 #define HUGE_BYTES (2048 * KIB)
 /* Smaller mappings stay outside, unless they lie next to larger ones. */
 #define HEAP_PIECE_LEAST (64 * KIB)
@@ -29,7 +29,8 @@ static bool read_header(const char *line, struct mapping *mapping)
 	uint64_t start, end;
 	char rights[5];
 
-	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*s %*s %*s%n", &start, &end, rights, &at) != 3 || at == 0 || start >= end)
+	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*s %*s %*s%n", &start, &end, rights, &at) != 3 || at == 0 ||
+	    start >= end)
 		return false;
 	*mapping = (struct mapping){ .start = start, .end = end, .page = 4096 };
 	memcpy(mapping->rights, rights, sizeof rights);
@@ -51,8 +52,9 @@ static void read_detail(const char *line, struct mapping *mapping)
 		const char *name;
 		uint64_t *bytes;
 	} fields[] = {
-		{ "Rss:", &mapping->resident }, { "Anonymous:", &mapping->anonymous }, { "AnonHugePages:", &mapping->huge },
-		{ "Swap:", &mapping->swapped }, { "Locked:", &mapping->locked }, { "Private_Hugetlb:", &mapping->hugetlb },
+		{ "Rss:", &mapping->resident },        { "Anonymous:", &mapping->anonymous },
+		{ "AnonHugePages:", &mapping->huge },  { "Swap:", &mapping->swapped },
+		{ "Locked:", &mapping->locked },       { "Private_Hugetlb:", &mapping->hugetlb },
 		{ "KernelPageSize:", &mapping->page },
 	};
 
@@ -82,13 +84,15 @@ static void keep_path(struct inspect_memory *memory, const char *path)
 		memory->path_count++;
 }
 
-/* What the heap would take in: anonymous memory, readable and writable, no stack, of which the program asks nothing that only such memory has. */
+/* What the heap would take in: anonymous memory, readable and writable, no stack, of which the program asks nothing
+ * that only such memory has. */
 static bool could_be_inside(const struct mapping *mapping)
 {
 	bool nameless = mapping->path[0] == '\0' || strncmp(mapping->path, "[anon:", 6) == 0;
 
 	return strcmp(mapping->rights, "rw-p") == 0 && !mapping->asked_huge && mapping->locked == 0 &&
-	       ((nameless && mapping->end - mapping->start >= HEAP_PIECE_LEAST) || strcmp(mapping->path, "[heap]") == 0);
+	       ((nameless && mapping->end - mapping->start >= HEAP_PIECE_LEAST) ||
+		strcmp(mapping->path, "[heap]") == 0);
 }
 
 static void count(struct inspect_memory *memory, struct inspect_order *order, const struct mapping *mapping)
@@ -117,15 +121,18 @@ static void count(struct inspect_memory *memory, struct inspect_order *order, co
 		memory->kept_from_children += mapping->resident + mapping->hugetlb;
 		return;
 	}
-	/* The kernel copies a private mapping's page tables if one page of it at least was ever the process's own, and then all of them, those of the file too. */
+	/* The kernel copies a private mapping's page tables if one page of it at least was ever the process's own, and
+	 * then all of them, those of the file too. */
 	if (!is_private || mapping->wiped || own + mapping->swapped == 0)
 		return;
 	memory->copied_mappings++;
 	memory->copied_own += own;
 	inspect_order_add(order, mapping->start, mapping->end);
-	memory->copied_huge += mapping->huge / HUGE_BYTES + (mapping->page >= HUGE_BYTES ? mapping->hugetlb / mapping->page : 0);
+	memory->copied_huge += mapping->huge / HUGE_BYTES +
+			       (mapping->page >= HUGE_BYTES ? mapping->hugetlb / mapping->page : 0);
 	memory->copied_small += (mapping->resident - least(mapping->resident, mapping->huge) + mapping->swapped) / 4096;
-	memory->copied_tables += least((mapping->end - mapping->start) / HUGE_BYTES + 1, (mapping->resident + mapping->swapped) / 4096 + 1);
+	memory->copied_tables += least((mapping->end - mapping->start) / HUGE_BYTES + 1,
+				       (mapping->resident + mapping->swapped) / 4096 + 1);
 	if (could_be_inside(mapping))
 		memory->inside += own;
 	if (is_stack)

@@ -33,7 +33,8 @@ static void look_at_program(const struct inspect_process *process, struct inspec
 
 	if (process->is_secure)
 		inspect_add_obstacle(obstacles, "gains_rights", true,
-				     "it gained rights by being executed (set-user-id, set-group-id or capabilities): the loader preloads nothing then");
+				     "it gained rights by being executed (set-user-id, set-group-id or capabilities): "
+				     "the loader preloads nothing then");
 	if (process->program[0] == '\0') /* a thread of the kernel's, or it may not be read */
 		return;
 	snprintf(path, sizeof path, "/proc/%d/exe", (int)process->pid);
@@ -47,32 +48,43 @@ static void look_at_limits(const struct inspect_process *process, struct inspect
 	const char *name = odf_reason_name(ODF_REASON_HEAP_LIMIT);
 
 	if (process->limit_as < HEAP_NO_LIMIT)
-		inspect_add_obstacle(obstacles, name, true, "its address space is limited (RLIMIT_AS): a region counts against that");
+		inspect_add_obstacle(obstacles, name, true,
+				     "its address space is limited (RLIMIT_AS): a region counts against that");
 	else if (process->limit_data < HEAP_NO_LIMIT)
-		inspect_add_obstacle(obstacles, name, true, "its data is limited (RLIMIT_DATA), against which a region does not count");
+		inspect_add_obstacle(obstacles, name, true,
+				     "its data is limited (RLIMIT_DATA), against which a region does not count");
 	else if (process->limit_fsize < HEAP_NO_LIMIT)
-		inspect_add_obstacle(obstacles, name, true, "the size of its files is limited (RLIMIT_FSIZE), and a region is one");
+		inspect_add_obstacle(obstacles, name, true,
+				     "the size of its files is limited (RLIMIT_FSIZE), and a region is one");
 	if (process->limit_processes < REGION_PROCESSES_LEAST)
 		inspect_add_obstacle(obstacles, odf_reason_name(ODF_REASON_HEAP_PROCESS), true,
-				     "its user may have few processes (RLIMIT_NPROC): there is no room for the one that looks after the heap");
+				     "its user may have few processes (RLIMIT_NPROC): there is no room for the one "
+				     "that looks after the heap");
 }
 
-static void look_at_memory(const struct inspect_memory *memory, const struct inspect_process *process, const struct inspect_allocator *allocator,
-			   struct inspect_obstacles *obstacles)
+static void look_at_memory(const struct inspect_memory *memory, const struct inspect_process *process,
+			   const struct inspect_allocator *allocator, struct inspect_obstacles *obstacles)
 {
 	if (memory->pinning != ODF_REASON_NONE)
-		inspect_add_obstacle(obstacles, odf_reason_name(memory->pinning), true, "%s (it is mapped)", odf_reason_text(memory->pinning));
+		inspect_add_obstacle(obstacles, odf_reason_name(memory->pinning), true, "%s (it is mapped)",
+				     odf_reason_text(memory->pinning));
 	if (memory->locked > 0 && memory->locked >= memory->resident / 2)
-		inspect_add_obstacle(obstacles, odf_reason_name(ODF_REASON_HEAP_LOCKED), true, "it locks its memory (mlockall)");
+		inspect_add_obstacle(obstacles, odf_reason_name(ODF_REASON_HEAP_LOCKED), true,
+				     "it locks its memory (mlockall)");
 	else if (process->locked_bytes > (uint64_t)1 << 20)
-		inspect_add_obstacle(obstacles, "locked_memory", false, "some of its memory is locked, and stays outside");
+		inspect_add_obstacle(obstacles, "locked_memory", false,
+				     "some of its memory is locked, and stays outside");
 	if (memory->asked_huge > memory->resident / 4)
-		inspect_add_obstacle(obstacles, "huge_pages", false, "much of its memory is to be huge pages (MADV_HUGEPAGE), and stays outside");
+		inspect_add_obstacle(obstacles, "huge_pages", false,
+				     "much of its memory is to be huge pages (MADV_HUGEPAGE), and stays outside");
 	if (allocator->kind == INSPECT_MALLOC_GLIBC && memory->brk > memory->resident / 4)
 		inspect_add_obstacle(obstacles, "libc_malloc", false,
-				     "what libc's malloc gives is in regions only with mimalloc (packages libmimalloc2.0 and libmimalloc3)");
+				     "what libc's malloc gives is in regions only with mimalloc (packages "
+				     "libmimalloc2.0 and libmimalloc3)");
 	if (memory->kept_from_children > memory->resident / 4)
-		inspect_add_obstacle(obstacles, "kept_from_children", false, "much of its memory is kept from children (MADV_DONTFORK), and costs its forks nothing");
+		inspect_add_obstacle(
+			obstacles, "kept_from_children", false,
+			"much of its memory is kept from children (MADV_DONTFORK), and costs its forks nothing");
 }
 
 static void look_at_machine(const struct inspect_process *process, struct inspect_obstacles *obstacles)
@@ -85,20 +97,22 @@ static void look_at_machine(const struct inspect_process *process, struct inspec
 	region = capabilities.strategy[ODF_STRATEGY_REGION];
 	if (region != ODF_REASON_NONE)
 		inspect_add_obstacle(obstacles, odf_reason_name(region), true, "%s", odf_reason_text(region));
-	else if (process->threads > 1 && process->uid != 0 && odf_probe_get(ODF_PROBE_UFFD_MINOR, NULL) != ODF_ANSWER_YES)
+	else if (process->threads > 1 && process->uid != 0 &&
+		 odf_probe_get(ODF_PROBE_UFFD_MINOR, NULL) != ODF_ANSWER_YES)
 		inspect_add_obstacle(obstacles, odf_reason_name(ODF_REASON_HEAP_NO_SETTLING), true,
 				     "it has several threads, and userfaultfd may not be used here");
 }
 
-void inspect_obstacles_find(const struct inspect_process *process, const struct inspect_memory *memory, const struct inspect_allocator *allocator,
-			    struct inspect_obstacles *obstacles)
+void inspect_obstacles_find(const struct inspect_process *process, const struct inspect_memory *memory,
+			    const struct inspect_allocator *allocator, struct inspect_obstacles *obstacles)
 {
 	*obstacles = (struct inspect_obstacles){ 0 };
 	look_at_program(process, obstacles);
 	if (process->seccomp > 0)
 		inspect_add_obstacle(obstacles, odf_reason_name(ODF_REASON_HEAP_SANDBOX), process->seccomp == 1,
 				     process->seccomp == 1 ? "it is in the strict sandbox of seccomp"
-							   : "it is in a seccomp sandbox: when the heap wakes it tries out whether it can live in it");
+							   : "it is in a seccomp sandbox: when the heap wakes it tries "
+							     "out whether it can live in it");
 	look_at_limits(process, obstacles);
 	look_at_memory(memory, process, allocator, obstacles);
 	inspect_descriptors_look(process, obstacles);

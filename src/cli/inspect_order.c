@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
- * How the pages of a range lie in the machine's memory. A fork counts one more user of each page, in an array of the kernel's that is in their order: with
- * neighbors one behind the other it is read ahead, else each page is one miss of the caches. The kernel tells who has CAP_SYS_ADMIN (/proc/PID/pagemap).
+ * How the pages of a range lie in the machine's memory. A fork counts one more user of each page, in an array of the
+ * kernel's that is in their order: with neighbors one behind the other it is read ahead, else each page is one miss of
+ * the caches. The kernel tells who has CAP_SYS_ADMIN (/proc/PID/pagemap).
  */
 #include <unistd.h>
 
 #include "inspect.h"
 
-#define PIECE      512 /* entries that are read at once */
-#define PIECES     512 /* of one range, evenly over it */
-#define MOST       ((uint64_t)4 << 20) /* entries of one process */
-#define RUN_LEAST  8   /* so many behind one another, or before, are in order */
-#define PRESENT    (UINT64_C(1) << 63)
+#define PIECE 512 /* entries that are read at once */
+#define PIECES 512 /* of one range, evenly over it */
+#define MOST ((uint64_t)4 << 20) /* entries of one process */
+#define RUN_LEAST 8 /* so many behind one another, or before, are in order */
+#define PRESENT (UINT64_C(1) << 63)
 #define FRAME_MASK ((UINT64_C(1) << 55) - 1)
 
 static void end_run(struct inspect_order *order, uint64_t length)
@@ -47,7 +48,8 @@ void inspect_order_add(struct inspect_order *order, uint64_t start, uint64_t end
 		step = PIECE;
 	for (uint64_t at = 0; order->pagemap >= 0 && at < pages && order->looked_at < MOST; at += step) {
 		uint64_t count = pages - at < PIECE ? pages - at : PIECE;
-		ssize_t got = pread(order->pagemap, entries, count * sizeof *entries, (off_t)((start / 4096 + at) * sizeof *entries));
+		ssize_t got = pread(order->pagemap, entries, count * sizeof *entries,
+				    (off_t)((start / 4096 + at) * sizeof *entries));
 		if (got <= 0)
 			return;
 		look_at(order, entries, (size_t)got / sizeof *entries);

@@ -48,14 +48,15 @@ static void print_memory(const struct inspection *inspection)
 {
 	const struct inspect_memory *memory = &inspection->memory;
 
-	printf("memory       %s in pages of 4 KiB and %s in pages of 2 MiB are its own; %s of files, %s shared", size_text(memory->private_small),
-	       size_text(memory->private_huge), size_text(memory->file), size_text(memory->shared));
+	printf("memory       %s in pages of 4 KiB and %s in pages of 2 MiB are its own; %s of files, %s shared",
+	       size_text(memory->private_small), size_text(memory->private_huge), size_text(memory->file),
+	       size_text(memory->shared));
 	if (memory->swapped > 0)
 		printf("; %s swapped out", size_text(memory->swapped));
 	if (memory->region > 0)
 		printf("; %s in snapshot regions", size_text(memory->region));
-	printf("\n             %zu mappings, %zu of which a fork copies; %s of page tables\n", memory->mappings, memory->copied_mappings,
-	       size_text(inspection->process.table_bytes));
+	printf("\n             %zu mappings, %zu of which a fork copies; %s of page tables\n", memory->mappings,
+	       memory->copied_mappings, size_text(inspection->process.table_bytes));
 }
 
 static void print_cost(const struct inspection *inspection)
@@ -67,14 +68,19 @@ static void print_cost(const struct inspection *inspection)
 		printf("fork         not known: too little memory is free here to measure what forks cost\n");
 		return;
 	}
-	printf("fork         would hold it for about %s here: %s if little was written since the last one, %s if all was\n", time_text(inspection->cost.us),
-	       time_text(inspection->cost.low_us), time_text(inspection->cost.high_us));
-	printf("             measured in %.1f s: %.0f to %.0f ns for a page of 4 KiB, %.0f for one of 2 MiB, %.0f for a mapping; right within %.0f %%\n",
-	       costs->seconds, costs->small_ns[0][0], costs->small_ns[1][1], costs->huge_ns, costs->copied_mapping_ns, inspection->cost.error * 100);
+	printf("fork         would hold it for about %s here: %s if little was written since the last one, %s if all "
+	       "was\n",
+	       time_text(inspection->cost.us), time_text(inspection->cost.low_us), time_text(inspection->cost.high_us));
+	printf("             measured in %.1f s: %.0f to %.0f ns for a page of 4 KiB, %.0f for one of 2 MiB, %.0f for "
+	       "a mapping; right within %.0f %%\n",
+	       costs->seconds, costs->small_ns[0][0], costs->small_ns[1][1], costs->huge_ns, costs->copied_mapping_ns,
+	       inspection->cost.error * 100);
 	if (getloadavg(&load, 1) == 1 && load > (double)sysconf(_SC_NPROCESSORS_ONLN))
-		printf("             (the machine is busy: these are times of the processor, for which the process waits besides)\n");
+		printf("             (the machine is busy: these are times of the processor, for which the process "
+		       "waits besides)\n");
 	if (inspection->memory.scattered < 0)
-		printf("             (where its pages lie in the machine's memory only CAP_SYS_ADMIN is told: with it, this would be more exact)\n");
+		printf("             (where its pages lie in the machine's memory only CAP_SYS_ADMIN is told: with it, "
+		       "this would be more exact)\n");
 	if (inspection->library.loaded)
 		return;
 	printf("in regions   %s of that memory would be, under libodfork", size_text(inspection->memory.inside));
@@ -88,7 +94,8 @@ static void print_cost(const struct inspection *inspection)
 
 static void print_rate(const struct inspect_rate *rate)
 {
-	printf("forks        %s%llu in %.1f s", rate->lost ? "at least " : "", (unsigned long long)rate->forks, rate->seconds);
+	printf("forks        %s%llu in %.1f s", rate->lost ? "at least " : "", (unsigned long long)rate->forks,
+	       rate->seconds);
 	if (rate->seconds > 0 && rate->forks > 0)
 		printf(" (%.1f a second)", (double)rate->forks / rate->seconds);
 	printf("; %llu programs started without a fork", (unsigned long long)rate->spawns);
@@ -144,17 +151,19 @@ static void print_library(const struct inspection *inspection)
 	}
 	if (library->error != 0 && library->version[0] == '\0') {
 		printf("libodfork    is in it; its state cannot be read: %s%s%s\n", strerror(library->error),
-		       library->error == EPERM ? ". That needs " : "", library->error == EPERM ? inspect_tracing_permission(&inspection->process) : "");
+		       library->error == EPERM ? ". That needs " : "",
+		       library->error == EPERM ? inspect_tracing_permission(&inspection->process) : "");
 		return;
 	}
 	printf("libodfork    %s; heap %s", library->version, heap_name(library));
 	if (library->has_heap && library->heap_state != ODF_HEAP_AWAKE)
 		printf(" (%s)", odf_reason_text((odf_reason)library->heap_reason));
-	printf("; %llu forks and %llu spawns by it\n", (unsigned long long)library->forks, (unsigned long long)library->spawns);
+	printf("; %llu forks and %llu spawns by it\n", (unsigned long long)library->forks,
+	       (unsigned long long)library->spawns);
 	if (!library->has_region)
 		return;
-	printf("             %zu %s, %zu frozen, %zu given up; ", library->regions, library->regions == 1 ? "region" : "regions", library->frozen,
-	       library->given_up);
+	printf("             %zu %s, %zu frozen, %zu given up; ", library->regions,
+	       library->regions == 1 ? "region" : "regions", library->frozen, library->given_up);
 	print_since("last freeze", library->since_freeze);
 	if (library->since_freeze >= 0)
 		printf(", in %s", time_text((double)library->last_freeze_ns / 1e3));
@@ -198,7 +207,8 @@ void inspect_print(const struct inspection *inspection)
 	if (!inspection->has_memory && inspection->memory_error == ESRCH) {
 		printf("memory       none: it is a thread of the kernel's, or has ended and waits for its parent\n");
 	} else if (!inspection->has_memory) {
-		printf("memory       cannot be read: %s. That needs %s\n", strerror(inspection->memory_error), inspect_permission(process));
+		printf("memory       cannot be read: %s. That needs %s\n", strerror(inspection->memory_error),
+		       inspect_permission(process));
 	} else {
 		print_memory(inspection);
 		if (inspection->has_rate)
@@ -232,8 +242,8 @@ static void print_seconds(const char *name, double seconds)
 
 static void print_prediction(const char *name, const struct inspect_prediction *prediction)
 {
-	printf(",\"%s\":{\"low_us\":%.1f,\"us\":%.1f,\"high_us\":%.1f,\"error\":%.2f}", name, prediction->low_us, prediction->us, prediction->high_us,
-	       prediction->error);
+	printf(",\"%s\":{\"low_us\":%.1f,\"us\":%.1f,\"high_us\":%.1f,\"error\":%.2f}", name, prediction->low_us,
+	       prediction->us, prediction->high_us, prediction->error);
 }
 
 static void print_memory_json(const struct inspection *inspection)
@@ -243,11 +253,22 @@ static void print_memory_json(const struct inspection *inspection)
 		const char *name;
 		uint64_t value;
 	} numbers[] = {
-		{ "mappings", memory->mappings }, { "copied_mappings", memory->copied_mappings }, { "resident", memory->resident },
-		{ "swapped", memory->swapped }, { "private_4k", memory->private_small }, { "private_2m", memory->private_huge },
-		{ "shared", memory->shared }, { "file", memory->file }, { "region", memory->region }, { "page_tables", inspection->process.table_bytes },
-		{ "copied_pages_4k", memory->copied_small }, { "copied_pages_2m", memory->copied_huge }, { "kept_from_children", memory->kept_from_children },
-		{ "brk", memory->brk }, { "huge_asked", memory->asked_huge }, { "locked", memory->locked },
+		{ "mappings", memory->mappings },
+		{ "copied_mappings", memory->copied_mappings },
+		{ "resident", memory->resident },
+		{ "swapped", memory->swapped },
+		{ "private_4k", memory->private_small },
+		{ "private_2m", memory->private_huge },
+		{ "shared", memory->shared },
+		{ "file", memory->file },
+		{ "region", memory->region },
+		{ "page_tables", inspection->process.table_bytes },
+		{ "copied_pages_4k", memory->copied_small },
+		{ "copied_pages_2m", memory->copied_huge },
+		{ "kept_from_children", memory->kept_from_children },
+		{ "brk", memory->brk },
+		{ "huge_asked", memory->asked_huge },
+		{ "locked", memory->locked },
 	};
 
 	if (!inspection->has_memory) {
@@ -277,12 +298,15 @@ static void print_cost_json(const struct inspection *inspection)
 		fputs(",\"machine\":null", stdout);
 		return;
 	}
-	printf(",\"machine\":{\"base_us\":%.1f,\"page_4k_ns\":[%.2f,%.2f],\"scattered_4k_ns\":[%.2f,%.2f],\"page_2m_ns\":%.1f,\"table_ns\":%.1f,\"mapping_ns\":%.1f,"
-	       "\"copied_mapping_ns\":%.1f,", costs->base_us, costs->small_ns[0][0], costs->small_ns[0][1], costs->small_ns[1][0], costs->small_ns[1][1], costs->huge_ns, costs->table_ns, costs->mapping_ns,
-	       costs->copied_mapping_ns);
+	printf(",\"machine\":{\"base_us\":%.1f,\"page_4k_ns\":[%.2f,%.2f],\"scattered_4k_ns\":[%.2f,%.2f],\"page_2m_"
+	       "ns\":%.1f,\"table_ns\":%.1f,\"mapping_ns\":%.1f,"
+	       "\"copied_mapping_ns\":%.1f,",
+	       costs->base_us, costs->small_ns[0][0], costs->small_ns[0][1], costs->small_ns[1][0],
+	       costs->small_ns[1][1], costs->huge_ns, costs->table_ns, costs->mapping_ns, costs->copied_mapping_ns);
 	printf("\"region_us\":");
 	printf(costs->region_us < 0 ? "null" : "%.1f", costs->region_us);
-	printf(",\"spread\":%.3f,\"measured_bytes\":%zu,\"seconds\":%.3f}", costs->spread, costs->bytes, costs->seconds);
+	printf(",\"spread\":%.3f,\"measured_bytes\":%zu,\"seconds\":%.3f}", costs->spread, costs->bytes,
+	       costs->seconds);
 }
 
 static void print_library_json(const struct inspect_library *library)
@@ -296,10 +320,13 @@ static void print_library_json(const struct inspect_library *library)
 	json_print_string(library->version);
 	printf(",\"heap\":\"%s\",\"heap_reason\":\"%s\",\"heap_placed\":%llu,\"forks\":%llu,\"spawns\":%llu",
 	       heap_name(library),
-	       library->heap_state == ODF_HEAP_AWAKE ? "none" : odf_reason_name((odf_reason)library->heap_reason), (unsigned long long)library->placed,
-	       (unsigned long long)library->forks, (unsigned long long)library->spawns);
-	printf(",\"regions\":%zu,\"frozen\":%zu,\"given_up\":%zu,\"freezes\":%llu,\"settles\":%llu,\"last_freeze_us\":%.1f", library->regions, library->frozen,
-	       library->given_up, (unsigned long long)library->freezes, (unsigned long long)library->settles, (double)library->last_freeze_ns / 1e3);
+	       library->heap_state == ODF_HEAP_AWAKE ? "none" : odf_reason_name((odf_reason)library->heap_reason),
+	       (unsigned long long)library->placed, (unsigned long long)library->forks,
+	       (unsigned long long)library->spawns);
+	printf(",\"regions\":%zu,\"frozen\":%zu,\"given_up\":%zu,\"freezes\":%llu,\"settles\":%llu,\"last_freeze_us\":%"
+	       ".1f",
+	       library->regions, library->frozen, library->given_up, (unsigned long long)library->freezes,
+	       (unsigned long long)library->settles, (double)library->last_freeze_ns / 1e3);
 	print_seconds("since_freeze", library->since_freeze);
 	print_seconds("since_settle", library->since_settle);
 	printf(",\"keeper\":%d,\"holders\":[", (int)library->keeper);
@@ -314,8 +341,8 @@ static void print_library_json(const struct inspect_library *library)
 static void print_rate_json(const struct inspect_rate *rate)
 {
 	printf(",\"rate\":{\"by\":\"%s\",\"seconds\":%.3f,\"forks\":%llu,\"spawns\":%llu,\"complete\":%s,\"why\":",
-	       rate->way == INSPECT_BY_TRACEPOINT ? "tracepoint" : "sampling", rate->seconds, (unsigned long long)rate->forks,
-	       (unsigned long long)rate->spawns, truth(!rate->lost));
+	       rate->way == INSPECT_BY_TRACEPOINT ? "tracepoint" : "sampling", rate->seconds,
+	       (unsigned long long)rate->forks, (unsigned long long)rate->spawns, truth(!rate->lost));
 	json_print_string(rate->why);
 	putchar('}');
 }
@@ -338,12 +365,13 @@ void inspect_print_json(const struct inspection *inspection)
 	else
 		print_rate_json(rate);
 	if (inspection->has_memory) {
-		printf(",\"malloc\":\"%s\",\"malloc_in_program\":%s,\"malloc_file\":", inspect_malloc_name(allocator->kind), truth(allocator->in_program));
+		printf(",\"malloc\":\"%s\",\"malloc_in_program\":%s,\"malloc_file\":",
+		       inspect_malloc_name(allocator->kind), truth(allocator->in_program));
 		json_print_string(allocator->where);
 		printf(",\"in_regions\":%llu,\"obstacles\":[", (unsigned long long)inspection->memory.inside);
 		for (size_t i = 0; i < inspection->obstacles.count; i++) {
-			printf("%s{\"name\":\"%s\",\"prevents\":%s,\"text\":", i == 0 ? "" : ",", inspection->obstacles.list[i].name,
-			       truth(inspection->obstacles.list[i].prevents));
+			printf("%s{\"name\":\"%s\",\"prevents\":%s,\"text\":", i == 0 ? "" : ",",
+			       inspection->obstacles.list[i].name, truth(inspection->obstacles.list[i].prevents));
 			json_print_string(inspection->obstacles.list[i].text);
 			putchar('}');
 		}

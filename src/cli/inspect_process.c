@@ -60,7 +60,8 @@ static bool read_status(struct inspect_process *process)
 	return true;
 }
 
-/* When it was started, in ticks since the machine was; 0: it is not there. Its name, in parentheses, may have anything in it. */
+/* When it was started, in ticks since the machine was; 0: it is not there. Its name, in parentheses, may have anything
+ * in it. */
 static uint64_t start_of(pid_t pid)
 {
 	FILE *file = inspect_open(pid, "stat");
@@ -139,8 +140,11 @@ bool inspect_process_read(pid_t pid, struct inspect_process *process)
 		if (access("/proc/self/status", R_OK) != 0)
 			fprintf(stderr, "odfork: inspect: /proc is not mounted here\n");
 		else
-			fprintf(stderr, "odfork: inspect: there is no process %d, or /proc hides it from this user (hidepid): then root may ask, "
-				"and the group that /proc was mounted with (gid=)\n", (int)pid);
+			fprintf(stderr,
+				"odfork: inspect: there is no process %d, or /proc hides it from this user (hidepid): "
+				"then root may ask, "
+				"and the group that /proc was mounted with (gid=)\n",
+				(int)pid);
 		return false;
 	}
 	process->start = start_of(process->pid);
@@ -160,11 +164,14 @@ const char *inspect_permission(const struct inspect_process *process)
 	static char text[256];
 
 	if (geteuid() == 0)
-		snprintf(text, sizeof text, "CAP_SYS_PTRACE, which this root lacks, or lacks in the process's user namespace");
+		snprintf(text, sizeof text,
+			 "CAP_SYS_PTRACE, which this root lacks, or lacks in the process's user namespace");
 	else if (process->uid != getuid())
 		snprintf(text, sizeof text, "to be its user (%u), root, or to have CAP_SYS_PTRACE", process->uid);
 	else
-		snprintf(text, sizeof text, "root or CAP_SYS_PTRACE: it has changed its user or may not be dumped (PR_SET_DUMPABLE), or has capabilities "
+		snprintf(text, sizeof text,
+			 "root or CAP_SYS_PTRACE: it has changed its user or may not be dumped (PR_SET_DUMPABLE), or "
+			 "has capabilities "
 			 "that this process lacks");
 	return text;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * How often a process forks and spawns. By the kernel's tracepoint task:task_newtask where that is allowed: it tells each new process and thread with the flags
- * of its clone, and costs the process some hundred nanoseconds at each. Else by looking at its children again and again, which misses those that live too
- * shortly.
+ * How often a process forks and spawns. By the kernel's tracepoint task:task_newtask where that is allowed: it tells
+ * each new process and thread with the flags of its clone, and costs the process some hundred nanoseconds at each. Else
+ * by looking at its children again and again, which misses those that live too shortly.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -20,9 +20,9 @@
 #include "inspect.h"
 
 #define PROCESSORS_MOST 4096
-#define RING_PAGES      16 /* of each processor: some hundred events; read ten times a second at least */
-#define CHILDREN_MOST   4096
-#define LOOK_NS         2000000L
+#define RING_PAGES 16 /* of each processor: some hundred events; read ten times a second at least */
+#define CHILDREN_MOST 4096
+#define LOOK_NS 2000000L
 
 struct ring {
 	int event;
@@ -143,7 +143,8 @@ static bool open_tracepoint(struct inspect_watch *watch)
 		return false;
 	}
 	if (!read_format(&id, &watch->flags_offset)) {
-		snprintf(watch->why, sizeof watch->why, "the tracepoint cannot be read (%s): root may, where tracefs is mounted", strerror(errno));
+		snprintf(watch->why, sizeof watch->why,
+			 "the tracepoint cannot be read (%s): root may, where tracefs is mounted", strerror(errno));
 		return false;
 	}
 	watch->rings = calloc((size_t)processors, sizeof *watch->rings);
@@ -151,7 +152,8 @@ static bool open_tracepoint(struct inspect_watch *watch)
 		error = open_ring(watch, id, i);
 	if (watch->rings != NULL && (error == 0 || error == ENODEV) && watch->ring_count > 0)
 		return true;
-	snprintf(watch->why, sizeof watch->why, "the tracepoint may not be used (%s): root may, and who has CAP_PERFMON",
+	snprintf(watch->why, sizeof watch->why,
+		 "the tracepoint may not be used (%s): root may, and who has CAP_PERFMON",
 		 strerror(watch->rings == NULL ? ENOMEM : error));
 	close_rings(watch);
 	return false;
@@ -193,9 +195,11 @@ static void drain(const struct inspect_watch *watch, const struct ring *ring, st
 		if (header.type == PERF_RECORD_SAMPLE && header.size >= sizeof header + sizeof sample) {
 			uint64_t flags = 0;
 			copy_out(ring, at + sizeof header, &sample, sizeof sample);
-			if (sample.process == (uint32_t)watch->process.pid && watch->flags_offset + sizeof(long) <= sample.size &&
+			if (sample.process == (uint32_t)watch->process.pid &&
+			    watch->flags_offset + sizeof(long) <= sample.size &&
 			    sizeof header + sizeof sample + sample.size <= header.size) {
-				copy_out(ring, at + sizeof header + sizeof sample + watch->flags_offset, &flags, sizeof(long));
+				copy_out(ring, at + sizeof header + sizeof sample + watch->flags_offset, &flags,
+					 sizeof(long));
 				count_flags(flags, rate);
 			}
 		}

@@ -8,7 +8,8 @@
 
 void json_print_string(const char *string)
 {
-	/* Of a long one, piece by piece. No piece ends within a character: what follows the first byte of one is 10xxxxxx. */
+	/* Of a long one, piece by piece. No piece ends within a character: what follows the first byte of one is
+	 * 10xxxxxx. */
 	enum { PIECE = 512 };
 	char piece[PIECE + 1], escaped[6 * PIECE + 1];
 	size_t rest;
@@ -21,7 +22,8 @@ void json_print_string(const char *string)
 	for (rest = strlen(string); rest > 0;) {
 		size_t length = rest < PIECE ? rest : PIECE;
 		struct text text = text_start(escaped, sizeof escaped);
-		for (size_t back = 0; length < rest && back < 3 && ((unsigned char)string[length] & 0xc0) == 0x80; back++)
+		for (size_t back = 0; length < rest && back < 3 && ((unsigned char)string[length] & 0xc0) == 0x80;
+		     back++)
 			length--;
 		memcpy(piece, string, length);
 		piece[length] = '\0';

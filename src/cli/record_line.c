@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * JSON as far as a record has it: one object of names, strings, numbers and null. Members that are not known are passed over. */
+ * JSON as far as a record has it: one object of names, strings, numbers and null. Members that are not known are passed
+ * over. */
 #include "record_line.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* From a quote on, into `text`, cut if it is too long; escapes of one character as that, others as they are written. NULL: it does not end. */
+/* From a quote on, into `text`, cut if it is too long; escapes of one character as that, others as they are written.
+ * NULL: it does not end. */
 static const char *read_string(const char *at, char *text, size_t size)
 {
 	size_t length = 0;
@@ -70,17 +72,23 @@ static const char *read_member(const char *at, const char *name, struct record_l
 		const char *name;
 		double *number;
 	} numbers[] = {
-		{ "pid", &record->pid }, { "child", &record->child }, { "held_us", &record->held_us },
-		{ "region_bytes", &record->region_bytes }, { "private_bytes", &record->private_bytes },
-		{ "time", &record->time }, { "error", &record->error },
+		{ "pid", &record->pid },
+		{ "child", &record->child },
+		{ "held_us", &record->held_us },
+		{ "region_bytes", &record->region_bytes },
+		{ "private_bytes", &record->private_bytes },
+		{ "time", &record->time },
+		{ "error", &record->error },
 	};
 	const struct {
 		const char *name;
 		char *text;
 		size_t size;
 	} texts[] = {
-		{ "call", record->call, sizeof record->call }, { "strategy", record->strategy, sizeof record->strategy },
-		{ "step", record->step, sizeof record->step }, { "reason", record->reason, sizeof record->reason },
+		{ "call", record->call, sizeof record->call },
+		{ "strategy", record->strategy, sizeof record->strategy },
+		{ "step", record->step, sizeof record->step },
+		{ "reason", record->reason, sizeof record->reason },
 		{ "program", record->program, sizeof record->program },
 	};
 
@@ -102,7 +110,9 @@ static bool read_object(const char *at, struct record_line *record)
 {
 	char name[32];
 
-	*record = (struct record_line){ .pid = -1, .held_us = -1, .region_bytes = -1, .private_bytes = -1, .time = -1, .error = -1 };
+	*record = (struct record_line){
+		.pid = -1, .held_us = -1, .region_bytes = -1, .private_bytes = -1, .time = -1, .error = -1
+	};
 	for (at = skip_blanks(at + 1); at != NULL && *at == '"';) {
 		at = read_string(at, name, sizeof name);
 		at = at == NULL ? NULL : skip_blanks(at);
@@ -115,8 +125,8 @@ static bool read_object(const char *at, struct record_line *record)
 		if (*at == ',')
 			at = skip_blanks(at + 1);
 	}
-	return at != NULL && *at == '}' && *skip_blanks(at + 1) == '\0' && record->call[0] != '\0' && record->strategy[0] != '\0' &&
-	       record->held_us >= 0;
+	return at != NULL && *at == '}' && *skip_blanks(at + 1) == '\0' && record->call[0] != '\0' &&
+	       record->strategy[0] != '\0' && record->held_us >= 0;
 }
 
 bool record_line_read(char *line, struct record_line *record)

@@ -9,7 +9,8 @@
 #define RECORD_LINE_MOST ((size_t)16384) /* bytes; the library's are a tenth of that */
 
 struct record_line {
-	double pid, child, held_us, region_bytes, private_bytes, time, error; /* negative: not there, or null; but child */
+	double pid, child, held_us, region_bytes, private_bytes, time,
+		error; /* negative: not there, or null; but child */
 	char call[32], strategy[32], step[32];
 	char reason[512];
 	char program[512];

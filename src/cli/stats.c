@@ -48,7 +48,8 @@ static int summarize(const char *path, bool json)
 
 	if (file == NULL) {
 		fprintf(stderr, "odfork: stats: cannot read %s: %s%s\n", path, strerror(errno),
-			errno == ENOENT ? "; it is the file that was given to odfork run --stats, or is in ODFORK_STATS" : "");
+			errno == ENOENT ? "; it is the file that was given to odfork run --stats, or is in ODFORK_STATS"
+					: "");
 		return EXIT_OWN;
 	}
 	errno = 0;

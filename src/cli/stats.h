@@ -10,17 +10,18 @@
 #include "record_line.h"
 
 /* Sizes of processes: below 16 MiB, then by the factor 4; the last has no end. */
-#define STATS_SIZES       8
-#define STATS_SIZE_FIRST  ((double)(16 << 20))
-#define STATS_NO_SIZE     STATS_SIZES /* the record does not tell */
-#define STATS_TALLY_NAME  128
+#define STATS_SIZES 8
+#define STATS_SIZE_FIRST ((double)(16 << 20))
+#define STATS_NO_SIZE STATS_SIZES /* the record does not tell */
+#define STATS_TALLY_NAME 128
 
 /* The records of one function in processes of one size. */
 struct stats_group {
 	char call[32];
 	int size;
 	size_t failed;
-	size_t strategies[ODF_STRATEGY_COUNT]; /* of those that did not fail; NONE: one that this version does not know */
+	size_t strategies[ODF_STRATEGY_COUNT]; /* of those that did not fail; NONE: one that this version does not know
+						*/
 	double *held; /* microseconds, of those that did not fail */
 	size_t count, room;
 };

@@ -74,7 +74,8 @@ static bool count_failure(struct stats_tallies *tallies, const struct record_lin
 
 static int size_of(const struct record_line *record)
 {
-	double bytes = (record->region_bytes > 0 ? record->region_bytes : 0) + record->private_bytes, bound = STATS_SIZE_FIRST;
+	double bytes = (record->region_bytes > 0 ? record->region_bytes : 0) + record->private_bytes,
+	       bound = STATS_SIZE_FIRST;
 	int size = 0;
 
 	if (record->private_bytes < 0)

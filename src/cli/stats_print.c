@@ -26,7 +26,8 @@ static int add_size(char *text, size_t room, double bytes)
 {
 	double mebibytes = bytes / (1 << 20);
 
-	return mebibytes >= 1024 ? snprintf(text, room, "%.0f GiB", mebibytes / 1024) : snprintf(text, room, "%.0f MiB", mebibytes);
+	return mebibytes >= 1024 ? snprintf(text, room, "%.0f GiB", mebibytes / 1024)
+				 : snprintf(text, room, "%.0f MiB", mebibytes);
 }
 
 static const char *size_name(int size)
@@ -57,7 +58,8 @@ static void print_strategies(const struct stats_group *group)
 	for (odf_strategy s = 0; s < ODF_STRATEGY_COUNT; s++) {
 		if (group->strategies[s] == 0)
 			continue;
-		printf("%s%s %zu", separator, s == ODF_STRATEGY_NONE ? "another" : odf_strategy_name(s), group->strategies[s]);
+		printf("%s%s %zu", separator, s == ODF_STRATEGY_NONE ? "another" : odf_strategy_name(s),
+		       group->strategies[s]);
 		separator = ", ";
 	}
 	if (group->failed > 0)
@@ -107,7 +109,8 @@ static void print_tallies(const char *title, const struct stats_tallies *tallies
 		printf("%s%s\n", text == NULL ? "" : "  ", text == NULL ? "" : text);
 	}
 	if (tallies->count > most || tallies->others > 0)
-		printf("%9s  and %zu more\n", "", tallies->count - (tallies->count > most ? most : tallies->count) + tallies->others);
+		printf("%9s  and %zu more\n", "",
+		       tallies->count - (tallies->count > most ? most : tallies->count) + tallies->others);
 }
 
 void stats_print(const struct stats *stats, const char *name)
@@ -123,17 +126,20 @@ void stats_print(const struct stats *stats, const char *name)
 	}
 	putchar('\n');
 	if (stats->not_understood > 0)
-		printf("%zu %s no records, or cut ones, and left out\n", stats->not_understood, stats->not_understood == 1 ? "line is" : "lines are");
+		printf("%zu %s no records, or cut ones, and left out\n", stats->not_understood,
+		       stats->not_understood == 1 ? "line is" : "lines are");
 	if (stats->records == 0)
 		return;
-	printf("\n%-15s %-18s %9s   held, in us: %10s %10s %10s %10s   by\n", "call", "size of process", "records", "median", "90 %", "99 %", "most");
+	printf("\n%-15s %-18s %9s   held, in us: %10s %10s %10s %10s   by\n", "call", "size of process", "records",
+	       "median", "90 %", "99 %", "most");
 	for (size_t i = 0; i < stats->group_count; i++) {
 		const struct stats_group *group = &stats->groups[i];
 		print_name(group->call, 15);
 		printf(" %-18s %9zu                ", size_name(group->size), group->count + group->failed);
 		if (group->count > 0)
-			printf("%10.1f %10.1f %10.1f %10.1f   ", stats_percentile(group, 500), stats_percentile(group, 900),
-			       stats_percentile(group, 990), stats_percentile(group, 1000));
+			printf("%10.1f %10.1f %10.1f %10.1f   ", stats_percentile(group, 500),
+			       stats_percentile(group, 900), stats_percentile(group, 990),
+			       stats_percentile(group, 1000));
 		else
 			printf("%10s %10s %10s %10s   ", "-", "-", "-", "-");
 		print_strategies(group);
@@ -162,7 +168,8 @@ static void print_group_json(const struct stats_group *group)
 	for (odf_strategy s = 0; s < ODF_STRATEGY_COUNT; s++) {
 		if (group->strategies[s] == 0)
 			continue;
-		printf("%s\"%s\":%zu", separator, s == ODF_STRATEGY_NONE ? "another" : odf_strategy_name(s), group->strategies[s]);
+		printf("%s\"%s\":%zu", separator, s == ODF_STRATEGY_NONE ? "another" : odf_strategy_name(s),
+		       group->strategies[s]);
 		separator = ",";
 	}
 	fputs("},\"held_us\":", stdout);
@@ -172,9 +179,9 @@ static void print_group_json(const struct stats_group *group)
 	}
 	for (size_t i = 0; i < group->count; i++)
 		sum += group->held[i];
-	printf("{\"least\":%.1f,\"mean\":%.1f,\"p50\":%.1f,\"p90\":%.1f,\"p99\":%.1f,\"p999\":%.1f,\"most\":%.1f}}", group->held[0],
-	       sum / (double)group->count, stats_percentile(group, 500), stats_percentile(group, 900), stats_percentile(group, 990),
-	       stats_percentile(group, 999), stats_percentile(group, 1000));
+	printf("{\"least\":%.1f,\"mean\":%.1f,\"p50\":%.1f,\"p90\":%.1f,\"p99\":%.1f,\"p999\":%.1f,\"most\":%.1f}}",
+	       group->held[0], sum / (double)group->count, stats_percentile(group, 500), stats_percentile(group, 900),
+	       stats_percentile(group, 990), stats_percentile(group, 999), stats_percentile(group, 1000));
 }
 
 static void print_tallies_json(const char *name, const char *member, const struct stats_tallies *tallies)
@@ -192,7 +199,8 @@ void stats_print_json(const struct stats *stats, const char *name)
 {
 	fputs("{\"file\":", stdout);
 	json_print_string(name);
-	printf(",\"records\":%zu,\"not_understood\":%zu,\"processes\":%zu", stats->records, stats->not_understood, stats->processes);
+	printf(",\"records\":%zu,\"not_understood\":%zu,\"processes\":%zu", stats->records, stats->not_understood,
+	       stats->processes);
 	if (stats->first >= 0)
 		printf(",\"first\":%.6f,\"last\":%.6f", stats->first, stats->last);
 	else

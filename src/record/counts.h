@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * How often this process has forked and spawned through the library, for who looks at it from outside. Async-signal-safe. */
+ * How often this process has forked and spawned through the library, for who looks at it from outside.
+ * Async-signal-safe. */
 #ifndef ODF_RECORD_COUNTS_H
 #define ODF_RECORD_COUNTS_H
 

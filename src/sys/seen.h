@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * What another process (odfork inspect) may read of this one's library, without a call and without a word from us: each entry is a constant that says
- * where something is. A reader finds the entries by their magic in the pages of the library's file, checks all that it reads, and passes over names that it
- * does not know, so that its version need not be ours. Costs nothing but the constants.
+ * What another process (odfork inspect) may read of this one's library, without a call and without a word from us: each
+ * entry is a constant that says where something is. A reader finds the entries by their magic in the pages of the
+ * library's file, checks all that it reads, and passes over names that it does not know, so that its version need not
+ * be ours. Costs nothing but the constants.
  */
 #ifndef ODF_SYS_SEEN_H
 #define ODF_SYS_SEEN_H
@@ -11,12 +12,13 @@
 #include <stdint.h>
 
 /* Counts up in the last byte when the layout of an entry changes. */
-#define SEEN_MAGIC_FIRST  UINT64_C(0x6465657366646f7f)
+#define SEEN_MAGIC_FIRST UINT64_C(0x6465657366646f7f)
 #define SEEN_MAGIC_SECOND UINT64_C(0x01b2c4d19e5a73e8)
 
 enum seen_kind {
 	SEEN_VALUE = 1, /* at `place`, an address */
-	SEEN_REGION = 2 /* at `place`, an offset in each region; of the list the value "regions" is the first, and its member "next" leads on */
+	SEEN_REGION = 2 /* at `place`, an offset in each region; of the list the value "regions" is the first, and its
+			   member "next" leads on */
 };
 
 struct seen {
@@ -36,10 +38,14 @@ struct seen {
 #endif
 
 /* `id` is a name for the compiler, once in a file. */
-#define SEEN_THE_VALUE(id, title, variable)                                                                              \
-	SEEN_KEPT static const struct seen seen_##id = { { SEEN_MAGIC_FIRST, SEEN_MAGIC_SECOND }, title, SEEN_VALUE, \
-							 sizeof(variable), &(variable) }
-#define SEEN_THE_MEMBER(id, title, type, member)                                                                              \
-	SEEN_KEPT static const struct seen seen_##id = { { SEEN_MAGIC_FIRST, SEEN_MAGIC_SECOND }, title, SEEN_REGION,     \
-							 sizeof(((type *)0)->member), (const void *)offsetof(type, member) }
+#define SEEN_THE_VALUE(id, title, variable)                                                                            \
+	SEEN_KEPT static const struct seen seen_##id = {                                                               \
+		{ SEEN_MAGIC_FIRST, SEEN_MAGIC_SECOND }, title, SEEN_VALUE, sizeof(variable), &(variable)              \
+	}
+#define SEEN_THE_MEMBER(id, title, type, member)                                                                       \
+	SEEN_KEPT static const struct seen seen_##id = { { SEEN_MAGIC_FIRST, SEEN_MAGIC_SECOND },                      \
+							 title,                                                        \
+							 SEEN_REGION,                                                  \
+							 sizeof(((type *)0)->member),                                  \
+							 (const void *)offsetof(type, member) }
 #endif

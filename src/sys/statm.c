@@ -42,5 +42,7 @@ size_t statm_private_bytes(void)
 	size_t numbers[NUMBERS];
 
 	read_numbers(numbers);
-	return numbers[RESIDENT] > numbers[SHARED] ? (numbers[RESIDENT] - numbers[SHARED]) * (size_t)sysconf(_SC_PAGESIZE) : 0;
+	return numbers[RESIDENT] > numbers[SHARED]
+		       ? (numbers[RESIDENT] - numbers[SHARED]) * (size_t)sysconf(_SC_PAGESIZE)
+		       : 0;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Probes for perf, bpftrace, SystemTap, gdb (USDT): a place in the code, and a note in the file that says where it is and where its arguments are. Nobody watching,
- * each is one instruction that does nothing. Those that need more than is at hand ask first whether somebody watches, by a number that the kernel counts up.
- * Where there is no <sys/sdt.h> they are nothing.
+ * Probes for perf, bpftrace, SystemTap, gdb (USDT): a place in the code, and a note in the file that says where it is
+ * and where its arguments are. Nobody watching, each is one instruction that does nothing. Those that need more than is
+ * at hand ask first whether somebody watches, by a number that the kernel counts up. Where there is no <sys/sdt.h> they
+ * are nothing.
  *
  * odfork(7) documents them; names and arguments are interface. None lies between clone and exec.
  */
@@ -15,7 +16,8 @@
 #define _SDT_HAS_SEMAPHORES 1
 #include <sys/sdt.h>
 
-#define TRACE_COUNTER(name) extern unsigned short odfork_##name##_semaphore __attribute__((section(".probes"), visibility("hidden")))
+#define TRACE_COUNTER(name)                                                                                            \
+	extern unsigned short odfork_##name##_semaphore __attribute__((section(".probes"), visibility("hidden")))
 TRACE_COUNTER(fork);
 TRACE_COUNTER(spawn);
 TRACE_COUNTER(freeze);
