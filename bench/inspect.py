@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-# What odfork inspect says that a fork of a process costs, and what forks of it then cost: Redis, by its own account (latest_fork_usec), and CPython, around
-# os.fork; and how much of the processor that took, which is what is said, and on a quiet machine the same. Neither runs under the library.
-# Usage: inspect.py ODFORK GIB...
+# What odfork inspect says that a fork of a process costs, and what forks of it then cost: Redis, by its own account
+# (latest_fork_usec), and CPython, around os.fork; and how much of the processor that took, which is what is said, and
+# on a quiet machine the same. Neither runs under the library. Usage: inspect.py ODFORK GIB...
 import json
 import os
 import statistics
@@ -48,7 +48,8 @@ def report(name, gib, found, forks):
 
 
 def python(odfork, gib):
-    with subprocess.Popen(["/usr/bin/python3", "-c", PYTHON, str(gib)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(["/usr/bin/python3", "-c", PYTHON, str(gib)], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, text=True) as process:
         process.stdout.readline()
         found = inspect(odfork, process.pid)
         forks = []
@@ -69,11 +70,13 @@ def processor(pid):
 def redis(odfork, gib):
     with tempfile.TemporaryDirectory() as folder:
         socket = folder + "/socket"
-        server = subprocess.Popen(["redis-server", "--port", "0", "--unixsocket", socket, "--save", "", "--dir", folder, "--loglevel", "warning",
-                                   "--enable-debug-command", "yes", "--rdbcompression", "no", "--rdbchecksum", "no"], stdout=subprocess.DEVNULL)
+        server = subprocess.Popen([
+            "redis-server", "--port", "0", "--unixsocket", socket, "--save", "", "--dir", folder, "--loglevel", "warning",
+            "--enable-debug-command", "yes", "--rdbcompression", "no", "--rdbchecksum", "no"], stdout=subprocess.DEVNULL)
 
         def ask(*words):
-            return subprocess.run(["redis-cli", "-s", socket, *words], check=True, capture_output=True, text=True).stdout
+            return subprocess.run(["redis-cli", "-s", socket, *words], check=True, capture_output=True,
+                    text=True).stdout
 
         try:
             for _ in range(100):
@@ -102,7 +105,8 @@ def redis(odfork, gib):
 
 def main():
     print("load %.1f on %d processors" % (os.getloadavg()[0], os.cpu_count()))
-    print("%-15s   %-30s   %-10s %11s   %11s   %s" % ("", "said", "", "first fork", "later forks", "said, against the first and the later ones"))
+    print("%-15s   %-30s   %-10s %11s   %11s   %s" % ("", "said", "", "first fork", "later forks",
+            "said, against the first and the later ones"))
     for gib in map(int, sys.argv[2:]):
         python(sys.argv[1], gib)
         redis(sys.argv[1], gib)

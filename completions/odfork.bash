@@ -5,6 +5,10 @@ _odfork_options() { # COMMAND [SUBCOMMAND]: each option, with "=" behind it if i
 	"$1" help ${2:+"$2"} 2> /dev/null | grep -oE -- '--[a-z][a-z-]*=?' | sort -u
 }
 
+_odfork_subcommands() { # COMMAND
+	"$1" help 2> /dev/null | sed -nE 's/^  odfork ([a-z]+) .*/\1/p' | sort -u
+}
+
 _odfork_values() { # SUBCOMMAND OPTION CURRENT
 	case $1:$2 in
 	run:--strategy) COMPREPLY=($(compgen -W 'auto kernel region fork' -- "$3")) ;;
@@ -36,7 +40,7 @@ _odfork() {
 
 	COMPREPLY=()
 	if [ "$COMP_CWORD" -eq 1 ]; then
-		COMPREPLY=($(compgen -W "$("$1" help 2> /dev/null | sed -nE 's/^  odfork ([a-z]+) .*/\1/p' | sort -u)" -- "$current"))
+		COMPREPLY=($(compgen -W "$(_odfork_subcommands "$1")" -- "$current"))
 		[ "${current:0:1}" != - ] || COMPREPLY=($(compgen -W '--help --version' -- "$current"))
 		return
 	fi
@@ -81,14 +85,15 @@ _odfork() {
 	fi
 	if [ "${current:0:1}" = - ]; then
 		COMPREPLY=($(compgen -W "$options" -- "$current"))
-		[ "${#COMPREPLY[@]}" != 1 ] || [ "${COMPREPLY[0]%=}" = "${COMPREPLY[0]}" ] || compopt -o nospace 2> /dev/null
+		[ "${#COMPREPLY[@]}" != 1 ] || [ "${COMPREPLY[0]%=}" = "${COMPREPLY[0]}" ] ||
+			compopt -o nospace 2> /dev/null
 		return
 	fi
 	case $subcommand in
 	run | spawn) _odfork_command "$COMP_CWORD" ;;
 	inspect) COMPREPLY=($(compgen -W "$(cd /proc && printf '%s\n' [0-9]*)" -- "$current")) ;;
 	stats) COMPREPLY=($(compgen -f -- "$current")) ;;
-	help) COMPREPLY=($(compgen -W "$("$1" help 2> /dev/null | sed -nE 's/^  odfork ([a-z]+) .*/\1/p' | sort -u)" -- "$current")) ;;
+	help) COMPREPLY=($(compgen -W "$(_odfork_subcommands "$1")" -- "$current")) ;;
 	esac
 }
 

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# The subcommands of odfork and their options are the same in its help, in the page, in what the completions offer, and in what the command takes.
+# The subcommands of odfork and their options are the same in its help, in the page, in what the completions offer,
+# and in what the command takes.
 set -eu
 build=${ODF_BUILD:?} source=${ODF_SOURCE:?}
 must_work=${ODF_MUST_WORK:-0}
@@ -20,7 +21,8 @@ in_page() { # [SUBCOMMAND]
 	if [ $# = 0 ]; then
 		sed -n 's/^\.SS odfork \([a-z]*\)$/\1/p' "$page" | sort -u
 	else
-		sed -n "/^\\.SS odfork $1\$/,/^\\.S[SH]/p" "$page" | grep -A 2 '^\.TP$' | grep -v '^\(\.TP\|--\)$' | grep '^\.[A-Z]' | sed 's/\\-/-/g' |
+		sed -n "/^\\.SS odfork $1\$/,/^\\.S[SH]/p" "$page" | grep -A 2 '^\.TP$' | grep -v '^\(\.TP\|--\)$' |
+			grep '^\.[A-Z]' | sed 's/\\-/-/g' |
 			grep -oE -- '--[a-z][a-z-]*' | sort -u
 	fi
 }
@@ -46,7 +48,8 @@ in_bash() { # WORD...
 in_zsh() { # WORD...
 	# shellcheck disable=SC2016
 	zsh -f -c '
-		compadd() { while [[ ${1-} == -* && $1 != -- ]]; do [[ $1 == -a ]] && { print -rl -- ${(P)2}; return }; [[ $1 == -S ]] && shift; shift; done
+		compadd() { while [[ ${1-} == -* && $1 != -- ]]; do [[ $1 == -a ]] &&
+			{ print -rl -- ${(P)2}; return }; [[ $1 == -S ]] && shift; shift; done
 			[[ ${1-} == -- ]] && shift; (( $# == 0 )) || print -rl -- "$@" }
 		compset() { }; _pids() { print PIDS }; _files() { print FILES }; _users() { print USERS }; _command_names() { print COMMANDS }; _normal() { print "NORMAL $words" }
 		file=$1; shift
@@ -77,7 +80,8 @@ while read -r subcommand; do
 		in_zsh odfork "$subcommand" -- | sed 's/=$//' | sort -u > "zsh_$subcommand"
 		same "$subcommand" "help_$subcommand" "zsh_$subcommand"
 	fi
-	# The command takes each: of one that it does not know it says so, of another only that a value is missing or what is wrong with it.
+	# The command takes each: of one that it does not know it says so, of another only that a value is missing or
+	# what is wrong with it.
 	while read -r option; do
 		timeout 20 odfork "$subcommand" "$option=?" --help > out 2> err < /dev/null || :
 		timeout 20 odfork "$subcommand" "$option" --help >> out 2>> err < /dev/null || :
@@ -85,7 +89,8 @@ while read -r subcommand; do
 			fail "odfork $subcommand does not take $option: $(cat err)"
 		fi
 	done < "help_$subcommand"
-	timeout 20 odfork "$subcommand" --no-such-option x > out 2> err < /dev/null && fail "odfork $subcommand --no-such-option"
+	timeout 20 odfork "$subcommand" --no-such-option x > out 2> err < /dev/null &&
+		fail "odfork $subcommand --no-such-option"
 	grep -q "odfork: $subcommand: no such option" err || fail "odfork $subcommand --no-such-option: $(cat err)"
 	odfork "$subcommand" --help | sed -n 's/^  odfork \([a-z]*\) .*/\1/p' > of
 	[ "$(sort -u of)" = "$subcommand" ] || fail "odfork $subcommand --help is about $(cat of)"
@@ -101,11 +106,14 @@ touch "records_of_mine"
 in_bash odfork run --log -- printen | grep -qx printenv || fail "commands after --"
 in_bash odfork run --strategy fork printen | grep -qx printenv || fail "commands after a value"
 in_bash odfork run --log printen | grep -qx printenv || fail "commands after an option"
-[ "$(in_bash odfork run --log cat rec)" = records_of_mine ] || fail "words of the command: $(in_bash odfork run --log cat rec)"
+[ "$(in_bash odfork run --log cat rec)" = records_of_mine ] ||
+	fail "words of the command: $(in_bash odfork run --log cat rec)"
 [ "$(in_bash odfork spawn cat --)" = "" ] || fail "options of the command's: $(in_bash odfork spawn cat --)"
 in_bash odfork help "sp" | grep -qx spawn || fail "help"
 if [ -n "$zsh" ]; then
 	[ "$(in_zsh odfork run --strategy=re | tr '\n' ' ')" = "auto kernel region fork " ] || fail "zsh: --strategy="
-	[ "$(in_zsh odfork inspect "")" = PIDS ] && [ "$(in_zsh odfork stats "")" = FILES ] && [ "$(in_zsh odfork run --user=x)" = USERS ] || fail "zsh: kinds"
-	[ "$(in_zsh odfork run --log x)" = COMMANDS ] && [ "$(in_zsh odfork run -- cat x)" = "NORMAL cat x" ] || fail "zsh: the command"
+	[ "$(in_zsh odfork inspect "")" = PIDS ] && [ "$(in_zsh odfork stats "")" = FILES ] &&
+		[ "$(in_zsh odfork run --user=x)" = USERS ] || fail "zsh: kinds"
+	[ "$(in_zsh odfork run --log x)" = COMMANDS ] && [ "$(in_zsh odfork run -- cat x)" = "NORMAL cat x" ] ||
+		fail "zsh: the command"
 fi

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# odfork inspect, held against processes of which the test knows what they are. No times: what a fork takes is compared with what was said of it by
-# bench/inspect.py. Results in TAP.
+# odfork inspect, held against processes of which the test knows what they are. No times: what a fork takes is
+# compared with what was said of it by bench/inspect.py. Results in TAP.
 import ctypes
 import json
 import os
@@ -48,7 +48,8 @@ class Target:
     def __init__(self, *words, program=INSPECTED, prefix=(), env=None):
         environment = {k: v for k, v in os.environ.items() if not k.startswith("ODFORK_") and k != "LD_PRELOAD"}
         environment.update(env or {})
-        self.process = subprocess.Popen([*prefix, program, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True)
+        self.process = subprocess.Popen([*prefix, program, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                env=environment, text=True)
         self.pid = self.process.pid
         self.said = self.process.stdout.readline().split()
         assert self.said and self.said[-1] == "ready", (words, self.said, self.process.wait(10))
@@ -145,14 +146,16 @@ def costs():
         for found in few, many:
             machine, said = found["machine"], found["fork"]
             assert machine["measured_bytes"] >= 16 * MIB and machine["base_us"] > 0, machine
-            assert 0 < machine["page_4k_ns"][0] <= machine["page_4k_ns"][1] and machine["page_4k_ns"][0] <= machine["scattered_4k_ns"][0], machine
+            assert 0 < machine["page_4k_ns"][0] <= machine["page_4k_ns"][1] \
+                    and machine["page_4k_ns"][0] <= machine["scattered_4k_ns"][0], machine
             assert 0 < said["low_us"] <= said["us"] <= said["high_us"] and 0.1 < said["error"], said
             if machine["region_us"] is not None:
                 assert found["under"]["us"] < said["us"] or found is few, found
         pages = many["memory"]["copied_pages_4k"]
         least, most = many["machine"]["page_4k_ns"][0], many["machine"]["scattered_4k_ns"][1]
         about(pages, 131072, 2000)
-        assert pages * least / 1e3 * 0.9 <= many["fork"]["low_us"] and many["fork"]["high_us"] <= 3 * pages * most / 1e3 + 3000, many
+        assert pages * least / 1e3 * 0.9 <= many["fork"]["low_us"] \
+                and many["fork"]["high_us"] <= 3 * pages * most / 1e3 + 3000, many
         assert many["fork"]["us"] > few["fork"]["us"], (few["fork"], many["fork"])
         assert many["advice"].startswith("Start it by: odfork run "), many["advice"]
         if os.geteuid() == 0:
@@ -166,7 +169,8 @@ def children(found, forks, spawns):
 @case("forks and spawns are counted, by the tracepoint")
 def tracepoint():
     with Target() as target:
-        inspect = subprocess.Popen([ODFORK, "inspect", "--json", "--watch=2", str(target.pid)], stdout=subprocess.PIPE, text=True)
+        inspect = subprocess.Popen([ODFORK, "inspect", "--json", "--watch=2", str(target.pid)],
+                stdout=subprocess.PIPE, text=True)
         first = json.loads(inspect.stdout.readline())
         target.do("forks 11")
         target.do("spawns 7")
@@ -188,9 +192,11 @@ def looking():
     if os.geteuid() != 0:
         return "needs root"
     with Target(prefix=NOBODY) as target:
-        inspect = subprocess.Popen([*NOBODY, ODFORK, "inspect", "--json", "--watch=2", str(target.pid)], stdout=subprocess.PIPE, text=True)
+        inspect = subprocess.Popen([*NOBODY, ODFORK, "inspect", "--json", "--watch=2", str(target.pid)],
+                stdout=subprocess.PIPE, text=True)
         first = json.loads(inspect.stdout.readline())
-        assert first["rate"]["by"] == "sampling" and "root may" in first["rate"]["why"] and not first["rate"]["complete"], first["rate"]
+        assert first["rate"]["by"] == "sampling" and "root may" in first["rate"]["why"] \
+                and not first["rate"]["complete"], first["rate"]
         target.do("forks 10")
         target.do("spawns 10")
         found = [json.loads(inspect.stdout.readline()) for _ in range(2)]
@@ -198,7 +204,8 @@ def looking():
         inspect.stdout.close()
         inspect.wait(30)
         forks, spawns = (sum(f["rate"][kind] for f in found) for kind in ("forks", "spawns"))
-        # Each lives for 50 ms; a spawned one may be seen before it is the other program, and on a busy machine some are not.
+        # Each lives for 50 ms; a spawned one may be seen before it is the other program, and on a busy machine some
+        # are not.
         assert 10 <= forks + spawns <= 20 and spawns >= 5, (forks, spawns)
         assert first["memory"]["scattered"] is None and first["fork"]["error"] > 0.3, first
 
@@ -225,7 +232,8 @@ def permissions():
 @case("what stands against it: descriptors")
 def descriptors():
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
-        for word, reason in (("direct=%s/file" % folder, "heap_pins"), ("userfault", "heap_userfault"), ("open=/dev/fuse", "heap_device"),
+        for word, reason in (("direct=%s/file" % folder, "heap_pins"), ("userfault", "heap_userfault"),
+                ("open=/dev/fuse", "heap_device"),
                              ("alg", "heap_device"), ("open=%s/file" % folder, None), ("open=/dev/null", None)):
             try:
                 target = Target(word)
@@ -234,14 +242,16 @@ def descriptors():
                 continue
             with target:
                 found = names(quick(target.pid))
-                assert (set(found) & {"heap_pins", "heap_userfault", "heap_device", "heap_file_system", "unknown_file_system"}) == ({reason} - {None}), (word, found)
+                assert (set(found) & {"heap_pins", "heap_userfault", "heap_device", "heap_file_system",
+                        "unknown_file_system"}) == ({reason} - {None}), (word, found)
                 if reason:
                     assert found[reason]["prevents"] and "descriptor " in found[reason]["text"], found
 
 
 @case("what stands against it: sandbox, limits, locked memory")
 def state():
-    for word, reason in ("sandbox", "heap_sandbox"), ("lock", "heap_locked"), ("data=4000", "heap_limit"), ("fsize=4000", "heap_limit"):
+    for word, reason in ("sandbox", "heap_sandbox"), ("lock", "heap_locked"), ("data=4000", "heap_limit"), \
+            ("fsize=4000", "heap_limit"):
         with Target(word, "private=8") as target:
             found = names(quick(target.pid))
             assert reason in found, (word, found)
@@ -260,7 +270,8 @@ def programs():
             assert found["malloc"] == "glibc" and found["malloc_in_program"], found
         if subprocess.run(["sh", "-c", "command -v musl-gcc"], stdout=subprocess.DEVNULL).returncode == 0:
             other = folder + "/musl"
-            subprocess.run(["musl-gcc", "-D_GNU_SOURCE", "-idirafter", "/usr/include", "-idirafter", "/usr/include/x86_64-linux-gnu", "-o", other,
+            subprocess.run(["musl-gcc", "-D_GNU_SOURCE", "-idirafter", "/usr/include", "-idirafter",
+                    "/usr/include/x86_64-linux-gnu", "-o", other,
                             SOURCE + "/tests/inspected.c"], check=True)
             with Target(program=other) as target:
                 found = quick(target.pid)
@@ -281,18 +292,21 @@ def allocators():
     with Target() as target:
         found = quick(target.pid)
         assert found["malloc"] == "glibc" and "libc.so.6" in found["malloc_file"], found
-    for library, name in (("libjemalloc.so.2", "jemalloc"), ("libmimalloc.so.2", "mimalloc"), ("libmimalloc.so.3", "mimalloc"),
+    for library, name in (("libjemalloc.so.2", "jemalloc"), ("libmimalloc.so.2", "mimalloc"),
+            ("libmimalloc.so.3", "mimalloc"),
                           ("libtcmalloc_minimal.so.4", "tcmalloc")):
         path = "/usr/lib/x86_64-linux-gnu/" + library
         if not os.path.exists(path):
             continue
         with Target(env={"LD_PRELOAD": path}) as target:
             found = quick(target.pid)
-            assert found["malloc"] == name and library in found["malloc_file"] and not found["malloc_in_program"], (library, found)
+            assert found["malloc"] == name and library in found["malloc_file"] and not found["malloc_in_program"], \
+                    (library, found)
     with tempfile.TemporaryDirectory() as folder:
         for function, name in ("je_mallctl", "jemalloc"), ("tc_malloc", "tcmalloc"), ("mi_malloc", "mimalloc"):
             program = folder + "/" + name
-            subprocess.run([*CC, "-D_GNU_SOURCE", "-DALLOCATOR_FUNCTION=" + function, "-o", program, SOURCE + "/tests/inspected.c"], check=True)
+            subprocess.run([*CC, "-D_GNU_SOURCE", "-DALLOCATOR_FUNCTION=" + function, "-o", program,
+                    SOURCE + "/tests/inspected.c"], check=True)
             with Target(program=program) as target:
                 found = quick(target.pid)
                 assert found["malloc"] == name and found["malloc_in_program"], (function, found)
@@ -316,7 +330,8 @@ def library():
         assert state["heap"] == "awake" and state["error"] == 0 and state["forks"] == 2 and state["spawns"] == 0, state
         assert 1 <= state["regions"] == state["frozen"] <= state["freezes"] and state["given_up"] == 0, state
         assert state["since_freeze"] >= 0 and state["last_freeze_us"] > 0 and state["heap_placed"] >= 40 * MIB, state
-        assert sorted(holder["pid"] for holder in state["holders"]) == sorted(held) and state["holders"][0]["name"] == "inspected", state
+        assert sorted(holder["pid"] for holder in state["holders"]) == sorted(held) \
+                and state["holders"][0]["name"] == "inspected", state
         about(found["memory"]["region"], 40 * MIB, 8 * MIB)
         for child in held:
             found = quick(child)["library"]
@@ -358,11 +373,13 @@ def garbage():
                 name = random.choice([whole[at + 16:at + 40] for at in places] + [os.urandom(24)])
                 entry = MAGIC + name + struct.pack("<II", random.choice([1, 2, 1, 2, random.getrandbits(32)]),
                                                    random.choice([1, 4, 8, 8, random.getrandbits(32)]))
-                entry += struct.pack("<Q", random.choice([0, 8, 1 << 47, (1 << 64) - 1, random.getrandbits(64), 0x400000]))
+                entry += struct.pack("<Q", random.choice([0, 8, 1 << 47, (1 << 64) - 1, random.getrandbits(64),
+                        0x400000]))
                 bytes_ += entry + bytes(random.choice([0, 8, 3]))
             with open(path, "wb") as file:
                 file.write(bytes_)
-            process = subprocess.Popen(["/usr/bin/python3", "-c", script, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            process = subprocess.Popen(["/usr/bin/python3", "-c", script, path], stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE, text=True)
             try:
                 assert process.stdout.readline() == "ready\n"
                 quick(process.pid)
@@ -387,9 +404,11 @@ def escapes():
 
 @case("arguments")
 def arguments():
-    for words in [], ["x"], ["0"], ["-1"], ["1", "2"], ["--watch=0", "1"], ["--watch=x", "1"], ["--nonsense", "1"], ["--quick", "--watch=1", "1"], ["--watch"]:
+    for words in [], ["x"], ["0"], ["-1"], ["1", "2"], ["--watch=0", "1"], ["--watch=x", "1"], ["--nonsense", "1"], \
+            ["--quick", "--watch=1", "1"], ["--watch"]:
         done = subprocess.run([ODFORK, "inspect", *words], capture_output=True, text=True)
-        assert done.returncode == 125 and done.stderr.startswith("odfork: inspect: ") and done.stdout == "", (words, done)
+        assert done.returncode == 125 and done.stderr.startswith("odfork: inspect: ") and done.stdout == "", \
+                (words, done)
 
 
 print("1..%d" % count)

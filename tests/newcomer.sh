@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# The README's way from a slow fork to a fast one, with a Redis of 200 MiB: its commands as they stand there, but for the places that are this test's own.
+# The README's way from a slow fork to a fast one, with a Redis of 200 MiB: its commands as they stand there, but for
+# the places that are this test's own.
 set -eu
 build=${ODF_BUILD:?} source=${ODF_SOURCE:?}
 must_work=${ODF_MUST_WORK:-0}
@@ -62,9 +63,11 @@ saved
 inspect=$(step 'odfork inspect')
 [ -n "$inspect" ] || fail "no inspect in the README"
 eval "$inspect" > "$work/inspected"
-grep -qE '^memory       2[0-9]{2}\.[0-9] MiB in pages of 4 KiB' "$work/inspected" && grep -q '^malloc       jemalloc (.*libjemalloc' "$work/inspected" ||
+grep -qE '^memory       2[0-9]{2}\.[0-9] MiB in pages of 4 KiB' "$work/inspected" &&
+	grep -q '^malloc       jemalloc (.*libjemalloc' "$work/inspected" ||
 	fail "inspect: $(cat "$work/inspected")"
-grep -q '^fork         would hold it for about ' "$work/inspected" && grep -q '^against it   nothing' "$work/inspected" || fail "inspect: $(cat "$work/inspected")"
+grep -q '^fork         would hold it for about ' "$work/inspected" &&
+	grep -q '^against it   nothing' "$work/inspected" || fail "inspect: $(cat "$work/inspected")"
 # What the last line says is what the README says.
 run=$(step 'odfork run')
 advised=$(sed -n 's|^Start it by: \(odfork run .*\) ARGUMENTS; and compare by: odfork stats /tmp/forks.json$|\1|p' "$work/inspected")
@@ -81,6 +84,8 @@ fill
 saved
 saved
 eval "$(step 'odfork stats')" > "$work/stats"
-grep -qE '^fork +64 MiB to 256 MiB +2 .* region 2$|^fork +256 MiB to 1 GiB +2 .* region 2$' "$work/stats" || fail "stats: $(cat "$work/stats")"
+grep -qE '^fork +64 MiB to 256 MiB +2 .* region 2$|^fork +256 MiB to 1 GiB +2 .* region 2$' "$work/stats" ||
+	fail "stats: $(cat "$work/stats")"
 eval "$(step 'odfork inspect')" > "$work/inspected"
-grep -q '^libodfork    .*; heap awake; 2 forks' "$work/inspected" || fail "inspect of the new one: $(cat "$work/inspected")"
+grep -q '^libodfork    .*; heap awake; 2 forks' "$work/inspected" ||
+	fail "inspect of the new one: $(cat "$work/inspected")"

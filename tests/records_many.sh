@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# Records from many processes and threads at once: all there and whole in a file; whole, and nobody waits, in a named pipe whose reader is slow or goes
-# away; processes of which some may make the file no longer. Where a relative path leads; what is said when records are lost.
+# Records from many processes and threads at once: all there and whole in a file; whole, and nobody waits, in a named
+# pipe whose reader is slow or goes away; processes of which some may make the file no longer. Where a relative path
+# leads; what is said when records are lost.
 set -eu
 build=${ODF_BUILD:?}
 work=$(mktemp -d)
@@ -34,7 +35,8 @@ count=$(whole file)
 [ "$count" = $((6 + 6 * 4 * calls)) ] || fail "many: $count records"
 [ ! -s err ] || fail "many: $(cat err)"
 
-# A reader that takes a line now and then: what it gets is whole, the program does not wait for it, and is told once in each process at most.
+# A reader that takes a line now and then: what it gets is whole, the program does not wait for it, and is told once
+# in each process at most.
 mkfifo slow
 python3 -c '
 import time
@@ -52,8 +54,10 @@ wait $reader
 count=$(whole slow_out)
 [ "$count" -gt 0 ] && [ "$count" -le $((4 + 4 * 2 * calls)) ] || fail "slow reader: $count records"
 if [ "$count" -lt $((4 + 4 * 2 * calls)) ]; then
-	grep -qx "odfork: records are lost, cannot write $work/slow: EAGAIN (11), its reader is too slow" err || fail "slow reader: $(cat err)"
-	[ "$(sort err | uniq -c | awk '{ print $1 }')" -le 5 ] || fail "slow reader: said more than once by a process: $(cat err)"
+	grep -qx "odfork: records are lost, cannot write $work/slow: EAGAIN (11), its reader is too slow" err ||
+		fail "slow reader: $(cat err)"
+	[ "$(sort err | uniq -c | awk '{ print $1 }')" -le 5 ] ||
+		fail "slow reader: said more than once by a process: $(cat err)"
 fi
 
 # A reader that goes away.
@@ -62,9 +66,11 @@ head -c 1000 gone > gone_out &
 status_of env LD_PRELOAD="$preload" ODFORK_STATS="$work/gone" "$many" 2 2 "$calls"
 wait
 [ $status = 0 ] || fail "reader gone: status $status: $(cat err)"
-grep -qE 'records are lost, cannot write .*/gone: (EPIPE|ENXIO) \([0-9]+\), nobody reads it$' err || fail "reader gone: $(cat err)"
+grep -qE 'records are lost, cannot write .*/gone: (EPIPE|ENXIO) \([0-9]+\), nobody reads it$' err ||
+	fail "reader gone: $(cat err)"
 
-# Some may not make the file longer, others may: what these write stays whole. The limit is set by the program itself, and found at its start.
+# Some may not make the file longer, others may: what these write stays whole. The limit is set by the program itself,
+# and found at its start.
 for how in 'ulimit -f 4; (exit 0); (exit 0); (exit 0); (exit 0); exit 0' 'ulimit -f 4; exec bash -c "(exit 0); (exit 0); (exit 0); exit 0"'; do
 	rm -f mixed
 	head -c 4000 /dev/zero | tr '\0' '\n' > mixed
@@ -74,7 +80,8 @@ for how in 'ulimit -f 4; (exit 0); (exit 0); (exit 0); (exit 0); exit 0' 'ulimit
 	done
 	grep -v '^$' mixed > lines
 	[ "$(whole lines)" -ge $((3 * (2 + 2 * 2 * 4))) ] || fail "limited and not: $(wc -l < lines)"
-	grep -q 'mixed: EFBIG (27), the file is as long as RLIMIT_FSIZE permits' err_limited || fail "limited: $(cat err_limited)"
+	grep -q 'mixed: EFBIG (27), the file is as long as RLIMIT_FSIZE permits' err_limited ||
+		fail "limited: $(cat err_limited)"
 done
 
 # And nothing is written in part, which another process might write behind before it is taken back.
@@ -85,14 +92,17 @@ if command -v strace > /dev/null; then
 	grep -q 'EFBIG (27)' err && ! grep -q ftruncate trace || fail "a record is written in part: $(cat err trace)"
 fi
 
-# A relative path means the directory of the first program, wherever it and those that it executes go. Others in the environment are left as they are.
+# A relative path means the directory of the first program, wherever it and those that it executes go. Others in the
+# environment are left as they are.
 mkdir -p first/second first/third
-(cd first && OTHER=relative LD_PRELOAD=$preload ODFORK_STATS=relative sh -c 'cd second; (exit 0); bash -c "cd ../third; (exit 0); sh -c \"(exit 0); :\"; :"
+(cd first &&
+	OTHER=relative LD_PRELOAD=$preload ODFORK_STATS=relative sh -c 'cd second; (exit 0); bash -c "cd ../third; (exit 0); sh -c \"(exit 0); :\"; :"
 	env | grep -x OTHER=relative; env | grep ^ODFORK_STATS') > out
 [ "$(whole first/relative)" -ge 3 ] || fail "relative: $(cat first/relative)"
 [ "$(find first -type f)" = first/relative ] || fail "relative: $(find first)"
 printf 'OTHER=relative\nODFORK_STATS=%s/first/relative\n' "$work" | cmp - out || fail "relative: $(cat out)"
-(cd / && LD_PRELOAD=$preload ODFORK_STATS="${work#/}/root" sh -c 'cd /tmp; (exit 0); exit 0') && [ "$(whole root)" = 1 ] || fail "relative to /"
+(cd / && LD_PRELOAD=$preload ODFORK_STATS="${work#/}/root" sh -c 'cd /tmp; (exit 0); exit 0') &&
+	[ "$(whole root)" = 1 ] || fail "relative to /"
 
 # What is said, once.
 lost() { # PATH TEXT

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# odfork stats: against the same computed from the same records by other means; cut lines, files that are none, and what it says of them.
+# odfork stats: against the same computed from the same records by other means; cut lines, files that are none, and
+# what it says of them.
 set -eu
 build=${ODF_BUILD:?}
 work=$(mktemp -d)
@@ -74,7 +75,8 @@ def check(data, records, not_understood):
     assert sum(f["records"] for f in found["failures"]) == sum(r["child"] < 0 or r["error"] != 0 for r in records)
     if records:
         assert found["processes"] == len({r["pid"] for r in records})
-        assert abs(found["first"] - min(r["time"] for r in records)) < 1e-5 and abs(found["last"] - max(r["time"] for r in records)) < 1e-5
+        assert abs(found["first"] - min(r["time"] for r in records)) < 1e-5 \
+                and abs(found["last"] - max(r["time"] for r in records)) < 1e-5
 
 whole = open("whole", "rb").read()
 lines = whole.splitlines()
@@ -95,7 +97,8 @@ for i in range(5000):
         del record["private_bytes"]
     many.append(record)
 check("\n".join(json.dumps(r, separators=(",", ":")) for r in many).encode(), many, 0)
-check("\n".join(json.dumps(r) for r in [dict(r, pid=r["pid"]) for r in many[:9]]).replace('{"pid": ', '{"pid":').encode(), many[:9], 0)
+check("\n".join(json.dumps(r) for r in [dict(r, pid=r["pid"]) for r in many[:9]]).replace('{"pid": ',
+        '{"pid":').encode(), many[:9], 0)
 
 # Cut at each byte: what is whole counts.
 one, rest = lines[0], lines[1:4]
@@ -122,13 +125,15 @@ stats(random.randbytes(1000000))
 
 table = stats(whole).decode()
 assert "standard input: %d records of " % len(records) in table, table
-for word in "fork", "_Fork", "posix_spawn", "region: no_region", "step ", "ENAMETOOLONG", "no snapshot region in this process":
+for word in "fork", "_Fork", "posix_spawn", "region: no_region", "step ", "ENAMETOOLONG", \
+        "no snapshot region in this process":
     assert word in table, (word, table)
 CHECK
 
 status=0
 "$odfork" stats nowhere > out 2> err || status=$?
-[ $status = 125 ] && grep -q '^odfork: stats: cannot read nowhere: No such file or directory; it is the file that was given to' err || fail "no file: $status $(cat err)"
+[ $status = 125 ] &&
+	grep -q '^odfork: stats: cannot read nowhere: No such file or directory; it is the file that was given to' err || fail "no file: $status $(cat err)"
 "$odfork" stats . > out 2> err && fail "a folder"
 grep -qx 'odfork: stats: cannot read \.: Is a directory' err || fail "a folder: $(cat err)"
 for wrong in "" "--nonsense whole" "whole whole"; do

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# The static probes: those that the page names, with as many arguments, in the library and in the static one; and watched by bpftrace in programs under the
-# library, each with arguments that are right.
+# The static probes: those that the page names, with as many arguments, in the library and in the static one; and
+# watched by bpftrace in programs under the library, each with arguments that are right.
 set -eu
 build=${ODF_BUILD:?} source=${ODF_SOURCE:?}
 must_work=${ODF_MUST_WORK:-0}
@@ -41,8 +41,10 @@ sed -n '/^\.SH PROBES/,/^\.TE/s/^\\fB\([a-z]*\)\\fP	\([a-z_, ]*\)	T{$/\1 \2/p' "
 [ "$(wc -l < "$work/page")" = 6 ]
 result $? "the page names six"
 listed() { # FILE
-	readelf -n "$1" 2> /dev/null | awk '$1 == "Provider:" { ours = $2 == "odfork" } ours && $1 == "Name:" { name = $2 }
-		ours && $1 == "Location:" { for (i = 1; i <= NF; i++) if ($i ~ /^Semaphore/ && $(i + 1) ~ /^0x0*$/) print name, "has no semaphore" }
+	readelf -n "$1" 2> /dev/null |
+		awk '$1 == "Provider:" { ours = $2 == "odfork" } ours && $1 == "Name:" { name = $2 }
+		ours && $1 == "Location:" { for (i = 1; i <= NF; i++) if ($i ~ /^Semaphore/ &&
+			$(i + 1) ~ /^0x0*$/) print name, "has no semaphore" }
 		ours && $1 == "Arguments:" { print name, NF - 1 }' | sort -u
 }
 listed "$build/libodfork.so.0" > "$work/library"
@@ -88,8 +90,9 @@ drive() {
 for attempt in 1 2 3 4 5 6 7 8; do
 	drive
 	kill -0 $tracer 2> /dev/null || break
-	# All of one run, that is, from its first fork on.
-	sed -n '/^fork .* region/,$p' "$work/seen" | grep -q '^leave' && break
+	# All of one run: the probes are attached one after the other.
+	kinds=$(awk '{ print $1 }' "$work/seen" | grep -xE 'fork|spawn|freeze|settle|adopt|leave' | sort -u | wc -l)
+	[ "$kinds" -lt 6 ] || ! grep -q '^fork .* region' "$work/seen" || break
 	sleep 0.5
 done
 sleep 0.5
