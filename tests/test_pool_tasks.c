@@ -114,6 +114,12 @@ static size_t shared_kib(void)
 	return size;
 }
 
+static int writes_and_pauses(const void *input, size_t length, odf_output *output)
+{
+	(void)odf_output_write(output, input, length);
+	return pauses(input, length, output);
+}
+
 static void test_memory_comes_back(void **state)
 {
 	const size_t size = (size_t)4 << 20;
@@ -128,11 +134,12 @@ static void test_memory_comes_back(void **state)
 	must_work(pool);
 	before = shared_kib();
 	for (int i = 0; i < 24; i++) {
-		odf_task *task = submitted(pool, i % 2 == 0 ? echoes : pauses, input, size);
+		odf_task *task = submitted(pool, i % 2 == 0 ? echoes : i % 8 == 1 ? writes_and_pauses : pauses, input, size);
 		if (i % 2 == 0) {
 			assert_int_equal(odf_task_wait(task, NULL, NULL, -1), 0);
 		} else if (i % 4 == 1) {
 			(void)worker_of(task);
+			usleep(i % 8 == 1 ? 30000 : 0); /* most of the output is written by then */
 		}
 		odf_task_free(task);
 	}
