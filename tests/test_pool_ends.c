@@ -395,12 +395,13 @@ static void test_nothing_is_seen(void **state)
 
 enum end { END_KILLED, END_EXIT, END_EXEC, END_COUNT };
 
-/* In a child: says which worker it has, and ends. */
+/* In a child: says which worker it has, and which child, who has all of its descriptors, and ends. */
 static void ends(enum end how, int tell)
 {
 	odf_pool *pool = odf_pool_create(NULL);
 	odf_task *task;
 	odf_task_info info = ODF_TASK_INFO_INIT;
+	pid_t told[2];
 
 	if (pool == NULL || odf_pool_submit(pool, pauses, NULL, 0, &task) != 0)
 		_exit(1);
@@ -409,7 +410,13 @@ static void ends(enum end how, int tell)
 		if (odf_task_info_get(task, &info) != 0)
 			_exit(2);
 	} while (info.state != ODF_TASK_RUNS || info.worker == 0);
-	if (write(tell, &info.worker, sizeof info.worker) != sizeof info.worker)
+	told[0] = info.worker;
+	told[1] = fork();
+	if (told[1] == 0) {
+		sleep(60);
+		_exit(0);
+	}
+	if (told[1] < 0 || write(tell, told, sizeof told) != sizeof told)
 		_exit(3);
 	if (how == END_EXIT)
 		exit(0);
@@ -424,17 +431,18 @@ static void test_program_ends(void **state)
 	(void)state;
 	for (enum end how = 0; how < END_COUNT; how++) {
 		int tell[2];
-		pid_t pid, worker = 0;
+		pid_t pid, told[2];
 
 		assert_int_equal(pipe2(tell, O_CLOEXEC), 0);
 		pid = fork();
 		assert_true(pid >= 0);
 		if (pid == 0)
 			ends(how, tell[1]);
-		assert_int_equal(read(tell[0], &worker, sizeof worker), sizeof worker);
+		assert_int_equal(read(tell[0], told, sizeof told), sizeof told);
 		if (how == END_KILLED)
 			kill(pid, SIGKILL);
-		must_be_gone_soon(worker);
+		must_be_gone_soon(told[0]);
+		kill(told[1], SIGKILL); /* which outlived it */
 		if (how == END_EXEC)
 			kill(pid, SIGKILL);
 		wait_for(pid);
