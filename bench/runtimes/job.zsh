@@ -4,7 +4,7 @@ mib=${MB:-600} forks=${FORKS:-5}
 integer count=$((mib * 6000)) turn i
 data=("${(@f)$(seq -f 'value number %.0f of the array' $count)}")
 typeset -A names
-for ((i = 1; i <= count; i += 50)); do names[key$i]=$data[i]; done
+for ((i = 1; i <= count; i += 50)); do names[key$i]="element $i of the names"; done
 check() {
 	integer sum=0 i
 	for ((i = 1; i <= count; i += 50021)); do ((sum = (sum * 33 + ${#data[i]} + i) % 1000003)); done
