@@ -252,6 +252,8 @@ def descriptors():
 def state():
     for word, reason in ("sandbox", "heap_sandbox"), ("lock", "heap_locked"), ("data=4000", "heap_limit"), \
             ("fsize=4000", "heap_limit"):
+        if word == "lock" and os.geteuid() != 0:
+            continue # more than may be locked
         with Target(word, "private=8") as target:
             found = names(quick(target.pid))
             assert reason in found, (word, found)
@@ -341,8 +343,10 @@ def library():
         assert all("%d (inspected)" % child in text.split("a snapshot is held by ")[1] for child in held), text
         for child in held:
             target.do("kill %d" % child)
-        state = wait_for(target.pid, lambda library: library["frozen"] == 0)["library"]
-        assert state["holders"] == [] and state["settles"] >= 1 and state["since_settle"] >= 0, state
+        if os.geteuid() == 0: # an ordinary user may have no userfaultfd: it settles at the next fork
+            state = wait_for(target.pid, lambda library: library["frozen"] == 0)["library"]
+            assert state["settles"] >= 1 and state["since_settle"] >= 0, state
+        assert quick(target.pid)["library"]["holders"] == []
         target.do("spawns 2")
         assert quick(target.pid)["library"]["spawns"] == 2
     with Target(env={"LD_PRELOAD": LIBRARY, "ODFORK_HEAP": "off"}) as target:

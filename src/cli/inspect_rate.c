@@ -59,7 +59,8 @@ static FILE *open_event(const char *name)
 	char path[128];
 	FILE *file = NULL;
 
-	for (size_t i = 0; i < sizeof places / sizeof *places && file == NULL; i++) {
+	errno = ENOENT;
+	for (size_t i = 0; i < sizeof places / sizeof *places && file == NULL && errno == ENOENT; i++) {
 		snprintf(path, sizeof path, "%s/events/task/task_newtask/%s", places[i], name);
 		file = fopen(path, "re");
 	}
