@@ -133,7 +133,7 @@ mutant grows_over_a_neighbour heap/mapping.c model_160 's/if \(behind.kind != RE
 mutant growth_without_advice heap/mapping.c mappings 's/while \(advice != 0 && at < end\)/while (false)/'
 mutant shrinks_to_nothing_less heap/mapping.c model_160 's/(\)\)\) \{\n\t\t)long error = span_unmap\(old \+ length, old \+ old_length\);/$1long error = 0;/'
 mutant hole_can_be_resized heap/mapping.c mappings 's/long error = sys_call5\(SYS_mremap, old, HEAP_PAGE, HEAP_PAGE, 0, 0\);/long error = 0;/'
-mutant several_mappings_are_one heap/mapping.c mappings 's/ && next.protection == span->protection && next.advice == span->advice;/;/'
+mutant several_mappings_are_one heap/mapping.c mappings 's/ && next.protection == span->protection &&\s*next.advice == span->advice;/;/'
 
 # ---- What is done past the library, and rare calls ---------------------------------------------------------------------------------
 mutant frozen_without_a_look region/freeze.c moved_mapped_over 's/error = region_verify\(region, maps, at, end - at, &changed\);/error = 0;/'
@@ -178,7 +178,7 @@ mutant left_always heap/state.c children_of_mimalloc 's/if \(had_others\)\n/if (
 mutant left_in_handlers_only heap/malloc.c children_past_libc 's/__builtin_expect\(heap_is_new_process\(\), 0\)/false/'
 mutant left_and_given_back heap/malloc.c children_beside_threads 's/else if \(has_mimalloc\(\)\)\n\t\tmimalloc.free\(pointer\);/else\n\t\tmimalloc.free(pointer);/'
 mutant left_and_trimmed heap/malloc.c children_beside_threads 's/if \(has_mimalloc\(\)\)\n\t\tmimalloc.collect/if (is_of_mimalloc(NULL) || atomic_load(&loading) == LEFT)\n\t\tmimalloc.collect/'
-mutant left_and_called heap/malloc.c children_beside_threads 's/if \(theirs && serves\(\)\)/if (theirs)/'
+mutant left_and_called heap/malloc.c children_beside_threads 's/if \(theirs && serves\(\) &&/if (theirs \&\&/'
 mutant left_and_told heap/malloc.c children_beside_threads 's/\(void\)pthread_setspecific\(its_key, NULL\);/;/'
 mutant child_not_met heap/malloc.c children_wake_by_requests_without 's/\theap_meet_child\(\);\n\town_memory_allowance = SLICE/\town_memory_allowance = SLICE/'
 mutant left_and_not_known heap/malloc.c children_beside_threads 's/if \(!has_mimalloc\(\) && atomic_load_explicit\(&loading, memory_order_relaxed\) != LEFT\)/if (!has_mimalloc())/'

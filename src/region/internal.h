@@ -364,6 +364,8 @@ size_t region_discard_run(const struct odf_region *region, size_t page, size_t l
 void region_discard_forget(struct odf_region *region, size_t from, size_t length);
 
 /* ---- zero.c, under the lock ---- */
+/* For tests of the other ways: none is put. */
+extern bool region_zero_pages_never;
 /* What is there, a private view of the file, reads as zeros, and takes no memory. False: refused here; what is there is what it was, or what the file has. */
 bool region_put_zero_pages(char *start, size_t length);
 

@@ -23,6 +23,8 @@
 /* Another thread that reads there at that moment may bring a page of the file back. */
 #define TRIES 8
 
+bool region_zero_pages_never;
+
 enum { UNKNOWN, FORBIDDEN, PERMITTED };
 static atomic_int permitted; /* a child is under the filters of its parent */
 
@@ -78,7 +80,7 @@ bool region_put_zero_pages(char *start, size_t length)
 	bool done = false;
 	int file;
 
-	if (atomic_load_explicit(&fails, memory_order_relaxed) || !is_permitted())
+	if (region_zero_pages_never || atomic_load_explicit(&fails, memory_order_relaxed) || !is_permitted())
 		return false;
 	file = open_for_user_mode();
 	if (file < 0) {
