@@ -211,7 +211,7 @@ if [ -n "$mimalloc" ]; then
 		"$odfork" run --log ./with_mimalloc
 fi
 ln -s libinner.so libtcmalloc.so.4
-try "a library of tcmalloc's name" 0 "^awake other" "its malloc is tcmalloc's \(.*\): .*; it maps nothing but with TCMALLOC_SKIP_SBRK=true\$" \
+try "a library of tcmalloc's name" 0 "^awake other" "its malloc is tcmalloc's \(.*\): $later, what that maps is placed in a region\$" \
 	env LD_PRELOAD="$work/libtcmalloc.so.4" "$odfork" run --log ./plain
 
 printf 'int nothing;' > nothing.c

@@ -49,9 +49,8 @@ static void describe_allocator(FILE *to, const char *command, const struct findi
 			    "placed in a region", when);
 		break;
 	case ALLOCATOR_OTHER:
-		say(to, command, "its malloc is %s%s(%s): %s, what that maps is placed in a region%s", name == NULL ? "one of its own " : name,
-		    name == NULL ? "" : "'s ", allocator->where, when,
-		    name != NULL && strcmp(name, "tcmalloc") == 0 ? "; it maps nothing but with TCMALLOC_SKIP_SBRK=true" : "");
+		say(to, command, "its malloc is %s%s(%s): %s, what that maps is placed in a region", name == NULL ? "one of its own " : name,
+		    name == NULL ? "" : "'s ", allocator->where, when);
 		break;
 	default:
 		say(to, command, "its malloc is not known: %s, large mappings are placed in a region", when);
