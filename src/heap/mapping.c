@@ -270,20 +270,6 @@ static long map(void *address, void *elsewhere, size_t length, int protection, i
 	return raw_mmap(elsewhere, length, protection, flags, file, offset);
 }
 
-/* Where mimalloc's mappings lie that are not in a region: where nobody's are whose address the kernel chooses. Version 3.0.1 takes for its own what is mapped
- * where it has had something before. And its first proposal may be so low (3.4.3: just above 1 GiB) that it would take what the program can map with MAP_32BIT. */
-#define APART_FROM ((uintptr_t)15 << 40)
-#define APART_SIZE ((uintptr_t)4 << 40)
-#define APART_STEP ((uintptr_t)4 << 20)
-
-static void *apart(size_t length)
-{
-	static _Atomic(uintptr_t) used;
-	uintptr_t random = (uintptr_t)&used / HEAP_PAGE * APART_STEP; /* as the loader has placed us */
-
-	return (void *)(APART_FROM + (random + atomic_fetch_add(&used, length / APART_STEP * APART_STEP + 2 * APART_STEP)) % APART_SIZE);
-}
-
 long heap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset, const void *caller)
 {
 	bool for_malloc = heap_is_our_allocator(caller);
@@ -292,7 +278,7 @@ long heap_mmap(void *address, size_t length, int protection, int flags, int file
 
 	if (for_malloc && !(flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) && !is_spread(address)) {
 		address = NULL;
-		elsewhere = apart(length);
+		elsewhere = span_apart(length);
 	}
 	/* mimalloc asks without a promise, where libc's malloc would be refused. */
 	if (for_malloc && exceeds_machine(length))

@@ -306,6 +306,20 @@ bool span_is_sealed(char *at, char *end)
 	return false;
 }
 
+/* Where mimalloc's mappings lie that are not in a region: where nobody's are whose address the kernel chooses. Version 3.0.1 takes for its own what is mapped
+ * where it has had something before. And its first proposal may be so low (3.4.3: just above 1 GiB) that it would take what the program can map with MAP_32BIT. */
+#define APART_FROM ((uintptr_t)15 << 40)
+#define APART_SIZE ((uintptr_t)4 << 40)
+#define APART_STEP ((uintptr_t)4 << 20)
+
+void *span_apart(size_t length)
+{
+	static _Atomic(uintptr_t) used;
+	uintptr_t random = (uintptr_t)&used / HEAP_PAGE * APART_STEP; /* as the loader has placed us */
+
+	return (void *)(APART_FROM + (random + atomic_fetch_add(&used, length / APART_STEP * APART_STEP + 2 * APART_STEP)) % APART_SIZE);
+}
+
 /* For advice about anonymous memory only, or what only the kernel knows of later: the memory leaves the region. What other threads write there meanwhile may be
  * lost, which is theirs to prevent, as for the moment from which on the advice holds. */
 long span_make_anonymous(struct span *span)
@@ -317,7 +331,7 @@ long span_make_anonymous(struct span *span)
 	if ((span->protection & PROT_READ) == 0 && sys_call3(SYS_mprotect, from, length, PROT_READ) < 0)
 		return -ENOMEM;
 	/* In one piece, as it is one mapping. */
-	copy = raw_mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	copy = raw_mmap(span_apart(length), length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (copy < 0 && copy > -4096)
 		return -ENOMEM;
 	span_copy((char *)copy, from, length);

@@ -85,6 +85,9 @@ void span_make_large(struct span *span, bool all);
 /* The range goes away by a call of the program's, which returns 0 or minus an errno value. */
 long span_lose_by(char *address, size_t length, long (*call)(void *argument), void *argument);
 
+/* A place to propose for what is not the program's. */
+void *span_apart(size_t length);
+
 /* ---- window.c ---- */
 /* A mapping that a region in place can adopt one day, whatever its rights are now. */
 static inline bool is_young_kind(int flags)

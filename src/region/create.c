@@ -87,11 +87,18 @@ static void set_length(struct odf_region *region, size_t length)
 
 enum make { MAKE_MEMORY, MAKE_BARE, MAKE_IN_PLACE };
 
+/* What the region keeps of itself lies where it lies itself: a gap that the program has made among its own mappings is to stay one. */
+static void *apart(char *hint, unsigned number)
+{
+	return hint == NULL ? NULL : hint - (number + 1) * (REGION_PUD / 4);
+}
+
 /* `start`: of a region in place. */
 static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, enum make kind, char *start, void *hint, int *error)
 {
 	bool bare = kind != MAKE_MEMORY;
-	struct odf_region *region = region_map(NULL, round_up(sizeof *region, REGION_PAGE), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct odf_region *region = region_map(apart(hint, 0), round_up(sizeof *region, REGION_PAGE), PROT_READ | PROT_WRITE,
+						 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	*error = ENOMEM;
 	if (region == NULL)
@@ -113,8 +120,8 @@ static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, enu
 		return NULL;
 	}
 	if (bare)
-		region->extents = region_map(NULL, EXTENTS_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	region->discarded = region_map(NULL, bitmap_size(region), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		region->extents = region_map(apart(hint, 1), EXTENTS_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	region->discarded = region_map(apart(hint, 2), bitmap_size(region), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (region->discarded == NULL || (bare && region->extents == NULL)) {
 		if (region->discarded != NULL)
 			region_unmap(region->discarded, bitmap_size(region));
