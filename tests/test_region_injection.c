@@ -1169,6 +1169,9 @@ static void summary(void)
 		      injected, control->no_region, control->no_fork, control->absent, control->not_settled, control->never, control->given_up);
 }
 
+/* Each page of zeros that is put is six calls more: all of them fail by call, and elsewhere small pieces are given back in the other ways. */
+extern bool region_zero_pages_never;
+
 static void test_by_call(void **state)
 {
 	(void)state;
@@ -1182,6 +1185,7 @@ static void test_on_lesser_machines(void **state)
 {
 	(void)state;
 	bad = 0;
+	region_zero_pages_never = true;
 	run_scenario(0, NO_USERFAULT, false, 1);
 	run_scenario(0, NO_SCAN | NO_CLOSE_RANGE, false, 1);
 	summary();
@@ -1192,6 +1196,7 @@ static void test_with_holes(void **state)
 {
 	(void)state;
 	bad = 0;
+	region_zero_pages_never = true;
 	run_scenario(2, 0, true, 7);
 	summary();
 	assert_int_equal(bad, 0);
@@ -1201,6 +1206,7 @@ static void test_with_holes_otherwise(void **state)
 {
 	(void)state;
 	bad = 0;
+	region_zero_pages_never = true;
 	run_scenario(3, 0, false, 8);
 	run_scenario(2, NO_USERFAULT, false, 8);
 	summary();
@@ -1211,6 +1217,7 @@ static void test_by_itself(void **state)
 {
 	(void)state;
 	bad = 0;
+	region_zero_pages_never = true;
 	run_scenario(1, 0, false, 1);
 	summary();
 	assert_int_equal(bad, 0);

@@ -123,6 +123,12 @@ static void take_limits(void)
 	(void)sys_call4(SYS_prlimit64, 0, RLIMIT_CORE, &none, NULL);
 }
 
+/* Where the heap's first region keeps what it knows of itself; for one of the program's own, anywhere. */
+static void *apart(unsigned number)
+{
+	return first_region != NULL && first_region->beside != NULL ? (char *)first_region + (number + 1) * REGION_TABLE : NULL;
+}
+
 static int open_files(int device)
 {
 	int fd;
@@ -134,7 +140,7 @@ static int open_files(int device)
 		sys_close(fd);
 	if (sys_call1(SYS_chdir, "/") < 0) /* else a file system of the program's could not be unmounted */
 		return EACCES;
-	keeper_settler.desk = region_map(NULL, KEEPER_DESK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	keeper_settler.desk = region_map(apart(1), KEEPER_DESK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (keeper_settler.desk == NULL)
 		return ENOMEM;
 	(void)sys_call3(SYS_madvise, keeper_settler.desk, KEEPER_DESK_SIZE, MADV_DONTFORK); /* only to save children its copy */
@@ -238,7 +244,7 @@ static int make_process(void)
 	void **local;
 	long id;
 
-	block = region_map(NULL, BLOCK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	block = region_map(apart(0), BLOCK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
 	if (block == NULL)
 		return ENOMEM;
 	local = (void **)(void *)(block + GUARD_SIZE + STACK_SIZE + LOCAL_SIZE);
