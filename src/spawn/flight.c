@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "block.h"
 #include "flight.h"
 
 #include <linux/futex.h>
@@ -13,8 +14,8 @@
 
 enum { TICK_MS = 20, SLOTS = 32, LOOKED_AT = 4 };
 
-/* The first so many: whoever works on one has taken it out of its slot. Without a lock, which would cost system calls.
-*/ static _Atomic(struct plan *) slots[SLOTS];
+/* The first so many: whoever works on one has taken it out of its slot. Without a lock, which would cost system calls. */
+static _Atomic(struct plan *) slots[SLOTS];
 
 /* The others. */
 static struct {
@@ -64,10 +65,9 @@ void flight_drop(struct plan *plan)
 {
 	void *extra = plan->extra;
 
-	/* Cannot fail for memory that mmap gave and nobody split. */
 	if (extra != NULL)
-		(void)sys_call2(SYS_munmap, extra, plan->extra_size);
-	(void)sys_call2(SYS_munmap, plan->block, plan->block_size);
+		block_unmap(extra, plan->extra_size);
+	block_unmap(plan->block, plan->block_size);
 }
 
 static bool put_into_slot(struct plan *plan, unsigned first)

@@ -8,6 +8,7 @@
 
 #include "../sys/syscall.h"
 #include "arena.h"
+#include "block.h"
 #include "flight.h"
 
 /* Where there is no room, the original. */
@@ -106,16 +107,14 @@ int flight_pack(struct plan *plan)
 	struct arena arena = { .base = plan->room, .room = plan->room_size };
 	const struct child_plan from = plan->child;
 	size_t size;
-	long extra;
 
 	place(&arena, &from, &plan->child);
 	if (arena.used <= arena.room)
 		return 0;
 	size = (arena.used + 4095) / 4096 * 4096;
-	extra = sys_call6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (extra < 0 && extra > -4096)
+	plan->extra = block_map(size, 0);
+	if (plan->extra == NULL)
 		return ENOMEM;
-	plan->extra = (void *)extra;
 	plan->extra_size = size;
 	arena = (struct arena){ .base = plan->extra, .room = size };
 	place(&arena, &from, &plan->child);

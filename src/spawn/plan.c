@@ -15,6 +15,7 @@
 
 #include "../sys/syscall.h"
 #include "arena.h"
+#include "block.h"
 #include "environment.h"
 #include "fd_map.h"
 #include "flight.h"
@@ -199,23 +200,21 @@ static struct plan *take_kept(size_t size)
 	return plan;
 }
 
-/* Raw calls, as the interposed ones may lay it into a region, where the kernel does not find the word that it clears
- * when a child lets go. */
 static struct plan *map_block(size_t size, size_t page, size_t stack)
 {
-	long block = sys_call6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	char *block = block_map(size, MAP_STACK);
 	struct plan *plan;
 
-	if (block < 0 && block > -4096)
+	if (block == NULL)
 		return NULL;
 	if (sys_call3(SYS_mprotect, block, page, PROT_NONE) < 0) {
-		(void)sys_call2(SYS_munmap, block, size);
+		block_unmap(block, size);
 		return NULL;
 	}
-	plan = (struct plan *)(void *)((char *)block + page + stack);
-	plan->block = (void *)block;
+	plan = (struct plan *)(void *)(block + page + stack);
+	plan->block = block;
 	plan->block_size = size;
-	plan->stack = (char *)block + page;
+	plan->stack = block + page;
 	plan->stack_size = stack;
 	return plan;
 }
