@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Memory that a child, or a parent beside a child, gives back piece by piece, as a server that saves does value by value: it reads as zeros and takes neither
- * memory nor mappings, as plain. And what malloc is asked for and never used takes none.
+ * Memory that a child, or a parent beside a child, gives back piece by piece, as a server that saves does value by
+ * value: it reads as zeros and takes neither memory nor mappings, as plain. And what malloc is asked for and never
+ * used takes none.
  */
 #include "preloaded.h"
 

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Memory of any shape, as allocators and runtimes ask for it: with hints, below 4 GiB, reserved without rights and opened by mprotect or by fixed mappings, grown and moved
- * by mremap, by the data segment, and mapped before the library could know.
+ * Memory of any shape, as allocators and runtimes ask for it: with hints, below 4 GiB, reserved without rights and
+ * opened by mprotect or by fixed mappings, grown and moved by mremap, by the data segment, and mapped before the
+ * library could know.
  *
- * Random programs of each shape: every page has a value that it must have in the program and in each child, whatever was asked for in between; a thread counts in
- * memory of the same shape meanwhile, and no count may be lost. And each shape ends up in a region, where it can be settled.
+ * Random programs of each shape: every page has a value that it must have in the program and in each child, whatever
+ * was asked for in between; a thread counts in memory of the same shape meanwhile, and no count may be lost. And each
+ * shape ends up in a region, where it can be settled.
  *
  *   shapes                       all, for ODF_TEST_SECONDS (5) from seed ODF_TEST_SEED (1) on
  *   shapes round SHAPE SEED      one of them, as it is run: with LD_PRELOAD and ODFORK_HEAP set by who calls
@@ -234,7 +236,8 @@ static void resize(struct area *area, size_t from, size_t count)
 		return;
 	memory = mremap(area->base, area->pages * PAGE, pages * PAGE, below(4) ? MREMAP_MAYMOVE : 0);
 	if (memory == MAP_FAILED) {
-		/* In the way of growth without a move; or more than one mapping, as plain too where something was mapped over a part of it. */
+		/* In the way of growth without a move; or more than one mapping, as plain too where something was
+		 * mapped over a part of it. */
 		REQUIRE(errno == ENOMEM || errno == EFAULT);
 		return;
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What mimalloc has beyond the end of its own map of its memory (malloc.c). Any thread changes it at any time, without a lock: an allocator may unmap in a signal
- * handler.
+ * What mimalloc has beyond the end of its own map of its memory (malloc.c). Any thread changes it at any time,
+ * without a lock: an allocator may unmap in a signal handler.
  */
 #include "internal.h"
 #include "ranges.h"

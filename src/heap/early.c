@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the program has mapped where no window is yet: while the heap was asleep, and where it has little. When a window is opened there it is young memory, if it is
- * still what it was.
+ * What the program has mapped where no window is yet: while the heap was asleep, and where it has little. When a
+ * window is opened there it is young memory, if it is still what it was.
  *
  * Async-signal-safe. What is not remembered stays outside, which is right at any time.
  */
 #include "ranges.h"
 #include "span.h"
 
-/* Before the heap wakes there are at most some MiB of pages, which cost a fork little; what counts is what is reserved then and used later. */
+/* Before the heap wakes there are at most some MiB of pages, which cost a fork little; what counts is what is
+ * reserved then and used later. */
 #define LEAST ((size_t)256 << 10)
 
 static struct ranges early;
@@ -41,7 +42,8 @@ void heap_take_early(odf_region *region, char *window, size_t window_length)
 	size_t size;
 	uint64_t mask;
 
-	/* Taken out and looked at under the lock, so that whoever changes the memory comes before, and it is not in the list any more; or after, and finds it young. */
+	/* Taken out and looked at under the lock, so that whoever changes the memory comes before, and it is not in
+	 * the list any more; or after, and finds it young. */
 	region_lock(&mask);
 	while (ranges_take(&early, (uintptr_t)window, window_length, &start, &size)) {
 		char *from = (char *)start, *to = from + size, *end = window + window_length;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A list of ranges of addresses, of whole pages, that any thread changes at any time, without a lock. Async-signal-safe.
+ * A list of ranges of addresses, of whole pages, that any thread changes at any time, without a lock.
+ * Async-signal-safe.
  */
 #ifndef ODF_HEAP_RANGES_H
 #define ODF_HEAP_RANGES_H
@@ -24,7 +25,8 @@ static inline bool ranges_are_none(const struct ranges *ranges)
 
 /* False: it cannot be remembered, and nothing is. */
 bool ranges_add(struct ranges *ranges, uintptr_t address, size_t length);
-/* False: what remains of one of them cannot be remembered. It is still there as a whole then, or, if `all`, a part that should remain is not. */
+/* False: what remains of one of them cannot be remembered. It is still there as a whole then, or, if `all`, a part
+ * that should remain is not. */
 bool ranges_forget(struct ranges *ranges, uintptr_t address, size_t length, bool all);
 bool ranges_have(const struct ranges *ranges, uintptr_t address);
 /* The one in a slot. False: none. */

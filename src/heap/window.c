@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * Windows: regions in place (region.h), one for each part of the address space where the program's mappings lie. Made when the first one of some size is met there
- * while the heap is awake. What the program maps is noted as young memory; the region does the rest.
+ * Windows: regions in place (region.h), one for each part of the address space where the program's mappings lie. Made
+ * when the first one of some size is met there while the heap is awake. What the program maps is noted as young
+ * memory; the region does the rest.
  *
  * Async-signal-safe. The functions of the first part take the lock, those of the second are called under it.
  */
 #include "span.h"
 
 #define GIB ((uintptr_t)1 << 30)
-/* The kernel maps from the top of the address space downward unless told otherwise; elsewhere, where the data segment is for one, memory follows upward upon the
- * first. */
+/* The kernel maps from the top of the address space downward unless told otherwise; elsewhere, where the data segment
+ * is for one, memory follows upward upon the first. */
 #define DOWNWARD_FROM (ADDRESSES_END - ((uintptr_t)32 << 40))
 /* Where addresses of 32 bits end, which programs ask for with MAP_32BIT. */
 #define LOW_END ((uintptr_t)4 << 30)
@@ -80,9 +81,10 @@ void heap_make_window(const char *address, size_t length)
 
 /* ---- When memory is in the region from the start ----
  *
- * The first write to a page of a file takes a quarter longer than one to anonymous memory, and a fork copies the page tables of the latter. A process that has
- * forked will fork again. Before that it is what a process grows by that stays: memory beyond the most that it ever had is overlaid, and what is mapped in the
- * place of what was given back is young. */
+ * The first write to a page of a file takes a quarter longer than one to anonymous memory, and a fork copies the page
+ * tables of the latter. A process that has forked will fork again. Before that it is what a process grows by that
+ * stays: memory beyond the most that it ever had is overlaid, and what is mapped in the place of what was given back
+ * is young. */
 static _Atomic(size_t) has, had_most;
 static atomic_bool has_forked;
 
@@ -140,8 +142,8 @@ static void forget(odf_region *region, size_t from, size_t length, int unused)
 	region_forget_young(region, from, length);
 }
 
-/* What the kernel has just mapped there was free: what the lists of this process and of those that it is a copy of say of the place is history, of system calls past
- * us. */
+/* What the kernel has just mapped there was free: what the lists of this process and of those that it is a copy of
+ * say of the place is history, of system calls past us. */
 static void forget_history(char *address, size_t length)
 {
 	char *end = address + span_round_up(length);

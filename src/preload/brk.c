@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The end of the data segment, as the program itself moves it: allocators of its own do, and Lisps. What it grows by is its memory like a mapping. libc's malloc
- * moves it as well, past us; what lies between two of the program's own calls and is not theirs is malloc's, and left alone.
+ * The end of the data segment, as the program itself moves it: allocators of its own do, and Lisps. What it grows by
+ * is its memory like a mapping. libc's malloc moves it as well, past us; what lies between two of the program's own
+ * calls and is not theirs is malloc's, and left alone.
  *
  * Not safe beside another thread that moves it, as libc's functions are not.
  */

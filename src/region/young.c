@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * A region in place: its home is a window on addresses that the kernel gives to the program, and the file's offset is the address in the window. Nothing is
- * reserved there. What the program maps lies where the kernel puts it, as anonymous memory, at its full speed and with its large pages; the list calls it young.
+ * A region in place: its home is a window on addresses that the kernel gives to the program, and the file's offset is
+ * the address in the window. Nothing is reserved there. What the program maps lies where the kernel puts it, as
+ * anonymous memory, at its full speed and with its large pages; the list calls it young.
  *
- * A freeze makes memory of it ("adopts" it): the file's view of the place comes to lie at aside, and the place is marked as discarded, which says that the file
- * has nothing there and that whatever is at home is the process's own (invariant 6). The fork that follows copies its page tables, as without a region. The next
- * settle takes its pages into the file by the steps that it makes in any case, beside a running program, and from then on it is memory as any other.
+ * A freeze makes memory of it ("adopts" it): the file's view of the place comes to lie at aside, and the place is
+ * marked as discarded, which says that the file has nothing there and that whatever is at home is the process's own
+ * (invariant 6). The fork that follows copies its page tables, as without a region. The next settle takes its pages
+ * into the file by the steps that it makes in any case, beside a running program, and from then on it is memory as
+ * any other.
  *
- * Where nothing can settle beside the program memory is taken before its first use ("overlaid"): a view of the file is laid over it at once.
+ * Where nothing can settle beside the program memory is taken before its first use ("overlaid"): a view of the file
+ * is laid over it at once.
  *
  * Under the lock; async-signal-safe.
  */

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Zeros without memory and without a mapping: the kernel's own page of zeros, put over a private view of the file by a userfaultfd. It serves faults of user mode only,
- * so that everybody may have one (Linux 5.11), and it is there for some microseconds, under the lock, with signals blocked.
+ * Zeros without memory and without a mapping: the kernel's own page of zeros, put over a private view of the file by
+ * a userfaultfd. It serves faults of user mode only, so that everybody may have one (Linux 5.11), and it is there for
+ * some microseconds, under the lock, with signals blocked.
  *
- * Not under a seccomp filter, which may punish a call that the program does not make: whether there is one is looked at once, and each that is entered by a call
- * that was seen is told.
+ * Not under a seccomp filter, which may punish a call that the program does not make: whether there is one is looked
+ * at once, and each that is entered by a call that was seen is told.
  *
  * Async-signal-safe.
  */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Memory of plans. By raw calls, as the interposed ones may lay it into a region, where the kernel does not find the word that it clears when a child lets go;
- * under the thread sanitizer by libc's, from which it learns that memory is another's now. */
+ * Memory of plans. By raw calls, as the interposed ones may lay it into a region, where the kernel does not find the
+ * word that it clears when a child lets go; under the thread sanitizer by libc's, from which it learns that memory is
+ * another's now. */
 #ifndef ODF_SPAWN_BLOCK_H
 #define ODF_SPAWN_BLOCK_H
 
