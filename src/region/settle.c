@@ -374,12 +374,15 @@ static int detach(struct odf_region *region, const struct region_settler *settle
 }
 
 /* Scratch is left with pages that nobody needs; dropping them takes its time and no lock. */
-static void clear_scratch(const struct step *step)
+static void clear_scratch(struct odf_region *region, const struct step *step)
 {
 	if (step->scratch == NULL)
 		return;
-	if (region_map(step->scratch, step->length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == NULL)
-		(void)sys_call3(SYS_madvise, step->scratch, step->length, MADV_DONTNEED); /* the next step takes its place in any case */
+	if (region_map(step->scratch, step->length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != NULL ||
+	    sys_call3(SYS_madvise, step->scratch, step->length, MADV_DONTNEED) == 0)
+		return;
+	/* The kernel has unmapped it before it failed: what comes to lie there would be another's when the next step takes the place. */
+	(void)reserve_or_lose(region, 0, step->scratch, step->length);
 }
 
 /* After a step in which a part of its places was lost. What is around that part is ours. */
@@ -580,10 +583,10 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 		else if (error != EAGAIN)
 			region->step_most = REGION_TABLE;
 		region_unlock_as_keeper();
+		if (stepped && settler->userfault >= 0 && region->lost_count == 0)
+			clear_scratch(region, &step);
 		if (region->lost_count > 0)
 			give_up_places(region);
-		else if (stepped && settler->userfault >= 0)
-			clear_scratch(&step);
 		settler->between_steps(region_clock() - start);
 	}
 	return error;
