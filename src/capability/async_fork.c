@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Alibaba Cloud Linux's Async-fork is a switch of a memory cgroup, in both versions of cgroups: the file memory.async_fork. It is looked for in the
- * process's own cgroup and nowhere else: /proc/self/cgroup names it, /proc/self/mountinfo says where it is mounted.
+ * Alibaba Cloud Linux's Async-fork is a switch of a memory cgroup, in both versions of cgroups: the file
+ * memory.async_fork. It is looked for in the process's own cgroup and nowhere else: /proc/self/cgroup names it,
+ * /proc/self/mountinfo says where it is mounted.
  *
  * System calls and fixed buffers only.
  */
@@ -15,7 +16,8 @@
 
 #define SWITCH_FILE "memory.async_fork"
 
-/* ---- Lines of a file ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Lines of a file
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 struct lines {
 	int fd;
@@ -53,7 +55,9 @@ static bool next_line(struct lines *lines, char *line, size_t size)
 	return any;
 }
 
-/* ---- Whose cgroup ------------------------------------------------------------------------------------------------------------------- */
+/* ---- Whose cgroup
+ * -------------------------------------------------------------------------------------------------------------------
+ * */
 
 /* Whether a list separated by commas has the word. */
 static bool list_has(const char *list, size_t length, const char *word)
@@ -71,7 +75,8 @@ static bool list_has(const char *list, size_t length, const char *word)
 
 enum version { NO_PROC, NO_CGROUP, VERSION_1, VERSION_2 };
 
-/* The memory cgroup of this process: "4:memory:/path" in version 1; "0::/path" in version 2, which is meant only where there is no such line. */
+/* The memory cgroup of this process: "4:memory:/path" in version 1; "0::/path" in version 2, which is meant only
+ * where there is no such line. */
 static enum version own_cgroup(char path[PATH_MAX], uint64_t *mark)
 {
 	struct lines lines = { .fd = sys_open("/proc/self/cgroup", O_RDONLY, 0) };
@@ -116,7 +121,8 @@ uint64_t async_fork_cgroup(void)
 	return memory != 0 ? memory : unified;
 }
 
-/* ---- Where it is mounted ------------------------------------------------------------------------------------------------------------ */
+/* ---- Where it is mounted
+ * ------------------------------------------------------------------------------------------------------------ */
 
 /* In place: mountinfo writes blanks and backslashes in octal. */
 static void unescape(char *text)
@@ -155,7 +161,8 @@ static bool exists(const char *directory, const char *name)
 	return text.length < sizeof path && sys_call3(SYS_faccessat, AT_FDCWD, path, F_OK) == 0;
 }
 
-/* The switch of the whole machine is nobody's own: the root of a hierarchy has a file that other cgroups lack, or lacks one. */
+/* The switch of the whole machine is nobody's own: the root of a hierarchy has a file that other cgroups lack, or
+ * lacks one. */
 static bool is_root(const char *directory, enum version version)
 {
 	return version == VERSION_1 ? exists(directory, "release_agent") : !exists(directory, "cgroup.type");
@@ -186,7 +193,8 @@ static int look(const char *mount, const char *rest, enum version version, char 
 	return 0;
 }
 
-/* One line: "ID PARENT DEVICE ROOT MOUNT OPTIONS ... - TYPE SOURCE SUPER-OPTIONS". -ENOENT if it is not a mount of our hierarchy. */
+/* One line: "ID PARENT DEVICE ROOT MOUNT OPTIONS ... - TYPE SOURCE SUPER-OPTIONS". -ENOENT if it is not a mount of
+ * our hierarchy. */
 static int look_at_mount(char *line, const char *cgroup, enum version version, char path[PATH_MAX])
 {
 	char *field[6], *rest = line, *type, *source, *options;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What is known about the kernel's on-demand fork, and the one place where it is tried out. A trial is a process of its own, made by a plain clone with
- * all signals blocked and without an exit signal: no handler of the program runs in it, no atfork handler at all, and no wait() without __WALL or
- * __WCLONE sees it.
+ * What is known about the kernel's on-demand fork, and the one place where it is tried out. A trial is a process of
+ * its own, made by a plain clone with all signals blocked and without an exit signal: no handler of the program runs
+ * in it, no atfork handler at all, and no wait() without __WALL or __WCLONE sees it.
  */
 #include "kernel.h"
 
@@ -22,8 +22,9 @@
 #include "capability.h"
 #include "kernel_trial.h"
 
-/* A trial takes about a millisecond, and a few times what the fork takes that begins it, as its processes have the caller's page tables. One that
- * takes longer than this hangs; and one that was killed is gone in a second, unless the kernel is stuck in it. */
+/* A trial takes about a millisecond, and a few times what the fork takes that begins it, as its processes have the
+ * caller's page tables. One that takes longer than this hangs; and one that was killed is gone in a second, unless
+ * the kernel is stuck in it. */
 #define TRIAL_MOST_NS    2000000000u
 #define TRIAL_MOST_FORKS 8
 #define END_MOST_NS      1000000000u
@@ -31,7 +32,8 @@
 /* Askers, one at a time. */
 static struct process_lock asking;
 
-/* ---- Offered ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- Offered
+ * ------------------------------------------------------------------------------------------------------------------------ */
 
 static const struct kernel_place use_odf = { ODF_KERNEL_INTERFACE_USE_ODF, USE_ODF_PATH, 0 };
 static const struct kernel_place by_prctl = { ODF_KERNEL_INTERFACE_ASYNC_FORK_PRCTL, ASYNC_FORK_SYSCTL_PATH, 0 };
@@ -51,7 +53,8 @@ static bool is_there(const char *path)
 	return fd >= 0 && sys_close(fd) == 0;
 }
 
-/* One digit, which is 0, 1 or 2, and nothing else: what follows from it is a system call that other kernels may give another meaning. */
+/* One digit, which is 0, 1 or 2, and nothing else: what follows from it is a system call that other kernels may give
+ * another meaning. */
 int kernel_probe_async_fork_prctl(void)
 {
 	char text[3] = "";
@@ -67,7 +70,8 @@ int kernel_probe_async_fork_prctl(void)
 	return count == 2 && text[0] >= '0' && text[0] <= '2' && text[1] == '\n' ? 0 : -EPROTO;
 }
 
-/* Of what was found once, nothing changes any more. /proc/tkernel is Tencent's, whose kernels have the flag without what it switches. */
+/* Of what was found once, nothing changes any more. /proc/tkernel is Tencent's, whose kernels have the flag without
+ * what it switches. */
 int kernel_probe_async_fork(void)
 {
 	static struct process_lock finding;
@@ -124,7 +128,8 @@ bool kernel_is_on(void)
 	return place != NULL && kernel_bit_is_on(place->interface, kernel_read_bit(place->path)) && !is_idle(place);
 }
 
-/* ---- Tried out ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- Tried out
+ * ---------------------------------------------------------------------------------------------------------------------- */
 
 static struct kernel_trial_result tried;
 static uint64_t tried_ns;
@@ -153,8 +158,8 @@ static bool reap(long pid, uint64_t most_ns)
 	}
 }
 
-/* Whether a whole report came in time. A process that ends without one is noticed at once, unless another thread forked meanwhile and its child has a
- * copy of the pipe. */
+/* Whether a whole report came in time. A process that ends without one is noticed at once, unless another thread
+ * forked meanwhile and its child has a copy of the pipe. */
 static bool hear(int fd, struct kernel_trial_result *result, uint64_t most_ns)
 {
 	uint64_t start = record_now(), now;
@@ -218,7 +223,8 @@ static int try_once(const struct kernel_place *place)
 
 	if (atomic_load_explicit(&is_tried, memory_order_relaxed) || is_idle(place))
 		return 0;
-	/* Whatever process tried it would share page tables with this one, and could not throw the switch back without harm. */
+	/* Whatever process tried it would share page tables with this one, and could not throw the switch back
+	 * without harm. */
 	if (place->interface == ODF_KERNEL_INTERFACE_USE_ODF && kernel_is_on())
 		return EBUSY;
 	if (next_process() == NEXT_PROCESS_FIRST || next_process() == NEXT_PROCESS_UNKNOWN)
@@ -279,7 +285,8 @@ odf_kernel_interface kernel_interface(void)
 	return atomic_load_explicit(&is_tried, memory_order_acquire) ? tried.interface : place->interface;
 }
 
-/* ---- When it is asked ----------------------------------------------------------------------------------------------------------------- */
+/* ---- When it is asked
+ * ----------------------------------------------------------------------------------------------------------------- */
 
 /* Whether a filter watches this process, which might punish it for a process that it has not asked for. */
 static bool is_filtered(void)
@@ -317,7 +324,8 @@ void kernel_ask_early(void)
 	char path[PATH_MAX];
 	uint64_t cgroup;
 
-	/* Without the lock, as nothing else runs yet: a filter that the program was started with could kill for what a lock takes. */
+	/* Without the lock, as nothing else runs yet: a filter that the program was started with could kill for what
+	 * a lock takes. */
 	if (!capability(ODF_PROBE_USE_ODF) && !capability(ODF_PROBE_ASYNC_FORK_PRCTL)) {
 		int found = async_fork_find(false, path, &cgroup);
 		if (found == 0)

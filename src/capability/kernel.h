@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * On-demand fork of the kernel: whether it is offered, by which switch, and whether it keeps data. Whether it is offered is asked when the library is
- * loaded, by two opens. Whether data is kept is tried out in disposable processes (kernel_trial.h): when the library is loaded, if it is offered and
- * the trial can disturb nobody, and when the program asks; never on the path of a fork, which may be in a signal handler.
+ * On-demand fork of the kernel: whether it is offered, by which switch, and whether it keeps data. Whether it is
+ * offered is asked when the library is loaded, by two opens. Whether data is kept is tried out in disposable
+ * processes (kernel_trial.h): when the library is loaded, if it is offered and the trial can disturb nobody, and when
+ * the program asks; never on the path of a fork, which may be in a signal handler.
  */
 #ifndef ODF_CAPABILITY_KERNEL_H
 #define ODF_CAPABILITY_KERNEL_H
@@ -36,8 +37,8 @@ const struct kernel_place *kernel_place(void);
 /* Why it is not offered; ODF_REASON_NONE where it is. Async-signal-safe. */
 odf_reason kernel_offer_reason(void);
 
-/* Where it is offered: why it is not taken unless asked for by name. ODF_REASON_NONE if it was seen to keep data, or if somebody stands for it
- * (ODFORK_KERNEL=safe). Async-signal-safe. */
+/* Where it is offered: why it is not taken unless asked for by name. ODF_REASON_NONE if it was seen to keep data, or
+ * if somebody stands for it (ODFORK_KERNEL=safe). Async-signal-safe. */
 odf_reason kernel_doubt(void);
 
 /* Whether forks of this process are on demand as it is, whoever has turned that on. Async-signal-safe. */
@@ -57,8 +58,8 @@ int kernel_probe_async_fork_prctl(void);
 /* What the constructor asks. */
 void kernel_ask_early(void);
 
-/* Asks for everything, and tries it out unless that was done, or somebody's word is there (`anyway`: all the same). 0 or an errno value: it could
- * not be tried out. EBUSY: forks of this process are on demand. */
+/* Asks for everything, and tries it out unless that was done, or somebody's word is there (`anyway`: all the same). 0
+ * or an errno value: it could not be tried out. EBUSY: forks of this process are on demand. */
 int kernel_ask(bool anyway);
 
 /* As it behaved, if it was tried out; otherwise as its place alone tells. */

@@ -2,9 +2,10 @@
  *
  * RUNS ON A COPY OF MEMORY THAT MAY BE IN ANY STATE: no libc, no lock, no allocation; raw system calls only.
  *
- * Two processes: the trial's first throws the switch, which cannot be thrown back on some kernels and ends with it here, and forks the second. Then each
- * gives back, unmaps and writes pages, and both look at what they see. Only what is known to leave no trace in the kernel's log is done:
- * not mprotect, MADV_FREE or mincore after the fork, no smaps or pagemap (6.0.6 with on-demand fork corrupts its page tables in them).
+ * Two processes: the trial's first throws the switch, which cannot be thrown back on some kernels and ends with it
+ * here, and forks the second. Then each gives back, unmaps and writes pages, and both look at what they see. Only
+ * what is known to leave no trace in the kernel's log is done: not mprotect, MADV_FREE or mincore after the fork, no
+ * smaps or pagemap (6.0.6 with on-demand fork corrupts its page tables in them).
  *
  * Every page table is of the trial's own memory and has one purpose, since what goes wrong goes wrong by whole tables.
  */
@@ -29,11 +30,12 @@
 #define SET_PARENT_DEATH_SIGNAL 1
 #define NO_HUGE_PAGES           15
 
-/* First those that a mapping of one page divides: the others are parts of one mapping, since a kernel may treat a table of several in another way. */
+/* First those that a mapping of one page divides: the others are parts of one mapping, since a kernel may treat a
+ * table of several in another way. */
 enum purpose { CHILD_UNMAPS_OWN, PARENT_UNMAPS_OWN, CHILD_WRITES, CHILD_DISCARDS, CHILD_UNMAPS, PARENT_DISCARDS, PARENT_UNMAPS, DENSE_TABLES };
 
-/* Tables with one page each, which show in VmPTE whether a fork copies tables: twice what must differ, and what must differ is far above the few
- * tables that differ anyway. */
+/* Tables with one page each, which show in VmPTE whether a fork copies tables: twice what must differ, and what must
+ * differ is far above the few tables that differ anyway. */
 enum { SPARSE_TABLES = 32, FEWER_TABLES = 16 };
 
 struct trial {
@@ -87,7 +89,8 @@ static unsigned unless(bool passes, odf_kernel_check check)
 	return passes ? 0 : 1u << check;
 }
 
-/* ---- /proc ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- /proc
+ * ------------------------------------------------------------------------------------------------------------------------ */
 
 /* Bytes of page tables of this process: VmPTE of its status; 0 where it cannot be read. */
 static size_t page_tables(void)
@@ -117,7 +120,8 @@ static size_t page_tables(void)
 	return kilobytes * 1024;
 }
 
-/* ---- What either process does ------------------------------------------------------------------------------------------------------ */
+/* ---- What either process does
+ * ------------------------------------------------------------------------------------------------------ */
 
 /* Gives one page of a table back and looks around. Minus an errno value where it cannot be done. */
 static int discard(const struct trial *trial, unsigned table, unsigned *failed)
@@ -159,7 +163,8 @@ static bool receive(int fd, void *bytes, size_t size)
 	return sys_read(fd, bytes, size) == (long)size;
 }
 
-/* ---- The second process -------------------------------------------------------------------------------------------------------------- */
+/* ---- The second process
+ * -------------------------------------------------------------------------------------------------------------- */
 
 static __attribute__((noreturn)) void run_child(const struct trial *trial, int say, int hear, int parent)
 {
@@ -190,7 +195,8 @@ static __attribute__((noreturn)) void run_child(const struct trial *trial, int s
 	end(0);
 }
 
-/* ---- The first process --------------------------------------------------------------------------------------------------------------- */
+/* ---- The first process
+ * --------------------------------------------------------------------------------------------------------------- */
 
 static int prepare(struct trial *trial)
 {
@@ -219,8 +225,9 @@ static int prepare(struct trial *trial)
 	return area < 0 ? (int)area : (int)sys_call3(SYS_mprotect, word(trial, PARENT_UNMAPS_OWN, VICTIM), PAGE, PROT_READ);
 }
 
-/* Throws the switch, and says which it is. Of the two behind one file the one that holds what is written reads 1 at once. The other one is armed by the
- * write and reads 0 until a fork: it is disarmed, and nothing is forked, as forks on demand have crashed that kernel. *put_back: the switch was off. */
+/* Throws the switch, and says which it is. Of the two behind one file the one that holds what is written reads 1 at
+ * once. The other one is armed by the write and reads 0 until a fork: it is disarmed, and nothing is forked, as forks
+ * on demand have crashed that kernel. *put_back: the switch was off. */
 static int throw(struct kernel_trial_result *result, const char *path, bool *put_back)
 {
 	int bit = kernel_read_bit(path), error;

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * The table of probes. Rules: by effect, never by version; nothing left behind; "yes" only when the thing itself answered in a way that
- * nothing else answers; calls that a sandbox may punish with a signal are made only when the program asks for them.
+ * The table of probes. Rules: by effect, never by version; nothing left behind; "yes" only when the thing itself
+ * answered in a way that nothing else answers; calls that a sandbox may punish with a signal are made only when the
+ * program asks for them.
  *
- * Two numbers that on-demand-fork kernels use are never issued anywhere in this library: mainline gave them other meanings, and one
- * of these cannot be undone. The file /proc/self/use_odf is the whole test. prctl 0x4000 is issued only where a sysctl of its kernel is (kernel_bit.c).
+ * Two numbers that on-demand-fork kernels use are never issued anywhere in this library: mainline gave them other
+ * meanings, and one of these cannot be undone. The file /proc/self/use_odf is the whole test. prctl 0x4000 is issued
+ * only where a sysctl of its kernel is (kernel_bit.c).
  */
 #include "capability.h"
 
@@ -41,7 +43,8 @@ static int probe_use_odf(void)
 	return fd < 0 ? fd : sys_close(fd);
 }
 
-/* The kernel reads the size first and refuses a short structure with EINVAL; a missing call gives ENOSYS, a filter what it likes. */
+/* The kernel reads the size first and refuses a short structure with EINVAL; a missing call gives ENOSYS, a filter
+ * what it likes. */
 static int probe_clone3(void)
 {
 	int result = (int)sys_call2(SYS_clone3, NULL, 0);
@@ -74,7 +77,8 @@ static int probe_proc(void)
 	return fd < 0 ? fd : sys_close(fd);
 }
 
-/* The right is checked before the flags are: a flag that does not exist separates EPERM from EINVAL without making a descriptor. */
+/* The right is checked before the flags are: a flag that does not exist separates EPERM from EINVAL without making a
+ * descriptor. */
 static int probe_uffd_kernel(void)
 {
 	int result = (int)sys_call1(SYS_userfaultfd, 0x40000000);
@@ -89,8 +93,8 @@ static int probe_uffd_device(void)
 	return fd < 0 ? fd : sys_close(fd);
 }
 
-/* A child on this memory writes a word and ends. WSL1 and user-mode emulators accept the flag and copy the memory instead. Exit
- * signal 0: no SIGCHLD, and invisible to every wait without __WALL or __WCLONE. */
+/* A child on this memory writes a word and ends. WSL1 and user-mode emulators accept the flag and copy the memory
+ * instead. Exit signal 0: no SIGCHLD, and invisible to every wait without __WALL or __WCLONE. */
 static ODF_UNINSTRUMENTED int clone_vm_child(void *word) /* the first member of a structure */
 {
 	*(volatile int *)word = 1;
@@ -307,7 +311,8 @@ odf_reason capability_region_reason(void)
 {
 	if (sizeof(void *) < 8 || sysconf(_SC_PAGESIZE) != 4096)
 		return ODF_REASON_REGION_PAGE_SIZE;
-	/* Before anything is mapped and unmapped, for a probe or for a region: that is what such a kernel gets wrong. */
+	/* Before anything is mapped and unmapped, for a probe or for a region: that is what such a kernel gets wrong.
+	 * */
 	if (kernel_is_on() && kernel_doubt() != ODF_REASON_NONE)
 		return ODF_REASON_REGION_KERNEL;
 	/* What could not be asked for want of memory or descriptors is no property of the machine. */

@@ -6,7 +6,8 @@
 #include "../sys/syscall.h"
 #include "../sys/text.h"
 
-/* A line that begins with a name and goes on with a number, as they come: the list of groups in between may be longer than any buffer. */
+/* A line that begins with a name and goes on with a number, as they come: the list of groups in between may be longer
+ * than any buffer. */
 struct field {
 	const char *name;
 	unsigned *value;

@@ -21,7 +21,8 @@ extern const struct command command_bench, command_inspect, command_probe, comma
 /* Prints "odfork: " and the message and a hint at --help on standard error; returns EXIT_OWN. */
 int usage_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* The same, of an argument that was not understood: there is no such option of the command's, or it has another value, or none. */
+/* The same, of an argument that was not understood: there is no such option of the command's, or it has another
+ * value, or none. */
 int option_error(const struct command *command, const char *argument);
 
 /* The argument asks for help or the version, of whatever command it is given to. */

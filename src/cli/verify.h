@@ -24,6 +24,7 @@ void verify(struct verification *result);
 void print_verification(const struct verification *result);
 void print_verification_json(const struct verification *result);
 
-/* Where on-demand fork is offered, says on standard error that it is tried out now: what follows may be the last thing that this machine does. */
+/* Where on-demand fork is offered, says on standard error that it is tried out now: what follows may be the last
+ * thing that this machine does. */
 void warn_of_trial(const char *command);
 #endif

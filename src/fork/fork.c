@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Async-signal-safe as far as libc's fork is: nothing here locks, allocates or asks the system a question for the first time.
+ * Async-signal-safe as far as libc's fork is: nothing here locks, allocates or asks the system a question for the
+ * first time.
  *
- * Every accelerator is a flag that an ordinary fork consumes, so that it is always libc's fork that runs: it repairs thread ids,
- * robust lists and the locks of malloc, stdio and the loader, and runs the atfork handlers.
+ * Every accelerator is a flag that an ordinary fork consumes, so that it is always libc's fork that runs: it repairs
+ * thread ids, robust lists and the locks of malloc, stdio and the loader, and runs the atfork handlers.
  */
 #include "fork.h"
 
@@ -31,7 +32,8 @@ static const char *const call_names[] = {
 	[FORK_CALL_FORK_BARE] = "_Fork",
 };
 
-/* Nothing to choose and nobody to tell: the usual case. Regions change nothing about it: what is in them is frozen before any fork. */
+/* Nothing to choose and nobody to tell: the usual case. Regions change nothing about it: what is in them is frozen
+ * before any fork. */
 static bool is_plain(void)
 {
 	return kernel_place() == NULL && !record_wanted() && !TRACE_IS_WATCHED(fork);
@@ -40,7 +42,8 @@ static bool is_plain(void)
 __attribute__((constructor(102))) static void ask_early(void)
 {
 	kernel_ask_early();
-	/* Forks inside libc do not come through here. A child of one may have what another thread had set; elsewhere there is nothing to set. */
+	/* Forks inside libc do not come through here. A child of one may have what another thread had set; elsewhere
+	 * there is nothing to set. */
 	if (kernel_place() != NULL)
 		(void)pthread_atfork(NULL, NULL, kernel_switch_in_child); /* without memory for it, such a child stays as it is */
 }
@@ -63,7 +66,8 @@ static pid_t note(pid_t pid)
 	return pid;
 }
 
-/* With the process's regions frozen; *refused is set if they could not be. They are frozen whatever strategy was asked for: memory that is LIVE cannot be inherited. */
+/* With the process's regions frozen; *refused is set if they could not be. They are frozen whatever strategy was
+ * asked for: memory that is LIVE cannot be inherited. */
 static pid_t fork_frozen(enum fork_call call, bool *refused)
 {
 	uint64_t start;
@@ -112,7 +116,8 @@ static struct strategy_choice choose(unsigned allow, bool *is_on)
 	return strategy_choose(&request, &capabilities, &facts);
 }
 
-/* Forks as chosen, or with the next best where the switch does not obey. In both processes everything is put back that may be (kernel_switch.h). */
+/* Forks as chosen, or with the next best where the switch does not obey. In both processes everything is put back
+ * that may be (kernel_switch.h). */
 static pid_t fork_as_chosen(enum fork_call call, struct strategy_choice *choice, bool is_on)
 {
 	bool switched = choice->strategy == ODF_STRATEGY_KERNEL && !is_on, refused = false;
@@ -140,8 +145,8 @@ static pid_t fork_as_chosen(enum fork_call call, struct strategy_choice *choice,
 	return pid;
 }
 
-/* A descriptor of ourselves shows before the fork that a descriptor of the child can be had: the call exists, is permitted, and there is a
- * number left. The number is given up again just before it is needed. */
+/* A descriptor of ourselves shows before the fork that a descriptor of the child can be had: the call exists, is
+ * permitted, and there is a number left. The number is given up again just before it is needed. */
 static int reserve_pidfd(int *reserved)
 {
 	int fd = (int)sys_call2(SYS_pidfd_open, getpid(), 0);

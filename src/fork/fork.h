@@ -11,6 +11,7 @@ enum fork_call { FORK_CALL_ODF_FORK, FORK_CALL_ODF_FORK_WITH, FORK_CALL_FORK, FO
 /* fork, with the strategy that suits. Async-signal-safe where the libc function is. */
 pid_t fork_by_call(enum fork_call call);
 
-/* libc's fork with the process's regions frozen, and nothing chosen or recorded. ENOMEM as well where they cannot be. */
+/* libc's fork with the process's regions frozen, and nothing chosen or recorded. ENOMEM as well where they cannot be.
+ * */
 pid_t fork_plainly(void);
 #endif

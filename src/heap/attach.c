@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Calls that are the mapping door's too, and rare: segments of System V shared memory, which come to lie at an address; memory that is sealed, and can then not
- * be moved; views of another part of a file; names. Async-signal-safe.
+ * Calls that are the mapping door's too, and rare: segments of System V shared memory, which come to lie at an
+ * address; memory that is sealed, and can then not be moved; views of another part of a file; names. Async-signal-safe.
  */
 #include <errno.h>
 #include <sys/shm.h>
@@ -114,7 +114,8 @@ static long prepare_to_seal(char *at, char *end)
 	while (at < end) {
 		struct span span = span_at(at, end);
 		long error = span.sealed ? 0 : span_cut(&span);
-		/* What nobody writes is made what the kernel would have there, as it takes advice about it otherwise than about a file's. */
+		/* What nobody writes is made what the kernel would have there, as it takes advice about it otherwise
+		 * than about a file's. */
 		if (error == 0 && span.kind == REGION_ISLAND && !span.sealed && !(span.protection & PROT_WRITE))
 			error = span_make_anonymous(&span);
 		if (error < 0)

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * The heap: memory of programs that know nothing of regions is placed in one. Two doors lead in: the calls that map memory (mapping.c) and malloc
- * (malloc.c). It sleeps until the process has grown, and then new memory goes to a region of its own (state.c); what is there stays where it is.
+ * The heap: memory of programs that know nothing of regions is placed in one. Two doors lead in: the calls that map
+ * memory (mapping.c) and malloc (malloc.c). It sleeps until the process has grown, and then new memory goes to a
+ * region of its own (state.c); what is there stays where it is.
  *
- * Where a call finds memory that is in no region it is the kernel's or libc's affair, unchanged. What it finds in the region behaves as the kernel's
- * private anonymous memory does: what the region's own operations cannot give exactly is cut out of it first and left to the kernel.
+ * Where a call finds memory that is in no region it is the kernel's or libc's affair, unchanged. What it finds in the
+ * region behaves as the kernel's private anonymous memory does: what the region's own operations cannot give exactly
+ * is cut out of it first and left to the kernel.
  *
- * This header is for src/preload. The mapping calls return what the system calls do, minus an errno value on failure, and are async-signal-safe.
+ * This header is for src/preload. The mapping calls return what the system calls do, minus an errno value on failure,
+ * and are async-signal-safe.
  */
 #ifndef ODF_HEAP_HEAP_H
 #define ODF_HEAP_HEAP_H
@@ -20,7 +23,8 @@
 
 #include "odfork.h"
 
-/* A limit of address space, data or file size from here on is as good as none: there is no more address space in a process. */
+/* A limit of address space, data or file size from here on is as good as none: there is no more address space in a
+ * process. */
 #define HEAP_NO_LIMIT ((uint64_t)1 << 47)
 
 /* The doors are interposed in this process: without this the heap is off. By a constructor of the shared library. */
@@ -58,14 +62,15 @@ long heap_mseal(void *address, size_t length, unsigned long flags);
 /* prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, ...). */
 long heap_name(void *address, size_t length, const char *name);
 
-/* Something about this memory is known to the kernel by what is behind it and not by its address, a futex that is not private for one: it is taken out of the
- * region for good. Any range. */
+/* Something about this memory is known to the kernel by what is behind it and not by its address, a futex that is not
+ * private for one: it is taken out of the region for good. Any range. */
 void heap_keep(const void *address, size_t length);
-/* None of the memory is to be a region's any more, once this returns, and new memory stays outside. The first reason is the heap's. */
+/* None of the memory is to be a region's any more, once this returns, and new memory stays outside. The first reason
+ * is the heap's. */
 void heap_leave(odf_reason reason);
 
-/* Descriptors by which memory is written past its page tables (pinned.h) are met while there is a region. Asked after a call that may have made one: it is one
- * load, behind a fence, as the heap may be about to wake in another thread. */
+/* Descriptors by which memory is written past its page tables (pinned.h) are met while there is a region. Asked after
+ * a call that may have made one: it is one load, behind a fence, as the heap may be about to wake in another thread. */
 extern atomic_int heap_watched;
 static inline bool heap_is_watched(void)
 {
@@ -76,7 +81,8 @@ static inline bool heap_is_watched(void)
 	return atomic_load_explicit(&heap_watched, memory_order_relaxed) != 0;
 #endif
 }
-/* The caller has opened it with these flags; or got it in another way; or is about to make a socket. errno is left alone. */
+/* The caller has opened it with these flags; or got it in another way; or is about to make a socket. errno is left
+ * alone. */
 void heap_meet_opened(int descriptor, int flags);
 void heap_meet_received(int descriptor);
 void heap_meet_socket(int domain);
@@ -86,7 +92,8 @@ void heap_meet_userfault(void);
 void heap_before_register(void *address, size_t length);
 /* If the heap is not awake it stays so. */
 void heap_stay_asleep(odf_reason reason);
-/* The program is about to enter a seccomp sandbox, by one of two calls. `program`: what the call is given; any address. */
+/* The program is about to enter a seccomp sandbox, by one of two calls. `program`: what the call is given; any
+ * address. */
 enum heap_filter { HEAP_FILTER_STRICT, HEAP_FILTER_PRCTL, HEAP_FILTER_SECCOMP };
 void heap_before_filter(enum heap_filter how, unsigned long flags, const void *program);
 
@@ -105,8 +112,9 @@ struct heap_malloc {
 	int (*malloc_trim)(size_t pad);
 	bool is_libc;
 };
-/* Once, before the first call of any goes on. `entry` is where the first four of the family jump; it is set to `next`, and to the heap's own functions when
- * the door opens. It stays shut unless `next` is libc's, and `whole`: every reference in the program is to ours. */
+/* Once, before the first call of any goes on. `entry` is where the first four of the family jump; it is set to
+ * `next`, and to the heap's own functions when the door opens. It stays shut unless `next` is libc's, and `whole`:
+ * every reference in the program is to ours. */
 void heap_set_next(const struct heap_malloc *next, struct heap_malloc *entry, bool whole);
 
 /* Whether requests are the heap's. */
@@ -124,7 +132,8 @@ void heap_set_loader(const struct heap_loader *loader);
 /* What it loads for malloc's requests: the first of these that is installed. */
 #define HEAP_ALLOCATORS "libmimalloc.so.2", "libmimalloc.so.3"
 
-/* When the thread's allowance (sys/own_memory.h) is used up. The result says whether the request is to go to heap_malloc all the same. */
+/* When the thread's allowance (sys/own_memory.h) is used up. The result says whether the request is to go to
+ * heap_malloc all the same. */
 bool heap_look(size_t size);
 void *heap_malloc(size_t size);
 void *heap_calloc(size_t count, size_t size);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Large pages that the program asks for, array by array as numpy does, or for all of its memory. A file in memory has none where the machine gives them on
- * demand only, so what nobody has written yet leaves the region, where it can be a large page: it is anonymous memory then, and a fork copies for 2 MiB of it
- * one entry where it would copy 512. The parts of an array before and behind stay, as they would have small pages, which a region forks faster. What is in
+ * Large pages that the program asks for, array by array as numpy does, or for all of its memory. A file in memory has
+ * none where the machine gives them on demand only, so what nobody has written yet leaves the region, where it can be
+ * a large page: it is anonymous memory then, and a fork copies for 2 MiB of it one entry where it would copy 512. The
+ * parts of an array before and behind stay, as they would have small pages, which a region forks faster. What is in
  * use already stays as well: the kernel would not make large pages of it at once either. Measured, bench/RESULTS.md.
  *
  * Async-signal-safe; under the region's lock where nothing else is said.
@@ -52,7 +53,8 @@ bool heap_large_pages_are_given(void)
 	return value == GIVEN;
 }
 
-/* To be collapsed at once it must be anonymous, with what is in it; the kernel copies it as well. What several threads may write cannot be copied. */
+/* To be collapsed at once it must be anonymous, with what is in it; the kernel copies it as well. What several
+ * threads may write cannot be copied. */
 static void free_all(char *at, char *end)
 {
 	at = (char *)(((uintptr_t)at + LARGE - 1) / LARGE * LARGE);

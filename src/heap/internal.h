@@ -12,23 +12,25 @@
 
 #define HEAP_PAGE ((size_t)4096)
 
-/* Private memory of a process from which on the heap is awake: a fork then costs about as much as one with a region in play (bench/RESULTS.md). */
+/* Private memory of a process from which on the heap is awake: a fork then costs about as much as one with a region
+ * in play (bench/RESULTS.md). */
 #define HEAP_THRESHOLD ((size_t)16 << 20)
 /* Mappings below this stay with the kernel: they are thread-local odds and ends, and each would be a run of its own. */
 #define HEAP_SMALLEST ((size_t)64 << 10)
 /* In place, where they cost nothing before a fork, and often come side by side. */
 #define HEAP_SMALLEST_YOUNG ((size_t)16 << 10)
-/* What is mapped without a promise (MAP_NORESERVE) may never be used, and wakes nothing from this length on. Below, it is what an allocator asks for that maps
- * everything so: jemalloc, where the table of a hash is the one great mapping of a server that is otherwise small; mimalloc since 2.1, whose first mapping is
- * of 1 GiB and a little, and after which it asks for nothing for long. */
+/* What is mapped without a promise (MAP_NORESERVE) may never be used, and wakes nothing from this length on. Below,
+ * it is what an allocator asks for that maps everything so: jemalloc, where the table of a hash is the one great
+ * mapping of a server that is otherwise small; mimalloc since 2.1, whose first mapping is of 1 GiB and a little, and
+ * after which it asks for nothing for long. */
 #define HEAP_RESERVATION ((size_t)4 << 30)
 
 /* Of a heap's region, however much is asked for. */
 #define HEAP_CAPACITY_MOST ((size_t)1 << 40)
 
 /* ---- wake.c ---- */
-/* A region for the heap, of `wanted` bytes or, if that is 0, as the machine is. NULL: *obstacle says what stands against it, or *error why it could not be
- * made. */
+/* A region for the heap, of `wanted` bytes or, if that is 0, as the machine is. NULL: *obstacle says what stands
+ * against it, or *error why it could not be made. */
 odf_region *heap_make_region(size_t wanted, odf_reason *obstacle, int *error);
 
 /* For a trial: asks what waking asks. */
@@ -37,7 +39,8 @@ void heap_rehearse(void);
 /* The same in place, for what the program maps in [start, start + length). */
 odf_region *heap_make_window_region(void *start, size_t length, odf_reason *obstacle, int *error);
 size_t heap_capacity(size_t wanted);
-/* Memory can be taken into a region beside a running program (userfaultfd), and nobody asked for it to be there from the start. */
+/* Memory can be taken into a region beside a running program (userfaultfd), and nobody asked for it to be there from
+ * the start. */
 bool heap_may_be_young(void);
 
 /* ---- early.c. Async-signal-safe; any thread ---- */
@@ -58,7 +61,8 @@ void heap_make_window(const char *address, size_t length); /* if none is there, 
 void heap_note_mapped(void *address, size_t length, int protection, int flags);
 
 /* ---- sandbox.c ---- */
-/* The seccomp filters that this process has let the heap wake, and live. 0; EACCES; ENOTSUP: it cannot be told; EAGAIN: not before the program has forked. */
+/* The seccomp filters that this process has let the heap wake, and live. 0; EACCES; ENOTSUP: it cannot be told;
+ * EAGAIN: not before the program has forked. */
 int heap_filters_permit(void);
 bool heap_waits_for_a_fork(void);
 /* The program has forked. */
@@ -67,7 +71,8 @@ void heap_note_fork(void);
 /* ---- state.c ---- */
 /* This process is a child of vfork, and runs on its parent's memory. */
 bool heap_is_guest(void);
-/* The process that it is about, or 0 in one that has not been met: a page that is zero in every child with a copy of it. NULL: it could not be had. */
+/* The process that it is about, or 0 in one that has not been met: a page that is zero in every child with a copy of
+ * it. NULL: it could not be had. */
 extern atomic_int *heap_process;
 static inline bool heap_is_new_process(void)
 {
@@ -116,11 +121,12 @@ bool heap_large_pages_are_given(void);
 
 /* ---- mapping.c, under the region's lock ---- */
 void heap_forget_what_is_not_here(odf_region *region, size_t length);
-/* Not under it. Memory for one large request of malloc's: in the region where it is placed if it can be, or, from this length on, as the program's own mappings. */
+/* Not under it. Memory for one large request of malloc's: in the region where it is placed if it can be, or, from
+ * this length on, as the program's own mappings. */
 #define HEAP_LARGE_IN_PLACE ((size_t)32 << 20)
 long heap_map_large(size_t length);
-/* Not under it. What lies in a region, or was in one, becomes anonymous memory as any other, with what is in it. What other threads write there at that moment
- * may be lost. */
+/* Not under it. What lies in a region, or was in one, becomes anonymous memory as any other, with what is in it. What
+ * other threads write there at that moment may be lost. */
 void heap_make_anonymous(void *address, size_t length);
 
 /* ---- malloc.c ---- */
@@ -142,7 +148,8 @@ void heap_malloc_load(void);
 /* ---- beyond.c: what mimalloc has beyond its own map. Async-signal-safe; for any number of threads ---- */
 /* It has a mapping. False: this cannot be remembered, and it must not have it. */
 bool heap_note_beyond(const void *mapping, size_t length);
-/* Whole pages that are about to be unmapped, whosever they are. False: what remains of a mapping of its cannot be remembered, and they must stay. */
+/* Whole pages that are about to be unmapped, whosever they are. False: what remains of a mapping of its cannot be
+ * remembered, and they must stay. */
 bool heap_forget_beyond(const void *mapping, size_t length);
 bool heap_is_beyond(const void *pointer);
 #endif

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * The malloc door. libc's malloc asks the kernel directly, past the mapping door; so when the heap is awake requests go to mimalloc, whose memory comes by
- * the mapping door like any other's. It is loaded by a thread of its own: the loader's lock may be held by a thread that waits for a lock which the caller of
- * malloc holds. Until it is there, and where it is not installed, large requests at least are mapped in the region one by one.
+ * The malloc door. libc's malloc asks the kernel directly, past the mapping door; so when the heap is awake requests
+ * go to mimalloc, whose memory comes by the mapping door like any other's. It is loaded by a thread of its own: the
+ * loader's lock may be held by a thread that waits for a lock which the caller of malloc holds. Until it is there,
+ * and where it is not installed, large requests at least are mapped in the region one by one.
  *
- * Whose a pointer is, is told by its address. What lies in this process's region is mimalloc's, or one of the large ones, which are in a table. Elsewhere
- * mimalloc has a map of its memory, which ends at 20 TiB in version 2; what it gets beyond that is in a list of ours (beyond.c). All else is the next malloc's.
+ * Whose a pointer is, is told by its address. What lies in this process's region is mimalloc's, or one of the large
+ * ones, which are in a table. Elsewhere mimalloc has a map of its memory, which ends at 20 TiB in version 2; what it
+ * gets beyond that is in a list of ours (beyond.c). All else is the next malloc's.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -19,18 +21,21 @@
 #include "internal.h"
 
 static const char *const allocators[] = { HEAP_ALLOCATORS };
-/* Its options, in all of versions 2 and 3: mi_option_eager_commit_delay; since 2.1.2 mi_option_arena_eager_commit and mi_option_arena_reserve (KiB). */
+/* Its options, in all of versions 2 and 3: mi_option_eager_commit_delay; since 2.1.2 mi_option_arena_eager_commit and
+ * mi_option_arena_reserve (KiB). */
 #define EAGER_COMMIT_DELAY 14
 #define PURGE_DELAY 15
 #define ARENA_EAGER_COMMIT 4
 #define ARENA_RESERVE 23
 #define HAS_ARENAS_SINCE 212 /* as mi_version says it */
-/* Of its first mapping, which would be of 1 GiB: all of the smallest region, and in a child of 1 GiB that is outside of the child's. */
+/* Of its first mapping, which would be of 1 GiB: all of the smallest region, and in a child of 1 GiB that is outside
+ * of the child's. */
 #define ARENA_KIB (64 << 10)
 
 /* What is large enough for mappings of its own: libc's threshold for the same. */
 #define LARGE ((size_t)128 << 10)
-/* What libc's malloc maps one by one in any case, however large the blocks were that were freed before; so is it here, and grows by moving its pages. */
+/* What libc's malloc maps one by one in any case, however large the blocks were that were freed before; so is it
+ * here, and grows by moving its pages. */
 #define LARGE_ALWAYS HEAP_LARGE_IN_PLACE
 /* Fresh mappings are zero without a write to each page. */
 #define LARGE_ZEROS ((size_t)1 << 20)
@@ -42,9 +47,10 @@ atomic_int heap_malloc_is_open;
 static struct heap_malloc next, *entry;
 static bool door_can_open;
 static atomic_int door = ODF_HEAP_MALLOC_OTHER;
-/* LEFT: this is a child of a process with several threads, or of one of which that is not known. mimalloc has locks since 2.1.8, before that loops that wait
- * for other threads, and does nothing about either at a fork: what a thread was at that is not in the child never ends, where libc's malloc works in every
- * child. What mimalloc gave before the fork stays as it is and where it is, and it is not called any more. */
+/* LEFT: this is a child of a process with several threads, or of one of which that is not known. mimalloc has locks
+ * since 2.1.8, before that loops that wait for other threads, and does nothing about either at a fork: what a thread
+ * was at that is not in the child never ends, where libc's malloc works in every child. What mimalloc gave before the
+ * fork stays as it is and where it is, and it is not called any more. */
 enum { NOT_LOADED, LOADING, LOADED, FAILED, LEFT };
 static atomic_int loading;
 static atomic_bool closed;
@@ -252,7 +258,8 @@ static void *load(void *unused)
 	    FIND(is_in_heap_region, "mi_is_in_heap_region") && FIND(collect, "mi_collect") &&
 	    FIND(version, "mi_version") &&
 	    loader.iterate(find_code, *(void **)&mimalloc.malloc) == 1) {
-		/* It would map the first 32 MiB of each thread but the one that loads it without rights, and make that accessible piece by piece: outside. */
+		/* It would map the first 32 MiB of each thread but the one that loads it without rights, and make
+		 * that accessible piece by piece: outside. */
 		if (FIND(option_set, "mi_option_set"))
 			mimalloc.option_set(EAGER_COMMIT_DELAY, 0);
 		if (mimalloc.option_set != NULL && mimalloc.version() >= HAS_ARENAS_SINCE) {
@@ -460,8 +467,8 @@ static size_t enough(size_t size)
 	return size <= 8 ? 16 : size;
 }
 
-/* mimalloc asks the machine for this and that as it goes along (its nodes at the first request), and leaves errno at what that came to. libc's malloc does
- * not touch it where it succeeds. */
+/* mimalloc asks the machine for this and that as it goes along (its nodes at the first request), and leaves errno at
+ * what that came to. libc's malloc does not touch it where it succeeds. */
 static void *told(void *pointer, int saved)
 {
 	errno = pointer == NULL ? ENOMEM : saved;

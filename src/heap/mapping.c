@@ -2,9 +2,10 @@
  *
  * The mapping door. Async-signal-safe throughout: the region's lock blocks all signals, and nothing here allocates.
  *
- * A range is walked run by run. Outside of regions and where the program's own mappings lie, the kernel does what was asked; holes of the region are what
- * the kernel would call unmapped; on memory, each call does what it would do to private anonymous memory, by the region's operations where they give exactly
- * that, else after the range has been cut out.
+ * A range is walked run by run. Outside of regions and where the program's own mappings lie, the kernel does what was
+ * asked; holes of the region are what the kernel would call unmapped; on memory, each call does what it would do to
+ * private anonymous memory, by the region's operations where they give exactly that, else after the range has been
+ * cut out.
  */
 #include <errno.h>
 #include <limits.h>
@@ -41,12 +42,14 @@
 #define PIDFD_SELF_THREAD_GROUP (-10001)
 #endif
 
-/* Addresses that an allocator of the mimalloc kind proposes: spread over a part of the address space, for no other reason than to have them aligned. */
+/* Addresses that an allocator of the mimalloc kind proposes: spread over a part of the address space, for no other
+ * reason than to have them aligned. */
 #define SPREAD_FROM ((uintptr_t)2 << 40)
 #define SPREAD_TO   ((uintptr_t)32 << 40)
 
-/* An allocator that proposes addresses wants them aligned as these are, and would cut away the rest; no more than this. All other mappings lie side by side: a
- * freeze pays for each run of memory, more than for the ends of a run that share a page table with what is outside. */
+/* An allocator that proposes addresses wants them aligned as these are, and would cut away the rest; no more than
+ * this. All other mappings lie side by side: a freeze pays for each run of memory, more than for the ends of a run
+ * that share a page table with what is outside. */
 #define ALIGN_MOST ((size_t)64 << 20)
 
 /* The kernel's gap below what grows downward, and how far at most room is made for one whose growth nothing limits. */
@@ -160,7 +163,8 @@ static long map_fixed_span(struct span *span)
 	return -error;
 }
 
-/* What grows downward does so into free address space, and a hole is none: as far as it may grow, and the gap that the kernel keeps below. */
+/* What grows downward does so into free address space, and a hole is none: as far as it may grow, and the gap that
+ * the kernel keeps below. */
 static void make_room_below(char *address)
 {
 	struct span below = span_at(address - HEAP_PAGE, address);
@@ -237,8 +241,8 @@ static bool is_mere_hint(const void *address)
 	return address == NULL || is_spread(address) || span_touches((const void *)((uintptr_t)address / HEAP_PAGE * HEAP_PAGE), 1);
 }
 
-/* The kernel refuses a single request for more than the machine has (overcommit by heuristic). A region's memory is promised by nobody, so such a request is
- * the kernel's to answer. */
+/* The kernel refuses a single request for more than the machine has (overcommit by heuristic). A region's memory is
+ * promised by nobody, so such a request is the kernel's to answer. */
 #define LARGE_REQUEST ((size_t)256 << 20)
 
 static bool exceeds_machine(size_t length)
@@ -249,8 +253,8 @@ static bool exceeds_machine(size_t length)
 	       length / machine.mem_unit > machine.totalram + machine.totalswap;
 }
 
-/* `for_malloc`: for the requests that the malloc door serves, whose memory is placed in a region of its own. `elsewhere`: what is proposed to the kernel if it is
- * not. */
+/* `for_malloc`: for the requests that the malloc door serves, whose memory is placed in a region of its own.
+ * `elsewhere`: what is proposed to the kernel if it is not. */
 static long map(void *address, void *elsewhere, size_t length, int protection, int flags, int file, off_t offset, bool for_malloc)
 {
 	if (is_young_kind(flags) && protection == (PROT_READ | PROT_WRITE) && length >= HEAP_SMALLEST && length <= ADDRESSES_END)
@@ -558,7 +562,8 @@ long heap_process_madvise(int process, const struct iovec *pieces, size_t count,
 	if (!ours || !sound)
 		return sys_call5(SYS_process_madvise, process, pieces, count, advice, flags);
 	for (size_t i = 0; i < count; i++) {
-		/* What is not ours by the call itself, which permits fewer kinds of advice than madvise; ours only if it permits this one. */
+		/* What is not ours by the call itself, which permits fewer kinds of advice than madvise; ours only if
+		 * it permits this one. */
 		if (!span_touches(pieces[i].iov_base, pieces[i].iov_len))
 			error = sys_call5(SYS_process_madvise, process, &pieces[i], 1, advice, flags);
 		else
@@ -628,7 +633,8 @@ long heap_mlock2(void *address, size_t length, unsigned flags)
 			span_forget_young(span.start, span.length);
 		at += error == 0 ? span.length : 0;
 	}
-	/* The kernel marks as locked whatever is there up to the first hole, and then, if there was none, has the pages brought, which may fail. */
+	/* The kernel marks as locked whatever is there up to the first hole, and then, if there was none, has the
+	 * pages brought, which may fail. */
 	if (error == 0)
 		error = lock_all(start, (size_t)(end - start), flags);
 	else if (at > start)
@@ -740,7 +746,8 @@ long heap_mincore(void *address, size_t length, unsigned char *states)
 
 /* ---- mremap ---- */
 
-/* Piece by piece, giving back what was copied where that is memory of the region's, so that not both are there at once. */
+/* Piece by piece, giving back what was copied where that is memory of the region's, so that not both are there at
+ * once. */
 static void copy_out(char *to, const struct span *from, size_t length, bool give_back)
 {
 	for (size_t at = 0; at < length; at += COPY_SLICE) {
@@ -757,7 +764,8 @@ static bool is_programs(const struct span *span)
 	return span->kind == REGION_MEMORY || span->kind == REGION_ISLAND || span->young;
 }
 
-/* What follows with the same rights is of the same mapping, although a part of it was cut out once. Of what is the kernel's it knows itself. */
+/* What follows with the same rights is of the same mapping, although a part of it was cut out once. Of what is the
+ * kernel's it knows itself. */
 static void extend(struct span *span, char *end)
 {
 	while (span->start + span->length < end) {

@@ -22,7 +22,8 @@ odf_reason pinned_descriptor(int descriptor, enum pinned_way way, int flags);
 /* The same of all that are open, and of what is mapped. */
 odf_reason pinned_process(void);
 
-/* Makes the system calls that these take, of the program's standard input, for nothing: in a process that may be killed for any. */
+/* Makes the system calls that these take, of the program's standard input, for nothing: in a process that may be
+ * killed for any. */
 void pinned_rehearse(void);
 
 /* ---- The classes (pinned_classes.c) ---- */
@@ -39,7 +40,7 @@ odf_reason pinned_anonymous(const char *name, enum pinned_way way);
 odf_reason pinned_domain(int domain);
 /* read() from ZFS copies, as this machine has set it. */
 bool pinned_zfs_copies(void);
-/* A line, or several, of the list of mappings. A ring need not have a descriptor any more, and a device's is often closed
- * when it has been mapped. */
+/* A line, or several, of the list of mappings. A ring need not have a descriptor any more, and a device's is often
+ * closed when it has been mapped. */
 odf_reason pinned_mapping(const char *text);
 #endif

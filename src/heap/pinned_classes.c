@@ -77,7 +77,8 @@ bool pinned_copies(uint32_t file_system)
 	case 0x534f434b: /* sockets */
 		return true;
 	default:
-		/* FUSE, 9p, SMB, Lustre, GPFS...: some read to the caller's pages, as mount options or the server say. */
+		/* FUSE, 9p, SMB, Lustre, GPFS...: some read to the caller's pages, as mount options or the server
+		 * say. */
 		return false;
 	}
 }
@@ -97,7 +98,8 @@ bool pinned_is_plain_device(unsigned major, unsigned minor)
 	case 10:
 		break;
 	default:
-		/* Nvidia, infiniband, dri, video4linux; and all whose number was chosen when the driver was loaded: kfd, vfio, nvme... */
+		/* Nvidia, infiniband, dri, video4linux; and all whose number was chosen when the driver was loaded:
+		 * kfd, vfio, nvme... */
 		return false;
 	}
 	switch (minor) {

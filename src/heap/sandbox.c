@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Seccomp filters. What one permits is found out by a process made for it, which may be killed: it is a copy of this one, no child that wait() sees, goes
- * through a region's life, and ends. Before the program enters a filter the trial enters it first; if it does not come through, or cannot tell, the heap leaves
- * before the filter is there. A filter that the program was started with is tried before the heap wakes, where it is known that a process can be made: it could
- * be the very thing that the filter kills for.
+ * Seccomp filters. What one permits is found out by a process made for it, which may be killed: it is a copy of this
+ * one, no child that wait() sees, goes through a region's life, and ends. Before the program enters a filter the
+ * trial enters it first; if it does not come through, or cannot tell, the heap leaves before the filter is there. A
+ * filter that the program was started with is tried before the heap wakes, where it is known that a process can be
+ * made: it could be the very thing that the filter kills for.
  *
  * All of it in raw system calls, as the copy has the locks of libc as they were.
  */
@@ -76,7 +77,8 @@ static void be_killed_in_time(void)
 
 static void live(const struct filter *filter, atomic_int *stage)
 {
-	/* Its death is nobody's business: no file, and no program that collects dumps is asked, for which 1 has a meaning of its own. */
+	/* Its death is nobody's business: no file, and no program that collects dumps is asked, for which 1 has a
+	 * meaning of its own. */
 	const struct rlimit no_core = { 1, 1 };
 	long pid;
 
@@ -100,7 +102,8 @@ static void live(const struct filter *filter, atomic_int *stage)
 	end(0);
 }
 
-/* Not for signal handlers: the caller has them blocked, or does not care. The parent sleeps until the trial is over, however it ends. */
+/* Not for signal handlers: the caller has them blocked, or does not care. The parent sleeps until the trial is over,
+ * however it ends. */
 static enum stage try(const struct filter *filter)
 {
 	long page = sys_call6(SYS_mmap, 0, HEAP_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0), pid;
@@ -170,7 +173,8 @@ void heap_note_fork(void)
 	atomic_store_explicit(&has_forked, true, memory_order_relaxed);
 }
 
-/* It has had children, perhaps before it executed this program: page faults of theirs that were counted when it waited for them. */
+/* It has had children, perhaps before it executed this program: page faults of theirs that were counted when it
+ * waited for them. */
 static bool has_had_children(void)
 {
 	char text[512] = "";

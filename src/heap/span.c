@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the mapping door's calls are made of: the walk over a range, run by run, and what is done to one of them. Async-signal-safe; under the region's lock where
- * nothing else is said.
+ * What the mapping door's calls are made of: the walk over a range, run by run, and what is done to one of them.
+ * Async-signal-safe; under the region's lock where nothing else is said.
  */
 #include <errno.h>
 #include <string.h>
 
 #include "span.h"
 
-/* A range that the kernel would look at: whole pages, not empty, and some of it in one of our regions. Everything else is the kernel's to refuse. */
+/* A range that the kernel would look at: whole pages, not empty, and some of it in one of our regions. Everything
+ * else is the kernel's to refuse. */
 bool span_touches(const void *address, size_t length)
 {
 	const char *start = address;
@@ -49,8 +50,8 @@ struct span span_at(char *at, char *end)
 	struct span span = { .start = at, .length = (size_t)(end - at), .kind = REGION_FOREIGN };
 	int count = atomic_load_explicit(&heap_home_count, memory_order_acquire);
 
-	/* Regions that this process inherited are memory like any other, and its own may lie where they are. The newest one that has something there has it;
-	 * where none has, it is the newest one's to have. */
+	/* Regions that this process inherited are memory like any other, and its own may lie where they are. The
+	 * newest one that has something there has it; where none has, it is the newest one's to have. */
 	for (int i = count - 1; i >= 0; i--) {
 		const struct heap_home *home = &heap_homes[i];
 		struct span here;
@@ -90,7 +91,8 @@ size_t span_offset(const struct span *span)
 	return (size_t)(span->start - span->base);
 }
 
-/* The same; what looks like a hole may have been filled by a system call past us, and is looked at before it is taken for one. */
+/* The same; what looks like a hole may have been filled by a system call past us, and is looked at before it is taken
+ * for one. */
 struct span span_true_at(char *at, char *end)
 {
 	struct span span = span_at(at, end);
@@ -123,7 +125,8 @@ long span_walk(void *address, size_t length, bool past_holes, span_function *fun
 	return result;
 }
 
-/* Makes an island of a span of memory, for what the kernel is to do to it. Where this turns out to be several things it is the first of them. */
+/* Makes an island of a span of memory, for what the kernel is to do to it. Where this turns out to be several things
+ * it is the first of them. */
 long span_cut(struct span *span)
 {
 	while (span->kind == REGION_MEMORY) {
@@ -176,7 +179,8 @@ void span_copy(char *to, const char *from, size_t length)
 			memcpy(to + page, from + page, HEAP_PAGE);
 }
 
-/* A fork pays for each piece that it finds, about what it pays for a MiB of page tables otherwise; and each is two mappings more while FROZEN. */
+/* A fork pays for each piece that it finds, about what it pays for a MiB of page tables otherwise; and each is two
+ * mappings more while FROZEN. */
 #define PIECES_LEAST 512
 
 void span_check_pieces(void)
@@ -231,7 +235,8 @@ long span_unmap(char *at, char *end)
 	return 0;
 }
 
-/* What lies in a region of the range is lost by a call. A call that fails may have unmapped what was there, and then it is lost all the same. */
+/* What lies in a region of the range is lost by a call. A call that fails may have unmapped what was there, and then
+ * it is lost all the same. */
 static long lose_around(char *address, size_t length, long (*call)(void *argument), void *argument)
 {
 	char *end = address + span_round_up(length);
@@ -306,8 +311,9 @@ bool span_is_sealed(char *at, char *end)
 	return false;
 }
 
-/* Where mimalloc's mappings lie that are not in a region: where nobody's are whose address the kernel chooses. Version 3.0.1 takes for its own what is mapped
- * where it has had something before. And its first proposal may be so low (3.4.3: just above 1 GiB) that it would take what the program can map with MAP_32BIT. */
+/* Where mimalloc's mappings lie that are not in a region: where nobody's are whose address the kernel chooses.
+ * Version 3.0.1 takes for its own what is mapped where it has had something before. And its first proposal may be so
+ * low (3.4.3: just above 1 GiB) that it would take what the program can map with MAP_32BIT. */
 #define APART_FROM ((uintptr_t)15 << 40)
 #define APART_SIZE ((uintptr_t)4 << 40)
 #define APART_STEP ((uintptr_t)4 << 20)
@@ -320,8 +326,9 @@ void *span_apart(size_t length)
 	return (void *)(APART_FROM + (random + atomic_fetch_add(&used, length / APART_STEP * APART_STEP + 2 * APART_STEP)) % APART_SIZE);
 }
 
-/* For advice about anonymous memory only, or what only the kernel knows of later: the memory leaves the region. What other threads write there meanwhile may be
- * lost, which is theirs to prevent, as for the moment from which on the advice holds. */
+/* For advice about anonymous memory only, or what only the kernel knows of later: the memory leaves the region. What
+ * other threads write there meanwhile may be lost, which is theirs to prevent, as for the moment from which on the
+ * advice holds. */
 long span_make_anonymous(struct span *span)
 {
 	char *from = span->start;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A part of a range that is of one kind, and what can be done to it. For the files of this folder that are the mapping door; under the region's lock where nothing
- * else is said. Async-signal-safe. */
+ * A part of a range that is of one kind, and what can be done to it. For the files of this folder that are the
+ * mapping door; under the region's lock where nothing else is said. Async-signal-safe. */
 #ifndef ODF_HEAP_SPAN_H
 #define ODF_HEAP_SPAN_H
 
@@ -63,7 +63,8 @@ bool span_touches(const void *address, size_t length);
 struct span span_at(char *at, char *end);
 struct span span_true_at(char *at, char *end);
 size_t span_offset(const struct span *span);
-/* What follows one span in the walk. Result 0: go on; else the walk ends with it, but for -ENOMEM when `past_holes`, which is remembered. */
+/* What follows one span in the walk. Result 0: go on; else the walk ends with it, but for -ENOMEM when `past_holes`,
+ * which is remembered. */
 typedef long span_function(struct span *span, long argument);
 /* Takes the lock. */
 long span_walk(void *address, size_t length, bool past_holes, span_function *function, long argument);
@@ -79,8 +80,8 @@ bool span_is_all_hole(char *at, char *end);
 /* The kernel refuses to unmap a range with such memory in it, as a whole. */
 bool span_is_sealed(char *at, char *end);
 long span_make_anonymous(struct span *span);
-/* Large pages are asked for: memory in which the kernel can have them becomes its own, and the span is what there is at its start then. `all`: with what is in
- * use already, if it can be. (huge.c) */
+/* Large pages are asked for: memory in which the kernel can have them becomes its own, and the span is what there is
+ * at its start then. `all`: with what is in use already, if it can be. (huge.c) */
 void span_make_large(struct span *span, bool all);
 /* The range goes away by a call of the program's, which returns 0 or minus an errno value. */
 long span_lose_by(char *address, size_t length, long (*call)(void *argument), void *argument);

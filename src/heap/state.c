@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Asleep, awake or off. Waking may happen within any call that maps memory, so within an allocator that holds its locks, or in a signal handler: it makes a
- * region and nothing else, no thread and no allocation.
+ * Asleep, awake or off. Waking may happen within any call that maps memory, so within an allocator that holds its
+ * locks, or in a signal handler: it makes a region and nothing else, no thread and no allocation.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -45,7 +45,8 @@ odf_region *heap_region(void)
 
 	if (current == NULL || !region_has_left(current, &why) || region_is_inherited(current))
 		return current;
-	/* It has given itself up. What keeps it from being frozen may be a filter that nobody saw, which would keep mimalloc from what it needs as well. */
+	/* It has given itself up. What keeps it from being frozen may be a filter that nobody saw, which would keep
+	 * mimalloc from what it needs as well. */
 	heap_retire(why);
 	heap_close_malloc_now();
 	return NULL;
@@ -109,14 +110,15 @@ static void add_home(odf_region *fresh)
 	atomic_store_explicit(&heap_home_count, count + 1, memory_order_release);
 }
 
-/* A child of vfork runs on its parent's memory, and must not wake the heap there: the descriptors would be its own, and so would the heap. */
+/* A child of vfork runs on its parent's memory, and must not wake the heap there: the descriptors would be its own,
+ * and so would the heap. */
 atomic_int *heap_process;
 
 /* At the last fork there were other threads. */
 static bool had_others;
 
-/* In its place before the heap has ever been awake: nothing but open, read and close is done by then that the program itself may not do, as a filter that it
- * was started with could kill for it. */
+/* In its place before the heap has ever been awake: nothing but open, read and close is done by then that the program
+ * itself may not do, as a filter that it was started with could kill for it. */
 static atomic_int process_at_first;
 
 static void note_process(void)
@@ -234,7 +236,8 @@ static int ask_filters(void)
 	return error;
 }
 
-/* 0, or an errno value; EBUSY and EAGAIN: another time. All signals are blocked, so that no handler leaves it half-way. */
+/* 0, or an errno value; EBUSY and EAGAIN: another time. All signals are blocked, so that no handler leaves it
+ * half-way. */
 static int wake_undisturbed(void)
 {
 	odf_region *fresh = NULL;
@@ -255,8 +258,8 @@ static int wake_undisturbed(void)
 		/* Whoever finds a home asks whose it is. */
 		atomic_store(&owner, (int)sys_call0(SYS_getpid));
 		add_home(fresh);
-		/* Another thread may have said since the look above that the heap is to stay asleep, or says right now that it is to leave, and why. That
-		 * holds: nothing is put into the region then. */
+		/* Another thread may have said since the look above that the heap is to stay asleep, or says right
+		 * now that it is to leave, and why. That holds: nothing is put into the region then. */
 		(void)atomic_compare_exchange_strong(&reason, &asleep_for, ODF_REASON_NONE);
 		atomic_store(&region, fresh);
 		if (!atomic_compare_exchange_strong(&state, &asleep, ODF_HEAP_AWAKE)) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What stands against waking, and the region that is made when nothing does. Within any call that maps memory (state.c): no thread, no allocation.
+ * What stands against waking, and the region that is made when nothing does. Within any call that maps memory
+ * (state.c): no thread, no allocation.
  */
 #include <errno.h>
 #include <string.h>
@@ -30,7 +31,8 @@ size_t heap_capacity(size_t wanted)
 	return (capacity + GIB - 1) / GIB * GIB;
 }
 
-/* Low enough for the map of its memory that mimalloc 2 has, which ends at 20 TiB (malloc.c), and anywhere there, as other mappings are. */
+/* Low enough for the map of its memory that mimalloc 2 has, which ends at 20 TiB (malloc.c), and anywhere there, as
+ * other mappings are. */
 static void *choose_place(void)
 {
 	const void *random = (const void *)getauxval(AT_RANDOM);
@@ -49,7 +51,8 @@ static bool has_one_thread(void)
 	return stat("/proc/self/task", &tasks) == 0 && tasks.st_nlink == 2 + 1;
 }
 
-/* As of now: a process that has dropped its ids, or says that it is not dumpable, is not given what it could have opened before. */
+/* As of now: a process that has dropped its ids, or says that it is not dumpable, is not given what it could have
+ * opened before. */
 static bool can_tell_pages(void)
 {
 	int fd = sys_open("/proc/self/pagemap", O_RDONLY, 0);
@@ -59,7 +62,8 @@ static bool can_tell_pages(void)
 	return fd >= 0;
 }
 
-/* Where nothing can settle a region, beside other threads if there are any, it would stay FROZEN after the first fork. */
+/* Where nothing can settle a region, beside other threads if there are any, it would stay FROZEN after the first
+ * fork. */
 static bool can_settle(void)
 {
 	if (!can_tell_pages())
@@ -67,8 +71,8 @@ static bool can_settle(void)
 	return has_one_thread() || ((capability(ODF_PROBE_UFFD_KERNEL) || capability(ODF_PROBE_UFFD_DEVICE)) && capability(ODF_PROBE_UFFD_MINOR));
 }
 
-/* A region counts against limits of address space and of file size what plain memory does not, and escapes the one of data. One of the latter two that does
- * not bind is as good as none: the address space of a process ends at 128 TiB. */
+/* A region counts against limits of address space and of file size what plain memory does not, and escapes the one of
+ * data. One of the latter two that does not bind is as good as none: the address space of a process ends at 128 TiB. */
 static bool is_limited(void)
 {
 	static const int resources[] = { RLIMIT_AS, RLIMIT_DATA, RLIMIT_FSIZE };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * For the shared library: what comes after us in the symbol search order. dlsym may lock and allocate, so the constructor does
- * it for all; calls that come earlier (another library's constructor) look up what they need, which only one thread can be doing then.
- * Racing look-ups store the same value. */
+ * For the shared library: what comes after us in the symbol search order. dlsym may lock and allocate, so the
+ * constructor does it for all; calls that come earlier (another library's constructor) look up what they need, which
+ * only one thread can be doing then. Racing look-ups store the same value. */
 #include "libc.h"
 
 #include <dlfcn.h>

@@ -2,8 +2,8 @@
  *
  * The worker: see fork_worker.h.
  *
- * Every page starts with its own number, which nothing changes; who touches a page looks whether it is there. So a benchmark of
- * memory that is not what it should be fails. What is written is the word after it.
+ * Every page starts with its own number, which nothing changes; who touches a page looks whether it is there. So a
+ * benchmark of memory that is not what it should be fails. What is written is the word after it.
  */
 #include "fork_worker.h"
 
@@ -58,7 +58,8 @@ bool send_all(int fd, const void *data, size_t size)
 	return true;
 }
 
-/* ---- Memory ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Memory
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 static volatile uint64_t *word(size_t page)
 {
@@ -131,7 +132,8 @@ static void get_memory(size_t bytes)
 	fill();
 }
 
-/* ---- Touching it ----------------------------------------------------------------------------------------------------------- */
+/* ---- Touching it
+ * ----------------------------------------------------------------------------------------------------------- */
 
 static uint64_t draw(void)
 {
@@ -141,8 +143,8 @@ static uint64_t draw(void)
 	return x ^= x << 17;
 }
 
-/* Pages in an order without repetition: by number, or a pseudo-random one. For that a generator of full period runs through the
- * numbers below a power of two, each is mixed reversibly, and those that are no page are left out. */
+/* Pages in an order without repetition: by number, or a pseudo-random one. For that a generator of full period runs
+ * through the numbers below a power of two, each is mixed reversibly, and those that are no page are left out. */
 struct walk {
 	bool in_order;
 	uint64_t at, mask;
@@ -216,7 +218,8 @@ static void check(bool right)
 	}
 }
 
-/* ---- Rounds ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Rounds
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 static void pause_us(unsigned us)
 {
@@ -233,8 +236,8 @@ static odf_region_info region_info(void)
 	return info;
 }
 
-/* Sleeps until the region is LIVE; without one as long as it is told to: a core that slept forks slower, several times so after
- * tens of milliseconds, and that is not the region's doing. False if the region does not get there. */
+/* Sleeps until the region is LIVE; without one as long as it is told to: a core that slept forks slower, several
+ * times so after tens of milliseconds, and that is not the region's doing. False if the region does not get there. */
 static bool rest(double without_region_us)
 {
 	const unsigned first_us = 100, longest_us = 20000000;
@@ -424,10 +427,11 @@ static size_t round_of_spawn(const struct job *job, struct sample *sample)
 	return 1;
 }
 
-/* ---- Jobs ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Jobs
+ * ------------------------------------------------------------------------------------------------------------------ */
 
-/* The first rounds of a slice warm up what the process before has left cold, or have not got into their stride yet; where there
- * are many, they are not counted. */
+/* The first rounds of a slice warm up what the process before has left cold, or have not got into their stride yet;
+ * where there are many, they are not counted. */
 static size_t warm_up(enum experiment experiment, size_t count)
 {
 	if (experiment == FAULT || count < 5)

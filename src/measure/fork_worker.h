@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What those who measure forks (bench/fork, odfork bench) and their workers say to each other. A worker is a process of its own that holds one kind of memory and is told
- * by jobs, over the socket that is its standard input, what to measure on it. So each kind lives in a process that has nothing
- * else, and turns can go round as finely as one likes.
+ * What those who measure forks (bench/fork, odfork bench) and their workers say to each other. A worker is a process
+ * of its own that holds one kind of memory and is told by jobs, over the socket that is its standard input, what to
+ * measure on it. So each kind lives in a process that has nothing else, and turns can go round as finely as one likes.
  */
 #ifndef ODF_MEASURE_FORK_WORKER_H
 #define ODF_MEASURE_FORK_WORKER_H
@@ -63,8 +63,9 @@ enum { PAGE = 4096, MOST_SAMPLES = 1 << 17 };
 bool receive(int fd, void *data, size_t size);
 bool send_all(int fd, const void *data, size_t size);
 
-/* The life of a worker: fills its memory, answers with a reply without samples, then job by job until standard input ends.
- * Returns the exit status. Ends the program with 1, and says why, if the memory cannot be had or a measurement fails. */
+/* The life of a worker: fills its memory, answers with a reply without samples, then job by job until standard input
+ * ends. Returns the exit status. Ends the program with 1, and says why, if the memory cannot be had or a measurement
+ * fails. */
 int work(enum memory memory, size_t bytes);
 
 #endif

@@ -15,8 +15,8 @@ struct odf_pool {
 	odf_pool_options options;
 	odf_pool *_Atomic next; /* of this process (inherit.c) */
 
-	/* The template. The channel's number never changes, so that who is about to send needs no lock: a new template's
-	 * channel takes the place of the old one's by dup3. */
+	/* The template. The channel's number never changes, so that who is about to send needs no lock: a new
+	 * template's channel takes the place of the old one's by dup3. */
 	pthread_mutex_t lock;    /* of who makes a template */
 	int channel;             /* -1: a pool without a template */
 	uint64_t channel_inode;  /* of the number, to know it again in a forked child */

@@ -133,8 +133,8 @@ struct share_view {
 
 /* A file of so many slots, and its view. 0 or an errno value: ENOMEM, EMFILE, ENFILE, EFBIG (RLIMIT_FSIZE), ENOSYS. */
 int share_make(struct share_view *view, unsigned slots, int *file);
-/* Memory for some more slots from this one on, which is not taken by a fault, as that would be SIGBUS where there is none.
- * How many; 0: ENOMEM. */
+/* Memory for some more slots from this one on, which is not taken by a fault, as that would be SIGBUS where there is
+ * none. How many; 0: ENOMEM. */
 unsigned share_back(const struct share_view *view, int file, unsigned slot);
 int share_map(struct share_view *view, int file);
 void share_unmap(struct share_view *view);

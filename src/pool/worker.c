@@ -60,7 +60,8 @@ static int make_room(struct odf_output *output, uint64_t total)
 	error = share_bulk_place(output->view, wanted, &at, &room);
 	if (error != 0)
 		return error;
-	/* Written down first: should this process be killed now, the manager gives them back. What it has written is seen once it has ended. */
+	/* Written down first: should this process be killed now, the manager gives them back. What it has written is
+	 * seen once it has ended. */
 	slot->spare_at = at;
 	slot->spare_room = room;
 	atomic_signal_fence(memory_order_seq_cst);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * libc's clone() and syscall() where they make a process with memory of its own: sandboxes and browsers do. Everything else passes: threads, and children
- * that share this memory, freeze nothing.
+ * libc's clone() and syscall() where they make a process with memory of its own: sandboxes and browsers do.
+ * Everything else passes: threads, and children that share this memory, freeze nothing.
  */
 #include <errno.h>
 #include <sched.h>
@@ -52,7 +52,8 @@ EXPORTED int clone(int (*function)(void *), void *stack, int flags, void *argume
 	va_list rest;
 	int pid, error;
 
-	/* Which of them the caller passed depends on the flags; those that it did not are passed on as they are, and not used. */
+	/* Which of them the caller passed depends on the flags; those that it did not are passed on as they are, and
+	 * not used. */
 	va_start(rest, argument);
 	parent_id = va_arg(rest, void *);
 	storage = va_arg(rest, void *);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Calls after which memory must not be a region's: limits and sandboxes, and what makes the kernel know a place by the file behind it: futexes that are not
- * private, which libc has in robust and process-shared objects and at the top of a thread's stack. Descriptors: descriptors.c.
+ * Calls after which memory must not be a region's: limits and sandboxes, and what makes the kernel know a place by
+ * the file behind it: futexes that are not private, which libc has in robust and process-shared objects and at the
+ * top of a thread's stack. Descriptors: descriptors.c.
  *
  * Without memory of a region in the process each is a branch.
  */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The interposed malloc family. Asleep each is a branch and a jump to the next one. As the loader and libc call it from early on, the next ones are looked
- * up at the first call of any; that look-up allocates nothing unless it fails, and such a request is served from memory of our own.
+ * The interposed malloc family. Asleep each is a branch and a jump to the next one. As the loader and libc call it
+ * from early on, the next ones are looked up at the first call of any; that look-up allocates nothing unless it
+ * fails, and such a request is served from memory of our own.
  *
  * Not under an address sanitizer, which must be the program's allocator.
  */
@@ -64,8 +65,8 @@ extern const char own_malloc[] __attribute__((visibility("hidden")));
 extern const char own_free[] __attribute__((visibility("hidden")));
 extern const char own_realloc[] __attribute__((visibility("hidden")));
 
-/* That references of the program reach ours. In an executable of fixed position which takes its address a function has an entry there that leads to us and
- * stands for it everywhere; such a symbol is not defined. */
+/* That references of the program reach ours. In an executable of fixed position which takes its address a function
+ * has an entry there that leads to us and stands for it everywhere; such a symbol is not defined. */
 static bool reaches(const char *name, const char *own)
 {
 	void *address = dlsym(RTLD_DEFAULT, name);
@@ -120,7 +121,8 @@ void preload_find_malloc(void)
 			fresh.valloc != NULL && fresh.pvalloc != NULL && fresh.malloc_usable_size != NULL && fresh.malloc_trim != NULL;
 	next = fresh;
 	found = true;
-	/* The program's references to all of them must be to ours: an executable with a malloc of its own takes them all or some. */
+	/* The program's references to all of them must be to ours: an executable with a malloc of its own takes them
+	 * all or some. */
 	heap_set_loader(&(struct heap_loader){ dlopen, dlsym, dlerror, dl_iterate_phdr });
 	heap_set_next(&next, &entry, fresh.is_libc && reaches("malloc", own_malloc) && reaches("free", own_free) && reaches("realloc", own_realloc));
 }

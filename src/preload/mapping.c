@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The interposed mapping calls: each a thin call into the heap. Asleep or off a branch, then the system call that libc's own function is. msync is
- * libc's as well, being a cancellation point.
+ * The interposed mapping calls: each a thin call into the heap. Asleep or off a branch, then the system call that
+ * libc's own function is. msync is libc's as well, being a cancellation point.
  */
 #undef _FILE_OFFSET_BITS /* mmap and mmap64 are to be two names */
 #include <errno.h>

@@ -2,9 +2,10 @@
  *
  * The interposed symbols: each a thin call into the library. In the shared library only.
  *
- * They have no symbol version of ours, else a reference to libc's version would not bind to them. posix_spawn and posix_spawnp have
- * two versions in libc on architectures older than glibc 2.15, and here too, under libc's own version names, so that a caller of the old
- * one, which runs a file of unknown format with a shell, reaches the old one.
+ * They have no symbol version of ours, else a reference to libc's version would not bind to them. posix_spawn and
+ * posix_spawnp have two versions in libc on architectures older than glibc 2.15, and here too, under libc's own
+ * version names, so that a caller of the old one, which runs a file of unknown format with a shell, reaches the old
+ * one.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -65,7 +66,8 @@ static void end_fork(void *start)
 	region_fork_end(*(uint64_t *)start, 0);
 }
 
-/* They fork inside libc, where our atfork handlers run and cannot make the fork fail: so the freeze comes before, where it can. */
+/* They fork inside libc, where our atfork handlers run and cannot make the fork fail: so the freeze comes before,
+ * where it can. */
 EXPORTED int daemon(int no_chdir, int no_close)
 {
 	uint64_t start;

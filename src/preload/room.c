@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Calls that make a process or a thread inside libc, where nobody sees it fail: as for a fork, where there is room for no further one the keeper gives way
- * (region/region.h), and the call is made again. In the shared library only.
+ * Calls that make a process or a thread inside libc, where nobody sees it fail: as for a fork, where there is room
+ * for no further one the keeper gives way (region/region.h), and the call is made again. In the shared library only.
  */
 #include <errno.h>
 #include <pthread.h>

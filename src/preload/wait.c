@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Waits of the kind that finds children whose end sends no SIGCHLD (__WALL, __WCLONE): the keeper is such a child, and not the program's (region/keeper.h). All
- * other waits pass. Async-signal-safe.
+ * Waits of the kind that finds children whose end sends no SIGCHLD (__WALL, __WCLONE): the keeper is such a child,
+ * and not the program's (region/keeper.h). All other waits pass. Async-signal-safe.
  *
- * A wait for any child with __WALL finds what one without it does, and such children. If the program has made none itself, the flag is left out; tracees are
- * found without it (Linux 4.7). If it has, or asks for such children only, the heap makes way for the call.
+ * A wait for any child with __WALL finds what one without it does, and such children. If the program has made none
+ * itself, the flag is left out; tracees are found without it (Linux 4.7). If it has, or asks for such children only,
+ * the heap makes way for the call.
  */
 #include <errno.h>
 #include <signal.h>
@@ -30,7 +31,8 @@ static bool leave_keeper_out(int *options)
 		*options &= ~(int)(__WALL | __WCLONE);
 		return true;
 	}
-	/* A region that the program has made itself stays, and its keeper; the program's own such children are found then, and the keeper among them. */
+	/* A region that the program has made itself stays, and its keeper; the program's own such children are found
+	 * then, and the keeper among them. */
 	return region_give_way() || (*options & __WALL) || region_has_odd_children();
 }
 

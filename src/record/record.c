@@ -284,8 +284,8 @@ static void add_log_line(struct text *text, const struct record *record)
 	text_add(text, "\n");
 }
 
-/* The line would make the file longer than this process may make one: a part of it would be written, and another process,
- * which has another limit, may write behind that. */
+/* The line would make the file longer than this process may make one: a part of it would be written, and another
+ * process, which has another limit, may write behind that. */
 static bool passes_limit(int fd, size_t length)
 {
 	struct rlimit limit;
@@ -298,8 +298,8 @@ static bool passes_limit(int fd, size_t length)
 	       (uint64_t)status.st_size + length > (uint64_t)limit.rlim_cur;
 }
 
-/* 0 or an errno value. Not blocking: opening a named pipe without a reader would hold the program for ever, and so would
- * writing to a full one. */
+/* 0 or an errno value. Not blocking: opening a named pipe without a reader would hold the program for ever, and so
+ * would writing to a full one. */
 static int append(const struct text *text)
 {
 	int fd = sys_open(settings->stats_path, O_WRONLY | O_APPEND | O_CREAT | O_NOCTTY | O_NONBLOCK, 0666), error;

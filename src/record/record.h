@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * One record for each fork and spawn: a JSON line in the file of ODFORK_STATS, a line for people with ODFORK_LOG. Everything here is
- * async-signal-safe and leaves errno alone: the interposed _Fork may run in a signal handler.
+ * One record for each fork and spawn: a JSON line in the file of ODFORK_STATS, a line for people with ODFORK_LOG.
+ * Everything here is async-signal-safe and leaves errno alone: the interposed _Fork may run in a signal handler.
  */
 #ifndef ODF_RECORD_RECORD_H
 #define ODF_RECORD_RECORD_H

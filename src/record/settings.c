@@ -21,7 +21,8 @@ static struct settings current = {
 };
 const struct settings *const settings = &current;
 
-/* The bytes of names and values are anybody's: control characters are escaped, so that a terminal is not told to do something, and a line stays one. */
+/* The bytes of names and values are anybody's: control characters are escaped, so that a terminal is not told to do
+ * something, and a line stays one. */
 static void complain(const char *what, const char *name, const char *value, const char *forms)
 {
 	char line[512];
@@ -190,7 +191,8 @@ static bool take_userfault(int fd)
 	return true;
 }
 
-/* The variable outlives the descriptor, which is close-on-exec: that the number is another file's in a program executed later is no mistake of anybody's. */
+/* The variable outlives the descriptor, which is close-on-exec: that the number is another file's in a program
+ * executed later is no mistake of anybody's. */
 static bool read_userfault(const char *value)
 {
 	int fd, saved = errno;
@@ -268,8 +270,8 @@ __attribute__((constructor(101))) static void read_settings(void)
 		if (strncmp(*entry, "ODFORK_", 7) != 0)
 			continue;
 		read_variable(*entry);
-		/* What this program executes, wherever it does, is to write to the same file. Without allocation, and before the
-		 * program has seen its environment. */
+		/* What this program executes, wherever it does, is to write to the same file. Without allocation, and
+		 * before the program has seen its environment. */
 		if (current.stats && strncmp(*entry, STATS, strlen(STATS)) == 0 && (*entry)[strlen(STATS)] != '/')
 			*entry = stats_entry;
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the environment asked for, read once by a constructor and constant from then on; before that, the defaults. Under AT_SECURE
- * nothing is read. A variable or value that is not understood is named on standard error and ignored.
+ * What the environment asked for, read once by a constructor and constant from then on; before that, the defaults.
+ * Under AT_SECURE nothing is read. A variable or value that is not understood is named on standard error and ignored.
  */
 #ifndef ODF_RECORD_SETTINGS_H
 #define ODF_RECORD_SETTINGS_H

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * How the keeper confines itself, once it has opened what it needs: what a program gives up later the keeper does not have either. It can compute, wait, change
- * the mappings of the memory that it shares with the program, without making any of it executable, and make files without a name. It cannot open a file or a
- * socket, make a process, send a signal, look at another process, or change its rights. Any other call ends it.
+ * How the keeper confines itself, once it has opened what it needs: what a program gives up later the keeper does not
+ * have either. It can compute, wait, change the mappings of the memory that it shares with the program, without
+ * making any of it executable, and make files without a name. It cannot open a file or a socket, make a process, send
+ * a signal, look at another process, or change its rights. Any other call ends it.
  */
 #include <errno.h>
 #include <linux/audit.h>
@@ -42,8 +43,9 @@ struct scheduling {
 };
 static struct scheduling own;
 
-/* How long it runs in one go where others want the processor, Linux 6.12. Who asks for less comes to run sooner after it was woken, and gets no more in the
- * sum: on a busy machine it began to free a killed program's memory 3 ms after the kill, with short turns 0.02 ms. */
+/* How long it runs in one go where others want the processor, Linux 6.12. Who asks for less comes to run sooner after
+ * it was woken, and gets no more in the sum: on a busy machine it began to free a killed program's memory 3 ms after
+ * the kill, with short turns 0.02 ms. */
 static void take_turns(uint64_t nanoseconds)
 {
 	own.runtime = nanoseconds;
@@ -58,7 +60,8 @@ void confine_long_turns(void)
 
 int confine_schedule(int program)
 {
-	/* The program's main thread stands for what its user has decided about the whole of it, the thread that started the keeper for itself only. */
+	/* The program's main thread stands for what its user has decided about the whole of it, the thread that
+	 * started the keeper for itself only. */
 	struct sched_param normal = { 0 };
 	unsigned long processors[128];
 	long size = sys_call3(SYS_sched_getaffinity, program, sizeof processors, processors);
@@ -173,7 +176,8 @@ static void add_rule(struct program *program, const struct rule *rule)
 	end_with(program, SECCOMP_RET_KILL_PROCESS);
 }
 
-/* A search by halves: the kernel runs a new filter once for each number that there is, which took a tenth of a millisecond in a row. */
+/* A search by halves: the kernel runs a new filter once for each number that there is, which took a tenth of a
+ * millisecond in a row. */
 static void add_rules(struct program *program, const struct rule *const *sorted, size_t count)
 {
 	size_t half = count / 2;
@@ -215,8 +219,9 @@ static void filter_calls(void)
 }
 #endif
 
-/* One right may have to stay, which without calls that lock memory is good for one thing only: where the program has called mlockall(MCL_FUTURE), every new
- * mapping is locked, also by who did not ask for it, and refused beyond a limit that could not be raised. */
+/* One right may have to stay, which without calls that lock memory is good for one thing only: where the program has
+ * called mlockall(MCL_FUTURE), every new mapping is locked, also by who did not ask for it, and refused beyond a
+ * limit that could not be raised. */
 static uint32_t right_to_map(const struct __user_cap_header_struct *header)
 {
 	struct __user_cap_data_struct has[_LINUX_CAPABILITY_U32S_3] = { { 0 } };

@@ -17,7 +17,8 @@ static size_t round_up(size_t size, size_t unit)
 	return (size + unit - 1) / unit * unit;
 }
 
-/* All address space in one piece, of which home, or aside where home is elsewhere, is aligned to `unit`, the largest move that its length allows. */
+/* All address space in one piece, of which home, or aside where home is elsewhere, is aligned to `unit`, the largest
+ * move that its length allows. */
 static int reserve(struct odf_region *region, size_t unit, void *hint)
 {
 	size_t total = REGION_TABLE + (region->in_place ? 1 : 2) * region->length + 2 * region->work_size;
@@ -87,7 +88,8 @@ static void set_length(struct odf_region *region, size_t length)
 
 enum make { MAKE_MEMORY, MAKE_BARE, MAKE_IN_PLACE };
 
-/* What the region keeps of itself lies where it lies itself: a gap that the program has made among its own mappings is to stay one. */
+/* What the region keeps of itself lies where it lies itself: a gap that the program has made among its own mappings
+ * is to stay one. */
 static void *apart(char *hint, unsigned number)
 {
 	return hint == NULL ? NULL : hint - (number + 1) * (REGION_PUD / 4);
@@ -166,7 +168,8 @@ odf_region *odf_region_create(size_t capacity, unsigned flags)
 		region_meet_child();
 		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 		process_lock_wait(&making);
-		/* A move of a whole GiB costs the same as one of 2 MiB, so address space is taken for it, where limits allow. */
+		/* A move of a whole GiB costs the same as one of 2 MiB, so address space is taken for it, where
+		 * limits allow. */
 		if (capacity >= REGION_WHOLE_PUDS)
 			region = make(capacity, flags, REGION_PUD, MAKE_MEMORY, NULL, NULL, &error);
 		if (region == NULL && capacity < REGION_PUD && (error == 0 || error == ENOMEM))

@@ -108,7 +108,8 @@ static void lay_zeros(struct odf_region *region, size_t from, size_t length)
 
 static int discard_live(struct odf_region *region, size_t from, size_t length)
 {
-	/* Whatever is there is told first, then the file's pages go by another way: what is there may be another file's, put there past us. */
+	/* Whatever is there is told first, then the file's pages go by another way: what is there may be another
+	 * file's, put there past us. */
 	if (region->source != NULL && sys_call3(SYS_madvise, region->home + from, length, MADV_DONTNEED) == 0 && region_punch(region, from, length))
 		return 0;
 	/* The file's pages go, and with them those of the page tables. */

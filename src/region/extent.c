@@ -1,17 +1,22 @@
 /* SPDX-License-Identifier: MIT
  *
- * What of home is not memory of the region's: holes, islands, foreign places (internal.h). Under the lock; async-signal-safe.
+ * What of home is not memory of the region's: holes, islands, foreign places (internal.h). Under the lock;
+ * async-signal-safe.
  *
  * What each is made of:
  *
  *     memory          LIVE a shared view of the file; FROZEN a private one, with zeros laid over what was discarded
- *     hole            a shared view without rights and without pages, which children do not get: memory of it again by mprotect
+ *     hole            a shared view without rights and without pages, which children do not get: memory of it again
+ * by mprotect
  *     hole, stale     an inaccessible place; the file may have pages there, which a settle punches
- *     island          a private view of the file, or anonymous memory, as the program's calls left it. The file is never written there again, so
- *                     that it takes no part in freezing or settling, and is punched there after the program has given it up
+ *     island          a private view of the file, or anonymous memory, as the program's calls left it. The file is
+ * never written there again, so
+ *                     that it takes no part in freezing or settling, and is punched there after the program has given
+ * it up
  *     foreign         the kernel's and the program's affair
  *
- * Everything here is done for one run of one kind that is all LIVE or all FROZEN at a time, and each leaves the list true if it fails.
+ * Everything here is done for one run of one kind that is all LIVE or all FROZEN at a time, and each leaves the list
+ * true if it fails.
  */
 #include <errno.h>
 #include <string.h>
@@ -183,7 +188,8 @@ int region_source_make(struct odf_region *region)
 	return 0;
 }
 
-/* Puts a second view of the file, without rights, in the place of what is there. Like the first it is not in core dumps, as a hole should be. */
+/* Puts a second view of the file, without rights, in the place of what is there. Like the first it is not in core
+ * dumps, as a hole should be. */
 bool region_map_view(struct odf_region *region, char *to, size_t from, size_t length)
 {
 	long result = sys_call5(SYS_mremap, region->source + from, 0, length, MREMAP_MAYMOVE | MREMAP_FIXED, to);
@@ -191,8 +197,8 @@ bool region_map_view(struct odf_region *region, char *to, size_t from, size_t le
 	return result >= 0 || result < -4095;
 }
 
-/* Takes the file's pages, through a view of our own, as what is at home may be another file's. Before Linux 6.7 it must have rights for it, which it has for
- * this moment only: locked memory would be filled. */
+/* Takes the file's pages, through a view of our own, as what is at home may be another file's. Before Linux 6.7 it
+ * must have rights for it, which it has for this moment only: locked memory would be filled. */
 bool region_punch(struct odf_region *region, size_t from, size_t length)
 {
 	char *view = region->source + from;
@@ -244,7 +250,8 @@ static int give_run(struct odf_region *region, struct region_extent run, bool li
 	if (region->in_place)
 		return unmap_run(region, run, live);
 	if (run.kind == REGION_MEMORY && live) {
-		/* First, as it may fail, and so that nothing is written there any more when the pages go. Whatever is there goes. */
+		/* First, as it may fail, and so that nothing is written there any more when the pages go. Whatever is
+		 * there goes. */
 		bool viewed = region_map_view(region, home, run.from, run.length);
 		if (!viewed && region_is_mapped(home, run.length))
 			return ENOMEM;
@@ -325,13 +332,15 @@ static int take_run(struct odf_region *region, struct region_extent run, bool li
 	return 0;
 }
 
-/* A shared view becomes a private one, as in a freeze, whatever it takes. The template stays whole, which needs a mapping more, and falls back to being used up. */
+/* A shared view becomes a private one, as in a freeze, whatever it takes. The template stays whole, which needs a
+ * mapping more, and falls back to being used up. */
 static int cover_for_good(struct odf_region *region, size_t from, size_t length)
 {
 	size_t done = 0;
 	int error = 0;
 
-	/* Which saves those page tables that can be saved. Where it is refused home is a shared view as before, at worst without its page tables. */
+	/* Which saves those page tables that can be saved. Where it is refused home is a shared view as before, at
+	 * worst without its page tables. */
 	if (region_has_aside(region))
 		(void)region_move_aside(region, from, length);
 	/* What is written until now is in the file, and nobody writes there any more. */
@@ -428,8 +437,8 @@ static int take_run_now(struct odf_region *region, struct region_extent run, boo
 	return 0;
 }
 
-/* A hole is handed out only if nothing of the program's is there. Where the kernel must be asked by text this is not done: it would take longer than all
- * else, for what takes a system call past us to a place that is nobody's. */
+/* A hole is handed out only if nothing of the program's is there. Where the kernel must be asked by text this is not
+ * done: it would take longer than all else, for what takes a system call past us to a place that is nobody's. */
 static int verify_holes(struct odf_region *region, size_t from, size_t length)
 {
 	bool changed = false;
@@ -616,7 +625,8 @@ int region_clean(struct odf_region *region, const struct region_extent *extent, 
 
 	if (!region_has_room(region) || !region_punch(region, at, length))
 		return ENOMEM;
-	/* Back to a view without rights. Where the kernel has unmapped it before it failed, the place is kept, if it can be. */
+	/* Back to a view without rights. Where the kernel has unmapped it before it failed, the place is kept, if it
+	 * can be. */
 	if (run.kind == REGION_HOLE && !region_map_view(region, region->home + at, at, length)) {
 		if (!region_is_mapped(region->home + at, length))
 			(void)region_reserve_again(region->home + at, length);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * The file behind a region. Where the machine gives ordinary memory large pages unasked (transparent huge pages: always), a memfd would fall behind it, as
- * the kernel decides about its pages by a setting of their own. A file system of the same kind that nobody else sees can be told to have them. It takes
- * CAP_SYS_ADMIN, which everybody has in a user namespace of his own: a child that shares the table of descriptors makes one, and the files in it, and ends. Where that
- * is forbidden, the memfd it is. As the keeper gives up the right to do any of this, and to open a file a second time, it makes some in advance: empty ones, of a
- * microsecond or two each.
+ * The file behind a region. Where the machine gives ordinary memory large pages unasked (transparent huge pages:
+ * always), a memfd would fall behind it, as the kernel decides about its pages by a setting of their own. A file
+ * system of the same kind that nobody else sees can be told to have them. It takes CAP_SYS_ADMIN, which everybody has
+ * in a user namespace of his own: a child that shares the table of descriptors makes one, and the files in it, and
+ * ends. Where that is forbidden, the memfd it is. As the keeper gives up the right to do any of this, and to open a
+ * file a second time, it makes some in advance: empty ones, of a microsecond or two each.
  */
 #include <errno.h>
 #include <linux/memfd.h>
@@ -158,7 +159,8 @@ static int make_memfd(void)
 	return (int)file;
 }
 
-/* Who may make a file system: the process with CAP_SYS_ADMIN, another by a namespace; nobody in a sandbox, as a filter may kill for such calls. */
+/* Who may make a file system: the process with CAP_SYS_ADMIN, another by a namespace; nobody in a sandbox, as a
+ * filter may kill for such calls. */
 enum maker { MAKER_NONE, MAKER_NAMESPACE, MAKER_PROCESS };
 
 static enum maker find_maker(void)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * On the path of a fork: async-signal-safe, no descriptor that must be there, three system calls for a region that is LIVE, none for one that is FROZEN; and
- * for the heap's one more, and what is there is looked at before (verify.c). */
+ * On the path of a fork: async-signal-safe, no descriptor that must be there, three system calls for a region that is
+ * LIVE, none for one that is FROZEN; and for the heap's one more, and what is there is looked at before (verify.c). */
 #include <errno.h>
 
 #include "../sys/trace.h"
@@ -9,15 +9,17 @@
 /* How often a failure that must not last is tried again. The kernel is out of memory for its own structures then. */
 #define RETRIES 1000
 
-/* What is at aside after a move to there failed: the kernel may have unmapped it before it failed. Puts the place in order, or has the keeper do
- * it: a mapping that is there may be ours, untouched, or another thread's that came to lie there since. */
+/* What is at aside after a move to there failed: the kernel may have unmapped it before it failed. Puts the place in
+ * order, or has the keeper do it: a mapping that is there may be ours, untouched, or another thread's that came to
+ * lie there since. */
 static void aside_after_failure(struct odf_region *region, int error, char *address, size_t size)
 {
 	if (!region_place_after(error, address, size))
 		region->aside_lost = true;
 }
 
-/* Step 1 for one piece. Nothing to undo on failure: home is the shared view as before, at worst without its page tables. */
+/* Step 1 for one piece. Nothing to undo on failure: home is the shared view as before, at worst without its page
+ * tables. */
 int region_move_aside(struct odf_region *region, size_t from, size_t size)
 {
 	size_t done = 0, length = size;
@@ -31,24 +33,27 @@ int region_move_aside(struct odf_region *region, size_t from, size_t size)
 			continue;
 		}
 		aside_after_failure(region, error, aside, length);
-		/* Home is more than one mapping there, which merging neighbours makes rare: by halves, in whole tables where it is long. */
+		/* Home is more than one mapping there, which merging neighbours makes rare: by halves, in whole
+		 * tables where it is long. */
 		if (error == -EFAULT && length > REGION_PAGE && !region->aside_lost)
 			length = region_half(length);
 		else
 			break;
 	}
-	/* What was moved stays there until the next freeze: home is the same view without its page tables, only slower. */
+	/* What was moved stays there until the next freeze: home is the same view without its page tables, only
+	 * slower. */
 	return done == size ? 0 : ENOMEM;
 }
 
-/* Step 2 for a part of a piece. Refused before anything is changed, home is LIVE as it was, without its page tables. The source is one mapping without pages,
- * so that once the kernel has unmapped home nothing can fail except its own memory; and then other threads must find home again before anything else
- * happens (invariant 4). */
+/* Step 2 for a part of a piece. Refused before anything is changed, home is LIVE as it was, without its page tables.
+ * The source is one mapping without pages, so that once the kernel has unmapped home nothing can fail except its own
+ * memory; and then other threads must find home again before anything else happens (invariant 4). */
 static int cover_part(struct odf_region *region, size_t from, size_t size)
 {
 	char *part = region->template + from, *home = region->home + from;
 
-	/* The template must not have a page: what mlockall put there would be old. Refused for locked memory, which tells. */
+	/* The template must not have a page: what mlockall put there would be old. Refused for locked memory, which
+	 * tells. */
 	if (sys_call3(SYS_madvise, part, size, MADV_DONTNEED) < 0 &&
 	    (sys_call2(SYS_munlock, part, size) < 0 || sys_call3(SYS_madvise, part, size, MADV_DONTNEED) < 0))
 		return ENOMEM;
@@ -68,7 +73,8 @@ void region_show_in_dumps(const struct odf_region *region, size_t from, size_t s
 		(void)sys_call3(SYS_madvise, region->home + from, size, MADV_DODUMP);
 }
 
-/* Step 2 for one piece, chunk by chunk. What could not be done is LIVE, at the end of the piece: *done says how much was. */
+/* Step 2 for one piece, chunk by chunk. What could not be done is LIVE, at the end of the piece: *done says how much
+ * was. */
 int region_cover(struct odf_region *region, size_t from, size_t size, size_t *done)
 {
 	int error = 0;
@@ -85,7 +91,8 @@ int region_cover(struct odf_region *region, size_t from, size_t size, size_t *do
 	return error; /* of what comes after, home is a shared view still, whose page tables stay at aside: slower, not wrong */
 }
 
-/* What a freeze left of it, so that children do not inherit it. What was taken out is elsewhere, and its place may be anybody's. */
+/* What a freeze left of it, so that children do not inherit it. What was taken out is elsewhere, and its place may be
+ * anybody's. */
 void region_template_drop(struct odf_region *region)
 {
 	struct region_piece pieces[2];
@@ -97,7 +104,8 @@ void region_template_drop(struct odf_region *region)
 	region->template_length = region->length;
 }
 
-/* One piece of the circle: its segments; what is between them is left as it is, and the template there given up. What could not be done stays LIVE. */
+/* One piece of the circle: its segments; what is between them is left as it is, and the template there given up. What
+ * could not be done stays LIVE. */
 static int freeze_piece(struct odf_region *region, struct region_maps *maps, struct region_piece piece)
 {
 	size_t at = piece.from, limit = piece.from + piece.length;
@@ -185,8 +193,8 @@ int region_freeze(struct odf_region *region)
 		region->template_from = region->live_from;
 	if (freeze_pieces(region, pieces, count) != 0)
 		return ENOMEM;
-	/* What came from the template is visible. Invariant 3: the rest only now, with every page of it private; its token has been visible all along
-	 * (invariant 2). */
+	/* What came from the template is visible. Invariant 3: the rest only now, with every page of it private; its
+	 * token has been visible all along (invariant 2). */
 	if (whole) {
 		region->visible = true;
 	} else if (region_show(region) != 0) {

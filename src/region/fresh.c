@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Memory that nobody has written yet becomes anonymous memory as any other, outside of the region and at the same place: where the program asks for what only
- * anonymous memory can have, large pages. Nothing is copied. A page that another thread writes for the first time at this very moment is not lost, but
- * may be seen as zero for some microseconds.
+ * Memory that nobody has written yet becomes anonymous memory as any other, outside of the region and at the same
+ * place: where the program asks for what only anonymous memory can have, large pages. Nothing is copied. A page that
+ * another thread writes for the first time at this very moment is not lost, but may be seen as zero for some
+ * microseconds.
  *
  * Under the lock; async-signal-safe.
  */

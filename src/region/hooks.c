@@ -14,8 +14,8 @@ struct odf_region *region_list;
 
 static atomic_size_t bytes;
 
-/* A page that is zero in every child (MADV_WIPEONFORK, Linux 4.14), however it was made: tells a child that no hook has seen from its parent, and
- * is not fooled by a child that shares its parent's memory. */
+/* A page that is zero in every child (MADV_WIPEONFORK, Linux 4.14), however it was made: tells a child that no hook
+ * has seen from its parent, and is not fooled by a child that shares its parent's memory. */
 static atomic_int *_Atomic marker;
 #define MARKER_OURS  1
 #define MARKER_TAKEN 2
@@ -111,12 +111,14 @@ size_t region_bytes(void)
 	return atomic_load_explicit(&bytes, memory_order_relaxed);
 }
 
-/* How often a fork tries to freeze, a millisecond apart, before it gives the region up, and when not even that can be done. */
+/* How often a fork tries to freeze, a millisecond apart, before it gives the region up, and when not even that can be
+ * done. */
 #define TRIES_TO_FREEZE 3
 #define TRIES           50
 
-/* Whatever it is that keeps a region from being frozen, the program's fork is not to fail for it where it would not without a region: it is given up. What is
- * short for the kernel may be short for that as well, and what is not the program's to mend is the keeper's. */
+/* Whatever it is that keeps a region from being frozen, the program's fork is not to fail for it where it would not
+ * without a region: it is given up. What is short for the kernel may be short for that as well, and what is not the
+ * program's to mend is the keeper's. */
 static int freeze_or_give_up(bool passing)
 {
 	int error = region_freeze_all();
@@ -126,16 +128,18 @@ static int freeze_or_give_up(bool passing)
 	return error;
 }
 
-/* Who runs only when nobody else wants the processor may be left waiting for it amid a call that changes mappings, and all that take a page fault with it. The
- * keeper, which is of the program's own policy, makes those calls for such a thread. */
+/* Who runs only when nobody else wants the processor may be left waiting for it amid a call that changes mappings,
+ * and all that take a page fault with it. The keeper, which is of the program's own policy, makes those calls for
+ * such a thread. */
 static bool may_stall_others(void)
 {
 	return region_keeper_runs() && sys_call1(SYS_sched_getscheduler, 0) == SCHED_IDLE;
 }
 
-/* Freezes, and sees to it that nothing becomes LIVE before the fork is over. The lock is not held meanwhile: a fork may take long (CLONE_VFORK), and runs other
- * libraries' handlers, who may wait for a thread that waits for the lock. Whatever another thread does to a FROZEN region meanwhile is right at each moment,
- * and a region that is made meanwhile is FROZEN from its start. */
+/* Freezes, and sees to it that nothing becomes LIVE before the fork is over. The lock is not held meanwhile: a fork
+ * may take long (CLONE_VFORK), and runs other libraries' handlers, who may wait for a thread that waits for the lock.
+ * Whatever another thread does to a FROZEN region meanwhile is right at each moment, and a region that is made
+ * meanwhile is FROZEN from its start. */
 static int freeze_for_fork(const void *frame)
 {
 	uint64_t mask;
@@ -167,9 +171,10 @@ static void fork_is_over(const void *here)
 	region_keeper_notify();
 }
 
-/* Where the keeper cannot settle beside a running program (no userfaultfd), a process of one thread settles on its way to a fork: nothing runs
- * beside it then. It does so once the forks of FROZEN memory have together cost as much more than the cheapest one as the last settle took: at worst
- * twice what the best choice would have cost, whatever comes. */
+/* Where the keeper cannot settle beside a running program (no userfaultfd), a process of one thread settles on its
+ * way to a fork: nothing runs beside it then. It does so once the forks of FROZEN memory have together cost as much
+ * more than the cheapest one as the last settle took: at worst twice what the best choice would have cost, whatever
+ * comes. */
 static atomic_ullong fork_fastest_ns = ULLONG_MAX, fork_excess_ns, settle_cost_ns = 1000000;
 
 void region_note_odd_child(void)
@@ -298,7 +303,8 @@ void region_forget_one(struct odf_region *region)
 
 void (*region_on_giving_way)(void);
 
-/* A region that the program has made itself is worth more to it than a fork that comes when there is room again: it knows that it has a process more. */
+/* A region that the program has made itself is worth more to it than a fork that comes when there is room again: it
+ * knows that it has a process more. */
 bool region_give_way(void)
 {
 	if (!region_keeper_runs())
@@ -383,8 +389,8 @@ static void child(void)
 	region_meet_child();
 }
 
-/* Before the program's constructors, so that ours is among the last prepare handlers to run, and what others write before is in the snapshot without a
- * copy. */
+/* Before the program's constructors, so that ours is among the last prepare handlers to run, and what others write
+ * before is in the snapshot without a copy. */
 __attribute__((constructor(101))) static void register_handlers(void)
 {
 	(void)pthread_atfork(prepare, parent, child); /* fails without memory only, in a process that has just started */

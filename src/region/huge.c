@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * ODF_REGION_HUGE. The kernel maps a large page of a file into a private view by one entry, where small ones take a fault for each sixteen; the first write to
- * a page is as before a copy of 4 KiB. Only where all of 2 MiB is there, so that no memory is added. Without the lock: what changes is how the file's
- * content lies in memory, and a fork that comes between waits for one such copy at most.
+ * ODF_REGION_HUGE. The kernel maps a large page of a file into a private view by one entry, where small ones take a
+ * fault for each sixteen; the first write to a page is as before a copy of 4 KiB. Only where all of 2 MiB is there,
+ * so that no memory is added. Without the lock: what changes is how the file's content lies in memory, and a fork
+ * that comes between waits for one such copy at most.
  */
 #include <errno.h>
 

@@ -2,7 +2,8 @@
  *
  * How a region works. For the files of this folder only.
  *
- * The address space of one region, all of it reserved when it is made and sharing no page-table page with foreign memory:
+ * The address space of one region, all of it reserved when it is made and sharing no page-table page with foreign
+ * memory:
  *
  *     tokens   two pages just below home: the current token and the next one
  *     home     what the program uses
@@ -13,21 +14,25 @@
  * and, anywhere, the template: a private view of the file without any page, which becomes home at the next freeze.
  *
  *     LIVE     home is a shared view of the file.
- *     freeze   1. mremap(home -> aside, MREMAP_DONTUNMAP): page tables move as wholes; home stays a shared view, now empty
+ *     freeze   1. mremap(home -> aside, MREMAP_DONTUNMAP): page tables move as wholes; home stays a shared view, now
+ * empty
  *              2. mremap(template -> home): from here on writes make private copies, and children get home
  *     FROZEN   home is a private view of the file, which nobody writes.
- *     settle   when the token says that no descendant is left: step by step the private pages are merged into the file through
+ *     settle   when the token says that no descendant is left: step by step the private pages are merged into the
+ * file through
  *              the shared view, and this is moved back home.
  *
- * Settling goes through the region in a circle. What it has done is LIVE, the rest FROZEN; a fork freezes the LIVE part only, and the next settle goes on
- * behind it, so that no part waits for ever.
+ * Settling goes through the region in a circle. What it has done is LIVE, the rest FROZEN; a fork freezes the LIVE
+ * part only, and the next settle goes on behind it, so that no part waits for ever.
  *
- * The heap's region has extents in home that are not its memory (extent.c): holes, which nobody has; islands, which are the program's and ordinary
- * private memory for good, for what the kernel must do itself (rights, locks, advice); and foreign places, where the program put something else. Freeze
- * and settle work on the segments between them and leave them alone.
+ * The heap's region has extents in home that are not its memory (extent.c): holes, which nobody has; islands, which
+ * are the program's and ordinary private memory for good, for what the kernel must do itself (rights, locks, advice);
+ * and foreign places, where the program put something else. Freeze and settle work on the segments between them and
+ * leave them alone.
  *
- * A region in place (young.c) is a window on addresses that the kernel gives to the program. Its home is not reserved: all of it is foreign at first, and the
- * program's own anonymous memory in it is called young. The states of a piece of it:
+ * A region in place (young.c) is a window on addresses that the kernel gives to the program. Its home is not
+ * reserved: all of it is foreign at first, and the program's own anonymous memory in it is called young. The states
+ * of a piece of it:
  *
  *     foreign    nothing is there, or something that is none of the region's business
  *     young      anonymous memory that the program mapped by a call that was seen
@@ -35,28 +40,35 @@
  *     island     as above
  *
  *     mapped by the program         foreign -> young
- *     freeze ("adopt")              young   -> memory, FROZEN, marked as discarded: the file has nothing there, and what is at home is the process's own
- *     settle                        memory, FROZEN -> LIVE: the pages of what was adopted are merged like any other private ones
+ *     freeze ("adopt")              young   -> memory, FROZEN, marked as discarded: the file has nothing there, and
+ * what is at home is the process's own
+ *     settle                        memory, FROZEN -> LIVE: the pages of what was adopted are merged like any other
+ * private ones
  *     overlaid when mapped          foreign -> memory
  *     rights, locks, advice         memory  -> island; young -> foreign, or young with other rights
  *     unmapped, mapped over         any     -> foreign; the kernel may give the place to anybody
  *
  * Invariants, each named where it is kept ("Invariant 3"):
  *   1. A frozen file is never written: not while a descendant may map it.
- *   2. The test for descendants is exact: a token page, mapped shared and writable, goes to every descendant with the snapshot however it was made,
+ *   2. The test for descendants is exact: a token page, mapped shared and writable, goes to every descendant with the
+ * snapshot however it was made,
  *      and can be sealed against writing exactly when no mapping of it is left. One token per freeze.
- *   3. A child that did not come through us never shares memory with us: home is MADV_DONTFORK where it is LIVE, and all of it from the question
- *      about descendants until the next freeze. A child may have a token without home, which only makes the answer late, but never home without
+ *   3. A child that did not come through us never shares memory with us: home is MADV_DONTFORK where it is LIVE, and
+ * all of it from the question
+ *      about descendants until the next freeze. A child may have a token without home, which only makes the answer
+ * late, but never home without
  *      its token.
  *   4. Freeze is all or nothing: if it fails, what was LIVE is LIVE, and the fork fails with ENOMEM.
  *   5. Any doubt leaves the region FROZEN: always correct, only slower.
- *   6. In a child home is ordinary private memory. What is discarded there or while FROZEN reads as zeros: anonymous memory laid over
+ *   6. In a child home is ordinary private memory. What is discarded there or while FROZEN reads as zeros: anonymous
+ * memory laid over
  *      the range, remembered, and punched out of the file at settle.
  *
- * Locking: one lock for all regions, held for a freeze or one step, never across a fork or while waiting for anything but the kernel; forks under way are
- * counted instead, and nothing becomes LIVE while there are any. Who holds it has all
- * signals blocked, so that a handler that forks never meets its own thread's lock. The keeper is a process of its own that shares this memory (keeper.h), and its descriptors
- * are in its own table, which the program cannot close and children do not inherit; nothing on the path of a fork needs one.
+ * Locking: one lock for all regions, held for a freeze or one step, never across a fork or while waiting for anything
+ * but the kernel; forks under way are counted instead, and nothing becomes LIVE while there are any. Who holds it has
+ * all signals blocked, so that a handler that forks never meets its own thread's lock. The keeper is a process of its
+ * own that shares this memory (keeper.h), and its descriptors are in its own table, which the program cannot close
+ * and children do not inherit; nothing on the path of a fork needs one.
  */
 #ifndef ODF_REGION_INTERNAL_H
 #define ODF_REGION_INTERNAL_H
@@ -84,14 +96,16 @@
 /* A settle step merges about this many pages: some hundred microseconds. */
 #define REGION_STEP_PAGES 128
 
-/* A fork of FROZEN memory copies the page tables of every mapping in which a page was written, also of what was only read there. So home can be made of
- * chunks, for which each fork pays half a microsecond apiece, and the freeze a few. Both measured, bench/RESULTS.md. Done only where the last snapshot
- * stayed FROZEN over further forks and REGION_CHUNK_FAULTS pages were touched, and not below REGION_CHUNK_LEAST. */
+/* A fork of FROZEN memory copies the page tables of every mapping in which a page was written, also of what was only
+ * read there. So home can be made of chunks, for which each fork pays half a microsecond apiece, and the freeze a
+ * few. Both measured, bench/RESULTS.md. Done only where the last snapshot stayed FROZEN over further forks and
+ * REGION_CHUNK_FAULTS pages were touched, and not below REGION_CHUNK_LEAST. */
 #define REGION_CHUNKS       16
 #define REGION_CHUNK_LEAST  ((size_t)16 << 20)
 #define REGION_CHUNK_FAULTS 4096u
 
-/* Runs of discarded pages below this get the kernel's page of zeros, where that can be had: a mapping costs the kernel less than so many of them. */
+/* Runs of discarded pages below this get the kernel's page of zeros, where that can be had: a mapping costs the
+ * kernel less than so many of them. */
 #define REGION_ZEROS_MAPPED ((size_t)256 << 10)
 /* Else, runs below this are zeroed instead of mapped: a mapping costs the kernel more than they do. */
 #define REGION_DISCARD_MAPPED ((size_t)32 << 10)
@@ -135,7 +149,8 @@ struct odf_region {
 
 	int token; /* slot of the current token: 0 or 1 */
 
-	/* One bit per page that has anonymous zeros over it (invariant 6), whether there may be any, and about how many runs. */
+	/* One bit per page that has anonymous zeros over it (invariant 6), whether there may be any, and about how
+	 * many runs. */
 	uint64_t *discarded;
 	bool has_discarded;
 	size_t discard_runs;
@@ -145,8 +160,8 @@ struct odf_region {
 	unsigned lost_count;
 	size_t step_most; /* bytes of a step: less after one has failed */
 
-	/* What is not memory of the region's; NULL: no such thing can be. Changed by preparing the other list and putting it in place of this one, as a child may
-	 * be made in the middle. */
+	/* What is not memory of the region's; NULL: no such thing can be. Changed by preparing the other list and
+	 * putting it in place of this one, as a child may be made in the middle. */
 	struct region_extents *extents, *other_extents;
 	char *source; /* a view of the file without rights, of which others are made */
 	bool has_young; /* there may be young extents */
@@ -193,7 +208,8 @@ extern unsigned region_forks_pending; /* nothing may become LIVE while there are
 /* `frame`: an address in the frame of the function that ends it. `here`: one in that of the caller, or lower. */
 void region_pending_begin(const void *frame);
 void region_pending_begin_of(int process, int thread, const void *frame); /* by another one than that thread */
-/* What is at `frame` now stays there until the fork is over. Without the lock: nobody else looks at a note of a thread that is alive. */
+/* What is at `frame` now stays there until the fork is over. Without the lock: nobody else looks at a note of a
+ * thread that is alive. */
 void region_pending_mark(const uint64_t *frame);
 void region_pending_end(const void *here);
 bool region_pending_has(const void *here); /* one of the calling thread's, not over at `here` */
@@ -214,7 +230,8 @@ int region_unmap(void *address, size_t size);
 int region_move(char *from, char *to, size_t size, bool leave_mapped);
 /* Puts an inaccessible mapping over [address, size) if nothing is there. */
 bool region_reserve_again(char *address, size_t size);
-/* Puts the destination of a move that failed in order, which the kernel may have unmapped first. False: what is there now may be another thread's. */
+/* Puts the destination of a move that failed in order, which the kernel may have unmapped first. False: what is there
+ * now may be another thread's. */
 bool region_place_after(int error, char *address, size_t size);
 bool region_is_mapped(char *address, size_t size);
 /* About half of a piece that turned out to be more than one mapping, in whole tables where it is long. */
@@ -250,7 +267,8 @@ struct region_maps {
 /* Under the lock. 0 or an errno value: the list cannot be had here. */
 int region_maps_begin(struct region_maps *maps);
 void region_maps_end(struct region_maps *maps);
-/* The mapping at `at`, or the first one after it. 0, ENOENT: there is none, or another errno value. Cheapest in ascending order. */
+/* The mapping at `at`, or the first one after it. 0, ENOENT: there is none, or another errno value. Cheapest in
+ * ascending order. */
 int region_maps_find(struct region_maps *maps, const char *at, struct region_mapping *found);
 /* For the keeper: from now on it has the list at hand, whatever becomes of the program's descriptors and root. */
 void region_maps_keep(void);
@@ -264,9 +282,10 @@ void region_maps_again(struct region_maps *maps);
 int region_note_file(struct odf_region *region);
 
 /* ---- verify.c, under the lock ---- */
-/* Memory and holes in [from, from + length) that are not the region's any more, as the program put something else there, or took it away, by system calls
- * past us, become foreign places; and memory whose rights have changed an island. 0: the list of extents is true of the range, or as true as it can be made
- * where the kernel's cannot be had. An errno value: it is not known to be. *changed: the list is another one. `maps`: begun, or NULL. */
+/* Memory and holes in [from, from + length) that are not the region's any more, as the program put something else
+ * there, or took it away, by system calls past us, become foreign places; and memory whose rights have changed an
+ * island. 0: the list of extents is true of the range, or as true as it can be made where the kernel's cannot be had.
+ * An errno value: it is not known to be. *changed: the list is another one. `maps`: begun, or NULL. */
 int region_verify(struct odf_region *region, struct region_maps *maps, size_t from, size_t length, bool *changed);
 /* The same, with a list of its own. */
 int region_verify_now(struct odf_region *region, size_t from, size_t length, bool *changed);
@@ -288,12 +307,14 @@ int region_lose(struct odf_region *region, size_t from, size_t length);
 int region_leave_sealed(struct odf_region *region, size_t from, size_t length);
 /* region_cut, of memory that is known to be the region's. */
 int region_cut_known(struct odf_region *region, size_t from, size_t length);
-/* Memory that is not there is the program's doing, by a system call past us: no fork is to fail for it. True: something was found. */
+/* Memory that is not there is the program's doing, by a system call past us: no fork is to fail for it. True:
+ * something was found. */
 bool region_forget_unmapped(struct odf_region *region, size_t from, size_t length);
 int region_advise(struct odf_region *region, int advice); /* all segments; 0 or an errno value */
 int region_unmap_holes(struct odf_region *region); /* they are foreign places then */
 bool region_punch(struct odf_region *region, size_t from, size_t length); /* takes the file's pages */
-/* Punches what is stale at `at`, as far as it goes in bounded time. By the keeper, when nobody else can map the file. *end: how far it came. */
+/* Punches what is stale at `at`, as far as it goes in bounded time. By the keeper, when nobody else can map the file.
+ * *end: how far it came. */
 int region_clean(struct odf_region *region, const struct region_extent *extent, size_t at, size_t limit, size_t *end);
 
 /* For what changes the list one run at a time. False: there is no room for two more. */
@@ -306,16 +327,17 @@ bool region_map_view(struct odf_region *region, char *to, size_t from, size_t le
 bool region_has_aside(struct odf_region *region);
 
 /* ---- young.c, under the lock ---- */
-/* Young memory becomes memory that is FROZEN, with all of its pages the process's own, for the next settle to take into the file. Of a region that is FROZEN and
- * visible. What cannot be stays young. */
+/* Young memory becomes memory that is FROZEN, with all of its pages the process's own, for the next settle to take
+ * into the file. Of a region that is FROZEN and visible. What cannot be stays young. */
 void region_adopt_young(struct odf_region *region, struct region_maps *maps);
 
 /* ---- leave.c, under the lock ---- */
-/* Covers what is LIVE there with a private view of the file, for good, where it cannot be moved. By whoever has the file. False: nothing was done. */
+/* Covers what is LIVE there with a private view of the file, for good, where it cannot be moved. By whoever has the
+ * file. False: nothing was done. */
 bool region_cover_by_mapping(struct odf_region *region, size_t from, size_t length);
 int region_give_up_all(odf_reason reason); /* 0, or an errno value if one at least could not be */
-/* Of a region that was given up: empties the file, as far as no descendant needs it, in at most so many slices. By the keeper, or before there is one. 0, EBUSY:
- * there are descendants; or another errno value. */
+/* Of a region that was given up: empties the file, as far as no descendant needs it, in at most so many slices. By
+ * the keeper, or before there is one. 0, EBUSY: there are descendants; or another errno value. */
 int region_drain(struct odf_region *region, size_t most);
 bool region_is_drained(const struct odf_region *region); /* given up, and drained */
 
@@ -328,19 +350,21 @@ int region_freeze(struct odf_region *region); /* 0 or ENOMEM */
 int region_freeze_all(void);
 
 /* ---- file.c ---- */
-/* By the keeper, once, as long as it may open files: the files of so many regions. Of a region that comes after these the file is a memfd without a second. */
+/* By the keeper, once, as long as it may open files: the files of so many regions. Of a region that comes after these
+ * the file is a memfd without a second. */
 #define REGION_FILES_IN_STOCK 8
 void region_files_make(void);
 void region_files_forget(void); /* they were another keeper's */
-/* Or minus an errno value. `heaps`: what pages it has decides what the heap does. *second: the same file, opened a second time, or -1: mappings of one and of the
- * other never merge. */
+/* Or minus an errno value. `heaps`: what pages it has decides what the heap does. *second: the same file, opened a
+ * second time, or -1: mappings of one and of the other never merge. */
 int region_file_take(size_t size, bool heaps, int *second);
 /* The kernel gives ordinary memory large pages without being asked. */
 bool region_large_pages_wanted(void);
 
 /* ---- token.c, by the keeper under the lock ---- */
 int region_token_make(struct odf_region *region); /* the first one; 0 or an errno value */
-/* 0: no descendant is left, and the region is hidden with a fresh token; EBUSY: there is one; or an error, as if it had not been asked. */
+/* 0: no descendant is left, and the region is hidden with a fresh token; EBUSY: there is one; or an error, as if it
+ * had not been asked. */
 int region_token_ask(struct odf_region *region);
 char *region_token_page(const struct odf_region *region, int slot);
 /* Home is inherited by children, or not. The token always is. */
@@ -351,8 +375,8 @@ int region_hide(struct odf_region *region);
 struct region_run {
 	char *start, *end;
 };
-/* Finds pages that are the process's own, present or swapped out, from `start` on: stops at `end`, after `max_pages`, or when `runs` is full, and says where
- * in *walked. Returns the number of runs or minus an errno value. */
+/* Finds pages that are the process's own, present or swapped out, from `start` on: stops at `end`, after `max_pages`,
+ * or when `runs` is full, and says where in *walked. Returns the number of runs or minus an errno value. */
 long region_private(int pagemap, char *start, char *end, size_t max_pages, struct region_run *runs, size_t run_count, char **walked);
 int region_pagemap_open(void); /* or minus an errno value */
 
@@ -366,7 +390,8 @@ void region_discard_forget(struct odf_region *region, size_t from, size_t length
 /* ---- zero.c, under the lock ---- */
 /* For tests of the other ways: none is put. */
 extern bool region_zero_pages_never;
-/* What is there, a private view of the file, reads as zeros, and takes no memory. False: refused here; what is there is what it was, or what the file has. */
+/* What is there, a private view of the file, reads as zeros, and takes no memory. False: refused here; what is there
+ * is what it was, or what the file has. */
 bool region_put_zero_pages(char *start, size_t length);
 
 /* ---- settle.c, by the keeper ---- */
@@ -387,9 +412,11 @@ struct region_settler {
 	void (*between_steps)(uint64_t step_ns); /* how long the last one took */
 	bool (*is_looked_at)(void);              /* the program is stopped: who reads its memory now is not to meet a step */
 };
-/* Makes all of the region LIVE. 0 or an errno value: EBUSY, EAGAIN (a fork came between; or one is pending), ENOMEM, EIO... */
+/* Makes all of the region LIVE. 0 or an errno value: EBUSY, EAGAIN (a fork came between; or one is pending), ENOMEM,
+ * EIO... */
 int region_settle(struct odf_region *region, const struct region_settler *settler);
-/* Of a FROZEN region that cannot be made LIVE beside other threads: gives back what the file holds under pages of the process's own. As above. */
+/* Of a FROZEN region that cannot be made LIVE beside other threads: gives back what the file holds under pages of the
+ * process's own. As above. */
 int region_thin(struct odf_region *region, const struct region_settler *settler);
 /* For measurements: the size of chunk to use always, and 0 for none; SIZE_MAX: as decided. */
 extern size_t region_chunk_override;
@@ -407,10 +434,12 @@ enum region_order { REGION_ADOPT, REGION_RELEASE, REGION_SETTLE, REGION_SETTLE_A
 int region_order(enum region_order order, struct odf_region *region, uint64_t *result);
 /* The same if nobody else is giving orders, else EBUSY. Async-signal-safe. */
 int region_order_now(enum region_order order, uint64_t *result);
-/* Has the keeper freeze all for a fork of the calling thread, and note it as pending, as region_pending_begin does. As above. */
+/* Has the keeper freeze all for a fork of the calling thread, and note it as pending, as region_pending_begin does.
+ * As above. */
 int region_order_freeze(const void *frame);
-/* Has a keeper, the one that there is or a new one, make the files of a new region, its views and its place in the list. 0 or an errno value; EAGAIN: there is
- * no room for a further process; EBUSY: not by this thread, whose low priority the keeper could not leave; ECHILD: children of this process live in another PID namespace. Calls of this
+/* Has a keeper, the one that there is or a new one, make the files of a new region, its views and its place in the
+ * list. 0 or an errno value; EAGAIN: there is no room for a further process; EBUSY: not by this thread, whose low
+ * priority the keeper could not leave; ECHILD: children of this process live in another PID namespace. Calls of this
  * and of the next exclude each other (create.c). Async-signal-safe as far as its caller is. */
 int region_keeper_start(struct odf_region *region);
 /* Ends it, as soon as no step is under way. */
@@ -428,7 +457,8 @@ void region_keeper_notify(void);
 void region_keeper_child(int id);
 /* Something is missing that a fork needs. Async-signal-safe. */
 void region_keeper_call(void);
-/* What it still has to do it does, and then ends by itself; nobody waits for it, and a little of it stays until the program ends. */
+/* What it still has to do it does, and then ends by itself; nobody waits for it, and a little of it stays until the
+ * program ends. */
 void region_keeper_leave_alone(void);
 /* In a child there is none. */
 void region_keeper_forget(void);

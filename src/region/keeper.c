@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The keeper at work: looks after the regions, sleeps, ends (keeper.h). The first part is for everybody, the rest for the keeper. */
+ * The keeper at work: looks after the regions, sleeps, ends (keeper.h). The first part is for everybody, the rest for
+ * the keeper. */
 #include <errno.h>
 #include <linux/futex.h>
 #include <time.h>
@@ -12,7 +13,8 @@
 #define LONGEST_SLEEP_NS  5000000000u
 /* Sleeps that are shorter end by themselves, and soon enough. */
 #define SHORT_SLEEP_NS    1000000u
-/* The kernel clears the word of the main thread a moment before an exec takes the memory away. For so long the keeper looks so often. */
+/* The kernel clears the word of the main thread a moment before an exec takes the memory away. For so long the keeper
+ * looks so often. */
 #define LOOK_FOR_EXEC_NS  50000000u
 #define LOOKS_FOR_EXEC_NS 100000u
 #define IDLE_CHILD_NS     2000000000u
@@ -153,7 +155,8 @@ struct waiter {
 #define WAITER_32_BITS 2u
 #define WAITER_PRIVATE 128u
 
-/* On the word of the main thread too, of which the kernel wakes one waiter only: that may have been for a thread of the program that joins it. */
+/* On the word of the main thread too, of which the kernel wakes one waiter only: that may have been for a thread of
+ * the program that joins it. */
 static bool wait_for_two(unsigned notices, uint64_t nanoseconds)
 {
 	struct waiter waiters[2] = {
@@ -207,8 +210,9 @@ static void end_if_it_is_time(void)
 		keeper_end();
 }
 
-/* Half of the time is the program's: steps without a pause between them made each thread that takes page faults wait for the lock of the address space, over and
- * over (99th percentile of Redis's requests with 1 GiB to settle: 1.1 to 5.7 ms, with pauses 0.3 to 0.5). An order ends the pause. */
+/* Half of the time is the program's: steps without a pause between them made each thread that takes page faults wait
+ * for the lock of the address space, over and over (99th percentile of Redis's requests with 1 GiB to settle: 1.1 to
+ * 5.7 ms, with pauses 0.3 to 0.5). An order ends the pause. */
 void keeper_between_steps(uint64_t step_ns)
 {
 	unsigned notices = atomic_load(&keeper.notices);
@@ -227,7 +231,8 @@ void keeper_between_steps(uint64_t step_ns)
 	}
 }
 
-/* A region that waits for a fork to be settled, or for ever. Looked at ever more rarely: what it holds twice grows only by what the program writes. */
+/* A region that waits for a fork to be settled, or for ever. Looked at ever more rarely: what it holds twice grows
+ * only by what the program writes. */
 static uint64_t thin(struct odf_region *region)
 {
 	uint64_t faults = program_faults();
@@ -280,8 +285,9 @@ void keeper_note_idle_fork(void)
 	seen.idle_fork_ns = region_clock();
 }
 
-/* A child of such a thread that takes its memory down, and has no processor, holds locks of the file and of the pages: who changes mappings then waits for it with the
- * lock of the address space in hand. That it shows the token no more does not say that it is through. */
+/* A child of such a thread that takes its memory down, and has no processor, holds locks of the file and of the
+ * pages: who changes mappings then waits for it with the lock of the address space in hand. That it shows the token
+ * no more does not say that it is through. */
 static bool idle_child_may_end(uint64_t now)
 {
 	return seen.idle_fork_ns != 0 && now - seen.idle_fork_ns < IDLE_CHILD_NS && program_has_children();
@@ -362,7 +368,8 @@ static uint64_t look_after(struct odf_region *region, uint64_t now)
 	return what.then;
 }
 
-/* Nothing is left to do for ever. It does not end by itself, as nobody would wait for it: the program's next fork does. */
+/* Nothing is left to do for ever. It does not end by itself, as nobody would wait for it: the program's next fork
+ * does. */
 static void note_whether_idle(void)
 {
 	bool idle = true;

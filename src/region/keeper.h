@@ -1,30 +1,36 @@
 /* SPDX-License-Identifier: MIT
  *
- * The keeper: a process that shares this one's memory, lives while this one has regions of its own, owns every descriptor that they need, carries out
- * orders, and settles what was frozen. For keeper*.c, schedule.c and confine.c only.
+ * The keeper: a process that shares this one's memory, lives while this one has regions of its own, owns every
+ * descriptor that they need, carries out orders, and settles what was frozen. For keeper*.c, schedule.c and confine.c
+ * only.
  *
- * Why a process and not a thread. A thread of the library is a thread of the program: libc believes that malloc has to lock, so that a fork in a signal
- * handler of a program of one thread hangs; unshare and setns refuse; who stops all threads of the program stops it amid a step, and then waits for memory
- * that only it can put back; it keeps the rights that the program gives up. A process that shares the memory (CLONE_VM) is none of that. It is a child of
- * the program whose end sends no signal (exit signal 0), so that wait() does not find it; CLONE_UNTRACED keeps it from a tracer of the program.
- * It has a process group of its own: a signal to the program's group does not reach it.
+ * Why a process and not a thread. A thread of the library is a thread of the program: libc believes that malloc has
+ * to lock, so that a fork in a signal handler of a program of one thread hangs; unshare and setns refuse; who stops
+ * all threads of the program stops it amid a step, and then waits for memory that only it can put back; it keeps the
+ * rights that the program gives up. A process that shares the memory (CLONE_VM) is none of that. It is a child of the
+ * program whose end sends no signal (exit signal 0), so that wait() does not find it; CLONE_UNTRACED keeps it from a
+ * tracer of the program. It has a process group of its own: a signal to the program's group does not reach it.
  *
- * Why a child, and not an orphan that init would reap: where the program is itself what orphans go to, as the first process of a container is, every wait
- * would find it; elsewhere a stranger would get a child and a SIGCHLD at each of its ends, and systemd would not know any more which process a service is.
- * What a child shows is less: a wait with __WALL or __WCLONE for any child finds it.
+ * Why a child, and not an orphan that init would reap: where the program is itself what orphans go to, as the first
+ * process of a container is, every wait would find it; elsewhere a stranger would get a child and a SIGCHLD at each
+ * of its ends, and systemd would not know any more which process a service is. What a child shows is less: a wait
+ * with __WALL or __WCLONE for any child finds it.
  *
- * Why it lives as long as there is a region, also when nothing has been done for a second: its descriptors are what the file, the token and the userfaultfd are held
- * by. Nothing else may hold them: the program's table is the program's, and a process without privileges cannot get a descriptor from a mapping. A new keeper
- * could settle nothing of the old one's regions; and after a change of ids, or in a sandbox, it could not open what it needs, while the old one goes on. The
- * price of staying is a process that sleeps: 6 wakes in 30 s, and no CPU time that the kernel counts (measured); to start one again takes as long as the first
- * fork of 64 MiB itself (bench/RESULTS.md), at each fork after a quiet second. It ends when the last region does, or was given up and has nothing any more.
+ * Why it lives as long as there is a region, also when nothing has been done for a second: its descriptors are what
+ * the file, the token and the userfaultfd are held by. Nothing else may hold them: the program's table is the
+ * program's, and a process without privileges cannot get a descriptor from a mapping. A new keeper could settle
+ * nothing of the old one's regions; and after a change of ids, or in a sandbox, it could not open what it needs,
+ * while the old one goes on. The price of staying is a process that sleeps: 6 wakes in 30 s, and no CPU time that the
+ * kernel counts (measured); to start one again takes as long as the first fork of 64 MiB itself (bench/RESULTS.md),
+ * at each fork after a quiet second. It ends when the last region does, or was given up and has nothing any more.
  *
- * When memory is free after the program's end: the kernel unmaps a file's pages and then frees them, two passes where anonymous memory takes one, so that it
- * takes twice as long as plain, as it does for any program with so much shared memory. What the keeper adds is that it comes to run: soon, as it asks for
- * short turns (confine.c).
+ * When memory is free after the program's end: the kernel unmaps a file's pages and then frees them, two passes where
+ * anonymous memory takes one, so that it takes twice as long as plain, as it does for any program with so much shared
+ * memory. What the keeper adds is that it comes to run: soon, as it asks for short turns (confine.c).
  *
- * What runs in it: no lock and no memory of libc's, and no signal handler but its own. It has a thread-local block that is all zeros, for the canary of the stack
- * protector and for errno, and raw system calls; from libc memcpy, memset and memcmp only.
+ * What runs in it: no lock and no memory of libc's, and no signal handler but its own. It has a thread-local block
+ * that is all zeros, for the canary of the stack protector and for errno, and raw system calls; from libc memcpy,
+ * memset and memcmp only.
  */
 #ifndef ODF_REGION_KEEPER_H
 #define ODF_REGION_KEEPER_H
@@ -101,13 +107,13 @@ unsigned program_ended_children(void);
 bool program_has_children(void); /* of those that were not found to have ended */
 
 /* confine.c */
-/* Priority, policy, processors, memory policy and timers are the keeper's own, whoever it was that started it. EBUSY: it would stall others, and another
- * thread of the program may have more luck. */
+/* Priority, policy, processors, memory policy and timers are the keeper's own, whoever it was that started it. EBUSY:
+ * it would stall others, and another thread of the program may have more luck. */
 int confine_schedule(int program);
 /* For its end, which takes as long as there is memory. Async-signal-safe. */
 void confine_long_turns(void);
-/* For good: no capabilities, no way to get any, no calls but those that it makes. What the kernel does not offer is left out. `may_lock`: its memory may be
- * locked (mlockall); the heap's never is. */
+/* For good: no capabilities, no way to get any, no calls but those that it makes. What the kernel does not offer is
+ * left out. `may_lock`: its memory may be locked (mlockall); the heap's never is. */
 void confine_rights(bool may_lock);
 
 /* ---- schedule.c: when to do what, without a look at anything ---- */

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the keeper knows of the program, in the keeper. As it is no thread of the program, the kernel does not count the program's page faults and children as its
- * own: it asks. The files of /proc are opened before it gives up the right to open files, and stay readable whatever ids the program takes later.
+ * What the keeper knows of the program, in the keeper. As it is no thread of the program, the kernel does not count
+ * the program's page faults and children as its own: it asks. The files of /proc are opened before it gives up the
+ * right to open files, and stay readable whatever ids the program takes later.
  *
- * How it learns of the program's end: the parent-death signal comes at once when the thread that started it ends, and again for each that takes its place as
- * parent, until none is left: its handler asks who the parent is. A program that has other user ids by then cannot send it; then the keeper finds out by
- * itself: it sleeps on the word as well that the kernel clears when the main thread ends or executes, and looks from time to time.
- * A program that executes another one stays the parent, and has other memory: its size tells.
+ * How it learns of the program's end: the parent-death signal comes at once when the thread that started it ends, and
+ * again for each that takes its place as parent, until none is left: its handler asks who the parent is. A program
+ * that has other user ids by then cannot send it; then the keeper finds out by itself: it sleeps on the word as well
+ * that the kernel clears when the main thread ends or executes, and looks from time to time. A program that executes
+ * another one stays the parent, and has other memory: its size tells.
  */
 #include <errno.h>
 #include <poll.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The keeper's start and end. Starting it is async-signal-safe and allocates nothing: the heap may wake within malloc, or in a signal handler.
+ * The keeper's start and end. Starting it is async-signal-safe and allocates nothing: the heap may wake within
+ * malloc, or in a signal handler.
  */
 #include <errno.h>
 #include <linux/close_range.h>
@@ -26,8 +27,8 @@
 #define PR_GET_TID_ADDRESS 40
 #endif
 
-/* One mapping: a guard, the stack, and zeros on both sides of where the thread pointer points: what is thread-local to the program and its libraries lies
- * below on x86-64, above elsewhere. */
+/* One mapping: a guard, the stack, and zeros on both sides of where the thread pointer points: what is thread-local
+ * to the program and its libraries lies below on x86-64, above elsewhere. */
 #define GUARD_SIZE REGION_PAGE
 #define STACK_SIZE ((size_t)65536)
 #define LOCAL_SIZE ((size_t)65536)
@@ -39,7 +40,8 @@ static int program, own_id;
 
 /* ---- In the keeper ---- */
 
-/* The parent ends: a thread of the program, whose place another takes, or the last one. May come amid a step, whose memory nobody needs then. */
+/* The parent ends: a thread of the program, whose place another takes, or the last one. May come amid a step, whose
+ * memory nobody needs then. */
 static void parent_ended(int signal)
 {
 	(void)signal;
@@ -68,8 +70,8 @@ __asm__(".text\n"
 	".size keeper_return_from_handler, .-keeper_return_from_handler\n");
 #endif
 
-/* The handlers are a copy of the program's, and must not run here: all signals stay blocked, as they are since before it was made, but the one that says
- * that the parent has ended. */
+/* The handlers are a copy of the program's, and must not run here: all signals stay blocked, as they are since before
+ * it was made, but the one that says that the parent has ended. */
 static void take_signals(void)
 {
 	struct kernel_action watch = { .handler = parent_ended, .mask = ~0ull };
@@ -84,7 +86,8 @@ static void take_signals(void)
 	(void)sys_sigprocmask(SIG_UNBLOCK, &watched, NULL);
 }
 
-/* A table of its own, and in it nothing but `kept`. The program's is not copied: no file of it gets a further user, however short. */
+/* A table of its own, and in it nothing but `kept`. The program's is not copied: no file of it gets a further user,
+ * however short. */
 static int leave_descriptors(int kept)
 {
 	struct rlimit limit;
@@ -110,8 +113,9 @@ static void raise_limit(int which)
 	(void)sys_call4(SYS_prlimit64, 0, which, &limit, NULL);
 }
 
-/* A limit of the program is about its own doing; and where it has the right to lock memory beyond one, what is mapped for it is locked too (mlockall), by who
- * will not have that right. No core is written of memory that is the program's. */
+/* A limit of the program is about its own doing; and where it has the right to lock memory beyond one, what is mapped
+ * for it is locked too (mlockall), by who will not have that right. No core is written of memory that is the
+ * program's. */
 static void take_limits(void)
 {
 	struct rlimit none = { 0, 0 };
@@ -133,7 +137,8 @@ static int open_files(int device)
 {
 	int fd;
 
-	/* The standard numbers are taken, so that nothing that writes to them, a sanitizer's report for one, can write into a region. */
+	/* The standard numbers are taken, so that nothing that writes to them, a sanitizer's report for one, can
+	 * write into a region. */
 	while ((fd = sys_open("/dev/null", O_RDWR, 0)) >= 0 && fd < 2)
 		;
 	if (fd > 2)
@@ -195,8 +200,8 @@ static int keep(void *unused)
 
 /* ---- In the program ---- */
 
-/* What unshare(CLONE_NEWPID) has prepared: the first child is to be the first process of a new namespace, which ends with it. The name is there (Linux 4.12)
- * and leads nowhere as long as that child has not been made. */
+/* What unshare(CLONE_NEWPID) has prepared: the first child is to be the first process of a new namespace, which ends
+ * with it. The name is there (Linux 4.12) and leads nowhere as long as that child has not been made. */
 static bool children_live_elsewhere(void)
 {
 	enum next_process next = next_process();
@@ -219,8 +224,9 @@ __attribute__((constructor(101))) static void note_main_thread(void)
 	main_thread = pthread_self();
 }
 
-/* Where the main thread has the word that the kernel clears at its end. A thread can ask for its own only: another's is as far from its descriptor. What is not
- * the main thread's, as in a child that another thread has made, does not hold its id. */
+/* Where the main thread has the word that the kernel clears at its end. A thread can ask for its own only: another's
+ * is as far from its descriptor. What is not the main thread's, as in a child that another thread has made, does not
+ * hold its id. */
 static void watch_main_thread(void)
 {
 	uintptr_t word = 0;
@@ -274,7 +280,8 @@ static void reap(void)
 	region_keeper_forget();
 }
 
-/* With all signals blocked: the child must not run a handler on this memory, and there is no moment at which it has started and its id is not known. */
+/* With all signals blocked: the child must not run a handler on this memory, and there is no moment at which it has
+ * started and its id is not known. */
 static int start(struct odf_region *region)
 {
 	int error;
@@ -339,8 +346,8 @@ void region_keeper_stop(void)
 	keeper_unlock_orders();
 }
 
-/* The process ends: the keeper before it, so that who adopts orphans has none of ours to wait for. Not where the process is a child that nobody has met
- * yet, or one that runs on its parent's memory (vfork). */
+/* The process ends: the keeper before it, so that who adopts orphans has none of ours to wait for. Not where the
+ * process is a child that nobody has met yet, or one that runs on its parent's memory (vfork). */
 void region_process_ends(void)
 {
 	int saved = errno;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Giving a region up: the one way, whatever the cause. Its memory becomes ordinary private memory of the process, where it is and with what is in it, at once;
- * children inherit it as they inherit any. Under the lock; async-signal-safe.
+ * Giving a region up: the one way, whatever the cause. Its memory becomes ordinary private memory of the process,
+ * where it is and with what is in it, at once; children inherit it as they inherit any. Under the lock;
+ * async-signal-safe.
  *
- * What was frozen is private memory already; what is LIVE is covered as by a freeze, for good. From then on the file is only read: each page that the process
- * writes is copied. What it still shows of the file is copied too, and taken out of the file, as soon as no descendant can need it ("drained"), so that
- * nothing is held twice.
+ * What was frozen is private memory already; what is LIVE is covered as by a freeze, for good. From then on the file
+ * is only read: each page that the process writes is copied. What it still shows of the file is copied too, and taken
+ * out of the file, as soon as no descendant can need it ("drained"), so that nothing is held twice.
  */
 #include <errno.h>
 #include <linux/falloc.h>
@@ -34,8 +35,8 @@ bool region_cover_by_mapping(struct odf_region *region, size_t from, size_t leng
 
 	if (file < 0)
 		return false;
-	/* With its rights from the first moment on, as other threads are at it. A kernel that fails after it has unmapped what was there leaves a hole, which none
-	 * may find for long. */
+	/* With its rights from the first moment on, as other threads are at it. A kernel that fails after it has
+	 * unmapped what was there leaves a hole, which none may find for long. */
 	for (unsigned tries = 0; region_map(home, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, file, from) == NULL; tries++) {
 		if (region_is_mapped(home, length))
 			return false;
@@ -120,7 +121,8 @@ int region_give_up(struct odf_region *region, odf_reason reason)
 		(void)region_unmap(region->source, region->length);
 		region->source = NULL;
 	}
-	/* Without a keeper the file stays as it is: forks are not counted any more, so only the token can tell that no child shows it. */
+	/* Without a keeper the file stays as it is: forks are not counted any more, so only the token can tell that
+	 * no child shows it. */
 	if (region_keeper_runs() && !region_lock_is_keepers())
 		region_keeper_call();
 	return 0;
@@ -157,7 +159,8 @@ bool region_has_left(const struct odf_region *region, odf_reason *reason)
 
 /* ---- What the file has then ---- */
 
-/* Writes to each page what is in it, whoever else is writing there. For kernels before 5.14, and where a filter refuses the call. */
+/* Writes to each page what is in it, whoever else is writing there. For kernels before 5.14, and where a filter
+ * refuses the call. */
 static void touch(char *start, char *end)
 {
 	for (char *page = start; page < end; page += REGION_PAGE)
@@ -268,7 +271,8 @@ int region_drain(struct odf_region *region, size_t most)
 		}
 		limit = end - at < DRAIN_SLICE ? end : at + DRAIN_SLICE;
 		next = own_slice(region, file, at, limit, &slice);
-		/* Only now: who comes by a clone from here on has pages of his own, or his parent's, and who came before holds the token. */
+		/* Only now: who comes by a clone from here on has pages of his own, or his parent's, and who came
+		 * before holds the token. */
 		if (slice.count > 0)
 			error = region_lock_is_keepers() && !region->doubt ? region_token_ask(region) : EBUSY;
 		for (unsigned i = 0; i < slice.count && error == 0; i++)

@@ -14,7 +14,8 @@ static atomic_int wanting;
 
 static atomic_bool is_keepers;
 
-/* The keeper was killed amid a step, by somebody who picked it out: pages of the program's are in a place that it does not know. It would go on with others. */
+/* The keeper was killed amid a step, by somebody who picked it out: pages of the program's are in a place that it
+ * does not know. It would go on with others. */
 static void die_if_torn(void)
 {
 	if (region_keeper_died() && atomic_load(&is_keepers))

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * What is mapped where, as the kernel says: by the query that /proc/self/maps answers (Linux 6.11), else by its text. Nothing else tells what is behind an
- * address: moves and advice succeed on anybody's mappings. Async-signal-safe; nothing is kept between two uses but the keeper's descriptor.
+ * What is mapped where, as the kernel says: by the query that /proc/self/maps answers (Linux 6.11), else by its text.
+ * Nothing else tells what is behind an address: moves and advice succeed on anybody's mappings. Async-signal-safe;
+ * nothing is kept between two uses but the keeper's descriptor.
  *
- * A descriptor in the program's table is there for some microseconds, with the lock held and signals blocked. Where none can be had (no /proc, no room in the
- * table) the caller is told so.
+ * A descriptor in the program's table is there for some microseconds, with the lock held and signals blocked. Where
+ * none can be had (no /proc, no room in the table) the caller is told so.
  */
 #include <errno.h>
 #include <linux/types.h>

@@ -38,7 +38,8 @@ static void *open_for_use(char *mapped, size_t size, int flags)
 {
 	if (mapped == NULL)
 		return NULL;
-	/* Under mlockall(MCL_FUTURE) the kernel fills a new mapping at once: a sparse file with all its memory, a private view with copies. */
+	/* Under mlockall(MCL_FUTURE) the kernel fills a new mapping at once: a sparse file with all its memory, a
+	 * private view with copies. */
 	if (sys_call2(SYS_munlock, mapped, size) < 0 || sys_call3(SYS_mprotect, mapped, size, PROT_READ | PROT_WRITE) < 0) {
 		if (!(flags & MAP_FIXED))
 			(void)region_unmap(mapped, size);
@@ -82,12 +83,13 @@ bool region_reserve_again(char *address, size_t size)
 
 bool region_is_mapped(char *address, size_t size)
 {
-	/* On memory that is mapped this does nothing. Any other refusal is somebody else's, a filter's for one, and no statement about what is there. */
+	/* On memory that is mapped this does nothing. Any other refusal is somebody else's, a filter's for one, and
+	 * no statement about what is there. */
 	return sys_call3(SYS_msync, address, size, MS_ASYNC) != -ENOMEM;
 }
 
-/* Whether a move that is refused because its source is two mappings has unmapped its destination by then. Kernels before 6.17 refuse all such moves, after
- * that; later ones refuse only mappings under userfaultfd, before. */
+/* Whether a move that is refused because its source is two mappings has unmapped its destination by then. Kernels
+ * before 6.17 refuse all such moves, after that; later ones refuse only mappings under userfaultfd, before. */
 static bool refusal_unmaps = true;
 
 bool region_place_after(int error, char *address, size_t size)

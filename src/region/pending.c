@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Forks that are under way: nothing may become LIVE while there are any. Each is noted with its thread and the address of its frame, as control need not come
- * back to where it ends: a handler, of a signal or of atfork, may leave it by siglongjmp, and a thread may be cancelled in it. A note of a thread that has
- * ended, or that has since returned past the frame, is void; and so is one whose frame other functions have written over since: the moment that it has
- * there is not there any more. One of which nothing of this is seen is void to nobody: after STUCK_NS the region is given up, which is right at each
- * moment of a fork.
+ * Forks that are under way: nothing may become LIVE while there are any. Each is noted with its thread and the
+ * address of its frame, as control need not come back to where it ends: a handler, of a signal or of atfork, may
+ * leave it by siglongjmp, and a thread may be cancelled in it. A note of a thread that has ended, or that has since
+ * returned past the frame, is void; and so is one whose frame other functions have written over since: the moment
+ * that it has there is not there any more. One of which nothing of this is seen is void to nobody: after STUCK_NS the
+ * region is given up, which is right at each moment of a fork.
  *
  * Under the lock; async-signal-safe.
  */
@@ -39,7 +40,8 @@ static ODF_UNINSTRUMENTED bool is_overwritten(const struct note *note)
 				     *(const volatile uint64_t *)(const void *)note->frame != note->moment);
 }
 
-/* Of the calling thread, which is at `here` and lower: the stack grows down. Addresses of two stacks say nothing about each other. */
+/* Of the calling thread, which is at `here` and lower: the stack grows down. Addresses of two stacks say nothing
+ * about each other. */
 static bool is_void(const struct note *note, const char *here)
 {
 	stack_t other = { .ss_flags = SS_DISABLE };

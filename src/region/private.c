@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Which pages of a private view are the process's own. PAGEMAP_SCAN (Linux 6.7) where the kernel has it, else /proc/self/pagemap (its bit 61, "page of a file
- * or shared", is from Linux 3.5). A page that was swapped out counts. No write protection is in play, whose markers both report as swapped pages.
+ * Which pages of a private view are the process's own. PAGEMAP_SCAN (Linux 6.7) where the kernel has it, else
+ * /proc/self/pagemap (its bit 61, "page of a file or shared", is from Linux 3.5). A page that was swapped out counts.
+ * No write protection is in play, whose markers both report as swapped pages.
  */
 #include <errno.h>
 #include <linux/types.h>
@@ -37,7 +38,8 @@ static long scan(int pagemap, char *start, char *end, size_t max_pages, struct r
 		.vec = (uint64_t)(uintptr_t)found,
 		.vec_len = run_count < SCAN_RUNS ? run_count : SCAN_RUNS,
 		.max_pages = max_pages,
-		/* The kernel's page of zeros counts: under a private view it stands for zeros that were written (same-page merging). */
+		/* The kernel's page of zeros counts: under a private view it stands for zeros that were written
+		 * (same-page merging). */
 		.category_inverted = SCAN_IS_FILE,
 		.category_mask = SCAN_IS_FILE,
 		.category_anyof_mask = SCAN_IS_PRESENT | SCAN_IS_SWAPPED,

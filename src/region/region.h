@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Snapshot regions, for the rest of the library. The public functions are in odfork.h; how it works is told in internal.h.
+ * Snapshot regions, for the rest of the library. The public functions are in odfork.h; how it works is told in
+ * internal.h.
  *
- * A fork is bracketed, so that everything that is LIVE is FROZEN at the moment when the process is copied, and stays it until the end of the bracket. The
- * atfork handlers do the same for forks inside libc that nobody brackets, and cannot make them fail. All of it is async-signal-safe and leaves errno alone.
+ * A fork is bracketed, so that everything that is LIVE is FROZEN at the moment when the process is copied, and stays
+ * it until the end of the bracket. The atfork handlers do the same for forks inside libc that nobody brackets, and
+ * cannot make them fail. All of it is async-signal-safe and leaves errno alone.
  */
 #ifndef ODF_REGION_REGION_H
 #define ODF_REGION_REGION_H
@@ -14,7 +16,8 @@
 
 #include "odfork.h"
 
-/* Bytes of the regions that a fork would freeze or copy on demand: 0 in a process without regions of its own. One load. */
+/* Bytes of the regions that a fork would freeze or copy on demand: 0 in a process without regions of its own. One
+ * load. */
 size_t region_bytes(void);
 
 /* The process enters a seccomp filter. Async-signal-safe. */
@@ -26,9 +29,11 @@ odf_reason region_absence(void);
 
 /* 0 or ENOMEM: nothing was changed then that the program could see. *start: for region_fork_end. */
 int region_fork_begin(uint64_t *start);
-/* In the parent, also when the fork failed. In a child nothing happens. `child`: 0 where it is not known, or there is none. */
+/* In the parent, also when the fork failed. In a child nothing happens. `child`: 0 where it is not known, or there is
+ * none. */
 void region_fork_end(uint64_t start, int child);
-/* A process cannot be made, and the keeper is one: if it keeps nothing but the heap, whose memory can leave its region, it ends. True: there is one process less. */
+/* A process cannot be made, and the keeper is one: if it keeps nothing but the heap, whose memory can leave its
+ * region, it ends. True: there is one process less. */
 bool region_give_way(void);
 /* Has the heap leave. */
 extern void (*region_on_giving_way)(void);
@@ -41,11 +46,12 @@ int region_keeper_process(void);
 /* The program has made a child whose end sends another signal than SIGCHLD, or none. */
 void region_note_odd_child(void);
 bool region_has_odd_children(void);
-/* A process that shares this memory and is no thread of this one has been made: nothing can be known to be quiet from now on. */
+/* A process that shares this memory and is no thread of this one has been made: nothing can be known to be quiet from
+ * now on. */
 void region_memory_is_shared(void);
-/* Around a fork that another process makes in the place of the calling thread, which is suspended as by vfork: a process that
- * shares its memory, and has another id and one thread whatever the program has. The result of the first is for
- * the second; in the child of that fork the third instead. */
+/* Around a fork that another process makes in the place of the calling thread, which is suspended as by vfork: a
+ * process that shares its memory, and has another id and one thread whatever the program has. The result of the first
+ * is for the second; in the child of that fork the third instead. */
 bool region_stand_in_begin(void);
 void region_stand_in_end(bool alone);
 void region_stand_in_child(void);
@@ -62,12 +68,13 @@ size_t region_resident_bytes(void);
 
 /* ---- A region for the heap: home has holes, and other memory in it (extent.c) ---- */
 
-/* Its home is one hole, of whole GiB. Nothing here makes a thread or allocates by malloc, and it waits for nobody but the keeper, so that
- * it can be called from within an allocator or a signal handler. It lies at or after `hint` if there is room. NULL: *error says why, EBUSY: later. Never destroyed. */
+/* Its home is one hole, of whole GiB. Nothing here makes a thread or allocates by malloc, and it waits for nobody but
+ * the keeper, so that it can be called from within an allocator or a signal handler. It lies at or after `hint` if
+ * there is room. NULL: *error says why, EBUSY: later. Never destroyed. */
 odf_region *region_make_bare(size_t capacity, unsigned flags, void *hint, int *error);
 
-/* A region in place: home is [start, start + capacity), whole GiB, whatever is mapped there or will be; all of it is foreign. `beside`: a hint where there is room
- * for the region's own mappings. Else as above. */
+/* A region in place: home is [start, start + capacity), whole GiB, whatever is mapped there or will be; all of it is
+ * foreign. `beside`: a hint where there is room for the region's own mappings. Else as above. */
 odf_region *region_make_in_place(void *start, size_t capacity, void *beside, int *error);
 bool region_is_in_place(const struct odf_region *region);
 
@@ -82,23 +89,25 @@ struct region_extent {
 	unsigned char protection; /* of an island */
 	unsigned char advice;     /* the same; whatever the caller means by it */
 	bool sealed;              /* the same, and of a foreign place: the kernel refuses to have it unmapped or mapped over */
-	/* The file may have pages there that nobody reads through home any more: to be punched by a settle that has come to it. A hole that is not stale is a
-	 * shared view without rights and without pages. */
+	/* The file may have pages there that nobody reads through home any more: to be punched by a settle that has
+	 * come to it. A hole that is not stale is a shared view without rights and without pages. */
 	bool stale;
-	/* Of a foreign place in a region in place: the program's own private anonymous memory, mapped by a call that was seen, with `protection`, and nothing asked of it
-	 * since that only its being anonymous can give. */
+	/* Of a foreign place in a region in place: the program's own private anonymous memory, mapped by a call that
+	 * was seen, with `protection`, and nothing asked of it since that only its being anonymous can give. */
 	bool young;
 };
 
-/* Offsets and lengths are of home, in bytes, whole pages. What is at `at`, up to its end or `limit`. In a child a hole is not mapped, or the
- * program's. */
+/* Offsets and lengths are of home, in bytes, whole pages. What is at `at`, up to its end or `limit`. In a child a
+ * hole is not mapped, or the program's. */
 struct region_extent region_run_at(const struct odf_region *region, size_t at, size_t limit);
 /* The first hole for so much that can be taken now; SIZE_MAX: none. */
 size_t region_find_hole(const struct odf_region *region, size_t length, size_t alignment);
 
-/* What the program has done there by system calls past us is found out: memory and holes that are not the region's are foreign places then. 0 or ENOMEM. */
+/* What the program has done there by system calls past us is found out: memory and holes that are not the region's
+ * are foreign places then. 0 or ENOMEM. */
 int region_check(struct odf_region *region, size_t from, size_t length);
-/* 0 or an errno value; what was done before a failure stays done, and is told by region_run_at. EAGAIN: the list has changed. */
+/* 0 or an errno value; what was done before a failure stays done, and is told by region_run_at. EAGAIN: the list has
+ * changed. */
 int region_take(struct odf_region *region, size_t from, size_t length); /* holes become memory that is zero; EAGAIN: not this place now */
 int region_take_now(struct odf_region *region, size_t from, size_t length); /* the same, or an island */
 int region_give(struct odf_region *region, size_t from, size_t length); /* memory and islands become holes */
@@ -109,20 +118,22 @@ int region_reclaim(struct odf_region *region, size_t from, size_t length);
 /* Around a call that puts another mapping there. The end only if it was put. */
 int region_lose_begin(struct odf_region *region, size_t from, size_t length);
 void region_lose_end(struct odf_region *region, size_t from, size_t length);
-/* Memory that is zero and was not written yet becomes a foreign place with anonymous memory in it, in whole tables of 2 MiB. 0 or an errno value;
- * what was done is told by region_run_at. */
+/* Memory that is zero and was not written yet becomes a foreign place with anonymous memory in it, in whole tables of
+ * 2 MiB. 0 or an errno value; what was done is told by region_run_at. */
 int region_free_fresh(struct odf_region *region, size_t from, size_t length);
 /* The files of regions are such that the kernel gives them large pages as it gives them to other memory. */
 bool region_has_large_pages(void);
 /* ---- Of a region in place (young.c) ---- */
-/* What is foreign there is young from now on, with these rights, or is not any more. Without room in the list it is not. */
+/* What is foreign there is young from now on, with these rights, or is not any more. Without room in the list it is
+ * not. */
 void region_note_young(struct odf_region *region, size_t from, size_t length, int protection);
 void region_forget_young(struct odf_region *region, size_t from, size_t length);
 /* The same for what the kernel says is private anonymous memory there, with the rights that it has. */
 void region_note_young_as_it_is(struct odf_region *region, size_t from, size_t length);
 /* All of it is. */
 bool region_is_young(const struct odf_region *region, size_t from, size_t length);
-/* Fresh anonymous memory without a page, readable and writable, that nobody knows of yet becomes memory at once. 0 or an errno value: it is what it was. */
+/* Fresh anonymous memory without a page, readable and writable, that nobody knows of yet becomes memory at once. 0 or
+ * an errno value: it is what it was. */
 int region_overlay(struct odf_region *region, size_t from, size_t length);
 size_t region_young_bytes(const struct odf_region *region);
 
@@ -138,22 +149,26 @@ int region_open(struct odf_region *region, size_t from, size_t length);
 void region_set_island(struct odf_region *region, size_t from, size_t length, int protection, unsigned advice);
 /* Anonymous memory without pages in the place of what is there. False: refused, and what was there is there. */
 bool region_map_zeros(char *start, size_t length, int protection);
-/* Gives a region up, for good: all of it becomes ordinary private memory of the process; of the heap's, memory becomes islands, and holes are unmapped and foreign.
- * 0, or ENOMEM where a part had to stay what it was. Under the lock. */
+/* Gives a region up, for good: all of it becomes ordinary private memory of the process; of the heap's, memory
+ * becomes islands, and holes are unmapped and foreign. 0, or ENOMEM where a part had to stay what it was. Under the
+ * lock. */
 int region_give_up(struct odf_region *region, odf_reason reason);
 /* All that there are. Takes the lock. */
 void region_leave_all(odf_reason reason);
 /* Of a process whose regions have all been given up: no call of its is about the keeper any more. */
 void region_part_with_keeper(void);
-/* In a process that is made for it and may be killed: goes through all that a region takes of the kernel. 0 or an errno value. */
+/* In a process that is made for it and may be killed: goes through all that a region takes of the kernel. 0 or an
+ * errno value. */
 int region_rehearse(void);
 /* It was given up, here or by the region's own doing. One load. */
 bool region_has_left(const struct odf_region *region, odf_reason *reason);
-/* This process is a child of the one that made it; its memory is ordinary, and its list of runs a memory of what was. */
+/* This process is a child of the one that made it; its memory is ordinary, and its list of runs a memory of what was.
+ * */
 bool region_is_inherited(const struct odf_region *region);
 /* And came by such a way that it does not have the memory. */
 bool region_is_absent(const struct odf_region *region);
-/* Between how many runs that are not memory each freeze works piece by piece. In place: what is young is not taken for such. */
+/* Between how many runs that are not memory each freeze works piece by piece. In place: what is young is not taken
+ * for such. */
 size_t region_piece_count(const struct odf_region *region);
 /* Bytes of memory that it has; 0 where it cannot be told. */
 uint64_t region_resident(odf_region *region);

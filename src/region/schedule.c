@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * When to settle (measured, bench/RESULTS.md): a fork of a FROZEN region copies the page tables of what was touched since the freeze, about a
- * microsecond for 2 MiB that were touched at all and more for each page, and each first write to a page costs a copy of it, which a LIVE region does not
- * pay. So: as soon as no descendant is left, if the program has taken SETTLE_FAULTS page faults since the freeze; if it takes fewer the next
- * fork is cheap anyway, and the settle waits until no fork has come for SETTLE_IDLE_NS. This covers the case of short memory too: what a settle could give back
- * before that is the copies of SETTLE_FAULTS pages. Whether descendants are left is asked when a child has ended, and else at intervals that grow with the
- * time since the last fork: an answer takes the lock of the address space a dozen times, and on a busy machine who holds it may not run for milliseconds.
+ * When to settle (measured, bench/RESULTS.md): a fork of a FROZEN region copies the page tables of what was touched
+ * since the freeze, about a microsecond for 2 MiB that were touched at all and more for each page, and each first
+ * write to a page costs a copy of it, which a LIVE region does not pay. So: as soon as no descendant is left, if the
+ * program has taken SETTLE_FAULTS page faults since the freeze; if it takes fewer the next fork is cheap anyway, and
+ * the settle waits until no fork has come for SETTLE_IDLE_NS. This covers the case of short memory too: what a settle
+ * could give back before that is the copies of SETTLE_FAULTS pages. Whether descendants are left is asked when a
+ * child has ended, and else at intervals that grow with the time since the last fork: an answer takes the lock of the
+ * address space a dozen times, and on a busy machine who holds it may not run for milliseconds.
  */
 #include "keeper.h"
 
@@ -17,11 +19,13 @@
 #define ASK_OFTEN_NS   1000000000u
 #define ASK_LAST_NS    8000000000u
 #define GATHER_IDLE_NS 100000000u
-/* The longest pause between two steps, and in parts of the time since the last fork, so that who forks often does not find half of the region FROZEN. */
+/* The longest pause between two steps, and in parts of the time since the last fork, so that who forks often does not
+ * find half of the region FROZEN. */
 #define PAUSE_MOST_NS  4000000u
 #define PAUSE_PART     64u
-/* Waking a sleeper costs the caller of fork as much as the freeze does, so after one fork the keeper looks for the next by itself for a while, less and
- * less often: looking has its price as well, a core on which the address space was active is one more to tell of changes. */
+/* Waking a sleeper costs the caller of fork as much as the freeze does, so after one fork the keeper looks for the
+ * next by itself for a while, less and less often: looking has its price as well, a core on which the address space
+ * was active is one more to tell of changes. */
 #define ALERT_NS       1000000000u
 #define LOOK_FIRST_NS  500000u
 #define LOOK_LAST_NS   SCHEDULE_FAST_ASLEEP_NS

@@ -2,18 +2,23 @@
  *
  * Settling, step by step, by the keeper. A step takes the next piece of the circle of FROZEN memory and makes it LIVE:
  *
- *   1. stage    the file's view of the piece, with its page tables, goes from aside to staging. This shows that it is one mapping, so that the
+ *   1. stage    the file's view of the piece, with its page tables, goes from aside to staging. This shows that it is
+ * one mapping, so that the
  *               last move cannot stop half-way, with home unmapped.
- *   2. detach   home's private pages go to scratch. Home is registered with userfaultfd before, for pages that are missing from the file and for those
- *               that are there: whoever touches the piece, in the kernel or outside, sleeps. No write protection, whose markers
- *               would fill page tables of memory that nobody touched. A program that is quiet needs none of this: its pages stay where they are.
+ *   2. detach   home's private pages go to scratch. Home is registered with userfaultfd before, for pages that are
+ * missing from the file and for those
+ *               that are there: whoever touches the piece, in the kernel or outside, sleeps. No write protection,
+ * whose markers
+ *               would fill page tables of memory that nobody touched. A program that is quiet needs none of this: its
+ * pages stay where they are.
  *   3. merge    private pages are copied to the file; discarded ones are punched out of it.
  *   4. return   staging goes home, and the sleepers are woken.
  *
- * Where other threads run and cannot be kept away, the region stays FROZEN; what it holds twice by then, the file's pages under private ones, is given back
- * when no descendant is left ("thinned").
+ * Where other threads run and cannot be kept away, the region stays FROZEN; what it holds twice by then, the file's
+ * pages under private ones, is given back when no descendant is left ("thinned").
  *
- * Whatever fails before 4 is undone, and the piece is FROZEN as before: what was copied to the file is what home has anyway (invariant 5).
+ * Whatever fails before 4 is undone, and the piece is FROZEN as before: what was copied to the file is what home has
+ * anyway (invariant 5).
  */
 #include <errno.h>
 #include <linux/userfaultfd.h>
@@ -27,7 +32,8 @@
 #define UFFDIO_REGISTER_MODE_MINOR ((__u64)1 << 2)
 #endif
 
-/* How much is looked at in one go while choosing a step: a look takes the lock of the address space, which a fork needs. */
+/* How much is looked at in one go while choosing a step: a look takes the lock of the address space, which a fork
+ * needs. */
 #define LOOK ((size_t)64 << 20)
 #define LOOK_NS 200000u
 
@@ -88,10 +94,12 @@ int region_template_make(struct odf_region *region)
 		region_unmap(fresh, region->length);
 		return ENOMEM;
 	}
-	/* Of the heap's, most is no memory. Who makes a core dump from outside (gcore) reads it, and each page that is read there is made. */
+	/* Of the heap's, most is no memory. Who makes a core dump from outside (gcore) reads it, and each page that
+	 * is read there is made. */
 	if (region->extents != NULL)
 		(void)sys_call3(SYS_madvise, fresh, region->length, MADV_DONTDUMP);
-	/* Visible to children, as home is to be. A raw clone while the region is LIVE gets it as well, where nobody looks for it. */
+	/* Visible to children, as home is to be. A raw clone while the region is LIVE gets it as well, where nobody
+	 * looks for it. */
 	region_template_drop(region);
 	region->template = fresh;
 	region->template_length = 0;
@@ -141,8 +149,8 @@ static int work_make(struct odf_region *region)
 	return 0;
 }
 
-/* How far a step from `from` on goes: a bounded number of private pages, found in bounded time, within what one move can do. Without the lock: what
- * threads write meanwhile makes the step a little longer. */
+/* How far a step from `from` on goes: a bounded number of private pages, found in bounded time, within what one move
+ * can do. Without the lock: what threads write meanwhile makes the step a little longer. */
 static size_t choose_length(const struct odf_region *region, const struct region_settler *settler, size_t from, size_t remaining)
 {
 	size_t border = (from / region->work_size + 1) * region->work_size, most = from + region->step_most;
@@ -178,7 +186,8 @@ static bool is_zero(const char *page)
 	return page[0] == 0 && memcmp(page, page + 1, REGION_PAGE - 1) == 0;
 }
 
-/* Invariant 1 is the caller's: no descendant is left. A page of zeros gives its memory back; if that fails it is copied like others. */
+/* Invariant 1 is the caller's: no descendant is left. A page of zeros gives its memory back; if that fails it is
+ * copied like others. */
 static void merge_run(const char *from, char *to, size_t size)
 {
 	for (size_t at = 0; at < size;) {
@@ -257,8 +266,8 @@ static int stage(struct odf_region *region, struct step *step)
 	}
 }
 
-/* 4. False: refused before anything was changed. Once the kernel has unmapped home it must go through, as threads wait or run into the hole; nothing can keep
- * it from that but the kernel's own memory. */
+/* 4. False: refused before anything was changed. Once the kernel has unmapped home it must go through, as threads
+ * wait or run into the hole; nothing can keep it from that but the kernel's own memory. */
 static bool bring_home(const struct step *step)
 {
 	for (unsigned tries = 0; region_move(step->staging, step->home, step->length, false) != 0; tries++) {
@@ -299,7 +308,8 @@ static void copy_back(const struct region_settler *settler, char *from, char *to
 	struct uffdio_copy copy = { .dst = (uintptr_t)to, .src = (uintptr_t)from, .len = REGION_PAGE, .mode = UFFDIO_COPY_MODE_DONTWAKE };
 	long error;
 
-	/* Memory is short, or the address space changes: neither lasts. Where the place is not ours any more there is nothing to put back. */
+	/* Memory is short, or the address space changes: neither lasts. Where the place is not ours any more there is
+	 * nothing to put back. */
 	while ((error = sys_call3(SYS_ioctl, settler->userfault, UFFDIO_COPY, &copy)) == -ENOMEM || error == -EAGAIN || error == -EINTR)
 		region_pause_ms(1);
 }
@@ -381,7 +391,8 @@ static void clear_scratch(struct odf_region *region, const struct step *step)
 	if (region_map(step->scratch, step->length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != NULL ||
 	    sys_call3(SYS_madvise, step->scratch, step->length, MADV_DONTNEED) == 0)
 		return;
-	/* The kernel has unmapped it before it failed: what comes to lie there would be another's when the next step takes the place. */
+	/* The kernel has unmapped it before it failed: what comes to lie there would be another's when the next step
+	 * takes the place. */
 	(void)reserve_or_lose(region, 0, step->scratch, step->length);
 }
 
@@ -483,7 +494,8 @@ static void complete(struct odf_region *region)
 	region->counters.settles++;
 	region->settled_ns = region_clock();
 	TRACE_4(settle, region->home, region->counters.steps, region->counters.merged_pages, region->counters.longest_pause_ns);
-	/* Until the next freeze it is only a place: a view of the file would be written to a core dump a second time. */
+	/* Until the next freeze it is only a place: a view of the file would be written to a core dump a second time.
+	 * */
 	if (region_map(region->aside, region->length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != NULL) {
 		(void)sys_call3(SYS_madvise, region->aside, region->length, MADV_DONTFORK);
 		(void)sys_call3(SYS_madvise, region->aside, region->length, MADV_DONTDUMP);
@@ -495,7 +507,8 @@ static void complete(struct odf_region *region)
 	region->discard_runs = 0;
 }
 
-/* Goes past what is not memory, at the end of the LIVE part, and has what is stale there punched, for a bounded time. */
+/* Goes past what is not memory, at the end of the LIVE part, and has what is stale there punched, for a bounded time.
+ * */
 static int pass_extents(struct odf_region *region)
 {
 	uint64_t start = region_clock();

@@ -75,8 +75,8 @@ int region_hide(struct odf_region *region)
 	return region_advise(region, MADV_DONTFORK);
 }
 
-/* The token of the next freeze, mapped before the current one is given up. A child that got it by a raw clone meanwhile makes it say that
- * there is a descendant as long as that child lives: late, never wrong. */
+/* The token of the next freeze, mapped before the current one is given up. A child that got it by a raw clone
+ * meanwhile makes it say that there is a descendant as long as that child lives: late, never wrong. */
 static int make_spare(struct odf_region *region)
 {
 	if (region->spare_file < 0) {
@@ -99,7 +99,8 @@ int region_token_ask(struct odf_region *region)
 
 	if (error != 0)
 		return error;
-	/* Invariant 3: a raw clone by another thread between here and the verdict gets nothing; else it could have home without the token. */
+	/* Invariant 3: a raw clone by another thread between here and the verdict gets nothing; else it could have
+	 * home without the token. */
 	error = region->left ? 0 : region_hide(region); /* what was given up is as it is for children, and its new pages are nobody else's */
 	if (error == 0)
 		error = unmap_token(region, region->token);
@@ -116,8 +117,8 @@ int region_token_ask(struct odf_region *region)
 		}
 		error = (int)-sealed; /* EBUSY: somebody maps it */
 	}
-	/* Its descendants are the token's, and those to come must be too. Also where unmapping failed: it may have been unmapped all the same. What is short
-	 * now, mappings for one, may be there in a moment. */
+	/* Its descendants are the token's, and those to come must be too. Also where unmapping failed: it may have
+	 * been unmapped all the same. What is short now, mappings for one, may be there in a moment. */
 	for (unsigned tries = 0; map_token(region, region->token, region->token_file) != 0; tries++) {
 		if (!unmapped && region_is_mapped(region_token_page(region, region->token), REGION_PAGE))
 			break;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * All that a region's life takes of the kernel, in a process that is made for it and may be killed for any of it: a seccomp filter cannot be asked what it
- * permits. System calls only, and nothing of the process that it is a copy of.
+ * All that a region's life takes of the kernel, in a process that is made for it and may be killed for any of it: a
+ * seccomp filter cannot be asked what it permits. System calls only, and nothing of the process that it is a copy of.
  */
 #include <errno.h>
 #include <linux/futex.h>

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * Whether home is what the list of extents says. A program can put something else there, take it away or change its rights by system calls that nobody sees:
- * in its own code, in another library's, by another way into the kernel. Moves and advice succeed on that as well (since Linux 6.17 over gaps and any number
- * of mappings), so whatever moves memory, covers it, or hands out a hole asks here before. What another thread does between the answer and the move
+ * Whether home is what the list of extents says. A program can put something else there, take it away or change its
+ * rights by system calls that nobody sees: in its own code, in another library's, by another way into the kernel.
+ * Moves and advice succeed on that as well (since Linux 6.17 over gaps and any number of mappings), so whatever moves
+ * memory, covers it, or hands out a hole asks here before. What another thread does between the answer and the move
  * cannot be known.
  *
- * What turns out not to be ours is the program's from then on: a foreign place, which nothing of the region's touches, and which children get as the kernel
- * gives it. Where only rights have changed the memory becomes an island with these rights.
+ * What turns out not to be ours is the program's from then on: a foreign place, which nothing of the region's
+ * touches, and which children get as the kernel gives it. Where only rights have changed the memory becomes an island
+ * with these rights.
  *
- * And what was moved away with its page tables is a view of the file somewhere else: it becomes ordinary memory there before the file is changed. What other
- * threads write there in that moment may be lost.
+ * And what was moved away with its page tables is a view of the file somewhere else: it becomes ordinary memory there
+ * before the file is changed. What other threads write there in that moment may be lost.
  *
  * Under the lock; async-signal-safe.
  */
@@ -138,7 +140,8 @@ static int correct(struct odf_region *region, size_t from, size_t length, enum v
 			(void)sys_call3(SYS_madvise, region->home + from, length, MADV_DOFORK); /* fails where nothing is */
 		return error;
 	}
-	/* What is sealed can be neither moved nor covered. Where nobody can write it any more a child may as well have it as it is. */
+	/* What is sealed can be neither moved nor covered. Where nobody can write it any more a child may as well
+	 * have it as it is. */
 	if (!(protection & PROT_WRITE) && sys_call3(SYS_mprotect, region->home + from, length, protection) == -EPERM) {
 		if (sys_call3(SYS_madvise, region->home + from, length, MADV_DOFORK) < 0)
 			return ENOMEM;
@@ -194,9 +197,10 @@ static int check_run(struct odf_region *region, struct check *check, const struc
 
 #define BEYOND_ANY_FILE (1ul << 51)
 
-/* The old call for views of another part of a file looks first whether the range is shared mappings of one file, with the same rights and without a gap, and
- * then whether the part can be in a file: EOVERFLOW, before anything is changed. Once after the system's start the kernel notes in its log that the call
- * was used, which is why this is not the first way. */
+/* The old call for views of another part of a file looks first whether the range is shared mappings of one file, with
+ * the same rights and without a gap, and then whether the part can be in a file: EOVERFLOW, before anything is
+ * changed. Once after the system's start the kernel notes in its log that the call was used, which is why this is not
+ * the first way. */
 static long compare(const char *start, size_t length)
 {
 	return sys_call5(SYS_remap_file_pages, start, length, 0, BEYOND_ANY_FILE, MAP_NONBLOCK);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * RUNS BETWEEN CLONE AND EXEC, on memory that may be the parent's. Rules, and how they are kept:
- *   - no libc function, not even memcpy: raw system calls and code of this file only (a test holds the object file to having no
+ *   - no libc function, not even memcpy: raw system calls and code of this file only (a test holds the object file to
+ * having no
  *     undefined symbol). libc would touch errno, locks, thread state, the loader, or signal the parent's threads.
  *   - no instrumentation: the build compiles this file without sanitizers, coverage and stack protector.
  *   - no allocation, and little stack.
@@ -186,9 +187,9 @@ static bool is_named(const struct child_plan *plan, int fd)
 	return low < plan->named_count && plan->named[low] == fd;
 }
 
-/* A copy of `from` at a number that no action names, neither as its target, where it would be overwritten, nor as its source, where it would pass
- * for a descriptor of the caller's that is not open: above all of them, or, where the limit of descriptors is lower than that, at the
- * first free number between them. */
+/* A copy of `from` at a number that no action names, neither as its target, where it would be overwritten, nor as its
+ * source, where it would pass for a descriptor of the caller's that is not open: above all of them, or, where the
+ * limit of descriptors is lower than that, at the first free number between them. */
 static long spare_copy(const struct child_plan *plan, int from)
 {
 	int above = plan->named_count > 0 ? plan->named[plan->named_count - 1] + 1 : 0;
@@ -308,8 +309,8 @@ static long mark_others_by_proc(const struct child_plan *plan)
 	return count;
 }
 
-/* Without /proc as well: every number that can be open. A limit that was lowered after descriptors were opened hides those above it,
- * so the hard limit is used, as far as one may hope to count. */
+/* Without /proc as well: every number that can be open. A limit that was lowered after descriptors were opened hides
+ * those above it, so the hard limit is used, as far as one may hope to count. */
 static long mark_others_by_counting(const struct child_plan *plan)
 {
 	uint64_t limit[2];
@@ -325,7 +326,8 @@ static long mark_others_by_counting(const struct child_plan *plan)
 	return 0;
 }
 
-/* Descriptors are marked rather than closed: at exec it is the same, and until then what the child itself needs stays open. */
+/* Descriptors are marked rather than closed: at exec it is the same, and until then what the child itself needs stays
+ * open. */
 static bool close_others(const struct child_plan *plan)
 {
 	long result = 0;
@@ -456,8 +458,8 @@ static bool set_capabilities(const struct child_plan *plan)
 	return passed(plan, result);
 }
 
-/* After the ids: changing them clears the signal. The parent may have ended before it was set; 0 is a parent outside this pid
- * namespace, which cannot be told apart. */
+/* After the ids: changing them clears the signal. The parent may have ended before it was set; 0 is a parent outside
+ * this pid namespace, which cannot be told apart. */
 static bool set_parent_death(const struct child_plan *plan)
 {
 	long parent;
@@ -530,8 +532,8 @@ static long execute_descriptor(const struct child_plan *plan)
 	return by_path == -ENOENT ? result : by_path; /* without /proc the first answer is the true one */
 }
 
-/* In a search, an error that speaks only of one directory leads on to the next; a file that may not be executed is remembered, and
- * is the result if nothing better is found. */
+/* In a search, an error that speaks only of one directory leads on to the next; a file that may not be executed is
+ * remembered, and is the result if nothing better is found. */
 static long execute_path(const struct child_plan *plan)
 {
 	long result = -ENOENT;
@@ -556,7 +558,8 @@ static long execute_path(const struct child_plan *plan)
 	return denied ? -EACCES : result;
 }
 
-/* A file that was just written may be open for writing in a child that another thread has forked, until that child's exec. */
+/* A file that was just written may be open for writing in a child that another thread has forked, until that child's
+ * exec. */
 static long execute(const struct child_plan *plan)
 {
 	static const struct timespec moment = { 0, 1000000 };
@@ -567,7 +570,8 @@ static long execute(const struct child_plan *plan)
 		long result = plan->kept[KEPT_EXEC].fd >= 0 ? execute_descriptor(plan) : execute_path(plan);
 		if (result != -ETXTBSY || left-- == 0)
 			return result;
-		/* Not to be stopped by a signal here, while the caller is held. A filter may forbid to change the mask. */
+		/* Not to be stopped by a signal here, while the caller is held. A filter may forbid to change the
+		 * mask. */
 		if (plan->seccomp == NULL)
 			sys_sigprocmask(SIG_SETMASK, &all, NULL);
 		sys_call2(SYS_nanosleep, &moment, NULL);

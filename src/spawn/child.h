@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a spawned child does before exec, and everything it needs for that, computed before it exists. The same code runs in a child that
- * shares its parent's memory and in one that does not.
+ * What a spawned child does before exec, and everything it needs for that, computed before it exists. The same code
+ * runs in a child that shares its parent's memory and in one that does not.
  */
 #ifndef ODF_SPAWN_CHILD_H
 #define ODF_SPAWN_CHILD_H
@@ -11,7 +11,8 @@
 
 #include "odfork.h"
 
-/* Written by the child, read by the parent, in memory that both see. Volatile: written in one process, read in the other. */
+/* Written by the child, read by the parent, in memory that both see. Volatile: written in one process, read in the
+ * other. */
 struct child_outcome {
 	volatile int step;  /* the step begun last */
 	volatile int index;
@@ -115,7 +116,7 @@ struct child_plan {
 /* The same as the function of a clone_request: its argument is the plan, its result the exit status. */
 int child_entry(void *plan);
 
-/* Executes the plan. All signals are blocked when it starts. Returns only if it failed: outcome says how, and the process must end
- * at once. */
+/* Executes the plan. All signals are blocked when it starts. Returns only if it failed: outcome says how, and the
+ * process must end at once. */
 void child_run(const struct child_plan *plan);
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The engines: ways to carry out a plan. Each leaves nothing behind when it fails: the child reaped, signal mask, cancellation state
- * and errno as before, no descriptor open.
+ * The engines: ways to carry out a plan. Each leaves nothing behind when it fails: the child reaped, signal mask,
+ * cancellation state and errno as before, no descriptor open.
  */
 #ifndef ODF_SPAWN_ENGINE_H
 #define ODF_SPAWN_ENGINE_H
@@ -31,8 +31,8 @@ odf_reason engine_posix_spawn_lacks(const struct plan *plan, const struct reques
 
 /* Shared by the engines that watch the child themselves. */
 
-/* Turns what the child left in `outcome` into the result for child `pid`, which has executed the program or is ending. Reaps it if it
- * failed. */
+/* Turns what the child left in `outcome` into the result for child `pid`, which has executed the program or is
+ * ending. Reaps it if it failed. */
 void engine_conclude(struct result *result, const struct child_outcome *outcome, pid_t pid);
 
 /* Whether the child becomes somebody else. */

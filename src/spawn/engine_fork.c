@@ -2,10 +2,10 @@
  *
  * libc's fork, for code of the caller's that must run before exec, and where sharing memory is refused or not real.
  *
- * How the parent learns what became of the child, without a descriptor (the caller may have none left, the child's code may close all, and
- * a descriptor would be inherited by children that other threads make at the same moment, which would hide its closing): one shared
- * page has the outcome and a robust futex that the child owns. At exec, exit or kill the kernel marks the futex and wakes the parent
- * (set_robust_list(2), since Linux 2.6.17).
+ * How the parent learns what became of the child, without a descriptor (the caller may have none left, the child's
+ * code may close all, and a descriptor would be inherited by children that other threads make at the same moment,
+ * which would hide its closing): one shared page has the outcome and a robust futex that the child owns. At exec,
+ * exit or kill the kernel marks the futex and wakes the parent (set_robust_list(2), since Linux 2.6.17).
  */
 #include <errno.h>
 #include <linux/futex.h>
@@ -40,8 +40,8 @@ static void wake(atomic_int *word)
 	(void)sys_call3(SYS_futex, word, FUTEX_WAKE, 1);
 }
 
-/* In the child: the futex is one link away from the list's head and the head one link away from it. The kernel is told first: a child that dies in
- * between leaves the futex without an owner, and the parent looks itself. */
+/* In the child: the futex is one link away from the list's head and the head one link away from it. The kernel is
+ * told first: a child that dies in between leaves the futex without an owner, and the parent looks itself. */
 static void own(struct shared_page *page)
 {
 	page->head.list.next = &page->node;
@@ -53,7 +53,8 @@ static void own(struct shared_page *page)
 	atomic_store(&page->owner, (unsigned)sys_call0(SYS_gettid) | FUTEX_WAITERS);
 }
 
-/* In the child: no earlier than the caller has its descriptor, so that the child cannot end, be reaped, and its pid be used again, before. */
+/* In the child: no earlier than the caller has its descriptor, so that the child cannot end, be reaped, and its pid
+ * be used again, before. */
 static void await_descriptor(struct shared_page *page)
 {
 	const struct timespec tick = { 0, 20000000 };
@@ -81,8 +82,8 @@ static void in_child(struct plan *plan, struct shared_page *page, bool pidfd)
 	end(127);
 }
 
-/* Returns when the child has executed the program or is ending. The wait has an end of its own, at which the parent looks itself: for a
- * child that was killed before it owned the futex, and where the kernel took no robust list. */
+/* Returns when the child has executed the program or is ending. The wait has an end of its own, at which the parent
+ * looks itself: for a child that was killed before it owned the futex, and where the kernel took no robust list. */
 static void watch(const struct shared_page *page, pid_t pid)
 {
 	for (;;) {
@@ -114,8 +115,8 @@ static void watch_and_conclude(struct result *result, const struct shared_page *
 	engine_conclude(result, &page->outcome, pid);
 }
 
-/* For a child that waits for it. All or nothing: if there is no descriptor to be had, the child is ended, unless it was already (killed, and reaped by
- * somebody else): then its pid may be another's by now. */
+/* For a child that waits for it. All or nothing: if there is no descriptor to be had, the child is ended, unless it
+ * was already (killed, and reaped by somebody else): then its pid may be another's by now. */
 static void open_pidfd(struct shared_page *page, struct result *result, pid_t pid)
 {
 	int fd = (int)sys_call2(SYS_pidfd_open, pid, 0);
@@ -166,7 +167,8 @@ static void fork_own(struct plan *plan, struct shared_page *page, bool pidfd, co
 		engine_reap(pid);
 }
 
-/* The go-between: forks again, so that libc repairs its state for the child as well, and sees to the end what becomes of it. */
+/* The go-between: forks again, so that libc repairs its state for the child as well, and sees to the end what becomes
+ * of it. */
 static void go_between(struct plan *plan, struct shared_page *page, bool pidfd)
 {
 	struct result result = RESULT_INIT;

@@ -51,7 +51,8 @@ void engine_pool(struct plan *plan, bool pidfd, struct result *result)
 	int cancel_state;
 	long pid;
 
-	/* Also where it holds the caller: other threads may change what the request borrows, the environment above all. */
+	/* Also where it holds the caller: other threads may change what the request borrows, the environment above
+	 * all. */
 	if (!waits && flight_pack(plan) != 0) {
 		result->step = ODF_STEP_CLONE;
 		result->error = ENOMEM;

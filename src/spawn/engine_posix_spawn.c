@@ -14,8 +14,9 @@
 	 ODF_SPAWN_CLOSE_OTHER_FDS | ODF_SPAWN_CWD_FD | ODF_SPAWN_SIGDEFAULT | ODF_SPAWN_PIPES | \
 	 ODF_SPAWN_STDERR_TO_STDOUT)
 
-/* libc closes a number before it opens a file there, which shows if the path depends on open descriptors (/dev/fd); takes the flags as
- * they are, close-on-exec too; and refuses to close numbers beyond the limit. /dev/null depends on nothing. */
+/* libc closes a number before it opens a file there, which shows if the path depends on open descriptors (/dev/fd);
+ * takes the flags as they are, close-on-exec too; and refuses to close numbers beyond the limit. /dev/null depends on
+ * nothing. */
 static bool action_differs(const odf_fd_action *action)
 {
 	struct rlimit limit;
@@ -117,8 +118,8 @@ static int set_attributes(posix_spawnattr_t *attributes, const odf_spawn_options
 	return error != 0 ? error : posix_spawnattr_setflags(attributes, flags);
 }
 
-/* libc reports one error for everything. Where the request has but one step that can fail, it is that one, except that EAGAIN and ENOMEM may
- * also mean that no process could be made. */
+/* libc reports one error for everything. Where the request has but one step that can fail, it is that one, except
+ * that EAGAIN and ENOMEM may also mean that no process could be made. */
 static odf_step guess_step(const struct plan *plan, const odf_spawn_options *options, int error)
 {
 	bool only_exec = plan->child.op_count == 0 && options->cwd == NULL && options->cwd_fd < 0 &&
@@ -161,7 +162,8 @@ void engine_posix_spawn(struct plan *plan, const struct request *request, struct
 	}
 	result->error = error;
 	result->step = guess_step(plan, options, error);
-	/* A filter's answers to the system call that makes the process; a program's own EPERM leads to one try more, in another way,
-	 * which then names the step. Nothing that libc has done by then would show in the second try. */
+	/* A filter's answers to the system call that makes the process; a program's own EPERM leads to one try more,
+	 * in another way, which then names the step. Nothing that libc has done by then would show in the second try.
+	 * */
 	result->refused = error == ENOSYS || error == EPERM;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * clone(CLONE_VM | CLONE_VFORK): the child runs on this memory, on a stack of its own, while the calling thread is held. What runs in the
- * child is in child.c and make.c, see there for the rules.
+ * clone(CLONE_VM | CLONE_VFORK): the child runs on this memory, on a stack of its own, while the calling thread is
+ * held. What runs in the child is in child.c and make.c, see there for the rules.
  */
 #include <errno.h>
 #include <linux/futex.h>
@@ -52,13 +52,15 @@ static void dumpable_release(const struct child_plan *child)
 	if (!engine_changes_ids(child))
 		return;
 	process_lock_wait(&changing_ids.lock);
-	/* Cannot fail for 1. That another thread of the program has taken it away itself, meanwhile, cannot be told apart. */
+	/* Cannot fail for 1. That another thread of the program has taken it away itself, meanwhile, cannot be told
+	 * apart. */
 	if (--changing_ids.under_way == 0 && changing_ids.before == 1 && sys_call1(SYS_prctl, PR_GET_DUMPABLE) != 1)
 		(void)sys_call2(SYS_prctl, PR_SET_DUMPABLE, 1);
 	process_lock_release(&changing_ids.lock);
 }
 
-/* A go-between that was killed leaves its child behind, which may still be running here, on memory that the caller is about to use. */
+/* A go-between that was killed leaves its child behind, which may still be running here, on memory that the caller is
+ * about to use. */
 static void outlive(struct plan *plan, const struct clone_request *inner)
 {
 	int alive;
@@ -69,8 +71,8 @@ static void outlive(struct plan *plan, const struct clone_request *inner)
 	plan->in_use = inner->flags & CLONE_PIDFD;
 }
 
-/* The child of a go-between, which gets the lower half of the stack. The go-between has no exit signal: no SIGCHLD, and no wait of the caller's
- * sees it without __WCLONE. */
+/* The child of a go-between, which gets the lower half of the stack. The go-between has no exit signal: no SIGCHLD,
+ * and no wait of the caller's sees it without __WCLONE. */
 static void run_detached(struct plan *plan, const struct clone_request *inner, struct result *result)
 {
 	size_t half = plan->stack_size / 2;

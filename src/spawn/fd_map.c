@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * The duplications are a parallel assignment: target <- source, all from the state before. One is ready once nobody has still to read what its target
- * holds. What is never ready is made of cycles; each is opened by saving one member at a spare number. Opened files, /dev/null and closings come
- * last, since their targets may be sources. n log n in the number of actions, for the caller is held meanwhile.
+ * The duplications are a parallel assignment: target <- source, all from the state before. One is ready once nobody
+ * has still to read what its target holds. What is never ready is made of cycles; each is opened by saving one member
+ * at a spare number. Opened files, /dev/null and closings come last, since their targets may be sources. n log n in
+ * the number of actions, for the caller is held meanwhile.
  */
 #include "fd_map.h"
 

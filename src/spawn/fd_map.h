@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Descriptor actions, which apply at once, as operations that apply one after the other. Pure: no system calls, no allocation.
+ * Descriptor actions, which apply at once, as operations that apply one after the other. Pure: no system calls, no
+ * allocation.
  */
 #ifndef ODF_SPAWN_FD_MAP_H
 #define ODF_SPAWN_FD_MAP_H
@@ -36,7 +37,8 @@ struct fd_map {
 	struct kept_fd kept[KEPT_COUNT]; /* `fd` is given; `spare` the result */
 };
 
-/* 0, or EINVAL with *index the offending action: a number below 0, a target named twice, a kind that does not exist, no path. */
+/* 0, or EINVAL with *index the offending action: a number below 0, a target named twice, a kind that does not exist,
+ * no path. */
 int fd_map_check(const odf_fd_action *actions, size_t count, int *sorted, int *index);
 
 /* Actions must have passed fd_map_check. */

@@ -14,7 +14,8 @@
 
 enum { TICK_MS = 20, SLOTS = 32, LOOKED_AT = 4 };
 
-/* The first so many: whoever works on one has taken it out of its slot. Without a lock, which would cost system calls. */
+/* The first so many: whoever works on one has taken it out of its slot. Without a lock, which would cost system
+ * calls. */
 static _Atomic(struct plan *) slots[SLOTS];
 
 /* The others. */

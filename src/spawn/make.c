@@ -6,8 +6,8 @@
 
 #include <errno.h>
 
-/* ENOSYS and EPERM come from filters as well as from kernels, EINVAL and E2BIG from kernels that lack a flag: all found before anything is
- * done, so another way can be tried. */
+/* ENOSYS and EPERM come from filters as well as from kernels, EINVAL and E2BIG from kernels that lack a flag: all
+ * found before anything is done, so another way can be tried. */
 static bool not_this_way(long error)
 {
 	return error == -ENOSYS || error == -EPERM || error == -EINVAL || error == -E2BIG;
@@ -23,8 +23,8 @@ static long attempt(long (*clone_by)(const struct clone_request *), const struct
 	return pid;
 }
 
-/* EAGAIN, ENOMEM: a limit, the same for every way. The errors of a cgroup that cannot be entered are left to the child's own try, whose
- * error then has its step. */
+/* EAGAIN, ENOMEM: a limit, the same for every way. The errors of a cgroup that cannot be entered are left to the
+ * child's own try, whose error then has its step. */
 long make_sharing(struct child_plan *child, struct clone_request *request)
 {
 	uint64_t plain = request->flags;
@@ -46,7 +46,8 @@ long make_sharing(struct child_plan *child, struct clone_request *request)
 	if (!not_this_way(pid))
 		return pid;
 	request->flags = plain;
-	/* clone has one place for both numbers: without the word that says when the child lets go, the maker is held. */
+	/* clone has one place for both numbers: without the word that says when the child lets go, the maker is held.
+	 * */
 	if (request->alive != NULL && request->pidfd != NULL)
 		request->flags |= CLONE_VFORK;
 	child->handlers_cleared = false;

@@ -34,8 +34,8 @@ struct plan {
 	bool in_use; /* a child may still be running here: never to be used again */
 };
 
-/* What the engine, which blocks all signals around the making of the child, found the caller's mask to be: the child's, unless the
- * request names another. */
+/* What the engine, which blocks all signals around the making of the child, found the caller's mask to be: the
+ * child's, unless the request names another. */
 static inline void plan_inherit_mask(struct plan *plan, uint64_t mask)
 {
 	if (!(plan->child.flags & ODF_SPAWN_SIGMASK))

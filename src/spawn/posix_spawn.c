@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * posix_spawn as it is: its attribute and action objects are libc's own, and it makes its child without copying page tables already.
+ * posix_spawn as it is: its attribute and action objects are libc's own, and it makes its child without copying page
+ * tables already.
  */
 #include "spawn.h"
 

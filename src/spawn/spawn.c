@@ -87,8 +87,8 @@ static void run_engine(odf_strategy strategy, struct plan *plan, const struct re
 	terminal_give_back(request->options.tty_fd, result);
 }
 
-/* The choice, and down the order as long as what was chosen is refused and something else is allowed. What is forbidden to fall back on
- * leaves the refusal as the error. */
+/* The choice, and down the order as long as what was chosen is refused and something else is allowed. What is
+ * forbidden to fall back on leaves the refusal as the error. */
 static void run_chosen(struct strategy_choice *choice, struct plan *plan, const struct request *request, struct result *result)
 {
 	run_engine(choice->strategy, plan, request, result);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What became of a child, seen by its parent: the caller, or the go-between of a detached child, which RUNS ON SHARED MEMORY: see child.c for the
- * rules, which are kept here too. No cancellation point, errno untouched.
+ * What became of a child, seen by its parent: the caller, or the go-between of a detached child, which RUNS ON SHARED
+ * MEMORY: see child.c for the rules, which are kept here too. No cancellation point, errno untouched.
  */
 #include <errno.h>
 #include <limits.h>
@@ -13,8 +13,8 @@
 #include "../sys/text.h"
 #include "engine.h"
 
-/* PF_FORKNOEXEC of the kernel's task flags, which are field 9 of /proc/PID/stat (proc(5) promises the field, the kernel has kept the
- * bit since 2.6): set by fork, cleared by exec past its point of no return. */
+/* PF_FORKNOEXEC of the kernel's task flags, which are field 9 of /proc/PID/stat (proc(5) promises the field, the
+ * kernel has kept the bit since 2.6): set by fork, cleared by exec past its point of no return. */
 #define FORKED_NOT_EXECUTED 0x40ul
 
 static bool is_zombie(pid_t pid)
@@ -77,7 +77,8 @@ static bool read_flags(pid_t pid, unsigned long *flags)
 	return true;
 }
 
-/* Whether /proc speaks of our pid namespace: one that was mounted for another has other processes under the same numbers. */
+/* Whether /proc speaks of our pid namespace: one that was mounted for another has other processes under the same
+ * numbers. */
 static bool proc_is_ours(void)
 {
 	char target[16];
@@ -91,8 +92,8 @@ static bool proc_is_ours(void)
 	return length > 0 && shown == self;
 }
 
-/* Whether setpgid answers for itself: the kernel refuses a negative group with EINVAL before it looks at anything; a filter answers
- * what it answers always. */
+/* Whether setpgid answers for itself: the kernel refuses a negative group with EINVAL before it looks at anything; a
+ * filter answers what it answers always. */
 static bool setpgid_works(void)
 {
 	return sys_call2(SYS_setpgid, 0, -1) == -EINVAL;
@@ -108,8 +109,9 @@ enum life engine_life(pid_t pid)
 		return LIFE_EXECUTED;
 	/* A zombie does not execute any more, so what is asked from here on holds if it is one. */
 	zombie = is_zombie(pid);
-	/* A process group may not be set for a child that has executed a program: POSIX has EACCES for that. Otherwise the group, which
-	 * cannot exist, gives EPERM, and nothing is changed either way. A child in another session gives EPERM too. */
+	/* A process group may not be set for a child that has executed a program: POSIX has EACCES for that.
+	 * Otherwise the group, which cannot exist, gives EPERM, and nothing is changed either way. A child in another
+	 * session gives EPERM too. */
 	switch (sys_call2(SYS_setpgid, pid, INT_MAX)) {
 	case -EACCES:
 		return LIFE_EXECUTED;
@@ -127,8 +129,9 @@ enum life engine_life(pid_t pid)
 	return zombie ? LIFE_DEAD : LIFE_RUNS;
 }
 
-/* Whether a child that said nothing wrong, and has let go of the memory it was made with, executed a program or died. The kernel lets the
- * parent go a moment before the child's flags show the exec, and a moment before a dying child is dead, so "runs" does not last. */
+/* Whether a child that said nothing wrong, and has let go of the memory it was made with, executed a program or died.
+ * The kernel lets the parent go a moment before the child's flags show the exec, and a moment before a dying child is
+ * dead, so "runs" does not last. */
 bool engine_died_silently(const struct child_outcome *outcome, pid_t pid)
 {
 	const struct timespec moment = { 0, 20000 };

@@ -2,12 +2,13 @@
  * Pure: reads its arguments, touches nothing else. */
 #include "strategy.h"
 
-/* Region composes with kernel and fork: it is what happens to the memory in regions, whichever makes the process. As a strategy it
- * means libc's fork with the memory in regions. */
+/* Region composes with kernel and fork: it is what happens to the memory in regions, whichever makes the process. As
+ * a strategy it means libc's fork with the memory in regions. */
 static const odf_strategy fork_order[] = { ODF_STRATEGY_KERNEL, ODF_STRATEGY_REGION, ODF_STRATEGY_FORK, ODF_STRATEGY_NONE };
 
-/* A pool is given to be used. Both of the next two leave the page tables alone. The caller is held a third less by our own (bench/RESULTS.md): libc resets 64 dispositions one by
- * one where the kernel does it at clone. And libc's does not say which step failed. It is there for callers who want it by name. */
+/* A pool is given to be used. Both of the next two leave the page tables alone. The caller is held a third less by
+ * our own (bench/RESULTS.md): libc resets 64 dispositions one by one where the kernel does it at clone. And libc's
+ * does not say which step failed. It is there for callers who want it by name. */
 static const odf_strategy spawn_order[] = { ODF_STRATEGY_POOL, ODF_STRATEGY_VFORK, ODF_STRATEGY_POSIX_SPAWN, ODF_STRATEGY_FORK, ODF_STRATEGY_NONE };
 
 const odf_strategy *strategy_order(bool spawn)
@@ -41,7 +42,8 @@ static odf_reason obstacle(odf_strategy strategy, const struct strategy_request 
 			return ODF_REASON_KERNEL_NO_EFFECT;
 		if (any && !capabilities->kernel_verified)
 			return kernel_doubt(capabilities);
-		/* They give back, unmap and move pages, and read the process's pagemap: all that the published kernels get wrong. */
+		/* They give back, unmap and move pages, and read the process's pagemap: all that the published
+		 * kernels get wrong. */
 		if (facts->region_bytes > 0 && !capabilities->kernel_verified)
 			return ODF_REASON_KERNEL_REGIONS;
 		if (fork_allowed && facts->resident_bytes < STRATEGY_KERNEL_GAINS_BYTES)

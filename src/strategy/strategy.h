@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The choice of strategy: a pure function of what is asked, what the machine can do and what the process is like. Nothing else in
- * the library decides. Everything here is async-signal-safe.
+ * The choice of strategy: a pure function of what is asked, what the machine can do and what the process is like.
+ * Nothing else in the library decides. Everything here is async-signal-safe.
  */
 #ifndef ODF_STRATEGY_STRATEGY_H
 #define ODF_STRATEGY_STRATEGY_H
@@ -15,8 +15,8 @@
 	(ODF_ALLOW(ODF_STRATEGY_POOL) | ODF_ALLOW(ODF_STRATEGY_POSIX_SPAWN) | ODF_ALLOW(ODF_STRATEGY_VFORK) | \
 	 ODF_ALLOW(ODF_STRATEGY_FORK))
 
-/* Below this much resident memory a fork's page tables are a small part of its cost, and the switch with the dearer faults
- * after it gains nothing. */
+/* Below this much resident memory a fork's page tables are a small part of its cost, and the switch with the dearer
+ * faults after it gains nothing. */
 #define STRATEGY_KERNEL_GAINS_BYTES ((size_t)16 << 20)
 
 struct strategy_request {

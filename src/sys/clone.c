@@ -14,8 +14,8 @@ struct clone3_arguments {
 enum { CLONE3_SIZE_FIRST = 64, CLONE3_SIZE_CGROUP = 88 };
 
 #if defined __x86_64__ && !defined __ILP32__
-/* In the child the system call returns 0 on an empty stack with all other registers as they were: the frame pointer is cleared to end
- * back-traces, the function called, its result the exit status. */
+/* In the child the system call returns 0 on an empty stack with all other registers as they were: the frame pointer
+ * is cleared to end back-traces, the function called, its result the exit status. */
 static ODF_UNINSTRUMENTED long enter(long number, long a, long b, long c, long d, long e, int (*function)(void *), void *argument)
 {
 	long result;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * A child that runs a function on a stack of its own, without libc's knowledge: for children that share memory with their
- * parent (CLONE_VM | CLONE_VFORK). The caller blocks all signals first; the function obeys the rules of code between clone and exec.
+ * A child that runs a function on a stack of its own, without libc's knowledge: for children that share memory with
+ * their parent (CLONE_VM | CLONE_VFORK). The caller blocks all signals first; the function obeys the rules of code
+ * between clone and exec.
  */
 #ifndef ODF_SYS_CLONE_H
 #define ODF_SYS_CLONE_H

@@ -42,8 +42,8 @@ void *own_memory_get(size_t size)
 
 	if (size > SIZE)
 		return NULL;
-	/* Taken only where it fits. To take it first and to give it back if it does not would move the end of what another thread has taken meanwhile, and
-	 * the next one would get that again. */
+	/* Taken only where it fits. To take it first and to give it back if it does not would move the end of what
+	 * another thread has taken meanwhile, and the next one would get that again. */
 	do
 		if (at + whole > SIZE)
 			return NULL;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * A little memory of the library's own, for what libc allocates while a thread of ours is made: the caller may be within an allocator that holds its locks,
- * or in a signal handler. The interposed malloc serves it. Never given back; async-signal-safe.
+ * A little memory of the library's own, for what libc allocates while a thread of ours is made: the caller may be
+ * within an allocator that holds its locks, or in a signal handler. The interposed malloc serves it. Never given
+ * back; async-signal-safe.
  */
 #ifndef ODF_SYS_OWN_MEMORY_H
 #define ODF_SYS_OWN_MEMORY_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A lock whose copy in a forked child is free, even if a thread of the parent's held the original at the fork: a holder that is no thread of
- * this process is a leftover.
+ * A lock whose copy in a forked child is free, even if a thread of the parent's held the original at the fork: a
+ * holder that is no thread of this process is a leftover.
  */
 #ifndef ODF_SYS_PROCESS_LOCK_H
 #define ODF_SYS_PROCESS_LOCK_H

@@ -7,15 +7,16 @@
 
 #include <stddef.h>
 
-/* The size that a structure had when `member` was its last. What `first` is below: never today's sizeof, which grows. */
+/* The size that a structure had when `member` was its last. What `first` is below: never today's sizeof, which grows.
+ * */
 #define STRUCTURE_UP_TO(type, member) (offsetof(type, member) + sizeof(((type *)0)->member))
 
 /* No header states more. A size above it is none. */
 enum { STRUCTURE_SIZE_MAX = 4096 };
 
 /* Copies the caller's structure into ours, which the caller of this has initialised with defaults.
- * `first`: the size that the first published version had. 0, EINVAL (smaller), or E2BIG (larger, with something in the part that
- * this library does not know, or than any header says). */
+ * `first`: the size that the first published version had. 0, EINVAL (smaller), or E2BIG (larger, with something in
+ * the part that this library does not know, or than any header says). */
 int structure_read(void *ours, size_t our_size, const void *theirs, size_t first);
 
 /* Whether the caller's structure has a member that ends at `end`, so far as its size can be believed. */

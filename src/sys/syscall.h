@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * System calls without libc in between. For code that runs between clone and exec, in a signal handler, or in a probe: no errno, no
- * thread-local storage, no cancellation, no PLT, no wrapper with opinions (libc's setuid signals every thread; libc's sigprocmask
- * hides the signals it uses itself).
+ * System calls without libc in between. For code that runs between clone and exec, in a signal handler, or in a
+ * probe: no errno, no thread-local storage, no cancellation, no PLT, no wrapper with opinions (libc's setuid signals
+ * every thread; libc's sigprocmask hides the signals it uses itself).
  *
- * Convention: the result, or minus the errno value. Never sets errno on x86-64 and AArch64; elsewhere libc's syscall() is used, which does,
- * so callers that must leave errno alone save it.
+ * Convention: the result, or minus the errno value. Never sets errno on x86-64 and AArch64; elsewhere libc's
+ * syscall() is used, which does, so callers that must leave errno alone save it.
  *
  * Preconditions are those of the call itself. No function here loops on EINTR, allocates or locks.
  */
@@ -36,7 +36,8 @@
 #define SYS_pidfd_getfd 438
 #endif
 
-/* Code that a child runs on its parent's memory must not be instrumented: shadow memory and counters are the parent's. */
+/* Code that a child runs on its parent's memory must not be instrumented: shadow memory and counters are the
+ * parent's. */
 #ifndef O_LARGEFILE
 #define O_LARGEFILE 0
 #endif
@@ -91,7 +92,8 @@ static inline ODF_UNINSTRUMENTED long sys_call6(long number, long a, long b, lon
 #define sys_call4(n, a, b, c, d)    sys_call6((n), (long)(a), (long)(b), (long)(c), (long)(d), 0, 0)
 #define sys_call5(n, a, b, c, d, e) sys_call6((n), (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), 0)
 
-/* openat with O_CLOEXEC added, and O_LARGEFILE, which libc adds for 32-bit programs; restarted by nobody: a signal may end it with EINTR on slow files. */
+/* openat with O_CLOEXEC added, and O_LARGEFILE, which libc adds for 32-bit programs; restarted by nobody: a signal
+ * may end it with EINTR on slow files. */
 static inline ODF_UNINSTRUMENTED int sys_open(const char *path, int flags, unsigned mode)
 {
 	return (int)sys_call4(SYS_openat, AT_FDCWD, path, flags | O_CLOEXEC | O_LARGEFILE, mode);
@@ -112,7 +114,8 @@ static inline ODF_UNINSTRUMENTED long sys_write(int fd, const void *buffer, size
 	return sys_call3(SYS_write, fd, buffer, size);
 }
 
-/* Blocks or sets the calling thread's mask: all of the kernel's 64 signals, those included that libc keeps for itself. */
+/* Blocks or sets the calling thread's mask: all of the kernel's 64 signals, those included that libc keeps for
+ * itself. */
 static inline ODF_UNINSTRUMENTED int sys_sigprocmask(int how, const uint64_t *set, uint64_t *old)
 {
 	return (int)sys_call4(SYS_rt_sigprocmask, how, set, old, sizeof *set);

@@ -45,8 +45,8 @@ void text_add_signed(struct text *text, int64_t value)
 	text_add_unsigned(text, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
 }
 
-/* The length of the well-formed UTF-8 sequence at `s`, or 0. Overlong forms, surrogates and values past U+10FFFF are not
- * well-formed (Unicode 15, table 3-7). */
+/* The length of the well-formed UTF-8 sequence at `s`, or 0. Overlong forms, surrogates and values past U+10FFFF are
+ * not well-formed (Unicode 15, table 3-7). */
 static size_t utf8_length(const unsigned char *s)
 {
 	unsigned char low = 0x80, high = 0xbf;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Text into a fixed buffer, in any context: async-signal-safe, no locale, no allocation. Text that does not fit is counted and
- * dropped, so `length` is what the whole would have needed and `size` what there is; the buffer always ends with a NUL if size > 0.
+ * Text into a fixed buffer, in any context: async-signal-safe, no locale, no allocation. Text that does not fit is
+ * counted and dropped, so `length` is what the whole would have needed and `size` what there is; the buffer always
+ * ends with a NUL if size > 0.
  */
 #ifndef ODF_SYS_TEXT_H
 #define ODF_SYS_TEXT_H
