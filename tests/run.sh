@@ -48,8 +48,8 @@ build_and_test() {
 }
 
 arguments="$*"
-# Many tests wait as much as they compute: one more than there are processors.
-at_once=$(($(nproc) + 1))
+# Many tests wait as much as they compute: two more than there are processors.
+at_once=$(($(nproc) + 2))
 build_and_test gcc gcc
 build_and_test clang clang -Dprogram_tests=false
 build_and_test sanitize gcc -Db_sanitize=address,undefined -Db_lundef=false -Dprogram_tests=false -Dbenchmarks=false

@@ -20,7 +20,7 @@ LD_PRELOAD=$build/libodfork.so.0 ODFORK_STATS=records sh -c '(exit 0); exit 0'
 cp records whole
 
 python3 - "$odfork" << 'CHECK'
-import json, math, random, subprocess, sys
+import json, math, random, re, subprocess, sys
 odfork = sys.argv[1]
 
 def stats(data, *options):
@@ -109,6 +109,12 @@ for length in range(len(one)):
     # And the next one written behind it.
     check(one[:length] + b"\n".join(rest), kept, 1 if length else 0)
     check(one[:length] + b"\0\0" + b"\n" + b"\n".join(rest), kept, 1 if length else 0)
+
+# Numbers that JSON does not have, or that no sum could hold.
+for number in (b"1e999", b"-inf", b"-nan", b"0x1p900", b"1e300"):
+    bad = re.sub(rb'"time":[0-9.]+', b'"time":' + number, one)
+    assert bad != one
+    check(bad + b"\n" + b"\n".join(rest), [json.loads(line) for line in rest], 1)
 
 # No records at all; anything.
 check(b"", [], 0)

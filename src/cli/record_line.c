@@ -23,6 +23,9 @@ static const char *read_string(const char *at, char *text, size_t size)
 	return *at == '"' ? at + 1 : NULL;
 }
 
+/* More than any time or size that is written down. */
+#define NUMBER_MOST 1e18
+
 static const char *read_number(const char *at, double *number)
 {
 	char *end;
@@ -34,6 +37,9 @@ static const char *read_number(const char *at, double *number)
 	if (*at != '-' && (*at < '0' || *at > '9')) /* strtod takes more than JSON has */
 		return NULL;
 	*number = strtod(at, &end);
+	/* Nor "-inf", hexadecimal ones, or what no sum could hold. */
+	if (strspn(at, "0123456789+-.eE") < (size_t)(end - at) || !(*number <= NUMBER_MOST && *number >= -NUMBER_MOST))
+		return NULL;
 	return end;
 }
 
