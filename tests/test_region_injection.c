@@ -708,10 +708,15 @@ static void change(range_function *function, const char *name, size_t from, size
 	bool done = false;
 
 	for (int tries = 0; !done; tries++) {
+		odf_reason reason;
 		uint64_t mask;
 		int error;
 		end_if_given_up();
 		region_lock(&mask);
+		if (region_has_left(area->region, &reason)) { /* since that look, by the keeper */
+			region_unlock(&mask);
+			continue;
+		}
 		error = function(area->region, from * PAGE, count * PAGE);
 		for (size_t page = from; page < from + count; page++) {
 			struct region_extent run = run_at(page);
