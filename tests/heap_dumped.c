@@ -38,6 +38,11 @@ static void must_be_dumped(void)
 	bool in;
 	size_t sum = dumped(mapped + MAPPED / 2, &in);
 
+	/* The keeper marks a mapping right after it has made it, and may be between the two. */
+	for (int tries = 0; sum > most && tries < 20; tries++) {
+		wait_ms(5);
+		sum = dumped(mapped + MAPPED / 2, &in);
+	}
 	must(in);
 	if (sum > most)
 		dprintf(2, "%zu MiB\n", sum / MIB);
