@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * The heap: memory of programs that know nothing of regions is placed in one. Two doors lead in: the calls that map
- * memory (mapping.c) and malloc (malloc.c). It sleeps until the process has grown, and then new memory goes to a
- * region of its own (state.c); what is there stays where it is.
+ * The heap: memory of programs that know nothing of regions is taken into some. Two doors lead in: the calls that map
+ * memory (mapping.c), whose memory stays where it lies, in regions that are laid around it (window.c, region/young.c);
+ * and malloc (malloc.c), whose memory comes from an allocator that has a region of its own. It sleeps until the
+ * process has grown (state.c).
  *
  * Where a call finds memory that is in no region it is the kernel's or libc's affair, unchanged. What it finds in the
  * region behaves as the kernel's private anonymous memory does: what the region's own operations cannot give exactly

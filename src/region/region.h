@@ -130,12 +130,9 @@ void region_note_young(struct odf_region *region, size_t from, size_t length, in
 void region_forget_young(struct odf_region *region, size_t from, size_t length);
 /* The same for what the kernel says is private anonymous memory there, with the rights that it has. */
 void region_note_young_as_it_is(struct odf_region *region, size_t from, size_t length);
-/* All of it is. */
-bool region_is_young(const struct odf_region *region, size_t from, size_t length);
 /* Fresh anonymous memory without a page, readable and writable, that nobody knows of yet becomes memory at once. 0 or
  * an errno value: it is what it was. */
 int region_overlay(struct odf_region *region, size_t from, size_t length);
-size_t region_young_bytes(const struct odf_region *region);
 
 /* Of foreign places; 0 in place, where they may be anything. */
 size_t region_foreign_bytes(const struct odf_region *region);

@@ -77,32 +77,9 @@ void region_note_young_as_it_is(struct odf_region *region, size_t from, size_t l
 	region_maps_end(&maps);
 }
 
-bool region_is_young(const struct odf_region *region, size_t from, size_t length)
-{
-	size_t limit = from + length;
-
-	for (size_t at = from; at < limit;) {
-		struct region_extent run = region_run_at(region, at, limit);
-		if (run.kind != REGION_FOREIGN || !run.young)
-			return false;
-		at += run.length;
-	}
-	return true;
-}
-
 static bool can_be_adopted(const struct region_extent *extent)
 {
 	return extent->kind == REGION_FOREIGN && extent->young && extent->protection == (PROT_READ | PROT_WRITE);
-}
-
-size_t region_young_bytes(const struct odf_region *region)
-{
-	size_t bytes = 0;
-
-	for (size_t i = 0; region->in_place && !region->no_young && i < region->extents->count; i++)
-		if (can_be_adopted(&region->extents->list[i]))
-			bytes += region->extents->list[i].length;
-	return bytes;
 }
 
 /* The view of the file at aside, where the settle looks for it. */
