@@ -836,7 +836,7 @@ typedef enum odf_probe {
 	ODF_PROBE_EXECVEAT,       /* execveat (3.19) */
 	ODF_PROBE_PROC,           /* /proc/self/stat is readable */
 	ODF_PROBE_UFFD_KERNEL,    /* userfaultfd serves kernel-mode faults for this process */
-	ODF_PROBE_UFFD_DEVICE,    /* /dev/userfaultfd opens, or was handed in (ODFORK_UFFD_FD) */
+	ODF_PROBE_UFFD_DEVICE,    /* /dev/userfaultfd makes one; by name, or handed in (ODFORK_UFFD_FD) */
 	ODF_PROBE_REMAP,          /* mremap(MREMAP_DONTUNMAP) moves a shared mapping (5.13) */
 	ODF_PROBE_MEMFD,          /* memfd_create with seals (3.17) */
 	ODF_PROBE_PAGEMAP,        /* /proc/self/pagemap is readable */

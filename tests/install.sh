@@ -7,7 +7,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 # A build of its own, since the prefix is compiled in.
-meson setup "$work/build" "${ODF_SOURCE:?}" --prefix="$work/prefix" -Dtests=false -Dbenchmarks=false > "$work/log" 2>&1 &&
+meson setup "$work/build" "${ODF_SOURCE:?}" --prefix="$work/prefix" -Dtests=false -Dbenchmarks=false -Dudev=true -Dsysctl=true > "$work/log" 2>&1 &&
 	meson install -C "$work/build" >> "$work/log" 2>&1 || { cat "$work/log"; exit 1; }
 pc=$(find "$work/prefix" -name libodfork.pc)
 PKG_CONFIG_PATH=$(dirname "$pc")
@@ -63,3 +63,13 @@ done
 for file in bash-completion/completions/odfork zsh/site-functions/_odfork; do
 	[ -s "$work/prefix/share/$file" ] || { echo "$file is not installed"; exit 1; }
 done
+
+# What opens userfaultfd: udev finds no fault, the group is one of the rule's, and sysctl reads it.
+rule=$work/prefix/lib/udev/rules.d/60-odfork-userfaultfd.rules
+[ -s "$rule" ] || { echo "no rule for udev"; exit 1; }
+if command -v udevadm > /dev/null && udevadm verify --help > /dev/null 2>&1; then # since systemd 254
+	udevadm verify "$rule"
+fi
+group=$(sed -n 's/.*GROUP="\([a-z]*\)".*/\1/p' "$rule")
+grep -qx "g $group -" "$work/prefix/lib/sysusers.d/odfork.conf" || { echo "nobody makes the group '$group'"; exit 1; }
+grep -qx 'vm.unprivileged_userfaultfd = 1' "$work/prefix/lib/sysctl.d/60-odfork.conf" || { echo "no drop-in for sysctl"; exit 1; }

@@ -24,6 +24,9 @@ if not offered:
     assert found["kernel_interface"] == "async_fork" or kernel["reason"] == "kernel_not_offered", kernel
     assert found["probes"]["use_odf"] == {"answer": False, "error": 2}, found
 assert found["strategies"]["fork"]["available"] is True
+gain = found["full_gain"]
+assert gain["closed"] is True or gain == {"closed": False, "by_device": None, "by_setting": None}, gain
+assert not gain["closed"] or found["probes"]["uffd_minor"]["answer"] is False, found
 CHECK
 [ -e /proc/self/use_odf ] || grep -q '^kernel  *no ' "$work/text" || fail "probe does not say that there is no kernel on-demand fork"
 "$build/odfork" probe --nonsense 2> /dev/null && fail "an unknown option is accepted"

@@ -87,10 +87,10 @@ static int probe_uffd_kernel(void)
 
 static int probe_uffd_device(void)
 {
-	if (settings_userfault() >= 0)
-		return 0;
-	int fd = sys_open("/dev/userfaultfd", O_RDWR, 0);
-	return fd < 0 ? fd : sys_close(fd);
+	int handed = settings_userfault();
+
+	/* By what it does: something else may lie at that name, or a descriptor of it may be closed to this process. */
+	return handed >= 0 && userfault_try_device(handed) == 0 ? 0 : userfault_try_device(-1);
 }
 
 /* A child on this memory writes a word and ends. WSL1 and user-mode emulators accept the flag and copy the memory
@@ -235,7 +235,7 @@ static const struct {
 	[ODF_PROBE_EXECVEAT] = { "execveat", "system call execveat", probe_execveat },
 	[ODF_PROBE_PROC] = { "proc", "/proc is mounted and readable", probe_proc },
 	[ODF_PROBE_UFFD_KERNEL] = { "uffd_kernel", "userfaultfd for kernel-mode faults", probe_uffd_kernel },
-	[ODF_PROBE_UFFD_DEVICE] = { "uffd_device", "/dev/userfaultfd opens or was handed in", probe_uffd_device },
+	[ODF_PROBE_UFFD_DEVICE] = { "uffd_device", "/dev/userfaultfd makes one (its own, or handed in)", probe_uffd_device },
 	[ODF_PROBE_REMAP] = { "remap", "mremap(MREMAP_DONTUNMAP) of a shared mapping", probe_remap },
 	[ODF_PROBE_MEMFD] = { "memfd", "memfd_create with seals", probe_memfd },
 	[ODF_PROBE_PAGEMAP] = { "pagemap", "/proc/self/pagemap tells private pages", probe_pagemap },

@@ -6,6 +6,7 @@
 
 #include "../sys/error_name.h"
 #include "cli.h"
+#include "full_gain.h"
 #include "json.h"
 #include "odfork.h"
 #include "verify.h"
@@ -31,7 +32,7 @@ static void print_for_people(const odf_capabilities *c)
 	}
 }
 
-static void print_json(const odf_capabilities *c, const struct verification *verification)
+static void print_json(const odf_capabilities *c, const struct full_gain *gain, const struct verification *verification)
 {
 	printf("{\"version\":\"%s\",\"kernel_release\":", odf_version());
 	json_print_string(c->kernel_release);
@@ -55,6 +56,7 @@ static void print_json(const odf_capabilities *c, const struct verification *ver
 		       error);
 	}
 	printf("}");
+	full_gain_print_json(gain);
 	if (verification != NULL)
 		print_verification_json(verification);
 	printf("}\n");
@@ -64,6 +66,7 @@ static int probe_command(int argc, char **argv)
 {
 	odf_capabilities capabilities = ODF_CAPABILITIES_INIT;
 	struct verification verification;
+	struct full_gain gain;
 	bool json = false, verified = false;
 	int error;
 
@@ -84,10 +87,12 @@ static int probe_command(int argc, char **argv)
 		fprintf(stderr, "odfork: probe: %s\n", strerror(error));
 		return EXIT_OWN;
 	}
+	gain = full_gain_ask(&capabilities);
 	if (json) {
-		print_json(&capabilities, verified ? &verification : NULL);
+		print_json(&capabilities, &gain, verified ? &verification : NULL);
 	} else {
 		print_for_people(&capabilities);
+		full_gain_print(&gain);
 		if (verified)
 			print_verification(&verification);
 	}

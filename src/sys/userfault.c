@@ -17,34 +17,48 @@ static int from_device(int device)
 	return (int)sys_call3(SYS_ioctl, device, IOC_NEW, O_CLOEXEC | O_NONBLOCK);
 }
 
-static int open_any(int device)
+static int from_name(void)
 {
-	int fd = device >= 0 ? from_device(device) : -EBADF, opened;
+	int device = sys_open("/dev/userfaultfd", O_RDWR, 0), fd;
 
-	if (fd >= 0)
-		return fd;
-	fd = (int)sys_call1(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-	if (fd >= 0)
-		return fd;
-	opened = sys_open("/dev/userfaultfd", O_RDWR, 0);
-	if (opened >= 0) {
-		fd = from_device(opened);
-		sys_close(opened);
-	}
+	if (device < 0)
+		return device;
+	fd = from_device(device);
+	sys_close(device);
 	return fd;
 }
 
-int userfault_open(int device)
+/* What can be made is of use only if it agrees to what is asked of it. */
+static int agreed(int fd)
 {
 	struct uffdio_api api = { .api = UFFD_API, .features = MISSING_SHMEM | MINOR_SHMEM };
-	int fd = open_any(device), error;
+	int error;
 
 	if (fd < 0)
 		return fd;
 	error = (int)sys_call3(SYS_ioctl, fd, UFFDIO_API, &api);
-	if (error < 0) {
-		sys_close(fd);
-		return error;
-	}
+	if (error >= 0)
+		return fd;
+	sys_close(fd);
+	return error;
+}
+
+/* Each way may be closed for a reason of its own: the device by its mode or by a security module, the call by a
+ * setting or by a filter. So none ends the search, whatever it answers. */
+int userfault_open(int device)
+{
+	int fd = agreed(device >= 0 ? from_device(device) : -EBADF);
+
+	if (fd < 0)
+		fd = agreed((int)sys_call1(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK));
+	if (fd < 0)
+		fd = agreed(from_name());
 	return fd;
+}
+
+int userfault_try_device(int device)
+{
+	int fd = device >= 0 ? from_device(device) : from_name();
+
+	return fd < 0 ? fd : sys_close(fd);
 }
