@@ -29,7 +29,7 @@ sed -i 's/^\t\[ODF_STEP_NEXT\] = { "next", "next" },/\t[ODF_STEP_NEXT] = "next",
 # ---- The library that has grown: what libodfork.a is made of ----
 (cd "$work/newer" && mkdir objects && sed -n "/^between_sources = /,/^libodfork_shared/s/.*/&/p" "$source/meson.build" |
 	grep -oE "src/[a-z_/0-9]+\.c" | grep -vE '^src/(preload|libc/next)' | sort -u > sources && echo src/libc/direct.c >> sources &&
-	xargs -P 2 -I{} sh -c "$library_cc -std=gnu11 -O1 -w -D_GNU_SOURCE -include '$build/config.h' \
+	xargs -P 2 -I{} sh -c "$library_cc -std=gnu11 -O0 -w -D_GNU_SOURCE -include '$build/config.h' \
 		-fno-stack-protector -Iinclude -c {} -o objects/\$(echo {} | tr / _).o" < sources && ar rc libgrown.a objects/*.o) || fail "the grown library does not build"
 
 # ---- Values and places ----

@@ -5,7 +5,7 @@
 # test_heap_model must notice. Only the broken file is compiled; the library is linked of it and the other objects of the build. A change to the heap that an
 # edit no longer fits fails the test: the edit is to follow it.
 #
-#   tests/heap_mutations.sh [NAME...]     those only; without, half of them, the other half on the next day, or all with ODF_TEST_SCALE
+#   tests/heap_mutations.sh [NAME...]     those only; without, a third of them, the others in the next two days, or all with ODF_TEST_SCALE
 #
 # Known to change nothing that a program could see, and therefore not here: that what a move copies is given back at once (memory only), check_pieces
 # and the alignment of large mappings (cost only).

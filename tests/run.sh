@@ -25,20 +25,29 @@ packages_need "libpython$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.v
 failed_to_build=0
 results=
 
-# NAME COMPILER MESON-OPTION...
-build_and_test() {
-	name=$1 compiler=$2
+# NAME COMPILER MESON-OPTION...: a build in build-NAME, and build-NAME.failed with what was said if there is none.
+build() {
+	name=$1 compiler=$2 directory=build-$1
 	shift 2
-	directory=build-$name
-	echo "== $name"
+	rm -f "$directory.failed"
 	if [ ! -e "$directory/build.ninja" ]; then
 		rm -rf "$directory"
-		CC=$compiler meson setup "$directory" -Dwerror=true "$@" > "$directory.log" 2>&1 ||
-			{ cat "$directory.log"; failed_to_build=$((failed_to_build + 1)); return 0; }
+		CC=$compiler meson setup "$directory" -Dwerror=true "$@" > "$directory.log" 2>&1 || { mv "$directory.log" "$directory.failed"; return 0; }
 		rm -f "$directory.log"
 	fi
-	ninja -C "$directory" > "$directory/build.log" 2>&1 ||
-		{ grep -v '^\[' "$directory/build.log"; failed_to_build=$((failed_to_build + 1)); return 0; }
+	ninja -C "$directory" > "$directory/build.log" 2>&1 || grep -v '^\[' "$directory/build.log" > "$directory.failed"
+}
+
+# NAME: runs the tests of that build.
+run_tests() {
+	directory=build-$1
+	echo "== $1"
+	if [ -e "$directory.failed" ]; then
+		cat "$directory.failed"
+		rm -f "$directory.failed"
+		failed_to_build=$((failed_to_build + 1))
+		return 0
+	fi
 	rm -f "$directory/meson-logs/testlog.junit.xml"
 	# shellcheck disable=SC2086
 	meson test -C "$directory" --num-processes "$at_once" --no-rebuild --print-errorlogs $arguments ||
@@ -50,10 +59,22 @@ build_and_test() {
 arguments="$*"
 # Many tests wait as much as they compute: two more than there are processors.
 at_once=$(($(nproc) + 2))
-build_and_test gcc gcc
-build_and_test clang clang -Dprogram_tests=false
-build_and_test sanitize gcc -Db_sanitize=address,undefined -Db_lundef=false -Dprogram_tests=false -Dbenchmarks=false
-build_and_test thread gcc -Db_sanitize=thread -Db_lundef=false -Dprogram_tests=false -Dbenchmarks=false
+# The next one is built while the tests of one run, by what they leave of the processors.
+build_meanwhile() {
+	(sh -c 'renice -n 19 -p $PPID' > /dev/null 2>&1 && build "$@") &
+	builder=$!
+}
+build gcc gcc
+build_meanwhile clang clang -Dprogram_tests=false
+run_tests gcc
+wait "$builder"
+build_meanwhile sanitize gcc -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false -Dprogram_tests=false -Dbenchmarks=false
+run_tests clang
+wait "$builder"
+build_meanwhile thread gcc -Doptimization=1 -Db_sanitize=thread -Db_lundef=false -Dprogram_tests=false -Dbenchmarks=false
+run_tests sanitize
+wait "$builder"
+run_tests thread
 
 # shellcheck disable=SC2086
 exec python3 tests/count.py "$failed_to_build" $results

@@ -1138,9 +1138,11 @@ static bool inject(int scenario, unsigned modes, long number, int nth, int error
 }
 
 /* Every nth call of a number, or each stride-th of them. */
+enum { IN_A_RUN = 3 };
+
 static void inject_all(int scenario, unsigned modes, size_t call, int error, int times, bool unmap, int stride)
 {
-	for (int nth = stride == 2 ? 1 + (int)(time(NULL) / 86400 % 2) : 1; nth < 400 && inject(scenario, modes, calls[call].number, nth, error, times, unmap); nth += stride)
+	for (int nth = stride == IN_A_RUN ? 1 + (int)(time(NULL) / 86400 % IN_A_RUN) : 1; nth < 400 && inject(scenario, modes, calls[call].number, nth, error, times, unmap); nth += stride)
 		;
 }
 
@@ -1174,10 +1176,10 @@ static void summary(void)
 		      injected, control->no_region, control->no_fork, control->absent, control->not_settled, control->never, control->given_up);
 }
 
-/* In a run every second call of a kind fails, and the others on the next day; with ODF_TEST_SCALE each. */
+/* In a run every third call of a kind fails, and the others in the next two days; with ODF_TEST_SCALE each. */
 static int every(void)
 {
-	return getenv("ODF_TEST_SCALE") != NULL ? 1 : 2;
+	return getenv("ODF_TEST_SCALE") != NULL ? 1 : IN_A_RUN;
 }
 
 /* Each page of zeros that is put is six calls more: all of them fail by call, and elsewhere small pieces are given back in the other ways. */

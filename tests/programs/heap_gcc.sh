@@ -53,9 +53,9 @@ END
 	echo '};'
 } >large.c
 cat >Makefile <<END
-sources := \$(wildcard $ODF_SOURCE/src/region/*.c $ODF_SOURCE/src/spawn/*.c $ODF_SOURCE/src/strategy/*.c)
+sources := \$(wildcard $ODF_SOURCE/src/spawn/*.c $ODF_SOURCE/src/strategy/*.c)
 objects := \$(notdir \$(sources:.c=.o))
-vpath %.c $ODF_SOURCE/src/region $ODF_SOURCE/src/spawn $ODF_SOURCE/src/strategy
+vpath %.c $ODF_SOURCE/src/spawn $ODF_SOURCE/src/strategy
 all: \$(objects) large.o program
 %.o: %.c
 	@gcc -std=gnu11 -O1 -g -pipe -D_GNU_SOURCE -include $ODF_BUILD/config.h -I$ODF_SOURCE/include -c -o \$@ \$<
