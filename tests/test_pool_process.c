@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -156,21 +155,6 @@ static void test_no_signal(void **state)
 	must_exit_with(pid, 9);
 	assert_int_equal(odf_pool_destroy(pool), 0);
 	assert_int_equal(sigaction(SIGCHLD, &old, NULL), 0);
-}
-
-/* Where orphans come to the program, the template is its child as long as there is one. */
-static void test_reaper_of_orphans(void **state)
-{
-	pid_t pid = fork();
-
-	(void)state;
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0 || odf_pool_destroy(pool_made()) != 0)
-			_exit(1);
-		_exit(waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD ? 0 : 2);
-	}
-	must_exit_with(pid, 0);
 }
 
 /* What is no request, or is cut short, is passed over; and many large ones wait for room. */
@@ -550,7 +534,6 @@ int main(void)
 		cmocka_unit_test(test_function_runs),
 		cmocka_unit_test(test_nothing_is_left_open),
 		cmocka_unit_test(test_no_signal),
-		cmocka_unit_test(test_reaper_of_orphans),
 		cmocka_unit_test(test_bad_messages),
 		cmocka_unit_test(test_descriptors),
 		cmocka_unit_test(test_standard_output_is_of_now),

@@ -22,6 +22,7 @@ struct odf_pool {
 	uint64_t channel_inode;  /* of the number, to know it again in a forked child */
 	int template_pidfd;      /* -1: none; a number that does not change either */
 	pid_t template_pid;
+	pid_t guard;             /* stand_in.c; 0: none */
 	atomic_uint generation;  /* counts templates */
 
 	struct pool_tasks *_Atomic tasks; /* NULL: there were none yet (crew.h) */

@@ -4,7 +4,7 @@
  *
  * A pool has a template: a process that is a copy of the program as it was when the pool was made. It does nothing but
  * make processes, each a copy of itself in which a function of the program runs. Neither it nor what it makes is a
- * child of the program's (template.c says whose; of one that is what orphans go to the template is), so that no wait() finds them.
+ * child of the program's (stand_in.c says whose), so that no wait() finds them.
  */
 #ifndef ODF_POOL_POOL_H
 #define ODF_POOL_POOL_H
