@@ -42,7 +42,7 @@ static int read_options(odf_pool_options *ours, const odf_pool_options *theirs)
 	return error;
 }
 
-odf_pool *odf_pool_create(const odf_pool_options *options)
+static odf_pool *create(const odf_pool_options *options, bool once)
 {
 	odf_pool_options read = ODF_POOL_OPTIONS_INIT;
 	int error = read_options(&read, options), saved = errno;
@@ -52,7 +52,7 @@ odf_pool *odf_pool_create(const odf_pool_options *options)
 		errno = error == 0 ? ENOMEM : error;
 		return NULL;
 	}
-	*pool = (odf_pool){ .spawn.process = getpid(), .options = read, .channel = -1, .template_pidfd = -1 };
+	*pool = (odf_pool){ .spawn.process = getpid(), .options = read, .once = once, .channel = -1, .template_pidfd = -1 };
 	(void)pthread_mutex_init(&pool->lock, NULL);
 	if (!(read.flags & ODF_POOL_NO_TASKS))
 		error = pool_template_start(pool);
@@ -64,6 +64,16 @@ odf_pool *odf_pool_create(const odf_pool_options *options)
 	pool_enter(pool);
 	errno = saved;
 	return pool;
+}
+
+odf_pool *odf_pool_create(const odf_pool_options *options)
+{
+	return create(options, false);
+}
+
+odf_pool *pool_create_once(const odf_pool_options *options)
+{
+	return create(options, true);
 }
 
 int odf_pool_destroy(odf_pool *pool)

@@ -14,6 +14,7 @@ struct odf_pool {
 	struct spawn_pool spawn; /* first: odf_spawn knows this part */
 	odf_pool_options options;
 	odf_pool *_Atomic next; /* of this process (inherit.c) */
+	bool once;              /* the template becomes the first process that is asked for, and makes no other */
 
 	/* The template. The channel's number never changes, so that who is about to send needs no lock: a new
 	 * template's channel takes the place of the old one's by dup3. */
@@ -27,6 +28,12 @@ struct odf_pool {
 
 	struct pool_tasks *_Atomic tasks; /* NULL: there were none yet (crew.h) */
 };
+
+/* create.c: one for a single process, which costs no fork beside the template's. Its function gets three descriptors
+ * behind those that were given: the channel, and a pidfd of the program or -1: it is to end with either of them, as
+ * nobody else sees to that; and one that nobody else may have, whose end tells of its own. There is no wait status:
+ * pool_process_wait answers ECHILD. */
+odf_pool *pool_create_once(const odf_pool_options *options);
 
 /* 0 or EINVAL, EPERM. */
 int pool_check(const odf_pool *pool);
@@ -45,6 +52,7 @@ int pool_template_renew(odf_pool *pool, unsigned generation);
 struct template_start {
 	int channel;
 	pid_t program;
+	bool once;     /* as the pool's */
 	uint64_t mask; /* the program's signal mask */
 };
 _Noreturn void pool_serve(const struct template_start *start);

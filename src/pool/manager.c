@@ -34,6 +34,8 @@ static struct {
 	int fork_error; /* of the last fork; 0: it was made */
 	int last_status;
 	bool look; /* a worker died: a task may be in no ring */
+	int channel, program; /* of one that the template has become: it ends with either; -1: it dies with the template */
+	int told;             /* the program is told of its end by that of this one */
 } manager;
 
 static struct worker_seat *seat_of(unsigned worker)
@@ -206,8 +208,13 @@ static bool start_worker(unsigned assigned, unsigned worker)
 	atomic_store(&seat->slot, 0);
 	atomic_store(&seat->tasks, 0);
 	pid = fork_plainly();
-	if (pid == 0)
+	if (pid == 0) {
+		/* Not to be held by what a task leaves behind. */
+		sys_close(manager.channel);
+		sys_close(manager.program);
+		sys_close(manager.told);
 		worker_run(&manager.view, worker, manager.id);
+	}
 	manager.fork_error = pid < 0 ? errno : 0;
 	if (pid < 0) {
 		atomic_store(&seat->state, WORKER_NONE);
@@ -426,13 +433,16 @@ int manager_main(const void *argument, size_t length, const int *fds, size_t cou
 	struct sigaction at_default = { .sa_handler = SIG_DFL };
 	struct signalfd_siginfo signals[8];
 	sigset_t children;
-	struct pollfd polled[2];
+	struct pollfd polled[4];
 	int wait_ms;
 
 	(void)argument;
 	(void)length;
-	if (count != 4 || share_map(&manager.view, fds[0]) != 0)
+	if ((count != 4 && count != 7) || share_map(&manager.view, fds[0]) != 0)
 		return 1;
+	manager.channel = count == 7 ? fds[4] : -1;
+	manager.program = count == 7 ? fds[5] : -1;
+	manager.told = count == 7 ? fds[6] : -1;
 	manager.view.bulk = fds[1];
 	manager.view.poke = fds[2];
 	manager.view.tell = fds[3];
@@ -450,12 +460,16 @@ int manager_main(const void *argument, size_t length, const int *fds, size_t cou
 	polled[1] = (struct pollfd){ .fd = signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK), .events = POLLIN };
 	if (polled[1].fd < 0)
 		return 1;
+	polled[2] = (struct pollfd){ .fd = manager.channel }; /* its end */
+	polled[3] = (struct pollfd){ .fd = manager.program, .events = POLLIN };
 	atomic_store(&manager.view.head->ready, 1);
 	share_futex_wake(&manager.view.head->ready, INT_MAX);
 	while (atomic_load(&manager.view.head->ending) == 0) {
 		atomic_store(&manager.view.head->poked, 0); /* before looking: who pokes from now on is seen */
 		look_after(&wait_ms);
-		(void)poll(polled, 2, wait_ms);
+		(void)poll(polled, 4, wait_ms);
+		if (polled[2].revents != 0 || polled[3].revents != 0)
+			break;
 		if (polled[0].revents != 0)
 			(void)sys_read(manager.view.poke, &drained, sizeof drained);
 		if (polled[1].revents != 0)

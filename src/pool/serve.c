@@ -130,7 +130,8 @@ static bool begin(const struct template_start *start)
 struct order {
 	struct pool_message message;
 	size_t count;
-	int fds[POOL_FDS_MOST + 4]; /* where to tell; the standard ones; the caller's */
+	int fds[POOL_FDS_MOST + 7]; /* where to tell; the standard ones; the caller's; of one that the template
+				       becomes, three more */
 	_Alignas(16) char argument[POOL_ARGUMENT_MOST];
 };
 
@@ -160,16 +161,9 @@ static const int *place_standard(const struct order *order)
 	return fds;
 }
 
-static _Noreturn void run(const struct order *order)
+/* With the program's limit, name, dispositions and mask. */
+static _Noreturn void call(const struct order *order, const int *fds)
 {
-	const int *fds;
-
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != template.self)
-		end(127);
-	close_ours();
-	sys_close(order->fds[0]);
-	fds = place_standard(order);
 	(void)setrlimit(RLIMIT_NOFILE, &template.files);
 	(void)prctl(PR_SET_NAME, template.name);
 	(void)sigaction(SIGCHLD, &template.child_action, NULL);
@@ -178,12 +172,36 @@ static _Noreturn void run(const struct order *order)
 				    order->count - (size_t)(fds - order->fds)));
 }
 
+static _Noreturn void run(const struct order *order)
+{
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != template.self)
+		end(127);
+	close_ours();
+	sys_close(order->fds[0]);
+	call(order, place_standard(order));
+}
+
 static void answer(int tell, enum pool_message_kind kind, int value, int fd)
 {
 	struct pool_message message = { .kind = kind, .value = value };
 
 	/* There is room for the two answers that there are. Whoever asked may be gone. */
 	(void)pool_send(tell, &message, NULL, 0, &fd, fd >= 0 ? 1 : 0, 0);
+}
+
+static _Noreturn void become(struct order *order)
+{
+	int self = (int)sys_call2(SYS_pidfd_open, template.self, 0);
+
+	answer(order->fds[0], POOL_MADE, template.self, self);
+	if (self >= 0)
+		sys_close(self);
+	sys_close(template.signals);
+	order->fds[order->count++] = template.channel;
+	order->fds[order->count++] = template.program;
+	order->fds[order->count++] = order->fds[0];
+	call(order, place_standard(order));
 }
 
 static void make(struct order *order)
@@ -220,11 +238,13 @@ static bool take_order(void)
 	static struct order order;
 	long length;
 
-	order.count = sizeof order.fds / sizeof *order.fds;
+	order.count = POOL_FDS_MOST + 4;
 	length = pool_receive(template.channel, &order.message, order.argument, sizeof order.argument, order.fds,
 			      &order.count, 0);
 	if (length >= 0 && order.message.kind == POOL_MAKE && order.count > 0 && (size_t)length == order.message.length &&
 	    order.count == order.message.count) {
+		if (template.start->once)
+			become(&order);
 		make(&order);
 		return true;
 	}

@@ -211,7 +211,7 @@ static int enter_own(odf_pool *pool, struct pool_tasks *all, odf_task *task)
 {
 	int saved = errno, error;
 	struct crew *crew = NULL;
-	odf_pool *own = odf_pool_create(&pool->options);
+	odf_pool *own = pool_create_once(&pool->options);
 
 	error = own == NULL ? errno : 0;
 	errno = saved;

@@ -82,7 +82,7 @@ static int install(odf_pool *pool, int channel)
 /* ECHILD: what was made is gone already. */
 static int attempt(odf_pool *pool)
 {
-	struct template_start start = { .program = pool->spawn.process };
+	struct template_start start = { .program = pool->spawn.process, .once = pool->once };
 	enum next_process next = next_process();
 	int sockets[2], error;
 	long result;
