@@ -31,9 +31,9 @@
 #include <sys/types.h>
 
 #define ODF_VERSION_MAJOR 0
-#define ODF_VERSION_MINOR 1
+#define ODF_VERSION_MINOR 2
 #define ODF_VERSION_PATCH 0
-#define ODF_VERSION       "0.1.0"
+#define ODF_VERSION       "0.2.0"
 
 /* For the _INIT macros only. In C they are compound literals: in an object of static storage duration a GNU
  * extension, which gcc -pedantic says; { .size = sizeof(TYPE) } is the same. */
@@ -931,7 +931,7 @@ const char *odf_kernel_check_name(odf_kernel_check check);
 const char *odf_kernel_check_text(odf_kernel_check check);
 const char *odf_kernel_interface_name(odf_kernel_interface interface);
 
-/* "0.1.0", of the library that is running. Since 0.1.0. */
+/* "0.2.0", of the library that is running. Since 0.1.0. */
 const char *odf_version(void);
 
 #ifdef __GNUC__

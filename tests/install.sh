@@ -1,20 +1,38 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Installs into a prefix and builds a consumer there with pkg-config, shared and static; runs both, the installed command, and man.
+# The tarball of a release (meson dist), as a project of others has it: unpacked into their subprojects/, linked from there, shared and static, and installed into
+# a prefix with what they build. There a consumer is built with pkg-config, shared and static; and both, the installed command, and man are tried.
 set -eu
-build=${ODF_BUILD:?}
+build=${ODF_BUILD:?} source=${ODF_SOURCE:?}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+fail() { cat "$work/log"; echo "$*"; exit 1; }
 
-# A build of its own, since the prefix is compiled in; quickly, as it is about where things lie.
-meson setup "$work/build" "${ODF_SOURCE:?}" --prefix="$work/prefix" -Doptimization=0 -Ddebug=false -Dtests=false -Dbenchmarks=false -Dudev=true -Dsysctl=true > "$work/log" 2>&1 &&
-	meson install -C "$work/build" >> "$work/log" 2>&1 || { cat "$work/log"; exit 1; }
-pc=$(find "$work/prefix" -name libodfork.pc)
-PKG_CONFIG_PATH=$(dirname "$pc")
-export PKG_CONFIG_PATH
-libraries=$(pkg-config --variable=libdir libodfork)
+# Of what is committed; of a source that is no repository, what is there.
+version=$(sed -n "s/^  version: '\(.*\)',/\1/p" "$source/meson.build")
+mkdir -p "$work/user/subprojects"
+if git -C "$source" rev-parse --git-dir > /dev/null 2>&1; then
+	meson dist -C "$build" --no-tests --formats xztar --allow-dirty > "$work/log" 2>&1 || fail "meson dist fails"
+	tarball=$build/meson-dist/libodfork-$version.tar.xz
+	[ -s "$tarball" ] || fail "meson dist did not make $tarball"
+	tar -xf "$tarball" -C "$work/user/subprojects"
+else
+	[ "${ODF_MUST_WORK:-0}" != 1 ] || { echo "no repository of git"; exit 1; }
+	mkdir "$work/user/subprojects/libodfork-$version"
+	(cd "$source" && tar -cf - --exclude='./build*' .) | tar -xf - -C "$work/user/subprojects/libodfork-$version"
+fi
+for file in meson.build LICENSE README.md SECURITY.md CHANGELOG.md packaging/deb.sh man/odfork.7; do
+	[ -e "$work/user/subprojects/libodfork-$version/$file" ] || { echo "the tarball lacks $file"; exit 1; }
+done
 
-cat > "$work/consumer.c" <<'CONSUMER'
+printf '[wrap-file]\ndirectory = libodfork-%s\n' "$version" > "$work/user/subprojects/odfork.wrap"
+cat > "$work/user/meson.build" <<'END'
+project('user', 'c')
+odfork = subproject('odfork', default_options: ['tests=false', 'benchmarks=false', 'udev=true', 'sysctl=true'])
+executable('shared', 'user.c', dependencies: odfork.get_variable('libodfork_dep'))
+executable('static', 'user.c', dependencies: odfork.get_variable('libodfork_static_dep'))
+END
+cat > "$work/user/user.c" <<'CONSUMER'
 #include <odfork.h>
 #include <stdio.h>
 #include <string.h>
@@ -37,11 +55,23 @@ int main(void)
 	return strcmp(odf_version(), ODF_VERSION) != 0;
 }
 CONSUMER
+# Quickly, as it is about where things lie; of all that is built, only two programs are the user's.
+CC=${ODF_CC:-cc} meson setup "$work/build" "$work/user" --prefix="$work/prefix" -Doptimization=0 -Ddebug=false > "$work/log" 2>&1 &&
+	meson install -C "$work/build" > "$work/log" 2>&1 || fail "a project that has it as its subproject cannot be built and installed"
+for program in shared static; do
+	"$work/build/$program" > "$work/log" 2>&1 || fail "the project's $program program fails"
+done
+
+pc=$(find "$work/prefix" -name libodfork.pc)
+PKG_CONFIG_PATH=$(dirname "$pc")
+export PKG_CONFIG_PATH
+libraries=$(pkg-config --variable=libdir libodfork)
+
 cc=${ODF_CC:-cc}
 # shellcheck disable=SC2046
-$cc -Wall -Werror "$work/consumer.c" -o "$work/shared" $(pkg-config --cflags --libs libodfork)
+$cc -Wall -Werror "$work/user/user.c" -o "$work/shared" $(pkg-config --cflags --libs libodfork)
 # shellcheck disable=SC2046
-$cc -Wall -Werror -static "$work/consumer.c" -o "$work/static" $(pkg-config --static --cflags --libs libodfork)
+$cc -Wall -Werror -static "$work/user/user.c" -o "$work/static" $(pkg-config --static --cflags --libs libodfork)
 shared=$(LD_LIBRARY_PATH=$libraries "$work/shared")
 static=$("$work/static")
 [ "$shared" = "$static" ] && [ "$shared" = "$(pkg-config --modversion libodfork) vfork" ] ||
@@ -57,7 +87,6 @@ for page in odfork.1 odf_fork.3 odf_spawn.3 odf_capabilities_get.3 odf_report_fo
 	[ -s "$file" ] || { echo "no man page $page"; exit 1; }
 done
 [ -e "$libraries/odfork-follow.so" ] || { echo "no odfork-follow.so beside the library"; exit 1; }
-: "$build"
 
 # What completes it.
 for file in bash-completion/completions/odfork zsh/site-functions/_odfork; do

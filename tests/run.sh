@@ -17,7 +17,7 @@ exec < /dev/null
 . tests/packages.sh
 packages_need gcc g++ clang libc6-dev meson ninja-build pkg-config libcmocka-dev libseccomp-dev python3 binutils strace gdb git make perl \
 	sqlite3 redis-server mandoc valgrind 'libmimalloc2.0|libmimalloc3' libjemalloc2 libsqlite3-dev afl++ postgresql default-jre-headless nodejs python3-numpy \
-	musl-tools procps acl systemtap-sdt-dev bpftrace zsh ruby php-cli lua5.3 lua-posix luajit tcl tclx8.4 guile-3.0 swi-prolog-nox gawk
+	musl-tools procps acl abigail-tools systemtap-sdt-dev bpftrace zsh ruby php-cli lua5.3 lua-posix luajit tcl tclx8.4 guile-3.0 swi-prolog-nox gawk
 # Python's own tests, of the version that is there.
 packages_need "libpython$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')-testsuite"
 
