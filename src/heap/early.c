@@ -36,6 +36,14 @@ void heap_open_early_windows(void)
 			heap_make_window((const char *)start, size);
 }
 
+void heap_take_all_early(void)
+{
+	if (heap_state() != ODF_HEAP_AWAKE)
+		return; /* when it wakes it takes them */
+	heap_open_early_windows();
+	heap_take_early_into_windows();
+}
+
 void heap_take_early(odf_region *region, char *window, size_t window_length)
 {
 	uintptr_t start;

@@ -49,6 +49,8 @@ void heap_note_early(const void *address, size_t length);
 void heap_forget_early(const void *address, size_t length);
 /* The heap has woken. Not under a lock. */
 void heap_open_early_windows(void);
+/* What is noted is young in the windows that there are, and if need be in new ones. Not under the lock. */
+void heap_take_all_early(void);
 /* A window has been opened. */
 void heap_take_early(odf_region *region, char *window, size_t window_length);
 
@@ -59,6 +61,8 @@ void heap_note_forker(void);
 void heap_forget_windows(void); /* in a child */
 void heap_make_window(const char *address, size_t length); /* if none is there, and it is worth one */
 void heap_note_mapped(void *address, size_t length, int protection, int flags);
+/* What was noted early is young in the windows that there are. */
+void heap_take_early_into_windows(void);
 
 /* ---- sandbox.c ---- */
 /* The seccomp filters that this process has let the heap wake, and live. 0; EACCES; ENOTSUP: it cannot be told;
@@ -108,9 +112,18 @@ void heap_retire(odf_reason reason);
 /* What may still be asked for before the next look. */
 extern atomic_long heap_budget;
 size_t heap_threshold(void);
+/* Whatever there was no room for, there may be now. */
+void heap_has_room_again(void);
+bool heap_is_off_for_good(void);
 /* Notices that this process is a child. Cheap; first in every entry that needs a region. */
 void heap_meet_child(void);
 void heap_note_placed(size_t bytes);
+
+/* ---- inherited.c ---- */
+/* In a child: there may be regions that it inherited. */
+void heap_inherit(void);
+/* Parts with those whose maker has ended, if it pays. One load, as a rule. Not under the lock; errno is left alone. */
+void heap_look_at_inherited(void);
 
 /* ---- leave.c ---- */
 bool heap_leave_all(odf_reason reason);
@@ -119,7 +132,10 @@ bool heap_leave_all(odf_reason reason);
 /* Anonymous memory for which this process asks for large pages gets them. Not only under the lock. */
 bool heap_large_pages_are_given(void);
 
-/* ---- mapping.c, under the region's lock ---- */
+/* ---- mapping.c ---- */
+/* Some memory has a protection key, which a copy of it would not have. */
+bool heap_uses_keys(void);
+/* Under the region's lock. */
 void heap_forget_what_is_not_here(odf_region *region, size_t length);
 /* Not under it. Memory for one large request of malloc's: in the region where it is placed if it can be, or, from
  * this length on, as the program's own mappings. */

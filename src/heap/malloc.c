@@ -416,6 +416,7 @@ bool heap_look(size_t size)
 	if (own_memory_wanted())
 		return true;
 	heap_meet_child();
+	heap_look_at_inherited();
 	own_memory_allowance = SLICE;
 	if (!door_can_open)
 		own_memory_allowance = ULONG_MAX / 2; /* the mapping door sees it */

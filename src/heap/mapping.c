@@ -82,6 +82,7 @@ long heap_munmap(void *address, size_t length)
 			: span_unmap(address, (char *)address + span_round_up(length));
 	region_unlock(&mask);
 	span_check_pieces();
+	heap_look_at_inherited();
 	return error;
 }
 
@@ -257,6 +258,7 @@ static bool exceeds_machine(size_t length)
  * `elsewhere`: what is proposed to the kernel if it is not. */
 static long map(void *address, void *elsewhere, size_t length, int protection, int flags, int file, off_t offset, bool for_malloc)
 {
+	heap_look_at_inherited();
 	if (is_young_kind(flags) && protection == (PROT_READ | PROT_WRITE) && length >= HEAP_SMALLEST && length <= ADDRESSES_END)
 		heap_grows((flags & MAP_NORESERVE) && length >= HEAP_RESERVATION ? heap_threshold() - 1 : length);
 	if (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) {
@@ -368,6 +370,13 @@ struct keyed {
 	int protection, key;
 };
 
+static atomic_bool uses_keys;
+
+bool heap_uses_keys(void)
+{
+	return atomic_load_explicit(&uses_keys, memory_order_relaxed);
+}
+
 static long protect_with_key(struct span *span, long argument)
 {
 	const struct keyed *keyed = (const struct keyed *)argument;
@@ -391,6 +400,7 @@ long heap_pkey_mprotect(void *address, size_t length, int protection, int key)
 		return sys_call4(SYS_pkey_mprotect, address, length, protection, key);
 	if (key == -1)
 		return heap_mprotect(address, length, protection);
+	atomic_store_explicit(&uses_keys, true, memory_order_relaxed);
 	/* Of a page where nothing is, whether there is such a key. */
 	if (sys_call4(SYS_pkey_mprotect, HEAP_PAGE, HEAP_PAGE, protection, key) == -EINVAL)
 		return -EINVAL;
@@ -508,7 +518,9 @@ long heap_madvise(void *address, size_t length, int advice)
 	error = sys_call3(SYS_madvise, address, 0, advice);
 	if (error < 0)
 		return error;
-	return span_walk(address, length, advice != MADV_POPULATE_READ && advice != MADV_POPULATE_WRITE, advise_span, advice);
+	error = span_walk(address, length, advice != MADV_POPULATE_READ && advice != MADV_POPULATE_WRITE, advise_span, advice);
+	heap_look_at_inherited();
+	return error;
 }
 
 static bool is_self(int process)

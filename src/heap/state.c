@@ -129,7 +129,31 @@ static void note_process(void)
 
 static void before_fork(void)
 {
+	if (!heap_is_guest()) {
+		heap_meet_child();
+		heap_look_at_inherited();
+	}
 	had_others = !heap_allocator_is_wanted() || !region_has_one_thread();
+}
+
+/* It was off, and may wake again. */
+static void fall_asleep(void)
+{
+	atomic_store(&heap_budget, (long)threshold);
+	turn_off_for(ODF_REASON_NONE);
+	atomic_store(&reason, ODF_REASON_TOO_SMALL);
+	atomic_store(&state, ODF_HEAP_ASLEEP);
+}
+
+bool heap_is_off_for_good(void)
+{
+	return heap_state() == ODF_HEAP_OFF && atomic_load(&reason) != ODF_REASON_HEAP_NO_ROOM;
+}
+
+void heap_has_room_again(void)
+{
+	if (heap_state() == ODF_HEAP_OFF && atomic_load(&reason) == ODF_REASON_HEAP_NO_ROOM)
+		fall_asleep();
 }
 
 /* What the parent had open the child may have closed by the time when it has grown. */
@@ -140,10 +164,7 @@ static void forget_descriptors(void)
 	case ODF_REASON_HEAP_FILE_SYSTEM:
 	case ODF_REASON_HEAP_DEVICE:
 	case ODF_REASON_HEAP_USERFAULT:
-		atomic_store(&heap_budget, (long)threshold);
-		turn_off_for(ODF_REASON_NONE);
-		atomic_store(&reason, ODF_REASON_TOO_SMALL);
-		atomic_store(&state, ODF_HEAP_ASLEEP);
+		fall_asleep();
 		break;
 	default:
 		break;
@@ -341,6 +362,7 @@ void heap_grows(size_t bytes)
 {
 	size_t private;
 
+	heap_meet_child(); /* the first call of a child may be the one that it grows by */
 	if (heap_state() != ODF_HEAP_ASLEEP)
 		return;
 	if (bytes < threshold) {
@@ -375,6 +397,7 @@ void heap_meet_child(void)
 	region_unlock(&mask);
 	heap_malloc_in_child();
 	heap_forget_windows();
+	heap_inherit();
 	if (current == NULL || !region_is_inherited(current))
 		return;
 	atomic_store(&region, NULL);

@@ -193,6 +193,13 @@ void heap_note_mapped(void *address, size_t length, int protection, int flags)
 	}
 }
 
+void heap_take_early_into_windows(void)
+{
+	for (int i = 0, count = atomic_load_explicit(&heap_home_count, memory_order_acquire); i < count; i++)
+		if (is_own_window(&heap_homes[i]))
+			heap_take_early(heap_homes[i].region, heap_homes[i].start, (size_t)(heap_homes[i].end - heap_homes[i].start));
+}
+
 /* ---- Under the lock ---- */
 
 void span_forget_young(char *address, size_t length)

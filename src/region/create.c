@@ -80,6 +80,33 @@ static void unmap_all(struct odf_region *region)
 	(void)region_unmap(region, round_up(sizeof *region, REGION_PAGE));
 }
 
+/* Of regions that were buried: a page each, for those that are made next. Somebody who was interrupted may still hold
+ * the address of one. */
+static struct odf_region *spare;
+
+void region_bury(struct odf_region *region)
+{
+	struct region_extents *extents = region->extents;
+
+	if (extents != NULL) {
+		region->extents = NULL;
+		(void)region_unmap(extents < region->other_extents ? extents : region->other_extents, EXTENTS_SIZE);
+	}
+	(void)region_unmap(region->discarded, bitmap_size(region));
+	region->discarded = NULL;
+	region->next = spare;
+	spare = region;
+}
+
+static struct odf_region *take_spare(void)
+{
+	struct odf_region *region = spare;
+
+	if (region != NULL)
+		spare = region->next;
+	return region;
+}
+
 static void set_length(struct odf_region *region, size_t length)
 {
 	region->length = region->live_length = length;
@@ -99,15 +126,17 @@ static void *apart(char *hint, unsigned number)
 static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, enum make kind, char *start, void *hint, int *error)
 {
 	bool bare = kind != MAKE_MEMORY;
-	struct odf_region *region = region_map(apart(hint, 0), round_up(sizeof *region, REGION_PAGE), PROT_READ | PROT_WRITE,
-						 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct odf_region *region = bare ? take_spare() : NULL;
 
 	*error = ENOMEM;
+	if (region == NULL)
+		region = region_map(apart(hint, 0), round_up(sizeof *region, REGION_PAGE), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (region == NULL)
 		return NULL;
 	*region = (struct odf_region){
 		.capacity = round_up(capacity, REGION_PAGE),
 		.flags = flags,
+		.maker = (int)sys_call0(SYS_getpid),
 		.step_most = REGION_PUD,
 		.in_place = kind == MAKE_IN_PLACE,
 		.home = start,

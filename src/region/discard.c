@@ -139,6 +139,7 @@ static void discard_memory(struct odf_region *region, size_t from, size_t length
 	int count;
 
 	if (region->inherited || region->left) {
+		region->given_back += length;
 		lay_zeros(region, wanted.from, wanted.length);
 		return;
 	}

@@ -241,6 +241,7 @@ static int give_run(struct odf_region *region, struct region_extent run, bool li
 	if (region->inherited || region->left) {
 		if (region_unmap(home, run.length) != 0)
 			return ENOMEM;
+		region->given_back += run.length;
 		if (region->left || region->in_place)
 			region_record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_FOREIGN });
 		else
@@ -506,6 +507,7 @@ static int lose_run(struct odf_region *region, struct region_extent run, bool li
 	} else if (run.kind == REGION_MEMORY || run.kind == REGION_ISLAND) {
 		region_discard_forget(region, run.from, run.length);
 		region->vacant = false;
+		region->given_back += run.length;
 		stale = true;
 	}
 	region_record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_FOREIGN, .stale = stale });

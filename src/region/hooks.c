@@ -41,6 +41,7 @@ static void become_child(void)
 		if (!region->inherited && !region->visible)
 			region->absent = true;
 		region->inherited = true;
+		region->given_back = 0;
 		region->file = region->second_file = region->token_file = region->spare_file = -1;
 	}
 	atomic_store_explicit(&memory_is_shared, false, memory_order_relaxed); /* this is a copy */

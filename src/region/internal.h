@@ -48,6 +48,9 @@
  *     rights, locks, advice         memory  -> island; young -> foreign, or young with other rights
  *     unmapped, mapped over         any     -> foreign; the kernel may give the place to anybody
  *
+ * In a child all of it is private memory of its own and takes part in nothing. Of the heap's regions it parts with the
+ * file when their maker has ended (part.c).
+ *
  * Invariants, each named where it is kept ("Invariant 3"):
  *   1. A frozen file is never written: not while a descendant may map it.
  *   2. The test for descendants is exact: a token page, mapped shared and writable, goes to every descendant with the
@@ -133,6 +136,8 @@ struct odf_region {
 	bool visible;   /* home is inherited by children: implies that all of it is FROZEN */
 	bool vacant;    /* no descendant maps the file, nor can one before it is visible again: the verdict of the token */
 	bool doubt;     /* the token may be wrong: never LIVE again (invariant 5) */
+	int maker;      /* the process whose region it is, or was */
+	size_t given_back; /* of what was inherited, by calls that were seen; counted again when it is given back again */
 	bool left;      /* given up (leave.c): what was memory is the process's own, and it takes part in nothing any more */
 	odf_reason left_reason;
 	size_t drained; /* how far the file has been emptied since */
@@ -393,6 +398,8 @@ extern bool region_zero_pages_never;
 /* What is there, a private view of the file, reads as zeros, and takes no memory. False: refused here; what is there
  * is what it was, or what the file has. */
 bool region_put_zero_pages(char *start, size_t length);
+/* No seccomp filter is known that could punish a call that the program does not make. Not only under the lock. */
+bool region_is_unfiltered(void);
 
 /* ---- settle.c, by the keeper ---- */
 /* How the rest of the program is kept from the memory meanwhile: by userfaultfd, or by its word that it keeps off. */

@@ -164,6 +164,23 @@ bool region_has_left(const struct odf_region *region, odf_reason *reason);
 bool region_is_inherited(const struct odf_region *region);
 /* And came by such a way that it does not have the memory. */
 bool region_is_absent(const struct odf_region *region);
+/* ---- Of one that was inherited (part.c): under the lock, in a process of one thread, with signals blocked ---- */
+/* The process that made it has ended, as far as can be told. */
+bool region_maker_is_gone(const struct odf_region *region);
+/* In bytes. `own`: copies of the process's own over the file's pages. `needed`: what it reads of the file, or may
+ * read. `elsewhere`: of that, what another process has in its page tables as well. `given_back`: about how much it
+ * had that it has no more. */
+struct region_shown {
+	size_t own, needed, elsewhere, given_back;
+	unsigned views;
+};
+int region_shown_get(const struct odf_region *region, struct region_shown *shown); /* 0 or an errno value */
+/* All of it becomes anonymous memory of the process's own, with what is in it. 0, or an errno value: some of it may be
+ * by then, which is right as well. */
+int region_part(struct odf_region *region);
+/* Of one of the heap's, of which nothing is left: what it kept of itself goes. Nothing asks anything of it any more
+ * but what it is. */
+void region_bury(struct odf_region *region);
 /* Between how many runs that are not memory each freeze works piece by piece. In place: what is young is not taken
  * for such. */
 size_t region_piece_count(const struct odf_region *region);

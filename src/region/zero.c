@@ -34,7 +34,7 @@ void region_forbid_zero_pages(void)
 	atomic_store(&permitted, FORBIDDEN);
 }
 
-static bool is_permitted(void)
+bool region_is_unfiltered(void)
 {
 	int known = atomic_load_explicit(&permitted, memory_order_relaxed), unknown = UNKNOWN;
 	struct sandbox own;
@@ -81,7 +81,7 @@ bool region_put_zero_pages(char *start, size_t length)
 	bool done = false;
 	int file;
 
-	if (region_zero_pages_never || atomic_load_explicit(&fails, memory_order_relaxed) || !is_permitted())
+	if (region_zero_pages_never || atomic_load_explicit(&fails, memory_order_relaxed) || !region_is_unfiltered())
 		return false;
 	file = open_for_user_mode();
 	if (file < 0) {
