@@ -77,7 +77,7 @@ static void load(void)
 /* Calls that a program makes anyway. */
 static void live_on(void)
 {
-	for (int i = 0; i < 30; i++) {
+	for (int i = 0; i < 20; i++) {
 		char *some = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		must(some != MAP_FAILED && madvise(memory + ALL, PAGE, MADV_DONTNEED) == 0 && munmap(some, 4 * PAGE) == 0);
 		wait_ms(20);
@@ -243,7 +243,7 @@ static void maker_lives(char *words[CASE_WORDS])
 	must(is_all(memory, ALL / 2, 5) && is_all(memory + ALL / 2, ALL / 2, 8));
 }
 
-#define GENERATIONS 70
+#define GENERATIONS 40
 #define KEPT        (20 * MIB)
 
 /* A server that replaces itself by forking: each leaves nothing behind, and each is large enough for a heap. */
