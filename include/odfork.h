@@ -564,8 +564,9 @@ int odf_pool_destroy(odf_pool *pool);
  *
  * With ODF_SPAWN_NO_WAIT, 0 means that there is a process, the caller's child, to be waited for. If a later step fails it
  * ends with status 127, as `pidfd` and waitpid tell; which step it was tells `launch`. Should the call have held
- * the caller all the same, as what is asked for needs that (UID, GID, namespaces, OOM_SCORE_ADJ, FOREGROUND, DETACH, or
- * another strategy than POOL), its result is final. Bad pointers among the arguments are not EFAULT, as they are read here.
+ * the caller all the same, as what is asked for needs that (UID, GID, namespaces of users or time, OOM_SCORE_ADJ,
+ * FOREGROUND with `seccomp`, or another strategy than POOL), its result is final. Bad pointers among the arguments are
+ * not EFAULT, as they are read here.
  *
  * Also EINVAL (`pool` NULL, NO_WAIT without a pool, `launch` without NO_WAIT) and EPERM (the pool of the process that
  * this one was forked by), with step REQUEST. Thread-safe, also with the same pool. Since 0.2.0. */

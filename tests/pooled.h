@@ -83,7 +83,7 @@ __attribute__((noinline)) static int pooled_spawn(pid_t *pid, const char *file, 
 		own.launch = &launch;
 	}
 	error = odf_spawn(&child, file, argv, envp, &own, report);
-	if (error == 0 && launch != NULL && !(own.flags & ODF_SPAWN_DETACH))
+	if (error == 0 && launch != NULL)
 		error = pooled_end(launch, child, &own, report);
 	else
 		odf_launch_free(launch);

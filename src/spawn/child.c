@@ -607,8 +607,28 @@ void child_run(const struct child_plan *plan)
 	passed(plan, execute(plan));
 }
 
+/* Where nobody waits who could do it: the group that had the terminal gets it back, unless somebody else has taken it
+ * by now. The child's group has it, so it may. */
+static void give_foreground_back(const struct child_plan *plan)
+{
+	const uint64_t all = ~0ull;
+	int tty, before = plan->outcome->foreground_before, now = 0;
+	long fd;
+
+	if (!(plan->flags & ODF_SPAWN_NO_WAIT) || plan->outcome->error == 0 || before <= 0)
+		return;
+	sys_sigprocmask(SIG_SETMASK, &all, NULL);
+	tty = kept_number(plan, KEPT_TTY);
+	fd = tty;
+	if (tty < 0)
+		fd = sys_open("/dev/tty", O_RDWR | O_NOCTTY, 0);
+	if (fd >= 0 && sys_call3(SYS_ioctl, fd, TIOCGPGRP, &now) >= 0 && now == plan->outcome->foreground)
+		sys_call3(SYS_ioctl, fd, TIOCSPGRP, &before);
+}
+
 int child_entry(void *plan)
 {
 	child_run(plan);
+	give_foreground_back(plan);
 	return 127;
 }

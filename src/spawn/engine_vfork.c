@@ -73,7 +73,7 @@ static void outlive(struct plan *plan, const struct clone_request *inner)
 
 /* The child of a go-between, which gets the lower half of the stack. The go-between has no exit signal: no SIGCHLD,
  * and no wait of the caller's sees it without __WCLONE. */
-static void run_detached(struct plan *plan, const struct clone_request *inner, struct result *result)
+void engine_detach(struct plan *plan, const struct clone_request *inner, struct result *result)
 {
 	size_t half = plan->stack_size / 2;
 	struct detachment detachment = { .child = &plan->child, .request = *inner, .result = result };
@@ -138,7 +138,7 @@ void engine_vfork(struct plan *plan, bool pidfd, struct result *result)
 	plan_inherit_mask(plan, mask);
 	dumpable_hold(&plan->child);
 	if (plan->child.flags & ODF_SPAWN_DETACH)
-		run_detached(plan, &request, result);
+		engine_detach(plan, &request, result);
 	else
 		run_as_own(plan, &request, result);
 	dumpable_release(&plan->child);

@@ -29,9 +29,13 @@ bool flight_has_landed(const struct plan *plan)
 	return __atomic_load_n(&plan->alive, __ATOMIC_ACQUIRE) == 0;
 }
 
-static bool is_over(pid_t pid)
+static bool is_over(const struct plan *plan, pid_t pid)
 {
-	enum life life = engine_life(pid);
+	enum life life;
+
+	if (plan->child.flags & ODF_SPAWN_DETACH) /* nobody's child that we know */
+		return sys_call2(SYS_kill, pid, 0) == -ESRCH;
+	life = engine_life(pid);
 
 	return life == LIFE_DEAD || life == LIFE_GONE;
 }
@@ -56,7 +60,7 @@ bool flight_await(struct plan *plan, pid_t pid, int timeout_ms)
 		if (now >= deadline)
 			return false;
 		/* Not a private futex: the kernel wakes it as one that may be shared. */
-		if (sys_call4(SYS_futex, &plan->alive, FUTEX_WAIT, alive, &tick) == -ETIMEDOUT && is_over(pid))
+		if (sys_call4(SYS_futex, &plan->alive, FUTEX_WAIT, alive, &tick) == -ETIMEDOUT && is_over(plan, pid))
 			plan->alive = 0;
 	}
 	return true;

@@ -38,13 +38,15 @@ static const char *find_program(const struct child_plan *child, int directory)
 	return NULL;
 }
 
-void hand_environment(const struct plan *plan, const odf_spawn_options *options, handed_go *go, void *call)
+void hand_environment(const struct plan *plan, const struct request *request, handed_go *go, void *call)
 {
+	const odf_spawn_options *options = &request->options;
 	const struct child_plan *child = &plan->child;
 	int directory, ours, saved = errno;
 	const char *program;
+	bool matters = request_is_packed(request) ? handed_readable_matters(child->envp) : handed_matters(child->envp);
 
-	if (!handed_matters(child->envp) || options->root != NULL || options->namespace_count > 0) {
+	if (!matters || options->root != NULL || options->namespace_count > 0) {
 		(void)go(call, child->envp);
 		return;
 	}

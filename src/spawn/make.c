@@ -68,6 +68,10 @@ int make_detached(void *argument)
 	struct result *result = detachment->result;
 	long pid = make_sharing(detachment->child, &detachment->request);
 
+	if (pid >= 0 && !(detachment->request.flags & CLONE_VFORK)) {
+		result->pid = (pid_t)pid;
+		return 0;
+	}
 	if (pid >= 0) {
 		engine_conclude(result, detachment->child->outcome, (pid_t)pid);
 		return 0;

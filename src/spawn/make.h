@@ -24,4 +24,8 @@ struct detachment {
 	struct result *result; /* filled */
 };
 int make_detached(void *detachment);
+
+/* Makes the child by a go-between. Without CLONE_VFORK it may be on its way when this returns. All signals are
+ * blocked. */
+void engine_detach(struct plan *plan, const struct clone_request *inner, struct result *result);
 #endif

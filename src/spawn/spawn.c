@@ -139,7 +139,7 @@ static void plan_and_run(const struct request *request, struct strategy_choice *
 		return;
 	}
 	*choice = choose(plan, request);
-	hand_environment(plan, &request->options, run_with, &(struct chosen){ choice, plan, request, result });
+	hand_environment(plan, request, run_with, &(struct chosen){ choice, plan, request, result });
 	if (plan->flying && request->options.launch != NULL)
 		*flying = plan;
 	else

@@ -275,6 +275,15 @@ bool handed_matters(char *const envp[])
 	return measure(envp).room > 0;
 }
 
+bool handed_readable_matters(char *const envp[])
+{
+	for (; envp != NULL && *envp != NULL; envp++)
+		if (**envp == *VARIABLE && strncmp(*envp, VARIABLE, VARIABLE_LENGTH) == 0 &&
+		    names_us(*envp + VARIABLE_LENGTH))
+			return true;
+	return false;
+}
+
 long handed_execute(int directory, const char *path, char *const envp[], handed_go *go, void *call)
 {
 	struct environment environment = measure(envp);

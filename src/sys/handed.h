@@ -35,6 +35,8 @@ typedef long handed_go(void *call, char *const envp[]);
 
 /* Whether the environment names this library, so that the program matters. */
 bool handed_matters(char *const envp[]);
+/* The same of one that is read in any case: without a system call for each page of it. */
+bool handed_readable_matters(char *const envp[]);
 
 /* For the program that exec runs for `path`, relative to `directory`. The result is go's. */
 long handed_execute(int directory, const char *path, char *const envp[], handed_go *go, void *call);
