@@ -181,7 +181,7 @@ mutant left_and_given_back heap/malloc.c children_beside_threads 's/else if \(ha
 mutant left_and_trimmed heap/malloc.c children_beside_threads 's/if \(has_mimalloc\(\)\)\n\t\tmimalloc.collect/if (is_of_mimalloc(NULL) || atomic_load(&loading) == LEFT)\n\t\tmimalloc.collect/'
 mutant left_and_called heap/malloc.c children_beside_threads 's/if \(theirs && serves\(\) &&/if (theirs \&\&/'
 mutant left_and_told heap/malloc.c children_beside_threads 's/\(void\)pthread_setspecific\(its_key, NULL\);/;/'
-mutant child_not_met heap/malloc.c children_wake_by_requests_without 's/\theap_meet_child\(\);\n\town_memory_allowance = SLICE/\town_memory_allowance = SLICE/'
+mutant child_not_met heap/malloc.c children_wake_by_requests_without 's/\theap_meet_child\(\);\n\theap_look_at_inherited/\theap_look_at_inherited/'
 mutant left_and_not_known heap/malloc.c children_beside_threads 's/if \(!has_mimalloc\(\) && atomic_load_explicit\(&loading, memory_order_relaxed\) != LEFT\)/if (!has_mimalloc())/'
 mutant left_and_resized heap/malloc.c children_beside_threads 's/if \(theirs && size <= old\)\n\t\treturn pointer;\n\tif \(!special && !theirs/if (!special/'
 mutant left_and_resized_small heap/malloc.c children_beside_threads 's/if \(!special && !theirs && !serves\(\)/if (!special && !serves()/'
