@@ -7,7 +7,7 @@
  * counted.
  *
  *   --sizes LIST      amounts of memory: 64M,1G or MiB; without it each experiment has its own
- *   --only LIST       of held, mix, steady, fault, sparse
+ *   --only LIST       of held, mix, steady, close, fault, sparse
  *   --child LIST      mix: percentages of the pages that the child touches
  *   --parent LIST     mix, steady: percentages that the parent writes between forks; steady leaves out 0
  *   --quick           less of everything, within 40 seconds
@@ -38,9 +38,9 @@ static const struct {
 	enum memory memory;
 	unsigned experiments;
 } variants[VARIANTS] = {
-	[P4K] = { SMALL_PAGES, IN(HELD) | IN(MIX) | IN(STEADY) | IN(FAULT) | IN(SPARSE) },
+	[P4K] = { SMALL_PAGES, IN(HELD) | IN(MIX) | IN(STEADY) | IN(CLOSE) | IN(FAULT) | IN(SPARSE) },
 	[P2M] = { HUGE_PAGES, IN(HELD) | IN(MIX) | IN(STEADY) | IN(FAULT) },
-	[REGION] = { IN_REGION, IN(HELD) | IN(MIX) | IN(STEADY) | IN(FAULT) | IN(SPARSE) },
+	[REGION] = { IN_REGION, IN(HELD) | IN(MIX) | IN(STEADY) | IN(CLOSE) | IN(FAULT) | IN(SPARSE) },
 	[REGION_NEXT] = { IN_REGION, IN(HELD) | IN(MIX) },
 	[EMPTY] = { NO_MEMORY, IN(HELD) },
 	[EMPTY_NEXT] = { NO_MEMORY, IN(HELD) },
@@ -57,12 +57,14 @@ static const struct plan full[EXPERIMENTS] = {
 	[HELD] = { "64M,128M,256M,512M,1G,2G,4G,8G,16G", 3000, 10, 1000 },
 	[MIX] = { "64M,256M,1G,4G", 300, 4, 60 },
 	[STEADY] = { "1G", 5000, 4, 20000 },
+	[CLOSE] = { "1G", 60000, 6, 180 },
 	[FAULT] = { "1G", 1500, 4, 100000 },
 	[SPARSE] = { "64M,256M,1G", 300, 4, 60 },
 }, quick[EXPERIMENTS] = {
 	[HELD] = { "64M,256M,1G", 300, 4, 200 },
 	[MIX] = { "256M", 60, 2, 30 },
 	[STEADY] = { "1G", 1200, 2, 2000 },
+	[CLOSE] = { "1G", 20000, 2, 60 },
 	[FAULT] = { "256M", 150, 2, 10000 },
 	[SPARSE] = { "256M", 60, 2, 20 },
 };
@@ -89,7 +91,7 @@ static void die(const char *what)
 
 static void usage(void)
 {
-	fprintf(stderr, "usage: fork [--sizes LIST] [--only held,mix,steady,fault,sparse] [--child LIST] [--parent LIST] [--quick] "
+	fprintf(stderr, "usage: fork [--sizes LIST] [--only held,mix,steady,close,fault,sparse] [--child LIST] [--parent LIST] [--quick] "
 			"[--csv PREFIX] [--note TEXT]\n");
 	exit(2);
 }
@@ -222,6 +224,14 @@ static void add_steady(void)
 	}
 }
 
+/* So many rounds from the beginning on, each without a rest. */
+static void add_close(size_t bytes)
+{
+	enum { READ = 2000 };
+
+	add((struct cell){ .experiment = CLOSE, .parent_percent = 1, .child_percent = 100.0 * READ / (double)(bytes / PAGE) });
+}
+
 static void add_faults(size_t bytes)
 {
 	size_t pages = bytes / PAGE / 4 < 20000 ? bytes / PAGE / 4 : 20000;
@@ -233,15 +243,15 @@ static void add_faults(size_t bytes)
 static void add_sparse(size_t bytes)
 {
 	size_t widths[] = { PAGE, 2u << 20, 64u << 20, 256u << 20, bytes };
-	static const size_t amounts[] = { 1, 32, 512, 8192 };
+	size_t amounts[] = { 1, 32, 512, bytes / PAGE / 100, 8192 };
 
 	for (size_t read = 0; read < 2; read++) {
 		for (size_t w = 0; w < LENGTH(widths); w++) {
 			if (w + 1 < LENGTH(widths) && widths[w] >= bytes)
 				continue;
-			for (size_t a = 0; a < LENGTH(amounts) && amounts[a] <= widths[w] / PAGE; a++) {
-				bool wanted = !options.quick || ((w % 2 == 0) && a < 2);
-				if (wanted)
+			for (size_t a = 0; a < LENGTH(amounts); a++) {
+				bool wanted = !options.quick || (w % 2 == 0 && a < 2) || (widths[w] == bytes && amounts[a] == bytes / PAGE / 100);
+				if (wanted && amounts[a] <= widths[w] / PAGE)
 					add((struct cell){ .experiment = SPARSE, .pages = amounts[a], .width = widths[w], .reads_all = read == 1 });
 			}
 		}
@@ -259,6 +269,9 @@ static void add_cells(enum experiment experiment, size_t bytes)
 		break;
 	case STEADY:
 		add_steady();
+		break;
+	case CLOSE:
+		add_close(bytes);
 		break;
 	case FAULT:
 		add_faults(bytes);
@@ -354,7 +367,7 @@ static void run_turn(struct entry *entry, size_t variant, double slice_us, size_
 	struct job job = { .cell = entry->cell, .slice_us = slice_us, .limit = limit };
 	struct worker *worker = &workers[variants[variant].memory];
 
-	job.from_rest = variant != REGION_NEXT && variant != EMPTY_NEXT && entry->cell.experiment != STEADY;
+	job.from_rest = variant != REGION_NEXT && variant != EMPTY_NEXT && entry->cell.experiment != STEADY && entry->cell.experiment != CLOSE;
 	job.rest_us = rest_us(entry);
 	if (!send_all(worker->fd, &job, sizeof job) || !hear(worker, &entry->of[variant])) {
 		fprintf(stderr, "fork: the worker of %s failed in %s\n", variant_names[variant], experiment_names[entry->cell.experiment]);

@@ -8,7 +8,7 @@
 #include "odfork.h"
 
 const char *const variant_names[VARIANTS] = { "p4k", "p2m", "region", "region_next", "empty", "empty_next" };
-const char *const experiment_names[EXPERIMENTS] = { "held", "mix", "steady", "fault", "sparse" };
+const char *const experiment_names[EXPERIMENTS] = { "held", "mix", "steady", "close", "fault", "sparse" };
 
 static const char *const columns[EXPERIMENTS] = {
 	[HELD] = "mib,variant,rounds,held_median_us,held_p99_us,held_min_us,reaped_median_us,reaped_p99_us,reaped_min_us,rest_median_us,"
@@ -17,6 +17,8 @@ static const char *const columns[EXPERIMENTS] = {
 		"round_median_us,rest_median_us,not_live,total_to_p4k,total_to_p2m,round_to_p4k",
 	[STEADY] = "mib,parent_percent,lives_us,variant,rounds,held_median_us,held_p99_us,held_max_us,rounds_per_s,keeper_us_per_round,"
 		   "p4k_to_this",
+	[CLOSE] = "mib,parent_percent,child_percent,variant,rounds,held_median_us,held_p90_us,held_max_us,write_median_us,round_median_us,"
+		  "p4k_to_this",
 	[FAULT] = "mib,side,access,variant,faults,median_us,mean_us,p99_us,p999_us,worst_us",
 	[SPARSE] = "mib,parent_reads,width_kib,pages,variant,rounds,held_median_us,held_p99_us,held_min_us,write_median_us",
 };
@@ -28,7 +30,7 @@ static void die(const char *what)
 }
 
 struct figures {
-	double least, median, p99, p999, most, mean;
+	double least, median, p90, p99, p999, most, mean;
 };
 
 #define FIGURES(series, field) figures_of((series), offsetof(struct sample, field))
@@ -68,6 +70,7 @@ static struct figures figures_of(const struct series *series, size_t field)
 		figures.mean += values[i] / (double)series->count;
 	figures.least = values[0];
 	figures.median = at(values, series->count, 0.5);
+	figures.p90 = at(values, series->count, 0.9);
 	figures.p99 = at(values, series->count, 0.99);
 	figures.p999 = at(values, series->count, 0.999);
 	figures.most = values[series->count - 1];
@@ -184,6 +187,17 @@ static void print_steady(FILE *file, size_t mib, const struct entry *entry, size
 		ratio(times, FIGURES(&entry->of[P4K], held_us).median, held.median));
 }
 
+static void print_close(FILE *file, size_t mib, const struct entry *entry, size_t v)
+{
+	const struct series *series = &entry->of[v];
+	struct figures held = FIGURES(series, held_us);
+	char times[32];
+
+	fprintf(file, "%zu,%g,%.2f,%s,%zu,%.1f,%.1f,%.1f,%.0f,%.0f,%s\n", mib, entry->cell.parent_percent, entry->cell.child_percent,
+		variant_names[v], series->count, held.median, held.p90, held.most, FIGURES(series, parent_us).median, round_us(series),
+		ratio(times, FIGURES(&entry->of[P4K], held_us).median, held.median));
+}
+
 static void print_distribution(FILE *file, size_t mib, const struct entry *entry, size_t v)
 {
 	const struct series *series = &entry->of[v];
@@ -222,6 +236,9 @@ static void print_line(FILE *file, size_t mib, const struct entry *entry, size_t
 		break;
 	case STEADY:
 		print_steady(file, mib, entry, v);
+		break;
+	case CLOSE:
+		print_close(file, mib, entry, v);
 		break;
 	case FAULT:
 		print_fault(file, mib, &entry->cell, &entry->of[v], v);

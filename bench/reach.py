@@ -80,6 +80,23 @@ def steady_aims(directory):
                    duration(plain["held_p99_us"]), duration(region["held_p99_us"])), verdict(ratio >= 20)]
 
 
+def close_aims(directory):
+    for region in rows(directory, "fork-close.csv")[1]:
+        if region["variant"] == "region":
+            ratio = float(region["p4k_to_this"])
+            yield ["forks without a rest from the first one on, %s, %s %% written, child reads 2000 pages: plain fork to region" % (
+                amount(region["mib"]), region["parent_percent"]), "at least 20", "%.0f (%s, 90th percentile %s, longest %s)" % (
+                    ratio, duration(region["held_median_us"]), duration(region["held_p90_us"]), duration(region["held_max_us"])), verdict(ratio >= 20)]
+
+
+def sparse_aims(directory):
+    for row in rows(directory, "fork-sparse.csv")[1]:
+        whole, one_percent = int(row["mib"]) * 1024, int(row["mib"]) * 256 // 100
+        if row["variant"] == "region" and row["mib"] == "1024" and int(row["width_kib"]) == whole and int(row["pages"]) == one_percent:
+            yield ["fork of a region of which nothing is settled, 1 GiB, 1 %% written since, %s read" % row["parent_reads"], "at most 1.5 ms",
+                   duration(row["held_median_us"]), verdict(float(row["held_median_us"]) <= 1500)]
+
+
 def median(values):
     values = sorted(values)
     middle = len(values) // 2
@@ -147,7 +164,7 @@ HEADER = ["aim", "", "measured, medians", ""]
 
 
 def lines(directory, heap=False):
-    return [line for part in ((cost_aims, save_aims, job_aims) if heap else (held_aims, mix_aims, steady_aims)) for line in part(directory)]
+    return [line for part in ((cost_aims, save_aims, job_aims) if heap else (held_aims, mix_aims, steady_aims, close_aims, sparse_aims)) for line in part(directory)]
 
 
 if __name__ == "__main__":

@@ -169,6 +169,13 @@ def steady_table(found):
               [r["rounds_per_s"], duration(r["keeper_us_per_round"]), r["p4k_to_this"]]) for r in found])
 
 
+def close_table(found):
+    return table(["memory", "parent writes", "child reads", "", "held, median", "90 %", "longest", "the writes", "round", "times as fast"],
+                 [ours(r["variant"], [amount(r["mib"]), r["parent_percent"] + " %", r["child_percent"] + " %", NAMES[r["variant"]]] +
+                       [duration(r[c]) for c in ("held_median_us", "held_p90_us", "held_max_us", "write_median_us", "round_median_us")] +
+                       [r["p4k_to_this"]]) for r in found])
+
+
 def fault_table(found):
     return table(["memory", "first", "", "median", "mean", "99 %", "99.9 %", "worst"],
                  [ours(r["variant"], [amount(r["mib"]), "%s by the %s" % (r["access"], r["side"]), NAMES[r["variant"]]] +
@@ -187,6 +194,7 @@ def sparse_table(found):
 fork_section("held", held_tables)
 fork_section("mix", mix_table)
 fork_section("steady", steady_table)
+fork_section("close", close_table)
 fork_section("fault", fault_table)
 fork_section("sparse", sparse_table)
 if reach.lines(directory):

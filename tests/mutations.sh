@@ -143,13 +143,13 @@ mutant swapped_not_counted - private.c swapped_pages_count 's/ENTRY_PRESENT \| E
 mutant zeros_not_merged - settle.c pages_of_zeros 's/if \(zeros > 0 && sys_call3\(SYS_madvise, to \+ at, zeros, MADV_REMOVE\) < 0\)\s*memset[^;]*;//'
 mutant zeros_not_removed_not_written - settle.c pages_of_zeros 's/memset\(to \+ at, 0, zeros\);/;/'
 mutant punch_failed_not_written 6 settle.c discards_are_punched 's/memset\(zeros, 0, \(next - page\) \* REGION_PAGE\);/;/'
-mutant only_first_page_of_a_run - settle.c settles 's/merge_run\(runs\[i\].start, step->staging \+ \(runs\[i\].start - source\), length\)/merge_run(runs[i].start, step->staging + (runs[i].start - source), REGION_PAGE)/'
+mutant only_first_page_of_a_run - settle.c settles 's/(merge_run\(region, step, runs\[i\].start, \(size_t\)\(runs\[i\].start - source\), )length\)/${1}REGION_PAGE)/'
 
 # ---- Threads ----------------------------------------------------------------------------------------------------------------------------
 mutant not_registered - settle.c threads_amid_a_step 's/int error = \(int\)sys_call3\(SYS_ioctl, settler->userfault, UFFDIO_REGISTER, &request\);/int error = ((void)request, 0);/'
 mutant present_pages_not_registered - settle.c threads_amid_a_step 's/UFFDIO_REGISTER_MODE_MISSING \| \(zeros \? 0 : UFFDIO_REGISTER_MODE_MINOR\)/UFFDIO_REGISTER_MODE_MISSING/'
 mutant missing_pages_not_registered - settle.c threads_amid_a_step 's/UFFDIO_REGISTER_MODE_MISSING \| \(zeros \? 0 : UFFDIO_REGISTER_MODE_MINOR\)/UFFDIO_REGISTER_MODE_MINOR/'
-mutant not_woken - settle.c threads_amid_a_step 's/if \(!quiet\)\s*wake\(settler, step\);//'
+mutant not_woken - settle.c threads_amid_a_step 's/(step->waited = count_waiting\(settler\);\s*)wake\(settler, step\);/$1/'
 mutant not_unregistered - settle.c threads_after_a_failed_step 's/while \(sys_call3\(SYS_ioctl, settler->userfault, UFFDIO_UNREGISTER, &range\) == -ENOMEM\)\s*region_pause_ms\(1\);\s*wake\(settler, step\);/(void)range;/'
 mutant settles_beside_threads - hooks.c no_settling_beside_threads 's/tasks\.st_nlink == 2 \+ 1;/tasks.st_nlink >= 2;/'
 
@@ -160,6 +160,8 @@ mutant lock_not_renewed - lock.c raw_clone_while_the_lock_is_held 's/(void regio
 
 # ---- The next freeze ---------------------------------------------------------------------------------------------------------------------
 mutant template_not_made - settle.c settles 's/if \(error == 0\)\s*error = region_template_make\(region\);//'
+mutant_of_settling fresh_steps_move_tables - settle.c page_tables_come_home 's/return settler->userfault >= 0;/return false;/'
+mutant_of_settling failed_write_unseen - settle.c writes_to_the_file_fail 's/ == \(long\)length;/ > 0;/'
 mutant circle_does_not_turn - freeze.c no_part_waits_for_ever 's/region->live_from = \(region->live_from \+ done\) % region->length;//'
 
 # ---- Holes and islands ---------------------------------------------------------------------------------------------------------------------

@@ -1996,12 +1996,65 @@ static void files_of_a_late_region(void)
 	settle();
 }
 
+/* ---- Steps without page tables --------------------------------------------------------------------------------------------------- */
+
+static bool is_mapped_now(size_t page)
+{
+	int file = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	uint64_t entry = 0;
+
+	must(file >= 0);
+	must(pread(file, &entry, sizeof entry, (off_t)((uintptr_t)(home + page * PAGE) / PAGE * sizeof entry)) == sizeof entry);
+	close(file);
+	return entry & ENTRY_PRESENT;
+}
+
+static void page_tables_come_home(void)
+{
+	need_userfaultfd();
+	make_filled();
+	for (int fresh = 0; fresh < 2; fresh++) {
+		must(is_mapped_now(0));
+		fork_and_end(holds_all_1);
+		region_fresh_always = fresh;
+		settle();
+		must(is_mapped_now(0) == !fresh);
+		must(holds_all_1());
+	}
+}
+
+static bool fails_to_write(const struct call *call, long *result)
+{
+	if (call->number != SYS_pwrite64)
+		return false;
+	*result = call->c > (long)PAGE ? (long)PAGE : -ENOSPC; /* a part, or nothing */
+	return true;
+}
+
+static void writes_to_the_file_fail(void)
+{
+	need_userfaultfd();
+	make(TABLE + 5, ODF_REGION_MANUAL);
+	fill(0, pages, 2);
+	fork_and_end(is_child);
+	fill(0, pages / 2, 1);
+	fill(pages / 2 + 1, pages, 1);
+	region_fresh_always = true;
+	hook = fails_to_write;
+	settle();
+	hook = NULL;
+	must(holds(0, pages / 2, 1) && holds(pages / 2, pages / 2 + 1, 2) && holds(pages / 2 + 1, pages, 1));
+	fork_and_end(is_child);
+}
+
 /* ---- All of them --------------------------------------------------------------------------------------------------------------------- */
 
-#define CASE(name) { #name, name }
+#define CASE(name)           { #name, name, false }
+#define WITHOUT_TABLES(name) { #name "_without_tables", name, true }
 static const struct {
 	const char *name;
 	void (*run)(void);
+	bool fresh; /* steps move no page tables home, as where forks come close */
 } cases[] = {
 	CASE(settles),
 	CASE(descendant_keeps_its_snapshot),
@@ -2066,6 +2119,19 @@ static const struct {
 	CASE(lost_place_of_a_hole_amid_a_settle),
 	CASE(files_are_the_keepers),
 	CASE(files_of_a_late_region),
+	CASE(page_tables_come_home),
+	CASE(writes_to_the_file_fail),
+	WITHOUT_TABLES(settles),
+	WITHOUT_TABLES(fork_between_steps),
+	WITHOUT_TABLES(raw_clone_amid_settle),
+	WITHOUT_TABLES(pages_that_cannot_be_told_apart),
+	WITHOUT_TABLES(step_refused_in_the_end),
+	WITHOUT_TABLES(pages_of_zeros),
+	WITHOUT_TABLES(discards_are_punched),
+	WITHOUT_TABLES(written_after_a_discard),
+	WITHOUT_TABLES(threads_amid_a_step),
+	WITHOUT_TABLES(threads_after_a_failed_step),
+	WITHOUT_TABLES(lost_place_amid_a_settle),
 };
 #define CASES (sizeof cases / sizeof *cases)
 
@@ -2085,6 +2151,7 @@ static __attribute__((noreturn)) void run(size_t which)
 	must(odf_capabilities_get(&capabilities) == 0);
 	if (capabilities.strategy[ODF_STRATEGY_REGION] != ODF_REASON_NONE)
 		cannot_be_done_here(odf_reason_text(capabilities.strategy[ODF_STRATEGY_REGION]));
+	region_fresh_always = cases[which].fresh;
 	cases[which].run();
 	_exit(0);
 }

@@ -101,13 +101,43 @@ static void schedule(void **state)
 	assert_int_equal(schedule_drain(EBUSY, MS), 2 * MS);
 }
 
+static void pace(void **state)
+{
+	static const uint64_t often[] = { 20 * MS, 20 * MS, 20 * MS }, after_a_rest[] = { 20 * MS, 9000 * MS, 30 * MS }, once[] = { SCHEDULE_NEVER, 0, 0 },
+			      second[] = { SCHEDULE_NEVER, 20 * MS, 0 };
+	static const struct {
+		struct region_progress progress;
+		uint64_t until_fork, pause;
+	} table[] = {
+		/* As long as the step took, and no longer than may be. */
+		{ { .step_ns = 300 * US, .rest_ns = 10 * MS, .waited = 1 }, 20 * MS, 300 * US },
+		{ { .step_ns = 9 * MS, .rest_ns = 10 * MS, .waited = 7 }, 20 * MS, 4 * MS },
+		/* Nobody waited. */
+		{ { .step_ns = 300 * US, .rest_ns = 10 * MS }, 20 * MS, 0 },
+		/* With pauses it would not be done before the next fork; or was not. */
+		{ { .step_ns = 300 * US, .rest_ns = 11 * MS, .waited = 1 }, 20 * MS, 0 },
+		{ { .step_ns = 300 * US, .rest_ns = 3 * MS, .waited = 1, .is_behind = true }, 20 * MS, 0 },
+		{ { .step_ns = 300 * US, .rest_ns = 2 * MS, .waited = 1, .is_behind = true }, 20 * MS, 300 * US },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
+		if (schedule_pause(&table[i].progress, 4 * MS, table[i].until_fork) != table[i].pause)
+			fail_msg("row %zu", i);
+	assert_int_equal(schedule_until_fork(5 * MS, often), 15 * MS);
+	assert_int_equal(schedule_until_fork(5 * MS, after_a_rest), 25 * MS);
+	assert_int_equal(schedule_until_fork(80 * MS, often), 40 * MS); /* late */
+	assert_true(schedule_until_fork(5 * MS, once) > 1000000 * MS);
+	assert_true(schedule_until_fork(5 * MS, second) > 1000000 * MS);
+}
+
 /* ---- What it can still do ---------------------------------------------------------------------------------------------------------------- */
 
 /* All of it. Each call is one that it makes. */
 static const short can_do[] = {
 	SYS_futex, 449 /* futex_waitv */, SYS_nanosleep, SYS_clock_nanosleep, SYS_restart_syscall, SYS_sched_yield, SYS_clock_gettime, SYS_gettimeofday, SYS_ppoll,
 	SYS_rt_sigreturn, SYS_munmap, SYS_mremap, SYS_madvise, SYS_mincore, SYS_msync, SYS_munlock, SYS_memfd_create, SYS_ftruncate, SYS_fallocate,
-	SYS_fstat, SYS_read, SYS_pread64, SYS_lseek, SYS_close, SYS_getppid, SYS_pidfd_open, SYS_exit_group, SYS_exit,
+	SYS_fstat, SYS_read, SYS_pread64, SYS_pwrite64, SYS_lseek, SYS_close, SYS_getppid, SYS_pidfd_open, SYS_exit_group, SYS_exit,
 	/* With some arguments. */
 	SYS_mmap, SYS_mprotect, SYS_ioctl, SYS_fcntl, SYS_tgkill, SYS_sched_setattr,
 };
@@ -387,7 +417,8 @@ static void priorities_are_the_programs(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(schedule),    cmocka_unit_test(any_other_call_ends_it),      cmocka_unit_test(arguments_count),
+		cmocka_unit_test(schedule),
+		cmocka_unit_test(pace),    cmocka_unit_test(any_other_call_ends_it),      cmocka_unit_test(arguments_count),
 		cmocka_unit_test(is_confined), cmocka_unit_test(later_regions_are_like_the_first),
 		cmocka_unit_test(turns_are_short), cmocka_unit_test(priorities_are_the_programs),
 	};

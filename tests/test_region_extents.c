@@ -969,6 +969,7 @@ static __attribute__((noreturn)) void run_seed(uint64_t seed)
 		signal(deadly[i], SIG_DFL); /* cmocka has handlers */
 	signal(SIGPIPE, SIG_IGN);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	region_fresh_always = seed % 3 == 0; /* steps without page tables */
 	region_zero_pages_never = seed % 4 < 2; /* the other ways to give small pieces back */
 	self.seed = seed;
 	self.random = seed * 0x9e3779b97f4a7c15u;

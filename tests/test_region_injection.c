@@ -1038,6 +1038,7 @@ static const struct {
 	{ SYS_openat, "openat", { EMFILE, ENOENT }, false },
 	{ SYS_pread64, "pread64", { EIO, EINTR }, false },
 	{ SYS_read, "read", { EIO }, false },
+	{ SYS_pwrite64, "pwrite64", { EFBIG, ENOMEM }, false },
 	{ SYS_prctl, "prctl", { EINVAL }, false },
 	{ SYS_chdir, "chdir", { EACCES }, false },
 	{ SYS_readlinkat, "readlinkat", { EACCES }, false },
@@ -1184,11 +1185,14 @@ static int every(void)
 
 /* Each page of zeros that is put is six calls more: all of them fail by call, and elsewhere small pieces are given back in the other ways. */
 extern bool region_zero_pages_never;
+/* Steps without page tables, as where forks come close: in one half of the tests. */
+extern bool region_fresh_always;
 
 static void test_by_call(void **state)
 {
 	(void)state;
 	bad = 0;
+	region_fresh_always = false;
 	run_scenario(0, 0, true, every());
 	summary();
 	assert_int_equal(bad, 0);
@@ -1198,6 +1202,7 @@ static void test_on_lesser_machines(void **state)
 {
 	(void)state;
 	bad = 0;
+	region_fresh_always = false;
 	region_zero_pages_never = true;
 	run_scenario(0, NO_USERFAULT, false, every());
 	run_scenario(0, NO_SCAN | NO_CLOSE_RANGE, false, every());
@@ -1209,6 +1214,7 @@ static void test_with_holes(void **state)
 {
 	(void)state;
 	bad = 0;
+	region_fresh_always = true;
 	region_zero_pages_never = true;
 	run_scenario(2, 0, true, 7);
 	summary();
@@ -1219,6 +1225,7 @@ static void test_with_holes_otherwise(void **state)
 {
 	(void)state;
 	bad = 0;
+	region_fresh_always = false;
 	region_zero_pages_never = true;
 	run_scenario(3, 0, false, 8);
 	run_scenario(2, NO_USERFAULT, false, 8);
@@ -1230,6 +1237,7 @@ static void test_by_itself(void **state)
 {
 	(void)state;
 	bad = 0;
+	region_fresh_always = true;
 	region_zero_pages_never = true;
 	run_scenario(1, 0, false, every());
 	summary();

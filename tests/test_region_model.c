@@ -1310,6 +1310,8 @@ static void let_signals_kill(void)
 /* In a worker: makes the root, and waits for it and for all that outlive their parents, which come here. */
 /* Of the library's own; not there where it is linked as programs have it. Every second seed gives small pieces back in the other ways. */
 extern bool region_zero_pages_never __attribute__((weak));
+/* And every third one settles without page tables, as where forks come close. */
+extern bool region_fresh_always __attribute__((weak));
 
 static bool run_seed(uint64_t seed)
 {
@@ -1323,6 +1325,8 @@ static bool run_seed(uint64_t seed)
 	memset(root, 0, sizeof *root);
 	if (&region_zero_pages_never != NULL)
 		region_zero_pages_never = seed % 2 == 0;
+	if (&region_fresh_always != NULL)
+		region_fresh_always = seed % 3 == 0;
 	self.seed = seed;
 	strcpy(self.path, "0");
 	strcpy(root->path, "0");

@@ -314,7 +314,7 @@ static double other_threads_cpu_us(void)
 	return (double)(all.tv_sec - ours.tv_sec) * 1e6 + (double)(all.tv_nsec - ours.tv_nsec) / 1e3;
 }
 
-/* HELD, MIX and STEADY are one thing with different parts. */
+/* HELD, MIX, STEADY and CLOSE are one thing with different parts. */
 static size_t round_of_fork(const struct job *job, struct sample *sample)
 {
 	const struct cell *cell = &job->cell;
@@ -434,7 +434,7 @@ static size_t round_of_spawn(const struct job *job, struct sample *sample)
  * where there are many, they are not counted. */
 static size_t warm_up(enum experiment experiment, size_t count)
 {
-	if (experiment == FAULT || count < 5)
+	if (experiment == FAULT || experiment == CLOSE || count < 5)
 		return 0;
 	if (experiment == SPAWN)
 		return count >= 10 ? 3 : 1;

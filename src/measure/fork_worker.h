@@ -16,7 +16,7 @@
 enum memory { SMALL_PAGES, HUGE_PAGES, IN_REGION, NO_MEMORY, BY_KERNEL, MEMORIES };
 
 /* SPAWN is none of bench/fork's. */
-enum experiment { HELD, MIX, STEADY, FAULT, SPARSE, EXPERIMENTS, SPAWN = EXPERIMENTS };
+enum experiment { HELD, MIX, STEADY, CLOSE, FAULT, SPARSE, EXPERIMENTS, SPAWN = EXPERIMENTS };
 
 /* What one round does. What does not belong to the experiment is zero. */
 struct cell {

@@ -116,7 +116,7 @@ static const struct rule {
 	{ SYS_munmap }, { SYS_mremap }, { SYS_madvise }, { SYS_mincore }, { SYS_msync }, { SYS_munlock },
 	{ SYS_mmap, .not_executable = true }, { SYS_mprotect, .not_executable = true },
 	/* Its files. */
-	{ SYS_memfd_create }, { SYS_ftruncate }, { SYS_fallocate }, { SYS_fstat }, { SYS_read }, { SYS_pread64 }, { SYS_lseek }, { SYS_close },
+	{ SYS_memfd_create }, { SYS_ftruncate }, { SYS_fallocate }, { SYS_fstat }, { SYS_read }, { SYS_pread64 }, { SYS_pwrite64 }, { SYS_lseek }, { SYS_close },
 	{ SYS_ioctl, ONLY(1, commands) }, { SYS_fcntl, ONLY(1, seal) },
 	/* The program, and whether a thread of it is there: signal 0. */
 	{ SYS_getppid }, { SYS_pidfd_open }, { SYS_tgkill, ONLY(2, zero) },

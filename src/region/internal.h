@@ -99,6 +99,9 @@
 /* A settle step merges about this many pages: some hundred microseconds. */
 #define REGION_STEP_PAGES 128
 
+/* Who is behind by one makes no pauses between steps; by so many, moves no page tables home either. */
+#define REGION_BEHIND_MOST 2u
+
 /* A fork of FROZEN memory copies the page tables of every mapping in which a page was written, also of what was only
  * read there. So home can be made of chunks, for which each fork pays half a microsecond apiece, and the freeze a
  * few. Both measured, bench/RESULTS.md. Done only where the last snapshot stayed FROZEN over further forks and
@@ -182,6 +185,11 @@ struct odf_region {
 	unsigned ends_seen, ends_asked_for; /* ends of children: each is cause enough to ask once */
 	uint64_t touched;     /* and since, when the settle began */
 	uint64_t ask_ns;      /* when to ask again */
+	uint64_t moved_table_ns, fresh_table_ns; /* a table's part of a step, with page tables and without (settle.c); 0: not known */
+	uint64_t round_faults; /* between the last two freezes */
+	uint64_t seen_interrupted; /* of the counter */
+	unsigned behind;      /* how much more than usual it hurries: settles were not done before the next fork */
+	unsigned in_time, patience; /* how many were since, and how many are to be before it hurries less */
 	unsigned failures;    /* settles that failed one after the other, for another reason than that it is not the time */
 	uint64_t thin_wait_ns; /* how long after that the next time */
 
@@ -412,24 +420,47 @@ struct region_desk {
 	size_t taken, taken_count, taken_end[REGION_TAKEN_MOST];
 };
 
+/* What the keeper's pace follows from. */
+struct region_progress {
+	uint64_t step_ns; /* how long the last step took; 0: there was none */
+	uint64_t rest_ns; /* about how long the rest takes, step by step without pauses */
+	unsigned waited;  /* threads of the program, for memory of that step */
+	bool is_behind;   /* the last settles were not done in time */
+};
+
 struct region_settler {
 	int pagemap;
 	int userfault; /* -1: the program is quiet */
 	struct region_desk *desk;
-	void (*between_steps)(uint64_t step_ns); /* how long the last one took */
+	void (*between_steps)(const struct region_progress *progress);
+	bool (*is_hurried)(uint64_t rest_ns);    /* there may be a fork before so much time has passed */
 	bool (*is_looked_at)(void);              /* the program is stopped: who reads its memory now is not to meet a step */
 };
+/* Asks for descendants and gets ready what the next freeze takes. 0: steps may be made; an errno value: see
+ * region_settle. *epoch: steps are right as long as it is the region's. */
+int region_settle_begin(struct odf_region *region, uint64_t *epoch);
+/* Under the lock. 0, or an errno value; EAGAIN: something there is not the region's any more, and what is left is
+ * another piece. */
+int region_verify_as_keeper(struct odf_region *region, size_t from, size_t length);
 /* Makes all of the region LIVE. 0 or an errno value: EBUSY, EAGAIN (a fork came between; or one is pending), ENOMEM,
  * EIO... */
 int region_settle(struct odf_region *region, const struct region_settler *settler);
+/* For tests: no step moves page tables home. */
+extern bool region_fresh_always;
+
+/* ---- thin.c, by the keeper ---- */
 /* Of a FROZEN region that cannot be made LIVE beside other threads: gives back what the file holds under pages of the
  * process's own. As above. */
 int region_thin(struct odf_region *region, const struct region_settler *settler);
+
+/* ---- views.c, by the keeper ---- */
 /* For measurements: the size of chunk to use always, and 0 for none; SIZE_MAX: as decided. */
 extern size_t region_chunk_override;
 /* Everything that the next freeze needs. 0 or an errno value. Under the lock. */
 int region_template_make(struct odf_region *region);
 int region_aside_make(struct odf_region *region);
+/* Fresh places for steps, after something came to lie in the old ones. */
+int region_work_make(struct odf_region *region);
 
 /* ---- huge.c, by the keeper ---- */
 /* Goes on with, or begins, a pass over a LIVE region that makes large pages, for a bounded time. When to come again. */

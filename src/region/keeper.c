@@ -21,13 +21,15 @@
 
 struct keeper_shared keeper;
 
-struct region_settler keeper_settler = { -1, -1, NULL, keeper_between_steps, program_is_stopped };
+struct region_settler keeper_settler = { -1, -1, NULL, keeper_between_steps, keeper_is_hurried, program_is_stopped };
 uint64_t keeper_pause_most_ns;
 
 /* Of the keeper: reset by who forgets it. */
 static struct {
 	unsigned forks;
 	uint64_t fork_ns; /* when it saw the last one */
+	uint64_t distances[SCHEDULE_DISTANCES]; /* between the last ones */
+	unsigned distance;
 	atomic_int *main_word;
 	int main_id;
 	uint64_t idle_fork_ns; /* the last one by a thread that is SCHED_IDLE */
@@ -83,6 +85,8 @@ void region_keeper_forget(void)
 	region_files_forget();
 	seen.forks = 0;
 	seen.fork_ns = 0;
+	for (size_t i = 0; i < SCHEDULE_DISTANCES; i++)
+		seen.distances[i] = 0;
 	seen.main_word = NULL;
 	seen.cleared_ns = seen.idle_fork_ns = 0;
 }
@@ -210,13 +214,31 @@ static void end_if_it_is_time(void)
 		keeper_end();
 }
 
-/* Half of the time is the program's: steps without a pause between them made each thread that takes page faults wait
- * for the lock of the address space, over and over (99th percentile of Redis's requests with 1 GiB to settle: 1.1 to
- * 5.7 ms, with pauses 0.3 to 0.5). An order ends the pause. */
-void keeper_between_steps(uint64_t step_ns)
+/* `forks` more have been seen. */
+static void note_forks(unsigned forks, uint64_t now)
+{
+	uint64_t distance = seen.fork_ns == 0 ? SCHEDULE_NEVER : (now - seen.fork_ns) / forks;
+
+	for (unsigned i = 0; i < forks && i < SCHEDULE_DISTANCES; i++)
+		seen.distances[seen.distance++ % SCHEDULE_DISTANCES] = distance;
+	seen.fork_ns = now;
+}
+
+static uint64_t until_fork(void)
+{
+	return schedule_until_fork(region_clock() - seen.fork_ns, seen.distances);
+}
+
+bool keeper_is_hurried(uint64_t rest_ns)
+{
+	return keeper_pause_most_ns > 0 && rest_ns > until_fork();
+}
+
+/* An order ends the pause. */
+void keeper_between_steps(const struct region_progress *progress)
 {
 	unsigned notices = atomic_load(&keeper.notices);
-	uint64_t pause = step_ns < keeper_pause_most_ns ? step_ns : keeper_pause_most_ns;
+	uint64_t pause = keeper_pause_most_ns > 0 ? schedule_pause(progress, keeper_pause_most_ns, until_fork()) : 0;
 
 	end_if_it_is_time();
 	keeper_answer_at_once();
@@ -328,8 +350,10 @@ static void find_facts(struct odf_region *region, struct schedule_facts *facts)
 	if (facts->thins)
 		return;
 	if (epoch != region->seen_epoch) {
+		uint64_t faults = program_faults();
 		region->seen_epoch = epoch;
-		region->seen_faults = program_faults();
+		region->round_faults = faults - region->seen_faults;
+		region->seen_faults = faults;
 	}
 	facts->touched = region->adopting ? UINT64_MAX : program_faults() - region->seen_faults; /* the next fork copies all of it */
 	region->ends_seen = program_ended_children();
@@ -400,7 +424,7 @@ int keeper_run(void)
 		if (atomic_load(&keeper.leaves) || program_is_gone())
 			return 0;
 		if (forks != seen.forks)
-			seen.fork_ns = now;
+			note_forks(forks - seen.forks, now);
 		seen.forks = forks;
 		keeper_carry_out_order();
 		for (struct odf_region *region = region_list; region != NULL && !keeper_has_order(); region = region->next) {

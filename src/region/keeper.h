@@ -65,7 +65,8 @@ extern uint64_t keeper_pause_most_ns; /* between the steps of the settle that is
 /* keeper.c */
 int keeper_run(void); /* until it is to end */
 void keeper_note_whether_it_settles(void);
-void keeper_between_steps(uint64_t step_ns);
+void keeper_between_steps(const struct region_progress *progress);
+bool keeper_is_hurried(uint64_t rest_ns);
 void keeper_note_idle_fork(void); /* by a thread that the kernel may leave waiting for a processor, as it may the child */
 void keeper_sleep(unsigned notices, uint64_t nanoseconds); /* until a notice comes that is not among those, or the program has ended */
 void keeper_end(void); /* does not return; a sanitizer would make calls before a function that says so */
@@ -138,6 +139,12 @@ struct schedule {
 	uint64_t pause_most; /* SCHEDULE_SETTLE: between two steps */
 };
 #define SCHEDULE_NEVER UINT64_MAX
+/* Of the last forks how far they were from those before; 0 or SCHEDULE_NEVER: not known. */
+#define SCHEDULE_DISTANCES 3
+/* How long it is until the next fork, as far as these tell, so long after the last one. */
+uint64_t schedule_until_fork(uint64_t since, const uint64_t distances[SCHEDULE_DISTANCES]);
+/* Between two steps. */
+uint64_t schedule_pause(const struct region_progress *progress, uint64_t most, uint64_t until_fork);
 #define SCHEDULE_RETRY_NS 100000000u
 #define SCHEDULE_ASK_FIRST_NS 200000u
 #define SCHEDULE_STOPPED_NS 1000000u

@@ -215,7 +215,7 @@ static int all_resident(uint64_t *bytes)
 
 static int settle_quietly(void)
 {
-	struct region_settler quiet = { keeper_settler.pagemap, -1, keeper_settler.desk, keeper_between_steps, program_is_stopped };
+	struct region_settler quiet = { keeper_settler.pagemap, -1, keeper_settler.desk, keeper_between_steps, keeper_is_hurried, program_is_stopped };
 	int error = 0;
 
 	for (struct odf_region *region = region_list; region != NULL; region = region->next)

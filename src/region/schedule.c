@@ -76,6 +76,36 @@ struct schedule schedule_region(const struct schedule_facts *facts)
 	return settle;
 }
 
+/* The one in the middle is right as soon as two are, whatever a rest before them was. */
+static uint64_t middle(const uint64_t distances[SCHEDULE_DISTANCES])
+{
+	uint64_t a = distances[0] - 1, b = distances[1] - 1, c = distances[2] - 1; /* 0, not known: the largest */
+	uint64_t low = a < b ? a : b, high = a < b ? b : a;
+
+	return c < low ? low : c > high ? high : c;
+}
+
+uint64_t schedule_until_fork(uint64_t since, const uint64_t distances[SCHEDULE_DISTANCES])
+{
+	uint64_t distance = middle(distances) + 1;
+
+	if (distance == 0 || distance == SCHEDULE_NEVER)
+		return SCHEDULE_NEVER;
+	/* Who is late may be about to come, or have stopped: half of his time so far is between the two. */
+	return distance > since ? distance - since : since / 2;
+}
+
+/* Half of the time is the program's: steps without a pause between them made each thread that takes page faults wait
+ * for the lock of the address space, over and over (99th percentile of Redis's requests with 1 GiB to settle: 1.1 to
+ * 5.7 ms, with pauses 0.3 to 0.5). Not where nobody waited, nor where a fork would come before the end: what it
+ * copies holds all threads up for longer. */
+uint64_t schedule_pause(const struct region_progress *progress, uint64_t most, uint64_t until_fork)
+{
+	if (progress->waited == 0 || progress->rest_ns > until_fork / (progress->is_behind ? 8 : 2))
+		return 0;
+	return progress->step_ns < most ? progress->step_ns : most;
+}
+
 uint64_t schedule_after(int error, uint64_t now, uint64_t fork_ns)
 {
 	uint64_t since = now - fork_ns;

@@ -14,9 +14,6 @@
  *   3. merge    private pages are copied to the file; discarded ones are punched out of it.
  *   4. return   staging goes home, and the sleepers are woken.
  *
- * Where other threads run and cannot be kept away, the region stays FROZEN; what it holds twice by then, the file's
- * pages under private ones, is given back when no descendant is left ("thinned").
- *
  * Whatever fails before 4 is undone, and the piece is FROZEN as before: what was copied to the file is what home has
  * anyway (invariant 5).
  */
@@ -36,10 +33,22 @@
  * needs. */
 #define LOOK ((size_t)64 << 20)
 #define LOOK_NS 200000u
+/* Where a fork is about to come sooner. It would hold everybody up; a step those only who want its memory. */
+#define HURRIED_STEP_PAGES ((size_t)4 * REGION_STEP_PAGES)
+/* What it takes to empty a page table, in pages that are copied. */
+#define TABLE_PAGES 4
+/* What it takes to move one to staging and home, in page faults. */
+#define TABLE_FAULTS 20
+#define WAITING_MOST 1024u
 
 struct step {
 	size_t from, length;
 	char *scratch, *staging, *home, *aside;
+	char *into;    /* the view of the file through which the private pages are merged */
+	/* What comes home is a view without page tables: the program maps again what it touches again, a microsecond
+	 * a page. Each table that moves is told to every processor that runs the program, 13 us apiece, twice. */
+	bool is_fresh;
+	unsigned waited; /* threads of the program for it */
 };
 
 static void place(const struct odf_region *region, struct step *step)
@@ -52,109 +61,16 @@ static void place(const struct odf_region *region, struct step *step)
 	step->staging = region->staging + offset;
 }
 
-size_t region_chunk_override = SIZE_MAX;
-
-/* Divides a fresh template; SIZE_MAX: it could not be, and is of no use any more. */
-static size_t divide(struct odf_region *region, char *fresh, size_t chunk)
-{
-	if (chunk == 0 || region->second_file < 0)
-		return 0;
-	for (size_t at = chunk; at < region->length; at += 2 * chunk) {
-		size_t size = region->length - at < chunk ? region->length - at : chunk;
-		if (region_map_file(fresh + at, size, MAP_PRIVATE | MAP_FIXED, region->second_file, at) == NULL)
-			return SIZE_MAX;
-	}
-	return chunk;
-}
-
-static size_t chunk_wanted(const struct odf_region *region)
-{
-	size_t chunk = 0;
-
-	if (region_chunk_override != SIZE_MAX)
-		chunk = region_chunk_override;
-	else if (region->frozen_forks > 0 && region->touched >= REGION_CHUNK_FAULTS)
-		chunk = region->length / REGION_CHUNKS < REGION_CHUNK_LEAST ? REGION_CHUNK_LEAST : region->length / REGION_CHUNKS;
-	chunk = (chunk + REGION_TABLE - 1) / REGION_TABLE * REGION_TABLE;
-	return chunk < region->length ? chunk : 0;
-}
-
-int region_template_make(struct odf_region *region)
-{
-	size_t chunk = chunk_wanted(region);
-	char *fresh;
-
-	if (region->template != NULL && region->template_length == 0)
-		return 0;
-	fresh = region_map_file_beside(region, MAP_PRIVATE);
-	if (fresh == NULL)
-		return ENOMEM;
-	chunk = divide(region, fresh, chunk);
-	if (chunk == SIZE_MAX) {
-		region_unmap(fresh, region->length);
-		return ENOMEM;
-	}
-	/* Of the heap's, most is no memory. Who makes a core dump from outside (gcore) reads it, and each page that
-	 * is read there is made. */
-	if (region->extents != NULL)
-		(void)sys_call3(SYS_madvise, fresh, region->length, MADV_DONTDUMP);
-	/* Visible to children, as home is to be. A raw clone while the region is LIVE gets it as well, where nobody
-	 * looks for it. */
-	region_template_drop(region);
-	region->template = fresh;
-	region->template_length = 0;
-	region->template_lost = false;
-	region->chunk = chunk;
-	region->frozen_forks = 0;
-	return 0;
-}
-
-int region_aside_make(struct odf_region *region)
-{
-	char *area = region_map_beside(region, region->length + REGION_PUD, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	char *aside;
-
-	if (area == NULL)
-		return ENOMEM;
-	aside = (char *)(((uintptr_t)area + REGION_PUD - 1) / REGION_PUD * REGION_PUD);
-	if (region_map_file(aside, region->length, MAP_SHARED | MAP_FIXED, region->file, 0) == NULL ||
-	    sys_call3(SYS_madvise, aside, region->length, MADV_DONTFORK) < 0) {
-		region_unmap(area, region->length + REGION_PUD);
-		return ENOMEM;
-	}
-	if (aside > area)
-		region_unmap(area, (size_t)(aside - area));
-	region_unmap(aside + region->length, REGION_PUD - (size_t)(aside - area));
-	if (region->aside_lost)
-		region->old_asides[region->old_aside++ % REGION_OLD_ASIDES] = region->aside;
-	region->aside = aside; /* the old one, whose parts may be others' by now, is left alone */
-	region->aside_lost = false;
-	return 0;
-}
-
-/* Fresh places for steps, after something came to lie in the old ones. */
-static int work_make(struct odf_region *region)
-{
-	size_t size = 2 * region->work_size + REGION_PUD;
-	char *area = region_map_beside(region, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	if (area == NULL)
-		return ENOMEM;
-	if (sys_call3(SYS_madvise, area, size, MADV_DONTFORK) < 0) {
-		region_unmap(area, size);
-		return ENOMEM;
-	}
-	region->scratch = (char *)(((uintptr_t)area + REGION_PUD - 1) / REGION_PUD * REGION_PUD);
-	region->staging = region->scratch + region->work_size;
-	return 0;
-}
+bool region_fresh_always;
 
 /* How far a step from `from` on goes: a bounded number of private pages, found in bounded time, within what one move
  * can do. Without the lock: what threads write meanwhile makes the step a little longer. */
-static size_t choose_length(const struct odf_region *region, const struct region_settler *settler, size_t from, size_t remaining)
+static size_t choose_length(const struct odf_region *region, const struct region_settler *settler, size_t from, size_t remaining,
+			    bool hurried)
 {
 	size_t border = (from / region->work_size + 1) * region->work_size, most = from + region->step_most;
-	size_t end = border < most ? border : most, at = from, pages = 0, page_limit = REGION_STEP_PAGES;
+	size_t end = border < most ? border : most, at = from, last_table = SIZE_MAX;
+	size_t pages = 0, page_limit = hurried ? HURRIED_STEP_PAGES : REGION_STEP_PAGES;
 	bool disturbs = settler->userfault >= 0;
 	uint64_t start = region_clock();
 	struct region_run runs[32];
@@ -168,8 +84,11 @@ static size_t choose_length(const struct odf_region *region, const struct region
 		long count = region_private(settler->pagemap, region->home + at, stop, page_limit - pages, runs, 32, &walked);
 		if (count < 0)
 			break; /* the step itself will say so */
-		for (long i = 0; i < count; i++)
-			pages += (size_t)(runs[i].end - runs[i].start) / REGION_PAGE;
+		for (long i = 0; i < count; i++) {
+			size_t table = (size_t)(runs[i].start - region->home) / REGION_TABLE;
+			pages += (size_t)(runs[i].end - runs[i].start) / REGION_PAGE + (table != last_table ? TABLE_PAGES : 0);
+			last_table = table;
+		}
 		at = (size_t)(walked - region->home);
 	}
 	/* Who wants this memory waits, so where it is all private a step is less than a table. */
@@ -186,21 +105,37 @@ static bool is_zero(const char *page)
 	return page[0] == 0 && memcmp(page, page + 1, REGION_PAGE - 1) == 0;
 }
 
+static bool write_to_file(const struct odf_region *region, size_t at, const char *from, size_t length)
+{
+	return sys_call4(SYS_pwrite64, region->file, from, length, at) == (long)length;
+}
+
+/* How many bytes from there on are pages of zeros, or are not. */
+static size_t alike(const char *from, size_t size, bool zeros)
+{
+	size_t length = 0;
+
+	while (length < size && is_zero(from + length) == zeros)
+		length += REGION_PAGE;
+	return length;
+}
+
 /* Invariant 1 is the caller's: no descendant is left. A page of zeros gives its memory back; if that fails it is
  * copied like others. */
-static void merge_run(const char *from, char *to, size_t size)
+static void merge_run(const struct odf_region *region, const struct step *step, const char *from, size_t offset, size_t size)
 {
+	char *to = step->into + offset;
+
 	for (size_t at = 0; at < size;) {
-		size_t zeros = 0;
-		while (at + zeros < size && is_zero(from + at + zeros))
-			zeros += REGION_PAGE;
+		size_t zeros = alike(from + at, size - at, true), length;
 		if (zeros > 0 && sys_call3(SYS_madvise, to + at, zeros, MADV_REMOVE) < 0)
 			memset(to + at, 0, zeros);
 		at += zeros;
-		if (at < size) {
-			memcpy(to + at, from + at, REGION_PAGE);
-			at += REGION_PAGE;
-		}
+		length = alike(from + at, size - at, false);
+		/* Without page tables: the kernel would have to take them down again. */
+		if (length > 0 && (!step->is_fresh || !write_to_file(region, step->from + offset + at, from + at, length)))
+			memcpy(to + at, from + at, length);
+		at += length;
 	}
 }
 
@@ -223,7 +158,7 @@ static int merge(struct odf_region *region, const struct region_settler *settler
 	while (page < end) { /* discarded first: what was written there since is private */
 		bool discarded;
 		size_t next = region_discard_run(region, page, end, &discarded);
-		char *zeros = step->staging + (page * REGION_PAGE - step->from);
+		char *zeros = step->into + (page * REGION_PAGE - step->from);
 		if (discarded && sys_call3(SYS_madvise, zeros, (next - page) * REGION_PAGE, MADV_REMOVE) < 0)
 			memset(zeros, 0, (next - page) * REGION_PAGE);
 		page = next;
@@ -234,7 +169,7 @@ static int merge(struct odf_region *region, const struct region_settler *settler
 			return (int)-count;
 		for (long i = 0; i < count; i++) {
 			size_t length = (size_t)(runs[i].end - runs[i].start);
-			merge_run(runs[i].start, step->staging + (runs[i].start - source), length);
+			merge_run(region, step, runs[i].start, (size_t)(runs[i].start - source), length);
 			region->counters.merged_pages += length / REGION_PAGE;
 		}
 	}
@@ -253,9 +188,30 @@ static int reserve_or_lose(struct odf_region *region, int error, char *address, 
 	return ENOMEM;
 }
 
+/* 1, where there is no time for page tables (struct step): a second mapping of what is at aside. */
+static int stage_fresh(struct odf_region *region, struct step *step)
+{
+	long error = sys_call5(SYS_mremap, step->aside, 0, step->length, MREMAP_MAYMOVE | MREMAP_FIXED, step->staging);
+
+	step->into = step->aside;
+	if (error >= 0 || error < -4095)
+		return 0;
+	(void)reserve_or_lose(region, (int)error, step->staging, step->length);
+	return (int)-error;
+}
+
+static void empty_staging(struct odf_region *region, const struct step *step)
+{
+	if (region_map(step->staging, step->length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == NULL)
+		(void)reserve_or_lose(region, 0, step->staging, step->length);
+}
+
 /* 1. A piece that turns out to be several mappings is halved: step->length says what was staged. */
 static int stage(struct odf_region *region, struct step *step)
 {
+	if (step->is_fresh)
+		return stage_fresh(region, step);
+	step->into = step->staging;
 	for (;;) {
 		int error = region_move(step->aside, step->staging, step->length, true);
 		if (error == 0)
@@ -282,10 +238,26 @@ static bool bring_home(const struct step *step)
 /* Where the move back is refused, aside is a view of the file all the same, without its page tables. */
 static void unstage(struct odf_region *region, struct step *step)
 {
-	if (region_move(step->staging, step->aside, step->length, false) == 0)
+	if (step->is_fresh)
+		empty_staging(region, step);
+	else if (region_move(step->staging, step->aside, step->length, false) == 0)
 		(void)reserve_or_lose(region, 0, step->staging, step->length);
 	else if (!region_is_mapped(step->aside, step->length))
 		region->aside_lost = true;
+}
+
+/* Threads of the program that wait for memory of the step: what would be read is a message of each. */
+static unsigned count_waiting(const struct region_settler *settler)
+{
+	struct uffd_msg messages[16];
+	unsigned count = 0;
+	long size;
+
+	do {
+		size = sys_call3(SYS_read, settler->userfault, messages, sizeof messages);
+		count += size > 0 ? (unsigned)((size_t)size / sizeof messages[0]) : 0;
+	} while (size == (long)sizeof messages && count < WAITING_MOST);
+	return count;
 }
 
 static void wake(const struct region_settler *settler, const struct step *step)
@@ -416,8 +388,7 @@ static void give_up_places(struct odf_region *region)
 	region->lost_count = 0;
 }
 
-/* 0, or an errno value; EAGAIN: something there is not the region's any more, and what is left is another piece. */
-static int verify_as_keeper(struct odf_region *region, size_t from, size_t length)
+int region_verify_as_keeper(struct odf_region *region, size_t from, size_t length)
 {
 	struct region_maps maps;
 	bool changed;
@@ -438,7 +409,7 @@ static int do_step(struct odf_region *region, const struct region_settler *settl
 {
 	bool quiet = settler->userfault < 0, zeros;
 	uint64_t start;
-	int error = region->scratch == NULL ? work_make(region) : 0;
+	int error = region->scratch == NULL ? region_work_make(region) : 0;
 
 	if (error != 0)
 		return error;
@@ -446,7 +417,7 @@ static int do_step(struct odf_region *region, const struct region_settler *settl
 	if (region_discard_run(region, step->from / REGION_PAGE, (step->from + step->length) / REGION_PAGE, &zeros) <
 	    (step->from + step->length) / REGION_PAGE && step->length > REGION_TABLE)
 		step->length = REGION_TABLE;
-	error = verify_as_keeper(region, step->from, step->length);
+	error = region_verify_as_keeper(region, step->from, step->length);
 	if (error != 0)
 		return error;
 	if (!quiet && settler->is_looked_at())
@@ -476,8 +447,10 @@ static int do_step(struct odf_region *region, const struct region_settler *settl
 		unstage(region, step);
 		return ENOMEM;
 	}
-	if (!quiet)
+	if (!quiet) {
+		step->waited = count_waiting(settler);
 		wake(settler, step);
+	}
 	region->counters.last_pause_ns = region_clock() - start;
 	(void)reserve_or_lose(region, 0, step->staging, step->length);
 	region_discard_forget(region, step->from, step->length);
@@ -495,7 +468,8 @@ static void complete(struct odf_region *region)
 	region->settled_ns = region_clock();
 	TRACE_4(settle, region->home, region->counters.steps, region->counters.merged_pages, region->counters.longest_pause_ns);
 	/* Until the next freeze it is only a place: a view of the file would be written to a core dump a second time.
-	 * */
+	 * Page tables that were left there go with it at once: without the lock of the address space, beside a program
+	 * that runs, that takes three times as long, and a fork waits for it as well. */
 	if (region_map(region->aside, region->length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != NULL) {
 		(void)sys_call3(SYS_madvise, region->aside, region->length, MADV_DONTFORK);
 		(void)sys_call3(SYS_madvise, region->aside, region->length, MADV_DONTDUMP);
@@ -519,7 +493,7 @@ static int pass_extents(struct odf_region *region)
 		const struct region_extent *extent = region_extent_at(region, at, limit, &end);
 		int error = 0;
 		if (extent != NULL && extent->stale) {
-			error = extent->kind == REGION_HOLE ? verify_as_keeper(region, at, end - at) : 0;
+			error = extent->kind == REGION_HOLE ? region_verify_as_keeper(region, at, end - at) : 0;
 			if (error == 0)
 				error = region_clean(region, extent, at, end, &end);
 		}
@@ -532,8 +506,7 @@ static int pass_extents(struct odf_region *region)
 	return 0;
 }
 
-/* Asks for descendants and gets ready what the next freeze takes. 0: steps may be made. */
-static int begin(struct odf_region *region, uint64_t *epoch)
+int region_settle_begin(struct odf_region *region, uint64_t *epoch)
 {
 	int error = 0;
 
@@ -557,8 +530,75 @@ static int begin(struct odf_region *region, uint64_t *epoch)
 	return error;
 }
 
+/* How many tables there are to settle. */
+static size_t count_tables(const struct odf_region *region)
+{
+	size_t at = region->live_length, bytes = 0;
+
+	region_lock_as_keeper();
+	for (size_t end; at < region->length; at = end) {
+		size_t from = (region->live_from + at) % region->length, limit = from + (region->length - at), length;
+		if (limit > region->length)
+			limit = region->length;
+		if (region_extent_at(region, from, limit, &length) == NULL)
+			bytes += length - from;
+		end = at + (length - from);
+	}
+	region_unlock_as_keeper();
+	return (bytes + REGION_TABLE - 1) / REGION_TABLE;
+}
+
+/* No page tables come home: there is no time for them, and the program touches so little in each between two forks
+ * that to map it again costs it less. */
+static bool wants_fresh(const struct odf_region *region, const struct region_settler *settler, size_t tables, size_t rest)
+{
+	if (settler->userfault < 0 || region_fresh_always)
+		return settler->userfault >= 0;
+	return region->behind == REGION_BEHIND_MOST && region->round_faults < tables * TABLE_FAULTS &&
+	       settler->is_hurried(rest * region->moved_table_ns);
+}
+
+/* From a step that went well. What was not tried for long is taken for ever cheaper, so that it will be tried again. */
+static void learn(struct odf_region *region, const struct step *step, uint64_t step_ns)
+{
+	uint64_t table_ns = step_ns / ((step->length + REGION_TABLE - 1) / REGION_TABLE);
+	uint64_t *known = step->is_fresh ? &region->fresh_table_ns : &region->moved_table_ns;
+
+	*known = *known == 0 ? table_ns : (3 * *known + (table_ns < 4 * *known ? table_ns : 4 * *known)) / 4;
+	if (step->is_fresh)
+		region->moved_table_ns -= region->moved_table_ns / 64;
+}
+
+#define PATIENCE_LEAST 8u
+#define PATIENCE_MOST  256u
+
+/* A fork came before the end of the last settle: this one is to be done sooner. */
+static void note_interruption(struct odf_region *region)
+{
+	if (region->counters.interrupted == region->seen_interrupted)
+		return;
+	region->seen_interrupted = region->counters.interrupted;
+	region->in_time = 0;
+	if (region->behind == REGION_BEHIND_MOST)
+		return;
+	region->behind++;
+	region->patience = region->patience < PATIENCE_LEAST ? PATIENCE_LEAST : region->patience < PATIENCE_MOST ? 2 * region->patience : PATIENCE_MOST;
+}
+
+/* After some that were done in time the dearer way is tried again, and less and less often if it is too slow still. */
+static void note_completion(struct odf_region *region)
+{
+	if (region->behind == 0 || ++region->in_time <= region->patience)
+		return;
+	region->in_time = 0;
+	if (--region->behind == 0)
+		region->patience = 0;
+}
+
 int region_settle(struct odf_region *region, const struct region_settler *settler)
 {
+	struct region_progress progress;
+	size_t tables = 0, done = 0;
 	uint64_t epoch;
 	int error;
 
@@ -568,14 +608,19 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 		return 0; /* a fork that freezes it at this moment comes after */
 	if (settler->pagemap < 0)
 		return ENOTSUP;
-	error = begin(region, &epoch);
+	error = region_settle_begin(region, &epoch);
+	if (error == 0) {
+		note_interruption(region);
+		tables = count_tables(region);
+	}
 	while (error == 0 && region->live_length < region->length) {
 		struct step step = { 0 };
 		bool stepped = false;
 		uint64_t start = region_clock();
 		size_t live = region->live_length, end;
 		step.from = (region->live_from + live) % region->length;
-		step.length = choose_length(region, settler, step.from, region->length - live);
+		step.is_fresh = wants_fresh(region, settler, tables, tables - done);
+		step.length = choose_length(region, settler, step.from, region->length - live, step.is_fresh);
 		region_lock_as_keeper();
 		/* Invariants 1 and 3: no fork came while nobody held the lock. */
 		if (region->epoch != epoch || !region->vacant || region->visible || region_forks_pending > 0 || region->aside_lost)
@@ -588,8 +633,10 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 			error = do_step(region, settler, &step);
 			stepped = true;
 		}
-		if (error == 0 && region->live_length == region->length)
+		if (error == 0 && region->live_length == region->length) {
 			complete(region);
+			note_completion(region);
+		}
 		/* A step that fails is tried again as a small one. */
 		if (error == 0)
 			region->step_most = region->step_most < REGION_PUD / 2 ? 2 * region->step_most : REGION_PUD;
@@ -600,62 +647,16 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 			clear_scratch(region, &step);
 		if (region->lost_count > 0)
 			give_up_places(region);
-		settler->between_steps(region_clock() - start);
-	}
-	return error;
-}
-
-/* ---- Thinning ---- */
-
-#define THIN_SLICE ((size_t)64 << 20)
-
-/* What the process has pages of its own over, or zeros, nobody reads in the file any more. */
-static int thin_slice(struct odf_region *region, const struct region_settler *settler, size_t from, size_t end)
-{
-	struct region_run *runs = settler->desk->runs;
-	char *at = region->home + from, *stop = region->home + end;
-
-	for (size_t page = from / REGION_PAGE; page < end / REGION_PAGE;) {
-		bool discarded;
-		size_t next = region_discard_run(region, page, end / REGION_PAGE, &discarded);
-		if (discarded)
-			(void)sys_call3(SYS_madvise, region->aside + page * REGION_PAGE, (next - page) * REGION_PAGE, MADV_REMOVE);
-		page = next;
-	}
-	while (at < stop) {
-		long count = region_private(settler->pagemap, at, stop, 0, runs, REGION_RUNS, &at);
-		if (count < 0)
-			return (int)-count;
-		for (long i = 0; i < count; i++) /* what cannot be given back now may be the next time */
-			(void)sys_call3(SYS_madvise, region->aside + (runs[i].start - region->home), runs[i].end - runs[i].start, MADV_REMOVE);
-	}
-	return 0;
-}
-
-int region_thin(struct odf_region *region, const struct region_settler *settler)
-{
-	uint64_t epoch;
-	int error = begin(region, &epoch);
-
-	for (size_t at = 0, end; error == 0 && at < region->capacity / REGION_TABLE * REGION_TABLE; at = end) {
-		size_t limit = at + THIN_SLICE < region->capacity ? at + THIN_SLICE : region->capacity;
-		region_lock_as_keeper();
-		/* Invariant 1, as for a step. */
-		if (region->epoch != epoch || !region->vacant || region->visible || region_forks_pending > 0 || region->live_length > 0 ||
-		    region->aside_lost)
-			error = EAGAIN;
-		else if (region_extent_at(region, at, limit, &end) == NULL) {
-			error = verify_as_keeper(region, at, end - at);
-			if (error == 0)
-				error = thin_slice(region, settler, at, end);
+		progress.step_ns = region_clock() - start;
+		progress.waited = step.waited;
+		progress.is_behind = region->behind > 0;
+		if (stepped && error == 0) {
+			learn(region, &step, progress.step_ns);
+			done += (step.length + REGION_TABLE - 1) / REGION_TABLE;
+			done = done < tables ? done : tables; /* parts of tables are steps too */
 		}
-		region_unlock_as_keeper();
-		settler->between_steps(0);
+		progress.rest_ns = (tables - done) * (step.is_fresh ? region->fresh_table_ns : region->moved_table_ns);
+		settler->between_steps(&progress);
 	}
-	/* It goes on FROZEN, and children are to have it. */
-	region_lock_as_keeper();
-	if (region->epoch == epoch && !region->visible && region->live_length == 0 && region_show(region) != 0)
-		region->visible = false; /* the next fork shows it, or fails */
-	region_unlock_as_keeper();
 	return error;
 }
