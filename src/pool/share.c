@@ -22,6 +22,29 @@
 #define BACKED_AT_ONCE 64u /* slots */
 #define BULK_SIZE      (INT64_C(1) << 62)
 
+/* Under the thread sanitizer by libc's, from which it learns that memory is another's now. A negative errno value, or
+ * the address. */
+static long map_file(uint64_t size, int rights, int flags, int file, uint64_t at)
+{
+#ifdef __SANITIZE_THREAD__
+	void *base = mmap(NULL, size, rights, flags, file, (off_t)at);
+
+	return base == MAP_FAILED ? -(long)errno : (long)base;
+#else
+	return sys_call6(SYS_mmap, 0, (long)size, rights, flags, file, (long)at);
+#endif
+}
+
+/* Cannot fail for what was mapped so. */
+static void unmap_file(void *base, uint64_t size)
+{
+#ifdef __SANITIZE_THREAD__
+	(void)munmap(base, size);
+#else
+	(void)sys_call2(SYS_munmap, base, size);
+#endif
+}
+
 static uint64_t whole(uint64_t length)
 {
 	return (length + PAGE - 1) & ~(PAGE - 1);
@@ -89,7 +112,7 @@ static unsigned ring_of(unsigned slots)
 int share_map(struct share_view *view, int file)
 {
 	int64_t size = sys_call3(SYS_lseek, file, 0, SEEK_END);
-	long base = size < 0 ? size : sys_call6(SYS_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	long base = size < 0 ? size : map_file((uint64_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
 	struct share *head = (struct share *)base;
 
 	if (base < 0 && base > -4096)
@@ -134,7 +157,7 @@ int share_make(struct share_view *view, unsigned slots, int *file)
 		*file = -1;
 		return error;
 	}
-	base = sys_call6(SYS_mmap, 0, sizes.size, PROT_READ | PROT_WRITE, MAP_SHARED, *file, 0);
+	base = map_file(sizes.size, PROT_READ | PROT_WRITE, MAP_SHARED, *file, 0);
 	if (base < 0 && base > -4096) {
 		sys_close(*file);
 		*file = -1;
@@ -150,7 +173,7 @@ int share_make(struct share_view *view, unsigned slots, int *file)
 void share_unmap(struct share_view *view)
 {
 	if (view->head != NULL)
-		(void)sys_call2(SYS_munmap, view->head, view->size);
+		unmap_file(view->head, view->size);
 	view->head = NULL;
 }
 
@@ -196,7 +219,7 @@ void *share_bulk_map(const struct share_view *view, uint64_t at, uint64_t length
 {
 	/* All at once, rather than by faults one by one. */
 	int flags = MAP_SHARED | MAP_POPULATE, rights = PROT_READ | (writable ? PROT_WRITE : 0);
-	long base = sys_call6(SYS_mmap, 0, whole(length), rights, flags, view->bulk, at);
+	long base = map_file(whole(length), rights, flags, view->bulk, at);
 
 	return base < 0 && base > -4096 ? NULL : (void *)base;
 }
@@ -204,7 +227,7 @@ void *share_bulk_map(const struct share_view *view, uint64_t at, uint64_t length
 void share_bulk_unmap(void *data, uint64_t length)
 {
 	if (data != NULL)
-		(void)sys_call2(SYS_munmap, data, whole(length));
+		unmap_file(data, whole(length));
 }
 
 /* ---- Telling ----------------------------------------------------------------------------------------------------- */
