@@ -356,9 +356,17 @@ static void room_for(const char *what)
 		must(pthread_create(&thread, NULL, count_up, &number) == 0 && pthread_join(thread, NULL) == 0 && number == 2);
 	} else if (strcmp(what, "thrd") == 0) {
 		must(thrd_create(&other, count_up_too, &number) == thrd_success && thrd_join(other, NULL) == thrd_success && number == 2);
-	} else {
+	} else if (strcmp(what, "clone") == 0) {
 		pid_t pid = clone(count_up_shared, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, &number);
 		must(pid > 0 && status_of(pid) == 0 && number == 2);
+	} else if (strcmp(what, "clone_apart") == 0) {
+		pid_t pid = clone(count_up_shared, stack + sizeof stack, SIGCHLD, &number);
+		must(pid > 0 && status_of(pid) == 0 && number == 1);
+	} else {
+		pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+		if (pid == 0)
+			_exit(memory[SIZE - 1] == 1 ? 0 : 1);
+		must(pid > 0 && status_of(pid) == 0);
 	}
 	must(!heap_is_awake() && keeper_of(getpid()) == 0 && memory[SIZE - 1] == 1);
 }
@@ -370,6 +378,8 @@ ROOM(popen)
 ROOM(thread)
 ROOM(thrd)
 ROOM(clone)
+ROOM(clone_apart)
+ROOM(clone_by_number)
 
 /* ---- Rights --------------------------------------------------------------------------------------------------------------------------------- */
 
@@ -430,6 +440,10 @@ static const struct keeper_case cases[] = {
 	CASE(room_for_thread, "auto"),
 	CASE(room_for_thrd, "auto"),
 	CASE(room_for_clone, "auto"),
+	CASE(room_for_clone_apart, "auto"),
+#ifdef __x86_64__ /* elsewhere it is not seen */
+	CASE(room_for_clone_by_number, "auto"),
+#endif
 	CASE(rights_given_up, "on"),
 };
 
