@@ -44,6 +44,7 @@ static char state_of(pid_t pid)
  * memory is to be as large as the program's. */
 static _Noreturn void play_keeper(int say)
 {
+	const struct region_progress progress = { .step_ns = LONGEST_SLEEP_NS, .waited = 1 };
 	struct sigaction action = { .sa_handler = nothing };
 
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -55,7 +56,7 @@ static _Noreturn void play_keeper(int say)
 	keeper_pause_most_ns = LONGEST_SLEEP_NS;
 	if (write(say, "a", 1) != 1)
 		_exit(1);
-	keeper_between_steps(LONGEST_SLEEP_NS);
+	keeper_between_steps(&progress);
 	if (write(say, "b", 1) != 1)
 		_exit(1);
 	for (;;)
