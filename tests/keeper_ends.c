@@ -87,7 +87,7 @@ static void must_wait_for_the_main_thread(pid_t keeper)
 
 static void ends_with(enum end how)
 {
-	int to[2], from[2], status;
+	int to[2], from[2], status, adopted = 0;
 	pid_t pid, keeper;
 	char number[8], byte;
 
@@ -128,8 +128,11 @@ static void ends_with(enum end how)
 	if (how == RETURNS || how == EXITS)
 		must(waitpid(-1, &status, __WALL) == -1 && errno == ECHILD);
 	else
-		while ((pid = waitpid(-1, &status, __WALL)) > 0)
+		while ((pid = waitpid(-1, &status, how == KILLED ? 0 : __WALL)) > 0) {
 			must(pid == keeper && status == 0);
+			adopted++;
+		}
+	must(how != KILLED || adopted == 1); /* one child more, that any wait finds */
 	must(kill(keeper, 0) == -1 && errno == ESRCH);
 }
 

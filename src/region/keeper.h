@@ -21,8 +21,10 @@
  * program's, and a process without privileges cannot get a descriptor from a mapping. A new keeper could settle
  * nothing of the old one's regions; and after a change of ids, or in a sandbox, it could not open what it needs,
  * while the old one goes on. The price of staying is a process that sleeps: 6 wakes in 30 s, and no CPU time that the
- * kernel counts (measured); to start one again takes as long as the first fork of 64 MiB itself (bench/RESULTS.md),
- * at each fork after a quiet second. It ends when the last region does, or was given up and has nothing any more.
+ * kernel counts (measured). Ending and starting again would cost 60 and 220 us, the latter held at each fork after a
+ * quiet second, where a fork of 64 MiB in a region holds 190 (measured in turns, load 22; the creation of a region
+ * with a start and without: 218 to 290, and 26 to 33 us). It ends when the last region does, or was given up and has
+ * nothing any more.
  *
  * When memory is free after the program's end: the kernel unmaps a file's pages and then frees them, two passes where
  * anonymous memory takes one, so that it takes twice as long as plain, as it does for any program with so much shared
