@@ -1046,7 +1046,6 @@ static const struct {
 	{ SYS_ppoll, "ppoll", { ENOMEM }, false },
 	{ SYS_fstat, "fstat", { EPERM }, false },
 	{ SYS_capset, "capset", { EPERM }, false },
-	{ SYS_seccomp, "seccomp", { ENOSYS }, false },
 	{ SYS_close_range, "close_range", { ENOSYS, ENOMEM }, false },
 	{ SYS_unshare, "unshare", { ENOMEM, EPERM }, false },
 	{ SYS_prlimit64, "prlimit64", { EPERM }, false },

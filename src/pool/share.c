@@ -16,7 +16,7 @@
 #ifndef MFD_CLOEXEC
 #define MFD_CLOEXEC 1u
 #endif
-#define PAGE           ((uint64_t)4096)
+#define PAGE           ((uint64_t)sysconf(_SC_PAGESIZE)) /* what is mapped lies at multiples of it in the file */
 #define KEEP_SIZE      1 /* FALLOC_FL_KEEP_SIZE, */
 #define PUNCH          3 /* and with FALLOC_FL_PUNCH_HOLE */
 #define BACKED_AT_ONCE 64u /* slots */

@@ -261,7 +261,7 @@ static void run(const struct share_view *view, unsigned index)
 	/* Condemned: nothing more, until the manager kills. */
 	if (!share_end(view, index, SLOT_OF(SLOT_RUNNING, self.number)))
 		for (;;)
-			(void)sys_call0(SYS_pause);
+			(void)sys_call5(SYS_ppoll, NULL, 0, NULL, NULL, 0); /* pause, which not all have */
 	atomic_store(&seat->slot, 0);
 }
 
