@@ -87,7 +87,7 @@ static void uses_pool(void)
 	odf_pool *pool = pool_of(0, 2, 0, 0);
 	odf_task *task;
 	int value = 4;
-	pid_t worker, left;
+	pid_t worker;
 
 	must_see_nothing();
 	must_work(pool);
@@ -107,16 +107,9 @@ static void uses_pool(void)
 	must_be_reaped_soon(worker);
 	must_see_nothing();
 	must_work(pool);
-	left = output_of(submitted(pool, leaves_one_behind, NULL, 0));
 	orphans_must_come();
 	children_ended = 0;
 	assert_int_equal(odf_pool_destroy(pool), 0);
-	/* What a task has left is no part of the pool: it comes to the program, as any orphan of its descendants. */
-	assert_int_equal(children_ended, 0);
-	assert_int_equal(waitpid(left, NULL, WNOHANG), 0);
-	assert_int_equal(kill(left, SIGKILL), 0);
-	assert_int_equal(waitpid(left, NULL, 0), left);
-	children_ended = 0;
 	assert_true(finds_nothing(__WALL)); /* and nothing that has ended stays */
 	must_see_nothing();
 	for (int i = 0; i < 3; i++) {
@@ -176,6 +169,27 @@ static void test_first_of_a_namespace(void **state)
 {
 	(void)state;
 	run_as(FIRST, uses_pool);
+}
+
+/* What a task has left is no part of the pool: it comes to the program, as any orphan of its descendants. */
+static void leaves_a_process(void)
+{
+	odf_pool *pool = pool_of(0, 1, 0, 0);
+	pid_t left = output_of(submitted(pool, leaves_one_behind, NULL, 0));
+
+	must_see_nothing();
+	assert_int_equal(odf_pool_destroy(pool), 0);
+	assert_int_equal(children_ended, 0);
+	assert_int_equal(waitpid(left, NULL, WNOHANG), 0);
+	assert_int_equal(kill(left, SIGKILL), 0);
+	assert_int_equal(waitpid(left, NULL, 0), left);
+	assert_true(finds_nothing(__WALL));
+}
+
+static void test_what_a_task_leaves(void **state)
+{
+	(void)state;
+	run_as(SUBREAPER, leaves_a_process);
 }
 
 /* The template is killed: all that it made ends with it, and comes to nobody. */
@@ -278,6 +292,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_subreaper),
 		cmocka_unit_test(test_first_of_a_namespace),
+		cmocka_unit_test(test_what_a_task_leaves),
 		cmocka_unit_test(test_template_is_killed),
 		cmocka_unit_test(test_program_is_killed),
 		cmocka_unit_test(test_guard),
