@@ -98,7 +98,7 @@ assert sum(line.startswith(b"odfork: ") for line in open(sys.argv[2], "rb")) == 
 CHECK
 
 # Every name of the library leaves LD_PRELOAD.
-for list in "$build/libodfork.so:$preload" "$preload $build/libodfork.so" "$build/libodfork.so.0.1.0"; do
+for list in "$build/libodfork.so:$preload" "$preload $build/libodfork.so" "$(readlink -f "$build/libodfork.so")"; do
 	left=$(env LD_PRELOAD="$list" ODFORK_FOLLOW=0 printenv LD_PRELOAD || true)
 	[ -z "$left" ] || fail "of $list there is left: $left"
 done
