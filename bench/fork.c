@@ -7,7 +7,7 @@
  * counted.
  *
  *   --sizes LIST      amounts of memory: 64M,1G or MiB; without it each experiment has its own
- *   --only LIST       of held, mix, steady, close, fault, sparse
+ *   --only LIST       of held, mix, steady, close, after, alive, fault, sparse
  *   --child LIST      mix: percentages of the pages that the child touches
  *   --parent LIST     mix, steady: percentages that the parent writes between forks; steady leaves out 0
  *   --quick           less of everything, within 40 seconds
@@ -38,9 +38,9 @@ static const struct {
 	enum memory memory;
 	unsigned experiments;
 } variants[VARIANTS] = {
-	[P4K] = { SMALL_PAGES, IN(HELD) | IN(MIX) | IN(STEADY) | IN(CLOSE) | IN(FAULT) | IN(SPARSE) },
+	[P4K] = { SMALL_PAGES, IN(HELD) | IN(MIX) | IN(STEADY) | IN(CLOSE) | IN(AFTER) | IN(ALIVE) | IN(FAULT) | IN(SPARSE) },
 	[P2M] = { HUGE_PAGES, IN(HELD) | IN(MIX) | IN(STEADY) | IN(FAULT) },
-	[REGION] = { IN_REGION, IN(HELD) | IN(MIX) | IN(STEADY) | IN(CLOSE) | IN(FAULT) | IN(SPARSE) },
+	[REGION] = { IN_REGION, IN(HELD) | IN(MIX) | IN(STEADY) | IN(CLOSE) | IN(AFTER) | IN(ALIVE) | IN(FAULT) | IN(SPARSE) },
 	[REGION_NEXT] = { IN_REGION, IN(HELD) | IN(MIX) },
 	[EMPTY] = { NO_MEMORY, IN(HELD) },
 	[EMPTY_NEXT] = { NO_MEMORY, IN(HELD) },
@@ -58,6 +58,8 @@ static const struct plan full[EXPERIMENTS] = {
 	[MIX] = { "64M,256M,1G,4G", 300, 4, 60 },
 	[STEADY] = { "1G", 5000, 4, 20000 },
 	[CLOSE] = { "1G", 60000, 6, 180 },
+	[AFTER] = { "512M", 30000, 4, 40 },
+	[ALIVE] = { "512M", 30000, 2, 60 },
 	[FAULT] = { "1G", 1500, 4, 100000 },
 	[SPARSE] = { "64M,256M,1G", 300, 4, 60 },
 }, quick[EXPERIMENTS] = {
@@ -65,6 +67,8 @@ static const struct plan full[EXPERIMENTS] = {
 	[MIX] = { "256M", 60, 2, 30 },
 	[STEADY] = { "1G", 1200, 2, 2000 },
 	[CLOSE] = { "1G", 20000, 2, 60 },
+	[AFTER] = { "512M", 1000, 2, 10 },
+	[ALIVE] = { "512M", 1000, 1, 10 },
 	[FAULT] = { "256M", 150, 2, 10000 },
 	[SPARSE] = { "256M", 60, 2, 20 },
 };
@@ -91,7 +95,7 @@ static void die(const char *what)
 
 static void usage(void)
 {
-	fprintf(stderr, "usage: fork [--sizes LIST] [--only held,mix,steady,close,fault,sparse] [--child LIST] [--parent LIST] [--quick] "
+	fprintf(stderr, "usage: fork [--sizes LIST] [--only held,mix,steady,close,after,alive,fault,sparse] [--child LIST] [--parent LIST] [--quick] "
 			"[--csv PREFIX] [--note TEXT]\n");
 	exit(2);
 }
@@ -163,7 +167,7 @@ static struct list parent_percents(enum experiment experiment)
 static size_t need_beyond(enum experiment experiment, size_t bytes)
 {
 	struct list child = child_percents(), parent = parent_percents(experiment);
-	double percent = experiment == MIX ? largest(&child) + largest(&parent) : experiment == STEADY ? largest(&parent) : 2;
+	double percent = experiment == AFTER ? 100 : experiment == ALIVE ? 150 : experiment == MIX ? largest(&child) + largest(&parent) : experiment == STEADY ? largest(&parent) : 2;
 
 	return (size_t)((double)bytes * percent / 100) + bytes / 64 + (256u << 20);
 }
@@ -232,6 +236,23 @@ static void add_close(size_t bytes)
 	add((struct cell){ .experiment = CLOSE, .parent_percent = 1, .child_percent = 100.0 * READ / (double)(bytes / PAGE) });
 }
 
+static void add_after(void)
+{
+	static const unsigned lives_us[] = { 0, 5000, 20000 };
+
+	for (size_t writes = 0; writes < 2; writes++)
+		for (size_t i = 0; i < LENGTH(lives_us); i++)
+			add((struct cell){ .experiment = AFTER, .parent_percent = 100, .writes = writes == 1, .lives_us = lives_us[i] });
+}
+
+static void add_alive(void)
+{
+	static const size_t alive[] = { 1, 8, 32, 128 };
+
+	for (size_t i = 0; i < LENGTH(alive); i++)
+		add((struct cell){ .experiment = ALIVE, .parent_percent = 1, .alive = alive[i] });
+}
+
 static void add_faults(size_t bytes)
 {
 	size_t pages = bytes / PAGE / 4 < 20000 ? bytes / PAGE / 4 : 20000;
@@ -272,6 +293,12 @@ static void add_cells(enum experiment experiment, size_t bytes)
 		break;
 	case CLOSE:
 		add_close(bytes);
+		break;
+	case AFTER:
+		add_after();
+		break;
+	case ALIVE:
+		add_alive();
 		break;
 	case FAULT:
 		add_faults(bytes);
@@ -367,7 +394,8 @@ static void run_turn(struct entry *entry, size_t variant, double slice_us, size_
 	struct job job = { .cell = entry->cell, .slice_us = slice_us, .limit = limit };
 	struct worker *worker = &workers[variants[variant].memory];
 
-	job.from_rest = variant != REGION_NEXT && variant != EMPTY_NEXT && entry->cell.experiment != STEADY && entry->cell.experiment != CLOSE;
+	job.from_rest = variant != REGION_NEXT && variant != EMPTY_NEXT && entry->cell.experiment != STEADY && entry->cell.experiment != CLOSE &&
+			entry->cell.experiment != AFTER && entry->cell.experiment != ALIVE;
 	job.rest_us = rest_us(entry);
 	if (!send_all(worker->fd, &job, sizeof job) || !hear(worker, &entry->of[variant])) {
 		fprintf(stderr, "fork: the worker of %s failed in %s\n", variant_names[variant], experiment_names[entry->cell.experiment]);

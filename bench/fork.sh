@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # bench/fork.sh [OPTION...]: what a fork costs a process that holds up to 16 GiB, on 4 KiB pages, on 2 MiB pages and in a region: the call, the faults
-# after it, the whole job of the child, and forks without end. The options are those of bench/fork.c. Writes bench/results/fork-*.csv and the plots, fills the
+# after it, the whole job of the child, forks without end, forks without a rest, a parent that touches all afterwards, and children that stay. The options are those of bench/fork.c. Writes bench/results/fork-*.csv and the plots, fills the
 # tables, and says which aims were reached; with --quick (40 seconds instead of a quarter of an hour) the same into build-demo/fork-quick, and no tables. Needs
 # memory for the largest size, leaves out what it has none for, and wants a quiet machine.
 set -eu

@@ -8,7 +8,7 @@
 #include "odfork.h"
 
 const char *const variant_names[VARIANTS] = { "p4k", "p2m", "region", "region_next", "empty", "empty_next" };
-const char *const experiment_names[EXPERIMENTS] = { "held", "mix", "steady", "close", "fault", "sparse" };
+const char *const experiment_names[EXPERIMENTS] = { "held", "mix", "steady", "close", "after", "alive", "fault", "sparse" };
 
 static const char *const columns[EXPERIMENTS] = {
 	[HELD] = "mib,variant,rounds,held_median_us,held_p99_us,held_min_us,reaped_median_us,reaped_p99_us,reaped_min_us,rest_median_us,"
@@ -19,6 +19,8 @@ static const char *const columns[EXPERIMENTS] = {
 		   "p4k_to_this",
 	[CLOSE] = "mib,parent_percent,child_percent,variant,rounds,held_median_us,held_p90_us,held_max_us,write_median_us,round_median_us,"
 		  "p4k_to_this",
+	[AFTER] = "mib,parent,lives_us,variant,rounds,held_median_us,round_median_us,cpu_median_us,keeper_median_us,round_to_p4k,cpu_to_p4k",
+	[ALIVE] = "mib,alive,parent_percent,variant,rounds,held_median_us,held_p90_us,held_max_us,write_median_us,p4k_to_this",
 	[FAULT] = "mib,side,access,variant,faults,median_us,mean_us,p99_us,p999_us,worst_us",
 	[SPARSE] = "mib,parent_reads,width_kib,pages,variant,rounds,held_median_us,held_p99_us,held_min_us,write_median_us",
 };
@@ -198,6 +200,28 @@ static void print_close(FILE *file, size_t mib, const struct entry *entry, size_
 		ratio(times, FIGURES(&entry->of[P4K], held_us).median, held.median));
 }
 
+static void print_after(FILE *file, size_t mib, const struct entry *entry, size_t v)
+{
+	const struct series *series = &entry->of[v], *plain = &entry->of[P4K];
+	struct figures total = FIGURES(series, total_us), cpu = FIGURES(series, cpu_us);
+	char to_p4k[32], cpu_to_p4k[32];
+
+	fprintf(file, "%zu,%s,%u,%s,%zu,%.1f,%.0f,%.0f,%.0f,%s,%s\n", mib, entry->cell.writes ? "writes" : "reads", entry->cell.lives_us,
+		variant_names[v], series->count, FIGURES(series, held_us).median, total.median, cpu.median, FIGURES(series, keeper_us).median,
+		ratio(to_p4k, total.median, FIGURES(plain, total_us).median), ratio(cpu_to_p4k, cpu.median, FIGURES(plain, cpu_us).median));
+}
+
+static void print_alive(FILE *file, size_t mib, const struct entry *entry, size_t v)
+{
+	const struct series *series = &entry->of[v];
+	struct figures held = FIGURES(series, held_us);
+	char times[32];
+
+	fprintf(file, "%zu,%zu,%g,%s,%zu,%.1f,%.1f,%.1f,%.0f,%s\n", mib, entry->cell.alive, entry->cell.parent_percent, variant_names[v],
+		series->count, held.median, held.p90, held.most, FIGURES(series, parent_us).median,
+		ratio(times, FIGURES(&entry->of[P4K], held_us).median, held.median));
+}
+
 static void print_distribution(FILE *file, size_t mib, const struct entry *entry, size_t v)
 {
 	const struct series *series = &entry->of[v];
@@ -239,6 +263,12 @@ static void print_line(FILE *file, size_t mib, const struct entry *entry, size_t
 		break;
 	case CLOSE:
 		print_close(file, mib, entry, v);
+		break;
+	case AFTER:
+		print_after(file, mib, entry, v);
+		break;
+	case ALIVE:
+		print_alive(file, mib, entry, v);
 		break;
 	case FAULT:
 		print_fault(file, mib, &entry->cell, &entry->of[v], v);

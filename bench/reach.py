@@ -89,6 +89,24 @@ def close_aims(directory):
                     ratio, duration(region["held_median_us"]), duration(region["held_p90_us"]), duration(region["held_max_us"])), verdict(ratio >= 20)]
 
 
+def after_aims(directory):
+    for region in rows(directory, "fork-after.csv")[1]:
+        if region["variant"] == "region":
+            wall, cpu = float(region["round_to_p4k"]), float(region["cpu_to_p4k"])
+            yield ["parent that %s all of %s after each fork, child lives %s: time and CPU to plain" % (
+                region["parent"], amount(region["mib"]), duration(region["lives_us"])), "at most 1.05", "%.2f and %.2f" % (wall, cpu),
+                   verdict(max(wall, cpu) <= 1.05)]
+
+
+def alive_aims(directory):
+    for region in rows(directory, "fork-alive.csv")[1]:
+        if region["variant"] == "region":
+            ratio = float(region["p4k_to_this"])
+            yield ["%s children alive, %s, %s %% written between forks: plain fork to region" % (
+                region["alive"], amount(region["mib"]), region["parent_percent"]), "at least 10", "%.1f (%s)" % (
+                    ratio, duration(region["held_median_us"])), verdict(ratio >= 10)]
+
+
 def sparse_aims(directory):
     for row in rows(directory, "fork-sparse.csv")[1]:
         whole, one_percent = int(row["mib"]) * 1024, int(row["mib"]) * 256 // 100
@@ -164,7 +182,7 @@ HEADER = ["aim", "", "measured, medians", ""]
 
 
 def lines(directory, heap=False):
-    return [line for part in ((cost_aims, save_aims, job_aims) if heap else (held_aims, mix_aims, steady_aims, close_aims, sparse_aims)) for line in part(directory)]
+    return [line for part in ((cost_aims, save_aims, job_aims) if heap else (held_aims, mix_aims, steady_aims, close_aims, after_aims, alive_aims, sparse_aims)) for line in part(directory)]
 
 
 if __name__ == "__main__":

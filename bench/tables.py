@@ -176,6 +176,20 @@ def close_table(found):
                        [r["p4k_to_this"]]) for r in found])
 
 
+def after_table(found):
+    return table(["memory", "parent", "child lives", "", "held", "round", "CPU, all", "of it the keeper's", "round to plain", "CPU to plain"],
+                 [ours(r["variant"], [amount(r["mib"]), r["parent"] + " all", duration(r["lives_us"]), NAMES[r["variant"]]] +
+                       [duration(r[c]) for c in ("held_median_us", "round_median_us", "cpu_median_us", "keeper_median_us")] +
+                       [r["round_to_p4k"], r["cpu_to_p4k"]]) for r in found])
+
+
+def alive_table(found):
+    return table(["memory", "children alive", "parent writes", "", "held, median", "90 %", "longest", "the writes", "times as fast"],
+                 [ours(r["variant"], [amount(r["mib"]), r["alive"], r["parent_percent"] + " %", NAMES[r["variant"]]] +
+                       [duration(r[c]) for c in ("held_median_us", "held_p90_us", "held_max_us", "write_median_us")] +
+                       [r["p4k_to_this"]]) for r in found])
+
+
 def fault_table(found):
     return table(["memory", "first", "", "median", "mean", "99 %", "99.9 %", "worst"],
                  [ours(r["variant"], [amount(r["mib"]), "%s by the %s" % (r["access"], r["side"]), NAMES[r["variant"]]] +
@@ -195,6 +209,8 @@ fork_section("held", held_tables)
 fork_section("mix", mix_table)
 fork_section("steady", steady_table)
 fork_section("close", close_table)
+fork_section("after", after_table)
+fork_section("alive", alive_table)
 fork_section("fault", fault_table)
 fork_section("sparse", sparse_table)
 if reach.lines(directory):

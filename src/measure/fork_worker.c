@@ -9,7 +9,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -287,6 +289,14 @@ static void reap(pid_t pid)
 	}
 }
 
+/* ALIVE: the children, in a circle. */
+enum { MOST_ALIVE = 256 };
+static struct {
+	pid_t pid[MOST_ALIVE];
+	int pipe_end[MOST_ALIVE];
+	size_t count, oldest;
+} family;
+
 /* A child that stays until the pipe is closed, or the caller is gone. */
 static pid_t make_companion(int *pipe_end)
 {
@@ -299,6 +309,8 @@ static pid_t make_companion(int *pipe_end)
 	pid = make_process();
 	if (pid == 0) {
 		close(ends[1]);
+		for (size_t i = 0; i < family.count; i++) /* or those would stay as long as this one */
+			close(family.pipe_end[(family.oldest + i) % MOST_ALIVE]);
 		_exit(read(ends[0], &byte, 1) != 0);
 	}
 	close(ends[0]);
@@ -306,12 +318,58 @@ static pid_t make_companion(int *pipe_end)
 	return pid;
 }
 
-static double other_threads_cpu_us(void)
+/* The first number of the file, or 0: the keeper is a child of the thread that started it. */
+static double number_in(const char *path)
 {
-	struct timespec all, ours;
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &all);
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ours);
-	return (double)(all.tv_sec - ours.tv_sec) * 1e6 + (double)(all.tv_nsec - ours.tv_nsec) / 1e3;
+	FILE *file = fopen(path, "re");
+	double number = 0;
+
+	if (file != NULL && fscanf(file, "%lf", &number) != 1)
+		number = 0;
+	if (file != NULL)
+		fclose(file);
+	return number;
+}
+
+static bool is_keeper(int pid)
+{
+	char path[64], name[32] = "";
+	FILE *file;
+
+	snprintf(path, sizeof path, "/proc/%d/comm", pid);
+	file = fopen(path, "re");
+	if (file != NULL && fgets(name, sizeof name, file) == NULL)
+		name[0] = 0;
+	if (file != NULL)
+		fclose(file);
+	return strcmp(name, "odfork-keeper\n") == 0;
+}
+
+static double keeper_cpu_us(void)
+{
+	static int keeper;
+	char path[64];
+	FILE *file;
+	int pid;
+
+	if (region == NULL)
+		return 0;
+	file = keeper == 0 ? fopen("/proc/thread-self/children", "re") : NULL;
+	while (file != NULL && keeper == 0 && fscanf(file, "%d", &pid) == 1)
+		keeper = is_keeper(pid) ? pid : 0;
+	if (file != NULL)
+		fclose(file);
+	snprintf(path, sizeof path, "/proc/%d/schedstat", keeper);
+	return keeper == 0 ? 0 : number_in(path) / 1e3;
+}
+
+static double cpu_us_of(int who)
+{
+	struct rusage usage;
+
+	if (getrusage(who, &usage) != 0)
+		fail("getrusage");
+	return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1e6 + (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
 }
 
 /* HELD, MIX, STEADY and CLOSE are one thing with different parts. */
@@ -319,7 +377,7 @@ static size_t round_of_fork(const struct job *job, struct sample *sample)
 {
 	const struct cell *cell = &job->cell;
 	struct walk walk = walk_begin(cell->in_order);
-	double cpu = other_threads_cpu_us(), begin = now_us(), start;
+	double cpu = keeper_cpu_us(), begin = now_us(), start;
 	pid_t pid;
 
 	write_at_random(part(cell->parent_percent));
@@ -338,7 +396,7 @@ static size_t round_of_fork(const struct job *job, struct sample *sample)
 	sample->held_us = now_us() - start;
 	reap(pid);
 	sample->total_us = now_us() - start;
-	sample->keeper_us = other_threads_cpu_us() - cpu;
+	sample->keeper_us = keeper_cpu_us() - cpu;
 	return 1;
 }
 
@@ -407,6 +465,61 @@ static size_t round_of_sparse(const struct job *job, struct sample *sample)
 	return 1;
 }
 
+/* The parent touches all of its memory after each fork. */
+static size_t round_of_after(const struct job *job, struct sample *sample)
+{
+	const struct cell *cell = &job->cell;
+	struct walk walk = walk_begin(true);
+	double cpu = cpu_us_of(RUSAGE_SELF) + cpu_us_of(RUSAGE_CHILDREN), keeper = keeper_cpu_us(), start = now_us();
+	pid_t pid = make_process();
+
+	if (pid == 0) {
+		if (cell->lives_us > 0)
+			pause_us(cell->lives_us);
+		_exit(0);
+	}
+	sample->held_us = now_us() - start;
+	if (cell->lives_us == 0)
+		reap(pid);
+	check(touch_many(&walk, pages, cell->writes));
+	if (cell->lives_us > 0)
+		reap(pid);
+	sample->total_us = now_us() - start;
+	sample->keeper_us = keeper_cpu_us() - keeper;
+	sample->cpu_us = cpu_us_of(RUSAGE_SELF) + cpu_us_of(RUSAGE_CHILDREN) - cpu + sample->keeper_us;
+	return 1;
+}
+
+static void end_oldest(void)
+{
+	close(family.pipe_end[family.oldest]);
+	reap(family.pid[family.oldest]);
+	family.oldest = (family.oldest + 1) % MOST_ALIVE;
+	family.count--;
+}
+
+static void add_child(const struct cell *cell, struct sample *sample)
+{
+	size_t at = (family.oldest + family.count) % MOST_ALIVE;
+	double begin = now_us(), start;
+
+	write_at_random(part(cell->parent_percent));
+	start = now_us();
+	sample->parent_us = start - begin;
+	family.pid[at] = make_companion(&family.pipe_end[at]);
+	sample->held_us = now_us() - start;
+	family.count++;
+}
+
+static size_t round_of_alive(const struct job *job, struct sample *sample)
+{
+	while (family.count < job->cell.alive)
+		add_child(&job->cell, sample);
+	add_child(&job->cell, sample);
+	end_oldest();
+	return 1;
+}
+
 /* The program ends before the next one starts. */
 static size_t round_of_spawn(const struct job *job, struct sample *sample)
 {
@@ -453,6 +566,12 @@ static size_t do_job(const struct job *job)
 		case FAULT:
 			count += round_of_faults(job, sample);
 			break;
+		case AFTER:
+			count += round_of_after(job, sample);
+			break;
+		case ALIVE:
+			count += round_of_alive(job, sample);
+			break;
 		case SPARSE:
 			count += round_of_sparse(job, sample);
 			break;
@@ -464,6 +583,8 @@ static size_t do_job(const struct job *job)
 		}
 		/* Faults beside a child have split the huge pages: one round is all that can be had. */
 	} while (now_us() < end && count < job->limit && count + room <= MOST_SAMPLES && !(kind == HUGE_PAGES && room > 1));
+	while (family.count > 0)
+		end_oldest();
 	left_out = warm_up(job->cell.experiment, count);
 	memmove(samples, samples + left_out, (count - left_out) * sizeof *samples);
 	return count - left_out;

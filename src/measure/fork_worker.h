@@ -16,20 +16,21 @@
 enum memory { SMALL_PAGES, HUGE_PAGES, IN_REGION, NO_MEMORY, BY_KERNEL, MEMORIES };
 
 /* SPAWN is none of bench/fork's. */
-enum experiment { HELD, MIX, STEADY, CLOSE, FAULT, SPARSE, EXPERIMENTS, SPAWN = EXPERIMENTS };
+enum experiment { HELD, MIX, STEADY, CLOSE, AFTER, ALIVE, FAULT, SPARSE, EXPERIMENTS, SPAWN = EXPERIMENTS };
 
 /* What one round does. What does not belong to the experiment is zero. */
 struct cell {
 	enum experiment experiment;
 	double parent_percent; /* of the pages, written at random by the parent before each fork */
 	double child_percent;  /* of the pages, touched by the child once each */
-	bool writes;           /* touch is write, else read; in FAULT, too */
+	bool writes;           /* touch is write, else read; in FAULT, and in AFTER, where the parent touches all, too */
 	bool in_order;         /* from the first page on, else at random */
 	bool in_parent;        /* FAULT: the parent's faults, else the child's */
 	unsigned lives_us;     /* the child sleeps before it ends */
 	size_t pages;          /* FAULT: touched; SPARSE: written */
 	size_t width;          /* SPARSE: bytes of the area that they are spread over */
 	bool reads_all;        /* SPARSE: before, the parent reads every page */
+	size_t alive;          /* ALIVE: children that live meanwhile, each as long as so many rounds take */
 	unsigned spawn_way;    /* SPAWN: which of spawn_ways */
 };
 
@@ -47,7 +48,8 @@ struct sample {
 	double total_us;  /* fork until the child is reaped */
 	double parent_us; /* the parent's writes before the fork */
 	double rest_us;   /* the rest before it */
-	double keeper_us; /* CPU time of other threads of the process */
+	double keeper_us; /* CPU time of the region's keeper */
+	double cpu_us;    /* AFTER: of it, of the process and of its child */
 	double not_live;  /* 1: the region was not LIVE after its rest */
 };
 
