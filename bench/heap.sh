@@ -31,7 +31,7 @@ while [ $# -gt 0 ]; do
 done
 has() { case ,$parts, in *,"$1",*) true ;; *) false ;; esac; }
 # What each part runs on.
-packages="gnuplot-nox libmimalloc2.0|libmimalloc3"
+packages="gnuplot-nox"
 ! has cost && ! has jobs && ! has fuzz || packages="$packages libsqlite3-dev"
 ! has cost && ! has saves || packages="$packages redis-server"
 ! has jobs || packages="$packages perl"

@@ -786,17 +786,17 @@ int odf_region_destroy(odf_region *region);
 
 /* ---- Heap ------------------------------------------------------------------------------------------------------------------ */
 
-/* In a program that is preloaded or linked with libodfork.so, new memory can go to a region without the program's knowledge: large anonymous private mappings,
- * and what malloc needs. Preloaded, it begins when the process has grown past a threshold; linked, with odf_heap_enable or ODFORK_HEAP=on. */
+/* In a program that is preloaded or linked with libodfork.so, its memory can be a region's without its knowledge: anonymous private mappings,
+ * and what malloc has. Preloaded, it begins when the process has grown past a threshold; linked, with odf_heap_enable or ODFORK_HEAP=on. */
 typedef enum odf_heap_state { ODF_HEAP_OFF = 0, ODF_HEAP_ASLEEP, ODF_HEAP_AWAKE } odf_heap_state;
 
-/* Where requests to malloc go. Since 0.1.0. */
+/* Whose malloc the program has. Since 0.1.0. */
 typedef enum odf_heap_malloc {
 	ODF_HEAP_MALLOC_OTHER = 0, /* the program has an allocator of its own, whose mappings are what counts */
-	ODF_HEAP_MALLOC_LIBC,      /* libc's malloc, outside: not awake, or nothing was asked for since */
-	ODF_HEAP_MALLOC_LARGE,     /* large requests to the region, others to libc's: mimalloc is being loaded, not installed,
-	                              or left, as this is a child of a process with several threads */
-	ODF_HEAP_MALLOC_MIMALLOC   /* mimalloc, in the region */
+	ODF_HEAP_MALLOC_LIBC,      /* libc's, whose memory is outside: not awake, or what it does cannot be seen here */
+	ODF_HEAP_MALLOC_LARGE,     /* not any more */
+	ODF_HEAP_MALLOC_MIMALLOC,  /* not any more */
+	ODF_HEAP_MALLOC_IN_PLACE   /* libc's, whose memory takes part where it lies */
 } odf_heap_malloc;
 
 typedef struct odf_heap_info {
@@ -805,7 +805,7 @@ typedef struct odf_heap_info {
 	odf_reason reason;        /* why it is not awake; ODF_REASON_TOO_SMALL: asleep, has not grown past the threshold */
 	odf_heap_malloc malloc_door;
 	size_t threshold;         /* bytes of private memory from which on it wakes */
-	size_t capacity;          /* bytes of address space of malloc's region; 0: none */
+	size_t capacity;          /* bytes of address space of each region; 0: none */
 	size_t placed_bytes;      /* address space that has ever come to lie in regions */
 	size_t inside_bytes;      /* memory (or swap) of the regions */
 	size_t outside_bytes;     /* private memory of the process: what a fork copies page tables for */

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Lines of the heap that make its memory behave as the kernel's and libc's does are broken one at a time, and a case of test_heap or so many seeds of
+# Lines of the heap that make its memory behave as the kernel's and libc's does are broken one at a time, and a case of test_heap of malloc_in_place, or so many seeds of
 # test_heap_model must notice. Only the broken file is compiled; the library is linked of it and the other objects of the build. A change to the heap that an
 # edit no longer fits fails the test: the edit is to follow it.
 #
@@ -22,7 +22,7 @@ done
 
 link() { # FILE OBJECT: the library with this object in the place of the file's
 	rm -f "$work/objects/"*
-	for object in "$build"/libcore.a.p/*.o "$build"/libbetween_clone_and_exec.a.p/*.o "$build"/libodfork.so.0.*.p/*.o; do
+	for object in "$build"/libcore.a.p/*.o "$build"/libregion.a.p/*.o "$build"/libbetween_clone_and_exec.a.p/*.o "$build"/libodfork.so.0.*.p/*.o; do
 		case $object in
 		*/src_"$(echo "${1%.c}" | tr / _)".c.o) ;;
 		*) ln -s "$object" "$work/objects/" ;;
@@ -39,6 +39,7 @@ notice() { # TEST: true if it passes
 		in_group env ODF_TEST_LIBRARY="$work/broken/libodfork.so.0" ODF_TEST_SEEDS="${1#model_}" ODF_TEST_ONCE=1 timeout -s KILL 150 \
 			"$build/tests/test_heap_model" > "$work/out" 2>&1
 		;;
+	malloc_*) in_group env ODF_BUILD="$work/broken" timeout -s KILL 100 "$build/tests/malloc_in_place" "" "${1#malloc_}" > "$work/out" 2>&1 ;;
 	moved_*) in_group env ODF_BUILD="$work/broken" timeout -s KILL 100 "$build/tests/test_moved" "${1#moved_}" > "$work/out" 2>&1 ;;
 	*) in_group env ODF_BUILD="$work/broken" timeout -s KILL 100 "$build/tests/test_heap" "$1" > "$work/out" 2>&1 ;;
 	esac
@@ -84,16 +85,6 @@ mutant_of_settling() {
 	elif wanted "$1"; then
 		skipped=$((skipped + 1))
 		result 1 "$1 # SKIP nothing settles beside a program here"
-	fi
-}
-
-# What only version 2 of mimalloc gives cause for.
-mutant_of_2() {
-	if PATH=$PATH:/usr/sbin:/sbin ldconfig -p 2> /dev/null | grep -q 'libmimalloc\.so\.2 '; then
-		mutant "$@"
-	elif wanted "$1"; then
-		skipped=$((skipped + 1))
-		result 1 "$1 # SKIP libmimalloc.so.2 is not installed"
 	fi
 }
 
@@ -158,32 +149,15 @@ mutant guests_wake_it heap/state.c guests_do_not_wake_it 's/if \(heap_is_guest\(
 mutant children_are_guests heap/state.c children_wake_for_themselves 's/, MADV_WIPEONFORK\) < 0/, MADV_NORMAL) < 0/; s/\(void\)pthread_atfork[^\n]*//'
 
 # ---- malloc --------------------------------------------------------------------------------------------------------------------------
-mutant calloc_not_zero heap/malloc.c model_160 's/ : mimalloc.calloc\(count, size\);/ : __builtin_mul_overflow(count, size, \&whole) ? NULL : mimalloc.malloc(whole);/'
-mutant calloc_overflows heap/malloc.c without_mimalloc 's/if \(!__builtin_mul_overflow\(count, size, &whole\) && whole >= LARGE\)/(void)__builtin_mul_overflow(count, size, \&whole);\n\tif (whole >= LARGE)/'
-mutant realloc_copies_half heap/malloc.c across_waking 's/memcpy\(fresh, pointer, old < size \? old : size\);/memcpy(fresh, pointer, (old < size ? old : size) \/ 2);/'
-mutant realloc_copies_a_byte_less heap/malloc.c across_waking 's/memcpy\(fresh, pointer, old < size \? old : size\);/memcpy(fresh, pointer, (old < size ? old : size) - 1);/'
-mutant realloc_of_nothing heap/malloc.c semantics_awake 's/if \(size == 0\) \{\s*heap_free\(pointer\);\s*return NULL;\s*\}//'
-mutant not_aligned heap/malloc.c model_160 's/mimalloc.malloc_aligned\(size, alignment\), saved\);\n\t\tif \(.*?== 0\)/mimalloc.malloc(size), saved);\n\t\tif (true)/s'
-mutant_of_2 alignment_not_checked heap/malloc.c semantics_awake 's/if \(\(\(uintptr_t\)pointer & \(alignment - 1\)\) == 0\)/if (true)/'
-mutant large_not_aligned heap/malloc.c without_mimalloc 's/\(uintptr_t\)\(mapping \+ 64 \+ front - 1\) \/ front \* front/(uintptr_t)(mapping + 64)/'
-mutant small_not_aligned heap/malloc.c semantics_awake 's/return size <= 8 \? 16 : size;/return size;/'
-mutant usable_too_large heap/malloc.c semantics_awake 's/mimalloc.usable_size\(pointer\) : next/mimalloc.usable_size(pointer) + 64 : next/'
-mutant large_usable_too_large heap/malloc.c without_mimalloc 's/\{ \(size_t\)\(mapping \+ length - pointer\), mapping, length \}/{ (size_t)(mapping + length - pointer) + HEAP_PAGE, mapping, length }/'
-mutant large_not_given_back heap/malloc.c without_mimalloc 's/(forget_large\(pointer\);\s*)\(void\)heap_munmap\(copy.mapping, copy.length\);/$1/'
-mutant never_looks_again heap/malloc.c children_wake_by_requests_without 's/own_memory_allowance = 0; .*\n//'
-mutant freed_by_the_other heap/malloc.c semantics_awake 's/else if \(has_mimalloc\(\)\)\n\t\tmimalloc.free\(pointer\);/else\n\t\tnext.free(pointer);/'
-
-# ---- mimalloc, left in children ----------------------------------------------------------------------------------------------------
-mutant left_not_at_all heap/state.c children_beside_threads 's/if \(had_others\)\n\t\theap_leave_allocator\(\);//'
-mutant left_always heap/state.c children_of_mimalloc 's/if \(had_others\)\n/if (true)\n/'
-mutant left_in_handlers_only heap/malloc.c children_past_libc 's/__builtin_expect\(heap_is_new_process\(\), 0\)/false/'
-mutant left_and_given_back heap/malloc.c children_beside_threads 's/else if \(has_mimalloc\(\)\)\n\t\tmimalloc.free\(pointer\);/else\n\t\tmimalloc.free(pointer);/'
-mutant left_and_trimmed heap/malloc.c children_beside_threads 's/if \(has_mimalloc\(\)\)\n\t\tmimalloc.collect/if (is_of_mimalloc(NULL) || atomic_load(&loading) == LEFT)\n\t\tmimalloc.collect/'
-mutant left_and_called heap/malloc.c children_beside_threads 's/if \(theirs && serves\(\) &&/if (theirs \&\&/'
-mutant left_and_told heap/malloc.c children_beside_threads 's/\(void\)pthread_setspecific\(its_key, NULL\);/;/'
-mutant child_not_met heap/malloc.c children_wake_by_requests_without 's/\theap_meet_child\(\);\n\theap_look_at_inherited/\theap_look_at_inherited/'
-mutant left_and_not_known heap/malloc.c children_beside_threads 's/if \(!has_mimalloc\(\) && atomic_load_explicit\(&loading, memory_order_relaxed\) != LEFT\)/if (!has_mimalloc())/'
-mutant left_and_resized heap/malloc.c children_beside_threads 's/if \(theirs && size <= old\)\n\t\treturn pointer;\n\tif \(!special && !theirs/if (!special/'
-mutant left_and_resized_small heap/malloc.c children_beside_threads 's/if \(!special && !theirs && !serves\(\)/if (!special && !serves()/'
+mutant malloc_not_seen preload/within.c malloc_small_blocks 's/written = write_all\(memory, changes\);/written = true;/'
+mutant segment_not_noted preload/brk.c malloc_small_blocks 's/heap_note_grown\(\(void \*\)own_from/if (own_from == 0)\n\t\t\theap_note_grown((void *)own_from/'
+mutant segment_not_given_back preload/brk.c malloc_small_blocks 's/long error = heap_give_back\(\(void \*\)start, end - start, move_down, &move\);/long error = move_down(\&move); (void)start, (void)end;/'
+mutant segments_end_not_kept preload/brk.c malloc_small_blocks 's/\*libcs_end = is;/;/'
+mutant_of_settling rights_never_looked_at region/young.c malloc_four_threads 's/if \(atomic_exchange\(&region->rights_changed, false\)\)/if (false)/'
+mutant_of_settling growth_before_waking_forgotten heap/window.c malloc_small_blocks 's/heap_note_early_growth\(address, length\);/;/'
+mutant_of_settling moved_before_waking_forgotten heap/mapping.c malloc_one_that_grows 's/heap_note_early\(\(void \*\)result, span_round_up\(length\), true\);/;/'
+mutant wakes_not_by_growth heap/mapping.c wakes_by_growing_requests 's/heap_grows\(length - old_length\);/;/'
+mutant wakes_not_by_the_segment heap/window.c wakes_by_small_requests 's/\theap_grows\(length\);\n//'
+mutant child_not_met heap/window.c children_wake_by_requests 's/\theap_meet_child\(\);\n\tif \(heap_state/\t;\n\tif (heap_state/'
 
 finish

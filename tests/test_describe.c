@@ -45,26 +45,23 @@ static void test_no_heap(void **unused)
 
 static void test_allocators(void **unused)
 {
-	struct allocator allocator = { .kind = ALLOCATOR_LIBC, .where = "/lib/libc.so.6", .mimalloc = "/lib/libmimalloc.so.2" };
+	struct allocator allocator = { .kind = ALLOCATOR_LIBC, .where = "/lib/libc.so.6" };
 	struct findings findings = { .kernel = ODF_REASON_KERNEL_NOT_OFFERED, .settles = true, .threshold = 32 << 20, .allocator = &allocator };
 
 	(void)unused;
-	expect(&findings, APP "its malloc is libc's: once it has grown past 32 MiB, what malloc gives comes from mimalloc (/lib/libmimalloc.so.2), which is placed "
-			  "in a region, as large mappings are\n");
+	expect(&findings, APP "its malloc is libc's: once it has grown past 32 MiB, what that has is in regions where it lies, as other memory is\n");
 	findings.heap = SETTINGS_HEAP_ON;
-	allocator.mimalloc[0] = '\0';
-	expect(&findings, APP "its malloc is libc's, and there is no mimalloc (libmimalloc.so.2 or .3): from the start, only large requests and large mappings are placed in "
-			      "a region\n");
+	expect(&findings, APP "its malloc is libc's: from the start, what that has is in regions where it lies, as other memory is\n");
 	allocator = (struct allocator){ .kind = ALLOCATOR_OTHER, .where = "/lib/libjemalloc.so.2" };
-	expect(&findings, APP "its malloc is jemalloc's (/lib/libjemalloc.so.2): from the start, what that maps is placed in a region\n");
+	expect(&findings, APP "its malloc is jemalloc's (/lib/libjemalloc.so.2): from the start, what that maps is in regions where it lies\n");
 	allocator = (struct allocator){ .kind = ALLOCATOR_OTHER, .where = "libtcmalloc_minimal.so.4" };
-	expect(&findings, APP "its malloc is tcmalloc's (libtcmalloc_minimal.so.4): from the start, what that maps is placed in a region\n");
+	expect(&findings, APP "its malloc is tcmalloc's (libtcmalloc_minimal.so.4): from the start, what that maps is in regions where it lies\n");
 	allocator = (struct allocator){ .kind = ALLOCATOR_OTHER, .where = "/app" };
 	findings.threshold = 48 << 20;
 	findings.heap = SETTINGS_HEAP_AUTO;
-	expect(&findings, APP "its malloc is one of its own (/app): once it has grown past 48 MiB, what that maps is placed in a region\n");
+	expect(&findings, APP "its malloc is one of its own (/app): once it has grown past 48 MiB, what that maps is in regions where it lies\n");
 	allocator = (struct allocator){ .kind = ALLOCATOR_UNKNOWN };
-	expect(&findings, APP "its malloc is not known: once it has grown past 48 MiB, large mappings are placed in a region\n");
+	expect(&findings, APP "its malloc is not known: once it has grown past 48 MiB, what it maps is in regions where it lies\n");
 }
 
 static void test_settling(void **unused)
@@ -73,10 +70,10 @@ static void test_settling(void **unused)
 	struct findings findings = { .kernel = ODF_REASON_KERNEL_NOT_VERIFIED, .threshold = 32 << 20, .allocator = &allocator };
 
 	(void)unused;
-	expect(&findings, APP "its malloc is one of its own (/app): once it has grown past 32 MiB, what that maps is placed in a region\n"
+	expect(&findings, APP "its malloc is one of its own (/app): once it has grown past 32 MiB, what that maps is in regions where it lies\n"
 			  APP "userfaultfd may not be used here: no heap if the program has several threads by then\n");
 	findings.heap = SETTINGS_HEAP_ON;
-	expect(&findings, APP "its malloc is one of its own (/app): from the start, what that maps is placed in a region\n"
+	expect(&findings, APP "its malloc is one of its own (/app): from the start, what that maps is in regions where it lies\n"
 			  APP "userfaultfd may not be used here: if the program has several threads, only its first fork is fast\n");
 }
 

@@ -146,29 +146,12 @@ static void wait_ms(long milliseconds)
 		;
 }
 
-static bool is_installed(void)
+/* What libc's malloc does is seen where that can be had. */
+static void need_libcs_calls(void)
 {
-	return dlopen("libmimalloc.so.2", RTLD_NOW | RTLD_LOCAL) != NULL || dlopen("libmimalloc.so.3", RTLD_NOW | RTLD_LOCAL) != NULL;
-}
-
-/* A thread loads it. False: it is not installed here. */
-static bool has_mimalloc(void)
-{
-	for (int tries = 0; tries < 10000; tries++) {
-		free(malloc(50000)); /* a thread looks at what there is to do only now and then */
-		if (info().malloc_door == ODF_HEAP_MALLOC_MIMALLOC)
-			return true;
-		if (tries > 100 && !is_installed())
-			return false;
-		wait_ms(1);
-	}
-	return false;
-}
-
-static void need_mimalloc(void)
-{
-	if (!has_mimalloc())
-		cannot_be_done_here("no mimalloc");
+	must(is_awake());
+	if (info().malloc_door != ODF_HEAP_MALLOC_IN_PLACE)
+		cannot_be_done_here("libc's own calls are not seen here");
 }
 
 static void fill(void *memory, size_t size, unsigned seed)
@@ -297,10 +280,15 @@ static void counts(void)
 
 static void is_on(void)
 {
+	void *last = NULL;
+
 	must(is_awake() && info().reason == ODF_REASON_NONE && info().capacity >= GIB);
 	must(is_inside(map(2 * MIB)));
-	need_mimalloc();
-	must(is_inside(malloc(100)));
+	need_libcs_calls();
+	must(is_inside(malloc(MIB)));
+	for (int i = 0; i < 1000; i++) /* more than the data segment had before, and worth a region */
+		last = malloc(10000);
+	must((char *)last < (char *)sbrk(0) && is_inside(last));
 	must(heap_enable(0) == 0 && heap_enable(5 * GIB) == 0 && info().capacity % GIB == 0);
 }
 
@@ -559,7 +547,7 @@ static void semantics_asleep(void)
 
 static void semantics_awake(void)
 {
-	need_mimalloc();
+	need_libcs_calls();
 	tell_semantics();
 	must(is_awake());
 }
@@ -596,27 +584,21 @@ static void *request_from_small(size_t size)
 
 static bool leaves_errno_alone(void)
 {
-	unsigned after = 0;
-
-	wake_by_mapping();
-	for (unsigned tries = 0; tries < 10000 && after < 200; tries++) {
+	for (unsigned i = 0; i < 200; i++) {
 		void *pointer;
+		if (i == 40)
+			wake_by_mapping();
 		errno = 96;
-		pointer = first_request(after % 2 == 0 ? 50000 : 8 * MIB);
+		pointer = first_request(i % 2 == 0 ? 50000 : 8 * MIB);
 		must(pointer != NULL && errno == 96);
 		free(pointer);
 		must(errno == 96);
-		if (info().malloc_door == ODF_HEAP_MALLOC_MIMALLOC)
-			after++;
-		else
-			wait_ms(1);
 	}
-	must(malloc_trim(0) == 0 || errno == 96);
-	must(errno == 96);
-	return after == 200 || !is_installed();
+	must(malloc_trim(0) >= 0 && errno == 96);
+	return true;
 }
 
-/* Whichever the request is that reaches mimalloc first, which then looks at the machine, in vain for some of it. */
+/* Whichever the request is that comes first. */
 static void errno_is_left_alone(void)
 {
 	static void *(*const requests[])(size_t) = { malloc, request_cleared, request_of_nothing, request_from_small, request_aligned, request_posix, valloc,
@@ -626,11 +608,9 @@ static void errno_is_left_alone(void)
 		first_request = requests[i];
 		in_child(leaves_errno_alone);
 	}
-	wake_by_mapping();
-	need_mimalloc();
 }
 
-/* Of sizes of all kinds, from one allocator to another and back. */
+/* Of sizes of all kinds, from one place to another and back. */
 static void resize(unsigned rounds)
 {
 	static const size_t sizes[] = { 1, 24, 100, 1000, 5000, 100000, 131072, 200000, MIB, 5 * MIB, 33 * MIB, 3000000, 150000, 4096, 40, 7 };
@@ -669,7 +649,7 @@ static void request_earlier(void)
 	}
 }
 
-/* What was requested before the heap woke is libc's, and stays right. */
+/* What was requested before the heap woke stays right. */
 static void across_waking(void)
 {
 	request_earlier();
@@ -688,9 +668,7 @@ static void across_waking(void)
 			free(earlier[i].memory);
 		}
 	}
-	resize(4);
-	(void)has_mimalloc();
-	resize(4);
+	resize(8);
 	for (unsigned i = 0; i < EARLIER; i++)
 		if (i % 4 == 2) {
 			must(holds(earlier[i].memory, earlier[i].size, earlier[i].size, i));
@@ -701,40 +679,6 @@ static void across_waking(void)
 			must(holds(earlier[i].memory, earlier[i].size, earlier[i].size, i));
 			free(earlier[i].memory);
 		}
-}
-
-/* Large requests only go to the region. */
-static void without_mimalloc(void)
-{
-	unsigned char *small, *large;
-
-	across_waking();
-	for (int tries = 0; tries < 300; tries++) {
-		must(info().malloc_door == ODF_HEAP_MALLOC_LARGE);
-		free(malloc(100));
-		wait_ms(1);
-	}
-	small = malloc(1000);
-	large = malloc(MIB);
-	must(!is_inside(small) && is_inside(large) && (uintptr_t)large % 16 == 0);
-	memset(large, 1, malloc_usable_size(large));
-	free(large);
-	large = calloc(1000, 1000);
-	must(is_inside(large));
-	for (size_t i = 0; i < 1000000; i++)
-		must(large[i] == 0);
-	fill(large, 1000000, 3);
-	small = realloc(large, 1000);
-	must(holds(small, 1000, 1000000, 3));
-	large = realloc(small, 2 * MIB);
-	must(holds(large, 1000, 1000000, 3) && is_inside(large));
-	free(large);
-	large = (unsigned char *)((uintptr_t)large / PAGE * PAGE) + MIB; /* it is nobody's now */
-	must(msync(large, PAGE, MS_ASYNC) == -1 && errno == ENOMEM);
-	small = memalign(65536, 300000);
-	must(is_inside(small) && (uintptr_t)small % 65536 == 0);
-	free(small);
-	tell_semantics();
 }
 
 /* ---- Children ------------------------------------------------------------------------------------------------------------------------ */
@@ -777,7 +721,6 @@ static bool lives_and_wakes(void)
 static void children_wake_for_themselves(void)
 {
 	wake_by_mapping();
-	(void)has_mimalloc();
 	request_earlier();
 	inherited = malloc(5 * MIB);
 	for (int round = 0; round < 3; round++) {
@@ -800,69 +743,18 @@ static bool wakes_by_requests(void)
 	return is_awake();
 }
 
-/* The thread that forks has made another one, for which libc asks for memory. */
 static void children_wake_by_requests(void)
 {
 	wake_by_mapping();
-	(void)has_mimalloc();
 	resize(4);
 	in_child(wakes_by_requests);
 }
 
-static void *mimalloc_function(const char *name)
-{
-	void *library = dlopen("libmimalloc.so.2", RTLD_NOW | RTLD_LOCAL), *function;
-
-	if (library == NULL)
-		library = dlopen("libmimalloc.so.3", RTLD_NOW | RTLD_LOCAL);
-	function = dlsym(library, name);
-	must(function != NULL);
-	return function;
-}
-
-/* Whoever calls mimalloc from here on is killed. What only reads is not concerned. */
-static void forbid_mimalloc(void)
-{
-	static const char *const names[] = { "mi_malloc", "mi_calloc", "mi_realloc", "mi_malloc_aligned", "mi_free", "mi_collect" };
-#if defined __x86_64__
-	static const unsigned char trap[] = { 0x0f, 0x0b };
-#elif defined __aarch64__
-	static const unsigned char trap[] = { 0, 0, 0, 0 };
-#else
-	static const unsigned char trap[] = { 0 };
-	return;
-#endif
-	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-		char *function = mimalloc_function(names[i]), *page = (char *)((uintptr_t)function / PAGE * PAGE);
-		must(mprotect(page, (size_t)(function - page) + sizeof trap, PROT_READ | PROT_WRITE | PROT_EXEC) == 0);
-		memcpy(function, trap, sizeof trap);
-		must(mprotect(page, (size_t)(function - page) + sizeof trap, PROT_READ | PROT_EXEC) == 0);
-	}
-}
-
-static int count_keys(void)
-{
-	int count = 0;
-
-	for (unsigned key = 0; key < 1024; key++)
-		count += pthread_getspecific((pthread_key_t)key) != NULL;
-	return count;
-}
-
-static bool left, by_call;
-static int keys;
-
-/* What the parent's mimalloc gave is the child's all the same. */
+/* What the parent's malloc gave is the child's all the same, and it goes on with the same malloc. */
 static bool goes_on(void)
 {
 	void *pointer;
 
-	if (left)
-		forbid_mimalloc();
-	if (!by_call) { /* otherwise it is only left when it is to be called */
-		must((info().malloc_door != ODF_HEAP_MALLOC_MIMALLOC) == left);
-		must(count_keys() == keys - left); /* or it would be told when the thread ends */
-	}
 	for (unsigned i = 0; i < EARLIER; i++) {
 		size_t size = earlier[i].size, usable = malloc_usable_size(earlier[i].memory);
 		must(usable >= size && holds(earlier[i].memory, size, size, i));
@@ -886,39 +778,32 @@ static bool goes_on(void)
 	resize(4);
 	wake_by_mapping();
 	pointer = malloc(2 * MIB);
-	must(pointer != NULL && (!left || is_inside(pointer))); /* otherwise it may be from what mimalloc has had since before the fork */
-	must(info().malloc_door == (left ? ODF_HEAP_MALLOC_LARGE : ODF_HEAP_MALLOC_MIMALLOC));
+	must(pointer != NULL && info().malloc_door == ODF_HEAP_MALLOC_IN_PLACE);
 	for (unsigned i = 0; i < EARLIER; i++)
 		must(holds(earlier[i].memory, earlier[i].size, earlier[i].size, i));
-	if (++generation < 3 && !by_call)
+	if (++generation < 3)
 		in_child(goes_on);
 	for (unsigned i = 0; i < EARLIER; i++)
 		free(earlier[i].memory);
 	return true;
 }
 
-static void prepare_children_of_mimalloc(void)
+static void prepare_children(void)
 {
 	wake_by_mapping();
-	need_mimalloc();
-	for (int tries = 0; tries < 5000 && count_tasks() > 1; tries++)
-		wait_ms(1); /* what has loaded it ends */
-	must(count_tasks() == 1);
+	need_libcs_calls();
 	request_earlier();
-	must(is_inside(earlier[0].memory));
-	keys = count_keys();
 }
 
 static void see_that_all_is_here(void)
 {
 	for (unsigned i = 0; i < EARLIER; i++)
 		must(holds(earlier[i].memory, earlier[i].size, earlier[i].size, i));
-	must(info().malloc_door == ODF_HEAP_MALLOC_MIMALLOC && count_keys() == keys);
 }
 
-static void children_of_mimalloc(void)
+static void children_of_malloc(void)
 {
-	prepare_children_of_mimalloc();
+	prepare_children();
 	for (int round = 0; round < 2; round++) { /* then with a keeper */
 		in_child(goes_on);
 		see_that_all_is_here();
@@ -931,14 +816,12 @@ static void *waits(void *unused)
 	return unused;
 }
 
-/* Another thread might be amid something in mimalloc. */
 static void children_beside_threads(void)
 {
 	pthread_t thread;
 
-	prepare_children_of_mimalloc();
+	prepare_children();
 	must(pthread_create(&thread, NULL, waits, NULL) == 0);
-	left = true;
 	in_child(goes_on);
 	see_that_all_is_here();
 }
@@ -948,8 +831,7 @@ static void children_past_libc(void)
 {
 	long pid;
 
-	prepare_children_of_mimalloc();
-	left = by_call = true;
+	prepare_children();
 	pid = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
 	if (pid == 0)
 		_exit(goes_on() ? 0 : 1);
@@ -961,9 +843,6 @@ static void no_thread_is_made(void)
 {
 	must(count_tasks() == 1);
 	wake_by_mapping();
-	(void)has_mimalloc(); /* the thread that loads it ends */
-	for (int tries = 0; tries < 5000 && count_tasks() > 1; tries++)
-		wait_ms(1);
 	must(count_tasks() == 1);
 	resize(4);
 	must(count_tasks() == 1);
@@ -1041,7 +920,6 @@ static void no_descriptor_in_the_way(void)
 	before = files_below(1024);
 	below = files_below(200);
 	wake_by_mapping();
-	(void)has_mimalloc();
 	must(files_below(200) == below && files_below(1024) <= before + 2);
 	must(dup(0) == lowest);
 	close(lowest);
@@ -1183,8 +1061,7 @@ static void exit_handler_forks(void)
 
 	if (pid == 0) {
 		wake_by_mapping();
-		(void)has_mimalloc();
-		for_exit = malloc(2 * MIB);
+			for_exit = malloc(2 * MIB);
 		fill(for_exit, 2 * MIB, 8);
 		must(atexit(at_exit) == 0);
 		exit(0);
@@ -1568,7 +1445,7 @@ static const struct {
 	const char *heap;   /* ODFORK_HEAP; NULL: not set */
 	const char *like;   /* what is printed must be what this one prints */
 	const char *says;   /* on standard error */
-	bool no_mimalloc, early;
+	bool early;
 } cases[] = {
 	{ "semantics_plain", semantics_plain, PLAIN },
 	{ "mappings_plain", tell_mappings, PLAIN },
@@ -1599,12 +1476,9 @@ static const struct {
 	{ "semantics_awake", semantics_awake, PRELOADED, "on", .like = "semantics_plain" },
 	{ "errno_is_left_alone", errno_is_left_alone, PRELOADED },
 	{ "across_waking", across_waking, PRELOADED },
-	{ "without_mimalloc", without_mimalloc, PRELOADED, .like = "semantics_plain", .no_mimalloc = true },
 	{ "children_wake_for_themselves", children_wake_for_themselves, PRELOADED },
-	{ "children_wake_without_mimalloc", children_wake_for_themselves, PRELOADED, .no_mimalloc = true },
 	{ "children_wake_by_requests", children_wake_by_requests, PRELOADED },
-	{ "children_wake_by_requests_without", children_wake_by_requests, PRELOADED, .no_mimalloc = true },
-	{ "children_of_mimalloc", children_of_mimalloc, PRELOADED },
+	{ "children_of_malloc", children_of_malloc, PRELOADED },
 	{ "children_beside_threads", children_beside_threads, PRELOADED },
 	{ "children_past_libc", children_past_libc, PRELOADED },
 	{ "no_thread_is_made", no_thread_is_made, PRELOADED },
@@ -1618,7 +1492,7 @@ static const struct {
 	{ "constructor_forks_after_growth", constructor_forks, PRELOADED, .early = true },
 	{ "exit_handler_forks", exit_handler_forks, PRELOADED },
 	{ "forks_while_others_request_awake", forks_while_others_request, PRELOADED, "on" },
-	{ "forks_while_others_request_large", forks_while_others_request, PRELOADED, .no_mimalloc = true },
+	{ "forks_while_others_request", forks_while_others_request, PRELOADED },
 };
 #define CASES (sizeof cases / sizeof *cases)
 
@@ -1654,8 +1528,6 @@ static __attribute__((noreturn)) void become(size_t which)
 		setenv("ODFORK_HEAP", cases[which].heap, 1);
 	if (cases[which].way == PRELOADED)
 		setenv("LD_PRELOAD", library, 1);
-	if (cases[which].no_mimalloc)
-		setenv("LD_LIBRARY_PATH", directory, 1); /* with an empty file of its name */
 	if (cases[which].early)
 		setenv("ODF_TEST_EARLY", "1", 1);
 	execl(program, program, (char *)NULL);
@@ -1725,8 +1597,6 @@ int main(int argc, char **argv)
 	else
 		*strrchr(built, '/') = '\0';
 	must(mkdtemp(directory) != NULL);
-	must(close(open(path_of("libmimalloc.so.2", ""), O_CREAT | O_WRONLY, 0600)) == 0);
-	must(close(open(path_of("libmimalloc.so.3", ""), O_CREAT | O_WRONLY, 0600)) == 0);
 	if (argc == 1)
 		printf("1..%zu\n", CASES);
 	for (size_t i = 0; i < CASES; i++) {

@@ -17,12 +17,29 @@
 #include <cmocka.h>
 
 #include "../src/heap/internal.h"
-#include "../src/sys/own_memory.h"
+#include "../src/heap/ranges.h"
 
 #define MIB ((size_t)1 << 20)
 #define TIB ((size_t)1 << 40)
-/* Beyond what mimalloc knows by itself. Nothing is mapped there, as the list does not care. */
+/* Nothing is mapped there, as the list does not care. */
 #define BASE ((char *)(21 * TIB))
+
+static struct ranges table;
+
+static bool note(const char *from, size_t length)
+{
+	return ranges_add(&table, (uintptr_t)from, length);
+}
+
+static bool forget(const char *from, size_t length)
+{
+	return ranges_forget(&table, (uintptr_t)from, length, false);
+}
+
+static bool is_there(const char *at)
+{
+	return ranges_have(&table, (uintptr_t)at);
+}
 
 /* ---- One instruction after the other ---- */
 
@@ -74,7 +91,7 @@ static int ignore_traps(void **state)
 	return signal(SIGTRAP, SIG_DFL) == SIG_ERR;
 }
 
-/* ---- What mimalloc has beyond its map ---- */
+/* ---- Ranges ---- */
 
 #define LOW  (BASE + 16 * MIB)
 #define MID  (BASE + 32 * MIB)
@@ -84,24 +101,24 @@ static bool succeeded;
 
 static bool has(const char *from, size_t length)
 {
-	return heap_is_beyond(from) && heap_is_beyond(from + length / 2) && heap_is_beyond(from + length - 1);
+	return is_there(from) && is_there(from + length / 2) && is_there(from + length - 1);
 }
 
 static void forget_mid(void)
 {
-	succeeded = heap_forget_beyond(MID, MIB);
+	succeeded = forget(MID, MIB);
 }
 
 static void low_becomes_high(void)
 {
-	(void)heap_forget_beyond(LOW, MIB);
-	(void)heap_note_beyond(HIGH, MIB);
+	(void)forget(LOW, MIB);
+	(void)note(HIGH, MIB);
 }
 
 static void high_becomes_low(void)
 {
-	(void)heap_forget_beyond(HIGH, MIB);
-	(void)heap_note_beyond(LOW, MIB);
+	(void)forget(HIGH, MIB);
+	(void)note(LOW, MIB);
 }
 
 /* While one range is looked at, another one comes into its place. */
@@ -114,14 +131,14 @@ static void forget_while_others_change(void **state)
 	for (int way = 0; way < 2; way++) {
 		char *before = way == 0 ? LOW : HIGH, *after = way == 0 ? HIGH : LOW;
 		do {
-			assert_true(heap_note_beyond(before, MIB));
-			assert_true(heap_note_beyond(MID, MIB));
+			assert_true(note(before, MIB));
+			assert_true(note(MID, MIB));
 			more = step(++at, forget_mid, way == 0 ? low_becomes_high : high_becomes_low);
 			assert_true(succeeded);
-			assert_false(heap_is_beyond(MID) || heap_is_beyond(MID + MIB - 1));
+			assert_false(is_there(MID) || is_there(MID + MIB - 1));
 			assert_true(has(more ? after : before, MIB));
-			assert_false(heap_is_beyond(more ? before : after));
-			assert_true(heap_forget_beyond(LOW, MIB) && heap_forget_beyond(HIGH, MIB));
+			assert_false(is_there(more ? before : after));
+			assert_true(forget(LOW, MIB) && forget(HIGH, MIB));
 		} while (more);
 		assert_true(at > 20);
 		at = 0;
@@ -131,13 +148,13 @@ static void forget_while_others_change(void **state)
 /* Out of the middle. */
 static void split_mid(void)
 {
-	succeeded = heap_forget_beyond(MID + MIB / 4, MIB / 2);
+	succeeded = forget(MID + MIB / 4, MIB / 2);
 }
 
 static void end_becomes_free(void)
 {
-	(void)heap_forget_beyond(MID + MIB * 7 / 8, MIB / 8);
-	(void)heap_note_beyond(HIGH, MIB);
+	(void)forget(MID + MIB * 7 / 8, MIB / 8);
+	(void)note(HIGH, MIB);
 }
 
 static void split_while_others_change(void **state)
@@ -147,31 +164,31 @@ static void split_while_others_change(void **state)
 
 	(void)state;
 	do {
-		assert_true(heap_note_beyond(LOW, MIB));
-		assert_true(heap_note_beyond(MID, MIB));
+		assert_true(note(LOW, MIB));
+		assert_true(note(MID, MIB));
 		more = step(++at, split_mid, end_becomes_free);
 		assert_true(succeeded);
 		assert_true(has(LOW, MIB));
 		assert_true(has(MID, MIB / 4));
-		assert_false(heap_is_beyond(MID + MIB / 4) || heap_is_beyond(MID + MIB / 2));
-		assert_false(heap_is_beyond(MID + MIB * 3 / 4 - 1));
+		assert_false(is_there(MID + MIB / 4) || is_there(MID + MIB / 2));
+		assert_false(is_there(MID + MIB * 3 / 4 - 1));
 		assert_true(has(MID + MIB * 3 / 4, MIB / 8));
-		assert_int_equal(heap_is_beyond(MID + MIB - 1), !more);
+		assert_int_equal(is_there(MID + MIB - 1), !more);
 		assert_int_equal(has(HIGH, MIB), more);
-		assert_true(heap_forget_beyond(BASE, 64 * MIB));
-		assert_false(heap_is_beyond(MID) || heap_is_beyond(MID + MIB * 3 / 4) || heap_is_beyond(HIGH));
+		assert_true(forget(BASE, 64 * MIB));
+		assert_false(is_there(MID) || is_there(MID + MIB * 3 / 4) || is_there(HIGH));
 	} while (more);
 	assert_true(at > 20);
 }
 
 static void note_high(void)
 {
-	succeeded = heap_note_beyond(HIGH, MIB);
+	succeeded = note(HIGH, MIB);
 }
 
 static void note_low(void)
 {
-	(void)heap_note_beyond(LOW, MIB);
+	(void)note(LOW, MIB);
 }
 
 static void note_while_others_do(void **state)
@@ -184,7 +201,7 @@ static void note_while_others_do(void **state)
 		more = step(++at, note_high, note_low);
 		assert_true(succeeded && has(HIGH, MIB));
 		assert_int_equal(has(LOW, MIB), more);
-		assert_true(heap_forget_beyond(BASE, 64 * MIB));
+		assert_true(forget(BASE, 64 * MIB));
 	} while (more);
 }
 
@@ -193,27 +210,56 @@ static void whole_ranges(void **state)
 	char *large = (char *)(30 * TIB);
 
 	(void)state;
-	assert_false(heap_is_beyond(large));
-	assert_true(heap_note_beyond((char *)(2 * TIB), MIB)); /* mimalloc knows */
-	assert_false(heap_is_beyond((char *)(2 * TIB)));
+	assert_false(is_there(large));
 	/* More than one word can say. */
-	assert_true(heap_note_beyond(large, 5 * TIB / 2));
+	assert_true(note(large, 5 * TIB / 2));
 	for (size_t at = 0; at < 5 * TIB / 2; at += TIB / 8)
-		assert_true(heap_is_beyond(large + at));
-	assert_false(heap_is_beyond(large + 5 * TIB / 2) || heap_is_beyond(large - 1));
-	assert_true(heap_forget_beyond(large, TIB * 2));
-	assert_false(heap_is_beyond(large) || heap_is_beyond(large + 2 * TIB - 1));
+		assert_true(is_there(large + at));
+	assert_false(is_there(large + 5 * TIB / 2) || is_there(large - 1));
+	assert_true(forget(large, TIB * 2));
+	assert_false(is_there(large) || is_there(large + 2 * TIB - 1));
 	assert_true(has(large + 2 * TIB, TIB / 2));
-	assert_true(heap_forget_beyond(large + 2 * TIB, TIB / 2));
-	/* A length need not be of whole pages, and what the kernel refuses changes nothing. */
-	assert_true(heap_note_beyond(large, 4097));
+	assert_true(forget(large + 2 * TIB, TIB / 2));
+	/* A length need not be of whole pages. */
+	assert_true(note(large, 4097));
 	assert_true(has(large, 8192));
-	assert_int_equal(heap_munmap(large + 1, 4096), -EINVAL);
-	assert_int_equal(heap_munmap(large, 0), -EINVAL);
-	assert_int_equal(heap_munmap(large, SIZE_MAX - 8192), -EINVAL);
-	assert_true(has(large, 8192));
-	assert_int_equal(heap_munmap(large, 4097), 0);
-	assert_false(heap_is_beyond(large) || heap_is_beyond(large + 4096));
+	assert_true(forget(large, 4097));
+	assert_false(is_there(large) || is_there(large + 4096));
+}
+
+static unsigned slots_taken(void)
+{
+	unsigned taken = 0;
+	uintptr_t start;
+	size_t size;
+
+	for (unsigned slot = 0; slot < RANGES_SLOTS; slot++)
+		taken += ranges_at(&table, slot, &start, &size);
+	return taken;
+}
+
+static void one_that_grows(void **state)
+{
+	unsigned before = slots_taken();
+
+	(void)state;
+	for (unsigned i = 0; i < 4 * RANGES_SLOTS; i++)
+		assert_true(ranges_extend(&table, (uintptr_t)BASE + i * MIB, MIB));
+	assert_int_equal(slots_taken(), before + 1);
+	assert_true(has(BASE, 4 * RANGES_SLOTS * MIB));
+	assert_false(is_there(BASE - 1) || is_there(BASE + 4 * RANGES_SLOTS * MIB));
+	/* What does not follow upon it is another; what was cut off at its end comes again. */
+	assert_true(ranges_extend(&table, (uintptr_t)BASE + 5 * RANGES_SLOTS * MIB, MIB));
+	assert_int_equal(slots_taken(), before + 2);
+	assert_true(forget(BASE + 3 * RANGES_SLOTS * MIB, RANGES_SLOTS * MIB));
+	assert_true(ranges_extend(&table, (uintptr_t)BASE + 3 * RANGES_SLOTS * MIB, MIB));
+	assert_true(has(BASE, (3 * RANGES_SLOTS + 1) * MIB) && !is_there(BASE + (3 * RANGES_SLOTS + 1) * MIB));
+	assert_int_equal(slots_taken(), before + 2);
+	/* Longer than one word can say. */
+	assert_true(ranges_extend(&table, (uintptr_t)BASE + (3 * RANGES_SLOTS + 1) * MIB, TIB));
+	assert_true(is_there(BASE + (3 * RANGES_SLOTS) * MIB + TIB));
+	assert_true(forget(BASE, 2 * TIB));
+	assert_int_equal(slots_taken(), before);
 }
 
 static void no_more_room(void **state)
@@ -221,22 +267,21 @@ static void no_more_room(void **state)
 	unsigned count = 0;
 
 	(void)state;
-	while (heap_note_beyond(BASE + count * MIB, MIB))
+	while (note(BASE + count * MIB, MIB))
 		count++;
 	assert_in_range(count, 64, 65536);
-	assert_false(heap_is_beyond(BASE + count * MIB));
+	assert_false(is_there(BASE + count * MIB));
 	/* One that needs two, where there is one: nothing of it stays. */
-	assert_true(heap_forget_beyond(BASE, MIB));
-	assert_false(heap_note_beyond((char *)(30 * TIB), TIB + MIB));
-	assert_false(heap_is_beyond((char *)(30 * TIB)));
+	assert_true(forget(BASE, MIB));
+	assert_false(note((char *)(30 * TIB), TIB + MIB));
+	assert_false(is_there((char *)(30 * TIB)));
 	/* Two where one was. */
-	assert_true(heap_forget_beyond(BASE + MIB + MIB / 4, MIB / 4));
-	assert_false(heap_forget_beyond(BASE + 2 * MIB + MIB / 4, MIB / 4));
+	assert_true(forget(BASE + MIB + MIB / 4, MIB / 4));
+	assert_false(forget(BASE + 2 * MIB + MIB / 4, MIB / 4));
 	assert_true(has(BASE + 2 * MIB, MIB));
-	assert_int_equal(heap_munmap(BASE + 2 * MIB + MIB / 4, MIB / 4), -ENOMEM);
-	assert_true(heap_forget_beyond(BASE, (count + 1) * MIB));
+	assert_true(forget(BASE, (count + 1) * MIB));
 	for (unsigned i = 0; i <= count; i++)
-		assert_false(heap_is_beyond(BASE + i * MIB) || heap_is_beyond(BASE + (i + 1) * MIB - 1));
+		assert_false(is_there(BASE + i * MIB) || is_there(BASE + (i + 1) * MIB - 1));
 }
 
 #define THREADS 6
@@ -251,16 +296,16 @@ static void *note_and_forget(void *number)
 		random = random * 1664525 + 1013904223;
 		/* Threads take turns at the places; nobody else's are touched. */
 		char *place = BASE + ((size_t)(random >> 16) % 64 * THREADS + (uintptr_t)number) * MIB;
-		if (!heap_note_beyond(place, MIB))
+		if (!note(place, MIB))
 			return (void *)1;
 		if (random & 1 << 20)
-			wrong += !heap_forget_beyond(place, MIB / 4) || heap_is_beyond(place) ||
+			wrong += !forget(place, MIB / 4) || is_there(place) ||
 				 !has(place + MIB / 4, MIB * 3 / 4);
 		if (random & 1 << 21)
-			wrong += !heap_forget_beyond(place + MIB / 2, MIB / 4) ||
-				 !heap_is_beyond(place + MIB / 2 - 1) || heap_is_beyond(place + MIB / 2) || !heap_is_beyond(place + MIB * 3 / 4);
-		wrong += !heap_is_beyond(place + MIB - 1) || !heap_forget_beyond(place, MIB);
-		wrong += heap_is_beyond(place) || heap_is_beyond(place + MIB - 1);
+			wrong += !forget(place + MIB / 2, MIB / 4) ||
+				 !is_there(place + MIB / 2 - 1) || is_there(place + MIB / 2) || !is_there(place + MIB * 3 / 4);
+		wrong += !is_there(place + MIB - 1) || !forget(place, MIB);
+		wrong += is_there(place) || is_there(place + MIB - 1);
 	}
 	return (void *)wrong;
 }
@@ -279,63 +324,6 @@ static void threads_at_once(void **state)
 	}
 }
 
-/* ---- Memory of the library's own ---- */
-
-#define PIECES 1024
-static struct {
-	char *start;
-	size_t size;
-} pieces[PIECES];
-static unsigned piece_count;
-/* Of the operation, and of the other. */
-static char *piece, *other_piece;
-
-static void note_piece(char *start, size_t size)
-{
-	assert_non_null(start);
-	assert_true(piece_count < PIECES);
-	pieces[piece_count].start = start;
-	pieces[piece_count++].size = size;
-}
-
-static void take_much(void)
-{
-	piece = own_memory_get(60000);
-}
-
-static void take_little(void)
-{
-	piece = own_memory_get(16);
-}
-
-static void take_other(void)
-{
-	other_piece = own_memory_get(16);
-}
-
-/* Pieces never overlap, and one that fits is had, whatever else is asked for at the same time. */
-static void own_memory(void **state)
-{
-	(void)state;
-	note_piece(own_memory_get(6000), 6000);
-	for (unsigned at = 1; step(at, take_much, take_other); at++) {
-		assert_null(piece);
-		note_piece(other_piece, 16);
-	}
-	for (unsigned at = 1; step(at, take_little, take_other); at++) {
-		note_piece(piece, 16);
-		note_piece(other_piece, 16);
-	}
-	assert_true(piece_count > 20);
-	for (unsigned i = 0; i < piece_count; i++) {
-		assert_true(own_memory_has(pieces[i].start));
-		assert_int_equal(own_memory_size(pieces[i].start), pieces[i].size);
-		for (unsigned j = 0; j < i; j++)
-			assert_true(pieces[j].start + pieces[j].size <= pieces[i].start ||
-				    pieces[i].start + pieces[i].size <= pieces[j].start);
-	}
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -343,9 +331,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(split_while_others_change, catch_traps, ignore_traps),
 		cmocka_unit_test_setup_teardown(note_while_others_do, catch_traps, ignore_traps),
 		cmocka_unit_test(whole_ranges),
+		cmocka_unit_test(one_that_grows),
 		cmocka_unit_test(threads_at_once),
 		cmocka_unit_test(no_more_room), /* last: from then on all slots are looked at */
-		cmocka_unit_test_setup_teardown(own_memory, catch_traps, ignore_traps),
 	};
 
 	return cmocka_run_group_tests_name("heap_tables", tests, NULL, NULL);

@@ -41,19 +41,14 @@ static void describe_allocator(FILE *to, const char *command, const struct findi
 
 	switch (allocator->kind) {
 	case ALLOCATOR_LIBC:
-		if (allocator->mimalloc[0] != '\0')
-			say(to, command, "its malloc is libc's: %s, what malloc gives comes from mimalloc (%s), which is placed in a region, as large mappings are",
-			    when, allocator->mimalloc);
-		else
-			say(to, command, "its malloc is libc's, and there is no mimalloc (libmimalloc.so.2 or .3): %s, only large requests and large mappings are "
-			    "placed in a region", when);
+		say(to, command, "its malloc is libc's: %s, what that has is in regions where it lies, as other memory is", when);
 		break;
 	case ALLOCATOR_OTHER:
-		say(to, command, "its malloc is %s%s(%s): %s, what that maps is placed in a region", name == NULL ? "one of its own " : name,
+		say(to, command, "its malloc is %s%s(%s): %s, what that maps is in regions where it lies", name == NULL ? "one of its own " : name,
 		    name == NULL ? "" : "'s ", allocator->where, when);
 		break;
 	default:
-		say(to, command, "its malloc is not known: %s, large mappings are placed in a region", when);
+		say(to, command, "its malloc is not known: %s, what it maps is in regions where it lies", when);
 		break;
 	}
 }

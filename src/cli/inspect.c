@@ -42,8 +42,7 @@ static void look(struct inspection *inspection)
 	if (!inspection->has_memory)
 		return;
 	inspect_allocator_find(&inspection->process, &inspection->memory, &inspection->allocator);
-	inspect_obstacles_find(&inspection->process, &inspection->memory, &inspection->allocator,
-			       &inspection->obstacles);
+	inspect_obstacles_find(&inspection->process, &inspection->memory, &inspection->obstacles);
 	inspect_library_read(&inspection->process, &inspection->memory, &inspection->library);
 }
 

@@ -123,7 +123,7 @@ struct inspect_obstacles {
 	size_t descriptors;
 };
 void inspect_obstacles_find(const struct inspect_process *process, const struct inspect_memory *memory,
-			    const struct inspect_allocator *allocator, struct inspect_obstacles *obstacles);
+			    struct inspect_obstacles *obstacles);
 void inspect_add_obstacle(struct inspect_obstacles *obstacles, const char *name, bool prevents, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 /* ---- inspect_descriptors.c ---- */

@@ -132,11 +132,9 @@ static void look_at_libraries(const struct inspect_process *process, const struc
 		if (starts(name, "ld-") || starts(name, "libodfork") || strcmp(path, process->program) == 0)
 			continue;
 		for (size_t k = 0; k < KNOWN; k++)
-			/* mimalloc may be there because the library has loaded it in place of libc's. */
-			if (starts(name, known[k].library) &&
-			    !(allocator->library && known[k].kind == INSPECT_MALLOC_MIMALLOC))
+			if (starts(name, known[k].library))
 				allocator->kind = known[k].kind;
-		if (allocator->kind == INSPECT_MALLOC_UNKNOWN && !starts(name, "libmimalloc") &&
+		if (allocator->kind == INSPECT_MALLOC_UNKNOWN &&
 		    exports_malloc(process->pid, path))
 			allocator->kind = INSPECT_MALLOC_OTHER;
 		if (allocator->kind != INSPECT_MALLOC_UNKNOWN)

@@ -63,7 +63,7 @@ static void look_at_limits(const struct inspect_process *process, struct inspect
 }
 
 static void look_at_memory(const struct inspect_memory *memory, const struct inspect_process *process,
-			   const struct inspect_allocator *allocator, struct inspect_obstacles *obstacles)
+			   struct inspect_obstacles *obstacles)
 {
 	if (memory->pinning != ODF_REASON_NONE)
 		inspect_add_obstacle(obstacles, odf_reason_name(memory->pinning), true, "%s (it is mapped)",
@@ -77,10 +77,6 @@ static void look_at_memory(const struct inspect_memory *memory, const struct ins
 	if (memory->asked_huge > memory->resident / 4)
 		inspect_add_obstacle(obstacles, "huge_pages", false,
 				     "much of its memory is to be huge pages (MADV_HUGEPAGE), and stays outside");
-	if (allocator->kind == INSPECT_MALLOC_GLIBC && memory->brk > memory->resident / 4)
-		inspect_add_obstacle(obstacles, "libc_malloc", false,
-				     "what libc's malloc gives is in regions only with mimalloc (packages "
-				     "libmimalloc2.0 and libmimalloc3)");
 	if (memory->kept_from_children > memory->resident / 4)
 		inspect_add_obstacle(
 			obstacles, "kept_from_children", false,
@@ -104,7 +100,7 @@ static void look_at_machine(const struct inspect_process *process, struct inspec
 }
 
 void inspect_obstacles_find(const struct inspect_process *process, const struct inspect_memory *memory,
-			    const struct inspect_allocator *allocator, struct inspect_obstacles *obstacles)
+			    struct inspect_obstacles *obstacles)
 {
 	*obstacles = (struct inspect_obstacles){ 0 };
 	look_at_program(process, obstacles);
@@ -114,7 +110,7 @@ void inspect_obstacles_find(const struct inspect_process *process, const struct 
 							   : "it is in a seccomp sandbox: when the heap wakes it tries "
 							     "out whether it can live in it");
 	look_at_limits(process, obstacles);
-	look_at_memory(memory, process, allocator, obstacles);
+	look_at_memory(memory, process, obstacles);
 	inspect_descriptors_look(process, obstacles);
 	look_at_machine(process, obstacles);
 }

@@ -11,11 +11,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../heap/heap.h"
 #include "../sys/program.h"
 #include "elf_file.h"
 
-static const char *const allocators[] = { HEAP_ALLOCATORS };
 /* What the interposed ones are, and an allocator has all or some of. */
 static const char *const functions[] = { "malloc", "free", "realloc" };
 
@@ -63,32 +61,9 @@ static char *path_in(char *line, const char **name)
 	return strchr(start, '/') == NULL ? NULL : start;
 }
 
-/* The environment with one more entry in LD_PRELOAD; the strings are ours until the next call. NULL: no memory. */
-static char **environment_with(const char *library)
-{
-	static char **copy, *entry;
-	const char *before = getenv("LD_PRELOAD");
-	size_t count = 0, kept = 0;
-
-	while (environ[count] != NULL)
-		count++;
-	free(copy);
-	free(entry);
-	copy = calloc(count + 2, sizeof *copy);
-	if (copy == NULL || asprintf(&entry, "LD_PRELOAD=%s%s%s", before == NULL ? "" : before, before == NULL || *before == '\0' ? "" : ":", library) < 0) {
-		entry = NULL;
-		return NULL;
-	}
-	for (size_t i = 0; i < count; i++)
-		if (!starts_with(environ[i], "LD_PRELOAD="))
-			copy[kept++] = environ[i];
-	copy[kept] = entry;
-	return copy;
-}
-
 /* A pipe from the loader's list of what the program consists of, in the order in which names are looked up; 0: no
  * such. */
-static pid_t list_objects(const struct target *target, char **environment, FILE **list)
+static pid_t list_objects(const struct target *target, FILE **list)
 {
 	char option[] = "--list";
 	char *arguments[] = { (char *)(uintptr_t)target->loader, option, (char *)(uintptr_t)target->file, NULL };
@@ -96,13 +71,13 @@ static pid_t list_objects(const struct target *target, char **environment, FILE 
 	int ends[2];
 	pid_t pid = 0;
 
-	if (environment == NULL || pipe2(ends, O_CLOEXEC) != 0)
+	if (pipe2(ends, O_CLOEXEC) != 0)
 		return 0;
 	*list = fdopen(ends[0], "r");
 	if (*list != NULL && posix_spawn_file_actions_init(&actions) == 0) {
 		if (posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO) != 0 ||
 		    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0) != 0 ||
-		    posix_spawn(&pid, target->loader, &actions, NULL, arguments, environment) != 0)
+		    posix_spawn(&pid, target->loader, &actions, NULL, arguments, environ) != 0)
 			pid = 0;
 		posix_spawn_file_actions_destroy(&actions);
 	}
@@ -131,7 +106,7 @@ static void find_malloc(const struct target *target, struct allocator *allocator
 	const char *name;
 	size_t room = 0;
 	FILE *list;
-	pid_t pid = list_objects(target, environ, &list);
+	pid_t pid = list_objects(target, &list);
 	bool found = has_malloc(target->file), is_libc = false;
 
 	if (pid == 0)
@@ -152,33 +127,11 @@ static void find_malloc(const struct target *target, struct allocator *allocator
 		allocator->kind = is_libc ? ALLOCATOR_LIBC : ALLOCATOR_OTHER;
 }
 
-/* As if it were preloaded: where the loader finds it then, the library finds it. */
-static void find_mimalloc(const struct target *target, const char *wanted, struct allocator *allocator)
-{
-	char *line = NULL, *path;
-	const char *name;
-	size_t room = 0;
-	FILE *list;
-	pid_t pid = list_objects(target, environment_with(wanted), &list);
-
-	if (pid == 0)
-		return;
-	while (getline(&line, &room, list) > 0) {
-		path = path_in(line, &name);
-		if (path != NULL && strcmp(name, wanted) == 0)
-			snprintf(allocator->mimalloc, sizeof allocator->mimalloc, "%s", path);
-	}
-	free(line);
-	(void)end_list(pid, list);
-}
-
 void objects_find_allocator(const struct target *target, struct allocator *allocator)
 {
 	allocator->kind = ALLOCATOR_UNKNOWN;
-	allocator->where[0] = allocator->mimalloc[0] = '\0';
+	allocator->where[0] = '\0';
 	if (target->loader[0] == '\0')
 		return;
 	find_malloc(target, allocator);
-	for (size_t i = 0; allocator->kind == ALLOCATOR_LIBC && allocator->mimalloc[0] == '\0' && i < sizeof allocators / sizeof *allocators; i++)
-		find_mimalloc(target, allocators[i], allocator);
 }

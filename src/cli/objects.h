@@ -7,11 +7,10 @@
 
 #include "target.h"
 
-/* The malloc that a program will use, as its loader will find it, and what is there for it. */
+/* The malloc that a program will use, as its loader will find it. */
 struct allocator {
 	enum { ALLOCATOR_UNKNOWN, ALLOCATOR_LIBC, ALLOCATOR_OTHER } kind;
-	char where[PATH_MAX];    /* the file that has it */
-	char mimalloc[PATH_MAX]; /* for libc's: what the heap will use in its place; "": it is not installed */
+	char where[PATH_MAX]; /* the file that has it */
 };
 
 /* Before LD_PRELOAD gets the library. Asks the loader, which loads all of it for the purpose and runs nothing. */

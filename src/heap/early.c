@@ -9,15 +9,25 @@
 #include "span.h"
 
 /* Before the heap wakes there are at most some MiB of pages, which cost a fork little; what counts is what is
- * reserved then and used later. */
+ * reserved then and used later. What malloc has mapped is small, and may grow by moving. */
 #define LEAST ((size_t)256 << 10)
 
 static struct ranges early;
 
-void heap_note_early(const void *address, size_t length)
+void heap_note_early(const void *address, size_t length, bool all)
 {
-	if (length >= LEAST)
+	if (length >= LEAST || all)
 		(void)ranges_add(&early, (uintptr_t)address, length);
+}
+
+void heap_note_early_growth(const void *address, size_t length)
+{
+	(void)ranges_extend(&early, (uintptr_t)address, length);
+}
+
+bool heap_has_early(const void *address)
+{
+	return !ranges_are_none(&early) && ranges_have(&early, (uintptr_t)address);
 }
 
 void heap_forget_early(const void *address, size_t length)
@@ -56,11 +66,11 @@ void heap_take_early(odf_region *region, char *window, size_t window_length)
 	while (ranges_take(&early, (uintptr_t)window, window_length, &start, &size)) {
 		char *from = (char *)start, *to = from + size, *end = window + window_length;
 		if (from < window) {
-			heap_note_early(from, (size_t)(window - from));
+			heap_note_early(from, (size_t)(window - from), true);
 			from = window;
 		}
 		if (to > end) {
-			heap_note_early(end, (size_t)(to - end));
+			heap_note_early(end, (size_t)(to - end), true);
 			to = end;
 		}
 		region_note_young_as_it_is(region, (size_t)(from - window), (size_t)(to - from));

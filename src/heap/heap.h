@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * The heap: memory of programs that know nothing of regions is taken into some. Two doors lead in: the calls that map
- * memory (mapping.c), whose memory stays where it lies, in regions that are laid around it (window.c, region/young.c);
- * and malloc (malloc.c), whose memory comes from an allocator that has a region of its own. It sleeps until the
- * process has grown (state.c).
+ * The heap: memory of programs that know nothing of regions is taken into some. It stays where it lies, in regions
+ * that are laid around it (window.c, region/young.c), and is known by the calls that map it (mapping.c): those of the
+ * program, and those of libc's malloc (malloc.c, preload/within.c). The heap sleeps until the process has grown
+ * (state.c).
  *
  * Where a call finds memory that is in no region it is the kernel's or libc's affair, unchanged. What it finds in the
  * region behaves as the kernel's private anonymous memory does: what the region's own operations cannot give exactly
@@ -31,11 +31,9 @@
 /* The doors are interposed in this process: without this the heap is off. By a constructor of the shared library. */
 void heap_open_doors(bool preloaded);
 
-/* Between these a process of a program that is loading an allocator does not fork. Not for _Fork. */
-void heap_before_fork(void);
-
-/* `caller`: an address in the code that calls. */
-long heap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset, const void *caller);
+long heap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset);
+/* For libc itself. */
+long heap_mmap_within(void *address, size_t length, int protection, int flags, int file, off_t offset);
 /* The data segment has grown by this, whole pages. */
 void heap_note_grown(void *address, size_t length);
 /* `call` gives this memory back to the kernel, and returns 0 or minus an errno value. */
@@ -98,49 +96,7 @@ void heap_stay_asleep(odf_reason reason);
 enum heap_filter { HEAP_FILTER_STRICT, HEAP_FILTER_PRCTL, HEAP_FILTER_SECCOMP };
 void heap_before_filter(enum heap_filter how, unsigned long flags, const void *program);
 
-/* The malloc family. `next` is the program's own, of libc or another library. */
-struct heap_malloc {
-	void *(*malloc)(size_t size);
-	void (*free)(void *pointer);
-	void *(*calloc)(size_t count, size_t size);
-	void *(*realloc)(void *pointer, size_t size);
-	void *(*memalign)(size_t alignment, size_t size);
-	void *(*aligned_alloc)(size_t alignment, size_t size);
-	int (*posix_memalign)(void **pointer, size_t alignment, size_t size);
-	void *(*valloc)(size_t size);
-	void *(*pvalloc)(size_t size);
-	size_t (*malloc_usable_size)(void *pointer);
-	int (*malloc_trim)(size_t pad);
-	bool is_libc;
-};
-/* Once, before the first call of any goes on. `entry` is where the first four of the family jump; it is set to
- * `next`, and to the heap's own functions when the door opens. It stays shut unless `next` is libc's, and `whole`:
- * every reference in the program is to ours. */
-void heap_set_next(const struct heap_malloc *next, struct heap_malloc *entry, bool whole);
-
-/* Whether requests are the heap's. */
-extern atomic_int heap_malloc_is_open;
-/* The dynamic loader's functions, which the static library must not pull in. By the same constructor. */
-struct dl_phdr_info;
-struct heap_loader {
-	void *(*open)(const char *name, int flags);
-	void *(*find)(void *library, const char *name);
-	char *(*error)(void);
-	int (*iterate)(int (*each)(struct dl_phdr_info *info, size_t size, void *argument), void *argument);
-};
-void heap_set_loader(const struct heap_loader *loader);
-
-/* What it loads for malloc's requests: the first of these that is installed. */
-#define HEAP_ALLOCATORS "libmimalloc.so.2", "libmimalloc.so.3"
-
-/* When the thread's allowance (sys/own_memory.h) is used up. The result says whether the request is to go to
- * heap_malloc all the same. */
-bool heap_look(size_t size);
-void *heap_malloc(size_t size);
-void *heap_calloc(size_t count, size_t size);
-void *heap_realloc(void *pointer, size_t size);
-void *heap_memalign(size_t alignment, size_t size);
-void heap_free(void *pointer);
-size_t heap_usable_size(void *pointer);
-void heap_trim(void);
+/* Whose malloc the program has. `see`: has what libc does by itself come to the calls above, from now on; false: it
+ * cannot be had. Before the doors are opened. */
+void heap_set_malloc(bool libcs, bool (*see)(void));
 #endif

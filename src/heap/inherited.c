@@ -85,7 +85,7 @@ static void hand_over(const struct heap_home *home)
 		if (run.kind == REGION_ISLAND)
 			span_keep_advice(home->start + run.from, run.length, run.advice);
 		if (run.kind == REGION_MEMORY || (run.kind == REGION_ISLAND && run.advice == 0))
-			heap_note_early(home->start + run.from, run.length);
+			heap_note_early(home->start + run.from, run.length, false);
 	}
 }
 

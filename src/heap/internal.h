@@ -29,9 +29,9 @@
 #define HEAP_CAPACITY_MOST ((size_t)1 << 40)
 
 /* ---- wake.c ---- */
-/* A region for the heap, of `wanted` bytes or, if that is 0, as the machine is. NULL: *obstacle says what stands
- * against it, or *error why it could not be made. */
-odf_region *heap_make_region(size_t wanted, odf_reason *obstacle, int *error);
+/* The first region, without any memory: what can be had for it can be had for windows, and it starts the keeper.
+ * NULL: *obstacle says what stands against it, or *error why it could not be made. */
+odf_region *heap_make_region(odf_reason *obstacle, int *error);
 
 /* For a trial: asks what waking asks. */
 void heap_rehearse(void);
@@ -42,9 +42,15 @@ size_t heap_capacity(size_t wanted);
 /* Memory can be taken into a region beside a running program (userfaultfd), and nobody asked for it to be there from
  * the start. */
 bool heap_may_be_young(void);
+/* Somebody asked for that. */
+bool heap_is_on(void);
 
 /* ---- early.c. Async-signal-safe; any thread ---- */
-void heap_note_early(const void *address, size_t length);
+/* `all`: however small. */
+void heap_note_early(const void *address, size_t length, bool all);
+/* The same, of what the data segment has grown by, in whatever small steps. */
+void heap_note_early_growth(const void *address, size_t length);
+bool heap_has_early(const void *address);
 /* It is gone, or the kernel knows something of it that it does not know of any. */
 void heap_forget_early(const void *address, size_t length);
 /* The heap has woken. Not under a lock. */
@@ -63,6 +69,10 @@ void heap_make_window(const char *address, size_t length); /* if none is there, 
 void heap_note_mapped(void *address, size_t length, int protection, int flags);
 /* What was noted early is young in the windows that there are. */
 void heap_take_early_into_windows(void);
+void heap_note_malloced(void *address, size_t length, int protection, int flags); /* for libc */
+/* Makes this readable and writable if that concerns no region's list. False: nothing was done. *error: the kernel's
+ * answer. */
+bool heap_open_quietly(void *address, size_t length, long *error);
 
 /* ---- sandbox.c ---- */
 /* The seccomp filters that this process has let the heap wake, and live. 0; EACCES; ENOTSUP: it cannot be told;
@@ -137,35 +147,12 @@ bool heap_large_pages_are_given(void);
 bool heap_uses_keys(void);
 /* Under the region's lock. */
 void heap_forget_what_is_not_here(odf_region *region, size_t length);
-/* Not under it. Memory for one large request of malloc's: in the region where it is placed if it can be, or, from
- * this length on, as the program's own mappings. */
-#define HEAP_LARGE_IN_PLACE ((size_t)32 << 20)
-long heap_map_large(size_t length);
 /* Not under it. What lies in a region, or was in one, becomes anonymous memory as any other, with what is in it. What
  * other threads write there at that moment may be lost. */
 void heap_make_anonymous(void *address, size_t length);
 
 /* ---- malloc.c ---- */
 odf_heap_malloc heap_malloc_door(void);
-void heap_malloc_in_child(void);
-/* mimalloc is there, or is being loaded. */
-bool heap_allocator_is_wanted(void);
-/* In a child: mimalloc is not called any more. */
-void heap_leave_allocator(void);
-/* The caller is the allocator that this library has loaded. */
-bool heap_is_our_allocator(const void *code);
-/* From now on new memory is libc's to give, as without the library. */
-void heap_close_malloc(void);
-/* The same, async-signal-safe. */
-void heap_close_malloc_now(void);
-/* Loads the allocator now. Where dlopen may be called. */
-void heap_malloc_load(void);
-
-/* ---- beyond.c: what mimalloc has beyond its own map. Async-signal-safe; for any number of threads ---- */
-/* It has a mapping. False: this cannot be remembered, and it must not have it. */
-bool heap_note_beyond(const void *mapping, size_t length);
-/* Whole pages that are about to be unmapped, whosever they are. False: what remains of a mapping of its cannot be
- * remembered, and they must stay. */
-bool heap_forget_beyond(const void *mapping, size_t length);
-bool heap_is_beyond(const void *pointer);
+/* What libc's malloc does is to be seen from now on, if it can be. In a process of one thread. */
+void heap_see_malloc(void);
 #endif

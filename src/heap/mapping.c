@@ -42,21 +42,9 @@
 #define PIDFD_SELF_THREAD_GROUP (-10001)
 #endif
 
-/* Addresses that an allocator of the mimalloc kind proposes: spread over a part of the address space, for no other
- * reason than to have them aligned. */
-#define SPREAD_FROM ((uintptr_t)2 << 40)
-#define SPREAD_TO   ((uintptr_t)32 << 40)
-
-/* An allocator that proposes addresses wants them aligned as these are, and would cut away the rest; no more than
- * this. All other mappings lie side by side: a freeze pays for each run of memory, more than for the ends of a run
- * that share a page table with what is outside. */
-#define ALIGN_MOST ((size_t)64 << 20)
-
 /* The kernel's gap below what grows downward, and how far at most room is made for one whose growth nothing limits. */
 #define GROWS_GAP  ((size_t)2 << 20)
 #define GROWS_MOST ((size_t)1 << 30)
-
-#define LARGE_PAGE ((size_t)2 << 20)
 
 /* How much is copied at a time. */
 #define COPY_SLICE ((size_t)2 << 20)
@@ -68,10 +56,6 @@ long heap_munmap(void *address, size_t length)
 	uint64_t mask;
 	long error;
 
-	/* Of what the kernel refuses, nothing is gone. */
-	if (span_is_aligned(address) && length != 0 && (uintptr_t)address <= ADDRESSES_END && length <= ADDRESSES_END - (uintptr_t)address &&
-	    !heap_forget_beyond(address, length))
-		return -ENOMEM;
 	heap_forget_early(address, length);
 	if (!span_touches(address, length))
 		return sys_call2(SYS_munmap, address, length);
@@ -93,50 +77,6 @@ static bool is_plain(int protection, int flags)
 {
 	return protection == (PROT_READ | PROT_WRITE) &&
 	       (flags & ~(MAP_NORESERVE | MAP_FIXED | MAP_FIXED_NOREPLACE)) == (MAP_PRIVATE | MAP_ANONYMOUS);
-}
-
-static size_t alignment_for(const void *hint)
-{
-	uintptr_t at = (uintptr_t)hint;
-	size_t of_hint = at & -at;
-
-	return of_hint <= HEAP_PAGE ? HEAP_PAGE : of_hint < ALIGN_MOST ? of_hint : ALIGN_MOST;
-}
-
-/* Where the kernel would align it so that it can have large pages, it is aligned here. */
-static size_t alignment_of(size_t length, size_t alignment)
-{
-	return length % LARGE_PAGE == 0 && alignment < LARGE_PAGE && heap_large_pages_are_given() ? LARGE_PAGE : alignment;
-}
-
-/* NULL: not here. */
-static void *place(size_t length, size_t alignment)
-{
-	odf_region *region;
-	void *address = NULL;
-	size_t offset;
-	uint64_t mask;
-
-	heap_meet_child();
-	region = heap_region();
-	if (region == NULL)
-		return NULL;
-	length = span_round_up(length);
-	alignment = alignment_of(length, alignment);
-	region_lock(&mask);
-	offset = region_find_hole(region, length, alignment);
-	if (offset != SIZE_MAX) {
-		if (region_take(region, offset, length) == 0)
-			address = (char *)odf_region_base(region) + offset;
-		else
-			(void)region_give(region, offset, length);
-	}
-	region_unlock(&mask);
-	if (address != NULL)
-		heap_note_placed(length);
-	else
-		heap_note_spill();
-	return address;
 }
 
 static long map_over(char *address, size_t length, int protection, int flags, int file, off_t offset)
@@ -232,16 +172,6 @@ static long map_fixed(char *address, size_t length, int protection, int flags, i
 	return result;
 }
 
-static bool is_spread(const void *address)
-{
-	return (uintptr_t)address >= SPREAD_FROM && (uintptr_t)address < SPREAD_TO;
-}
-
-static bool is_mere_hint(const void *address)
-{
-	return address == NULL || is_spread(address) || span_touches((const void *)((uintptr_t)address / HEAP_PAGE * HEAP_PAGE), 1);
-}
-
 /* The kernel refuses a single request for more than the machine has (overcommit by heuristic). A region's memory is
  * promised by nobody, so such a request is the kernel's to answer. */
 #define LARGE_REQUEST ((size_t)256 << 20)
@@ -254,55 +184,32 @@ static bool exceeds_machine(size_t length)
 	       length / machine.mem_unit > machine.totalram + machine.totalswap;
 }
 
-/* `for_malloc`: for the requests that the malloc door serves, whose memory is placed in a region of its own.
- * `elsewhere`: what is proposed to the kernel if it is not. */
-static long map(void *address, void *elsewhere, size_t length, int protection, int flags, int file, off_t offset, bool for_malloc)
+static long map(void *address, size_t length, int protection, int flags, int file, off_t offset)
 {
 	heap_look_at_inherited();
 	if (is_young_kind(flags) && protection == (PROT_READ | PROT_WRITE) && length >= HEAP_SMALLEST && length <= ADDRESSES_END)
 		heap_grows((flags & MAP_NORESERVE) && length >= HEAP_RESERVATION ? heap_threshold() - 1 : length);
-	if (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) {
-		if (offset % (off_t)HEAP_PAGE == 0 && span_touches(address, length))
-			return map_fixed(address, length, protection, flags, file, offset);
-		return raw_mmap(address, length, protection, flags, file, offset);
-	}
-	if (for_malloc && is_plain(protection, flags) && length >= HEAP_SMALLEST && length <= ADDRESSES_END && offset % (off_t)HEAP_PAGE == 0) {
-		if (heap_region() != NULL && is_mere_hint(address) && !exceeds_machine(length)) {
-			void *placed = place(length, alignment_for(address));
-			if (placed != NULL)
-				return (long)placed;
-		}
-	}
-	return raw_mmap(elsewhere, length, protection, flags, file, offset);
+	if ((flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) && offset % (off_t)HEAP_PAGE == 0 && span_touches(address, length))
+		return map_fixed(address, length, protection, flags, file, offset);
+	return raw_mmap(address, length, protection, flags, file, offset);
 }
 
-long heap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset, const void *caller)
+long heap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset)
 {
-	bool for_malloc = heap_is_our_allocator(caller);
-	void *elsewhere = address;
-	long result;
+	long result = map(address, length, protection, flags, file, offset);
 
-	if (for_malloc && !(flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) && !is_spread(address)) {
-		address = NULL;
-		elsewhere = span_apart(length);
-	}
-	/* mimalloc asks without a promise, where libc's malloc would be refused. */
-	if (for_malloc && exceeds_machine(length))
-		flags &= ~MAP_NORESERVE;
-	result = map(address, elsewhere, length, protection, flags, file, offset, for_malloc);
-	if (!for_malloc && (result >= 0 || result < -4095))
+	if (result >= 0 || result < -4095)
 		heap_note_mapped((void *)result, length, protection, flags);
-	if (for_malloc && (result >= 0 || result < -4095) && !heap_note_beyond((void *)result, length)) {
-		(void)heap_munmap((void *)result, length);
-		return -ENOMEM;
-	}
 	return result;
 }
 
-void heap_note_grown(void *address, size_t length)
+long heap_mmap_within(void *address, size_t length, int protection, int flags, int file, off_t offset)
 {
-	heap_grows(length);
-	heap_note_mapped(address, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
+	long result = map(address, length, protection, flags, file, offset);
+
+	if (result >= 0 || result < -4095)
+		heap_note_malloced((void *)result, length, protection, flags);
+	return result;
 }
 
 long heap_give_back(void *address, size_t length, long (*call)(void *argument), void *argument)
@@ -318,18 +225,6 @@ long heap_give_back(void *address, size_t length, long (*call)(void *argument), 
 	error = span_lose_by(address, length, call, argument);
 	region_unlock(&mask);
 	return error;
-}
-
-long heap_map_large(size_t length)
-{
-	long result;
-
-	if (length >= HEAP_LARGE_IN_PLACE)
-		return heap_mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, NULL);
-	result = map(NULL, NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, true);
-	if (result >= 0 || result < -4095)
-		heap_note_mapped((void *)result, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
-	return result;
 }
 
 /* ---- mprotect ---- */
@@ -359,10 +254,15 @@ static long protect_span(struct span *span, long protection)
 
 long heap_mprotect(void *address, size_t length, int protection)
 {
-	if ((protection & PROT_WRITE) && length >= HEAP_SMALLEST && length <= ADDRESSES_END) /* of what was reserved, for one */
+	long error;
+
+	if ((protection & PROT_WRITE) && length <= ADDRESSES_END) /* of what was reserved; by malloc, page by page */
 		heap_grows(length);
 	if ((protection & ~RIGHTS) != 0 || !span_touches(address, length))
 		return sys_call3(SYS_mprotect, address, length, protection);
+	/* As malloc does it, page by page. */
+	if (protection == (PROT_READ | PROT_WRITE) && length < HEAP_SMALLEST && heap_open_quietly(address, length, &error))
+		return error;
 	return span_walk(address, length, false, protect_span, protection);
 }
 
@@ -987,14 +887,21 @@ static void note_moved(char *old, size_t old_length, char *place, size_t length,
 
 long heap_mremap(void *old, size_t old_length, size_t length, int flags, void *fixed)
 {
+	bool early = heap_has_early(old);
 	uint64_t mask;
 	long result;
 
+	if (length > old_length && length - old_length <= ADDRESSES_END)
+		heap_grows(length - old_length);
 	heap_forget_early(old, old_length);
 	if (flags & MREMAP_FIXED)
 		heap_forget_early(fixed, length);
-	if (!span_touches(old, old_length == 0 ? 1 : old_length) && !((flags & MREMAP_FIXED) && span_touches(fixed, length)))
-		return sys_call5(SYS_mremap, old, old_length, length, flags, fixed);
+	if (!span_touches(old, old_length == 0 ? 1 : old_length) && !((flags & MREMAP_FIXED) && span_touches(fixed, length))) {
+		result = sys_call5(SYS_mremap, old, old_length, length, flags, fixed);
+		if (early && old_length > 0 && (result >= 0 || result < -4095))
+			heap_note_early((void *)result, span_round_up(length), true);
+		return result;
+	}
 	if (!is_sound(old, old_length, length, flags, fixed))
 		return -EINVAL;
 	heap_meet_child();

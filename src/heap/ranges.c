@@ -107,6 +107,19 @@ bool ranges_add(struct ranges *ranges, uintptr_t address, size_t length)
 	return true;
 }
 
+bool ranges_extend(struct ranges *ranges, uintptr_t address, size_t length)
+{
+	uint64_t from = address / HEAP_PAGE, to = page_after(address, length);
+
+	for (unsigned i = 0, count = atomic_load(&ranges->used); i < count && to <= PAGES_END; i++) {
+		uint64_t range = atomic_load(&ranges->slots[i]);
+		if (range != 0 && end_of(range) == from && to - start_of(range) <= COUNT_MOST &&
+		    atomic_compare_exchange_strong(&ranges->slots[i], &range, range_of(start_of(range), to)))
+			return true;
+	}
+	return ranges_add(ranges, address, length);
+}
+
 bool ranges_have(const struct ranges *ranges, uintptr_t address)
 {
 	uint64_t page = address / HEAP_PAGE;

@@ -158,7 +158,6 @@ void heap_before_filter(enum heap_filter how, unsigned long flags, const void *p
 	if (stage == THROUGH)
 		return;
 	heap_leave(ODF_REASON_HEAP_SANDBOX);
-	heap_close_malloc();
 	region_leave_all(ODF_REASON_HEAP_SANDBOX);
 	region_part_with_keeper();
 }

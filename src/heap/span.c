@@ -311,9 +311,8 @@ bool span_is_sealed(char *at, char *end)
 	return false;
 }
 
-/* Where mimalloc's mappings lie that are not in a region: where nobody's are whose address the kernel chooses.
- * Version 3.0.1 takes for its own what is mapped where it has had something before. And its first proposal may be so
- * low (3.4.3: just above 1 GiB) that it would take what the program can map with MAP_32BIT. */
+/* Where nobody's mappings lie whose address the kernel chooses, nor any that the program can map with MAP_32BIT: a gap
+ * among its own stays one. */
 #define APART_FROM ((uintptr_t)15 << 40)
 #define APART_SIZE ((uintptr_t)4 << 40)
 #define APART_STEP ((uintptr_t)4 << 20)

@@ -45,10 +45,7 @@ odf_region *heap_region(void)
 
 	if (current == NULL || !region_has_left(current, &why) || region_is_inherited(current))
 		return current;
-	/* It has given itself up. What keeps it from being frozen may be a filter that nobody saw, which would keep
-	 * mimalloc from what it needs as well. */
-	heap_retire(why);
-	heap_close_malloc_now();
+	heap_retire(why); /* it has given itself up */
 	return NULL;
 }
 
@@ -114,10 +111,7 @@ static void add_home(odf_region *fresh)
  * and so would the heap. */
 atomic_int *heap_process;
 
-/* At the last fork there were other threads. */
-static bool had_others;
-
-/* In its place before the heap has ever been awake: nothing but open, read and close is done by then that the program
+/* In its place before the heap has ever been awake: nothing but to open, read, write and close files is done by then that the program
  * itself may not do, as a filter that it was started with could kill for it. */
 static atomic_int process_at_first;
 
@@ -133,7 +127,6 @@ static void before_fork(void)
 		heap_meet_child();
 		heap_look_at_inherited();
 	}
-	had_others = !heap_allocator_is_wanted() || !region_has_one_thread();
 }
 
 /* It was off, and may wake again. */
@@ -199,8 +192,6 @@ static void end_fork(void)
 static void begin_child(void)
 {
 	heap_note_fork();
-	if (had_others)
-		heap_leave_allocator();
 	note_process_quietly();
 	forget_descriptors();
 }
@@ -208,7 +199,6 @@ static void begin_child(void)
 /* What there was in the process that it is a copy of is not known. */
 void heap_meet_process(void)
 {
-	heap_leave_allocator();
 	note_process();
 }
 
@@ -274,7 +264,7 @@ static int wake_undisturbed(void)
 		return 0;
 	}
 	was_watched = atomic_exchange(&heap_watched, ++wakings); /* before the look at what is open */
-	fresh = heap_make_region(capacity_wanted, &obstacle, &error);
+	fresh = heap_make_region(&obstacle, &error);
 	if (fresh != NULL) {
 		/* Whoever finds a home asks whose it is. */
 		atomic_store(&owner, (int)sys_call0(SYS_getpid));
@@ -395,7 +385,6 @@ void heap_meet_child(void)
 	for (int i = 0; i < atomic_load(&heap_home_count); i++)
 		heap_forget_what_is_not_here(heap_homes[i].region, (size_t)(heap_homes[i].end - heap_homes[i].start));
 	region_unlock(&mask);
-	heap_malloc_in_child();
 	heap_forget_windows();
 	heap_inherit();
 	if (current == NULL || !region_is_inherited(current))
@@ -434,8 +423,9 @@ void heap_open_doors(bool preloaded)
 	atomic_store(&heap_budget, (long)threshold);
 	atomic_store(&reason, ODF_REASON_TOO_SMALL);
 	atomic_store(&state, ODF_HEAP_ASLEEP);
-	if (on && wake() == 0)
-		heap_malloc_load();
+	heap_see_malloc();
+	if (on)
+		(void)wake();
 }
 
 #define BUSY_MOST 2000
@@ -454,6 +444,7 @@ int odf_heap_enable(size_t capacity)
 		return ENOTSUP;
 	if (capacity != 0)
 		capacity_wanted = capacity;
+	heap_see_malloc();
 	atomic_store(&state, ODF_HEAP_ASLEEP);
 	for (unsigned tries = 0; (error = wake()) == EBUSY && tries < BUSY_MOST; tries++) { /* another thread makes or ends a region */
 		struct timespec moment = { 0, 1000000 };
@@ -461,8 +452,6 @@ int odf_heap_enable(size_t capacity)
 	}
 	if (error == EAGAIN) /* it is in a sandbox of which nothing is known yet */
 		error = ENOTSUP;
-	if (error == 0)
-		heap_malloc_load();
 	return error;
 }
 
@@ -484,7 +473,7 @@ int odf_heap_info_get(odf_heap_info *info)
 	found.reason = (odf_reason)atomic_load(&reason);
 	found.malloc_door = heap_malloc_door();
 	found.threshold = threshold;
-	found.capacity = current != NULL ? odf_region_capacity(current) : 0;
+	found.capacity = current != NULL ? heap_window_capacity() : 0;
 	found.placed_bytes = atomic_load(&placed);
 	found.spills = atomic_load(&spilled);
 	found.inside_bytes = 0;

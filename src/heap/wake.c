@@ -31,8 +31,7 @@ size_t heap_capacity(size_t wanted)
 	return (capacity + GIB - 1) / GIB * GIB;
 }
 
-/* Low enough for the map of its memory that mimalloc 2 has, which ends at 20 TiB (malloc.c), and anywhere there, as
- * other mappings are. */
+/* Where nobody's mappings are whose address the kernel chooses, and anywhere there, as other mappings are. */
 static void *choose_place(void)
 {
 	const void *random = (const void *)getauxval(AT_RANDOM);
@@ -103,6 +102,7 @@ static odf_reason find_obstacle(void)
 void heap_rehearse(void)
 {
 	(void)find_obstacle();
+	(void)heap_may_be_young();
 	(void)heap_capacity(0);
 	(void)choose_place();
 	(void)statm_private_bytes();
@@ -120,27 +120,29 @@ odf_region *heap_make_window_region(void *start, size_t length, odf_reason *obst
 	return fresh;
 }
 
+bool heap_is_on(void)
+{
+	return settings->heap == SETTINGS_HEAP_ON;
+}
+
 bool heap_may_be_young(void)
 {
 	return settings->heap != SETTINGS_HEAP_ON &&
 	       (capability(ODF_PROBE_UFFD_KERNEL) || capability(ODF_PROBE_UFFD_DEVICE)) && capability(ODF_PROBE_UFFD_MINOR);
 }
 
-odf_region *heap_make_region(size_t wanted, odf_reason *obstacle, int *error)
+odf_region *heap_make_region(odf_reason *obstacle, int *error)
 {
 	odf_region *fresh = NULL;
 
 	*obstacle = atomic_load(&heap_home_count) < HEAP_HOMES ? find_obstacle() : ODF_REASON_HEAP_NO_ROOM;
-	for (size_t capacity = heap_capacity(wanted); *obstacle == ODF_REASON_NONE; capacity = capacity / 2 / GIB * GIB) {
-		fresh = region_make_bare(capacity, 0, choose_place(), error);
-		if (*error == EAGAIN || *error == ECHILD)
-			*obstacle = ODF_REASON_HEAP_PROCESS;
-		if (fresh != NULL || *error != ENOMEM)
-			break;
-		if (capacity <= GIB) {
-			*obstacle = ODF_REASON_HEAP_NO_ROOM;
-			break;
-		}
-	}
+	if (*obstacle != ODF_REASON_NONE)
+		return NULL;
+	(void)heap_may_be_young(); /* asked now, before the program may enter a sandbox */
+	fresh = region_make_bare(GIB, 0, choose_place(), error);
+	if (fresh == NULL && (*error == EAGAIN || *error == ECHILD))
+		*obstacle = ODF_REASON_HEAP_PROCESS;
+	else if (fresh == NULL && *error == ENOMEM)
+		*obstacle = ODF_REASON_HEAP_NO_ROOM;
 	return fresh;
 }

@@ -12,12 +12,15 @@
 /* The kernel maps from the top of the address space downward unless told otherwise; elsewhere, where the data segment
  * is for one, memory follows upward upon the first. */
 #define DOWNWARD_FROM (ADDRESSES_END - ((uintptr_t)32 << 40))
+/* Nothing is mapped below. A program of fixed position and its data segment follow upon it. */
+#define LOWEST ((uintptr_t)2 << 20)
 /* Where addresses of 32 bits end, which programs ask for with MAP_32BIT. */
 #define LOW_END ((uintptr_t)4 << 30)
 
 /* Each is a few system calls for every fork. */
 #define WINDOWS_MOST 6
-/* A mapping of this length is worth one, and so are smaller ones that come to four times as much. */
+/* A mapping of this length is worth one, and so are smaller ones that come to four times as much. Where the heap is
+ * to be in play from the start, any is. */
 #define WORTH ((size_t)1 << 20)
 
 static bool is_own_window(const struct heap_home *home)
@@ -61,9 +64,9 @@ void heap_make_window(const char *address, size_t length)
 	uintptr_t at = (uintptr_t)address, end = at + length, from, to;
 	size_t capacity = heap_window_capacity();
 
-	if (at < GIB || end > ADDRESSES_END + HEAP_PAGE || find(address) != NULL)
+	if (at < LOWEST || end > ADDRESSES_END + HEAP_PAGE || find(address) != NULL)
 		return;
-	if (length < WORTH && atomic_fetch_add_explicit(&outside, length, memory_order_relaxed) + length < 4 * WORTH)
+	if (length < WORTH && !heap_is_on() && atomic_fetch_add_explicit(&outside, length, memory_order_relaxed) + length < 4 * WORTH)
 		return;
 	atomic_store_explicit(&outside, 0, memory_order_relaxed);
 	if (at >= DOWNWARD_FROM) {
@@ -72,7 +75,7 @@ void heap_make_window(const char *address, size_t length)
 		if (from > at)
 			from = at / GIB * GIB;
 	} else {
-		from = at / GIB * GIB;
+		from = at < GIB ? LOWEST : at / GIB * GIB;
 		to = at < LOW_END ? LOW_END : from + capacity;
 	}
 	if (fit_between(at, &from, &to) && to > from)
@@ -83,8 +86,9 @@ void heap_make_window(const char *address, size_t length)
  *
  * The first write to a page of a file takes a quarter longer than one to anonymous memory, and a fork copies the page
  * tables of the latter. A process that has forked will fork again. Before that it is what a process grows by that
- * stays: memory beyond the most that it ever had is overlaid, and what is mapped in the place of what was given back
- * is young. */
+ * stays: what the program maps beyond the most that it ever had is overlaid, and what is mapped in the place of what
+ * was given back is young. So is what libc's malloc has, of which no more is known than that most programs have some,
+ * and few of them fork: it costs what it costs without us. */
 static _Atomic(size_t) has, had_most;
 static atomic_bool has_forked;
 
@@ -100,7 +104,7 @@ void heap_forget_windows(void)
 	atomic_store(&has_forked, false);
 }
 
-static bool is_overlaid(size_t length)
+static bool is_overlaid(size_t length, bool malloced)
 {
 	size_t now = atomic_fetch_add_explicit(&has, length, memory_order_relaxed) + length;
 	size_t most = atomic_load_explicit(&had_most, memory_order_relaxed);
@@ -108,7 +112,7 @@ static bool is_overlaid(size_t length)
 
 	while (now > most && now < SIZE_MAX / 2 && !atomic_compare_exchange_weak(&had_most, &most, now))
 		;
-	return more || atomic_load_explicit(&has_forked, memory_order_relaxed) || !heap_may_be_young();
+	return (more && !malloced) || atomic_load_explicit(&has_forked, memory_order_relaxed) || !heap_may_be_young();
 }
 
 void span_note_unmapped(size_t length)
@@ -158,24 +162,31 @@ static void forget_history(char *address, size_t length)
 
 /* ---- Not under the lock ---- */
 
-void heap_note_mapped(void *address, size_t length, int protection, int flags)
+enum note { NOTE_MAPPED, NOTE_MALLOCED, NOTE_GROWN };
+
+static void note_mapped(void *address, size_t length, int protection, bool young, enum note how)
 {
-	bool young = is_young_kind(flags), plain = young && protection == (PROT_READ | PROT_WRITE);
+	bool plain = young && protection == (PROT_READ | PROT_WRITE);
 	uint64_t mask;
 
+	if (young && length >= HEAP_SMALLEST_YOUNG)
+		heap_meet_child();
 	if (heap_state() == ODF_HEAP_AWAKE && young && length >= HEAP_SMALLEST_YOUNG)
 		heap_make_window(address, length);
 	if (!span_touches(address, length)) {
 		heap_forget_early(address, length);
-		if (young)
-			heap_note_early(address, length);
+		if (how == NOTE_GROWN)
+			heap_note_early_growth(address, length);
+		else if (young)
+			heap_note_early(address, length, how == NOTE_MALLOCED);
 		return;
 	}
 	heap_meet_child();
 	region_lock(&mask);
 	forget_history(address, length);
 	for_windows(address, length, young ? note : forget, protection);
-	if (plain && length >= HEAP_SMALLEST && is_overlaid(span_round_up(length))) {
+	/* Where the heap has left, nothing is asked of the kernel that a filter might not have. */
+	if (plain && length >= HEAP_SMALLEST && heap_state() == ODF_HEAP_AWAKE && is_overlaid(span_round_up(length), how != NOTE_MAPPED)) {
 		char *end = (char *)address + span_round_up(length);
 		for (char *at = address; at < end;) {
 			struct span span = span_at(at, end);
@@ -198,6 +209,38 @@ void heap_take_early_into_windows(void)
 	for (int i = 0, count = atomic_load_explicit(&heap_home_count, memory_order_acquire); i < count; i++)
 		if (is_own_window(&heap_homes[i]))
 			heap_take_early(heap_homes[i].region, heap_homes[i].start, (size_t)(heap_homes[i].end - heap_homes[i].start));
+}
+
+void heap_note_mapped(void *address, size_t length, int protection, int flags)
+{
+	note_mapped(address, length, protection, is_young_kind(flags), NOTE_MAPPED);
+}
+
+void heap_note_malloced(void *address, size_t length, int protection, int flags)
+{
+	note_mapped(address, length, protection, is_young_kind(flags), NOTE_MALLOCED);
+}
+
+void heap_note_grown(void *address, size_t length)
+{
+	heap_look_at_inherited();
+	heap_grows(length);
+	note_mapped(address, length, PROT_READ | PROT_WRITE, true, NOTE_GROWN);
+}
+
+bool heap_open_quietly(void *address, size_t length, long *error)
+{
+	const char *start = address, *end = start + span_round_up(length);
+	int count = atomic_load_explicit(&heap_home_count, memory_order_acquire);
+
+	for (int i = 0; i < count; i++)
+		if (start < heap_homes[i].end && end > heap_homes[i].start && !region_may_be_opened(heap_homes[i].region))
+			return false;
+	*error = sys_call3(SYS_mprotect, address, length, PROT_READ | PROT_WRITE);
+	for (int i = 0; i < count; i++)
+		if (start < heap_homes[i].end && end > heap_homes[i].start)
+			region_note_opened(heap_homes[i].region);
+	return true;
 }
 
 /* ---- Under the lock ---- */

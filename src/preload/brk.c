@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * The end of the data segment, as the program itself moves it: allocators of its own do, and Lisps. What it grows by
- * is its memory like a mapping. libc's malloc moves it as well, past us; what lies between two of the program's own
- * calls and is not theirs is malloc's, and left alone.
+ * The end of the data segment. What it grows by is the program's memory like a mapping: libc's malloc moves it, where
+ * that is seen (within.c), and allocators and Lisps of their own do. Where malloc is not seen, what lies between two of
+ * the program's own calls and is not theirs is malloc's, and left alone.
  *
- * Not safe beside another thread that moves it, as libc's functions are not.
+ * Not safe beside another thread that moves it, as libc's functions are not. Async-signal-safe otherwise.
  */
+#include <dlfcn.h>
 #include <errno.h>
 #include <stdint.h>
 #include <sys/mman.h>
@@ -13,12 +14,34 @@
 
 #include "../heap/heap.h"
 #include "../libc/libc.h"
+#include "../sys/syscall.h"
+#include "preload.h"
 
 #define EXPORTED __attribute__((visibility("default")))
 #define PAGE ((uintptr_t)4096)
 
-/* Where the program's own last piece ends, which may be within a page. */
+/* Where the last piece that was seen ends, which may be within a page. */
 static uintptr_t own_from, own_end;
+
+/* Where libc keeps the end, for its sbrk. NULL: its functions are called. */
+static void **libcs_end;
+static bool is_seen;
+
+static int call_brk(void *end)
+{
+	int (*function)(void *) = (int (*)(void *))libc_find(LIBC_BRK);
+	void *is;
+
+	if (!is_seen)
+		return function(end);
+	is = (void *)sys_call1(SYS_brk, end);
+	*libcs_end = is;
+	if (is < end) {
+		errno = ENOMEM;
+		return -1;
+	}
+	return 0;
+}
 
 static void *call_sbrk(intptr_t increment)
 {
@@ -27,11 +50,13 @@ static void *call_sbrk(intptr_t increment)
 	return function(increment);
 }
 
-static int call_brk(void *end)
+static void *current_end(void)
 {
-	int (*function)(void *) = (int (*)(void *))libc_find(LIBC_BRK);
-
-	return function(end);
+	if (!is_seen)
+		return call_sbrk(0);
+	if (*libcs_end == NULL)
+		(void)call_brk(NULL);
+	return *libcs_end;
 }
 
 static void note_growth(uintptr_t from, uintptr_t to)
@@ -45,21 +70,53 @@ static void note_growth(uintptr_t from, uintptr_t to)
 	}
 }
 
+bool preload_segment_is_known(void)
+{
+	libcs_end = dlsym(RTLD_DEFAULT, "__curbrk");
+	if (libcs_end == NULL)
+		(void)dlerror();
+	return libcs_end != NULL;
+}
+
+void preload_segment_begins(void)
+{
+	void *end = call_sbrk(0);
+
+	if (end != (void *)-1) {
+		own_from = ((uintptr_t)end + PAGE - 1) / PAGE * PAGE;
+		own_end = (uintptr_t)end;
+	}
+}
+
+void preload_segment_is_seen(void)
+{
+	uintptr_t end;
+
+	is_seen = true;
+	end = (uintptr_t)current_end();
+	if (own_end != 0 && end > own_end) /* by malloc, since the program began */
+		note_growth(own_end, end);
+}
+
 struct move {
 	void *to;
+	bool unchanged; /* the kernel takes no such end, and libc calls that success */
 };
 
 static long move_down(void *argument)
 {
-	const struct move *move = argument;
+	struct move *move = argument;
 
-	return call_brk(move->to) == 0 ? 0 : -errno;
+	if (call_brk(move->to) != 0)
+		return -errno;
+	move->unchanged = current_end() != move->to;
+	return move->unchanged ? -ENOMEM : 0;
 }
 
 /* What is given back is a region's no more at the moment at which it is gone. */
 static int shrink(uintptr_t from, uintptr_t to)
 {
-	struct move move = { (void *)to };
+	struct move move = { (void *)to, false };
 	uintptr_t start = (to + PAGE - 1) / PAGE * PAGE, end = (from + PAGE - 1) / PAGE * PAGE;
 	long error = heap_give_back((void *)start, end - start, move_down, &move);
 
@@ -67,7 +124,7 @@ static int shrink(uintptr_t from, uintptr_t to)
 		own_end = to;
 		own_from = own_from < to / PAGE * PAGE ? own_from : to / PAGE * PAGE;
 	}
-	return (int)-error;
+	return move.unchanged ? 0 : (int)-error;
 }
 
 EXPORTED void *sbrk(intptr_t increment)
@@ -75,6 +132,8 @@ EXPORTED void *sbrk(intptr_t increment)
 	uintptr_t was;
 	void *result;
 
+	if (is_seen) /* it calls our brk */
+		return call_sbrk(increment);
 	if (increment > 0) {
 		result = call_sbrk(increment);
 		if (result != (void *)-1)
@@ -91,9 +150,9 @@ EXPORTED void *sbrk(intptr_t increment)
 	return (void *)-1;
 }
 
-EXPORTED int brk(void *end)
+int preload_brk(void *end)
 {
-	uintptr_t was = (uintptr_t)call_sbrk(0), to = (uintptr_t)end;
+	uintptr_t was = (uintptr_t)current_end(), to = (uintptr_t)end;
 	int error;
 
 	if (was == UINTPTR_MAX || to == 0 || to >= was) {
@@ -106,4 +165,9 @@ EXPORTED int brk(void *end)
 		return 0;
 	errno = ENOMEM;
 	return -1;
+}
+
+EXPORTED int brk(void *end)
+{
+	return preload_brk(end);
 }

@@ -12,6 +12,7 @@
 
 #include "../heap/heap.h"
 #include "../libc/libc.h"
+#include "preload.h"
 
 #define EXPORTED __attribute__((visibility("default")))
 
@@ -24,19 +25,56 @@ static long finish(long result)
 	return result;
 }
 
+/* ---- What libc's own calls come to (within.c) ---- */
+
+void *preload_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset)
+{
+	return (void *)finish(heap_mmap_within(address, length, protection, flags, file, offset));
+}
+
+int preload_munmap(void *address, size_t length)
+{
+	return (int)finish(heap_munmap(address, length));
+}
+
+void *preload_mremap(void *old, size_t old_length, size_t length, int flags, ...)
+{
+	void *fixed = NULL;
+	va_list rest;
+
+	if (flags & MREMAP_FIXED) {
+		va_start(rest, flags);
+		fixed = va_arg(rest, void *);
+		va_end(rest);
+	}
+	return (void *)finish(heap_mremap(old, old_length, length, flags, fixed));
+}
+
+int preload_mprotect(void *address, size_t length, int protection)
+{
+	return (int)finish(heap_mprotect(address, length, protection));
+}
+
+int preload_madvise(void *address, size_t length, int advice)
+{
+	return (int)finish(heap_madvise(address, length, advice));
+}
+
+/* ---- The program's ---- */
+
 EXPORTED void *mmap(void *address, size_t length, int protection, int flags, int file, off_t offset)
 {
-	return (void *)finish(heap_mmap(address, length, protection, flags, file, offset, __builtin_return_address(0)));
+	return (void *)finish(heap_mmap(address, length, protection, flags, file, offset));
 }
 
 EXPORTED void *mmap64(void *address, size_t length, int protection, int flags, int file, off_t offset)
 {
-	return (void *)finish(heap_mmap(address, length, protection, flags, file, offset, __builtin_return_address(0)));
+	return (void *)finish(heap_mmap(address, length, protection, flags, file, offset));
 }
 
 EXPORTED int munmap(void *address, size_t length)
 {
-	return (int)finish(heap_munmap(address, length));
+	return preload_munmap(address, length);
 }
 
 EXPORTED void *mremap(void *old, size_t old_length, size_t length, int flags, ...)
@@ -54,7 +92,7 @@ EXPORTED void *mremap(void *old, size_t old_length, size_t length, int flags, ..
 
 EXPORTED int madvise(void *address, size_t length, int advice)
 {
-	return (int)finish(heap_madvise(address, length, advice));
+	return preload_madvise(address, length, advice);
 }
 
 /* An errno value, and for "not needed" nothing is done, as in libc. */
@@ -65,7 +103,7 @@ EXPORTED int posix_madvise(void *address, size_t length, int advice)
 
 EXPORTED int mprotect(void *address, size_t length, int protection)
 {
-	return (int)finish(heap_mprotect(address, length, protection));
+	return preload_mprotect(address, length, protection);
 }
 
 EXPORTED int pkey_mprotect(void *address, size_t length, int protection, int key)

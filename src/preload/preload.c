@@ -30,14 +30,14 @@ __attribute__((constructor(102))) static void open_doors(void)
 {
 	int saved = errno; /* zero when main starts (C11 7.5), whatever was asked in vain here */
 
-	preload_find_malloc();
+	preload_segment_begins();
+	heap_set_malloc(preload_malloc_is_libcs(), preload_see_within);
 	heap_open_doors(preload_is_preloaded());
 	errno = saved;
 }
 
 EXPORTED pid_t fork(void)
 {
-	heap_before_fork();
 	return fork_by_call(FORK_CALL_FORK);
 }
 
@@ -73,7 +73,6 @@ EXPORTED int daemon(int no_chdir, int no_close)
 	uint64_t start;
 	int result, error;
 
-	heap_before_fork();
 	if (region_bytes() == 0)
 		return libc_daemon(no_chdir, no_close);
 	error = region_fork_begin(&start);
@@ -96,7 +95,6 @@ EXPORTED pid_t forkpty(int *terminal, char *name, const struct termios *attribut
 	pid_t pid;
 	int error;
 
-	heap_before_fork();
 	if (region_bytes() == 0)
 		return libc_forkpty(terminal, name, attributes, size);
 	error = region_fork_begin(&start);

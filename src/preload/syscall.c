@@ -24,7 +24,7 @@
 static long do_mmap(long number, const long w[6])
 {
 	(void)number;
-	return heap_mmap((void *)w[0], (size_t)w[1], (int)w[2], (int)w[3], (int)w[4], w[5], NULL);
+	return heap_mmap((void *)w[0], (size_t)w[1], (int)w[2], (int)w[3], (int)w[4], w[5]);
 }
 
 static long do_munmap(long number, const long w[6])

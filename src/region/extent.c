@@ -128,6 +128,8 @@ void region_record(struct odf_region *region, struct region_extent run)
 	struct region_extents *was = region->extents, *is = region->other_extents;
 	size_t end = end_of(&run), first = find(region, run.from), past = find(region, end);
 
+	if (run.kind == REGION_ISLAND)
+		atomic_store_explicit(&region->has_islands, true, memory_order_relaxed);
 	memcpy(is->list, was->list, first * sizeof was->list[0]);
 	is->count = first;
 	if (first < was->count && was->list[first].from < run.from) {

@@ -77,6 +77,10 @@ odf_region *region_make_bare(size_t capacity, unsigned flags, void *hint, int *e
  * foreign. `beside`: a hint where there is room for the region's own mappings. Else as above. */
 odf_region *region_make_in_place(void *start, size_t capacity, void *beside, int *error);
 bool region_is_in_place(const struct odf_region *region);
+/* Without the lock. The program may make memory readable and writable there by the kernel's call alone, and says so
+ * after it: of young memory the next freeze finds it out, and of memory it changes nothing. */
+bool region_may_be_opened(const odf_region *region);
+void region_note_opened(odf_region *region);
 
 /* The following in one piece, as the kernel's own calls are: between these two, which block all signals. */
 void region_lock(uint64_t *mask);

@@ -77,6 +77,34 @@ void region_note_young_as_it_is(struct odf_region *region, size_t from, size_t l
 	region_maps_end(&maps);
 }
 
+bool region_may_be_opened(const struct odf_region *region)
+{
+	return region->in_place && !atomic_load_explicit(&region->has_islands, memory_order_relaxed);
+}
+
+void region_note_opened(struct odf_region *region)
+{
+	atomic_store(&region->rights_changed, true);
+}
+
+/* What the list calls young and without rights, as the kernel has it. */
+static void look_at_rights(struct odf_region *region, struct region_maps *maps)
+{
+	for (size_t at = 0; at < region->capacity;) {
+		struct region_extent run = region_run_at(region, at, region->capacity);
+		char *from = region->home + run.from, *end = from + run.length;
+		struct region_mapping mapping;
+		at = run.from + run.length;
+		if (run.kind != REGION_FOREIGN || !run.young || run.protection != PROT_NONE)
+			continue;
+		for (; from < end && region_maps_find(maps, from, &mapping) == 0 && mapping.start < end; from = mapping.end) {
+			char *start = mapping.start > from ? mapping.start : from, *stop = mapping.end < end ? mapping.end : end;
+			if (mapping.protection != PROT_NONE)
+				set_young(region, (size_t)(start - region->home), (size_t)(stop - start), true, mapping.protection);
+		}
+	}
+}
+
 static bool can_be_adopted(const struct region_extent *extent)
 {
 	return extent->kind == REGION_FOREIGN && extent->young && extent->protection == (PROT_READ | PROT_WRITE);
@@ -160,6 +188,8 @@ void region_adopt_young(struct odf_region *region, struct region_maps *maps)
 
 	if (!region->in_place || !region->has_young || region->no_young)
 		return;
+	if (atomic_exchange(&region->rights_changed, false))
+		look_at_rights(region, maps);
 	region->has_young = false;
 	while (at < region->capacity) {
 		struct region_extent run = region_run_at(region, at, region->capacity);
