@@ -104,7 +104,7 @@ if [ "$(id -u)" = 0 ]; then
 	cp "$odfork" "$work/odfork" && cp -L "$build/libodfork.so.0" "$work/" && chmod 755 "$work"
 	expect 125 "$work/odfork" run --user=nobody -- "$work/odfork" run --user=0 -- true
 	grep -q 'cannot become user 0: Operation not permitted; root may' "$work/err" || fail "--user without the right: $(cat "$work/err")"
-	expect 0 "$odfork" run --user=nobody -- sh -c 'echo "${ODFORK_UFFD_FD-none}"; readlink "/proc/$$/fd/$ODFORK_UFFD_FD" || :'
+	expect 0 "$work/odfork" run --user=nobody -- sh -c 'echo "${ODFORK_UFFD_FD-none}"; readlink "/proc/$$/fd/$ODFORK_UFFD_FD" || :'
 	if (exec 9<> /dev/userfaultfd) 2> /dev/null; then
 		[ "$(sed -n 2p "$work/out")" = /dev/userfaultfd ] || fail "no /dev/userfaultfd handed in: $(cat "$work/out")"
 	fi
