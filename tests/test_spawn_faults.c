@@ -54,6 +54,7 @@ static int in_new_namespace(void)
 	odf_capabilities capabilities = ODF_CAPABILITIES_INIT;
 	char *json, *pid;
 
+	(void)helper_path("state"); /* may start a program for that, which would be the first of the namespace, and its end */
 	if (unshare(CLONE_NEWPID) != 0)
 		return 77;
 	if (ask_first) {
