@@ -146,12 +146,17 @@ static void look(uint64_t now)
 	atomic_store(&look_ns, clock_ns() + wait);
 }
 
+bool heap_has_inherited(void)
+{
+	return atomic_load_explicit(&has_inherited, memory_order_relaxed);
+}
+
 void heap_look_at_inherited(void)
 {
 	uint64_t all = ~0ull, mask, now;
 	int saved = errno;
 
-	if (!atomic_load_explicit(&has_inherited, memory_order_relaxed))
+	if (!heap_has_inherited())
 		return;
 	now = clock_ns();
 	if (now < atomic_load(&look_ns) || heap_is_off_for_good() || heap_uses_keys())

@@ -134,6 +134,8 @@ void heap_note_placed(size_t bytes);
 void heap_inherit(void);
 /* Parts with those whose maker has ended, if it pays. One load, as a rule. Not under the lock; errno is left alone. */
 void heap_look_at_inherited(void);
+/* One load. */
+bool heap_has_inherited(void);
 
 /* ---- leave.c ---- */
 bool heap_leave_all(odf_reason reason);

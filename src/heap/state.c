@@ -121,9 +121,12 @@ static void note_process(void)
 		atomic_store_explicit(heap_process, (int)sys_call0(SYS_getpid), memory_order_relaxed);
 }
 
+static bool is_unmet(void);
+
+/* Asks nothing of the kernel in a process of which there is nothing to find out. */
 static void before_fork(void)
 {
-	if (!heap_is_guest()) {
+	if ((is_unmet() || heap_has_inherited()) && !heap_is_guest()) {
 		heap_meet_child();
 		heap_look_at_inherited();
 	}
@@ -371,6 +374,11 @@ void heap_grows(size_t bytes)
 
 /* The generation that the following was last done for. */
 static atomic_uint met;
+
+static bool is_unmet(void)
+{
+	return atomic_load_explicit(&met, memory_order_relaxed) != region_generation();
+}
 
 /* What was this process's region is memory like any other now; and it is small again, and may grow. */
 void heap_meet_child(void)
