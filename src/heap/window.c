@@ -66,7 +66,8 @@ void heap_make_window(const char *address, size_t length)
 
 	if (at < LOWEST || end > ADDRESSES_END + HEAP_PAGE || find(address) != NULL)
 		return;
-	if (length < WORTH && !heap_is_on() && atomic_fetch_add_explicit(&outside, length, memory_order_relaxed) + length < 4 * WORTH)
+	if (length < WORTH && !heap_is_on() &&
+	    atomic_fetch_add_explicit(&outside, length, memory_order_relaxed) + length < 4 * WORTH)
 		return;
 	atomic_store_explicit(&outside, 0, memory_order_relaxed);
 	if (at >= DOWNWARD_FROM) {
@@ -186,7 +187,8 @@ static void note_mapped(void *address, size_t length, int protection, bool young
 	forget_history(address, length);
 	for_windows(address, length, young ? note : forget, protection);
 	/* Where the heap has left, nothing is asked of the kernel that a filter might not have. */
-	if (plain && length >= HEAP_SMALLEST && heap_state() == ODF_HEAP_AWAKE && is_overlaid(span_round_up(length), how != NOTE_MAPPED)) {
+	if (plain && length >= HEAP_SMALLEST && heap_state() == ODF_HEAP_AWAKE &&
+	    is_overlaid(span_round_up(length), how != NOTE_MAPPED)) {
 		char *end = (char *)address + span_round_up(length);
 		for (char *at = address; at < end;) {
 			struct span span = span_at(at, end);

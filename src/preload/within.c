@@ -13,9 +13,9 @@
  *
  * Done where this is known to be right: on x86-64, where the functions are libc's own, come to a system call behind
  * what is overwritten, and begin with nothing that another one has put there, and where no other thread could be in the
- * middle of it. By way of /proc/self/mem, which changes no rights of the code, at no moment, and asks for none. What is refused leaves
- * libc as it is: then its malloc's memory stays out of regions. A program may have been started with a filter of system
- * calls; open, seek, write and close each has.
+ * middle of it. By way of /proc/self/mem, which changes no rights of the code, at no moment, and asks for none. What is
+ * refused leaves libc as it is: then its malloc's memory stays out of regions. A program may have been started with a
+ * filter of system calls; open, seek, write and close each has.
  *
  * Thread stacks, which libc maps in the same way, say what they are (MAP_STACK), and are never a region's.
  */
