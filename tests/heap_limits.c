@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -27,6 +28,8 @@
 			_exit(1);                                                                                         \
 		}                                                                                                         \
 	} while (0)
+
+static int variant; /* of a case: its second word */
 
 static void limit(int resource, size_t value)
 {
@@ -203,6 +206,73 @@ static void case_errno(void)
 	REQUIRE(at_start == 0);
 }
 
+static void limit_from_outside(size_t value)
+{
+	struct rlimit now = { value, value };
+	pid_t parent = getpid(), child = fork();
+	int status;
+
+	REQUIRE(child >= 0);
+	if (child == 0)
+		_exit(prlimit(parent, RLIMIT_AS, &now, NULL) == 0 ? 0 : errno == EPERM ? 77 : 1);
+	REQUIRE(waitpid(child, &status, 0) == child);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+		printf("skipped: another process may not set this one's limits\n");
+		exit(77);
+	}
+	REQUIRE(status == 0);
+}
+
+static void *sleep_in_thread(void *unused)
+{
+	(void)unused;
+	return NULL;
+}
+
+/* As an operator sets it for a process that runs. The variant says which call comes first. */
+static void case_as_from_outside(void)
+{
+	unsigned char *memory = grow(), *more, *moved, *segment;
+	pthread_t thread;
+	void *block;
+
+	fork_and_check(memory);
+	usleep(100000); /* it is LIVE by then, where it can be */
+	limit_from_outside(GIB);
+	switch (variant) {
+	case 0:
+		more = mmap(NULL, 256 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		REQUIRE(more != MAP_FAILED);
+		memset(more, 3, 16 * MIB);
+		moved = mremap(more, 256 * MIB, 300 * MIB, MREMAP_MAYMOVE);
+		REQUIRE(moved != MAP_FAILED && moved[16 * MIB - 1] == 3 && moved[300 * MIB - 1] == 0);
+		break;
+	case 1:
+		block = malloc(200 * MIB);
+		REQUIRE(block != NULL);
+		memset(block, 3, 4 * MIB);
+		for (int i = 0; i < 100000; i++)
+			REQUIRE(malloc(1000) != NULL);
+		break;
+	case 2:
+		segment = sbrk((intptr_t)(50 * MIB));
+		REQUIRE(segment != (void *)-1);
+		memset(segment, 3, 50 * MIB);
+		break;
+	case 3:
+		moved = mremap(memory, 48 * MIB, 64 * MIB, MREMAP_MAYMOVE);
+		REQUIRE(moved != MAP_FAILED);
+		memory = moved;
+		break;
+	default:
+		REQUIRE(pthread_create(&thread, NULL, sleep_in_thread, NULL) == 0 && pthread_join(thread, NULL) == 0);
+		break;
+	}
+	fork_and_check(memory);
+	REQUIRE(mmap(NULL, GIB - 20 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED && errno == ENOMEM);
+	fork_and_check(memory);
+}
+
 int main(int count, char **arguments)
 {
 	static const struct {
@@ -211,9 +281,11 @@ int main(int count, char **arguments)
 	} cases[] = {
 		{ "fsize", case_fsize }, { "fsize_later", case_fsize_later }, { "data", case_data }, { "data_later", case_data_later },
 		{ "data_first", case_data_first },
-		{ "as", case_as }, { "as_later", case_as_later }, { "machine", case_machine }, { "errno", case_errno },
+		{ "as", case_as }, { "as_later", case_as_later }, { "as_from_outside", case_as_from_outside }, { "machine", case_machine }, { "errno", case_errno },
 	};
 	at_start = errno;
+	if (count > 2)
+		variant = atoi(arguments[2]);
 	for (size_t i = 0; count > 1 && i < sizeof cases / sizeof *cases; i++)
 		if (strcmp(arguments[1], cases[i].name) == 0) {
 			cases[i].function();

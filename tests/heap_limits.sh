@@ -7,12 +7,14 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 number=0 failures=0
 
-echo 1..27
-for name in fsize fsize_later data data_later data_first as as_later machine errno; do
+echo 1..42
+for name in fsize fsize_later data data_later data_first as as_later machine errno \
+	'as_from_outside 0' 'as_from_outside 1' 'as_from_outside 2' 'as_from_outside 3' 'as_from_outside 4'; do
 	for mode in plain auto on; do
 		number=$((number + 1))
 		preload=
 		[ $mode = plain ] || preload=$build/libodfork.so.0
+		# shellcheck disable=SC2086
 		env LD_PRELOAD="$preload" ODFORK_HEAP="${mode#plain}" "$build/tests/heap_limits" $name > "$work/out" 2>&1
 		status=$?
 		reason=$(sed -n 's/^skipped: //p' "$work/out" | head -n 1)

@@ -44,7 +44,7 @@ static long attach(int id, char *address, size_t size, const void *wanted, int f
 	return result;
 }
 
-long heap_shmat(int id, const void *address, int flags)
+static long attach_somewhere(int id, const void *address, int flags)
 {
 	uintptr_t at = (uintptr_t)address;
 	size_t size = at != 0 && atomic_load_explicit(&heap_home_count, memory_order_acquire) > 0 ? segment_size(id) : 0;
@@ -56,6 +56,13 @@ long heap_shmat(int id, const void *address, int flags)
 	if (size == 0 || !span_touches((void *)at, size))
 		return sys_call3(SYS_shmat, id, address, flags);
 	return attach(id, (char *)at, size, address, flags);
+}
+
+long heap_shmat(int id, const void *address, int flags)
+{
+	long result = attach_somewhere(id, address, flags);
+
+	return result == -ENOMEM && heap_makes_room() ? attach_somewhere(id, address, flags) : result;
 }
 
 long heap_shmdt(const void *address)

@@ -38,6 +38,8 @@ long heap_mmap_within(void *address, size_t length, int protection, int flags, i
 void heap_note_grown(void *address, size_t length);
 /* `call` gives this memory back to the kernel, and returns 0 or minus an errno value. */
 long heap_give_back(void *address, size_t length, long (*call)(void *argument), void *argument);
+/* A call has failed with ENOMEM. True: it may have been for what regions reserve, which is no more. */
+bool heap_makes_room(void);
 long heap_munmap(void *address, size_t length);
 long heap_mremap(void *old, size_t old_length, size_t length, int flags, void *fixed);
 long heap_madvise(void *address, size_t length, int advice);

@@ -184,7 +184,7 @@ static bool exceeds_machine(size_t length)
 	       length / machine.mem_unit > machine.totalram + machine.totalswap;
 }
 
-static long map(void *address, size_t length, int protection, int flags, int file, off_t offset)
+static long map_once(void *address, size_t length, int protection, int flags, int file, off_t offset)
 {
 	heap_look_at_inherited();
 	if (is_young_kind(flags) && protection == (PROT_READ | PROT_WRITE) && length >= HEAP_SMALLEST && length <= ADDRESSES_END)
@@ -192,6 +192,13 @@ static long map(void *address, size_t length, int protection, int flags, int fil
 	if ((flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) && offset % (off_t)HEAP_PAGE == 0 && span_touches(address, length))
 		return map_fixed(address, length, protection, flags, file, offset);
 	return raw_mmap(address, length, protection, flags, file, offset);
+}
+
+static long map(void *address, size_t length, int protection, int flags, int file, off_t offset)
+{
+	long result = map_once(address, length, protection, flags, file, offset);
+
+	return result == -ENOMEM && heap_makes_room() ? map_once(address, length, protection, flags, file, offset) : result;
 }
 
 long heap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset)
@@ -885,7 +892,7 @@ static void note_moved(char *old, size_t old_length, char *place, size_t length,
 		span_forget_young(place, length);
 }
 
-long heap_mremap(void *old, size_t old_length, size_t length, int flags, void *fixed)
+static long remap(void *old, size_t old_length, size_t length, int flags, void *fixed)
 {
 	bool early = heap_has_early(old);
 	uint64_t mask;
@@ -921,4 +928,11 @@ long heap_mremap(void *old, size_t old_length, size_t length, int flags, void *f
 	}
 	region_unlock(&mask);
 	return result;
+}
+
+long heap_mremap(void *old, size_t old_length, size_t length, int flags, void *fixed)
+{
+	long result = remap(old, old_length, length, flags, fixed);
+
+	return result == -ENOMEM && length > old_length && heap_makes_room() ? remap(old, old_length, length, flags, fixed) : result;
 }

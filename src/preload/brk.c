@@ -136,6 +136,8 @@ EXPORTED void *sbrk(intptr_t increment)
 		return call_sbrk(increment);
 	if (increment > 0) {
 		result = call_sbrk(increment);
+		if (result == (void *)-1 && errno == ENOMEM && heap_makes_room())
+			result = call_sbrk(increment);
 		if (result != (void *)-1)
 			note_growth((uintptr_t)result, (uintptr_t)result + (uintptr_t)increment);
 		return result;
@@ -157,6 +159,8 @@ int preload_brk(void *end)
 
 	if (was == UINTPTR_MAX || to == 0 || to >= was) {
 		error = call_brk(end);
+		if (error != 0 && errno == ENOMEM && heap_makes_room())
+			error = call_brk(end);
 		if (error == 0 && was != UINTPTR_MAX && to > was)
 			note_growth(was, to);
 		return error;

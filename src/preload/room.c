@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <threads.h>
 
+#include "../heap/heap.h"
 #include "../libc/libc.h"
 #include "../region/region.h"
 #include "../sys/clone.h"
@@ -83,7 +84,7 @@ EXPORTED int pthread_create(pthread_t *restrict thread, const pthread_attr_t *re
 		(int (*)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *))libc_find(LIBC_PTHREAD_CREATE);
 	int error = function(thread, attributes, start, argument);
 
-	if (error == EAGAIN && made_room())
+	if (error == EAGAIN && (made_room() || heap_makes_room())) /* for a stack as well */
 		error = function(thread, attributes, start, argument);
 	return error;
 }
@@ -93,7 +94,7 @@ EXPORTED int thrd_create(thrd_t *thread, thrd_start_t start, void *argument)
 	int (*function)(thrd_t *, thrd_start_t, void *) = (int (*)(thrd_t *, thrd_start_t, void *))libc_find(LIBC_THRD_CREATE);
 	int result = function(thread, start, argument);
 
-	if (result != thrd_success && result != thrd_nomem && made_room())
+	if (result != thrd_success && result != thrd_nomem && (made_room() || heap_makes_room()))
 		result = function(thread, start, argument);
 	return result;
 }

@@ -347,7 +347,7 @@ static int cover_for_good(struct odf_region *region, size_t from, size_t length)
 	if (region_has_aside(region))
 		(void)region_move_aside(region, from, length);
 	/* What is written until now is in the file, and nobody writes there any more. */
-	if (region->chunk == 0 && sys_call3(SYS_madvise, region->template + from, length, MADV_DONTNEED) == 0 &&
+	if (region->chunk == 0 && !region->shed && sys_call3(SYS_madvise, region->template + from, length, MADV_DONTNEED) == 0 &&
 	    region_move(region->template + from, region->home + from, length, true) == 0) {
 		done = length;
 		region_show_in_dumps(region, from, length);
@@ -355,7 +355,7 @@ static int cover_for_good(struct odf_region *region, size_t from, size_t length)
 	if (done == 0) {
 		error = region_cover(region, from, length, &done);
 		/* So that the template can be unmapped as a whole nothing else may come to lie in it. */
-		if (done > 0 && !region_reserve_again(region->template + from, done))
+		if (done > 0 && !region->shed && !region_reserve_again(region->template + from, done))
 			region->template_lost = true;
 		if (done < length && done > 0)
 			region_record(region, (struct region_extent){ .from = from, .length = done, .kind = REGION_ISLAND, .protection = PROT_READ | PROT_WRITE });

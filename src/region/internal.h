@@ -143,6 +143,7 @@ struct odf_region {
 	size_t given_back; /* of what was inherited, by calls that were seen; counted again when it is given back again */
 	bool left;      /* given up (leave.c): what was memory is the process's own, and it takes part in nothing any more */
 	odf_reason left_reason;
+	bool shed;      /* it is being given up where address space is short: the template is used up */
 	size_t drained; /* how far the file has been emptied since */
 	bool aside_lost; /* what is at aside may not be ours: the keeper makes a new one before the next freeze */
 	char *old_asides[REGION_OLD_ASIDES]; /* those that were lost: views of the file that nobody looks at */

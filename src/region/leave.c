@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <linux/falloc.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "../sys/trace.h"
@@ -44,6 +45,50 @@ bool region_cover_by_mapping(struct odf_region *region, size_t from, size_t leng
 			region_pause_ms(1);
 	}
 	return true;
+}
+
+/* ---- Where address space is short ---- */
+
+#define NO_LIMIT ((uint64_t)1 << 47)
+
+static bool address_space_is_limited(void)
+{
+	struct rlimit64 limit;
+
+	return sys_call4(SYS_prlimit64, 0, RLIMIT_AS, NULL, &limit) == 0 && limit.rlim_cur < NO_LIMIT;
+}
+
+/* Parts of the template that no LIVE memory needs. */
+static void shed_template(struct odf_region *region)
+{
+	struct region_piece pieces[2];
+	int count = region_pieces(region, (region->template_from + region->template_length) % region->length,
+				  region->length - region->template_length, pieces);
+
+	for (int i = 0; i < count; i++)
+		for (size_t at = pieces[i].from, limit = at + pieces[i].length, end; at < limit; at = end) {
+			const struct region_extent *extent = region_extent_at(region, at, limit, &end);
+			if (!region_is_live(region, at, &end) || extent != NULL)
+				(void)region_unmap(region->template + at, end - at);
+		}
+	/* What is LIVE takes the rest out of it. */
+	region->template_from = 0;
+	region->template_length = region->length;
+}
+
+/* What a region reserves counts against the limit, so that what it takes to give it up would be refused: first goes
+ * all that is not needed for that. Of the heap's. */
+static void shed(struct odf_region *region)
+{
+	if (!region->aside_lost)
+		(void)region_unmap(region->aside, region->length);
+	region->aside_lost = true; /* if it stays after all the keeper makes another */
+	if (region->scratch != NULL && region->lost_count == 0) {
+		(void)region_unmap(region->scratch, 2 * region->work_size);
+		region->scratch = region->staging = NULL;
+	}
+	if (region->template != NULL && !region->template_lost)
+		shed_template(region);
 }
 
 /* Of a region that is all memory. */
@@ -92,7 +137,10 @@ int region_give_up(struct odf_region *region, odf_reason reason)
 	if (region->inherited || region->left)
 		return 0;
 	region->left_reason = reason;
-	if (region->aside_lost && region_lock_is_keepers())
+	region->shed = region->extents != NULL && address_space_is_limited();
+	if (region->shed)
+		shed(region);
+	else if (region->aside_lost && region_lock_is_keepers())
 		(void)region_aside_make(region); /* else by mapping */
 	error = make_private(region);
 	region->epoch++; /* who settles in steps begins again */
