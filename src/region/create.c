@@ -160,7 +160,10 @@ static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, enu
 		region_unmap(region, round_up(sizeof *region, REGION_PAGE));
 		return NULL;
 	}
+	/* A dump has nothing by them. */
+	(void)sys_call3(SYS_madvise, region->discarded, bitmap_size(region), MADV_DONTDUMP);
 	if (bare) {
+		(void)sys_call3(SYS_madvise, region->extents, EXTENTS_SIZE, MADV_DONTDUMP);
 		region->other_extents = region->extents + 1;
 		region->extents->count = 1;
 		region->extents->list[0] = (struct region_extent){

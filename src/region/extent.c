@@ -321,7 +321,6 @@ static int take_run(struct odf_region *region, struct region_extent run, bool li
 			region->aside_lost = true;
 		return ENOMEM;
 	}
-	(void)sys_call3(SYS_madvise, region->aside + run.from, run.length, MADV_DODUMP); /* at worst a core dump lacks it */
 	if (sys_call3(SYS_mprotect, region->aside + run.from, run.length, PROT_READ | PROT_WRITE) < 0)
 		return ENOMEM;
 	if (!region_map_zeros(home, run.length, PROT_READ | PROT_WRITE))
@@ -351,6 +350,7 @@ static int cover_for_good(struct odf_region *region, size_t from, size_t length)
 	    region_move(region->template + from, region->home + from, length, true) == 0) {
 		done = length;
 		region_show_in_dumps(region, from, length);
+		region_mark_for_dumps(region, from, length);
 	}
 	if (done == 0) {
 		error = region_cover(region, from, length, &done);

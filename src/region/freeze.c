@@ -28,6 +28,7 @@ int region_move_aside(struct odf_region *region, size_t from, size_t size)
 		char *aside = region->aside + from + done;
 		int error = region_move(region->home + from + done, aside, length, true);
 		if (error == 0) {
+			(void)sys_call3(SYS_madvise, aside, length, MADV_DONTDUMP); /* at worst it is in dumps twice */
 			done += length;
 			length = size - done;
 			continue;
@@ -88,6 +89,7 @@ int region_cover(struct odf_region *region, size_t from, size_t size, size_t *do
 			*done += part;
 	}
 	region_show_in_dumps(region, from, *done);
+	region_mark_for_dumps(region, from, *done);
 	return error; /* of what comes after, home is a shared view still, whose page tables stay at aside: slower, not wrong */
 }
 

@@ -78,6 +78,7 @@ int region_count(struct odf_region *region)
 		atomic_int *mark = region_map(NULL, REGION_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (mark == NULL)
 			return ENOMEM;
+		region_note_core_pattern();
 		atomic_store_explicit(mark, MARKER_OURS, memory_order_relaxed);
 		if (sys_call3(SYS_madvise, mark, REGION_PAGE, MADV_WIPEONFORK) < 0) {
 			region_unmap(mark, REGION_PAGE);

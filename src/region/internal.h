@@ -365,6 +365,12 @@ void region_show_in_dumps(const struct odf_region *region, size_t from, size_t s
 int region_freeze(struct odf_region *region); /* 0 or ENOMEM */
 int region_freeze_all(void);
 
+/* ---- dump.c ---- */
+/* Once, before the first region. */
+void region_note_core_pattern(void);
+/* Private memory, fresh from the template, is in core dumps, if any are made. */
+void region_mark_for_dumps(const struct odf_region *region, size_t from, size_t size);
+
 /* ---- file.c ---- */
 /* By the keeper, once, as long as it may open files: the files of so many regions. Of a region that comes after these
  * the file is a memfd without a second. */

@@ -55,7 +55,8 @@ static bool address_space_is_limited(void)
 {
 	struct rlimit64 limit;
 
-	return sys_call4(SYS_prlimit64, 0, RLIMIT_AS, NULL, &limit) == 0 && limit.rlim_cur < NO_LIMIT;
+	/* The keeper has limits of its own. */
+	return !region_lock_is_keepers() && sys_call4(SYS_prlimit64, 0, RLIMIT_AS, NULL, &limit) == 0 && limit.rlim_cur < NO_LIMIT;
 }
 
 /* Parts of the template that no LIVE memory needs. */

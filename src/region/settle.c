@@ -226,6 +226,7 @@ static int stage(struct odf_region *region, struct step *step)
  * wait or run into the hole; nothing can keep it from that but the kernel's own memory. */
 static bool bring_home(const struct step *step)
 {
+	(void)sys_call3(SYS_madvise, step->staging, step->length, MADV_DODUMP); /* at worst a core dump lacks it */
 	for (unsigned tries = 0; region_move(step->staging, step->home, step->length, false) != 0; tries++) {
 		if (region_is_mapped(step->home, step->length))
 			return false;
@@ -238,12 +239,14 @@ static bool bring_home(const struct step *step)
 /* Where the move back is refused, aside is a view of the file all the same, without its page tables. */
 static void unstage(struct odf_region *region, struct step *step)
 {
-	if (step->is_fresh)
+	if (step->is_fresh) {
 		empty_staging(region, step);
-	else if (region_move(step->staging, step->aside, step->length, false) == 0)
+	} else if (region_move(step->staging, step->aside, step->length, false) == 0) {
+		(void)sys_call3(SYS_madvise, step->aside, step->length, MADV_DONTDUMP);
 		(void)reserve_or_lose(region, 0, step->staging, step->length);
-	else if (!region_is_mapped(step->aside, step->length))
+	} else if (!region_is_mapped(step->aside, step->length)) {
 		region->aside_lost = true;
+	}
 }
 
 /* Threads of the program that wait for memory of the step: what would be read is a message of each. */

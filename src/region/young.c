@@ -122,7 +122,6 @@ static int prepare_aside(struct odf_region *region, const struct region_extent *
 			region->aside_lost = true;
 		return ENOMEM;
 	}
-	(void)sys_call3(SYS_madvise, aside, run->length, MADV_DODUMP); /* at worst a core dump lacks it */
 	return sys_call3(SYS_mprotect, aside, run->length, PROT_READ | PROT_WRITE) < 0 ? ENOMEM : 0;
 }
 

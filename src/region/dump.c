@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What a core dump has. The kernel writes shared memory without a name whole, so what is LIVE is in the dump; but a
+ * private view of a file it writes only if the process, or the one that it is a copy of, has written to that mapping.
+ * So where dumps are made, a freeze writes to one page of each mapping that it makes, what is there: then home is in
+ * the dumps of the parent and of its children, at the addresses at which the program knows it. It costs a page and a
+ * microsecond for each, and later forks copy the page tables of that mapping, as if the program had written there.
+ * Aside is the same memory at other addresses, and never in a dump.
+ *
+ * Async-signal-safe.
+ */
+#include <fcntl.h>
+#include <sys/resource.h>
+
+#include "internal.h"
+
+/* The kernel hands dumps to a program, whatever the limit of their size is: but for a limit of 1. */
+static atomic_bool handed_over;
+
+void region_note_core_pattern(void)
+{
+	int file = sys_open("/proc/sys/kernel/core_pattern", O_RDONLY, 0);
+	char first = '\0';
+
+	if (file < 0)
+		return;
+	if (sys_read(file, &first, 1) == 1)
+		atomic_store_explicit(&handed_over, first == '|', memory_order_relaxed);
+	sys_close(file);
+}
+
+static bool dumps_are_made(void)
+{
+	static atomic_bool known; /* when the program asked last; the keeper may not, and has limits of its own */
+	struct rlimit64 limit;
+	bool made;
+
+	if (region_lock_is_keepers())
+		return atomic_load_explicit(&known, memory_order_relaxed);
+	if (sys_call4(SYS_prlimit64, 0, RLIMIT_CORE, NULL, &limit) < 0)
+		return false;
+	made = atomic_load_explicit(&handed_over, memory_order_relaxed) ? limit.rlim_cur != 1 : limit.rlim_cur != 0;
+	atomic_store_explicit(&known, made, memory_order_relaxed);
+	return made;
+}
+
+/* [home + from, + size) is writable, and mappings that are as long as the template's chunks, or one. Whoever is
+ * writing there as well: nothing is changed. */
+void region_mark_for_dumps(const struct odf_region *region, size_t from, size_t size)
+{
+	size_t chunk = region->chunk != 0 ? region->chunk : SIZE_MAX, limit = from + size;
+
+	if (size == 0 || !dumps_are_made())
+		return;
+	for (size_t at = from; at < limit; at = chunk < limit - at / chunk * chunk ? (at / chunk + 1) * chunk : limit)
+		(void)__atomic_fetch_or(region->home + at, 0, __ATOMIC_RELAXED);
+}
