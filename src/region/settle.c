@@ -605,10 +605,11 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 	uint64_t epoch;
 	int error;
 
+	/* A fork that freezes it at this moment comes after; one that gives it up says first that it has left. */
+	if (__atomic_load_n(&region->live_length, __ATOMIC_ACQUIRE) == region->length)
+		return region->left ? ENOTSUP : 0;
 	if (region->left)
 		return ENOTSUP;
-	if (region->live_length == region->length)
-		return 0; /* a fork that freezes it at this moment comes after */
 	if (settler->pagemap < 0)
 		return ENOTSUP;
 	error = region_settle_begin(region, &epoch);
