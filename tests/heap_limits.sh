@@ -3,6 +3,7 @@
 # Limits and promises of memory: each case of heap_limits plain, and preloaded with the heap as it wakes by itself and awake from the start.
 set -u
 build=${ODF_BUILD:?}
+unset MALLOC_PERTURB_ # with which malloc writes all that it gives
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 number=0 failures=0
