@@ -122,10 +122,17 @@ static void note_process(void)
 }
 
 static bool is_unmet(void);
+static int wake(void);
+
+/* It did not wake as nothing is known of the filters that the process was started with, until it has forked. */
+static atomic_bool waits_for_a_fork;
 
 /* Asks nothing of the kernel in a process of which there is nothing to find out. */
 static void before_fork(void)
 {
+	if (atomic_load_explicit(&waits_for_a_fork, memory_order_relaxed) && !heap_waits_for_a_fork() && heap_state() == ODF_HEAP_ASLEEP &&
+	    (settings->heap == SETTINGS_HEAP_ON || statm_private_bytes() >= threshold))
+		(void)wake(); /* it may ask for no more memory */
 	if ((is_unmet() || heap_has_inherited()) && !heap_is_guest()) {
 		heap_meet_child();
 		heap_look_at_inherited();
@@ -232,14 +239,14 @@ bool heap_is_guest(void)
 /* Filters, before anything that they could punish. 0 or an errno value, as below. */
 static int ask_filters(void)
 {
-	static atomic_bool asking, waiting;
+	static atomic_bool asking;
 	int asleep = ODF_HEAP_ASLEEP, error = EAGAIN;
 
 	if (atomic_exchange(&asking, true))
 		return EBUSY;
-	if (!atomic_load(&waiting) || !heap_waits_for_a_fork())
+	if (!atomic_load(&waits_for_a_fork) || !heap_waits_for_a_fork())
 		error = heap_filters_permit();
-	atomic_store(&waiting, error == EAGAIN);
+	atomic_store(&waits_for_a_fork, error == EAGAIN);
 	if (error == EAGAIN) {
 		atomic_store(&reason, ODF_REASON_HEAP_SANDBOX);
 		atomic_store_explicit(&heap_budget, (long)(threshold / 8), memory_order_relaxed);
