@@ -91,7 +91,6 @@ mutant_of_settling() {
 # ---- munmap and mmap --------------------------------------------------------------------------------------------------------------
 mutant length_not_rounded_up heap/mapping.c model_160 's/span_unmap\(address, \(char \*\)address \+ span_round_up\(length\)\)/span_unmap(address, (char *)address + length \/ HEAP_PAGE * HEAP_PAGE)/'
 mutant hole_not_given_back heap/span.c model_160 's/return -region_give\(span->region, span_offset\(span\), span->length\);/return 0;/'
-mutant rights_not_looked_at heap/mapping.c model_160 's/return protection == \(PROT_READ \| PROT_WRITE\) &&/return/'
 mutant fixed_keeps_its_content heap/mapping.c model_160 's/(static long map_fixed_span.*?)\t\tregion_discard\(span->region, span_offset\(span\), span->length\);/$1/s'
 mutant noreplace_replaces heap/mapping.c model_160 's/if \(!span_is_all_hole\(address, end\)\)/if (false)/'
 mutant mapped_over_not_lost heap/span.c model_160 's/region_lose_end\(home->region, offset, size\);/(void)0;/'
@@ -140,7 +139,6 @@ mutant segment_not_seen heap/attach.c moved_segments 's/if \(size == 0 \|\|/if (
 mutant other_part_of_ours heap/attach.c moved_other_parts_of_a_file 's/result = span.kind == REGION_FOREIGN \? 0 : -EINVAL;/result = 0;/'
 mutant sealed_in_the_region heap/attach.c moved_sealed 's/result = prepare_to_seal\(start, end\);/result = 0;/'
 mutant seal_forgotten heap/attach.c moved_sealed 's/\t\t\tregion_seal\(/\t\t\tif (false)\n\t\t\t\tregion_seal(/'
-mutant no_room_below heap/mapping.c moved_grows_downward 's/\t\t\tmake_room_below\(address\);/\t\t\t;/'
 mutant no_large_pages heap/mapping.c moved_large_pages_asked 's/span_make_large\(span, advice == MADV_COLLAPSE\);/;/'
 mutant large_pages_over_data region/fresh.c moved_large_pages_beside_data 's/if \(is_zero_table\(region->home \+ at, swapped\)\)/if (true)/; s/save_late_pages\(region, at\);/;/'
 

@@ -115,7 +115,7 @@ mutant freeze_error_ignored 4 freeze.c fork_fails_in_its_first_step 's/(int regi
 mutant fork_error_ignored 4 hooks.c raw_clone_after_a_failed_fork 's/(int region_fork_begin.*?)return error;/$1return 0;/s'
 mutant lost_place_used 4 freeze.c foreign_memory_is_left_alone 's/if \(region->aside_lost && region->live_length > 0\)\s*return ENOMEM;//'
 mutant lost_place_unmapped 4 create.c nothing_is_moved_to_a_lost_place 's/if \(!region->aside_lost && region->aside != NULL\)/if (region->aside != NULL)/'
-mutant lost_place_unmapped_when_given_up 4 leave.c foreign_memory_is_left_alone 's/if \(!region->aside_lost\)(\s*\(void\)region_unmap)/$1/'
+mutant lost_place_unmapped_when_given_up 4 leave.c foreign_memory_is_left_alone 's/if \(!region->aside_lost\)(\s*\(void\)region_unmap\(region->aside, region->length\);\s*region->aside = NULL)/$1/'
 mutant lost_place_used_when_given_up 4 leave.c foreign_memory_is_left_alone 's/if \(!region->aside_lost\)[^\n]*(\s*\(void\)region_move_aside)/$1/'
 
 # ---- 5: doubt ---------------------------------------------------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ mutant taken_not_discarded 6 extent.c memory_taken_again_is_zero 's/region_disca
 mutant taken_visible_amid_settle 3 extent.c taken_amid_a_settle_is_hidden 's/if \(!region->visible && sys_call3\(SYS_madvise, home, run.length, MADV_DONTFORK\) < 0\)\s*region->doubt = true;//'
 mutant border_of_live_ignored - extent.c over_the_end_of_what_is_live 's/(bool live = region_is_live\(region, at, &end\);)\n\t\trun.length = end - at;/$1 end = at + run.length;/'
 mutant given_island_leaves_verdict 1 extent.c islands_of_raw_children 's/if \(run.kind == REGION_ISLAND\)\s*region->vacant = false;//g'
-mutant lost_island_leaves_verdict 1 extent.c islands_of_raw_children 's/(region_discard_forget\(region, run.from, run.length\);\n\t\t)region->vacant = false;\n\t\tstale = true;/$1stale = true;/'
+mutant lost_island_leaves_verdict 1 extent.c islands_of_raw_children 's/(region_discard_forget\(region, run.from, run.length\);\n\t\t)region->vacant = false;/$1/'
 mutant answer_shows_what_is_live 3 token.c islands_of_raw_children 's/region->live_length == 0 && region_show/region_show/'
 mutant island_shared 3 extent.c islands_are_private 's/error = cover_for_good\(region, run.from, run.length\);//'
 mutant island_hidden - extent.c islands_amid_a_settle_are_inherited 's/sys_call3\(SYS_madvise, region->home \+ run.from, run.length, MADV_DOFORK\) < 0/false/'
@@ -186,7 +186,7 @@ mutant waiting_hole_proposed - extent.c what_waits_is_not_proposed 's/if \(regio
 mutant hole_proposed_too_small - extent.c what_waits_is_not_proposed 's/end - aligned >= length\)/end - aligned + REGION_PAGE >= length)/'
 mutant hole_proposed_not_aligned - extent.c what_waits_is_not_proposed 's/aligned = \(size_t\)\(\(\(uintptr_t\)region->home.*?;/aligned = start;/'
 mutant lost_memory_kept - extent.c lost_memory_is_given_back 's/(\t)stale = !region_punch\(region, run.from, run.length\);/$1stale = false;/g'
-mutant lost_memory_not_stale - extent.c lost_memory_is_given_back 's/(region->vacant = false;\n\t\t)stale = true;/$1stale = false;/'
+mutant lost_memory_not_stale - extent.c lost_memory_is_given_back 's/(region->vacant = false;\n\t\tregion->given_back \+= run.length;\n\t\t)stale = true;/$1stale = false;/'
 mutant list_overflows - extent.c list_is_full 's/region->extents->count \+ 2 <= REGION_EXTENTS/true/'
 mutant losses_overflow - extent.c list_is_full 's/if \(region->extents->count \+ 2 \* runs > REGION_EXTENTS\)\s*return ENOMEM;//; s/(error = )region_has_room\(region\) \? (function\(region, run, live\)) : ENOMEM/$1$2/'
 mutant stale_not_punched 6 settle.c memory_taken_again_is_zero 's/if \(extent != NULL && extent->stale\) \{/if (0) {/'
