@@ -89,6 +89,12 @@ long span_lose_by(char *address, size_t length, long (*call)(void *argument), vo
 /* A place to propose for what is not the program's. */
 void *span_apart(size_t length);
 
+/* ---- mapping.c ---- */
+/* mmap, fixed there: what lies in regions is lost by it. */
+long span_map_over(char *address, size_t length, int protection, int flags, int file, off_t offset);
+/* More than the machine has: the kernel's to refuse. Not only under the lock. */
+bool span_exceeds_machine(size_t length);
+
 /* ---- window.c ---- */
 /* A mapping that a region in place can adopt one day, whatever its rights are now. */
 static inline bool is_young_kind(int flags)

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT
+ * Advice about memory (mapping.c). Async-signal-safe. */
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+#include "../sys/readable.h"
+#include "span.h"
+
+#ifndef MADV_COLD
+#define MADV_COLD 20
+#define MADV_PAGEOUT 21
+#endif
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
+#endif
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#define MADV_GUARD_REMOVE  103
+#endif
+#ifndef PIDFD_SELF
+#define PIDFD_SELF_THREAD       (-10000)
+#define PIDFD_SELF_THREAD_GROUP (-10001)
+#endif
+
+/* Advice that would make several mappings of one, and is not worth that; nothing depends on it being taken. */
+static bool is_mere_advice(long advice)
+{
+	switch (advice) {
+	case MADV_NORMAL:
+	case MADV_RANDOM:
+	case MADV_SEQUENTIAL:
+	case MADV_HUGEPAGE:
+	case MADV_NOHUGEPAGE:
+	case MADV_DOFORK:
+	case MADV_KEEPONFORK:
+	case MADV_DODUMP:
+	case MADV_UNMERGEABLE:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Advice that changes no mapping, which the kernel takes for the memory of a file as for other. */
+static bool is_passing_advice(long advice)
+{
+	switch (advice) {
+	case MADV_WILLNEED:
+	case MADV_COLD:
+	case MADV_PAGEOUT:
+	case MADV_POPULATE_READ:
+	case MADV_POPULATE_WRITE:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Memory of which the kernel knows no more after it than before, or what it would forget with the next mapping. */
+static bool leaves_young(long advice)
+{
+	switch (advice) {
+	case MADV_DONTNEED:
+	case MADV_DONTNEED_LOCKED:
+	case MADV_FREE:
+	case MADV_NORMAL:
+	case MADV_RANDOM:
+	case MADV_SEQUENTIAL:
+	case MADV_NOHUGEPAGE:
+	case MADV_DOFORK:
+	case MADV_KEEPONFORK:
+	case MADV_DODUMP:
+	case MADV_UNMERGEABLE:
+		return true;
+	default:
+		return is_passing_advice(advice);
+	}
+}
+
+static long advise_span(struct span *span, long advice)
+{
+	long error;
+
+	if (advice == MADV_HUGEPAGE || advice == MADV_COLLAPSE)
+		span_make_large(span, advice == MADV_COLLAPSE);
+	if (span->kind == REGION_FOREIGN) {
+		if (span->young && !leaves_young(advice))
+			span_forget_young(span->start, span->length);
+		return sys_call3(SYS_madvise, span->start, span->length, advice);
+	}
+	if (advice == MADV_DONTNEED || advice == MADV_FREE || advice == MADV_DONTNEED_LOCKED) {
+		if (span->kind == REGION_MEMORY)
+			return span_zero(span);
+		/* The kernel's own refusal, of locked memory for one. */
+		error = sys_call3(SYS_madvise, span->start, span->length, advice == MADV_FREE ? MADV_DONTNEED : advice);
+		return error < 0 ? error : span_zero(span);
+	}
+	if (span->kind == REGION_MEMORY && is_mere_advice(advice))
+		return 0;
+	if (is_passing_advice(advice))
+		return sys_call3(SYS_madvise, span->start, span->length, advice);
+	if (advice == MADV_REMOVE) /* of memory that no file is behind */
+		return -EINVAL;
+	/* What splits no mapping of the kernel's must not make two of one here. */
+	if (advice == MADV_COLLAPSE)
+		return sys_call3(SYS_madvise, span->start, span->length, advice);
+	error = advice == MADV_WIPEONFORK || advice == MADV_GUARD_INSTALL || advice == MADV_GUARD_REMOVE ? span_make_anonymous(span) : span_cut(span);
+	if (error == 0)
+		error = sys_call3(SYS_madvise, span->start, span->length, advice);
+	if (error == 0 && span->kind == REGION_ISLAND)
+		span_note_advice(span, advice == MADV_DONTFORK    ? KEPT_DONTFORK
+				  : advice == MADV_DONTDUMP  ? KEPT_DONTDUMP
+				  : advice == MADV_MERGEABLE ? KEPT_MERGEABLE
+							     : 0,
+			    advice == MADV_DOFORK          ? KEPT_DONTFORK
+			    : advice == MADV_DODUMP        ? KEPT_DONTDUMP
+			    : advice == MADV_UNMERGEABLE   ? KEPT_MERGEABLE
+							   : 0);
+	return error;
+}
+
+long heap_madvise(void *address, size_t length, int advice)
+{
+	long error;
+
+	if (!leaves_young(advice))
+		heap_forget_early(address, length);
+	if (!span_touches(address, length))
+		return sys_call3(SYS_madvise, address, length, advice);
+	/* Of nothing, whether the kernel knows it. */
+	error = sys_call3(SYS_madvise, address, 0, advice);
+	if (error < 0)
+		return error;
+	error = span_walk(address, length, advice != MADV_POPULATE_READ && advice != MADV_POPULATE_WRITE, advise_span, advice);
+	heap_look_at_inherited();
+	return error;
+}
+
+static bool is_self(int process)
+{
+	char path[48] = "/proc/self/fdinfo/", text[512] = "";
+	char digits[12];
+	size_t length = strlen(path), count = 0;
+	const char *line;
+	int file;
+	long pid = 0;
+
+	if (process == PIDFD_SELF_THREAD || process == PIDFD_SELF_THREAD_GROUP)
+		return true;
+	if (process < 0)
+		return false;
+	for (int rest = process; count == 0 || rest > 0; rest /= 10)
+		digits[count++] = (char)('0' + rest % 10);
+	while (count > 0)
+		path[length++] = digits[--count];
+	path[length] = '\0';
+	file = sys_open(path, O_RDONLY, 0);
+	if (file < 0)
+		return false;
+	if (sys_read(file, text, sizeof text - 1) < 0)
+		text[0] = '\0';
+	sys_close(file);
+	line = strstr(text, "Pid:");
+	if (line == NULL)
+		return false;
+	for (line += 4; *line == ' ' || *line == '\t'; line++)
+		;
+	for (; *line >= '0' && *line <= '9'; line++)
+		pid = pid * 10 + (*line - '0');
+	return pid == sys_call0(SYS_getpid);
+}
+
+long heap_process_madvise(int process, const struct iovec *pieces, size_t count, int advice, unsigned flags)
+{
+	bool ours = false, sound = true;
+	long error, done = 0;
+
+	/* The kernel's refusals first, for no pieces. */
+	error = sys_call5(SYS_process_madvise, process, pieces, 0, advice, flags);
+	if (atomic_load_explicit(&heap_home_count, memory_order_relaxed) == 0 || error < 0 || count == 0 || count > 1024 || !is_self(process) ||
+	    !sys_is_readable(pieces, count * sizeof *pieces))
+		return sys_call5(SYS_process_madvise, process, pieces, count, advice, flags);
+	for (size_t i = 0; i < count; i++) {
+		sound = sound && pieces[i].iov_len <= SSIZE_MAX; /* all are refused for one that is not */
+		ours = ours || span_touches(pieces[i].iov_base, pieces[i].iov_len);
+	}
+	if (!ours || !sound)
+		return sys_call5(SYS_process_madvise, process, pieces, count, advice, flags);
+	for (size_t i = 0; i < count; i++) {
+		/* What is not ours by the call itself, which permits fewer kinds of advice than madvise; ours only if
+		 * it permits this one. */
+		if (!span_touches(pieces[i].iov_base, pieces[i].iov_len))
+			error = sys_call5(SYS_process_madvise, process, &pieces[i], 1, advice, flags);
+		else
+			error = heap_madvise(pieces[i].iov_base, pieces[i].iov_len, advice);
+		if (error < 0)
+			return done > 0 ? done : error;
+		done += (long)pieces[i].iov_len;
+	}
+	return done;
+}

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT
+ * Locks of memory, and what else the kernel knows of it or tells about it (mapping.c). Async-signal-safe. */
+#include <errno.h>
+#include <string.h>
+
+#include "span.h"
+
+static long lock_all(void *address, size_t length, unsigned flags)
+{
+	return flags == 0 ? sys_call2(SYS_mlock, address, length) : sys_call3(SYS_mlock2, address, length, flags);
+}
+
+/* The kernel tells by refusing to have it invalidated. */
+static bool is_locked(const char *page)
+{
+	return sys_call3(SYS_msync, page, HEAP_PAGE, MS_ASYNC | MS_INVALIDATE) == -EBUSY;
+}
+
+static void note_locks(char *at, char *end, unsigned flags)
+{
+	while (at < end) {
+		struct span span = span_at(at, end);
+		if (span.kind == REGION_ISLAND && is_locked(span.start))
+			span_note_advice(&span, KEPT_LOCKED | (flags & MLOCK_ONFAULT ? KEPT_ONFAULT : 0), KEPT_ONFAULT);
+		at += span.length;
+	}
+}
+
+/* Addresses of locks need not be those of pages. */
+static void *down(void *address, size_t *length)
+{
+	size_t into = (uintptr_t)address % HEAP_PAGE;
+
+	if (*length > SIZE_MAX - 2 * HEAP_PAGE)
+		return address;
+	*length += *length > 0 ? into : 0;
+	return (char *)address - into;
+}
+
+long heap_mlock2(void *address, size_t length, unsigned flags)
+{
+	size_t whole = length;
+	char *start = down(address, &whole), *end, *at = start;
+	uint64_t mask;
+	long error;
+
+	heap_forget_early(start, whole);
+	if (!span_touches(start, whole))
+		return lock_all(address, length, flags);
+	/* Of nothing, whether the kernel would. */
+	error = lock_all(start, 0, flags);
+	if (error < 0)
+		return error;
+	end = start + span_round_up(whole);
+	heap_meet_child();
+	region_lock(&mask);
+	while (at < end && error == 0) {
+		struct span span = span_true_at(at, end);
+		error = span.kind == REGION_HOLE ? -ENOMEM : span_cut(&span);
+		if (span.young)
+			span_forget_young(span.start, span.length);
+		at += error == 0 ? span.length : 0;
+	}
+	/* The kernel marks as locked whatever is there up to the first hole, and then, if there was none, has the
+	 * pages brought, which may fail. */
+	if (error == 0)
+		error = lock_all(start, (size_t)(end - start), flags);
+	else if (at > start)
+		(void)lock_all(start, (size_t)(at - start), MLOCK_ONFAULT);
+	note_locks(start, at, flags);
+	region_unlock(&mask);
+	span_check_pieces();
+	return error;
+}
+
+long heap_mlock(void *address, size_t length)
+{
+	return heap_mlock2(address, length, 0);
+}
+
+static long unlock_span(struct span *span, long unused)
+{
+	(void)unused;
+	if (span->kind == REGION_MEMORY)
+		return 0;
+	if (span->kind == REGION_ISLAND)
+		span_note_advice(span, 0, KEPT_LOCKED | KEPT_ONFAULT);
+	return sys_call2(SYS_munlock, span->start, span->length);
+}
+
+long heap_munlock(void *address, size_t length)
+{
+	size_t whole = length;
+	void *start = down(address, &whole);
+
+	if (!span_touches(start, whole))
+		return sys_call2(SYS_munlock, address, length);
+	return span_walk(start, whole, false, unlock_span, 0);
+}
+
+static long keep_span(struct span *span, long unused)
+{
+	(void)unused;
+	if (span->young)
+		span_forget_young(span->start, span->length);
+	return span_cut(span);
+}
+
+void heap_keep(const void *address, size_t length)
+{
+	size_t whole = length;
+	void *start = down((void *)(uintptr_t)address, &whole);
+
+	heap_forget_early(start, whole);
+	if (span_touches(start, whole))
+		(void)span_walk(start, whole, true, keep_span, 0);
+}
+
+static long make_span_anonymous(struct span *span, long unused)
+{
+	(void)unused;
+	if (span->young)
+		span_forget_young(span->start, span->length);
+	return span->kind == REGION_FOREIGN ? 0 : span_make_anonymous(span);
+}
+
+void heap_make_anonymous(void *address, size_t length)
+{
+	heap_forget_early(address, length);
+	if (span_touches(address, length))
+		(void)span_walk(address, length, true, make_span_anonymous, 0); /* what could not be stays private memory with a file behind it */
+}
+
+/* Locked memory must stay where it is. Of flags that there are not, or of the last one alone, nothing is locked. */
+long heap_mlockall(int flags)
+{
+	if ((flags & ~(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)) == 0 && (flags & (MCL_CURRENT | MCL_FUTURE)) != 0)
+		heap_leave(ODF_REASON_HEAP_LOCKED);
+	return sys_call1(SYS_mlockall, flags);
+}
+
+static long nothing(struct span *span, long unused)
+{
+	(void)span, (void)unused;
+	return 0;
+}
+
+bool heap_meets_hole(void *address, size_t length)
+{
+	return span_touches(address, length) && span_walk(address, length, false, nothing, 0) != 0;
+}
+
+long heap_mincore(void *address, size_t length, unsigned char *states)
+{
+	char *at = address, *end = at + span_round_up(length);
+	uint64_t mask;
+	long result = 0;
+
+	if (!span_touches(address, length))
+		return sys_call3(SYS_mincore, address, length, states);
+	heap_meet_child();
+	region_lock(&mask); /* what is being settled is nowhere for a moment */
+	while (at < end && result == 0) {
+		struct span span = span_true_at(at, end);
+		if (span.kind == REGION_HOLE)
+			result = -ENOMEM;
+		at += span.length;
+	}
+	if (result == 0)
+		result = sys_call3(SYS_mincore, address, length, states);
+	region_unlock(&mask);
+	return result;
+}

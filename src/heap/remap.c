@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: MIT
+ * mremap (mapping.c). Async-signal-safe. */
+#include <errno.h>
+#include <string.h>
+
+#include "span.h"
+
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
+
+/* How much is copied at a time. */
+#define COPY_SLICE ((size_t)2 << 20)
+
+/* Piece by piece, giving back what was copied where that is memory of the region's, so that not both are there at
+ * once. */
+static void copy_out(char *to, const struct span *from, size_t length, bool give_back)
+{
+	for (size_t at = 0; at < length; at += COPY_SLICE) {
+		size_t size = length - at < COPY_SLICE ? length - at : COPY_SLICE;
+		span_copy(to + at, from->start + at, size);
+		if (give_back && from->kind == REGION_MEMORY)
+			region_discard(from->region, span_offset(from) + at, size);
+	}
+}
+
+/* Memory that the program mapped so, in whatever state it is here. */
+static bool is_programs(const struct span *span)
+{
+	return span->kind == REGION_MEMORY || span->kind == REGION_ISLAND || span->young;
+}
+
+/* What follows with the same rights is of the same mapping, although a part of it was cut out once. Of what is the
+ * kernel's it knows itself. */
+static void extend(struct span *span, char *end)
+{
+	while (span->start + span->length < end) {
+		struct span next = span_at(span->start + span->length, end);
+		bool both = span->kind == REGION_FOREIGN && next.kind == REGION_FOREIGN;
+		bool alike = is_programs(span) && is_programs(&next) && next.region == span->region && next.protection == span->protection &&
+			     next.advice == span->advice;
+		if (!both && !alike)
+			return;
+		if (!both && next.kind != span->kind)
+			span->kind = REGION_ISLAND;
+		span->young = span->young && next.young;
+		span->length += next.length;
+	}
+}
+
+/* Where the memory goes: like a mapping of its own. */
+static long new_place(const struct span *from, size_t length, void *fixed)
+{
+	odf_region *region = heap_region(); /* once: another thread may give it up */
+
+	if (fixed != NULL)
+		return span_map_over(fixed, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	if (from->kind == REGION_MEMORY && !region_is_in_place(from->region) && length >= HEAP_SMALLEST && region != NULL) {
+		size_t offset = region_find_hole(region, length, HEAP_PAGE);
+		if (offset != SIZE_MAX && region_take(region, offset, length) == 0) {
+			heap_note_placed(length);
+			return (long)((char *)odf_region_base(region) + offset);
+		}
+		if (offset != SIZE_MAX)
+			(void)region_give(region, offset, length);
+	}
+	return raw_mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+
+/* What a mapping has grown by is under the same advice as the rest of it. */
+static bool advise_alike(char *at, char *end, unsigned advice)
+{
+	while (advice != 0 && at < end) {
+		struct span span = span_at(at, end);
+		if (span_cut(&span) != 0)
+			return false;
+		span_keep_advice(span.start, span.length, advice);
+		span_note_advice(&span, advice, 0);
+		at += span.length;
+	}
+	return true;
+}
+
+/* Into what the kernel has free there. */
+static bool grow_in_window(const struct span *span, size_t length)
+{
+	char *end = span->start + span->length;
+	size_t more = length - span->length;
+	long result = raw_mmap(end, more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+	if (result != (long)end) {
+		if (result >= 0 || result < -4095)
+			(void)sys_call2(SYS_munmap, result, more);
+		return false;
+	}
+	/* It is to be one mapping with what is there. */
+	if (region_overlay(span->region, (size_t)(end - span->base), more) == 0 && advise_alike(end, end + more, span->advice))
+		return true;
+	(void)span_unmap(end, end + more);
+	return false;
+}
+
+static bool grow_in_place(const struct span *span, size_t length)
+{
+	char *end = span->start + span->length, *wanted = span->start + length;
+	struct region_extent behind;
+
+	if (span->protection != (PROT_READ | PROT_WRITE) || wanted > span->base + odf_region_capacity(span->region))
+		return false;
+	if (region_is_in_place(span->region))
+		return grow_in_window(span, length);
+	for (char *at = end; at < wanted; at += behind.length) {
+		behind = region_run_at(span->region, (size_t)(at - span->base), (size_t)(wanted - span->base));
+		if (behind.kind != REGION_HOLE)
+			return false;
+	}
+	if (region_take_now(span->region, (size_t)(end - span->base), (size_t)(wanted - end)) == 0 && advise_alike(end, wanted, span->advice))
+		return true;
+	(void)region_give(span->region, (size_t)(end - span->base), (size_t)(wanted - end));
+	return false;
+}
+
+static long move_span(struct span *span, size_t length, int flags, void *fixed)
+{
+	size_t common = span->length < length ? span->length : length;
+	bool stays = flags & MREMAP_DONTUNMAP;
+	int protection = span->kind == REGION_MEMORY ? PROT_READ | PROT_WRITE : span->protection;
+	long place;
+
+	/* Its rights would keep it from being read; it goes away, or is nothing but zeros, in a moment. */
+	if (!(protection & PROT_READ) && sys_call3(SYS_mprotect, span->start, span->length, PROT_READ | protection) < 0)
+		return -ENOMEM;
+	place = new_place(span, length, fixed);
+	if (place < 0 && place > -4096)
+		return place;
+	copy_out((char *)place, span, common, !stays);
+	if (protection != (PROT_READ | PROT_WRITE))
+		(void)sys_call3(SYS_mprotect, place, length, protection); /* an island's memory goes to the kernel */
+	span_keep_advice((char *)place, length, span->advice);
+	if (!stays) {
+		(void)span_unmap(span->start, span->start + span->length);
+		return place;
+	}
+	for (char *at = span->start, *end = at + span->length; at < end;) {
+		struct span part = span_at(at, end);
+		(void)span_zero(&part);
+		at += part.length;
+	}
+	return place;
+}
+
+static bool is_sound(const void *old, size_t old_length, size_t length, int flags, const void *fixed)
+{
+	if ((flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP)) != 0 || !span_is_aligned(old) || length == 0 || length > SIZE_MAX / 2)
+		return false;
+	if ((flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) && !(flags & MREMAP_MAYMOVE))
+		return false;
+	if ((flags & MREMAP_DONTUNMAP) && old_length != length)
+		return false;
+	if (!(flags & MREMAP_FIXED))
+		return true;
+	if ((uintptr_t)fixed > ADDRESSES_END || length > ADDRESSES_END - (uintptr_t)fixed)
+		return false;
+	return span_is_aligned(fixed) && ((const char *)fixed + span_round_up(length) <= (const char *)old ||
+				     (const char *)old + span_round_up(old_length) <= (const char *)fixed);
+}
+
+/* What is to be moved is looked at before it is copied. */
+static struct span checked_span_at(char *at, char *end)
+{
+	struct span span = span_true_at(at, end);
+
+	if (span.kind == REGION_MEMORY && region_check(span.region, span_offset(&span), span.length) == 0)
+		span = span_at(at, end);
+	return span;
+}
+
+static long remap_locked(char *old, size_t old_length, size_t length, int flags, void *fixed)
+{
+	struct span span = checked_span_at(old, old + old_length);
+	long arguments[6] = { (long)old, (long)old_length, (long)length, flags, (long)fixed, 0 };
+
+	if (span.kind == REGION_HOLE)
+		return -EFAULT;
+	if ((flags & MREMAP_FIXED) && length < old_length) { /* what is not to be moved goes first */
+		long error = span_unmap(old + length, old + old_length);
+		if (error < 0)
+			return error;
+		arguments[1] = (long)(old_length = length);
+		span = span_at(old, old + old_length);
+	}
+	extend(&span, old + old_length);
+	if (span.kind == REGION_FOREIGN && span.length < old_length) {
+		/* What follows is not the kernel's to unmap or move; whether anything is there at all is its to say. */
+		long error = sys_call5(SYS_mremap, old, HEAP_PAGE, HEAP_PAGE, 0, 0);
+		if (error < 0 && error > -4096)
+			return error;
+		error = flags & (MREMAP_FIXED | MREMAP_DONTUNMAP) || length > old_length ? -EFAULT : span_unmap(old + length, old + old_length);
+		return error < 0 ? error : (long)old;
+	}
+	if (span.kind == REGION_FOREIGN)
+		return flags & MREMAP_FIXED ? span_put_over(fixed, length, SYS_mremap, arguments)
+					    : sys_call5(SYS_mremap, old, old_length, length, flags, fixed);
+	if (length <= old_length && !(flags & (MREMAP_FIXED | MREMAP_DONTUNMAP))) {
+		long error = span_unmap(old + length, old + old_length);
+		return error < 0 ? error : (long)old;
+	}
+	if (span.length != old_length)
+		return -EFAULT; /* more than one mapping */
+	if (length > old_length && span_exceeds_machine(length))
+		return -ENOMEM;
+	if (!(flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) && grow_in_place(&span, length))
+		return (long)old;
+	if (!(flags & MREMAP_MAYMOVE))
+		return -ENOMEM;
+	/* The hint of a move that leaves its place mapped is the new address. */
+	return move_span(&span, length, flags, flags & MREMAP_FIXED ? fixed : NULL);
+}
+
+static bool is_plain_memory(char *at, size_t length)
+{
+	for (char *end = at + length; at < end;) {
+		struct span span = span_at(at, end);
+		if (!is_programs(&span) || span.protection != (PROT_READ | PROT_WRITE) || span.advice != 0)
+			return false;
+		at += span.length;
+	}
+	return true;
+}
+
+/* What is anonymous memory of the kernel's where it has come to lie or grown, is young there. */
+static void note_moved(char *old, size_t old_length, char *place, size_t length, int flags, bool plain)
+{
+	if (place != old && !(flags & MREMAP_DONTUNMAP))
+		span_forget_young(old, old_length);
+	if (plain)
+		span_note_young(place, length, PROT_READ | PROT_WRITE);
+	else
+		span_forget_young(place, length);
+}
+
+static long remap(void *old, size_t old_length, size_t length, int flags, void *fixed)
+{
+	bool early = heap_has_early(old);
+	uint64_t mask;
+	long result;
+
+	if (length > old_length && length - old_length <= ADDRESSES_END)
+		heap_grows(length - old_length);
+	heap_forget_early(old, old_length);
+	if (flags & MREMAP_FIXED)
+		heap_forget_early(fixed, length);
+	if (!span_touches(old, old_length == 0 ? 1 : old_length) && !((flags & MREMAP_FIXED) && span_touches(fixed, length))) {
+		result = sys_call5(SYS_mremap, old, old_length, length, flags, fixed);
+		if (early && old_length > 0 && (result >= 0 || result < -4095))
+			heap_note_early((void *)result, span_round_up(length), true);
+		return result;
+	}
+	if (!is_sound(old, old_length, length, flags, fixed))
+		return -EINVAL;
+	heap_meet_child();
+	region_lock(&mask);
+	if (span_is_sealed(old, (char *)old + span_round_up(old_length)) || ((flags & MREMAP_FIXED) && span_is_sealed(fixed, (char *)fixed + span_round_up(length)))) {
+		result = -EPERM;
+	} else if (old_length > 0) {
+		bool plain = is_plain_memory(old, span_round_up(old_length));
+		result = remap_locked(old, span_round_up(old_length), span_round_up(length), flags, fixed);
+		if (result >= 0 || result < -4095)
+			note_moved(old, span_round_up(old_length), (char *)result, span_round_up(length), flags, plain);
+	} else { /* a second view: there is none of private memory */
+		struct span span = span_at(old, (char *)old + HEAP_PAGE);
+		result = span.kind == REGION_HOLE      ? -EFAULT
+			 : span.kind == REGION_FOREIGN ? sys_call5(SYS_mremap, old, old_length, length, flags, fixed)
+						       : -EINVAL;
+	}
+	region_unlock(&mask);
+	return result;
+}
+
+long heap_mremap(void *old, size_t old_length, size_t length, int flags, void *fixed)
+{
+	long result = remap(old, old_length, length, flags, fixed);
+
+	return result == -ENOMEM && length > old_length && heap_makes_room() ? remap(old, old_length, length, flags, fixed) : result;
+}
