@@ -91,7 +91,6 @@ mutant_of_settling() {
 # ---- munmap and mmap --------------------------------------------------------------------------------------------------------------
 mutant length_not_rounded_up heap/mapping.c model_160 's/span_unmap\(address, \(char \*\)address \+ span_round_up\(length\)\)/span_unmap(address, (char *)address + length \/ HEAP_PAGE * HEAP_PAGE)/'
 mutant hole_not_given_back heap/span.c model_160 's/return -region_give\(span->region, span_offset\(span\), span->length\);/return 0;/'
-mutant fixed_keeps_its_content heap/mapping.c model_160 's/(static long map_fixed_span.*?)\t\tregion_discard\(span->region, span_offset\(span\), span->length\);/$1/s'
 mutant noreplace_replaces heap/mapping.c model_160 's/if \(!span_is_all_hole\(address, end\)\)/if (false)/'
 mutant mapped_over_not_lost heap/span.c model_160 's/region_lose_end\(home->region, offset, size\);/(void)0;/'
 mutant refused_mapping_is_lost heap/span.c model_160 's/if \(pass == 1 && \(result >= 0.*?ENOMEM\)\)/if (pass == 1)/s'
@@ -103,7 +102,6 @@ mutant dontneed_keeps_memory heap/span.c model_160 's/(long span_zero.*?)\t\treg
 mutant_of_settling dontneed_keeps_islands heap/span.c mappings 's/if \(!region_map_zeros\(span->start, span->length, span->protection\)\)/if (false)/'
 mutant zeros_without_rights heap/span.c model_160 's/region_map_zeros\(span->start, span->length, span->protection\)/region_map_zeros(span->start, span->length, PROT_READ | PROT_WRITE)/'
 mutant zeros_without_advice heap/span.c mappings 's/(if \(!region_map_zeros\(span->start, span->length, span->protection\)\)\s*return -ENOMEM;\s*)span_keep_advice\(span->start, span->length, span->advice\);/$1/s'
-mutant hole_is_no_error heap/span.c model_160 's/long error = span.kind == REGION_HOLE \? -ENOMEM : function/long error = span.kind == REGION_HOLE ? 0 : function/'
 mutant advice_ends_at_a_hole heap/advice.c model_160 's/advice != MADV_POPULATE_READ && advice != MADV_POPULATE_WRITE, advise_span/false, advise_span/'
 mutant guards_on_a_file heap/advice.c model_160 's/error = advice == MADV_WIPEONFORK \|\| advice == MADV_GUARD_INSTALL \|\| advice == MADV_GUARD_REMOVE \? span_make_anonymous\(span\) : span_cut\(span\);/error = span_cut(span);/'
 mutant anonymous_without_rights heap/span.c mappings 's/(long span_make_anonymous.*?)if \(span->protection != \(PROT_READ \| PROT_WRITE\)\)/$1if (false)/s'
@@ -111,8 +109,6 @@ mutant anonymous_is_zero heap/span.c model_160 's/span_copy\(\(char \*\)copy, fr
 mutant children_remember_locks heap/span.c mappings 's/else if \(run.kind == REGION_ISLAND && \(run.advice & KEPT_LOCKED\)\)/else if (false)/'
 mutant locks_not_noted heap/known.c mappings 's/note_locks\(start, at, flags\);//'
 mutant locked_up_to_the_first_failure heap/known.c mappings 's/error = span.kind == REGION_HOLE \? -ENOMEM : span_cut\(&span\);/error = span.kind == REGION_HOLE ? -ENOMEM : span_cut(\&span); error = error == 0 ? lock_all(span.start, span.length, flags) : error;/'
-mutant residence_of_holes heap/known.c mappings 's/(long heap_mincore.*?)if \(span.kind == REGION_HOLE\)/$1if (false)/s'
-mutant holes_synchronize heap/known.c mappings 's/return span_touches\(address, length\) && span_walk\(address, length, false, nothing, 0\) != 0;/return false;/'
 
 # ---- mremap -------------------------------------------------------------------------------------------------------------------------
 mutant move_loses_the_tail heap/remap.c model_160 's/copy_out\(\(char \*\)place, span, common, !stays\);/copy_out((char *)place, span, common - HEAP_PAGE, !stays);/'
@@ -120,7 +116,6 @@ mutant moved_from_stays heap/remap.c model_160 's/\(void\)span_unmap\(span->star
 mutant move_loses_rights heap/remap.c model_160 's/if \(protection != \(PROT_READ \| PROT_WRITE\)\)\s*\(void\)sys_call3\(SYS_mprotect, place, length, protection\);[^\n]*//'
 mutant move_loses_advice heap/remap.c mappings 's/span_keep_advice\(\(char \*\)place, length, span->advice\);//'
 mutant not_unmapped_keeps_content heap/remap.c model_160 's/\(void\)span_zero\(&part\);//'
-mutant grows_over_a_neighbour heap/remap.c model_160 's/if \(behind.kind != REGION_HOLE\)\s*return false;//'
 mutant growth_without_advice heap/remap.c mappings 's/while \(advice != 0 && at < end\)/while (false)/'
 mutant shrinks_to_nothing_less heap/remap.c model_160 's/(\)\)\) \{\n\t\t)long error = span_unmap\(old \+ length, old \+ old_length\);/$1long error = 0;/'
 mutant hole_can_be_resized heap/remap.c mappings 's/long error = sys_call5\(SYS_mremap, old, HEAP_PAGE, HEAP_PAGE, 0, 0\);/long error = 0;/'

@@ -30,7 +30,7 @@ void elf_close(struct elf_file *file)
 /* NULL: not all of it is in the file, or not where it can be read from. */
 static const void *piece(const struct elf_file *file, uint64_t at, uint64_t length)
 {
-	if (at > file->size || length > file->size - at || (uintptr_t)(file->bytes + at) % sizeof(uint32_t) != 0)
+	if (at > file->size || length > file->size - at || (uintptr_t)(file->bytes + at) % sizeof(ElfW(Addr)) != 0)
 		return NULL;
 	return file->bytes + at;
 }

@@ -213,8 +213,10 @@ static void make(struct order *order)
 	if (made != NULL) {
 		pid = fork_plainly();
 		error = errno;
-		if (pid == 0)
+		if (pid == 0) {
+			free(made);
 			run(order);
+		}
 	}
 	if (pid < 0) {
 		free(made);
