@@ -148,6 +148,5 @@ mutant_of_settling growth_before_waking_forgotten heap/window.c malloc_small_blo
 mutant_of_settling moved_before_waking_forgotten heap/remap.c malloc_one_that_grows 's/heap_note_early\(\(void \*\)result, span_round_up\(length\), true\);/;/'
 mutant wakes_not_by_growth heap/remap.c wakes_by_growing_requests 's/heap_grows\(length - old_length\);/;/'
 mutant wakes_not_by_the_segment heap/window.c wakes_by_small_requests 's/\theap_grows\(length\);\n//'
-mutant child_not_met heap/window.c children_wake_by_requests 's/\theap_meet_child\(\);\n\tif \(heap_state/\t;\n\tif (heap_state/'
 
 finish

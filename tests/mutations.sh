@@ -195,7 +195,7 @@ mutant clean_leaves_another_mapping 3 extent.c memory_taken_again_is_zero 's/run
 mutant steps_over_islands 3 settle.c islands_are_private 's/ && region_extent_at\(region, step.from, step.from \+ step.length, &end\) == NULL\) \{\s*step.length = end - step.from;/) {/'
 mutant step_over_the_next_island 3 settle.c islands_are_private 's/step.length = end - step.from;//'
 mutant freezes_islands - freeze.c islands_are_private 's/if \(region_extent_at\(region, at, limit, &end\) != NULL\)/if (end = limit, false)/'
-mutant template_place_given_up - extent.c place_of_the_template_is_kept 's/done > 0 && !region_reserve_again\(region->template \+ from, done\)/false/'
+mutant template_place_given_up - extent.c place_of_the_template_is_kept 's/done > 0 && !region->shed && !region_reserve_again\(region->template \+ from, done\)/false/'
 mutant template_place_not_known_lost - extent.c foreign_memory_in_the_template 's/region->template_lost = true;/;/'
 mutant template_unmapped_though_lost - freeze.c foreign_memory_in_the_template 's/if \(!region->template_lost\)//'
 mutant cuts_to_a_lost_place - extent.c nothing_is_moved_to_a_lost_place 's/if \(region_has_aside\(region\)\)(\s*\(void\)region_move_aside)/$1/'
