@@ -84,8 +84,10 @@ static void unmap_all(struct odf_region *region)
  * the address of one. */
 static struct odf_region *spare;
 
-void region_bury(struct odf_region *region)
+struct odf_region *region_bury(struct odf_region *region)
 {
+	static struct odf_region buried = { .inherited = true, .absent = true };
+
 	struct region_extents *extents = region->extents;
 
 	if (extents != NULL) {
@@ -96,6 +98,7 @@ void region_bury(struct odf_region *region)
 	region->discarded = NULL;
 	region->next = spare;
 	spare = region;
+	return &buried;
 }
 
 static struct odf_region *take_spare(void)
@@ -302,7 +305,7 @@ static size_t private_bytes(const struct odf_region *region, const struct region
 	for (int i = 0; i < count; i++) {
 		char *at = region->home + pieces[i].from, *end = at + pieces[i].length;
 		while (at < end) {
-			long found = region_private(pagemap, at, end, 0, runs, 64, &at);
+			long found = region_private(pagemap, at, end, true, 0, runs, 64, &at);
 			if (found < 0)
 				break;
 			for (long run = 0; run < found; run++)

@@ -29,19 +29,16 @@ void region_note_core_pattern(void)
 	sys_close(file);
 }
 
-static bool dumps_are_made(void)
-{
-	static atomic_bool known; /* when the program asked last; the keeper may not, and has limits of its own */
-	struct rlimit64 limit;
-	bool made;
+/* When the program asked last; the keeper may not, and has limits of its own. */
+static atomic_bool made;
 
-	if (region_lock_is_keepers())
-		return atomic_load_explicit(&known, memory_order_relaxed);
-	if (sys_call4(SYS_prlimit64, 0, RLIMIT_CORE, NULL, &limit) < 0)
-		return false;
-	made = atomic_load_explicit(&handed_over, memory_order_relaxed) ? limit.rlim_cur != 1 : limit.rlim_cur != 0;
-	atomic_store_explicit(&known, made, memory_order_relaxed);
-	return made;
+void region_ask_for_dumps(void)
+{
+	struct rlimit64 limit;
+
+	if (!region_lock_is_keepers() && sys_call4(SYS_prlimit64, 0, RLIMIT_CORE, NULL, &limit) == 0)
+		atomic_store_explicit(&made, limit.rlim_cur != (atomic_load_explicit(&handed_over, memory_order_relaxed) ? 1 : 0),
+				      memory_order_relaxed);
 }
 
 /* [home + from, + size) is writable, and mappings that are as long as the template's chunks, or one. Whoever is
@@ -50,7 +47,7 @@ void region_mark_for_dumps(const struct odf_region *region, size_t from, size_t 
 {
 	size_t chunk = region->chunk != 0 ? region->chunk : SIZE_MAX, limit = from + size;
 
-	if (size == 0 || !dumps_are_made())
+	if (size == 0 || !atomic_load_explicit(&made, memory_order_relaxed))
 		return;
 	for (size_t at = from; at < limit; at = chunk < limit - at / chunk * chunk ? (at / chunk + 1) * chunk : limit)
 		(void)__atomic_fetch_or(region->home + at, 0, __ATOMIC_RELAXED);

@@ -168,6 +168,15 @@ static void adopt_young(struct odf_region *region)
 	region_maps_end(&maps);
 }
 
+/* The heap's first one, of which only the keeper is needed: a child does not get it, and misses nothing. */
+bool region_is_empty(const struct odf_region *region)
+{
+	const struct region_extents *extents = region->extents;
+
+	return extents != NULL && !region->in_place && region->live_length == region->length && extents->count == 1 &&
+	       extents->list[0].kind == REGION_HOLE && extents->list[0].length == region->length;
+}
+
 int region_freeze(struct odf_region *region)
 {
 	struct region_piece pieces[2];
@@ -177,7 +186,7 @@ int region_freeze(struct odf_region *region)
 	uint64_t start;
 	int count;
 
-	if (region->inherited || region->left)
+	if (region->inherited || region->left || region_is_empty(region))
 		return 0;
 	if (region->visible) {
 		region->frozen_forks++;
@@ -219,6 +228,7 @@ int region_freeze_all(void)
 {
 	int error = 0;
 
+	region_ask_for_dumps();
 	for (struct odf_region *region = region_list; region != NULL && error == 0; region = region->next)
 		error = region_freeze(region);
 	return error;

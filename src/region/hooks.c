@@ -358,7 +358,7 @@ static bool is_bracketed(const void *here)
 	region_lock(&mask);
 	is = region_pending_has(here);
 	for (const struct odf_region *region = region_list; region != NULL && is; region = region->next)
-		is = region->visible || region->left;
+		is = region->visible || region->left || region_is_empty(region);
 	region_unlock(&mask);
 	return is;
 }

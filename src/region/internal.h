@@ -306,6 +306,12 @@ int region_verify(struct odf_region *region, struct region_maps *maps, size_t fr
 /* The same, with a list of its own. */
 int region_verify_now(struct odf_region *region, size_t from, size_t length, bool *changed);
 
+/* It is a view of the region's file. */
+bool region_is_view(const struct odf_region *region, const struct region_mapping *mapping);
+/* And belongs to a view as large as home, which is at `view` or was. By the offset as well, as others may have taken
+ * the places of views that are used up. */
+bool region_is_part_of(const struct odf_region *region, const struct region_mapping *mapping, const char *view);
+
 /* ---- extent.c, under the lock ---- */
 #define REGION_EXTENTS ((size_t)131072)
 struct region_extents {
@@ -363,11 +369,14 @@ void region_template_drop(struct odf_region *region); /* what is left of it */
 int region_cover(struct odf_region *region, size_t from, size_t size, size_t *done); /* step 2; 0 or ENOMEM */
 void region_show_in_dumps(const struct odf_region *region, size_t from, size_t size);
 int region_freeze(struct odf_region *region); /* 0 or ENOMEM */
+bool region_is_empty(const struct odf_region *region); /* it is one hole, and a freeze leaves it alone */
 int region_freeze_all(void);
 
 /* ---- dump.c ---- */
 /* Once, before the first region. */
 void region_note_core_pattern(void);
+/* Whether any are made. Before a freeze. */
+void region_ask_for_dumps(void);
 /* Private memory, fresh from the template, is in core dumps, if any are made. */
 void region_mark_for_dumps(const struct odf_region *region, size_t from, size_t size);
 
@@ -398,8 +407,9 @@ struct region_run {
 	char *start, *end;
 };
 /* Finds pages that are the process's own, present or swapped out, from `start` on: stops at `end`, after `max_pages`,
- * or when `runs` is full, and says where in *walked. Returns the number of runs or minus an errno value. */
-long region_private(int pagemap, char *start, char *end, size_t max_pages, struct region_run *runs, size_t run_count, char **walked);
+ * or when `runs` is full, and says where in *walked. `zeros`: the kernel's page of zeros as well, which under a private
+ * view stands for zeros that were written. Returns the number of runs or minus an errno value. */
+long region_private(int pagemap, char *start, char *end, bool zeros, size_t max_pages, struct region_run *runs, size_t run_count, char **walked);
 int region_pagemap_open(void); /* or minus an errno value */
 
 /* ---- discard.c ---- */

@@ -81,6 +81,7 @@ void region_keeper_forget(void)
 		atomic_store_explicit(&keeper_children[i], 0, memory_order_relaxed);
 	keeper_forget_orders();
 	keeper_settler.pagemap = keeper_settler.userfault = -1;
+	keeper_settler.desk = NULL; /* in a child something else may lie there: children do not get it */
 	region_maps_forget();
 	region_files_forget();
 	seen.forks = 0;

@@ -37,11 +37,6 @@ struct pages {
 /* Too much for a small stack; no second thread is there to use it. */
 static struct pages pages;
 
-static bool is_view(const struct odf_region *region, const struct region_mapping *mapping)
-{
-	return mapping->inode == region->view_inode && mapping->device == region->view_device;
-}
-
 static bool is_at_home(const struct odf_region *region, const struct region_mapping *mapping)
 {
 	return mapping->start >= region->home && mapping->end <= region->home + region->length;
@@ -135,7 +130,7 @@ static int next_view(const struct odf_region *region, struct region_maps *maps, 
 		if (error != 0)
 			return error;
 		*at = view->end;
-		if (is_view(region, view))
+		if (region_is_view(region, view))
 			return 0;
 	}
 }
@@ -180,8 +175,7 @@ int region_shown_get(const struct odf_region *region, struct region_shown *shown
 	error = region_maps_begin(&maps);
 	if (error == 0) {
 		while (error == 0 && (found = next_view(region, &maps, &at, &view)) == 0) {
-			shown->views++;
-			if (is_at_home(region, &view))
+			if (!region_is_part_of(region, &view, region->template))
 				error = look_at_view(pagemap, &view, swaps, shown);
 		}
 		if (error == 0 && found != ENOENT)
@@ -260,8 +254,9 @@ static int part_view(struct odf_region *region, int pagemap, const struct region
 	return error;
 }
 
-/* What the file is mapped by elsewhere is the library's own: what is left of the template, for one. */
-static int drop_other_views(struct odf_region *region, struct region_maps *maps)
+/* Elsewhere: what is left of the template is the library's own, which nobody reads. All else the program has moved
+ * there, by calls that were not seen, and goes on reading. */
+static int drop_other_views(struct odf_region *region, struct region_maps *maps, int pagemap)
 {
 	struct region_mapping view;
 	char *at = NULL;
@@ -271,8 +266,13 @@ static int drop_other_views(struct odf_region *region, struct region_maps *maps)
 	while ((error = next_view(region, maps, &at, &view)) == 0) {
 		if (is_at_home(region, &view))
 			return EAGAIN;
-		if (region_unmap(view.start, (size_t)(view.end - view.start)) != 0)
-			return ENOMEM;
+		if (region_is_part_of(region, &view, region->template))
+			error = region_unmap(view.start, (size_t)(view.end - view.start)) != 0 ? ENOMEM : 0;
+		else
+			error = view.shared ? EAGAIN : part_view(region, pagemap, &view);
+		if (error != 0)
+			return error;
+		region_maps_again(maps);
 	}
 	return error == ENOENT ? 0 : error;
 }
@@ -303,8 +303,10 @@ static int part_all_views(struct odf_region *region, struct region_maps *maps)
 		error = part_view(region, pagemap, &view);
 		region_maps_again(maps);
 	}
+	if (error == 0 || error == ENOENT)
+		error = drop_other_views(region, maps, pagemap);
 	sys_close(pagemap);
-	return error == ENOENT ? 0 : error;
+	return error;
 }
 
 int region_part(struct odf_region *region)
@@ -324,8 +326,6 @@ int region_part(struct odf_region *region)
 	error = part_all_views(region, &maps);
 	if (large == 0)
 		(void)sys_call5(SYS_prctl, PR_SET_THP_DISABLE, 0, 0, 0, 0);
-	if (error == 0)
-		error = drop_other_views(region, &maps);
 	if (error == 0)
 		drop_tokens(region, &maps);
 	region_maps_end(&maps);

@@ -21,14 +21,16 @@ struct scan_argument {
 #define SCAN_IS_FILE     (1u << 2)
 #define SCAN_IS_PRESENT  (1u << 3)
 #define SCAN_IS_SWAPPED  (1u << 4)
+#define SCAN_IS_ZEROS    (1u << 5)
 
+#define ENTRY_ONES    (1ull << 56) /* nobody else has it mapped, and it is not the kernel's page of zeros; Linux 4.2 */
 #define ENTRY_FILE    (1ull << 61)
 #define ENTRY_SWAPPED (1ull << 62)
 #define ENTRY_PRESENT (1ull << 63)
 
 #define SCAN_RUNS 64
 
-static long scan(int pagemap, char *start, char *end, size_t max_pages, struct region_run *runs, size_t run_count, char **walked)
+static long scan(int pagemap, char *start, char *end, bool zeros, size_t max_pages, struct region_run *runs, size_t run_count, char **walked)
 {
 	struct scan_region found[SCAN_RUNS];
 	struct scan_argument argument = {
@@ -38,10 +40,8 @@ static long scan(int pagemap, char *start, char *end, size_t max_pages, struct r
 		.vec = (uint64_t)(uintptr_t)found,
 		.vec_len = run_count < SCAN_RUNS ? run_count : SCAN_RUNS,
 		.max_pages = max_pages,
-		/* The kernel's page of zeros counts: under a private view it stands for zeros that were written
-		 * (same-page merging). */
-		.category_inverted = SCAN_IS_FILE,
-		.category_mask = SCAN_IS_FILE,
+		.category_inverted = SCAN_IS_FILE | (zeros ? 0 : SCAN_IS_ZEROS),
+		.category_mask = SCAN_IS_FILE | (zeros ? 0 : SCAN_IS_ZEROS),
 		.category_anyof_mask = SCAN_IS_PRESENT | SCAN_IS_SWAPPED,
 		.return_mask = SCAN_IS_FILE,
 	};
@@ -56,7 +56,7 @@ static long scan(int pagemap, char *start, char *end, size_t max_pages, struct r
 	return count;
 }
 
-static long read_entries(int pagemap, char *start, char *end, size_t max_pages, struct region_run *runs, size_t run_count, char **walked)
+static long read_entries(int pagemap, char *start, char *end, bool zeros, size_t max_pages, struct region_run *runs, size_t run_count, char **walked)
 {
 	uint64_t entries[512];
 	size_t pages = 0;
@@ -72,7 +72,8 @@ static long read_entries(int pagemap, char *start, char *end, size_t max_pages, 
 		if (got < (long)sizeof entries[0])
 			return got < 0 ? got : -EIO;
 		for (long i = 0; i < got / (long)sizeof entries[0]; i++, at += REGION_PAGE) {
-			if (!(entries[i] & (ENTRY_PRESENT | ENTRY_SWAPPED)) || (entries[i] & ENTRY_FILE))
+			if (!(entries[i] & (ENTRY_PRESENT | ENTRY_SWAPPED)) || (entries[i] & ENTRY_FILE) ||
+			    (!zeros && !(entries[i] & (ENTRY_ONES | ENTRY_SWAPPED))))
 				continue;
 			if (count > 0 && runs[count - 1].end == at) {
 				runs[count - 1].end += REGION_PAGE;
@@ -92,12 +93,12 @@ static long read_entries(int pagemap, char *start, char *end, size_t max_pages, 
 	return count;
 }
 
-long region_private(int pagemap, char *start, char *end, size_t max_pages, struct region_run *runs, size_t run_count, char **walked)
+long region_private(int pagemap, char *start, char *end, bool zeros, size_t max_pages, struct region_run *runs, size_t run_count, char **walked)
 {
-	long count = scan(pagemap, start, end, max_pages, runs, run_count, walked);
+	long count = scan(pagemap, start, end, zeros, max_pages, runs, run_count, walked);
 
 	if (count == -ENOTTY || count == -EINVAL || count == -EPERM || count == -ENOSYS) /* unknown, or a filter's answer */
-		count = read_entries(pagemap, start, end, max_pages, runs, run_count, walked);
+		count = read_entries(pagemap, start, end, zeros, max_pages, runs, run_count, walked);
 	return count;
 }
 

@@ -73,7 +73,7 @@ size_t region_resident_bytes(void);
  * there is room. NULL: *error says why, EBUSY: later. Never destroyed. */
 odf_region *region_make_bare(size_t capacity, unsigned flags, void *hint, int *error);
 
-/* A region in place: home is [start, start + capacity), whole GiB, whatever is mapped there or will be; all of it is
+/* A region in place: home is [start, start + capacity), whole MiB, whatever is mapped there or will be; all of it is
  * foreign. `beside`: a hint where there is room for the region's own mappings. Else as above. */
 odf_region *region_make_in_place(void *start, size_t capacity, void *beside, int *error);
 bool region_is_in_place(const struct odf_region *region);
@@ -81,6 +81,8 @@ bool region_is_in_place(const struct odf_region *region);
  * after it: of young memory the next freeze finds it out, and of memory it changes nothing. */
 bool region_may_be_opened(const odf_region *region);
 void region_note_opened(odf_region *region);
+/* Under the lock: and now it is found out. */
+void region_true_rights(odf_region *region);
 
 /* The following in one piece, as the kernel's own calls are: between these two, which block all signals. */
 void region_lock(uint64_t *mask);
@@ -176,15 +178,14 @@ bool region_maker_is_gone(const struct odf_region *region);
  * had that it has no more. */
 struct region_shown {
 	size_t own, needed, elsewhere, given_back;
-	unsigned views;
 };
 int region_shown_get(const struct odf_region *region, struct region_shown *shown); /* 0 or an errno value */
 /* All of it becomes anonymous memory of the process's own, with what is in it. 0, or an errno value: some of it may be
  * by then, which is right as well. */
 int region_part(struct odf_region *region);
-/* Of one of the heap's, of which nothing is left: what it kept of itself goes. Nothing asks anything of it any more
- * but what it is. */
-void region_bury(struct odf_region *region);
+/* Of one of the heap's, of which nothing is left: what it kept of itself goes, and it may be another one soon. What is
+ * returned is to be asked in its place: it is inherited, and absent. */
+odf_region *region_bury(odf_region *region);
 /* Between how many runs that are not memory each freeze works piece by piece. In place: what is young is not taken
  * for such. */
 size_t region_piece_count(const struct odf_region *region);

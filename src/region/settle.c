@@ -81,7 +81,7 @@ static size_t choose_length(const struct odf_region *region, const struct region
 		end = region->length;
 	while (at < end && pages < page_limit && region_clock() - start < LOOK_NS) {
 		char *stop = region->home + (end - at < LOOK ? end : at + LOOK), *walked;
-		long count = region_private(settler->pagemap, region->home + at, stop, page_limit - pages, runs, 32, &walked);
+		long count = region_private(settler->pagemap, region->home + at, stop, true, page_limit - pages, runs, 32, &walked);
 		if (count < 0)
 			break; /* the step itself will say so */
 		for (long i = 0; i < count; i++) {
@@ -164,7 +164,7 @@ static int merge(struct odf_region *region, const struct region_settler *settler
 		page = next;
 	}
 	while (at < stop) {
-		long count = region_private(settler->pagemap, at, stop, 0, runs, REGION_RUNS, &at);
+		long count = region_private(settler->pagemap, at, stop, true, 0, runs, REGION_RUNS, &at);
 		if (count < 0)
 			return (int)-count;
 		for (long i = 0; i < count; i++) {
@@ -299,7 +299,7 @@ static void attach(struct odf_region *region, const struct region_settler *settl
 	while (at < end) {
 		struct region_run *runs = settler->desk->runs;
 		char *start = at;
-		long count = region_private(settler->pagemap, start, end, 0, runs, REGION_RUNS, &at);
+		long count = region_private(settler->pagemap, start, end, true, 0, runs, REGION_RUNS, &at);
 		if (count < 0) { /* then all of it, whatever it is */
 			runs[0] = (struct region_run){ start, end };
 			count = 1;

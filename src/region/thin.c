@@ -20,8 +20,10 @@ static int thin_slice(struct odf_region *region, const struct region_settler *se
 			(void)sys_call3(SYS_madvise, region->aside + page * REGION_PAGE, (next - page) * REGION_PAGE, MADV_REMOVE);
 		page = next;
 	}
+	/* Not under the kernel's page of zeros: it goes from home as the file's pages do, a moment before them, and who
+	 * reads or writes there then would get the file's. */
 	while (at < stop) {
-		long count = region_private(settler->pagemap, at, stop, 0, runs, REGION_RUNS, &at);
+		long count = region_private(settler->pagemap, at, stop, false, 0, runs, REGION_RUNS, &at);
 		if (count < 0)
 			return (int)-count;
 		for (long i = 0; i < count; i++) /* what cannot be given back now may be the next time */

@@ -22,14 +22,14 @@
 
 enum verdict { OURS, RIGHTS, NOT_OURS };
 
-static bool is_view(const struct odf_region *region, const struct region_mapping *mapping)
+bool region_is_view(const struct odf_region *region, const struct region_mapping *mapping)
 {
 	return mapping->inode == region->view_inode && mapping->device == region->view_device;
 }
 
 static bool is_in_place(const struct odf_region *region, const struct region_mapping *mapping)
 {
-	return is_view(region, mapping) && mapping->offset + (uintptr_t)region->home == (uintptr_t)mapping->start;
+	return region_is_view(region, mapping) && mapping->offset + (uintptr_t)region->home == (uintptr_t)mapping->start;
 }
 
 static bool is_anonymous(const struct region_mapping *mapping)
@@ -58,18 +58,18 @@ static enum verdict judge(const struct odf_region *region, const struct region_e
 /* ---- Views of the file where none of ours is ---- */
 
 /* Of a view as large as home. By the offset as well, as others may have taken the places of views that are used up. */
-static bool is_part_of(const struct odf_region *region, const struct region_mapping *mapping, const char *view)
+bool region_is_part_of(const struct odf_region *region, const struct region_mapping *mapping, const char *view)
 {
 	return view != NULL && mapping->start >= view && mapping->end <= view + region->length && mapping->offset == (uint64_t)(mapping->start - view);
 }
 
 static bool is_astray(const struct odf_region *region, const struct region_mapping *mapping)
 {
-	if (!is_view(region, mapping) || is_part_of(region, mapping, region->home) || is_part_of(region, mapping, region->aside) ||
-	    is_part_of(region, mapping, region->source) || is_part_of(region, mapping, region->template))
+	if (!region_is_view(region, mapping) || region_is_part_of(region, mapping, region->home) || region_is_part_of(region, mapping, region->aside) ||
+	    region_is_part_of(region, mapping, region->source) || region_is_part_of(region, mapping, region->template))
 		return false;
 	for (unsigned i = 0; i < REGION_OLD_ASIDES; i++)
-		if (is_part_of(region, mapping, region->old_asides[i]))
+		if (region_is_part_of(region, mapping, region->old_asides[i]))
 			return false;
 	/* What a step of settling left there when it failed. */
 	return region->scratch == NULL || mapping->end <= region->scratch || mapping->start >= region->scratch + 2 * region->work_size;

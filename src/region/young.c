@@ -87,7 +87,7 @@ void region_note_opened(struct odf_region *region)
 	atomic_store(&region->rights_changed, true);
 }
 
-/* What the list calls young and without rights, as the kernel has it. */
+/* What the list calls young and not to be written, as the kernel has it. */
 static void look_at_rights(struct odf_region *region, struct region_maps *maps)
 {
 	for (size_t at = 0; at < region->capacity;) {
@@ -95,14 +95,28 @@ static void look_at_rights(struct odf_region *region, struct region_maps *maps)
 		char *from = region->home + run.from, *end = from + run.length;
 		struct region_mapping mapping;
 		at = run.from + run.length;
-		if (run.kind != REGION_FOREIGN || !run.young || run.protection != PROT_NONE)
+		if (run.kind != REGION_FOREIGN || !run.young || run.protection == (PROT_READ | PROT_WRITE))
 			continue;
 		for (; from < end && region_maps_find(maps, from, &mapping) == 0 && mapping.start < end; from = mapping.end) {
 			char *start = mapping.start > from ? mapping.start : from, *stop = mapping.end < end ? mapping.end : end;
-			if (mapping.protection != PROT_NONE)
+			if (mapping.protection != run.protection)
 				set_young(region, (size_t)(start - region->home), (size_t)(stop - start), true, mapping.protection);
 		}
 	}
+}
+
+void region_true_rights(struct odf_region *region)
+{
+	struct region_maps maps;
+
+	if (!region->in_place || region->inherited || region->left || !atomic_exchange(&region->rights_changed, false))
+		return;
+	if (region_maps_begin(&maps) != 0) {
+		atomic_store(&region->rights_changed, true);
+		return;
+	}
+	look_at_rights(region, &maps);
+	region_maps_end(&maps);
 }
 
 static bool can_be_adopted(const struct region_extent *extent)
@@ -151,8 +165,11 @@ static size_t true_length(const struct odf_region *region, struct region_maps *m
 		struct region_mapping mapping;
 		size_t start, next;
 		int error = region_maps_find(maps, region->home + end, &mapping);
-		if (error != 0)
+		if (error != 0) {
+			if (error != ENOENT) /* nothing is known */
+				*other = at;
 			return end - at;
+		}
 		start = (size_t)(mapping.start - region->home);
 		next = (size_t)(mapping.end - region->home);
 		if (next > limit)
@@ -198,6 +215,10 @@ void region_adopt_young(struct odf_region *region, struct region_maps *maps)
 		if (!can_be_adopted(&run) || !is_worth_it(region, &run))
 			continue;
 		length = true_length(region, maps, run.from, at, &other);
+		if (length == 0 && other == run.from) {
+			region->has_young = true;
+			return;
+		}
 		if (length == 0) { /* a system call past us has put something else there */
 			region_forget_young(region, run.from, other - run.from);
 			at = other;
@@ -219,7 +240,13 @@ static int overlay_live(struct odf_region *region, struct region_extent run)
 	/* A fork under way has what is anonymous; and what the file may have there only a settle takes out. */
 	if (run.stale || region_forks_pending > 0)
 		return EAGAIN;
-	if (region_map_view(region, home, run.from, run.length) && sys_call3(SYS_mprotect, home, run.length, PROT_READ | PROT_WRITE) == 0) {
+	if (!region_map_view(region, home, run.from, run.length)) {
+		/* The kernel may have unmapped it before it failed, and another thread's mapping may have come there. */
+		if (!region_is_mapped(home, run.length))
+			(void)region_map(home, run.length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+		return ENOMEM;
+	}
+	if (sys_call3(SYS_mprotect, home, run.length, PROT_READ | PROT_WRITE) == 0) {
 		region_show_in_dumps(region, run.from, run.length);
 		run.kind = REGION_MEMORY;
 		region_record(region, run);
