@@ -64,7 +64,7 @@ static bool is_due(odf_region *region)
 	struct region_shown shown;
 
 	if (region_is_absent(region))
-		return true; /* nothing of it is here */
+		return true; /* nothing of it is here but views without a page */
 	return region_shown_get(region, &shown) == 0 && !is_shared(&shown) &&
 	       (shown.needed <= LITTLE || 2 * shown.needed <= shown.own + shown.given_back);
 }
@@ -92,11 +92,11 @@ static void hand_over(const struct heap_home *home)
 /* Under the lock. True: it is gone. */
 static bool part(struct heap_home *home)
 {
-	if (!region_is_absent(home->region) && (is_sealed(home) || region_part(home->region) != 0))
+	if ((!region_is_absent(home->region) && is_sealed(home)) || region_part(home->region) != 0)
 		return false;
 	if (!region_is_absent(home->region))
 		hand_over(home);
-	region_bury(home->region);
+	home->region = region_bury(home->region);
 	home->start = home->end = NULL;
 	return true;
 }

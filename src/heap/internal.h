@@ -61,11 +61,11 @@ void heap_take_all_early(void);
 void heap_take_early(odf_region *region, char *window, size_t window_length);
 
 /* ---- window.c ---- */
-/* Not under the lock: the kernel has mapped this for the program, where it chose or was told. */
 /* The process has forked: from now on its memory is in a region from the start. */
 void heap_note_forker(void);
 void heap_forget_windows(void); /* in a child */
 void heap_make_window(const char *address, size_t length); /* if none is there, and it is worth one */
+/* Not under the lock: the kernel has mapped this for the program, where it chose or was told. */
 void heap_note_mapped(void *address, size_t length, int protection, int flags);
 /* What was noted early is young in the windows that there are. */
 void heap_take_early_into_windows(void);

@@ -6,24 +6,37 @@
  */
 #include "internal.h"
 
-static bool is_libcs, is_seen;
-static bool (*see_within)(void);
+static bool is_seen;
+static bool (*ask_whose)(void), (*see_within)(void);
 
-void heap_set_malloc(bool libcs, bool (*see)(void))
+void heap_set_malloc(bool (*is_libcs)(void), bool (*see)(void))
 {
-	is_libcs = libcs;
+	ask_whose = is_libcs;
 	see_within = see;
+}
+
+/* Asks the loader, once: not where nobody wants to know. */
+static bool is_libcs(void)
+{
+	enum { UNKNOWN, ANOTHERS, LIBCS };
+	static atomic_int whose;
+
+	if (ask_whose == NULL)
+		return false;
+	if (atomic_load_explicit(&whose, memory_order_relaxed) == UNKNOWN)
+		atomic_store_explicit(&whose, ask_whose() ? LIBCS : ANOTHERS, memory_order_relaxed);
+	return atomic_load_explicit(&whose, memory_order_relaxed) == LIBCS;
 }
 
 void heap_see_malloc(void)
 {
-	if (is_libcs && !is_seen && see_within != NULL)
+	if (!is_seen && see_within != NULL && is_libcs())
 		is_seen = see_within();
 }
 
 odf_heap_malloc heap_malloc_door(void)
 {
-	if (!is_libcs)
+	if (!is_libcs())
 		return ODF_HEAP_MALLOC_OTHER;
 	return is_seen && heap_state() == ODF_HEAP_AWAKE ? ODF_HEAP_MALLOC_IN_PLACE : ODF_HEAP_MALLOC_LIBC;
 }

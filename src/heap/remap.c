@@ -233,6 +233,8 @@ static void note_moved(char *old, size_t old_length, char *place, size_t length,
 {
 	if (place != old && !(flags & MREMAP_DONTUNMAP))
 		span_forget_young(old, old_length);
+	else if (place == old && length < old_length) /* the kernel's to give to anybody */
+		span_forget_young(old + length, old_length - length);
 	if (plain)
 		span_note_young(place, length, PROT_READ | PROT_WRITE);
 	else
@@ -252,14 +254,17 @@ static long remap(void *old, size_t old_length, size_t length, int flags, void *
 		heap_forget_early(fixed, length);
 	if (!span_touches(old, old_length == 0 ? 1 : old_length) && !((flags & MREMAP_FIXED) && span_touches(fixed, length))) {
 		result = sys_call5(SYS_mremap, old, old_length, length, flags, fixed);
-		if (early && old_length > 0 && (result >= 0 || result < -4095))
-			heap_note_early((void *)result, span_round_up(length), true);
+		if (early && old_length > 0) {
+			bool moved = result >= 0 || result < -4095;
+			heap_note_early(moved ? (void *)result : old, span_round_up(moved ? length : old_length), true);
+		}
 		return result;
 	}
 	if (!is_sound(old, old_length, length, flags, fixed))
 		return -EINVAL;
 	heap_meet_child();
 	region_lock(&mask);
+	span_true_rights(old, old_length);
 	if (span_is_sealed(old, (char *)old + span_round_up(old_length)) || ((flags & MREMAP_FIXED) && span_is_sealed(fixed, (char *)fixed + span_round_up(length)))) {
 		result = -EPERM;
 	} else if (old_length > 0) {

@@ -111,8 +111,8 @@ static void add_home(odf_region *fresh)
  * and so would the heap. */
 atomic_int *heap_process;
 
-/* In its place before the heap has ever been awake: nothing but to open, read, write and close files is done by then that the program
- * itself may not do, as a filter that it was started with could kill for it. */
+/* In its place before the heap has ever been awake: by then nothing is done that the program itself may not do but to
+ * open, read, write, seek in, stat and close files, as a filter that it was started with could kill for it. */
 static atomic_int process_at_first;
 
 static void note_process(void)
@@ -459,8 +459,9 @@ int odf_heap_enable(size_t capacity)
 		return ENOTSUP;
 	if (capacity != 0)
 		capacity_wanted = capacity;
-	heap_see_malloc();
 	atomic_store(&state, ODF_HEAP_ASLEEP);
+	if (ask_filters() == 0)
+		heap_see_malloc();
 	for (unsigned tries = 0; (error = wake()) == EBUSY && tries < BUSY_MOST; tries++) { /* another thread makes or ends a region */
 		struct timespec moment = { 0, 1000000 };
 		(void)sys_call2(SYS_nanosleep, &moment, NULL);

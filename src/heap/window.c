@@ -80,7 +80,7 @@ void heap_make_window(const char *address, size_t length)
 		to = at < LOW_END ? LOW_END : from + capacity;
 	}
 	if (fit_between(at, &from, &to) && to > from)
-		heap_open_window((void *)(from + (uintptr_t)0), (size_t)(to - from));
+		heap_open_window((void *)from, (size_t)(to - from));
 }
 
 /* ---- When memory is in the region from the start ----
@@ -246,6 +246,15 @@ bool heap_open_quietly(void *address, size_t length, long *error)
 }
 
 /* ---- Under the lock ---- */
+
+void span_true_rights(const char *address, size_t length)
+{
+	const char *end = address + span_round_up(length);
+
+	for (int i = 0, count = atomic_load_explicit(&heap_home_count, memory_order_acquire); i < count; i++)
+		if (address < heap_homes[i].end && end > heap_homes[i].start)
+			region_true_rights(heap_homes[i].region);
+}
 
 void span_forget_young(char *address, size_t length)
 {
