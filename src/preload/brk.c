@@ -122,7 +122,7 @@ static int shrink(uintptr_t from, uintptr_t to)
 
 	if (error == 0 && own_end > to) {
 		own_end = to;
-		own_from = own_from < to / PAGE * PAGE ? own_from : to / PAGE * PAGE;
+		own_from = own_from < start ? own_from : start; /* the page with the end in it stays what it is */
 	}
 	return move.unchanged ? 0 : (int)-error;
 }

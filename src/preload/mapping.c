@@ -77,18 +77,7 @@ EXPORTED int munmap(void *address, size_t length)
 	return preload_munmap(address, length);
 }
 
-EXPORTED void *mremap(void *old, size_t old_length, size_t length, int flags, ...)
-{
-	void *fixed = NULL;
-	va_list rest;
-
-	if (flags & MREMAP_FIXED) {
-		va_start(rest, flags);
-		fixed = va_arg(rest, void *);
-		va_end(rest);
-	}
-	return (void *)finish(heap_mremap(old, old_length, length, flags, fixed));
-}
+EXPORTED void *mremap(void *old, size_t old_length, size_t length, int flags, ...) __attribute__((alias("preload_mremap")));
 
 EXPORTED int madvise(void *address, size_t length, int advice)
 {

@@ -31,7 +31,7 @@ __attribute__((constructor(102))) static void open_doors(void)
 	int saved = errno; /* zero when main starts (C11 7.5), whatever was asked in vain here */
 
 	preload_segment_begins();
-	heap_set_malloc(preload_malloc_is_libcs(), preload_see_within);
+	heap_set_malloc(preload_malloc_is_libcs, preload_see_within);
 	heap_open_doors(preload_is_preloaded());
 	errno = saved;
 }

@@ -23,6 +23,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <link.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -198,6 +199,7 @@ static bool write_all(int memory, const struct change changes[CALLS])
 bool preload_see_within(void)
 {
 	struct change changes[CALLS];
+	uint64_t all = ~0ull, mask;
 	int memory;
 	bool written;
 
@@ -209,10 +211,13 @@ bool preload_see_within(void)
 	memory = sys_open("/proc/self/mem", O_RDWR, 0);
 	if (memory < 0)
 		return false;
+	/* A handler that moves the end of the data segment would go round between libc's function and ours. */
+	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask);
 	written = write_all(memory, changes);
-	sys_close(memory);
 	if (written)
 		preload_segment_is_seen();
+	(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
+	sys_close(memory);
 	return written;
 }
 #else
