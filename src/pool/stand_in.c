@@ -26,6 +26,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #if defined __has_include
 #if __has_include(<sys/rseq.h>)
 #include <sys/rseq.h>
@@ -42,7 +43,7 @@
 #include "../region/region.h"
 #include "../sys/syscall.h"
 
-enum { RELEASED = -1, LOOK_US = 200, LOOKS = 5000 };
+enum { RELEASED = -1, LOOK_US = 200, LOOKS = 5000, CLOSED_LEAST = 65536, CLOSED_MOST = 1 << 20 };
 
 /* On the stack of the thread that it stands in for. */
 struct stand_in {
@@ -127,14 +128,26 @@ static _Noreturn ODF_UNINSTRUMENTED void guard(int *word)
 }
 
 /* It keeps nothing of the program's from others: its table of descriptors is a copy. */
+/* Before Linux 5.9, and where a filter refuses the call. */
+static void close_each(void)
+{
+	struct rlimit64 limit = { .rlim_max = CLOSED_LEAST };
+	uint64_t most;
+
+	if (sys_call4(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, &limit) < 0 || limit.rlim_max < CLOSED_LEAST)
+		limit.rlim_max = CLOSED_LEAST; /* it may have been higher */
+	most = limit.rlim_max < CLOSED_MOST ? limit.rlim_max : CLOSED_MOST;
+	for (uint64_t fd = 0; fd < most; fd++)
+		sys_close((int)fd);
+}
+
 static void become_guard(void)
 {
 	(void)sys_call2(SYS_prctl, PR_SET_NAME, "odfork-guard"); /* for people */
 	(void)sys_call2(SYS_setpgid, 0, 0);
 	(void)sys_call1(SYS_chdir, "/");
 	if (sys_call3(SYS_close_range, 0, ~0u, 0) < 0)
-		for (int fd = 0; fd < 65536; fd++)
-			sys_close(fd);
+		close_each();
 	(void)sys_call1(SYS_set_tid_address, NULL); /* the word is the thread's again */
 }
 
@@ -165,6 +178,7 @@ static ODF_UNINSTRUMENTED __attribute__((noinline)) long make_stand_in(struct st
 {
 #if defined __x86_64__ && !defined __ILP32__
 	register int *r10 __asm__("r10") = &own->word;
+	register int *rdx __asm__("rdx") = &own->word;
 	register long r8 __asm__("r8") = 0;
 	register long r12 __asm__("r12") = own->guards;
 	register int *r13 __asm__("r13") = &own->word;
@@ -190,8 +204,8 @@ static ODF_UNINSTRUMENTED __attribute__((noinline)) long make_stand_in(struct st
 			 "2:\n\t"
 			 "movq %%r14, %%rax\n"
 			 "3:"
-			 : "=a"(pid), "+D"(flags), "+r"(r10)
-			 : "0"(SYS_clone), "S"(0), "d"(&own->word), "r"(r8), "r"(r12), "r"(r13), [futex] "i"(SYS_futex)
+			 : "=a"(pid), "+D"(flags), "+r"(r10), "+r"(rdx)
+			 : "0"(SYS_clone), "S"(0), "r"(r8), "r"(r12), "r"(r13), [futex] "i"(SYS_futex)
 			 : "rcx", "r11", "r14", "memory", "cc");
 #elif defined __aarch64__
 	register long x8 __asm__("x8") = SYS_clone;

@@ -615,7 +615,8 @@ static void give_foreground_back(const struct child_plan *plan)
 	int tty, before = plan->outcome->foreground_before, now = 0;
 	long fd;
 
-	if (!(plan->flags & ODF_SPAWN_NO_WAIT) || plan->outcome->error == 0 || before <= 0)
+	/* A filter may punish the attempt; the caller waits for such a child, and gives the terminal back itself. */
+	if (!(plan->flags & ODF_SPAWN_NO_WAIT) || plan->seccomp != NULL || plan->outcome->error == 0 || before <= 0)
 		return;
 	sys_sigprocmask(SIG_SETMASK, &all, NULL);
 	tty = kept_number(plan, KEPT_TTY);
