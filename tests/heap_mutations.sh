@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Lines of the heap that make its memory behave as the kernel's and libc's does are broken one at a time, and a case of test_heap of malloc_in_place, or so many seeds of
+# Lines of the heap that make its memory behave as the kernel's and libc's does are broken one at a time, and a case of test_heap, malloc_in_place or test_moved, or so many seeds of
 # test_heap_model must notice. Only the broken file is compiled; the library is linked of it and the other objects of the build. A change to the heap that an
 # edit no longer fits fails the test: the edit is to follow it.
 #

@@ -77,7 +77,7 @@ static void wait_for_inside(size_t least, size_t most)
 {
 	odf_heap_info found = { 0 };
 
-	if (!is_preloaded())
+	if (!is_preloaded() || geteuid() != 0) /* without userfaultfd nothing is taken in beside a program */
 		return;
 	for (int tries = 0; tries < 2000; tries++) {
 		found = info();
@@ -450,7 +450,7 @@ static void cleared(void)
 	fork_once(&blocks, 1);
 	must(large[0] == 1 && large[600 * MIB - 1] == 1);
 	free(large);
-	must(resident() < before + 16 * MIB);
+	must(resident() < before + 16 * MIB || geteuid() != 0); /* without it the file is mapped twice for longer */
 }
 
 /* ---- In a sandbox that kills for what malloc and fork do not do by themselves ---- */
@@ -474,11 +474,6 @@ static void enter_sandbox(void)
 	filter[program.len++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 	must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
 }
-#else
-static void enter_sandbox(void)
-{
-}
-#endif
 
 static void work_in_a_sandbox(bool forks_before)
 {
@@ -521,6 +516,7 @@ static void in_a_sandbox_later(void)
 {
 	work_in_a_sandbox(true);
 }
+#endif
 
 /* ---- ---- */
 
@@ -541,8 +537,10 @@ static const struct {
 	{ "numbers", numbers, "auto", true, false },
 	{ "numbers, from the start", numbers, "on", true, false },
 	{ "cleared", cleared, "auto", false, false },
+#ifdef __x86_64__ /* whose calls the filter knows */
 	{ "in_a_sandbox", in_a_sandbox, "auto", false, true },
 	{ "in_a_sandbox_later", in_a_sandbox_later, "auto", false, true },
+#endif
 };
 #define CASES (sizeof cases / sizeof *cases)
 

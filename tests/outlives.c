@@ -3,6 +3,8 @@
  * A child that outlives the process whose memory it inherited, as a daemon does: what it has written anew, or given
  * back, is there once and not twice, and its forks go on. Who still shares memory with somebody goes on sharing it.
  */
+#include <sys/syscall.h>
+
 #include "preloaded.h"
 
 
@@ -72,6 +74,7 @@ static void load(void)
 	}
 	for (int tries = 0; tries < 400 && getenv("ODFORK_HEAP") != NULL && started_as == 0 && !is_live(memory + ALL / 2); tries++)
 		wait_ms(5);
+	must(getenv("ODFORK_HEAP") == NULL || started_as != 0 || is_live(memory + ALL / 2));
 }
 
 /* Calls that a program makes anyway. */
@@ -93,6 +96,18 @@ static void fork_once(char value, size_t from)
 	must(pid > 0 && status_of(pid) == 0);
 }
 
+/* The process goes on as its own child, when it has ended. */
+static void be_orphaned(void)
+{
+	pid_t parent = getpid(), pid = fork();
+
+	must(pid >= 0);
+	if (pid > 0)
+		_exit(0);
+	while (getppid() == parent)
+		wait_ms(1);
+}
+
 static int end; /* to say there that all went well */
 
 /* The case goes on in a child whose parent is gone; who waits for it here is told how it ended. */
@@ -107,15 +122,9 @@ static void be_left(void)
 	pid = fork();
 	must(pid >= 0);
 	if (pid == 0) {
-		pid_t parent = getpid();
 		close(ends[0]);
 		load();
-		pid = fork();
-		must(pid >= 0);
-		if (pid > 0)
-			_exit(0);
-		while (getppid() == parent)
-			wait_ms(1);
+		be_orphaned();
 		end = ends[1];
 		(void)views(&inherited);
 		return;
@@ -243,6 +252,38 @@ static void maker_lives(char *words[CASE_WORDS])
 	must(is_all(memory, ALL / 2, 5) && is_all(memory + ALL / 2, ALL / 2, 8));
 }
 
+#ifdef __x86_64__
+static char *move_by_hand(char *from, size_t length, long to)
+{
+	register long r10 __asm__("r10") = MREMAP_MAYMOVE | MREMAP_FIXED, r8 __asm__("r8") = to;
+	long result;
+
+	__asm__ volatile("syscall" : "=a"(result) : "a"(SYS_mremap), "D"(from), "S"(length), "d"(length), "r"(r10), "r"(r8) : "rcx", "r11", "memory");
+	return (char *)result;
+}
+
+/* A part of what it inherited has been moved by a call that nobody saw: it is the child's, and stays. */
+static void moved_away(char *words[CASE_WORDS])
+{
+	char *moved;
+
+	(void)words;
+	be_left();
+	memset(memory, 3, ALL / 4 * 3);
+	moved = move_by_hand(memory + MIB, MIB, 0x200000000000);
+	must(moved == (char *)0x200000000000);
+	memset(memory + 2 * MIB, 4, ALL - 2 * MIB);
+	live_on();
+	fork_once(4, 2 * MIB);
+	must(is_all(moved, MIB, 3) && is_all(memory, MIB, 3) && is_all(memory + 2 * MIB, ALL - 2 * MIB, 4));
+	must(views(NULL) == 0);
+	memset(moved, 8, MIB);
+	fork_once(4, 2 * MIB);
+	must(is_all(moved, MIB, 8));
+	be_done();
+}
+#endif
+
 #define GENERATIONS 40
 #define KEPT        (20 * MIB)
 
@@ -253,22 +294,16 @@ static void generations(char *words[CASE_WORDS])
 	be_left();
 	must(munmap(memory + KEPT, ALL - KEPT) == 0);
 	for (int generation = 0; generation < GENERATIONS; generation++) {
-		pid_t pid, parent = getpid();
 		memset(memory, generation, KEPT);
 		for (int tries = 0; tries < 2; tries++) {
 			char *some = mmap(NULL, 16 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 			must(some != MAP_FAILED);
-			pid = fork();
+			pid_t pid = fork();
 			if (pid == 0)
 				_exit(0);
 			must(pid > 0 && status_of(pid) == 0 && munmap(some, 16 * MIB) == 0);
 		}
-		pid = fork();
-		must(pid >= 0);
-		if (pid > 0)
-			_exit(0);
-		while (getppid() == parent)
-			wait_ms(1);
+		be_orphaned();
 		must(is_all(memory, KEPT, (char)generation));
 	}
 	memset(memory, 1, KEPT);
@@ -287,9 +322,17 @@ static void generations(char *words[CASE_WORDS])
 int main(int argc, char **argv)
 {
 	static const struct preloaded_case cases[] = { { "rewritten", rewritten }, { "given_back", given_back }, { "shared", shared },
-		{ "maker_lives", maker_lives }, { "generations", generations } };
+		{ "maker_lives", maker_lives }, { "generations", generations },
+#ifdef __x86_64__
+		{ "moved_away", moved_away },
+#endif
+	};
 	static const char *const runs[][2] = { { "rewritten", NULL }, { "given_back", "munmap" }, { "given_back", "over" },
-		{ "given_back", "madvise" }, { "shared", NULL }, { "maker_lives", NULL }, { "generations", NULL } };
+		{ "given_back", "madvise" }, { "shared", NULL }, { "maker_lives", NULL }, { "generations", NULL },
+#ifdef __x86_64__
+		{ "moved_away", NULL },
+#endif
+	};
 	static const char *const heaps[] = { NULL, "auto", "on" };
 	int number = 0, failed = 0;
 

@@ -157,27 +157,4 @@ static inline pid_t worker_of(odf_task *task)
 	return 0;
 }
 
-static inline bool is_gone(pid_t pid)
-{
-	char path[64], *text, *state;
-	bool gone;
-
-	snprintf(path, sizeof path, "/proc/%d/stat", pid);
-	text = read_file(path);
-	state = text == NULL ? NULL : strrchr(text, ')');
-	gone = state == NULL || state[2] == 'Z' || state[2] == 'X';
-	free(text);
-	return gone;
-}
-
-/* Also where init has to reap it. */
-static inline void must_be_gone_soon(pid_t pid)
-{
-	for (int i = 0; i < 10000; i++) {
-		if (is_gone(pid))
-			return;
-		usleep(1000);
-	}
-	fail_msg("process %d is there still", pid);
-}
 #endif

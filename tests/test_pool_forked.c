@@ -114,8 +114,10 @@ static void test_program_ends(void **state)
 					;
 			if (write(ends[1], ids, sizeof ids) != sizeof ids)
 				_exit(1);
-			if (way == 2)
+			if (way == 2) {
 				execl("/bin/sleep", "sleep", "1000", (char *)NULL);
+				_exit(1);
+			}
 			raise(SIGKILL);
 		}
 		close(ends[1]);
@@ -131,8 +133,11 @@ static void test_program_ends(void **state)
 			assert_int_equal(kill(ids[2], SIGKILL), 0);
 		}
 		if (way == 2) {
+			int status;
+
 			assert_int_equal(kill(pid, SIGKILL), 0);
-			assert_int_equal(waitpid(pid, NULL, 0), pid);
+			assert_int_equal(waitpid(pid, &status, 0), pid);
+			assert_true(WIFSIGNALED(status)); /* it had executed the other program */
 		}
 	}
 }

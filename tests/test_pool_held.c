@@ -2,6 +2,7 @@
  *
  * What odf_pool_spawn with ODF_SPAWN_NO_WAIT holds its caller for, and what not. The process is kept on its way by the
  * opening of a FIFO that nobody writes to: who is held until exec does not come back before somebody does. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -70,20 +71,6 @@ static void let_go(void)
 	close(fd);
 }
 
-/* Reaped, or about to be. */
-static bool has_ended(pid_t pid)
-{
-	char path[64], *text, *state;
-	bool ended;
-
-	snprintf(path, sizeof path, "/proc/%d/stat", pid);
-	text = read_file(path);
-	state = text == NULL ? NULL : strrchr(text, ')');
-	ended = state == NULL || state[2] == 'Z' || state[2] == 'X';
-	free(text);
-	return ended;
-}
-
 static void must_be_gone(pid_t pid, uint64_t flags)
 {
 	int status;
@@ -93,9 +80,7 @@ static void must_be_gone(pid_t pid, uint64_t flags)
 		assert_int_equal(status, 0);
 		return;
 	}
-	for (int i = 0; i < 10000 && !has_ended(pid); i++)
-		usleep(1000);
-	assert_true(has_ended(pid));
+	must_be_gone_soon(pid);
 }
 
 static void must_not_hold(struct call *call)
@@ -114,12 +99,35 @@ static void must_not_hold(struct call *call)
 	must_be_gone(call->pid, flags);
 }
 
+/* It has none but the one that opens the FIFO, and waits for nothing else. */
+static bool a_child_waits(void)
+{
+	DIR *processes = opendir("/proc");
+	struct dirent *entry;
+	bool waits = false;
+
+	assert_non_null(processes);
+	while (!waits && (entry = readdir(processes)) != NULL) {
+		char path[300], *text, *rest;
+		int parent = 0;
+
+		snprintf(path, sizeof path, "/proc/%s/stat", entry->d_name);
+		text = entry->d_name[0] >= '1' && entry->d_name[0] <= '9' ? read_file(path) : NULL;
+		rest = text == NULL ? NULL : strrchr(text, ')');
+		waits = rest != NULL && sscanf(rest + 1, " S %d", &parent) == 1 && parent == getpid();
+		free(text);
+	}
+	closedir(processes);
+	return waits;
+}
+
 static void must_hold(struct call *call)
 {
 	pthread_t thread;
 
 	assert_int_equal(pthread_create(&thread, NULL, make_by_thread, call), 0);
-	usleep(30000);
+	while (!atomic_load(&call->returned) && !a_child_waits())
+		usleep(1000);
 	assert_false(atomic_load(&call->returned));
 	let_go();
 	assert_int_equal(pthread_join(thread, NULL), 0);
@@ -139,8 +147,10 @@ static void test_namespaces(void **state)
 	} kinds[] = { { "uts", CLONE_NEWUTS }, { "ipc", CLONE_NEWIPC }, { "net", CLONE_NEWNET }, { "mnt", CLONE_NEWNS }, { "pid", CLONE_NEWPID } };
 
 	(void)state;
-	if (geteuid() != 0)
-		skip();
+	if (geteuid() != 0) {
+		skip_because("only root may enter namespaces");
+		return;
+	}
 	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
 		char path[64];
 		struct call call = kept(0);

@@ -71,26 +71,6 @@ static struct pool_process made(odf_pool *pool, pool_function *function)
 	return process;
 }
 
-/* Also where somebody has to reap it, as long as init takes for that. */
-static bool is_gone_soon(pid_t pid)
-{
-	for (int i = 0; i < 5000; i++) {
-		char path[64], *text, *state;
-		snprintf(path, sizeof path, "/proc/%d/stat", pid);
-		text = read_file(path);
-		if (text == NULL)
-			return true;
-		state = strrchr(text, ')');
-		if (state != NULL && (state[2] == 'Z' || state[2] == 'X')) {
-			free(text);
-			return true;
-		}
-		free(text);
-		usleep(1000);
-	}
-	return false;
-}
-
 static void test_function_runs(void **state)
 {
 	odf_pool *pool = pool_made();
@@ -277,7 +257,7 @@ static void test_template_killed(void **state)
 	(void)state;
 	assert_int_equal(kill(template, SIGKILL), 0);
 	assert_int_equal(pool_process_wait(&first, -1, &status), ECHILD);
-	assert_true(is_gone_soon(first.pid));
+	must_be_gone_soon(first.pid);
 	assert_int_equal(pool_process_make(pool, twice, &argument, sizeof argument, NULL, 0, &second), 0);
 	assert_int_not_equal(pool->template_pid, template);
 	assert_int_equal(pool_process_wait(&second, -1, &status), 0);
@@ -302,7 +282,7 @@ static void test_template_stopped(void **state)
 	assert_int_equal(kill(template, SIGSTOP), 0);
 	pool_process_forget(&process);
 	assert_int_equal(odf_pool_destroy(pool), 0);
-	assert_true(is_gone_soon(template));
+	must_be_gone_soon(template);
 }
 
 static void test_destroyed(void **state)
@@ -315,8 +295,8 @@ static void test_destroyed(void **state)
 	(void)state;
 	assert_int_equal(odf_pool_destroy(pool), 0);
 	assert_int_equal(pool_process_wait(&process, -1, &status), ECHILD);
-	assert_true(is_gone_soon(process.pid));
-	assert_true(is_gone_soon(template));
+	must_be_gone_soon(process.pid);
+	must_be_gone_soon(template);
 	pool_process_forget(&process);
 }
 
@@ -358,8 +338,8 @@ static void test_program_ends(void **state)
 		close(ends[0]);
 		if (way < 2)
 			assert_int_equal(waitpid(pid, NULL, 0), pid);
-		assert_true(is_gone_soon(ids[0]));
-		assert_true(is_gone_soon(ids[1]));
+		must_be_gone_soon(ids[0]);
+		must_be_gone_soon(ids[1]);
 		assert_true(ids[2] > 0);
 		kill(ids[2], SIGKILL);
 		if (way == 2) {

@@ -480,7 +480,8 @@ static void settle(struct area *area)
 			die("does not settle: %s", strerror(error));
 		wait_a_moment();
 	}
-	if (area->region != NULL && info_of(area).state != ODF_REGION_LIVE)
+	/* A fork that could not be frozen may have had it given up, which is tried again until it goes. */
+	if (area->region != NULL && info_of(area).state != ODF_REGION_LIVE && !never_settles(area))
 		die("settled and not LIVE: %d", (int)info_of(area).state);
 }
 
