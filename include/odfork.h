@@ -814,8 +814,8 @@ typedef struct odf_heap_info {
 
 #define ODF_HEAP_INFO_INIT ODF_SIZED_(odf_heap_info)
 
-/* Wakes the heap now, with a region of `capacity` bytes of address space (rounded up to GiB; 0: chosen, twice the
- * machine's memory). 0 or an errno value: ENOTSUP (odf_heap_info_get has the reason), ENOMEM, EINVAL (more than a
+/* Wakes the heap now, with regions of up to `capacity` bytes of address space each (rounded up to GiB; 0: chosen,
+ * twice the machine's memory). 0 or an errno value: ENOTSUP (odf_heap_info_get has the reason), ENOMEM, EINVAL (more than a
  * TiB). 0 as well if it is awake already. Thread-safe; not async-signal-safe. Since 0.1.0. */
 int odf_heap_enable(size_t capacity);
 
