@@ -125,7 +125,7 @@ mutant several_mappings_are_one heap/remap.c mappings 's/ && next.protection == 
 mutant frozen_without_a_look region/freeze.c moved_mapped_over 's/error = region_verify\(region, maps, at, end - at, &changed\);/error = 0;/'
 mutant_of_settling settled_without_a_look region/settle.c moved_rights_taken_while_frozen \
 	's/error = region_verify\(region, &maps, from, length, &changed\);/error = 0; changed = false;/'
-mutant strays_left_alone region/verify.c moved_moved_away 's/error = bring_in_strays\(region, check->maps\);/;/'
+mutant strays_left_alone region/verify.c moved_moved_away 's/error = region_bring_in_strays\(region, check->maps\);/;/'
 mutant rights_not_seen region/verify.c moved_rights_taken 's/mapping->protection == \(PROT_READ \| PROT_WRITE\) \? OURS : RIGHTS/OURS/'
 mutant not_compared region/verify.c moved_without_a_descriptor 's/if \(compare\(region->home \+ from, length\) != -EINVAL\)/if (true)/'
 mutant other_part_of_ours heap/attach.c moved_other_parts_of_a_file 's/result = span.kind == REGION_FOREIGN \? 0 : -EINVAL;/result = 0;/'

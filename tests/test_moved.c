@@ -358,6 +358,27 @@ static void moved_away_while_frozen(void)
 	over_forks(is_elsewhere, p);
 }
 
+/* The keeper makes ordinary memory of it beside the program, which goes on writing there. */
+static void moved_away_and_written(void)
+{
+	char *p = map_inside(16 * MIB);
+
+	for (int round = 0; round < 8; round++) {
+		char *from = p + 2 * round * MIB, *place, value = 1;
+		pid_t child = hold();
+		long moved = raw(SYS_mremap, from, MIB, MIB, MREMAP_MAYMOVE | MREMAP_FIXED, (long)mmap(NULL, MIB, PROT_NONE, PLAIN, -1, 0), 0);
+		must(moved > 0);
+		place = (char *)moved;
+		let_go(child);
+		for (int i = 0; i < 2000 && (!preloaded() || i % 100 != 99 || is_inside(place)); i++, value++)
+			for (size_t at = 0; at < MIB; at += PAGE) {
+				must(place[at] == value);
+				place[at] = (char)(value + 1);
+			}
+		must(place[MIB - 1] == 1 && from[MIB] == 1);
+	}
+}
+
 static bool has_7(char *p)
 {
 	return p[0] == 7 && p[MIB - 1] == 7;
@@ -769,6 +790,7 @@ static const struct {
 	{ "rights_taken_while_frozen", rights_taken_while_frozen },
 	{ "moved_away", moved_away },
 	{ "moved_away_while_frozen", moved_away_while_frozen },
+	{ "moved_away_and_written", moved_away_and_written },
 	{ "mapped_in_a_hole", mapped_in_a_hole },
 	{ "without_a_descriptor", without_a_descriptor },
 	{ "segments", segments },

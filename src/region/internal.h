@@ -306,11 +306,14 @@ int region_verify(struct odf_region *region, struct region_maps *maps, size_t fr
 /* The same, with a list of its own. */
 int region_verify_now(struct odf_region *region, size_t from, size_t length, bool *changed);
 
+/* ---- stray.c ---- */
 /* It is a view of the region's file. */
 bool region_is_view(const struct odf_region *region, const struct region_mapping *mapping);
 /* And belongs to a view as large as home, which is at `view` or was. By the offset as well, as others may have taken
  * the places of views that are used up. */
 bool region_is_part_of(const struct odf_region *region, const struct region_mapping *mapping, const char *view);
+/* Under the lock. Views of the file that are nowhere where it put one become ordinary memory. 0 or an errno value. */
+int region_bring_in_strays(struct odf_region *region, struct region_maps *maps);
 
 /* ---- extent.c, under the lock ---- */
 #define REGION_EXTENTS ((size_t)131072)
@@ -455,12 +458,19 @@ struct region_settler {
 	bool (*is_hurried)(uint64_t rest_ns);    /* there may be a fork before so much time has passed */
 	bool (*is_looked_at)(void);              /* the program is stopped: who reads its memory now is not to meet a step */
 };
+/* The keeper's, if it is the keeper that asks and has the lock; else NULL. */
+const struct region_settler *region_own_settler(void);
 /* Asks for descendants and gets ready what the next freeze takes. 0: steps may be made; an errno value: see
  * region_settle. *epoch: steps are right as long as it is the region's. */
 int region_settle_begin(struct odf_region *region, uint64_t *epoch);
 /* Under the lock. 0, or an errno value; EAGAIN: something there is not the region's any more, and what is left is
  * another piece. */
 int region_verify_as_keeper(struct odf_region *region, size_t from, size_t length);
+/* What is mapped at `place`, at most work_size bytes of one mapping, is at scratch, and whoever touches it sleeps. 0, or
+ * an errno value: it is as it was. Then, always: nobody sleeps any more. `error`: another one than 0 if nothing else
+ * took the place; then it is as it was. */
+int region_take_aside(struct odf_region *region, const struct region_settler *settler, char *place, size_t length);
+void region_end_aside(struct odf_region *region, const struct region_settler *settler, char *place, size_t length, int error);
 /* Makes all of the region LIVE. 0 or an errno value: EBUSY, EAGAIN (a fork came between; or one is pending), ENOMEM,
  * EIO... */
 int region_settle(struct odf_region *region, const struct region_settler *settler);

@@ -115,6 +115,11 @@ bool keeper_settles_here(const struct odf_region *region)
 	return keeper_settler.userfault >= 0 && !(region->flags & ODF_REGION_MANUAL);
 }
 
+const struct region_settler *region_own_settler(void)
+{
+	return region_lock_is_keepers() && keeper_settler.desk != NULL ? &keeper_settler : NULL;
+}
+
 bool keeper_thins_here(const struct odf_region *region)
 {
 	return keeper_settler.userfault < 0 && keeper_settler.pagemap >= 0 && !(region->flags & ODF_REGION_MANUAL);

@@ -391,6 +391,34 @@ static void give_up_places(struct odf_region *region)
 	region->lost_count = 0;
 }
 
+int region_take_aside(struct odf_region *region, const struct region_settler *settler, char *place, size_t length)
+{
+	struct step step = { .length = length, .home = place };
+	int error = region->scratch == NULL ? region_work_make(region) : 0;
+
+	if (error != 0)
+		return error;
+	step.scratch = region->scratch;
+	settler->desk->taken = settler->desk->taken_count = 0;
+	error = detach_run(region, settler, &step, length, false);
+	if (error != 0)
+		attach(region, settler, &step);
+	return error;
+}
+
+void region_end_aside(struct odf_region *region, const struct region_settler *settler, char *place, size_t length, int error)
+{
+	struct step step = { .length = length, .home = place, .scratch = region->scratch };
+
+	if (error != 0)
+		attach(region, settler, &step);
+	else
+		wake(settler, &step);
+	clear_scratch(region, &step);
+	if (region->lost_count > 0)
+		give_up_places(region);
+}
+
 int region_verify_as_keeper(struct odf_region *region, size_t from, size_t length)
 {
 	struct region_maps maps;

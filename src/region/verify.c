@@ -10,8 +10,7 @@
  * touches, and which children get as the kernel gives it. Where only rights have changed the memory becomes an island
  * with these rights.
  *
- * And what was moved away with its page tables is a view of the file somewhere else: it becomes ordinary memory there
- * before the file is changed. What other threads write there in that moment may be lost.
+ * And what was moved away with its page tables is a view of the file somewhere else (stray.c).
  *
  * Under the lock; async-signal-safe.
  */
@@ -21,11 +20,6 @@
 #include "internal.h"
 
 enum verdict { OURS, RIGHTS, NOT_OURS };
-
-bool region_is_view(const struct odf_region *region, const struct region_mapping *mapping)
-{
-	return mapping->inode == region->view_inode && mapping->device == region->view_device;
-}
 
 static bool is_in_place(const struct odf_region *region, const struct region_mapping *mapping)
 {
@@ -53,77 +47,6 @@ static enum verdict judge(const struct odf_region *region, const struct region_e
 		ours = ours && !mapping->shared;
 	}
 	return !ours ? NOT_OURS : mapping->protection == (PROT_READ | PROT_WRITE) ? OURS : RIGHTS;
-}
-
-/* ---- Views of the file where none of ours is ---- */
-
-/* Of a view as large as home. By the offset as well, as others may have taken the places of views that are used up. */
-bool region_is_part_of(const struct odf_region *region, const struct region_mapping *mapping, const char *view)
-{
-	return view != NULL && mapping->start >= view && mapping->end <= view + region->length && mapping->offset == (uint64_t)(mapping->start - view);
-}
-
-static bool is_astray(const struct odf_region *region, const struct region_mapping *mapping)
-{
-	if (!region_is_view(region, mapping) || region_is_part_of(region, mapping, region->home) || region_is_part_of(region, mapping, region->aside) ||
-	    region_is_part_of(region, mapping, region->source) || region_is_part_of(region, mapping, region->template))
-		return false;
-	for (unsigned i = 0; i < REGION_OLD_ASIDES; i++)
-		if (region_is_part_of(region, mapping, region->old_asides[i]))
-			return false;
-	/* What a step of settling left there when it failed. */
-	return region->scratch == NULL || mapping->end <= region->scratch || mapping->start >= region->scratch + 2 * region->work_size;
-}
-
-/* Not what is zeros: it would only take memory. */
-static void copy_pages(char *to, const char *from, size_t length)
-{
-	static const char zeros[REGION_PAGE];
-
-	for (size_t at = 0; at < length; at += REGION_PAGE)
-		if (memcmp(from + at, zeros, REGION_PAGE) != 0)
-			memcpy(to + at, from + at, REGION_PAGE);
-}
-
-static int make_ordinary(struct odf_region *region, const struct region_mapping *mapping)
-{
-	size_t length = (size_t)(mapping->end - mapping->start);
-	/* Not in a gap that the program has made in a window. */
-	char *copy = region_map_beside(region, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	if (copy == NULL)
-		return ENOMEM;
-	if ((mapping->protection & PROT_READ) == 0 && sys_call3(SYS_mprotect, mapping->start, length, PROT_READ) < 0) {
-		(void)region_unmap(copy, length);
-		return ENOMEM;
-	}
-	copy_pages(copy, mapping->start, length);
-	if (sys_call3(SYS_mprotect, copy, length, mapping->protection) < 0) {
-		(void)region_unmap(copy, length);
-		return ENOMEM;
-	}
-	/* Once the kernel has unmapped what was there it must go through. */
-	for (unsigned tries = 0; region_move(copy, mapping->start, length, false) != 0; tries++) {
-		if (region_is_mapped(mapping->start, length) || tries == 1000) {
-			(void)region_unmap(copy, length);
-			return ENOMEM;
-		}
-		region_pause_ms(1);
-	}
-	return 0;
-}
-
-static int bring_in_strays(struct odf_region *region, struct region_maps *maps)
-{
-	struct region_mapping mapping;
-	int error = 0;
-
-	for (const char *at = NULL; error == 0; at = mapping.end) {
-		error = region_maps_find(maps, at, &mapping);
-		if (error == 0 && is_astray(region, &mapping))
-			error = make_ordinary(region, &mapping);
-	}
-	return error == ENOENT ? 0 : error;
 }
 
 /* ---- What is to follow ---- */
@@ -182,7 +105,7 @@ static int check_run(struct odf_region *region, struct check *check, const struc
 			verdict = judge(region, run, live, &mapping, at, &stop);
 		}
 		if (verdict != OURS && !check->changed)
-			error = bring_in_strays(region, check->maps);
+			error = region_bring_in_strays(region, check->maps);
 		if (verdict != OURS && error == 0) {
 			check->changed = true;
 			error = correct(region, (size_t)(at - region->home), (size_t)(stop - at), verdict, mapping.protection);

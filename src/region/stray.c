@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Views of a region's file where none of ours is: what the program has moved out of home, with its page tables, by
+ * calls that nobody saw. Such a view becomes ordinary memory where it is, before the file is changed.
+ *
+ * By the keeper, which does it beside the running program, as a step does: whoever touches the view sleeps meanwhile. A
+ * thread of the program can have nobody sleep; what other threads write to the view while it is copied is lost.
+ *
+ * Under the lock; async-signal-safe.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "internal.h"
+
+bool region_is_view(const struct odf_region *region, const struct region_mapping *mapping)
+{
+	return mapping->inode == region->view_inode && mapping->device == region->view_device;
+}
+
+/* Of a view as large as home. By the offset as well, as others may have taken the places of views that are used up. */
+bool region_is_part_of(const struct odf_region *region, const struct region_mapping *mapping, const char *view)
+{
+	return view != NULL && mapping->start >= view && mapping->end <= view + region->length && mapping->offset == (uint64_t)(mapping->start - view);
+}
+
+static bool is_astray(const struct odf_region *region, const struct region_mapping *mapping)
+{
+	if (!region_is_view(region, mapping) || region_is_part_of(region, mapping, region->home) || region_is_part_of(region, mapping, region->aside) ||
+	    region_is_part_of(region, mapping, region->source) || region_is_part_of(region, mapping, region->template))
+		return false;
+	for (unsigned i = 0; i < REGION_OLD_ASIDES; i++)
+		if (region_is_part_of(region, mapping, region->old_asides[i]))
+			return false;
+	/* What a step of settling left there when it failed. */
+	return region->scratch == NULL || mapping->end <= region->scratch || mapping->start >= region->scratch + 2 * region->work_size;
+}
+
+/* Not what is zeros: it would only take memory. */
+static void copy_pages(char *to, const char *from, size_t length)
+{
+	static const char zeros[REGION_PAGE];
+
+	for (size_t at = 0; at < length; at += REGION_PAGE)
+		if (memcmp(from + at, zeros, REGION_PAGE) != 0)
+			memcpy(to + at, from + at, REGION_PAGE);
+}
+
+/* What is ready takes the place of what was there. Once the kernel has unmapped that it must go through. */
+static bool bring_in(char *copy, char *place, size_t length)
+{
+	for (unsigned tries = 0; region_move(copy, place, length, false) != 0; tries++) {
+		if (region_is_mapped(place, length) || tries == 1000)
+			return false;
+		region_pause_ms(1);
+	}
+	return true;
+}
+
+/* `source`: where the bytes are to be read. */
+static int copy_and_bring_in(char *copy, const char *source, char *place, size_t length, int protection)
+{
+	copy_pages(copy, source, length);
+	if (sys_call3(SYS_mprotect, copy, length, protection) < 0 || !bring_in(copy, place, length))
+		return ENOMEM;
+	return 0;
+}
+
+static int replace_beside(struct odf_region *region, const struct region_settler *settler, char *copy, char *place, size_t length, int protection)
+{
+	int error = settler->is_looked_at() ? EAGAIN : region_take_aside(region, settler, place, length);
+
+	if (error != 0)
+		return error;
+	if ((protection & PROT_READ) == 0 && sys_call3(SYS_mprotect, region->scratch, length, PROT_READ) < 0)
+		error = ENOMEM;
+	else
+		error = copy_and_bring_in(copy, region->scratch, place, length, protection);
+	region_end_aside(region, settler, place, length, error);
+	return error;
+}
+
+static int replace(char *copy, char *place, size_t length, int protection)
+{
+	if ((protection & PROT_READ) == 0 && sys_call3(SYS_mprotect, place, length, PROT_READ) < 0)
+		return ENOMEM;
+	return copy_and_bring_in(copy, place, place, length, protection);
+}
+
+static int make_ordinary(struct odf_region *region, const struct region_mapping *mapping)
+{
+	const struct region_settler *settler = region_own_settler();
+	bool beside = settler != NULL && settler->userfault >= 0;
+	size_t size = (size_t)(mapping->end - mapping->start), most = beside ? region->work_size : size;
+	int error = 0;
+
+	for (size_t at = 0, length; at < size && error == 0; at += length) {
+		/* Not in a gap that the program has made in a window. */
+		char *place = mapping->start + at, *copy;
+		length = size - at < most ? size - at : most;
+		copy = region_map_beside(region, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		if (copy == NULL)
+			return ENOMEM;
+		error = beside ? replace_beside(region, settler, copy, place, length, mapping->protection)
+			       : replace(copy, place, length, mapping->protection);
+		if (error != 0)
+			(void)region_unmap(copy, length);
+	}
+	return error;
+}
+
+int region_bring_in_strays(struct odf_region *region, struct region_maps *maps)
+{
+	struct region_mapping mapping;
+	int error = 0;
+
+	for (const char *at = NULL; error == 0; at = mapping.end) {
+		error = region_maps_find(maps, at, &mapping);
+		if (error == 0 && is_astray(region, &mapping))
+			error = make_ordinary(region, &mapping);
+	}
+	return error == ENOENT ? 0 : error;
+}
