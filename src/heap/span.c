@@ -102,6 +102,20 @@ struct span span_true_at(char *at, char *end)
 	return span;
 }
 
+/* What the program has taken out of a region past us it may have moved elsewhere: that is made its own before anything
+ * is done to what is around it, which could take the file's pages there. */
+static void see_gaps(char *at, char *end)
+{
+	if (sys_call3(SYS_msync, at, end - at, MS_ASYNC) != -ENOMEM) /* a filter's refusal is no statement */
+		return;
+	for (int i = 0, count = atomic_load_explicit(&heap_home_count, memory_order_acquire); i < count; i++) {
+		const struct heap_home *home = &heap_homes[i];
+		char *from = at > home->start ? at : home->start, *to = end < home->end ? end : home->end;
+		if (from < to && !region_is_inherited(home->region))
+			(void)region_check(home->region, (size_t)(from - home->start), (size_t)(to - from));
+	}
+}
+
 long span_walk(void *address, size_t length, bool past_holes, span_function *function, long argument)
 {
 	char *at = address, *end = at + span_round_up(length);
@@ -110,6 +124,7 @@ long span_walk(void *address, size_t length, bool past_holes, span_function *fun
 
 	heap_meet_child();
 	region_lock(&mask);
+	see_gaps(at, end);
 	while (at < end) {
 		struct span span = span_true_at(at, end);
 		long error = span.kind == REGION_HOLE ? -ENOMEM : function(&span, argument);
@@ -225,6 +240,7 @@ static long unmap_span(struct span *span, long unused)
 /* Holes are nothing to complain about here. */
 long span_unmap(char *at, char *end)
 {
+	see_gaps(at, end);
 	while (at < end) {
 		struct span span = span_true_at(at, end);
 		long error = span.kind == REGION_HOLE ? 0 : unmap_span(&span, 0);

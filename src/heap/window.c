@@ -157,7 +157,7 @@ static void forget_history(char *address, size_t length)
 		const struct heap_home *home = &heap_homes[i];
 		char *from = address > home->start ? address : home->start, *to = end < home->end ? end : home->end;
 		if (from < to && (region_is_in_place(home->region) || region_is_inherited(home->region)))
-			region_lose_end(home->region, (size_t)(from - home->start), (size_t)(to - from));
+			region_forget_gone(home->region, (size_t)(from - home->start), (size_t)(to - from));
 	}
 }
 

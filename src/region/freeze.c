@@ -114,7 +114,7 @@ static int freeze_piece(struct odf_region *region, struct region_maps *maps, str
 
 	while (at < limit) {
 		size_t end, done;
-		bool changed = false;
+		bool changed = false, known;
 		int error = 0;
 		if (region_extent_at(region, at, limit, &end) != NULL) {
 			size_t next = end;
@@ -128,9 +128,11 @@ static int freeze_piece(struct odf_region *region, struct region_maps *maps, str
 			error = region_verify(region, maps, at, end - at, &changed);
 			if (error == 0 && changed)
 				continue;
+			/* What is gone from home may be elsewhere: not forgotten if that could not be brought in. */
+			known = error == 0 || maps == NULL;
 			if (error == 0)
 				error = region_move_aside(region, at, end - at);
-			if (error != 0 && region_forget_unmapped(region, at, end - at))
+			if (error != 0 && known && region_forget_unmapped(region, at, end - at))
 				continue;
 			if (error == 0)
 				error = region_cover(region, at, end - at, &done);

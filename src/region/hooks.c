@@ -146,18 +146,23 @@ static int freeze_for_fork(const void *frame)
 {
 	uint64_t mask;
 	int error;
+	bool strays;
 
 	region_meet_child();
 	if (may_stall_others() && region_order_freeze(frame) == 0)
 		return 0;
 	for (unsigned tries = 0;; tries++) {
 		region_lock(&mask);
+		(void)region_leave_strays(region_keeper_settling() == ODF_REGION_SETTLES_ALWAYS && tries < TRIES_TO_FREEZE);
 		error = freeze_or_give_up(tries < TRIES_TO_FREEZE);
+		strays = region_leave_strays(false);
 		if (error == 0)
 			region_pending_begin(frame);
 		region_unlock(&mask);
 		if (error == 0 || tries == TRIES)
 			return error;
+		if (strays && region_order_freeze(frame) == 0)
+			return 0;
 		region_keeper_call(); /* who has not what this thread lacks */
 		region_pause_ms(1);
 	}

@@ -312,6 +312,9 @@ bool region_is_view(const struct odf_region *region, const struct region_mapping
 /* And belongs to a view as large as home, which is at `view` or was. By the offset as well, as others may have taken
  * the places of views that are used up. */
 bool region_is_part_of(const struct odf_region *region, const struct region_mapping *mapping, const char *view);
+/* Under the lock. `leave`: beside other threads that is not done now, but fails with EAGAIN, until this is called again,
+ * which tells whether it came to that. */
+bool region_leave_strays(bool leave);
 /* Under the lock. Views of the file that are nowhere where it put one become ordinary memory. 0 or an errno value. */
 int region_bring_in_strays(struct odf_region *region, struct region_maps *maps);
 

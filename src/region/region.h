@@ -124,6 +124,8 @@ int region_reclaim(struct odf_region *region, size_t from, size_t length);
 /* Around a call that puts another mapping there. The end only if it was put. */
 int region_lose_begin(struct odf_region *region, size_t from, size_t length);
 void region_lose_end(struct odf_region *region, size_t from, size_t length);
+/* The program's own mapping has come to be there, where nothing was: what the list has there is history. */
+void region_forget_gone(struct odf_region *region, size_t from, size_t length);
 /* Memory that is zero and was not written yet becomes a foreign place with anonymous memory in it, in whole tables of
  * 2 MiB. 0 or an errno value; what was done is told by region_run_at. */
 int region_free_fresh(struct odf_region *region, size_t from, size_t length);

@@ -4,7 +4,9 @@
  * calls that nobody saw. Such a view becomes ordinary memory where it is, before the file is changed.
  *
  * By the keeper, which does it beside the running program, as a step does: whoever touches the view sleeps meanwhile. A
- * thread of the program can have nobody sleep; what other threads write to the view while it is copied is lost.
+ * thread of the program can have nobody sleep, so a fork beside other threads leaves it to the keeper. Where that has
+ * no userfaultfd, and where a call that changes mappings comes upon such a view, what other threads write to it while
+ * it is copied is lost.
  *
  * Under the lock; async-signal-safe.
  */
@@ -109,6 +111,17 @@ static int make_ordinary(struct odf_region *region, const struct region_mapping 
 	return error;
 }
 
+static bool is_left, was_left;
+
+bool region_leave_strays(bool leave)
+{
+	bool left = was_left;
+
+	is_left = leave;
+	was_left = false;
+	return left;
+}
+
 int region_bring_in_strays(struct odf_region *region, struct region_maps *maps)
 {
 	struct region_mapping mapping;
@@ -116,8 +129,13 @@ int region_bring_in_strays(struct odf_region *region, struct region_maps *maps)
 
 	for (const char *at = NULL; error == 0; at = mapping.end) {
 		error = region_maps_find(maps, at, &mapping);
-		if (error == 0 && is_astray(region, &mapping))
-			error = make_ordinary(region, &mapping);
+		if (error != 0 || !is_astray(region, &mapping))
+			continue;
+		if (is_left && region_own_settler() == NULL && !region_has_one_thread()) {
+			was_left = true;
+			return EAGAIN;
+		}
+		error = make_ordinary(region, &mapping);
 	}
 	return error == ENOENT ? 0 : error;
 }

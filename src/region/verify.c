@@ -229,3 +229,18 @@ void region_reclaim_gaps(struct odf_region *region, size_t from, size_t length)
 	}
 	region_maps_end(&maps);
 }
+
+void region_forget_gone(struct odf_region *region, size_t from, size_t length)
+{
+	size_t at = from, limit = from + length, end;
+	struct region_maps maps;
+
+	while (at < limit && region_extent_at(region, at, limit, &end) != NULL)
+		at = end;
+	/* It may have been moved elsewhere, where it still is the file's. */
+	if (at < limit && !region->inherited && !region->left && region_maps_begin(&maps) == 0) {
+		(void)region_bring_in_strays(region, &maps);
+		region_maps_end(&maps);
+	}
+	region_lose_end(region, from, length);
+}
