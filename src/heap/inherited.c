@@ -19,7 +19,7 @@
 
 /* So much is always worth to be copied. */
 #define LITTLE ((size_t)2 << 20)
-/* How long until the next look: at least so long, and so many times what the last one took. */
+/* How long until the next look: at least so long, and so many times the processor's time that the last one took. */
 #define LOOK_FIRST_NS 200000000u
 #define LOOK_LAST_NS  30000000000u
 #define LOOK_SHARE    50u
@@ -29,11 +29,11 @@
 static atomic_bool has_inherited;
 static _Atomic(uint64_t) look_ns, wait_ns;
 
-static uint64_t clock_ns(void)
+static uint64_t clock_ns(clockid_t clock)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_gettime(clock, &now);
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
@@ -111,10 +111,10 @@ static void forget_the_last_ones(void)
 }
 
 /* In one thread. */
-static void look(uint64_t now)
+static void look(void)
 {
 	bool any = false, asked = false, parted = false;
-	uint64_t mask, wait;
+	uint64_t mask, wait, start = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 
 	region_lock(&mask);
 	for (int i = 0, count = atomic_load(&heap_home_count); i < count; i++) {
@@ -137,13 +137,13 @@ static void look(uint64_t now)
 		heap_has_room_again();
 		heap_take_all_early();
 	}
-	wait = asked ? LOOK_SHARE * (clock_ns() - now) : ASK_NS;
+	wait = asked ? LOOK_SHARE * (clock_ns(CLOCK_THREAD_CPUTIME_ID) - start) : ASK_NS;
 	if (asked) {
 		uint64_t least = atomic_load(&wait_ns);
 		atomic_store(&wait_ns, 2 * least < LOOK_LAST_NS ? 2 * least : LOOK_LAST_NS);
 		wait = wait > least ? wait : least;
 	}
-	atomic_store(&look_ns, clock_ns() + wait);
+	atomic_store(&look_ns, clock_ns(CLOCK_MONOTONIC) + wait);
 }
 
 bool heap_has_inherited(void)
@@ -158,12 +158,12 @@ void heap_look_at_inherited(void)
 
 	if (!heap_has_inherited())
 		return;
-	now = clock_ns();
+	now = clock_ns(CLOCK_MONOTONIC);
 	if (now < atomic_load(&look_ns) || heap_is_off_for_good() || heap_uses_keys())
 		return;
 	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask);
 	if (region_has_one_thread() && !heap_is_guest())
-		look(now);
+		look();
 	else
 		atomic_store(&look_ns, now + LOOK_FIRST_NS);
 	(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
