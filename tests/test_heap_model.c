@@ -84,7 +84,7 @@ enum {
 	SHARED_PAGES = 64, /* of a process's own file */
 	BUFFER = 15 * PAGE,
 	CLONE_STACK = 256 * 1024,
-	GUARD_SECONDS = 60 /* only to tell a hang from a failure */
+	GUARD_SECONDS = 180 /* only to tell a hang from a failure, on a machine of which others have most */
 };
 
 /* ---- What a run leaves for the test to compare ----------------------------------------------------------------------------- */
