@@ -126,6 +126,12 @@ mutant frozen_without_a_look region/freeze.c moved_mapped_over 's/error = region
 mutant_of_settling settled_without_a_look region/settle.c moved_rights_taken_while_frozen \
 	's/error = region_verify\(region, &maps, from, length, &changed\);/error = 0; changed = false;/'
 mutant strays_left_alone region/verify.c moved_moved_away 's/error = region_bring_in_strays\(region, check->maps\);/;/'
+mutant gaps_not_seen heap/span.c moved_moved_away_unmapped_around \
+	's/\(void\)region_check\(home->region, \(size_t\)\(from - home->start\), \(size_t\)\(to - from\)\);/;/'
+mutant gone_not_looked_for region/verify.c moved_moved_away_mapped_into 's/\(void\)region_bring_in_strays\(region, &maps\);/;/'
+mutant_of_settling strays_not_left_to_the_keeper region/hooks.c moved_moved_away_beside_a_thread \
+	's/region_leave_strays\(region_keeper_settling\(\) == ODF_REGION_SETTLES_ALWAYS && tries < TRIES_TO_FREEZE\)/region_leave_strays(false)/'
+mutant_of_settling strays_forgotten region/freeze.c moved_moved_away_beside_a_thread 's/known = error == 0 \|\| maps == NULL;/known = true;/'
 mutant rights_not_seen region/verify.c moved_rights_taken 's/mapping->protection == \(PROT_READ \| PROT_WRITE\) \? OURS : RIGHTS/OURS/'
 mutant not_compared region/verify.c moved_without_a_descriptor 's/if \(compare\(region->home \+ from, length\) != -EINVAL\)/if (true)/'
 mutant other_part_of_ours heap/attach.c moved_other_parts_of_a_file 's/result = span.kind == REGION_FOREIGN \? 0 : -EINVAL;/result = 0;/'
@@ -145,7 +151,7 @@ mutant segment_not_given_back preload/brk.c malloc_small_blocks 's/long error = 
 mutant segments_end_not_kept preload/brk.c malloc_small_blocks 's/\*libcs_end = is;/;/'
 mutant_of_settling rights_never_looked_at region/young.c malloc_four_threads 's/if \(atomic_exchange\(&region->rights_changed, false\)\)/if (false)/'
 mutant_of_settling growth_before_waking_forgotten heap/window.c malloc_small_blocks 's/heap_note_early_growth\(address, length\);/;/'
-mutant_of_settling moved_before_waking_forgotten heap/remap.c malloc_one_that_grows 's/heap_note_early\(\(void \*\)result, span_round_up\(length\), true\);/;/'
+mutant_of_settling moved_before_waking_forgotten heap/remap.c malloc_one_that_grows 's/if \(early && old_length > 0\)/if (false)/'
 mutant wakes_not_by_growth heap/remap.c wakes_by_growing_requests 's/heap_grows\(length - old_length\);/;/'
 mutant wakes_not_by_the_segment heap/window.c wakes_by_small_requests 's/\theap_grows\(length\);\n//'
 

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the cases of test_moved have in common: memory in a region, raw system calls, and forks amid which a region is
+ * frozen and settled.
+ */
+#ifndef TESTS_MOVED_H
+#define TESTS_MOVED_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/shm.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef PR_SET_VMA
+#define PR_SET_VMA           0x53564d41
+#define PR_SET_VMA_ANON_NAME 0
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+#define NUMBER_MSEAL 462
+
+#define MIB   ((size_t)1 << 20)
+#define PAGE  ((size_t)4096)
+#define RW    (PROT_READ | PROT_WRITE)
+#define PLAIN (MAP_PRIVATE | MAP_ANONYMOUS)
+
+#define must(condition) ((condition) ? (void)0 : wrong(__LINE__, #condition))
+
+static inline __attribute__((noreturn)) void wrong(int line, const char *condition)
+{
+	printf("# line %d: %s (errno %d)\n", line, condition, errno);
+	fflush(stdout);
+	_exit(1);
+}
+
+static inline __attribute__((noreturn)) void cannot_be_done_here(const char *reason)
+{
+	printf("# not here: %s\n", reason);
+	fflush(stdout);
+	_exit(77);
+}
+
+/* A system call in code of the program's own. */
+static inline long raw(long number, const void *a, size_t b, long c, long d, long e, long f)
+{
+#ifdef __x86_64__
+	long result;
+	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
+	__asm__ volatile("syscall" : "=a"(result) : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9) : "rcx", "r11", "memory");
+	return result;
+#elif defined __aarch64__
+	register long x8 __asm__("x8") = number, x0 __asm__("x0") = (long)a, x1 __asm__("x1") = (long)b, x2 __asm__("x2") = c, x3 __asm__("x3") = d,
+		x4 __asm__("x4") = e, x5 __asm__("x5") = f;
+	__asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
+	return x0;
+#else
+	cannot_be_done_here("no system call in assembly");
+#endif
+}
+
+static inline bool preloaded(void)
+{
+	return getenv("LD_PRELOAD") != NULL;
+}
+
+static inline void wait_ms(long milliseconds)
+{
+	struct timespec time = { milliseconds / 1000, milliseconds % 1000 * 1000000 };
+
+	while (nanosleep(&time, &time) != 0)
+		;
+}
+
+static inline bool find_line(const void *address, char line[512])
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	bool found = false;
+
+	must(maps != NULL);
+	while (!found && fgets(line, 512, maps) != NULL) {
+		unsigned long start, end;
+		found = sscanf(line, "%lx-%lx", &start, &end) == 2 && (unsigned long)address >= start && (unsigned long)address < end;
+	}
+	fclose(maps);
+	return found;
+}
+
+/* The line of /proc/self/maps about an address; "": nothing is there. The list is read without the lock of the address space, so that what the keeper
+ * replaces at that moment is missing from it; msync takes the lock. */
+static inline const char *line_of(const void *address)
+{
+	static char line[512];
+	void *page = (void *)((uintptr_t)address / PAGE * PAGE);
+
+	while (!find_line(address, line))
+		if (msync(page, PAGE, MS_ASYNC) != 0) {
+			must(errno == ENOMEM);
+			line[0] = '\0';
+			break;
+		}
+	return line;
+}
+
+static inline bool is_mapped(const void *address)
+{
+	return line_of(address)[0] != '\0';
+}
+
+static inline bool is_inside(const void *address)
+{
+	return strstr(line_of(address), "odfork-region") != NULL;
+}
+
+static inline bool is_live(const void *address)
+{
+	return is_inside(address) && strstr(line_of(address), " rw-s ") != NULL;
+}
+
+static inline char *map(size_t size)
+{
+	char *memory = mmap(NULL, size, RW, PLAIN, -1, 0);
+
+	must(memory != MAP_FAILED);
+	memset(memory, 1, size);
+	return memory;
+}
+
+static char *grown; /* the memory that wakes the heap */
+
+static inline char *map_inside(size_t size)
+{
+	char *memory;
+
+	grown = map(32 * MIB);
+	memory = map(size);
+	if (preloaded() && !is_inside(memory))
+		cannot_be_done_here("no regions");
+	return memory;
+}
+
+static inline int status_of(pid_t pid)
+{
+	int status;
+
+	must(waitpid(pid, &status, 0) == pid);
+	return status;
+}
+
+typedef bool check_function(char *memory);
+
+static inline void child_agrees(check_function *check, char *memory)
+{
+	pid_t pid = fork();
+
+	must(pid >= 0);
+	if (pid == 0) {
+		bool right = check(memory);
+		if (right) /* it is the child's own */
+			grown[3] = 99;
+		_exit(right ? 0 : 1);
+	}
+	must(status_of(pid) == 0);
+	must(grown[3] == 1);
+}
+
+/* Forks, amid which the region is frozen and settled. */
+static inline void over_forks(check_function *check, char *memory)
+{
+	for (int round = 0; round < 4; round++) {
+		must(check(memory));
+		child_agrees(check, memory);
+		must(check(memory));
+		memset(grown + MIB, round, MIB); /* so that settling pays */
+		if (round % 2 == 1)
+			for (int i = 0; i < 200 && preloaded() && !is_live(grown); i++)
+				wait_ms(10);
+	}
+	must(check(memory));
+}
+
+/* While a child is there, and what it has is FROZEN in its parent. */
+static inline pid_t hold(void)
+{
+	pid_t pid = fork();
+
+	must(pid >= 0);
+	if (pid == 0) {
+		pause();
+		_exit(0);
+	}
+	memset(grown + 4 * MIB, 2, MIB);
+	return pid;
+}
+
+static inline void let_go(pid_t pid)
+{
+	must(kill(pid, SIGKILL) == 0);
+	(void)status_of(pid);
+}
+
+/* moved_away.c */
+void moved_away(void);
+void moved_away_while_frozen(void);
+void moved_away_and_written(void);
+void moved_away_beside_a_thread(void);
+void moved_away_unmapped_around(void);
+void moved_away_unmapped_itself(void);
+void moved_away_mapped_over(void);
+void moved_away_mapped_into(void);
+void moved_away_allocated_into(void);
+void moved_away_dropped_around(void);
+void moved_away_freed_around(void);
+void moved_away_moved_around(void);
+#endif
