@@ -149,7 +149,7 @@ mutant only_first_page_of_a_run - settle.c settles 's/(merge_run\(region, step, 
 mutant not_registered - settle.c threads_amid_a_step 's/int error = \(int\)sys_call3\(SYS_ioctl, settler->userfault, UFFDIO_REGISTER, &request\);/int error = ((void)request, 0);/'
 mutant present_pages_not_registered - settle.c threads_amid_a_step 's/UFFDIO_REGISTER_MODE_MISSING \| \(zeros \? 0 : UFFDIO_REGISTER_MODE_MINOR\)/UFFDIO_REGISTER_MODE_MISSING/'
 mutant missing_pages_not_registered - settle.c threads_amid_a_step 's/UFFDIO_REGISTER_MODE_MISSING \| \(zeros \? 0 : UFFDIO_REGISTER_MODE_MINOR\)/UFFDIO_REGISTER_MODE_MINOR/'
-mutant not_woken - settle.c threads_amid_a_step 's/(step->waited = count_waiting\(settler\);\s*)wake\(settler, step\);/$1/'
+mutant not_woken - settle.c threads_amid_a_step 's/if \(!quiet\)\s*wake\(settler, step\);\s*(region->counters)/$1/'
 mutant not_unregistered - settle.c threads_after_a_failed_step 's/while \(sys_call3\(SYS_ioctl, settler->userfault, UFFDIO_UNREGISTER, &range\) == -ENOMEM\)\s*region_pause_ms\(1\);\s*wake\(settler, step\);/(void)range;/'
 mutant settles_beside_threads - hooks.c no_settling_beside_threads 's/tasks\.st_nlink == 2 \+ 1;/tasks.st_nlink >= 2;/'
 

@@ -110,14 +110,12 @@ static void pace(void **state)
 		uint64_t until_fork, pause;
 	} table[] = {
 		/* As long as the step took, and no longer than may be. */
-		{ { .step_ns = 300 * US, .rest_ns = 10 * MS, .waited = 1 }, 20 * MS, 300 * US },
-		{ { .step_ns = 9 * MS, .rest_ns = 10 * MS, .waited = 7 }, 20 * MS, 4 * MS },
-		/* Nobody waited. */
-		{ { .step_ns = 300 * US, .rest_ns = 10 * MS }, 20 * MS, 0 },
+		{ { .step_ns = 300 * US, .rest_ns = 10 * MS }, 20 * MS, 300 * US },
+		{ { .step_ns = 9 * MS, .rest_ns = 10 * MS }, 20 * MS, 4 * MS },
 		/* With pauses it would not be done before the next fork; or was not. */
-		{ { .step_ns = 300 * US, .rest_ns = 11 * MS, .waited = 1 }, 20 * MS, 0 },
-		{ { .step_ns = 300 * US, .rest_ns = 3 * MS, .waited = 1, .is_behind = true }, 20 * MS, 0 },
-		{ { .step_ns = 300 * US, .rest_ns = 2 * MS, .waited = 1, .is_behind = true }, 20 * MS, 300 * US },
+		{ { .step_ns = 300 * US, .rest_ns = 11 * MS }, 20 * MS, 0 },
+		{ { .step_ns = 300 * US, .rest_ns = 3 * MS, .is_behind = true }, 20 * MS, 0 },
+		{ { .step_ns = 300 * US, .rest_ns = 2 * MS, .is_behind = true }, 20 * MS, 300 * US },
 	};
 
 	(void)state;

@@ -44,7 +44,7 @@ static char state_of(pid_t pid)
  * memory is to be as large as the program's. */
 static _Noreturn void play_keeper(int say)
 {
-	const struct region_progress progress = { .step_ns = LONGEST_SLEEP_NS, .waited = 1 };
+	const struct region_progress progress = { .step_ns = LONGEST_SLEEP_NS };
 	struct sigaction action = { .sa_handler = nothing };
 
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -449,7 +449,6 @@ struct region_desk {
 struct region_progress {
 	uint64_t step_ns; /* how long the last step took; 0: there was none */
 	uint64_t rest_ns; /* about how long the rest takes, step by step without pauses */
-	unsigned waited;  /* threads of the program, for memory of that step */
 	bool is_behind;   /* the last settles were not done in time */
 };
 

@@ -39,7 +39,6 @@
 #define TABLE_PAGES 4
 /* What it takes to move one to staging and home, in page faults. */
 #define TABLE_FAULTS 20
-#define WAITING_MOST 1024u
 
 struct step {
 	size_t from, length;
@@ -48,7 +47,6 @@ struct step {
 	/* What comes home is a view without page tables: the program maps again what it touches again, a microsecond
 	 * a page. Each table that moves is told to every processor that runs the program, 13 us apiece, twice. */
 	bool is_fresh;
-	unsigned waited; /* threads of the program for it */
 };
 
 static void place(const struct odf_region *region, struct step *step)
@@ -247,20 +245,6 @@ static void unstage(struct odf_region *region, struct step *step)
 	} else if (!region_is_mapped(step->aside, step->length)) {
 		region->aside_lost = true;
 	}
-}
-
-/* Threads of the program that wait for memory of the step: what would be read is a message of each. */
-static unsigned count_waiting(const struct region_settler *settler)
-{
-	struct uffd_msg messages[16];
-	unsigned count = 0;
-	long size;
-
-	do {
-		size = sys_call3(SYS_read, settler->userfault, messages, sizeof messages);
-		count += size > 0 ? (unsigned)((size_t)size / sizeof messages[0]) : 0;
-	} while (size == (long)sizeof messages && count < WAITING_MOST);
-	return count;
 }
 
 static void wake(const struct region_settler *settler, const struct step *step)
@@ -478,10 +462,8 @@ static int do_step(struct odf_region *region, const struct region_settler *settl
 		unstage(region, step);
 		return ENOMEM;
 	}
-	if (!quiet) {
-		step->waited = count_waiting(settler);
+	if (!quiet)
 		wake(settler, step);
-	}
 	region->counters.last_pause_ns = region_clock() - start;
 	(void)reserve_or_lose(region, 0, step->staging, step->length);
 	region_discard_forget(region, step->from, step->length);
@@ -680,7 +662,6 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 		if (region->lost_count > 0)
 			give_up_places(region);
 		progress.step_ns = region_clock() - start;
-		progress.waited = step.waited;
 		progress.is_behind = region->behind > 0;
 		if (stepped && error == 0) {
 			learn(region, &step, progress.step_ns);
