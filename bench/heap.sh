@@ -6,8 +6,13 @@
 #   cost         what the heap costs where nobody forks: malloc, fresh memory, SQLite, redis-benchmark; once more with transparent huge pages for everything
 #                (/sys/kernel/mm/transparent_hugepage/enabled is set to "always" for that, by root only, and set back)
 #   saves        Redis with 1, 4 and 8 GiB: the fork of BGSAVE, and the latency of requests before, during and after it
+#   five         Redis with 1.4 GiB: five saves, each right after the last, under writes
+#   gives        Redis with 360 MiB in values of 10 KiB, each of which the child gives back once it is saved: the memory
+#                that a save takes; wants a memory cgroup
 #   jobs         programs of 1 GiB: SQLite's tests in children, CPython's os.fork, perl's system
 #   fuzz         AFL++ with a target that has 16 MiB to 1 GiB before its fork server starts
+#   asan         AFL++ with a target of 16 MiB, and with one of 16 and 128 MiB that has the address sanitizer
+#   first        4 GiB: what the parent's first mmap, page faults and munmap after a fork take
 #   threshold    processes of 4 to 256 MiB, plain and with the heap awake from the start
 #
 # --sizes: GiB for saves, MiB for the others. Writes bench/results/heap-*.csv and the plots, fills the tables, and says which aims were reached; with --quick, or with
@@ -15,7 +20,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 . bench/prepare.sh
-asked="$*" quick= sizes= library= parts=cost,saves,jobs,fuzz,threshold results=bench/results
+asked="$*" quick= sizes= library= parts=cost,saves,five,gives,jobs,fuzz,asan,first,threshold results=bench/results
 while [ $# -gt 0 ]; do
 	case $1 in
 	--quick) quick=--quick results=build-demo/heap-quick ;;
@@ -32,15 +37,17 @@ done
 has() { case ,$parts, in *,"$1",*) true ;; *) false ;; esac; }
 # What each part runs on.
 packages="gnuplot-nox"
-! has cost && ! has jobs && ! has fuzz || packages="$packages libsqlite3-dev"
-! has cost && ! has saves || packages="$packages redis-server"
+! has cost && ! has jobs && ! has fuzz && ! has asan || packages="$packages libsqlite3-dev"
+! has cost && ! has saves && ! has five && ! has gives || packages="$packages redis-server"
 ! has jobs || packages="$packages perl"
-! has fuzz || packages="$packages afl++ clang llvm"
+! has fuzz && ! has asan || packages="$packages afl++ clang llvm"
 # shellcheck disable=SC2086
 bench_prepare $packages
 [ -n "$library" ] || library=$PWD/build-demo/libodfork.so.0
 target=$PWD/build-demo/bench/bench_heap_target
-! has fuzz || AFL_QUIET=1 afl-clang-fast -O2 -D_GNU_SOURCE -o "$target" bench/heap/target.c -lsqlite3
+! has asan ||
+	AFL_QUIET=1 AFL_USE_ASAN=1 afl-clang-fast -O2 -D_GNU_SOURCE -o "$target-asan" bench/heap/target.c -lsqlite3
+! has fuzz && ! has asan || AFL_QUIET=1 afl-clang-fast -O2 -D_GNU_SOURCE -o "$target" bench/heap/target.c -lsqlite3
 mkdir -p $results
 [ $results = bench/results ] || rm -f $results/heap-*
 

@@ -164,6 +164,53 @@ def save_aims(directory):
         plain, ours = (found[gib, v, "after"]["worst_us"] for v in ("plain", "library"))
         yield ["Redis, %d GiB: longest request in the seconds after a save" % gib, "at most 1 ms more", "%s to %s, median of the saves; %s to %s, all" % (
             duration(plain[0]), duration(ours[0]), duration(plain[1]), duration(ours[1])), verdict(ours[0] <= plain[0] + 1000)]
+        plain, ours = (found[gib, v, "after"]["p999_us"][0] for v in ("plain", "library"))
+        yield ["Redis, %d GiB: requests in the seconds after a save, 99.9 %%" % gib, "at most 1 ms more",
+               "%s to %s" % (duration(plain), duration(ours)), verdict(ours <= plain + 1000)]
+
+
+def five_aims(directory):
+    found = rows(directory, "heap-five.csv")[1]
+    plain = [float(r["fork_us"]) for r in found if r["variant"] == "plain"]
+    ours = [float(r["fork_us"]) for r in found if r["variant"] == "library"]
+    if plain and ours:
+        middle, what = median(plain), "Redis, %s MiB: five saves, each right after the last: each fork to plain's median"
+        late = sum(fork > middle / 10 for fork in ours)
+        yield [what % found[0]["mib"], "at most 0.1", "%.2f to %.2f (plain %s); %d of %d above" % (
+            min(ours) / middle, max(ours) / middle, duration(middle), late, len(ours)), verdict(late == 0)]
+
+
+def gives_aims(directory):
+    found = rows(directory, "heap-gives.csv")[1]
+
+    def both(column):
+        return [median([float(r[column]) for r in found if r["variant"] == v]) for v in ("plain", "library")]
+
+    if not found:
+        return
+    what = "Redis, %s MiB in values of %s bytes: " % (found[0]["mib"], found[0]["value"])
+    plain, ours = both("cow_mib")
+    yield [what + "rdb_last_cow_size of a save", "at most plain's", "%.2f to %.2f MiB" % (plain, ours), verdict(ours <= plain)]
+    plain, ours = both("peak_mib")
+    yield [what + "peak of the memory cgroup, to plain", "at most 1.02", "%.3f (%.1f to %.1f MiB)" % (
+        ours / plain, plain, ours), verdict(ours <= 1.02 * plain)]
+    for column, name in (("during_mib", "most in use during a save"), ("after_mib", "in use after it")):
+        plain, ours = both(column)
+        yield [what + name, "at most 16 MiB more", "%.1f to %.1f MiB" % (plain, ours), verdict(ours <= plain + 16)]
+
+
+def first_aims(directory):
+    found = rows(directory, "heap-first.csv")[1]
+    for plain, ours in zip(found[::2], found[1::2]):
+        for what, name in FIRSTS[1:]:
+            times = tuple(duration(r[what + end]) for end in ("_median_us", "_most_us") for r in (plain, ours))
+            yield ["%s: the parent's first %s after a fork" % (amount(plain["mib"]), name), "at most 50 us more",
+                   "%s to %s, at most %s and %s" % times,
+                   verdict(float(ours[what + "_median_us"]) <= float(plain[what + "_median_us"]) + 50)]
+
+
+FIRSTS = (("held", "fork"), ("map", "mmap"), ("fresh", "write to what it mapped"), ("write", "write to a page"),
+          ("read", "read of a page"), ("unmap", "munmap"))
 
 
 def job_aims(directory):
@@ -176,13 +223,19 @@ def job_aims(directory):
         aim = 9.35 if row is fuzz[-1] else 2.26
         yield ["AFL++, %s: executions a second, to plain" % amount(row["mib"]), "at least %s" % aim, row["rate_to_plain"],
                verdict(float(row["rate_to_plain"]) >= aim)]
+    for row in rows(directory, "heap-asan.csv")[1]:
+        if row["variant"] == "library":
+            what = "AFL++, %s, sanitizer: %s: executions a second, to plain" % (amount(row["mib"]), row["sanitizer"])
+            yield [what, "at least 1.0", row["rate_to_plain"], verdict(float(row["rate_to_plain"]) >= 1)]
 
 
 HEADER = ["aim", "", "measured, medians", ""]
 
 
 def lines(directory, heap=False):
-    return [line for part in ((cost_aims, save_aims, job_aims) if heap else (held_aims, mix_aims, steady_aims, close_aims, after_aims, alive_aims, sparse_aims)) for line in part(directory)]
+    parts = (cost_aims, save_aims, five_aims, gives_aims, job_aims, first_aims) if heap else (
+        held_aims, mix_aims, steady_aims, close_aims, after_aims, alive_aims, sparse_aims)
+    return [line for part in parts for line in part(directory)]
 
 
 if __name__ == "__main__":

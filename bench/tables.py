@@ -134,6 +134,14 @@ def by_variant(found, *key):
     return groups.items()
 
 
+def by_rows(found, *key):
+    """The rows with the same key together: (values of the key, rows)."""
+    groups = {}
+    for row in found:
+        groups.setdefault(tuple(row[k] for k in key), []).append(row)
+    return groups.items()
+
+
 def cells(of, variants, field, show=duration):
     return [show(of[v][field]) if v in of and of[v][field] else "" for v in variants]
 
@@ -261,6 +269,38 @@ def saves_table(_):
     return table(["memory", "", "fork", "save", "before: 50 % / 99 % / 99.9 % / worst", "during the save", "after it"], lines)
 
 
+def five_table(found):
+    lines = []
+    for (mib, turn), of in by_rows(found, "mib", "round"):
+        for variant, name in (("plain", "plain"), ("library", "preloaded")):
+            forks = [duration(r["fork_us"]) for r in of if r["variant"] == variant]
+            lines.append(emphasized({"variant": variant}, ["%s MiB" % mib, name] + forks))
+    return table(["memory", "", "first save's fork", "second", "third", "fourth", "fifth"], lines)
+
+
+def gives_table(found):
+    lines = []
+    for variant, name in (("plain", "plain"), ("library", "preloaded")):
+        columns = ("cow_mib", "before_mib", "during_mib", "after_mib", "peak_mib")
+        middles = [statistics.median(float(r[c]) for r in found if r["variant"] == variant) for c in columns]
+        lines.append(emphasized({"variant": variant}, [name] + ["%.1f MiB" % middle for middle in middles]))
+    return table(["", "rdb_last_cow_size", "in use before", "most during the save", "after it", "peak of the group"], lines)
+
+
+def first_table(found):
+    return table(["memory", ""] + ["%s: median, most" % name for _, name in reach.FIRSTS],
+                 [emphasized(r, [amount(r["mib"]), "preloaded" if r["variant"] == "library" else "plain"] +
+                             ["%s, %s" % (duration(r[w + "_median_us"]), duration(r[w + "_most_us"]))
+                              for w, _ in reach.FIRSTS]) for r in found])
+
+
+def asan_table(found):
+    return table(["sanitizer", "memory", "plain, executions a second", "preloaded", "times as many"],
+                 [[sanitizer, amount(mib)] + ["%s (%s to %s)" % tuple(of[v][c] for c in ("rate", "rate_least", "rate_most"))
+                                              for v in ("plain", "library")] +
+                  [of["library"]["rate_to_plain"]] for (sanitizer, mib), of in by_variant(found, "sanitizer", "mib")])
+
+
 def jobs_table(found):
     return table(["job", "memory", "", "a second", "half of the turns", "held, median", "99 %", "times as many"],
                  [emphasized(r, [r["job"], amount(r["mib"]), "preloaded" if r["variant"] == "library" else "plain", r["rate"],
@@ -288,6 +328,10 @@ heap_section("cost", "cost", cost_table)
 heap_section("saves", "saves", saves_table)
 heap_section("jobs", "jobs", jobs_table)
 heap_section("fuzz", "fuzz", fuzz_table)
+heap_section("five", "five", five_table)
+heap_section("gives", "gives", gives_table)
+heap_section("asan", "asan", asan_table)
+heap_section("first", "first", first_table)
 heap_section("threshold", "threshold", threshold_table)
 if reach.lines(directory, heap=True):
     replace(results, "heap reach", table(reach.HEADER, reach.lines(directory, heap=True)))

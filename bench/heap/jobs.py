@@ -125,7 +125,7 @@ def region_of_target(fuzzer, process_name):
     raise Failed("the fork server of afl-fuzz is gone")
 
 
-def fuzz_once(setting, mib, variant, seconds, turn):
+def fuzz_once(setting, target, mib, variant, seconds, turn):
     """Executions a second from when the fork server is up until the fuzzer is told to end."""
     here = os.path.join(setting.work, "fuzz-%d-%s-%d" % (mib, variant, turn))
     os.makedirs(os.path.join(here, "in"))
@@ -138,7 +138,7 @@ def fuzz_once(setting, mib, variant, seconds, turn):
     if variant == "library":
         environment["AFL_PRELOAD"], environment["ODFORK_HEAP"] = setting.library, "auto"
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(["afl-fuzz", "-i", here + "/in", "-o", here + "/out", "-m", "none", "-t", "10000", "-s", "1", "--", setting.target, str(mib)],
+    process = subprocess.Popen(["afl-fuzz", "-i", here + "/in", "-o", here + "/out", "-m", "none", "-t", "10000", "-s", "1", "--", target, str(mib)],
                                stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
     try:
@@ -147,7 +147,7 @@ def fuzz_once(setting, mib, variant, seconds, turn):
         while time.monotonic() < end:  # its output is read, or it would stand still
             if select.select([ours], [], [], max(0, end - time.monotonic()))[0]:
                 os.read(ours, 65536)
-        region = region_of_target(process.pid, os.path.basename(setting.target))
+        region = region_of_target(process.pid, os.path.basename(target))
         end = time.monotonic()
         process.send_signal(signal.SIGINT)
         while process.poll() is None and time.monotonic() < end + 60:
@@ -168,21 +168,37 @@ def fuzz_once(setting, mib, variant, seconds, turn):
     return int(stats["execs_done"]) / (end - start), region
 
 
+def fuzz_pair(setting, target, what, mib):
+    """The rows of all variants."""
+    rounds, seconds = (1, 4) if setting.quick else (3, 6)
+    rates, region = {v: [] for v in setting.variants}, 0
+    for turn in range(rounds):
+        for variant in setting.variants if turn % 2 == 0 else setting.variants[::-1]:
+            rate, found = fuzz_once(setting, target, mib, variant, seconds, turn)
+            rates[variant].append(rate)
+            region = max(region, found)
+    rows = []
+    for variant in setting.variants:
+        of = rates[variant]
+        rows.append({"mib": mib, "variant": variant, "rounds": rounds, "rate": "%.1f" % median(of),
+                     "rate_least": "%.1f" % min(of), "rate_most": "%.1f" % max(of),
+                     "rate_to_plain": "%.2f" % (median(of) / median(rates["plain"])),
+                     "region_mib": "%.0f" % (region if variant == "library" else 0)})
+    say("AFL++%s, %d MiB: %s to %s executions a second, %s times; in the region %s MiB" % (
+        what, mib, rows[0]["rate"], rows[1]["rate"], rows[1]["rate_to_plain"], rows[1]["region_mib"]))
+    return rows
+
+
 def fuzz(setting):
     rows = []
-    rounds, seconds = (1, 4) if setting.quick else (3, 6)
     for mib in setting.sizes or ((16, 128) if setting.quick else (16, 128, 512, 1024)):
-        rates, region = {v: [] for v in setting.variants}, 0
-        for turn in range(rounds):
-            for variant in setting.variants if turn % 2 == 0 else setting.variants[::-1]:
-                rate, found = fuzz_once(setting, mib, variant, seconds, turn)
-                rates[variant].append(rate)
-                region = max(region, found)
-        ours = len(rows) + 1
-        for variant in setting.variants:
-            rows.append({"mib": mib, "variant": variant, "rounds": rounds, "rate": "%.1f" % median(rates[variant]), "rate_least": "%.1f" % min(rates[variant]),
-                         "rate_most": "%.1f" % max(rates[variant]), "rate_to_plain": "%.2f" % (median(rates[variant]) / median(rates["plain"])),
-                         "region_mib": "%.0f" % (region if variant == "library" else 0)})
-        say("AFL++, %d MiB: %s to %s executions a second, %s times; in the region %s MiB" % (
-            mib, rows[ours - 1]["rate"], rows[ours]["rate"], rows[ours]["rate_to_plain"], rows[ours]["region_mib"]))
+        rows += fuzz_pair(setting, setting.target, "", mib)
         write_table(setting, "fuzz", rows)
+
+
+def fuzz_sanitized(setting):
+    rows = []
+    for target, what, mib in (("", "", 16), ("-asan", ", address sanitizer", 16), ("-asan", ", address sanitizer", 128)):
+        for row in fuzz_pair(setting, setting.target + target, what, mib):
+            rows.append({"sanitizer": "address" if target else "none", **row})
+        write_table(setting, "asan", rows)

@@ -9,16 +9,22 @@ import time
 
 sys.dont_write_bytecode = True
 import cost
+import first
 import jobs
+import more_saves
 import saves
 from pairs import Failed, Setting, say
 
 PARTS = {
     "cost": cost.run,
     "saves": saves.run,
+    "five": more_saves.five,
+    "gives": more_saves.gives,
     "sqlite": lambda setting: jobs.run(setting, (jobs.sqlite,)),  # of bench/paper.sh
     "jobs": lambda setting: jobs.run(setting, (jobs.sqlite, jobs.interpreters)),
     "fuzz": jobs.fuzz,
+    "asan": jobs.fuzz_sanitized,
+    "first": first.run,
     "threshold": jobs.threshold,
 }
 

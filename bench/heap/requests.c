@@ -11,7 +11,8 @@
  *   --writes PERCENT          that are SET; the others are GET
  *   --connections N           taken in turn; each answers in order
  *   --saves N                 BGSAVE so many times
- *   --before S --after S      seconds without a save before each, and after its child has ended
+ *   --before S --after S      seconds without a save before each, and after its child has ended; both 0: each save
+ *                             right after the last, as soon as the server has noticed the end of that one's child
  *   --timeline FILE           the worst latency of the requests due in each 20 ms
  *
  * To standard output, as CSV: for each save the windows "before", "save" (from BGSAVE to the end of the child) and "after" (in which a library may settle), by
@@ -166,8 +167,6 @@ static size_t reply_length(const char *text, size_t length)
 	if (line_end == NULL)
 		return 0;
 	head = (size_t)(line_end - text) + 1;
-	if (text[0] == '-')
-		fail("the server's answer", text);
 	if (text[0] != '$' || text[1] == '-')
 		return head;
 	body = strtoul(text + 1, NULL, 10) + 2;
@@ -200,6 +199,8 @@ static void receive(struct connection *connection)
 			uint32_t request = connection->waiting[connection->first];
 			if (connection->count == 0)
 				fail("the server", "answers what nobody asked");
+			if (connection->in[connection->in_from] == '-')
+				fail("the server's answer", connection->in + connection->in_from);
 			connection->first = (connection->first + 1) % OUTSTANDING;
 			connection->count--;
 			requests[request].latency_us = (float)(now - due_us(request));
@@ -321,17 +322,34 @@ struct save {
 	double before_us, start_us, end_us, after_us, fork_us;
 };
 
+static bool at_once(void)
+{
+	return options.before_s + options.after_s == 0;
+}
+
+static void begin(struct save *this)
+{
+	double patience = now_us() + patience_s * 1e6;
+	const char *answer;
+
+	do {
+		this->start_us = now_us();
+		answer = command("BGSAVE");
+	} while (at_once() && strstr(answer, "in progress") != NULL && this->start_us < patience);
+	if (strstr(answer, "started") == NULL)
+		fail("BGSAVE", answer);
+}
+
 static void save(struct save *this)
 {
 	struct pollfd child = { .events = POLLIN };
 	double saved_before;
 
 	this->before_us = now_us();
-	run_for(options.before_s);
+	if (!at_once())
+		run_for(options.before_s);
 	saved_before = strtod(command("LASTSAVE") + 1, NULL);
-	this->start_us = now_us();
-	if (strstr(command("BGSAVE"), "started") == NULL)
-		fail("BGSAVE", control.in);
+	begin(this);
 	child.fd = open_child();
 	while (child.fd >= 0 && poll(&child, 1, 0) == 0) {
 		go_on(true);
@@ -341,10 +359,11 @@ static void save(struct save *this)
 	this->end_us = now_us();
 	if (child.fd >= 0)
 		close(child.fd);
-	run_for(options.after_s);
+	if (!at_once())
+		run_for(options.after_s);
 	this->after_us = now_us();
-	/* LASTSAVE has seconds: saves are more than one apart. */
-	if (strtod(command("LASTSAVE") + 1, NULL) <= saved_before)
+	/* LASTSAVE has seconds: saves are more than one apart, or are not asked for it. */
+	if (!at_once() && strtod(command("LASTSAVE") + 1, NULL) <= saved_before)
 		fail("BGSAVE", "did not succeed");
 	this->fork_us = field(command("INFO stats"), "latest_fork_usec:");
 }
@@ -417,7 +436,7 @@ static void read_options(int argc, char **argv)
 			*numbers[option] = strtoul(optarg, NULL, 10);
 	}
 	if (options.port == 0 || options.server == 0 || options.keys == 0 || options.value == 0 || options.value > LONGEST_VALUE || options.rate == 0 ||
-	    options.connections == 0 || options.before_s + options.after_s < 1.5)
+	    options.connections == 0 || (!at_once() && options.before_s + options.after_s < 1.5))
 		fail("options", "--port, --server and --keys are needed, and a second and a half between saves");
 }
 
@@ -458,9 +477,11 @@ int main(int argc, char **argv)
 	printf("save,window,requests,p50_us,p90_us,p99_us,p999_us,p9999_us,worst_us,late_p999_us,fork_us,save_s\n");
 	for (size_t s = 0; s < options.saves; s++) {
 		/* What was due just before BGSAVE, and came to the server together with it, waits for it too. */
-		print_window(s, &saves[s], "before", saves[s].before_us, saves[s].start_us - together_us);
+		if (!at_once())
+			print_window(s, &saves[s], "before", saves[s].before_us, saves[s].start_us - together_us);
 		print_window(s, &saves[s], "save", saves[s].start_us - together_us, saves[s].end_us);
-		print_window(s, &saves[s], "after", saves[s].end_us, saves[s].after_us);
+		if (!at_once())
+			print_window(s, &saves[s], "after", saves[s].end_us, saves[s].after_us);
 	}
 	if (options.timeline != NULL)
 		write_timeline(saves);

@@ -15,15 +15,25 @@ FULL = {1: (2, 3, 4), 4: (1, 3, 8), 8: (1, 2, 14)}
 QUICK = {1: (1, 3, 4)}
 
 
-def load(setting, server, keys, saves, after, timeline):
-    arguments = [setting.program("requests"), "--port", server.port, "--server", server.process.pid, "--keys", keys, "--value", VALUE, "--rate", RATE,
-                 "--writes", WRITES, "--connections", CONNECTIONS, "--saves", saves, "--before", 1.5, "--after", after, "--timeline", timeline]
+def requests_of(setting, server, options, saves):
+    """The program's table."""
+    arguments = [setting.program("requests"), "--port", server.port, "--server", server.process.pid] + options
     # On the CPU of the saving child, before which it goes; the server has the others.
     last = str(os.cpu_count() - 1)
     done = subprocess.run(["taskset", "-c", last] + [str(a) for a in arguments], stdout=subprocess.PIPE, timeout=PATIENCE + saves * PATIENCE)
     if done.returncode != 0:
         server.fail("under load: status %d" % done.returncode)
     return list(csv.DictReader(done.stdout.decode().splitlines()))
+
+
+def load_options(keys, saves):
+    return ["--keys", keys, "--value", VALUE, "--rate", RATE, "--writes", WRITES, "--connections", CONNECTIONS,
+            "--saves", saves]
+
+
+def load(setting, server, keys, saves, after, timeline):
+    more = ["--before", 1.5, "--after", after, "--timeline", timeline]
+    return requests_of(setting, server, load_options(keys, saves) + more, saves)
 
 
 def one_server(setting, gib, variant, turn, saves, after, timelines):
