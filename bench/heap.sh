@@ -14,13 +14,15 @@
 #   asan         AFL++ with a target of 16 MiB, and with one of 16 and 128 MiB that has the address sanitizer
 #   first        4 GiB: what the parent's first mmap, page faults and munmap after a fork take
 #   threshold    processes of 4 to 256 MiB, plain and with the heap awake from the start
+#   shapes       512 MiB in each shape in which allocators ask for memory, and forks of it (SHAPES=NAME,...: these
+#                only; PAUSE_MS=N between forks)
 #
 # --sizes: GiB for saves, MiB for the others. Writes bench/results/heap-*.csv and the plots, fills the tables, and says which aims were reached; with --quick, or with
 # another library than the one built here, the same into build-demo/heap-quick, and no tables. Wants 20 minutes, 20 GiB of memory, and a quiet machine.
 set -eu
 cd "$(dirname "$0")/.."
 . bench/prepare.sh
-asked="$*" quick= sizes= library= parts=cost,saves,five,gives,jobs,fuzz,asan,first,threshold results=bench/results
+asked="$*" quick= sizes= library= parts=cost,saves,five,gives,jobs,fuzz,asan,first,threshold,shapes results=bench/results
 while [ $# -gt 0 ]; do
 	case $1 in
 	--quick) quick=--quick results=build-demo/heap-quick ;;

@@ -13,6 +13,7 @@ import first
 import jobs
 import more_saves
 import saves
+import shapes
 from pairs import Failed, Setting, say
 
 PARTS = {
@@ -26,6 +27,7 @@ PARTS = {
     "asan": jobs.fuzz_sanitized,
     "first": first.run,
     "threshold": jobs.threshold,
+    "shapes": shapes.run,
 }
 
 
