@@ -96,7 +96,7 @@ mutant mapped_over_not_lost heap/span.c model_160 's/region_lose_end\(home->regi
 mutant refused_mapping_is_lost heap/span.c model_160 's/if \(pass == 1 && \(result >= 0.*?ENOMEM\)\)/if (pass == 1)/s'
 
 # ---- Rights, advice, locks --------------------------------------------------------------------------------------------------------
-mutant rights_ignored heap/mapping.c model_160 's/if \(span->kind == REGION_MEMORY && protection == \(PROT_READ \| PROT_WRITE\)\)/if (span->kind == REGION_MEMORY)/'
+mutant rights_ignored heap/mapping.c model_160 's/if \(span->kind == REGION_MEMORY && protection == span->protection\)/if (span->kind == REGION_MEMORY)/'
 mutant rights_not_noted heap/mapping.c model_160 's/region_set_island\(span->region, span_offset\(span\), span->length, \(int\)protection & /region_set_island(span->region, span_offset(span), span->length, (PROT_READ | PROT_WRITE) | (int)protection \& /'
 mutant dontneed_keeps_memory heap/span.c model_160 's/(long span_zero.*?)\t\tregion_discard\(span->region, span_offset\(span\), span->length\);/$1/s'
 mutant_of_settling dontneed_keeps_islands heap/span.c mappings 's/if \(!region_map_zeros\(span->start, span->length, span->protection\)\)/if (false)/'
@@ -132,7 +132,7 @@ mutant gone_not_looked_for region/verify.c moved_moved_away_mapped_into 's/\(voi
 mutant_of_settling strays_not_left_to_the_keeper region/hooks.c moved_moved_away_beside_a_thread \
 	's/region_leave_strays\(region_keeper_settling\(\) == ODF_REGION_SETTLES_ALWAYS && tries < TRIES_TO_FREEZE\)/region_leave_strays(false)/'
 mutant_of_settling strays_forgotten region/freeze.c moved_moved_away_beside_a_thread 's/known = error == 0 \|\| maps == NULL;/known = true;/'
-mutant rights_not_seen region/verify.c moved_rights_taken 's/mapping->protection == \(PROT_READ \| PROT_WRITE\) \? OURS : RIGHTS/OURS/'
+mutant rights_not_seen region/verify.c moved_rights_taken 's/mapping->protection == region->rights \? OURS : RIGHTS/OURS/'
 mutant not_compared region/verify.c moved_without_a_descriptor 's/if \(compare\(region->home \+ from, length\) != -EINVAL\)/if (true)/'
 mutant other_part_of_ours heap/attach.c moved_other_parts_of_a_file 's/result = span.kind == REGION_FOREIGN \? 0 : -EINVAL;/result = 0;/'
 mutant sealed_in_the_region heap/attach.c moved_sealed 's/result = prepare_to_seal\(start, end\);/result = 0;/'

@@ -173,7 +173,7 @@ mutant frozen_hole_can_be_read - extent.c holes_fault 's/region_map_zeros\(start
 mutant hole_not_stale 6 extent.c memory_taken_again_is_zero 's/REGION_HOLE, \.stale = true \}/REGION_HOLE, .stale = false }/'
 mutant hole_taken_by_halves 4 extent.c islands_given_back 's/if \(run.stale\)\s*return EAGAIN;//'
 mutant hole_without_aside - extent.c holes_taken_while_frozen 's/if \(!region_map_view\(region, region->aside \+ run.from, run.from, run.length\)\)/if (false)/'
-mutant aside_of_a_hole_without_rights - extent.c holes_taken_while_frozen 's/sys_call3\(SYS_mprotect, region->aside \+ run.from, run.length, PROT_READ \| PROT_WRITE\)/0/'
+mutant aside_of_a_hole_without_rights - extent.c holes_taken_while_frozen 's/!region_open_view\(region, region->aside \+ run.from, run.length\)/false/'
 mutant taken_not_discarded 6 extent.c memory_taken_again_is_zero 's/region_discard_mark\(region, run.from, run.length\);//'
 mutant taken_visible_amid_settle 3 extent.c taken_amid_a_settle_is_hidden 's/if \(!region->visible && sys_call3\(SYS_madvise, home, run.length, MADV_DONTFORK\) < 0\)\s*region->doubt = true;//'
 mutant border_of_live_ignored - extent.c over_the_end_of_what_is_live 's/(bool live = region_is_live\(region, at, &end\);)\n\t\trun.length = end - at;/$1 end = at + run.length;/'

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Memory of any shape, as allocators and runtimes ask for it: with hints, below 4 GiB, reserved without rights and
- * opened by mprotect or by fixed mappings, grown and moved by mremap, by the data segment, and mapped before the
- * library could know.
+ * opened by mprotect or by fixed mappings, grown and moved by mremap, by the data segment, with all rights and code in
+ * it, and mapped before the library could know.
  *
  * Random programs of each shape: every page has a value that it must have in the program and in each child, whatever
  * was asked for in between; a thread counts in memory of the same shape meanwhile, and no count may be lost. And each
@@ -37,8 +37,8 @@
 #define PAGES  ((size_t)640) /* of an area at most */
 #define COUNTS ((size_t)96)  /* pages that the thread counts in */
 
-enum shape { FREELY, HINTED, LOW, OPENED, FIXED, SEGMENT, SHAPES };
-static const char *const shape_names[SHAPES] = { "freely", "hinted", "low", "opened", "fixed", "segment" };
+enum shape { FREELY, HINTED, LOW, OPENED, FIXED, SEGMENT, EXECUTABLE, SHAPES };
+static const char *const shape_names[SHAPES] = { "freely", "hinted", "low", "opened", "fixed", "segment", "executable" };
 
 static unsigned long seed;
 static const char *doing = "start";
@@ -53,6 +53,12 @@ static const char *doing = "start";
 	} while (0)
 
 static enum shape shape;
+
+/* What a program of this shape has its memory with. */
+static int all_rights(void)
+{
+	return shape == EXECUTABLE ? RW | PROT_EXEC : RW;
+}
 static unsigned long state;
 
 static size_t below(size_t limit)
@@ -80,12 +86,44 @@ static struct area {
 } areas[AREAS];
 static char *last; /* that was mapped */
 
+#if defined __x86_64__ || defined __i386__
+#define RETURN 0xc3
+#define CODE   64 /* where it is in a page */
+#endif
+
+static void put_code(char *page)
+{
+#ifdef RETURN
+	if (shape == EXECUTABLE)
+		page[CODE] = (char)RETURN;
+#else
+	(void)page;
+#endif
+}
+
+/* It is a program's death if it cannot be executed. */
+static void execute(const unsigned char *page)
+{
+#ifdef RETURN
+	if (shape == EXECUTABLE && page[CODE] == RETURN) {
+		void (*code)(void);
+		const unsigned char *at = page + CODE;
+		memcpy(&code, &at, sizeof code);
+		code();
+	}
+#else
+	(void)page;
+#endif
+}
+
 static bool is_right(void)
 {
 	for (size_t i = 0; i < AREAS; i++)
 		for (size_t page = 0; areas[i].base != NULL && page < areas[i].pages; page++) {
 			const unsigned char *at = (unsigned char *)areas[i].base + page * PAGE;
 			unsigned char value = areas[i].value[page];
+			if (areas[i].access[page] == OPEN)
+				execute(at);
 			if (areas[i].access[page] < READABLE || (at[0] == value && at[PAGE / 2] == value && at[PAGE - 1] == value))
 				continue;
 			dprintf(2, "area %zu, page %zu of %zu at %p is %u %u %u and not %u\n", i, page, areas[i].pages, (const void *)at, at[0],
@@ -101,6 +139,7 @@ static void write_pages(struct area *area, size_t from, size_t count)
 		if (area->access[page] == OPEN) {
 			area->value[page] = (unsigned char)(1 + below(255));
 			memset(area->base + page * PAGE, area->value[page], PAGE);
+			put_code(area->base + page * PAGE);
 		}
 }
 
@@ -130,7 +169,7 @@ static char *new_memory(size_t size)
 		memory = sbrk((intptr_t)size);
 		break;
 	default:
-		memory = mmap(NULL, size, RW, PLAIN, -1, 0);
+		memory = mmap(NULL, size, all_rights(), PLAIN, -1, 0);
 		break;
 	}
 	REQUIRE(memory != MAP_FAILED);
@@ -185,10 +224,10 @@ static void discard(struct area *area, size_t from, size_t count)
 
 static void change_rights(struct area *area, size_t from, size_t count)
 {
-	static const struct {
+	const struct {
 		int rights;
 		enum access access;
-	} kinds[] = { { PROT_NONE, CLOSED }, { PROT_READ, READABLE }, { RW, OPEN }, { RW, OPEN } };
+	} kinds[] = { { PROT_NONE, CLOSED }, { PROT_READ, READABLE }, { all_rights(), OPEN }, { all_rights(), OPEN } };
 	size_t kind = below(4);
 
 	doing = "change_rights";
@@ -202,7 +241,7 @@ static void map_again(struct area *area, size_t from, size_t count)
 	char *at = area->base + from * PAGE;
 
 	doing = "map_again";
-	REQUIRE(mmap(at, count * PAGE, open ? RW : PROT_NONE, PLAIN | MAP_FIXED | (below(2) ? MAP_NORESERVE : 0), -1, 0) == at);
+	REQUIRE(mmap(at, count * PAGE, open ? all_rights() : PROT_NONE, PLAIN | MAP_FIXED | (below(2) ? MAP_NORESERVE : 0), -1, 0) == at);
 	fresh(area, from, count, open ? OPEN : CLOSED);
 }
 
@@ -213,7 +252,7 @@ static void unmap_and_map(struct area *area, size_t from, size_t count)
 
 	doing = "unmap_and_map";
 	REQUIRE(munmap(at, count * PAGE) == 0);
-	REQUIRE(mmap(at, count * PAGE, RW, PLAIN | MAP_FIXED, -1, 0) == at);
+	REQUIRE(mmap(at, count * PAGE, all_rights(), PLAIN | MAP_FIXED, -1, 0) == at);
 	fresh(area, from, count, OPEN);
 }
 
@@ -385,7 +424,7 @@ static bool is_in_a_region(const void *address)
 	while (fgets(line, sizeof line, maps) != NULL) {
 		unsigned long start, end;
 		if (sscanf(line, "%lx-%lx", &start, &end) == 2 && (unsigned long)address >= start && (unsigned long)address < end)
-			live = strstr(line, "odfork-region") != NULL && (geteuid() != 0 || strstr(line, " rw-s ") != NULL);
+			live = strstr(line, "odfork-region") != NULL && (geteuid() != 0 || strstr(line, shape == EXECUTABLE ? " rwxs " : " rw-s ") != NULL);
 	}
 	fclose(maps);
 	return live;
@@ -401,6 +440,7 @@ static int gains(void)
 		block[i] = new_memory(MIB);
 		open_pages(block[i], MIB);
 		memset(block[i], i + 1, MIB);
+		put_code(block[i]);
 	}
 	for (int tries = 0; tries < 40 && live < BLOCKS - 1; tries++) {
 		reap(fork_and_look(false));
@@ -409,6 +449,7 @@ static int gains(void)
 		for (int i = 0; i < BLOCKS; i++) {
 			live += is_in_a_region(block[i] + MIB / 2);
 			REQUIRE(block[i][0] == i + 1 && block[i][MIB - 1] == i + 1);
+			execute((unsigned char *)block[i]);
 		}
 	}
 	if (live < BLOCKS - 1)

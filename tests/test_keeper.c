@@ -153,13 +153,15 @@ static bool filters_work(void)
 	return prctl(PR_GET_SECCOMP, 0, 0, 0, 0) >= 0;
 }
 
+static bool may_execute;
+
 /* The call from a process that has confined itself: the wait status. 0 is the exit status of one that survives. */
 static int try_confined(long number, long a, long b, long c, long d)
 {
 	pid_t pid = fork();
 
 	if (pid == 0) {
-		confine_rights(false);
+		confine_rights(false, may_execute);
 		(void)sys_call6(number, a, b, c, d, 0, 0);
 		(void)sys_call1(SYS_exit_group, 0);
 	}
@@ -226,6 +228,35 @@ static void arguments_count(void **state)
 		if (table[i].dies ? !is_killed(status) : status != 0)
 			fail_msg("row %zu: wait status %#x", i, (unsigned)status);
 	}
+}
+
+/* Where the program has memory with all rights itself. */
+static void all_rights_or_none_executable(void **state)
+{
+	static const struct {
+		long protection;
+		bool dies;
+	} table[] = {
+		{ PROT_READ | PROT_WRITE | PROT_EXEC, false },
+		{ PROT_READ | PROT_WRITE, false },
+		{ PROT_READ | PROT_EXEC, true },
+		{ PROT_WRITE | PROT_EXEC, true },
+		{ PROT_EXEC, true },
+	};
+
+	(void)state;
+	if (!filters_work()) {
+		skip_because("no seccomp");
+		return;
+	}
+	may_execute = true;
+	for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+		int mapped = try_confined(SYS_mmap, 0, 4096, table[i].protection, MAP_PRIVATE | MAP_ANONYMOUS);
+		int protected = try_confined(SYS_mprotect, 0, 4096, table[i].protection, 0);
+		if (is_killed(mapped) != table[i].dies || is_killed(protected) != table[i].dies)
+			fail_msg("row %zu: wait statuses %#x, %#x", i, (unsigned)mapped, (unsigned)protected);
+	}
+	may_execute = false;
 }
 
 /* ---- What it has ----------------------------------------------------------------------------------------------------------------------------- */
@@ -417,6 +448,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(schedule),
 		cmocka_unit_test(pace),    cmocka_unit_test(any_other_call_ends_it),      cmocka_unit_test(arguments_count),
+		cmocka_unit_test(all_rights_or_none_executable),
 		cmocka_unit_test(is_confined), cmocka_unit_test(later_regions_are_like_the_first),
 		cmocka_unit_test(turns_are_short), cmocka_unit_test(priorities_are_the_programs),
 	};

@@ -80,7 +80,7 @@ ROWS = (
      Row("OCaml", ["./ml"], ["ocamlopt"], build=["ocamlopt", "-I", "+unix", "unix.cmxa", "ml.ml", "-o", "ml"]),
      Row("GHC", ["./hs"], ["ghc"],
          build=["ghc", "-O1", "-package", "unix", "-package", "containers", "-outputdir", "o", "-o", "hs", job("hs")]),
-     Row("SBCL", ["sbcl", "--dynamic-space-size", "4GB", "--script", job("lisp")], ["sbcl"], inside=False),
+     Row("SBCL", ["sbcl", "--dynamic-space-size", "4GB", "--script", job("lisp")], ["sbcl"]),
      Row("Guile", ["guile", job("scm")], ["guile"]),
      Row("SWI-Prolog", ["swipl", job("prolog")], ["swipl"]),
      Row("Chicken", ["./chicken"], ["csc"], build=["csc", "-O2", "-o", "chicken", job("scm")]),

@@ -11,13 +11,17 @@
 /* Before the heap wakes there are at most some MiB of pages, which cost a fork little; what counts is what is
  * reserved then and used later. What malloc has mapped is small, and may grow by moving. */
 #define LEAST ((size_t)256 << 10)
+/* Many small ones side by side are one. Others are to leave room in the list. */
+#define SLOTS_OF_SMALL (RANGES_SLOTS / 4)
 
 static struct ranges early;
 
 void heap_note_early(const void *address, size_t length, bool all)
 {
 	if (length >= LEAST || all)
-		(void)ranges_add(&early, (uintptr_t)address, length);
+		(void)ranges_extend(&early, (uintptr_t)address, length);
+	else if (length >= HEAP_SMALLEST_YOUNG && atomic_load_explicit(&early.used, memory_order_relaxed) < SLOTS_OF_SMALL)
+		(void)ranges_extend(&early, (uintptr_t)address, length);
 }
 
 void heap_note_early_growth(const void *address, size_t length)
@@ -39,11 +43,23 @@ void heap_forget_early(const void *address, size_t length)
 void heap_open_early_windows(void)
 {
 	uintptr_t start;
+	uint64_t mask;
 	size_t size;
 
-	for (unsigned slot = 0; slot < atomic_load(&early.used); slot++)
-		if (ranges_at(&early, slot, &start, &size))
-			heap_make_window((const char *)start, size);
+	for (unsigned slot = 0; slot < atomic_load(&early.used); slot++) {
+		size_t executable = 0;
+		if (!ranges_at(&early, slot, &start, &size))
+			continue;
+		if (heap_may_execute()) {
+			region_lock(&mask);
+			executable = region_bytes_with((char *)start, size, HEAP_ALL_RIGHTS);
+			region_unlock(&mask);
+		}
+		if (executable > 0)
+			heap_make_window((const char *)start, size, HEAP_ALL_RIGHTS);
+		if (executable < size)
+			heap_make_window((const char *)start, size, PROT_READ | PROT_WRITE);
+	}
 }
 
 void heap_take_all_early(void)

@@ -34,6 +34,9 @@ void heap_open_doors(bool preloaded);
 long heap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset);
 /* For libc itself. */
 long heap_mmap_within(void *address, size_t length, int protection, int flags, int file, off_t offset);
+/* The process is about to fork: it may have grown without a call that could tell. Async-signal-safe; errno is left
+ * alone. */
+void heap_before_fork(void);
 /* The data segment has grown by this, whole pages. */
 void heap_note_grown(void *address, size_t length);
 /* `call` gives this memory back to the kernel, and returns 0 or minus an errno value. */

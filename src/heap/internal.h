@@ -37,13 +37,18 @@ odf_region *heap_make_region(odf_reason *obstacle, int *error);
 void heap_rehearse(void);
 
 /* The same in place, for what the program maps in [start, start + length). */
-odf_region *heap_make_window_region(void *start, size_t length, odf_reason *obstacle, int *error);
+odf_region *heap_make_window_region(void *start, size_t length, int rights, odf_reason *obstacle, int *error);
 size_t heap_capacity(size_t wanted);
 /* Memory can be taken into a region beside a running program (userfaultfd), and nobody asked for it to be there from
  * the start. */
 bool heap_may_be_young(void);
 /* Somebody asked for that. */
 bool heap_is_on(void);
+/* Memory with all rights has been mapped: what runtimes have that write code among their data. */
+#define HEAP_ALL_RIGHTS (PROT_READ | PROT_WRITE | PROT_EXEC)
+void heap_note_executable(size_t length);
+/* It can be in a region. */
+bool heap_may_execute(void);
 
 /* ---- early.c. Async-signal-safe; any thread ---- */
 /* `all`: however small. */
@@ -64,7 +69,8 @@ void heap_take_early(odf_region *region, char *window, size_t window_length);
 /* The process has forked: from now on its memory is in a region from the start. */
 void heap_note_forker(void);
 void heap_forget_windows(void); /* in a child */
-void heap_make_window(const char *address, size_t length); /* if none is there, and it is worth one */
+void heap_share_young(odf_region *fresh); /* a window, with those that lie at the same addresses */
+void heap_make_window(const char *address, size_t length, int protection); /* if none is there for such memory, and it is worth one */
 /* Not under the lock: the kernel has mapped this for the program, where it chose or was told. */
 void heap_note_mapped(void *address, size_t length, int protection, int flags);
 /* What was noted early is young in the windows that there are. */
@@ -110,9 +116,11 @@ odf_region *heap_region(void);
 odf_heap_state heap_state(void);
 size_t heap_window_capacity(void);
 /* Makes a region in place there, if it can be done now. */
-void heap_open_window(void *start, size_t length);
+void heap_open_window(void *start, size_t length, int rights);
 /* New memory of so many bytes is asked for; sooner or later the process is found to have grown. */
 void heap_grows(size_t bytes);
+/* Much has been mapped without a promise: it may come to be used without a further call. */
+void heap_note_reserved(void);
 /* Some memory did not fit in. */
 void heap_note_spill(void);
 /* This process is the one that woke the heap. */

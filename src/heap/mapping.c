@@ -154,11 +154,21 @@ bool span_exceeds_machine(size_t length)
 	       length / machine.mem_unit > machine.totalram + machine.totalswap;
 }
 
+/* By the program, to be written. */
+static void note_wanted(size_t length, int protection, bool reserved)
+{
+	if (protection == HEAP_ALL_RIGHTS)
+		heap_note_executable(length);
+	if (reserved)
+		heap_note_reserved();
+	heap_grows(reserved ? heap_threshold() - 1 : length);
+}
+
 static long map_once(void *address, size_t length, int protection, int flags, int file, off_t offset)
 {
 	heap_look_at_inherited();
-	if (is_young_kind(flags) && protection == (PROT_READ | PROT_WRITE) && length >= HEAP_SMALLEST && length <= ADDRESSES_END)
-		heap_grows((flags & MAP_NORESERVE) && length >= HEAP_RESERVATION ? heap_threshold() - 1 : length);
+	if (is_young_kind(flags) && (protection & PROT_WRITE) && length >= HEAP_SMALLEST_YOUNG && length <= ADDRESSES_END)
+		note_wanted(length, protection, (flags & MAP_NORESERVE) && length >= HEAP_RESERVATION);
 	if ((flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) && offset % (off_t)HEAP_PAGE == 0 && span_touches(address, length))
 		return map_fixed(address, length, protection, flags, file, offset);
 	return raw_mmap(address, length, protection, flags, file, offset);
@@ -218,7 +228,7 @@ static long protect_span(struct span *span, long protection)
 			span_note_young(span->start, span->length, (int)protection & (PROT_READ | PROT_WRITE | PROT_EXEC));
 		return error;
 	}
-	if (span->kind == REGION_MEMORY && protection == (PROT_READ | PROT_WRITE)) /* changes nothing, but what was put there past us */
+	if (span->kind == REGION_MEMORY && protection == span->protection) /* changes nothing, but what was put there past us */
 		return sys_call3(SYS_mprotect, span->start, span->length, protection);
 	error = span_cut(span);
 	if (error == 0)
@@ -236,7 +246,9 @@ long heap_mprotect(void *address, size_t length, int protection)
 	long error;
 
 	if ((protection & PROT_WRITE) && length <= ADDRESSES_END) /* of what was reserved; by malloc, page by page */
-		heap_grows(length);
+		note_wanted(length, protection, false);
+	if (protection == HEAP_ALL_RIGHTS && length >= HEAP_SMALLEST_YOUNG && length <= ADDRESSES_END && heap_state() == ODF_HEAP_AWAKE)
+		heap_make_window(address, length, protection);
 	if ((protection & ~RIGHTS) != 0 || !span_touches(address, length))
 		return sys_call3(SYS_mprotect, address, length, protection);
 	/* As malloc does it, page by page. */

@@ -113,8 +113,12 @@ bool ranges_extend(struct ranges *ranges, uintptr_t address, size_t length)
 
 	for (unsigned i = 0, count = atomic_load(&ranges->used); i < count && to <= PAGES_END; i++) {
 		uint64_t range = atomic_load(&ranges->slots[i]);
-		if (range != 0 && end_of(range) == from && to - start_of(range) <= COUNT_MOST &&
-		    atomic_compare_exchange_strong(&ranges->slots[i], &range, range_of(start_of(range), to)))
+		uint64_t start = start_of(range), end = end_of(range);
+		if (range == 0 || (end != from && start != to))
+			continue;
+		start = start == to ? from : start;
+		end = end == from ? to : end;
+		if (end - start <= COUNT_MOST && atomic_compare_exchange_strong(&ranges->slots[i], &range, range_of(start, end)))
 			return true;
 	}
 	return ranges_add(ranges, address, length);

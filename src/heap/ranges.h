@@ -25,7 +25,7 @@ static inline bool ranges_are_none(const struct ranges *ranges)
 
 /* False: it cannot be remembered, and nothing is. */
 bool ranges_add(struct ranges *ranges, uintptr_t address, size_t length);
-/* The same; what it follows upon it becomes one range with. */
+/* The same; with one that it lies next to it becomes one range. */
 bool ranges_extend(struct ranges *ranges, uintptr_t address, size_t length);
 /* False: what remains of one of them cannot be remembered. It is still there as a whole then, or, if `all`, a part
  * that should remain is not. */

@@ -86,7 +86,7 @@ static bool grow_in_window(const struct span *span, size_t length)
 {
 	char *end = span->start + span->length;
 	size_t more = length - span->length;
-	long result = raw_mmap(end, more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	long result = raw_mmap(end, more, span->protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 
 	if (result != (long)end) {
 		if (result >= 0 || result < -4095)
@@ -105,7 +105,7 @@ static bool grow_in_place(const struct span *span, size_t length)
 	char *end = span->start + span->length, *wanted = span->start + length;
 	struct region_extent behind;
 
-	if (span->protection != (PROT_READ | PROT_WRITE) || wanted > span->base + odf_region_capacity(span->region))
+	if (span->protection != region_rights(span->region) || wanted > span->base + odf_region_capacity(span->region))
 		return false;
 	if (region_is_in_place(span->region))
 		return grow_in_window(span, length);
@@ -124,7 +124,7 @@ static long move_span(struct span *span, size_t length, int flags, void *fixed)
 {
 	size_t common = span->length < length ? span->length : length;
 	bool stays = flags & MREMAP_DONTUNMAP;
-	int protection = span->kind == REGION_MEMORY ? PROT_READ | PROT_WRITE : span->protection;
+	int protection = span->protection;
 	long place;
 
 	/* Its rights would keep it from being read; it goes away, or is nothing but zeros, in a moment. */
@@ -217,26 +217,31 @@ static long remap_locked(char *old, size_t old_length, size_t length, int flags,
 	return move_span(&span, length, flags, flags & MREMAP_FIXED ? fixed : NULL);
 }
 
-static bool is_plain_memory(char *at, size_t length)
+/* The rights of memory of which nothing else is known; -1: it is not such, or has several. */
+static int rights_of_plain(char *at, size_t length)
 {
+	int rights = -1;
+
 	for (char *end = at + length; at < end;) {
 		struct span span = span_at(at, end);
-		if (!is_programs(&span) || span.protection != (PROT_READ | PROT_WRITE) || span.advice != 0)
-			return false;
+		if (!is_programs(&span) || (span.protection | PROT_EXEC) != HEAP_ALL_RIGHTS || span.advice != 0 ||
+		    (rights != -1 && span.protection != rights))
+			return -1;
+		rights = span.protection;
 		at += span.length;
 	}
-	return true;
+	return rights;
 }
 
 /* What is anonymous memory of the kernel's where it has come to lie or grown, is young there. */
-static void note_moved(char *old, size_t old_length, char *place, size_t length, int flags, bool plain)
+static void note_moved(char *old, size_t old_length, char *place, size_t length, int flags, int rights)
 {
 	if (place != old && !(flags & MREMAP_DONTUNMAP))
 		span_forget_young(old, old_length);
 	else if (place == old && length < old_length) /* the kernel's to give to anybody */
 		span_forget_young(old + length, old_length - length);
-	if (plain)
-		span_note_young(place, length, PROT_READ | PROT_WRITE);
+	if (rights != -1)
+		span_note_young(place, length, rights);
 	else
 		span_forget_young(place, length);
 }
@@ -268,10 +273,10 @@ static long remap(void *old, size_t old_length, size_t length, int flags, void *
 	if (span_is_sealed(old, (char *)old + span_round_up(old_length)) || ((flags & MREMAP_FIXED) && span_is_sealed(fixed, (char *)fixed + span_round_up(length)))) {
 		result = -EPERM;
 	} else if (old_length > 0) {
-		bool plain = is_plain_memory(old, span_round_up(old_length));
+		int rights = rights_of_plain(old, span_round_up(old_length));
 		result = remap_locked(old, span_round_up(old_length), span_round_up(length), flags, fixed);
 		if (result >= 0 || result < -4095)
-			note_moved(old, span_round_up(old_length), (char *)result, span_round_up(length), flags, plain);
+			note_moved(old, span_round_up(old_length), (char *)result, span_round_up(length), flags, rights);
 	} else { /* a second view: there is none of private memory */
 		struct span span = span_at(old, (char *)old + HEAP_PAGE);
 		result = span.kind == REGION_HOLE      ? -EFAULT

@@ -67,7 +67,7 @@ struct span span_at(char *at, char *end)
 			continue;
 		here = span_in(home, at, span.length);
 		span.length = here.length;
-		if (span.region == NULL || here.kind != REGION_FOREIGN)
+		if (span.region == NULL || here.kind != REGION_FOREIGN || (here.young && !span.young))
 			span = here;
 	}
 	return span;

@@ -127,12 +127,23 @@ static int wake(void);
 /* It did not wake as nothing is known of the filters that the process was started with, until it has forked. */
 static atomic_bool waits_for_a_fork;
 
-/* Asks nothing of the kernel in a process of which there is nothing to find out. */
-static void before_fork(void)
+/* It has mapped more than it may ever use, and uses that without a further call. */
+static atomic_bool has_reserved;
+
+void heap_note_reserved(void)
 {
-	if (atomic_load_explicit(&waits_for_a_fork, memory_order_relaxed) && !heap_waits_for_a_fork() && heap_state() == ODF_HEAP_ASLEEP &&
-	    (settings->heap == SETTINGS_HEAP_ON || statm_private_bytes() >= threshold))
-		(void)wake(); /* it may ask for no more memory */
+	atomic_store_explicit(&has_reserved, true, memory_order_relaxed);
+}
+
+/* Asks nothing of the kernel in a process of which there is nothing to find out. */
+void heap_before_fork(void)
+{
+	bool may_wake = (atomic_load_explicit(&waits_for_a_fork, memory_order_relaxed) && !heap_waits_for_a_fork()) ||
+			atomic_load_explicit(&has_reserved, memory_order_relaxed);
+
+	/* It may ask for no more memory. */
+	if (may_wake && heap_state() == ODF_HEAP_ASLEEP && (settings->heap == SETTINGS_HEAP_ON || statm_private_bytes() >= threshold))
+		(void)wake();
 	if ((is_unmet() || heap_has_inherited()) && !heap_is_guest()) {
 		heap_meet_child();
 		heap_look_at_inherited();
@@ -326,7 +337,7 @@ size_t heap_window_capacity(void)
 	return heap_capacity(capacity_wanted);
 }
 
-static void open_window_undisturbed(void *start, size_t length)
+static void open_window_undisturbed(void *start, size_t length, int rights)
 {
 	odf_region *fresh;
 	odf_reason obstacle;
@@ -334,27 +345,29 @@ static void open_window_undisturbed(void *start, size_t length)
 
 	if (!process_lock_try(&waking))
 		return;
-	fresh = heap_state() == ODF_HEAP_AWAKE ? heap_make_window_region(start, length, &obstacle, &error) : NULL;
+	fresh = heap_state() == ODF_HEAP_AWAKE ? heap_make_window_region(start, length, rights, &obstacle, &error) : NULL;
 	if (fresh != NULL) {
 		add_home(fresh);
 		/* Another thread may have had the heap leave since. */
-		if (heap_state() != ODF_HEAP_AWAKE)
+		if (heap_state() != ODF_HEAP_AWAKE) {
 			(void)heap_leave_all((odf_reason)atomic_load(&reason));
-		else
+		} else {
 			heap_take_early(fresh, start, length);
+			heap_share_young(fresh);
+		}
 	}
 	process_lock_release(&waking);
 	errno = saved;
 }
 
-void heap_open_window(void *start, size_t length)
+void heap_open_window(void *start, size_t length, int rights)
 {
 	uint64_t all = ~0ull, mask;
 
 	if (heap_state() != ODF_HEAP_AWAKE || heap_is_guest() || !heap_is_owner())
 		return;
 	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask);
-	open_window_undisturbed(start, length);
+	open_window_undisturbed(start, length, rights);
 	(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
 }
 
@@ -428,7 +441,7 @@ void heap_open_doors(bool preloaded)
 		atomic_store(&reason, ODF_REASON_HEAP_OFF);
 		return;
 	}
-	(void)pthread_atfork(before_fork, end_fork, begin_child);
+	(void)pthread_atfork(heap_before_fork, end_fork, begin_child);
 	heap_process = &process_at_first;
 	if (preloaded)
 		note_process_quietly();

@@ -109,14 +109,50 @@ void heap_rehearse(void)
 	pinned_rehearse();
 }
 
-odf_region *heap_make_window_region(void *start, size_t length, odf_reason *obstacle, int *error)
+/* Only where the instructions that a processor has fetched are those that are in memory, whoever has written them
+ * where: the keeper copies pages. */
+#ifdef __x86_64__
+#define COHERENT true
+#else
+#define COHERENT false
+#endif
+
+/* What is mapped with all rights by the time when the heap wakes decides what the keeper may do. */
+#define EXECUTABLE_LEAST ((size_t)1 << 20)
+static _Atomic(size_t) executable;
+static atomic_bool keeper_may, refused;
+
+void heap_note_executable(size_t length)
+{
+	atomic_fetch_add_explicit(&executable, length, memory_order_relaxed);
+}
+
+bool heap_may_execute(void)
+{
+	return atomic_load_explicit(&keeper_may, memory_order_relaxed) && !atomic_load_explicit(&refused, memory_order_relaxed);
+}
+
+/* A filter may punish a call that makes memory executable, which nobody has tried. Who has the heap awake from the
+ * start has it before anything is known. */
+static void let_keeper_execute(void)
+{
+	bool wanted = COHERENT && (heap_is_on() || atomic_load_explicit(&executable, memory_order_relaxed) >= EXECUTABLE_LEAST);
+	bool may = wanted && region_is_unfiltered();
+
+	region_let_keeper_execute(may);
+	atomic_store(&keeper_may, may);
+}
+
+odf_region *heap_make_window_region(void *start, size_t length, int rights, odf_reason *obstacle, int *error)
 {
 	odf_region *fresh = NULL;
 
 	/* The heap is awake: what it looked at then is watched since, and what the keeper needs it has. */
 	*obstacle = atomic_load(&heap_home_count) == HEAP_HOMES ? ODF_REASON_HEAP_NO_ROOM : is_limited() ? ODF_REASON_HEAP_LIMIT : ODF_REASON_NONE;
 	if (*obstacle == ODF_REASON_NONE)
-		fresh = region_make_in_place(start, length, choose_place(), error);
+		fresh = region_make_in_place(start, length, rights, choose_place(), error);
+	if (fresh == NULL && rights == HEAP_ALL_RIGHTS && *obstacle == ODF_REASON_NONE && *error != EBUSY)
+		atomic_store(&refused, true);
 	return fresh;
 }
 
@@ -139,6 +175,7 @@ odf_region *heap_make_region(odf_reason *obstacle, int *error)
 	if (*obstacle != ODF_REASON_NONE)
 		return NULL;
 	(void)heap_may_be_young(); /* asked now, before the program may enter a sandbox */
+	let_keeper_execute();
 	fresh = region_make_bare(GIB, 0, choose_place(), error);
 	if (fresh == NULL && (*error == EAGAIN || *error == ECHILD))
 		*obstacle = ODF_REASON_HEAP_PROCESS;

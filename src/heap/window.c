@@ -30,16 +30,18 @@ static bool is_own_window(const struct heap_home *home)
 	return region_is_in_place(home->region) && !region_is_inherited(home->region) && !region_has_left(home->region, &reason);
 }
 
-static const struct heap_home *find(const char *address)
+/* One for memory with such rights. */
+static const struct heap_home *find(const char *address, int rights)
 {
 	for (int i = atomic_load_explicit(&heap_home_count, memory_order_acquire) - 1; i >= 0; i--)
-		if (address >= heap_homes[i].start && address < heap_homes[i].end && is_own_window(&heap_homes[i]))
+		if (address >= heap_homes[i].start && address < heap_homes[i].end && region_rights(heap_homes[i].region) == rights &&
+		    is_own_window(&heap_homes[i]))
 			return &heap_homes[i];
 	return NULL;
 }
 
-/* What remains of [*from, *to) around `at` beside the windows that there are. */
-static bool fit_between(uintptr_t at, uintptr_t *from, uintptr_t *to)
+/* What remains of [*from, *to) around `at` beside the windows that there are for such memory. */
+static bool fit_between(uintptr_t at, uintptr_t *from, uintptr_t *to, int rights)
 {
 	unsigned windows = 0;
 
@@ -48,6 +50,8 @@ static bool fit_between(uintptr_t at, uintptr_t *from, uintptr_t *to)
 		if (region_is_inherited(heap_homes[i].region)) /* memory like any other */
 			continue;
 		windows += region_is_in_place(heap_homes[i].region);
+		if (region_is_in_place(heap_homes[i].region) && region_rights(heap_homes[i].region) != rights)
+			continue;
 		if (end <= at && end > *from)
 			*from = end;
 		if (start > at && start < *to)
@@ -58,18 +62,30 @@ static bool fit_between(uintptr_t at, uintptr_t *from, uintptr_t *to)
 	return windows < WINDOWS_MOST;
 }
 
-void heap_make_window(const char *address, size_t length)
+/* So much of it together is worth a window. `outside`: what has been met so far of what is too small by itself. */
+static bool is_worth_a_window(_Atomic(size_t) *outside, size_t length, size_t least)
 {
-	static _Atomic(size_t) outside;
+	if (length < least && !heap_is_on() && atomic_fetch_add_explicit(outside, length, memory_order_relaxed) + length < 4 * WORTH)
+		return false;
+	atomic_store_explicit(outside, 0, memory_order_relaxed);
+	return true;
+}
+
+void heap_make_window(const char *address, size_t length, int protection)
+{
+	static _Atomic(size_t) outside, outside_executable;
 	uintptr_t at = (uintptr_t)address, end = at + length, from, to;
+	bool executable = protection == HEAP_ALL_RIGHTS && heap_may_execute();
+	int rights = executable ? HEAP_ALL_RIGHTS : PROT_READ | PROT_WRITE;
 	size_t capacity = heap_window_capacity();
 
-	if (at < LOWEST || end > ADDRESSES_END + HEAP_PAGE || find(address) != NULL)
+	if (at < LOWEST || end > ADDRESSES_END + HEAP_PAGE || find(address, rights) != NULL)
 		return;
-	if (length < WORTH && !heap_is_on() &&
-	    atomic_fetch_add_explicit(&outside, length, memory_order_relaxed) + length < 4 * WORTH)
+	/* Of what is executable most programs have a little, for which a further window does not pay. */
+	if (!is_worth_a_window(executable ? &outside_executable : &outside, length, executable ? 4 * WORTH : WORTH))
 		return;
-	atomic_store_explicit(&outside, 0, memory_order_relaxed);
+	if (executable && length >= GIB) /* it has its own */
+		capacity = (length + 2 * GIB - 1) / GIB * GIB;
 	if (at >= DOWNWARD_FROM) {
 		to = (end + GIB - 1) / GIB * GIB;
 		from = to - capacity;
@@ -79,8 +95,8 @@ void heap_make_window(const char *address, size_t length)
 		from = at < GIB ? LOWEST : at / GIB * GIB;
 		to = at < LOW_END ? LOW_END : from + capacity;
 	}
-	if (fit_between(at, &from, &to) && to > from)
-		heap_open_window((void *)from, (size_t)(to - from));
+	if (fit_between(at, &from, &to, rights) && to > from)
+		heap_open_window((void *)from, (size_t)(to - from), rights);
 }
 
 /* ---- When memory is in the region from the start ----
@@ -147,6 +163,19 @@ static void forget(odf_region *region, size_t from, size_t length, int unused)
 	region_forget_young(region, from, length);
 }
 
+/* Fresh memory with such rights is in a region from now on. */
+static void overlay(odf_region *region, size_t from, size_t length, int protection)
+{
+	size_t end = from + length;
+
+	for (size_t at = from; at < end && region_rights(region) == protection;) {
+		struct region_extent run = region_run_at(region, at, end);
+		if (run.kind == REGION_FOREIGN && run.young)
+			(void)region_overlay(region, at, run.length);
+		at += run.length;
+	}
+}
+
 /* What the kernel has just mapped there was free: what the lists of this process and of those that it is a copy of
  * say of the place is history, of system calls past us. */
 static void forget_history(char *address, size_t length)
@@ -167,13 +196,13 @@ enum note { NOTE_MAPPED, NOTE_MALLOCED, NOTE_GROWN };
 
 static void note_mapped(void *address, size_t length, int protection, bool young, enum note how)
 {
-	bool plain = young && protection == (PROT_READ | PROT_WRITE);
+	bool plain = young && (protection | PROT_EXEC) == HEAP_ALL_RIGHTS;
 	uint64_t mask;
 
 	if (young && length >= HEAP_SMALLEST_YOUNG)
 		heap_meet_child();
 	if (heap_state() == ODF_HEAP_AWAKE && young && length >= HEAP_SMALLEST_YOUNG)
-		heap_make_window(address, length);
+		heap_make_window(address, length, protection);
 	if (!span_touches(address, length)) {
 		heap_forget_early(address, length);
 		if (how == NOTE_GROWN)
@@ -188,18 +217,11 @@ static void note_mapped(void *address, size_t length, int protection, bool young
 	for_windows(address, length, young ? note : forget, protection);
 	/* Where the heap has left, nothing is asked of the kernel that a filter might not have. */
 	if (plain && length >= HEAP_SMALLEST && heap_state() == ODF_HEAP_AWAKE &&
-	    is_overlaid(span_round_up(length), how != NOTE_MAPPED)) {
-		char *end = (char *)address + span_round_up(length);
-		for (char *at = address; at < end;) {
-			struct span span = span_at(at, end);
-			if (span.young)
-				(void)region_overlay(span.region, span_offset(&span), span.length);
-			at += span.length;
-		}
-	}
+	    is_overlaid(span_round_up(length), how != NOTE_MAPPED))
+		for_windows(address, length, overlay, protection);
 	region_unlock(&mask);
 	if (plain && length >= HEAP_SMALLEST && heap_state() == ODF_HEAP_AWAKE) {
-		if (find(address) != NULL && find((char *)address + length - 1) != NULL)
+		if (find(address, protection) != NULL && find((char *)address + length - 1, protection) != NULL)
 			heap_note_placed(length);
 		else
 			heap_note_spill();
@@ -228,6 +250,17 @@ void heap_note_grown(void *address, size_t length)
 	heap_look_at_inherited();
 	heap_grows(length);
 	note_mapped(address, length, PROT_READ | PROT_WRITE, true, NOTE_GROWN);
+}
+
+void heap_share_young(odf_region *fresh)
+{
+	uint64_t mask;
+
+	region_lock(&mask);
+	for (int i = 0, count = atomic_load_explicit(&heap_home_count, memory_order_acquire); i < count; i++)
+		if (heap_homes[i].region != fresh && is_own_window(&heap_homes[i]))
+			region_share_young(fresh, heap_homes[i].region);
+	region_unlock(&mask);
 }
 
 bool heap_open_quietly(void *address, size_t length, long *error)

@@ -38,6 +38,7 @@ __attribute__((constructor(102))) static void open_doors(void)
 
 EXPORTED pid_t fork(void)
 {
+	heap_before_fork(); /* before its memory is frozen for it */
 	return fork_by_call(FORK_CALL_FORK);
 }
 
@@ -45,6 +46,7 @@ EXPORTED pid_t fork(void)
 /* Async-signal-safe, and runs no atfork handlers: fork_by_call is and does neither of its own. */
 EXPORTED pid_t _Fork(void)
 {
+	heap_before_fork();
 	return fork_by_call(FORK_CALL_FORK_BARE);
 }
 #endif

@@ -4,6 +4,9 @@
  * have either. It can compute, wait, change the mappings of the memory that it shares with the program, without
  * making any of it executable, and make files without a name. It cannot open a file or a socket, make a process, send
  * a signal, look at another process, or change its rights. Any other call ends it.
+ *
+ * Where the program has memory with all rights itself before the keeper is made, the keeper may make such memory, too:
+ * the views of what that becomes. With PROT_EXEC and any other rights it may not.
  */
 #include <errno.h>
 #include <linux/audit.h>
@@ -112,7 +115,7 @@ static const struct rule {
 	/* Waiting. */
 	{ SYS_futex }, { NUMBER_FUTEX_WAITV }, { SYS_nanosleep }, { SYS_clock_nanosleep }, { SYS_restart_syscall }, { SYS_sched_yield }, { SYS_clock_gettime },
 	{ SYS_gettimeofday }, { SYS_ppoll }, { SYS_rt_sigreturn },
-	/* The memory. Nothing becomes executable. */
+	/* The memory. Nothing becomes executable, but see above. */
 	{ SYS_munmap }, { SYS_mremap }, { SYS_madvise }, { SYS_mincore }, { SYS_msync }, { SYS_munlock },
 	{ SYS_mmap, .not_executable = true }, { SYS_mprotect, .not_executable = true },
 	/* Its files. */
@@ -157,7 +160,7 @@ static void allow_if_equal(struct program *program, uint32_t value)
 }
 
 /* The number is loaded. */
-static void add_rule(struct program *program, const struct rule *rule)
+static void add_rule(struct program *program, const struct rule *rule, bool may_execute)
 {
 	if (!rule->not_executable && rule->count == 0) {
 		allow_if_equal(program, rule->number);
@@ -167,6 +170,8 @@ static void add_rule(struct program *program, const struct rule *rule)
 	add(program, BPF_JMP | BPF_JEQ | BPF_K, rule->number, 1, 0);
 	end_with(program, SECCOMP_RET_KILL_PROCESS);
 	load(program, OFFSET_ARGUMENT(rule->not_executable ? 2 : rule->argument));
+	if (rule->not_executable && may_execute)
+		allow_if_equal(program, PROT_READ | PROT_WRITE | PROT_EXEC);
 	if (rule->not_executable) {
 		add(program, BPF_JMP | BPF_JSET | BPF_K, PROT_EXEC, 1, 0);
 		end_with(program, SECCOMP_RET_ALLOW);
@@ -178,22 +183,22 @@ static void add_rule(struct program *program, const struct rule *rule)
 
 /* A search by halves: the kernel runs a new filter once for each number that there is, which took a tenth of a
  * millisecond in a row. */
-static void add_rules(struct program *program, const struct rule *const *sorted, size_t count)
+static void add_rules(struct program *program, const struct rule *const *sorted, size_t count, bool may_execute)
 {
 	size_t half = count / 2;
 	unsigned short at = program->length;
 
 	if (count == 1) {
-		add_rule(program, sorted[0]);
+		add_rule(program, sorted[0], may_execute);
 		return;
 	}
 	add(program, BPF_JMP | BPF_JGE | BPF_K, sorted[half]->number, 0, 0);
-	add_rules(program, sorted, half);
+	add_rules(program, sorted, half, may_execute);
 	program->code[at].jt = (unsigned char)(program->length - at - 1);
-	add_rules(program, sorted + half, count - half);
+	add_rules(program, sorted + half, count - half, may_execute);
 }
 
-static void filter_calls(void)
+static void filter_calls(bool may_execute)
 {
 	const struct rule *sorted[RULES];
 	struct program program = { .length = 0 };
@@ -209,15 +214,16 @@ static void filter_calls(void)
 	add(&program, BPF_JMP | BPF_JEQ | BPF_K, ARCHITECTURE, 1, 0);
 	end_with(&program, SECCOMP_RET_KILL_PROCESS);
 	load(&program, OFFSET_NUMBER); /* the second set of numbers of x86-64 has a bit that none of these has */
-	add_rules(&program, sorted, RULES);
+	add_rules(&program, sorted, RULES, may_execute);
 	whole = (struct sock_fprog){ program.length, program.code };
 	/* By prctl, which is called here anyway: a filter of the program's may permit that and not seccomp (systemd's
 	 * @system-service). */
 	(void)sys_call3(SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &whole);
 }
 #else
-static void filter_calls(void)
+static void filter_calls(bool may_execute)
 {
+	(void)may_execute;
 }
 #endif
 
@@ -235,7 +241,7 @@ static uint32_t right_to_map(const struct __user_cap_header_struct *header)
 	return has[0].effective & 1u << CAP_IPC_LOCK;
 }
 
-void confine_rights(bool may_lock)
+void confine_rights(bool may_lock, bool may_execute)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct left[_LINUX_CAPABILITY_U32S_3] = { { 0 } };
@@ -244,5 +250,5 @@ void confine_rights(bool may_lock)
 		left[0].effective = left[0].permitted = right_to_map(&header);
 	(void)sys_call5(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	(void)sys_call2(SYS_capset, &header, left);
-	filter_calls();
+	filter_calls(may_execute);
 }

@@ -126,7 +126,7 @@ static void *apart(char *hint, unsigned number)
 }
 
 /* `start`: of a region in place. */
-static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, enum make kind, char *start, void *hint, int *error)
+static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, enum make kind, int rights, char *start, void *hint, int *error)
 {
 	bool bare = kind != MAKE_MEMORY;
 	struct odf_region *region = bare ? take_spare() : NULL;
@@ -139,6 +139,7 @@ static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, enu
 	*region = (struct odf_region){
 		.capacity = round_up(capacity, REGION_PAGE),
 		.flags = flags,
+		.rights = rights,
 		.maker = (int)sys_call0(SYS_getpid),
 		.step_most = REGION_PUD,
 		.in_place = kind == MAKE_IN_PLACE,
@@ -206,9 +207,9 @@ odf_region *odf_region_create(size_t capacity, unsigned flags)
 		/* A move of a whole GiB costs the same as one of 2 MiB, so address space is taken for it, where
 		 * limits allow. */
 		if (capacity >= REGION_WHOLE_PUDS)
-			region = make(capacity, flags, REGION_PUD, MAKE_MEMORY, NULL, NULL, &error);
+			region = make(capacity, flags, REGION_PUD, MAKE_MEMORY, PROT_READ | PROT_WRITE, NULL, NULL, &error);
 		if (region == NULL && capacity < REGION_PUD && (error == 0 || error == ENOMEM))
-			region = make(capacity, flags, REGION_TABLE, MAKE_MEMORY, NULL, NULL, &error);
+			region = make(capacity, flags, REGION_TABLE, MAKE_MEMORY, PROT_READ | PROT_WRITE, NULL, NULL, &error);
 		if (region == NULL && region_list == NULL)
 			region_keeper_stop();
 		process_lock_release(&making);
@@ -226,12 +227,12 @@ odf_region *region_make_bare(size_t capacity, unsigned flags, void *hint, int *e
 	*error = EBUSY;
 	if (!process_lock_try(&making)) /* who asks may be in a signal handler, or hold a lock of its own */
 		return NULL;
-	region = make(round_up(capacity, REGION_PUD), flags, REGION_PUD, MAKE_BARE, NULL, hint, error);
+	region = make(round_up(capacity, REGION_PUD), flags, REGION_PUD, MAKE_BARE, PROT_READ | PROT_WRITE, NULL, hint, error);
 	process_lock_release(&making);
 	return region;
 }
 
-odf_region *region_make_in_place(void *start, size_t capacity, void *beside, int *error)
+odf_region *region_make_in_place(void *start, size_t capacity, int rights, void *beside, int *error)
 {
 	struct odf_region *region = NULL;
 
@@ -239,7 +240,7 @@ odf_region *region_make_in_place(void *start, size_t capacity, void *beside, int
 	*error = EBUSY;
 	if (!process_lock_try(&making))
 		return NULL;
-	region = make(capacity, 0, REGION_PUD, MAKE_IN_PLACE, start, beside, error);
+	region = make(capacity, 0, REGION_PUD, MAKE_IN_PLACE, rights, start, beside, error);
 	process_lock_release(&making);
 	return region;
 }

@@ -94,7 +94,7 @@ static void lay_zeros(struct odf_region *region, size_t from, size_t length)
 		if (region_discard_run(region, from / REGION_PAGE, (from + length) / REGION_PAGE, &already) == (from + length) / REGION_PAGE &&
 		    already && sys_call3(SYS_madvise, start, length, MADV_DONTNEED) == 0)
 			return;
-		if (region_map_zeros(start, length, PROT_READ | PROT_WRITE)) {
+		if (region_map_memory(region, from, length)) {
 			region_discard_mark(region, from, length);
 			/* Invariant 3: a part of a region that is hidden is hidden. */
 			if (!region->visible && !region->inherited && sys_call3(SYS_madvise, start, length, MADV_DONTFORK) < 0)

@@ -75,7 +75,7 @@ struct region_extent region_run_at(const struct odf_region *region, size_t at, s
 {
 	size_t end;
 	const struct region_extent *extent = region_extent_at(region, at, limit, &end);
-	struct region_extent run = { .kind = REGION_MEMORY, .protection = PROT_READ | PROT_WRITE };
+	struct region_extent run = { .kind = REGION_MEMORY, .protection = (unsigned char)region->rights };
 
 	if (extent != NULL)
 		run = *extent;
@@ -187,6 +187,11 @@ int region_source_make(struct odf_region *region)
 	if (region->source == NULL || sys_call3(SYS_madvise, region->source, region->length, MADV_DONTFORK) < 0 ||
 	    sys_call3(SYS_madvise, region->source, region->length, MADV_DONTDUMP) < 0)
 		return ENOMEM;
+	/* A filter that the program enters later may punish it for making memory executable, and the keeper is under
+	 * none of the program's. */
+	if (region_is_executable(region) && (sys_call2(SYS_munlock, region->source, region->length) < 0 ||
+					     sys_call3(SYS_mprotect, region->source, region->length, region->rights) < 0))
+		return EACCES;
 	return 0;
 }
 
@@ -197,6 +202,21 @@ bool region_map_view(struct odf_region *region, char *to, size_t from, size_t le
 	long result = sys_call5(SYS_mremap, region->source + from, 0, length, MREMAP_MAYMOVE | MREMAP_FIXED, to);
 
 	return result >= 0 || result < -4095;
+}
+
+bool region_open_view(const struct odf_region *region, char *view, size_t length)
+{
+	return region_is_executable(region) || sys_call3(SYS_mprotect, view, length, region->rights) == 0;
+}
+
+bool region_is_executable(const struct odf_region *region)
+{
+	return (region->rights & PROT_EXEC) != 0;
+}
+
+bool region_map_memory(const struct odf_region *region, size_t from, size_t length)
+{
+	return (!region_is_executable(region) || region_is_unfiltered()) && region_map_zeros(region->home + from, length, region->rights);
 }
 
 /* Takes the file's pages, through a view of our own, as what is at home may be another file's. Before Linux 6.7 it
@@ -297,7 +317,7 @@ static int take_run(struct odf_region *region, struct region_extent run, bool li
 
 	if (region->inherited) {
 		/* Nothing is there, or something of the program's. */
-		if (region_map(home, run.length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) == NULL)
+		if (region_map(home, run.length, region->rights, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) == NULL)
 			return ENOMEM;
 		run.kind = REGION_MEMORY;
 		region_record(region, run);
@@ -306,7 +326,7 @@ static int take_run(struct odf_region *region, struct region_extent run, bool li
 	if (live) {
 		if (run.stale)
 			return EAGAIN;
-		if (sys_call3(SYS_mprotect, home, run.length, PROT_READ | PROT_WRITE) < 0)
+		if (!region_open_view(region, home, run.length))
 			return ENOMEM;
 		region_show_in_dumps(region, run.from, run.length);
 		run.kind = REGION_MEMORY;
@@ -321,9 +341,9 @@ static int take_run(struct odf_region *region, struct region_extent run, bool li
 			region->aside_lost = true;
 		return ENOMEM;
 	}
-	if (sys_call3(SYS_mprotect, region->aside + run.from, run.length, PROT_READ | PROT_WRITE) < 0)
+	if (!region_open_view(region, region->aside + run.from, run.length))
 		return ENOMEM;
-	if (!region_map_zeros(home, run.length, PROT_READ | PROT_WRITE))
+	if (!region_map_memory(region, run.from, run.length))
 		return ENOMEM;
 	/* Invariant 3: a part of a region that is hidden is hidden. */
 	if (!region->visible && sys_call3(SYS_madvise, home, run.length, MADV_DONTFORK) < 0)
@@ -358,7 +378,7 @@ static int cover_for_good(struct odf_region *region, size_t from, size_t length)
 		if (done > 0 && !region->shed && !region_reserve_again(region->template + from, done))
 			region->template_lost = true;
 		if (done < length && done > 0)
-			region_record(region, (struct region_extent){ .from = from, .length = done, .kind = REGION_ISLAND, .protection = PROT_READ | PROT_WRITE });
+			region_record(region, (struct region_extent){ .from = from, .length = done, .kind = REGION_ISLAND, .protection = (unsigned char)region->rights });
 	}
 	if (error != 0 && region_cover_by_mapping(region, from + done, length - done))
 		error = 0;
@@ -430,11 +450,11 @@ static int take_run_now(struct odf_region *region, struct region_extent run, boo
 
 	if (error != EAGAIN)
 		return error;
-	if (!region_map_zeros(region->home + run.from, run.length, PROT_READ | PROT_WRITE))
+	if (!region_map_memory(region, run.from, run.length))
 		return ENOMEM;
 	run.kind = REGION_ISLAND;
 	run.stale = false;
-	run.protection = PROT_READ | PROT_WRITE;
+	run.protection = (unsigned char)region->rights;
 	run.advice = 0;
 	region_record(region, run);
 	return 0;

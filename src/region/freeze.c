@@ -164,7 +164,7 @@ static void adopt_young(struct odf_region *region)
 {
 	struct region_maps maps;
 
-	if (!region->in_place || !region->has_young || region_maps_begin(&maps) != 0)
+	if (!region_has_to_adopt(region) || region_maps_begin(&maps) != 0)
 		return;
 	region_adopt_young(region, &maps);
 	region_maps_end(&maps);

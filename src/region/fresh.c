@@ -61,18 +61,19 @@ static void save_late_pages(struct odf_region *region, size_t from)
 		memset(there, 1, sizeof there);
 	for (size_t page = 0; page < TABLE_PAGES; page++)
 		any = any || (there[page] & 1);
-	if (!any || sys_call3(SYS_mprotect, view, REGION_TABLE, PROT_READ) < 0)
+	if (!any || (!region_is_executable(region) && sys_call3(SYS_mprotect, view, REGION_TABLE, PROT_READ) < 0))
 		return;
 	for (size_t page = 0; page < TABLE_PAGES; page++)
 		if (there[page] & 1)
 			save_late_words(region->home + from + page * REGION_PAGE, view + page * REGION_PAGE, REGION_PAGE);
-	(void)sys_call3(SYS_mprotect, view, REGION_TABLE, PROT_NONE);
+	if (!region_is_executable(region))
+		(void)sys_call3(SYS_mprotect, view, REGION_TABLE, PROT_NONE);
 }
 
 /* Tables that are LIVE, and found to be zero. */
 static int exchange(struct odf_region *region, size_t from, size_t until)
 {
-	if (!region_map_zeros(region->home + from, until - from, PROT_READ | PROT_WRITE))
+	if (!region_map_memory(region, from, until - from))
 		return ENOMEM;
 	for (size_t at = from; at < until; at += REGION_TABLE)
 		save_late_pages(region, at);

@@ -132,6 +132,7 @@ struct odf_region {
 	size_t work_size; /* of scratch and of staging */
 	size_t capacity;
 	unsigned flags;
+	int rights; /* of its memory: to read and to write; of one in place it may be to execute, too */
 
 	bool in_place;  /* home is a window on the program's own mappings (young.c) */
 	bool inherited; /* this process is a child */
@@ -174,6 +175,7 @@ struct odf_region {
 	struct region_extents *extents, *other_extents;
 	char *source; /* a view of the file without rights, of which others are made */
 	bool has_young; /* there may be young extents */
+	bool young_waits; /* and some that no freeze has looked at as they are, or that could not be adopted */
 	bool adopting;  /* what was adopted by a freeze waits for the settle */
 	bool no_young;  /* the list may call some so that are not: none is adopted any more */
 	atomic_bool has_islands;    /* there are some, or have been */
@@ -237,10 +239,10 @@ bool region_pending_check(void);
 void *region_map(void *address, size_t size, int protection, int flags, int file, size_t offset); /* MAP_FAILED's place: NULL */
 /* The same, of a region that is proposed to lie apart: beside its other mappings. */
 void *region_map_beside(struct odf_region *region, size_t size, int protection, int flags, int file, size_t offset);
-/* A view of its file, to read and write, without any page in it. */
+/* A view of its file, all of it. */
 void *region_map_file_beside(struct odf_region *region, int flags);
-/* A view of a file, to read and write, without any page in it. */
-void *region_map_file(void *address, size_t size, int flags, int file, size_t offset);
+/* A view of one of its files, with the rights of its memory, without any page in it. */
+void *region_map_file(const struct odf_region *region, void *address, size_t size, int flags, int file, size_t offset);
 int region_unmap(void *address, size_t size);
 /* Moves one mapping, with its page tables; 0 or minus an errno value. */
 int region_move(char *from, char *to, size_t size, bool leave_mapped);
@@ -349,8 +351,14 @@ int region_clean(struct odf_region *region, const struct region_extent *extent, 
 bool region_has_room(const struct odf_region *region);
 /* [run.from, + run.length) is of run's kind from now on. Asked for room before anything is changed. */
 void region_record(struct odf_region *region, struct region_extent run);
-/* A second view of the file, without rights and hidden, in the place of what is at `to`. */
+/* A second view of the file, hidden, in the place of what is at `to`: without rights, but of memory that is executable,
+ * where it has those of memory. */
 bool region_map_view(struct odf_region *region, char *to, size_t from, size_t length);
+/* The view has the rights of memory from now on. */
+bool region_open_view(const struct odf_region *region, char *view, size_t length);
+bool region_is_executable(const struct odf_region *region);
+/* Anonymous zeros with the rights of its memory. False: refused, and what was there is there. */
+bool region_map_memory(const struct odf_region *region, size_t from, size_t length);
 /* Something may be moved to aside. Lost, it is made again by the keeper. */
 bool region_has_aside(struct odf_region *region);
 
@@ -358,6 +366,8 @@ bool region_has_aside(struct odf_region *region);
 /* Young memory becomes memory that is FROZEN, with all of its pages the process's own, for the next settle to take
  * into the file. Of a region that is FROZEN and visible. What cannot be stays young. */
 void region_adopt_young(struct odf_region *region, struct region_maps *maps);
+/* There may be such. */
+bool region_has_to_adopt(const struct odf_region *region);
 
 /* ---- leave.c, under the lock ---- */
 /* Covers what is LIVE there with a private view of the file, for good, where it cannot be moved. By whoever has the
@@ -431,8 +441,6 @@ extern bool region_zero_pages_never;
 /* What is there, a private view of the file, reads as zeros, and takes no memory. False: refused here; what is there
  * is what it was, or what the file has. */
 bool region_put_zero_pages(char *start, size_t length);
-/* No seccomp filter is known that could punish a call that the program does not make. Not only under the lock. */
-bool region_is_unfiltered(void);
 
 /* ---- settle.c, by the keeper ---- */
 /* How the rest of the program is kept from the memory meanwhile: by userfaultfd, or by its word that it keeps off. */

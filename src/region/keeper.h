@@ -116,8 +116,9 @@ int confine_schedule(int program);
 /* For its end, which takes as long as there is memory. Async-signal-safe. */
 void confine_long_turns(void);
 /* For good: no capabilities, no way to get any, no calls but those that it makes. What the kernel does not offer is
- * left out. `may_lock`: its memory may be locked (mlockall); the heap's never is. */
-void confine_rights(bool may_lock);
+ * left out. `may_lock`: its memory may be locked (mlockall); the heap's never is. `may_execute`: memory that can be
+ * read and written may be executable, too. */
+void confine_rights(bool may_lock, bool may_execute);
 
 /* ---- schedule.c: when to do what, without a look at anything ---- */
 

@@ -149,7 +149,7 @@ int keeper_adopt(struct odf_region *region)
 		error = region_token_make(region);
 	/* Invariant 3: home is hidden from the first moment on that it can be written. */
 	if (error == 0 && !region->in_place &&
-	    (region_map_file(region->home, region->length, MAP_SHARED | MAP_FIXED, file, 0) == NULL || region_hide(region) != 0))
+	    (region_map_file(region, region->home, region->length, MAP_SHARED | MAP_FIXED, file, 0) == NULL || region_hide(region) != 0))
 		error = ENOMEM;
 	if (error == 0 && region->extents != NULL)
 		error = region_source_make(region);

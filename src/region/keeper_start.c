@@ -37,6 +37,12 @@
 static char *block;
 static struct odf_region *first_region; /* made by the keeper before it confines itself */
 static int program, own_id;
+static bool may_execute;
+
+void region_let_keeper_execute(bool may)
+{
+	may_execute = may;
+}
 
 /* ---- In the keeper ---- */
 
@@ -181,7 +187,7 @@ static int prepare(void)
 		error = open_files(device);
 	if (error == 0 && first_region != NULL)
 		error = keeper_adopt(first_region);
-	confine_rights(first_region != NULL && first_region->extents == NULL);
+	confine_rights(first_region != NULL && first_region->extents == NULL, may_execute);
 	return error;
 }
 

@@ -38,7 +38,7 @@ bool region_cover_by_mapping(struct odf_region *region, size_t from, size_t leng
 		return false;
 	/* With its rights from the first moment on, as other threads are at it. A kernel that fails after it has
 	 * unmapped what was there leaves a hole, which none may find for long. */
-	for (unsigned tries = 0; region_map(home, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, file, from) == NULL; tries++) {
+	for (unsigned tries = 0; region_map(home, length, region->rights, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, file, from) == NULL; tries++) {
 		if (region_is_mapped(home, length))
 			return false;
 		if (tries > 100)
@@ -220,7 +220,7 @@ static void touch(char *start, char *end)
 static bool own_pages(struct odf_region *region, size_t from, size_t end)
 {
 	for (size_t at = from, next; at < end; at = next) {
-		struct region_extent run = { .kind = REGION_MEMORY, .protection = PROT_READ | PROT_WRITE };
+		struct region_extent run = { .kind = REGION_MEMORY, .protection = (unsigned char)region->rights };
 		long error;
 		next = end;
 		if (region->extents != NULL) {

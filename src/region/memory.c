@@ -34,13 +34,13 @@ void *region_map_beside(struct odf_region *region, size_t size, int protection, 
 	return region_map(NULL, size, protection, flags, file, offset);
 }
 
-static void *open_for_use(char *mapped, size_t size, int flags)
+static void *open_for_use(char *mapped, size_t size, int flags, int rights)
 {
 	if (mapped == NULL)
 		return NULL;
 	/* Under mlockall(MCL_FUTURE) the kernel fills a new mapping at once: a sparse file with all its memory, a
 	 * private view with copies. */
-	if (sys_call2(SYS_munlock, mapped, size) < 0 || sys_call3(SYS_mprotect, mapped, size, PROT_READ | PROT_WRITE) < 0) {
+	if (sys_call2(SYS_munlock, mapped, size) < 0 || sys_call3(SYS_mprotect, mapped, size, rights) < 0) {
 		if (!(flags & MAP_FIXED))
 			(void)region_unmap(mapped, size);
 		return NULL;
@@ -48,14 +48,15 @@ static void *open_for_use(char *mapped, size_t size, int flags)
 	return mapped;
 }
 
-void *region_map_file(void *address, size_t size, int flags, int file, size_t offset)
+void *region_map_file(const struct odf_region *region, void *address, size_t size, int flags, int file, size_t offset)
 {
-	return open_for_use(region_map(address, size, PROT_NONE, flags | MAP_NORESERVE, file, offset), size, flags);
+	return open_for_use(region_map(address, size, PROT_NONE, flags | MAP_NORESERVE, file, offset), size, flags, region->rights);
 }
 
 void *region_map_file_beside(struct odf_region *region, int flags)
 {
-	return open_for_use(region_map_beside(region, region->length, PROT_NONE, flags | MAP_NORESERVE, region->file, 0), region->length, flags);
+	return open_for_use(region_map_beside(region, region->length, PROT_NONE, flags | MAP_NORESERVE, region->file, 0), region->length, flags,
+			    region->rights);
 }
 
 int region_unmap(void *address, size_t size)

@@ -22,6 +22,8 @@ size_t region_bytes(void);
 
 /* The process enters a seccomp filter. Async-signal-safe. */
 void region_forbid_zero_pages(void);
+/* No seccomp filter is known that could punish a call that the program does not make. Async-signal-safe. */
+bool region_is_unfiltered(void);
 
 /* Why there is none where the heap would make one, for reports; ODF_REASON_NONE: for no special reason. */
 void region_note_absence(odf_reason reason);
@@ -74,9 +76,18 @@ size_t region_resident_bytes(void);
 odf_region *region_make_bare(size_t capacity, unsigned flags, void *hint, int *error);
 
 /* A region in place: home is [start, start + capacity), whole MiB, whatever is mapped there or will be; all of it is
- * foreign. `beside`: a hint where there is room for the region's own mappings. Else as above. */
-odf_region *region_make_in_place(void *start, size_t capacity, void *beside, int *error);
+ * foreign. `rights`: of its memory; PROT_EXEC where the keeper may. `beside`: a hint where there is room for the
+ * region's own mappings. Else as above; EACCES: no file can be such memory here. */
+odf_region *region_make_in_place(void *start, size_t capacity, int rights, void *beside, int *error);
 bool region_is_in_place(const struct odf_region *region);
+/* What its memory has. Another region may be a window on the same addresses, for memory with other rights. */
+int region_rights(const struct odf_region *region);
+/* Before the first region: whether the keeper is to be able to make views of its files executable. */
+void region_let_keeper_execute(bool may);
+/* Private anonymous memory there with exactly these rights, in bytes; 0 also where it cannot be told. Under the lock. */
+size_t region_bytes_with(char *start, size_t length, int rights);
+/* Of a region in place: what is young in another one, with the rights of its memory, is young in it as well. */
+void region_share_young(struct odf_region *region, const struct odf_region *other);
 /* Without the lock. The program may make memory readable and writable there by the kernel's call alone, and says so
  * after it: of young memory the next freeze finds it out, and of memory it changes nothing. */
 bool region_may_be_opened(const odf_region *region);
@@ -92,7 +103,7 @@ enum region_kind { REGION_MEMORY, REGION_HOLE, REGION_ISLAND, REGION_FOREIGN };
 struct region_extent {
 	size_t from, length;
 	unsigned char kind;
-	unsigned char protection; /* of an island */
+	unsigned char protection; /* of an island, and of what is young; of memory it is the region's */
 	unsigned char advice;     /* the same; whatever the caller means by it */
 	bool sealed;              /* the same, and of a foreign place: the kernel refuses to have it unmapped or mapped over */
 	/* The file may have pages there that nobody reads through home any more: to be punched by a settle that has
@@ -138,8 +149,8 @@ void region_note_young(struct odf_region *region, size_t from, size_t length, in
 void region_forget_young(struct odf_region *region, size_t from, size_t length);
 /* The same for what the kernel says is private anonymous memory there, with the rights that it has. */
 void region_note_young_as_it_is(struct odf_region *region, size_t from, size_t length);
-/* Fresh anonymous memory without a page, readable and writable, that nobody knows of yet becomes memory at once. 0 or
- * an errno value: it is what it was. */
+/* Fresh anonymous memory without a page, with the region's rights, that nobody knows of yet becomes memory at once.
+ * 0 or an errno value: it is what it was. */
 int region_overlay(struct odf_region *region, size_t from, size_t length);
 
 /* Of foreign places; 0 in place, where they may be anything. */

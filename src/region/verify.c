@@ -46,7 +46,7 @@ static enum verdict judge(const struct odf_region *region, const struct region_e
 	} else {
 		ours = ours && !mapping->shared;
 	}
-	return !ours ? NOT_OURS : mapping->protection == (PROT_READ | PROT_WRITE) ? OURS : RIGHTS;
+	return !ours ? NOT_OURS : mapping->protection == region->rights ? OURS : RIGHTS;
 }
 
 /* ---- What is to follow ---- */

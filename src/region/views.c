@@ -14,7 +14,7 @@ static size_t divide(struct odf_region *region, char *fresh, size_t chunk)
 		return 0;
 	for (size_t at = chunk; at < region->length; at += 2 * chunk) {
 		size_t size = region->length - at < chunk ? region->length - at : chunk;
-		if (region_map_file(fresh + at, size, MAP_PRIVATE | MAP_FIXED, region->second_file, at) == NULL)
+		if (region_map_file(region, fresh + at, size, MAP_PRIVATE | MAP_FIXED, region->second_file, at) == NULL)
 			return SIZE_MAX;
 	}
 	return chunk;
@@ -70,7 +70,7 @@ int region_aside_make(struct odf_region *region)
 	if (area == NULL)
 		return ENOMEM;
 	aside = (char *)(((uintptr_t)area + REGION_PUD - 1) / REGION_PUD * REGION_PUD);
-	if (region_map_file(aside, region->length, MAP_SHARED | MAP_FIXED, region->file, 0) == NULL ||
+	if (region_map_file(region, aside, region->length, MAP_SHARED | MAP_FIXED, region->file, 0) == NULL ||
 	    sys_call3(SYS_madvise, aside, region->length, MADV_DONTFORK) < 0) {
 		region_unmap(area, region->length + REGION_PUD);
 		return ENOMEM;

@@ -28,6 +28,11 @@ bool region_is_in_place(const struct odf_region *region)
 	return region->in_place;
 }
 
+int region_rights(const struct odf_region *region)
+{
+	return region->rights;
+}
+
 /* For each foreign run of the range, as far as there is room in the list. */
 static void set_young(struct odf_region *region, size_t from, size_t length, bool young, int protection)
 {
@@ -46,6 +51,7 @@ static void set_young(struct odf_region *region, size_t from, size_t length, boo
 		else if (!young)
 			region->no_young = true; /* what the list says of some is not true any more */
 		region->has_young = region->has_young || young;
+		region->young_waits = region->young_waits || young;
 	}
 }
 
@@ -77,9 +83,40 @@ void region_note_young_as_it_is(struct odf_region *region, size_t from, size_t l
 	region_maps_end(&maps);
 }
 
+size_t region_bytes_with(char *start, size_t length, int rights)
+{
+	char *at = start, *end = start + length;
+	struct region_mapping mapping;
+	struct region_maps maps;
+	size_t bytes = 0;
+
+	if (region_maps_begin(&maps) != 0)
+		return 0;
+	for (; at < end && region_maps_find(&maps, at, &mapping) == 0 && mapping.start < end; at = mapping.end)
+		if (mapping.inode == 0 && mapping.device == 0 && !mapping.shared && mapping.protection == rights)
+			bytes += (size_t)((mapping.end < end ? mapping.end : end) - (mapping.start > at ? mapping.start : at));
+	region_maps_end(&maps);
+	return bytes;
+}
+
+void region_share_young(struct odf_region *region, const struct odf_region *other)
+{
+	size_t limit = other->capacity;
+
+	for (size_t at = 0; at < limit;) {
+		struct region_extent run = region_run_at(other, at, limit);
+		char *from = other->home + at, *end = from + run.length, *start = region->home, *stop = start + region->capacity;
+		at += run.length;
+		from = from > start ? from : start;
+		end = end < stop ? end : stop;
+		if (run.kind == REGION_FOREIGN && run.young && run.protection == region->rights && from < end)
+			region_note_young(region, (size_t)(from - start), (size_t)(end - from), run.protection);
+	}
+}
+
 bool region_may_be_opened(const struct odf_region *region)
 {
-	return region->in_place && !atomic_load_explicit(&region->has_islands, memory_order_relaxed);
+	return region->in_place && !region_is_executable(region) && !atomic_load_explicit(&region->has_islands, memory_order_relaxed);
 }
 
 void region_note_opened(struct odf_region *region)
@@ -95,7 +132,7 @@ static void look_at_rights(struct odf_region *region, struct region_maps *maps)
 		char *from = region->home + run.from, *end = from + run.length;
 		struct region_mapping mapping;
 		at = run.from + run.length;
-		if (run.kind != REGION_FOREIGN || !run.young || run.protection == (PROT_READ | PROT_WRITE))
+		if (run.kind != REGION_FOREIGN || !run.young || run.protection == region->rights)
 			continue;
 		for (; from < end && region_maps_find(maps, from, &mapping) == 0 && mapping.start < end; from = mapping.end) {
 			char *start = mapping.start > from ? mapping.start : from, *stop = mapping.end < end ? mapping.end : end;
@@ -119,9 +156,9 @@ void region_true_rights(struct odf_region *region)
 	region_maps_end(&maps);
 }
 
-static bool can_be_adopted(const struct region_extent *extent)
+static bool can_be_adopted(const struct odf_region *region, const struct region_extent *extent)
 {
-	return extent->kind == REGION_FOREIGN && extent->young && extent->protection == (PROT_READ | PROT_WRITE);
+	return extent->kind == REGION_FOREIGN && extent->young && extent->protection == region->rights;
 }
 
 /* The view of the file at aside, where the settle looks for it. */
@@ -136,7 +173,20 @@ static int prepare_aside(struct odf_region *region, const struct region_extent *
 			region->aside_lost = true;
 		return ENOMEM;
 	}
-	return sys_call3(SYS_mprotect, aside, run->length, PROT_READ | PROT_WRITE) < 0 ? ENOMEM : 0;
+	return region_open_view(region, aside, run->length) ? 0 : ENOMEM;
+}
+
+/* It is none of another region's of the same addresses, whose memory has other rights. */
+static void record_memory(struct odf_region *region, struct region_extent run)
+{
+	char *start = region->home + run.from, *end = start + run.length;
+
+	region_record(region, run);
+	for (struct odf_region *other = region_list; other != NULL; other = other->next) {
+		char *from = start > other->home ? start : other->home, *to = end < other->home + other->capacity ? end : other->home + other->capacity;
+		if (other != region && from < to)
+			region_forget_young(other, (size_t)(from - other->home), (size_t)(to - from));
+	}
 }
 
 /* A run of anonymous memory that lies where all is FROZEN. */
@@ -151,7 +201,7 @@ static int adopt_run(struct odf_region *region, struct region_extent run)
 		return ENOMEM;
 	region_discard_mark(region, run.from, run.length);
 	run.kind = REGION_MEMORY;
-	region_record(region, run);
+	record_memory(region, run);
 	return 0;
 }
 
@@ -178,7 +228,7 @@ static size_t true_length(const struct odf_region *region, struct region_maps *m
 			*other = start < limit ? start : limit;
 			return end - at;
 		}
-		if (mapping.inode != 0 || mapping.device != 0 || mapping.shared || mapping.protection != (PROT_READ | PROT_WRITE)) {
+		if (mapping.inode != 0 || mapping.device != 0 || mapping.shared || mapping.protection != region->rights) {
 			*other = next;
 			return end - at;
 		}
@@ -198,25 +248,28 @@ static bool is_worth_it(const struct odf_region *region, const struct region_ext
 	       (extent->from > 0 && is_memory(region, extent->from - REGION_PAGE));
 }
 
+bool region_has_to_adopt(const struct odf_region *region)
+{
+	return region->in_place && region->has_young && !region->no_young &&
+	       (region->young_waits || atomic_load_explicit(&region->rights_changed, memory_order_relaxed));
+}
+
 void region_adopt_young(struct odf_region *region, struct region_maps *maps)
 {
 	size_t at = 0;
 
-	if (!region->in_place || !region->has_young || region->no_young)
-		return;
 	if (atomic_exchange(&region->rights_changed, false))
 		look_at_rights(region, maps);
-	region->has_young = false;
+	region->young_waits = false;
 	while (at < region->capacity) {
 		struct region_extent run = region_run_at(region, at, region->capacity);
 		size_t length, other;
 		at = run.from + run.length;
-		region->has_young = region->has_young || (run.kind == REGION_FOREIGN && run.young);
-		if (!can_be_adopted(&run) || !is_worth_it(region, &run))
+		if (!can_be_adopted(region, &run) || !is_worth_it(region, &run))
 			continue;
 		length = true_length(region, maps, run.from, at, &other);
 		if (length == 0 && other == run.from) {
-			region->has_young = true;
+			region->young_waits = true;
 			return;
 		}
 		if (length == 0) { /* a system call past us has put something else there */
@@ -226,8 +279,10 @@ void region_adopt_young(struct odf_region *region, struct region_maps *maps)
 		}
 		at = run.from + length;
 		run.length = length;
-		if (adopt_run(region, run) != 0)
-			return; /* the next freeze goes on */
+		if (adopt_run(region, run) != 0) {
+			region->young_waits = true; /* the next freeze goes on */
+			return;
+		}
 		TRACE_3(adopt, region->home + run.from, run.length, 0);
 		region->adopting = true;
 	}
@@ -243,17 +298,17 @@ static int overlay_live(struct odf_region *region, struct region_extent run)
 	if (!region_map_view(region, home, run.from, run.length)) {
 		/* The kernel may have unmapped it before it failed, and another thread's mapping may have come there. */
 		if (!region_is_mapped(home, run.length))
-			(void)region_map(home, run.length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+			(void)region_map(home, run.length, region->rights, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 		return ENOMEM;
 	}
-	if (sys_call3(SYS_mprotect, home, run.length, PROT_READ | PROT_WRITE) == 0) {
+	if (region_open_view(region, home, run.length)) {
 		region_show_in_dumps(region, run.from, run.length);
 		run.kind = REGION_MEMORY;
-		region_record(region, run);
+		record_memory(region, run);
 		return 0;
 	}
 	/* As the kernel had it; nobody has written there. */
-	while (!region_map_zeros(home, run.length, PROT_READ | PROT_WRITE))
+	while (!region_map_zeros(home, run.length, region->rights))
 		region_pause_ms(1);
 	return ENOMEM;
 }
@@ -275,7 +330,7 @@ int region_overlay(struct odf_region *region, size_t from, size_t length)
 			continue;
 		if (!region_has_room(region))
 			return ENOMEM;
-		run.protection = PROT_READ | PROT_WRITE;
+		run.protection = (unsigned char)region->rights;
 		error = live ? overlay_live(region, run) : adopt_run(region, run);
 		if (error != 0)
 			return error;
