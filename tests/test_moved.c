@@ -117,6 +117,8 @@ static void rights_taken_while_frozen(void)
 	pid_t child = hold();
 
 	must(raw(SYS_mprotect, p + MIB, MIB, PROT_READ, 0, 0, 0) == 0);
+	/* The keeper can make nothing executable. */
+	must(raw(SYS_mprotect, p + 4 * MIB, MIB, PROT_READ | PROT_EXEC, 0, 0, 0) == 0);
 	let_go(child);
 	over_forks(cannot_be_written, p);
 }

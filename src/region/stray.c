@@ -96,6 +96,8 @@ static int make_ordinary(struct odf_region *region, const struct region_mapping 
 	size_t size = (size_t)(mapping->end - mapping->start), most = beside ? region->work_size : size;
 	int error = 0;
 
+	if (settler != NULL && (mapping->protection & PROT_EXEC) && mapping->protection != region->rights)
+		return EPERM; /* the keeper makes nothing executable */
 	for (size_t at = 0, length; at < size && error == 0; at += length) {
 		/* Not in a gap that the program has made in a window. */
 		char *place = mapping->start + at, *copy;

@@ -63,6 +63,16 @@ static int correct(struct odf_region *region, size_t from, size_t length, enum v
 			(void)sys_call3(SYS_madvise, region->home + from, length, MADV_DOFORK); /* fails where nothing is */
 		return error;
 	}
+	/* Nothing that the keeper does makes memory executable (confine.c). FROZEN, it has these rights already. */
+	if ((protection & PROT_EXEC) && region_lock_is_keepers()) {
+		size_t end = from + length;
+		if (region_is_live(region, from, &end))
+			return EPERM;
+		error = region_cut_known(region, from, length);
+		if (error == 0)
+			region_set_island(region, from, length, protection, 0);
+		return error;
+	}
 	/* What is sealed can be neither moved nor covered. Where nobody can write it any more a child may as well
 	 * have it as it is. */
 	if (!(protection & PROT_WRITE) && sys_call3(SYS_mprotect, region->home + from, length, protection) == -EPERM) {
