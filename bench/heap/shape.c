@@ -67,12 +67,17 @@ static void put(size_t number, char *memory)
 		*(uint64_t *)(void *)(memory + at) = number * 31 + at + 1;
 }
 
+static void *table_of(size_t count)
+{
+	return map_at(NULL, (count * sizeof(void *) + PAGE - 1) / PAGE * PAGE, RW, 0);
+}
+
 static void of_size(size_t size)
 {
 	piece_size = size;
 	piece_count = total / size;
 	/* Not among what is measured. */
-	pieces = (char **)(void *)map_at(NULL, (piece_count * sizeof *pieces + PAGE - 1) / PAGE * PAGE, RW, 0);
+	pieces = table_of(piece_count);
 }
 
 /* ---- The shapes ---- */
@@ -231,7 +236,7 @@ static void *fill_part(void *argument)
 		part->blocks[i] = malloc(part->size);
 		if (part->blocks[i] == NULL)
 			fail("malloc");
-		for (size_t at = 0; at < part->size / 8; at += at == 0 && part->size > PAGE ? PAGE / 8 - 2 : PAGE / 8)
+		for (size_t at = 0; at < part->size / 8; at += PAGE / 8)
 			part->blocks[i][at] = i * 31 + at + 1;
 	}
 	return NULL;
@@ -243,7 +248,7 @@ static void fill_malloc(unsigned threads, size_t size, size_t each)
 	for (unsigned i = 0; i < threads; i++) {
 		parts[i].size = size;
 		parts[i].count = total / each / threads;
-		parts[i].blocks = (uint64_t **)(void *)map_at(NULL, (parts[i].count * sizeof *parts[i].blocks + PAGE - 1) / PAGE * PAGE, RW, 0);
+		parts[i].blocks = table_of(parts[i].count);
 		if (threads == 1)
 			fill_part(&parts[i]);
 		else if (pthread_create(&parts[i].thread, NULL, fill_part, &parts[i]) != 0)
@@ -282,11 +287,12 @@ static const struct shape {
 	const char *name;
 	void (*fill)(void);
 } shapes[] = {
-	{ "trimmed", trimmed },	    { "trimmed_16", trimmed_16 }, { "hinted", hinted },	      { "low", low },
-	{ "opened", opened },	    { "fixed", fixed },		  { "mapped_16", mapped_16 }, { "mapped_32", mapped_32 },
-	{ "alone_16", alone_16 },   { "alone_32", alone_32 },	  { "guarded_32", guarded_32 }, { "one_rwx", one_rwx },
-	{ "rwx", rwx },		    { "segment", segment },	  { "malloc_1", malloc_1 },   { "malloc_4", malloc_4 },
-	{ "malloc_blocks", malloc_blocks }, { "before", before },
+	{ "trimmed", trimmed }, { "trimmed_16", trimmed_16 }, { "hinted", hinted },
+	{ "low", low }, { "opened", opened }, { "fixed", fixed },
+	{ "mapped_16", mapped_16 }, { "mapped_32", mapped_32 }, { "alone_16", alone_16 },
+	{ "alone_32", alone_32 }, { "guarded_32", guarded_32 }, { "one_rwx", one_rwx },
+	{ "rwx", rwx }, { "segment", segment }, { "malloc_1", malloc_1 },
+	{ "malloc_4", malloc_4 }, { "malloc_blocks", malloc_blocks }, { "before", before },
 };
 
 /* ---- What is there is what was written ---- */

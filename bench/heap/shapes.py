@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""Memory of any shape: the later forks of a process that has so much of it, plain and with the library, run by run in turns."""
+"""Memory of any shape: the later forks of a process that has so much of it, plain and with the library, in turns.
+
+SHAPES=NAME,...: these only. PAUSE_MS=N: between two forks, where a loaded machine settles nothing sooner."""
 import os
 import subprocess
 
 from pairs import PATIENCE, VARIANTS, Failed, median, say, write_table
 
-# The shape, and what it is called. "late" is another program: linked with the library, and the heap woken by the program when all is there.
+# The shape, and what it is called. "late" is another program: linked with the library, it wakes the heap when all is
+# there.
 SHAPES = (
     ("trimmed", "trimmed as Ruby does (64 KiB)"),
     ("trimmed_16", "the same, of 16 KiB (Ruby 3.1)"),
@@ -39,8 +42,8 @@ def run_once(setting, shape, mib, variant, forks, pause_ms):
         program += "_late"
         environment.pop("LD_PRELOAD", None)
     try:
-        done = subprocess.run([program, words[-1], str(mib), str(forks), str(pause_ms)], env=environment, stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, text=True, timeout=PATIENCE)
+        done = subprocess.run([program, words[-1], str(mib), str(forks), str(pause_ms)], env=environment,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         raise Failed("%s (%s) does not end" % (shape, variant)) from None
     if done.returncode != 0:
@@ -62,15 +65,18 @@ def measure(setting, shape, name, mib, pairs, forks, pause_ms):
         row["later_%s_us" % variant] = "%.1f" % median(later[variant])
         row["cpu_%s_us" % variant] = "%.1f" % median(used[variant])
     times, cpu_times = (median(of["plain"]) / median(of["library"]) for of in (later, used))
-    row.update(times="%.1f" % times, cpu_times="%.1f" % cpu_times, load="%.1f" % os.getloadavg()[0])
-    say("%-50s %4d MiB: first %8s us, %8s us; later %8s us, %8s us: %6.1f times (CPU %6.1f)%s" % (
-        name, mib, row["first_plain_us"], row["first_library_us"], row["later_plain_us"], row["later_library_us"], times, cpu_times,
+    row.update(times="%.1f" % times, cpu_times="%.1f" % cpu_times,
+               load="%.1f" % os.getloadavg()[0])
+    say("%-50s %4d MiB: first %8s us, %8s us; later %8s us, %8s us: %6.1f times (CPU %.1f)%s" % (
+        name, mib, row["first_plain_us"], row["first_library_us"], row["later_plain_us"], row["later_library_us"],
+        times, cpu_times,
         "" if times >= AIM else "  (aim: %d)" % AIM))
     return row
 
 
 def run(setting):
-    pairs, forks, pause_ms = (1, 6, int(os.environ.get("PAUSE_MS", "300"))) if setting.quick else (3, 8, int(os.environ.get("PAUSE_MS", "500")))
+    pairs, forks = (1, 6) if setting.quick else (3, 8)
+    pause_ms = int(os.environ.get("PAUSE_MS", "300" if setting.quick else "500"))
     rows, failed, only = [], [], os.environ.get("SHAPES", "").split(",")
     for shape, name in SHAPES:
         if only != [""] and shape not in only:

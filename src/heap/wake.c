@@ -129,7 +129,8 @@ void heap_note_executable(size_t length)
 
 bool heap_may_execute(void)
 {
-	return atomic_load_explicit(&keeper_may, memory_order_relaxed) && !atomic_load_explicit(&refused, memory_order_relaxed);
+	return atomic_load_explicit(&keeper_may, memory_order_relaxed) &&
+	       !atomic_load_explicit(&refused, memory_order_relaxed);
 }
 
 /* A filter may punish a call that makes memory executable, which nobody has tried. Who has the heap awake from the

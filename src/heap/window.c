@@ -65,7 +65,8 @@ static bool fit_between(uintptr_t at, uintptr_t *from, uintptr_t *to, int rights
 /* So much of it together is worth a window. `outside`: what has been met so far of what is too small by itself. */
 static bool is_worth_a_window(_Atomic(size_t) *outside, size_t length, size_t least)
 {
-	if (length < least && !heap_is_on() && atomic_fetch_add_explicit(outside, length, memory_order_relaxed) + length < 4 * WORTH)
+	if (length < least && !heap_is_on() &&
+	    atomic_fetch_add_explicit(outside, length, memory_order_relaxed) + length < 4 * WORTH)
 		return false;
 	atomic_store_explicit(outside, 0, memory_order_relaxed);
 	return true;
