@@ -2,15 +2,15 @@
 # SPDX-License-Identifier: MIT
 #
 # Package:   libjemalloc2 5.3.0-1 (Debian 12), preloaded under perl 5.36
-# Expected:  a program that holds one block at a time, and frees each before it asks for the next, needs as much address
-#            space as the largest. malloc(3) of glibc maps a large block for itself and unmaps it at free. A limit of
-#            address space (ulimit -v, RLIMIT_AS of a service) is chosen by what the program holds.
-# Behaviour: jemalloc never unmaps on Linux (opt.retain): a block that is freed keeps its addresses, for later ones that
-#            fit. Blocks that grow do not fit, so each takes new ones: after blocks of 100, 200, ... 800 MiB, one at a
-#            time, the process has more than 4 GiB of address space, of which 7 MiB are resident. Under a limit of
-#            3 GiB the same program runs with glibc and is out of memory with jemalloc.
-# Seen:      glibc: < 100 MiB of address space in the end / jemalloc: > 4000 MiB, resident < 100 MiB /
-#            under ulimit -v 3 GiB: glibc: status 0, jemalloc: fails
+# Expected:  a program that holds one block at a time, and frees each before it asks for the next, needs as much
+#            address space as the largest. malloc(3) of glibc maps a large block for itself and unmaps it at free. A
+#            limit of address space (ulimit -v, RLIMIT_AS of a service) is chosen by what the program holds.
+# Behaviour: jemalloc never unmaps on Linux (opt.retain): a block that is freed keeps its addresses, for later ones
+#            that fit. Blocks that grow do not fit, so each takes new ones: after blocks of 100, 200, ... 800 MiB, one
+#            at a time, the process has more than 4 GiB of address space, of which 7 MiB are resident. Under a limit
+#            of 3 GiB the same program runs with glibc and is out of memory with jemalloc.
+# Seen:      glibc: < 100 MiB of address space in the end / jemalloc: > 4000 MiB, resident < 100 MiB / under ulimit -v
+#            3 GiB: glibc: status 0, jemalloc: fails
 # Needs:     perl.
 set -eu
 d=$(mktemp -d)

@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: MIT
 #
 # Package:   tcl8.6 and libtcl8.6 8.6.13+dfsg-2 (Debian 12)
-# Expected:  what a script unsets is given back to the system, or at least to malloc, as far as it lies together: a list
-#            of a million strings, the only thing that a script holds, is nearly all of its memory. Python 3.11 gives the
-#            same list back.
-# Behaviour: Tcl's allocator (of a build with threads, as all of Debian's are) takes blocks of up to 16 KiB from malloc in
-#            batches, and keeps what is freed in lists of its own by size. The process stays as large as it was at its
-#            largest.
+# Expected:  what a script unsets is given back to the system, or at least to malloc, as far as it lies together: a
+#            list of a million strings, the only thing that a script holds, is nearly all of its memory. Python 3.11
+#            gives the same list back.
+# Behaviour: Tcl's allocator (of a build with threads, as all of Debian's are) takes blocks of up to 16 KiB from
+#            malloc in batches, and keeps what is freed in lists of its own by size. The process stays as large as it
+#            was at its largest.
 # Seen:      tcl: full > 80 MiB, after unset > 80 MiB / python: full > 80 MiB, after del < 40 MiB
 # Needs:     python3.
 set -eu

@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: MIT
 #
 # Package:   libtcmalloc-minimal4 2.10-1 (Debian 12), preloaded under perl 5.36
-# Expected:  a large block that is freed leaves the process: glibc unmaps it in free, and tcmalloc has a rate at which it
-#            gives unused memory back to the system (TCMALLOC_RELEASE_RATE, 1 by default).
+# Expected:  a large block that is freed leaves the process: glibc unmaps it in free, and tcmalloc has a rate at which
+#            it gives unused memory back to the system (TCMALLOC_RELEASE_RATE, 1 by default).
 # Behaviour: a program that frees its last large block and then waits, or works with small ones, keeps all of it
-#            resident: blocks of 100, 200, ... 800 MiB, one at a time, leave 800 MiB, with a release rate of 1 that was
-#            set as well; and a second later nothing has changed. Of what the process holds nothing shows it. Whoever
-#            forks then has the page tables of 800 MiB copied, for nothing.
+#            resident: blocks of 100, 200, ... 800 MiB, one at a time, leave 800 MiB, with a release rate of 1 that
+#            was set as well; and a second later nothing has changed. Of what the process holds nothing shows it.
+#            Whoever forks then has the page tables of 800 MiB copied, for nothing.
 # Seen:      glibc: < 50 MiB / tcmalloc: > 700 MiB, a second later > 700 MiB
 # Needs:     perl.
 set -eu

@@ -369,13 +369,15 @@ static void endure(char *words[CASE_WORDS])
 	must(pipe2(let_go, O_CLOEXEC) == 0);
 	for (size_t i = 0; i < BLOCKS; i++)
 		take(&blocks[i]);
-	printf("# %10s %8s %10s %9s %12s %8s\n", "calls", "held MiB", "beyond MiB", "mappings", "descriptors", "fork us");
+	printf("# %10s %8s %10s %9s %12s %8s\n", "calls", "held MiB", "beyond MiB", "mappings", "descriptors",
+		"fork us");
 	for (unsigned i = 0; i < SAMPLES; i++) {
 		for (; done < calls * (i + 1) / SAMPLES; done++)
 			call();
 		samples[i] = look();
-		printf("# %10lu %8zu %10zu %9u %9u %2u %8.0f\n", done, held() / MIB, samples[i].memory / MIB, samples[i].mappings,
-			samples[i].descriptors, samples[i].keepers_descriptors, samples[i].fork_us);
+		printf("# %10lu %8zu %10zu %9u %9u %2u %8.0f\n", done, held() / MIB, samples[i].memory / MIB,
+			samples[i].mappings, samples[i].descriptors, samples[i].keepers_descriptors,
+			samples[i].fork_us);
 	}
 	OUTGROWS(memory, (double)DRIFT);
 	OUTGROWS(mappings, DRIFT_MAPS);

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""endurance_redis.py SERVER LIBRARY ODFORK: Redis that saves again and again under load, in the current directory. LIBRARY may be
-empty: a control run.
+"""endurance_redis.py SERVER LIBRARY ODFORK: Redis that saves again and again under load, in the current directory.
+LIBRARY may be empty: a control run.
 
-What has to stay what it is, from the beginning to the end: the server's memory beyond its data, its mappings, its descriptors and
-the keeper's, how long a fork holds it, and how long a request takes. The last save is loaded by a server without the library.
+What has to stay what it is, from the beginning to the end: the server's memory beyond its data, its mappings, its
+descriptors and the keeper's, how long a fork holds it, and how long a request takes. The last save is loaded by a
+server without the library.
 
-ODF_TEST_SECONDS (2): how long; hours by hand. ODF_TEST_SCALE=N: N times 56 MiB. Times are told always, and compared from 10 minutes
-on."""
+ODF_TEST_SECONDS (2): how long; hours by hand. ODF_TEST_SCALE=N: N times 56 MiB. Times are told always, and compared
+from 10 minutes on."""
 import contextlib
 import os
 import re
@@ -25,7 +26,8 @@ class SteadyLoad(redis.Load):
     """Of values that come, grow and go, and are not more in the end."""
 
     commands = (("set", "key:__rand_int__", "x" * 400), ("append", "key:__rand_int__", "tail"),
-                ("lpush", "list:__rand_int__", "element of a list"), ("unlink", "list:__rand_int__"), ("setrange", "block:1", "3000000", "end"), ("unlink", "block:1"))
+                ("lpush", "list:__rand_int__", "element of a list"), ("unlink", "list:__rand_int__"),
+                ("setrange", "block:1", "3000000", "end"), ("unlink", "block:1"))
 
 
 def entries(path):

@@ -5,8 +5,9 @@
 # shellcheck source=heap.sh
 . "$(dirname "$0")/heap.sh"
 needs node
-# Rings of io_uring: the kernel may write to memory by them past page tables, so there is no heap in a program that has one.
-# This variable keeps the libuv of Node.js 20 as built upstream from it; that of Debian 13 (1.50) makes one for each loop all the same.
+# Rings of io_uring: the kernel may write to memory by them past page tables, so there is no heap in a program that has
+# one. This variable keeps the libuv of Node.js 20 as built upstream from it; that of Debian 13 (1.50) makes one for each
+# loop all the same.
 export UV_USE_IO_URING=0
 makes_rings=$(node -e 'const { readdirSync, readlinkSync } = require("fs"), folder = "/proc/self/fd/";
 	const open = (name) => { try { return readlinkSync(folder + name); } catch { return ""; } };
