@@ -91,6 +91,13 @@ static void schedule(void **state)
 	assert_int_equal(schedule_after(EBUSY, NOW, AGO(2000 * MS)), NOW + 1000 * MS);
 	assert_int_equal(schedule_after(EBUSY, NOW, AGO(100000 * MS)), NOW + 8000 * MS);
 	assert_int_equal(schedule_after(ENOMEM, NOW, AGO(MS)), NOW + 100 * MS);
+	/* There are descendants: the end of a child is seen before they are asked for again. */
+	assert_int_equal(schedule_again(EBUSY, NOW, AGO(2000 * MS), NOW + 1000 * MS), NOW + 20 * MS);
+	assert_int_equal(schedule_again(EBUSY, NOW, AGO(51200 * MS), NOW + 8000 * MS), NOW + 100 * MS);
+	assert_int_equal(schedule_again(EBUSY, NOW, AGO(900000 * MS), NOW + 8000 * MS), NOW + 1000 * MS);
+	assert_int_equal(schedule_again(EBUSY, NOW, AGO(2000 * MS), NOW + 10 * MS), NOW + 10 * MS);
+	assert_int_equal(schedule_again(EAGAIN, NOW, AGO(2000 * MS), NOW + 1000 * MS), NOW + 1000 * MS);
+	assert_int_equal(schedule_again(ENOMEM, NOW, AGO(2000 * MS), NOW + 100 * MS), NOW + 100 * MS);
 	assert_int_equal(schedule_look(NOW, AGO(40 * MS)), NOW + 10 * MS);
 	assert_int_equal(schedule_look(NOW, AGO(1000 * MS)), SCHEDULE_NEVER);
 	assert_int_equal(schedule_thin(0), 250 * MS);

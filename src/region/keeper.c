@@ -268,6 +268,7 @@ static uint64_t thin(struct odf_region *region)
 
 static uint64_t settle(struct odf_region *region, const struct schedule_facts *facts, uint64_t pause_most)
 {
+	uint64_t now;
 	int error;
 
 	region->ends_asked_for = region->ends_seen;
@@ -278,7 +279,9 @@ static uint64_t settle(struct odf_region *region, const struct schedule_facts *f
 	region->failures = error == 0 || error == EBUSY || error == EAGAIN ? 0 : region->failures + 1;
 	if (error == 0)
 		return SCHEDULE_NEVER;
-	return region->ask_ns = schedule_after(error, region_clock(), seen.fork_ns);
+	now = region_clock();
+	region->ask_ns = schedule_after(error, now, seen.fork_ns);
+	return schedule_again(error, now, seen.fork_ns, region->ask_ns);
 }
 
 static uint64_t give_up(struct odf_region *region, uint64_t now)

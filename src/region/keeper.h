@@ -158,6 +158,9 @@ struct schedule schedule_region(const struct schedule_facts *facts);
 uint64_t schedule_drain(int error, uint64_t last_wait_ns);
 /* When to ask again after an answer of EBUSY, EAGAIN or another error. */
 uint64_t schedule_after(int error, uint64_t now, uint64_t fork_ns);
+/* And when to look at the region again, which is to be asked then: sooner where there are descendants, for the end of
+ * a child. */
+uint64_t schedule_again(int error, uint64_t now, uint64_t fork_ns, uint64_t ask_ns);
 /* How long to wait until the next pass of thinning. */
 uint64_t schedule_thin(uint64_t last_wait_ns);
 bool schedule_thin_pays(uint64_t faults);

@@ -29,10 +29,21 @@
 #define ALERT_NS       1000000000u
 #define LOOK_FIRST_NS  500000u
 #define LOOK_LAST_NS   SCHEDULE_FAST_ASLEEP_NS
+#define LOOK_PART      512u
+#define LOOK_MOST_NS   1000000000u
 
 static uint64_t between(uint64_t value, uint64_t least, uint64_t most)
 {
 	return value < least ? least : value > most ? most : value;
+}
+
+/* For the end of a child. It takes some 60 us, for as long as there are children: one that has lived for long is looked
+ * for more rarely. */
+static uint64_t next_look(uint64_t now, uint64_t fork_ns)
+{
+	uint64_t since = now - fork_ns, most = between(since / LOOK_PART, LOOK_LAST_NS, LOOK_MOST_NS);
+
+	return now + between(since / 16, SCHEDULE_ASK_FIRST_NS, most);
 }
 
 static struct schedule wait_until(uint64_t then)
@@ -67,7 +78,7 @@ struct schedule schedule_region(const struct schedule_facts *facts)
 	if (!facts->vacant && since < SETTLE_IDLE_NS && facts->touched < SETTLE_FAULTS)
 		return wait_until(now + between(since / 4, LOOK_FIRST_NS, LOOK_LAST_NS));
 	if (!facts->vacant && now < facts->ask_ns && !facts->child_ended) {
-		uint64_t look = now + between(since / 16, SCHEDULE_ASK_FIRST_NS, LOOK_LAST_NS);
+		uint64_t look = next_look(now, facts->fork_ns);
 		return wait_until(look < facts->ask_ns ? look : facts->ask_ns);
 	}
 	if (facts->stopped)
@@ -115,6 +126,13 @@ uint64_t schedule_after(int error, uint64_t now, uint64_t fork_ns)
 	if (error != EBUSY && error != EAGAIN)
 		return now + SCHEDULE_RETRY_NS;
 	return now + between(since < ASK_OFTEN_NS ? since / 8 : since / 2, SCHEDULE_ASK_FIRST_NS, ASK_LAST_NS);
+}
+
+uint64_t schedule_again(int error, uint64_t now, uint64_t fork_ns, uint64_t ask_ns)
+{
+	uint64_t look = next_look(now, fork_ns);
+
+	return error == EBUSY && look < ask_ns ? look : ask_ns;
 }
 
 uint64_t schedule_thin(uint64_t last_wait_ns)
