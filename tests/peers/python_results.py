@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: MIT
+"""From what `python3 -m test -v` says, on standard input, "TEST<tab>RESULT" for each, where no name has a blank.
+Between the dots and the result may stand what the test itself said."""
+import re
+import sys
+
+text = sys.stdin.buffer.read().decode(errors="replace")
+test = re.compile(r"^(test\w* \([\w.]+\))")
+end = re.compile(r"(?:^|\.\.\. )(ok|FAIL|ERROR|expected failure|unexpected success|skipped) ?.*$")
+current, results = None, {}
+for line in text.splitlines():
+    if found := test.match(line):
+        current = found[1].replace(" ", "_")
+        results.setdefault(current, "no result")
+    if current and (found := end.search(line)):
+        results[current], current = found[1], None
+for name in re.findall(r"^(?:FAIL|ERROR): (\w+ \([\w.]+\))", text, re.M):
+    results[name.replace(" ", "_")] = "failed"
+for name, result in sorted(results.items()):
+    print(f"{name}\t{result}")
