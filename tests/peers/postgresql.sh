@@ -17,13 +17,13 @@ prepare() {
 }
 
 run() {
-	chown postgres . log results
+	mkdir output && chown postgres . output
 	here=$PWD
 	programs=$(readlink -f "$folder/programs")
 	(cd "$folder/source/src/test/regress" && under "$1" timeout -k 10 3000 \
 		setpriv --reuid postgres --regid postgres --init-groups \
 		"$programs/../lib/pgxs/src/test/regress/pg_regress" --bindir="$programs" --dlpath="$folder" \
-		--inputdir=. --outputdir="$here" --temp-instance="$here/instance" --schedule=parallel_schedule \
+		--inputdir=. --outputdir="$here/output" --temp-instance="$here/instance" --schedule=parallel_schedule \
 		--max-connections=8 --no-locale --encoding=UTF8 < /dev/null)
 	sed -n -e 's/^ *\(test \)\{0,1\}\([a-z0-9_]*\)  *\.\.\. \([a-zA-Z]*\).*/\2	\3/p' log > results
 }
