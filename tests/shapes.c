@@ -13,6 +13,7 @@
  *   shapes gains SHAPE
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -37,8 +38,9 @@
 #define PAGES  ((size_t)640) /* of an area at most */
 #define COUNTS ((size_t)96)  /* pages that the thread counts in */
 
-enum shape { FREELY, HINTED, LOW, OPENED, FIXED, SEGMENT, EXECUTABLE, SHAPES };
-static const char *const shape_names[SHAPES] = { "freely", "hinted", "low", "opened", "fixed", "segment", "executable" };
+enum shape { FREELY, HINTED, LOW, OPENED, FIXED, SEGMENT, EXECUTABLE, RESERVED, PIECES, SHAPES };
+static const char *const shape_names[SHAPES] = { "freely", "hinted", "low", "opened", "fixed", "segment", "executable", "reserved",
+							       "pieces" };
 
 static unsigned long seed;
 static const char *doing = "start";
@@ -150,6 +152,34 @@ static void fresh(struct area *area, size_t from, size_t count, enum access acce
 	memset(area->access + from, access, count);
 }
 
+/* Out of what was asked for at once, before the library could know that it would be used. */
+static void *take_reserved(size_t size)
+{
+	static char *reserved;
+	static size_t used;
+
+	if (reserved == NULL) {
+		void *memory = mmap(NULL, (size_t)8 << 30, RW, PLAIN | MAP_NORESERVE, -1, 0);
+		REQUIRE(memory != MAP_FAILED);
+		reserved = memory;
+	}
+	used += size;
+	return reserved + used - size;
+}
+
+/* None so large that it is one of those that are looked at by themselves. */
+static void *map_pieces(size_t size)
+{
+	char *memory = mmap(NULL, size, PROT_NONE, PLAIN, -1, 0);
+
+	REQUIRE(memory != MAP_FAILED && munmap(memory, size) == 0);
+	for (size_t at = 0, length; at < size; at += length) {
+		length = size - at < 4 * PAGE ? size - at : 4 * PAGE;
+		REQUIRE(mmap(memory + at, length, RW, PLAIN, -1, 0) == memory + at);
+	}
+	return memory;
+}
+
 static char *new_memory(size_t size)
 {
 	void *memory = MAP_FAILED;
@@ -167,6 +197,12 @@ static char *new_memory(size_t size)
 		break;
 	case SEGMENT:
 		memory = sbrk((intptr_t)size);
+		break;
+	case RESERVED:
+		memory = take_reserved(size);
+		break;
+	case PIECES:
+		memory = map_pieces(size);
 		break;
 	default:
 		memory = mmap(NULL, size, all_rights(), PLAIN, -1, 0);
@@ -416,17 +452,25 @@ static int round_of(bool wakes)
 /* And LIVE, where something can settle it beside the program: root has userfaultfd. */
 static bool is_in_a_region(const void *address)
 {
-	FILE *maps = fopen("/proc/self/maps", "re");
-	char line[512];
+	static char text[4 * MIB]; /* nothing is allocated, which may wake the library */
+	int file = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	size_t length = 0;
 	bool live = false;
+	ssize_t got;
 
-	REQUIRE(maps != NULL);
-	while (fgets(line, sizeof line, maps) != NULL) {
-		unsigned long start, end;
-		if (sscanf(line, "%lx-%lx", &start, &end) == 2 && (unsigned long)address >= start && (unsigned long)address < end)
-			live = strstr(line, "odfork-region") != NULL && (geteuid() != 0 || strstr(line, shape == EXECUTABLE ? " rwxs " : " rw-s ") != NULL);
+	REQUIRE(file >= 0);
+	while ((got = read(file, text + length, sizeof text - 1 - length)) > 0)
+		length += (size_t)got;
+	REQUIRE(got == 0 && length < sizeof text - 1);
+	close(file);
+	text[length] = '\0';
+	for (char *line = text, *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
+		unsigned long start, stop;
+		*end = '\0';
+		if (sscanf(line, "%lx-%lx", &start, &stop) == 2 && (unsigned long)address >= start && (unsigned long)address < stop)
+			live = strstr(line, "odfork-region") != NULL &&
+			       (geteuid() != 0 || strstr(line, shape == EXECUTABLE ? " rwxs " : " rw-s ") != NULL);
 	}
-	fclose(maps);
 	return live;
 }
 

@@ -119,7 +119,7 @@ size_t heap_window_capacity(void);
 void heap_open_window(void *start, size_t length, int rights);
 /* New memory of so many bytes is asked for; sooner or later the process is found to have grown. */
 void heap_grows(size_t bytes);
-/* Much has been mapped without a promise: it may come to be used without a further call. */
+/* Much has been mapped and is not in use: it may come to be without a further call. */
 void heap_note_reserved(void);
 /* Some memory did not fit in. */
 void heap_note_spill(void);

@@ -385,6 +385,7 @@ void heap_grows(size_t bytes)
 		private = statm_private_bytes();
 		if (private < threshold) {
 			size_t rest = threshold - private;
+			heap_note_reserved();
 			atomic_store_explicit(&heap_budget, (long)(rest > threshold / 8 ? rest : threshold / 8), memory_order_relaxed);
 			return;
 		}

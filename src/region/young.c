@@ -22,6 +22,8 @@
 
 /* Below this a run of its own costs each freeze more than it saves the fork. Next to memory any is welcome. */
 #define ADOPT_LEAST ((size_t)64 << 10)
+/* Each change copies the list. Once it has so many, what would not be adopted as it is does not come into it. */
+#define EXTENTS_OF_SMALL 1024
 
 bool region_is_in_place(const struct odf_region *region)
 {
@@ -31,6 +33,40 @@ bool region_is_in_place(const struct odf_region *region)
 int region_rights(const struct odf_region *region)
 {
 	return region->rights;
+}
+
+static bool is_part_of_more(const struct odf_region *region, size_t at, int protection)
+{
+	struct region_extent run;
+
+	if (at >= region->capacity)
+		return false;
+	run = region_run_at(region, at, at + REGION_PAGE);
+	return run.kind == REGION_MEMORY || (run.kind == REGION_FOREIGN && run.young && run.protection == protection);
+}
+
+static bool is_too_small(const struct odf_region *region, const struct region_extent *run, int protection)
+{
+	return run->length < ADOPT_LEAST && region->extents->count > EXTENTS_OF_SMALL &&
+	       !is_part_of_more(region, run->from + run->length, protection) &&
+	       (run->from == 0 || !is_part_of_more(region, run->from - REGION_PAGE, protection));
+}
+
+/* What is left there of something that was larger, and has been trimmed. */
+static void drop_too_small(struct odf_region *region, size_t at)
+{
+	size_t end;
+	const struct region_extent *extent = at < region->capacity ? region_extent_at(region, at, at + REGION_PAGE, &end) : NULL;
+	struct region_extent run;
+
+	if (extent == NULL || extent->kind != REGION_FOREIGN || !extent->young)
+		return;
+	run = *extent;
+	if (!is_too_small(region, &run, run.protection) || !region_has_room(region))
+		return;
+	run.young = false;
+	run.protection = 0;
+	region_record(region, run);
 }
 
 /* For each foreign run of the range, as far as there is room in the list. */
@@ -43,6 +79,8 @@ static void set_young(struct odf_region *region, size_t from, size_t length, boo
 		at += run.length;
 		if (run.kind != REGION_FOREIGN || run.sealed || (!young && !run.young))
 			continue;
+		if (young && !run.young && is_too_small(region, &run, protection))
+			continue;
 		run.young = young;
 		run.protection = (unsigned char)protection;
 		run.advice = 0;
@@ -52,6 +90,11 @@ static void set_young(struct odf_region *region, size_t from, size_t length, boo
 			region->no_young = true; /* what the list says of some is not true any more */
 		region->has_young = region->has_young || young;
 		region->young_waits = region->young_waits || young;
+	}
+	if (!young && region->extents->count > EXTENTS_OF_SMALL) {
+		drop_too_small(region, limit);
+		if (from > 0)
+			drop_too_small(region, from - REGION_PAGE);
 	}
 }
 
