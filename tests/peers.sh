@@ -118,7 +118,12 @@ run_peer() {
 	for one in $settings; do
 		names=$(python3 "$tests/peers/compare.py" --names plain/results plain-again/results "$one/results")
 		for name in $names; do
-			again "$one" "$name" || different=$((different + 1))
+			again "$one" "$name" && continue
+			if grep -qxF "$peer $name" "$tests/peers/known"; then
+				echo "   $one: known, see tests/peers/known"
+			else
+				different=$((different + 1))
+			fi
 		done
 	done
 	[ $different = 0 ] || { echo "== $peer: $different results DIFFER"; return 1; }
