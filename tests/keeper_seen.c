@@ -383,6 +383,24 @@ ROOM(clone_by_number)
 
 /* ---- Rights --------------------------------------------------------------------------------------------------------------------------------- */
 
+/* A fork that finds all of it written, and then the settle that comes of it. */
+static void must_settle(odf_region *region, char byte)
+{
+	odf_region_info info = ODF_REGION_INFO_INIT;
+	uint64_t settled;
+
+	must(odf_region_info_get(region, &info) == 0);
+	settled = info.settles;
+	memset(odf_region_base(region), byte, 4 * MIB);
+	fork_and_write(byte);
+	memset(odf_region_base(region), byte + 1, 4 * MIB);
+	for (double end = now() + 60; info.settles == settled; wait_ms(1)) {
+		must(now() < end);
+		must(odf_region_info_get(region, &info) == 0);
+	}
+	must(heap_is_awake() && odf_region_info_get(region, &info) == 0 && info.state == ODF_REGION_LIVE);
+}
+
 /* It settles on: each fork finds it LIVE again, which is what memory that is not held twice shows. */
 static void settles_still(void)
 {
@@ -392,24 +410,19 @@ static void settles_still(void)
 
 	must(region != NULL && odf_region_info_get(region, &info) == 0);
 	itself = info.settling == ODF_REGION_SETTLES_ALWAYS;
-	fork_and_write(2);
 	if (itself) {
 		struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
 		struct __user_cap_data_struct none[2] = { { 0 } };
 		struct sock_filter allow[] = { BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW) };
 		struct sock_fprog filter = { 1, allow };
-		uint64_t settled = info.settles;
+		must_settle(region, 1);
 		if (geteuid() == 0)
 			must(setgid(65534) == 0 && setuid(65534) == 0);
+		must_settle(region, 3);
 		must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && syscall(SYS_capset, &header, none) == 0);
+		must_settle(region, 5);
 		must(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0);
-		memset(odf_region_base(region), 1, 4 * MIB);
-		fork_and_write(3);
-		memset(odf_region_base(region), 2, 4 * MIB);
-		for (double end = now() + 20; info.settles == settled; wait_ms(1)) {
-			must(now() < end);
-			must(odf_region_info_get(region, &info) == 0);
-		}
+		must_settle(region, 7);
 	}
 	must(odf_region_destroy(region) == 0);
 	if (!itself)

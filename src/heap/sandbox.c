@@ -97,7 +97,7 @@ static void live(const struct filter *filter, atomic_int *stage)
 	atomic_store(stage, WAITED);
 	region_in_child();
 	heap_rehearse();
-	if (region_rehearse() == 0)
+	if (region_rehearse(!filter->entered) == 0)
 		atomic_store(stage, THROUGH);
 	end(0);
 }

@@ -174,8 +174,8 @@ void region_leave_all(odf_reason reason);
 /* Of a process whose regions have all been given up: no call of its is about the keeper any more. */
 void region_part_with_keeper(void);
 /* In a process that is made for it and may be killed: goes through all that a region takes of the kernel. 0 or an
- * errno value. */
-int region_rehearse(void);
+ * errno value. `outside`: of the calls of a program whose keeper stays outside of what it enters. */
+int region_rehearse(bool outside);
 /* It was given up, here or by the region's own doing. One load. */
 bool region_has_left(const struct odf_region *region, odf_reason *reason);
 /* This process is a child of the one that made it; its memory is ordinary, and its list of runs a memory of what was.

@@ -435,14 +435,15 @@ static int do_step(struct odf_region *region, const struct region_settler *settl
 	error = region_verify_as_keeper(region, step->from, step->length);
 	if (error != 0)
 		return error;
-	if (!quiet && settler->is_looked_at())
-		return EAGAIN;
 	place(region, step);
 	error = stage(region, step);
 	if (error != 0)
 		return error;
+	/* At the last moment: what is staged can be put back, what is detached comes back only with the step. */
+	if (!quiet && settler->is_looked_at())
+		error = EAGAIN;
 	start = region_clock();
-	if (!quiet)
+	if (!quiet && error == 0)
 		error = detach(region, settler, step);
 	if (error != 0) {
 		unstage(region, step);
