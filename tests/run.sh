@@ -11,7 +11,8 @@
 # region_threads), and by hand ODF_BUILD=$PWD/build-gcc ODF_TEST_READS=10000 build-gcc/tests/test_pinned (10 000 reads by each way to a descriptor),
 # ODF_TEST_KILLS=10000 build-gcc/tests/test_pool_soak (workers that are killed at random),
 # ODF_TEST_SECONDS=3600 build-gcc/tests/keeper_soak, ODF_ENDURANCE_CALLS=1000000 build-gcc/tests/endurance (a million forks and spawns),
-# ODF_TEST_SECONDS=7200 tests/run.sh endurance_redis -t 60 (Redis that saves under load), tests/peers.sh (others' own tests as clients); what else there is stands at the top of each test.
+# ODF_TEST_SECONDS=7200 tests/run.sh endurance_redis -t 60 (Redis that saves under load), tests/peers.sh (others' own tests as clients),
+# ODF_TEST_SCALE=errnos tests/run.sh faults (each errno in each call, ten minutes); what else there is stands at the top of each test.
 set -eu
 cd "$(dirname "$0")/.."
 exec < /dev/null

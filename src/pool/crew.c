@@ -139,14 +139,16 @@ static int make_files(struct crew *crew, struct pool_tasks *tasks, unsigned slot
 	return make_event(&crew->view.poke);
 }
 
-/* Waits until it has looked at what it has; or it is gone, which is found out later. */
-static void wait_until_ready(struct crew *crew)
+/* Waits until it has looked at what it has. False: it has ended before that, or takes too long, and what code it has
+ * is not known. */
+static bool wait_until_ready(struct crew *crew)
 {
 	uint64_t until = share_clock() + (uint64_t)PATIENCE_MS * 1000000u;
 	struct pollfd end = { .fd = crew->manager.end, .events = POLLIN };
 
-	while (atomic_load(&crew->view.head->ready) == 0 && share_clock() < until && poll(&end, 1, 0) == 0)
+	while (atomic_load(&crew->view.head->ready) == 0 && share_clock() < until && poll(&end, 1, 0) <= 0)
 		share_futex_wait(&crew->view.head->ready, 0, 10000000);
+	return atomic_load(&crew->view.head->ready) != 0;
 }
 
 static unsigned processors(void)
@@ -185,13 +187,14 @@ static int make_crew(odf_pool *pool, struct pool_tasks *tasks, bool for_one, str
 		share->idle_ns = (options->idle_ms == 0 ? IDLE_MS : (uint64_t)options->idle_ms) * 1000000u;
 		error = pool_process_make(pool, manager_main, NULL, 0, fds, sizeof fds / sizeof *fds, &crew->manager);
 	}
+	if (error == 0 && !wait_until_ready(crew))
+		error = EAGAIN;
 	if (error == 0)
 		error = watch(tasks, crew->manager.end);
 	if (error != 0) {
 		free_crew(crew);
 		return error;
 	}
-	wait_until_ready(crew);
 	crew->next = tasks->crews;
 	tasks->crews = crew;
 	*made = crew;
@@ -244,7 +247,6 @@ int crew_make_own(odf_pool *own, struct pool_tasks *tasks, struct crew **crew)
 /* Each task has its answer from now on: that of its slot, if it has ended, else this one. With the crew's lock. */
 static void settle_all(struct crew *crew, int error)
 {
-	const uint64_t one = 1;
 
 	atomic_store(&crew->is_over, true);
 	for (unsigned slot = 0; slot < crew->view.head->slots; slot++) {
@@ -259,7 +261,7 @@ static void settle_all(struct crew *crew, int error)
 		atomic_fetch_or(&crew->view.ended[slot / 64], UINT64_C(1) << slot % 64);
 		share_futex_wake(&crew->view.slots[slot].state, INT_MAX);
 	}
-	(void)sys_write(crew->view.tell, &one, sizeof one);
+	share_count(crew->view.tell);
 }
 
 void crew_check(struct crew *crew)

@@ -252,15 +252,24 @@ void share_futex_wait(_Atomic unsigned *word, unsigned value, uint64_t wait_ns)
 	(void)sys_call4(SYS_futex, word, FUTEX_WAIT, value, wait_ns == UINT64_MAX ? NULL : &wait);
 }
 
-void share_tell(const struct share_view *view, unsigned slot, bool always)
+void share_count(int event)
 {
 	const uint64_t one = 1;
+	long count;
 
+	/* It has room for more than there are tasks, and nothing to wait for. Who is not told waits for ever. */
+	do
+		count = sys_write(event, &one, sizeof one);
+	while (count == -EINTR || count == -EAGAIN);
+}
+
+void share_tell(const struct share_view *view, unsigned slot, bool always)
+{
 	atomic_fetch_or(&view->ended[slot / 64], UINT64_C(1) << slot % 64);
 	/* The eventfd counts as long as `told` is set, so this is a system call for the first of many only. Whoever
 	 * reads it does so before taking `told` back and looking at the bits. */
 	if (atomic_exchange(&view->head->told, 1) == 0 || always)
-		(void)sys_write(view->tell, &one, sizeof one);
+		share_count(view->tell);
 }
 
 bool share_end(const struct share_view *view, unsigned slot, unsigned from)
@@ -281,10 +290,8 @@ bool share_end(const struct share_view *view, unsigned slot, unsigned from)
 
 void share_poke(const struct share_view *view)
 {
-	const uint64_t one = 1;
-
 	if (atomic_exchange(&view->head->poked, 1) == 0)
-		(void)sys_write(view->poke, &one, sizeof one);
+		share_count(view->poke);
 }
 
 bool share_wake_one(const struct share_view *view)

@@ -158,6 +158,9 @@ static inline bool share_takes(uint64_t length)
  * False: it is in that state no longer. */
 bool share_end(const struct share_view *view, unsigned slot, unsigned from);
 /* What share_end does after the state has changed; again after the death of who was to do it. */
+/* Counts up an eventfd by one. */
+void share_count(int event);
+
 void share_tell(const struct share_view *view, unsigned slot, bool always);
 /* The manager looks at once. */
 void share_poke(const struct share_view *view);

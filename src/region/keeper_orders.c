@@ -201,16 +201,17 @@ static void release(struct odf_region *region)
 static int resident(const struct odf_region *region, uint64_t *bytes)
 {
 	struct stat status;
+	long error = sys_call2(SYS_fstat, region->file, &status);
 
-	if (sys_call2(SYS_fstat, region->file, &status) < 0)
-		return EIO;
+	if (error < 0)
+		return (int)-error;
 	*bytes = (uint64_t)status.st_blocks * 512;
 	return 0;
 }
 
 static int all_resident(uint64_t *bytes)
 {
-	uint64_t one;
+	uint64_t one = 0;
 
 	for (struct odf_region *region = region_list; region != NULL; region = region->next)
 		if (resident(region, &one) == 0)

@@ -141,7 +141,7 @@ static void *apart(unsigned number)
 
 static int open_files(int device)
 {
-	int fd;
+	int fd, error;
 
 	/* The standard numbers are taken, so that nothing that writes to them, a sanitizer's report for one, can
 	 * write into a region. */
@@ -149,8 +149,9 @@ static int open_files(int device)
 		;
 	if (fd > 2)
 		sys_close(fd);
-	if (sys_call1(SYS_chdir, "/") < 0) /* else a file system of the program's could not be unmounted */
-		return EACCES;
+	error = (int)sys_call1(SYS_chdir, "/"); /* else a file system of the program's could not be unmounted */
+	if (error < 0)
+		return -error;
 	keeper_settler.desk = region_map(apart(1), KEEPER_DESK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (keeper_settler.desk == NULL)
 		return ENOMEM;

@@ -206,9 +206,10 @@ int region_maps_find(struct region_maps *maps, const char *at, struct region_map
 int region_note_file(struct odf_region *region)
 {
 	struct stat status;
+	long error = sys_call2(SYS_fstat, region->file, &status);
 
-	if (sys_call2(SYS_fstat, region->file, &status) < 0)
-		return EIO;
+	if (error < 0)
+		return (int)-error;
 	region->view_device = device_of(major(status.st_dev), minor(status.st_dev));
 	region->view_inode = status.st_ino;
 	return 0;
