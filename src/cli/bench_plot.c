@@ -105,12 +105,12 @@ static struct scale scale_of(const struct bench *bench, enum bench_what what)
 static double height(struct scale scale, double us)
 {
 	double part = (log10(us > 0.1 ? us : 0.1) - scale.lowest) / (scale.highest - scale.lowest);
-	return TOP + PLOT_HEIGHT * (1 - part);
+	return (double)TOP + (double)PLOT_HEIGHT * (1 - part);
 }
 
 static double across(const struct bench *bench, size_t size)
 {
-	return LEFT + (PANEL_WIDTH - LEFT - RIGHT) * ((double)size + 0.5) / (double)bench->size_count;
+	return (double)LEFT + (double)(PANEL_WIDTH - LEFT - RIGHT) * ((double)size + 0.5) / (double)bench->size_count;
 }
 
 static void plot_axes(const struct bench *bench, struct scale scale, FILE *to)
@@ -208,7 +208,8 @@ static void plot_panel(const struct bench *bench, enum bench_what what, FILE *to
 		if (!measured)
 			continue;
 		plot_line(bench, scale, what, way, to);
-		plot_mark(line_of(way), LEFT + 6 + (double)(lines % 2) * 195, LEGEND + (double)(lines / 2) * LINE - 4,
+		plot_mark(line_of(way), (double)(LEFT + 6) + (double)(lines % 2) * 195,
+			  (double)LEGEND + (double)(lines / 2) * (double)LINE - 4,
 			  to);
 		fprintf(to, "<text x=\"%zu\" y=\"%zu\">%s</text>\n", LEFT + 18 + lines % 2 * 195,
 			LEGEND + lines / 2 * LINE, bench_way_text(way));

@@ -327,7 +327,7 @@ static struct cell cell_of(enum bench_what what)
 static double slice_us(const struct bench *bench)
 {
 	double each = bench->seconds * 1e6 / (double)cells_in_all;
-	return (each < most_us ? each : most_us) / PASSES;
+	return (each < most_us ? each : most_us) / (double)PASSES;
 }
 
 /* One turn. */
