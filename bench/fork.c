@@ -233,7 +233,7 @@ static void add_close(size_t bytes)
 {
 	enum { READ = 2000 };
 
-	add((struct cell){ .experiment = CLOSE, .parent_percent = 1, .child_percent = 100.0 * READ / (double)(bytes / PAGE) });
+	add((struct cell){ .experiment = CLOSE, .parent_percent = 1, .child_percent = 100.0 * (double)READ / (double)(bytes / PAGE) });
 }
 
 static void add_after(void)
