@@ -231,6 +231,18 @@ def heap_section(mark, name, make):
         replace(results, "heap " + mark, machine + "\n\n" + make(found))
 
 
+def shapes_table(found):
+    lines = [[row["name"], duration(row["first_plain_us"]) + " / " + duration(row["first_library_us"]),
+              duration(row["later_plain_us"]) + " / " + duration(row["later_library_us"]), row["times"],
+              duration(row["cpu_plain_us"]) + " / " + duration(row["cpu_library_us"]), row["cpu_times"], row["load"]]
+             for row in found]
+    return amount(found[0]["mib"]) + " each, " + found[0]["pause_ms"] + " ms between forks, or more:\n\n" + table(
+        ["shape", "first fork: plain / preloaded", "later ones", "times faster", "later ones, CPU", "times less", "load"], lines)
+
+
+heap_section("shapes", "shapes", shapes_table)
+
+
 def emphasized(row, line):
     return ["**%s**" % cell if cell else cell for cell in line] if row["variant"] == "library" else line
 

@@ -106,6 +106,15 @@ struct span span_true_at(char *at, char *end)
  * is done to what is around it, which could take the file's pages there. */
 static void see_gaps(char *at, char *end)
 {
+	bool any = false;
+	odf_reason why;
+
+	/* Where nothing is a region's any more, a filter may punish the question. */
+	for (int i = 0, count = atomic_load_explicit(&heap_home_count, memory_order_acquire); i < count && !any; i++)
+		any = at < heap_homes[i].end && end > heap_homes[i].start && !region_is_inherited(heap_homes[i].region) &&
+		      !region_has_left(heap_homes[i].region, &why);
+	if (!any)
+		return;
 	if (sys_call3(SYS_msync, at, end - at, MS_ASYNC) != -ENOMEM) /* a filter's refusal is no statement */
 		return;
 	for (int i = 0, count = atomic_load_explicit(&heap_home_count, memory_order_acquire); i < count; i++) {
