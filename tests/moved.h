@@ -217,6 +217,7 @@ static inline void let_go(pid_t pid)
 void moved_away(void);
 void moved_away_while_frozen(void);
 void moved_away_and_written(void);
+void moved_away_executable(void);
 void moved_away_beside_a_thread(void);
 void moved_away_unmapped_around(void);
 void moved_away_unmapped_itself(void);

@@ -39,6 +39,31 @@ void moved_away_while_frozen(void)
 	over_forks(is_elsewhere, p);
 }
 
+static bool is_one_elsewhere(char *p)
+{
+	return p[7 * MIB] == 1 && moved_to[0] == 1 && moved_to[MIB - 1] == 1 && strstr(line_of(moved_to), " r-x") != NULL;
+}
+
+void moved_away_executable(void)
+{
+	char *p = map_inside(8 * MIB);
+
+	for (int frozen = 0; frozen < 2; frozen++) {
+		char *from = p + 2 * frozen * MIB;
+		pid_t child = frozen ? hold() : 0;
+		long place;
+		must(raw(SYS_mprotect, from, MIB, PROT_READ | PROT_EXEC, 0, 0, 0) == 0);
+		place = raw(SYS_mremap, from, MIB, MIB, MREMAP_MAYMOVE | MREMAP_FIXED, (long)mmap(NULL, MIB, PROT_NONE, PLAIN, -1, 0), 0);
+		must(place > 0);
+		moved_to = (char *)place;
+		if (frozen)
+			let_go(child);
+		memset(grown + MIB, 1, MIB);
+		wait_ms(100);
+		over_forks(is_one_elsewhere, p);
+	}
+}
+
 /* The keeper makes ordinary memory of it beside the program, which goes on writing there. */
 void moved_away_and_written(void)
 {

@@ -123,6 +123,33 @@ static void rights_taken_while_frozen(void)
 	over_forks(cannot_be_written, p);
 }
 
+static bool is_executable(char *p)
+{
+	return strstr(line_of(p + MIB), " r-x") != NULL && strstr(line_of(p + 2 * MIB - PAGE), " r-x") != NULL && p[0] == 1 && p[MIB] == 1 &&
+	       p[2 * MIB - 1] == 1 && p[2 * MIB] == 1;
+}
+
+static void made_executable(void)
+{
+	char *p = map_inside(8 * MIB);
+
+	must(raw(SYS_mprotect, p + MIB, MIB, PROT_READ | PROT_EXEC, 0, 0, 0) == 0);
+	over_forks(is_executable, p);
+}
+
+/* Which the keeper finds, and may not do itself. */
+static void made_executable_while_frozen(void)
+{
+	char *p = map_inside(8 * MIB);
+	pid_t child = hold();
+
+	must(raw(SYS_mprotect, p + MIB, MIB, PROT_READ | PROT_EXEC, 0, 0, 0) == 0);
+	let_go(child);
+	for (int i = 0; i < 200 && preloaded() && !is_live(grown); i++)
+		wait_ms(10);
+	over_forks(is_executable, p);
+}
+
 static bool has_7(char *p)
 {
 	return p[0] == 7 && p[MIB - 1] == 7;
@@ -532,9 +559,12 @@ static const struct {
 	{ "unmapped_while_frozen", unmapped_while_frozen },
 	{ "rights_taken", rights_taken },
 	{ "rights_taken_while_frozen", rights_taken_while_frozen },
+	{ "made_executable", made_executable },
+	{ "made_executable_while_frozen", made_executable_while_frozen },
 	{ "moved_away", moved_away },
 	{ "moved_away_while_frozen", moved_away_while_frozen },
 	{ "moved_away_and_written", moved_away_and_written },
+	{ "moved_away_executable", moved_away_executable },
 	{ "moved_away_beside_a_thread", moved_away_beside_a_thread },
 	{ "moved_away_unmapped_around", moved_away_unmapped_around },
 	{ "moved_away_unmapped_itself", moved_away_unmapped_itself },

@@ -85,10 +85,20 @@ static bool leaves_young(long advice)
 	}
 }
 
+static bool is_zeroing(long advice)
+{
+	return advice == MADV_DONTNEED || advice == MADV_FREE || advice == MADV_DONTNEED_LOCKED;
+}
+
 static long advise_span(struct span *span, long advice)
 {
 	long error;
 
+	/* Most advice is about memory, and of what takes its place the kernel's answer is right. */
+	if (span->kind == REGION_ISLAND && is_zeroing(advice)) {
+		span_look(span->start, span->start + span->length);
+		*span = span_at(span->start, span->start + span->length);
+	}
 	if (advice == MADV_HUGEPAGE || advice == MADV_COLLAPSE)
 		span_make_large(span, advice == MADV_COLLAPSE);
 	if (span->kind == REGION_FOREIGN) {
@@ -96,7 +106,7 @@ static long advise_span(struct span *span, long advice)
 			span_forget_young(span->start, span->length);
 		return sys_call3(SYS_madvise, span->start, span->length, advice);
 	}
-	if (advice == MADV_DONTNEED || advice == MADV_FREE || advice == MADV_DONTNEED_LOCKED) {
+	if (is_zeroing(advice)) {
 		if (span->kind == REGION_MEMORY)
 			return span_zero(span);
 		/* The kernel's own refusal, of locked memory for one. */
@@ -139,7 +149,9 @@ long heap_madvise(void *address, size_t length, int advice)
 	error = sys_call3(SYS_madvise, address, 0, advice);
 	if (error < 0)
 		return error;
-	error = span_walk(address, length, advice != MADV_POPULATE_READ && advice != MADV_POPULATE_WRITE, advise_span, advice);
+	/* What is told first goes by what is there; MADV_FREE is not permitted for what may be there. */
+	error = ((is_zeroing(advice) && advice != MADV_FREE) || is_mere_advice(advice) || is_passing_advice(advice) ? span_walk : span_walk_looking)
+		(address, length, advice != MADV_POPULATE_READ && advice != MADV_POPULATE_WRITE, advise_span, advice);
 	heap_look_at_inherited();
 	return error;
 }

@@ -96,6 +96,7 @@ long heap_remap_file_pages(void *address, size_t length, int protection, size_t 
 		return sys_call5(SYS_remap_file_pages, address, length, protection, page, flags);
 	heap_meet_child();
 	region_lock(&mask);
+	span_look(start, end);
 	while (at < end && result == 0) { /* of private memory, and of nothing, there is no other part */
 		struct span span = span_true_at(at, end);
 		result = span.kind == REGION_FOREIGN ? 0 : -EINVAL;
@@ -147,6 +148,7 @@ long heap_mseal(void *address, size_t length, unsigned long flags)
 		return result;
 	heap_meet_child();
 	region_lock(&mask);
+	span_look(start, end);
 	result = prepare_to_seal(start, end);
 	if (result == 0)
 		result = sys_call3(NUMBER_MSEAL, address, length, 0);
@@ -179,5 +181,5 @@ long heap_name(void *address, size_t length, const char *name)
 		return sys_call5(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, address, length, name);
 	/* Of nothing, whether the kernel can, and likes the name. */
 	error = sys_call5(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, address, 0, name);
-	return error < 0 ? error : span_walk(address, length, true, name_span, (long)name);
+	return error < 0 ? error : span_walk_looking(address, length, true, name_span, (long)name);
 }

@@ -54,6 +54,7 @@ long heap_mlock2(void *address, size_t length, unsigned flags)
 	end = start + span_round_up(whole);
 	heap_meet_child();
 	region_lock(&mask);
+	span_look(start, end);
 	while (at < end && error == 0) {
 		struct span span = span_true_at(at, end);
 		error = span.kind == REGION_HOLE ? -ENOMEM : span_cut(&span);
@@ -95,7 +96,7 @@ long heap_munlock(void *address, size_t length)
 
 	if (!span_touches(start, whole))
 		return sys_call2(SYS_munlock, address, length);
-	return span_walk(start, whole, false, unlock_span, 0);
+	return span_walk_looking(start, whole, false, unlock_span, 0);
 }
 
 static long keep_span(struct span *span, long unused)

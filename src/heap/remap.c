@@ -165,19 +165,9 @@ static bool is_sound(const void *old, size_t old_length, size_t length, int flag
 				     (const char *)old + span_round_up(old_length) <= (const char *)fixed);
 }
 
-/* What is to be moved is looked at before it is copied. */
-static struct span checked_span_at(char *at, char *end)
-{
-	struct span span = span_true_at(at, end);
-
-	if (span.kind == REGION_MEMORY && region_check(span.region, span_offset(&span), span.length) == 0)
-		span = span_at(at, end);
-	return span;
-}
-
 static long remap_locked(char *old, size_t old_length, size_t length, int flags, void *fixed)
 {
-	struct span span = checked_span_at(old, old + old_length);
+	struct span span = span_at(old, old + old_length);
 	long arguments[6] = { (long)old, (long)old_length, (long)length, flags, (long)fixed, 0 };
 
 	if (span.kind == REGION_HOLE)
@@ -270,6 +260,9 @@ static long remap(void *old, size_t old_length, size_t length, int flags, void *
 	heap_meet_child();
 	region_lock(&mask);
 	span_true_rights(old, old_length);
+	span_look(old, (char *)old + span_round_up(old_length));
+	if (flags & MREMAP_FIXED)
+		span_look(fixed, (char *)fixed + span_round_up(length));
 	if (span_is_sealed(old, (char *)old + span_round_up(old_length)) || ((flags & MREMAP_FIXED) && span_is_sealed(fixed, (char *)fixed + span_round_up(length)))) {
 		result = -EPERM;
 	} else if (old_length > 0) {

@@ -102,30 +102,25 @@ struct span span_true_at(char *at, char *end)
 	return span;
 }
 
-/* What the program has taken out of a region past us it may have moved elsewhere: that is made its own before anything
- * is done to what is around it, which could take the file's pages there. */
-static void see_gaps(char *at, char *end)
+void span_look(char *at, char *end)
 {
-	bool any = false;
-	odf_reason why;
-
-	/* Where nothing is a region's any more, a filter may punish the question. */
-	for (int i = 0, count = atomic_load_explicit(&heap_home_count, memory_order_acquire); i < count && !any; i++)
-		any = at < heap_homes[i].end && end > heap_homes[i].start && !region_is_inherited(heap_homes[i].region) &&
-		      !region_has_left(heap_homes[i].region, &why);
-	if (!any)
-		return;
-	if (sys_call3(SYS_msync, at, end - at, MS_ASYNC) != -ENOMEM) /* a filter's refusal is no statement */
-		return;
 	for (int i = 0, count = atomic_load_explicit(&heap_home_count, memory_order_acquire); i < count; i++) {
 		const struct heap_home *home = &heap_homes[i];
 		char *from = at > home->start ? at : home->start, *to = end < home->end ? end : home->end;
-		if (from < to && !region_is_inherited(home->region))
+		if (from < to)
 			(void)region_check(home->region, (size_t)(from - home->start), (size_t)(to - from));
 	}
 }
 
-long span_walk(void *address, size_t length, bool past_holes, span_function *function, long argument)
+/* What the program has taken out of a region past us it may have moved elsewhere: that is made its own before anything
+ * is done to what is around it, which could take the file's pages there. */
+static void see_gaps(char *at, char *end)
+{
+	if (sys_call3(SYS_msync, at, end - at, MS_ASYNC) == -ENOMEM) /* a filter's refusal is no statement */
+		span_look(at, end);
+}
+
+static long walk(void *address, size_t length, bool past_holes, bool look, span_function *function, long argument)
 {
 	char *at = address, *end = at + span_round_up(length);
 	long result = 0;
@@ -133,7 +128,10 @@ long span_walk(void *address, size_t length, bool past_holes, span_function *fun
 
 	heap_meet_child();
 	region_lock(&mask);
-	see_gaps(at, end);
+	if (look)
+		span_look(at, end);
+	else
+		see_gaps(at, end);
 	while (at < end) {
 		struct span span = span_true_at(at, end);
 		long error = span.kind == REGION_HOLE ? -ENOMEM : function(&span, argument);
@@ -147,6 +145,16 @@ long span_walk(void *address, size_t length, bool past_holes, span_function *fun
 	region_unlock(&mask);
 	span_check_pieces();
 	return result;
+}
+
+long span_walk(void *address, size_t length, bool past_holes, span_function *function, long argument)
+{
+	return walk(address, length, past_holes, false, function, argument);
+}
+
+long span_walk_looking(void *address, size_t length, bool past_holes, span_function *function, long argument)
+{
+	return walk(address, length, past_holes, true, function, argument);
 }
 
 /* Makes an island of a span of memory, for what the kernel is to do to it. Where this turns out to be several things

@@ -68,6 +68,10 @@ size_t span_offset(const struct span *span);
 typedef long span_function(struct span *span, long argument);
 /* Takes the lock. */
 long span_walk(void *address, size_t length, bool past_holes, span_function *function, long argument);
+/* The same for calls that are rare enough to find out first what the program has done there past us. */
+long span_walk_looking(void *address, size_t length, bool past_holes, span_function *function, long argument);
+/* Under the lock: finds it out, as far as it can be. */
+void span_look(char *at, char *end);
 long span_cut(struct span *span);
 void span_keep_advice(char *start, size_t length, unsigned advice);
 void span_note_advice(const struct span *span, unsigned set, unsigned clear);

@@ -624,13 +624,6 @@ int region_unmap_holes(struct odf_region *region)
 	return for_runs(region, 0, region->length, 1u << REGION_HOLE, unmap_hole);
 }
 
-int region_check(struct odf_region *region, size_t from, size_t length)
-{
-	bool changed;
-
-	return region_verify_now(region, from, length, &changed);
-}
-
 void region_set_island(struct odf_region *region, size_t from, size_t length, int protection, unsigned advice)
 {
 	struct region_extent run = region_run_at(region, from, from + length);

@@ -120,8 +120,8 @@ struct region_extent region_run_at(const struct odf_region *region, size_t at, s
 /* The first hole for so much that can be taken now; SIZE_MAX: none. */
 size_t region_find_hole(const struct odf_region *region, size_t length, size_t alignment);
 
-/* What the program has done there by system calls past us is found out: memory and holes that are not the region's
- * are foreign places then. 0 or ENOMEM. */
+/* What the program has done there by system calls past us is found out: what is not the region's is a foreign place
+ * then, and what has other rights an island. 0 or an errno value: it is not known. */
 int region_check(struct odf_region *region, size_t from, size_t length);
 /* 0 or an errno value; what was done before a failure stays done, and is told by region_run_at. EAGAIN: the list has
  * changed. */
