@@ -165,6 +165,20 @@ static bool is_sound(const void *old, size_t old_length, size_t length, int flag
 				     (const char *)old + span_round_up(old_length) <= (const char *)fixed);
 }
 
+/* What the program has put there past us, over what are several things to us, and for the kernel is one mapping. */
+static void see_one_mapping(struct span *span, char *old, size_t length)
+{
+	if (!region_is_one_anonymous(old, length))
+		return;
+	for (char *at = old, *end = old + length; at < end; at += span->length) {
+		*span = span_at(at, end);
+		if (span->region != NULL && span->kind != REGION_FOREIGN)
+			region_lose_end(span->region, span_offset(span), span->length);
+	}
+	*span = span_at(old, old + length);
+	span->length = length;
+}
+
 static long remap_locked(char *old, size_t old_length, size_t length, int flags, void *fixed)
 {
 	struct span span = span_at(old, old + old_length);
@@ -180,6 +194,8 @@ static long remap_locked(char *old, size_t old_length, size_t length, int flags,
 		span = span_at(old, old + old_length);
 	}
 	extend(&span, old + old_length);
+	if (span.length < old_length)
+		see_one_mapping(&span, old, old_length);
 	if (span.kind == REGION_FOREIGN && span.length < old_length) {
 		/* What follows is not the kernel's to unmap or move; whether anything is there at all is its to say. */
 		long error = sys_call5(SYS_mremap, old, HEAP_PAGE, HEAP_PAGE, 0, 0);

@@ -21,13 +21,22 @@ static bool is_to_be_asked(const struct odf_region *region, const struct region_
 	return run->kind == REGION_ISLAND || (run->kind == REGION_MEMORY && is_own(region));
 }
 
-/* A view of the file that nobody else writes to, or memory that has taken its place. */
-static bool is_as_told(const struct odf_region *region, const struct region_mapping *mapping)
+/* A view of the file that nobody else writes to, or anonymous memory that has taken its place: with an island at any
+ * time, in a child's memory by zeros that were laid over it. *stop: how far this holds, at most. */
+static bool is_as_told(const struct odf_region *region, const struct region_extent *run, const struct region_mapping *mapping, char **stop)
 {
+	size_t page = run->from / REGION_PAGE;
+	bool told = true;
+
 	if (mapping->shared)
 		return false;
-	return region_is_view(region, mapping) ? mapping->offset + (uintptr_t)region->home == (uintptr_t)mapping->start
-					       : mapping->inode == 0 && mapping->device == 0;
+	if (region_is_view(region, mapping))
+		return mapping->offset + (uintptr_t)region->home == (uintptr_t)mapping->start;
+	if (mapping->inode != 0 || mapping->device != 0)
+		return false;
+	if (run->kind == REGION_MEMORY && region->inherited)
+		*stop = region->home + region_discard_run(region, page, (size_t)(*stop - region->home) / REGION_PAGE, &told) * REGION_PAGE;
+	return told;
 }
 
 static void set_rights(struct odf_region *region, struct region_extent run, int protection)
@@ -49,7 +58,7 @@ static int check_run(struct odf_region *region, struct region_maps *maps, struct
 	while (at < end && error == 0) {
 		struct region_mapping mapping = { 0 };
 		char *stop = end;
-		bool there;
+		bool there, told;
 		error = region_maps_find(maps, at, &mapping);
 		if (error != 0 && error != ENOENT)
 			return error;
@@ -59,9 +68,10 @@ static int check_run(struct odf_region *region, struct region_maps *maps, struct
 		else if (error == 0 && mapping.start < end)
 			stop = mapping.start;
 		run.from = (size_t)(at - region->home);
+		told = there && is_as_told(region, &run, &mapping, &stop);
 		run.length = (size_t)(stop - at);
 		error = 0;
-		if (there && is_as_told(region, &mapping))
+		if (told)
 			set_rights(region, run, mapping.protection);
 		else
 			error = region_lose(region, run.from, run.length);
@@ -98,4 +108,18 @@ int region_check(struct odf_region *region, size_t from, size_t length)
 	int error = region_verify_now(region, from, length, &changed);
 
 	return error != 0 || region->extents == NULL || region->absent ? error : check_rest(region, from, from + length);
+}
+
+bool region_is_one_anonymous(const char *start, size_t length)
+{
+	struct region_mapping mapping;
+	struct region_maps maps;
+	bool one;
+
+	if (region_maps_begin(&maps) != 0)
+		return false;
+	one = region_maps_find(&maps, start, &mapping) == 0 && mapping.start <= start && mapping.end >= start + length && !mapping.shared &&
+	      mapping.inode == 0 && mapping.device == 0;
+	region_maps_end(&maps);
+	return one;
 }

@@ -158,8 +158,10 @@ void region_discard(struct odf_region *region, size_t from, size_t length)
 	size_t limit = from + length, end = limit;
 	bool changed = false;
 
-	/* Zeros are laid over what is FROZEN, and must not be over what is not ours. */
-	if (!region->inherited && !(region_is_live(region, from, &end) && end == limit))
+	/* Zeros are laid over what is FROZEN or inherited, and must not be over what is not ours. */
+	if (region->extents != NULL && (region->inherited || region->left))
+		changed = region_check(region, from, length) == 0;
+	else if (!region->inherited && !(region_is_live(region, from, &end) && end == limit))
 		(void)region_verify_now(region, from, length, &changed);
 	if (!changed) {
 		discard_memory(region, from, length);

@@ -123,6 +123,8 @@ size_t region_find_hole(const struct odf_region *region, size_t length, size_t a
 /* What the program has done there by system calls past us is found out: what is not the region's is a foreign place
  * then, and what has other rights an island. 0 or an errno value: it is not known. */
 int region_check(struct odf_region *region, size_t from, size_t length);
+/* For the kernel it is part of one private anonymous mapping. */
+bool region_is_one_anonymous(const char *start, size_t length);
 /* 0 or an errno value; what was done before a failure stays done, and is told by region_run_at. EAGAIN: the list has
  * changed. */
 int region_take(struct odf_region *region, size_t from, size_t length); /* holes become memory that is zero; EAGAIN: not this place now */
