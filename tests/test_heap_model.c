@@ -130,7 +130,8 @@ enum page_flag {
 	FOREIGN = 4,     /* shared with a parent that runs: its contents are not ours */
 	HUGE = 8,        /* residence is up to the kernel */
 	GUARDED = 16,
-	LOCKED = 32
+	LOCKED = 32,
+	UNSEEN = 64 /* moved past the library: it may be a region's still, and several mappings */
 };
 
 struct page {
@@ -796,12 +797,15 @@ static int call_munmap(void *address, size_t length)
 	return via == 0 ? (int)syscall(SYS_munmap, address, length) : munmap(address, length);
 }
 
+static bool moved_unseen; /* the last call */
+
 static void *call_mremap(void *address, size_t length, size_t new_length, int flags, void *new_address)
 {
 	unsigned via = draw_via();
 
 	errno = NO_ERROR;
-	if (is_unseen(via) && length == new_length && !(flags & MREMAP_DONTUNMAP))
+	moved_unseen = is_unseen(via) && length == new_length && !(flags & MREMAP_DONTUNMAP);
+	if (moved_unseen)
 		return (void *)raw(SYS_mremap, address, length, (long)new_length, flags, (long)new_address, 0);
 	if (via == 0)
 		return (void *)syscall(SYS_mremap, address, length, new_length, flags, new_address);
@@ -1444,6 +1448,10 @@ static void move_to(struct arena *a, size_t page, size_t count)
 		set_kind(a, page, count, HOLE);
 	memcpy(page_at(to, to_page), copy, less(count, now) * sizeof *copy);
 	cut_pieces(to, to_page, less(count, now));
+	for (size_t i = 0; i < count && moved_unseen; i++) {
+		page_at(to, to_page + i)->flags |= UNSEEN;
+		page_at(to, to_page + i)->piece = ++self.piece;
+	}
 	if (now > count)
 		grow_pages(to, to_page, count, now);
 }
@@ -1671,6 +1679,8 @@ static void advise(void)
 	}
 	if (given->advice == MADV_REMOVE)
 		count = clip_flags(a, page, count, FOREIGN);
+	if (given->advice == MADV_REMOVE || given->advice == MADV_FREE)
+		count = clip_flags(a, page, count, UNSEEN);
 	if (count == 0)
 		return;
 	say("madvise(a%d+%zu*%zu, %s)", number_of(a), page, count, given->name);
@@ -1700,7 +1710,7 @@ static void advise_process(void)
 		if (!draw_place(&a, &page, &count))
 			continue;
 		if (given->advice == MADV_REMOVE || given->advice == MADV_FREE)
-			count = clip_flags(a, page, count, FOREIGN);
+			count = clip_flags(a, page, count, FOREIGN | UNSEEN);
 		vector[i] = (struct iovec){ address_of(a, page), count * PAGE };
 		say("a%d+%zu*%zu ", number_of(a), page, count);
 		note_advice(a, page, count, given, false);

@@ -54,7 +54,7 @@ static int check_run(struct odf_region *region, struct region_maps *maps, struct
 	int error = 0;
 
 	if (run.kind == REGION_MEMORY)
-		run.protection = PROT_READ | PROT_WRITE;
+		run.protection = (unsigned char)region->rights;
 	while (at < end && error == 0) {
 		struct region_mapping mapping = { 0 };
 		char *stop = end;
