@@ -61,7 +61,7 @@ static long map_fixed_span(struct span *span)
 	int error = 0;
 
 	if (span->kind == REGION_MEMORY) {
-		region_discard(span->region, span_offset(span), span->length);
+		(void)region_discard(span->region, span_offset(span), span->length);
 		return 0;
 	}
 	/* The region's again, if it can be now. */

@@ -20,7 +20,7 @@ static void copy_out(char *to, const struct span *from, size_t length, bool give
 		size_t size = length - at < COPY_SLICE ? length - at : COPY_SLICE;
 		span_copy(to + at, from->start + at, size);
 		if (give_back && from->kind == REGION_MEMORY)
-			region_discard(from->region, span_offset(from) + at, size);
+			(void)region_discard(from->region, span_offset(from) + at, size);
 	}
 }
 
@@ -276,7 +276,7 @@ static long remap(void *old, size_t old_length, size_t length, int flags, void *
 	heap_meet_child();
 	region_lock(&mask);
 	span_true_rights(old, old_length);
-	span_look(old, (char *)old + span_round_up(old_length));
+	span_look(old, (char *)old + span_round_up(old_length == 0 ? 1 : old_length));
 	if (flags & MREMAP_FIXED)
 		span_look(fixed, (char *)fixed + span_round_up(length));
 	if (span_is_sealed(old, (char *)old + span_round_up(old_length)) || ((flags & MREMAP_FIXED) && span_is_sealed(fixed, (char *)fixed + span_round_up(length)))) {

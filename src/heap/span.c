@@ -112,14 +112,6 @@ void span_look(char *at, char *end)
 	}
 }
 
-/* What the program has taken out of a region past us it may have moved elsewhere: that is made its own before anything
- * is done to what is around it, which could take the file's pages there. */
-static void see_gaps(char *at, char *end)
-{
-	if (sys_call3(SYS_msync, at, end - at, MS_ASYNC) == -ENOMEM) /* a filter's refusal is no statement */
-		span_look(at, end);
-}
-
 static long walk(void *address, size_t length, bool past_holes, bool look, span_function *function, long argument)
 {
 	char *at = address, *end = at + span_round_up(length);
@@ -130,8 +122,6 @@ static long walk(void *address, size_t length, bool past_holes, bool look, span_
 	region_lock(&mask);
 	if (look)
 		span_look(at, end);
-	else
-		see_gaps(at, end);
 	while (at < end) {
 		struct span span = span_true_at(at, end);
 		long error = span.kind == REGION_HOLE ? -ENOMEM : function(&span, argument);
@@ -191,8 +181,7 @@ void span_note_advice(const struct span *span, unsigned set, unsigned clear)
 long span_zero(struct span *span)
 {
 	if (span->kind == REGION_MEMORY) {
-		region_discard(span->region, span_offset(span), span->length);
-		return 0;
+		return -region_discard(span->region, span_offset(span), span->length);
 	}
 	/* An island may show the file, where the kernel's own zeros are the file's content. */
 	if (!region_map_zeros(span->start, span->length, span->protection))
@@ -257,7 +246,6 @@ static long unmap_span(struct span *span, long unused)
 /* Holes are nothing to complain about here. */
 long span_unmap(char *at, char *end)
 {
-	see_gaps(at, end);
 	while (at < end) {
 		struct span span = span_true_at(at, end);
 		long error = span.kind == REGION_HOLE ? 0 : unmap_span(&span, 0);

@@ -182,5 +182,7 @@ odf_region *heap_make_region(odf_reason *obstacle, int *error)
 		*obstacle = ODF_REASON_HEAP_PROCESS;
 	else if (fresh == NULL && *error == ENOMEM)
 		*obstacle = ODF_REASON_HEAP_NO_ROOM;
+	if (fresh != NULL)
+		region_is_for_keeper(fresh);
 	return fresh;
 }

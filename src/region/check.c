@@ -22,7 +22,7 @@ static bool is_to_be_asked(const struct odf_region *region, const struct region_
 }
 
 /* A view of the file that nobody else writes to, or anonymous memory that has taken its place: with an island at any
- * time, in a child's memory by zeros that were laid over it. *stop: how far this holds, at most. */
+ * time, in a child's memory by zeros that were laid over it, and where it is not in place also for holes. *stop: how far this holds, at most. */
 static bool is_as_told(const struct odf_region *region, const struct region_extent *run, const struct region_mapping *mapping, char **stop)
 {
 	size_t page = run->from / REGION_PAGE;
@@ -34,7 +34,7 @@ static bool is_as_told(const struct odf_region *region, const struct region_exte
 		return mapping->offset + (uintptr_t)region->home == (uintptr_t)mapping->start;
 	if (mapping->inode != 0 || mapping->device != 0)
 		return false;
-	if (run->kind == REGION_MEMORY && region->inherited)
+	if (run->kind == REGION_MEMORY && region->inherited && region->in_place)
 		*stop = region->home + region_discard_run(region, page, (size_t)(*stop - region->home) / REGION_PAGE, &told) * REGION_PAGE;
 	return told;
 }
@@ -107,6 +107,9 @@ int region_check(struct odf_region *region, size_t from, size_t length)
 	bool changed;
 	int error = region_verify_now(region, from, length, &changed);
 
+	/* A filter, before which regions were left, or a child's own, may punish the question. */
+	if (is_own(region) && !region_is_unfiltered())
+		return 0;
 	return error != 0 || region->extents == NULL || region->absent ? error : check_rest(region, from, from + length);
 }
 
@@ -116,7 +119,7 @@ bool region_is_one_anonymous(const char *start, size_t length)
 	struct region_maps maps;
 	bool one;
 
-	if (region_maps_begin(&maps) != 0)
+	if (!region_is_unfiltered() || region_maps_begin(&maps) != 0)
 		return false;
 	one = region_maps_find(&maps, start, &mapping) == 0 && mapping.start <= start && mapping.end >= start + length && !mapping.shared &&
 	      mapping.inode == 0 && mapping.device == 0;

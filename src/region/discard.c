@@ -106,11 +106,16 @@ static void lay_zeros(struct odf_region *region, size_t from, size_t length)
 	memset(start, 0, length);
 }
 
+/* ENOMEM: there is nothing somewhere. */
 static int discard_live(struct odf_region *region, size_t from, size_t length)
 {
 	/* Whatever is there is told first, then the file's pages go by another way: what is there may be another
 	 * file's, put there past us. */
-	if (region->source != NULL && sys_call3(SYS_madvise, region->home + from, length, MADV_DONTNEED) == 0 && region_punch(region, from, length))
+	long error = region->source != NULL ? sys_call3(SYS_madvise, region->home + from, length, MADV_DONTNEED) : 0;
+
+	if (error == -ENOMEM)
+		return ENOMEM;
+	if (region->source != NULL && error == 0 && region_punch(region, from, length))
 		return 0;
 	/* The file's pages go, and with them those of the page tables. */
 	if (region->source != NULL) {
@@ -131,48 +136,51 @@ static bool overlap(struct region_piece a, struct region_piece b, struct region_
 	return from < end;
 }
 
-static void discard_memory(struct odf_region *region, size_t from, size_t length)
+static int discard_memory(struct odf_region *region, size_t from, size_t length)
 {
 	struct region_piece wanted = { from, length };
 	struct region_piece pieces[2], part;
 	size_t frozen_from = (region->live_from + region->live_length) % region->length;
-	int count;
+	int count, error = 0;
 
 	if (region->inherited || region->left) {
 		region->given_back += length;
 		lay_zeros(region, wanted.from, wanted.length);
-		return;
+		return 0;
 	}
 	count = region_pieces(region, region->live_from, region->live_length, pieces);
 	for (int i = 0; i < count; i++)
-		if (overlap(pieces[i], wanted, &part))
-			discard_live(region, part.from, part.length);
+		if (overlap(pieces[i], wanted, &part) && discard_live(region, part.from, part.length) != 0)
+			error = ENOMEM;
 	count = region_pieces(region, frozen_from, region->length - region->live_length, pieces);
 	for (int i = 0; i < count; i++)
 		if (overlap(pieces[i], wanted, &part))
 			lay_zeros(region, part.from, part.length);
+	return error;
 }
 
-void region_discard(struct odf_region *region, size_t from, size_t length)
+int region_discard(struct odf_region *region, size_t from, size_t length)
 {
 	size_t limit = from + length, end = limit;
 	bool changed = false;
+	int error = 0;
 
 	/* Zeros are laid over what is FROZEN or inherited, and must not be over what is not ours. */
 	if (region->extents != NULL && (region->inherited || region->left))
 		changed = region_check(region, from, length) == 0;
 	else if (!region->inherited && !(region_is_live(region, from, &end) && end == limit))
 		(void)region_verify_now(region, from, length, &changed);
-	if (!changed) {
-		discard_memory(region, from, length);
-		return;
-	}
-	for (size_t at = from; at < limit; at = end) {
+	if (!changed)
+		error = discard_memory(region, from, length);
+	if (error == ENOMEM && region->extents != NULL)
+		(void)region_verify_now(region, from, length, &changed);
+	for (size_t at = from; changed && at < limit; at = end) {
 		if (region_extent_at(region, at, limit, &end) == NULL)
-			discard_memory(region, at, end - at);
-		else
-			(void)sys_call3(SYS_madvise, region->home + at, end - at, MADV_DONTNEED);
+			(void)discard_memory(region, at, end - at);
+		else if (sys_call3(SYS_madvise, region->home + at, end - at, MADV_DONTNEED) == -ENOMEM)
+			error = ENOMEM;
 	}
+	return error;
 }
 
 int odf_region_discard(odf_region *region, void *address, size_t length)
@@ -194,7 +202,7 @@ int odf_region_discard(odf_region *region, void *address, size_t length)
 		region_unlock(&mask);
 		return ENXIO;
 	}
-	region_discard(region, from, length);
+	(void)region_discard(region, from, length);
 	region_unlock(&mask);
 	return 0;
 }

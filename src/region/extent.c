@@ -243,6 +243,9 @@ static int unmap_run(struct odf_region *region, struct region_extent run, bool l
 {
 	bool stale = true;
 
+	/* A part of it is not there: it may have been moved elsewhere, and is the file's there. */
+	if (!region->shows_gaps && sys_call3(SYS_madvise, region->home + run.from, run.length, MADV_DONTNEED) == -ENOMEM)
+		return EAGAIN;
 	if (region_unmap(region->home + run.from, run.length) != 0)
 		return ENOMEM;
 	if (run.kind == REGION_MEMORY && live)
@@ -479,7 +482,16 @@ int region_take_now(struct odf_region *region, size_t from, size_t length)
 
 int region_give(struct odf_region *region, size_t from, size_t length)
 {
-	return for_runs(region, from, length, 1u << REGION_MEMORY | 1u << REGION_ISLAND, give_run);
+	unsigned kinds = 1u << REGION_MEMORY | 1u << REGION_ISLAND;
+	int error = for_runs(region, from, length, kinds, give_run);
+
+	if (error != EAGAIN)
+		return error;
+	(void)region_check(region, from, length);
+	region->shows_gaps = true; /* where they cannot be told */
+	error = for_runs(region, from, length, kinds, give_run);
+	region->shows_gaps = false;
+	return error;
 }
 
 int region_reclaim(struct odf_region *region, size_t from, size_t length)

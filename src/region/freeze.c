@@ -170,12 +170,17 @@ static void adopt_young(struct odf_region *region)
 	region_maps_end(&maps);
 }
 
-/* The heap's first one, of which only the keeper is needed: a child does not get it, and misses nothing. */
+void region_is_for_keeper(struct odf_region *region)
+{
+	region->is_placeholder = true;
+}
+
+/* A child does not get it, and misses nothing. */
 bool region_is_empty(const struct odf_region *region)
 {
 	const struct region_extents *extents = region->extents;
 
-	return extents != NULL && !region->in_place && region->live_length == region->length && extents->count == 1 &&
+	return region->is_placeholder && region->live_length == region->length && extents->count == 1 &&
 	       extents->list[0].kind == REGION_HOLE && extents->list[0].length == region->length;
 }
 

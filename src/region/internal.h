@@ -179,6 +179,8 @@ struct odf_region {
 	bool adopting;  /* what was adopted by a freeze waits for the settle */
 	bool no_young;  /* the list may call some so that are not: none is adopted any more */
 	atomic_bool has_islands;    /* there are some, or have been */
+	bool is_placeholder;
+	bool shows_gaps; /* region_give has looked for what was moved away */
 	atomic_bool rights_changed; /* young memory without rights may have got some since it was last looked at */
 
 	/* The keeper's, -1: none. Numbers in its own table, which mean nothing in the program's. */

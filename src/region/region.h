@@ -79,6 +79,9 @@ odf_region *region_make_bare(size_t capacity, unsigned flags, void *hint, int *e
  * foreign. `rights`: of its memory; PROT_EXEC where the keeper may. `beside`: a hint where there is room for the
  * region's own mappings. Else as above; EACCES: no file can be such memory here. */
 odf_region *region_make_in_place(void *start, size_t capacity, int rights, void *beside, int *error);
+/* A bare one, before anything is in it: only its keeper is needed. While it is empty no freeze takes the time to have
+ * children get it. */
+void region_is_for_keeper(struct odf_region *region);
 bool region_is_in_place(const struct odf_region *region);
 /* What its memory has. Another region may be a window on the same addresses, for memory with other rights. */
 int region_rights(const struct odf_region *region);
@@ -131,7 +134,7 @@ int region_take(struct odf_region *region, size_t from, size_t length); /* holes
 int region_take_now(struct odf_region *region, size_t from, size_t length); /* the same, or an island */
 int region_give(struct odf_region *region, size_t from, size_t length); /* memory and islands become holes */
 int region_cut(struct odf_region *region, size_t from, size_t length);  /* memory becomes an island, readable and writable */
-void region_discard(struct odf_region *region, size_t from, size_t length); /* memory reads as zeros */
+int region_discard(struct odf_region *region, size_t from, size_t length); /* memory reads as zeros; ENOMEM: somewhere is none */
 /* Foreign places become holes: what is there is unmapped. In a child that is all. */
 int region_reclaim(struct odf_region *region, size_t from, size_t length);
 /* Around a call that puts another mapping there. The end only if it was put. */

@@ -80,8 +80,8 @@ static int change(struct odf_region *region, size_t at)
 	error = region_give(region, at, PART);
 	if (error == 0)
 		error = region_take_now(region, at, PART);
-	region_discard(region, at + PART, PART);
-	region_discard(region, at + 2 * PART, REGION_PAGE);
+	(void)region_discard(region, at + PART, PART);
+	(void)region_discard(region, at + 2 * PART, REGION_PAGE);
 	if (error == 0)
 		error = region_cut(region, at + 3 * PART, PART);
 	if (error == 0)
