@@ -126,8 +126,8 @@ mutant frozen_without_a_look region/freeze.c moved_mapped_over 's/error = region
 mutant_of_settling settled_without_a_look region/settle.c moved_rights_taken_while_frozen \
 	's/error = region_verify\(region, &maps, from, length, &changed\);/error = 0; changed = false;/'
 mutant strays_left_alone region/verify.c moved_moved_away 's/error = region_bring_in_strays\(region, check->maps\);/;/'
-mutant gaps_not_seen heap/span.c moved_moved_away_unmapped_around \
-	's/\(void\)region_check\(home->region, \(size_t\)\(from - home->start\), \(size_t\)\(to - from\)\);/;/'
+mutant gaps_not_seen region/extent.c moved_moved_away_unmapped_around 's/if \(!region->shows_gaps && .*?ENOMEM\)\s*return EAGAIN;//s'
+mutant not_looked_past heap/span.c model_160 's/\(void\)region_check\(home->region, \(size_t\)\(from - home->start\), \(size_t\)\(to - from\)\);/;/'
 mutant gone_not_looked_for region/verify.c moved_moved_away_mapped_into 's/\(void\)region_bring_in_strays\(region, &maps\);/;/'
 mutant_of_settling strays_not_left_to_the_keeper region/hooks.c moved_moved_away_beside_a_thread \
 	's/region_leave_strays\(region_keeper_settling\(\) == ODF_REGION_SETTLES_ALWAYS && tries < TRIES_TO_FREEZE\)/region_leave_strays(false)/'

@@ -180,9 +180,8 @@ void span_note_advice(const struct span *span, unsigned set, unsigned clear)
 
 long span_zero(struct span *span)
 {
-	if (span->kind == REGION_MEMORY) {
+	if (span->kind == REGION_MEMORY)
 		return -region_discard(span->region, span_offset(span), span->length);
-	}
 	/* An island may show the file, where the kernel's own zeros are the file's content. */
 	if (!region_map_zeros(span->start, span->length, span->protection))
 		return -ENOMEM;

@@ -40,7 +40,6 @@ static void make_other_calls(void)
 	(void)sys_call4(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, &limit);
 	(void)sys_call2(SYS_prctl, PR_SET_NAME, "odfork-trial");
 	(void)sys_call5(SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0);
-	(void)sys_call3(SYS_msync, NULL, 0, MS_ASYNC); /* whether something is mapped, of the heap's */
 	(void)sys_call2(SYS_clone3, NULL, 0);
 	(void)sys_call1(SYS_unshare, CLONE_FILES);
 	(void)sys_call3(SYS_close_range, ~0u, ~0u, 0);
