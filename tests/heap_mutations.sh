@@ -98,7 +98,7 @@ mutant refused_mapping_is_lost heap/span.c model_160 's/if \(pass == 1 && \(resu
 # ---- Rights, advice, locks --------------------------------------------------------------------------------------------------------
 mutant rights_ignored heap/mapping.c model_160 's/if \(span->kind == REGION_MEMORY && protection == span->protection\)/if (span->kind == REGION_MEMORY)/'
 mutant rights_not_noted heap/mapping.c model_160 's/region_set_island\(span->region, span_offset\(span\), span->length, \(int\)protection & /region_set_island(span->region, span_offset(span), span->length, (PROT_READ | PROT_WRITE) | (int)protection \& /'
-mutant dontneed_keeps_memory heap/span.c model_160 's/(long span_zero.*?)\t\tregion_discard\(span->region, span_offset\(span\), span->length\);/$1/s'
+mutant dontneed_keeps_memory heap/span.c model_160 's/return -region_discard\(span->region, span_offset\(span\), span->length\);/return 0;/'
 mutant_of_settling dontneed_keeps_islands heap/span.c mappings 's/if \(!region_map_zeros\(span->start, span->length, span->protection\)\)/if (false)/'
 mutant zeros_without_rights heap/span.c model_160 's/region_map_zeros\(span->start, span->length, span->protection\)/region_map_zeros(span->start, span->length, PROT_READ | PROT_WRITE)/'
 mutant zeros_without_advice heap/span.c mappings 's/(if \(!region_map_zeros\(span->start, span->length, span->protection\)\)\s*return -ENOMEM;\s*)span_keep_advice\(span->start, span->length, span->advice\);/$1/s'
