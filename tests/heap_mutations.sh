@@ -96,7 +96,6 @@ mutant mapped_over_not_lost heap/span.c model_160 's/region_lose_end\(home->regi
 mutant refused_mapping_is_lost heap/span.c model_160 's/if \(pass == 1 && \(result >= 0.*?ENOMEM\)\)/if (pass == 1)/s'
 
 # ---- Rights, advice, locks --------------------------------------------------------------------------------------------------------
-mutant rights_ignored heap/mapping.c model_160 's/if \(span->kind == REGION_MEMORY && protection == span->protection\)/if (span->kind == REGION_MEMORY)/'
 mutant rights_not_noted heap/mapping.c model_160 's/region_set_island\(span->region, span_offset\(span\), span->length, \(int\)protection & /region_set_island(span->region, span_offset(span), span->length, (PROT_READ | PROT_WRITE) | (int)protection \& /'
 mutant dontneed_keeps_memory heap/span.c model_160 's/return -region_discard\(span->region, span_offset\(span\), span->length\);/return 0;/'
 mutant_of_settling dontneed_keeps_islands heap/span.c mappings 's/if \(!region_map_zeros\(span->start, span->length, span->protection\)\)/if (false)/'
@@ -127,7 +126,7 @@ mutant_of_settling settled_without_a_look region/settle.c moved_rights_taken_whi
 	's/error = region_verify\(region, &maps, from, length, &changed\);/error = 0; changed = false;/'
 mutant strays_left_alone region/verify.c moved_moved_away 's/error = region_bring_in_strays\(region, check->maps\);/;/'
 mutant gaps_not_seen region/extent.c moved_moved_away_unmapped_around 's/if \(!region->shows_gaps && .*?ENOMEM\)\s*return EAGAIN;//s'
-mutant not_looked_past heap/span.c model_160 's/\(void\)region_check\(home->region, \(size_t\)\(from - home->start\), \(size_t\)\(to - from\)\);/;/'
+mutant not_looked_past heap/span.c model_320 's/\(void\)region_check\(home->region, \(size_t\)\(from - home->start\), \(size_t\)\(to - from\)\);/;/'
 mutant gone_not_looked_for region/verify.c moved_moved_away_mapped_into 's/\(void\)region_bring_in_strays\(region, &maps\);/;/'
 mutant_of_settling strays_not_left_to_the_keeper region/hooks.c moved_moved_away_beside_a_thread \
 	's/region_leave_strays\(region_keeper_settling\(\) == ODF_REGION_SETTLES_ALWAYS && tries < TRIES_TO_FREEZE\)/region_leave_strays(false)/'
