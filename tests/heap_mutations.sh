@@ -96,7 +96,7 @@ mutant mapped_over_not_lost heap/span.c model_160 's/region_lose_end\(home->regi
 mutant refused_mapping_is_lost heap/span.c model_160 's/if \(pass == 1 && \(result >= 0.*?ENOMEM\)\)/if (pass == 1)/s'
 
 # ---- Rights, advice, locks --------------------------------------------------------------------------------------------------------
-mutant rights_not_noted heap/mapping.c model_160 's/region_set_island\(span->region, span_offset\(span\), span->length, \(int\)protection & /region_set_island(span->region, span_offset(span), span->length, (PROT_READ | PROT_WRITE) | (int)protection \& /'
+mutant gap_written_to region/discard.c moved_moved_away_dropped_around 's/if \(error == -ENOMEM\)\s*return ENOMEM;//'
 mutant dontneed_keeps_memory heap/span.c model_160 's/return -region_discard\(span->region, span_offset\(span\), span->length\);/return 0;/'
 mutant_of_settling dontneed_keeps_islands heap/span.c mappings 's/if \(!region_map_zeros\(span->start, span->length, span->protection\)\)/if (false)/'
 mutant zeros_without_rights heap/span.c model_160 's/region_map_zeros\(span->start, span->length, span->protection\)/region_map_zeros(span->start, span->length, PROT_READ | PROT_WRITE)/'
