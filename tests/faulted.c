@@ -22,20 +22,6 @@ static char *cat_argv[] = { (char[]){ "cat" }, NULL };
 
 static unsigned char data[64 << 10];
 
-static void fill(unsigned char *bytes, size_t size, unsigned char with)
-{
-	for (size_t i = 0; i < size; i += 512)
-		bytes[i] = (unsigned char)(with + i / 512);
-}
-
-static bool holds(const unsigned char *bytes, size_t size, unsigned char with)
-{
-	for (size_t i = 0; i < size; i += 512)
-		if (bytes[i] != (unsigned char)(with + i / 512))
-			return false;
-	return true;
-}
-
 /* ---- Names, which ask nothing of the kernel ---- */
 
 static void names(void)

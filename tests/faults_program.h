@@ -252,4 +252,19 @@ static int run_scenario(const struct scenario *known, size_t count, const char *
 		      after.allocated, before.allocated);
 	return 0;
 }
+/* What must not change. */
+static inline void fill(unsigned char *bytes, size_t size, unsigned char with)
+{
+	for (size_t i = 0; i < size; i += 512)
+		bytes[i] = (unsigned char)(with + i / 512);
+}
+
+static inline bool holds(const unsigned char *bytes, size_t size, unsigned char with)
+{
+	for (size_t i = 0; i < size; i += 512)
+		if (bytes[i] != (unsigned char)(with + i / 512))
+			return false;
+	return true;
+}
+
 #endif

@@ -101,7 +101,7 @@ mutant dontneed_keeps_memory heap/span.c model_160 's/return -region_discard\(sp
 mutant_of_settling dontneed_keeps_islands heap/span.c mappings 's/if \(!region_map_zeros\(span->start, span->length, span->protection\)\)/if (false)/'
 mutant zeros_without_rights heap/span.c model_160 's/region_map_zeros\(span->start, span->length, span->protection\)/region_map_zeros(span->start, span->length, PROT_READ | PROT_WRITE)/'
 mutant zeros_without_advice heap/span.c mappings 's/(if \(!region_map_zeros\(span->start, span->length, span->protection\)\)\s*return -ENOMEM;\s*)span_keep_advice\(span->start, span->length, span->advice\);/$1/s'
-mutant advice_ends_at_a_hole heap/advice.c model_160 's/advice != MADV_POPULATE_READ && advice != MADV_POPULATE_WRITE, advise_span/false, advise_span/'
+mutant advice_ends_at_a_hole heap/advice.c model_160 's/bool past_holes = advice != MADV_POPULATE_READ && advice != MADV_POPULATE_WRITE;/bool past_holes = false;/'
 mutant guards_on_a_file heap/advice.c model_160 's/error = advice == MADV_WIPEONFORK \|\| advice == MADV_GUARD_INSTALL \|\| advice == MADV_GUARD_REMOVE \? span_make_anonymous\(span\) : span_cut\(span\);/error = span_cut(span);/'
 mutant anonymous_without_rights heap/span.c mappings 's/(long span_make_anonymous.*?)if \(span->protection != \(PROT_READ \| PROT_WRITE\)\)/$1if (false)/s'
 mutant anonymous_is_zero heap/span.c model_160 's/span_copy\(\(char \*\)copy, from, length\);//'
@@ -125,14 +125,14 @@ mutant frozen_without_a_look region/freeze.c moved_mapped_over 's/error = region
 mutant_of_settling settled_without_a_look region/settle.c moved_rights_taken_while_frozen \
 	's/error = region_verify\(region, &maps, from, length, &changed\);/error = 0; changed = false;/'
 mutant strays_left_alone region/verify.c moved_moved_away 's/error = region_bring_in_strays\(region, check->maps\);/;/'
-mutant gaps_not_seen region/extent.c moved_moved_away_unmapped_around 's/if \(!region->shows_gaps && .*?ENOMEM\)\s*return EAGAIN;//s'
+mutant gaps_not_seen region/extent.c moved_moved_away_unmapped_around 's/if \(!region->gaps_seen &&.*?ENOMEM\)\s*return EAGAIN;//s'
 mutant not_looked_past heap/span.c model_320 's/\(void\)region_check\(home->region, \(size_t\)\(from - home->start\), \(size_t\)\(to - from\)\);/;/'
 mutant gone_not_looked_for region/verify.c moved_moved_away_mapped_into 's/\(void\)region_bring_in_strays\(region, &maps\);/;/'
 mutant_of_settling strays_not_left_to_the_keeper region/hooks.c moved_moved_away_beside_a_thread \
 	's/region_leave_strays\(region_keeper_settling\(\) == ODF_REGION_SETTLES_ALWAYS && tries < TRIES_TO_FREEZE\)/region_leave_strays(false)/'
 mutant_of_settling strays_forgotten region/freeze.c moved_moved_away_beside_a_thread 's/known = error == 0 \|\| maps == NULL;/known = true;/'
 mutant rights_not_seen region/verify.c moved_rights_taken 's/mapping->protection == region->rights \? OURS : RIGHTS/OURS/'
-mutant not_compared region/verify.c moved_without_a_descriptor 's/if \(compare\(region->home \+ from, length\) != -EINVAL\)/if (true)/'
+mutant_of_settling not_compared region/verify.c moved_without_a_descriptor 's/if \(compare\(region->home \+ from, length\) != -EINVAL\)/if (true)/'
 mutant other_part_of_ours heap/attach.c moved_other_parts_of_a_file 's/result = span.kind == REGION_FOREIGN \? 0 : -EINVAL;/result = 0;/'
 mutant sealed_in_the_region heap/attach.c moved_sealed 's/result = prepare_to_seal\(start, end\);/result = 0;/'
 mutant seal_forgotten heap/attach.c moved_sealed 's/\t\t\tregion_seal\(/\t\t\tif (false)\n\t\t\t\tregion_seal(/'
@@ -145,7 +145,7 @@ mutant children_are_guests heap/state.c children_wake_for_themselves 's/, MADV_W
 
 # ---- malloc --------------------------------------------------------------------------------------------------------------------------
 mutant malloc_not_seen preload/within.c malloc_small_blocks 's/written = write_all\(memory, changes\);/written = true;/'
-mutant segment_not_noted preload/brk.c malloc_small_blocks 's/heap_note_grown\(\(void \*\)own_from/if (own_from == 0)\n\t\t\theap_note_grown((void *)own_from/'
+mutant_of_settling segment_not_noted preload/brk.c malloc_small_blocks 's/heap_note_grown\(\(void \*\)own_from/if (own_from == 0)\n\t\t\theap_note_grown((void *)own_from/'
 mutant segment_not_given_back preload/brk.c malloc_small_blocks 's/long error = heap_give_back\(\(void \*\)start, end - start, move_down, &move\);/long error = move_down(\&move); (void)start, (void)end;/'
 mutant segments_end_not_kept preload/brk.c malloc_small_blocks 's/\*libcs_end = is;/;/'
 mutant_of_settling rights_never_looked_at region/young.c malloc_four_threads 's/if \(atomic_exchange\(&region->rights_changed, false\)\)/if (false)/'

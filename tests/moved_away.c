@@ -104,6 +104,8 @@ void moved_away_beside_a_thread(void)
 {
 	char *p = map_inside(16 * MIB);
 
+	if (preloaded() && geteuid() != 0) /* odfork(7): then some of it may be lost */
+		cannot_be_done_here("takes userfaultfd, which root has");
 	for (int round = 0; round < 8; round++) {
 		long moved = raw(SYS_mremap, p + 2 * round * MIB, MIB, MIB, MREMAP_MAYMOVE | MREMAP_FIXED,
 				 (long)mmap(NULL, MIB, PROT_NONE, PLAIN, -1, 0), 0);

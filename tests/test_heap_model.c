@@ -766,8 +766,8 @@ static long raw(long number, const void *a, size_t b, long c, long d, long e, lo
 #define raw(number, ...) syscall(number, __VA_ARGS__)
 #endif
 
-/* Half of the seeds make calls that the library does not see. What of such a call it cannot make right is left out: advice, what goes by where one
- * mapping of the kernel's ends, and old pages that are to be zeros and are a file's. */
+/* Half of the seeds make calls that the library does not see. What of such a call it cannot make right is left out:
+ * advice, what goes by where one mapping of the kernel's ends, and old pages that are to be zeros and are a file's. */
 static bool is_unseen(unsigned via)
 {
 	return via >= 6 && board->past_the_library;

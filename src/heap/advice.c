@@ -137,8 +137,15 @@ static long advise_span(struct span *span, long advice)
 	return error;
 }
 
+/* By the kernel, whatever is taken for memory of the region's. MADV_FREE is not permitted for what may be there. */
+static bool goes_by_what_is_there(int advice)
+{
+	return (is_zeroing(advice) && advice != MADV_FREE) || is_mere_advice(advice) || is_passing_advice(advice);
+}
+
 long heap_madvise(void *address, size_t length, int advice)
 {
+	bool past_holes = advice != MADV_POPULATE_READ && advice != MADV_POPULATE_WRITE;
 	long error;
 
 	if (!leaves_young(advice))
@@ -149,9 +156,10 @@ long heap_madvise(void *address, size_t length, int advice)
 	error = sys_call3(SYS_madvise, address, 0, advice);
 	if (error < 0)
 		return error;
-	/* What is told first goes by what is there; MADV_FREE is not permitted for what may be there. */
-	error = ((is_zeroing(advice) && advice != MADV_FREE) || is_mere_advice(advice) || is_passing_advice(advice) ? span_walk : span_walk_looking)
-		(address, length, advice != MADV_POPULATE_READ && advice != MADV_POPULATE_WRITE, advise_span, advice);
+	if (goes_by_what_is_there(advice))
+		error = span_walk(address, length, past_holes, advise_span, advice);
+	else
+		error = span_walk_looking(address, length, past_holes, advise_span, advice);
 	heap_look_at_inherited();
 	return error;
 }

@@ -101,7 +101,7 @@ void heap_stay_asleep(odf_reason reason);
 enum heap_filter { HEAP_FILTER_STRICT, HEAP_FILTER_PRCTL, HEAP_FILTER_SECCOMP };
 void heap_before_filter(enum heap_filter how, unsigned long flags, const void *program);
 
-/* `is_libcs`: whether the program's malloc is libc's. `see`: has what libc does by itself come to the calls above, from now on; false: it
- * cannot be had. Before the doors are opened. */
+/* `is_libcs`: whether the program's malloc is libc's. `see`: has what libc does by itself come to the calls above, from
+ * now on; false: it cannot be had. Before the doors are opened. */
 void heap_set_malloc(bool (*is_libcs)(void), bool (*see)(void));
 #endif

@@ -70,7 +70,8 @@ void heap_take_early(odf_region *region, char *window, size_t window_length);
 void heap_note_forker(void);
 void heap_forget_windows(void); /* in a child */
 void heap_share_young(odf_region *fresh); /* a window, with those that lie at the same addresses */
-void heap_make_window(const char *address, size_t length, int protection); /* if none is there for such memory, and it is worth one */
+/* If none is there for such memory, and it is worth one. */
+void heap_make_window(const char *address, size_t length, int protection);
 /* Not under the lock: the kernel has mapped this for the program, where it chose or was told. */
 void heap_note_mapped(void *address, size_t length, int protection, int flags);
 /* What was noted early is young in the windows that there are. */

@@ -135,15 +135,34 @@ void heap_note_reserved(void)
 	atomic_store_explicit(&has_reserved, true, memory_order_relaxed);
 }
 
+/* A look takes some microseconds, which one fork in a loop of many is to pay; and the handler of a fork that comes by
+ * the preload's function finds that this has looked. */
+#define LOOK_NS 1000000u
+
+static bool has_grown(void)
+{
+	static _Atomic(uint64_t) looked_ns;
+	struct timespec time;
+	uint64_t now;
+
+	if (settings->heap == SETTINGS_HEAP_ON)
+		return true;
+	(void)clock_gettime(CLOCK_MONOTONIC, &time);
+	now = (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+	if (now - atomic_load_explicit(&looked_ns, memory_order_relaxed) < LOOK_NS)
+		return false;
+	atomic_store_explicit(&looked_ns, now, memory_order_relaxed);
+	return statm_private_bytes() >= threshold;
+}
+
 /* Asks nothing of the kernel in a process of which there is nothing to find out. */
 void heap_before_fork(void)
 {
 	bool may_wake = (atomic_load_explicit(&waits_for_a_fork, memory_order_relaxed) && !heap_waits_for_a_fork()) ||
 			atomic_load_explicit(&has_reserved, memory_order_relaxed);
 
-	/* It may ask for no more memory. */
-	if (may_wake && heap_state() == ODF_HEAP_ASLEEP && (settings->heap == SETTINGS_HEAP_ON || statm_private_bytes() >= threshold))
-		(void)wake();
+	if (may_wake && heap_state() == ODF_HEAP_ASLEEP && has_grown())
+		(void)wake(); /* it may ask for no more memory */
 	if ((is_unmet() || heap_has_inherited()) && !heap_is_guest()) {
 		heap_meet_child();
 		heap_look_at_inherited();
@@ -339,13 +358,14 @@ size_t heap_window_capacity(void)
 
 static void open_window_undisturbed(void *start, size_t length, int rights)
 {
-	odf_region *fresh;
+	odf_region *fresh = NULL;
 	odf_reason obstacle;
 	int error = 0, saved = errno;
 
 	if (!process_lock_try(&waking))
 		return;
-	fresh = heap_state() == ODF_HEAP_AWAKE ? heap_make_window_region(start, length, rights, &obstacle, &error) : NULL;
+	if (heap_state() == ODF_HEAP_AWAKE)
+		fresh = heap_make_window_region(start, length, rights, &obstacle, &error);
 	if (fresh != NULL) {
 		add_home(fresh);
 		/* Another thread may have had the heap leave since. */

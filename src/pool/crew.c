@@ -247,7 +247,6 @@ int crew_make_own(odf_pool *own, struct pool_tasks *tasks, struct crew **crew)
 /* Each task has its answer from now on: that of its slot, if it has ended, else this one. With the crew's lock. */
 static void settle_all(struct crew *crew, int error)
 {
-
 	atomic_store(&crew->is_over, true);
 	for (unsigned slot = 0; slot < crew->view.head->slots; slot++) {
 		odf_task *task = crew->tasks[slot];

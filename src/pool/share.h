@@ -157,10 +157,9 @@ static inline bool share_takes(uint64_t length)
 /* SLOT_ENDED, told to whoever waits. The caller has set what it ended with, and `from` is the state that it may end.
  * False: it is in that state no longer. */
 bool share_end(const struct share_view *view, unsigned slot, unsigned from);
-/* What share_end does after the state has changed; again after the death of who was to do it. */
 /* Counts up an eventfd by one. */
 void share_count(int event);
-
+/* What share_end does after the state has changed; again after the death of who was to do it. */
 void share_tell(const struct share_view *view, unsigned slot, bool always);
 /* The manager looks at once. */
 void share_poke(const struct share_view *view);

@@ -127,7 +127,6 @@ static _Noreturn ODF_UNINSTRUMENTED void guard(int *word)
 	__builtin_unreachable();
 }
 
-/* It keeps nothing of the program's from others: its table of descriptors is a copy. */
 /* Before Linux 5.9, and where a filter refuses the call. */
 static void close_each(void)
 {
@@ -141,6 +140,7 @@ static void close_each(void)
 		sys_close((int)fd);
 }
 
+/* It keeps nothing of the program's from others: its table of descriptors is a copy. */
 static void become_guard(void)
 {
 	(void)sys_call2(SYS_prctl, PR_SET_NAME, "odfork-guard"); /* for people */

@@ -22,10 +22,12 @@ static bool is_to_be_asked(const struct odf_region *region, const struct region_
 }
 
 /* A view of the file that nobody else writes to, or anonymous memory that has taken its place: with an island at any
- * time, in a child's memory by zeros that were laid over it, and where it is not in place also for holes. *stop: how far this holds, at most. */
-static bool is_as_told(const struct odf_region *region, const struct region_extent *run, const struct region_mapping *mapping, char **stop)
+ * time, in a child's memory by zeros that were laid over it, and where it is not in place also for holes. *stop: how
+ * far this holds, at most. */
+static bool is_as_told(const struct odf_region *region, const struct region_extent *run,
+		       const struct region_mapping *mapping, char **stop)
 {
-	size_t page = run->from / REGION_PAGE;
+	size_t page = run->from / REGION_PAGE, limit = (size_t)(*stop - region->home) / REGION_PAGE;
 	bool told = true;
 
 	if (mapping->shared)
@@ -35,7 +37,7 @@ static bool is_as_told(const struct odf_region *region, const struct region_exte
 	if (mapping->inode != 0 || mapping->device != 0)
 		return false;
 	if (run->kind == REGION_MEMORY && region->inherited && region->in_place)
-		*stop = region->home + region_discard_run(region, page, (size_t)(*stop - region->home) / REGION_PAGE, &told) * REGION_PAGE;
+		*stop = region->home + region_discard_run(region, page, limit, &told) * REGION_PAGE;
 	return told;
 }
 
@@ -110,7 +112,9 @@ int region_check(struct odf_region *region, size_t from, size_t length)
 	/* A filter, before which regions were left, or a child's own, may punish the question. */
 	if (is_own(region) && !region_is_unfiltered())
 		return 0;
-	return error != 0 || region->extents == NULL || region->absent ? error : check_rest(region, from, from + length);
+	if (error != 0 || region->extents == NULL || region->absent)
+		return error;
+	return check_rest(region, from, from + length);
 }
 
 bool region_is_one_anonymous(const char *start, size_t length)
@@ -121,8 +125,8 @@ bool region_is_one_anonymous(const char *start, size_t length)
 
 	if (!region_is_unfiltered() || region_maps_begin(&maps) != 0)
 		return false;
-	one = region_maps_find(&maps, start, &mapping) == 0 && mapping.start <= start && mapping.end >= start + length && !mapping.shared &&
-	      mapping.inode == 0 && mapping.device == 0;
+	one = region_maps_find(&maps, start, &mapping) == 0 && mapping.start <= start && mapping.end >= start + length &&
+	      !mapping.shared && mapping.inode == 0 && mapping.device == 0;
 	region_maps_end(&maps);
 	return one;
 }

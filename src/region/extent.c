@@ -216,7 +216,8 @@ bool region_is_executable(const struct odf_region *region)
 
 bool region_map_memory(const struct odf_region *region, size_t from, size_t length)
 {
-	return (!region_is_executable(region) || region_is_unfiltered()) && region_map_zeros(region->home + from, length, region->rights);
+	return (!region_is_executable(region) || region_is_unfiltered()) &&
+	       region_map_zeros(region->home + from, length, region->rights);
 }
 
 /* Takes the file's pages, through a view of our own, as what is at home may be another file's. Before Linux 6.7 it
@@ -244,7 +245,8 @@ static int unmap_run(struct odf_region *region, struct region_extent run, bool l
 	bool stale = true;
 
 	/* A part of it is not there: it may have been moved elsewhere, and is the file's there. */
-	if (!region->shows_gaps && sys_call3(SYS_madvise, region->home + run.from, run.length, MADV_DONTNEED) == -ENOMEM)
+	if (!region->gaps_seen &&
+	    sys_call3(SYS_madvise, region->home + run.from, run.length, MADV_DONTNEED) == -ENOMEM)
 		return EAGAIN;
 	if (region_unmap(region->home + run.from, run.length) != 0)
 		return ENOMEM;
@@ -488,9 +490,9 @@ int region_give(struct odf_region *region, size_t from, size_t length)
 	if (error != EAGAIN)
 		return error;
 	(void)region_check(region, from, length);
-	region->shows_gaps = true; /* where they cannot be told */
+	region->gaps_seen = true; /* where they cannot be told */
 	error = for_runs(region, from, length, kinds, give_run);
-	region->shows_gaps = false;
+	region->gaps_seen = false;
 	return error;
 }
 

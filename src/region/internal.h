@@ -179,8 +179,8 @@ struct odf_region {
 	bool adopting;  /* what was adopted by a freeze waits for the settle */
 	bool no_young;  /* the list may call some so that are not: none is adopted any more */
 	atomic_bool has_islands;    /* there are some, or have been */
-	bool is_placeholder;
-	bool shows_gaps; /* region_give has looked for what was moved away */
+	bool is_placeholder; /* only its keeper is needed, as long as it is empty */
+	bool gaps_seen; /* region_give has looked for what was moved away */
 	atomic_bool rights_changed; /* young memory without rights may have got some since it was last looked at */
 
 	/* The keeper's, -1: none. Numbers in its own table, which mean nothing in the program's. */
@@ -316,8 +316,8 @@ bool region_is_view(const struct odf_region *region, const struct region_mapping
 /* And belongs to a view as large as home, which is at `view` or was. By the offset as well, as others may have taken
  * the places of views that are used up. */
 bool region_is_part_of(const struct odf_region *region, const struct region_mapping *mapping, const char *view);
-/* Under the lock. `leave`: beside other threads that is not done now, but fails with EAGAIN, until this is called again,
- * which tells whether it came to that. */
+/* Under the lock. `leave`: beside other threads the next one is not done, but fails with EAGAIN, until this is called
+ * again, which tells whether it came to that. */
 bool region_leave_strays(bool leave);
 /* Under the lock. Views of the file that are nowhere where it put one become ordinary memory. 0 or an errno value. */
 int region_bring_in_strays(struct odf_region *region, struct region_maps *maps);
@@ -478,11 +478,12 @@ int region_settle_begin(struct odf_region *region, uint64_t *epoch);
 /* Under the lock. 0, or an errno value; EAGAIN: something there is not the region's any more, and what is left is
  * another piece. */
 int region_verify_as_keeper(struct odf_region *region, size_t from, size_t length);
-/* What is mapped at `place`, at most work_size bytes of one mapping, is at scratch, and whoever touches it sleeps. 0, or
- * an errno value: it is as it was. Then, always: nobody sleeps any more. `error`: another one than 0 if nothing else
- * took the place; then it is as it was. */
+/* What is mapped at `place`, at most work_size bytes of one mapping, is at scratch, and whoever touches it sleeps. 0,
+ * or an errno value: it is as it was. After 0, the second: nobody sleeps any more. `error`: another one than 0 if
+ * nothing else took the place; then it is as it was. */
 int region_take_aside(struct odf_region *region, const struct region_settler *settler, char *place, size_t length);
-void region_end_aside(struct odf_region *region, const struct region_settler *settler, char *place, size_t length, int error);
+void region_end_aside(struct odf_region *region, const struct region_settler *settler, char *place, size_t length,
+		      int error);
 /* Makes all of the region LIVE. 0 or an errno value: EBUSY, EAGAIN (a fork came between; or one is pending), ENOMEM,
  * EIO... */
 int region_settle(struct odf_region *region, const struct region_settler *settler);

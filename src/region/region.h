@@ -87,7 +87,8 @@ bool region_is_in_place(const struct odf_region *region);
 int region_rights(const struct odf_region *region);
 /* Before the first region: whether the keeper is to be able to make views of its files executable. */
 void region_let_keeper_execute(bool may);
-/* Private anonymous memory there with exactly these rights, in bytes; 0 also where it cannot be told. Under the lock. */
+/* Private anonymous memory there with exactly these rights, in bytes; 0 also where it cannot be told. Under the
+ * lock. */
 size_t region_bytes_with(char *start, size_t length, int rights);
 /* Of a region in place: what is young in another one, with the rights of its memory, is young in it as well. */
 void region_share_young(struct odf_region *region, const struct odf_region *other);
@@ -134,7 +135,8 @@ int region_take(struct odf_region *region, size_t from, size_t length); /* holes
 int region_take_now(struct odf_region *region, size_t from, size_t length); /* the same, or an island */
 int region_give(struct odf_region *region, size_t from, size_t length); /* memory and islands become holes */
 int region_cut(struct odf_region *region, size_t from, size_t length);  /* memory becomes an island, readable and writable */
-int region_discard(struct odf_region *region, size_t from, size_t length); /* memory reads as zeros; ENOMEM: somewhere is none */
+/* Memory reads as zeros. ENOMEM: somewhere is none. */
+int region_discard(struct odf_region *region, size_t from, size_t length);
 /* Foreign places become holes: what is there is unmapped. In a child that is all. */
 int region_reclaim(struct odf_region *region, size_t from, size_t length);
 /* Around a call that puts another mapping there. The end only if it was put. */

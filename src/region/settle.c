@@ -390,7 +390,8 @@ int region_take_aside(struct odf_region *region, const struct region_settler *se
 	return error;
 }
 
-void region_end_aside(struct odf_region *region, const struct region_settler *settler, char *place, size_t length, int error)
+void region_end_aside(struct odf_region *region, const struct region_settler *settler, char *place, size_t length,
+		      int error)
 {
 	struct step step = { .length = length, .home = place, .scratch = region->scratch };
 

@@ -23,19 +23,25 @@ bool region_is_view(const struct odf_region *region, const struct region_mapping
 /* Of a view as large as home. By the offset as well, as others may have taken the places of views that are used up. */
 bool region_is_part_of(const struct odf_region *region, const struct region_mapping *mapping, const char *view)
 {
-	return view != NULL && mapping->start >= view && mapping->end <= view + region->length && mapping->offset == (uint64_t)(mapping->start - view);
+	return view != NULL && mapping->start >= view && mapping->end <= view + region->length &&
+	       mapping->offset == (uint64_t)(mapping->start - view);
 }
 
 static bool is_astray(const struct odf_region *region, const struct region_mapping *mapping)
 {
-	if (!region_is_view(region, mapping) || region_is_part_of(region, mapping, region->home) || region_is_part_of(region, mapping, region->aside) ||
-	    region_is_part_of(region, mapping, region->source) || region_is_part_of(region, mapping, region->template))
+	const char *const places[] = { region->home, region->aside, region->source, region->template };
+
+	if (!region_is_view(region, mapping))
 		return false;
+	for (size_t i = 0; i < sizeof places / sizeof *places; i++)
+		if (region_is_part_of(region, mapping, places[i]))
+			return false;
 	for (unsigned i = 0; i < REGION_OLD_ASIDES; i++)
 		if (region_is_part_of(region, mapping, region->old_asides[i]))
 			return false;
 	/* What a step of settling left there when it failed. */
-	return region->scratch == NULL || mapping->end <= region->scratch || mapping->start >= region->scratch + 2 * region->work_size;
+	return region->scratch == NULL || mapping->end <= region->scratch ||
+	       mapping->start >= region->scratch + 2 * region->work_size;
 }
 
 /* Not what is zeros: it would only take memory. */
@@ -68,7 +74,8 @@ static int copy_and_bring_in(char *copy, const char *source, char *place, size_t
 	return 0;
 }
 
-static int replace_beside(struct odf_region *region, const struct region_settler *settler, char *copy, char *place, size_t length, int protection)
+static int replace_beside(struct odf_region *region, const struct region_settler *settler, char *copy, char *place,
+			  size_t length, int protection)
 {
 	int error = settler->is_looked_at() ? EAGAIN : region_take_aside(region, settler, place, length);
 
@@ -102,7 +109,8 @@ static int make_ordinary(struct odf_region *region, const struct region_mapping 
 		/* Not in a gap that the program has made in a window. */
 		char *place = mapping->start + at, *copy;
 		length = size - at < most ? size - at : most;
-		copy = region_map_beside(region, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		copy = region_map_beside(region, length, PROT_READ | PROT_WRITE,
+					 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 		if (copy == NULL)
 			return ENOMEM;
 		error = beside ? replace_beside(region, settler, copy, place, length, mapping->protection)

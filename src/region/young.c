@@ -56,9 +56,11 @@ static bool is_too_small(const struct odf_region *region, const struct region_ex
 static void drop_too_small(struct odf_region *region, size_t at)
 {
 	size_t end;
-	const struct region_extent *extent = at < region->capacity ? region_extent_at(region, at, at + REGION_PAGE, &end) : NULL;
+	const struct region_extent *extent = NULL;
 	struct region_extent run;
 
+	if (at < region->capacity)
+		extent = region_extent_at(region, at, at + REGION_PAGE, &end);
 	if (extent == NULL || extent->kind != REGION_FOREIGN || !extent->young)
 		return;
 	run = *extent;
@@ -159,7 +161,8 @@ void region_share_young(struct odf_region *region, const struct odf_region *othe
 
 bool region_may_be_opened(const struct odf_region *region)
 {
-	return region->in_place && !region_is_executable(region) && !atomic_load_explicit(&region->has_islands, memory_order_relaxed);
+	return region->in_place && !region_is_executable(region) &&
+	       !atomic_load_explicit(&region->has_islands, memory_order_relaxed);
 }
 
 void region_note_opened(struct odf_region *region)
@@ -226,7 +229,8 @@ static void record_memory(struct odf_region *region, struct region_extent run)
 
 	region_record(region, run);
 	for (struct odf_region *other = region_list; other != NULL; other = other->next) {
-		char *from = start > other->home ? start : other->home, *to = end < other->home + other->capacity ? end : other->home + other->capacity;
+		char *limit = other->home + other->capacity, *from = start > other->home ? start : other->home;
+		char *to = end < limit ? end : limit;
 		if (other != region && from < to)
 			region_forget_young(other, (size_t)(from - other->home), (size_t)(to - from));
 	}
