@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
  * The worker: see fork_worker.h.
- *
- * Every page starts with its own number, which nothing changes; who touches a page looks whether it is there. So a
- * benchmark of memory that is not what it should be fails. What is written is the word after it.
  */
 #include "fork_worker.h"
 
@@ -19,24 +16,9 @@
 #include "clock.h"
 #include "odfork.h"
 #include "spawn_ways.h"
+#include "worker_memory.h"
 
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25
-#endif
-
-enum { HUGE_PAGE = 2 << 20 };
-
-static enum memory kind;
-static char *memory;
-static size_t pages;
-static odf_region *region;
 static struct sample *samples; /* shared: a child measures its faults into it, and the parent's stores after a fork copy nothing */
-
-static void fail(const char *what)
-{
-	fprintf(stderr, "%s: %s: %s\n", program_invocation_short_name, what, strerror(errno));
-	exit(1);
-}
 
 bool receive(int fd, void *data, size_t size)
 {
@@ -60,166 +42,6 @@ bool send_all(int fd, const void *data, size_t size)
 	return true;
 }
 
-/* ---- Memory
- * ---------------------------------------------------------------------------------------------------------------- */
-
-static volatile uint64_t *word(size_t page)
-{
-	return (volatile uint64_t *)(void *)(memory + page * PAGE);
-}
-
-static void fill(void)
-{
-	for (size_t i = 0; i < pages; i++)
-		word(i)[0] = i + 1;
-}
-
-/* How much of the memory is in huge pages, by the kernel's own account. */
-static int huge_percent(void)
-{
-	FILE *file = fopen("/proc/self/smaps", "re");
-	char line[512];
-	unsigned long from, to, huge = 0, kb;
-	bool ours = false;
-
-	if (file == NULL)
-		fail("/proc/self/smaps");
-	while (fgets(line, sizeof line, file) != NULL) {
-		if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
-			ours = from < (uintptr_t)memory + pages * PAGE && to > (uintptr_t)memory;
-		else if (ours && sscanf(line, "AnonHugePages: %lu", &kb) == 1)
-			huge += kb;
-	}
-	fclose(file);
-	return (int)(huge * 1024 * 100 / (pages * PAGE));
-}
-
-/* A parent that writes beside its child gets small pages in return: back to huge ones before the next measurement. */
-static void restore_huge_pages(void)
-{
-	if (huge_percent() < 99)
-		madvise(memory, pages * PAGE, MADV_COLLAPSE); /* as well as it goes: the percentage is reported */
-}
-
-static void get_region(size_t bytes)
-{
-	odf_capabilities capabilities = ODF_CAPABILITIES_INIT;
-
-	region = odf_region_create(bytes, 0);
-	if (region == NULL) {
-		int error = errno;
-		odf_capabilities_get(&capabilities);
-		fprintf(stderr, "%s: no region: %s (%s)\n", program_invocation_short_name, strerror(error),
-			odf_reason_text(capabilities.strategy[ODF_STRATEGY_REGION]));
-		exit(1);
-	}
-	memory = odf_region_base(region);
-}
-
-static void get_memory(size_t bytes)
-{
-	pages = kind == NO_MEMORY ? 0 : bytes / PAGE;
-	if (kind == NO_MEMORY)
-		return;
-	if (kind == IN_REGION) {
-		get_region(bytes);
-	} else {
-		char *place = mmap(NULL, bytes + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-		if (place == MAP_FAILED)
-			fail("mmap");
-		memory = (char *)(((uintptr_t)place + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE);
-		/* Without transparent huge pages in the kernel neither is known, and all pages are small. */
-		madvise(memory, bytes, kind == HUGE_PAGES ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
-	}
-	fill();
-}
-
-/* ---- Touching it
- * ----------------------------------------------------------------------------------------------------------- */
-
-static uint64_t draw(void)
-{
-	static uint64_t x = 88172645463325252u;
-	x ^= x << 13;
-	x ^= x >> 7;
-	return x ^= x << 17;
-}
-
-/* Pages in an order without repetition: by number, or a pseudo-random one. For that a generator of full period runs
- * through the numbers below a power of two, each is mixed reversibly, and those that are no page are left out. */
-struct walk {
-	bool in_order;
-	uint64_t at, mask;
-	unsigned shift;
-};
-
-static struct walk walk_begin(bool in_order)
-{
-	struct walk walk = { in_order, draw(), 1, 1 };
-	unsigned bits = 1;
-
-	while (walk.mask + 1 < pages) {
-		walk.mask = walk.mask << 1 | 1;
-		bits++;
-	}
-	walk.shift = bits / 2 + 1;
-	if (in_order)
-		walk.at = 0;
-	return walk;
-}
-
-static size_t walk_next(struct walk *walk)
-{
-	uint64_t x;
-
-	if (walk->in_order)
-		return walk->at++ % pages;
-	do {
-		walk->at = (walk->at * 6364136223846793005u + 1442695040888963407u) & walk->mask;
-		x = walk->at ^ walk->at >> walk->shift;
-		x = x * 0x9e3779b97f4a7c15u & walk->mask;
-		x ^= x >> walk->shift;
-	} while (x >= pages);
-	return x;
-}
-
-/* Whether the page is what it should be. */
-static inline bool touch(size_t page, bool writes)
-{
-	if (writes)
-		word(page)[1] = page;
-	return word(page)[0] == page + 1;
-}
-
-static bool touch_many(struct walk *walk, size_t count, bool writes)
-{
-	bool right = true;
-	while (count-- > 0)
-		right &= touch(walk_next(walk), writes);
-	return right;
-}
-
-static void write_at_random(size_t count)
-{
-	while (count-- > 0) {
-		size_t page = draw() % pages;
-		word(page)[1] = count;
-	}
-}
-
-static size_t part(double percent)
-{
-	return (size_t)((double)pages * percent / 100);
-}
-
-static void check(bool right)
-{
-	if (!right) {
-		fprintf(stderr, "%s: memory is not what was written there\n", program_invocation_short_name);
-		exit(1);
-	}
-}
-
 /* ---- Rounds
  * ---------------------------------------------------------------------------------------------------------------- */
 
@@ -233,8 +55,8 @@ static void pause_us(unsigned us)
 static odf_region_info region_info(void)
 {
 	odf_region_info info = ODF_REGION_INFO_INIT;
-	if (odf_region_info_get(region, &info) != 0)
-		fail("odf_region_info_get");
+	if (odf_region_info_get(worker_region, &info) != 0)
+		worker_fail("odf_region_info_get");
 	return info;
 }
 
@@ -245,7 +67,7 @@ static bool rest(double without_region_us)
 	const unsigned first_us = 100, longest_us = 20000000;
 	double start = now_us();
 
-	if (region == NULL) {
+	if (worker_region == NULL) {
 		pause_us(without_region_us > first_us ? (unsigned)without_region_us : first_us);
 		return true;
 	}
@@ -260,7 +82,7 @@ static bool rest(double without_region_us)
 		if (info.settling == ODF_REGION_SETTLES_NEVER || now_us() - start > longest_us)
 			return false;
 		if (info.settling != ODF_REGION_SETTLES_ALWAYS)
-			odf_region_settle(region);
+			odf_region_settle(worker_region);
 	}
 }
 
@@ -270,9 +92,9 @@ static pid_t make_process(void)
 	pid_t pid;
 
 	by_kernel.allow = ODF_ALLOW(ODF_STRATEGY_KERNEL);
-	pid = kind == BY_KERNEL ? odf_fork_with(&by_kernel, NULL) : region != NULL ? odf_fork() : fork();
+	pid = worker_kind == BY_KERNEL ? odf_fork_with(&by_kernel, NULL) : worker_region != NULL ? odf_fork() : fork();
 	if (pid < 0)
-		fail("fork");
+		worker_fail("fork");
 	return pid;
 }
 
@@ -281,7 +103,7 @@ static void reap(pid_t pid)
 	int status;
 
 	if (waitpid(pid, &status, 0) != pid)
-		fail("waitpid");
+		worker_fail("waitpid");
 	if (status != 0) {
 		fprintf(stderr, "%s: the child's memory is not what was written there, or it died (status %#x)\n",
 			program_invocation_short_name, (unsigned)status);
@@ -305,7 +127,7 @@ static pid_t make_companion(int *pipe_end)
 	pid_t pid;
 
 	if (pipe2(ends, O_CLOEXEC) != 0)
-		fail("pipe2");
+		worker_fail("pipe2");
 	pid = make_process();
 	if (pid == 0) {
 		close(ends[1]);
@@ -352,7 +174,7 @@ static double keeper_cpu_us(void)
 	FILE *file;
 	int pid;
 
-	if (region == NULL)
+	if (worker_region == NULL)
 		return 0;
 	file = keeper == 0 ? fopen("/proc/thread-self/children", "re") : NULL;
 	while (file != NULL && keeper == 0 && fscanf(file, "%d", &pid) == 1)
@@ -368,7 +190,7 @@ static double cpu_us_of(int who)
 	struct rusage usage;
 
 	if (getrusage(who, &usage) != 0)
-		fail("getrusage");
+		worker_fail("getrusage");
 	return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1e6 + (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
 }
 
@@ -380,7 +202,7 @@ static size_t round_of_fork(const struct job *job, struct sample *sample)
 	double cpu = keeper_cpu_us(), begin = now_us(), start;
 	pid_t pid;
 
-	write_at_random(part(cell->parent_percent));
+	write_at_random(worker_part(cell->parent_percent));
 	sample->parent_us = now_us() - begin;
 	begin = now_us();
 	sample->not_live = job->from_rest && !rest(job->rest_us);
@@ -388,7 +210,7 @@ static size_t round_of_fork(const struct job *job, struct sample *sample)
 	sample->rest_us = start - begin;
 	pid = make_process();
 	if (pid == 0) {
-		bool right = touch_many(&walk, part(cell->child_percent), cell->writes);
+		bool right = touch_many(&walk, worker_part(cell->child_percent), cell->writes);
 		if (cell->lives_us > 0)
 			pause_us(cell->lives_us);
 		_exit(!right);
@@ -424,7 +246,7 @@ static size_t round_of_faults(const struct job *job, struct sample *sample)
 	sample->not_live = !rest(job->rest_us);
 	if (cell->in_parent) {
 		pid = make_companion(&pipe_end);
-		check(measure_faults(cell, sample));
+		worker_check(measure_faults(cell, sample));
 		close(pipe_end);
 	} else {
 		pid = make_process();
@@ -439,7 +261,7 @@ static size_t round_of_faults(const struct job *job, struct sample *sample)
 static size_t round_of_sparse(const struct job *job, struct sample *sample)
 {
 	const struct cell *cell = &job->cell;
-	size_t area = cell->width / PAGE, first = draw() % (pages / area) * area;
+	size_t area = cell->width / PAGE, first = worker_draw() % (worker_pages / area) * area;
 	struct walk all = walk_begin(true);
 	double begin, start;
 	pid_t companion, pid;
@@ -448,10 +270,10 @@ static size_t round_of_sparse(const struct job *job, struct sample *sample)
 	sample->not_live = !rest(job->rest_us);
 	companion = make_companion(&pipe_end);
 	if (cell->reads_all)
-		check(touch_many(&all, pages, false));
+		worker_check(touch_many(&all, worker_pages, false));
 	begin = now_us();
 	for (size_t i = 0; i < cell->pages; i++)
-		check(touch(first + i * area / cell->pages, true));
+		worker_check(touch(first + i * area / cell->pages, true));
 	start = now_us();
 	sample->parent_us = start - begin;
 	pid = make_process();
@@ -481,7 +303,7 @@ static size_t round_of_after(const struct job *job, struct sample *sample)
 	sample->held_us = now_us() - start;
 	if (cell->lives_us == 0)
 		reap(pid);
-	check(touch_many(&walk, pages, cell->writes));
+	worker_check(touch_many(&walk, worker_pages, cell->writes));
 	if (cell->lives_us > 0)
 		reap(pid);
 	sample->total_us = now_us() - start;
@@ -503,7 +325,7 @@ static void add_child(const struct cell *cell, struct sample *sample)
 	size_t at = (family.oldest + family.count) % MOST_ALIVE;
 	double begin = now_us(), start;
 
-	write_at_random(part(cell->parent_percent));
+	write_at_random(worker_part(cell->parent_percent));
 	start = now_us();
 	sample->parent_us = start - begin;
 	family.pid[at] = make_companion(&family.pipe_end[at]);
@@ -530,7 +352,7 @@ static size_t round_of_spawn(const struct job *job, struct sample *sample)
 
 	sample->held_us = now_us() - start;
 	if (pid < 0)
-		fail(way->name);
+		worker_fail(way->name);
 	if (waitpid(pid, &status, 0) != pid || status != 0) {
 		fprintf(stderr, "%s: %s: %s ends with status %#x\n", program_invocation_short_name, way->name, spawned_program,
 			(unsigned)status);
@@ -582,7 +404,7 @@ static size_t do_job(const struct job *job)
 			count += round_of_fork(job, sample);
 		}
 		/* Faults beside a child have split the huge pages: one round is all that can be had. */
-	} while (now_us() < end && count < job->limit && count + room <= MOST_SAMPLES && !(kind == HUGE_PAGES && room > 1));
+	} while (now_us() < end && count < job->limit && count + room <= MOST_SAMPLES && !(worker_kind == HUGE_PAGES && room > 1));
 	while (family.count > 0)
 		end_oldest();
 	left_out = warm_up(job->cell.experiment, count);
@@ -592,7 +414,7 @@ static size_t do_job(const struct job *job)
 
 static bool answer(size_t count, int huge)
 {
-	struct reply reply = { count, huge, region != NULL ? (int)region_info().settling : -1 };
+	struct reply reply = { count, huge, worker_region != NULL ? (int)region_info().settling : -1 };
 	return send_all(STDIN_FILENO, &reply, sizeof reply) && send_all(STDIN_FILENO, samples, count * sizeof *samples);
 }
 
@@ -601,19 +423,18 @@ int work(enum memory memory_kind, size_t bytes)
 	struct job job;
 	bool heard;
 
-	kind = memory_kind;
 	(void)spawn_ways_find(); /* who asks for SPAWN has asked this, too */
 	samples = mmap(NULL, MOST_SAMPLES * sizeof *samples, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (samples == MAP_FAILED)
-		fail("mmap");
-	get_memory(bytes);
+		worker_fail("mmap");
+	worker_get_memory(memory_kind, bytes);
 	heard = answer(0, -1);
 	while (heard && receive(STDIN_FILENO, &job, sizeof job)) {
 		int huge = -1;
 		size_t count;
-		if (kind == HUGE_PAGES) {
-			restore_huge_pages();
-			huge = huge_percent();
+		if (worker_kind == HUGE_PAGES) {
+			worker_restore_huge_pages();
+			huge = worker_huge_percent();
 		}
 		count = do_job(&job);
 		rest(0); /* so that nothing of this one goes on beside the next */
