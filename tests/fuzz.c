@@ -4,21 +4,16 @@
  * caller that are wrong or newer, requests for a strategy. No answer may be outside of what is promised, and with the
  * address sanitizer no byte that is read outside of what was handed over.
  *
- * In a test run some ten thousand inputs, the same each time, made from the seeds below. ODF_TEST_SECONDS: for so long,
- * others each time. With libFuzzer, for hours:
- *   clang -fsanitize=fuzzer,address,undefined -DODF_LIBFUZZER ... (tests/fuzz.sh)
+ * In a test run some ten thousand inputs, the same each time, made from the seeds below, behind those of corpus/handed.
+ * ODF_TEST_SECONDS: for so long, others each time. With libFuzzer, for hours: tests/fuzz.sh.
  */
+#include "fuzz.h"
+
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "../src/cli/elf_file.h"
 #include "../src/record/heap_value.h"
@@ -26,16 +21,6 @@
 #include "../src/sys/program.h"
 #include "../src/sys/text.h"
 #include "odfork.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(condition)                                                              \
-	do {                                                                            \
-		if (!(condition)) {                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-			abort();                                                        \
-		}                                                                       \
-	} while (0)
 
 /* ---- Targets ------------------------------------------------------------------------------------------------------- */
 
@@ -181,7 +166,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size--;
 	memcpy(text, data + 1, size < sizeof text ? size : sizeof text - 1);
 	text[size < sizeof text ? size : sizeof text - 1] = '\0';
-	switch (*data++ % 8) {
+	switch (fuzz_kind(*data++, 8)) {
 	case 0:
 	case 1:
 		try_program(data, size);
@@ -208,38 +193,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 /* ---- Without libFuzzer ----------------------------------------------------------------------------------------------- */
 
 #ifndef ODF_LIBFUZZER
-static uint64_t state = 88172645463325252u;
-
-static uint64_t chance(uint64_t below)
-{
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return state % below;
-}
-
-static size_t read_file(const char *path, uint8_t *to, size_t room)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t length = fd < 0 ? 0 : read(fd, to, room);
-
-	if (fd >= 0)
-		close(fd);
-	return length < 0 ? 0 : (size_t)length;
-}
-
-/* A few bytes, most of them in the headers of a program, become others that are likely to matter. */
-static void change(uint8_t *data, size_t size)
-{
-	static const uint64_t likely[] = { 0, 1, 4, 0x7f, 0xff, 0xffff, 0x7fffffff, 0xffffffff, 0x7fffffffffffffff, ~0ull, 0x1000, 4096 - 1 };
-
-	for (uint64_t count = chance(6) + 1; count > 0; count--) {
-		size_t at = chance(chance(2) == 0 && size > 1024 ? 1024 : size), width = (size_t)1 << chance(4);
-		uint64_t value = chance(2) == 0 ? likely[chance(sizeof likely / sizeof *likely)] : chance(UINT64_MAX);
-		memcpy(data + at, &value, width < size - at ? width : size - at);
-	}
-}
-
 int main(void)
 {
 	enum { ROOM = 1 << 16, PROGRAMS = 3 };
@@ -247,16 +200,17 @@ int main(void)
 	static const char *const values[] = { "auto", "on", "64G", "64GiB", "1.5g", "99999999999999999999T", "0.0000001k", "-1", "\xc3\xa4\"\\\n\x01" };
 	static uint8_t programs[PROGRAMS][ROOM], input[ROOM + 1];
 	size_t sizes[PROGRAMS];
-	const char *seconds = getenv("ODF_TEST_SECONDS");
-	time_t end = seconds == NULL ? 0 : time(NULL) + atoi(seconds);
+	static struct corpus corpus;
 	long count = 0;
+
+	corpus_read(&corpus, "handed");
+	for (size_t i = 0; i < corpus.count; i++)
+		(void)LLVMFuzzerTestOneInput(corpus.inputs[i].data, corpus.inputs[i].size);
 
 	for (int i = 0; i < PROGRAMS; i++)
 		sizes[i] = read_file(paths[i], programs[i], ROOM);
 	REQUIRE(sizes[0] > 4096);
-	if (seconds != NULL)
-		state ^= (uint64_t)time(NULL) << 20 | (uint64_t)getpid();
-	for (; seconds == NULL ? count < 20000 : time(NULL) < end; count++) {
+	for (; !is_over(count, 20000); count++) {
 		size_t size = 0;
 		input[0] = (uint8_t)chance(8);
 		if (input[0] == 7 && count % 8 != 0) /* a spawn takes longer than all the others */
@@ -275,7 +229,7 @@ int main(void)
 				input[1 + i] = (uint8_t)chance(chance(2) == 0 ? 4 : 256);
 		}
 		if (chance(16) != 0)
-			change(input + 1, size);
+			change(input + 1, size, 1024);
 		(void)LLVMFuzzerTestOneInput(input, size + 1);
 	}
 	printf("1..1\n# %ld inputs\nok 1 - inputs at random\n", count);

@@ -1,27 +1,62 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# fuzz.c under libFuzzer, with the address and undefined-behaviour sanitizers: for SECONDS (an hour), from the corpus in DIRECTORY, which grows. By hand.
+# fuzz.c and fuzz_read.c under libFuzzer, with the address and undefined-behaviour sanitizers: each of their 14 kinds of
+# input for SECONDS (300: half an hour on two processors), from tests/corpus and the one in DIRECTORY, which grows. By
+# hand. The last line counts the kinds in which something was found; the inputs lie in DIRECTORY then.
 #
-#   tests/fuzz.sh [SECONDS [DIRECTORY]]
+#   tests/fuzz.sh [SECONDS [DIRECTORY [fuzz|fuzz_read]]]
 set -eu
 cd "$(dirname "$0")/.."
 . tests/packages.sh
-packages_need clang meson ninja-build pkg-config
-clang -fsanitize=fuzzer -x c -o /dev/null - 2> /dev/null << 'END' || { echo "clang has no libFuzzer here: install libclang-rt-VERSION-dev" >&2; exit 1; }
-int LLVMFuzzerTestOneInput(const unsigned char *data, unsigned long size) { (void)data, (void)size; return 0; }
-END
+packages_need clang libclang-rt-dev meson ninja-build pkg-config
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-corpus=${2:-$work/corpus}
-mkdir -p "$corpus"
-CC=clang meson setup "$work/build" -Dtests=false -Dbenchmarks=false -Db_sanitize=address,undefined -Db_lundef=false > "$work/log" 2>&1 &&
+seconds=${1:-300} grown=${2:-$work/grown}
+CC=clang meson setup "$work/build" -Dtests=false -Dbenchmarks=false -Db_sanitize=address,undefined -Db_lundef=false \
+	> "$work/log" 2>&1 &&
 	ninja -C "$work/build" libodfork_parts.a > "$work/log" 2>&1 || { cat "$work/log"; exit 1; }
-clang -std=gnu11 -D_GNU_SOURCE -O1 -g -DODF_LIBFUZZER -fsanitize=fuzzer,address,undefined -include "$work/build/config.h" -Iinclude \
-	tests/fuzz.c src/cli/elf_file.c "$work/build/libodfork_parts.a" -pthread -o "$work/fuzz"
-# A seed for each kind of input; programs are one.
-for kind in 0 1 2 3 4 5 6 7; do
-	# shellcheck disable=SC2059
-	{ printf "\\00$kind"; head -c 8192 /bin/true; } > "$corpus/seed-$kind"
+
+# NAME ARGUMENT...: $work/NAME of its file and what else it is made of (as in tests/meson.build)
+link() {
+	name=$1
+	shift
+	clang -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -O1 -g -DODF_LIBFUZZER -fsanitize=fuzzer,address,undefined \
+		-include "$work/build/config.h" -Iinclude "tests/$name.c" "$@" "$work/build/libodfork_parts.a" \
+		-pthread -o "$work/$name"
+}
+link fuzz src/cli/elf_file.c
+built=$(sed -n "/'fuzz_read', executable/,/env:/p" tests/meson.build)
+# shellcheck disable=SC2046
+link fuzz_read -DODF_INJECT_FAILURES $(echo "$built" | grep -o "src/[a-z_/]*\.c") \
+	$(echo "$built" | grep -o 'Wl,--wrap=[a-z_0-9]*' | sed 's/^/-/')
+
+# NAME KIND
+try() {
+	corpus=handed status=0
+	[ "$1" = fuzz ] || corpus=read
+	mkdir -p "$grown/$1-$2"
+	ODF_FUZZ_KIND=$2 "$work/$1" -max_total_time="$seconds" -max_len=65536 -timeout=20 -detect_leaks=0 \
+		-artifact_prefix="$grown/$1-$2-" "$grown/$1-$2" "tests/corpus/$corpus" > "$work/$1-$2.log" 2>&1 || status=$?
+	echo "$1, kind $2: status $status; $(grep -o '#[0-9]*.*cov: [0-9]*' "$work/$1-$2.log" | tail -n 1)"
+	[ "$status" = 0 ] || { : > "$work/$1-$2.found"; grep -v '^#' "$work/$1-$2.log" | tail -n 60; }
+}
+pids=
+for name in ${3:-fuzz fuzz_read}; do
+	kinds="0 1 2 3 4 5 6 7"
+	[ "$name" = fuzz_read ] || kinds="0 2 3 4 5 7" # of two there are two, for the chance that they have
+	for kind in $kinds; do
+		try $name $kind &
+		pids="$pids $!"
+		set -- $pids
+		while [ $# -ge "$(nproc)" ]; do
+			wait "$1" || true
+			shift
+		done
+		pids=$*
+	done
 done
-"$work/fuzz" -max_total_time="${1:-3600}" -max_len=65537 -detect_leaks=0 "$corpus"
+wait
+found=$(find "$work" -maxdepth 1 -name '*.found' | wc -l)
+echo "$found of the kinds found something"
+[ "$found" = 0 ]
