@@ -15,21 +15,21 @@ flags="-std=gnu11 -O1 -w -fPIC -fvisibility=hidden -D_GNU_SOURCE -D_FILE_OFFSET_
 . "$(dirname "$0")/mutants.sh"
 
 # test_heap finds the library and itself there.
-mkdir -p "$work/broken/tests" "$work/objects"
+mkdir -p "$work/broken/tests"
 for program in test_heap test_heap_linked test_heap_static; do
 	ln -s "$build/tests/$program" "$work/broken/tests/$program"
 done
 
+objects=$(ls "$build"/libcore.a.p/*.o "$build"/libregion.a.p/*.o "$build"/libbetween_clone_and_exec.a.p/*.o \
+	"$build"/libodfork.so.0.*.p/*.o)
+
 link() { # FILE OBJECT: the library with this object in the place of the file's
-	rm -f "$work/objects/"*
-	for object in "$build"/libcore.a.p/*.o "$build"/libregion.a.p/*.o "$build"/libbetween_clone_and_exec.a.p/*.o "$build"/libodfork.so.0.*.p/*.o; do
-		case $object in
-		*/src_"$(echo "${1%.c}" | tr / _)".c.o) ;;
-		*) ln -s "$object" "$work/objects/" ;;
-		esac
+	own=src_$(echo "${1%.c}" | tr / _).c.o others=
+	for object in $objects; do
+		[ "${object##*/}" = "$own" ] || others="$others $object"
 	done
 	# shellcheck disable=SC2086
-	${ODF_CC:-cc} -shared -o "$work/broken/libodfork.so.0" "$2" "$work"/objects/*.o -pthread -Wl,-soname,libodfork.so.0 \
+	${ODF_CC:-cc} -shared -Wl,-S -o "$work/broken/libodfork.so.0" "$2" $others -pthread -Wl,-soname,libodfork.so.0 \
 		"-Wl,--version-script=$build/libodfork.map" -Wl,-z,now,-z,nodelete 2> "$work/log"
 }
 
@@ -45,11 +45,12 @@ notice() { # TEST: true if it passes
 	esac
 }
 
-# TEST: true if it passes with the library as it is built; told once.
+# TEST: true if it passes with the library as it is built; told once. Of the model a few seeds: all of them are what the
+# test heap_model tries.
 sound() {
 	if [ ! -e "$work/passes-$1" ]; then
 		cp "$build/libodfork.so.0" "$work/broken/libodfork.so.0"
-		notice "$1" && grep -q '^ok\|^# .*seeds;' "$work/out" && ! grep -q "^ok.*$1 # SKIP" "$work/out"
+		notice "$(echo "$1" | sed 's/^model_.*/model_16/')" && grep -q '^ok\|^# .*seeds;' "$work/out" && ! grep -q "^ok.*$1 # SKIP" "$work/out"
 		echo $? > "$work/passes-$1"
 	fi
 	[ "$(cat "$work/passes-$1")" = 0 ]

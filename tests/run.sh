@@ -17,7 +17,7 @@ set -eu
 cd "$(dirname "$0")/.."
 exec < /dev/null
 . tests/packages.sh
-packages_need gcc g++ clang libc6-dev meson ninja-build pkg-config libcmocka-dev libseccomp-dev python3 binutils strace gdb git make perl \
+packages_need gcc g++ clang libclang-rt-dev libc6-dev meson ninja-build pkg-config libcmocka-dev libseccomp-dev python3 binutils strace gdb git make perl \
 	sqlite3 redis-server mandoc valgrind 'libmimalloc2.0|libmimalloc3' libjemalloc2 libsqlite3-dev afl++ postgresql default-jre-headless nodejs python3-numpy \
 	musl-tools procps acl abigail-tools systemtap-sdt-dev bpftrace zsh ruby php-cli lua5.3 lua-posix luajit tcl tclx8.4 guile-3.0 swi-prolog-nox gawk
 # Python's own tests, of the version that is there.
@@ -61,21 +61,24 @@ run_tests() {
 arguments="$*"
 # Many tests wait as much as they compute: two more than there are processors.
 at_once=$(($(nproc) + 2))
-# The next one is built while the tests of one run, by what they leave of the processors.
-build_meanwhile() {
-	(sh -c 'renice -n 19 -p $PPID' > /dev/null 2>&1 && build "$@") &
-	builder=$!
-}
 build gcc gcc
-build_meanwhile clang clang -Dprogram_tests=false
+# The others are built, one after the other, while the tests of this one run, by what these leave of the processors;
+# without what a debugger needs, but for the lines that a sanitizer names.
+(
+	# shellcheck disable=SC2016
+	sh -c 'renice -n 19 -p $PPID' > /dev/null 2>&1
+	build clang clang -Ddebug=false -Dprogram_tests=false
+	sanitizer="-Doptimization=1 -Ddebug=false -Dc_args=-g1 -Db_lundef=false -Dprogram_tests=false -Dbenchmarks=false"
+	# shellcheck disable=SC2086
+	build sanitize gcc $sanitizer -Db_sanitize=address,undefined
+	# shellcheck disable=SC2086
+	build thread gcc $sanitizer -Db_sanitize=thread
+) &
+builder=$!
 run_tests gcc
 wait "$builder"
-build_meanwhile sanitize gcc -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false -Dprogram_tests=false -Dbenchmarks=false
 run_tests clang
-wait "$builder"
-build_meanwhile thread gcc -Doptimization=1 -Db_sanitize=thread -Db_lundef=false -Dprogram_tests=false -Dbenchmarks=false
 run_tests sanitize
-wait "$builder"
 run_tests thread
 
 # shellcheck disable=SC2086
