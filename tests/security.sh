@@ -7,6 +7,7 @@ build=${ODF_BUILD:?} source=${ODF_SOURCE:?}
 skip() { [ "${ODF_MUST_WORK:-0}" != 1 ] || { echo "Bail out! must not be skipped: $1"; exit 1; }; echo "1..0 # SKIP $1"; exit 0; }
 [ "$(id -u)" = 0 ] || skip "needs root, to be two users"
 "$build/odfork" probe | grep -q '^uffd_minor  *yes' || skip "nothing settles here, so there may be no keeper"
+command -v strace > /dev/null || skip "no strace"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 chmod 755 "$work"
@@ -15,7 +16,7 @@ cp -L "$build/libodfork.so.0" . || exit 1
 unset LD_PRELOAD ODFORK_HEAP ODFORK_LOG ODFORK_STATS PYTHONPATH
 
 cat > watched.py <<'END'
-import os, subprocess, sys, time
+import os, re, subprocess, sys, time
 data = bytearray(48 << 20)
 data[::4096] = b"s" * (48 << 8)
 
@@ -57,6 +58,25 @@ if sys.argv[1] == "keeper":
         assert subprocess.run(other + ["ls", path], capture_output=True).returncode != 0, path
     for path in f"/proc/{pid}/mem", f"/proc/{pid}/maps", f"/proc/{os.getpid()}/mem":
         assert subprocess.run(other + ["head", "-c1", path], capture_output=True).returncode != 0, path
+elif sys.argv[1] == "faults":
+    # What it asks to serve page faults of lies in regions, and the descriptor for that is the keeper's alone.
+    tracer = subprocess.Popen(["strace", "-qq", "-e", "trace=ioctl", "-o", "ioctls", "-p", pid])
+    deadline, asked = time.time() + 25, []
+    while not asked and time.time() < deadline:
+        child()
+        time.sleep(0.1)
+        if os.path.exists("ioctls"):
+            asked = [line for line in open("ioctls") if "UFFDIO_REGISTER" in line and line.endswith("\n")]
+    regions = [[int(place, 16) for place in line.split()[0].split("-")] for line in open("/proc/self/maps") if "/memfd:odfork" in line]
+    tracer.terminate()
+    tracer.wait()
+    assert asked, "nothing settled"
+    for line in asked:
+        start, length = (int(number, 16) for number in re.search(r"start=(0x[0-9a-f]+), len=(0x[0-9a-f]+)", line).groups())
+        assert any(start < end and start + length > first for first, end in regions), (line, regions)
+    for link in os.listdir("/proc/self/fd"):
+        if os.path.lexists("/proc/self/fd/" + link):
+            assert "userfaultfd" not in os.readlink("/proc/self/fd/" + link)
 elif sys.argv[1] == "executed":
     # As without the library: no descriptor of its own, in a child as in what it executes.
     plain = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"} # else it has a heap of its own
@@ -80,10 +100,12 @@ result() { # STATUS NAME
 	count=$((count + 1))
 	if [ "$1" = 0 ]; then echo "ok $count - $2"; else failed=$((failed + 1)); echo "not ok $count - $2"; sed 's/^/#   /' log; fi
 }
-echo 1..5
+echo 1..6
 under() { timeout 60 env LD_PRELOAD="$work/libodfork.so.0" ODFORK_HEAP=on /usr/bin/python3 watched.py "$1" > log 2>&1; }
 under keeper
 result $? "the keeper has no rights, no descriptors but its own, and neither it nor the program opens to another user"
+under faults
+result $? "page faults are served of regions only, by a descriptor that the program has not"
 under executed
 result $? "what is executed has nothing of it"
 under ids

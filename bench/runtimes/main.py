@@ -89,7 +89,7 @@ ROWS = (
      Row("zsh", ["zsh", "-f", job("zsh")], ["zsh"]),
      Row("gawk", ["gawk", "-f", job("awk")], ["gawk"])] +
     cpp("glibc", None) + cpp("tcmalloc", "libtcmalloc_minimal.so.4") + cpp("jemalloc", "libjemalloc.so.2") +
-    cpp("mimalloc", "libmimalloc.so.2"))
+    cpp("mimalloc", "libmimalloc.so." + ("3" if os.path.exists(LIBRARIES + "libmimalloc.so.3") else "2")))
 
 
 class Failed(Exception):
