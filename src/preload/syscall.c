@@ -174,6 +174,7 @@ static bool look_at_end(const long w[6])
 {
 	(void)w;
 	region_process_ends();
+	region_ends_say();
 	return false;
 }
 

@@ -57,6 +57,7 @@ static size_t bitmap_size(const struct odf_region *region)
 /* Only what is surely ours. In a child that is what children get: home, and the tokens below it. */
 static void unmap_all(struct odf_region *region)
 {
+	region_ends_forget(region);
 	if (!region->absent && !region->in_place) {
 		(void)region_unmap(region->home, region->length); /* first: no child may have it without its token */
 		(void)region_unmap(region_token_page(region, region->token), REGION_PAGE);

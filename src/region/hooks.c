@@ -44,6 +44,7 @@ static void become_child(void)
 		region->given_back = 0;
 		region->file = region->second_file = region->token_file = region->spare_file = -1;
 	}
+	region_ends_inherit(region_list); /* what is absent is marked by now */
 	atomic_store_explicit(&memory_is_shared, false, memory_order_relaxed); /* this is a copy */
 	atomic_store_explicit(&odd_children, false, memory_order_relaxed);
 	region_list = NULL; /* none of them takes part in anything any more */
@@ -86,6 +87,7 @@ int region_count(struct odf_region *region)
 		}
 		atomic_store_explicit(&marker, mark, memory_order_release);
 	}
+	region_ends_prepare();
 	atomic_fetch_add_explicit(&bytes, region->capacity, memory_order_relaxed);
 	return 0;
 }

@@ -55,7 +55,8 @@
  *   1. A frozen file is never written: not while a descendant may map it.
  *   2. The test for descendants is exact: a token page, mapped shared and writable, goes to every descendant with the
  * snapshot however it was made,
- *      and can be sealed against writing exactly when no mapping of it is left. One token per freeze.
+ *      and can be sealed against writing exactly when no mapping of it is left. One token per freeze. Who gives his up
+ *      is alone with his memory and makes no call any more but the one that ends him (ends.c).
  *   3. A child that did not come through us never shares memory with us: home is MADV_DONTFORK where it is LIVE, and
  * all of it from the question
  *      about descendants until the next freeze. A child may have a token without home, which only makes the answer
@@ -443,6 +444,13 @@ extern bool region_zero_pages_never;
 /* What is there, a private view of the file, reads as zeros, and takes no memory. False: refused here; what is there
  * is what it was, or what the file has. */
 bool region_put_zero_pages(char *start, size_t length);
+
+/* ---- ends.c ---- */
+void region_ends_prepare(void); /* once a process has regions of its own; it may fail */
+void region_ends_inherit(const struct odf_region *list); /* in a child: its parent's */
+void region_ends_forget(const struct odf_region *region); /* it is not there any more, in a child */
+unsigned region_ends_seen(void); /* of children that said so */
+atomic_uint *region_ends_word(void); /* which counts them; NULL: none do */
 
 /* ---- settle.c, by the keeper ---- */
 /* How the rest of the program is kept from the memory meanwhile: by userfaultfd, or by its word that it keeps off. */

@@ -27,6 +27,7 @@ uint64_t keeper_pause_most_ns;
 /* Of the keeper: reset by who forgets it. */
 static struct {
 	unsigned forks;
+	unsigned ends; /* that children have said, when the notices were counted */
 	uint64_t fork_ns; /* when it saw the last one */
 	uint64_t distances[SCHEDULE_DISTANCES]; /* between the last ones */
 	unsigned distance;
@@ -34,7 +35,7 @@ static struct {
 	int main_id;
 	uint64_t idle_fork_ns; /* the last one by a thread that is SCHED_IDLE */
 	uint64_t cleared_ns; /* when it saw that word cleared; 0: it is not */
-	bool cannot_wait_for_two;
+	bool cannot_wait_for_all;
 } seen;
 
 /* ---- For everybody ---- */
@@ -161,25 +162,26 @@ struct waiter {
 #define WAITER_PRIVATE 128u
 
 /* On the word of the main thread too, of which the kernel wakes one waiter only: that may have been for a thread of
- * the program that joins it. */
-static bool wait_for_two(unsigned notices, uint64_t nanoseconds)
+ * the program that joins it; and on that by which children say that they end. */
+static bool wait_for_all(unsigned notices, uint64_t nanoseconds)
 {
-	struct waiter waiters[2] = {
+	struct waiter waiters[3] = {
 		{ notices, (uintptr_t)&keeper.notices, WAITER_32_BITS | WAITER_PRIVATE, 0 },
 		{ (uint32_t)seen.main_id, (uintptr_t)seen.main_word, WAITER_32_BITS, 0 },
+		{ seen.ends, (uintptr_t)region_ends_word(), WAITER_32_BITS, 0 },
 	};
 	uint64_t until = region_clock() + nanoseconds;
 	struct timespec time = { .tv_sec = (time_t)(until / 1000000000u), .tv_nsec = (long)(until % 1000000000u) };
 	long result;
 
-	if (seen.cannot_wait_for_two || !main_thread_is_there())
+	if (seen.cannot_wait_for_all || !main_thread_is_there())
 		return false;
-	result = sys_call5(NUMBER_FUTEX_WAITV, waiters, 2, 0, &time, CLOCK_MONOTONIC);
+	result = sys_call5(NUMBER_FUTEX_WAITV, waiters, region_ends_word() != NULL ? 3 : 2, 0, &time, CLOCK_MONOTONIC);
 	if (result == 1)
 		(void)sys_call3(SYS_futex, seen.main_word, FUTEX_WAKE, INT32_MAX);
 	else if (result == -ENOSYS || result == -EPERM || result == -EINVAL || result == -EFAULT)
-		seen.cannot_wait_for_two = true;
-	return !seen.cannot_wait_for_two;
+		seen.cannot_wait_for_all = true;
+	return !seen.cannot_wait_for_all;
 }
 
 /* How long it may sleep where nothing wakes it at the program's end. */
@@ -199,7 +201,7 @@ void keeper_sleep(unsigned notices, uint64_t nanoseconds)
 
 	if (nanoseconds > LONGEST_SLEEP_NS)
 		nanoseconds = LONGEST_SLEEP_NS;
-	if (nanoseconds > SHORT_SLEEP_NS && wait_for_two(notices, nanoseconds))
+	if (nanoseconds > SHORT_SLEEP_NS && wait_for_all(notices, nanoseconds))
 		return;
 	most = until_a_look();
 	if (nanoseconds > most)
@@ -207,6 +209,13 @@ void keeper_sleep(unsigned notices, uint64_t nanoseconds)
 	time.tv_sec = (time_t)(nanoseconds / 1000000000u);
 	time.tv_nsec = (long)(nanoseconds % 1000000000u);
 	(void)sys_call4(SYS_futex, &keeper.notices, FUTEX_WAIT_PRIVATE, notices, &time);
+}
+
+/* What comes after that ends a sleep. */
+static unsigned count_notices(void)
+{
+	seen.ends = region_ends_seen();
+	return atomic_load(&keeper.notices);
 }
 
 static void end_if_it_is_time(void)
@@ -238,7 +247,7 @@ bool keeper_is_hurried(uint64_t rest_ns)
 /* An order ends the pause. */
 void keeper_between_steps(const struct region_progress *progress)
 {
-	unsigned notices = atomic_load(&keeper.notices);
+	unsigned notices = count_notices();
 	uint64_t pause = keeper_pause_most_ns > 0 ? schedule_pause(progress, keeper_pause_most_ns, until_fork()) : 0;
 
 	end_if_it_is_time();
@@ -247,7 +256,7 @@ void keeper_between_steps(const struct region_progress *progress)
 		keeper_sleep(notices, pause);
 	/* Last, so that it is true of the step that comes. */
 	for (uint64_t wait = SCHEDULE_STOPPED_NS; program_is_stopped(); wait = wait < SCHEDULE_FAST_ASLEEP_NS / 2 ? 2 * wait : SCHEDULE_FAST_ASLEEP_NS) {
-		notices = atomic_load(&keeper.notices);
+		notices = count_notices();
 		end_if_it_is_time();
 		keeper_answer_at_once();
 		keeper_sleep(notices, wait);
@@ -360,7 +369,7 @@ static void find_facts(struct odf_region *region, struct schedule_facts *facts)
 		region->seen_faults = faults;
 	}
 	facts->touched = region->adopting ? UINT64_MAX : program_faults() - region->seen_faults; /* the next fork copies all of it */
-	region->ends_seen = program_ended_children();
+	region->ends_seen = program_ended_children() + region_ends_seen();
 	facts->stopped = program_is_stopped() || idle_child_may_end(facts->now);
 	facts->child_ended = region->ends_seen != region->ends_asked_for;
 }
@@ -422,7 +431,7 @@ static void sleep_until(uint64_t then, unsigned notices)
 int keeper_run(void)
 {
 	for (;;) {
-		unsigned notices = atomic_load(&keeper.notices);
+		unsigned notices = count_notices();
 		uint64_t now = region_clock(), then = SCHEDULE_NEVER;
 		unsigned forks = atomic_load(&keeper.forks);
 		if (atomic_load(&keeper.leaves) || program_is_gone())

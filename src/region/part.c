@@ -280,6 +280,7 @@ static int drop_other_views(struct odf_region *region, struct region_maps *maps,
 /* Its children and their children have nothing by it that anybody must know of. */
 static void drop_tokens(struct odf_region *region, struct region_maps *maps)
 {
+	region_ends_forget(region);
 	for (int slot = 0; slot < 2; slot++) {
 		char *page = region_token_page(region, slot);
 		struct region_mapping mapping;

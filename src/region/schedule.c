@@ -6,8 +6,9 @@
  * program has taken SETTLE_FAULTS page faults since the freeze; if it takes fewer the next fork is cheap anyway, and
  * the settle waits until no fork has come for SETTLE_IDLE_NS. This covers the case of short memory too: what a settle
  * could give back before that is the copies of SETTLE_FAULTS pages. Whether descendants are left is asked when a
- * child has ended, and else at intervals that grow with the time since the last fork: an answer takes the lock of the
- * address space a dozen times, and on a busy machine who holds it may not run for milliseconds.
+ * child has ended, or has said that it will, and else at intervals that grow with the time since the last fork: an
+ * answer takes the lock of the address space a dozen times, and on a busy machine who holds it may not run for
+ * milliseconds.
  */
 #include "keeper.h"
 

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A child that says that it ends. The kernel takes its memory down before it takes down what the token is seen by:
+ * of a child that has read a gibibyte that is 30 to 150 ms, in which a settle would be done. Nobody reads that memory
+ * any more, so the child gives its tokens up at the beginning of them.
+ *
+ * Invariant 2 demands that nobody does: the child's one thread is on its way to exit_group, with all signals blocked,
+ * and no other process shares its memory (vfork, CLONE_VM), which the kernel tells (below). Whom it has forked has
+ * tokens of his own. Only who reads it from outside meanwhile, as a debugger does that stops it in exit, may find
+ * what its parent has written since.
+ *
+ * A word in a page that parent and children share counts such ends, and the keeper sleeps on it.
+ */
+#include <linux/futex.h>
+#include <sched.h>
+#include <signal.h>
+#include <stddef.h>
+
+#include "internal.h"
+
+/* Of the regions that this process inherited; one that finds no place here is asked for as long as it is there. */
+#define INHERITED_MOST 16
+static char *inherited[INHERITED_MOST];
+static size_t inherited_count;
+
+static atomic_uint *own, *parents; /* NULL: there is none */
+
+void region_ends_prepare(void)
+{
+	if (own == NULL)
+		own = region_map(NULL, REGION_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+}
+
+void region_ends_inherit(const struct odf_region *list)
+{
+	for (; list != NULL; list = list->next)
+		if (!list->absent && inherited_count < INHERITED_MOST)
+			inherited[inherited_count++] = region_token_page(list, list->token);
+	if (own != NULL)
+		parents = own;
+	own = NULL;
+}
+
+void region_ends_forget(const struct odf_region *region)
+{
+	for (size_t i = 0; i < inherited_count; i++)
+		if (inherited[i] == region_token_page(region, region->token))
+			inherited[i--] = inherited[--inherited_count];
+}
+
+unsigned region_ends_seen(void)
+{
+	return own == NULL ? 0 : atomic_load(own);
+}
+
+atomic_uint *region_ends_word(void)
+{
+	return own;
+}
+
+/* unshare(CLONE_VM) does nothing for who shares his memory with nobody, and fails for everybody else. */
+static bool is_alone(void)
+{
+	return region_is_unfiltered() && sys_call1(SYS_unshare, CLONE_VM) == 0;
+}
+
+void region_ends_say(void)
+{
+	uint64_t all = ~0ull, mask;
+
+	if (inherited_count == 0)
+		return;
+	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask);
+	if (!is_alone()) {
+		(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
+		return;
+	}
+	for (size_t i = 0; i < inherited_count; i++)
+		(void)region_unmap(inherited[i], REGION_PAGE);
+	inherited_count = 0;
+	if (parents == NULL)
+		return;
+	atomic_fetch_add(parents, 1);
+	(void)sys_call3(SYS_futex, parents, FUTEX_WAKE, 1);
+}
