@@ -59,6 +59,11 @@ static void schedule(void **state)
 		/* Much was. */
 		{ { .settles = true, .fork_ns = AGO(4 * MS), .touched = 64 }, SCHEDULE_SETTLE, 0, 4 * MS / 64 },
 		{ { .settles = true, .fork_ns = AGO(4000 * MS), .touched = 64 }, SCHEDULE_SETTLE, 0, 4 * MS },
+		/* All of it was only read. */
+		{ { .settles = true, .fork_ns = AGO(4 * MS), .touched = 64, .only_read = true }, SCHEDULE_WAIT, MS, 0 },
+		{ { .settles = true, .fork_ns = AGO(200 * MS), .touched = 64, .only_read = true }, SCHEDULE_WAIT, 20 * MS, 0 },
+		{ { .settles = true, .fork_ns = AGO(256 * MS), .touched = 64, .only_read = true }, SCHEDULE_SETTLE, 0, 4 * MS },
+		{ { .settles = true, .fork_ns = AGO(4 * MS), .touched = 64, .only_read = true, .vacant = true }, SCHEDULE_SETTLE, 0, 4 * MS / 64 },
 		/* Descendants were asked for a moment ago. */
 		{ { .settles = true, .fork_ns = AGO(16 * MS), .touched = 64, .ask_ns = NOW + 5 * MS }, SCHEDULE_WAIT, MS, 0 },
 		{ { .settles = true, .fork_ns = AGO(160 * MS), .touched = 64, .ask_ns = NOW + 5 * MS }, SCHEDULE_WAIT, 5 * MS, 0 },
@@ -116,13 +121,16 @@ static void pace(void **state)
 		struct region_progress progress;
 		uint64_t until_fork, pause;
 	} table[] = {
-		/* As long as the step took, and no longer than may be. */
-		{ { .step_ns = 300 * US, .rest_ns = 10 * MS }, 20 * MS, 300 * US },
-		{ { .step_ns = 9 * MS, .rest_ns = 10 * MS }, 20 * MS, 4 * MS },
+		/* A part of what the step took, not too short for who waits, and no longer than may be. */
+		{ { .step_ns = 400 * US, .rest_ns = 10 * MS }, 20 * MS, 100 * US },
+		{ { .step_ns = 100 * US, .rest_ns = 10 * MS }, 20 * MS, 60 * US },
+		{ { .step_ns = 20 * MS, .rest_ns = 10 * MS }, 20 * MS, 4 * MS },
 		/* With pauses it would not be done before the next fork; or was not. */
-		{ { .step_ns = 300 * US, .rest_ns = 11 * MS }, 20 * MS, 0 },
-		{ { .step_ns = 300 * US, .rest_ns = 3 * MS, .is_behind = true }, 20 * MS, 0 },
-		{ { .step_ns = 300 * US, .rest_ns = 2 * MS, .is_behind = true }, 20 * MS, 300 * US },
+		{ { .step_ns = 400 * US, .rest_ns = 11 * MS }, 20 * MS, 0 },
+		{ { .step_ns = 400 * US, .rest_ns = 3 * MS, .is_behind = true }, 20 * MS, 0 },
+		{ { .step_ns = 400 * US, .rest_ns = 2 * MS, .is_behind = true }, 20 * MS, 100 * US },
+		/* And would make others wait for too long. */
+		{ { .step_ns = 400 * US, .rest_ns = 21 * MS }, 20 * MS, 60 * US },
 	};
 
 	(void)state;
@@ -134,6 +142,42 @@ static void pace(void **state)
 	assert_int_equal(schedule_until_fork(80 * MS, often), 40 * MS); /* late */
 	assert_true(schedule_until_fork(5 * MS, once) > 1000000 * MS);
 	assert_true(schedule_until_fork(5 * MS, second) > 1000000 * MS);
+}
+
+/* Else a settle would be put off although a fork copies what was written, and all page tables with it. */
+static void what_was_only_read(void **state)
+{
+	size_t size = (size_t)8 << 20, page = 4096;
+	odf_region *region = odf_region_create(size, ODF_REGION_MANUAL);
+	int pagemap = region_pagemap_open();
+	volatile char *memory;
+	pid_t pid;
+
+	(void)state;
+	assert_non_null(region);
+	assert_true(pagemap >= 0);
+	memory = odf_region_base(region);
+	for (int round = 0; round < 2; round++) {
+		for (size_t at = 0; at < size; at += page)
+			memory[at] = 1;
+		assert_false(region_is_unwritten(region, pagemap)); /* LIVE */
+		pid = odf_fork();
+		if (pid == 0)
+			_exit(0);
+		assert_int_equal(wait_for(pid), 0);
+		assert_true(region_is_unwritten(region, pagemap));
+		for (size_t at = 0; at < size; at += page)
+			assert_int_equal(memory[at], 1);
+		assert_true(region_is_unwritten(region, pagemap));
+		if (round == 0)
+			memory[size - 1] = 2;
+		else
+			assert_errno(0, odf_region_discard(region, (char *)odf_region_base(region) + page, page));
+		assert_false(region_is_unwritten(region, pagemap));
+		assert_errno(0, odf_region_settle(region));
+	}
+	close(pagemap);
+	assert_errno(0, odf_region_destroy(region));
 }
 
 /* ---- What it can still do ---------------------------------------------------------------------------------------------------------------- */
@@ -455,7 +499,7 @@ static void priorities_are_the_programs(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(schedule),
+		cmocka_unit_test(schedule), cmocka_unit_test(what_was_only_read),
 		cmocka_unit_test(pace),    cmocka_unit_test(any_other_call_ends_it),      cmocka_unit_test(arguments_count),
 		cmocka_unit_test(all_rights_or_none_executable),
 		cmocka_unit_test(is_confined), cmocka_unit_test(later_regions_are_like_the_first),

@@ -192,6 +192,8 @@ struct odf_region {
 	unsigned seen_forks;  /* the fork that the next members are about */
 	unsigned ends_seen, ends_asked_for; /* ends of children: each is cause enough to ask once */
 	uint64_t touched;     /* and since, when the settle began */
+	uint64_t touched_read; /* by how many of these nothing had been written; UINT64_MAX: something has */
+	uint64_t read_look_ns; /* when that may be looked at again */
 	uint64_t ask_ns;      /* when to ask again */
 	uint64_t moved_table_ns, fresh_table_ns; /* a table's part of a step, with page tables and without (settle.c); 0: not known */
 	uint64_t round_faults; /* between the last two freezes */
@@ -430,6 +432,8 @@ struct region_run {
  * view stands for zeros that were written. Returns the number of runs or minus an errno value. */
 long region_private(int pagemap, char *start, char *end, bool zeros, size_t max_pages, struct region_run *runs, size_t run_count, char **walked);
 int region_pagemap_open(void); /* or minus an errno value */
+/* Of a region that is FROZEN: it has no page of the process's own, as far as one can tell. By the keeper. */
+bool region_is_unwritten(struct odf_region *region, int pagemap);
 
 /* ---- discard.c ---- */
 void region_discard_mark(struct odf_region *region, size_t from, size_t length);

@@ -367,11 +367,28 @@ static void find_facts(struct odf_region *region, struct schedule_facts *facts)
 		region->seen_epoch = epoch;
 		region->round_faults = faults - region->seen_faults;
 		region->seen_faults = faults;
+		region->touched_read = 0;
+		region->read_look_ns = 0;
 	}
 	facts->touched = region->adopting ? UINT64_MAX : program_faults() - region->seen_faults; /* the next fork copies all of it */
 	region->ends_seen = program_ended_children() + region_ends_seen();
 	facts->stopped = program_is_stopped() || idle_child_may_end(facts->now);
 	facts->child_ended = region->ends_seen != region->ends_asked_for;
+}
+
+/* A look at all page tables takes a millisecond for each GiB: a part of the time at most. Each first write is a page
+ * fault, so without any nothing is to be seen anew. */
+#define READ_LOOK_PART 32u
+
+static bool is_only_read(struct odf_region *region, const struct schedule_facts *facts)
+{
+	if (facts->vacant || region->touched_read == UINT64_MAX || facts->touched == UINT64_MAX)
+		return false;
+	if (facts->touched == region->touched_read || facts->now < region->read_look_ns)
+		return true;
+	region->touched_read = region_is_unwritten(region, keeper_settler.pagemap) ? facts->touched : UINT64_MAX;
+	region->read_look_ns = region_clock() + READ_LOOK_PART * (region_clock() - facts->now);
+	return region->touched_read != UINT64_MAX;
 }
 
 /* When to look at the region again. */
@@ -383,6 +400,10 @@ static uint64_t look_after(struct odf_region *region, uint64_t now)
 
 	find_facts(region, &facts);
 	what = schedule_region(&facts);
+	if (what.action == SCHEDULE_SETTLE && is_only_read(region, &facts)) {
+		facts.only_read = true;
+		what = schedule_region(&facts);
+	}
 	switch (what.action) {
 	case SCHEDULE_GIVE_UP:
 		return give_up(region, now);

@@ -135,6 +135,7 @@ struct schedule_facts {
 	bool settles, thins;   /* beside the program; gives back only */
 	bool huge;             /* it is to have large pages */
 	bool child_ended;      /* one that it was not asked for yet */
+	bool only_read;        /* nothing was written since the freeze */
 };
 struct schedule {
 	enum schedule_action action;

@@ -106,3 +106,40 @@ int region_pagemap_open(void)
 {
 	return sys_open("/proc/self/pagemap", O_RDONLY, 0);
 }
+
+/* How much is looked at in one go: it takes the lock of the address space, which a fork needs. */
+#define LOOK ((size_t)64 << 20)
+
+/* The next piece of memory from *at on, and where it ends. Short moments with the lock, for who wants to fork. */
+static bool next_piece(const struct odf_region *region, uint64_t epoch, size_t *at, size_t *end)
+{
+	bool found = false;
+
+	region_lock_as_keeper();
+	while (*at < region->length && !found && region->epoch == epoch) {
+		found = region_extent_at(region, *at, region->length, end) == NULL;
+		if (!found)
+			*at = *end;
+	}
+	region_unlock_as_keeper();
+	if (found && *end - *at > LOOK)
+		*end = *at + LOOK;
+	return found;
+}
+
+bool region_is_unwritten(struct odf_region *region, int pagemap)
+{
+	uint64_t epoch;
+	bool written;
+
+	region_lock_as_keeper();
+	epoch = region->epoch;
+	written = !region->visible; /* some of it may be LIVE */
+	region_unlock_as_keeper();
+	for (size_t at = 0, end; !written && next_piece(region, epoch, &at, &end); at = end) {
+		struct region_run run;
+		char *walked;
+		written = region_private(pagemap, region->home + at, region->home + end, true, 1, &run, 1, &walked) != 0;
+	}
+	return !written && region->epoch == epoch;
+}

@@ -4,7 +4,8 @@
  * since the freeze, about a microsecond for 2 MiB that were touched at all and more for each page, and each first
  * write to a page costs a copy of it, which a LIVE region does not pay. So: as soon as no descendant is left, if the
  * program has taken SETTLE_FAULTS page faults since the freeze; if it takes fewer the next fork is cheap anyway, and
- * the settle waits until no fork has come for SETTLE_IDLE_NS. This covers the case of short memory too: what a settle
+ * the settle waits until no fork has come for SETTLE_IDLE_NS; and where all that it touched it only read, which no fork
+ * copies, and would have to map again after the settle, for READ_IDLE_NS. This covers the case of short memory too: what a settle
  * could give back before that is the copies of SETTLE_FAULTS pages. Whether descendants are left is asked when a
  * child has ended, or has said that it will, and else at intervals that grow with the time since the last fork: an
  * answer takes the lock of the address space a dozen times, and on a busy machine who holds it may not run for
@@ -17,6 +18,7 @@
 #define DRAIN_PAUSE_NS 50000u
 #define SETTLE_FAULTS  64u
 #define SETTLE_IDLE_NS 20000000u
+#define READ_IDLE_NS   250000000u
 #define ASK_OFTEN_NS   1000000000u
 #define ASK_LAST_NS    8000000000u
 #define GATHER_IDLE_NS 100000000u
@@ -24,6 +26,12 @@
  * find half of the region FROZEN. */
 #define PAUSE_MOST_NS  4000000u
 #define PAUSE_PART     64u
+/* Who waits for the lock of the address space gets it while nobody wants it for so long: else it is taken before he
+ * has woken, over and over, for 4 ms at a time (the kernel's). A fork that comes soon is worth that to as much as it
+ * would take itself. */
+#define PAUSE_SHORT_NS 60000u
+#define PAUSE_SHARE    4u
+#define UNPAUSED_NS    20000000u
 /* Waking a sleeper costs the caller of fork as much as the freeze does, so after one fork the keeper looks for the
  * next by itself for a while, less and less often: looking has its price as well, a core on which the address space
  * was active is one more to tell of changes. */
@@ -76,7 +84,7 @@ struct schedule schedule_region(const struct schedule_facts *facts)
 		return now >= facts->ask_ns ? act(SCHEDULE_THIN) : wait_until(facts->ask_ns);
 	if (!facts->settles)
 		return wait_until(SCHEDULE_NEVER);
-	if (!facts->vacant && since < SETTLE_IDLE_NS && facts->touched < SETTLE_FAULTS)
+	if (!facts->vacant && (facts->only_read ? since < READ_IDLE_NS : since < SETTLE_IDLE_NS && facts->touched < SETTLE_FAULTS))
 		return wait_until(now + between(since / 4, LOOK_FIRST_NS, LOOK_LAST_NS));
 	if (!facts->vacant && now < facts->ask_ns && !facts->child_ended) {
 		uint64_t look = next_look(now, facts->fork_ns);
@@ -107,17 +115,21 @@ uint64_t schedule_until_fork(uint64_t since, const uint64_t distances[SCHEDULE_D
 	return distance > since ? distance - since : since / 2;
 }
 
-/* Half of the time is the program's: steps without a pause between them made each thread that takes page faults wait
- * for the lock of the address space, over and over (99th percentile of Redis's requests with 1 GiB to settle: 1.1 to
- * 5.7 ms, with pauses 0.3 to 0.5). Not where a fork would come before the end: what it copies holds all threads up for
- * longer. Who waits does not say whether to pause: it waits for that lock, anywhere in the memory, and hardly ever for
- * the piece of the step, where userfaultfd would tell. With pauses only after steps in which somebody did, one request
- * in a thousand took 13 ms after a save of 2 GiB, with pauses 1.2. */
+/* A fifth of the time is the program's: steps without a pause between them made each thread that takes page faults
+ * wait for the lock of the address space, over and over (99th percentile of Redis's requests with 1 GiB to settle: 1.1
+ * to 5.7 ms, with pauses as long as the steps 0.3 to 0.5). Not where a fork would come before the end: what it copies
+ * holds all threads up for longer. Who waits does not say whether to pause: it waits for that lock, anywhere in the
+ * memory, and hardly ever for the piece of the step, where userfaultfd would tell. With pauses only after steps in
+ * which somebody did, one request in a thousand took 13 ms after a save of 2 GiB, with pauses 1.2. */
 uint64_t schedule_pause(const struct region_progress *progress, uint64_t most, uint64_t until_fork)
 {
+	uint64_t pause = progress->step_ns / PAUSE_SHARE;
+
 	if (progress->rest_ns > until_fork / (progress->is_behind ? 8 : 2))
-		return 0;
-	return progress->step_ns < most ? progress->step_ns : most;
+		pause = progress->rest_ns > UNPAUSED_NS ? PAUSE_SHORT_NS : 0;
+	else if (pause < PAUSE_SHORT_NS)
+		pause = PAUSE_SHORT_NS;
+	return pause < most ? pause : most;
 }
 
 uint64_t schedule_after(int error, uint64_t now, uint64_t fork_ns)

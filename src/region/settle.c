@@ -573,6 +573,12 @@ static bool wants_fresh(const struct odf_region *region, const struct region_set
 	       settler->is_hurried(rest * region->moved_table_ns);
 }
 
+/* A fork comes before the rest is done, by what is known of the last ones. */
+static bool is_late(const struct odf_region *region, const struct region_settler *settler, size_t rest)
+{
+	return settler->userfault >= 0 && settler->is_hurried(rest * region->moved_table_ns);
+}
+
 /* From a step that went well. What was not tried for long is taken for ever cheaper, so that it will be tried again. */
 static void learn(struct odf_region *region, const struct step *step, uint64_t step_ns)
 {
@@ -636,7 +642,8 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 		size_t live = region->live_length, end;
 		step.from = (region->live_from + live) % region->length;
 		step.is_fresh = wants_fresh(region, settler, tables, tables - done);
-		step.length = choose_length(region, settler, step.from, region->length - live, step.is_fresh);
+		step.length = choose_length(region, settler, step.from, region->length - live,
+					    step.is_fresh || is_late(region, settler, tables - done));
 		region_lock_as_keeper();
 		/* Invariants 1 and 3: no fork came while nobody held the lock. */
 		if (region->epoch != epoch || !region->vacant || region->visible || region_forks_pending > 0 || region->aside_lost)
