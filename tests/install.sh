@@ -12,8 +12,8 @@ fail() { cat "$work/log"; echo "$*"; exit 1; }
 version=$(sed -n "s/^  version: '\(.*\)',/\1/p" "$source/meson.build")
 mkdir -p "$work/user/subprojects"
 if git -C "$source" rev-parse --git-dir > /dev/null 2>&1; then
-	meson dist -C "$build" --no-tests --formats xztar --allow-dirty > "$work/log" 2>&1 || fail "meson dist fails"
-	tarball=$build/meson-dist/libodfork-$version.tar.xz
+	meson dist -C "$build" --no-tests --formats gztar --allow-dirty > "$work/log" 2>&1 || fail "meson dist fails"
+	tarball=$build/meson-dist/libodfork-$version.tar.gz
 	[ -s "$tarball" ] || fail "meson dist did not make $tarball"
 	tar -xf "$tarball" -C "$work/user/subprojects"
 else
