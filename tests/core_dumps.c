@@ -28,7 +28,7 @@ static void load(void)
 			_exit(0);
 		must(status_of(pid) == 0);
 	}
-	for (int tries = 0; tries < 400 && getenv("ODFORK_HEAP") != NULL && started_as == 0 && !is_live(memory); tries++)
+	for (int tries = 0; tries < 6000 && getenv("ODFORK_HEAP") != NULL && started_as == 0 && !(is_live(memory) && is_live(memory + ALL - PAGE)); tries++)
 		wait_ms(5);
 }
 

@@ -60,6 +60,11 @@ static bool is_all(const char *start, size_t length, char value)
 	return true;
 }
 
+static bool is_all_live(void)
+{
+	return is_live(memory) && is_live(memory + ALL / 2) && is_live(memory + ALL - PAGE);
+}
+
 /* In the region's file, where nothing is private to this process. */
 static void load(void)
 {
@@ -72,9 +77,9 @@ static void load(void)
 			_exit(0);
 		must(status_of(pid) == 0);
 	}
-	for (int tries = 0; tries < 400 && getenv("ODFORK_HEAP") != NULL && started_as == 0 && !is_live(memory + ALL / 2); tries++)
+	for (int tries = 0; tries < 6000 && getenv("ODFORK_HEAP") != NULL && started_as == 0 && !is_all_live(); tries++)
 		wait_ms(5);
-	must(getenv("ODFORK_HEAP") == NULL || started_as != 0 || is_live(memory + ALL / 2));
+	must(getenv("ODFORK_HEAP") == NULL || started_as != 0 || is_all_live());
 }
 
 /* Calls that a program makes anyway. */

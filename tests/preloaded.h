@@ -143,6 +143,19 @@ static inline void fill_mapped(char value)
 }
 
 /* Past the threshold, by malloc and by mmap. */
+/* If the heap is awake: what is mapped from now on is in a region from its first use on, and not only once it has
+ * grown old. */
+static inline bool new_memory_is_inside(void)
+{
+	int (*enable)(size_t);
+
+	*(void **)&enable = dlsym(RTLD_DEFAULT, "odf_heap_enable");
+	if (enable == NULL || info().state != ODF_HEAP_AWAKE)
+		return false;
+	must(enable(0) == 0);
+	return true;
+}
+
 static inline void grow(void)
 {
 	for (size_t i = 0; i < PIECES; i++) {
@@ -152,6 +165,11 @@ static inline void grow(void)
 	}
 	mapped = mmap(NULL, MAPPED, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	must(mapped != MAP_FAILED);
+	if (new_memory_is_inside()) {
+		must(munmap(mapped, MAPPED) == 0);
+		mapped = mmap(NULL, MAPPED, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		must(mapped != MAP_FAILED);
+	}
 	fill_mapped(9);
 }
 

@@ -210,13 +210,31 @@ static int count_tasks(void)
 	return (int)tasks.st_nlink - 2;
 }
 
+/* What a process maps that has not forked is young. Of one that has, it is in a region from the start as soon as what
+ * there was is LIVE. */
+static void become_a_forker(void)
+{
+	pid_t pid = fork();
+	void *probe;
+
+	if (pid == 0)
+		_exit(0);
+	must(status_of(pid) == 0);
+	for (int tries = 0; !is_inside(probe = map(MIB)); tries++) {
+		must(munmap(probe, MIB) == 0 && tries < 30000);
+		wait_ms(1);
+	}
+	must(munmap(probe, MIB) == 0);
+}
+
 static void wake_by_mapping(void)
 {
 	void *memory = map(64 * MIB);
 
 	memset(memory, 1, 64 * MIB);
-	must(is_awake() && is_inside(memory));
-	must(madvise(memory, 64 * MIB, MADV_DONTNEED) == 0); /* it stays mapped, so that what comes after is more than there ever was */
+	must(is_awake());
+	must(madvise(memory, 64 * MIB, MADV_DONTNEED) == 0);
+	become_a_forker();
 }
 
 /* ---- What it says of itself ----------------------------------------------------------------------------------------------------- */
@@ -396,7 +414,7 @@ static void reservations_do_not_wake(void)
 	}
 	must(info().state == ODF_HEAP_ASLEEP);
 	/* An allocator's. */
-	must(is_inside(mmap(NULL, 40 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)));
+	must(mmap(NULL, 40 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != MAP_FAILED);
 	must(is_awake());
 }
 
@@ -966,7 +984,8 @@ static void advice_by_descriptor(void)
 
 	if (self < 0)
 		cannot_be_done_here("no pidfd_open");
-	outside = map(MIB); /* it is asleep */
+	outside = mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	must((void *)outside != MAP_FAILED);
 	wake_by_mapping();
 	inside = map(MIB);
 	must(!is_inside(outside) && is_inside(inside));

@@ -51,6 +51,22 @@ static void schedule(void **state)
 		/* Large pages, in a quiet moment. */
 		{ { .settled = true, .huge = true, .fork_ns = AGO(100 * MS) }, SCHEDULE_GATHER, 0, 0 },
 		{ { .settled = true, .huge = true, .fork_ns = AGO(60 * MS) }, SCHEDULE_WAIT, 40 * MS, 0 },
+		/* Young memory before the first fork: when most of it has been there for a second, or more where others run. */
+		{ { .settled = true, .settles = true, .young = 64 << 20, .young_floor = 48 << 20, .young_ns = AGO(1000 * MS) }, SCHEDULE_ADOPT, 0, 0 },
+		{ { .settled = true, .settles = true, .young = 64 << 20, .young_floor = 48 << 20, .young_ns = AGO(900 * MS), .young_look_ns = 250 * MS },
+		  SCHEDULE_WAIT, 100 * MS, 0 },
+		{ { .settled = true, .settles = true, .young = 64 << 20, .young_floor = 47 << 20, .young_ns = AGO(1000 * MS), .young_look_ns = 250 * MS },
+		  SCHEDULE_WAIT, 250 * MS, 0 },
+		{ { .settled = true, .settles = true, .young = 64 << 20, .young_floor = 48 << 20, .young_ns = AGO(1000 * MS), .young_look_ns = 250 * MS,
+		    .busy = true }, SCHEDULE_WAIT, 250 * MS, 0 },
+		{ { .settled = true, .settles = true, .young = 64 << 20, .young_floor = 48 << 20, .young_ns = AGO(4000 * MS), .busy = true }, SCHEDULE_ADOPT, 0, 0 },
+		{ { .settled = true, .settles = true, .young = 64 << 20, .young_floor = 48 << 20, .young_ns = AGO(4000 * MS), .young_look_ns = 250 * MS,
+		    .stopped = true }, SCHEDULE_WAIT, 250 * MS, 0 },
+		{ { .settled = true, .settles = true, .young = (4 << 20) - 1, .young_floor = 3 << 20, .young_ns = AGO(9000 * MS) }, SCHEDULE_WAIT, SCHEDULE_NEVER, 0 },
+		{ { .settled = true, .settles = true, .young = 64 << 20, .young_floor = 64 << 20, .young_ns = AGO(9000 * MS), .fork_ns = AGO(5000 * MS) },
+		  SCHEDULE_WAIT, SCHEDULE_NEVER, 0 },
+		{ { .settled = true, .thins = true, .young = 64 << 20, .young_floor = 64 << 20, .young_ns = AGO(9000 * MS) }, SCHEDULE_WAIT, SCHEDULE_NEVER, 0 },
+		{ { .settled = true, .settles = true, .huge = true, .young = 64 << 20, .young_floor = 64 << 20, .young_ns = AGO(1000 * MS) }, SCHEDULE_ADOPT, 0, 0 },
 		/* Little was touched: the next fork is cheap anyway. */
 		{ { .settles = true, .fork_ns = AGO(4 * MS), .touched = 63, .child_ended = true }, SCHEDULE_WAIT, MS, 0 },
 		{ { .settles = true, .fork_ns = AGO(100 * US), .touched = 63 }, SCHEDULE_WAIT, 500 * US, 0 },
@@ -105,6 +121,14 @@ static void schedule(void **state)
 	assert_int_equal(schedule_again(ENOMEM, NOW, AGO(2000 * MS), NOW + 100 * MS), NOW + 100 * MS);
 	assert_int_equal(schedule_look(NOW, AGO(40 * MS)), NOW + 10 * MS);
 	assert_int_equal(schedule_look(NOW, AGO(1000 * MS)), SCHEDULE_NEVER);
+	assert_true(schedule_young_anew(&(struct schedule_facts){ .now = NOW, .young = 10 }));
+	assert_true(schedule_young_anew(&(struct schedule_facts){ .now = NOW, .young = 10, .young_floor = 11, .young_ns = AGO(MS) }));
+	assert_false(schedule_young_anew(&(struct schedule_facts){ .now = NOW, .young = 10, .young_floor = 1, .young_ns = AGO(999 * MS) }));
+	assert_true(schedule_young_anew(&(struct schedule_facts){ .now = NOW, .young = 10, .young_floor = 1, .young_ns = AGO(1000 * MS) }));
+	assert_false(schedule_young_anew(&(struct schedule_facts){ .now = NOW, .young = 10, .young_floor = 9, .young_ns = AGO(9000 * MS) }));
+	assert_int_equal(schedule_young_look(true, 4000 * MS), 250 * MS);
+	assert_int_equal(schedule_young_look(false, 250 * MS), 500 * MS);
+	assert_int_equal(schedule_young_look(false, 4000 * MS), 4000 * MS);
 	assert_int_equal(schedule_thin(0), 250 * MS);
 	assert_int_equal(schedule_thin(250 * MS), 500 * MS);
 	assert_int_equal(schedule_thin(50000 * MS), 60000 * MS);
@@ -350,7 +374,7 @@ static void link_of_keeper(const char *name, char *target, size_t size)
 
 static void has_nothing_but_its_files(void)
 {
-	static const char *const known[] = { "/dev/null", "anon_inode:[userfaultfd]", "/memfd:odfork-", "/odfork-region", "/maps", "/pagemap", "/stat", "/statm" };
+	static const char *const known[] = { "/dev/null", "anon_inode:[userfaultfd]", "/memfd:odfork-", "/odfork-region", "/maps", "/pagemap", "/stat", "/statm", "/loadavg" };
 	char path[64], target[200];
 	struct dirent *entry;
 	DIR *files;

@@ -84,10 +84,14 @@ unsigned char *wake_buffers;
 /* Memory enough to wake the heap, and a buffer for each reader, all of it in the region. */
 void wake(void)
 {
+	int (*enable)(size_t);
+
 	if (ballast != NULL)
 		return;
 	ballast = map(32 * MIB);
 	memset(ballast, 1, 32 * MIB);
+	*(void **)&enable = dlsym(RTLD_DEFAULT, "odf_heap_enable");
+	must(info().state == ODF_HEAP_AWAKE && enable != NULL && enable(0) == 0); /* from now on from the start */
 	wake_buffers = map((THREADS + 1) * DIRECT_BLOCK);
 	memset(wake_buffers, 1, (THREADS + 1) * DIRECT_BLOCK);
 	must(info().state == ODF_HEAP_AWAKE && is_inside(wake_buffers));

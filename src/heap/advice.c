@@ -90,6 +90,12 @@ static bool is_zeroing(long advice)
 	return advice == MADV_DONTNEED || advice == MADV_FREE || advice == MADV_DONTNEED_LOCKED;
 }
 
+/* To ask for large pages where there are none changes nothing. */
+static bool ends_youth(long advice)
+{
+	return advice == MADV_HUGEPAGE ? heap_large_pages_are_given() : !leaves_young(advice);
+}
+
 static long advise_span(struct span *span, long advice)
 {
 	long error;
@@ -102,7 +108,7 @@ static long advise_span(struct span *span, long advice)
 	if (advice == MADV_HUGEPAGE || advice == MADV_COLLAPSE)
 		span_make_large(span, advice == MADV_COLLAPSE);
 	if (span->kind == REGION_FOREIGN) {
-		if (span->young && !leaves_young(advice))
+		if (span->young && ends_youth(advice))
 			span_forget_young(span->start, span->length);
 		return sys_call3(SYS_madvise, span->start, span->length, advice);
 	}
@@ -148,7 +154,7 @@ long heap_madvise(void *address, size_t length, int advice)
 	bool past_holes = advice != MADV_POPULATE_READ && advice != MADV_POPULATE_WRITE;
 	long error;
 
-	if (!leaves_young(advice))
+	if (ends_youth(advice))
 		heap_forget_early(address, length);
 	if (!span_touches(address, length))
 		return sys_call3(SYS_madvise, address, length, advice);

@@ -42,6 +42,7 @@ size_t heap_capacity(size_t wanted);
 /* Memory can be taken into a region beside a running program (userfaultfd), and nobody asked for it to be there from
  * the start. */
 bool heap_may_be_young(void);
+void heap_note_asked_for(void); /* by odf_heap_enable */
 /* Somebody asked for that. */
 bool heap_is_on(void);
 /* Memory with all rights has been mapped: what runtimes have that write code among their data. */

@@ -486,14 +486,17 @@ int odf_heap_enable(size_t capacity)
 	if (capacity > HEAP_CAPACITY_MOST)
 		return EINVAL;
 	heap_meet_child();
-	if (heap_state() == ODF_HEAP_AWAKE)
+	if (heap_state() == ODF_HEAP_AWAKE) {
+		heap_note_asked_for();
 		return 0;
+	}
 	/* Whoever runs the program has the last word. */
 	if (atomic_load(&reason) == ODF_REASON_HEAP_NOT_INTERPOSED || settings->heap == SETTINGS_HEAP_OFF)
 		return ENOTSUP;
 	if (capacity != 0)
 		capacity_wanted = capacity;
 	atomic_store(&state, ODF_HEAP_ASLEEP);
+	heap_note_asked_for();
 	if (ask_filters() == 0)
 		heap_see_malloc();
 	for (unsigned tries = 0; (error = wake()) == EBUSY && tries < BUSY_MOST; tries++) { /* another thread makes or ends a region */

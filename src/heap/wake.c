@@ -162,9 +162,17 @@ bool heap_is_on(void)
 	return settings->heap == SETTINGS_HEAP_ON;
 }
 
+/* The program itself has: it is about to fork. */
+static atomic_bool asked_for;
+
+void heap_note_asked_for(void)
+{
+	atomic_store_explicit(&asked_for, true, memory_order_relaxed);
+}
+
 bool heap_may_be_young(void)
 {
-	return settings->heap != SETTINGS_HEAP_ON &&
+	return settings->heap != SETTINGS_HEAP_ON && !atomic_load_explicit(&asked_for, memory_order_relaxed) &&
 	       (capability(ODF_PROBE_UFFD_KERNEL) || capability(ODF_PROBE_UFFD_DEVICE)) && capability(ODF_PROBE_UFFD_MINOR);
 }
 

@@ -61,6 +61,17 @@ void confine_long_turns(void)
 		take_turns(0);
 }
 
+unsigned confine_processors = 1;
+
+static unsigned count_bits(const unsigned long *words, size_t bytes)
+{
+	unsigned count = 0;
+
+	for (size_t i = 0; i < bytes / sizeof *words; i++)
+		count += (unsigned)__builtin_popcountl(words[i]);
+	return count;
+}
+
 int confine_schedule(int program)
 {
 	/* The program's main thread stands for what its user has decided about the whole of it, the thread that
@@ -70,8 +81,10 @@ int confine_schedule(int program)
 	long size = sys_call3(SYS_sched_getaffinity, program, sizeof processors, processors);
 	long policy = sys_call1(SYS_sched_getscheduler, program), nice = sys_call2(SYS_getpriority, PRIO_PROCESS, program);
 
-	if (size > 0)
+	if (size > 0) {
 		(void)sys_call3(SYS_sched_setaffinity, 0, size, processors);
+		confine_processors = count_bits(processors, (size_t)size);
+	}
 	if (policy != SCHED_IDLE && policy != SCHED_BATCH)
 		policy = SCHED_OTHER; /* not in real time, which is for work of a known length */
 	(void)sys_call3(SYS_sched_setscheduler, 0, policy, &normal);

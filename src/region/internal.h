@@ -44,6 +44,7 @@
  * what is at home is the process's own
  *     settle                        memory, FROZEN -> LIVE: the pages of what was adopted are merged like any other
  * private ones
+ *     grown old ("aging")           young   -> memory, LIVE, where all is
  *     overlaid when mapped          foreign -> memory
  *     rights, locks, advice         memory  -> island; young -> foreign, or young with other rights
  *     unmapped, mapped over         any     -> foreign; the kernel may give the place to anybody
@@ -198,6 +199,8 @@ struct odf_region {
 	uint64_t moved_table_ns, fresh_table_ns; /* a table's part of a step, with page tables and without (settle.c); 0: not known */
 	uint64_t round_faults; /* between the last two freezes */
 	uint64_t seen_interrupted; /* of the counter */
+	size_t young_seen, young_floor, young_left; /* young bytes at the last look; the least since young_ns; not adopted */
+	uint64_t young_ns, young_look_ns; /* how long after a look the next one */
 	unsigned behind;      /* how much more than usual it hurries: settles were not done before the next fork */
 	unsigned in_time, patience; /* how many were since, and how many are to be before it hurries less */
 	unsigned failures;    /* settles that failed one after the other, for another reason than that it is not the time */
@@ -373,6 +376,14 @@ bool region_has_aside(struct odf_region *region);
 void region_adopt_young(struct odf_region *region, struct region_maps *maps);
 /* There may be such. */
 bool region_has_to_adopt(const struct odf_region *region);
+/* Of a region that is LIVE: young memory at `from`, *length at most, is marked as what a settle takes in; and is memory
+ * from now on, or young as it was if that failed. 0; EAGAIN: not now; ENOENT: it is not there. */
+int region_begin_adopting(struct odf_region *region, size_t from, size_t *length);
+void region_end_adopting(struct odf_region *region, size_t from, size_t length, int error);
+/* The next young memory from `from` on of which a freeze would adopt any, up to *end; `region->capacity`: there is none. */
+size_t region_next_young(const struct odf_region *region, size_t from, size_t *end);
+/* How much of it there is that a freeze would adopt for its own sake. */
+size_t region_young_bytes(const struct odf_region *region);
 
 /* ---- leave.c, under the lock ---- */
 /* Covers what is LIVE there with a private view of the file, for good, where it cannot be moved. By whoever has the
@@ -499,6 +510,9 @@ void region_end_aside(struct odf_region *region, const struct region_settler *se
 /* Makes all of the region LIVE. 0 or an errno value: EBUSY, EAGAIN (a fork came between; or one is pending), ENOMEM,
  * EIO... */
 int region_settle(struct odf_region *region, const struct region_settler *settler);
+/* Makes LIVE memory of young memory at `from`, of a region that is LIVE as a whole and of a process that has not
+ * forked. 0; EAGAIN: not now; another errno value: it stays young. *next: what comes after. */
+int region_adopt_step(struct odf_region *region, const struct region_settler *settler, size_t from, size_t limit, size_t *next);
 /* For tests: no step moves page tables home. */
 extern bool region_fresh_always;
 

@@ -349,6 +349,8 @@ static void find_facts(struct odf_region *region, struct schedule_facts *facts)
 	facts->huge = region->flags & ODF_REGION_HUGE;
 	facts->settles = keeper_settles_here(region);
 	facts->thins = keeper_thins_here(region);
+	if (facts->settled && facts->settles && facts->fork_ns == 0)
+		keeper_look_at_young(region, facts);
 	if (facts->lost || facts->settled || (!facts->settles && !facts->thins))
 		return;
 	if (region->seen_forks != seen.forks) {
@@ -420,6 +422,9 @@ static uint64_t look_after(struct odf_region *region, uint64_t now)
 		return thin(region);
 	case SCHEDULE_SETTLE:
 		return settle(region, &facts, what.pause_most);
+	case SCHEDULE_ADOPT:
+		keeper_adopt_young(region);
+		return now;
 	case SCHEDULE_WAIT:
 		break;
 	}

@@ -39,6 +39,8 @@
 
 #include "internal.h"
 
+struct schedule_facts;
+
 #define KEEPER_DESK_SIZE ((sizeof(struct region_desk) + REGION_PAGE - 1) / REGION_PAGE * REGION_PAGE)
 
 /* Between the program and it. */
@@ -96,7 +98,7 @@ void keeper_watch(atomic_int *main_word, int main_id);
 
 /* keeper_program.c: what the keeper knows of the program. */
 struct program_files {
-	int stat, statm, own_statm;
+	int stat, statm, own_statm, load;
 };
 extern struct program_files program_files; /* -1: not known */
 void program_meet(int id);
@@ -108,8 +110,14 @@ uint64_t program_faults(void); /* UINT64_MAX: not known */
 /* Counts those children of it that are found to have ended. Disturbs nobody. */
 unsigned program_ended_children(void);
 bool program_has_children(void); /* of those that were not found to have ended */
+bool program_leaves_a_processor(void); /* of those that it may use: nobody runs there. Or it cannot be told */
+
+/* aging.c: young memory before the first fork */
+void keeper_look_at_young(struct odf_region *region, struct schedule_facts *facts);
+void keeper_adopt_young(struct odf_region *region); /* until there is none, or the process forks */
 
 /* confine.c */
+extern unsigned confine_processors; /* on how many it may run */
 /* Priority, policy, processors, memory policy and timers are the keeper's own, whoever it was that started it. EBUSY:
  * it would stall others, and another thread of the program may have more luck. */
 int confine_schedule(int program);
@@ -122,7 +130,8 @@ void confine_rights(bool may_lock, bool may_execute);
 
 /* ---- schedule.c: when to do what, without a look at anything ---- */
 
-enum schedule_action { SCHEDULE_WAIT, SCHEDULE_GIVE_UP, SCHEDULE_DRAIN, SCHEDULE_MEND, SCHEDULE_GATHER, SCHEDULE_THIN, SCHEDULE_SETTLE };
+enum schedule_action { SCHEDULE_WAIT, SCHEDULE_GIVE_UP, SCHEDULE_DRAIN, SCHEDULE_MEND, SCHEDULE_GATHER, SCHEDULE_THIN, SCHEDULE_SETTLE,
+		       SCHEDULE_ADOPT };
 struct schedule_facts {
 	uint64_t now, fork_ns; /* the last fork */
 	uint64_t ask_ns;       /* not to be asked for descendants before, unless a child has ended */
@@ -136,6 +145,10 @@ struct schedule_facts {
 	bool huge;             /* it is to have large pages */
 	bool child_ended;      /* one that it was not asked for yet */
 	bool only_read;        /* nothing was written since the freeze */
+	uint64_t young;        /* bytes that a freeze would adopt */
+	uint64_t young_floor, young_ns; /* so many of the former there have been since then */
+	uint64_t young_look_ns; /* how long after this look the next one */
+	bool busy;             /* no processor is left to work in the background */
 };
 struct schedule {
 	enum schedule_action action;
@@ -155,6 +168,10 @@ uint64_t schedule_pause(const struct region_progress *progress, uint64_t most, u
 struct schedule schedule_region(const struct schedule_facts *facts);
 /* So often in a row, and the region is given up. */
 #define SCHEDULE_FAILURES_MOST 100u
+/* Of a region whose process has not forked: the most that it makes sense to wait between two looks at its young memory,
+ * and whether what there was since young_ns tells nothing of what there is. */
+uint64_t schedule_young_look(bool changed, uint64_t last_ns);
+bool schedule_young_anew(const struct schedule_facts *facts);
 /* How long to wait until the next slice is drained: after one that was, or after the error of one that was not. */
 uint64_t schedule_drain(int error, uint64_t last_wait_ns);
 /* When to ask again after an answer of EBUSY, EAGAIN or another error. */

@@ -272,13 +272,16 @@ static int freeze_for_another(void)
 	return error;
 }
 
-/* What cannot wait until a settle is over. How much memory a region has; of all, if none is named. */
+/* What cannot wait until a settle is over. How much memory a region has; of all, if none is named. And a region that
+ * is to be made, within a call that maps memory. */
 void keeper_answer_at_once(void)
 {
 	if (keeper_has_order() && slot.order == REGION_RESIDENT)
 		keeper_answer(slot.region != NULL ? resident(slot.region, &slot.result) : all_resident(&slot.result));
 	else if (keeper_has_order() && slot.order == REGION_FREEZE)
 		keeper_answer(freeze_for_another());
+	else if (keeper_has_order() && slot.order == REGION_ADOPT)
+		keeper_answer(keeper_adopt(slot.region));
 }
 
 void keeper_carry_out_order(void)
@@ -287,9 +290,6 @@ void keeper_carry_out_order(void)
 	if (!keeper_has_order())
 		return;
 	switch (slot.order) { /* only now: before, it may be the last one's */
-	case REGION_ADOPT:
-		keeper_answer(keeper_adopt(slot.region));
-		break;
 	case REGION_RELEASE:
 		release(slot.region);
 		keeper_answer(0);
@@ -305,6 +305,7 @@ void keeper_carry_out_order(void)
 		break;
 	case REGION_RESIDENT: /* given since the look above */
 	case REGION_FREEZE:
+	case REGION_ADOPT:
 		break;
 	}
 }

@@ -17,7 +17,7 @@
 #include "../sys/text.h"
 #include "keeper.h"
 
-struct program_files program_files = { -1, -1, -1 };
+struct program_files program_files = { -1, -1, -1, -1 };
 atomic_int keeper_children[KEEPER_CHILDREN];
 static int program;
 
@@ -51,6 +51,7 @@ void program_meet(int id)
 	program_files.stat = open_of(id, "/stat");
 	program_files.statm = open_of(id, "/statm");
 	program_files.own_statm = open_of((int)sys_call0(SYS_getpid), "/statm");
+	program_files.load = sys_open("/proc/loadavg", O_RDONLY, 0);
 }
 
 static long read_again(int file, char *text, size_t size)
@@ -159,4 +160,20 @@ bool program_has_children(void)
 		if (atomic_load_explicit(&keeper_children[i], memory_order_relaxed) != 0)
 			return true;
 	return false;
+}
+
+/* What runs or could run on all of the machine, this one included, is the fourth number: "0.20 0.18 0.12 1/80 11206". */
+bool program_leaves_a_processor(void)
+{
+	char text[128];
+	unsigned running = 0;
+	const char *at = text;
+
+	if (read_again(program_files.load, text, sizeof text) <= 0)
+		return true;
+	for (int spaces = 0; spaces < 3 && *at != '\0'; at++)
+		spaces += *at == ' ';
+	for (; *at >= '0' && *at <= '9'; at++)
+		running = running * 10 + (unsigned)(*at - '0');
+	return running <= confine_processors;
 }

@@ -13,6 +13,14 @@
  */
 #include "keeper.h"
 
+/* Young memory of a process that has not forked is taken in when it has grown old: most of it was there a second ago,
+ * or some seconds where others have work for all processors. What comes and goes faster would be copied for nothing. */
+#define YOUNG_AGE_NS   1000000000u
+#define YOUNG_BUSY_NS  4000000000u
+#define YOUNG_LEAST    ((uint64_t)4 << 20)
+#define YOUNG_PART     4
+#define YOUNG_FIRST_NS 250000000u
+#define YOUNG_LAST_NS  4000000000u
 #define THIN_FIRST_NS  250000000u
 #define THIN_LAST_NS   60000000000u
 #define DRAIN_PAUSE_NS 50000u
@@ -65,6 +73,39 @@ static struct schedule act(enum schedule_action action)
 	return (struct schedule){ .action = action };
 }
 
+static bool young_pays(const struct schedule_facts *facts)
+{
+	return facts->settles && facts->fork_ns == 0 && facts->young >= YOUNG_LEAST;
+}
+
+static bool is_mostly_old(const struct schedule_facts *facts)
+{
+	return facts->young_floor >= facts->young - facts->young / YOUNG_PART;
+}
+
+bool schedule_young_anew(const struct schedule_facts *facts)
+{
+	return facts->young_ns == 0 || facts->young < facts->young_floor ||
+	       (facts->now - facts->young_ns >= YOUNG_AGE_NS && !is_mostly_old(facts));
+}
+
+uint64_t schedule_young_look(bool changed, uint64_t last_ns)
+{
+	return changed ? YOUNG_FIRST_NS : between(2 * last_ns, YOUNG_FIRST_NS, YOUNG_LAST_NS);
+}
+
+static uint64_t old_at(const struct schedule_facts *facts)
+{
+	return facts->young_ns + (facts->busy ? YOUNG_BUSY_NS : YOUNG_AGE_NS);
+}
+
+static struct schedule wait_for_age(const struct schedule_facts *facts)
+{
+	uint64_t look = facts->now + facts->young_look_ns, old = old_at(facts);
+
+	return wait_until(old > facts->now && old < look ? old : look);
+}
+
 struct schedule schedule_region(const struct schedule_facts *facts)
 {
 	uint64_t now = facts->now, since = now - facts->fork_ns;
@@ -76,10 +117,12 @@ struct schedule schedule_region(const struct schedule_facts *facts)
 		return act(SCHEDULE_GIVE_UP);
 	if (facts->aside_lost)
 		return act(SCHEDULE_MEND);
+	if (facts->settled && young_pays(facts) && is_mostly_old(facts) && now >= old_at(facts) && !facts->stopped)
+		return act(SCHEDULE_ADOPT);
 	if (facts->settled && facts->huge)
 		return since >= GATHER_IDLE_NS ? act(SCHEDULE_GATHER) : wait_until(facts->fork_ns + GATHER_IDLE_NS);
 	if (facts->settled)
-		return wait_until(SCHEDULE_NEVER);
+		return young_pays(facts) ? wait_for_age(facts) : wait_until(SCHEDULE_NEVER);
 	if (facts->thins)
 		return now >= facts->ask_ns ? act(SCHEDULE_THIN) : wait_until(facts->ask_ns);
 	if (!facts->settles)

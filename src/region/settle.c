@@ -47,6 +47,7 @@ struct step {
 	/* What comes home is a view without page tables: the program maps again what it touches again, a microsecond
 	 * a page. Each table that moves is told to every processor that runs the program, 13 us apiece, twice. */
 	bool is_fresh;
+	bool adopts; /* young memory, where all is LIVE: what comes home is a view that was made for it */
 };
 
 static void place(const struct odf_region *region, struct step *step)
@@ -204,9 +205,25 @@ static void empty_staging(struct odf_region *region, const struct step *step)
 		(void)reserve_or_lose(region, 0, step->staging, step->length);
 }
 
+/* 1, of what has no view yet. */
+static int stage_new(struct odf_region *region, struct step *step)
+{
+	step->into = step->staging;
+	if (!region_map_view(region, step->staging, step->from, step->length)) {
+		(void)reserve_or_lose(region, 0, step->staging, step->length);
+		return ENOMEM;
+	}
+	if (region_open_view(region, step->staging, step->length))
+		return 0;
+	empty_staging(region, step);
+	return ENOMEM;
+}
+
 /* 1. A piece that turns out to be several mappings is halved: step->length says what was staged. */
 static int stage(struct odf_region *region, struct step *step)
 {
+	if (step->adopts)
+		return stage_new(region, step);
 	if (step->is_fresh)
 		return stage_fresh(region, step);
 	step->into = step->staging;
@@ -237,7 +254,7 @@ static bool bring_home(const struct step *step)
 /* Where the move back is refused, aside is a view of the file all the same, without its page tables. */
 static void unstage(struct odf_region *region, struct step *step)
 {
-	if (step->is_fresh) {
+	if (step->is_fresh || step->adopts) {
 		empty_staging(region, step);
 	} else if (region_move(step->staging, step->aside, step->length, false) == 0) {
 		(void)sys_call3(SYS_madvise, step->aside, step->length, MADV_DONTDUMP);
@@ -433,7 +450,8 @@ static int do_step(struct odf_region *region, const struct region_settler *settl
 	if (region_discard_run(region, step->from / REGION_PAGE, (step->from + step->length) / REGION_PAGE, &zeros) <
 	    (step->from + step->length) / REGION_PAGE && step->length > REGION_TABLE)
 		step->length = REGION_TABLE;
-	error = region_verify_as_keeper(region, step->from, step->length);
+	if (!step->adopts)
+		error = region_verify_as_keeper(region, step->from, step->length);
 	if (error != 0)
 		return error;
 	place(region, step);
@@ -469,7 +487,8 @@ static int do_step(struct odf_region *region, const struct region_settler *settl
 	region->counters.last_pause_ns = region_clock() - start;
 	(void)reserve_or_lose(region, 0, step->staging, step->length);
 	region_discard_forget(region, step->from, step->length);
-	region->live_length += step->length;
+	if (!step->adopts)
+		region->live_length += step->length;
 	region->counters.steps++;
 	if (region->counters.last_pause_ns > region->counters.longest_pause_ns)
 		region->counters.longest_pause_ns = region->counters.last_pause_ns;
@@ -680,5 +699,29 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 		progress.rest_ns = (tables - done) * (step.is_fresh ? region->fresh_table_ns : region->moved_table_ns);
 		settler->between_steps(&progress);
 	}
+	return error;
+}
+
+int region_adopt_step(struct odf_region *region, const struct region_settler *settler, size_t from, size_t limit, size_t *next)
+{
+	struct step step = { .from = from, .adopts = true };
+	int error;
+
+	step.length = choose_length(region, settler, from, limit - from, false);
+	*next = from + step.length;
+	region_lock_as_keeper();
+	error = region_begin_adopting(region, from, &step.length);
+	if (error == 0) {
+		*next = from + step.length;
+		error = do_step(region, settler, &step);
+		region_end_adopting(region, from, step.length, error);
+	}
+	region_unlock_as_keeper();
+	if (error == 0)
+		*next = from + step.length;
+	if (region->lost_count == 0)
+		clear_scratch(region, &step);
+	else
+		give_up_places(region);
 	return error;
 }

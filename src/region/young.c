@@ -10,8 +10,9 @@
  * into the file by the steps that it makes in any case, beside a running program, and from then on it is memory as
  * any other.
  *
- * Where nothing can settle beside the program memory is taken before its first use ("overlaid"): a view of the file
- * is laid over it at once.
+ * What has grown old before the first fork the keeper takes in by such steps while all is LIVE, without a freeze
+ * (aging.c). Where nothing can settle beside the program memory is taken before its first use ("overlaid"): a view of
+ * the file is laid over it at once.
  *
  * Under the lock; async-signal-safe.
  */
@@ -299,6 +300,68 @@ bool region_has_to_adopt(const struct odf_region *region)
 {
 	return region->in_place && region->has_young && !region->no_young &&
 	       (region->young_waits || atomic_load_explicit(&region->rights_changed, memory_order_relaxed));
+}
+
+size_t region_next_young(const struct odf_region *region, size_t from, size_t *end)
+{
+	while (from < region->capacity && region->in_place && region->has_young && !region->no_young) {
+		struct region_extent run = region_run_at(region, from, region->capacity);
+		*end = from + run.length;
+		if (can_be_adopted(region, &run) && !run.stale && !run.sealed && is_worth_it(region, &run))
+			return from;
+		from = *end;
+	}
+	return region->capacity;
+}
+
+int region_begin_adopting(struct odf_region *region, size_t from, size_t *length)
+{
+	struct region_maps maps;
+	size_t end, other;
+
+	if (region->left || region->inherited || region->visible || region->live_length < region->length ||
+	    region_forks_pending > 0)
+		return EAGAIN;
+	if (region_next_young(region, from, &end) != from)
+		return ENOENT;
+	if (!region_has_room(region) || region_maps_begin(&maps) != 0)
+		return ENOMEM;
+	if (end > from + *length)
+		end = from + *length;
+	*length = true_length(region, &maps, from, end, &other);
+	region_maps_end(&maps);
+	if (*length == 0 && other > from) /* a system call past us has put something else there */
+		region_forget_young(region, from, other - from);
+	if (*length == 0)
+		return ENOENT;
+	region_discard_mark(region, from, *length); /* the file has nothing there */
+	return 0;
+}
+
+void region_end_adopting(struct odf_region *region, size_t from, size_t length, int error)
+{
+	struct region_extent run = region_run_at(region, from, from + length);
+
+	if (error != 0) {
+		region_discard_forget(region, from, length);
+		return;
+	}
+	run.kind = REGION_MEMORY;
+	record_memory(region, run);
+	TRACE_3(adopt, region->home + from, length, 1);
+}
+
+size_t region_young_bytes(const struct odf_region *region)
+{
+	const struct region_extents *extents = region->extents;
+	size_t young = 0;
+
+	if (!region->in_place || !region->has_young || region->no_young)
+		return 0;
+	for (size_t i = 0; i < extents->count; i++)
+		if (can_be_adopted(region, &extents->list[i]) && extents->list[i].length >= ADOPT_LEAST)
+			young += extents->list[i].length;
+	return young;
 }
 
 void region_adopt_young(struct odf_region *region, struct region_maps *maps)

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Young memory of a process that has not forked. It costs the program nothing, and its first fork all of its page
+ * tables; so what has grown old is taken into the region beside the running program (schedule.c says when), by the
+ * steps that a settle makes. In the background: while another process wants the processor that a step would take, it
+ * waits. Not by a low priority: a step holds what the program may be waiting for, and who waits for a processor with
+ * that in hand stalls it.
+ *
+ * By the keeper.
+ */
+#include <errno.h>
+
+#include "keeper.h"
+
+/* The longest that one step waits for others, so that there is an end to it. */
+#define YIELD_NS      500000u
+#define YIELD_MOST_NS 2000000u
+
+/* What is costly to know only if it matters. */
+void keeper_look_at_young(struct odf_region *region, struct schedule_facts *facts)
+{
+	size_t young;
+
+	region_lock_as_keeper();
+	young = region_young_bytes(region);
+	region_unlock_as_keeper();
+	if (region->young_left > young)
+		region->young_left = young;
+	facts->young = young - region->young_left;
+	facts->young_floor = region->young_floor;
+	facts->young_ns = region->young_ns;
+	if (schedule_young_anew(facts)) {
+		facts->young_floor = region->young_floor = facts->young;
+		facts->young_ns = region->young_ns = facts->now;
+	}
+	facts->young_look_ns = region->young_look_ns = schedule_young_look(young != region->young_seen, region->young_look_ns);
+	region->young_seen = young;
+	facts->busy = !program_leaves_a_processor();
+	facts->stopped = program_is_stopped();
+}
+
+/* As long as the step took, and longer while others want the processor. A fork, or an order, ends it. */
+static void pause_for(uint64_t step_ns)
+{
+	for (uint64_t waited = 0; waited < step_ns || (waited < YIELD_MOST_NS && !program_leaves_a_processor());) {
+		unsigned notices = atomic_load(&keeper.notices);
+		uint64_t pause = step_ns > waited ? step_ns - waited : YIELD_NS;
+		if (keeper_has_order() || atomic_load(&keeper.forks) != 0)
+			return;
+		keeper_sleep(notices, pause);
+		waited += pause;
+	}
+}
+
+/* What there is, once through. What cannot be taken in is not tried for again and again. */
+void keeper_adopt_young(struct odf_region *region)
+{
+	size_t at = 0, end = 0;
+	int error = 0;
+
+	while (error != EAGAIN && atomic_load(&keeper.forks) == 0) {
+		uint64_t start = region_clock();
+		region_lock_as_keeper();
+		at = region_next_young(region, at, &end);
+		region_unlock_as_keeper();
+		if (at >= region->capacity)
+			break;
+		error = region_adopt_step(region, &keeper_settler, at, end, &at);
+		keeper_between_steps(&(struct region_progress){ .step_ns = 0 });
+		pause_for(region_clock() - start);
+	}
+	region_lock_as_keeper();
+	region->young_left = at < region->capacity ? 0 : region_young_bytes(region);
+	region_unlock_as_keeper();
+	region->young_ns = 0;
+}
