@@ -80,6 +80,7 @@ static void schedule(void **state)
 		{ { .settles = true, .fork_ns = AGO(200 * MS), .touched = 64, .only_read = true }, SCHEDULE_WAIT, 20 * MS, 0 },
 		{ { .settles = true, .fork_ns = AGO(256 * MS), .touched = 64, .only_read = true }, SCHEDULE_SETTLE, 0, 4 * MS },
 		{ { .settles = true, .fork_ns = AGO(4 * MS), .touched = 64, .only_read = true, .vacant = true }, SCHEDULE_SETTLE, 0, 4 * MS / 64 },
+		{ { .settles = true, .fork_ns = AGO(20 * MS), .touched = 63, .only_read = true }, SCHEDULE_SETTLE, 0, 20 * MS / 64 },
 		/* Descendants were asked for a moment ago. */
 		{ { .settles = true, .fork_ns = AGO(16 * MS), .touched = 64, .ask_ns = NOW + 5 * MS }, SCHEDULE_WAIT, MS, 0 },
 		{ { .settles = true, .fork_ns = AGO(160 * MS), .touched = 64, .ask_ns = NOW + 5 * MS }, SCHEDULE_WAIT, 5 * MS, 0 },

@@ -127,7 +127,8 @@ struct schedule schedule_region(const struct schedule_facts *facts)
 		return now >= facts->ask_ns ? act(SCHEDULE_THIN) : wait_until(facts->ask_ns);
 	if (!facts->settles)
 		return wait_until(SCHEDULE_NEVER);
-	if (!facts->vacant && (facts->only_read ? since < READ_IDLE_NS : since < SETTLE_IDLE_NS && facts->touched < SETTLE_FAULTS))
+	if (!facts->vacant && since < (facts->only_read && facts->touched >= SETTLE_FAULTS ? READ_IDLE_NS : SETTLE_IDLE_NS) &&
+	    (facts->only_read || facts->touched < SETTLE_FAULTS))
 		return wait_until(now + between(since / 4, LOOK_FIRST_NS, LOOK_LAST_NS));
 	if (!facts->vacant && now < facts->ask_ns && !facts->child_ended) {
 		uint64_t look = next_look(now, facts->fork_ns);
