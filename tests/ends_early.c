@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * A child that ends by _exit needs its parent's snapshot no more from then on, however long the kernel takes to take
+ * A child that ends by _exit or exit needs its parent's snapshot no more from then on, however long the kernel takes to take
  * its memory down: the parent's memory settles meanwhile. Not where another process still runs on the child's memory:
  * what that one reads is what was there at the fork.
  */
@@ -44,7 +44,8 @@ static void stopped_by(pid_t child, int status)
 }
 
 /* The child stops amid its end, with all of its memory. */
-static void while_it_is_taken_down(bool by_syscall)
+enum way { BY_EXIT, BY_CALL, BY_LIBC };
+static void while_it_is_taken_down(enum way way)
 {
 	pid_t child;
 
@@ -56,8 +57,10 @@ static void while_it_is_taken_down(bool by_syscall)
 			_exit(77);
 		raise(SIGSTOP);
 		must(memory[ALL / 2] == 5);
-		if (by_syscall)
+		if (way == BY_CALL)
 			syscall(SYS_exit_group, 3);
+		if (way == BY_LIBC)
+			exit(3);
 		_exit(3);
 	}
 	must(child > 0);
@@ -119,13 +122,24 @@ static void not_while_it_is_shared(void)
 static void by_exit(char *words[CASE_WORDS])
 {
 	(void)words;
-	while_it_is_taken_down(false);
+	while_it_is_taken_down(BY_EXIT);
 }
 
 static void by_call(char *words[CASE_WORDS])
 {
 	(void)words;
-	while_it_is_taken_down(true);
+	while_it_is_taken_down(BY_CALL);
+}
+
+/* Where the library is in what libc calls itself. */
+static void by_libc(char *words[CASE_WORDS])
+{
+	(void)words;
+#if defined __x86_64__ && !defined __ILP32__
+	while_it_is_taken_down(BY_LIBC);
+#else
+	_exit(77);
+#endif
 }
 
 static void shared(char *words[CASE_WORDS])
@@ -136,13 +150,15 @@ static void shared(char *words[CASE_WORDS])
 
 int main(int argc, char **argv)
 {
-	static const struct preloaded_case cases[] = { { "by_exit", by_exit }, { "by_call", by_call }, { "shared", shared } };
+	static const struct preloaded_case cases[] = {
+		{ "by_exit", by_exit }, { "by_call", by_call }, { "by_libc", by_libc }, { "shared", shared },
+	};
 	static const char *const heaps[] = { "auto", "on", NULL };
 	int number = 0, failed = 0;
 
 	if (argc > 1)
-		run_case(cases, 3, argc, argv);
-	for (size_t i = 0; i < 3; i++)
+		run_case(cases, 4, argc, argv);
+	for (size_t i = 0; i < 4; i++)
 		for (size_t heap = 0; heap < 3; heap++) {
 			const char *words[] = { "ends_early", cases[i].name, NULL };
 			int result = execute(heaps[heap], words, NULL, NULL);

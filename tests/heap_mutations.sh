@@ -145,7 +145,7 @@ mutant guests_wake_it heap/state.c guests_do_not_wake_it 's/if \(heap_is_guest\(
 mutant children_are_guests heap/state.c children_wake_for_themselves 's/, MADV_WIPEONFORK\) < 0/, MADV_NORMAL) < 0/; s/\(void\)pthread_atfork[^\n]*//'
 
 # ---- malloc --------------------------------------------------------------------------------------------------------------------------
-mutant malloc_not_seen preload/within.c malloc_small_blocks 's/written = write_all\(memory, changes\);/written = true;/'
+mutant malloc_not_seen preload/within.c malloc_small_blocks 's/written = write_all\(memory, changes, count\);/written = true;/'
 mutant_of_settling segment_not_noted preload/brk.c malloc_small_blocks 's/heap_note_grown\(\(void \*\)own_from/if (own_from == 0)\n\t\t\theap_note_grown((void *)own_from/'
 mutant segment_not_given_back preload/brk.c malloc_small_blocks 's/long error = heap_give_back\(\(void \*\)start, end - start, move_down, &move\);/long error = move_down(\&move); (void)start, (void)end;/'
 mutant segments_end_not_kept preload/brk.c malloc_small_blocks 's/\*libcs_end = is;/;/'

@@ -7,7 +7,7 @@
  * malloc and free, and an answer for the thread that is stopped amid one; and what they gave back would be found out
  * late or never.
  *
- * So the six functions, as libc has them, begin with a jump to ours, in the memory of this process alone. What malloc
+ * So these functions, as libc has them, begin with a jump to ours, in the memory of this process alone. What malloc
  * does is then seen like what the program does, at the moment at which it is done, and needs no further care: malloc
  * itself is libc's, with the same addresses, sizes and memory, and a call of it costs what it costs without us.
  *
@@ -27,6 +27,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../heap/heap.h"
 #include "../region/region.h"
@@ -113,8 +114,12 @@ static const struct {
 	{ "mmap", (void (*)(void))preload_mmap },         { "munmap", (void (*)(void))preload_munmap },
 	{ "mremap", (void (*)(void))preload_mremap },     { "mprotect", (void (*)(void))preload_mprotect },
 	{ "madvise", (void (*)(void))preload_madvise },   { "brk", (void (*)(void))preload_brk },
+	/* The last step of exit(), behind all handlers and the last output. Not needed: without it a child's end is seen
+	 * when its memory has been taken down. */
+	{ "_exit", (void (*)(void))_exit },
 };
 #define CALLS (sizeof calls / sizeof *calls)
+#define NEEDED (CALLS - 1)
 
 struct change {
 	unsigned char *at;
@@ -176,20 +181,20 @@ static bool write_at(int memory, unsigned char *address, const unsigned char byt
 }
 
 /* All of them or none. */
-static bool write_all(int memory, const struct change changes[CALLS])
+static bool write_all(int memory, const struct change changes[CALLS], size_t count)
 {
 	unsigned char was[CALLS][JUMP_SIZE];
 	size_t done = 0;
 
 	if (!is_there(memory, &changes[0]))
 		return false;
-	while (done < CALLS) {
+	while (done < count) {
 		memcpy(was[done], changes[done].at, JUMP_SIZE);
 		if (!write_at(memory, changes[done].at, changes[done].jump))
 			break;
 		done++;
 	}
-	if (done == CALLS)
+	if (done == count)
 		return true;
 	while (done-- > 0)
 		(void)write_at(memory, changes[done].at, was[done]); /* as it could be written a moment ago */
@@ -199,21 +204,23 @@ static bool write_all(int memory, const struct change changes[CALLS])
 bool preload_see_within(void)
 {
 	struct change changes[CALLS];
+	size_t count = NEEDED;
 	uint64_t all = ~0ull, mask;
 	int memory;
 	bool written;
 
 	if (!region_has_one_thread() || !preload_segment_is_known())
 		return false;
-	for (size_t i = 0; i < CALLS; i++)
+	for (size_t i = 0; i < NEEDED; i++)
 		if (!prepare(i, &changes[i]))
 			return false;
+	count += prepare(NEEDED, &changes[NEEDED]);
 	memory = sys_open("/proc/self/mem", O_RDWR, 0);
 	if (memory < 0)
 		return false;
 	/* A handler that moves the end of the data segment would go round between libc's function and ours. */
 	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask);
-	written = write_all(memory, changes);
+	written = write_all(memory, changes, count);
 	if (written)
 		preload_segment_is_seen();
 	(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
