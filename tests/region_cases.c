@@ -72,7 +72,7 @@ static bool (*volatile hook)(const struct call *call, long *result);
 enum place {
 	NOWHERE,
 	BETWEEN_STEPS, /* without the lock: before it looks how far the next step goes */
-	IN_A_STEP      /* with the lock: home's pages are taken out, and it looks for private ones to merge */
+	IN_A_STEP      /* with the lock: nobody can write to home, and it looks for private pages to merge */
 };
 static struct {
 	enum place place;
@@ -81,12 +81,22 @@ static struct {
 	sem_t arrived, resume;
 } halt;
 
+static bool is_scan(long number, long b)
+{
+	return number == SYS_ioctl && b == (long)SCAN;
+}
+
+/* A look for private pages to merge: without a limit, or, where home is protected, at the entries of several pages. */
+static bool merges(long number, long b, long c)
+{
+	return is_scan(number, b) ? ((const uint64_t *)(uintptr_t)c)[7] == 0 : number == SYS_pread64 && c > 8 && c % 8 == 0;
+}
+
 static void halt_here(long number, long b, long c)
 {
-	const uint64_t *scan = (const uint64_t *)(uintptr_t)c;
+	enum place here = merges(number, b, c) ? IN_A_STEP : is_scan(number, b) ? BETWEEN_STEPS : NOWHERE;
 
-	if (ours || halt.place == NOWHERE || number != SYS_ioctl || b != (long)SCAN ||
-	    halt.place != (scan[7] != 0 /* max_pages */ ? BETWEEN_STEPS : IN_A_STEP) || atomic_fetch_sub(&halt.countdown, 1) != 1)
+	if (ours || here == NOWHERE || halt.place != here || atomic_fetch_sub(&halt.countdown, 1) != 1)
 		return;
 	halt.reached = true;
 	sem_post(&halt.arrived);
@@ -911,9 +921,7 @@ static int scans_to_fail;
 
 static bool fails_merging_scan(const struct call *call, long *result)
 {
-	const uint64_t *scan = (const uint64_t *)(uintptr_t)call->c;
-
-	if (ours || call->number != SYS_ioctl || call->b != (long)SCAN || scan[7] != 0 || scans_to_fail-- <= 0)
+	if (ours || !merges(call->number, call->b, call->c) || scans_to_fail-- <= 0)
 		return false;
 	*result = -ENOMEM;
 	return true;
@@ -1142,7 +1150,7 @@ static void *touch(void *index)
 	return NULL;
 }
 
-/* Whoever touches a page that a step has taken out waits, finds what was there, and does not lose what it writes. */
+/* Whoever writes to a page that is part of a step waits, finds what was there, and does not lose what it writes. */
 static void threads_amid_a_step(void)
 {
 	pthread_t threads[3];
@@ -1194,6 +1202,8 @@ static void threads_after_a_failed_step(void)
 		settle();
 	}
 }
+
+#include "region_readers.h"
 
 static bool no_userfaultfd(const struct call *call, long *result)
 {
@@ -2049,12 +2059,14 @@ static void writes_to_the_file_fail(void)
 
 /* ---- All of them --------------------------------------------------------------------------------------------------------------------- */
 
-#define CASE(name)           { #name, name, false }
-#define WITHOUT_TABLES(name) { #name "_without_tables", name, true }
+#define CASE(name)           { #name, name, false, false }
+#define WITHOUT_TABLES(name) { #name "_without_tables", name, true, false }
+#define TAKEN_OUT(name)      { #name "_taken_out", name, false, true }
 static const struct {
 	const char *name;
 	void (*run)(void);
-	bool fresh; /* steps move no page tables home, as where forks come close */
+	bool fresh;     /* steps move no page tables home, as where forks come close */
+	bool taken_out; /* and leave no page where it is, as where the kernel cannot protect it */
 } cases[] = {
 	CASE(settles),
 	CASE(descendant_keeps_its_snapshot),
@@ -2132,6 +2144,23 @@ static const struct {
 	WITHOUT_TABLES(threads_amid_a_step),
 	WITHOUT_TABLES(threads_after_a_failed_step),
 	WITHOUT_TABLES(lost_place_amid_a_settle),
+	CASE(readers_amid_a_step),
+	WITHOUT_TABLES(readers_amid_a_step),
+	CASE(zeros_before_the_memory_goes),
+	WITHOUT_TABLES(zeros_before_the_memory_goes),
+	CASE(steps_merge_what_is_private),
+	CASE(nothing_stays_protected),
+	TAKEN_OUT(settles),
+	TAKEN_OUT(fork_between_steps),
+	TAKEN_OUT(raw_clone_amid_settle),
+	TAKEN_OUT(pages_that_cannot_be_told_apart),
+	TAKEN_OUT(step_refused_in_the_end),
+	TAKEN_OUT(pages_of_zeros),
+	TAKEN_OUT(discards_are_punched),
+	TAKEN_OUT(written_after_a_discard),
+	TAKEN_OUT(threads_amid_a_step),
+	TAKEN_OUT(threads_after_a_failed_step),
+	TAKEN_OUT(lost_place_amid_a_settle),
 };
 #define CASES (sizeof cases / sizeof *cases)
 
@@ -2152,6 +2181,7 @@ static __attribute__((noreturn)) void run(size_t which)
 	if (capabilities.strategy[ODF_STRATEGY_REGION] != ODF_REASON_NONE)
 		cannot_be_done_here(odf_reason_text(capabilities.strategy[ODF_STRATEGY_REGION]));
 	region_fresh_always = cases[which].fresh;
+	region_take_out_always = cases[which].taken_out;
 	cases[which].run();
 	_exit(0);
 }

@@ -442,6 +442,11 @@ struct region_run {
  * or when `runs` is full, and says where in *walked. `zeros`: the kernel's page of zeros as well, which under a private
  * view stands for zeros that were written. Returns the number of runs or minus an errno value. */
 long region_private(int pagemap, char *start, char *end, bool zeros, size_t max_pages, struct region_run *runs, size_t run_count, char **walked);
+/* The same of memory that is write-protected, zeros included; `marker`: what the list of pages shows of a protected
+ * page that is not there. */
+long region_private_beside(int pagemap, uint64_t marker, char *start, char *end, struct region_run *runs, size_t run_count, char **walked);
+/* What it shows of this one, which is protected and not there; 0: what a page that was swapped out may show as well. */
+uint64_t region_marker(int pagemap, const char *page);
 int region_pagemap_open(void); /* or minus an errno value */
 /* Of a region that is FROZEN: it has no page of the process's own, as far as one can tell. By the keeper. */
 bool region_is_unwritten(struct odf_region *region, int pagemap);
@@ -515,6 +520,10 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 int region_adopt_step(struct odf_region *region, const struct region_settler *settler, size_t from, size_t limit, size_t *next);
 /* For tests: no step moves page tables home. */
 extern bool region_fresh_always;
+/* For tests: no step leaves pages where they are. */
+extern bool region_take_out_always;
+/* What was learned of a keeper's rights is another keeper's. */
+void region_hold_forget(void);
 
 /* ---- thin.c, by the keeper ---- */
 /* Of a FROZEN region that cannot be made LIVE beside other threads: gives back what the file holds under pages of the

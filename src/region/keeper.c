@@ -85,6 +85,7 @@ void region_keeper_forget(void)
 	keeper_settler.desk = NULL; /* in a child something else may lie there: children do not get it */
 	region_maps_forget();
 	region_files_forget();
+	region_hold_forget();
 	seen.forks = 0;
 	seen.fork_ns = 0;
 	for (size_t i = 0; i < SCHEDULE_DISTANCES; i++)

@@ -2,7 +2,8 @@
  *
  * Which pages of a private view are the process's own. PAGEMAP_SCAN (Linux 6.7) where the kernel has it, else
  * /proc/self/pagemap (its bit 61, "page of a file or shared", is from Linux 3.5). A page that was swapped out counts.
- * No write protection is in play, whose markers both report as swapped pages.
+ * Beside write protection (hold.c) both report its markers as swapped pages, and only the entries of pagemap tell them
+ * apart.
  */
 #include <errno.h>
 #include <linux/types.h>
@@ -23,6 +24,8 @@ struct scan_argument {
 #define SCAN_IS_SWAPPED  (1u << 4)
 #define SCAN_IS_ZEROS    (1u << 5)
 
+#define ENTRY_NOTE      ((1ull << 55) - 1) /* of a page that is not there, what the kernel notes in its place, if it says so */
+#define ENTRY_PROTECTED (1ull << 57)
 #define ENTRY_ONES    (1ull << 56) /* nobody else has it mapped, and it is not the kernel's page of zeros; Linux 4.2 */
 #define ENTRY_FILE    (1ull << 61)
 #define ENTRY_SWAPPED (1ull << 62)
@@ -56,7 +59,8 @@ static long scan(int pagemap, char *start, char *end, bool zeros, size_t max_pag
 	return count;
 }
 
-static long read_entries(int pagemap, char *start, char *end, bool zeros, size_t max_pages, struct region_run *runs, size_t run_count, char **walked)
+/* `marker`: an entry that is none of the process's own pages; 0: none is. */
+static long read_entries(int pagemap, uint64_t marker, char *start, char *end, bool zeros, size_t max_pages, struct region_run *runs, size_t run_count, char **walked)
 {
 	uint64_t entries[512];
 	size_t pages = 0;
@@ -72,7 +76,7 @@ static long read_entries(int pagemap, char *start, char *end, bool zeros, size_t
 		if (got < (long)sizeof entries[0])
 			return got < 0 ? got : -EIO;
 		for (long i = 0; i < got / (long)sizeof entries[0]; i++, at += REGION_PAGE) {
-			if (!(entries[i] & (ENTRY_PRESENT | ENTRY_SWAPPED)) || (entries[i] & ENTRY_FILE) ||
+			if (!(entries[i] & (ENTRY_PRESENT | ENTRY_SWAPPED)) || (entries[i] & ENTRY_FILE) || entries[i] == marker ||
 			    (!zeros && !(entries[i] & (ENTRY_ONES | ENTRY_SWAPPED))))
 				continue;
 			if (count > 0 && runs[count - 1].end == at) {
@@ -98,8 +102,22 @@ long region_private(int pagemap, char *start, char *end, bool zeros, size_t max_
 	long count = scan(pagemap, start, end, zeros, max_pages, runs, run_count, walked);
 
 	if (count == -ENOTTY || count == -EINVAL || count == -EPERM || count == -ENOSYS) /* unknown, or a filter's answer */
-		count = read_entries(pagemap, start, end, zeros, max_pages, runs, run_count, walked);
+		count = read_entries(pagemap, 0, start, end, zeros, max_pages, runs, run_count, walked);
 	return count;
+}
+
+long region_private_beside(int pagemap, uint64_t marker, char *start, char *end, struct region_run *runs, size_t run_count, char **walked)
+{
+	return read_entries(pagemap, marker, start, end, true, 0, runs, run_count, walked);
+}
+
+uint64_t region_marker(int pagemap, const char *page)
+{
+	uint64_t entry;
+
+	if (sys_call4(SYS_pread64, pagemap, &entry, sizeof entry, (uintptr_t)page / REGION_PAGE * sizeof entry) != sizeof entry)
+		return 0;
+	return (entry & (ENTRY_SWAPPED | ENTRY_PROTECTED | ENTRY_PRESENT)) == (ENTRY_SWAPPED | ENTRY_PROTECTED) && (entry & ENTRY_NOTE) ? entry : 0;
 }
 
 int region_pagemap_open(void)

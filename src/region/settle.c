@@ -5,12 +5,8 @@
  *   1. stage    the file's view of the piece, with its page tables, goes from aside to staging. This shows that it is
  * one mapping, so that the
  *               last move cannot stop half-way, with home unmapped.
- *   2. detach   home's private pages go to scratch. Home is registered with userfaultfd before, for pages that are
- * missing from the file and for those
- *               that are there: whoever touches the piece, in the kernel or outside, sleeps. No write protection,
- * whose markers
- *               would fill page tables of memory that nobody touched. A program that is quiet needs none of this: its
- * pages stay where they are.
+ *   2. hold     From now on nobody writes to the piece: home is write-protected, or its private pages go to scratch (hold.c).
+ *               A program that is quiet needs none of this: its pages stay where they are.
  *   3. merge    private pages are copied to the file; discarded ones are punched out of it.
  *   4. return   staging goes home, and the sleepers are woken.
  *
@@ -18,16 +14,10 @@
  * anyway (invariant 5).
  */
 #include <errno.h>
-#include <linux/userfaultfd.h>
 #include <string.h>
-#include <sys/ioctl.h>
 
 #include "../sys/trace.h"
-#include "internal.h"
-
-#ifndef UFFDIO_REGISTER_MODE_MINOR
-#define UFFDIO_REGISTER_MODE_MINOR ((__u64)1 << 2)
-#endif
+#include "step.h"
 
 /* How much is looked at in one go while choosing a step: a look takes the lock of the address space, which a fork
  * needs. */
@@ -39,16 +29,6 @@
 #define TABLE_PAGES 4
 /* What it takes to move one to staging and home, in page faults. */
 #define TABLE_FAULTS 20
-
-struct step {
-	size_t from, length;
-	char *scratch, *staging, *home, *aside;
-	char *into;    /* the view of the file through which the private pages are merged */
-	/* What comes home is a view without page tables: the program maps again what it touches again, a microsecond
-	 * a page. Each table that moves is told to every processor that runs the program, 13 us apiece, twice. */
-	bool is_fresh;
-	bool adopts; /* young memory, where all is LIVE: what comes home is a view that was made for it */
-};
 
 static void place(const struct odf_region *region, struct step *step)
 {
@@ -65,7 +45,7 @@ bool region_fresh_always;
 /* How far a step from `from` on goes: a bounded number of private pages, found in bounded time, within what one move
  * can do. Without the lock: what threads write meanwhile makes the step a little longer. */
 static size_t choose_length(const struct odf_region *region, const struct region_settler *settler, size_t from, size_t remaining,
-			    bool hurried)
+			    bool hurried, struct step_pages *found)
 {
 	size_t border = (from / region->work_size + 1) * region->work_size, most = from + region->step_most;
 	size_t end = border < most ? border : most, at = from, last_table = SIZE_MAX;
@@ -85,7 +65,11 @@ static size_t choose_length(const struct odf_region *region, const struct region
 			break; /* the step itself will say so */
 		for (long i = 0; i < count; i++) {
 			size_t table = (size_t)(runs[i].start - region->home) / REGION_TABLE;
-			pages += (size_t)(runs[i].end - runs[i].start) / REGION_PAGE + (table != last_table ? TABLE_PAGES : 0);
+			size_t length = (size_t)(runs[i].end - runs[i].start) / REGION_PAGE;
+			if (found->count == 0)
+				found->first = (size_t)(runs[i].start - region->home);
+			found->count += length;
+			pages += length + (table != last_table ? TABLE_PAGES : 0);
 			last_table = table;
 		}
 		at = (size_t)(walked - region->home);
@@ -119,6 +103,31 @@ static size_t alike(const char *from, size_t size, bool zeros)
 	return length;
 }
 
+/* What the file has there becomes zeros. */
+static void write_zeros(const struct odf_region *region, size_t from, char *to, size_t size)
+{
+	for (long at = (long)from, end = at + (long)size; at < end;) {
+		long data = sys_call3(SYS_lseek, region->file, at, SEEK_DATA), hole;
+		if (data == -ENXIO || data >= end)
+			return;
+		hole = data < 0 ? end : sys_call3(SYS_lseek, region->file, data, SEEK_HOLE);
+		data = data < 0 ? at : data;
+		hole = hole < 0 || hole > end ? end : hole;
+		memset(to + ((size_t)data - from), 0, (size_t)(hole - data));
+		at = hole;
+	}
+}
+
+/* Makes zeros of what lies at `offset` of the piece, and gives its memory back. False: refused. Who reads at home
+ * meanwhile may have the kernel's page of zeros there: it goes from home as the file's pages do, a moment before them,
+ * and what the file has until then is to be zeros as well. */
+static bool give_back(const struct odf_region *region, const struct step *step, size_t offset, size_t size)
+{
+	if (step->is_protected)
+		write_zeros(region, step->from + offset, step->into + offset, size);
+	return sys_call3(SYS_madvise, step->into + offset, size, MADV_REMOVE) >= 0;
+}
+
 /* Invariant 1 is the caller's: no descendant is left. A page of zeros gives its memory back; if that fails it is
  * copied like others. */
 static void merge_run(const struct odf_region *region, const struct step *step, const char *from, size_t offset, size_t size)
@@ -127,7 +136,7 @@ static void merge_run(const struct odf_region *region, const struct step *step, 
 
 	for (size_t at = 0; at < size;) {
 		size_t zeros = alike(from + at, size - at, true), length;
-		if (zeros > 0 && sys_call3(SYS_madvise, to + at, zeros, MADV_REMOVE) < 0)
+		if (zeros > 0 && !give_back(region, step, offset + at, zeros))
 			memset(to + at, 0, zeros);
 		at += zeros;
 		length = alike(from + at, size - at, false);
@@ -138,8 +147,7 @@ static void merge_run(const struct odf_region *region, const struct step *step, 
 	}
 }
 
-/* What lies beyond the end of the file, in the last table, has no pages. */
-static size_t within_file(const struct odf_region *region, const struct step *step)
+size_t step_within_file(const struct odf_region *region, const struct step *step)
 {
 	size_t end = step->from + step->length;
 
@@ -150,20 +158,20 @@ static size_t within_file(const struct odf_region *region, const struct step *st
 
 static int merge(struct odf_region *region, const struct region_settler *settler, const struct step *step, const char *source)
 {
-	size_t size = within_file(region, step), page = step->from / REGION_PAGE, end = page + size / REGION_PAGE;
+	size_t size = step_within_file(region, step), page = step->from / REGION_PAGE, end = page + size / REGION_PAGE;
 	struct region_run *runs = settler->desk->runs;
 	char *at = (char *)(uintptr_t)source, *stop = at + size;
 
 	while (page < end) { /* discarded first: what was written there since is private */
 		bool discarded;
 		size_t next = region_discard_run(region, page, end, &discarded);
-		char *zeros = step->into + (page * REGION_PAGE - step->from);
-		if (discarded && sys_call3(SYS_madvise, zeros, (next - page) * REGION_PAGE, MADV_REMOVE) < 0)
-			memset(zeros, 0, (next - page) * REGION_PAGE);
+		size_t offset = page * REGION_PAGE - step->from, length = (next - page) * REGION_PAGE;
+		if (discarded && !give_back(region, step, offset, length))
+			memset(step->into + offset, 0, length);
 		page = next;
 	}
 	while (at < stop) {
-		long count = region_private(settler->pagemap, at, stop, true, 0, runs, REGION_RUNS, &at);
+		long count = step_private(settler, step, at, stop, &at);
 		if (count < 0)
 			return (int)-count;
 		for (long i = 0; i < count; i++) {
@@ -175,18 +183,6 @@ static int merge(struct odf_region *region, const struct region_settler *settler
 	return 0;
 }
 
-/* After a move away from there (error 0) or a failed one to there. */
-static int reserve_or_lose(struct odf_region *region, int error, char *address, size_t size)
-{
-	if (region_place_after(error, address, size))
-		return 0;
-	/* Another's by now, perhaps: new places for the next step, when this one has nothing in these any more. */
-	region->lost_count++;
-	region->lost_from = address;
-	region->lost_size = size;
-	return ENOMEM;
-}
-
 /* 1, where there is no time for page tables (struct step): a second mapping of what is at aside. */
 static int stage_fresh(struct odf_region *region, struct step *step)
 {
@@ -195,14 +191,14 @@ static int stage_fresh(struct odf_region *region, struct step *step)
 	step->into = step->aside;
 	if (error >= 0 || error < -4095)
 		return 0;
-	(void)reserve_or_lose(region, (int)error, step->staging, step->length);
+	(void)step_reserve_or_lose(region, (int)error, step->staging, step->length);
 	return (int)-error;
 }
 
 static void empty_staging(struct odf_region *region, const struct step *step)
 {
 	if (region_map(step->staging, step->length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == NULL)
-		(void)reserve_or_lose(region, 0, step->staging, step->length);
+		(void)step_reserve_or_lose(region, 0, step->staging, step->length);
 }
 
 /* 1, of what has no view yet. */
@@ -210,7 +206,7 @@ static int stage_new(struct odf_region *region, struct step *step)
 {
 	step->into = step->staging;
 	if (!region_map_view(region, step->staging, step->from, step->length)) {
-		(void)reserve_or_lose(region, 0, step->staging, step->length);
+		(void)step_reserve_or_lose(region, 0, step->staging, step->length);
 		return ENOMEM;
 	}
 	if (region_open_view(region, step->staging, step->length))
@@ -231,7 +227,7 @@ static int stage(struct odf_region *region, struct step *step)
 		int error = region_move(step->aside, step->staging, step->length, true);
 		if (error == 0)
 			return 0;
-		if (reserve_or_lose(region, error, step->staging, step->length) != 0 || error != -EFAULT || step->length == REGION_PAGE)
+		if (step_reserve_or_lose(region, error, step->staging, step->length) != 0 || error != -EFAULT || step->length == REGION_PAGE)
 			return error == -EFAULT ? EIO : -error;
 		step->length = region_half(step->length);
 	}
@@ -258,167 +254,10 @@ static void unstage(struct odf_region *region, struct step *step)
 		empty_staging(region, step);
 	} else if (region_move(step->staging, step->aside, step->length, false) == 0) {
 		(void)sys_call3(SYS_madvise, step->aside, step->length, MADV_DONTDUMP);
-		(void)reserve_or_lose(region, 0, step->staging, step->length);
+		(void)step_reserve_or_lose(region, 0, step->staging, step->length);
 	} else if (!region_is_mapped(step->aside, step->length)) {
 		region->aside_lost = true;
 	}
-}
-
-static void wake(const struct region_settler *settler, const struct step *step)
-{
-	struct uffdio_range range = { .start = (uintptr_t)step->home, .len = step->length };
-
-	(void)sys_call3(SYS_ioctl, settler->userfault, UFFDIO_WAKE, &range); /* fails for a bad range only */
-}
-
-static int take(struct region_desk *desk, size_t size)
-{
-	desk->taken += size;
-	desk->taken_end[desk->taken_count++] = desk->taken;
-	return desk->taken_count == REGION_TAKEN_MOST ? E2BIG : 0;
-}
-
-/* Puts one page back where it was taken. The place is registered and empty, and everybody who wants it sleeps. */
-static void copy_back(const struct region_settler *settler, char *from, char *to)
-{
-	struct uffdio_copy copy = { .dst = (uintptr_t)to, .src = (uintptr_t)from, .len = REGION_PAGE, .mode = UFFDIO_COPY_MODE_DONTWAKE };
-	long error;
-
-	/* Memory is short, or the address space changes: neither lasts. Where the place is not ours any more there is
-	 * nothing to put back. */
-	while ((error = sys_call3(SYS_ioctl, settler->userfault, UFFDIO_COPY, &copy)) == -ENOMEM || error == -EAGAIN || error == -EINTR)
-		region_pause_ms(1);
-}
-
-/* Undoes detach. By copies: moves back would need mappings, which may be what is short. */
-static void attach(struct odf_region *region, const struct region_settler *settler, const struct step *step)
-{
-	struct uffdio_range range = { .start = (uintptr_t)step->home, .len = step->length };
-	size_t most = within_file(region, step), size = settler->desk->taken < most ? settler->desk->taken : most;
-	char *at = step->scratch, *end = at + size;
-
-	while (at < end) {
-		struct region_run *runs = settler->desk->runs;
-		char *start = at;
-		long count = region_private(settler->pagemap, start, end, true, 0, runs, REGION_RUNS, &at);
-		if (count < 0) { /* then all of it, whatever it is */
-			runs[0] = (struct region_run){ start, end };
-			count = 1;
-			at = end;
-		}
-		for (long i = 0; i < count; i++)
-			for (char *page = runs[i].start; page < runs[i].end; page += REGION_PAGE)
-				copy_back(settler, page, step->home + (page - step->scratch));
-	}
-	while (sys_call3(SYS_ioctl, settler->userfault, UFFDIO_UNREGISTER, &range) == -ENOMEM)
-		region_pause_ms(1);
-	wake(settler, step);
-}
-
-/* One run that is all file or all zeros laid over it, up to `end`. */
-static int detach_run(struct odf_region *region, const struct region_settler *settler, const struct step *step, size_t end, bool zeros)
-{
-	struct region_desk *desk = settler->desk;
-	struct uffdio_register request = {
-		.range = { .start = (uintptr_t)step->home + desk->taken, .len = end - desk->taken },
-		.mode = UFFDIO_REGISTER_MODE_MISSING | (zeros ? 0 : UFFDIO_REGISTER_MODE_MINOR),
-	};
-	size_t length = end - desk->taken;
-	int error = (int)sys_call3(SYS_ioctl, settler->userfault, UFFDIO_REGISTER, &request);
-
-	while (error == 0 && desk->taken < end) {
-		error = region_move(step->home + desk->taken, step->scratch + desk->taken, length, true);
-		if (error == 0) {
-			error = -take(desk, length);
-			length = end - desk->taken;
-			continue;
-		}
-		if (reserve_or_lose(region, error, step->scratch + desk->taken, length) == 0 && error == -EFAULT && length > REGION_PAGE) {
-			length = (length / 2 + REGION_PAGE - 1) / REGION_PAGE * REGION_PAGE;
-			error = 0;
-		}
-	}
-	return -error;
-}
-
-/* 2. */
-static int detach(struct odf_region *region, const struct region_settler *settler, const struct step *step)
-{
-	struct region_desk *desk = settler->desk;
-	size_t first = step->from / REGION_PAGE, end = first + step->length / REGION_PAGE;
-	int error = 0;
-
-	desk->taken = desk->taken_count = 0;
-	while (desk->taken < step->length && error == 0) {
-		bool zeros;
-		size_t next = region_discard_run(region, first + desk->taken / REGION_PAGE, end, &zeros);
-		error = detach_run(region, settler, step, (next - first) * REGION_PAGE, zeros);
-	}
-	if (error != 0)
-		attach(region, settler, step);
-	return error;
-}
-
-/* Scratch is left with pages that nobody needs; dropping them takes its time and no lock. */
-static void clear_scratch(struct odf_region *region, const struct step *step)
-{
-	if (step->scratch == NULL)
-		return;
-	if (region_map(step->scratch, step->length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != NULL ||
-	    sys_call3(SYS_madvise, step->scratch, step->length, MADV_DONTNEED) == 0)
-		return;
-	/* The kernel has unmapped it before it failed: what comes to lie there would be another's when the next step
-	 * takes the place. */
-	(void)reserve_or_lose(region, 0, step->scratch, step->length);
-}
-
-/* After a step in which a part of its places was lost. What is around that part is ours. */
-static void give_up_places(struct odf_region *region)
-{
-	char *places[] = { region->scratch, region->staging };
-
-	for (size_t i = 0; i < 2 && region->lost_count == 1; i++) {
-		char *start = places[i], *end = start + region->work_size;
-		if (region->lost_from < start || region->lost_from >= end) {
-			(void)region_unmap(start, region->work_size);
-			continue;
-		}
-		if (region->lost_from > start)
-			(void)region_unmap(start, (size_t)(region->lost_from - start));
-		if (region->lost_from + region->lost_size < end)
-			(void)region_unmap(region->lost_from + region->lost_size, (size_t)(end - region->lost_from) - region->lost_size);
-	}
-	region->scratch = region->staging = NULL;
-	region->lost_count = 0;
-}
-
-int region_take_aside(struct odf_region *region, const struct region_settler *settler, char *place, size_t length)
-{
-	struct step step = { .length = length, .home = place };
-	int error = region->scratch == NULL ? region_work_make(region) : 0;
-
-	if (error != 0)
-		return error;
-	step.scratch = region->scratch;
-	settler->desk->taken = settler->desk->taken_count = 0;
-	error = detach_run(region, settler, &step, length, false);
-	if (error != 0)
-		attach(region, settler, &step);
-	return error;
-}
-
-void region_end_aside(struct odf_region *region, const struct region_settler *settler, char *place, size_t length,
-		      int error)
-{
-	struct step step = { .length = length, .home = place, .scratch = region->scratch };
-
-	if (error != 0)
-		attach(region, settler, &step);
-	else
-		wake(settler, &step);
-	clear_scratch(region, &step);
-	if (region->lost_count > 0)
-		give_up_places(region);
 }
 
 int region_verify_as_keeper(struct odf_region *region, size_t from, size_t length)
@@ -463,29 +302,29 @@ static int do_step(struct odf_region *region, const struct region_settler *settl
 		error = EAGAIN;
 	start = region_clock();
 	if (!quiet && error == 0)
-		error = detach(region, settler, step);
+		error = step_hold(region, settler, step);
 	if (error != 0) {
 		unstage(region, step);
 		return error;
 	}
-	error = merge(region, settler, step, quiet ? step->home : step->scratch);
+	error = merge(region, settler, step, quiet || step->is_protected ? step->home : step->scratch);
 	if (error != 0) {
 		if (!quiet)
-			attach(region, settler, step);
+			step_let_go(region, settler, step);
 		unstage(region, step);
 		return error;
 	}
 	/* Invariant 3: what comes home is hidden from children as staging was. */
 	if (!bring_home(step)) {
 		if (!quiet)
-			attach(region, settler, step);
+			step_let_go(region, settler, step);
 		unstage(region, step);
 		return ENOMEM;
 	}
 	if (!quiet)
-		wake(settler, step);
+		step_wake(settler, step);
 	region->counters.last_pause_ns = region_clock() - start;
-	(void)reserve_or_lose(region, 0, step->staging, step->length);
+	(void)step_reserve_or_lose(region, 0, step->staging, step->length);
 	region_discard_forget(region, step->from, step->length);
 	if (!step->adopts)
 		region->live_length += step->length;
@@ -656,13 +495,16 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 	}
 	while (error == 0 && region->live_length < region->length) {
 		struct step step = { 0 };
+		struct step_pages private = { 0, SIZE_MAX };
 		bool stepped = false;
 		uint64_t start = region_clock();
 		size_t live = region->live_length, end;
 		step.from = (region->live_from + live) % region->length;
 		step.is_fresh = wants_fresh(region, settler, tables, tables - done);
 		step.length = choose_length(region, settler, step.from, region->length - live,
-					    step.is_fresh || is_late(region, settler, tables - done));
+					    step.is_fresh || is_late(region, settler, tables - done), &private);
+		if (settler->userfault >= 0)
+			step_choose_how_to_hold(region, &step, &private);
 		region_lock_as_keeper();
 		/* Invariants 1 and 3: no fork came while nobody held the lock. */
 		if (region->epoch != epoch || !region->vacant || region->visible || region_forks_pending > 0 || region->aside_lost)
@@ -685,10 +527,10 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 		else if (error != EAGAIN)
 			region->step_most = REGION_TABLE;
 		region_unlock_as_keeper();
-		if (stepped && settler->userfault >= 0 && region->lost_count == 0)
-			clear_scratch(region, &step);
+		if (stepped && settler->userfault >= 0 && !step.is_protected && region->lost_count == 0)
+			step_clear_scratch(region, &step);
 		if (region->lost_count > 0)
-			give_up_places(region);
+			step_give_up_places(region);
 		progress.step_ns = region_clock() - start;
 		progress.is_behind = region->behind > 0;
 		if (stepped && error == 0) {
@@ -704,10 +546,11 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 
 int region_adopt_step(struct odf_region *region, const struct region_settler *settler, size_t from, size_t limit, size_t *next)
 {
-	struct step step = { .from = from, .adopts = true };
+	struct step step = { .from = from, .adopts = true, .may_protect = true };
+	struct step_pages private = { 0, SIZE_MAX };
 	int error;
 
-	step.length = choose_length(region, settler, from, limit - from, false);
+	step.length = choose_length(region, settler, from, limit - from, false, &private);
 	*next = from + step.length;
 	region_lock_as_keeper();
 	error = region_begin_adopting(region, from, &step.length);
@@ -719,9 +562,9 @@ int region_adopt_step(struct odf_region *region, const struct region_settler *se
 	region_unlock_as_keeper();
 	if (error == 0)
 		*next = from + step.length;
-	if (region->lost_count == 0)
-		clear_scratch(region, &step);
-	else
-		give_up_places(region);
+	if (region->lost_count > 0)
+		step_give_up_places(region);
+	else if (!step.is_protected)
+		step_clear_scratch(region, &step);
 	return error;
 }

@@ -11,6 +11,8 @@
 #define IOC_NEW       _IO(0xAA, 0x00)
 #define MISSING_SHMEM (1u << 5)
 #define MINOR_SHMEM   (1u << 10)
+#define WP_SHMEM      (1u << 12)
+#define WP_MISSING    (1u << 13)
 
 static int from_device(int device)
 {
@@ -31,12 +33,16 @@ static int from_name(void)
 /* What can be made is of use only if it agrees to what is asked of it. */
 static int agreed(int fd)
 {
-	struct uffdio_api api = { .api = UFFD_API, .features = MISSING_SHMEM | MINOR_SHMEM };
+	struct uffdio_api api = { .api = UFFD_API, .features = MISSING_SHMEM | MINOR_SHMEM | WP_SHMEM | WP_MISSING };
 	int error;
 
 	if (fd < 0)
 		return fd;
 	error = (int)sys_call3(SYS_ioctl, fd, UFFDIO_API, &api);
+	if (error == -EINVAL) { /* not all of it: what can be done without */
+		api = (struct uffdio_api){ .api = UFFD_API, .features = MISSING_SHMEM | MINOR_SHMEM };
+		error = (int)sys_call3(SYS_ioctl, fd, UFFDIO_API, &api);
+	}
 	if (error >= 0)
 		return fd;
 	sys_close(fd);

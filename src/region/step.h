@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT
+ * A step of settling. For settle.c and hold.c only. */
+#ifndef ODF_REGION_STEP_H
+#define ODF_REGION_STEP_H
+
+#include "internal.h"
+
+struct step {
+	size_t from, length;
+	char *scratch, *staging, *home, *aside;
+	char *into;    /* the view of the file through which the private pages are merged */
+	/* What comes home is a view without page tables: the program maps again what it touches again, a microsecond
+	 * a page. Each table that moves is told to every processor that runs the program, 13 us apiece, twice. */
+	bool is_fresh;
+	bool adopts; /* young memory, where all is LIVE: what comes home is a view that was made for it */
+	bool may_protect;  /* it is worth what it costs */
+	bool is_protected; /* the private pages are still at home, and may be read there; else they are at scratch */
+};
+
+/* What lies beyond the end of the file, in the last table, has no pages. */
+size_t step_within_file(const struct odf_region *region, const struct step *step);
+
+/* ---- hold.c ---- */
+/* The private pages of a piece, as far as was looked. */
+struct step_pages {
+	size_t count, first; /* offset; SIZE_MAX: there is none */
+};
+/* Whether it is worth to protect the piece, which may become shorter for that. Without the lock, as its length is
+ * chosen. */
+void step_choose_how_to_hold(const struct odf_region *region, struct step *step, const struct step_pages *private);
+
+/* Under the lock: */
+/* From now on nobody writes to the piece: who tries sleeps. 0, or an errno value: it is as it was. */
+int step_hold(struct odf_region *region, const struct region_settler *settler, struct step *step);
+/* The step has failed: it is as it was, and nobody sleeps any more. */
+void step_let_go(struct odf_region *region, const struct region_settler *settler, const struct step *step);
+/* Something else has taken the place of home. */
+void step_wake(const struct region_settler *settler, const struct step *step);
+/* Which pages of the piece are private, at home or at scratch. Like region_private. */
+long step_private(const struct region_settler *settler, const struct step *step, char *start, char *end, char **walked);
+/* Scratch is left with pages that nobody needs; dropping them takes its time and no lock. */
+void step_clear_scratch(struct odf_region *region, const struct step *step);
+/* A place of the step's after a move away from there (error 0) or a failed one to there. 0, or ENOMEM: it is lost. */
+int step_reserve_or_lose(struct odf_region *region, int error, char *address, size_t size);
+/* After a step in which a part of its places was lost. What is around that part is ours. */
+void step_give_up_places(struct odf_region *region);
+#endif
