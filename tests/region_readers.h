@@ -10,14 +10,14 @@
 
 #define PROTECTS_FILES_AND_WHAT_IS_MISSING (1u << 12 | 1u << 13)
 
-/* Tells what the kernel shows of a page of home: one that is protected and not there looks like one that was swapped out. */
-static uint64_t entry_of(size_t page)
+/* Tells what the kernel shows of a page: one that is protected and not there looks like one that was swapped out. */
+static uint64_t entry_of(const void *address)
 {
 	uint64_t entry = 0;
 	int file = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 
 	must(file >= 0);
-	must(pread(file, &entry, sizeof entry, (off_t)((uintptr_t)(home + page * PAGE) / PAGE * sizeof entry)) == sizeof entry);
+	must(pread(file, &entry, sizeof entry, (off_t)((uintptr_t)address / PAGE * sizeof entry)) == sizeof entry);
 	close(file);
 	return entry;
 }
@@ -32,7 +32,7 @@ static bool reads(int memory, size_t page, uint64_t generation)
 
 static bool is_protected_here(void)
 {
-	return (entry_of(50) & (ENTRY_PRESENT | ENTRY_SWAPPED)) == ENTRY_SWAPPED;
+	return (entry_of(home + 50 * PAGE) & (ENTRY_PRESENT | ENTRY_SWAPPED)) == ENTRY_SWAPPED;
 }
 
 /* A step over pages that are private (0 to 40), in the file and not private (60 on), and in neither. */
@@ -57,7 +57,7 @@ static void need_protection(void)
 	struct uffdio_api api = { .api = UFFD_API, .features = PROTECTS_FILES_AND_WHAT_IS_MISSING };
 	int file = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
 
-	if (file < 0 || ioctl(file, UFFDIO_API, &api) != 0 || (entry_of(0) & ((1ull << 55) - 1)) == 0)
+	if (file < 0 || ioctl(file, UFFDIO_API, &api) != 0 || (entry_of(&api) & ((1ull << 55) - 1)) == 0)
 		cannot_be_done_here("the kernel does not protect files, or does not tell what is protected");
 	close(file);
 }
