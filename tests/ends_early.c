@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * A child that ends by _exit or exit needs its parent's snapshot no more from then on, however long the kernel takes to take
- * its memory down: the parent's memory settles meanwhile. Not where another process still runs on the child's memory:
- * what that one reads is what was there at the fork.
+ * A child that ends by _exit or exit needs its parent's snapshot no more from then on, however long the kernel takes
+ * to take its memory down: the parent's memory settles meanwhile. Not where another process still runs on the child's
+ * memory: what that one reads is what was there at the fork.
  */
 #include <sched.h>
 #include <sys/ptrace.h>
@@ -45,8 +45,9 @@ static void stopped_by(pid_t child, int status)
 
 /* The child stops amid its end, with all of its memory. */
 enum way { BY_EXIT, BY_CALL, BY_LIBC };
-static void while_it_is_taken_down(enum way way)
+static void while_it_is_taken_down(enum way way, bool direct)
 {
+	unsigned long status;
 	pid_t child;
 
 	load();
@@ -57,6 +58,9 @@ static void while_it_is_taken_down(enum way way)
 			_exit(77);
 		raise(SIGSTOP);
 		must(memory[ALL / 2] == 5);
+		memset(memory + ALL / 2, 7, ALL / 2); /* else it is taken down soon enough */
+		if (direct && open("/proc/self/exe", O_RDONLY | O_DIRECT) < 0)
+			_exit(77);
 		if (way == BY_CALL)
 			syscall(SYS_exit_group, 3);
 		if (way == BY_LIBC)
@@ -69,10 +73,19 @@ static void while_it_is_taken_down(enum way way)
 	must(ptrace(PTRACE_SETOPTIONS, child, NULL, PTRACE_O_TRACEEXIT | PTRACE_O_EXITKILL) == 0);
 	must(ptrace(PTRACE_CONT, child, NULL, NULL) == 0);
 	stopped_by(child, SIGTRAP | PTRACE_EVENT_EXIT << 8);
-	must_settle();
+	must(ptrace(PTRACE_GETEVENTMSG, child, NULL, &status) == 0);
+	if (status == 77 << 8)
+		cannot_be_done_here("no direct I/O with the file system of this program, or no ptrace");
+	if (direct && getenv("ODFORK_HEAP") != NULL) {
+		wait_ms(300); /* in which it would settle */
+		must(!is_live(memory + ALL / 2));
+	} else {
+		must_settle();
+	}
 	must(memory[ALL / 2] == 6);
 	must(ptrace(PTRACE_DETACH, child, NULL, NULL) == 0);
 	must(status_of(child) == 3 << 8);
+	must_settle();
 }
 
 static int go[2], answers[2];
@@ -108,6 +121,7 @@ static void not_while_it_is_shared(void)
 	must(pipe(go) == 0 && pipe(answers) == 0);
 	child = fork();
 	if (child == 0) {
+		memset(memory + ALL / 2, 5, ALL / 2); /* pages of its own */
 		must(clone(reader, stack + sizeof stack, CLONE_VM, NULL) > 0);
 		_exit(3);
 	}
@@ -122,13 +136,13 @@ static void not_while_it_is_shared(void)
 static void by_exit(char *words[CASE_WORDS])
 {
 	(void)words;
-	while_it_is_taken_down(BY_EXIT);
+	while_it_is_taken_down(BY_EXIT, false);
 }
 
 static void by_call(char *words[CASE_WORDS])
 {
 	(void)words;
-	while_it_is_taken_down(BY_CALL);
+	while_it_is_taken_down(BY_CALL, false);
 }
 
 /* Where the library is in what libc calls itself. */
@@ -136,10 +150,17 @@ static void by_libc(char *words[CASE_WORDS])
 {
 	(void)words;
 #if defined __x86_64__ && !defined __ILP32__
-	while_it_is_taken_down(BY_LIBC);
+	while_it_is_taken_down(BY_LIBC, false);
 #else
 	_exit(77);
 #endif
+}
+
+/* By which the kernel may still read its memory. */
+static void beside_direct_files(char *words[CASE_WORDS])
+{
+	(void)words;
+	while_it_is_taken_down(BY_EXIT, true);
 }
 
 static void shared(char *words[CASE_WORDS])
@@ -151,14 +172,16 @@ static void shared(char *words[CASE_WORDS])
 int main(int argc, char **argv)
 {
 	static const struct preloaded_case cases[] = {
-		{ "by_exit", by_exit }, { "by_call", by_call }, { "by_libc", by_libc }, { "shared", shared },
+		{ "by_exit", by_exit }, { "by_call", by_call }, { "by_libc", by_libc },
+		{ "beside_direct_files", beside_direct_files },
+		{ "shared", shared },
 	};
 	static const char *const heaps[] = { "auto", "on", NULL };
 	int number = 0, failed = 0;
 
 	if (argc > 1)
-		run_case(cases, 4, argc, argv);
-	for (size_t i = 0; i < 4; i++)
+		run_case(cases, 5, argc, argv);
+	for (size_t i = 0; i < 5; i++)
 		for (size_t heap = 0; heap < 3; heap++) {
 			const char *words[] = { "ends_early", cases[i].name, NULL };
 			int result = execute(heaps[heap], words, NULL, NULL);

@@ -90,6 +90,8 @@ static inline bool heap_is_watched(void)
 void heap_meet_opened(int descriptor, int flags);
 void heap_meet_received(int descriptor);
 void heap_meet_socket(int domain);
+/* This process makes no call but exit_group any more. */
+void heap_process_ends(void);
 /* The program has made a userfaultfd, which it may hand to another process. errno is left alone. */
 void heap_meet_userfault(void);
 /* The range is about to be registered with a userfaultfd of the program's. */

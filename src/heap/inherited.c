@@ -169,3 +169,15 @@ void heap_look_at_inherited(void)
 	(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
 	errno = saved;
 }
+
+/* Direct I/O that is under way reads the memory of who ends, until it is done. */
+static bool may_be_read(void)
+{
+	return pinned_process() != ODF_REASON_NONE;
+}
+
+void heap_process_ends(void)
+{
+	region_process_ends();
+	region_ends_say(may_be_read);
+}

@@ -53,8 +53,7 @@ EXPORTED pid_t _Fork(void)
 
 EXPORTED void _exit(int status)
 {
-	region_process_ends();
-	region_ends_say();
+	heap_process_ends();
 	for (;;)
 		(void)sys_call1(SYS_exit_group, status);
 }

@@ -173,8 +173,7 @@ static bool look_at_ring(const long w[6])
 static bool look_at_end(const long w[6])
 {
 	(void)w;
-	region_process_ends();
-	region_ends_say();
+	heap_process_ends();
 	return false;
 }
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * A child that says that it ends. The kernel takes its memory down before it takes down what the token is seen by:
- * of a child that has read a gibibyte that is 30 to 150 ms, in which a settle would be done. Nobody reads that memory
- * any more, so the child gives its tokens up at the beginning of them.
+ * A child that says that it ends. The kernel takes its memory down before it takes down what the token is seen by: of
+ * a child that has read a gibibyte that is 30 to 150 ms, in which a settle would be done. Nobody reads that memory any
+ * more, so the child gives its tokens up at the beginning of them.
  *
  * Invariant 2 demands that nobody does: the child's one thread is on its way to exit_group, with all signals blocked,
- * and no other process shares its memory (vfork, CLONE_VM), which the kernel tells (below). Whom it has forked has
- * tokens of his own. Only who reads it from outside meanwhile, as a debugger does that stops it in exit, may find
- * what its parent has written since.
+ * no other process shares its memory (vfork, CLONE_VM), which the kernel tells (below), and nothing is open by which
+ * the kernel might still read it (the caller's to know). Whom it has forked has tokens of his own. Only who reads it
+ * from outside meanwhile, as a debugger does that stops it in exit, may find what its parent has written since.
  *
  * A word in a page that parent and children share counts such ends, and the keeper sleeps on it.
  */
@@ -15,6 +15,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
+#include <sys/resource.h>
 
 #include "internal.h"
 
@@ -58,20 +59,30 @@ atomic_uint *region_ends_word(void)
 	return own;
 }
 
+/* Who took fewer page faults is soon taken down, and would rather end at once. */
+#define FAULTS_LEAST 512
+
+static bool has_much(void)
+{
+	struct rusage usage;
+
+	return sys_call2(SYS_getrusage, RUSAGE_SELF, &usage) == 0 && usage.ru_minflt >= FAULTS_LEAST;
+}
+
 /* unshare(CLONE_VM) does nothing for who shares his memory with nobody, and fails for everybody else. */
 static bool is_alone(void)
 {
-	return region_is_unfiltered() && sys_call1(SYS_unshare, CLONE_VM) == 0;
+	return sys_call1(SYS_unshare, CLONE_VM) == 0;
 }
 
-void region_ends_say(void)
+void region_ends_say(bool (*may_be_read)(void))
 {
 	uint64_t all = ~0ull, mask;
 
-	if (inherited_count == 0)
+	if (inherited_count == 0 || !region_is_unfiltered() || !has_much()) /* a filter could punish the calls below */
 		return;
 	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask);
-	if (!is_alone()) {
+	if (!is_alone() || may_be_read()) {
 		(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
 		return;
 	}

@@ -43,8 +43,9 @@ extern void (*region_on_giving_way)(void);
 #define REGION_PROCESSES_LEAST 64
 /* This process is about to end. Async-signal-safe. */
 void region_process_ends(void);
-/* After it, by who makes no call but exit_group any more: nobody will read this memory. Async-signal-safe. */
-void region_ends_say(void);
+/* After it, by who makes no call but exit_group any more: nobody will read this memory, unless it may be read by a
+ * device or the kernel for what is open. Async-signal-safe, as that is to be. */
+void region_ends_say(bool (*may_be_read)(void));
 /* The keeper's process, which is a child of this one; 0: there is none. One load. */
 int region_keeper_process(void);
 /* The program has made a child whose end sends another signal than SIGCHLD, or none. */
