@@ -131,14 +131,55 @@ static void grows_old(char *words[CASE_WORDS])
 	must(is_sum(sum));
 }
 
+/* Where nothing can be taken in beside the program: much is mapped before any of it is used. */
+#define BLOCKS 128
+static void mapped_before_use(char *words[CASE_WORDS])
+{
+	static char *blocks[BLOCKS];
+	char open_to_all = '0';
+	int file = open("/proc/sys/vm/unprivileged_userfaultfd", O_RDONLY);
+
+	(void)words;
+	if (file >= 0 && read(file, &open_to_all, 1) != 1)
+		open_to_all = '0';
+	if (preloaded() && (open_to_all == '1' || access("/dev/userfaultfd", R_OK | W_OK) == 0))
+		_exit(77); /* it can */
+	if (preloaded() && dlsym(RTLD_DEFAULT, "odf_heap_info_get") == NULL)
+		_exit(77); /* the library lies where this user cannot go */
+	for (size_t i = 0; i < BLOCKS; i++)
+		blocks[i] = map(MIB);
+	if (preloaded() && info().state != ODF_HEAP_AWAKE && info().reason != ODF_REASON_TOO_SMALL)
+		cannot_be_done_here("there is no heap");
+	for (size_t i = 0; i < BLOCKS; i++)
+		memset(blocks[i], (int)i, MIB);
+	must(!preloaded() || (info().state == ODF_HEAP_AWAKE && is_inside(blocks[BLOCKS - 1])));
+	for (size_t i = 0; i < BLOCKS; i++)
+		must(blocks[i][0] == (char)i && blocks[i][MIB - 1] == (char)i);
+}
+
+static void become_nobody(const void *unused)
+{
+	(void)unused;
+	if (setgid(65534) != 0 || setuid(65534) != 0)
+		_exit(77);
+}
+
 int main(int argc, char **argv)
 {
-	static const struct preloaded_case cases[] = { { "grows_old", grows_old } };
+	static const struct preloaded_case cases[] = { { "grows_old", grows_old }, { "mapped_before_use", mapped_before_use } };
 	static const char *const heaps[] = { NULL, "auto" };
 	int number = 0, failed = 0;
 
 	if (argc > 1)
-		run_case(cases, 1, argc, argv);
+		run_case(cases, 2, argc, argv);
+	for (size_t heap = 0; heap < 2; heap++) {
+		const char *words[] = { "aging", "mapped_before_use", NULL };
+		int result = execute(heaps[heap], words, become_nobody, NULL);
+		const char *verdict = result == 0 || result == 77 ? "ok" : "not ok";
+		failed += result != 0 && result != 77;
+		printf("%s %d - mapped_before_use %s%s\n", verdict, ++number, heaps[heap] != NULL ? heaps[heap] : "plain",
+		       result == 77 ? " # SKIP not here" : "");
+	}
 	for (size_t heap = 0; heap < 2; heap++) {
 		const char *words[] = { "aging", "grows_old", NULL };
 		int result = execute(heaps[heap], words, NULL, NULL);

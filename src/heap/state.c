@@ -135,6 +135,9 @@ void heap_note_reserved(void)
 	atomic_store_explicit(&has_reserved, true, memory_order_relaxed);
 }
 
+/* So many times the threshold are much, of what is mapped and not in use. */
+#define UNUSED_THRESHOLDS 2
+
 /* A look takes some microseconds, which one fork in a loop of many is to pay; and the handler of a fork that comes by
  * the preload's function finds that this has looked. */
 #define LOOK_NS 1000000u
@@ -391,6 +394,12 @@ void heap_open_window(void *start, size_t length, int rights)
 	(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
 }
 
+/* Where nothing can be taken in once it is used, what is mapped is to be in a region before. */
+static bool is_about_to_grow(void)
+{
+	return statm_data_bytes() >= UNUSED_THRESHOLDS * threshold && ask_filters() == 0 && !heap_may_be_young();
+}
+
 void heap_grows(size_t bytes)
 {
 	size_t private;
@@ -403,7 +412,7 @@ void heap_grows(size_t bytes)
 		if (atomic_fetch_sub_explicit(&heap_budget, (long)bytes, memory_order_relaxed) - (long)bytes > 0)
 			return;
 		private = statm_private_bytes();
-		if (private < threshold) {
+		if (private < threshold && !is_about_to_grow()) {
 			size_t rest = threshold - private;
 			heap_note_reserved();
 			atomic_store_explicit(&heap_budget, (long)(rest > threshold / 8 ? rest : threshold / 8), memory_order_relaxed);

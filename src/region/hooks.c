@@ -236,10 +236,20 @@ bool region_has_one_thread(void)
 	return alone;
 }
 
+static bool is_adopting(void)
+{
+	bool adopting = false;
+
+	for (const struct odf_region *region = region_list; region != NULL; region = region->next)
+		adopting = adopting || region->adopting;
+	return adopting;
+}
+
 static void settle_if_due(void)
 {
 	uint64_t start, all = ~0ull, mask;
 	int saved = errno;
+	bool adopting;
 
 	if (region_keeper_settling() != ODF_REGION_SETTLES_AT_FORK || atomic_load(&fork_excess_ns) < atomic_load(&settle_cost_ns))
 		return;
@@ -247,7 +257,9 @@ static void settle_if_due(void)
 		/* Handlers are the one thing that could run beside it. */
 		(void)sys_sigprocmask(SIG_BLOCK, &all, &mask);
 		start = region_clock();
-		if (region_order_now(REGION_SETTLE_AT_FORK, NULL) == 0)
+		adopting = is_adopting();
+		/* To take in what was there before is dear, and is done once: it tells nothing of the next one. */
+		if (region_order_now(REGION_SETTLE_AT_FORK, NULL) == 0 && !adopting)
 			atomic_store(&settle_cost_ns, region_clock() - start);
 		(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
 	}

@@ -6,7 +6,7 @@
 #include "syscall.h"
 
 /* The first numbers of /proc/self/statm, in pages. */
-enum { ALL, RESIDENT, SHARED, NUMBERS };
+enum { ALL, RESIDENT, SHARED, TEXT, LIBRARIES, DATA, NUMBERS };
 
 static void read_numbers(size_t numbers[NUMBERS])
 {
@@ -45,4 +45,12 @@ size_t statm_private_bytes(void)
 	return numbers[RESIDENT] > numbers[SHARED]
 		       ? (numbers[RESIDENT] - numbers[SHARED]) * (size_t)sysconf(_SC_PAGESIZE)
 		       : 0;
+}
+
+size_t statm_data_bytes(void)
+{
+	size_t numbers[NUMBERS];
+
+	read_numbers(numbers);
+	return numbers[DATA] * (size_t)sysconf(_SC_PAGESIZE);
 }

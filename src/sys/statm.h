@@ -9,4 +9,6 @@
 size_t statm_resident_bytes(void);
 /* Without what is of files, and of memory that is shared. */
 size_t statm_private_bytes(void);
+/* What it may write to and nobody else sees, used or not. */
+size_t statm_data_bytes(void);
 #endif
