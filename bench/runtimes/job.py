@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""CPython: a dict of lists and strings, numpy's arrays, multiprocessing's pools. job.py objects|numpy|pool"""
+"""CPython: a dict of lists and strings, arrays, tables, multiprocessing's pools. job.py objects|numpy|pandas|pool"""
 import multiprocessing
 import os
 import sys
@@ -19,6 +19,17 @@ if kind == "numpy":
 
     def check():
         return sum(float(array[::3].sum()) for array in data)
+elif kind == "pandas":
+    import pandas
+    count = mib * 9000
+    data = pandas.DataFrame({"key": range(count), "value": [i / 7 for i in range(count)],
+                             "text": ["text of %d" % i for i in range(count)]})
+
+    def change(shift):
+        data.loc[data.index[shift::4096], "value"] += shift + 1
+
+    def check():
+        return float(data["value"].sum()) + int(data["key"][::3].sum()) + int(data["text"][::31].str.len().sum())
 else:
     count = mib * 3300
     data = {i: [i, "value of %d" % i, (i, i + 1)] for i in range(count)}

@@ -73,6 +73,10 @@ ROWS = (
             trial=["php", "-r", "exit(function_exists('pcntl_fork') ? 0 : 1);"]) +
     several("CPython", PYTHON, "py", ("objects", "pool")) +
     several("CPython", PYTHON, "py", ("numpy",), trial=[PYTHON, "-c", "import numpy"]) +
+    several("CPython", PYTHON, "py", ("pandas",), trial=[PYTHON, "-c", "import pandas"]) +
+    [Row("CPython, gunicorn --preload",
+         [PYTHON, "-m", "gunicorn", "-c", os.path.join(HERE, "job_gunicorn.py"), "job_gunicorn:application"], [PYTHON],
+         trial=[PYTHON, "-c", "import gunicorn"])] +
     several("Perl", "perl", "pl", ("array", "hash")) +
     [Row("Lua", ["lua5.3", job("lua")], ["lua5.3"], trial=["lua5.3", "-e", "require 'posix.unistd'"]),
      Row("LuaJIT", ["luajit", job("lua")], ["luajit"]),
