@@ -136,6 +136,66 @@ static void ends_with(enum end how)
 	must(kill(keeper, 0) == -1 && errno == ESRCH);
 }
 
+static unsigned count_keepers(void)
+{
+	char path[64];
+	unsigned count = 0;
+	pid_t child;
+	FILE *children, *comm;
+
+	snprintf(path, sizeof path, "/proc/self/task/%d/children", getpid());
+	children = fopen(path, "re");
+	must(children != NULL);
+	while (fscanf(children, "%d", &child) == 1) {
+		char name[32] = "";
+		snprintf(path, sizeof path, "/proc/%d/comm", child);
+		comm = fopen(path, "re");
+		count += comm != NULL && fgets(name, sizeof name, comm) != NULL && strcmp(name, "odfork-keeper\n") == 0;
+		if (comm != NULL)
+			fclose(comm);
+	}
+	fclose(children);
+	return count;
+}
+
+static bool is_zombie(pid_t pid)
+{
+	char path[64], text[256] = "";
+	const char *end;
+	FILE *file;
+
+	snprintf(path, sizeof path, "/proc/%d/stat", pid);
+	file = fopen(path, "re");
+	must(file != NULL && fgets(text, sizeof text, file) != NULL);
+	fclose(file);
+	end = strrchr(text, ')');
+	return end != NULL && end[1] == ' ' && end[2] == 'Z';
+}
+
+/* A program that executes itself again and again: what is left of the last one's keeper goes when the next one starts its own. */
+static void executes_itself(void)
+{
+	int round = number_of("ODF_TEST_ROUND");
+	char next[8];
+
+	if (round > 0) {
+		pid_t last = keeper_of(getpid());
+		must(last > 0 && count_keepers() == 1);
+		for (double end = now() + 20; !is_zombie(last); wait_ms(1))
+			must(now() < end);
+	}
+	must(odf_heap_enable(0) == 0);
+	grow();
+	fork_and_write(2);
+	must(count_keepers() == 1 && has_memory(keeper_of(getpid())));
+	if (round == 3)
+		return;
+	snprintf(next, sizeof next, "%d", round + 1);
+	setenv("ODF_TEST_ROUND", next, 1);
+	execl("/proc/self/exe", "keeper", __func__, (char *)NULL);
+	must(false);
+}
+
 #define ENDING(name, how) \
 	static void name(void) { ends_with(how); }
 ENDING(ends_when_killed, KILLED)
@@ -158,6 +218,7 @@ static const struct keeper_case cases[] = {
 	CASE(ends_at_raw_exec, "on"),
 	CASE(ends_with_the_last_thread, "on"),
 	CASE(outlives_the_thread_that_made_it, "on"),
+	CASE(executes_itself, "auto"),
 };
 
 int main(int argc, char **argv)

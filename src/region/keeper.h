@@ -43,6 +43,8 @@ struct schedule_facts;
 
 #define KEEPER_DESK_SIZE ((sizeof(struct region_desk) + REGION_PAGE - 1) / REGION_PAGE * REGION_PAGE)
 
+#define KEEPER_NAME "odfork-keeper"
+
 /* Between the program and it. */
 struct keeper_shared {
 	atomic_bool running;
@@ -102,6 +104,8 @@ struct program_files {
 };
 extern struct program_files program_files; /* -1: not known */
 void program_meet(int id);
+/* The /proc that is mounted here counts processes as the caller's namespace does. */
+bool program_proc_is_ours(void);
 /* It has ended, or executed another program: nobody needs this memory any more. */
 bool program_is_gone(void);
 /* Its main thread is stopped, by a signal or a tracer: who reads its memory now is not to meet a step. */

@@ -33,7 +33,7 @@ static int open_of(int id, const char *name)
 }
 
 /* The /proc that is mounted here may count processes otherwise (another PID namespace). */
-static bool proc_is_ours(void)
+bool program_proc_is_ours(void)
 {
 	char own[24] = "", shown[24] = "";
 	struct text text = text_start(own, sizeof own);
@@ -46,7 +46,7 @@ static bool proc_is_ours(void)
 void program_meet(int id)
 {
 	program = id;
-	if (!proc_is_ours())
+	if (!program_proc_is_ours())
 		return;
 	program_files.stat = open_of(id, "/stat");
 	program_files.statm = open_of(id, "/statm");

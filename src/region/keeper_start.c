@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -17,6 +18,7 @@
 #include "../sys/clone.h"
 #include "../sys/next_process.h"
 #include "../sys/readable.h"
+#include "../sys/text.h"
 #include "../sys/userfault.h"
 #include "keeper.h"
 
@@ -181,7 +183,7 @@ static int prepare(void)
 	if (sys_call0(SYS_getppid) != program)
 		return ESRCH;
 	(void)sys_call2(SYS_setpgid, 0, 0);
-	(void)sys_call2(SYS_prctl, PR_SET_NAME, "odfork-keeper"); /* for people */
+	(void)sys_call2(SYS_prctl, PR_SET_NAME, KEEPER_NAME); /* for people */
 	error = confine_schedule(program);
 	take_limits();
 	if (error == 0)
@@ -287,6 +289,34 @@ static void reap(void)
 	region_keeper_forget();
 }
 
+/* What an executed program leaves of its keeper is a zombie of this one's, for which nobody waits. The name tells it
+ * from children of that kind that are the program's own. */
+static void reap_former(void)
+{
+	if (!program_proc_is_ours())
+		return;
+	for (;;) {
+		siginfo_t ended = { .si_pid = 0 };
+		char path[64], name[sizeof KEEPER_NAME] = "";
+		struct text text = text_start(path, sizeof path);
+		int file;
+		long got;
+		if (sys_call5(SYS_waitid, P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT | __WCLONE, NULL) < 0 || ended.si_pid == 0)
+			return;
+		text_add(&text, "/proc/");
+		text_add_unsigned(&text, (uint64_t)ended.si_pid);
+		text_add(&text, "/comm");
+		file = sys_open(path, O_RDONLY, 0);
+		if (file < 0)
+			return;
+		got = sys_call4(SYS_pread64, file, name, sizeof name - 1, 0);
+		sys_close(file);
+		if (got != sizeof name - 1 || memcmp(name, KEEPER_NAME, sizeof name - 1) != 0 ||
+		    sys_call4(SYS_wait4, ended.si_pid, NULL, WNOHANG | __WCLONE, NULL) < 0)
+			return;
+	}
+}
+
 /* With all signals blocked: the child must not run a handler on this memory, and there is no moment at which it has
  * started and its id is not known. */
 static int start(struct odf_region *region)
@@ -296,6 +326,7 @@ static int start(struct odf_region *region)
 	program = (int)sys_call0(SYS_getpid);
 	region_keeper_forget();
 	region_doubt_all(); /* a keeper that there was is gone, and with it their files */
+	reap_former();
 	watch_main_thread();
 	first_region = region;
 	keeper_expect_answer(REGION_ADOPT, region);
