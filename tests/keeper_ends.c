@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "keeper_program.h"
@@ -196,6 +197,72 @@ static void executes_itself(void)
 	must(false);
 }
 
+static bool write_to(const char *folder, const char *name, const char *text)
+{
+	char path[300];
+	int file;
+	bool done;
+
+	snprintf(path, sizeof path, "%s/%s", folder, name);
+	file = open(path, O_WRONLY | O_CLOEXEC);
+	done = file >= 0 && write(file, text, strlen(text)) == (ssize_t)strlen(text);
+	if (file >= 0)
+		close(file);
+	return done;
+}
+
+/* A memory cgroup of its own, of either kind. */
+static void make_group(char *folder, size_t size, const char *limit)
+{
+	static const char *const roots[][2] = { { "/sys/fs/cgroup/memory", "memory.limit_in_bytes" }, { "/sys/fs/cgroup", "memory.max" } };
+
+	for (size_t i = 0; i < 2; i++) {
+		snprintf(folder, size, "%s/odfork-%d", roots[i][0], getpid());
+		if (mkdir(folder, 0755) != 0)
+			continue;
+		if (write_to(folder, roots[i][1], limit))
+			return;
+		rmdir(folder);
+	}
+	cannot_be_done_here("no memory cgroup can be made");
+}
+
+/* Whichever of the two the kernel chooses where the group has no memory left: both end, and the group is empty. */
+static void out_of_memory(void)
+{
+	char folder[200], number[16], byte;
+	int from[2], to[2], status;
+	pid_t pid, keeper;
+
+	make_group(folder, sizeof folder, "100663296");
+	must(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0 && pipe2(from, O_CLOEXEC) == 0 && pipe2(to, O_CLOEXEC) == 0);
+	pid = fork();
+	if (pid == 0) {
+		char *more;
+		snprintf(number, sizeof number, "%d", getpid());
+		must(write_to(folder, "cgroup.procs", number) && odf_heap_enable(0) == 0);
+		grow();
+		fork_and_write(2);
+		must(write(from[1], "x", 1) == 1 && read(to[0], &byte, 1) == 1);
+		more = mmap(NULL, 8 * SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		must(more != MAP_FAILED);
+		memset(more, 1, 8 * SIZE);
+		_exit(0);
+	}
+	close(from[1]);
+	status = read(from[0], &byte, 1) == 1;
+	keeper = status ? keeper_of(pid) : 0;
+	(void)!write(to[1], "x", 1);
+	byte = (char)(status && keeper > 0);
+	status = status_of(pid);
+	while (waitpid(-1, NULL, __WALL) > 0)
+		;
+	for (double end = now() + 20; rmdir(folder) != 0; wait_ms(1)) /* only of an empty one */
+		must(now() < end);
+	must(byte && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	must(kill(keeper, 0) == -1 && errno == ESRCH);
+}
+
 #define ENDING(name, how) \
 	static void name(void) { ends_with(how); }
 ENDING(ends_when_killed, KILLED)
@@ -219,6 +286,7 @@ static const struct keeper_case cases[] = {
 	CASE(ends_with_the_last_thread, "on"),
 	CASE(outlives_the_thread_that_made_it, "on"),
 	CASE(executes_itself, "auto"),
+	CASE(out_of_memory, "auto"),
 };
 
 int main(int argc, char **argv)
