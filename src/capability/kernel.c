@@ -217,7 +217,7 @@ static int try_out(const struct kernel_place *place, struct kernel_trial_result 
 /* With the lock held. */
 static int try_once(const struct kernel_place *place)
 {
-	struct kernel_trial_result result;
+	struct kernel_trial_result result = { .error = 0 };
 	uint64_t start = record_now();
 	int error;
 

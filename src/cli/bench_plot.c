@@ -203,16 +203,16 @@ static void plot_panel(const struct bench *bench, enum bench_what what, FILE *to
 	plot_axes(bench, scale, to);
 	for (enum bench_way way = 0; way < BENCH_WAYS; way++) {
 		bool measured = false;
+		size_t row = lines / 2;
 		for (size_t s = 0; s < bench->size_count; s++)
 			measured = measured || bench_find(bench, bench->sizes[s], what, way) != NULL;
 		if (!measured)
 			continue;
 		plot_line(bench, scale, what, way, to);
 		plot_mark(line_of(way), (double)(LEFT + 6) + (double)(lines % 2) * 195,
-			  (double)LEGEND + (double)(lines / 2) * (double)LINE - 4,
-			  to);
-		fprintf(to, "<text x=\"%zu\" y=\"%zu\">%s</text>\n", LEFT + 18 + lines % 2 * 195,
-			LEGEND + lines / 2 * LINE, bench_way_text(way));
+			  (double)LEGEND + (double)row * (double)LINE - 4, to);
+		fprintf(to, "<text x=\"%zu\" y=\"%zu\">%s</text>\n", LEFT + 18 + lines % 2 * 195, LEGEND + row * LINE,
+			bench_way_text(way));
 		lines++;
 	}
 	fprintf(to, "</g>\n");

@@ -137,15 +137,15 @@ static double scattered_part(const char *memory, size_t size)
 /* Pages of 4 KiB that were all written since the last fork, and that were not. *part: of them that do lie scattered. */
 static bool measure_pages(struct inspect_costs *costs, size_t size, bool scattered, double ns[2], double *part)
 {
-	double fresh[ROUNDS], again[ROUNDS * AGAIN], pages = (double)(size / PAGE), spread;
 	char *memory = map(size, PROT_READ | PROT_WRITE);
-	size_t count = 0;
+	size_t count = 0, whole = size / PAGE;
+	double fresh[ROUNDS], again[ROUNDS * AGAIN], pages = (double)whole, spread;
 
 	if (memory == NULL)
 		return false;
 	(void)madvise(memory, size, MADV_NOHUGEPAGE);
 	if (scattered)
-		write_scattered(memory, size / PAGE);
+		write_scattered(memory, whole);
 	for (int round = 0; round < ROUNDS; round++) {
 		write_pages(memory, size, PAGE);
 		displace_caches();
@@ -304,7 +304,8 @@ static double predict(const struct inspect_costs *costs, const struct inspect_me
 {
 	/* What the tables of full pages cost is in the pages' cost. Where it is not known how they lie, half of them
 	 * are taken to be scattered. */
-	double sparse = tables - small / (double)(TABLE / PAGE),
+	const size_t entries = TABLE / PAGE;
+	double sparse = tables - small / (double)entries,
 	       scattered = memory->scattered < 0 ? 0.5 : memory->scattered;
 	double page = scattered * costs->small_ns[1][written] + (1 - scattered) * costs->small_ns[0][written];
 

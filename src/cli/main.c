@@ -13,8 +13,10 @@ static const char intro[] = "odfork " ODF_VERSION ": fast fork() and posix_spawn
 static const char outro[] = "\nSee odfork(1).\n";
 
 /* In the order in which help lists them. */
-static const struct command *const commands[] = { &command_bench, &command_inspect, &command_probe, &command_run, &command_spawn, &command_stats };
-enum { COMMANDS = sizeof commands / sizeof *commands };
+static const struct command *const commands[] = {
+	&command_bench, &command_inspect, &command_probe, &command_run, &command_spawn, &command_stats
+};
+enum { COMMANDS = sizeof commands / sizeof *commands }; /* NOLINT(bugprone-sizeof-expression): of the pointers */
 
 /* Nothing is tried out when the library in this program starts: first comes the warning (kernel.c). */
 extern const char odfork_command_asks __attribute__((visibility("default")));

@@ -172,7 +172,10 @@ static bool hand_in_userfault(bool *handed_in)
 /* Without the library nobody takes it over, and it is no business of the program's. */
 static void keep_userfault(void)
 {
-	(void)fcntl(atoi(getenv("ODFORK_UFFD_FD")), F_SETFD, FD_CLOEXEC);
+	const char *number = getenv("ODFORK_UFFD_FD");
+
+	if (number != NULL)
+		(void)fcntl(atoi(number), F_SETFD, FD_CLOEXEC);
 	(void)unsetenv("ODFORK_UFFD_FD");
 }
 

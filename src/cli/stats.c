@@ -56,6 +56,8 @@ static int summarize(const char *path, bool json)
 	done = read_records(file, &stats);
 	if (!done || ferror(file)) {
 		fprintf(stderr, "odfork: stats: cannot read %s: %s\n", path, strerror(done ? errno : ENOMEM));
+		if (!standard)
+			fclose(file);
 		stats_free(&stats);
 		return EXIT_OWN;
 	}

@@ -56,7 +56,8 @@ cat >Makefile <<END
 sources := \$(wildcard $ODF_SOURCE/src/spawn/*.c $ODF_SOURCE/src/strategy/*.c)
 objects := \$(notdir \$(sources:.c=.o))
 vpath %.c $ODF_SOURCE/src/spawn $ODF_SOURCE/src/strategy
-all: \$(objects) large.o program
+all: objects large.o program
+objects: \$(objects)
 %.o: %.c
 	@gcc -std=gnu11 -O1 -g -pipe -D_GNU_SOURCE -include $ODF_BUILD/config.h -I$ODF_SOURCE/include -c -o \$@ \$<
 large.o: ../large.c
@@ -65,14 +66,14 @@ program: ../large.cc
 	@g++ -O0 -g -std=c++17 -o \$@ \$<
 END
 
-# build HOW DIRECTORY
+# build HOW LIST [TARGET]: of sums of what was built, without a target of all
 build()
 {
 	rm -rf here && mkdir here
-	(cd here && with "$1" make -s -j3 -f ../Makefile) >messages 2>&1 || { cat messages; fail "not built"; }
+	(cd here && with "$1" make -s -j3 -f ../Makefile ${3:+"$3"}) >messages 2>&1 || { cat messages; fail "not built"; }
 	[ ! -s messages ] || { cat messages; fail "the compiler says something"; }
-	[ "$(here/program)" = "210 42 42 $(right_number)" ] || fail "the program prints: $(here/program)"
-	(cd here && cksum ./*.o program) >"$2"
+	[ $# = 3 ] || [ "$(here/program)" = "210 42 42 $(right_number)" ] || fail "the program prints: $(here/program)"
+	(cd here && cksum ./*) >"$2"
 }
 right_number() { here/program | cut -d' ' -f4; }
 plainly()
@@ -90,8 +91,9 @@ growing()
 check "the compilers' heaps awake by growth" growing
 from_the_start()
 {
-	build "$awake" found
-	same_as right found
+	build "$awake" found objects # the large ones grow the same way as above
+	grep -vE ' [.]/(large.o|program)$' right >right-objects
+	same_as right-objects found
 	ends_seen 'cc1|cc1plus' 1 20
 	ends_seen 'as|ld|ld.bfd|x86_64-linux-gnu-(as|ld.bfd)' 0.1 20
 	ends_seen 'make' 0.1
