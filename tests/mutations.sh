@@ -212,4 +212,7 @@ mutant settles_with_a_lost_place - settle.c lost_place_amid_a_settle 's/\s*\|\|\
 # ---- The keeper's files ---------------------------------------------------------------------------------------------------------------
 mutant files_in_the_programs_table - keeper_start.c files_are_the_keepers 's/error = leave_descriptors\(device\);/error = 0;/'
 
+# ---- At a fork ------------------------------------------------------------------------------------------------------------------------
+mutant settles_without_limit - settle.c settles_in_slices 's/settler->until_ns != 0/false/'
+
 finish

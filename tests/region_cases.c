@@ -1220,7 +1220,8 @@ static void *sleep_beside(void *unused)
 	return unused;
 }
 
-/* Without userfaultfd a fork settles on its way, but only in a process of one thread. */
+/* Without userfaultfd a fork settles on its way, if little is written between two forks, and only in a process of one
+ * thread. */
 static void no_settling_beside_threads(void)
 {
 	pthread_t thread;
@@ -1232,15 +1233,50 @@ static void no_settling_beside_threads(void)
 		if (beside)
 			must(pthread_create(&thread, NULL, sleep_beside, NULL) == 0);
 		uint64_t before = info().settles;
-		for (int i = 0; i < 200 && (beside || info().settles == before); i++) {
+		fill(0, pages, 1);
+		for (int i = 0; i < (beside ? 200 : 2000) && (beside || info().settles == before); i++) {
 			pid_t pid = odf_fork();
 			if (pid == 0)
 				_exit(0);
 			must(status_of(pid) == 0);
-			fill(0, pages, 1);
+			fill(0, 1, 1);
 		}
 		must(beside ? info().settles == before : info().settles > before);
 	}
+}
+
+/* What takes too long for one fork is done by several, each of which finds its part FROZEN or LIVE. */
+static void settles_in_slices(void)
+{
+	struct region_allowance none = { .all_pages = 2, .all_ns = 1 };
+	unsigned slices = 0;
+	uint64_t merged = 0;
+	int error;
+
+	hook = no_userfaultfd;
+	make(8 * TABLE, 0);
+	fill(0, pages, 1);
+	fork_and_end(holds_all_1);
+	fill(0, pages, 1);
+	must(region_order_settle(&none) == E2BIG && none.merged == 0);
+	do {
+		struct region_allowance slice = { .all_pages = 2, .all_ns = 1, .slice_ns = 1 };
+		error = region_order_settle(&slice);
+		if (error == EBUSY || error == EAGAIN) { /* the keeper gives back what is held twice */
+			wait_ms(1);
+			continue;
+		}
+		must(error == 0 || error == ETIME);
+		must(slice.merged < pages);
+		merged += slice.merged;
+		slices++;
+		must(holds(0, pages, 1));
+		if (slices == 3)
+			fork_and_end(holds_all_1); /* freezes the LIVE part again */
+		must(slices < pages);
+	} while (error != 0);
+	must(slices > 3 && merged == pages && info().settles == 1);
+	fork_and_end(holds_all_1);
 }
 
 /* ---- A region with holes and islands --------------------------------------------------------------------------------------------- */
@@ -2105,6 +2141,7 @@ static const struct {
 	CASE(threads_amid_a_step),
 	CASE(threads_after_a_failed_step),
 	CASE(no_settling_beside_threads),
+	CASE(settles_in_slices),
 	CASE(bare_region_is_hidden),
 	CASE(holes_fault),
 	CASE(memory_taken_again_is_zero),

@@ -87,7 +87,7 @@ static pid_t fork_frozen(enum fork_call call, bool *refused)
 		if (pid == 0)
 			region_in_child();
 		else
-			region_fork_end(start, pid);
+			region_fork_end(pid);
 		return note(pid);
 	}
 	*refused = true;

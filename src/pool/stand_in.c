@@ -280,7 +280,7 @@ int stand_in_fork(struct template_start *start, pid_t *guard_pid)
 	*guard_pid = 0;
 	if (pid == 0) {
 		pid = make_stand_in(&own);
-		region_fork_end(began, 0);
+		region_fork_end(0);
 	}
 	if (pid > 0 && own.guards && __atomic_load_n(&own.word, __ATOMIC_ACQUIRE) == RELEASED)
 		*guard_pid = (pid_t)pid;

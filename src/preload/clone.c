@@ -78,7 +78,7 @@ EXPORTED int clone(int (*function)(void *), void *stack, int flags, void *argume
 	if (pid == -1 && errno == EAGAIN && region_give_way())
 		pid = libc_clone(start_child, stack, flags, &child, parent_id, storage, child_id);
 	error = errno;
-	region_fork_end(start, pid);
+	region_fork_end(pid);
 	errno = error;
 	return pid;
 }
@@ -136,7 +136,7 @@ long syscall_make_process(long number, const long words[6])
 	if (result == 0)
 		region_in_child();
 	else
-		region_fork_end(start, (int)result);
+		region_fork_end((int)result);
 	return result;
 }
 #endif

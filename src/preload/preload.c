@@ -63,9 +63,10 @@ EXPORTED void _Exit(int status)
 	_exit(status);
 }
 
-static void end_fork(void *start)
+static void end_fork(void *mark)
 {
-	region_fork_end(*(uint64_t *)start, 0);
+	(void)mark;
+	region_fork_end(0);
 }
 
 /* They fork inside libc, where our atfork handlers run and cannot make the fork fail: so the freeze comes before,

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * What happens around a fork. Async-signal-safe throughout. */
 #include <errno.h>
-#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -180,12 +179,6 @@ static void fork_is_over(const void *here)
 	region_keeper_notify();
 }
 
-/* Where the keeper cannot settle beside a running program (no userfaultfd), a process of one thread settles on its
- * way to a fork: nothing runs beside it then. It does so once the forks of FROZEN memory have together cost as much
- * more than the cheapest one as the last settle took: at worst twice what the best choice would have cost, whatever
- * comes. */
-static atomic_ullong fork_fastest_ns = ULLONG_MAX, fork_excess_ns, settle_cost_ns = 1000000;
-
 void region_note_odd_child(void)
 {
 	atomic_store_explicit(&odd_children, true, memory_order_relaxed);
@@ -236,37 +229,6 @@ bool region_has_one_thread(void)
 	return alone;
 }
 
-static bool is_adopting(void)
-{
-	bool adopting = false;
-
-	for (const struct odf_region *region = region_list; region != NULL; region = region->next)
-		adopting = adopting || region->adopting;
-	return adopting;
-}
-
-static void settle_if_due(void)
-{
-	uint64_t start, all = ~0ull, mask;
-	int saved = errno;
-	bool adopting;
-
-	if (region_keeper_settling() != ODF_REGION_SETTLES_AT_FORK || atomic_load(&fork_excess_ns) < atomic_load(&settle_cost_ns))
-		return;
-	if (region_has_one_thread()) {
-		/* Handlers are the one thing that could run beside it. */
-		(void)sys_sigprocmask(SIG_BLOCK, &all, &mask);
-		start = region_clock();
-		adopting = is_adopting();
-		/* To take in what was there before is dear, and is done once: it tells nothing of the next one. */
-		if (region_order_now(REGION_SETTLE_AT_FORK, NULL) == 0 && !adopting)
-			atomic_store(&settle_cost_ns, region_clock() - start);
-		(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
-	}
-	atomic_store(&fork_excess_ns, 0); /* if it could not be done: not asked again before as much has come together */
-	errno = saved;
-}
-
 /* How often it is tried while another thread gives an order; or this one does, in a handler amid which we are. */
 #define TRIES_TO_REACH 100
 
@@ -285,29 +247,25 @@ void region_reach(void)
 	errno = saved;
 }
 
-int region_fork_begin(uint64_t *start)
+int region_fork_begin(uint64_t *mark)
 {
 	int error;
 
-	settle_if_due();
+	region_at_fork_settle();
 	region_reach(); /* or what has come where the views do not reach stays young */
-	error = freeze_for_fork(start);
-	*start = region_clock();
+	error = freeze_for_fork(mark);
+	*mark = region_clock();
 	if (error == 0)
-		region_pending_mark(start);
+		region_pending_mark(mark);
+	region_at_fork_begin();
 	return error;
 }
 
-void region_fork_end(uint64_t start, int child)
+void region_fork_end(int child)
 {
-	uint64_t held = region_clock() - start;
-
+	region_at_fork_end();
 	if (child > 0)
 		region_keeper_child(child);
-	if (held < atomic_load(&fork_fastest_ns))
-		atomic_store(&fork_fastest_ns, held);
-	else
-		atomic_fetch_add(&fork_excess_ns, held - atomic_load(&fork_fastest_ns));
 	fork_is_over(__builtin_frame_address(0));
 }
 

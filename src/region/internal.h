@@ -274,6 +274,7 @@ size_t region_half(size_t length);
 /* Finds out by effect what the kernel does. Once, by the keeper, before any region. */
 void region_learn_refusal(void);
 uint64_t region_clock(void);
+uint64_t region_cpu_clock(void); /* of the calling thread */
 void region_pause_ms(unsigned milliseconds);
 
 /* The part [from, from + length) of the circle of r->length, as one or two straight pieces. Returns how many. */
@@ -490,6 +491,7 @@ int region_show(struct odf_region *region);
 int region_hide(struct odf_region *region);
 
 /* ---- private.c ---- */
+struct region_settler;
 struct region_run {
 	char *start, *end;
 };
@@ -497,6 +499,9 @@ struct region_run {
  * or when `runs` is full, and says where in *walked. `zeros`: the kernel's page of zeros as well, which under a private
  * view stands for zeros that were written. Returns the number of runs or minus an errno value. */
 long region_private(int pagemap, char *start, char *end, bool zeros, size_t max_pages, struct region_run *runs, size_t run_count, char **walked);
+/* How many such pages there are in what is FROZEN of the region's memory; at least `most`: not all were counted. By the
+ * keeper. */
+uint64_t region_count_private(const struct odf_region *region, const struct region_settler *settler, uint64_t most);
 /* The same of memory that is write-protected, zeros included; `marker`: what the list of pages shows of a protected
  * page that is not there. */
 long region_private_beside(int pagemap, uint64_t marker, char *start, char *end, struct region_run *runs, size_t run_count, char **walked);
@@ -552,6 +557,7 @@ struct region_settler {
 	void (*between_steps)(const struct region_progress *progress);
 	bool (*is_hurried)(uint64_t rest_ns);    /* there may be a fork before so much time has passed */
 	bool (*is_looked_at)(void);              /* the program is stopped: who reads its memory now is not to meet a step */
+	uint64_t until_ns; /* no step but the first begins after it, on region_cpu_clock; 0: never mind */
 };
 /* The keeper's, if it is the keeper that asks and has the lock; else NULL. */
 const struct region_settler *region_own_settler(void);
@@ -567,8 +573,8 @@ int region_verify_as_keeper(struct odf_region *region, size_t from, size_t lengt
 int region_take_aside(struct odf_region *region, const struct region_settler *settler, char *place, size_t length);
 void region_end_aside(struct odf_region *region, const struct region_settler *settler, char *place, size_t length,
 		      int error);
-/* Makes all of the region LIVE. 0 or an errno value: EBUSY, EAGAIN (a fork came between; or one is pending), ENOMEM,
- * EIO... */
+/* Makes all of the region LIVE. 0 or an errno value: EBUSY, EAGAIN (a fork came between; or one is pending), ETIME (the
+ * settler's time is over), ENOMEM, EIO... */
 int region_settle(struct odf_region *region, const struct region_settler *settler);
 /* Makes LIVE memory of young memory at `from`, of a region that is LIVE as a whole and of a process that has not
  * forked. 0; EAGAIN: not now; another errno value: it stays young. *next: what comes after. */
@@ -579,6 +585,13 @@ extern bool region_fresh_always;
 extern bool region_take_out_always;
 /* What was learned of a keeper's rights is another keeper's. */
 void region_hold_forget(void);
+
+/* ---- at_fork.c, by who forks: async-signal-safe, without the lock ---- */
+/* A fork comes: settles where only that can be done, if it pays. */
+void region_at_fork_settle(void);
+/* It begins, after the freeze, and is over in the parent. */
+void region_at_fork_begin(void);
+void region_at_fork_end(void);
 
 /* ---- thin.c, by the keeper ---- */
 /* Of a FROZEN region that cannot be made LIVE beside other threads: gives back what the file holds under pages of the
@@ -613,6 +626,14 @@ enum region_order {
 int region_order(enum region_order order, struct odf_region *region, uint64_t *result);
 /* The same if nobody else is giving orders, else EBUSY. Async-signal-safe. */
 int region_order_now(enum region_order order, uint64_t *result);
+/* REGION_SETTLE_AT_FORK, as above. E2BIG: nothing was done, as it would take too long; ETIME: a slice was done. Times are
+ * of the processor, which other work on the machine changes little. */
+struct region_allowance {
+	uint64_t all_pages;        /* with so many to merge all of it is settled, */
+	uint64_t all_ns, slice_ns; /* in about so long; else a slice of about so long; 0: then not at all */
+	uint64_t merged, took_ns;  /* the answer: pages, and how long */
+};
+int region_order_settle(struct region_allowance *allowed);
 /* Has the keeper freeze all for a fork of the calling thread, and note it as pending, as region_pending_begin does.
  * As above. */
 int region_order_freeze(const void *frame);

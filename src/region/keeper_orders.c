@@ -13,6 +13,7 @@ static struct {
 	enum region_order order;
 	struct odf_region *region;
 	uint64_t result;
+	struct region_allowance allowed; /* of REGION_SETTLE_AT_FORK */
 	const void *frame; /* of REGION_FREEZE, and whose */
 	int process, thread;
 	int error;
@@ -90,6 +91,19 @@ int region_order_now(enum region_order order, uint64_t *result)
 	if (!keeper_try_lock_orders())
 		return EBUSY;
 	error = region_keeper_runs() ? give_order(order, NULL, result) : ESRCH;
+	keeper_unlock_orders();
+	return error;
+}
+
+int region_order_settle(struct region_allowance *allowed)
+{
+	int error;
+
+	if (!keeper_try_lock_orders())
+		return EBUSY;
+	slot.allowed = *allowed;
+	error = region_keeper_runs() ? give_order(REGION_SETTLE_AT_FORK, NULL, NULL) : ESRCH;
+	*allowed = slot.allowed;
 	keeper_unlock_orders();
 	return error;
 }
@@ -219,16 +233,28 @@ static int all_resident(uint64_t *bytes)
 	return 0;
 }
 
-static int settle_quietly(void)
+static int settle_quietly(struct region_allowance *allowed)
 {
-	struct region_settler quiet = { keeper_settler.pagemap, -1, keeper_settler.desk, keeper_between_steps, keeper_is_hurried, program_is_stopped };
+	struct region_settler quiet = keeper_settler;
+	uint64_t pages = 0, start = region_cpu_clock(), time_ns;
 	int error = 0;
 
+	quiet.userfault = -1;
+	for (struct odf_region *region = region_list; region != NULL && pages <= allowed->all_pages; region = region->next)
+		if (!(region->flags & ODF_REGION_MANUAL) && !region->left)
+			pages += region_count_private(region, &quiet, allowed->all_pages + 1 - pages);
+	time_ns = pages <= allowed->all_pages ? allowed->all_ns : allowed->slice_ns;
+	if (time_ns == 0)
+		return E2BIG;
+	quiet.until_ns = start + time_ns;
 	for (struct odf_region *region = region_list; region != NULL; region = region->next)
 		if (!(region->flags & ODF_REGION_MANUAL)) {
+			uint64_t before = region->counters.merged_pages;
 			int failed = region_settle(region, &quiet);
+			allowed->merged += region->counters.merged_pages - before;
 			error = error == 0 ? failed : error;
 		}
+	allowed->took_ns = region_cpu_clock() - start;
 	return error;
 }
 
@@ -313,7 +339,7 @@ void keeper_carry_out_order(void)
 		keeper_answer(region_settle(slot.region, &keeper_settler));
 		break;
 	case REGION_SETTLE_AT_FORK:
-		keeper_answer(settle_quietly());
+		keeper_answer(settle_quietly(&slot.allowed));
 		break;
 	case REGION_DRAIN:
 		keeper_answer(drain_all());

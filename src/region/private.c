@@ -120,6 +120,33 @@ uint64_t region_marker(int pagemap, const char *page)
 	return (entry & (ENTRY_SWAPPED | ENTRY_PROTECTED | ENTRY_PRESENT)) == (ENTRY_SWAPPED | ENTRY_PROTECTED) && (entry & ENTRY_NOTE) ? entry : 0;
 }
 
+uint64_t region_count_private(const struct odf_region *region, const struct region_settler *settler, uint64_t most)
+{
+	uint64_t pages = 0;
+
+	region_lock_as_keeper();
+	for (size_t at = region->live_length, end; at < region->length && pages < most; at = end) {
+		size_t from = (region->live_from + at) % region->length, limit = from + (region->length - at), length;
+		char *next, *stop;
+		if (limit > region->length)
+			limit = region->length;
+		next = region->home + from;
+		if (region_extent_at(region, from, limit, &length) != NULL)
+			next = region->home + length;
+		stop = region->home + length;
+		while (next < stop && pages < most) {
+			long count = region_private(settler->pagemap, next, stop, true, most - pages, settler->desk->runs, REGION_RUNS, &next);
+			if (count < 0)
+				break; /* the settle itself will say so */
+			for (long i = 0; i < count; i++)
+				pages += (uint64_t)(settler->desk->runs[i].end - settler->desk->runs[i].start) / REGION_PAGE;
+		}
+		end = at + (length - from);
+	}
+	region_unlock_as_keeper();
+	return pages;
+}
+
 int region_pagemap_open(void)
 {
 	return sys_open("/proc/self/pagemap", O_RDONLY, 0);

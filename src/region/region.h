@@ -29,14 +29,15 @@ bool region_is_unfiltered(void);
 void region_note_absence(odf_reason reason);
 odf_reason region_absence(void);
 
-/* 0 or ENOMEM: nothing was changed then that the program could see. *start: for region_fork_end. */
-int region_fork_begin(uint64_t *start);
+/* 0 or ENOMEM: nothing was changed then that the program could see. *mark: in the frame that ends it by
+ * region_fork_end, and its value stays there until then. */
+int region_fork_begin(uint64_t *mark);
 /* Has the keeper make views for memory that has come where they do not reach: without, it stays young. One load, as a
  * rule. Not under the lock. */
 void region_reach(void);
 /* In the parent, also when the fork failed. In a child nothing happens. `child`: 0 where it is not known, or there is
  * none. */
-void region_fork_end(uint64_t start, int child);
+void region_fork_end(int child);
 /* A process cannot be made, and the keeper is one: if it keeps nothing but the heap, whose memory can leave its
  * region, it ends. True: there is one process less. */
 bool region_give_way(void);

@@ -578,6 +578,8 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 		}
 		progress.rest_ns = (tables - done) * (step.is_fresh ? region->fresh_table_ns : region->moved_table_ns);
 		settler->between_steps(&progress);
+		if (error == 0 && stepped && settler->until_ns != 0 && region_cpu_clock() >= settler->until_ns && region->live_length < region->length)
+			error = ETIME;
 	}
 	return error;
 }

@@ -61,7 +61,7 @@ static int fork_once(const char *memory)
 		region_in_child();
 		(void)sys_call1(SYS_exit_group, *(volatile const char *)memory == 1 ? 0 : 1);
 	}
-	region_fork_end(start, (int)pid);
+	region_fork_end((int)pid);
 	if (pid < 0)
 		return (int)-pid;
 	while ((waited = sys_call4(SYS_wait4, pid, &status, 0, NULL)) == -EINTR)
