@@ -5,7 +5,7 @@
 
 #include "internal.h"
 
-#define THIN_SLICE ((size_t)64 << 20)
+#define THIN_SLICE ((size_t)4 << 20) /* a millisecond or two: a fork waits for it */
 
 /* What the process has pages of its own over, or zeros, nobody reads in the file any more. */
 static int thin_slice(struct odf_region *region, const struct region_settler *settler, size_t from, size_t end)
