@@ -131,6 +131,16 @@ static inline bool is_live(const void *address)
 	return is_inside(address) && strstr(line_of(address), " rw-s ") != NULL;
 }
 
+/* All of it: no step of a settle is about to come to it, amid which a system call that nobody sees may meet two mappings
+ * where there was one. */
+static inline bool is_all_live(const char *memory, size_t size)
+{
+	for (size_t at = 0; at < size; at += MIB)
+		if (!is_live(memory + at))
+			return false;
+	return is_live(memory + size - PAGE);
+}
+
 static inline char *map(size_t size)
 {
 	char *memory = mmap(NULL, size, RW, PLAIN, -1, 0);
@@ -168,7 +178,7 @@ static inline char *map_inside(size_t size)
 	/* What it maps that has forked is in a region from the start, LIVE as soon as what there was is. */
 	must(status_of(end_at_once()) == 0);
 	memory = map(size);
-	for (int i = 0; i < 3000 && preloaded() && !is_live(memory); i++) {
+	for (int i = 0; i < 3000 && preloaded() && !is_all_live(memory, size); i++) {
 		must(munmap(memory, size) == 0);
 		wait_ms(1);
 		memory = map(size);
