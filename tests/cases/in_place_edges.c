@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The edges of memory that is a region's where it lies: where the data segment ends within a page, where a mapping was
+ * shrunk, and where memory was opened piece by piece. Each case passes without the library as well.
+ */
+#include <stdint.h>
+#include <sys/syscall.h>
+
+#include "../support/preloaded.h"
+
+#define PAGE ((size_t)4096)
+
+/* It has been in a region for a while, where there is one. */
+static void fork_for_a_while(const char *memory)
+{
+	for (int round = 0; round < 3; round++) {
+		pid_t pid = fork();
+		if (pid == 0)
+			_exit(0);
+		must(status_of(pid) == 0);
+		for (int tries = 0; tries < 100 && getenv("ODFORK_HEAP") != NULL && started_as == 0 && !is_live(memory); tries++)
+			wait_ms(5);
+	}
+}
+
+static char *map(size_t length, int protection)
+{
+	char *memory = mmap(NULL, length, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	must(memory != MAP_FAILED);
+	return memory;
+}
+
+static bool is_all(const char *start, const char *end, char value)
+{
+	for (; start < end; start++)
+		if (*start != value)
+			return false;
+	return true;
+}
+
+/* The end of the data segment goes down to the middle of a page, and up again. */
+static void segment(char *words[CASE_WORDS])
+{
+	char *start, *end;
+
+	(void)words;
+	memset(map(24 * MIB, PROT_READ | PROT_WRITE), 1, 24 * MIB);
+	must(sbrk((intptr_t)(PAGE - (uintptr_t)sbrk(0) % PAGE)) != (void *)-1);
+	start = sbrk((intptr_t)(32 * MIB));
+	must(start != (void *)-1);
+	memset(start, 7, 32 * MIB);
+	fork_for_a_while(start + 16 * MIB);
+	for (int step = 0; step < 3; step++) {
+		must(sbrk(-(intptr_t)(4 * MIB + 100)) != (void *)-1);
+		end = sbrk(0);
+		must(sbrk((intptr_t)MIB) == end);
+		must(is_all(start, end, 7) && is_all(end + PAGE, end + MIB - 1, 0));
+		memset(end, 7, MIB);
+		if (step == 1)
+			fork_for_a_while(start + 16 * MIB);
+		must(is_all(start, end + MIB - 1, 7));
+	}
+}
+
+#ifdef __x86_64__
+/* Past every library. */
+static long by_hand(long number, long a, long b, long c, long d, long e, long f)
+{
+	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
+	long result;
+
+	__asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9) : "rcx", "r11", "memory");
+	return result;
+}
+
+/* What comes to lie where a mapping was before it was shrunk is somebody else's. */
+static void tail(char *words[CASE_WORDS])
+{
+	char *memory, *behind;
+
+	(void)words;
+	memset(map(64 * MIB, PROT_READ | PROT_WRITE), 1, 64 * MIB);
+	memory = map(8 * MIB, PROT_NONE);
+	must(mprotect(memory, 8 * MIB, PROT_READ | PROT_WRITE) == 0);
+	memset(memory, 2, 8 * MIB);
+	must(mremap(memory, 8 * MIB, MIB, 0) == memory);
+	behind = memory + MIB;
+	must(by_hand(SYS_mmap, (long)behind, 4 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == (long)behind);
+	memset(behind, 5, 4 * MIB);
+	fork_for_a_while(memory);
+	must(is_all(behind, behind + 4 * MIB, 5));
+	must(by_hand(SYS_madvise, (long)behind, 4 * MIB, MADV_DONTNEED, 0, 0, 0) == 0);
+	must(is_all(behind, behind + 4 * MIB, 0) && is_all(memory, behind, 2));
+}
+#endif
+
+/* Reserved, and opened in steps around a fork: it is one mapping, and moves as one. */
+static void opened(char *words[CASE_WORDS])
+{
+	char *memory, *moved;
+
+	(void)words;
+	memset(map(64 * MIB, PROT_READ | PROT_WRITE), 1, 64 * MIB);
+	memory = map(8 * MIB, PROT_NONE);
+	must(mprotect(memory, MIB, PROT_READ | PROT_WRITE) == 0);
+	memset(memory, 3, MIB);
+	fork_for_a_while(memory);
+	for (size_t at = MIB; at < MIB + 4 * PAGE; at += PAGE) {
+		must(mprotect(memory + at, PAGE, PROT_READ | PROT_WRITE) == 0);
+		memory[at] = 9;
+	}
+	moved = mremap(memory, MIB + 4 * PAGE, 4 * MIB, MREMAP_MAYMOVE);
+	must(moved != MAP_FAILED && is_all(moved, moved + MIB, 3) && moved[MIB] == 9 && moved[MIB + 3 * PAGE] == 9 && moved[4 * MIB - 1] == 0);
+	fork_for_a_while(moved);
+	must(is_all(moved, moved + MIB, 3) && moved[MIB] == 9);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct preloaded_case cases[] = { { "segment", segment }, { "opened", opened },
+#ifdef __x86_64__
+		{ "tail", tail },
+#endif
+	};
+	static const char *const heaps[] = { NULL, "auto", "on" };
+	const size_t count = sizeof cases / sizeof *cases;
+	int number = 0, failed = 0;
+
+	if (argc > 1)
+		run_case(cases, count, argc, argv);
+	for (size_t i = 0; i < count; i++)
+		for (size_t heap = 0; heap < 3; heap++) {
+			const char *words[] = { "in_place_edges", cases[i].name, NULL };
+			int result = execute(heaps[heap], words, NULL, NULL);
+			failed += result != 0;
+			printf("%s %d - %s %s\n", result == 0 ? "ok" : "not ok", ++number, heaps[heap] != NULL ? heaps[heap] : "plain", cases[i].name);
+			fflush(stdout);
+		}
+	printf("1..%d\n", number);
+	return failed > 0;
+}

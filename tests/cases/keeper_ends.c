@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What becomes of the keeper when the program ends, by whatever way.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "../support/keeper_program.h"
+
+/* ---- Ends ------------------------------------------------------------------------------------------------------------------------------------ */
+
+enum end { KILLED, KILLED_AS_ANOTHER, RETURNS, EXITS, EXECUTES, EXECUTES_RAW, LAST_THREAD, CREATOR_ENDED, ENDS };
+
+static void *grow_in_thread(void *unused)
+{
+	must(odf_heap_enable(0) == 0);
+	return unused;
+}
+
+static void *end_last(void *unused)
+{
+	wait_ms(50);
+	return unused;
+}
+
+static void execute_raw(char *path, char **argv, char **envp)
+{
+#if defined __x86_64__
+	long result;
+
+	__asm__ volatile("syscall" : "=a"(result) : "0"(SYS_execve), "D"(path), "S"(argv), "d"(envp) : "rcx", "r11", "memory");
+#else
+	execve(path, argv, envp);
+#endif
+}
+
+/* Says that it is there by a byte to standard output, and ends at one from standard input. */
+static __attribute__((noreturn)) void program(enum end end)
+{
+	char *sleeper[] = { (char[]){ "sleep" }, (char[]){ "100" }, NULL };
+	pthread_t thread;
+	char byte;
+
+	if (end == CREATOR_ENDED) /* started with the heap off */
+		must(pthread_create(&thread, NULL, grow_in_thread, NULL) == 0 && pthread_join(thread, NULL) == 0);
+	grow();
+	fork_and_write(2);
+	if (end == KILLED_AS_ANOTHER)
+		must(setgid(65534) == 0 && setuid(65534) == 0);
+	must(write(1, "x", 1) == 1 && read(0, &byte, 1) == 1);
+	if (end == RETURNS)
+		exit(0);
+	if (end == EXECUTES)
+		execv("/bin/sleep", sleeper);
+	if (end == EXECUTES_RAW)
+		execute_raw((char[]){ "/bin/sleep" }, sleeper, environ);
+	if (end == LAST_THREAD) {
+		must(pthread_create(&thread, NULL, end_last, NULL) == 0 && pthread_detach(thread) == 0);
+		pthread_exit(NULL);
+	}
+	_exit(0);
+}
+
+/* Asleep, it waits for the word as well that the kernel clears at the end of the main thread, whichever thread it was that made it. */
+static void must_wait_for_the_main_thread(pid_t keeper)
+{
+	enum { FUTEX_WAITV = 449 };
+	char path[64], text[64] = "449 ";
+	double end = now() + 20;
+
+	snprintf(path, sizeof path, "/proc/%d/syscall", keeper);
+	while (syscall(FUTEX_WAITV, NULL, 0, 0, NULL, 0) == -1 && errno != ENOSYS) { /* Linux 5.16 */
+		int file = open(path, O_RDONLY | O_CLOEXEC);
+		ssize_t got = file >= 0 ? read(file, text, sizeof text - 1) : -1;
+		if (file >= 0)
+			close(file);
+		if (got <= 0 || strncmp(text, "449 ", 4) == 0) /* the kernel may not say */
+			return;
+		must(now() < end);
+		wait_ms(1);
+	}
+}
+
+static void ends_with(enum end how)
+{
+	int to[2], from[2], status, adopted = 0;
+	pid_t pid, keeper;
+	char number[8], byte;
+
+	if (how == KILLED_AS_ANOTHER && geteuid() != 0)
+		cannot_be_done_here("takes root to become another");
+	if (how == CREATOR_ENDED && geteuid() != 0) /* a program of several threads has no heap then */
+		cannot_be_done_here("takes userfaultfd, which root has");
+	must(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0 && pipe2(to, O_CLOEXEC) == 0 && pipe2(from, O_CLOEXEC) == 0);
+	snprintf(number, sizeof number, "%d", (int)how);
+	pid = fork();
+	if (pid == 0) {
+		dup2(to[0], 0);
+		dup2(from[1], 1);
+		if (how == CREATOR_ENDED)
+			setenv("ODFORK_HEAP", "auto", 1);
+		execl("/proc/self/exe", "keeper_ends", "program", number, (char *)NULL);
+		_exit(127);
+	}
+	close(from[1]);
+	must(read(from[0], &byte, 1) == 1);
+	keeper = keeper_of(pid);
+	must(keeper > 0 && has_memory(keeper));
+	must_wait_for_the_main_thread(keeper);
+	if (how == KILLED || how == KILLED_AS_ANOTHER || how == CREATOR_ENDED)
+		kill(pid, SIGKILL);
+	else
+		must(write(to[1], "x", 1) == 1);
+	if (how == EXECUTES || how == EXECUTES_RAW) {
+		must_lose_its_memory(keeper);
+		kill(pid, SIGKILL);
+		must(WIFSIGNALED(status_of(pid)));
+	} else {
+		status = status_of(pid);
+		must(how == KILLED || how == KILLED_AS_ANOTHER || how == CREATOR_ENDED ? WIFSIGNALED(status) : status == 0);
+		must_lose_its_memory(keeper);
+	}
+	/* Who adopts orphans waits for them; after an end that the library sees there is none. */
+	if (how == RETURNS || how == EXITS)
+		must(waitpid(-1, &status, __WALL) == -1 && errno == ECHILD);
+	else
+		while ((pid = waitpid(-1, &status, how == KILLED ? 0 : __WALL)) > 0) {
+			must(pid == keeper && status == 0);
+			adopted++;
+		}
+	must(how != KILLED || adopted == 1); /* one child more, that any wait finds */
+	must(kill(keeper, 0) == -1 && errno == ESRCH);
+}
+
+static unsigned count_keepers(void)
+{
+	char path[64];
+	unsigned count = 0;
+	pid_t child;
+	FILE *children, *comm;
+
+	snprintf(path, sizeof path, "/proc/self/task/%d/children", getpid());
+	children = fopen(path, "re");
+	must(children != NULL);
+	while (fscanf(children, "%d", &child) == 1) {
+		char name[32] = "";
+		snprintf(path, sizeof path, "/proc/%d/comm", child);
+		comm = fopen(path, "re");
+		count += comm != NULL && fgets(name, sizeof name, comm) != NULL && strcmp(name, "odfork-keeper\n") == 0;
+		if (comm != NULL)
+			fclose(comm);
+	}
+	fclose(children);
+	return count;
+}
+
+static bool is_zombie(pid_t pid)
+{
+	char path[64], text[256] = "";
+	const char *end;
+	FILE *file;
+
+	snprintf(path, sizeof path, "/proc/%d/stat", pid);
+	file = fopen(path, "re");
+	must(file != NULL && fgets(text, sizeof text, file) != NULL);
+	fclose(file);
+	end = strrchr(text, ')');
+	return end != NULL && end[1] == ' ' && end[2] == 'Z';
+}
+
+/* A program that executes itself again and again: what is left of the last one's keeper goes when the next one starts its own. */
+static void executes_itself(void)
+{
+	int round = number_of("ODF_TEST_ROUND");
+	char next[8];
+
+	if (round > 0) {
+		pid_t last = keeper_of(getpid());
+		must(last > 0 && count_keepers() == 1);
+		for (double end = now() + 20; !is_zombie(last); wait_ms(1))
+			must(now() < end);
+	}
+	must(odf_heap_enable(0) == 0);
+	grow();
+	fork_and_write(2);
+	must(count_keepers() == 1 && has_memory(keeper_of(getpid())));
+	if (round == 3)
+		return;
+	snprintf(next, sizeof next, "%d", round + 1);
+	setenv("ODF_TEST_ROUND", next, 1);
+	execl("/proc/self/exe", "keeper", __func__, (char *)NULL);
+	must(false);
+}
+
+static bool write_to(const char *folder, const char *name, const char *text)
+{
+	char path[300];
+	int file;
+	bool done;
+
+	snprintf(path, sizeof path, "%s/%s", folder, name);
+	file = open(path, O_WRONLY | O_CLOEXEC);
+	done = file >= 0 && write(file, text, strlen(text)) == (ssize_t)strlen(text);
+	if (file >= 0)
+		close(file);
+	return done;
+}
+
+/* A memory cgroup of its own, of either kind. */
+static void make_group(char *folder, size_t size, const char *limit)
+{
+	static const char *const roots[][2] = { { "/sys/fs/cgroup/memory", "memory.limit_in_bytes" }, { "/sys/fs/cgroup", "memory.max" } };
+
+	for (size_t i = 0; i < 2; i++) {
+		snprintf(folder, size, "%s/odfork-%d", roots[i][0], getpid());
+		if (mkdir(folder, 0755) != 0)
+			continue;
+		if (write_to(folder, roots[i][1], limit))
+			return;
+		rmdir(folder);
+	}
+	cannot_be_done_here("no memory cgroup can be made");
+}
+
+/* Whichever of the two the kernel chooses where the group has no memory left: both end, and the group is empty. */
+static void out_of_memory(void)
+{
+	char folder[200], number[16], byte;
+	int from[2], to[2], status;
+	pid_t pid, keeper;
+
+	make_group(folder, sizeof folder, "100663296");
+	must(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0 && pipe2(from, O_CLOEXEC) == 0 && pipe2(to, O_CLOEXEC) == 0);
+	pid = fork();
+	if (pid == 0) {
+		char *more;
+		snprintf(number, sizeof number, "%d", getpid());
+		must(write_to(folder, "cgroup.procs", number) && odf_heap_enable(0) == 0);
+		grow();
+		fork_and_write(2);
+		must(write(from[1], "x", 1) == 1 && read(to[0], &byte, 1) == 1);
+		more = mmap(NULL, 8 * SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		must(more != MAP_FAILED);
+		memset(more, 1, 8 * SIZE);
+		_exit(0);
+	}
+	close(from[1]);
+	status = read(from[0], &byte, 1) == 1;
+	keeper = status ? keeper_of(pid) : 0;
+	(void)!write(to[1], "x", 1);
+	byte = (char)(status && keeper > 0);
+	status = status_of(pid);
+	while (waitpid(-1, NULL, __WALL) > 0)
+		;
+	for (double end = now() + 20; rmdir(folder) != 0; wait_ms(1)) /* only of an empty one */
+		must(now() < end);
+	must(byte && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	must(kill(keeper, 0) == -1 && errno == ESRCH);
+}
+
+#define ENDING(name, how) \
+	static void name(void) { ends_with(how); }
+ENDING(ends_when_killed, KILLED)
+ENDING(ends_when_killed_as_another_user, KILLED_AS_ANOTHER)
+ENDING(ends_at_exit, RETURNS)
+ENDING(ends_at_bare_exit, EXITS)
+ENDING(ends_at_exec, EXECUTES)
+ENDING(ends_at_raw_exec, EXECUTES_RAW)
+ENDING(ends_with_the_last_thread, LAST_THREAD)
+ENDING(outlives_the_thread_that_made_it, CREATOR_ENDED)
+
+/* ---- All of them ----------------------------------------------------------------------------------------------------------------------------- */
+
+static const struct keeper_case cases[] = {
+	CASE(ends_when_killed, "on"),
+	CASE(ends_when_killed_as_another_user, "on"),
+	CASE(ends_at_exit, "on"),
+	CASE(ends_at_bare_exit, "on"),
+	CASE(ends_at_exec, "on"),
+	CASE(ends_at_raw_exec, "on"),
+	CASE(ends_with_the_last_thread, "on"),
+	CASE(outlives_the_thread_that_made_it, "on"),
+	CASE(executes_itself, "auto"),
+	CASE(out_of_memory, "auto"),
+};
+
+int main(int argc, char **argv)
+{
+	if (argc > 2 && strcmp(argv[1], "program") == 0)
+		program((enum end)atoi(argv[2]));
+	return run_cases(argc, argv, cases, sizeof cases / sizeof cases[0]);
+}

@@ -1,0 +1,466 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What a program sees of the keeper: nothing, in any wait, table or namespace; and forks, threads and rights are what they are without it.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <threads.h>
+
+#include "../support/keeper_program.h"
+
+/* ---- Not to be seen --------------------------------------------------------------------------------------------------------------------- */
+
+static int count_tasks(void)
+{
+	struct stat tasks;
+
+	must(stat("/proc/self/task", &tasks) == 0);
+	return (int)tasks.st_nlink - 2;
+}
+
+static void one_thread(void)
+{
+	grow();
+	fork_and_write(2);
+	must(keeper_of(getpid()) != 0 && count_tasks() == 1);
+}
+
+static volatile sig_atomic_t child_signals;
+
+static void count_signal(int number)
+{
+	(void)number;
+	child_signals++;
+}
+
+static void no_child(void)
+{
+	static const unsigned kinds[] = { 0, __WALL, __WALL | __WNOTHREAD, __WNOTHREAD, __WALL | __WCLONE, __WCLONE }; /* before the last the keeper is there */
+	siginfo_t info;
+	int status;
+
+	grow();
+	fork_and_write(2);
+	must(signal(SIGCHLD, count_signal) != SIG_ERR);
+	for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+		if (!heap_is_awake())
+			must(false);
+		for (int flags = 0; flags < 2; flags++) {
+			int options = (int)kinds[i] | (flags ? WNOHANG : 0);
+			errno = 0;
+			must(waitpid(-1, &status, options) == -1 && errno == ECHILD);
+			errno = 0;
+			must(wait4(-1, &status, options, NULL) == -1 && errno == ECHILD);
+			errno = 0;
+			must(wait3(&status, options, NULL) == -1 && errno == ECHILD);
+			errno = 0;
+			must(waitpid(0, &status, options) == -1 && errno == ECHILD);
+			errno = 0;
+			must(waitid(P_ALL, 0, &info, options | WEXITED | WSTOPPED) == -1 && errno == ECHILD);
+			errno = 0;
+			must(waitid(P_PGID, (id_t)getpgrp(), &info, options | WEXITED) == -1 && errno == ECHILD);
+			errno = 0;
+			must(syscall(SYS_wait4, -1, &status, options, NULL) == -1 && errno == ECHILD);
+			errno = 0;
+			must(syscall(SYS_waitid, P_ALL, 0, &info, options | WEXITED, NULL) == -1 && errno == ECHILD);
+		}
+	}
+	errno = 0;
+	must(wait(NULL) == -1 && errno == ECHILD);
+	must(child_signals == 0);
+}
+
+/* One that has a child is found by the same calls. */
+static void own_child(void)
+{
+	int status;
+	pid_t pid;
+
+	grow();
+	pid = fork();
+	if (pid == 0)
+		_exit(7);
+	must(pid > 0 && waitpid(-1, &status, __WALL) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 7);
+	must(keeper_of(getpid()) != 0);
+	pid = (pid_t)syscall(SYS_clone, 0, NULL, NULL, NULL, NULL); /* one whose end sends nothing */
+	if (pid == 0)
+		_exit(8);
+	must(pid > 0 && waitpid(-1, &status, __WALL) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 8);
+	errno = 0;
+	must(waitpid(-1, &status, __WCLONE) == -1 && errno == ECHILD);
+}
+
+static int count_files(void)
+{
+	DIR *files = opendir("/proc/self/fd");
+	int count = 0;
+
+	must(files != NULL);
+	while (readdir(files) != NULL)
+		count++;
+	closedir(files);
+	return count;
+}
+
+static void no_descriptor(void)
+{
+	int before = count_files(), next = dup(0);
+
+	must(next >= 0);
+	close(next);
+	grow();
+	must(count_files() == before);
+	fork_and_write(2);
+	must(count_files() == before && dup(0) == next);
+}
+
+static void namespaces(void)
+{
+	int network, mounts;
+
+	grow();
+	fork_and_write(2);
+	network = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	mounts = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	if (setns(network, CLONE_NEWNET) != 0 && errno == EPERM)
+		cannot_be_done_here("no right to enter a namespace");
+	must(setns(mounts, CLONE_NEWNS) == 0 && unshare(CLONE_NEWNS) == 0 && unshare(CLONE_FS | CLONE_FILES) == 0);
+	must(unshare(CLONE_NEWUSER) == 0);
+	fork_and_write(3);
+	must(heap_is_awake() && keeper_of(getpid()) != 0);
+}
+
+/* The first child after unshare(CLONE_NEWPID) is the first process of the namespace. */
+static void next_child_is_init(void)
+{
+	pid_t pid;
+
+	must(!heap_is_awake());
+	if (unshare(CLONE_NEWPID) != 0)
+		cannot_be_done_here("no right to make a PID namespace");
+	must(odf_heap_enable(0) == ENOTSUP);
+	pid = fork();
+	if (pid == 0)
+		_exit(getpid() == 1 ? 0 : 1);
+	must(status_of(pid) == 0);
+}
+
+/* ---- Forks where they could not be ------------------------------------------------------------------------------------------------------ */
+
+static volatile sig_atomic_t forks;
+
+static void fork_in_handler(int number)
+{
+	int saved = errno, status;
+	pid_t pid = fork();
+
+	(void)number;
+	if (pid == 0)
+		_exit(0);
+	if (pid > 0) {
+		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+			;
+		forks++;
+	}
+	errno = saved;
+}
+
+static void forks_amid_malloc(void)
+{
+	struct sigaction action = { .sa_handler = fork_in_handler, .sa_flags = SA_RESTART };
+	struct itimerval often = { { 0, 1500 }, { 0, 1500 } }, never = { 0 };
+	double end = now() + 1;
+	void *volatile pieces[64] = { NULL };
+
+	grow();
+	fork_and_write(2);
+	must(sigaction(SIGALRM, &action, NULL) == 0 && setitimer(ITIMER_REAL, &often, NULL) == 0);
+	for (unsigned i = 0; i % 1024 != 0 || now() < end; i++) {
+		free(pieces[i % 64]);
+		pieces[i % 64] = malloc(2000 + i * 7919u % 60000);
+	}
+	must(setitimer(ITIMER_REAL, &never, NULL) == 0 && forks > 0);
+}
+
+/* Ends the process at a mremap by this thread. Past the library, which would leave the region. */
+static bool forbid_moves(void)
+{
+#if defined __x86_64__
+	struct sock_filter moves[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mremap, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog filter = { 4, moves };
+	long result = -1;
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0)
+		__asm__ volatile("syscall" : "=a"(result) : "0"(SYS_seccomp), "D"(SECCOMP_SET_MODE_FILTER), "S"(0), "d"(&filter) : "rcx", "r11", "memory");
+	return result == 0;
+#else
+	return false;
+#endif
+}
+
+static void *fork_idly(void *region)
+{
+	struct sched_param none = { 0 };
+	char *base = odf_region_base(region);
+
+	if (sched_setscheduler(0, SCHED_IDLE, &none) != 0 || !forbid_moves())
+		cannot_be_done_here("no idle thread, or no filter");
+	for (char i = 1; i < 10; i++) {
+		pid_t pid;
+		memset(base, i, MIB);
+		pid = fork();
+		must(pid >= 0);
+		if (pid == 0)
+			_exit(base[0] == i && base[MIB - 1] == i && memory[SIZE - 1] == 1 ? 0 : 1);
+		memset(base, -i, MIB);
+		must(status_of(pid) == 0);
+		wait_ms(30);
+	}
+	return NULL;
+}
+
+/* Who is SCHED_IDLE may be left amid a call that changes mappings, and all wait for it: the keeper makes those calls for it. */
+static void idle_forker(void)
+{
+	odf_region *region;
+	odf_region_info info = ODF_REGION_INFO_INIT;
+	pthread_t thread;
+
+	grow();
+	region = odf_region_create(MIB, 0);
+	must(region != NULL && pthread_create(&thread, NULL, fork_idly, region) == 0 && pthread_join(thread, NULL) == 0);
+	must(odf_region_info_get(region, &info) == 0 && info.freezes > 0);
+}
+
+/* A user who has no other process; in a user namespace there may be few. */
+static void become_a_user(void)
+{
+	uid_t user = 1000000 + (uid_t)getpid();
+
+	if (geteuid() != 0)
+		cannot_be_done_here("takes a user of its own");
+	if (setgid(user) != 0 || setuid(user) != 0) {
+		user = 20000 + (uid_t)getpid() % 40000;
+		must(setgid(user) == 0 && setuid(user) == 0);
+	}
+	must(prctl(PR_SET_DUMPABLE, 1) == 0); /* as in a program that was executed by that user */
+}
+
+static void limit_from_outside(const struct rlimit *limit)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(prlimit(getppid(), RLIMIT_NPROC, limit, NULL) == 0 ? 0 : 1);
+	must(status_of(pid) == 0);
+}
+
+/* By a limit that is set when the keeper runs already. */
+static void room_for_one(bool past_us)
+{
+	struct rlimit two = { 2, 2 };
+
+	become_a_user();
+	must(odf_heap_enable(0) == 0);
+	grow();
+	must(keeper_of(getpid()) != 0);
+	if (past_us)
+		limit_from_outside(&two);
+	else
+		must(setrlimit(RLIMIT_NPROC, &two) == 0);
+	must(past_us == heap_is_awake());
+	for (char i = 0; i < 4; i++) {
+		pid_t pid = fork();
+		must(pid >= 0);
+		if (pid == 0)
+			_exit(memory[5 * MIB] == i + 1 && memory[SIZE - 1] == i + 1 ? 0 : 1);
+		must(status_of(pid) == 0);
+		fill((char)(i + 2));
+	}
+	must(!heap_is_awake() && keeper_of(getpid()) == 0);
+}
+
+static void room_for_one_by_call(void)
+{
+	room_for_one(false);
+}
+
+static void room_for_one_unseen(void)
+{
+	room_for_one(true);
+}
+
+static void *count_up(void *number)
+{
+	++*(int *)number;
+	return NULL;
+}
+
+static int count_up_too(void *number)
+{
+	++*(int *)number;
+	return 0;
+}
+
+static int count_up_shared(void *number)
+{
+	++*(volatile int *)number;
+	return 0;
+}
+
+/* Processes and threads that libc makes by itself. */
+static void room_for(const char *what)
+{
+	struct rlimit two = { 2, 2 };
+	static char stack[65536] __attribute__((aligned(16)));
+	pthread_attr_t huge;
+	pthread_t thread;
+	thrd_t other;
+	char text[8] = "";
+	int number = 1;
+
+	become_a_user();
+	must(odf_heap_enable(0) == 0);
+	grow();
+	/* What fails for another reason is none for it to end. */
+	must(pthread_attr_init(&huge) == 0 && pthread_attr_setstacksize(&huge, (size_t)1 << 46) == 0);
+	must(pthread_create(&thread, &huge, count_up, &number) == EAGAIN && heap_is_awake());
+	errno = 5;
+	must(WEXITSTATUS(system("exit 127")) == 127 && errno == 5 && heap_is_awake());
+	limit_from_outside(&two);
+	must(heap_is_awake());
+	if (strcmp(what, "system") == 0) {
+		must(WEXITSTATUS(system("exit 7")) == 7 && errno == 5);
+	} else if (strcmp(what, "popen") == 0) {
+		FILE *stream = popen("echo hello", "r");
+		must(stream != NULL && fgets(text, sizeof text, stream) != NULL && strcmp(text, "hello\n") == 0 && pclose(stream) == 0);
+	} else if (strcmp(what, "thread") == 0) {
+		must(pthread_create(&thread, NULL, count_up, &number) == 0 && pthread_join(thread, NULL) == 0 && number == 2);
+	} else if (strcmp(what, "thrd") == 0) {
+		must(thrd_create(&other, count_up_too, &number) == thrd_success && thrd_join(other, NULL) == thrd_success && number == 2);
+	} else if (strcmp(what, "clone") == 0) {
+		pid_t pid = clone(count_up_shared, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, &number);
+		must(pid > 0 && status_of(pid) == 0 && number == 2);
+	} else if (strcmp(what, "clone_apart") == 0) {
+		pid_t pid = clone(count_up_shared, stack + sizeof stack, SIGCHLD, &number);
+		must(pid > 0 && status_of(pid) == 0 && number == 1);
+	} else {
+		pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+		if (pid == 0)
+			_exit(memory[SIZE - 1] == 1 ? 0 : 1);
+		must(pid > 0 && status_of(pid) == 0);
+	}
+	must(!heap_is_awake() && keeper_of(getpid()) == 0 && memory[SIZE - 1] == 1);
+}
+
+#define ROOM(what) \
+	static void room_for_##what(void) { room_for(#what); }
+ROOM(system)
+ROOM(popen)
+ROOM(thread)
+ROOM(thrd)
+ROOM(clone)
+ROOM(clone_apart)
+ROOM(clone_by_number)
+
+/* ---- Rights --------------------------------------------------------------------------------------------------------------------------------- */
+
+/* A fork that finds all of it written, and then the settle that comes of it. */
+static void must_settle(odf_region *region, char byte)
+{
+	odf_region_info info = ODF_REGION_INFO_INIT;
+	uint64_t settled;
+
+	must(odf_region_info_get(region, &info) == 0);
+	settled = info.settles;
+	memset(odf_region_base(region), byte, 4 * MIB);
+	fork_and_write(byte);
+	memset(odf_region_base(region), byte + 1, 4 * MIB);
+	for (double end = now() + 60; info.settles == settled; wait_ms(1)) {
+		must(now() < end);
+		must(odf_region_info_get(region, &info) == 0);
+	}
+	must(heap_is_awake() && odf_region_info_get(region, &info) == 0 && info.state == ODF_REGION_LIVE);
+}
+
+/* It settles on: each fork finds it LIVE again, which is what memory that is not held twice shows. */
+static void settles_still(void)
+{
+	odf_region_info info = ODF_REGION_INFO_INIT;
+	odf_region *region = odf_region_create(4 * MIB, 0);
+	bool itself;
+
+	must(region != NULL && odf_region_info_get(region, &info) == 0);
+	itself = info.settling == ODF_REGION_SETTLES_ALWAYS;
+	if (itself) {
+		struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
+		struct __user_cap_data_struct none[2] = { { 0 } };
+		struct sock_filter allow[] = { BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW) };
+		struct sock_fprog filter = { 1, allow };
+		must_settle(region, 1);
+		if (geteuid() == 0)
+			must(setgid(65534) == 0 && setuid(65534) == 0);
+		must_settle(region, 3);
+		must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && syscall(SYS_capset, &header, none) == 0);
+		must_settle(region, 5);
+		must(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0);
+		must_settle(region, 7);
+	}
+	must(odf_region_destroy(region) == 0);
+	if (!itself)
+		cannot_be_done_here("nothing settles beside a program here");
+}
+
+static void rights_given_up(void)
+{
+	grow();
+	settles_still();
+}
+
+/* ---- All of them ----------------------------------------------------------------------------------------------------------------------------- */
+
+static const struct keeper_case cases[] = {
+	CASE(one_thread, "on"),
+	CASE(no_child, "on"),
+	CASE(own_child, "on"),
+	CASE(no_descriptor, "on"),
+	CASE(namespaces, "on"),
+	CASE(next_child_is_init, "auto"),
+	CASE(forks_amid_malloc, "on"),
+	CASE(idle_forker, "on"),
+	CASE(room_for_one_by_call, "auto"),
+	CASE(room_for_one_unseen, "auto"),
+	CASE(room_for_system, "auto"),
+	CASE(room_for_popen, "auto"),
+	CASE(room_for_thread, "auto"),
+	CASE(room_for_thrd, "auto"),
+	CASE(room_for_clone, "auto"),
+	CASE(room_for_clone_apart, "auto"),
+#ifdef __x86_64__ /* elsewhere it is not seen */
+	CASE(room_for_clone_by_number, "auto"),
+#endif
+	CASE(rights_given_up, "on"),
+};
+
+int main(int argc, char **argv)
+{
+	return run_cases(argc, argv, cases, sizeof cases / sizeof cases[0]);
+}

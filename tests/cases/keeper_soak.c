@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Settles beside a sampler, which stops the program a hundred times a second and reads all of its memory, by each of the two ways there are; and each program
+ * is killed at some moment. ODF_TEST_SECONDS: how long (60).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/uio.h>
+
+#include "../support/keeper_program.h"
+
+#define SOAK_SIZE (8 * MIB)
+
+static unsigned waited;
+
+/* Stops all threads, reads all memory, and lets them go on. */
+static void sample(pid_t pid, const char *address, int mem, char *buffer)
+{
+	int status;
+
+	must(ptrace(PTRACE_SEIZE, pid, 0, 0) == 0 && ptrace(PTRACE_INTERRUPT, pid, 0, 0) == 0);
+	must(waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status));
+	for (size_t at = 0; at < SOAK_SIZE; at += MIB) {
+		struct iovec local = { buffer, MIB }, remote = { (void *)(uintptr_t)(address + at), MIB };
+		ssize_t got = mem >= 0 ? pread(mem, buffer, MIB, (off_t)(uintptr_t)(address + at)) : process_vm_readv(pid, &local, 1, &remote, 1, 0);
+		/* Of a step that took pages out (odfork(7)) and was under way when the program was stopped, this has to be made again. */
+		waited += mem >= 0 && got != (ssize_t)MIB;
+		for (int tries = 0; mem >= 0 && got != (ssize_t)MIB && tries < 1000; tries++) {
+			wait_ms(1);
+			got = pread(mem, buffer, MIB, (off_t)(uintptr_t)(address + at));
+		}
+		must(got == (ssize_t)MIB);
+		for (size_t page = 4096; page < MIB; page += 4096) /* written in order: a page is of this pass or of the last one */
+			must(buffer[page] == buffer[0] || buffer[page] == (char)(buffer[0] - 1));
+	}
+	must(ptrace(PTRACE_DETACH, pid, 0, 0) == 0);
+}
+
+static __attribute__((noreturn)) void be_sampled(int out)
+{
+	must(heap_is_awake());
+	memory = mmap(NULL, SOAK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	must(memory != MAP_FAILED);
+	memset(memory, 1, SOAK_SIZE);
+	must(write(out, &memory, sizeof memory) == sizeof memory);
+	for (unsigned char i = 2;; i++) {
+		pid_t pid = fork();
+		must(pid >= 0);
+		if (pid == 0)
+			_exit(0);
+		memset(memory, i, SOAK_SIZE);
+		must(status_of(pid) == 0);
+		wait_ms(8);
+	}
+}
+
+/* A hundred times a second; and each program is killed at some moment. */
+static void sampled_and_killed(void)
+{
+	unsigned seconds = getenv("ODF_TEST_SECONDS") != NULL ? (unsigned)number_of("ODF_TEST_SECONDS") : 60;
+	double start = now(), end = start + seconds;
+	char *buffer = malloc(MIB), path[64];
+	unsigned samples = 0, kills = 0;
+
+	must(buffer != NULL && prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
+	while (now() < end) {
+		int from[2], mem, status;
+		char *address;
+		pid_t pid, keeper;
+		double next = now(), until = next + 0.2 + (double)(rand() % 2000) / 1000;
+		must(pipe2(from, O_CLOEXEC) == 0);
+		pid = fork();
+		if (pid == 0) {
+			must(odf_heap_enable(0) == 0);
+			be_sampled(from[1]);
+		}
+		close(from[1]);
+		must(read(from[0], &address, sizeof address) == sizeof address);
+		close(from[0]);
+		snprintf(path, sizeof path, "/proc/%d/mem", pid);
+		mem = open(path, O_RDONLY | O_CLOEXEC);
+		must(mem >= 0);
+		while (now() < until) {
+			sample(pid, address, samples % 2 ? mem : -1, buffer);
+			samples++;
+			next += 0.01;
+			if (next > now())
+				wait_ms((unsigned)((next - now()) * 1000));
+		}
+		keeper = keeper_of(pid);
+		must(keeper > 0);
+		close(mem);
+		kill(pid, SIGKILL);
+		must(WIFSIGNALED(status_of(pid)));
+		must_lose_its_memory(keeper);
+		while (waitpid(-1, &status, 0) > 0)
+			;
+		kills++;
+	}
+	fprintf(stderr, "%u samples, %u of which found a step under way, %u kills in %.0f s\n", samples, waited, kills, now() - start);
+}
+
+static const struct keeper_case cases[] = {
+	CASE(sampled_and_killed, "on"),
+};
+
+int main(int argc, char **argv)
+{
+	return run_cases(argc, argv, cases, sizeof cases / sizeof cases[0]);
+}

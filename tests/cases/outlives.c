@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A child that outlives the process whose memory it inherited, as a daemon does: what it has written anew, or given
+ * back, is there once and not twice, and its forks go on. Who still shares memory with somebody goes on sharing it.
+ */
+#include <sys/syscall.h>
+
+#include "../support/preloaded.h"
+
+
+#define ALL  (48 * MIB)
+#define PAGE ((size_t)4096)
+#define HOLE (16 * MIB) /* never touched */
+
+static char *memory;
+
+/* How many views there are of files of regions that were there when it was asked to learn them, but for those of
+ * processes that go on. */
+#define FILES 64
+struct files {
+	unsigned long inode[FILES];
+	int count;
+};
+static struct files inherited, of_others;
+
+static bool has(const struct files *files, unsigned long inode)
+{
+	for (int i = 0; i < files->count; i++)
+		if (files->inode[i] == inode)
+			return true;
+	return false;
+}
+
+static int views(struct files *learned)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	char line[512];
+	int count = 0;
+
+	must(maps != NULL);
+	while (fgets(line, sizeof line, maps) != NULL) {
+		unsigned long inode;
+		if (strstr(line, "memfd:odfork-region") == NULL || sscanf(line, "%*s %*s %*s %*s %lu", &inode) != 1)
+			continue;
+		if (learned != NULL && !has(learned, inode)) {
+			must(learned->count < FILES);
+			learned->inode[learned->count++] = inode;
+		}
+		count += has(&inherited, inode) && !has(&of_others, inode);
+	}
+	fclose(maps);
+	return count;
+}
+
+static bool is_all(const char *start, size_t length, char value)
+{
+	for (size_t at = 0; at < length; at += PAGE)
+		if (start[at] != value || start[at + PAGE - 1] != value)
+			return false;
+	return true;
+}
+
+static bool is_all_live(void)
+{
+	return is_live(memory) && is_live(memory + ALL / 2) && is_live(memory + ALL - PAGE);
+}
+
+/* In the region's file, where nothing is private to this process. */
+static void load(void)
+{
+	memory = mmap(NULL, ALL + HOLE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	must(memory != MAP_FAILED);
+	memset(memory, 5, ALL);
+	for (int round = 0; round < 2; round++) {
+		pid_t pid = fork();
+		if (pid == 0)
+			_exit(0);
+		must(status_of(pid) == 0);
+	}
+	for (int tries = 0; tries < 6000 && getenv("ODFORK_HEAP") != NULL && started_as == 0 && !is_all_live(); tries++)
+		wait_ms(5);
+	must(getenv("ODFORK_HEAP") == NULL || started_as != 0 || is_all_live());
+}
+
+/* Calls that a program makes anyway. */
+static void live_on(void)
+{
+	for (int i = 0; i < 20; i++) {
+		char *some = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		must(some != MAP_FAILED && madvise(memory + ALL, PAGE, MADV_DONTNEED) == 0 && munmap(some, 4 * PAGE) == 0);
+		wait_ms(20);
+	}
+}
+
+/* How soon it looks depends on what the last look took. */
+static void live_on_until_parted(void)
+{
+	live_on();
+	for (int tries = 0; tries < 100 && getenv("ODFORK_HEAP") != NULL && views(NULL) != 0; tries++)
+		live_on();
+}
+
+static void fork_once(char value, size_t from)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(is_all(memory + from, ALL - from, value) ? 0 : 1);
+	must(pid > 0 && status_of(pid) == 0);
+}
+
+/* The process goes on as its own child, when it has ended. */
+static void be_orphaned(void)
+{
+	pid_t parent = getpid(), pid = fork();
+
+	must(pid >= 0);
+	if (pid > 0)
+		_exit(0);
+	while (getppid() == parent)
+		wait_ms(1);
+}
+
+static int end; /* to say there that all went well */
+
+/* The case goes on in a child whose parent is gone; who waits for it here is told how it ended. */
+static void be_left(void)
+{
+	int ends[2];
+	pid_t pid;
+	char byte = 1;
+
+	must(pipe(ends) == 0);
+	(void)views(&of_others); /* this process goes on */
+	pid = fork();
+	must(pid >= 0);
+	if (pid == 0) {
+		close(ends[0]);
+		load();
+		be_orphaned();
+		end = ends[1];
+		(void)views(&inherited);
+		return;
+	}
+	close(ends[1]);
+	must(status_of(pid) == 0);
+	_exit(read(ends[0], &byte, 1) == 1 && byte == 0 ? 0 : 1);
+}
+
+static void be_done(void)
+{
+	must(write(end, "", 1) == 1);
+	_exit(0);
+}
+
+/* Everything is written anew. */
+static void rewritten(char *words[CASE_WORDS])
+{
+	(void)words;
+	be_left();
+	must(is_all(memory, ALL, 5));
+	memset(memory, 6, ALL);
+	fork_once(6, 0);
+	live_on_until_parted();
+	must(is_all(memory, ALL, 6) && memory[ALL + HOLE - 1] == 0);
+	if (getenv("ODFORK_HEAP") != NULL) {
+		char rights[5];
+		bool inside;
+		must(mapping_of(memory + ALL / 2, rights, &inside) && strcmp(rights, "rw-p") == 0);
+	}
+	must(kib("RssAnon:") + kib("RssShmem:") < (long)(ALL / 1024) + 24 * 1024);
+	for (int round = 0; round < 3; round++) {
+		memset(memory, 7 + round, ALL);
+		fork_once((char)(7 + round), 0);
+	}
+	be_done();
+}
+
+/* Most is given back, by each of the ways, and some is read only. */
+static void given_back(char *words[CASE_WORDS])
+{
+	size_t kept = ALL / 16;
+
+	be_left();
+	must(mprotect(memory, kept / 2, PROT_READ) == 0 && mprotect(memory + kept / 2, PAGE, PROT_NONE) == 0);
+	if (strcmp(words[0], "munmap") == 0) {
+		must(munmap(memory + kept, ALL - kept) == 0);
+	} else if (strcmp(words[0], "over") == 0) {
+		must(mmap(memory + kept, ALL - kept, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == memory + kept);
+	} else {
+		must(madvise(memory + kept, ALL - kept, MADV_DONTNEED) == 0);
+		must(is_all(memory + kept, ALL - kept, 0));
+	}
+	live_on_until_parted();
+	if (getenv("ODFORK_HEAP") != NULL) {
+		char rights[5];
+		bool inside;
+		must(mapping_of(memory, rights, &inside) && strcmp(rights, "r--p") == 0 && !inside);
+		must(mapping_of(memory + kept / 2, rights, &inside) && strcmp(rights, "---p") == 0 && !inside);
+		must(views(NULL) == 0);
+	}
+	must(is_all(memory, kept / 2, 5) && is_all(memory + kept / 2 + PAGE, kept / 2 - PAGE, 5));
+	must(mprotect(memory + kept / 2, PAGE, PROT_READ) == 0 && is_all(memory + kept / 2, PAGE, 5));
+	must(kib("RssAnon:") + kib("RssShmem:") < (long)(ALL / 1024) / 2);
+	must(mprotect(memory, kept, PROT_READ | PROT_WRITE) == 0);
+	for (int round = 0; round < 2; round++) {
+		pid_t pid = fork();
+		if (pid == 0)
+			_exit(is_all(memory, kept, 5) ? 0 : 1);
+		must(pid > 0 && status_of(pid) == 0);
+	}
+	be_done();
+}
+
+/* Two that were left: neither takes for itself what the other reads as well. */
+static void shared(char *words[CASE_WORDS])
+{
+	int ends[2], go[2];
+	pid_t pid;
+	char byte;
+
+	(void)words;
+	be_left();
+	must(pipe(ends) == 0 && pipe(go) == 0 && is_all(memory, ALL, 5));
+	pid = fork();
+	must(pid >= 0);
+	if (pid == 0) {
+		must(is_all(memory, ALL, 5) && write(ends[1], "", 1) == 1);
+		close(go[1]);
+		must(read(go[0], &byte, 1) == 0 && is_all(memory, ALL, 5));
+		_exit(0);
+	}
+	must(read(ends[0], &byte, 1) == 1);
+	memset(memory, 6, ALL / 4 * 3);
+	live_on();
+	must(is_all(memory, ALL / 4 * 3, 6) && is_all(memory + ALL / 4 * 3, ALL / 4, 5));
+	must(kib("RssAnon:") < (long)(ALL / 1024) * 3 / 4 + 8192 || getenv("ODFORK_HEAP") == NULL);
+	close(go[1]);
+	must(status_of(pid) == 0);
+	memset(memory, 7, ALL);
+	live_on();
+	fork_once(7, 0);
+	be_done();
+}
+
+/* As long as its maker lives the child goes on as any child does, and both have their bytes. */
+static void maker_lives(char *words[CASE_WORDS])
+{
+	pid_t pid;
+
+	(void)words;
+	load();
+	pid = fork();
+	if (pid == 0) {
+		memset(memory, 6, ALL / 4 * 3);
+		live_on();
+		fork_once(5, ALL / 4 * 3);
+		must(is_all(memory, ALL / 4 * 3, 6) && is_all(memory + ALL / 4 * 3, ALL / 4, 5));
+		if (getenv("ODFORK_HEAP") != NULL && started_as == 0)
+			must(is_inside(memory + ALL - PAGE));
+		_exit(0);
+	}
+	memset(memory + ALL / 2, 8, ALL / 2);
+	must(pid > 0 && status_of(pid) == 0);
+	must(is_all(memory, ALL / 2, 5) && is_all(memory + ALL / 2, ALL / 2, 8));
+}
+
+#ifdef __x86_64__
+static char *move_by_hand(char *from, size_t length, long to)
+{
+	register long r10 __asm__("r10") = MREMAP_MAYMOVE | MREMAP_FIXED, r8 __asm__("r8") = to;
+	long result;
+
+	__asm__ volatile("syscall" : "=a"(result) : "a"(SYS_mremap), "D"(from), "S"(length), "d"(length), "r"(r10), "r"(r8) : "rcx", "r11", "memory");
+	return (char *)result;
+}
+
+/* A part of what it inherited has been moved by a call that nobody saw: it is the child's, and stays. */
+static void moved_away(char *words[CASE_WORDS])
+{
+	char *moved;
+
+	(void)words;
+	be_left();
+	memset(memory, 3, ALL / 4 * 3);
+	moved = move_by_hand(memory + MIB, MIB, 0x200000000000);
+	must(moved == (char *)0x200000000000);
+	memset(memory + 2 * MIB, 4, ALL - 2 * MIB);
+	live_on_until_parted();
+	fork_once(4, 2 * MIB);
+	must(is_all(moved, MIB, 3) && is_all(memory, MIB, 3) && is_all(memory + 2 * MIB, ALL - 2 * MIB, 4));
+	must(views(NULL) == 0);
+	memset(moved, 8, MIB);
+	fork_once(4, 2 * MIB);
+	must(is_all(moved, MIB, 8));
+	be_done();
+}
+#endif
+
+#define GENERATIONS 40
+#define KEPT        (20 * MIB)
+
+/* A server that replaces itself by forking: each leaves nothing behind, and each is large enough for a heap. */
+static void generations(char *words[CASE_WORDS])
+{
+	(void)words;
+	be_left();
+	must(munmap(memory + KEPT, ALL - KEPT) == 0);
+	for (int generation = 0; generation < GENERATIONS; generation++) {
+		memset(memory, generation, KEPT);
+		for (int tries = 0; tries < 2; tries++) {
+			char *some = mmap(NULL, 16 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+			must(some != MAP_FAILED);
+			pid_t pid = fork();
+			if (pid == 0)
+				_exit(0);
+			must(pid > 0 && status_of(pid) == 0 && munmap(some, 16 * MIB) == 0);
+		}
+		be_orphaned();
+		must(is_all(memory, KEPT, (char)generation));
+	}
+	memset(memory, 1, KEPT);
+	live_on_until_parted();
+	must(is_all(memory, KEPT, 1));
+	must(views(NULL) == 0);
+	must(kib("RssAnon:") + kib("RssShmem:") < (long)(2 * KEPT / 1024));
+	if (getenv("ODFORK_HEAP") != NULL) { /* it can wake after so many as well */
+		char *some = mmap(NULL, ALL, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		must(some != MAP_FAILED);
+		must(info().reason != ODF_REASON_HEAP_NO_ROOM);
+	}
+	be_done();
+}
+
+int main(int argc, char **argv)
+{
+	static const struct preloaded_case cases[] = { { "rewritten", rewritten }, { "given_back", given_back }, { "shared", shared },
+		{ "maker_lives", maker_lives }, { "generations", generations },
+#ifdef __x86_64__
+		{ "moved_away", moved_away },
+#endif
+	};
+	static const char *const runs[][2] = { { "rewritten", NULL }, { "given_back", "munmap" }, { "given_back", "over" },
+		{ "given_back", "madvise" }, { "shared", NULL }, { "maker_lives", NULL }, { "generations", NULL },
+#ifdef __x86_64__
+		{ "moved_away", NULL },
+#endif
+	};
+	static const char *const heaps[] = { NULL, "auto", "on" };
+	int number = 0, failed = 0;
+
+	if (argc > 1)
+		run_case(cases, sizeof cases / sizeof *cases, argc, argv);
+	for (size_t i = 0; i < sizeof runs / sizeof *runs; i++)
+		for (size_t heap = 0; heap < 3; heap++) {
+			const char *words[] = { "outlives", runs[i][0], runs[i][1], NULL };
+			int result = execute(heaps[heap], words, NULL, NULL);
+			failed += result != 0;
+			printf("%s %d - %s %s %s\n", result == 0 ? "ok" : "not ok", ++number, heaps[heap] != NULL ? heaps[heap] : "plain", runs[i][0],
+			       runs[i][1] != NULL ? runs[i][1] : "");
+			fflush(stdout);
+		}
+	printf("1..%d\n", number);
+	return failed > 0;
+}

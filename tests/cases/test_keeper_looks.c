@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * When the keeper looks at the program, without a keeper: its code is run here, in processes that play it. What a look
+ * finds, and when there is one, is decided by what the test does, and not by how fast anything is. */
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../../src/region/keeper.c"
+#include "../support/support.h"
+
+static atomic_int word;
+
+static void nothing(int signal)
+{
+	(void)signal;
+}
+
+static char state_of(pid_t pid)
+{
+	char path[64], *text, *at, state;
+
+	snprintf(path, sizeof path, "/proc/%d/stat", pid);
+	text = read_file(path);
+	assert_non_null(text);
+	at = strrchr(text, ')');
+	assert_non_null(at);
+	state = at[2];
+	free(text);
+	return state;
+}
+
+/* ---- Before a step ---- */
+
+/* Plays the keeper of its parent: pauses after a step, and says when it would begin the next. Allocates nothing, as its
+ * memory is to be as large as the program's. */
+static _Noreturn void play_keeper(int say)
+{
+	const struct region_progress progress = { .step_ns = LONGEST_SLEEP_NS };
+	struct sigaction action = { .sa_handler = nothing };
+
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (sigaction(SIGUSR1, &action, NULL) != 0)
+		_exit(1);
+	program_meet(getppid());
+	atomic_store(&word, 1234);
+	keeper_watch(&word, 1234);
+	keeper_pause_most_ns = LONGEST_SLEEP_NS;
+	if (write(say, "a", 1) != 1)
+		_exit(1);
+	keeper_between_steps(&progress);
+	if (write(say, "b", 1) != 1)
+		_exit(1);
+	for (;;)
+		pause();
+}
+
+/* The program is stopped in the pause between two steps: the look comes after the pause, and there is no step until it
+ * goes on. */
+static void test_look_before_step(void **state)
+{
+	struct pollfd said = { .events = POLLIN };
+	atomic_int *shared; /* who plays the keeper */
+	int ends[2], status;
+	pid_t program, played;
+	char byte;
+
+	(void)state;
+	shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(shared, MAP_FAILED);
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	said.fd = ends[0];
+	program = fork();
+	assert_true(program >= 0);
+	if (program == 0) {
+		played = fork();
+		if (played == 0) {
+			atomic_store(shared, getpid());
+			play_keeper(ends[1]);
+		}
+		if (played < 0)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	assert_int_equal(read(ends[0], &byte, 1), 1);
+	assert_int_equal(byte, 'a');
+	played = atomic_load(shared);
+	assert_true(played > 0);
+	while (state_of(played) != 'S') /* it pauses */
+		usleep(1000);
+	assert_int_equal(kill(program, SIGSTOP), 0);
+	assert_int_equal(waitpid(program, &status, WUNTRACED), program);
+	assert_true(WIFSTOPPED(status));
+	assert_int_equal(kill(played, SIGUSR1), 0); /* the pause ends */
+	assert_int_equal(poll(&said, 1, 100), 0);
+	assert_int_equal(kill(program, SIGCONT), 0);
+	assert_int_equal(read(ends[0], &byte, 1), 1);
+	assert_int_equal(byte, 'b');
+	assert_int_equal(kill(program, SIGKILL), 0);
+	assert_int_equal(waitpid(program, NULL, 0), program);
+	close(ends[0]);
+	close(ends[1]);
+	munmap(shared, sizeof *shared);
+}
+
+/* ---- A child of a thread that may be left without a processor ---- */
+
+static enum schedule_action action_for(struct odf_region *region)
+{
+	struct schedule_facts facts = { .now = region_clock() };
+
+	find_facts(region, &facts);
+	return schedule_region(&facts).action;
+}
+
+/* FROZEN, for long, and much was written since: it is to be settled. As long as such a child may be on its way to its
+ * end, it is not. */
+static void test_idle_child_is_waited_for(void **state)
+{
+	static struct odf_region region;
+	pid_t pid;
+
+	(void)state;
+	program_meet(getpid());
+	keeper_settler.pagemap = keeper_settler.userfault = 0;
+	region.length = 2 * REGION_PAGE;
+	region.live_length = REGION_PAGE;
+	region.adopting = true; /* all of it */
+	assert_int_equal(action_for(&region), SCHEDULE_SETTLE);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0)
+		for (;;)
+			pause();
+	atomic_store(&keeper_children[3], pid);
+	assert_int_equal(action_for(&region), SCHEDULE_SETTLE); /* that of another thread is no reason to wait */
+	keeper_note_idle_fork();
+	assert_int_equal(action_for(&region), SCHEDULE_WAIT);
+	seen.idle_fork_ns = region_clock() - IDLE_CHILD_NS; /* not for ever */
+	assert_int_equal(action_for(&region), SCHEDULE_SETTLE);
+	keeper_note_idle_fork();
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitid(P_PID, (id_t)pid, &(siginfo_t){ 0 }, WEXITED | WNOWAIT), 0);
+	assert_int_equal(action_for(&region), SCHEDULE_SETTLE); /* it is through */
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	keeper_settler.pagemap = keeper_settler.userfault = -1;
+	seen.idle_fork_ns = 0;
+}
+
+/* ---- An exec ---- */
+
+/* From when the kernel has cleared the main thread's word there are looks often, for a while; else rarely. */
+static void test_looks_for_exec(void **state)
+{
+	(void)state;
+	atomic_store(&word, 77);
+	keeper_watch(&word, 77);
+	seen.cleared_ns = 0;
+	assert_int_equal(until_a_look(), LOOK_FOR_END_NS);
+	assert_int_equal(seen.cleared_ns, 0);
+	atomic_store(&word, 0);
+	assert_int_equal(until_a_look(), LOOKS_FOR_EXEC_NS);
+	assert_true(seen.cleared_ns != 0);
+	seen.cleared_ns = region_clock() - LOOK_FOR_EXEC_NS; /* it was no exec: the thread has ended */
+	assert_int_equal(until_a_look(), LOOK_FOR_END_NS);
+	seen.main_word = NULL;
+	seen.cleared_ns = 0;
+	assert_int_equal(until_a_look(), LOOK_FOR_END_NS);
+}
+
+static void *clears_word(void *unused)
+{
+	(void)unused;
+	atomic_store(&word, 0);
+	(void)sys_call3(SYS_futex, &word, FUTEX_WAKE, 1); /* as the kernel does */
+	return NULL;
+}
+
+/* The clearing itself ends a sleep, and is passed on to who else waits for it. */
+static void test_cleared_word_wakes(void **state)
+{
+	pthread_t thread;
+
+	(void)state;
+	atomic_store(&word, 78);
+	keeper_watch(&word, 78);
+	assert_int_equal(pthread_create(&thread, NULL, clears_word, NULL), 0);
+	while (atomic_load(&word) != 0)
+		keeper_sleep(atomic_load(&keeper.notices), LONGEST_SLEEP_NS);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(until_a_look(), LOOKS_FOR_EXEC_NS);
+	seen.main_word = NULL;
+	seen.cleared_ns = 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_look_before_step),
+		cmocka_unit_test(test_idle_child_is_waited_for),
+		cmocka_unit_test(test_looks_for_exec),
+		cmocka_unit_test(test_cleared_word_wakes),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Worker tasks where a kill comes between two steps that are too near to each other to be met by chance: what it would
+ * leave is put there by hand. */
+#include "../../src/pool/crew.h"
+#include "../../src/pool/internal.h"
+#include "../support/pool_support.h"
+
+/* As a worker does that is killed before it has claimed what it took: the task is in no ring. */
+static void lose_hint(odf_pool *pool)
+{
+	struct share *share = atomic_load(&pool->tasks)->current->view.head;
+
+	assert_int_equal(atomic_load(&share->tail) - atomic_load(&share->head), 1);
+	atomic_fetch_add(&share->head, 1);
+}
+
+/* `ms`: how long the other worker is busy yet when the first is killed. */
+static void lose_and_kill(unsigned ms, unsigned wait_ms)
+{
+	odf_pool *pool = pool_of(1, 2, 0, 0);
+	odf_task *killed, *other, *lost;
+	pid_t worker;
+	int value = 6;
+
+	/* Who has just begun looks by itself. */
+	do {
+		unsigned moment = 10;
+		killed = submitted(pool, sleeps_ms, &moment, sizeof moment);
+		other = submitted(pool, sleeps_ms, &moment, sizeof moment);
+		assert_int_equal(answer_to(killed), 0);
+		assert_int_equal(answer_to(other), 0);
+		usleep(5000);
+	} while (pool_info_of(pool).idle < 2);
+	killed = submitted(pool, pauses, NULL, 0);
+	worker = worker_of(killed);
+	other = submitted(pool, sleeps_ms, &ms, sizeof ms);
+	(void)worker_of(other);
+	lost = submitted(pool, twice, &value, sizeof value);
+	lose_hint(pool);
+	usleep(wait_ms * 1000);
+	assert_int_equal(odf_task_wait(lost, NULL, NULL, 0), ETIMEDOUT);
+	kill(worker, SIGKILL);
+	assert_int_equal(output_of(lost), 12);
+	assert_int_equal(answer_to(other), 0);
+	assert_int_equal(answer_to(killed), ECHILD);
+	assert_int_equal(odf_pool_destroy(pool), 0);
+}
+
+static void test_lost_hint(void **state)
+{
+	(void)state;
+	lose_and_kill(300, 0); /* who is busy looks when it is done */
+	lose_and_kill(100, 250); /* who sleeps is woken to look */
+}
+
+/* The manager does not come to kill it: a condemned worker waits for that, and takes nothing else. */
+static void test_condemned_worker_waits(void **state)
+{
+	odf_pool *pool = pool_of(0, 1, 0, 0);
+	unsigned ms = 50;
+	odf_task *first, *second;
+	pid_t manager;
+
+	(void)state;
+	must_work(pool);
+	manager = pool_info_of(pool).manager;
+	first = submitted(pool, sleeps_ms, &ms, sizeof ms);
+	(void)worker_of(first);
+	second = submitted(pool, sleeps_ms, &ms, sizeof ms);
+	kill(manager, SIGSTOP);
+	assert_int_equal(odf_task_cancel(first), 0);
+	usleep(75000);
+	assert_int_equal(odf_task_wait(second, NULL, NULL, 0), ETIMEDOUT);
+	kill(manager, SIGCONT);
+	assert_int_equal(answer_to(first), ECANCELED);
+	assert_int_equal(answer_to(second), 0);
+	assert_int_equal(odf_pool_destroy(pool), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_lost_hint),
+		cmocka_unit_test(test_condemned_worker_waits),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Worker tasks and memory: what their limit is a limit of, and a worker that the kernel kills for want of memory, in a
+ * memory cgroup of the test's own (of either version; where none can be made, that is skipped). */
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "../../src/pool/internal.h"
+#include "../support/pool_support.h"
+
+enum { MIB = 1 << 20, GROUP_MIB = 48 };
+
+static char group[256];
+
+static bool write_text(const char *name, const char *text)
+{
+	char path[512];
+	int fd;
+	bool written;
+
+	snprintf(path, sizeof path, "%s/%s", group, name);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	written = write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+	close(fd);
+	return written;
+}
+
+/* A group whose memory is limited. False: none can be made. */
+static bool make_group(void)
+{
+	static const struct {
+		const char *parent, *limit;
+	} versions[] = { { "/sys/fs/cgroup/memory", "memory.limit_in_bytes" }, { "/sys/fs/cgroup", "memory.max" } };
+	char bytes[32];
+
+	snprintf(bytes, sizeof bytes, "%d", GROUP_MIB * MIB);
+	for (size_t i = 0; i < sizeof versions / sizeof *versions; i++) {
+		snprintf(group, sizeof group, "%s/odfork-test-%d", versions[i].parent, getpid());
+		if (mkdir(group, 0755) != 0)
+			continue;
+		if (write_text(versions[i].limit, bytes)) {
+			(void)write_text("memory.swap.max", "0"); /* the second version's */
+			(void)write_text("memory.memsw.limit_in_bytes", bytes); /* the first's, where it counts swap */
+			return true;
+		}
+		rmdir(group);
+	}
+	return false;
+}
+
+static void remove_group(void)
+{
+	for (int i = 0; i < 1000 && rmdir(group) != 0 && errno == EBUSY; i++)
+		usleep(1000);
+}
+
+static void move(pid_t pid)
+{
+	char text[16];
+
+	snprintf(text, sizeof text, "%d", pid);
+	assert_true(write_text("cgroup.procs", text));
+}
+
+/* Touches so much. */
+static int takes(const void *input, size_t length, odf_output *output)
+{
+	size_t size = *(const size_t *)input;
+	char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	(void)length, (void)output;
+	if (memory == MAP_FAILED)
+		return errno;
+	for (size_t i = 0; i < size; i += 4096)
+		memory[i] = 1;
+	munmap(memory, size);
+	return 0;
+}
+
+static void test_worker_is_killed_for_memory(void **state)
+{
+	const size_t little = 4 * MIB, much = 4 * (size_t)GROUP_MIB * MIB;
+	odf_pool *pool;
+	pid_t first;
+
+	(void)state;
+	if (!make_group()) {
+		skip_because("no memory cgroup can be made here");
+		return;
+	}
+	pool = pool_of(1, 2, 0, 0);
+	first = output_of(submitted(pool, says_process, NULL, 0));
+	move(pool->template_pid); /* and what it makes from now on */
+	move(pool_info_of(pool).manager);
+	move(first);
+	for (int i = 0; i < 3; i++) {
+		uint64_t flags = i == 2 ? ODF_TASK_FRESH : 0;
+		unsigned ms = 100;
+		odf_task *other = submitted(pool, sleeps_ms, &ms, sizeof ms), *last;
+		odf_task *task = submitted_with(pool, takes, &much, sizeof much, flags, 0, 0, 0);
+
+		last = submitted(pool, takes, &little, sizeof little);
+		assert_int_equal(odf_task_wait(task, NULL, NULL, 60000), ECHILD);
+		assert_true(WIFSIGNALED(info_of(task).wait_status));
+		assert_int_equal(WTERMSIG(info_of(task).wait_status), SIGKILL);
+		odf_task_free(task);
+		assert_int_equal(odf_task_wait(other, NULL, NULL, 60000), 0);
+		assert_int_equal(info_of(other).result, 7);
+		odf_task_free(other);
+		assert_int_equal(odf_task_wait(last, NULL, NULL, 60000), 0);
+		assert_int_equal(info_of(last).result, 0);
+		odf_task_free(last);
+		must_work(pool);
+	}
+	assert_true(pool_info_of(pool).lost >= 3);
+	assert_int_equal(odf_pool_destroy(pool), 0);
+	remove_group();
+}
+
+static char touched_first[16 * MIB]; /* mapped already when a task begins */
+
+static int touches_mapped(const void *input, size_t length, odf_output *output)
+{
+	(void)input, (void)length, (void)output;
+	for (size_t i = 0; i < sizeof touched_first; i += 4096)
+		touched_first[i] = 1;
+	return 0;
+}
+
+static int result_of(odf_task *task)
+{
+	int result;
+
+	assert_int_equal(odf_task_wait(task, NULL, NULL, 30000), 0);
+	result = info_of(task).result;
+	odf_task_free(task);
+	return result;
+}
+
+/* Of address space, as the page says: a request for more fails in the task, and what was mapped is not counted. */
+static void test_limit_is_of_address_space(void **state)
+{
+	const size_t little = 1 * MIB, much = 64 * MIB;
+	odf_pool *pool = pool_of(0, 1, 0, 0);
+
+	(void)state;
+	assert_int_equal(result_of(submitted_with(pool, takes, &much, sizeof much, 0, 0, 0, 8 * MIB)), ENOMEM);
+	assert_int_equal(result_of(submitted_with(pool, takes, &little, sizeof little, 0, 0, 0, 8 * MIB)), 0);
+	assert_int_equal(result_of(submitted_with(pool, touches_mapped, NULL, 0, 0, 0, 0, 8 * MIB)), 0);
+	assert_int_equal(result_of(submitted(pool, takes, &much, sizeof much)), 0); /* no longer */
+	assert_int_equal(odf_pool_destroy(pool), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_worker_is_killed_for_memory),
+		cmocka_unit_test(test_limit_is_of_address_space),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,3 +1,0 @@
-#!/bin/sh
-# SPDX-License-Identifier: MIT
-exec /usr/bin/python3 "${ODF_SOURCE:?}/tests/inspect.py"

@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Seccomp filters, entered after the heap woke and before the program started, that kill, trap, or answer an errno: the program does what it does without the
+ * library. The calls that a filter forbids here are such as no plain program of this kind makes.
+ */
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#include "../support/preloaded.h"
+
+#define NOTHING 4000 /* no call has this number */
+
+static const struct {
+	const char *name;
+	int number;
+} calls[] = {
+	{ "mremap", SYS_mremap }, { "madvise", SYS_madvise }, { "msync", SYS_msync }, { "mincore", SYS_mincore }, { "mprotect", SYS_mprotect },
+	{ "memfd_create", SYS_memfd_create }, { "ftruncate", SYS_ftruncate }, { "fallocate", SYS_fallocate }, { "userfaultfd", 323 },
+	{ "ioctl", SYS_ioctl }, { "fcntl", SYS_fcntl }, { "pread64", SYS_pread64 }, { "clone3", 435 }, { "close_range", 436 }, { "unshare", SYS_unshare },
+	{ "gettid", SYS_gettid }, { "getpid", SYS_getpid }, { "tgkill", SYS_tgkill }, { "futex", SYS_futex }, { "nanosleep", SYS_nanosleep },
+	{ "waitid", SYS_waitid }, { "getrusage", SYS_getrusage }, { "sched_yield", SYS_sched_yield }, { "munlock", SYS_munlock },
+};
+#define CALLS (sizeof calls / sizeof *calls)
+
+static unsigned action_of(const char *word)
+{
+	return strcmp(word, "kill") == 0   ? 0x80000000u /* the process */
+	       : strcmp(word, "trap") == 0 ? SECCOMP_RET_TRAP
+					   : SECCOMP_RET_ERRNO | (strcmp(word, "eperm") == 0 ? EPERM : ENOSYS);
+}
+
+static atomic_int trapped;
+
+static void note_trap(int signal)
+{
+	(void)signal;
+	trapped++;
+}
+
+/* The ways in. By an instruction of one's own nobody sees it. */
+enum way { BY_PRCTL, BY_SECCOMP, BY_SECCOMP_FOR_ALL, BY_NUMBER_OF_PRCTL, UNSEEN };
+static const char *const ways[] = { "prctl", "seccomp", "for-all", "number-of-prctl", "unseen" };
+
+static long enter_unseen(const struct sock_fprog *program)
+{
+	long result = -1;
+
+#ifdef __x86_64__
+	register long r10 __asm__("r10") = 0;
+	__asm__ volatile("syscall"
+			 : "=a"(result)
+			 : "0"((long)SYS_prctl), "D"((long)PR_SET_SECCOMP), "S"((long)SECCOMP_MODE_FILTER), "d"(program), "r"(r10)
+			 : "rcx", "r11", "memory");
+#else
+	(void)program;
+	cannot_be_done_here("another machine");
+#endif
+	return result;
+}
+
+static void enter(int number, const char *action, const char *word)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)number, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, action_of(action)),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { 4, filter };
+	size_t way = 0;
+	long result = -1;
+
+	while (strcmp(ways[way], word) != 0)
+		way++;
+	must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+	switch ((enum way)way) {
+	case BY_PRCTL:
+		result = prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+		break;
+	case BY_SECCOMP:
+		result = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program);
+		break;
+	case BY_SECCOMP_FOR_ALL:
+		result = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program);
+		break;
+	case BY_NUMBER_OF_PRCTL:
+		result = syscall(SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0);
+		break;
+	case UNSEEN:
+		result = enter_unseen(&program);
+		break;
+	}
+	must(result == 0);
+}
+
+/* ---- Entered by the program, awake ---- */
+
+static void fork_before(const char *word)
+{
+	if (word == NULL)
+		return;
+	fork_and_check();
+	fill_mapped(10);
+	if (strcmp(word, "settled") == 0)
+		needs_settling();
+	for (int tries = 0; strcmp(word, "settled") == 0 && !is_live(mapped); tries++) {
+		must(tries < 5000);
+		wait_ms(1);
+	}
+}
+
+/* NUMBER ACTION WAY [frozen|settled] */
+static void late(char *words[CASE_WORDS])
+{
+	signal(SIGSYS, note_trap);
+	grow();
+	must(is_inside(mapped));
+	fork_before(words[3]);
+	enter(atoi(words[0]), words[1], words[2]);
+	go_on();
+	must(munmap(mapped + MAPPED / 2, MAPPED / 2) == 0);
+	must(trapped == 0);
+}
+
+/* The memory is given up only where it must be. NUMBER ACTION: what stays; without: what leaves. */
+static void late_harmless(char *words[CASE_WORDS])
+{
+	(void)words;
+	grow();
+	must(is_inside(mapped) && info().state == ODF_HEAP_AWAKE);
+	enter(NOTHING, "kill", "prctl");
+	enter(SYS_mount, "eperm", "seccomp");
+	must(info().state == ODF_HEAP_AWAKE && is_live(mapped));
+	go_on();
+	needs_settling();
+	for (int tries = 0; !is_live(mapped); tries++) {
+		must(tries < 5000);
+		wait_ms(1);
+	}
+}
+
+static void late_reason(char *words[CASE_WORDS])
+{
+	(void)words;
+	grow();
+	must(info().state == ODF_HEAP_AWAKE);
+	enter(SYS_mremap, "kill", "prctl");
+	must(info().state == ODF_HEAP_OFF && info().reason == ODF_REASON_HEAP_SANDBOX && !is_live(mapped));
+	go_on();
+}
+
+static atomic_int children_told;
+
+static void note_child(int signal)
+{
+	(void)signal;
+	children_told++;
+}
+
+/* What is found out in a process is not the program's to wait for. */
+static void nobody_is_told(char *words[CASE_WORDS])
+{
+	int before = errno;
+
+	(void)words;
+	signal(SIGCHLD, note_child);
+	grow();
+	enter(SYS_mremap, "kill", "prctl");
+	enter(NOTHING, "kill", "seccomp");
+	must(children_told == 0);
+	must(waitpid(-1, NULL, __WALL | WNOHANG) == -1 && errno == ECHILD);
+	errno = before;
+}
+
+/* A question, not a filter. */
+static void asked_for(char *words[CASE_WORDS])
+{
+	(void)words;
+	grow();
+	must(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, NULL) == -1 && errno == EFAULT);
+	must(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, (void *)8) == -1 && errno == EFAULT);
+	must(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, NULL) == -1 && errno == EFAULT);
+	must(info().state == ODF_HEAP_AWAKE && is_live(mapped));
+}
+
+static void *forks_in_there(void *unused)
+{
+	(void)unused;
+	enter(SYS_mremap, "kill", "prctl");
+	go_on();
+	return NULL;
+}
+
+/* The filter of one thread is its own, and it forks. */
+static void one_thread(char *words[CASE_WORDS])
+{
+	pthread_t thread;
+
+	(void)words;
+	grow();
+	fork_and_check();
+	must(pthread_create(&thread, NULL, forks_in_there, NULL) == 0);
+	must(pthread_join(thread, NULL) == 0);
+	go_on();
+}
+
+/* A child of a process that is awake enters a filter before it grows. */
+static void worker(char *words[CASE_WORDS])
+{
+	pid_t pid;
+
+	(void)words;
+	grow();
+	must(is_inside(mapped));
+	pid = fork();
+	if (pid == 0) {
+		enter(SYS_memfd_create, "kill", "prctl");
+		grow();
+		go_on();
+		_exit(0);
+	}
+	must(status_of(pid) == 0);
+	go_on();
+}
+
+/* Only read, write, exit and sigreturn are left: malloc lives on what it has. */
+static void strict(char *words[CASE_WORDS])
+{
+	void *small[200];
+
+	(void)words;
+	grow();
+	for (size_t i = 0; i < 200; i++)
+		small[i] = malloc(100 + i);
+	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT) != 0)
+		cannot_be_done_here("no strict mode");
+	for (size_t i = 0; i < 200; i++)
+		free(small[i]);
+	for (size_t i = 0; i < 200; i++) {
+		small[i] = malloc(100 + i);
+		if (small[i] == NULL)
+			(void)syscall(SYS_exit, 1);
+		memset(small[i], 1, 100);
+	}
+	(void)syscall(SYS_exit, is_right() ? 0 : 1);
+}
+
+/* ---- Entered by whoever starts the program ---- */
+
+struct forbidden {
+	int number;
+	const char *action;
+};
+
+static void forbid(const void *argument)
+{
+	const struct forbidden *forbidden = argument;
+
+	enter(forbidden->number, forbidden->action, "prctl");
+}
+
+/* [fork]: before it grows, too. */
+static void under_a_filter(char *words[CASE_WORDS])
+{
+	if (words[0] != NULL) {
+		pid_t pid = fork();
+		if (pid == 0)
+			_exit(0);
+		must(status_of(pid) == 0);
+	}
+	grow();
+	go_on();
+}
+
+/* It only grows: whether a process can be made here nobody knows. */
+static void under_a_filter_alone(char *words[CASE_WORDS])
+{
+	(void)words;
+	grow();
+	must(is_right());
+}
+
+/* WHETHER it is awake then. */
+static void woken_under_a_filter(char *words[CASE_WORDS])
+{
+	odf_heap_info found;
+	pid_t pid;
+
+	grow();
+	found = info();
+	must(found.state == ODF_HEAP_ASLEEP && found.reason == ODF_REASON_HEAP_SANDBOX);
+	pid = fork();
+	if (pid == 0)
+		_exit(0);
+	must(status_of(pid) == 0);
+	grow();
+	found = info();
+	if (strcmp(words[0], "awake") == 0)
+		must(found.state == ODF_HEAP_AWAKE && is_inside(mapped));
+	else
+		must(found.state == ODF_HEAP_OFF && found.reason == ODF_REASON_HEAP_SANDBOX && !is_inside(mapped));
+	go_on();
+}
+
+/* ---- All of them ---- */
+
+static const struct preloaded_case cases[] = {
+	{ "late", late },
+	{ "late_harmless", late_harmless },
+	{ "late_reason", late_reason },
+	{ "nobody_is_told", nobody_is_told },
+	{ "asked_for", asked_for },
+	{ "one_thread", one_thread },
+	{ "worker", worker },
+	{ "strict", strict },
+	{ "under_a_filter", under_a_filter },
+	{ "under_a_filter_alone", under_a_filter_alone },
+	{ "woken_under_a_filter", woken_under_a_filter },
+};
+
+static int number, failed;
+
+static void tell(int result, const char *name, const char *more)
+{
+	failed += result != 0 && result != 77;
+	printf("%s %d - %s %s%s\n", result == 0 || result == 77 ? "ok" : "not ok", ++number, name, more, result == 77 ? " # SKIP not here" : "");
+	if (result != 0 && result != 77)
+		printf("# status %d\n", result);
+	fflush(stdout);
+}
+
+/* What a plain program cannot do without is left out: its own answer decides. */
+static void late_filters(void)
+{
+	static const char *const states[] = { NULL, "frozen", "settled" }, *const actions[] = { "kill", "trap", "eperm", "enosys" };
+	int result = 0, tried = 0;
+	char last[64] = "";
+
+	for (size_t call = 0; call < CALLS; call++)
+		for (size_t way = 0; way < sizeof ways / sizeof *ways; way++) {
+			char digits[16];
+			/* Each call with each way, and the rest in turns: each with each is a matter of a minute. */
+			const char *action = actions[way == BY_PRCTL ? 0 : (call + way) % 4], *state = states[(call + way) % 3];
+			const char *words[] = { "test_sandbox", "late", digits, action, ways[way], NULL, NULL };
+			int one;
+			if (way == UNSEEN && (strcmp(action, "kill") == 0 || strcmp(action, "trap") == 0))
+				action = words[3] = "eperm"; /* for the others see odfork(7) */
+			if (way == UNSEEN && calls[call].number == SYS_mprotect)
+				continue; /* the allocator's, of which nothing can be known then; see there */
+			if (way != BY_PRCTL && way != 1 + call % 4 && getenv("ODF_TEST_SCALE") == NULL)
+				continue;
+			snprintf(digits, sizeof digits, "%d", calls[call].number);
+			words[5] = NULL;
+			if (execute(NULL, (const char *const[]){ "test_sandbox", "plain", digits, action, ways[way], NULL }, NULL, NULL) != 0)
+				continue;
+			words[5] = state;
+			one = execute(call % 4 == 3 ? "on" : "auto", words, NULL, NULL);
+			tried++;
+			if (one != 0)
+				printf("# %s %s %s %s: status %d\n", calls[call].name, action, ways[way], state != NULL ? state : "live", one);
+			result = one != 0 ? one : result;
+			snprintf(last, sizeof last, "(%d)", tried);
+		}
+	tell(tried > 20 ? result : 1, "late filters", last);
+}
+
+static void inherited_filters(void)
+{
+	int result = 0, tried = 0;
+	char text[32];
+
+	for (size_t call = 0; call < CALLS; call++) {
+		struct forbidden forbidden = { calls[call].number, "kill" };
+		for (int first = 0; first < 2; first++) {
+			const char *words[] = { "test_sandbox", "under_a_filter", first ? "fork" : NULL, NULL };
+			int one;
+			if ((int)(call % 2) == first && getenv("ODF_TEST_SCALE") == NULL)
+				continue;
+			if (execute(NULL, words, forbid, &forbidden) != 0)
+				continue;
+			one = execute((call + (size_t)first) % 2 ? "on" : "auto", words, forbid, &forbidden);
+			tried++;
+			if (one != 0)
+				printf("# inherited %s%s: status %d\n", calls[call].name, first ? ", forked" : "", one);
+			result = one != 0 ? one : result;
+		}
+	}
+	snprintf(text, sizeof text, "(%d)", tried);
+	tell(tried > 15 ? result : 1, "inherited filters", text);
+}
+
+static void one(const char *heap, const char *name, const char *word, const struct forbidden *forbidden)
+{
+	const char *words[] = { "test_sandbox", name, word, NULL };
+
+	tell(execute(heap, words, forbidden != NULL ? forbid : NULL, forbidden), name, word != NULL ? word : heap);
+}
+
+/* Is there a program of this kind at all without the library? NUMBER ACTION WAY */
+static void plain(char *words[CASE_WORDS])
+{
+	signal(SIGSYS, note_trap);
+	grow();
+	enter(atoi(words[0]), words[1], words[2]);
+	go_on();
+	must(munmap(mapped + MAPPED / 2, MAPPED / 2) == 0);
+	must(trapped == 0);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct preloaded_case plain_case[] = { { "plain", plain } };
+	static const struct forbidden nothing = { NOTHING, "kill" }, processes = { SYS_clone, "kill" }, files = { SYS_memfd_create, "kill" };
+
+	if (argc > 1)
+		run_case(strcmp(argv[1], "plain") == 0 ? plain_case : cases, strcmp(argv[1], "plain") == 0 ? 1 : sizeof cases / sizeof *cases, argc, argv);
+	late_filters();
+	inherited_filters();
+	for (size_t i = 0; i < 2; i++) {
+		const char *heap = i == 0 ? "auto" : "on";
+		one(heap, "late_harmless", NULL, NULL);
+		one(heap, "late_reason", NULL, NULL);
+		one(heap, "nobody_is_told", NULL, NULL);
+		one(heap, "asked_for", NULL, NULL);
+		one(heap, "one_thread", NULL, NULL);
+		one(heap, "worker", NULL, NULL);
+		one(heap, "strict", NULL, NULL);
+		one(heap, "under_a_filter_alone", NULL, &processes);
+		one(heap, "woken_under_a_filter", "awake", &nothing);
+		one(heap, "woken_under_a_filter", "off", &files);
+	}
+	printf("1..%d\n", number);
+	return failed > 0;
+}
