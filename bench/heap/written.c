@@ -84,8 +84,11 @@ int main(int argc, char **argv)
 			perror("malloc");
 			return 1;
 		}
-		memset(blocks[i], 0, BLOCK);
+		memset(blocks[i], 1, BLOCK);
 	}
+	memset(values, 1, pages);
+	for (size_t i = 0; i < pages; i++)
+		*page(i) = values[i];
 	first = fork_us();
 	for (size_t i = 0; i < pages; i++)
 		write_page(i);

@@ -66,6 +66,10 @@ void heap_take_all_early(void);
 /* A window has been opened. */
 void heap_take_early(odf_region *region, char *window, size_t window_length);
 
+/* ---- forker.c ---- */
+/* The program, or a library that it was started with, asks the loader for fork. */
+bool heap_program_asks_for_fork(void);
+
 /* ---- window.c ---- */
 /* The process has forked: from now on its memory is in a region from the start. */
 void heap_note_forker(void);

@@ -105,8 +105,8 @@ void heap_make_window(const char *address, size_t length, int protection)
  *
  * The first write to a page of a file takes a quarter longer than one to anonymous memory, and most programs never
  * fork. So until the first fork what the program maps is young, costs what it costs without us, and is taken in by the
- * keeper when it has grown old (schedule.c). A process that has forked will fork again. Where nothing can be taken in
- * beside the program, all of it is overlaid. */
+ * keeper when it has grown old (schedule.c). A process that has forked will fork again, and one that asks the loader
+ * for fork is taken for one that will. Where nothing can be taken in beside the program, all of it is overlaid. */
 static atomic_bool has_forked;
 
 void heap_note_forker(void)
@@ -121,7 +121,7 @@ void heap_forget_windows(void)
 
 static bool is_overlaid(void)
 {
-	return atomic_load_explicit(&has_forked, memory_order_relaxed) || !heap_may_be_young();
+	return atomic_load_explicit(&has_forked, memory_order_relaxed) || heap_program_asks_for_fork() || !heap_may_be_young();
 }
 
 typedef void window_function(odf_region *region, size_t from, size_t length, int argument);

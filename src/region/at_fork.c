@@ -6,7 +6,7 @@
  *   - once the forks of FROZEN memory have together cost as much more than the cheapest one as the cheapest settle
  *     takes. What a settle takes for each page it takes whenever it is done, so to wait for longer saves nothing, and
  *     forks copy more page tables meanwhile;
- *   - and where this one fork is not held for much longer than a plain one would be. The keeper counts the pages that
+ *   - and where this one fork is not held for half as long again as a plain one would be. The keeper counts the pages that
  *     would have to be merged. Are they too many, it is done in slices, one a fork, if a slice settles more than is
  *     written between two forks. Else nothing is settled: forks copy the page tables of what was touched, as plain ones
  *     do, and the keeper gives back what the file holds under pages of the process's own (thin.c).
@@ -95,7 +95,7 @@ static uint64_t plain_fork_ns(void)
 static struct region_allowance allowance(uint64_t fresh)
 {
 	uint64_t page_ns = atomic_load(&at_fork.page_ns), plain = plain_fork_ns(), held = atomic_load(&at_fork.typical_ns);
-	uint64_t most = plain + plain / 4, slice = held < plain ? most - held : plain / 4;
+	uint64_t most = plain + plain * 2 / 5, slice = held < plain ? most - held : most - plain;
 	bool catches_up = fresh < FORK_FAULTS || (fresh - FORK_FAULTS) * page_ns < slice;
 
 	return (struct region_allowance){ .all_pages = plain / page_ns, .all_ns = most, .slice_ns = catches_up ? slice : 0 };

