@@ -552,8 +552,16 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 		/* What was chosen without the lock may have changed. */
 		if (error == 0 && region->live_length == live && region_extent_at(region, step.from, step.from + step.length, &end) == NULL) {
 			step.length = end - step.from;
-			error = do_step(region, settler, &step);
-			stepped = true;
+			/* What has come while it was FROZEN may lie where the template does not reach. */
+			if (!region_template_reaches(region, step.from, end)) {
+				error = region_views_reach(region);
+				if (error == 0)
+					error = region_template_make(region);
+			}
+			if (error == 0) {
+				error = do_step(region, settler, &step);
+				stepped = true;
+			}
 		}
 		if (error == 0 && region->live_length == region->length) {
 			complete(region);
