@@ -105,9 +105,9 @@ static bool same(const struct region_extent *a, const struct region_extent *b)
 }
 
 /* One more piece can make two more extents. Asked before anything is changed. */
-bool region_has_room(struct odf_region *region)
+bool region_has_room(const struct odf_region *region)
 {
-	return region_makes_room(region, 2);
+	return region->extents != NULL && region->extents->count + 2 <= REGION_EXTENTS;
 }
 
 static void append(struct region_extents *extents, struct region_extent extent)
@@ -164,7 +164,7 @@ bool region_is_live(const struct odf_region *region, size_t at, size_t *end)
 	return live;
 }
 
-bool region_map_nothing(char *start, size_t length)
+static bool map_nothing(char *start, size_t length)
 {
 	if (!region_map_zeros(start, length, PROT_NONE))
 		return false;
@@ -183,35 +183,15 @@ bool region_has_aside(struct odf_region *region)
 
 int region_source_make(struct odf_region *region)
 {
-	size_t first = 0, end = region->length, length;
-	char *view, *source;
-
-	if (region->in_place) { /* the page below all memory, if there is one (folded.c) */
-		first = atomic_load_explicit(&region->reach, memory_order_relaxed);
-		first = first > 0 ? first - REGION_PAGE : 0;
-		end = first + REGION_PAGE;
-	}
-	length = end - first;
-	source = region_map_view_beside(region, MAP_SHARED, first, end);
-	if (source == NULL)
+	region->source = region_map_beside(region, region->length, PROT_NONE, MAP_SHARED | MAP_NORESERVE, region->file, 0);
+	if (region->source == NULL || sys_call3(SYS_madvise, region->source, region->length, MADV_DONTFORK) < 0 ||
+	    sys_call3(SYS_madvise, region->source, region->length, MADV_DONTDUMP) < 0)
 		return ENOMEM;
-	view = source + first;
-	if (sys_call3(SYS_madvise, view, length, MADV_DONTFORK) < 0 || sys_call3(SYS_madvise, view, length, MADV_DONTDUMP) < 0) {
-		(void)region_unmap(view, length);
-		return ENOMEM;
-	}
 	/* A filter that the program enters later may punish it for making memory executable, and the keeper is under
 	 * none of the program's. */
-	if (region_is_executable(region) &&
-	    (sys_call2(SYS_munlock, view, length) < 0 || sys_call3(SYS_mprotect, view, length, region->rights) < 0)) {
-		(void)region_unmap(view, length);
+	if (region_is_executable(region) && (sys_call2(SYS_munlock, region->source, region->length) < 0 ||
+					     sys_call3(SYS_mprotect, region->source, region->length, region->rights) < 0))
 		return EACCES;
-	}
-	if (region->source != NULL)
-		(void)region_unmap(region->source + region->source_from, region->source_end - region->source_from);
-	region->source = source;
-	region->source_from = first;
-	region->source_end = end;
 	return 0;
 }
 
@@ -219,14 +199,8 @@ int region_source_make(struct odf_region *region)
  * dumps, as a hole should be. */
 bool region_map_view(struct odf_region *region, char *to, size_t from, size_t length)
 {
-	bool was_folded = region->in_place && region->source_end < from + length;
-	long result;
+	long result = sys_call5(SYS_mremap, region->source + from, 0, length, MREMAP_MAYMOVE | MREMAP_FIXED, to);
 
-	if (!region_source_unfold(region, from, from + length))
-		return false;
-	result = sys_call5(SYS_mremap, region->source + from, 0, length, MREMAP_MAYMOVE | MREMAP_FIXED, to);
-	if (was_folded)
-		region_source_fold(region);
 	return result >= 0 || result < -4095;
 }
 
@@ -250,21 +224,14 @@ bool region_map_memory(const struct odf_region *region, size_t from, size_t leng
  * must have rights for it, which it has for this moment only: locked memory would be filled. */
 bool region_punch(struct odf_region *region, size_t from, size_t length)
 {
-	bool was_folded = region->in_place && region->source_end < from + length;
-	char *view;
-	long error;
+	char *view = region->source + from;
+	long error = sys_call3(SYS_madvise, view, length, MADV_REMOVE);
 
-	if (!region_source_unfold(region, from, from + length))
-		return false;
-	view = region->source + from;
-	error = sys_call3(SYS_madvise, view, length, MADV_REMOVE);
-	if (error == -EACCES) {
-		if (sys_call3(SYS_mprotect, view, length, PROT_READ | PROT_WRITE) == 0)
-			error = sys_call3(SYS_madvise, view, length, MADV_REMOVE);
-		(void)sys_call3(SYS_mprotect, view, length, PROT_NONE); /* it can fail for want of a mapping only, which the first one has made */
-	}
-	if (was_folded)
-		region_source_fold(region);
+	if (error != -EACCES)
+		return error == 0;
+	if (sys_call3(SYS_mprotect, view, length, PROT_READ | PROT_WRITE) == 0)
+		error = sys_call3(SYS_madvise, view, length, MADV_REMOVE);
+	(void)sys_call3(SYS_mprotect, view, length, PROT_NONE); /* it can fail for want of a mapping only, which the first one has made */
 	return error == 0;
 }
 
@@ -324,7 +291,7 @@ static int give_run(struct odf_region *region, struct region_extent run, bool li
 		region_record(region, run);
 		return 0;
 	}
-	if (!region_map_nothing(home, run.length))
+	if (!map_nothing(home, run.length))
 		return ENOMEM;
 	region_discard_forget(region, run.from, run.length);
 	region_record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_HOLE, .stale = true });
@@ -342,7 +309,7 @@ static int reclaim_run(struct odf_region *region, struct region_extent run, bool
 	(void)live;
 	if (region->inherited || region->left)
 		return region_unmap(home, run.length) != 0 ? ENOMEM : 0;
-	if (run.stale ? !region_map_nothing(home, run.length) : !region_map_view(region, home, run.from, run.length))
+	if (run.stale ? !map_nothing(home, run.length) : !region_map_view(region, home, run.from, run.length))
 		return ENOMEM;
 	run.kind = REGION_HOLE;
 	region_record(region, run);
@@ -396,43 +363,34 @@ static int take_run(struct odf_region *region, struct region_extent run, bool li
  * mapping more, and falls back to being used up. */
 static int cover_for_good(struct odf_region *region, size_t from, size_t length)
 {
-	bool aside = false;
 	size_t done = 0;
 	int error = 0;
 
 	/* Which saves those page tables that can be saved. Where it is refused home is a shared view as before, at
 	 * worst without its page tables. */
 	if (region_has_aside(region))
-		aside = region_move_aside(region, from, length) == 0;
+		(void)region_move_aside(region, from, length);
 	/* What is written until now is in the file, and nobody writes there any more. */
-	if (!region_template_unfold(region, from + length)) {
-		if (aside)
-			region_aside_release(region, from, length);
-		return region_cover_by_mapping(region, from, length) ? 0 : ENOMEM;
-	}
-	if ((!region->in_place || from == region->template_first) && region->chunk == 0 && !region->shed &&
-	    sys_call3(SYS_madvise, region->template + from, length, MADV_DONTNEED) == 0 &&
+	if (region->chunk == 0 && !region->shed && sys_call3(SYS_madvise, region->template + from, length, MADV_DONTNEED) == 0 &&
 	    region_move(region->template + from, region->home + from, length, true) == 0) {
 		done = length;
 		region_show_in_dumps(region, from, length);
 		region_mark_for_dumps(region, from, length);
-		region_template_fold(region, region->template_end, 0);
-	} else {
+	}
+	if (done == 0) {
 		error = region_cover(region, from, length, &done);
 		/* So that the template can be unmapped as a whole nothing else may come to lie in it. */
-		if (done > 0 && !region->shed && !(region->in_place && region->chunk == 0) &&
-		    !region_reserve_again(region->template + from, done))
+		if (done > 0 && !region->shed && !region_reserve_again(region->template + from, done))
 			region->template_lost = true;
 		if (done < length && done > 0)
 			region_record(region, (struct region_extent){ .from = from, .length = done, .kind = REGION_ISLAND, .protection = (unsigned char)region->rights });
-		region_template_fold(region, from, done);
 	}
 	if (error != 0 && region_cover_by_mapping(region, from + done, length - done))
 		error = 0;
-	if (region->in_place && aside)
-		region_aside_release(region, from, length);
-	else if (!region->in_place)
-		region_aside_clear(region, from, length);
+	if (region->aside_lost)
+		return error; /* what is there may be another's */
+	if (!map_nothing(region->aside + from, length) && !region_is_mapped(region->aside + from, length))
+		region->aside_lost = true;
 	return error;
 }
 
@@ -485,10 +443,6 @@ static int for_runs(struct odf_region *region, size_t from, size_t length, unsig
 		run.length = end - at;
 		if (kinds & 1u << run.kind)
 			error = region_has_room(region) ? function(region, run, live) : ENOMEM;
-		/* What is FROZEN has its view at aside, which nobody needs of what is not memory any more. */
-		if (error == 0 && region->in_place && run.kind == REGION_MEMORY && !live && !region->inherited && !region->left &&
-		    region_run_at(region, at, end).kind != REGION_MEMORY)
-			region_aside_release(region, run.from, run.length);
 		at = end;
 	}
 	return error;
@@ -582,7 +536,9 @@ static int lose_run(struct odf_region *region, struct region_extent run, bool li
 	bool stale = run.stale;
 
 	if (run.kind == REGION_MEMORY && live) {
-		region_aside_clear(region, run.from, run.length);
+		if (!region->aside_lost && !map_nothing(region->aside + run.from, run.length) &&
+		    !region_is_mapped(region->aside + run.from, run.length))
+			region->aside_lost = true;
 		stale = !region_punch(region, run.from, run.length);
 	} else if (run.kind == REGION_MEMORY || run.kind == REGION_ISLAND) {
 		region_discard_forget(region, run.from, run.length);
@@ -609,7 +565,7 @@ int region_lose_begin(struct odf_region *region, size_t from, size_t length)
 		(void)region_is_live(region, at, &end);
 		at = end;
 	}
-	if (!region_makes_room(region, 2 * runs))
+	if (region->extents->count + 2 * runs > REGION_EXTENTS)
 		return ENOMEM;
 	return for_runs(region, from, length, 1u << REGION_MEMORY, prepare_to_lose);
 }

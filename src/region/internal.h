@@ -175,14 +175,7 @@ struct odf_region {
 	/* What is not memory of the region's; NULL: no such thing can be. Changed by preparing the other list and
 	 * putting it in place of this one, as a child may be made in the middle. */
 	struct region_extents *extents, *other_extents;
-	size_t extents_most; /* as many as there is room for in each */
 	char *source; /* a view of the file without rights, of which others are made */
-	/* Of one in place both views are there from `..._from` on, for a page, as long as nobody uses them (folded.c);
-	 * of another one as a whole. */
-	size_t source_from, source_end, template_first, template_end;
-	atomic_size_t reach; /* where the lowest memory lies that is to come into the region */
-	size_t work_at, work_length; /* what a step has taken of scratch and of staging, of one in place */
-	unsigned places; /* that were chosen anew, beside */
 	bool has_young; /* there may be young extents */
 	bool young_waits; /* and some that no freeze has looked at as they are, or that could not be adopted */
 	bool adopting;  /* what was adopted by a freeze waits for the settle */
@@ -254,10 +247,8 @@ bool region_pending_check(void);
 void *region_map(void *address, size_t size, int protection, int flags, int file, size_t offset); /* MAP_FAILED's place: NULL */
 /* The same, of a region that is proposed to lie apart: beside its other mappings. */
 void *region_map_beside(struct odf_region *region, size_t size, int protection, int flags, int file, size_t offset);
-/* A view of its file without rights, of [first, end). Returned is where all of it would begin. */
-char *region_map_view_beside(struct odf_region *region, int flags, size_t first, size_t end);
-/* The same with the rights of its memory. */
-char *region_map_file_beside(struct odf_region *region, int flags, size_t first, size_t end);
+/* A view of its file, all of it. */
+void *region_map_file_beside(struct odf_region *region, int flags);
 /* A view of one of its files, with the rights of its memory, without any page in it. */
 void *region_map_file(const struct odf_region *region, void *address, size_t size, int flags, int file, size_t offset);
 int region_unmap(void *address, size_t size);
@@ -339,19 +330,11 @@ bool region_leave_strays(bool leave);
 int region_bring_in_strays(struct odf_region *region, struct region_maps *maps);
 
 /* ---- extent.c, under the lock ---- */
-#define REGION_EXTENTS       ((size_t)131072)
-#define REGION_EXTENTS_FIRST ((size_t)2048) /* of a region in place, whose list grows with what is in it */
+#define REGION_EXTENTS ((size_t)131072)
 struct region_extents {
 	size_t count;
-	struct region_extent list[]; /* sorted; neighbours that are alike are one */
+	struct region_extent list[REGION_EXTENTS]; /* sorted; neighbours that are alike are one */
 };
-/* Two lists for so many, in one mapping. NULL: there is no memory for them. */
-struct region_extents *region_extents_map(void *hint, size_t most);
-void region_extents_unmap(struct odf_region *region);
-/* The second of them. */
-struct region_extents *region_extents_other(struct region_extents *first, size_t most);
-/* There is room for so many more, or is now. */
-bool region_makes_room(struct odf_region *region, size_t more);
 /* The segment or extent at `at` in a walk over [at, limit): like region_run_at, without copying. NULL: memory. */
 const struct region_extent *region_extent_at(const struct odf_region *region, size_t at, size_t limit, size_t *end);
 int region_source_make(struct odf_region *region);
@@ -374,7 +357,7 @@ bool region_punch(struct odf_region *region, size_t from, size_t length); /* tak
 int region_clean(struct odf_region *region, const struct region_extent *extent, size_t at, size_t limit, size_t *end);
 
 /* For what changes the list one run at a time. False: there is no room for two more. */
-bool region_has_room(struct odf_region *region);
+bool region_has_room(const struct odf_region *region);
 /* [run.from, + run.length) is of run's kind from now on. Asked for room before anything is changed. */
 void region_record(struct odf_region *region, struct region_extent run);
 /* A second view of the file, hidden, in the place of what is at `to`: without rights, but of memory that is executable,
@@ -385,44 +368,8 @@ bool region_open_view(const struct odf_region *region, char *view, size_t length
 bool region_is_executable(const struct odf_region *region);
 /* Anonymous zeros with the rights of its memory. False: refused, and what was there is there. */
 bool region_map_memory(const struct odf_region *region, size_t from, size_t length);
-/* An inaccessible place. False: refused; what is there may be gone. */
-bool region_map_nothing(char *start, size_t length);
 /* Something may be moved to aside. Lost, it is made again by the keeper. */
 bool region_has_aside(struct odf_region *region);
-
-/* ---- folded.c, under the lock ---- */
-/* Where what is memory, or may become it, begins and ends. */
-size_t region_lowest(const struct odf_region *region);
-size_t region_top(const struct odf_region *region);
-/* Where what is memory ends; 0: there is none. */
-size_t region_highest(const struct odf_region *region);
-/* The source reaches up to there. False: it cannot. */
-bool region_source_unfold(struct odf_region *region, size_t from, size_t to);
-void region_source_fold(struct odf_region *region);
-/* The same of the template, as long as nothing was taken out of it. */
-bool region_template_unfold(struct odf_region *region, size_t to);
-/* Past [from, from + length), which was taken out of it. */
-void region_template_fold(struct odf_region *region, size_t from, size_t length);
-void region_template_unmap(struct odf_region *region, size_t from, size_t length); /* as far as it is there */
-/* The template is there, and has what is to be LIVE at [from, to). */
-bool region_template_reaches(const struct odf_region *region, size_t from, size_t to);
-/* The place at aside is ours, for what is to be moved there. False: another one has it; the keeper is to find others. */
-bool region_aside_take(struct odf_region *region, size_t from, size_t length);
-/* It is not needed any more. Of what is FROZEN, or was moved there. */
-void region_aside_release(struct odf_region *region, size_t from, size_t length);
-/* The same of what may be there, and of another region the place is kept. */
-void region_aside_clear(struct odf_region *region, size_t from, size_t length);
-/* All of it. */
-void region_aside_drop(struct odf_region *region);
-/* The same of what a step of so much at `at`, an offset, takes of scratch and of staging. */
-bool region_work_take(struct odf_region *region, size_t at, size_t length);
-void region_work_release(struct odf_region *region, char *place, size_t but);
-/* By the keeper: the views reach down to where memory is to come into the region. 0 or an errno value. */
-int region_views_reach(struct odf_region *region);
-/* Some region wants that. */
-extern atomic_bool region_reach_wanted;
-/* Addresses for so much of its own, with nothing there; of one in place. */
-char *region_place_beside(struct odf_region *region);
 
 /* ---- young.c, under the lock ---- */
 /* Young memory becomes memory that is FROZEN, with all of its pages the process's own, for the next settle to take
@@ -443,8 +390,6 @@ size_t region_young_bytes(const struct odf_region *region);
 /* Covers what is LIVE there with a private view of the file, for good, where it cannot be moved. By whoever has the
  * file. False: nothing was done. */
 bool region_cover_by_mapping(struct odf_region *region, size_t from, size_t length);
-/* Of the calling process. */
-bool region_address_space_is_limited(void);
 int region_give_up_all(odf_reason reason); /* 0, or an errno value if one at least could not be */
 /* Of a region that was given up: empties the file, as far as no descendant needs it, in at most so many slices. By
  * the keeper, or before there is one. 0, EBUSY: there are descendants; or another errno value. */
@@ -612,16 +557,7 @@ int region_work_make(struct odf_region *region);
 uint64_t region_gather(struct odf_region *region, uint64_t now);
 
 /* ---- The keeper (keeper.h) ---- */
-enum region_order {
-	REGION_ADOPT,
-	REGION_RELEASE,
-	REGION_SETTLE,
-	REGION_SETTLE_AT_FORK,
-	REGION_DRAIN,
-	REGION_RESIDENT,
-	REGION_FREEZE,
-	REGION_REACH
-};
+enum region_order { REGION_ADOPT, REGION_RELEASE, REGION_SETTLE, REGION_SETTLE_AT_FORK, REGION_DRAIN, REGION_RESIDENT, REGION_FREEZE };
 /* Has the keeper do it; 0 or an errno value, ESRCH: there is none. Not under the lock. */
 int region_order(enum region_order order, struct odf_region *region, uint64_t *result);
 /* The same if nobody else is giving orders, else EBUSY. Async-signal-safe. */

@@ -285,23 +285,10 @@ bool keeper_has_order(void)
 	return atomic_load(&slot.state) == SLOT_ORDER;
 }
 
-static int reach_all(void)
-{
-	int error = 0;
-
-	region_lock_as_keeper();
-	atomic_store(&region_reach_wanted, false);
-	for (struct odf_region *region = region_list; region != NULL && error == 0; region = region->next)
-		error = region_views_reach(region);
-	region_unlock_as_keeper();
-	return error;
-}
-
 static int freeze_for_another(void)
 {
 	int error;
 
-	(void)reach_all(); /* what is out of reach stays young */
 	region_lock_as_keeper();
 	error = region_freeze_all();
 	if (error == 0)
@@ -321,8 +308,6 @@ void keeper_answer_at_once(void)
 		keeper_answer(freeze_for_another());
 	else if (keeper_has_order() && slot.order == REGION_ADOPT)
 		keeper_answer(keeper_adopt(slot.region));
-	else if (keeper_has_order() && slot.order == REGION_REACH)
-		keeper_answer(reach_all());
 }
 
 void keeper_carry_out_order(void)
@@ -347,7 +332,6 @@ void keeper_carry_out_order(void)
 	case REGION_RESIDENT: /* given since the look above */
 	case REGION_FREEZE:
 	case REGION_ADOPT:
-	case REGION_REACH:
 		break;
 	}
 }
