@@ -26,7 +26,6 @@ cat > "$work/known" << 'END'
 src/capability/probe.c .*moved : a raw call's failure is an address from -4095 on
 src/pool/share.c .*(NULL|null) : the same
 src/heap/malloc.c .*(NULL|null) : the same
-src/region/folded.c .*overflow : the same
 src/cli/inspect_cost.c .*values : qsort writes them in order
 src/region/confine.c .*(uninit|padding) : filled by the loop below; a table that is read once
 src/pool/stand_in.c .*(uninit|unused.member) : registers that the assembly takes

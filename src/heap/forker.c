@@ -11,11 +11,17 @@
 
 static bool asks;
 
+struct relocations {
+	const ElfW(Rela) *list;
+	size_t size;
+};
+
 struct object {
 	ElfW(Addr) base;
 	const ElfW(Sym) *symbols;
 	const char *names;
-	const uint32_t *gnu_hash, *hash;
+	struct relocations calls, others;
+	size_t relative; /* so many of the others come first and have no symbol */
 };
 
 /* glibc has made addresses of them, other loaders leave them as they are in the file. */
@@ -34,11 +40,20 @@ static void read_dynamic(struct object *object, const ElfW(Dyn) *entry)
 		case DT_STRTAB:
 			object->names = place(object, entry->d_un.d_ptr);
 			break;
-		case DT_GNU_HASH:
-			object->gnu_hash = place(object, entry->d_un.d_ptr);
+		case DT_JMPREL:
+			object->calls.list = place(object, entry->d_un.d_ptr);
 			break;
-		case DT_HASH:
-			object->hash = place(object, entry->d_un.d_ptr);
+		case DT_PLTRELSZ:
+			object->calls.size = entry->d_un.d_val;
+			break;
+		case DT_RELA:
+			object->others.list = place(object, entry->d_un.d_ptr);
+			break;
+		case DT_RELASZ:
+			object->others.size = entry->d_un.d_val;
+			break;
+		case DT_RELACOUNT:
+			object->relative = entry->d_un.d_val;
 			break;
 		default:
 			break;
@@ -47,13 +62,26 @@ static void read_dynamic(struct object *object, const ElfW(Dyn) *entry)
 
 static bool is_fork(const char *name)
 {
-	return strcmp(name, "fork") == 0 || strcmp(name, "_Fork") == 0 || strcmp(name, "forkpty") == 0 || strcmp(name, "daemon") == 0;
+	return strcmp(name, "fork") == 0 || strcmp(name, "_Fork") == 0 || strcmp(name, "forkpty") == 0 ||
+	       strcmp(name, "daemon") == 0;
+}
+
+/* By what is to be filled in, as tables of symbols say nowhere how many there are. */
+static bool has_fork(const struct object *object, const struct relocations *relocations, size_t from)
+{
+	size_t count = relocations->list == NULL ? 0 : relocations->size / sizeof *relocations->list;
+
+	for (size_t i = from; i < count; i++) {
+		const ElfW(Sym) *symbol = &object->symbols[ELF64_R_SYM(relocations->list[i].r_info)];
+		if (symbol->st_shndx == SHN_UNDEF && is_fork(object->names + symbol->st_name))
+			return true;
+	}
+	return false;
 }
 
 static int look(struct dl_phdr_info *info, size_t size, void *ours)
 {
 	struct object object = { .base = info->dlpi_addr };
-	uint32_t count;
 
 	(void)size;
 	for (int i = 0; i < info->dlpi_phnum; i++) {
@@ -66,12 +94,7 @@ static int look(struct dl_phdr_info *info, size_t size, void *ours)
 	}
 	if (object.symbols == NULL || object.names == NULL)
 		return 0;
-	/* What is asked for comes before what is offered, which alone is in the table of GNU's kind. */
-	count = object.gnu_hash != NULL ? object.gnu_hash[1] : object.hash != NULL ? object.hash[1] : 0;
-	for (uint32_t i = 1; i < count; i++)
-		if (object.symbols[i].st_shndx == SHN_UNDEF && is_fork(object.names + object.symbols[i].st_name))
-			return 1;
-	return 0;
+	return has_fork(&object, &object.calls, 0) || has_fork(&object, &object.others, object.relative);
 }
 
 bool heap_program_asks_for_fork(void)

@@ -210,6 +210,8 @@ long heap_give_back(void *address, size_t length, long (*call)(void *argument), 
 	heap_meet_child();
 	region_lock(&mask);
 	error = span_lose_by(address, length, call, argument);
+	if (error == 0)
+		span_note_unmapped(span_round_up(length));
 	region_unlock(&mask);
 	return error;
 }

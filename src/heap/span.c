@@ -231,8 +231,12 @@ static long unmap_span(struct span *span, long unused)
 		long error = sys_call2(SYS_munmap, span->start, span->length);
 		if (error == 0)
 			span_forget_young(span->start, span->length);
+		if (span->young)
+			span_note_unmapped(span->length);
 		return error;
 	}
+	if (region_is_in_place(span->region))
+		span_note_unmapped(span->length);
 	if (span->kind == REGION_FOREIGN)
 		return -region_reclaim(span->region, span_offset(span), span->length);
 	return -region_give(span->region, span_offset(span), span->length);

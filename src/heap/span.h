@@ -110,5 +110,7 @@ void span_forget_young(char *address, size_t length);
 void span_note_young(char *address, size_t length, int protection);
 /* What was opened without the lock is in the list as it is now. */
 void span_true_rights(const char *address, size_t length);
+/* So much of a window's memory has been given back. */
+void span_note_unmapped(size_t length);
 long span_put_over(char *address, size_t length, long number, const long arguments[6]);
 #endif

@@ -105,7 +105,10 @@ void heap_make_window(const char *address, size_t length, int protection)
  * The first write to a page of a file takes a quarter longer than one to anonymous memory, and most programs never
  * fork. So until the first fork what the program maps is young, costs what it costs without us, and is taken in by the
  * keeper when it has grown old (schedule.c). A process that has forked will fork again, and one that asks the loader
- * for fork is taken for one that will. Where nothing can be taken in beside the program, all of it is overlaid. */
+ * for fork (forker.c) is taken for one that will: what it maps beyond the most that it ever had is overlaid, as that is
+ * what stays; what is mapped in the place of what was given back, and what libc's malloc has, is young there too. Where
+ * nothing can be taken in beside the program, all of it is overlaid. */
+static _Atomic(size_t) has, had_most;
 static atomic_bool has_forked;
 
 void heap_note_forker(void)
@@ -115,12 +118,26 @@ void heap_note_forker(void)
 
 void heap_forget_windows(void)
 {
+	atomic_store(&has, 0);
+	atomic_store(&had_most, 0);
 	atomic_store(&has_forked, false);
 }
 
-static bool is_overlaid(void)
+static bool is_overlaid(size_t length, bool malloced)
 {
-	return atomic_load_explicit(&has_forked, memory_order_relaxed) || heap_program_asks_for_fork() || !heap_may_be_young();
+	size_t now = atomic_fetch_add_explicit(&has, length, memory_order_relaxed) + length;
+	size_t most = atomic_load_explicit(&had_most, memory_order_relaxed);
+	bool more = now > most && now < SIZE_MAX / 2;
+
+	while (now > most && now < SIZE_MAX / 2 && !atomic_compare_exchange_weak(&had_most, &most, now))
+		;
+	return (more && !malloced && heap_program_asks_for_fork()) ||
+	       atomic_load_explicit(&has_forked, memory_order_relaxed) || !heap_may_be_young();
+}
+
+void span_note_unmapped(size_t length)
+{
+	(void)atomic_fetch_sub_explicit(&has, length, memory_order_relaxed);
 }
 
 typedef void window_function(odf_region *region, size_t from, size_t length, int argument);
@@ -202,7 +219,8 @@ static void note_mapped(void *address, size_t length, int protection, bool young
 	forget_history(address, length);
 	for_windows(address, length, young ? note : forget, protection);
 	/* Where the heap has left, nothing is asked of the kernel that a filter might not have. */
-	if (plain && length >= HEAP_SMALLEST && heap_state() == ODF_HEAP_AWAKE && is_overlaid())
+	if (plain && length >= HEAP_SMALLEST && heap_state() == ODF_HEAP_AWAKE &&
+	    is_overlaid(span_round_up(length), how != NOTE_MAPPED))
 		for_windows(address, length, overlay, protection);
 	region_unlock(&mask);
 	if (plain && length >= HEAP_SMALLEST && heap_state() == ODF_HEAP_AWAKE) {

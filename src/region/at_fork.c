@@ -35,7 +35,7 @@
 
 static struct {
 	atomic_ullong began_ns, fastest_ns, excess_ns;
-	atomic_ullong cost_ns, page_ns;          /* of the cheapest settle, and of a page in the last one */
+	atomic_ullong cost_ns, page_ns; /* of the cheapest settle, and of a page in the last one */
 	atomic_ullong held_ns[HELD], typical_ns, dear_ns; /* of the last forks, without what they settled */
 	atomic_uint held;
 	atomic_ullong faults; /* of the process, as the last fork came */
@@ -106,10 +106,22 @@ static void settle(struct region_allowance *allowed)
 {
 	int error = region_order_settle(allowed);
 
-	if (error == 0 && allowed->took_ns < atomic_load(&at_fork.cost_ns))
+	if (error == 0 && allowed->merged > 0 && allowed->took_ns < atomic_load(&at_fork.cost_ns))
 		atomic_store(&at_fork.cost_ns, allowed->took_ns);
 	if (allowed->merged >= LEARNING_PAGES)
 		atomic_store(&at_fork.page_ns, allowed->took_ns / allowed->merged + 1);
+}
+
+static bool all_is_live(void)
+{
+	uint64_t mask;
+	bool live = true;
+
+	region_lock(&mask);
+	for (const struct odf_region *region = region_list; region != NULL; region = region->next)
+		live = live && (region->left || region->live_length == region->length);
+	region_unlock(&mask);
+	return live;
 }
 
 void region_at_fork_settle(void)
@@ -121,7 +133,7 @@ void region_at_fork_settle(void)
 		return;
 	faults = page_faults();
 	fresh = faults - atomic_exchange(&at_fork.faults, faults);
-	if (atomic_load(&at_fork.excess_ns) < atomic_load(&at_fork.cost_ns))
+	if (atomic_load(&at_fork.excess_ns) < atomic_load(&at_fork.cost_ns) || all_is_live())
 		return;
 	if (region_has_one_thread()) {
 		struct region_allowance allowed = allowance(fresh);

@@ -295,7 +295,11 @@ int odf_region_settle(odf_region *region)
 	return error == ESRCH ? ENOTSUP : error; /* it was given up, and the keeper has ended */
 }
 
-/* The process's own pages in home. 0 where they cannot be told. */
+/* How much is looked at with the lock in hand, for which a fork may be waiting. */
+#define LOOK ((size_t)64 << 20)
+
+/* The process's own pages in home. 0 where they cannot be told. Not amid a step of settling, which marks pages that are
+ * not there (hold.c). */
 static size_t private_bytes(const struct odf_region *region, const struct region_piece pieces[2], int count)
 {
 	int pagemap = count > 0 ? region_pagemap_open() : -1;
@@ -307,7 +311,12 @@ static size_t private_bytes(const struct odf_region *region, const struct region
 	for (int i = 0; i < count; i++) {
 		char *at = region->home + pieces[i].from, *end = at + pieces[i].length;
 		while (at < end) {
-			long found = region_private(pagemap, at, end, true, 0, runs, 64, &at);
+			char *stop = (size_t)(end - at) < LOOK ? end : at + LOOK;
+			uint64_t mask;
+			long found;
+			region_lock(&mask);
+			found = region_private(pagemap, at, stop, true, 0, runs, 64, &at);
+			region_unlock(&mask);
 			if (found < 0)
 				break;
 			for (long run = 0; run < found; run++)
