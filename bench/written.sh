@@ -45,9 +45,12 @@ for percent in $percents; do
 		done
 	done
 done
-# The median of column $2 of file $1; times in milliseconds.
-median() { cut -d' ' -f"$2" "$1" | sort -n | awk -v unit="$3" '{ v[NR] = $1 } END { printf unit == "" ? "%.0f" : "%.2f", v[int((NR + 1) / 2)] / (unit == "" ? 1 : unit) }'; }
-echo "load $(cut -d' ' -f1 /proc/loadavg) at the end; $mib MiB, $forks forks, $pairs pairs: bench/written.sh $mib $forks $pairs"
+# The median of column $2 of file $1, in units of $3.
+median() {
+	cut -d' ' -f"$2" "$1" | sort -n |
+		awk -v unit="$3" '{ v[NR] = $1 } END { printf unit == 1 ? "%.0f" : "%.2f", v[int((NR + 1) / 2)] / unit }'
+}
+echo "load $(cut -d' ' -f1 /proc/loadavg) at the end; bench/written.sh $mib $forks $pairs"
 echo
 echo "| written between forks | way | first fork, ms | second | median of the others | longest | all | MiB at the end |"
 echo "|---|---|---|---|---|---|---|---|"
@@ -60,6 +63,6 @@ for percent in $percents; do
 		for column in 1 2 3 4 5; do
 			row="$row $(median "$work/$way.$percent" $column 1000) |"
 		done
-		echo "$row $(median "$work/$way.$percent" 6 "") |"
+		echo "$row $(median "$work/$way.$percent" 6 1) |"
 	done
 done

@@ -6,13 +6,13 @@
  *   - once the forks of FROZEN memory have together cost as much more than the cheapest one as the cheapest settle
  *     takes. What a settle takes for each page it takes whenever it is done, so to wait for longer saves nothing, and
  *     forks copy more page tables meanwhile;
- *   - and where this one fork is not held for half as long again as a plain one would be. The keeper counts the pages that
- *     would have to be merged. Are they too many, it is done in slices, one a fork, if a slice settles more than is
- *     written between two forks. Else nothing is settled: forks copy the page tables of what was touched, as plain ones
- *     do, and the keeper gives back what the file holds under pages of the process's own (thin.c).
+ *   - and where this one fork is not held for half as long again as a plain one would be. The keeper counts the pages
+ *     that would have to be merged. Are they too many, it is done in slices, one a fork, if a slice settles more than
+ *     is written between two forks. Else nothing is settled: forks copy the page tables of what was touched, as plain
+ *     ones do, and the keeper gives back what the file holds under pages of the process's own (thin.c).
  *
- * What a plain fork would cost is not seen here. It is taken for what the dearest forks of FROZEN memory cost of late, or
- * for the cheapest one and PLAIN_PAGE_NS for each page that there is, the least that was measured (bench/RESULTS.md).
+ * What a plain fork would cost is not seen here. It is taken for what forks of FROZEN memory cost of late, or for the
+ * cheapest one and PLAIN_PAGE_NS for each page that there is: fewer than were ever measured (bench/RESULTS.md).
  *
  * Times are of the processor: other work on the machine makes forks longer, and not dearer.
  *
@@ -26,7 +26,7 @@
 #include "../sys/statm.h"
 #include "internal.h"
 
-#define PLAIN_PAGE_NS  40u
+#define PLAIN_PAGE_NS  25u
 #define FIRST_COST_NS  1000000u /* of a settle, before one was measured */
 #define FIRST_PAGE_NS  2000u
 #define LEARNING_PAGES 64u /* of fewer the time for each says nothing */
@@ -82,23 +82,39 @@ static uint64_t page_faults(void)
 	return (uint64_t)usage.ru_minflt;
 }
 
-static uint64_t plain_fork_ns(void)
+/* The least that a plain fork would cost. */
+static uint64_t least_ns(void)
 {
 	size_t there = statm_resident_bytes(), in_files = region_resident_bytes();
-	uint64_t pages = (there > in_files ? there : in_files) / REGION_PAGE, dear = atomic_load(&at_fork.dear_ns);
-	uint64_t least = atomic_load(&at_fork.fastest_ns) + pages * PLAIN_PAGE_NS; /* a fork has been by then */
 
-	return dear > least ? dear : least;
+	/* A fork has been by then. */
+	return atomic_load(&at_fork.fastest_ns) + (there > in_files ? there : in_files) / REGION_PAGE * PLAIN_PAGE_NS;
+}
+
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* What is settled may hold a fork that would be plain for so long in all. */
+static uint64_t longest(uint64_t plain_ns)
+{
+	return plain_ns + plain_ns * 2 / 5;
 }
 
 /* `fresh`: pages that may have been written since the last fork, which has copied the page tables of the others. */
 static struct region_allowance allowance(uint64_t fresh)
 {
-	uint64_t page_ns = atomic_load(&at_fork.page_ns), plain = plain_fork_ns(), held = atomic_load(&at_fork.typical_ns);
-	uint64_t most = plain + plain * 2 / 5, slice = held < plain ? most - held : most - plain;
+	uint64_t page_ns = atomic_load(&at_fork.page_ns), least = least_ns(), held = atomic_load(&at_fork.typical_ns);
+	/* What is left is copied by this fork, about as by the last ones. */
+	uint64_t plain = larger(least, atomic_load(&at_fork.dear_ns)), slice = longest(larger(least, held)) - held;
 	bool catches_up = fresh < FORK_FAULTS || (fresh - FORK_FAULTS) * page_ns < slice;
 
-	return (struct region_allowance){ .all_pages = plain / page_ns, .all_ns = most, .slice_ns = catches_up ? slice : 0 };
+	return (struct region_allowance){
+		.all_pages = plain / page_ns,
+		.all_ns = longest(plain),
+		.slice_ns = catches_up ? slice : 0,
+	};
 }
 
 /* With all signals blocked: handlers are the one thing that could run beside it. */

@@ -62,7 +62,8 @@ void step_clear_scratch(struct odf_region *region, const struct step *step)
 {
 	if (step->scratch == NULL)
 		return;
-	if (region_map(step->scratch, step->length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != NULL ||
+	if (region_map(step->scratch, step->length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
+		       0) != NULL ||
 	    sys_call3(SYS_madvise, step->scratch, step->length, MADV_DONTNEED) == 0)
 		return;
 	/* The kernel has unmapped it before it failed: what comes to lie there would be another's when the next step
@@ -114,7 +115,8 @@ static int protect(const struct region_settler *settler, char *start, size_t len
 
 	if (error < 0)
 		return error;
-	while ((error = (int)sys_call3(SYS_ioctl, settler->userfault, UFFDIO_WRITEPROTECT, &request)) == -EAGAIN || error == -EINTR)
+	while ((error = (int)sys_call3(SYS_ioctl, settler->userfault, UFFDIO_WRITEPROTECT, &request)) == -EAGAIN ||
+	       error == -EINTR)
 		;
 	if (error < 0)
 		unregister(settler, start, length);
@@ -151,12 +153,15 @@ static int take(struct region_desk *desk, size_t size)
 /* Puts one page back where it was taken. The place is registered and empty, and everybody who wants it sleeps. */
 static void copy_back(const struct region_settler *settler, char *from, char *to)
 {
-	struct uffdio_copy copy = { .dst = (uintptr_t)to, .src = (uintptr_t)from, .len = REGION_PAGE, .mode = UFFDIO_COPY_MODE_DONTWAKE };
+	struct uffdio_copy copy = {
+		.dst = (uintptr_t)to, .src = (uintptr_t)from, .len = REGION_PAGE, .mode = UFFDIO_COPY_MODE_DONTWAKE
+	};
 	long error;
 
 	/* Memory is short, or the address space changes: neither lasts. Where the place is not ours any more there is
 	 * nothing to put back. */
-	while ((error = sys_call3(SYS_ioctl, settler->userfault, UFFDIO_COPY, &copy)) == -ENOMEM || error == -EAGAIN || error == -EINTR)
+	while ((error = sys_call3(SYS_ioctl, settler->userfault, UFFDIO_COPY, &copy)) == -ENOMEM || error == -EAGAIN ||
+	       error == -EINTR)
 		region_pause_ms(1);
 }
 
@@ -184,7 +189,8 @@ static void attach(struct odf_region *region, const struct region_settler *settl
 }
 
 /* One run that is all file or all zeros laid over it, up to `end`. */
-static int detach_run(struct odf_region *region, const struct region_settler *settler, const struct step *step, size_t end, bool zeros)
+static int detach_run(struct odf_region *region, const struct region_settler *settler, const struct step *step,
+		      size_t end, bool zeros)
 {
 	struct region_desk *desk = settler->desk;
 	struct uffdio_register request = {
@@ -201,7 +207,8 @@ static int detach_run(struct odf_region *region, const struct region_settler *se
 			length = end - desk->taken;
 			continue;
 		}
-		if (step_reserve_or_lose(region, error, step->scratch + desk->taken, length) == 0 && error == -EFAULT && length > REGION_PAGE) {
+		if (step_reserve_or_lose(region, error, step->scratch + desk->taken, length) == 0 && error == -EFAULT &&
+		    length > REGION_PAGE) {
 			length = (length / 2 + REGION_PAGE - 1) / REGION_PAGE * REGION_PAGE;
 			error = 0;
 		}

@@ -381,7 +381,8 @@ bool region_has_to_adopt(const struct odf_region *region);
  * from now on, or young as it was if that failed. 0; EAGAIN: not now; ENOENT: it is not there. */
 int region_begin_adopting(struct odf_region *region, size_t from, size_t *length);
 void region_end_adopting(struct odf_region *region, size_t from, size_t length, int error);
-/* The next young memory from `from` on of which a freeze would adopt any, up to *end; `region->capacity`: there is none. */
+/* The next young memory from `from` on of which a freeze would adopt any, up to *end; `region->capacity`: there is
+ * none. */
 size_t region_next_young(const struct odf_region *region, size_t from, size_t *end);
 /* How much of it there is that a freeze would adopt for its own sake. */
 size_t region_young_bytes(const struct odf_region *region);
@@ -449,7 +450,8 @@ long region_private(int pagemap, char *start, char *end, bool zeros, size_t max_
 uint64_t region_count_private(const struct odf_region *region, const struct region_settler *settler, uint64_t most);
 /* The same of memory that is write-protected, zeros included; `marker`: what the list of pages shows of a protected
  * page that is not there. */
-long region_private_beside(int pagemap, uint64_t marker, char *start, char *end, struct region_run *runs, size_t run_count, char **walked);
+long region_private_beside(int pagemap, uint64_t marker, char *start, char *end, struct region_run *runs,
+			   size_t run_count, char **walked);
 /* What it shows of this one, which is protected and not there; 0: what a page that was swapped out may show as well. */
 uint64_t region_marker(int pagemap, const char *page);
 int region_pagemap_open(void); /* or minus an errno value */
@@ -523,7 +525,8 @@ void region_end_aside(struct odf_region *region, const struct region_settler *se
 int region_settle(struct odf_region *region, const struct region_settler *settler);
 /* Makes LIVE memory of young memory at `from`, of a region that is LIVE as a whole and of a process that has not
  * forked. 0; EAGAIN: not now; another errno value: it stays young. *next: what comes after. */
-int region_adopt_step(struct odf_region *region, const struct region_settler *settler, size_t from, size_t limit, size_t *next);
+int region_adopt_step(struct odf_region *region, const struct region_settler *settler, size_t from, size_t limit,
+		      size_t *next);
 /* For tests: no step moves page tables home. */
 extern bool region_fresh_always;
 /* For tests: no step leaves pages where they are. */
@@ -562,8 +565,8 @@ enum region_order { REGION_ADOPT, REGION_RELEASE, REGION_SETTLE, REGION_SETTLE_A
 int region_order(enum region_order order, struct odf_region *region, uint64_t *result);
 /* The same if nobody else is giving orders, else EBUSY. Async-signal-safe. */
 int region_order_now(enum region_order order, uint64_t *result);
-/* REGION_SETTLE_AT_FORK, as above. E2BIG: nothing was done, as it would take too long; ETIME: a slice was done. Times are
- * of the processor, which other work on the machine changes little. */
+/* REGION_SETTLE_AT_FORK, as above. E2BIG: nothing was done, as it would take too long; ETIME: a slice was done. Times
+ * are of the processor, which other work on the machine changes little. */
 struct region_allowance {
 	uint64_t all_pages;        /* with so many to merge all of it is settled, */
 	uint64_t all_ns, slice_ns; /* in about so long; else a slice of about so long; 0: then not at all */

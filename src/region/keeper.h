@@ -134,8 +134,16 @@ void confine_rights(bool may_lock, bool may_execute);
 
 /* ---- schedule.c: when to do what, without a look at anything ---- */
 
-enum schedule_action { SCHEDULE_WAIT, SCHEDULE_GIVE_UP, SCHEDULE_DRAIN, SCHEDULE_MEND, SCHEDULE_GATHER, SCHEDULE_THIN, SCHEDULE_SETTLE,
-		       SCHEDULE_ADOPT };
+enum schedule_action {
+	SCHEDULE_WAIT,
+	SCHEDULE_GIVE_UP,
+	SCHEDULE_DRAIN,
+	SCHEDULE_MEND,
+	SCHEDULE_GATHER,
+	SCHEDULE_THIN,
+	SCHEDULE_SETTLE,
+	SCHEDULE_ADOPT,
+};
 struct schedule_facts {
 	uint64_t now, fork_ns; /* the last fork */
 	uint64_t ask_ns;       /* not to be asked for descendants before, unless a child has ended */

@@ -162,7 +162,8 @@ bool program_has_children(void)
 	return false;
 }
 
-/* What runs or could run on all of the machine, this one included, is the fourth number: "0.20 0.18 0.12 1/80 11206". */
+/* What runs or could run on all of the machine, this one included, is the fourth number: "0.20 0.18 0.12 1/80
+ * 11206". */
 bool program_leaves_a_processor(void)
 {
 	char text[128];

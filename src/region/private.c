@@ -24,7 +24,8 @@ struct scan_argument {
 #define SCAN_IS_SWAPPED  (1u << 4)
 #define SCAN_IS_ZEROS    (1u << 5)
 
-#define ENTRY_NOTE      ((1ull << 55) - 1) /* of a page that is not there, what the kernel notes in its place, if it says so */
+/* Of a page that is not there, what the kernel notes in its place, if it says so. */
+#define ENTRY_NOTE      ((1ull << 55) - 1)
 #define ENTRY_PROTECTED (1ull << 57)
 #define ENTRY_ONES    (1ull << 56) /* nobody else has it mapped, and it is not the kernel's page of zeros; Linux 4.2 */
 #define ENTRY_FILE    (1ull << 61)
@@ -60,7 +61,8 @@ static long scan(int pagemap, char *start, char *end, bool zeros, size_t max_pag
 }
 
 /* `marker`: an entry that is none of the process's own pages; 0: none is. */
-static long read_entries(int pagemap, uint64_t marker, char *start, char *end, bool zeros, size_t max_pages, struct region_run *runs, size_t run_count, char **walked)
+static long read_entries(int pagemap, uint64_t marker, char *start, char *end, bool zeros, size_t max_pages,
+			 struct region_run *runs, size_t run_count, char **walked)
 {
 	uint64_t entries[512];
 	size_t pages = 0;
@@ -106,22 +108,25 @@ long region_private(int pagemap, char *start, char *end, bool zeros, size_t max_
 	return count;
 }
 
-long region_private_beside(int pagemap, uint64_t marker, char *start, char *end, struct region_run *runs, size_t run_count, char **walked)
+long region_private_beside(int pagemap, uint64_t marker, char *start, char *end, struct region_run *runs,
+			   size_t run_count, char **walked)
 {
 	return read_entries(pagemap, marker, start, end, true, 0, runs, run_count, walked);
 }
 
 uint64_t region_marker(int pagemap, const char *page)
 {
-	uint64_t entry;
+	uint64_t at = (uintptr_t)page / REGION_PAGE * sizeof at, entry, kind;
 
-	if (sys_call4(SYS_pread64, pagemap, &entry, sizeof entry, (uintptr_t)page / REGION_PAGE * sizeof entry) != sizeof entry)
+	if (sys_call4(SYS_pread64, pagemap, &entry, sizeof entry, at) != sizeof entry)
 		return 0;
-	return (entry & (ENTRY_SWAPPED | ENTRY_PROTECTED | ENTRY_PRESENT)) == (ENTRY_SWAPPED | ENTRY_PROTECTED) && (entry & ENTRY_NOTE) ? entry : 0;
+	kind = entry & (ENTRY_SWAPPED | ENTRY_PROTECTED | ENTRY_PRESENT);
+	return kind == (ENTRY_SWAPPED | ENTRY_PROTECTED) && (entry & ENTRY_NOTE) ? entry : 0;
 }
 
 uint64_t region_count_private(const struct odf_region *region, const struct region_settler *settler, uint64_t most)
 {
+	struct region_run *runs = settler->desk->runs;
 	uint64_t pages = 0;
 
 	region_lock_as_keeper();
@@ -135,11 +140,11 @@ uint64_t region_count_private(const struct odf_region *region, const struct regi
 			next = region->home + length;
 		stop = region->home + length;
 		while (next < stop && pages < most) {
-			long count = region_private(settler->pagemap, next, stop, true, most - pages, settler->desk->runs, REGION_RUNS, &next);
+			long count = region_private(settler->pagemap, next, stop, true, most - pages, runs, REGION_RUNS, &next);
 			if (count < 0)
 				break; /* the settle itself will say so */
 			for (long i = 0; i < count; i++)
-				pages += (uint64_t)(settler->desk->runs[i].end - settler->desk->runs[i].start) / REGION_PAGE;
+				pages += (uint64_t)(runs[i].end - runs[i].start) / REGION_PAGE;
 		}
 		end = at + (length - from);
 	}

@@ -5,10 +5,10 @@
  * write to a page costs a copy of it, which a LIVE region does not pay. So: as soon as no descendant is left, if the
  * program has taken SETTLE_FAULTS page faults since the freeze; if it takes fewer the next fork is cheap anyway, and
  * the settle waits until no fork has come for SETTLE_IDLE_NS; and where all that it touched it only read, which no fork
- * copies, and would have to map again after the settle, for READ_IDLE_NS. This covers the case of short memory too: what a settle
- * could give back before that is the copies of SETTLE_FAULTS pages. Whether descendants are left is asked when a
- * child has ended, or has said that it will, and else at intervals that grow with the time since the last fork: an
- * answer takes the lock of the address space a dozen times, and on a busy machine who holds it may not run for
+ * copies, and would have to map again after the settle, for READ_IDLE_NS. This covers the case of short memory too:
+ * what a settle could give back before that is the copies of SETTLE_FAULTS pages. Whether descendants are left is asked
+ * when a child has ended, or has said that it will, and else at intervals that grow with the time since the last fork:
+ * an answer takes the lock of the address space a dozen times, and on a busy machine who holds it may not run for
  * milliseconds.
  */
 #include "keeper.h"

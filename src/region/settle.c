@@ -5,7 +5,8 @@
  *   1. stage    the file's view of the piece, with its page tables, goes from aside to staging. This shows that it is
  * one mapping, so that the
  *               last move cannot stop half-way, with home unmapped.
- *   2. hold     From now on nobody writes to the piece: home is write-protected, or its private pages go to scratch (hold.c).
+ *   2. hold     From now on nobody writes to the piece: home is write-protected, or its private pages go to scratch
+ *               (hold.c).
  *               A program that is quiet needs none of this: its pages stay where they are.
  *   3. merge    private pages are copied to the file; discarded ones are punched out of it.
  *   4. return   staging goes home, and the sleepers are woken.
@@ -50,7 +51,7 @@ static size_t choose_length(const struct odf_region *region, const struct region
 	size_t border = (from / region->work_size + 1) * region->work_size, most = from + region->step_most;
 	size_t end = border < most ? border : most, at = from, last_table = SIZE_MAX;
 	size_t pages = 0, page_limit = hurried ? HURRIED_STEP_PAGES : REGION_STEP_PAGES;
-	bool disturbs = settler->userfault >= 0;
+	bool small = settler->userfault >= 0 || settler->until_ns != 0; /* who wants this memory, or a fork, waits: less than a table */
 	uint64_t start = region_clock();
 	struct region_run runs[32];
 
@@ -74,8 +75,8 @@ static size_t choose_length(const struct odf_region *region, const struct region
 		}
 		at = (size_t)(walked - region->home);
 	}
-	/* Who wants this memory waits, so where it is all private a step is less than a table. */
-	if (disturbs && pages >= page_limit && at - from < REGION_TABLE)
+	/* Where it is all private. */
+	if (small && pages >= page_limit && at - from < REGION_TABLE)
 		return at - from;
 	at = at / REGION_TABLE * REGION_TABLE;
 	if (at <= from) /* the rest of a table at least */
@@ -227,7 +228,8 @@ static int stage(struct odf_region *region, struct step *step)
 		int error = region_move(step->aside, step->staging, step->length, true);
 		if (error == 0)
 			return 0;
-		if (step_reserve_or_lose(region, error, step->staging, step->length) != 0 || error != -EFAULT || step->length == REGION_PAGE)
+		if (step_reserve_or_lose(region, error, step->staging, step->length) != 0 || error != -EFAULT ||
+		    step->length == REGION_PAGE)
 			return error == -EFAULT ? EIO : -error;
 		step->length = region_half(step->length);
 	}
@@ -540,13 +542,15 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 		}
 		progress.rest_ns = (tables - done) * (step.is_fresh ? region->fresh_table_ns : region->moved_table_ns);
 		settler->between_steps(&progress);
-		if (error == 0 && stepped && settler->until_ns != 0 && region_cpu_clock() >= settler->until_ns && region->live_length < region->length)
+		if (error == 0 && stepped && region->live_length < region->length && settler->until_ns != 0 &&
+		    region_cpu_clock() >= settler->until_ns)
 			error = ETIME;
 	}
 	return error;
 }
 
-int region_adopt_step(struct odf_region *region, const struct region_settler *settler, size_t from, size_t limit, size_t *next)
+int region_adopt_step(struct odf_region *region, const struct region_settler *settler, size_t from, size_t limit,
+		      size_t *next)
 {
 	struct step step = { .from = from, .adopts = true, .may_protect = true };
 	struct step_pages private = { 0, SIZE_MAX };

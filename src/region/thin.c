@@ -3,9 +3,9 @@
  * then, the file's pages under private ones, is given back when no descendant is left. By the keeper. */
 #include <errno.h>
 
-#include "internal.h"
+#include "keeper.h"
 
-#define THIN_SLICE ((size_t)4 << 20) /* a millisecond or two: a fork waits for it */
+#define THIN_SLICE REGION_TABLE /* a fork waits for it */
 
 /* What the process has pages of its own over, or zeros, nobody reads in the file any more. */
 static int thin_slice(struct odf_region *region, const struct region_settler *settler, size_t from, size_t end)
@@ -39,6 +39,11 @@ int region_thin(struct odf_region *region, const struct region_settler *settler)
 
 	for (size_t at = 0, end; error == 0 && at < region->capacity / REGION_TABLE * REGION_TABLE; at = end) {
 		size_t limit = at + THIN_SLICE < region->capacity ? at + THIN_SLICE : region->capacity;
+		/* A fork that is about to come may want to settle. */
+		if (keeper_has_order()) {
+			error = EAGAIN;
+			break;
+		}
 		region_lock_as_keeper();
 		/* Invariant 1, as for a step. */
 		if (region->epoch != epoch || !region->vacant || region->visible || region_forks_pending > 0 || region->live_length > 0 ||
