@@ -85,43 +85,54 @@ void moved_away_and_written(void)
 	}
 }
 
+#define STRAY (8 * MIB)
+
 static char *written;
 static atomic_bool is_over;
 
-static void *write_on(void *rounds)
+/* Runs again and again amid whatever the thread that forks does, on one processor too: it sleeps after each turn, and
+ * is of a real-time policy where it may be. */
+static void *write_on(void *turns)
 {
-	for (char value = 1; !is_over; value++)
-		for (size_t at = 0; at < MIB; at += PAGE) {
+	const struct sched_param first = { .sched_priority = 1 };
+	const struct timespec moment = { .tv_nsec = 20000 };
+
+	(void)prctl(PR_SET_TIMERSLACK, 1ul, 0ul, 0ul, 0ul);
+	(void)pthread_setschedparam(pthread_self(), SCHED_FIFO, &first);
+	for (char value = 1; !is_over; value++) {
+		for (size_t at = 0; at < STRAY; at += PAGE) {
 			must(written[at] == value);
 			written[at] = (char)(value + 1);
-			*(atomic_int *)rounds += 1;
 		}
+		*(atomic_int *)turns += 1;
+		(void)nanosleep(&moment, NULL);
+	}
 	return NULL;
 }
 
 /* A fork finds it, and another thread goes on writing there. */
 void moved_away_beside_a_thread(void)
 {
-	char *p = map_inside(16 * MIB);
+	char *p = map_inside(8 * STRAY);
 
 	if (preloaded() && geteuid() != 0) /* odfork(7): then some of it may be lost */
 		cannot_be_done_here("takes userfaultfd, which root has");
-	for (int round = 0; round < 8; round++) {
-		long moved = raw(SYS_mremap, p + 2 * round * MIB, MIB, MIB, MREMAP_MAYMOVE | MREMAP_FIXED,
-				 (long)mmap(NULL, MIB, PROT_NONE, PLAIN, -1, 0), 0);
-		atomic_int rounds = 0;
+	for (size_t round = 0; round < 4; round++) {
+		long moved = raw(SYS_mremap, p + 2 * round * STRAY, STRAY, STRAY, MREMAP_MAYMOVE | MREMAP_FIXED,
+				 (long)mmap(NULL, STRAY, PROT_NONE, PLAIN, -1, 0), 0);
+		atomic_int turns = 0;
 		pthread_t writer;
 		pid_t child;
 		must(moved > 0);
 		written = (char *)moved;
 		is_over = false;
-		must(pthread_create(&writer, NULL, write_on, &rounds) == 0);
-		while (rounds == 0)
-			;
+		must(pthread_create(&writer, NULL, write_on, &turns) == 0);
+		while (turns == 0)
+			wait_ms(1);
 		child = fork();
 		must(child >= 0);
 		if (child == 0)
-			_exit(written[MIB - 1] == 1 ? 0 : 1);
+			_exit(written[STRAY - 1] == 1 ? 0 : 1);
 		must(status_of(child) == 0);
 		is_over = true;
 		must(pthread_join(writer, NULL) == 0);
