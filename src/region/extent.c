@@ -6,83 +6,23 @@
  * What each is made of:
  *
  *     memory          LIVE a shared view of the file; FROZEN a private one, with zeros laid over what was discarded
- *     hole            a shared view without rights and without pages, which children do not get: memory of it again
- * by mprotect
+ *     hole            a shared view without rights and without pages, which children do not get: memory of it again by
+ *                     mprotect
  *     hole, stale     an inaccessible place; the file may have pages there, which a settle punches
- *     island          a private view of the file, or anonymous memory, as the program's calls left it. The file is
- * never written there again, so
- *                     that it takes no part in freezing or settling, and is punched there after the program has given
- * it up
+ *     island          a private view of the file, or anonymous memory, as the program's calls left it. The file is never
+ *                     written there again, so that it takes no part in freezing or settling, and is punched there after
+ *                     the program has given it up
  *     foreign         the kernel's and the program's affair
  *
  * Everything here is done for one run of one kind that is all LIVE or all FROZEN at a time, and each leaves the list
  * true if it fails.
  */
 #include <errno.h>
-#include <string.h>
 
 #include "internal.h"
 
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
-
 /* A slice of what is punched at a time: freeing 16 MiB takes a millisecond. */
 #define CLEAN_SLICE ((size_t)16 << 20)
-
-/* The first that ends after `at`. */
-static size_t find(const struct odf_region *region, size_t at)
-{
-	const struct region_extents *extents = region->extents;
-	size_t low = 0, high = extents->count;
-
-	while (low < high) {
-		size_t middle = (low + high) / 2;
-		if (extents->list[middle].from + extents->list[middle].length > at)
-			high = middle;
-		else
-			low = middle + 1;
-	}
-	return low;
-}
-
-static size_t end_of(const struct region_extent *extent)
-{
-	return extent->from + extent->length;
-}
-
-const struct region_extent *region_extent_at(const struct odf_region *region, size_t at, size_t limit, size_t *end)
-{
-	const struct region_extent *extent;
-	size_t index;
-
-	*end = limit;
-	if (region->extents == NULL)
-		return NULL;
-	index = find(region, at);
-	extent = &region->extents->list[index];
-	if (index == region->extents->count)
-		return NULL;
-	if (extent->from > at) {
-		*end = extent->from < limit ? extent->from : limit;
-		return NULL;
-	}
-	*end = end_of(extent) < limit ? end_of(extent) : limit;
-	return extent;
-}
-
-struct region_extent region_run_at(const struct odf_region *region, size_t at, size_t limit)
-{
-	size_t end;
-	const struct region_extent *extent = region_extent_at(region, at, limit, &end);
-	struct region_extent run = { .kind = REGION_MEMORY, .protection = (unsigned char)region->rights };
-
-	if (extent != NULL)
-		run = *extent;
-	run.from = at;
-	run.length = end - at;
-	return run;
-}
 
 int region_advise(struct odf_region *region, int advice)
 {
@@ -98,72 +38,6 @@ int region_advise(struct odf_region *region, int advice)
 	return 0;
 }
 
-static bool same(const struct region_extent *a, const struct region_extent *b)
-{
-	return a->kind == b->kind && a->stale == b->stale && a->sealed == b->sealed && a->young == b->young &&
-	       ((a->kind != REGION_ISLAND && !a->young) || (a->protection == b->protection && a->advice == b->advice));
-}
-
-/* One more piece can make two more extents. Asked before anything is changed. */
-bool region_has_room(const struct odf_region *region)
-{
-	return region->extents != NULL && region->extents->count + 2 <= REGION_EXTENTS;
-}
-
-static void append(struct region_extents *extents, struct region_extent extent)
-{
-	struct region_extent *last = &extents->list[extents->count];
-
-	if (extents->count > 0 && end_of(last - 1) == extent.from && same(last - 1, &extent)) {
-		last[-1].length += extent.length;
-	} else {
-		*last = extent;
-		extents->count++;
-	}
-}
-
-/* [run.from, + run.length) is of run's kind from now on. */
-void region_record(struct odf_region *region, struct region_extent run)
-{
-	struct region_extents *was = region->extents, *is = region->other_extents;
-	size_t end = end_of(&run), first = find(region, run.from), past = find(region, end);
-
-	if (run.kind == REGION_ISLAND)
-		atomic_store_explicit(&region->has_islands, true, memory_order_relaxed);
-	memcpy(is->list, was->list, first * sizeof was->list[0]);
-	is->count = first;
-	if (first < was->count && was->list[first].from < run.from) {
-		struct region_extent before = was->list[first];
-		before.length = run.from - before.from;
-		append(is, before);
-	}
-	if (run.kind != REGION_MEMORY)
-		append(is, run);
-	if (past < was->count) {
-		struct region_extent after = was->list[past++];
-		if (after.from < end) {
-			after.length = end_of(&after) - end;
-			after.from = end;
-		}
-		append(is, after);
-	}
-	memcpy(is->list + is->count, was->list + past, (was->count - past) * sizeof was->list[0]);
-	is->count += was->count - past;
-	region->other_extents = was;
-	__atomic_store_n(&region->extents, is, __ATOMIC_RELEASE);
-}
-
-bool region_is_live(const struct odf_region *region, size_t at, size_t *end)
-{
-	size_t into = (at + region->length - region->live_from) % region->length; /* in the circle, from where the LIVE part begins */
-	bool live = !region->inherited && into < region->live_length;
-	size_t rest = region->inherited ? region->length : (live ? region->live_length : region->length) - into;
-
-	if (*end - at > rest)
-		*end = at + rest;
-	return live;
-}
-
 static bool map_nothing(char *start, size_t length)
 {
 	if (!region_map_zeros(start, length, PROT_NONE))
@@ -171,68 +45,6 @@ static bool map_nothing(char *start, size_t length)
 	(void)sys_call3(SYS_madvise, start, length, MADV_DONTFORK); /* a child that gets it has less room, no more */
 	(void)sys_call3(SYS_madvise, start, length, MADV_DONTDUMP);
 	return true;
-}
-
-/* Something may be moved to aside. Lost, it is made again by the keeper. */
-bool region_has_aside(struct odf_region *region)
-{
-	if (region->aside_lost)
-		region_keeper_call();
-	return !region->aside_lost;
-}
-
-int region_source_make(struct odf_region *region)
-{
-	region->source = region_map_beside(region, region->length, PROT_NONE, MAP_SHARED | MAP_NORESERVE, region->file, 0);
-	if (region->source == NULL || sys_call3(SYS_madvise, region->source, region->length, MADV_DONTFORK) < 0 ||
-	    sys_call3(SYS_madvise, region->source, region->length, MADV_DONTDUMP) < 0)
-		return ENOMEM;
-	/* A filter that the program enters later may punish it for making memory executable, and the keeper is under
-	 * none of the program's. */
-	if (region_is_executable(region) && (sys_call2(SYS_munlock, region->source, region->length) < 0 ||
-					     sys_call3(SYS_mprotect, region->source, region->length, region->rights) < 0))
-		return EACCES;
-	return 0;
-}
-
-/* Puts a second view of the file, without rights, in the place of what is there. Like the first it is not in core
- * dumps, as a hole should be. */
-bool region_map_view(struct odf_region *region, char *to, size_t from, size_t length)
-{
-	long result = sys_call5(SYS_mremap, region->source + from, 0, length, MREMAP_MAYMOVE | MREMAP_FIXED, to);
-
-	return result >= 0 || result < -4095;
-}
-
-bool region_open_view(const struct odf_region *region, char *view, size_t length)
-{
-	return region_is_executable(region) || sys_call3(SYS_mprotect, view, length, region->rights) == 0;
-}
-
-bool region_is_executable(const struct odf_region *region)
-{
-	return (region->rights & PROT_EXEC) != 0;
-}
-
-bool region_map_memory(const struct odf_region *region, size_t from, size_t length)
-{
-	return (!region_is_executable(region) || region_is_unfiltered()) &&
-	       region_map_zeros(region->home + from, length, region->rights);
-}
-
-/* Takes the file's pages, through a view of our own, as what is at home may be another file's. Before Linux 6.7 it
- * must have rights for it, which it has for this moment only: locked memory would be filled. */
-bool region_punch(struct odf_region *region, size_t from, size_t length)
-{
-	char *view = region->source + from;
-	long error = sys_call3(SYS_madvise, view, length, MADV_REMOVE);
-
-	if (error != -EACCES)
-		return error == 0;
-	if (sys_call3(SYS_mprotect, view, length, PROT_READ | PROT_WRITE) == 0)
-		error = sys_call3(SYS_madvise, view, length, MADV_REMOVE);
-	(void)sys_call3(SYS_mprotect, view, length, PROT_NONE); /* it can fail for want of a mapping only, which the first one has made */
-	return error == 0;
 }
 
 /* ---- What is done to one run ---- */
@@ -412,20 +224,6 @@ static int cut_run(struct odf_region *region, struct region_extent run, bool liv
 	region_record(region, run);
 	region->vacant = false; /* children get islands at any time, so whoever is to punch there asks again */
 	return error;
-}
-
-bool region_forget_unmapped(struct odf_region *region, size_t from, size_t length)
-{
-	size_t half = region_half(length);
-
-	if (region->extents == NULL || region_is_mapped(region->home + from, length) || !region_has_room(region))
-		return false;
-	if (length > REGION_PAGE) {
-		bool first = region_forget_unmapped(region, from, half), second = region_forget_unmapped(region, from + half, length - half);
-		return first || second;
-	}
-	region_record(region, (struct region_extent){ .from = from, .length = length, .kind = REGION_FOREIGN, .stale = true });
-	return true;
 }
 
 typedef int run_function(struct odf_region *region, struct region_extent run, bool live);
@@ -638,17 +436,6 @@ int region_unmap_holes(struct odf_region *region)
 	return for_runs(region, 0, region->length, 1u << REGION_HOLE, unmap_hole);
 }
 
-void region_set_island(struct odf_region *region, size_t from, size_t length, int protection, unsigned advice)
-{
-	struct region_extent run = region_run_at(region, from, from + length);
-
-	if (run.kind != REGION_ISLAND || run.length != length || !region_has_room(region))
-		return;
-	run.protection = (unsigned char)protection;
-	run.advice = (unsigned char)advice;
-	region_record(region, run);
-}
-
 int region_clean(struct odf_region *region, const struct region_extent *extent, size_t at, size_t limit, size_t *end)
 {
 	struct region_extent run = *extent;
@@ -669,51 +456,4 @@ int region_clean(struct odf_region *region, const struct region_extent *extent, 
 	region_record(region, run);
 	*end = at + length;
 	return 0;
-}
-
-size_t region_find_hole(const struct odf_region *region, size_t length, size_t alignment)
-{
-	size_t start = 0, end = 0; /* of the run of holes so far */
-
-	for (size_t i = 0; i < region->extents->count; i++) {
-		const struct region_extent *extent = &region->extents->list[i];
-		size_t limit = end_of(extent), aligned;
-		if (extent->kind != REGION_HOLE)
-			continue;
-		if (extent->from != end)
-			start = extent->from;
-		end = limit;
-		if (extent->stale) { /* LIVE, it waits for a settle to be punched */
-			size_t until = limit;
-			if (region_is_live(region, extent->from, &until) || until != limit)
-				start = end;
-		}
-		aligned = (size_t)(((uintptr_t)region->home + start + alignment - 1) / alignment * alignment - (uintptr_t)region->home);
-		if (end > aligned && end - aligned >= length)
-			return aligned;
-	}
-	return SIZE_MAX;
-}
-
-size_t region_piece_count(const struct odf_region *region)
-{
-	size_t pieces = 0, end = 0;
-
-	if (region->extents == NULL || !region->in_place)
-		return region->extents != NULL ? region->extents->count : 0;
-	for (size_t i = 0; i < region->extents->count; i++) { /* runs that begin behind memory */
-		pieces += region->extents->list[i].from > end;
-		end = end_of(&region->extents->list[i]);
-	}
-	return pieces;
-}
-
-size_t region_foreign_bytes(const struct odf_region *region)
-{
-	size_t bytes = 0;
-
-	for (size_t i = 0; region->extents != NULL && !region->in_place && i < region->extents->count; i++)
-		if (region->extents->list[i].kind == REGION_FOREIGN)
-			bytes += region->extents->list[i].length;
-	return bytes;
 }

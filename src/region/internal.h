@@ -329,7 +329,7 @@ bool region_leave_strays(bool leave);
 /* Under the lock. Views of the file that are nowhere where it put one become ordinary memory. 0 or an errno value. */
 int region_bring_in_strays(struct odf_region *region, struct region_maps *maps);
 
-/* ---- extent.c, under the lock ---- */
+/* ---- extent_list.c, under the lock ---- */
 #define REGION_EXTENTS ((size_t)131072)
 struct region_extents {
 	size_t count;
@@ -337,29 +337,18 @@ struct region_extents {
 };
 /* The segment or extent at `at` in a walk over [at, limit): like region_run_at, without copying. NULL: memory. */
 const struct region_extent *region_extent_at(const struct odf_region *region, size_t at, size_t limit, size_t *end);
-int region_source_make(struct odf_region *region);
 /* How far from `at` on all is LIVE, or all is FROZEN; *end is at most what it was. */
 bool region_is_live(const struct odf_region *region, size_t at, size_t *end);
-/* Memory, holes and islands become foreign places, which the program or the kernel has made of them; 0 or ENOMEM. */
-int region_lose(struct odf_region *region, size_t from, size_t length);
-/* Memory that the program has sealed, and cannot write, becomes a foreign place as it is. */
-int region_leave_sealed(struct odf_region *region, size_t from, size_t length);
-/* region_cut, of memory that is known to be the region's. */
-int region_cut_known(struct odf_region *region, size_t from, size_t length);
 /* Memory that is not there is the program's doing, by a system call past us: no fork is to fail for it. True:
  * something was found. */
 bool region_forget_unmapped(struct odf_region *region, size_t from, size_t length);
-int region_advise(struct odf_region *region, int advice); /* all segments; 0 or an errno value */
-int region_unmap_holes(struct odf_region *region); /* they are foreign places then */
-bool region_punch(struct odf_region *region, size_t from, size_t length); /* takes the file's pages */
-/* Punches what is stale at `at`, as far as it goes in bounded time. By the keeper, when nobody else can map the file.
- * *end: how far it came. */
-int region_clean(struct odf_region *region, const struct region_extent *extent, size_t at, size_t limit, size_t *end);
-
 /* For what changes the list one run at a time. False: there is no room for two more. */
 bool region_has_room(const struct odf_region *region);
 /* [run.from, + run.length) is of run's kind from now on. Asked for room before anything is changed. */
 void region_record(struct odf_region *region, struct region_extent run);
+
+/* ---- source.c, under the lock ---- */
+int region_source_make(struct odf_region *region);
 /* A second view of the file, hidden, in the place of what is at `to`: without rights, but of memory that is executable,
  * where it has those of memory. */
 bool region_map_view(struct odf_region *region, char *to, size_t from, size_t length);
@@ -368,8 +357,22 @@ bool region_open_view(const struct odf_region *region, char *view, size_t length
 bool region_is_executable(const struct odf_region *region);
 /* Anonymous zeros with the rights of its memory. False: refused, and what was there is there. */
 bool region_map_memory(const struct odf_region *region, size_t from, size_t length);
+bool region_punch(struct odf_region *region, size_t from, size_t length); /* takes the file's pages */
 /* Something may be moved to aside. Lost, it is made again by the keeper. */
 bool region_has_aside(struct odf_region *region);
+
+/* ---- extent.c, under the lock ---- */
+/* Memory, holes and islands become foreign places, which the program or the kernel has made of them; 0 or ENOMEM. */
+int region_lose(struct odf_region *region, size_t from, size_t length);
+/* Memory that the program has sealed, and cannot write, becomes a foreign place as it is. */
+int region_leave_sealed(struct odf_region *region, size_t from, size_t length);
+/* region_cut, of memory that is known to be the region's. */
+int region_cut_known(struct odf_region *region, size_t from, size_t length);
+int region_advise(struct odf_region *region, int advice); /* all segments; 0 or an errno value */
+int region_unmap_holes(struct odf_region *region); /* they are foreign places then */
+/* Punches what is stale at `at`, as far as it goes in bounded time. By the keeper, when nobody else can map the file.
+ * *end: how far it came. */
+int region_clean(struct odf_region *region, const struct region_extent *extent, size_t at, size_t limit, size_t *end);
 
 /* ---- young.c, under the lock ---- */
 /* Young memory becomes memory that is FROZEN, with all of its pages the process's own, for the next settle to take

@@ -3,19 +3,16 @@
  * Settling, step by step, by the keeper. A step takes the next piece of the circle of FROZEN memory and makes it LIVE:
  *
  *   1. stage    the file's view of the piece, with its page tables, goes from aside to staging. This shows that it is
- * one mapping, so that the
- *               last move cannot stop half-way, with home unmapped.
+ *               one mapping, so that the last move cannot stop half-way, with home unmapped.
  *   2. hold     From now on nobody writes to the piece: home is write-protected, or its private pages go to scratch
- *               (hold.c).
- *               A program that is quiet needs none of this: its pages stay where they are.
- *   3. merge    private pages are copied to the file; discarded ones are punched out of it.
+ *               (hold.c). A program that is quiet needs none of this: its pages stay where they are.
+ *   3. merge    private pages are copied to the file; discarded ones are punched out of it (merge.c).
  *   4. return   staging goes home, and the sleepers are woken.
  *
  * Whatever fails before 4 is undone, and the piece is FROZEN as before: what was copied to the file is what home has
  * anyway (invariant 5).
  */
 #include <errno.h>
-#include <string.h>
 
 #include "../sys/trace.h"
 #include "step.h"
@@ -82,106 +79,6 @@ static size_t choose_length(const struct odf_region *region, const struct region
 	if (at <= from) /* the rest of a table at least */
 		at = (from / REGION_TABLE + 1) * REGION_TABLE < end ? (from / REGION_TABLE + 1) * REGION_TABLE : end;
 	return at - from;
-}
-
-static bool is_zero(const char *page)
-{
-	return page[0] == 0 && memcmp(page, page + 1, REGION_PAGE - 1) == 0;
-}
-
-static bool write_to_file(const struct odf_region *region, size_t at, const char *from, size_t length)
-{
-	return sys_call4(SYS_pwrite64, region->file, from, length, at) == (long)length;
-}
-
-/* How many bytes from there on are pages of zeros, or are not. */
-static size_t alike(const char *from, size_t size, bool zeros)
-{
-	size_t length = 0;
-
-	while (length < size && is_zero(from + length) == zeros)
-		length += REGION_PAGE;
-	return length;
-}
-
-/* What the file has there becomes zeros. */
-static void write_zeros(const struct odf_region *region, size_t from, char *to, size_t size)
-{
-	for (long at = (long)from, end = at + (long)size; at < end;) {
-		long data = sys_call3(SYS_lseek, region->file, at, SEEK_DATA), hole;
-		if (data == -ENXIO || data >= end)
-			return;
-		hole = data < 0 ? end : sys_call3(SYS_lseek, region->file, data, SEEK_HOLE);
-		data = data < 0 ? at : data;
-		hole = hole < 0 || hole > end ? end : hole;
-		memset(to + ((size_t)data - from), 0, (size_t)(hole - data));
-		at = hole;
-	}
-}
-
-/* Makes zeros of what lies at `offset` of the piece, and gives its memory back. False: refused. Who reads at home
- * meanwhile may have the kernel's page of zeros there: it goes from home as the file's pages do, a moment before them,
- * and what the file has until then is to be zeros as well. */
-static bool give_back(const struct odf_region *region, const struct step *step, size_t offset, size_t size)
-{
-	if (step->is_protected)
-		write_zeros(region, step->from + offset, step->into + offset, size);
-	return sys_call3(SYS_madvise, step->into + offset, size, MADV_REMOVE) >= 0;
-}
-
-/* Invariant 1 is the caller's: no descendant is left. A page of zeros gives its memory back; if that fails it is
- * copied like others. */
-static void merge_run(const struct odf_region *region, const struct step *step, const char *from, size_t offset, size_t size)
-{
-	char *to = step->into + offset;
-
-	for (size_t at = 0; at < size;) {
-		size_t zeros = alike(from + at, size - at, true), length;
-		if (zeros > 0 && !give_back(region, step, offset + at, zeros))
-			memset(to + at, 0, zeros);
-		at += zeros;
-		length = alike(from + at, size - at, false);
-		/* Without page tables: the kernel would have to take them down again. */
-		if (length > 0 && (!step->is_fresh || !write_to_file(region, step->from + offset + at, from + at, length)))
-			memcpy(to + at, from + at, length);
-		at += length;
-	}
-}
-
-size_t step_within_file(const struct odf_region *region, const struct step *step)
-{
-	size_t end = step->from + step->length;
-
-	if (end <= region->capacity)
-		return step->length;
-	return step->from < region->capacity ? region->capacity - step->from : 0;
-}
-
-static int merge(struct odf_region *region, const struct region_settler *settler, const struct step *step, const char *source)
-{
-	size_t size = step_within_file(region, step), page = step->from / REGION_PAGE, end = page + size / REGION_PAGE;
-	struct region_run *runs = settler->desk->runs;
-	char *at = (char *)(uintptr_t)source, *stop = at + size;
-
-	while (page < end) { /* discarded first: what was written there since is private */
-		bool discarded;
-		size_t next = region_discard_run(region, page, end, &discarded);
-		size_t offset = page * REGION_PAGE - step->from, length = (next - page) * REGION_PAGE;
-		if (discarded && !give_back(region, step, offset, length))
-			memset(step->into + offset, 0, length);
-		page = next;
-	}
-	while (at < stop) {
-		long count = step_private(settler, step, at, stop, &at);
-		if (count < 0)
-			return (int)-count;
-		for (long i = 0; i < count; i++) {
-			size_t length = (size_t)(runs[i].end - runs[i].start);
-			merge_run(region, step, runs[i].start, (size_t)(runs[i].start - source), length);
-			region->counters.merged_pages += length / REGION_PAGE;
-		}
-	}
-	return 0;
 }
 
 /* 1, where there is no time for page tables (struct step): a second mapping of what is at aside. */
@@ -309,7 +206,7 @@ static int do_step(struct odf_region *region, const struct region_settler *settl
 		unstage(region, step);
 		return error;
 	}
-	error = merge(region, settler, step, quiet || step->is_protected ? step->home : step->scratch);
+	error = step_merge(region, settler, step, quiet || step->is_protected ? step->home : step->scratch);
 	if (error != 0) {
 		if (!quiet)
 			step_let_go(region, settler, step);

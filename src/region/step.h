@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * A step of settling. For settle.c and hold.c only. */
+ * A step of settling. For settle.c, hold.c and merge.c only. */
 #ifndef ODF_REGION_STEP_H
 #define ODF_REGION_STEP_H
 
@@ -16,9 +16,6 @@ struct step {
 	bool may_protect;  /* it is worth what it costs */
 	bool is_protected; /* the private pages are still at home, and may be read there; else they are at scratch */
 };
-
-/* What lies beyond the end of the file, in the last table, has no pages. */
-size_t step_within_file(const struct odf_region *region, const struct step *step);
 
 /* ---- hold.c ---- */
 /* The private pages of a piece, as far as was looked. */
@@ -44,4 +41,11 @@ void step_clear_scratch(struct odf_region *region, const struct step *step);
 int step_reserve_or_lose(struct odf_region *region, int error, char *address, size_t size);
 /* After a step in which a part of its places was lost. What is around that part is ours. */
 void step_give_up_places(struct odf_region *region);
+
+/* ---- merge.c ---- */
+/* What lies beyond the end of the file, in the last table, has no pages. */
+size_t step_within_file(const struct odf_region *region, const struct step *step);
+/* What is private of the piece, which lies at `source`, is copied to the file. Under the lock, and no descendant is
+ * left (invariant 1). 0 or an errno value. */
+int step_merge(struct odf_region *region, const struct region_settler *settler, const struct step *step, const char *source);
 #endif

@@ -122,7 +122,7 @@ mutant lost_place_used_when_given_up 4 leave.c foreign_memory_is_left_alone 's/i
 mutant doubt_not_raised 5 token.c doubt_is_given_up 's/region->doubt = true;/;/'
 mutant doubt_ignored 5 keeper.c doubt_is_given_up 's/facts->lost = region->doubt \|\| /facts->lost = /'
 mutant doubt_not_told 5 create.c doubt_is_given_up 's/doubt = region->doubt \|\| region->left;/doubt = false;/'
-mutant scan_error_is_none 5 settle.c pages_that_cannot_be_told_apart 's/if \(count < 0\)\s*return \(int\)-count;/if (count < 0) break;/'
+mutant scan_error_is_none 5 merge.c pages_that_cannot_be_told_apart 's/if \(count < 0\)\s*return \(int\)-count;/if (count < 0) break;/'
 mutant_of_settling failed_step_not_undone 5 settle.c pages_that_cannot_be_told_apart_taken_out 's/if \(!quiet\)\s*step_let_go\(region, settler, step\);//'
 mutant_of_settling failed_step_copies_nothing_back 5 hold.c pages_that_cannot_be_told_apart_taken_out 's/copy_back\(settler, page, [^;]*;/;/'
 mutant refusal_in_the_end_unseen 5 settle.c step_refused_in_the_end 's/if \(!bring_home\(step\)\)/if ((bring_home(step), false))/'
@@ -130,20 +130,20 @@ mutant failed_step_counts 5 settle.c pages_that_cannot_be_told_apart 's/(unstage
 
 # ---- 6: discards ----------------------------------------------------------------------------------------------------------------------
 mutant_of_settling discard_not_remembered 6 discard.c discard_while_frozen 's/mark\(region, from \/ REGION_PAGE, \(from \+ length\) \/ REGION_PAGE, true\);//'
-mutant discard_not_punched 6 settle.c discards_are_punched 's/if \(discarded && !give_back\(region[^;]*;/(void)offset, (void)length;/'
+mutant discard_not_punched 6 merge.c discards_are_punched 's/if \(discarded && !give_back\(region[^;]*;/(void)offset, (void)length;/'
 mutant discard_small_ignored 6 discard.c discard_while_frozen 's/\tmemset\(start, 0, length\);//'
 mutant discard_live_ignored 6 discard.c discard_while_live 's/if \(sys_call3\(SYS_madvise, region->home \+ from, length, MADV_REMOVE\) < 0\)[^;]*;//'
 mutant discard_in_child_ignored 6 discard.c child_is_a_program_too 's/lay_zeros\(region, wanted.from, wanted.length\);//'
 mutant discard_not_forgotten 6 settle.c discard_is_forgotten 's/region_discard_forget\(region, step->from, step->length\);//'
-mutant merged_before_the_punch 6 settle.c written_after_a_discard 's/(\twhile \(page < end\) \{ \/\* discarded.*?\n\t\}\n)(\twhile \(at < stop\) \{.*?\n\t\}\n)/$2$1/s'
+mutant merged_before_the_punch 6 merge.c written_after_a_discard 's/(\twhile \(page < end\) \{ \/\* discarded.*?\n\t\}\n)(\twhile \(at < stop\) \{.*?\n\t\}\n)/$2$1/s'
 
 # ---- Pages ------------------------------------------------------------------------------------------------------------------------------
 mutant swapped_not_asked_for - private.c swapped_pages_are_asked_for 's/SCAN_IS_PRESENT \| SCAN_IS_SWAPPED,/SCAN_IS_PRESENT,/'
 mutant swapped_not_counted - private.c swapped_pages_count 's/ENTRY_PRESENT \| ENTRY_SWAPPED\)/ENTRY_PRESENT)/'
-mutant zeros_not_merged - settle.c pages_of_zeros 's/if \(zeros > 0 && !give_back\(region, step, offset \+ at, zeros\)\)\s*memset[^;]*;//'
-mutant zeros_not_removed_not_written - settle.c pages_of_zeros_taken_out 's/memset\(to \+ at, 0, zeros\);/;/'
-mutant punch_failed_not_written 6 settle.c discards_are_punched_taken_out 's/memset\(step->into \+ offset, 0, length\);/;/'
-mutant only_first_page_of_a_run - settle.c settles 's/(merge_run\(region, step, runs\[i\].start, \(size_t\)\(runs\[i\].start - source\), )length\)/${1}REGION_PAGE)/'
+mutant zeros_not_merged - merge.c pages_of_zeros 's/if \(zeros > 0 && !give_back\(region, step, offset \+ at, zeros\)\)\s*memset[^;]*;//'
+mutant zeros_not_removed_not_written - merge.c pages_of_zeros_taken_out 's/memset\(to \+ at, 0, zeros\);/;/'
+mutant punch_failed_not_written 6 merge.c discards_are_punched_taken_out 's/memset\(step->into \+ offset, 0, length\);/;/'
+mutant only_first_page_of_a_run - merge.c settles 's/(merge_run\(region, step, runs\[i\].start, \(size_t\)\(runs\[i\].start - source\), )length\)/${1}REGION_PAGE)/'
 
 # ---- Threads ----------------------------------------------------------------------------------------------------------------------------
 mutant not_registered - hold.c threads_amid_a_step_taken_out 's/int error = \(int\)sys_call3\(SYS_ioctl, settler->userfault, UFFDIO_REGISTER, &request\);/int error = ((void)request, 0);/'
@@ -155,7 +155,7 @@ mutant not_unprotected - hold.c nothing_stays_protected 's/(return;\s*\})\s*unre
 mutant not_protected - hold.c readers_amid_a_step 's/while \(\(error = \(int\)sys_call3\(SYS_ioctl, settler->userfault, UFFDIO_WRITEPROTECT, &request\)\)[^;]*;/(void)request;/'
 mutant always_taken_out - hold.c readers_amid_a_step 's/return protection.marker != 0 && !region_take_out_always;/return false;/'
 mutant markers_are_pages - private.c steps_merge_what_is_private 's/ \|\| entries\[i\] == marker//'
-mutant removed_before_it_is_zeros - settle.c zeros_before_the_memory_goes 's/if \(step->is_protected\)\s*write_zeros[^;]*;//'
+mutant removed_before_it_is_zeros - merge.c zeros_before_the_memory_goes 's/if \(step->is_protected\)\s*write_zeros[^;]*;//'
 mutant settles_beside_threads - hooks.c no_settling_beside_threads 's/tasks\.st_nlink == 2 \+ 1;/tasks.st_nlink >= 2;/'
 
 # ---- The lock ----------------------------------------------------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ mutant lock_not_renewed - lock.c raw_clone_while_the_lock_is_held 's/(void regio
 # ---- The next freeze ---------------------------------------------------------------------------------------------------------------------
 mutant template_not_made - settle.c settles 's/if \(error == 0\)\s*error = region_template_make\(region\);//'
 mutant_of_settling fresh_steps_move_tables - settle.c page_tables_come_home 's/return settler->userfault >= 0;/return false;/'
-mutant_of_settling failed_write_unseen - settle.c writes_to_the_file_fail 's/ == \(long\)length;/ > 0;/'
+mutant_of_settling failed_write_unseen - merge.c writes_to_the_file_fail 's/ == \(long\)length;/ > 0;/'
 mutant circle_does_not_turn - freeze.c no_part_waits_for_ever 's/region->live_from = \(region->live_from \+ done\) % region->length;//'
 
 # ---- Holes and islands ---------------------------------------------------------------------------------------------------------------------
@@ -187,12 +187,12 @@ mutant lost_island_leaves_verdict 1 extent.c islands_of_raw_children 's/(region_
 mutant answer_shows_what_is_live 3 token.c islands_of_raw_children 's/region->live_length == 0 && region_show/region_show/'
 mutant island_shared 3 extent.c islands_are_private 's/error = cover_for_good\(region, run.from, run.length\);//'
 mutant island_hidden - extent.c islands_amid_a_settle_are_inherited 's/sys_call3\(SYS_madvise, region->home \+ run.from, run.length, MADV_DOFORK\) < 0/false/'
-mutant waiting_hole_proposed - extent.c what_waits_is_not_proposed 's/if \(region_is_live\(region, extent->from, &until\) \|\| until != limit\)\s*start = end;//'
-mutant hole_proposed_too_small - extent.c what_waits_is_not_proposed 's/end - aligned >= length\)/end - aligned + REGION_PAGE >= length)/'
-mutant hole_proposed_not_aligned - extent.c what_waits_is_not_proposed 's/aligned = \(size_t\)\(\(\(uintptr_t\)region->home.*?;/aligned = start;/'
+mutant waiting_hole_proposed - extent_list.c what_waits_is_not_proposed 's/if \(region_is_live\(region, extent->from, &until\) \|\| until != limit\)\s*start = end;//'
+mutant hole_proposed_too_small - extent_list.c what_waits_is_not_proposed 's/end - aligned >= length\)/end - aligned + REGION_PAGE >= length)/'
+mutant hole_proposed_not_aligned - extent_list.c what_waits_is_not_proposed 's/aligned = \(size_t\)\(\(\(uintptr_t\)region->home.*?;/aligned = start;/'
 mutant lost_memory_kept - extent.c lost_memory_is_given_back 's/(\t)stale = !region_punch\(region, run.from, run.length\);/$1stale = false;/g'
 mutant lost_memory_not_stale - extent.c lost_memory_is_given_back 's/(region->vacant = false;\n\t\tregion->given_back \+= run.length;\n\t\t)stale = true;/$1stale = false;/'
-mutant list_overflows - extent.c list_is_full 's/region->extents->count \+ 2 <= REGION_EXTENTS/true/'
+mutant list_overflows - extent_list.c list_is_full 's/region->extents->count \+ 2 <= REGION_EXTENTS/true/'
 mutant losses_overflow - extent.c list_is_full 's/if \(region->extents->count \+ 2 \* runs > REGION_EXTENTS\)\s*return ENOMEM;//; s/(error = )region_has_room\(region\) \? (function\(region, run, live\)) : ENOMEM/$1$2/'
 mutant stale_not_punched 6 settle.c memory_taken_again_is_zero 's/if \(extent != NULL && extent->stale\) \{/if (0) {/'
 mutant clean_punches_nothing 6 extent.c memory_taken_again_is_zero 's/if \(!region_has_room\(region\) \|\| !region_punch\(region, at, length\)\)/if (!region_has_room(region))/'

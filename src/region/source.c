@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The view of the file from which holes, and memory in their place, are made; and by which its pages are taken. Under
+ * the lock; async-signal-safe.
+ */
+#include <errno.h>
+
+#include "internal.h"
+
+/* Something may be moved to aside. Lost, it is made again by the keeper. */
+bool region_has_aside(struct odf_region *region)
+{
+	if (region->aside_lost)
+		region_keeper_call();
+	return !region->aside_lost;
+}
+
+int region_source_make(struct odf_region *region)
+{
+	region->source = region_map_beside(region, region->length, PROT_NONE, MAP_SHARED | MAP_NORESERVE, region->file, 0);
+	if (region->source == NULL || sys_call3(SYS_madvise, region->source, region->length, MADV_DONTFORK) < 0 ||
+	    sys_call3(SYS_madvise, region->source, region->length, MADV_DONTDUMP) < 0)
+		return ENOMEM;
+	/* A filter that the program enters later may punish it for making memory executable, and the keeper is under
+	 * none of the program's. */
+	if (region_is_executable(region) && (sys_call2(SYS_munlock, region->source, region->length) < 0 ||
+					     sys_call3(SYS_mprotect, region->source, region->length, region->rights) < 0))
+		return EACCES;
+	return 0;
+}
+
+/* Puts a second view of the file, without rights, in the place of what is there. Like the first it is not in core
+ * dumps, as a hole should be. */
+bool region_map_view(struct odf_region *region, char *to, size_t from, size_t length)
+{
+	long result = sys_call5(SYS_mremap, region->source + from, 0, length, MREMAP_MAYMOVE | MREMAP_FIXED, to);
+
+	return result >= 0 || result < -4095;
+}
+
+bool region_open_view(const struct odf_region *region, char *view, size_t length)
+{
+	return region_is_executable(region) || sys_call3(SYS_mprotect, view, length, region->rights) == 0;
+}
+
+bool region_is_executable(const struct odf_region *region)
+{
+	return (region->rights & PROT_EXEC) != 0;
+}
+
+bool region_map_memory(const struct odf_region *region, size_t from, size_t length)
+{
+	return (!region_is_executable(region) || region_is_unfiltered()) &&
+	       region_map_zeros(region->home + from, length, region->rights);
+}
+
+/* Takes the file's pages, through a view of our own, as what is at home may be another file's. Before Linux 6.7 it
+ * must have rights for it, which it has for this moment only: locked memory would be filled. */
+bool region_punch(struct odf_region *region, size_t from, size_t length)
+{
+	char *view = region->source + from;
+	long error = sys_call3(SYS_madvise, view, length, MADV_REMOVE);
+
+	if (error != -EACCES)
+		return error == 0;
+	if (sys_call3(SYS_mprotect, view, length, PROT_READ | PROT_WRITE) == 0)
+		error = sys_call3(SYS_madvise, view, length, MADV_REMOVE);
+	(void)sys_call3(SYS_mprotect, view, length, PROT_NONE); /* it can fail for want of a mapping only, which the first one has made */
+	return error == 0;
+}
