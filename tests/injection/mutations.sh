@@ -129,7 +129,7 @@ mutant refusal_in_the_end_unseen 5 settle.c step_refused_in_the_end 's/if \(!bri
 mutant failed_step_counts 5 settle.c pages_that_cannot_be_told_apart 's/(unstage\(region, step\);\s*)return error;(\s*\}\s*\/\* Invariant 3)/$1return 0;$2/'
 
 # ---- 6: discards ----------------------------------------------------------------------------------------------------------------------
-mutant_of_settling discard_not_remembered 6 discard.c discard_while_frozen 's/mark\(region, from \/ REGION_PAGE, \(from \+ length\) \/ REGION_PAGE, true\);//'
+mutant_of_settling discard_not_remembered 6 discard.c discards_are_punched 's/mark\(region, from \/ REGION_PAGE, \(from \+ length\) \/ REGION_PAGE, true\);//'
 mutant discard_not_punched 6 merge.c discards_are_punched 's/if \(discarded && !give_back\(region[^;]*;/(void)offset, (void)length;/'
 mutant discard_small_ignored 6 discard.c discard_while_frozen 's/\tmemset\(start, 0, length\);//'
 mutant discard_live_ignored 6 discard.c discard_while_live 's/if \(sys_call3\(SYS_madvise, region->home \+ from, length, MADV_REMOVE\) < 0\)[^;]*;//'
@@ -213,6 +213,6 @@ mutant settles_with_a_lost_place - settle.c lost_place_amid_a_settle 's/\s*\|\|\
 mutant files_in_the_programs_table - keeper_start.c files_are_the_keepers 's/error = leave_descriptors\(device\);/error = 0;/'
 
 # ---- At a fork ------------------------------------------------------------------------------------------------------------------------
-mutant settles_without_limit - settle.c settles_in_slices 's/settler->until_ns != 0/false/'
+mutant settles_without_limit - settle.c settles_in_slices 's/region->length && settler->until_ns != 0/false/'
 
 finish

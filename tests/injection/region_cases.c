@@ -1096,10 +1096,12 @@ static void discards_are_punched(void)
 		fill(0, pages, 1);
 		fork_and_end(holds_all_1);
 		must(odf_region_discard(region, home + 10 * PAGE, 40 * PAGE) == 0);
+		must(odf_region_discard(region, home + 100 * PAGE, 100 * PAGE) == 0); /* mapped, and remembered */
 		hook = failing ? fails_to_remove : NULL;
 		settle();
 		hook = NULL;
-		must(holds(0, 10, 1) && holds(10, 50, 0) && holds(50, pages, 1));
+		must(holds(0, 10, 1) && holds(10, 50, 0) && holds(50, 100, 1));
+		must(holds(100, 200, 0) && holds(200, pages, 1));
 	}
 }
 
