@@ -255,4 +255,7 @@ void moved_away_allocated_into(void);
 void moved_away_dropped_around(void);
 void moved_away_freed_around(void);
 void moved_away_moved_around(void);
+
+/* moved_refused.c */
+void mapping_refused(void);
 #endif

@@ -555,6 +555,7 @@ static const struct {
 	{ "mapped_over", mapped_over },
 	{ "mapped_over_while_frozen", mapped_over_while_frozen },
 	{ "file_mapped_over", file_mapped_over },
+	{ "mapping_refused", mapping_refused },
 	{ "unmapped", unmapped },
 	{ "unmapped_while_frozen", unmapped_while_frozen },
 	{ "rights_taken", rights_taken },
