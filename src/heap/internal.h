@@ -94,7 +94,7 @@ bool heap_waits_for_a_fork(void);
 /* The program has forked. */
 void heap_note_fork(void);
 
-/* ---- state.c ---- */
+/* ---- process.c ---- */
 /* This process is a child of vfork, and runs on its parent's memory. */
 bool heap_is_guest(void);
 /* The process that it is about, or 0 in one that has not been met: a page that is zero in every child with a copy of
@@ -106,7 +106,14 @@ static inline bool heap_is_new_process(void)
 }
 /* A child made past libc's fork, or that asks before libc's handlers have come to ours. */
 void heap_meet_process(void);
+/* Once, before all else here; quietly: without a call. */
+void heap_note_first_process(bool quietly);
+/* In the only thread of a process, without a call: what glibc notes as the owner of a mutex. */
+void heap_note_process_quietly(void);
+/* From now on in the page that `heap_process` tells of, if it can be had. Before the heap wakes. */
+void heap_note_in_page(void);
 
+/* ---- state.c ---- */
 /* One load: whether there is any memory of a region in this process at all. */
 extern atomic_int heap_home_count;
 /* The regions of this process, the current one last; the others it inherited. */

@@ -107,20 +107,6 @@ static void add_home(odf_region *fresh)
 	atomic_store_explicit(&heap_home_count, count + 1, memory_order_release);
 }
 
-/* A child of vfork runs on its parent's memory, and must not wake the heap there: the descriptors would be its own,
- * and so would the heap. */
-atomic_int *heap_process;
-
-/* In its place before the heap has ever been awake: by then nothing is done that the program itself may not do but to
- * open, read, write, seek in, stat and close files, as a filter that it was started with could kill for it. */
-static atomic_int process_at_first;
-
-static void note_process(void)
-{
-	if (heap_process != NULL)
-		atomic_store_explicit(heap_process, (int)sys_call0(SYS_getpid), memory_order_relaxed);
-}
-
 static bool is_unmet(void);
 static int wake(void);
 
@@ -207,25 +193,6 @@ static void forget_descriptors(void)
 	}
 }
 
-/* In the only thread of a process, without a call: what glibc notes as the owner of a mutex. */
-static void note_process_quietly(void)
-{
-	int thread = 0;
-
-#ifdef __GLIBC__
-	pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-
-	if (pthread_mutex_lock(&mutex) == 0) {
-		thread = mutex.__data.__owner;
-		(void)pthread_mutex_unlock(&mutex);
-	}
-#endif
-	if (thread == 0)
-		note_process();
-	else if (heap_process != NULL)
-		atomic_store_explicit(heap_process, thread, memory_order_relaxed);
-}
-
 static void end_fork(void)
 {
 	heap_note_forker();
@@ -235,38 +202,8 @@ static void end_fork(void)
 static void begin_child(void)
 {
 	heap_note_fork();
-	note_process_quietly();
+	heap_note_process_quietly();
 	forget_descriptors();
-}
-
-/* What there was in the process that it is a copy of is not known. */
-void heap_meet_process(void)
-{
-	note_process();
-}
-
-static void make_note(void)
-{
-	long page;
-
-	if (heap_process != &process_at_first)
-		return;
-	page = sys_call6(SYS_mmap, 0, HEAP_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (page < 0 && page > -4096)
-		return;
-	if (sys_call3(SYS_madvise, page, HEAP_PAGE, MADV_WIPEONFORK) < 0) {
-		(void)sys_call2(SYS_munmap, page, HEAP_PAGE);
-		return;
-	}
-	heap_process = (atomic_int *)page;
-	note_process();
-}
-
-bool heap_is_guest(void)
-{
-	if (heap_is_new_process())
-		heap_meet_process();
-	return heap_process != NULL && atomic_load_explicit(heap_process, memory_order_relaxed) != (int)sys_call0(SYS_getpid);
 }
 
 /* Filters, before anything that they could punish. 0 or an errno value, as below. */
@@ -300,7 +237,7 @@ static int wake_undisturbed(void)
 
 	if (!process_lock_try(&waking))
 		return EBUSY;
-	make_note();
+	heap_note_in_page();
 	asleep_for = atomic_load(&reason);
 	if (atomic_load(&state) != ODF_HEAP_ASLEEP) {
 		process_lock_release(&waking);
@@ -472,11 +409,7 @@ void heap_open_doors(bool preloaded)
 		return;
 	}
 	(void)pthread_atfork(heap_before_fork, end_fork, begin_child);
-	heap_process = &process_at_first;
-	if (preloaded)
-		note_process_quietly();
-	else
-		note_process();
+	heap_note_first_process(preloaded);
 	capacity_wanted = settings->heap_capacity;
 	atomic_store(&heap_budget, (long)threshold);
 	atomic_store(&reason, ODF_REASON_TOO_SMALL);

@@ -143,7 +143,8 @@ mutant large_pages_over_data region/fresh.c moved_large_pages_beside_data 's/if 
 
 # ---- Whose it is -------------------------------------------------------------------------------------------------------------------
 mutant guests_wake_it heap/state.c guests_do_not_wake_it 's/if \(heap_is_guest\(\)\)/if (false)/'
-mutant children_are_guests heap/state.c children_wake_for_themselves 's/, MADV_WIPEONFORK\) < 0/, MADV_NORMAL) < 0/; s/\(void\)pthread_atfork[^\n]*//'
+mutant children_are_guests heap/process.c children_wake_for_themselves \
+	's/, MADV_WIPEONFORK\) < 0/, MADV_NORMAL) < 0/; s/(void heap_note_process_quietly\(void\)\n\{)/$1\n\treturn;/'
 
 # ---- malloc --------------------------------------------------------------------------------------------------------------------------
 mutant malloc_not_seen preload/within.c malloc_small_blocks 's/written = write_all\(memory, changes, count\);/written = true;/'

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Which process this is: the one that the heap's state is about, a child with a copy of it, or a child of vfork that
+ * runs on it.
+ */
+#include <pthread.h>
+
+#include "internal.h"
+
+/* A child of vfork runs on its parent's memory, and must not wake the heap there: the descriptors would be its own,
+ * and so would the heap. */
+atomic_int *heap_process;
+
+/* In its place before the heap has ever been awake: by then nothing is done that the program itself may not do but to
+ * open, read, write, seek in, stat and close files, as a filter that it was started with could kill for it. */
+static atomic_int process_at_first;
+
+static void note_process(void)
+{
+	if (heap_process != NULL)
+		atomic_store_explicit(heap_process, (int)sys_call0(SYS_getpid), memory_order_relaxed);
+}
+
+/* In the only thread of a process, without a call: what glibc notes as the owner of a mutex. */
+void heap_note_process_quietly(void)
+{
+	int thread = 0;
+
+#ifdef __GLIBC__
+	pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+
+	if (pthread_mutex_lock(&mutex) == 0) {
+		thread = mutex.__data.__owner;
+		(void)pthread_mutex_unlock(&mutex);
+	}
+#endif
+	if (thread == 0)
+		note_process();
+	else if (heap_process != NULL)
+		atomic_store_explicit(heap_process, thread, memory_order_relaxed);
+}
+
+/* What there was in the process that it is a copy of is not known. */
+void heap_meet_process(void)
+{
+	note_process();
+}
+
+void heap_note_in_page(void)
+{
+	long page;
+
+	if (heap_process != &process_at_first)
+		return;
+	page = sys_call6(SYS_mmap, 0, HEAP_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (page < 0 && page > -4096)
+		return;
+	if (sys_call3(SYS_madvise, page, HEAP_PAGE, MADV_WIPEONFORK) < 0) {
+		(void)sys_call2(SYS_munmap, page, HEAP_PAGE);
+		return;
+	}
+	heap_process = (atomic_int *)page;
+	note_process();
+}
+
+bool heap_is_guest(void)
+{
+	if (heap_is_new_process())
+		heap_meet_process();
+	return heap_process != NULL && atomic_load_explicit(heap_process, memory_order_relaxed) != (int)sys_call0(SYS_getpid);
+}
+
+void heap_note_first_process(bool quietly)
+{
+	heap_process = &process_at_first;
+	if (quietly)
+		heap_note_process_quietly();
+	else
+		note_process();
+}
