@@ -19,10 +19,19 @@ link() { # PROGRAM OBJECT...: objects come before the archive, so that its membe
 	program=$1
 	shift
 	# shellcheck disable=SC2086
-	${ODF_CC:-cc} "$work/cases.o" "$@" "$archive" -pthread -o "$program" 2> "$work/log"
+	${ODF_CC:-cc} $cases "$@" "$archive" -pthread -o "$program" 2> "$work/log"
 }
 
-if ! compile "$source/tests/injection/region_cases.c" "$work/cases.o" || ! link "$work/sound"; then
+compile_cases() { # each of their files
+	cases=
+	for part in "$source"/tests/injection/region_cases*.c; do
+		object=$work/$(basename "$part" .c).o
+		compile "$part" "$object" || return 1
+		cases="$cases $object"
+	done
+}
+
+if ! compile_cases || ! link "$work/sound"; then
 	cat "$work/log"
 	echo "Bail out! it does not compile"
 	exit 1

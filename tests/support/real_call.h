@@ -5,7 +5,7 @@
 #ifndef ODF_TESTS_REAL_CALL_H
 #define ODF_TESTS_REAL_CALL_H
 
-static __attribute__((noinline)) long real_call(long number, long a, long b, long c, long d, long e, long f)
+static __attribute__((noinline, unused)) long real_call(long number, long a, long b, long c, long d, long e, long f)
 {
 	long result;
 	register long r10 __asm__("r10") = d;

@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * For region_cases.c: who reads the memory amid a step of a settle waits for nothing, also by the ways that the kernel lets wait for no userfaultfd: by
- * /proc/pid/mem, and by ptrace, which is the same to the kernel.
+ * Cases of region_cases: who reads the memory amid a step of a settle waits for nothing, also by the ways that the
+ * kernel lets wait for no userfaultfd: by /proc/pid/mem, and by ptrace, which is the same to the kernel.
  */
-#ifndef ODF_TESTS_REGION_READERS_H
-#define ODF_TESTS_REGION_READERS_H
-
-#include <linux/userfaultfd.h>
+#include "region_cases.h"
 
 #define PROTECTS_FILES_AND_WHAT_IS_MISSING (1u << 12 | 1u << 13)
 
@@ -26,7 +23,8 @@ static bool reads(int memory, size_t page, uint64_t generation)
 {
 	uint64_t read_there = 1;
 
-	return pread(memory, &read_there, sizeof read_there, (off_t)(uintptr_t)(home + page * PAGE)) == sizeof read_there &&
+	return pread(memory, &read_there, sizeof read_there, (off_t)(uintptr_t)(home + page * PAGE)) ==
+		       sizeof read_there &&
 	       read_there == (generation == 0 ? 0 : generation << 32 | page);
 }
 
@@ -62,7 +60,7 @@ static void need_protection(void)
 	close(file);
 }
 
-static void readers_amid_a_step(void)
+void readers_amid_a_step(void)
 {
 	pthread_t threads[3];
 	int memory = begin_a_step();
@@ -101,7 +99,7 @@ static bool must_be_zeros(const struct call *call, long *result)
 	return false;
 }
 
-static void zeros_before_the_memory_goes(void)
+void zeros_before_the_memory_goes(void)
 {
 	(void)begin_a_step();
 	need_protection();
@@ -115,11 +113,12 @@ static void zeros_before_the_memory_goes(void)
 	hook = must_be_zeros;
 	settle();
 	hook = NULL;
-	must(removed && holds(0, 10, 1) && holds(10, 12, 0) && holds(12, 100, 1) && holds(100, 140, 0) && holds(140, 200, 1) && holds(200, 201, 0));
+	must(removed && holds(0, 10, 1) && holds(10, 12, 0) && holds(12, 100, 1) && holds(100, 140, 0) &&
+	     holds(140, 200, 1) && holds(200, 201, 0));
 }
 
 /* What is protected and not there is no page. */
-static void steps_merge_what_is_private(void)
+void steps_merge_what_is_private(void)
 {
 	(void)begin_a_step();
 	need_protection();
@@ -128,7 +127,7 @@ static void steps_merge_what_is_private(void)
 }
 
 /* A step that failed leaves nothing that a fork would have to copy, or that a writer would wait for. */
-static void nothing_stays_protected(void)
+void nothing_stays_protected(void)
 {
 	(void)begin_a_step();
 	need_protection();
@@ -145,4 +144,3 @@ static void nothing_stays_protected(void)
 	settle();
 	must(holds_all_1());
 }
-#endif

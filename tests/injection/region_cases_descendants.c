@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Cases of region_cases: descendants, forks amid a settle, and children that were made past the library (invariants 1
+ * to 4).
+ */
+#include "region_cases.h"
+
+void settles(void)
+{
+	make(2 * TABLE + 5, ODF_REGION_MANUAL);
+	for (int round = 0; round < 3; round++) {
+		fill(0, pages, 1);
+		fork_and_end(holds_all_1);
+		fill(0, pages, 2);
+		settle();
+		must(holds(0, pages, 2));
+	}
+	must(info().settles == 3 && info().private_bytes == 0);
+}
+
+void descendant_keeps_its_snapshot(void)
+{
+	struct child child;
+
+	make(TABLE + 5, ODF_REGION_MANUAL);
+	for (int round = 0; round < 3; round++) {
+		fill(0, pages, 1);
+		child = child_with(holds_all_1);
+		fill(0, pages, 2);
+		must(odf_region_settle(region) == EBUSY);
+		must(odf_region_settle(region) == EBUSY);
+		end(child);
+		settle();
+		must(holds(0, pages, 2));
+	}
+}
+
+/* Made after the question about descendants, of the same freeze. */
+void younger_descendant(void)
+{
+	struct child older, younger;
+
+	make(5, ODF_REGION_MANUAL);
+	fill(0, pages, 1);
+	older = child_with(holds_all_1);
+	must(odf_region_settle(region) == EBUSY);
+	younger = child_with(holds_all_1);
+	end(older);
+	fill(0, pages, 2);
+	must(odf_region_settle(region) == EBUSY);
+	end(younger);
+	settle();
+}
+
+static bool token_comes_back_not;
+
+/* The token cannot be mapped again after a verdict that there are descendants: those to come have none. */
+static bool fails_to_map_shared_page(const struct call *call, long *result)
+{
+	if (!token_comes_back_not || call->number != SYS_mmap || call->b != (long)PAGE || !(call->d & MAP_SHARED))
+		return false;
+	*result = -ENOMEM;
+	return true;
+}
+
+static bool fails_after_verdict(const struct call *call, long *result)
+{
+	if (call->number == SYS_fcntl && !ours) {
+		*result = real_call(call->number, call->a, call->b, call->c, 0, 0, 0);
+		token_comes_back_not = *result == -EBUSY;
+		return true;
+	}
+	return fails_to_map_shared_page(call, result);
+}
+
+/* It comes by itself, soon. */
+void must_be_given_up(void)
+{
+	for (int tries = 0; info().state != ODF_REGION_GIVEN_UP; tries++) {
+		must(tries < 2000);
+		wait_ms(1);
+	}
+	must(info().settling == ODF_REGION_SETTLES_NEVER && odf_region_settle(region) == ENOTSUP);
+}
+
+void doubt_is_given_up(void)
+{
+	struct child older, younger;
+
+	make(5, ODF_REGION_MANUAL);
+	fill(0, pages, 1);
+	older = child_with(holds_all_1);
+	hook = fails_after_verdict;
+	must(odf_region_settle(region) == EBUSY);
+	hook = NULL;
+	younger = child_with(holds_all_1); /* has no token */
+	end(older);
+	fill(0, pages, 2);
+	must_be_given_up();
+	end(younger);
+	must(holds(0, pages, 2));
+	fill(0, pages, 1);
+	fork_and_end(holds_all_1);
+}
+
+/* ---- Forks and settles together ---------------------------------------------------------------------------------- */
+
+void fork_between_steps(void)
+{
+	struct child child;
+
+	make(3 * TABLE, ODF_REGION_MANUAL);
+	for (int after = 1; after < 3; after++) {
+		fill(0, pages, 2);
+		fork_and_end(is_child);
+		fill(0, pages, 1);
+		settle_until(BETWEEN_STEPS, after + 1);
+		child = child_with(holds_all_1);
+		fill(0, pages, 2);
+		must(settle_on() == EAGAIN);
+		must(odf_region_settle(region) == EBUSY);
+		end(child);
+		must(holds(0, pages, 2));
+		settle();
+		must(holds(0, pages, 2));
+	}
+}
+
+/* Forks come more often than a settle takes, which goes on behind what the last one did. */
+void no_part_waits_for_ever(void)
+{
+	size_t left;
+
+	need_userfaultfd(); /* otherwise there are no steps: the process stands still */
+	make(3 * TABLE, ODF_REGION_MANUAL);
+	fill(0, pages, 2);
+	fork_and_end(is_child);
+	fill(0, pages, 1);
+	left = info().private_bytes;
+	must(left == 3 * TABLE * PAGE);
+	for (int step = 0; step < 6; step++) {
+		settle_until(BETWEEN_STEPS, 2);
+		fork_and_end(holds_all_1);
+		must(settle_on() == EAGAIN);
+		must(info().private_bytes < left && info().private_bytes > 0);
+		left = info().private_bytes;
+	}
+}
+
+/* Who wants a page of the step that is under way waits for all of it, so that one of private pages only is less than a
+ * table. */
+void steps_are_small(void)
+{
+	size_t left;
+
+	need_userfaultfd();
+	make(2 * TABLE, ODF_REGION_MANUAL);
+	fill(0, pages, 2);
+	fork_and_end(is_child);
+	fill(0, pages, 1);
+	left = info().private_bytes;
+	settle_until(BETWEEN_STEPS, 2);
+	fork_and_end(holds_all_1);
+	must(settle_on() == EAGAIN);
+	must(left - info().private_bytes <= TABLE * PAGE / 4);
+	settle();
+	must(holds(0, pages, 1));
+}
+
+static atomic_bool forked;
+
+static void *resume_later(void *unused)
+{
+	ours = true;
+	wait_ms(50);
+	must(!atomic_load(&forked));
+	halt.place = NOWHERE;
+	sem_post(&halt.resume);
+	return unused;
+}
+
+void fork_waits_for_the_step(void)
+{
+	struct child child;
+	pthread_t thread;
+
+	need_userfaultfd();
+	make(2 * TABLE, ODF_REGION_MANUAL);
+	fill(0, pages, 2);
+	fork_and_end(is_child);
+	fill(0, pages, 1);
+	settle_until(IN_A_STEP, 1);
+	must(pthread_create(&thread, NULL, resume_later, NULL) == 0);
+	child = child_with(holds_all_1);
+	atomic_store(&forked, true);
+	must(child.pid > 0);
+	pthread_join(thread, NULL);
+	(void)settle_on();
+	fill(0, pages, 2);
+	end(child);
+	settle();
+	must(holds(0, pages, 2));
+}
+
+/* No bracket of ours around it: the atfork handlers do it. */
+void forks_of_libc(void)
+{
+	make(TABLE + 5, ODF_REGION_MANUAL);
+	fill(0, pages, 1);
+	for (int round = 0; round < 2; round++) {
+		pid_t pid = fork();
+		if (pid == 0) {
+			must(is_child());
+			must(holds_all_1());
+			fill(0, pages, 7);
+			_exit(0);
+		}
+		must(status_of(pid) == 0);
+		must(holds_all_1());
+		settle();
+	}
+}
+
+/* Between the freeze and the copy the lock is not held. */
+static int settled_amid_fork;
+
+static void *settle_amid_fork(void *unused)
+{
+	ours = true;
+	settled_amid_fork = odf_region_settle(region);
+	return unused;
+}
+
+static void before_the_copy(void)
+{
+	pthread_t thread;
+
+	if (region == NULL || settled_amid_fork != -1)
+		return;
+	must(pthread_create(&thread, NULL, settle_amid_fork, NULL) == 0);
+	pthread_join(thread, NULL);
+}
+
+void no_settling_amid_a_fork(void)
+{
+	make(TABLE + 5, ODF_REGION_MANUAL);
+	fill(0, pages, 1);
+	must(pthread_atfork(before_the_copy, NULL, NULL) == 0);
+	settled_amid_fork = -1;
+	fork_and_end(holds_all_1);
+	must(settled_amid_fork == EAGAIN);
+	settle();
+}
+
+/* A signal comes while the lock is held, and its handler forks. */
+static void fork_in_handler(int unused)
+{
+	pid_t pid = odf_fork();
+
+	(void)unused;
+	if (pid == 0)
+		_exit(holds(1, pages, 1) ? 0 : 1);
+	must(status_of(pid) == 0);
+}
+
+static bool raises(const struct call *call, long *result)
+{
+	(void)result;
+	if (ours && call->number == SYS_madvise && call->c == MADV_REMOVE) {
+		hook = NULL;
+		raise(SIGUSR1);
+	}
+	return false;
+}
+
+void handler_forks_while_the_lock_is_held(void)
+{
+	make(20, ODF_REGION_MANUAL);
+	fill(0, pages, 1);
+	signal(SIGUSR1, fork_in_handler);
+	hook = raises;
+	must(odf_region_discard(region, home, PAGE) == 0);
+	must(hook == NULL);
+	must(holds(0, 1, 0) && holds(1, pages, 1));
+}
+
+/* ---- What children have ------------------------------------------------------------------------------------------ */
+
+static bool lives_on_its_own(void)
+{
+	odf_region *inherited = region;
+
+	must(is_child() && holds_all_1());
+	must(odf_region_settle(region) == 0 && is_child());
+	must(odf_region_discard(region, home + PAGE, 10 * PAGE) == 0 &&
+	     odf_region_discard(region, home + 20 * PAGE, PAGE) == 0);
+	must(holds(1, 11, 0) && holds(20, 21, 0) && holds(11, 20, 1) && holds(0, 1, 1));
+	fill(0, 30, 3);
+	must(holds(0, 30, 3) && holds(30, pages, 1));
+	make(TABLE, ODF_REGION_MANUAL);
+	fill(0, pages, 1);
+	fork_and_end(holds_all_1);
+	must(odf_region_destroy(inherited) == 0);
+	must(odf_region_settle(region) == 0);
+	fork_and_end(holds_all_1);
+	settle();
+	must(odf_region_destroy(region) == 0);
+	_exit(0);
+}
+
+void child_is_a_program_too(void)
+{
+	make(TABLE + 40, ODF_REGION_MANUAL);
+	fill(0, pages, 1);
+	fork_and_end(lives_on_its_own);
+	must(holds_all_1());
+	settle();
+	must(holds_all_1());
+}
+
+/* ---- Children made past the library ------------------------------------------------------------------------------ */
+
+void raw_clone_while_live(void)
+{
+	make(TABLE + 5, ODF_REGION_MANUAL);
+	fill(0, pages, 1);
+	must(!raw_child_reads(0) && !raw_child_reads(pages - 1));
+	fork_and_end(holds_all_1);
+	fill(0, 10, 1);
+	settle();
+	must(!raw_child_reads(0) && !raw_child_reads(pages - 1));
+	must(holds_all_1());
+}
+
+void raw_clone_amid_settle(void)
+{
+	make(3 * TABLE, ODF_REGION_MANUAL);
+	fill(0, pages, 2);
+	fork_and_end(is_child);
+	fill(0, pages, 1);
+	settle_until(BETWEEN_STEPS, 2);
+	must(!raw_child_reads(0) && !raw_child_reads(pages - 1));
+	must(odf_region_discard(region, home + (pages - 30) * PAGE, 20 * PAGE) == 0);
+	must(!raw_child_reads(pages - 20));
+	must(settle_on() == 0);
+	must(!raw_child_reads(0) && !raw_child_reads(pages - 20) && !raw_child_reads(pages - 1));
+	must(holds(0, pages - 30, 1) && holds(pages - 30, pages - 10, 0) && holds(pages - 10, pages, 1));
+}
+
+void raw_clone_while_frozen(void)
+{
+	pid_t pid;
+
+	make(TABLE + 5, ODF_REGION_MANUAL);
+	fill(0, pages, 1);
+	fork_and_end(holds_all_1);
+	pid = raw_clone();
+	if (pid == 0) {
+		must(is_child());
+		must(holds_all_1());
+		fill(0, pages, 9);
+		must(odf_region_settle(region) == 0);
+		must(odf_region_discard(region, home, 20 * PAGE) == 0 && holds(0, 20, 0));
+		_exit(0);
+	}
+	must(status_of(pid) == 0);
+	must(holds_all_1());
+	settle();
+	must(holds_all_1());
+}
+
+/* Stands still with the lock, in the middle of a discard. */
+static bool halts_in_discard(const struct call *call, long *result)
+{
+	(void)result;
+	if (!ours || call->number != SYS_mmap || !(call->d & MAP_FIXED))
+		return false;
+	hook = NULL;
+	sem_post(&halt.arrived);
+	while (sem_wait(&halt.resume) != 0)
+		;
+	return false;
+}
+
+static void *discard_beside(void *unused)
+{
+	ours = true;
+	must(odf_region_discard(region, home, 70 * PAGE) == 0); /* of less no mapping is made */
+	return unused;
+}
+
+void raw_clone_while_the_lock_is_held(void)
+{
+	pthread_t thread;
+	pid_t pid;
+
+	make(TABLE + 5, ODF_REGION_MANUAL);
+	fill(0, pages, 1);
+	fork_and_end(holds_all_1);
+	sem_init(&halt.arrived, 0, 0);
+	sem_init(&halt.resume, 0, 0);
+	hook = halts_in_discard;
+	must(pthread_create(&thread, NULL, discard_beside, NULL) == 0);
+	while (sem_wait(&halt.arrived) != 0)
+		;
+	pid = raw_clone();
+	if (pid == 0) {
+		must(is_child());
+		must(odf_region_discard(region, home + 90 * PAGE, 20 * PAGE) == 0);
+		must(holds(90, 110, 0) && holds(110, pages, 1));
+		_exit(0);
+	}
+	must(status_of(pid) == 0);
+	sem_post(&halt.resume);
+	pthread_join(thread, NULL);
+	must(holds(0, 70, 0) && holds(70, pages, 1));
+	settle();
+	must(holds(0, 70, 0) && holds(70, pages, 1));
+}
+
+static bool showing_fails;
+
+static bool fails_to_show(const struct call *call, long *result)
+{
+	if (!showing_fails || call->number != SYS_madvise || call->c != MADV_DOFORK)
+		return false;
+	*result = -ENOMEM;
+	return true;
+}
+
+/* A fork that fails half-way leaves a part FROZEN that such a child gets: what follows must not be seen there. */
+void raw_clone_after_a_failed_fork(void)
+{
+	int ends[2], status;
+	char byte;
+	pid_t pid;
+
+	make(3 * TABLE, ODF_REGION_MANUAL);
+	fill(0, pages, 2);
+	fork_and_end(is_child);
+	fill(0, pages, 1);
+	settle_until(BETWEEN_STEPS, 2);
+	showing_fails = true;
+	hook = fails_to_show;
+	must(odf_fork() == -1 && errno == ENOMEM);
+	hook = NULL;
+	must(pipe2(ends, O_CLOEXEC) == 0);
+	pid = raw_clone();
+	if (pid == 0) {
+		uint64_t first = *word(0); /* if it is not there: as good */
+		(void)!read(ends[0], &byte, 1);
+		_exit(*word(0) == first ? 0 : 1);
+	}
+	fill(0, pages, 3);
+	(void)settle_on();
+	(void)odf_region_settle(region);
+	must_be_given_up();
+	(void)!write(ends[1], "", 1);
+	status = status_of(pid);
+	must(status == 0 || (WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV));
+	must(holds(0, pages, 3));
+	fill(0, pages, 1);
+	fork_and_end(holds_all_1);
+}

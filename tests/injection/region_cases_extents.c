@@ -1,0 +1,453 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Cases of region_cases: holes, islands and foreign places of a bare region.
+ */
+#include "region_cases.h"
+
+/* Whole pages of the region for the heap. It settles by call only. */
+void make_bare(void)
+{
+	int error;
+
+	region = region_make_bare(1, ODF_REGION_MANUAL, NULL, &error);
+	must(region != NULL);
+	home = odf_region_base(region);
+	pages = 3 * TABLE;
+}
+
+int apply(range_function *function, size_t page, size_t count)
+{
+	uint64_t mask;
+	int error;
+
+	region_lock(&mask);
+	error = function(region, page * PAGE, count * PAGE);
+	region_unlock(&mask);
+	return error;
+}
+
+int take(size_t page, size_t count)
+{
+	return apply(region_take, page, count);
+}
+
+int give(size_t page, size_t count)
+{
+	return apply(region_give, page, count);
+}
+
+int cut(size_t page, size_t count)
+{
+	return apply(region_cut, page, count);
+}
+
+static void *lose(size_t page, size_t count)
+{
+	uint64_t mask;
+	void *there;
+
+	region_lock(&mask);
+	must(region_lose_begin(region, page * PAGE, count * PAGE) == 0);
+	there = mmap(home + page * PAGE, count * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+		     -1, 0);
+	must(there != MAP_FAILED);
+	region_lose_end(region, page * PAGE, count * PAGE);
+	region_unlock(&mask);
+	return there;
+}
+
+/* All of so many pages is that kind. */
+bool is_all(size_t page, size_t count, enum region_kind kind)
+{
+	struct region_extent run;
+	uint64_t mask;
+
+	region_lock(&mask);
+	run = region_run_at(region, page * PAGE, (page + count) * PAGE);
+	region_unlock(&mask);
+	return run.kind == kind && run.length == count * PAGE;
+}
+
+/* By the kernel, which says so. */
+bool can_be_read(size_t page)
+{
+	int ends[2];
+	ssize_t result;
+
+	must(pipe2(ends, O_CLOEXEC) == 0);
+	result = write(ends[1], home + page * PAGE, 1);
+	close(ends[0]);
+	close(ends[1]);
+	return result == 1;
+}
+
+/* Memory in all pages, of generation 1, and the region is LIVE and has a keeper. */
+void make_filled(void)
+{
+	make_bare();
+	must(take(0, pages) == 0);
+	fill(0, pages, 1);
+	fork_and_end(holds_all_1);
+	settle();
+}
+
+/* Settled by a part: the first step's pages, at most a table, are LIVE, the rest FROZEN and hidden, and no descendant
+ * is left. The page where that begins. */
+size_t settle_by_half(void)
+{
+	size_t border;
+
+	fork_and_end(holds_all_1);
+	fill(0, pages, 1);
+	settle_until(BETWEEN_STEPS, 2);
+	border = (region->live_from + region->live_length) % region->length / PAGE;
+	must(border >= 10 && border <= TABLE);
+	return border;
+}
+
+static bool holds_all_3(void)
+{
+	return holds(0, pages, 3);
+}
+
+void bare_region_is_hidden(void)
+{
+	make_bare();
+	must(take(0, pages) == 0);
+	fill(0, pages, 1);
+	must(!raw_child_reads(0) && !raw_child_reads(pages - 1));
+	fork_and_end(holds_all_1);
+	settle();
+	must(give(20, 5) == 0 && take(22, 2) == 0);
+	must(!raw_child_reads(0) && !raw_child_reads(22));
+}
+
+void holes_fault(void)
+{
+	make_filled();
+	must(give(10, 20) == 0 && is_all(10, 20, REGION_HOLE));
+	must(!can_be_read(10) && !can_be_read(29) && can_be_read(9) && can_be_read(30));
+	must(take(10, 20) == 0);
+	fill(10, 30, 1);
+	fork_and_end(holds_all_1);
+	must(give(10, 20) == 0 && is_all(10, 20, REGION_HOLE));
+	must(!can_be_read(10) && !can_be_read(29) && can_be_read(9) && can_be_read(30));
+	settle();
+	must(!can_be_read(10) && !can_be_read(29) && can_be_read(9) && can_be_read(30));
+	must(!raw_child_reads(10));
+}
+
+/* Nobody looks at it before the settle: a look alone would make pages of zeros, to be merged. */
+void memory_taken_again_is_zero(void)
+{
+	struct child child;
+
+	make_filled();
+	for (int failing = 0; failing < 2; failing++) {
+		hook = failing ? fails_to_remove : NULL;
+		must(give(10, 20) == 0);
+		must(take(10, 20) == (failing ? EAGAIN : 0));
+		hook = NULL;
+		if (failing) { /* then by the next settle */
+			fork_and_end(is_child);
+			settle();
+			must(take(10, 20) == 0);
+		}
+		must(holds(0, 10, 1) && holds(10, 30, 0) && holds(30, pages, 1));
+		fill(10, 30, 1);
+	}
+	child = child_with(holds_all_1);
+	must(give(10, 20) == 0 && take(10, 20) == 0 && give(40, 20) == 0);
+	must(take(40, 20) == 0 && holds(40, 60, 0));
+	fill(41, 43, 2);
+	end(child);
+	settle();
+	must(holds(0, 10, 1) && holds(10, 30, 0) && holds(30, 40, 1) && holds(40, 41, 0) && holds(41, 43, 2) &&
+	     holds(43, 60, 0));
+	fill(0, pages, 1);
+	fork_and_end(holds_all_1);
+	must(give(10, 20) == 0);
+	settle();
+	must(take(10, 20) == 0);
+	must(holds(0, 10, 1) && holds(10, 30, 0) && holds(30, pages, 1));
+	fill(0, pages, 3); /* what the file had there was of generation 1 */
+	fork_and_end(holds_all_3);
+	settle();
+	must(holds_all_3());
+}
+
+/* A hole that was one when the region froze has nothing at aside. */
+void holes_taken_while_frozen(void)
+{
+	make_filled();
+	must(give(100, 50) == 0);
+	fork_and_end(is_child);
+	must(take(100, 50) == 0 && holds(100, 150, 0));
+	fill(100, 120, 1);
+	settle();
+	must(holds(0, 120, 1) && holds(120, 150, 0) && holds(150, pages, 1));
+	fill(120, 150, 1);
+	fork_and_end(holds_all_1);
+	settle();
+	must(holds_all_1() && is_all(0, pages, REGION_MEMORY));
+}
+
+void taken_amid_a_settle_is_hidden(void)
+{
+	make_filled();
+	(void)settle_by_half();
+	must(give(TABLE + 100, 20) == 0 && take(TABLE + 100, 20) == 0);
+	must(!raw_child_reads(TABLE + 100));
+	(void)settle_on();
+	settle();
+	must(!raw_child_reads(TABLE + 100) && holds(TABLE + 100, TABLE + 120, 0));
+}
+
+/* One call for what is LIVE in part and FROZEN in part. */
+void over_the_end_of_what_is_live(void)
+{
+	size_t border;
+
+	make_filled();
+	border = settle_by_half();
+	must(give(border - 10, 20) == 0);
+	must(!can_be_read(border - 1) && !can_be_read(border));
+	(void)settle_on();
+	settle();
+	must(take(border - 10, 20) == 0 && holds(border - 10, border + 10, 0));
+	fill(0, pages, 3);
+	fork_and_end(holds_all_3);
+	must(holds_all_3() && is_all(0, pages, REGION_MEMORY));
+	fill(0, pages, 1);
+	border = settle_by_half();
+	must(cut(border - 10, 20) == 0 && holds_all_1());
+	fill(border - 10, border + 10, 1);
+	(void)settle_on();
+	settle();
+	must(holds_all_1());
+	fork_and_end(holds_all_1);
+	settle();
+	must(holds_all_1() && is_all(border - 10, 20, REGION_ISLAND));
+}
+
+void islands_are_private(void)
+{
+	struct child child;
+	int status;
+	pid_t pid;
+
+	make_filled();
+	must(cut(10, 20) == 0 && is_all(10, 20, REGION_ISLAND));
+	for (int frozen = 0; frozen < 2; frozen++) {
+		must(holds_all_1());
+		pid = raw_clone();
+		if (pid == 0) {
+			must(holds(10, 30, 1));
+			fill(10, 30, 7);
+			_exit(0);
+		}
+		status = status_of(pid);
+		must(status == 0 && holds_all_1());
+		child = child_with(holds_all_1);
+		fill(0, pages, 2);
+		must(odf_region_settle(region) == EBUSY);
+		end(child);
+		settle();
+		must(holds(0, pages, 2));
+		fill(0, pages, 1);
+		fork_and_end(holds_all_1);
+		must(cut(500, 30) == 0); /* while it is FROZEN, over a border of tables */
+	}
+	settle();
+	must(holds_all_1());
+	fill(0, pages, 3); /* what the file has under the islands was of other generations */
+	fork_and_end(holds_all_3);
+	must(holds_all_3());
+	settle();
+	must(holds_all_3());
+}
+
+void islands_amid_a_settle_are_inherited(void)
+{
+	make_filled();
+	(void)settle_by_half();
+	must(cut(TABLE + 100, 20) == 0);
+	must(raw_child_reads(TABLE + 100) && !raw_child_reads(TABLE + 99));
+	(void)settle_on();
+	settle();
+	must(raw_child_reads(TABLE + 100) && holds_all_1());
+}
+
+/* After a settle is complete, aside still shows what is under them. */
+void islands_given_back(void)
+{
+	make_filled();
+	must(cut(10, 20) == 0);
+	fork_and_end(holds_all_1);
+	must(cut(100, 20) == 0);
+	settle();
+	must(give(10, 20) == 0 && give(100, 20) == 0);
+	must(take(10, 20) == EAGAIN && is_all(10, 20, REGION_HOLE));
+	fork_and_end(is_child);
+	settle();
+	must(take(10, 20) == 0 && take(100, 20) == 0);
+	must(holds(0, 10, 1) && holds(10, 30, 0) && holds(30, 100, 1) && holds(100, 120, 0) && holds(120, pages, 1));
+}
+
+/* Given back while LIVE, and only at the second settle from then on can it be punched. */
+void islands_given_back_late(void)
+{
+	make_filled();
+	(void)settle_by_half();
+	must(cut(10, 20) == 0 && give(10, 20) == 0);
+	(void)settle_on();
+	settle();
+	fork_and_end(is_child);
+	settle();
+	must(take(10, 20) == 0);
+	must(holds(0, 10, 1) && holds(10, 30, 0) && holds(30, pages, 1));
+}
+
+void what_waits_is_not_proposed(void)
+{
+	uint64_t mask;
+
+	make_filled();
+	must(cut(10, 20) == 0 && give(10, 20) == 0);
+	region_lock(&mask);
+	must(region_find_hole(region, 20 * PAGE, PAGE) == pages * PAGE);
+	region_unlock(&mask);
+	must(give(30, 20) == 0);
+	region_lock(&mask);
+	must(region_find_hole(region, 20 * PAGE, PAGE) == 30 * PAGE);
+	must(region_find_hole(region, 21 * PAGE, PAGE) == pages * PAGE);
+	must(region_find_hole(region, 10 * PAGE, 32 * PAGE) == 32 * PAGE);
+	must(region_find_hole(region, (size_t)1 << 40, PAGE) == SIZE_MAX);
+	region_unlock(&mask);
+}
+
+/* A child made past the library while the first table is LIVE and the rest FROZEN: it has the island, and the token. */
+struct child raw_child_with_island(size_t page, size_t count)
+{
+	struct child child;
+	int ends[2];
+	char byte;
+
+	must(pipe2(ends, O_CLOEXEC) == 0);
+	child.pid = raw_clone();
+	if (child.pid == 0) {
+		close(ends[1]);
+		must(holds(page, page + 1, 1)); /* the others only later: what it has looked at is in its page tables */
+		(void)!read(ends[0], &byte, 1);
+		must(holds(page, page + count, 1));
+		_exit(0);
+	}
+	must(child.pid > 0);
+	close(ends[0]);
+	child.go = ends[1];
+	return child;
+}
+
+static bool live_part_is_1(void)
+{
+	return holds(0, 50, 1);
+}
+
+/* What an island shows of the file is not punched while such a child lives; nor does the answer that there is one show
+ * it what is LIVE. */
+void islands_of_raw_children(void)
+{
+	struct child raw, child;
+
+	for (int lost = 0; lost < 2; lost++) {
+		make_filled();
+		must(cut(TABLE + 100, 20) == 0);
+		(void)settle_by_half();
+		raw = raw_child_with_island(TABLE + 100, 20);
+		if (lost)
+			(void)lose(TABLE + 100, 20);
+		else
+			must(give(TABLE + 100, 20) == 0);
+		must(settle_on() == EAGAIN);
+		must(odf_region_settle(region) == EBUSY);
+		must(!raw_child_reads(0));
+		child = child_with(live_part_is_1);
+		fill(0, 50, 2);
+		end(child);
+		end(raw);
+		settle();
+		must(holds(0, 50, 2) && holds(50, TABLE + 100, 1) && holds(TABLE + 120, pages, 1));
+	}
+}
+
+/* Their place is the program's, and what the file had there is given back. */
+void lost_memory_is_given_back(void)
+{
+	make_filled();
+	must(region_resident(region) == pages * PAGE);
+	memset(lose(10, 20), 7, 20 * PAGE);
+	must(region_resident(region) == (pages - 20) * PAGE);
+	fork_and_end(is_child);
+	memset(lose(100, 20), 7, 20 * PAGE);
+	must(is_all(100, 20, REGION_FOREIGN));
+	settle();
+	must(region_resident(region) == (pages - 40) * PAGE);
+	must(cut(200, 20) == 0);
+	memset(lose(200, 20), 7, 20 * PAGE);
+	fork_and_end(is_child);
+	settle();
+	must(region_resident(region) == (pages - 60) * PAGE);
+	for (size_t page = 0; page < pages; page++)
+		if ((page >= 10 && page < 30) || (page >= 100 && page < 120) || (page >= 200 && page < 220))
+			must(home[page * PAGE] == 7 && home[page * PAGE + PAGE - 1] == 7);
+		else
+			must(holds(page, page + 1, 1));
+}
+
+/* The program's call was refused after all: nothing can be seen of what was begun. */
+void nothing_lost(void)
+{
+	uint64_t mask;
+
+	make_filled();
+	for (int frozen = 0; frozen < 2; frozen++) {
+		region_lock(&mask);
+		must(region_lose_begin(region, 10 * PAGE, 20 * PAGE) == 0);
+		region_unlock(&mask);
+		must(holds_all_1() && is_all(0, pages, REGION_MEMORY));
+		fork_and_end(holds_all_1);
+	}
+	settle();
+	must(holds_all_1());
+}
+
+/* Written into it as if by as many calls, which would take too long. */
+void list_is_full(void)
+{
+	enum { MOST = REGION_EXTENTS };
+	struct region_extents *extents;
+	uint64_t mask;
+
+	make_bare();
+	must(take(0, MOST + 10) == 0);
+	fill(MOST, MOST + 10, 1);
+	must(cut(0, MOST - 2) == 0);
+	region_lock(&mask);
+	extents = region->extents;
+	must(extents->count == 2);
+	extents->list[MOST - 2] = extents->list[1];
+	for (size_t page = 0; page < MOST - 2; page++)
+		extents->list[page] = (struct region_extent){ .from = page * PAGE,
+							      .length = PAGE,
+							      .kind = REGION_ISLAND,
+							      .protection = PROT_READ | (page % 2 ? PROT_WRITE : 0) };
+	extents->count = MOST - 1;
+	region_unlock(&mask);
+	must(is_all(MOST - 3, 1, REGION_ISLAND) && is_all(MOST - 2, 12, REGION_MEMORY));
+	must(give(MOST + 3, 1) == ENOMEM && holds(MOST, MOST + 10, 1) && is_all(MOST - 2, 12, REGION_MEMORY));
+	must(cut(MOST + 3, 1) == ENOMEM && holds(MOST, MOST + 10, 1) && is_all(MOST - 2, 12, REGION_MEMORY));
+	region_lock(&mask);
+	must(region_lose_begin(region, (MOST + 8) * PAGE, PAGE) == ENOMEM);
+	region_unlock(&mask);
+	must(holds(MOST, MOST + 10, 1));
+}
