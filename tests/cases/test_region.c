@@ -1,26 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Regions: what the public functions promise, state by state, in parent and child; and the token's verdict on every kind of descendant. Settling is by
- * call here (ODF_REGION_MANUAL), so that each state holds as long as a test needs it.
+ * Regions: what the public functions promise, state by state, in parent and child; and the token's verdict on every
+ * kind of descendant. Settling is by call here (ODF_REGION_MANUAL), so that each state holds as long as a test needs
+ * it.
  */
-#include <errno.h>
-#include <fcntl.h>
-#include <sched.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include "region_tests.h"
 
-#include "../support/support.h"
-
-#define PAGE ((size_t)4096)
-#define MIB  ((size_t)1 << 20)
-
-static odf_region_info info_of(const odf_region *region)
+odf_region_info info_of(const odf_region *region)
 {
 	odf_region_info info = ODF_REGION_INFO_INIT;
 
@@ -28,19 +14,19 @@ static odf_region_info info_of(const odf_region *region)
 	return info;
 }
 
-static uint64_t *word_at(const odf_region *region, size_t offset)
+uint64_t *word_at(const odf_region *region, size_t offset)
 {
 	return (uint64_t *)(void *)((char *)odf_region_base(region) + offset);
 }
 
 /* Every page holds its number and a generation. */
-static void fill(odf_region *region, uint64_t generation)
+void fill(odf_region *region, uint64_t generation)
 {
 	for (size_t at = 0; at < odf_region_capacity(region); at += PAGE)
 		*word_at(region, at) = at + generation;
 }
 
-static bool holds(const odf_region *region, uint64_t generation)
+bool holds(const odf_region *region, uint64_t generation)
 {
 	for (size_t at = 0; at < odf_region_capacity(region); at += PAGE)
 		if (*word_at(region, at) != at + generation)
@@ -48,8 +34,9 @@ static bool holds(const odf_region *region, uint64_t generation)
 	return true;
 }
 
-/* A child that does what `code` says and ends with its result; holds the snapshot until `hold` is closed, if that is not -1. */
-static pid_t child_that(int (*code)(odf_region *), odf_region *region)
+/* A child that does what `code` says and ends with its result; holds the snapshot until `hold` is closed, if that is
+ * not -1. */
+pid_t child_that(int (*code)(odf_region *), odf_region *region)
 {
 	pid_t pid = odf_fork();
 
@@ -59,7 +46,7 @@ static pid_t child_that(int (*code)(odf_region *), odf_region *region)
 	return pid;
 }
 
-static odf_region *make(size_t capacity)
+odf_region *make(size_t capacity)
 {
 	odf_region *region = odf_region_create(capacity, ODF_REGION_MANUAL);
 
@@ -101,7 +88,7 @@ static void refuses_what_makes_no_sense(void **state)
 	assert_errno(0, odf_region_destroy(region));
 }
 
-static int sees_generation_1(odf_region *region)
+int sees_generation_1(odf_region *region)
 {
 	return holds(region, 1) ? 0 : 1;
 }
@@ -116,7 +103,9 @@ static int sees_and_overwrites(odf_region *region)
 
 static void any_size(void **state)
 {
-	static const size_t sizes[] = { 1, PAGE, 3 * PAGE, 2 * MIB - PAGE, 2 * MIB, 2 * MIB + PAGE, 5 * MIB + 3 * PAGE, 64 * MIB };
+	static const size_t sizes[] = {
+		1, PAGE, 3 * PAGE, 2 * MIB - PAGE, 2 * MIB, 2 * MIB + PAGE, 5 * MIB + 3 * PAGE, 64 * MIB,
+	};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
@@ -144,7 +133,9 @@ static void any_size(void **state)
 /* Terabytes of address space, of which some pages at both ends and around the borders of the largest moves are used. */
 static void sparse_terabytes(void **state)
 {
-	static const size_t offsets[] = { 0, 1024 * MIB - PAGE, 1024 * MIB, 700001 * MIB, 4096 * (size_t)1024 * MIB - PAGE };
+	static const size_t offsets[] = {
+		0, 1024 * MIB - PAGE, 1024 * MIB, 700001 * MIB, 4096 * (size_t)1024 * MIB - PAGE,
+	};
 	odf_region *region = make(4096 * (size_t)1024 * MIB);
 	pid_t pid;
 
@@ -273,478 +264,6 @@ static void settles_by_itself(void **state)
 	assert_errno(0, odf_region_destroy(region));
 }
 
-/* ---- Descendants ---- */
-
-static int gate[2];
-
-static void wait_at_gate(void)
-{
-	char byte;
-
-	close(gate[1]);
-	while (read(gate[0], &byte, 1) < 0 && errno == EINTR)
-		;
-}
-
-static int waits(odf_region *region)
-{
-	wait_at_gate();
-	return holds(region, 1) ? 0 : 1;
-}
-
-static int waits_without_descriptors(odf_region *region)
-{
-	sigset_t set;
-	int got;
-
-	(void)region;
-	syscall(SYS_close_range, 0, ~0u, 0);
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigwait(&set, &got);
-	return holds(region, 1) ? 0 : 1;
-}
-
-static int leaves_a_grandchild(odf_region *region)
-{
-	pid_t pid = fork();
-
-	if (pid == 0) {
-		wait_at_gate();
-		_exit(holds(region, 1) ? 0 : 1);
-	}
-	return pid > 0 ? 0 : 1;
-}
-
-static int execs(odf_region *region)
-{
-	(void)region;
-	/* The gate stays open in the program, which reads until it closes. */
-	dup2(gate[0], 0);
-	close(gate[1]);
-	execlp("cat", "cat", (char *)NULL);
-	return 127;
-}
-
-/* A child of no libc function: inline assembly passes every hook. */
-static pid_t raw_fork(void)
-{
-	long pid;
-
-	__asm__ volatile("syscall" : "=a"(pid) : "0"(SYS_clone), "D"(SIGCHLD), "S"(0), "d"(0) : "rcx", "r11", "memory");
-	return (pid_t)pid;
-}
-
-static void must_be_busy(odf_region *region)
-{
-	for (int round = 0; round < 3; round++) {
-		assert_errno(EBUSY, odf_region_settle(region));
-		assert_int_equal(info_of(region).state, ODF_REGION_FROZEN);
-		assert_true(holds(region, 1));
-		fill(region, 1); /* private pages, which must not reach the child */
-	}
-}
-
-static void open_gate(void)
-{
-	close(gate[0]);
-	close(gate[1]);
-}
-
-static void must_settle(odf_region *region)
-{
-	assert_errno(0, odf_region_settle(region));
-	assert_int_equal(info_of(region).state, ODF_REGION_LIVE);
-	assert_true(holds(region, 1));
-}
-
-static void every_kind_of_descendant(void **state)
-{
-	odf_region *region = make(4 * MIB + PAGE);
-	pid_t pid, other;
-	int status;
-
-	(void)state;
-	fill(region, 1);
-
-	assert_int_equal(pipe(gate), 0);
-	pid = child_that(waits, region);
-	must_be_busy(region);
-	open_gate();
-	must_exit_with(pid, 0);
-	must_settle(region);
-
-	/* One that closes every descriptor. */
-	sigset_t term;
-	sigemptyset(&term);
-	sigaddset(&term, SIGTERM);
-	sigprocmask(SIG_BLOCK, &term, NULL);
-	pid = child_that(waits_without_descriptors, region);
-	must_be_busy(region);
-	kill(pid, SIGTERM);
-	must_exit_with(pid, 0);
-	sigprocmask(SIG_UNBLOCK, &term, NULL);
-	must_settle(region);
-
-	/* A grandchild that outlives its parent. */
-	assert_int_equal(pipe(gate), 0);
-	pid = child_that(leaves_a_grandchild, region);
-	must_exit_with(pid, 0);
-	must_be_busy(region);
-	open_gate();
-	for (int wait = 0; odf_region_settle(region) == EBUSY && wait < 10000; wait++)
-		usleep(1000);
-	must_settle(region);
-
-	/* Killed, and stopped before. */
-	assert_int_equal(pipe(gate), 0);
-	pid = child_that(waits, region);
-	kill(pid, SIGSTOP);
-	assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
-	must_be_busy(region);
-	kill(pid, SIGKILL);
-	assert_true(WIFSIGNALED(wait_for(pid)));
-	open_gate();
-	must_settle(region);
-
-	/* Executed: the process lives, the memory does not. */
-	assert_int_equal(pipe(gate), 0);
-	pid = child_that(execs, region);
-	for (int wait = 0; odf_region_settle(region) == EBUSY && wait < 10000; wait++)
-		usleep(1000);
-	must_settle(region);
-	assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
-	open_gate();
-	must_exit_with(pid, 0);
-
-	/* Two, of which the older goes first; and one more of the same snapshot. */
-	assert_int_equal(pipe(gate), 0);
-	pid = child_that(sees_generation_1, region);
-	other = child_that(waits, region);
-	must_exit_with(pid, 0);
-	must_be_busy(region);
-	pid = child_that(sees_generation_1, region);
-	must_exit_with(pid, 0);
-	must_be_busy(region);
-	open_gate();
-	must_exit_with(other, 0);
-	must_settle(region);
-	assert_errno(0, odf_region_destroy(region));
-}
-
-/* Made past every hook, while FROZEN: has the snapshot, and counts. */
-static void raw_clone_of_frozen(void **state)
-{
-	odf_region *region = make(4 * MIB);
-	odf_region_info info = ODF_REGION_INFO_INIT;
-	pid_t pid;
-
-	(void)state;
-	fill(region, 1);
-	must_exit_with(child_that(sees_generation_1, region), 0);
-	assert_int_equal(pipe(gate), 0);
-	pid = raw_fork();
-	if (pid == 0) {
-		wait_at_gate();
-		if (odf_region_info_get(region, &info) != 0 || info.state != ODF_REGION_INHERITED)
-			_exit(3);
-		_exit(holds(region, 1) ? 0 : 1);
-	}
-	must_be_busy(region);
-	open_gate();
-	must_exit_with(pid, 0);
-	must_settle(region);
-	assert_errno(0, odf_region_destroy(region));
-}
-
-/* While LIVE there is nothing for it, rather than its parent's memory. */
-static void raw_clone_of_live(void **state)
-{
-	odf_region *region = make(4 * MIB);
-	odf_region_info info = ODF_REGION_INFO_INIT;
-	pid_t pid;
-
-	(void)state;
-	fill(region, 1);
-	pid = raw_fork();
-	if (pid == 0) {
-		signal(SIGSEGV, SIG_DFL);
-		if (odf_region_info_get(region, &info) != 0 || info.state != ODF_REGION_ABSENT)
-			_exit(3);
-		if (odf_region_discard(region, odf_region_base(region), PAGE) != ENXIO)
-			_exit(4);
-		if (odf_region_settle(region) != 0 || odf_region_destroy(region) != 0)
-			_exit(5);
-		/* One of its own is like any other. */
-		region = odf_region_create(MIB, ODF_REGION_MANUAL);
-		if (region == NULL)
-			_exit(6);
-		fill(region, 1);
-		pid = odf_fork();
-		if (pid == 0)
-			_exit(holds(region, 1) ? 0 : 1);
-		_exit(WEXITSTATUS(wait_for(pid)));
-	}
-	must_exit_with(pid, 0);
-	pid = raw_fork();
-	if (pid == 0) {
-		signal(SIGSEGV, SIG_DFL);
-		*(volatile uint64_t *)word_at(region, 0) = 666;
-		_exit(0);
-	}
-	assert_true(WIFSIGNALED(wait_for(pid)));
-	assert_true(holds(region, 1));
-	assert_int_equal(info_of(region).state, ODF_REGION_LIVE);
-	must_exit_with(child_that(sees_generation_1, region), 0);
-	/* What the first one had it leaves when its own keeper has noticed its end. */
-	for (int wait = 0; odf_region_settle(region) == EBUSY && wait < 10000; wait++)
-		usleep(1000);
-	must_settle(region);
-	assert_errno(0, odf_region_destroy(region));
-}
-
-static void in_another_pid_namespace(void **state)
-{
-	odf_region *region = make(MIB);
-	pid_t pid;
-
-	(void)state;
-	fill(region, 1);
-	assert_int_equal(pipe(gate), 0);
-	pid = odf_fork();
-	if (pid == 0) {
-		if (unshare(CLONE_NEWPID) != 0)
-			_exit(77);
-		if (fork() == 0) {
-			wait_at_gate();
-			_exit(0);
-		}
-		_exit(0); /* the grandchild, its namespace's init, outlives it */
-	}
-	if (WEXITSTATUS(wait_for(pid)) == 77) {
-		open_gate();
-		odf_region_destroy(region);
-		skip_because("no pid namespaces for this user");
-		return;
-	}
-	must_be_busy(region);
-	open_gate();
-	for (int wait = 0; odf_region_settle(region) == EBUSY && wait < 10000; wait++)
-		usleep(1000);
-	must_settle(region);
-	assert_errno(0, odf_region_destroy(region));
-}
-
-/* ---- Children ---- */
-
-static int uses_it_as_its_own(odf_region *region)
-{
-	odf_region_info info = info_of(region);
-	odf_region *own;
-	pid_t pid;
-
-	if (info.state != ODF_REGION_INHERITED || info.resident_bytes != 0 || odf_region_settle(region) != 0)
-		return 1;
-	if (odf_region_discard(region, odf_region_base(region), 3 * MIB) != 0 || *word_at(region, 0) != 0 || *word_at(region, 3 * MIB - PAGE) != 0 ||
-	    *word_at(region, 3 * MIB) != 3 * MIB + 1)
-		return 2;
-	fill(region, 5);
-	pid = fork();
-	if (pid == 0)
-		_exit(holds(region, 5) ? 0 : 1);
-	fill(region, 6);
-	if (wait_for(pid) != 0 || !holds(region, 6))
-		return 3;
-	if (odf_region_destroy(region) != 0)
-		return 4;
-	own = odf_region_create(2 * MIB, ODF_REGION_MANUAL);
-	if (own == NULL)
-		return 5;
-	fill(own, 1);
-	pid = odf_fork();
-	if (pid == 0)
-		_exit(holds(own, 1) && info_of(own).state == ODF_REGION_INHERITED ? 0 : 1);
-	fill(own, 2);
-	if (wait_for(pid) != 0 || odf_region_settle(own) != 0 || !holds(own, 2))
-		return 6;
-	return odf_region_destroy(own);
-}
-
-static void a_child_has_ordinary_memory(void **state)
-{
-	odf_region *region = make(8 * MIB);
-
-	(void)state;
-	fill(region, 1);
-	for (int round = 0; round < 3; round++) {
-		must_exit_with(child_that(uses_it_as_its_own, region), 0);
-		assert_true(holds(region, 1));
-	}
-	must_settle(region);
-	assert_errno(0, odf_region_destroy(region));
-}
-
-/* ---- Discard ---- */
-
-static int sees_what_was(odf_region *region)
-{
-	wait_at_gate();
-	return holds(region, 1) ? 0 : 1;
-}
-
-static bool zeros(const odf_region *region, size_t from, size_t end)
-{
-	for (size_t at = from; at < end; at += sizeof(uint64_t))
-		if (*word_at(region, at) != 0)
-			return false;
-	return true;
-}
-
-static void discard_live(void **state)
-{
-	odf_region *region = make(32 * MIB);
-	char *base = odf_region_base(region);
-
-	(void)state;
-	fill(region, 1);
-	assert_errno(0, odf_region_discard(region, base + MIB, 9 * MIB + PAGE));
-	assert_true(info_of(region).resident_bytes <= 23 * MIB);
-	assert_true(zeros(region, MIB, 10 * MIB + PAGE));
-	assert_int_equal(*word_at(region, MIB - PAGE), MIB - PAGE + 1);
-	assert_int_equal(*word_at(region, 10 * MIB + PAGE), 10 * MIB + PAGE + 1);
-	assert_errno(0, odf_region_discard(region, base, 32 * MIB));
-	assert_true(info_of(region).resident_bytes == 0);
-	assert_errno(0, odf_region_destroy(region));
-}
-
-/* A descendant has the old content, the parent zeros at once; the memory comes back when it is gone. */
-static void discard_frozen(void **state)
-{
-	static const size_t sizes[] = { PAGE, 7 * PAGE, 8 * PAGE, 100 * PAGE, 2 * MIB, 5 * MIB + PAGE };
-
-	(void)state;
-	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-		odf_region *region = make(32 * MIB + PAGE);
-		char *base = odf_region_base(region);
-		size_t from = 3 * MIB + 5 * PAGE, end = from + sizes[i];
-		pid_t pid;
-
-		fill(region, 1);
-		assert_int_equal(pipe(gate), 0);
-		pid = child_that(sees_what_was, region);
-		*word_at(region, from) = 17; /* a private page under it */
-		assert_errno(0, odf_region_discard(region, base + from, sizes[i]));
-		assert_true(zeros(region, from, end));
-		assert_int_equal(info_of(region).resident_bytes, 32 * MIB + PAGE); /* the frozen file is not touched */
-		*word_at(region, from + sizes[i] / PAGE / 2 * PAGE) = 4711;
-		assert_int_equal(*word_at(region, from - PAGE), from - PAGE + 1);
-		assert_int_equal(*word_at(region, end), end + 1);
-		open_gate();
-		must_exit_with(pid, 0);
-		assert_errno(0, odf_region_settle(region));
-		assert_int_equal(info_of(region).resident_bytes, 32 * MIB + PAGE - sizes[i] + PAGE); /* one was written again */
-		assert_int_equal(*word_at(region, from + sizes[i] / PAGE / 2 * PAGE), 4711);
-		*word_at(region, from + sizes[i] / PAGE / 2 * PAGE) = 0;
-		assert_true(zeros(region, from, end));
-		assert_int_equal(*word_at(region, end), end + 1);
-		assert_errno(0, odf_region_destroy(region));
-	}
-}
-
-/* Over and over, all of it, with forks between: neither mappings nor memory pile up. */
-static void discard_again_and_again(void **state)
-{
-	odf_region *region = make(8 * MIB);
-	char *base = odf_region_base(region), *maps;
-	size_t lines = 0;
-
-	(void)state;
-	for (int round = 0; round < 50; round++) {
-		fill(region, 1);
-		must_exit_with(child_that(sees_generation_1, region), 0);
-		for (size_t at = 0; at < 8 * MIB; at += 16 * PAGE)
-			assert_errno(0, odf_region_discard(region, base + at, 8 * PAGE));
-		assert_errno(0, odf_region_discard(region, base, 8 * MIB));
-		assert_true(zeros(region, 0, 8 * MIB));
-		if (round % 10 == 9) {
-			assert_errno(0, odf_region_settle(region));
-			assert_int_equal(info_of(region).resident_bytes, 0);
-		}
-	}
-	maps = read_file("/proc/self/maps");
-	for (char *at = maps; (at = strchr(at, '\n')) != NULL; at++)
-		lines++;
-	assert_true(lines < 200);
-	free(maps);
-	assert_errno(0, odf_region_destroy(region));
-}
-
-/* Freed memory stays freed over a fork and its settle: what is zero is not written back. */
-static void zeros_take_no_memory(void **state)
-{
-	odf_region *region = make(16 * MIB);
-
-	(void)state;
-	fill(region, 1);
-	must_exit_with(child_that(sees_generation_1, region), 0);
-	memset(odf_region_base(region), 0, 16 * MIB);
-	assert_errno(0, odf_region_settle(region));
-	assert_int_equal(info_of(region).resident_bytes, 0);
-	assert_true(zeros(region, 0, 16 * MIB));
-	assert_errno(0, odf_region_destroy(region));
-}
-
-/* The kernel then fills new mappings at once, and with MCL_CURRENT all there are: also the one that home is made of at the next freeze. */
-static int lives_with_mlockall(int before, int after)
-{
-	odf_region *region;
-	pid_t pid;
-
-	if (before != 0 && mlockall(before) != 0)
-		return 77;
-	region = odf_region_create(8 * MIB, ODF_REGION_MANUAL);
-	if (region == NULL)
-		return 77; /* by RLIMIT_MEMLOCK */
-	if (before != 0 && info_of(region).resident_bytes != 0)
-		return 1;
-	fill(region, 1);
-	if (after != 0 && mlockall(after) != 0)
-		return 77;
-	for (uint64_t round = 1; round < 4; round++) {
-		fill(region, round);
-		pid = odf_fork();
-		if (pid == 0)
-			_exit(holds(region, round) ? 0 : 1);
-		if (!holds(region, round) || wait_for(pid) != 0 || !holds(region, round))
-			return 2;
-		fill(region, round + 10);
-		if (odf_region_settle(region) != 0 || !holds(region, round + 10))
-			return 3;
-	}
-	return odf_region_destroy(region);
-}
-
-static void under_mlockall(void **state)
-{
-	static const int flags[][2] = {
-		{ MCL_FUTURE, 0 }, { 0, MCL_FUTURE }, { 0, MCL_CURRENT }, { MCL_CURRENT | MCL_FUTURE, MCL_CURRENT }, { MCL_FUTURE | MCL_ONFAULT, 0 },
-	};
-
-	(void)state;
-	for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
-		pid_t pid = fork();
-		int result;
-		if (pid == 0)
-			_exit(lives_with_mlockall(flags[i][0], flags[i][1]));
-		result = WEXITSTATUS(wait_for(pid));
-		if (result == 77) {
-			skip_because("memory may not be locked here");
-			return;
-		}
-		assert_int_equal(result, 0);
-	}
-}
-
 static void several_regions(void **state)
 {
 	odf_region *regions[8];
@@ -827,7 +346,8 @@ int main(void)
 	};
 
 	if (odf_capabilities_get(&capabilities) != 0 || capabilities.strategy[ODF_STRATEGY_REGION] != ODF_REASON_NONE) {
-		printf("1..0 # SKIP no regions here: %s\n", odf_reason_text(capabilities.strategy[ODF_STRATEGY_REGION]));
+		printf("1..0 # SKIP no regions here: %s\n",
+		       odf_reason_text(capabilities.strategy[ODF_STRATEGY_REGION]));
 		return 0;
 	}
 	return cmocka_run_group_tests(tests, NULL, NULL);

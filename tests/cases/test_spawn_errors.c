@@ -1,34 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * What cannot be done: each failure with its exact step, index and errno, no child left, no descriptor more, mask and dispositions as
- * before, *pid untouched.
+ * What cannot be done: each failure with its exact step, index and errno, no child left, no descriptor more, mask and
+ * dispositions as before, *pid untouched.
  */
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <pthread.h>
-#include <sched.h>
-#include <grp.h>
-#include <signal.h>
-#include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include "spawn_errors.h"
 
-#include "../support/support.h"
+char *true_argv[] = { (char[]){ "true" }, NULL };
 
-static char *true_argv[] = { (char[]){ "true" }, NULL };
-
-static void must_fail_by(odf_strategy engine, const char *file, char *const argv[], odf_spawn_options *options, odf_step step, int index,
-			 int error)
+static void must_fail_by(odf_strategy engine, const char *file, char *const argv[], odf_spawn_options *options,
+			 odf_step step, int index, int error)
 {
 	struct surroundings before = surroundings_take();
 	odf_report report = ODF_REPORT_INIT;
@@ -39,8 +19,8 @@ static void must_fail_by(odf_strategy engine, const char *file, char *const argv
 	errno = 99;
 	result = odf_spawn(&pid, file, argv, NULL, options, &report);
 	if (result != error || report.error != error || report.step != step || report.index != index)
-		fail_msg("%s: error %d (report: %d) at %s %d, expected %d at %s %d", odf_strategy_name(engine), result, report.error,
-			 odf_step_name(report.step), report.index, error, odf_step_name(step), index);
+		fail_msg("%s: error %d (report: %d) at %s %d, expected %d at %s %d", odf_strategy_name(engine), result,
+			 report.error, odf_step_name(report.step), report.index, error, odf_step_name(step), index);
 	assert_int_equal(errno, 99);
 	assert_int_equal(pid, -7);
 	if (step != ODF_STEP_REQUEST)
@@ -49,162 +29,22 @@ static void must_fail_by(odf_strategy engine, const char *file, char *const argv
 	surroundings_must_equal(&before);
 }
 
-static void must_fail_at(const char *file, char *const argv[], odf_spawn_options *options, odf_step step, int index, int error)
+void must_fail_at(const char *file, char *const argv[], odf_spawn_options *options, odf_step step, int index, int error)
 {
 	must_fail_by(ODF_STRATEGY_VFORK, file, argv, options, step, index, error);
 	must_fail_by(ODF_STRATEGY_FORK, file, argv, options, step, index, error);
 }
 
-/* ---- Refused requests -------------------------------------------------------------------------------------------------------- */
+/* ---- Refused requests -------------------------------------------------------------------------------------------- */
 
-static void must_refuse(const char *file, char *const argv[], odf_spawn_options *options, int index)
+void must_refuse(const char *file, char *const argv[], odf_spawn_options *options, int index)
 {
 	must_fail_by(ODF_STRATEGY_VFORK, file, argv, options, ODF_STEP_REQUEST, index, EINVAL);
 	must_fail_by(ODF_STRATEGY_FORK, file, argv, options, ODF_STEP_REQUEST, index, EINVAL);
 	must_fail_by(ODF_STRATEGY_POSIX_SPAWN, file, argv, options, ODF_STEP_REQUEST, index, EINVAL);
 }
 
-#define WITH(member_and_value)                                       \
-	do {                                                         \
-		odf_spawn_options o = ODF_SPAWN_OPTIONS_INIT;        \
-		member_and_value;                                    \
-		must_refuse("/bin/true", true_argv, &o, -1);         \
-	} while (0)
-
-static void test_refused(void **state)
-{
-	odf_spawn_options none = ODF_SPAWN_OPTIONS_INIT;
-	char *no_arguments[] = { NULL };
-
-	(void)state;
-	must_refuse(NULL, true_argv, &none, -1);
-	must_refuse("/bin/true", NULL, &none, -1);
-	must_refuse("/bin/true", no_arguments, &none, -1);
-	WITH(o.flags = 0x8000);
-	WITH((o.flags = ODF_SPAWN_DETACH, o.parent_death_signal = SIGTERM));
-	WITH(o.flags = 1ull << 63);
-	WITH(o.flags = ODF_SPAWN_SETSID | ODF_SPAWN_SETPGROUP);
-	WITH((o.flags = ODF_SPAWN_SETPGROUP, o.pgroup = -1));
-	WITH((o.flags = ODF_SPAWN_NICE, o.nice = 20));
-	WITH((o.flags = ODF_SPAWN_NICE, o.nice = -21));
-	WITH((o.flags = ODF_SPAWN_GROUPS, o.group_count = 1));
-	WITH((o.flags = ODF_SPAWN_SEARCH_PATH | ODF_SPAWN_EXEC_FD, o.exec_fd = 0));
-	WITH(o.forgive = ODF_FORGIVE(ODF_STEP_UID));
-	WITH(o.forgive = ODF_FORGIVE(ODF_STEP_EXEC));
-	WITH((o.flags = ODF_SPAWN_UID | ODF_SPAWN_GROUPS, o.uid = (uid_t)-1));
-	WITH((o.flags = ODF_SPAWN_GID, o.gid = (gid_t)-1));
-	WITH((o.flags = ODF_SPAWN_GROUPS, o.groups = &(gid_t){ 1 }, o.group_count = ((size_t)1 << 32) + 1));
-	WITH((o.flags = ODF_SPAWN_UID, o.uid = getuid()));
-	WITH((o.flags = ODF_SPAWN_UID | ODF_SPAWN_GROUPS | ODF_SPAWN_KEEP_GROUPS, o.uid = getuid()));
-	WITH(o.flags = ODF_SPAWN_KEEP_GROUPS);
-	WITH(o.flags = ODF_SPAWN_USER_GROUPS);
-	WITH(o.flags = ODF_SPAWN_SEARCH_PATH | ODF_SPAWN_SEARCH_CHILD_PATH);
-	WITH((o.flags = ODF_SPAWN_TTY_FD, o.tty_fd = 0));
-	WITH(o.tty_fd = 1);
-	WITH((o.flags = ODF_SPAWN_OOM_SCORE_ADJ, o.oom_score_adj = 1001));
-	WITH(o.flags = ODF_SPAWN_PIPE_STDOUT);
-	WITH((o.flags = ODF_SPAWN_PIPE_STDERR | ODF_SPAWN_STDERR_TO_STDOUT, o.pipes = (int[3]){ 0 }));
-	WITH(o.env_edit_count = 1);
-	WITH(o.namespace_count = 1);
-	WITH((o.flags = ODF_SPAWN_SCHED, o.sched_attr = (const struct sched_attr *)&o));
-	WITH((o.cwd_fd = -1, o.flags = ODF_SPAWN_CWD_FD));
-	WITH((o.exec_fd = -1, o.flags = ODF_SPAWN_EXEC_FD));
-	WITH((o.cgroup_fd = -1, o.flags = ODF_SPAWN_CGROUP_FD));
-	WITH(o.cwd_fd = -2);
-	WITH(o.exec_fd = -2);
-	WITH(o.cgroup_fd = -2);
-	WITH(o.fd_count = 1);
-	WITH(o.rlimit_count = 1);
-	WITH(o.parent_death_signal = -1);
-	WITH(o.parent_death_signal = 65);
-	WITH(o.size = offsetof(odf_spawn_options, pool) - 1);
-	WITH(o.size = 0);
-}
-
-static void test_refused_allow(void **state)
-{
-	static const unsigned sets[] = { ODF_ALLOW(ODF_STRATEGY_NONE), ODF_ALLOW(ODF_STRATEGY_KERNEL), ODF_ALLOW(ODF_STRATEGY_REGION),
-					 ODF_ALLOW(ODF_STRATEGY_VFORK) | 1u << 30 };
-
-	(void)state;
-	for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
-		odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
-		odf_report report = ODF_REPORT_INIT;
-		options.allow = sets[i];
-		assert_errno(EINVAL, odf_spawn(NULL, "/bin/true", true_argv, NULL, &options, &report));
-		assert_int_equal(report.step, ODF_STEP_REQUEST);
-	}
-	must_have_no_children();
-}
-
-static void test_refused_actions(void **state)
-{
-	odf_fd_action twice[] = { ODF_FD_NULL(0), ODF_FD_CLOSE(7), ODF_FD_DUP(7, 0) };
-	odf_fd_action negative[] = { ODF_FD_NULL(0), ODF_FD_NULL(-1) };
-	odf_fd_action source[] = { ODF_FD_DUP(5, -1) };
-	odf_fd_action no_path[] = { ODF_FD_OPEN(5, NULL, 0, 0) };
-	odf_fd_action kind[] = { ODF_FD_NULL(3), { (odf_fd_kind)0, 4, 4, 0, 0, NULL } };
-	odf_fd_action many[100];
-	odf_spawn_options o = ODF_SPAWN_OPTIONS_INIT;
-
-	(void)state;
-	o.fds = twice;
-	o.fd_count = 3;
-	must_refuse("/bin/true", true_argv, &o, 2);
-	o.fds = negative;
-	o.fd_count = 2;
-	must_refuse("/bin/true", true_argv, &o, 1);
-	o.fds = source;
-	o.fd_count = 1;
-	must_refuse("/bin/true", true_argv, &o, 0);
-	o.fds = no_path;
-	must_refuse("/bin/true", true_argv, &o, 0);
-	o.fds = kind;
-	o.fd_count = 2;
-	must_refuse("/bin/true", true_argv, &o, 1);
-	for (int i = 0; i < 100; i++)
-		many[i] = (odf_fd_action)ODF_FD_CLOSE(i == 80 ? 3 : i);
-	o.fds = many;
-	o.fd_count = 100;
-	must_refuse("/bin/true", true_argv, &o, 80);
-}
-
-static void test_structure_sizes(void **state)
-{
-	struct {
-		odf_spawn_options known;
-		long added[2];
-	} newer = { ODF_SPAWN_OPTIONS_INIT, { 0, 0 } };
-	struct {
-		odf_report known;
-		long added[2];
-	} report = { ODF_REPORT_INIT, { 7, 7 } };
-	pid_t pid;
-
-	(void)state;
-	newer.known.size = sizeof newer;
-	report.known.size = sizeof report;
-	assert_errno(0, odf_spawn(&pid, "/bin/true", true_argv, NULL, &newer.known, &report.known));
-	must_exit_with(pid, 0);
-	assert_int_equal(report.added[0], 0);
-	assert_int_equal(report.added[1], 0);
-	assert_int_equal(report.known.size, sizeof report);
-	newer.added[1] = 1;
-	assert_errno(E2BIG, odf_spawn(&pid, "/bin/true", true_argv, NULL, &newer.known, &report.known));
-	assert_int_equal(report.known.step, ODF_STEP_REQUEST);
-	assert_int_equal(report.known.error, E2BIG);
-	report.known.size = 1;
-	{
-		odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
-		int pidfd = -5;
-		options.pidfd = &pidfd;
-		assert_errno(EINVAL, odf_spawn(&pid, "/bin/true", true_argv, NULL, &options, &report.known));
-		assert_int_equal(pidfd, -1);
-	}
-	must_have_no_children();
-}
-
-/* ---- Exec -------------------------------------------------------------------------------------------------------------------- */
+/* ---- Exec -------------------------------------------------------------------------------------------------------- */
 
 static void on_every_engine(const char *file, char *const argv[], int error)
 {
@@ -261,7 +101,7 @@ static void test_exec(void **state)
 	}
 }
 
-/* ---- The steps before -------------------------------------------------------------------------------------------------------- */
+/* ---- The steps before -------------------------------------------------------------------------------------------- */
 
 static void test_directory(void **state)
 {
@@ -306,7 +146,8 @@ static void test_descriptors(void **state)
 	must_fail_at("/bin/true", true_argv, &options, ODF_STEP_FD, 0, EBADF);
 	options.fds = cycle_of_nothing;
 	options.fd_count = 2;
-	must_fail_at("/bin/true", true_argv, &options, ODF_STEP_FD, 1, EBADF); /* 903 is saved first, which action 1 reads */
+	/* 903 is saved first, which action 1 reads */
+	must_fail_at("/bin/true", true_argv, &options, ODF_STEP_FD, 1, EBADF);
 }
 
 static int fails_with(void *error)
@@ -377,18 +218,14 @@ static void test_attributes(void **state)
 {
 	odf_rlimit limits[] = { { RLIMIT_CORE, { 0, 0 } }, { 99, { 1, 1 } } };
 	odf_rlimit crossed[] = { { RLIMIT_NOFILE, { 20, 10 } } };
-	struct sock_filter rejected[] = { BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 1u << 20), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW) };
+	struct sock_filter rejected[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 1u << 20), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
 	struct sock_fprog program = { 2, rejected };
 	cpu_set_t none;
 	int no_directory;
 
 	(void)state;
-#define FAILS(step, index, error, ...)                                                             \
-	do {                                                                                       \
-		odf_spawn_options o = ODF_SPAWN_OPTIONS_INIT;                                      \
-		__VA_ARGS__;                                                                       \
-		must_fail_at("/bin/true", true_argv, &o, step, index, error);                      \
-	} while (0)
 	CPU_ZERO(&none);
 	FAILS(ODF_STEP_PGROUP, -1, EPERM, (o.flags = ODF_SPAWN_SETPGROUP, o.pgroup = INT_MAX));
 	FAILS(ODF_STEP_RLIMIT, 1, EINVAL, (o.rlimits = limits, o.rlimit_count = 2));
@@ -418,7 +255,8 @@ static void test_forgive(void **state)
 		options.rlimits = limits;
 		options.rlimit_count = 2;
 		options.cgroup_fd = 900;
-		options.forgive = ODF_FORGIVE(ODF_STEP_RLIMIT) | ODF_FORGIVE(ODF_STEP_CGROUP) | ODF_FORGIVE(ODF_STEP_NICE);
+		options.forgive = ODF_FORGIVE(ODF_STEP_RLIMIT) | ODF_FORGIVE(ODF_STEP_CGROUP) |
+				  ODF_FORGIVE(ODF_STEP_NICE);
 		json = spawn_state(&options, &report);
 		must_have(json, "rlimit4", "\"0 0\"");
 		free(json);
@@ -458,319 +296,6 @@ static void test_killed_at_exec(void **state)
 		assert_errno(0, odf_spawn(&pid, "/bin/true", true_argv, NULL, &options, NULL));
 		must_exit_with(pid, 0);
 	}
-}
-
-/* ---- As somebody without rights ---------------------------------------------------------------------------------------------- */
-
-static int check_unprivileged(void)
-{
-	struct sock_filter allow[] = { BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW) };
-	struct sock_fprog program = { 1, allow };
-	odf_rlimit higher[] = { { RLIMIT_NOFILE, { 64, 128 } } };
-	struct rlimit low = { 1000, 1000 }, none = { 0, 0 };
-	gid_t groups[] = { 0 };
-
-	if (setgroups(0, NULL) != 0 || setgid(65534) != 0 || setuid(65534) != 0 || setrlimit(RLIMIT_NOFILE, &low) != 0)
-		return 2;
-	higher[0].limit = (struct rlimit){ 2000, 2000 };
-	FAILS(ODF_STEP_UID, -1, EPERM, (o.flags = ODF_SPAWN_UID | ODF_SPAWN_KEEP_GROUPS, o.uid = 0));
-	FAILS(ODF_STEP_GID, -1, EPERM, (o.flags = ODF_SPAWN_GID, o.gid = 0));
-	FAILS(ODF_STEP_GROUPS, -1, EPERM, (o.flags = ODF_SPAWN_GROUPS, o.groups = groups, o.group_count = 1));
-	FAILS(ODF_STEP_NICE, -1, EACCES, (o.flags = ODF_SPAWN_NICE, o.nice = -5));
-	FAILS(ODF_STEP_RLIMIT, 0, EPERM, (o.rlimits = higher, o.rlimit_count = 1));
-	FAILS(ODF_STEP_SECCOMP, -1, EACCES, o.seccomp = &program);
-	FAILS(ODF_STEP_SCHED, -1, EPERM,
-	      (o.flags = ODF_SPAWN_SCHED, o.sched_policy = SCHED_FIFO, o.sched_param.sched_priority = 1));
-	if (setrlimit(RLIMIT_NPROC, &none) != 0)
-		return 3;
-	FAILS(ODF_STEP_CLONE, -1, EAGAIN, (void)o);
-	return 0;
-}
-
-/* A failed assertion in a forked child leaves it by longjmp into the runner's copy; its exit status tells. */
-static void in_child(int (*check)(void))
-{
-	pid_t pid = fork();
-
-	if (pid == 0) {
-		alarm(60);
-		_exit(check());
-	}
-	must_exit_with(pid, 0);
-}
-
-static void test_unprivileged(void **state)
-{
-	(void)state;
-	if (geteuid() != 0) {
-		skip_because("needs root, to become somebody without rights");
-		return;
-	}
-	in_child(check_unprivileged);
-}
-
-/* ---- Hostile surroundings ---------------------------------------------------------------------------------------------------- */
-
-static int check_sigchld_ignored(void)
-{
-	signal(SIGCHLD, SIG_IGN);
-	for (size_t i = 0; i < 3; i++) {
-		odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
-		odf_report report = ODF_REPORT_INIT;
-		pid_t pid = -7;
-		options.allow = ODF_ALLOW(engines[i]);
-		if (odf_spawn(&pid, "/nonexistent", true_argv, NULL, &options, &report) != ENOENT || pid != -7 ||
-		    report.step != ODF_STEP_EXEC)
-			return 1;
-		if (odf_spawn(&pid, "/bin/true", true_argv, NULL, &options, &report) != 0 || pid <= 0)
-			return 2;
-		for (int round = 0; i > 0 && round < 200; round++) {
-			int pidfd = -5;
-			options.pidfd = &pidfd;
-			if (odf_spawn(&pid, "/bin/true", true_argv, NULL, &options, &report) != 0 || pidfd < 0)
-				return 3;
-			close(pidfd);
-		}
-	}
-	return 0;
-}
-
-static atomic_bool stop_reaping;
-static void *reap_everything(void *unused)
-{
-	(void)unused;
-	while (!stop_reaping)
-		waitpid(-1, NULL, WNOHANG);
-	return NULL;
-}
-
-static int check_reaper_thread(void)
-{
-	pthread_t thread;
-
-	if (pthread_create(&thread, NULL, reap_everything, NULL) != 0)
-		return 9;
-	for (int round = 0; round < 300; round++) {
-		odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
-		odf_report report = ODF_REPORT_INIT;
-		pid_t pid = -7;
-		int pidfd = -5;
-		options.allow = ODF_ALLOW(engines[round % 3]);
-		options.pidfd = round % 3 != 0 && round % 2 ? &pidfd : NULL;
-		if (odf_spawn(&pid, "/nonexistent", true_argv, NULL, &options, &report) != ENOENT)
-			return 1;
-		if (odf_spawn(&pid, "/bin/true", true_argv, NULL, &options, &report) != 0)
-			return 2;
-		if (pidfd >= 0)
-			close(pidfd);
-	}
-	stop_reaping = true;
-	pthread_join(thread, NULL);
-	return 0;
-}
-
-/* Three descriptors at most, all taken; and none open at all. */
-static int check_few_descriptors(void)
-{
-	struct rlimit three = { 3, 3 };
-
-	closefrom(3);
-	if (setrlimit(RLIMIT_NOFILE, &three) != 0)
-		return 9;
-	for (int closed = 0; closed < 2; closed++) {
-		for (size_t i = 0; i < 3; i++) {
-			odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
-			odf_fd_action swap[] = { ODF_FD_DUP(0, 1), ODF_FD_DUP(1, 0) };
-			odf_report report = ODF_REPORT_INIT;
-			pid_t pid;
-			int status;
-			options.allow = ODF_ALLOW(engines[i]);
-			if (odf_spawn(&pid, "/bin/true", true_argv, NULL, &options, &report) != 0)
-				return 1;
-			/* The loader needs a descriptor for libc, and has one once the caller has closed its own. */
-			if (waitpid(pid, &status, 0) != pid || (closed && status != 0))
-				return 2;
-			if (odf_spawn(&pid, "/nonexistent", true_argv, NULL, &options, &report) != ENOENT || report.step != ODF_STEP_EXEC)
-				return 3;
-			options.fds = swap;
-			options.fd_count = 2;
-			if (i == 0 || closed)
-				continue;
-			if (odf_spawn(&pid, "/bin/true", true_argv, NULL, &options, &report) != EMFILE || report.step != ODF_STEP_FD)
-				return 4;
-		}
-		closefrom(0);
-	}
-	return 0;
-}
-
-/* Nothing but a static program: no /proc, no /dev. */
-static int check_empty_root(void)
-{
-	char *argv[] = { (char[]){ "exits" }, NULL };
-
-	if (chroot(scratch_path("root")) != 0 || chdir("/") != 0)
-		return 9;
-	for (size_t i = 0; i < 3; i++) {
-		odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
-		odf_fd_action null[] = { ODF_FD_NULL(0) };
-		odf_report report = ODF_REPORT_INIT;
-		pid_t pid;
-		int status;
-		options.allow = ODF_ALLOW(engines[i]);
-		options.flags = ODF_SPAWN_CLOSE_OTHER_FDS;
-		if (odf_spawn(&pid, "/exits", argv, NULL, &options, &report) != 0 || waitpid(pid, &status, 0) != pid || status != 23 << 8)
-			return 1;
-		if (odf_spawn(&pid, "/missing", argv, NULL, &options, &report) != ENOENT)
-			return 2;
-		options.fds = null;
-		options.fd_count = 1;
-		if (odf_spawn(&pid, "/exits", argv, NULL, &options, &report) != ENOENT || (i > 0 && report.step != ODF_STEP_FD))
-			return 3;
-	}
-	return 0;
-}
-
-/* A limit that the kernel checks after it has stored a pidfd's number, and frees the number again: meanwhile it may be another thread's, and must not be
- * closed. */
-static char limited_cgroup[PATH_MAX];
-static atomic_ulong closed_under_us;
-static void *open_and_close(void *unused)
-{
-	(void)unused;
-	while (!stop_reaping) {
-		int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-		if (fd >= 0 && close(fd) != 0)
-			closed_under_us++;
-	}
-	return NULL;
-}
-
-static int check_stale_pidfd(void)
-{
-	char procs[PATH_MAX + 16];
-	pthread_t thread;
-	int fd;
-
-	snprintf(procs, sizeof procs, "%s/cgroup.procs", limited_cgroup);
-	fd = open(procs, O_WRONLY | O_CLOEXEC);
-	if (fd < 0 || write(fd, "0", 1) != 1 || close(fd) != 0 || pthread_create(&thread, NULL, open_and_close, NULL) != 0)
-		return 9;
-	for (int round = 0; round < 5000; round++) {
-		odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
-		odf_report report = ODF_REPORT_INIT;
-		int pidfd = -5;
-		options.allow = ODF_ALLOW(ODF_STRATEGY_VFORK);
-		options.flags = round % 2 ? ODF_SPAWN_DETACH : 0;
-		options.pidfd = &pidfd;
-		if (odf_spawn(NULL, "/bin/true", true_argv, NULL, &options, &report) != EAGAIN || report.step != ODF_STEP_CLONE || pidfd != -1)
-			return 1;
-	}
-	stop_reaping = true;
-	pthread_join(thread, NULL);
-	return closed_under_us == 0 ? 0 : 2;
-}
-
-static bool make_limited_cgroup(void)
-{
-	static const char *const mounts[] = { "/sys/fs/cgroup/pids", "/sys/fs/cgroup", "/sys/fs/cgroup/unified" };
-
-	for (size_t i = 0; i < sizeof mounts / sizeof *mounts; i++) {
-		char maximum[PATH_MAX + 16];
-		int fd;
-		snprintf(limited_cgroup, sizeof limited_cgroup, "%s/odfork-pids-%d", mounts[i], (int)getpid());
-		if (mkdir(limited_cgroup, 0755) != 0)
-			continue;
-		snprintf(maximum, sizeof maximum, "%s/pids.max", limited_cgroup);
-		fd = open(maximum, O_WRONLY | O_CLOEXEC);
-		/* The process and its second thread; a third task is one too many. */
-		if (fd >= 0 && write(fd, "2", 1) == 1 && close(fd) == 0)
-			return true;
-		rmdir(limited_cgroup);
-	}
-	return false;
-}
-
-static void test_stale_pidfd(void **state)
-{
-	(void)state;
-	if (!make_limited_cgroup()) {
-		skip_because("no cgroup with a limit of processes can be made here");
-		return;
-	}
-	in_child(check_stale_pidfd);
-	assert_int_equal(rmdir(limited_cgroup), 0);
-}
-
-/* A /proc that was mounted for another pid namespace has other processes under our children's numbers. */
-static int check_foreign_proc(void)
-{
-	pid_t first;
-
-	if (unshare(CLONE_NEWPID) != 0)
-		return 77;
-	first = fork();
-	if (first == 0) {
-		for (int round = 0; round < 30; round++) {
-			odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
-			odf_report report = ODF_REPORT_INIT;
-			pid_t pid;
-			int status;
-			options.allow = ODF_ALLOW(engines[1 + round % 2]);
-			options.flags = ODF_SPAWN_SETSID;
-			if (odf_spawn(&pid, "/bin/true", true_argv, NULL, &options, &report) != 0 || waitpid(pid, &status, 0) != pid || status != 0)
-				_exit(1);
-			if (odf_spawn(&pid, "/nonexistent", true_argv, NULL, &options, &report) != ENOENT)
-				_exit(2);
-		}
-		_exit(0);
-	}
-	return WEXITSTATUS(wait_for(first));
-}
-
-static void test_foreign_proc(void **state)
-{
-	(void)state;
-	if (geteuid() != 0) {
-		skip_because("a pid namespace needs root");
-		return;
-	}
-	in_child(check_foreign_proc);
-}
-
-static void test_sigchld_ignored(void **state)
-{
-	(void)state;
-	in_child(check_sigchld_ignored);
-}
-
-static void test_reaper_thread(void **state)
-{
-	(void)state;
-	in_child(check_reaper_thread);
-}
-
-static void test_few_descriptors(void **state)
-{
-	(void)state;
-	in_child(check_few_descriptors);
-}
-
-static void test_empty_root(void **state)
-{
-	char *program, command[2 * PATH_MAX + 64];
-
-	(void)state;
-	if (geteuid() != 0) {
-		skip_because("chroot needs root");
-		return;
-	}
-	mkdir(scratch_path("root"), 0755);
-	program = strdup(helper_path("exits"));
-	snprintf(command, sizeof command, "cp '%s' '%s'", program, scratch_path("root/exits"));
-	free(program);
-	assert_int_equal(system(command), 0);
-	in_child(check_empty_root);
 }
 
 int main(void)

@@ -33,7 +33,6 @@
 #define PAGE          ((size_t)4096)
 #define TABLE         ((size_t)512) /* pages */
 #define SCAN          _IOWR('f', 16, uint64_t[12])
-
 #define ENTRY_SWAPPED (1ull << 62)
 #define ENTRY_PRESENT (1ull << 63)
 

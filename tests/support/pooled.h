@@ -16,8 +16,9 @@
 
 #define POOLED_VFORK ODF_ALLOW(ODF_STRATEGY_VFORK)
 
-static odf_pool *pooled_pool;
-static pid_t pooled_process; /* a forked child makes its own */
+/* One for all files of a test; weak, as it is in each of them. */
+odf_pool *pooled_pool __attribute__((weak));
+pid_t pooled_process __attribute__((weak)); /* a forked child makes its own */
 
 static inline void pooled_report(odf_report *report)
 {
@@ -54,7 +55,7 @@ static inline int pooled_end(odf_launch *launch, pid_t pid, const odf_spawn_opti
 	return error;
 }
 
-__attribute__((noinline)) static int pooled_spawn(pid_t *pid, const char *file, char *const argv[], char *const envp[],
+__attribute__((noinline, unused)) static int pooled_spawn(pid_t *pid, const char *file, char *const argv[], char *const envp[],
 			       const odf_spawn_options *options, odf_report *report)
 {
 	odf_spawn_options own = ODF_SPAWN_OPTIONS_INIT;
