@@ -8,191 +8,9 @@
  *   malloc_in_place "" CASE      that one
  *   malloc_in_place CASE         that one, as it is run: with LD_PRELOAD and ODFORK_HEAP set by who calls
  */
-#include <dlfcn.h>
-#include <errno.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <malloc.h>
-#include <pthread.h>
-#include <signal.h>
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
+#include "malloc_in_place.h"
 
-#include "odfork.h"
-
-#define MIB     ((size_t)1 << 20)
-#define AMOUNT  (64 * MIB)
 #define THREADS 4
-
-#define must(condition) ((condition) ? (void)0 : wrong(__LINE__, #condition))
-
-static __attribute__((noreturn)) void wrong(int line, const char *condition)
-{
-	dprintf(2, "line %d: %s (errno %d)\n", line, condition, errno);
-	_exit(1);
-}
-
-static void wait_ms(long milliseconds)
-{
-	struct timespec time = { milliseconds / 1000, milliseconds % 1000 * 1000000 };
-
-	while (nanosleep(&time, &time) != 0)
-		;
-}
-
-/* ---- The library, if it is there ---- */
-
-static bool is_preloaded(void)
-{
-	static int known = -1; /* asked once: where it is not, the message takes memory */
-
-	if (known < 0)
-		known = dlsym(RTLD_DEFAULT, "odf_heap_info_get") != NULL;
-	return known;
-}
-
-static odf_heap_info info(void)
-{
-	odf_heap_info found = ODF_HEAP_INFO_INIT;
-	int (*get)(odf_heap_info *);
-
-	*(void **)&get = dlsym(RTLD_DEFAULT, "odf_heap_info_get");
-	must(get != NULL && get(&found) == 0);
-	return found;
-}
-
-/* What is taken in beside the program is so sooner or later. */
-static void wait_for_inside(size_t least, size_t most)
-{
-	odf_heap_info found = { 0 };
-
-	if (!is_preloaded() || geteuid() != 0) /* without userfaultfd nothing is taken in beside a program */
-		return;
-	for (int tries = 0; tries < 2000; tries++) {
-		found = info();
-		if (found.inside_bytes >= least && found.inside_bytes <= most)
-			return;
-		wait_ms(10);
-	}
-	dprintf(2, "state %d, reason %d, door %d, %zu MiB inside, %zu outside, and not %zu to %zu\n", (int)found.state, (int)found.reason,
-		(int)found.malloc_door, found.inside_bytes / MIB, found.outside_bytes / MIB, least / MIB, most / MIB);
-	wrong(__LINE__, "inside");
-}
-
-/* ---- Blocks, and what is in them ---- */
-
-struct block {
-	unsigned char *memory;
-	size_t size;
-	unsigned value;
-};
-
-static void fill(struct block *block, size_t size, unsigned value)
-{
-	must(block->memory != NULL && malloc_usable_size(block->memory) >= size);
-	block->size = size;
-	block->value = value;
-	memset(block->memory, (int)value, size);
-}
-
-static bool is_right(const struct block *block)
-{
-	for (size_t i = 0; i < block->size; i += i + 509 < block->size ? 509 : 1)
-		if (block->memory[i] != (unsigned char)block->value)
-			return false;
-	return true;
-}
-
-struct blocks {
-	struct block *list;
-	size_t count, each;
-};
-
-/* Of `each` bytes, `whole` in all. */
-static struct blocks make(size_t each, size_t whole)
-{
-	struct blocks made = { NULL, whole / each, each };
-
-	made.list = calloc(made.count, sizeof *made.list);
-	must(made.list != NULL);
-	for (size_t i = 0; i < made.count; i++) {
-		made.list[i].memory = malloc(each);
-		fill(&made.list[i], each, (unsigned)(i % 250 + 1));
-	}
-	return made;
-}
-
-static void check(const struct blocks *blocks)
-{
-	for (size_t i = 0; i < blocks->count; i++)
-		must(is_right(&blocks->list[i]));
-}
-
-static void change(struct blocks *blocks, unsigned by)
-{
-	for (size_t i = by; i < blocks->count; i += 7)
-		fill(&blocks->list[i], blocks->each, blocks->list[i].value + by + 1);
-}
-
-static void unmake(struct blocks *blocks, size_t but_each)
-{
-	for (size_t i = 0; i < blocks->count; i++)
-		if (but_each == 0 || i % but_each != 0)
-			free(blocks->list[i].memory);
-}
-
-/* A child has it all, changes it, allocates and frees, while the parent does the same. */
-static void fork_once(struct blocks *blocks, unsigned count)
-{
-	int status;
-	pid_t pid = fork();
-
-	if (pid == 0) {
-		struct blocks more;
-		for (unsigned i = 0; i < count; i++) {
-			check(&blocks[i]);
-			change(&blocks[i], 3);
-			check(&blocks[i]);
-		}
-		more = make(blocks->each, 4 * MIB);
-		check(&more);
-		unmake(&more, 0);
-		for (unsigned i = 0; i < count; i++) {
-			unmake(&blocks[i], 0);
-			free(blocks[i].list);
-		}
-		_exit(0);
-	}
-	must(pid > 0);
-	for (unsigned i = 0; i < count; i++)
-		change(&blocks[i], 2);
-	while (waitpid(pid, &status, 0) != pid)
-		must(errno == EINTR);
-	must(status == 0);
-	for (unsigned i = 0; i < count; i++)
-		check(&blocks[i]);
-}
-
-static void go_through(struct blocks *blocks, unsigned count)
-{
-	for (int round = 0; round < 3; round++) {
-		fork_once(blocks, count);
-		wait_for_inside(AMOUNT - 4 * MIB, SIZE_MAX);
-	}
-	for (unsigned i = 0; i < count; i++)
-		check(&blocks[i]);
-}
 
 static void small_blocks(void)
 {
@@ -342,9 +160,10 @@ static void tell_heap(const char *when)
 		before = now;
 		end_before = sbrk(0);
 	}
-	printf("%s: end %ld, arena %ld, mapped %ld of %ld, used %ld, free %ld\n", when, (long)((char *)sbrk(0) - end_before),
-	       (long)(now.arena - before.arena), (long)(now.hblks - before.hblks), (long)(now.hblkhd - before.hblkhd),
-	       (long)(now.uordblks - before.uordblks), (long)(now.fordblks - before.fordblks));
+	printf("%s: end %ld, arena %ld, mapped %ld of %ld, used %ld, free %ld\n", when,
+	       (long)((char *)sbrk(0) - end_before), (long)(now.arena - before.arena), (long)(now.hblks - before.hblks),
+	       (long)(now.hblkhd - before.hblkhd), (long)(now.uordblks - before.uordblks),
+	       (long)(now.fordblks - before.fordblks));
 }
 
 #define TOLD 3000
@@ -379,7 +198,8 @@ static void numbers(void)
 					blocks[i].memory = realloc(blocks[i].memory, size + 1);
 				} else {
 					free(blocks[i].memory);
-					blocks[i].memory = random >> 36 & 1 ? calloc(1, size + 1) : memalign(64, size + 1);
+					blocks[i].memory = random >> 36 & 1 ? calloc(1, size + 1)
+									    : memalign(64, size + 1);
 				}
 			} else {
 				blocks[i].memory = malloc(size + 1);
@@ -387,7 +207,9 @@ static void numbers(void)
 			fill(&blocks[i], size + 1, i % 255 + 1);
 			if (i % 100 == 0)
 				printf("%u: usable %zu, at %lx\n", i, malloc_usable_size(blocks[i].memory),
-				       (char *)blocks[i].memory < (char *)sbrk(0) ? (unsigned long)((char *)blocks[i].memory - first) : 0);
+				       (char *)blocks[i].memory < (char *)sbrk(0)
+					       ? (unsigned long)((char *)blocks[i].memory - first)
+					       : 0);
 		}
 		tell_heap("round");
 		if (round == 2)
@@ -409,7 +231,8 @@ static void numbers(void)
 			wait_for_inside(MIB, SIZE_MAX);
 		}
 		if (round == 4) {
-			printf("mallopt %d\n", mallopt(M_MMAP_THRESHOLD, 50000) + mallopt(M_TRIM_THRESHOLD, 100000) + mallopt(M_TOP_PAD, 0));
+			printf("mallopt %d\n", mallopt(M_MMAP_THRESHOLD, 50000) + mallopt(M_TRIM_THRESHOLD, 100000) +
+						       mallopt(M_TOP_PAD, 0));
 		}
 	}
 	for (unsigned i = 0; i < TOLD; i++)
@@ -455,73 +278,6 @@ static void cleared(void)
 		usleep(10000);
 	must(resident() < before + 16 * MIB || geteuid() != 0);
 }
-
-/* ---- In a sandbox that kills for what malloc and fork do not do by themselves ---- */
-
-#ifdef __x86_64__
-static void enter_sandbox(void)
-{
-	static const int permitted[] = {
-		SYS_read, SYS_write, SYS_close, SYS_fstat, SYS_newfstatat, SYS_lseek, SYS_openat, SYS_mmap, SYS_munmap, SYS_mremap, SYS_mprotect, SYS_brk, SYS_madvise,
-		SYS_clone, SYS_fork, SYS_wait4, SYS_exit, SYS_exit_group, SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_getpid, SYS_gettid,
-		SYS_futex, SYS_set_robust_list, SYS_nanosleep, SYS_clock_nanosleep, SYS_clock_gettime, SYS_getrandom, 334 /* rseq */
-	};
-	const unsigned count = sizeof permitted / sizeof *permitted;
-	struct sock_filter filter[64];
-	struct sock_fprog program = { 0, filter };
-
-	filter[program.len++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
-	for (unsigned i = 0; i < count; i++)
-		filter[program.len++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)permitted[i], (unsigned char)(count - i), 0);
-	filter[program.len++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
-	filter[program.len++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-	must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
-}
-
-static void work_in_a_sandbox(bool forks_before)
-{
-	struct blocks small = make(100, forks_before ? 24 * MIB : 20000), large = make(MIB, forks_before ? 24 * MIB : 0), more;
-	void *mapped = mmap(NULL, 32 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	must(mapped != MAP_FAILED);
-	memset(mapped, 1, 32 * MIB);
-	if (forks_before) {
-		fork_once(&small, 1);
-		wait_for_inside(40 * MIB, SIZE_MAX);
-	}
-	enter_sandbox();
-	for (int round = 0; round < 3; round++) {
-		more = make(3 * MIB, 12 * MIB);
-		fork_once(&small, 1);
-		fork_once(&large, 1);
-		check(&more);
-		unmake(&more, 0);
-		free(more.list);
-		more = make(1000, 12 * MIB);
-		check(&more);
-		unmake(&more, 2);
-		(void)malloc_trim(0);
-		more.list[0].memory = realloc(more.list[0].memory, 5 * MIB);
-		more.list[0].memory = realloc(more.list[0].memory, 9 * MIB);
-		must(is_right(&more.list[0]));
-	}
-	unmake(&small, 0);
-	unmake(&large, 0);
-	(void)malloc_trim(0);
-}
-
-static void in_a_sandbox(void)
-{
-	work_in_a_sandbox(false);
-}
-
-static void in_a_sandbox_later(void)
-{
-	work_in_a_sandbox(true);
-}
-#endif
-
-/* ---- ---- */
 
 static const struct {
 	const char *name;
@@ -594,7 +350,8 @@ int main(int argc, char **argv)
 				odf_heap_info found = info();
 				if (found.state == ODF_HEAP_OFF || found.malloc_door != ODF_HEAP_MALLOC_IN_PLACE) {
 					const char *needed = getenv("ODF_MUST_WORK");
-					dprintf(2, "state %d, reason %d, door %d\n", (int)found.state, (int)found.reason, (int)found.malloc_door);
+					dprintf(2, "state %d, reason %d, door %d\n", (int)found.state,
+						(int)found.reason, (int)found.malloc_door);
 					return needed != NULL && strcmp(needed, "1") == 0 ? 1 : 77;
 				}
 			}
@@ -613,17 +370,20 @@ int main(int argc, char **argv)
 		if (cases[i].same) {
 			plain = output_of(program, i, NULL, &plain_status);
 			same = strcmp(text, plain) == 0;
-			for (char *at = text, *other = plain; !same && *at != '\0'; at += strcspn(at, "\n") + 1, other += strcspn(other, "\n") + 1)
+			for (char *at = text, *other = plain; !same && *at != '\0';
+			     at += strcspn(at, "\n") + 1, other += strcspn(other, "\n") + 1)
 				if (strncmp(at, other, strcspn(at, "\n") + 1) != 0) {
-					printf("# plain: %.*s\n# here:  %.*s\n", (int)strcspn(other, "\n"), other, (int)strcspn(at, "\n"), at);
+					printf("# plain: %.*s\n# here:  %.*s\n", (int)strcspn(other, "\n"), other,
+					       (int)strcspn(at, "\n"), at);
 					break;
 				}
 		}
 		if (status != 0 && WIFSIGNALED(status))
 			printf("# signal %d\n", WTERMSIG(status));
 		failed += (status != 0 && status != 77 << 8) || plain_status != 0 || !same;
-		printf("%s %zu - %s%s\n", (status == 0 || status == 77 << 8) && plain_status == 0 && same ? "ok" : "not ok", i + 1, cases[i].name,
-		       status == 77 << 8 ? " # SKIP not here" : "");
+		printf("%s %zu - %s%s\n",
+		       (status == 0 || status == 77 << 8) && plain_status == 0 && same ? "ok" : "not ok", i + 1,
+		       cases[i].name, status == 77 << 8 ? " # SKIP not here" : "");
 		fflush(stdout);
 	}
 	return failed > 0;

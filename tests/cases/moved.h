@@ -258,4 +258,11 @@ void moved_away_moved_around(void);
 
 /* moved_refused.c */
 void mapping_refused(void);
+
+/* moved_pages.c */
+void large_pages_asked(void);
+void large_pages_collapsed(void);
+void large_pages_forbidden(void);
+void large_pages_beside_data(void);
+void mappings_do_not_pile_up(void);
 #endif

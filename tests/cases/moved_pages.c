@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Cases of test_moved: large pages that the program asks for, and how many mappings there are.
+ */
+#include "moved.h"
+
+/* ---- Large pages ----------------------------------------------------------------------------------------------------------------------- */
+
+/* MiB of them in the process. */
+static size_t large_pages(void)
+{
+	FILE *smaps = fopen("/proc/self/smaps", "re");
+	char line[512];
+	size_t sum = 0, size;
+
+	must(smaps != NULL);
+	while (fgets(line, sizeof line, smaps) != NULL)
+		if (sscanf(line, "AnonHugePages: %zu", &size) == 1 || sscanf(line, "ShmemPmdMapped: %zu", &size) == 1)
+			sum += size;
+	fclose(smaps);
+	return sum / 1024;
+}
+
+static void must_give_large_pages(void)
+{
+	long area = raw(SYS_mmap, NULL, 10 * MIB, RW, PLAIN, -1, 0);
+	char *p = (char *)(((uintptr_t)area + 2 * MIB - 1) / (2 * MIB) * (2 * MIB));
+	size_t before = large_pages();
+
+	must(raw(SYS_madvise, p, 8 * MIB, MADV_HUGEPAGE, 0, 0, 0) == 0);
+	memset(p, 1, 8 * MIB);
+	if (large_pages() < before + 8)
+		cannot_be_done_here("no large pages");
+	must(raw(SYS_munmap, (char *)area, 10 * MIB, 0, 0, 0, 0) == 0);
+}
+
+/* How many MiB of large pages the machine gives at this moment for so many mappings of such a size that are past the library. It may be short of them. */
+static size_t large_pages_for(unsigned count, size_t size)
+{
+	size_t before = large_pages(), given;
+	char *mappings[16];
+
+	for (unsigned i = 0; i < count; i++) {
+		mappings[i] = (char *)raw(SYS_mmap, 0, size + PAGE, RW, PLAIN, -1, 0);
+		must(raw(SYS_madvise, mappings[i], size, MADV_HUGEPAGE, 0, 0, 0) == 0);
+		memset(mappings[i], 1, size);
+	}
+	given = large_pages() - before;
+	for (unsigned i = 0; i < count; i++)
+		must(raw(SYS_munmap, mappings[i], size + PAGE, 0, 0, 0, 0) == 0);
+	if (given < count * (size >> 20) / 2)
+		cannot_be_done_here("no large pages");
+	return given / 4 * 3;
+}
+
+static bool is_4_all_over(char *p)
+{
+	for (size_t at = 0; at < 32 * MIB; at += PAGE)
+		if (p[at] != 4)
+			return false;
+	return true;
+}
+
+void large_pages_asked(void)
+{
+	size_t before, given;
+	char *p, *arrays[16];
+	void *aligned;
+
+	grown = map(32 * MIB);
+	must_give_large_pages();
+	given = large_pages_for(1, 32 * MIB);
+	before = large_pages();
+	p = mmap(NULL, 32 * MIB, RW, PLAIN, -1, 0);
+	must(p != MAP_FAILED && madvise(p, 32 * MIB, MADV_HUGEPAGE) == 0 && p[5] == 0);
+	memset(p, 4, 32 * MIB);
+	must(large_pages() >= before + given);
+	over_forks(is_4_all_over, p);
+	must(large_pages() >= before + given / 4 * 3); /* a page or two were divided by children */
+	must(madvise(p, 32 * MIB, MADV_NOHUGEPAGE) == 0 && madvise(p, 32 * MIB, MADV_DONTNEED) == 0 && p[9 * MIB] == 0);
+	must(munmap(p, 32 * MIB) == 0);
+	/* What malloc gives, as numpy asks for it, over and over. */
+	given = large_pages_for(16, 8 * MIB);
+	before = large_pages();
+	for (int i = 0; i < 48; i++) {
+		char **array = &arrays[i % 16], *start;
+		if (i >= 16)
+			free(*array);
+		*array = malloc(8 * MIB);
+		must(*array != NULL);
+		start = (char *)(((uintptr_t)*array + PAGE - 1) / PAGE * PAGE);
+		must(madvise(start, 8 * MIB - (size_t)(start - *array), MADV_HUGEPAGE) == 0);
+		memset(*array, i, 8 * MIB);
+	}
+	must(large_pages() >= before + given / 2); /* they need not begin where a large page does */
+	for (int i = 0; i < 16; i++) {
+		must(arrays[i][0] == 32 + i && arrays[i][8 * MIB - 1] == 32 + i);
+		free(arrays[i]);
+	}
+	given = large_pages_for(1, 16 * MIB);
+	must(posix_memalign(&aligned, 2 * MIB, 16 * MIB) == 0);
+	before = large_pages();
+	must(madvise(aligned, 16 * MIB, MADV_HUGEPAGE) == 0);
+	memset(aligned, 6, 16 * MIB);
+	must(large_pages() >= before + given);
+}
+
+void large_pages_collapsed(void)
+{
+	char *p;
+	size_t before;
+
+	grown = map(32 * MIB);
+	must_give_large_pages();
+	p = map(32 * MIB);
+	memset(p, 4, 32 * MIB);
+	before = large_pages();
+	if (madvise(p, 32 * MIB, MADV_COLLAPSE) != 0)
+		cannot_be_done_here("no MADV_COLLAPSE");
+	must(large_pages() >= before + 28);
+	over_forks(is_4_all_over, p);
+}
+
+void large_pages_forbidden(void)
+{
+	char *p;
+
+	grown = map(32 * MIB);
+	must(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0);
+	p = mmap(NULL, 32 * MIB, RW, PLAIN, -1, 0);
+	must(p != MAP_FAILED && madvise(p, 32 * MIB, MADV_HUGEPAGE) == 0);
+	memset(p, 4, 32 * MIB);
+	must(large_pages() == 0);
+	over_forks(is_4_all_over, p);
+	if (preloaded())
+		must(is_inside(p));
+}
+
+/* Written in part before: what is there stays, and the rest has large pages. */
+void large_pages_beside_data(void)
+{
+	char *p;
+	size_t before;
+
+	grown = map(32 * MIB);
+	must_give_large_pages();
+	before = large_pages();
+	p = mmap(NULL, 32 * MIB, RW, PLAIN, -1, 0);
+	must(p != MAP_FAILED);
+	p[0] = 4;
+	p[17 * MIB] = 4;
+	must(madvise(p, 32 * MIB, MADV_HUGEPAGE) == 0 && p[0] == 4 && p[17 * MIB] == 4 && p[1] == 0 && p[5 * MIB] == 0);
+	memset(p, 4, 32 * MIB);
+	must(large_pages() >= before + 24);
+	over_forks(is_4_all_over, p);
+}
+
+/* ---- Over many rounds --------------------------------------------------------------------------------------------------------------------- */
+
+static unsigned mappings_inside(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	char line[512];
+	unsigned count = 0;
+
+	must(maps != NULL);
+	while (fgets(line, sizeof line, maps) != NULL)
+		count += strstr(line, "odfork-region") != NULL;
+	fclose(maps);
+	return count;
+}
+
+/* Pieces that were frozen and settled are one mapping again, however often. */
+void mappings_do_not_pile_up(void)
+{
+	char *p = map_inside(16 * MIB);
+	const char *scale = getenv("ODF_TEST_SCALE");
+	unsigned before = 0, rounds = 100 * (scale == NULL ? 1u : (unsigned)atoi(scale)), settled = 0;
+
+	for (unsigned round = 0; round < rounds; round++) {
+		pid_t pid = fork();
+		must(pid >= 0);
+		if (pid == 0)
+			_exit(p[round * PAGE % (16 * MIB)] == 0 ? 1 : 0);
+		must(status_of(pid) == 0);
+		for (size_t i = 0; i < 200; i++) /* scattered, so that private pages lie among the file's */
+			p[(i * 37 + round) * PAGE % (16 * MIB)] = (char)(round % 100 + 1);
+		for (int i = 0; i < 300 && preloaded() && !(is_live(p) && is_live(grown)); i++)
+			wait_ms(1);
+		settled += is_live(p) && is_live(grown);
+		if (round == 4)
+			before = mappings_inside();
+	}
+	for (int i = 0; i < 500 && preloaded() && !(is_live(p) && is_live(grown)); i++)
+		wait_ms(10);
+	if (preloaded() && settled == 0)
+		cannot_be_done_here("nothing settles");
+	must(mappings_inside() <= before + 4);
+}
