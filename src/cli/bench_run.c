@@ -1,207 +1,20 @@
 /* SPDX-License-Identifier: MIT
  *
- * The measuring of odfork bench: workers, their turns, and what ends them.
- *
- * Each worker is the leader of a process group of its own, so that the terminal's interrupt reaches only this process,
- * and a kill of the group reaches the worker's children as well. This process takes orphans in, so that it can wait
- * until all of them are gone. */
-#include <errno.h>
-#include <poll.h>
+ * The measuring of odfork bench: whose turn it is, and what comes of it. */
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include "bench.h"
+#include "bench_workers.h"
 #include "clock.h"
 #include "odfork.h"
 
 enum { PASSES = 4, MOST_ROUNDS = 5000 };
 
-static const enum memory memory_of[BENCH_FORK_WAYS] = {
-	[BENCH_PLAIN] = SMALL_PAGES,
-	[BENCH_REGION] = IN_REGION,
-	[BENCH_KERNEL] = BY_KERNEL,
-	[BENCH_HUGE] = HUGE_PAGES,
-};
-
 /* At most so long is one cell measured on one way, in all its turns: more would make medians no steadier. */
 static const double most_us = 1e6;
-
-static struct worker {
-	pid_t pid; /* 0: none */
-	int fd;
-} workers[BENCH_FORK_WAYS];
-
-struct series {
-	struct sample *samples;
-	size_t count;
-	int huge_percent, settling; /* as the worker said last */
-};
-
-/* ---- The end, by a signal -------------------------------------------------------------------------------------- */
-
-static const int ending[] = { SIGINT, SIGTERM, SIGHUP };
-enum { ENDING = sizeof ending / sizeof *ending };
-
-static volatile sig_atomic_t asked; /* the signal that asks for the end; 0: none */
-static sigset_t mask_found;
-static struct sigaction found[ENDING];
-
-static void on_signal(int number)
-{
-	asked = number;
-}
-
-/* They are blocked but where this process waits (wait_for_answer), so none comes between the question and the wait. A
- * signal that is ignored, as by nohup, stays ignored. */
-static void take_signals(void)
-{
-	struct sigaction action = { .sa_handler = on_signal };
-	sigset_t mask;
-
-	sigemptyset(&mask);
-	for (int i = 0; i < ENDING; i++)
-		sigaddset(&mask, ending[i]);
-	sigprocmask(SIG_BLOCK, &mask, &mask_found);
-	for (int i = 0; i < ENDING; i++)
-		if (sigaction(ending[i], NULL, &found[i]) == 0 && found[i].sa_handler != SIG_IGN)
-			sigaction(ending[i], &action, NULL);
-}
-
-static void give_signals_back(void)
-{
-	for (int i = 0; i < ENDING; i++)
-		sigaction(ending[i], &found[i], NULL);
-	sigprocmask(SIG_SETMASK, &mask_found, NULL);
-}
-
-/* The end of all that was started, whatever it is doing, and of its children, which are in its group. */
-static void end_all(void)
-{
-	for (size_t way = 0; way < BENCH_FORK_WAYS; way++) {
-		if (workers[way].pid == 0)
-			continue;
-		kill(-workers[way].pid, SIGKILL);
-		close(workers[way].fd);
-		workers[way].pid = 0;
-	}
-	while (waitpid(-1, NULL, __WALL) > 0 || errno == EINTR)
-		;
-}
-
-/* ---- Workers --------------------------------------------------------------------------------------------------- */
-
-enum heard { HEARD, GONE, ASKED };
-
-static enum heard wait_for_answer(int fd)
-{
-	struct pollfd answer = { .fd = fd, .events = POLLIN };
-	sigset_t open = mask_found;
-
-	for (int i = 0; i < ENDING; i++)
-		sigdelset(&open, ending[i]);
-	while (asked == 0) {
-		if (ppoll(&answer, 1, NULL, &open) > 0)
-			return HEARD;
-		if (errno != EINTR)
-			return GONE;
-	}
-	return ASKED;
-}
-
-/* A reply's samples are appended to the series (NULL: there are none). */
-static enum heard hear(struct worker *worker, struct series *series)
-{
-	enum heard heard = wait_for_answer(worker->fd);
-	struct reply reply;
-
-	if (heard != HEARD)
-		return heard;
-	if (!receive(worker->fd, &reply, sizeof reply))
-		return GONE;
-	if (reply.count == 0 || series == NULL)
-		return reply.count == 0 ? HEARD : GONE;
-	series->samples = reallocarray(series->samples, series->count + reply.count, sizeof *series->samples);
-	if (series->samples == NULL)
-		return GONE;
-	if (!receive(worker->fd, series->samples + series->count, reply.count * sizeof *series->samples))
-		return GONE;
-	series->count += reply.count;
-	series->huge_percent = reply.huge_percent;
-	series->settling = reply.settling;
-	return HEARD;
-}
-
-/* How a worker ended that should not have. It has said why, unless it was killed. */
-static void say_end(enum bench_way way)
-{
-	int status = 0;
-
-	if (waitpid(workers[way].pid, &status, 0) == workers[way].pid && WIFSIGNALED(status))
-		fprintf(stderr, "odfork: bench: the process with the memory (%s) was killed by %s%s\n",
-			bench_way_text(way), strsignal(WTERMSIG(status)),
-			WTERMSIG(status) == SIGKILL ? ", as the kernel does when memory runs out" : "");
-	else
-		fprintf(stderr, "odfork: bench: the process with the memory (%s) has ended\n", bench_way_text(way));
-	close(workers[way].fd);
-	workers[way].pid = 0;
-}
-
-static enum heard start_worker(enum bench_way way, size_t bytes)
-{
-	struct worker *worker = &workers[way];
-	char kind[16], size[32];
-	char *argv[] = { (char[]){ "odfork" }, (char[]){ "bench" }, (char[]){ "--worker" }, kind, size, NULL };
-	/* What is plain must be so, also where this command was started under the library. */
-	const char *const environment[] = { "LD_PRELOAD", "ODFORK_FOLLOW", "ODFORK_HEAP",    "ODFORK_LD_PRELOAD",
-					    "ODFORK_LOG", "ODFORK_STATS",  "ODFORK_STRATEGY" };
-	odf_spawn_options spawn = ODF_SPAWN_OPTIONS_INIT;
-	int ends[2], error;
-	enum heard heard;
-
-	snprintf(kind, sizeof kind, "%d", (int)memory_of[way]);
-	snprintf(size, sizeof size, "%zu", bytes);
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
-		perror("odfork: bench: socketpair");
-		return GONE;
-	}
-	spawn.fds = (odf_fd_action[]){ ODF_FD_DUP(0, ends[1]) };
-	spawn.fd_count = 1;
-	spawn.parent_death_signal = SIGKILL;
-	spawn.flags = ODF_SPAWN_SETPGROUP | ODF_SPAWN_SIGMASK;
-	spawn.sigmask = mask_found;
-	spawn.env_edits = environment;
-	spawn.env_edit_count = sizeof environment / sizeof *environment;
-	error = odf_spawn(&worker->pid, "/proc/self/exe", argv, NULL, &spawn, NULL);
-	close(ends[1]);
-	if (error != 0) {
-		fprintf(stderr, "odfork: bench: cannot start a process for the memory: %s\n", strerror(error));
-		close(ends[0]);
-		worker->pid = 0;
-		return GONE;
-	}
-	worker->fd = ends[0];
-	heard = hear(worker, NULL);
-	if (heard == GONE)
-		say_end(way);
-	return heard;
-}
-
-static void stop_worker(enum bench_way way)
-{
-	struct worker *worker = &workers[way];
-
-	if (worker->pid == 0)
-		return;
-	close(worker->fd);
-	while (waitpid(worker->pid, NULL, 0) < 0 && errno == EINTR)
-		;
-	worker->pid = 0;
-}
 
 /* ---- Figures --------------------------------------------------------------------------------------------------- */
 
@@ -341,12 +154,12 @@ static enum heard turn(const struct bench *bench, enum bench_way worker, const s
 	job.rest_us = rest_us;
 	if (cell->experiment == SPAWN)
 		job.slice_us /= 2;
-	if (!send_all(workers[worker].fd, &job, sizeof job))
+	if (!send_all(bench_workers[worker].fd, &job, sizeof job))
 		heard = GONE;
 	else
-		heard = hear(&workers[worker], series);
+		heard = bench_hear(&bench_workers[worker], series);
 	if (heard == GONE)
-		say_end(worker);
+		bench_say_end(worker);
 	return heard;
 }
 
@@ -452,7 +265,7 @@ static enum heard start_ways(struct bench *bench, size_t bytes, enum bench_way *
 		if (!wanted[way])
 			continue;
 		show(bench, bytes, "filling the memory");
-		heard = start_worker(way, bytes);
+		heard = bench_start_worker(way, bytes);
 		if (heard == ASKED || (heard == GONE && way == BENCH_PLAIN))
 			return heard;
 		if (heard == GONE)
@@ -477,7 +290,7 @@ static enum heard run_size(struct bench *bench, size_t bytes)
 		return heard;
 	beside = bench_fits_with_one_more(bytes);
 	if (beside) {
-		heard = start_worker(BENCH_HUGE, bytes);
+		heard = bench_start_worker(BENCH_HUGE, bytes);
 		if (heard != HEARD)
 			return heard;
 		ways[count++] = BENCH_HUGE;
@@ -485,17 +298,17 @@ static enum heard run_size(struct bench *bench, size_t bytes)
 	heard = run_forks(bench, bytes, ways, count, true);
 	if (heard == HEARD && bench->with_spawn)
 		heard = run_spawns(bench, bytes);
-	if (heard != HEARD || beside || asked != 0)
-		return asked != 0 ? ASKED : heard;
+	if (heard != HEARD || beside || bench_asked != 0)
+		return bench_asked != 0 ? ASKED : heard;
 	for (enum bench_way way = BENCH_REGION; way < BENCH_FORK_WAYS; way++)
-		stop_worker(way);
+		bench_stop_worker(way);
 	if (!bench_fits_with_one_more(bytes)) {
 		bench_note(bench, "%s: left out with %s: there is no memory for it beside", bench_way_text(BENCH_HUGE),
 			   bench_amount(amount, bytes));
 		return HEARD;
 	}
 	show(bench, bytes, "filling the memory");
-	heard = start_worker(BENCH_HUGE, bytes);
+	heard = bench_start_worker(BENCH_HUGE, bytes);
 	if (heard == HEARD)
 		heard = run_forks(bench, bytes, (enum bench_way[]){ BENCH_PLAIN, BENCH_HUGE }, 2, false);
 	return heard;
@@ -513,17 +326,17 @@ int bench_run(struct bench *bench)
 		perror("odfork: bench: prctl");
 		return 1;
 	}
-	take_signals();
-	for (size_t i = 0; i < bench->size_count && heard == HEARD && asked == 0; i++) {
+	bench_take_signals();
+	for (size_t i = 0; i < bench->size_count && heard == HEARD && bench_asked == 0; i++) {
 		heard = run_size(bench, bench->sizes[i]);
 		for (enum bench_way way = 0; way < BENCH_FORK_WAYS && heard == HEARD; way++)
-			stop_worker(way);
+			bench_stop_worker(way);
 	}
-	end_all();
+	bench_end_all();
 	show_end(bench);
-	give_signals_back();
-	if (asked != 0)
-		return -asked;
+	bench_give_signals_back();
+	if (bench_asked != 0)
+		return -bench_asked;
 	compare_rows(bench);
 	return heard == HEARD ? 0 : 1;
 }

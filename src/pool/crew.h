@@ -63,4 +63,14 @@ void crew_check(struct crew *crew);
 /* After a task was taken out, or the crew given up: frees what nobody needs. With the lock of the list,
  * which is given back. */
 void crew_part(struct crew *crew);
+
+static inline struct slot *task_slot(const odf_task *task)
+{
+	return &task->crew->view.slots[task->slot];
+}
+
+/* ---- submit.c ---- */
+void task_give_ranges(const struct share_view *view, struct slot *slot);
+/* `is_free`: the slot is the program's again. */
+void task_remove(odf_task *task, bool is_free);
 #endif
