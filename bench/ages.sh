@@ -26,7 +26,8 @@ for age in $ages; do
 	done
 done
 # The median of column $2 of file $1, in milliseconds.
-median() { cut -d' ' -f"$2" "$1" | sort -n | awk '{ v[NR] = $1 } END { printf "%.2f ms", v[int((NR + 1) / 2)] / 1000 }'; }
+median() { cut -d' ' -f"$2" "$1" | sort -n | awk \
+	'{ v[NR] = $1 } END { printf "%.2f ms", v[int((NR + 1) / 2)] / 1000 }'; }
 echo "load $(cut -d' ' -f1 /proc/loadavg) at the end; $mib MiB, $pairs pairs: bench/ages.sh $*"
 echo
 echo "| age | first fork: plain | auto | on | CPU: plain | auto | on | later ones, CPU: plain | auto | on |"

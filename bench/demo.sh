@@ -34,7 +34,8 @@ fail() {
 # start COMMAND...: redis-server with this before it, on a port that nobody has, on the loopback address.
 start() {
 	port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-	"$@" redis-server --port "$port" --bind 127.0.0.1 --dir "$work" --save '' --appendonly no --enable-debug-command local --daemonize no \
+	"$@" redis-server --port "$port" --bind 127.0.0.1 --dir "$work" --save '' --appendonly no \
+		--enable-debug-command local --daemonize no \
 		> "$work/redis.log" 2>&1 &
 	server=$!
 	tries=0
@@ -80,7 +81,8 @@ compare() {
 
 say "Building"
 if [ ! -e build-demo/build.ninja ]; then
-	meson setup build-demo --buildtype=release -Dtests=false > "$work/setup.log" 2>&1 || { cat "$work/setup.log" >&2; exit 1; }
+	meson setup build-demo --buildtype=release -Dtests=false > "$work/setup.log" 2>&1 ||
+		{ cat "$work/setup.log" >&2; exit 1; }
 fi
 ninja -C build-demo > "$work/build.log" 2>&1 || { cat "$work/build.log" >&2; exit 1; }
 build=$PWD/build-demo
@@ -136,7 +138,8 @@ for row in csv.DictReader(open(sys.argv[1])):
 SHOW
 
 say "Forks of a process that holds much memory: the call, and forks without end with 1 % of the memory written in between (medians)"
-"$build/bench/bench_fork" --quick --only held,steady --csv "$work/fork" 2> "$work/fork.log" || { cat "$work/fork.log" >&2; exit 1; }
+"$build/bench/bench_fork" --quick --only held,steady --csv "$work/fork" 2> "$work/fork.log" ||
+	{ cat "$work/fork.log" >&2; exit 1; }
 cat "$work/fork.log"
 python3 - "$work" << 'SHOW'
 import csv, os, sys

@@ -1,10 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# bench/fork.sh [OPTION...]: what a fork costs a process that holds up to 16 GiB, on 4 KiB pages, on 2 MiB pages and in a region: the call, the faults
-# after it, the whole job of the child, forks without end, forks without a rest, a parent that touches all afterwards, and children that stay. The options are those of bench/fork.c. Writes bench/results/fork-*.csv and the plots, fills the
-# tables, and says which aims were reached; with --quick (40 seconds instead of a quarter of an hour) the same into build-demo/fork-quick, and no tables. Needs
-# memory for the largest size, leaves out what it has none for, and wants a quiet machine.
+# bench/fork.sh [OPTION...]: what a fork costs a process that holds up to 16 GiB, on 4 KiB pages, on 2 MiB pages and in
+# a region: the call, the faults after it, the whole job of the child, forks without end, forks without a rest, a parent
+# that touches all afterwards, and children that stay. The options are those of bench/fork.c. Writes
+# bench/results/fork-*.csv and the plots, fills the tables, and says which aims were reached; with --quick (40 seconds
+# instead of a quarter of an hour) the same into build-demo/fork-quick, and no tables. Needs memory for the largest
+# size, leaves out what it has none for, and wants a quiet machine.
 set -eu
 cd "$(dirname "$0")/.."
 . bench/prepare.sh
@@ -52,7 +54,8 @@ plot for [v in "p4k p2m region_next region empty"] rows(v) using 1:4 with linesp
 	for [v in "p4k p2m region_next region empty"] rows(v) using 1:5 with lines linewidth 0.5 linecolor rgb color(v) notitle
 PLOT
 
-# One picture of the mixes at the size nearest to 1 GiB: the children from left to right, the parent's writes below each other.
+# One picture of the mixes at the size nearest to 1 GiB: the children from left to right, the parent's writes below each
+# other.
 size=$(awk -F, '$1 + 0 > 0 { distance = $1 > 1024 ? $1 / 1024 : 1024 / $1; if (best == "" || distance < best) { best = distance; size = $1 } }
 	END { print size }' $results/fork-mix.csv 2> /dev/null || true)
 [ -z "$size" ] || plot mix << PLOT

@@ -1,9 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# bench/heap.sh [--quick] [--only PART,...] [--sizes N,...] [--library FILE]: unmodified programs, plain and with the library preloaded, turn by turn.
+# bench/heap.sh [--quick] [--only PART,...] [--sizes N,...] [--library FILE]: unmodified programs, plain and with the
+# library preloaded, turn by turn.
 #
-#   cost         what the heap costs where nobody forks: malloc, fresh memory, SQLite, redis-benchmark; once more with transparent huge pages for everything
+#   cost         what the heap costs where nobody forks: malloc, fresh memory, SQLite, redis-benchmark; once more with
+#                transparent huge pages for everything
 #                (/sys/kernel/mm/transparent_hugepage/enabled is set to "always" for that, by root only, and set back)
 #   saves        Redis with 1, 4 and 8 GiB: the fork of BGSAVE, and the latency of requests before, during and after it
 #   five         Redis with 1.4 GiB: five saves, each right after the last, under writes
@@ -17,12 +19,14 @@
 #   shapes       512 MiB in each shape in which allocators ask for memory, and forks of it (SHAPES=NAME,...: these
 #                only; PAUSE_MS=N between forks)
 #
-# --sizes: GiB for saves, MiB for the others. Writes bench/results/heap-*.csv and the plots, fills the tables, and says which aims were reached; with --quick, or with
-# another library than the one built here, the same into build-demo/heap-quick, and no tables. Wants 20 minutes, 20 GiB of memory, and a quiet machine.
+# --sizes: GiB for saves, MiB for the others. Writes bench/results/heap-*.csv and the plots, fills the tables, and says
+# which aims were reached; with --quick, or with another library than the one built here, the same into
+# build-demo/heap-quick, and no tables. Wants 20 minutes, 20 GiB of memory, and a quiet machine.
 set -eu
 cd "$(dirname "$0")/.."
 . bench/prepare.sh
-asked="$*" quick= sizes= library= parts=cost,saves,five,gives,jobs,fuzz,asan,first,threshold,shapes results=bench/results
+asked="$*" quick= sizes= library= parts=cost,saves,five,gives,jobs,fuzz,asan,first,threshold,shapes \
+	results=bench/results
 while [ $# -gt 0 ]; do
 	case $1 in
 	--quick) quick=--quick results=build-demo/heap-quick ;;
@@ -71,7 +75,8 @@ pages() { sed -n 's/.*\[\(.*\)\].*/\1/p' $pages_file 2> /dev/null || echo none; 
 failed=0
 run() {
 	# shellcheck disable=SC2086
-	/usr/bin/python3 bench/heap/main.py $quick $sizes --library "$library" --programs "$PWD/build-demo/bench" --target "$target" --results $results \
+	/usr/bin/python3 bench/heap/main.py $quick $sizes --library "$library" --programs "$PWD/build-demo/bench" \
+		--target "$target" --results $results \
 		--note "$machine; bench/heap.sh $asked" --pages "$(pages)" "$@" &
 	running=$!
 	wait $running || failed=1

@@ -1,11 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# bench/pool.sh [MIB:ROUNDS...]: the pool. How long the caller is held while it starts a program by a pool (waiting for exec, and not), by odf_spawn,
-# libc's posix_spawn and fork+exec, and how many processes a second there are, with one thread and with two; then how many small tasks a second
-# worker tasks do, beside a fork for each, CPython's pools, and GLib's pool of threads; from processes of 16 MiB, 1 GiB and 8 GiB. Writes
-# bench/results/pool-spawn.csv, pool-tasks.csv, pool-spawn.svg and pool-tasks.svg. POOL_SECONDS (2): how long each way of tasks is measured.
-# Needs as much memory as the largest size, and a quiet machine.
+# bench/pool.sh [MIB:ROUNDS...]: the pool. How long the caller is held while it starts a program by a pool (waiting for
+# exec, and not), by odf_spawn, libc's posix_spawn and fork+exec, and how many processes a second there are, with one
+# thread and with two; then how many small tasks a second worker tasks do, beside a fork for each, CPython's pools, and
+# GLib's pool of threads; from processes of 16 MiB, 1 GiB and 8 GiB. Writes bench/results/pool-spawn.csv,
+# pool-tasks.csv, pool-spawn.svg and pool-tasks.svg. POOL_SECONDS (2): how long each way of tasks is measured. Needs as
+# much memory as the largest size, and a quiet machine.
 set -eu
 cd "$(dirname "$0")/.."
 . bench/prepare.sh

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 # Sourced by the benchmark scripts, from the top directory.
 #
-# bench_prepare PACKAGE...: installs what is missing, builds into build-demo, and waits until no other benchmark runs there. Sets `machine`, the
-# line that each file of results starts with; the load is what other work there was.
+# bench_prepare PACKAGE...: installs what is missing, builds into build-demo, and waits until no other benchmark runs
+# there. Sets `machine`, the line that each file of results starts with; the load is what other work there was.
 
 . tests/packages.sh
 

@@ -27,8 +27,10 @@ while [ $# -gt 0 ]; do
 	esac
 	shift
 done
-bench_prepare g++ r-base-core ruby php-cli python3-numpy python3-pandas python3-gunicorn perl lua5.3 lua-posix luajit tcl tclx8.4 ocaml-nox ghc \
-	libghc-unix-dev sbcl guile-3.0 swi-prolog-nox chicken-bin racket octave zsh gawk libtcmalloc-minimal4 libjemalloc2 \
+bench_prepare g++ r-base-core ruby php-cli python3-numpy python3-pandas python3-gunicorn perl lua5.3 lua-posix luajit \
+	tcl tclx8.4 ocaml-nox ghc \
+	libghc-unix-dev sbcl guile-3.0 swi-prolog-nox chicken-bin racket octave zsh gawk libtcmalloc-minimal4 \
+	libjemalloc2 \
 	'libmimalloc2.0|libmimalloc3'
 [ -e $csv ] || add=
 /usr/bin/python3 bench/runtimes/main.py measure --library "${library:-$PWD/build-demo/libodfork.so.0}" --csv $csv \

@@ -41,7 +41,8 @@ for percent in $percents; do
 	for pair in $(seq "$pairs"); do
 		$ordinary "$work/written" "$mib" "$percent" "$forks" >> "$work/0.$percent"
 		for library in $(seq "$number"); do
-			LD_PRELOAD=$work/$library.so $ordinary "$work/written" "$mib" "$percent" "$forks" >> "$work/$library.$percent"
+			LD_PRELOAD=$work/$library.so $ordinary "$work/written" "$mib" "$percent" "$forks" >> \
+				"$work/$library.$percent"
 		done
 	done
 done

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Builds the packages of Debian (libodfork0, libodfork-dev, odfork) from this source, and asks lintian; any of its errors and warnings is a failure. What
-# it needs is installed if it is missing (Debian 12 or 13, as root or by sudo).
+# Builds the packages of Debian (libodfork0, libodfork-dev, odfork) from this source, and asks lintian; any of its
+# errors and warnings is a failure. What it needs is installed if it is missing (Debian 12 or 13, as root or by sudo).
 #
 #   packaging/deb.sh [DIRECTORY]     where they go; else ./packages
 #
@@ -10,7 +10,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 . tests/packages.sh
-packages_need debhelper dpkg-dev fakeroot gcc libc6-dev meson ninja-build pkg-config systemtap-sdt-dev libseccomp-dev lintian
+packages_need debhelper dpkg-dev fakeroot gcc libc6-dev meson ninja-build pkg-config systemtap-sdt-dev libseccomp-dev \
+	lintian
 mkdir -p "${1:-packages}"
 result=$(cd "${1:-packages}" && pwd)
 version=$(sed -n "s/^  version: '\(.*\)',/\1/p" meson.build)
@@ -39,8 +40,10 @@ libodfork ($version-1) unstable; urgency=medium
  -- The libodfork authors <libodfork@localhost.invalid>  $(LC_ALL=C date -R -u -d "${date:-now}")
 END
 
-(cd "$tree" && DEB_BUILD_OPTIONS="parallel=$(nproc)" dpkg-buildpackage -us -uc) > "$work/log" 2>&1 || { tail -n 60 "$work/log"; echo "dpkg-buildpackage failed" >&2; exit 1; }
+(cd "$tree" && DEB_BUILD_OPTIONS="parallel=$(nproc)" dpkg-buildpackage -us -uc) > "$work/log" 2>&1 ||
+	{ tail -n 60 "$work/log"; echo "dpkg-buildpackage failed" >&2; exit 1; }
 # It is no upload to Debian, so it closes no request there.
-lintian --fail-on error,warning --suppress-tags initial-upload-closes-no-bugs --allow-root --profile debian "$work"/*.changes
+lintian --fail-on error,warning --suppress-tags initial-upload-closes-no-bugs --allow-root --profile debian \
+	"$work"/*.changes
 cp "$work"/*.deb "$result/"
 ls "$result"

@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# AArch64: cross-built with all warnings, and run under the user-mode emulator of qemu, whose clone does not share memory: the probe must say so, and what falls
-# back on it must hold. Run by hand; it installs a compiler and qemu (Debian).
+# AArch64: cross-built with all warnings, and run under the user-mode emulator of qemu, whose clone does not share
+# memory: the probe must say so, and what falls back on it must hold. Run by hand; it installs a compiler and qemu
+# (Debian).
 set -eu
 cd "$(dirname "$0")/.."
 . tests/packages.sh
@@ -26,7 +27,8 @@ cpu_family = 'aarch64'
 cpu = 'aarch64'
 endian = 'little'
 END
-meson setup "$build" --cross-file "$work/cross.ini" -Dwerror=true -Dtests=false -Dlibseccomp=disabled -Dusdt=disabled > "$work/log" 2>&1 &&
+meson setup "$build" --cross-file "$work/cross.ini" -Dwerror=true -Dtests=false -Dlibseccomp=disabled -Dusdt=disabled \
+	> "$work/log" 2>&1 &&
 	ninja -C "$build" > "$work/log" 2>&1 || { tail -n 40 "$work/log"; fail "does not build"; }
 echo "ok - it builds"
 
@@ -37,7 +39,8 @@ echo "ok - its objects keep the notes"
 
 # The probe has been told by the effect: refused, or not shared.
 emulated "$build/odfork" probe > "$work/probe"
-grep -q '^clone_vm  *no ' "$work/probe" && grep -q '^vfork  *no ' "$work/probe" && grep -q '^fork  *yes' "$work/probe" || { cat "$work/probe"; fail "the probe"; }
+grep -q '^clone_vm  *no ' "$work/probe" && grep -q '^vfork  *no ' "$work/probe" &&
+	grep -q '^fork  *yes' "$work/probe" || { cat "$work/probe"; fail "the probe"; }
 echo "ok - the probe says that memory is not shared"
 
 # Programs that are linked with it, in both ways.
@@ -102,8 +105,10 @@ int main(void)
 	return 0;
 }
 END
-aarch64-linux-gnu-gcc -std=gnu11 -O1 -Wall -I include "$work/falls_back.c" "$build/libodfork.a" -pthread -o "$work/static" &&
-	aarch64-linux-gnu-gcc -std=gnu11 -O1 -Wall -I include "$work/falls_back.c" -L "$build" -lodfork -o "$work/shared" || fail "falls_back.c"
+aarch64-linux-gnu-gcc -std=gnu11 -O1 -Wall -I include "$work/falls_back.c" "$build/libodfork.a" -pthread -o \
+	"$work/static" &&
+	aarch64-linux-gnu-gcc -std=gnu11 -O1 -Wall -I include "$work/falls_back.c" -L "$build" -lodfork -o \
+	"$work/shared" || fail "falls_back.c"
 for program in static shared; do
 	emulated "$work/$program" > "$work/log" 2>&1 || { cat "$work/log"; fail "$program: $?"; }
 	echo "ok - spawn and fork fall back, $program ($(cat "$work/log"))"
@@ -137,20 +142,25 @@ int main(void)
 END
 aarch64-linux-gnu-gcc -O1 "$work/plain.c" -o "$work/plain"
 for heap in off auto on; do
-	qemu-aarch64-static -L /usr/aarch64-linux-gnu -E LD_PRELOAD="$build/libodfork.so.0" -E ODFORK_HEAP=$heap "$work/plain" > "$work/log" 2>&1 ||
+	qemu-aarch64-static -L /usr/aarch64-linux-gnu -E LD_PRELOAD="$build/libodfork.so.0" -E ODFORK_HEAP=$heap \
+		"$work/plain" > "$work/log" 2>&1 ||
 		{ status=$?; cat "$work/log"; fail "preloaded, heap $heap: $status"; }
 	echo "ok - preloaded, heap $heap"
 done
 
 # Pages of 16 and 64 KiB, as kernels for this processor may have: regions say why not, and the rest works.
 for size in 16384 65536; do
-	qemu-aarch64-static -p $size -L /usr/aarch64-linux-gnu "$build/odfork" probe > "$work/probe" || fail "the probe with pages of $size bytes"
-	grep -q "pages of $size bytes" "$work/probe" && grep -q '^region  *no  *regions are for pages of 4096 bytes' "$work/probe" ||
+	qemu-aarch64-static -p $size -L /usr/aarch64-linux-gnu "$build/odfork" probe > "$work/probe" ||
+		fail "the probe with pages of $size bytes"
+	grep -q "pages of $size bytes" "$work/probe" &&
+		grep -q '^region  *no  *regions are for pages of 4096 bytes' "$work/probe" ||
 		{ cat "$work/probe"; fail "pages of $size bytes"; }
 	for heap in off on; do
-		qemu-aarch64-static -p $size -L /usr/aarch64-linux-gnu -E LD_PRELOAD="$build/libodfork.so.0" -E ODFORK_HEAP=$heap "$work/plain" > "$work/log" 2>&1 ||
+		qemu-aarch64-static -p $size -L /usr/aarch64-linux-gnu -E LD_PRELOAD="$build/libodfork.so.0" -E \
+			ODFORK_HEAP=$heap "$work/plain" > "$work/log" 2>&1 ||
 			{ status=$?; cat "$work/log"; fail "preloaded, pages of $size bytes, heap $heap: $status"; }
 	done
-	qemu-aarch64-static -p $size -L /usr/aarch64-linux-gnu "$work/static" > "$work/log" 2>&1 || { cat "$work/log"; fail "pages of $size bytes: $?"; }
+	qemu-aarch64-static -p $size -L /usr/aarch64-linux-gnu "$work/static" > "$work/log" 2>&1 ||
+		{ cat "$work/log"; fail "pages of $size bytes: $?"; }
 	echo "ok - pages of $size bytes"
 done

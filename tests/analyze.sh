@@ -59,7 +59,8 @@ printf '%s\n' "$@" | xargs -P "$(nproc)" -I{} sh -c 'timeout 600 clang-tidy -p "
 	[ $? != 124 ] || echo "$3:0:0: warning: not ended"' sh "$work" "$checks" {} > "$work/clang-tidy"
 new=0
 for tool in gcc cppcheck clang-tidy; do
-	grep -E 'warning:|error:' "$work/$tool" | sed -E "s|^[^ ]*(src/[a-z_]*/[a-z_]*\.[ch]:)|\1|" | sort -u > "$work/said"
+	grep -E 'warning:|error:' "$work/$tool" | sed -E "s|^[^ ]*(src/[a-z_]*/[a-z_]*\.[ch]:)|\1|" |
+		sort -u > "$work/said"
 	grep -vEf "$work/patterns" "$work/said"
 	found=$(grep -cvEf "$work/patterns" "$work/said")
 	echo "== $tool: $found, and $(grep -cEf "$work/patterns" "$work/said") that are known"

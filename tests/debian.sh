@@ -1,10 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# README's two commands in a fresh clone of what is committed here, on a release of Debian that has nothing but its smallest base: as root, who has the packages
-# installed, and as an ordinary user. Run by hand, as root; it takes half an hour.
+# README's two commands in a fresh clone of what is committed here, on a release of Debian that has nothing but its
+# smallest base: as root, who has the packages installed, and as an ordinary user. Run by hand, as root; it takes half
+# an hour.
 #
-#   tests/debian.sh RELEASE [DIRECTORY]     RELEASE: bookworm or trixie. DIRECTORY: where the system lies; made by debootstrap if it is not there, and kept.
+#   tests/debian.sh RELEASE [DIRECTORY]     RELEASE: bookworm or trixie. DIRECTORY: where the system lies; made by
+#                                           debootstrap if it is not there, and kept.
 #                                           Without, a temporary one.
 #   ODF_DEBIAN_AS="root"                    the users to do it, of "root user"
 #
@@ -22,10 +24,12 @@ if [ -z "$tree" ]; then
 	trap 'rm -rf --one-file-system "$tree"' EXIT
 	trap 'exit 130' INT TERM HUP
 fi
-[ -e "$tree/etc/debian_version" ] || debootstrap --variant=minbase "$release" "$tree" "${ODF_DEBIAN_MIRROR:-http://deb.debian.org/debian}" > "$tree.log" 2>&1 ||
+[ -e "$tree/etc/debian_version" ] || debootstrap --variant=minbase "$release" "$tree" \
+	"${ODF_DEBIAN_MIRROR:-http://deb.debian.org/debian}" > "$tree.log" 2>&1 ||
 	{ tail -n 20 "$tree.log" >&2; exit 1; }
 rm -f "$tree.log"
-[ "$(. "$tree/etc/os-release" && echo "$VERSION_CODENAME")" = "$release" ] || { echo "$tree is another release" >&2; exit 2; }
+[ "$(. "$tree/etc/os-release" && echo "$VERSION_CODENAME")" = "$release" ] ||
+	{ echo "$tree is another release" >&2; exit 2; }
 cp /etc/resolv.conf "$tree/etc/resolv.conf"
 chroot "$tree" sh -c 'id tester > /dev/null 2>&1 || useradd --create-home --shell /bin/sh tester'
 

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # fuzz.c and fuzz_read.c under libFuzzer, with the address and undefined-behaviour sanitizers: each of their 14 kinds of
-# input for SECONDS (300: half an hour on two processors), from tests/fuzz/corpus and the one in DIRECTORY, which grows. By
-# hand. The last line counts the kinds in which something was found; the inputs lie in DIRECTORY then.
+# input for SECONDS (300: half an hour on two processors), from tests/fuzz/corpus and the one in DIRECTORY, which grows.
+# By hand. The last line counts the kinds in which something was found; the inputs lie in DIRECTORY then.
 #
 #   tests/fuzz.sh [SECONDS [DIRECTORY [fuzz|fuzz_read]]]
 set -eu
@@ -21,7 +21,8 @@ CC=clang meson setup "$work/build" -Dtests=false -Dbenchmarks=false -Db_sanitize
 link() {
 	name=$1
 	shift
-	clang -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -O1 -g -DODF_LIBFUZZER -fsanitize=fuzzer,address,undefined \
+	clang -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -O1 -g -DODF_LIBFUZZER \
+		-fsanitize=fuzzer,address,undefined \
 		-include "$work/build/config.h" -Iinclude "tests/fuzz/$name.c" "$@" "$work/build/libodfork_parts.a" \
 		-pthread -o "$work/$name"
 }
@@ -37,7 +38,8 @@ try() {
 	[ "$1" = fuzz ] || corpus=read
 	mkdir -p "$grown/$1-$2"
 	ODF_FUZZ_KIND=$2 "$work/$1" -max_total_time="$seconds" -max_len=65536 -timeout=20 -detect_leaks=0 \
-		-artifact_prefix="$grown/$1-$2-" "$grown/$1-$2" "tests/fuzz/corpus/$corpus" > "$work/$1-$2.log" 2>&1 || status=$?
+		-artifact_prefix="$grown/$1-$2-" "$grown/$1-$2" "tests/fuzz/corpus/$corpus" > "$work/$1-$2.log" 2>&1 ||
+		status=$?
 	echo "$1, kind $2: status $status; $(grep -o '#[0-9]*.*cov: [0-9]*' "$work/$1-$2.log" | tail -n 1)"
 	[ "$status" = 0 ] || { : > "$work/$1-$2.found"; grep -v '^#' "$work/$1-$2.log" | tail -n 60; }
 }

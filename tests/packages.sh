@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: MIT
 # Sourced by tests/run.sh and bench/demo.sh: installs what is missing, on Debian and its kin.
 #
-# packages_need PACKAGE...: installs those that are not installed, as root or by sudo; otherwise names them and exits with 1. ONE|OTHER: either will do, and
-# the first that there is in this release is installed.
+# packages_need PACKAGE...: installs those that are not installed, as root or by sudo; otherwise names them and exits
+# with 1. ONE|OTHER: either will do, and the first that there is in this release is installed.
 
 packages_missing() {
 	for package in "$@"; do
 		# shellcheck disable=SC2046
-		dpkg-query -W -f '${db:Status-Status}\n' $(echo "$package" | tr '|' ' ') 2> /dev/null | grep -qx installed || printf '%s ' "$package"
+		dpkg-query -W -f '${db:Status-Status}\n' $(echo "$package" | tr '|' ' ') 2> /dev/null |
+			grep -qx installed || printf '%s ' "$package"
 	done
 }
 
@@ -50,7 +51,8 @@ packages_need() {
 	fi
 	# shellcheck disable=SC2086
 	if ! { $as_root apt-get update && missing=$(packages_of_this_release $missing) &&
-		$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing; } > "$log" 2>&1; then
+		$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing; } > \
+		"$log" 2>&1; then
 		cat "$log" >&2
 		rm -f "$log"
 		echo "apt-get could not install: $missing" >&2

@@ -1,25 +1,30 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Installs what is missing, builds with gcc and clang, warnings as errors, and runs the tests: with each compiler, and under the address,
-# undefined-behaviour and thread sanitizers. The last line is "N passed, N failed", with the skipped if there are any. Nothing may be skipped in CI
-# (CI=true).
+# Installs what is missing, builds with gcc and clang, warnings as errors, and runs the tests: with each compiler, and
+# under the address, undefined-behaviour and thread sanitizers. The last line is "N passed, N failed", with the skipped
+# if there are any. Nothing may be skipped in CI (CI=true).
 #
 #   tests/run.sh [MESON-TEST-ARGUMENT...]     for example: tests/run.sh spawn
 #
-# Long forms: ODF_TEST_SECONDS=3600 tests/run.sh soak --timeout-multiplier 20 (mixed situations for an hour; the same for heap_threads and
-# region_threads), and by hand ODF_BUILD=$PWD/build-gcc ODF_TEST_READS=10000 build-gcc/tests/test_pinned (10 000 reads by each way to a descriptor),
-# ODF_TEST_KILLS=10000 build-gcc/tests/test_pool_soak (workers that are killed at random),
-# ODF_TEST_SECONDS=3600 build-gcc/tests/keeper_soak, ODF_ENDURANCE_CALLS=1000000 build-gcc/tests/endurance (a million forks and spawns),
-# ODF_TEST_SECONDS=7200 tests/run.sh endurance_redis -t 60 (Redis that saves under load), tests/peers.sh (others' own tests as clients),
-# ODF_TEST_SCALE=errnos tests/run.sh faults (each errno in each call, ten minutes); what else there is stands at the top of each test.
+# Long forms: ODF_TEST_SECONDS=3600 tests/run.sh soak --timeout-multiplier 20 (mixed situations for an hour; the same
+# for heap_threads and region_threads), and by hand ODF_BUILD=$PWD/build-gcc ODF_TEST_READS=10000
+# build-gcc/tests/test_pinned (10 000 reads by each way to a descriptor), ODF_TEST_KILLS=10000
+# build-gcc/tests/test_pool_soak (workers that are killed at random), ODF_TEST_SECONDS=3600 build-gcc/tests/keeper_soak,
+# ODF_ENDURANCE_CALLS=1000000 build-gcc/tests/endurance (a million forks and spawns), ODF_TEST_SECONDS=7200 tests/run.sh
+# endurance_redis -t 60 (Redis that saves under load), tests/peers.sh (others' own tests as clients),
+# ODF_TEST_SCALE=errnos tests/run.sh faults (each errno in each call, ten minutes); what else there is stands at the top
+# of each test.
 set -eu
 cd "$(dirname "$0")/.."
 exec < /dev/null
 . tests/packages.sh
-packages_need gcc g++ clang libclang-rt-dev libc6-dev meson ninja-build pkg-config libcmocka-dev libseccomp-dev python3 binutils strace gdb git make perl \
-	sqlite3 redis-server mandoc valgrind 'libmimalloc2.0|libmimalloc3' libjemalloc2 libsqlite3-dev afl++ postgresql default-jre-headless nodejs python3-numpy \
-	musl-tools procps acl abigail-tools systemtap-sdt-dev bpftrace zsh ruby php-cli lua5.3 lua-posix luajit tcl tclx8.4 guile-3.0 swi-prolog-nox gawk
+packages_need gcc g++ clang libclang-rt-dev libc6-dev meson ninja-build pkg-config libcmocka-dev libseccomp-dev \
+	python3 binutils strace gdb git make perl \
+	sqlite3 redis-server mandoc valgrind 'libmimalloc2.0|libmimalloc3' libjemalloc2 libsqlite3-dev afl++ \
+	postgresql default-jre-headless nodejs python3-numpy \
+	musl-tools procps acl abigail-tools systemtap-sdt-dev bpftrace zsh ruby php-cli lua5.3 lua-posix luajit tcl \
+	tclx8.4 guile-3.0 swi-prolog-nox gawk
 # Python's own tests, of the version that is there.
 packages_need "libpython$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')-testsuite"
 
@@ -34,10 +39,12 @@ build() {
 	rm -f "$directory.failed"
 	if [ ! -e "$directory/build.ninja" ]; then
 		rm -rf "$directory"
-		CC=$compiler meson setup "$directory" -Dwerror=true "$@" > "$directory.log" 2>&1 || { mv "$directory.log" "$directory.failed"; return 0; }
+		CC=$compiler meson setup "$directory" -Dwerror=true "$@" > "$directory.log" 2>&1 ||
+			{ mv "$directory.log" "$directory.failed"; return 0; }
 		rm -f "$directory.log"
 	fi
-	ninja -C "$directory" > "$directory/build.log" 2>&1 || grep -v '^\[' "$directory/build.log" > "$directory.failed"
+	ninja -C "$directory" > "$directory/build.log" 2>&1 ||
+		grep -v '^\[' "$directory/build.log" > "$directory.failed"
 }
 
 # NAME: runs the tests of that build.

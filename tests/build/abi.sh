@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The library against what it promised when it was last released: abi/libodfork-VERSION.abi (abigail-tools, x86-64). Functions may be added, structures may
-# grow at their end, names of values before their count; nothing else. That the comparison sees other changes is tried out.
+# The library against what it promised when it was last released: abi/libodfork-VERSION.abi (abigail-tools, x86-64).
+# Functions may be added, structures may grow at their end, names of values before their count; nothing else. That the
+# comparison sees other changes is tried out.
 #
 #   tests/build/abi.sh            compares
 #   tests/build/abi.sh --record   writes the file, for a release: after the version was set, and the first time only
@@ -15,13 +16,16 @@ trap 'rm -rf "$work"' EXIT
 cp "$source/tests/build/abi.suppressions" "$work/suppressions"
 
 describe() { # LIBRARY HEADERS
-	abidw --suppr "$work/suppressions" --headers-dir "$2" --drop-private-types --no-show-locs --no-corpus-path --no-comp-dir-path \
+	abidw --suppr "$work/suppressions" --headers-dir "$2" --drop-private-types --no-show-locs --no-corpus-path \
+		--no-comp-dir-path \
 		--type-id-style hash --exported-interfaces-only "$1" | sed "s|path='[^']*/src/|path='src/|g"
 }
 compare() { # OLD NEW
-	abidiff --suppr "$work/suppressions" --drop-private-types --no-added-syms --leaf-changes-only "$1" "$2" > "$work/said" 2>&1 && return 0
-	# Structures say their size, and grow at their end; names of values are added before the one that counts them. Nothing may be said but that: each new member
-	# lies where the structure ended, and of the values that were there only a count is another.
+	abidiff --suppr "$work/suppressions" --drop-private-types --no-added-syms --leaf-changes-only "$1" "$2" > \
+		"$work/said" 2>&1 && return 0
+	# Structures say their size, and grow at their end; names of values are added before the one that counts them.
+	# Nothing may be said but that: each new member lies where the structure ended, and of the values that were
+	# there only a count is another.
 	awk '/^$|^Leaf changes summary|^Changed leaf types summary|^(Removed|Functions|Variables)\/?.* summary: 0 Removed, 0 Changed/ { next }
 		/changed:$/ && /(struct|enum) odf_/ { grown = 1; end = 0; next }
 		grown && /type size hasn.t changed|[0-9]+ enumerator (insertion|change)s?:|::ODF_[A-Z_]*. value|_COUNT. from value/ { next }
@@ -44,7 +48,8 @@ for record in "$source"/tests/build/abi/libodfork-*.abi; do
 	compare "$record" "$work/now.abi" || { echo "not as in $record:"; cat "$work/said"; exit 1; }
 	records=$((records + 1))
 done
-[ -e "$source/tests/build/abi/libodfork-$version.abi" ] && [ "$records" -gt 0 ] || { echo "no record of $version: tests/build/abi.sh --record"; exit 1; }
+[ -e "$source/tests/build/abi/libodfork-$version.abi" ] && [ "$records" -gt 0 ] ||
+	{ echo "no record of $version: tests/build/abi.sh --record"; exit 1; }
 
 # Another promise: each of these has to be seen, or to be allowed.
 try() { # seen|allowed EDIT-OF-THE-HEADER
@@ -58,7 +63,8 @@ try() { # seen|allowed EDIT-OF-THE-HEADER
 			echo 'int odf_spawn(pid_t *pid, const char *file, char *const argv[], char *const envp[], const odf_spawn_options *options,'
 			echo '	odf_report *report) { (void)pid, (void)file, (void)argv, (void)envp; return options == NULL || report->strategy == 0; }'
 		} > "$work/other/small.c"
-		"${ODF_CC:-cc}" -std=gnu11 -D_GNU_SOURCE -g -w -shared -fPIC -I "$header" "$work/other/small.c" -o "$work/other/small.so"
+		"${ODF_CC:-cc}" -std=gnu11 -D_GNU_SOURCE -g -w -shared -fPIC -I "$header" "$work/other/small.c" -o \
+			"$work/other/small.so"
 		mv "$work/other/small.so" "$work/other/$([ "$header" = "$work/other" ] && echo new || echo old).so"
 	done
 	describe "$work/other/old.so" "$source/include" > "$work/other/old.abi"

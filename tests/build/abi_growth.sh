@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Programs and libraries of different versions of the header: abi/odfork-first.h, the first that has to be kept; today's;
-# and one that has grown by a strategy, a step, a reason, a check, an interface and a member of each structure. Each
-# program runs with a library of its own time and later, and the newest with today's. And nothing that the first header
-# says has another value or place today.
+# Programs and libraries of different versions of the header: abi/odfork-first.h, the first that has to be kept;
+# today's; and one that has grown by a strategy, a step, a reason, a check, an interface and a member of each structure.
+# Each program runs with a library of its own time and later, and the newest with today's. And nothing that the first
+# header says has another value or place today.
 set -eu
 source=${ODF_SOURCE:?} build=${ODF_BUILD:?} library_cc=${ODF_CC:-cc}
 work=$(mktemp -d)
@@ -22,15 +22,18 @@ s/^\} odf_('"$(echo $structures | tr ' ' '|')"');$/\tuint64_t next_member;\n&/' 
 sed -i -E 's/^static const char \*const (strategies|steps|interfaces)\[.*/&\n\t"next",/
 s/^\} (reasons|checks)\[.*/&\n\t{ "next", "next" },/' "$work/newer/src/strategy/names.c"
 for name in STRATEGY STEP REASON KERNEL_CHECK KERNEL_INTERFACE; do
-	sed -i "0,/^\t\\(\"next\"\\|{ \"next\", \"next\" }\\),/s//\t[ODF_${name}_NEXT] = \\1,/" "$work/newer/src/strategy/names.c"
+	sed -i "0,/^\t\\(\"next\"\\|{ \"next\", \"next\" }\\),/s//\t[ODF_${name}_NEXT] = \\1,/" \
+		"$work/newer/src/strategy/names.c"
 done
 sed -i 's/^\t\[ODF_STEP_NEXT\] = { "next", "next" },/\t[ODF_STEP_NEXT] = "next",/' "$work/newer/src/strategy/names.c"
 
 # ---- The library that has grown: what libodfork.a is made of ----
 (cd "$work/newer" && mkdir objects && sed -n "/^between_sources = /,/^libodfork_shared/s/.*/&/p" "$source/meson.build" |
-	grep -oE "src/[a-z_/0-9]+\.c" | grep -vE '^src/(preload|libc/next)' | sort -u > sources && echo src/libc/direct.c >> sources &&
+	grep -oE "src/[a-z_/0-9]+\.c" | grep -vE '^src/(preload|libc/next)' | sort -u > sources &&
+	echo src/libc/direct.c >> sources &&
 	xargs -P 2 -I{} sh -c "$library_cc -std=gnu11 -O0 -w -D_GNU_SOURCE -include '$build/config.h' \
-		-fno-stack-protector -Iinclude -c {} -o objects/\$(echo {} | tr / _).o" < sources && ar rc libgrown.a objects/*.o) || fail "the grown library does not build"
+		-fno-stack-protector -Iinclude -c {} -o objects/\$(echo {} | tr / _).o" < sources &&
+			ar rc libgrown.a objects/*.o) || fail "the grown library does not build"
 
 # ---- Values and places ----
 {
@@ -44,7 +47,8 @@ sed -i 's/^\t\[ODF_STEP_NEXT\] = { "next", "next" },/\t[ODF_STEP_NEXT] = "next",
 		sub(/;.*/, ""); sub(/\[.*/, "");
 		if (match($0, /\(\*[a-z_]+\)/)) field = substr($0, RSTART + 2, RLENGTH - 3);
 		else { n = split($0, words, /[ \t*]+/); field = words[n] }
-		printf "printf(\"%s.%s %%zu\\n\", offsetof(%s, %s));\n", name, field, name, field }' "$work/first/odfork.h"
+		printf "printf(\"%s.%s %%zu\\n\", offsetof(%s, %s));\n", name, field, name, field }' \
+			"$work/first/odfork.h"
 	echo 'return 0; }'
 } > "$work/places.c"
 for header in first newer today; do
@@ -56,7 +60,8 @@ for header in first newer today; do
 	"$work/places" > "$work/places.$header"
 	diff "$work/places.first" "$work/places.$header" || fail "the $header header has moved the above"
 done
-[ "$(wc -l < "$work/places.first")" -gt 200 ] || fail "only $(wc -l < "$work/places.first") values and places were compared"
+[ "$(wc -l < "$work/places.first")" -gt 200 ] || fail \
+	"only $(wc -l < "$work/places.first") values and places were compared"
 # No unnamed bytes at an end, which a later member would take.
 {
 	echo '#include <odfork.h>'
@@ -67,7 +72,8 @@ done
 		echo "_Static_assert(offsetof(odf_$name, $last) + sizeof ((odf_$name *)0)->$last == sizeof(odf_$name), \"$name\");"
 	done
 } > "$work/tails.c"
-$library_cc -std=gnu11 -I "$source/include" -fsyntax-only "$work/tails.c" || fail "a structure ends in bytes without a name"
+$library_cc -std=gnu11 -I "$source/include" -fsyntax-only "$work/tails.c" ||
+	fail "a structure ends in bytes without a name"
 
 # ---- Programs ----
 cp "$source/tests/build/abi/program.c" "$work/program.c"

@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# What our files ask of the machine that they run on: how new a glibc, and nothing that would take shadow stacks or checked jumps from the program.
+# What our files ask of the machine that they run on: how new a glibc, and nothing that would take shadow stacks or
+# checked jumps from the program.
 set -eu
 build=${ODF_BUILD:?}
 work=$(mktemp -d)
@@ -10,8 +11,8 @@ leave_out() { [ "${ODF_MUST_WORK:-0}" != 1 ] || fail "must not be left out: $1";
 # The files of the build that are installed; of the static library, its object.
 libraries="$build/libodfork.so.0 $build/odfork-follow.so"
 
-# Built with glibc 2.34 to 2.37 they run with 2.34 and later: that is where libc took in libpthread, whose functions got new versions. Newer ones give strtol
-# another name (2.38).
+# Built with glibc 2.34 to 2.37 they run with 2.34 and later: that is where libc took in libpthread, whose functions got
+# new versions. Newer ones give strtol another name (2.38).
 have=$(ldd --version 2> /dev/null | sed -n '1s/.* 2\.\([0-9]*\)$/\1/p')
 oldest=34
 [ "${have:-0}" -lt 38 ] || oldest=38
@@ -19,7 +20,8 @@ if [ -n "$have" ]; then
 	for file in $libraries "$build/odfork"; do
 		objdump -T "$file" | grep -oE 'GLIBC_2\.[0-9.]+\)? .*' | sort -u > "$work/versions"
 		[ -s "$work/versions" ] || fail "$file needs nothing of glibc"
-		sed 's/^GLIBC_2\.\([0-9]*\).*/\1 &/' "$work/versions" | awk -v oldest=$oldest '$1 > oldest { print; new = 1 } END { exit new }' ||
+		sed 's/^GLIBC_2\.\([0-9]*\).*/\1 &/' "$work/versions" |
+			awk -v oldest=$oldest '$1 > oldest { print; new = 1 } END { exit new }' ||
 			fail "$file needs the above of a glibc newer than 2.$oldest"
 	done
 fi
@@ -48,4 +50,5 @@ if has "$work/main.so"; then
 	done
 fi
 # As if libc's start files had them: with only our objects in it, a library has them.
-"${LD:-ld}" -r -o "$work/all.o" --whole-archive "$build/libodfork_parts.a" && has "$work/all.o" || fail "an object of the library lacks the notes"
+"${LD:-ld}" -r -o "$work/all.o" --whole-archive "$build/libodfork_parts.a" && has "$work/all.o" ||
+	fail "an object of the library lacks the notes"

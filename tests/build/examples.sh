@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The eleven programs of odf_examples(7): each is taken from the page, compiled with the shared and the static library, run, and does what the page says.
+# The eleven programs of odf_examples(7): each is taken from the page, compiled with the shared and the static library,
+# run, and does what the page says.
 set -eu
 PATH=/usr/bin:/bin:/usr/sbin:/sbin
 build=${ODF_BUILD:?} source=${ODF_SOURCE:?}
@@ -39,15 +40,18 @@ run() {
 }
 
 # The page's blocks, without what the page needs.
-awk '/^\.\\" begin /{ file = $3; next } /^\.\\" end /{ close(file); file = ""; next } file != "" { print > file }' "$source/man/odf_examples.7"
+awk '/^\.\\" begin /{ file = $3; next } /^\.\\" end /{ close(file); file = ""; next } file != "" { print > file }' \
+	"$source/man/odf_examples.7"
 sed -i 's/^\\&//; s/\\-/-/g; s/\\e/\\/g' ./*.c
 # shellcheck disable=SC2012
 [ "$(ls ./*.c | wc -l)" = 11 ] || { echo "Bail out! not eleven programs: $(ls)"; exit 1; }
 for program in *.c; do
 	name=${program%.c} good=0
-	$CC -std=gnu11 -D_GNU_SOURCE -O1 -Wall -Wextra -Werror -Wno-missing-field-initializers -I"$source/include" -o "shared-$name" "$program" \
+	$CC -std=gnu11 -D_GNU_SOURCE -O1 -Wall -Wextra -Werror -Wno-missing-field-initializers -I"$source/include" -o \
+		"shared-$name" "$program" \
 		-L"$build" -lodfork "-Wl,-rpath,$build" > log 2>&1 &&
-		$CC -std=gnu11 -D_GNU_SOURCE -O1 -w -I"$source/include" -o "static-$name" "$program" "$build/libodfork.a" -pthread >> log 2>&1 || good=1
+		$CC -std=gnu11 -D_GNU_SOURCE -O1 -w -I"$source/include" -o "static-$name" "$program" \
+		"$build/libodfork.a" -pthread >> log 2>&1 || good=1
 	result "$name.c compiles" $good "$(cat log)"
 done
 try_all() { # PREFIX
@@ -63,14 +67,17 @@ killed by signal 15" "./$1timeout"
 	run "$1pool" "1229 primes
 /nonexistent: step exec, No such file or directory" "./$1pool"
 	region=$("$build/odfork" probe --json | grep -q '"region":{"available":true' && echo region || echo fork)
-	[ "$region" = region ] && run "$1snapshot" "saved, by region" "./$1snapshot" || leave_out "$1snapshot" "no regions here"
+	[ "$region" = region ] && run "$1snapshot" "saved, by region" "./$1snapshot" ||
+		leave_out "$1snapshot" "no regions here"
 	if [ "$(id -u)" = 0 ]; then
 		run "$1user" "nobody" "./$1user"
 	else
 		leave_out "$1user" "needs root"
 	fi
 	rm -f daemon.log
-	pid=$("./$1daemon" "$work/daemon.log" sh -c 'echo "$(ps -o sid= -p $$)" $$ "$(readlink /proc/$$/fd/0)" "$(pwd)"; sleep 0.1; echo end' | sed 's/.* //')
+	pid=$("./$1daemon" "$work/daemon.log" sh -c \
+		'echo "$(ps -o sid= -p $$)" $$ "$(readlink /proc/$$/fd/0)" "$(pwd)"; sleep 0.1; echo end' |
+		sed 's/.* //')
 	for _ in $(seq 500); do
 		grep -qs end daemon.log && break
 		sleep 0.01

@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# What is exported, against the version script and the header; what the static library defines; what runs between clone and exec.
+# What is exported, against the version script and the header; what the static library defines; what runs between clone
+# and exec.
 set -eu
 build=${ODF_BUILD:?} source=${ODF_SOURCE:?}
 work=$(mktemp -d)
@@ -15,14 +16,20 @@ diff -u "$work/map" "$work/exported_odf" || { echo "exports and version script d
 
 # Everything else that is exported is interposed, and nothing more.
 grep -v '^odf_' "$work/exported" | sed 's/@.*//' | sort -u > "$work/interposed"
-printf '%s\n' _Exit _Fork _exit clone daemon execl execle execlp execv execve execveat execvp execvpe fexecve fork forkpty posix_spawn posix_spawnp syscall \
-	brk sbrk madvise mincore mlock mlock2 mlockall mmap mmap64 mprotect mremap msync munlock munmap pkey_mprotect posix_madvise process_madvise \
+printf '%s\n' _Exit _Fork _exit clone daemon execl execle execlp execv execve execveat execvp execvpe fexecve fork \
+	forkpty posix_spawn posix_spawnp syscall \
+	brk sbrk madvise mincore mlock mlock2 mlockall mmap mmap64 mprotect mremap msync munlock munmap pkey_mprotect \
+	posix_madvise process_madvise \
 	mseal remap_file_pages shmat shmdt \
-	__open64_2 __open_2 __openat64_2 __openat_2 fcntl fcntl64 open open64 openat openat64 openat2 open_by_handle_at prctl prlimit prlimit64 \
-	setrlimit setrlimit64 recvmsg recvmmsg pidfd_getfd socket setsockopt ioctl fopen fopen64 freopen freopen64 tmpfile tmpfile64 \
+	__open64_2 __open_2 __openat64_2 __openat_2 fcntl fcntl64 open open64 openat openat64 openat2 \
+	open_by_handle_at prctl prlimit prlimit64 \
+	setrlimit setrlimit64 recvmsg recvmmsg pidfd_getfd socket setsockopt ioctl fopen fopen64 freopen freopen64 \
+	tmpfile tmpfile64 \
 	mkstemp mkstemp64 mkstemps mkstemps64 mkostemp mkostemp64 mkostemps mkostemps64 \
-	io_uring_queue_init io_uring_queue_init_params io_uring_queue_init_mem io_uring_queue_init_try_nosqarr io_uring_queue_mmap io_uring_setup \
-	popen pthread_attr_setstack pthread_barrier_init pthread_cond_init pthread_create pthread_mutex_init pthread_rwlock_init sem_init system thrd_create wait3 wait4 waitid waitpid > "$work/expected"
+	io_uring_queue_init io_uring_queue_init_params io_uring_queue_init_mem io_uring_queue_init_try_nosqarr \
+	io_uring_queue_mmap io_uring_setup \
+	popen pthread_attr_setstack pthread_barrier_init pthread_cond_init pthread_create pthread_mutex_init \
+	pthread_rwlock_init sem_init system thrd_create wait3 wait4 waitid waitpid > "$work/expected"
 sort -o "$work/expected" "$work/expected"
 diff -u "$work/expected" "$work/interposed" || { echo "unexpected interposed symbols"; exit 1; }
 # The manual names them; of those for large files and for fortified programs, the plain one.
@@ -31,7 +38,8 @@ sed 's/^__\(.*\)_2$/\1/; s/64$//' "$work/expected" | sort -u | while read -r nam
 done
 
 # The header declares exactly the functions of the map.
-"${ODF_CC:-cc}" -E -P -I "$source/include" -x c "$source/include/odfork.h" | tr '\n' ' ' | grep -o '\bodf_[a-z_0-9]* *(' |
+"${ODF_CC:-cc}" -E -P -I "$source/include" -x c "$source/include/odfork.h" | tr '\n' ' ' |
+	grep -o '\bodf_[a-z_0-9]* *(' |
 	tr -d ' (' | sort -u > "$work/declared"
 sed 's/@@.*//' "$work/map" | sort > "$work/map_names"
 diff -u "$work/declared" "$work/map_names" || { echo "header and version script differ"; exit 1; }
@@ -45,11 +53,13 @@ readelf -d "$build/libodfork.so" > "$work/dynamic"
 grep -q 'SONAME.*libodfork.so.0' "$work/dynamic" || { echo "wrong soname"; exit 1; }
 grep -qE 'BIND_NOW|FLAGS.*NOW' "$work/dynamic" || { echo "not bound at load"; exit 1; }
 if [ "${ODF_SANITIZED:-0}" = 0 ]; then
-	needed=$(sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' "$work/dynamic" | grep -vE '^(libc|libpthread|libdl|ld-linux.*)\.so' || true)
+	needed=$(sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' "$work/dynamic" |
+		grep -vE '^(libc|libpthread|libdl|ld-linux.*)\.so' || true)
 	[ -z "$needed" ] || { echo "needs more than libc: $needed"; exit 1; }
 fi
 
-# The static library defines what the header declares, and no other name that could meet the program's; it interposes nothing.
+# The static library defines what the header declares, and no other name that could meet the program's; it interposes
+# nothing.
 nm -g --defined-only "$build/libodfork.a" | awk 'NF == 3 { print $3 }' | sort > "$work/static"
 diff -u "$work/map_names" "$work/static" || { echo "globals of the static library differ from the header"; exit 1; }
 

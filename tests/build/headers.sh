@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The public headers compile by themselves, warnings as errors, as strict C11, C17, GNU C, C++11 and C++17, and are used in each.
+# The public headers compile by themselves, warnings as errors, as strict C11, C17, GNU C, C++11 and C++17, and are used
+# in each.
 set -eu
 source=${ODF_SOURCE:?}
 work=$(mktemp -d)

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The tarball of a release (meson dist), as a project of others has it: unpacked into their subprojects/, linked from there, shared and static, and installed into
-# a prefix with what they build. There a consumer is built with pkg-config, shared and static; and both, the installed command, and man are tried.
+# The tarball of a release (meson dist), as a project of others has it: unpacked into their subprojects/, linked from
+# there, shared and static, and installed into a prefix with what they build. There a consumer is built with pkg-config,
+# shared and static; and both, the installed command, and man are tried.
 set -eu
 build=${ODF_BUILD:?} source=${ODF_SOURCE:?}
 work=$(mktemp -d)
@@ -56,8 +57,10 @@ int main(void)
 }
 CONSUMER
 # Quickly, as it is about where things lie; of all that is built, only two programs are the user's.
-CC=${ODF_CC:-cc} meson setup "$work/build" "$work/user" --prefix="$work/prefix" -Doptimization=0 -Ddebug=false > "$work/log" 2>&1 &&
-	meson install -C "$work/build" > "$work/log" 2>&1 || fail "a project that has it as its subproject cannot be built and installed"
+CC=${ODF_CC:-cc} meson setup "$work/build" "$work/user" --prefix="$work/prefix" -Doptimization=0 -Ddebug=false > \
+	"$work/log" 2>&1 &&
+	meson install -C "$work/build" > "$work/log" 2>&1 ||
+	fail "a project that has it as its subproject cannot be built and installed"
 for program in shared static; do
 	"$work/build/$program" > "$work/log" 2>&1 || fail "the project's $program program fails"
 done
@@ -76,10 +79,12 @@ shared=$(LD_LIBRARY_PATH=$libraries "$work/shared")
 static=$("$work/static")
 [ "$shared" = "$static" ] && [ "$shared" = "$(pkg-config --modversion libodfork) vfork" ] ||
 	{ echo "shared says '$shared', static says '$static'"; exit 1; }
-readelf -d "$work/shared" | grep -q 'NEEDED.*libodfork.so.0' || { echo "the consumer does not need libodfork.so.0"; exit 1; }
+readelf -d "$work/shared" | grep -q 'NEEDED.*libodfork.so.0' ||
+	{ echo "the consumer does not need libodfork.so.0"; exit 1; }
 
 # The installed command finds the installed library.
-"$work/prefix/bin/odfork" run --stats "$work/stats" -- sh -c '(exit 0); exit 0' && grep -q '"call":"fork"' "$work/stats" ||
+"$work/prefix/bin/odfork" run --stats "$work/stats" -- sh -c '(exit 0); exit 0' &&
+	grep -q '"call":"fork"' "$work/stats" ||
 	{ echo "odfork run from the prefix left no record"; exit 1; }
 [ "$("$work/prefix/bin/odfork" --version)" = "odfork $(pkg-config --modversion libodfork)" ]
 for page in odfork.1 odf_fork.3 odf_spawn.3 odf_capabilities_get.3 odf_report_format.3 odfork.7; do
@@ -101,4 +106,5 @@ if command -v udevadm > /dev/null && udevadm verify --help > /dev/null 2>&1; the
 fi
 group=$(sed -n 's/.*GROUP="\([a-z]*\)".*/\1/p' "$rule")
 grep -qx "g $group -" "$work/prefix/lib/sysusers.d/odfork.conf" || { echo "nobody makes the group '$group'"; exit 1; }
-grep -qx 'vm.unprivileged_userfaultfd = 1' "$work/prefix/lib/sysctl.d/60-odfork.conf" || { echo "no drop-in for sysctl"; exit 1; }
+grep -qx 'vm.unprivileged_userfaultfd = 1' "$work/prefix/lib/sysctl.d/60-odfork.conf" ||
+	{ echo "no drop-in for sysctl"; exit 1; }

@@ -70,10 +70,12 @@ grep -q '^fork         would hold it for about ' "$work/inspected" &&
 	grep -q '^against it   nothing' "$work/inspected" || fail "inspect: $(cat "$work/inspected")"
 # What the last line says is what the README says.
 run=$(step 'odfork run')
-advised=$(sed -n 's|^Start it by: \(odfork run .*\) ARGUMENTS; and compare by: odfork stats /tmp/forks.json$|\1|p' "$work/inspected")
+advised=$(sed -n 's|^Start it by: \(odfork run .*\) ARGUMENTS; and compare by: odfork stats /tmp/forks.json$|\1|p' \
+	"$work/inspected")
 [ -n "$advised" ] || fail "advice: $(tail -n 1 "$work/inspected")"
 same=$(sed "s/--user=$(id -u redis)/--user=redis/" <<< "$advised")
-[ "$same" = "$(step 'odfork run' | sed "s|$work/data|/tmp|; s| $work/redis.conf||; s| redis-server| redis-server|")" ] || fail "README: $run; advice: $advised"
+[ "$same" = "$(step 'odfork run' | sed "s|$work/data|/tmp|; s| $work/redis.conf||; s| redis-server| redis-server|")" \
+	] || fail "README: $run; advice: $advised"
 kill "$server"
 wait "$server" || :
 

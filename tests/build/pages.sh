@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The man pages: clean, complete (each exported function has a page), and naming every environment variable, flag, step and reason there is.
+# The man pages: clean, complete (each exported function has a page), and naming every environment variable, flag, step
+# and reason there is.
 set -eu
 source=${ODF_SOURCE:?}
 fail() { echo "$*"; exit 1; }
@@ -18,14 +19,16 @@ sed -n 's/^\t\t\(odf_[a-z_0-9]*\);/\1/p' "$source/src/libodfork.map.in" | while 
 done
 says() { # PAGE PATTERN-OF-WORDS FILE
 	grep -oE "$2" "$source/$3" | grep -v '_COUNT$' | sort -u | while read -r word; do
-		sed 's/\\-/-/g; s/\\&//g' "$source/man/$1" | grep -qF -- "$word" || { echo "$1 does not say $word"; exit 1; }
+		sed 's/\\-/-/g; s/\\&//g' "$source/man/$1" | grep -qF -- "$word" ||
+			{ echo "$1 does not say $word"; exit 1; }
 	done
 }
 says odf_spawn.3 '\bODF_SPAWN_[A-Z_]*[A-Z]\b' include/odfork.h
 says odf_spawn.3 '\bODF_FD_(DUP|OPEN|CLOSE|NULL|KEEP)\b' include/odfork.h
 says odf_report_format.3 '\bODF_STEP_[A-Z_]*[A-Z]\b' include/odfork.h
 sed -n 's/^\t\[ODF_REASON_[A-Z_]*\] = { "\([a-z_]*\)".*/\1/p' "$source/src/strategy/names.c" | while read -r reason; do
-	grep -q "^$reason	" "$source/man/odf_report_format.3" || { echo "odf_report_format.3 does not say $reason"; exit 1; }
+	grep -q "^$reason	" "$source/man/odf_report_format.3" ||
+		{ echo "odf_report_format.3 does not say $reason"; exit 1; }
 done
 says odf_capabilities_get.3 '\bODF_PROBE_[A-Z_]*[A-Z0-9]\b' include/odfork.h
 says odfork.7 '\bODFORK_[A-Z]+\b' src/record/settings.c
@@ -34,11 +37,14 @@ says odfork.1 '\-\-(json|verify)' src/cli/probe.c
 says odfork.1 '\-\-[a-z-]*[a-z]' src/cli/spawn_options.c
 says odfork.1 '\-\-(size|seconds|csv|json|plot|progress)' src/cli/bench.c
 says odf_kernel_verify.3 '\bODF_KERNEL_(CHECK|INTERFACE)_[A-Z_]*[A-Z]\b' include/odfork.h
-sed -n 's/^\t\[ODF_KERNEL_[A-Z_]*\] = { *"\([a-z_]*\)".*/\1/p; s/^\t\[ODF_KERNEL_[A-Z_]*\] = "\([a-z_]*\)".*/\1/p' "$source/src/strategy/names.c" | while read -r name; do
-	grep -q "	$name	" "$source/man/odf_kernel_verify.3" || { echo "odf_kernel_verify.3 does not say $name"; exit 1; }
+sed -n 's/^\t\[ODF_KERNEL_[A-Z_]*\] = { *"\([a-z_]*\)".*/\1/p; s/^\t\[ODF_KERNEL_[A-Z_]*\] = "\([a-z_]*\)".*/\1/p' \
+	"$source/src/strategy/names.c" | while read -r name; do
+	grep -q "	$name	" "$source/man/odf_kernel_verify.3" ||
+		{ echo "odf_kernel_verify.3 does not say $name"; exit 1; }
 done
 says odfork.1 '\-\-(heap|user)' src/cli/run.c
 # How large a program is when its heap wakes.
 threshold=$(sed -n 's/^#define HEAP_THRESHOLD ((size_t)\([0-9]*\) << 20).*/\1/p' "$source/src/heap/internal.h")
-grep -qF "grown past $threshold\\~MiB" "$source/man/odfork.1" && grep -qF "has $threshold\\~MiB of private memory" "$source/man/odfork.7" ||
+grep -qF "grown past $threshold\\~MiB" "$source/man/odfork.1" &&
+	grep -qF "has $threshold\\~MiB of private memory" "$source/man/odfork.7" ||
 	fail "the pages do not say that a heap wakes at $threshold MiB"

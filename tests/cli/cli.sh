@@ -48,16 +48,20 @@ expect 0 "$odfork" run --stats=relative --log -- sh -c 'cd /; (exit 0); (exit 0)
 [ "$(grep -c '"call":"fork"' relative)" = 2 ] || fail "two forks, but: $(cat relative)"
 [ "$(grep -c 'odfork: .* fork: child' err)" -ge 1 ] || fail "a fork logged, but: $(cat err)"
 expect 0 "$odfork" run --strategy=kernel --stats "$work/kernel" -- sh -c '(exit 0); exit 0'
-[ -e /proc/self/use_odf ] || grep -q '"strategy":"fork".*"reason":"kernel: kernel_not_offered, region: not_allowed"' "$work/kernel" ||
+[ -e /proc/self/use_odf ] || grep -q '"strategy":"fork".*"reason":"kernel: kernel_not_offered, region: not_allowed"' \
+	"$work/kernel" ||
 	fail "the kernel strategy by name: $(cat "$work/kernel")"
 expect 0 "$odfork" run --strategy=fork --stats "$work/fork" -- sh -c '(exit 0); exit 0'
-grep -q '"strategy":"fork".*"reason":"kernel: not_allowed, region: not_allowed"' "$work/fork" || fail "fork by name: $(cat "$work/fork")"
+grep -q '"strategy":"fork".*"reason":"kernel: not_allowed, region: not_allowed"' "$work/fork" ||
+	fail "fork by name: $(cat "$work/fork")"
 
 # Help and the version, asked for in any of the usual ways and places.
-for asked in "--help" "-h" "help" "help run" "help spawn" "help probe" "run --help" "run -h" "run --log --strategy region -h" "probe --json --help"; do
+for asked in "--help" "-h" "help" "help run" "help spawn" "help probe" "run --help" "run -h" \
+	"run --log --strategy region -h" "probe --json --help"; do
 	# shellcheck disable=SC2086
 	expect 0 "$odfork" $asked
-	grep -q "^  odfork ${asked#help } \|^  odfork ${asked%% *} \|^  odfork run " "$work/out" || fail "odfork $asked: $(cat "$work/out")"
+	grep -q "^  odfork ${asked#help } \|^  odfork ${asked%% *} \|^  odfork run " "$work/out" ||
+		fail "odfork $asked: $(cat "$work/out")"
 	[ ! -s "$work/err" ] || fail "odfork $asked: $(cat "$work/err")"
 done
 for asked in "--version" "-V" "version" "run -V" "run --log --version" "probe -V"; do
@@ -71,7 +75,8 @@ expect 125 "$odfork" help nonsense
 
 # The file of records is opened at the start.
 expect 125 "$odfork" run --stats="$work/no/such/folder" -- true
-grep -qx "odfork: run: cannot write records to $work/no/such/folder: No such file or directory" "$work/err" || fail "--stats: $(cat "$work/err")"
+grep -qx "odfork: run: cannot write records to $work/no/such/folder: No such file or directory" "$work/err" ||
+	fail "--stats: $(cat "$work/err")"
 expect 125 "$odfork" run --stats="$work" -- true
 mkfifo "$work/fifo"
 expect 0 timeout 20 "$odfork" run --stats="$work/fifo" -- true
@@ -89,9 +94,12 @@ done
 if [ "$(id -u)" = 0 ]; then
 	chmod 755 "$work"
 	is() { # USER UID GID GROUPS
-		expect 0 setpriv --groups 3,4 "$odfork" run "--user=$1" -- sh -c 'id -u; id -g; id -G; grep ^[UG]id: /proc/self/status'
-		[ "$(sed -n 1,3p "$work/out" | tr '\n' ' ')" = "$2 $3 $4 " ] || fail "run --user=$1 is $(cat "$work/out")"
-		[ "$(sed -n 's/^[UG]id:\t//p' "$work/out" | tr '\t' '\n' | sort -u | wc -l)" -le 2 ] || fail "run --user=$1 keeps something: $(cat "$work/out")"
+		expect 0 setpriv --groups 3,4 "$odfork" run "--user=$1" -- sh -c \
+			'id -u; id -g; id -G; grep ^[UG]id: /proc/self/status'
+		[ "$(sed -n 1,3p "$work/out" | tr '\n' ' ')" = "$2 $3 $4 " ] ||
+			fail "run --user=$1 is $(cat "$work/out")"
+		[ "$(sed -n 's/^[UG]id:\t//p' "$work/out" | tr '\t' '\n' | sort -u | wc -l)" -le 2 ] ||
+			fail "run --user=$1 keeps something: $(cat "$work/out")"
 	}
 	nobody=$(id -u nobody) its=$(id -g nobody)
 	is nobody "$nobody" "$its" "$(id -G nobody)"
@@ -103,10 +111,13 @@ if [ "$(id -u)" = 0 ]; then
 	# Where the build lies another user may not be able to come.
 	cp "$odfork" "$work/odfork" && cp -L "$build/libodfork.so.0" "$work/" && chmod 755 "$work"
 	expect 125 "$work/odfork" run --user=nobody -- "$work/odfork" run --user=0 -- true
-	grep -q 'cannot become user 0: Operation not permitted; root may' "$work/err" || fail "--user without the right: $(cat "$work/err")"
-	expect 0 "$work/odfork" run --user=nobody -- sh -c 'echo "${ODFORK_UFFD_FD-none}"; readlink "/proc/$$/fd/$ODFORK_UFFD_FD" || :'
+	grep -q 'cannot become user 0: Operation not permitted; root may' "$work/err" ||
+		fail "--user without the right: $(cat "$work/err")"
+	expect 0 "$work/odfork" run --user=nobody -- sh -c \
+		'echo "${ODFORK_UFFD_FD-none}"; readlink "/proc/$$/fd/$ODFORK_UFFD_FD" || :'
 	if (exec 9<> /dev/userfaultfd) 2> /dev/null; then
-		[ "$(sed -n 2p "$work/out")" = /dev/userfaultfd ] || fail "no /dev/userfaultfd handed in: $(cat "$work/out")"
+		[ "$(sed -n 2p "$work/out")" = /dev/userfaultfd ] ||
+			fail "no /dev/userfaultfd handed in: $(cat "$work/out")"
 	fi
 fi
 

@@ -1,13 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# What odfork probe says where userfaultfd is closed to a user: the commands it prints are carried out, and open it. And a device that is closed, or is
-# something else, does no harm where the system call is open. Devices of this test's own, in mounts of its own.
+# What odfork probe says where userfaultfd is closed to a user: the commands it prints are carried out, and open it. And
+# a device that is closed, or is something else, does no harm where the system call is open. Devices of this test's own,
+# in mounts of its own.
 set -u
 build=${ODF_BUILD:?}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 must_work=${ODF_MUST_WORK:-0}
-skip() { [ "$must_work" != 1 ] || { echo "Bail out! must not be skipped: $1"; exit 1; }; echo "1..0 # SKIP $1"; exit 0; }
+skip() { [ "$must_work" != 1 ] || { echo "Bail out! must not be skipped: $1"; exit 1; }; echo "1..0 # SKIP $1"; exit \
+	0; }
 [ "$(id -u)" = 0 ] || skip "needs root, to close a device to others"
 [ "$(cat /proc/sys/vm/unprivileged_userfaultfd 2> /dev/null)" = 0 ] || skip "everybody may use userfaultfd here"
 [ -c /dev/userfaultfd ] || skip "no /dev/userfaultfd (Linux 6.1)"
@@ -97,5 +99,6 @@ check "another device at its name" 'says_no="^uffd_device  *no "
 nobody ./odfork probe > said; says "$says_no"; says "^    sysctl "; grep "/dev/userfaultfd$" said && fail "a command that would not help"
 nobody ./region_limits threads at_fork 100' /dev/null
 : > "$work/file"
-check "a file at its name" './odfork probe > said; says "^uffd_device  *no "; says "^uffd_minor  *yes "; settles env' file
+check "a file at its name" './odfork probe > said; says "^uffd_device  *no "; says "^uffd_minor  *yes "; settles env' \
+	file
 [ $failures -eq 0 ]

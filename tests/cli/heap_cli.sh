@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# odfork run --heap, and what --log says of a program: which malloc it has and where that puts its memory, held against what the library then does in it;
-# and of each kind that cannot be preloaded, that it runs all the same.
+# odfork run --heap, and what --log says of a program: which malloc it has and where that puts its memory, held against
+# what the library then does in it; and of each kind that cannot be preloaded, that it runs all the same.
 set -eu
 PATH=/usr/bin:/bin:/usr/sbin:/sbin
 build=${ODF_BUILD:?} source=${ODF_SOURCE:?}
@@ -23,8 +23,8 @@ leave_out() { # WHAT WHY
 	echo "ok $number - $1 # SKIP $2"
 }
 
-# NAME STATUS PATTERN-OF-OUTPUT PATTERN-OF-ERRORS COMMAND...: a pattern is for grep -E and one line; "" means that there is nothing. What the kernel does not
-# execute is given to a shell, whose status is "any".
+# NAME STATUS PATTERN-OF-OUTPUT PATTERN-OF-ERRORS COMMAND...: a pattern is for grep -E and one line; "" means that there
+# is nothing. What the kernel does not execute is given to a shell, whose status is "any".
 try() {
 	name=$1 wanted=$2 output=$3 errors=$4
 	shift 4
@@ -42,7 +42,8 @@ matches() { # PATTERN FILE
 	if [ -z "$1" ]; then [ ! -s "$2" ]; else grep -qE -- "$1" "$2"; fi
 }
 
-# A program that grows to 100 MiB and says what the heap is doing in it; it knows nothing of the library if that is not there. An argument is a status to exit with.
+# A program that grows to 100 MiB and says what the heap is doing in it; it knows nothing of the library if that is not
+# there. An argument is a status to exit with.
 cat > grow.c <<'END'
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -172,27 +173,36 @@ try "what is in the environment stays" 0 "^off\$" "" env ODFORK_HEAP=off "$odfor
 # ---- libc's malloc ----
 # Without userfaultfd what there was before the heap woke stays outside until a fork settles it.
 inside=inside
-"$odfork" probe | awk '($1 == "uffd_kernel" || $1 == "uffd_device") && $2 == "yes" { may = 1 } END { exit !may }' || inside='(inside|outside)'
-"$odfork" probe --json | grep -q '"region":{"available":true' || { leave_out "the heap" "no regions here"; echo "1..$number"; exit $((failures > 0)); }
+"$odfork" probe | awk '($1 == "uffd_kernel" || $1 == "uffd_device") && $2 == "yes" { may = 1 } END { exit !may }' ||
+	inside='(inside|outside)'
+"$odfork" probe --json | grep -q '"region":{"available":true' ||
+	{ leave_out "the heap" "no regions here"; echo "1..$number"; exit $((failures > 0)); }
 for program in plain fixed; do
 	try "$program: libc's malloc" 0 "^awake in place, $inside" \
 		": \./$program: its malloc is libc's: $later, what that has is in regions where it lies, as other memory is\$" "$odfork" run --log ./$program
 done
-try "from the start" 0 "^awake in place, $inside" "from the start, what that has is in regions" "$odfork" run --log --heap=on ./plain
+try "from the start" 0 "^awake in place, $inside" "from the start, what that has is in regions" "$odfork" run --log \
+	--heap=on ./plain
 try "a capacity" 0 "^awake .*, capacity 3\$" "$later" "$odfork" run --log --heap=3G ./plain
 try "a capacity with a fraction" 0 "^awake .*, capacity 4\$" "" "$odfork" run --heap=3.5GiB ./plain
-try "off" 0 "^off libc, outside" "^odfork: run: \./plain: no heap: ODFORK_HEAP=off\$" "$odfork" run --log --heap=off ./plain
-try "off by the variable" 0 "^off libc, outside" "^odfork: run: \./plain: no heap: ODFORK_HEAP=off\$" env ODFORK_HEAP=off "$odfork" run --log ./plain
+try "off" 0 "^off libc, outside" "^odfork: run: \./plain: no heap: ODFORK_HEAP=off\$" "$odfork" run --log --heap=off \
+	./plain
+try "off by the variable" 0 "^off libc, outside" "^odfork: run: \./plain: no heap: ODFORK_HEAP=off\$" env \
+	ODFORK_HEAP=off "$odfork" run --log ./plain
 try "silent without --log" 0 "^awake" "" "$odfork" run ./plain
 # ---- Other allocators ----
-try "a malloc of its own" 0 "^awake other, $inside" "its malloc is one of its own \(\./own\): $later, what that maps is in regions where it lies\$" \
+try "a malloc of its own" 0 "^awake other, $inside" \
+	"its malloc is one of its own \(\./own\): $later, what that maps is in regions where it lies\$" \
 	"$odfork" run --log ./own
-try "a library's malloc" 0 "^awake other, $inside" "its malloc is one of its own \($work/libinner\.so\): $later, what that maps" "$odfork" run --log ./direct
+try "a library's malloc" 0 "^awake other, $inside" \
+	"its malloc is one of its own \($work/libinner\.so\): $later, what that maps" "$odfork" run --log ./direct
 # The loader looks into the libraries of the program first, libc among them, and then into theirs.
 try "a library's library" 0 "^awake in place" "its malloc is libc's" "$odfork" run --log ./nested
 if [ -n "$jemalloc" ]; then
 	compile -o with_jemalloc grow.c -Wl,--no-as-needed "$jemalloc"
-	try "jemalloc" 0 "^awake other, $inside" "its malloc is jemalloc's \(.*/libjemalloc\.so\.2\): $later, what that maps" "$odfork" run --log ./with_jemalloc
+	try "jemalloc" 0 "^awake other, $inside" \
+		"its malloc is jemalloc's \(.*/libjemalloc\.so\.2\): $later, what that maps" "$odfork" run --log \
+		./with_jemalloc
 	try "jemalloc, preloaded" 0 "^awake other, $inside" "its malloc is jemalloc's \(.*/libjemalloc\.so\.2\)" \
 		env LD_PRELOAD="$jemalloc" "$odfork" run --log ./plain
 else
@@ -200,13 +210,15 @@ else
 fi
 if [ -n "$mimalloc" ]; then
 	compile -o with_mimalloc grow.c -Wl,--no-as-needed "$(echo "$mimalloc" | head -n 1)"
-	try "mimalloc" 0 "^awake other, $inside" "its malloc is mimalloc's \(.*/libmimalloc\.so\.[23]\): $later, what that maps is in regions where it lies\$" \
+	try "mimalloc" 0 "^awake other, $inside" \
+		"its malloc is mimalloc's \(.*/libmimalloc\.so\.[23]\): $later, what that maps is in regions where it lies\$" \
 		"$odfork" run --log ./with_mimalloc
 else
 	leave_out "mimalloc" "libmimalloc is not installed"
 fi
 ln -s libinner.so libtcmalloc.so.4
-try "a library of tcmalloc's name" 0 "^awake other" "its malloc is tcmalloc's \(.*\): $later, what that maps is in regions where it lies\$" \
+try "a library of tcmalloc's name" 0 "^awake other" \
+	"its malloc is tcmalloc's \(.*\): $later, what that maps is in regions where it lies\$" \
 	env LD_PRELOAD="$work/libtcmalloc.so.4" "$odfork" run --log ./plain
 
 printf 'int nothing;' > nothing.c
@@ -224,7 +236,8 @@ printf '#!/usr/bin/env -i direct\n' > by_env_option
 chmod 755 script script_of_script by_env by_env_split by_env_option
 PATH=$work:$PATH
 for script in script script_of_script by_env by_env_split; do
-	try "$script" 0 "" "^odfork: run: \./$script: its malloc is one of its own \($work/libinner\.so\)" "$odfork" run --log ./$script
+	try "$script" 0 "" "^odfork: run: \./$script: its malloc is one of its own \($work/libinner\.so\)" "$odfork" \
+		run --log ./$script
 done
 try "env by itself" 0 "" "^odfork: run: \./by_env: its malloc is libc's" "$odfork" run --log --no-follow ./by_env
 try "an option of env" 125 "" "invalid option" "$odfork" run --log ./by_env_option
@@ -243,13 +256,16 @@ try "Go, dynamic" 7 "" "it is a Go program, which asks the kernel for memory and
 	"$odfork" run --log ./go_dynamic 7
 printf '#!%s/static\n' "$work" > script_of_static
 chmod 755 script_of_static
-try "a script of a static program" 0 "" "^odfork: run: \./script_of_static: it is statically linked" "$odfork" run --log ./script_of_static
+try "a script of a static program" 0 "" "^odfork: run: \./script_of_static: it is statically linked" "$odfork" run \
+	--log ./script_of_static
 interpreter=$(readelf -l plain | sed -n 's/.*program interpreter: \(.*\)\]/\1/p')
 cp "$interpreter" ld-other.so.1
 compile -o other_libc grow.c "-Wl,--dynamic-linker=$work/ld-other.so.1"
-try "another C library's loader" 0 "^alone\$" "its loader is not the one that libodfork\.so is for: it has another C library; $runs" \
+try "another C library's loader" 0 "^alone\$" \
+	"its loader is not the one that libodfork\.so is for: it has another C library; $runs" \
 	"$odfork" run --log ./other_libc
-try "a loader by its name" 0 "^awake" '^odfork: [0-9]+ fork: child [0-9]+ by region' "$odfork" run --log "$interpreter" ./plain
+try "a loader by its name" 0 "^awake" '^odfork: [0-9]+ fork: child [0-9]+ by region' "$odfork" run --log \
+	"$interpreter" ./plain
 cp plain words
 printf '\001' | dd of=words bs=1 seek=4 conv=notrunc 2> /dev/null
 printf '\003\000' | dd of=words bs=1 seek=18 conv=notrunc 2> /dev/null
@@ -276,29 +292,38 @@ elif [ "$(id -u)" = 0 ] && id nobody > /dev/null 2>&1; then
 	chmod 4755 script_with_bit
 	for program in set_user set_group capable; do
 		try "$program" 0 "^alone\$" "$gains" "$odfork" run --log --user=nobody ./$program
-		try "$program, of one who has the rights" 0 "^awake" "its malloc is libc's" "$odfork" run --log ./$program
+		try "$program, of one who has the rights" 0 "^awake" "its malloc is libc's" "$odfork" run --log \
+			./$program
 	done
-	try "a script's bit means nothing" 0 "" "its malloc is libc's" "$odfork" run --log --user=nobody ./script_with_bit
-	try "no rights are to be gained" 0 "^awake" "its malloc is libc's" setpriv --no-new-privs --reuid=65534 --regid=65534 --clear-groups \
+	try "a script's bit means nothing" 0 "" "its malloc is libc's" "$odfork" run --log --user=nobody \
+		./script_with_bit
+	try "no rights are to be gained" 0 "^awake" "its malloc is libc's" setpriv --no-new-privs --reuid=65534 \
+		--regid=65534 --clear-groups \
 		"$odfork" run --log ./set_user
 	mkdir -m 700 closed
 	cp odfork libodfork.so.0 closed/
 	for log in "" --log; do
 		# shellcheck disable=SC2016,SC2086
-		try "a library that its user cannot reach ($log)" 0 "^alone\$" "/closed/libodfork\.so\.0: Permission denied; $runs" \
+		try "a library that its user cannot reach ($log)" 0 "^alone\$" \
+			"/closed/libodfork\.so\.0: Permission denied; $runs" \
 			closed/odfork run $log --user=nobody ./plain
-		try "and nothing is handed in" 0 "^none\$" "$runs" closed/odfork run $log --user=nobody sh -c 'echo "${ODFORK_UFFD_FD-none}"'
-		[ "$(wc -l < err)" = 1 ] || { echo "not ok - says more than that: $(cat err)"; failures=$((failures + 1)); }
+		try "and nothing is handed in" 0 "^none\$" "$runs" closed/odfork run $log --user=nobody sh -c \
+			'echo "${ODFORK_UFFD_FD-none}"'
+		[ "$(wc -l < err)" = 1 ] || { echo "not ok - says more than that: $(cat err)"; \
+			failures=$((failures + 1)); }
 	done
 	chmod 711 set_user
 	chmod u-s set_user
 	try "what cannot be read" 0 "^(awake|off|asleep) " "" "$odfork" run --log --user=nobody ./set_user
 	if [ -c /dev/userfaultfd ] && [ "$(cat /proc/sys/vm/unprivileged_userfaultfd)" = 0 ]; then
 		try "userfaultfd handed in" 0 "^awake" "its malloc is libc's" "$odfork" run --log --user=nobody ./plain
-		! grep -q userfaultfd err || { echo "not ok - says that userfaultfd may not be used"; failures=$((failures + 1)); }
-		try "no userfaultfd" 0 "^awake" "userfaultfd may not be used here: no heap if the program has several threads by then\$" \
+		! grep -q userfaultfd err || { echo "not ok - says that userfaultfd may not be used"; \
+			failures=$((failures + 1)); }
+		try "no userfaultfd" 0 "^awake" \
+			"userfaultfd may not be used here: no heap if the program has several threads by then\$" \
 			setpriv --reuid=65534 --regid=65534 --clear-groups "$odfork" run --log ./plain
-		try "no userfaultfd, from the start" 0 "^awake" "userfaultfd may not be used here: if the program has several threads, only its first fork is fast\$" \
+		try "no userfaultfd, from the start" 0 "^awake" \
+			"userfaultfd may not be used here: if the program has several threads, only its first fork is fast\$" \
 			setpriv --reuid=65534 --regid=65534 --clear-groups "$odfork" run --log --heap=on ./plain
 	else
 		leave_out "userfaultfd" "no device, or everybody may use it"

@@ -16,7 +16,8 @@ for stats in preloaded linked both; do
 	for call in fork _Fork posix_spawn posix_spawnp; do
 		grep -q "\"call\":\"$call\"" "$work/$stats" || { echo "$stats: no record of $call"; exit 1; }
 	done
-	grep -q '"call":"posix_spawn","file":"/nonexistent","strategy":"posix_spawn".*"step":"unknown","error":2}' "$work/$stats" ||
+	grep -q '"call":"posix_spawn","file":"/nonexistent","strategy":"posix_spawn".*"step":"unknown","error":2}' \
+		"$work/$stats" ||
 		{ echo "$stats: no record of the failure"; exit 1; }
 	# Every line is one whole JSON object.
 	python3 -c 'import json, sys

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Programs of other kinds under odfork run: with a sanitizer in them they run as they are, without the library, and --log says so; what they execute is
-# preloaded again. The same where a preloaded process executes one, by each function that can, and for musl. And what is not a regular file is not opened
-# to look at it.
+# Programs of other kinds under odfork run: with a sanitizer in them they run as they are, without the library, and
+# --log says so; what they execute is preloaded again. The same where a preloaded process executes one, by each function
+# that can, and for musl. And what is not a regular file is not opened to look at it.
 set -eu
 PATH=/usr/bin:/bin:/usr/sbin:/sbin
 build=${ODF_BUILD:?}
@@ -77,7 +77,8 @@ END
 says='^odfork: run: \./program: it is built with a sanitizer, whose runtime must come first and see every call; it runs without libodfork$'
 tried=0
 sanitizer() { # COMPILER OPTION...
-	command -v "$1" > /dev/null && "$@" -g -O1 -w -o program program.c 2> /dev/null && [ "$(./program 2> /dev/null)" = "without 7" ] || return 0
+	command -v "$1" > /dev/null && "$@" -g -O1 -w -o program program.c 2> /dev/null &&
+		[ "$(./program 2> /dev/null)" = "without 7" ] || return 0
 	tried=$((tried + 1))
 	try "$*" 0 "without 7" "" "$odfork" run ./program
 	try "$*, which is said" 0 "without 7" "$says" "$odfork" run --log ./program
@@ -212,26 +213,30 @@ mkdir bin
 for way in $ways; do
 	try "a program by $way" 5 "2 ours" "" "$odfork" run ./execute $way "$work/child"
 done
-if command -v musl-gcc > /dev/null && musl-gcc -w -o bin/odfork-musl child.c && ./bin/odfork-musl > /dev/null || [ $? = 5 ]; then
+if command -v musl-gcc > /dev/null && musl-gcc -w -o bin/odfork-musl child.c && ./bin/odfork-musl > /dev/null ||
+	[ $? = 5 ]; then
 	# The entry stays, as its loader does not find it, for what it executes (other_libc.sh).
 	for way in $ways; do
 		try "a musl program by $way" 5 "2 ours" "" "$odfork" run ./execute $way "$work/bin/odfork-musl"
 	done
 	mkdir -p none/odfork-musl # which is passed over
 	for way in execvp execlp posix_spawnp; do
-		try "a musl program by $way and PATH" 5 "2 ours" "" env PATH="$work/none:$work/bin:$PATH" "$odfork" run ./execute $way odfork-musl
+		try "a musl program by $way and PATH" 5 "2 ours" "" env PATH="$work/none:$work/bin:$PATH" "$odfork" \
+			run ./execute $way odfork-musl
 	done
 	printf '#!%s/bin/odfork-musl\n' "$work" > musl_script
 	chmod 755 musl_script
 	try "a script of a musl program" 5 "3 ours" "" "$odfork" run ./execute execve ./musl_script
 	try "a shell" 5 "1 ours" "" "$odfork" run sh -c "$work/bin/odfork-musl; exit \$?"
-	try "an environment too large for the stack" 5 "1 ours" "" env $(seq -f 'variable%.0f=1' 2000) "$odfork" run sh -c "$work/bin/odfork-musl; exit \$?"
+	try "an environment too large for the stack" 5 "1 ours" "" env $(seq -f 'variable%.0f=1' 2000) "$odfork" run \
+		sh -c "$work/bin/odfork-musl; exit \$?"
 else
 	leave_out "musl" "no musl-gcc"
 fi
 if gcc -fsanitize=address -w -o child_asan child.c 2> /dev/null; then
 	for way in $ways; do
-		try "a program with the address sanitizer by $way" 5 "2 ours" "" "$odfork" run ./execute $way "$work/child_asan"
+		try "a program with the address sanitizer by $way" 5 "2 ours" "" "$odfork" run ./execute $way \
+			"$work/child_asan"
 	done
 fi
 # Who interposes these as well, and comes behind, is not passed over.
@@ -255,7 +260,8 @@ if [ -x child_asan ]; then
 	done
 	for flags in "--cwd=$work ./child_asan" "--env=PATH=$work --child-path child_asan" "--exec-fd=9 name"; do
 		# shellcheck disable=SC2086
-		try "by odf_spawn, $flags" 5 "1 -" "" env LD_PRELOAD="$build/libodfork.so.0" "$odfork" spawn $flags 9< child_asan
+		try "by odf_spawn, $flags" 5 "1 -" "" env LD_PRELOAD="$build/libodfork.so.0" "$odfork" spawn $flags 9< \
+			child_asan
 	done
 fi
 plain=$(./execute bad "$work/child")
@@ -272,13 +278,15 @@ cp program second/name
 cp program second/piped
 chmod 755 pipe script_of_pipe first/piped
 try "a FIFO" 126 "" "pipe: Permission denied" "$odfork" run --log ./pipe
-try "a script whose interpreter is a FIFO" 126 "" "script_of_pipe: Permission denied" "$odfork" run --log ./script_of_pipe
+try "a script whose interpreter is a FIFO" 126 "" "script_of_pipe: Permission denied" "$odfork" run --log \
+	./script_of_pipe
 printf '#!/usr/bin/env piped\n' > by_env
 chmod 755 by_env
 PATH=$work/first:$work/second:$PATH
 for name in name piped by_env; do
 	[ "$name" = by_env ] && program=./by_env || program=$name
-	try "$name, found past a directory or a FIFO in PATH" 0 "with 7" "^odfork: run: (\./)?$name: its malloc is libc's" "$odfork" run --log $program
+	try "$name, found past a directory or a FIFO in PATH" 0 "with 7" \
+		"^odfork: run: (\./)?$name: its malloc is libc's" "$odfork" run --log $program
 done
 # Nobody opens the FIFO, not even for a moment: who waits to write would go on.
 (exec 3> pipe; touch opened) 2> /dev/null &

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# odfork probe: its output; and, with strace, that it, odfork run and a preloaded program never issue system call 439, prctl 65 or prctl 0x4000, the numbers of
-# on-demand-fork kernels that mainline gave other meanings.
+# odfork probe: its output; and, with strace, that it, odfork run and a preloaded program never issue system call 439,
+# prctl 65 or prctl 0x4000, the numbers of on-demand-fork kernels that mainline gave other meanings.
 set -eu
 build=${ODF_BUILD:?}
 work=$(mktemp -d)
@@ -28,13 +28,16 @@ gain = found["full_gain"]
 assert gain["closed"] is True or gain == {"closed": False, "by_device": None, "by_setting": None}, gain
 assert not gain["closed"] or found["probes"]["uffd_minor"]["answer"] is False, found
 CHECK
-[ -e /proc/self/use_odf ] || grep -q '^kernel  *no ' "$work/text" || fail "probe does not say that there is no kernel on-demand fork"
+[ -e /proc/self/use_odf ] || grep -q '^kernel  *no ' "$work/text" ||
+	fail "probe does not say that there is no kernel on-demand fork"
 "$build/odfork" probe --nonsense 2> /dev/null && fail "an unknown option is accepted"
-[ "$("$build/odfork" probe --nonsense 2>&1 > /dev/null | head -n 1)" = "odfork: probe: no such option: --nonsense" ] || fail "wrong message"
+[ "$("$build/odfork" probe --nonsense 2>&1 > /dev/null | head -n 1)" = "odfork: probe: no such option: --nonsense" ] ||
+	fail "wrong message"
 "$build/odfork" probe > /dev/full 2> /dev/null && fail "a full disk goes unnoticed"
 
 command -v strace > /dev/null || { [ "${ODF_MUST_WORK:-0}" = 1 ] && fail "no strace"; echo "no strace"; exit 77; }
-strace -f -o /dev/null true 2> /dev/null || { [ "${ODF_MUST_WORK:-0}" = 1 ] && fail "strace may not trace here"; echo "strace may not trace here"; exit 77; }
+strace -f -o /dev/null true 2> /dev/null || { [ "${ODF_MUST_WORK:-0}" = 1 ] &&
+	fail "strace may not trace here"; echo "strace may not trace here"; exit 77; }
 trace() {
 	# A leak check cannot run under strace.
 	strace -f -n -o "$work/trace" -E ASAN_OPTIONS=detect_leaks=0 "$@" > /dev/null 2>&1 || fail "strace $* failed"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# Records must not be felt by the program: pipes without reader, file size limits, named pipes, small stacks, long paths; and LD_PRELOAD under
-# several names of the library.
+# Records must not be felt by the program: pipes without reader, file size limits, named pipes, small stacks, long
+# paths; and LD_PRELOAD under several names of the library.
 set -eu
 build=${ODF_BUILD:?}
 work=$(mktemp -d)
@@ -42,20 +42,25 @@ if [ "$(id -u)" = 0 ] && unshare -m true 2> /dev/null; then
 	# shellcheck disable=SC2016
 	LD_PRELOAD=$preload unshare -m sh -c 'mkdir "$1/disk"; mount -t tmpfs -o size=4k none "$1/disk" || exit 77
 		ODFORK_STATS=$1/disk/stats sh -c "(exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); exit 5" 2> "$1/err"
-		[ $? = 5 ] && cat "$1/disk/stats"' sh "$work" > "$work/disk_stats" || fail "full disk: $? $(cat "$work/err")"
+		[ $? = 5 ] && cat "$1/disk/stats"' sh "$work" > "$work/disk_stats" ||
+			fail "full disk: $? $(cat "$work/err")"
 	python3 -c 'import json, sys; lines = open(sys.argv[1]).read(); assert lines.endswith("}\n") and len(lines) > 3000; [json.loads(l) for l in lines.splitlines()]' \
 		"$work/disk_stats" || fail "full disk: $(tail -n 2 "$work/disk_stats")"
 	grep -q 'records are lost' "$work/err" || fail "full disk, not mentioned: $(cat "$work/err")"
 fi
 
 # What a variable has of control characters does not reach the terminal.
-env "ODFORK_LOG=$(printf '\033]0;x\007\nodfork: forged')" "$(printf 'ODFORK_\033[2J')=1" LD_PRELOAD="$preload" true 2> "$work/err"
-[ "$(wc -l < "$work/err")" = 2 ] && ! tr -d '\n' < "$work/err" | grep -q '[[:cntrl:]]' || fail "control characters: $(cat -v "$work/err")"
+env "ODFORK_LOG=$(printf '\033]0;x\007\nodfork: forged')" "$(printf 'ODFORK_\033[2J')=1" LD_PRELOAD="$preload" true 2> \
+	"$work/err"
+[ "$(wc -l < "$work/err")" = 2 ] && ! tr -d '\n' < "$work/err" | grep -q '[[:cntrl:]]' ||
+	fail "control characters: $(cat -v "$work/err")"
 
-# The log says the same thing once, and not at each fork; but what took twice as long as all before, on a machine that is busy. The reasons are said once.
+# The log says the same thing once, and not at each fork; but what took twice as long as all before, on a machine that
+# is busy. The reasons are said once.
 # shellcheck disable=SC2016
 LD_PRELOAD=$preload ODFORK_LOG=1 bash -c 'for i in {1..30}; do (exit 0); done; ( (exit 0); : )' 2> "$work/log"
-[ "$(wc -l < "$work/log")" -le 4 ] && [ "$(grep -c '(' "$work/log")" = 1 ] || fail "the same at each fork: $(cat "$work/log")"
+[ "$(wc -l < "$work/log")" -le 4 ] && [ "$(grep -c '(' "$work/log")" = 1 ] ||
+	fail "the same at each fork: $(cat "$work/log")"
 # Something else is said: another call, another program, a failure.
 LD_PRELOAD=$preload ODFORK_LOG=1 /usr/bin/python3 -c '
 import os
@@ -70,8 +75,10 @@ for i in range(3):
     if pid == 0:
         os._exit(0)
     os.waitpid(pid, 0)' 2> "$work/log"
-for once in ' posix_spawn /bin/true: child' ' posix_spawn /usr/bin/true: child' ' posix_spawn /no/such/program: failed at step .* ENOENT' ' fork: child'; do
-	[ "$(grep -c "$once" "$work/log")" -ge 1 ] && [ "$(grep "$once" "$work/log" | wc -l)" -le 2 ] || fail "$once: $(cat "$work/log")"
+for once in ' posix_spawn /bin/true: child' ' posix_spawn /usr/bin/true: child' \
+	' posix_spawn /no/such/program: failed at step .* ENOENT' ' fork: child'; do
+	[ "$(grep -c "$once" "$work/log")" -ge 1 ] && [ "$(grep "$once" "$work/log" | wc -l)" -le 2 ] ||
+		fail "$once: $(cat "$work/log")"
 done
 
 # A named pipe that nobody reads.
@@ -80,7 +87,8 @@ status=0; LD_PRELOAD=$preload ODFORK_STATS=$work/pipe timeout 20 sh -c "$forks" 
 expect $status "named pipe"
 
 # Least of stacks, and paths that need cutting.
-LD_PRELOAD=$preload ODFORK_STATS=$work/stats ODFORK_LOG=1 "$build/tests/small_stack" 2> "$work/log" || fail "small stack: status $?"
+LD_PRELOAD=$preload ODFORK_STATS=$work/stats ODFORK_LOG=1 "$build/tests/small_stack" 2> "$work/log" ||
+	fail "small stack: status $?"
 python3 - "$work/stats" "$work/log" << 'CHECK'
 import json, sys, time
 records = [json.loads(line) for line in open(sys.argv[1], encoding="utf-8")]
@@ -105,4 +113,5 @@ done
 
 # A spawn that nobody gave a pool passes over nothing.
 ODFORK_STATS="$work/spawn" "$build/odfork" spawn -- /bin/true
-grep -q '"call":"odf_spawn".*"strategy":"vfork".*"reason":"chosen"' "$work/spawn" || fail "of a plain spawn it says: $(cat "$work/spawn")"
+grep -q '"call":"odf_spawn".*"strategy":"vfork".*"reason":"chosen"' "$work/spawn" ||
+	fail "of a plain spawn it says: $(cat "$work/spawn")"

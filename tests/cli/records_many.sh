@@ -71,7 +71,8 @@ grep -qE 'records are lost, cannot write .*/gone: (EPIPE|ENXIO) \([0-9]+\), nobo
 
 # Some may not make the file longer, others may: what these write stays whole. The limit is set by the program itself,
 # and found at its start.
-for how in 'ulimit -f 4; (exit 0); (exit 0); (exit 0); (exit 0); exit 0' 'ulimit -f 4; exec bash -c "(exit 0); (exit 0); (exit 0); exit 0"'; do
+for how in 'ulimit -f 4; (exit 0); (exit 0); (exit 0); (exit 0); exit 0' \
+	'ulimit -f 4; exec bash -c "(exit 0); (exit 0); (exit 0); exit 0"'; do
 	rm -f mixed
 	head -c 4000 /dev/zero | tr '\0' '\n' > mixed
 	for run in 1 2 3; do
@@ -87,7 +88,8 @@ done
 # And nothing is written in part, which another process might write behind before it is taken back.
 if command -v strace > /dev/null; then
 	head -c 4000 /dev/zero | tr '\0' '\n' > partly
-	strace -f -qq -o trace -e trace=ftruncate -E LD_PRELOAD="$preload" -E ODFORK_STATS="$work/partly" bash -c 'ulimit -f 4; (exit 0); exit 0' 2> err ||
+	strace -f -qq -o trace -e trace=ftruncate -E LD_PRELOAD="$preload" -E ODFORK_STATS="$work/partly" bash -c \
+		'ulimit -f 4; (exit 0); exit 0' 2> err ||
 		fail "strace: $(cat err)"
 	grep -q 'EFBIG (27)' err && ! grep -q ftruncate trace || fail "a record is written in part: $(cat err trace)"
 fi
@@ -96,7 +98,8 @@ fi
 # environment are left as they are.
 mkdir -p first/second first/third
 (cd first &&
-	OTHER=relative LD_PRELOAD=$preload ODFORK_STATS=relative sh -c 'cd second; (exit 0); bash -c "cd ../third; (exit 0); sh -c \"(exit 0); :\"; :"
+	OTHER=relative LD_PRELOAD=$preload ODFORK_STATS=relative sh -c \
+	'cd second; (exit 0); bash -c "cd ../third; (exit 0); sh -c \"(exit 0); :\"; :"
 	env | grep -x OTHER=relative; env | grep ^ODFORK_STATS') > out
 [ "$(whole first/relative)" -ge 3 ] || fail "relative: $(cat first/relative)"
 [ "$(find first -type f)" = first/relative ] || fail "relative: $(find first)"

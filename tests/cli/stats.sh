@@ -139,7 +139,8 @@ CHECK
 status=0
 "$odfork" stats nowhere > out 2> err || status=$?
 [ $status = 125 ] &&
-	grep -q '^odfork: stats: cannot read nowhere: No such file or directory; it is the file that was given to' err || fail "no file: $status $(cat err)"
+	grep -q '^odfork: stats: cannot read nowhere: No such file or directory; it is the file that was given to' \
+	err || fail "no file: $status $(cat err)"
 "$odfork" stats . > out 2> err && fail "a folder"
 grep -qx 'odfork: stats: cannot read \.: Is a directory' err || fail "a folder: $(cat err)"
 for wrong in "" "--nonsense whole" "whole whole"; do

@@ -83,7 +83,8 @@ awk '$4 > 0 { print $2 }' list | sort -u > calls.failed
 rights=$([ "$(id -u)" = 0 ] || exceptions rights)
 { exceptions cannot; exceptions unmade; printf '%s' "${rights:+$rights
 }"; } | sort -u > calls.left
-exceptions rarely | sort -u calls.failed calls.left - | comm -23 calls.there - | sed 's/^/was never made to fail: /' > wrong
+exceptions rarely | sort -u calls.failed calls.left - | comm -23 calls.there - |
+	sed 's/^/was never made to fail: /' > wrong
 exceptions unmade | sort -u | comm -12 - calls.failed | sed 's/^/is said not to be made, and was: /' >> wrong
 comm -23 calls.left calls.there | sed 's/^/is an exception, and nowhere: /' >> wrong
 awk '!/^#/ && NF < ($1 == "only" ? 4 : 3) { print "has no reason: " $0 }' "$calls" >> wrong

@@ -1,16 +1,19 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Lines of the heap that make its memory behave as the kernel's and libc's does are broken one at a time, and a case of test_heap, malloc_in_place or test_moved, or so many seeds of
-# test_heap_model must notice. Only the broken file is compiled; the library is linked of it and the other objects of the build. A change to the heap that an
-# edit no longer fits fails the test: the edit is to follow it.
+# Lines of the heap that make its memory behave as the kernel's and libc's does are broken one at a time, and a case of
+# test_heap, malloc_in_place or test_moved, or so many seeds of test_heap_model must notice. Only the broken file is
+# compiled; the library is linked of it and the other objects of the build. A change to the heap that an edit no longer
+# fits fails the test: the edit is to follow it.
 #
-#   tests/injection/heap_mutations.sh [NAME...]     those only; without, a third of them, the others in the next two days, or all with ODF_TEST_SCALE
+#   tests/injection/heap_mutations.sh [NAME...]     those only; without, a third of them, the others in the next two
+#                                                   days, or all with ODF_TEST_SCALE
 #
-# Known to change nothing that a program could see, and therefore not here: that what a move copies is given back at once (memory only), check_pieces
-# and the alignment of large mappings (cost only).
+# Known to change nothing that a program could see, and therefore not here: that what a move copies is given back at
+# once (memory only), check_pieces and the alignment of large mappings (cost only).
 # shellcheck disable=SC2016
-flags="-std=gnu11 -O1 -w -fPIC -fvisibility=hidden -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -include ${ODF_BUILD:?}/config.h -I${ODF_SOURCE:?}/include"
+flags="-std=gnu11 -O1 -w -fPIC -fvisibility=hidden -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64"
+flags="$flags -include ${ODF_BUILD:?}/config.h -I${ODF_SOURCE:?}/include"
 # shellcheck source=mutants.sh
 . "$(dirname "$0")/mutants.sh"
 
@@ -36,11 +39,14 @@ link() { # FILE OBJECT: the library with this object in the place of the file's
 notice() { # TEST: true if it passes
 	case $1 in
 	model_*)
-		in_group env ODF_TEST_LIBRARY="$work/broken/libodfork.so.0" ODF_TEST_SEEDS="${1#model_}" ODF_TEST_ONCE=1 timeout -s KILL 150 \
+		in_group env ODF_TEST_LIBRARY="$work/broken/libodfork.so.0" ODF_TEST_SEEDS="${1#model_}" \
+			ODF_TEST_ONCE=1 timeout -s KILL 150 \
 			"$build/tests/test_heap_model" > "$work/out" 2>&1
 		;;
-	malloc_*) in_group env ODF_BUILD="$work/broken" timeout -s KILL 100 "$build/tests/malloc_in_place" "" "${1#malloc_}" > "$work/out" 2>&1 ;;
-	moved_*) in_group env ODF_BUILD="$work/broken" timeout -s KILL 100 "$build/tests/test_moved" "${1#moved_}" > "$work/out" 2>&1 ;;
+	malloc_*) in_group env ODF_BUILD="$work/broken" timeout -s KILL 100 "$build/tests/malloc_in_place" "" \
+		"${1#malloc_}" > "$work/out" 2>&1 ;;
+	moved_*) in_group env ODF_BUILD="$work/broken" timeout -s KILL 100 "$build/tests/test_moved" "${1#moved_}" > \
+		"$work/out" 2>&1 ;;
 	*) in_group env ODF_BUILD="$work/broken" timeout -s KILL 100 "$build/tests/test_heap" "$1" > "$work/out" 2>&1 ;;
 	esac
 }
@@ -50,7 +56,8 @@ notice() { # TEST: true if it passes
 sound() {
 	if [ ! -e "$work/passes-$1" ]; then
 		cp "$build/libodfork.so.0" "$work/broken/libodfork.so.0"
-		notice "$(echo "$1" | sed 's/^model_.*/model_16/')" && grep -q '^ok\|^# .*seeds;' "$work/out" && ! grep -q "^ok.*$1 # SKIP" "$work/out"
+		notice "$(echo "$1" | sed 's/^model_.*/model_16/')" && grep -q '^ok\|^# .*seeds;' "$work/out" &&
+			! grep -q "^ok.*$1 # SKIP" "$work/out"
 		echo $? > "$work/passes-$1"
 	fi
 	[ "$(cat "$work/passes-$1")" = 0 ]
@@ -90,70 +97,112 @@ mutant_of_settling() {
 	fi
 }
 
-# ---- munmap and mmap --------------------------------------------------------------------------------------------------------------
-mutant length_not_rounded_up heap/mapping.c model_160 's/span_unmap\(address, \(char \*\)address \+ span_round_up\(length\)\)/span_unmap(address, (char *)address + length \/ HEAP_PAGE * HEAP_PAGE)/'
-mutant hole_not_given_back heap/span.c model_160 's/return -region_give\(span->region, span_offset\(span\), span->length\);/return 0;/'
+# ---- munmap and mmap -------------------------------------------------------------------------------------------------
+mutant length_not_rounded_up heap/mapping.c model_160 \
+	's/span_unmap\(address, \(char \*\)address \+ span_round_up\(length\)\)/'\
+'span_unmap(address, (char *)address + length \/ HEAP_PAGE * HEAP_PAGE)/'
+mutant hole_not_given_back heap/span.c model_160 \
+	's/return -region_give\(span->region, span_offset\(span\), span->length\);/return 0;/'
 mutant noreplace_replaces heap/mapping.c model_160 's/if \(!span_is_all_hole\(address, end\)\)/if (false)/'
 mutant mapped_over_not_lost heap/span.c model_160 's/region_lose_end\(home->region, offset, size\);/(void)0;/'
-mutant refused_mapping_is_lost heap/span.c moved_mapping_refused 's/if \(pass == 1 && \(result >= 0.*?ENOMEM\)\)/if (pass == 1)/s'
+mutant refused_mapping_is_lost heap/span.c moved_mapping_refused \
+	's/if \(pass == 1 && \(result >= 0.*?ENOMEM\)\)/if (pass == 1)/s'
 
-# ---- Rights, advice, locks --------------------------------------------------------------------------------------------------------
+# ---- Rights, advice, locks -------------------------------------------------------------------------------------------
 mutant gap_written_to region/discard.c moved_moved_away_dropped_around 's/if \(error == -ENOMEM\)\s*return ENOMEM;//'
-mutant dontneed_keeps_memory heap/span.c model_160 's/return -region_discard\(span->region, span_offset\(span\), span->length\);/return 0;/'
-mutant_of_settling dontneed_keeps_islands heap/span.c mappings 's/if \(!region_map_zeros\(span->start, span->length, span->protection\)\)/if (false)/'
-mutant zeros_without_rights heap/span.c model_160 's/region_map_zeros\(span->start, span->length, span->protection\)/region_map_zeros(span->start, span->length, PROT_READ | PROT_WRITE)/'
-mutant zeros_without_advice heap/span.c mappings 's/(if \(!region_map_zeros\(span->start, span->length, span->protection\)\)\s*return -ENOMEM;\s*)span_keep_advice\(span->start, span->length, span->advice\);/$1/s'
-mutant advice_ends_at_a_hole heap/advice.c model_160 's/bool past_holes = advice != MADV_POPULATE_READ && advice != MADV_POPULATE_WRITE;/bool past_holes = false;/'
-mutant guards_on_a_file heap/advice.c model_160 's/error = advice == MADV_WIPEONFORK \|\| advice == MADV_GUARD_INSTALL \|\| advice == MADV_GUARD_REMOVE \? span_make_anonymous\(span\) : span_cut\(span\);/error = span_cut(span);/'
-mutant anonymous_without_rights heap/span.c mappings 's/(long span_make_anonymous.*?)if \(span->protection != \(PROT_READ \| PROT_WRITE\)\)/$1if (false)/s'
+mutant dontneed_keeps_memory heap/span.c model_160 \
+	's/return -region_discard\(span->region, span_offset\(span\), span->length\);/return 0;/'
+mutant_of_settling dontneed_keeps_islands heap/span.c mappings \
+	's/if \(!region_map_zeros\(span->start, span->length, span->protection\)\)/if (false)/'
+mutant zeros_without_rights heap/span.c model_160 \
+	's/region_map_zeros\(span->start, span->length, span->protection\)/'\
+'region_map_zeros(span->start, span->length, PROT_READ | PROT_WRITE)/'
+mutant zeros_without_advice heap/span.c mappings \
+	's/(if \(!region_map_zeros\(span->start, span->length, span->protection\)\)\s*'\
+'return -ENOMEM;\s*)span_keep_advice\(span->start, span->length, span->advice\);/$1/s'
+mutant advice_ends_at_a_hole heap/advice.c model_160 \
+	's/bool past_holes = advice != MADV_POPULATE_READ && advice != MADV_POPULATE_WRITE;/bool past_holes = false;/'
+mutant guards_on_a_file heap/advice.c model_160 \
+	's/error = advice == MADV_WIPEONFORK \|\| advice == MADV_GUARD_INSTALL \|\| '\
+'advice == MADV_GUARD_REMOVE \? span_make_anonymous\(span\) : span_cut\(span\);/error = span_cut(span);/'
+mutant anonymous_without_rights heap/span.c mappings \
+	's/(long span_make_anonymous.*?)if \(span->protection != \(PROT_READ \| PROT_WRITE\)\)/$1if (false)/s'
 mutant anonymous_is_zero heap/span.c model_160 's/span_copy\(\(char \*\)copy, from, length\);//'
-mutant children_remember_locks heap/span.c mappings 's/else if \(run.kind == REGION_ISLAND && \(run.advice & KEPT_LOCKED\)\)/else if (false)/'
+mutant children_remember_locks heap/span.c mappings \
+	's/else if \(run.kind == REGION_ISLAND && \(run.advice & KEPT_LOCKED\)\)/else if (false)/'
 mutant locks_not_noted heap/known.c mappings 's/note_locks\(start, at, flags\);//'
-mutant locked_up_to_the_first_failure heap/known.c mappings 's/error = span.kind == REGION_HOLE \? -ENOMEM : span_cut\(&span\);/error = span.kind == REGION_HOLE ? -ENOMEM : span_cut(\&span); error = error == 0 ? lock_all(span.start, span.length, flags) : error;/'
+mutant locked_up_to_the_first_failure heap/known.c mappings \
+	's/error = span.kind == REGION_HOLE \? -ENOMEM : span_cut\(&span\);/'\
+'error = span.kind == REGION_HOLE ? -ENOMEM : span_cut(\&span); error = error == 0 ? lock_all(span.start, '\
+'span.length, flags) : error;/'
 
-# ---- mremap -------------------------------------------------------------------------------------------------------------------------
-mutant move_loses_the_tail heap/remap.c model_160 's/copy_out\(\(char \*\)place, span, common, !stays\);/copy_out((char *)place, span, common - HEAP_PAGE, !stays);/'
+# ---- mremap ----------------------------------------------------------------------------------------------------------
+mutant move_loses_the_tail heap/remap.c model_160 \
+	's/copy_out\(\(char \*\)place, span, common, !stays\);/'\
+'copy_out((char *)place, span, common - HEAP_PAGE, !stays);/'
 mutant moved_from_stays heap/remap.c model_160 's/\(void\)span_unmap\(span->start, span->start \+ span->length\);//'
-mutant move_loses_rights heap/remap.c model_160 's/if \(protection != \(PROT_READ \| PROT_WRITE\)\)\s*\(void\)sys_call3\(SYS_mprotect, place, length, protection\);[^\n]*//'
+mutant move_loses_rights heap/remap.c model_160 \
+	's/if \(protection != \(PROT_READ \| PROT_WRITE\)\)\s*\(void\)sys_call3\(SYS_mprotect, place, length, '\
+'protection\);[^\n]*//'
 mutant move_loses_advice heap/remap.c mappings 's/span_keep_advice\(\(char \*\)place, length, span->advice\);//'
 mutant not_unmapped_keeps_content heap/remap.c model_160 's/\(void\)span_zero\(&part\);//'
 mutant growth_without_advice heap/remap.c mappings 's/while \(advice != 0 && at < end\)/while (false)/'
-mutant shrinks_to_nothing_less heap/remap.c model_160 's/(\)\)\) \{\n\t\t)long error = span_unmap\(old \+ length, old \+ old_length\);/$1long error = 0;/'
-mutant hole_can_be_resized heap/remap.c mappings 's/long error = sys_call5\(SYS_mremap, old, HEAP_PAGE, HEAP_PAGE, 0, 0\);/long error = 0;/'
-mutant several_mappings_are_one heap/remap.c mappings 's/ && next.protection == span->protection &&\s*next.advice == span->advice;/;/'
+mutant shrinks_to_nothing_less heap/remap.c model_160 \
+	's/(\)\)\) \{\n\t\t)long error = span_unmap\(old \+ length, old \+ old_length\);/$1long error = 0;/'
+mutant hole_can_be_resized heap/remap.c mappings \
+	's/long error = sys_call5\(SYS_mremap, old, HEAP_PAGE, HEAP_PAGE, 0, 0\);/long error = 0;/'
+mutant several_mappings_are_one heap/remap.c mappings \
+	's/ && next.protection == span->protection &&\s*next.advice == span->advice;/;/'
 
-# ---- What is done past the library, and rare calls ---------------------------------------------------------------------------------
-mutant frozen_without_a_look region/freeze.c moved_mapped_over 's/error = region_verify\(region, maps, at, end - at, &changed\);/error = 0;/'
+# ---- What is done past the library, and rare calls -------------------------------------------------------------------
+mutant frozen_without_a_look region/freeze.c moved_mapped_over \
+	's/error = region_verify\(region, maps, at, end - at, &changed\);/error = 0;/'
 mutant_of_settling settled_without_a_look region/settle.c moved_rights_taken_while_frozen \
 	's/error = region_verify\(region, &maps, from, length, &changed\);/error = 0; changed = false;/'
 mutant strays_left_alone region/verify.c moved_moved_away 's/error = region_bring_in_strays\(region, check->maps\);/;/'
-mutant gaps_not_seen region/extent.c moved_moved_away_unmapped_around 's/if \(!region->gaps_seen &&.*?ENOMEM\)\s*return EAGAIN;//s'
-mutant not_looked_past heap/span.c model_320 's/\(void\)region_check\(home->region, \(size_t\)\(from - home->start\), \(size_t\)\(to - from\)\);/;/'
-mutant gone_not_looked_for region/verify.c moved_moved_away_mapped_into 's/\(void\)region_bring_in_strays\(region, &maps\);/;/'
+mutant gaps_not_seen region/extent.c moved_moved_away_unmapped_around \
+	's/if \(!region->gaps_seen &&.*?ENOMEM\)\s*return EAGAIN;//s'
+mutant not_looked_past heap/span.c model_320 \
+	's/\(void\)region_check\(home->region, \(size_t\)\(from - home->start\), \(size_t\)\(to - from\)\);/;/'
+mutant gone_not_looked_for region/verify.c moved_moved_away_mapped_into \
+	's/\(void\)region_bring_in_strays\(region, &maps\);/;/'
 mutant_of_settling strays_not_left_to_the_keeper region/hooks.c moved_moved_away_beside_a_thread \
-	's/region_leave_strays\(region_keeper_settling\(\) == ODF_REGION_SETTLES_ALWAYS && tries < TRIES_TO_FREEZE\)/region_leave_strays(false)/'
-mutant_of_settling strays_forgotten region/freeze.c moved_moved_away_beside_a_thread 's/known = error == 0 \|\| maps == NULL;/known = true;/'
-mutant rights_not_seen region/verify.c moved_rights_taken 's/mapping->protection == region->rights \? OURS : RIGHTS/OURS/'
-mutant_of_settling not_compared region/verify.c moved_without_a_descriptor 's/if \(compare\(region->home \+ from, length\) != -EINVAL\)/if (true)/'
-mutant other_part_of_ours heap/attach.c moved_other_parts_of_a_file 's/result = span.kind == REGION_FOREIGN \? 0 : -EINVAL;/result = 0;/'
+	's/region_leave_strays\(region_keeper_settling\(\) == ODF_REGION_SETTLES_ALWAYS && tries < TRIES_TO_FREEZE\)/'\
+'region_leave_strays(false)/'
+mutant_of_settling strays_forgotten region/freeze.c moved_moved_away_beside_a_thread \
+	's/known = error == 0 \|\| maps == NULL;/known = true;/'
+mutant rights_not_seen region/verify.c moved_rights_taken \
+	's/mapping->protection == region->rights \? OURS : RIGHTS/OURS/'
+mutant_of_settling not_compared region/verify.c moved_without_a_descriptor \
+	's/if \(compare\(region->home \+ from, length\) != -EINVAL\)/if (true)/'
+mutant other_part_of_ours heap/attach.c moved_other_parts_of_a_file \
+	's/result = span.kind == REGION_FOREIGN \? 0 : -EINVAL;/result = 0;/'
 mutant sealed_in_the_region heap/attach.c moved_sealed 's/result = prepare_to_seal\(start, end\);/result = 0;/'
 mutant seal_forgotten heap/attach.c moved_sealed 's/\t\t\tregion_seal\(/\t\t\tif (false)\n\t\t\t\tregion_seal(/'
 mutant no_large_pages heap/advice.c moved_large_pages_asked 's/span_make_large\(span, advice == MADV_COLLAPSE\);/;/'
-mutant large_pages_over_data region/fresh.c moved_large_pages_beside_data 's/if \(is_zero_table\(region->home \+ at, swapped\)\)/if (true)/; s/save_late_pages\(region, at\);/;/'
+mutant large_pages_over_data region/fresh.c moved_large_pages_beside_data \
+	's/if \(is_zero_table\(region->home \+ at, swapped\)\)/if (true)/; s/save_late_pages\(region, at\);/;/'
 
-# ---- Whose it is -------------------------------------------------------------------------------------------------------------------
+# ---- Whose it is -----------------------------------------------------------------------------------------------------
 mutant guests_wake_it heap/state.c guests_do_not_wake_it 's/if \(heap_is_guest\(\)\)/if (false)/'
 mutant children_are_guests heap/process.c children_wake_for_themselves \
 	's/, MADV_WIPEONFORK\) < 0/, MADV_NORMAL) < 0/; s/(void heap_note_process_quietly\(void\)\n\{)/$1\n\treturn;/'
 
-# ---- malloc --------------------------------------------------------------------------------------------------------------------------
-mutant malloc_not_seen preload/within.c malloc_small_blocks 's/written = write_all\(memory, changes, count\);/written = true;/'
-mutant_of_settling segment_not_noted preload/brk.c malloc_small_blocks 's/heap_note_grown\(\(void \*\)own_from/if (own_from == 0)\n\t\t\theap_note_grown((void *)own_from/'
-mutant segment_not_given_back preload/brk.c malloc_small_blocks 's/long error = heap_give_back\(\(void \*\)start, end - start, move_down, &move\);/long error = move_down(\&move); (void)start, (void)end;/'
+# ---- malloc ----------------------------------------------------------------------------------------------------------
+mutant malloc_not_seen preload/within.c malloc_small_blocks \
+	's/written = write_all\(memory, changes, count\);/written = true;/'
+mutant_of_settling segment_not_noted preload/brk.c malloc_small_blocks \
+	's/heap_note_grown\(\(void \*\)own_from/if (own_from == 0)\n\t\t\theap_note_grown((void *)own_from/'
+mutant segment_not_given_back preload/brk.c malloc_small_blocks \
+	's/long error = heap_give_back\(\(void \*\)start, end - start, move_down, &move\);/'\
+'long error = move_down(\&move); (void)start, (void)end;/'
 mutant segments_end_not_kept preload/brk.c malloc_small_blocks 's/\*libcs_end = is;/;/'
-mutant_of_settling rights_never_looked_at region/young.c malloc_four_threads 's/if \(atomic_exchange\(&region->rights_changed, false\)\)/if (false)/'
-mutant_of_settling growth_before_waking_forgotten heap/window.c malloc_small_blocks 's/heap_note_early_growth\(address, length\);/;/'
-mutant_of_settling moved_before_waking_forgotten heap/remap.c malloc_one_that_grows 's/if \(early && old_length > 0\)/if (false)/'
+mutant_of_settling rights_never_looked_at region/young.c malloc_four_threads \
+	's/if \(atomic_exchange\(&region->rights_changed, false\)\)/if (false)/'
+mutant_of_settling growth_before_waking_forgotten heap/window.c malloc_small_blocks \
+	's/heap_note_early_growth\(address, length\);/;/'
+mutant_of_settling moved_before_waking_forgotten heap/remap.c malloc_one_that_grows \
+	's/if \(early && old_length > 0\)/if (false)/'
 mutant wakes_not_by_growth heap/remap.c wakes_by_growing_requests 's/heap_grows\(length - old_length\);/;/'
 mutant wakes_not_by_the_segment heap/window.c wakes_by_small_requests 's/\theap_grows\(length\);\n//'
 

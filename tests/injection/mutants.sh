@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=sh
 #
-# Sourced by the tests that break the library one line at a time. Who sources it has set `flags` for the compiler; from here come the variables of the
-# environment, `work`, a directory with a copy of src, and the rest of TAP.
+# Sourced by the tests that break the library one line at a time. Who sources it has set `flags` for the compiler; from
+# here come the variables of the environment, `work`, a directory with a copy of src, and the rest of TAP.
 set -u
 # shellcheck disable=SC2034 # used by who sources it
 build=${ODF_BUILD:?} source=${ODF_SOURCE:?}
@@ -12,7 +12,8 @@ only=" $* "
 number=0 failed=0 caught=0 skipped=0 later=0
 cp -R "$source/src" "$work/src"
 
-# A run tries every third one, and the others in the next two days; with ODF_TEST_SCALE, or by name, all. That the edits fit is looked at each time.
+# A run tries every third one, and the others in the next two days; with ODF_TEST_SCALE, or by name, all. That the edits
+# fit is looked at each time.
 asked=$(($(date +%s) / 86400))
 
 # NAME: it is among those that were asked for. in_turn: and it is to be tried today

@@ -1,17 +1,20 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Containers and services: the filters of system calls that Docker, Podman and systemd have by default (containers/), for root without capabilities and for an
-# ordinary user; /proc that is read-only, hidden or not there; no /dev; a user namespace. In each, programs do what they do plain, with the heap asleep, awake by
-# growth, and from the start; and where a region is possible, forks are by it.
+# Containers and services: the filters of system calls that Docker, Podman and systemd have by default (containers/),
+# for root without capabilities and for an ordinary user; /proc that is read-only, hidden or not there; no /dev; a user
+# namespace. In each, programs do what they do plain, with the heap asleep, awake by growth, and from the start; and
+# where a region is possible, forks are by it.
 set -u
 build=${ODF_BUILD:?} source=${ODF_SOURCE:?}
-skip() { [ "${ODF_MUST_WORK:-0}" != 1 ] || { echo "Bail out! must not be skipped: $1"; exit 1; }; echo "1..0 # SKIP $1"; exit 0; }
+skip() { [ "${ODF_MUST_WORK:-0}" != 1 ] || { echo "Bail out! must not be skipped: $1"; exit 1; }; echo \
+	"1..0 # SKIP $1"; exit 0; }
 [ "$(id -u)" = 0 ] || skip "needs root, to be another user and to mount"
 unshare -m true 2> /dev/null || skip "no mounts of one's own"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 chmod 755 "$work"
-cp "$build/tests/contained" "$build/odfork" "$work/" && cp -L "$build/libodfork.so.0" "$work/" && cp "$source"/tests/places/containers/*.filter "$work/" || exit 1
+cp "$build/tests/contained" "$build/odfork" "$work/" && cp -L "$build/libodfork.so.0" "$work/" &&
+	cp "$source"/tests/places/containers/*.filter "$work/" || exit 1
 cat > "$work/job.py" <<'END'
 import os, subprocess, threading
 data = bytearray(40 << 20)
@@ -33,7 +36,8 @@ nobody='setpriv --reuid=65534 --regid=65534 --clear-groups'
 bare='setpriv --bounding-set=-all --inh-caps=-all'
 cd "$work" || exit 1
 
-# same NAME REGION PLACE...: PLACE is a command that executes another one in the place. REGION: of Redis's kind, yes: its forks are by region; no: they need not be.
+# same NAME REGION PLACE...: PLACE is a command that executes another one in the place. REGION: of Redis's kind, yes:
+# its forks are by region; no: they need not be.
 same() {
 	name=$1 region=$2 wrong=
 	shift 2
@@ -41,14 +45,18 @@ same() {
 		# shellcheck disable=SC2086
 		"$@" $job > plain 2> plain.errors
 		echo "status $?" >> plain
-		grep -q '^fork' plain || { wrong="$wrong; $job does not run plain: $(cat plain plain.errors)"; continue; }
+		grep -q '^fork' plain || { wrong="$wrong; $job does not run plain: $(cat plain plain.errors)"; \
+			continue; }
 		for heap in off auto on; do
 			rm -f stats && : > stats && chmod 666 stats
 			# shellcheck disable=SC2086
-			"$@" env LD_PRELOAD="$work/libodfork.so.0" ODFORK_HEAP=$heap ODFORK_STATS="$work/stats" $job > under 2> under.errors
+			"$@" env LD_PRELOAD="$work/libodfork.so.0" ODFORK_HEAP=$heap ODFORK_STATS="$work/stats" $job > \
+				under 2> under.errors
 			echo "status $?" >> under
-			cmp -s plain under && [ ! -s under.errors ] || wrong="$wrong; $job, heap $heap: $(diff plain under | head -n 8; head -n 5 under.errors)"
-			[ "$heap" != on ] || [ "$region" = no ] || [ "$job" != "./contained job" ] || grep -q '"call":"fork","strategy":"region"' stats ||
+			cmp -s plain under && [ ! -s under.errors ] ||
+				wrong="$wrong; $job, heap $heap: $(diff plain under | head -n 8; head -n 5 under.errors)"
+			[ "$heap" != on ] || [ "$region" = no ] || [ "$job" != "./contained job" ] ||
+				grep -q '"call":"fork","strategy":"region"' stats ||
 				wrong="$wrong; no fork by region: $(tail -n 1 stats)"
 		done
 	done
@@ -85,8 +93,10 @@ in_mounts() { # COMMANDS COMMAND...
 	same "/proc is read-only" yes in_mounts 'mount -t proc -o ro proc /proc' $bare
 	same "/proc shows own processes only" yes in_mounts 'mount -t proc -o hidepid=2 proc /proc' $nobody
 	same "no /proc" no in_mounts 'mount -t tmpfs none /proc' $bare
-	same "no /dev but null" yes in_mounts 'mkdir -p dev && mount -t tmpfs none dev && : > dev/null && mount --bind /dev/null dev/null && mount --rbind dev /dev' $bare
-	same "no /dev/shm" yes in_mounts '{ [ ! -d /dev/shm ] || { mkdir -p empty && mount --bind -o ro empty /dev/shm; }; }' $nobody
+	same "no /dev but null" yes in_mounts \
+		'mkdir -p dev && mount -t tmpfs none dev && : > dev/null && mount --bind /dev/null dev/null && mount --rbind dev /dev' $bare
+	same "no /dev/shm" yes in_mounts \
+		'{ [ ! -d /dev/shm ] || { mkdir -p empty && mount --bind -o ro empty /dev/shm; }; }' $nobody
 	same "a user namespace, whose root is nobody outside" yes $nobody unshare -U -r
 }
 [ $failed -eq 0 ]

@@ -4,7 +4,8 @@
 set -eu
 build=${ODF_BUILD:?}
 "$build/tests/shares_memory" yes
-command -v valgrind > /dev/null || { [ "${ODF_MUST_WORK:-0}" = 1 ] && { echo "no valgrind"; exit 1; }; echo "no valgrind"; exit 77; }
+command -v valgrind > /dev/null || { [ "${ODF_MUST_WORK:-0}" = 1 ] &&
+	{ echo "no valgrind"; exit 1; }; echo "no valgrind"; exit 77; }
 # Without its debug information, which some versions of valgrind cannot read.
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Limits and promises of memory: each case of heap_limits plain, and preloaded with the heap as it wakes by itself and awake from the start.
+# Limits and promises of memory: each case of heap_limits plain, and preloaded with the heap as it wakes by itself and
+# awake from the start.
 set -u
 build=${ODF_BUILD:?}
 unset MALLOC_PERTURB_ # with which malloc writes all that it gives
@@ -16,7 +17,8 @@ for name in fsize fsize_later data data_later data_first as as_later machine err
 		preload=
 		[ $mode = plain ] || preload=$build/libodfork.so.0
 		# shellcheck disable=SC2086
-		env LD_PRELOAD="$preload" ODFORK_HEAP="${mode#plain}" "$build/tests/heap_limits" $name > "$work/out" 2>&1
+		env LD_PRELOAD="$preload" ODFORK_HEAP="${mode#plain}" "$build/tests/heap_limits" $name > "$work/out" \
+			2>&1
 		status=$?
 		reason=$(sed -n 's/^skipped: //p' "$work/out" | head -n 1)
 		if [ $status = 0 ]; then

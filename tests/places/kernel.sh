@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# On-demand fork of the kernel, on kernels that a seccomp filter emulates (emulate_kernel.c): both published interfaces, sound and with their faults, and
-# Async-fork; with the library linked statically, into a static program, shared and preloaded. What is offered, what is tried out, what is then used, and
-# what is said.
+# On-demand fork of the kernel, on kernels that a seccomp filter emulates (emulate_kernel.c): both published interfaces,
+# sound and with their faults, and Async-fork; with the library linked statically, into a static program, shared and
+# preloaded. What is offered, what is tried out, what is then used, and what is said.
 set -u
 build=${ODF_BUILD:?}
 tests=$build/tests
@@ -24,7 +24,8 @@ result() { # OK NAME
 	fi
 }
 
-# NAME "FACT..." EMULATION... -- COMMAND...: runs it and looks for each fact, a line of its output. A first fact of "status=N" is about its end.
+# NAME "FACT..." EMULATION... -- COMMAND...: runs it and looks for each fact, a line of its output. A first fact of
+# "status=N" is about its end.
 expect() {
 	name=$1 wanted=$2
 	shift 2
@@ -39,8 +40,10 @@ expect() {
 	for fact in $wanted; do
 		case $fact in
 		status=*) [ "$fact" = "status=$status" ] || { echo "status $status" >> "$work/err"; verdict=1; } ;;
-		on_demand=*) [ "$(grep -c on_demand "$work/log")" = "${fact#*=}" ] || { echo "not $fact:" >> "$work/err"; cat "$work/log" >> "$work/err"; verdict=1; } ;;
-		forks=*) [ "$(grep -c '^fork' "$work/log")" = "${fact#*=}" ] || { echo "not $fact:" >> "$work/err"; cat "$work/log" >> "$work/err"; verdict=1; } ;;
+		on_demand=*) [ "$(grep -c on_demand "$work/log")" = "${fact#*=}" ] ||
+			{ echo "not $fact:" >> "$work/err"; cat "$work/log" >> "$work/err"; verdict=1; } ;;
+		forks=*) [ "$(grep -c '^fork' "$work/log")" = "${fact#*=}" ] ||
+			{ echo "not $fact:" >> "$work/err"; cat "$work/log" >> "$work/err"; verdict=1; } ;;
 		*) grep -qxF -- "$fact" "$work/out" || { echo "no $fact" >> "$work/err"; verdict=1; } ;;
 		esac
 	done
@@ -56,31 +59,43 @@ fi
 unasked="effect=not_asked writes=not_asked discard=not_asked discard_neighbors=not_asked unmap_neighbors=not_asked end=not_asked"
 passed="effect=passed writes=passed discard=passed discard_neighbors=passed unmap_neighbors=passed end=passed"
 
-# ---- The trap: what must never be issued kills --------------------------------------------------------------------------------------------------
+# ---- The trap: what must never be issued kills -----------------------------------------------------------------------
 expect "the filter kills for 439" status=159 -- "$facts" forbidden 439
 expect "the filter kills for prctl 65" status=159 -- "$facts" forbidden 65
 expect "the filter kills for prctl 0x4000" status=159 -- "$facts" forbidden 16384
 
-# ---- Offered -----------------------------------------------------------------------------------------------------------------------------------
+# ---- Offered ---------------------------------------------------------------------------------------------------------
 for kind in kernel_facts kernel_facts_shared kernel_facts_static; do
-	expect "$kind: a stock kernel" "interface=none reason=kernel_not_offered effect=not_asked end=not_asked forks=0" -- "$tests/$kind" verify
-	expect "$kind: held until cleared" "error=0 interface=use_odf_held reason=none $passed tables=few bit=0" --kernel=held -- "$tests/$kind" verify
+	expect "$kind: a stock kernel" \
+		"interface=none reason=kernel_not_offered effect=not_asked end=not_asked forks=0" -- "$tests/$kind" \
+		verify
+	expect "$kind: held until cleared" "error=0 interface=use_odf_held reason=none $passed tables=few bit=0" \
+		--kernel=held -- "$tests/$kind" verify
 	expect "$kind: armed, and nothing forked" \
 		"error=0 interface=use_odf_armed reason=kernel_loses_neighbors $unasked tables=unknown bit=0 forks=1 on_demand=0" --kernel=armed -- "$tests/$kind" verify
 done
 for kernel in held armed; do
-	expect "on already, $kernel: nothing is tried" "error=16 interface=use_odf reason=kernel_not_verified $unasked bit=1 forks=0" --kernel=$kernel --on -- "$facts" verify
+	expect "on already, $kernel: nothing is tried" \
+		"error=16 interface=use_odf reason=kernel_not_verified $unasked bit=1 forks=0" --kernel=$kernel --on \
+		-- "$facts" verify
 done
 for error in 1 13 30; do # EPERM, EACCES, EROFS
-	expect "not writable, error $error" "interface=none reason=kernel_not_writable end=not_asked" --kernel=held --deny=$error -- "$facts" verify
-	expect "not writable, error $error, by name" "strategy=fork kernel=kernel_not_writable on_demand=0" --kernel=held --deny=$error -- "$facts" fork 32 kernel
+	expect "not writable, error $error" "interface=none reason=kernel_not_writable end=not_asked" --kernel=held \
+		--deny=$error -- "$facts" verify
+	expect "not writable, error $error, by name" "strategy=fork kernel=kernel_not_writable on_demand=0" \
+		--kernel=held --deny=$error -- "$facts" fork 32 kernel
 done
-expect "a write that fails" "interface=use_odf reason=kernel_refused end=not_asked" --kernel=held --refuse -- "$facts" verify
-expect "a write that fails, in a fork" "strategy=fork kernel=kernel_refused on_demand=0 child_keeps=1" --kernel=held --refuse -- "$facts" fork 32
-expect "a write that fails, by name" "strategy=fork kernel=kernel_refused on_demand=0 child_keeps=1" --kernel=held --refuse -- "$facts" fork 32 kernel
-expect "a write that fails, nothing else allowed" "strategy=none kernel=kernel_refused error=95 step=request on_demand=0" --kernel=held --refuse -- "$facts" fork 32 only
+expect "a write that fails" "interface=use_odf reason=kernel_refused end=not_asked" --kernel=held --refuse -- "$facts" \
+	verify
+expect "a write that fails, in a fork" "strategy=fork kernel=kernel_refused on_demand=0 child_keeps=1" --kernel=held \
+	--refuse -- "$facts" fork 32
+expect "a write that fails, by name" "strategy=fork kernel=kernel_refused on_demand=0 child_keeps=1" --kernel=held \
+	--refuse -- "$facts" fork 32 kernel
+expect "a write that fails, nothing else allowed" \
+	"strategy=none kernel=kernel_refused error=95 step=request on_demand=0" --kernel=held --refuse -- "$facts" \
+	fork 32 only
 
-# ---- Safe --------------------------------------------------------------------------------------------------------------------------------------
+# ---- Safe ------------------------------------------------------------------------------------------------------------
 expect "5.6.19: discards do nothing" "interface=use_odf_held reason=kernel_loses_discards discard=failed discard_neighbors=passed unmap_neighbors=passed" \
 	--kernel=held --fault=discard -- "$facts" verify
 expect "discards wipe neighbors" "interface=use_odf_held reason=kernel_loses_neighbors discard=passed discard_neighbors=failed unmap_neighbors=passed" \
@@ -92,44 +107,64 @@ expect "6.0.6 as it is" "interface=use_odf_armed reason=kernel_loses_neighbors $
 expect "6.0.6, when the library is loaded" "strategy=fork kernel=kernel_loses_neighbors forks=2 on_demand=0" \
 	--kernel=armed --fault=discard_neighbors --fault=unmap_neighbors --fault=end -- "$facts" fork 32
 expect "children die" "reason=kernel_dies end=failed" --kernel=held --fault=end -- "$facts" verify
-expect "a switch without effect" "reason=kernel_no_effect effect=failed writes=passed tables=copied" --kernel=held --no-effect -- "$facts" verify
+expect "a switch without effect" "reason=kernel_no_effect effect=failed writes=passed tables=copied" --kernel=held \
+	--no-effect -- "$facts" verify
 for kind in kernel_facts kernel_facts_shared kernel_facts_static; do
-	ODFORK_STRATEGY=fork expect "$kind: asked for, it disturbs nothing" "undisturbed=1 forks=2 on_demand=1" --kernel=held -- "$tests/$kind" undisturbed
-	ODFORK_STRATEGY=fork expect "$kind: nor where the switch is for good" "undisturbed=1 forks=1 on_demand=0" --kernel=armed -- "$tests/$kind" undisturbed
+	ODFORK_STRATEGY=fork expect "$kind: asked for, it disturbs nothing" "undisturbed=1 forks=2 on_demand=1" \
+		--kernel=held -- "$tests/$kind" undisturbed
+	ODFORK_STRATEGY=fork expect "$kind: nor where the switch is for good" "undisturbed=1 forks=1 on_demand=0" \
+		--kernel=armed -- "$tests/$kind" undisturbed
 done
 expect "tried out once" "undisturbed=1 forks=2" --kernel=held -- "$facts" undisturbed
-ODFORK_STRATEGY=fork expect "not where it will not be used" "forks=1 strategy=fork kernel=not_allowed" --kernel=held -- "$facts" fork 32
-ODFORK_STRATEGY=kernel expect "where it will be, by name" "forks=3 strategy=kernel despite=none" --kernel=held -- "$facts" fork 32
-expect "not by itself in a sandbox" "forks=1 strategy=fork kernel=kernel_not_verified" --kernel=held --filtered -- "$facts" fork 32
+ODFORK_STRATEGY=fork expect "not where it will not be used" "forks=1 strategy=fork kernel=not_allowed" --kernel=held \
+	-- "$facts" fork 32
+ODFORK_STRATEGY=kernel expect "where it will be, by name" "forks=3 strategy=kernel despite=none" --kernel=held -- \
+	"$facts" fork 32
+expect "not by itself in a sandbox" "forks=1 strategy=fork kernel=kernel_not_verified" --kernel=held --filtered -- \
+	"$facts" fork 32
 expect "asked for, in a sandbox too" "reason=none forks=2" --kernel=held --filtered -- "$facts" verify
 expect "in the capabilities" "interface=use_odf_held kernel=none" --kernel=held -- "$facts" capabilities
-expect "in the capabilities, what is known" "interface=use_odf_armed kernel=kernel_loses_neighbors on_demand=0" --kernel=armed -- "$facts" capabilities
-expect "in the capabilities, what it loses" "interface=use_odf_held kernel=kernel_loses_discards" --kernel=held --fault=discard -- "$facts" capabilities
+expect "in the capabilities, what is known" "interface=use_odf_armed kernel=kernel_loses_neighbors on_demand=0" \
+	--kernel=armed -- "$facts" capabilities
+expect "in the capabilities, what it loses" "interface=use_odf_held kernel=kernel_loses_discards" --kernel=held \
+	--fault=discard -- "$facts" capabilities
 
-# ---- Used --------------------------------------------------------------------------------------------------------------------------------------
+# ---- Used ------------------------------------------------------------------------------------------------------------
 # A trial makes two processes, one of them on demand.
 for kind in kernel_facts kernel_facts_shared kernel_facts_static; do
-	expect "$kind: held, by itself" "strategy=kernel kernel=chosen despite=none child_tables=few child_bit=0 child_keeps=1 keeps=1 bit=0 forks=3 on_demand=2" \
+	expect "$kind: held, by itself" \
+		"strategy=kernel kernel=chosen despite=none child_tables=few child_bit=0 child_keeps=1 keeps=1 bit=0 forks=3 on_demand=2" \
 		--kernel=held -- "$tests/$kind" fork 32
-	expect "$kind: armed, not by itself" "strategy=fork kernel=kernel_loses_neighbors child_tables=copied child_bit=0 child_keeps=1 keeps=1 bit=0 forks=2 on_demand=0" \
+	expect "$kind: armed, not by itself" \
+		"strategy=fork kernel=kernel_loses_neighbors child_tables=copied child_bit=0 child_keeps=1 keeps=1 bit=0 forks=2 on_demand=0" \
 		--kernel=armed -- "$tests/$kind" fork 32
-	expect "$kind: armed, by name" "strategy=kernel kernel=chosen despite=kernel_loses_neighbors child_tables=few child_bit=1 child_keeps=1 keeps=1 bit=1 forks=2 on_demand=1" \
+	expect "$kind: armed, by name" \
+		"strategy=kernel kernel=chosen despite=kernel_loses_neighbors child_tables=few child_bit=1 child_keeps=1 keeps=1 bit=1 forks=2 on_demand=1" \
 		--kernel=armed -- "$tests/$kind" fork 32 kernel
 done
 # What is on is said to be, whatever was asked for; and nothing is tried out, as that would be a part of it.
 for how in auto kernel only plain; do
-	expect "what was on stays on and is reported, $how" "strategy=kernel kernel=chosen despite=kernel_not_verified child_tables=few bit=1 child_bit=1 forks=1" \
+	expect "what was on stays on and is reported, $how" \
+		"strategy=kernel kernel=chosen despite=kernel_not_verified child_tables=few bit=1 child_bit=1 forks=1" \
 		--kernel=held --on -- "$facts" fork 32 $how
-	expect "small as well, $how" "strategy=kernel kernel=chosen bit=1 child_bit=1 forks=1" --kernel=armed --on -- "$facts" fork 1 $how
+	expect "small as well, $how" "strategy=kernel kernel=chosen bit=1 child_bit=1 forks=1" --kernel=armed --on -- \
+		"$facts" fork 1 $how
 done
-ODFORK_KERNEL=safe expect "on, and said to be safe" "strategy=kernel kernel=chosen despite=none bit=1 forks=1" --kernel=held --on -- "$facts" fork 32
-expect "on without effect is not on" "strategy=fork kernel=kernel_no_effect" --kernel=held --no-effect -- "$facts" again 32
-expect "after one by name it stays on" "strategy=kernel again=kernel again_despite=kernel_loses_discards again_kernel=chosen bit=1 on_demand=3" \
+ODFORK_KERNEL=safe expect "on, and said to be safe" "strategy=kernel kernel=chosen despite=none bit=1 forks=1" \
+	--kernel=held --on -- "$facts" fork 32
+expect "on without effect is not on" "strategy=fork kernel=kernel_no_effect" --kernel=held --no-effect -- "$facts" \
+	again 32
+expect "after one by name it stays on" \
+	"strategy=kernel again=kernel again_despite=kernel_loses_discards again_kernel=chosen bit=1 on_demand=3" \
 	--kernel=held --fault=discard -- "$facts" again 32
-expect "where data is kept it is put back" "strategy=kernel again=fork again_despite=none again_kernel=not_allowed bit=0 on_demand=2" --kernel=held -- "$facts" again 32
+expect "where data is kept it is put back" \
+	"strategy=kernel again=fork again_despite=none again_kernel=not_allowed bit=0 on_demand=2" --kernel=held -- \
+	"$facts" again 32
 expect "too small" "strategy=fork kernel=too_small bit=0 on_demand=1" --kernel=held -- "$facts" fork 1
-expect "too small, by name" "strategy=fork kernel=too_small despite=none on_demand=1" --kernel=held -- "$facts" fork 1 kernel
-expect "too small, nothing else allowed" "strategy=kernel kernel=chosen on_demand=2" --kernel=held -- "$facts" fork 1 only
+expect "too small, by name" "strategy=fork kernel=too_small despite=none on_demand=1" --kernel=held -- "$facts" fork 1 \
+	kernel
+expect "too small, nothing else allowed" "strategy=kernel kernel=chosen on_demand=2" --kernel=held -- "$facts" fork 1 \
+	only
 expect "not allowed" "strategy=fork kernel=not_allowed on_demand=1" --kernel=held -- "$facts" fork 32 plain
 for kernel in held armed; do
 	for fault in discard discard_neighbors; do
@@ -137,53 +172,72 @@ for kernel in held armed; do
 		[ $kernel$fault = helddiscard ] && reason=kernel_loses_discards
 		tried=0
 		[ $kernel = held ] && tried=1
-		expect "$kernel with $fault: not by itself" "strategy=fork kernel=$reason on_demand=$tried child_tables=copied bit=0" \
+		expect "$kernel with $fault: not by itself" \
+			"strategy=fork kernel=$reason on_demand=$tried child_tables=copied bit=0" \
 			--kernel=$kernel --fault=$fault -- "$facts" fork 32
-		expect "$kernel with $fault: by name" "strategy=kernel kernel=chosen despite=$reason on_demand=$((tried + 1)) child_tables=few child_keeps=1 child_bit=1 bit=1" \
+		expect "$kernel with $fault: by name" \
+			"strategy=kernel kernel=chosen despite=$reason on_demand=$((tried + 1)) child_tables=few child_keeps=1 child_bit=1 bit=1" \
 			--kernel=$kernel --fault=$fault -- "$facts" fork 32 kernel
-		ODFORK_STRATEGY=kernel expect "$kernel with $fault: by the variable" "strategy=kernel kernel=chosen despite=$reason child_tables=few bit=1" \
+		ODFORK_STRATEGY=kernel expect "$kernel with $fault: by the variable" \
+			"strategy=kernel kernel=chosen despite=$reason child_tables=few bit=1" \
 			--kernel=$kernel --fault=$fault -- "$facts" fork 32
 	done
 done
-expect "in a sandbox, by name" "strategy=kernel kernel=chosen despite=kernel_not_verified" --kernel=held --filtered -- "$facts" fork 32 kernel
-expect "without effect, not even by name" "strategy=fork kernel=kernel_no_effect" --kernel=held --no-effect -- "$facts" fork 32 kernel
+expect "in a sandbox, by name" "strategy=kernel kernel=chosen despite=kernel_not_verified" --kernel=held --filtered -- \
+	"$facts" fork 32 kernel
+expect "without effect, not even by name" "strategy=fork kernel=kernel_no_effect" --kernel=held --no-effect -- \
+	"$facts" fork 32 kernel
 grep -q "^text=made by fork" "$work/out"
 result $? "and the report says so"
-expect "in a signal handler, nothing is tried out" "strategy=fork kernel=kernel_not_verified forks=1" --kernel=held --filtered -- "$facts" handler 32
+expect "in a signal handler, nothing is tried out" "strategy=fork kernel=kernel_not_verified forks=1" --kernel=held \
+	--filtered -- "$facts" handler 32
 expect "in a signal handler, what is known is used" "strategy=kernel forks=3" --kernel=held -- "$facts" handler 32
 expect "threads, held" "by_kernel=1 by_fork=1 wrong=0 all=80 bit=0" --kernel=held -- "$facts" threads 0
 expect "threads, armed" "by_kernel=1 by_fork=1 wrong=0 all=80 bit=1" --kernel=armed -- "$facts" threads 1
 
-# ---- Somebody's word -----------------------------------------------------------------------------------------------------------------------------
-ODFORK_KERNEL=safe expect "said to be safe" "strategy=kernel kernel=chosen despite=none forks=1 on_demand=1" --kernel=held -- "$facts" fork 32
-ODFORK_KERNEL=unsafe expect "said to be unsafe" "strategy=fork kernel=kernel_unsafe forks=1" --kernel=held -- "$facts" fork 32
-ODFORK_KERNEL=unsafe expect "said to be unsafe, by name" "strategy=kernel despite=kernel_unsafe forks=1" --kernel=held -- "$facts" fork 32 kernel
-ODFORK_KERNEL=kernel_loses_discards expect "said what it loses" "strategy=fork kernel=kernel_loses_discards forks=1" --kernel=held -- "$facts" fork 32
-ODFORK_KERNEL=kernel_no_effect expect "said to have no effect" "strategy=fork kernel=kernel_no_effect forks=1" --kernel=held -- "$facts" fork 32 kernel
-ODFORK_KERNEL=safe expect "a word is not believed when asked" "reason=kernel_loses_discards discard=failed" --kernel=held --fault=discard -- "$facts" verify
+# ---- Somebody's word -------------------------------------------------------------------------------------------------
+ODFORK_KERNEL=safe expect "said to be safe" "strategy=kernel kernel=chosen despite=none forks=1 on_demand=1" \
+	--kernel=held -- "$facts" fork 32
+ODFORK_KERNEL=unsafe expect "said to be unsafe" "strategy=fork kernel=kernel_unsafe forks=1" --kernel=held -- "$facts" \
+	fork 32
+ODFORK_KERNEL=unsafe expect "said to be unsafe, by name" "strategy=kernel despite=kernel_unsafe forks=1" --kernel=held \
+	-- "$facts" fork 32 kernel
+ODFORK_KERNEL=kernel_loses_discards expect "said what it loses" "strategy=fork kernel=kernel_loses_discards forks=1" \
+	--kernel=held -- "$facts" fork 32
+ODFORK_KERNEL=kernel_no_effect expect "said to have no effect" "strategy=fork kernel=kernel_no_effect forks=1" \
+	--kernel=held -- "$facts" fork 32 kernel
+ODFORK_KERNEL=safe expect "a word is not believed when asked" "reason=kernel_loses_discards discard=failed" \
+	--kernel=held --fault=discard -- "$facts" verify
 ODFORK_KERNEL=safe expect "a word offers nothing" "strategy=fork kernel=kernel_not_offered" -- "$facts" fork 32
 ODFORK_KERNEL=perhaps expect "a word that is not understood" "strategy=kernel" --kernel=held -- "$facts" fork 32
 grep -qx "odfork: value not understood, ignored: ODFORK_KERNEL=perhaps" "$work/err"
 result $? "is named"
 expect "odfork run passes it on" "ODFORK_KERNEL=safe forks=2" --kernel=held -- "$build/odfork" run -- /usr/bin/env
-expect "odfork run passes on what it loses" "ODFORK_KERNEL=kernel_loses_discards forks=2" --kernel=held --fault=discard -- "$build/odfork" run -- /usr/bin/env
-expect "odfork run passes on what is known" "ODFORK_KERNEL=kernel_loses_neighbors forks=1 on_demand=0" --kernel=armed -- "$build/odfork" run -- /usr/bin/env
+expect "odfork run passes on what it loses" "ODFORK_KERNEL=kernel_loses_discards forks=2" --kernel=held \
+	--fault=discard -- "$build/odfork" run -- /usr/bin/env
+expect "odfork run passes on what is known" "ODFORK_KERNEL=kernel_loses_neighbors forks=1 on_demand=0" --kernel=armed \
+	-- "$build/odfork" run -- /usr/bin/env
 # By name it is on from before the program starts, where exec does not forget it.
-expect "odfork run --strategy=kernel, held" "child_tables=few child_bit=1 child_keeps=1 bit=1" --kernel=held --fault=discard -- \
+expect "odfork run --strategy=kernel, held" "child_tables=few child_bit=1 child_keeps=1 bit=1" --kernel=held \
+	--fault=discard -- \
 	"$build/odfork" run --log --strategy=kernel -- "$facts" libc 32
 grep -q "by kernel, held .* us (despite: .* is not zero)" "$work/err"
 result $? "and says so"
 expect "odfork run --strategy=kernel: what its child executes" "child_bit=1 bit=1" --kernel=held --fault=discard -- \
 	"$build/odfork" run --strategy=kernel -- "$facts" execs 32
-expect "odfork run --strategy=kernel, a small program" "child_bit=1 bit=1" --kernel=held --fault=discard -- "$build/odfork" run --strategy=kernel -- "$facts" libc 1
-expect "odfork run --strategy=kernel, armed: exec forgets" "child_bit=0 bit=0 on_demand=0" --kernel=armed -- "$build/odfork" run --strategy=kernel -- "$facts" libc 1
-expect "odfork run does not without" "child_bit=0 bit=0" --kernel=held --fault=discard -- "$build/odfork" run -- "$facts" libc 1
-ODFORK_KERNEL=unsafe expect "but not against a word" "ODFORK_KERNEL=unsafe forks=0" --kernel=held -- "$build/odfork" run -- /usr/bin/env
+expect "odfork run --strategy=kernel, a small program" "child_bit=1 bit=1" --kernel=held --fault=discard -- \
+	"$build/odfork" run --strategy=kernel -- "$facts" libc 1
+expect "odfork run --strategy=kernel, armed: exec forgets" "child_bit=0 bit=0 on_demand=0" --kernel=armed -- \
+	"$build/odfork" run --strategy=kernel -- "$facts" libc 1
+expect "odfork run does not without" "child_bit=0 bit=0" --kernel=held --fault=discard -- "$build/odfork" run -- \
+	"$facts" libc 1
+ODFORK_KERNEL=unsafe expect "but not against a word" "ODFORK_KERNEL=unsafe forks=0" --kernel=held -- "$build/odfork" \
+	run -- /usr/bin/env
 expect "and nothing on a stock kernel" "forks=0" -- "$build/odfork" run -- /usr/bin/env
 grep -q ODFORK_KERNEL "$work/out"
 result $((! $?)) "not even the variable"
 
-# ---- Preloaded -----------------------------------------------------------------------------------------------------------------------------------
+# ---- Preloaded -------------------------------------------------------------------------------------------------------
 preload() { # LIKE expect, the program preloaded
 	ODFORK_STATS=$work/stats ODFORK_LOG=1
 	rm -f "$work/stats"
@@ -204,46 +258,60 @@ preload "preloaded, held" "child_tables=few child_bit=0 child_keeps=1 keeps=1 bi
 grep -q '"call":"fork","strategy":"kernel",.*"reason":"chosen"' "$work/stats"
 result $? "and recorded"
 preload "preloaded, armed" "child_tables=copied child_bit=0 bit=0" --kernel=armed -- "$facts" libc 32
-preload "preloaded, loses data" "child_tables=copied child_bit=0 bit=0" --kernel=armed --fault=unmap_neighbors -- "$facts" libc 32
+preload "preloaded, loses data" "child_tables=copied child_bit=0 bit=0" --kernel=armed --fault=unmap_neighbors -- \
+	"$facts" libc 32
 # The heap has woken instead, where it can.
 grep -qE '"strategy":"(fork|region)",.*"reason":"kernel: kernel_loses_neighbors[",]' "$work/stats"
 result $? "and recorded with the reason"
 ODFORK_STRATEGY=kernel
 export ODFORK_STRATEGY
-preload "preloaded, loses data, by the variable" "child_tables=few child_bit=1 bit=1" --kernel=held --fault=discard -- "$facts" libc 32
+preload "preloaded, loses data, by the variable" "child_tables=few child_bit=1 bit=1" --kernel=held --fault=discard -- \
+	"$facts" libc 32
 grep -q '"strategy":"kernel",.*"reason":"despite: kernel_loses_discards"' "$work/stats"
 result $? "recorded with what it loses"
 grep -q 'by kernel, held .* us (despite: after an on-demand fork of this kernel, memory given back by MADV_DONTNEED is not zero)' "$work/err"
 result $? "and logged"
-preload "on for the child, and for what it executes" "child_bit=1 child_keeps=1 bit=1" --kernel=held --fault=discard -- "$facts" execs 32
+preload "on for the child, and for what it executes" "child_bit=1 child_keeps=1 bit=1" --kernel=held --fault=discard \
+	-- "$facts" execs 32
 preload "or on for good" "child_bit=1 bit=1" --kernel=armed -- "$facts" execs 32
 unset ODFORK_STRATEGY
 
-# ---- Regions -------------------------------------------------------------------------------------------------------------------------------------
+# ---- Regions ---------------------------------------------------------------------------------------------------------
 expect "with regions" "region=none strategy=kernel second=made" --kernel=held -- "$facts" regions 20
 for kernel in held armed; do
-	expect "$kernel: with regions, not sound" "region=none strategy=fork kernel=kernel_regions second=made" --kernel=$kernel --fault=discard_neighbors -- "$facts" regions 20
-	expect "$kernel: a region after one that is not sound" "strategy=kernel region=refused reason=region_kernel bit=1" \
+	expect "$kernel: with regions, not sound" "region=none strategy=fork kernel=kernel_regions second=made" \
+		--kernel=$kernel --fault=discard_neighbors -- "$facts" regions 20
+	expect "$kernel: a region after one that is not sound" \
+		"strategy=kernel region=refused reason=region_kernel bit=1" \
 		--kernel=$kernel --fault=discard_neighbors -- "$facts" region_after
 done
-expect "a region after a fork on demand" "strategy=kernel region=made reason=none bit=0" --kernel=held -- "$facts" region_after
+expect "a region after a fork on demand" "strategy=kernel region=made reason=none bit=0" --kernel=held -- "$facts" \
+	region_after
 expect "regions share page tables with nobody" layout=apart -- "$facts" layout
 
-# ---- Linux 5.6, and a static program ---------------------------------------------------------------------------------------------------------------
+# ---- Linux 5.6, and a static program ---------------------------------------------------------------------------------
 for kind in kernel_facts_static kernel_facts; do
-	expect "5.6, $kind: verify" "error=0 interface=use_odf_held reason=none $passed" --linux-5.6 --kernel=held -- "$tests/$kind" verify
-	expect "5.6, $kind: fork" "strategy=kernel child_tables=few child_keeps=1 keeps=1 bit=0" --linux-5.6 --kernel=held -- "$tests/$kind" fork 32
-	expect "5.6, $kind: loses data" "strategy=fork kernel=kernel_loses_discards child_keeps=1" --linux-5.6 --kernel=held --fault=discard -- "$tests/$kind" fork 32
-	expect "5.6, $kind: by name" "strategy=kernel despite=kernel_loses_discards child_keeps=1" --linux-5.6 --kernel=held --fault=discard -- "$tests/$kind" fork 32 kernel
-	ODFORK_STRATEGY=fork expect "5.6, $kind: undisturbed" "undisturbed=1" --linux-5.6 --kernel=held -- "$tests/$kind" undisturbed
+	expect "5.6, $kind: verify" "error=0 interface=use_odf_held reason=none $passed" --linux-5.6 --kernel=held -- \
+		"$tests/$kind" verify
+	expect "5.6, $kind: fork" "strategy=kernel child_tables=few child_keeps=1 keeps=1 bit=0" --linux-5.6 \
+		--kernel=held -- "$tests/$kind" fork 32
+	expect "5.6, $kind: loses data" "strategy=fork kernel=kernel_loses_discards child_keeps=1" --linux-5.6 \
+		--kernel=held --fault=discard -- "$tests/$kind" fork 32
+	expect "5.6, $kind: by name" "strategy=kernel despite=kernel_loses_discards child_keeps=1" --linux-5.6 \
+		--kernel=held --fault=discard -- "$tests/$kind" fork 32 kernel
+	ODFORK_STRATEGY=fork expect "5.6, $kind: undisturbed" "undisturbed=1" --linux-5.6 --kernel=held -- \
+		"$tests/$kind" undisturbed
 	expect "5.6, $kind: threads" "wrong=0 all=80" --linux-5.6 --kernel=held -- "$tests/$kind" threads 0
-	expect "5.6, $kind: regions are refused" "region=region_no_remap" --linux-5.6 --kernel=held -- "$tests/$kind" regions 20
-	expect "5.6, $kind: capabilities" "interface=use_odf_held kernel=none region=region_no_remap" --linux-5.6 --kernel=held -- "$tests/$kind" capabilities
+	expect "5.6, $kind: regions are refused" "region=region_no_remap" --linux-5.6 --kernel=held -- "$tests/$kind" \
+		regions 20
+	expect "5.6, $kind: capabilities" "interface=use_odf_held kernel=none region=region_no_remap" --linux-5.6 \
+		--kernel=held -- "$tests/$kind" capabilities
 	expect "5.6, $kind: programs" "spawned=1" --linux-5.6 --kernel=held -- "$tests/$kind" spawn
-	expect "5.6, $kind: stock" "strategy=fork kernel=kernel_not_offered" --linux-5.6 -- "$tests/$kind" fork 32 kernel
+	expect "5.6, $kind: stock" "strategy=fork kernel=kernel_not_offered" --linux-5.6 -- "$tests/$kind" fork 32 \
+		kernel
 done
 
-# ---- Async-fork ----------------------------------------------------------------------------------------------------------------------------------
+# ---- Async-fork ------------------------------------------------------------------------------------------------------
 group=$work/mount/some/group
 mkdir -p "$group"
 printf '0\n' > "$group/memory.async_fork"
@@ -264,37 +332,45 @@ switch_says() { # BYTE NAME
 async() { # VERSION NAME FACTS COMMAND...
 	version=$1 name=$2 wanted=$3
 	shift 3
-	expect "Async-fork, cgroups $version: $name" "$wanted" --file=/proc/self/cgroup="$work/cgroup$version" --file=/proc/self/mountinfo="$work/mountinfo$version" \
+	expect "Async-fork, cgroups $version: $name" "$wanted" --file=/proc/self/cgroup="$work/cgroup$version" \
+		--file=/proc/self/mountinfo="$work/mountinfo$version" \
 		--async="$group/memory.async_fork" -- "$@"
 }
 for version in 1 2; do
-	async $version "found and sound" "interface=async_fork reason=none effect=not_asked writes=passed discard=passed end=passed on_demand=1 bit=n" "$facts" verify
+	async $version "found and sound" \
+		"interface=async_fork reason=none effect=not_asked writes=passed discard=passed end=passed on_demand=1 bit=n" "$facts" verify
 	switch_says 0 "and put back"
 	# Found by the call; not where cgroups usually are.
-	async $version "not looked for everywhere by itself" "strategy=fork kernel=kernel_not_offered on_demand=0" "$facts" fork 32
+	async $version "not looked for everywhere by itself" "strategy=fork kernel=kernel_not_offered on_demand=0" \
+		"$facts" fork 32
 	printf '1\n' > "$group/memory.async_fork"
 	async $version "on already" "interface=async_fork reason=none on_demand=2" "$facts" verify
 	switch_says 1 "and left so"
 	printf '0\n' > "$group/memory.async_fork"
 done
-# Where cgroups usually are, it is found when the library is loaded, and tried out where no other process is in the cgroup.
+# Where cgroups usually are, it is found when the library is loaded, and tried out where no other process is in the
+# cgroup.
 usual() { # NAME FACTS COMMAND...
 	name=$1 wanted=$2
 	shift 2
-	expect "Async-fork, $name" "$wanted" --file=/proc/self/cgroup="$work/usual" --file=/proc/self/mountinfo="$work/usual_mounts" \
+	expect "Async-fork, $name" "$wanted" --file=/proc/self/cgroup="$work/usual" \
+		--file=/proc/self/mountinfo="$work/usual_mounts" \
 		--file=/sys/fs/cgroup/memory/group-of-the-test/memory.async_fork="$group/memory.async_fork" \
-		--file=/sys/fs/cgroup/memory/group-of-the-test/cgroup.procs="$work/procs" --async="$group/memory.async_fork" -- "$@"
+		--file=/sys/fs/cgroup/memory/group-of-the-test/cgroup.procs="$work/procs" \
+		--async="$group/memory.async_fork" -- "$@"
 }
 printf '4:memory:/group-of-the-test\n' > "$work/usual"
 printf '35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n' > "$work/usual_mounts"
 : > "$work/procs"
 printf '1\n999999\n' > "$work/procs"
 usual "beside others: not by itself" "strategy=fork kernel=kernel_not_verified on_demand=0" "$facts" fork 32
-usual "beside others: by name" "strategy=kernel despite=kernel_not_verified on_demand=1 child_keeps=1" "$facts" fork 32 kernel
+usual "beside others: by name" "strategy=kernel despite=kernel_not_verified on_demand=1 child_keeps=1" "$facts" fork \
+	32 kernel
 switch_says 0 "and put back after the fork"
 ODFORK_KERNEL=safe usual "said to be safe" "strategy=kernel despite=none on_demand=1" "$facts" fork 32
 ln -s /nonexistent "$work/nothing"
-expect "Async-fork, alone" "strategy=kernel despite=none forks=3 on_demand=2" --file=/proc/self/cgroup="$work/usual" --file=/proc/self/mountinfo="$work/usual_mounts" \
+expect "Async-fork, alone" "strategy=kernel despite=none forks=3 on_demand=2" --file=/proc/self/cgroup="$work/usual" \
+	--file=/proc/self/mountinfo="$work/usual_mounts" \
 	--file=/sys/fs/cgroup/memory/group-of-the-test/memory.async_fork="$group/memory.async_fork" \
 	--file=/sys/fs/cgroup/memory/group-of-the-test/cgroup.procs="$work/own" --async="$group/memory.async_fork" -- \
 	/bin/sh -c 'echo $$ > "$0"; exec "$@"' "$work/own" "$facts" fork 32
@@ -313,35 +389,41 @@ for text in '' ':' '4:memory' '4:memory:' 'x' '0::' "4:memory:/$(printf '%5000s'
 	usual "/proc/self/cgroup is $(printf '%.20s' "$text")" "interface=none" "$facts" verify
 done
 printf '4:memory:/some/group\n' > "$work/usual"
-for text in '' '- cgroup' '35 31 0:32 /' '35 31 0:32 / /mnt rw' '35 31 0:32 / /mnt rw -' '35 31 0:32 / /mnt rw - cgroup' '35 31 0:32 / /mnt rw - cgroup x' '      '; do
+for text in '' '- cgroup' '35 31 0:32 /' '35 31 0:32 / /mnt rw' '35 31 0:32 / /mnt rw -' \
+	'35 31 0:32 / /mnt rw - cgroup' '35 31 0:32 / /mnt rw - cgroup x' '      '; do
 	printf '%s\n' "$text" > "$work/usual_mounts"
 	usual "/proc/self/mountinfo is $text" "interface=none" "$facts" verify
 done
 
-# ---- Async-fork of Tencent's kernels: the same flag, with a module behind it -----------------------------------------------------------------------
+# ---- Async-fork of Tencent's kernels: the same flag, with a module behind it -----------------------------------------
 tencent() { # NAME FACTS OPTION... -- COMMAND...
 	name=$1 wanted=$2
 	shift 2
-	expect "Tencent's, $name" "$wanted" --file=/proc/self/cgroup="$work/cgroup2" --file=/proc/self/mountinfo="$work/mountinfo2" --file=/proc/tkernel=/ "$@"
+	expect "Tencent's, $name" "$wanted" --file=/proc/self/cgroup="$work/cgroup2" \
+		--file=/proc/self/mountinfo="$work/mountinfo2" --file=/proc/tkernel=/ "$@"
 }
 for kind in kernel_facts kernel_facts_static; do
-	tencent "$kind, without its module" "error=0 interface=async_fork_module reason=kernel_no_effect $unasked forks=0" -- "$tests/$kind" verify
-	tencent "$kind, with its module" "error=0 interface=async_fork_module reason=none effect=not_asked writes=passed end=passed on_demand=1" \
+	tencent "$kind, without its module" \
+		"error=0 interface=async_fork_module reason=kernel_no_effect $unasked forks=0" -- "$tests/$kind" verify
+	tencent "$kind, with its module" \
+		"error=0 interface=async_fork_module reason=none effect=not_asked writes=passed end=passed on_demand=1" \
 		--async="$group/memory.async_fork" --file=/sys/module/async_fork=/ -- "$tests/$kind" verify
 done
 switch_says 0 "and put back"
-tencent "without its module, in the capabilities" "interface=async_fork_module kernel=kernel_no_effect" -- "$facts" capabilities
+tencent "without its module, in the capabilities" "interface=async_fork_module kernel=kernel_no_effect" -- "$facts" \
+	capabilities
 tencent "the remedy" "" -- "$build/odfork" probe --verify
 grep -qx "remedy             load the kernel's module: modprobe async-fork" "$work/out"
 result $? "is named"
 grep -q "kernels have been seen to crash" "$work/err"
 result $? "after a warning"
 printf '4:memory:/group-of-the-test\n' > "$work/usual"
-expect "Tencent's, by name, without its module" "strategy=fork kernel=kernel_no_effect on_demand=0" --file=/proc/self/cgroup="$work/usual" \
+expect "Tencent's, by name, without its module" "strategy=fork kernel=kernel_no_effect on_demand=0" \
+	--file=/proc/self/cgroup="$work/usual" \
 	--file=/proc/tkernel=/ --file=/sys/fs/cgroup/memory/group-of-the-test/memory.async_fork="$group/memory.async_fork" -- "$facts" fork 32 kernel
 switch_says 0 "and nothing is thrown"
 
-# ---- Async-fork of ByteDance's kernels: a sysctl and a prctl ----------------------------------------------------------------------------------------
+# ---- Async-fork of ByteDance's kernels: a sysctl and a prctl ---------------------------------------------------------
 bytes() { # MODE NAME FACTS OPTION... -- COMMAND...
 	printf '%s\n' "$1" > "$work/sysctl"
 	name="ByteDance's, mode $1: $2" wanted=$3
@@ -349,32 +431,42 @@ bytes() { # MODE NAME FACTS OPTION... -- COMMAND...
 	expect "$name" "$wanted" --velinux="$work/sysctl" "$@"
 }
 for kind in kernel_facts kernel_facts_shared kernel_facts_static; do
-	bytes 1 "$kind, found and sound" "error=0 interface=async_fork_prctl reason=none effect=not_asked writes=passed discard=passed end=passed forks=2 on_demand=1" \
+	bytes 1 "$kind, found and sound" \
+		"error=0 interface=async_fork_prctl reason=none effect=not_asked writes=passed discard=passed end=passed forks=2 on_demand=1" \
 		-- "$tests/$kind" verify
-	bytes 1 "$kind, by itself" "strategy=kernel kernel=chosen despite=none child_keeps=1 forks=3 on_demand=2" -- "$tests/$kind" fork 32
+	bytes 1 "$kind, by itself" "strategy=kernel kernel=chosen despite=none child_keeps=1 forks=3 on_demand=2" -- \
+		"$tests/$kind" fork 32
 done
 bytes 1 "too small" "strategy=fork kernel=too_small on_demand=1" -- "$facts" fork 1
-bytes 1 "turned off again" "strategy=kernel again=fork again_kernel=not_allowed forks=4 on_demand=2" -- "$facts" again 32
-bytes 1 "not tried in a sandbox" "strategy=fork kernel=kernel_not_verified forks=1 on_demand=0" --filtered -- "$facts" fork 32
-bytes 1 "in a sandbox, by name" "strategy=kernel despite=kernel_not_verified forks=1 on_demand=1" --filtered -- "$facts" fork 32 kernel
+bytes 1 "turned off again" "strategy=kernel again=fork again_kernel=not_allowed forks=4 on_demand=2" -- "$facts" again \
+	32
+bytes 1 "not tried in a sandbox" "strategy=fork kernel=kernel_not_verified forks=1 on_demand=0" --filtered -- "$facts" \
+	fork 32
+bytes 1 "in a sandbox, by name" "strategy=kernel despite=kernel_not_verified forks=1 on_demand=1" --filtered -- \
+	"$facts" fork 32 kernel
 bytes 1 "its children end" "reason=none" --fault=discard -- "$facts" verify
-bytes 0 "nothing is behind it" "error=0 interface=async_fork_prctl reason=kernel_no_effect $unasked forks=0" -- "$facts" verify
+bytes 0 "nothing is behind it" "error=0 interface=async_fork_prctl reason=kernel_no_effect $unasked forks=0" -- \
+	"$facts" verify
 bytes 0 "not by name either" "strategy=fork kernel=kernel_no_effect on_demand=0" -- "$facts" fork 32 kernel
 bytes 0 "the remedy" "" -- "$build/odfork" probe --verify
 grep -qx "remedy             allow it to processes: sysctl kernel.async_fork_enabled=1" "$work/out"
 result $? "is named"
 for how in auto only plain; do
-	bytes 2 "always on, and reported, $how" "strategy=kernel kernel=chosen despite=none forks=3 on_demand=3" -- "$facts" fork 1 $how
+	bytes 2 "always on, and reported, $how" "strategy=kernel kernel=chosen despite=none forks=3 on_demand=3" -- \
+		"$facts" fork 1 $how
 done
 bytes 2 "sound" "interface=async_fork_prctl reason=none" -- "$facts" verify
 # The prctl is another kernel's affair unless the file says what it says there: it would kill here.
 for text in '' 1 '3\n' '10\n' '-1\n' 'on\n' '1\n1\n' '\n'; do
 	printf %b "$text" > "$work/sysctl"
-	expect "a sysctl of this name that says '$(echo "$text" | tr '\n' ' ')'" "interface=none reason=kernel_not_offered" --file=/proc/sys/kernel/async_fork_enabled="$work/sysctl" -- "$facts" verify
-	expect "not by name either" "strategy=fork kernel=kernel_not_offered" --file=/proc/sys/kernel/async_fork_enabled="$work/sysctl" -- "$facts" fork 32 kernel
+	expect "a sysctl of this name that says '$(echo "$text" | tr '\n' ' ')'" \
+		"interface=none reason=kernel_not_offered" --file=/proc/sys/kernel/async_fork_enabled="$work/sysctl" \
+		-- "$facts" verify
+	expect "not by name either" "strategy=fork kernel=kernel_not_offered" \
+		--file=/proc/sys/kernel/async_fork_enabled="$work/sysctl" -- "$facts" fork 32 kernel
 done
 
-# ---- The command ---------------------------------------------------------------------------------------------------------------------------------
+# ---- The command -----------------------------------------------------------------------------------------------------
 for kernel in held armed none; do
 	expect "probe --verify, $kernel" "" --kernel=$kernel -- "$build/odfork" probe --verify
 	grep -q "^plain .* the child begins with [0-9]* kB of page tables" "$work/out"
@@ -382,7 +474,8 @@ for kernel in held armed none; do
 	[ $kernel = none ] && { [ ! -s "$work/err" ]; result $? "and warns of nothing"; continue; }
 	[ "$(grep -c "kernels have been seen to crash after it" "$work/err")" = 1 ]
 	result $? "warns"
-	[ $kernel = armed ] && { ! grep -q "^on demand" "$work/out"; result $? "and does not measure what loses data"; continue; }
+	[ $kernel = armed ] && { ! grep -q "^on demand" "$work/out"; result $? "and does not measure what loses data"; \
+		continue; }
 	grep -q "^on demand .* the child begins with [0-9]* kB of page tables" "$work/out"
 	result $? "and one on demand"
 	grep -qx "verdict            keeps data, and is used by itself" "$work/out"
@@ -390,7 +483,8 @@ for kernel in held armed none; do
 done
 # Before anything is forked: what is written first is the warning.
 : > "$work/both"
-timeout 60 "$tests/emulate_kernel" --kernel=held --log="$work/both" -- /bin/sh -c 'exec "$0" probe --verify 2>> "$1"' "$build/odfork" "$work/both" > "$work/out" 2> "$work/err"
+timeout 60 "$tests/emulate_kernel" --kernel=held --log="$work/both" -- /bin/sh -c 'exec "$0" probe --verify 2>> "$1"' \
+	"$build/odfork" "$work/both" > "$work/out" 2> "$work/err"
 head -n 1 "$work/both" | grep -q "kernels have been seen to crash"
 result $? "the warning comes before any process"
 expect "probe --verify, what is lost" "" --kernel=held --fault=discard -- "$build/odfork" probe --verify
@@ -426,7 +520,7 @@ assert set(verification["checks"].values()) == {None}, verification
 CHECK
 result $? "says nothing that it does not know"
 
-# ---- /proc ---------------------------------------------------------------------------------------------------------------------------------------
+# ---- /proc -----------------------------------------------------------------------------------------------------------
 in_namespace() { # NAME FACTS MOUNTS: as root of a mount and process namespace
 	if ! unshare -m -p -f --mount-proc true 2> /dev/null; then
 		[ "${ODF_MUST_WORK:-0}" = 1 ]

@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Snapshot regions where something is short or missing: limits, mappings, /proc, memory of a cgroup, strict overcommit; each case of region_limits in
-# a process, a mount namespace or a cgroup of its own. What changes the whole machine is done on demand only: ODF_TEST_SYSCTL=1 (vm.overcommit_memory),
-# ODF_TEST_SWAP=1 (a swap file in the scratch directory); as root.
+# Snapshot regions where something is short or missing: limits, mappings, /proc, memory of a cgroup, strict overcommit;
+# each case of region_limits in a process, a mount namespace or a cgroup of its own. What changes the whole machine is
+# done on demand only: ODF_TEST_SYSCTL=1 (vm.overcommit_memory), ODF_TEST_SWAP=1 (a swap file in the scratch directory);
+# as root.
 # shellcheck disable=SC2016 # what is in single quotes is for another shell
 set -u
 build=${ODF_BUILD:?}
@@ -14,7 +15,8 @@ trap 'eval "$undo"; rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM HUP
 failures=0 skipped=0
 
-# NAME COMMAND...: 0 passes, 77 is a skip, whatever else a failure; also the status in $also, for one that may be killed.
+# NAME COMMAND...: 0 passes, 77 is a skip, whatever else a failure; also the status in $also, for one that may be
+# killed.
 also=0
 try() {
 	name=$1
@@ -44,7 +46,8 @@ not_here() { # NAME REASON
 	fi
 }
 
-"$limits" works > "$work/out" 2>&1 || { "$limits" refused region_no_remap > /dev/null 2>&1 && { echo "this kernel has no regions"; exit 77; }; }
+"$limits" works > "$work/out" 2>&1 || { "$limits" refused region_no_remap > /dev/null 2>&1 &&
+	{ echo "this kernel has no regions"; exit 77; }; }
 
 for name in as_create as_lowered data_lowered nofile_create nofile_lowered fsize nproc mappings huge; do
 	try "$name" "$limits" "$name"
@@ -61,10 +64,12 @@ else
 	namespace() { # NAME PREPARATION CASE...
 		title=$1 prepare=$2
 		shift 2
-		try "$title" unshare -m sh -c "mount --make-rprivate / && $prepare"' 2> /dev/null || { echo "skipped: no such mount may be made"; exit 77; }
+		try "$title" unshare -m sh -c \
+			"mount --make-rprivate / && $prepare"' 2> /dev/null || { echo "skipped: no such mount may be made"; exit 77; }
 			exec "$@"' "$work" "$@"
 	}
-	namespace "strict overcommit" 'mount --bind "$0/two" /proc/sys/vm/overcommit_memory' "$limits" refused region_overcommit
+	namespace "strict overcommit" 'mount --bind "$0/two" /proc/sys/vm/overcommit_memory' "$limits" refused \
+		region_overcommit
 	LD_LIBRARY_PATH=$build # the loader, too, would look into /proc
 	export LD_LIBRARY_PATH
 	namespace "no /proc" 'mount --bind "$0/empty" /proc' "$limits" no_proc
@@ -72,7 +77,8 @@ else
 	# The processes of others cannot be seen; one's own can.
 	if [ "$(id -u)" = 0 ] && command -v setpriv > /dev/null && unshare -m -p -f --mount-proc true 2> /dev/null; then
 		cp "$limits" "$work/" && cp -L "$build/libodfork.so.0" "$work/"
-			try "hidepid" unshare -m -p -f --mount-proc sh -c 'mount -o remount,hidepid=2 /proc || { echo "skipped: no hidepid"; exit 77; }
+			try "hidepid" unshare -m -p -f --mount-proc sh -c \
+				'mount -o remount,hidepid=2 /proc || { echo "skipped: no hidepid"; exit 77; }
 			LD_LIBRARY_PATH=$0 setpriv --reuid=65534 --regid=65534 --clear-groups "$0/region_limits" works' "$work"
 	else
 		not_here "hidepid" "needs root, setpriv and a namespace for processes"
@@ -82,7 +88,8 @@ fi
 # ---- Memory of a cgroup: a region of 64 MiB. The process's own is a few.
 # Prints the directory of a new one with that limit.
 make_cgroup() { # MIB
-	if [ -w /sys/fs/cgroup/memory/memory.limit_in_bytes ] || [ -e /sys/fs/cgroup/memory/memory.limit_in_bytes ]; then
+	if [ -w /sys/fs/cgroup/memory/memory.limit_in_bytes ] ||
+		[ -e /sys/fs/cgroup/memory/memory.limit_in_bytes ]; then
 		top=/sys/fs/cgroup/memory file=memory.limit_in_bytes
 	elif grep -qw memory /sys/fs/cgroup/cgroup.subtree_control 2> /dev/null; then
 		top=/sys/fs/cgroup file=memory.max
@@ -129,14 +136,16 @@ else
 	try "strict overcommit, later" sh -c '
 		"$1" changed_later < "$0/there" > "$0/back" & exec 3> "$0/there" 4< "$0/back"
 		read -r _ <&4 && echo 2 > /proc/sys/vm/overcommit_memory && echo x >&3
-		read -r _ <&4; echo "$2" > /proc/sys/vm/overcommit_memory; echo x >&3; wait $!' "$work" "$limits" "$mode"
+		read -r _ <&4; echo "$2" > /proc/sys/vm/overcommit_memory; echo x >&3; wait $!' "$work" "$limits" \
+			"$mode"
 	echo "$mode" > /proc/sys/vm/overcommit_memory
 fi
 if [ "$(wc -l < /proc/swaps)" -gt 1 ]; then
 	try "swapped pages" "$limits" swap
 elif [ "${ODF_TEST_SWAP:-0}" != 1 ] || [ "$(id -u)" != 0 ]; then
 	echo "left out: swapped pages (ODF_TEST_SWAP=1, as root)"
-elif dd if=/dev/zero of="$work/swap" bs=1M count=96 2> /dev/null && chmod 600 "$work/swap" && mkswap "$work/swap" > /dev/null &&
+elif dd if=/dev/zero of="$work/swap" bs=1M count=96 2> /dev/null && chmod 600 "$work/swap" &&
+	mkswap "$work/swap" > /dev/null &&
 	swapon "$work/swap" 2> /dev/null; then
 	undo="$undo swapoff $work/swap 2> /dev/null;"
 	try "swapped pages" "$limits" swap

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Snapshot regions of a program of many threads and no privileges: with a descriptor of /dev/userfaultfd handed in, in each of the ways, its keeper settles
-# while it runs; without one, or with something else for it, only when told to. As another user, for whom root is needed.
+# Snapshot regions of a program of many threads and no privileges: with a descriptor of /dev/userfaultfd handed in, in
+# each of the ways, its keeper settles while it runs; without one, or with something else for it, only when told to. As
+# another user, for whom root is needed.
 # shellcheck disable=SC2016 # what is in single quotes is for another shell
 set -u
 build=${ODF_BUILD:?}
@@ -14,7 +15,8 @@ skip() { # REASON
 }
 [ "$(id -u)" = 0 ] || skip "needs root, to become somebody else with an open descriptor"
 command -v setpriv > /dev/null || skip "no setpriv"
-[ "$(cat /proc/sys/vm/unprivileged_userfaultfd 2> /dev/null)" != 1 ] || skip "everybody may use userfaultfd here (vm.unprivileged_userfaultfd)"
+[ "$(cat /proc/sys/vm/unprivileged_userfaultfd 2> /dev/null)" != 1 ] ||
+	skip "everybody may use userfaultfd here (vm.unprivileged_userfaultfd)"
 [ -c /dev/userfaultfd ] || skip "no /dev/userfaultfd (Linux 6.1)"
 
 # Another user may not get into the directory of the build.
@@ -38,7 +40,8 @@ try() {
 	shift 2
 	"$@" > "$work/out" 2> "$work/err"
 	status=$?
-	if [ "$status" != 0 ] || { [ -z "$pattern" ] && [ -s "$work/err" ]; } || { [ -n "$pattern" ] && ! grep -q "$pattern" "$work/err"; }; then
+	if [ "$status" != 0 ] || { [ -z "$pattern" ] && [ -s "$work/err" ]; } || { [ -n "$pattern" ] &&
+		! grep -q "$pattern" "$work/err"; }; then
 		echo "not ok: $name, status $status"
 		sed 's/^/    /' "$work/out" "$work/err"
 		failures=$((failures + 1))
@@ -57,8 +60,10 @@ try "" "ODFORK_UFFD_FD" nobody "$limits" threads always 1000
 try "" "taken over" nobody "$limits" descriptor 9 open
 try "" "the number is another descriptor's by now" nobody "$limits" number_taken 9
 if [ -x "$work/test_region_threads" ]; then
-	try "" "ODFORK_UFFD_FD, threads" nobody env ODF_TEST_SECONDS=4 CMOCKA_MESSAGE_OUTPUT=TAP "$work/test_region_threads"
-	grep -q '[1-9][0-9]* settles' "$work/out" || { echo "not ok: it does not say that it settles"; failures=$((failures + 1)); }
+	try "" "ODFORK_UFFD_FD, threads" nobody env ODF_TEST_SECONDS=4 CMOCKA_MESSAGE_OUTPUT=TAP \
+		"$work/test_region_threads"
+	grep -q '[1-9][0-9]* settles' "$work/out" ||
+		{ echo "not ok: it does not say that it settles"; failures=$((failures + 1)); }
 fi
 # The variable outlives the descriptor, through a program that is executed: which is no mistake.
 try "" "not open any more" nobody sh -c 'exec 9>&-; exec "$0" threads at_fork 300' "$limits"
@@ -82,7 +87,8 @@ echo text > "$work/file"
 exec 8< "$work/file" 7< /dev/null
 for value in 8 7; do
 	ODFORK_UFFD_FD=$value
-	# The variable outlives the descriptor: that the number is another file's by now is nobody's mistake, and nothing to report.
+	# The variable outlives the descriptor: that the number is another file's by now is nobody's mistake, and
+	# nothing to report.
 	try "" "ODFORK_UFFD_FD=$value, a file or another device" nobody "$limits" threads at_fork 200
 	# Not its own: it stays as it was in the program and in those that it executes.
 	nobody sh -c 'test -e /proc/self/fd/$1 && exec "$0" works' "$limits" "$value" > /dev/null 2>&1 || {
@@ -111,8 +117,10 @@ try "" "LISTEN_FDNAMES" sh -c "$listen" "$limits" "threads always 700" "first:us
 try "" "LISTEN_FDNAMES, taken over" sh -c "$listen" "$limits" "descriptor 4 open" "first:userfaultfd:last"
 try "" "LISTEN_FDNAMES without it" sh -c "$listen" "$limits" "threads at_fork 300" "first:userfaultfdx:"
 try "" "LISTEN_FDNAMES names something else" sh -c "$listen" "$limits" "threads at_fork 300" "userfaultfd:first:last"
-try "" "LISTEN_FDNAMES, the second of that name" sh -c "$listen" "$limits" "threads always 300" "userfaultfd:userfaultfd"
-try "" "LISTEN_FDNAMES of another process" sh -c "export LISTEN_PID=1; $(echo "$listen" | sed 's/LISTEN_PID=\$\$//')" "$limits" \
+try "" "LISTEN_FDNAMES, the second of that name" sh -c "$listen" "$limits" "threads always 300" \
+	"userfaultfd:userfaultfd"
+try "" "LISTEN_FDNAMES of another process" sh -c "export LISTEN_PID=1; $(echo "$listen" | sed 's/LISTEN_PID=\$\$//')" \
+	"$limits" \
 	"threads at_fork 300" "first:userfaultfd:last"
 exec 9>&-
 
@@ -121,8 +129,9 @@ if "$work/odfork" run --help | grep -q -e --user && id nobody > /dev/null 2>&1; 
 	try "" "odfork run --user" "$work/odfork" run --user nobody -- "$limits" threads always 700
 fi
 
-# Where ordinary memory has large pages unasked, a region has them too: by a file system that takes a privilege, or a user namespace to have it in; and never in a
-# sandbox, which may kill for the attempt. The setting is this script's alone: a file over the kernel's, in mounts of its own.
+# Where ordinary memory has large pages unasked, a region has them too: by a file system that takes a privilege, or a
+# user namespace to have it in; and never in a sandbox, which may kill for the attempt. The setting is this script's
+# alone: a file over the kernel's, in mounts of its own.
 setting=/sys/kernel/mm/transparent_hugepage/enabled
 in_mounts='mount --bind "$1" '$setting' || exit 77; shift; exec "$@"'
 echo "[always] madvise never" > "$work/always"
@@ -131,7 +140,8 @@ large() { # WANTED NAME COMMAND...: the region's pages, from a sandbox and from 
 	wanted=$1 whose=$2
 	shift 2
 	try "" "huge pages always, $whose" unshare -m sh -c "$in_mounts" sh "$work/always" "$@" large open "$wanted"
-	try "" "huge pages always, $whose, in a sandbox" unshare -m sh -c "$in_mounts" sh "$work/always" "$@" large sandbox small
+	try "" "huge pages always, $whose, in a sandbox" unshare -m sh -c "$in_mounts" sh "$work/always" "$@" large \
+		sandbox small
 }
 become="setpriv --reuid=65534 --regid=65534 --clear-groups"
 if [ -f $setting ] && unshare -m sh -c "$in_mounts" sh "$work/always" true 2> /dev/null; then
@@ -143,7 +153,8 @@ if [ -f $setting ] && unshare -m sh -c "$in_mounts" sh "$work/always" true 2> /d
 		large small "another user, no user namespaces" $become "$limits"
 	fi
 	large small "an id that is nobody's" unshare -U "$limits"
-	try "" "huge pages not always" "$limits" large open "$(grep -q '\[always\]' $setting && echo large || echo small)"
+	try "" "huge pages not always" "$limits" large open \
+		"$(grep -q '\[always\]' $setting && echo large || echo small)"
 else
 	echo "left out: huge pages (no $setting, or no mounts of one's own)"
 fi

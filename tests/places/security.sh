@@ -1,10 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# What odfork(7), SECURITY, says: who can see a region, what the keeper may do, what a program that runs with privileges takes from its surroundings, what a child
-# and an executed program get, and what stays after a change of ids.
+# What odfork(7), SECURITY, says: who can see a region, what the keeper may do, what a program that runs with privileges
+# takes from its surroundings, what a child and an executed program get, and what stays after a change of ids.
 set -u
 build=${ODF_BUILD:?} source=${ODF_SOURCE:?}
-skip() { [ "${ODF_MUST_WORK:-0}" != 1 ] || { echo "Bail out! must not be skipped: $1"; exit 1; }; echo "1..0 # SKIP $1"; exit 0; }
+skip() { [ "${ODF_MUST_WORK:-0}" != 1 ] || { echo "Bail out! must not be skipped: $1"; exit 1; }; echo \
+	"1..0 # SKIP $1"; exit 0; }
 [ "$(id -u)" = 0 ] || skip "needs root, to be two users"
 "$build/odfork" probe | grep -q '^uffd_minor  *yes' || skip "nothing settles here, so there may be no keeper"
 command -v strace > /dev/null || skip "no strace"
@@ -98,7 +99,8 @@ END
 count=0 failed=0
 result() { # STATUS NAME
 	count=$((count + 1))
-	if [ "$1" = 0 ]; then echo "ok $count - $2"; else failed=$((failed + 1)); echo "not ok $count - $2"; sed 's/^/#   /' log; fi
+	if [ "$1" = 0 ]; then echo "ok $count - $2"; else failed=$((failed + 1)); echo "not ok $count - $2"; sed \
+		's/^/#   /' log; fi
 }
 echo 1..6
 under() { timeout 60 env LD_PRELOAD="$work/libodfork.so.0" ODFORK_HEAP=on /usr/bin/python3 watched.py "$1" > log 2>&1; }
@@ -111,7 +113,8 @@ result $? "what is executed has nothing of it"
 under ids
 result $? "after a change of ids the keeper that is left is as confined, and the memory is right"
 
-# A program that runs with privileges reads none of the variables. Linked, as the loader ignores LD_PRELOAD there by itself.
+# A program that runs with privileges reads none of the variables. Linked, as the loader ignores LD_PRELOAD there by
+# itself.
 cat > secure.c <<'END'
 #include <odfork.h>
 #include <stdio.h>
@@ -129,10 +132,12 @@ int main(void)
 	return 0;
 }
 END
-"${ODF_CC:-cc}" -O1 -I "$source/include" secure.c "$build/libodfork.a" -pthread -o secure > log 2>&1 || { cat log; echo "Bail out! secure.c"; exit 1; }
+"${ODF_CC:-cc}" -O1 -I "$source/include" secure.c "$build/libodfork.a" -pthread -o secure > log 2>&1 ||
+	{ cat log; echo "Bail out! secure.c"; exit 1; }
 chmod 4755 secure
 mkdir -m 777 records
-as_other() { setpriv --reuid=65534 --regid=65534 --clear-groups env ODFORK_STATS="$work/records/$1" ODFORK_LOG=1 ODFORK_HEAP=on ODFORK_NONSENSE=1 ./secure > log 2>&1; }
+as_other() { setpriv --reuid=65534 --regid=65534 --clear-groups env ODFORK_STATS="$work/records/$1" ODFORK_LOG=1 \
+	ODFORK_HEAP=on ODFORK_NONSENSE=1 ./secure > log 2>&1; }
 as_other secure
 grep -qx 'secure 1' log && [ "$(wc -l < log)" = 1 ] && [ ! -e records/secure ]
 result $? "secure execution: no variable is read"

@@ -3,9 +3,9 @@
 #
 # Sourced by the tests of real programs. Each compares what programs do plain and with libodfork.so preloaded.
 #
-# From the environment: ODF_BUILD, the absolute path of the build directory; ODF_MUST_WORK=1: what would be skipped is a failure;
-# ODF_CC or CC; LD_PRELOAD, kept in front of ours (a sanitizer's runtime wants that).
-# Exit status: 0 passed, 77 skipped (one line on standard output says why), else failed.
+# From the environment: ODF_BUILD, the absolute path of the build directory; ODF_MUST_WORK=1: what would be skipped is a
+# failure; ODF_CC or CC; LD_PRELOAD, kept in front of ours (a sanitizer's runtime wants that). Exit status: 0 passed, 77
+# skipped (one line on standard output says why), else failed.
 set -u
 
 test_name=$(basename "$0" .sh)
@@ -70,7 +70,8 @@ temporary=$(mktemp -d) || exit 1
 temporary=$(cd "$temporary" && pwd -P) || exit 1
 # What tests as root start as other users must reach the library too, and root's home is closed to them.
 if [ "$(id -u)" = 0 ] && ! setpriv --reuid=65534 --regid=65534 --clear-groups test -r "$library"; then
-	mkdir "$temporary/built" && cp -L "$library" "$odfork" "$temporary/built" && chmod 755 "$temporary" "$temporary/built" "$temporary/built/"* || exit 1
+	mkdir "$temporary/built" && cp -L "$library" "$odfork" "$temporary/built" &&
+		chmod 755 "$temporary" "$temporary/built" "$temporary/built/"* || exit 1
 	library=$temporary/built/libodfork.so.0
 	odfork=$temporary/built/odfork
 fi
@@ -107,7 +108,8 @@ no_processes_left()
 	left=$(processes_left)
 	while [ -n "$left" ]; do
 		tries=$((tries - 1))
-		[ $tries -gt 0 ] || fail "processes left: $(for process in $left; do tr '\0' ' ' <"/proc/$process/cmdline"; done)"
+		[ $tries -gt 0 ] || fail \
+			"processes left: $(for process in $left; do tr '\0' ' ' <"/proc/$process/cmdline"; done)"
 		sleep 0.2
 		left=$(processes_left)
 	done
@@ -206,11 +208,15 @@ compare_with_and_without()
 	fi
 	for compared in $variants; do
 		run_variant "$compared" "$@"
-		must_be_same "exit status ($compared)" "$temporary/$name.plain.status" "$temporary/$name.$compared.status"
-		must_be_same "standard output ($compared)" "$temporary/$name.plain.stdout" "$temporary/$name.$compared.stdout"
-		must_be_same "standard error ($compared)" "$temporary/$name.plain.stderr" "$temporary/$name.$compared.stderr"
+		must_be_same "exit status ($compared)" "$temporary/$name.plain.status" \
+			"$temporary/$name.$compared.status"
+		must_be_same "standard output ($compared)" "$temporary/$name.plain.stdout" \
+			"$temporary/$name.$compared.stdout"
+		must_be_same "standard error ($compared)" "$temporary/$name.plain.stderr" \
+			"$temporary/$name.$compared.stderr"
 		if [ "$trees" = yes ]; then
-			diff -r "$temporary/$name.plain.files" "$temporary/$name.$compared.files" >"$temporary/difference" 2>&1 || {
+			diff -r "$temporary/$name.plain.files" "$temporary/$name.$compared.files" \
+				>"$temporary/difference" 2>&1 || {
 				head -n 40 "$temporary/difference" >&2
 				fail "$name: files differ ($compared)"
 			}

@@ -1,15 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The environment: ODFORK_FOLLOW, ODFORK_STATS, ODFORK_LOG, values that are wrong, standard error that is closed or something else,
-# set-user-id programs.
+# The environment: ODFORK_FOLLOW, ODFORK_STATS, ODFORK_LOG, values that are wrong, standard error that is closed or
+# something else, set-user-id programs.
 # shellcheck disable=SC2015,SC2016 # A && B || fail is meant so; what is in single quotes is for an executed shell
 # shellcheck source=common.sh
 . "$(dirname "$0")/common.sh"
 needs "${CC%% *}"
 [ -z "${LD_PRELOAD:-}" ] || skip "LD_PRELOAD is in use"
 
-# A program that does what its arguments say: fork; chdir DIRECTORY; close NUMBER; open FILE; write NUMBER TEXT; maps; secure; limit DESCRIPTORS;
-# spawn PROGRAM...; exec PROGRAM...
+# A program that does what its arguments say: fork; chdir DIRECTORY; close NUMBER; open FILE; write NUMBER TEXT; maps;
+# secure; limit DESCRIPTORS; spawn PROGRAM...; exec PROGRAM...
 cat >doer.c <<'END'
 #include <fcntl.h>
 #include <spawn.h>
@@ -126,7 +126,8 @@ spawn 0'
 must_have_records posix_spawnp 1 records
 lines records 4
 
-for way in "$odfork run --no-follow --stats records --" "env LD_PRELOAD=$library ODFORK_FOLLOW=0 ODFORK_STATS=$temporary/records"; do
+for way in "$odfork run --no-follow --stats records --" \
+	"env LD_PRELOAD=$library ODFORK_FOLLOW=0 ODFORK_STATS=$temporary/records"; do
 	$way ./doer fork maps exec ./doer fork maps spawn ./doer fork maps >out 2>err
 	must_say "not followed past exec" 'fork 7
 libodfork 1, other 0
@@ -159,18 +160,21 @@ for_all_loaders()
 		sed -E "s#(^|[ :])(libodfork\\.so\\.0)#\\1/\$LIB/../../../../../../../..$temporary/libraries/\\2#g"
 }
 
-# The value of LD_PRELOAD that an executed program finds: follow VALUE, then with ODFORK_FOLLOW=0 RIGHT ("unset" for none).
+# The value of LD_PRELOAD that an executed program finds: follow VALUE, then with ODFORK_FOLLOW=0 RIGHT ("unset" for
+# none).
 executed_finds()
 {
 	name="LD_PRELOAD=$1"
-	LD_PRELOAD=$1 ODFORK_STATS=$temporary/records LD_LIBRARY_PATH=$temporary/libraries ./doer fork exec sh -c 'echo "${LD_PRELOAD-unset}"' \
+	LD_PRELOAD=$1 ODFORK_STATS=$temporary/records LD_LIBRARY_PATH=$temporary/libraries ./doer fork exec sh -c \
+		'echo "${LD_PRELOAD-unset}"' \
 		>out 2>err || fail "$name: status $?"
 	must_say "$name, followed" "fork 7
 $(for_all_loaders "$1")"
 	must_have_records fork 1 records
 	rm records
 	LD_PRELOAD=$1 ODFORK_FOLLOW=0 ODFORK_STATS=$temporary/records LD_LIBRARY_PATH=$temporary/libraries \
-		./doer fork maps exec sh -c 'echo "${LD_PRELOAD-unset}"; ./doer fork maps' >out 2>err || fail "$name: status $?"
+		./doer fork maps exec sh -c 'echo "${LD_PRELOAD-unset}"; ./doer fork maps' >out 2>err ||
+		fail "$name: status $?"
 	case $1 in
 	*harmless*) other=1 ;;
 	*) other=0 ;;
@@ -233,16 +237,19 @@ mv err complaint
 must_say "no such directory" 'fork 7
 fork 7
 fork 7'
-printf 'odfork: records are lost, cannot write %s: ENOENT (2), there is no such folder\n' "$temporary/nowhere/records" >right
+printf 'odfork: records are lost, cannot write %s: ENOENT (2), there is no such folder\n' "$temporary/nowhere/records" \
+	>right
 must_be_same "message" right complaint
 for bad in "$temporary/directory" "$temporary/doer/records"; do
 	ODFORK_STATS=$bad ./doer fork fork >out 2>err
 	[ "$(wc -l <err)" -eq 1 ] && grep -q "^odfork: .* $bad: E" err || fail "stats in $bad: $(cat err)"
 done
 ODFORK_STATS=/dev/full ./doer fork fork >out 2>err
-[ "$(wc -l <err)" -eq 1 ] && grep -q '^odfork: .* /dev/full: ENOSPC (28), the disk is full$' err || fail "stats in /dev/full: $(cat err)"
+[ "$(wc -l <err)" -eq 1 ] && grep -q '^odfork: .* /dev/full: ENOSPC (28), the disk is full$' err ||
+	fail "stats in /dev/full: $(cat err)"
 ODFORK_STATS=$temporary/records ./doer limit 3 fork fork >out 2>err
-[ "$(wc -l <err)" -eq 1 ] && grep -q '^odfork: .*/records: EMFILE (24), no descriptor is free: raise RLIMIT_NOFILE$' err || fail "no descriptor left: $(cat err)"
+[ "$(wc -l <err)" -eq 1 ] && grep -q '^odfork: .*/records: EMFILE (24), no descriptor is free: raise RLIMIT_NOFILE$' \
+	err || fail "no descriptor left: $(cat err)"
 : >err
 must_say "no descriptor left" 'limit 0
 fork 7
@@ -251,11 +258,13 @@ rm -f records
 
 # ---- Values that are wrong ----
 
-ODFORK_STRATEGY=bogus ODFORK_LOG=2 ODFORK_FOLLOW=maybe ODFORK_STATS='' ODFORK_UNKNOWN=1 ./doer fork fork exec sh -c 'exit 9' >out 2>err
+ODFORK_STRATEGY=bogus ODFORK_LOG=2 ODFORK_FOLLOW=maybe ODFORK_STATS='' ODFORK_UNKNOWN=1 ./doer fork fork exec sh -c \
+	'exit 9' >out 2>err
 status=$?
 [ $status -eq 9 ] || fail "wrong values: status $status"
 sort err | uniq -c | sed 's/^ *//' >complaint
-printf '2 odfork: %s\n' 'value not understood, ignored: ODFORK_FOLLOW=maybe' 'value not understood, ignored: ODFORK_LOG=2' \
+printf '2 odfork: %s\n' 'value not understood, ignored: ODFORK_FOLLOW=maybe' \
+	'value not understood, ignored: ODFORK_LOG=2' \
 	'value not understood, ignored: ODFORK_STATS=' 'value not understood, ignored: ODFORK_STRATEGY=bogus' \
 	'variable not known, ignored: ODFORK_UNKNOWN=1' >right # twice: doer and the shell that it becomes
 name="wrong values"
@@ -283,7 +292,8 @@ ODFORK_LOG=0 ./doer fork >out 2>err
 must_say "log off" 'fork 7'
 ODFORK_LOG=1 ./doer fork >out 2>/dev/full || fail "log to a full device: status $?"
 
-for variables in "ODFORK_LOG=1" "ODFORK_LOG=1 ODFORK_STATS=$temporary/nowhere/records" "ODFORK_LOG=1 ODFORK_STATS=$temporary/records"; do
+for variables in "ODFORK_LOG=1" "ODFORK_LOG=1 ODFORK_STATS=$temporary/nowhere/records" \
+	"ODFORK_LOG=1 ODFORK_STATS=$temporary/records"; do
 	name="standard error closed, $variables"
 	# shellcheck disable=SC2086
 	env $variables ./doer fork spawn true >out 2>&- || fail "$name: status $?"
@@ -292,7 +302,8 @@ for variables in "ODFORK_LOG=1" "ODFORK_LOG=1 ODFORK_STATS=$temporary/nowhere/re
 	name="standard error closed, number reused, $variables"
 	rm -f data
 	# shellcheck disable=SC2086
-	env $variables ./doer fork open data fork write 2 'the data' fork spawn true >out 2>&- || fail "$name: status $?"
+	env $variables ./doer fork open data fork write 2 'the data' fork spawn true >out 2>&- ||
+		fail "$name: status $?"
 	printf 'fork 7\nopen 2\nfork 7\nwrite 1\nfork 7\nspawn 0\n' >right
 	must_be_same output right out
 	printf 'the data' >right
@@ -331,8 +342,8 @@ unset LD_PRELOAD
 set_user_id()
 {
 	compile as_nobody as_nobody.c
-	# A name of its own besides, so that it is no entry of LD_PRELOAD that loads it: the loader refuses those, and the library's own
-	# refusal is to be seen.
+	# A name of its own besides, so that it is no entry of LD_PRELOAD that loads it: the loader refuses those, and
+	# the library's own refusal is to be seen.
 	compile linked doer.c -Wl,--no-as-needed "$temporary/libraries/libodfork.so.0" -Wl,-rpath,"$temporary/libraries"
 	cp linked linked-set-user-id && cp doer doer-set-user-id
 	mkdir open
@@ -343,7 +354,8 @@ set_user_id()
 		leave_out_for_user "set-user-id programs: no user 1 here"
 		return
 	}
-	set -- env ODFORK_STATS="$temporary/open/records" ODFORK_LOG=1 ODFORK_STRATEGY=bogus ODFORK_UNKNOWN=1 ./as_nobody 65534
+	set -- env ODFORK_STATS="$temporary/open/records" ODFORK_LOG=1 ODFORK_STRATEGY=bogus ODFORK_UNKNOWN=1 \
+		./as_nobody 65534
 	"$@" "$temporary/linked" fork secure maps >out 2>err
 	status=$?
 	if [ $status -ne 0 ]; then
@@ -368,7 +380,8 @@ spawn 0'
 	lines open/records 0
 	env LD_PRELOAD="$temporary/libraries/libodfork.so.0" ODFORK_STATS="$temporary/open/records" ./as_nobody 65534 \
 		"$temporary/doer-set-user-id" fork secure maps >out 2>err || fail "set-user-id, preloaded: status $?"
-	grep -v "^ERROR: ld.so: object '$temporary/libraries/libodfork.so.0' from LD_PRELOAD cannot be preloaded" err >other-errors
+	grep -v "^ERROR: ld.so: object '$temporary/libraries/libodfork.so.0' from LD_PRELOAD cannot be preloaded" err \
+		>other-errors
 	mv other-errors err
 	must_say "set-user-id, preloaded" 'fork 7
 secure 1
@@ -378,8 +391,10 @@ libodfork 0, other 0'
 	cp "$odfork" command
 	chmod 755 command
 	cp -P libraries/libodfork.so* .
-	./as_nobody 65534 "$temporary/command" run --log -- "$temporary/doer-set-user-id" fork secure maps >out 2>err || fail "run: status $?"
-	grep -q 'set-user-id' err || fail "run --log does not say that a set-user-id program runs without libodfork: $(cat err)"
+	./as_nobody 65534 "$temporary/command" run --log -- "$temporary/doer-set-user-id" fork secure maps >out 2>err ||
+		fail "run: status $?"
+	grep -q 'set-user-id' err || fail \
+		"run --log does not say that a set-user-id program runs without libodfork: $(cat err)"
 	: >err
 	must_say "set-user-id, run" 'fork 7
 secure 1

@@ -145,13 +145,15 @@ END
 # shellcheck disable=SC2317 # called by name
 normal()
 {
-	sed -E -e 's/0x[0-9a-f]+/ADDRESS/g' -e 's/(process|LWP|Thread) +[0-9]+/\1 PID/g' -e 's/  +/ /g' -e 's/(pid|PID) = [0-9]+/\1 = PID/g' \
+	sed -E -e 's/0x[0-9a-f]+/ADDRESS/g' -e 's/(process|LWP|Thread) +[0-9]+/\1 PID/g' -e 's/  +/ /g' -e \
+		's/(pid|PID) = [0-9]+/\1 = PID/g' \
 		-e '/^Reading symbols from |debuginfod/d'
 }
 
 gdb --batch -nx -ex run ./forking >attempt 2>&1 </dev/null
 grep -q '^\[Inferior 1 .*exited with code 03\]$' attempt || {
-	! grep -q -i -E 'ptrace|not permitted|Could not trace' attempt || skip "gdb may not trace processes here: $(grep -m 1 -i ptrace attempt)"
+	! grep -q -i -E 'ptrace|not permitted|Could not trace' attempt ||
+		skip "gdb may not trace processes here: $(grep -m 1 -i ptrace attempt)"
 	cat attempt >&2
 	fail "gdb cannot run a program here"
 }
@@ -162,7 +164,8 @@ for commands in parent child both over catch child-detached; do
 	compare_with_and_without -d start -f normal $commands gdb --batch -nx -x $commands.gdb ./forking
 	must_have_records fork 2 # gdb's own and the program's
 	must_have_records posix_spawnp 0
-	# Only the program: env becomes the program, so gdb sees one more exec, as it does in the run that it is compared with.
+	# Only the program: env becomes the program, so gdb sees one more exec, as it does in the run that it is
+	# compared with.
 	compared=$commands
 	name=$compared-wrapped
 	for wrapper in "env NOTHING=1" "env LD_PRELOAD=$preload ODFORK_STATS=$temporary/wrapped.stats"; do

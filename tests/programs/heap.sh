@@ -2,12 +2,14 @@
 # shellcheck shell=sh
 # shellcheck disable=SC2034 # used by the scripts
 #
-# Sourced by the tests of real programs whose memory is in the heap: heap_*.sh. They write TAP: each check is a function that runs in a subshell.
-# A program that gives right answers has shown nothing if its memory was not in a region, so each check asks for that as well, in one of three ways:
-# the records of its forks, its mappings while it runs, or what libheap_seen.so (heap_seen.c) says of it when it ends.
+# Sourced by the tests of real programs whose memory is in the heap: heap_*.sh. They write TAP: each check is a function
+# that runs in a subshell. A program that gives right answers has shown nothing if its memory was not in a region, so
+# each check asks for that as well, in one of three ways: the records of its forks, its mappings while it runs, or what
+# libheap_seen.so (heap_seen.c) says of it when it ends.
 #
 # From the environment, besides what common.sh takes:
-#   ODF_TEST_CONTROL=1   nothing is preloaded, and nothing is asked of the heap. To tell whether a failure is the test's own.
+#   ODF_TEST_CONTROL=1   nothing is preloaded, and nothing is asked of the heap. To tell whether a failure is the test's
+#                        own.
 #   ODF_TEST_SCALE=N     sizes and times are N times those of the test run
 . "$(dirname "$0")/common.sh"
 [ -x "$PYTHON" ] || skip "$PYTHON is not installed"
@@ -57,7 +59,8 @@ check()
 	fi
 }
 
-# check_skipped NAME REASON: where only the machine's kind or the user is in the way, which is no failure under ODF_MUST_WORK.
+# check_skipped NAME REASON: where only the machine's kind or the user is in the way, which is no failure under
+# ODF_MUST_WORK.
 check_skipped()
 {
 	checks=$((checks + 1))
@@ -72,7 +75,8 @@ finish()
 	exit
 }
 
-# What puts the library under a program, as words for with. Awake by growth, as users have it; or from the start. Or not at all.
+# What puts the library under a program, as words for with. Awake by growth, as users have it; or from the start. Or not
+# at all.
 #   with "$under" PROGRAM...       with "$awake VARIABLE=VALUE" PROGRAM...       with "$plain" PROGRAM...
 seen=$temporary/libheap_seen.so
 witnesses=$temporary/seen
@@ -86,8 +90,9 @@ else
 fi
 plain="LD_PRELOAD=$seen HEAP_SEEN=$witnesses.plain"
 
-# How much is in regions of a program that holds N MiB and woke the heap by growing: at least a quarter is asked for. 16 MiB were there before, and what
-# was asked for until the other allocator had been loaded, which takes longer where there is much else to do.
+# How much is in regions of a program that holds N MiB and woke the heap by growing: at least a quarter is asked for. 16
+# MiB were there before, and what was asked for until the other allocator had been loaded, which takes longer where
+# there is much else to do.
 #
 # The program's pid is in the file pid meanwhile and afterwards.
 with()
@@ -99,9 +104,10 @@ with()
 	sh -c 'echo $$ >"$0/pid" && exec env "$@"' "$temporary" $words "$@"
 }
 
-# Where nothing can settle regions beside a running program (no userfaultfd for an ordinary user, as a rule), a program that has several threads when it has
-# grown has no heap, and what is awake is given back piece by piece between one fork and the next. The answers must be right all the same; that the heap is in
-# play is then asked of the first forks only, and of such a program not at all.
+# Where nothing can settle regions beside a running program (no userfaultfd for an ordinary user, as a rule), a program
+# that has several threads when it has grown has no heap, and what is awake is given back piece by piece between one
+# fork and the next. The answers must be right all the same; that the heap is in play is then asked of the first forks
+# only, and of such a program not at all.
 settling=$("$odfork" probe | awk '$1 == "uffd_minor" && $2 == "yes" { minor = 1 }
 	($1 == "uffd_kernel" || $1 == "uffd_device") && $2 == "yes" { kernel = 1 } END { print minor && kernel ? "yes" : "no" }')
 export ODF_TEST_SETTLING="$settling"
@@ -115,23 +121,26 @@ if_it_settles()
 	fi
 }
 
-# forks_seen [OPTION...]: asks the records for forks with memory in regions, of the program that ran last or, with --pid, of another; see
-# heap_records.py.
+# forks_seen [OPTION...]: asks the records for forks with memory in regions, of the program that ran last or, with
+# --pid, of another; see heap_records.py.
 forks_seen()
 {
-	[ "$control" = 1 ] || "$PYTHON" "$here/heap_records.py" forks "$temporary/stats" --pid "$(cat "$temporary/pid")" "$@" || fail "the heap was not in play at the forks"
+	[ "$control" = 1 ] || "$PYTHON" "$here/heap_records.py" forks "$temporary/stats" --pid \
+		"$(cat "$temporary/pid")" "$@" || fail "the heap was not in play at the forks"
 }
 
 # ends_seen PROGRAM MIB [COUNT]: COUNT processes that executed PROGRAM (a pattern) ended with at least MIB in regions.
 ends_seen()
 {
-	[ "$control" = 1 ] || "$PYTHON" "$here/heap_records.py" ends "$witnesses" "$@" || fail "the heap was not in play in $1"
+	[ "$control" = 1 ] || "$PYTHON" "$here/heap_records.py" ends "$witnesses" "$@" ||
+		fail "the heap was not in play in $1"
 }
 
 # mapped_seen PID MIB: the process has at least that much of regions resident now.
 mapped_seen()
 {
-	[ "$control" = 1 ] || "$PYTHON" "$here/heap_records.py" mapped "$@" || fail "the heap is not in play in process $1"
+	[ "$control" = 1 ] || "$PYTHON" "$here/heap_records.py" mapped "$@" ||
+		fail "the heap is not in play in process $1"
 }
 
 # same_as FILE FILE: with and without the library.

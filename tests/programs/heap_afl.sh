@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# AFL++ on a program with a state of 64 MiB (times ODF_TEST_SCALE) that its fork server has built, with the library as AFL_PRELOAD: see heap_afl.c. Each input of
-# a corpus must leave the same trace, and a run with a fixed seed must find the same.
+# AFL++ on a program with a state of 64 MiB (times ODF_TEST_SCALE) that its fork server has built, with the library as
+# AFL_PRELOAD: see heap_afl.c. Each input of a corpus must leave the same trace, and a run with a fixed seed must find
+# the same.
 # shellcheck source=heap.sh
 . "$(dirname "$0")/heap.sh"
 needs afl-clang-fast afl-fuzz afl-showmap
@@ -10,7 +11,8 @@ mib=$((64 * scale))
 executions=$((600 * scale))
 # Nothing of this machine's state is afl-fuzz's to judge; and a fork server that builds for a while is no hang.
 unset ASAN_OPTIONS MSAN_OPTIONS UBSAN_OPTIONS # which afl-fuzz would have otherwise
-export AFL_SKIP_CPUFREQ=1 AFL_NO_AFFINITY=1 AFL_NO_UI=1 AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES=1 AFL_FORKSRV_INIT_TMOUT=120000 AFL_QUIET=1
+export AFL_SKIP_CPUFREQ=1 AFL_NO_AFFINITY=1 AFL_NO_UI=1 AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES=1 \
+	AFL_FORKSRV_INIT_TMOUT=120000 AFL_QUIET=1
 export HEAP_AFL_MIB="$mib"
 afl-clang-fast -O1 -g -o target "$here/heap_afl.c" -lsqlite3 >compile.log 2>&1 || fail "$(cat compile.log)"
 
@@ -46,14 +48,16 @@ afl()
 # server_seen COUNT [--all]
 server_seen()
 {
-	[ "$control" = 1 ] || sed -n 's/^{"pid":\([0-9]*\),.*/\1/p' stats | sort | uniq -c | sort -rn | awk 'NR == 1 { print $2 }' >pid
+	[ "$control" = 1 ] || sed -n 's/^{"pid":\([0-9]*\),.*/\1/p' stats | sort | uniq -c | sort -rn |
+		awk 'NR == 1 { print $2 }' >pid
 	forks_seen --least "$1" --mib $((mib / 4)) ${2:+"$2"}
 }
 
 maps()
 {
 	rm -rf "$1" && mkdir "$1"
-	afl "$2" afl-showmap -q -m none -t 60000 -i corpus -o "$1" -- ./target >showmap.log 2>&1 || { status=$?; cat showmap.log; fail "afl-showmap: status $status"; }
+	afl "$2" afl-showmap -q -m none -t 60000 -i corpus -o "$1" -- ./target >showmap.log 2>&1 ||
+		{ status=$?; cat showmap.log; fail "afl-showmap: status $status"; }
 	[ "$(find "$1" -type f | wc -l)" -eq 150 ] || { cat showmap.log; fail "$(find "$1" -type f | wc -l) traces"; }
 }
 maps maps.plain plain
@@ -70,14 +74,18 @@ same_traces()
 check "150 inputs leave the same traces" same_traces "$under" 1
 check "awake from the start" same_traces "$awake" 150 --all
 
-# A fixed seed. Even then afl-fuzz decides some things by time, though rarely: what was found is compared with a second run before it is a failure.
+# A fixed seed. Even then afl-fuzz decides some things by time, though rarely: what was found is compared with a second
+# run before it is a failure.
 fuzz()
 {
 	rm -rf "$1"
-	afl "$2" afl-fuzz -m none -t 60000 -s 7 -E $executions -i seeds -o "$1" -- ./target >"$1.log" 2>&1 || { status=$?; tail -n 30 "$1.log" | tr -d "\033"; fail "afl-fuzz: status $status"; }
+	afl "$2" afl-fuzz -m none -t 60000 -s 7 -E $executions -i seeds -o "$1" -- ./target >"$1.log" 2>&1 ||
+		{ status=$?; tail -n 30 "$1.log" | tr -d "\033"; fail "afl-fuzz: status $status"; }
 	(cd "$1/default/queue" && for file in *; do [ ! -f "$file" ] || cksum <"$file"; done | sort) >"$1.queue"
-	sed -n 's/^\(corpus_count\|saved_crashes\|saved_hangs\|bitmap_cvg\|stability\|edges_found\) *: /\1 /p' "$1/default/fuzzer_stats" >"$1.stats"
-	{ grep -qx 'saved_crashes 0' "$1.stats" && grep -qx 'saved_hangs 0' "$1.stats" && grep -qx 'stability 100.00%' "$1.stats"; } ||
+	sed -n 's/^\(corpus_count\|saved_crashes\|saved_hangs\|bitmap_cvg\|stability\|edges_found\) *: /\1 /p' \
+		"$1/default/fuzzer_stats" >"$1.stats"
+	{ grep -qx 'saved_crashes 0' "$1.stats" && grep -qx 'saved_hangs 0' "$1.stats" &&
+		grep -qx 'stability 100.00%' "$1.stats"; } ||
 		fail "crashes, hangs, or other traces of the same input: $(cat "$1.stats")"
 }
 same_findings()
@@ -92,7 +100,8 @@ same_findings()
 	fi
 	same_as plain.stats preloaded.stats
 	same_as plain.queue preloaded.queue
-	for run in plain preloaded; do sed -n "s/^execs_per_sec *: /# $run executions per second: /p" $run/default/fuzzer_stats; done
+	for run in plain preloaded; do sed -n "s/^execs_per_sec *: /# $run executions per second: /p" \
+		$run/default/fuzzer_stats; done
 }
 check "$executions executions from a fixed seed find the same" same_findings
 finish

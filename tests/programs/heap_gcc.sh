@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Compilers under make -j: the library's own sources, and a C++ program that takes the compiler a hundred MiB, compiled with the heap in every process of it
-# give the same objects, byte by byte.
+# Compilers under make -j: the library's own sources, and a C++ program that takes the compiler a hundred MiB, compiled
+# with the heap in every process of it give the same objects, byte by byte.
 # shellcheck source=heap.sh
 . "$(dirname "$0")/heap.sh"
 needs make gcc g++
@@ -70,7 +70,8 @@ END
 build()
 {
 	rm -rf here && mkdir here
-	(cd here && with "$1" make -s -j3 -f ../Makefile ${3:+"$3"}) >messages 2>&1 || { cat messages; fail "not built"; }
+	(cd here && with "$1" make -s -j3 -f ../Makefile ${3:+"$3"}) >messages 2>&1 ||
+		{ cat messages; fail "not built"; }
 	[ ! -s messages ] || { cat messages; fail "the compiler says something"; }
 	[ $# = 3 ] || [ "$(here/program)" = "210 42 42 $(right_number)" ] || fail "the program prints: $(here/program)"
 	(cd here && cksum ./*) >"$2"

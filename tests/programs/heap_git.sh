@@ -1,12 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# git on a repository with files of some MiB and thousands of small ones: commits, clone by a pipe, repack with deltas and threads, fsck. All objects, and
-# with one thread all packs, must be the same. The processes with much memory (pack-objects, index-pack) wake the heap by growing; and all do from the start.
+# git on a repository with files of some MiB and thousands of small ones: commits, clone by a pipe, repack with deltas
+# and threads, fsck. All objects, and with one thread all packs, must be the same. The processes with much memory
+# (pack-objects, index-pack) wake the heap by growing; and all do from the start.
 # shellcheck source=heap.sh
 . "$(dirname "$0")/heap.sh"
 needs git
 plan 2
-export HOME="$temporary/home" GIT_CONFIG_NOSYSTEM=1 GIT_AUTHOR_NAME=A GIT_AUTHOR_EMAIL=a@example.org GIT_COMMITTER_NAME=C GIT_COMMITTER_EMAIL=c@example.org
+export HOME="$temporary/home" GIT_CONFIG_NOSYSTEM=1 GIT_AUTHOR_NAME=A GIT_AUTHOR_EMAIL=a@example.org \
+	GIT_COMMITTER_NAME=C GIT_COMMITTER_EMAIL=c@example.org
 unset XDG_CONFIG_HOME GIT_DIR GIT_WORK_TREE
 mkdir home
 git config --global init.defaultBranch main

@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# A JVM that starts programs while its collector and its threads are at work (HeapJava.java), with several collectors and in each of its ways to start a
-# program; and its compiler. What it has outside its own heap (malloc, direct buffers) is in regions. Its own heap is not, as it is mapped at fixed addresses
-# within a reservation: a fork of it costs what it costs without the library.
+# A JVM that starts programs while its collector and its threads are at work (HeapJava.java), with several collectors
+# and in each of its ways to start a program; and its compiler. What it has outside its own heap (malloc, direct
+# buffers) is in regions. Its own heap is not, as it is mapped at fixed addresses within a reservation: a fork of it
+# costs what it costs without the library.
 # shellcheck source=heap.sh
 . "$(dirname "$0")/heap.sh"
 needs java
@@ -15,7 +16,8 @@ mkdir classes
 compiler="java -XX:TieredStopAtLevel=1 -Xmx256m -m jdk.compiler/com.sun.tools.javac.Main"
 # shellcheck disable=SC2086
 with "$plain" $compiler -d classes "$here/HeapJava.java" >messages 2>&1 || fail "not compiled: $(cat messages)"
-with "$plain" java -Xmx${heap}m -cp classes HeapJava $mib >right 2>messages || fail "it failed without the library: $(cat messages)"
+with "$plain" java -Xmx${heap}m -cp classes HeapJava $mib >right 2>messages ||
+	fail "it failed without the library: $(cat messages)"
 
 compiled()
 {
@@ -32,7 +34,8 @@ run()
 {
 	how=$1
 	shift
-	with "$how" java -Xmx${heap}m "$@" -cp classes HeapJava $mib >found 2>complaints || fail "status $?: $(cat complaints)"
+	with "$how" java -Xmx${heap}m "$@" -cp classes HeapJava $mib >found 2>complaints ||
+		fail "status $?: $(cat complaints)"
 	same_as right found
 	same_as messages complaints
 	# What it grows by is taken in when it is old, or after a fork; by then it may have ended.

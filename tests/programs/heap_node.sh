@@ -1,26 +1,29 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# node, with threads, by each way of child_process and as a cluster: see heap_node.js. What it has outside the collector's heap (buffers, large strings, what
-# native code allocates) is in regions. The collector's heap is not, as it is reserved without rights first, and V8 keeps it from children anyway.
+# node, with threads, by each way of child_process and as a cluster: see heap_node.js. What it has outside the
+# collector's heap (buffers, large strings, what native code allocates) is in regions. The collector's heap is not, as
+# it is reserved without rights first, and V8 keeps it from children anyway.
 # shellcheck source=heap.sh
 . "$(dirname "$0")/heap.sh"
 needs node
 # Rings of io_uring: the kernel may write to memory by them past page tables, so there is no heap in a program that has
-# one. This variable keeps the libuv of Node.js 20 as built upstream from it; that of Debian 13 (1.50) makes one for each
-# loop all the same.
+# one. This variable keeps the libuv of Node.js 20 as built upstream from it; that of Debian 13 (1.50) makes one for
+# each loop all the same.
 export UV_USE_IO_URING=0
 makes_rings=$(node -e 'const { readdirSync, readlinkSync } = require("fs"), folder = "/proc/self/fd/";
 	const open = (name) => { try { return readlinkSync(folder + name); } catch { return ""; } };
 	console.log(readdirSync(folder).some((name) => open(name).includes("io_uring")))')
 plan 2
 mib=$((24 * scale))
-with "$plain" node --expose-gc "$here/heap_node.js" $mib >right 2>messages || fail "it failed without the library: $(cat right messages)"
+with "$plain" node --expose-gc "$here/heap_node.js" $mib >right 2>messages ||
+	fail "it failed without the library: $(cat right messages)"
 
 # as_without HOW [if_it_settles]: then what malloc has is taken in after the first fork, and not in processes that never
 # fork.
 as_without()
 {
-	with "$1" node --expose-gc "$here/heap_node.js" $mib >found 2>complaints || fail "status $?: $(cat found complaints)"
+	with "$1" node --expose-gc "$here/heap_node.js" $mib >found 2>complaints ||
+		fail "status $?: $(cat found complaints)"
 	same_as right found
 	same_as messages complaints
 	if [ "$makes_rings" = true ]; then

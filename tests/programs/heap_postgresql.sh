@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# PostgreSQL: initdb, a server whose backends take much memory for sorts, hashes and index builds (work_mem), parallel workers, pgbench, a backend that is
-# killed, dump. All answers, and the dump, must be those of a server without the library. The postmaster forks each backend; those wake the heap by growing.
+# PostgreSQL: initdb, a server whose backends take much memory for sorts, hashes and index builds (work_mem), parallel
+# workers, pgbench, a backend that is killed, dump. All answers, and the dump, must be those of a server without the
+# library. The postmaster forks each backend; those wake the heap by growing.
 # shellcheck source=heap.sh
 . "$(dirname "$0")/heap.sh"
 # shellcheck disable=SC2086 # $as_user and $as_run are words
@@ -43,14 +44,17 @@ start()
 {
 	# Its socket is there too.
 	cd "$2" || exit 1
-	$1 postgres -D . -k . -c listen_addresses= -c fsync=off -c shared_buffers=64MB -c work_mem=96MB -c maintenance_work_mem=96MB -c hash_mem_multiplier=2 \
-		-c max_parallel_workers_per_gather=2 -c min_parallel_table_scan_size=0 -c parallel_setup_cost=0 -c jit=off -c timezone=UTC \
+	$1 postgres -D . -k . -c listen_addresses= -c fsync=off -c shared_buffers=64MB -c work_mem=96MB -c \
+		maintenance_work_mem=96MB -c hash_mem_multiplier=2 \
+		-c max_parallel_workers_per_gather=2 -c min_parallel_table_scan_size=0 -c parallel_setup_cost=0 -c \
+		jit=off -c timezone=UTC \
 		-c restart_after_crash=on >>log 2>&1 </dev/null &
 	server=$!
 	tries=300
 	until $as_user psql -h "$PWD" -U postgres -d postgres -qAtc 'select 1' >/dev/null 2>&1; do
 		tries=$((tries - 1))
-		{ [ $tries -gt 0 ] && kill -0 $server 2>/dev/null; } || fail "the server does not answer: $(tail -n 20 log)"
+		{ [ $tries -gt 0 ] && kill -0 $server 2>/dev/null; } ||
+			fail "the server does not answer: $(tail -n 20 log)"
 		sleep 0.1
 	done
 	cd ..
@@ -65,7 +69,8 @@ stop()
 	[ $status -eq 0 ] || fail "the server ended with status $status: $(tail -n 20 "$1/log")"
 }
 
-ask() { directory=$1; shift; (cd "$directory" && $as_user psql -h "$PWD" -U postgres -d postgres -X -qAt -v ON_ERROR_STOP=1 "$@"); }
+ask() { directory=$1; shift; (cd "$directory" && $as_user psql -h "$PWD" -U postgres -d postgres -X -qAt -v \
+	ON_ERROR_STOP=1 "$@"); }
 
 rows=$((200000 * scale))
 cat >work.sql <<END
@@ -101,9 +106,11 @@ work()
 	done
 	for client in $clients; do wait "$client" || fail "a client failed"; done
 	cat "$3.1" "$3.2" "$3.3" >>"$3"
-	(cd "$2" && $as_user pgbench -h "$PWD" -U postgres -i -q -s 1 postgres && $as_user pgbench -h "$PWD" -U postgres -n --random-seed=7 -c 1 -t 300 postgres) >pgbench.log 2>&1 ||
+	(cd "$2" && $as_user pgbench -h "$PWD" -U postgres -i -q -s 1 postgres &&
+		$as_user pgbench -h "$PWD" -U postgres -n --random-seed=7 -c 1 -t 300 postgres) >pgbench.log 2>&1 ||
 		fail "pgbench: $(tail -n 5 pgbench.log)"
-	(cd "$2" && $as_user pg_dump -h "$PWD" -U postgres --exclude-table-data=pgbench_history postgres) | sed '/^-- Dumped/d; /^.\(un\)\{0,1\}restrict /d' >"$3.dump" || fail "pg_dump"
+	(cd "$2" && $as_user pg_dump -h "$PWD" -U postgres --exclude-table-data=pgbench_history postgres) |
+		sed '/^-- Dumped/d; /^.\(un\)\{0,1\}restrict /d' >"$3.dump" || fail "pg_dump"
 	[ "$(wc -l <"$3.dump")" -gt $rows ] || fail "the dump is short"
 	stop "$2"
 }
@@ -111,7 +118,8 @@ work()
 make_directory() { rm -rf "$1" && mkdir "$1" && { [ -z "$user" ] || chown $user "$1"; }; }
 make_directory without
 make_directory with
-$as_user initdb -D without -U postgres -A trust --no-sync --no-locale -E UTF8 >initdb.log 2>&1 || fail "initdb: $(cat initdb.log)"
+$as_user initdb -D without -U postgres -A trust --no-sync --no-locale -E UTF8 >initdb.log 2>&1 ||
+	fail "initdb: $(cat initdb.log)"
 plainly() { work "$as_user" without right; }
 check "without the library" plainly
 
@@ -121,7 +129,8 @@ chmod 666 seen
 chmod 666 stats
 preloaded()
 {
-	ODFORK_HEAP=on $as_run initdb -D with -U postgres -A trust --no-sync --no-locale -E UTF8 >initdb.log 2>&1 || fail "initdb: $(cat initdb.log)"
+	ODFORK_HEAP=on $as_run initdb -D with -U postgres -A trust --no-sync --no-locale -E UTF8 >initdb.log 2>&1 ||
+		fail "initdb: $(cat initdb.log)"
 	ends_seen 'initdb|postgres' 0.1 2
 	: >seen
 	work "$as_run" with found
@@ -138,7 +147,8 @@ from_the_start()
 	export ODFORK_HEAP=on
 	start "$as_run" with
 	unset ODFORK_HEAP
-	(cd with && $as_user pgbench -h "$PWD" -U postgres -n -c 4 -j 2 -T $((2 * scale)) postgres) >pgbench.log 2>&1 || fail "pgbench: $(tail -n 5 pgbench.log)"
+	(cd with && $as_user pgbench -h "$PWD" -U postgres -n -c 4 -j 2 -T $((2 * scale)) postgres) >pgbench.log 2>&1 ||
+		fail "pgbench: $(tail -n 5 pgbench.log)"
 	sums="select (select sum(abalance) from pgbench_accounts) = (select sum(delta) from pgbench_history),
 		(select sum(tbalance) from pgbench_tellers) = (select sum(bbalance) from pgbench_branches), (select count(*) > 300 from pgbench_history)"
 	[ "$(ask with -c "$sums")" = 't|t|t' ] || fail "the balances do not agree: $(ask with -c "$sums")"
@@ -147,7 +157,8 @@ from_the_start()
 	$as_user psql -h "$PWD/with" -U postgres -d postgres -qAtc 'select pg_sleep(100)' >/dev/null 2>&1 &
 	sleeper=$!
 	tries=100
-	until victim=$(ask with -c "select pid from pg_stat_activity where query like 'select pg_sleep%'") && [ -n "$victim" ]; do
+	until victim=$(ask with -c "select pid from pg_stat_activity where query like 'select pg_sleep%'") &&
+		[ -n "$victim" ]; do
 		tries=$((tries - 1))
 		[ $tries -gt 0 ] || fail "no backend to kill"
 		sleep 0.1
@@ -163,10 +174,12 @@ from_the_start()
 		[ $tries -gt 0 ] || fail "the server does not come back: $(tail -n 20 with/log)"
 		sleep 0.1
 	done
-	[ "$kept" = "$(ask with -c "select md5(string_agg(data, name order by id)) from item where kind = 3")" ] || fail "data are lost"
+	[ "$kept" = "$(ask with -c "select md5(string_agg(data, name order by id)) from item where kind = 3")" ] ||
+		fail "data are lost"
 	[ "$(ask with -c "$sums")" = 't|t|t' ] || fail "the balances do not agree after the restart"
 	stop with
-	[ "$control" = 1 ] || "$PYTHON" "$here/heap_records.py" forks stats --least 8 --mib 0 || fail "no forks with regions"
+	[ "$control" = 1 ] || "$PYTHON" "$here/heap_records.py" forks stats --least 8 --mib 0 ||
+		fail "no forks with regions"
 	ends_seen postgres 0.1 8
 }
 check "pgbench, a backend killed, awake from the start" from_the_start

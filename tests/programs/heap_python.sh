@@ -14,13 +14,15 @@ plan 2
 mib=$((96 * scale))
 small=$((48 * scale))
 # shellcheck disable=SC2086
-with "$plain" "$PYTHON" "$here/heap_python.py" $mib $parts >right 2>messages || fail "it failed without the library: $(cat messages)"
+with "$plain" "$PYTHON" "$here/heap_python.py" $mib $parts >right 2>messages ||
+	fail "it failed without the library: $(cat messages)"
 
 # All in one: small objects are in CPython's arenas, and the rest by malloc.
 as_it_is()
 {
 	# shellcheck disable=SC2086
-	with "$under" "$PYTHON" "$here/heap_python.py" $mib $parts >found 2>messages || fail "status $?: $(cat messages)"
+	with "$under" "$PYTHON" "$here/heap_python.py" $mib $parts >found 2>messages ||
+		fail "status $?: $(cat messages)"
 	same_as right found
 	[ ! -s messages ] || fail "messages: $(cat messages)"
 	forks_seen --least 60 --mib $((mib / 4)) --all
@@ -33,9 +35,11 @@ all_by_malloc()
 {
 	some='forks pools collector threads signals'
 	# shellcheck disable=SC2086
-	with "$plain" "$PYTHON" "$here/heap_python.py" $small $some >right 2>messages || fail "it failed without the library: $(cat messages)"
+	with "$plain" "$PYTHON" "$here/heap_python.py" $small $some >right 2>messages ||
+		fail "it failed without the library: $(cat messages)"
 	# shellcheck disable=SC2086
-	with "$awake PYTHONMALLOC=malloc" "$PYTHON" "$here/heap_python.py" $small $some >found 2>messages || fail "status $?: $(cat messages)"
+	with "$awake PYTHONMALLOC=malloc" "$PYTHON" "$here/heap_python.py" $small $some >found 2>messages ||
+		fail "status $?: $(cat messages)"
 	same_as right found
 	[ ! -s messages ] || fail "messages: $(cat messages)"
 	forks_seen --least 50 --mib $((small * 8 / 10)) --all

@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Redis with its data in the heap: see heap_redis.py. REDIS_SERVER is another server's program, such as one that can defragment, or Valkey's.
+# Redis with its data in the heap: see heap_redis.py. REDIS_SERVER is another server's program, such as one that can
+# defragment, or Valkey's.
 # shellcheck source=heap.sh
 . "$(dirname "$0")/heap.sh"
 needs redis-server redis-cli redis-benchmark setpriv

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# bash with large arrays: subshells, pipelines, traps, coprocesses, each of them a fork of all that. And what shells.sh does, with the heap awake in every
-# process from the start: bash, dash and what they execute.
+# bash with large arrays: subshells, pipelines, traps, coprocesses, each of them a fork of all that. And what shells.sh
+# does, with the heap awake in every process from the start: bash, dash and what they execute.
 # shellcheck source=heap.sh
 . "$(dirname "$0")/heap.sh"
 needs bash dash
@@ -80,7 +80,8 @@ all_awake()
 			with "$how" $shell ../commands.sh 120 >../out 2>&1
 			[ $? -eq 42 ] || fail "$shell: status is not 42: $(tail -n 5 ../out)"
 			cd .. || exit 1
-			sed -E 's/(line [0-9]+:) +[0-9]+ /\1 PID /' out >"out.$([ "$how" = "$plain" ] && echo plain || echo awake)"
+			sed -E 's/(line [0-9]+:) +[0-9]+ /\1 PID /' out \
+				>"out.$([ "$how" = "$plain" ] && echo plain || echo awake)"
 		done
 		same_as out.plain out.awake
 		# Each process makes a region of its own; dash ends without a word.

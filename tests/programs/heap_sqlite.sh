@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# SQLite: a database in memory, built once, and one forked child for each test of a suite (heap_sqlite.c). 64 MiB, times ODF_TEST_SCALE.
+# SQLite: a database in memory, built once, and one forked child for each test of a suite (heap_sqlite.c). 64 MiB, times
+# ODF_TEST_SCALE.
 # shellcheck source=heap.sh
 . "$(dirname "$0")/heap.sh"
 needs "${CC%% *}"

@@ -65,7 +65,8 @@ deleted: ; @echo half >$@; exit 1
 clean: ; rm -f *.o program checked
 END
 # shellcheck disable=SC2016
-printf '%s\n' 'all: a b c' '	@echo "$(TOP) level $(MAKELEVEL)"' 'a b c: ; @sleep 0.05; echo $@ >$@' 'fails: ; @exit 7' >project/sub/Makefile
+printf '%s\n' 'all: a b c' '	@echo "$(TOP) level $(MAKELEVEL)"' 'a b c: ; @sleep 0.05; echo $@ >$@' \
+	'fails: ; @exit 7' >project/sub/Makefile
 printf 'echo "no line: $*"\n' >project/no-line
 chmod +x project/no-line
 
@@ -76,7 +77,8 @@ sorted() { sort; }
 # make makes its processes with posix_spawn or fork, depending on how it was built.
 must_have_children()
 {
-	[ $(($(records fork) + $(records posix_spawn) + $(records posix_spawnp))) -ge "$1" ] || fail "$name: fewer than $1 records"
+	[ $(($(records fork) + $(records posix_spawn) + $(records posix_spawnp))) -ge "$1" ] ||
+		fail "$name: fewer than $1 records"
 }
 
 compare_with_and_without -d project -f sorted -l 120 -v recorded parallel make -j4 CC="$CC"
@@ -100,7 +102,8 @@ for variant in plain recorded; do
 	rm -rf again
 	cp -Rp project again
 	if [ $variant = plain ]; then set --; else set -- env LD_PRELOAD="$preload"; fi
-	(cd again && "$@" make -s -j4 CC="$CC" program >/dev/null 2>&1 && "$@" make -q program) || fail "$variant: not made completely"
+	(cd again && "$@" make -s -j4 CC="$CC" program >/dev/null 2>&1 && "$@" make -q program) ||
+		fail "$variant: not made completely"
 	(cd again && cksum ./*.o program) >objects.$variant
 done
 name=objects

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 # perl: what perlfunc, perlipc and perlfork promise of fork, wait, pipes to "-" and to commands, system, signals.
 #
-# Debian packages none of perl's own tests (no t/op/fork.t in any), so these are programs of ours, each with the output that is right.
+# Debian packages none of perl's own tests (no t/op/fork.t in any), so these are programs of ours, each with the output
+# that is right.
 # shellcheck source=common.sh
 . "$(dirname "$0")/common.sh"
 needs perl

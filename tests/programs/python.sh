@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# python3: every way it has to make processes, and those of its own tests that are about processes (Debian: libpython3.N-testsuite).
+# python3: every way it has to make processes, and those of its own tests that are about processes (Debian:
+# libpython3.N-testsuite).
 # shellcheck source=common.sh
 . "$(dirname "$0")/common.sh"
 [ -x "$PYTHON" ] || skip "$PYTHON is not installed"
@@ -241,8 +242,8 @@ must_have_records fork 400
 must_have_records posix_spawn 60
 must_have_records posix_spawnp 5
 
-# Python's own tests. Two runs at a time, since most of them wait; the statuses of single tests are compared, so that one that fails or
-# is skipped here anyway is no difference.
+# Python's own tests. Two runs at a time, since most of them wait; the statuses of single tests are compared, so that
+# one that fails or is skipped here anyway is no difference.
 version=$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 tests='test_fork1 test_wait3 test_wait4 test_popen test_pty test_os test_posix test_subprocess'
 summary="own tests of python$version not run"

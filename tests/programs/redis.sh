@@ -127,7 +127,8 @@ fill
 # Saving takes a while, and meanwhile the data change: the snapshot must be of the moment of the fork.
 ask config set rdb-key-save-delay 300 >/dev/null
 [ "$(ask bgsave)" = "Background saving started" ] || fail "BGSAVE was refused"
-[ "$(information persistence rdb_bgsave_in_progress)" = 1 ] || fail "the snapshot took no time, so nothing could change meanwhile"
+[ "$(information persistence rdb_bgsave_in_progress)" = 1 ] ||
+	fail "the snapshot took no time, so nothing could change meanwhile"
 seq 1 2000 | sed 's/.*/HSET hash:& a changed/; p; s/HSET/DEL/; s/:.*/:1&/' | redis-cli -s redis.sock >/dev/null
 ask append key:2 changed >/dev/null
 [ "$(information persistence rdb_bgsave_in_progress)" = 1 ] || fail "the snapshot was over before the changes were"
@@ -143,7 +144,8 @@ stop_server
 for command in env "$odfork run --stats reload --"; do
 	# shellcheck disable=SC2086
 	start_server $command
-	[ "$(ask debug digest)" = "$right" ] || fail "the snapshot is not of the moment of the fork (reloaded by: $command redis-server)"
+	[ "$(ask debug digest)" = "$right" ] || fail \
+		"the snapshot is not of the moment of the fork (reloaded by: $command redis-server)"
 	[ "$(ask dbsize)" = "$keys" ] || fail "keys are missing (reloaded by: $command redis-server)"
 	[ "$command" = env ] || break
 	stop_server
@@ -169,5 +171,6 @@ start_server "$odfork" run --
 [ "$(ask debug digest)" = "$right" ] || fail "the rewritten log gives other data"
 stop_server
 
-! grep -q -i -E 'BUG REPORT|crashed|odfork' server.log || fail "in the log of the server: $(grep -i -E 'BUG REPORT|crashed|odfork' server.log)"
+! grep -q -i -E 'BUG REPORT|crashed|odfork' server.log ||
+	fail "in the log of the server: $(grep -i -E 'BUG REPORT|crashed|odfork' server.log)"
 passed "$(redis-server --version | cut -d' ' -f 1-3), $keys keys"

@@ -89,7 +89,8 @@ no_times() { sed -E 's/^(real|user|sys) [0-9.]+$/\1/'; }
 compare_with_and_without -f no_times bash-only bash ../bashisms.sh
 must_have_records fork 300
 
-# Job control. In a job's process /proc/self/stat tells: field 5 is the process group, 8 the terminal's foreground group.
+# Job control. In a job's process /proc/self/stat tells: field 5 is the process group, 8 the terminal's foreground
+# group.
 cat >jobs.sh <<'END'
 set -m
 field() { read -r -a stat <"/proc/${2:-self}/stat"; echo "${stat[$1 - 1]}"; }
@@ -120,7 +121,8 @@ if command -v script >/dev/null 2>&1; then
 	compare_with_and_without -f no_pids terminal script -qec 'bash ../jobs.sh' /dev/null
 	must_have_records fork 10
 	grep -q 'has the terminal' terminal.plain.stdout || fail "terminal: bash had none"
-	compare_with_and_without -f no_pids dash-jobs script -qec 'dash -m -c "sleep 0.1 & jobs; fg; (exit 3) & wait %1; echo \$?"' /dev/null
+	compare_with_and_without -f no_pids dash-jobs script -qec \
+		'dash -m -c "sleep 0.1 & jobs; fg; (exit 3) & wait %1; echo \$?"' /dev/null
 	must_have_records fork 1
 else
 	leave_out "script is not installed"

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# sqlite3, the shell of SQLite: commands run by .shell and .system, pipes to and from commands, and a database used by several processes.
-# It starts commands with system() and popen(), which are inside libc: the records are those of the shells that they run.
+# sqlite3, the shell of SQLite: commands run by .shell and .system, pipes to and from commands, and a database used by
+# several processes. It starts commands with system() and popen(), which are inside libc: the records are those of the
+# shells that they run.
 # shellcheck source=common.sh
 . "$(dirname "$0")/common.sh"
 needs sqlite3
