@@ -106,9 +106,37 @@ void region_template_drop(struct odf_region *region)
 	region->template_length = region->length;
 }
 
+/* The kernel's list of mappings, once for all regions: to open it takes as long as to freeze one. Opened when
+ * something is to be looked at. */
+struct look {
+	struct region_maps maps;
+	enum { NOT_OPENED, OPENED, REFUSED } state;
+};
+
+/* NULL: it cannot be had. */
+static struct region_maps *maps_of(struct look *look)
+{
+	if (look->state == NOT_OPENED)
+		look->state = region_maps_begin(&look->maps) == 0 ? OPENED : REFUSED;
+	return look->state == OPENED ? &look->maps : NULL;
+}
+
+/* What was read before may have changed since. */
+static void look_again(struct look *look)
+{
+	if (look->state == OPENED)
+		region_maps_again(&look->maps);
+}
+
+static void end_looking(struct look *look)
+{
+	if (look->state == OPENED)
+		region_maps_end(&look->maps);
+}
+
 /* One piece of the circle: its segments; what is between them is left as it is, and the template there given up. What
  * could not be done stays LIVE. */
-static int freeze_piece(struct odf_region *region, struct region_maps *maps, struct region_piece piece)
+static int freeze_piece(struct odf_region *region, struct look *look, struct region_piece piece)
 {
 	size_t at = piece.from, limit = piece.from + piece.length;
 
@@ -124,6 +152,7 @@ static int freeze_piece(struct odf_region *region, struct region_maps *maps, str
 			if (!region->template_lost)
 				(void)region_unmap(region->template + at, done); /* else it stays, of no use to anybody */
 		} else {
+			struct region_maps *maps = region->extents != NULL ? maps_of(look) : NULL;
 			done = 0;
 			error = region_verify(region, maps, at, end - at, &changed);
 			if (error == 0 && changed)
@@ -147,27 +176,23 @@ static int freeze_piece(struct odf_region *region, struct region_maps *maps, str
 	return 0;
 }
 
-static int freeze_pieces(struct odf_region *region, const struct region_piece pieces[2], int count)
+static int freeze_pieces(struct odf_region *region, struct look *look, const struct region_piece pieces[2], int count)
 {
-	struct region_maps list, *maps = region->extents != NULL && count > 0 && region_maps_begin(&list) == 0 ? &list : NULL;
 	int error = 0;
 
+	look_again(look);
 	for (int i = 0; i < count && error == 0; i++)
-		error = freeze_piece(region, maps, pieces[i]);
-	if (maps != NULL)
-		region_maps_end(maps);
+		error = freeze_piece(region, look, pieces[i]);
 	return error; /* what is left of the LIVE part stays LIVE, hidden from children */
 }
 
 /* No fork fails for it. */
-static void adopt_young(struct odf_region *region)
+static void adopt_young(struct odf_region *region, struct look *look)
 {
-	struct region_maps maps;
-
-	if (!region_has_to_adopt(region) || region_maps_begin(&maps) != 0)
+	if (!region_has_to_adopt(region) || maps_of(look) == NULL)
 		return;
-	region_adopt_young(region, &maps);
-	region_maps_end(&maps);
+	look_again(look);
+	region_adopt_young(region, &look->maps);
 }
 
 void region_is_for_keeper(struct odf_region *region)
@@ -184,7 +209,7 @@ bool region_is_empty(const struct odf_region *region)
 	       extents->list[0].kind == REGION_HOLE && extents->list[0].length == region->length;
 }
 
-int region_freeze(struct odf_region *region)
+static int freeze(struct odf_region *region, struct look *look)
 {
 	struct region_piece pieces[2];
 	bool cut_short = region->live_length > 0 && region->live_length < region->length;
@@ -197,7 +222,7 @@ int region_freeze(struct odf_region *region)
 		return 0;
 	if (region->visible) {
 		region->frozen_forks++;
-		adopt_young(region);
+		adopt_young(region, look);
 		return 0;
 	}
 	if (region->aside_lost && region->live_length > 0)
@@ -209,7 +234,7 @@ int region_freeze(struct odf_region *region)
 	region->vacant = false;
 	if (region->template_length == 0)
 		region->template_from = region->live_from;
-	if (freeze_pieces(region, pieces, count) != 0)
+	if (freeze_pieces(region, look, pieces, count) != 0)
 		return ENOMEM;
 	/* What came from the template is visible. Invariant 3: the rest only now, with every page of it private; its
 	 * token has been visible all along (invariant 2). */
@@ -220,7 +245,7 @@ int region_freeze(struct odf_region *region)
 	}
 	if (region->template_length < region->length)
 		region_template_drop(region);
-	adopt_young(region);
+	adopt_young(region, look);
 	if (count > 0)
 		region->counters.freezes++;
 	if (cut_short)
@@ -231,12 +256,23 @@ int region_freeze(struct odf_region *region)
 	return 0;
 }
 
+int region_freeze(struct odf_region *region)
+{
+	struct look look = { .state = NOT_OPENED };
+	int error = freeze(region, &look);
+
+	end_looking(&look);
+	return error;
+}
+
 int region_freeze_all(void)
 {
+	struct look look = { .state = NOT_OPENED };
 	int error = 0;
 
 	region_ask_for_dumps();
 	for (struct odf_region *region = region_list; region != NULL && error == 0; region = region->next)
-		error = region_freeze(region);
+		error = freeze(region, &look);
+	end_looking(&look);
 	return error;
 }
