@@ -144,14 +144,18 @@ void region_at_fork_settle(void)
 {
 	uint64_t all = ~0ull, mask, faults, fresh;
 	int saved = errno;
+	bool alone;
 
 	if (region_keeper_settling() != ODF_REGION_SETTLES_AT_FORK)
 		return;
 	faults = page_faults();
 	fresh = faults - atomic_exchange(&at_fork.faults, faults);
-	if (atomic_load(&at_fork.excess_ns) < atomic_load(&at_fork.cost_ns) || all_is_live())
+	if (atomic_load(&at_fork.excess_ns) < atomic_load(&at_fork.cost_ns))
 		return;
-	if (region_has_one_thread()) {
+	alone = region_has_one_thread();
+	if (alone && all_is_live()) /* not beside others, who would wait for this thread */
+		return;
+	if (alone) {
 		struct region_allowance allowed = allowance(fresh);
 		(void)sys_sigprocmask(SIG_BLOCK, &all, &mask);
 		settle(&allowed);

@@ -48,6 +48,7 @@ static void become_child(void)
 	atomic_store_explicit(&odd_children, false, memory_order_relaxed);
 	region_list = NULL; /* none of them takes part in anything any more */
 	region_pending_forget();
+	region_forget_freezes();
 	atomic_fetch_add_explicit(&generation, 1, memory_order_relaxed);
 	atomic_store_explicit(&bytes, 0, memory_order_relaxed);
 	region_keeper_forget();
@@ -132,8 +133,9 @@ static int freeze_or_give_up(bool passing)
 }
 
 /* Who runs only when nobody else wants the processor may be left waiting for it amid a call that changes mappings,
- * and all that take a page fault with it. The keeper, which is of the program's own policy, makes those calls for
- * such a thread. */
+ * and all that take a page fault with it; or with a lock of ours, and all that map memory or fork. The keeper, which
+ * is of the program's own policy, makes those calls for such a thread, who holds no lock on its way to a fork and
+ * back. */
 static bool may_stall_others(void)
 {
 	return region_keeper_runs() && sys_call1(SYS_sched_getscheduler, 0) == SCHED_IDLE;
@@ -171,11 +173,7 @@ static int freeze_for_fork(const void *frame)
 
 static void fork_is_over(const void *here)
 {
-	uint64_t mask;
-
-	region_lock(&mask);
 	region_pending_end(here); /* nothing in a child */
-	region_unlock(&mask);
 	region_keeper_notify();
 }
 
@@ -330,10 +328,11 @@ static _Thread_local const void *pending_frame __attribute__((tls_model("initial
 static bool is_bracketed(const void *here)
 {
 	uint64_t mask;
-	bool is;
+	bool is = region_pending_has(here);
 
+	if (!is || may_stall_others()) /* nothing becomes LIVE while there is one */
+		return is;
 	region_lock(&mask);
-	is = region_pending_has(here);
 	for (const struct odf_region *region = region_list; region != NULL && is; region = region->next)
 		is = region->visible || region->left || region_is_empty(region);
 	region_unlock(&mask);
@@ -351,13 +350,9 @@ static void prepare(void)
 
 static void parent(void)
 {
-	uint64_t mask;
-
 	if (pending_frame == NULL)
 		return;
-	region_lock(&mask);
 	(void)region_pending_has(pending_frame); /* it is not any more */
-	region_unlock(&mask);
 	pending_frame = NULL;
 	region_keeper_notify();
 }

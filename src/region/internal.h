@@ -230,15 +230,16 @@ bool region_lock_wanted(void);
 extern struct odf_region *region_list;
 
 /* ---- pending.c, under the lock: forks between region_fork_begin and region_fork_end ---- */
-extern unsigned region_forks_pending; /* nothing may become LIVE while there are any */
+bool region_has_pending_forks(void); /* nothing may become LIVE while there are any */
 /* `frame`: an address in the frame of the function that ends it. `here`: one in that of the caller, or lower. */
 void region_pending_begin(const void *frame);
 void region_pending_begin_of(int process, int thread, const void *frame); /* by another one than that thread */
 /* What is at `frame` now stays there until the fork is over. Without the lock: nobody else looks at a note of a
  * thread that is alive. */
 void region_pending_mark(const uint64_t *frame);
+/* Both of the calling thread's, and without the lock. */
 void region_pending_end(const void *here);
-bool region_pending_has(const void *here); /* one of the calling thread's, not over at `here` */
+bool region_pending_has(const void *here); /* one that is not over at `here` */
 void region_pending_forget(void);
 /* Forgets those of threads that have ended. True: there is one that has been there for so long that it will not end. */
 bool region_pending_check(void);

@@ -77,6 +77,10 @@ void keeper_note_idle_fork(void); /* by a thread that the kernel may leave waiti
 void keeper_sleep(unsigned notices, uint64_t nanoseconds); /* until a notice comes that is not among those, or the program has ended */
 void keeper_end(void); /* does not return; a sanitizer would make calls before a function that says so */
 
+/* keeper_freezes.c */
+bool keeper_has_freezes(void);
+void keeper_make_freezes(void);
+
 /* keeper_orders.c */
 bool keeper_has_order(void);
 void keeper_carry_out_order(void);

@@ -14,8 +14,6 @@ static struct {
 	struct odf_region *region;
 	uint64_t result;
 	struct region_allowance allowed; /* of REGION_SETTLE_AT_FORK */
-	const void *frame; /* of REGION_FREEZE, and whose */
-	int process, thread;
 	int error;
 	atomic_int state;
 } slot;
@@ -108,20 +106,6 @@ int region_order_settle(struct region_allowance *allowed)
 	return error;
 }
 
-int region_order_freeze(const void *frame)
-{
-	int error;
-
-	if (!keeper_try_lock_orders())
-		return EBUSY;
-	slot.frame = frame;
-	slot.process = (int)sys_call0(SYS_getpid);
-	slot.thread = (int)sys_call0(SYS_gettid);
-	error = region_keeper_runs() ? give_order(REGION_FREEZE, NULL, NULL) : ESRCH;
-	keeper_unlock_orders();
-	return error;
-}
-
 /* ---- By the keeper ---- */
 
 bool keeper_settles_here(const struct odf_region *region)
@@ -186,7 +170,7 @@ int keeper_adopt(struct odf_region *region)
 	}
 	region_lock_as_keeper();
 	region->vacant = true;
-	if (region_forks_pending > 0)
+	if (region_has_pending_forks())
 		error = region_freeze(region);
 	if (error == 0) {
 		region->next = region_list;
@@ -280,40 +264,31 @@ void keeper_answer(int error)
 	(void)sys_call3(SYS_futex, &slot.state, FUTEX_WAKE_PRIVATE, 1);
 }
 
-bool keeper_has_order(void)
+static bool has_order(void)
 {
 	return atomic_load(&slot.state) == SLOT_ORDER;
 }
 
-static int freeze_for_another(void)
+bool keeper_has_order(void)
 {
-	int error;
-
-	region_lock_as_keeper();
-	error = region_freeze_all();
-	if (error == 0)
-		region_pending_begin_of(slot.process, slot.thread, slot.frame);
-	region_unlock_as_keeper();
-	keeper_note_idle_fork();
-	return error;
+	return has_order() || keeper_has_freezes();
 }
 
 /* What cannot wait until a settle is over. How much memory a region has; of all, if none is named. And a region that
  * is to be made, within a call that maps memory. */
 void keeper_answer_at_once(void)
 {
-	if (keeper_has_order() && slot.order == REGION_RESIDENT)
+	keeper_make_freezes();
+	if (has_order() && slot.order == REGION_RESIDENT)
 		keeper_answer(slot.region != NULL ? resident(slot.region, &slot.result) : all_resident(&slot.result));
-	else if (keeper_has_order() && slot.order == REGION_FREEZE)
-		keeper_answer(freeze_for_another());
-	else if (keeper_has_order() && slot.order == REGION_ADOPT)
+	else if (has_order() && slot.order == REGION_ADOPT)
 		keeper_answer(keeper_adopt(slot.region));
 }
 
 void keeper_carry_out_order(void)
 {
 	keeper_answer_at_once();
-	if (!keeper_has_order())
+	if (!has_order())
 		return;
 	switch (slot.order) { /* only now: before, it may be the last one's */
 	case REGION_RELEASE:
@@ -330,7 +305,6 @@ void keeper_carry_out_order(void)
 		keeper_answer(drain_all());
 		break;
 	case REGION_RESIDENT: /* given since the look above */
-	case REGION_FREEZE:
 	case REGION_ADOPT:
 		break;
 	}

@@ -7,7 +7,8 @@
  * that it has there is not there any more. One of which nothing of this is seen is void to nobody: after STUCK_NS the
  * region is given up, which is right at each moment of a fork.
  *
- * Under the lock; async-signal-safe.
+ * Begun under the lock. Ended without it, by the thread itself, as a thread that the kernel leaves waiting for a
+ * processor is not to have the lock meanwhile: who has the lock drops what is over. Async-signal-safe.
  */
 #include <errno.h>
 #include <signal.h>
@@ -18,19 +19,42 @@
 #define NOTES    256
 #define STUCK_NS 60000000000u
 
-unsigned region_forks_pending;
+static unsigned region_forks_pending; /* those that are over and not dropped count */
 
 static struct note {
-	int process, thread; /* thread 0: none */
+	int process;
+	atomic_int thread; /* 0: none */
 	const char *frame;
 	uint64_t since;
 	uint64_t moment; /* what is at `frame` as long as the fork is under way; 0: not known */
+	atomic_bool over; /* by its thread, which does not touch it any more */
 } notes[NOTES];
 
 static void drop(struct note *note)
 {
-	note->thread = 0;
+	atomic_store(&note->over, false);
+	atomic_store(&note->thread, 0);
 	region_forks_pending--;
+}
+
+static void drop_those_that_are_over(void)
+{
+	for (struct note *note = notes; note < notes + NOTES && region_forks_pending > 0; note++)
+		if (atomic_load(&note->over))
+			drop(note);
+}
+
+bool region_has_pending_forks(void)
+{
+	if (region_forks_pending > 0)
+		drop_those_that_are_over();
+	return region_forks_pending > 0;
+}
+
+/* Without the lock: nobody else changes a note of a thread that is alive, until it is over. */
+static bool is_of(struct note *note, int thread)
+{
+	return atomic_load(&note->thread) == thread && !atomic_load(&note->over);
 }
 
 /* Also where the stack is gone, as those of coroutines may be. */
@@ -59,20 +83,26 @@ static bool is_void(const struct note *note, const char *here)
 static struct note *find_unused(void)
 {
 	for (struct note *note = notes; note < notes + NOTES; note++)
-		if (note->thread == 0)
+		if (atomic_load(&note->thread) == 0)
 			return note;
 	return NULL;
 }
 
 void region_pending_begin_of(int process, int thread, const void *frame)
 {
-	struct note *unused = find_unused();
+	struct note *unused;
 
+	drop_those_that_are_over();
+	unused = find_unused();
 	if (unused == NULL) { /* so many that one may not be told apart from the next */
 		(void)region_give_up_all(ODF_REASON_HEAP_NO_SETTLING);
 		return;
 	}
-	*unused = (struct note){ process, thread, frame, region_clock(), 0 };
+	unused->process = process;
+	unused->frame = frame;
+	unused->since = region_clock();
+	unused->moment = 0;
+	atomic_store(&unused->thread, thread);
 	region_forks_pending++;
 }
 
@@ -81,7 +111,7 @@ void region_pending_begin(const void *frame)
 	int thread = (int)sys_call0(SYS_gettid);
 
 	for (struct note *note = notes; note < notes + NOTES && region_forks_pending > 0; note++)
-		if (note->thread == thread && is_void(note, frame))
+		if (is_of(note, thread) && is_void(note, frame))
 			drop(note);
 	region_pending_begin_of((int)sys_call0(SYS_getpid), thread, frame);
 }
@@ -91,7 +121,7 @@ void region_pending_mark(const uint64_t *frame)
 	int thread = (int)sys_call0(SYS_gettid);
 
 	for (struct note *note = notes; note < notes + NOTES; note++)
-		if (note->thread == thread && note->frame == (const char *)frame) {
+		if (is_of(note, thread) && note->frame == (const char *)frame) {
 			note->moment = *frame;
 			return;
 		}
@@ -99,14 +129,14 @@ void region_pending_mark(const uint64_t *frame)
 
 bool region_pending_has(const void *here)
 {
-	int thread = region_forks_pending > 0 ? (int)sys_call0(SYS_gettid) : 0;
+	int thread = (int)sys_call0(SYS_gettid);
 	bool found = false;
 
-	for (struct note *note = notes; note < notes + NOTES && thread != 0; note++) {
-		if (note->thread != thread)
+	for (struct note *note = notes; note < notes + NOTES; note++) {
+		if (!is_of(note, thread))
 			continue;
 		if (is_void(note, here))
-			drop(note);
+			atomic_store(&note->over, true);
 		else
 			found = true;
 	}
@@ -116,25 +146,27 @@ bool region_pending_has(const void *here)
 /* Forks of one thread end in the reverse order of their beginnings. */
 void region_pending_end(const void *here)
 {
-	int thread = region_forks_pending > 0 ? (int)sys_call0(SYS_gettid) : 0;
+	int thread = (int)sys_call0(SYS_gettid);
 	struct note *last = NULL;
 
-	for (struct note *note = notes; note < notes + NOTES && thread != 0; note++) {
-		if (note->thread != thread)
+	for (struct note *note = notes; note < notes + NOTES; note++) {
+		if (!is_of(note, thread))
 			continue;
 		if (is_void(note, here))
-			drop(note);
+			atomic_store(&note->over, true);
 		else if (last == NULL || note->frame < last->frame)
 			last = note;
 	}
 	if (last != NULL)
-		drop(last);
+		atomic_store(&last->over, true);
 }
 
 void region_pending_forget(void)
 {
-	for (struct note *note = notes; note < notes + NOTES; note++)
-		note->thread = 0;
+	for (struct note *note = notes; note < notes + NOTES; note++) {
+		atomic_store(&note->over, false);
+		atomic_store(&note->thread, 0);
+	}
 	region_forks_pending = 0;
 }
 
@@ -142,10 +174,12 @@ bool region_pending_check(void)
 {
 	bool stuck = false;
 
+	drop_those_that_are_over();
 	for (struct note *note = notes; note < notes + NOTES && region_forks_pending > 0; note++) {
-		if (note->thread == 0)
+		int thread = atomic_load(&note->thread);
+		if (thread == 0)
 			continue;
-		if (sys_call3(SYS_tgkill, note->process, note->thread, 0) == -ESRCH)
+		if (sys_call3(SYS_tgkill, note->process, thread, 0) == -ESRCH)
 			drop(note);
 		else
 			stuck = stuck || region_clock() - note->since > STUCK_NS;

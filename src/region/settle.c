@@ -288,7 +288,7 @@ int region_settle_begin(struct odf_region *region, uint64_t *epoch)
 		error = region_give_up(region, ODF_REASON_HEAP_NO_SETTLING);
 	if (error != 0 || region->left)
 		error = EAGAIN;
-	else if (region_forks_pending > 0)
+	else if (region_has_pending_forks())
 		error = EAGAIN;
 	else if (region->doubt)
 		error = ENOTSUP;
@@ -406,7 +406,7 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 			step_choose_how_to_hold(region, &step, &private);
 		region_lock_as_keeper();
 		/* Invariants 1 and 3: no fork came while nobody held the lock. */
-		if (region->epoch != epoch || !region->vacant || region->visible || region_forks_pending > 0 || region->aside_lost)
+		if (region->epoch != epoch || !region->vacant || region->visible || region_has_pending_forks() || region->aside_lost)
 			error = EAGAIN;
 		else
 			error = pass_extents(region);

@@ -85,7 +85,7 @@ int region_work_make(struct odf_region *region);
 uint64_t region_gather(struct odf_region *region, uint64_t now);
 
 /* ---- The keeper (keeper.h) ---- */
-enum region_order { REGION_ADOPT, REGION_RELEASE, REGION_SETTLE, REGION_SETTLE_AT_FORK, REGION_DRAIN, REGION_RESIDENT, REGION_FREEZE };
+enum region_order { REGION_ADOPT, REGION_RELEASE, REGION_SETTLE, REGION_SETTLE_AT_FORK, REGION_DRAIN, REGION_RESIDENT };
 /* Has the keeper do it; 0 or an errno value, ESRCH: there is none. Not under the lock. */
 int region_order(enum region_order order, struct odf_region *region, uint64_t *result);
 /* The same if nobody else is giving orders, else EBUSY. Async-signal-safe. */
@@ -98,9 +98,11 @@ struct region_allowance {
 	uint64_t merged, took_ns;  /* the answer: pages, and how long */
 };
 int region_order_settle(struct region_allowance *allowed);
-/* Has the keeper freeze all for a fork of the calling thread, and note it as pending, as region_pending_begin does.
- * As above. */
+/* keeper_freezes.c: has the keeper freeze all for a fork of the calling thread, and note it as pending, as
+ * region_pending_begin does. Holds nothing that others wait for. EBUSY, ESRCH: do it yourself; or another error.
+ * Async-signal-safe. */
 int region_order_freeze(const void *frame);
+void region_forget_freezes(void); /* in a child */
 /* Has a keeper, the one that there is or a new one, make the files of a new region, its views and its place in the
  * list. 0 or an errno value; EAGAIN: there is no room for a further process; EBUSY: not by this thread, whose low
  * priority the keeper could not leave; ECHILD: children of this process live in another PID namespace. Calls of this

@@ -46,7 +46,7 @@ int region_thin(struct odf_region *region, const struct region_settler *settler)
 		}
 		region_lock_as_keeper();
 		/* Invariant 1, as for a step. */
-		if (region->epoch != epoch || !region->vacant || region->visible || region_forks_pending > 0 || region->live_length > 0 ||
+		if (region->epoch != epoch || !region->vacant || region->visible || region_has_pending_forks() || region->live_length > 0 ||
 		    region->aside_lost)
 			error = EAGAIN;
 		else if (region_extent_at(region, at, limit, &end) == NULL) {

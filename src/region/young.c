@@ -320,7 +320,7 @@ int region_begin_adopting(struct odf_region *region, size_t from, size_t *length
 	size_t end, other;
 
 	if (region->left || region->inherited || region->visible || region->live_length < region->length ||
-	    region_forks_pending > 0)
+	    region_has_pending_forks())
 		return EAGAIN;
 	if (region_next_young(region, from, &end) != from)
 		return ENOENT;
@@ -403,7 +403,7 @@ static int overlay_live(struct odf_region *region, struct region_extent run)
 	char *home = region->home + run.from;
 
 	/* A fork under way has what is anonymous; and what the file may have there only a settle takes out. */
-	if (run.stale || region_forks_pending > 0)
+	if (run.stale || region_has_pending_forks())
 		return EAGAIN;
 	if (!region_map_view(region, home, run.from, run.length)) {
 		/* The kernel may have unmapped it before it failed, and another thread's mapping may have come there. */

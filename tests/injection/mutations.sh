@@ -94,7 +94,7 @@ mutant settles_although_busy 1 token.c descendant_keeps_its_snapshot \
 mutant token_not_asked 1 token.c descendant_keeps_its_snapshot 's/sealed = sys_call3\(SYS_fcntl[^;]*;/sealed = 0;/'
 mutant step_after_a_fork 1 settle.c fork_between_steps 's/if \(region->epoch != epoch.*?lost\)\n/if (false)\n/s'
 mutant forks_not_counted 1 pending.c no_settling_amid_a_fork 's/region_forks_pending\+\+;/;/'
-mutant counted_forks_ignored 1 settle.c no_settling_amid_a_fork 's/region_forks_pending > 0/false/g'
+mutant counted_forks_ignored 1 settle.c no_settling_amid_a_fork 's/region_has_pending_forks\(\)/false/g'
 mutant fork_leaves_the_verdict 1 freeze.c descendant_keeps_its_snapshot 's/region->vacant = false;//g'
 mutant show_gives_the_verdict 1 token.c fork_between_steps \
 	's/(region->visible = true;\n\tregion->vacant = )false;/$1true;/'

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Freezes that the keeper makes for the forks of others: of a thread that the kernel may leave waiting for a processor
+ * (SCHED_IDLE), and of one that lacks what the keeper has. No lock is held by who waits, as others would wait for that
+ * thread then: each has a note of its own. Who is not served freezes by itself.
+ *
+ * Async-signal-safe.
+ */
+#include <errno.h>
+#include <linux/futex.h>
+#include <time.h>
+
+#include "keeper.h"
+
+#define FREEZES 8
+enum { UNUSED, WRITTEN_TO, WANTED, DONE };
+
+static struct freeze {
+	atomic_int state;
+	const void *frame; /* and whose */
+	int process, thread, error;
+} freezes[FREEZES];
+
+/* ---- By who wants one ---- */
+
+static struct freeze *take_unused(void)
+{
+	for (struct freeze *freeze = freezes; freeze < freezes + FREEZES; freeze++) {
+		int was = UNUSED;
+		if (atomic_compare_exchange_strong(&freeze->state, &was, WRITTEN_TO))
+			return freeze;
+	}
+	return NULL;
+}
+
+/* A new keeper, that came after the end of the one that was asked, does it as well. */
+static int wait_for(struct freeze *freeze)
+{
+	int error;
+
+	while (atomic_load(&freeze->state) == WANTED && atomic_load(&keeper.id) != 0) {
+		struct timespec moment = { 0, 100000000 }; /* its end wakes nobody here */
+		(void)sys_call4(SYS_futex, &freeze->state, FUTEX_WAIT_PRIVATE, WANTED, &moment);
+	}
+	error = atomic_load(&freeze->state) == DONE ? freeze->error : ESRCH;
+	atomic_store(&freeze->state, UNUSED);
+	return error;
+}
+
+int region_order_freeze(const void *frame)
+{
+	uint64_t all = ~0ull, mask;
+	struct freeze *freeze;
+	int error = EBUSY;
+
+	if (!region_keeper_runs())
+		return ESRCH;
+	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask); /* a handler might not come back */
+	freeze = take_unused();
+	if (freeze != NULL) {
+		freeze->frame = frame;
+		freeze->process = (int)sys_call0(SYS_getpid);
+		freeze->thread = (int)sys_call0(SYS_gettid);
+		atomic_store(&freeze->state, WANTED);
+		region_keeper_call();
+		error = wait_for(freeze);
+	}
+	(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
+	return error;
+}
+
+void region_forget_freezes(void)
+{
+	for (struct freeze *freeze = freezes; freeze < freezes + FREEZES; freeze++)
+		atomic_store(&freeze->state, UNUSED);
+}
+
+/* ---- By the keeper ---- */
+
+bool keeper_has_freezes(void)
+{
+	for (const struct freeze *freeze = freezes; freeze < freezes + FREEZES; freeze++)
+		if (atomic_load(&freeze->state) == WANTED)
+			return true;
+	return false;
+}
+
+static int make(const struct freeze *freeze)
+{
+	int error;
+
+	region_lock_as_keeper();
+	error = region_freeze_all();
+	if (error == 0)
+		region_pending_begin_of(freeze->process, freeze->thread, freeze->frame);
+	region_unlock_as_keeper();
+	keeper_note_idle_fork();
+	return error;
+}
+
+void keeper_make_freezes(void)
+{
+	for (struct freeze *freeze = freezes; freeze < freezes + FREEZES; freeze++) {
+		if (atomic_load(&freeze->state) != WANTED)
+			continue;
+		freeze->error = make(freeze);
+		atomic_store(&freeze->state, DONE);
+		(void)sys_call3(SYS_futex, &freeze->state, FUTEX_WAKE_PRIVATE, 1);
+	}
+}
