@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * The chunk of a FROZEN region, measured: what forks cost while a child keeps the snapshot, for each size of chunk. The parent has read all of the memory
- * since the freeze and written some of it; the next fork copies the page tables of every chunk that was written to, and pays for each chunk that
- * there is. On the library's parts, which let the size be set.
+ * The chunk of a FROZEN region, measured: what forks cost while a child keeps the snapshot, for each size of chunk. The
+ * parent has read all of the memory since the freeze and written some of it; the next fork copies the page tables of
+ * every chunk that was written to, and pays for each chunk that there is. On the library's parts, which let the size be
+ * set.
  */
 #include <errno.h>
 #include <signal.h>
@@ -92,7 +93,8 @@ int main(int argc, char **argv)
 				pid_t keeps, pid;
 				double held;
 				char sum = 0;
-				/* The template is made by a settle, with the size that was set before it: the first round is for that. */
+				/* The template is made by a settle, with the size that was set before it: the first
+				 * round is for that. */
 				held = timed_fork(&keeps);
 				if (round >= 0)
 					first[round] = held;
@@ -107,7 +109,8 @@ int main(int argc, char **argv)
 				end(keeps);
 				settle(region);
 			}
-			printf("%zu,%zu,%zu,%.1f,%.1f\n", size / MIB, chunk / MIB, spread / MIB, median(first, rounds), median(next, rounds));
+			printf("%zu,%zu,%zu,%.1f,%.1f\n", size / MIB, chunk / MIB, spread / MIB, median(first, rounds),
+			       median(next, rounds));
 			fflush(stdout);
 		}
 	}

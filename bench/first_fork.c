@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a program pays for the first fork, and before it for the waking of the heap: microseconds of malloc(64 MiB), by which the heap wakes, and of the first fork. */
+ * What a program pays for the first fork, and before it for the waking of the heap: microseconds of malloc(64 MiB), by
+ * which the heap wakes, and of the first fork. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * fork [OPTION...]: what a fork costs a process that holds much memory: the call, the faults after it, the whole job of the
- * child, and forks without end. For memory on 4 KiB pages (p4k), on 2 MiB pages (p2m), in a region that is LIVE at each fork
- * (region), in a region that is forked again at once (region_next), and for a process that has none (empty, empty_next), which is
- * the limit. What is not named so begins each round with a rest, as long as that in which the region becomes LIVE; it is not
- * counted.
+ * fork [OPTION...]: what a fork costs a process that holds much memory: the call, the faults after it, the whole job of
+ * the child, and forks without end. For memory on 4 KiB pages (p4k), on 2 MiB pages (p2m), in a region that is LIVE at
+ * each fork (region), in a region that is forked again at once (region_next), and for a process that has none (empty,
+ * empty_next), which is the limit. What is not named so begins each round with a rest, as long as that in which the
+ * region becomes LIVE; it is not counted.
  *
  *   --sizes LIST      amounts of memory: 64M,1G or MiB; without it each experiment has its own
  *   --only LIST       of held, mix, steady, close, after, alive, fault, sparse
@@ -14,9 +14,9 @@
  *   --csv PREFIX      writes PREFIX-held.csv, PREFIX-mix.csv..., else to standard output
  *   --note TEXT       the first line of each file
  *
- * Each kind of memory is in a worker process of its own (fork_worker.h). They take turns, in changing order, so that a machine
- * whose speed drifts does so for all; where not all fit into memory beside each other, they come one after the other. Times are
- * of CLOCK_MONOTONIC, in microseconds.
+ * Each kind of memory is in a worker process of its own (fork_worker.h). They take turns, in changing order, so that a
+ * machine whose speed drifts does so for all; where not all fit into memory beside each other, they come one after the
+ * other. Times are of CLOCK_MONOTONIC, in microseconds.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -38,9 +38,11 @@ static const struct {
 	enum memory memory;
 	unsigned experiments;
 } variants[VARIANTS] = {
-	[P4K] = { SMALL_PAGES, IN(HELD) | IN(MIX) | IN(STEADY) | IN(CLOSE) | IN(AFTER) | IN(ALIVE) | IN(FAULT) | IN(SPARSE) },
+	[P4K] = { SMALL_PAGES,
+	  IN(HELD) | IN(MIX) | IN(STEADY) | IN(CLOSE) | IN(AFTER) | IN(ALIVE) | IN(FAULT) | IN(SPARSE) },
 	[P2M] = { HUGE_PAGES, IN(HELD) | IN(MIX) | IN(STEADY) | IN(FAULT) },
-	[REGION] = { IN_REGION, IN(HELD) | IN(MIX) | IN(STEADY) | IN(CLOSE) | IN(AFTER) | IN(ALIVE) | IN(FAULT) | IN(SPARSE) },
+	[REGION] = { IN_REGION,
+	  IN(HELD) | IN(MIX) | IN(STEADY) | IN(CLOSE) | IN(AFTER) | IN(ALIVE) | IN(FAULT) | IN(SPARSE) },
 	[REGION_NEXT] = { IN_REGION, IN(HELD) | IN(MIX) },
 	[EMPTY] = { NO_MEMORY, IN(HELD) },
 	[EMPTY_NEXT] = { NO_MEMORY, IN(HELD) },
@@ -95,12 +97,13 @@ static void die(const char *what)
 
 static void usage(void)
 {
-	fprintf(stderr, "usage: fork [--sizes LIST] [--only held,mix,steady,close,after,alive,fault,sparse] [--child LIST] [--parent LIST] [--quick] "
-			"[--csv PREFIX] [--note TEXT]\n");
+	fprintf(stderr,
+		"usage: fork [--sizes LIST] [--only held,mix,steady,close,after,alive,fault,sparse] [--child LIST] [--parent LIST] [--quick] "
+		"[--csv PREFIX] [--note TEXT]\n");
 	exit(2);
 }
 
-/* ---- Lists ----------------------------------------------------------------------------------------------------------------- */
+/* ---- Lists ------------------------------------------------------------------------------------------------------- */
 
 enum { MOST = 64 };
 
@@ -162,17 +165,21 @@ static struct list parent_percents(enum experiment experiment)
 	return numbers(options.quick ? "0,1" : "0,1,10", false);
 }
 
-/* What an experiment needs beyond one or more times the memory itself: copies that child and parent make, page tables, and room
- * for the rest. */
+/* What an experiment needs beyond one or more times the memory itself: copies that child and parent make, page tables,
+ * and room for the rest. */
 static size_t need_beyond(enum experiment experiment, size_t bytes)
 {
 	struct list child = child_percents(), parent = parent_percents(experiment);
-	double percent = experiment == AFTER ? 100 : experiment == ALIVE ? 150 : experiment == MIX ? largest(&child) + largest(&parent) : experiment == STEADY ? largest(&parent) : 2;
+	double percent = experiment == AFTER    ? 100
+			 : experiment == ALIVE  ? 150
+			 : experiment == MIX    ? largest(&child) + largest(&parent)
+			 : experiment == STEADY ? largest(&parent)
+						: 2;
 
 	return (size_t)((double)bytes * percent / 100) + bytes / 64 + (256u << 20);
 }
 
-/* ---- Cells and their samples ----------------------------------------------------------------------------------------------- */
+/* ---- Cells and their samples ------------------------------------------------------------------------------------- */
 
 static struct entry *entries;
 static size_t entry_count;
@@ -195,7 +202,9 @@ static void add_mixes(void)
 
 	for (size_t p = 0; p < parent.count; p++) {
 		for (size_t c = 0; c < child.count; c++) {
-			struct cell cell = { .experiment = MIX, .parent_percent = parent.item[p], .child_percent = child.item[c] };
+			struct cell cell = {
+				.experiment = MIX, .parent_percent = parent.item[p], .child_percent = child.item[c],
+			};
 			add(cell);
 			cell.writes = true;
 			if (cell.child_percent > 0)
@@ -233,7 +242,8 @@ static void add_close(size_t bytes)
 {
 	enum { READ = 2000 };
 
-	add((struct cell){ .experiment = CLOSE, .parent_percent = 1, .child_percent = 100.0 * (double)READ / (double)(bytes / PAGE) });
+	add((struct cell){ .experiment = CLOSE, .parent_percent = 1,
+			   .child_percent = 100.0 * (double)READ / (double)(bytes / PAGE) });
 }
 
 static void add_after(void)
@@ -242,7 +252,8 @@ static void add_after(void)
 
 	for (size_t writes = 0; writes < 2; writes++)
 		for (size_t i = 0; i < LENGTH(lives_us); i++)
-			add((struct cell){ .experiment = AFTER, .parent_percent = 100, .writes = writes == 1, .lives_us = lives_us[i] });
+			add((struct cell){ .experiment = AFTER, .parent_percent = 100, .writes = writes == 1,
+					   .lives_us = lives_us[i] });
 }
 
 static void add_alive(void)
@@ -258,7 +269,8 @@ static void add_faults(size_t bytes)
 	size_t pages = bytes / PAGE / 4 < 20000 ? bytes / PAGE / 4 : 20000;
 
 	for (int which = 0; which < 4; which++)
-		add((struct cell){ .experiment = FAULT, .in_parent = which < 2, .writes = which % 2 == 0, .pages = pages });
+		add((struct cell){ .experiment = FAULT, .in_parent = which < 2, .writes = which % 2 == 0,
+				   .pages = pages });
 }
 
 static void add_sparse(size_t bytes)
@@ -271,9 +283,11 @@ static void add_sparse(size_t bytes)
 			if (w + 1 < LENGTH(widths) && widths[w] >= bytes)
 				continue;
 			for (size_t a = 0; a < LENGTH(amounts); a++) {
-				bool wanted = !options.quick || (w % 2 == 0 && a < 2) || (widths[w] == bytes && amounts[a] == bytes / PAGE / 100);
+				bool wanted = !options.quick || (w % 2 == 0 && a < 2) ||
+					      (widths[w] == bytes && amounts[a] == bytes / PAGE / 100);
 				if (wanted && amounts[a] <= widths[w] / PAGE)
-					add((struct cell){ .experiment = SPARSE, .pages = amounts[a], .width = widths[w], .reads_all = read == 1 });
+					add((struct cell){ .experiment = SPARSE, .pages = amounts[a],
+							   .width = widths[w], .reads_all = read == 1 });
 			}
 		}
 	}
@@ -308,7 +322,7 @@ static void add_cells(enum experiment experiment, size_t bytes)
 	}
 }
 
-/* ---- Workers --------------------------------------------------------------------------------------------------------------- */
+/* ---- Workers ----------------------------------------------------------------------------------------------------- */
 
 static struct worker {
 	pid_t pid; /* 0: none */
@@ -374,7 +388,8 @@ static void start_worker(enum memory memory, size_t bytes)
 		stop_worker(memory); /* it has said why */
 }
 
-/* How long a region rests in the middle case; where it settles much memory, others need not sleep as long to be as cold. */
+/* How long a region rests in the middle case; where it settles much memory, others need not sleep as long to be as
+ * cold. */
 static double rest_us(const struct entry *entry)
 {
 	const struct series *region = &entry->of[REGION];
@@ -394,11 +409,13 @@ static void run_turn(struct entry *entry, size_t variant, double slice_us, size_
 	struct job job = { .cell = entry->cell, .slice_us = slice_us, .limit = limit };
 	struct worker *worker = &workers[variants[variant].memory];
 
-	job.from_rest = variant != REGION_NEXT && variant != EMPTY_NEXT && entry->cell.experiment != STEADY && entry->cell.experiment != CLOSE &&
-			entry->cell.experiment != AFTER && entry->cell.experiment != ALIVE;
+	job.from_rest = variant != REGION_NEXT && variant != EMPTY_NEXT && entry->cell.experiment != STEADY &&
+			entry->cell.experiment != CLOSE && entry->cell.experiment != AFTER &&
+			entry->cell.experiment != ALIVE;
 	job.rest_us = rest_us(entry);
 	if (!send_all(worker->fd, &job, sizeof job) || !hear(worker, &entry->of[variant])) {
-		fprintf(stderr, "fork: the worker of %s failed in %s\n", variant_names[variant], experiment_names[entry->cell.experiment]);
+		fprintf(stderr, "fork: the worker of %s failed in %s\n", variant_names[variant],
+			experiment_names[entry->cell.experiment]);
 		exit(1);
 	}
 }
@@ -429,7 +446,8 @@ static void run_entry(struct entry *entry, unsigned pass, unsigned passes)
 			if (order[i] == REGION)
 				swap(&order[i], &order[0]);
 		for (size_t i = 0; i < count; i++)
-			run_turn(entry, order[i], plan->budget_ms * 1e3 / plan->turns, (plan->limit + plan->turns - 1) / plan->turns);
+			run_turn(entry, order[i], plan->budget_ms * 1e3 / plan->turns,
+				 (plan->limit + plan->turns - 1) / plan->turns);
 	}
 }
 
@@ -439,11 +457,12 @@ static void run_entries(unsigned pass, unsigned passes)
 		run_entry(&entries[e], pass, passes);
 }
 
-/* ---- The whole ------------------------------------------------------------------------------------------------------------- */
+/* ---- The whole --------------------------------------------------------------------------------------------------- */
 
 enum { BIG = NO_MEMORY }; /* kinds of memory that take room */
 
-/* All at a time, and twice: which frames of the machine's memory a worker happens to get makes some forks dearer than others. */
+/* All at a time, and twice: which frames of the machine's memory a worker happens to get makes some forks dearer than
+ * others. */
 static void run_together(size_t bytes)
 {
 	enum { PASSES = 2 };
@@ -457,8 +476,8 @@ static void run_together(size_t bytes)
 	}
 }
 
-/* Once, as filling so much takes its time. The process of nothing is there beside all. The region comes first, because its rests
- * set those of the others. */
+/* Once, as filling so much takes its time. The process of nothing is there beside all. The region comes first, because
+ * its rests set those of the others. */
 static void run_one_at_a_time(size_t bytes)
 {
 	start_worker(NO_MEMORY, bytes);
@@ -482,8 +501,8 @@ static void run_size(size_t bytes, unsigned wanted)
 		if ((wanted & IN(experiment)) == 0)
 			continue;
 		if (bytes + more > available) {
-			fprintf(stderr, "fork: %zu MiB: %s left out, it needs %zu MiB and %zu are available\n", mib, experiment_names[experiment],
-				(bytes + more) >> 20, available >> 20);
+			fprintf(stderr, "fork: %zu MiB: %s left out, it needs %zu MiB and %zu are available\n", mib,
+				experiment_names[experiment], (bytes + more) >> 20, available >> 20);
 			continue;
 		}
 		possible |= IN(experiment);
@@ -511,8 +530,8 @@ static unsigned experiments_named(const char *text)
 
 	while (*text != 0) {
 		size_t length = strcspn(text, ","), experiment = 0;
-		while (experiment < EXPERIMENTS &&
-		       (strlen(experiment_names[experiment]) != length || strncmp(experiment_names[experiment], text, length) != 0))
+		while (experiment < EXPERIMENTS && (strlen(experiment_names[experiment]) != length ||
+						    strncmp(experiment_names[experiment], text, length) != 0))
 			experiment++;
 		if (experiment == EXPERIMENTS)
 			usage();
@@ -525,8 +544,10 @@ static unsigned experiments_named(const char *text)
 static void read_options(int argc, char **argv)
 {
 	static const struct option known[] = {
-		{ "sizes", required_argument, NULL, 's' }, { "only", required_argument, NULL, 'o' },	{ "child", required_argument, NULL, 'c' },
-		{ "parent", required_argument, NULL, 'p' }, { "quick", no_argument, NULL, 'q' }, { "csv", required_argument, NULL, 'f' },
+		{ "sizes", required_argument, NULL, 's' }, { "only", required_argument, NULL, 'o' },	{ "child",
+		  required_argument, NULL, 'c' },
+		{ "parent", required_argument, NULL, 'p' }, { "quick", no_argument, NULL, 'q' },
+		  { "csv", required_argument, NULL, 'f' },
 		{ "note", required_argument, NULL, 'n' },  { 0 },
 	};
 	int option;
@@ -578,7 +599,8 @@ int main(int argc, char **argv)
 		unsigned wanted = 0;
 		for (int experiment = 0; experiment < EXPERIMENTS; experiment++)
 			for (size_t i = 0; i < sizes[experiment].count && (options.selected & IN(experiment)) != 0; i++)
-				if (sizes[experiment].item[i] > before && (size == 0 || sizes[experiment].item[i] < size))
+				if (sizes[experiment].item[i] > before &&
+				    (size == 0 || sizes[experiment].item[i] < size))
 					size = sizes[experiment].item[i];
 		if (size == 0)
 			break;

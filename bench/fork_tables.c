@@ -8,21 +8,29 @@
 #include "odfork.h"
 
 const char *const variant_names[VARIANTS] = { "p4k", "p2m", "region", "region_next", "empty", "empty_next" };
-const char *const experiment_names[EXPERIMENTS] = { "held", "mix", "steady", "close", "after", "alive", "fault", "sparse" };
+const char *const experiment_names[EXPERIMENTS] = {
+	"held", "mix", "steady", "close", "after", "alive", "fault", "sparse",
+};
 
 static const char *const columns[EXPERIMENTS] = {
-	[HELD] = "mib,variant,rounds,held_median_us,held_p99_us,held_min_us,reaped_median_us,reaped_p99_us,reaped_min_us,rest_median_us,"
-		 "not_live,state",
+	[HELD] =
+		"mib,variant,rounds,held_median_us,held_p99_us,held_min_us,reaped_median_us,reaped_p99_us,reaped_min_us,rest_median_us,"
+		"not_live,state",
 	[MIX] = "mib,child,order,child_percent,parent_percent,variant,rounds,total_median_us,total_min_us,held_median_us,parent_median_us,"
 		"round_median_us,rest_median_us,not_live,total_to_p4k,total_to_p2m,round_to_p4k",
-	[STEADY] = "mib,parent_percent,lives_us,variant,rounds,held_median_us,held_p99_us,held_max_us,rounds_per_s,keeper_us_per_round,"
-		   "p4k_to_this",
-	[CLOSE] = "mib,parent_percent,child_percent,variant,rounds,held_median_us,held_p90_us,held_max_us,write_median_us,round_median_us,"
-		  "p4k_to_this",
-	[AFTER] = "mib,parent,lives_us,variant,rounds,held_median_us,round_median_us,cpu_median_us,keeper_median_us,round_to_p4k,cpu_to_p4k",
-	[ALIVE] = "mib,alive,parent_percent,variant,rounds,held_median_us,held_p90_us,held_max_us,write_median_us,p4k_to_this",
+	[STEADY] =
+		"mib,parent_percent,lives_us,variant,rounds,held_median_us,held_p99_us,held_max_us,rounds_per_s,keeper_us_per_round,"
+		"p4k_to_this",
+	[CLOSE] =
+		"mib,parent_percent,child_percent,variant,rounds,held_median_us,held_p90_us,held_max_us,write_median_us,round_median_us,"
+		"p4k_to_this",
+	[AFTER] =
+		"mib,parent,lives_us,variant,rounds,held_median_us,round_median_us,cpu_median_us,keeper_median_us,round_to_p4k,cpu_to_p4k",
+	[ALIVE] =
+		"mib,alive,parent_percent,variant,rounds,held_median_us,held_p90_us,held_max_us,write_median_us,p4k_to_this",
 	[FAULT] = "mib,side,access,variant,faults,median_us,mean_us,p99_us,p999_us,worst_us",
-	[SPARSE] = "mib,parent_reads,width_kib,pages,variant,rounds,held_median_us,held_p99_us,held_min_us,write_median_us",
+	[SPARSE] =
+		"mib,parent_reads,width_kib,pages,variant,rounds,held_median_us,held_p99_us,held_min_us,write_median_us",
 };
 
 static void die(const char *what)
@@ -150,9 +158,9 @@ static void print_held(FILE *file, size_t mib, const struct series *series, size
 		snprintf(state, sizeof state, "%d %% in huge pages", series->huge_percent);
 	else if (series->settling >= 0)
 		snprintf(state, sizeof state, "%s", settling_name(series->settling));
-	fprintf(file, "%zu,%s,%zu,%.1f,%.1f,%.1f,%.1f,%.1f,%.1f,%.0f,%zu,%s\n", mib, variant_names[v], series->count, held.median,
-		held.p99, held.least, reaped.median, reaped.p99, reaped.least, FIGURES(series, rest_us).median,
-		not_live(series), state);
+	fprintf(file, "%zu,%s,%zu,%.1f,%.1f,%.1f,%.1f,%.1f,%.1f,%.0f,%zu,%s\n", mib, variant_names[v], series->count,
+		held.median, held.p99, held.least, reaped.median, reaped.p99, reaped.least,
+		FIGURES(series, rest_us).median, not_live(series), state);
 }
 
 static double round_us(const struct series *series)
@@ -167,9 +175,10 @@ static void print_mix(FILE *file, size_t mib, const struct entry *entry, size_t 
 	struct figures total = FIGURES(series, total_us);
 	char to_p4k[32], to_p2m[32], round_to_p4k[32];
 
-	fprintf(file, "%zu,%s,%s,%g,%g,%s,%zu,%.0f,%.0f,%.1f,%.0f,%.0f,%.0f,%zu,%s,%s,%s\n", mib, cell->writes ? "write" : "read",
-		cell->in_order ? "sequential" : "random", cell->child_percent, cell->parent_percent, variant_names[v], series->count,
-		total.median, total.least, FIGURES(series, held_us).median, FIGURES(series, parent_us).median, round_us(series),
+	fprintf(file, "%zu,%s,%s,%g,%g,%s,%zu,%.0f,%.0f,%.1f,%.0f,%.0f,%.0f,%zu,%s,%s,%s\n", mib,
+		cell->writes ? "write" : "read", cell->in_order ? "sequential" : "random", cell->child_percent,
+		cell->parent_percent, variant_names[v], series->count, total.median, total.least,
+		FIGURES(series, held_us).median, FIGURES(series, parent_us).median, round_us(series),
 		FIGURES(series, rest_us).median, not_live(series),
 		ratio(to_p4k, total.median, FIGURES(&entry->of[P4K], total_us).median),
 		ratio(to_p2m, total.median, FIGURES(&entry->of[P2M], total_us).median),
@@ -184,9 +193,9 @@ static void print_steady(FILE *file, size_t mib, const struct entry *entry, size
 	double keeper = FIGURES(series, keeper_us).mean; /* where there is none, the difference of two clocks */
 	char times[32];
 
-	fprintf(file, "%zu,%g,%u,%s,%zu,%.1f,%.1f,%.1f,%.1f,%.0f,%s\n", mib, entry->cell.parent_percent, entry->cell.lives_us,
-		variant_names[v], series->count, held.median, held.p99, held.most, 1e6 / round, keeper > 0 ? keeper : 0,
-		ratio(times, FIGURES(&entry->of[P4K], held_us).median, held.median));
+	fprintf(file, "%zu,%g,%u,%s,%zu,%.1f,%.1f,%.1f,%.1f,%.0f,%s\n", mib, entry->cell.parent_percent,
+		entry->cell.lives_us, variant_names[v], series->count, held.median, held.p99, held.most, 1e6 / round,
+		keeper > 0 ? keeper : 0, ratio(times, FIGURES(&entry->of[P4K], held_us).median, held.median));
 }
 
 static void print_close(FILE *file, size_t mib, const struct entry *entry, size_t v)
@@ -195,8 +204,9 @@ static void print_close(FILE *file, size_t mib, const struct entry *entry, size_
 	struct figures held = FIGURES(series, held_us);
 	char times[32];
 
-	fprintf(file, "%zu,%g,%.2f,%s,%zu,%.1f,%.1f,%.1f,%.0f,%.0f,%s\n", mib, entry->cell.parent_percent, entry->cell.child_percent,
-		variant_names[v], series->count, held.median, held.p90, held.most, FIGURES(series, parent_us).median, round_us(series),
+	fprintf(file, "%zu,%g,%.2f,%s,%zu,%.1f,%.1f,%.1f,%.0f,%.0f,%s\n", mib, entry->cell.parent_percent,
+		entry->cell.child_percent, variant_names[v], series->count, held.median, held.p90, held.most,
+		FIGURES(series, parent_us).median, round_us(series),
 		ratio(times, FIGURES(&entry->of[P4K], held_us).median, held.median));
 }
 
@@ -206,9 +216,11 @@ static void print_after(FILE *file, size_t mib, const struct entry *entry, size_
 	struct figures total = FIGURES(series, total_us), cpu = FIGURES(series, cpu_us);
 	char to_p4k[32], cpu_to_p4k[32];
 
-	fprintf(file, "%zu,%s,%u,%s,%zu,%.1f,%.0f,%.0f,%.0f,%s,%s\n", mib, entry->cell.writes ? "writes" : "reads", entry->cell.lives_us,
-		variant_names[v], series->count, FIGURES(series, held_us).median, total.median, cpu.median, FIGURES(series, keeper_us).median,
-		ratio(to_p4k, total.median, FIGURES(plain, total_us).median), ratio(cpu_to_p4k, cpu.median, FIGURES(plain, cpu_us).median));
+	fprintf(file, "%zu,%s,%u,%s,%zu,%.1f,%.0f,%.0f,%.0f,%s,%s\n", mib, entry->cell.writes ? "writes" : "reads",
+		entry->cell.lives_us, variant_names[v], series->count, FIGURES(series, held_us).median, total.median,
+		cpu.median, FIGURES(series, keeper_us).median,
+		ratio(to_p4k, total.median, FIGURES(plain, total_us).median),
+		ratio(cpu_to_p4k, cpu.median, FIGURES(plain, cpu_us).median));
 }
 
 static void print_alive(FILE *file, size_t mib, const struct entry *entry, size_t v)
@@ -217,8 +229,8 @@ static void print_alive(FILE *file, size_t mib, const struct entry *entry, size_
 	struct figures held = FIGURES(series, held_us);
 	char times[32];
 
-	fprintf(file, "%zu,%zu,%g,%s,%zu,%.1f,%.1f,%.1f,%.0f,%s\n", mib, entry->cell.alive, entry->cell.parent_percent, variant_names[v],
-		series->count, held.median, held.p90, held.most, FIGURES(series, parent_us).median,
+	fprintf(file, "%zu,%zu,%g,%s,%zu,%.1f,%.1f,%.1f,%.0f,%s\n", mib, entry->cell.alive, entry->cell.parent_percent,
+		variant_names[v], series->count, held.median, held.p90, held.most, FIGURES(series, parent_us).median,
 		ratio(times, FIGURES(&entry->of[P4K], held_us).median, held.median));
 }
 
@@ -228,8 +240,8 @@ static void print_distribution(FILE *file, size_t mib, const struct entry *entry
 	double *values = sorted(series, offsetof(struct sample, held_us));
 
 	for (int percent = 0; percent <= 100; percent++)
-		fprintf(file, "%zu,%g,%u,%s,%d,%.1f\n", mib, entry->cell.parent_percent, entry->cell.lives_us, variant_names[v], percent,
-			at(values, series->count, percent / 100.0));
+		fprintf(file, "%zu,%g,%u,%s,%d,%.1f\n", mib, entry->cell.parent_percent, entry->cell.lives_us,
+			variant_names[v], percent, at(values, series->count, percent / 100.0));
 	free(values);
 }
 
@@ -238,15 +250,17 @@ static void print_fault(FILE *file, size_t mib, const struct cell *cell, const s
 	struct figures fault = FIGURES(series, held_us);
 
 	fprintf(file, "%zu,%s,%s,%s,%zu,%.2f,%.2f,%.2f,%.2f,%.1f\n", mib, cell->in_parent ? "parent" : "child",
-		cell->writes ? "write" : "read", variant_names[v], series->count, fault.median, fault.mean, fault.p99, fault.p999, fault.most);
+		cell->writes ? "write" : "read", variant_names[v], series->count, fault.median, fault.mean, fault.p99,
+		fault.p999, fault.most);
 }
 
 static void print_sparse(FILE *file, size_t mib, const struct cell *cell, const struct series *series, size_t v)
 {
 	struct figures held = FIGURES(series, held_us);
 
-	fprintf(file, "%zu,%s,%zu,%zu,%s,%zu,%.1f,%.1f,%.1f,%.0f\n", mib, cell->reads_all ? "all" : "none", cell->width >> 10,
-		cell->pages, variant_names[v], series->count, held.median, held.p99, held.least, FIGURES(series, parent_us).median);
+	fprintf(file, "%zu,%s,%zu,%zu,%s,%zu,%.1f,%.1f,%.1f,%.0f\n", mib, cell->reads_all ? "all" : "none",
+		cell->width >> 10, cell->pages, variant_names[v], series->count, held.median, held.p99, held.least,
+		FIGURES(series, parent_us).median);
 }
 
 static void print_line(FILE *file, size_t mib, const struct entry *entry, size_t v)
@@ -278,8 +292,8 @@ static void print_line(FILE *file, size_t mib, const struct entry *entry, size_t
 	}
 }
 
-static void print_lines(FILE *file, enum experiment experiment, size_t mib, const struct entry *entries, size_t entry_count,
-			void print(FILE *file, size_t mib, const struct entry *entry, size_t v))
+static void print_lines(FILE *file, enum experiment experiment, size_t mib, const struct entry *entries,
+			size_t entry_count, void print(FILE *file, size_t mib, const struct entry *entry, size_t v))
 {
 	for (size_t e = 0; e < entry_count; e++)
 		for (size_t v = 0; v < VARIANTS; v++)
@@ -288,12 +302,13 @@ static void print_lines(FILE *file, enum experiment experiment, size_t mib, cons
 	close_table(file);
 }
 
-void print_table(const char *prefix, const char *note, enum experiment experiment, size_t mib, const struct entry *entries,
-		 size_t entry_count)
+void print_table(const char *prefix, const char *note, enum experiment experiment, size_t mib,
+		 const struct entry *entries, size_t entry_count)
 {
-	print_lines(open_table(prefix, note, experiment_names[experiment], columns[experiment]), experiment, mib, entries, entry_count,
-		    print_line);
+	print_lines(open_table(prefix, note, experiment_names[experiment], columns[experiment]), experiment, mib,
+		    entries, entry_count, print_line);
 	if (experiment == STEADY && prefix != NULL)
-		print_lines(open_table(prefix, note, "steady-distribution", "mib,parent_percent,lives_us,variant,percent_of_forks,held_us"),
+		print_lines(open_table(prefix, note, "steady-distribution",
+				       "mib,parent_percent,lives_us,variant,percent_of_forks,held_us"),
 			    experiment, mib, entries, entry_count, print_distribution);
 }

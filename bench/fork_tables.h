@@ -22,9 +22,10 @@ struct entry {
 	struct series of[VARIANTS];
 };
 
-/* The lines of one experiment at one size, to PREFIX-NAME.csv, or to standard output where `prefix` is NULL. A file starts with
- * `note` and a header; steady has a second one with its distribution. Ends the program if it cannot write. */
-void print_table(const char *prefix, const char *note, enum experiment experiment, size_t mib, const struct entry *entries,
-		 size_t entry_count);
+/* The lines of one experiment at one size, to PREFIX-NAME.csv, or to standard output where `prefix` is NULL. A file
+ * starts with `note` and a header; steady has a second one with its distribution. Ends the program if it cannot
+ * write. */
+void print_table(const char *prefix, const char *note, enum experiment experiment, size_t mib,
+		 const struct entry *entries, size_t entry_count);
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * overhead ROUNDS: in a small process, fork() and odf_fork() in pairs, in changing order; the time that the caller is held, and until
- * the child is reaped. CSV: what,fork_us,odf_fork_us,ratio, medians; the ratio is the median of the pairs' ratios over blocks of 100.
+ * overhead ROUNDS: in a small process, fork() and odf_fork() in pairs, in changing order; the time that the caller is
+ * held, and until the child is reaped. CSV: what,fork_us,odf_fork_us,ratio, medians; the ratio is the median of the
+ * pairs' ratios over blocks of 100.
  */
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -65,7 +66,8 @@ int main(int argc, char **argv)
 		reaped[2][block] = reaped[1][block] / reaped[0][block];
 	}
 	printf("what,fork_us,odf_fork_us,ratio\n");
-	printf("held,%.1f,%.1f,%.4f\n", quantile(held[0], blocks, 0.5), quantile(held[1], blocks, 0.5), quantile(held[2], blocks, 0.5));
+	printf("held,%.1f,%.1f,%.4f\n", quantile(held[0], blocks, 0.5), quantile(held[1], blocks, 0.5),
+	       quantile(held[2], blocks, 0.5));
 	printf("reaped,%.1f,%.1f,%.4f\n", quantile(reaped[0], blocks, 0.5), quantile(reaped[1], blocks, 0.5),
 	       quantile(reaped[2], blocks, 0.5));
 	return 0;

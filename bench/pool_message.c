@@ -92,8 +92,10 @@ static char bytes[BYTES];
 static void lay_out(struct message *message)
 {
 	message->bytes = (struct iovec){ bytes, sizeof bytes };
-	message->header = (struct msghdr){ .msg_iov = &message->bytes, .msg_iovlen = 1,
-					   .msg_control = &message->control, .msg_controllen = sizeof message->control };
+	message->header = (struct msghdr){ .msg_iov = &message->bytes,
+					   .msg_iovlen = 1,
+					   .msg_control = &message->control,
+					   .msg_controllen = sizeof message->control };
 }
 
 static double by_message(void)
@@ -209,7 +211,8 @@ int main(int argc, char **argv)
 			held[way][i] = ways[way].measure();
 	printf("what,median_us,p99_us\n");
 	for (size_t way = 0; way < WAYS; way++)
-		printf("%s,%.1f,%.1f\n", ways[way].name, quantile(held[way], rounds, 0.5), quantile(held[way], rounds, 0.99));
+		printf("%s,%.1f,%.1f\n", ways[way].name, quantile(held[way], rounds, 0.5),
+		       quantile(held[way], rounds, 0.99));
 	close(channel[0]);
 	reap(waiting);
 	return 0;

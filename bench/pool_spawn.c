@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * pool_spawn MIB ROUNDS THREADS: from a process that holds MIB of memory on small pages, THREADS threads start /bin/true in every way there is, ROUNDS
- * times each (ten times as often those that do not fork). Two measurements: how long the caller is held by one start, with nothing else under way; and
- * how many processes a second there are from start to end, with up to 8 under way in each thread.
+ * pool_spawn MIB ROUNDS THREADS: from a process that holds MIB of memory on small pages, THREADS threads start
+ * /bin/true in every way there is, ROUNDS times each (ten times as often those that do not fork). Two measurements: how
+ * long the caller is held by one start, with nothing else under way; and how many processes a second there are from
+ * start to end, with up to 8 under way in each thread.
  *
  * "pool (returns at once)" does not wait for exec; all others return when the program is known to have been executed.
  * The pool was made before the memory was taken.
@@ -88,7 +89,8 @@ static void measure_rate(struct caller *caller, size_t way, size_t count)
 	caller->done[way] += count;
 }
 
-/* Turn by turn, so that a machine whose speed drifts does so for all ways; all threads go the same way at the same time. */
+/* Turn by turn, so that a machine whose speed drifts does so for all ways; all threads go the same way at the same
+ * time. */
 static void *call(void *argument)
 {
 	struct caller *caller = argument;

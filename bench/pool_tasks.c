@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * pool_tasks MIB SECONDS WORKERS: a process that holds MIB of memory on small pages has a small function (an int in, its double out) run in other processes,
- * for SECONDS each way: by worker tasks, by a fork for each, and, to compare with, by threads of GLib's pool, which are no processes. Each way with one
- * task at a time, from which the time of a round trip is, and with up to 64 under way. The pools were made before
- * the memory was taken. Every result is checked.
+ * pool_tasks MIB SECONDS WORKERS: a process that holds MIB of memory on small pages has a small function (an int in,
+ * its double out) run in other processes, for SECONDS each way: by worker tasks, by a fork for each, and, to compare
+ * with, by threads of GLib's pool, which are no processes. Each way with one task at a time, from which the time of a
+ * round trip is, and with up to 64 under way. The pools were made before the memory was taken. Every result is checked.
  *
  * CSV: mib,way,at_once,tasks_per_s,median_us.
  */
@@ -189,7 +189,8 @@ static void measure(size_t mib, size_t way, unsigned at_once, double seconds)
 		done++;
 	}
 	rate = (double)done / (now - start) * 1e6;
-	printf("%zu,%s,%u,%.*f,%.1f\n", mib, ways[way].name, at_once, rate < 100 ? 2 : 0, rate, quantile(samples, count, 0.5));
+	printf("%zu,%s,%u,%.*f,%.1f\n", mib, ways[way].name, at_once, rate < 100 ? 2 : 0, rate,
+	       quantile(samples, count, 0.5));
 	fflush(stdout);
 }
 

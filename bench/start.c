@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * start LIBRARY EMPTY-LIBRARY ROUNDS: how long /bin/true takes from its start to its end: plain, with LIBRARY preloaded, and with a library preloaded that has
- * nothing in it; turn by turn. CSV: how,median_us,ratio_to_plain.
+ * start LIBRARY EMPTY-LIBRARY ROUNDS: how long /bin/true takes from its start to its end: plain, with LIBRARY
+ * preloaded, and with a library preloaded that has nothing in it; turn by turn. CSV: how,median_us,ratio_to_plain.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +14,9 @@
 int main(int argc, char **argv)
 {
 	static const char *const names[] = { "plain", "empty library preloaded", "libodfork preloaded" };
-	char *arguments[] = { (char[]){ "true" }, NULL }, *environments[3][2] = { { NULL, NULL }, { NULL, NULL }, { NULL, NULL } };
+	char *arguments[] = {
+		(char[]){ "true" }, NULL }, *environments[3][2] = { { NULL, NULL }, { NULL, NULL }, { NULL, NULL },
+	};
 	size_t rounds = argc == 4 ? strtoul(argv[3], NULL, 10) : 0;
 	double *samples[3], plain = 0;
 
@@ -22,7 +24,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: start LIBRARY EMPTY-LIBRARY ROUNDS\n");
 		return 2;
 	}
-	if (asprintf(&environments[1][0], "LD_PRELOAD=%s", argv[2]) < 0 || asprintf(&environments[2][0], "LD_PRELOAD=%s", argv[1]) < 0)
+	if (asprintf(&environments[1][0], "LD_PRELOAD=%s", argv[2]) < 0 ||
+	    asprintf(&environments[2][0], "LD_PRELOAD=%s", argv[1]) < 0)
 		return 1;
 	for (int how = 0; how < 3; how++) {
 		samples[how] = calloc(rounds, sizeof(double));

@@ -88,7 +88,8 @@ int main(int argc, char **argv)
 			blocks[i][at] = 1;
 	}
 	while (next_turn(&rounds)) {
-		double *times = calloc(rounds * WHATS, sizeof *times), *column = calloc(rounds, sizeof *column), one[WHATS];
+		double *times = calloc(rounds * WHATS, sizeof *times), *column = calloc(rounds, sizeof *column),
+		       one[WHATS];
 		if (times == NULL || column == NULL)
 			return 1;
 		for (unsigned long i = 0; i < rounds; i++) {
@@ -102,7 +103,8 @@ int main(int argc, char **argv)
 		for (int what = 0; what < WHATS; what++) {
 			memcpy(column, times + (unsigned long)what * rounds, rounds * sizeof *column);
 			printf("%s_median_us %.2f ", names[what], quantile(column, rounds, 0.5));
-			printf("%s_most_us %.2f%c", names[what], quantile(column, rounds, 1), what == WHATS - 1 ? '\n' : ' ');
+			printf("%s_most_us %.2f%c", names[what], quantile(column, rounds, 1),
+			       what == WHATS - 1 ? '\n' : ' ');
 		}
 		free(times);
 		free(column);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * requests [OPTION...]: what Redis's clients wait for while it saves. An open loop: request N is due N / rate seconds after the start, whatever became of the ones
- * before it, and its latency counts from when it was due until its answer is there. So a server (or this client) that stands still for 100 ms delays all the requests
- * that were due in that time, and each of them is counted with its own delay: nothing is left out because nobody asked.
+ * requests [OPTION...]: what Redis's clients wait for while it saves. An open loop: request N is due N / rate seconds
+ * after the start, whatever became of the ones before it, and its latency counts from when it was due until its answer
+ * is there. So a server (or this client) that stands still for 100 ms delays all the requests that were due in that
+ * time, and each of them is counted with its own delay: nothing is left out because nobody asked.
  *
  *   --port P --server PID     the server, on 127.0.0.1; its children are looked up under this PID
  *   --keys N                  the keys are key:0 to key:N-1, as DEBUG POPULATE names them
@@ -15,8 +16,8 @@
  *                             right after the last, as soon as the server has noticed the end of that one's child
  *   --timeline FILE           the worst latency of the requests due in each 20 ms
  *
- * To standard output, as CSV: for each save the windows "before", "save" (from BGSAVE to the end of the child) and "after" (in which a library may settle), by
- * the time when a request was due.
+ * To standard output, as CSV: for each save the windows "before", "save" (from BGSAVE to the end of the child) and
+ * "after" (in which a library may settle), by the time when a request was due.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -95,7 +96,8 @@ static void connect_to_server(struct connection *connection)
 	if (connection->fd < 0 || connect(connection->fd, (struct sockaddr *)&address, sizeof address) != 0)
 		die("connect");
 	setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-	if (fcntl(connection->fd, F_SETFL, O_NONBLOCK) != 0 || epoll_ctl(events, EPOLL_CTL_ADD, connection->fd, &event) != 0)
+	if (fcntl(connection->fd, F_SETFL, O_NONBLOCK) != 0 ||
+	    epoll_ctl(events, EPOLL_CTL_ADD, connection->fd, &event) != 0)
 		die("socket");
 	connection->out = malloc(ROOM);
 	connection->in = malloc(ROOM);
@@ -107,7 +109,8 @@ static void connect_to_server(struct connection *connection)
 static void flush(struct connection *connection)
 {
 	while (connection->out_from < connection->out_to) {
-		ssize_t sent = send(connection->fd, connection->out + connection->out_from, connection->out_to - connection->out_from, MSG_NOSIGNAL);
+		ssize_t sent = send(connection->fd, connection->out + connection->out_from,
+				    connection->out_to - connection->out_from, MSG_NOSIGNAL);
 		if (sent < 0 && errno == EAGAIN)
 			break;
 		if (sent < 0)
@@ -117,7 +120,9 @@ static void flush(struct connection *connection)
 	if (connection->out_from == connection->out_to)
 		connection->out_from = connection->out_to = 0;
 	if (connection->blocked != (connection->out_to > 0)) {
-		struct epoll_event event = { .events = EPOLLIN | (connection->out_to > 0 ? EPOLLOUT : 0), .data.ptr = connection };
+		struct epoll_event event = {
+			.events = EPOLLIN | (connection->out_to > 0 ? EPOLLOUT : 0), .data.ptr = connection,
+		};
 		connection->blocked = connection->out_to > 0;
 		if (epoll_ctl(events, EPOLL_CTL_MOD, connection->fd, &event) != 0)
 			die("epoll_ctl");
@@ -127,7 +132,8 @@ static void flush(struct connection *connection)
 static void append(struct connection *connection, const char *bytes, size_t count)
 {
 	if (connection->out_to + count > ROOM) {
-		memmove(connection->out, connection->out + connection->out_from, connection->out_to - connection->out_from);
+		memmove(connection->out, connection->out + connection->out_from,
+			connection->out_to - connection->out_from);
 		connection->out_to -= connection->out_from;
 		connection->out_from = 0;
 	}
@@ -145,11 +151,14 @@ static void send_request(size_t request, double now)
 	size_t key_length = (size_t)snprintf(key, sizeof key, "key:%lu", (unsigned long)(number >> 16) % options.keys);
 
 	if (number % 100 < options.writes) {
-		append(connection, head, (size_t)snprintf(head, sizeof head, "*3\r\n$3\r\nSET\r\n$%zu\r\n%s\r\n$%lu\r\n", key_length, key, options.value));
+		append(connection, head,
+		       (size_t)snprintf(head, sizeof head, "*3\r\n$3\r\nSET\r\n$%zu\r\n%s\r\n$%lu\r\n", key_length, key,
+					options.value));
 		append(connection, noise + number % LONGEST_VALUE, options.value);
 		append(connection, "\r\n", 2);
 	} else {
-		append(connection, head, (size_t)snprintf(head, sizeof head, "*2\r\n$3\r\nGET\r\n$%zu\r\n%s\r\n", key_length, key));
+		append(connection, head,
+		       (size_t)snprintf(head, sizeof head, "*2\r\n$3\r\nGET\r\n$%zu\r\n%s\r\n", key_length, key));
 	}
 	if (connection->count == OUTSTANDING)
 		fail("the server", "is too far behind");
@@ -181,7 +190,8 @@ static void receive(struct connection *connection)
 		double now;
 		size_t length;
 		if (connection->in_from > 0 && connection->in_to > ROOM / 2) {
-			memmove(connection->in, connection->in + connection->in_from, connection->in_to - connection->in_from);
+			memmove(connection->in, connection->in + connection->in_from,
+				connection->in_to - connection->in_from);
 			connection->in_to -= connection->in_from;
 			connection->in_from = 0;
 		}
@@ -195,7 +205,8 @@ static void receive(struct connection *connection)
 		if (connection == &control)
 			continue;
 		now = now_us();
-		while ((length = reply_length(connection->in + connection->in_from, connection->in_to - connection->in_from)) > 0) {
+		while ((length = reply_length(connection->in + connection->in_from,
+					      connection->in_to - connection->in_from)) > 0) {
 			uint32_t request = connection->waiting[connection->first];
 			if (connection->count == 0)
 				fail("the server", "answers what nobody asked");
@@ -243,7 +254,8 @@ static void go_on(bool sending)
 	handle(next < 0 ? 0 : next > 1000 ? 1000 : (int)next);
 }
 
-/* A command on the connection that is not measured. The requests go on meanwhile. The answer is valid until the next command. */
+/* A command on the connection that is not measured. The requests go on meanwhile. The answer is valid until the next
+ * command. */
 static const char *command(const char *text)
 {
 	double patience = now_us() + patience_s * 1e6;
@@ -407,7 +419,8 @@ static void write_timeline(const struct save *saves)
 			float worst = 0;
 			for (; request < due_count && due_us(request) < at + slice_us; request++)
 				worst = requests[request].latency_us > worst ? requests[request].latency_us : worst;
-			fprintf(file, "%zu,%.0f,%.0f,%.0f\n", s, (at - saves[s].start_us) / 1e3, (at - saves[s].end_us) / 1e3, (double)worst);
+			fprintf(file, "%zu,%.0f,%.0f,%.0f\n", s, (at - saves[s].start_us) / 1e3,
+				(at - saves[s].end_us) / 1e3, (double)worst);
 		}
 	}
 	if (fclose(file) != 0)
@@ -417,12 +430,16 @@ static void write_timeline(const struct save *saves)
 static void read_options(int argc, char **argv)
 {
 	static const struct option known[] = {
-		{ "port", 1, 0, 'p' }, { "server", 1, 0, 's' }, { "keys", 1, 0, 'k' }, { "value", 1, 0, 'v' }, { "rate", 1, 0, 'r' },
-		{ "writes", 1, 0, 'w' }, { "connections", 1, 0, 'c' }, { "saves", 1, 0, 'n' }, { "before", 1, 0, 'b' }, { "after", 1, 0, 'a' },
+		{ "port", 1, 0, 'p' }, { "server", 1, 0, 's' }, { "keys", 1, 0, 'k' }, { "value", 1, 0, 'v' },
+		  { "rate", 1, 0, 'r' },
+		{ "writes", 1, 0, 'w' }, { "connections", 1, 0, 'c' }, { "saves", 1, 0, 'n' }, { "before", 1, 0, 'b' },
+		  { "after", 1, 0, 'a' },
 		{ "timeline", 1, 0, 't' }, { 0 },
 	};
-	unsigned long *numbers[128] = { ['p'] = &options.port, ['s'] = &options.server, ['k'] = &options.keys, ['v'] = &options.value,
-					['r'] = &options.rate, ['w'] = &options.writes, ['c'] = &options.connections, ['n'] = &options.saves };
+	unsigned long *numbers[128] = {
+		['p'] = &options.port, ['s'] = &options.server, ['k'] = &options.keys,        ['v'] = &options.value,
+		['r'] = &options.rate, ['w'] = &options.writes, ['c'] = &options.connections, ['n'] = &options.saves
+	};
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
@@ -435,8 +452,9 @@ static void read_options(int argc, char **argv)
 		else
 			*numbers[option] = strtoul(optarg, NULL, 10);
 	}
-	if (options.port == 0 || options.server == 0 || options.keys == 0 || options.value == 0 || options.value > LONGEST_VALUE || options.rate == 0 ||
-	    options.connections == 0 || (!at_once() && options.before_s + options.after_s < 1.5))
+	if (options.port == 0 || options.server == 0 || options.keys == 0 || options.value == 0 ||
+	    options.value > LONGEST_VALUE || options.rate == 0 || options.connections == 0 ||
+	    (!at_once() && options.before_s + options.after_s < 1.5))
 		fail("options", "--port, --server and --keys are needed, and a second and a half between saves");
 }
 
@@ -447,14 +465,18 @@ int main(int argc, char **argv)
 	read_options(argc, argv);
 	signal(SIGPIPE, SIG_IGN);
 	prctl(PR_SET_TIMERSLACK, 1);
-	/* So that what is measured is the server's delay, not this process's: the child that saves wants a CPU all the time. */
+	/* So that what is measured is the server's delay, not this process's: the child that saves wants a CPU all the
+	 * time. */
 	if (sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){ .sched_priority = 2 }) != 0)
-		fprintf(stderr, "requests: not privileged to run before others: latencies include this program's own delays\n");
+		fprintf(stderr,
+			"requests: not privileged to run before others: latencies include this program's own delays\n");
 	/* As long as any run may take; only what is used takes memory. */
-	request_room = options.rate * (size_t)((double)options.saves * (options.before_s + options.after_s + patience_s));
+	request_room = options.rate *
+		       (size_t)((double)options.saves * (options.before_s + options.after_s + patience_s));
 	if (request_room > UINT32_MAX)
 		request_room = UINT32_MAX;
-	requests = mmap(NULL, request_room * sizeof *requests, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	requests = mmap(NULL, request_room * sizeof *requests, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	saves = calloc(options.saves, sizeof *saves);
 	connections = calloc(options.connections, sizeof *connections);
 	events = epoll_create1(EPOLL_CLOEXEC);

@@ -88,7 +88,8 @@ static void fill_trimmed(size_t size)
 {
 	of_size(size);
 	for (size_t i = 0; i < piece_count; i++) {
-		char *whole = map_at(NULL, 2 * size, RW, 0), *aligned = (char *)(((uintptr_t)whole + size) / size * size);
+		char *whole = map_at(NULL, 2 * size, RW, 0),
+		     *aligned = (char *)(((uintptr_t)whole + size) / size * size);
 		drop(whole, aligned);
 		drop(aligned + size, whole + 2 * size);
 		put(i, aligned);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * size MIB PERCENT: a process that holds so much memory, in blocks from malloc and in mappings, half and half; in each round it writes PERCENT of the
- * pages at random, forks, and waits for the child, which ends at once. Turns of N rounds. "round" is all of it.
+ * size MIB PERCENT: a process that holds so much memory, in blocks from malloc and in mappings, half and half; in each
+ * round it writes PERCENT of the pages at random, forks, and waits for the child, which ends at once. Turns of N
+ * rounds. "round" is all of it.
  */
 #include <string.h>
 #include <sys/wait.h>
@@ -40,7 +41,8 @@ int main(int argc, char **argv)
 		page[i][0] = 1;
 	}
 	while (next_turn(&rounds)) {
-		double *held = calloc(rounds, sizeof *held), *reaped = calloc(rounds, sizeof *reaped), *whole = calloc(rounds, sizeof *whole);
+		double *held = calloc(rounds, sizeof *held), *reaped = calloc(rounds, sizeof *reaped),
+		       *whole = calloc(rounds, sizeof *whole);
 		if (held == NULL || reaped == NULL || whole == NULL)
 			return 1;
 		for (unsigned long i = 0; i < rounds; i++) {
@@ -58,8 +60,9 @@ int main(int argc, char **argv)
 			reaped[i] = now_us() - before;
 			whole[i] = now_us() - start;
 		}
-		printf("held_median_us %.1f held_p99_us %.1f reaped_median_us %.1f round_median_us %.1f\n", quantile(held, rounds, 0.5),
-		       quantile(held, rounds, 0.99), quantile(reaped, rounds, 0.5), quantile(whole, rounds, 0.5));
+		printf("held_median_us %.1f held_p99_us %.1f reaped_median_us %.1f round_median_us %.1f\n",
+		       quantile(held, rounds, 0.5), quantile(held, rounds, 0.99), quantile(reaped, rounds, 0.5),
+		       quantile(whole, rounds, 0.5));
 		free(held);
 		free(reaped);
 		free(whole);

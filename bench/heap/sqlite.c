@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * sqlite insert: rows of about 100 bytes, with an index, into a database in memory; turns of N thousand rows.
- * sqlite tests MIB: a database in memory of that size; turns of N tests, each in a child of its own that changes the database as it likes and compares
- * what comes out.
+ * sqlite insert: rows of about 100 bytes, with an index, into a database in memory; turns of N thousand rows. sqlite
+ * tests MIB: a database in memory of that size; turns of N tests, each in a child of its own that changes the database
+ * as it likes and compares what comes out.
  */
 #include <string.h>
 #include <sys/wait.h>
@@ -31,12 +31,15 @@ static void change(sqlite3 *database, sqlite3_stmt *statement, long id)
 	sqlite3_reset(statement);
 }
 
-/* The child's work, on one class of rows, whose ids are a thousand apart: the last ten get another name, the first ten go, one comes. Returns whether each
- * answer was the right one. */
+/* The child's work, on one class of rows, whose ids are a thousand apart: the last ten get another name, the first ten
+ * go, one comes. Returns whether each answer was the right one. */
 static bool test(sqlite3 *database, long rows, uint64_t random)
 {
-	sqlite3_stmt *sum = prepare(database, "SELECT sum(id) FROM (SELECT id FROM item WHERE class = ?1 AND id >= ?2 ORDER BY id LIMIT 10)");
-	sqlite3_stmt *named = prepare(database, "SELECT count(*) FROM item WHERE class = ?1 AND id >= ?2 AND name = 'changed'");
+	sqlite3_stmt *sum = prepare(
+		database,
+		"SELECT sum(id) FROM (SELECT id FROM item WHERE class = ?1 AND id >= ?2 ORDER BY id LIMIT 10)");
+	sqlite3_stmt *named = prepare(database,
+				      "SELECT count(*) FROM item WHERE class = ?1 AND id >= ?2 AND name = 'changed'");
 	sqlite3_stmt *rename = prepare(database, "UPDATE item SET name = 'changed' WHERE id = ?1");
 	sqlite3_stmt *delete = prepare(database, "DELETE FROM item WHERE id = ?1");
 	sqlite3_stmt *insert = prepare(database, INSERT_ROW);
@@ -89,7 +92,8 @@ static void run_tests(long mib)
 			}
 		}
 		start = (double)tests / (now_us() - start) * 1e6;
-		printf("rate %.2f held_median_us %.1f held_p99_us %.1f\n", start, quantile(held, tests, 0.5), quantile(held, tests, 0.99));
+		printf("rate %.2f held_median_us %.1f held_p99_us %.1f\n", start, quantile(held, tests, 0.5),
+		       quantile(held, tests, 0.99));
 		free(held);
 	}
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * target MIB: for AFL++: SQL statements from standard input, executed on a database in memory of that size, which is there before the fork server starts.
- * Compiled by afl-clang-fast: the coverage is that of the reader below, which tells kinds of statements apart; SQLite itself comes as it is.
+ * target MIB: for AFL++: SQL statements from standard input, executed on a database in memory of that size, which is
+ * there before the fork server starts. Compiled by afl-clang-fast: the coverage is that of the reader below, which
+ * tells kinds of statements apart; SQLite itself comes as it is.
  */
 #include <ctype.h>
 #include <string.h>
@@ -21,7 +22,10 @@ static int too_long(void *left)
 /* Branches for the fuzzer to find. */
 static int kind_of(const char *text)
 {
-	static const char *const words[] = { "SELECT", "INSERT", "UPDATE", "DELETE", "WHERE", "ORDER", "GROUP", "LIMIT", "COUNT", "class", "name", "data" };
+	static const char *const words[] = {
+		"SELECT", "INSERT", "UPDATE", "DELETE", "WHERE", "ORDER", "GROUP", "LIMIT", "COUNT", "class", "name",
+		"data",
+	};
 	int kind = 0;
 
 	for (; *text != 0; text++) {

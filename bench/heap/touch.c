@@ -53,7 +53,8 @@ static size_t fill_buffer(uint64_t *random)
 int main(int argc, char **argv)
 {
 	const char *how = argc == 2 ? argv[1] : "";
-	bool grow = strcmp(how, "grow") == 0, turnover = strcmp(how, "turnover") == 0, access = strcmp(how, "access") == 0;
+	bool grow = strcmp(how, "grow") == 0, turnover = strcmp(how, "turnover") == 0,
+	     access = strcmp(how, "access") == 0;
 	uint64_t random = 1, *held = NULL;
 	unsigned long mib;
 

@@ -33,7 +33,7 @@
 static struct process_lock asking;
 
 /* ---- Offered
- * ------------------------------------------------------------------------------------------------------------------------ */
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 static const struct kernel_place use_odf = { ODF_KERNEL_INTERFACE_USE_ODF, USE_ODF_PATH, 0 };
 static const struct kernel_place by_prctl = { ODF_KERNEL_INTERFACE_ASYNC_FORK_PRCTL, ASYNC_FORK_SYSCTL_PATH, 0 };
@@ -94,7 +94,8 @@ static void offer(void)
 {
 	if (capability_known(ODF_PROBE_USE_ODF) == ODF_ANSWER_YES)
 		atomic_store_explicit(&offered, &use_odf, memory_order_release);
-	else if (capability_known(ODF_PROBE_ASYNC_FORK_PRCTL) == ODF_ANSWER_YES) /* the process's alone, unlike the cgroup's */
+	else if (capability_known(ODF_PROBE_ASYNC_FORK_PRCTL) == ODF_ANSWER_YES)
+		/* the process's alone, unlike the cgroup's */
 		atomic_store_explicit(&offered, &by_prctl, memory_order_release);
 	else if (capability_known(ODF_PROBE_ASYNC_FORK) == ODF_ANSWER_YES)
 		atomic_store_explicit(&offered, &async_fork, memory_order_release);
@@ -110,7 +111,8 @@ odf_reason kernel_offer_reason(void)
 	case EROFS:
 		return ODF_REASON_KERNEL_NOT_WRITABLE;
 	default:
-		return capability_known(ODF_PROBE_PROC) == ODF_ANSWER_NO ? ODF_REASON_NO_PROC : ODF_REASON_KERNEL_NOT_OFFERED;
+		return capability_known(ODF_PROBE_PROC) == ODF_ANSWER_NO ? ODF_REASON_NO_PROC
+									 : ODF_REASON_KERNEL_NOT_OFFERED;
 	}
 }
 
@@ -129,7 +131,7 @@ bool kernel_is_on(void)
 }
 
 /* ---- Tried out
- * ---------------------------------------------------------------------------------------------------------------------- */
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 static struct kernel_trial_result tried;
 static uint64_t tried_ns;
@@ -204,7 +206,8 @@ static int try_out(const struct kernel_place *place, struct kernel_trial_result 
 		return (int)-pid;
 	}
 	if (!hear(ends[0], result, TRIAL_MOST_NS + forking))
-		*result = (struct kernel_trial_result){ .interface = place->interface, .failed = 1u << ODF_KERNEL_CHECK_END };
+		*result = (struct kernel_trial_result){ .interface = place->interface,
+							.failed = 1u << ODF_KERNEL_CHECK_END };
 	sys_close(ends[0]);
 	if (!reap(pid, result->failed & 1u << ODF_KERNEL_CHECK_END ? 0 : END_MOST_NS + forking)) {
 		result->failed |= 1u << ODF_KERNEL_CHECK_END;
@@ -338,7 +341,8 @@ void kernel_ask_early(void)
 		return;
 	process_lock_wait(&asking);
 	if (&odfork_command_asks == NULL && settings->kernel == ODF_REASON_KERNEL_NOT_VERIFIED &&
-	    (settings->strategy == ODF_STRATEGY_NONE || settings->strategy == ODF_STRATEGY_KERNEL) && disturbs_nobody(kernel_place()) && !is_filtered())
+	    (settings->strategy == ODF_STRATEGY_NONE || settings->strategy == ODF_STRATEGY_KERNEL) &&
+	    disturbs_nobody(kernel_place()) && !is_filtered())
 		(void)try_once(kernel_place()); /* what cannot be tried now is not verified */
 	process_lock_release(&asking);
 }

@@ -32,7 +32,10 @@
 
 /* First those that a mapping of one page divides: the others are parts of one mapping, since a kernel may treat a
  * table of several in another way. */
-enum purpose { CHILD_UNMAPS_OWN, PARENT_UNMAPS_OWN, CHILD_WRITES, CHILD_DISCARDS, CHILD_UNMAPS, PARENT_DISCARDS, PARENT_UNMAPS, DENSE_TABLES };
+enum purpose {
+	CHILD_UNMAPS_OWN, PARENT_UNMAPS_OWN, CHILD_WRITES, CHILD_DISCARDS, CHILD_UNMAPS, PARENT_DISCARDS, PARENT_UNMAPS,
+	DENSE_TABLES,
+};
 
 /* Tables with one page each, which show in VmPTE whether a fork copies tables: twice what must differ, and what must
  * differ is far above the few tables that differ anyway. */
@@ -90,7 +93,7 @@ static unsigned unless(bool passes, odf_kernel_check check)
 }
 
 /* ---- /proc
- * ------------------------------------------------------------------------------------------------------------------------ */
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 /* Bytes of page tables of this process: VmPTE of its status; 0 where it cannot be read. */
 static size_t page_tables(void)
@@ -204,7 +207,8 @@ static int prepare(struct trial *trial)
 	struct {
 		uint64_t soft, hard;
 	} core;
-	long area = sys_call6(SYS_mmap, 0, (long)(size + TABLE), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	long area = sys_call6(SYS_mmap, 0, (long)(size + TABLE), PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (area < 0 && area > -4096)
 		return (int)area;
@@ -222,7 +226,8 @@ static int prepare(struct trial *trial)
 	}
 	/* A mapping of its own, of one page, to be unmapped by each. */
 	area = sys_call3(SYS_mprotect, word(trial, CHILD_UNMAPS_OWN, VICTIM), PAGE, PROT_READ);
-	return area < 0 ? (int)area : (int)sys_call3(SYS_mprotect, word(trial, PARENT_UNMAPS_OWN, VICTIM), PAGE, PROT_READ);
+	return area < 0 ? (int)area
+			: (int)sys_call3(SYS_mprotect, word(trial, PARENT_UNMAPS_OWN, VICTIM), PAGE, PROT_READ);
 }
 
 /* Throws the switch, and says which it is. Of the two behind one file the one that holds what is written reads 1 at

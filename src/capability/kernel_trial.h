@@ -14,7 +14,8 @@ struct kernel_trial_result {
 	int refused;                    /* errno value with which the switch was refused */
 	odf_kernel_interface interface; /* as it behaved */
 	unsigned passed, failed;        /* 1 << odf_kernel_check */
-	size_t tables, child_tables;    /* bytes of page tables: of the process that forked, of its child. 0 where /proc does not say */
+	/* bytes of page tables: of the process that forked, of its child. 0 where /proc does not say */
+	size_t tables, child_tables;
 };
 
 /* For pages of 4096 bytes. The first of the two, made by a plain clone with all signals blocked: forks on demand,

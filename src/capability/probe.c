@@ -167,7 +167,8 @@ static int probe_remap(void)
 static int probe_memfd(void)
 {
 	size_t size = (size_t)sysconf(_SC_PAGESIZE);
-	int fd = (int)sys_call2(SYS_memfd_create, "odfork-probe", MEMFD_CLOEXEC | MEMFD_NOEXEC_SEAL | MEMFD_ALLOW_SEALING);
+	int fd = (int)sys_call2(SYS_memfd_create, "odfork-probe",
+				MEMFD_CLOEXEC | MEMFD_NOEXEC_SEAL | MEMFD_ALLOW_SEALING);
 	long mapped, sealed_mapped, sealed;
 
 	if (fd == -EINVAL)
@@ -196,7 +197,8 @@ static int probe_pagemap(void)
 
 	if (fd < 0)
 		return fd;
-	got = sys_call4(SYS_pread64, fd, &entry, sizeof entry, (uintptr_t)&here / (uintptr_t)sysconf(_SC_PAGESIZE) * sizeof entry);
+	got = sys_call4(SYS_pread64, fd, &entry, sizeof entry,
+			(uintptr_t)&here / (uintptr_t)sysconf(_SC_PAGESIZE) * sizeof entry);
 	sys_close(fd);
 	if (got < 0)
 		return (int)got;
@@ -235,13 +237,16 @@ static const struct {
 	[ODF_PROBE_EXECVEAT] = { "execveat", "system call execveat", probe_execveat },
 	[ODF_PROBE_PROC] = { "proc", "/proc is mounted and readable", probe_proc },
 	[ODF_PROBE_UFFD_KERNEL] = { "uffd_kernel", "userfaultfd for kernel-mode faults", probe_uffd_kernel },
-	[ODF_PROBE_UFFD_DEVICE] = { "uffd_device", "/dev/userfaultfd makes one (its own, or handed in)", probe_uffd_device },
+	[ODF_PROBE_UFFD_DEVICE] = { "uffd_device", "/dev/userfaultfd makes one (its own, or handed in)",
+	  probe_uffd_device },
 	[ODF_PROBE_REMAP] = { "remap", "mremap(MREMAP_DONTUNMAP) of a shared mapping", probe_remap },
 	[ODF_PROBE_MEMFD] = { "memfd", "memfd_create with seals", probe_memfd },
 	[ODF_PROBE_PAGEMAP] = { "pagemap", "/proc/self/pagemap tells private pages", probe_pagemap },
 	[ODF_PROBE_PAGEMAP_SCAN] = { "pagemap_scan", "PAGEMAP_SCAN on it", probe_pagemap_scan },
-	[ODF_PROBE_UFFD_MINOR] = { "uffd_minor", "userfaultfd for the kernel's faults on pages of a file", probe_uffd_minor },
-	[ODF_PROBE_ASYNC_FORK] = { "async_fork", "Async-fork offered by the kernel (memory.async_fork)", kernel_probe_async_fork },
+	[ODF_PROBE_UFFD_MINOR] = { "uffd_minor", "userfaultfd for the kernel's faults on pages of a file",
+	  probe_uffd_minor },
+	[ODF_PROBE_ASYNC_FORK] = { "async_fork", "Async-fork offered by the kernel (memory.async_fork)",
+	  kernel_probe_async_fork },
 	[ODF_PROBE_ASYNC_FORK_PRCTL] = { "async_prctl", "Async-fork offered by the kernel (kernel.async_fork_enabled)",
 					 kernel_probe_async_fork_prctl },
 };

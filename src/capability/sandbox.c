@@ -29,7 +29,10 @@ static void take_line(char *line, struct field *fields, size_t count)
 
 bool sandbox_read(unsigned process, struct sandbox *found)
 {
-	struct field fields[] = { { "Seccomp:\t", &found->mode, false }, { "Seccomp_filters:\t", &found->filters, false }, { "PPid:\t", &found->parent, false } };
+	struct field fields[] = {
+		{ "Seccomp:\t", &found->mode, false }, { "Seccomp_filters:\t", &found->filters, false },
+		{ "PPid:\t", &found->parent, false },
+	};
 	char path[48], chunk[512], line[64];
 	struct text text = text_start(path, sizeof path);
 	size_t length = 0;

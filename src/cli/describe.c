@@ -41,11 +41,12 @@ static void describe_allocator(FILE *to, const char *command, const struct findi
 
 	switch (allocator->kind) {
 	case ALLOCATOR_LIBC:
-		say(to, command, "its malloc is libc's: %s, what that has is in regions where it lies, as other memory is", when);
+		say(to, command,
+		    "its malloc is libc's: %s, what that has is in regions where it lies, as other memory is", when);
 		break;
 	case ALLOCATOR_OTHER:
-		say(to, command, "its malloc is %s%s(%s): %s, what that maps is in regions where it lies", name == NULL ? "one of its own " : name,
-		    name == NULL ? "" : "'s ", allocator->where, when);
+		say(to, command, "its malloc is %s%s(%s): %s, what that maps is in regions where it lies",
+		    name == NULL ? "one of its own " : name, name == NULL ? "" : "'s ", allocator->where, when);
 		break;
 	default:
 		say(to, command, "its malloc is not known: %s, what it maps is in regions where it lies", when);
@@ -58,7 +59,8 @@ void describe_heap(FILE *to, const char *command, const struct findings *finding
 	char when[64] = "from the start";
 
 	if (findings->heap == SETTINGS_HEAP_OFF) {
-		say(to, command, "no heap: %s", findings->kernel == ODF_REASON_NONE ? "the kernel's on-demand fork needs none" : "ODFORK_HEAP=off");
+		say(to, command, "no heap: %s",
+		    findings->kernel == ODF_REASON_NONE ? "the kernel's on-demand fork needs none" : "ODFORK_HEAP=off");
 		return;
 	}
 	if (findings->region != ODF_REASON_NONE) {
@@ -69,7 +71,8 @@ void describe_heap(FILE *to, const char *command, const struct findings *finding
 		snprintf(when, sizeof when, "once it has grown past %zu MiB", findings->threshold >> 20);
 	describe_allocator(to, command, findings, when);
 	if (!findings->settles)
-		say(to, command, findings->heap == SETTINGS_HEAP_AUTO
+		say(to, command,
+		    findings->heap == SETTINGS_HEAP_AUTO
 			    ? "userfaultfd may not be used here: no heap if the program has several threads by then"
 			    : "userfaultfd may not be used here: if the program has several threads, only its first fork is fast");
 }

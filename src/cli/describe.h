@@ -12,7 +12,8 @@
 struct findings {
 	enum settings_heap heap;      /* what the program's environment will ask for */
 	odf_reason kernel, region;    /* of odf_capabilities_get */
-	bool settles;                 /* userfaultfd may be used, so that a region can be settled beside other threads */
+	/* userfaultfd may be used, so that a region can be settled beside other threads */
+	bool settles;
 	size_t threshold;             /* of odf_heap_info_get */
 	const struct allocator *allocator;
 };

@@ -76,7 +76,9 @@ const char *elf_interpreter(const struct elf_file *file)
 {
 	const ElfW(Phdr) *program = program_header(file, PT_INTERP);
 
-	return program == NULL || program->p_filesz > file->size ? NULL : string(file, program->p_offset, program->p_offset + program->p_filesz);
+	return program == NULL || program->p_filesz > file->size
+		       ? NULL
+		       : string(file, program->p_offset, program->p_offset + program->p_filesz);
 }
 
 bool elf_has_soname(const struct elf_file *file)
@@ -107,7 +109,8 @@ bool elf_has_section(const struct elf_file *file, const char *name)
 	if (names == NULL || names->sh_offset > file->size || names->sh_size > file->size)
 		return false;
 	for (unsigned i = 1; (section = section_header(file, i)) != NULL; i++) {
-		const char *found = string(file, names->sh_offset + section->sh_name, names->sh_offset + names->sh_size);
+		const char *found = string(file, names->sh_offset + section->sh_name,
+					   names->sh_offset + names->sh_size);
 		if (found != NULL && strcmp(found, name) == 0)
 			return true;
 	}
@@ -118,7 +121,8 @@ static bool is_function(const ElfW(Sym) *symbol)
 {
 	unsigned type = symbol->st_info & 0xf, binding = symbol->st_info >> 4;
 
-	return symbol->st_shndx != SHN_UNDEF && (type == STT_FUNC || type == STT_GNU_IFUNC) && (binding == STB_GLOBAL || binding == STB_WEAK);
+	return symbol->st_shndx != SHN_UNDEF && (type == STT_FUNC || type == STT_GNU_IFUNC) &&
+	       (binding == STB_GLOBAL || binding == STB_WEAK);
 }
 
 /* A function of this name in a table of symbols of the kind. */
@@ -132,10 +136,12 @@ static bool has_function(const struct elf_file *file, ElfW(Word) table, const ch
 			continue;
 		strings = section_header(file, section->sh_link);
 		symbols = piece(file, section->sh_offset, section->sh_size);
-		if (strings == NULL || symbols == NULL || strings->sh_offset > file->size || strings->sh_size > file->size)
+		if (strings == NULL || symbols == NULL || strings->sh_offset > file->size ||
+		    strings->sh_size > file->size)
 			return false;
 		for (size_t at = 0; at < section->sh_size / sizeof *symbols; at++) {
-			const char *found = string(file, strings->sh_offset + symbols[at].st_name, strings->sh_offset + strings->sh_size);
+			const char *found = string(file, strings->sh_offset + symbols[at].st_name,
+						   strings->sh_offset + strings->sh_size);
 			if (is_function(&symbols[at]) && found != NULL && strcmp(found, name) == 0)
 				return true;
 		}

@@ -38,7 +38,8 @@ static int ask_kernel(void)
 /* The group to which a rule gave the device. */
 static const char *group_of(const struct stat *device)
 {
-	const struct group *group = device->st_gid == 0 || (device->st_mode & 060) != 060 ? NULL : getgrgid(device->st_gid);
+	const struct group *group = device->st_gid == 0 || (device->st_mode & 060) != 060 ? NULL
+											  : getgrgid(device->st_gid);
 
 	return group == NULL ? NULL : group->gr_name;
 }
@@ -54,7 +55,8 @@ static void open_device(struct full_gain *gain)
 	if (stat(DEVICE, &device) != 0 || !S_ISCHR(device.st_mode))
 		return;
 	fd = open(DEVICE, O_RDWR | O_CLOEXEC);
-	if (fd >= 0 || errno != EACCES) { /* its mode is not what is in the way: the list of a container's devices, say */
+	/* its mode is not what is in the way: the list of a container's devices, say */
+	if (fd >= 0 || errno != EACCES) {
 		if (fd >= 0)
 			close(fd);
 		return;
@@ -101,12 +103,14 @@ void full_gain_print(const struct full_gain *gain)
 		return;
 	printf("\nclosed here: userfaultfd, without which the regions of programs with threads do not settle while they run.\n");
 	if (gain->by_device[0] == '\0' && gain->by_setting[0] == '\0') {
-		printf("A filter refuses the call: give the container " DEVICE " (--device=" DEVICE "), or hand in a descriptor of it.\n");
+		printf("A filter refuses the call: give the container " DEVICE " (--device=" DEVICE
+		       "), or hand in a descriptor of it.\n");
 		return;
 	}
 	printf("Root opens it (man 7 odfork, OPERATORS, says how it stays so):\n");
 	if (gain->by_device[0] != '\0')
-		printf("    %s\n        to this user%s\n", gain->by_device, gain->log_in_again ? ", who then logs in again" : "");
+		printf("    %s\n        to this user%s\n", gain->by_device,
+		       gain->log_in_again ? ", who then logs in again" : "");
 	if (gain->by_setting[0] != '\0')
 		printf("    %s\n        to every user\n", gain->by_setting);
 }

@@ -10,7 +10,8 @@
 #include "odfork.h"
 
 struct full_gain {
-	bool closed;          /* it is there, and closed to this user; else nothing is missing, or no right would help */
+	/* it is there, and closed to this user; else nothing is missing, or no right would help */
+	bool closed;
 	char by_device[128];  /* the command that opens the device to this user; "": none would */
 	char by_setting[64];  /* the one that opens the system call to all; "": it would not */
 	bool log_in_again;    /* by_device takes effect in the user's next session */

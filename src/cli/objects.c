@@ -26,7 +26,8 @@ static bool has_malloc(const char *path)
 	if (fd < 0)
 		return false;
 	if (elf_open(fd, &file)) {
-		for (size_t i = 0; i < sizeof functions / sizeof *functions && elf_is_elf(&file) && elf_has_our_words(&file); i++)
+		for (size_t i = 0;
+		     i < sizeof functions / sizeof *functions && elf_is_elf(&file) && elf_has_our_words(&file); i++)
 			found = found || elf_exports(&file, functions[i]);
 		elf_close(&file);
 	}

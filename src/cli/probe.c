@@ -27,8 +27,8 @@ static void print_for_people(const odf_capabilities *c)
 		const char *word = answer == ODF_ANSWER_YES ? "yes" : answer == ODF_ANSWER_NO ? "no" : "?";
 		const char *name = error_name(error);
 		printf("%-12s %-4s  %s%s%s%s%s%s\n", odf_probe_name(p), word, odf_probe_text(p), error != 0 ? " (" : "",
-		       error != 0 && name != NULL ? name : "", error != 0 && name != NULL ? ": " : "", error != 0 ? strerror(error) : "",
-		       error != 0 ? ")" : "");
+		       error != 0 && name != NULL ? name : "", error != 0 && name != NULL ? ": " : "",
+		       error != 0 ? strerror(error) : "", error != 0 ? ")" : "");
 	}
 }
 
@@ -36,8 +36,9 @@ static void print_json(const odf_capabilities *c, const struct full_gain *gain, 
 {
 	printf("{\"version\":\"%s\",\"kernel_release\":", odf_version());
 	json_print_string(c->kernel_release);
-	printf(",\"page_size\":%zu,\"kernel_interface\":\"%s\",\"uffd_kernel_faults\":%s,\"strategies\":{", c->page_size,
-	       odf_kernel_interface_name(c->kernel_interface), c->uffd_kernel_faults == ODF_ANSWER_YES ? "true" : "false");
+	printf(",\"page_size\":%zu,\"kernel_interface\":\"%s\",\"uffd_kernel_faults\":%s,\"strategies\":{",
+	       c->page_size, odf_kernel_interface_name(c->kernel_interface),
+	       c->uffd_kernel_faults == ODF_ANSWER_YES ? "true" : "false");
 	for (odf_strategy s = ODF_STRATEGY_NONE + 1; s < ODF_STRATEGY_COUNT; s++) {
 		printf("%s\"%s\":{\"available\":%s,\"reason\":\"%s\",\"text\":", s == ODF_STRATEGY_NONE + 1 ? "" : ",",
 		       odf_strategy_name(s), c->strategy[s] == ODF_REASON_NONE ? "true" : "false",

@@ -114,7 +114,8 @@ static bool pass_on_verdict(void)
 	odf_kernel_verdict verdict = ODF_KERNEL_VERDICT_INIT;
 	const char *word;
 
-	if (getenv("ODFORK_KERNEL") != NULL || odf_kernel_verify(&verdict) != 0 || verdict.interface == ODF_KERNEL_INTERFACE_NONE)
+	if (getenv("ODFORK_KERNEL") != NULL || odf_kernel_verify(&verdict) != 0 ||
+	    verdict.interface == ODF_KERNEL_INTERFACE_NONE)
 		return true;
 	switch (verdict.reason) {
 	case ODF_REASON_NONE:
@@ -216,7 +217,8 @@ static bool can_record(const char *path)
 /* The library in this program has taken over what was handed in; it is the command's. */
 static void pass_on_descriptors(void)
 {
-	const char *userfault = getenv("ODFORK_UFFD_FD"), *count = getenv("LISTEN_FDS"), *process = getenv("LISTEN_PID");
+	const char *userfault = getenv("ODFORK_UFFD_FD"), *count = getenv("LISTEN_FDS"),
+		   *process = getenv("LISTEN_PID");
 	int last = 2;
 
 	if (userfault != NULL)
@@ -254,7 +256,8 @@ static bool is_answered(odf_probe probe)
 /* On a kernel whose own on-demand fork is available there is nothing for a heap to do. Who asks for one gets it. */
 static bool spare_heap(const struct options *options, const odf_capabilities *capabilities)
 {
-	bool other = options->strategy != NULL && strcmp(options->strategy, "auto") != 0 && strcmp(options->strategy, "kernel") != 0;
+	bool other = options->strategy != NULL && strcmp(options->strategy, "auto") != 0 &&
+		     strcmp(options->strategy, "kernel") != 0;
 
 	if (capabilities->strategy[ODF_STRATEGY_KERNEL] != ODF_REASON_NONE || other || getenv("ODFORK_HEAP") != NULL)
 		return true;
@@ -263,7 +266,8 @@ static bool spare_heap(const struct options *options, const odf_capabilities *ca
 
 /* Asked as the user who is to run it. `handed_in`: a descriptor of /dev/userfaultfd, which the probes do not know
  * of. */
-static void describe(const char *command, const struct target *target, const odf_capabilities *capabilities, bool handed_in)
+static void describe(const char *command, const struct target *target, const odf_capabilities *capabilities,
+		     bool handed_in)
 {
 	struct allocator allocator;
 	struct findings findings = { .heap = SETTINGS_HEAP_AUTO, .allocator = &allocator };
@@ -291,7 +295,8 @@ static void describe(const char *command, const struct target *target, const odf
 
 static bool known_strategy(const char *name)
 {
-	return strcmp(name, "auto") == 0 || strcmp(name, "kernel") == 0 || strcmp(name, "region") == 0 || strcmp(name, "fork") == 0;
+	return strcmp(name, "auto") == 0 || strcmp(name, "kernel") == 0 || strcmp(name, "region") == 0 ||
+	       strcmp(name, "fork") == 0;
 }
 
 /* The index of the command; 0: there is nothing to run, and *status to end with. */
@@ -374,7 +379,8 @@ static int run_command(int argc, char **argv)
 	if (!can_open && handed_in)
 		keep_userfault();
 	if (!can_open && target.obstacle == NULL)
-		fprintf(stderr, "odfork: run: %s: its user cannot open %s: %s; it runs without libodfork\n", argv[command], library, strerror(errno));
+		fprintf(stderr, "odfork: run: %s: its user cannot open %s: %s; it runs without libodfork\n",
+			argv[command], library, strerror(errno));
 	if (options.log || is_answered(ODF_PROBE_USE_ODF)) { /* the rest is not asked for nothing */
 		errno = odf_capabilities_get(&capabilities);
 		if (errno != 0 || !spare_heap(&options, &capabilities))
@@ -402,11 +408,12 @@ static int run_command(int argc, char **argv)
 const struct command command_run = {
 	.name = "run",
 	.run = run_command,
-	.usage = "  odfork run [OPTIONS] [--] COMMAND... run a program under libodfork\n"
-		 "      --strategy=S   auto (default), or the one to use for fork: kernel, region, fork\n"
-		 "      --heap=H       auto (default): once the program has grown; on: from the start; off; or a size, as 64G: at most\n"
-		 "      --stats=FILE   a JSON object per line for each fork and spawn, appended to FILE\n"
-		 "      --log          what is new of that, for people, on standard error; and what is found about the program\n"
-		 "      --no-follow    not for the programs that COMMAND executes\n"
-		 "      --user=USER[:GROUP]  as this user (names or numbers), with a descriptor that lets its threads' memory be settled\n",
+	.usage =
+		"  odfork run [OPTIONS] [--] COMMAND... run a program under libodfork\n"
+		"      --strategy=S   auto (default), or the one to use for fork: kernel, region, fork\n"
+		"      --heap=H       auto (default): once the program has grown; on: from the start; off; or a size, as 64G: at most\n"
+		"      --stats=FILE   a JSON object per line for each fork and spawn, appended to FILE\n"
+		"      --log          what is new of that, for people, on standard error; and what is found about the program\n"
+		"      --no-follow    not for the programs that COMMAND executes\n"
+		"      --user=USER[:GROUP]  as this user (names or numbers), with a descriptor that lets its threads' memory be settled\n",
 };

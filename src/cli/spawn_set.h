@@ -9,8 +9,9 @@
 enum outcome { GOOD, BAD /* not understood */, TOLD /* something else is wrong, and that was said */ };
 typedef enum outcome spawn_setter(struct spawn_options *spawn, const char *value, const char *text);
 
-spawn_setter spawn_set_ambient, spawn_set_env, spawn_set_gid, spawn_set_groups, spawn_set_ioprio, spawn_set_keep_groups, spawn_set_namespace,
-	spawn_set_oom_score, spawn_set_root, spawn_set_sigdefault, spawn_set_tty_fd, spawn_set_uid, spawn_set_user, spawn_set_user_groups;
+spawn_setter spawn_set_ambient, spawn_set_env, spawn_set_gid, spawn_set_groups, spawn_set_ioprio, spawn_set_keep_groups,
+	spawn_set_namespace, spawn_set_oom_score, spawn_set_root, spawn_set_sigdefault, spawn_set_tty_fd, spawn_set_uid,
+	spawn_set_user, spawn_set_user_groups;
 /* What these have allocated and opened. */
 void spawn_set_free(struct spawn_options *spawn);
 

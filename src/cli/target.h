@@ -9,7 +9,8 @@
 struct target {
 	char file[PATH_MAX];   /* what runs in the end: of a script, its interpreter; "": it was not found */
 	char loader[PATH_MAX]; /* which will load it, and can be asked what with; "": none, or not known */
-	const char *obstacle;  /* why the library has no effect in it, in words; NULL if it has, or if that is not known */
+	/* why the library has no effect in it, in words; NULL if it has, or if that is not known */
+	const char *obstacle;
 	bool would_break;      /* it does not start if the library is preloaded */
 	bool passes_over;      /* but its loader does not mind a name that it does not find */
 };

@@ -78,7 +78,8 @@ static _Noreturn void measure_here(int report, bool on_demand)
 
 	if (memory == MAP_FAILED)
 		_exit(EXIT_FAILURE);
-	(void)madvise(memory, MEASURED_BYTES, MADV_NOHUGEPAGE); /* a kernel without huge pages refuses, and needs it not */
+	/* a kernel without huge pages refuses, and needs it not */
+	(void)madvise(memory, MEASURED_BYTES, MADV_NOHUGEPAGE);
 	memset(memory, 1, MEASURED_BYTES);
 	both[0] = measure_strategy(ODF_STRATEGY_FORK);
 	if (on_demand)
@@ -96,7 +97,8 @@ static void measure(struct verification *result)
 		return;
 	pid = fork();
 	if (pid == 0)
-		measure_here(ends[1], result->verdict.interface != ODF_KERNEL_INTERFACE_NONE && result->verdict.reason == ODF_REASON_NONE);
+		measure_here(ends[1], result->verdict.interface != ODF_KERNEL_INTERFACE_NONE &&
+					      result->verdict.reason == ODF_REASON_NONE);
 	close(ends[1]);
 	if (pid > 0 && read(ends[0], both, sizeof both) == sizeof both) {
 		result->bytes = MEASURED_BYTES;
@@ -116,7 +118,9 @@ void warn_of_trial(const char *command)
 	for (size_t i = 0; i < sizeof offers / sizeof *offers; i++)
 		offered = odf_probe_get(offers[i], NULL) == ODF_ANSWER_YES || offered;
 	if (offered)
-		fprintf(stderr, "odfork: %s: this kernel offers on-demand fork, which is tried out now; kernels have been seen to crash after it\n", command);
+		fprintf(stderr,
+			"odfork: %s: this kernel offers on-demand fork, which is tried out now; kernels have been seen to crash after it\n",
+			command);
 }
 
 void verify(struct verification *result)
@@ -173,8 +177,10 @@ void print_verification(const struct verification *result)
 		printf("%-18s %s\n", "remedy", remedy(verdict));
 	if (verdict->interface != ODF_KERNEL_INTERFACE_NONE) {
 		for (odf_kernel_check check = 0; check < ODF_KERNEL_CHECK_COUNT; check++)
-			printf("%-18s %-6s %s\n", odf_kernel_check_name(check), answer_word(verdict->check[check]), odf_kernel_check_text(check));
-		printf("%-18s %zu kB, of its child %zu kB\n", "page tables", verdict->tables / 1024, verdict->child_tables / 1024);
+			printf("%-18s %-6s %s\n", odf_kernel_check_name(check), answer_word(verdict->check[check]),
+			       odf_kernel_check_text(check));
+		printf("%-18s %zu kB, of its child %zu kB\n", "page tables", verdict->tables / 1024,
+		       verdict->child_tables / 1024);
 		printf("%-18s %.1f us\n", "tried out in", (double)verdict->elapsed_ns / 1e3);
 	}
 	if (result->bytes == 0) {
@@ -198,19 +204,21 @@ static void print_measurement_json(const char *name, const struct measurement *m
 	else if (measured->table_kb < 0)
 		printf(",\"%s\":{\"fork_us\":%.1f,\"child_table_kb\":null}", name, measured->fork_us);
 	else
-		printf(",\"%s\":{\"fork_us\":%.1f,\"child_table_kb\":%ld}", name, measured->fork_us, measured->table_kb);
+		printf(",\"%s\":{\"fork_us\":%.1f,\"child_table_kb\":%ld}", name, measured->fork_us,
+		       measured->table_kb);
 }
 
 void print_verification_json(const struct verification *result)
 {
 	const odf_kernel_verdict *verdict = &result->verdict;
 
-	printf(",\"verification\":{\"interface\":\"%s\",\"reason\":\"%s\",\"error\":%d,\"checks\":{", odf_kernel_interface_name(verdict->interface),
-	       odf_reason_name(verdict->reason), result->error);
+	printf(",\"verification\":{\"interface\":\"%s\",\"reason\":\"%s\",\"error\":%d,\"checks\":{",
+	       odf_kernel_interface_name(verdict->interface), odf_reason_name(verdict->reason), result->error);
 	for (odf_kernel_check check = 0; check < ODF_KERNEL_CHECK_COUNT; check++)
-		printf("%s\"%s\":%s", check == 0 ? "" : ",", odf_kernel_check_name(check), answer_json(verdict->check[check]));
-	printf("},\"table_kb\":%zu,\"child_table_kb\":%zu,\"elapsed_us\":%.1f,\"measured_bytes\":%zu", verdict->tables / 1024, verdict->child_tables / 1024,
-	       (double)verdict->elapsed_ns / 1e3, result->bytes);
+		printf("%s\"%s\":%s", check == 0 ? "" : ",", odf_kernel_check_name(check),
+		       answer_json(verdict->check[check]));
+	printf("},\"table_kb\":%zu,\"child_table_kb\":%zu,\"elapsed_us\":%.1f,\"measured_bytes\":%zu",
+	       verdict->tables / 1024, verdict->child_tables / 1024, (double)verdict->elapsed_ns / 1e3, result->bytes);
 	if (remedy(verdict) != NULL)
 		printf(",\"remedy\":\"%s\"", remedy(verdict));
 	else

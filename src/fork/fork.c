@@ -43,9 +43,9 @@ __attribute__((constructor(102))) static void ask_early(void)
 {
 	kernel_ask_early();
 	/* Forks inside libc do not come through here. A child of one may have what another thread had set; elsewhere
-	 * there is nothing to set. */
+	 * there is nothing to set. Without memory for it, such a child stays as it is. */
 	if (kernel_place() != NULL)
-		(void)pthread_atfork(NULL, NULL, kernel_switch_in_child); /* without memory for it, such a child stays as it is */
+		(void)pthread_atfork(NULL, NULL, kernel_switch_in_child);
 }
 
 static pid_t libc_fork_of(enum fork_call call)
@@ -203,14 +203,17 @@ static pid_t fork_with(enum fork_call call, const odf_fork_options *options, odf
 	report_fill(theirs, &report);
 	TRACE_4(fork, pid, odf_strategy_name(report.strategy), report.elapsed_ns, report.error);
 	if (record_wanted())
-		record_write(&(struct record){ .call = call_names[call], .child = pid, .report = &report, .region_bytes = region_resident_bytes() });
+		record_write(&(struct record){ .call = call_names[call], .child = pid, .report = &report,
+					       .region_bytes = region_resident_bytes() });
 	errno = pid > 0 ? saved : report.error;
 	return pid;
 }
 
 static int check_options(odf_fork_options *ours, const odf_fork_options *theirs)
 {
-	int error = theirs == NULL ? 0 : structure_read(ours, sizeof *ours, theirs, STRUCTURE_UP_TO(odf_fork_options, pidfd));
+	int error = theirs == NULL
+			    ? 0
+			    : structure_read(ours, sizeof *ours, theirs, STRUCTURE_UP_TO(odf_fork_options, pidfd));
 
 	if (error == 0 && (ours->allow & ~STRATEGY_FORK_KINDS))
 		error = EINVAL;
@@ -252,10 +255,12 @@ pid_t odf_fork_with(const odf_fork_options *options, odf_report *report)
 		refused.step = ODF_STEP_REQUEST;
 		refused.error = error;
 		report_fill(report, &refused);
-		if (options != NULL && structure_has(options, STRUCTURE_UP_TO(odf_fork_options, pidfd)) && options->pidfd != NULL)
+		if (options != NULL && structure_has(options, STRUCTURE_UP_TO(odf_fork_options, pidfd)) &&
+		    options->pidfd != NULL)
 			*options->pidfd = -1;
 		if (record_wanted())
-			record_write(&(struct record){ .call = call_names[FORK_CALL_ODF_FORK_WITH], .child = -1, .report = &refused });
+			record_write(&(struct record){ .call = call_names[FORK_CALL_ODF_FORK_WITH], .child = -1,
+						       .report = &refused });
 		errno = error;
 		return -1;
 	}

@@ -47,7 +47,8 @@ static long attach(int id, char *address, size_t size, const void *wanted, int f
 static long attach_somewhere(int id, const void *address, int flags)
 {
 	uintptr_t at = (uintptr_t)address;
-	size_t size = at != 0 && atomic_load_explicit(&heap_home_count, memory_order_acquire) > 0 ? segment_size(id) : 0;
+	size_t size = at != 0 && atomic_load_explicit(&heap_home_count, memory_order_acquire) > 0 ? segment_size(id)
+												  : 0;
 
 	if (flags & SHM_RND)
 		at = at / (uintptr_t)SHMLBA * (uintptr_t)SHMLBA;
@@ -78,7 +79,8 @@ long heap_shmdt(const void *address)
 	region_lock(&mask);
 	result = sys_call1(SYS_shmdt, address);
 	span = span_at(at, (char *)ADDRESSES_END);
-	if (result == 0 && span.kind == REGION_FOREIGN && span.region != NULL && !span.inherited && !region_is_in_place(span.region))
+	if (result == 0 && span.kind == REGION_FOREIGN && span.region != NULL && !span.inherited &&
+	    !region_is_in_place(span.region))
 		region_reclaim_gaps(span.region, span_offset(&span), span.length);
 	region_unlock(&mask);
 	return result;
@@ -88,7 +90,8 @@ long heap_shmdt(const void *address)
 
 long heap_remap_file_pages(void *address, size_t length, int protection, size_t page, int flags)
 {
-	char *start = (char *)((uintptr_t)address / HEAP_PAGE * HEAP_PAGE), *at = start, *end = start + length / HEAP_PAGE * HEAP_PAGE;
+	char *start = (char *)((uintptr_t)address / HEAP_PAGE * HEAP_PAGE), *at = start,
+	     *end = start + length / HEAP_PAGE * HEAP_PAGE;
 	uint64_t mask;
 	long result = 0;
 

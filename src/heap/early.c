@@ -20,7 +20,8 @@ void heap_note_early(const void *address, size_t length, bool all)
 {
 	if (length >= LEAST || all)
 		(void)ranges_extend(&early, (uintptr_t)address, length);
-	else if (length >= HEAP_SMALLEST_YOUNG && atomic_load_explicit(&early.used, memory_order_relaxed) < SLOTS_OF_SMALL)
+	else if (length >= HEAP_SMALLEST_YOUNG &&
+		 atomic_load_explicit(&early.used, memory_order_relaxed) < SLOTS_OF_SMALL)
 		(void)ranges_extend(&early, (uintptr_t)address, length);
 }
 
@@ -36,7 +37,8 @@ bool heap_has_early(const void *address)
 
 void heap_forget_early(const void *address, size_t length)
 {
-	if (!ranges_are_none(&early) && length != 0 && (uintptr_t)address <= ADDRESSES_END && length <= ADDRESSES_END - (uintptr_t)address)
+	if (!ranges_are_none(&early) && length != 0 && (uintptr_t)address <= ADDRESSES_END &&
+	    length <= ADDRESSES_END - (uintptr_t)address)
 		(void)ranges_forget(&early, (uintptr_t)address, length, true);
 }
 

@@ -22,7 +22,8 @@
 /* By what becomes of memory that is advised so, as there are several settings. */
 static bool try_one(void)
 {
-	long area = raw_mmap(NULL, 2 * LARGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	long area = raw_mmap(NULL, 2 * LARGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+			     0);
 	unsigned char there = 0;
 	volatile char *block;
 

@@ -128,8 +128,9 @@ static long make_span_anonymous(struct span *span, long unused)
 void heap_make_anonymous(void *address, size_t length)
 {
 	heap_forget_early(address, length);
+	/* What could not be stays private memory with a file behind it. */
 	if (span_touches(address, length))
-		(void)span_walk(address, length, true, make_span_anonymous, 0); /* what could not be stays private memory with a file behind it */
+		(void)span_walk(address, length, true, make_span_anonymous, 0);
 }
 
 /* Locked memory must stay where it is. Of flags that there are not, or of the last one alone, nothing is locked. */

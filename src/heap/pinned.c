@@ -125,7 +125,8 @@ static odf_reason look_at_socket(int descriptor)
 	size = sizeof protocol - 1;
 	/* TLS in the kernel decrypts to the reader's pages. */
 	if ((domain == AF_INET || domain == AF_INET6) &&
-	    sys_call5(SYS_getsockopt, descriptor, IPPROTO_TCP, TCP_ULP, protocol, &size) == 0 && strcmp(protocol, "tls") == 0)
+	    sys_call5(SYS_getsockopt, descriptor, IPPROTO_TCP, TCP_ULP, protocol, &size) == 0 &&
+	    strcmp(protocol, "tls") == 0)
 		return ODF_REASON_HEAP_DEVICE;
 	return ODF_REASON_NONE;
 }

@@ -125,8 +125,11 @@ bool pinned_is_plain_device(unsigned major, unsigned minor)
 odf_reason pinned_anonymous(const char *name, enum pinned_way way)
 {
 	static const char start[] = "anon_inode:";
-	static const char *const harmless[] = { "[eventpoll]", "[eventfd", "[signalfd]", "[timerfd]", "inotify", "[fanotify]",
-		"[pidfd]", "[perf_event]", "bpf-", "btf", "seccomp notify", "[fscontext]", "[landlock-ruleset]" };
+	static const char *const harmless[] = {
+		"[eventpoll]",    "[eventfd",    "[signalfd]",        "[timerfd]", "inotify",
+		"[fanotify]",     "[pidfd]",     "[perf_event]",      "bpf-",      "btf",
+		"seccomp notify", "[fscontext]", "[landlock-ruleset]"
+	};
 
 	if (strncmp(name, start, sizeof start - 1) != 0)
 		return ODF_REASON_HEAP_DEVICE;

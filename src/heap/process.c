@@ -67,7 +67,8 @@ bool heap_is_guest(void)
 {
 	if (heap_is_new_process())
 		heap_meet_process();
-	return heap_process != NULL && atomic_load_explicit(heap_process, memory_order_relaxed) != (int)sys_call0(SYS_getpid);
+	return heap_process != NULL &&
+	       atomic_load_explicit(heap_process, memory_order_relaxed) != (int)sys_call0(SYS_getpid);
 }
 
 void heap_note_first_process(bool quietly)

@@ -100,7 +100,8 @@ bool ranges_add(struct ranges *ranges, uintptr_t address, size_t length)
 	for (uint64_t at = from, end; at < to; at = end) {
 		end = to - at > COUNT_MOST ? at + COUNT_MOST : to;
 		if (add(ranges, range_of(at, end)) == RANGES_SLOTS) {
-			(void)ranges_forget(ranges, address, (at - from) * HEAP_PAGE, false); /* nothing is split: these are whole ranges */
+			/* nothing is split: these are whole ranges */
+			(void)ranges_forget(ranges, address, (at - from) * HEAP_PAGE, false);
 			return false;
 		}
 	}
@@ -118,7 +119,8 @@ bool ranges_extend(struct ranges *ranges, uintptr_t address, size_t length)
 			continue;
 		start = start == to ? from : start;
 		end = end == from ? to : end;
-		if (end - start <= COUNT_MOST && atomic_compare_exchange_strong(&ranges->slots[i], &range, range_of(start, end)))
+		if (end - start <= COUNT_MOST &&
+		    atomic_compare_exchange_strong(&ranges->slots[i], &range, range_of(start, end)))
 			return true;
 	}
 	return ranges_add(ranges, address, length);
@@ -151,7 +153,8 @@ bool ranges_take(struct ranges *ranges, uintptr_t address, size_t length, uintpt
 
 	for (unsigned i = 0, count = atomic_load_explicit(&ranges->used, memory_order_acquire); i < count; i++) {
 		uint64_t range = atomic_load(&ranges->slots[i]);
-		if (range == 0 || end_of(range) <= from || start_of(range) >= to || !atomic_compare_exchange_strong(&ranges->slots[i], &range, 0))
+		if (range == 0 || end_of(range) <= from || start_of(range) >= to ||
+		    !atomic_compare_exchange_strong(&ranges->slots[i], &range, 0))
 			continue;
 		*start = (uintptr_t)(start_of(range) * HEAP_PAGE);
 		*size = (size_t)((end_of(range) - start_of(range)) * HEAP_PAGE);

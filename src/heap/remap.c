@@ -37,8 +37,8 @@ static void extend(struct span *span, char *end)
 	while (span->start + span->length < end) {
 		struct span next = span_at(span->start + span->length, end);
 		bool both = span->kind == REGION_FOREIGN && next.kind == REGION_FOREIGN;
-		bool alike = is_programs(span) && is_programs(&next) && next.region == span->region && next.protection == span->protection &&
-			     next.advice == span->advice;
+		bool alike = is_programs(span) && is_programs(&next) && next.region == span->region &&
+			     next.protection == span->protection && next.advice == span->advice;
 		if (!both && !alike)
 			return;
 		if (!both && next.kind != span->kind)
@@ -54,8 +54,10 @@ static long new_place(const struct span *from, size_t length, void *fixed)
 	odf_region *region = heap_region(); /* once: another thread may give it up */
 
 	if (fixed != NULL)
-		return span_map_over(fixed, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-	if (from->kind == REGION_MEMORY && !region_is_in_place(from->region) && length >= HEAP_SMALLEST && region != NULL) {
+		return span_map_over(fixed, length, PROT_READ | PROT_WRITE,
+				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	if (from->kind == REGION_MEMORY && !region_is_in_place(from->region) && length >= HEAP_SMALLEST &&
+	    region != NULL) {
 		size_t offset = region_find_hole(region, length, HEAP_PAGE);
 		if (offset != SIZE_MAX && region_take(region, offset, length) == 0) {
 			heap_note_placed(length);
@@ -94,7 +96,8 @@ static bool grow_in_window(const struct span *span, size_t length)
 		return false;
 	}
 	/* It is to be one mapping with what is there. */
-	if (region_overlay(span->region, (size_t)(end - span->base), more) == 0 && advise_alike(end, end + more, span->advice))
+	if (region_overlay(span->region, (size_t)(end - span->base), more) == 0 &&
+	    advise_alike(end, end + more, span->advice))
 		return true;
 	(void)span_unmap(end, end + more);
 	return false;
@@ -114,7 +117,8 @@ static bool grow_in_place(const struct span *span, size_t length)
 		if (behind.kind != REGION_HOLE)
 			return false;
 	}
-	if (region_take_now(span->region, (size_t)(end - span->base), (size_t)(wanted - end)) == 0 && advise_alike(end, wanted, span->advice))
+	if (region_take_now(span->region, (size_t)(end - span->base), (size_t)(wanted - end)) == 0 &&
+	    advise_alike(end, wanted, span->advice))
 		return true;
 	(void)region_give(span->region, (size_t)(end - span->base), (size_t)(wanted - end));
 	return false;
@@ -151,7 +155,8 @@ static long move_span(struct span *span, size_t length, int flags, void *fixed)
 
 static bool is_sound(const void *old, size_t old_length, size_t length, int flags, const void *fixed)
 {
-	if ((flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP)) != 0 || !span_is_aligned(old) || length == 0 || length > SIZE_MAX / 2)
+	if ((flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP)) != 0 || !span_is_aligned(old) ||
+	    length == 0 || length > SIZE_MAX / 2)
 		return false;
 	if ((flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) && !(flags & MREMAP_MAYMOVE))
 		return false;
@@ -201,7 +206,9 @@ static long remap_locked(char *old, size_t old_length, size_t length, int flags,
 		long error = sys_call5(SYS_mremap, old, HEAP_PAGE, HEAP_PAGE, 0, 0);
 		if (error < 0 && error > -4096)
 			return error;
-		error = flags & (MREMAP_FIXED | MREMAP_DONTUNMAP) || length > old_length ? -EFAULT : span_unmap(old + length, old + old_length);
+		error = flags & (MREMAP_FIXED | MREMAP_DONTUNMAP) || length > old_length
+				? -EFAULT
+				: span_unmap(old + length, old + old_length);
 		return error < 0 ? error : (long)old;
 	}
 	if (span.kind == REGION_FOREIGN)
@@ -263,7 +270,8 @@ static long remap(void *old, size_t old_length, size_t length, int flags, void *
 	heap_forget_early(old, old_length);
 	if (flags & MREMAP_FIXED)
 		heap_forget_early(fixed, length);
-	if (!span_touches(old, old_length == 0 ? 1 : old_length) && !((flags & MREMAP_FIXED) && span_touches(fixed, length))) {
+	if (!span_touches(old, old_length == 0 ? 1 : old_length) &&
+	    !((flags & MREMAP_FIXED) && span_touches(fixed, length))) {
 		result = sys_call5(SYS_mremap, old, old_length, length, flags, fixed);
 		if (early && old_length > 0) {
 			bool moved = result >= 0 || result < -4095;
@@ -279,13 +287,15 @@ static long remap(void *old, size_t old_length, size_t length, int flags, void *
 	span_look(old, (char *)old + span_round_up(old_length == 0 ? 1 : old_length));
 	if (flags & MREMAP_FIXED)
 		span_look(fixed, (char *)fixed + span_round_up(length));
-	if (span_is_sealed(old, (char *)old + span_round_up(old_length)) || ((flags & MREMAP_FIXED) && span_is_sealed(fixed, (char *)fixed + span_round_up(length)))) {
+	if (span_is_sealed(old, (char *)old + span_round_up(old_length)) ||
+	    ((flags & MREMAP_FIXED) && span_is_sealed(fixed, (char *)fixed + span_round_up(length)))) {
 		result = -EPERM;
 	} else if (old_length > 0) {
 		int rights = rights_of_plain(old, span_round_up(old_length));
 		result = remap_locked(old, span_round_up(old_length), span_round_up(length), flags, fixed);
 		if (result >= 0 || result < -4095)
-			note_moved(old, span_round_up(old_length), (char *)result, span_round_up(length), flags, rights);
+			note_moved(old, span_round_up(old_length), (char *)result, span_round_up(length), flags,
+				   rights);
 	} else { /* a second view: there is none of private memory */
 		struct span span = span_at(old, (char *)old + HEAP_PAGE);
 		result = span.kind == REGION_HOLE      ? -EFAULT
@@ -300,5 +310,7 @@ long heap_mremap(void *old, size_t old_length, size_t length, int flags, void *f
 {
 	long result = remap(old, old_length, length, flags, fixed);
 
-	return result == -ENOMEM && length > old_length && heap_makes_room() ? remap(old, old_length, length, flags, fixed) : result;
+	return result == -ENOMEM && length > old_length && heap_makes_room()
+		       ? remap(old, old_length, length, flags, fixed)
+		       : result;
 }

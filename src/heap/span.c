@@ -15,7 +15,8 @@ bool span_touches(const void *address, size_t length)
 	const char *start = address;
 	int count = atomic_load_explicit(&heap_home_count, memory_order_acquire);
 
-	if (count == 0 || !span_is_aligned(address) || length == 0 || (uintptr_t)start > ADDRESSES_END || length > ADDRESSES_END - (uintptr_t)start)
+	if (count == 0 || !span_is_aligned(address) || length == 0 || (uintptr_t)start > ADDRESSES_END ||
+	    length > ADDRESSES_END - (uintptr_t)start)
 		return false;
 	for (int i = 0; i < count; i++)
 		if (start < heap_homes[i].end && heap_homes[i].start < start + span_round_up(length))
@@ -25,7 +26,8 @@ bool span_touches(const void *address, size_t length)
 
 static struct span span_in(const struct heap_home *home, char *at, size_t length)
 {
-	struct region_extent run = region_run_at(home->region, (size_t)(at - home->start), (size_t)(at - home->start) + length);
+	struct region_extent run = region_run_at(home->region, (size_t)(at - home->start),
+						 (size_t)(at - home->start) + length);
 	struct span span = {
 		.start = at,
 		.length = run.length,
@@ -39,7 +41,8 @@ static struct span span_in(const struct heap_home *home, char *at, size_t length
 	};
 
 	/* What children do not get: holes; and memory, where it was LIVE when they were made past us. */
-	if (span.inherited && (span.kind == REGION_HOLE || (span.kind == REGION_MEMORY && region_is_absent(home->region))))
+	if (span.inherited &&
+	    (span.kind == REGION_HOLE || (span.kind == REGION_MEMORY && region_is_absent(home->region))))
 		span.kind = REGION_FOREIGN;
 	span.young = span.kind == REGION_FOREIGN && run.young && !span.inherited;
 	return span;
@@ -81,7 +84,8 @@ void heap_forget_what_is_not_here(odf_region *region, size_t length)
 		if (run.kind == REGION_ISLAND && (run.advice & KEPT_DONTFORK))
 			region_lose_end(region, at, run.length);
 		else if (run.kind == REGION_ISLAND && (run.advice & KEPT_LOCKED)) /* which no child has */
-			region_set_island(region, at, run.length, run.protection, run.advice & ~(KEPT_LOCKED | KEPT_ONFAULT));
+			region_set_island(region, at, run.length, run.protection,
+					  run.advice & ~(KEPT_LOCKED | KEPT_ONFAULT));
 		at += run.length;
 	}
 }
@@ -175,7 +179,8 @@ void span_keep_advice(char *start, size_t length, unsigned advice)
 
 void span_note_advice(const struct span *span, unsigned set, unsigned clear)
 {
-	region_set_island(span->region, span_offset(span), span->length, span->protection, (span->advice & ~clear) | set);
+	region_set_island(span->region, span_offset(span), span->length, span->protection,
+			  (span->advice & ~clear) | set);
 }
 
 long span_zero(struct span *span)
@@ -217,7 +222,8 @@ void span_check_pieces(void)
 	if (bytes == 0)
 		return; /* cannot be told at this moment */
 	for (int i = 0, count = atomic_load_explicit(&heap_home_count, memory_order_acquire); i < count; i++)
-		if (!region_is_inherited(heap_homes[i].region)) /* memory that the program took out of it, by asking for large pages for one */
+		/* memory that the program took out of it, by asking for large pages for one */
+		if (!region_is_inherited(heap_homes[i].region))
 			bytes += region_foreign_bytes(heap_homes[i].region);
 	atomic_store_explicit(&asked_at, pieces, memory_order_relaxed);
 	if (pieces > PIECES_LEAST + (bytes >> 20))
@@ -227,7 +233,8 @@ void span_check_pieces(void)
 static long unmap_span(struct span *span, long unused)
 {
 	(void)unused;
-	if (span->kind == REGION_FOREIGN && (span->region == NULL || span->inherited || region_is_in_place(span->region))) {
+	if (span->kind == REGION_FOREIGN &&
+	    (span->region == NULL || span->inherited || region_is_in_place(span->region))) {
 		long error = sys_call2(SYS_munmap, span->start, span->length);
 		if (error == 0)
 			span_forget_young(span->start, span->length);
@@ -266,13 +273,15 @@ static long lose_around(char *address, size_t length, long (*call)(void *argumen
 	for (int pass = 0; pass < 2; pass++) {
 		for (int i = 0; i < count; i++) {
 			const struct heap_home *home = &heap_homes[i];
-			char *from = address > home->start ? address : home->start, *to = end < home->end ? end : home->end;
+			char *from = address > home->start ? address : home->start,
+			     *to = end < home->end ? end : home->end;
 			size_t offset = (size_t)(from - home->start), size = (size_t)(to - from);
 			if (from >= to)
 				continue;
 			if (pass == 0 && region_lose_begin(home->region, offset, size) != 0)
 				return -ENOMEM; /* of what was begun nothing can be seen */
-			if (pass == 1 && (result >= 0 || result < -4095 || sys_call3(SYS_msync, from, size, MS_ASYNC) == -ENOMEM)) {
+			if (pass == 1 &&
+			    (result >= 0 || result < -4095 || sys_call3(SYS_msync, from, size, MS_ASYNC) == -ENOMEM)) {
 				region_lose_end(home->region, offset, size);
 				region_forget_young(home->region, offset, size);
 			}
@@ -342,7 +351,9 @@ void *span_apart(size_t length)
 	static _Atomic(uintptr_t) used;
 	uintptr_t random = (uintptr_t)&used / HEAP_PAGE * APART_STEP; /* as the loader has placed us */
 
-	return (void *)(APART_FROM + (random + atomic_fetch_add(&used, length / APART_STEP * APART_STEP + 2 * APART_STEP)) % APART_SIZE);
+	return (void *)(APART_FROM +
+			(random + atomic_fetch_add(&used, length / APART_STEP * APART_STEP + 2 * APART_STEP)) %
+				APART_SIZE);
 }
 
 /* For advice about anonymous memory only, or what only the kernel knows of later: the memory leaves the region. What
@@ -357,14 +368,17 @@ long span_make_anonymous(struct span *span)
 	if ((span->protection & PROT_READ) == 0 && sys_call3(SYS_mprotect, from, length, PROT_READ) < 0)
 		return -ENOMEM;
 	/* In one piece, as it is one mapping. */
-	copy = raw_mmap(span_apart(length), length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	copy = raw_mmap(span_apart(length), length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+			-1, 0);
 	if (copy < 0 && copy > -4096)
 		return -ENOMEM;
 	span_copy((char *)copy, from, length);
 	if (span->protection != (PROT_READ | PROT_WRITE))
 		error = sys_call3(SYS_mprotect, copy, length, span->protection);
 	if (error == 0) {
-		const long arguments[6] = { copy, (long)length, (long)length, MREMAP_MAYMOVE | MREMAP_FIXED, (long)from, 0 };
+		const long arguments[6] = {
+			copy, (long)length, (long)length, MREMAP_MAYMOVE | MREMAP_FIXED, (long)from, 0,
+		};
 		error = span_put_over(from, length, SYS_mremap, arguments);
 	}
 	if (error < 0 && error > -4096) {

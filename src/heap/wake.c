@@ -67,7 +67,8 @@ static bool can_settle(void)
 {
 	if (!can_tell_pages())
 		return false;
-	return has_one_thread() || ((capability(ODF_PROBE_UFFD_KERNEL) || capability(ODF_PROBE_UFFD_DEVICE)) && capability(ODF_PROBE_UFFD_MINOR));
+	return has_one_thread() || ((capability(ODF_PROBE_UFFD_KERNEL) || capability(ODF_PROBE_UFFD_DEVICE)) &&
+				    capability(ODF_PROBE_UFFD_MINOR));
 }
 
 /* A region counts against limits of address space and of file size what plain memory does not, and escapes the one of
@@ -137,7 +138,8 @@ bool heap_may_execute(void)
  * start has it before anything is known. */
 static void let_keeper_execute(void)
 {
-	bool wanted = COHERENT && (heap_is_on() || atomic_load_explicit(&executable, memory_order_relaxed) >= EXECUTABLE_LEAST);
+	bool wanted = COHERENT &&
+		      (heap_is_on() || atomic_load_explicit(&executable, memory_order_relaxed) >= EXECUTABLE_LEAST);
 	bool may = wanted && region_is_unfiltered();
 
 	region_let_keeper_execute(may);
@@ -149,7 +151,10 @@ odf_region *heap_make_window_region(void *start, size_t length, int rights, odf_
 	odf_region *fresh = NULL;
 
 	/* The heap is awake: what it looked at then is watched since, and what the keeper needs it has. */
-	*obstacle = atomic_load(&heap_home_count) == HEAP_HOMES ? ODF_REASON_HEAP_NO_ROOM : is_limited() ? ODF_REASON_HEAP_LIMIT : ODF_REASON_NONE;
+	if (atomic_load(&heap_home_count) == HEAP_HOMES)
+		*obstacle = ODF_REASON_HEAP_NO_ROOM;
+	else
+		*obstacle = is_limited() ? ODF_REASON_HEAP_LIMIT : ODF_REASON_NONE;
 	if (*obstacle == ODF_REASON_NONE)
 		fresh = region_make_in_place(start, length, rights, choose_place(), error);
 	if (fresh == NULL && rights == HEAP_ALL_RIGHTS && *obstacle == ODF_REASON_NONE && *error != EBUSY)
@@ -173,7 +178,8 @@ void heap_note_asked_for(void)
 bool heap_may_be_young(void)
 {
 	return settings->heap != SETTINGS_HEAP_ON && !atomic_load_explicit(&asked_for, memory_order_relaxed) &&
-	       (capability(ODF_PROBE_UFFD_KERNEL) || capability(ODF_PROBE_UFFD_DEVICE)) && capability(ODF_PROBE_UFFD_MINOR);
+	       (capability(ODF_PROBE_UFFD_KERNEL) || capability(ODF_PROBE_UFFD_DEVICE)) &&
+	       capability(ODF_PROBE_UFFD_MINOR);
 }
 
 odf_region *heap_make_region(odf_reason *obstacle, int *error)

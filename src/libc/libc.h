@@ -32,7 +32,8 @@ enum libc_spawn { LIBC_SPAWN, LIBC_SPAWN_PATH, LIBC_SPAWN_SHELL, LIBC_SPAWN_PATH
 /* In the shared library only, which interposes these too. ENOSYS where libc has none. */
 int libc_daemon(int no_chdir, int no_close);
 pid_t libc_forkpty(int *terminal, char *name, const struct termios *attributes, const struct winsize *size);
-int libc_clone(int (*function)(void *), void *stack, int flags, void *argument, void *parent_id, void *storage, void *child_id);
+int libc_clone(int (*function)(void *), void *stack, int flags, void *argument, void *parent_id, void *storage,
+	       void *child_id);
 /* The plain function, the one for large files, and those that fortified programs call. */
 enum libc_open { LIBC_OPEN, LIBC_OPEN64, LIBC_OPEN_2, LIBC_OPEN64_2, LIBC_OPEN_COUNT };
 int libc_open(enum libc_open which, const char *path, int flags, unsigned mode);
@@ -61,9 +62,9 @@ enum libc_call {
 	LIBC_OPEN_BY_HANDLE_AT, LIBC_RECVMSG, LIBC_RECVMMSG, LIBC_SOCKET, LIBC_SETSOCKOPT, LIBC_IOCTL,
 	LIBC_SBRK, LIBC_BRK,
 	LIBC_FOPEN, LIBC_FOPEN64, LIBC_FREOPEN, LIBC_FREOPEN64, LIBC_TMPFILE, LIBC_TMPFILE64,
-	LIBC_MKSTEMP, LIBC_MKSTEMP64, LIBC_MKSTEMPS, LIBC_MKSTEMPS64, LIBC_MKOSTEMP, LIBC_MKOSTEMP64, LIBC_MKOSTEMPS, LIBC_MKOSTEMPS64,
-	LIBC_URING_INIT, LIBC_URING_INIT_PARAMS, LIBC_URING_INIT_MEM, LIBC_URING_INIT_TRY, LIBC_URING_MMAP, LIBC_URING_SETUP,
-	LIBC_SYSTEM, LIBC_POPEN, LIBC_PTHREAD_CREATE, LIBC_THRD_CREATE,
+	LIBC_MKSTEMP, LIBC_MKSTEMP64, LIBC_MKSTEMPS, LIBC_MKSTEMPS64, LIBC_MKOSTEMP, LIBC_MKOSTEMP64, LIBC_MKOSTEMPS,
+	LIBC_MKOSTEMPS64, LIBC_URING_INIT, LIBC_URING_INIT_PARAMS, LIBC_URING_INIT_MEM, LIBC_URING_INIT_TRY,
+	LIBC_URING_MMAP, LIBC_URING_SETUP, LIBC_SYSTEM, LIBC_POPEN, LIBC_PTHREAD_CREATE, LIBC_THRD_CREATE,
 	LIBC_CALL_COUNT
 };
 typedef void libc_function(void);

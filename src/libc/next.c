@@ -14,13 +14,39 @@ typedef int daemon_function(int, int);
 typedef pid_t forkpty_function(int *, char *, const struct termios *, const struct winsize *);
 typedef int clone_function(int (*)(void *), void *, int, void *, ...);
 typedef int msync_function(void *, size_t, int);
-typedef int spawn_function(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, char *const[],
-			   char *const[]);
+typedef int spawn_function(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *,
+			   char *const[], char *const[]);
 
-enum next { NEXT_FORK, NEXT_FORK_BARE, NEXT_DAEMON, NEXT_FORKPTY, NEXT_CLONE, NEXT_SYSCALL, NEXT_MSYNC, NEXT_EXECVE, NEXT_EXECVEAT, NEXT_EXECVPE, NEXT_FEXECVE,
-	NEXT_OPEN, NEXT_OPENAT = NEXT_OPEN + LIBC_OPEN_COUNT, NEXT_FCNTL = NEXT_OPENAT + LIBC_OPEN_COUNT, NEXT_FCNTL64, NEXT_PRLIMIT, NEXT_PRCTL, NEXT_SETSTACK, NEXT_MUTEX_INIT,
-	NEXT_COND_INIT, NEXT_RWLOCK_INIT, NEXT_BARRIER_INIT, NEXT_SEM_INIT, NEXT_WAITPID, NEXT_WAIT4, NEXT_WAITID,
-	NEXT_SPAWN, NEXT_COUNT = NEXT_SPAWN + LIBC_SPAWN_COUNT };
+enum next {
+	NEXT_FORK,
+	NEXT_FORK_BARE,
+	NEXT_DAEMON,
+	NEXT_FORKPTY,
+	NEXT_CLONE,
+	NEXT_SYSCALL,
+	NEXT_MSYNC,
+	NEXT_EXECVE,
+	NEXT_EXECVEAT,
+	NEXT_EXECVPE,
+	NEXT_FEXECVE,
+	NEXT_OPEN,
+	NEXT_OPENAT = NEXT_OPEN + LIBC_OPEN_COUNT,
+	NEXT_FCNTL = NEXT_OPENAT + LIBC_OPEN_COUNT,
+	NEXT_FCNTL64,
+	NEXT_PRLIMIT,
+	NEXT_PRCTL,
+	NEXT_SETSTACK,
+	NEXT_MUTEX_INIT,
+	NEXT_COND_INIT,
+	NEXT_RWLOCK_INIT,
+	NEXT_BARRIER_INIT,
+	NEXT_SEM_INIT,
+	NEXT_WAITPID,
+	NEXT_WAIT4,
+	NEXT_WAITID,
+	NEXT_SPAWN,
+	NEXT_COUNT = NEXT_SPAWN + LIBC_SPAWN_COUNT
+};
 
 static const struct {
 	const char *name;
@@ -167,7 +193,8 @@ pid_t libc_fork_bare(void)
 
 int libc_execve(const char *path, char *const argv[], char *const envp[])
 {
-	int (*function)(const char *, char *const[], char *const[]) = (int (*)(const char *, char *const[], char *const[]))find(NEXT_EXECVE);
+	int (*function)(const char *, char *const[],
+			char *const[]) = (int (*)(const char *, char *const[], char *const[]))find(NEXT_EXECVE);
 
 	if (function == NULL) {
 		errno = ENOSYS;
@@ -190,7 +217,8 @@ int libc_execveat(int fd, const char *path, char *const argv[], char *const envp
 
 int libc_execvpe(const char *file, char *const argv[], char *const envp[])
 {
-	int (*function)(const char *, char *const[], char *const[]) = (int (*)(const char *, char *const[], char *const[]))find(NEXT_EXECVPE);
+	int (*function)(const char *, char *const[],
+			char *const[]) = (int (*)(const char *, char *const[], char *const[]))find(NEXT_EXECVPE);
 
 	if (function == NULL) {
 		errno = ENOSYS;
@@ -201,7 +229,8 @@ int libc_execvpe(const char *file, char *const argv[], char *const envp[])
 
 int libc_fexecve(int fd, char *const argv[], char *const envp[])
 {
-	int (*function)(int, char *const[], char *const[]) = (int (*)(int, char *const[], char *const[]))find(NEXT_FEXECVE);
+	int (*function)(int, char *const[],
+			char *const[]) = (int (*)(int, char *const[], char *const[]))find(NEXT_FEXECVE);
 
 	if (function == NULL) {
 		errno = ENOSYS;
@@ -232,7 +261,8 @@ pid_t libc_forkpty(int *terminal, char *name, const struct termios *attributes, 
 	return function(terminal, name, attributes, size);
 }
 
-int libc_clone(int (*child)(void *), void *stack, int flags, void *argument, void *parent_id, void *storage, void *child_id)
+int libc_clone(int (*child)(void *), void *stack, int flags, void *argument, void *parent_id, void *storage,
+	       void *child_id)
 {
 	clone_function *function = (clone_function *)find(NEXT_CLONE);
 
@@ -274,7 +304,8 @@ int libc_fcntl(enum libc_open which, int file, int command, void *argument)
 
 int libc_prlimit(pid_t process, int resource, const struct rlimit64 *limit, struct rlimit64 *old)
 {
-	return CALL(NEXT_PRLIMIT, int(pid_t, int, const struct rlimit64 *, struct rlimit64 *))(process, resource, limit, old);
+	return CALL(NEXT_PRLIMIT, int(pid_t, int, const struct rlimit64 *, struct rlimit64 *))(process, resource, limit,
+											       old);
 }
 
 int libc_prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)
@@ -304,7 +335,8 @@ int libc_pthread_rwlock_init(pthread_rwlock_t *lock, const pthread_rwlockattr_t 
 
 int libc_pthread_barrier_init(pthread_barrier_t *barrier, const pthread_barrierattr_t *attributes, unsigned count)
 {
-	return CALL(NEXT_BARRIER_INIT, int(pthread_barrier_t *, const pthread_barrierattr_t *, unsigned))(barrier, attributes, count);
+	return CALL(NEXT_BARRIER_INIT,
+		    int(pthread_barrier_t *, const pthread_barrierattr_t *, unsigned))(barrier, attributes, count);
 }
 
 int libc_sem_init(sem_t *semaphore, int shared, unsigned value)

@@ -18,7 +18,8 @@
 #include "spawn_ways.h"
 #include "worker_memory.h"
 
-static struct sample *samples; /* shared: a child measures its faults into it, and the parent's stores after a fork copy nothing */
+/* shared: a child measures its faults into it, and the parent's stores after a fork copy nothing */
+static struct sample *samples;
 
 bool receive(int fd, void *data, size_t size)
 {
@@ -191,7 +192,8 @@ static double cpu_us_of(int who)
 
 	if (getrusage(who, &usage) != 0)
 		worker_fail("getrusage");
-	return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1e6 + (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+	return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1e6 +
+	       (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
 }
 
 /* HELD, MIX, STEADY and CLOSE are one thing with different parts. */
@@ -354,8 +356,8 @@ static size_t round_of_spawn(const struct job *job, struct sample *sample)
 	if (pid < 0)
 		worker_fail(way->name);
 	if (waitpid(pid, &status, 0) != pid || status != 0) {
-		fprintf(stderr, "%s: %s: %s ends with status %#x\n", program_invocation_short_name, way->name, spawned_program,
-			(unsigned)status);
+		fprintf(stderr, "%s: %s: %s ends with status %#x\n", program_invocation_short_name, way->name,
+			spawned_program, (unsigned)status);
 		exit(1);
 	}
 	sample->total_us = now_us() - start;
@@ -404,7 +406,8 @@ static size_t do_job(const struct job *job)
 			count += round_of_fork(job, sample);
 		}
 		/* Faults beside a child have split the huge pages: one round is all that can be had. */
-	} while (now_us() < end && count < job->limit && count + room <= MOST_SAMPLES && !(worker_kind == HUGE_PAGES && room > 1));
+	} while (now_us() < end && count < job->limit && count + room <= MOST_SAMPLES &&
+		 !(worker_kind == HUGE_PAGES && room > 1));
 	while (family.count > 0)
 		end_oldest();
 	left_out = warm_up(job->cell.experiment, count);
@@ -424,7 +427,8 @@ int work(enum memory memory_kind, size_t bytes)
 	bool heard;
 
 	(void)spawn_ways_find(); /* who asks for SPAWN has asked this, too */
-	samples = mmap(NULL, MOST_SAMPLES * sizeof *samples, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	samples = mmap(NULL, MOST_SAMPLES * sizeof *samples, PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (samples == MAP_FAILED)
 		worker_fail("mmap");
 	worker_get_memory(memory_kind, bytes);

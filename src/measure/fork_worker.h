@@ -23,7 +23,8 @@ struct cell {
 	enum experiment experiment;
 	double parent_percent; /* of the pages, written at random by the parent before each fork */
 	double child_percent;  /* of the pages, touched by the child once each */
-	bool writes;           /* touch is write, else read; in FAULT, and in AFTER, where the parent touches all, too */
+	/* touch is write, else read; in FAULT, and in AFTER, where the parent touches all, too */
+	bool writes;
 	bool in_order;         /* from the first page on, else at random */
 	bool in_parent;        /* FAULT: the parent's faults, else the child's */
 	unsigned lives_us;     /* the child sleeps before it ends */

@@ -52,7 +52,8 @@ int worker_huge_percent(void)
 void worker_restore_huge_pages(void)
 {
 	if (worker_huge_percent() < 99)
-		madvise(worker_memory, worker_pages * PAGE, MADV_COLLAPSE); /* as well as it goes: the percentage is reported */
+		/* As well as it goes: the percentage is reported. */
+		madvise(worker_memory, worker_pages * PAGE, MADV_COLLAPSE);
 }
 
 static void get_region(size_t bytes)

@@ -52,7 +52,8 @@ static odf_pool *create(const odf_pool_options *options, bool once)
 		errno = error == 0 ? ENOMEM : error;
 		return NULL;
 	}
-	*pool = (odf_pool){ .spawn.process = getpid(), .options = read, .once = once, .channel = -1, .template_pidfd = -1 };
+	*pool = (odf_pool){ .spawn.process = getpid(), .options = read, .once = once, .channel = -1,
+			    .template_pidfd = -1 };
 	(void)pthread_mutex_init(&pool->lock, NULL);
 	if (!(read.flags & ODF_POOL_NO_TASKS))
 		error = pool_template_start(pool);

@@ -32,8 +32,8 @@ static int send_request(odf_pool *pool, const struct pool_message *request, cons
 {
 	int error;
 
-	while ((error = pool_send(pool->channel, request, argument, request->length, fds, request->count, PATIENCE_MS)) ==
-	       EAGAIN)
+	while ((error = pool_send(pool->channel, request, argument, request->length, fds, request->count,
+				  PATIENCE_MS)) == EAGAIN)
 		prod(pool);
 	return error;
 }

@@ -34,7 +34,8 @@ static struct {
 	int fork_error; /* of the last fork; 0: it was made */
 	int last_status;
 	bool look; /* a worker died: a task may be in no ring */
-	int channel, program; /* of one that the template has become: it ends with either; -1: it dies with the template */
+	/* of one that the template has become: it ends with either; -1: it dies with the template */
+	int channel, program;
 	int told;             /* the program is told of its end by that of this one */
 } manager;
 

@@ -243,8 +243,8 @@ static bool take_order(void)
 	order.count = POOL_FDS_MOST + 4;
 	length = pool_receive(template.channel, &order.message, order.argument, sizeof order.argument, order.fds,
 			      &order.count, 0);
-	if (length >= 0 && order.message.kind == POOL_MAKE && order.count > 0 && (size_t)length == order.message.length &&
-	    order.count == order.message.count) {
+	if (length >= 0 && order.message.kind == POOL_MAKE && order.count > 0 &&
+	    (size_t)length == order.message.length && order.count == order.message.count) {
 		if (template.start->once)
 			become(&order);
 		make(&order);

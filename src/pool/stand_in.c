@@ -49,7 +49,8 @@ enum { RELEASED = -1, LOOK_US = 200, LOOKS = 5000, CLOSED_LEAST = 65536, CLOSED_
 struct stand_in {
 	struct template_start *start;
 	int error;   /* of its fork */
-	int word;    /* a guard's id from before it runs; RELEASED: the thread may go on; 0, by the kernel: it has ended */
+	/* a guard's id from before it runs; RELEASED: the thread may go on; 0, by the kernel: it has ended */
+	int word;
 	long guards; /* it is to stay */
 };
 
@@ -92,8 +93,8 @@ static _Noreturn ODF_UNINSTRUMENTED void guard(int *word)
 			 "syscall\n\t"
 			 "hlt"
 			 :
-			 : "D"(word), [released] "i"(RELEASED), [futex] "i"(SYS_futex), [wait4] "i"(SYS_wait4), [all] "i"(__WALL),
-			   [nobody] "i"(-ECHILD), [exit] "i"(SYS_exit_group)
+			 : "D"(word), [released] "i"(RELEASED), [futex] "i"(SYS_futex), [wait4] "i"(SYS_wait4),
+			   [all] "i"(__WALL), [nobody] "i"(-ECHILD), [exit] "i"(SYS_exit_group)
 			 : "rax", "rcx", "rdx", "rsi", "r10", "r11", "memory");
 #elif defined __aarch64__
 	register int *x0 __asm__("x0") = word;
@@ -118,8 +119,8 @@ static _Noreturn ODF_UNINSTRUMENTED void guard(int *word)
 			 "svc 0\n\t"
 			 "brk 0"
 			 : "+r"(x0)
-			 : "r"(x9), [released] "i"(RELEASED), [futex] "i"(SYS_futex), [wait4] "i"(SYS_wait4), [nobody] "i"(ECHILD),
-			   [exit] "i"(SYS_exit_group)
+			 : "r"(x9), [released] "i"(RELEASED), [futex] "i"(SYS_futex), [wait4] "i"(SYS_wait4),
+			   [nobody] "i"(ECHILD), [exit] "i"(SYS_exit_group)
 			 : "x1", "x2", "x3", "x8", "memory", "cc");
 #else
 	(void)word;

@@ -138,7 +138,8 @@ void pool_template_stop(odf_pool *pool)
 		(void)sys_call4(SYS_pidfd_send_signal, pool->template_pidfd, SIGKILL, NULL, 0);
 		/* Where orphans come to the program, and its guard was killed, it is a child, and nobody else has to
 		 * know. Elsewhere ECHILD. */
-		while (sys_call5(SYS_waitid, WAIT_BY_PIDFD, pool->template_pidfd, NULL, WEXITED | __WALL, NULL) == -EINTR)
+		while (sys_call5(SYS_waitid, WAIT_BY_PIDFD, pool->template_pidfd, NULL, WEXITED | __WALL, NULL) ==
+		       -EINTR)
 			;
 		sys_close(pool->template_pidfd);
 		pool->template_pidfd = -1;

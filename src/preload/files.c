@@ -25,7 +25,9 @@ static FILE *opened(FILE *file, const char *mode)
 	if (file != NULL && heap_is_watched()) {
 		descriptor = fileno(file);
 		if (descriptor >= 0)
-			heap_meet_opened(descriptor, strchr(mode, '+') != NULL ? O_RDWR : mode[0] == 'r' ? O_RDONLY : O_WRONLY);
+			heap_meet_opened(descriptor, strchr(mode, '+') != NULL ? O_RDWR
+						     : mode[0] == 'r'          ? O_RDONLY
+									       : O_WRONLY);
 		errno = saved;
 	}
 	return file;

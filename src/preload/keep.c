@@ -36,10 +36,11 @@ void preload_note_limit(int resource, const struct rlimit64 *limit)
 {
 	if (resource == RLIMIT_FSIZE && limit != NULL)
 		record_note_file_limit();
-	if ((resource == RLIMIT_AS || resource == RLIMIT_DATA) && limit != NULL && sys_is_readable(limit, sizeof *limit) &&
-	    limit->rlim_cur < HEAP_NO_LIMIT)
+	if ((resource == RLIMIT_AS || resource == RLIMIT_DATA) && limit != NULL &&
+	    sys_is_readable(limit, sizeof *limit) && limit->rlim_cur < HEAP_NO_LIMIT)
 		heap_leave(ODF_REASON_HEAP_LIMIT);
-	if (resource == RLIMIT_NPROC && limit != NULL && sys_is_readable(limit, sizeof *limit) && limit->rlim_cur < REGION_PROCESSES_LEAST)
+	if (resource == RLIMIT_NPROC && limit != NULL && sys_is_readable(limit, sizeof *limit) &&
+	    limit->rlim_cur < REGION_PROCESSES_LEAST)
 		heap_leave(ODF_REASON_HEAP_PROCESS);
 }
 
@@ -62,7 +63,8 @@ EXPORTED int prlimit(pid_t process, enum __rlimit_resource resource, const struc
 	return libc_prlimit(process, (int)resource, (const struct rlimit64 *)limit, (struct rlimit64 *)old);
 }
 
-EXPORTED int prlimit64(pid_t process, enum __rlimit_resource resource, const struct rlimit64 *limit, struct rlimit64 *old)
+EXPORTED int prlimit64(pid_t process, enum __rlimit_resource resource, const struct rlimit64 *limit,
+		       struct rlimit64 *old)
 {
 	if (process == 0 || process == getpid())
 		preload_note_limit((int)resource, limit);
@@ -80,7 +82,8 @@ EXPORTED int prctl(int option, ...)
 		arguments[i] = va_arg(rest, unsigned long);
 	va_end(rest);
 	if (option == PR_SET_SECCOMP)
-		heap_before_filter(arguments[0] == SECCOMP_MODE_STRICT ? HEAP_FILTER_STRICT : HEAP_FILTER_PRCTL, 0, (const void *)arguments[1]);
+		heap_before_filter(arguments[0] == SECCOMP_MODE_STRICT ? HEAP_FILTER_STRICT : HEAP_FILTER_PRCTL, 0,
+				   (const void *)arguments[1]);
 	if (option == PR_SET_VMA && arguments[0] == PR_SET_VMA_ANON_NAME) {
 		long result = heap_name((void *)arguments[1], arguments[2], (const char *)arguments[3]);
 		if (result < 0)
@@ -109,7 +112,8 @@ EXPORTED int pthread_mutex_init(pthread_mutex_t *mutex, const pthread_mutexattr_
 		(void)pthread_mutexattr_getpshared(attributes, &shared);
 		(void)pthread_mutexattr_getrobust(attributes, &robust);
 		(void)pthread_mutexattr_getprotocol(attributes, &protocol);
-		if (shared != PTHREAD_PROCESS_PRIVATE || robust != PTHREAD_MUTEX_STALLED || protocol == PTHREAD_PRIO_INHERIT)
+		if (shared != PTHREAD_PROCESS_PRIVATE || robust != PTHREAD_MUTEX_STALLED ||
+		    protocol == PTHREAD_PRIO_INHERIT)
 			heap_keep(mutex, sizeof *mutex);
 	}
 	return libc_pthread_mutex_init(mutex, attributes);
@@ -119,7 +123,8 @@ EXPORTED int pthread_cond_init(pthread_cond_t *restrict condition, const pthread
 {
 	int shared = PTHREAD_PROCESS_PRIVATE;
 
-	if (attributes != NULL && region_bytes() != 0 && pthread_condattr_getpshared(attributes, &shared) == 0 && shared != PTHREAD_PROCESS_PRIVATE)
+	if (attributes != NULL && region_bytes() != 0 && pthread_condattr_getpshared(attributes, &shared) == 0 &&
+	    shared != PTHREAD_PROCESS_PRIVATE)
 		heap_keep(condition, sizeof *condition);
 	return libc_pthread_cond_init(condition, attributes);
 }
@@ -128,16 +133,19 @@ EXPORTED int pthread_rwlock_init(pthread_rwlock_t *restrict lock, const pthread_
 {
 	int shared = PTHREAD_PROCESS_PRIVATE;
 
-	if (attributes != NULL && region_bytes() != 0 && pthread_rwlockattr_getpshared(attributes, &shared) == 0 && shared != PTHREAD_PROCESS_PRIVATE)
+	if (attributes != NULL && region_bytes() != 0 && pthread_rwlockattr_getpshared(attributes, &shared) == 0 &&
+	    shared != PTHREAD_PROCESS_PRIVATE)
 		heap_keep(lock, sizeof *lock);
 	return libc_pthread_rwlock_init(lock, attributes);
 }
 
-EXPORTED int pthread_barrier_init(pthread_barrier_t *restrict barrier, const pthread_barrierattr_t *restrict attributes, unsigned count)
+EXPORTED int pthread_barrier_init(pthread_barrier_t *restrict barrier, const pthread_barrierattr_t *restrict attributes,
+				  unsigned count)
 {
 	int shared = PTHREAD_PROCESS_PRIVATE;
 
-	if (attributes != NULL && region_bytes() != 0 && pthread_barrierattr_getpshared(attributes, &shared) == 0 && shared != PTHREAD_PROCESS_PRIVATE)
+	if (attributes != NULL && region_bytes() != 0 && pthread_barrierattr_getpshared(attributes, &shared) == 0 &&
+	    shared != PTHREAD_PROCESS_PRIVATE)
 		heap_keep(barrier, sizeof *barrier);
 	return libc_pthread_barrier_init(barrier, attributes, count);
 }

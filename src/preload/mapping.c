@@ -77,7 +77,8 @@ EXPORTED int munmap(void *address, size_t length)
 	return preload_munmap(address, length);
 }
 
-EXPORTED void *mremap(void *old, size_t old_length, size_t length, int flags, ...) __attribute__((alias("preload_mremap")));
+EXPORTED void *mremap(void *old, size_t old_length, size_t length, int flags, ...)
+	__attribute__((alias("preload_mremap")));
 
 EXPORTED int madvise(void *address, size_t length, int advice)
 {

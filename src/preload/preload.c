@@ -127,8 +127,8 @@ static long start(void *call, char *const envp[])
 {
 	const struct spawning *spawning = call;
 
-	return spawn_by_libc(spawning->call, spawning->which, spawning->pid, spawning->file, spawning->actions, spawning->attributes, spawning->argv,
-			     envp);
+	return spawn_by_libc(spawning->call, spawning->which, spawning->pid, spawning->file, spawning->actions,
+			     spawning->attributes, spawning->argv, envp);
 }
 
 static int start_handed(const struct spawning *spawning, char *const envp[])
@@ -137,16 +137,19 @@ static int start_handed(const struct spawning *spawning, char *const envp[])
 
 	if (copy.which == LIBC_SPAWN_PATH || copy.which == LIBC_SPAWN_PATH_SHELL)
 		return (int)handed_execute_name(copy.file, envp, start, &copy);
-	return (int)handed_execute(AT_FDCWD, copy.file, envp, start, &copy); /* a working directory among the actions is not seen */
+	/* a working directory among the actions is not seen */
+	return (int)handed_execute(AT_FDCWD, copy.file, envp, start, &copy);
 }
 
-#define SPAWN(function, call, which)                                                                                               \
-	EXPORTED int function(pid_t *restrict pid, const char *restrict file, const posix_spawn_file_actions_t *actions,           \
-			      const posix_spawnattr_t *restrict attributes, char *const argv[restrict], char *const envp[restrict]); \
-	int function(pid_t *restrict pid, const char *restrict file, const posix_spawn_file_actions_t *actions,                    \
-		     const posix_spawnattr_t *restrict attributes, char *const argv[restrict], char *const envp[restrict])         \
-	{                                                                                                                          \
-		return start_handed(&(struct spawning){ call, which, pid, file, actions, attributes, argv }, envp);                \
+#define SPAWN(function, call, which) \
+	EXPORTED int function(pid_t *restrict pid, const char *restrict file, \
+			      const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *restrict attributes, \
+			      char *const argv[restrict], char *const envp[restrict]); \
+	int function(pid_t *restrict pid, const char *restrict file, const posix_spawn_file_actions_t *actions, \
+		     const posix_spawnattr_t *restrict attributes, char *const argv[restrict], \
+		     char *const envp[restrict]) \
+	{ \
+		return start_handed(&(struct spawning){ call, which, pid, file, actions, attributes, argv }, envp); \
 	}
 
 #ifdef ODF_SHELL_SPAWN_VERSION

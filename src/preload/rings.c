@@ -67,9 +67,9 @@ static libc_function *find(enum libc_call which, const char *name, libc_function
 	return function;
 }
 
-#define FIND(which, name, ...)        \
-	__typeof__(__VA_ARGS__) *next = (__typeof__(__VA_ARGS__) *)find(which, #name, (libc_function *)name);                \
-	if (next == NULL)        \
+#define FIND(which, name, ...)											\
+	__typeof__(__VA_ARGS__) *next = (__typeof__(__VA_ARGS__) *)find(which, #name, (libc_function *)name);	\
+	if (next == NULL)											\
 		return -ENOSYS
 
 EXPORTED int io_uring_queue_init(unsigned entries, void *ring, unsigned flags);

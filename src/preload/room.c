@@ -29,7 +29,10 @@ static ODF_UNINSTRUMENTED int end_at_once(void *unused)
 static bool is_full(void)
 {
 	_Alignas(16) char stack[4096];
-	struct clone_request request = { .flags = CLONE_VM | CLONE_VFORK | CLONE_UNTRACED, .stack = stack, .stack_size = sizeof stack, .function = end_at_once };
+	struct clone_request request = {
+		.flags = CLONE_VM | CLONE_VFORK | CLONE_UNTRACED, .stack = stack, .stack_size = sizeof stack,
+		.function = end_at_once,
+	};
 	uint64_t all = ~0ull, mask;
 	long pid;
 
@@ -78,7 +81,8 @@ EXPORTED FILE *popen(const char *command, const char *type)
 	return stream;
 }
 
-EXPORTED int pthread_create(pthread_t *restrict thread, const pthread_attr_t *restrict attributes, void *(*start)(void *), void *restrict argument)
+EXPORTED int pthread_create(pthread_t *restrict thread, const pthread_attr_t *restrict attributes,
+			    void *(*start)(void *), void *restrict argument)
 {
 	int (*function)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) =
 		(int (*)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *))libc_find(LIBC_PTHREAD_CREATE);
@@ -91,7 +95,8 @@ EXPORTED int pthread_create(pthread_t *restrict thread, const pthread_attr_t *re
 
 EXPORTED int thrd_create(thrd_t *thread, thrd_start_t start, void *argument)
 {
-	int (*function)(thrd_t *, thrd_start_t, void *) = (int (*)(thrd_t *, thrd_start_t, void *))libc_find(LIBC_THRD_CREATE);
+	int (*function)(thrd_t *, thrd_start_t,
+			void *) = (int (*)(thrd_t *, thrd_start_t, void *))libc_find(LIBC_THRD_CREATE);
 	int result = function(thread, start, argument);
 
 	if (result != thrd_success && result != thrd_nomem && (made_room() || heap_makes_room()))

@@ -151,7 +151,8 @@ static bool look_at_prlimit(const long w[6])
 static bool look_at_prctl(const long w[6])
 {
 	if ((int)w[0] == PR_SET_SECCOMP)
-		heap_before_filter(w[1] == SECCOMP_MODE_STRICT ? HEAP_FILTER_STRICT : HEAP_FILTER_PRCTL, 0, (const void *)w[2]);
+		heap_before_filter(w[1] == SECCOMP_MODE_STRICT ? HEAP_FILTER_STRICT : HEAP_FILTER_PRCTL, 0,
+				   (const void *)w[2]);
 	return false;
 }
 

@@ -102,6 +102,7 @@ long syscall_waitid(long number, const long words[6])
 {
 	int options = (int)words[3];
 
-	return adjust_waitid((idtype_t)words[0], (id_t)words[1], &options) ? sys_call5(number, words[0], words[1], words[2], options, words[4])
-									    : -ECHILD;
+	return adjust_waitid((idtype_t)words[0], (id_t)words[1], &options)
+		       ? sys_call5(number, words[0], words[1], words[2], options, words[4])
+		       : -ECHILD;
 }

@@ -52,7 +52,8 @@ static int look_for_libc(struct dl_phdr_info *info, size_t size, void *of_libc)
 
 	(void)size;
 	for (int i = 0; i < info->dlpi_phnum; i++) {
-		uintptr_t start = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr, end = start + info->dlpi_phdr[i].p_memsz;
+		uintptr_t start = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr,
+			  end = start + info->dlpi_phdr[i].p_memsz;
 		if (info->dlpi_phdr[i].p_type != PT_LOAD)
 			continue;
 		from = start < from ? start : from;
@@ -94,7 +95,8 @@ bool preload_malloc_is_libcs(void)
 
 	for (size_t i = 0; i < sizeof family / sizeof *family; i++) {
 		const void *function = dlsym(RTLD_DEFAULT, family[i]);
-		if (function == NULL || (!is_in_libc(function) && !(is_mere_entry(function) && is_in_libc(find(family[i])))))
+		if (function == NULL ||
+		    (!is_in_libc(function) && !(is_mere_entry(function) && is_in_libc(find(family[i])))))
 			return false;
 	}
 	return true;
@@ -114,8 +116,8 @@ static const struct {
 	{ "mmap", (void (*)(void))preload_mmap },         { "munmap", (void (*)(void))preload_munmap },
 	{ "mremap", (void (*)(void))preload_mremap },     { "mprotect", (void (*)(void))preload_mprotect },
 	{ "madvise", (void (*)(void))preload_madvise },   { "brk", (void (*)(void))preload_brk },
-	/* The last step of exit(), behind all handlers and the last output. Not needed: without it a child's end is seen
-	 * when its memory has been taken down. */
+	/* The last step of exit(), behind all handlers and the last output. Not needed: without it a child's end is
+	 * seen when its memory has been taken down. */
 	{ "_exit", (void (*)(void))_exit },
 };
 #define CALLS (sizeof calls / sizeof *calls)

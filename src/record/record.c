@@ -238,7 +238,8 @@ static bool has_been_said(const struct record *record)
 	static _Atomic uint64_t longest[2];
 	const odf_report *report = record->report;
 	_Atomic uint64_t *known = &longest[record->file != NULL];
-	uint64_t sum = mix_text(sum_of_reasons(record), record->call), before = atomic_load_explicit(known, memory_order_relaxed);
+	uint64_t sum = mix_text(sum_of_reasons(record), record->call),
+		 before = atomic_load_explicit(known, memory_order_relaxed);
 	bool longer = report->elapsed_ns > HELD_LONG && report->elapsed_ns > 2 * before;
 
 	sum = mix(mix(sum, (uint64_t)report->step), (uint64_t)(unsigned)report->error);

@@ -216,8 +216,8 @@ static void find_passed_userfault(void)
 		end = strchr(names, ':');
 		if (end == NULL)
 			end = names + strlen(names);
-		if ((size_t)(end - names) == strlen("userfaultfd") && memcmp(names, "userfaultfd", strlen("userfaultfd")) == 0 &&
-		    take_userfault(fd))
+		if ((size_t)(end - names) == strlen("userfaultfd") &&
+		    memcmp(names, "userfaultfd", strlen("userfaultfd")) == 0 && take_userfault(fd))
 			return;
 		if (*end == '\0')
 			return;
@@ -254,7 +254,8 @@ static void read_variable(const char *entry)
 	for (size_t i = 0; length > 0 && i < sizeof variables / sizeof *variables; i++) {
 		if (strlen(variables[i].name) == length && memcmp(variables[i].name, entry, length) == 0) {
 			if (!variables[i].read(equals + 1))
-				complain("value not understood, ignored: ", variables[i].name, equals + 1, variables[i].forms);
+				complain("value not understood, ignored: ", variables[i].name, equals + 1,
+					 variables[i].forms);
 			return;
 		}
 	}

@@ -14,7 +14,9 @@
 
 struct settings {
 	odf_strategy strategy; /* ODFORK_STRATEGY; ODF_STRATEGY_NONE for auto */
-	odf_reason kernel;     /* ODFORK_KERNEL: somebody's word on the kernel's on-demand fork; NONE: it keeps data; KERNEL_NOT_VERIFIED: no word */
+	/* ODFORK_KERNEL: somebody's word on the kernel's on-demand fork; NONE: it keeps data; KERNEL_NOT_VERIFIED: no
+	 * word */
+	odf_reason kernel;
 	bool log;              /* ODFORK_LOG */
 	bool stats;            /* ODFORK_STATS: stats_path is set */
 	bool follow;           /* ODFORK_FOLLOW */

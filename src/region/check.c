@@ -125,8 +125,8 @@ bool region_is_one_anonymous(const char *start, size_t length)
 
 	if (!region_is_unfiltered() || region_maps_begin(&maps) != 0)
 		return false;
-	one = region_maps_find(&maps, start, &mapping) == 0 && mapping.start <= start && mapping.end >= start + length &&
-	      !mapping.shared && mapping.inode == 0 && mapping.device == 0;
+	one = region_maps_find(&maps, start, &mapping) == 0 && mapping.start <= start &&
+	      mapping.end >= start + length && !mapping.shared && mapping.inode == 0 && mapping.device == 0;
 	region_maps_end(&maps);
 	return one;
 }

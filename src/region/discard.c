@@ -74,7 +74,8 @@ void region_discard_mark(struct odf_region *region, size_t from, size_t length)
 /* A kernel that fails after it has unmapped what was there leaves a hole, which no thread may find for long. */
 bool region_map_zeros(char *start, size_t length, int protection)
 {
-	while (region_map(start, length, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == NULL) {
+	while (region_map(start, length, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) ==
+	       NULL) {
 		if (region_is_mapped(start, length))
 			return false;
 		region_pause_ms(1);
@@ -91,13 +92,15 @@ static void lay_zeros(struct odf_region *region, size_t from, size_t length)
 		return; /* the settle takes them for zeros of the process's own */
 	if (length >= REGION_DISCARD_MAPPED && region->discard_runs < REGION_DISCARD_RUNS) {
 		bool already;
-		if (region_discard_run(region, from / REGION_PAGE, (from + length) / REGION_PAGE, &already) == (from + length) / REGION_PAGE &&
+		if (region_discard_run(region, from / REGION_PAGE, (from + length) / REGION_PAGE, &already) ==
+			    (from + length) / REGION_PAGE &&
 		    already && sys_call3(SYS_madvise, start, length, MADV_DONTNEED) == 0)
 			return;
 		if (region_map_memory(region, from, length)) {
 			region_discard_mark(region, from, length);
 			/* Invariant 3: a part of a region that is hidden is hidden. */
-			if (!region->visible && !region->inherited && sys_call3(SYS_madvise, start, length, MADV_DONTFORK) < 0)
+			if (!region->visible && !region->inherited &&
+			    sys_call3(SYS_madvise, start, length, MADV_DONTFORK) < 0)
 				region->doubt = true;
 			return;
 		}
@@ -191,7 +194,8 @@ int odf_region_discard(odf_region *region, void *address, size_t length)
 	if (region == NULL)
 		return EINVAL;
 	from = (size_t)((char *)address - region->home);
-	if ((char *)address < region->home || from % REGION_PAGE != 0 || from > region->capacity || length > region->capacity - from)
+	if ((char *)address < region->home || from % REGION_PAGE != 0 || from > region->capacity ||
+	    length > region->capacity - from)
 		return EINVAL;
 	length = (length + REGION_PAGE - 1) / REGION_PAGE * REGION_PAGE;
 	if (length == 0)

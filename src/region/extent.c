@@ -9,9 +9,9 @@
  *     hole            a shared view without rights and without pages, which children do not get: memory of it again by
  *                     mprotect
  *     hole, stale     an inaccessible place; the file may have pages there, which a settle punches
- *     island          a private view of the file, or anonymous memory, as the program's calls left it. The file is never
- *                     written there again, so that it takes no part in freezing or settling, and is punched there after
- *                     the program has given it up
+ *     island          a private view of the file, or anonymous memory, as the program's calls left it. The file is
+ *                     never written there again, so that it takes no part in freezing or settling, and is punched there
+ *                     after the program has given it up
  *     foreign         the kernel's and the program's affair
  *
  * Everything here is done for one run of one kind that is all LIVE or all FROZEN at a time, and each leaves the list
@@ -28,7 +28,8 @@ int region_advise(struct odf_region *region, int advice)
 {
 	for (size_t at = 0, end; at < region->length; at = end) {
 		bool changed = false;
-		if (region_extent_at(region, at, region->length, &end) != NULL || sys_call3(SYS_madvise, region->home + at, end - at, advice) == 0)
+		if (region_extent_at(region, at, region->length, &end) != NULL ||
+		    sys_call3(SYS_madvise, region->home + at, end - at, advice) == 0)
 			continue;
 		/* The kernel refuses where the program has taken some of it away. */
 		if (region_verify_now(region, at, end - at, &changed) != 0 || !changed)
@@ -69,7 +70,8 @@ static int unmap_run(struct odf_region *region, struct region_extent run, bool l
 	/* What an island shows of the file others may show as well, who came by a clone past us since the verdict. */
 	if (run.kind == REGION_ISLAND)
 		region->vacant = false;
-	region_record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_FOREIGN, .stale = stale });
+	region_record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_FOREIGN,
+						      .stale = stale });
 	return 0;
 }
 
@@ -82,9 +84,11 @@ static int give_run(struct odf_region *region, struct region_extent run, bool li
 			return ENOMEM;
 		region->given_back += run.length;
 		if (region->left || region->in_place)
-			region_record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_FOREIGN });
+			region_record(region, (struct region_extent){ .from = run.from, .length = run.length,
+								      .kind = REGION_FOREIGN });
 		else
-			region_record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_HOLE, .stale = false });
+			region_record(region, (struct region_extent){ .from = run.from, .length = run.length,
+								      .kind = REGION_HOLE, .stale = false });
 		return 0;
 	}
 	if (region->in_place)
@@ -106,7 +110,8 @@ static int give_run(struct odf_region *region, struct region_extent run, bool li
 	if (!map_nothing(home, run.length))
 		return ENOMEM;
 	region_discard_forget(region, run.from, run.length);
-	region_record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_HOLE, .stale = true });
+	region_record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_HOLE,
+						      .stale = true });
 	/* What an island shows of the file others may show as well, who came by a clone past us since the verdict. */
 	if (run.kind == REGION_ISLAND)
 		region->vacant = false;
@@ -134,7 +139,8 @@ static int take_run(struct odf_region *region, struct region_extent run, bool li
 
 	if (region->inherited) {
 		/* Nothing is there, or something of the program's. */
-		if (region_map(home, run.length, region->rights, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) == NULL)
+		if (region_map(home, run.length, region->rights,
+			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) == NULL)
 			return ENOMEM;
 		run.kind = REGION_MEMORY;
 		region_record(region, run);
@@ -183,7 +189,8 @@ static int cover_for_good(struct odf_region *region, size_t from, size_t length)
 	if (region_has_aside(region))
 		(void)region_move_aside(region, from, length);
 	/* What is written until now is in the file, and nobody writes there any more. */
-	if (region->chunk == 0 && !region->shed && sys_call3(SYS_madvise, region->template + from, length, MADV_DONTNEED) == 0 &&
+	if (region->chunk == 0 && !region->shed &&
+	    sys_call3(SYS_madvise, region->template + from, length, MADV_DONTNEED) == 0 &&
 	    region_move(region->template + from, region->home + from, length, true) == 0) {
 		done = length;
 		region_show_in_dumps(region, from, length);
@@ -195,7 +202,9 @@ static int cover_for_good(struct odf_region *region, size_t from, size_t length)
 		if (done > 0 && !region->shed && !region_reserve_again(region->template + from, done))
 			region->template_lost = true;
 		if (done < length && done > 0)
-			region_record(region, (struct region_extent){ .from = from, .length = done, .kind = REGION_ISLAND, .protection = (unsigned char)region->rights });
+			region_record(region, (struct region_extent){ .from = from, .length = done,
+								      .kind = REGION_ISLAND,
+								      .protection = (unsigned char)region->rights });
 	}
 	if (error != 0 && region_cover_by_mapping(region, from + done, length - done))
 		error = 0;
@@ -215,7 +224,8 @@ static int cut_run(struct odf_region *region, struct region_extent run, bool liv
 		error = cover_for_good(region, run.from, run.length);
 		if (error != 0)
 			return error;
-	} else if (!region->inherited && !region->visible && sys_call3(SYS_madvise, region->home + run.from, run.length, MADV_DOFORK) < 0) {
+	} else if (!region->inherited && !region->visible &&
+		   sys_call3(SYS_madvise, region->home + run.from, run.length, MADV_DOFORK) < 0) {
 		return ENOMEM;
 	}
 	region_discard_forget(region, run.from, run.length);
@@ -344,7 +354,8 @@ static int lose_run(struct odf_region *region, struct region_extent run, bool li
 		region->given_back += run.length;
 		stale = true;
 	}
-	region_record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_FOREIGN, .stale = stale });
+	region_record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_FOREIGN,
+						      .stale = stale });
 	return 0;
 }
 
@@ -408,7 +419,8 @@ int region_open(struct odf_region *region, size_t from, size_t length)
 static int leave_sealed_run(struct odf_region *region, struct region_extent run, bool live)
 {
 	(void)live;
-	region_record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_FOREIGN, .sealed = true });
+	region_record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_FOREIGN,
+						      .sealed = true });
 	return 0;
 }
 
@@ -428,7 +440,8 @@ static int seal_run(struct odf_region *region, struct region_extent run, bool li
 
 void region_seal(struct odf_region *region, size_t from, size_t length)
 {
-	(void)for_runs(region, from, length, 1u << REGION_ISLAND | 1u << REGION_FOREIGN, seal_run); /* without room the kernel's refusal has another name */
+	/* without room the kernel's refusal has another name */
+	(void)for_runs(region, from, length, 1u << REGION_ISLAND | 1u << REGION_FOREIGN, seal_run);
 }
 
 int region_unmap_holes(struct odf_region *region)

@@ -118,7 +118,8 @@ void region_record(struct odf_region *region, struct region_extent run)
 
 bool region_is_live(const struct odf_region *region, size_t at, size_t *end)
 {
-	size_t into = (at + region->length - region->live_from) % region->length; /* in the circle, from where the LIVE part begins */
+	/* in the circle, from where the LIVE part begins */
+	size_t into = (at + region->length - region->live_from) % region->length;
 	bool live = !region->inherited && into < region->live_length;
 	size_t rest = region->inherited ? region->length : (live ? region->live_length : region->length) - into;
 
@@ -134,10 +135,12 @@ bool region_forget_unmapped(struct odf_region *region, size_t from, size_t lengt
 	if (region->extents == NULL || region_is_mapped(region->home + from, length) || !region_has_room(region))
 		return false;
 	if (length > REGION_PAGE) {
-		bool first = region_forget_unmapped(region, from, half), second = region_forget_unmapped(region, from + half, length - half);
+		bool first = region_forget_unmapped(region, from, half),
+		     second = region_forget_unmapped(region, from + half, length - half);
 		return first || second;
 	}
-	region_record(region, (struct region_extent){ .from = from, .length = length, .kind = REGION_FOREIGN, .stale = true });
+	region_record(region, (struct region_extent){ .from = from, .length = length, .kind = REGION_FOREIGN,
+						      .stale = true });
 	return true;
 }
 
@@ -169,7 +172,8 @@ size_t region_find_hole(const struct odf_region *region, size_t length, size_t a
 			if (region_is_live(region, extent->from, &until) || until != limit)
 				start = end;
 		}
-		aligned = (size_t)(((uintptr_t)region->home + start + alignment - 1) / alignment * alignment - (uintptr_t)region->home);
+		aligned = (size_t)(((uintptr_t)region->home + start + alignment - 1) / alignment * alignment -
+				   (uintptr_t)region->home);
 		if (end > aligned && end - aligned >= length)
 			return aligned;
 	}

@@ -51,10 +51,13 @@ uint64_t region_gather(struct odf_region *region, uint64_t now)
 		return region->huge_ns;
 	while (region->huge_at < end && region_clock() - now < WORK_NS) {
 		char *piece = region->home + region->huge_at;
-		long error = is_memory(region, region->huge_at) && all_there(piece) ? sys_call3(SYS_madvise, piece, REGION_TABLE, MADV_COLLAPSE) : 0;
+		long error = is_memory(region, region->huge_at) && all_there(piece)
+				     ? sys_call3(SYS_madvise, piece, REGION_TABLE, MADV_COLLAPSE)
+				     : 0;
 		if (error == -EINVAL && region->huge_at == 0) /* unknown, or not for this memory */
 			return region->huge_ns = UINT64_MAX;
-		region->huge_at += REGION_TABLE; /* what could not be gathered now, for want of memory or because of a pin, may be by the next pass */
+		/* what could not be gathered now, for want of memory or because of a pin, may be by the next pass */
+		region->huge_at += REGION_TABLE;
 	}
 	if (region->huge_at < end) {
 		region->huge_spent += region_clock() - now;

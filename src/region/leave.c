@@ -38,7 +38,9 @@ bool region_cover_by_mapping(struct odf_region *region, size_t from, size_t leng
 		return false;
 	/* With its rights from the first moment on, as other threads are at it. A kernel that fails after it has
 	 * unmapped what was there leaves a hole, which none may find for long. */
-	for (unsigned tries = 0; region_map(home, length, region->rights, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, file, from) == NULL; tries++) {
+	for (unsigned tries = 0;
+	     region_map(home, length, region->rights, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, file, from) == NULL;
+	     tries++) {
 		if (region_is_mapped(home, length))
 			return false;
 		if (tries > 100)
@@ -56,7 +58,8 @@ static bool address_space_is_limited(void)
 	struct rlimit64 limit;
 
 	/* The keeper has limits of its own. */
-	return !region_lock_is_keepers() && sys_call4(SYS_prlimit64, 0, RLIMIT_AS, NULL, &limit) == 0 && limit.rlim_cur < NO_LIMIT;
+	return !region_lock_is_keepers() && sys_call4(SYS_prlimit64, 0, RLIMIT_AS, NULL, &limit) == 0 &&
+	       limit.rlim_cur < NO_LIMIT;
 }
 
 /* Parts of the template that no LIVE memory needs. */
@@ -259,7 +262,8 @@ static bool find_data(const struct odf_region *region, int file, size_t at, size
 		return true;
 	}
 	/* The file itself is lost: what is in the page cache, by a view of it. */
-	if (region->source == NULL || end - at > DRAIN_SLICE || sys_call3(SYS_mincore, region->source + at, end - at, there) < 0)
+	if (region->source == NULL || end - at > DRAIN_SLICE ||
+	    sys_call3(SYS_mincore, region->source + at, end - at, there) < 0)
 		return false;
 	pages = (end - at) / REGION_PAGE;
 	while (page < pages && !(there[page] & 1))

@@ -40,7 +40,8 @@ bool region_maps_are_quick(void)
 
 static int open_list(void)
 {
-	return sys_open("/proc/thread-self/maps", O_RDONLY, 0); /* of the process; "self" is empty where the first thread has ended */
+	/* of the process; "self" is empty where the first thread has ended */
+	return sys_open("/proc/thread-self/maps", O_RDONLY, 0);
 }
 
 void region_maps_keep(void)
@@ -99,7 +100,8 @@ static int ask(const struct region_maps *maps, const char *at, struct region_map
 		.offset = query.offset,
 		.inode = query.inode,
 		.device = device_of(query.major, query.minor),
-		.protection = (query.mapping_flags & READABLE ? PROT_READ : 0) | (query.mapping_flags & WRITABLE ? PROT_WRITE : 0) |
+		.protection = (query.mapping_flags & READABLE ? PROT_READ : 0) |
+			      (query.mapping_flags & WRITABLE ? PROT_WRITE : 0) |
 			      (query.mapping_flags & EXECUTABLE ? PROT_EXEC : 0),
 		.shared = (query.mapping_flags & SHARED) != 0,
 	};
@@ -175,7 +177,8 @@ static int find_in_text(struct region_maps *maps, const char *at, struct region_
 {
 	int error = 0;
 
-	if (!maps->started || maps->last.start > at) { /* the keeper's has been read before; or this is behind what has been read */
+	/* the keeper's has been read before; or this is behind what has been read */
+	if (!maps->started || maps->last.start > at) {
 		if (sys_call3(SYS_lseek, maps->file, 0, 0) < 0)
 			return EIO;
 		maps->used = maps->length = 0;

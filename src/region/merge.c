@@ -55,7 +55,8 @@ static bool give_back(const struct odf_region *region, const struct step *step, 
 
 /* Invariant 1 is the caller's: no descendant is left. A page of zeros gives its memory back; if that fails it is
  * copied like others. */
-static void merge_run(const struct odf_region *region, const struct step *step, const char *from, size_t offset, size_t size)
+static void merge_run(const struct odf_region *region, const struct step *step, const char *from, size_t offset,
+		      size_t size)
 {
 	char *to = step->into + offset;
 
@@ -66,7 +67,8 @@ static void merge_run(const struct odf_region *region, const struct step *step, 
 		at += zeros;
 		length = alike(from + at, size - at, false);
 		/* Without page tables: the kernel would have to take them down again. */
-		if (length > 0 && (!step->is_fresh || !write_to_file(region, step->from + offset + at, from + at, length)))
+		if (length > 0 &&
+		    (!step->is_fresh || !write_to_file(region, step->from + offset + at, from + at, length)))
 			memcpy(to + at, from + at, length);
 		at += length;
 	}
@@ -81,7 +83,8 @@ size_t step_within_file(const struct odf_region *region, const struct step *step
 	return step->from < region->capacity ? region->capacity - step->from : 0;
 }
 
-int step_merge(struct odf_region *region, const struct region_settler *settler, const struct step *step, const char *source)
+int step_merge(struct odf_region *region, const struct region_settler *settler, const struct step *step,
+	       const char *source)
 {
 	size_t size = step_within_file(region, step), page = step->from / REGION_PAGE, end = page + size / REGION_PAGE;
 	struct region_run *runs = settler->desk->runs;

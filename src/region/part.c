@@ -64,7 +64,8 @@ static bool has_no_memory(int process)
 bool region_maker_is_gone(const struct odf_region *region)
 {
 	/* A filter could punish the question. */
-	return region_is_unfiltered() && (sys_call2(SYS_kill, region->maker, 0) == -ESRCH || has_no_memory(region->maker));
+	return region_is_unfiltered() &&
+	       (sys_call2(SYS_kill, region->maker, 0) == -ESRCH || has_no_memory(region->maker));
 }
 
 /* A page of the file that was swapped out is not in the page cache, and is not told from one that is not there. */
@@ -115,7 +116,10 @@ static int look_at_view(int pagemap, const struct region_mapping *view, bool swa
 		for (size_t i = 0; i < count; i++) {
 			shown->own += is_own(i) ? REGION_PAGE : 0;
 			shown->needed += is_needed(i, swaps) ? REGION_PAGE : 0;
-			shown->elsewhere += (pages.entries[i] & ENTRY_PRESENT) && !is_own(i) && !(pages.entries[i] & ENTRY_EXCLUSIVE) ? REGION_PAGE : 0;
+			shown->elsewhere += (pages.entries[i] & ENTRY_PRESENT) && !is_own(i) &&
+							    !(pages.entries[i] & ENTRY_EXCLUSIVE)
+						    ? REGION_PAGE
+						    : 0;
 		}
 		at += count * REGION_PAGE;
 	}
@@ -233,7 +237,8 @@ static int part_view(struct odf_region *region, int pagemap, const struct region
 	int error = 0;
 	char *copy;
 
-	copy = region_map_beside(region, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	copy = region_map_beside(region, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+				 0);
 	if (copy == NULL)
 		return ENOMEM;
 	if (hidden && sys_call3(SYS_mprotect, view->start, size, PROT_READ) < 0)
@@ -285,8 +290,9 @@ static void drop_tokens(struct odf_region *region, struct region_maps *maps)
 		char *page = region_token_page(region, slot);
 		struct region_mapping mapping;
 		region_maps_again(maps);
-		if (region_maps_find(maps, page, &mapping) == 0 && mapping.start == page && mapping.end == page + REGION_PAGE && mapping.shared &&
-		    mapping.inode != 0 && mapping.device == region->view_device)
+		if (region_maps_find(maps, page, &mapping) == 0 && mapping.start == page &&
+		    mapping.end == page + REGION_PAGE && mapping.shared && mapping.inode != 0 &&
+		    mapping.device == region->view_device)
 			(void)region_unmap(page, REGION_PAGE);
 	}
 }

@@ -113,7 +113,8 @@ struct region_extent {
 	unsigned char kind;
 	unsigned char protection; /* of an island, and of what is young; of memory it is the region's */
 	unsigned char advice;     /* the same; whatever the caller means by it */
-	bool sealed;              /* the same, and of a foreign place: the kernel refuses to have it unmapped or mapped over */
+	/* the same, and of a foreign place: the kernel refuses to have it unmapped or mapped over */
+	bool sealed;
 	/* The file may have pages there that nobody reads through home any more: to be punched by a settle that has
 	 * come to it. A hole that is not stale is a shared view without rights and without pages. */
 	bool stale;
@@ -135,10 +136,12 @@ int region_check(struct odf_region *region, size_t from, size_t length);
 bool region_is_one_anonymous(const char *start, size_t length);
 /* 0 or an errno value; what was done before a failure stays done, and is told by region_run_at. EAGAIN: the list has
  * changed. */
-int region_take(struct odf_region *region, size_t from, size_t length); /* holes become memory that is zero; EAGAIN: not this place now */
+/* holes become memory that is zero; EAGAIN: not this place now */
+int region_take(struct odf_region *region, size_t from, size_t length);
 int region_take_now(struct odf_region *region, size_t from, size_t length); /* the same, or an island */
 int region_give(struct odf_region *region, size_t from, size_t length); /* memory and islands become holes */
-int region_cut(struct odf_region *region, size_t from, size_t length);  /* memory becomes an island, readable and writable */
+/* memory becomes an island, readable and writable */
+int region_cut(struct odf_region *region, size_t from, size_t length);
 /* Memory reads as zeros. ENOMEM: somewhere is none. */
 int region_discard(struct odf_region *region, size_t from, size_t length);
 /* Foreign places become holes: what is there is unmapped. In a child that is all. */

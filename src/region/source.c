@@ -17,14 +17,16 @@ bool region_has_aside(struct odf_region *region)
 
 int region_source_make(struct odf_region *region)
 {
-	region->source = region_map_beside(region, region->length, PROT_NONE, MAP_SHARED | MAP_NORESERVE, region->file, 0);
+	region->source = region_map_beside(region, region->length, PROT_NONE, MAP_SHARED | MAP_NORESERVE, region->file,
+					   0);
 	if (region->source == NULL || sys_call3(SYS_madvise, region->source, region->length, MADV_DONTFORK) < 0 ||
 	    sys_call3(SYS_madvise, region->source, region->length, MADV_DONTDUMP) < 0)
 		return ENOMEM;
 	/* A filter that the program enters later may punish it for making memory executable, and the keeper is under
 	 * none of the program's. */
-	if (region_is_executable(region) && (sys_call2(SYS_munlock, region->source, region->length) < 0 ||
-					     sys_call3(SYS_mprotect, region->source, region->length, region->rights) < 0))
+	if (region_is_executable(region) &&
+	    (sys_call2(SYS_munlock, region->source, region->length) < 0 ||
+	     sys_call3(SYS_mprotect, region->source, region->length, region->rights) < 0))
 		return EACCES;
 	return 0;
 }
@@ -65,6 +67,7 @@ bool region_punch(struct odf_region *region, size_t from, size_t length)
 		return error == 0;
 	if (sys_call3(SYS_mprotect, view, length, PROT_READ | PROT_WRITE) == 0)
 		error = sys_call3(SYS_madvise, view, length, MADV_REMOVE);
-	(void)sys_call3(SYS_mprotect, view, length, PROT_NONE); /* it can fail for want of a mapping only, which the first one has made */
+	/* it can fail for want of a mapping only, which the first one has made */
+	(void)sys_call3(SYS_mprotect, view, length, PROT_NONE);
 	return error == 0;
 }

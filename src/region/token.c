@@ -31,8 +31,10 @@ static int make_file(void)
 /* Its page is never touched: a page in use would hold the seal up. */
 static int map_token(struct odf_region *region, int slot, int file)
 {
-	return region_map(region_token_page(region, slot), REGION_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, 0) == NULL ? ENOMEM
-																	   : 0;
+	return region_map(region_token_page(region, slot), REGION_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+			  file, 0) == NULL
+		       ? ENOMEM
+		       : 0;
 }
 
 /* The place stays taken. */
@@ -40,7 +42,8 @@ static int unmap_token(struct odf_region *region, int slot)
 {
 	char *page = region_token_page(region, slot);
 
-	if (region_map(page, REGION_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == NULL)
+	if (region_map(page, REGION_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) ==
+	    NULL)
 		return ENOMEM;
 	(void)sys_call3(SYS_madvise, page, REGION_PAGE, MADV_DONTFORK); /* one mapping less in children, no more */
 	return 0;
@@ -101,7 +104,8 @@ int region_token_ask(struct odf_region *region)
 		return error;
 	/* Invariant 3: a raw clone by another thread between here and the verdict gets nothing; else it could have
 	 * home without the token. */
-	error = region->left ? 0 : region_hide(region); /* what was given up is as it is for children, and its new pages are nobody else's */
+	/* what was given up is as it is for children, and its new pages are nobody else's */
+	error = region->left ? 0 : region_hide(region);
 	if (error == 0)
 		error = unmap_token(region, region->token);
 	unmapped = error == 0;

@@ -86,7 +86,8 @@ static int change(struct odf_region *region, size_t at)
 	if (error == 0)
 		error = region_lose_begin(region, at + 4 * PART, PART);
 	if (error == 0) {
-		if (region_map(region->home + at + 4 * PART, PART, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == NULL)
+		if (region_map(region->home + at + 4 * PART, PART, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == NULL)
 			error = ENOMEM;
 		region_lose_end(region, at + 4 * PART, PART);
 	}
@@ -107,7 +108,10 @@ static int settle(struct odf_region *region, bool outside)
 		if (error == EAGAIN)
 			region_pause_ms(1);
 	}
-	return error == ENOTSUP && outside && !region_keeper_died() && region_keeper_settling() == ODF_REGION_SETTLES_NEVER ? 0 : error;
+	return error == ENOTSUP && outside && !region_keeper_died() &&
+			       region_keeper_settling() == ODF_REGION_SETTLES_NEVER
+		       ? 0
+		       : error;
 }
 
 static int live(struct odf_region *region, bool outside)

@@ -23,7 +23,8 @@ enum verdict { OURS, RIGHTS, NOT_OURS };
 
 static bool is_in_place(const struct odf_region *region, const struct region_mapping *mapping)
 {
-	return region_is_view(region, mapping) && mapping->offset + (uintptr_t)region->home == (uintptr_t)mapping->start;
+	return region_is_view(region, mapping) &&
+	       mapping->offset + (uintptr_t)region->home == (uintptr_t)mapping->start;
 }
 
 static bool is_anonymous(const struct region_mapping *mapping)
@@ -32,17 +33,22 @@ static bool is_anonymous(const struct region_mapping *mapping)
 }
 
 /* Of a mapping that is there at `at`; *stop: how far this holds, at most. */
-static enum verdict judge(const struct odf_region *region, const struct region_extent *run, bool live, const struct region_mapping *mapping, char *at, char **stop)
+static enum verdict judge(const struct odf_region *region, const struct region_extent *run, bool live,
+			  const struct region_mapping *mapping, char *at, char **stop)
 {
 	bool ours = is_in_place(region, mapping);
 
 	if (run->kind == REGION_HOLE)
-		return mapping->protection == PROT_NONE && ((ours && mapping->shared) || (run->stale && is_anonymous(mapping))) ? OURS : NOT_OURS;
+		return mapping->protection == PROT_NONE &&
+				       ((ours && mapping->shared) || (run->stale && is_anonymous(mapping)))
+			       ? OURS
+			       : NOT_OURS;
 	if (live) {
 		ours = ours && mapping->shared;
 	} else if (is_anonymous(mapping)) { /* zeros laid over what was discarded */
 		size_t page = (size_t)(at - region->home) / REGION_PAGE;
-		*stop = region->home + region_discard_run(region, page, (size_t)(*stop - region->home) / REGION_PAGE, &ours) * REGION_PAGE;
+		size_t limit = (size_t)(*stop - region->home) / REGION_PAGE;
+		*stop = region->home + region_discard_run(region, page, limit, &ours) * REGION_PAGE;
 	} else {
 		ours = ours && !mapping->shared;
 	}
@@ -58,9 +64,10 @@ static int correct(struct odf_region *region, size_t from, size_t length, enum v
 
 	if (verdict == NOT_OURS) {
 		error = region_lose(region, from, length);
-		/* What came to lie in what was hidden from children is the program's, and was not to be. */
+		/* What came to lie in what was hidden from children is the program's, and was not to be. Fails where
+		 * nothing is. */
 		if (error == 0 && hidden)
-			(void)sys_call3(SYS_madvise, region->home + from, length, MADV_DOFORK); /* fails where nothing is */
+			(void)sys_call3(SYS_madvise, region->home + from, length, MADV_DOFORK);
 		return error;
 	}
 	/* Nothing that the keeper does makes memory executable (confine.c). FROZEN, it has these rights already. */
@@ -118,7 +125,8 @@ static int check_run(struct odf_region *region, struct check *check, const struc
 			error = region_bring_in_strays(region, check->maps);
 		if (verdict != OURS && error == 0) {
 			check->changed = true;
-			error = correct(region, (size_t)(at - region->home), (size_t)(stop - at), verdict, mapping.protection);
+			error = correct(region, (size_t)(at - region->home), (size_t)(stop - at), verdict,
+					mapping.protection);
 			region_maps_again(check->maps);
 		}
 		at = stop;

@@ -27,7 +27,8 @@ static size_t chunk_wanted(const struct odf_region *region)
 	if (region_chunk_override != SIZE_MAX)
 		chunk = region_chunk_override;
 	else if (region->frozen_forks > 0 && region->touched >= REGION_CHUNK_FAULTS)
-		chunk = region->length / REGION_CHUNKS < REGION_CHUNK_LEAST ? REGION_CHUNK_LEAST : region->length / REGION_CHUNKS;
+		chunk = region->length / REGION_CHUNKS < REGION_CHUNK_LEAST ? REGION_CHUNK_LEAST
+									    : region->length / REGION_CHUNKS;
 	chunk = (chunk + REGION_TABLE - 1) / REGION_TABLE * REGION_TABLE;
 	return chunk < region->length ? chunk : 0;
 }
@@ -64,7 +65,8 @@ int region_template_make(struct odf_region *region)
 
 int region_aside_make(struct odf_region *region)
 {
-	char *area = region_map_beside(region, region->length + REGION_PUD, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *area = region_map_beside(region, region->length + REGION_PUD, PROT_NONE,
+				       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	char *aside;
 
 	if (area == NULL)

@@ -76,7 +76,9 @@ static bool put(int file, char *start, size_t length)
 bool region_put_zero_pages(char *start, size_t length)
 {
 	static atomic_bool fails;
-	struct uffdio_register request = { .range = { (uintptr_t)start, length }, .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct uffdio_register request = {
+		.range = { (uintptr_t)start, length }, .mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
 	struct uffdio_range range = request.range;
 	bool done = false;
 	int file;

@@ -19,7 +19,8 @@ static inline void *block_map(size_t size, int flags)
 
 	return block == MAP_FAILED ? NULL : block;
 #else
-	long block = sys_call6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+	long block = sys_call6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1,
+			       0);
 
 	return block < 0 && block > -4096 ? NULL : (void *)block;
 #endif

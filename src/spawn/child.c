@@ -2,7 +2,8 @@
  *
  * RUNS BETWEEN CLONE AND EXEC, on memory that may be the parent's. Rules, and how they are kept:
  *   - no libc function, not even memcpy: raw system calls and code of child*.c only (a test holds the object files to
- *     having no undefined symbol). libc would touch errno, locks, thread state, the loader, or signal the parent's threads.
+ *     having no undefined symbol). libc would touch errno, locks, thread state, the loader, or signal the parent's
+ *     threads.
  *   - no instrumentation: the build compiles this file without sanitizers, coverage and stack protector.
  *   - no allocation, and little stack.
  *   - writes go to the outcome and to the spare numbers of the plan, nowhere else.
@@ -177,7 +178,8 @@ static bool take_foreground(const struct child_plan *plan)
 
 static bool set_scheduling(const struct child_plan *plan)
 {
-	if ((plan->flags & ODF_SPAWN_NICE) && !one_step(plan, ODF_STEP_NICE, SYS_setpriority, PRIO_PROCESS, 0, plan->nice))
+	if ((plan->flags & ODF_SPAWN_NICE) &&
+	    !one_step(plan, ODF_STEP_NICE, SYS_setpriority, PRIO_PROCESS, 0, plan->nice))
 		return false;
 	if ((plan->flags & ODF_SPAWN_SCHED) &&
 	    !one_step(plan, ODF_STEP_SCHED, SYS_sched_setscheduler, 0, plan->sched_policy, (long)&plan->sched_param))
@@ -188,8 +190,8 @@ static bool set_scheduling(const struct child_plan *plan)
 	if ((plan->flags & ODF_SPAWN_IOPRIO) && !one_step(plan, ODF_STEP_IOPRIO, SYS_ioprio_set, IOPRIO_PROCESS, 0,
 							  plan->ioprio))
 		return false;
-	return plan->affinity == NULL || one_step(plan, ODF_STEP_AFFINITY, SYS_sched_setaffinity, 0, (long)plan->affinity_size,
-						  (long)plan->affinity);
+	return plan->affinity == NULL || one_step(plan, ODF_STEP_AFFINITY, SYS_sched_setaffinity, 0,
+						  (long)plan->affinity_size, (long)plan->affinity);
 }
 
 static bool set_limits(const struct child_plan *plan)
@@ -388,7 +390,8 @@ void child_run(const struct child_plan *plan)
 		return;
 	if ((plan->flags & ODF_SPAWN_SETPGROUP) && !one_step(plan, ODF_STEP_PGROUP, SYS_setpgid, 0, plan->pgroup, 0))
 		return;
-	if (!change_directory(plan) || !child_map_descriptors(plan) || !take_foreground(plan) || !child_close_others(plan))
+	if (!change_directory(plan) || !child_map_descriptors(plan) || !take_foreground(plan) ||
+	    !child_close_others(plan))
 		return;
 	if ((plan->flags & ODF_SPAWN_UMASK) && !one_step(plan, ODF_STEP_UMASK, SYS_umask, (long)plan->umask, 0, 0))
 		return;

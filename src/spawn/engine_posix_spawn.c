@@ -9,10 +9,10 @@
 #include "../libc/libc.h"
 #include "engine.h"
 
-#define LIBC_FLAGS                                                                                                               \
-	(ODF_SPAWN_SEARCH_PATH | ODF_SPAWN_SETSID | ODF_SPAWN_SETPGROUP | ODF_SPAWN_SIGMASK | ODF_SPAWN_RESET_SIGNALS | \
-	 ODF_SPAWN_CLOSE_OTHER_FDS | ODF_SPAWN_CWD_FD | ODF_SPAWN_SIGDEFAULT | ODF_SPAWN_PIPES | \
-	 ODF_SPAWN_STDERR_TO_STDOUT)
+#define LIBC_FLAGS \
+	(ODF_SPAWN_SEARCH_PATH | ODF_SPAWN_SETSID | ODF_SPAWN_SETPGROUP | ODF_SPAWN_SIGMASK | \
+	 ODF_SPAWN_RESET_SIGNALS | ODF_SPAWN_CLOSE_OTHER_FDS | ODF_SPAWN_CWD_FD | ODF_SPAWN_SIGDEFAULT | \
+	 ODF_SPAWN_PIPES | ODF_SPAWN_STDERR_TO_STDOUT)
 
 /* libc closes a number before it opens a file there, which shows if the path depends on open descriptors (/dev/fd);
  * takes the flags as they are, close-on-exec too; and refuses to close numbers beyond the limit. /dev/null depends on
@@ -29,10 +29,10 @@ static bool action_differs(const odf_fd_action *action)
 odf_reason engine_posix_spawn_lacks(const struct plan *plan, const struct request *request)
 {
 	const odf_spawn_options *o = &request->options;
-	bool lacks = (o->flags & ~LIBC_FLAGS) || o->pidfd != NULL || o->exec_fd >= 0 || o->rlimit_count > 0 || o->affinity != NULL ||
-		     o->parent_death_signal != 0 || o->cgroup_fd >= 0 || o->seccomp != NULL || o->pre_exec != NULL || o->busy_retry_ms > 0 ||
-		     o->root != NULL || o->namespace_count > 0 || o->sched_attr != NULL ||
-		     plan->spare_count > 0;
+	bool lacks = (o->flags & ~LIBC_FLAGS) || o->pidfd != NULL || o->exec_fd >= 0 || o->rlimit_count > 0 ||
+		     o->affinity != NULL || o->parent_death_signal != 0 || o->cgroup_fd >= 0 || o->seccomp != NULL ||
+		     o->pre_exec != NULL || o->busy_retry_ms > 0 || o->root != NULL || o->namespace_count > 0 ||
+		     o->sched_attr != NULL || plan->spare_count > 0;
 
 #if !HAVE_SPAWN_CHDIR /* came with glibc 2.29, as did that a descriptor duplicated to itself stays open */
 	lacks = lacks || o->cwd != NULL || o->cwd_fd >= 0;
@@ -145,8 +145,8 @@ void engine_posix_spawn(struct plan *plan, const struct request *request, struct
 			if (error == 0)
 				error = set_attributes(&attributes, options);
 			if (error == 0)
-				error = libc_posix_spawn(which, &pid, request->file, &actions, &attributes, request->argv,
-							 (char *const *)plan->child.envp);
+				error = libc_posix_spawn(which, &pid, request->file, &actions, &attributes,
+							 request->argv, (char *const *)plan->child.envp);
 			posix_spawnattr_destroy(&attributes);
 		}
 		posix_spawn_file_actions_destroy(&actions);

@@ -91,8 +91,8 @@ static struct fd_slot *find_slot(struct fd_map *map, size_t count, int fd)
 }
 
 /* One duplication; its source then has one reader less, and may be ready as a target itself. */
-static void duplicate(struct fd_map *map, const odf_fd_action *actions, size_t count, struct fd_slot *slot, int saved_fd, int spare,
-		      size_t *ready_count)
+static void duplicate(struct fd_map *map, const odf_fd_action *actions, size_t count, struct fd_slot *slot,
+		      int saved_fd, int spare, size_t *ready_count)
 {
 	int source = actions[slot->index].source;
 	struct fd_slot *read = find_slot(map, count, source);
@@ -106,7 +106,8 @@ static void duplicate(struct fd_map *map, const odf_fd_action *actions, size_t c
 		map->ready[(*ready_count)++] = (size_t)(read - map->slots);
 }
 
-static void drain(struct fd_map *map, const odf_fd_action *actions, size_t count, int saved_fd, int spare, size_t *ready_count)
+static void drain(struct fd_map *map, const odf_fd_action *actions, size_t count, int saved_fd, int spare,
+		  size_t *ready_count)
 {
 	while (*ready_count > 0) {
 		struct fd_slot *slot = &map->slots[map->ready[--*ready_count]];
@@ -123,7 +124,9 @@ static void build_duplications(struct fd_map *map, const odf_fd_action *actions,
 		map->slots[i].pending = action->kind == ODF_FD_KIND_DUP && action->fd != action->source;
 	}
 	for (size_t i = 0; i < count; i++) {
-		struct fd_slot *read = map->slots[i].pending ? find_slot(map, count, actions[map->slots[i].index].source) : NULL;
+		struct fd_slot *read = map->slots[i].pending
+					       ? find_slot(map, count, actions[map->slots[i].index].source)
+					       : NULL;
 		if (read != NULL && read->pending) {
 			read->readers++;
 			read->reader = map->slots[i].index;

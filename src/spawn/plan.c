@@ -132,7 +132,8 @@ static void place_descriptors(struct arena *arena, struct plan *plan, const odf_
 	memcpy(plan->child.kept, map.kept, sizeof map.kept);
 }
 
-static void place_all(struct arena *arena, struct plan *plan, const struct request *request, const struct environment *environment)
+static void place_all(struct arena *arena, struct plan *plan, const struct request *request,
+		      const struct environment *environment)
 {
 	struct child_plan *child = plan == NULL ? NULL : &plan->child;
 

@@ -13,8 +13,9 @@
 #include "../sys/readable.h"
 #include "../sys/trace.h"
 
-int spawn_by_libc(const char *call, enum libc_spawn which, pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
-		  const posix_spawnattr_t *attributes, char *const argv[], char *const envp[])
+int spawn_by_libc(const char *call, enum libc_spawn which, pid_t *pid, const char *file,
+		  const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes, char *const argv[],
+		  char *const envp[])
 {
 	odf_report report = { .size = sizeof report, .index = -1 };
 	pid_t child = -1;
@@ -51,14 +52,14 @@ int spawn_by_libc(const char *call, enum libc_spawn which, pid_t *pid, const cha
 	return report.error;
 }
 
-int odf_posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
-		    char *const argv[], char *const envp[])
+int odf_posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
+		    const posix_spawnattr_t *attributes, char *const argv[], char *const envp[])
 {
 	return spawn_by_libc("odf_posix_spawn", LIBC_SPAWN, pid, path, actions, attributes, argv, envp);
 }
 
-int odf_posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
-		     char *const argv[], char *const envp[])
+int odf_posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
+		     const posix_spawnattr_t *attributes, char *const argv[], char *const envp[])
 {
 	return spawn_by_libc("odf_posix_spawnp", LIBC_SPAWN_PATH, pid, file, actions, attributes, argv, envp);
 }

@@ -10,9 +10,10 @@
 #include "pooled.h"
 
 #define ALL_FLAGS (0x7fffull | 0xffff0000ull)
-#define FORGIVABLE                                                                                                          \
-	(ODF_FORGIVE(ODF_STEP_NICE) | ODF_FORGIVE(ODF_STEP_SCHED) | ODF_FORGIVE(ODF_STEP_AFFINITY) | ODF_FORGIVE(ODF_STEP_RLIMIT) | \
-	 ODF_FORGIVE(ODF_STEP_CGROUP) | ODF_FORGIVE(ODF_STEP_IOPRIO) | ODF_FORGIVE(ODF_STEP_OOM_SCORE))
+#define FORGIVABLE \
+	(ODF_FORGIVE(ODF_STEP_NICE) | ODF_FORGIVE(ODF_STEP_SCHED) | ODF_FORGIVE(ODF_STEP_AFFINITY) | \
+	 ODF_FORGIVE(ODF_STEP_RLIMIT) | ODF_FORGIVE(ODF_STEP_CGROUP) | ODF_FORGIVE(ODF_STEP_IOPRIO) | \
+	 ODF_FORGIVE(ODF_STEP_OOM_SCORE))
 
 /* Only 0 needs its flag, as a structure of zeros asks for nothing. False for a number that is none. */
 static bool take_descriptor(uint64_t flags, uint64_t flag, int *fd)

@@ -89,13 +89,15 @@ static void run_engine(odf_strategy strategy, struct plan *plan, const struct re
 
 /* The choice, and down the order as long as what was chosen is refused and something else is allowed. What is
  * forbidden to fall back on leaves the refusal as the error. */
-static void run_chosen(struct strategy_choice *choice, struct plan *plan, const struct request *request, struct result *result)
+static void run_chosen(struct strategy_choice *choice, struct plan *plan, const struct request *request,
+		       struct result *result)
 {
 	run_engine(choice->strategy, plan, request, result);
 	while (result->error != 0 && result->refused) {
 		struct strategy_choice next = *choice;
 		strategy_retract(&next, true,
-				 choice->strategy == ODF_STRATEGY_POSIX_SPAWN ? ODF_REASON_LIBC_REFUSED : ODF_REASON_CLONE_REFUSED);
+				 choice->strategy == ODF_STRATEGY_POSIX_SPAWN ? ODF_REASON_LIBC_REFUSED
+									      : ODF_REASON_CLONE_REFUSED);
 		if (next.strategy == ODF_STRATEGY_NONE)
 			return;
 		*choice = next;
@@ -199,7 +201,8 @@ static void fill_report(odf_report *report, const struct strategy_choice *choice
 	memcpy(report->reason, choice->reason, sizeof choice->reason);
 }
 
-int odf_spawn(pid_t *pid, const char *file, char *const argv[], char *const envp[], const odf_spawn_options *options, odf_report *report)
+int odf_spawn(pid_t *pid, const char *file, char *const argv[], char *const envp[], const odf_spawn_options *options,
+	      odf_report *report)
 {
 	struct request request = { .file = file, .argv = argv, .envp = envp, .options = ODF_SPAWN_OPTIONS_INIT };
 	struct strategy_choice choice = { .strategy = ODF_STRATEGY_NONE };

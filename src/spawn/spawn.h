@@ -6,6 +6,7 @@
 #include "../libc/libc.h"
 
 /* libc's posix_spawn of the kind named, recorded as a call of `call`. */
-int spawn_by_libc(const char *call, enum libc_spawn which, pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
-		  const posix_spawnattr_t *attributes, char *const argv[], char *const envp[]);
+int spawn_by_libc(const char *call, enum libc_spawn which, pid_t *pid, const char *file,
+		  const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes, char *const argv[],
+		  char *const envp[]);
 #endif

@@ -82,7 +82,8 @@ static bool read_flags(pid_t pid, unsigned long *flags)
 static bool proc_is_ours(void)
 {
 	char target[16];
-	long length = sys_call4(SYS_readlinkat, AT_FDCWD, "/proc/self", target, sizeof target), self = sys_call0(SYS_getpid), shown = 0;
+	long length = sys_call4(SYS_readlinkat, AT_FDCWD, "/proc/self", target, sizeof target),
+	     self = sys_call0(SYS_getpid), shown = 0;
 
 	for (long i = 0; i < length; i++) {
 		if (target[i] < '0' || target[i] > '9')

@@ -4,12 +4,16 @@
 
 /* Region composes with kernel and fork: it is what happens to the memory in regions, whichever makes the process. As
  * a strategy it means libc's fork with the memory in regions. */
-static const odf_strategy fork_order[] = { ODF_STRATEGY_KERNEL, ODF_STRATEGY_REGION, ODF_STRATEGY_FORK, ODF_STRATEGY_NONE };
+static const odf_strategy fork_order[] = {
+	ODF_STRATEGY_KERNEL, ODF_STRATEGY_REGION, ODF_STRATEGY_FORK, ODF_STRATEGY_NONE,
+};
 
 /* A pool is given to be used. Both of the next two leave the page tables alone. The caller is held a third less by
  * our own (bench/RESULTS.md): libc resets 64 dispositions one by one where the kernel does it at clone. And libc's
  * does not say which step failed. It is there for callers who want it by name. */
-static const odf_strategy spawn_order[] = { ODF_STRATEGY_POOL, ODF_STRATEGY_VFORK, ODF_STRATEGY_POSIX_SPAWN, ODF_STRATEGY_FORK, ODF_STRATEGY_NONE };
+static const odf_strategy spawn_order[] = {
+	ODF_STRATEGY_POOL, ODF_STRATEGY_VFORK, ODF_STRATEGY_POSIX_SPAWN, ODF_STRATEGY_FORK, ODF_STRATEGY_NONE,
+};
 
 const odf_strategy *strategy_order(bool spawn)
 {
@@ -20,7 +24,8 @@ static odf_reason kernel_doubt(const struct strategy_capabilities *capabilities)
 {
 	if (capabilities->kernel_verified)
 		return ODF_REASON_NONE;
-	return capabilities->kernel_doubt == ODF_REASON_NONE ? ODF_REASON_KERNEL_NOT_VERIFIED : capabilities->kernel_doubt;
+	return capabilities->kernel_doubt == ODF_REASON_NONE ? ODF_REASON_KERNEL_NOT_VERIFIED
+							     : capabilities->kernel_doubt;
 }
 
 /* Why a strategy cannot serve, or ODF_REASON_NONE. */
@@ -99,7 +104,8 @@ static void take_what_is_on(struct strategy_choice *choice, const odf_strategy *
 	choice->strategy = ODF_STRATEGY_KERNEL;
 }
 
-struct strategy_choice strategy_choose(const struct strategy_request *request, const struct strategy_capabilities *capabilities,
+struct strategy_choice strategy_choose(const struct strategy_request *request,
+				       const struct strategy_capabilities *capabilities,
 				       const struct strategy_facts *facts)
 {
 	const odf_strategy *order = strategy_order(request->spawn);

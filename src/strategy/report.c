@@ -10,7 +10,9 @@
 
 int report_check(const odf_report *report)
 {
-	return report == NULL ? 0 : structure_check_output(report, STRUCTURE_UP_TO(odf_report, reason[ODF_STRATEGY_ROOM - 1]));
+	return report == NULL
+		       ? 0
+		       : structure_check_output(report, STRUCTURE_UP_TO(odf_report, reason[ODF_STRATEGY_ROOM - 1]));
 }
 
 void report_fill(odf_report *theirs, const odf_report *ours)

@@ -10,7 +10,8 @@
 
 #include "odfork.h"
 
-#define STRATEGY_FORK_KINDS  (ODF_ALLOW(ODF_STRATEGY_KERNEL) | ODF_ALLOW(ODF_STRATEGY_REGION) | ODF_ALLOW(ODF_STRATEGY_FORK))
+#define STRATEGY_FORK_KINDS \
+	(ODF_ALLOW(ODF_STRATEGY_KERNEL) | ODF_ALLOW(ODF_STRATEGY_REGION) | ODF_ALLOW(ODF_STRATEGY_FORK))
 #define STRATEGY_SPAWN_KINDS \
 	(ODF_ALLOW(ODF_STRATEGY_POOL) | ODF_ALLOW(ODF_STRATEGY_POSIX_SPAWN) | ODF_ALLOW(ODF_STRATEGY_VFORK) | \
 	 ODF_ALLOW(ODF_STRATEGY_FORK))
@@ -45,10 +46,12 @@ struct strategy_facts {
 struct strategy_choice {
 	odf_strategy strategy; /* ODF_STRATEGY_NONE: none of the allowed is possible */
 	odf_reason reason[ODF_STRATEGY_COUNT];
-	odf_reason despite; /* of the strategy that was taken: what would have kept it from being taken, had it not been named */
+	/* of the strategy that was taken: what would have kept it from being taken, had it not been named */
+	odf_reason despite;
 };
 
-struct strategy_choice strategy_choose(const struct strategy_request *request, const struct strategy_capabilities *capabilities,
+struct strategy_choice strategy_choose(const struct strategy_request *request,
+				       const struct strategy_capabilities *capabilities,
 				       const struct strategy_facts *facts);
 
 /* The best-first order for a kind of request; ends with ODF_STRATEGY_NONE. */

@@ -16,7 +16,8 @@ enum { CLONE3_SIZE_FIRST = 64, CLONE3_SIZE_CGROUP = 88 };
 #if defined __x86_64__ && !defined __ILP32__
 /* In the child the system call returns 0 on an empty stack with all other registers as they were: the frame pointer
  * is cleared to end back-traces, the function called, its result the exit status. */
-static ODF_UNINSTRUMENTED long enter(long number, long a, long b, long c, long d, long e, int (*function)(void *), void *argument)
+static ODF_UNINSTRUMENTED long enter(long number, long a, long b, long c, long d, long e, int (*function)(void *),
+				     void *argument)
 {
 	long result;
 	register long r10 __asm__("r10") = d;
@@ -35,7 +36,8 @@ static ODF_UNINSTRUMENTED long enter(long number, long a, long b, long c, long d
 			 "hlt\n"
 			 "1:"
 			 : "=a"(result)
-			 : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r12), "r"(r13), [exit] "i"(SYS_exit_group)
+			 : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r12),
+			   "r"(r13), [exit] "i"(SYS_exit_group)
 			 : "rcx", "r11", "memory");
 	return result;
 }
@@ -74,8 +76,8 @@ long clone_child(const struct clone_request *request)
 		flags |= CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
 		stored = request->alive;
 	}
-	return enter(SYS_clone, (long)flags, (long)top, (long)stored, (long)request->alive, (long)request->local, request->function,
-		     request->argument);
+	return enter(SYS_clone, (long)flags, (long)top, (long)stored, (long)request->alive, (long)request->local,
+		     request->function, request->argument);
 }
 #else
 long clone3_child(const struct clone_request *request)
@@ -95,8 +97,8 @@ long clone_child(const struct clone_request *request)
 		flags |= CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
 		stored = request->alive;
 	}
-	pid = clone(request->function, (char *)request->stack + request->stack_size, (int)flags, request->argument, stored, request->local,
-		    request->alive);
+	pid = clone(request->function, (char *)request->stack + request->stack_size, (int)flags, request->argument,
+		    stored, request->local, request->alive);
 
 	if (pid < 0)
 		pid = -errno;

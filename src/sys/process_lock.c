@@ -15,7 +15,8 @@ bool process_lock_try(struct process_lock *lock)
 {
 	int self = (int)sys_call0(SYS_gettid), holder = 0;
 
-	while (!atomic_compare_exchange_weak_explicit(&lock->holder, &holder, self, memory_order_acquire, memory_order_relaxed))
+	while (!atomic_compare_exchange_weak_explicit(&lock->holder, &holder, self, memory_order_acquire,
+						      memory_order_relaxed))
 		if (holder != 0 && is_thread_of_ours(holder))
 			return false;
 	return true;

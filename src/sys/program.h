@@ -18,7 +18,8 @@ enum program_kind {
 	PROGRAM_OTHER_WORDS, /* these three: its loader complains of our file, or refuses to start it */
 	PROGRAM_OTHER_MACHINE,
 	PROGRAM_OTHER_LIBC,
-	PROGRAM_SANITIZED, /* built with a sanitizer, whose runtime wants to be the first, and to see what the program calls */
+	/* built with a sanitizer, whose runtime wants to be the first, and to see what the program calls */
+	PROGRAM_SANITIZED,
 };
 
 struct program {

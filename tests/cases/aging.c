@@ -80,7 +80,8 @@ static void play(char *memory, unsigned round)
 		break;
 	case 3:
 		moved = mremap(part, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, memory + PLAYED - size);
-		must(moved == memory + PLAYED - size && moved[0] == (char)(round % 100 + 1) && moved[size - 1] == moved[0]);
+		must(moved == memory + PLAYED - size && moved[0] == (char)(round % 100 + 1) &&
+		     moved[size - 1] == moved[0]);
 		must(mmap(part, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == part);
 		break;
 	default:
@@ -181,7 +182,9 @@ static void become_nobody(const void *unused)
 
 int main(int argc, char **argv)
 {
-	static const struct preloaded_case cases[] = { { "grows_old", grows_old }, { "mapped_before_use", mapped_before_use } };
+	static const struct preloaded_case cases[] = {
+		{ "grows_old", grows_old }, { "mapped_before_use", mapped_before_use },
+	};
 	static const char *const heaps[] = { NULL, "auto" };
 	int number = 0, failed = 0;
 
@@ -192,8 +195,8 @@ int main(int argc, char **argv)
 		int result = execute(heaps[heap], words, become_nobody, NULL);
 		const char *verdict = result == 0 || result == 77 ? "ok" : "not ok";
 		failed += result != 0 && result != 77;
-		printf("%s %d - mapped_before_use %s%s\n", verdict, ++number, heaps[heap] != NULL ? heaps[heap] : "plain",
-		       result == 77 ? " # SKIP not here" : "");
+		printf("%s %d - mapped_before_use %s%s\n", verdict, ++number,
+		       heaps[heap] != NULL ? heaps[heap] : "plain", result == 77 ? " # SKIP not here" : "");
 	}
 	for (size_t heap = 0; heap < 2; heap++) {
 		const char *words[] = { "aging", "grows_old", NULL };

@@ -28,7 +28,9 @@ static void load(void)
 			_exit(0);
 		must(status_of(pid) == 0);
 	}
-	for (int tries = 0; tries < 6000 && getenv("ODFORK_HEAP") != NULL && started_as == 0 && !(is_live(memory) && is_live(memory + ALL - PAGE)); tries++)
+	for (int tries = 0; tries < 6000 && getenv("ODFORK_HEAP") != NULL && started_as == 0 &&
+			    !(is_live(memory) && is_live(memory + ALL - PAGE));
+	     tries++)
 		wait_ms(5);
 }
 
@@ -40,10 +42,12 @@ static void must_be_in(int core)
 	static char page[PAGE];
 	size_t found = 0;
 
-	must(pread(core, &head, sizeof head, 0) == (ssize_t)sizeof head && memcmp(head.e_ident, ELFMAG, SELFMAG) == 0 && head.e_type == ET_CORE);
+	must(pread(core, &head, sizeof head, 0) == (ssize_t)sizeof head && memcmp(head.e_ident, ELFMAG, SELFMAG) == 0 &&
+	     head.e_type == ET_CORE);
 	for (unsigned i = 0; i < head.e_phnum; i++) {
 		Elf64_Phdr part;
-		must(pread(core, &part, sizeof part, (off_t)(head.e_phoff + i * head.e_phentsize)) == (ssize_t)sizeof part);
+		must(pread(core, &part, sizeof part, (off_t)(head.e_phoff + i * head.e_phentsize)) ==
+		     (ssize_t)sizeof part);
 		if (part.p_type != PT_LOAD)
 			continue;
 		for (uint64_t address = part.p_vaddr; address < part.p_vaddr + part.p_filesz; address += PAGE) {
@@ -147,7 +151,8 @@ static bool dumps_come_here(void)
 	FILE *pattern = fopen("/proc/sys/kernel/core_pattern", "re");
 	char line[128] = "";
 	struct rlimit limit;
-	bool here = pattern != NULL && fgets(line, sizeof line, pattern) != NULL && (strcmp(line, "core\n") == 0 || strcmp(line, "core.%p\n") == 0);
+	bool here = pattern != NULL && fgets(line, sizeof line, pattern) != NULL &&
+		    (strcmp(line, "core\n") == 0 || strcmp(line, "core.%p\n") == 0);
 
 	if (pattern != NULL)
 		fclose(pattern);
@@ -157,7 +162,9 @@ static bool dumps_come_here(void)
 int main(int argc, char **argv)
 {
 	static const struct preloaded_case cases[] = { { "dies", dies } };
-	static const char *const heaps[] = { NULL, "auto", "on" }, *const who[] = { "live", "frozen", "child", "grandchild" };
+	static const char *const heaps[] = {
+		NULL, "auto", "on" }, *const who[] = { "live", "frozen", "child", "grandchild",
+	};
 	int number = 0, failed = 0;
 
 	if (argc > 1)
@@ -179,8 +186,8 @@ int main(int argc, char **argv)
 					continue;
 				result = execute(heaps[heap], words, NULL, NULL);
 				failed += result != 0;
-				printf("%s %d - %s %s %s\n", result == 0 ? "ok" : "not ok", ++number, heaps[heap] != NULL ? heaps[heap] : "plain", who[i],
-				       writes ? "writes" : "");
+				printf("%s %d - %s %s %s\n", result == 0 ? "ok" : "not ok", ++number,
+				       heaps[heap] != NULL ? heaps[heap] : "plain", who[i], writes ? "writes" : "");
 				fflush(stdout);
 			}
 	printf("1..%d\n", number);

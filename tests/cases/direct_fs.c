@@ -37,7 +37,9 @@ static void answer(const struct fuse_in_header *request, int error, const void *
 
 static struct fuse_attr attributes_of(uint64_t node)
 {
-	struct fuse_attr attributes = { .ino = node, .nlink = 1, .mode = S_IFREG | 0644, .size = DIRECT_BLOCKS * DIRECT_BLOCK, .blksize = 4096 };
+	struct fuse_attr attributes = {
+		.ino = node, .nlink = 1, .mode = S_IFREG | 0644, .size = DIRECT_BLOCKS * DIRECT_BLOCK, .blksize = 4096,
+	};
 
 	if (node == FUSE_ROOT_ID)
 		attributes.mode = S_IFDIR | 0755;
@@ -60,7 +62,10 @@ static void read_for(const struct fuse_in_header *request, const struct fuse_rea
 
 static void serve(const struct fuse_in_header *request, const void *rest)
 {
-	struct fuse_init_out init = { .major = FUSE_KERNEL_VERSION, .minor = FUSE_KERNEL_MINOR_VERSION, .max_readahead = 65536, .max_write = 65536 };
+	struct fuse_init_out init = {
+		.major = FUSE_KERNEL_VERSION, .minor = FUSE_KERNEL_MINOR_VERSION, .max_readahead = 65536,
+		.max_write = 65536,
+	};
 	struct fuse_entry_out entry = { .nodeid = 2, .attr = attributes_of(2) };
 	struct fuse_attr_out attributes = { .attr = attributes_of(request->nodeid) };
 	struct fuse_open_out opened = { .open_flags = FOPEN_DIRECT_IO };
@@ -116,6 +121,7 @@ int main(int argc, char **argv)
 		return 1;
 	while ((size = read(device, request, sizeof request)) >= 0 || errno == EINTR || errno == ENOENT)
 		if (size >= (ssize_t)sizeof(struct fuse_in_header))
-			serve((const struct fuse_in_header *)(const void *)request, request + sizeof(struct fuse_in_header));
+			serve((const struct fuse_in_header *)(const void *)request,
+			      request + sizeof(struct fuse_in_header));
 	return errno == ENODEV ? 0 : 1;
 }

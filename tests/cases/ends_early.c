@@ -188,7 +188,8 @@ int main(int argc, char **argv)
 			int result = execute(heaps[heap], words, NULL, NULL);
 			failed += result != 0 && result != 77;
 			printf("%s %d - %s %s%s\n", result == 0 || result == 77 ? "ok" : "not ok", ++number,
-			       heaps[heap] != NULL ? heaps[heap] : "plain", cases[i].name, result == 77 ? " # SKIP" : "");
+			       heaps[heap] != NULL ? heaps[heap] : "plain", cases[i].name,
+			       result == 77 ? " # SKIP" : "");
 			fflush(stdout);
 		}
 	printf("1..%d\n", number);

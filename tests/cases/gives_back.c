@@ -35,7 +35,8 @@ static void give_back(size_t piece)
 static bool is_as_it_should_be(size_t piece)
 {
 	for (size_t at = 0; at < ALL; at += PAGE)
-		if (memory[at] != (at / piece % 2 == 0 ? 0 : 5) || memory[at + PAGE - 1] != (at / piece % 2 == 0 ? 0 : 5))
+		if (memory[at] != (at / piece % 2 == 0 ? 0 : 5) ||
+		    memory[at + PAGE - 1] != (at / piece % 2 == 0 ? 0 : 5))
 			return false;
 	return true;
 }
@@ -65,7 +66,9 @@ static void load(void)
 			_exit(0);
 		must(status_of(pid) == 0);
 	}
-	for (int tries = 0; tries < (getuid() == 0 ? 2000 : 100) && !(is_live(memory) && is_live(memory + ALL / 2) && is_live(memory + ALL - PAGE)); tries++)
+	for (int tries = 0; tries < (getuid() == 0 ? 2000 : 100) &&
+			    !(is_live(memory) && is_live(memory + ALL / 2) && is_live(memory + ALL - PAGE));
+	     tries++)
 		wait_ms(5);
 }
 
@@ -112,7 +115,8 @@ static void by_parent(char *words[CASE_WORDS])
 	}
 	if (getenv("ODFORK_HEAP") != NULL && geteuid() == 0) {
 		/* All of it: what is not settled yet is mapped at home and aside, and counted twice. */
-		for (int tries = 0; !(is_live(memory) && is_live(memory + ALL / 2) && is_live(memory + ALL - PAGE)); tries++) {
+		for (int tries = 0; !(is_live(memory) && is_live(memory + ALL / 2) && is_live(memory + ALL - PAGE));
+		     tries++) {
 			must(tries < 600);
 			wait_ms(5);
 		}
@@ -169,7 +173,9 @@ static void become_nobody(const void *unused)
 
 int main(int argc, char **argv)
 {
-	static const struct preloaded_case cases[] = { { "by_child", by_child }, { "by_parent", by_parent }, { "of_malloc", of_malloc } };
+	static const struct preloaded_case cases[] = {
+		{ "by_child", by_child }, { "by_parent", by_parent }, { "of_malloc", of_malloc },
+	};
 	static const char *const sizes[] = { "4096", "8192", "65536" }, *const heaps[] = { "auto", "on", NULL };
 	int number = 0, failed = 0;
 
@@ -185,21 +191,23 @@ int main(int argc, char **argv)
 					continue;
 				result = execute(heaps[heap], words, NULL, NULL);
 				failed += result != 0 && result != 77;
-				printf("%s %d - %s %s %s\n", result == 0 ? "ok" : "not ok", ++number, heaps[heap] != NULL ? heaps[heap] : "plain",
-				       cases[i].name, sizes[size]);
+				printf("%s %d - %s %s %s\n", result == 0 ? "ok" : "not ok", ++number,
+				       heaps[heap] != NULL ? heaps[heap] : "plain", cases[i].name, sizes[size]);
 				fflush(stdout);
 			}
 	for (size_t round = 0; geteuid() == 0 && round < 3; round++) {
 		const char *words[] = { "gives_back", "by_parent", sizes[0], NULL };
 		int result = execute(heaps[round % 2], words, become_nobody, NULL);
 		failed += result != 0 && result != 77;
-		printf("%s %d - %s by_parent %s, nobody\n", result == 0 || result == 77 ? "ok" : "not ok", ++number, heaps[round % 2], sizes[0]);
+		printf("%s %d - %s by_parent %s, nobody\n", result == 0 || result == 77 ? "ok" : "not ok", ++number,
+		       heaps[round % 2], sizes[0]);
 	}
 	for (size_t heap = 0; heap < 3; heap++) {
 		const char *words[] = { "gives_back", "of_malloc", NULL };
 		int result = execute(heaps[heap], words, NULL, NULL);
 		failed += result != 0;
-		printf("%s %d - %s of_malloc\n", result == 0 ? "ok" : "not ok", ++number, heaps[heap] != NULL ? heaps[heap] : "plain");
+		printf("%s %d - %s of_malloc\n", result == 0 ? "ok" : "not ok", ++number,
+		       heaps[heap] != NULL ? heaps[heap] : "plain");
 	}
 	printf("1..%d\n", number);
 	return failed > 0;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a program's dump has of the heap: who makes one from outside (gcore) reads each mapping that is not marked with MADV_DONTDUMP, also those without rights,
- * and each page of a file that is read is made. All that the program has is in it, and not the region's capacity.
+ * What a program's dump has of the heap: who makes one from outside (gcore) reads each mapping that is not marked with
+ * MADV_DONTDUMP, also those without rights, and each page of a file that is read is made. All that the program has is
+ * in it, and not the region's capacity.
  */
 #include "../support/preloaded.h"
 
@@ -22,7 +23,8 @@ static size_t dumped(const void *address, bool *in)
 		if (sscanf(line, "%lx-%lx %4s", &start, &end, rights) == 3) {
 			from = start;
 			to = end;
-			ours = strstr(line, "odfork-region") != NULL || end - start > GIB; /* an address space that is reserved is read as well */
+			/* an address space that is reserved is read as well */
+			ours = strstr(line, "odfork-region") != NULL || end - start > GIB;
 		} else if (ours && strncmp(line, "VmFlags:", 8) == 0 && strstr(line, " dd") == NULL) {
 			sum += to - from;
 			*in = *in || ((unsigned long)address >= from && (unsigned long)address < to);
@@ -34,7 +36,8 @@ static size_t dumped(const void *address, bool *in)
 
 static void must_be_dumped(void)
 {
-	static const size_t most = 8 * (MAPPED + PIECES * PIECE) + 512 * MIB; /* twice, while it is FROZEN, and the allocator's own */
+	/* twice, while it is FROZEN, and the allocator's own */
+	static const size_t most = 8 * (MAPPED + PIECES * PIECE) + 512 * MIB;
 	bool in;
 	size_t sum = dumped(mapped + MAPPED / 2, &in);
 
@@ -123,7 +126,8 @@ int main(int argc, char **argv)
 		const char *words[] = { "heap_dumped", cases[i].name, NULL };
 		int result = execute("on", words, NULL, NULL);
 		failed += result != 0 && result != 77;
-		printf("%s %zu - %s%s\n", result == 0 || result == 77 ? "ok" : "not ok", i + 1, cases[i].name, result == 77 ? " # SKIP not here" : "");
+		printf("%s %zu - %s%s\n", result == 0 || result == 77 ? "ok" : "not ok", i + 1, cases[i].name,
+		       result == 77 ? " # SKIP not here" : "");
 		fflush(stdout);
 	}
 	printf("1..%zu\n", sizeof cases / sizeof *cases);

@@ -18,7 +18,8 @@ static void fork_for_a_while(const char *memory)
 		if (pid == 0)
 			_exit(0);
 		must(status_of(pid) == 0);
-		for (int tries = 0; tries < 100 && getenv("ODFORK_HEAP") != NULL && started_as == 0 && !is_live(memory); tries++)
+		for (int tries = 0; tries < 100 && getenv("ODFORK_HEAP") != NULL && started_as == 0 && !is_live(memory);
+		     tries++)
 			wait_ms(5);
 	}
 }
@@ -70,7 +71,10 @@ static long by_hand(long number, long a, long b, long c, long d, long e, long f)
 	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
 	long result;
 
-	__asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9) : "rcx", "r11", "memory");
+	__asm__ volatile("syscall"
+			 : "=a"(result)
+			 : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+			 : "rcx", "r11", "memory");
 	return result;
 }
 
@@ -86,7 +90,8 @@ static void tail(char *words[CASE_WORDS])
 	memset(memory, 2, 8 * MIB);
 	must(mremap(memory, 8 * MIB, MIB, 0) == memory);
 	behind = memory + MIB;
-	must(by_hand(SYS_mmap, (long)behind, 4 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == (long)behind);
+	must(by_hand(SYS_mmap, (long)behind, 4 * MIB, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == (long)behind);
 	memset(behind, 5, 4 * MIB);
 	fork_for_a_while(memory);
 	must(is_all(behind, behind + 4 * MIB, 5));
@@ -111,7 +116,8 @@ static void opened(char *words[CASE_WORDS])
 		memory[at] = 9;
 	}
 	moved = mremap(memory, MIB + 4 * PAGE, 4 * MIB, MREMAP_MAYMOVE);
-	must(moved != MAP_FAILED && is_all(moved, moved + MIB, 3) && moved[MIB] == 9 && moved[MIB + 3 * PAGE] == 9 && moved[4 * MIB - 1] == 0);
+	must(moved != MAP_FAILED && is_all(moved, moved + MIB, 3) && moved[MIB] == 9 && moved[MIB + 3 * PAGE] == 9 &&
+	     moved[4 * MIB - 1] == 0);
 	fork_for_a_while(moved);
 	must(is_all(moved, moved + MIB, 3) && moved[MIB] == 9);
 }
@@ -134,7 +140,8 @@ int main(int argc, char **argv)
 			const char *words[] = { "in_place_edges", cases[i].name, NULL };
 			int result = execute(heaps[heap], words, NULL, NULL);
 			failed += result != 0;
-			printf("%s %d - %s %s\n", result == 0 ? "ok" : "not ok", ++number, heaps[heap] != NULL ? heaps[heap] : "plain", cases[i].name);
+			printf("%s %d - %s %s\n", result == 0 ? "ok" : "not ok", ++number,
+			       heaps[heap] != NULL ? heaps[heap] : "plain", cases[i].name);
 			fflush(stdout);
 		}
 	printf("1..%d\n", number);

@@ -12,7 +12,7 @@
 
 #include "../support/keeper_program.h"
 
-/* ---- Ends ------------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- Ends -------------------------------------------------------------------------------------------------------- */
 
 enum end { KILLED, KILLED_AS_ANOTHER, RETURNS, EXITS, EXECUTES, EXECUTES_RAW, LAST_THREAD, CREATOR_ENDED, ENDS };
 
@@ -33,7 +33,10 @@ static void execute_raw(char *path, char **argv, char **envp)
 #if defined __x86_64__
 	long result;
 
-	__asm__ volatile("syscall" : "=a"(result) : "0"(SYS_execve), "D"(path), "S"(argv), "d"(envp) : "rcx", "r11", "memory");
+	__asm__ volatile("syscall"
+			 : "=a"(result)
+			 : "0"(SYS_execve), "D"(path), "S"(argv), "d"(envp)
+			 : "rcx", "r11", "memory");
 #else
 	execve(path, argv, envp);
 #endif
@@ -66,7 +69,8 @@ static __attribute__((noreturn)) void program(enum end end)
 	_exit(0);
 }
 
-/* Asleep, it waits for the word as well that the kernel clears at the end of the main thread, whichever thread it was that made it. */
+/* Asleep, it waits for the word as well that the kernel clears at the end of the main thread, whichever thread it was
+ * that made it. */
 static void must_wait_for_the_main_thread(pid_t keeper)
 {
 	enum { FUTEX_WAITV = 449 };
@@ -122,7 +126,8 @@ static void ends_with(enum end how)
 		must(WIFSIGNALED(status_of(pid)));
 	} else {
 		status = status_of(pid);
-		must(how == KILLED || how == KILLED_AS_ANOTHER || how == CREATOR_ENDED ? WIFSIGNALED(status) : status == 0);
+		must(how == KILLED || how == KILLED_AS_ANOTHER || how == CREATOR_ENDED ? WIFSIGNALED(status)
+										       : status == 0);
 		must_lose_its_memory(keeper);
 	}
 	/* Who adopts orphans waits for them; after an end that the library sees there is none. */
@@ -173,7 +178,8 @@ static bool is_zombie(pid_t pid)
 	return end != NULL && end[1] == ' ' && end[2] == 'Z';
 }
 
-/* A program that executes itself again and again: what is left of the last one's keeper goes when the next one starts its own. */
+/* A program that executes itself again and again: what is left of the last one's keeper goes when the next one starts
+ * its own. */
 static void executes_itself(void)
 {
 	int round = number_of("ODF_TEST_ROUND");
@@ -214,7 +220,9 @@ static bool write_to(const char *folder, const char *name, const char *text)
 /* A memory cgroup of its own, of either kind. */
 static void make_group(char *folder, size_t size, const char *limit)
 {
-	static const char *const roots[][2] = { { "/sys/fs/cgroup/memory", "memory.limit_in_bytes" }, { "/sys/fs/cgroup", "memory.max" } };
+	static const char *const roots[][2] = {
+		{ "/sys/fs/cgroup/memory", "memory.limit_in_bytes" }, { "/sys/fs/cgroup", "memory.max" },
+	};
 
 	for (size_t i = 0; i < 2; i++) {
 		snprintf(folder, size, "%s/odfork-%d", roots[i][0], getpid());
@@ -274,7 +282,7 @@ ENDING(ends_at_raw_exec, EXECUTES_RAW)
 ENDING(ends_with_the_last_thread, LAST_THREAD)
 ENDING(outlives_the_thread_that_made_it, CREATOR_ENDED)
 
-/* ---- All of them ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- All of them ------------------------------------------------------------------------------------------------- */
 
 static const struct keeper_case cases[] = {
 	CASE(ends_when_killed, "on"),

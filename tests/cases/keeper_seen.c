@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a program sees of the keeper: nothing, in any wait, table or namespace; and forks, threads and rights are what they are without it.
+ * What a program sees of the keeper: nothing, in any wait, table or namespace; and forks, threads and rights are what
+ * they are without it.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -21,7 +22,7 @@
 
 #include "../support/keeper_program.h"
 
-/* ---- Not to be seen --------------------------------------------------------------------------------------------------------------------- */
+/* ---- Not to be seen ---------------------------------------------------------------------------------------------- */
 
 static int count_tasks(void)
 {
@@ -48,7 +49,8 @@ static void count_signal(int number)
 
 static void no_child(void)
 {
-	static const unsigned kinds[] = { 0, __WALL, __WALL | __WNOTHREAD, __WNOTHREAD, __WALL | __WCLONE, __WCLONE }; /* before the last the keeper is there */
+	/* before the last the keeper is there */
+	static const unsigned kinds[] = { 0, __WALL, __WALL | __WNOTHREAD, __WNOTHREAD, __WALL | __WCLONE, __WCLONE };
 	siginfo_t info;
 	int status;
 
@@ -158,7 +160,7 @@ static void next_child_is_init(void)
 	must(status_of(pid) == 0);
 }
 
-/* ---- Forks where they could not be ------------------------------------------------------------------------------------------------------ */
+/* ---- Forks where they could not be ------------------------------------------------------------------------------- */
 
 static volatile sig_atomic_t forks;
 
@@ -209,7 +211,10 @@ static bool forbid_moves(void)
 	long result = -1;
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0)
-		__asm__ volatile("syscall" : "=a"(result) : "0"(SYS_seccomp), "D"(SECCOMP_SET_MODE_FILTER), "S"(0), "d"(&filter) : "rcx", "r11", "memory");
+		__asm__ volatile("syscall"
+				 : "=a"(result)
+				 : "0"(SYS_seccomp), "D"(SECCOMP_SET_MODE_FILTER), "S"(0), "d"(&filter)
+				 : "rcx", "r11", "memory");
 	return result == 0;
 #else
 	return false;
@@ -237,7 +242,8 @@ static void *fork_idly(void *region)
 	return NULL;
 }
 
-/* Who is SCHED_IDLE may be left amid a call that changes mappings, and all wait for it: the keeper makes those calls for it. */
+/* Who is SCHED_IDLE may be left amid a call that changes mappings, and all wait for it: the keeper makes those calls
+ * for it. */
 static void idle_forker(void)
 {
 	odf_region *region;
@@ -246,7 +252,8 @@ static void idle_forker(void)
 
 	grow();
 	region = odf_region_create(MIB, 0);
-	must(region != NULL && pthread_create(&thread, NULL, fork_idly, region) == 0 && pthread_join(thread, NULL) == 0);
+	must(region != NULL && pthread_create(&thread, NULL, fork_idly, region) == 0 &&
+	     pthread_join(thread, NULL) == 0);
 	must(odf_region_info_get(region, &info) == 0 && info.freezes > 0);
 }
 
@@ -351,11 +358,14 @@ static void room_for(const char *what)
 		must(WEXITSTATUS(system("exit 7")) == 7 && errno == 5);
 	} else if (strcmp(what, "popen") == 0) {
 		FILE *stream = popen("echo hello", "r");
-		must(stream != NULL && fgets(text, sizeof text, stream) != NULL && strcmp(text, "hello\n") == 0 && pclose(stream) == 0);
+		must(stream != NULL && fgets(text, sizeof text, stream) != NULL && strcmp(text, "hello\n") == 0 &&
+		     pclose(stream) == 0);
 	} else if (strcmp(what, "thread") == 0) {
-		must(pthread_create(&thread, NULL, count_up, &number) == 0 && pthread_join(thread, NULL) == 0 && number == 2);
+		must(pthread_create(&thread, NULL, count_up, &number) == 0 && pthread_join(thread, NULL) == 0 &&
+		     number == 2);
 	} else if (strcmp(what, "thrd") == 0) {
-		must(thrd_create(&other, count_up_too, &number) == thrd_success && thrd_join(other, NULL) == thrd_success && number == 2);
+		must(thrd_create(&other, count_up_too, &number) == thrd_success &&
+		     thrd_join(other, NULL) == thrd_success && number == 2);
 	} else if (strcmp(what, "clone") == 0) {
 		pid_t pid = clone(count_up_shared, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, &number);
 		must(pid > 0 && status_of(pid) == 0 && number == 2);
@@ -381,7 +391,7 @@ ROOM(clone)
 ROOM(clone_apart)
 ROOM(clone_by_number)
 
-/* ---- Rights --------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Rights ------------------------------------------------------------------------------------------------------ */
 
 /* A fork that finds all of it written, and then the settle that comes of it. */
 static void must_settle(odf_region *region, char byte)
@@ -435,7 +445,7 @@ static void rights_given_up(void)
 	settles_still();
 }
 
-/* ---- All of them ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- All of them ------------------------------------------------------------------------------------------------- */
 
 static const struct keeper_case cases[] = {
 	CASE(one_thread, "on"),

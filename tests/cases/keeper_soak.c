@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Settles beside a sampler, which stops the program a hundred times a second and reads all of its memory, by each of the two ways there are; and each program
- * is killed at some moment. ODF_TEST_SECONDS: how long (60).
+ * Settles beside a sampler, which stops the program a hundred times a second and reads all of its memory, by each of
+ * the two ways there are; and each program is killed at some moment. ODF_TEST_SECONDS: how long (60).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,15 +25,18 @@ static void sample(pid_t pid, const char *address, int mem, char *buffer)
 	must(waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status));
 	for (size_t at = 0; at < SOAK_SIZE; at += MIB) {
 		struct iovec local = { buffer, MIB }, remote = { (void *)(uintptr_t)(address + at), MIB };
-		ssize_t got = mem >= 0 ? pread(mem, buffer, MIB, (off_t)(uintptr_t)(address + at)) : process_vm_readv(pid, &local, 1, &remote, 1, 0);
-		/* Of a step that took pages out (odfork(7)) and was under way when the program was stopped, this has to be made again. */
+		ssize_t got = mem >= 0 ? pread(mem, buffer, MIB, (off_t)(uintptr_t)(address + at))
+				       : process_vm_readv(pid, &local, 1, &remote, 1, 0);
+		/* Of a step that took pages out (odfork(7)) and was under way when the program was stopped, this has to
+		 * be made again. */
 		waited += mem >= 0 && got != (ssize_t)MIB;
 		for (int tries = 0; mem >= 0 && got != (ssize_t)MIB && tries < 1000; tries++) {
 			wait_ms(1);
 			got = pread(mem, buffer, MIB, (off_t)(uintptr_t)(address + at));
 		}
 		must(got == (ssize_t)MIB);
-		for (size_t page = 4096; page < MIB; page += 4096) /* written in order: a page is of this pass or of the last one */
+		/* written in order: a page is of this pass or of the last one */
+		for (size_t page = 4096; page < MIB; page += 4096)
 			must(buffer[page] == buffer[0] || buffer[page] == (char)(buffer[0] - 1));
 	}
 	must(ptrace(PTRACE_DETACH, pid, 0, 0) == 0);
@@ -100,7 +103,8 @@ static void sampled_and_killed(void)
 			;
 		kills++;
 	}
-	fprintf(stderr, "%u samples, %u of which found a step under way, %u kills in %.0f s\n", samples, waited, kills, now() - start);
+	fprintf(stderr, "%u samples, %u of which found a step under way, %u kills in %.0f s\n", samples, waited, kills,
+		now() - start);
 }
 
 static const struct keeper_case cases[] = {

@@ -62,11 +62,14 @@ static inline long raw(long number, const void *a, size_t b, long c, long d, lon
 #ifdef __x86_64__
 	long result;
 	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
-	__asm__ volatile("syscall" : "=a"(result) : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9) : "rcx", "r11", "memory");
+	__asm__ volatile("syscall"
+			 : "=a"(result)
+			 : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+			 : "rcx", "r11", "memory");
 	return result;
 #elif defined __aarch64__
-	register long x8 __asm__("x8") = number, x0 __asm__("x0") = (long)a, x1 __asm__("x1") = (long)b, x2 __asm__("x2") = c, x3 __asm__("x3") = d,
-		x4 __asm__("x4") = e, x5 __asm__("x5") = f;
+	register long x8 __asm__("x8") = number, x0 __asm__("x0") = (long)a, x1 __asm__("x1") = (long)b,
+			 x2 __asm__("x2") = c, x3 __asm__("x3") = d, x4 __asm__("x4") = e, x5 __asm__("x5") = f;
 	__asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
 	return x0;
 #else
@@ -95,14 +98,15 @@ static inline bool find_line(const void *address, char line[512])
 	must(maps != NULL);
 	while (!found && fgets(line, 512, maps) != NULL) {
 		unsigned long start, end;
-		found = sscanf(line, "%lx-%lx", &start, &end) == 2 && (unsigned long)address >= start && (unsigned long)address < end;
+		found = sscanf(line, "%lx-%lx", &start, &end) == 2 && (unsigned long)address >= start &&
+			(unsigned long)address < end;
 	}
 	fclose(maps);
 	return found;
 }
 
-/* The line of /proc/self/maps about an address; "": nothing is there. The list is read without the lock of the address space, so that what the keeper
- * replaces at that moment is missing from it; msync takes the lock. */
+/* The line of /proc/self/maps about an address; "": nothing is there. The list is read without the lock of the address
+ * space, so that what the keeper replaces at that moment is missing from it; msync takes the lock. */
 static inline const char *line_of(const void *address)
 {
 	static char line[512];
@@ -132,8 +136,8 @@ static inline bool is_live(const void *address)
 	return is_inside(address) && strstr(line_of(address), " rw-s ") != NULL;
 }
 
-/* All of it: no step of a settle is about to come to it, amid which a system call that nobody sees may meet two mappings
- * where there was one. */
+/* All of it: no step of a settle is about to come to it, amid which a system call that nobody sees may meet two
+ * mappings where there was one. */
 static inline bool is_all_live(const char *memory, size_t size)
 {
 	for (size_t at = 0; at < size; at += MIB)

@@ -30,7 +30,8 @@ void moved_away_while_frozen(void)
 {
 	char *p = map_inside(8 * MIB);
 	pid_t child = hold();
-	long place = raw(SYS_mremap, p + MIB, MIB, MIB, MREMAP_MAYMOVE | MREMAP_FIXED, (long)mmap(NULL, MIB, PROT_NONE, PLAIN, -1, 0), 0);
+	long place = raw(SYS_mremap, p + MIB, MIB, MIB, MREMAP_MAYMOVE | MREMAP_FIXED,
+			 (long)mmap(NULL, MIB, PROT_NONE, PLAIN, -1, 0), 0);
 
 	must(place > 0);
 	moved_to = (char *)place;
@@ -41,7 +42,8 @@ void moved_away_while_frozen(void)
 
 static bool is_one_elsewhere(char *p)
 {
-	return p[7 * MIB] == 1 && moved_to[0] == 1 && moved_to[MIB - 1] == 1 && strstr(line_of(moved_to), " r-x") != NULL;
+	return p[7 * MIB] == 1 && moved_to[0] == 1 && moved_to[MIB - 1] == 1 &&
+	       strstr(line_of(moved_to), " r-x") != NULL;
 }
 
 void moved_away_executable(void)
@@ -53,7 +55,8 @@ void moved_away_executable(void)
 		pid_t child = frozen ? hold() : 0;
 		long place;
 		must(raw(SYS_mprotect, from, MIB, PROT_READ | PROT_EXEC, 0, 0, 0) == 0);
-		place = raw(SYS_mremap, from, MIB, MIB, MREMAP_MAYMOVE | MREMAP_FIXED, (long)mmap(NULL, MIB, PROT_NONE, PLAIN, -1, 0), 0);
+		place = raw(SYS_mremap, from, MIB, MIB, MREMAP_MAYMOVE | MREMAP_FIXED,
+			    (long)mmap(NULL, MIB, PROT_NONE, PLAIN, -1, 0), 0);
 		must(place > 0);
 		moved_to = (char *)place;
 		if (frozen)
@@ -72,7 +75,8 @@ void moved_away_and_written(void)
 	for (int round = 0; round < 8; round++) {
 		char *from = p + 2 * round * MIB, *place, value = 1;
 		pid_t child = hold();
-		long moved = raw(SYS_mremap, from, MIB, MIB, MREMAP_MAYMOVE | MREMAP_FIXED, (long)mmap(NULL, MIB, PROT_NONE, PLAIN, -1, 0), 0);
+		long moved = raw(SYS_mremap, from, MIB, MIB, MREMAP_MAYMOVE | MREMAP_FIXED,
+				 (long)mmap(NULL, MIB, PROT_NONE, PLAIN, -1, 0), 0);
 		must(moved > 0);
 		place = (char *)moved;
 		let_go(child);
@@ -199,7 +203,8 @@ static int move_around(char *p)
 
 static void move_away_and(int (*then)(char *p), char *p)
 {
-	long place = raw(SYS_mremap, p + MIB, MIB, MIB, MREMAP_MAYMOVE | MREMAP_FIXED, (long)mmap(NULL, MIB, PROT_NONE, PLAIN, -1, 0), 0);
+	long place = raw(SYS_mremap, p + MIB, MIB, MIB, MREMAP_MAYMOVE | MREMAP_FIXED,
+			 (long)mmap(NULL, MIB, PROT_NONE, PLAIN, -1, 0), 0);
 
 	must(place > 0);
 	moved_to = (char *)place;

@@ -4,7 +4,7 @@
  */
 #include "moved.h"
 
-/* ---- Large pages ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- Large pages ------------------------------------------------------------------------------------------------- */
 
 /* MiB of them in the process. */
 static size_t large_pages(void)
@@ -34,7 +34,8 @@ static void must_give_large_pages(void)
 	must(raw(SYS_munmap, (char *)area, 10 * MIB, 0, 0, 0, 0) == 0);
 }
 
-/* How many MiB of large pages the machine gives at this moment for so many mappings of such a size that are past the library. It may be short of them. */
+/* How many MiB of large pages the machine gives at this moment for so many mappings of such a size that are past the
+ * library. It may be short of them. */
 static size_t large_pages_for(unsigned count, size_t size)
 {
 	size_t before = large_pages(), given;
@@ -155,7 +156,7 @@ void large_pages_beside_data(void)
 	over_forks(is_4_all_over, p);
 }
 
-/* ---- Over many rounds --------------------------------------------------------------------------------------------------------------------- */
+/* ---- Over many rounds -------------------------------------------------------------------------------------------- */
 
 static unsigned mappings_inside(void)
 {

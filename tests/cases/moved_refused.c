@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cases of test_moved: mappings over memory of a region that the kernel refuses, after which that memory is what it was.
+ * Cases of test_moved: mappings over memory of a region that the kernel refuses, after which that memory is what it
+ * was.
  */
 #include "moved.h"
 

@@ -87,7 +87,8 @@ static void live_on(void)
 {
 	for (int i = 0; i < 20; i++) {
 		char *some = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		must(some != MAP_FAILED && madvise(memory + ALL, PAGE, MADV_DONTNEED) == 0 && munmap(some, 4 * PAGE) == 0);
+		must(some != MAP_FAILED && madvise(memory + ALL, PAGE, MADV_DONTNEED) == 0 &&
+		     munmap(some, 4 * PAGE) == 0);
 		wait_ms(20);
 	}
 }
@@ -186,7 +187,8 @@ static void given_back(char *words[CASE_WORDS])
 	if (strcmp(words[0], "munmap") == 0) {
 		must(munmap(memory + kept, ALL - kept) == 0);
 	} else if (strcmp(words[0], "over") == 0) {
-		must(mmap(memory + kept, ALL - kept, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == memory + kept);
+		must(mmap(memory + kept, ALL - kept, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+			  -1, 0) == memory + kept);
 	} else {
 		must(madvise(memory + kept, ALL - kept, MADV_DONTNEED) == 0);
 		must(is_all(memory + kept, ALL - kept, 0));
@@ -271,7 +273,10 @@ static char *move_by_hand(char *from, size_t length, long to)
 	register long r10 __asm__("r10") = MREMAP_MAYMOVE | MREMAP_FIXED, r8 __asm__("r8") = to;
 	long result;
 
-	__asm__ volatile("syscall" : "=a"(result) : "a"(SYS_mremap), "D"(from), "S"(length), "d"(length), "r"(r10), "r"(r8) : "rcx", "r11", "memory");
+	__asm__ volatile("syscall"
+			 : "=a"(result)
+			 : "a"(SYS_mremap), "D"(from), "S"(length), "d"(length), "r"(r10), "r"(r8)
+			 : "rcx", "r11", "memory");
 	return (char *)result;
 }
 
@@ -334,14 +339,17 @@ static void generations(char *words[CASE_WORDS])
 
 int main(int argc, char **argv)
 {
-	static const struct preloaded_case cases[] = { { "rewritten", rewritten }, { "given_back", given_back }, { "shared", shared },
+	static const struct preloaded_case cases[] = {
+		{ "rewritten", rewritten },     { "given_back", given_back },   { "shared", shared },
 		{ "maker_lives", maker_lives }, { "generations", generations },
 #ifdef __x86_64__
 		{ "moved_away", moved_away },
 #endif
 	};
-	static const char *const runs[][2] = { { "rewritten", NULL }, { "given_back", "munmap" }, { "given_back", "over" },
-		{ "given_back", "madvise" }, { "shared", NULL }, { "maker_lives", NULL }, { "generations", NULL },
+	static const char *const runs[][2] = {
+		{ "rewritten", NULL },       { "given_back", "munmap" }, { "given_back", "over" },
+		{ "given_back", "madvise" }, { "shared", NULL },         { "maker_lives", NULL },
+		{ "generations", NULL },
 #ifdef __x86_64__
 		{ "moved_away", NULL },
 #endif
@@ -356,7 +364,8 @@ int main(int argc, char **argv)
 			const char *words[] = { "outlives", runs[i][0], runs[i][1], NULL };
 			int result = execute(heaps[heap], words, NULL, NULL);
 			failed += result != 0;
-			printf("%s %d - %s %s %s\n", result == 0 ? "ok" : "not ok", ++number, heaps[heap] != NULL ? heaps[heap] : "plain", runs[i][0],
+			printf("%s %d - %s %s %s\n", result == 0 ? "ok" : "not ok", ++number,
+			       heaps[heap] != NULL ? heaps[heap] : "plain", runs[i][0],
 			       runs[i][1] != NULL ? runs[i][1] : "");
 			fflush(stdout);
 		}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Between test_pinned.c and pinned_rings.c. */
+ * What test_pinned.c and pinned_*.c have in common. */
 #ifndef ODF_TESTS_PINNED_H
 #define ODF_TESTS_PINNED_H
 
@@ -16,8 +16,9 @@
 
 #define ODF_NOT_HERE 77
 
-#define must(condition)                                                                                 \
-	((condition) ? (void)0 : (dprintf(2, "%s:%d: %s (errno %d)\n", __FILE__, __LINE__, #condition, errno), _exit(1)))
+#define must(condition) \
+	((condition) ? (void)0 \
+		     : (dprintf(2, "%s:%d: %s (errno %d)\n", __FILE__, __LINE__, #condition, errno), _exit(1)))
 
 static inline __attribute__((noreturn)) void cannot_be_done_here(const char *reason)
 {
@@ -31,6 +32,8 @@ struct pinned_case {
 	const char *name;
 	void (*function)(void);
 };
+extern const struct pinned_case pinned_cases[];
+extern const size_t pinned_count;
 extern const struct pinned_case pinned_more_cases[];
 extern const size_t pinned_more_count;
 
@@ -44,6 +47,13 @@ bool is_inside(const void *address);
 /* So that the heap is awake. */
 void wake(void);
 void must_have_left(odf_reason reason);
+void fork_once(int number);
+extern unsigned char *ballast;
+#define THREADS 3
+const char *direct_path(void);
+const char *fuse_path(void); /* or the case cannot be done here */
+/* pinned_direct.c: fills the file with what reads of it have to find, and returns it. */
+int fill_with_blocks(int file);
 ssize_t plain_read(int file, void *buffer, size_t offset);
 void read_under_forks(int file, read_function *function);
 #endif

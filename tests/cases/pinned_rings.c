@@ -57,10 +57,11 @@ static void make_ring(void)
 	size = ring.parameters.cq_off.cqes + ring.parameters.cq_entries * sizeof(struct io_uring_cqe);
 	if (size < ring.parameters.sq_off.array + ring.parameters.sq_entries * sizeof(unsigned))
 		size = ring.parameters.sq_off.array + ring.parameters.sq_entries * sizeof(unsigned);
-	ring.queue = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, ring.file, (off_t)IORING_OFF_SQ_RING);
+	ring.queue = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, ring.file,
+			  (off_t)IORING_OFF_SQ_RING);
 	must(ring.queue != MAP_FAILED);
-	ring.entries = mmap(NULL, ring.parameters.sq_entries * sizeof *ring.entries, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, ring.file,
-			    (off_t)IORING_OFF_SQES);
+	ring.entries = mmap(NULL, ring.parameters.sq_entries * sizeof *ring.entries, PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_POPULATE, ring.file, (off_t)IORING_OFF_SQES);
 	must(ring.entries != MAP_FAILED);
 }
 
@@ -77,7 +78,11 @@ static ssize_t read_fixed(int file, void *buffer, size_t offset)
 	mask = *word(ring.parameters.sq_off.ring_mask);
 	memset(&ring.entries[tail & mask], 0, sizeof *ring.entries);
 	ring.entries[tail & mask] = (struct io_uring_sqe){
-		.opcode = IORING_OP_READ_FIXED, .fd = file, .off = offset, .addr = (uintptr_t)buffer, .len = DIRECT_BLOCK,
+		.opcode = IORING_OP_READ_FIXED,
+		.fd = file,
+		.off = offset,
+		.addr = (uintptr_t)buffer,
+		.len = DIRECT_BLOCK,
 	};
 	word(ring.parameters.sq_off.array)[tail & mask] = tail & mask;
 	__atomic_store_n(word(ring.parameters.sq_off.tail), tail + 1, __ATOMIC_RELEASE);
@@ -160,7 +165,10 @@ static aio_context_t context;
 static ssize_t read_by_aio(int file, void *buffer, size_t offset)
 {
 	struct iocb request = {
-		.aio_lio_opcode = IOCB_CMD_PREAD, .aio_fildes = (uint32_t)file, .aio_buf = (uintptr_t)buffer, .aio_nbytes = DIRECT_BLOCK,
+		.aio_lio_opcode = IOCB_CMD_PREAD,
+		.aio_fildes = (uint32_t)file,
+		.aio_buf = (uintptr_t)buffer,
+		.aio_nbytes = DIRECT_BLOCK,
 		.aio_offset = (int64_t)offset,
 	};
 	struct iocb *list[1] = { &request };
@@ -444,7 +452,9 @@ static void write_protection(void)
 	must(pthread_create(&server, NULL, serve, NULL) == 0);
 	alarm(60);
 	for (int round = 1; round <= 4; round++) {
-		struct uffdio_writeprotect protect = { .range = { (uintptr_t)served, SERVED_PAGES * PAGE }, .mode = UFFDIO_WRITEPROTECT_MODE_WP };
+		struct uffdio_writeprotect protect = {
+			.range = { (uintptr_t)served, SERVED_PAGES * PAGE }, .mode = UFFDIO_WRITEPROTECT_MODE_WP,
+		};
 		must(ioctl(fault, UFFDIO_WRITEPROTECT, &protect) == 0);
 		fork_and_wait();
 		for (size_t i = 0; i < WRITERS; i++)

@@ -1,6 +1,5 @@
-/* SPDX-License-Identifier: MIT
- * The probes: answers that agree with what the calls themselves do, no trace left, the same in every thread, and kept when a filter comes
- * later. */
+/* SPDX-License-Identifier: MIT The probes: answers that agree with what the calls themselves do, no trace left, the
+ * same in every thread, and kept when a filter comes later. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -71,7 +70,8 @@ static void test_agrees_with_the_calls(void **state)
 	if (fd >= 0)
 		close(fd);
 	assert_int_equal(odf_probe_get(ODF_PROBE_EXECVEAT, NULL), ODF_ANSWER_YES);
-	assert_int_equal(odf_probe_get(ODF_PROBE_PROC, NULL), access("/proc/self/stat", R_OK) == 0 ? ODF_ANSWER_YES : ODF_ANSWER_NO);
+	assert_int_equal(odf_probe_get(ODF_PROBE_PROC, NULL),
+			 access("/proc/self/stat", R_OK) == 0 ? ODF_ANSWER_YES : ODF_ANSWER_NO);
 }
 
 static void test_structure(void **state)

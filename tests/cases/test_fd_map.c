@@ -1,5 +1,5 @@
-/* SPDX-License-Identifier: MIT
- * The descriptor map against a model: tables of descriptors as arrays, operations applied one by one against actions applied at once. */
+/* SPDX-License-Identifier: MIT The descriptor map against a model: tables of descriptors as arrays, operations applied
+ * one by one against actions applied at once. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -222,7 +222,9 @@ static void test_cycle_index(void **state)
 	struct fd_range others[FD_MAP_RANGES(2)];
 	size_t ready[2];
 	int named[FD_MAP_NAMED(2)];
-	struct fd_map map = { .ops = ops, .slots = slots, .ready = ready, .named = named, .others = others, .kept = NOTHING_KEPT };
+	struct fd_map map = {
+		.ops = ops, .slots = slots, .ready = ready, .named = named, .others = others, .kept = NOTHING_KEPT,
+	};
 
 	(void)state;
 	fd_map_build(&map, swap, 2);

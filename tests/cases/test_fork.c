@@ -277,7 +277,7 @@ static void test_threads(void **state)
 	must_have_no_children();
 }
 
-/* ---- The switch: a file of one character stands for /proc/self/use_odf ------------------------------------------------------ */
+/* ---- The switch: a file of one character stands for /proc/self/use_odf ------------------------------------------- */
 
 static const char *switch_file(const char *contents, mode_t mode)
 {
@@ -312,7 +312,8 @@ static void test_switch(void **state)
 	assert_int_equal(kernel_switch_set(&two, &place, true), ODF_REASON_KERNEL_BUSY);
 	kernel_switch_put_back(&two, true);
 	must_read(place.path, "1");
-	/* A child forked meanwhile, by whatever thread: the lock's copy is free there, and the inherited switch is cleared. */
+	/* A child forked meanwhile, by whatever thread: the lock's copy is free there, and the inherited switch is
+	 * cleared. */
 	pid = fork();
 	if (pid == 0) {
 		struct kernel_switch own;
@@ -387,7 +388,8 @@ static void test_switch_stays(void **state)
 	surroundings_must_equal(&before);
 }
 
-/* The switch of a memory cgroup: other processes are in it, so a child leaves it to its parent; and it is ours only while we are in that cgroup. */
+/* The switch of a memory cgroup: other processes are in it, so a child leaves it to its parent; and it is ours only
+ * while we are in that cgroup. */
 static void test_cgroup_switch(void **state)
 {
 	struct kernel_place place = { ODF_KERNEL_INTERFACE_ASYNC_FORK, switch_file("0\n", 0600), async_fork_cgroup() };

@@ -302,8 +302,8 @@ static void *note_and_forget(void *number)
 			wrong += !forget(place, MIB / 4) || is_there(place) ||
 				 !has(place + MIB / 4, MIB * 3 / 4);
 		if (random & 1 << 21)
-			wrong += !forget(place + MIB / 2, MIB / 4) ||
-				 !is_there(place + MIB / 2 - 1) || is_there(place + MIB / 2) || !is_there(place + MIB * 3 / 4);
+			wrong += !forget(place + MIB / 2, MIB / 4) || !is_there(place + MIB / 2 - 1) ||
+				 is_there(place + MIB / 2) || !is_there(place + MIB * 3 / 4);
 		wrong += !is_there(place + MIB - 1) || !forget(place, MIB);
 		wrong += is_there(place) || is_there(place + MIB - 1);
 	}

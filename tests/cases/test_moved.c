@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Memory of the heap that the program has moved, unmapped, mapped over, sealed or named, by calls that the library sees and by system calls that it does not.
- * Each case asserts what is right without the library; it runs so, and with the library preloaded, heap=auto and heap=on. Each is a process of its own: this
- * program executed again.
+ * Memory of the heap that the program has moved, unmapped, mapped over, sealed or named, by calls that the library sees
+ * and by system calls that it does not. Each case asserts what is right without the library; it runs so, and with the
+ * library preloaded, heap=auto and heap=on. Each is a process of its own: this program executed again.
  *
  *   test_moved              all, as TAP
  *   test_moved NAME         that case
@@ -11,11 +11,12 @@
  */
 #include "moved.h"
 
-/* ---- By system calls that nobody sees ----------------------------------------------------------------------------------------------- */
+/* ---- By system calls that nobody sees ---------------------------------------------------------------------------- */
 
 static bool has_7_in_the_middle(char *p)
 {
-	return p[0] == 1 && p[MIB - 1] == 1 && p[MIB] == 7 && p[2 * MIB - 1] == 7 && p[2 * MIB] == 1 && p[8 * MIB - 1] == 1;
+	return p[0] == 1 && p[MIB - 1] == 1 && p[MIB] == 7 && p[2 * MIB - 1] == 7 && p[2 * MIB] == 1 &&
+	       p[8 * MIB - 1] == 1;
 }
 
 static void mapped_over(void)
@@ -97,8 +98,8 @@ static void unmapped_while_frozen(void)
 
 static bool cannot_be_written(char *p)
 {
-	return p[MIB] == 1 && strstr(line_of(p + MIB), " r--") != NULL && strstr(line_of(p), " rw") != NULL && strstr(line_of(p + 2 * MIB), " rw") != NULL &&
-	       p[2 * MIB] == 1;
+	return p[MIB] == 1 && strstr(line_of(p + MIB), " r--") != NULL && strstr(line_of(p), " rw") != NULL &&
+	       strstr(line_of(p + 2 * MIB), " rw") != NULL && p[2 * MIB] == 1;
 }
 
 static void rights_taken(void)
@@ -125,8 +126,8 @@ static void rights_taken_while_frozen(void)
 
 static bool is_executable(char *p)
 {
-	return strstr(line_of(p + MIB), " r-x") != NULL && strstr(line_of(p + 2 * MIB - PAGE), " r-x") != NULL && p[0] == 1 && p[MIB] == 1 &&
-	       p[2 * MIB - 1] == 1 && p[2 * MIB] == 1;
+	return strstr(line_of(p + MIB), " r-x") != NULL && strstr(line_of(p + 2 * MIB - PAGE), " r-x") != NULL &&
+	       p[0] == 1 && p[MIB] == 1 && p[2 * MIB - 1] == 1 && p[2 * MIB] == 1;
 }
 
 static void made_executable(void)
@@ -168,14 +169,16 @@ static void mapped_in_a_hole(void)
 		must(others[i] + MIB / 4 <= p || others[i] >= p + MIB);
 	}
 	over_forks(has_7, p);
-	must(mprotect(p, MIB, PROT_READ) == 0 && mprotect(p, MIB, RW) == 0 && madvise(p, PAGE, MADV_DONTNEED) == 0 && p[0] == 0);
+	must(mprotect(p, MIB, PROT_READ) == 0 && mprotect(p, MIB, RW) == 0 && madvise(p, PAGE, MADV_DONTNEED) == 0 &&
+	     p[0] == 0);
 	must(munmap(p, MIB) == 0);
 	must(mprotect(p, PAGE, PROT_READ) == -1 && errno == ENOMEM);
 }
 
 static bool has_7_and_9(char *p)
 {
-	return has_7_in_the_middle(p) && p[4 * MIB - 1] == 1 && p[4 * MIB] == 9 && p[5 * MIB - 1] == 9 && p[5 * MIB] == 1;
+	return has_7_in_the_middle(p) && p[4 * MIB - 1] == 1 && p[4 * MIB] == 9 && p[5 * MIB - 1] == 9 &&
+	       p[5 * MIB] == 1;
 }
 
 /* Where the list of mappings cannot be had. */
@@ -199,7 +202,7 @@ static void without_a_descriptor(void)
 	child_agrees(has_7_and_9, p);
 }
 
-/* ---- By calls that the library has a part in ------------------------------------------------------------------------------------------- */
+/* ---- By calls that the library has a part in --------------------------------------------------------------------- */
 
 static bool segment_is_there(char *p)
 {
@@ -259,7 +262,8 @@ static void other_parts_of_a_file(void)
 	must(is_as_filled(p));
 	over_forks(is_as_filled, p);
 	/* Of one that the program has put there. */
-	must(ftruncate(file, (off_t)(2 * PAGE)) == 0 && pwrite(file, "x", 1, 0) == 1 && pwrite(file, "y", 1, (off_t)PAGE) == 1);
+	must(ftruncate(file, (off_t)(2 * PAGE)) == 0 && pwrite(file, "x", 1, 0) == 1 &&
+	     pwrite(file, "y", 1, (off_t)PAGE) == 1);
 	q = mmap(p, PAGE, RW, MAP_SHARED | MAP_FIXED, file, 0);
 	must(q == p && *q == 'x');
 	must(remap_file_pages(q, PAGE, 0, 1, 0) == 0 && *q == 'y');
@@ -295,7 +299,8 @@ static void sealed(void)
 
 static bool is_sealed_constant(char *p)
 {
-	return p[0] == 1 && p[MIB] == 7 && p[2 * MIB - 1] == 7 && p[2 * MIB] == 1 && strstr(line_of(p + MIB), " r--") != NULL;
+	return p[0] == 1 && p[MIB] == 7 && p[2 * MIB - 1] == 7 && p[2 * MIB] == 1 &&
+	       strstr(line_of(p + MIB), " r--") != NULL;
 }
 
 /* As loaders do it with what is constant from then on. */
@@ -349,10 +354,11 @@ static void names(void)
 	must(ftruncate(file, (off_t)PAGE) == 0);
 	shared = mmap(p, PAGE, RW, MAP_SHARED | MAP_FIXED, file, 0);
 	must(shared == p && prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, PAGE, "mine") == -1 && errno == EBADF);
-	must(munmap(p, MIB / 2) == 0 && prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, MIB, "mine") == -1 && errno == ENOMEM);
+	must(munmap(p, MIB / 2) == 0 && prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, MIB, "mine") == -1 &&
+	     errno == ENOMEM);
 }
 
-/* ---- All of them -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- All of them ------------------------------------------------------------------------------------------------- */
 
 static const struct {
 	const char *name;
@@ -449,7 +455,8 @@ int main(int argc, char **argv)
 		if (status == 77 << 8 && needed != NULL && strcmp(needed, "1") == 0)
 			status = 1;
 		failed += status != 0 && status != 77 << 8;
-		printf("%s %d - %s%s\n", status == 0 || status == 77 << 8 ? "ok" : "not ok", ++number, cases[i].name, status == 77 << 8 ? " # SKIP not here" : "");
+		printf("%s %d - %s%s\n", status == 0 || status == 77 << 8 ? "ok" : "not ok", ++number, cases[i].name,
+		       status == 77 << 8 ? " # SKIP not here" : "");
 	}
 	return failed > 0;
 }

@@ -17,10 +17,22 @@
 
 static void file_systems(void **unused)
 {
-	static const uint32_t copying[] = { EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC, TMPFS_MAGIC, OVERLAYFS_SUPER_MAGIC, NFS_SUPER_MAGIC,
-		PROC_SUPER_MAGIC, SYSFS_MAGIC, SQUASHFS_MAGIC, CGROUP2_SUPER_MAGIC, DEVPTS_SUPER_MAGIC, HUGETLBFS_MAGIC, F2FS_SUPER_MAGIC };
-	static const uint32_t other[] = { FUSE_SUPER_MAGIC, V9FS_MAGIC, CIFS_SUPER_MAGIC, SMB2_SUPER_MAGIC, SMB_SUPER_MAGIC, CEPH_SUPER_MAGIC, 0x0bd00bd0 /* Lustre */,
-		0x47504653 /* GPFS */, 0x2fc12fc1 /* ZFS, asked for its switch */, 0x12345678, 0 };
+	static const uint32_t copying[] = { EXT4_SUPER_MAGIC,    XFS_SUPER_MAGIC,       BTRFS_SUPER_MAGIC,
+					    TMPFS_MAGIC,         OVERLAYFS_SUPER_MAGIC, NFS_SUPER_MAGIC,
+					    PROC_SUPER_MAGIC,    SYSFS_MAGIC,           SQUASHFS_MAGIC,
+					    CGROUP2_SUPER_MAGIC, DEVPTS_SUPER_MAGIC,    HUGETLBFS_MAGIC,
+					    F2FS_SUPER_MAGIC };
+	static const uint32_t other[] = { FUSE_SUPER_MAGIC,
+					  V9FS_MAGIC,
+					  CIFS_SUPER_MAGIC,
+					  SMB2_SUPER_MAGIC,
+					  SMB_SUPER_MAGIC,
+					  CEPH_SUPER_MAGIC,
+					  0x0bd00bd0 /* Lustre */,
+					  0x47504653 /* GPFS */,
+					  0x2fc12fc1 /* ZFS, asked for its switch */,
+					  0x12345678,
+					  0 };
 
 	(void)unused;
 	for (size_t i = 0; i < sizeof copying / sizeof *copying; i++)
@@ -31,10 +43,24 @@ static void file_systems(void **unused)
 
 static void devices(void **unused)
 {
-	static const unsigned plain[][2] = { { 1, 3 }, { 1, 5 }, { 1, 9 }, { 5, 0 }, { 5, 2 }, { 136, 7 }, { 13, 64 }, { 116, 0 }, { 10, 200 }, { 10, 237 } };
-	static const unsigned other[][2] = { { 195, 0 } /* nvidia0 */, { 195, 255 } /* nvidiactl */, { 231, 192 } /* uverbs0 */, { 226, 0 } /* dri/card0 */,
-		{ 226, 128 } /* dri/renderD128 */, { 10, 196 } /* vfio/vfio */, { 10, 229 } /* fuse */, { 10, 232 } /* kvm */, { 10, 238 } /* vhost-net */,
-		{ 10, 126 }, { 81, 0 } /* video0 */, { 21, 0 } /* sg0 */, { 240, 0 } /* kfd, nvme... */, { 511, 0 } };
+	static const unsigned plain[][2] = {
+		{ 1, 3 }, { 1, 5 }, { 1, 9 }, { 5, 0 }, { 5, 2 }, { 136, 7 }, { 13, 64 }, { 116, 0 }, { 10, 200 },
+		{ 10, 237 },
+	};
+	static const unsigned other[][2] = { { 195, 0 } /* nvidia0 */,
+					     { 195, 255 } /* nvidiactl */,
+					     { 231, 192 } /* uverbs0 */,
+					     { 226, 0 } /* dri/card0 */,
+					     { 226, 128 } /* dri/renderD128 */,
+					     { 10, 196 } /* vfio/vfio */,
+					     { 10, 229 } /* fuse */,
+					     { 10, 232 } /* kvm */,
+					     { 10, 238 } /* vhost-net */,
+					     { 10, 126 },
+					     { 81, 0 } /* video0 */,
+					     { 21, 0 } /* sg0 */,
+					     { 240, 0 } /* kfd, nvme... */,
+					     { 511, 0 } };
 
 	(void)unused;
 	for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
@@ -54,7 +80,8 @@ static void inodes_without_a_file(void **unused)
 	assert_int_equal(pinned_anonymous("anon_inode:[io_uring]", PINNED_FOUND), ODF_REASON_HEAP_PINS);
 	assert_int_equal(pinned_anonymous("anon_inode:[io_uring]", PINNED_RECEIVED), ODF_REASON_HEAP_PINS);
 	assert_int_equal(pinned_anonymous("anon_inode:[userfaultfd]", PINNED_FOUND), ODF_REASON_HEAP_USERFAULT);
-	assert_int_equal(pinned_anonymous("anon_inode:[userfaultfd]", PINNED_RECEIVED), ODF_REASON_NONE); /* another's */
+	/* another's */
+	assert_int_equal(pinned_anonymous("anon_inode:[userfaultfd]", PINNED_RECEIVED), ODF_REASON_NONE);
 	assert_int_equal(pinned_anonymous("anon_inode:[vfio-device]", PINNED_RECEIVED), ODF_REASON_HEAP_DEVICE);
 	assert_int_equal(pinned_anonymous("anon_inode:kvm-vm", PINNED_FOUND), ODF_REASON_HEAP_DEVICE);
 	assert_int_equal(pinned_anonymous("/anything", PINNED_FOUND), ODF_REASON_HEAP_DEVICE);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * How worker tasks end otherwise than by returning: workers, the manager and the template that are killed, tasks that are
- * cancelled and freed at any time, a pool in a forked child, a program that ends, want of descriptors. Each task has
- * exactly one answer, and nothing of it is seen by the program's wait(). */
+ * How worker tasks end otherwise than by returning: workers, the manager and the template that are killed, tasks that
+ * are cancelled and freed at any time, a pool in a forked child, a program that ends, want of descriptors. Each task
+ * has exactly one answer, and nothing of it is seen by the program's wait(). */
 #include <fcntl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -518,7 +518,8 @@ static void test_limit_of_files(void **state)
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
 	pool = pool_of(0, 1, 0, 0);
 	assert_int_equal(answer_to(submitted(pool, echoes, input, sizeof input)), 0);
-	assert_int_equal(setrlimit(RLIMIT_FSIZE, &(struct rlimit){ 4096, limit.rlim_max }), 0); /* below what there is */
+	/* below what there is */
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &(struct rlimit){ 4096, limit.rlim_max }), 0);
 	assert_int_equal(answer_to(submitted(pool, echoes, input, sizeof input)), 0);
 	for (int i = 0, result = 0; result == 0; i++) {
 		assert_true(i < 40);

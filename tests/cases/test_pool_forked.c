@@ -74,7 +74,8 @@ static void test_its_process_is_killed(void **state)
 		fflush(stdout);
 		assert_int_equal(dup2(ends[1], 1), 1); /* the standard ones are all that it has */
 		task = way == 0 ? paused(pool)
-				: submitted_with(pool, forks_and_pauses, &(int){ 1 }, sizeof(int), ODF_TASK_FORK, 0, 0, 0);
+				: submitted_with(pool, forks_and_pauses, &(int){ 1 }, sizeof(int), ODF_TASK_FORK, 0, 0,
+						 0);
 		assert_int_equal(dup2(out, 1), 1);
 		close(out);
 		close(ends[1]);

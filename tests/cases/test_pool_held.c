@@ -144,7 +144,11 @@ static void test_namespaces(void **state)
 	static const struct {
 		const char *name;
 		int type;
-	} kinds[] = { { "uts", CLONE_NEWUTS }, { "ipc", CLONE_NEWIPC }, { "net", CLONE_NEWNET }, { "mnt", CLONE_NEWNS }, { "pid", CLONE_NEWPID } };
+	} kinds[] = { { "uts", CLONE_NEWUTS },
+		      { "ipc", CLONE_NEWIPC },
+		      { "net", CLONE_NEWNET },
+		      { "mnt", CLONE_NEWNS },
+		      { "pid", CLONE_NEWPID } };
 
 	(void)state;
 	if (geteuid() != 0) {
@@ -157,7 +161,8 @@ static void test_namespaces(void **state)
 		odf_namespace namespace;
 
 		snprintf(path, sizeof path, "/proc/self/ns/%s", kinds[i].name);
-		namespace = (odf_namespace){ .fd = open(path, O_RDONLY | O_CLOEXEC), .type = i % 2 ? 0 : kinds[i].type };
+		namespace = (odf_namespace){ .fd = open(path, O_RDONLY | O_CLOEXEC),
+					     .type = i % 2 ? 0 : kinds[i].type };
 		assert_true(namespace.fd >= 0);
 		call.options.namespaces = &namespace;
 		call.options.namespace_count = 1;
@@ -198,7 +203,8 @@ static void test_detached_fails(void **state)
 		call.options.fds = NULL;
 		call.options.fd_count = 0;
 		call.options.launch = &call.launch;
-		assert_int_equal(odf_pool_spawn(pool, &call.pid, "/does/not/exist", true_argv, NULL, &call.options, NULL), 0);
+		assert_int_equal(
+			odf_pool_spawn(pool, &call.pid, "/does/not/exist", true_argv, NULL, &call.options, NULL), 0);
 		must_have_no_children();
 		assert_int_equal(odf_launch_wait(call.launch, -1, &report), ENOENT);
 		assert_int_equal(report.step, ODF_STEP_EXEC);
@@ -228,7 +234,8 @@ static int on_terminal(void)
 		call.options.fds = NULL;
 		call.options.fd_count = 0;
 		call.options.launch = &call.launch;
-		assert_int_equal(odf_pool_spawn(pool, &call.pid, "/does/not/exist", true_argv, NULL, &call.options, NULL), 0);
+		assert_int_equal(
+			odf_pool_spawn(pool, &call.pid, "/does/not/exist", true_argv, NULL, &call.options, NULL), 0);
 		assert_int_equal(odf_launch_wait(call.launch, -1, &report), ENOENT);
 		assert_int_equal(report.step, ODF_STEP_EXEC);
 		odf_launch_free(call.launch);

@@ -427,7 +427,7 @@ static void test_many_threads(void **state)
 	assert_int_equal(odf_pool_destroy(pool), 0);
 }
 
-/* ---- Random kills of the template --------------------------------------------------------------------------------- */
+/* ---- Random kills of the template -------------------------------------------------------------------------------- */
 
 static atomic_uint killed_so_far;
 static unsigned kills_wanted;
@@ -445,7 +445,8 @@ static void *makes_until_over(void *pool)
 		}
 		error = pool_process_wait(&process, 60000, &status);
 		/* It dies with the template, of which the template may still tell. */
-		if (!(error == ECHILD || (error == 0 && (status == 6 << 8 || (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL))))) {
+		if (!(error == ECHILD ||
+		      (error == 0 && (status == 6 << 8 || (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL))))) {
 			print_message("# wait: %d, status %x\n", error, (unsigned)status);
 			return pool;
 		}

@@ -31,7 +31,8 @@ static bool finds_nothing(int options)
 		return false;
 	if (wait4(-1, NULL, WNOHANG | WUNTRACED | WCONTINUED | options, NULL) != -1 || errno != ECHILD)
 		return false;
-	return waitid(P_ALL, 0, &info, WEXITED | WSTOPPED | WCONTINUED | WNOHANG | WNOWAIT | options) == -1 && errno == ECHILD;
+	return waitid(P_ALL, 0, &info, WEXITED | WSTOPPED | WCONTINUED | WNOHANG | WNOWAIT | options) == -1 &&
+	       errno == ECHILD;
 }
 
 #define must_see_nothing() (assert_true(finds_nothing(0)), assert_int_equal(children_ended, 0))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Worker tasks: what goes in and comes out, many at once, what is refused, event loops. What a task finds in its worker:
- * test_pool_workers.c; how tasks end otherwise: test_pool_ends.c.
+ * Worker tasks: what goes in and comes out, many at once, what is refused, event loops. What a task finds in its
+ * worker: test_pool_workers.c; how tasks end otherwise: test_pool_ends.c.
  *
  * ODF_TEST_BYTES (9 MiB) is the largest input and output. */
 #include <dlfcn.h>
@@ -134,7 +134,11 @@ static void test_memory_comes_back(void **state)
 	must_work(pool);
 	before = shared_kib();
 	for (int i = 0; i < 24; i++) {
-		odf_task *task = submitted(pool, i % 2 == 0 ? echoes : i % 8 == 1 ? writes_and_pauses : pauses, input, size);
+		odf_task *task = submitted(pool,
+					   i % 2 == 0   ? echoes
+					   : i % 8 == 1 ? writes_and_pauses
+							: pauses,
+					   input, size);
 		if (i % 2 == 0) {
 			assert_int_equal(odf_task_wait(task, NULL, NULL, -1), 0);
 		} else if (i % 4 == 1) {

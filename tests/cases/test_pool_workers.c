@@ -280,7 +280,8 @@ static void prints_into(const char *path)
 		_exit(1);
 	printf("before "); /* and stays in the buffer */
 	pool = odf_pool_create(NULL);
-	if (pool == NULL || odf_pool_submit(pool, prints, NULL, 0, &task) != 0 || odf_task_wait(task, NULL, NULL, -1) != 0)
+	if (pool == NULL || odf_pool_submit(pool, prints, NULL, 0, &task) != 0 ||
+	    odf_task_wait(task, NULL, NULL, -1) != 0)
 		_exit(2);
 	odf_task_free(task);
 	if (odf_pool_destroy(pool) != 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Forks that do not end where they began, and processes that can do less after they grew than before: no fork fails or costs more for good, every child has
- * its memory, and none of it is held twice.
+ * Forks that do not end where they began, and processes that can do less after they grew than before: no fork fails or
+ * costs more for good, every child has its memory, and none of it is held twice.
  */
 #include <pthread.h>
 #include <setjmp.h>
@@ -287,7 +287,8 @@ static void leaves_after(char *words[CASE_WORDS])
 			wait_ms(5);
 			_exit(is_right() ? 0 : 1);
 		}
-		must(pid > 0 && pread(direct, mapped, MIB, 0) == (ssize_t)MIB && mapped[0] == 76 && mapped[MIB - 1] == 76 && mapped[MIB] == 77);
+		must(pid > 0 && pread(direct, mapped, MIB, 0) == (ssize_t)MIB && mapped[0] == 76 &&
+		     mapped[MIB - 1] == 76 && mapped[MIB] == 77);
 		must(status_of(pid) == 0);
 		memset(mapped, 77, MIB);
 	}
@@ -357,11 +358,14 @@ int main(int argc, char **argv)
 		run_case(cases, sizeof cases / sizeof *cases, argc, argv);
 	for (size_t i = 0; i < sizeof runs / sizeof *runs; i++)
 		for (int on = 0; on < 2; on++) {
-			const char *words[] = { "test_robust_forks", runs[i][0], runs[i][1], runs[i][2], runs[i][3], NULL };
+			const char *words[] = {
+				"test_robust_forks", runs[i][0], runs[i][1], runs[i][2], runs[i][3], NULL,
+			};
 			int result = execute(on ? "on" : "auto", words, NULL, NULL);
 			failed += result != 0 && result != 77;
-			printf("%s %d - %s %s %s %s %s%s\n", result == 0 || result == 77 ? "ok" : "not ok", ++number, on ? "on" : "auto", runs[i][0],
-			       runs[i][1] != NULL ? runs[i][1] : "", runs[i][2] != NULL ? runs[i][2] : "", runs[i][3] != NULL ? runs[i][3] : "",
+			printf("%s %d - %s %s %s %s %s%s\n", result == 0 || result == 77 ? "ok" : "not ok", ++number,
+			       on ? "on" : "auto", runs[i][0], runs[i][1] != NULL ? runs[i][1] : "",
+			       runs[i][2] != NULL ? runs[i][2] : "", runs[i][3] != NULL ? runs[i][3] : "",
 			       result == 77 ? " # SKIP not here" : "");
 			fflush(stdout);
 		}

@@ -54,7 +54,8 @@ static int in_new_namespace(void)
 	odf_capabilities capabilities = ODF_CAPABILITIES_INIT;
 	char *json, *pid;
 
-	(void)helper_path("state"); /* may start a program for that, which would be the first of the namespace, and its end */
+	/* may start a program for that, which would be the first of the namespace, and its end */
+	(void)helper_path("state");
 	if (unshare(CLONE_NEWPID) != 0)
 		return 77;
 	if (ask_first) {

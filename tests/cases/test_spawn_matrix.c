@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Random combinations of the options since 0.2.0, with some of the older ones: by every engine that can, the child must
- * find itself to be the same (tests/support/state.c says what), and what cannot be done must fail with the same error at the
- * same step. ODF_TEST_REQUESTS says how many. */
+ * find itself to be the same (tests/support/state.c says what), and what cannot be done must fail with the same error
+ * at the same step. ODF_TEST_REQUESTS says how many. */
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -32,8 +32,8 @@ enum { RESET_ON_FORK = 1 };
 
 /* What must have been part of requests that succeeded. */
 enum {
-	SIGDEFAULT, CHILD_PATH, KEEP, NONE, OF_USER, CWD_FD, CWD_RELATIVE, OPEN_AT, OPEN_AT_CWD, EDITS, IOPRIO, OOM, ATTR,
-	AMBIENT, ROOT, KINDS
+	SIGDEFAULT, CHILD_PATH, KEEP, NONE, OF_USER, CWD_FD, CWD_RELATIVE, OPEN_AT, OPEN_AT_CWD, EDITS, IOPRIO, OOM,
+	ATTR, AMBIENT, ROOT, KINDS
 };
 static const char *const kinds[KINDS] = {
 	"signals to put back", "the child's PATH", "groups kept", "no groups", "the user's groups",
@@ -138,7 +138,8 @@ static void draw_priorities(struct request *r, unsigned *seed)
 {
 	if (one_of(seed, 4)) {
 		r->options.flags |= ODF_SPAWN_IOPRIO;
-		r->options.ioprio = one_of(seed, 8) ? ODF_IOPRIO(7, 7) : ODF_IOPRIO(2 + rand_r(seed) % 2, rand_r(seed) % 8);
+		r->options.ioprio = one_of(seed, 8) ? ODF_IOPRIO(7, 7)
+						    : ODF_IOPRIO(2 + rand_r(seed) % 2, rand_r(seed) % 8);
 		draw(r, IOPRIO);
 	}
 	if (one_of(seed, 4)) {
@@ -147,8 +148,10 @@ static void draw_priorities(struct request *r, unsigned *seed)
 		draw(r, OOM);
 	}
 	if (one_of(seed, 4)) {
-		r->attr = (struct first_sched_attr){ .size = sizeof r->attr, .policy = one_of(seed, 2) ? SCHED_BATCH : SCHED_OTHER,
-						     .flags = one_of(seed, 2) ? RESET_ON_FORK : 0, .nice = 11 + rand_r(seed) % 8 };
+		r->attr = (struct first_sched_attr){ .size = sizeof r->attr,
+						     .policy = one_of(seed, 2) ? SCHED_BATCH : SCHED_OTHER,
+						     .flags = one_of(seed, 2) ? RESET_ON_FORK : 0,
+						     .nice = 11 + rand_r(seed) % 8 };
 		r->options.sched_attr = (const struct sched_attr *)&r->attr;
 		draw(r, ATTR);
 	}
@@ -233,7 +236,8 @@ static char *result_of(struct request *r, odf_strategy engine, bool *ran)
 	}
 	assert_int_equal(report.strategy, engine);
 	if (error != 0) {
-		assert_true(asprintf(&text, "error %d, step %s, index %d", error, odf_step_name(report.step), report.index) > 0);
+		assert_true(asprintf(&text, "error %d, step %s, index %d", error, odf_step_name(report.step),
+				     report.index) > 0);
 		return text;
 	}
 	must_exit_with(pid, 0);
@@ -267,7 +271,8 @@ static void compare_engines(unsigned seed, unsigned *by_libc)
 	for (int i = 0; i < 2; i++) {
 		char *other = result_of(&request, engines[i], &ran);
 		if (other != NULL && !same(forked, other, engines[i]))
-			fail_msg("seed %u: %s differs from fork:\n%s\n%s", seed, odf_strategy_name(engines[i]), forked, other);
+			fail_msg("seed %u: %s differs from fork:\n%s\n%s", seed, odf_strategy_name(engines[i]), forked,
+				 other);
 		*by_libc += engines[i] == ODF_STRATEGY_POSIX_SPAWN && ran;
 		free(other);
 	}
@@ -278,8 +283,8 @@ static void copy_to(const char *directory)
 {
 	char command[16384];
 
-	snprintf(command, sizeof command, "mkdir -m 755 '%s' && cp '%s' '%s/program' && chmod 755 '%s/program'", directory,
-		 helper_path("state_static"), directory, directory);
+	snprintf(command, sizeof command, "mkdir -m 755 '%s' && cp '%s' '%s/program' && chmod 755 '%s/program'",
+		 directory, helper_path("state_static"), directory, directory);
 	assert_int_equal(system(command), 0);
 }
 

@@ -3,7 +3,10 @@
 #include "../../src/strategy/strategy.h"
 #include "../support/support.h"
 
-enum { K = ODF_STRATEGY_KERNEL, R = ODF_STRATEGY_REGION, F = ODF_STRATEGY_FORK, V = ODF_STRATEGY_VFORK, P = ODF_STRATEGY_POSIX_SPAWN };
+enum {
+	K = ODF_STRATEGY_KERNEL, R = ODF_STRATEGY_REGION, F = ODF_STRATEGY_FORK, V = ODF_STRATEGY_VFORK,
+	P = ODF_STRATEGY_POSIX_SPAWN,
+};
 #define A(s) ODF_ALLOW(s)
 #define BIG ((size_t)1 << 30)
 
@@ -19,62 +22,89 @@ static const struct {
 	  ODF_REASON_KERNEL_NOT_OFFERED, ODF_REASON_NO_REGION, ODF_REASON_CHOSEN },
 	{ "fork, big, kernel offers but is not verified", { 0 }, { 0 }, { .resident_bytes = BIG }, ODF_STRATEGY_FORK,
 	  ODF_REASON_KERNEL_NOT_VERIFIED, ODF_REASON_NO_REGION, ODF_REASON_CHOSEN },
-	{ "fork, big, kernel verified", { 0 }, { .kernel_verified = true }, { .resident_bytes = BIG }, ODF_STRATEGY_KERNEL,
+	{ "fork, big, kernel verified", { 0 }, { .kernel_verified = true }, { .resident_bytes = BIG },
+	  ODF_STRATEGY_KERNEL,
 	  ODF_REASON_CHOSEN, ODF_REASON_NO_REGION, ODF_REASON_BETTER_CHOSEN },
-	{ "fork, small, kernel verified", { 0 }, { .kernel_verified = true }, { .resident_bytes = 1 << 20 }, ODF_STRATEGY_FORK,
+	{ "fork, small, kernel verified", { 0 }, { .kernel_verified = true }, { .resident_bytes = 1 << 20 },
+	  ODF_STRATEGY_FORK,
 	  ODF_REASON_TOO_SMALL, ODF_REASON_NO_REGION, ODF_REASON_CHOSEN },
-	{ "fork, just big enough", { 0 }, { .kernel_verified = true }, { .resident_bytes = STRATEGY_KERNEL_GAINS_BYTES },
+	{ "fork, just big enough", { 0 }, { .kernel_verified = true },
+	  { .resident_bytes = STRATEGY_KERNEL_GAINS_BYTES },
 	  ODF_STRATEGY_KERNEL, ODF_REASON_CHOSEN, ODF_REASON_NO_REGION, ODF_REASON_BETTER_CHOSEN },
-	{ "kernel by name, not verified, fork allowed", { .allow = A(K) | A(F) }, { 0 }, { .resident_bytes = BIG }, ODF_STRATEGY_KERNEL,
+	{ "kernel by name, not verified, fork allowed", { .allow = A(K) | A(F) }, { 0 }, { .resident_bytes = BIG },
+	  ODF_STRATEGY_KERNEL,
 	  ODF_REASON_CHOSEN, ODF_REASON_NOT_ALLOWED, ODF_REASON_BETTER_CHOSEN },
-	{ "kernel by name, small, fork allowed", { .allow = A(K) | A(F) }, { 0 }, { .resident_bytes = 4096 }, ODF_STRATEGY_FORK,
+	{ "kernel by name, small, fork allowed", { .allow = A(K) | A(F) }, { 0 }, { .resident_bytes = 4096 },
+	  ODF_STRATEGY_FORK,
 	  ODF_REASON_TOO_SMALL, ODF_REASON_NOT_ALLOWED, ODF_REASON_CHOSEN },
-	{ "kernel alone, small", { .allow = A(K) }, { 0 }, { .resident_bytes = 4096 }, ODF_STRATEGY_KERNEL, ODF_REASON_CHOSEN,
+	{ "kernel alone, small", { .allow = A(K) }, { 0 }, { .resident_bytes = 4096 }, ODF_STRATEGY_KERNEL,
+	  ODF_REASON_CHOSEN,
 	  ODF_REASON_NOT_ALLOWED, ODF_REASON_NOT_ALLOWED },
-	{ "kernel alone, stock kernel", { .allow = A(K) }, { .kernel = ODF_REASON_KERNEL_NOT_OFFERED }, { 0 }, ODF_STRATEGY_NONE,
+	{ "kernel alone, stock kernel", { .allow = A(K) }, { .kernel = ODF_REASON_KERNEL_NOT_OFFERED }, { 0 },
+	  ODF_STRATEGY_NONE,
 	  ODF_REASON_KERNEL_NOT_OFFERED, ODF_REASON_NOT_ALLOWED, ODF_REASON_NOT_ALLOWED },
-	{ "kernel alone, not writable", { .allow = A(K) }, { .kernel = ODF_REASON_KERNEL_NOT_WRITABLE }, { 0 }, ODF_STRATEGY_NONE,
+	{ "kernel alone, not writable", { .allow = A(K) }, { .kernel = ODF_REASON_KERNEL_NOT_WRITABLE }, { 0 },
+	  ODF_STRATEGY_NONE,
 	  ODF_REASON_KERNEL_NOT_WRITABLE, ODF_REASON_NOT_ALLOWED, ODF_REASON_NOT_ALLOWED },
-	{ "fork, big, seen to lose data", { 0 }, { .kernel_doubt = ODF_REASON_KERNEL_LOSES_DISCARDS }, { .resident_bytes = BIG }, ODF_STRATEGY_FORK,
+	{ "fork, big, seen to lose data", { 0 }, { .kernel_doubt = ODF_REASON_KERNEL_LOSES_DISCARDS },
+	  { .resident_bytes = BIG }, ODF_STRATEGY_FORK,
 	  ODF_REASON_KERNEL_LOSES_DISCARDS, ODF_REASON_NO_REGION, ODF_REASON_CHOSEN },
-	{ "kernel by name, seen to lose data", { .allow = A(K) | A(F) }, { .kernel_doubt = ODF_REASON_KERNEL_LOSES_DISCARDS }, { .resident_bytes = BIG },
+	{ "kernel by name, seen to lose data", { .allow = A(K) | A(F) },
+	  { .kernel_doubt = ODF_REASON_KERNEL_LOSES_DISCARDS }, { .resident_bytes = BIG },
 	  ODF_STRATEGY_KERNEL, ODF_REASON_CHOSEN, ODF_REASON_NOT_ALLOWED, ODF_REASON_BETTER_CHOSEN },
-	{ "kernel by name, without effect", { .allow = A(K) | A(F) }, { .kernel_doubt = ODF_REASON_KERNEL_NO_EFFECT }, { .resident_bytes = BIG },
+	{ "kernel by name, without effect", { .allow = A(K) | A(F) }, { .kernel_doubt = ODF_REASON_KERNEL_NO_EFFECT },
+	  { .resident_bytes = BIG },
 	  ODF_STRATEGY_FORK, ODF_REASON_KERNEL_NO_EFFECT, ODF_REASON_NOT_ALLOWED, ODF_REASON_CHOSEN },
-	{ "kernel alone, without effect", { .allow = A(K) }, { .kernel_doubt = ODF_REASON_KERNEL_NO_EFFECT }, { .resident_bytes = BIG },
+	{ "kernel alone, without effect", { .allow = A(K) }, { .kernel_doubt = ODF_REASON_KERNEL_NO_EFFECT },
+	  { .resident_bytes = BIG },
 	  ODF_STRATEGY_NONE, ODF_REASON_KERNEL_NO_EFFECT, ODF_REASON_NOT_ALLOWED, ODF_REASON_NOT_ALLOWED },
-	{ "kernel verified, with regions", { 0 }, { .kernel_verified = true }, { .resident_bytes = BIG, .region_bytes = 1 }, ODF_STRATEGY_KERNEL,
+	{ "kernel verified, with regions", { 0 }, { .kernel_verified = true },
+	  { .resident_bytes = BIG, .region_bytes = 1 }, ODF_STRATEGY_KERNEL,
 	  ODF_REASON_CHOSEN, ODF_REASON_BETTER_CHOSEN, ODF_REASON_BETTER_CHOSEN },
-	{ "kernel by name, not verified, with regions", { .allow = A(K) | A(R) }, { 0 }, { .resident_bytes = BIG, .region_bytes = 1 },
+	{ "kernel by name, not verified, with regions", { .allow = A(K) | A(R) }, { 0 },
+	  { .resident_bytes = BIG, .region_bytes = 1 },
 	  ODF_STRATEGY_REGION, ODF_REASON_KERNEL_REGIONS, ODF_REASON_CHOSEN, ODF_REASON_NOT_ALLOWED },
-	{ "kernel by name, verified, with regions", { .allow = A(K) | A(R) }, { .kernel_verified = true }, { .resident_bytes = BIG, .region_bytes = 1 },
+	{ "kernel by name, verified, with regions", { .allow = A(K) | A(R) }, { .kernel_verified = true },
+	  { .resident_bytes = BIG, .region_bytes = 1 },
 	  ODF_STRATEGY_KERNEL, ODF_REASON_CHOSEN, ODF_REASON_BETTER_CHOSEN, ODF_REASON_NOT_ALLOWED },
-	{ "fork with regions", { 0 }, { .kernel = ODF_REASON_KERNEL_NOT_OFFERED }, { .region_bytes = 1 }, ODF_STRATEGY_REGION,
+	{ "fork with regions", { 0 }, { .kernel = ODF_REASON_KERNEL_NOT_OFFERED }, { .region_bytes = 1 },
+	  ODF_STRATEGY_REGION,
 	  ODF_REASON_KERNEL_NOT_OFFERED, ODF_REASON_CHOSEN, ODF_REASON_BETTER_CHOSEN },
-	{ "fork alone", { .allow = A(F) }, { .kernel_verified = true }, { .resident_bytes = BIG, .region_bytes = 1 }, ODF_STRATEGY_FORK,
+	{ "fork alone", { .allow = A(F) }, { .kernel_verified = true }, { .resident_bytes = BIG, .region_bytes = 1 },
+	  ODF_STRATEGY_FORK,
 	  ODF_REASON_NOT_ALLOWED, ODF_REASON_NOT_ALLOWED, ODF_REASON_CHOSEN },
-	{ "region alone, none there", { .allow = A(R) }, { 0 }, { 0 }, ODF_STRATEGY_NONE, ODF_REASON_NOT_ALLOWED, ODF_REASON_NO_REGION,
+	{ "region alone, none there", { .allow = A(R) }, { 0 }, { 0 }, ODF_STRATEGY_NONE, ODF_REASON_NOT_ALLOWED,
+	  ODF_REASON_NO_REGION,
 	  ODF_REASON_NOT_ALLOWED },
 
-	{ "simple spawn", { .spawn = true }, { 0 }, { 0 }, ODF_STRATEGY_VFORK, ODF_REASON_CHOSEN, ODF_REASON_BETTER_CHOSEN,
+	{ "simple spawn", { .spawn = true }, { 0 }, { 0 }, ODF_STRATEGY_VFORK, ODF_REASON_CHOSEN,
+	  ODF_REASON_BETTER_CHOSEN,
 	  ODF_REASON_BETTER_CHOSEN },
-	{ "spawn that libc cannot express", { .spawn = true, .libc_lacks = ODF_REASON_LIBC_NO_OPTION }, { 0 }, { 0 }, ODF_STRATEGY_VFORK,
+	{ "spawn that libc cannot express", { .spawn = true, .libc_lacks = ODF_REASON_LIBC_NO_OPTION }, { 0 }, { 0 },
+	  ODF_STRATEGY_VFORK,
 	  ODF_REASON_CHOSEN, ODF_REASON_LIBC_NO_OPTION, ODF_REASON_BETTER_CHOSEN },
-	{ "libc or fork", { .spawn = true, .allow = A(P) | A(F) }, { 0 }, { 0 }, ODF_STRATEGY_POSIX_SPAWN, ODF_REASON_NOT_ALLOWED,
+	{ "libc or fork", { .spawn = true, .allow = A(P) | A(F) }, { 0 }, { 0 }, ODF_STRATEGY_POSIX_SPAWN,
+	  ODF_REASON_NOT_ALLOWED,
 	  ODF_REASON_CHOSEN, ODF_REASON_BETTER_CHOSEN },
-	{ "libc or fork, not expressible", { .spawn = true, .allow = A(P) | A(F), .libc_lacks = ODF_REASON_LIBC_NO_OPTION }, { 0 }, { 0 },
+	{ "libc or fork, not expressible",
+	  { .spawn = true, .allow = A(P) | A(F), .libc_lacks = ODF_REASON_LIBC_NO_OPTION }, { 0 }, { 0 },
 	  ODF_STRATEGY_FORK, ODF_REASON_NOT_ALLOWED, ODF_REASON_LIBC_NO_OPTION, ODF_REASON_CHOSEN },
-	{ "spawn with pre_exec", { .spawn = true, .pre_exec = true, .libc_lacks = ODF_REASON_LIBC_NO_OPTION }, { 0 }, { 0 },
+	{ "spawn with pre_exec", { .spawn = true, .pre_exec = true, .libc_lacks = ODF_REASON_LIBC_NO_OPTION }, { 0 },
+	  { 0 },
 	  ODF_STRATEGY_FORK, ODF_REASON_PRE_EXEC, ODF_REASON_PRE_EXEC, ODF_REASON_CHOSEN },
-	{ "pre_exec, fork forbidden", { .spawn = true, .pre_exec = true, .allow = A(V) | A(P) }, { 0 }, { 0 }, ODF_STRATEGY_NONE,
+	{ "pre_exec, fork forbidden", { .spawn = true, .pre_exec = true, .allow = A(V) | A(P) }, { 0 }, { 0 },
+	  ODF_STRATEGY_NONE,
 	  ODF_REASON_PRE_EXEC, ODF_REASON_PRE_EXEC, ODF_REASON_NOT_ALLOWED },
-	{ "spawn where CLONE_VM is fake", { .spawn = true }, { .clone_vm = ODF_REASON_CLONE_VM_FAKE }, { 0 }, ODF_STRATEGY_FORK,
+	{ "spawn where CLONE_VM is fake", { .spawn = true }, { .clone_vm = ODF_REASON_CLONE_VM_FAKE }, { 0 },
+	  ODF_STRATEGY_FORK,
 	  ODF_REASON_CLONE_VM_FAKE, ODF_REASON_CLONE_VM_FAKE, ODF_REASON_CHOSEN },
 	{ "the same, fork forbidden", { .spawn = true, .allow = A(V) }, { .clone_vm = ODF_REASON_CLONE_VM_FAKE }, { 0 },
 	  ODF_STRATEGY_NONE, ODF_REASON_CLONE_VM_FAKE, ODF_REASON_NOT_ALLOWED, ODF_REASON_NOT_ALLOWED },
-	{ "vfork alone", { .spawn = true, .allow = A(V) }, { 0 }, { 0 }, ODF_STRATEGY_VFORK, ODF_REASON_CHOSEN, ODF_REASON_NOT_ALLOWED,
+	{ "vfork alone", { .spawn = true, .allow = A(V) }, { 0 }, { 0 }, ODF_STRATEGY_VFORK, ODF_REASON_CHOSEN,
+	  ODF_REASON_NOT_ALLOWED,
 	  ODF_REASON_NOT_ALLOWED },
-	{ "fork alone for a spawn", { .spawn = true, .allow = A(F) }, { 0 }, { 0 }, ODF_STRATEGY_FORK, ODF_REASON_NOT_ALLOWED,
+	{ "fork alone for a spawn", { .spawn = true, .allow = A(F) }, { 0 }, { 0 }, ODF_STRATEGY_FORK,
+	  ODF_REASON_NOT_ALLOWED,
 	  ODF_REASON_NOT_ALLOWED, ODF_REASON_CHOSEN },
 	{ "posix_spawn alone, not expressible",
 	  { .spawn = true, .allow = A(P), .libc_lacks = ODF_REASON_LIBC_NO_OPTION }, { 0 }, { 0 }, ODF_STRATEGY_NONE,
@@ -85,8 +115,10 @@ static void test_table(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-		const odf_strategy *order = strategy_order(rows[i].request.spawn) + rows[i].request.spawn; /* behind the pool */
-		struct strategy_choice choice = strategy_choose(&rows[i].request, &rows[i].capabilities, &rows[i].facts);
+		/* behind the pool */
+		const odf_strategy *order = strategy_order(rows[i].request.spawn) + rows[i].request.spawn;
+		struct strategy_choice choice = strategy_choose(&rows[i].request, &rows[i].capabilities,
+								&rows[i].facts);
 		if (choice.strategy != rows[i].strategy || choice.reason[order[0]] != rows[i].first ||
 		    choice.reason[order[1]] != rows[i].second || choice.reason[order[2]] != rows[i].third)
 			fail_msg("%s: %s (%s, %s, %s)", rows[i].what, odf_strategy_name(choice.strategy),
@@ -95,8 +127,8 @@ static void test_table(void **state)
 	}
 }
 
-/* Whatever is asked: what is taken was allowed, exactly one strategy is CHOSEN or none, and no strategy of this kind goes without a
- * reason. */
+/* Whatever is asked: what is taken was allowed, exactly one strategy is CHOSEN or none, and no strategy of this kind
+ * goes without a reason. */
 static void test_every_combination(void **state)
 {
 	(void)state;
@@ -143,13 +175,19 @@ static void test_pool(void **state)
 	} pools[] = {
 		{ "given", { .spawn = true, .pool = true }, { 0 }, ODF_STRATEGY_POOL, ODF_REASON_CHOSEN },
 		{ "not given", { .spawn = true }, { 0 }, ODF_STRATEGY_VFORK, ODF_REASON_NO_POOL },
-		{ "forbidden", { .spawn = true, .pool = true, .allow = A(V) }, { 0 }, ODF_STRATEGY_VFORK, ODF_REASON_NOT_ALLOWED },
-		{ "demanded", { .spawn = true, .pool = true, .allow = A(ODF_STRATEGY_POOL) }, { 0 }, ODF_STRATEGY_POOL, ODF_REASON_CHOSEN },
-		{ "demanded and not given", { .spawn = true, .allow = A(ODF_STRATEGY_POOL) }, { 0 }, ODF_STRATEGY_NONE, ODF_REASON_NO_POOL },
-		{ "with pre_exec", { .spawn = true, .pool = true, .pre_exec = true }, { 0 }, ODF_STRATEGY_FORK, ODF_REASON_PRE_EXEC },
-		{ "where no memory can be shared", { .spawn = true, .pool = true }, { .clone_vm = ODF_REASON_CLONE_REFUSED }, ODF_STRATEGY_FORK,
+		{ "forbidden", { .spawn = true, .pool = true, .allow = A(V) }, { 0 }, ODF_STRATEGY_VFORK,
+		  ODF_REASON_NOT_ALLOWED },
+		{ "demanded", { .spawn = true, .pool = true, .allow = A(ODF_STRATEGY_POOL) }, { 0 }, ODF_STRATEGY_POOL,
+		  ODF_REASON_CHOSEN },
+		{ "demanded and not given", { .spawn = true, .allow = A(ODF_STRATEGY_POOL) }, { 0 }, ODF_STRATEGY_NONE,
+		  ODF_REASON_NO_POOL },
+		{ "with pre_exec", { .spawn = true, .pool = true, .pre_exec = true }, { 0 }, ODF_STRATEGY_FORK,
+		  ODF_REASON_PRE_EXEC },
+		{ "where no memory can be shared", { .spawn = true, .pool = true },
+		  { .clone_vm = ODF_REASON_CLONE_REFUSED }, ODF_STRATEGY_FORK,
 		  ODF_REASON_CLONE_REFUSED },
-		{ "a fork", { .pool = true }, { .kernel = ODF_REASON_KERNEL_NOT_OFFERED }, ODF_STRATEGY_FORK, ODF_REASON_RETURNS_TWICE },
+		{ "a fork", { .pool = true }, { .kernel = ODF_REASON_KERNEL_NOT_OFFERED }, ODF_STRATEGY_FORK,
+		  ODF_REASON_RETURNS_TWICE },
 	};
 	struct strategy_facts facts = { 0 };
 
@@ -216,7 +254,9 @@ static void test_is_on(void **state)
 		assert_int_equal(choice.reason[ODF_STRATEGY_KERNEL], ODF_REASON_CHOSEN);
 		assert_int_equal(choice.despite, ODF_REASON_KERNEL_LOSES_DISCARDS);
 		assert_int_equal(choice.reason[ODF_STRATEGY_FORK],
-				 request.allow == 0 || (request.allow & ODF_ALLOW(ODF_STRATEGY_FORK)) ? ODF_REASON_BETTER_CHOSEN : ODF_REASON_NOT_ALLOWED);
+				 request.allow == 0 || (request.allow & ODF_ALLOW(ODF_STRATEGY_FORK))
+					 ? ODF_REASON_BETTER_CHOSEN
+					 : ODF_REASON_NOT_ALLOWED);
 	}
 	{
 		struct strategy_request request = { 0 };
@@ -249,11 +289,13 @@ static void test_names(void **state)
 	for (int a = 0; a < ODF_KERNEL_CHECK_COUNT; a++) {
 		assert_string_not_equal(odf_kernel_check_text((odf_kernel_check)a), "");
 		for (int b = 0; b < a; b++)
-			assert_string_not_equal(odf_kernel_check_name((odf_kernel_check)a), odf_kernel_check_name((odf_kernel_check)b));
+			assert_string_not_equal(odf_kernel_check_name((odf_kernel_check)a),
+						odf_kernel_check_name((odf_kernel_check)b));
 	}
 	for (int a = 0; a < ODF_KERNEL_INTERFACE_COUNT; a++)
 		for (int b = 0; b < a; b++)
-			assert_string_not_equal(odf_kernel_interface_name((odf_kernel_interface)a), odf_kernel_interface_name((odf_kernel_interface)b));
+			assert_string_not_equal(odf_kernel_interface_name((odf_kernel_interface)a),
+						odf_kernel_interface_name((odf_kernel_interface)b));
 	assert_string_equal(odf_kernel_check_name(ODF_KERNEL_CHECK_COUNT), "unknown");
 	assert_string_equal(odf_kernel_check_text((odf_kernel_check)-1), "unknown");
 	assert_string_equal(odf_kernel_interface_name(ODF_KERNEL_INTERFACE_COUNT), "unknown");

@@ -39,7 +39,8 @@ static void test_microseconds(void **state)
 	assert_string_equal(buffer, "88.1 0.0 1000000.0");
 }
 
-/* Whatever the size, the text is a prefix, the NUL is there, the length is the whole's, and nothing beyond is written. */
+/* Whatever the size, the text is a prefix, the NUL is there, the length is the whole's, and nothing beyond is
+ * written. */
 static void test_truncation(void **state)
 {
 	static const char whole[] = "a strategy was chosen";
@@ -77,7 +78,8 @@ static void test_json(void **state)
 	must_escape("/bin/true", "/bin/true");
 	must_escape("a\"b\\c", "a\\\"b\\\\c");
 	must_escape("tab\tline\nbell\a del\x7f", "tab\\u0009line\\u000abell\\u0007 del\\u007f");
-	must_escape("gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x90\xa7", "gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x90\xa7");
+	must_escape("gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x90\xa7",
+		    "gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x90\xa7");
 	must_escape("latin \xfc", "latin \\ufffd");
 	must_escape("cut \xe2\x82", "cut \\ufffd\\ufffd");
 	must_escape("overlong \xc0\xaf", "overlong \\ufffd\\ufffd");
@@ -112,8 +114,8 @@ static void test_read_sizes(void **state)
 	assert_errno(EINVAL, structure_read(&ours, sizeof ours, &small, sizeof ours));
 }
 
-/* An old program with a new library: what it did not set keeps its default. A new program with an old library: what the library does
- * not know is zero. */
+/* An old program with a new library: what it did not set keeps its default. A new program with an old library: what the
+ * library does not know is zero. */
 static void test_across_versions(void **state)
 {
 	struct newer ours = { sizeof ours, 1, 42 };
@@ -181,8 +183,9 @@ static void test_report_format(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_numbers),	   cmocka_unit_test(test_microseconds),	   cmocka_unit_test(test_truncation),
-		cmocka_unit_test(test_json),	   cmocka_unit_test(test_read_sizes),	   cmocka_unit_test(test_across_versions),
+		cmocka_unit_test(test_numbers),       cmocka_unit_test(test_microseconds),
+		cmocka_unit_test(test_truncation),    cmocka_unit_test(test_json),
+		cmocka_unit_test(test_read_sizes),    cmocka_unit_test(test_across_versions),
 		cmocka_unit_test(test_report_format),
 	};
 	return cmocka_run_group_tests_name("text", tests, NULL, NULL);

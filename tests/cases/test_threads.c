@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Sixteen threads spawn without pause, by every engine, each with a signal mask and a pipe of its own, while others open and close descriptors, change the
- * environment, fork, and shower the process with signals. Every child must have exactly what its own thread gave it. ODF_TEST_SECONDS
- * says for how long (5).
+ * Sixteen threads spawn without pause, by every engine, each with a signal mask and a pipe of its own, while others
+ * open and close descriptors, change the environment, fork, and shower the process with signals. Every child must have
+ * exactly what its own thread gave it. ODF_TEST_SECONDS says for how long (5).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -85,7 +85,8 @@ static void *spawn_always(void *number)
 		if (round % 16 == 15) {
 			error = odf_spawn(&pid, "/nonexistent", argv, NULL, &options, &report);
 			if (error != ENOENT || (engine != ODF_STRATEGY_POSIX_SPAWN && report.step != ODF_STEP_EXEC))
-				failure("%s: %d at %s for a missing program", odf_strategy_name(engine), error, odf_step_name(report.step));
+				failure("%s: %d at %s for a missing program", odf_strategy_name(engine), error,
+					odf_step_name(report.step));
 			failed_well++;
 			continue;
 		}
@@ -98,7 +99,8 @@ static void *spawn_always(void *number)
 		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 			;
 		if (strcmp(line, expected) != 0 || status != 0)
-			failure("%s: the child is '%s' with status %d, not '%s'", odf_strategy_name(engine), line, status, expected);
+			failure("%s: the child is '%s' with status %d, not '%s'", odf_strategy_name(engine), line,
+				status, expected);
 		spawned++;
 	}
 	close(pipe_fds[0]);
@@ -214,8 +216,9 @@ static void test_threads(void **state)
 	for (int i = 0; i < 4; i++)
 		pthread_join(noise[i], NULL);
 	sigaction(SIGUSR1, &old, NULL);
-	print_message("# %lu spawned, %lu failed as they should, %lu forked, %lu descriptors opened, %lu signals\n", (unsigned long)spawned,
-		      (unsigned long)failed_well, (unsigned long)forked, (unsigned long)opened, (unsigned long)signals);
+	print_message("# %lu spawned, %lu failed as they should, %lu forked, %lu descriptors opened, %lu signals\n",
+		      (unsigned long)spawned, (unsigned long)failed_well, (unsigned long)forked, (unsigned long)opened,
+		      (unsigned long)signals);
 	if (failures != 0)
 		fail_msg("%d failures, the first: %s", (int)failures, first_failure);
 	assert_true(spawned > 100 && forked > 10 && signals > 10);

@@ -84,7 +84,8 @@ static char *const unmapped = (char *)((uintptr_t)1 << 46);
 static char *const beyond = (char *)0xffff800000000000u;
 
 struct clone3_arguments {
-	uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
+	uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size,
+		cgroup;
 	uint64_t more[5];
 };
 

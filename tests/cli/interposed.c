@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * interposed: forks and spawns in every interposed way and checks what each promises. Run plain it shows that the checks hold for libc;
- * run preloaded, or linked with libodfork, that they hold for us. Exit status 0, or the number of the check that failed.
+ * interposed: forks and spawns in every interposed way and checks what each promises. Run plain it shows that the
+ * checks hold for libc; run preloaded, or linked with libodfork, that they hold for us. Exit status 0, or the number of
+ * the check that failed.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -105,7 +106,8 @@ static void check_bare_fork(void)
 		struct itimerspec when = { { 0, 0 }, wait };
 		when.it_value.tv_nsec += 1;
 		from_handler = -1;
-		REQUIRE(21, timer_create(CLOCK_MONOTONIC, &event, &timer) == 0 && timer_settime(timer, 0, &when, NULL) == 0);
+		REQUIRE(21, timer_create(CLOCK_MONOTONIC, &event, &timer) == 0 &&
+				    timer_settime(timer, 0, &when, NULL) == 0);
 		while (from_handler == -1) {
 			free(malloc(100 + (size_t)round));
 			if (round % 10 == 0) {

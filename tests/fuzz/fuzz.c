@@ -22,7 +22,7 @@
 #include "../../src/sys/text.h"
 #include "odfork.h"
 
-/* ---- Targets ------------------------------------------------------------------------------------------------------- */
+/* ---- Targets ----------------------------------------------------------------------------------------------------- */
 
 static void try_program(const uint8_t *data, size_t size)
 {
@@ -42,8 +42,9 @@ static void try_program(const uint8_t *data, size_t size)
 		const char *interpreter = is_elf ? elf_interpreter(&file) : NULL;
 		REQUIRE(interpreter == NULL || strlen(interpreter) < size);
 		if (is_elf)
-			(void)(elf_has_our_words(&file) + elf_has_soname(&file) + elf_has_section(&file, ".text") + elf_exports(&file, "malloc") +
-			       elf_defines(&file, "malloc") + elf_contains(&file, "jemalloc"));
+			(void)(elf_has_our_words(&file) + elf_has_soname(&file) + elf_has_section(&file, ".text") +
+			       elf_exports(&file, "malloc") + elf_defines(&file, "malloc") +
+			       elf_contains(&file, "jemalloc"));
 		elf_close(&file);
 	}
 	close(fd);
@@ -76,12 +77,14 @@ static void try_report(const uint8_t *data, size_t size)
 	char whole[4096], part[64];
 	int length, again;
 
-	memcpy((char *)&report + sizeof report.size, data, size < sizeof report - sizeof report.size ? size : sizeof report - sizeof report.size);
+	memcpy((char *)&report + sizeof report.size, data,
+	       size < sizeof report - sizeof report.size ? size : sizeof report - sizeof report.size);
 	length = odf_report_format(&report, whole, sizeof whole);
 	again = odf_report_format(&report, part, sizeof part);
 	REQUIRE(length == again && length >= 0 && length < (int)sizeof whole && strlen(whole) == (size_t)length);
 	REQUIRE(strncmp(whole, part, strlen(part)) == 0);
-	REQUIRE(odf_reason_text(report.reason[0]) != NULL && odf_step_name(report.step) != NULL && odf_strategy_name(report.strategy) != NULL);
+	REQUIRE(odf_reason_text(report.reason[0]) != NULL && odf_step_name(report.step) != NULL &&
+		odf_strategy_name(report.strategy) != NULL);
 }
 
 static uint32_t word(const uint8_t **data, size_t *size)
@@ -106,7 +109,9 @@ static odf_reason some_reason(uint32_t value)
 static void try_choice(const uint8_t *data, size_t size)
 {
 	uint32_t bits = word(&data, &size);
-	struct strategy_request request = { .spawn = bits & 1, .pool = bits >> 1 & 1, .pre_exec = bits >> 2 & 1, .allow = word(&data, &size) };
+	struct strategy_request request = {
+		.spawn = bits & 1, .pool = bits >> 1 & 1, .pre_exec = bits >> 2 & 1, .allow = word(&data, &size),
+	};
 	struct strategy_capabilities capabilities;
 	struct strategy_facts facts = { 0 };
 	struct strategy_choice choice;
@@ -116,7 +121,8 @@ static void try_choice(const uint8_t *data, size_t size)
 	request.allow &= request.spawn ? STRATEGY_SPAWN_KINDS : STRATEGY_FORK_KINDS;
 	capabilities.kernel = some_reason(word(&data, &size));
 	capabilities.kernel_verified = bits >> 4 & 1;
-	capabilities.kernel_doubt = capabilities.kernel_verified ? ODF_REASON_NONE : some_reason(word(&data, &size) & ~1u);
+	capabilities.kernel_doubt = capabilities.kernel_verified ? ODF_REASON_NONE
+								 : some_reason(word(&data, &size) & ~1u);
 	capabilities.clone_vm = some_reason(word(&data, &size));
 	facts.resident_bytes = (size_t)word(&data, &size) << (bits >> 5 & 7);
 	facts.region_bytes = bits >> 9 & 1 ? word(&data, &size) : 0;
@@ -128,7 +134,8 @@ static void try_choice(const uint8_t *data, size_t size)
 		return;
 	REQUIRE(((request.spawn ? STRATEGY_SPAWN_KINDS : STRATEGY_FORK_KINDS) & ODF_ALLOW(choice.strategy)) != 0);
 	/* Where forks are on demand whatever is chosen, that is what the report says. */
-	REQUIRE(request.allow == 0 || (!request.spawn && facts.kernel_is_on) || (request.allow & ODF_ALLOW(choice.strategy)) != 0);
+	REQUIRE(request.allow == 0 || (!request.spawn && facts.kernel_is_on) ||
+		(request.allow & ODF_ALLOW(choice.strategy)) != 0);
 	REQUIRE(choice.reason[choice.strategy] == ODF_REASON_CHOSEN);
 	REQUIRE(!request.pre_exec || !request.spawn || choice.strategy == ODF_STRATEGY_FORK);
 	REQUIRE(request.pool || choice.strategy != ODF_STRATEGY_POOL);
@@ -190,14 +197,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	return 0;
 }
 
-/* ---- Without libFuzzer ----------------------------------------------------------------------------------------------- */
+/* ---- Without libFuzzer ------------------------------------------------------------------------------------------- */
 
 #ifndef ODF_LIBFUZZER
 int main(void)
 {
 	enum { ROOM = 1 << 16, PROGRAMS = 3 };
 	static const char *const paths[PROGRAMS] = { "/proc/self/exe", "/bin/sh", "/bin/true" };
-	static const char *const values[] = { "auto", "on", "64G", "64GiB", "1.5g", "99999999999999999999T", "0.0000001k", "-1", "\xc3\xa4\"\\\n\x01" };
+	static const char *const values[] = {
+		"auto", "on", "64G", "64GiB", "1.5g", "99999999999999999999T", "0.0000001k", "-1", "\xc3\xa4\"\\\n\x01",
+	};
 	static uint8_t programs[PROGRAMS][ROOM], input[ROOM + 1];
 	size_t sizes[PROGRAMS];
 	static struct corpus corpus;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * What the fuzzers share: with libFuzzer (ODF_LIBFUZZER, tests/fuzz.sh) the check alone; else inputs at random, the
- * same each time, or with ODF_TEST_SECONDS others each time and for so long. First come those of the corpus as they are.
+ * same each time, or with ODF_TEST_SECONDS others each time and for so long. First come those of the corpus as they
+ * are.
  */
 #ifndef ODF_TESTS_FUZZ_H
 #define ODF_TESTS_FUZZ_H
@@ -61,8 +62,9 @@ static inline size_t read_file(const char *path, uint8_t *to, size_t room)
 /* A few bytes become others that are likely to matter, every second time in the first `head` ones. */
 static inline void change(uint8_t *data, size_t size, size_t head)
 {
-	static const uint64_t likely[] = { 0, 1, 4, 0x7f, 0xff, 0xffff, 0x7fffffff, 0xffffffff, 0x7fffffffffffffff, ~0ull,
-					   0x1000, 4096 - 1 };
+	static const uint64_t likely[] = {
+		0, 1, 4, 0x7f, 0xff, 0xffff, 0x7fffffff, 0xffffffff, 0x7fffffffffffffff, ~0ull, 0x1000, 4096 - 1
+	};
 
 	for (uint64_t count = chance(6) + 1; count > 0; count--) {
 		size_t at = chance(chance(2) == 0 && size > head ? head : size), width = (size_t)1 << chance(4);

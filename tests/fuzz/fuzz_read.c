@@ -338,7 +338,8 @@ static void try_message(void)
 	struct pool_message message;
 	int ends[2], fds[4], sent[4];
 	char bytes[256];
-	size_t room = input.size > 0 ? input.data[0] % 5 : 0, with = input.size > 1 ? input.data[1] % 5 : 0, count = room;
+	size_t room = input.size > 0 ? input.data[0] % 5 : 0, with = input.size > 1 ? input.data[1] % 5 : 0,
+	       count = room;
 	struct iovec vector = { (void *)(uintptr_t)input.data, input.size < 4096 ? input.size : 4096 };
 	union {
 		struct cmsghdr align;
@@ -363,7 +364,8 @@ static void try_message(void)
 	REQUIRE(sendmsg(ends[0], &header, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0);
 	length = pool_receive(ends[1], &message, bytes, sizeof bytes, fds, &count, 0);
 	REQUIRE(count <= room && length <= (long)sizeof bytes);
-	REQUIRE(length >= 0 ? (size_t)length == vector.iov_len - sizeof message : length == -EMSGSIZE || length == -EPIPE);
+	REQUIRE(length >= 0 ? (size_t)length == vector.iov_len - sizeof message
+			    : length == -EMSGSIZE || length == -EPIPE);
 	for (size_t i = 0; i < count; i++)
 		REQUIRE(close(fds[i]) == 0);
 	count = 0;
@@ -371,7 +373,8 @@ static void try_message(void)
 	close(ends[0]);
 	close(ends[1]);
 	/* Nothing is left open: what comes next has the numbers behind. */
-	REQUIRE(fcntl(lowest, F_DUPFD_CLOEXEC, lowest) == lowest + 1 && fcntl(lowest, F_DUPFD_CLOEXEC, lowest) == lowest + 2);
+	REQUIRE(fcntl(lowest, F_DUPFD_CLOEXEC, lowest) == lowest + 1 &&
+		fcntl(lowest, F_DUPFD_CLOEXEC, lowest) == lowest + 2);
 	REQUIRE(fcntl(lowest, F_DUPFD_CLOEXEC, lowest) == lowest + 3);
 	for (int fd = lowest; fd <= lowest + 3; fd++)
 		close(fd);
@@ -419,7 +422,8 @@ int main(void)
 			change(bytes + 2, size - 2, 128);
 		(void)LLVMFuzzerTestOneInput(bytes, size);
 	}
-	printf("1..1\n# %ld inputs beside %zu of the corpus\nok 1 - readers of what others write\n", count, corpus.count);
+	printf("1..1\n# %ld inputs beside %zu of the corpus\nok 1 - readers of what others write\n", count,
+	       corpus.count);
 	return 0;
 }
 #endif

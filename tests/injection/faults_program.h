@@ -30,56 +30,17 @@
 #include "../support/real_call.h"
 
 enum round { WARM_UP, FAILING, AFTER };
+extern struct faults *faults;
+extern enum round at_round;
+extern bool cold;
+void __attribute__((noreturn, format(printf, 1, 2))) wrong(const char *format, ...);
 
-static struct faults *faults;
-static enum round at_round;
-static bool cold;
+#define MUST(condition) \
+	((condition) ? (void)0 : wrong("%s:%d: %s (round %d)", __FILE__, __LINE__, #condition, at_round))
 
-static void __attribute__((noreturn, format(printf, 1, 2))) wrong(const char *format, ...)
-{
-	va_list arguments;
-	char text[sizeof faults->text];
-
-	atomic_store(&faults->armed, FAULTS_NONE);
-	va_start(arguments, format);
-	vsnprintf(text, sizeof text, format, arguments);
-	va_end(arguments);
-	if (!atomic_exchange(&faults->told, true))
-		memcpy(faults->text, text, sizeof text);
-	real_call(SYS_exit_group, 1, 0, 0, 0, 0, 0);
-	__builtin_unreachable();
-}
-
-#define MUST(condition) ((condition) ? (void)0 : wrong("line %d: %s (round %d)", __LINE__, #condition, at_round))
-
-/* ---- Calls ---- */
-
-static int function_of(const char *name)
-{
-	int count = atomic_load(&faults->functions_count);
-
-	for (int i = 0; i < count; i++)
-		if (strcmp(faults->functions[i], name) == 0)
-			return i;
-	if (count == FAULTS_FUNCTIONS)
-		wrong("too many functions");
-	snprintf(faults->functions[count], sizeof faults->functions[count], "%s", name);
-	atomic_store(&faults->functions_count, count + 1);
-	return count;
-}
-
-static void arm(const char *function, enum faults_armed how)
-{
-	if (at_round != FAILING)
-		return;
-	atomic_store(&faults->function, function_of(function));
-	atomic_store(&faults->armed, how);
-}
-
-static void disarm(void)
-{
-	atomic_store(&faults->armed, FAULTS_NONE);
-}
+int function_of(const char *name);
+void arm(const char *function, enum faults_armed how);
+void disarm(void);
 
 /* CALL(variable, odf_fork, ()): with what libc calls for it. */
 #define CALL(result, function, arguments)    \
@@ -99,159 +60,28 @@ static void disarm(void)
 	} while (0)
 
 /* An errno value is as documented: the failed call's own, or one of those for which the function is known. */
-static bool is_expected(int error, ...)
-{
-	va_list others;
-	int other;
+bool is_expected(int error, ...);
 
-	if (error == 0)
-		return true;
-	if (at_round != FAILING && !(cold && error == ENOTSUP))
-		return false; /* nothing failed */
-	if (error == faults->error && atomic_load(&faults->failures) > 0)
-		return true;
-	va_start(others, error);
-	while ((other = va_arg(others, int)) != 0 && other != error)
-		;
-	va_end(others);
-	return other != 0 && (atomic_load(&faults->failures) > 0 || at_round != FAILING);
-}
-#define EXPECT(error, ...)                                                                                  \
-	do {                                                                                                \
-		int error_ = (error);                                                                       \
-		if (!is_expected(error_, __VA_ARGS__ __VA_OPT__(, ) 0))                                     \
-			wrong("line %d: %s is %d, round %d, %d failed", __LINE__, #error, error_, at_round, \
-			      (int)atomic_load(&faults->failures));                                         \
+#define EXPECT(error, ...)                                                                        \
+	do {                                                                                      \
+		int error_ = (error);                                                             \
+		if (!is_expected(error_, __VA_ARGS__ __VA_OPT__(, ) 0))                           \
+			wrong("%s:%d: %s is %d, round %d, %d failed", __FILE__, __LINE__, #error, \
+			      error_, at_round, (int)atomic_load(&faults->failures));             \
 	} while (0)
 
 /* Past the library and libc. */
-static int reap(pid_t pid)
-{
-	int status = -1;
-
-	if (real_call(SYS_wait4, pid, (long)&status, 0, 0, 0, 0) != pid)
-		wrong("process %d cannot be waited for", pid);
-	return status;
-}
-
-static void leave(int status)
-{
-	real_call(SYS_exit_group, status, 0, 0, 0, 0, 0);
-}
-
-static void pause_ms(long ms)
-{
-	struct timespec time = { ms / 1000, ms % 1000 * 1000000 };
-
-	real_call(SYS_nanosleep, (long)&time, 0, 0, 0, 0, 0);
-}
-
-/* ---- What there is ---- */
-
-struct state {
-	int descriptors, threads, mappings;
-	uint64_t mask;
-	size_t allocated;
-	bool children;
-};
-
-static int lines_of(const char *path, const char *beginning)
-{
-	FILE *file = fopen(path, "re");
-	char line[1024];
-	int count = 0;
-
-	MUST(file != NULL);
-	while (fgets(line, sizeof line, file) != NULL)
-		if (strncmp(line, beginning, strlen(beginning)) == 0)
-			count = *beginning == '\0' ? count + 1 : atoi(line + strlen(beginning));
-	fclose(file);
-	return count;
-}
-
-static struct state state_take(void)
-{
-	struct state now = { 0 };
-
-	for (int fd = 0; fd < 1100; fd++)
-		now.descriptors += real_call(SYS_fcntl, fd, F_GETFD, 0, 0, 0, 0) >= 0;
-	now.threads = lines_of("/proc/self/status", "Threads:");
-	now.mappings = lines_of("/proc/self/maps", "");
-	real_call(SYS_rt_sigprocmask, SIG_BLOCK, 0, (long)&now.mask, 8, 0, 0);
-	now.children = real_call(SYS_wait4, -1, 0, WNOHANG, 0, 0, 0) != -ECHILD;
-	now.allocated = mallinfo2().uordblks;
-	return now;
-}
-
-static int note_ranges(struct dl_phdr_info *object, size_t size, void *unused)
-{
-	bool library = strstr(object->dlpi_name, "libodfork.so") != NULL,
-	     libc = strstr(object->dlpi_name, "libc.so.6") != NULL;
-
-	(void)size, (void)unused;
-	for (int i = 0; (library || libc) && i < object->dlpi_phnum; i++) {
-		uintptr_t from = object->dlpi_addr + object->dlpi_phdr[i].p_vaddr;
-		if (object->dlpi_phdr[i].p_type != PT_LOAD || !(object->dlpi_phdr[i].p_flags & PF_X))
-			continue;
-		atomic_store(library ? &faults->library : &faults->libc, from);
-		atomic_store(library ? &faults->library_end : &faults->libc_end, from + object->dlpi_phdr[i].p_memsz);
-	}
-	return 0;
-}
+int reap(pid_t pid);
+void leave(int status);
+void pause_ms(long ms);
 
 struct scenario {
 	const char *name;
 	void (*run)(void);
 	bool may_map; /* mappings of the program's memory are divided and united as it is settled */
 };
+int run_scenario(const struct scenario *known, size_t count, const char *name);
 
-static int run_scenario(const struct scenario *known, size_t count, const char *name)
-{
-	struct state before = { 0 }, after;
-	const struct scenario *scenario = NULL;
-	const char *cold_name = strstr(name, "-cold");
-
-	/* By raw calls, as the library sees the others, and remembers the memory. */
-	faults =
-	    (struct faults *)real_call(SYS_mmap, 0, sizeof *faults, PROT_READ | PROT_WRITE, MAP_SHARED, FAULTS_FD, 0);
-	if ((long)faults < 0 && (long)faults > -4096)
-		return 3;
-	real_call(SYS_close, FAULTS_FD, 0, 0, 0, 0, 0);
-	dl_iterate_phdr(note_ranges, NULL);
-	MUST(faults->library != 0 && faults->libc != 0);
-	cold = cold_name != NULL;
-	for (size_t i = 0; i < count; i++)
-		if (strncmp(known[i].name, name, cold ? (size_t)(cold_name - name) : strlen(name) + 1) == 0)
-			scenario = &known[i];
-	MUST(scenario != NULL);
-	if (!cold) {
-		at_round = WARM_UP;
-		scenario->run();
-		before = state_take();
-	}
-	at_round = FAILING;
-	scenario->run();
-	disarm();
-	at_round = AFTER;
-	scenario->run();
-	if (cold) {
-		scenario->run();
-		before = state_take();
-		scenario->run();
-	}
-	after = state_take();
-	if (after.descriptors != before.descriptors || after.threads != before.threads ||
-	    after.children != before.children || after.mask != before.mask)
-		wrong("left behind: descriptors %d, were %d; threads %d, were %d; mask %llx, was %llx; children %d",
-		      after.descriptors, before.descriptors, after.threads, before.threads,
-		      (unsigned long long)after.mask, (unsigned long long)before.mask, after.children);
-	/* What was at its place when a move to there failed, nobody can know. */
-	if (!scenario->may_map && faults->number != SYS_mremap &&
-	    (after.mappings > before.mappings || after.allocated > before.allocated))
-		wrong("left behind: mappings %d, were %d; of malloc %zu, were %zu", after.mappings, before.mappings,
-		      after.allocated, before.allocated);
-	return 0;
-}
 /* What must not change. */
 static inline void fill(unsigned char *bytes, size_t size, unsigned char with)
 {

@@ -106,7 +106,7 @@ mutant hole_not_given_back heap/span.c model_160 \
 mutant noreplace_replaces heap/mapping.c model_160 's/if \(!span_is_all_hole\(address, end\)\)/if (false)/'
 mutant mapped_over_not_lost heap/span.c model_160 's/region_lose_end\(home->region, offset, size\);/(void)0;/'
 mutant refused_mapping_is_lost heap/span.c moved_mapping_refused \
-	's/if \(pass == 1 && \(result >= 0.*?ENOMEM\)\)/if (pass == 1)/s'
+	's/if \(pass == 1 &&\s*\(result >= 0.*?ENOMEM\)\)/if (pass == 1)/s'
 
 # ---- Rights, advice, locks -------------------------------------------------------------------------------------------
 mutant gap_written_to region/discard.c moved_moved_away_dropped_around 's/if \(error == -ENOMEM\)\s*return ENOMEM;//'
@@ -152,7 +152,7 @@ mutant shrinks_to_nothing_less heap/remap.c model_160 \
 mutant hole_can_be_resized heap/remap.c mappings \
 	's/long error = sys_call5\(SYS_mremap, old, HEAP_PAGE, HEAP_PAGE, 0, 0\);/long error = 0;/'
 mutant several_mappings_are_one heap/remap.c mappings \
-	's/ && next.protection == span->protection &&\s*next.advice == span->advice;/;/'
+	's/ &&\s*next.protection == span->protection &&\s*next.advice == span->advice;/;/'
 
 # ---- What is done past the library, and rare calls -------------------------------------------------------------------
 mutant frozen_without_a_look region/freeze.c moved_mapped_over \

@@ -243,7 +243,7 @@ mutant hole_can_be_read - extent.c holes_fault \
 mutant frozen_hole_can_be_read - extent.c holes_fault \
 	's/region_map_zeros\(start, length, PROT_NONE\)/region_map_zeros(start, length, PROT_READ | PROT_WRITE)/'
 mutant hole_not_stale 6 extent.c memory_taken_again_is_zero \
-	's/REGION_HOLE, \.stale = true \}/REGION_HOLE, .stale = false }/'
+	's/(REGION_HOLE,\s*\.stale = )true \}/$1false }/'
 mutant hole_taken_by_halves 4 extent.c islands_given_back 's/if \(run.stale\)\s*return EAGAIN;//'
 mutant hole_without_aside - extent.c holes_taken_while_frozen \
 	's/if \(!region_map_view\(region, region->aside \+ run.from, run.from, run.length\)\)/if (false)/'
@@ -270,7 +270,7 @@ mutant waiting_hole_proposed - extent_list.c what_waits_is_not_proposed \
 mutant hole_proposed_too_small - extent_list.c what_waits_is_not_proposed \
 	's/end - aligned >= length\)/end - aligned + REGION_PAGE >= length)/'
 mutant hole_proposed_not_aligned - extent_list.c what_waits_is_not_proposed \
-	's/aligned = \(size_t\)\(\(\(uintptr_t\)region->home.*?;/aligned = start;/'
+	's/aligned = \(size_t\)\(\(\(uintptr_t\)region->home.*?;/aligned = start;/s'
 mutant lost_memory_kept - extent.c lost_memory_is_given_back \
 	's/(\t)stale = !region_punch\(region, run.from, run.length\);/$1stale = false;/g'
 mutant lost_memory_not_stale - extent.c lost_memory_is_given_back \

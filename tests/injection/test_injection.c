@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * The Nth system call fails. The library is built a second time with its system calls routed through here, in the caller and in the child; for
- * each engine and for a request with every option, each call that can fail is made to fail, once and for good. Whatever fails: either a
- * fallback carries on and the child is right, or the call's own errno comes back with the step that the call belongs to; no child is left, no
- * descriptor, mask and dispositions as before.
+ * The Nth system call fails. The library is built a second time with its system calls routed through here, in the
+ * caller and in the child; for each engine and for a request with every option, each call that can fail is made to
+ * fail, once and for good. Whatever fails: either a fallback carries on and the child is right, or the call's own errno
+ * comes back with the step that the call belongs to; no child is left, no descriptor, mask and dispositions as before.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -47,8 +47,8 @@ static struct control {
 static bool infallible(long number)
 {
 	static const long numbers[] = {
-		SYS_rt_sigprocmask, SYS_close, SYS_wait4,  SYS_exit_group, SYS_nanosleep, SYS_futex, SYS_getpid,	SYS_gettid,
-		SYS_getppid,	    SYS_umask, SYS_getpgid, SYS_getsid,	   SYS_munmap,	  SYS_exit,  SYS_kill,
+		SYS_rt_sigprocmask, SYS_close, SYS_wait4, SYS_exit_group, SYS_nanosleep, SYS_futex, SYS_getpid,
+		SYS_gettid, SYS_getppid, SYS_umask, SYS_getpgid, SYS_getsid, SYS_munmap, SYS_exit, SYS_kill,
 	};
 
 	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
@@ -191,8 +191,9 @@ static int spawn_everything(odf_strategy engine, enum how how, odf_report *repor
 	CPU_ZERO(&cpus);
 	CPU_SET(0, &cpus);
 	options.allow = ODF_ALLOW(engine);
-	options.flags = ODF_SPAWN_SEARCH_PATH | ODF_SPAWN_SETSID | ODF_SPAWN_CLOSE_OTHER_FDS | ODF_SPAWN_RESET_SIGNALS | ODF_SPAWN_NICE |
-			ODF_SPAWN_SCHED | ODF_SPAWN_NO_NEW_PRIVS | ODF_SPAWN_UMASK | (detach ? ODF_SPAWN_DETACH : 0);
+	options.flags = ODF_SPAWN_SEARCH_PATH | ODF_SPAWN_SETSID | ODF_SPAWN_CLOSE_OTHER_FDS | ODF_SPAWN_RESET_SIGNALS |
+			ODF_SPAWN_NICE | ODF_SPAWN_SCHED | ODF_SPAWN_NO_NEW_PRIVS | ODF_SPAWN_UMASK |
+			(detach ? ODF_SPAWN_DETACH : 0);
 	options.cwd = "/";
 	options.fds = map;
 	options.fd_count = sizeof map / sizeof *map;
@@ -252,8 +253,9 @@ static bool inject(odf_strategy engine, enum how how, int at, bool for_good, int
 			expected = ENOMEM;
 		/* Two ways to one end: the last one's errno is the call's. */
 		if (number == 0 || result != expected || report.error != result || !belongs(number, report.step))
-			fail_msg("%s, call %d (number %ld) fails with %d: result %d, report %d at %s %d", odf_strategy_name(engine), at,
-				 number, error, result, report.error, odf_step_name(report.step), report.index);
+			fail_msg("%s, call %d (number %ld) fails with %d: result %d, report %d at %s %d",
+				 odf_strategy_name(engine), at, number, error, result, report.error,
+				 odf_step_name(report.step), report.index);
 	}
 	must_have_no_children();
 	surroundings_must_equal(&before);
@@ -275,7 +277,9 @@ static void test_every_call(void **state)
 	assert_non_null(pool);
 	for (size_t engine = 0; engine < 3; engine++) {
 		for (int second = 0; second < 2; second++) {
-			enum how how = !second ? PLAIN : tried_engines[engine] == ODF_STRATEGY_POOL ? NOT_AWAITED : DETACHED;
+			enum how how = !second                                      ? PLAIN
+				       : tried_engines[engine] == ODF_STRATEGY_POOL ? NOT_AWAITED
+										    : DETACHED;
 			for (size_t e = 0; e < sizeof errors / sizeof *errors; e++) {
 				for (int for_good = 0; for_good < 2; for_good++) {
 					int at = 1;

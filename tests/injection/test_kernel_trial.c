@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * The safety check of a kernel's on-demand fork, against a kernel that fails it in each way. The library's system calls are routed through here, in the caller
- * and in the trial's two processes: the switch is a file, a child that was forked with it on shows few page tables, and then one thing goes wrong. Each case in a
- * process that is executed anew, since answers are kept, once when the library is loaded and once by a call.
+ * The safety check of a kernel's on-demand fork, against a kernel that fails it in each way. The library's system calls
+ * are routed through here, in the caller and in the trial's two processes: the switch is a file, a child that was
+ * forked with it on shows few page tables, and then one thing goes wrong. Each case in a process that is executed anew,
+ * since answers are kept, once when the library is loaded and once by a call.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -66,7 +67,8 @@ static long open_as(const char *path, long flags)
 			return real_call(SYS_openat, AT_FDCWD, (long)"/dev/full", flags, 0, 0, 0);
 		if (is("not_held") && (flags & O_ACCMODE) == O_RDONLY) /* armed: not 1 until a fork */
 			return real_call(SYS_openat, AT_FDCWD, (long)"/dev/zero", flags, 0, 0, 0);
-		return real_call(SYS_openat, AT_FDCWD, (long)(role == CALLER ? switch_path : trial_switch_path), flags, 0, 0, 0);
+		return real_call(SYS_openat, AT_FDCWD, (long)(role == CALLER ? switch_path : trial_switch_path), flags,
+				 0, 0, 0);
 	}
 	if (strcmp(path, "/proc/self/status") == 0 && is("no_status") && role != CALLER)
 		return -ENOENT;
@@ -127,9 +129,11 @@ long sys_call6(long number, long a, long b, long c, long d, long e, long f)
 			break;
 		if ((is("discard_in_child") && role == SECOND) || (is("discard_in_parent") && role == FIRST))
 			return 0;
-		if ((is("discard_wipes_in_child") && role == SECOND) || (is("discard_wipes_in_parent") && role == FIRST))
+		if ((is("discard_wipes_in_child") && role == SECOND) ||
+		    (is("discard_wipes_in_parent") && role == FIRST))
 			wipe_neighbors((uintptr_t)a, (uintptr_t)b);
-		if ((is("discard_refused_in_child") && role == SECOND) || (is("discard_refused_in_parent") && role == FIRST))
+		if ((is("discard_refused_in_child") && role == SECOND) ||
+		    (is("discard_refused_in_parent") && role == FIRST))
 			return -EPERM;
 		if (is("child_dies") && role == SECOND)
 			*(volatile char *)(uintptr_t)PAGE = 1; /* all signals are blocked: only a real one ends it */
@@ -143,7 +147,9 @@ long sys_call6(long number, long a, long b, long c, long d, long e, long f)
 		break;
 	case SYS_munmap:
 		if (switch_is_on && b == (long)PAGE && area != NULL) {
-			static const char *const names[] = { [0] = "unmap_own_wipes_in_child", [1] = "unmap_own_wipes_in_parent", [4] = "unmap_wipes_in_child",
+			static const char *const names[] = { [0] = "unmap_own_wipes_in_child",
+							     [1] = "unmap_own_wipes_in_parent",
+							     [4] = "unmap_wipes_in_child",
 							     [6] = "unmap_wipes_in_parent" };
 			const char *name = names[(a - (long)area) / (long)TABLE];
 			if (name != NULL && is(name))
@@ -151,7 +157,8 @@ long sys_call6(long number, long a, long b, long c, long d, long e, long f)
 		}
 		break;
 	case SYS_read:
-		/* What one has done shows in the other, from the moment when it says that it has done it: "shows FIRST|SECOND TABLE PAGE". */
+		/* What one has done shows in the other, from the moment when it says that it has done it: "shows
+		 * FIRST|SECOND TABLE PAGE". */
 		result = real_call(number, a, b, c, d, e, f);
 		if (switch_is_on && result > 0 && strncmp(fault, "shows ", 6) == 0 && area != NULL &&
 		    (fault[6] == 'F') == (role == FIRST)) {
@@ -174,7 +181,7 @@ long sys_call6(long number, long a, long b, long c, long d, long e, long f)
 	return real_call(number, a, b, c, d, e, f);
 }
 
-/* ---- The cases ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- The cases --------------------------------------------------------------------------------------------------- */
 
 static const struct {
 	const char *fault;
@@ -189,20 +196,32 @@ static const struct {
 	{ "writes", ODF_REASON_KERNEL_LOSES_WRITES, BIT(WRITES) | BIT(DISCARD), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
 	{ "shows FIRST 2 208", ODF_REASON_KERNEL_LOSES_WRITES, BIT(WRITES), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
 	{ "shows SECOND 2 212", ODF_REASON_KERNEL_LOSES_WRITES, BIT(WRITES), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
-	{ "shows FIRST 3 208", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(DISCARD_NEIGHBORS), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
-	{ "shows SECOND 5 511", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(DISCARD_NEIGHBORS), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
-	{ "shows FIRST 4 0", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(UNMAP_NEIGHBORS), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
-	{ "shows SECOND 6 212", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(UNMAP_NEIGHBORS), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
-	{ "shows FIRST 0 216", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(UNMAP_NEIGHBORS), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
-	{ "shows SECOND 1 216", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(UNMAP_NEIGHBORS), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
-	{ "unmap_own_wipes_in_child", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(UNMAP_NEIGHBORS), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
-	{ "unmap_own_wipes_in_parent", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(UNMAP_NEIGHBORS), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
+	{ "shows FIRST 3 208", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(DISCARD_NEIGHBORS),
+	  ODF_KERNEL_INTERFACE_USE_ODF_HELD },
+	{ "shows SECOND 5 511", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(DISCARD_NEIGHBORS),
+	  ODF_KERNEL_INTERFACE_USE_ODF_HELD },
+	{ "shows FIRST 4 0", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(UNMAP_NEIGHBORS),
+	  ODF_KERNEL_INTERFACE_USE_ODF_HELD },
+	{ "shows SECOND 6 212", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(UNMAP_NEIGHBORS),
+	  ODF_KERNEL_INTERFACE_USE_ODF_HELD },
+	{ "shows FIRST 0 216", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(UNMAP_NEIGHBORS),
+	  ODF_KERNEL_INTERFACE_USE_ODF_HELD },
+	{ "shows SECOND 1 216", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(UNMAP_NEIGHBORS),
+	  ODF_KERNEL_INTERFACE_USE_ODF_HELD },
+	{ "unmap_own_wipes_in_child", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(UNMAP_NEIGHBORS),
+	  ODF_KERNEL_INTERFACE_USE_ODF_HELD },
+	{ "unmap_own_wipes_in_parent", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(UNMAP_NEIGHBORS),
+	  ODF_KERNEL_INTERFACE_USE_ODF_HELD },
 	{ "discard_in_child", ODF_REASON_KERNEL_LOSES_DISCARDS, BIT(DISCARD), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
 	{ "discard_in_parent", ODF_REASON_KERNEL_LOSES_DISCARDS, BIT(DISCARD), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
-	{ "discard_wipes_in_child", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(DISCARD_NEIGHBORS), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
-	{ "discard_wipes_in_parent", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(DISCARD_NEIGHBORS), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
-	{ "unmap_wipes_in_child", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(UNMAP_NEIGHBORS), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
-	{ "unmap_wipes_in_parent", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(UNMAP_NEIGHBORS), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
+	{ "discard_wipes_in_child", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(DISCARD_NEIGHBORS),
+	  ODF_KERNEL_INTERFACE_USE_ODF_HELD },
+	{ "discard_wipes_in_parent", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(DISCARD_NEIGHBORS),
+	  ODF_KERNEL_INTERFACE_USE_ODF_HELD },
+	{ "unmap_wipes_in_child", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(UNMAP_NEIGHBORS),
+	  ODF_KERNEL_INTERFACE_USE_ODF_HELD },
+	{ "unmap_wipes_in_parent", ODF_REASON_KERNEL_LOSES_NEIGHBORS, BIT(UNMAP_NEIGHBORS),
+	  ODF_KERNEL_INTERFACE_USE_ODF_HELD },
 	{ "child_dies", ODF_REASON_KERNEL_DIES, BIT(END), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
 	{ "child_ends", ODF_REASON_KERNEL_DIES, BIT(END), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
 	{ "child_dies_late", ODF_REASON_KERNEL_DIES, BIT(END), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
@@ -287,7 +306,8 @@ static int judge_passing(int error)
 	if (pid == 0)
 		_exit(0);
 	REQUIRE(pid > 0 && waitpid(pid, NULL, 0) == pid);
-	REQUIRE(report.strategy == ODF_STRATEGY_FORK && report.reason[ODF_STRATEGY_KERNEL] == ODF_REASON_KERNEL_NOT_VERIFIED);
+	REQUIRE(report.strategy == ODF_STRATEGY_FORK &&
+		report.reason[ODF_STRATEGY_KERNEL] == ODF_REASON_KERNEL_NOT_VERIFIED);
 	fault = getenv("TRIAL_FAULT");
 	refusals = 0;
 	REQUIRE(odf_kernel_verify(&verdict) == error);
@@ -347,8 +367,10 @@ static void test_each_way(void **state)
 
 static void test_not_made(void **state)
 {
-	static const char *const faults[] = { "first_clone_fails", "second_clone_fails", "no_memory", "discard_refused_in_child",
-						"discard_refused_in_parent", "no_descriptors" };
+	static const char *const faults[] = {
+		"first_clone_fails",        "second_clone_fails",        "no_memory",
+		"discard_refused_in_child", "discard_refused_in_parent", "no_descriptors"
+	};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
@@ -365,7 +387,10 @@ int main(int argc, char **argv)
 	if (argc == 3 && strcmp(argv[1], "--case") == 0)
 		return judge(strtoul(argv[2], NULL, 10));
 	if (argc == 3 && strcmp(argv[1], "--passing") == 0)
-		return judge_passing(is("no_memory") ? ENOMEM : strncmp(fault, "discard_refused", 15) == 0 ? EPERM : is("no_descriptors") ? EMFILE : EAGAIN);
+		return judge_passing(is("no_memory")                              ? ENOMEM
+				     : strncmp(fault, "discard_refused", 15) == 0 ? EPERM
+				     : is("no_descriptors")                       ? EMFILE
+										  : EAGAIN);
 	case_path = argv[0];
 	return cmocka_run_group_tests_name("kernel_trial", tests, NULL, NULL);
 }

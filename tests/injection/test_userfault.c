@@ -73,12 +73,17 @@ static void all_ways(void **unused)
 		for (int way = 0; way < 27; way++) {
 			int first = way % 3, second = way / 3 % 3, third = way / 9, error = errors[i];
 			kernel = (struct kernel){
-				.handed_in = first == 1 ? error : 0, .call = second == 1 ? error : 0, .name = third == 1 ? error : 0,
-				.disagrees = { [BY_HANDED_IN] = first == 2 ? error : 0, [BY_CALL] = second == 2 ? error : 0,
+				.handed_in = first == 1 ? error : 0,
+				.call = second == 1 ? error : 0,
+				.name = third == 1 ? error : 0,
+				.disagrees = { [BY_HANDED_IN] = first == 2 ? error : 0,
+					       [BY_CALL] = second == 2 ? error : 0,
 					       [BY_NAME] = third == 2 ? error : 0 },
 			};
-			assert_int_equal(expect_only(userfault_open(HANDED_IN)),
-					 first == 0 ? BY_HANDED_IN : second == 0 ? BY_CALL : third == 0 ? BY_NAME : error);
+			assert_int_equal(expect_only(userfault_open(HANDED_IN)), first == 0    ? BY_HANDED_IN
+										 : second == 0 ? BY_CALL
+										 : third == 0  ? BY_NAME
+											       : error);
 		}
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Threads that map, unmap, move, protect, discard and allocate memory of their own, and check every byte of it, while the main thread forks children that
- * check the same as it was at the fork, and the library settles behind them. Signal handlers map memory meanwhile. Under the preloaded library, awake.
+ * Threads that map, unmap, move, protect, discard and allocate memory of their own, and check every byte of it, while
+ * the main thread forks children that check the same as it was at the fork, and the library settles behind them. Signal
+ * handlers map memory meanwhile. Under the preloaded library, awake.
  *
  *   ODF_TEST_SECONDS    how long (6)
  */
@@ -29,7 +30,8 @@
 #define BLOCKS  24
 #define PAGE    ((size_t)4096)
 
-/* Of one block every byte follows from its number, the generation that it was filled with, and whether the page was discarded since. */
+/* Of one block every byte follows from its number, the generation that it was filled with, and whether the page was
+ * discarded since. */
 struct block {
 	unsigned char *memory;
 	size_t size;
@@ -222,7 +224,8 @@ static void handle(int number)
 	(void)number;
 	if (memory != MAP_FAILED) {
 		memory[5 * PAGE] = 1;
-		if (memory[6 * PAGE] != 0 || madvise(memory, 10 * PAGE, MADV_DONTNEED) != 0 || memory[5 * PAGE] != 0 || munmap(memory, 20 * PAGE) != 0)
+		if (memory[6 * PAGE] != 0 || madvise(memory, 10 * PAGE, MADV_DONTNEED) != 0 || memory[5 * PAGE] != 0 ||
+		    munmap(memory, 20 * PAGE) != 0)
 			wrong++;
 		handled++;
 	}
@@ -302,7 +305,8 @@ static void test_threads(void **unused)
 	}
 	assert_true(all_hold());
 	assert_int_equal(wrong, 0);
-	printf("# %lu forks beside %lu steps of %d threads and %lu handlers\n", forks, steps, THREADS, (unsigned long)handled);
+	printf("# %lu forks beside %lu steps of %d threads and %lu handlers\n", forks, steps, THREADS,
+	       (unsigned long)handled);
 }
 
 static bool is_in_a_region(const void *memory)

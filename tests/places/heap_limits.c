@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Limits and promises of memory under the preloaded library: what the kernel refuses to a plain process it refuses here too, and what it grants
- * kills nobody. One case for each run, named by the argument; each also passes without the library.
+ * Limits and promises of memory under the preloaded library: what the kernel refuses to a plain process it refuses here
+ * too, and what it grants kills nobody. One case for each run, named by the argument; each also passes without the
+ * library.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,12 +22,12 @@
 #define GIB ((size_t)1 << 30)
 
 /* stdio may not write any more where the size of files is limited: so by write. */
-#define REQUIRE(condition)                                                                                                \
-	do {                                                                                                              \
-		if (!(condition)) {                                                                                       \
-			dprintf(2, "%s:%d: %s (errno %d)\n", __FILE__, __LINE__, #condition, errno);                      \
-			_exit(1);                                                                                         \
-		}                                                                                                         \
+#define REQUIRE(condition)										\
+	do {												\
+		if (!(condition)) {									\
+			dprintf(2, "%s:%d: %s (errno %d)\n", __FILE__, __LINE__, #condition, errno);	\
+			_exit(1);									\
+		}											\
 	} while (0)
 
 static int variant; /* of a case: its second word */
@@ -61,7 +62,8 @@ static void fork_and_check(unsigned char *memory)
 		child = fork();
 		REQUIRE(child >= 0);
 		if (child == 0)
-			_exit(memory[0] == round && memory[8 * MIB - 1] == round && memory[48 * MIB - 1] == 0x5a ? 0 : 1);
+			_exit(memory[0] == round && memory[8 * MIB - 1] == round && memory[48 * MIB - 1] == 0x5a ? 0
+														 : 1);
 		REQUIRE(waitpid(child, &status, 0) == child && status == 0);
 	}
 }
@@ -71,7 +73,8 @@ static size_t mappable(size_t most)
 {
 	size_t sum = 0;
 
-	while (sum < most && mmap(NULL, 64 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED)
+	while (sum < most &&
+	       mmap(NULL, 64 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED)
 		sum += 64 * MIB;
 	return sum;
 }
@@ -124,7 +127,8 @@ static void case_data_later(void)
 	fork_and_check(memory);
 }
 
-/* Memory that leaves its region before any fork: children made at once have it for as long as they live, whatever is taken out of the file meanwhile. */
+/* Memory that leaves its region before any fork: children made at once have it for as long as they live, whatever is
+ * taken out of the file meanwhile. */
 static void case_data_first(void)
 {
 	enum { CHILDREN = 8 };
@@ -189,13 +193,15 @@ static void case_machine(void)
 	errno = 0;
 	REQUIRE(malloc(more) == NULL && errno == ENOMEM);
 	REQUIRE(calloc(1, more) == NULL && calloc(more / 4096, 4096) == NULL);
-	REQUIRE(mmap(NULL, more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED && errno == ENOMEM);
+	REQUIRE(mmap(NULL, more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED &&
+		errno == ENOMEM);
 	block = malloc(MIB);
 	REQUIRE(block != NULL);
 	memset(block, 7, MIB);
 	REQUIRE(realloc(block, more) == NULL && block[0] == 7 && block[MIB - 1] == 7);
 	/* What is not promised is granted. */
-	REQUIRE(mmap(NULL, more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != MAP_FAILED);
+	REQUIRE(mmap(NULL, more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) !=
+		MAP_FAILED);
 	REQUIRE(malloc(machine.totalram * machine.mem_unit / 4) != NULL);
 }
 
@@ -269,7 +275,8 @@ static void case_as_from_outside(void)
 		break;
 	}
 	fork_and_check(memory);
-	REQUIRE(mmap(NULL, GIB - 20 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED && errno == ENOMEM);
+	REQUIRE(mmap(NULL, GIB - 20 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED &&
+		errno == ENOMEM);
 	fork_and_check(memory);
 }
 
@@ -279,9 +286,11 @@ int main(int count, char **arguments)
 		const char *name;
 		void (*function)(void);
 	} cases[] = {
-		{ "fsize", case_fsize }, { "fsize_later", case_fsize_later }, { "data", case_data }, { "data_later", case_data_later },
+		{ "fsize", case_fsize }, { "fsize_later", case_fsize_later }, { "data", case_data },
+		  { "data_later", case_data_later },
 		{ "data_first", case_data_first },
-		{ "as", case_as }, { "as_later", case_as_later }, { "as_from_outside", case_as_from_outside }, { "machine", case_machine }, { "errno", case_errno },
+		{ "as", case_as }, { "as_later", case_as_later }, { "as_from_outside", case_as_from_outside },
+		  { "machine", case_machine }, { "errno", case_errno },
 	};
 	at_start = errno;
 	if (count > 2)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Sandboxes: each system call that the library can do without answers ENOSYS or EPERM. Everything must still work, by the other way,
- * and the report must say so. Each case in a process of its own, since a filter is for good; once with the filter there before the first
- * question is asked, once with the answers cached before.
+ * Sandboxes: each system call that the library can do without answers ENOSYS or EPERM. Everything must still work, by
+ * the other way, and the report must say so. Each case in a process of its own, since a filter is for good; once with
+ * the filter there before the first question is asked, once with the answers cached before.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -73,7 +73,8 @@ static int check_default(unsigned set, bool cached)
 	REQUIRE(odf_spawn(&pid, "/bin/true", true_argv, NULL, &libc_first, &report) == 0);
 	REQUIRE(ends_well(pid));
 	if (report.strategy == ODF_STRATEGY_FORK)
-		REQUIRE(report.reason[ODF_STRATEGY_POSIX_SPAWN] == (refused && !cached ? ODF_REASON_CLONE_REFUSED : ODF_REASON_LIBC_REFUSED));
+		REQUIRE(report.reason[ODF_STRATEGY_POSIX_SPAWN] ==
+			(refused && !cached ? ODF_REASON_CLONE_REFUSED : ODF_REASON_LIBC_REFUSED));
 	REQUIRE(odf_spawn(&pid, "/bin/true", true_argv, NULL, NULL, &report) == 0);
 	REQUIRE(ends_well(pid));
 	REQUIRE(report.strategy == (refused ? ODF_STRATEGY_FORK : ODF_STRATEGY_VFORK));
@@ -164,7 +165,8 @@ static int check_pidfd(unsigned set, int error)
 
 static int check_close_others(void)
 {
-	static const char script[] = "test ! -e /proc/self/fd/300 && test ! -e /proc/self/fd/301 && test -e /proc/self/fd/302";
+	static const char script[] =
+		"test ! -e /proc/self/fd/300 && test ! -e /proc/self/fd/301 && test -e /proc/self/fd/302";
 	char *argv[] = { (char[]){ "sh" }, (char[]){ "-c" }, strdup(script), NULL };
 	odf_fd_action keep[] = { ODF_FD_KEEP(302) };
 
@@ -253,7 +255,10 @@ static void test_companion(void **state)
 {
 	scmp_filter_ctx context = seccomp_init(SCMP_ACT_ALLOW);
 	odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
-	char *argv[] = { (char[]){ "sh" }, (char[]){ "-c" }, (char[]){ "umask 022; mkdir /nonexistent/x 2>/dev/null || exit 4" }, NULL };
+	char *argv[] = {
+		(char[]){ "sh" }, (char[]){ "-c" }, (char[]){ "umask 022; mkdir /nonexistent/x 2>/dev/null || exit 4" },
+		NULL,
+	};
 	struct sock_fprog program;
 
 	(void)state;

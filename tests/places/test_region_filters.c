@@ -1,291 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Snapshot regions in sandboxes and on older kernels: what they can do without answers as if it were not there, and a filter that comes later takes
- * away what they had. They must work by the other way, or refuse with the reason, or stay FROZEN; the data must be right whatever happens. Each
- * case in a process of its own, since a filter is for good.
+ * Snapshot regions in sandboxes and on older kernels: what they can do without answers as if it were not there, and a
+ * filter that comes later takes away what they had. They must work by the other way, or refuse with the reason, or stay
+ * FROZEN; the data must be right whatever happens. Each case in a process of its own, since a filter is for good.
  */
-#include <errno.h>
-#include <fcntl.h>
-#include <linux/userfaultfd.h>
-#include <sched.h>
-#include <seccomp.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
+#include "region_filters.h"
 
-#include "../support/support.h"
-
-/* From newer headers. */
-#define REMAP_DONTUNMAP 4
-#define WIPEONFORK      18
-#define ADD_SEALS       1033
-#define UFFD_NEW        _IO(0xAA, 0x00)
-#define NOEXEC_SEAL     0x0008u
-#define SCAN            _IOWR('f', 16, uint64_t[12])
-
-enum { PAGE = 4096, WORDS = PAGE / 8, PAGES = 2048, DEADLINE = 20 };
-
-#define REQUIRE(condition)                                                                                     \
-	do {                                                                                                   \
-		if (!(condition)) {                                                                            \
-			fprintf(stderr, "%s:%d: %s (errno %d)\n", __FILE__, __LINE__, #condition, errno);      \
-			_exit(1);                                                                              \
-		}                                                                                              \
-	} while (0)
-
-/* ---- Filters -------------------------------------------------------------------------------------------------------------------- */
-
-static scmp_filter_ctx filter;
-
-static void filter_begin(void)
-{
-	filter = seccomp_init(SCMP_ACT_ALLOW);
-	REQUIRE(filter != NULL);
-}
-
-static void deny(int call, int error)
-{
-	REQUIRE(seccomp_rule_add(filter, SCMP_ACT_ERRNO((unsigned)error), call, 0) == 0);
-}
-
-static void deny_where(int call, int error, unsigned argument, uint64_t mask, uint64_t value)
-{
-	REQUIRE(seccomp_rule_add(filter, SCMP_ACT_ERRNO((unsigned)error), call, 1, SCMP_CMP(argument, SCMP_CMP_MASKED_EQ, mask, value)) == 0);
-}
-
-static void filter_load(void)
-{
-	REQUIRE(seccomp_load(filter) == 0);
-	seccomp_release(filter);
-}
-
-static void deny_memfd(int error)
-{
-	deny(SCMP_SYS(memfd_create), error);
-}
-
-static void deny_noexec_seal(int error)
-{
-	deny_where(SCMP_SYS(memfd_create), error, 1, NOEXEC_SEAL, NOEXEC_SEAL);
-}
-
-static void deny_seals(int error)
-{
-	deny_where(SCMP_SYS(fcntl), error, 1, 0xffffffffu, ADD_SEALS);
-}
-
-static void deny_remap(int error)
-{
-	deny_where(SCMP_SYS(mremap), error, 3, REMAP_DONTUNMAP, REMAP_DONTUNMAP);
-}
-
-static void deny_every_remap(int error)
-{
-	deny(SCMP_SYS(mremap), error);
-}
-
-static void deny_wipe(int error)
-{
-	deny_where(SCMP_SYS(madvise), error, 2, 0xffffffffu, WIPEONFORK);
-}
-
-static void deny_remove(int error)
-{
-	deny_where(SCMP_SYS(madvise), error, 2, 0xffffffffu, MADV_REMOVE);
-}
-
-static void deny_dontfork(int error)
-{
-	deny_where(SCMP_SYS(madvise), error, 2, 0xffffffffu, MADV_DONTFORK);
-}
-
-static void deny_userfault(int error)
-{
-	deny(SCMP_SYS(userfaultfd), error);
-	deny_where(SCMP_SYS(ioctl), error, 1, 0xffffffffu, UFFD_NEW);
-}
-
-static void deny_minor(int error)
-{
-	deny_where(SCMP_SYS(ioctl), error, 1, 0xffffffffu, UFFDIO_API);
-}
-
-static void deny_register(int error)
-{
-	deny_where(SCMP_SYS(ioctl), error, 1, 0xffffffffu, UFFDIO_REGISTER);
-}
-
-static void deny_scan(int error)
-{
-	deny_where(SCMP_SYS(ioctl), error, 1, 0xffffffffu, SCAN);
-}
-
-static void deny_pagemap(int error)
-{
-	deny_scan(error);
-	deny(SCMP_SYS(pread64), error);
-}
-
-static void deny_close_range(int error)
-{
-	deny(SCMP_SYS(close_range), error);
-}
-
-static void deny_clone3(int error)
-{
-	deny(SCMP_SYS(clone3), error);
-}
-
-/* Not for threads, which share memory. */
-static void deny_fork(int error)
-{
-	deny(SCMP_SYS(fork), error);
-	deny_where(SCMP_SYS(clone), error, 0, CLONE_VM, 0);
-}
-
-/* ---- A region, and what must hold of it --------------------------------------------------------------------------------------------- */
-
-static odf_region *region;
-static volatile uint64_t *base;
-static unsigned generation; /* of all pages */
-
-static void fill(void)
-{
-	generation++;
-	for (size_t page = 0; page < PAGES; page++)
-		base[page * WORDS] = base[page * WORDS + WORDS - 1] = generation * 100000ull + page;
-}
-
-static bool holds(void)
-{
-	for (size_t page = 0; page < PAGES; page++)
-		if (base[page * WORDS] != generation * 100000ull + page || base[page * WORDS + WORDS - 1] != generation * 100000ull + page)
-			return false;
-	return true;
-}
-
-static void make_region(unsigned flags)
-{
-	region = odf_region_create((size_t)PAGES * PAGE, flags);
-	REQUIRE(region != NULL);
-	base = odf_region_base(region);
-	fill();
-}
-
-static odf_region_info info(void)
-{
-	odf_region_info found = ODF_REGION_INFO_INIT;
-
-	REQUIRE(odf_region_info_get(region, &found) == 0);
-	return found;
-}
-
-/* A child that sees what there was and writes what its parent must not see, while its parent writes everything anew. */
-static pid_t start_child(int hold)
-{
-	pid_t pid = odf_fork();
-
-	if (pid == 0) {
-		char byte;
-		REQUIRE(holds());
-		for (size_t page = 0; page < PAGES; page += 3)
-			base[page * WORDS] = 0;
-		for (size_t page = 1; page < PAGES; page += 3)
-			REQUIRE(base[page * WORDS] == generation * 100000ull + page);
-		if (hold >= 0 && read(hold, &byte, 1) != 0)
-			_exit(1);
-		_exit(0);
-	}
-	return pid;
-}
-
-static bool ends_well(pid_t pid)
-{
-	int status;
-
-	return waitpid(pid, &status, 0) == pid && status == 0;
-}
-
-static void fork_and_check(void)
-{
-	pid_t pid = start_child(-1);
-
-	REQUIRE(pid > 0);
-	fill();
-	REQUIRE(ends_well(pid) && holds());
-}
-
-static void fork_through_libc(void)
-{
-	pid_t pid = fork();
-
-	if (pid == 0)
-		_exit(holds() ? 0 : 1);
-	REQUIRE(pid > 0 && ends_well(pid) && holds());
-}
-
-static time_t now(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return time.tv_sec;
-}
-
-/* By itself or by a call. */
-static void must_settle(bool itself)
-{
-	time_t end = now() + DEADLINE;
-
-	while (info().state != ODF_REGION_LIVE) {
-		REQUIRE(now() < end);
-		if (!itself)
-			(void)odf_region_settle(region);
-		usleep(1000);
-	}
-	REQUIRE(holds());
-}
-
-/* A fork settles a process of one thread once that pays, if little is written between two; no more forks than that may
- * take. */
-static void forks_must_settle(void)
-{
-	time_t end = now() + DEADLINE;
-
-	fill();
-	while (info().settles == 0) {
-		pid_t pid = start_child(-1);
-		REQUIRE(pid > 0 && ends_well(pid) && holds() && now() < end);
-	}
-	fork_through_libc();
-}
-
-static void check_discards(void)
-{
-	REQUIRE(odf_region_discard(region, (char *)odf_region_base(region) + 64 * PAGE, 64 * PAGE) == 0);
-	REQUIRE(odf_region_discard(region, (char *)odf_region_base(region) + 200 * PAGE, 2 * PAGE) == 0);
-	for (size_t page = 64; page < 128; page++)
-		REQUIRE(base[page * WORDS] == 0 && base[page * WORDS + WORDS - 1] == 0);
-	REQUIRE(base[200 * WORDS] == 0 && base[202 * WORDS] != 0 && base[63 * WORDS] != 0);
-	fill();
-	REQUIRE(holds());
-}
-
-static odf_reason reason(void)
-{
-	odf_capabilities capabilities = ODF_CAPABILITIES_INIT;
-
-	REQUIRE(odf_capabilities_get(&capabilities) == 0);
-	return capabilities.strategy[ODF_STRATEGY_REGION];
-}
-
-/* ---- Cases ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Cases ------------------------------------------------------------------------------------------------------- */
 
 struct filter_case {
 	const char *name;
@@ -405,7 +126,8 @@ static void check_works_later(const struct filter_case *filter_case, int error)
 	REQUIRE(odf_region_destroy(region) == 0);
 }
 
-/* Forks fail only where they would without a region, and then what was frozen for them settles. What cannot be frozen is given up. */
+/* Forks fail only where they would without a region, and then what was frozen for them settles. What cannot be frozen
+ * is given up. */
 static void check_forks_like_plain(const struct filter_case *filter_case, int error)
 {
 	make_region(0);
@@ -507,7 +229,8 @@ static void test_filters(void **state)
 		for (int k = 0; k < 3 && cases[i].errors[k] != 0; k++) {
 			status = run(cases[i].check, &cases[i], cases[i].errors[k]);
 			if (status != 0) {
-				print_message("# %s (%s): wait status %#x\n", cases[i].name, strerror(cases[i].errors[k]), (unsigned)status);
+				print_message("# %s (%s): wait status %#x\n", cases[i].name,
+					      strerror(cases[i].errors[k]), (unsigned)status);
 				failures++;
 			}
 		}
@@ -518,7 +241,9 @@ static void test_filters(void **state)
 /* What registers with userfaultfd fails in the middle of a step: which is undone. */
 static void check_register_fails(const struct filter_case *unused, int error)
 {
-	static const struct filter_case registering = { "no UFFDIO_REGISTER", deny_register, { 0 }, NULL, ODF_REASON_NONE };
+	static const struct filter_case registering = {
+		"no UFFDIO_REGISTER", deny_register, { 0 }, NULL, ODF_REASON_NONE,
+	};
 
 	(void)unused;
 	check_stays_frozen(&registering, error);
@@ -551,8 +276,10 @@ static void check_manual(const struct filter_case *unused, int forbid_userfault)
 		for (int i = 0; i < 150; i++)
 			fork_and_check();
 		usleep(200000);
-		REQUIRE(info().state == ODF_REGION_FROZEN && info().settles == (uint64_t)round && info().freezes == (uint64_t)round + 1);
-		REQUIRE(odf_region_settle(region) == 0 && info().state == ODF_REGION_LIVE && info().settles == (uint64_t)round + 1);
+		REQUIRE(info().state == ODF_REGION_FROZEN && info().settles == (uint64_t)round &&
+			info().freezes == (uint64_t)round + 1);
+		REQUIRE(odf_region_settle(region) == 0 && info().state == ODF_REGION_LIVE &&
+			info().settles == (uint64_t)round + 1);
 		REQUIRE(holds());
 	}
 	REQUIRE(odf_region_destroy(region) == 0);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Seccomp filters, entered after the heap woke and before the program started, that kill, trap, or answer an errno: the program does what it does without the
- * library. The calls that a filter forbids here are such as no plain program of this kind makes.
+ * Seccomp filters, entered after the heap woke and before the program started, that kill, trap, or answer an errno: the
+ * program does what it does without the library. The calls that a filter forbids here are such as no plain program of
+ * this kind makes.
  */
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -20,11 +21,16 @@ static const struct {
 	const char *name;
 	int number;
 } calls[] = {
-	{ "mremap", SYS_mremap }, { "madvise", SYS_madvise }, { "msync", SYS_msync }, { "mincore", SYS_mincore }, { "mprotect", SYS_mprotect },
-	{ "memfd_create", SYS_memfd_create }, { "ftruncate", SYS_ftruncate }, { "fallocate", SYS_fallocate }, { "userfaultfd", 323 },
-	{ "ioctl", SYS_ioctl }, { "fcntl", SYS_fcntl }, { "pread64", SYS_pread64 }, { "clone3", 435 }, { "close_range", 436 }, { "unshare", SYS_unshare },
-	{ "gettid", SYS_gettid }, { "getpid", SYS_getpid }, { "tgkill", SYS_tgkill }, { "futex", SYS_futex }, { "nanosleep", SYS_nanosleep },
-	{ "waitid", SYS_waitid }, { "getrusage", SYS_getrusage }, { "sched_yield", SYS_sched_yield }, { "munlock", SYS_munlock },
+	{ "mremap", SYS_mremap }, { "madvise", SYS_madvise }, { "msync", SYS_msync }, { "mincore", SYS_mincore },
+	  { "mprotect", SYS_mprotect },
+	{ "memfd_create", SYS_memfd_create }, { "ftruncate", SYS_ftruncate }, { "fallocate", SYS_fallocate },
+	  { "userfaultfd", 323 },
+	{ "ioctl", SYS_ioctl }, { "fcntl", SYS_fcntl }, { "pread64", SYS_pread64 }, { "clone3", 435 },
+	  { "close_range", 436 }, { "unshare", SYS_unshare },
+	{ "gettid", SYS_gettid }, { "getpid", SYS_getpid }, { "tgkill", SYS_tgkill }, { "futex", SYS_futex },
+	  { "nanosleep", SYS_nanosleep },
+	{ "waitid", SYS_waitid }, { "getrusage", SYS_getrusage }, { "sched_yield", SYS_sched_yield },
+	  { "munlock", SYS_munlock },
 };
 #define CALLS (sizeof calls / sizeof *calls)
 
@@ -55,7 +61,8 @@ static long enter_unseen(const struct sock_fprog *program)
 	register long r10 __asm__("r10") = 0;
 	__asm__ volatile("syscall"
 			 : "=a"(result)
-			 : "0"((long)SYS_prctl), "D"((long)PR_SET_SECCOMP), "S"((long)SECCOMP_MODE_FILTER), "d"(program), "r"(r10)
+			 : "0"((long)SYS_prctl), "D"((long)PR_SET_SECCOMP), "S"((long)SECCOMP_MODE_FILTER),
+			   "d"(program), "r"(r10)
 			 : "rcx", "r11", "memory");
 #else
 	(void)program;
@@ -329,7 +336,8 @@ static int number, failed;
 static void tell(int result, const char *name, const char *more)
 {
 	failed += result != 0 && result != 77;
-	printf("%s %d - %s %s%s\n", result == 0 || result == 77 ? "ok" : "not ok", ++number, name, more, result == 77 ? " # SKIP not here" : "");
+	printf("%s %d - %s %s%s\n", result == 0 || result == 77 ? "ok" : "not ok", ++number, name, more,
+	       result == 77 ? " # SKIP not here" : "");
 	if (result != 0 && result != 77)
 		printf("# status %d\n", result);
 	fflush(stdout);
@@ -338,7 +346,9 @@ static void tell(int result, const char *name, const char *more)
 /* What a plain program cannot do without is left out: its own answer decides. */
 static void late_filters(void)
 {
-	static const char *const states[] = { NULL, "frozen", "settled" }, *const actions[] = { "kill", "trap", "eperm", "enosys" };
+	static const char *const states[] = {
+		NULL, "frozen", "settled" }, *const actions[] = { "kill", "trap", "eperm", "enosys",
+	};
 	int result = 0, tried = 0;
 	char last[64] = "";
 
@@ -346,7 +356,8 @@ static void late_filters(void)
 		for (size_t way = 0; way < sizeof ways / sizeof *ways; way++) {
 			char digits[16];
 			/* Each call with each way, and the rest in turns: each with each is a matter of a minute. */
-			const char *action = actions[way == BY_PRCTL ? 0 : (call + way) % 4], *state = states[(call + way) % 3];
+			const char *action = actions[way == BY_PRCTL ? 0 : (call + way) % 4],
+				   *state = states[(call + way) % 3];
 			const char *words[] = { "test_sandbox", "late", digits, action, ways[way], NULL, NULL };
 			int one;
 			if (way == UNSEEN && (strcmp(action, "kill") == 0 || strcmp(action, "trap") == 0))
@@ -357,13 +368,16 @@ static void late_filters(void)
 				continue;
 			snprintf(digits, sizeof digits, "%d", calls[call].number);
 			words[5] = NULL;
-			if (execute(NULL, (const char *const[]){ "test_sandbox", "plain", digits, action, ways[way], NULL }, NULL, NULL) != 0)
+			if (execute(NULL,
+				    (const char *const[]){ "test_sandbox", "plain", digits, action, ways[way], NULL },
+				    NULL, NULL) != 0)
 				continue;
 			words[5] = state;
 			one = execute(call % 4 == 3 ? "on" : "auto", words, NULL, NULL);
 			tried++;
 			if (one != 0)
-				printf("# %s %s %s %s: status %d\n", calls[call].name, action, ways[way], state != NULL ? state : "live", one);
+				printf("# %s %s %s %s: status %d\n", calls[call].name, action, ways[way],
+				       state != NULL ? state : "live", one);
 			result = one != 0 ? one : result;
 			snprintf(last, sizeof last, "(%d)", tried);
 		}
@@ -416,10 +430,13 @@ static void plain(char *words[CASE_WORDS])
 int main(int argc, char **argv)
 {
 	static const struct preloaded_case plain_case[] = { { "plain", plain } };
-	static const struct forbidden nothing = { NOTHING, "kill" }, processes = { SYS_clone, "kill" }, files = { SYS_memfd_create, "kill" };
+	static const struct forbidden nothing = {
+		NOTHING, "kill" }, processes = { SYS_clone, "kill" }, files = { SYS_memfd_create, "kill",
+	};
 
 	if (argc > 1)
-		run_case(strcmp(argv[1], "plain") == 0 ? plain_case : cases, strcmp(argv[1], "plain") == 0 ? 1 : sizeof cases / sizeof *cases, argc, argv);
+		run_case(strcmp(argv[1], "plain") == 0 ? plain_case : cases,
+			 strcmp(argv[1], "plain") == 0 ? 1 : sizeof cases / sizeof *cases, argc, argv);
 	late_filters();
 	inherited_filters();
 	for (size_t i = 0; i < 2; i++) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * A target for AFL++ with a large initialised state: HEAP_AFL_MIB of a database in memory, and a table of pointers into records of its own. The fork
- * server starts when they are there, and each execution is a child of it. Which way the program takes depends on what it reads in the state, and what it has
- * written there itself: a child that saw another one's changes, or other bytes than were there, would leave another trace.
+ * A target for AFL++ with a large initialised state: HEAP_AFL_MIB of a database in memory, and a table of pointers into
+ * records of its own. The fork server starts when they are there, and each execution is a child of it. Which way the
+ * program takes depends on what it reads in the state, and what it has written there itself: a child that saw another
+ * one's changes, or other bytes than were there, would leave another trace.
  */
 #include <sqlite3.h>
 #include <stdint.h>
@@ -127,11 +128,14 @@ int main(void)
 				ways += trace(record->number);
 			break;
 		case 3:
-			ways += trace(number_of("select sum(id) from t where kind = %u and id %% 16 = %u", a % 251, b % 16));
+			ways += trace(
+				number_of("select sum(id) from t where kind = %u and id %% 16 = %u", a % 251, b % 16));
 			break;
 		case 4:
 			snprintf((char *)input + 40, 24, "%u", a);
-			number_of("update t set kind = kind + 1, data = zeroblob(300) where kind = %u and id %% 64 = %u", a % 251, b % 64);
+			number_of(
+				"update t set kind = kind + 1, data = zeroblob(300) where kind = %u and id %% 64 = %u",
+				a % 251, b % 64);
 			changed++;
 			break;
 		case 5:
@@ -148,7 +152,8 @@ int main(void)
 			break;
 		default:
 			if (a == 'o' && b == 'k')
-				ways += trace(number_of("delete from t where kind = %u and id %% 256 < %u", changed & 255, 20));
+				ways += trace(number_of("delete from t where kind = %u and id %% 256 < %u",
+							changed & 255, 20));
 		}
 		/* What was changed before this execution was not by it. */
 		if (changed == 0 && number_of("select count(*) from t where kind > %u and id > %u", 250, 0) != 0)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Preloaded by the tests beside libodfork: when a process ends by exit, a line in the file of HEAP_SEEN says how much of its memory was in regions.
- * A copy of /proc/self/smaps is read with a buffer that is not malloc's, so that looking changes nothing.
+ * Preloaded by the tests beside libodfork: when a process ends by exit, a line in the file of HEAP_SEEN says how much
+ * of its memory was in regions. A copy of /proc/self/smaps is read with a buffer that is not malloc's, so that looking
+ * changes nothing.
  */
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * heap_sqlite MIB TESTS THREADS: a database in memory of that size, and a test suite of which each test runs in a forked child of its own, on the
- * database as the parent built it: what suites do that cannot afford to build it again for each test. The children write what they find to
- * standard output, which must be the same whatever the memory is in. Meanwhile the parent writes as well, and takes it back; and THREADS more
- * threads write in memory of their own. At the end the parent's database is what it was.
+ * heap_sqlite MIB TESTS THREADS: a database in memory of that size, and a test suite of which each test runs in a
+ * forked child of its own, on the database as the parent built it: what suites do that cannot afford to build it again
+ * for each test. The children write what they find to standard output, which must be the same whatever the memory is
+ * in. Meanwhile the parent writes as well, and takes it back; and THREADS more threads write in memory of their own. At
+ * the end the parent's database is what it was.
  */
 #include <pthread.h>
 #include <sqlite3.h>
@@ -97,7 +98,8 @@ static sqlite3 *open_database(void)
 	sqlite3 *database;
 
 	if (sqlite3_open(":memory:", &database) != SQLITE_OK ||
-	    sqlite3_create_function(database, "noise", 2, SQLITE_UTF8 | SQLITE_DETERMINISTIC, NULL, noise, NULL, NULL) != SQLITE_OK)
+	    sqlite3_create_function(database, "noise", 2, SQLITE_UTF8 | SQLITE_DETERMINISTIC, NULL, noise, NULL,
+				    NULL) != SQLITE_OK)
 		die("cannot open", database);
 	return database;
 }
@@ -106,17 +108,25 @@ static void build(sqlite3 *database, long mib)
 {
 	long rows = mib * 1024 * 1024 / 620;
 
-	run(database, "pragma page_size = 4096; pragma cache_size = -4000; begin;"
-		      "create table item (id integer primary key, kind integer, price integer, name text, data blob);"
-		      "create table sale (id integer primary key, item integer references item(id), amount integer, note text);"
-		      "create table log (text)");
-	run(database, "with recursive n(i) as (select 1 union all select i + 1 from n where i < %ld)"
-		      "insert into item select i, i %% 97, i * 7919 %% 10007, 'item ' || hex(noise(i, 8)), noise(i, 200 + i %% 500) from n", rows);
-	run(database, "insert into sale select id, id * 31 %% %ld + 1, id %% 13, 'sold ' || name from item where id %% 3 = 0", rows);
-	run(database, "create index item_kind on item (kind, price); create index sale_item on sale (item); create index item_name on item (name); commit");
+	run(database,
+	    "pragma page_size = 4096; pragma cache_size = -4000; begin;"
+	    "create table item (id integer primary key, kind integer, price integer, name text, data blob);"
+	    "create table sale (id integer primary key, item integer references item(id), amount integer, note text);"
+	    "create table log (text)");
+	run(database,
+	    "with recursive n(i) as (select 1 union all select i + 1 from n where i < %ld)"
+	    "insert into item select i, i %% 97, i * 7919 %% 10007, 'item ' || hex(noise(i, 8)), noise(i, 200 + i %% "
+	    "500) from n",
+	    rows);
+	run(database,
+	    "insert into sale select id, id * 31 %% %ld + 1, id %% 13, 'sold ' || name from item where id %% 3 = 0",
+	    rows);
+	run(database, "create index item_kind on item (kind, price); create index sale_item on sale (item); create "
+		      "index item_name on item (name); commit");
 }
 
-/* One test, on the database as it was at the fork. The answers of a test tell if another one's changes, or the parent's, have been seen. */
+/* One test, on the database as it was at the fork. The answers of a test tell if another one's changes, or the
+ * parent's, have been seen. */
 static void test(sqlite3 *database, int number)
 {
 	char text[200] = "";
@@ -127,8 +137,11 @@ static void test(sqlite3 *database, int number)
 		answer = ask(database, text, sizeof text, "select count(*), sum(price), sum(length(data)) from item");
 		break;
 	case 1:
-		run(database, "update item set price = price + %d, data = noise(id + %d, 300) where kind = %d", number, number, number % 97);
-		answer = ask(database, text, sizeof text, "select sum(price), count(distinct data) from item where kind between %d and %d", number % 97 - 1, number % 97 + 1);
+		run(database, "update item set price = price + %d, data = noise(id + %d, 300) where kind = %d", number,
+		    number, number % 97);
+		answer = ask(database, text, sizeof text,
+			     "select sum(price), count(distinct data) from item where kind between %d and %d",
+			     number % 97 - 1, number % 97 + 1);
 		break;
 	case 2:
 		answer = ask(database, text, sizeof text, "pragma quick_check");
@@ -136,29 +149,44 @@ static void test(sqlite3 *database, int number)
 			die(text, NULL);
 		break;
 	case 3:
-		run(database, "begin; delete from sale where item %% 2 = %d; update item set name = 'gone' where id %% 10 = %d", number % 2, number % 10);
+		run(database,
+		    "begin; delete from sale where item %% 2 = %d; update item set name = 'gone' where id %% 10 = %d",
+		    number % 2, number % 10);
 		answer = ask(database, text, sizeof text, "select count(*) from sale");
 		run(database, "rollback");
-		answer ^= ask(database, NULL, 0, "select count(*), sum(id), min(note) from sale") * 3 + ask(database, NULL, 0, "select count(*) from item where name = 'gone'");
+		answer ^= ask(database, NULL, 0, "select count(*), sum(id), min(note) from sale") * 3 +
+			  ask(database, NULL, 0, "select count(*) from item where name = 'gone'");
 		break;
 	case 4:
-		answer = ask(database, text, sizeof text, "select i.kind, sum(s.amount) from sale s join item i on i.id = s.item group by i.kind order by 2 desc, 1");
+		answer = ask(database, text, sizeof text,
+			     "select i.kind, sum(s.amount) from sale s join item i on i.id = s.item group by i.kind "
+			     "order by 2 desc, 1");
 		break;
 	case 5:
-		run(database, "begin; insert into item select id + 10000000, kind, price, name || ' again', data from item where kind %% 10 = %d; commit", number % 10);
+		run(database,
+		    "begin; insert into item select id + 10000000, kind, price, name || ' again', data from item where "
+		    "kind %% 10 = %d; commit",
+		    number % 10);
 		answer = ask(database, text, sizeof text, "select count(*), max(id), sum(length(name)) from item");
 		break;
 	case 6:
-		run(database, "create table copy as select * from item where kind < %d; create index copy_name on copy (name); drop table copy", number % 20 + 1);
+		run(database,
+		    "create table copy as select * from item where kind < %d; create index copy_name on copy (name); "
+		    "drop table copy",
+		    number % 20 + 1);
 		answer = ask(database, text, sizeof text, "select count(*) from sqlite_master");
 		break;
 	case 7:
-		run(database, "savepoint one; delete from item where kind = %d; savepoint two; delete from item where kind = %d; rollback to two; release one",
+		run(database,
+		    "savepoint one; delete from item where kind = %d; savepoint two; delete from item where kind = %d; "
+		    "rollback to two; release one",
 		    number % 97, (number + 1) % 97);
 		answer = ask(database, text, sizeof text, "select count(*), sum(kind) from item");
 		break;
 	case 8:
-		answer = ask(database, text, sizeof text, "select name, price from item where name between 'item %x' and 'item %x' order by name limit 500",
+		answer = ask(database, text, sizeof text,
+			     "select name, price from item where name between 'item %x' and 'item %x' order by name "
+			     "limit 500",
 			     number % 9 + 1, number % 9 + 2);
 		break;
 	case 9:
@@ -168,7 +196,8 @@ static void test(sqlite3 *database, int number)
 			die(text, NULL);
 		break;
 	case 10:
-		answer = ask(database, text, sizeof text, "select data from item order by data limit 200 offset %d", number * 10);
+		answer = ask(database, text, sizeof text, "select data from item order by data limit 200 offset %d",
+			     number * 10);
 		snprintf(text, sizeof text, "ordered");
 		break;
 	default:
@@ -190,14 +219,17 @@ static void test(sqlite3 *database, int number)
 				die("a test's own child failed", NULL);
 		}
 		}
-		answer = ask(database, text, sizeof text, "select (select count(*) from log) || ' ' || sum(price) from item");
+		answer = ask(database, text, sizeof text,
+			     "select (select count(*) from log) || ' ' || sum(price) from item");
 	}
-	if (number % 12 != 9 && ask(database, NULL, 0, "select text from log where text like 'parent%%'") != ask(database, NULL, 0, "select 1 where 0"))
+	if (number % 12 != 9 && ask(database, NULL, 0, "select text from log where text like 'parent%%'") !=
+					ask(database, NULL, 0, "select 1 where 0"))
 		die("a test sees what its parent wrote later", NULL);
 	printf("test %d: %s %016llx\n", number, text, (unsigned long long)answer);
 }
 
-/* malloc all the time, also while others fork: what was written is what is read. Not SQLite, whose locks a fork leaves as they are. */
+/* malloc all the time, also while others fork: what was written is what is read. Not SQLite, whose locks a fork leaves
+ * as they are. */
 static void *worker(void *argument)
 {
 	uint64_t state = (uint64_t)(uintptr_t)&state, *blocks[512] = { NULL };
@@ -245,7 +277,8 @@ int main(int argc, char **argv)
 	uint64_t before;
 
 	build(database, mib);
-	before = ask(database, NULL, 0, "select * from item order by id") ^ ask(database, NULL, 0, "select * from sale order by id");
+	before = ask(database, NULL, 0, "select * from item order by id") ^
+		 ask(database, NULL, 0, "select * from sale order by id");
 	if (sqlite3_memory_used() < mib << 20 || threads > 16)
 		die("the database is not of that size", NULL);
 	for (int i = 0; i < threads; i++)
@@ -264,7 +297,9 @@ int main(int argc, char **argv)
 		if (pid < 0)
 			die("fork", NULL);
 		/* While the test runs: writes all over, which are undone. */
-		run(database, "begin; insert into log values ('parent %d'); update item set price = -1, name = 'parent' where id %% 50 = %d; rollback",
+		run(database,
+		    "begin; insert into log values ('parent %d'); update item set price = -1, name = 'parent' where id "
+		    "%% 50 = %d; rollback",
 		    number, number % 50);
 		if (waitpid(pid, &status, 0) != pid || status != 0) {
 			fprintf(stderr, "heap_sqlite: test %d ended with status %#x\n", number, status);
@@ -274,7 +309,8 @@ int main(int argc, char **argv)
 	stopping = 1;
 	for (int i = 0; i < threads; i++)
 		pthread_join(ids[i], NULL);
-	if ((ask(database, NULL, 0, "select * from item order by id") ^ ask(database, NULL, 0, "select * from sale order by id")) != before)
+	if ((ask(database, NULL, 0, "select * from item order by id") ^
+	     ask(database, NULL, 0, "select * from sale order by id")) != before)
 		die("the parent's database has changed", NULL);
 	printf("unchanged: %016llx\n", (unsigned long long)before);
 	sqlite3_close(database);

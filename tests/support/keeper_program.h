@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A program that has a keeper, as it sees itself and as others see it; and a run of such programs, each in a process of its own. Each test that includes this is
- * linked with the shared library.
+ * A program that has a keeper, as it sees itself and as others see it; and a run of such programs, each in a process of
+ * its own. Each test that includes this is linked with the shared library.
  */
 #ifndef ODF_TESTS_KEEPER_PROGRAM_H
 #define ODF_TESTS_KEEPER_PROGRAM_H
@@ -62,7 +62,7 @@ static inline int status_of(pid_t pid)
 	return status;
 }
 
-/* ---- The program ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- The program ------------------------------------------------------------------------------------------------- */
 
 static inline bool heap_is_awake(void)
 {
@@ -116,7 +116,8 @@ static inline pid_t keeper_of(pid_t program)
 			FILE *comm;
 			snprintf(path, sizeof path, "/proc/%d/comm", child);
 			comm = fopen(path, "re");
-			if (comm != NULL && fgets(name, sizeof name, comm) != NULL && strcmp(name, "odfork-keeper\n") == 0)
+			if (comm != NULL && fgets(name, sizeof name, comm) != NULL &&
+			    strcmp(name, "odfork-keeper\n") == 0)
 				found = child;
 			if (comm != NULL)
 				fclose(comm);
@@ -152,7 +153,7 @@ static inline void must_lose_its_memory(pid_t keeper)
 		must(now() < end);
 }
 
-/* ---- All of them ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- All of them ------------------------------------------------------------------------------------------------- */
 
 /* The memory of such a program is in the heap from the start ("on"), or not before it asks ("auto"). */
 struct keeper_case {
@@ -197,16 +198,19 @@ static inline int run_cases(int argc, char **argv, const struct keeper_case *cas
 		return 0;
 	}
 	if (odf_capabilities_get(&capabilities) != 0 || capabilities.strategy[ODF_STRATEGY_REGION] != ODF_REASON_NONE) {
-		printf("1..0 # SKIP no regions here: %s\n", odf_reason_text(capabilities.strategy[ODF_STRATEGY_REGION]));
+		printf("1..0 # SKIP no regions here: %s\n",
+		       odf_reason_text(capabilities.strategy[ODF_STRATEGY_REGION]));
 		return 0;
 	}
 	printf("1..%zu\n", count);
 	for (size_t i = 0; i < count; i++) {
 		int status = run_case(&cases[i]);
-		bool skipped = WIFEXITED(status) && WEXITSTATUS(status) == 77 && !(needed != NULL && strcmp(needed, "1") == 0);
+		bool skipped = WIFEXITED(status) && WEXITSTATUS(status) == 77 &&
+			       !(needed != NULL && strcmp(needed, "1") == 0);
 		if (status != 0 && !skipped)
 			failed++;
-		printf("%s %zu - %s%s\n", status == 0 || skipped ? "ok" : "not ok", i + 1, cases[i].name, skipped ? " # SKIP" : "");
+		printf("%s %zu - %s%s\n", status == 0 || skipped ? "ok" : "not ok", i + 1, cases[i].name,
+		       skipped ? " # SKIP" : "");
 		fflush(stdout);
 	}
 	return failed > 0;

@@ -55,8 +55,9 @@ static inline int pooled_end(odf_launch *launch, pid_t pid, const odf_spawn_opti
 	return error;
 }
 
-__attribute__((noinline, unused)) static int pooled_spawn(pid_t *pid, const char *file, char *const argv[], char *const envp[],
-			       const odf_spawn_options *options, odf_report *report)
+__attribute__((noinline, unused)) static int pooled_spawn(pid_t *pid, const char *file, char *const argv[],
+							  char *const envp[], const odf_spawn_options *options,
+							  odf_report *report)
 {
 	odf_spawn_options own = ODF_SPAWN_OPTIONS_INIT;
 	odf_pool_options pool_options = ODF_POOL_OPTIONS_INIT;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * For tests that are programs under the library: each case is this program executed again with the library preloaded, and what it asserts is what holds
- * without. A case is a name and up to five words.
+ * For tests that are programs under the library: each case is this program executed again with the library preloaded,
+ * and what it asserts is what holds without. A case is a name and up to five words.
  */
 #ifndef TESTS_PRELOADED_H
 #define TESTS_PRELOADED_H
@@ -89,7 +89,8 @@ static inline bool mapping_of(const void *address, char rights[5], bool *inside)
 
 	while (maps != NULL && !found && fgets(line, sizeof line, maps) != NULL) {
 		unsigned long from, to;
-		found = sscanf(line, "%lx-%lx %4s", &from, &to, rights) == 3 && (unsigned long)address >= from && (unsigned long)address < to;
+		found = sscanf(line, "%lx-%lx %4s", &from, &to, rights) == 3 && (unsigned long)address >= from &&
+			(unsigned long)address < to;
 		*inside = strstr(line, "odfork-region") != NULL;
 	}
 	if (maps != NULL)
@@ -219,7 +220,8 @@ struct preloaded_case {
 	void (*run)(char *words[CASE_WORDS]);
 };
 
-static inline int execute(const char *heap, const char *const words[], void (*before)(const void *), const void *argument)
+static inline int execute(const char *heap, const char *const words[], void (*before)(const void *),
+			  const void *argument)
 {
 	static char library[PATH_MAX + 64];
 	const char *build = getenv("ODF_BUILD");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * For tests that decide about each system call of the library (ODF_INJECT_FAILURES) and pass the others on: the call itself. x86-64.
+ * For tests that decide about each system call of the library (ODF_INJECT_FAILURES) and pass the others on: the call
+ * itself. x86-64.
  */
 #ifndef ODF_TESTS_REAL_CALL_H
 #define ODF_TESTS_REAL_CALL_H

@@ -1,6 +1,5 @@
-/* SPDX-License-Identifier: MIT
- * small_stack: forks in a signal handler on the least alternate stack there is, and spawns in a thread with the least stack, programs with
- * paths of every kind. */
+/* SPDX-License-Identifier: MIT small_stack: forks in a signal handler on the least alternate stack there is, and spawns
+ * in a thread with the least stack, programs with paths of every kind. */
 #include <errno.h>
 #include <pthread.h>
 #include <limits.h>
@@ -42,7 +41,8 @@ static void *spawn_all(void *unused)
 		failed = 2;
 	else
 		reap(pid);
-	if (posix_spawn(&pid, wide, NULL, NULL, argv, environ) != ENAMETOOLONG || posix_spawn(&pid, bytes, NULL, NULL, argv, environ) != ENAMETOOLONG)
+	if (posix_spawn(&pid, wide, NULL, NULL, argv, environ) != ENAMETOOLONG ||
+	    posix_spawn(&pid, bytes, NULL, NULL, argv, environ) != ENAMETOOLONG)
 		failed = 3;
 	return unused;
 }
@@ -57,7 +57,8 @@ int main(void)
 	pthread_attr_t attributes;
 	pthread_t thread;
 
-	if (sigaltstack(&stack, NULL) != 0 || sigaction(SIGUSR1, &action, NULL) != 0 || sigaction(SIGUSR2, &action, NULL) != 0)
+	if (sigaltstack(&stack, NULL) != 0 || sigaction(SIGUSR1, &action, NULL) != 0 ||
+	    sigaction(SIGUSR2, &action, NULL) != 0)
 		return 10;
 	raise(SIGUSR1);
 	raise(SIGUSR2);

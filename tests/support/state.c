@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * state FILE [ARGUMENT...]: writes what this process finds itself to be into FILE, as a JSON object with one member on each line, and
- * exits with 0. Everything is gathered before FILE is opened. FILE "-" is a descriptor: standard output.
+ * state FILE [ARGUMENT...]: writes what this process finds itself to be into FILE, as a JSON object with one member on
+ * each line, and exits with 0. Everything is gathered before FILE is opened. FILE "-" is a descriptor: standard output.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -82,8 +82,8 @@ static void descriptors(FILE *out)
 /* The lines of /proc/self/status that libc would hide a part of. */
 static void kernel_status(FILE *out)
 {
-	static const char *const wanted[] = { "SigBlk", "SigIgn", "SigCgt", "Groups", "NoNewPrivs", "Seccomp", "CapAmb", "CapPrm", "CapInh", "CapEff",
-					      "Cpus_allowed_list" };
+	static const char *const wanted[] = { "SigBlk", "SigIgn", "SigCgt", "Groups", "NoNewPrivs",       "Seccomp",
+					      "CapAmb", "CapPrm", "CapInh", "CapEff", "Cpus_allowed_list" };
 	FILE *status = fopen("/proc/self/status", "re");
 	char line[4096];
 
@@ -140,7 +140,8 @@ static void limits(FILE *out)
 	for (int resource = 0; resource < RLIM_NLIMITS; resource++) {
 		struct rlimit limit;
 		if (getrlimit(resource, &limit) == 0)
-			fprintf(out, "\"rlimit%d\":\"%lld %lld\",\n", resource, (long long)limit.rlim_cur, (long long)limit.rlim_max);
+			fprintf(out, "\"rlimit%d\":\"%lld %lld\",\n", resource, (long long)limit.rlim_cur,
+				(long long)limit.rlim_max);
 	}
 }
 
@@ -166,7 +167,8 @@ int main(int argc, char **argv)
 	getresuid(&uid[0], &uid[1], &uid[2]);
 	getresgid(&gid[0], &gid[1], &gid[2]);
 	fprintf(out, "\"uid\":\"%u %u %u\",\n\"gid\":\"%u %u %u\",\n", uid[0], uid[1], uid[2], gid[0], gid[1], gid[2]);
-	fprintf(out, "\"pid\":%d,\n\"ppid\":%d,\n\"sid\":%d,\n\"pgid\":%d,\n", getpid(), getppid(), getsid(0), getpgid(0));
+	fprintf(out, "\"pid\":%d,\n\"ppid\":%d,\n\"sid\":%d,\n\"pgid\":%d,\n", getpid(), getppid(), getsid(0),
+		getpgid(0));
 	kernel_status(out);
 	limits(out);
 	fprintf(out, "\"umask\":\"%04o\",\n", (unsigned)mask);
@@ -189,7 +191,8 @@ int main(int argc, char **argv)
 	fprintf(out, "\"foreground\":%d\n}\n", tty < 0 ? -1 : tcgetpgrp(tty));
 	if (fclose(out) != 0)
 		return 2;
-	file = strcmp(argv[1], "-") == 0 ? STDOUT_FILENO : open(argv[1], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	file = strcmp(argv[1], "-") == 0 ? STDOUT_FILENO
+					 : open(argv[1], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
 	if (strcmp(argv[1], "-") != 0 && fchmod(file, 0644) != 0) /* whatever the mask that is under test */
 		return 3;
 	return file >= 0 && write(file, text, text_size) == (ssize_t)text_size ? 0 : 3;

@@ -142,8 +142,8 @@ struct surroundings surroundings_take(void)
 	for (int fd = 0; fd < 1024; fd++) {
 		struct stat st;
 		if (fstat(fd, &st) == 0)
-			fprintf(out, "fd %d is %llu:%llu flags %d\n", fd, (unsigned long long)st.st_dev, (unsigned long long)st.st_ino,
-				fcntl(fd, F_GETFD));
+			fprintf(out, "fd %d is %llu:%llu flags %d\n", fd, (unsigned long long)st.st_dev,
+				(unsigned long long)st.st_ino, fcntl(fd, F_GETFD));
 	}
 	syscall(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &mask, 8ul);
 	fprintf(out, "mask %016lx\n", mask);
@@ -245,7 +245,8 @@ char *state_normalised(char *json, odf_strategy engine)
 		char *colon = strchr(line, ':');
 		if (strncmp(line, "\"SigIgn\"", 8) == 0) {
 			unsigned long ignored = strtoul(colon + 2, NULL, 16);
-			fprintf(stream, "ignored %lx\n", engine == ODF_STRATEGY_POSIX_SPAWN ? ignored & ~(3ul << 31) : ignored);
+			fprintf(stream, "ignored %lx\n",
+				engine == ODF_STRATEGY_POSIX_SPAWN ? ignored & ~(3ul << 31) : ignored);
 		} else if (colon != NULL && strncmp(colon + 1, pid, strlen(pid)) == 0 &&
 			   strspn(colon + 1 + strlen(pid), ",") == strlen(colon + 1 + strlen(pid))) {
 			fprintf(stream, "%.*s:SELF\n", (int)(colon - line), line);

@@ -21,8 +21,8 @@ const char *scratch_path(const char *name);
 /* Beside this test program. */
 const char *helper_path(const char *name);
 
-/* Everything that a spawn or fork must leave as it was: open descriptors with flags, the mask of all 64 signals, dispositions,
- * children, cancellation state. */
+/* Everything that a spawn or fork must leave as it was: open descriptors with flags, the mask of all 64 signals,
+ * dispositions, children, cancellation state. */
 struct surroundings {
 	char *text;
 };
@@ -38,7 +38,8 @@ void must_have_no_children(void);
 char *read_file(const char *path);
 void write_file(const char *path, const char *contents, mode_t mode);
 
-/* Spawns the state helper and returns its JSON; free it. The call must succeed. The helper's own argv[1] is the result file. */
+/* Spawns the state helper and returns its JSON; free it. The call must succeed. The helper's own argv[1] is the result
+ * file. */
 char *spawn_state(const odf_spawn_options *options, odf_report *report);
 char *spawn_state_with(const odf_spawn_options *options, odf_report *report, char *const envp[], bool search);
 
@@ -50,7 +51,8 @@ void must_have(const char *json, const char *name, const char *value);
  * signals are left out. Frees `json`; free the result. */
 char *state_normalised(char *json, odf_strategy engine);
 
-/* Says why the rest of a test is left out (return after it), or ends it as failed where ODF_MUST_WORK=1 says that nothing may be skipped. */
+/* Says why the rest of a test is left out (return after it), or ends it as failed where ODF_MUST_WORK=1 says that
+ * nothing may be skipped. */
 void skip_because(const char *reason);
 /* It has ended, and is reaped or waits for that. */
 bool is_gone(pid_t pid);

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Scenarios of faulted_preloaded: files, by each name of what opens them.
+ */
+#include "faulted_preloaded.h"
+
+void closes(int file)
+{
+	if (file >= 0)
+		real_call(SYS_close, file, 0, 0, 0, 0, 0);
+}
+
+static FILE *closed(FILE *stream)
+{
+	if (stream != NULL)
+		fclose(stream);
+	return NULL;
+}
+
+/* As a program has it that is built for large files, and one that is not; and as fortified ones call them. */
+static void open_by_each_name(void)
+{
+	static const char *const plain[] = { "open", "open64" }, *const fortified[] = { "__open_2", "__open64_2" };
+	static const char *const at[] = { "openat", "openat64" }, *const fortified_at[] = { "__openat_2",
+											    "__openat64_2" };
+	static const char *const streams[] = { "fopen", "fopen64" }, *const again[] = { "freopen", "freopen64" },
+				 *const nameless[] = { "tmpfile", "tmpfile64" };
+	int flags = O_RDONLY | O_CLOEXEC, file;
+	FILE *stream, *second;
+
+	for (size_t i = 0; i < 2; i++) {
+		TRY_NAMED(file, -1, plain[i], ((int (*)(const char *, int, ...))named(plain[i]))("/etc/passwd", flags));
+		closes(file);
+		TRY_NAMED(file, -1, fortified[i],
+			  ((int (*)(const char *, int))named(fortified[i]))("/etc/passwd", flags));
+		closes(file);
+		TRY_NAMED(file, -1, at[i],
+			  ((int (*)(int, const char *, int, ...))named(at[i]))(AT_FDCWD, "/etc/passwd", flags));
+		closes(file);
+		TRY_NAMED(file, -1, fortified_at[i],
+			  ((int (*)(int, const char *, int))named(fortified_at[i]))(AT_FDCWD, "/etc/passwd", flags));
+		closes(file);
+		TRY_NAMED(stream, NULL, streams[i],
+			  ((FILE * (*)(const char *, const char *)) named(streams[i]))("/etc/passwd", "re"));
+		if (stream != NULL) {
+			TRY_NAMED(second, NULL, again[i],
+				  ((FILE * (*)(const char *, const char *, FILE *)) named(again[i]))("/etc/group", "re",
+												     stream));
+			closed(second);
+		}
+		TRY_NAMED(stream, NULL, nameless[i], ((FILE * (*)(void)) named(nameless[i]))());
+		closed(stream);
+	}
+}
+
+static void make_by_each_name(void)
+{
+	static const char *const names[] = { "mkstemp",	 "mkstemp64",  "mkostemp",  "mkostemp64",
+					     "mkstemps", "mkstemps64", "mkostemps", "mkostemps64" };
+	char path[64];
+	int file;
+
+	for (size_t i = 0; i < 8; i++) {
+		bool suffix = i >= 4;
+		snprintf(path, sizeof path, "/tmp/odfork-faults-XXXXXX%s", suffix ? ".x" : "");
+		/* What a function does not take it does not look at. */
+		TRY_NAMED(file, -1, names[i],
+			  ((int (*)(char *, int, int))named(names[i]))(path, suffix ? 2 : O_CLOEXEC, O_CLOEXEC));
+		if (file >= 0)
+			MUST(unlink(path) == 0);
+		closes(file);
+	}
+}
+
+static void open_handle(void)
+{
+	union {
+		struct file_handle handle;
+		char room[sizeof(struct file_handle) + MAX_HANDLE_SZ];
+	} of = { .handle = { .handle_bytes = MAX_HANDLE_SZ } };
+	int mount, directory, file;
+
+	if (name_to_handle_at(AT_FDCWD, "/etc/passwd", &of.handle, &mount, 0) != 0)
+		return;
+	directory = (int)real_call(SYS_openat, AT_FDCWD, (long)"/", O_RDONLY | O_DIRECTORY, 0, 0, 0);
+	/* Not every file system can, and not everybody may. */
+	arm("open_by_handle_at", FAULTS_LIBRARY);
+	file = open_by_handle_at(directory, &of.handle, O_RDONLY);
+	disarm();
+	closes(file);
+	closes(directory);
+}
+
+void files(void)
+{
+	static const char *const controls[] = { "fcntl", "fcntl64" };
+	int file, result, on = 1;
+	struct msghdr none = { 0 };
+	struct mmsghdr no_more = { 0 };
+	struct {
+		uint64_t flags, mode, resolve;
+	} how = { O_RDONLY | O_CLOEXEC, 0, 0 };
+
+	open_by_each_name();
+	make_by_each_name();
+	open_handle();
+	TRY(file, -1, syscall, (SYS_openat2, AT_FDCWD, "/etc/passwd", &how, sizeof how));
+	closes(file);
+	TRY_NAMED(
+	    file, -1, "openat2",
+	    ((int (*)(int, const char *, void *, size_t))named("openat2"))(AT_FDCWD, "/etc/passwd", &how, sizeof how));
+	closes(file);
+	file = (int)real_call(SYS_memfd_create, (long)"faults", 0, 0, 0, 0, 0);
+	if (file >= 0) {
+		void *at;
+		for (size_t i = 0; i < 2; i++)
+			TRY_NAMED(result, -1, controls[i],
+				  ((int (*)(int, int, ...))named(controls[i]))(file, F_SETFL, 0));
+		arm("ioctl", FAULTS_LIBRARY);
+		MUST(ioctl(file, TCGETS, &on) == -1);
+		disarm();
+		MUST(ftruncate(file, (off_t)PAGE) == 0);
+		TRY(at, MAP_FAILED, mmap, (NULL, PAGE, PROT_READ, MAP_PRIVATE, file, 0));
+		if (at != MAP_FAILED)
+			MUST(real_call(SYS_munmap, (long)at, (long)PAGE, 0, 0, 0, 0) == 0);
+		closes(file);
+	}
+	TRY(file, -1, socket, (AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+	if (file >= 0) {
+		TRY(result, -1, setsockopt, (file, SOL_SOCKET, SO_PASSCRED, &on, sizeof on));
+		arm("recvmsg", FAULTS_LIBRARY);
+		MUST(recvmsg(file, &none, MSG_DONTWAIT) == -1);
+		disarm();
+		arm("recvmmsg", FAULTS_LIBRARY);
+		MUST(recvmmsg(file, &no_more, 1, MSG_DONTWAIT, NULL) == -1);
+		disarm();
+		closes(file);
+	}
+	MUST(all_holds());
+}
