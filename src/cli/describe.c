@@ -23,7 +23,9 @@ static const char *name_of(const char *file)
 	return NULL;
 }
 
-__attribute__((format(printf, 3, 4))) static void say(FILE *to, const char *command, const char *format, ...)
+/* That the format is there must be said to gcc 14 and later where a sanitizer looks for it. */
+__attribute__((format(printf, 3, 4), nonnull(3)))
+static void say(FILE *to, const char *command, const char *format, ...)
 {
 	va_list arguments;
 

@@ -92,6 +92,7 @@ void *map(size_t size);
 int status_of(pid_t pid);
 void in_child(bool (*predicate)(void));
 int count_tasks(void);
+bool settles_beside(void);
 void wake_by_mapping(void);
 
 /* heap_cases_states.c */

@@ -186,13 +186,13 @@ void mappings_do_not_pile_up(void)
 		must(status_of(pid) == 0);
 		for (size_t i = 0; i < 200; i++) /* scattered, so that private pages lie among the file's */
 			p[(i * 37 + round) * PAGE % (16 * MIB)] = (char)(round % 100 + 1);
-		for (int i = 0; i < 300 && preloaded() && !(is_live(p) && is_live(grown)); i++)
+		for (int i = 0; i < 300 && settles() && !(is_live(p) && is_live(grown)); i++)
 			wait_ms(1);
 		settled += is_live(p) && is_live(grown);
 		if (round == 4)
 			before = mappings_inside();
 	}
-	for (int i = 0; i < 500 && preloaded() && !(is_live(p) && is_live(grown)); i++)
+	for (int i = 0; i < 500 && settles() && !(is_live(p) && is_live(grown)); i++)
 		wait_ms(10);
 	if (preloaded() && settled == 0)
 		cannot_be_done_here("nothing settles");

@@ -44,7 +44,7 @@ void mapping_refused(void)
 		}
 		must(status_of(child) == 0);
 		must(is_whole(p));
-		for (int i = 0; i < 200 && preloaded() && !is_all_live(p, 8 * MIB); i++)
+		for (int i = 0; i < 200 && settles() && !is_all_live(p, 8 * MIB); i++)
 			wait_ms(5);
 	}
 	must(close(file) == 0 && close(readable) == 0);

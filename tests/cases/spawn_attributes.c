@@ -167,7 +167,7 @@ static void check_attributes(const char *json, odf_strategy engine)
 {
 	(void)engine;
 	must_have(json, "umask", "\"0027\"");
-	must_have(json, "nice", "7");
+	must_have(json, "nice", number(nicer(7)));
 	must_have(json, "rlimit7", "\"333 444\"");
 	must_have(json, "rlimit4", "\"0 0\"");
 	must_have(json, "Cpus_allowed_list", "\"0\"");
@@ -187,7 +187,7 @@ void test_attributes(void **state)
 	CPU_SET(0, &cpus);
 	options.flags = ODF_SPAWN_UMASK | ODF_SPAWN_NICE | ODF_SPAWN_SCHED | ODF_SPAWN_NO_NEW_PRIVS;
 	options.umask = 027;
-	options.nice = 7;
+	options.nice = nicer(7);
 	options.sched_policy = SCHED_BATCH;
 	options.rlimits = limits;
 	options.rlimit_count = 2;

@@ -26,7 +26,7 @@ static void draw_request(struct random_request *r, unsigned *seed)
 		if (rand_r(seed) % 4 == 0)
 			r->options.flags |= flags[i];
 	r->options.umask = (mode_t)rand_r(seed) & 0777;
-	r->options.nice = 1 + rand_r(seed) % 10;
+	r->options.nice = nicer(1 + rand_r(seed) % 10);
 	r->options.sched_policy = rand_r(seed) % 2 ? SCHED_BATCH : SCHED_OTHER;
 	switch (rand_r(seed) % 4) {
 	case 0:

@@ -146,7 +146,7 @@ static void made_executable_while_frozen(void)
 
 	must(raw(SYS_mprotect, p + MIB, MIB, PROT_READ | PROT_EXEC, 0, 0, 0) == 0);
 	let_go(child);
-	for (int i = 0; i < 200 && preloaded() && !is_live(grown); i++)
+	for (int i = 0; i < 200 && settles() && !is_live(grown); i++)
 		wait_ms(10);
 	over_forks(is_executable, p);
 }
@@ -192,7 +192,7 @@ static void without_a_descriptor(void)
 	must(raw(SYS_mmap, p + MIB, MIB, RW, PLAIN | MAP_FIXED, -1, 0) == (long)(p + MIB));
 	memset(p + MIB, 7, MIB);
 	child_agrees(has_7_in_the_middle, p);
-	for (int i = 0; i < 300 && preloaded() && !is_live(p); i++)
+	for (int i = 0; i < 300 && settles() && !is_live(p); i++)
 		wait_ms(10);
 	must(raw(SYS_mmap, p + 4 * MIB, MIB, RW, PLAIN | MAP_FIXED, -1, 0) == (long)(p + 4 * MIB));
 	memset(p + 4 * MIB, 9, MIB);

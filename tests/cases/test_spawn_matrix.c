@@ -193,7 +193,7 @@ static void draw_request(struct request *r, unsigned *seed)
 		if (one_of(seed, 6))
 			r->options.flags |= older[i];
 	r->options.umask = 027;
-	r->options.nice = 5;
+	r->options.nice = nicer(5);
 	if (one_of(seed, 3)) {
 		r->options.flags |= ODF_SPAWN_SIGDEFAULT;
 		sigemptyset(&r->options.sigdefault);

@@ -133,7 +133,7 @@ void set_options(odf_spawn_options *options)
 	options->cwd = "/";
 	options->fds = map;
 	options->fd_count = 4;
-	options->nice = 3;
+	options->nice = getpriority(PRIO_PROCESS, 0) > 3 ? getpriority(PRIO_PROCESS, 0) : 3;
 	options->sched_policy = SCHED_BATCH;
 	options->ioprio = 2 << 13 | 4;
 	options->rlimits = limits;

@@ -198,7 +198,7 @@ static int spawn_everything(odf_strategy engine, enum how how, odf_report *repor
 	options.fds = map;
 	options.fd_count = sizeof map / sizeof *map;
 	options.pidfd = &pidfd;
-	options.nice = 3;
+	options.nice = nicer(3);
 	options.sched_policy = SCHED_BATCH;
 	options.rlimits = limits;
 	options.rlimit_count = 2;

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include <cmocka.h>
@@ -67,4 +68,11 @@ void must_be_gone_soon(pid_t pid);
 
 /* The engines of odf_spawn, for tests that go through all. */
 extern const odf_strategy engines[3];
+/* This nice value, or the one that this process has if that is higher: an ordinary user cannot go below it. */
+static inline int nicer(int value)
+{
+	int own = getpriority(PRIO_PROCESS, 0);
+
+	return own > value ? own : value;
+}
 #endif
