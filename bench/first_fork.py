@@ -1,31 +1,44 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""first_fork.py PROGRAM LIBRARY OTHER_LIBRARY [ROUNDS]: runs first_fork (cc -O1 -fno-builtin bench/first_fork.c) preloaded with each of the two in
-turn, and prints medians and those of the ratios of each pair."""
+"""first_fork.py PROGRAM ROUNDS LIBRARY...: runs first_fork (cc -O1 -fno-builtin bench/first_fork.c) plain, and preloaded
+with each of the libraries with ODFORK_HEAP=auto and =on, in turns: memory of malloc and of mmap, written just before the
+fork, and malloc's 3 s before. Prints medians in microseconds of processor time of the caller, and by the clock; and of the forks the
+medians of the ratios to plain, and to the first library's, of the same turn."""
 import os
 import statistics
 import subprocess
 import sys
 
 
-def run(program, library):
-    result = subprocess.run([program], env={**os.environ, "LD_PRELOAD": library}, capture_output=True, text=True, check=True)
+def run(program, rest, kind, library, heap):
+    environment = dict(os.environ)
+    if library is not None:
+        environment.update(LD_PRELOAD=library, ODFORK_HEAP=heap)
+    result = subprocess.run([program, str(rest)] + (["mapped"] if kind == "mmap" else []), env=environment, capture_output=True, text=True, check=True)
     return [float(value) for value in result.stdout.split()]
 
 
 def main():
-    program, libraries, rounds = sys.argv[1], sys.argv[2:4], int(sys.argv[4]) if len(sys.argv) > 4 else 150
-    pairs = []
-    for number in range(rounds):
-        order = libraries if number % 2 else libraries[::-1]
-        found = {library: run(program, library) for library in order}
-        pairs.append([found[library] for library in libraries])
-    for index, name in enumerate(("malloc that wakes", "first fork")):
-        first, second = ([pair[side][index] for pair in pairs] for side in (0, 1))
-        ratio = statistics.median(b / a for a, b in zip(first, second))
-        print(f"{name}: {statistics.median(first):.0f} us, {statistics.median(second):.0f} us, ratio of pairs {ratio:.2f}")
-    both = statistics.median(sum(pair[1]) / sum(pair[0]) for pair in pairs)
-    print(f"both: ratio of pairs {both:.2f}")
+    program, rounds, libraries = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
+    ways = [("plain", None, "")] + [(f"{number} {heap}", library, heap) for number, library in enumerate(libraries, 1)
+                                   for heap in ("auto", "on")]
+    print(f"load {os.getloadavg()[0]:.0f} at the start")
+    print("| memory | way | CPU: the call | first writes | fork | clock: the call | first writes | fork |"
+          " fork, CPU, of plain's | of the first library's |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for kind, rest in (("malloc", 0), ("mmap", 0), ("malloc", 3000)):
+        turns = []
+        for number in range(rounds if rest == 0 else (rounds + 3) // 4):
+            order = ways if number % 2 else ways[::-1]
+            turns.append({way[0]: run(program, rest, kind, *way[1:]) for way in order})
+        for name, _, heap in ways:
+            clock, processor = ([statistics.median(turn[name][column] for turn in turns) for column in columns]
+                                for columns in ((0, 1, 2), (3, 4, 5)))
+            ratios = [statistics.median(turn[name][5] / turn[other][5] for turn in turns)
+                      for other in ("plain", f"1 {heap}" if heap else "plain")]
+            memory = f"{kind}, {rest // 1000} s before" if rest else kind
+            print("|", " | ".join([memory, name] + [f"{value:.0f}" for value in processor + clock] +
+                                  [f"{ratio:.2f}" for ratio in ratios]), "|")
 
 
 if __name__ == "__main__":
