@@ -5,9 +5,9 @@
 #
 # A program of SIZES MiB ("64 1024") that has forked and written all again is killed, ends by _exit, or executes another
 # one: with private memory, plain; with as much shared memory of a file, plain; and with private memory, preloaded, with
-# ODFORK_HEAP=auto, where a second process shares the memory and a file holds it. In turns, PAIRS (9) of each; with BUSY
-# processes beside that want a processor all the time (0). Prints a table as bench/RESULTS.md has it: milliseconds by the
-# clock, median and longest, and of processor time. Wants 4 minutes of a quiet machine.
+# ODFORK_HEAP=auto, where a second process shares the memory and a file holds it. In turns, PAIRS (9) of each; with
+# BUSY processes beside that want a processor all the time (0). Prints a table as bench/RESULTS.md has it: milliseconds
+# by the clock, median and longest, and of processor time. Wants 4 minutes of a quiet machine.
 set -eu
 cd "$(dirname "$0")/.."
 . bench/prepare.sh

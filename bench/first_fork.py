@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""first_fork.py PROGRAM ROUNDS LIBRARY...: runs first_fork (cc -O1 -fno-builtin bench/first_fork.c) plain, and preloaded
-with each of the libraries with ODFORK_HEAP=auto and =on, in turns: memory of malloc and of mmap, written just before the
-fork, and malloc's 3 s before. Prints medians in microseconds of processor time of the caller, and by the clock; and of the forks the
-medians of the ratios to plain, and to the first library's, of the same turn."""
+"""first_fork.py PROGRAM ROUNDS LIBRARY...: runs first_fork (cc -O1 -fno-builtin bench/first_fork.c) plain, and
+preloaded with each of the libraries with ODFORK_HEAP=auto and =on, in turns: memory of malloc and of mmap, written just
+before the fork, and malloc's 3 s before. Prints medians in microseconds of processor time of the caller, and by the
+clock; and of the forks the medians of the ratios to plain, and to the first library's, of the same turn."""
 import os
 import statistics
 import subprocess
@@ -14,7 +14,8 @@ def run(program, rest, kind, library, heap):
     environment = dict(os.environ)
     if library is not None:
         environment.update(LD_PRELOAD=library, ODFORK_HEAP=heap)
-    result = subprocess.run([program, str(rest)] + (["mapped"] if kind == "mmap" else []), env=environment, capture_output=True, text=True, check=True)
+    command = [program, str(rest)] + (["mapped"] if kind == "mmap" else [])
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return [float(value) for value in result.stdout.split()]
 
 

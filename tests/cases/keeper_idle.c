@@ -104,7 +104,8 @@ static void trace(pid_t thread, int commands, int answers)
 	uint64_t call = 0;
 	int status;
 
-	must(ptrace(PTRACE_SEIZE, thread, NULL, (void *)PTRACE_O_TRACESYSGOOD) == 0 && ptrace(PTRACE_INTERRUPT, thread, NULL, NULL) == 0);
+	must(ptrace(PTRACE_SEIZE, thread, NULL, (void *)PTRACE_O_TRACESYSGOOD) == 0);
+	must(ptrace(PTRACE_INTERRUPT, thread, NULL, NULL) == 0);
 	while (forks < FORKS) {
 		struct __ptrace_syscall_info info = { .op = PTRACE_SYSCALL_INFO_NONE };
 		must(waitpid(thread, &status, __WALL) == thread && WIFSTOPPED(status));
