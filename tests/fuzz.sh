@@ -23,7 +23,8 @@ CC=clang meson setup "$work/build" -Dtests=false -Dbenchmarks=false -Db_sanitize
 link() {
 	name=$1
 	shift
-	clang -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -O1 -g -DODF_LIBFUZZER -fsanitize=fuzzer,address,undefined \
+	clang -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -O1 -g -DODF_LIBFUZZER \
+		-fsanitize=fuzzer,address,undefined \
 		-include "$work/build/config.h" -Iinclude "tests/fuzz/$name.c" "$@" "$work/build/libodfork_parts.a" \
 		-pthread -o "$work/$name"
 }
@@ -48,8 +49,8 @@ try() {
 		-artifact_prefix="$grown/$1-$2-" "$grown/$1-$2" "tests/fuzz/corpus/$corpus" > "$work/$1-$2.log" 2>&1 ||
 		status=$?
 	first=$(grep -o 'INITED *cov: [0-9]*' "$work/$1-$2.log" | sed 's/.* //')
-	echo "$1, kind $2: status $status; edges ${first:-none} at first, $(grep -o '#[0-9]*.*cov: [0-9]*' "$work/$1-$2.log" |
-		tail -n 1 | sed 's/#\([0-9]*\).*cov: \([0-9]*\)/\2 after \1 inputs/')"
+	echo "$1, kind $2: status $status; edges ${first:-none} at first, $(
+		grep -o '#[0-9]*.*cov: [0-9]*' "$work/$1-$2.log" | tail -n 1 | sed 's/#\([0-9]*\).*cov: \([0-9]*\)/\2 after \1 inputs/')"
 	[ "$status" = 0 ] || { : > "$work/$1-$2.found"; grep -v '^#' "$work/$1-$2.log" | tail -n 60; }
 }
 pids=

@@ -6,8 +6,8 @@
  * (sanitizers).
  *
  * The settings are read once, by a constructor that has a name in its own file only, so that file is part of this one.
- * System calls of what is built with ODF_INJECT_FAILURES come here: what is said on standard error is looked at, and the
- * memory for a copied environment is as large as was asked for and no larger.
+ * System calls of what is built with ODF_INJECT_FAILURES come here: what is said on standard error is looked at, and
+ * the memory for a copied environment is as large as was asked for and no larger.
  */
 #include "../../src/record/settings.c"
 
@@ -309,7 +309,8 @@ static int lowest_free(void)
 static void try_options(void)
 {
 	enum { FDS = 48, LIMITS = 4, GROUPS = 4, NAMESPACES = 3 };
-	static const char *const names[] = { "/nonexistent/program", "nonexistent-program", "", NULL, "/", "/dev/null" };
+	static const char *const names[] = { "/nonexistent/program", "nonexistent-program", "", NULL, "/",
+					      "/dev/null" };
 	struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, 0x7fff0000u);
 	struct sock_fprog filter = { 1, &allow };
 	odf_fd_action fds[FDS];
@@ -385,7 +386,8 @@ static void try_options(void)
 	most = most > options.env_edit_count ? most : options.env_edit_count;
 
 	sigprocmask(SIG_BLOCK, NULL, &before);
-	error = odf_spawn(&pid, file, more & 64 ? arguments + 1 : arguments, more & 128 ? strings : NULL, &options, &report);
+	error = odf_spawn(&pid, file, more & 64 ? arguments + 1 : arguments, more & 128 ? strings : NULL, &options,
+			  &report);
 	sigprocmask(SIG_BLOCK, NULL, &after);
 	REQUIRE(error > 0 && error < 4096 && report.error == error && pid == -7);
 	REQUIRE(report.step > ODF_STEP_NONE && report.step < ODF_STEP_COUNT && report.strategy < ODF_STRATEGY_COUNT);
