@@ -195,11 +195,17 @@ static int open_again(int file)
 	return sys_open(path, O_RDWR, 0);
 }
 
-static atomic_bool large;
+static atomic_bool large; /* the heap's are */
+static atomic_bool some_large;
 
 bool region_has_large_pages(void)
 {
 	return atomic_load_explicit(&large, memory_order_relaxed);
+}
+
+bool region_files_are_large(void)
+{
+	return atomic_load_explicit(&some_large, memory_order_relaxed);
 }
 
 /* ---- In stock ---- */
@@ -247,6 +253,8 @@ int region_file_take(size_t size, bool heaps, int *second)
 	}
 	if (file < 0)
 		return file;
+	if (stocked && stock.large)
+		atomic_store_explicit(&some_large, true, memory_order_relaxed);
 	if (heaps)
 		atomic_store_explicit(&large, stocked && stock.large, memory_order_relaxed);
 	result = sys_call2(SYS_ftruncate, file, size); /* the keeper ignores the signal of RLIMIT_FSIZE, which is about its own limit in any case */

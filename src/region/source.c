@@ -56,9 +56,9 @@ bool region_map_memory(const struct odf_region *region, size_t from, size_t leng
 	       region_map_zeros(region->home + from, length, region->rights);
 }
 
-/* Takes the file's pages, through a view of our own, as what is at home may be another file's. Before Linux 6.7 it
- * must have rights for it, which it has for this moment only: locked memory would be filled. */
-bool region_punch(struct odf_region *region, size_t from, size_t length)
+/* Through a view of our own, as what is at home may be another file's. Before Linux 6.7 it must have rights for it,
+ * which it has for this moment only: locked memory would be filled. */
+static bool remove_pages(struct odf_region *region, size_t from, size_t length)
 {
 	char *view = region->source + from;
 	long error = sys_call3(SYS_madvise, view, length, MADV_REMOVE);
@@ -70,4 +70,41 @@ bool region_punch(struct odf_region *region, size_t from, size_t length)
 	/* it can fail for want of a mapping only, which the first one has made */
 	(void)sys_call3(SYS_mprotect, view, length, PROT_NONE);
 	return error == 0;
+}
+
+/* Nobody needs the file there, in this process or in a child. */
+static bool has_no_memory(const struct odf_region *region, size_t at, size_t limit, size_t *end)
+{
+	const struct region_extent *extent = region_extent_at(region, at, limit, end);
+
+	return extent != NULL && !extent->stale && (extent->kind == REGION_HOLE || extent->kind == REGION_FOREIGN);
+}
+
+/* A large page reaches beyond the memory that was first written in it, to where the region has none: nobody gives back
+ * what lies there. It goes with its neighbour; should that fail, with the next one. */
+static void remove_beyond(struct odf_region *region, size_t from, size_t end)
+{
+	size_t low = from / REGION_TABLE * REGION_TABLE, high = (end + REGION_TABLE - 1) / REGION_TABLE * REGION_TABLE;
+	size_t first = low, last = end, next;
+
+	for (size_t at = low; at < from; at = next)
+		if (!has_no_memory(region, at, from, &next))
+			first = next;
+	if (high > region->length)
+		high = region->length;
+	while (last < high && has_no_memory(region, last, high, &next))
+		last = next;
+	if (first < from)
+		(void)remove_pages(region, first, from - first);
+	if (last > end)
+		(void)remove_pages(region, end, last - end);
+}
+
+bool region_punch(struct odf_region *region, size_t from, size_t length)
+{
+	if (!remove_pages(region, from, length))
+		return false;
+	if (region->extents != NULL && region_files_are_large())
+		remove_beyond(region, from, from + length);
+	return true;
 }

@@ -45,15 +45,18 @@ void discard_frozen(void **state)
 		odf_region *region = make(32 * MIB + PAGE);
 		char *base = odf_region_base(region);
 		size_t from = 3 * MIB + 5 * PAGE, end = from + sizes[i];
+		uint64_t resident;
 		pid_t pid;
 
 		fill(region, 1);
+		resident = info_of(region).resident_bytes;
+		assert_in_range(resident, 32 * MIB + PAGE, 34 * MIB); /* of the large page that the machine may give, all */
 		assert_int_equal(pipe(gate), 0);
 		pid = child_that(sees_what_was, region);
 		*word_at(region, from) = 17; /* a private page under it */
 		assert_errno(0, odf_region_discard(region, base + from, sizes[i]));
 		assert_true(zeros(region, from, end));
-		assert_int_equal(info_of(region).resident_bytes, 32 * MIB + PAGE); /* the frozen file is not touched */
+		assert_int_equal(info_of(region).resident_bytes, resident); /* the frozen file is not touched */
 		*word_at(region, from + sizes[i] / PAGE / 2 * PAGE) = 4711;
 		assert_int_equal(*word_at(region, from - PAGE), from - PAGE + 1);
 		assert_int_equal(*word_at(region, end), end + 1);
@@ -61,7 +64,7 @@ void discard_frozen(void **state)
 		must_exit_with(pid, 0);
 		assert_errno(0, odf_region_settle(region));
 		/* one was written again */
-		assert_int_equal(info_of(region).resident_bytes, 32 * MIB + PAGE - sizes[i] + PAGE);
+		assert_int_equal(info_of(region).resident_bytes, resident - sizes[i] + PAGE);
 		assert_int_equal(*word_at(region, from + sizes[i] / PAGE / 2 * PAGE), 4711);
 		*word_at(region, from + sizes[i] / PAGE / 2 * PAGE) = 0;
 		assert_true(zeros(region, from, end));

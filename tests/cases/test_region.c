@@ -155,7 +155,8 @@ static void sparse_terabytes(void **state)
 		must_exit_with(pid, 0);
 		assert_errno(0, odf_region_settle(region));
 	}
-	assert_true(info_of(region).resident_bytes < MIB);
+	/* Of each place a page, or a large page where the machine gives memory such. */
+	assert_true(info_of(region).resident_bytes < 16 * MIB);
 	assert_errno(0, odf_region_destroy(region));
 }
 
