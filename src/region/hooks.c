@@ -152,8 +152,15 @@ static int freeze_for_fork(const void *frame)
 	bool strays;
 
 	region_meet_child();
-	if (may_stall_others() && region_order_freeze(frame) == 0)
-		return 0;
+	/* What passes is waited for without the lock. */
+	for (unsigned tries = 0; tries < TRIES && may_stall_others(); tries++) {
+		error = region_order_freeze(frame);
+		if (error == 0)
+			return 0;
+		if (error == ESRCH)
+			break;
+		region_pause_ms(1);
+	}
 	for (unsigned tries = 0;; tries++) {
 		region_lock(&mask);
 		(void)region_leave_strays(region_keeper_settling() == ODF_REGION_SETTLES_ALWAYS && tries < TRIES_TO_FREEZE);
