@@ -43,6 +43,9 @@ void heap_note_grown(void *address, size_t length);
 long heap_give_back(void *address, size_t length, long (*call)(void *argument), void *argument);
 /* A call has failed with ENOMEM. True: it may have been for what regions reserve, which is no more. */
 bool heap_makes_room(void);
+/* A call is about to give the program so many bytes of private memory that can be written, which a limit from outside
+ * may forbid. errno is left alone. */
+void heap_before_data(size_t bytes);
 long heap_munmap(void *address, size_t length);
 long heap_mremap(void *old, size_t old_length, size_t length, int flags, void *fixed);
 long heap_madvise(void *address, size_t length, int advice);

@@ -28,6 +28,10 @@
 /* Of a heap's region, however much is asked for. */
 #define HEAP_CAPACITY_MOST ((size_t)1 << 40)
 
+/* ---- limits.c. Async-signal-safe; not under the lock ---- */
+/* A limit of data is looked at once for so much: the system call costs less than a hundredth of its page faults. */
+#define HEAP_LIMIT_STEP ((size_t)64 << 10)
+
 /* ---- wake.c ---- */
 /* The first region, without any memory: what can be had for it can be had for windows, and it starts the keeper.
  * NULL: *obstacle says what stands against it, or *error why it could not be made. */

@@ -176,8 +176,11 @@ static long map_once(void *address, size_t length, int protection, int flags, in
 
 static long map(void *address, size_t length, int protection, int flags, int file, off_t offset)
 {
-	long result = map_once(address, length, protection, flags, file, offset);
+	long result;
 
+	if ((protection & PROT_WRITE) && (flags & MAP_TYPE) == MAP_PRIVATE && length <= ADDRESSES_END)
+		heap_before_data(length);
+	result = map_once(address, length, protection, flags, file, offset);
 	return result == -ENOMEM && heap_makes_room() ? map_once(address, length, protection, flags, file, offset) : result;
 }
 
@@ -245,8 +248,10 @@ long heap_mprotect(void *address, size_t length, int protection)
 {
 	long error;
 
-	if ((protection & PROT_WRITE) && length <= ADDRESSES_END) /* of what was reserved; by malloc, page by page */
+	if ((protection & PROT_WRITE) && length <= ADDRESSES_END) { /* of what was reserved; by malloc, page by page */
+		heap_before_data(length);
 		note_wanted(length, protection, false);
+	}
 	if (protection == HEAP_ALL_RIGHTS && length >= HEAP_SMALLEST_YOUNG && length <= ADDRESSES_END && heap_state() == ODF_HEAP_AWAKE)
 		heap_make_window(address, length, protection);
 	if ((protection & ~RIGHTS) != 0 || !span_touches(address, length))

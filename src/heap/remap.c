@@ -308,8 +308,11 @@ static long remap(void *old, size_t old_length, size_t length, int flags, void *
 
 long heap_mremap(void *old, size_t old_length, size_t length, int flags, void *fixed)
 {
-	long result = remap(old, old_length, length, flags, fixed);
+	long result;
 
+	if (length > old_length && length - old_length <= ADDRESSES_END)
+		heap_before_data(length - old_length);
+	result = remap(old, old_length, length, flags, fixed);
 	return result == -ENOMEM && length > old_length && heap_makes_room()
 		       ? remap(old, old_length, length, flags, fixed)
 		       : result;

@@ -135,6 +135,7 @@ EXPORTED void *sbrk(intptr_t increment)
 	if (is_seen) /* it calls our brk */
 		return call_sbrk(increment);
 	if (increment > 0) {
+		heap_before_data((size_t)increment);
 		result = call_sbrk(increment);
 		if (result == (void *)-1 && errno == ENOMEM && heap_makes_room())
 			result = call_sbrk(increment);
@@ -158,6 +159,8 @@ int preload_brk(void *end)
 	int error;
 
 	if (was == UINTPTR_MAX || to == 0 || to >= was) {
+		if (was != UINTPTR_MAX && to > was)
+			heap_before_data(to - was);
 		error = call_brk(end);
 		if (error != 0 && errno == ENOMEM && heap_makes_room())
 			error = call_brk(end);

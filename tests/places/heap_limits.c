@@ -212,7 +212,7 @@ static void case_errno(void)
 	REQUIRE(at_start == 0);
 }
 
-static void limit_from_outside(size_t value)
+static void limit_from_outside(int resource, size_t value)
 {
 	struct rlimit now = { value, value };
 	pid_t parent = getpid(), child = fork();
@@ -220,7 +220,7 @@ static void limit_from_outside(size_t value)
 
 	REQUIRE(child >= 0);
 	if (child == 0)
-		_exit(prlimit(parent, RLIMIT_AS, &now, NULL) == 0 ? 0 : errno == EPERM ? 77 : 1);
+		_exit(prlimit(parent, (__rlimit_resource_t)resource, &now, NULL) == 0 ? 0 : errno == EPERM ? 77 : 1);
 	REQUIRE(waitpid(child, &status, 0) == child);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
 		printf("skipped: another process may not set this one's limits\n");
@@ -244,7 +244,7 @@ static void case_as_from_outside(void)
 
 	fork_and_check(memory);
 	usleep(100000); /* it is LIVE by then, where it can be */
-	limit_from_outside(GIB);
+	limit_from_outside(RLIMIT_AS, GIB);
 	switch (variant) {
 	case 0:
 		more = mmap(NULL, 256 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -280,6 +280,44 @@ static void case_as_from_outside(void)
 	fork_and_check(memory);
 }
 
+/* The same of data. The variant says how the program goes on until it is refused: at the limit, wherever what it had
+ * before lies, and not above. */
+static void case_data_from_outside(void)
+{
+	size_t limited = 256 * MIB, got = 0, size = MIB;
+	unsigned char *memory = grow(), *area, *more;
+
+	fork_and_check(memory);
+	usleep(100000); /* it is LIVE by then, where it can be */
+	limit_from_outside(RLIMIT_DATA, limited);
+	area = mmap(NULL, 2 * limited, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	REQUIRE(area != MAP_FAILED);
+	switch (variant) {
+	case 0:
+		while (got < limited && mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED)
+			got += size;
+		break;
+	case 1:
+		for (; got < limited && (more = malloc(1000)) != NULL; got += 1008)
+			more[999] = 1;
+		break;
+	case 2:
+		for (more = malloc(size); more != NULL && got < limited; got += size) {
+			unsigned char *moved = realloc(more, got + 2 * size);
+			if (moved == NULL)
+				break;
+			more = moved;
+		}
+		break;
+	default:
+		while (got < limited && mprotect(area + got, size, PROT_READ | PROT_WRITE) == 0)
+			got += size;
+		break;
+	}
+	REQUIRE(errno == ENOMEM && got < limited - 48 * MIB && got > limited / 2);
+	fork_and_check(memory);
+}
+
 int main(int count, char **arguments)
 {
 	static const struct {
@@ -290,7 +328,7 @@ int main(int count, char **arguments)
 		  { "data_later", case_data_later },
 		{ "data_first", case_data_first },
 		{ "as", case_as }, { "as_later", case_as_later }, { "as_from_outside", case_as_from_outside },
-		  { "machine", case_machine }, { "errno", case_errno },
+		{ "data_from_outside", case_data_from_outside }, { "machine", case_machine }, { "errno", case_errno },
 	};
 	at_start = errno;
 	if (count > 2)

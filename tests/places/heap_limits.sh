@@ -9,9 +9,10 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 number=0 failures=0
 
-echo 1..42
+echo 1..54
 for name in fsize fsize_later data data_later data_first as as_later machine errno \
-	'as_from_outside 0' 'as_from_outside 1' 'as_from_outside 2' 'as_from_outside 3' 'as_from_outside 4'; do
+	'as_from_outside 0' 'as_from_outside 1' 'as_from_outside 2' 'as_from_outside 3' 'as_from_outside 4' \
+	'data_from_outside 0' 'data_from_outside 1' 'data_from_outside 2' 'data_from_outside 3'; do
 	for mode in plain auto on; do
 		number=$((number + 1))
 		preload=
