@@ -157,8 +157,10 @@ static int discard_memory(struct odf_region *region, size_t from, size_t length)
 			error = ENOMEM;
 	count = region_pieces(region, frozen_from, region->length - region->live_length, pieces);
 	for (int i = 0; i < count; i++)
-		if (overlap(pieces[i], wanted, &part))
+		if (overlap(pieces[i], wanted, &part)) {
 			lay_zeros(region, part.from, part.length);
+			region_note_released(region, part.length);
+		}
 	return error;
 }
 

@@ -72,6 +72,8 @@ static int unmap_run(struct odf_region *region, struct region_extent run, bool l
 		region->vacant = false;
 	region_record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_FOREIGN,
 						      .stale = stale });
+	if (stale)
+		region_note_released(region, run.length);
 	return 0;
 }
 
@@ -353,6 +355,7 @@ static int lose_run(struct odf_region *region, struct region_extent run, bool li
 		region->vacant = false;
 		region->given_back += run.length;
 		stale = true;
+		region_note_released(region, run.length);
 	}
 	region_record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_FOREIGN,
 						      .stale = stale });

@@ -205,6 +205,7 @@ struct odf_region {
 	unsigned in_time, patience; /* how many were since, and how many are to be before it hurries less */
 	unsigned failures;    /* settles that failed one after the other, for another reason than that it is not the time */
 	uint64_t thin_wait_ns; /* how long after that the next time */
+	size_t released, released_at; /* of what was FROZEN, given back since it was thinned; as the keeper last looked */
 
 	size_t huge_at;       /* how far the pass over the region has come that makes large pages */
 	uint64_t huge_spent;  /* by it so far */
@@ -470,6 +471,10 @@ bool region_is_discarded(const struct odf_region *region, size_t page);
 /* The end of the run of pages from `page` on that are discarded or not, at most `limit`. */
 size_t region_discard_run(const struct odf_region *region, size_t page, size_t limit, bool *discarded);
 void region_discard_forget(struct odf_region *region, size_t from, size_t length);
+
+/* ---- thin.c, under the lock ---- */
+/* So much of what was FROZEN has been given back, or lies under zeros: the file still has it. */
+void region_note_released(struct odf_region *region, size_t length);
 
 /* ---- zero.c, under the lock ---- */
 /* For tests of the other ways: none is put. */

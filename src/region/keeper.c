@@ -271,7 +271,7 @@ static uint64_t thin(struct odf_region *region)
 	uint64_t faults = program_faults();
 
 	region->thin_wait_ns = schedule_thin(region->thin_wait_ns);
-	if (schedule_thin_pays(faults - region->seen_faults) && region_thin(region, &keeper_settler) == 0)
+	if ((schedule_thin_pays(faults - region->seen_faults) || region_thin_pays(region)) && region_thin(region, &keeper_settler) == 0)
 		region->seen_faults = faults;
 	return region->ask_ns = region_clock() + region->thin_wait_ns;
 }
@@ -361,6 +361,15 @@ static void find_facts(struct odf_region *region, struct schedule_facts *facts)
 		region->ends_asked_for = region->ends_seen;
 		if (facts->thins)
 			region->seen_faults = 0;
+	}
+	if (facts->thins) {
+		region->ends_seen = program_ended_children() + region_ends_seen();
+		if (region_thin_is_wanted(region, region->ends_seen != region->ends_asked_for)) {
+			region->ends_asked_for = region->ends_seen;
+			region->thin_wait_ns = schedule_thin(0);
+			if (region->ask_ns > facts->now + SCHEDULE_RELEASED_NS)
+				region->ask_ns = facts->now + SCHEDULE_RELEASED_NS;
+		}
 	}
 	facts->ask_ns = region->ask_ns;
 	if (facts->thins)

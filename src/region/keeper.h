@@ -178,6 +178,7 @@ struct schedule {
 uint64_t schedule_until_fork(uint64_t since, const uint64_t distances[SCHEDULE_DISTANCES]);
 /* Between two steps. */
 uint64_t schedule_pause(const struct region_progress *progress, uint64_t most, uint64_t until_fork);
+#define SCHEDULE_RELEASED_NS 50000000u /* for more to be released, before what was is given back by itself */
 #define SCHEDULE_RETRY_NS 100000000u
 #define SCHEDULE_ASK_FIRST_NS 200000u
 #define SCHEDULE_STOPPED_NS 1000000u

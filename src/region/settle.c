@@ -249,6 +249,7 @@ static void complete(struct odf_region *region)
 		region->aside_lost = true;
 	}
 	region->adopting = false;
+	region->released = region->released_at = 0;
 	region->has_discarded = false;
 	region->discard_runs = 0;
 }

@@ -67,6 +67,9 @@ void region_at_fork_begin(void);
 void region_at_fork_end(void);
 
 /* ---- thin.c, by the keeper ---- */
+/* What was released pays for a look for descendants. True: more than at the last look, which this is. */
+bool region_thin_is_wanted(struct odf_region *region, bool child_ended);
+bool region_thin_pays(const struct odf_region *region);
 /* Of a FROZEN region that cannot be made LIVE beside other threads: gives back what the file holds under pages of the
  * process's own. As above. */
 int region_thin(struct odf_region *region, const struct region_settler *settler);

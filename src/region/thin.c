@@ -6,6 +6,36 @@
 #include "keeper.h"
 
 #define THIN_SLICE REGION_TABLE /* a fork waits for it */
+/* From so much on it pays to look for descendants for what was released. */
+#define RELEASED_LEAST ((size_t)256 << 10)
+
+void region_note_released(struct odf_region *region, size_t length)
+{
+	size_t at = region->released_at + RELEASED_LEAST;
+	bool was_enough = region->released >= at;
+
+	region->released += length;
+	if (!was_enough && region->released >= at && region_keeper_settling() == ODF_REGION_SETTLES_AT_FORK)
+		region_keeper_call();
+}
+
+bool region_thin_pays(const struct odf_region *region)
+{
+	return __atomic_load_n(&region->released, __ATOMIC_RELAXED) >= RELEASED_LEAST;
+}
+
+bool region_thin_is_wanted(struct odf_region *region, bool child_ended)
+{
+	bool wanted;
+
+	region_lock_as_keeper();
+	wanted = region->released >= region->released_at + RELEASED_LEAST ||
+		 (child_ended && region->released >= RELEASED_LEAST);
+	if (wanted)
+		region->released_at = region->released;
+	region_unlock_as_keeper();
+	return wanted;
+}
 
 /* What the process has pages of its own over, or zeros, nobody reads in the file any more. */
 static int thin_slice(struct odf_region *region, const struct region_settler *settler, size_t from, size_t end)
@@ -34,11 +64,13 @@ static int thin_slice(struct odf_region *region, const struct region_settler *se
 
 int region_thin(struct odf_region *region, const struct region_settler *settler)
 {
+	size_t released = __atomic_load_n(&region->released, __ATOMIC_RELAXED);
 	uint64_t epoch;
 	int error = region_settle_begin(region, &epoch);
 
 	for (size_t at = 0, end; error == 0 && at < region->capacity / REGION_TABLE * REGION_TABLE; at = end) {
 		size_t limit = at + THIN_SLICE < region->capacity ? at + THIN_SLICE : region->capacity;
+		const struct region_extent *extent;
 		/* A fork that is about to come may want to settle. */
 		if (keeper_has_order()) {
 			error = EAGAIN;
@@ -49,16 +81,24 @@ int region_thin(struct odf_region *region, const struct region_settler *settler)
 		if (region->epoch != epoch || !region->vacant || region->visible || region_has_pending_forks() || region->live_length > 0 ||
 		    region->aside_lost)
 			error = EAGAIN;
-		else if (region_extent_at(region, at, limit, &end) == NULL) {
+		extent = error != 0 ? NULL : region_extent_at(region, at, limit, &end);
+		if (error == 0 && extent == NULL) {
 			error = region_verify_as_keeper(region, at, end - at);
 			if (error == 0)
 				error = thin_slice(region, settler, at, end);
+		} else if (extent != NULL && extent->stale && extent->kind == REGION_FOREIGN) {
+			/* Unmapped while it was FROZEN. What cannot be given back now may be the next time. */
+			(void)region_clean(region, extent, at, end, &end);
 		}
 		region_unlock_as_keeper();
 		settler->between_steps(&(struct region_progress){ 0 });
 	}
 	/* It goes on FROZEN, and children are to have it. */
 	region_lock_as_keeper();
+	if (error == 0) { /* less what has come meanwhile */
+		region->released -= released < region->released ? released : region->released;
+		region->released_at = 0;
+	}
 	if (region->epoch == epoch && !region->visible && region->live_length == 0 && region_show(region) != 0)
 		region->visible = false; /* the next fork shows it, or fails */
 	region_unlock_as_keeper();

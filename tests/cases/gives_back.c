@@ -66,7 +66,7 @@ static void load(void)
 			_exit(0);
 		must(status_of(pid) == 0);
 	}
-	for (int tries = 0; tries < (getuid() == 0 ? 2000 : 100) &&
+	for (int tries = 0; getenv("ODFORK_HEAP") != NULL && tries < (getuid() == 0 ? 2000 : 100) &&
 			    !(is_live(memory) && is_live(memory + ALL / 2) && is_live(memory + ALL - PAGE));
 	     tries++)
 		wait_ms(5);
@@ -163,6 +163,50 @@ static void of_malloc(char *words[CASE_WORDS])
 	free(growing);
 }
 
+/* All but a third of what was frozen by a fork goes, by a child's end or long after it, and is given back although
+ * nothing else happens: no fork, no page fault, and nothing that settles. */
+static void after_a_fork(char *words[CASE_WORDS])
+{
+	bool unmaps = strcmp(words[0], "unmap") == 0;
+	long before;
+	int go[2];
+	char byte;
+	pid_t pid;
+
+	memory = mmap(NULL, ALL, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	must(memory != MAP_FAILED && pipe(go) == 0);
+	memset(memory, 5, ALL);
+	for (int child = 0; child < 2; child++) {
+		pid = fork();
+		if (pid == 0) {
+			close(go[1]);
+			if (child == 1)
+				must(read(go[0], &byte, 1) == 0 && memory[0] == 5 && memory[ALL - 1] == 5);
+			_exit(0);
+		}
+		must(pid > 0 && (child == 1 || status_of(pid) == 0));
+	}
+	before = kib("VmRSS:");
+	for (int end = 0; end < 2; end++) { /* while the child is there, and after it */
+		char *from = memory + (size_t)end * ALL / 3;
+		if (unmaps)
+			must(munmap(from, ALL / 3) == 0);
+		else
+			must(madvise(from, ALL / 3, MADV_DONTNEED) == 0 && from[0] == 0 && from[ALL / 3 - 1] == 0);
+		if (end == 0) {
+			close(go[1]);
+			must(status_of(pid) == 0);
+		}
+		for (int tries = 0; kib("VmRSS:") > before - (long)((size_t)(end + 1) * ALL / 3 / 1024) + 2048; tries++) {
+			must(tries < 500);
+			wait_ms(10);
+		}
+	}
+	for (size_t at = ALL / 3 * 2; at < ALL; at += PAGE)
+		must(memory[at] == 5);
+	must(unmaps || (memory[0] == 0 && memory[ALL / 3 * 2 - 1] == 0));
+}
+
 /* Where nothing settles beside the program the file's pages are given back under its own. */
 static void become_nobody(const void *unused)
 {
@@ -175,13 +219,14 @@ int main(int argc, char **argv)
 {
 	static const struct preloaded_case cases[] = {
 		{ "by_child", by_child }, { "by_parent", by_parent }, { "of_malloc", of_malloc },
+		{ "after_a_fork", after_a_fork },
 	};
 	static const char *const sizes[] = { "4096", "8192", "65536" }, *const heaps[] = { "auto", "on", NULL };
 	int number = 0, failed = 0;
 
 	unsetenv("MALLOC_PERTURB_"); /* with which libc's calloc writes */
 	if (argc > 1)
-		run_case(cases, 3, argc, argv);
+		run_case(cases, 4, argc, argv);
 	for (size_t i = 0; i < 2; i++)
 		for (size_t size = 0; size < 3; size++)
 			for (size_t heap = 0; heap < 3; heap++) {
@@ -201,6 +246,13 @@ int main(int argc, char **argv)
 		failed += result != 0 && result != 77;
 		printf("%s %d - %s by_parent %s, nobody\n", result == 0 || result == 77 ? "ok" : "not ok", ++number,
 		       heaps[round % 2], sizes[0]);
+	}
+	for (size_t round = 0; round < 4; round++) {
+		const char *words[] = { "gives_back", "after_a_fork", round % 2 == 0 ? "unmap" : "drop", NULL };
+		int result = execute(heaps[round / 2], words, geteuid() == 0 ? become_nobody : NULL, NULL);
+		failed += result != 0 && result != 77;
+		fflush(stdout);
+		printf("%s %d - %s after_a_fork %s, nobody\n", result == 0 || result == 77 ? "ok" : "not ok", ++number, heaps[round / 2], words[2]);
 	}
 	for (size_t heap = 0; heap < 3; heap++) {
 		const char *words[] = { "gives_back", "of_malloc", NULL };
