@@ -117,7 +117,7 @@ static void by_parent(char *words[CASE_WORDS])
 		/* All of it: what is not settled yet is mapped at home and aside, and counted twice. */
 		for (int tries = 0; !(is_live(memory) && is_live(memory + ALL / 2) && is_live(memory + ALL - PAGE));
 		     tries++) {
-			must(tries < 600);
+			must(tries < 6000);
 			wait_ms(5);
 		}
 		wait_ms(20);
