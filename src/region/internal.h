@@ -54,7 +54,7 @@
  *
  * Invariants, each named where it is kept ("Invariant 3"):
  *   1. A frozen file is never written: not while a descendant may map it.
- *   2. The test for descendants is exact: a token page, mapped shared and writable, goes to every descendant with the
+ *   2. The test for descendants is exact: a token page, mapped shared and of a writable file, goes to every descendant with the
  * snapshot however it was made,
  *      and can be sealed against writing exactly when no mapping of it is left. One token per freeze. Who gives his up
  *      is alone with his memory and makes no call any more but the one that ends him (ends.c).
