@@ -389,7 +389,9 @@ ROOM(thread)
 ROOM(thrd)
 ROOM(clone)
 ROOM(clone_apart)
+#ifdef __x86_64__ /* elsewhere it is not seen */
 ROOM(clone_by_number)
+#endif
 
 /* ---- Rights ------------------------------------------------------------------------------------------------------ */
 
@@ -464,7 +466,7 @@ static const struct keeper_case cases[] = {
 	CASE(room_for_thrd, "auto"),
 	CASE(room_for_clone, "auto"),
 	CASE(room_for_clone_apart, "auto"),
-#ifdef __x86_64__ /* elsewhere it is not seen */
+#ifdef __x86_64__
 	CASE(room_for_clone_by_number, "auto"),
 #endif
 	CASE(rights_given_up, "on"),

@@ -25,6 +25,7 @@
 
 #include "direct_fs.h"
 #include "pinned.h"
+#include "../support/real_call.h"
 
 #ifndef SYS_openat2
 #define SYS_openat2 437
@@ -57,7 +58,7 @@ static void try_direct(int file, odf_reason reason)
 OPENED(by_open, open(direct_path(), FLAGS))
 OPENED(by_open64, open64(direct_path(), FLAGS))
 OPENED(by_openat, openat(AT_FDCWD, direct_path(), FLAGS))
-OPENED(by_syscall_open, syscall(SYS_open, direct_path(), FLAGS))
+OPENED(by_syscall_open, syscall(OPEN_BY_NUMBER, direct_path(), FLAGS))
 OPENED(by_syscall_openat, syscall(SYS_openat, AT_FDCWD, direct_path(), FLAGS))
 
 struct how {

@@ -3,6 +3,7 @@
  * Tests of test_region: every kind of descendant, and how long it holds a snapshot.
  */
 #include "region_tests.h"
+#include "../support/real_call.h"
 
 int gate[2];
 
@@ -53,15 +54,6 @@ static int execs(odf_region *region)
 	close(gate[1]);
 	execlp("cat", "cat", (char *)NULL);
 	return 127;
-}
-
-/* A child of no libc function: inline assembly passes every hook. */
-static pid_t raw_fork(void)
-{
-	long pid;
-
-	__asm__ volatile("syscall" : "=a"(pid) : "0"(SYS_clone), "D"(SIGCHLD), "S"(0), "d"(0) : "rcx", "r11", "memory");
-	return (pid_t)pid;
 }
 
 static void must_be_busy(odf_region *region)
@@ -172,7 +164,7 @@ void raw_clone_of_frozen(void **state)
 	fill(region, 1);
 	must_exit_with(child_that(sees_generation_1, region), 0);
 	assert_int_equal(pipe(gate), 0);
-	pid = raw_fork();
+	pid = (pid_t)real_fork();
 	if (pid == 0) {
 		wait_at_gate();
 		if (odf_region_info_get(region, &info) != 0 || info.state != ODF_REGION_INHERITED)
@@ -195,7 +187,7 @@ void raw_clone_of_live(void **state)
 
 	(void)state;
 	fill(region, 1);
-	pid = raw_fork();
+	pid = (pid_t)real_fork();
 	if (pid == 0) {
 		signal(SIGSEGV, SIG_DFL);
 		if (odf_region_info_get(region, &info) != 0 || info.state != ODF_REGION_ABSENT)
@@ -215,7 +207,7 @@ void raw_clone_of_live(void **state)
 		_exit(WEXITSTATUS(wait_for(pid)));
 	}
 	must_exit_with(pid, 0);
-	pid = raw_fork();
+	pid = (pid_t)real_fork();
 	if (pid == 0) {
 		signal(SIGSEGV, SIG_DFL);
 		*(volatile uint64_t *)word_at(region, 0) = 666;

@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #include "odfork.h"
+#include "../support/real_call.h"
 
 #define PAGE ((size_t)4096)
 #define SIZE ((size_t)8 << 20)
@@ -155,7 +156,7 @@ static void try_clone(void)
 	SAY(make(syscall(SYS_clone, CLONE_PIDFD | SIGCHLD, 0, none, 0, 0)));
 	SAY(make(syscall(SYS_clone, CLONE_PARENT_SETTID | SIGCHLD, 0, none, 0, 0)));
 	SAY(make(syscall(SYS_clone, CLONE_SIGHAND | SIGCHLD, stack, 0, 0, 0)));
-	SAY(make(syscall(SYS_fork)));
+	SAY(make(syscall(FORK_BY_NUMBER)));
 	SAY(make(clone(NULL, stack, SIGCHLD, NULL)));
 	SAY(make(clone(child, NULL, SIGCHLD, NULL)));
 	SAY(make(clone(child, NULL, CLONE_VM | SIGCHLD, NULL)));

@@ -167,7 +167,7 @@ void add_or_execute(void)
 {
 	struct arena *a;
 	size_t page, count, at = below(PAGE / 8) * 8;
-	unsigned char *bytes, code;
+	unsigned char *bytes;
 	char token[TOKEN];
 	bool execute = one_in(2);
 	uint64_t was;
@@ -186,6 +186,7 @@ void add_or_execute(void)
 	row_add(token);
 #ifdef __x86_64__
 	if (execute) {
+		unsigned char code;
 		write_page(a, page, at, at + 1, 0xc3 - page); /* ret, if it can be written */
 		if (can_read(bytes, &code, 1) ? code != 0xc3 : (page_at(a, page)->prot & PROT_EXEC) != 0) {
 			row_add("other code");

@@ -191,7 +191,6 @@ void reap(int index);
 void make_child(void);
 void treat_child(void);
 void make_other_process(void);
-long raw_fork(void);
 void make_child_past_the_library(void);
 void race_settle(struct region *r);
 

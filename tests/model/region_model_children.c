@@ -3,6 +3,7 @@
  * What test_region_model does: processes, by each way to make one, and what becomes of them.
  */
 #include "region_model.h"
+#include "../support/real_call.h"
 
 const char *const way_names[] = {
 	"fork", "odf_fork", "odf_fork_with", "fork in a handler", "_Fork", "_Fork in a handler", "syscall", "clone",
@@ -121,7 +122,7 @@ static pid_t fork_by(enum way way, int entry)
 			failure("a signal of the process did not come to its only thread");
 		return handler_result;
 	case WAY_SYSCALL:
-		return (pid_t)(one_in(2) ? syscall(SYS_fork) : syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0));
+		return (pid_t)(one_in(2) ? syscall(FORK_BY_NUMBER) : syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0));
 	case WAY_CLONE:
 		stack = stack_for_clone();
 		pid = clone(child_of_clone, (char *)stack + CLONE_STACK, SIGCHLD, &entry);
@@ -304,23 +305,10 @@ static void try_to_write(const struct region *r)
 	}
 }
 
-/* A fork that nobody can see; a pid, or minus an errno value. */
-long raw_fork(void)
-{
-#ifdef __x86_64__
-	long pid;
-
-	__asm__ volatile("syscall" : "=a"(pid) : "0"((long)SYS_fork) : "rcx", "r11", "memory");
-	return pid;
-#else
-	return -ENOSYS;
-#endif
-}
-
 /* The child of a fork that nobody can see must be told that it has not got the memory, unless it has. */
 void make_child_past_the_library(void)
 {
-	long pid = raw_fork();
+	long pid = real_fork();
 	int status;
 
 	if (pid == -ENOSYS)

@@ -4,6 +4,7 @@
  * executed, children of handlers and past the library.
  */
 #include "region_model.h"
+#include "../support/real_call.h"
 
 void fill(unsigned char *base, uint64_t tag)
 {
@@ -325,7 +326,7 @@ void test_forks_past_the_library(void **state)
 				((volatile unsigned char *)odf_region_base(
 					regions[i]))[page * PAGE + 8] = 0; /* what is there */
 		for (int raw = 0; raw < 12; raw++) {
-			long past = raw_fork();
+			long past = real_fork();
 			int status;
 			if (past == 0) {
 				let_signals_kill();

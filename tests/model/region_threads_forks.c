@@ -3,6 +3,7 @@
  * Threads of test_region_threads that make processes, and what the children have to find.
  */
 #include "region_threads.h"
+#include "../support/real_call.h"
 
 /* What a child saw at its first look. In ordinary memory, of its own. */
 static uint64_t seen_rounds[VECTORS][SLOTS], seen_shared[SHARED], seen_guarded[GUARDED][2],
@@ -129,7 +130,7 @@ static pid_t fork_by(enum way way)
 	case WAY_BARE:
 		return bare_fork();
 	case WAY_SYSCALL:
-		return (pid_t)syscall(SYS_fork);
+		return (pid_t)syscall(FORK_BY_NUMBER);
 	default:
 		return fork();
 	}
@@ -164,7 +165,7 @@ __attribute__((noreturn)) void be_child(uint64_t random, enum way way, bool doom
 		bool wait = below(&random, 2) == 0 || doomed;
 		if (!wait)
 			outcome->orphans_made++;
-		grandchild = by_libc ? fork() : (pid_t)syscall(SYS_fork);
+		grandchild = by_libc ? fork() : (pid_t)syscall(FORK_BY_NUMBER);
 		if (grandchild == 0) {
 			if (!wait)
 				be_orphan(random);

@@ -3,38 +3,13 @@
  * Situations of soak: each leaves memory behind that must stay what it is.
  */
 #include "soak.h"
+#include "../support/real_call.h"
 
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
 #endif
 #define NUMBER_MSEAL       462
 #define NUMBER_CLOSE_RANGE 436
-
-/* ---- System calls that pass no function ---- */
-
-static long raw_call(long number, long a, long b, long c, long d, long e, long f)
-{
-#ifdef __x86_64__
-	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
-	long result;
-
-	__asm__ volatile("syscall"
-			 : "=a"(result)
-			 : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-			 : "rcx", "r11", "memory");
-	return result;
-#elif defined(__aarch64__)
-	register long x8 __asm__("x8") = number, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c,
-			 x3 __asm__("x3") = d, x4 __asm__("x4") = e, x5 __asm__("x5") = f;
-
-	__asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
-	return x0;
-#else
-	long result = syscall(number, a, b, c, d, e, f);
-
-	return result == -1 ? -errno : result;
-#endif
-}
 
 /* ---- Situations: each leaves memory behind that must stay what it is ---- */
 
@@ -58,15 +33,15 @@ void foreign_in_the_middle(unsigned *random)
 
 	memset(memory, 9, MIB);
 	keep(memory, MIB / 4, 11);
-	REQUIRE(raw_call(SYS_munmap, (long)(memory + MIB / 4), MIB / 4, 0, 0, 0, 0) == 0);
+	REQUIRE(real_call(SYS_munmap, (long)(memory + MIB / 4), MIB / 4, 0, 0, 0, 0) == 0);
 	if (random_below(random, 2)) {
-		REQUIRE(raw_call(SYS_mmap, (long)(memory + MIB / 4), MIB / 4, PROT_READ | PROT_WRITE, flags, -1, 0) ==
+		REQUIRE(real_call(SYS_mmap, (long)(memory + MIB / 4), MIB / 4, PROT_READ | PROT_WRITE, flags, -1, 0) ==
 			(long)(memory + MIB / 4));
 		keep(memory + MIB / 4, MIB / 4, 12);
 	}
 	keep(memory + MIB / 2 + PAGE, MIB / 2 - PAGE, 13);
 	if (random_below(random, 2)) {
-		REQUIRE(raw_call(SYS_mprotect, (long)(memory + MIB / 2), PAGE, PROT_READ, 0, 0, 0) == 0);
+		REQUIRE(real_call(SYS_mprotect, (long)(memory + MIB / 2), PAGE, PROT_READ, 0, 0, 0) == 0);
 		REQUIRE(memory[MIB / 2] == 9);
 	}
 }
@@ -242,7 +217,7 @@ void open_direct(unsigned *random)
 			direct = -1;
 		break;
 	default: {
-		int first = (int)syscall(SYS_open, direct_path, O_RDONLY | O_DIRECT);
+		int first = (int)syscall(OPEN_BY_NUMBER, direct_path, O_RDONLY | O_DIRECT);
 		if (first >= 0) {
 			direct = receive(first);
 			close(first);
