@@ -96,6 +96,14 @@ static bool ends_youth(long advice)
 	return advice == MADV_HUGEPAGE ? heap_large_pages_are_given() : !leaves_young(advice);
 }
 
+/* A part of it may have been unmapped past us. */
+static bool is_there(const struct span *span)
+{
+	if (span->inherited && !region_is_unfiltered()) /* who may punish the question */
+		return true;
+	return sys_call3(SYS_msync, span->start, span->length, MS_ASYNC) != -ENOMEM;
+}
+
 static long advise_span(struct span *span, long advice)
 {
 	long error;
@@ -120,7 +128,7 @@ static long advise_span(struct span *span, long advice)
 		return error < 0 ? error : span_zero(span);
 	}
 	if (span->kind == REGION_MEMORY && is_mere_advice(advice))
-		return 0;
+		return is_there(span) ? 0 : -ENOMEM;
 	if (is_passing_advice(advice))
 		return sys_call3(SYS_madvise, span->start, span->length, advice);
 	if (advice == MADV_REMOVE) /* of memory that no file is behind */

@@ -85,6 +85,8 @@ void heap_make_window(const char *address, size_t length, int protection);
 void heap_note_mapped(void *address, size_t length, int protection, int flags);
 /* What was noted early is young in the windows that there are. */
 void heap_take_early_into_windows(void);
+/* The same of whatever is none of the windows' business. */
+void heap_note_given(void *address, size_t length);
 void heap_note_malloced(void *address, size_t length, int protection, int flags); /* for libc */
 /* Makes this readable and writable if that concerns no region's list. False: nothing was done. *error: the kernel's
  * answer. */

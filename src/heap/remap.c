@@ -48,6 +48,41 @@ static void extend(struct span *span, char *end)
 	}
 }
 
+/* Where the kernel has put something of its own choice nothing else is, whatever the lists have of it. */
+static long note_place(long place, size_t length)
+{
+	if (place >= 0 || place < -4095)
+		span_forget_history((char *)place, length);
+	return place;
+}
+
+/* Moved or made larger by the kernel, where it chooses; with no old length, a second view. */
+static long remap_by_kernel(char *old, size_t old_length, size_t length, int flags, void *hint)
+{
+	long result = sys_call5(SYS_mremap, old, old_length, length, flags, hint);
+
+	if (result != (long)old)
+		return note_place(result, span_round_up(length));
+	if (length > old_length)
+		(void)note_place((long)(old + old_length), length - old_length);
+	return result;
+}
+
+/* What lies beside all regions. */
+static long remap_outside(char *old, size_t old_length, size_t length, int flags, void *fixed)
+{
+	long result = sys_call5(SYS_mremap, old, old_length, length, flags, fixed);
+	size_t was = span_round_up(old_length), is = span_round_up(length);
+
+	if ((flags & MREMAP_FIXED) || (result < 0 && result >= -4095))
+		return result;
+	if (result != (long)old)
+		heap_note_given((void *)result, is);
+	else if (is > was)
+		heap_note_given(old + was, is - was);
+	return result;
+}
+
 /* Where the memory goes: like a mapping of its own. */
 static long new_place(const struct span *from, size_t length, void *fixed)
 {
@@ -66,7 +101,7 @@ static long new_place(const struct span *from, size_t length, void *fixed)
 		if (offset != SIZE_MAX)
 			(void)region_give(region, offset, length);
 	}
-	return raw_mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return note_place(raw_mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), length);
 }
 
 /* What a mapping has grown by is under the same advice as the rest of it. */
@@ -213,7 +248,7 @@ static long remap_locked(char *old, size_t old_length, size_t length, int flags,
 	}
 	if (span.kind == REGION_FOREIGN)
 		return flags & MREMAP_FIXED ? span_put_over(fixed, length, SYS_mremap, arguments)
-					    : sys_call5(SYS_mremap, old, old_length, length, flags, fixed);
+					    : remap_by_kernel(old, old_length, length, flags, fixed);
 	if (length <= old_length && !(flags & (MREMAP_FIXED | MREMAP_DONTUNMAP))) {
 		long error = span_unmap(old + length, old + old_length);
 		return error < 0 ? error : (long)old;
@@ -272,7 +307,7 @@ static long remap(void *old, size_t old_length, size_t length, int flags, void *
 		heap_forget_early(fixed, length);
 	if (!span_touches(old, old_length == 0 ? 1 : old_length) &&
 	    !((flags & MREMAP_FIXED) && span_touches(fixed, length))) {
-		result = sys_call5(SYS_mremap, old, old_length, length, flags, fixed);
+		result = remap_outside(old, old_length, length, flags, fixed);
 		if (early && old_length > 0) {
 			bool moved = result >= 0 || result < -4095;
 			heap_note_early(moved ? (void *)result : old, span_round_up(moved ? length : old_length), true);
@@ -299,7 +334,7 @@ static long remap(void *old, size_t old_length, size_t length, int flags, void *
 	} else { /* a second view: there is none of private memory */
 		struct span span = span_at(old, (char *)old + HEAP_PAGE);
 		result = span.kind == REGION_HOLE      ? -EFAULT
-			 : span.kind == REGION_FOREIGN ? sys_call5(SYS_mremap, old, old_length, length, flags, fixed)
+			 : span.kind == REGION_FOREIGN ? remap_by_kernel(old, 0, length, flags, fixed)
 						       : -EINVAL;
 	}
 	region_unlock(&mask);

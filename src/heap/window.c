@@ -179,20 +179,6 @@ static void overlay(odf_region *region, size_t from, size_t length, int protecti
 	}
 }
 
-/* What the kernel has just mapped there was free: what the lists of this process and of those that it is a copy of
- * say of the place is history, of system calls past us. */
-static void forget_history(char *address, size_t length)
-{
-	char *end = address + span_round_up(length);
-
-	for (int i = 0, count = atomic_load_explicit(&heap_home_count, memory_order_acquire); i < count; i++) {
-		const struct heap_home *home = &heap_homes[i];
-		char *from = address > home->start ? address : home->start, *to = end < home->end ? end : home->end;
-		if (from < to && (region_is_in_place(home->region) || region_is_inherited(home->region)))
-			region_forget_gone(home->region, (size_t)(from - home->start), (size_t)(to - from));
-	}
-}
-
 /* ---- Not under the lock ---- */
 
 enum note { NOTE_MAPPED, NOTE_MALLOCED, NOTE_GROWN };
@@ -216,7 +202,7 @@ static void note_mapped(void *address, size_t length, int protection, bool young
 	}
 	heap_meet_child();
 	region_lock(&mask);
-	forget_history(address, length);
+	span_forget_history(address, length);
 	for_windows(address, length, young ? note : forget, protection);
 	/* Where the heap has left, nothing is asked of the kernel that a filter might not have. */
 	if (plain && length >= HEAP_SMALLEST && heap_state() == ODF_HEAP_AWAKE &&
@@ -241,6 +227,20 @@ void heap_take_early_into_windows(void)
 void heap_note_mapped(void *address, size_t length, int protection, int flags)
 {
 	note_mapped(address, length, protection, is_young_kind(flags), NOTE_MAPPED);
+}
+
+void heap_note_given(void *address, size_t length)
+{
+	uint64_t mask;
+
+	heap_forget_early(address, length);
+	if (!span_touches(address, length))
+		return;
+	heap_meet_child();
+	region_lock(&mask);
+	span_forget_history(address, length);
+	span_forget_young(address, length);
+	region_unlock(&mask);
 }
 
 void heap_note_malloced(void *address, size_t length, int protection, int flags)
@@ -290,6 +290,20 @@ void span_true_rights(const char *address, size_t length)
 	for (int i = 0, count = atomic_load_explicit(&heap_home_count, memory_order_acquire); i < count; i++)
 		if (address < heap_homes[i].end && end > heap_homes[i].start)
 			region_true_rights(heap_homes[i].region);
+}
+
+/* What the kernel has just mapped there was free: what the lists of this process and of those that it is a copy of
+ * say of the place is history, of system calls past us. */
+void span_forget_history(char *address, size_t length)
+{
+	char *end = address + span_round_up(length);
+
+	for (int i = 0, count = atomic_load_explicit(&heap_home_count, memory_order_acquire); i < count; i++) {
+		const struct heap_home *home = &heap_homes[i];
+		char *from = address > home->start ? address : home->start, *to = end < home->end ? end : home->end;
+		if (from < to && (region_is_in_place(home->region) || region_is_inherited(home->region)))
+			region_forget_gone(home->region, (size_t)(from - home->start), (size_t)(to - from));
+	}
 }
 
 void span_forget_young(char *address, size_t length)

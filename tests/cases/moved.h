@@ -273,6 +273,13 @@ void moved_away_dropped_around(void);
 void moved_away_freed_around(void);
 void moved_away_moved_around(void);
 
+/* moved_history.c */
+void dropped_with_other_rights(void);
+void dropped_with_other_rights_while_frozen(void);
+void advised_over_a_gap(void);
+void given_where_another_was(void);
+void given_from_elsewhere(void);
+
 /* moved_refused.c */
 void mapping_refused(void);
 

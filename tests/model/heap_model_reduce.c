@@ -39,6 +39,9 @@ void show_difference(const struct side *heap, const struct side *plain, const st
 		      mode_names[mode_of(d->seed)], noisy_of(d->seed) ? ", with signals" : "",
 		      goes_past(d->seed) ? ", past the library" : "", d->path[0] == '\0' ? "?" : d->path,
 		      d->what[0] == '\0' ? "not the same" : d->what);
+	if (heap->status != 0 || plain->status != 0)
+		print_message("# the run with the heap ended with %#x, without it with %#x\n", (unsigned)heap->status,
+			      (unsigned)plain->status);
 	if (heap->hung || plain->hung)
 		for (int s = 0; s < 2; s++) {
 			const struct board *b = s == 0 ? heap->board : plain->board;
