@@ -125,7 +125,9 @@ static long advise_span(struct span *span, long advice)
 			return span_zero(span);
 		/* The kernel's own refusal, of locked memory for one. */
 		error = sys_call3(SYS_madvise, span->start, span->length, advice == MADV_FREE ? MADV_DONTNEED : advice);
-		return error < 0 ? error : span_zero(span);
+		/* An island that is anonymous has its zeros, and what else is known of it the kernel knows: the list's
+		 * word may be older than what the program has mapped there past us. */
+		return error < 0 || region_is_one_anonymous(span->start, span->length) ? error : span_zero(span);
 	}
 	if (span->kind == REGION_MEMORY && is_mere_advice(advice))
 		return is_there(span) ? 0 : -ENOMEM;

@@ -277,6 +277,7 @@ void moved_away_moved_around(void);
 void dropped_with_other_rights(void);
 void dropped_with_other_rights_while_frozen(void);
 void advised_over_a_gap(void);
+void mapped_where_another_was(void);
 void given_where_another_was(void);
 void given_from_elsewhere(void);
 

@@ -77,6 +77,19 @@ static bool is_9(char *p)
 	return p[0] == 9 && p[PAGE] == 9;
 }
 
+/* By system calls that nobody sees, too. */
+void mapped_where_another_was(void)
+{
+	char *p = map_inside(8 * MIB);
+
+	must(madvise(p + MIB, MIB, MADV_DONTFORK) == 0);
+	must(raw(SYS_munmap, p + MIB, MIB, 0, 0, 0, 0) == 0);
+	must(raw(SYS_mmap, p + MIB, MIB, RW, PLAIN | MAP_FIXED, -1, 0) == (long)(p + MIB));
+	must(madvise(p + MIB, 2 * PAGE, MADV_DONTNEED) == 0);
+	memset(p + MIB, 9, 2 * PAGE);
+	over_forks(is_9, p + MIB);
+}
+
 /* What the kernel moves to a place of its choice, or that it was proposed, is what it was, whatever was there. */
 static void move_where_another_was(char *q)
 {

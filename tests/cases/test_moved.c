@@ -391,6 +391,7 @@ static const struct {
 	{ "dropped_with_other_rights", dropped_with_other_rights },
 	{ "dropped_with_other_rights_while_frozen", dropped_with_other_rights_while_frozen },
 	{ "advised_over_a_gap", advised_over_a_gap },
+	{ "mapped_where_another_was", mapped_where_another_was },
 	{ "given_where_another_was", given_where_another_was },
 	{ "given_from_elsewhere", given_from_elsewhere },
 	{ "without_a_descriptor", without_a_descriptor },
