@@ -134,7 +134,7 @@ static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, enu
 
 	*error = ENOMEM;
 	if (region == NULL)
-		region = region_map(apart(hint, 0), round_up(sizeof *region, REGION_PAGE), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		region = region_map_own(apart(hint, 0), round_up(sizeof *region, REGION_PAGE));
 	if (region == NULL)
 		return NULL;
 	*region = (struct odf_region){
@@ -156,8 +156,8 @@ static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, enu
 		return NULL;
 	}
 	if (bare)
-		region->extents = region_map(apart(hint, 1), EXTENTS_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	region->discarded = region_map(apart(hint, 2), bitmap_size(region), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		region->extents = region_map_own(apart(hint, 1), EXTENTS_SIZE);
+	region->discarded = region_map_own(apart(hint, 2), bitmap_size(region));
 	if (region->discarded == NULL || (bare && region->extents == NULL)) {
 		if (region->discarded != NULL)
 			region_unmap(region->discarded, bitmap_size(region));

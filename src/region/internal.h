@@ -247,6 +247,8 @@ bool region_pending_check(void);
 
 /* ---- memory.c ---- */
 void *region_map(void *address, size_t size, int protection, int flags, int file, size_t offset); /* MAP_FAILED's place: NULL */
+/* What the library itself writes to: page by page, also where memory has large pages unasked. */
+void *region_map_own(void *address, size_t size);
 /* The same, of a region that is proposed to lie apart: beside its other mappings. */
 void *region_map_beside(struct odf_region *region, size_t size, int protection, int flags, int file, size_t offset);
 /* A view of its file, all of it. */

@@ -154,7 +154,7 @@ static int open_files(int device)
 	error = (int)sys_call1(SYS_chdir, "/"); /* else a file system of the program's could not be unmounted */
 	if (error < 0)
 		return -error;
-	keeper_settler.desk = region_map(apart(1), KEEPER_DESK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	keeper_settler.desk = region_map_own(apart(1), KEEPER_DESK_SIZE);
 	if (keeper_settler.desk == NULL)
 		return ENOMEM;
 	(void)sys_call3(SYS_madvise, keeper_settler.desk, KEEPER_DESK_SIZE, MADV_DONTFORK); /* only to save children its copy */
@@ -259,7 +259,7 @@ static int make_process(void)
 	void **local;
 	long id;
 
-	block = region_map(apart(0), BLOCK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	block = region_map_own(apart(0), BLOCK_SIZE);
 	if (block == NULL)
 		return ENOMEM;
 	local = (void **)(void *)(block + GUARD_SIZE + STACK_SIZE + LOCAL_SIZE);

@@ -39,9 +39,12 @@ static int views(struct files *learned)
 
 	must(maps != NULL);
 	while (fgets(line, sizeof line, maps) != NULL) {
-		unsigned long inode;
-		if (strstr(line, "memfd:odfork-region") == NULL || sscanf(line, "%*s %*s %*s %*s %lu", &inode) != 1)
+		unsigned long inode, minor;
+		/* Files with large pages lie in a file system of their own process, and have small numbers there. */
+		if (strstr(line, "odfork-region") == NULL ||
+		    sscanf(line, "%*s %*s %*s %*x:%lx %lu", &minor, &inode) != 2)
 			continue;
+		inode |= minor << 40;
 		if (learned != NULL && !has(learned, inode)) {
 			must(learned->count < FILES);
 			learned->inode[learned->count++] = inode;

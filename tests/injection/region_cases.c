@@ -63,6 +63,7 @@ static const struct {
 	CASE(no_settling_beside_threads),
 	CASE(settles_in_slices),
 	CASE(bare_region_is_hidden),
+	CASE(own_memory_has_no_large_pages),
 	CASE(holes_fault),
 	CASE(memory_taken_again_is_zero),
 	CASE(holes_taken_while_frozen),

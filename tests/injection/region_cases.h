@@ -171,6 +171,7 @@ bool can_be_read(size_t page);
 void make_filled(void);
 size_t settle_by_half(void);
 void bare_region_is_hidden(void);
+void own_memory_has_no_large_pages(void);
 void holes_fault(void);
 void memory_taken_again_is_zero(void);
 void holes_taken_while_frozen(void);

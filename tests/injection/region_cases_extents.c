@@ -105,6 +105,35 @@ size_t settle_by_half(void)
 	return border;
 }
 
+static bool is_without_large_pages(const void *address)
+{
+	FILE *smaps = fopen("/proc/self/smaps", "re");
+	bool here = false, without = false;
+	char line[512];
+
+	must(smaps != NULL);
+	while (fgets(line, sizeof line, smaps) != NULL) {
+		unsigned long start, end;
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			here = start <= (uintptr_t)address && (uintptr_t)address < end;
+		else if (here && strncmp(line, "VmFlags:", 8) == 0)
+			without = strstr(line, " nh") != NULL;
+	}
+	fclose(smaps);
+	return without;
+}
+
+/* What the library writes down of a region is sparse: where memory has large pages unasked, each word would take one. */
+void own_memory_has_no_large_pages(void)
+{
+	if (access("/sys/kernel/mm/transparent_hugepage", F_OK) != 0)
+		cannot_be_done_here("a kernel without large pages");
+	make_bare();
+	must(is_without_large_pages(region));
+	must(is_without_large_pages(region->extents));
+	must(is_without_large_pages(region->discarded));
+}
+
 static bool holds_all_3(void)
 {
 	return holds(0, pages, 3);

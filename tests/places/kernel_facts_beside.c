@@ -289,7 +289,7 @@ int command_layout(void)
 		REQUIRE(sscanf(line, "%lx-%lx %7s", &start, &end, mode) == 3);
 		for (int r = 0; r < REGIONS; r++)
 			if (start < to[r] && end > from[r])
-				REQUIRE(strstr(line, "memfd:odfork") != NULL || strncmp(mode, "---p", 4) == 0);
+				REQUIRE(strstr(line, "odfork-") != NULL || strncmp(mode, "---p", 4) == 0);
 	}
 	fclose(maps);
 	printf("layout=apart\n");

@@ -40,7 +40,7 @@ def mappings(pid):
             for line in file:
                 if header := re.match(r"([0-9a-f]+)-([0-9a-f]+) (\S+) ", line):
                     inside = None
-                    if "/memfd:odfork-region" in line:
+                    if "odfork-region" in line:
                         inside = [header[3], (int(header[2], 16) - int(header[1], 16)) >> 10, 0]
                         found.append(inside)
                 elif inside is not None and line.startswith("Rss:"):

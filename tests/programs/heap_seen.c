@@ -30,7 +30,7 @@ static void regions(unsigned long *mappings, unsigned long *resident)
 
 			*end = '\0';
 			if (sscanf(line, "%lx-%lx ", &from, &to) == 2) {
-				inside = strstr(line, "/memfd:odfork-region") != NULL;
+				inside = strstr(line, "odfork-region") != NULL;
 				*mappings += (unsigned long)inside;
 			} else if (inside && sscanf(line, "Rss: %lu", &kib) == 1) {
 				*resident += kib;
