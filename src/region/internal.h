@@ -301,8 +301,9 @@ void region_maps_end(struct region_maps *maps);
 /* The mapping at `at`, or the first one after it. 0, ENOENT: there is none, or another errno value. Cheapest in
  * ascending order. */
 int region_maps_find(struct region_maps *maps, const char *at, struct region_mapping *found);
-/* For the keeper: from now on it has the list at hand, whatever becomes of the program's descriptors and root. */
-void region_maps_keep(void);
+/* For the keeper: from now on it has the list at hand, whatever becomes of the program's descriptors and root. 0 or an
+ * errno value. */
+int region_maps_keep(void);
 /* In a child, which has no keeper. */
 void region_maps_forget(void);
 /* The kernel answers queries, as far as is known: a microsecond for each. */

@@ -160,9 +160,12 @@ static int open_files(int device)
 	(void)sys_call3(SYS_madvise, keeper_settler.desk, KEEPER_DESK_SIZE, MADV_DONTFORK); /* only to save children its copy */
 	region_learn_refusal();
 	region_files_make();
-	region_maps_keep();
+	error = region_maps_keep();
 	program_meet(program);
 	keeper_settler.pagemap = region_pagemap_open();
+	/* One without the other could never settle, and would not say so: another keeper may have more luck. */
+	if (error != 0 && keeper_settler.pagemap >= 0)
+		return error;
 	keeper_settler.userfault = keeper_settler.pagemap < 0 ? -1 : userfault_open(device);
 	if (device >= 0)
 		sys_close(device);

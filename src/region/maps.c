@@ -44,9 +44,10 @@ static int open_list(void)
 	return sys_open("/proc/thread-self/maps", O_RDONLY, 0);
 }
 
-void region_maps_keep(void)
+int region_maps_keep(void)
 {
 	kept = open_list();
+	return kept < 0 ? -kept : 0;
 }
 
 void region_maps_forget(void)
