@@ -13,7 +13,7 @@
 #include "keeper.h"
 
 #define FREEZES 8
-enum { UNUSED, WRITTEN_TO, WANTED, DONE };
+enum { UNUSED, WRITTEN_TO, WANTED, BEING_MADE, DONE };
 
 static struct freeze {
 	atomic_int state;
@@ -36,15 +36,19 @@ static struct freeze *take_unused(void)
 /* A new keeper, that came after the end of the one that was asked, does it as well. */
 static int wait_for(struct freeze *freeze)
 {
-	int error;
-
-	while (atomic_load(&freeze->state) == WANTED && atomic_load(&keeper.id) != 0) {
+	for (;;) {
 		struct timespec moment = { 0, 100000000 }; /* its end wakes nobody here */
-		(void)sys_call4(SYS_futex, &freeze->state, FUTEX_WAIT_PRIVATE, WANTED, &moment);
+		int state = atomic_load(&freeze->state), error = ESRCH;
+		if (state != DONE && atomic_load(&keeper.id) != 0) {
+			(void)sys_call4(SYS_futex, &freeze->state, FUTEX_WAIT_PRIVATE, state, &moment);
+			continue;
+		}
+		if (state == DONE)
+			error = freeze->error;
+		/* Unless a new keeper has just begun with it. */
+		if (atomic_compare_exchange_strong(&freeze->state, &state, UNUSED))
+			return error;
 	}
-	error = atomic_load(&freeze->state) == DONE ? freeze->error : ESRCH;
-	atomic_store(&freeze->state, UNUSED);
-	return error;
 }
 
 int region_order_freeze(const void *frame)
@@ -101,7 +105,8 @@ static int make(const struct freeze *freeze)
 void keeper_make_freezes(void)
 {
 	for (struct freeze *freeze = freezes; freeze < freezes + FREEZES; freeze++) {
-		if (atomic_load(&freeze->state) != WANTED)
+		int was = WANTED;
+		if (!atomic_compare_exchange_strong(&freeze->state, &was, BEING_MADE))
 			continue;
 		freeze->error = make(freeze);
 		atomic_store(&freeze->state, DONE);
