@@ -167,6 +167,12 @@ static void tell_locking(void)
 		tell_locks(memory + PAGES(43), 24);
 		TELL_CALL(madvise(memory + PAGES(60), PAGES(3), MADV_DONTNEED));
 		tell_locks(memory + PAGES(43), 24);
+		/* Nor do they come back where it moves to. */
+		must(mremap(memory + PAGES(45), PAGES(3), PAGES(3), MREMAP_MAYMOVE | MREMAP_FIXED, memory + PAGES(1)) ==
+		     memory + PAGES(1));
+		must(mremap(memory + PAGES(60), PAGES(3), PAGES(3), MREMAP_MAYMOVE | MREMAP_FIXED, memory + PAGES(5)) ==
+		     memory + PAGES(5));
+		tell_locks(memory, 10);
 		_exit(0);
 	}
 	must(status_of(pid) == 0);
