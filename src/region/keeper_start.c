@@ -59,7 +59,10 @@ static void parent_ended(int signal)
 
 /* The kernel's structure, and the way back, which libc's sigaction would add. */
 struct kernel_action {
-	void (*handler)(int);
+	union {
+		void (*handler)(int);
+		void (*handler_with)(int, siginfo_t *, void *);
+	};
 	unsigned long flags;
 #if defined __x86_64__
 	void (*restorer)(void);
@@ -79,11 +82,11 @@ __asm__(".text\n"
 #endif
 
 /* The handlers are a copy of the program's, and must not run here: all signals stay blocked, as they are since before
- * it was made, but the one that says that the parent has ended. */
+ * it was made, but the one that says that the parent has ended, and those of its own faults (guard.c). */
 static void take_signals(void)
 {
 	struct kernel_action watch = { .handler = parent_ended, .mask = ~0ull };
-	uint64_t watched = 1ull << (SIGUSR1 - 1);
+	uint64_t watched = 1ull << (SIGUSR1 - 1) | 1ull << (SIGSEGV - 1) | 1ull << (SIGBUS - 1);
 
 #if defined __x86_64__
 	watch.flags = WITH_RESTORER;
@@ -91,6 +94,11 @@ static void take_signals(void)
 #endif
 	(void)sys_call4(SYS_rt_sigaction, SIGUSR1, &watch, NULL, sizeof watch.mask);
 	(void)sys_call2(SYS_prctl, PR_SET_PDEATHSIG, SIGUSR1);
+	/* A fault within the handler, which has these blocked, is the end. */
+	watch.handler_with = keeper_fault;
+	watch.flags |= SA_SIGINFO;
+	(void)sys_call4(SYS_rt_sigaction, SIGSEGV, &watch, NULL, sizeof watch.mask);
+	(void)sys_call4(SYS_rt_sigaction, SIGBUS, &watch, NULL, sizeof watch.mask);
 	(void)sys_sigprocmask(SIG_UNBLOCK, &watched, NULL);
 }
 

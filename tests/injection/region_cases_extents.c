@@ -134,6 +134,39 @@ void own_memory_has_no_large_pages(void)
 	must(is_without_large_pages(region->discarded));
 }
 
+/* Between the keeper's look at what is to be merged and the merging, by a call that nobody sees. */
+static bool unmaps_what_is_merged(const struct call *call, long *result)
+{
+	static bool done;
+
+	if (done || !merges(call->number, call->b, call->c))
+		return false;
+	done = true;
+	*result = real_call(call->number, call->a, call->b, call->c, call->d, call->e, call->f);
+	(void)real_call(SYS_munmap, (long)(home + 10 * PAGE), (long)(5 * PAGE), 0, 0, 0, 0);
+	return true;
+}
+
+void unmapped_amid_a_merge(void)
+{
+	int error = EAGAIN;
+
+	make_filled();
+	fork_and_end(holds_all_1);
+	fill(0, pages, 1);
+	hook = unmaps_what_is_merged;
+	for (int tries = 0; tries < 1000 && error != 0; tries++) {
+		error = odf_region_settle(region);
+		must(error == 0 || error == EAGAIN || error == EBUSY);
+		wait_ms(1);
+	}
+	hook = NULL;
+	must(error == 0 && !can_be_read(10) && !can_be_read(14) && holds(0, 10, 1) && holds(15, pages, 1));
+	fill(15, pages, 2);
+	fork_and_end(is_child);
+	must(holds(0, 10, 1) && holds(15, pages, 2));
+}
+
 static bool holds_all_3(void)
 {
 	return holds(0, pages, 3);
