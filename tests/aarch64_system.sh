@@ -1,9 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# AArch64 on a kernel of its own: the tests are cross-built and run under the system emulator of qemu, on the kernel that Debian 13 has for that machine. Unlike
-# tests/aarch64.sh, whose emulator passes system calls on to this machine's kernel, clone shares memory there, regions are frozen and settled, and a heap wakes.
-# Run by hand; it installs a compiler and qemu (Debian), and takes an hour or more: each instruction is emulated.
+# AArch64 on a kernel of its own: the tests are cross-built and run under the system emulator of qemu, on the kernel
+# that Debian 13 has for that machine. Unlike tests/aarch64.sh, whose emulator passes system calls on to this
+# machine's kernel, clone shares memory there, regions are frozen and settled, and a heap wakes. Run by hand; it
+# installs a compiler and qemu (Debian), and takes an hour or more: each instruction is emulated.
+#
+# As of 0.2.0 these fail there, with Linux 6.12: test_moved (three cases: another part of a file, sealed memory, large
+# pages), gives_back (small pieces that a child gives back each take a mapping), and, for want of programs and an idle
+# processor in the emulated system, some of test_process and pool_workers.
 #
 #   tests/aarch64_system.sh [TEST...]     those only; without, all of the list below
 #   ODF_PAGES=16k                         the kernel with pages of 16 KiB, where there are no regions: what is left must hold
@@ -11,7 +16,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 . tests/packages.sh
-packages_need gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-system-arm cpio pkg-config meson ninja-build debian-archive-keyring
+packages_need gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-system-arm cpio pkg-config meson ninja-build \
+	debian-archive-keyring
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM HUP
@@ -31,20 +37,22 @@ esac
 # ---- Packages of that machine, past this system's own list of packages ----
 mkdir -p "$work/apt/lists/partial" "$work/apt/archives/partial" "$work/packages" "$work/target"
 for release in bookworm trixie; do # the libraries of the release that the compiler's own are of, and the newer kernel
-	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${ODF_DEBIAN_MIRROR:-http://deb.debian.org/debian} $release main"
+	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" \
+		"${ODF_DEBIAN_MIRROR:-http://deb.debian.org/debian} $release main"
 done > "$work/apt/sources"
 : > "$work/apt/status"
 of_arm() {
 	command=$1
 	shift
-	"$command" -q -o Dir::Etc::sourcelist="$work/apt/sources" -o Dir::Etc::sourceparts=/dev/null -o Dir::State::lists="$work/apt/lists" \
-		-o Dir::State::status="$work/apt/status" -o Dir::Cache="$work/apt" -o APT::Architecture=arm64 -o APT::Architectures::=arm64 \
-		-o APT::Sandbox::User=root "$@"
+	"$command" -q -o Dir::Etc::sourcelist="$work/apt/sources" -o Dir::Etc::sourceparts=/dev/null \
+		-o Dir::State::lists="$work/apt/lists" -o Dir::State::status="$work/apt/status" -o Dir::Cache="$work/apt" \
+		-o APT::Architecture=arm64 -o APT::Architectures::=arm64 -o APT::Sandbox::User=root "$@"
 }
 of_arm apt-get update > "$work/log" 2>&1 || { cat "$work/log"; fail "no list of packages"; }
 image=$(of_arm apt-cache depends "$kernel" | sed -n 's/^ *Depends: \(linux-image-[^ ]*\)$/\1/p' | tail -n 1)
 [ -n "$image" ] || fail "no kernel"
-(cd "$work/packages" && of_arm apt-get download "$image" libcmocka0/bookworm libcmocka-dev/bookworm busybox-static/bookworm) > "$work/log" 2>&1 ||
+(cd "$work/packages" && of_arm apt-get download "$image" libcmocka0/bookworm libcmocka-dev/bookworm \
+	busybox-static/bookworm) > "$work/log" 2>&1 ||
 	{ cat "$work/log"; fail "the packages cannot be had"; }
 for package in "$work"/packages/libcmocka*.deb "$work"/packages/busybox*.deb; do
 	dpkg -x "$package" "$work/target"
@@ -68,7 +76,8 @@ endian = 'little'
 sys_root = '$work/target'
 pkg_config_libdir = '$work/target/usr/lib/aarch64-linux-gnu/pkgconfig'
 END
-meson setup "$work/build" --cross-file "$work/cross.ini" -Dwerror=true -Dlibseccomp=disabled -Dusdt=disabled > "$work/log" 2>&1 &&
+meson setup "$work/build" --cross-file "$work/cross.ini" -Dwerror=true -Dlibseccomp=disabled -Dusdt=disabled \
+	> "$work/log" 2>&1 &&
 	ninja -C "$work/build" > "$work/log" 2>&1 || { tail -n 40 "$work/log"; fail "does not build"; }
 
 # ---- A system of busybox, the compiler's libraries and what was built ----
@@ -116,7 +125,8 @@ chmod +x "$root/init"
 (cd "$root" && find . | cpio -o -H newc 2> /dev/null | gzip -1) > "$work/initrd.gz"
 
 # ---- Run ----
-timeout 7200 qemu-system-aarch64 -M virt -cpu max,pauth-impdef=on -smp 2 -m 4G -net none -kernel "$work"/boot/vmlinuz-* -initrd "$work/initrd.gz" \
+timeout 7200 qemu-system-aarch64 -M virt -cpu max,pauth-impdef=on -smp 2 -m 4G -net none \
+	-kernel "$work"/boot/vmlinuz-* -initrd "$work/initrd.gz" \
 	-append "console=ttyAMA0 quiet panic=-1" -nographic -no-reboot < /dev/null 2>&1 | tr -d '\r' | tee "$work/out"
 grep -q "^1\.\.$#\$" "$work/out" || fail "the emulated system did not come to its end"
 ! grep -q '^not ok' "$work/out"
