@@ -70,12 +70,16 @@ __asm__(".text\n"
 	".type keeper_try, @function\n"
 	"keeper_try:\n"
 	"	hint #34\n" /* bti c */
-	"	stp x29, x30, [sp, #-96]!\n"
+	"	stp x29, x30, [sp, #-160]!\n"
 	"	stp x19, x20, [sp, #16]\n"
 	"	stp x21, x22, [sp, #32]\n"
 	"	stp x23, x24, [sp, #48]\n"
 	"	stp x25, x26, [sp, #64]\n"
 	"	stp x27, x28, [sp, #80]\n"
+	"	stp d8, d9, [sp, #96]\n"
+	"	stp d10, d11, [sp, #112]\n"
+	"	stp d12, d13, [sp, #128]\n"
+	"	stp d14, d15, [sp, #144]\n"
 	"	adrp x9, keeper_try_stack\n"
 	"	mov x10, sp\n"
 	"	str x10, [x9, #:lo12:keeper_try_stack]\n"
@@ -89,7 +93,11 @@ __asm__(".text\n"
 	"	ldp x23, x24, [sp, #48]\n"
 	"	ldp x25, x26, [sp, #64]\n"
 	"	ldp x27, x28, [sp, #80]\n"
-	"	ldp x29, x30, [sp], #96\n"
+	"	ldp d8, d9, [sp, #96]\n"
+	"	ldp d10, d11, [sp, #112]\n"
+	"	ldp d12, d13, [sp, #128]\n"
+	"	ldp d14, d15, [sp, #144]\n"
+	"	ldp x29, x30, [sp], #160\n"
 	"	ret\n"
 	".hidden keeper_try_failed\n"
 	".globl keeper_try_failed\n"
@@ -118,10 +126,15 @@ static bool go_on(ucontext_t *context)
 }
 #endif
 
+void keeper_try_forget(void)
+{
+	keeper_try_stack = 0;
+}
+
 void keeper_fault(int signal, siginfo_t *about, void *context)
 {
-	(void)signal;
-	if (about->si_code <= 0) /* sent by somebody */
+	/* Sent by somebody, or a notice of bad memory, which nobody has come upon yet. */
+	if (about->si_code <= 0 || (signal == SIGBUS && about->si_code == BUS_MCEERR_AO))
 		return;
 	if (keeper_try_stack == 0 || !go_on(context))
 		__builtin_trap();

@@ -102,9 +102,16 @@ static int register_for_writes(const struct region_settler *settler, char *start
 static void unregister(const struct region_settler *settler, char *start, size_t length)
 {
 	struct uffdio_range range = { (uintptr_t)start, length };
+	size_t half = region_half(length);
+	long error;
 
-	while (sys_call3(SYS_ioctl, settler->userfault, UFFDIO_UNREGISTER, &range) == -ENOMEM)
+	while ((error = sys_call3(SYS_ioctl, settler->userfault, UFFDIO_UNREGISTER, &range)) == -ENOMEM)
 		region_pause_ms(1);
+	/* Something else lies in it by now, mapped past us, that cannot be registered: then nothing was done. */
+	if (error == -EINVAL && length > REGION_PAGE) {
+		unregister(settler, start, half);
+		unregister(settler, start + half, length - half);
+	}
 }
 
 /* 0 or minus an errno value. Then nothing is protected. */

@@ -81,6 +81,7 @@ void region_keeper_forget(void)
 	for (size_t i = 0; i < KEEPER_CHILDREN; i++)
 		atomic_store_explicit(&keeper_children[i], 0, memory_order_relaxed);
 	keeper_forget_orders();
+	keeper_try_forget();
 	keeper_settler.pagemap = keeper_settler.userfault = -1;
 	keeper_settler.desk = NULL; /* in a child something else may lie there: children do not get it */
 	region_maps_forget();

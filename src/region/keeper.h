@@ -75,7 +75,9 @@ void keeper_between_steps(const struct region_progress *progress);
 bool keeper_is_hurried(uint64_t rest_ns);
 void keeper_note_idle_fork(void); /* by a thread that the kernel may leave waiting for a processor, as it may the child */
 void keeper_sleep(unsigned notices, uint64_t nanoseconds); /* until a notice comes that is not among those, or the program has ended */
-/* The handler of the keeper's faults. (guard.c) */
+/* The last keeper may have ended amid what it tried. (guard.c) */
+void keeper_try_forget(void);
+/* The handler of the keeper's faults. */
 void keeper_fault(int signal, siginfo_t *about, void *context);
 void keeper_end(void); /* does not return; a sanitizer would make calls before a function that says so */
 

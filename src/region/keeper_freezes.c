@@ -73,6 +73,14 @@ int region_order_freeze(const void *frame)
 	return error;
 }
 
+void region_resume_freezes(void)
+{
+	for (struct freeze *freeze = freezes; freeze < freezes + FREEZES; freeze++) {
+		int was = BEING_MADE;
+		(void)atomic_compare_exchange_strong(&freeze->state, &was, WANTED);
+	}
+}
+
 void region_forget_freezes(void)
 {
 	for (struct freeze *freeze = freezes; freeze < freezes + FREEZES; freeze++)

@@ -336,6 +336,7 @@ static int start(struct odf_region *region)
 
 	program = (int)sys_call0(SYS_getpid);
 	region_keeper_forget();
+	region_resume_freezes();
 	region_doubt_all(); /* a keeper that there was is gone, and with it their files */
 	reap_former();
 	watch_main_thread();

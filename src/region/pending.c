@@ -23,16 +23,14 @@ static unsigned region_forks_pending; /* those that are over and not dropped cou
 
 static struct note {
 	int process;
-	atomic_int thread; /* 0: none */
+	atomic_int thread; /* its id; negated: over, by the thread itself, which does not touch it any more; 0: none */
 	const char *frame;
 	uint64_t since;
 	uint64_t moment; /* what is at `frame` as long as the fork is under way; 0: not known */
-	atomic_bool over; /* by its thread, which does not touch it any more */
 } notes[NOTES];
 
 static void drop(struct note *note)
 {
-	atomic_store(&note->over, false);
 	atomic_store(&note->thread, 0);
 	region_forks_pending--;
 }
@@ -40,7 +38,7 @@ static void drop(struct note *note)
 static void drop_those_that_are_over(void)
 {
 	for (struct note *note = notes; note < notes + NOTES && region_forks_pending > 0; note++)
-		if (atomic_load(&note->over))
+		if (atomic_load(&note->thread) < 0)
 			drop(note);
 }
 
@@ -54,7 +52,13 @@ bool region_has_pending_forks(void)
 /* Without the lock: nobody else changes a note of a thread that is alive, until it is over. */
 static bool is_of(struct note *note, int thread)
 {
-	return atomic_load(&note->thread) == thread && !atomic_load(&note->over);
+	return atomic_load(&note->thread) == thread;
+}
+
+/* Unless a handler has dropped it meanwhile, and the note is another's. */
+static void end(struct note *note, int thread)
+{
+	(void)atomic_compare_exchange_strong(&note->thread, &thread, -thread);
 }
 
 /* Also where the stack is gone, as those of coroutines may be. */
@@ -136,7 +140,7 @@ bool region_pending_has(const void *here)
 		if (!is_of(note, thread))
 			continue;
 		if (is_void(note, here))
-			atomic_store(&note->over, true);
+			end(note, thread);
 		else
 			found = true;
 	}
@@ -153,20 +157,18 @@ void region_pending_end(const void *here)
 		if (!is_of(note, thread))
 			continue;
 		if (is_void(note, here))
-			atomic_store(&note->over, true);
+			end(note, thread);
 		else if (last == NULL || note->frame < last->frame)
 			last = note;
 	}
 	if (last != NULL)
-		atomic_store(&last->over, true);
+		end(last, thread);
 }
 
 void region_pending_forget(void)
 {
-	for (struct note *note = notes; note < notes + NOTES; note++) {
-		atomic_store(&note->over, false);
+	for (struct note *note = notes; note < notes + NOTES; note++)
 		atomic_store(&note->thread, 0);
-	}
 	region_forks_pending = 0;
 }
 
@@ -177,7 +179,7 @@ bool region_pending_check(void)
 	drop_those_that_are_over();
 	for (struct note *note = notes; note < notes + NOTES && region_forks_pending > 0; note++) {
 		int thread = atomic_load(&note->thread);
-		if (thread == 0)
+		if (thread <= 0)
 			continue;
 		if (sys_call3(SYS_tgkill, note->process, thread, 0) == -ESRCH)
 			drop(note);

@@ -189,14 +189,18 @@ static int merge(void *merging_pointer)
 	return step_merge(merging->region, merging->settler, merging->step, merging->source);
 }
 
-/* EAGAIN: what is merged was unmapped at that moment, by a call that nobody saw. The next step looks first. */
+/* EAGAIN: what is merged was unmapped at that moment, by a call that nobody saw. The next step looks first. Again and
+ * again it is memory that cannot be read: EFAULT, which counts as a failure. */
+#define FAULTS_IN_A_ROW 8
 static int merge_beside(struct odf_region *region, const struct region_settler *settler, const struct step *step,
 			const char *source)
 {
 	struct merging merging = { region, settler, step, source };
+	static unsigned faults;
 	int error = keeper_try(merge, &merging);
 
-	return error == EFAULT ? EAGAIN : error;
+	faults = error == EFAULT ? faults + 1 : 0;
+	return error == EFAULT && faults % FAULTS_IN_A_ROW != 0 ? EAGAIN : error;
 }
 
 /* Under the lock. The whole piece becomes LIVE, or nothing does. */

@@ -106,6 +106,7 @@ int region_order_settle(struct region_allowance *allowed);
  * Async-signal-safe. */
 int region_order_freeze(const void *frame);
 void region_forget_freezes(void); /* in a child */
+void region_resume_freezes(void); /* what a keeper that has ended began with, the next one does */
 /* Has a keeper, the one that there is or a new one, make the files of a new region, its views and its place in the
  * list. 0 or an errno value; EAGAIN: there is no room for a further process; EBUSY: not by this thread, whose low
  * priority the keeper could not leave; ECHILD: children of this process live in another PID namespace. Calls of this

@@ -81,6 +81,7 @@ int region_thin(struct odf_region *region, const struct region_settler *settler)
 		if (region->epoch != epoch || !region->vacant || region->visible || region_has_pending_forks() || region->live_length > 0 ||
 		    region->aside_lost)
 			error = EAGAIN;
+		end = limit;
 		extent = error != 0 ? NULL : region_extent_at(region, at, limit, &end);
 		if (error == 0 && extent == NULL) {
 			error = region_verify_as_keeper(region, at, end - at);

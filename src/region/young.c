@@ -344,6 +344,11 @@ void region_end_adopting(struct odf_region *region, size_t from, size_t length, 
 
 	if (error != 0) {
 		region_discard_forget(region, from, length);
+		/* What was merged before it failed is nobody's. */
+		if (!region_punch(region, from, length)) {
+			run.stale = true;
+			region_record(region, run);
+		}
 		return;
 	}
 	run.kind = REGION_MEMORY;
