@@ -11,7 +11,8 @@
 # processor in the emulated system, some of test_process and pool_workers.
 #
 #   tests/aarch64_system.sh [TEST...]     those only; without, all of the list below
-#   ODF_PAGES=16k                         the kernel with pages of 16 KiB, where there are no regions: what is left must hold
+#   ODF_PAGES=16k                         the kernel with pages of 16 KiB, where there are no regions: what is left must
+#                                         hold
 #   ODF_DEBIAN_MIRROR                     where the packages come from
 set -eu
 cd "$(dirname "$0")/.."
@@ -82,7 +83,9 @@ meson setup "$work/build" --cross-file "$work/cross.ini" -Dwerror=true -Dlibsecc
 
 # ---- A system of busybox, the compiler's libraries and what was built ----
 root=$work/root
-mkdir -p "$root/bin" "$root/lib" "$root/proc" "$root/sys" "$root/dev" "$root/tmp" "$root/root" "$root/etc" "$root/build/tests"
+for directory in bin lib proc sys dev tmp root etc build/tests; do
+	mkdir -p "$root/$directory"
+done
 cp "$work/target/bin/busybox" "$root/bin/"
 for library in ld-linux-aarch64.so.1 libc.so.6 libm.so.6 libgcc_s.so.1; do
 	cp -L "/usr/aarch64-linux-gnu/lib/$library" "$root/lib/"

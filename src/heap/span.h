@@ -105,7 +105,8 @@ static inline bool is_young_kind(int flags)
 {
 	return (flags & ~(MAP_NORESERVE | MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_LOW)) == (MAP_PRIVATE | MAP_ANONYMOUS);
 }
-/* What lists say of a place that the kernel has just found free, and given, is history, of system calls past us: lost. */
+/* What lists say of a place that the kernel has just found free, and given, is history, of system calls past us:
+ * lost. */
 void span_forget_history(char *address, size_t length);
 /* What the kernel knows of this memory is not what it knows of any; or it does. */
 void span_forget_young(char *address, size_t length);

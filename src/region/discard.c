@@ -181,12 +181,14 @@ int region_discard(struct odf_region *region, size_t from, size_t length)
 		(void)region_verify_now(region, from, length, &changed);
 	for (size_t at = from; changed && at < limit; at = end) {
 		const struct region_extent *extent = region_extent_at(region, at, limit, &end);
+		char *start = region->home + at;
 		if (extent == NULL)
 			(void)discard_memory(region, at, end - at);
-		/* What has other rights by now shows the file still, which has old bytes there. */
-		else if (extent->kind == REGION_ISLAND)
-			error = region_map_zeros(region->home + at, end - at, extent->protection) ? error : ENOMEM;
-		else if (sys_call3(SYS_madvise, region->home + at, end - at, MADV_DONTNEED) == -ENOMEM)
+		else if (sys_call3(SYS_madvise, start, end - at, MADV_DONTNEED) == -ENOMEM)
+			error = ENOMEM;
+		/* What has other rights by now may show the file still, which has old bytes there. */
+		else if (extent->kind == REGION_ISLAND && !region_is_one_anonymous(start, end - at) &&
+			 !region_map_zeros(start, end - at, extent->protection))
 			error = ENOMEM;
 	}
 	return error;

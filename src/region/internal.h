@@ -205,7 +205,8 @@ struct odf_region {
 	unsigned in_time, patience; /* how many were since, and how many are to be before it hurries less */
 	unsigned failures;    /* settles that failed one after the other, for another reason than that it is not the time */
 	uint64_t thin_wait_ns; /* how long after that the next time */
-	size_t released, released_at; /* of what was FROZEN, given back since it was thinned; as the keeper last looked */
+	/* Of what was FROZEN, given back since it was thinned; and as the keeper last looked. */
+	size_t released, released_at;
 
 	size_t huge_at;       /* how far the pass over the region has come that makes large pages */
 	uint64_t huge_spent;  /* by it so far */

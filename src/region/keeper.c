@@ -272,7 +272,8 @@ static uint64_t thin(struct odf_region *region)
 	uint64_t faults = program_faults();
 
 	region->thin_wait_ns = schedule_thin(region->thin_wait_ns);
-	if ((schedule_thin_pays(faults - region->seen_faults) || region_thin_pays(region)) && region_thin(region, &keeper_settler) == 0)
+	if ((schedule_thin_pays(faults - region->seen_faults) || region_thin_pays(region)) &&
+	    region_thin(region, &keeper_settler) == 0)
 		region->seen_faults = faults;
 	return region->ask_ns = region_clock() + region->thin_wait_ns;
 }

@@ -20,7 +20,8 @@ void *region_map(void *address, size_t size, int protection, int flags, int file
 
 void *region_map_own(void *address, size_t size)
 {
-	void *mapped = region_map(address, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *mapped = region_map(address, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+				  -1, 0);
 
 	if (mapped != NULL)
 		(void)sys_call3(SYS_madvise, mapped, size, MADV_NOHUGEPAGE); /* EINVAL: there are none */

@@ -8,6 +8,9 @@
 
 #include "step.h"
 
+/* So often in a row it is memory that cannot be read. */
+#define FAULTS_IN_A_ROW 8
+
 static bool is_zero(const char *page)
 {
 	return page[0] == 0 && memcmp(page, page + 1, REGION_PAGE - 1) == 0;
@@ -83,8 +86,8 @@ size_t step_within_file(const struct odf_region *region, const struct step *step
 	return step->from < region->capacity ? region->capacity - step->from : 0;
 }
 
-int step_merge(struct odf_region *region, const struct region_settler *settler, const struct step *step,
-	       const char *source)
+static int merge_all(struct odf_region *region, const struct region_settler *settler, const struct step *step,
+		     const char *source)
 {
 	size_t size = step_within_file(region, step), page = step->from / REGION_PAGE, end = page + size / REGION_PAGE;
 	struct region_run *runs = settler->desk->runs;
@@ -109,4 +112,29 @@ int step_merge(struct odf_region *region, const struct region_settler *settler, 
 		}
 	}
 	return 0;
+}
+
+struct merging {
+	struct odf_region *region;
+	const struct region_settler *settler;
+	const struct step *step;
+	const char *source;
+};
+
+static int merge(void *merging_pointer)
+{
+	const struct merging *merging = merging_pointer;
+
+	return merge_all(merging->region, merging->settler, merging->step, merging->source);
+}
+
+int step_merge(struct odf_region *region, const struct region_settler *settler, const struct step *step,
+	       const char *source)
+{
+	struct merging merging = { region, settler, step, source };
+	static unsigned faults;
+	int error = keeper_try(merge, &merging);
+
+	faults = error == EFAULT ? faults + 1 : 0;
+	return error == EFAULT && faults % FAULTS_IN_A_ROW != 0 ? EAGAIN : error;
 }

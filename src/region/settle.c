@@ -175,34 +175,6 @@ int region_verify_as_keeper(struct odf_region *region, size_t from, size_t lengt
 	return error == 0 && changed ? EAGAIN : error;
 }
 
-struct merging {
-	struct odf_region *region;
-	const struct region_settler *settler;
-	const struct step *step;
-	const char *source;
-};
-
-static int merge(void *merging_pointer)
-{
-	const struct merging *merging = merging_pointer;
-
-	return step_merge(merging->region, merging->settler, merging->step, merging->source);
-}
-
-/* EAGAIN: what is merged was unmapped at that moment, by a call that nobody saw. The next step looks first. Again and
- * again it is memory that cannot be read: EFAULT, which counts as a failure. */
-#define FAULTS_IN_A_ROW 8
-static int merge_beside(struct odf_region *region, const struct region_settler *settler, const struct step *step,
-			const char *source)
-{
-	struct merging merging = { region, settler, step, source };
-	static unsigned faults;
-	int error = keeper_try(merge, &merging);
-
-	faults = error == EFAULT ? faults + 1 : 0;
-	return error == EFAULT && faults % FAULTS_IN_A_ROW != 0 ? EAGAIN : error;
-}
-
 /* Under the lock. The whole piece becomes LIVE, or nothing does. */
 static int do_step(struct odf_region *region, const struct region_settler *settler, struct step *step)
 {
@@ -234,7 +206,7 @@ static int do_step(struct odf_region *region, const struct region_settler *settl
 		unstage(region, step);
 		return error;
 	}
-	error = merge_beside(region, settler, step, quiet || step->is_protected ? step->home : step->scratch);
+	error = step_merge(region, settler, step, quiet || step->is_protected ? step->home : step->scratch);
 	if (error != 0) {
 		if (!quiet)
 			step_let_go(region, settler, step);

@@ -77,7 +77,8 @@ static bool has_no_memory(const struct odf_region *region, size_t at, size_t lim
 {
 	const struct region_extent *extent = region_extent_at(region, at, limit, end);
 
-	return extent != NULL && !extent->stale && !extent->sealed && (extent->kind == REGION_HOLE || extent->kind == REGION_FOREIGN);
+	return extent != NULL && !extent->stale && !extent->sealed &&
+	       (extent->kind == REGION_HOLE || extent->kind == REGION_FOREIGN);
 }
 
 /* A large page reaches beyond the memory that was first written in it, to where the region has none: nobody gives back

@@ -46,8 +46,12 @@ void step_give_up_places(struct odf_region *region);
 /* What lies beyond the end of the file, in the last table, has no pages. */
 size_t step_within_file(const struct odf_region *region, const struct step *step);
 /* What is private of the piece, which lies at `source`, is copied to the file. Under the lock, and no descendant is
- * left (invariant 1). 0 or an errno value. */
-/* Calls it; EFAULT: it came upon memory that is not there, and was left amid what it did. (guard.c) */
+ * left (invariant 1). 0 or an errno value: EAGAIN, also where a part of it was unmapped at that moment, by a call that
+ * nobody saw; the next step looks first. EFAULT: again and again. */
+int step_merge(struct odf_region *region, const struct region_settler *settler, const struct step *step,
+	       const char *source);
+
+/* ---- guard.c ---- */
+/* Calls it. EFAULT: it came upon memory that is not there, and was left amid what it did. */
 int keeper_try(int (*function)(void *), void *argument);
-int step_merge(struct odf_region *region, const struct region_settler *settler, const struct step *step, const char *source);
 #endif

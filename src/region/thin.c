@@ -78,8 +78,8 @@ int region_thin(struct odf_region *region, const struct region_settler *settler)
 		}
 		region_lock_as_keeper();
 		/* Invariant 1, as for a step. */
-		if (region->epoch != epoch || !region->vacant || region->visible || region_has_pending_forks() || region->live_length > 0 ||
-		    region->aside_lost)
+		if (region->epoch != epoch || !region->vacant || region->visible || region_has_pending_forks() ||
+		    region->live_length > 0 || region->aside_lost)
 			error = EAGAIN;
 		end = limit;
 		extent = error != 0 ? NULL : region_extent_at(region, at, limit, &end);

@@ -197,7 +197,8 @@ static void after_a_fork(char *words[CASE_WORDS])
 			close(go[1]);
 			must(status_of(pid) == 0);
 		}
-		for (int tries = 0; kib("VmRSS:") > before - (long)((size_t)(end + 1) * ALL / 3 / 1024) + 2048; tries++) {
+		long most = before - (long)((size_t)(end + 1) * ALL / 3 / 1024) + 2048;
+		for (int tries = 0; kib("VmRSS:") > most; tries++) {
 			must(tries < 500);
 			wait_ms(10);
 		}
@@ -252,7 +253,8 @@ int main(int argc, char **argv)
 		int result = execute(heaps[round / 2], words, geteuid() == 0 ? become_nobody : NULL, NULL);
 		failed += result != 0 && result != 77;
 		fflush(stdout);
-		printf("%s %d - %s after_a_fork %s, nobody\n", result == 0 || result == 77 ? "ok" : "not ok", ++number, heaps[round / 2], words[2]);
+		printf("%s %d - %s after_a_fork %s, nobody\n", result == 0 || result == 77 ? "ok" : "not ok",
+		       ++number, heaps[round / 2], words[2]);
 	}
 	for (size_t heap = 0; heap < 3; heap++) {
 		const char *words[] = { "gives_back", "of_malloc", NULL };

@@ -84,7 +84,8 @@ int main(int argc, char **argv)
 	for (int heap = 0; heap < 3; heap++) {
 		int result = execute(heaps[heap], words, NULL, NULL);
 		failed += result != 0;
-		printf("%s %d - %s\n", result == 0 ? "ok" : "not ok", heap + 1, heaps[heap] != NULL ? heaps[heap] : "plain");
+		printf("%s %d - %s\n", result == 0 ? "ok" : "not ok", heap + 1,
+		       heaps[heap] != NULL ? heaps[heap] : "plain");
 	}
 	return failed > 0;
 }

@@ -47,7 +47,8 @@ void dropped_with_other_rights_while_frozen(void)
 /* Advice that changes nothing of memory as it is tells what is missing. */
 static bool is_told(char *p)
 {
-	static const int advices[] = { MADV_NORMAL, MADV_RANDOM, MADV_SEQUENTIAL, MADV_DOFORK, MADV_KEEPONFORK, MADV_DODUMP };
+	static const int advices[] = { MADV_NORMAL, MADV_RANDOM, MADV_SEQUENTIAL,
+					MADV_DOFORK, MADV_KEEPONFORK, MADV_DODUMP };
 
 	if (raw(SYS_munmap, p + MIB, PAGE, 0, 0, 0, 0) != 0)
 		return false;

@@ -50,7 +50,8 @@ void discard_frozen(void **state)
 
 		fill(region, 1);
 		resident = info_of(region).resident_bytes;
-		assert_in_range(resident, 32 * MIB + PAGE, 34 * MIB); /* of the large page that the machine may give, all */
+		/* Of the large page that the machine may give, all. */
+		assert_in_range(resident, 32 * MIB + PAGE, 34 * MIB);
 		assert_int_equal(pipe(gate), 0);
 		pid = child_that(sees_what_was, region);
 		*word_at(region, from) = 17; /* a private page under it */

@@ -310,6 +310,7 @@ mutant files_in_the_programs_table - keeper_start.c files_are_the_keepers \
 
 # ---- At a fork -------------------------------------------------------------------------------------------------------
 mutant settles_without_limit - settle.c settles_in_slices 's/region->length && settler->until_ns != 0/false/'
-mutant_of_settling fault_ends_the_keeper - settle.c unmapped_amid_a_merge 's/keeper_try\(merge, &merging\)/merge(\&merging)/'
+mutant_of_settling fault_ends_the_keeper - merge.c unmapped_amid_a_merge \
+	's/keeper_try\(merge, &merging\)/merge(\&merging)/'
 
 finish

@@ -123,7 +123,8 @@ static bool is_without_large_pages(const void *address)
 	return without;
 }
 
-/* What the library writes down of a region is sparse: where memory has large pages unasked, each word would take one. */
+/* What the library writes down of a region is sparse: where memory has large pages unasked, each word would take
+ * one. */
 void own_memory_has_no_large_pages(void)
 {
 	if (access("/sys/kernel/mm/transparent_hugepage", F_OK) != 0)

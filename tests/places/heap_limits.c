@@ -74,7 +74,8 @@ static size_t mappable(size_t most)
 	size_t sum = 0;
 
 	while (sum < most &&
-	       mmap(NULL, 64 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED)
+	       mmap(NULL, 64 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) !=
+					MAP_FAILED)
 		sum += 64 * MIB;
 	return sum;
 }

@@ -53,7 +53,8 @@ if sys.argv[1] == "keeper":
     # Nothing of the program's descriptors, and nobody else gets at its own, or at the memory by it.
     for link in os.listdir(f"/proc/{pid}/fd"):
         name = os.readlink(f"/proc/{pid}/fd/{link}")
-        assert name.startswith(("/memfd:odfork", "/odfork-region", "anon_inode:[userfaultfd]", "/dev/null", "/proc/")), name
+        assert name.startswith(("/memfd:odfork", "/odfork-region", "anon_inode:[userfaultfd]", "/dev/null",
+                                "/proc/")), name
     other = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     for path in f"/proc/{pid}/fd", f"/proc/{pid}/map_files", f"/proc/{os.getpid()}/fd", f"/proc/{os.getpid()}/map_files":
         assert subprocess.run(other + ["ls", path], capture_output=True).returncode != 0, path
@@ -68,7 +69,8 @@ elif sys.argv[1] == "faults":
         time.sleep(0.1)
         if os.path.exists("ioctls"):
             asked = [line for line in open("ioctls") if "UFFDIO_REGISTER" in line and line.endswith("\n")]
-    regions = [[int(place, 16) for place in line.split()[0].split("-")] for line in open("/proc/self/maps") if "odfork-" in line]
+    regions = [[int(place, 16) for place in line.split()[0].split("-")]
+               for line in open("/proc/self/maps") if "odfork-" in line]
     tracer.terminate()
     tracer.wait()
     assert asked, "nothing settled"
