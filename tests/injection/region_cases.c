@@ -64,6 +64,7 @@ static const struct {
 	CASE(settles_in_slices),
 	CASE(bare_region_is_hidden),
 	CASE(own_memory_has_no_large_pages),
+	CASE(sealed_beside_a_large_page),
 	CASE(unmapped_amid_a_merge),
 	CASE(holes_fault),
 	CASE(memory_taken_again_is_zero),

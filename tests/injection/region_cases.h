@@ -172,6 +172,7 @@ void make_filled(void);
 size_t settle_by_half(void);
 void bare_region_is_hidden(void);
 void own_memory_has_no_large_pages(void);
+void sealed_beside_a_large_page(void);
 void unmapped_amid_a_merge(void);
 void holes_fault(void);
 void memory_taken_again_is_zero(void);

@@ -135,6 +135,38 @@ void own_memory_has_no_large_pages(void)
 	must(is_without_large_pages(region->discarded));
 }
 
+/* As on a machine where ordinary memory has large pages unasked. */
+static bool large_pages_unasked(const struct call *call, long *result)
+{
+	static const char setting[] = "/sys/kernel/mm/transparent_hugepage/enabled", unasked[] = "[always] madvise never\n";
+	static bool is_open;
+
+	if (call->number == SYS_openat && strcmp((const char *)call->b, setting) == 0)
+		is_open = true;
+	if (call->number != SYS_read || !is_open)
+		return false;
+	is_open = false;
+	memcpy((char *)call->b, unasked, sizeof unasked);
+	*result = sizeof unasked - 1;
+	return true;
+}
+
+/* What goes with its neighbour's large page is what nobody has; sealed memory is a view of the file for good. */
+void sealed_beside_a_large_page(void)
+{
+	hook = large_pages_unasked;
+	make_bare();
+	hook = NULL;
+	if (!region_files_are_large())
+		exit(77); /* who makes no file system has no such files */
+	must(take(0, pages) == 0);
+	fill(0, pages, 1);
+	fork_and_end(holds_all_1);
+	settle();
+	must(apply(region_leave_sealed, 0, 16) == 0 && give(16, 16) == 0);
+	must(holds(0, 16, 1) && holds(32, pages, 1));
+}
+
 /* Between the keeper's look at what is to be merged and the merging, by a call that nobody sees. */
 static bool unmaps_what_is_merged(const struct call *call, long *result)
 {
