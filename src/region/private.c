@@ -138,7 +138,8 @@ uint64_t region_count_private(const struct odf_region *region, const struct regi
 		next = region->home + from;
 		if (region_extent_at(region, from, limit, &length) != NULL)
 			next = region->home + length;
-		stop = region->home + length;
+		/* Beyond the file there is nothing, and a GiB of nothing takes a ms where there is no PAGEMAP_SCAN. */
+		stop = region->home + (length < region->capacity ? length : region->capacity);
 		while (next < stop && pages < most) {
 			long count = region_private(settler->pagemap, next, stop, true, most - pages, runs, REGION_RUNS, &next);
 			if (count < 0)

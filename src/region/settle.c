@@ -57,8 +57,17 @@ static size_t choose_length(const struct odf_region *region, const struct region
 	if (end > region->length)
 		end = region->length;
 	while (at < end && pages < page_limit && region_clock() - start < LOOK_NS) {
-		char *stop = region->home + (end - at < LOOK ? end : at + LOOK), *walked;
-		long count = region_private(settler->pagemap, region->home + at, stop, true, page_limit - pages, runs, 32, &walked);
+		size_t look = end - at < LOOK ? end : at + LOOK;
+		char *walked;
+		long count;
+		if (at >= region->capacity) { /* beyond the file: without PAGEMAP_SCAN to look at it takes a ms for a GiB */
+			at = end;
+			break;
+		}
+		if (look > region->capacity)
+			look = region->capacity;
+		count = region_private(settler->pagemap, region->home + at, region->home + look, true,
+				       page_limit - pages, runs, 32, &walked);
 		if (count < 0)
 			break; /* the step itself will say so */
 		for (long i = 0; i < count; i++) {
