@@ -135,10 +135,11 @@ static void put_pid(void)
 	}
 }
 
+static const struct settings at_first = {
+	.kernel = ODF_REASON_KERNEL_NOT_VERIFIED, .follow = true, .userfault_fd = -1 };
+
 static void try_settings(void)
 {
-	static const struct settings at_first = {
-		.kernel = ODF_REASON_KERNEL_NOT_VERIFIED, .follow = true, .userfault_fd = -1 };
 	char **before = environ, *as_given[STRINGS];
 	size_t count;
 
@@ -164,6 +165,7 @@ static void try_settings(void)
 	}
 	REQUIRE(strings[count] == NULL);
 	drop_strings();
+	current = at_first; /* the spawns of other inputs are not to be written to a file that this one named */
 }
 
 /* ---- The environment as it is handed on -------------------------------------------------------------------------- */
@@ -385,6 +387,7 @@ static void try_options(void)
 	most = options.fd_count > LIMITS ? options.fd_count : LIMITS;
 	most = most > options.env_edit_count ? most : options.env_edit_count;
 
+	REQUIRE(!current.stats);
 	sigprocmask(SIG_BLOCK, NULL, &before);
 	error = odf_spawn(&pid, file, more & 64 ? arguments + 1 : arguments, more & 128 ? strings : NULL, &options,
 			  &report);
