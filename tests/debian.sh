@@ -9,6 +9,7 @@
 #                                           debootstrap if it is not there, and kept.
 #                                           Without, a temporary one.
 #   ODF_DEBIAN_AS="root"                    the users to do it, of "root user"
+#   ODF_DEBIAN_TEST="-t 3"                  arguments to tests/run.sh: longer, say, where the machine has more to do
 #
 # The system runs in mounts of its own, which end with its last process: nothing has to be unmounted, whatever happens.
 set -eu
@@ -50,9 +51,9 @@ for user in ${ODF_DEBIAN_AS:-root user}; do
 	rm -rf --one-file-system "$home/libodfork"
 	git clone -q . "$home/libodfork"
 	[ "$name" = root ] || chroot "$tree" chown -R tester:tester /home/tester/libodfork
-	for command in bench/demo.sh tests/run.sh; do
+	for command in bench/demo.sh "tests/run.sh ${ODF_DEBIAN_TEST:-}"; do
 		echo "== $release, $user: $command"
-		inside $name $command || { echo "== $release, $user: $command: status $?"; status=1; }
+		inside $name "$command" || { echo "== $release, $user: $command: status $?"; status=1; }
 	done
 done
 exit $status
