@@ -98,8 +98,8 @@ static void die(const char *what)
 static void usage(void)
 {
 	fprintf(stderr,
-		"usage: fork [--sizes LIST] [--only held,mix,steady,close,after,alive,fault,sparse] [--child LIST] [--parent LIST] [--quick] "
-		"[--csv PREFIX] [--note TEXT]\n");
+		"usage: fork [--sizes LIST] [--only held,mix,steady,close,after,alive,fault,sparse] [--child LIST] "
+		"[--parent LIST] [--quick] [--csv PREFIX] [--note TEXT]\n");
 	exit(2);
 }
 

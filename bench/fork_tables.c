@@ -14,23 +14,27 @@ const char *const experiment_names[EXPERIMENTS] = {
 
 static const char *const columns[EXPERIMENTS] = {
 	[HELD] =
-		"mib,variant,rounds,held_median_us,held_p99_us,held_min_us,reaped_median_us,reaped_p99_us,reaped_min_us,rest_median_us,"
-		"not_live,state",
-	[MIX] = "mib,child,order,child_percent,parent_percent,variant,rounds,total_median_us,total_min_us,held_median_us,parent_median_us,"
+		"mib,variant,rounds,held_median_us,held_p99_us,held_min_us,reaped_median_us,reaped_p99_us,"
+		"reaped_min_us,rest_median_us,not_live,state",
+	[MIX] = "mib,child,order,child_percent,parent_percent,variant,rounds,total_median_us,total_min_us,"
+		"held_median_us,parent_median_us,"
 		"round_median_us,rest_median_us,not_live,total_to_p4k,total_to_p2m,round_to_p4k",
 	[STEADY] =
-		"mib,parent_percent,lives_us,variant,rounds,held_median_us,held_p99_us,held_max_us,rounds_per_s,keeper_us_per_round,"
-		"p4k_to_this",
+		"mib,parent_percent,lives_us,variant,rounds,held_median_us,held_p99_us,held_max_us,rounds_per_s,"
+		"keeper_us_per_round,p4k_to_this",
 	[CLOSE] =
-		"mib,parent_percent,child_percent,variant,rounds,held_median_us,held_p90_us,held_max_us,write_median_us,round_median_us,"
-		"p4k_to_this",
+		"mib,parent_percent,child_percent,variant,rounds,held_median_us,held_p90_us,held_max_us,"
+		"write_median_us,round_median_us,p4k_to_this",
 	[AFTER] =
-		"mib,parent,lives_us,variant,rounds,held_median_us,round_median_us,cpu_median_us,keeper_median_us,round_to_p4k,cpu_to_p4k",
+		"mib,parent,lives_us,variant,rounds,held_median_us,round_median_us,cpu_median_us,keeper_median_us,"
+		"round_to_p4k,cpu_to_p4k",
 	[ALIVE] =
-		"mib,alive,parent_percent,variant,rounds,held_median_us,held_p90_us,held_max_us,write_median_us,p4k_to_this",
+		"mib,alive,parent_percent,variant,rounds,held_median_us,held_p90_us,held_max_us,write_median_us,"
+		"p4k_to_this",
 	[FAULT] = "mib,side,access,variant,faults,median_us,mean_us,p99_us,p999_us,worst_us",
 	[SPARSE] =
-		"mib,parent_reads,width_kib,pages,variant,rounds,held_median_us,held_p99_us,held_min_us,write_median_us",
+		"mib,parent_reads,width_kib,pages,variant,rounds,held_median_us,held_p99_us,held_min_us,"
+		"write_median_us",
 };
 
 static void die(const char *what)

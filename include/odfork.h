@@ -3,16 +3,17 @@
  * libodfork: fork() and posix_spawn() that take the fastest safe way, and say which and why.
  *
  * Conventions
- *   - Functions in the style of fork return a pid, or -1 with errno. Functions in the style of posix_spawn return 0 or an
- *     errno value; what they leave in errno is not specified for odf_posix_spawn and odf_posix_spawnp, as for libc's, and unchanged
- *     for the others.
- *   - Structures that may grow start with `size`. Their _INIT macro gives one that asks for nothing, in initialisations, assignments and
- *     calls; so does a structure of zeros with its size set. A `size` below that of the first header is EINVAL, one above 4096 E2BIG.
- *     An input structure from a newer header is accepted as long as the part unknown to the library is zero, and is E2BIG otherwise.
- *     An output structure of any other size is filled as far as the library knows it, zero beyond; `size` stays the caller's.
- *   - Later versions add members at the end of such structures, and values at the end of enumerations and before their _COUNT, which is
- *     for loops of the program, never the size of an array in a structure. Members named `reserved` stay zero. A program must expect
- *     values that its header does not have; their names can be asked for.
+ *   - Functions in the style of fork return a pid, or -1 with errno. Functions in the style of posix_spawn return 0 or
+ *     an errno value; what they leave in errno is not specified for odf_posix_spawn and odf_posix_spawnp, as for
+ *     libc's, and unchanged for the others.
+ *   - Structures that may grow start with `size`. Their _INIT macro gives one that asks for nothing, in
+ *     initialisations, assignments and calls; so does a structure of zeros with its size set. A `size` below that of
+ *     the first header is EINVAL, one above 4096 E2BIG. An input structure from a newer header is accepted as long as
+ *     the part unknown to the library is zero, and is E2BIG otherwise. An output structure of any other size is filled
+ *     as far as the library knows it, zero beyond; `size` stays the caller's.
+ *   - Later versions add members at the end of such structures, and values at the end of enumerations and before their
+ *     _COUNT, which is for loops of the program, never the size of an array in a structure. Members named `reserved`
+ *     stay zero. A program must expect values that its header does not have; their names can be asked for.
  *   - Pointers in option structures are borrowed until the function returns; nothing is kept.
  *   - Everything here is thread-safe. Async-signal safety is stated where it holds.
  *
@@ -56,7 +57,7 @@ extern "C" {
 struct sock_fprog;
 struct sched_attr;
 
-/* ---- Strategies, steps, reasons ------------------------------------------------------------------------------------------ */
+/* ---- Strategies, steps, reasons ---------------------------------------------------------------------------------- */
 
 /* How a process was made. Since 0.1.0. */
 typedef enum odf_strategy {
@@ -71,7 +72,8 @@ typedef enum odf_strategy {
 } odf_strategy;
 #define ODF_STRATEGY_ROOM 16 /* elements of arrays by strategy: room for those of later versions */
 
-/* A set of strategies, for the `allow` options: ODF_ALLOW(ODF_STRATEGY_VFORK) | ODF_ALLOW(ODF_STRATEGY_FORK). Zero allows any. */
+/* A set of strategies, for the `allow` options: ODF_ALLOW(ODF_STRATEGY_VFORK) | ODF_ALLOW(ODF_STRATEGY_FORK). Zero
+ * allows any. */
 #define ODF_ALLOW(strategy) (1u << (strategy))
 
 /* What was being done when something failed. The order is the order in which the child does it, but for what later
@@ -125,7 +127,8 @@ typedef enum odf_reason {
 	ODF_REASON_NO_PROC,             /* /proc is not mounted or not readable */
 	ODF_REASON_KERNEL_NOT_OFFERED,  /* no /proc/self/use_odf: not an on-demand-fork kernel */
 	ODF_REASON_KERNEL_NOT_WRITABLE, /* /proc/self/use_odf is there and may not be opened for writing */
-	ODF_REASON_KERNEL_NOT_VERIFIED, /* offered, not shown to keep data (odf_kernel_verify), so taken only when asked for by name */
+	ODF_REASON_KERNEL_NOT_VERIFIED, /* offered, not shown to keep data (odf_kernel_verify), so taken only when asked
+	                                   for by name */
 	ODF_REASON_KERNEL_BUSY,         /* another thread of this process is using the switch */
 	ODF_REASON_KERNEL_REFUSED,      /* writing the switch failed */
 	ODF_REASON_TOO_SMALL,           /* the process is too small to gain */
@@ -138,9 +141,11 @@ typedef enum odf_reason {
 	ODF_REASON_PID_NAMESPACE,       /* after unshare(CLONE_NEWPID) or setns: sharing memory is not tried out by a
 	                                   process that would be the first of the new namespace (or that cannot be
 	                                   told); a detached process cannot be had there */
-	ODF_REASON_REGION_NO_REMAP,     /* the kernel cannot move a shared mapping and leave its place mapped (before Linux 5.13) */
+	ODF_REASON_REGION_NO_REMAP,     /* the kernel cannot move a shared mapping and leave its place mapped (before
+	                                   Linux 5.13) */
 	ODF_REASON_REGION_NO_MEMFD,     /* no memfd_create, or a sandbox or sysctl forbids it */
-	ODF_REASON_REGION_OVERCOMMIT,   /* strict overcommit (vm.overcommit_memory=2): the memory of a region cannot be promised */
+	ODF_REASON_REGION_OVERCOMMIT,   /* strict overcommit (vm.overcommit_memory=2): the memory of a region cannot be
+	                                   promised */
 	ODF_REASON_REGION_PAGE_SIZE,    /* regions are for pages of 4096 bytes and 64-bit processes */
 	ODF_REASON_REGION_REFUSED,      /* the regions could not be frozen (out of memory, of mappings, or a limit) */
 	/* Found by odf_kernel_verify; taken only when asked for by name: */
@@ -150,25 +155,36 @@ typedef enum odf_reason {
 	ODF_REASON_KERNEL_DIES,            /* a process ended, or hung, where it should not */
 	ODF_REASON_KERNEL_UNSAFE,          /* it is said to lose data: ODFORK_KERNEL=unsafe */
 	/* Not taken, even by name: */
-	ODF_REASON_KERNEL_NO_EFFECT, /* the switch was set, and the page tables were copied all the same; or nothing is behind the switch:
-				      * a module is not loaded (modprobe async-fork), a sysctl is 0 (kernel.async_fork_enabled) */
+	ODF_REASON_KERNEL_NO_EFFECT, /* the switch was set, and the page tables were copied all the same; or nothing is
+	                              * behind the switch: a module is not loaded (modprobe async-fork), a sysctl is 0
+	                              * (kernel.async_fork_enabled) */
 	ODF_REASON_KERNEL_REGIONS,   /* the process has snapshot regions, and the kernel is not shown to keep data */
 	ODF_REASON_KERNEL_CGROUP,    /* the process is in another memory cgroup than the switch that was found */
-	ODF_REASON_REGION_KERNEL,    /* forks of this process are on demand, by a kernel that is not shown to keep data */
-	ODF_REASON_HEAP_OFF,            /* the heap was not asked for: the library is linked and not preloaded, or ODFORK_HEAP=off */
+	ODF_REASON_REGION_KERNEL,    /* forks of this process are on demand, by a kernel that is not shown to keep
+	                                data */
+	ODF_REASON_HEAP_OFF,            /* the heap was not asked for: the library is linked and not preloaded, or
+	                                   ODFORK_HEAP=off */
 	ODF_REASON_HEAP_NOT_INTERPOSED, /* the static library interposes nothing, so there is no heap */
-	ODF_REASON_HEAP_NO_SETTLING,    /* several threads and no userfaultfd for kernel-mode faults, or no /proc/self/pagemap: a region could not be settled */
+	ODF_REASON_HEAP_NO_SETTLING,    /* several threads and no userfaultfd for kernel-mode faults, or no
+	                                   /proc/self/pagemap: a region could not be settled */
 	ODF_REASON_HEAP_NO_ROOM,        /* no address space or descriptors for the heap's region */
-	ODF_REASON_HEAP_PIECES,         /* the program's memory is in so many small mappings that a fork pays more for them than it saves */
+	ODF_REASON_HEAP_PIECES,         /* the program's memory is in so many small mappings that a fork pays more for
+	                                   them than it saves */
 	ODF_REASON_HEAP_LOCKED,         /* the program locks its memory (mlockall) */
 	ODF_REASON_HEAP_SANDBOX,        /* a seccomp sandbox, which may punish what the heap takes */
-	ODF_REASON_HEAP_LIMIT,          /* a limit of address space, data or file size, against which a region counts otherwise */
-	ODF_REASON_HEAP_PINS,           /* memory may be pinned: the program has a file open for direct input, or a ring of io_uring */
-	ODF_REASON_HEAP_KERNEL,         /* forks are on demand by the kernel, which keeps data or was asked for by name */
-	ODF_REASON_HEAP_FILE_SYSTEM,    /* the program has a file open of a file system that may read past the page tables (FUSE, 9p, SMB...) */
-	ODF_REASON_HEAP_DEVICE,         /* the program has a device or socket open that may write to memory past the page tables (VFIO, GPUs, RDMA...) */
+	ODF_REASON_HEAP_LIMIT,          /* a limit of address space, data or file size, against which a region counts
+	                                   otherwise */
+	ODF_REASON_HEAP_PINS,           /* memory may be pinned: the program has a file open for direct input, or a ring
+	                                   of io_uring */
+	ODF_REASON_HEAP_KERNEL,         /* forks are on demand by the kernel, which keeps data or was asked for by
+	                                   name */
+	ODF_REASON_HEAP_FILE_SYSTEM,    /* the program has a file open of a file system that may read past the page
+	                                   tables (FUSE, 9p, SMB...) */
+	ODF_REASON_HEAP_DEVICE,         /* the program has a device or socket open that may write to memory past the
+	                                   page tables (VFIO, GPUs, RDMA...) */
 	ODF_REASON_HEAP_USERFAULT,      /* the program serves page faults itself (userfaultfd) */
-	ODF_REASON_HEAP_PROCESS,        /* no room for the process that looks after the heap, or it would take the place of one of the program's */
+	ODF_REASON_HEAP_PROCESS,        /* no room for the process that looks after the heap, or it would take the place
+	                                   of one of the program's */
 	ODF_REASON_NO_POOL,             /* no pool was given */
 	ODF_REASON_COUNT
 } odf_reason;
@@ -182,7 +198,8 @@ typedef struct odf_report {
 	int index;             /* which action, limit...; -1 where the step has none */
 	int error;             /* errno value; 0 on success. ECHILD: the child died before exec, see wait_status */
 	int wait_status;       /* with ECHILD: as from waitpid; else 0 */
-	odf_reason despite;    /* what keeps the strategy from being taken unless it is asked for by name, as it was; else ODF_REASON_NONE */
+	odf_reason despite;    /* what keeps the strategy from being taken unless it is asked for by name, as it was;
+	                          else ODF_REASON_NONE */
 	uint64_t forgiven;     /* ODF_FORGIVE() set of the steps that failed and were forgiven, see `forgive` */
 	uint64_t elapsed_ns;   /* how long the caller was held, nanoseconds of CLOCK_MONOTONIC */
 	odf_reason reason[ODF_STRATEGY_ROOM]; /* by strategy */
@@ -197,39 +214,43 @@ const char *odf_step_name(odf_step step);
 const char *odf_reason_name(odf_reason reason);
 const char *odf_reason_text(odf_reason reason);
 
-/* Writes the report as text of a few lines, in the manner of snprintf: at most `size` bytes with the final NUL; the result is the
- * length that the whole text has, or -1 with errno EINVAL for a NULL or ill-sized report. Async-signal-safe. Since 0.1.0. */
+/* Writes the report as text of a few lines, in the manner of snprintf: at most `size` bytes with the final NUL; the
+ * result is the length that the whole text has, or -1 with errno EINVAL for a NULL or ill-sized report.
+ * Async-signal-safe. Since 0.1.0. */
 int odf_report_format(const odf_report *report, char *buffer, size_t size);
 
-/* ---- Fork ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Fork -------------------------------------------------------------------------------------------------------- */
 
-/* fork(), by the fastest safe strategy. Runs the pthread_atfork handlers, as fork does. Errors: those of fork (EAGAIN, ENOMEM,
- * ENOSYS). Async-signal-safe where libc's fork is. Since 0.1.0. */
+/* fork(), by the fastest safe strategy. Runs the pthread_atfork handlers, as fork does. Errors: those of fork (EAGAIN,
+ * ENOMEM, ENOSYS). Async-signal-safe where libc's fork is. Since 0.1.0. */
 pid_t odf_fork(void);
 
 typedef struct odf_fork_options {
 	size_t size;
-	unsigned allow; /* ODF_ALLOW() set; 0 for any. If none of the set is possible: ENOTSUP, and no process. Where forks are on demand
-	                   already they are so whatever is allowed, and the report says KERNEL */
-	int *pidfd;     /* if not NULL: receives, in the parent, a descriptor of the child as from pidfd_open (Linux 5.3),
-	                   close-on-exec, the caller's to close. In the child, -1. */
+	unsigned allow; /* ODF_ALLOW() set; 0 for any. If none of the set is possible: ENOTSUP, and no process. Where
+	                   forks are on demand already they are so whatever is allowed, and the report says KERNEL */
+	int *pidfd;     /* if not NULL: receives, in the parent, a descriptor of the child as from pidfd_open (Linux
+	                   5.3), close-on-exec, the caller's to close. In the child, -1. */
 } odf_fork_options;
 
 #define ODF_FORK_OPTIONS_INIT ODF_SIZED_(odf_fork_options)
 
 /* odf_fork with options and a report; either may be NULL. The report is filled in the parent only.
- * Errors: those of fork; EINVAL (size, unknown bits in `allow`, a strategy that no fork can use); E2BIG (a newer structure);
- * ENOTSUP (no allowed strategy is possible); with pidfd also ENOSYS, EPERM, EMFILE, ENFILE, ENOMEM, all found before anything is
- * forked. Should the descriptor still fail after that, the process exists, its pid is returned, *pidfd is -1, and the report has
- * ODF_STEP_PIDFD with the error. Async-signal-safe where libc's fork is. Since 0.1.0. */
+ * Errors: those of fork; EINVAL (size, unknown bits in `allow`, a strategy that no fork can use); E2BIG (a newer
+ * structure); ENOTSUP (no allowed strategy is possible); with pidfd also ENOSYS, EPERM, EMFILE, ENFILE, ENOMEM, all
+ * found before anything is forked. Should the descriptor still fail after that, the process exists, its pid is
+ * returned, *pidfd is -1, and the report has ODF_STEP_PIDFD with the error. Async-signal-safe where libc's fork is.
+ * Since 0.1.0. */
 pid_t odf_fork_with(const odf_fork_options *options, odf_report *report);
 
-/* ---- Spawn ----------------------------------------------------------------------------------------------------------------- */
+/* ---- Spawn ------------------------------------------------------------------------------------------------------- */
 
-/* What happens to one descriptor number of the child. All actions of a request together are one map, applied at once: sources are
- * the caller's descriptors as they are when odf_spawn is called, so swaps and cycles work. Each number may be a target once. */
+/* What happens to one descriptor number of the child. All actions of a request together are one map, applied at once:
+ * sources are the caller's descriptors as they are when odf_spawn is called, so swaps and cycles work. Each number may
+ * be a target once. */
 typedef enum odf_fd_kind {
-	ODF_FD_KIND_DUP = 1, /* fd becomes a copy of the caller's `source`, open across exec, also where they are equal */
+	ODF_FD_KIND_DUP = 1, /* fd becomes a copy of the caller's `source`, open across exec, also where they are
+	                        equal */
 	ODF_FD_KIND_OPEN,    /* fd becomes `path`, opened in the child with `flags` and `mode` after cwd was changed */
 	ODF_FD_KIND_CLOSE,   /* fd is closed; that it was not open is no error */
 	ODF_FD_KIND_NULL,    /* fd becomes /dev/null, open for reading and writing */
@@ -253,7 +274,8 @@ typedef struct odf_fd_action {
  * odf_fd_action map[] = { ODF_FD_DUP(1, log), ODF_FD_NULL(0) }; */
 #define ODF_FD_DUP(fd, source)             ODF_FD_ACTION_(ODF_FD_KIND_DUP, fd, source, 0, 0, NULL)
 #define ODF_FD_OPEN(fd, path, flags, mode) ODF_FD_ACTION_(ODF_FD_KIND_OPEN, fd, -1, flags, mode, path)
-#define ODF_FD_OPEN_AT(fd, directory, path, flags, mode) ODF_FD_ACTION_(ODF_FD_KIND_OPEN_AT, fd, directory, flags, mode, path)
+#define ODF_FD_OPEN_AT(fd, directory, path, flags, mode) \
+	ODF_FD_ACTION_(ODF_FD_KIND_OPEN_AT, fd, directory, flags, mode, path)
 #define ODF_FD_CLOSE(fd)                   ODF_FD_ACTION_(ODF_FD_KIND_CLOSE, fd, -1, 0, 0, NULL)
 #define ODF_FD_NULL(fd)                    ODF_FD_ACTION_(ODF_FD_KIND_NULL, fd, -1, 0, 0, NULL)
 #define ODF_FD_KEEP(fd)                    ODF_FD_ACTION_(ODF_FD_KIND_KEEP, fd, -1, 0, 0, NULL)
@@ -379,8 +401,8 @@ typedef struct odf_spawn_options {
 	                               above 0) */
 	const odf_fd_action *fds;
 	size_t fd_count;
-	int *pidfd;                 /* if not NULL: receives a descriptor of the child (Linux 5.2; by fork 5.3), close-on-exec, the
-	                               caller's to close; -1 on failure */
+	int *pidfd;                 /* if not NULL: receives a descriptor of the child (Linux 5.2; by fork 5.3),
+	                               close-on-exec, the caller's to close; -1 on failure */
 	pid_t pgroup;
 	sigset_t sigmask;
 	mode_t umask;
@@ -395,13 +417,15 @@ typedef struct odf_spawn_options {
 	size_t affinity_size;       /* bytes, as for sched_setaffinity */
 	int sched_policy;
 	struct sched_param sched_param;
-	int parent_death_signal;    /* sent to the child when the *thread* that called odf_spawn ends; 0: none. See prctl(2) */
+	int parent_death_signal;    /* sent to the child when the *thread* that called odf_spawn ends; 0: none. See
+	                               prctl(2) */
 	const struct sock_fprog *seccomp; /* filter installed last; it must allow execve (execveat with
 	                               exec_fd; nanosleep with busy_retry_ms). Needs NO_NEW_PRIVS or privilege */
-	int (*pre_exec)(void *arg); /* runs in the child before exec; 0, or an errno value that fails the spawn. Forces FORK */
+	int (*pre_exec)(void *arg); /* runs in the child before exec; 0, or an errno value that fails the spawn. Forces
+	                               FORK */
 	void *pre_exec_arg;
-	unsigned busy_retry_ms;     /* how long to try again while the program's file is open for writing (ETXTBSY), in milliseconds of
-	                               waiting; 0: not at all. The caller is held meanwhile */
+	unsigned busy_retry_ms;     /* how long to try again while the program's file is open for writing (ETXTBSY), in
+	                               milliseconds of waiting; 0: not at all. The caller is held meanwhile */
 	int tty_fd;                 /* the terminal of FOREGROUND, a descriptor of the caller's (ODF_SPAWN_TTY_FD, or
 	                               above 0) */
 	sigset_t sigdefault;
@@ -421,8 +445,8 @@ typedef struct odf_spawn_options {
 	int oom_score_adj;
 	unsigned reserved[2];
 	odf_pool *pool;             /* the pool to spawn by: odf_pool_create. NULL: none */
-	odf_launch **launch;        /* with NO_WAIT, if not NULL: receives what tells whether the program was executed, the
-	                               caller's to free; NULL on failure */
+	odf_launch **launch;        /* with NO_WAIT, if not NULL: receives what tells whether the program was executed,
+	                               the caller's to free; NULL on failure */
 } odf_spawn_options;
 
 #define ODF_SPAWN_OPTIONS_INIT ODF_SIZED_(odf_spawn_options)
@@ -454,10 +478,10 @@ int odf_spawn(pid_t *pid, const char *file, char *const argv[], char *const envp
 	      odf_report *report);
 
 /* posix_spawn and posix_spawnp: libc's, counted in ODFORK_STATS. Since 0.1.0. */
-int odf_posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
-		    char *const argv[], char *const envp[]);
-int odf_posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
-		     char *const argv[], char *const envp[]);
+int odf_posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
+		    const posix_spawnattr_t *attributes, char *const argv[], char *const envp[]);
+int odf_posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
+		     const posix_spawnattr_t *attributes, char *const argv[], char *const envp[]);
 
 /* ---- Processes --------------------------------------------------------------------------------------------------- */
 
@@ -562,9 +586,9 @@ int odf_pool_destroy(odf_pool *pool);
  * whose state is the caller's as of the call. The caller makes it himself, and need not be suspended until it executes
  * its program: with ODF_SPAWN_NO_WAIT the call returns as soon as the process is there, with all it needs copied.
  *
- * With ODF_SPAWN_NO_WAIT, 0 means that there is a process, the caller's child, to be waited for. If a later step fails it
- * ends with status 127, as `pidfd` and waitpid tell; which step it was tells `launch`. Should the call have held
- * the caller all the same, as what is asked for needs that (UID, GID, namespaces of users or time, OOM_SCORE_ADJ,
+ * With ODF_SPAWN_NO_WAIT, 0 means that there is a process, the caller's child, to be waited for. If a later step fails
+ * it ends with status 127, as `pidfd` and waitpid tell; which step it was tells `launch`. Should the call have held the
+ * caller all the same, as what is asked for needs that (UID, GID, namespaces of users or time, OOM_SCORE_ADJ,
  * FOREGROUND with `seccomp`, or another strategy than POOL), its result is final. Bad pointers among the arguments are
  * not EFAULT, as they are read here.
  *
@@ -573,11 +597,10 @@ int odf_pool_destroy(odf_pool *pool);
 int odf_pool_spawn(odf_pool *pool, pid_t *pid, const char *file, char *const argv[], char *const envp[],
 		   const odf_spawn_options *options, odf_report *report);
 
-/* Waits until it is known whether the program was executed, for at most `timeout_ms` milliseconds; 0: does not wait, -1:
- * without an end. 0: it was; ETIMEDOUT: not known yet; EINVAL (NULL, a timeout below -1); EPERM (in a child of the
- * process that started it); or the error with which
- * it failed, with the step in the report (may be NULL): ECHILD, if the process died on the way. The process is to be
- * waited for in each case. May be called again. Since 0.2.0. */
+/* Waits until it is known whether the program was executed, for at most `timeout_ms` milliseconds; 0: does not wait,
+ * -1: without an end. 0: it was; ETIMEDOUT: not known yet; EINVAL (NULL, a timeout below -1); EPERM (in a child of the
+ * process that started it); or the error with which it failed, with the step in the report (may be NULL): ECHILD, if
+ * the process died on the way. The process is to be waited for in each case. May be called again. Since 0.2.0. */
 int odf_launch_wait(odf_launch *launch, int timeout_ms, odf_report *report);
 
 /* Frees it, whatever has become of the process. NULL is allowed. Since 0.2.0. */
@@ -620,23 +643,24 @@ typedef struct odf_task_options {
 #define ODF_TASK_OPTIONS_INIT ODF_SIZED_(odf_task_options)
 
 /* Has `function` called in a worker, with a copy of the input. *task receives its handle, NULL on failure. Returns at
- * once: 0, or EINVAL (NULL; unknown flags; size), E2BIG (a newer structure), EFAULT (the function is not in code that the
- * template has: of a library that was loaded later, or no code at all), EAGAIN (so many tasks as the pool's `queue` says
- * are there; or no process can be made), ENOMEM, EFBIG (input beyond what RLIMIT_FSIZE leaves), EMFILE, ENFILE, ENOTSUP
- * (ODF_POOL_NO_TASKS), EPERM (the pool of the process that this one was forked by). Not async-signal-safe. Since
- * 0.2.0. */
+ * once: 0, or EINVAL (NULL; unknown flags; size), E2BIG (a newer structure), EFAULT (the function is not in code that
+ * the template has: of a library that was loaded later, or no code at all), EAGAIN (so many tasks as the pool's `queue`
+ * says are there; or no process can be made), ENOMEM, EFBIG (input beyond what RLIMIT_FSIZE leaves), EMFILE, ENFILE,
+ * ENOTSUP (ODF_POOL_NO_TASKS), EPERM (the pool of the process that this one was forked by). Not async-signal-safe.
+ * Since 0.2.0. */
 int odf_pool_submit(odf_pool *pool, odf_task_function function, const void *input, size_t length, odf_task **task);
 
 /* With options, which may be NULL. Since 0.2.0. */
 int odf_pool_submit_with(odf_pool *pool, odf_task_function function, const void *input, size_t length,
 			 const odf_task_options *options, odf_task **task);
 
-/* Waits until the task has its answer, for at most `timeout_ms` (-1: without an end; 0: not at all). 0: the function has
- * returned, and *output and *length (each may be NULL) receive its output, which is there until the task is freed.
- * Otherwise *output is NULL, and the result is ETIMEDOUT (no answer yet), or the answer, now and from now on: ECHILD (the
- * worker ended; odf_task_info has the wait status), ETIME (a limit), ECANCELED (odf_task_cancel, odf_pool_destroy),
- * ENOMEM (the worker could not map the input), EAGAIN, ENOMEM (no worker could be made). ENOMEM, EIO: the output cannot
- * be had. EPERM: in a child of the process that submitted it. Any thread may wait, several too. Since 0.2.0. */
+/* Waits until the task has its answer, for at most `timeout_ms` (-1: without an end; 0: not at all). 0: the function
+ * has returned, and *output and *length (each may be NULL) receive its output, which is there until the task is freed.
+ * Otherwise *output is NULL, and the result is ETIMEDOUT (no answer yet), or the answer, now and from now on: ECHILD
+ * (the worker ended; odf_task_info has the wait status), ETIME (a limit), ECANCELED (odf_task_cancel,
+ * odf_pool_destroy), ENOMEM (the worker could not map the input), EAGAIN, ENOMEM (no worker could be made). ENOMEM,
+ * EIO: the output cannot be had. EPERM: in a child of the process that submitted it. Any thread may wait, several too.
+ * Since 0.2.0. */
 int odf_task_wait(odf_task *task, void **output, size_t *length, int timeout_ms);
 
 /* Ends it: one that has not begun is not run, of one that runs the worker is killed. 0: its answer is, or is about to
@@ -690,55 +714,62 @@ typedef struct odf_pool_info {
 /* 0, or EINVAL, E2BIG (`size`), EPERM. Since 0.2.0. */
 int odf_pool_info_get(odf_pool *pool, odf_pool_info *info);
 
-/* ---- Regions --------------------------------------------------------------------------------------------------------------- */
+/* ---- Regions ----------------------------------------------------------------------------------------------------- */
 
-/* A snapshot region: memory that fork() does not have to copy page tables for. A program keeps in it what makes it big. Every child made
- * through libc's fork, _Fork, clone or syscall sees the region as it was at that moment, as ordinary private memory, and what either process writes
- * afterwards the other does not see: fork's own semantics, and no call is needed around the fork.
+/* A snapshot region: memory that fork() does not have to copy page tables for. A program keeps in it what makes it big.
+ * Every child made through libc's fork, _Fork, clone or syscall sees the region as it was at that moment, as ordinary
+ * private memory, and what either process writes afterwards the other does not see: fork's own semantics, and no call
+ * is needed around the fork.
  *
- * Between forks the region is LIVE, a shared view of a memfd, and costs nothing. A fork FREEZES it: the page tables are moved aside as a whole and
- * parent and child continue on private views of the file, which nobody writes as long as a descendant can see it. When none can, the
- * region is SETTLED: the parent's private pages are merged into the file and the page tables moved back. A process of the library's own
- * that shares the program's memory (the keeper) does that where userfaultfd may serve kernel-mode faults; see odf_region_settle for where it
- * may not.
+ * Between forks the region is LIVE, a shared view of a memfd, and costs nothing. A fork FREEZES it: the page tables are
+ * moved aside as a whole and parent and child continue on private views of the file, which nobody writes as long as a
+ * descendant can see it. When none can, the region is SETTLED: the parent's private pages are merged into the file and
+ * the page tables moved back. A process of the library's own that shares the program's memory (the keeper) does that
+ * where userfaultfd may serve kernel-mode faults; see odf_region_settle for where it may not.
  *
- * The program must not change the mapping itself: no munmap, mremap, mprotect, madvise or mlock on a region's memory. What a region cannot hold: thread
- * stacks; process-shared, robust and priority-inheriting mutexes, and words that are given to FUTEX_WAKE_OP; pages that are pinned (O_DIRECT in flight,
- * io_uring buffers, RDMA, process_vm_writev from outside) while the region is not LIVE: a program that does such things makes it ODF_REGION_MANUAL, and
- * neither forks nor settles with any in flight.
+ * The program must not change the mapping itself: no munmap, mremap, mprotect, madvise or mlock on a region's memory.
+ * What a region cannot hold: thread stacks; process-shared, robust and priority-inheriting mutexes, and words that are
+ * given to FUTEX_WAKE_OP; pages that are pinned (O_DIRECT in flight, io_uring buffers, RDMA, process_vm_writev from
+ * outside) while the region is not LIVE: a program that does such things makes it ODF_REGION_MANUAL, and neither forks
+ * nor settles with any in flight.
  *
- * Thread safety: all functions may be called by any thread, except that odf_region_destroy must be the last call on a region. None is
- * async-signal-safe; forking with regions is, as far as libc's fork is. */
+ * Thread safety: all functions may be called by any thread, except that odf_region_destroy must be the last call on a
+ * region. None is async-signal-safe; forking with regions is, as far as libc's fork is. */
 typedef struct odf_region odf_region;
 
 #define ODF_REGION_MANUAL 0x0001u /* settle only when odf_region_settle is called */
-#define ODF_REGION_HUGE   0x0002u /* while the region is LIVE and no fork is near, gather what is all there into pages of 2 MiB (MADV_COLLAPSE, Linux 6.1;
-                                     elsewhere nothing happens): a child's reads then cost hundreds of times fewer faults. Each 2 MiB is copied once
-                                     for it, which threads that touch them meanwhile wait for */
+#define ODF_REGION_HUGE   0x0002u /* while the region is LIVE and no fork is near, gather what is all there into pages
+                                     of 2 MiB (MADV_COLLAPSE, Linux 6.1; elsewhere nothing happens): a child's reads
+                                     then cost hundreds of times fewer faults. Each 2 MiB is copied once for it, which
+                                     threads that touch them meanwhile wait for */
 
-/* A region of `capacity` bytes (rounded up to whole pages; up to terabytes: address space of more than twice the capacity is reserved, memory is
- * committed when it is touched). The memory reads as zeros. NULL with errno: EINVAL (capacity 0, unknown flag); ENOTSUP (not on this machine:
- * odf_capabilities.strategy[ODF_STRATEGY_REGION] says why); ENOMEM (address space, RLIMIT_AS, vm.max_map_count); EMFILE, ENFILE
- * (descriptors); EFBIG (RLIMIT_FSIZE); EPERM, EAGAIN and what else a sandbox answers (the keeper could not be
- * started). The result is freed by odf_region_destroy. Since 0.1.0. */
+/* A region of `capacity` bytes (rounded up to whole pages; up to terabytes: address space of more than twice the
+ * capacity is reserved, memory is committed when it is touched). The memory reads as zeros. NULL with errno: EINVAL
+ * (capacity 0, unknown flag); ENOTSUP (not on this machine: odf_capabilities.strategy[ODF_STRATEGY_REGION] says why);
+ * ENOMEM (address space, RLIMIT_AS, vm.max_map_count); EMFILE, ENFILE (descriptors); EFBIG (RLIMIT_FSIZE); EPERM,
+ * EAGAIN and what else a sandbox answers (the keeper could not be started). The result is freed by odf_region_destroy.
+ * Since 0.1.0. */
 odf_region *odf_region_create(size_t capacity, unsigned flags);
 
-/* The region's first byte, page-aligned, the same for the region's whole life and in every child. Async-signal-safe. Since 0.1.0. */
+/* The region's first byte, page-aligned, the same for the region's whole life and in every child. Async-signal-safe.
+ * Since 0.1.0. */
 void *odf_region_base(const odf_region *region);
 
 /* Its size in bytes. Async-signal-safe. Since 0.1.0. */
 size_t odf_region_capacity(const odf_region *region);
 
-/* Gives memory back: the pages from `address` for `length` bytes (rounded up to whole pages) read as zeros from now on, in this process only. The
- * memory is free at once in a LIVE region; in a FROZEN one as soon as the region settles. 0 or an errno value: EINVAL (`address` not page-aligned,
- * or not all inside the region), ENXIO (the memory is not there, ODF_REGION_ABSENT). Since 0.1.0. */
+/* Gives memory back: the pages from `address` for `length` bytes (rounded up to whole pages) read as zeros from now on,
+ * in this process only. The memory is free at once in a LIVE region; in a FROZEN one as soon as the region settles. 0
+ * or an errno value: EINVAL (`address` not page-aligned, or not all inside the region), ENXIO (the memory is not there,
+ * ODF_REGION_ABSENT). Since 0.1.0. */
 int odf_region_discard(odf_region *region, void *address, size_t length);
 
-/* Settles now, and returns when the region is LIVE. By calling it the program says that no other thread, no system call in flight and no
- * process that shares its memory touches the region meanwhile; where the keeper can use userfaultfd they may all the same. Needed only where the keeper cannot
- * settle by itself (odf_region_info.settling). 0, also if there was nothing to do, as in a child; EBUSY: a descendant maps the snapshot;
- * ENOMEM, EMFILE; EAGAIN: a fork came between, try again; ENOTSUP: pages of the process cannot be told apart here (no /proc). On an error the
- * region stays FROZEN, which is always correct. Since 0.1.0. */
+/* Settles now, and returns when the region is LIVE. By calling it the program says that no other thread, no system call
+ * in flight and no process that shares its memory touches the region meanwhile; where the keeper can use userfaultfd
+ * they may all the same. Needed only where the keeper cannot settle by itself (odf_region_info.settling). 0, also if
+ * there was nothing to do, as in a child; EBUSY: a descendant maps the snapshot; ENOMEM, EMFILE; EAGAIN: a fork came
+ * between, try again; ENOTSUP: pages of the process cannot be told apart here (no /proc). On an error the region stays
+ * FROZEN, which is always correct. Since 0.1.0. */
 int odf_region_settle(odf_region *region);
 
 /* Where a region is in its life. */
@@ -747,16 +778,20 @@ typedef enum odf_region_state {
 	ODF_REGION_FROZEN,    /* forked, not settled yet: forks copy the page tables of what was touched since */
 	ODF_REGION_SETTLING,  /* partly settled */
 	ODF_REGION_INHERITED, /* this process is a child: ordinary private memory */
-	ODF_REGION_ABSENT,    /* this process was made past the library (an inline system call) and has not got the memory: do not touch it */
-	ODF_REGION_GIVEN_UP   /* it could not go on: ordinary private memory of this process, as if it had been made by mmap; and SETTLES_NEVER */
+	ODF_REGION_ABSENT,    /* this process was made past the library (an inline system call) and has not got the
+	                         memory: do not touch it */
+	ODF_REGION_GIVEN_UP   /* it could not go on: ordinary private memory of this process, as if it had been made by
+	                         mmap; and SETTLES_NEVER */
 } odf_region_state;
 
 /* Who settles. */
 typedef enum odf_region_settling {
 	ODF_REGION_SETTLES_ALWAYS = 0, /* the keeper, while the program runs */
-	ODF_REGION_SETTLES_AT_FORK,    /* a fork, when the process has one thread and settling is cheaper than going on; else odf_region_settle */
+	ODF_REGION_SETTLES_AT_FORK,    /* a fork, when the process has one thread and settling is cheaper than going on;
+	                                  else odf_region_settle */
 	ODF_REGION_SETTLES_BY_CALL,    /* odf_region_settle only: ODF_REGION_MANUAL */
-	ODF_REGION_SETTLES_NEVER       /* no /proc/self/pagemap here, or a doubt about descendants: given up after the next fork */
+	ODF_REGION_SETTLES_NEVER       /* no /proc/self/pagemap here, or a doubt about descendants: given up after the
+	                                  next fork */
 } odf_region_settling;
 
 typedef struct odf_region_info {
@@ -765,14 +800,16 @@ typedef struct odf_region_info {
 	odf_region_settling settling;
 	size_t capacity;            /* bytes */
 	size_t live_bytes;          /* the part of it that is LIVE */
-	size_t resident_bytes;      /* memory (or swap) of the region's file; 0 in a child, to whom it does not belong */
+	size_t resident_bytes;      /* memory (or swap) of the region's file; 0 in a child, to whom it does not
+	                               belong */
 	size_t private_bytes;       /* this process's own copies on top of that */
 	uint64_t freezes;           /* forks that found something LIVE */
 	uint64_t settles;           /* times the whole region became LIVE again */
 	uint64_t interrupted;       /* settles that a fork cut short; the next goes on from there */
 	uint64_t steps;             /* pieces in which that was done */
 	uint64_t merged_pages;      /* private pages written back to the file */
-	uint64_t last_pause_ns;     /* how long the last step kept other threads from memory, or the caller of a settle or fork waiting */
+	uint64_t last_pause_ns;     /* how long the last step kept other threads from memory, or the caller of a settle
+	                               or fork waiting */
 	uint64_t longest_pause_ns;
 	uint64_t last_freeze_ns;    /* what freezing added to the last fork that froze */
 } odf_region_info;
@@ -785,10 +822,11 @@ int odf_region_info_get(const odf_region *region, odf_region_info *info);
 /* Unmaps the region and frees it. Descendants keep what they see. 0 or EINVAL (NULL). Since 0.1.0. */
 int odf_region_destroy(odf_region *region);
 
-/* ---- Heap ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Heap -------------------------------------------------------------------------------------------------------- */
 
-/* In a program that is preloaded or linked with libodfork.so, its memory can be a region's without its knowledge: anonymous private mappings,
- * and what malloc has. Preloaded, it begins when the process has grown past a threshold; linked, with odf_heap_enable or ODFORK_HEAP=on. */
+/* In a program that is preloaded or linked with libodfork.so, its memory can be a region's without its knowledge:
+ * anonymous private mappings, and what malloc has. Preloaded, it begins when the process has grown past a threshold;
+ * linked, with odf_heap_enable or ODFORK_HEAP=on. */
 typedef enum odf_heap_state { ODF_HEAP_OFF = 0, ODF_HEAP_ASLEEP, ODF_HEAP_AWAKE } odf_heap_state;
 
 /* Whose malloc the program has. Since 0.1.0. */
@@ -803,7 +841,8 @@ typedef enum odf_heap_malloc {
 typedef struct odf_heap_info {
 	size_t size;
 	odf_heap_state state;
-	odf_reason reason;        /* why it is not awake; ODF_REASON_TOO_SMALL: asleep, has not grown past the threshold */
+	odf_reason reason;        /* why it is not awake; ODF_REASON_TOO_SMALL: asleep, has not grown past the
+	                             threshold */
 	odf_heap_malloc malloc_door;
 	size_t threshold;         /* bytes of private memory from which on it wakes */
 	size_t capacity;          /* bytes of address space of each region; 0: none */
@@ -823,7 +862,7 @@ int odf_heap_enable(size_t capacity);
 /* Fills in what the heap is doing. 0, or EINVAL or E2BIG (`size`). Thread-safe; not async-signal-safe. Since 0.1.0. */
 int odf_heap_info_get(odf_heap_info *info);
 
-/* ---- Capabilities ---------------------------------------------------------------------------------------------------------- */
+/* ---- Capabilities ------------------------------------------------------------------------------------------------ */
 
 /* An answer that may not have been asked for yet. Since 0.1.0. */
 typedef enum odf_answer { ODF_ANSWER_NOT_ASKED = 0, ODF_ANSWER_YES, ODF_ANSWER_NO } odf_answer;
@@ -832,7 +871,8 @@ typedef enum odf_answer { ODF_ANSWER_NOT_ASKED = 0, ODF_ANSWER_YES, ODF_ANSWER_N
 typedef enum odf_probe {
 	ODF_PROBE_USE_ODF = 0,    /* /proc/self/use_odf opens for writing: an on-demand-fork kernel */
 	ODF_PROBE_CLONE3,         /* clone3 (Linux 5.3) */
-	ODF_PROBE_CLONE_VM,       /* a child of clone(CLONE_VM | CLONE_VFORK) shares memory and holds its parent until exec */
+	ODF_PROBE_CLONE_VM,       /* a child of clone(CLONE_VM | CLONE_VFORK) shares memory and holds its parent until
+	                             exec */
 	ODF_PROBE_PIDFD_OPEN,     /* pidfd_open (5.3) */
 	ODF_PROBE_CLOSE_RANGE,    /* close_range (5.9) */
 	ODF_PROBE_EXECVEAT,       /* execveat (3.19) */
@@ -844,20 +884,26 @@ typedef enum odf_probe {
 	ODF_PROBE_PAGEMAP,        /* /proc/self/pagemap is readable */
 	ODF_PROBE_PAGEMAP_SCAN,   /* PAGEMAP_SCAN (6.7) */
 	ODF_PROBE_UFFD_MINOR,     /* userfaultfd for kernel-mode faults reports pages of a file that are there (5.14) */
-	ODF_PROBE_ASYNC_FORK,     /* memory.async_fork of the process's own memory cgroup opens for writing: Async-fork */
+	ODF_PROBE_ASYNC_FORK,     /* memory.async_fork of the process's own memory cgroup opens for writing:
+	                             Async-fork */
 	ODF_PROBE_ASYNC_FORK_PRCTL, /* kernel.async_fork_enabled is among the sysctls: Async-fork by prctl */
 	ODF_PROBE_COUNT
 } odf_probe;
 
-/* How the kernel offers on-demand fork. The first two behind /proc/self/use_odf are told apart by trying it out only. Since 0.1.0. */
+/* How the kernel offers on-demand fork. The first two behind /proc/self/use_odf are told apart by trying it out only.
+ * Since 0.1.0. */
 typedef enum odf_kernel_interface {
 	ODF_KERNEL_INTERFACE_NONE = 0,      /* not at all */
 	ODF_KERNEL_INTERFACE_USE_ODF,       /* /proc/self/use_odf, not tried out: one of the next two */
 	ODF_KERNEL_INTERFACE_USE_ODF_HELD,  /* holds until 0 is written (published for Linux 5.6.19) */
-	ODF_KERNEL_INTERFACE_USE_ODF_ARMED, /* is armed for the next clone, and on for good from then on (published for 6.0.6) */
-	ODF_KERNEL_INTERFACE_ASYNC_FORK,    /* memory.async_fork of the process's own memory cgroup (Alibaba Cloud Linux) */
-	ODF_KERNEL_INTERFACE_ASYNC_FORK_MODULE, /* the same, without effect unless the module async-fork is loaded (OpenCloudOS, TencentOS) */
-	ODF_KERNEL_INTERFACE_ASYNC_FORK_PRCTL,  /* kernel.async_fork_enabled: 1: by prctl, of the process; 2: always (ByteDance velinux) */
+	ODF_KERNEL_INTERFACE_USE_ODF_ARMED, /* is armed for the next clone, and on for good from then on (published for
+	                                       6.0.6) */
+	ODF_KERNEL_INTERFACE_ASYNC_FORK,    /* memory.async_fork of the process's own memory cgroup (Alibaba Cloud
+	                                       Linux) */
+	ODF_KERNEL_INTERFACE_ASYNC_FORK_MODULE, /* the same, without effect unless the module async-fork is loaded
+	                                           (OpenCloudOS, TencentOS) */
+	ODF_KERNEL_INTERFACE_ASYNC_FORK_PRCTL,  /* kernel.async_fork_enabled: 1: by prctl, of the process; 2: always
+	                                           (ByteDance velinux) */
 	ODF_KERNEL_INTERFACE_COUNT
 } odf_kernel_interface;
 
@@ -865,7 +911,8 @@ typedef struct odf_capabilities {
 	size_t size;
 	odf_reason strategy[ODF_STRATEGY_ROOM]; /* by strategy. ODF_REASON_NONE: available; else why not */
 	odf_kernel_interface kernel_interface;
-	odf_answer uffd_kernel_faults; /* userfaultfd serves kernel-mode faults: ODF_PROBE_UFFD_KERNEL or ODF_PROBE_UFFD_DEVICE */
+	odf_answer uffd_kernel_faults; /* userfaultfd serves kernel-mode faults: ODF_PROBE_UFFD_KERNEL or
+	                                  ODF_PROBE_UFFD_DEVICE */
 	size_t page_size;              /* bytes */
 	char kernel_release[65];       /* as uname gives it; for people, nothing is decided by it */
 	char reserved[7];
@@ -892,7 +939,8 @@ const char *odf_probe_text(odf_probe probe);
 
 /* What a kernel's on-demand fork is tried for, each after such a fork. Since 0.1.0. */
 typedef enum odf_kernel_check {
-	ODF_KERNEL_CHECK_EFFECT = 0,        /* the child's page tables were not copied. Not asked of Async-fork, whose child copies them */
+	ODF_KERNEL_CHECK_EFFECT = 0,        /* the child's page tables were not copied. Not asked of Async-fork, whose
+	                                       child copies them */
 	ODF_KERNEL_CHECK_WRITES,            /* what either process writes, the other does not see */
 	ODF_KERNEL_CHECK_DISCARD,           /* a page given back by MADV_DONTNEED reads as zeros */
 	ODF_KERNEL_CHECK_DISCARD_NEIGHBORS, /* and the pages around it, and the other process's, hold what they held */
@@ -905,7 +953,8 @@ typedef enum odf_kernel_check {
 typedef struct odf_kernel_verdict {
 	size_t size;
 	odf_kernel_interface interface;
-	odf_reason reason;                        /* ODF_REASON_NONE: offered and seen to keep data; else why it is not taken by itself */
+	odf_reason reason;                        /* ODF_REASON_NONE: offered and seen to keep data; else why it is not
+	                                             taken by itself */
 	odf_answer check[ODF_KERNEL_CHECK_ROOM];  /* by check. YES: passed; NO: failed; NOT_ASKED: not offered, or it
 	                                             could not be tried out */
 	size_t tables;                            /* bytes of page tables: of the process that forked, */
@@ -915,16 +964,20 @@ typedef struct odf_kernel_verdict {
 
 #define ODF_KERNEL_VERDICT_INIT ODF_SIZED_(odf_kernel_verdict)
 
-/* WARNING: kernels have been seen to crash after a fork on demand, and a crash takes the machine with it. Call this where that can be borne.
+/* WARNING: kernels have been seen to crash after a fork on demand, and a crash takes the machine with it. Call this
+ * where that can be borne.
  *
- * Where the kernel offers on-demand fork, tries out whether it keeps data, in processes of its own, unless this process or the one that forked it
- * has done so before. Of the interface that is armed by a write nothing is forked: the write alone shows which it is, and what it loses is known. Takes about a millisecond, three MiB and what a fork takes (the caller's page tables are copied), and not much more than two seconds
- * if something hangs. The switch is thrown in those processes only (of Async-fork, that of the memory cgroup for a moment). No wait() without __WALL
- * or __WCLONE sees them, no SIGCHLD announces them, no atfork handler runs.
+ * Where the kernel offers on-demand fork, tries out whether it keeps data, in processes of its own, unless this process
+ * or the one that forked it has done so before. Of the interface that is armed by a write nothing is forked: the write
+ * alone shows which it is, and what it loses is known. Takes about a millisecond, three MiB and what a fork takes (the
+ * caller's page tables are copied), and not much more than two seconds if something hangs. The switch is thrown in
+ * those processes only (of Async-fork, that of the memory cgroup for a moment). No wait() without __WALL or __WCLONE
+ * sees them, no SIGCHLD announces them, no atfork handler runs.
  *
- * 0, also where none is offered or it fails; or an errno value: EINVAL (NULL, size); ENOMEM, EAGAIN, EMFILE, ENFILE, ENOTSUP (pages of
- * another size than 4096), EBUSY (forks of this process are on demand already, so that every process that could try it is a part of it), EPERM and
- * others: it could not be tried out, and the verdict is filled all the same. Not async-signal-safe. Since 0.1.0. */
+ * 0, also where none is offered or it fails; or an errno value: EINVAL (NULL, size); ENOMEM, EAGAIN, EMFILE, ENFILE,
+ * ENOTSUP (pages of another size than 4096), EBUSY (forks of this process are on demand already, so that every process
+ * that could try it is a part of it), EPERM and others: it could not be tried out, and the verdict is filled all the
+ * same. Not async-signal-safe. Since 0.1.0. */
 int odf_kernel_verify(odf_kernel_verdict *verdict);
 
 /* Short stable names, and a sentence for people. Static strings; "unknown" for a value that the library does not

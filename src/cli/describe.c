@@ -76,5 +76,6 @@ void describe_heap(FILE *to, const char *command, const struct findings *finding
 		say(to, command,
 		    findings->heap == SETTINGS_HEAP_AUTO
 			    ? "userfaultfd may not be used here: no heap if the program has several threads by then"
-			    : "userfaultfd may not be used here: if the program has several threads, only its first fork is fast");
+			    : "userfaultfd may not be used here: "
+			       "if the program has several threads, only its first fork is fast");
 }

@@ -101,7 +101,8 @@ void full_gain_print(const struct full_gain *gain)
 {
 	if (!gain->closed)
 		return;
-	printf("\nclosed here: userfaultfd, without which the regions of programs with threads do not settle while they run.\n");
+	printf("\nclosed here: userfaultfd, "
+	       "without which the regions of programs with threads do not settle while they run.\n");
 	if (gain->by_device[0] == '\0' && gain->by_setting[0] == '\0') {
 		printf("A filter refuses the call: give the container " DEVICE " (--device=" DEVICE
 		       "), or hand in a descriptor of it.\n");

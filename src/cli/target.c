@@ -90,7 +90,8 @@ static void examine_elf(int fd, const struct elf_file *file, struct target *targ
 		/* a loader, say, executed by its name, which goes on to load a program and to preload */
 		if (!elf_has_soname(file))
 			target->obstacle =
-				in_go ? "it is a Go program, statically linked, so there is no loader to preload anything"
+				in_go ? "it is a Go program, statically linked, "
+					"so there is no loader to preload anything"
 				      : "it is statically linked, so there is no loader to preload anything";
 		break;
 	case PROGRAM_OTHER_LIBC:
@@ -98,8 +99,8 @@ static void examine_elf(int fd, const struct elf_file *file, struct target *targ
 	case PROGRAM_DYNAMIC:
 		if (gains_rights(fd))
 			target->obstacle =
-				"it gains rights by being executed (set-user-id, set-group-id or capabilities), for which the loader "
-				"preloads nothing";
+				"it gains rights by being executed (set-user-id, set-group-id or capabilities), "
+				"for which the loader preloads nothing";
 		else if (program.kind == PROGRAM_OTHER_LIBC)
 			target->obstacle =
 				"its loader is not the one that libodfork.so is for: it has another C library";
@@ -108,7 +109,8 @@ static void examine_elf(int fd, const struct elf_file *file, struct target *targ
 				"it is built with a sanitizer, whose runtime must come first and see every call";
 		else if (in_go)
 			target->obstacle =
-				"it is a Go program, which asks the kernel for memory and processes itself, past every library";
+				"it is a Go program, "
+				"which asks the kernel for memory and processes itself, past every library";
 		else if (loader != NULL)
 			snprintf(target->loader, sizeof target->loader, "%s", loader);
 		break;

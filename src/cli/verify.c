@@ -119,7 +119,8 @@ void warn_of_trial(const char *command)
 		offered = odf_probe_get(offers[i], NULL) == ODF_ANSWER_YES || offered;
 	if (offered)
 		fprintf(stderr,
-			"odfork: %s: this kernel offers on-demand fork, which is tried out now; kernels have been seen to crash after it\n",
+			"odfork: %s: this kernel offers on-demand fork, which is tried out now; "
+			"kernels have been seen to crash after it\n",
 			command);
 }
 

@@ -138,7 +138,10 @@ static long advise_span(struct span *span, long advice)
 	/* What splits no mapping of the kernel's must not make two of one here. */
 	if (advice == MADV_COLLAPSE)
 		return sys_call3(SYS_madvise, span->start, span->length, advice);
-	error = advice == MADV_WIPEONFORK || advice == MADV_GUARD_INSTALL || advice == MADV_GUARD_REMOVE ? span_make_anonymous(span) : span_cut(span);
+	if (advice == MADV_WIPEONFORK || advice == MADV_GUARD_INSTALL || advice == MADV_GUARD_REMOVE)
+		error = span_make_anonymous(span);
+	else
+		error = span_cut(span);
 	if (error == 0)
 		error = sys_call3(SYS_madvise, span->start, span->length, advice);
 	if (error == 0 && span->kind == REGION_ISLAND)
@@ -221,8 +224,8 @@ long heap_process_madvise(int process, const struct iovec *pieces, size_t count,
 
 	/* The kernel's refusals first, for no pieces. */
 	error = sys_call5(SYS_process_madvise, process, pieces, 0, advice, flags);
-	if (atomic_load_explicit(&heap_home_count, memory_order_relaxed) == 0 || error < 0 || count == 0 || count > 1024 || !is_self(process) ||
-	    !sys_is_readable(pieces, count * sizeof *pieces))
+	if (atomic_load_explicit(&heap_home_count, memory_order_relaxed) == 0 || error < 0 || count == 0 ||
+	    count > 1024 || !is_self(process) || !sys_is_readable(pieces, count * sizeof *pieces))
 		return sys_call5(SYS_process_madvise, process, pieces, count, advice, flags);
 	for (size_t i = 0; i < count; i++) {
 		sound = sound && pieces[i].iov_len <= SSIZE_MAX; /* all are refused for one that is not */

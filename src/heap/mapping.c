@@ -114,7 +114,8 @@ static long map_fixed(char *address, size_t length, int protection, int flags, i
 	if (flags & MAP_FIXED_NOREPLACE) {
 		if (!span_is_all_hole(address, end)) {
 			region_unlock(&mask);
-			return raw_mmap(address, length, protection, flags, file, offset); /* finds what is in its way, or our reservation */
+			/* finds what is in its way, or our reservation */
+			return raw_mmap(address, length, protection, flags, file, offset);
 		}
 		flags = (flags & ~MAP_FIXED_NOREPLACE) | MAP_FIXED;
 	}
@@ -167,9 +168,11 @@ static void note_wanted(size_t length, int protection, bool reserved)
 static long map_once(void *address, size_t length, int protection, int flags, int file, off_t offset)
 {
 	heap_look_at_inherited();
-	if (is_young_kind(flags) && (protection & PROT_WRITE) && length >= HEAP_SMALLEST_YOUNG && length <= ADDRESSES_END)
+	if (is_young_kind(flags) && (protection & PROT_WRITE) && length >= HEAP_SMALLEST_YOUNG &&
+	    length <= ADDRESSES_END)
 		note_wanted(length, protection, (flags & MAP_NORESERVE) && length >= HEAP_RESERVATION);
-	if ((flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) && offset % (off_t)HEAP_PAGE == 0 && span_touches(address, length))
+	if ((flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) && offset % (off_t)HEAP_PAGE == 0 &&
+	    span_touches(address, length))
 		return map_fixed(address, length, protection, flags, file, offset);
 	return raw_mmap(address, length, protection, flags, file, offset);
 }
@@ -181,7 +184,9 @@ static long map(void *address, size_t length, int protection, int flags, int fil
 	if ((protection & PROT_WRITE) && (flags & MAP_TYPE) == MAP_PRIVATE && length <= ADDRESSES_END)
 		heap_before_data(length);
 	result = map_once(address, length, protection, flags, file, offset);
-	return result == -ENOMEM && heap_makes_room() ? map_once(address, length, protection, flags, file, offset) : result;
+	if (result == -ENOMEM && heap_makes_room())
+		result = map_once(address, length, protection, flags, file, offset);
+	return result;
 }
 
 long heap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset)
@@ -228,16 +233,19 @@ static long protect_span(struct span *span, long protection)
 	if (span->kind == REGION_FOREIGN) {
 		error = sys_call3(SYS_mprotect, span->start, span->length, protection);
 		if (span->young && error == 0)
-			span_note_young(span->start, span->length, (int)protection & (PROT_READ | PROT_WRITE | PROT_EXEC));
+			span_note_young(span->start, span->length,
+					(int)protection & (PROT_READ | PROT_WRITE | PROT_EXEC));
 		return error;
 	}
-	if (span->kind == REGION_MEMORY && protection == span->protection) /* changes nothing, but what was put there past us */
+	/* changes nothing, but what was put there past us */
+	if (span->kind == REGION_MEMORY && protection == span->protection)
 		return sys_call3(SYS_mprotect, span->start, span->length, protection);
 	error = span_cut(span);
 	if (error == 0)
 		error = sys_call3(SYS_mprotect, span->start, span->length, protection);
 	if (error == 0)
-		region_set_island(span->region, span_offset(span), span->length, (int)protection & (PROT_READ | PROT_WRITE | PROT_EXEC), span->advice);
+		region_set_island(span->region, span_offset(span), span->length,
+				  (int)protection & (PROT_READ | PROT_WRITE | PROT_EXEC), span->advice);
 	return error;
 }
 
@@ -252,12 +260,14 @@ long heap_mprotect(void *address, size_t length, int protection)
 		heap_before_data(length);
 		note_wanted(length, protection, false);
 	}
-	if (protection == HEAP_ALL_RIGHTS && length >= HEAP_SMALLEST_YOUNG && length <= ADDRESSES_END && heap_state() == ODF_HEAP_AWAKE)
+	if (protection == HEAP_ALL_RIGHTS && length >= HEAP_SMALLEST_YOUNG && length <= ADDRESSES_END &&
+	    heap_state() == ODF_HEAP_AWAKE)
 		heap_make_window(address, length, protection);
 	if ((protection & ~RIGHTS) != 0 || !span_touches(address, length))
 		return sys_call3(SYS_mprotect, address, length, protection);
 	/* As malloc does it, page by page. */
-	if (protection == (PROT_READ | PROT_WRITE) && length < HEAP_SMALLEST && heap_open_quietly(address, length, &error))
+	if (protection == (PROT_READ | PROT_WRITE) && length < HEAP_SMALLEST &&
+	    heap_open_quietly(address, length, &error))
 		return error;
 	return span_walk(address, length, false, protect_span, protection);
 }
@@ -283,7 +293,8 @@ static long protect_with_key(struct span *span, long argument)
 	if (error == 0)
 		error = sys_call4(SYS_pkey_mprotect, span->start, span->length, keyed->protection, keyed->key);
 	if (error == 0 && span->kind == REGION_ISLAND)
-		region_set_island(span->region, span_offset(span), span->length, keyed->protection & (PROT_READ | PROT_WRITE | PROT_EXEC), span->advice);
+		region_set_island(span->region, span_offset(span), span->length,
+				  keyed->protection & (PROT_READ | PROT_WRITE | PROT_EXEC), span->advice);
 	return error;
 }
 

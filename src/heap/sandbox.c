@@ -45,7 +45,8 @@ static long enter(const struct filter *filter)
 	if (filter->entered)
 		return 0;
 	if (filter->by_seccomp)
-		return sys_call3(SYS_seccomp, SECCOMP_SET_MODE_FILTER, filter->flags & FLAG_SPEC_ALLOW, filter->program);
+		return sys_call3(SYS_seccomp, SECCOMP_SET_MODE_FILTER, filter->flags & FLAG_SPEC_ALLOW,
+				 filter->program);
 	return sys_call5(SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, filter->program, 0, 0);
 }
 
@@ -196,7 +197,8 @@ static bool was_made_in_there(const struct sandbox *own)
 {
 	struct sandbox parent;
 
-	return own->filters > 0 && own->parent > 1 && sandbox_read(own->parent, &parent) && parent.filters == own->filters;
+	return own->filters > 0 && own->parent > 1 && sandbox_read(own->parent, &parent) &&
+	       parent.filters == own->filters;
 }
 
 int heap_filters_permit(void)

@@ -25,7 +25,8 @@ static atomic_int state = ODF_HEAP_OFF;
 static atomic_int reason = ODF_REASON_HEAP_NOT_INTERPOSED;
 static struct process_lock waking;
 static atomic_size_t placed, spilled;
-static atomic_int owner; /* the process whose the current region is: a child of vfork runs on this memory and is not it */
+/* the process whose the current region is: a child of vfork runs on this memory and is not it */
+static atomic_int owner;
 static size_t capacity_wanted;
 static int wakings; /* under the lock above: what heap_watched was last set to, never 0 */
 static size_t threshold = HEAP_THRESHOLD;
@@ -352,7 +353,8 @@ void heap_grows(size_t bytes)
 		if (private < threshold && !is_about_to_grow()) {
 			size_t rest = threshold - private;
 			heap_note_reserved();
-			atomic_store_explicit(&heap_budget, (long)(rest > threshold / 8 ? rest : threshold / 8), memory_order_relaxed);
+			atomic_store_explicit(&heap_budget, (long)(rest > threshold / 8 ? rest : threshold / 8),
+					      memory_order_relaxed);
 			return;
 		}
 	}
@@ -441,7 +443,8 @@ int odf_heap_enable(size_t capacity)
 	heap_note_asked_for();
 	if (ask_filters() == 0)
 		heap_see_malloc();
-	for (unsigned tries = 0; (error = wake()) == EBUSY && tries < BUSY_MOST; tries++) { /* another thread makes or ends a region */
+	/* busy: another thread makes or ends a region */
+	for (unsigned tries = 0; (error = wake()) == EBUSY && tries < BUSY_MOST; tries++) {
 		struct timespec moment = { 0, 1000000 };
 		(void)sys_call2(SYS_nanosleep, &moment, NULL);
 	}

@@ -27,15 +27,16 @@ static bool is_own_window(const struct heap_home *home)
 {
 	odf_reason reason;
 
-	return region_is_in_place(home->region) && !region_is_inherited(home->region) && !region_has_left(home->region, &reason);
+	return region_is_in_place(home->region) && !region_is_inherited(home->region) &&
+	       !region_has_left(home->region, &reason);
 }
 
 /* One for memory with such rights. */
 static const struct heap_home *find(const char *address, int rights)
 {
 	for (int i = atomic_load_explicit(&heap_home_count, memory_order_acquire) - 1; i >= 0; i--)
-		if (address >= heap_homes[i].start && address < heap_homes[i].end && region_rights(heap_homes[i].region) == rights &&
-		    is_own_window(&heap_homes[i]))
+		if (address >= heap_homes[i].start && address < heap_homes[i].end &&
+		    region_rights(heap_homes[i].region) == rights && is_own_window(&heap_homes[i]))
 			return &heap_homes[i];
 	return NULL;
 }
@@ -149,7 +150,8 @@ static void for_windows(const char *address, size_t length, window_function *fun
 
 	for (int i = 0, count = atomic_load_explicit(&heap_home_count, memory_order_acquire); i < count; i++) {
 		const struct heap_home *home = &heap_homes[i];
-		const char *from = address > home->start ? address : home->start, *to = end < home->end ? end : home->end;
+		const char *from = address > home->start ? address : home->start,
+			   *to = end < home->end ? end : home->end;
 		if (from < to && is_own_window(home))
 			function(home->region, (size_t)(from - home->start), (size_t)(to - from), argument);
 	}
@@ -221,7 +223,8 @@ void heap_take_early_into_windows(void)
 {
 	for (int i = 0, count = atomic_load_explicit(&heap_home_count, memory_order_acquire); i < count; i++)
 		if (is_own_window(&heap_homes[i]))
-			heap_take_early(heap_homes[i].region, heap_homes[i].start, (size_t)(heap_homes[i].end - heap_homes[i].start));
+			heap_take_early(heap_homes[i].region, heap_homes[i].start,
+					(size_t)(heap_homes[i].end - heap_homes[i].start));
 }
 
 void heap_note_mapped(void *address, size_t length, int protection, int flags)
@@ -272,7 +275,8 @@ bool heap_open_quietly(void *address, size_t length, long *error)
 	int count = atomic_load_explicit(&heap_home_count, memory_order_acquire);
 
 	for (int i = 0; i < count; i++)
-		if (start < heap_homes[i].end && end > heap_homes[i].start && !region_may_be_opened(heap_homes[i].region))
+		if (start < heap_homes[i].end && end > heap_homes[i].start &&
+		    !region_may_be_opened(heap_homes[i].region))
 			return false;
 	*error = sys_call3(SYS_mprotect, address, length, PROT_READ | PROT_WRITE);
 	for (int i = 0; i < count; i++)

@@ -31,8 +31,9 @@ struct clone_request {
 	int *pidfd;    /* with CLONE_PIDFD: set by kernels that know the flag (5.2), before the child runs */
 	int cgroup_fd; /* with CLONE_INTO_CGROUP */
 	void *local;   /* with CLONE_SETTLS: where the thread pointer is to point */
-	/* If not NULL: the child's id from before it runs until it lets go of the memory, by exec or its end; then 0, and a
-	 * futex wake. Not by clone together with a pidfd, which takes the argument's place: then it is left alone. */
+	/* If not NULL: the child's id from before it runs until it lets go of the memory, by exec or its end; then 0,
+	 * and a futex wake. Not by clone together with a pidfd, which takes the argument's place: then it is left
+	 * alone. */
 	int *alive;
 };
 

@@ -123,8 +123,8 @@ mutant zeros_without_advice heap/span.c mappings \
 mutant advice_ends_at_a_hole heap/advice.c model_160 \
 	's/bool past_holes = advice != MADV_POPULATE_READ && advice != MADV_POPULATE_WRITE;/bool past_holes = false;/'
 mutant guards_on_a_file heap/advice.c model_160 \
-	's/error = advice == MADV_WIPEONFORK \|\| advice == MADV_GUARD_INSTALL \|\| '\
-'advice == MADV_GUARD_REMOVE \? span_make_anonymous\(span\) : span_cut\(span\);/error = span_cut(span);/'
+	's/if \(advice == MADV_WIPEONFORK \|\| advice == MADV_GUARD_INSTALL \|\| '\
+'advice == MADV_GUARD_REMOVE\)/if (false)/'
 mutant anonymous_without_rights heap/span.c mappings \
 	's/(long span_make_anonymous.*?)if \(span->protection != \(PROT_READ \| PROT_WRITE\)\)/$1if (false)/s'
 mutant anonymous_is_zero heap/span.c model_160 's/span_copy\(\(char \*\)copy, from, length\);//'

@@ -138,7 +138,8 @@ void own_memory_has_no_large_pages(void)
 /* As on a machine where ordinary memory has large pages unasked. */
 static bool large_pages_unasked(const struct call *call, long *result)
 {
-	static const char setting[] = "/sys/kernel/mm/transparent_hugepage/enabled", unasked[] = "[always] madvise never\n";
+	static const char setting[] = "/sys/kernel/mm/transparent_hugepage/enabled",
+			  unasked[] = "[always] madvise never\n";
 	static bool is_open;
 
 	if (call->number == SYS_openat && strcmp((const char *)call->b, setting) == 0)

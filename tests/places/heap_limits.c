@@ -295,7 +295,8 @@ static void case_data_from_outside(void)
 	REQUIRE(area != MAP_FAILED);
 	switch (variant) {
 	case 0:
-		while (got < limited && mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED)
+		while (got < limited &&
+		       mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED)
 			got += size;
 		break;
 	case 1:
