@@ -68,7 +68,8 @@ void region_at_fork_end(void)
 		atomic_fetch_add(&at_fork.excess_ns, held_ns - atomic_load(&at_fork.fastest_ns));
 	/* One that was held up by something else does not make it dear. */
 	atomic_store(&at_fork.held_ns[atomic_fetch_add(&at_fork.held, 1) % HELD], held_ns);
-	typical = middle(atomic_load(&at_fork.held_ns[0]), atomic_load(&at_fork.held_ns[1]), atomic_load(&at_fork.held_ns[2]));
+	typical = middle(atomic_load(&at_fork.held_ns[0]), atomic_load(&at_fork.held_ns[1]),
+			 atomic_load(&at_fork.held_ns[2]));
 	dear -= dear / 16;
 	atomic_store(&at_fork.typical_ns, typical);
 	atomic_store(&at_fork.dear_ns, typical > dear ? typical : dear);
@@ -161,6 +162,7 @@ void region_at_fork_settle(void)
 		settle(&allowed);
 		(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
 	}
-	atomic_store(&at_fork.excess_ns, 0); /* if it could not be done: not asked again before as much has come together */
+	/* If it could not be done: not asked again before as much has come together. */
+	atomic_store(&at_fork.excess_ns, 0);
 	errno = saved;
 }

@@ -35,10 +35,10 @@ static atomic_bool made;
 void region_ask_for_dumps(void)
 {
 	struct rlimit64 limit;
+	uint64_t none = atomic_load_explicit(&handed_over, memory_order_relaxed) ? 1 : 0;
 
 	if (!region_lock_is_keepers() && sys_call4(SYS_prlimit64, 0, RLIMIT_CORE, NULL, &limit) == 0)
-		atomic_store_explicit(&made, limit.rlim_cur != (atomic_load_explicit(&handed_over, memory_order_relaxed) ? 1 : 0),
-				      memory_order_relaxed);
+		atomic_store_explicit(&made, limit.rlim_cur != none, memory_order_relaxed);
 }
 
 /* [home + from, + size) is writable, and mappings that are as long as the template's chunks, or one. Whoever is

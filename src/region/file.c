@@ -62,7 +62,8 @@ static ODF_UNINSTRUMENTED int make_large(int *files, int count)
 		return 0;
 	/* No limit of its own, as a memfd has none. */
 	if (sys_call5(NUMBER_FSCONFIG, context, SET_STRING, "huge", "always", 0) == 0 &&
-	    sys_call5(NUMBER_FSCONFIG, context, SET_STRING, "size", "0", 0) == 0 && sys_call5(NUMBER_FSCONFIG, context, CREATE, NULL, NULL, 0) == 0)
+	    sys_call5(NUMBER_FSCONFIG, context, SET_STRING, "size", "0", 0) == 0 &&
+	    sys_call5(NUMBER_FSCONFIG, context, CREATE, NULL, NULL, 0) == 0)
 		mount = (int)sys_call3(NUMBER_FSMOUNT, context, CLOSE_ON_EXEC, 0);
 	sys_close(context);
 	if (mount < 0)
@@ -135,7 +136,8 @@ static int make_large_in_namespace(int *files, int count)
 		return 0; /* a pid namespace would end with that child */
 	there.users_length = map_one_id(there.users, sizeof there.users, (uint64_t)sys_call0(SYS_geteuid));
 	there.groups_length = map_one_id(there.groups, sizeof there.groups, (uint64_t)sys_call0(SYS_getegid));
-	request.stack = region_map(NULL, stack_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	request.stack =
+		region_map(NULL, stack_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
 	if (request.stack == NULL)
 		return 0;
 	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask); /* the child must not run a handler on our memory */
@@ -181,7 +183,8 @@ static enum maker find_maker(void)
 	if (end == NULL || end - line < (long)sizeof rights + FROM_THE_END || strstr(text, sandbox) == NULL)
 		return MAKER_NONE;
 	digit = end[-1 - FROM_THE_END];
-	return (((digit <= '9' ? digit - '0' : digit - 'a' + 10) >> SYS_ADMIN % 4) & 1) != 0 ? MAKER_PROCESS : MAKER_NAMESPACE;
+	digit = (char)(digit <= '9' ? digit - '0' : digit - 'a' + 10);
+	return ((digit >> SYS_ADMIN % 4) & 1) != 0 ? MAKER_PROCESS : MAKER_NAMESPACE;
 }
 
 /* The same file, opened a second time. */
@@ -257,7 +260,8 @@ int region_file_take(size_t size, bool heaps, int *second)
 		atomic_store_explicit(&some_large, true, memory_order_relaxed);
 	if (heaps)
 		atomic_store_explicit(&large, stocked && stock.large, memory_order_relaxed);
-	result = sys_call2(SYS_ftruncate, file, size); /* the keeper ignores the signal of RLIMIT_FSIZE, which is about its own limit in any case */
+	/* The keeper ignores the signal of RLIMIT_FSIZE, which is about its own limit in any case. */
+	result = sys_call2(SYS_ftruncate, file, size);
 	if (result < 0) {
 		sys_close(file);
 		if (*second >= 0)

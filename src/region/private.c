@@ -16,7 +16,8 @@ struct scan_region {
 	uint64_t start, end, categories;
 };
 struct scan_argument {
-	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages, category_inverted, category_mask, category_anyof_mask, return_mask;
+	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages, category_inverted, category_mask,
+		category_anyof_mask, return_mask;
 };
 #define SCAN             _IOWR('f', 16, struct scan_argument)
 #define SCAN_IS_FILE     (1u << 2)
@@ -34,7 +35,8 @@ struct scan_argument {
 
 #define SCAN_RUNS 64
 
-static long scan(int pagemap, char *start, char *end, bool zeros, size_t max_pages, struct region_run *runs, size_t run_count, char **walked)
+static long scan(int pagemap, char *start, char *end, bool zeros, size_t max_pages, struct region_run *runs,
+		 size_t run_count, char **walked)
 {
 	struct scan_region found[SCAN_RUNS];
 	struct scan_argument argument = {
@@ -78,7 +80,8 @@ static long read_entries(int pagemap, uint64_t marker, char *start, char *end, b
 		if (got < (long)sizeof entries[0])
 			return got < 0 ? got : -EIO;
 		for (long i = 0; i < got / (long)sizeof entries[0]; i++, at += REGION_PAGE) {
-			if (!(entries[i] & (ENTRY_PRESENT | ENTRY_SWAPPED)) || (entries[i] & ENTRY_FILE) || entries[i] == marker ||
+			if (!(entries[i] & (ENTRY_PRESENT | ENTRY_SWAPPED)) || (entries[i] & ENTRY_FILE) ||
+			    entries[i] == marker ||
 			    (!zeros && !(entries[i] & (ENTRY_ONES | ENTRY_SWAPPED))))
 				continue;
 			if (count > 0 && runs[count - 1].end == at) {
@@ -99,11 +102,13 @@ static long read_entries(int pagemap, uint64_t marker, char *start, char *end, b
 	return count;
 }
 
-long region_private(int pagemap, char *start, char *end, bool zeros, size_t max_pages, struct region_run *runs, size_t run_count, char **walked)
+long region_private(int pagemap, char *start, char *end, bool zeros, size_t max_pages, struct region_run *runs,
+		    size_t run_count, char **walked)
 {
 	long count = scan(pagemap, start, end, zeros, max_pages, runs, run_count, walked);
 
-	if (count == -ENOTTY || count == -EINVAL || count == -EPERM || count == -ENOSYS) /* unknown, or a filter's answer */
+	/* Unknown, or a filter's answer. */
+	if (count == -ENOTTY || count == -EINVAL || count == -EPERM || count == -ENOSYS)
 		count = read_entries(pagemap, 0, start, end, zeros, max_pages, runs, run_count, walked);
 	return count;
 }
@@ -141,7 +146,8 @@ uint64_t region_count_private(const struct odf_region *region, const struct regi
 		/* Beyond the file there is nothing, and a GiB of nothing takes a ms where there is no PAGEMAP_SCAN. */
 		stop = region->home + (length < region->capacity ? length : region->capacity);
 		while (next < stop && pages < most) {
-			long count = region_private(settler->pagemap, next, stop, true, most - pages, runs, REGION_RUNS, &next);
+			long count = region_private(settler->pagemap, next, stop, true, most - pages, runs, REGION_RUNS,
+						    &next);
 			if (count < 0)
 				break; /* the settle itself will say so */
 			for (long i = 0; i < count; i++)
@@ -190,7 +196,8 @@ bool region_is_unwritten(struct odf_region *region, int pagemap)
 	for (size_t at = 0, end; !written && next_piece(region, epoch, &at, &end); at = end) {
 		struct region_run run;
 		char *walked;
-		written = region_private(pagemap, region->home + at, region->home + end, true, 1, &run, 1, &walked) != 0;
+		written = region_private(pagemap, region->home + at, region->home + end, true, 1, &run, 1,
+					 &walked) != 0;
 	}
 	return !written && region->epoch == epoch;
 }

@@ -111,8 +111,10 @@ struct schedule schedule_region(const struct schedule_facts *facts)
 	uint64_t now = facts->now, since = now - facts->fork_ns;
 	struct schedule settle = act(SCHEDULE_SETTLE);
 
+	if (facts->left && facts->drained)
+		return wait_until(SCHEDULE_NEVER);
 	if (facts->left)
-		return facts->drained ? wait_until(SCHEDULE_NEVER) : now >= facts->ask_ns ? act(SCHEDULE_DRAIN) : wait_until(facts->ask_ns);
+		return now >= facts->ask_ns ? act(SCHEDULE_DRAIN) : wait_until(facts->ask_ns);
 	if (facts->lost)
 		return act(SCHEDULE_GIVE_UP);
 	if (facts->aside_lost)
@@ -127,7 +129,8 @@ struct schedule schedule_region(const struct schedule_facts *facts)
 		return now >= facts->ask_ns ? act(SCHEDULE_THIN) : wait_until(facts->ask_ns);
 	if (!facts->settles)
 		return wait_until(SCHEDULE_NEVER);
-	if (!facts->vacant && since < (facts->only_read && facts->touched >= SETTLE_FAULTS ? READ_IDLE_NS : SETTLE_IDLE_NS) &&
+	if (!facts->vacant &&
+	    since < (facts->only_read && facts->touched >= SETTLE_FAULTS ? READ_IDLE_NS : SETTLE_IDLE_NS) &&
 	    (facts->only_read || facts->touched < SETTLE_FAULTS))
 		return wait_until(now + between(since / 4, LOOK_FIRST_NS, LOOK_LAST_NS));
 	if (!facts->vacant && now < facts->ask_ns && !facts->child_ended) {

@@ -47,7 +47,8 @@ static int thin_slice(struct odf_region *region, const struct region_settler *se
 		bool discarded;
 		size_t next = region_discard_run(region, page, end / REGION_PAGE, &discarded);
 		if (discarded)
-			(void)sys_call3(SYS_madvise, region->aside + page * REGION_PAGE, (next - page) * REGION_PAGE, MADV_REMOVE);
+			(void)sys_call3(SYS_madvise, region->aside + page * REGION_PAGE, (next - page) * REGION_PAGE,
+					MADV_REMOVE);
 		page = next;
 	}
 	/* Not under the kernel's page of zeros: it goes from home as the file's pages do, a moment before them, and who
@@ -57,7 +58,8 @@ static int thin_slice(struct odf_region *region, const struct region_settler *se
 		if (count < 0)
 			return (int)-count;
 		for (long i = 0; i < count; i++) /* what cannot be given back now may be the next time */
-			(void)sys_call3(SYS_madvise, region->aside + (runs[i].start - region->home), runs[i].end - runs[i].start, MADV_REMOVE);
+			(void)sys_call3(SYS_madvise, region->aside + (runs[i].start - region->home),
+					runs[i].end - runs[i].start, MADV_REMOVE);
 	}
 	return 0;
 }

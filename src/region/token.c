@@ -33,9 +33,9 @@ static int make_file(void)
  * writable. */
 static int map_token(struct odf_region *region, int slot, int file)
 {
-	return region_map(region_token_page(region, slot), REGION_PAGE, PROT_NONE, MAP_SHARED | MAP_FIXED, file, 0) == NULL
-		       ? ENOMEM
-		       : 0;
+	char *page = region_token_page(region, slot);
+
+	return region_map(page, REGION_PAGE, PROT_NONE, MAP_SHARED | MAP_FIXED, file, 0) == NULL ? ENOMEM : 0;
 }
 
 /* The place stays taken. */

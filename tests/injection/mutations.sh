@@ -105,8 +105,8 @@ mutant discard_punches_frozen 1 discard.c discard_while_frozen \
 # ---- 2: the token ----------------------------------------------------------------------------------------------------
 mutant token_private 2 token.c descendant_keeps_its_snapshot 's/MAP_SHARED \| MAP_FIXED/MAP_PRIVATE | MAP_FIXED/'
 mutant token_not_inherited 2 token.c descendant_keeps_its_snapshot \
-	's/(static int map_token.*?\n\{\n\treturn )(.*?);\n\}/'\
-'$1($2) || sys_call3(SYS_madvise, region_token_page(region, slot), REGION_PAGE, MADV_DONTFORK);\n}/s'
+	's/(static int map_token.*?\n\{.*?\n\treturn )(.*?);\n\}/'\
+'$1($2) || sys_call3(SYS_madvise, page, REGION_PAGE, MADV_DONTFORK);\n}/s'
 mutant token_not_mapped 2 token.c descendant_keeps_its_snapshot \
 	's/return map_token\(region, 1 - region->token, region->spare_file\)/return 0/'
 mutant token_not_put_back 2 token.c younger_descendant \
@@ -211,7 +211,8 @@ mutant not_protected - hold.c readers_amid_a_step \
 '&request\)\)[^;]*;/(void)request;/'
 mutant always_taken_out - hold.c readers_amid_a_step \
 	's/return protection.marker != 0 && !region_take_out_always;/return false;/'
-mutant markers_are_pages - private.c steps_merge_what_is_private 's/ \|\| entries\[i\] == marker//'
+mutant markers_are_pages - private.c steps_merge_what_is_private \
+	's/ \|\|\s+entries\[i\] == marker//'
 mutant removed_before_it_is_zeros - merge.c zeros_before_the_memory_goes \
 	's/if \(step->is_protected\)\s*write_zeros[^;]*;//'
 mutant settles_beside_threads - hooks.c no_settling_beside_threads 's/tasks\.st_nlink == 2 \+ 1;/tasks.st_nlink >= 2;/'
