@@ -66,7 +66,8 @@ void region_keeper_child(int id)
 	static atomic_uint next;
 
 	if (atomic_load_explicit(&keeper.settles, memory_order_relaxed))
-		atomic_store_explicit(&keeper_children[atomic_fetch_add(&next, 1) % KEEPER_CHILDREN], id, memory_order_relaxed);
+		atomic_store_explicit(&keeper_children[atomic_fetch_add(&next, 1) % KEEPER_CHILDREN], id,
+				      memory_order_relaxed);
 }
 
 void region_keeper_forget(void)
@@ -112,7 +113,8 @@ int region_keeper_process(void)
 
 bool region_keeper_is_idle(void)
 {
-	return atomic_load_explicit(&keeper.idle, memory_order_relaxed) && !atomic_load_explicit(&keeper.unattended, memory_order_relaxed);
+	return atomic_load_explicit(&keeper.idle, memory_order_relaxed) &&
+	       !atomic_load_explicit(&keeper.unattended, memory_order_relaxed);
 }
 
 void region_keeper_leave_alone(void)
@@ -145,8 +147,10 @@ void keeper_note_whether_it_settles(void)
 {
 	bool settles = false;
 
+	/* Without pagemap it is given up. */
 	for (const struct odf_region *region = region_list; region != NULL; region = region->next)
-		settles = settles || keeper_settles_here(region) || keeper_thins_here(region) || keeper_settler.pagemap < 0; /* that one is given up */
+		settles = settles || keeper_settles_here(region) || keeper_thins_here(region) ||
+			  keeper_settler.pagemap < 0;
 	atomic_store(&keeper.settles, settles);
 }
 
@@ -257,7 +261,8 @@ void keeper_between_steps(const struct region_progress *progress)
 	if (pause >= PAUSE_LEAST_NS && !keeper_has_order())
 		keeper_sleep(notices, pause);
 	/* Last, so that it is true of the step that comes. */
-	for (uint64_t wait = SCHEDULE_STOPPED_NS; program_is_stopped(); wait = wait < SCHEDULE_FAST_ASLEEP_NS / 2 ? 2 * wait : SCHEDULE_FAST_ASLEEP_NS) {
+	for (uint64_t wait = SCHEDULE_STOPPED_NS; program_is_stopped();
+	     wait = wait < SCHEDULE_FAST_ASLEEP_NS / 2 ? 2 * wait : SCHEDULE_FAST_ASLEEP_NS) {
 		notices = count_notices();
 		end_if_it_is_time();
 		keeper_answer_at_once();
@@ -298,10 +303,12 @@ static uint64_t settle(struct odf_region *region, const struct schedule_facts *f
 
 static uint64_t give_up(struct odf_region *region, uint64_t now)
 {
+	odf_reason reason;
 	int error;
 
 	region_lock_as_keeper();
-	error = region_give_up(region, region->left_reason != ODF_REASON_NONE ? region->left_reason : ODF_REASON_HEAP_NO_SETTLING);
+	reason = region->left_reason != ODF_REASON_NONE ? region->left_reason : ODF_REASON_HEAP_NO_SETTLING;
+	error = region_give_up(region, reason);
 	region_unlock_as_keeper();
 	return now + (error == 0 ? 0 : SCHEDULE_RETRY_NS);
 }
@@ -342,8 +349,8 @@ static void find_facts(struct odf_region *region, struct schedule_facts *facts)
 	if (facts->left)
 		return;
 	region_lock_as_keeper();
-	facts->lost = region->doubt || region->left_reason != ODF_REASON_NONE || region->failures > SCHEDULE_FAILURES_MOST ||
-		      (keeper_settler.pagemap < 0 && region->visible);
+	facts->lost = region->doubt || region->left_reason != ODF_REASON_NONE ||
+		      region->failures > SCHEDULE_FAILURES_MOST || (keeper_settler.pagemap < 0 && region->visible);
 	facts->settled = region->live_length == region->length;
 	facts->aside_lost = region->aside_lost;
 	facts->vacant = region->vacant;
@@ -384,7 +391,8 @@ static void find_facts(struct odf_region *region, struct schedule_facts *facts)
 		region->touched_read = 0;
 		region->read_look_ns = 0;
 	}
-	facts->touched = region->adopting ? UINT64_MAX : program_faults() - region->seen_faults; /* the next fork copies all of it */
+	/* Of what is being adopted the next fork copies all. */
+	facts->touched = region->adopting ? UINT64_MAX : program_faults() - region->seen_faults;
 	region->ends_seen = program_ended_children() + region_ends_seen();
 	facts->stopped = program_is_stopped() || idle_child_may_end(facts->now);
 	facts->child_ended = region->ends_seen != region->ends_asked_for;
@@ -478,7 +486,8 @@ int keeper_run(void)
 			note_forks(forks - seen.forks, now);
 		seen.forks = forks;
 		keeper_carry_out_order();
-		for (struct odf_region *region = region_list; region != NULL && !keeper_has_order(); region = region->next) {
+		for (struct odf_region *region = region_list; region != NULL && !keeper_has_order();
+		     region = region->next) {
 			uint64_t next = look_after(region, now);
 			then = next < then ? next : then;
 		}
