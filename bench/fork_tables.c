@@ -30,7 +30,7 @@ static const char *const columns[EXPERIMENTS] = {
 		"round_to_p4k,cpu_to_p4k",
 	[ALIVE] =
 		"mib,alive,parent_percent,variant,rounds,held_median_us,held_p90_us,held_max_us,write_median_us,"
-		"p4k_to_this",
+		"p4k_to_this,memory_mib,memory_to_p4k",
 	[FAULT] = "mib,side,access,variant,faults,median_us,mean_us,p99_us,p999_us,worst_us",
 	[SPARSE] =
 		"mib,parent_reads,width_kib,pages,variant,rounds,held_median_us,held_p99_us,held_min_us,"
@@ -231,11 +231,14 @@ static void print_alive(FILE *file, size_t mib, const struct entry *entry, size_
 {
 	const struct series *series = &entry->of[v];
 	struct figures held = FIGURES(series, held_us);
-	char times[32];
+	double memory = FIGURES(series, memory_kib).most;
+	char times[32], memory_to_p4k[32];
 
-	fprintf(file, "%zu,%zu,%g,%s,%zu,%.1f,%.1f,%.1f,%.0f,%s\n", mib, entry->cell.alive, entry->cell.parent_percent,
-		variant_names[v], series->count, held.median, held.p90, held.most, FIGURES(series, parent_us).median,
-		ratio(times, FIGURES(&entry->of[P4K], held_us).median, held.median));
+	fprintf(file, "%zu,%zu,%g,%s,%zu,%.1f,%.1f,%.1f,%.0f,%s,%.0f,%s\n", mib, entry->cell.alive,
+		entry->cell.parent_percent, variant_names[v], series->count, held.median, held.p90, held.most,
+		FIGURES(series, parent_us).median,
+		ratio(times, FIGURES(&entry->of[P4K], held_us).median, held.median), memory / 1024,
+		ratio(memory_to_p4k, memory, FIGURES(&entry->of[P4K], memory_kib).most));
 }
 
 static void print_distribution(FILE *file, size_t mib, const struct entry *entry, size_t v)

@@ -192,10 +192,11 @@ def after_table(found):
 
 
 def alive_table(found):
-    return table(["memory", "children alive", "parent writes", "", "held, median", "90 %", "longest", "the writes", "times as fast"],
+    return table(["memory", "children alive", "parent writes", "", "held, median", "90 %", "longest", "the writes", "times as fast",
+                  "memory", "to plain"],
                  [ours(r["variant"], [amount(r["mib"]), r["alive"], r["parent_percent"] + " %", NAMES[r["variant"]]] +
                        [duration(r[c]) for c in ("held_median_us", "held_p90_us", "held_max_us", "write_median_us")] +
-                       [r["p4k_to_this"]]) for r in found])
+                       [r["p4k_to_this"], r.get("memory_mib", "") + " MiB", r.get("memory_to_p4k", "")]) for r in found])
 
 
 def fault_table(found):

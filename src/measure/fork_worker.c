@@ -15,6 +15,7 @@
 
 #include "clock.h"
 #include "odfork.h"
+#include "process_memory.h"
 #include "spawn_ways.h"
 #include "worker_memory.h"
 
@@ -335,12 +336,30 @@ static void add_child(const struct cell *cell, struct sample *sample)
 	family.count++;
 }
 
+/* Of the process and all of its children. */
+static double family_memory_kib(void)
+{
+	double sum = process_memory_kib(getpid()), one = 0;
+
+	for (size_t i = 0; i < family.count && one >= 0; i++) {
+		one = process_memory_kib(family.pid[(family.oldest + i) % MOST_ALIVE]);
+		sum += one;
+	}
+	if (sum < 0 || one < 0)
+		worker_fail("memory of a process");
+	return worker_region == NULL ? sum : sum + (double)region_info().resident_bytes / 1024;
+}
+
 static size_t round_of_alive(const struct job *job, struct sample *sample)
 {
+	enum { MEMORY_EACH = 8 }; /* rounds, the first left out: it takes as long as some of them */
+
 	while (family.count < job->cell.alive)
 		add_child(&job->cell, sample);
 	add_child(&job->cell, sample);
 	end_oldest();
+	if ((sample - samples) % MEMORY_EACH == 1)
+		sample->memory_kib = family_memory_kib();
 	return 1;
 }
 
