@@ -49,7 +49,7 @@ status=0
 for user in ${ODF_DEBIAN_AS:-root user}; do
 	[ "$user" = root ] && name=root home=$tree/root || { name=tester home=$tree/home/tester; }
 	rm -rf --one-file-system "$home/libodfork"
-	git clone -q . "$home/libodfork"
+	git -c advice.detachedHead=false clone -q . "$home/libodfork"
 	[ "$name" = root ] || chroot "$tree" chown -R tester:tester /home/tester/libodfork
 	for command in bench/demo.sh "tests/run.sh ${ODF_DEBIAN_TEST:-}"; do
 		echo "== $release, $user: $command"
