@@ -85,12 +85,13 @@ static int open_handle(bool by_syscall)
 		struct file_handle handle;
 		unsigned char room[MAX_HANDLE_SZ];
 	} found = { .handle.handle_bytes = MAX_HANDLE_SZ };
-	int mount, directory = open("/tmp", O_RDONLY | O_DIRECTORY);
+	/* any descriptor of that file system will do */
+	int mount, beside = open(direct_path(), O_RDONLY);
 
 	if (name_to_handle_at(AT_FDCWD, direct_path(), &found.handle, &mount, 0) != 0)
 		return -1;
-	return by_syscall ? (int)syscall(SYS_open_by_handle_at, directory, &found.handle, FLAGS)
-			  : open_by_handle_at(directory, &found.handle, FLAGS);
+	return by_syscall ? (int)syscall(SYS_open_by_handle_at, beside, &found.handle, FLAGS)
+			  : open_by_handle_at(beside, &found.handle, FLAGS);
 }
 OPENED(by_handle, open_handle(false))
 OPENED(by_syscall_handle, open_handle(true))
