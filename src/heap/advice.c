@@ -121,8 +121,10 @@ static long advise_span(struct span *span, long advice)
 		return sys_call3(SYS_madvise, span->start, span->length, advice);
 	}
 	if (is_zeroing(advice)) {
-		if (span->kind == REGION_MEMORY)
+		if (span->kind == REGION_MEMORY && advice == MADV_DONTNEED_LOCKED)
 			return span_zero(span);
+		if (span->kind == REGION_MEMORY)
+			return -region_discard_unlocked(span->region, span_offset(span), span->length);
 		/* The kernel's own refusal, of locked memory for one. */
 		error = sys_call3(SYS_madvise, span->start, span->length, advice == MADV_FREE ? MADV_DONTNEED : advice);
 		/* An island that is anonymous has its zeros, and what else is known of it the kernel knows: the list's

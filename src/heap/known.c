@@ -10,17 +10,11 @@ static long lock_all(void *address, size_t length, unsigned flags)
 	return flags == 0 ? sys_call2(SYS_mlock, address, length) : sys_call3(SYS_mlock2, address, length, flags);
 }
 
-/* The kernel tells by refusing to have it invalidated. */
-static bool is_locked(const char *page)
-{
-	return sys_call3(SYS_msync, page, HEAP_PAGE, MS_ASYNC | MS_INVALIDATE) == -EBUSY;
-}
-
 static void note_locks(char *at, char *end, unsigned flags)
 {
 	while (at < end) {
 		struct span span = span_at(at, end);
-		if (span.kind == REGION_ISLAND && is_locked(span.start))
+		if (span.kind == REGION_ISLAND && region_is_locked(span.start, HEAP_PAGE))
 			span_note_advice(&span, KEPT_LOCKED | (flags & MLOCK_ONFAULT ? KEPT_ONFAULT : 0), KEPT_ONFAULT);
 		at += span.length;
 	}

@@ -48,6 +48,54 @@ static void extend(struct span *span, char *end)
 	}
 }
 
+/* So much of what is not in a region is copied at most. */
+#define JOIN_MOST ((size_t)1 << 30)
+
+/* Readable as a whole, anonymous, and with these rights. What has guards in it is not: they are in page tables. */
+static bool can_be_joined(const struct span *part, int protection)
+{
+	return region_bytes_with(part->start, part->length, protection) == part->length &&
+	       sys_call3(SYS_madvise, part->start, part->length, MADV_POPULATE_READ) == 0;
+}
+
+/* A mapping of the program's, parts of which are not the region's and not in its list either: they were left outside
+ * so that they could have large pages, or this is a child, in which what was young is anybody's. Of a process whose
+ * heap has left nothing is touched, as pages may be missing there until the program brings them. */
+static bool join_foreign(struct span *span, char *old, char *end)
+{
+	struct span whole = { .protection = -1 };
+	size_t foreign = 0;
+
+	for (char *at = old; at < end;) {
+		struct span part = span_at(at, end);
+		at += part.length;
+		if (!is_programs(&part)) {
+			foreign += part.length;
+			if (part.kind == REGION_FOREIGN && !part.sealed)
+				continue;
+			return false;
+		}
+		if (whole.protection != -1 && (part.protection != whole.protection || part.advice != whole.advice))
+			return false;
+		whole = part;
+	}
+	if (whole.protection == -1 || !(whole.protection & PROT_READ) || foreign > JOIN_MOST ||
+	    heap_state() == ODF_HEAP_OFF || !region_is_unfiltered())
+		return false;
+	for (char *at = old; at < end;) {
+		struct span part = span_at(at, end);
+		if (!is_programs(&part) && !can_be_joined(&part, whole.protection))
+			return false;
+		at += part.length;
+	}
+	whole.start = old;
+	whole.length = (size_t)(end - old);
+	whole.kind = REGION_ISLAND;
+	whole.young = false;
+	*span = whole;
+	return true;
+}
+
 /* Where the kernel has put something of its own choice nothing else is, whatever the lists have of it. */
 static long note_place(long place, size_t length)
 {
@@ -182,7 +230,10 @@ static long move_span(struct span *span, size_t length, int flags, void *fixed)
 	}
 	for (char *at = span->start, *end = at + span->length; at < end;) {
 		struct span part = span_at(at, end);
-		(void)span_zero(&part);
+		if (part.kind == REGION_FOREIGN)
+			(void)sys_call3(SYS_madvise, part.start, part.length, MADV_DONTNEED);
+		else
+			(void)span_zero(&part);
 		at += part.length;
 	}
 	return place;
@@ -223,6 +274,7 @@ static long remap_locked(char *old, size_t old_length, size_t length, int flags,
 {
 	struct span span = span_at(old, old + old_length);
 	long arguments[6] = { (long)old, (long)old_length, (long)length, flags, (long)fixed, 0 };
+	bool stays, joined;
 
 	if (span.kind == REGION_HOLE)
 		return -EFAULT;
@@ -236,6 +288,8 @@ static long remap_locked(char *old, size_t old_length, size_t length, int flags,
 	extend(&span, old + old_length);
 	if (span.length < old_length)
 		see_one_mapping(&span, old, old_length);
+	stays = length <= old_length && !(flags & (MREMAP_FIXED | MREMAP_DONTUNMAP));
+	joined = span.length < old_length && !stays && join_foreign(&span, old, old + old_length);
 	if (span.kind == REGION_FOREIGN && span.length < old_length) {
 		/* What follows is not the kernel's to unmap or move; whether anything is there at all is its to say. */
 		long error = sys_call5(SYS_mremap, old, HEAP_PAGE, HEAP_PAGE, 0, 0);
@@ -249,7 +303,7 @@ static long remap_locked(char *old, size_t old_length, size_t length, int flags,
 	if (span.kind == REGION_FOREIGN)
 		return flags & MREMAP_FIXED ? span_put_over(fixed, length, SYS_mremap, arguments)
 					    : remap_by_kernel(old, old_length, length, flags, fixed);
-	if (length <= old_length && !(flags & (MREMAP_FIXED | MREMAP_DONTUNMAP))) {
+	if (stays) {
 		long error = span_unmap(old + length, old + old_length);
 		return error < 0 ? error : (long)old;
 	}
@@ -257,7 +311,7 @@ static long remap_locked(char *old, size_t old_length, size_t length, int flags,
 		return -EFAULT; /* more than one mapping */
 	if (length > old_length && span_exceeds_machine(length))
 		return -ENOMEM;
-	if (!(flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) && grow_in_place(&span, length))
+	if (!(flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) && !joined && grow_in_place(&span, length))
 		return (long)old;
 	if (!(flags & MREMAP_MAYMOVE))
 		return -ENOMEM;

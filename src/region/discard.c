@@ -5,6 +5,10 @@
 
 #include "internal.h"
 
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24
+#endif
+
 static size_t word_of(size_t page)
 {
 	return page / 64;
@@ -83,6 +87,11 @@ bool region_map_zeros(char *start, size_t length, int protection)
 	return true;
 }
 
+bool region_hide_zeros(const struct odf_region *region, char *start, size_t length)
+{
+	return region->visible || region->in_place || sys_call3(SYS_madvise, start, length, MADV_DONTFORK) == 0;
+}
+
 /* While FROZEN, and in a child. The pages beyond the capacity, which only end the last table, are not touched. */
 static void lay_zeros(struct odf_region *region, size_t from, size_t length)
 {
@@ -98,9 +107,7 @@ static void lay_zeros(struct odf_region *region, size_t from, size_t length)
 			return;
 		if (region_map_memory(region, from, length)) {
 			region_discard_mark(region, from, length);
-			/* Invariant 3: a part of a region that is hidden is hidden. */
-			if (!region->visible && !region->inherited &&
-			    sys_call3(SYS_madvise, start, length, MADV_DONTFORK) < 0)
+			if (!region->inherited && !region_hide_zeros(region, start, length))
 				region->doubt = true;
 			return;
 		}
@@ -109,15 +116,15 @@ static void lay_zeros(struct odf_region *region, size_t from, size_t length)
 	memset(start, 0, length);
 }
 
-/* ENOMEM: there is nothing somewhere. */
-static int discard_live(struct odf_region *region, size_t from, size_t length)
+/* ENOMEM: there is nothing somewhere. EINVAL: it is locked, which is a reason to leave it as it is if `unlocked`. */
+static int discard_live(struct odf_region *region, size_t from, size_t length, bool unlocked)
 {
 	/* Whatever is there is told first, then the file's pages go by another way: what is there may be another
 	 * file's, put there past us. */
 	long error = region->source != NULL ? sys_call3(SYS_madvise, region->home + from, length, MADV_DONTNEED) : 0;
 
-	if (error == -ENOMEM)
-		return ENOMEM;
+	if (error == -ENOMEM || (error == -EINVAL && unlocked))
+		return (int)-error;
 	if (region->source != NULL && error == 0 && region_punch(region, from, length))
 		return 0;
 	/* The file's pages go, and with them those of the page tables. */
@@ -139,32 +146,54 @@ static bool overlap(struct region_piece a, struct region_piece b, struct region_
 	return from < end;
 }
 
-static int discard_memory(struct odf_region *region, size_t from, size_t length)
+/* Of what is not LIVE. */
+static int discard_private(struct odf_region *region, size_t from, size_t length, bool unlocked)
+{
+	bool own = region->inherited || region->left;
+
+	/* A filter, before which it was left, may punish the question. */
+	if (unlocked && (!own || region_is_unfiltered()) && region_is_locked(region->home + from, length))
+		return EINVAL;
+	lay_zeros(region, from, length);
+	if (own)
+		region->given_back += length;
+	else
+		region_note_released(region, length);
+	return 0;
+}
+
+static int discard_memory(struct odf_region *region, size_t from, size_t length, bool unlocked)
 {
 	struct region_piece wanted = { from, length };
 	struct region_piece pieces[2], part;
 	size_t frozen_from = (region->live_from + region->live_length) % region->length;
-	int count, error = 0;
+	int count, error = 0, failed;
 
-	if (region->inherited || region->left) {
-		region->given_back += length;
-		lay_zeros(region, wanted.from, wanted.length);
-		return 0;
-	}
+	if (region->inherited || region->left)
+		return discard_private(region, wanted.from, wanted.length, unlocked);
 	count = region_pieces(region, region->live_from, region->live_length, pieces);
 	for (int i = 0; i < count; i++)
-		if (overlap(pieces[i], wanted, &part) && discard_live(region, part.from, part.length) != 0)
-			error = ENOMEM;
+		if (overlap(pieces[i], wanted, &part) &&
+		    (failed = discard_live(region, part.from, part.length, unlocked)) != 0)
+			error = failed;
 	count = region_pieces(region, frozen_from, region->length - region->live_length, pieces);
 	for (int i = 0; i < count; i++)
-		if (overlap(pieces[i], wanted, &part)) {
-			lay_zeros(region, part.from, part.length);
-			region_note_released(region, part.length);
-		}
+		if (overlap(pieces[i], wanted, &part) &&
+		    (failed = discard_private(region, part.from, part.length, unlocked)) != 0)
+			error = failed;
 	return error;
 }
 
-int region_discard(struct odf_region *region, size_t from, size_t length)
+/* What turned out not to be memory of the region's, by the kernel. Before Linux 5.18 locked memory is discarded by
+ * none of its calls. */
+static long discard_by_kernel(char *start, size_t length, bool unlocked)
+{
+	long error = sys_call3(SYS_madvise, start, length, unlocked ? MADV_DONTNEED : MADV_DONTNEED_LOCKED);
+
+	return error == -EINVAL && !unlocked ? sys_call3(SYS_madvise, start, length, MADV_DONTNEED) : error;
+}
+
+static int discard(struct odf_region *region, size_t from, size_t length, bool unlocked)
 {
 	size_t limit = from + length, end = limit;
 	bool changed = false;
@@ -176,22 +205,36 @@ int region_discard(struct odf_region *region, size_t from, size_t length)
 	else if (!region->inherited && !(region_is_live(region, from, &end) && end == limit))
 		(void)region_verify_now(region, from, length, &changed);
 	if (!changed)
-		error = discard_memory(region, from, length);
-	if (error == ENOMEM && region->extents != NULL)
+		error = discard_memory(region, from, length, unlocked);
+	if (error != 0 && region->extents != NULL)
 		(void)region_verify_now(region, from, length, &changed);
+	if (changed && error == EINVAL) /* by what is not the region's, perhaps, which has its own turn */
+		error = 0;
 	for (size_t at = from; changed && at < limit; at = end) {
 		const struct region_extent *extent = region_extent_at(region, at, limit, &end);
 		char *start = region->home + at;
-		if (extent == NULL)
-			(void)discard_memory(region, at, end - at);
-		else if (sys_call3(SYS_madvise, start, end - at, MADV_DONTNEED) == -ENOMEM)
-			error = ENOMEM;
+		long failed = extent == NULL ? -discard_memory(region, at, end - at, unlocked)
+					     : discard_by_kernel(start, end - at, unlocked);
+		if (failed == -ENOMEM || (failed == -EINVAL && unlocked))
+			error = (int)-failed;
+		else if (extent == NULL)
+			continue;
 		/* What has other rights by now may show the file still, which has old bytes there. */
 		else if (extent->kind == REGION_ISLAND && !region_is_one_anonymous(start, end - at) &&
 			 !region_map_zeros(start, end - at, extent->protection))
 			error = ENOMEM;
 	}
 	return error;
+}
+
+int region_discard(struct odf_region *region, size_t from, size_t length)
+{
+	return discard(region, from, length, false);
+}
+
+int region_discard_unlocked(struct odf_region *region, size_t from, size_t length)
+{
+	return discard(region, from, length, true);
 }
 
 int odf_region_discard(odf_region *region, void *address, size_t length)

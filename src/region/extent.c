@@ -24,11 +24,24 @@
 /* A slice of what is punched at a time: freeing 16 MiB takes a millisecond. */
 #define CLEAN_SLICE ((size_t)16 << 20)
 
+/* Anonymous memory at home is the process's own, and shares nothing with anybody. In a window the program may move it
+ * away by a call that nobody sees, and it would be hidden from children there for good. */
+static bool is_never_hidden(const struct odf_region *region, size_t at, size_t *end)
+{
+	bool anonymous;
+
+	if (!region->in_place)
+		return false;
+	*end = region_discard_run(region, at / REGION_PAGE, *end / REGION_PAGE, &anonymous) * REGION_PAGE;
+	return anonymous;
+}
+
 int region_advise(struct odf_region *region, int advice)
 {
 	for (size_t at = 0, end; at < region->length; at = end) {
 		bool changed = false;
 		if (region_extent_at(region, at, region->length, &end) != NULL ||
+		    (advice == MADV_DONTFORK && is_never_hidden(region, at, &end)) ||
 		    sys_call3(SYS_madvise, region->home + at, end - at, advice) == 0)
 			continue;
 		/* The kernel refuses where the program has taken some of it away. */
@@ -170,8 +183,7 @@ static int take_run(struct odf_region *region, struct region_extent run, bool li
 		return ENOMEM;
 	if (!region_map_memory(region, run.from, run.length))
 		return ENOMEM;
-	/* Invariant 3: a part of a region that is hidden is hidden. */
-	if (!region->visible && sys_call3(SYS_madvise, home, run.length, MADV_DONTFORK) < 0)
+	if (!region_hide_zeros(region, home, run.length))
 		region->doubt = true;
 	region_discard_mark(region, run.from, run.length);
 	run.kind = REGION_MEMORY;

@@ -172,6 +172,20 @@ static void copy_back(const struct region_settler *settler, char *from, char *to
 		region_pause_ms(1);
 }
 
+/* Anonymous memory of a window is not hidden from children, but for as long as its pages are elsewhere: a child that
+ * comes past us would find zeros there. */
+static void hide_zeros(const struct odf_region *region, const struct step *step, int advice)
+{
+	size_t page = step->from / REGION_PAGE, limit = (step->from + step->length) / REGION_PAGE;
+	bool zeros;
+
+	for (size_t end; region->in_place && page < limit; page = end) {
+		end = region_discard_run(region, page, limit, &zeros);
+		if (zeros) /* refused, it is as it was */
+			(void)sys_call3(SYS_madvise, region->home + page * REGION_PAGE, (end - page) * REGION_PAGE, advice);
+	}
+}
+
 /* Undoes detach. By copies: moves back would need mappings, which may be what is short. */
 static void attach(struct odf_region *region, const struct region_settler *settler, const struct step *step)
 {
@@ -193,6 +207,12 @@ static void attach(struct odf_region *region, const struct region_settler *settl
 	}
 	unregister(settler, step->home, step->length);
 	step_wake(settler, step);
+}
+
+static void put_back(struct odf_region *region, const struct region_settler *settler, const struct step *step)
+{
+	attach(region, settler, step);
+	hide_zeros(region, step, MADV_DOFORK);
 }
 
 /* One run that is all file or all zeros laid over it, up to `end`. */
@@ -231,13 +251,14 @@ static int detach(struct odf_region *region, const struct region_settler *settle
 	int error = 0;
 
 	desk->taken = desk->taken_count = 0;
+	hide_zeros(region, step, MADV_DONTFORK);
 	while (desk->taken < step->length && error == 0) {
 		bool zeros;
 		size_t next = region_discard_run(region, first + desk->taken / REGION_PAGE, end, &zeros);
 		error = detach_run(region, settler, step, (next - first) * REGION_PAGE, zeros);
 	}
 	if (error != 0)
-		attach(region, settler, step);
+		put_back(region, settler, step);
 	return error;
 }
 
@@ -291,7 +312,7 @@ int step_hold(struct odf_region *region, const struct region_settler *settler, s
 void step_let_go(struct odf_region *region, const struct region_settler *settler, const struct step *step)
 {
 	if (!step->is_protected) {
-		attach(region, settler, step);
+		put_back(region, settler, step);
 		return;
 	}
 	unregister(settler, step->home, step->length);

@@ -59,10 +59,9 @@
  *      and can be sealed against writing exactly when no mapping of it is left. One token per freeze. Who gives his up
  *      is alone with his memory and makes no call any more but the one that ends him (ends.c).
  *   3. A child that did not come through us never shares memory with us: home is MADV_DONTFORK where it is LIVE, and
- * all of it from the question
- *      about descendants until the next freeze. A child may have a token without home, which only makes the answer
- * late, but never home without
- *      its token.
+ *      all of it from the question about descendants until the next freeze; in a window but for its anonymous memory,
+ *      which has nothing of the file's. A child may have a token without home, which only makes the answer late, but
+ *      never home without its token.
  *   4. Freeze is all or nothing: if it fails, what was LIVE is LIVE, and the fork fails with ENOMEM.
  *   5. Any doubt leaves the region FROZEN: always correct, only slower.
  *   6. In a child home is ordinary private memory. What is discarded there or while FROZEN reads as zeros: anonymous
@@ -475,6 +474,9 @@ bool region_is_discarded(const struct odf_region *region, size_t page);
 /* The end of the run of pages from `page` on that are discarded or not, at most `limit`. */
 size_t region_discard_run(const struct odf_region *region, size_t page, size_t limit, bool *discarded);
 void region_discard_forget(struct odf_region *region, size_t from, size_t length);
+/* Invariant 3: anonymous memory that comes to lie in a region that is hidden is hidden; but in a window, where the
+ * program may move it away past us. False: it is not. */
+bool region_hide_zeros(const struct odf_region *region, char *start, size_t length);
 
 /* ---- thin.c, under the lock ---- */
 /* So much of what was FROZEN has been given back, or lies under zeros: the file still has it. */

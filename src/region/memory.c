@@ -99,6 +99,12 @@ bool region_is_mapped(char *address, size_t size)
 	return sys_call3(SYS_msync, address, size, MS_ASYNC) != -ENOMEM;
 }
 
+bool region_is_locked(const char *address, size_t size)
+{
+	/* Which the kernel refuses to have invalidated; and of other memory it does nothing for that. */
+	return sys_call3(SYS_msync, address, size, MS_ASYNC | MS_INVALIDATE) == -EBUSY;
+}
+
 /* Whether a move that is refused because its source is two mappings has unmapped its destination by then. Kernels
  * before 6.17 refuse all such moves, after that; later ones refuse only mappings under userfaultfd, before. */
 static bool refusal_unmaps = true;

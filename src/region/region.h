@@ -132,6 +132,7 @@ size_t region_find_hole(const struct odf_region *region, size_t length, size_t a
 /* What the program has done there by system calls past us is found out: what is not the region's is a foreign place
  * then, and what has other rights an island. 0 or an errno value: it is not known. */
 int region_check(struct odf_region *region, size_t from, size_t length);
+bool region_is_locked(const char *address, size_t size); /* some of it is */
 /* For the kernel it is part of one private anonymous mapping. */
 bool region_is_one_anonymous(const char *start, size_t length);
 /* 0 or an errno value; what was done before a failure stays done, and is told by region_run_at. EAGAIN: the list has
@@ -144,6 +145,8 @@ int region_give(struct odf_region *region, size_t from, size_t length); /* memor
 int region_cut(struct odf_region *region, size_t from, size_t length);
 /* Memory reads as zeros. ENOMEM: somewhere is none. */
 int region_discard(struct odf_region *region, size_t from, size_t length);
+/* The same for advice that locked memory is not to have: EINVAL: some is locked, by calls past us. */
+int region_discard_unlocked(struct odf_region *region, size_t from, size_t length);
 /* Foreign places become holes: what is there is unmapped. In a child that is all. */
 int region_reclaim(struct odf_region *region, size_t from, size_t length);
 /* Around a call that puts another mapping there. The end only if it was put. */

@@ -244,9 +244,6 @@ static int adopt_run(struct odf_region *region, struct region_extent run)
 
 	if (error != 0)
 		return error;
-	/* Invariant 3: a part of a region that is hidden is hidden. */
-	if (!region->visible && sys_call3(SYS_madvise, region->home + run.from, run.length, MADV_DONTFORK) < 0)
-		return ENOMEM;
 	region_discard_mark(region, run.from, run.length);
 	run.kind = REGION_MEMORY;
 	record_memory(region, run);
@@ -276,7 +273,8 @@ static size_t true_length(const struct odf_region *region, struct region_maps *m
 			*other = start < limit ? start : limit;
 			return end - at;
 		}
-		if (mapping.inode != 0 || mapping.device != 0 || mapping.shared || mapping.protection != region->rights) {
+		if (mapping.inode != 0 || mapping.device != 0 || mapping.shared || mapping.protection != region->rights ||
+		    region_is_locked(region->home + end, next - end)) {
 			*other = next;
 			return end - at;
 		}

@@ -30,6 +30,9 @@
 #define PR_SET_VMA           0x53564d41
 #define PR_SET_VMA_ANON_NAME 0
 #endif
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24
+#endif
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
 #endif
@@ -280,6 +283,13 @@ void advised_over_a_gap(void);
 void mapped_where_another_was(void);
 void given_where_another_was(void);
 void given_from_elsewhere(void);
+void moved_away_while_hidden(void);
+
+/* moved_kinds.c */
+void moved_with_large_pages(void);
+void moved_by_a_child(void);
+void locked_past(void);
+void locked_past_before_a_fork(void);
 
 /* moved_refused.c */
 void mapping_refused(void);

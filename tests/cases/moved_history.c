@@ -3,6 +3,8 @@
  * Cases of test_moved: what the library has in its lists of a place where the program has changed things by system
  * calls that it does not see, when the program then asks for something there.
  */
+#include <dirent.h>
+
 #include "moved.h"
 
 #ifndef MREMAP_DONTUNMAP
@@ -117,4 +119,116 @@ void given_where_another_was(void)
 void given_from_elsewhere(void)
 {
 	move_where_another_was((char *)raw(SYS_mmap, (char *)((uintptr_t)9 << 40), 2 * PAGE, RW, PLAIN, -1, 0));
+}
+
+/* What the kernel knows of the mapping at an address, as smaps has it: " rd wr ... "; "": nothing is there. */
+static const char *flags_of(const void *address)
+{
+	static char line[512];
+	FILE *maps = fopen("/proc/self/smaps", "re");
+	bool found = false;
+
+	must(maps != NULL);
+	while (fgets(line, sizeof line, maps) != NULL) {
+		unsigned long start, end;
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			found = (unsigned long)address >= start && (unsigned long)address < end;
+		else if (found && strncmp(line, "VmFlags:", 8) == 0)
+			break;
+	}
+	fclose(maps);
+	return found ? line : "";
+}
+
+/* Of a child of this process by that name. 0: it is not one. */
+static char state_of(const char *id, const char *name)
+{
+	char path[300], text[128] = "", state = 0;
+	int parent = 0;
+	FILE *stat;
+
+	snprintf(path, sizeof path, "/proc/%s/stat", id);
+	stat = fopen(path, "re");
+	if (stat == NULL)
+		return 0;
+	if (fgets(text, sizeof text, stat) == NULL || strstr(text, name) == NULL ||
+	    sscanf(strrchr(text, ')'), ") %c %d", &state, &parent) != 2 || parent != getpid())
+		state = 0;
+	fclose(stat);
+	return state;
+}
+
+#define KEEPER "(odfork-keeper)"
+
+static void stop_keeper(pid_t keeper)
+{
+	char id[32];
+
+	snprintf(id, sizeof id, "%d", keeper);
+	must(kill(keeper, SIGSTOP) == 0);
+	while (state_of(id, KEEPER) != 'T')
+		wait_ms(1);
+}
+
+/* The process that settles beside the program; 0: there is none. */
+static pid_t find_keeper(void)
+{
+	DIR *processes = opendir("/proc");
+	struct dirent *entry;
+	pid_t found = 0;
+
+	must(processes != NULL);
+	while (found == 0 && (entry = readdir(processes)) != NULL)
+		if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9' && state_of(entry->d_name, KEEPER) != 0)
+			found = atoi(entry->d_name);
+	closedir(processes);
+	return found;
+}
+
+/* Between the question about descendants and the end of the settle that follows: zeros are laid over it still, and
+ * what is beside it children past the library are not to have. */
+static bool is_dropped_and_beside_hidden(const char *dropped, const char *beside)
+{
+	return strstr(line_of(dropped), " rw-p 00000000 00:00 0") != NULL && strstr(flags_of(dropped), " u") == NULL &&
+	       strstr(line_of(beside), " rw-p ") != NULL && strstr(flags_of(beside), " dc") != NULL;
+}
+
+static char *moved_to;
+
+static bool is_4_elsewhere(char *p)
+{
+	return p[0] == 5 && moved_to[0] == 4 && moved_to[MIB - 1] == 4;
+}
+
+/* Memory that is the process's own already while the rest is hidden from children is theirs wherever it is moved. */
+void moved_away_while_hidden(void)
+{
+	char *p = map_inside(32 * MIB), *dropped = p + 24 * MIB;
+	void *place = mmap(NULL, MIB, PROT_NONE, PLAIN, -1, 0);
+	pid_t keeper = find_keeper();
+	bool seen = !settles();
+
+	must(place != MAP_FAILED);
+	for (int round = 0; round < 100 && !seen; round++) {
+		pid_t child = hold();
+		must(keeper != 0);
+		memset(p, 5, 32 * MIB); /* a settle of many steps */
+		must(madvise(dropped, MIB, MADV_DONTNEED) == 0);
+		memset(dropped, 4, MIB);
+		let_go(child);
+		while (!seen && !is_all_live(p, 32 * MIB)) {
+			stop_keeper(keeper);
+			seen = is_dropped_and_beside_hidden(dropped, dropped + 4 * MIB);
+			must(seen || kill(keeper, SIGCONT) == 0);
+		}
+	}
+	must(seen);
+	if (!settles()) {
+		memset(p, 5, 32 * MIB);
+		memset(dropped, 4, MIB);
+	}
+	moved_to = (char *)raw(SYS_mremap, dropped, MIB, MIB, MREMAP_MAYMOVE | MREMAP_FIXED, (long)place, 0);
+	must(moved_to == place);
+	must(!settles() || kill(keeper, SIGCONT) == 0);
+	over_forks(is_4_elsewhere, p);
 }

@@ -109,9 +109,9 @@ mutant refused_mapping_is_lost heap/span.c moved_mapping_refused \
 	's/if \(pass == 1 &&\s*\(result >= 0.*?ENOMEM\)\)/if (pass == 1)/s'
 
 # ---- Rights, advice, locks -------------------------------------------------------------------------------------------
-mutant gap_written_to region/discard.c moved_moved_away_dropped_around 's/if \(error == -ENOMEM\)\s*return ENOMEM;//'
-mutant dontneed_keeps_memory heap/span.c model_160 \
-	's/return -region_discard\(span->region, span_offset\(span\), span->length\);/return 0;/'
+mutant gap_written_to region/discard.c moved_moved_away_dropped_around 's/error == -ENOMEM \|\| //'
+mutant dontneed_keeps_memory heap/advice.c model_160 \
+	's/return -region_discard_unlocked\(span->region, span_offset\(span\), span->length\);/return 0;/'
 mutant_of_settling dontneed_keeps_islands heap/span.c mappings \
 	's/if \(!region_map_zeros\(span->start, span->length, span->protection\)\)/if (false)/'
 mutant zeros_without_rights heap/span.c model_160 \

@@ -173,7 +173,7 @@ mutant discard_small_ignored 6 discard.c discard_while_frozen 's/\tmemset\(start
 mutant discard_live_ignored 6 discard.c discard_while_live \
 	's/if \(sys_call3\(SYS_madvise, region->home \+ from, length, MADV_REMOVE\) < 0\)[^;]*;//'
 mutant discard_in_child_ignored 6 discard.c child_is_a_program_too \
-	's/lay_zeros\(region, wanted.from, wanted.length\);//'
+	's/\tlay_zeros\(region, from, length\);/if (!region->inherited) lay_zeros(region, from, length);/'
 mutant discard_not_forgotten 6 settle.c discard_is_forgotten \
 	's/region_discard_forget\(region, step->from, step->length\);//'
 mutant merged_before_the_punch 6 merge.c written_after_a_discard \
@@ -253,8 +253,7 @@ mutant aside_of_a_hole_without_rights - extent.c holes_taken_while_frozen \
 mutant taken_not_discarded 6 extent.c memory_taken_again_is_zero \
 	's/region_discard_mark\(region, run.from, run.length\);//'
 mutant taken_visible_amid_settle 3 extent.c taken_amid_a_settle_is_hidden \
-	's/if \(!region->visible && sys_call3\(SYS_madvise, home, run.length, MADV_DONTFORK\) < 0\)\s*'\
-'region->doubt = true;//'
+	's/if \(!region_hide_zeros\(region, home, run.length\)\)\s*region->doubt = true;//'
 mutant border_of_live_ignored - extent.c over_the_end_of_what_is_live \
 	's/(bool live = region_is_live\(region, at, &end\);)\n\t\trun.length = end - at;/$1 end = at + run.length;/'
 mutant given_island_leaves_verdict 1 extent.c islands_of_raw_children \
