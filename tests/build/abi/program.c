@@ -36,7 +36,10 @@ static void must_stand(const unsigned char *guard)
 }
 
 #ifdef ODF_NEWER
-#define MUST_BE_WHOLE(name) REQUIRE(name.it.next_member == 0); REQUIRE(name.it.size == sizeof name.it); must_stand(name.guard)
+#define MUST_BE_WHOLE(name)                          \
+	REQUIRE(name.it.next_member == 0);           \
+	REQUIRE(name.it.size == sizeof name.it);     \
+	must_stand(name.guard)
 #else
 #define MUST_BE_WHOLE(name) REQUIRE(name.it.size == sizeof name.it); must_stand(name.guard)
 #endif
