@@ -21,6 +21,10 @@
 #define UFFD_USER_MODE_ONLY 1
 #endif
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
 /* Another thread that reads there at that moment may bring a page of the file back. */
 #define TRIES 8
 
@@ -73,6 +77,14 @@ static bool put(int file, char *start, size_t length)
 	return error == 0;
 }
 
+/* To register it cuts it out of the mapping that it is a part of. Until Linux 6.16 the parts become one again only if
+ * a page of the process's own had been there before the cut; else a mapping stays for each piece, in a child for each
+ * value that it gives back. So there is one, which goes with the piece. */
+static bool has_been_written(char *start)
+{
+	return sys_call3(SYS_madvise, start, REGION_PAGE, MADV_POPULATE_WRITE) == 0;
+}
+
 bool region_put_zero_pages(char *start, size_t length)
 {
 	static atomic_bool fails;
@@ -89,6 +101,10 @@ bool region_put_zero_pages(char *start, size_t length)
 	if (file < 0) {
 		if (file == -EPERM || file == -ENOSYS || file == -EINVAL) /* not for want of a descriptor */
 			atomic_store_explicit(&fails, true, memory_order_relaxed);
+		return false;
+	}
+	if (!has_been_written(start)) {
+		sys_close(file);
 		return false;
 	}
 	/* Registered before anything goes: who comes meanwhile waits, and finds zeros. */

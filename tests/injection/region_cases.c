@@ -58,6 +58,8 @@ static const struct {
 	CASE(discards_are_punched),
 	CASE(written_after_a_discard),
 	CASE(discard_is_forgotten),
+	CASE(zeros_take_no_mapping),
+	CASE(zeros_take_no_mapping_without_populate),
 	CASE(threads_amid_a_step),
 	CASE(threads_after_a_failed_step),
 	CASE(no_settling_beside_threads),

@@ -144,6 +144,10 @@ void discards_are_punched(void);
 void written_after_a_discard(void);
 void discard_is_forgotten(void);
 
+/* region_cases_zeros.c */
+void zeros_take_no_mapping(void);
+void zeros_take_no_mapping_without_populate(void);
+
 /* region_cases_threads.c */
 extern atomic_int touched;
 extern const size_t meeting[];
