@@ -54,12 +54,13 @@ if [ -z "$work" ]; then
 	trap 'rm -rf "$work"' EXIT
 	trap 'exit 130' INT TERM HUP
 fi
-[ $# -gt 0 ] || set -- test_capability test_fd_map test_text test_describe test_strategy test_fork test_process test_spawn \
-	test_spawn_contract test_spawn_errors test_spawn_identity test_spawn_streams test_threads test_userfault test_region \
-	test_region_extents test_region_model test_region_threads region_cases region_limits region_forks test_keeper \
-	test_keeper_looks keeper_seen keeper_ends test_heap test_heap_tables test_heap_model heap_limits test_moved outlives \
-	gives_back shapes aging ends_early in_place_edges malloc_in_place maps_read core_dumps test_injection \
-	test_region_injection test_robust_forks test_sandbox test_pool_spawn test_pool_tasks test_pool_workers fuzz fuzz_read
+[ $# -gt 0 ] || set -- test_capability test_fd_map test_text test_describe test_strategy test_fork test_process \
+	test_spawn test_spawn_contract test_spawn_errors test_spawn_identity test_spawn_streams test_threads \
+	test_userfault test_region test_region_extents test_region_model test_region_threads region_cases \
+	region_limits region_forks test_keeper test_keeper_looks keeper_seen keeper_ends test_heap \
+	test_heap_tables test_heap_model heap_limits test_moved outlives gives_back shapes aging ends_early \
+	in_place_edges malloc_in_place maps_read core_dumps test_injection test_region_injection \
+	test_robust_forks test_sandbox test_pool_spawn test_pool_tasks test_pool_workers fuzz fuzz_read
 
 # ---- Packages of that machine, past this system's own list of packages ----
 mkdir -p "$work/apt/lists/partial" "$work/apt/archives/partial" "$work/packages" "$work/target"
@@ -141,7 +142,8 @@ cp -R tests "$root/source/"
 # ---- What runs there ----
 printf '%s\n' "$@" > "$root/tests"
 printf '%s\n' "seconds=${ODF_SYSTEM_SECONDS:-900}" "users='${ODF_SYSTEM_AS:-root}'" \
-	"export ODF_TEST_SEEDS=${ODF_TEST_SEEDS:-16} ODF_TEST_SECONDS=${ODF_TEST_SECONDS:-20}" > "$root/settings"
+	"export ODF_CASE_SECONDS=600 ODF_TEST_SEEDS=${ODF_TEST_SEEDS:-16} ODF_TEST_SECONDS=${ODF_TEST_SECONDS:-20}" \
+	> "$root/settings"
 cat > "$root/init" <<'END'
 #!/bin/sh
 export PATH=/usr/local/bin:/usr/bin:/usr/sbin:/rest HOME=/tmp ODF_BUILD=/build ODF_SOURCE=/source

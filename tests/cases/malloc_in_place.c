@@ -338,13 +338,13 @@ static char *output_of(const char *program, size_t which, const char *library, i
 
 int main(int argc, char **argv)
 {
-	const char *build = getenv("ODF_BUILD");
+	const char *build = getenv("ODF_BUILD"), *seconds = getenv("ODF_CASE_SECONDS"); /* where the machine is slow */
 	char library[4096], program[4096] = "";
 	int failed = 0;
 
 	for (size_t i = 0; argc == 2 && i < CASES; i++)
 		if (strcmp(argv[1], cases[i].name) == 0) {
-			alarm(120);
+			alarm(seconds == NULL ? 120 : (unsigned)atoi(seconds));
 			cases[i].run();
 			if (is_preloaded() && !cases[i].leaves) { /* it is what was tried */
 				odf_heap_info found = info();

@@ -220,6 +220,14 @@ struct preloaded_case {
 	void (*run)(char *words[CASE_WORDS]);
 };
 
+/* How long a case may take: ODF_CASE_SECONDS, where the machine is slow. */
+static inline unsigned case_seconds(void)
+{
+	const char *seconds = getenv("ODF_CASE_SECONDS");
+
+	return seconds != NULL ? (unsigned)atoi(seconds) : 60;
+}
+
 static inline int execute(const char *heap, const char *const words[], void (*before)(const void *),
 			  const void *argument)
 {
@@ -235,7 +243,7 @@ static inline int execute(const char *heap, const char *const words[], void (*be
 			setenv("LD_PRELOAD", library, 1);
 			setenv("ODFORK_HEAP", heap, 1);
 		}
-		alarm(60);
+		alarm(case_seconds());
 		if (before != NULL)
 			before(argument);
 		execv("/proc/self/exe", (char *const *)(uintptr_t)words);
