@@ -5,7 +5,7 @@
 # Expected:  a job that a command leaves in the background goes on when the command has ended, under fakeroot as
 #            without it; at most it no longer sees the pretended owners.
 # Behaviour: fakeroot ends its daemon and removes its message queue and semaphore when the command that it was given
-#            ends. Whatever is left ends with status 1 at the next file that it looks at: the library that fakeroot
+#            ends. Whatever is left ends with an error at the next file that it looks at: the library that fakeroot
 #            preloads calls exit in the middle of stat, in a shell as in any program. A server that a package's build
 #            or test starts under fakeroot is gone soon after the step that started it. fakeroot-tcp, of the same
 #            package, has the daemon ended as well, and its job goes on.
