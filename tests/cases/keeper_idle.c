@@ -33,7 +33,7 @@ static void *fork_some_times(void *unused)
 
 	must(write(forker_says[1], &thread, sizeof thread) == sizeof thread);
 	wait_ms(1); /* traced by now or soon */
-	for (unsigned i = 0;; i++) {
+	for (;;) {
 		pid_t pid = fork();
 		must(pid >= 0);
 		if (pid == 0)
