@@ -130,7 +130,8 @@ static void bury(unsigned worker, int status, const struct rusage *usage)
 	struct share *share = manager.view.head;
 	struct worker_seat *seat = seat_of(worker);
 	unsigned index = atomic_load(&seat->slot), state = atomic_load(&seat->state);
-	unsigned used = atomic_load(&share->used), found = 0;
+	unsigned used = atomic_load(&share->used);
+	bool lost = state != WORKER_RETIRED && (!WIFEXITED(status) || WEXITSTATUS(status) != 0);
 
 	if (index != 0 && index <= share->slots &&
 	    SLOT_KIND(atomic_load(&manager.view.slots[index - 1].state)) == SLOT_ENDED) {
@@ -138,16 +139,14 @@ static void bury(unsigned worker, int status, const struct rusage *usage)
 		share_futex_wake(&manager.view.slots[index - 1].state, INT_MAX);
 		share_tell(&manager.view, index - 1, true);
 	}
-	for (index = 0; index < used; index++) {
-		unsigned of = atomic_load(&manager.view.slots[index].state);
-
-		if (!is_of(of, worker))
-			continue;
-		answer(index, worker, why_it_died(&manager.view.slots[index], status, usage), status);
-		found++;
-	}
-	if (found > 0 || (state != WORKER_RETIRED && (!WIFEXITED(status) || WEXITSTATUS(status) != 0)))
+	/* It is counted before a task has its answer: who has that may look. */
+	for (index = 0; index < used && !lost; index++)
+		lost = is_of(atomic_load(&manager.view.slots[index].state), worker);
+	if (lost)
 		atomic_fetch_add(&share->lost, 1);
+	for (index = 0; index < used; index++)
+		if (is_of(atomic_load(&manager.view.slots[index].state), worker))
+			answer(index, worker, why_it_died(&manager.view.slots[index], status, usage), status);
 	manager.stillborn = state == WORKER_STARTING ? manager.stillborn + 1 : 0;
 	manager.last_status = status;
 	if (state != WORKER_RETIRED && !(WIFEXITED(status) && WEXITSTATUS(status) == 0))

@@ -37,6 +37,7 @@ static void test_worker_dies(void **state)
 		int status;
 
 		assert_int_equal(odf_task_wait(task, &output, &length, 30000), ECHILD);
+		assert_true(pool_info_of(pool).lost > i); /* who has the answer finds it counted */
 		assert_null(output);
 		assert_int_equal(length, 0);
 		status = info_of(task).wait_status;
