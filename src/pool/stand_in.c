@@ -64,9 +64,14 @@ static _Noreturn void end(int status)
  * has. */
 static void renew_sequences(void)
 {
-#if defined __x86_64__ && defined RSEQ_SIG
+#if defined RSEQ_SIG && (defined __x86_64__ || defined __aarch64__)
+#ifdef __x86_64__
+	char *thread = (char *)pthread_self();
+#else
+	char *thread = __builtin_thread_pointer();
+#endif
 	if (&__rseq_size != NULL && __rseq_size != 0)
-		(void)sys_call4(SYS_rseq, (char *)pthread_self() + __rseq_offset, 32, 0, RSEQ_SIG);
+		(void)sys_call4(SYS_rseq, thread + __rseq_offset, 32, 0, RSEQ_SIG);
 #endif
 }
 

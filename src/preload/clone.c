@@ -83,7 +83,7 @@ EXPORTED int clone(int (*function)(void *), void *stack, int flags, void *argume
 	return pid;
 }
 
-#if defined __x86_64__ && !defined __ILP32__
+#if PRELOAD_HAS_SYSCALL
 struct clone3_arguments {
 	uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack;
 };

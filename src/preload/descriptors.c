@@ -291,11 +291,13 @@ EXPORTED int ioctl(int file, unsigned long request, ...)
 
 /* ---- The same by syscall() ---- */
 
-#if defined __x86_64__ && !defined __ILP32__
+#if PRELOAD_HAS_SYSCALL
+#ifdef SYS_open
 long syscall_open(long number, const long w[6])
 {
 	return opened((int)sys_call3(number, w[0], w[1], w[2]), (int)w[1]);
 }
+#endif
 
 long syscall_openat(long number, const long w[6])
 {

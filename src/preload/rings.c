@@ -118,7 +118,7 @@ EXPORTED int io_uring_setup(unsigned entries, void *parameters)
 	return (int)made_ring(next(entries, parameters));
 }
 
-#if defined __x86_64__ && !defined __ILP32__
+#if PRELOAD_HAS_SYSCALL
 long syscall_io_uring_setup(long number, const long w[6])
 {
 	before_setup((const void *)w[1]);

@@ -2,9 +2,9 @@
  *
  * libc's syscall(): one table of the numbers that are not simply passed on. All others cost a look at it.
  */
-#if defined __x86_64__ && !defined __ILP32__
 #include "syscall.h"
 
+#if PRELOAD_HAS_SYSCALL
 #include <errno.h>
 #include <linux/futex.h>
 #include <linux/seccomp.h>
@@ -196,7 +196,9 @@ static const struct syscall_entry table[] = {
 	[SYS_shmdt] = { NULL, do_shmdt },
 	[SYS_remap_file_pages] = { NULL, do_remap_file_pages },
 	[NUMBER_MSEAL] = { NULL, do_mseal },
+#ifdef SYS_fork /* AArch64 never had it */
 	[SYS_fork] = { syscall_look_at_fork, syscall_make_process },
+#endif
 	[SYS_clone] = { syscall_look_at_clone, syscall_make_process },
 	[SYS_clone3] = { syscall_look_at_clone3, syscall_make_process },
 	[SYS_execve] = { NULL, syscall_execve },
@@ -211,7 +213,9 @@ static const struct syscall_entry table[] = {
 	[SYS_futex] = { look_at_futex, NULL },
 	[SYS_io_uring_register] = { look_at_ring, NULL },
 	[SYS_io_uring_setup] = { NULL, syscall_io_uring_setup },
+#ifdef SYS_open
 	[SYS_open] = { NULL, syscall_open },
+#endif
 	[SYS_openat] = { NULL, syscall_openat },
 	[SYS_openat2] = { NULL, syscall_receive },
 	[SYS_open_by_handle_at] = { NULL, syscall_open_by_handle_at },
@@ -230,8 +234,13 @@ static const struct syscall_entry *find_entry(long number)
 	return (unsigned long)number < sizeof table / sizeof *table ? &table[number] : NULL;
 }
 
-/* Called from below with what syscall() was given: the number, the first five words, and above the return address the
- * sixth. */
+/* Called from below with what syscall() was given: the number, the first five words, and where SIXTH says the sixth: on
+ * x86-64 above the return address. */
+#ifdef __x86_64__
+#define SIXTH 7
+#else
+#define SIXTH 6
+#endif
 __attribute__((used)) bool interposed_is_ours(const long *frame);
 bool interposed_is_ours(const long *frame)
 {
@@ -244,7 +253,7 @@ bool interposed_is_ours(const long *frame)
 		return true;
 	for (int i = 0; i < 5; i++)
 		words[i] = frame[1 + i];
-	words[5] = frame[7];
+	words[5] = frame[SIXTH];
 	return entry->look(words) && entry->answer != NULL;
 }
 
@@ -269,6 +278,7 @@ libc_syscall_function *interposed_libc_syscall(void)
 
 /* A jump and no call, as the child of a call with CLONE_VM returns on its parent's stack, which must then hold nothing
  * of ours. The seventh argument of interposed_call is where it is for syscall(). */
+#ifdef __x86_64__
 __asm__(".text\n"
 	".globl syscall\n"
 	".type syscall, @function\n"
@@ -299,4 +309,33 @@ __asm__(".text\n"
 	"	jmpq *%rax\n"
 	"	.cfi_endproc\n"
 	".size syscall, .-syscall\n");
+#else
+__asm__(".text\n"
+	".globl syscall\n"
+	".type syscall, @function\n"
+	"syscall:\n"
+	"	.cfi_startproc\n"
+	"	hint #34\n" /* bti c */
+	"	stp x0, x1, [sp, #-80]!\n	.cfi_adjust_cfa_offset 80\n"
+	"	stp x2, x3, [sp, #16]\n"
+	"	stp x4, x5, [sp, #32]\n"
+	"	str x6, [sp, #48]\n"
+	"	stp x29, x30, [sp, #64]\n	.cfi_rel_offset 29, 64\n	.cfi_rel_offset 30, 72\n"
+	"	mov x0, sp\n"
+	"	bl interposed_is_ours\n"
+	"	and w0, w0, #255\n"
+	"	adrp x16, interposed_call\n"
+	"	add x16, x16, #:lo12:interposed_call\n"
+	"	cbnz w0, 3f\n"
+	"	bl interposed_libc_syscall\n"
+	"	mov x16, x0\n"
+	"3:	ldp x29, x30, [sp, #64]\n	.cfi_restore 29\n	.cfi_restore 30\n"
+	"	ldr x6, [sp, #48]\n"
+	"	ldp x4, x5, [sp, #32]\n"
+	"	ldp x2, x3, [sp, #16]\n"
+	"	ldp x0, x1, [sp], #80\n	.cfi_adjust_cfa_offset -80\n"
+	"	br x16\n"
+	"	.cfi_endproc\n"
+	".size syscall, .-syscall\n");
+#endif
 #endif

@@ -9,6 +9,13 @@
 
 #include <stdbool.h>
 
+/* Elsewhere libc's syscall() is left alone. */
+#if (defined __x86_64__ && !defined __ILP32__) || defined __aarch64__
+#define PRELOAD_HAS_SYSCALL 1
+#else
+#define PRELOAD_HAS_SYSCALL 0
+#endif
+
 /* Before the call. False: libc's own syscall() makes it, by a jump. True: the answer below is the call's. */
 typedef bool syscall_look(const long words[6]);
 /* Makes the call; the result, or minus an errno value. */
