@@ -148,7 +148,7 @@ mutant move_loses_advice heap/remap.c mappings 's/span_keep_advice\(\(char \*\)p
 mutant not_unmapped_keeps_content heap/remap.c model_160 's/\(void\)span_zero\(&part\);//'
 mutant growth_without_advice heap/remap.c mappings 's/while \(advice != 0 && at < end\)/while (false)/'
 mutant shrinks_to_nothing_less heap/remap.c model_160 \
-	's/(\)\)\) \{\n\t\t)long error = span_unmap\(old \+ length, old \+ old_length\);/$1long error = 0;/'
+	's/(if \(stays\) \{\n\t\t)long error = span_unmap\(old \+ length, old \+ old_length\);/$1long error = 0;/'
 mutant hole_can_be_resized heap/remap.c mappings \
 	's/long error = sys_call5\(SYS_mremap, old, HEAP_PAGE, HEAP_PAGE, 0, 0\);/long error = 0;/'
 mutant several_mappings_are_one heap/remap.c mappings \
