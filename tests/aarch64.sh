@@ -53,7 +53,8 @@ cat > "$work/falls_back.c" <<'END'
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#define REQUIRE(what) do { if (!(what)) { printf("line %d: %s (errno %d)\n", __LINE__, #what, errno); exit(1); } } while (0)
+#define REQUIRE(what) \
+	do { if (!(what)) { printf("line %d: %s (errno %d)\n", __LINE__, #what, errno); exit(1); } } while (0)
 static int end_of(pid_t pid)
 {
 	int status;
@@ -112,6 +113,47 @@ aarch64-linux-gnu-gcc -std=gnu11 -O1 -Wall -I include "$work/falls_back.c" "$bui
 for program in static shared; do
 	emulated "$work/$program" > "$work/log" 2>&1 || { cat "$work/log"; fail "$program: $?"; }
 	echo "ok - spawn and fork fall back, $program ($(cat "$work/log"))"
+done
+
+# System calls by their number: those that are the library's, those that are not, and a child that returns from one.
+cat > "$work/by_number.c" <<'END'
+#include <dlfcn.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#define REQUIRE(what) \
+	do { if (!(what)) { printf("line %d: %s (errno %d)\n", __LINE__, #what, errno); exit(1); } } while (0)
+int main(void)
+{
+	int file = (int)syscall(SYS_memfd_create, "file", 0u), status;
+	char byte = 0, *page;
+	Dl_info about;
+	long pid;
+
+	REQUIRE(dladdr(dlsym(RTLD_DEFAULT, "syscall"), &about) != 0 && strstr(about.dli_fname, "libodfork") != NULL);
+	REQUIRE(file >= 0 && ftruncate(file, 8192) == 0 && pwrite(file, "y", 1, 4096) == 1);
+	page = (char *)syscall(SYS_mmap, NULL, 4096L, PROT_READ, MAP_PRIVATE, file, 4096L);
+	REQUIRE(page != MAP_FAILED && *page == 'y' && syscall(SYS_munmap, page, 4096L) == 0);
+	REQUIRE(syscall(SYS_mmap, NULL, 0L, PROT_READ, MAP_PRIVATE, file, 0L) == -1 && errno == EINVAL);
+	REQUIRE(syscall(SYS_getpid) == getpid() && syscall(SYS_pread64, file, &byte, 1L, 4096L) == 1 && byte == 'y');
+	pid = syscall(SYS_clone, (long)SIGCHLD, 0L, 0L, 0L, 0L);
+	if (pid == 0)
+		_exit(6);
+	REQUIRE(pid > 0 && waitpid((pid_t)pid, &status, 0) == pid && WEXITSTATUS(status) == 6);
+	return 0;
+}
+END
+aarch64-linux-gnu-gcc -std=gnu11 -D_GNU_SOURCE -O1 -Wall "$work/by_number.c" -o "$work/by_number" || fail "by_number.c"
+for heap in auto on; do
+	emulated -E LD_PRELOAD="$build/libodfork.so.0" -E ODFORK_HEAP=$heap "$work/by_number" > "$work/log" 2>&1 ||
+		{ cat "$work/log"; fail "system calls by number, ODFORK_HEAP=$heap: $?"; }
+	echo "ok - system calls by number, ODFORK_HEAP=$heap"
 done
 
 # Preloaded, under a program that knows nothing of it and grows.
