@@ -188,6 +188,7 @@ mutant zeros_not_merged - merge.c pages_of_zeros \
 mutant zeros_not_removed_not_written - merge.c pages_of_zeros_taken_out 's/memset\(to \+ at, 0, zeros\);/;/'
 mutant punch_failed_not_written 6 merge.c discards_are_punched_taken_out \
 	's/memset\(step->into \+ offset, 0, length\);/;/'
+mutant cut_before_it_was_written - zero.c zeros_take_no_mapping 's/if \(!has_been_written\(start\)\)/if (false)/'
 mutant only_first_page_of_a_run - merge.c settles \
 	's/(merge_run\(region, step, runs\[i\].start, \(size_t\)\(runs\[i\].start - source\), )length\)/'\
 '${1}REGION_PAGE)/'
