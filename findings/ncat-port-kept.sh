@@ -10,7 +10,7 @@
 #            meanwhile are accepted by nobody.
 # Seen:      job's sockets: 2 / client: after answer it waits / Ncat ended, job runs: Address already in use / job
 #            ended: free
-# Needs:     libssl3, libpcap0.8 and liblua5.3-0 (libraries of ncat).
+# Needs:     libssl3 and libdbus-1-3 (libraries of ncat and of libpcap).
 set -eu
 d=$(mktemp -d)
 trap 'rm -rf "$d"' EXIT
