@@ -255,6 +255,7 @@ void *region_map_beside(struct odf_region *region, size_t size, int protection, 
 void *region_map_file_beside(struct odf_region *region, int flags);
 /* A view of one of its files, with the rights of its memory, without any page in it. */
 void *region_map_file(const struct odf_region *region, void *address, size_t size, int flags, int file, size_t offset);
+bool region_unlock_pages(void *address, size_t size); /* they are not locked */
 int region_unmap(void *address, size_t size);
 /* Moves one mapping, with its page tables; 0 or minus an errno value. */
 int region_move(char *from, char *to, size_t size, bool leave_mapped);

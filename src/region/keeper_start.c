@@ -36,10 +36,15 @@
 #define LOCAL_SIZE ((size_t)65536)
 #define BLOCK_SIZE (GUARD_SIZE + STACK_SIZE + 2 * LOCAL_SIZE)
 
+/* Of 50 us or more. Should another process have its number by then, that is not waited for longer. */
+#define LOOKS_FOR_ABSENCE 2000u
+
 static char *block;
 static struct odf_region *first_region; /* made by the keeper before it confines itself */
 static int program, own_id;
 static bool may_execute;
+/* The kernel takes the keeper away at its end, whoever is its parent by then. */
+static bool goes_by_itself;
 
 void region_let_keeper_execute(bool may)
 {
@@ -259,6 +264,33 @@ static void watch_main_thread(void)
 		keeper_watch((atomic_int *)word, program);
 }
 
+/* A call that a filter punishes kills. For the heap all calls were rehearsed (trial.c), also this one. */
+static bool is_harmless(void)
+{
+	return first_region == NULL || first_region->extents != NULL || sys_call5(SYS_prctl, PR_GET_SECCOMP, 0, 0, 0, 0) <= 0;
+}
+
+/* With a flag that kernels before Linux 7.1 refuse, as filters may: one that is killed with the program is then no
+ * zombie that whoever adopts orphans has to wait for. Asked once. */
+static long clone_keeper(struct clone_request *request)
+{
+	static bool refused;
+	uint64_t plain = request->flags;
+	long id;
+
+	goes_by_itself = false;
+	if (refused || !is_harmless())
+		return clone_child(request);
+	request->flags = plain | CLONE_AUTOREAP;
+	id = clone3_child(request);
+	goes_by_itself = id >= 0;
+	if (id >= 0 || id == -EAGAIN || id == -ENOMEM)
+		return id; /* a limit is the same for every way */
+	refused = true;
+	request->flags = plain;
+	return clone_child(request);
+}
+
 static int make_process(void)
 {
 	struct clone_request request = {
@@ -281,18 +313,34 @@ static int make_process(void)
 	local[0] = local[2] = local; /* on x86-64 the block begins with its own address */
 	request.stack = block + GUARD_SIZE;
 	request.local = local;
-	id = clone_child(&request);
+	id = clone_keeper(&request);
 	if (id < 0)
 		(void)region_unmap(block, BLOCK_SIZE);
 	own_id = (int)id;
 	return id < 0 ? (int)-id : 0;
 }
 
-/* Waits for its end and takes it away. */
+/* Who goes by itself is no child any more a moment before it does not count. */
+static void see_it_go(void)
+{
+	struct timespec moment = { 0, 50000 };
+
+	for (unsigned looks = 0; looks < LOOKS_FOR_ABSENCE; looks++) {
+		if (sys_call3(SYS_tgkill, own_id, own_id, 0) == -ESRCH)
+			return;
+		(void)sys_call2(SYS_nanosleep, &moment, NULL);
+	}
+}
+
+/* Waits for its end and takes it away. The number of one that went before may be that of another child by now. */
 static void reap(void)
 {
-	while (sys_call4(SYS_wait4, own_id, NULL, __WCLONE, NULL) == -EINTR)
-		;
+	long waited = goes_by_itself && region_keeper_died() ? own_id : -EINTR;
+
+	while (waited == -EINTR)
+		waited = sys_call4(SYS_wait4, own_id, NULL, goes_by_itself ? __WALL : __WCLONE, NULL);
+	if (goes_by_itself && waited < 0)
+		see_it_go();
 	(void)region_unmap(block, BLOCK_SIZE);
 	if (keeper_settler.desk != NULL)
 		(void)region_unmap(keeper_settler.desk, KEEPER_DESK_SIZE);

@@ -44,13 +44,20 @@ void *region_map_beside(struct odf_region *region, size_t size, int protection, 
 	return region_map(NULL, size, protection, flags, file, offset);
 }
 
+/* A filter may refuse the call (that of systemd-nspawn does where a container has no right to lock memory), which then
+ * says nothing of the memory; this one fails where it is locked. */
+bool region_unlock_pages(void *address, size_t size)
+{
+	return sys_call2(SYS_munlock, address, size) == 0 || sys_call3(SYS_msync, address, size, MS_INVALIDATE) == 0;
+}
+
 static void *open_for_use(char *mapped, size_t size, int flags, int rights)
 {
 	if (mapped == NULL)
 		return NULL;
 	/* Under mlockall(MCL_FUTURE) the kernel fills a new mapping at once: a sparse file with all its memory, a
 	 * private view with copies. */
-	if (sys_call2(SYS_munlock, mapped, size) < 0 || sys_call3(SYS_mprotect, mapped, size, rights) < 0) {
+	if (!region_unlock_pages(mapped, size) || sys_call3(SYS_mprotect, mapped, size, rights) < 0) {
 		if (!(flags & MAP_FIXED))
 			(void)region_unmap(mapped, size);
 		return NULL;

@@ -25,7 +25,7 @@ int region_source_make(struct odf_region *region)
 	/* A filter that the program enters later may punish it for making memory executable, and the keeper is under
 	 * none of the program's. */
 	if (region_is_executable(region) &&
-	    (sys_call2(SYS_munlock, region->source, region->length) < 0 ||
+	    (!region_unlock_pages(region->source, region->length) ||
 	     sys_call3(SYS_mprotect, region->source, region->length, region->rights) < 0))
 		return EACCES;
 	return 0;

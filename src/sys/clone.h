@@ -20,6 +20,9 @@
 #ifndef CLONE_INTO_CGROUP
 #define CLONE_INTO_CGROUP 0x200000000ULL
 #endif
+#ifndef CLONE_AUTOREAP
+#define CLONE_AUTOREAP 0x400000000ULL
+#endif
 
 struct clone_request {
 	uint64_t flags;  /* CLONE_*, without the exit signal */

@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 
 #include "../support/preloaded.h"
+#include "../support/real_call.h"
 
 #define NOTHING 4000 /* no call has this number */
 
@@ -315,6 +316,24 @@ static void woken_under_a_filter(char *words[CASE_WORDS])
 	go_on();
 }
 
+/* What will be mapped is locked, which the library has not seen, and the filter lets nobody unlock it: views of a file
+ * would be filled with memory, so that there are none. */
+static void locked_under_a_filter(char *words[CASE_WORDS])
+{
+	pid_t pid;
+
+	(void)words;
+	if (real_call(SYS_mlockall, MCL_FUTURE, 0, 0, 0, 0, 0) != 0)
+		cannot_be_done_here("no right to lock memory");
+	pid = fork();
+	if (pid == 0)
+		_exit(0);
+	must(status_of(pid) == 0);
+	grow();
+	must(info().state != ODF_HEAP_AWAKE && !is_inside(mapped));
+	go_on();
+}
+
 /* ---- All of them ---- */
 
 static const struct preloaded_case cases[] = {
@@ -329,6 +348,7 @@ static const struct preloaded_case cases[] = {
 	{ "under_a_filter", under_a_filter },
 	{ "under_a_filter_alone", under_a_filter_alone },
 	{ "woken_under_a_filter", woken_under_a_filter },
+	{ "locked_under_a_filter", locked_under_a_filter },
 };
 
 static int number, failed;
@@ -432,7 +452,7 @@ int main(int argc, char **argv)
 	static const struct preloaded_case plain_case[] = { { "plain", plain } };
 	static const struct forbidden nothing = {
 		NOTHING, "kill" }, processes = { SYS_clone, "kill" }, files = { SYS_memfd_create, "kill",
-	};
+	}, unlocking = { SYS_munlock, "eperm" };
 
 	if (argc > 1)
 		run_case(strcmp(argv[1], "plain") == 0 ? plain_case : cases,
@@ -451,6 +471,8 @@ int main(int argc, char **argv)
 		one(heap, "under_a_filter_alone", NULL, &processes);
 		one(heap, "woken_under_a_filter", "awake", &nothing);
 		one(heap, "woken_under_a_filter", "off", &files);
+		one(heap, "woken_under_a_filter", "awake", &unlocking); /* as that of systemd-nspawn */
+		one(heap, "locked_under_a_filter", NULL, &unlocking);
 	}
 	printf("1..%d\n", number);
 	return failed > 0;
