@@ -332,10 +332,11 @@ static void see_it_go(void)
 	}
 }
 
-/* Waits for its end and takes it away. The number of one that went before may be that of another child by now. */
-static void reap(void)
+/* Waits for its end and takes it away. The number of one that had gone before it was told to may be that of another
+ * child by now. */
+static void reap(bool had_gone)
 {
-	long waited = goes_by_itself && region_keeper_died() ? own_id : -EINTR;
+	long waited = had_gone ? own_id : -EINTR;
 
 	while (waited == -EINTR)
 		waited = sys_call4(SYS_wait4, own_id, NULL, goes_by_itself ? __WALL : __WCLONE, NULL);
@@ -397,7 +398,7 @@ static int start(struct odf_region *region)
 	}
 	error = keeper_wait_for_answer();
 	if (error != 0) {
-		reap();
+		reap(false);
 		return error;
 	}
 	atomic_store(&keeper.running, true);
@@ -430,9 +431,10 @@ static void stop(void)
 
 	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask);
 	if (region_keeper_runs()) {
+		bool had_gone = goes_by_itself && region_keeper_died();
 		atomic_store(&keeper.leaves, true);
 		region_keeper_call();
-		reap();
+		reap(had_gone);
 	}
 	(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
 }
