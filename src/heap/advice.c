@@ -104,6 +104,24 @@ static bool is_there(const struct span *span)
 	return sys_call3(SYS_msync, span->start, span->length, MS_ASYNC) != -ENOMEM;
 }
 
+/* What follows is locked, past us, and its own turn. False: all of it is. */
+static bool end_before_locks(struct span *span)
+{
+	size_t free = 0, end = span->length;
+
+	if (!region_is_locked(span->start, span->length))
+		return true;
+	while (end - free > HEAP_PAGE) { /* from `free` to `end` a lock begins */
+		size_t middle = free + (end - free) / 2 / HEAP_PAGE * HEAP_PAGE;
+		if (region_is_locked(span->start, middle))
+			end = middle;
+		else
+			free = middle;
+	}
+	span->length = free;
+	return free > 0;
+}
+
 static long advise_span(struct span *span, long advice)
 {
 	long error;
@@ -136,6 +154,8 @@ static long advise_span(struct span *span, long advice)
 	if (is_passing_advice(advice))
 		return sys_call3(SYS_madvise, span->start, span->length, advice);
 	if (advice == MADV_REMOVE) /* of memory that no file is behind */
+		return -EINVAL;
+	if (advice == MADV_GUARD_INSTALL && !end_before_locks(span))
 		return -EINVAL;
 	/* What splits no mapping of the kernel's must not make two of one here. */
 	if (advice == MADV_COLLAPSE)

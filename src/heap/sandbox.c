@@ -146,6 +146,7 @@ void heap_before_filter(enum heap_filter how, unsigned long flags, const void *p
 		return;
 	if (region_bytes() == 0) {
 		heap_stay_asleep(ODF_REASON_HEAP_SANDBOX);
+		region_leave_signals(); /* what it has inherited it may unmap in there */
 		return;
 	}
 	if (known) {
@@ -160,6 +161,7 @@ void heap_before_filter(enum heap_filter how, unsigned long flags, const void *p
 		return;
 	heap_leave(ODF_REASON_HEAP_SANDBOX);
 	region_leave_all(ODF_REASON_HEAP_SANDBOX);
+	region_leave_signals();
 	region_part_with_keeper();
 }
 

@@ -153,7 +153,7 @@ void heap_before_fork(void)
 
 	if (may_wake && heap_state() == ODF_HEAP_ASLEEP && has_grown())
 		(void)wake(); /* it may ask for no more memory */
-	if ((is_unmet() || heap_has_inherited()) && !heap_is_guest()) {
+	if ((is_unmet() || (heap_has_inherited() && !heap_is_off_for_good())) && !heap_is_guest()) {
 		heap_meet_child();
 		heap_look_at_inherited();
 	}

@@ -151,8 +151,7 @@ static int discard_private(struct odf_region *region, size_t from, size_t length
 {
 	bool own = region->inherited || region->left;
 
-	/* A filter, before which it was left, may punish the question. */
-	if (unlocked && (!own || region_is_unfiltered()) && region_is_locked(region->home + from, length))
+	if (unlocked && region_is_locked(region->home + from, length))
 		return EINVAL;
 	lay_zeros(region, from, length);
 	if (own)

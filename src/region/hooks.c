@@ -58,19 +58,19 @@ static void become_child(void)
 void region_meet_child(void)
 {
 	atomic_int *mark = atomic_load_explicit(&marker, memory_order_acquire);
-	uint64_t all = ~0ull, mask;
+	uint64_t mask;
 	int wiped = 0;
 
-	if (mark == NULL || atomic_load_explicit(mark, memory_order_acquire) == MARKER_OURS)
+	if (mark == NULL || atomic_load_explicit(mark, memory_order_acquire) == MARKER_OURS || region_is_amid())
 		return;
-	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask); /* a handler must not wait for the thread that it interrupts */
+	region_hold_signals(&mask); /* a handler must not wait for the thread that it interrupts */
 	if (atomic_compare_exchange_strong_explicit(mark, &wiped, MARKER_TAKEN, memory_order_acquire, memory_order_acquire)) {
 		become_child();
 		atomic_store_explicit(mark, MARKER_OURS, memory_order_release);
 	}
 	while (atomic_load_explicit(mark, memory_order_acquire) != MARKER_OURS) /* another thread of the child is at it, for a moment */
 		(void)sys_call0(SYS_sched_yield);
-	(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
+	region_let_signals(&mask);
 }
 
 int region_count(struct odf_region *region)

@@ -217,6 +217,9 @@ struct odf_region {
 
 /* ---- lock.c ---- */
 
+/* What both do around it. */
+void region_hold_signals(uint64_t *mask);
+void region_let_signals(const uint64_t *mask);
 /* For the keeper: after everybody else who wants it. The one handler that runs in it only ends it. */
 void region_lock_as_keeper(void);
 void region_unlock_as_keeper(void);

@@ -206,6 +206,7 @@ static int prepare(void)
 		error = open_files(device);
 	if (error == 0 && first_region != NULL)
 		error = keeper_adopt(first_region);
+	(void)region_is_unfiltered(); /* which is not to be found out later, by who may open no files */
 	confine_rights(first_region != NULL && first_region->extents == NULL, may_execute);
 	return error;
 }

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Async-signal-safe. Whoever holds the lock has all signals blocked, so a handler never interrupts its holder. */
+ * Async-signal-safe. Whoever holds the lock has all signals blocked, so a handler never interrupts its holder. Behind
+ * a filter of the program's, which may kill for that call, signals stay as they are: the process has nothing but
+ * ordinary memory there, and a handler that interrupts the holder finds that out and does without. */
 #include <errno.h>
 #include <linux/futex.h>
 #include <signal.h>
@@ -13,6 +15,10 @@ static atomic_int word;
 static atomic_int wanting;
 
 static atomic_bool is_keepers;
+
+static atomic_bool leaves_signals;
+/* By this thread, which has not blocked signals for it. */
+static _Thread_local volatile bool is_held __attribute__((tls_model("initial-exec")));
 
 /* The keeper was killed amid a step, by somebody who picked it out: pages of the program's are in a place that it
  * does not know. It would go on with others. */
@@ -41,11 +47,37 @@ static void give(void)
 		(void)sys_call3(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 1);
 }
 
-void region_lock(uint64_t *mask)
+void region_leave_signals(void)
+{
+	atomic_store(&leaves_signals, true);
+}
+
+bool region_is_amid(void)
+{
+	return is_held;
+}
+
+void region_hold_signals(uint64_t *mask)
 {
 	uint64_t all = ~0ull;
 
-	(void)sys_sigprocmask(SIG_BLOCK, &all, mask); /* cannot fail with these arguments */
+	if (atomic_load_explicit(&leaves_signals, memory_order_relaxed))
+		is_held = true;
+	else
+		(void)sys_sigprocmask(SIG_BLOCK, &all, mask); /* cannot fail with these arguments */
+}
+
+void region_let_signals(const uint64_t *mask)
+{
+	if (is_held)
+		is_held = false;
+	else
+		(void)sys_sigprocmask(SIG_SETMASK, mask, NULL);
+}
+
+void region_lock(uint64_t *mask)
+{
+	region_hold_signals(mask);
 	atomic_fetch_add_explicit(&wanting, 1, memory_order_relaxed);
 	take();
 	atomic_fetch_sub_explicit(&wanting, 1, memory_order_relaxed);
@@ -54,7 +86,7 @@ void region_lock(uint64_t *mask)
 void region_unlock(const uint64_t *mask)
 {
 	give();
-	(void)sys_sigprocmask(SIG_SETMASK, mask, NULL);
+	region_let_signals(mask);
 }
 
 bool region_lock_is_keepers(void)

@@ -108,8 +108,9 @@ bool region_is_mapped(char *address, size_t size)
 
 bool region_is_locked(const char *address, size_t size)
 {
-	/* Which the kernel refuses to have invalidated; and of other memory it does nothing for that. */
-	return sys_call3(SYS_msync, address, size, MS_ASYNC | MS_INVALIDATE) == -EBUSY;
+	/* Which the kernel refuses to have invalidated; and of other memory it does nothing for that. A filter could
+	 * punish the question. */
+	return region_is_unfiltered() && sys_call3(SYS_msync, address, size, MS_ASYNC | MS_INVALIDATE) == -EBUSY;
 }
 
 /* Whether a move that is refused because its source is two mappings has unmapped its destination by then. Kernels

@@ -106,6 +106,10 @@ void region_true_rights(odf_region *region);
 /* The following in one piece, as the kernel's own calls are: between these two, which block all signals. */
 void region_lock(uint64_t *mask);
 void region_unlock(const uint64_t *mask);
+/* From now on they make no call: a filter may kill for it. This process has left its regions, or has none. */
+void region_leave_signals(void);
+/* By a handler that has interrupted its own thread amid the two: it must not take the lock. */
+bool region_is_amid(void);
 
 enum region_kind { REGION_MEMORY, REGION_HOLE, REGION_ISLAND, REGION_FOREIGN };
 struct region_extent {
@@ -132,7 +136,7 @@ size_t region_find_hole(const struct odf_region *region, size_t length, size_t a
 /* What the program has done there by system calls past us is found out: what is not the region's is a foreign place
  * then, and what has other rights an island. 0 or an errno value: it is not known. */
 int region_check(struct odf_region *region, size_t from, size_t length);
-bool region_is_locked(const char *address, size_t size); /* some of it is */
+bool region_is_locked(const char *address, size_t size); /* some of it is, and that can be asked */
 /* For the kernel it is part of one private anonymous mapping. */
 bool region_is_one_anonymous(const char *start, size_t length);
 /* 0 or an errno value; what was done before a failure stays done, and is told by region_run_at. EAGAIN: the list has
