@@ -13,7 +13,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "internal.h"
+#include "step.h"
 
 bool region_is_view(const struct odf_region *region, const struct region_mapping *mapping)
 {
@@ -54,6 +54,30 @@ static void copy_pages(char *to, const char *from, size_t length)
 			memcpy(to + at, from + at, REGION_PAGE);
 }
 
+struct copying {
+	char *to;
+	const char *from;
+	size_t length;
+};
+
+static int copy_tried(void *copying_pointer)
+{
+	const struct copying *copying = copying_pointer;
+
+	copy_pages(copying->to, copying->from, copying->length);
+	return 0;
+}
+
+/* The program may unmap it at that moment: EAGAIN, and the next look finds out what is there. A thread of the program
+ * has no guard, as it has no handler of ours. */
+static int copy_guarded(char *to, const char *from, size_t length)
+{
+	struct copying copying = { to, from, length };
+	int error = region_own_settler() != NULL ? keeper_try(copy_tried, &copying) : copy_tried(&copying);
+
+	return error == EFAULT ? EAGAIN : error;
+}
+
 /* What is ready takes the place of what was there. Once the kernel has unmapped that it must go through. */
 static bool bring_in(char *copy, char *place, size_t length)
 {
@@ -68,7 +92,10 @@ static bool bring_in(char *copy, char *place, size_t length)
 /* `source`: where the bytes are to be read. */
 static int copy_and_bring_in(char *copy, const char *source, char *place, size_t length, int protection)
 {
-	copy_pages(copy, source, length);
+	int error = copy_guarded(copy, source, length);
+
+	if (error != 0)
+		return error;
 	if (sys_call3(SYS_mprotect, copy, length, protection) < 0 || !bring_in(copy, place, length))
 		return ENOMEM;
 	return 0;
