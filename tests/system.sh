@@ -13,7 +13,7 @@
 #   RELEASE                 whose kernel: bookworm (Linux 6.1: no PAGEMAP_SCAN) or trixie (6.12)
 #   TEST                    a test's program or script by its name; without, all of the list below
 #   ODF_SYSTEM_AS="root"    the users to run each as, of "root nobody"
-#   ODF_SYSTEM_SECONDS=900  for each
+#   ODF_SYSTEM_SECONDS=900  for each, and ODF_SYSTEM_LIMIT=28800 for all of them
 #   ODF_SYSTEM_DIRECTORY    where the packages and the build lie, and are kept; without, a temporary one
 #   ODF_SYSTEM_BUILD        a build for that machine that there is; it is brought up to date
 #   ODF_PAGES=16k           aarch64 of trixie: the kernel with pages of 16 KiB, where there are no regions: what is left
@@ -103,7 +103,7 @@ done
 mkdir -p "$root/proc" "$root/sys" "$root/dev" "$root/tmp" "$root/root" "$root/build/tests" "$root/source"
 ln -sf dash "$root/usr/bin/sh"
 printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n' > "$root/etc/passwd"
-printf 'root:x:0:\nnogroup:x:65534:\n' > "$root/etc/group"
+printf 'root:x:0:\nnobody:x:65534:\n' > "$root/etc/group"
 
 # ---- Build ----
 case $machine in
@@ -170,8 +170,8 @@ while read -r test; do
 		count=$((count + 1))
 		become=
 		[ "$user" = root ] || become="setpriv --reuid $user --regid $user --clear-groups"
-		program=/build/tests/$test
-		[ -x "$program" ] || program=$(find /source/tests -name "$test.sh")
+		program=$(find /source/tests -mindepth 2 -name "$test.sh") # which runs the program of that name
+		[ -n "$program" ] || program=/build/tests/$test
 		read -r before _ < /proc/uptime
 		(cd /tmp && exec setsid -w $become timeout "$seconds" "$program") > /tmp/.said 2>&1 < /dev/null
 		status=$?
