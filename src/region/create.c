@@ -63,6 +63,7 @@ static void unmap_all(struct odf_region *region)
 		(void)region_unmap(region_token_page(region, region->token), REGION_PAGE);
 	}
 	if (!region->inherited) {
+		region_older_release(region);
 		if (region->in_place)
 			(void)region_unmap(region_token_page(region, region->token), REGION_PAGE);
 		(void)region_unmap(region_token_page(region, 1 - region->token), REGION_PAGE);
@@ -149,6 +150,7 @@ static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, enu
 		.second_file = -1,
 		.token_file = -1,
 		.spare_file = -1,
+		.older_file = -1,
 	};
 	set_length(region, round_up(capacity, unit));
 	if (reserve(region, unit, hint) != 0) {

@@ -42,6 +42,8 @@ static void become_child(void)
 		region->inherited = true;
 		region->given_back = 0;
 		region->file = region->second_file = region->token_file = region->spare_file = -1;
+		region->older_file = -1;
+		region->own_pages = NULL; /* children do not get it */
 	}
 	region_ends_inherit(region_list); /* what is absent is marked by now */
 	atomic_store_explicit(&memory_is_shared, false, memory_order_relaxed); /* this is a copy */
@@ -268,6 +270,7 @@ void region_doubt_all(void)
 	for (struct odf_region *region = region_list; region != NULL; region = region->next) {
 		region->doubt = true; /* invariant 5 */
 		region->file = region->second_file = region->token_file = region->spare_file = -1;
+		region->older_file = -1;
 	}
 	region_unlock(&mask);
 }

@@ -53,11 +53,12 @@
  * file when their maker has ended (part.c).
  *
  * Invariants, each named where it is kept ("Invariant 3"):
- *   1. A frozen file is never written: not while a descendant may map it.
- *   2. The test for descendants is exact: a token page, mapped shared and of a writable file, goes to every descendant with the
- * snapshot however it was made,
- *      and can be sealed against writing exactly when no mapping of it is left. One token per freeze. Who gives his up
- *      is alone with his memory and makes no call any more but the one that ends him (ends.c).
+ *   1. No page of a frozen file changes that a descendant may see: none at all while one may map it, but for those
+ *      that every descendant has as his own (older.c).
+ *   2. The test for descendants is exact: a token page, mapped shared and of a writable file, goes to every descendant
+ *      with the snapshot however it was made, and can be sealed against writing exactly when no mapping of it is left.
+ *      One token per freeze, or two of which older descendants have the one and younger ones the other. Who gives his
+ *      up is alone with his memory and makes no call any more but the one that ends him (ends.c).
  *   3. A child that did not come through us never shares memory with us: home is MADV_DONTFORK where it is LIVE, and
  *      all of it from the question about descendants until the next freeze; in a window but for its anonymous memory,
  *      which has nothing of the file's. A child may have a token without home, which only makes the answer late, but
@@ -186,6 +187,12 @@ struct odf_region {
 
 	/* The keeper's, -1: none. Numbers in its own table, which mean nothing in the program's. */
 	int file, second_file, token_file, spare_file;
+	int older_file; /* the token of those descendants that have not the current one */
+	/* A bit for each page that was the process's own when the current token came; NULL: no look was taken yet. Of
+	 * which freeze, at how many page faults, and when to look again. (older.c) */
+	uint64_t *own_pages;
+	bool older_marked;
+	uint64_t older_epoch, older_faults, older_ns;
 	uint64_t view_device, view_inode; /* the file, as the list of mappings names it */
 	uint64_t seen_epoch;  /* the freeze that the next member is about */
 	uint64_t seen_faults; /* page faults of the process until the keeper noticed it */
@@ -445,6 +452,10 @@ int region_token_make(struct odf_region *region); /* the first one; 0 or an errn
 /* 0: no descendant is left, and the region is hidden with a fresh token; EBUSY: there is one; or an error, as if it
  * had not been asked. */
 int region_token_ask(struct odf_region *region);
+/* Those to come get another token than those that are there, of whom none may have an older one; 0 or an errno value. */
+int region_token_renew(struct odf_region *region);
+/* 0: no descendant is left that was made before that; EBUSY: there is one; or another errno value. */
+int region_token_ask_older(struct odf_region *region);
 char *region_token_page(const struct odf_region *region, int slot);
 /* Home is inherited by children, or not. The token always is. */
 int region_show(struct odf_region *region);

@@ -3,21 +3,11 @@
  * the keeper. */
 #include <errno.h>
 #include <linux/futex.h>
-#include <time.h>
 
 #include "keeper.h"
 
 #define PAUSE_LEAST_NS 50000u
-/* Where nothing tells that the program has ended but a look at it. */
-#define LOOK_FOR_END_NS   1000000000u
-#define LONGEST_SLEEP_NS  5000000000u
-/* Sleeps that are shorter end by themselves, and soon enough. */
-#define SHORT_SLEEP_NS    1000000u
-/* The kernel clears the word of the main thread a moment before an exec takes the memory away. For so long the keeper
- * looks so often. */
-#define LOOK_FOR_EXEC_NS  50000000u
-#define LOOKS_FOR_EXEC_NS 100000u
-#define IDLE_CHILD_NS     2000000000u
+#define IDLE_CHILD_NS  2000000000u
 
 struct keeper_shared keeper;
 
@@ -27,15 +17,10 @@ uint64_t keeper_pause_most_ns;
 /* Of the keeper: reset by who forgets it. */
 static struct {
 	unsigned forks;
-	unsigned ends; /* that children have said, when the notices were counted */
 	uint64_t fork_ns; /* when it saw the last one */
 	uint64_t distances[SCHEDULE_DISTANCES]; /* between the last ones */
 	unsigned distance;
-	atomic_int *main_word;
-	int main_id;
 	uint64_t idle_fork_ns; /* the last one by a thread that is SCHED_IDLE */
-	uint64_t cleared_ns; /* when it saw that word cleared; 0: it is not */
-	bool cannot_wait_for_all;
 } seen;
 
 /* ---- For everybody ---- */
@@ -92,8 +77,8 @@ void region_keeper_forget(void)
 	seen.fork_ns = 0;
 	for (size_t i = 0; i < SCHEDULE_DISTANCES; i++)
 		seen.distances[i] = 0;
-	seen.main_word = NULL;
-	seen.cleared_ns = seen.idle_fork_ns = 0;
+	seen.idle_fork_ns = 0;
+	keeper_forget_main();
 }
 
 odf_region_settling region_keeper_settling(void)
@@ -128,12 +113,6 @@ bool region_keeper_died(void)
 	return region_keeper_runs() && atomic_load(&keeper.id) == 0;
 }
 
-void keeper_watch(atomic_int *main_word, int main_id)
-{
-	seen.main_word = main_word;
-	seen.main_id = main_id;
-}
-
 /* ---- The keeper ---- */
 
 void keeper_end(void)
@@ -152,76 +131,6 @@ void keeper_note_whether_it_settles(void)
 		settles = settles || keeper_settles_here(region) || keeper_thins_here(region) ||
 			  keeper_settler.pagemap < 0;
 	atomic_store(&keeper.settles, settles);
-}
-
-static bool main_thread_is_there(void)
-{
-	return seen.main_word != NULL && atomic_load(seen.main_word) == seen.main_id;
-}
-
-#define NUMBER_FUTEX_WAITV 449 /* on every architecture, Linux 5.16 */
-struct waiter {
-	uint64_t value, address;
-	uint32_t flags, reserved;
-};
-#define WAITER_32_BITS 2u
-#define WAITER_PRIVATE 128u
-
-/* On the word of the main thread too, of which the kernel wakes one waiter only: that may have been for a thread of
- * the program that joins it; and on that by which children say that they end. */
-static bool wait_for_all(unsigned notices, uint64_t nanoseconds)
-{
-	struct waiter waiters[3] = {
-		{ notices, (uintptr_t)&keeper.notices, WAITER_32_BITS | WAITER_PRIVATE, 0 },
-		{ (uint32_t)seen.main_id, (uintptr_t)seen.main_word, WAITER_32_BITS, 0 },
-		{ seen.ends, (uintptr_t)region_ends_word(), WAITER_32_BITS, 0 },
-	};
-	uint64_t until = region_clock() + nanoseconds;
-	struct timespec time = { .tv_sec = (time_t)(until / 1000000000u), .tv_nsec = (long)(until % 1000000000u) };
-	long result;
-
-	if (seen.cannot_wait_for_all || !main_thread_is_there())
-		return false;
-	result = sys_call5(NUMBER_FUTEX_WAITV, waiters, region_ends_word() != NULL ? 3 : 2, 0, &time, CLOCK_MONOTONIC);
-	if (result == 1)
-		(void)sys_call3(SYS_futex, seen.main_word, FUTEX_WAKE, INT32_MAX);
-	else if (result == -ENOSYS || result == -EPERM || result == -EINVAL || result == -EFAULT)
-		seen.cannot_wait_for_all = true;
-	return !seen.cannot_wait_for_all;
-}
-
-/* How long it may sleep where nothing wakes it at the program's end. */
-static uint64_t until_a_look(void)
-{
-	if (seen.main_word == NULL || main_thread_is_there())
-		return LOOK_FOR_END_NS;
-	if (seen.cleared_ns == 0)
-		seen.cleared_ns = region_clock();
-	return region_clock() - seen.cleared_ns < LOOK_FOR_EXEC_NS ? LOOKS_FOR_EXEC_NS : LOOK_FOR_END_NS;
-}
-
-void keeper_sleep(unsigned notices, uint64_t nanoseconds)
-{
-	struct timespec time = { .tv_sec = 0 };
-	uint64_t most;
-
-	if (nanoseconds > LONGEST_SLEEP_NS)
-		nanoseconds = LONGEST_SLEEP_NS;
-	if (nanoseconds > SHORT_SLEEP_NS && wait_for_all(notices, nanoseconds))
-		return;
-	most = until_a_look();
-	if (nanoseconds > most)
-		nanoseconds = most;
-	time.tv_sec = (time_t)(nanoseconds / 1000000000u);
-	time.tv_nsec = (long)(nanoseconds % 1000000000u);
-	(void)sys_call4(SYS_futex, &keeper.notices, FUTEX_WAIT_PRIVATE, notices, &time);
-}
-
-/* What comes after that ends a sleep. */
-static unsigned count_notices(void)
-{
-	seen.ends = region_ends_seen();
-	return atomic_load(&keeper.notices);
 }
 
 static void end_if_it_is_time(void)
@@ -253,7 +162,7 @@ bool keeper_is_hurried(uint64_t rest_ns)
 /* An order ends the pause. */
 void keeper_between_steps(const struct region_progress *progress)
 {
-	unsigned notices = count_notices();
+	unsigned notices = keeper_count_notices();
 	uint64_t pause = keeper_pause_most_ns > 0 ? schedule_pause(progress, keeper_pause_most_ns, until_fork()) : 0;
 
 	end_if_it_is_time();
@@ -263,7 +172,7 @@ void keeper_between_steps(const struct region_progress *progress)
 	/* Last, so that it is true of the step that comes. */
 	for (uint64_t wait = SCHEDULE_STOPPED_NS; program_is_stopped();
 	     wait = wait < SCHEDULE_FAST_ASLEEP_NS / 2 ? 2 * wait : SCHEDULE_FAST_ASLEEP_NS) {
-		notices = count_notices();
+		notices = keeper_count_notices();
 		end_if_it_is_time();
 		keeper_answer_at_once();
 		keeper_sleep(notices, wait);
@@ -275,10 +184,14 @@ void keeper_between_steps(const struct region_progress *progress)
 static uint64_t thin(struct odf_region *region)
 {
 	uint64_t faults = program_faults();
+	int error = EAGAIN;
 
 	region->thin_wait_ns = schedule_thin(region->thin_wait_ns);
-	if ((schedule_thin_pays(faults - region->seen_faults) || region_thin_pays(region)) &&
-	    region_thin(region, &keeper_settler) == 0)
+	if (schedule_thin_pays(faults - region->seen_faults) || region_thin_pays(region))
+		error = region_thin(region, &keeper_settler);
+	if (error == EBUSY)
+		region_drop_older(region, &keeper_settler, faults);
+	else if (error == 0)
 		region->seen_faults = faults;
 	return region->ask_ns = region_clock() + region->thin_wait_ns;
 }
@@ -293,6 +206,8 @@ static uint64_t settle(struct odf_region *region, const struct schedule_facts *f
 	keeper_pause_most_ns = pause_most;
 	error = region_settle(region, &keeper_settler);
 	keeper_pause_most_ns = 0;
+	if (error == EBUSY)
+		region_drop_older(region, &keeper_settler, program_faults());
 	region->failures = error == 0 || error == EBUSY || error == EAGAIN ? 0 : region->failures + 1;
 	if (error == 0)
 		return SCHEDULE_NEVER;
@@ -477,7 +392,7 @@ static void sleep_until(uint64_t then, unsigned notices)
 int keeper_run(void)
 {
 	for (;;) {
-		unsigned notices = count_notices();
+		unsigned notices = keeper_count_notices();
 		uint64_t now = region_clock(), then = SCHEDULE_NEVER;
 		unsigned forks = atomic_load(&keeper.forks);
 		if (atomic_load(&keeper.leaves) || program_is_gone())

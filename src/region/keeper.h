@@ -74,12 +74,17 @@ void keeper_note_whether_it_settles(void);
 void keeper_between_steps(const struct region_progress *progress);
 bool keeper_is_hurried(uint64_t rest_ns);
 void keeper_note_idle_fork(void); /* by a thread that the kernel may leave waiting for a processor, as it may the child */
-void keeper_sleep(unsigned notices, uint64_t nanoseconds); /* until a notice comes that is not among those, or the program has ended */
 /* The last keeper may have ended amid what it tried. (guard.c) */
 void keeper_try_forget(void);
 /* The handler of the keeper's faults. */
 void keeper_fault(int signal, siginfo_t *about, void *context);
 void keeper_end(void); /* does not return; a sanitizer would make calls before a function that says so */
+
+/* keeper_sleep.c */
+void keeper_sleep(unsigned notices, uint64_t nanoseconds); /* until a notice comes that is not among those, or the program has ended */
+/* Of notices, and of the ends that children say. What comes after that ends a sleep. */
+unsigned keeper_count_notices(void);
+void keeper_forget_main(void); /* in a child, whose keeper it is not */
 
 /* keeper_freezes.c */
 bool keeper_has_freezes(void);
@@ -103,7 +108,7 @@ int keeper_wait_for_answer(void);
 void keeper_answer(int error);
 int keeper_adopt(struct odf_region *region);
 
-/* keeper.c, before it is made: the word that the kernel clears when the main thread ends. */
+/* keeper_sleep.c, before it is made: the word that the kernel clears when the main thread ends. */
 void keeper_watch(atomic_int *main_word, int main_id);
 
 /* keeper_program.c: what the keeper knows of the program. */

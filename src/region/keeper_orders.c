@@ -125,7 +125,8 @@ bool keeper_thins_here(const struct odf_region *region)
 
 static void close_files(struct odf_region *region)
 {
-	int *files[] = { &region->file, &region->second_file, &region->token_file, &region->spare_file };
+	int *files[] = { &region->file, &region->second_file, &region->token_file, &region->spare_file,
+			 &region->older_file };
 
 	for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
 		if (*files[i] >= 0)
@@ -264,6 +265,16 @@ void keeper_answer(int error)
 	(void)sys_call3(SYS_futex, &slot.state, FUTEX_WAKE_PRIVATE, 1);
 }
 
+/* Who asked need not wait for the second. */
+static void settle_now(struct odf_region *region)
+{
+	int error = region_settle(region, &keeper_settler);
+
+	keeper_answer(error);
+	if (error == EBUSY)
+		region_drop_older(region, &keeper_settler, program_faults());
+}
+
 static bool has_order(void)
 {
 	return atomic_load(&slot.state) == SLOT_ORDER;
@@ -296,7 +307,7 @@ void keeper_carry_out_order(void)
 		keeper_answer(0);
 		break;
 	case REGION_SETTLE:
-		keeper_answer(region_settle(slot.region, &keeper_settler));
+		settle_now(slot.region);
 		break;
 	case REGION_SETTLE_AT_FORK:
 		keeper_answer(settle_quietly(&slot.allowed));

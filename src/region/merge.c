@@ -31,18 +31,16 @@ static size_t alike(const char *from, size_t size, bool zeros)
 	return length;
 }
 
-/* What the file has there becomes zeros. */
+/* What the file has there becomes zeros. Page by page: to look for the next hole takes as long as there is data, to the
+ * end of the file. */
 static void write_zeros(const struct odf_region *region, size_t from, char *to, size_t size)
 {
-	for (long at = (long)from, end = at + (long)size; at < end;) {
-		long data = sys_call3(SYS_lseek, region->file, at, SEEK_DATA), hole;
-		if (data == -ENXIO || data >= end)
+	for (size_t at = from, end = from + size; at < end; at += REGION_PAGE) {
+		long data = sys_call3(SYS_lseek, region->file, at, SEEK_DATA);
+		if (data == -ENXIO || data >= (long)end)
 			return;
-		hole = data < 0 ? end : sys_call3(SYS_lseek, region->file, data, SEEK_HOLE);
-		data = data < 0 ? at : data;
-		hole = hole < 0 || hole > end ? end : hole;
-		memset(to + ((size_t)data - from), 0, (size_t)(hole - data));
-		at = hole;
+		at = data < 0 ? at : (size_t)data;
+		memset(to + (at - from), 0, REGION_PAGE);
 	}
 }
 

@@ -74,6 +74,13 @@ bool region_thin_pays(const struct odf_region *region);
  * process's own. As above. */
 int region_thin(struct odf_region *region, const struct region_settler *settler);
 
+/* ---- older.c, by the keeper ---- */
+/* There are descendants: gives back what the file holds for none of them. `faults`: of the process so far. */
+void region_drop_older(struct odf_region *region, const struct region_settler *settler, uint64_t faults);
+void region_older_release(struct odf_region *region); /* its own memory. By whoever ends the region */
+/* For tests: whenever it is asked, and not only where it pays. */
+extern bool region_older_always;
+
 /* ---- views.c, by the keeper ---- */
 /* For measurements: the size of chunk to use always, and 0 for none; SIZE_MAX: as decided. */
 extern size_t region_chunk_override;

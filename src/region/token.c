@@ -95,12 +95,66 @@ static int make_spare(struct odf_region *region)
 /* A millisecond apart. */
 #define REMAP_TRIES 50
 
+/* The current token is children's again, and the spare one is not. `unmapped`: the current one is not mapped. */
+static void stay_with_token(struct odf_region *region, bool unmapped)
+{
+	/* Its descendants are the token's, and those to come must be too. Also where unmapping failed: it may have
+	 * been unmapped all the same. What is short now, mappings for one, may be there in a moment. */
+	for (unsigned tries = 0; map_token(region, region->token, region->token_file) != 0; tries++) {
+		if (!unmapped && region_is_mapped(region_token_page(region, region->token), REGION_PAGE))
+			break;
+		if (tries == REMAP_TRIES) {
+			region->doubt = true; /* invariant 5: they will come without it */
+			break;
+		}
+		region_pause_ms(1);
+	}
+	/* If the spare cannot be unmapped children inherit it, and another is made for the next question. */
+	if (unmap_token(region, 1 - region->token) != 0) {
+		sys_close(region->spare_file);
+		region->spare_file = -1;
+	}
+}
+
+int region_token_ask_older(struct odf_region *region)
+{
+	long sealed;
+
+	if (region->older_file < 0)
+		return 0;
+	sealed = sys_call3(SYS_fcntl, region->older_file, F_ADD_SEALS, F_SEAL_WRITE);
+	if (sealed < 0)
+		return (int)-sealed;
+	sys_close(region->older_file);
+	region->older_file = -1;
+	return 0;
+}
+
+int region_token_renew(struct odf_region *region)
+{
+	int error = region->older_file >= 0 ? EBUSY : make_spare(region);
+
+	if (error != 0)
+		return error;
+	if (unmap_token(region, region->token) != 0) {
+		stay_with_token(region, false);
+		return ENOMEM;
+	}
+	region->older_file = region->token_file;
+	region->token_file = region->spare_file;
+	region->token = 1 - region->token;
+	region->spare_file = -1;
+	return 0;
+}
+
 int region_token_ask(struct odf_region *region)
 {
-	int error = make_spare(region);
+	int error = region_token_ask_older(region);
 	bool unmapped;
 	long sealed;
 
+	if (error == 0)
+		error = make_spare(region);
 	if (error != 0)
 		return error;
 	/* Invariant 3: a raw clone by another thread between here and the verdict gets nothing; else it could have
@@ -122,22 +176,7 @@ int region_token_ask(struct odf_region *region)
 		}
 		error = (int)-sealed; /* EBUSY: somebody maps it */
 	}
-	/* Its descendants are the token's, and those to come must be too. Also where unmapping failed: it may have
-	 * been unmapped all the same. What is short now, mappings for one, may be there in a moment. */
-	for (unsigned tries = 0; map_token(region, region->token, region->token_file) != 0; tries++) {
-		if (!unmapped && region_is_mapped(region_token_page(region, region->token), REGION_PAGE))
-			break;
-		if (tries == REMAP_TRIES) {
-			region->doubt = true; /* invariant 5: they will come without it */
-			break;
-		}
-		region_pause_ms(1);
-	}
-	/* If the spare cannot be unmapped children inherit it, and another is made for the next question. */
-	if (unmap_token(region, 1 - region->token) != 0) {
-		sys_close(region->spare_file);
-		region->spare_file = -1;
-	}
+	stay_with_token(region, unmapped);
 	/* Where a part is LIVE it stays hidden, and the next fork, which freezes that, shows it. */
 	if (!region->left && region->live_length == 0 && region_show(region) != 0)
 		region->visible = false; /* in part at least; the next fork shows it, or fails */

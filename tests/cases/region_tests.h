@@ -41,6 +41,9 @@ void raw_clone_of_live(void **state);
 void in_another_pid_namespace(void **state);
 void a_child_has_ordinary_memory(void **state);
 
+/* region_overlap.c */
+void overlapping_children_hold_nothing_twice(void **state);
+
 /* region_discards.c */
 void discard_live(void **state);
 void discard_frozen(void **state);

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "../../src/region/keeper.c"
+#include "../../src/region/keeper_sleep.c"
 #include "../support/support.h"
 
 static atomic_int word;
@@ -164,16 +165,16 @@ static void test_looks_for_exec(void **state)
 	(void)state;
 	atomic_store(&word, 77);
 	keeper_watch(&word, 77);
-	seen.cleared_ns = 0;
+	awaited.cleared_ns = 0;
 	assert_int_equal(until_a_look(), LOOK_FOR_END_NS);
-	assert_int_equal(seen.cleared_ns, 0);
+	assert_int_equal(awaited.cleared_ns, 0);
 	atomic_store(&word, 0);
 	assert_int_equal(until_a_look(), LOOKS_FOR_EXEC_NS);
-	assert_true(seen.cleared_ns != 0);
-	seen.cleared_ns = region_clock() - LOOK_FOR_EXEC_NS; /* it was no exec: the thread has ended */
+	assert_true(awaited.cleared_ns != 0);
+	awaited.cleared_ns = region_clock() - LOOK_FOR_EXEC_NS; /* it was no exec: the thread has ended */
 	assert_int_equal(until_a_look(), LOOK_FOR_END_NS);
-	seen.main_word = NULL;
-	seen.cleared_ns = 0;
+	awaited.main_word = NULL;
+	awaited.cleared_ns = 0;
 	assert_int_equal(until_a_look(), LOOK_FOR_END_NS);
 }
 
@@ -198,8 +199,8 @@ static void test_cleared_word_wakes(void **state)
 		keeper_sleep(atomic_load(&keeper.notices), LONGEST_SLEEP_NS);
 	assert_int_equal(pthread_join(thread, NULL), 0);
 	assert_int_equal(until_a_look(), LOOKS_FOR_EXEC_NS);
-	seen.main_word = NULL;
-	seen.cleared_ns = 0;
+	awaited.main_word = NULL;
+	awaited.cleared_ns = 0;
 }
 
 int main(void)

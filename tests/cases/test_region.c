@@ -344,6 +344,7 @@ int main(void)
 		cmocka_unit_test(discard_frozen),              cmocka_unit_test(discard_again_and_again),
 		cmocka_unit_test(zeros_take_no_memory),        cmocka_unit_test(several_regions),
 		cmocka_unit_test(the_report_names_regions),    cmocka_unit_test(under_mlockall),
+		cmocka_unit_test(overlapping_children_hold_nothing_twice),
 	};
 
 	if (odf_capabilities_get(&capabilities) != 0 || capabilities.strategy[ODF_STRATEGY_REGION] != ODF_REASON_NONE) {

@@ -27,6 +27,7 @@ static const struct {
 	CASE(settles),
 	CASE(descendant_keeps_its_snapshot),
 	CASE(younger_descendant),
+	CASE(older_descendants_hold_the_file),
 	CASE(doubt_is_given_up),
 	CASE(fork_between_steps),
 	CASE(no_part_waits_for_ever),

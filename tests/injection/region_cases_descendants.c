@@ -52,6 +52,45 @@ void younger_descendant(void)
 	settle();
 }
 
+static bool holds_all_2(void)
+{
+	return holds(0, pages, 2);
+}
+
+static void ask_often(void)
+{
+	for (int i = 0; i < 20; i++) {
+		must(odf_region_settle(region) == EBUSY);
+		wait_ms(1);
+	}
+}
+
+/* Those that were made before the pages were written may see the file's, and the younger ones cannot. */
+void older_descendants_hold_the_file(void)
+{
+	struct child older, younger;
+
+	region_older_always = true;
+	make(2 * TABLE + 5, ODF_REGION_MANUAL);
+	fill(0, pages, 1);
+	older = child_with(holds_all_1);
+	fill(0, pages, 2);
+	ask_often();
+	younger = child_with(holds_all_2);
+	ask_often();
+	must(info().resident_bytes == pages * PAGE);
+	end(older);
+	for (int tries = 0; info().resident_bytes > 0; tries++) {
+		must(tries < 1000);
+		must(odf_region_settle(region) == EBUSY);
+		wait_ms(1);
+	}
+	must(holds(0, pages, 2));
+	end(younger);
+	settle();
+	must(holds(0, pages, 2));
+}
+
 static bool token_comes_back_not;
 
 /* The token cannot be mapped again after a verdict that there are descendants: those to come have none. */

@@ -245,6 +245,7 @@ __attribute__((noreturn)) void run_seed(uint64_t seed)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	region_fresh_always = seed % 3 == 0; /* steps without page tables */
 	region_zero_pages_never = seed % 4 < 2; /* the other ways to give small pieces back */
+	region_older_always = seed % 5 < 3; /* what no descendant sees goes whenever it can */
 	self.seed = seed;
 	self.random = seed * 0x9e3779b97f4a7c15u;
 	(void)draw();

@@ -229,6 +229,8 @@ void let_signals_kill(void)
 extern bool region_zero_pages_never __attribute__((weak));
 /* And every third one settles without page tables, as where forks come close. */
 extern bool region_fresh_always __attribute__((weak));
+/* And every second one gives back what no descendant sees whenever it can. */
+extern bool region_older_always __attribute__((weak));
 
 /* In a worker: makes the root, and waits for it and for all that outlive their parents, which come here. */
 bool run_seed(uint64_t seed)
@@ -245,6 +247,8 @@ bool run_seed(uint64_t seed)
 		region_zero_pages_never = seed % 2 == 0;
 	if (&region_fresh_always != NULL)
 		region_fresh_always = seed % 3 == 0;
+	if (&region_older_always != NULL)
+		region_older_always = seed % 4 < 2;
 	self.seed = seed;
 	strcpy(self.path, "0");
 	strcpy(root->path, "0");

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Children that stay. Nothing settles beside them, and what the process writes meanwhile is there twice: its own page,
+ * and the file's under it, which those children may read that were made before it was written. Where the next child
+ * always comes before the last one has gone, that grows to all of the memory. So children are told apart:
+ *
+ *   look   Which pages are the process's own by now. Who is made from here on inherits these as his own, and never
+ *          sees the file's under them; he gets another token than those before him.
+ *   drop   When none of those is left (token.c), the file's pages under these are nobody's, and are given back.
+ *
+ * Of invariant 1 this keeps what matters: no page of the file changes that a descendant can see. Who took back one of
+ * his own pages past the library sees the file's; he gets zeros then, as he would have without a region.
+ *
+ * By the keeper. A page that was the process's own at the look, and is not any more at the drop, was given back, and
+ * has zeros over it, or has gone elsewhere with its mapping.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "keeper.h"
+
+#ifndef FALLOC_FL_PUNCH_HOLE
+#define FALLOC_FL_KEEP_SIZE  1
+#define FALLOC_FL_PUNCH_HOLE 2
+#endif
+
+/* How much is looked at, and given back, with the lock in hand, for which a fork may be waiting. */
+#define LOOK_SLICE ((size_t)64 << 20)
+#define DROP_SLICE REGION_TABLE
+/* It pays from so much on: a part of what the file has. */
+#define LEAST_PAGES 1024u
+#define LEAST_PART  32u
+/* And takes this part of a processor at most: each run of pages is looked for in every child. */
+#define TIME_PART 16u
+
+bool region_older_always;
+
+#define WORD_BITS 64u
+
+static size_t bits_size(const struct odf_region *region)
+{
+	size_t bytes = region->length / REGION_PAGE / 8 + sizeof(uint64_t);
+
+	return (bytes + REGION_PAGE - 1) / REGION_PAGE * REGION_PAGE;
+}
+
+void region_older_release(struct odf_region *region)
+{
+	if (region->own_pages != NULL && !region->inherited)
+		(void)region_unmap(region->own_pages, bits_size(region));
+	region->own_pages = NULL;
+}
+
+/* Empty, and nothing of a child's or of a core dump's. */
+static int make_bits(struct odf_region *region)
+{
+	if (region->own_pages != NULL) {
+		if (sys_call3(SYS_madvise, region->own_pages, bits_size(region), MADV_DONTNEED) == 0)
+			return 0;
+		region_older_release(region);
+	}
+	region->own_pages = region_map_own(NULL, bits_size(region));
+	if (region->own_pages == NULL)
+		return ENOMEM;
+	(void)sys_call3(SYS_madvise, region->own_pages, bits_size(region), MADV_DONTFORK);
+	(void)sys_call3(SYS_madvise, region->own_pages, bits_size(region), MADV_DONTDUMP);
+	return 0;
+}
+
+static bool is_own(const struct odf_region *region, size_t page)
+{
+	return (region->own_pages[page / WORD_BITS] >> page % WORD_BITS) & 1;
+}
+
+/* The first page from there on that is own, or is not; at most `end`. */
+static size_t next_page(const struct odf_region *region, size_t page, size_t end, bool own)
+{
+	uint64_t none = own ? 0 : ~(uint64_t)0;
+
+	while (page < end && is_own(region, page) != own)
+		page += page % WORD_BITS == 0 && region->own_pages[page / WORD_BITS] == none ? WORD_BITS : 1;
+	return page < end ? page : end;
+}
+
+/* Under the lock: all is FROZEN since the freeze of that epoch, and children have it. */
+static bool is_frozen_since(const struct odf_region *region, uint64_t epoch)
+{
+	return region->epoch == epoch && region->visible && region->live_length == 0 && !region->left &&
+	       !region->doubt;
+}
+
+static void pause_between(const struct region_settler *settler)
+{
+	settler->between_steps(&(struct region_progress){ 0 });
+}
+
+/* Not the kernel's pages of zeros: they go from home and from the children as the file's pages do. */
+static int mark_own(struct odf_region *region, const struct region_settler *settler, size_t from, size_t end)
+{
+	struct region_run *runs = settler->desk->runs;
+	char *at = region->home + from, *stop = region->home + end;
+
+	while (at < stop) {
+		long count = region_private(settler->pagemap, at, stop, false, 0, runs, REGION_RUNS, &at);
+		if (count < 0)
+			return (int)-count;
+		for (long i = 0; i < count; i++) {
+			size_t page = (size_t)(runs[i].start - region->home) / REGION_PAGE;
+			size_t last = (size_t)(runs[i].end - region->home) / REGION_PAGE;
+			for (; page < last; page++)
+				region->own_pages[page / WORD_BITS] |= (uint64_t)1 << page % WORD_BITS;
+		}
+	}
+	return 0;
+}
+
+/* Then those to come have another token than those that are there. */
+static int look(struct odf_region *region, const struct region_settler *settler, uint64_t epoch)
+{
+	int error = make_bits(region);
+
+	for (size_t at = 0, end; error == 0 && at < region->capacity; at = end) {
+		region_lock_as_keeper();
+		end = region->capacity;
+		if (!is_frozen_since(region, epoch)) {
+			error = EAGAIN;
+		} else if (region_extent_at(region, at, region->capacity, &end) == NULL) {
+			end = end - at < LOOK_SLICE ? end : at + LOOK_SLICE;
+			/* What has come to lie there past us says nothing of the file's pages, which may be elsewhere. */
+			error = region_verify_as_keeper(region, at, end - at);
+			if (error == 0)
+				error = mark_own(region, settler, at, end);
+		}
+		region_unlock_as_keeper();
+		pause_between(settler);
+		if (error == 0 && keeper_has_order())
+			error = EAGAIN;
+	}
+	if (error != 0)
+		return error;
+	region_lock_as_keeper();
+	/* A child that is being made may know the one token, and have the other. */
+	if (!is_frozen_since(region, epoch) || region_has_pending_forks())
+		error = EAGAIN;
+	else
+		error = region_token_renew(region);
+	region_unlock_as_keeper();
+	return error;
+}
+
+/* The kernel's page of zeros, which a child may have put there since, goes a moment before the file's page does, which
+ * who reads then would get: so that is zeros first. What cannot be given back now is when all is settled. */
+static void drop_run(const struct odf_region *region, size_t from, size_t end)
+{
+	static const char zeros[REGION_PAGE];
+	bool found = false;
+
+	/* Page by page: to look for the next hole takes as long as there is data, to the end of the file. */
+	for (size_t at = from; at < end; at += REGION_PAGE) {
+		long data = sys_call3(SYS_lseek, region->file, at, SEEK_DATA);
+		if (data < 0 || (size_t)data >= end) /* ENXIO: there is none */
+			break;
+		at = (size_t)data;
+		if (sys_call4(SYS_pwrite64, region->file, zeros, sizeof zeros, at) != (long)sizeof zeros)
+			return;
+		found = true;
+	}
+	if (found)
+		(void)sys_call4(SYS_fallocate, region->file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from, end - from);
+}
+
+static void unmark(struct odf_region *region, size_t page, size_t end)
+{
+	for (; page < end; page++)
+		region->own_pages[page / WORD_BITS] &= ~((uint64_t)1 << page % WORD_BITS);
+}
+
+/* 0; EINTR: there is an order, and the rest is for the next time; EAGAIN: the freeze was another. */
+static int drop(struct odf_region *region, const struct region_settler *settler)
+{
+	size_t limit = region->capacity / REGION_PAGE, page = next_page(region, 0, limit, true);
+	int error = 0;
+
+	while (page < limit && error == 0) {
+		size_t stop = page + DROP_SLICE / REGION_PAGE < limit ? page + DROP_SLICE / REGION_PAGE : limit;
+		region_lock_as_keeper();
+		error = is_frozen_since(region, region->older_epoch) ? 0 : EAGAIN;
+		while (page < stop && error == 0) {
+			size_t end = next_page(region, page, stop, false);
+			drop_run(region, page * REGION_PAGE, end * REGION_PAGE);
+			unmark(region, page, end);
+			page = next_page(region, end, stop, true);
+		}
+		region_unlock_as_keeper();
+		pause_between(settler); /* which answers what is quickly answered */
+		page = next_page(region, page, limit, true);
+		if (error == 0 && page < limit && keeper_has_order())
+			error = EINTR;
+	}
+	return error;
+}
+
+/* About how much is there twice that no look has seen yet: each first write to a page is a page fault. */
+static bool pays(const struct odf_region *region, uint64_t faults)
+{
+	struct stat about = { 0 };
+	uint64_t pages;
+
+	if (sys_call2(SYS_fstat, region->file, &about) < 0)
+		return false;
+	pages = (uint64_t)about.st_blocks * 512 / REGION_PAGE / LEAST_PART;
+	return region_older_always || faults - region->older_faults >= (pages > LEAST_PAGES ? pages : LEAST_PAGES);
+}
+
+void region_drop_older(struct odf_region *region, const struct region_settler *settler, uint64_t faults)
+{
+	uint64_t start = region_cpu_clock(), epoch;
+	int error;
+
+	if (settler->pagemap < 0 || (region_clock() < region->older_ns && !region_older_always))
+		return;
+	region_lock_as_keeper();
+	epoch = region->epoch;
+	error = is_frozen_since(region, epoch) ? region_token_ask_older(region) : EAGAIN;
+	region_unlock_as_keeper();
+	if (error == 0 && region->older_marked && region->older_epoch == epoch)
+		error = drop(region, settler);
+	if (error == EBUSY || error == EINTR)
+		return;
+	region->older_marked = false;
+	if (error == 0 && pays(region, faults) && look(region, settler, epoch) == 0) {
+		region->older_marked = true;
+		region->older_epoch = epoch;
+		region->older_faults = faults;
+	}
+	region->older_ns = region_clock() + TIME_PART * (region_cpu_clock() - start);
+}
