@@ -34,11 +34,14 @@ static bool is_scan(long number, long b)
 	return number == SYS_ioctl && b == (long)SCAN;
 }
 
+/* Before Linux 6.7 the entries are read in place of a scan that was refused: one look, which was met as the scan. */
+static __thread bool is_in_place_of_a_scan;
+
 /* A look for private pages to merge: without a limit, or, where home is protected, at the entries of several pages. */
 bool merges(long number, long b, long c)
 {
 	return is_scan(number, b) ? ((const uint64_t *)(uintptr_t)c)[7] == 0
-				  : number == SYS_pread64 && c > 8 && c % 8 == 0;
+				  : number == SYS_pread64 && c > 8 && c % 8 == 0 && !is_in_place_of_a_scan;
 }
 
 static void halt_here(long number, long b, long c)
@@ -59,9 +62,11 @@ long sys_call6(long number, long a, long b, long c, long d, long e, long f)
 	long result;
 
 	halt_here(number, b, c);
-	if (hook != NULL && hook(&call, &result))
-		return result;
-	return real_call(number, a, b, c, d, e, f);
+	if (hook == NULL || !hook(&call, &result))
+		result = real_call(number, a, b, c, d, e, f);
+	if (number != SYS_pread64)
+		is_in_place_of_a_scan = is_scan(number, b) && result < 0;
+	return result;
 }
 
 /* ---- What the cases are made of ---------------------------------------------------------------------------------- */
