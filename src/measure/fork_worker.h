@@ -51,7 +51,7 @@ struct sample {
 	double rest_us;   /* the rest before it */
 	double keeper_us; /* CPU time of the region's keeper */
 	double cpu_us;    /* AFTER: of it, of the process and of its child */
-	double memory_kib; /* ALIVE, in some rounds: of all processes, page tables too, and of the region's file; else 0 */
+	double memory_kib; /* ALIVE, in some rounds: of all processes, with page tables, and the file; else 0 */
 	double not_live;  /* 1: the region was not LIVE after its rest */
 };
 

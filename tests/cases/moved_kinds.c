@@ -88,7 +88,8 @@ static pid_t owner; /* children inherit no lock */
 
 static bool is_locked(char *p)
 {
-	return p[0] == 1 && secret[0] == 9 && (getpid() != owner || msync(secret, PAGE, MS_ASYNC | MS_INVALIDATE) == -1);
+	return p[0] == 1 && secret[0] == 9 &&
+	       (getpid() != owner || msync(secret, PAGE, MS_ASYNC | MS_INVALIDATE) == -1);
 }
 
 /* Over memory that no fork has met yet. */
