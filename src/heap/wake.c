@@ -32,7 +32,7 @@ size_t heap_capacity(size_t wanted)
 }
 
 /* Where nobody's mappings are whose address the kernel chooses, and anywhere there, as other mappings are. */
-static void *choose_place(void)
+static char *choose_place(void)
 {
 	const void *random = (const void *)getauxval(AT_RANDOM);
 	uint32_t number = 0;
@@ -40,7 +40,7 @@ static void *choose_place(void)
 	if (random != NULL)
 		memcpy(&number, random, sizeof number);
 	number += (uint32_t)atomic_load(&heap_home_count) * 977u; /* each takes some five times its capacity */
-	return (void *)(((uintptr_t)6 << 40) + ((uintptr_t)(number % 8192) << 30));
+	return (char *)(((uintptr_t)6 << 40) + ((uintptr_t)(number % 8192) << 30));
 }
 
 static bool has_one_thread(void)
@@ -185,13 +185,16 @@ bool heap_may_be_young(void)
 odf_region *heap_make_region(odf_reason *obstacle, int *error)
 {
 	odf_region *fresh = NULL;
+	char *place;
 
 	*obstacle = atomic_load(&heap_home_count) < HEAP_HOMES ? find_obstacle() : ODF_REASON_HEAP_NO_ROOM;
 	if (*obstacle != ODF_REASON_NONE)
 		return NULL;
 	(void)heap_may_be_young(); /* asked now, before the program may enter a sandbox */
 	let_keeper_execute();
-	fresh = region_make_bare(GIB, 0, choose_place(), error);
+	/* Until there is a window the keeper has something to keep: one on addresses where nothing comes to lie. */
+	place = choose_place();
+	fresh = region_make_in_place(place, GIB, PROT_READ | PROT_WRITE, place + GIB, error);
 	if (fresh == NULL && (*error == EAGAIN || *error == ECHILD))
 		*obstacle = ODF_REASON_HEAP_PROCESS;
 	else if (fresh == NULL && *error == ENOMEM)

@@ -27,8 +27,8 @@ static bool is_own_window(const struct heap_home *home)
 {
 	odf_reason reason;
 
-	return region_is_in_place(home->region) && !region_is_inherited(home->region) &&
-	       !region_has_left(home->region, &reason);
+	return region_is_in_place(home->region) && !region_is_placeholder(home->region) &&
+	       !region_is_inherited(home->region) && !region_has_left(home->region, &reason);
 }
 
 /* One for memory with such rights. */
@@ -50,7 +50,7 @@ static bool fit_between(uintptr_t at, uintptr_t *from, uintptr_t *to, int rights
 		uintptr_t start = (uintptr_t)heap_homes[i].start, end = (uintptr_t)heap_homes[i].end;
 		if (region_is_inherited(heap_homes[i].region)) /* memory like any other */
 			continue;
-		windows += region_is_in_place(heap_homes[i].region);
+		windows += region_is_in_place(heap_homes[i].region) && !region_is_placeholder(heap_homes[i].region);
 		if (region_is_in_place(heap_homes[i].region) && region_rights(heap_homes[i].region) != rights)
 			continue;
 		if (end <= at && end > *from)
@@ -208,8 +208,13 @@ static void note_mapped(void *address, size_t length, int protection, bool young
 	for_windows(address, length, young ? note : forget, protection);
 	/* Where the heap has left, nothing is asked of the kernel that a filter might not have. */
 	if (plain && length >= HEAP_SMALLEST && heap_state() == ODF_HEAP_AWAKE &&
-	    is_overlaid(span_round_up(length), how != NOTE_MAPPED))
+	    is_overlaid(span_round_up(length), how != NOTE_MAPPED)) {
+		region_unlock(&mask);
+		region_reach();
+		heap_meet_child(); /* a handler that ran meanwhile may have made this process */
+		region_lock(&mask);
 		for_windows(address, length, overlay, protection);
+	}
 	region_unlock(&mask);
 	if (plain && length >= HEAP_SMALLEST && heap_state() == ODF_HEAP_AWAKE) {
 		if (find(address, protection) != NULL && find((char *)address + length - 1, protection) != NULL)

@@ -17,13 +17,57 @@ static size_t round_up(size_t size, size_t unit)
 	return (size + unit - 1) / unit * unit;
 }
 
+/* Its places lie within some ten times its length. */
+#define IN_PLACE_MOST ((size_t)8 << 40)
+
+/* Of one in place only the tokens' place is taken; its other places are addresses where nothing is (folded.c). */
+static int reserve_in_place(struct odf_region *region, char *hint)
+{
+	size_t size = 2 * REGION_PAGE, room = 10 * region->length + 24 * REGION_PUD;
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
+	char *base = hint, *area = NULL;
+
+	for (unsigned tries = 0; base != NULL && area == NULL && tries < 8; tries++, base += room) {
+		base = (char *)round_up((uintptr_t)base, REGION_PUD);
+		area = region_map(base + REGION_TABLE, size, PROT_NONE, flags, -1, 0);
+		if (area != NULL)
+			break;
+	}
+	if (area == NULL) { /* wherever there is room */
+		base = region_map(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		if (base == NULL)
+			return ENOMEM;
+		(void)region_unmap(base, room);
+		base = (char *)round_up((uintptr_t)base, REGION_PUD);
+		area = region_map(base + REGION_TABLE, size, PROT_NONE, flags, -1, 0);
+		if (area == NULL)
+			return ENOMEM;
+	}
+	if (sys_call3(SYS_madvise, area, size, MADV_DONTFORK) < 0) {
+		(void)region_unmap(area, size);
+		return ENOMEM;
+	}
+	(void)sys_call3(SYS_madvise, area, size, MADV_DONTDUMP);
+	region->reservation = area;
+	region->reservation_size = size;
+	region->tokens = area + size;
+	region->aside = base + REGION_PUD;
+	region->scratch = region->aside + region->length;
+	region->staging = region->scratch + region->work_size;
+	region->beside = region->staging + region->work_size;
+	return 0;
+}
+
 /* All address space in one piece, of which home, or aside where home is elsewhere, is aligned to `unit`, the largest
  * move that its length allows. */
 static int reserve(struct odf_region *region, size_t unit, void *hint)
 {
-	size_t total = REGION_TABLE + (region->in_place ? 1 : 2) * region->length + 2 * region->work_size;
-	char *area = region_map(hint, total + unit, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), *end;
+	size_t total = REGION_TABLE + 2 * region->length + 2 * region->work_size;
+	char *area, *end;
 
+	if (region->in_place)
+		return region->length <= IN_PLACE_MOST ? reserve_in_place(region, hint) : ENOMEM;
+	area = region_map(hint, total + unit, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (area == NULL)
 		return ENOMEM;
 	region->tokens = (char *)round_up((uintptr_t)area + REGION_TABLE, unit);
@@ -37,17 +81,14 @@ static int reserve(struct odf_region *region, size_t unit, void *hint)
 		return ENOMEM;
 	}
 	(void)sys_call3(SYS_madvise, region->reservation, total, MADV_DONTDUMP);
-	if (!region->in_place)
-		region->home = region->tokens;
-	region->aside = region->tokens + (region->in_place ? 0 : region->length);
+	region->home = region->tokens;
+	region->aside = region->tokens + region->length;
 	region->scratch = region->aside + region->length;
 	region->staging = region->scratch + region->work_size;
 	if (hint != NULL) /* of a region that is proposed to lie apart the rest is to lie there too */
 		region->beside = region->reservation + total;
 	return 0;
 }
-
-#define EXTENTS_SIZE round_up(2 * sizeof(struct region_extents), REGION_PAGE)
 
 static size_t bitmap_size(const struct odf_region *region)
 {
@@ -67,17 +108,16 @@ static void unmap_all(struct odf_region *region)
 		if (region->in_place)
 			(void)region_unmap(region_token_page(region, region->token), REGION_PAGE);
 		(void)region_unmap(region_token_page(region, 1 - region->token), REGION_PAGE);
-		(void)region_unmap(region->reservation, REGION_TABLE - 2 * REGION_PAGE);
-		if (!region->aside_lost && region->aside != NULL)
-			(void)region_unmap(region->aside, region->length);
-		if (region->scratch != NULL)
+		if (region->reservation_size > 2 * REGION_PAGE)
+			(void)region_unmap(region->reservation, REGION_TABLE - 2 * REGION_PAGE);
+		region_aside_drop(region);
+		if (region->scratch != NULL && !region->in_place)
 			(void)region_unmap(region->scratch, 2 * region->work_size);
 		region_template_drop(region);
 		if (region->source != NULL)
-			(void)region_unmap(region->source, region->length);
+			region_source_drop(region);
 	}
-	if (region->extents != NULL) /* both in one mapping */
-		(void)region_unmap(region->extents < region->other_extents ? region->extents : region->other_extents, EXTENTS_SIZE);
+	region_extents_unmap(region);
 	(void)region_unmap(region->discarded, bitmap_size(region));
 	(void)region_unmap(region, round_up(sizeof *region, REGION_PAGE));
 }
@@ -90,12 +130,7 @@ struct odf_region *region_bury(struct odf_region *region)
 {
 	static struct odf_region buried = { .inherited = true, .absent = true };
 
-	struct region_extents *extents = region->extents;
-
-	if (extents != NULL) {
-		region->extents = NULL;
-		(void)region_unmap(extents < region->other_extents ? extents : region->other_extents, EXTENTS_SIZE);
-	}
+	region_extents_unmap(region);
 	(void)region_unmap(region->discarded, bitmap_size(region));
 	region->discarded = NULL;
 	region->next = spare;
@@ -153,12 +188,14 @@ static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, enu
 		.older_file = -1,
 	};
 	set_length(region, round_up(capacity, unit));
+	atomic_init(&region->reach, region->length);
 	if (reserve(region, unit, hint) != 0) {
 		region_unmap(region, round_up(sizeof *region, REGION_PAGE));
 		return NULL;
 	}
+	region->extents_most = kind == MAKE_IN_PLACE ? REGION_EXTENTS_FIRST : REGION_EXTENTS;
 	if (bare)
-		region->extents = region_map_own(apart(hint, 1), EXTENTS_SIZE);
+		region->extents = region_extents_map(apart(hint, 1), region->extents_most);
 	region->discarded = region_map_own(apart(hint, 2), bitmap_size(region));
 	if (region->discarded == NULL || (bare && region->extents == NULL)) {
 		if (region->discarded != NULL)
@@ -170,8 +207,7 @@ static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, enu
 	/* A dump has nothing by them. */
 	(void)sys_call3(SYS_madvise, region->discarded, bitmap_size(region), MADV_DONTDUMP);
 	if (bare) {
-		(void)sys_call3(SYS_madvise, region->extents, EXTENTS_SIZE, MADV_DONTDUMP);
-		region->other_extents = region->extents + 1;
+		region->other_extents = region_extents_other(region->extents, region->extents_most);
 		region->extents->count = 1;
 		region->extents->list[0] = (struct region_extent){
 			.from = 0,

@@ -52,7 +52,7 @@ int region_advise(struct odf_region *region, int advice)
 	return 0;
 }
 
-static bool map_nothing(char *start, size_t length)
+bool region_map_nothing(char *start, size_t length)
 {
 	if (!region_map_zeros(start, length, PROT_NONE))
 		return false;
@@ -122,7 +122,7 @@ static int give_run(struct odf_region *region, struct region_extent run, bool li
 		region_record(region, run);
 		return 0;
 	}
-	if (!map_nothing(home, run.length))
+	if (!region_map_nothing(home, run.length))
 		return ENOMEM;
 	region_discard_forget(region, run.from, run.length);
 	region_record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_HOLE,
@@ -141,7 +141,7 @@ static int reclaim_run(struct odf_region *region, struct region_extent run, bool
 	(void)live;
 	if (region->inherited || region->left)
 		return region_unmap(home, run.length) != 0 ? ENOMEM : 0;
-	if (run.stale ? !map_nothing(home, run.length) : !region_map_view(region, home, run.from, run.length))
+	if (run.stale ? !region_map_nothing(home, run.length) : !region_map_view(region, home, run.from, run.length))
 		return ENOMEM;
 	run.kind = REGION_HOLE;
 	region_record(region, run);
@@ -195,37 +195,46 @@ static int take_run(struct odf_region *region, struct region_extent run, bool li
  * mapping more, and falls back to being used up. */
 static int cover_for_good(struct odf_region *region, size_t from, size_t length)
 {
+	bool aside = false;
 	size_t done = 0;
+	bool folds;
 	int error = 0;
 
 	/* Which saves those page tables that can be saved. Where it is refused home is a shared view as before, at
 	 * worst without its page tables. */
 	if (region_has_aside(region))
-		(void)region_move_aside(region, from, length);
+		aside = region_move_aside(region, from, length) == 0;
 	/* What is written until now is in the file, and nobody writes there any more. */
-	if (region->chunk == 0 && !region->shed &&
+	if (!region_template_unfold(region, from + length)) {
+		if (aside)
+			region_aside_release(region, from, length);
+		return region_cover_by_mapping(region, from, length) ? 0 : ENOMEM;
+	}
+	folds = region_template_folds(region);
+	if ((!region->in_place || from == region->template_first) && region->chunk == 0 && !region->shed &&
 	    sys_call3(SYS_madvise, region->template + from, length, MADV_DONTNEED) == 0 &&
 	    region_move(region->template + from, region->home + from, length, true) == 0) {
 		done = length;
 		region_show_in_dumps(region, from, length);
 		region_mark_for_dumps(region, from, length);
-	}
-	if (done == 0) {
+		region_template_fold(region, region->template_end, 0);
+	} else {
 		error = region_cover(region, from, length, &done);
 		/* So that the template can be unmapped as a whole nothing else may come to lie in it. */
-		if (done > 0 && !region->shed && !region_reserve_again(region->template + from, done))
+		if (done > 0 && !region->shed && !folds && !region_reserve_again(region->template + from, done))
 			region->template_lost = true;
 		if (done < length && done > 0)
 			region_record(region, (struct region_extent){ .from = from, .length = done,
 								      .kind = REGION_ISLAND,
 								      .protection = (unsigned char)region->rights });
+		region_template_fold(region, from, done);
 	}
 	if (error != 0 && region_cover_by_mapping(region, from + done, length - done))
 		error = 0;
-	if (region->aside_lost)
-		return error; /* what is there may be another's */
-	if (!map_nothing(region->aside + from, length) && !region_is_mapped(region->aside + from, length))
-		region->aside_lost = true;
+	if (region->in_place && aside)
+		region_aside_release(region, from, length);
+	else if (!region->in_place)
+		region_aside_clear(region, from, length);
 	return error;
 }
 
@@ -265,6 +274,10 @@ static int for_runs(struct odf_region *region, size_t from, size_t length, unsig
 		run.length = end - at;
 		if (kinds & 1u << run.kind)
 			error = region_has_room(region) ? function(region, run, live) : ENOMEM;
+		/* What is FROZEN has its view at aside, which nobody needs of what is not memory any more. */
+		if (error == 0 && region->in_place && run.kind == REGION_MEMORY && !live && !region->inherited &&
+		    !region->left && region_run_at(region, at, end).kind != REGION_MEMORY)
+			region_aside_release(region, run.from, run.length);
 		at = end;
 	}
 	return error;
@@ -358,9 +371,7 @@ static int lose_run(struct odf_region *region, struct region_extent run, bool li
 	bool stale = run.stale;
 
 	if (run.kind == REGION_MEMORY && live) {
-		if (!region->aside_lost && !map_nothing(region->aside + run.from, run.length) &&
-		    !region_is_mapped(region->aside + run.from, run.length))
-			region->aside_lost = true;
+		region_aside_clear(region, run.from, run.length);
 		stale = !region_punch(region, run.from, run.length);
 	} else if (run.kind == REGION_MEMORY || run.kind == REGION_ISLAND) {
 		region_discard_forget(region, run.from, run.length);
@@ -389,7 +400,7 @@ int region_lose_begin(struct odf_region *region, size_t from, size_t length)
 		(void)region_is_live(region, at, &end);
 		at = end;
 	}
-	if (region->extents->count + 2 * runs > REGION_EXTENTS)
+	if (!region_makes_room(region, 2 * runs))
 		return ENOMEM;
 	return for_runs(region, from, length, 1u << REGION_MEMORY, prepare_to_lose);
 }

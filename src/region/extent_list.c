@@ -68,9 +68,9 @@ static bool same(const struct region_extent *a, const struct region_extent *b)
 }
 
 /* One more piece can make two more extents. Asked before anything is changed. */
-bool region_has_room(const struct odf_region *region)
+bool region_has_room(struct odf_region *region)
 {
-	return region->extents != NULL && region->extents->count + 2 <= REGION_EXTENTS;
+	return region_makes_room(region, 2);
 }
 
 static void append(struct region_extents *extents, struct region_extent extent)

@@ -24,6 +24,8 @@ int region_move_aside(struct odf_region *region, size_t from, size_t size)
 {
 	size_t done = 0, length = size;
 
+	if (!region_aside_take(region, from, size))
+		return ENOMEM;
 	while (done < size) {
 		char *aside = region->aside + from + done;
 		int error = region_move(region->home + from + done, aside, length, true);
@@ -42,8 +44,11 @@ int region_move_aside(struct odf_region *region, size_t from, size_t size)
 			break;
 	}
 	/* What was moved stays there until the next freeze: home is the same view without its page tables, only
-	 * slower. */
-	return done == size ? 0 : ENOMEM;
+	 * slower. Not of one in place. */
+	if (done == size)
+		return 0;
+	region_aside_release(region, from, size);
+	return ENOMEM;
 }
 
 /* Step 2 for a part of a piece. Refused before anything is changed, home is LIVE as it was, without its page tables.
@@ -102,7 +107,7 @@ void region_template_drop(struct odf_region *region)
 				  region->length - region->template_length, pieces);
 
 	for (int i = 0; i < count && region->template != NULL && !region->template_lost; i++)
-		(void)region_unmap(region->template + pieces[i].from, pieces[i].length); /* all of a mapping: fails for nothing */
+		region_template_unmap(region, pieces[i].from, pieces[i].length);
 	region->template_length = region->length;
 }
 
@@ -150,7 +155,7 @@ static int freeze_piece(struct odf_region *region, struct look *look, struct reg
 				end = next;
 			done = end - at;
 			if (!region->template_lost)
-				(void)region_unmap(region->template + at, done); /* else it stays, of no use to anybody */
+				region_template_unmap(region, at, done); /* else it stays, of no use to anybody */
 		} else {
 			struct region_maps *maps = region->extents != NULL ? maps_of(look) : NULL;
 			done = 0;
@@ -163,8 +168,11 @@ static int freeze_piece(struct odf_region *region, struct look *look, struct reg
 				error = region_move_aside(region, at, end - at);
 			if (error != 0 && known && region_forget_unmapped(region, at, end - at))
 				continue;
-			if (error == 0)
+			if (error == 0) {
 				error = region_cover(region, at, end - at, &done);
+				if (error != 0)
+					region_aside_release(region, at + done, end - at - done);
+			}
 		}
 		at += done;
 		region->template_length += done;
@@ -200,13 +208,19 @@ void region_is_for_keeper(struct odf_region *region)
 	region->is_placeholder = true;
 }
 
+bool region_is_placeholder(const struct odf_region *region)
+{
+	return region->is_placeholder;
+}
+
 /* A child does not get it, and misses nothing. */
 bool region_is_empty(const struct odf_region *region)
 {
 	const struct region_extents *extents = region->extents;
 
 	return region->is_placeholder && region->live_length == region->length && extents->count == 1 &&
-	       extents->list[0].kind == REGION_HOLE && extents->list[0].length == region->length;
+	       extents->list[0].kind != REGION_ISLAND && !extents->list[0].young &&
+	       extents->list[0].length == region->length;
 }
 
 static int freeze(struct odf_region *region, struct look *look)
@@ -232,8 +246,12 @@ static int freeze(struct odf_region *region, struct look *look)
 	/* Before anything of it can be in a child: whoever settles in steps asks the token again. */
 	region->epoch++;
 	region->vacant = false;
-	if (region->template_length == 0)
+	if (region->template_length == 0) {
+		/* In chunks it is there as a whole, and has all that is LIVE. */
+		if (count > 0 && region->chunk == 0 && !region_template_unfold(region, region_highest(region)))
+			return ENOMEM;
 		region->template_from = region->live_from;
+	}
 	if (freeze_pieces(region, look, pieces, count) != 0)
 		return ENOMEM;
 	/* What came from the template is visible. Invariant 3: the rest only now, with every page of it private; its

@@ -54,9 +54,12 @@ static void save_late_words(char *home, const char *view, size_t length)
 static void save_late_pages(struct odf_region *region, size_t from)
 {
 	unsigned char there[TABLE_PAGES];
-	char *view = region->source + from;
+	char *view;
 	bool any = false;
 
+	if (!region_source_unfold(region, from, from + REGION_TABLE))
+		return;
+	view = region->source + from;
 	if (sys_call3(SYS_mincore, view, REGION_TABLE, there) < 0)
 		memset(there, 1, sizeof there);
 	for (size_t page = 0; page < TABLE_PAGES; page++)
@@ -73,10 +76,11 @@ static void save_late_pages(struct odf_region *region, size_t from)
 /* Tables that are LIVE, and found to be zero. */
 static int exchange(struct odf_region *region, size_t from, size_t until)
 {
-	if (!region_map_memory(region, from, until - from))
+	if (!region_source_unfold(region, from, until) || !region_map_memory(region, from, until - from))
 		return ENOMEM;
 	for (size_t at = from; at < until; at += REGION_TABLE)
 		save_late_pages(region, at);
+	region_source_fold(region);
 	return region_lose(region, from, until - from);
 }
 
@@ -126,7 +130,7 @@ int region_free_fresh(struct odf_region *region, size_t from, size_t length)
 	int error;
 
 	/* Each second table may be such a one. */
-	if (region->extents == NULL || region->left || region->absent || region->extents->count + 2 * (length / REGION_TABLE + 4) > REGION_EXTENTS)
+	if (region->left || region->absent || !region_makes_room(region, 2 * (length / REGION_TABLE + 4)))
 		return ENOTSUP;
 	error = region_check(region, from, length);
 	for (size_t at = from, end; at < limit && error == 0; at = end) {

@@ -44,9 +44,10 @@ void step_give_up_places(struct odf_region *region)
 	char *places[] = { region->scratch, region->staging };
 
 	for (size_t i = 0; i < 2 && region->lost_count == 1; i++) {
-		char *start = places[i], *end = start + region->work_size;
+		char *start = places[i] + (region->in_place ? region->work_at : 0);
+		char *end = start + (region->in_place ? region->work_length : region->work_size);
 		if (region->lost_from < start || region->lost_from >= end) {
-			(void)region_unmap(start, region->work_size);
+			(void)region_unmap(start, (size_t)(end - start));
 			continue;
 		}
 		if (region->lost_from > start)
@@ -62,6 +63,10 @@ void step_clear_scratch(struct odf_region *region, const struct step *step)
 {
 	if (step->scratch == NULL)
 		return;
+	if (region->in_place) {
+		region_work_release(region, region->scratch, 0);
+		return;
+	}
 	if (region_map(step->scratch, step->length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
 		       0) != NULL ||
 	    sys_call3(SYS_madvise, step->scratch, step->length, MADV_DONTNEED) == 0)
@@ -133,12 +138,14 @@ static int protect(const struct region_settler *settler, char *start, size_t len
 /* At scratch, where there is never a page between two steps. */
 static void learn_marker(const struct odf_region *region, const struct region_settler *settler)
 {
+	char *page = region->scratch + (region->in_place ? region->work_at : 0);
+
 	protection.known = true;
 	protection.marker = 0;
-	if (protect(settler, region->scratch, REGION_PAGE) < 0)
+	if (protect(settler, page, REGION_PAGE) < 0)
 		return;
-	protection.marker = region_marker(settler->pagemap, region->scratch);
-	unregister(settler, region->scratch, REGION_PAGE);
+	protection.marker = region_marker(settler->pagemap, page);
+	unregister(settler, page, REGION_PAGE);
 }
 
 static bool can_protect(const struct odf_region *region, const struct region_settler *settler)
@@ -335,11 +342,13 @@ int region_take_aside(struct odf_region *region, const struct region_settler *se
 
 	if (error != 0)
 		return error;
+	if (!region_work_take(region, 0, length))
+		return ENOMEM;
 	step.scratch = region->scratch;
 	settler->desk->taken = settler->desk->taken_count = 0;
 	error = detach_run(region, settler, &step, length, false);
 	if (error != 0)
-		attach(region, settler, &step);
+		region_end_aside(region, settler, place, length, error);
 	return error;
 }
 
@@ -352,8 +361,11 @@ void region_end_aside(struct odf_region *region, const struct region_settler *se
 		attach(region, settler, &step);
 	else
 		step_wake(settler, &step);
-	step_clear_scratch(region, &step);
-	if (region->lost_count > 0)
+	if (!region->in_place || region->lost_count == 0)
+		step_clear_scratch(region, &step);
+	if (region->lost_count == 0)
+		region_work_release(region, region->staging, 0);
+	else
 		step_give_up_places(region);
 }
 

@@ -173,7 +173,7 @@ static int freeze_for_fork(const void *frame)
 		region_unlock(&mask);
 		if (error == 0 || tries == TRIES)
 			return error;
-		if (strays && region_order_freeze(frame) == 0)
+		if ((strays || region_address_space_is_limited()) && region_order_freeze(frame) == 0)
 			return 0;
 		region_keeper_call(); /* who has not what this thread lacks */
 		region_pause_ms(1);
@@ -236,11 +236,30 @@ bool region_has_one_thread(void)
 	return alone;
 }
 
+/* How often it is tried while another thread gives an order; or this one does, in a handler amid which we are. */
+#define TRIES_TO_REACH 100
+
+void region_reach(void)
+{
+	uint64_t all = ~0ull, mask;
+	int saved = errno;
+
+	if (!atomic_load_explicit(&region_reach_wanted, memory_order_relaxed) || may_stall_others())
+		return; /* the keeper does it with the freeze */
+	/* A handler that forks in the middle could not do the same. */
+	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask);
+	for (unsigned tries = 0; region_order_now(REGION_REACH, NULL) == EBUSY && tries < TRIES_TO_REACH; tries++)
+		(void)sys_call0(SYS_sched_yield);
+	(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
+	errno = saved;
+}
+
 int region_fork_begin(uint64_t *mark)
 {
 	int error;
 
 	region_at_fork_settle();
+	region_reach(); /* or what has come where the views do not reach stays young */
 	error = freeze_for_fork(mark);
 	*mark = region_clock();
 	if (error == 0)
@@ -354,6 +373,7 @@ static void prepare(void)
 	const void *frame = __builtin_frame_address(0);
 
 	end_idle_keeper();
+	region_reach();
 	/* If it fails to the last, what is LIVE is not in the child (invariant 3), who finds the region absent. */
 	pending_frame = region_bytes() > 0 && !is_bracketed(frame) && freeze_for_fork(frame) == 0 ? frame : NULL;
 }

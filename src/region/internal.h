@@ -123,6 +123,8 @@
 /* Losing one takes a failure in the middle of a move. */
 #define REGION_OLD_ASIDES 8
 
+#define REGION_OUTGROWN 2
+
 struct odf_region {
 	struct odf_region *next;
 	char *reservation;
@@ -175,7 +177,19 @@ struct odf_region {
 	/* What is not memory of the region's; NULL: no such thing can be. Changed by preparing the other list and
 	 * putting it in place of this one, as a child may be made in the middle. */
 	struct region_extents *extents, *other_extents;
+	size_t extents_most; /* as many as there is room for in each */
+	/* Lists that were too small, emptied: who looks at them without the lock may still do. */
+	struct region_outgrown {
+		void *start;
+		size_t size;
+	} outgrown[REGION_OUTGROWN];
 	char *source; /* a view of the file without rights, of which others are made */
+	/* Of one in place both views are there from `..._from` on, for a page, as long as nobody uses them (folded.c);
+	 * of another one as a whole. */
+	size_t source_from, source_end, template_first, template_end;
+	atomic_size_t reach; /* where the lowest memory lies that is to come into the region */
+	size_t work_at, work_length; /* what a step has taken of scratch and of staging, of one in place */
+	unsigned places; /* that were chosen anew, beside */
 	bool has_young; /* there may be young extents */
 	bool young_waits; /* and some that no freeze has looked at as they are, or that could not be adopted */
 	bool adopting;  /* what was adopted by a freeze waits for the settle */
@@ -261,8 +275,10 @@ void *region_map(void *address, size_t size, int protection, int flags, int file
 void *region_map_own(void *address, size_t size);
 /* The same, of a region that is proposed to lie apart: beside its other mappings. */
 void *region_map_beside(struct odf_region *region, size_t size, int protection, int flags, int file, size_t offset);
-/* A view of its file, all of it. */
-void *region_map_file_beside(struct odf_region *region, int flags);
+/* A view of its file without rights, of [first, end). Returned is where all of it would begin. */
+char *region_map_view_beside(struct odf_region *region, int flags, size_t first, size_t end);
+/* The same with the rights of its memory. */
+char *region_map_file_beside(struct odf_region *region, int flags, size_t first, size_t end);
 /* A view of one of its files, with the rights of its memory, without any page in it. */
 void *region_map_file(const struct odf_region *region, void *address, size_t size, int flags, int file, size_t offset);
 bool region_unlock_pages(void *address, size_t size); /* they are not locked */
@@ -346,11 +362,19 @@ bool region_leave_strays(bool leave);
 int region_bring_in_strays(struct odf_region *region, struct region_maps *maps);
 
 /* ---- extent_list.c, under the lock ---- */
-#define REGION_EXTENTS ((size_t)131072)
+#define REGION_EXTENTS       ((size_t)131072)
+#define REGION_EXTENTS_FIRST ((size_t)2048) /* of a region in place, whose list grows with what is in it */
 struct region_extents {
 	size_t count;
-	struct region_extent list[REGION_EXTENTS]; /* sorted; neighbours that are alike are one */
+	struct region_extent list[]; /* sorted; neighbours that are alike are one */
 };
+/* Two lists for so many, in one mapping. NULL: there is no memory for them. */
+struct region_extents *region_extents_map(void *hint, size_t most);
+void region_extents_unmap(struct odf_region *region);
+/* The second of them. */
+struct region_extents *region_extents_other(struct region_extents *first, size_t most);
+/* There is room for so many more, or is now. */
+bool region_makes_room(struct odf_region *region, size_t more);
 /* The segment or extent at `at` in a walk over [at, limit): like region_run_at, without copying. NULL: memory. */
 const struct region_extent *region_extent_at(const struct odf_region *region, size_t at, size_t limit, size_t *end);
 /* How far from `at` on all is LIVE, or all is FROZEN; *end is at most what it was. */
@@ -359,7 +383,7 @@ bool region_is_live(const struct odf_region *region, size_t at, size_t *end);
  * something was found. */
 bool region_forget_unmapped(struct odf_region *region, size_t from, size_t length);
 /* For what changes the list one run at a time. False: there is no room for two more. */
-bool region_has_room(const struct odf_region *region);
+bool region_has_room(struct odf_region *region);
 /* [run.from, + run.length) is of run's kind from now on. Asked for room before anything is changed. */
 void region_record(struct odf_region *region, struct region_extent run);
 
@@ -386,9 +410,49 @@ int region_leave_sealed(struct odf_region *region, size_t from, size_t length);
 int region_cut_known(struct odf_region *region, size_t from, size_t length);
 int region_advise(struct odf_region *region, int advice); /* all segments; 0 or an errno value */
 int region_unmap_holes(struct odf_region *region); /* they are foreign places then */
+/* An inaccessible place. False: refused; what is there may be gone. */
+bool region_map_nothing(char *start, size_t length);
 /* Punches what is stale at `at`, as far as it goes in bounded time. By the keeper, when nobody else can map the file.
  * *end: how far it came. */
 int region_clean(struct odf_region *region, const struct region_extent *extent, size_t at, size_t limit, size_t *end);
+
+/* ---- folded.c, under the lock ---- */
+/* Where what is memory, or may become it, begins and ends. */
+size_t region_lowest(const struct odf_region *region);
+size_t region_top(const struct odf_region *region);
+/* Where what is memory ends; 0: there is none. */
+size_t region_highest(const struct odf_region *region);
+/* The source reaches up to there. False: it cannot. */
+bool region_source_unfold(struct odf_region *region, size_t from, size_t to);
+void region_source_fold(struct odf_region *region);
+void region_source_drop(struct odf_region *region);
+/* The same of the template, as long as nothing was taken out of it. */
+bool region_template_unfold(struct odf_region *region, size_t to);
+/* It is made smaller after use. */
+bool region_template_folds(const struct odf_region *region);
+/* Past [from, from + length), which was taken out of it. */
+void region_template_fold(struct odf_region *region, size_t from, size_t length);
+void region_template_unmap(struct odf_region *region, size_t from, size_t length); /* as far as it is there */
+/* The template is there, and has what is to be LIVE at [from, to). */
+bool region_template_reaches(const struct odf_region *region, size_t from, size_t to);
+/* The place at aside is ours, for what is to be moved there. False: another one has it; the keeper is to find
+ * others. */
+bool region_aside_take(struct odf_region *region, size_t from, size_t length);
+/* It is not needed any more. Of what is FROZEN, or was moved there. */
+void region_aside_release(struct odf_region *region, size_t from, size_t length);
+/* The same of what may be there, and of another region the place is kept. */
+void region_aside_clear(struct odf_region *region, size_t from, size_t length);
+/* All of it. */
+void region_aside_drop(struct odf_region *region);
+/* The same of what a step of so much at `at`, an offset, takes of scratch and of staging. */
+bool region_work_take(struct odf_region *region, size_t at, size_t length);
+void region_work_release(struct odf_region *region, char *place, size_t but);
+/* By the keeper: the views reach down to where memory is to come into the region. 0 or an errno value. */
+int region_views_reach(struct odf_region *region);
+/* Some region wants that. */
+extern atomic_bool region_reach_wanted;
+/* Addresses for so much of its own, with nothing there; of one in place. */
+char *region_place_beside(struct odf_region *region);
 
 /* ---- young.c, under the lock ---- */
 /* Young memory becomes memory that is FROZEN, with all of its pages the process's own, for the next settle to take
@@ -410,6 +474,8 @@ size_t region_young_bytes(const struct odf_region *region);
 /* Covers what is LIVE there with a private view of the file, for good, where it cannot be moved. By whoever has the
  * file. False: nothing was done. */
 bool region_cover_by_mapping(struct odf_region *region, size_t from, size_t length);
+/* Of the calling process. */
+bool region_address_space_is_limited(void);
 int region_give_up_all(odf_reason reason); /* 0, or an errno value if one at least could not be */
 /* Of a region that was given up: empties the file, as far as no descendant needs it, in at most so many slices. By
  * the keeper, or before there is one. 0, EBUSY: there are descendants; or another errno value. */

@@ -285,6 +285,18 @@ bool keeper_has_order(void)
 	return has_order() || keeper_has_freezes();
 }
 
+int keeper_reach_all(void)
+{
+	int error = 0;
+
+	region_lock_as_keeper();
+	atomic_store(&region_reach_wanted, false);
+	for (struct odf_region *region = region_list; region != NULL && error == 0; region = region->next)
+		error = region_views_reach(region);
+	region_unlock_as_keeper();
+	return error;
+}
+
 /* What cannot wait until a settle is over. How much memory a region has; of all, if none is named. And a region that
  * is to be made, within a call that maps memory. */
 void keeper_answer_at_once(void)
@@ -294,6 +306,8 @@ void keeper_answer_at_once(void)
 		keeper_answer(slot.region != NULL ? resident(slot.region, &slot.result) : all_resident(&slot.result));
 	else if (has_order() && slot.order == REGION_ADOPT)
 		keeper_answer(keeper_adopt(slot.region));
+	else if (has_order() && slot.order == REGION_REACH)
+		keeper_answer(keeper_reach_all());
 }
 
 void keeper_carry_out_order(void)
@@ -317,6 +331,7 @@ void keeper_carry_out_order(void)
 		break;
 	case REGION_RESIDENT: /* given since the look above */
 	case REGION_ADOPT:
+	case REGION_REACH:
 		break;
 	}
 }

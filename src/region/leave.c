@@ -53,13 +53,11 @@ bool region_cover_by_mapping(struct odf_region *region, size_t from, size_t leng
 
 #define NO_LIMIT ((uint64_t)1 << 47)
 
-static bool address_space_is_limited(void)
+bool region_address_space_is_limited(void)
 {
 	struct rlimit64 limit;
 
-	/* The keeper has limits of its own. */
-	return !region_lock_is_keepers() && sys_call4(SYS_prlimit64, 0, RLIMIT_AS, NULL, &limit) == 0 &&
-	       limit.rlim_cur < NO_LIMIT;
+	return sys_call4(SYS_prlimit64, 0, RLIMIT_AS, NULL, &limit) == 0 && limit.rlim_cur < NO_LIMIT;
 }
 
 /* Parts of the template that no LIVE memory needs. */
@@ -73,7 +71,7 @@ static void shed_template(struct odf_region *region)
 		for (size_t at = pieces[i].from, limit = at + pieces[i].length, end; at < limit; at = end) {
 			const struct region_extent *extent = region_extent_at(region, at, limit, &end);
 			if (!region_is_live(region, at, &end) || extent != NULL)
-				(void)region_unmap(region->template + at, end - at);
+				region_template_unmap(region, at, end - at);
 		}
 	/* What is LIVE takes the rest out of it. */
 	region->template_from = 0;
@@ -84,9 +82,10 @@ static void shed_template(struct odf_region *region)
  * all that is not needed for that. Of the heap's. */
 static void shed(struct odf_region *region)
 {
-	if (!region->aside_lost)
-		(void)region_unmap(region->aside, region->length);
+	region_aside_drop(region);
 	region->aside_lost = true; /* if it stays after all the keeper makes another */
+	if (region->in_place)
+		return;
 	if (region->scratch != NULL && region->lost_count == 0) {
 		(void)region_unmap(region->scratch, 2 * region->work_size);
 		region->scratch = region->staging = NULL;
@@ -141,10 +140,13 @@ int region_give_up(struct odf_region *region, odf_reason reason)
 	if (region->inherited || region->left)
 		return 0;
 	region->left_reason = reason;
-	region->shed = region->extents != NULL && address_space_is_limited();
-	if (region->shed)
+	region->shed = region->extents != NULL && !region_lock_is_keepers() && /* who has limits of his own */
+		       region_address_space_is_limited();
+	if (region->shed) {
 		shed(region);
-	else if (region->aside_lost && region_lock_is_keepers())
+		region->shed = !region->in_place; /* whose template is one page as long as nothing is taken out of it */
+	}
+	if (!region->shed && region->aside_lost && region_lock_is_keepers())
 		(void)region_aside_make(region); /* else by mapping */
 	error = make_private(region);
 	region->epoch++; /* who settles in steps begins again */
@@ -161,18 +163,15 @@ int region_give_up(struct odf_region *region, odf_reason reason)
 	region->live_length = region->length;
 	region_template_drop(region);
 	region->template = NULL;
-	if (!region->aside_lost)
-		(void)region_unmap(region->aside, region->length);
+	region_aside_drop(region);
 	region->aside = NULL;
 	region->aside_lost = false;
-	if (region->scratch != NULL && region->lost_count == 0)
+	if (region->scratch != NULL && region->lost_count == 0 && !region->in_place)
 		(void)region_unmap(region->scratch, 2 * region->work_size);
 	region->scratch = region->staging = NULL;
 	/* Without the file itself its pages are taken through this view. */
-	if (region->source != NULL && region_keeper_runs() && region->file >= 0) {
-		(void)region_unmap(region->source, region->length);
-		region->source = NULL;
-	}
+	if (region->source != NULL && region_keeper_runs() && region->file >= 0)
+		region_source_drop(region);
 	/* Without a keeper the file stays as it is: forks are not counted any more, so only the token can tell that
 	 * no child shows it. */
 	if (region_keeper_runs() && !region_lock_is_keepers())
@@ -246,11 +245,11 @@ static bool own_pages(struct odf_region *region, size_t from, size_t end)
 }
 
 /* The next part of the file at or after `at` that has pages. False: none up to `end`, or it cannot be told. */
-static bool find_data(const struct odf_region *region, int file, size_t at, size_t end, size_t *from, size_t *until)
+static bool find_data(struct odf_region *region, int file, size_t at, size_t end, size_t *from, size_t *until)
 {
 	unsigned char there[DRAIN_SLICE / REGION_PAGE];
 	size_t page = 0, pages;
-	long data, hole;
+	long data, hole, error;
 
 	if (file >= 0) {
 		data = sys_call3(SYS_lseek, file, at, SEEK_DATA);
@@ -262,8 +261,13 @@ static bool find_data(const struct odf_region *region, int file, size_t at, size
 		return true;
 	}
 	/* The file itself is lost: what is in the page cache, by a view of it. */
-	if (region->source == NULL || end - at > DRAIN_SLICE ||
-	    sys_call3(SYS_mincore, region->source + at, end - at, there) < 0)
+	if (at < region->source_from) /* below all memory */
+		at = region->source_from;
+	if (at >= end || end - at > DRAIN_SLICE || !region_source_unfold(region, at, end))
+		return false;
+	error = sys_call3(SYS_mincore, region->source + at, end - at, there);
+	region_source_fold(region);
+	if (error < 0)
 		return false;
 	pages = (end - at) / REGION_PAGE;
 	while (page < pages && !(there[page] & 1))

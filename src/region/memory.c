@@ -51,6 +51,27 @@ bool region_unlock_pages(void *address, size_t size)
 	return sys_call2(SYS_munlock, address, size) == 0 || sys_call3(SYS_msync, address, size, MS_INVALIDATE) == 0;
 }
 
+char *region_place_beside(struct odf_region *region)
+{
+	size_t slot = (region->length + 2 * REGION_PUD) / REGION_PUD * REGION_PUD;
+
+	return region->beside + (3 + region->places++ % (BESIDE - 3)) * slot;
+}
+
+char *region_map_view_beside(struct odf_region *region, int flags, size_t first, size_t end)
+{
+	size_t slot = (region->length + 2 * REGION_PUD) / REGION_PUD * REGION_PUD;
+	char *mapped = NULL;
+
+	/* With room behind it to unfold. */
+	for (size_t i = 0; region->in_place && mapped == NULL && i < 3; i++)
+		mapped = region_map(region->beside + i * slot + first, end - first, PROT_NONE,
+				    flags | MAP_NORESERVE | MAP_FIXED_NOREPLACE, region->file, first);
+	if (mapped == NULL)
+		mapped = region_map_beside(region, end - first, PROT_NONE, flags | MAP_NORESERVE, region->file, first);
+	return mapped == NULL ? NULL : mapped - first;
+}
+
 static void *open_for_use(char *mapped, size_t size, int flags, int rights)
 {
 	if (mapped == NULL)
@@ -70,10 +91,13 @@ void *region_map_file(const struct odf_region *region, void *address, size_t siz
 	return open_for_use(region_map(address, size, PROT_NONE, flags | MAP_NORESERVE, file, offset), size, flags, region->rights);
 }
 
-void *region_map_file_beside(struct odf_region *region, int flags)
+char *region_map_file_beside(struct odf_region *region, int flags, size_t first, size_t end)
 {
-	return open_for_use(region_map_beside(region, region->length, PROT_NONE, flags | MAP_NORESERVE, region->file, 0), region->length, flags,
-			    region->rights);
+	char *mapped = region_map_view_beside(region, flags, first, end);
+
+	if (mapped == NULL || open_for_use(mapped + first, end - first, flags, region->rights) == NULL)
+		return NULL;
+	return mapped;
 }
 
 int region_unmap(void *address, size_t size)

@@ -32,6 +32,9 @@ odf_reason region_absence(void);
 /* 0 or ENOMEM: nothing was changed then that the program could see. *mark: in the frame that ends it by
  * region_fork_end, and its value stays there until then. */
 int region_fork_begin(uint64_t *mark);
+/* Has the keeper make views for memory that has come where they do not reach: without, it stays young. One load, as a
+ * rule. Not under the lock. */
+void region_reach(void);
 /* In the parent, also when the fork failed. In a child nothing happens. `child`: 0 where it is not known, or there is
  * none. */
 void region_fork_end(int child);
@@ -86,6 +89,7 @@ odf_region *region_make_in_place(void *start, size_t capacity, int rights, void 
 /* A bare one, before anything is in it: only its keeper is needed. While it is empty no freeze takes the time to have
  * children get it. */
 void region_is_for_keeper(struct odf_region *region);
+bool region_is_placeholder(const struct odf_region *region);
 bool region_is_in_place(const struct odf_region *region);
 /* What its memory has. Another region may be a window on the same addresses, for memory with other rights. */
 int region_rights(const struct odf_region *region);

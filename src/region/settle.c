@@ -43,9 +43,10 @@ bool region_fresh_always;
 /* How far a step from `from` on goes: a bounded number of private pages, found in bounded time, within what one move
  * can do. Without the lock: what threads write meanwhile makes the step a little longer. */
 static size_t choose_length(const struct odf_region *region, const struct region_settler *settler, size_t from, size_t remaining,
-			    bool hurried, struct step_pages *found)
+			    size_t largest, bool hurried, struct step_pages *found)
 {
-	size_t border = (from / region->work_size + 1) * region->work_size, most = from + region->step_most;
+	size_t border = (from / region->work_size + 1) * region->work_size;
+	size_t most = from + (largest < region->step_most ? largest : region->step_most);
 	size_t end = border < most ? border : most, at = from, last_table = SIZE_MAX;
 	size_t pages = 0, page_limit = hurried ? HURRIED_STEP_PAGES : REGION_STEP_PAGES;
 	bool small = settler->userfault >= 0 || settler->until_ns != 0; /* who wants this memory, or a fork, waits: less than a table */
@@ -131,7 +132,8 @@ static int stage(struct odf_region *region, struct step *step)
 		return stage_fresh(region, step);
 	step->into = step->staging;
 	for (;;) {
-		int error = region_move(step->aside, step->staging, step->length, true);
+		/* In place nothing is kept at aside that is not needed any more. */
+		int error = region_move(step->aside, step->staging, step->length, !region->in_place);
 		if (error == 0)
 			return 0;
 		if (step_reserve_or_lose(region, error, step->staging, step->length) != 0 || error != -EFAULT ||
@@ -160,11 +162,12 @@ static void unstage(struct odf_region *region, struct step *step)
 {
 	if (step->is_fresh || step->adopts) {
 		empty_staging(region, step);
-	} else if (region_move(step->staging, step->aside, step->length, false) == 0) {
+	} else if (region_aside_take(region, step->from, step->length) &&
+		   region_move(step->staging, step->aside, step->length, false) == 0) {
 		(void)sys_call3(SYS_madvise, step->aside, step->length, MADV_DONTDUMP);
 		(void)step_reserve_or_lose(region, 0, step->staging, step->length);
-	} else if (!region_is_mapped(step->aside, step->length)) {
-		region->aside_lost = true;
+	} else if (region->in_place || !region_is_mapped(step->aside, step->length)) {
+		region->aside_lost = true; /* of one in place nothing, or a place without a view, is left there */
 	}
 }
 
@@ -184,24 +187,13 @@ int region_verify_as_keeper(struct odf_region *region, size_t from, size_t lengt
 	return error == 0 && changed ? EAGAIN : error;
 }
 
-/* Under the lock. The whole piece becomes LIVE, or nothing does. */
-static int do_step(struct odf_region *region, const struct region_settler *settler, struct step *step)
+/* The whole piece becomes LIVE, or nothing does. */
+static int make_live(struct odf_region *region, const struct region_settler *settler, struct step *step)
 {
-	bool quiet = settler->userfault < 0, zeros;
+	bool quiet = settler->userfault < 0;
 	uint64_t start;
-	int error = region->scratch == NULL ? region_work_make(region) : 0;
+	int error;
 
-	if (error != 0)
-		return error;
-	/* Each run of discarded pages is moved for itself: a step of one table has few enough. */
-	if (region_discard_run(region, step->from / REGION_PAGE, (step->from + step->length) / REGION_PAGE, &zeros) <
-	    (step->from + step->length) / REGION_PAGE && step->length > REGION_TABLE)
-		step->length = REGION_TABLE;
-	if (!step->adopts)
-		error = region_verify_as_keeper(region, step->from, step->length);
-	if (error != 0)
-		return error;
-	place(region, step);
 	error = stage(region, step);
 	if (error != 0)
 		return error;
@@ -232,7 +224,10 @@ static int do_step(struct odf_region *region, const struct region_settler *settl
 	if (!quiet)
 		step_wake(settler, step);
 	region->counters.last_pause_ns = region_clock() - start;
-	(void)step_reserve_or_lose(region, 0, step->staging, step->length);
+	if (!region->in_place)
+		(void)step_reserve_or_lose(region, 0, step->staging, step->length);
+	else if (step->is_fresh)
+		region_aside_release(region, step->from, step->length);
 	region_discard_forget(region, step->from, step->length);
 	if (!step->adopts)
 		region->live_length += step->length;
@@ -242,12 +237,47 @@ static int do_step(struct odf_region *region, const struct region_settler *settl
 	return 0;
 }
 
+/* Under the lock. */
+static int do_step(struct odf_region *region, const struct region_settler *settler, struct step *step)
+{
+	bool zeros;
+	int error = region->scratch == NULL ? region_work_make(region) : 0;
+
+	if (error != 0)
+		return error;
+	/* Each run of discarded pages is moved for itself: a step of one table has few enough. */
+	if (region_discard_run(region, step->from / REGION_PAGE, (step->from + step->length) / REGION_PAGE, &zeros) <
+	    (step->from + step->length) / REGION_PAGE && step->length > REGION_TABLE)
+		step->length = REGION_TABLE;
+	if (!step->adopts)
+		error = region_verify_as_keeper(region, step->from, step->length);
+	if (error != 0)
+		return error;
+	place(region, step);
+	if (!region_work_take(region, step->from % region->work_size, step->length)) {
+		step->scratch = NULL;
+		return ENOMEM;
+	}
+	error = make_live(region, settler, step);
+	if (region->in_place && region->lost_count == 0) {
+		region_work_release(region, region->staging, error == 0 ? step->length : 0);
+		if (settler->userfault < 0 || step->is_protected) /* else the caller does it, without the lock */
+			region_work_release(region, region->scratch, 0);
+	}
+	return error;
+}
 /* All of it is LIVE. */
 static void complete(struct odf_region *region)
 {
 	region->counters.settles++;
 	region->settled_ns = region_clock();
 	TRACE_4(settle, region->home, region->counters.steps, region->counters.merged_pages, region->counters.longest_pause_ns);
+	region->adopting = false;
+	region->released = region->released_at = 0;
+	region->has_discarded = false;
+	region->discard_runs = 0;
+	if (region->in_place)
+		return;
 	/* Until the next freeze it is only a place: a view of the file would be written to a core dump a second time.
 	 * Page tables that were left there go with it at once: without the lock of the address space, beside a program
 	 * that runs, that takes three times as long, and a fork waits for it as well. */
@@ -257,10 +287,6 @@ static void complete(struct odf_region *region)
 	} else if (!region_is_mapped(region->aside, region->length) && !region_reserve_again(region->aside, region->length)) {
 		region->aside_lost = true;
 	}
-	region->adopting = false;
-	region->released = region->released_at = 0;
-	region->has_discarded = false;
-	region->discard_runs = 0;
 }
 
 /* Goes past what is not memory, at the end of the LIVE part, and has what is stale there punched, for a bounded time.
@@ -306,6 +332,8 @@ int region_settle_begin(struct odf_region *region, uint64_t *epoch)
 		error = region_aside_make(region);
 	if (error == 0 && !region->vacant)
 		error = region_token_ask(region);
+	if (error == 0)
+		error = region_views_reach(region);
 	if (error == 0)
 		error = region_template_make(region);
 	region_unlock_as_keeper();
@@ -383,10 +411,22 @@ static void note_completion(struct odf_region *region)
 		region->patience = 0;
 }
 
+/* What a step works with is address space that the program sees: of one in place no more than what is not needed at
+ * aside any more, after so many bytes, or a sixteenth. A step that moves no page tables works with twice as much. */
+static size_t largest_step(const struct odf_region *region, size_t tables, size_t done, bool is_fresh)
+{
+	size_t least = tables / 16 > 2 ? tables / 16 : 2, most;
+
+	if (!region->in_place)
+		return REGION_PUD;
+	most = done / REGION_TABLE / (is_fresh ? 2 : 1);
+	return (most < least ? least : most) * REGION_TABLE;
+}
+
 int region_settle(struct odf_region *region, const struct region_settler *settler)
 {
 	struct region_progress progress;
-	size_t tables = 0, done = 0;
+	size_t tables = 0, done = 0, bytes = 0;
 	uint64_t epoch;
 	int error;
 
@@ -411,6 +451,7 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 		step.from = (region->live_from + live) % region->length;
 		step.is_fresh = wants_fresh(region, settler, tables, tables - done);
 		step.length = choose_length(region, settler, step.from, region->length - live,
+					    largest_step(region, tables, bytes, step.is_fresh),
 					    step.is_fresh || is_late(region, settler, tables - done), &private);
 		if (settler->userfault >= 0)
 			step_choose_how_to_hold(region, &step, &private);
@@ -423,8 +464,16 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 		/* What was chosen without the lock may have changed. */
 		if (error == 0 && region->live_length == live && region_extent_at(region, step.from, step.from + step.length, &end) == NULL) {
 			step.length = end - step.from;
-			error = do_step(region, settler, &step);
-			stepped = true;
+			/* What has come while it was FROZEN may lie where the template does not reach. */
+			if (!region_template_reaches(region, step.from, end)) {
+				error = region_views_reach(region);
+				if (error == 0)
+					error = region_template_make(region);
+			}
+			if (error == 0) {
+				error = do_step(region, settler, &step);
+				stepped = true;
+			}
 		}
 		if (error == 0 && region->live_length == region->length) {
 			complete(region);
@@ -446,6 +495,7 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 			learn(region, &step, progress.step_ns);
 			done += (step.length + REGION_TABLE - 1) / REGION_TABLE;
 			done = done < tables ? done : tables; /* parts of tables are steps too */
+			bytes += step.length;
 		}
 		progress.rest_ns = (tables - done) * (step.is_fresh ? region->fresh_table_ns : region->moved_table_ns);
 		settler->between_steps(&progress);
@@ -456,6 +506,9 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 	return error;
 }
 
+/* As above, of what has no pages for the most part. */
+#define ADOPT_MOST (8 * REGION_TABLE)
+
 int region_adopt_step(struct odf_region *region, const struct region_settler *settler, size_t from, size_t limit,
 		      size_t *next)
 {
@@ -463,10 +516,14 @@ int region_adopt_step(struct odf_region *region, const struct region_settler *se
 	struct step_pages private = { 0, SIZE_MAX };
 	int error;
 
-	step.length = choose_length(region, settler, from, limit - from, false, &private);
+	step.length = choose_length(region, settler, from, limit - from, ADOPT_MOST, false, &private);
 	*next = from + step.length;
 	region_lock_as_keeper();
-	error = region_begin_adopting(region, from, &step.length);
+	error = region_views_reach(region);
+	if (error == 0)
+		error = region_template_make(region); /* it has what is LIVE */
+	if (error == 0)
+		error = region_begin_adopting(region, from, &step.length);
 	if (error == 0) {
 		*next = from + step.length;
 		error = do_step(region, settler, &step);

@@ -4,6 +4,7 @@
  * the lock; async-signal-safe.
  */
 #include <errno.h>
+#include <fcntl.h>
 
 #include "internal.h"
 
@@ -17,17 +18,37 @@ bool region_has_aside(struct odf_region *region)
 
 int region_source_make(struct odf_region *region)
 {
-	region->source = region_map_beside(region, region->length, PROT_NONE, MAP_SHARED | MAP_NORESERVE, region->file,
-					   0);
-	if (region->source == NULL || sys_call3(SYS_madvise, region->source, region->length, MADV_DONTFORK) < 0 ||
-	    sys_call3(SYS_madvise, region->source, region->length, MADV_DONTDUMP) < 0)
+	size_t first = 0, end = region->length, length;
+	char *view, *source;
+
+	/* A page below all memory, if there is one (folded.c), and below what may go with its neighbour. */
+	if (region->in_place) {
+		first = atomic_load_explicit(&region->reach, memory_order_relaxed);
+		first = first > 0 ? (first - REGION_PAGE) / REGION_TABLE * REGION_TABLE : 0;
+		end = first + REGION_PAGE;
+	}
+	length = end - first;
+	source = region_map_view_beside(region, MAP_SHARED, first, end);
+	if (source == NULL)
 		return ENOMEM;
+	view = source + first;
+	if (sys_call3(SYS_madvise, view, length, MADV_DONTFORK) < 0 ||
+	    sys_call3(SYS_madvise, view, length, MADV_DONTDUMP) < 0) {
+		(void)region_unmap(view, length);
+		return ENOMEM;
+	}
 	/* A filter that the program enters later may punish it for making memory executable, and the keeper is under
 	 * none of the program's. */
 	if (region_is_executable(region) &&
-	    (!region_unlock_pages(region->source, region->length) ||
-	     sys_call3(SYS_mprotect, region->source, region->length, region->rights) < 0))
+	    (!region_unlock_pages(view, length) || sys_call3(SYS_mprotect, view, length, region->rights) < 0)) {
+		(void)region_unmap(view, length);
 		return EACCES;
+	}
+	if (region->source != NULL)
+		region_source_drop(region);
+	region->source = source;
+	region->source_from = first;
+	region->source_end = end;
 	return 0;
 }
 
@@ -35,8 +56,14 @@ int region_source_make(struct odf_region *region)
  * dumps, as a hole should be. */
 bool region_map_view(struct odf_region *region, char *to, size_t from, size_t length)
 {
-	long result = sys_call5(SYS_mremap, region->source + from, 0, length, MREMAP_MAYMOVE | MREMAP_FIXED, to);
+	bool was_folded = region->in_place && region->source_end < from + length;
+	long result;
 
+	if (!region_source_unfold(region, from, from + length))
+		return false;
+	result = sys_call5(SYS_mremap, region->source + from, 0, length, MREMAP_MAYMOVE | MREMAP_FIXED, to);
+	if (was_folded)
+		region_source_fold(region);
 	return result >= 0 || result < -4095;
 }
 
@@ -60,15 +87,26 @@ bool region_map_memory(const struct odf_region *region, size_t from, size_t leng
  * which it has for this moment only: locked memory would be filled. */
 static bool remove_pages(struct odf_region *region, size_t from, size_t length)
 {
-	char *view = region->source + from;
-	long error = sys_call3(SYS_madvise, view, length, MADV_REMOVE);
+	bool was_folded = region->in_place && region->source_end < from + length;
+	char *view;
+	long error;
 
-	if (error != -EACCES)
-		return error == 0;
-	if (sys_call3(SYS_mprotect, view, length, PROT_READ | PROT_WRITE) == 0)
-		error = sys_call3(SYS_madvise, view, length, MADV_REMOVE);
-	/* it can fail for want of a mapping only, which the first one has made */
-	(void)sys_call3(SYS_mprotect, view, length, PROT_NONE);
+	/* Who has the file needs no view, which the program would see as address space. */
+	if (region->in_place && region->file >= 0 && region_lock_is_keepers())
+		return sys_call4(SYS_fallocate, region->file, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, from,
+				 length) == 0;
+	if (!region_source_unfold(region, from, from + length))
+		return false;
+	view = region->source + from;
+	error = sys_call3(SYS_madvise, view, length, MADV_REMOVE);
+	if (error == -EACCES) {
+		if (sys_call3(SYS_mprotect, view, length, PROT_READ | PROT_WRITE) == 0)
+			error = sys_call3(SYS_madvise, view, length, MADV_REMOVE);
+		/* it can fail for want of a mapping only, which the first one has made */
+		(void)sys_call3(SYS_mprotect, view, length, PROT_NONE);
+	}
+	if (was_folded)
+		region_source_fold(region);
 	return error == 0;
 }
 

@@ -8,13 +8,14 @@
 size_t region_chunk_override = SIZE_MAX;
 
 /* Divides a fresh template; SIZE_MAX: it could not be, and is of no use any more. */
-static size_t divide(struct odf_region *region, char *fresh, size_t chunk)
+static size_t divide(struct odf_region *region, char *fresh, size_t chunk, size_t first, size_t end)
 {
 	if (chunk == 0 || region->second_file < 0)
 		return 0;
-	for (size_t at = chunk; at < region->length; at += 2 * chunk) {
-		size_t size = region->length - at < chunk ? region->length - at : chunk;
-		if (region_map_file(region, fresh + at, size, MAP_PRIVATE | MAP_FIXED, region->second_file, at) == NULL)
+	for (size_t at = chunk; at < end; at += 2 * chunk) {
+		size_t from = at > first ? at : first, until = end - at < chunk ? end : at + chunk;
+		if (from < until && region_map_file(region, fresh + from, until - from, MAP_PRIVATE | MAP_FIXED,
+						    region->second_file, from) == NULL)
 			return SIZE_MAX;
 	}
 	return chunk;
@@ -35,27 +36,36 @@ static size_t chunk_wanted(const struct odf_region *region)
 
 int region_template_make(struct odf_region *region)
 {
-	size_t chunk = chunk_wanted(region);
+	size_t chunk = chunk_wanted(region), first = 0, end = region->length;
 	char *fresh;
 
-	if (region->template != NULL && region->template_length == 0)
+	if (region->template != NULL && region->template_length == 0 &&
+	    region_template_reaches(region, region_lowest(region), region_top(region)))
 		return 0;
-	fresh = region_map_file_beside(region, MAP_PRIVATE);
+	if (region->in_place) {
+		first = region->source_from;
+		end = chunk > 0 ? region_top(region) : 0;
+		if (end < first + REGION_PAGE)
+			end = first + REGION_PAGE;
+	}
+	fresh = region_map_file_beside(region, MAP_PRIVATE, first, end);
 	if (fresh == NULL)
 		return ENOMEM;
-	chunk = divide(region, fresh, chunk);
+	chunk = divide(region, fresh, chunk, first, end);
 	if (chunk == SIZE_MAX) {
-		region_unmap(fresh, region->length);
+		region_unmap(fresh + first, end - first);
 		return ENOMEM;
 	}
 	/* Of the heap's, most is no memory. Who makes a core dump from outside (gcore) reads it, and each page that
 	 * is read there is made. */
 	if (region->extents != NULL)
-		(void)sys_call3(SYS_madvise, fresh, region->length, MADV_DONTDUMP);
+		(void)sys_call3(SYS_madvise, fresh + first, end - first, MADV_DONTDUMP);
 	/* Visible to children, as home is to be. A raw clone while the region is LIVE gets it as well, where nobody
 	 * looks for it. */
 	region_template_drop(region);
 	region->template = fresh;
+	region->template_first = first;
+	region->template_end = end;
 	region->template_length = 0;
 	region->template_lost = false;
 	region->chunk = chunk;
@@ -63,12 +73,45 @@ int region_template_make(struct odf_region *region)
 	return 0;
 }
 
+/* Of what is FROZEN, where that is memory. */
+static int make_in_place(struct odf_region *region, char *aside)
+{
+	for (size_t at = 0, end; at < region->length; at = end) {
+		const struct region_extent *extent = region_extent_at(region, at, region->length, &end);
+		if (region_is_live(region, at, &end) || extent != NULL)
+			continue;
+		if (region_map_file(region, aside + at, end - at, MAP_SHARED | MAP_FIXED_NOREPLACE, region->file,
+				    at) == NULL)
+			return ENOMEM; /* what was made stays: views of the file that nobody looks at */
+		if (sys_call3(SYS_madvise, aside + at, end - at, MADV_DONTFORK) < 0) {
+			(void)region_unmap(aside + at, end - at);
+			return ENOMEM;
+		}
+		(void)sys_call3(SYS_madvise, aside + at, end - at, MADV_DONTDUMP);
+	}
+	return 0;
+}
+
+static void use_aside(struct odf_region *region, char *aside)
+{
+	if (region->aside_lost)
+		region->old_asides[region->old_aside++ % REGION_OLD_ASIDES] = region->aside;
+	region->aside = aside; /* the old one, whose parts may be others' by now, is left alone */
+}
+
 int region_aside_make(struct odf_region *region)
 {
-	char *area = region_map_beside(region, region->length + REGION_PUD, PROT_NONE,
-				       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	char *aside;
+	char *area, *aside;
 
+	if (region->in_place) {
+		int error;
+		use_aside(region, region_place_beside(region));
+		error = make_in_place(region, region->aside);
+		region->aside_lost = error != 0;
+		return error;
+	}
+	area = region_map_beside(region, region->length + REGION_PUD, PROT_NONE,
+				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (area == NULL)
 		return ENOMEM;
 	aside = (char *)(((uintptr_t)area + REGION_PUD - 1) / REGION_PUD * REGION_PUD);
@@ -80,9 +123,7 @@ int region_aside_make(struct odf_region *region)
 	if (aside > area)
 		region_unmap(area, (size_t)(aside - area));
 	region_unmap(aside + region->length, REGION_PUD - (size_t)(aside - area));
-	if (region->aside_lost)
-		region->old_asides[region->old_aside++ % REGION_OLD_ASIDES] = region->aside;
-	region->aside = aside; /* the old one, whose parts may be others' by now, is left alone */
+	use_aside(region, aside);
 	region->aside_lost = false;
 	return 0;
 }
@@ -90,7 +131,14 @@ int region_aside_make(struct odf_region *region)
 int region_work_make(struct odf_region *region)
 {
 	size_t size = 2 * region->work_size + REGION_PUD;
-	char *area = region_map_beside(region, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *area;
+
+	if (region->in_place) {
+		region->scratch = region_place_beside(region);
+		region->staging = region->scratch + region->work_size;
+		return 0;
+	}
+	area = region_map_beside(region, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (area == NULL)
 		return ENOMEM;

@@ -87,6 +87,11 @@ static void set_young(struct odf_region *region, size_t from, size_t length, boo
 		run.young = young;
 		run.protection = (unsigned char)protection;
 		run.advice = 0;
+		if (young && run.from < atomic_load_explicit(&region->reach, memory_order_relaxed)) {
+			atomic_store_explicit(&region->reach, run.from, memory_order_relaxed);
+			if (run.from < region->source_from)
+				atomic_store(&region_reach_wanted, true);
+		}
 		if (region_has_room(region))
 			region_record(region, run);
 		else if (!young)
@@ -213,14 +218,19 @@ static int prepare_aside(struct odf_region *region, const struct region_extent *
 {
 	char *aside = region->aside + run->from;
 
-	if (!region_has_aside(region))
+	if (!region_has_aside(region) || run->from < region->source_from ||
+	    !region_aside_take(region, run->from, run->length))
 		return ENOMEM;
 	if (!region_map_view(region, aside, run->from, run->length)) {
 		if (!region_is_mapped(aside, run->length))
 			region->aside_lost = true;
+		region_aside_release(region, run->from, run->length);
 		return ENOMEM;
 	}
-	return region_open_view(region, aside, run->length) ? 0 : ENOMEM;
+	if (region_open_view(region, aside, run->length))
+		return 0;
+	region_aside_release(region, run->from, run->length);
+	return ENOMEM;
 }
 
 /* It is none of another region's of the same addresses, whose memory has other rights. */
@@ -367,13 +377,10 @@ size_t region_young_bytes(const struct odf_region *region)
 	return young;
 }
 
-void region_adopt_young(struct odf_region *region, struct region_maps *maps)
+static void adopt_all(struct odf_region *region, struct region_maps *maps)
 {
 	size_t at = 0;
 
-	if (atomic_exchange(&region->rights_changed, false))
-		look_at_rights(region, maps);
-	region->young_waits = false;
 	while (at < region->capacity) {
 		struct region_extent run = region_run_at(region, at, region->capacity);
 		size_t length, other;
@@ -401,6 +408,17 @@ void region_adopt_young(struct odf_region *region, struct region_maps *maps)
 	}
 }
 
+void region_adopt_young(struct odf_region *region, struct region_maps *maps)
+{
+	if (atomic_exchange(&region->rights_changed, false))
+		look_at_rights(region, maps);
+	region->young_waits = false;
+	/* Once for all. If it fails each does it for itself. */
+	(void)region_source_unfold(region, region->source_from, region_top(region));
+	adopt_all(region, maps);
+	region_source_fold(region);
+}
+
 static int overlay_live(struct odf_region *region, struct region_extent run)
 {
 	char *home = region->home + run.from;
@@ -408,6 +426,8 @@ static int overlay_live(struct odf_region *region, struct region_extent run)
 	/* A fork under way has what is anonymous; and what the file may have there only a settle takes out. */
 	if (run.stale || region_has_pending_forks())
 		return EAGAIN;
+	if (!region_template_reaches(region, run.from, run.from + run.length))
+		return ENOMEM;
 	if (!region_map_view(region, home, run.from, run.length)) {
 		/* The kernel may have unmapped it before it failed, and another thread's mapping may have come there. */
 		if (!region_is_mapped(home, run.length))

@@ -147,11 +147,11 @@ mutant fork_error_ignored 4 hooks.c raw_clone_after_a_failed_fork \
 	's/(int region_fork_begin.*?)return error;/$1return 0;/s'
 mutant lost_place_used 4 freeze.c foreign_memory_is_left_alone \
 	's/if \(region->aside_lost && region->live_length > 0\)\s*return ENOMEM;//'
-mutant lost_place_unmapped 4 create.c nothing_is_moved_to_a_lost_place \
-	's/if \(!region->aside_lost && region->aside != NULL\)/if (region->aside != NULL)/'
+mutant lost_place_unmapped 4 folded.c nothing_is_moved_to_a_lost_place \
+	's/if \(region->aside_lost \|\| region->aside == NULL\)/if (region->aside == NULL)/'
 mutant lost_place_unmapped_when_given_up 4 leave.c foreign_memory_is_left_alone \
-	's/if \(!region->aside_lost\)(\s*\(void\)region_unmap\(region->aside, '\
-'region->length\);\s*region->aside = NULL)/$1/'
+	's/region_aside_drop\(region\);(\s*region->aside = NULL)/'\
+'(void)region_unmap(region->aside, region->length);$1/'
 mutant lost_place_used_when_given_up 4 leave.c foreign_memory_is_left_alone \
 	's/if \(!region->aside_lost\)[^\n]*(\s*\(void\)region_move_aside)/$1/'
 
@@ -282,9 +282,10 @@ mutant lost_memory_kept - extent.c lost_memory_is_given_back \
 	's/(\t)stale = !region_punch\(region, run.from, run.length\);/$1stale = false;/g'
 mutant lost_memory_not_stale - extent.c lost_memory_is_given_back \
 	's/(region->vacant = false;\n\t\tregion->given_back \+= run.length;\n\t\t)stale = true;/$1stale = false;/'
-mutant list_overflows - extent_list.c list_is_full 's/region->extents->count \+ 2 <= REGION_EXTENTS/true/'
+mutant list_overflows - extent_room.c list_is_full \
+	's/(was->count \+ more > REGION_EXTENTS\)\s*return) false/$1 true/'
 mutant losses_overflow - extent.c list_is_full \
-	's/if \(region->extents->count \+ 2 \* runs > REGION_EXTENTS\)\s*return ENOMEM;//;
+	's/if \(!region_makes_room\(region, 2 \* runs\)\)\s*return ENOMEM;//;
 		s/(error = )region_has_room\(region\) \? (function\(region, run, live\)) : ENOMEM/$1$2/'
 mutant stale_not_punched 6 settle.c memory_taken_again_is_zero 's/if \(extent != NULL && extent->stale\) \{/if (0) {/'
 mutant clean_punches_nothing 6 extent.c memory_taken_again_is_zero \
@@ -298,13 +299,13 @@ mutant step_over_the_next_island 3 settle.c islands_are_private 's/step.length =
 mutant freezes_islands - freeze.c islands_are_private \
 	's/if \(region_extent_at\(region, at, limit, &end\) != NULL\)/if (end = limit, false)/'
 mutant template_place_given_up - extent.c place_of_the_template_is_kept \
-	's/done > 0 && !region->shed && !region_reserve_again\(region->template \+ from, done\)/false/'
+	's/done > 0 && !region->shed && [^;]*?!region_reserve_again\(region->template \+ from, done\)/false/'
 mutant template_place_not_known_lost - extent.c foreign_memory_in_the_template 's/region->template_lost = true;/;/'
 mutant template_unmapped_though_lost - freeze.c foreign_memory_in_the_template 's/if \(!region->template_lost\)//'
 mutant cuts_to_a_lost_place - extent.c nothing_is_moved_to_a_lost_place \
-	's/if \(region_has_aside\(region\)\)(\s*\(void\)region_move_aside)/$1/'
-mutant cut_clears_a_lost_place - extent.c nothing_is_moved_to_a_lost_place \
-	's/if \(region->aside_lost\)\s*return error;//'
+	's/if \(region_has_aside\(region\)\)(\s*aside = region_move_aside)/$1/'
+mutant cut_clears_a_lost_place - folded.c nothing_is_moved_to_a_lost_place \
+	's/else if \(!region->aside_lost && /else if (/'
 mutant loses_to_a_lost_place - extent.c nothing_is_moved_to_a_lost_place \
 	's/if \(live && !region_has_aside\(region\)\)\s*return ENOMEM;//'
 mutant takes_to_a_lost_place - extent.c lost_place_of_a_hole_amid_a_settle \

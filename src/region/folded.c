@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What a region in place keeps of the address space, which the program's limits and sizes count. Its window is as
+ * large as memory may ever be, and its views are not:
+ *
+ *     aside, scratch, staging   are addresses where nothing is; a place there is taken for as long as something lies
+ *                               in it
+ *     source, template          are one page of the file each, below all memory (or the window's first), which is
+ *                               made to reach as far as is needed ("unfolded"), and cut back
+ *
+ * So while LIVE it has home only, and while FROZEN home and aside.
+ *
+ * Under the lock; async-signal-safe. Of another region all of this is there as a whole, for good.
+ */
+#include <errno.h>
+
+#include "internal.h"
+
+atomic_bool region_reach_wanted;
+
+static bool is_something(const struct region_extent *extent)
+{
+	return extent->kind != REGION_FOREIGN || extent->young;
+}
+
+size_t region_lowest(const struct odf_region *region)
+{
+	const struct region_extents *extents = region->extents;
+	size_t end = 0;
+
+	for (size_t i = 0; extents != NULL && i < extents->count && extents->list[i].from == end; i++) {
+		if (is_something(&extents->list[i]))
+			break;
+		end += extents->list[i].length;
+	}
+	return end;
+}
+
+size_t region_top(const struct odf_region *region)
+{
+	const struct region_extents *extents = region->extents;
+	size_t end = region->length;
+
+	for (size_t i = extents != NULL ? extents->count : 0; i > 0; i--) {
+		const struct region_extent *extent = &extents->list[i - 1];
+		if (extent->from + extent->length != end || is_something(extent))
+			break;
+		end = extent->from;
+	}
+	return end;
+}
+
+size_t region_highest(const struct odf_region *region)
+{
+	const struct region_extents *extents = region->extents;
+	size_t end = region->length;
+
+	for (size_t i = extents != NULL ? extents->count : 0; i > 0; i--) {
+		const struct region_extent *extent = &extents->list[i - 1];
+		if (extent->from + extent->length != end)
+			break;
+		end = extent->from;
+	}
+	return end;
+}
+
+/* ---- Source and template ---- */
+
+/* So many are tried. */
+#define PLACES_BESIDE 5
+
+static bool take(char *place, size_t length)
+{
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
+
+	return region_map(place, length, PROT_NONE, flags, -1, 0) != NULL;
+}
+
+/* A view that begins at `first` and ends at *end, made to end at `to`. Where there is no room behind it it moves to a
+ * place beside; never to where the kernel would have it, which may be a gap that the program has made among its own
+ * mappings, and may unmap again past us. */
+static bool unfold(struct odf_region *region, char **base, size_t first, size_t *end, size_t to)
+{
+	char *view = *base + first;
+	long result = sys_call4(SYS_mremap, view, *end - first, to - first, 0);
+
+	for (unsigned tries = 0; result == -ENOMEM && tries < PLACES_BESIDE; tries++) {
+		char *place = region_place_beside(region) + first;
+		if (!take(place, to - first))
+			continue;
+		result = sys_call5(SYS_mremap, view, *end - first, to - first, MREMAP_MAYMOVE | MREMAP_FIXED, place);
+		if (result < 0 && result >= -4095)
+			(void)region_unmap(place, to - first);
+		else
+			*base = place - first;
+	}
+	if (result < 0 && result >= -4095)
+		return false;
+	*end = to;
+	return true;
+}
+
+/* The kernel may refuse to make two mappings of one: then it stays as it is, which is only larger. */
+static void fold(char *base, size_t first, size_t *end)
+{
+	if (*end > first + REGION_PAGE && region_unmap(base + first + REGION_PAGE, *end - first - REGION_PAGE) == 0)
+		*end = first + REGION_PAGE;
+}
+
+bool region_source_unfold(struct odf_region *region, size_t from, size_t to)
+{
+	if (!region->in_place)
+		return region->source != NULL;
+	if (region->source == NULL || from < region->source_from)
+		return false;
+	return to <= region->source_end ||
+	       unfold(region, &region->source, region->source_from, &region->source_end, to);
+}
+
+void region_source_fold(struct odf_region *region)
+{
+	if (region->in_place && region->source != NULL)
+		fold(region->source, region->source_from, &region->source_end);
+}
+
+void region_source_drop(struct odf_region *region)
+{
+	(void)region_unmap(region->source + region->source_from, region->source_end - region->source_from);
+	region->source = NULL;
+}
+
+/* All of it is there that there will be. */
+static bool is_whole(const struct odf_region *region)
+{
+	return region->template != NULL && region->template_length == 0 && !region->template_lost;
+}
+
+bool region_template_unfold(struct odf_region *region, size_t to)
+{
+	if (!region->in_place || to <= region->template_end)
+		return true;
+	return is_whole(region) && region->chunk == 0 &&
+	       unfold(region, &region->template, region->template_first, &region->template_end, to);
+}
+
+bool region_template_folds(const struct odf_region *region)
+{
+	return region->in_place && is_whole(region) && region->chunk == 0;
+}
+
+void region_template_fold(struct odf_region *region, size_t from, size_t length)
+{
+	size_t end = region->template_end;
+
+	if (!region_template_folds(region))
+		return;
+	region_template_unmap(region, from + length, end > from + length ? end - from - length : 0);
+	region->template_end = from;
+	if (from > region->template_first) {
+		fold(region->template, region->template_first, &region->template_end);
+		return;
+	}
+	/* All is gone, and nothing can be frozen before there is another one. */
+	region->template = NULL;
+	region->template_first = region->template_end = 0;
+}
+
+void region_template_unmap(struct odf_region *region, size_t from, size_t length)
+{
+	size_t end = from + length;
+
+	if (from < region->template_first)
+		from = region->template_first;
+	if (end > region->template_end)
+		end = region->template_end;
+	if (from < end)
+		(void)region_unmap(region->template + from, end - from);
+}
+
+bool region_template_reaches(const struct odf_region *region, size_t from, size_t to)
+{
+	if (!region->in_place)
+		return true;
+	return is_whole(region) && from >= region->template_first && (region->chunk == 0 || to <= region->template_end);
+}
+
+/* So that not each further mapping, below the last one, needs new views. */
+static size_t with_slack(const struct odf_region *region, size_t reach)
+{
+	size_t highest = region_highest(region), slack = 0;
+
+	if (highest > reach)
+		slack = (highest - reach) / 8 / REGION_PAGE * REGION_PAGE;
+	return slack < reach ? reach - slack : 0;
+}
+
+static bool wants_reach(const struct odf_region *region)
+{
+	return region->in_place && !region->inherited && !region->left && region->source != NULL &&
+	       atomic_load_explicit(&region->reach, memory_order_relaxed) < region->source_from;
+}
+
+int region_views_reach(struct odf_region *region)
+{
+	int error;
+
+	if (!wants_reach(region))
+		return 0;
+	atomic_store_explicit(&region->reach, with_slack(region, atomic_load(&region->reach)), memory_order_relaxed);
+	error = region_source_make(region);
+	/* What is LIVE, and what is to be, has its place in the template. */
+	if (error == 0 && is_whole(region) && region->template_first > region->source_from)
+		error = region_template_make(region);
+	return error;
+}
+
+/* ---- Aside ---- */
+
+/* Of what is LIVE an operation that failed later may have left views there. False: there is something else. */
+static bool unmap_views(struct odf_region *region, char *start, char *end)
+{
+	struct region_mapping mapping;
+	struct region_maps maps;
+	bool ours = true;
+
+	if (region->aside_lost || region_maps_begin(&maps) != 0)
+		return false;
+	while (ours && region_maps_find(&maps, start, &mapping) == 0 && mapping.start < end) {
+		char *from = mapping.start > start ? mapping.start : start;
+		char *until = mapping.end < end ? mapping.end : end;
+		ours = region_is_view(region, &mapping) && region_is_part_of(region, &mapping, region->aside) &&
+		       region_unmap(from, (size_t)(until - from)) == 0;
+		start = until;
+		region_maps_again(&maps);
+	}
+	region_maps_end(&maps);
+	return ours;
+}
+
+/* Something is there, or it cannot be told. */
+static bool is_any_mapped(const char *start, const char *end)
+{
+	struct region_mapping mapping;
+	struct region_maps maps;
+	int error;
+
+	if (region_maps_begin(&maps) != 0)
+		return true;
+	error = region_maps_find(&maps, start, &mapping);
+	region_maps_end(&maps);
+	return error == 0 ? mapping.start < end : error != ENOENT;
+}
+
+bool region_aside_take(struct odf_region *region, size_t from, size_t length)
+{
+	char *place = region->aside + from;
+
+	if (!region->in_place)
+		return true;
+	if (region->aside_lost)
+		return false;
+	if (take(place, length))
+		return true;
+	if (unmap_views(region, place, place + length) && take(place, length))
+		return true;
+	/* Memory or address space is short, or something of another's is there. */
+	if (is_any_mapped(place, place + length))
+		region->aside_lost = true;
+	return false;
+}
+
+void region_aside_release(struct odf_region *region, size_t from, size_t length)
+{
+	if (region->in_place && !region->aside_lost && length > 0)
+		(void)region_unmap(region->aside + from, length);
+}
+
+void region_aside_clear(struct odf_region *region, size_t from, size_t length)
+{
+	if (region->in_place)
+		(void)unmap_views(region, region->aside + from, region->aside + from + length); /* if there are any */
+	else if (!region->aside_lost && !region_map_nothing(region->aside + from, length) &&
+		 !region_is_mapped(region->aside + from, length))
+		region->aside_lost = true;
+}
+
+void region_aside_drop(struct odf_region *region)
+{
+	if (region->aside_lost || region->aside == NULL)
+		return;
+	if (!region->in_place) {
+		(void)region_unmap(region->aside, region->length);
+		return;
+	}
+	for (size_t at = 0, end; at < region->length; at = end) {
+		const struct region_extent *extent = region_extent_at(region, at, region->length, &end);
+		if (!region_is_live(region, at, &end) && extent == NULL)
+			region_aside_release(region, at, end - at);
+	}
+}
+
+/* ---- Scratch and staging ---- */
+
+bool region_work_take(struct odf_region *region, size_t at, size_t length)
+{
+	if (!region->in_place)
+		return true;
+	if (take(region->scratch + at, length)) {
+		if (take(region->staging + at, length)) {
+			region->work_at = at;
+			region->work_length = length;
+			return true;
+		}
+		(void)region_unmap(region->scratch + at, length);
+	}
+	(void)region_work_make(region); /* others, for the next step */
+	return false;
+}
+
+/* `but`: so much of the beginning is not there any more. */
+void region_work_release(struct odf_region *region, char *place, size_t but)
+{
+	if (region->in_place && place != NULL && region->work_length > but)
+		(void)region_unmap(place + region->work_at + but, region->work_length - but);
+}
