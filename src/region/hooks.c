@@ -117,19 +117,30 @@ size_t region_bytes(void)
 	return atomic_load_explicit(&bytes, memory_order_relaxed);
 }
 
-/* How often a fork tries to freeze, a millisecond apart, before it gives the region up, and when not even that can be
- * done. */
-#define TRIES_TO_FREEZE 3
-#define TRIES           50
+/* How often a fork tries to freeze, a millisecond apart, before it gives the region up; where the keeper has to make
+ * something first; and where not even giving up can be done. */
+#define TRIES_TO_FREEZE  3
+#define TRIES_FOR_KEEPER 25
+#define TRIES            50
+
+/* A new place for what is moved aside is the keeper's to make, who may have to wait for a processor. */
+static bool keeper_is_at_it(void)
+{
+	bool is = false;
+
+	for (const struct odf_region *region = region_list; region != NULL; region = region->next)
+		is = is || (region->aside_lost && region->live_length > 0);
+	return is && region_keeper_runs();
+}
 
 /* Whatever it is that keeps a region from being frozen, the program's fork is not to fail for it where it would not
  * without a region: it is given up. What is short for the kernel may be short for that as well, and what is not the
  * program's to mend is the keeper's. */
-static int freeze_or_give_up(bool passing)
+static int freeze_or_give_up(unsigned tries)
 {
 	int error = region_freeze_all();
 
-	if (error != 0 && !passing)
+	if (error != 0 && tries >= TRIES_TO_FREEZE && (tries >= TRIES_FOR_KEEPER || !keeper_is_at_it()))
 		error = region_give_up_all(ODF_REASON_REGION_REFUSED);
 	return error;
 }
@@ -166,7 +177,7 @@ static int freeze_for_fork(const void *frame)
 	for (unsigned tries = 0;; tries++) {
 		region_lock(&mask);
 		(void)region_leave_strays(region_keeper_settling() == ODF_REGION_SETTLES_ALWAYS && tries < TRIES_TO_FREEZE);
-		error = freeze_or_give_up(tries < TRIES_TO_FREEZE);
+		error = freeze_or_give_up(tries);
 		strays = region_leave_strays(false);
 		if (error == 0)
 			region_pending_begin(frame);
