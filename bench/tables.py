@@ -23,9 +23,10 @@ def table(header, lines):
 def replace(path, mark, text):
     with open(path, encoding="utf-8") as file:
         old = file.read()
-    begin, end = "<!-- %s -->\n" % mark, "\n<!-- end -->"
+    # Whoever fills lines may have joined a mark with what comes after it.
+    begin = "<!-- %s -->" % mark
     at = old.index(begin) + len(begin)
-    new = old[:at] + text + old[old.index(end, at - 1):]  # an empty mark has one line's end for both
+    new = old[:at] + "\n" + text + "\n" + old[old.index("<!-- end -->", at):]
     with open(path, "w", encoding="utf-8") as file:
         file.write(new)
 

@@ -39,7 +39,8 @@ static char *choose_place(void)
 
 	if (random != NULL)
 		memcpy(&number, random, sizeof number);
-	number += (uint32_t)atomic_load(&heap_home_count) * 977u; /* each takes some five times its capacity */
+	/* Each plans some ten times its capacity. What overlaps is seen, and costs time (views.c). */
+	number += (uint32_t)atomic_load(&heap_home_count) * 977u;
 	return (char *)(((uintptr_t)6 << 40) + ((uintptr_t)(number % 8192) << 30));
 }
 

@@ -76,8 +76,10 @@ static void save_late_pages(struct odf_region *region, size_t from)
 /* Tables that are LIVE, and found to be zero. */
 static int exchange(struct odf_region *region, size_t from, size_t until)
 {
-	if (!region_source_unfold(region, from, until) || !region_map_memory(region, from, until - from))
+	if (!region_source_unfold(region, from, until) || !region_map_memory(region, from, until - from)) {
+		region_source_fold(region);
 		return ENOMEM;
+	}
 	for (size_t at = from; at < until; at += REGION_TABLE)
 		save_late_pages(region, at);
 	region_source_fold(region);

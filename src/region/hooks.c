@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "internal.h"
 
@@ -47,6 +48,7 @@ static void become_child(void)
 	}
 	region_ends_inherit(region_list); /* what is absent is marked by now */
 	atomic_store_explicit(&memory_is_shared, false, memory_order_relaxed); /* this is a copy */
+	atomic_store_explicit(&region_reach_wanted, false, memory_order_relaxed);
 	atomic_store_explicit(&odd_children, false, memory_order_relaxed);
 	region_list = NULL; /* none of them takes part in anything any more */
 	region_pending_forget();
@@ -90,6 +92,7 @@ int region_count(struct odf_region *region)
 		atomic_store_explicit(&marker, mark, memory_order_release);
 	}
 	region_ends_prepare();
+	region_take_signals();
 	atomic_fetch_add_explicit(&bytes, region->capacity, memory_order_relaxed);
 	return 0;
 }
@@ -176,7 +179,8 @@ static int freeze_for_fork(const void *frame)
 	}
 	for (unsigned tries = 0;; tries++) {
 		region_lock(&mask);
-		(void)region_leave_strays(region_keeper_settling() == ODF_REGION_SETTLES_ALWAYS && tries < TRIES_TO_FREEZE);
+		(void)region_leave_strays(region_keeper_settling() == ODF_REGION_SETTLES_ALWAYS &&
+					  (tries < TRIES_TO_FREEZE || keeper_is_at_it()));
 		error = freeze_or_give_up(tries);
 		strays = region_leave_strays(false);
 		if (error == 0)
@@ -247,22 +251,24 @@ bool region_has_one_thread(void)
 	return alone;
 }
 
-/* How often it is tried while another thread gives an order; or this one does, in a handler amid which we are. */
-#define TRIES_TO_REACH 100
+/* How often a look is taken whether the keeper has done it, a moment apart. It may be stopped, or have to wait for a
+ * processor: then memory that is out of reach stays young. */
+#define LOOKS_FOR_REACH 100
 
 void region_reach(void)
 {
-	uint64_t all = ~0ull, mask;
-	int saved = errno;
+	struct timespec moment = { 0, 50000 };
 
-	if (!atomic_load_explicit(&region_reach_wanted, memory_order_relaxed) || may_stall_others())
+	/* Where there are no regions no call is made that a filter might not have. */
+	if (!atomic_load_explicit(&region_reach_wanted, memory_order_relaxed))
+		return;
+	region_meet_child();
+	if (region_bytes() == 0 || !region_keeper_runs() || may_stall_others())
 		return; /* the keeper does it with the freeze */
-	/* A handler that forks in the middle could not do the same. */
-	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask);
-	for (unsigned tries = 0; region_order_now(REGION_REACH, NULL) == EBUSY && tries < TRIES_TO_REACH; tries++)
-		(void)sys_call0(SYS_sched_yield);
-	(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
-	errno = saved;
+	region_keeper_call();
+	for (unsigned looks = 0; looks < LOOKS_FOR_REACH && atomic_load(&region_reach_wanted); looks++)
+		(void)sys_call2(SYS_nanosleep, &moment, NULL);
+	atomic_store(&region_reach_wanted, false);
 }
 
 int region_fork_begin(uint64_t *mark)

@@ -2,8 +2,8 @@
  *
  * How a region works. For the files of this folder only.
  *
- * The address space of one region, all of it reserved when it is made and sharing no page-table page with foreign
- * memory:
+ * The address space of one region, all of it reserved when it is made, but of one in place (folded.c), and sharing no
+ * page-table page with foreign memory:
  *
  *     tokens   two pages just below home: the current token and the next one
  *     home     what the program uses

@@ -105,7 +105,7 @@ void keeper_unlock_orders(void);
 void keeper_expect_answer(enum region_order order, struct odf_region *region);
 int keeper_wait_for_answer(void);
 /* And by the keeper. */
-int keeper_reach_all(void); /* what wants it is in reach of the views; 0 or an errno value */
+int keeper_reach_all(void); /* where memory wants it the views reach there; 0, or an errno value: not everywhere */
 void keeper_answer(int error);
 int keeper_adopt(struct odf_region *region);
 

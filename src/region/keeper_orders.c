@@ -282,7 +282,8 @@ static bool has_order(void)
 
 bool keeper_has_order(void)
 {
-	return has_order() || keeper_has_freezes();
+	return has_order() || keeper_has_freezes() ||
+	       atomic_load_explicit(&region_reach_wanted, memory_order_relaxed);
 }
 
 int keeper_reach_all(void)
@@ -291,8 +292,10 @@ int keeper_reach_all(void)
 
 	region_lock_as_keeper();
 	atomic_store(&region_reach_wanted, false);
-	for (struct odf_region *region = region_list; region != NULL && error == 0; region = region->next)
-		error = region_views_reach(region);
+	for (struct odf_region *region = region_list; region != NULL; region = region->next) {
+		int failed = region_views_reach(region);
+		error = error == 0 ? failed : error;
+	}
 	region_unlock_as_keeper();
 	return error;
 }
@@ -306,8 +309,8 @@ void keeper_answer_at_once(void)
 		keeper_answer(slot.region != NULL ? resident(slot.region, &slot.result) : all_resident(&slot.result));
 	else if (has_order() && slot.order == REGION_ADOPT)
 		keeper_answer(keeper_adopt(slot.region));
-	else if (has_order() && slot.order == REGION_REACH)
-		keeper_answer(keeper_reach_all());
+	if (atomic_load_explicit(&region_reach_wanted, memory_order_relaxed))
+		(void)keeper_reach_all();
 }
 
 void keeper_carry_out_order(void)
@@ -331,7 +334,6 @@ void keeper_carry_out_order(void)
 		break;
 	case REGION_RESIDENT: /* given since the look above */
 	case REGION_ADOPT:
-	case REGION_REACH:
 		break;
 	}
 }

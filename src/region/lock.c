@@ -52,6 +52,11 @@ void region_leave_signals(void)
 	atomic_store(&leaves_signals, true);
 }
 
+void region_take_signals(void)
+{
+	atomic_store(&leaves_signals, false);
+}
+
 bool region_is_amid(void)
 {
 	return is_held;

@@ -95,14 +95,14 @@ static void pause_between(const struct region_settler *settler)
 	settler->between_steps(&(struct region_progress){ 0 });
 }
 
-/* Not the kernel's pages of zeros: they go from home and from the children as the file's pages do. */
+/* The kernel's pages of zeros as well, which go as the file's pages do: what is then read there is zeros (drop_run). */
 static int mark_own(struct odf_region *region, const struct region_settler *settler, size_t from, size_t end)
 {
 	struct region_run *runs = settler->desk->runs;
 	char *at = region->home + from, *stop = region->home + end;
 
 	while (at < stop) {
-		long count = region_private(settler->pagemap, at, stop, false, 0, runs, REGION_RUNS, &at);
+		long count = region_private(settler->pagemap, at, stop, true, 0, runs, REGION_RUNS, &at);
 		if (count < 0)
 			return (int)-count;
 		for (long i = 0; i < count; i++) {
@@ -149,8 +149,8 @@ static int look(struct odf_region *region, const struct region_settler *settler,
 	return error;
 }
 
-/* The kernel's page of zeros, which a child may have put there since, goes a moment before the file's page does, which
- * who reads then would get: so that is zeros first. What cannot be given back now is when all is settled. */
+/* The kernel's page of zeros, here or in a child, goes a moment before the file's page does, which who reads then would
+ * get: so that is zeros first. What cannot be given back now is when all is settled. */
 static void drop_run(const struct odf_region *region, size_t from, size_t end)
 {
 	static const char zeros[REGION_PAGE];

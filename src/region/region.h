@@ -32,8 +32,8 @@ odf_reason region_absence(void);
 /* 0 or ENOMEM: nothing was changed then that the program could see. *mark: in the frame that ends it by
  * region_fork_end, and its value stays there until then. */
 int region_fork_begin(uint64_t *mark);
-/* Has the keeper make views for memory that has come where they do not reach: without, it stays young. One load, as a
- * rule. Not under the lock. */
+/* Has the keeper make views for memory that has come where they do not reach, and waits for that some milliseconds at
+ * most: without, it stays young. One load, as a rule. Not under the lock. */
 void region_reach(void);
 /* In the parent, also when the fork failed. In a child nothing happens. `child`: 0 where it is not known, or there is
  * none. */
@@ -112,6 +112,7 @@ void region_lock(uint64_t *mask);
 void region_unlock(const uint64_t *mask);
 /* From now on they make no call: a filter may kill for it. This process has left its regions, or has none. */
 void region_leave_signals(void);
+void region_take_signals(void); /* it has regions again */
 /* By a handler that has interrupted its own thread amid the two: it must not take the lock. */
 bool region_is_amid(void);
 

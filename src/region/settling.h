@@ -95,15 +95,7 @@ int region_work_make(struct odf_region *region);
 uint64_t region_gather(struct odf_region *region, uint64_t now);
 
 /* ---- The keeper (keeper.h) ---- */
-enum region_order {
-	REGION_ADOPT,
-	REGION_RELEASE,
-	REGION_SETTLE,
-	REGION_SETTLE_AT_FORK,
-	REGION_DRAIN,
-	REGION_RESIDENT,
-	REGION_REACH
-};
+enum region_order { REGION_ADOPT, REGION_RELEASE, REGION_SETTLE, REGION_SETTLE_AT_FORK, REGION_DRAIN, REGION_RESIDENT };
 /* Has the keeper do it; 0 or an errno value, ESRCH: there is none. Not under the lock. */
 int region_order(enum region_order order, struct odf_region *region, uint64_t *result);
 /* The same if nobody else is giving orders, else EBUSY. Async-signal-safe. */

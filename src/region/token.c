@@ -137,8 +137,13 @@ int region_token_renew(struct odf_region *region)
 	if (error != 0)
 		return error;
 	if (unmap_token(region, region->token) != 0) {
-		stay_with_token(region, false);
-		return ENOMEM;
+		char *page = region_token_page(region, region->token);
+		if (region_is_mapped(page, REGION_PAGE)) {
+			stay_with_token(region, false);
+			return ENOMEM;
+		}
+		/* It is gone: who came since has the spare one only. */
+		region->doubt = region->doubt || !region_reserve_again(page, REGION_PAGE);
 	}
 	region->older_file = region->token_file;
 	region->token_file = region->spare_file;

@@ -44,6 +44,7 @@ static void make_other_calls(void)
 	(void)sys_call1(SYS_unshare, CLONE_FILES);
 	(void)sys_call3(SYS_close_range, ~0u, ~0u, 0);
 	(void)sys_call4(SYS_pwrite64, -1, &word, sizeof word, 0);
+	(void)sys_call4(SYS_fallocate, -1, 0, 0, 1);
 	(void)sys_call3(SYS_msync, NULL, 0, MS_ASYNC | MS_INVALIDATE);
 	(void)stat("/proc/self/task", &status);
 }

@@ -73,23 +73,45 @@ int region_template_make(struct odf_region *region)
 	return 0;
 }
 
-/* Of what is FROZEN, where that is memory. */
-static int make_in_place(struct odf_region *region, char *aside)
+static bool make_segment(const struct odf_region *region, char *aside, size_t at, size_t size)
 {
-	for (size_t at = 0, end; at < region->length; at = end) {
-		const struct region_extent *extent = region_extent_at(region, at, region->length, &end);
+	if (region_map_file(region, aside + at, size, MAP_SHARED | MAP_FIXED_NOREPLACE, region->file, at) == NULL)
+		return false;
+	if (sys_call3(SYS_madvise, aside + at, size, MADV_DONTFORK) < 0) {
+		(void)region_unmap(aside + at, size);
+		return false;
+	}
+	(void)sys_call3(SYS_madvise, aside + at, size, MADV_DONTDUMP);
+	return true;
+}
+
+/* Of what is FROZEN, where that is memory, below `limit`: makes the views, up to the first that cannot be made, or
+ * unmaps them. Where it ended. */
+static size_t for_segments(const struct odf_region *region, char *aside, size_t limit, bool makes)
+{
+	size_t at = 0, end;
+
+	for (; at < limit; at = end) {
+		const struct region_extent *extent = region_extent_at(region, at, limit, &end);
 		if (region_is_live(region, at, &end) || extent != NULL)
 			continue;
-		if (region_map_file(region, aside + at, end - at, MAP_SHARED | MAP_FIXED_NOREPLACE, region->file,
-				    at) == NULL)
-			return ENOMEM; /* what was made stays: views of the file that nobody looks at */
-		if (sys_call3(SYS_madvise, aside + at, end - at, MADV_DONTFORK) < 0) {
+		if (makes && !make_segment(region, aside, at, end - at))
+			break;
+		if (!makes)
 			(void)region_unmap(aside + at, end - at);
-			return ENOMEM;
-		}
-		(void)sys_call3(SYS_madvise, aside + at, end - at, MADV_DONTDUMP);
 	}
-	return 0;
+	return at;
+}
+
+/* All or none: views that stayed would take mappings from the program, and their places from the next try. */
+static int make_in_place(const struct odf_region *region, char *aside)
+{
+	size_t made = for_segments(region, aside, region->length, true);
+
+	if (made == region->length)
+		return 0;
+	(void)for_segments(region, aside, made, false);
+	return ENOMEM;
 }
 
 static void use_aside(struct odf_region *region, char *aside)
@@ -105,9 +127,12 @@ int region_aside_make(struct odf_region *region)
 
 	if (region->in_place) {
 		int error;
-		use_aside(region, region_place_beside(region));
-		error = make_in_place(region, region->aside);
-		region->aside_lost = error != 0;
+		aside = region_place_beside(region);
+		error = make_in_place(region, aside);
+		if (error == 0) {
+			use_aside(region, aside);
+			region->aside_lost = false;
+		}
 		return error;
 	}
 	area = region_map_beside(region, region->length + REGION_PUD, PROT_NONE,

@@ -399,6 +399,10 @@ static void adopt_all(struct odf_region *region, struct region_maps *maps)
 		}
 		at = run.from + length;
 		run.length = length;
+		if (run.from < region->source_from) { /* out of reach: what comes after it need not be */
+			region->young_waits = true;
+			continue;
+		}
 		if (adopt_run(region, run) != 0) {
 			region->young_waits = true; /* the next freeze goes on */
 			return;

@@ -147,6 +147,20 @@ static void after_it_grew(void)
 	live_in_there();
 }
 
+/* What malloc has is where the library's views do not reach yet. */
+static void after_it_grew_by_malloc(void)
+{
+	char *block;
+
+	free(malloc(100));
+	block = malloc(33 * MIB);
+	must(block != NULL);
+	memory = block + (4096 - (uintptr_t)block % 4096);
+	memset(memory, 1, 32 * MIB);
+	enter();
+	live_in_there();
+}
+
 static void after_a_fork(void)
 {
 	grow_memory();
@@ -184,6 +198,7 @@ static const struct {
 } cases[] = {
 	{ "before_it_grows", before_it_grows }, { "after_it_grew", after_it_grew }, { "after_a_fork", after_a_fork },
 	{ "beside_a_child", beside_a_child },   { "by_a_child", by_a_child },
+	{ "after_it_grew_by_malloc", after_it_grew_by_malloc },
 };
 #define CASES (sizeof cases / sizeof *cases)
 
