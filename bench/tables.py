@@ -3,6 +3,7 @@
 import os
 import statistics
 import sys
+import textwrap
 
 sys.dont_write_bytecode = True  # nothing is left beside the sources
 import reach
@@ -20,13 +21,21 @@ def table(header, lines):
     return "\n".join(["| " + " | ".join(header) + " |", "|" + "---|" * len(header)] + ["| " + " | ".join(line) + " |" for line in lines])
 
 
+def filled(text):
+    """The lines that are no table's, at most 120 columns long."""
+    return "\n".join(line if line.startswith("|") or len(line) <= 120 else
+                     textwrap.fill(line, 120, break_long_words=False, break_on_hyphens=False) for line in text.split("\n"))
+
+
 def replace(path, mark, text):
     with open(path, encoding="utf-8") as file:
         old = file.read()
-    # Whoever fills lines may have joined a mark with what comes after it.
+    # Whoever fills lines may have joined a mark with what comes after it. A mark amid a line has its text there.
     begin = "<!-- %s -->" % mark
-    at = old.index(begin) + len(begin)
-    new = old[:at] + "\n" + text + "\n" + old[old.index("<!-- end -->", at):]
+    start = old.index(begin)
+    at = start + len(begin)
+    gap = "\n" if start == 0 or old[start - 1] == "\n" else " "
+    new = old[:at] + gap + filled(text) + gap + old[old.index("<!-- end -->", at):]
     with open(path, "w", encoding="utf-8") as file:
         file.write(new)
 

@@ -28,7 +28,9 @@
 /* How much is looked at, and given back, with the lock in hand, for which a fork may be waiting. */
 #define LOOK_SLICE ((size_t)64 << 20)
 #define DROP_SLICE REGION_TABLE
-/* It pays from so much on: a part of what the file has. */
+/* It pays where so many forks found it FROZEN, as children overlap: else the next one ends soon, and a settle is to begin
+ * at once. And from so much on: a part of what the file has. */
+#define LEAST_FORKS 4u
 #define LEAST_PAGES 1024u
 #define LEAST_PART  32u
 /* And takes this part of a processor at most: each run of pages is looked for in every child. */
@@ -207,10 +209,12 @@ static bool pays(const struct odf_region *region, uint64_t faults)
 	struct stat about = { 0 };
 	uint64_t pages;
 
-	if (sys_call2(SYS_fstat, region->file, &about) < 0)
+	if (region_older_always)
+		return true;
+	if (region->frozen_forks < LEAST_FORKS || sys_call2(SYS_fstat, region->file, &about) < 0)
 		return false;
 	pages = (uint64_t)about.st_blocks * 512 / REGION_PAGE / LEAST_PART;
-	return region_older_always || faults - region->older_faults >= (pages > LEAST_PAGES ? pages : LEAST_PAGES);
+	return faults - region->older_faults >= (pages > LEAST_PAGES ? pages : LEAST_PAGES);
 }
 
 void region_drop_older(struct odf_region *region, const struct region_settler *settler, uint64_t faults)
