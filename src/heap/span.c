@@ -15,8 +15,8 @@ bool span_touches(const void *address, size_t length)
 	const char *start = address;
 	int count = atomic_load_explicit(&heap_home_count, memory_order_acquire);
 
-	if (count == 0 || region_is_amid() || !span_is_aligned(address) || length == 0 || (uintptr_t)start > ADDRESSES_END ||
-	    length > ADDRESSES_END - (uintptr_t)start)
+	if (count == 0 || region_is_amid() || !span_is_aligned(address) || length == 0 ||
+	    (uintptr_t)start > ADDRESSES_END || length > ADDRESSES_END - (uintptr_t)start)
 		return false;
 	for (int i = 0; i < count; i++)
 		if (start < heap_homes[i].end && heap_homes[i].start < start + span_round_up(length))

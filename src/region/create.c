@@ -75,7 +75,8 @@ static int reserve(struct odf_region *region, size_t unit, void *hint)
 	region->reservation_size = total;
 	end = area + total + unit;
 	if ((region->reservation > area && region_unmap(area, (size_t)(region->reservation - area)) != 0) ||
-	    (region->reservation + total < end && region_unmap(region->reservation + total, (size_t)(end - region->reservation) - total) != 0) ||
+	    (region->reservation + total < end &&
+	     region_unmap(region->reservation + total, (size_t)(end - region->reservation) - total) != 0) ||
 	    sys_call3(SYS_madvise, region->reservation, total, MADV_DONTFORK) < 0) {
 		(void)region_unmap(area, total + unit);
 		return ENOMEM;
@@ -163,7 +164,8 @@ static void *apart(char *hint, unsigned number)
 }
 
 /* `start`: of a region in place. */
-static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, enum make kind, int rights, char *start, void *hint, int *error)
+static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, enum make kind, int rights, char *start,
+			       void *hint, int *error)
 {
 	bool bare = kind != MAKE_MEMORY;
 	struct odf_region *region = bare ? take_spare() : NULL;
@@ -246,9 +248,11 @@ odf_region *odf_region_create(size_t capacity, unsigned flags)
 		/* A move of a whole GiB costs the same as one of 2 MiB, so address space is taken for it, where
 		 * limits allow. */
 		if (capacity >= REGION_WHOLE_PUDS)
-			region = make(capacity, flags, REGION_PUD, MAKE_MEMORY, PROT_READ | PROT_WRITE, NULL, NULL, &error);
+			region = make(capacity, flags, REGION_PUD, MAKE_MEMORY, PROT_READ | PROT_WRITE, NULL, NULL,
+				      &error);
 		if (region == NULL && capacity < REGION_PUD && (error == 0 || error == ENOMEM))
-			region = make(capacity, flags, REGION_TABLE, MAKE_MEMORY, PROT_READ | PROT_WRITE, NULL, NULL, &error);
+			region = make(capacity, flags, REGION_TABLE, MAKE_MEMORY, PROT_READ | PROT_WRITE, NULL, NULL,
+				      &error);
 		if (region == NULL && region_list == NULL)
 			region_keeper_stop();
 		process_lock_release(&making);
@@ -266,7 +270,8 @@ odf_region *region_make_bare(size_t capacity, unsigned flags, void *hint, int *e
 	*error = EBUSY;
 	if (!process_lock_try(&making)) /* who asks may be in a signal handler, or hold a lock of its own */
 		return NULL;
-	region = make(round_up(capacity, REGION_PUD), flags, REGION_PUD, MAKE_BARE, PROT_READ | PROT_WRITE, NULL, hint, error);
+	region = make(round_up(capacity, REGION_PUD), flags, REGION_PUD, MAKE_BARE, PROT_READ | PROT_WRITE, NULL, hint,
+		      error);
 	process_lock_release(&making);
 	return region;
 }
@@ -370,11 +375,15 @@ static size_t live_bytes(const struct odf_region *region)
 {
 	struct region_piece pieces[2];
 	size_t bytes = 0;
-	int count = region->inherited || region->left ? 0 : region_pieces(region, region->live_from, region->live_length, pieces);
+	int count = region->inherited || region->left
+			    ? 0
+			    : region_pieces(region, region->live_from, region->live_length, pieces);
 
 	for (int i = 0; i < count; i++)
 		if (pieces[i].from < region->capacity)
-			bytes += pieces[i].from + pieces[i].length < region->capacity ? pieces[i].length : region->capacity - pieces[i].from;
+			bytes += pieces[i].from + pieces[i].length < region->capacity
+					 ? pieces[i].length
+					 : region->capacity - pieces[i].from;
 	return bytes;
 }
 

@@ -87,7 +87,8 @@ int region_cover(struct odf_region *region, size_t from, size_t size, size_t *do
 	int error = 0;
 
 	for (*done = 0; *done < size && error == 0;) {
-		size_t part = size - *done, to_border = region->chunk == 0 ? SIZE_MAX : region->chunk - (from + *done) % region->chunk;
+		size_t part = size - *done,
+		       to_border = region->chunk == 0 ? SIZE_MAX : region->chunk - (from + *done) % region->chunk;
 		if (part > to_border)
 			part = to_border;
 		error = cover_part(region, from + *done, part);
@@ -96,7 +97,8 @@ int region_cover(struct odf_region *region, size_t from, size_t size, size_t *do
 	}
 	region_show_in_dumps(region, from, *done);
 	region_mark_for_dumps(region, from, *done);
-	return error; /* of what comes after, home is a shared view still, whose page tables stay at aside: slower, not wrong */
+	return error; /* of what comes after, home is a shared view still, whose page tables stay at aside: slower, not
+	                 wrong */
 }
 
 /* What a freeze left of it, so that children do not inherit it. What was taken out is elsewhere, and its place may be
@@ -152,7 +154,8 @@ static int freeze_piece(struct odf_region *region, struct look *look, struct reg
 		int error = 0;
 		if (region_extent_at(region, at, limit, &end) != NULL) {
 			size_t next = end;
-			while (next < limit && region_extent_at(region, next, limit, &next) != NULL) /* all that there is up to the next memory */
+			/* all that there is up to the next memory */
+			while (next < limit && region_extent_at(region, next, limit, &next) != NULL)
 				end = next;
 			done = end - at;
 			if (!region->template_lost)

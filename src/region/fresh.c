@@ -68,7 +68,8 @@ static void save_late_pages(struct odf_region *region, size_t from)
 		return;
 	for (size_t page = 0; page < TABLE_PAGES; page++)
 		if (there[page] & 1)
-			save_late_words(region->home + from + page * REGION_PAGE, view + page * REGION_PAGE, REGION_PAGE);
+			save_late_words(region->home + from + page * REGION_PAGE, view + page * REGION_PAGE,
+					REGION_PAGE);
 	if (!region_is_executable(region))
 		(void)sys_call3(SYS_mprotect, view, REGION_TABLE, PROT_NONE);
 }

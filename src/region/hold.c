@@ -53,7 +53,8 @@ void step_give_up_places(struct odf_region *region)
 		if (region->lost_from > start)
 			(void)region_unmap(start, (size_t)(region->lost_from - start));
 		if (region->lost_from + region->lost_size < end)
-			(void)region_unmap(region->lost_from + region->lost_size, (size_t)(end - region->lost_from) - region->lost_size);
+			(void)region_unmap(region->lost_from + region->lost_size,
+					   (size_t)(end - region->lost_from) - region->lost_size);
 	}
 	region->scratch = region->staging = NULL;
 	region->lost_count = 0;
@@ -67,8 +68,8 @@ void step_clear_scratch(struct odf_region *region, const struct step *step)
 		region_work_release(region, region->scratch, 0);
 		return;
 	}
-	if (region_map(step->scratch, step->length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
-		       0) != NULL ||
+	if (region_map(step->scratch, step->length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
+		       -1, 0) != NULL ||
 	    sys_call3(SYS_madvise, step->scratch, step->length, MADV_DONTNEED) == 0)
 		return;
 	/* The kernel has unmapped it before it failed: what comes to lie there would be another's when the next step
@@ -122,7 +123,8 @@ static void unregister(const struct region_settler *settler, char *start, size_t
 /* 0 or minus an errno value. Then nothing is protected. */
 static int protect(const struct region_settler *settler, char *start, size_t length)
 {
-	struct uffdio_writeprotect request = { .range = { (uintptr_t)start, length }, .mode = UFFDIO_WRITEPROTECT_MODE_WP };
+	struct uffdio_writeprotect request = { .range = { (uintptr_t)start, length },
+					       .mode = UFFDIO_WRITEPROTECT_MODE_WP };
 	int error = register_for_writes(settler, start, length);
 
 	if (error < 0)
@@ -189,7 +191,8 @@ static void hide_zeros(const struct odf_region *region, const struct step *step,
 	for (size_t end; region->in_place && page < limit; page = end) {
 		end = region_discard_run(region, page, limit, &zeros);
 		if (zeros) /* refused, it is as it was */
-			(void)sys_call3(SYS_madvise, region->home + page * REGION_PAGE, (end - page) * REGION_PAGE, advice);
+			(void)sys_call3(SYS_madvise, region->home + page * REGION_PAGE, (end - page) * REGION_PAGE,
+					advice);
 	}
 }
 
@@ -331,7 +334,8 @@ long step_private(const struct region_settler *settler, const struct step *step,
 	struct region_run *runs = settler->desk->runs;
 
 	if (step->is_protected)
-		return region_private_beside(settler->pagemap, protection.marker, start, end, runs, REGION_RUNS, walked);
+		return region_private_beside(settler->pagemap, protection.marker, start, end, runs, REGION_RUNS,
+					     walked);
 	return region_private(settler->pagemap, start, end, true, 0, runs, REGION_RUNS, walked);
 }
 

@@ -68,11 +68,13 @@ void region_meet_child(void)
 	if (mark == NULL || atomic_load_explicit(mark, memory_order_acquire) == MARKER_OURS || region_is_amid())
 		return;
 	region_hold_signals(&mask); /* a handler must not wait for the thread that it interrupts */
-	if (atomic_compare_exchange_strong_explicit(mark, &wiped, MARKER_TAKEN, memory_order_acquire, memory_order_acquire)) {
+	if (atomic_compare_exchange_strong_explicit(mark, &wiped, MARKER_TAKEN, memory_order_acquire,
+						    memory_order_acquire)) {
 		become_child();
 		atomic_store_explicit(mark, MARKER_OURS, memory_order_release);
 	}
-	while (atomic_load_explicit(mark, memory_order_acquire) != MARKER_OURS) /* another thread of the child is at it, for a moment */
+	/* another thread of the child is at it, for a moment */
+	while (atomic_load_explicit(mark, memory_order_acquire) != MARKER_OURS)
 		(void)sys_call0(SYS_sched_yield);
 	region_let_signals(&mask);
 }
@@ -80,7 +82,8 @@ void region_meet_child(void)
 int region_count(struct odf_region *region)
 {
 	if (marker == NULL) {
-		atomic_int *mark = region_map(NULL, REGION_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		atomic_int *mark =
+			region_map(NULL, REGION_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (mark == NULL)
 			return ENOMEM;
 		region_note_core_pattern();
@@ -245,7 +248,8 @@ bool region_has_one_thread(void)
 	struct stat tasks;
 	int saved = errno;
 	bool alone = !atomic_load_explicit(&memory_is_shared, memory_order_relaxed) &&
-		     atomic_load_explicit(&crowded_stand_ins, memory_order_relaxed) == 0 && stat("/proc/self/task", &tasks) == 0 && tasks.st_nlink == 2 + 1;
+		     atomic_load_explicit(&crowded_stand_ins, memory_order_relaxed) == 0 &&
+		     stat("/proc/self/task", &tasks) == 0 && tasks.st_nlink == 2 + 1;
 
 	errno = saved;
 	return alone;
@@ -344,7 +348,8 @@ bool region_give_way(void)
 static void end_idle_keeper(void)
 {
 	/* It is no child of a stand-in's. */
-	if (atomic_load_explicit(&stand_ins, memory_order_relaxed) == 0 && region_keeper_is_idle() && region_order_now(REGION_DRAIN, NULL) == 0)
+	if (atomic_load_explicit(&stand_ins, memory_order_relaxed) == 0 && region_keeper_is_idle() &&
+	    region_order_now(REGION_DRAIN, NULL) == 0)
 		(void)region_keeper_stop_now();
 }
 
@@ -414,5 +419,6 @@ static void child(void)
  * before is in the snapshot without a copy. */
 __attribute__((constructor(101))) static void register_handlers(void)
 {
-	(void)pthread_atfork(prepare, parent, child); /* fails without memory only, in a process that has just started */
+	(void)pthread_atfork(prepare, parent, child); /* fails without memory only, in a process that has just
+	                                                 started */
 }

@@ -131,7 +131,8 @@ struct odf_region {
 	size_t reservation_size;
 	char *home, *aside, *scratch, *staging;
 	char *tokens; /* where the two token pages end */
-	char *beside; /* where large views of the file are proposed to lie: not where the kernel maps what the program asks for */
+	char *beside; /* where large views of the file are proposed to lie: not where the kernel maps what the program
+	                 asks for */
 	size_t length;    /* of home: capacity rounded up to whole tables, or to whole GiB */
 	size_t work_size; /* of scratch and of staging */
 	size_t capacity;
@@ -142,11 +143,14 @@ struct odf_region {
 	bool inherited; /* this process is a child */
 	bool absent;    /* and does not even have the memory */
 	bool visible;   /* home is inherited by children: implies that all of it is FROZEN */
-	bool vacant;    /* no descendant maps the file, nor can one before it is visible again: the verdict of the token */
+	bool vacant;    /* no descendant maps the file, nor can one before it is visible again: the verdict of the
+	                   token */
 	bool doubt;     /* the token may be wrong: never LIVE again (invariant 5) */
 	int maker;      /* the process whose region it is, or was */
-	size_t given_back; /* of what was inherited, by calls that were seen; counted again when it is given back again */
-	bool left;      /* given up (leave.c): what was memory is the process's own, and it takes part in nothing any more */
+	size_t given_back; /* of what was inherited, by calls that were seen; counted again when it is given back
+	                      again */
+	bool left;      /* given up (leave.c): what was memory is the process's own, and it takes part in nothing any
+	                   more */
 	odf_reason left_reason;
 	bool shed;      /* it is being given up where address space is short: the template is used up */
 	size_t drained; /* how far the file has been emptied since */
@@ -156,7 +160,8 @@ struct odf_region {
 	size_t live_from, live_length; /* in a circle of `length` */
 	char *template;                /* a mapping for at least the LIVE part, at the same offsets */
 	size_t template_from, template_length; /* what the last freeze took out of it, in the circle */
-	bool template_lost;            /* something else came to lie in a part of it that was taken out: none of it is unmapped any more */
+	bool template_lost;            /* something else came to lie in a part of it that was taken out: none of it is
+	                                  unmapped any more */
 	size_t chunk;                  /* the template is one mapping for each so many bytes; 0: one for all */
 	uint64_t frozen_forks;         /* forks that found it FROZEN since that was decided */
 	uint64_t epoch;                /* counts freezes: who waited without the lock sees that the world changed */
@@ -169,7 +174,8 @@ struct odf_region {
 	bool has_discarded;
 	size_t discard_runs;
 
-	char *lost_from;  /* a part of scratch or staging that may be another's, until the step is over; of how many the last */
+	char *lost_from;  /* a part of scratch or staging that may be another's, until the step is over; of how many the
+	                     last */
 	size_t lost_size;
 	unsigned lost_count;
 	size_t step_most; /* bytes of a step: less after one has failed */
@@ -216,14 +222,17 @@ struct odf_region {
 	uint64_t touched_read; /* by how many of these nothing had been written; UINT64_MAX: something has */
 	uint64_t read_look_ns; /* when that may be looked at again */
 	uint64_t ask_ns;      /* when to ask again */
-	uint64_t moved_table_ns, fresh_table_ns; /* a table's part of a step, with page tables and without (settle.c); 0: not known */
+	uint64_t moved_table_ns, fresh_table_ns; /* a table's part of a step, with page tables and without (settle.c);
+	                                            0: not known */
 	uint64_t round_faults; /* between the last two freezes */
 	uint64_t seen_interrupted; /* of the counter */
-	size_t young_seen, young_floor, young_left; /* young bytes at the last look; the least since young_ns; not adopted */
+	size_t young_seen, young_floor, young_left; /* young bytes at the last look; the least since young_ns; not
+	                                               adopted */
 	uint64_t young_ns, young_look_ns; /* how long after a look the next one */
 	unsigned behind;      /* how much more than usual it hurries: settles were not done before the next fork */
 	unsigned in_time, patience; /* how many were since, and how many are to be before it hurries less */
-	unsigned failures;    /* settles that failed one after the other, for another reason than that it is not the time */
+	unsigned failures;    /* settles that failed one after the other, for another reason than that it is not the
+	                         time */
 	uint64_t thin_wait_ns; /* how long after that the next time */
 	/* Of what was FROZEN, given back since it was thinned; and as the keeper last looked. */
 	size_t released, released_at;
@@ -270,7 +279,8 @@ void region_pending_forget(void);
 bool region_pending_check(void);
 
 /* ---- memory.c ---- */
-void *region_map(void *address, size_t size, int protection, int flags, int file, size_t offset); /* MAP_FAILED's place: NULL */
+/* In MAP_FAILED's place: NULL. */
+void *region_map(void *address, size_t size, int protection, int flags, int file, size_t offset);
 /* What the library itself writes to: page by page, also where memory has large pages unasked. */
 void *region_map_own(void *address, size_t size);
 /* The same, of a region that is proposed to lie apart: beside its other mappings. */
@@ -518,7 +528,8 @@ int region_token_make(struct odf_region *region); /* the first one; 0 or an errn
 /* 0: no descendant is left, and the region is hidden with a fresh token; EBUSY: there is one; or an error, as if it
  * had not been asked. */
 int region_token_ask(struct odf_region *region);
-/* Those to come get another token than those that are there, of whom none may have an older one; 0 or an errno value. */
+/* Those to come get another token than those that are there, of whom none may have an older one; 0 or an errno
+ * value. */
 int region_token_renew(struct odf_region *region);
 /* 0: no descendant is left that was made before that; EBUSY: there is one; or another errno value. */
 int region_token_ask_older(struct odf_region *region);
@@ -535,7 +546,8 @@ struct region_run {
 /* Finds pages that are the process's own, present or swapped out, from `start` on: stops at `end`, after `max_pages`,
  * or when `runs` is full, and says where in *walked. `zeros`: the kernel's page of zeros as well, which under a private
  * view stands for zeros that were written. Returns the number of runs or minus an errno value. */
-long region_private(int pagemap, char *start, char *end, bool zeros, size_t max_pages, struct region_run *runs, size_t run_count, char **walked);
+long region_private(int pagemap, char *start, char *end, bool zeros, size_t max_pages, struct region_run *runs,
+		    size_t run_count, char **walked);
 /* How many such pages there are in what is FROZEN of the region's memory; at least `most`: not all were counted. By the
  * keeper. */
 uint64_t region_count_private(const struct odf_region *region, const struct region_settler *settler, uint64_t most);

@@ -73,7 +73,8 @@ int keeper_run(void); /* until it is to end */
 void keeper_note_whether_it_settles(void);
 void keeper_between_steps(const struct region_progress *progress);
 bool keeper_is_hurried(uint64_t rest_ns);
-void keeper_note_idle_fork(void); /* by a thread that the kernel may leave waiting for a processor, as it may the child */
+void keeper_note_idle_fork(void); /* by a thread that the kernel may leave waiting for a processor, as it may the
+                                     child */
 /* The last keeper may have ended amid what it tried. (guard.c) */
 void keeper_try_forget(void);
 /* The handler of the keeper's faults. */
@@ -81,7 +82,8 @@ void keeper_fault(int signal, siginfo_t *about, void *context);
 void keeper_end(void); /* does not return; a sanitizer would make calls before a function that says so */
 
 /* keeper_sleep.c */
-void keeper_sleep(unsigned notices, uint64_t nanoseconds); /* until a notice comes that is not among those, or the program has ended */
+void keeper_sleep(unsigned notices, uint64_t nanoseconds); /* until a notice comes that is not among those, or the
+                                                              program has ended */
 /* Of notices, and of the ends that children say. What comes after that ends a sleep. */
 unsigned keeper_count_notices(void);
 void keeper_forget_main(void); /* in a child, whose keeper it is not */
@@ -93,7 +95,8 @@ void keeper_make_freezes(void);
 /* keeper_orders.c */
 bool keeper_has_order(void);
 void keeper_carry_out_order(void);
-void keeper_answer_at_once(void); /* if the order is about memory, or a freeze. Between the steps of a settle too, which may take long */
+void keeper_answer_at_once(void); /* if the order is about memory, or a freeze. Between the steps of a settle too, which
+                                     may take long */
 void keeper_forget_orders(void);
 bool keeper_settles_here(const struct odf_region *region);
 bool keeper_thins_here(const struct odf_region *region);
@@ -166,7 +169,8 @@ struct schedule_facts {
 	bool lost;             /* it will never be LIVE again */
 	bool settled, vacant;
 	bool aside_lost;
-	bool stopped;          /* the program, and somebody may look at it; or a child that nobody is to wait for is on its way to its end */
+	bool stopped;          /* the program, and somebody may look at it; or a child that nobody is to wait for is on
+	                          its way to its end */
 	bool settles, thins;   /* beside the program; gives back only */
 	bool huge;             /* it is to have large pages */
 	bool child_ended;      /* one that it was not asked for yet */

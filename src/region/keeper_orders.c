@@ -148,7 +148,8 @@ int keeper_adopt(struct odf_region *region)
 		error = region_token_make(region);
 	/* Invariant 3: home is hidden from the first moment on that it can be written. */
 	if (error == 0 && !region->in_place &&
-	    (region_map_file(region, region->home, region->length, MAP_SHARED | MAP_FIXED, file, 0) == NULL || region_hide(region) != 0))
+	    (region_map_file(region, region->home, region->length, MAP_SHARED | MAP_FIXED, file, 0) == NULL ||
+	     region_hide(region) != 0))
 		error = ENOMEM;
 	if (error == 0 && region->extents != NULL)
 		error = region_source_make(region);
@@ -225,7 +226,8 @@ static int settle_quietly(struct region_allowance *allowed)
 	int error = 0;
 
 	quiet.userfault = -1;
-	for (struct odf_region *region = region_list; region != NULL && pages <= allowed->all_pages; region = region->next)
+	for (struct odf_region *region = region_list; region != NULL && pages <= allowed->all_pages;
+	     region = region->next)
 		if (!(region->flags & ODF_REGION_MANUAL) && !region->left)
 			pages += region_count_private(region, &quiet, allowed->all_pages + 1 - pages);
 	time_ns = pages <= allowed->all_pages ? allowed->all_ns : allowed->slice_ns;

@@ -128,7 +128,8 @@ static void raise_limit(int which)
 {
 	struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
 
-	if (sys_call4(SYS_prlimit64, 0, which, &limit, NULL) == 0 || sys_call4(SYS_prlimit64, 0, which, NULL, &limit) < 0)
+	if (sys_call4(SYS_prlimit64, 0, which, &limit, NULL) == 0 ||
+	    sys_call4(SYS_prlimit64, 0, which, NULL, &limit) < 0)
 		return;
 	limit.rlim_cur = limit.rlim_max;
 	(void)sys_call4(SYS_prlimit64, 0, which, &limit, NULL);
@@ -151,7 +152,8 @@ static void take_limits(void)
 /* Where the heap's first region keeps what it knows of itself; for one of the program's own, anywhere. */
 static void *apart(unsigned number)
 {
-	return first_region != NULL && first_region->beside != NULL ? (char *)first_region + (number + 1) * REGION_TABLE : NULL;
+	return first_region != NULL && first_region->beside != NULL ? (char *)first_region + (number + 1) * REGION_TABLE
+								    : NULL;
 }
 
 static int open_files(int device)
@@ -170,7 +172,8 @@ static int open_files(int device)
 	keeper_settler.desk = region_map_own(apart(1), KEEPER_DESK_SIZE);
 	if (keeper_settler.desk == NULL)
 		return ENOMEM;
-	(void)sys_call3(SYS_madvise, keeper_settler.desk, KEEPER_DESK_SIZE, MADV_DONTFORK); /* only to save children its copy */
+	(void)sys_call3(SYS_madvise, keeper_settler.desk, KEEPER_DESK_SIZE,
+			MADV_DONTFORK); /* only to save children its copy */
 	region_learn_refusal();
 	region_files_make();
 	error = region_maps_keep();
@@ -261,14 +264,16 @@ static void watch_main_thread(void)
 		return;
 	if (sys_call0(SYS_gettid) != program)
 		word += (uintptr_t)main_thread - (uintptr_t)pthread_self();
-	if (word % sizeof(atomic_int) == 0 && sys_is_readable((const void *)word, sizeof(atomic_int)) && atomic_load((atomic_int *)word) == program)
+	if (word % sizeof(atomic_int) == 0 && sys_is_readable((const void *)word, sizeof(atomic_int)) &&
+	    atomic_load((atomic_int *)word) == program)
 		keeper_watch((atomic_int *)word, program);
 }
 
 /* A call that a filter punishes kills. For the heap all calls were rehearsed (trial.c), also this one. */
 static bool is_harmless(void)
 {
-	return first_region == NULL || first_region->extents != NULL || sys_call5(SYS_prctl, PR_GET_SECCOMP, 0, 0, 0, 0) <= 0;
+	return first_region == NULL || first_region->extents != NULL ||
+	       sys_call5(SYS_prctl, PR_GET_SECCOMP, 0, 0, 0, 0) <= 0;
 }
 
 /* With a flag that kernels before Linux 7.1 refuse, as filters may: one that is killed with the program is then no
@@ -307,7 +312,8 @@ static int make_process(void)
 	if (block == NULL)
 		return ENOMEM;
 	local = (void **)(void *)(block + GUARD_SIZE + STACK_SIZE + LOCAL_SIZE);
-	if (sys_call3(SYS_madvise, block, BLOCK_SIZE, MADV_DONTFORK) < 0 || sys_call3(SYS_mprotect, block, GUARD_SIZE, PROT_NONE) < 0) {
+	if (sys_call3(SYS_madvise, block, BLOCK_SIZE, MADV_DONTFORK) < 0 ||
+	    sys_call3(SYS_mprotect, block, GUARD_SIZE, PROT_NONE) < 0) {
 		(void)region_unmap(block, BLOCK_SIZE);
 		return ENOMEM;
 	}
@@ -362,7 +368,8 @@ static void reap_former(void)
 		struct text text = text_start(path, sizeof path);
 		int file;
 		long got;
-		if (sys_call5(SYS_waitid, P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT | __WCLONE, NULL) < 0 || ended.si_pid == 0)
+		if (sys_call5(SYS_waitid, P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT | __WCLONE, NULL) < 0 ||
+		    ended.si_pid == 0)
 			return;
 		text_add(&text, "/proc/");
 		text_add_unsigned(&text, (uint64_t)ended.si_pid);

@@ -37,7 +37,8 @@ void *region_map_beside(struct odf_region *region, size_t size, int protection, 
 	size_t slot = (region->length + 2 * REGION_PUD) / REGION_PUD * REGION_PUD;
 
 	for (size_t i = 0; region->beside != NULL && i < BESIDE; i++) {
-		void *mapped = region_map(region->beside + i * slot, size, protection, flags | MAP_FIXED_NOREPLACE, file, offset);
+		void *mapped = region_map(region->beside + i * slot, size, protection, flags | MAP_FIXED_NOREPLACE,
+					  file, offset);
 		if (mapped != NULL)
 			return mapped;
 	}
@@ -88,7 +89,8 @@ static void *open_for_use(char *mapped, size_t size, int flags, int rights)
 
 void *region_map_file(const struct odf_region *region, void *address, size_t size, int flags, int file, size_t offset)
 {
-	return open_for_use(region_map(address, size, PROT_NONE, flags | MAP_NORESERVE, file, offset), size, flags, region->rights);
+	return open_for_use(region_map(address, size, PROT_NONE, flags | MAP_NORESERVE, file, offset), size, flags,
+			    region->rights);
 }
 
 char *region_map_file_beside(struct odf_region *region, int flags, size_t first, size_t end)
@@ -107,7 +109,8 @@ int region_unmap(void *address, size_t size)
 
 int region_move(char *from, char *to, size_t size, bool leave_mapped)
 {
-	long result = sys_call5(SYS_mremap, from, size, size, MREMAP_MAYMOVE | MREMAP_FIXED | (leave_mapped ? MREMAP_DONTUNMAP : 0), to);
+	long result = sys_call5(SYS_mremap, from, size, size,
+				MREMAP_MAYMOVE | MREMAP_FIXED | (leave_mapped ? MREMAP_DONTUNMAP : 0), to);
 
 	return result < 0 && result >= -4095 ? (int)result : 0;
 }
@@ -115,7 +118,10 @@ int region_move(char *from, char *to, size_t size, bool leave_mapped)
 bool region_reserve_again(char *address, size_t size)
 {
 	/* Once more if it is not because something is there: to have lost a place is dear. */
-	for (unsigned tries = 0; region_map(address, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) == NULL; tries++)
+	for (unsigned tries = 0;
+	     region_map(address, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1,
+			0) == NULL;
+	     tries++)
 		if (tries == 2 || region_is_mapped(address, size))
 			return false;
 	(void)sys_call3(SYS_madvise, address, size, MADV_DONTFORK); /* a child that gets it has less room, no more */

@@ -28,8 +28,8 @@
 /* How much is looked at, and given back, with the lock in hand, for which a fork may be waiting. */
 #define LOOK_SLICE ((size_t)64 << 20)
 #define DROP_SLICE REGION_TABLE
-/* It pays where so many forks found it FROZEN, as children overlap: else the next one ends soon, and a settle is to begin
- * at once. And from so much on: a part of what the file has. */
+/* It pays where so many forks found it FROZEN, as children overlap: else the next one ends soon, and a settle is to
+ * begin at once. And from so much on: a part of what the file has. */
 #define LEAST_FORKS 4u
 #define LEAST_PAGES 1024u
 #define LEAST_PART  32u
@@ -129,7 +129,8 @@ static int look(struct odf_region *region, const struct region_settler *settler,
 			error = EAGAIN;
 		} else if (region_extent_at(region, at, region->capacity, &end) == NULL) {
 			end = end - at < LOOK_SLICE ? end : at + LOOK_SLICE;
-			/* What has come to lie there past us says nothing of the file's pages, which may be elsewhere. */
+			/* What has come to lie there past us says nothing of the file's pages, which may be
+			 * elsewhere. */
 			error = region_verify_as_keeper(region, at, end - at);
 			if (error == 0)
 				error = mark_own(region, settler, at, end);
@@ -169,7 +170,8 @@ static void drop_run(const struct odf_region *region, size_t from, size_t end)
 		found = true;
 	}
 	if (found)
-		(void)sys_call4(SYS_fallocate, region->file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from, end - from);
+		(void)sys_call4(SYS_fallocate, region->file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from,
+				end - from);
 }
 
 static void unmark(struct odf_region *region, size_t page, size_t end)

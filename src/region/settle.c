@@ -42,14 +42,15 @@ bool region_fresh_always;
 
 /* How far a step from `from` on goes: a bounded number of private pages, found in bounded time, within what one move
  * can do. Without the lock: what threads write meanwhile makes the step a little longer. */
-static size_t choose_length(const struct odf_region *region, const struct region_settler *settler, size_t from, size_t remaining,
-			    size_t largest, bool hurried, struct step_pages *found)
+static size_t choose_length(const struct odf_region *region, const struct region_settler *settler, size_t from,
+			    size_t remaining, size_t largest, bool hurried, struct step_pages *found)
 {
 	size_t border = (from / region->work_size + 1) * region->work_size;
 	size_t most = from + (largest < region->step_most ? largest : region->step_most);
 	size_t end = border < most ? border : most, at = from, last_table = SIZE_MAX;
 	size_t pages = 0, page_limit = hurried ? HURRIED_STEP_PAGES : REGION_STEP_PAGES;
-	bool small = settler->userfault >= 0 || settler->until_ns != 0; /* who wants this memory, or a fork, waits: less than a table */
+	bool small = settler->userfault >= 0 || settler->until_ns != 0; /* who wants this memory, or a fork, waits: less
+	                                                                   than a table */
 	uint64_t start = region_clock();
 	struct region_run runs[32];
 
@@ -61,7 +62,8 @@ static size_t choose_length(const struct odf_region *region, const struct region
 		size_t look = end - at < LOOK ? end : at + LOOK;
 		char *walked;
 		long count;
-		if (at >= region->capacity) { /* beyond the file: without PAGEMAP_SCAN to look at it takes a ms for a GiB */
+		if (at >= region->capacity) { /* beyond the file: without PAGEMAP_SCAN to look at it takes a ms for a
+		                                 GiB */
 			at = end;
 			break;
 		}
@@ -105,7 +107,8 @@ static int stage_fresh(struct odf_region *region, struct step *step)
 
 static void empty_staging(struct odf_region *region, const struct step *step)
 {
-	if (region_map(step->staging, step->length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == NULL)
+	if (region_map(step->staging, step->length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
+		       -1, 0) == NULL)
 		(void)step_reserve_or_lose(region, 0, step->staging, step->length);
 }
 
@@ -271,7 +274,8 @@ static void complete(struct odf_region *region)
 {
 	region->counters.settles++;
 	region->settled_ns = region_clock();
-	TRACE_4(settle, region->home, region->counters.steps, region->counters.merged_pages, region->counters.longest_pause_ns);
+	TRACE_4(settle, region->home, region->counters.steps, region->counters.merged_pages,
+		region->counters.longest_pause_ns);
 	region->adopting = false;
 	region->released = region->released_at = 0;
 	region->has_discarded = false;
@@ -281,10 +285,12 @@ static void complete(struct odf_region *region)
 	/* Until the next freeze it is only a place: a view of the file would be written to a core dump a second time.
 	 * Page tables that were left there go with it at once: without the lock of the address space, beside a program
 	 * that runs, that takes three times as long, and a fork waits for it as well. */
-	if (region_map(region->aside, region->length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != NULL) {
+	if (region_map(region->aside, region->length, PROT_NONE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != NULL) {
 		(void)sys_call3(SYS_madvise, region->aside, region->length, MADV_DONTFORK);
 		(void)sys_call3(SYS_madvise, region->aside, region->length, MADV_DONTDUMP);
-	} else if (!region_is_mapped(region->aside, region->length) && !region_reserve_again(region->aside, region->length)) {
+	} else if (!region_is_mapped(region->aside, region->length) &&
+		   !region_reserve_again(region->aside, region->length)) {
 		region->aside_lost = true;
 	}
 }
@@ -296,7 +302,8 @@ static int pass_extents(struct odf_region *region)
 	uint64_t start = region_clock();
 
 	while (region->live_length < region->length) {
-		size_t at = (region->live_from + region->live_length) % region->length, rest = region->length - region->live_length, end;
+		size_t at = (region->live_from + region->live_length) % region->length,
+		       rest = region->length - region->live_length, end;
 		size_t limit = rest < region->length - at ? at + rest : region->length;
 		const struct region_extent *extent = region_extent_at(region, at, limit, &end);
 		int error = 0;
@@ -360,7 +367,8 @@ static size_t count_tables(const struct odf_region *region)
 
 /* No page tables come home: there is no time for them, and the program touches so little in each between two forks
  * that to map it again costs it less. */
-static bool wants_fresh(const struct odf_region *region, const struct region_settler *settler, size_t tables, size_t rest)
+static bool wants_fresh(const struct odf_region *region, const struct region_settler *settler, size_t tables,
+			size_t rest)
 {
 	if (settler->userfault < 0 || region_fresh_always)
 		return settler->userfault >= 0;
@@ -398,7 +406,9 @@ static void note_interruption(struct odf_region *region)
 	if (region->behind == REGION_BEHIND_MOST)
 		return;
 	region->behind++;
-	region->patience = region->patience < PATIENCE_LEAST ? PATIENCE_LEAST : region->patience < PATIENCE_MOST ? 2 * region->patience : PATIENCE_MOST;
+	region->patience = region->patience < PATIENCE_LEAST  ? PATIENCE_LEAST
+			   : region->patience < PATIENCE_MOST ? 2 * region->patience
+							      : PATIENCE_MOST;
 }
 
 /* After some that were done in time the dearer way is tried again, and less and less often if it is too slow still. */
@@ -457,12 +467,14 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 			step_choose_how_to_hold(region, &step, &private);
 		region_lock_as_keeper();
 		/* Invariants 1 and 3: no fork came while nobody held the lock. */
-		if (region->epoch != epoch || !region->vacant || region->visible || region_has_pending_forks() || region->aside_lost)
+		if (region->epoch != epoch || !region->vacant || region->visible || region_has_pending_forks() ||
+		    region->aside_lost)
 			error = EAGAIN;
 		else
 			error = pass_extents(region);
 		/* What was chosen without the lock may have changed. */
-		if (error == 0 && region->live_length == live && region_extent_at(region, step.from, step.from + step.length, &end) == NULL) {
+		if (error == 0 && region->live_length == live &&
+		    region_extent_at(region, step.from, step.from + step.length, &end) == NULL) {
 			step.length = end - step.from;
 			/* What has come while it was FROZEN may lie where the template does not reach. */
 			if (!region_template_reaches(region, step.from, end)) {

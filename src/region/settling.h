@@ -28,7 +28,8 @@ struct region_settler {
 	struct region_desk *desk;
 	void (*between_steps)(const struct region_progress *progress);
 	bool (*is_hurried)(uint64_t rest_ns);    /* there may be a fork before so much time has passed */
-	bool (*is_looked_at)(void);              /* the program is stopped: who reads its memory now is not to meet a step */
+	bool (*is_looked_at)(void);              /* the program is stopped: who reads its memory now is not to meet a
+	                                            step */
 	uint64_t until_ns; /* no step but the first begins after it, on region_cpu_clock; 0: never mind */
 };
 /* The keeper's, if it is the keeper that asks and has the lock; else NULL. */

@@ -129,7 +129,8 @@ void region_note_young_as_it_is(struct odf_region *region, size_t from, size_t l
 	for (; at < end && region_maps_find(&maps, at, &mapping) == 0 && mapping.start < end; at = mapping.end) {
 		char *start = mapping.start > at ? mapping.start : at, *stop = mapping.end < end ? mapping.end : end;
 		if (mapping.inode == 0 && mapping.device == 0 && !mapping.shared)
-			region_note_young(region, (size_t)(start - region->home), (size_t)(stop - start), mapping.protection);
+			region_note_young(region, (size_t)(start - region->home), (size_t)(stop - start),
+					  mapping.protection);
 	}
 	region_maps_end(&maps);
 }
@@ -145,7 +146,8 @@ size_t region_bytes_with(char *start, size_t length, int rights)
 		return 0;
 	for (; at < end && region_maps_find(&maps, at, &mapping) == 0 && mapping.start < end; at = mapping.end)
 		if (mapping.inode == 0 && mapping.device == 0 && !mapping.shared && mapping.protection == rights)
-			bytes += (size_t)((mapping.end < end ? mapping.end : end) - (mapping.start > at ? mapping.start : at));
+			bytes += (size_t)((mapping.end < end ? mapping.end : end) -
+					  (mapping.start > at ? mapping.start : at));
 	region_maps_end(&maps);
 	return bytes;
 }
@@ -156,7 +158,8 @@ void region_share_young(struct odf_region *region, const struct odf_region *othe
 
 	for (size_t at = 0; at < limit;) {
 		struct region_extent run = region_run_at(other, at, limit);
-		char *from = other->home + at, *end = from + run.length, *start = region->home, *stop = start + region->capacity;
+		char *from = other->home + at, *end = from + run.length, *start = region->home,
+		     *stop = start + region->capacity;
 		at += run.length;
 		from = from > start ? from : start;
 		end = end < stop ? end : stop;
@@ -186,10 +189,13 @@ static void look_at_rights(struct odf_region *region, struct region_maps *maps)
 		at = run.from + run.length;
 		if (run.kind != REGION_FOREIGN || !run.young || run.protection == region->rights)
 			continue;
-		for (; from < end && region_maps_find(maps, from, &mapping) == 0 && mapping.start < end; from = mapping.end) {
-			char *start = mapping.start > from ? mapping.start : from, *stop = mapping.end < end ? mapping.end : end;
+		for (; from < end && region_maps_find(maps, from, &mapping) == 0 && mapping.start < end;
+		     from = mapping.end) {
+			char *start = mapping.start > from ? mapping.start : from,
+			     *stop = mapping.end < end ? mapping.end : end;
 			if (mapping.protection != run.protection)
-				set_young(region, (size_t)(start - region->home), (size_t)(stop - start), true, mapping.protection);
+				set_young(region, (size_t)(start - region->home), (size_t)(stop - start), true,
+					  mapping.protection);
 		}
 	}
 }
@@ -261,7 +267,8 @@ static int adopt_run(struct odf_region *region, struct region_extent run)
 }
 
 /* How far from `at` on the kernel has there what the list says; 0: not at all, up to *other. */
-static size_t true_length(const struct odf_region *region, struct region_maps *maps, size_t at, size_t limit, size_t *other)
+static size_t true_length(const struct odf_region *region, struct region_maps *maps, size_t at, size_t limit,
+			  size_t *other)
 {
 	size_t end = at;
 
@@ -283,8 +290,8 @@ static size_t true_length(const struct odf_region *region, struct region_maps *m
 			*other = start < limit ? start : limit;
 			return end - at;
 		}
-		if (mapping.inode != 0 || mapping.device != 0 || mapping.shared || mapping.protection != region->rights ||
-		    region_is_locked(region->home + end, next - end)) {
+		if (mapping.inode != 0 || mapping.device != 0 || mapping.shared ||
+		    mapping.protection != region->rights || region_is_locked(region->home + end, next - end)) {
 			*other = next;
 			return end - at;
 		}
@@ -433,9 +440,11 @@ static int overlay_live(struct odf_region *region, struct region_extent run)
 	if (!region_template_reaches(region, run.from, run.from + run.length))
 		return ENOMEM;
 	if (!region_map_view(region, home, run.from, run.length)) {
-		/* The kernel may have unmapped it before it failed, and another thread's mapping may have come there. */
+		/* The kernel may have unmapped it before it failed, and another thread's mapping may have come
+		 * there. */
 		if (!region_is_mapped(home, run.length))
-			(void)region_map(home, run.length, region->rights, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+			(void)region_map(home, run.length, region->rights,
+					 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 		return ENOMEM;
 	}
 	if (region_open_view(region, home, run.length)) {

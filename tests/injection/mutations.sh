@@ -120,7 +120,7 @@ mutant token_not_put_back 2 token.c younger_descendant \
 mutant own_token_kept 2 token.c settles 's/error = unmap_token\(region, region->token\);/error = 0;/'
 
 # ---- 3: children that came past us -----------------------------------------------------------------------------------
-mutant home_visible_when_made 3 keeper_orders.c raw_clone_while_live 's/ \|\| region_hide\(region\) != 0\)/)/'
+mutant home_visible_when_made 3 keeper_orders.c raw_clone_while_live 's/ \|\|\s*region_hide\(region\) != 0\)/)/'
 mutant step_comes_home_visible 3 settle.c raw_clone_amid_settle \
 	's/(region->live_length \+= step->length;)/$1 sys_call3(SYS_madvise, step->home, step->length, MADV_DOFORK);/'
 mutant not_hidden_before_settling 3 token.c raw_clone_amid_settle \
@@ -293,7 +293,7 @@ mutant clean_punches_nothing 6 extent.c memory_taken_again_is_zero \
 mutant clean_leaves_another_mapping 3 extent.c memory_taken_again_is_zero \
 	's/run.kind == REGION_HOLE && !region_map_view\(region, region->home \+ at, at, length\)/false/'
 mutant steps_over_islands 3 settle.c islands_are_private \
-	's/ && region_extent_at\(region, step.from, step.from \+ step.length, '\
+	's/ &&\s*region_extent_at\(region, step.from, step.from \+ step.length, '\
 '&end\) == NULL\) \{\s*step.length = end - step.from;/) {/'
 mutant step_over_the_next_island 3 settle.c islands_are_private 's/step.length = end - step.from;//'
 mutant freezes_islands - freeze.c islands_are_private \
