@@ -222,7 +222,7 @@ struct odf_region {
 	uint64_t touched_read; /* by how many of these nothing had been written; UINT64_MAX: something has */
 	uint64_t read_look_ns; /* when that may be looked at again */
 	uint64_t ask_ns;      /* when to ask again */
-	uint64_t moved_table_ns, fresh_table_ns; /* a table's part of a step, with page tables and without (settle.c);
+	uint64_t moved_table_ns, fresh_table_ns; /* a table's part of a step, with page tables and without (pace.c);
 	                                            0: not known */
 	uint64_t round_faults; /* between the last two freezes */
 	uint64_t seen_interrupted; /* of the counter */

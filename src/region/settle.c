@@ -25,8 +25,6 @@
 #define HURRIED_STEP_PAGES ((size_t)4 * REGION_STEP_PAGES)
 /* What it takes to empty a page table, in pages that are copied. */
 #define TABLE_PAGES 4
-/* What it takes to move one to staging and home, in page faults. */
-#define TABLE_FAULTS 20
 
 static void place(const struct odf_region *region, struct step *step)
 {
@@ -347,92 +345,6 @@ int region_settle_begin(struct odf_region *region, uint64_t *epoch)
 	return error;
 }
 
-/* How many tables there are to settle. */
-static size_t count_tables(const struct odf_region *region)
-{
-	size_t at = region->live_length, bytes = 0;
-
-	region_lock_as_keeper();
-	for (size_t end; at < region->length; at = end) {
-		size_t from = (region->live_from + at) % region->length, limit = from + (region->length - at), length;
-		if (limit > region->length)
-			limit = region->length;
-		if (region_extent_at(region, from, limit, &length) == NULL)
-			bytes += length - from;
-		end = at + (length - from);
-	}
-	region_unlock_as_keeper();
-	return (bytes + REGION_TABLE - 1) / REGION_TABLE;
-}
-
-/* No page tables come home: there is no time for them, and the program touches so little in each between two forks
- * that to map it again costs it less. */
-static bool wants_fresh(const struct odf_region *region, const struct region_settler *settler, size_t tables,
-			size_t rest)
-{
-	if (settler->userfault < 0 || region_fresh_always)
-		return settler->userfault >= 0;
-	return region->behind == REGION_BEHIND_MOST && region->round_faults < tables * TABLE_FAULTS &&
-	       settler->is_hurried(rest * region->moved_table_ns);
-}
-
-/* A fork comes before the rest is done, by what is known of the last ones. */
-static bool is_late(const struct odf_region *region, const struct region_settler *settler, size_t rest)
-{
-	return settler->userfault >= 0 && settler->is_hurried(rest * region->moved_table_ns);
-}
-
-/* From a step that went well. What was not tried for long is taken for ever cheaper, so that it will be tried again. */
-static void learn(struct odf_region *region, const struct step *step, uint64_t step_ns)
-{
-	uint64_t table_ns = step_ns / ((step->length + REGION_TABLE - 1) / REGION_TABLE);
-	uint64_t *known = step->is_fresh ? &region->fresh_table_ns : &region->moved_table_ns;
-
-	*known = *known == 0 ? table_ns : (3 * *known + (table_ns < 4 * *known ? table_ns : 4 * *known)) / 4;
-	if (step->is_fresh)
-		region->moved_table_ns -= region->moved_table_ns / 64;
-}
-
-#define PATIENCE_LEAST 8u
-#define PATIENCE_MOST  256u
-
-/* A fork came before the end of the last settle: this one is to be done sooner. */
-static void note_interruption(struct odf_region *region)
-{
-	if (region->counters.interrupted == region->seen_interrupted)
-		return;
-	region->seen_interrupted = region->counters.interrupted;
-	region->in_time = 0;
-	if (region->behind == REGION_BEHIND_MOST)
-		return;
-	region->behind++;
-	region->patience = region->patience < PATIENCE_LEAST  ? PATIENCE_LEAST
-			   : region->patience < PATIENCE_MOST ? 2 * region->patience
-							      : PATIENCE_MOST;
-}
-
-/* After some that were done in time the dearer way is tried again, and less and less often if it is too slow still. */
-static void note_completion(struct odf_region *region)
-{
-	if (region->behind == 0 || ++region->in_time <= region->patience)
-		return;
-	region->in_time = 0;
-	if (--region->behind == 0)
-		region->patience = 0;
-}
-
-/* What a step works with is address space that the program sees: of one in place no more than what is not needed at
- * aside any more, after so many bytes, or a sixteenth. A step that moves no page tables works with twice as much. */
-static size_t largest_step(const struct odf_region *region, size_t tables, size_t done, bool is_fresh)
-{
-	size_t least = tables / 16 > 2 ? tables / 16 : 2, most;
-
-	if (!region->in_place)
-		return REGION_PUD;
-	most = done / REGION_TABLE / (is_fresh ? 2 : 1);
-	return (most < least ? least : most) * REGION_TABLE;
-}
-
 int region_settle(struct odf_region *region, const struct region_settler *settler)
 {
 	struct region_progress progress;
@@ -449,8 +361,8 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 		return ENOTSUP;
 	error = region_settle_begin(region, &epoch);
 	if (error == 0) {
-		note_interruption(region);
-		tables = count_tables(region);
+		pace_note_interruption(region);
+		tables = pace_count_tables(region);
 	}
 	while (error == 0 && region->live_length < region->length) {
 		struct step step = { 0 };
@@ -459,10 +371,10 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 		uint64_t start = region_clock();
 		size_t live = region->live_length, end;
 		step.from = (region->live_from + live) % region->length;
-		step.is_fresh = wants_fresh(region, settler, tables, tables - done);
+		step.is_fresh = pace_wants_fresh(region, settler, tables, tables - done);
 		step.length = choose_length(region, settler, step.from, region->length - live,
-					    largest_step(region, tables, bytes, step.is_fresh),
-					    step.is_fresh || is_late(region, settler, tables - done), &private);
+					    pace_largest_step(region, tables, bytes, step.is_fresh),
+					    step.is_fresh || pace_is_late(region, settler, tables - done), &private);
 		if (settler->userfault >= 0)
 			step_choose_how_to_hold(region, &step, &private);
 		region_lock_as_keeper();
@@ -489,7 +401,7 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 		}
 		if (error == 0 && region->live_length == region->length) {
 			complete(region);
-			note_completion(region);
+			pace_note_completion(region);
 		}
 		/* A step that fails is tried again as a small one. */
 		if (error == 0)
@@ -504,7 +416,7 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 		progress.step_ns = region_clock() - start;
 		progress.is_behind = region->behind > 0;
 		if (stepped && error == 0) {
-			learn(region, &step, progress.step_ns);
+			pace_learn(region, &step, progress.step_ns);
 			done += (step.length + REGION_TABLE - 1) / REGION_TABLE;
 			done = done < tables ? done : tables; /* parts of tables are steps too */
 			bytes += step.length;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * A step of settling. For settle.c, hold.c and merge.c only. */
+ * A step of settling. For settle.c, pace.c, hold.c and merge.c only. */
 #ifndef ODF_REGION_STEP_H
 #define ODF_REGION_STEP_H
 
@@ -41,6 +41,18 @@ void step_clear_scratch(struct odf_region *region, const struct step *step);
 int step_reserve_or_lose(struct odf_region *region, int error, char *address, size_t size);
 /* After a step in which a part of its places was lost. What is around that part is ours. */
 void step_give_up_places(struct odf_region *region);
+
+/* ---- pace.c ---- */
+size_t pace_count_tables(const struct odf_region *region);
+/* `rest`: how many of them there are still. */
+bool pace_wants_fresh(const struct odf_region *region, const struct region_settler *settler, size_t tables,
+		      size_t rest);
+bool pace_is_late(const struct odf_region *region, const struct region_settler *settler, size_t rest);
+/* In bytes; `done` so many. */
+size_t pace_largest_step(const struct odf_region *region, size_t tables, size_t done, bool is_fresh);
+void pace_learn(struct odf_region *region, const struct step *step, uint64_t step_ns);
+void pace_note_interruption(struct odf_region *region);
+void pace_note_completion(struct odf_region *region);
 
 /* ---- merge.c ---- */
 /* What lies beyond the end of the file, in the last table, has no pages. */

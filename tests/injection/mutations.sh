@@ -232,7 +232,7 @@ mutant lock_not_renewed - lock.c raw_clone_while_the_lock_is_held 's/(void regio
 
 # ---- The next freeze -------------------------------------------------------------------------------------------------
 mutant template_not_made - settle.c settles 's/if \(error == 0\)\s*error = region_template_make\(region\);//'
-mutant_of_settling fresh_steps_move_tables - settle.c page_tables_come_home \
+mutant_of_settling fresh_steps_move_tables - pace.c page_tables_come_home \
 	's/return settler->userfault >= 0;/return false;/'
 mutant_of_settling failed_write_unseen - merge.c writes_to_the_file_fail 's/ == \(long\)length;/ > 0;/'
 mutant circle_does_not_turn - freeze.c no_part_waits_for_ever \
