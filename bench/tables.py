@@ -23,8 +23,9 @@ def table(header, lines):
 
 def filled(text):
     """The lines that are no table's, at most 120 columns long."""
-    return "\n".join(line if line.startswith("|") or len(line) <= 120 else
-                     textwrap.fill(line, 120, break_long_words=False, break_on_hyphens=False) for line in text.split("\n"))
+    filler = textwrap.TextWrapper(120, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(line if line.startswith("|") or len(line) <= 120 else filler.fill(line)
+                     for line in text.split("\n"))
 
 
 def replace(path, mark, text):
@@ -202,11 +203,11 @@ def after_table(found):
 
 
 def alive_table(found):
-    return table(["memory", "children alive", "parent writes", "", "held, median", "90 %", "longest", "the writes", "times as fast",
-                  "memory", "to plain"],
+    return table(["memory", "children alive", "parent writes", "", "held, median", "90 %", "longest", "the writes",
+                  "times as fast", "memory", "to plain"],
                  [ours(r["variant"], [amount(r["mib"]), r["alive"], r["parent_percent"] + " %", NAMES[r["variant"]]] +
                        [duration(r[c]) for c in ("held_median_us", "held_p90_us", "held_max_us", "write_median_us")] +
-                       [r["p4k_to_this"], r.get("memory_mib", "") + " MiB", r.get("memory_to_p4k", "")]) for r in found])
+                       [r["p4k_to_this"], r["memory_mib"] + " MiB", r["memory_to_p4k"]]) for r in found])
 
 
 def fault_table(found):

@@ -73,7 +73,8 @@ of_it() {
 	command=$1
 	shift
 	"$command" -q -o Dir::Etc::sourcelist="$work/apt/sources" -o Dir::Etc::sourceparts=/dev/null \
-		-o Dir::State::lists="$work/apt/lists" -o Dir::State::status="$work/apt/status" -o Dir::Cache="$work/apt" \
+		-o Dir::State::lists="$work/apt/lists" -o Dir::State::status="$work/apt/status" \
+		-o Dir::Cache="$work/apt" \
 		-o APT::Architecture="$architecture" -o APT::Architectures::="$architecture" \
 		-o APT::Sandbox::User=root -o APT::Default-Release="$here" "$@"
 }

@@ -7,6 +7,7 @@
 #include "../capability/capability.h"
 #include "../sys/process_lock.h"
 #include "../sys/structure.h"
+#include "bits.h"
 #include "internal.h"
 
 /* Makers and destroyers, one at a time: the first starts the keeper and the last ends it. */
@@ -91,11 +92,6 @@ static int reserve(struct odf_region *region, size_t unit, void *hint)
 	return 0;
 }
 
-static size_t bitmap_size(const struct odf_region *region)
-{
-	return round_up(region->length / REGION_PAGE / 8 + sizeof(uint64_t), REGION_PAGE);
-}
-
 /* Only what is surely ours. In a child that is what children get: home, and the tokens below it. */
 static void unmap_all(struct odf_region *region)
 {
@@ -119,7 +115,7 @@ static void unmap_all(struct odf_region *region)
 			region_source_drop(region);
 	}
 	region_extents_unmap(region);
-	(void)region_unmap(region->discarded, bitmap_size(region));
+	(void)region_unmap(region->discarded, bits_size(region->length));
 	(void)region_unmap(region, round_up(sizeof *region, REGION_PAGE));
 }
 
@@ -132,7 +128,7 @@ struct odf_region *region_bury(struct odf_region *region)
 	static struct odf_region buried = { .inherited = true, .absent = true };
 
 	region_extents_unmap(region);
-	(void)region_unmap(region->discarded, bitmap_size(region));
+	(void)region_unmap(region->discarded, bits_size(region->length));
 	region->discarded = NULL;
 	region->next = spare;
 	spare = region;
@@ -198,16 +194,16 @@ static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, enu
 	region->extents_most = kind == MAKE_IN_PLACE ? REGION_EXTENTS_FIRST : REGION_EXTENTS;
 	if (bare)
 		region->extents = region_extents_map(apart(hint, 1), region->extents_most);
-	region->discarded = region_map_own(apart(hint, 2), bitmap_size(region));
+	region->discarded = region_map_own(apart(hint, 2), bits_size(region->length));
 	if (region->discarded == NULL || (bare && region->extents == NULL)) {
 		if (region->discarded != NULL)
-			region_unmap(region->discarded, bitmap_size(region));
+			region_unmap(region->discarded, bits_size(region->length));
 		region_unmap(region->reservation, region->reservation_size);
 		region_unmap(region, round_up(sizeof *region, REGION_PAGE));
 		return NULL;
 	}
 	/* A dump has nothing by them. */
-	(void)sys_call3(SYS_madvise, region->discarded, bitmap_size(region), MADV_DONTDUMP);
+	(void)sys_call3(SYS_madvise, region->discarded, bits_size(region->length), MADV_DONTDUMP);
 	if (bare) {
 		region->other_extents = region_extents_other(region->extents, region->extents_most);
 		region->extents->count = 1;

@@ -3,54 +3,19 @@
 #include <errno.h>
 #include <string.h>
 
+#include "bits.h"
 #include "internal.h"
 
 #ifndef MADV_DONTNEED_LOCKED
 #define MADV_DONTNEED_LOCKED 24
 #endif
 
-static size_t word_of(size_t page)
-{
-	return page / 64;
-}
-
-bool region_is_discarded(const struct odf_region *region, size_t page)
-{
-	return region->discarded[word_of(page)] >> (page % 64) & 1;
-}
-
 size_t region_discard_run(const struct odf_region *region, size_t page, size_t limit, bool *discarded)
 {
-	if (!region->has_discarded) {
-		*discarded = false;
-		return limit;
-	}
-	*discarded = region_is_discarded(region, page);
-	for (page++; page < limit; page++) {
-		/* Words that are all the same need no look at their bits. */
-		uint64_t same = *discarded ? ~0ull : 0;
-		if (page % 64 == 0)
-			while (page + 64 <= limit && region->discarded[word_of(page)] == same)
-				page += 64;
-		if (page >= limit || region_is_discarded(region, page) != *discarded)
-			break;
-	}
-	return page < limit ? page : limit;
-}
-
-static void mark(struct odf_region *region, size_t page, size_t end, bool discarded)
-{
-	for (; page < end; page++) {
-		uint64_t bit = 1ull << (page % 64), *word = &region->discarded[word_of(page)];
-		if (page % 64 == 0 && page + 64 <= end && *word == (discarded ? 0 : ~0ull)) {
-			*word = ~*word;
-			page += 63;
-		} else if (discarded) {
-			*word |= bit;
-		} else if (*word & bit) { /* a read of memory that was never written costs no page */
-			*word &= ~bit;
-		}
-	}
+	if (region->has_discarded)
+		return bits_run(region->discarded, page, limit, discarded);
+	*discarded = false;
+	return limit;
 }
 
 void region_discard_forget(struct odf_region *region, size_t from, size_t length)
@@ -65,14 +30,14 @@ void region_discard_forget(struct odf_region *region, size_t from, size_t length
 		if (zeros && region->discard_runs > 0)
 			region->discard_runs--;
 	}
-	mark(region, from / REGION_PAGE, end, false);
+	bits_put(region->discarded, from / REGION_PAGE, end, false);
 }
 
 void region_discard_mark(struct odf_region *region, size_t from, size_t length)
 {
 	region->discard_runs++;
 	region->has_discarded = true;
-	mark(region, from / REGION_PAGE, (from + length) / REGION_PAGE, true);
+	bits_put(region->discarded, from / REGION_PAGE, (from + length) / REGION_PAGE, true);
 }
 
 /* A kernel that fails after it has unmapped what was there leaves a hole, which no thread may find for long. */

@@ -36,32 +36,29 @@ size_t region_lowest(const struct odf_region *region)
 	return end;
 }
 
-size_t region_top(const struct odf_region *region)
+/* The beginning of what lies past all memory; `past_all`: also past what may become memory, and what is a place. */
+static size_t end_of_rest(const struct odf_region *region, bool past_all)
 {
 	const struct region_extents *extents = region->extents;
 	size_t end = region->length;
 
 	for (size_t i = extents != NULL ? extents->count : 0; i > 0; i--) {
 		const struct region_extent *extent = &extents->list[i - 1];
-		if (extent->from + extent->length != end || is_something(extent))
+		if (extent->from + extent->length != end || (!past_all && is_something(extent)))
 			break;
 		end = extent->from;
 	}
 	return end;
 }
 
+size_t region_top(const struct odf_region *region)
+{
+	return end_of_rest(region, false);
+}
+
 size_t region_highest(const struct odf_region *region)
 {
-	const struct region_extents *extents = region->extents;
-	size_t end = region->length;
-
-	for (size_t i = extents != NULL ? extents->count : 0; i > 0; i--) {
-		const struct region_extent *extent = &extents->list[i - 1];
-		if (extent->from + extent->length != end)
-			break;
-		end = extent->from;
-	}
-	return end;
+	return end_of_rest(region, true);
 }
 
 /* ---- Source and template ---- */

@@ -456,7 +456,6 @@ bool region_is_unwritten(struct odf_region *region, int pagemap);
 
 /* ---- discard.c ---- */
 void region_discard_mark(struct odf_region *region, size_t from, size_t length);
-bool region_is_discarded(const struct odf_region *region, size_t page);
 /* The end of the run of pages from `page` on that are discarded or not, at most `limit`. */
 size_t region_discard_run(const struct odf_region *region, size_t page, size_t limit, bool *discarded);
 void region_discard_forget(struct odf_region *region, size_t from, size_t length);

@@ -18,12 +18,8 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "bits.h"
 #include "keeper.h"
-
-#ifndef FALLOC_FL_PUNCH_HOLE
-#define FALLOC_FL_KEEP_SIZE  1
-#define FALLOC_FL_PUNCH_HOLE 2
-#endif
 
 /* How much is looked at, and given back, with the lock in hand, for which a fork may be waiting. */
 #define LOOK_SLICE ((size_t)64 << 20)
@@ -38,19 +34,10 @@
 
 bool region_older_always;
 
-#define WORD_BITS 64u
-
-static size_t bits_size(const struct odf_region *region)
-{
-	size_t bytes = region->length / REGION_PAGE / 8 + sizeof(uint64_t);
-
-	return (bytes + REGION_PAGE - 1) / REGION_PAGE * REGION_PAGE;
-}
-
 void region_older_release(struct odf_region *region)
 {
 	if (region->own_pages != NULL && !region->inherited)
-		(void)region_unmap(region->own_pages, bits_size(region));
+		(void)region_unmap(region->own_pages, bits_size(region->length));
 	region->own_pages = NULL;
 }
 
@@ -58,31 +45,25 @@ void region_older_release(struct odf_region *region)
 static int make_bits(struct odf_region *region)
 {
 	if (region->own_pages != NULL) {
-		if (sys_call3(SYS_madvise, region->own_pages, bits_size(region), MADV_DONTNEED) == 0)
+		if (sys_call3(SYS_madvise, region->own_pages, bits_size(region->length), MADV_DONTNEED) == 0)
 			return 0;
 		region_older_release(region);
 	}
-	region->own_pages = region_map_own(NULL, bits_size(region));
+	region->own_pages = region_map_own(NULL, bits_size(region->length));
 	if (region->own_pages == NULL)
 		return ENOMEM;
-	(void)sys_call3(SYS_madvise, region->own_pages, bits_size(region), MADV_DONTFORK);
-	(void)sys_call3(SYS_madvise, region->own_pages, bits_size(region), MADV_DONTDUMP);
+	(void)sys_call3(SYS_madvise, region->own_pages, bits_size(region->length), MADV_DONTFORK);
+	(void)sys_call3(SYS_madvise, region->own_pages, bits_size(region->length), MADV_DONTDUMP);
 	return 0;
 }
 
-static bool is_own(const struct odf_region *region, size_t page)
+/* The first page from there on that is own; at most `end`. */
+static size_t next_own(const struct odf_region *region, size_t page, size_t end)
 {
-	return (region->own_pages[page / WORD_BITS] >> page % WORD_BITS) & 1;
-}
+	bool own = true;
+	size_t stop = page < end ? bits_run(region->own_pages, page, end, &own) : end;
 
-/* The first page from there on that is own, or is not; at most `end`. */
-static size_t next_page(const struct odf_region *region, size_t page, size_t end, bool own)
-{
-	uint64_t none = own ? 0 : ~(uint64_t)0;
-
-	while (page < end && is_own(region, page) != own)
-		page += page % WORD_BITS == 0 && region->own_pages[page / WORD_BITS] == none ? WORD_BITS : 1;
-	return page < end ? page : end;
+	return own ? page : stop;
 }
 
 /* Under the lock: all is FROZEN since the freeze of that epoch, and children have it. */
@@ -107,12 +88,9 @@ static int mark_own(struct odf_region *region, const struct region_settler *sett
 		long count = region_private(settler->pagemap, at, stop, true, 0, runs, REGION_RUNS, &at);
 		if (count < 0)
 			return (int)-count;
-		for (long i = 0; i < count; i++) {
-			size_t page = (size_t)(runs[i].start - region->home) / REGION_PAGE;
-			size_t last = (size_t)(runs[i].end - region->home) / REGION_PAGE;
-			for (; page < last; page++)
-				region->own_pages[page / WORD_BITS] |= (uint64_t)1 << page % WORD_BITS;
-		}
+		for (long i = 0; i < count; i++)
+			bits_put(region->own_pages, (size_t)(runs[i].start - region->home) / REGION_PAGE,
+				 (size_t)(runs[i].end - region->home) / REGION_PAGE, true);
 	}
 	return 0;
 }
@@ -174,16 +152,10 @@ static void drop_run(const struct odf_region *region, size_t from, size_t end)
 				end - from);
 }
 
-static void unmark(struct odf_region *region, size_t page, size_t end)
-{
-	for (; page < end; page++)
-		region->own_pages[page / WORD_BITS] &= ~((uint64_t)1 << page % WORD_BITS);
-}
-
 /* 0; EINTR: there is an order, and the rest is for the next time; EAGAIN: the freeze was another. */
 static int drop(struct odf_region *region, const struct region_settler *settler)
 {
-	size_t limit = region->capacity / REGION_PAGE, page = next_page(region, 0, limit, true);
+	size_t limit = region->capacity / REGION_PAGE, page = next_own(region, 0, limit);
 	int error = 0;
 
 	while (page < limit && error == 0) {
@@ -191,14 +163,15 @@ static int drop(struct odf_region *region, const struct region_settler *settler)
 		region_lock_as_keeper();
 		error = is_frozen_since(region, region->older_epoch) ? 0 : EAGAIN;
 		while (page < stop && error == 0) {
-			size_t end = next_page(region, page, stop, false);
+			bool own;
+			size_t end = bits_run(region->own_pages, page, stop, &own);
 			drop_run(region, page * REGION_PAGE, end * REGION_PAGE);
-			unmark(region, page, end);
-			page = next_page(region, end, stop, true);
+			bits_put(region->own_pages, page, end, false);
+			page = next_own(region, end, stop);
 		}
 		region_unlock_as_keeper();
 		pause_between(settler); /* which answers what is quickly answered */
-		page = next_page(region, page, limit, true);
+		page = next_own(region, page, limit);
 		if (error == 0 && page < limit && keeper_has_order())
 			error = EINTR;
 	}

@@ -4,24 +4,13 @@
  * value: it reads as zeros and takes neither memory nor mappings, as plain. And what malloc is asked for and never
  * used takes none.
  */
+#include "../support/mappings.h"
 #include "../support/preloaded.h"
 
 #define ALL    (48 * MIB)
 #define PAGE   ((size_t)4096)
 
 static char *memory;
-
-static int count_mappings(void)
-{
-	FILE *maps = fopen("/proc/self/maps", "re");
-	int lines = 0, byte;
-
-	must(maps != NULL);
-	while ((byte = getc(maps)) != EOF)
-		lines += byte == '\n';
-	fclose(maps);
-	return lines;
-}
 
 /* Every second piece, in an order that no neighbour follows. */
 static void give_back(size_t piece)

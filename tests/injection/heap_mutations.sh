@@ -167,7 +167,8 @@ mutant not_looked_past heap/span.c model_320 \
 mutant gone_not_looked_for region/verify.c moved_moved_away_mapped_into \
 	's/\(void\)region_bring_in_strays\(region, &maps\);/;/'
 mutant_of_settling strays_not_left_to_the_keeper region/hooks.c moved_moved_away_beside_a_thread \
-	's/region_leave_strays\(region_keeper_settling\(\) == ODF_REGION_SETTLES_ALWAYS &&\s*\(tries < TRIES_TO_FREEZE[^;]*;/'\
+	's/region_leave_strays\(region_keeper_settling\(\) == ODF_REGION_SETTLES_ALWAYS &&\s*\(tries < '\
+'TRIES_TO_FREEZE[^;]*;/'\
 'region_leave_strays(false);/'
 mutant_of_settling strays_forgotten region/freeze.c moved_moved_away_beside_a_thread \
 	's/known = error == 0 \|\| maps == NULL;/known = true;/'

@@ -91,10 +91,12 @@ mutant_of_settling() {
 # ---- 1: a frozen file is never written -------------------------------------------------------------------------------
 mutant settles_although_busy 1 token.c descendant_keeps_its_snapshot \
 	's/if \(sealed == 0\)/if (sealed == 0 || sealed == -EBUSY)/'
-mutant token_not_asked 1 token.c descendant_keeps_its_snapshot 's/sealed = sys_call3\(SYS_fcntl, region->token_file[^;]*;/sealed = 0;/'
+mutant token_not_asked 1 token.c descendant_keeps_its_snapshot \
+	's/sealed = sys_call3\(SYS_fcntl, region->token_file[^;]*;/sealed = 0;/'
 mutant older_not_asked 1 older.c older_descendants_hold_the_file \
 	's/\? region_token_ask_older\(region\) : EAGAIN/? 0 : EAGAIN/'
-mutant older_not_told_apart 1 older.c older_descendants_hold_the_file 's/error = region_token_renew\(region\)/error = 0/'
+mutant older_not_told_apart 1 older.c older_descendants_hold_the_file \
+	's/error = region_token_renew\(region\)/error = 0/'
 mutant older_forgotten 2 token.c older_descendants_hold_the_file \
 	's/region->older_file = region->token_file;/sys_close(region->token_file);/'
 mutant nothing_dropped - older.c older_descendants_hold_the_file 's/\(void\)sys_call4\(SYS_fallocate[^;]*;/;/'
@@ -172,7 +174,7 @@ mutant failed_step_counts 5 settle.c pages_that_cannot_be_told_apart \
 
 # ---- 6: discards -----------------------------------------------------------------------------------------------------
 mutant_of_settling discard_not_remembered 6 discard.c discards_are_punched \
-	's/mark\(region, from \/ REGION_PAGE, \(from \+ length\) \/ REGION_PAGE, true\);//'
+	's/bits_put\(region->discarded, from \/ REGION_PAGE, \(from \+ length\) \/ REGION_PAGE, true\);//'
 mutant discard_not_punched 6 merge.c discards_are_punched \
 	's/if \(discarded && !give_back\(region[^;]*;/(void)offset, (void)length;/'
 mutant discard_small_ignored 6 discard.c discard_while_frozen 's/\tmemset\(start, 0, length\);//'

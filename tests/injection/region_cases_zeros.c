@@ -5,6 +5,7 @@
  * process's own before.
  */
 #include "region_cases.h"
+#include "../support/mappings.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
@@ -36,25 +37,13 @@ static bool as_older_kernels(const struct call *call, long *result)
 	return true;
 }
 
-static int mappings(void)
-{
-	FILE *maps = fopen("/proc/self/maps", "re");
-	int lines = 0, byte;
-
-	must(maps != NULL);
-	while ((byte = getc(maps)) != EOF)
-		lines += byte == '\n';
-	fclose(maps);
-	return lines;
-}
-
 static bool gives_back(void)
 {
-	int before = mappings();
+	int before = count_mappings();
 
 	for (size_t i = 0; i < PIECES; i++)
 		must(odf_region_discard(region, home + i * 7 * PAGE, (1 + i % 3) * PAGE) == 0);
-	must(mappings() < before + 4);
+	must(count_mappings() < before + 4);
 	for (size_t i = 0; i < PIECES; i++)
 		must(holds(i * 7, i * 7 + 1 + i % 3, 0) && holds(i * 7 + 1 + i % 3, i * 7 + 7, 1));
 	*word(0) = 5;

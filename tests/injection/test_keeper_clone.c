@@ -270,12 +270,8 @@ int main(void)
 		cmocka_unit_test(number_of_one_that_had_ended),
 		cmocka_unit_test(under_a_filter),
 	};
-	odf_capabilities capabilities = ODF_CAPABILITIES_INIT;
 
-	if (odf_capabilities_get(&capabilities) != 0 || capabilities.strategy[ODF_STRATEGY_REGION] != ODF_REASON_NONE) {
-		printf("1..0 # SKIP no regions here: %s\n",
-		       odf_reason_text(capabilities.strategy[ODF_STRATEGY_REGION]));
+	if (!regions_are_here())
 		return 0;
-	}
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -55,6 +55,8 @@ char *state_normalised(char *json, odf_strategy engine);
 /* Says why the rest of a test is left out (return after it), or ends it as failed where ODF_MUST_WORK=1 says that
  * nothing may be skipped. */
 void skip_because(const char *reason);
+/* False: the whole program is left out, and has said so, before its first test. */
+bool regions_are_here(void);
 /* It has ended, and is reaped or waits for that. */
 bool is_gone(pid_t pid);
 /* Within 10 s. Also where init has to reap it. */
