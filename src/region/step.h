@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * A step of settling. For settle.c, pace.c, hold.c and merge.c only. */
+ * A step of settling. For settle.c, pace.c, hold.c and merge.c, and stray.c for the guard. */
 #ifndef ODF_REGION_STEP_H
 #define ODF_REGION_STEP_H
 
