@@ -166,10 +166,19 @@ def children(found, forks, spawns):
     assert (found["rate"]["forks"], found["rate"]["spawns"]) == (forks, spawns), found["rate"]
 
 
+# Root's, where nobody has mounted tracefs: a mount namespace of the command's own, in which it is.
+def with_tracefs():
+    tracing = "/sys/kernel/tracing"
+    if os.geteuid() != 0 or os.path.exists(tracing + "/events") or os.path.exists("/sys/kernel/debug/tracing/events"):
+        return []
+    mount = ["unshare", "--mount", "sh", "-c", "mount -t tracefs tracefs %s && exec \"$@\"" % tracing, "sh"]
+    return mount if subprocess.run([*mount, "true"], stderr=subprocess.DEVNULL).returncode == 0 else []
+
+
 @case("forks and spawns are counted, by the tracepoint")
 def tracepoint():
     with Target() as target:
-        inspect = subprocess.Popen([ODFORK, "inspect", "--json", "--watch=2", str(target.pid)],
+        inspect = subprocess.Popen([*with_tracefs(), ODFORK, "inspect", "--json", "--watch=2", str(target.pid)],
                 stdout=subprocess.PIPE, text=True)
         first = json.loads(inspect.stdout.readline())
         target.do("forks 11")

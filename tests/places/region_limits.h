@@ -56,6 +56,7 @@ void discard_and_check(void);
 time_t now(void);
 bool is_given_up(void);
 int live_with(int allowed);
+void must_settle(void);
 void must_recover(void);
 void recover(size_t size);
 pid_t start_sleeper(void);

@@ -139,6 +139,17 @@ int live_with(int allowed)
 	return failed;
 }
 
+void must_settle(void)
+{
+	time_t end = now() + DEADLINE;
+
+	while (info().state != ODF_REGION_LIVE) {
+		REQUIRE(now() < end);
+		(void)odf_region_settle(region);
+		usleep(1000);
+	}
+}
+
 /* Forks work again, and the region becomes LIVE. */
 void must_recover(void)
 {
@@ -148,11 +159,7 @@ void must_recover(void)
 		REQUIRE(now() < end);
 		usleep(5000);
 	}
-	while (info().state != ODF_REGION_LIVE) {
-		REQUIRE(now() < end);
-		(void)odf_region_settle(region);
-		usleep(1000);
-	}
+	must_settle();
 	REQUIRE(holds());
 	REQUIRE(fork_and_check() == 0);
 	discard_and_check();
