@@ -4,7 +4,7 @@
  *
  *   small     16 to 256 bytes, 3 MiB in all: a process that stays small
  *   mixed     16 bytes to 1 MiB, most of them small, 256 MiB in all; with several threads, one block in eight is freed
- *   by another thread than made it
+ *             by another thread than made it
  *
  * Each block says at its two ends which it is, and is held against that when it is freed.
  */

@@ -1,6 +1,8 @@
-/* SPDX-License-Identifier: MIT The programs of bench/heap.sh work in turns, plain and preloaded beside each other: "go
- * N" on standard input is an order to do N units of work, whose figures they print as one line of "name value" pairs;
- * the end of input is the end. Between turns they hold what they have, so that it can be measured from outside. */
+/* SPDX-License-Identifier: MIT
+ *
+ * The programs of bench/heap.sh work in turns, plain and preloaded beside each other: "go N" on standard input is an
+ * order to do N units of work, whose figures they print as one line of "name value" pairs; the end of input is the
+ * end. Between turns they hold what they have, so that it can be measured from outside. */
 #ifndef ODF_BENCH_TURNS_H
 #define ODF_BENCH_TURNS_H
 

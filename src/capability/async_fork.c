@@ -16,8 +16,7 @@
 
 #define SWITCH_FILE "memory.async_fork"
 
-/* ---- Lines of a file
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Lines of a file ---- */
 
 struct lines {
 	int fd;
@@ -55,9 +54,7 @@ static bool next_line(struct lines *lines, char *line, size_t size)
 	return any;
 }
 
-/* ---- Whose cgroup
- * -------------------------------------------------------------------------------------------------------------------
- * */
+/* ---- Whose cgroup ---- */
 
 /* Whether a list separated by commas has the word. */
 static bool list_has(const char *list, size_t length, const char *word)
@@ -121,8 +118,7 @@ uint64_t async_fork_cgroup(void)
 	return memory != 0 ? memory : unified;
 }
 
-/* ---- Where it is mounted
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- Where it is mounted ---- */
 
 /* In place: mountinfo writes blanks and backslashes in octal. */
 static void unescape(char *text)

@@ -32,8 +32,7 @@
 /* Askers, one at a time. */
 static struct process_lock asking;
 
-/* ---- Offered
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Offered ---- */
 
 static const struct kernel_place use_odf = { ODF_KERNEL_INTERFACE_USE_ODF, USE_ODF_PATH, 0 };
 static const struct kernel_place by_prctl = { ODF_KERNEL_INTERFACE_ASYNC_FORK_PRCTL, ASYNC_FORK_SYSCTL_PATH, 0 };
@@ -130,8 +129,7 @@ bool kernel_is_on(void)
 	return place != NULL && kernel_bit_is_on(place->interface, kernel_read_bit(place->path)) && !is_idle(place);
 }
 
-/* ---- Tried out
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Tried out ---- */
 
 static struct kernel_trial_result tried;
 static uint64_t tried_ns;
@@ -288,8 +286,7 @@ odf_kernel_interface kernel_interface(void)
 	return atomic_load_explicit(&is_tried, memory_order_acquire) ? tried.interface : place->interface;
 }
 
-/* ---- When it is asked
- * ----------------------------------------------------------------------------------------------------------------- */
+/* ---- When it is asked ---- */
 
 /* Whether a filter watches this process, which might punish it for a process that it has not asked for. */
 static bool is_filtered(void)

@@ -92,8 +92,7 @@ static unsigned unless(bool passes, odf_kernel_check check)
 	return passes ? 0 : 1u << check;
 }
 
-/* ---- /proc
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- /proc ---- */
 
 /* Bytes of page tables of this process: VmPTE of its status; 0 where it cannot be read. */
 static size_t page_tables(void)
@@ -123,8 +122,7 @@ static size_t page_tables(void)
 	return kilobytes * 1024;
 }
 
-/* ---- What either process does
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- What either process does ---- */
 
 /* Gives one page of a table back and looks around. Minus an errno value where it cannot be done. */
 static int discard(const struct trial *trial, unsigned table, unsigned *failed)
@@ -166,8 +164,7 @@ static bool receive(int fd, void *bytes, size_t size)
 	return sys_read(fd, bytes, size) == (long)size;
 }
 
-/* ---- The second process
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- The second process ---- */
 
 static __attribute__((noreturn)) void run_child(const struct trial *trial, int say, int hear, int parent)
 {
@@ -198,8 +195,7 @@ static __attribute__((noreturn)) void run_child(const struct trial *trial, int s
 	end(0);
 }
 
-/* ---- The first process
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- The first process ---- */
 
 static int prepare(struct trial *trial)
 {

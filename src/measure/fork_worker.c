@@ -44,8 +44,7 @@ bool send_all(int fd, const void *data, size_t size)
 	return true;
 }
 
-/* ---- Rounds
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Rounds ---- */
 
 static void pause_us(unsigned us)
 {
@@ -383,8 +382,7 @@ static size_t round_of_spawn(const struct job *job, struct sample *sample)
 	return 1;
 }
 
-/* ---- Jobs
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Jobs ---- */
 
 /* The first rounds of a slice warm up what the process before has left cold, or have not got into their stride yet;
  * where there are many, they are not counted. */

@@ -15,12 +15,11 @@
  *
  *     LIVE     home is a shared view of the file.
  *     freeze   1. mremap(home -> aside, MREMAP_DONTUNMAP): page tables move as wholes; home stays a shared view, now
- * empty
+ *                 empty
  *              2. mremap(template -> home): from here on writes make private copies, and children get home
  *     FROZEN   home is a private view of the file, which nobody writes.
  *     settle   when the token says that no descendant is left: step by step the private pages are merged into the
- * file through
- *              the shared view, and this is moved back home.
+ *              file through the shared view, and this is moved back home.
  *
  * Settling goes through the region in a circle. What it has done is LIVE, the rest FROZEN; a fork freezes the LIVE
  * part only, and the next settle goes on behind it, so that no part waits for ever.
@@ -41,9 +40,9 @@
  *
  *     mapped by the program         foreign -> young
  *     freeze ("adopt")              young   -> memory, FROZEN, marked as discarded: the file has nothing there, and
- * what is at home is the process's own
+ *                                   what is at home is the process's own
  *     settle                        memory, FROZEN -> LIVE: the pages of what was adopted are merged like any other
- * private ones
+ *                                   private ones
  *     grown old ("aging")           young   -> memory, LIVE, where all is
  *     overlaid when mapped          foreign -> memory
  *     rights, locks, advice         memory  -> island; young -> foreign, or young with other rights
@@ -66,8 +65,7 @@
  *   4. Freeze is all or nothing: if it fails, what was LIVE is LIVE, and the fork fails with ENOMEM.
  *   5. Any doubt leaves the region FROZEN: always correct, only slower.
  *   6. In a child home is ordinary private memory. What is discarded there or while FROZEN reads as zeros: anonymous
- * memory laid over
- *      the range, remembered, and punched out of the file at settle.
+ *      memory is laid over the range, remembered, and punched out of the file at settle.
  *
  * Locking: one lock for all regions, held for a freeze or one step, never across a fork or while waiting for anything
  * but the kernel; forks under way are counted instead, and nothing becomes LIVE while there are any. Who holds it has

@@ -1,5 +1,7 @@
-/* SPDX-License-Identifier: MIT The probes: answers that agree with what the calls themselves do, no trace left, the
- * same in every thread, and kept when a filter comes later. */
+/* SPDX-License-Identifier: MIT
+ *
+ * The probes: answers that agree with what the calls themselves do, no trace left, the same in every thread, and kept
+ * when a filter comes later. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>

@@ -1,5 +1,7 @@
-/* SPDX-License-Identifier: MIT The descriptor map against a model: tables of descriptors as arrays, operations applied
- * one by one against actions applied at once. */
+/* SPDX-License-Identifier: MIT
+ *
+ * The descriptor map against a model: tables of descriptors as arrays, operations applied one by one against actions
+ * applied at once. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

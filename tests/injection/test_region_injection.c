@@ -13,10 +13,12 @@
  * no descriptor, no memory. Except for what was at aside when a move to there failed, as nobody can tell whose it is
  * then; the summary counts these. After a failure for good mappings and memory are not counted.
  *
- *   test_region_injection                 everything
- *   test_region_injection SCENARIO [MODES]          one of them: 0 by call, 1 with a thread beside; each call once, on
- *   a machine that lacks something
- *   test_region_injection SCENARIO MODES NUMBER NTH ERRNO TIMES UNMAP     one failure, as a report names it
+ *   test_region_injection
+ *       everything
+ *   test_region_injection SCENARIO [MODES]
+ *       one of them: 0 by call, 1 with a thread beside; each call once, on a machine that lacks something
+ *   test_region_injection SCENARIO MODES NUMBER NTH ERRNO TIMES UNMAP
+ *       one failure, as a report names it
  *
  * Scenarios 2 and 3 do this to the heap's region, with holes, islands and other memory in it; in a test run only some
  * of their calls fail, by hand all.

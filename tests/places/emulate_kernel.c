@@ -7,7 +7,7 @@
  * processes that take part in one.
  *
  *   --kernel=held|armed|none   the published interface of Linux 5.6.19, that of 6.0.6, or no /proc/self/use_odf
- *   (default)
+ *                              (default)
  *   --on                       the switch is on from the start
  *   --no-effect                and turns nothing on
  *   --deny=ERRNO               /proc/self/use_odf is there, and opening it for writing fails with this error number
@@ -24,7 +24,7 @@
  *                              all are
  *   --linux-5.6                system calls, flags and advice that are newer are not there
  *   --log=FILE                 one more line there for each process made: "fork PID on_demand" or "fork PID plain";
- *   "thread PID"
+ *                              "thread PID"
  *
  * System call 439, whatever it is called with, and prctl 65 kill the program (SIGSYS): the library must never issue
  * either; and prctl 0x4000 without --velinux. Ends as the program ends; 77: cannot be done here.

@@ -6,14 +6,14 @@
  *   kernel_facts verify                 the verdict
  *   kernel_facts capabilities
  *   kernel_facts fork MIB [HOW]         with so much memory; HOW: auto (default), kernel, only (the kernel's or none),
- *   plain
+ *                                       plain
  *   kernel_facts again MIB              by name, and then plainly
  *   kernel_facts libc MIB               fork() itself, which is interposed where the library is preloaded
  *   kernel_facts execs MIB              and the child executes this program to see what is left of the switch
  *   kernel_facts handler MIB            in a signal handler
  *   kernel_facts undisturbed            what a verification leaves of the process
  *   kernel_facts threads BIT            threads fork on demand, one plainly, others come and go; the bit that a child
- *   must have
+ *                                       must have
  *   kernel_facts spawn                  programs, by each strategy
  *   kernel_facts layout                 what shares page tables with regions
  *   kernel_facts forbidden 439|65|16384 issues what the library never does

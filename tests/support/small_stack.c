@@ -1,5 +1,7 @@
-/* SPDX-License-Identifier: MIT small_stack: forks in a signal handler on the least alternate stack there is, and spawns
- * in a thread with the least stack, programs with paths of every kind. */
+/* SPDX-License-Identifier: MIT
+ *
+ * small_stack: forks in a signal handler on the least alternate stack there is, and spawns in a thread with the least
+ * stack, programs with paths of every kind. */
 #include <errno.h>
 #include <pthread.h>
 #include <limits.h>

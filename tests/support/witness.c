@@ -1,5 +1,7 @@
-/* SPDX-License-Identifier: MIT witness TEXT: writes to descriptor 3, in one line, TEXT, its signal mask and its open
- * descriptors. Static and small, to start fast. */
+/* SPDX-License-Identifier: MIT
+ *
+ * witness TEXT: writes to descriptor 3, in one line, TEXT, its signal mask and its open descriptors. Static and
+ * small, to start fast. */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
