@@ -4,7 +4,7 @@
  * seen from outside, and milliseconds of processor time that the end took.
  *
  * The program has MIB of private memory, or of shared memory of a file without a name. It forks, writes all of it
- * again, and rests. Preloaded with LIBRARY it has a second process that shares the memory (odfork(7), the keeper). The
+ * again, and rests. Preloaded with LIBRARY it has a second process that shares the memory (odfork_keeper(7)). The
  * kernel says that a process has ended when it has given back its memory and files: both are waited for. Of an exec
  * plain tells the executed program, which starts when the old memory is free.
  */

@@ -44,7 +44,7 @@ static void advise(struct inspection *inspection)
 			 "It runs under libodfork, and its heap is awake: compare held times by odfork stats on the "
 			 "file of --stats.");
 	else if (library->loaded && library->has_heap && library->error == 0 && library->heap_state == ODF_HEAP_OFF)
-		snprintf(advice, room, "It runs under libodfork without a heap (%s); man 7 odfork tells what helps.",
+		snprintf(advice, room, "It runs under libodfork without a heap (%s); man odfork_heap tells what helps.",
 			 odf_reason_text((odf_reason)library->heap_reason));
 	else if (library->loaded)
 		snprintf(advice, room, "It runs under libodfork; its memory is placed once it has grown.");

@@ -46,5 +46,29 @@ says odfork.1 '\-\-(heap|user)' src/cli/run.c
 # How large a program is when its heap wakes.
 threshold=$(sed -n 's/^#define HEAP_THRESHOLD ((size_t)\([0-9]*\) << 20).*/\1/p' "$source/src/heap/internal.h")
 grep -qF "grown past $threshold\\~MiB" "$source/man/odfork.1" &&
-	grep -qF "has $threshold\\~MiB of private memory" "$source/man/odfork.7" ||
+	grep -qF "has $threshold\\~MiB of private memory" "$source/man/odfork.7" &&
+	grep -qF "has $threshold\\~MiB of private memory" "$source/man/odfork_heap.7" ||
 	fail "the pages do not say that a heap wakes at $threshold MiB"
+
+# Where the pages send a reader: to pages that exist and are installed, and to titles that they have.
+for page in "$source"/man/*.[1-9]; do
+	name=${page##*/}
+	grep -qF "'man/$name'" "$source/meson.build" || fail "$name is not installed"
+	case $name in
+	*.7) grep -qx "usr/share/man/man7/$name" "$source"/packaging/debian/*.install || fail "$name is in no package" ;;
+	esac
+	sed 's/\\f[BIPR]//g; s/^\.[BIR]* //' "$page" | grep -oE '\bodf[a-z_0-9]* ?\([1-9]\)' | tr -d ' ' | sort -u |
+		while read -r to; do
+			[ -s "$source/man/$(echo "$to" | sed 's/(\(.\))/.\1/')" ] || fail "$name refers to $to, which is no page"
+		done
+	# A title in bold stands for a part of this page, or, where "in" and a page follow, of that one.
+	sed 's/\\f[BP]//g' "$page" | awk -v own="$name" '
+		/^in$/ && title != "" { is_in = 1; next }
+		is_in && $1 == ".BR" { print title "\t" $2 "." substr($3, 2, 1); title = ""; is_in = 0; next }
+		{ if (title ~ / /) print title "\t" own; title = ""; is_in = 0; is_label = was ~ /^\.T[PQ]/; was = $0 }
+		!is_label && /^\.(B|BR|RB) [( ]*"?[A-Z][A-Za-z]+( [a-z]+)*("|$)/ {
+			title = $0; sub(/^\.(BR|B|RB) [( ]*"?/, "", title); sub(/".*/, "", title) }' |
+		while IFS="$(printf '\t')" read -r title to; do
+			grep -qxE "\.S[HS] $title" "$source/man/$to" || fail "$name refers to '$title' in $to, which is no part of it"
+		done
+done

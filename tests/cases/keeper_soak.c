@@ -27,8 +27,8 @@ static void sample(pid_t pid, const char *address, int mem, char *buffer)
 		struct iovec local = { buffer, MIB }, remote = { (void *)(uintptr_t)(address + at), MIB };
 		ssize_t got = mem >= 0 ? pread(mem, buffer, MIB, (off_t)(uintptr_t)(address + at))
 				       : process_vm_readv(pid, &local, 1, &remote, 1, 0);
-		/* Of a step that took pages out (odfork(7)) and was under way when the program was stopped, this has to
-		 * be made again. */
+		/* Of a step that took pages out (odfork_keeper(7)) and was under way when the program was stopped, this
+		 * has to be made again. */
 		waited += mem >= 0 && got != (ssize_t)MIB;
 		for (int tries = 0; mem >= 0 && got != (ssize_t)MIB && tries < 1000; tries++) {
 			wait_ms(1);

@@ -119,7 +119,7 @@ void moved_away_beside_a_thread(void)
 {
 	char *p = map_inside(8 * STRAY);
 
-	if (preloaded() && geteuid() != 0) /* odfork(7): then some of it may be lost */
+	if (preloaded() && geteuid() != 0) /* odfork_heap(7): then some of it may be lost */
 		cannot_be_done_here("takes userfaultfd, which root has");
 	for (size_t round = 0; round < 4; round++) {
 		long moved = raw(SYS_mremap, p + 2 * round * STRAY, STRAY, STRAY, MREMAP_MAYMOVE | MREMAP_FIXED,

@@ -14,7 +14,7 @@ prepare() {
 		ln -sf "$(command -v $program)" "$source/src/$program" || return 1
 	done
 	# Its helper takes the first child that pgrep -P names for the one that saves. The library's keeper is one, too,
-	# as odfork(7) says; so it asks for the server's name.
+	# as odfork_keeper(7) says; so it asks for the server's name.
 	sed -i 's/pgrep -P $pid/pgrep -P $pid redis/' "$source/tests/support/util.tcl" || return 1
 	ln -sfn "$source" source
 }

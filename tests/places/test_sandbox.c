@@ -385,7 +385,7 @@ static void late_filters(void)
 			const char *words[] = { "test_sandbox", "late", digits, action, ways[way], NULL, NULL };
 			int one;
 			if (way == UNSEEN && (strcmp(action, "kill") == 0 || strcmp(action, "trap") == 0))
-				action = words[3] = "eperm"; /* for the others see odfork(7) */
+				action = words[3] = "eperm"; /* for the others see odfork_heap(7) */
 			if (way == UNSEEN && calls[call].number == SYS_mprotect)
 				continue; /* the allocator's, of which nothing can be known then; see there */
 			if (way != BY_PRCTL && way != 1 + call % 4 && getenv("ODF_TEST_SCALE") == NULL)
