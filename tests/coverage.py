@@ -14,7 +14,7 @@ counts = collections.defaultdict(dict)  # file: line: how often
 notes = [name for name in glob.glob(build + "/**/*.gcno", recursive=True) if "_src_" in name or "/src_" in name]
 for start in range(0, len(notes), 50):
     answer = subprocess.run(["gcov", "--json-format", "--stdout"] + notes[start:start + 50], cwd=build,
-                            capture_output=True, text=True, check=False).stdout
+                            capture_output=True, text=True, check=True).stdout
     for line in answer.splitlines():
         if not line.startswith("{"):
             continue

@@ -25,8 +25,7 @@
 #ifndef SECCOMP_FILTER_FLAG_NEW_LISTENER
 #define SECCOMP_FILTER_FLAG_NEW_LISTENER 0x08
 #endif
-#define FLAG_LOG                 0x02
-#define FLAG_SPEC_ALLOW          0x04
+#define FLAG_SPEC_ALLOW 0x04
 /* What hangs in there hangs for a supervisor that nobody asked. */
 #define TRIAL_SECONDS 3
 

@@ -51,7 +51,8 @@ in_zsh() { # WORD...
 		compadd() { while [[ ${1-} == -* && $1 != -- ]]; do [[ $1 == -a ]] &&
 			{ print -rl -- ${(P)2}; return }; [[ $1 == -S ]] && shift; shift; done
 			[[ ${1-} == -- ]] && shift; (( $# == 0 )) || print -rl -- "$@" }
-		compset() { }; _pids() { print PIDS }; _files() { print FILES }; _users() { print USERS }; _command_names() { print COMMANDS }; _normal() { print "NORMAL $words" }
+		compset() { }; _pids() { print PIDS }; _files() { print FILES }; _users() { print USERS }
+		_command_names() { print COMMANDS }; _normal() { print "NORMAL $words" }
 		file=$1; shift
 		words=("$@") CURRENT=$#
 		source $file' zsh "$source/completions/_odfork" "$@"

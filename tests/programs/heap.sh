@@ -59,14 +59,6 @@ check()
 	fi
 }
 
-# check_skipped NAME REASON: where only the machine's kind or the user is in the way, which is no failure under
-# ODF_MUST_WORK.
-check_skipped()
-{
-	checks=$((checks + 1))
-	echo "ok $checks - $1 # SKIP $2"
-}
-
 finish()
 {
 	[ "$checks" = "$planned" ] || { echo "Bail out! $checks checks, $planned planned"; exit 1; }
