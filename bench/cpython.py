@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""cpython.py MIB ROUNDS THREADS: CPython's subprocess.Popen beside bench/spawn.c: a process that holds MIB of memory starts /bin/true. CSV lines:
-mib,threads,way,median_us,p99_us,version."""
+"""cpython.py MIB ROUNDS THREADS: CPython's subprocess.Popen beside bench/spawn.c: a process that holds MIB of memory
+starts /bin/true. CSV lines: mib,threads,way,median_us,p99_us,version."""
 import mmap
 import subprocess
 import sys
@@ -33,5 +33,6 @@ for caller in callers:
 for caller in callers:
     caller.join()
 samples.sort()
-print("%d,%d,CPython subprocess,%.1f,%.1f,%s" % (mib, threads, samples[len(samples) // 2], samples[int(len(samples) * 0.99)],
+print("%d,%d,CPython subprocess,%.1f,%.1f,%s" % (mib, threads, samples[len(samples) // 2],
+                                                 samples[int(len(samples) * 0.99)],
                                                  ".".join(map(str, sys.version_info[:3]))))

@@ -71,8 +71,10 @@ def redis(odfork, gib):
     with tempfile.TemporaryDirectory() as folder:
         socket = folder + "/socket"
         server = subprocess.Popen([
-            "redis-server", "--port", "0", "--unixsocket", socket, "--save", "", "--dir", folder, "--loglevel", "warning",
-            "--enable-debug-command", "yes", "--rdbcompression", "no", "--rdbchecksum", "no"], stdout=subprocess.DEVNULL)
+            "redis-server", "--port", "0", "--unixsocket", socket, "--save", "", "--dir", folder, "--loglevel",
+            "warning",
+            "--enable-debug-command", "yes", "--rdbcompression", "no", "--rdbchecksum", "no"],
+            stdout=subprocess.DEVNULL)
 
         def ask(*words):
             return subprocess.run(["redis-cli", "-s", socket, *words], check=True, capture_output=True,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""pool.py MIB SECONDS WORKERS: CPython's pools of processes beside bench/pool_tasks.c: a small function (an int in, its double out) run in workers, with one
-task at a time and with up to 64 under way, from a process that holds MIB of memory. The pools were made before the memory was taken. CSV lines:
-mib,way,at_once,tasks_per_s,median_us."""
+"""pool.py MIB SECONDS WORKERS: CPython's pools of processes beside bench/pool_tasks.c: a small function (an int in, its
+double out) run in workers, with one task at a time and with up to 64 under way, from a process that holds MIB of
+memory. The pools were made before the memory was taken. CSV lines: mib,way,at_once,tasks_per_s,median_us."""
 import collections
 import concurrent.futures
 import mmap
@@ -28,11 +28,13 @@ def measure(mib, way, start, end, at_once, seconds):
         samples.append(now - began)
         done += 1
     samples.sort()
-    print("%d,%s,%d,%.0f,%.1f" % (mib, way, at_once, done / (now - first), samples[len(samples) // 2] * 1e6), flush=True)
+    print("%d,%s,%d,%.0f,%.1f" % (mib, way, at_once, done / (now - first), samples[len(samples) // 2] * 1e6),
+          flush=True)
 
 
 def mapped(mib, way, pool, seconds):
-    """Pool.map with chunks of one, which is the least that it does for each task: many at once, and nothing is kept for each."""
+    """Pool.map with chunks of one, which is the least that it does for each task: many at once, and nothing is kept for
+    each."""
     count, first = 0, time.perf_counter()
     while time.perf_counter() < first + seconds:
         if pool.map(twice, range(2000), chunksize=1) != [2 * value for value in range(2000)]:
@@ -47,11 +49,13 @@ def main():
     for method in multiprocessing.get_all_start_methods():
         context = multiprocessing.get_context(method)
         pool = context.Pool(workers)
-        ways.append(("CPython multiprocessing.Pool (%s)" % method, lambda value, pool=pool: pool.apply_async(twice, (value,)),
+        ways.append(("CPython multiprocessing.Pool (%s)" % method,
+                     lambda value, pool=pool: pool.apply_async(twice, (value,)),
                      lambda task: task.get(), pool))
         executor = concurrent.futures.ProcessPoolExecutor(workers, mp_context=context)
         executor.submit(twice, 1).result()
-        ways.append(("CPython ProcessPoolExecutor (%s)" % method, lambda value, executor=executor: executor.submit(twice, value),
+        ways.append(("CPython ProcessPoolExecutor (%s)" % method,
+                     lambda value, executor=executor: executor.submit(twice, value),
                      lambda task: task.result(), None))
     if mib:
         memory = mmap.mmap(-1, mib << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)

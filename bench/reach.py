@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""reach.py [DIRECTORY [heap]]: what regions, or the heap, reach of their aims, from the files that bench/fork.sh or bench/heap.sh wrote. tables.py puts the same
-tables into bench/RESULTS.md."""
+"""reach.py [DIRECTORY [heap]]: what regions, or the heap, reach of their aims, from the files that bench/fork.sh or
+bench/heap.sh wrote. tables.py puts the same tables into bench/RESULTS.md."""
 import csv
 import os
 import sys
@@ -41,12 +41,14 @@ def held_aims(directory):
         plain, region = (float(held[mib, v]["held_median_us"]) for v in ("p4k", "region"))
         yield ["caller held, %s: plain fork to region" % amount(mib), "at least %d" % aim, "%.0f (%s to %s)" % (
             plain / region, duration(plain), duration(region)), verdict(plain / region >= aim)]
-    for variant, limit, what in (("region", "empty", "region"), ("region_next", "empty_next", "region forked again at once")):
+    for variant, limit, what in (("region", "empty", "region"),
+                                 ("region_next", "empty_next", "region forked again at once")):
         ratios = {m: float(held[m, variant]["held_median_us"]) / float(held[m, limit]["held_median_us"])
                   for m, v in held if v == variant and (m, limit) in held}
         if ratios:
             text = ", ".join("%.2f at %s" % (ratios[m], amount(m)) for m in sorted(ratios))
-            yield ["caller held: %s to a process of nothing" % what, "at most 1.3", text, verdict(max(ratios.values()) <= 1.3)]
+            yield ["caller held: %s to a process of nothing" % what, "at most 1.3", text,
+                   verdict(max(ratios.values()) <= 1.3)]
 
 
 def mix_name(row):
@@ -57,7 +59,8 @@ def mix_name(row):
 def mix_aims(directory):
     mixes = rows(directory, "fork-mix.csv")[1]
     for variant, what in (("region", "region"), ("region_next", "region forked again at once")):
-        for column, whole in (("total_to_p4k", "fork to reaped"), ("round_to_p4k", "the parent's writes before it included")):
+        for column, whole in (("total_to_p4k", "fork to reaped"),
+                              ("round_to_p4k", "the parent's writes before it included")):
             found = [r for r in mixes if r["variant"] == variant and r[column]]
             if not found:
                 continue
@@ -68,13 +71,15 @@ def mix_aims(directory):
 
 
 def steady_aims(directory):
-    steady = {(r["mib"], r["parent_percent"], r["lives_us"], r["variant"]): r for r in rows(directory, "fork-steady.csv")[1]}
+    steady = {(r["mib"], r["parent_percent"], r["lives_us"], r["variant"]): r
+              for r in rows(directory, "fork-steady.csv")[1]}
     for (mib, percent, lives, variant), region in steady.items():
         plain = steady.get((mib, percent, lives, "p4k"))
         if variant != "region" or plain is None:
             continue
         ratio = float(region["p4k_to_this"])
-        yield ["forks without end, %s, %s %% written, child lives %s: plain fork to region" % (amount(mib), percent, duration(lives)),
+        yield ["forks without end, %s, %s %% written, child lives %s: plain fork to region" % (
+                   amount(mib), percent, duration(lives)),
                "at least 20", "%.0f (%s to %s; 99th percentile %s to %s)" % (
                    ratio, duration(plain["held_median_us"]), duration(region["held_median_us"]),
                    duration(plain["held_p99_us"]), duration(region["held_p99_us"])), verdict(ratio >= 20)]
@@ -84,9 +89,11 @@ def close_aims(directory):
     for region in rows(directory, "fork-close.csv")[1]:
         if region["variant"] == "region":
             ratio = float(region["p4k_to_this"])
-            yield ["forks without a rest from the first one on, %s, %s %% written, child reads 2000 pages: plain fork to region" % (
-                amount(region["mib"]), region["parent_percent"]), "at least 20", "%.0f (%s, 90th percentile %s, longest %s)" % (
-                    ratio, duration(region["held_median_us"]), duration(region["held_p90_us"]), duration(region["held_max_us"])), verdict(ratio >= 20)]
+            yield ["forks without a rest from the first one on, %s, %s %% written, child reads 2000 pages: "
+                   "plain fork to region" % (amount(region["mib"]), region["parent_percent"]), "at least 20",
+                   "%.0f (%s, 90th percentile %s, longest %s)" % (
+                       ratio, duration(region["held_median_us"]), duration(region["held_p90_us"]),
+                       duration(region["held_max_us"])), verdict(ratio >= 20)]
 
 
 def after_aims(directory):
@@ -94,7 +101,8 @@ def after_aims(directory):
         if region["variant"] == "region":
             wall, cpu = float(region["round_to_p4k"]), float(region["cpu_to_p4k"])
             yield ["parent that %s all of %s after each fork, child lives %s: time and CPU to plain" % (
-                region["parent"], amount(region["mib"]), duration(region["lives_us"])), "at most 1.05", "%.2f and %.2f" % (wall, cpu),
+                region["parent"], amount(region["mib"]), duration(region["lives_us"])), "at most 1.05",
+                "%.2f and %.2f" % (wall, cpu),
                    verdict(max(wall, cpu) <= 1.05)]
 
 
@@ -115,8 +123,10 @@ def alive_aims(directory):
 def sparse_aims(directory):
     for row in rows(directory, "fork-sparse.csv")[1]:
         whole, one_percent = int(row["mib"]) * 1024, int(row["mib"]) * 256 // 100
-        if row["variant"] == "region" and row["mib"] == "1024" and int(row["width_kib"]) == whole and int(row["pages"]) == one_percent:
-            yield ["fork of a region of which nothing is settled, 1 GiB, 1 %% written since, %s read" % row["parent_reads"], "at most 1.5 ms",
+        if row["variant"] == "region" and row["mib"] == "1024" \
+                and int(row["width_kib"]) == whole and int(row["pages"]) == one_percent:
+            yield ["fork of a region of which nothing is settled, 1 GiB, 1 %% written since, %s read"
+                   % row["parent_reads"], "at most 1.5 ms",
                    duration(row["held_median_us"]), verdict(float(row["held_median_us"]) <= 1500)]
 
 
@@ -132,14 +142,18 @@ def cost_aims(directory):
         of = [r for r in cost if r["pages"] == pages]
         small = [r for r in of if r["workload"].startswith("stays small")]
         parts = (("rate of a program that stays small", "at least 0.99", small, lambda r: float(r["ratio"]), 0.99, min),
-                 ("rate of a program that grows", "at least 0.95", [r for r in of if r not in small], lambda r: float(r["ratio"]), 0.95, min),
-                 ("memory of 16 MiB or more", "at most 1.05", [r for r in of if float(r["used_mib"] or 0) >= 16], lambda r: float(r["used_to_plain"]), 1.05, max))
+                 ("rate of a program that grows", "at least 0.95", [r for r in of if r not in small],
+                  lambda r: float(r["ratio"]), 0.95, min),
+                 ("memory of 16 MiB or more", "at most 1.05", [r for r in of if float(r["used_mib"] or 0) >= 16],
+                  lambda r: float(r["used_to_plain"]), 1.05, max))
         for what, aim, found, ratio, limit, worst in parts:
             if not found:
                 continue
             missed = [r for r in found if (ratio(r) < limit if worst is min else ratio(r) > limit)]
-            text = ", ".join("%s %.3f" % (r["workload"], ratio(r)) for r in missed) or "%s %.3f" % (worst(found, key=ratio)["workload"], worst(map(ratio, found)))
-            yield ["nobody forks, huge pages %s: %s, to plain" % (pages, what), aim, text + "; %d of %d beyond" % (len(missed), len(found)), verdict(not missed)]
+            named = missed or [worst(found, key=ratio)]
+            text = ", ".join("%s %.3f" % (r["workload"], ratio(r)) for r in named)
+            yield ["nobody forks, huge pages %s: %s, to plain" % (pages, what), aim,
+                   text + "; %d of %d beyond" % (len(missed), len(found)), verdict(not missed)]
 
 
 def saves_of(directory):
@@ -148,7 +162,8 @@ def saves_of(directory):
     for row in rows(directory, "heap-saves.csv")[1]:
         found.setdefault((int(row["gib"]), row["variant"], row["window"]), []).append(row)
     columns = ("p50_us", "p99_us", "p999_us", "worst_us", "fork_us", "save_s")
-    return {key: {c: (median([float(r[c]) for r in of]), max(float(r[c]) for r in of)) for c in columns if of[0][c]} for key, of in found.items()}
+    return {key: {c: (median([float(r[c]) for r in of]), max(float(r[c]) for r in of)) for c in columns if of[0][c]}
+            for key, of in found.items()}
 
 
 def save_aims(directory):
@@ -164,11 +179,14 @@ def save_aims(directory):
             "; of a server with no data: %s" % duration(limit["fork_us"][0]) if limit else ""), verdict(less >= 99)]
         for column, name in (("p99_us", "99 %"), ("p999_us", "99.9 %"), ("worst_us", "worst")):
             less = 100 * (1 - ours[column][0] / plain[column][0])
-            yield ["Redis, %d GiB: less latency during a save, %s" % (gib, name), "at least 81.76 %", "%.1f %% (%s to %s)" % (
+            yield ["Redis, %d GiB: less latency during a save, %s" % (gib, name), "at least 81.76 %",
+                   "%.1f %% (%s to %s)" % (
                 less, duration(plain[column][0]), duration(ours[column][0])), verdict(less >= 81.76)]
         plain, ours = (found[gib, v, "after"]["worst_us"] for v in ("plain", "library"))
-        yield ["Redis, %d GiB: longest request in the seconds after a save" % gib, "at most 1 ms more", "%s to %s, median of the saves; %s to %s, all" % (
-            duration(plain[0]), duration(ours[0]), duration(plain[1]), duration(ours[1])), verdict(ours[0] <= plain[0] + 1000)]
+        yield ["Redis, %d GiB: longest request in the seconds after a save" % gib, "at most 1 ms more",
+               "%s to %s, median of the saves; %s to %s, all" % (
+                   duration(plain[0]), duration(ours[0]), duration(plain[1]), duration(ours[1])),
+               verdict(ours[0] <= plain[0] + 1000)]
         plain, ours = (found[gib, v, "after"]["p999_us"][0] for v in ("plain", "library"))
         yield ["Redis, %d GiB: requests in the seconds after a save, 99.9 %%" % gib, "at most 1 ms more",
                "%s to %s" % (duration(plain), duration(ours)), verdict(ours <= plain + 1000)]
@@ -179,7 +197,8 @@ def five_aims(directory):
     plain = [float(r["fork_us"]) for r in found if r["variant"] == "plain"]
     ours = [float(r["fork_us"]) for r in found if r["variant"] == "library"]
     if plain and ours:
-        middle, what = median(plain), "Redis, %s MiB: five saves, each right after the last: each fork to plain's median"
+        middle = median(plain)
+        what = "Redis, %s MiB: five saves, each right after the last: each fork to plain's median"
         late = sum(fork > middle / 10 for fork in ours)
         yield [what % found[0]["mib"], "at most 0.1", "%.2f to %.2f (plain %s); %d of %d above" % (
             min(ours) / middle, max(ours) / middle, duration(middle), late, len(ours)), verdict(late == 0)]
@@ -195,7 +214,8 @@ def gives_aims(directory):
         return
     what = "Redis, %s MiB in values of %s bytes: " % (found[0]["mib"], found[0]["value"])
     plain, ours = both("cow_mib")
-    yield [what + "rdb_last_cow_size of a save", "at most plain's", "%.2f to %.2f MiB" % (plain, ours), verdict(ours <= plain)]
+    yield [what + "rdb_last_cow_size of a save", "at most plain's", "%.2f to %.2f MiB" % (plain, ours),
+           verdict(ours <= plain)]
     plain, ours = both("peak_mib")
     yield [what + "peak of the memory cgroup, to plain", "at most 1.02", "%.3f (%.1f to %.1f MiB)" % (
         ours / plain, plain, ours), verdict(ours <= 1.02 * plain)]
@@ -221,12 +241,14 @@ FIRSTS = (("held", "fork"), ("map", "mmap"), ("fresh", "write to what it mapped"
 def job_aims(directory):
     for row in rows(directory, "heap-jobs.csv")[1]:
         if row["variant"] == "library":
-            yield ["%s, %s: as many a second, to plain" % (row["job"], amount(row["mib"])), "more than 1", row["rate_to_plain"],
+            yield ["%s, %s: as many a second, to plain" % (row["job"], amount(row["mib"])), "more than 1",
+                   row["rate_to_plain"],
                    verdict(float(row["rate_to_plain"]) > 1)]
     fuzz = [r for r in rows(directory, "heap-fuzz.csv")[1] if r["variant"] == "library"]
     for row in fuzz:
         aim = 9.35 if row is fuzz[-1] else 2.26
-        yield ["AFL++, %s: executions a second, to plain" % amount(row["mib"]), "at least %s" % aim, row["rate_to_plain"],
+        yield ["AFL++, %s: executions a second, to plain" % amount(row["mib"]), "at least %s" % aim,
+               row["rate_to_plain"],
                verdict(float(row["rate_to_plain"]) >= aim)]
     for row in rows(directory, "heap-asan.csv")[1]:
         if row["variant"] == "library":
@@ -244,6 +266,7 @@ def lines(directory, heap=False):
 
 
 if __name__ == "__main__":
-    found = lines(sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(os.path.abspath(__file__)), "results"), sys.argv[2:] == ["heap"])
+    found = lines(sys.argv[1] if len(sys.argv) > 1
+                  else os.path.join(os.path.dirname(os.path.abspath(__file__)), "results"), sys.argv[2:] == ["heap"])
     for what, aim, measured, reached in found:
         print("%-15s %s (%s): %s" % (reached.strip("*"), what, aim, measured))

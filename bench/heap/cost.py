@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""What the heap costs where nobody forks: the rate of programs that allocate much, and the memory that they end with."""
+"""What the heap costs where nobody forks: the rate of programs that allocate much, and the memory that they end
+with."""
 import csv
 import os
 import subprocess
@@ -25,12 +26,14 @@ REDIS = ("SET", "GET", "INCR", "LPUSH", "HSET", "LRANGE_100")
 
 
 def rows_of(setting, what, unit, rates, memories, cpu=None):
-    """One row for each variant. Ratios are to plain: the median of those of neighbouring turns, and what encloses half of them.
-    `cpu_ratio` is the CPU time of all threads, which another program's load disturbs less."""
+    """One row for each variant. Ratios are to plain: the median of those of neighbouring turns, and what encloses half
+    of them. `cpu_ratio` is the CPU time of all threads, which another program's load disturbs less."""
     for variant in VARIANTS:
         low, high = spread(rates[variant])
-        row = {"pages": setting.pages, "workload": what, "unit": unit, "variant": variant, "turns": len(rates[variant]), "rate": "%.1f" % median(rates[variant]),
-               "rate_low": "%.1f" % low, "rate_high": "%.1f" % high, "ratio": "1.0000", "ratio_low": "1.0000", "ratio_high": "1.0000"}
+        row = {"pages": setting.pages, "workload": what, "unit": unit, "variant": variant, "turns": len(rates[variant]),
+               "rate": "%.1f" % median(rates[variant]),
+               "rate_low": "%.1f" % low, "rate_high": "%.1f" % high, "ratio": "1.0000", "ratio_low": "1.0000",
+               "ratio_high": "1.0000"}
         if variant != "plain":
             neighbours = [ours / plain for ours, plain in zip(rates[variant], rates["plain"])]
             row["ratio"] = "%.4f" % median(neighbours)
@@ -38,7 +41,11 @@ def rows_of(setting, what, unit, rates, memories, cpu=None):
         row["cpu_ratio"] = "%.4f" % (median(cpu[variant]) / median(cpu["plain"])) if cpu else ""
         for field in ("used", "peak", "region"):
             row[field + "_mib"] = "%.1f" % median([m[field] for m in memories[variant]]) if memories else ""
-        row["used_to_plain"] = "%.4f" % (median([m["used"] for m in memories[variant]]) / median([m["used"] for m in memories["plain"]])) if memories else ""
+        if memories:
+            ours, plain = (median([m["used"] for m in memories[of]]) for of in (variant, "plain"))
+            row["used_to_plain"] = "%.4f" % (ours / plain)
+        else:
+            row["used_to_plain"] = ""
         yield row
 
 
@@ -46,7 +53,8 @@ def measure_worker(setting, what, arguments, unit, plan):
     pairs, turns, units = plan
     rates, memories, cpu = ({v: [] for v in VARIANTS} for _ in range(3))
     for pair in range(pairs):
-        workers = both(setting, ["perl", os.path.join(HERE, arguments[1])] if arguments[0] == "perl" else [setting.program(arguments[0]), *arguments[1:]],
+        workers = both(setting, ["perl", os.path.join(HERE, arguments[1])] if arguments[0] == "perl"
+                       else [setting.program(arguments[0]), *arguments[1:]],
                        heap="auto")
         try:
             for worker in workers:
@@ -65,8 +73,10 @@ def measure_worker(setting, what, arguments, unit, plan):
 
 
 def benchmark(server, test, requests):
-    done = subprocess.run(["redis-benchmark", "-h", "127.0.0.1", "-p", str(server.port), "-t", test.lower(), "-n", str(requests), "-r", "1000000",
-                           "-d", "128", "-P", "16", "--csv"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=PATIENCE)
+    done = subprocess.run(["redis-benchmark", "-h", "127.0.0.1", "-p", str(server.port), "-t", test.lower(), "-n",
+                           str(requests), "-r", "1000000",
+                           "-d", "128", "-P", "16", "--csv"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                           timeout=PATIENCE)
     found = list(csv.DictReader(done.stdout.decode().splitlines()))
     if done.returncode != 0 or not found:
         raise Failed("redis-benchmark (%s): %s" % (server.variant, done.stderr.decode()))
@@ -95,7 +105,8 @@ def measure_redis(setting):
                 start = {server.variant: cpu_of(server.process.pid) for server in servers}
                 for turn in range(turns):
                     for server in servers if turn % 2 == 0 else servers[::-1]:
-                        rates[test][server.variant].append(benchmark(server, test, requests if test != "LRANGE_100" else requests // 10))
+                        count = requests if test != "LRANGE_100" else requests // 10
+                        rates[test][server.variant].append(benchmark(server, test, count))
                 for server in servers:
                     cpu[test][server.variant].append(cpu_of(server.process.pid) - start[server.variant])
             for server in servers:
@@ -106,14 +117,16 @@ def measure_redis(setting):
                 server.kill()
     yield from rows_of(setting, "Redis filled by DEBUG POPULATE", "keys", growth, grown)
     for test in REDIS:
-        yield from rows_of(setting, "redis-benchmark " + test, "requests", rates[test], memories if test == REDIS[-1] else None, cpu[test])
+        yield from rows_of(setting, "redis-benchmark " + test, "requests", rates[test],
+                           memories if test == REDIS[-1] else None, cpu[test])
 
 
 def report(rows):
     for plain, ours in zip(rows[::2], rows[1::2]):
         memory = ", memory %s to %s MiB" % (plain["used_mib"], ours["used_mib"]) if plain["used_mib"] else ""
         say("%-40s %s (%s to %s), CPU time %s%s, in the region %s" % (
-            plain["workload"], ours["ratio"], ours["ratio_low"], ours["ratio_high"], ours["cpu_ratio"], memory, ours["region_mib"]))
+            plain["workload"], ours["ratio"], ours["ratio_low"], ours["ratio_high"], ours["cpu_ratio"], memory,
+            ours["region_mib"]))
 
 
 def run(setting):

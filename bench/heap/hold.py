@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""hold.py MIB: CPython with so much in small objects; turns (turns.h) of N forks, whose children end at once, each reaped."""
+"""hold.py MIB: CPython with so much in small objects; turns (turns.h) of N forks, whose children end at once, each
+reaped."""
 import os
 import sys
 import time
@@ -27,4 +28,6 @@ for line in sys.stdin:
         assert os.waitpid(child, 0)[1] == 0
     start = time.perf_counter() - start
     times.sort()
-    print("rate %.2f held_median_us %.1f held_p99_us %.1f" % (count / start, times[count // 2] * 1e6, times[min(count - 1, int(count * 0.99))] * 1e6), flush=True)
+    late = times[min(count - 1, int(count * 0.99))]
+    print("rate %.2f held_median_us %.1f held_p99_us %.1f" % (count / start, times[count // 2] * 1e6, late * 1e6),
+          flush=True)

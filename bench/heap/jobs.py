@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Programs of one gibibyte that fork: SQLite's tests, each in a child; CPython's os.fork; perl's system. And AFL++'s fork server."""
+"""Programs of one gibibyte that fork: SQLite's tests, each in a child; CPython's os.fork; perl's system. And AFL++'s
+fork server."""
 import os
 import pty
 import select
@@ -14,7 +15,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def pairs_of(setting, what, mib, arguments, turns, units, fields, heap="auto"):
-    """Turns of a pair that lives all the time; one row for each variant: rates and held times as medians of the turns' own."""
+    """Turns of a pair that lives all the time; one row for each variant: rates and held times as medians of the turns'
+    own."""
     workers = both(setting, arguments, setting.variants, heap=heap)
     rows = []
     try:
@@ -27,8 +29,10 @@ def pairs_of(setting, what, mib, arguments, turns, units, fields, heap="auto"):
             for field in fields:
                 values = found[worker.variant][field]
                 low, high = spread(values)
-                row.update({field: "%.1f" % median(values), field + "_low": "%.1f" % low, field + "_high": "%.1f" % high})
-            row.update({"used_mib": "%.0f" % memory["used"], "region_mib": "%.0f" % memory["region"], "huge_mib": "%.0f" % memory["huge"]})
+                row.update({field: "%.1f" % median(values), field + "_low": "%.1f" % low,
+                            field + "_high": "%.1f" % high})
+            row.update({"used_mib": "%.0f" % memory["used"], "region_mib": "%.0f" % memory["region"],
+                        "huge_mib": "%.0f" % memory["huge"]})
             rows.append(row)
             worker.close()
     finally:
@@ -38,13 +42,15 @@ def pairs_of(setting, what, mib, arguments, turns, units, fields, heap="auto"):
     for row in rows:
         row["rate_to_plain"] = "%.3f" % (float(row["rate"]) / plain)
     say("%s, %d MiB: %.1f to %.1f a second, %.2f times; held %s us to %s us; in the region %s MiB" % (
-        what, mib, plain, ours, ours / plain, rows[0]["held_median_us"], rows[1]["held_median_us"], rows[1]["region_mib"]))
+        what, mib, plain, ours, ours / plain, rows[0]["held_median_us"], rows[1]["held_median_us"],
+        rows[1]["region_mib"]))
     return rows
 
 
 def sqlite(setting):
     for mib in setting.sizes or ([256] if setting.quick else [1024]):
-        yield from pairs_of(setting, "SQLite test", mib, [setting.program("sqlite"), "tests", str(mib)], 4 if setting.quick else 8, 20 if setting.quick else 60,
+        yield from pairs_of(setting, "SQLite test", mib, [setting.program("sqlite"), "tests", str(mib)],
+                            4 if setting.quick else 8, 20 if setting.quick else 60,
                             ("rate", "held_median_us", "held_p99_us"))
 
 
@@ -52,7 +58,8 @@ def interpreters(setting):
     for mib in setting.sizes or ([256] if setting.quick else [1024]):
         for what, arguments in (("CPython os.fork", ["/usr/bin/python3", os.path.join(HERE, "hold.py"), str(mib)]),
                                 ("perl system", ["perl", os.path.join(HERE, "hold.pl"), str(mib)])):
-            yield from pairs_of(setting, what, mib, arguments, 4 if setting.quick else 8, 15 if setting.quick else 40, ("rate", "held_median_us", "held_p99_us"))
+            yield from pairs_of(setting, what, mib, arguments, 4 if setting.quick else 8, 15 if setting.quick else 40,
+                                ("rate", "held_median_us", "held_p99_us"))
 
 
 def run(setting, which):
@@ -62,7 +69,7 @@ def run(setting, which):
     write_table(setting, "jobs", rows)
 
 
-# ---- The threshold -------------------------------------------------------------------------------------------------------------
+# ---- The threshold ----
 
 SIZES = (4, 8, 16, 32, 64, 128, 256)
 
@@ -90,14 +97,17 @@ def threshold(setting):
                     worker.kill()
             plain, ours = rows[-2:]
             say("%3d MiB, %2d %% written: held %s to %s us, round %s to %s us, in the region %s MiB" % (
-                mib, percent, plain["held_median_us"], ours["held_median_us"], plain["round_median_us"], ours["round_median_us"], ours["region_mib"]))
+                mib, percent, plain["held_median_us"], ours["held_median_us"], plain["round_median_us"],
+                ours["round_median_us"], ours["region_mib"]))
     write_table(setting, "threshold", rows)
 
 
-# ---- AFL++ ---------------------------------------------------------------------------------------------------------------------
+# ---- AFL++ ----
 
-SEEDS = ("SELECT count(*) FROM item WHERE class = 7;", "UPDATE item SET name = 'x' WHERE id = 12; SELECT name FROM item WHERE id = 12;",
-         "DELETE FROM item WHERE id < 5; INSERT INTO item VALUES(2, 3, 'y', NULL);", "SELECT class, max(id) FROM item WHERE id < 50 GROUP BY class LIMIT 9;")
+SEEDS = ("SELECT count(*) FROM item WHERE class = 7;",
+         "UPDATE item SET name = 'x' WHERE id = 12; SELECT name FROM item WHERE id = 12;",
+         "DELETE FROM item WHERE id < 5; INSERT INTO item VALUES(2, 3, 'y', NULL);",
+         "SELECT class, max(id) FROM item WHERE id < 50 GROUP BY class LIMIT 9;")
 
 
 def read_until(terminal, text, process):
@@ -133,12 +143,14 @@ def fuzz_once(setting, target, mib, variant, seconds, turn):
         with open(os.path.join(here, "in", str(number)), "w", encoding="ascii") as file:
             file.write(seed)
     environment = setting.environment("huge" if variant == "huge" else "plain")
-    environment.update({"AFL_NO_UI": "1", "AFL_NO_COLOR": "1", "AFL_SKIP_CPUFREQ": "1", "AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES": "1", "AFL_NO_ARITH": "1",
+    environment.update({"AFL_NO_UI": "1", "AFL_NO_COLOR": "1", "AFL_SKIP_CPUFREQ": "1",
+                        "AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES": "1", "AFL_NO_ARITH": "1",
                         "AFL_FORKSRV_INIT_TMOUT": str(PATIENCE * 1000)})
     if variant == "library":
         environment["AFL_PRELOAD"], environment["ODFORK_HEAP"] = setting.library, "auto"
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(["afl-fuzz", "-i", here + "/in", "-o", here + "/out", "-m", "none", "-t", "10000", "-s", "1", "--", target, str(mib)],
+    process = subprocess.Popen(["afl-fuzz", "-i", here + "/in", "-o", here + "/out", "-m", "none", "-t", "10000", "-s",
+                                "1", "--", target, str(mib)],
                                stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
     try:
@@ -198,7 +210,8 @@ def fuzz(setting):
 
 def fuzz_sanitized(setting):
     rows = []
-    for target, what, mib in (("", "", 16), ("-asan", ", address sanitizer", 16), ("-asan", ", address sanitizer", 128)):
+    for target, what, mib in (("", "", 16), ("-asan", ", address sanitizer", 16),
+                              ("-asan", ", address sanitizer", 128)):
         for row in fuzz_pair(setting, setting.target + target, what, mib):
             rows.append({"sanitizer": "address" if target else "none", **row})
         write_table(setting, "asan", rows)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""What the parts of bench/heap.sh have in common: the same program plain and under the library, beside each other in turns, and what comes of it as CSV."""
+"""What the parts of bench/heap.sh have in common: the same program plain and under the library, beside each other in
+turns, and what comes of it as CSV."""
 import csv
 import json
 import os
@@ -43,7 +44,7 @@ def say(text):
     print("  " + text, file=sys.stderr, flush=True)
 
 
-# ---- Processes -----------------------------------------------------------------------------------------------------------------
+# ---- Processes ----
 
 
 class Failed(Exception):
@@ -64,7 +65,8 @@ class Worker:
 
     def __init__(self, setting, variant, arguments, **more):
         self.variant, self.arguments = variant, arguments
-        self.process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=setting.environment(variant, **more))
+        self.process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        env=setting.environment(variant, **more))
         self.text = b""
 
     def turn(self, units):
@@ -109,7 +111,8 @@ def both(setting, arguments, variants=VARIANTS, **more):
 
 
 def take_turns(workers, turns, units, fields, after_turn=None):
-    """Each worker its turn, the first one another each time, so that a machine whose speed drifts does so for all. The figures by variant."""
+    """Each worker its turn, the first one another each time, so that a machine whose speed drifts does so for all. The
+    figures by variant."""
     figures = {worker.variant: {field: [] for field in fields} for worker in workers}
     for turn in range(turns):
         for worker in workers if turn % 2 == 0 else reversed(workers):
@@ -127,8 +130,9 @@ def cpu_of(pid):
 
 
 def memory_of(pid):
-    """What a process takes, in MiB: `used` is what its mappings hold by its share, with the region's files as a whole, mapped or not, and page tables; `peak`
-    is the kernel's greatest RSS; `region` is the region's files alone; `huge` is what the kernel has on huge pages."""
+    """What a process takes, in MiB: `used` is what its mappings hold by its share, with the region's files as a whole,
+    mapped or not, and page tables; `peak` is the kernel's greatest RSS; `region` is the region's files alone; `huge` is
+    what the kernel has on huge pages."""
     found = {"used": 0.0, "region": 0.0, "peak": 0.0, "huge": 0.0}
     files, of_region, kb = {}, False, 0
     with open("/proc/%d/smaps" % pid, encoding="utf-8") as file:
@@ -154,8 +158,9 @@ def memory_of(pid):
 
 
 class Redis:
-    """A server with a port of its own, without automatic saves. Background saves run on the last CPU, by Redis's own option, where the load's client is as well: what
-    is compared is what the fork and the settling do to the server, not who of the three gets one of two CPUs."""
+    """A server with a port of its own, without automatic saves. Background saves run on the last CPU, by Redis's own
+    option, where the load's client is as well: what is compared is what the fork and the settling do to the server, not
+    who of the three gets one of two CPUs."""
 
     def __init__(self, setting, variant, more_options=(), **more):
         with socket.socket() as free:
@@ -166,9 +171,11 @@ class Redis:
         self.stats, self.log = os.path.join(self.directory, "stats"), os.path.join(self.directory, "log")
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.directory, "--save", "", "--appendonly", "no",
+                ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.directory, "--save", "",
+                 "--appendonly", "no",
                  "--enable-debug-command", "local", "--bgsave_cpulist", str(os.cpu_count() - 1)] + list(more_options),
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=setting.environment(variant, stats=self.stats, **more))
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=setting.environment(variant, stats=self.stats, **more))
         end = time.monotonic() + 30
         while self.command("PING", may_fail=True) != "PONG":
             if self.process.poll() is not None or time.monotonic() > end:
@@ -182,7 +189,8 @@ class Redis:
         raise Failed("redis-server (%s) %s" % (self.variant, what))
 
     def command(self, *words, may_fail=False):
-        done = subprocess.run(["redis-cli", "-h", "127.0.0.1", "-p", str(self.port), *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=PATIENCE)
+        done = subprocess.run(["redis-cli", "-h", "127.0.0.1", "-p", str(self.port), *words], stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, timeout=PATIENCE)
         if done.returncode != 0 and not may_fail:
             self.fail("did not answer " + " ".join(words))
         return done.stdout.decode(errors="replace").strip()
@@ -228,7 +236,7 @@ class Redis:
         self.process.wait()
 
 
-# ---- Figures -------------------------------------------------------------------------------------------------------------------
+# ---- Figures ----
 
 
 def quantile(values, part):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Redis: how long BGSAVE's fork takes by its own account, and how long requests take before, during and after a save, under writes that come on time whatever
-the server does (requests.c)."""
+"""Redis: how long BGSAVE's fork takes by its own account, and how long requests take before, during and after a save,
+under writes that come on time whatever the server does (requests.c)."""
 import csv
 import os
 import subprocess
@@ -10,7 +10,8 @@ from pairs import PATIENCE, VARIANTS, Failed, Redis, median, say, write_table
 
 VALUE = 1024
 RATE, WRITES, CONNECTIONS = 10000, 50, 50
-# GiB: rounds (a new server each), saves of each server, seconds after each, in which a library settles beside the requests.
+# GiB: rounds (a new server each), saves of each server, seconds after each, in which a library settles beside the
+# requests.
 FULL = {1: (2, 3, 4), 4: (1, 3, 8), 8: (1, 2, 14)}
 QUICK = {1: (1, 3, 4)}
 
@@ -20,7 +21,8 @@ def requests_of(setting, server, options, saves):
     arguments = [setting.program("requests"), "--port", server.port, "--server", server.process.pid] + options
     # On the CPU of the saving child, before which it goes; the server has the others.
     last = str(os.cpu_count() - 1)
-    done = subprocess.run(["taskset", "-c", last] + [str(a) for a in arguments], stdout=subprocess.PIPE, timeout=PATIENCE + saves * PATIENCE)
+    done = subprocess.run(["taskset", "-c", last] + [str(a) for a in arguments], stdout=subprocess.PIPE,
+                          timeout=PATIENCE + saves * PATIENCE)
     if done.returncode != 0:
         server.fail("under load: status %d" % done.returncode)
     return list(csv.DictReader(done.stdout.decode().splitlines()))
@@ -56,8 +58,10 @@ def one_server(setting, gib, variant, turn, saves, after, timelines):
     rows = []
     for window in windows:
         record = records[int(window["save"])] if records else {"strategy": "", "held_us": "", "region_bytes": 0}
-        rows.append({"gib": gib, "variant": variant, "round": turn, **window, "strategy": record["strategy"], "held_us": record["held_us"],
-                     "region_mib": "%.0f" % (record["region_bytes"] / 1048576), "used_mib": "%.0f" % memory["used"], "peak_mib": "%.0f" % memory["peak"]})
+        rows.append({"gib": gib, "variant": variant, "round": turn, **window, "strategy": record["strategy"],
+                     "held_us": record["held_us"],
+                     "region_mib": "%.0f" % (record["region_bytes"] / 1048576), "used_mib": "%.0f" % memory["used"],
+                     "peak_mib": "%.0f" % memory["peak"]})
     return rows
 
 
@@ -68,12 +72,15 @@ def available():
 
 def report(rows):
     for gib in dict.fromkeys(row["gib"] for row in rows):
-        for field, window in (("fork_us", "save"), ("p99_us", "before"), ("p99_us", "save"), ("p999_us", "save"), ("worst_us", "save"), ("p99_us", "after"),
+        for field, window in (("fork_us", "save"), ("p99_us", "before"), ("p99_us", "save"), ("p999_us", "save"),
+                              ("worst_us", "save"), ("p99_us", "after"),
                               ("p999_us", "after"), ("worst_us", "after")):
-            both = [median([float(r[field]) for r in rows if r["gib"] == gib and r["variant"] == v and r["window"] == window]) for v in VARIANTS]
+            both = [median([float(r[field]) for r in rows if r["gib"] == gib and r["variant"] == v
+                            and r["window"] == window]) for v in VARIANTS]
             say("%d GiB, %-8s %-6s: %9.0f us plain, %9.0f us with the library" % (gib, field[:-3], window, *both))
         ways = [r["strategy"] for r in rows if r["gib"] == gib and r["variant"] == "library" and r["window"] == "save"]
-        say("%d GiB, strategies: %s" % (gib, ", ".join("%s %d times" % (way, ways.count(way)) for way in dict.fromkeys(ways))))
+        counted = ["%s %d times" % (way, ways.count(way)) for way in dict.fromkeys(ways)]
+        say("%d GiB, strategies: %s" % (gib, ", ".join(counted)))
 
 
 def nothing(setting):
@@ -86,7 +93,8 @@ def nothing(setting):
             server.command("BGSAVE")
             while server.info("persistence", "rdb_bgsave_in_progress") != "0":
                 time.sleep(0.05)
-            rows.append({"gib": 0, "variant": "plain", "round": 0, "save": save, "window": "save", "fork_us": server.info("stats", "latest_fork_usec")})
+            rows.append({"gib": 0, "variant": "plain", "round": 0, "save": save, "window": "save",
+                         "fork_us": server.info("stats", "latest_fork_usec")})
         server.close()
     finally:
         server.kill()

@@ -225,7 +225,8 @@ def permissions():
         return "needs root"
     with Target() as target:
         done = run(target.pid, "--quick", prefix=NOBODY, status=125)
-        assert "cannot be read: Permission denied. That needs to be its user (0), root, or to have CAP_SYS_PTRACE" in done.stdout, done.stdout
+        said = "cannot be read: Permission denied. That needs to be its user (0), root, or to have CAP_SYS_PTRACE"
+        assert said in done.stdout, done.stdout
         found = json.loads(run(target.pid, "--quick", "--json", prefix=NOBODY, status=125).stdout)
         assert found["memory"] is None and "CAP_SYS_PTRACE" in found["permission"], found
     with Target("undumpable", prefix=NOBODY) as target:
@@ -377,7 +378,8 @@ def garbage():
         whole = file.read()
     places = [match.start() for match in re.finditer(re.escape(MAGIC), whole)]
     assert len(places) > 20, "the library has %d entries" % len(places)
-    script = "import mmap, sys\nf = open(sys.argv[1], 'rb')\nm = mmap.mmap(f.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)\n" \
+    script = "import mmap, sys\nf = open(sys.argv[1], 'rb')\n" \
+             "m = mmap.mmap(f.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)\n" \
              "for at in range(0, len(m), 4096): m[at] = m[at]\nprint('ready', flush=True)\nsys.stdin.read()\n"
     with tempfile.TemporaryDirectory() as folder:
         path = folder + "/libodfork.so.0"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""heap_python.py MIB [PART...]: CPython that holds much, in small objects (its own arenas) and in larger ones (malloc), and makes processes in each of
-its ways. Every process checks what it sees of the data, and what it prints must be the same whatever the memory is in."""
+"""heap_python.py MIB [PART...]: CPython that holds much, in small objects (its own arenas) and in larger ones (malloc),
+and makes processes in each of its ways. Every process checks what it sees of the data, and what it prints must be the
+same whatever the memory is in."""
 import concurrent.futures
 import ctypes
 import gc
@@ -121,7 +122,8 @@ def forks():
             mine[3][:] = b""
 
     def check_own(mine, more):
-        assert all(mine[n] == block(n + 5000) for n in range(0, 400, 7)) and all(more[n] == [n, text(n)] for n in range(0, 200000, 11))
+        assert all(mine[n] == block(n + 5000) for n in range(0, 400, 7))
+        assert all(more[n] == [n, text(n)] for n in range(0, 200000, 11))
         mine[5][:] = b"mine"
 
     say("statuses", [status(in_child(child, number)) for number in range(10)])
@@ -191,8 +193,10 @@ def pools():
 
 def subprocesses():
     run = lambda *a, **k: subprocess.run(*a, capture_output=True, timeout=60, **k)
-    for result in (run(["sh", "-c", "echo out; echo err >&2; exit 3"]), run("echo $((1 + 2)) | cat && false", shell=True),
-                   run(["cat"], input=b"text" * 3), run(["sh", "-c", "echo preexec"], preexec_fn=lambda: os.write(1, b"from preexec_fn\n")),
+    for result in (run(["sh", "-c", "echo out; echo err >&2; exit 3"]),
+                   run("echo $((1 + 2)) | cat && false", shell=True),
+                   run(["cat"], input=b"text" * 3),
+                   run(["sh", "-c", "echo preexec"], preexec_fn=lambda: os.write(1, b"from preexec_fn\n")),
                    run(["pwd"], cwd="/", start_new_session=True), run(["sh", "-c", "kill -9 $$"])):
         say(result.returncode, result.stdout, result.stderr)
     assert run(["cat"], input=bytes(blocks[7]) * 20).stdout == bytes(blocks[7]) * 20
@@ -207,8 +211,10 @@ def subprocesses():
         say(error)
     with concurrent.futures.ThreadPoolExecutor(6) as pool:
         say(sum(pool.map(lambda number: run(["sh", "-c", f"exit {number}"]).returncode, range(30))),
-            sum(pool.map(lambda number: run(["sh", "-c", f"exit {number}"], preexec_fn=lambda: None).returncode, range(12))))
-    say(os.system("exit 5") >> 8, os.popen("echo popen").read(), status(os.posix_spawnp("sh", ["sh", "-c", "exit 8"], os.environ)))
+            sum(pool.map(lambda number: run(["sh", "-c", f"exit {number}"], preexec_fn=lambda: None).returncode,
+                         range(12))))
+    say(os.system("exit 5") >> 8, os.popen("echo popen").read(),
+        status(os.posix_spawnp("sh", ["sh", "-c", "exit 8"], os.environ)))
 
 
 def mappings():
@@ -229,7 +235,8 @@ def mappings():
     say(private[5], private[1 << 24])
     private.resize(1 << 26)
     private[(1 << 26) - 1] = 9
-    assert status(in_child(lambda: None if private[1 << 24] == 7 and private[(1 << 26) - 1] == 9 and private[1 << 25] == 0 else 1 / 0)) == 0
+    assert status(in_child(lambda: None if private[1 << 24] == 7 and private[(1 << 26) - 1] == 9
+                           and private[1 << 25] == 0 else 1 / 0)) == 0
     private.resize(1 << 20)
     private.close()
     shared.close()
@@ -342,7 +349,8 @@ def arrays():
     large -= 1
     say([status(pid) for pid in many], int(large.sum() & 0xffffffff) == right, right)
     large.resize(len(large) * 2, refcheck=False)
-    say(int(large.sum() & 0xffffffff) == right, status(in_child(lambda: None if int(large[len(large) // 2:].sum()) == 0 else 1 / 0)))
+    say(int(large.sum() & 0xffffffff) == right,
+        status(in_child(lambda: None if int(large[len(large) // 2:].sum()) == 0 else 1 / 0)))
     global part_of
     part_of = lambda part: float(numpy.sqrt(large[part * 100000:(part + 1) * 100000]).sum())
     with fork.Pool(2) as pool:

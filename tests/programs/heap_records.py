@@ -2,8 +2,9 @@
 """Whether the heap was in play. Exits with 1, and says why, where it was not.
 
 heap_records.py forks STATS [--pid PID] [--least COUNT] [--mib MIB] [--all]
-    in the records of ODFORK_STATS there are at least COUNT forks (of that process) with at least MIB in regions, none failed; --all: every fork is one, but for
-    the first ones: what a process has grown by is taken in when it has grown old, or after a fork
+    in the records of ODFORK_STATS there are at least COUNT forks (of that process) with at least MIB in regions, none
+    failed; --all: every fork is one, but for the first ones: what a process has grown by is taken in when it has grown
+    old, or after a fork
 heap_records.py ends FILE PROGRAM MIB [COUNT]
     in the file of libheap_seen.so there are at least COUNT processes that ended with at least MIB of regions resident
 heap_records.py mapped PID MIB [live]
@@ -55,7 +56,8 @@ def resident_mib(pid):
 
 
 def is_live(pid):
-    """All that is resident of regions is seen through shared mappings: nothing is a snapshot's. To be asked of a process that goes on writing."""
+    """All that is resident of regions is seen through shared mappings: nothing is a snapshot's. To be asked of a
+    process that goes on writing."""
     found = mappings(pid)
     return bool(found) and all(permissions[3] == "s" or resident == 0 for permissions, _, resident in found)
 
@@ -80,16 +82,19 @@ def main_forks(arguments):
     found = forks(given.stats, given.pid)
     failed = [record for record in found if record["error"] != 0]
     all_found = len(found)
-    good = [record for record in found if record["strategy"] == "region" and record["region_bytes"] >= given.mib * 1048576]
+    good = [record for record in found if record["strategy"] == "region"
+            and record["region_bytes"] >= given.mib * 1048576]
     if failed:
         refuse(len(failed), "forks failed, such as", failed[0])
     while found and found[0] not in good:
         found.pop(0)
     if len(good) < given.least or given.all and len(good) != len(found):
         others = [record for record in found if record not in good]
-        refuse(f"{len(good)} of {all_found} forks had {given.mib:g} MiB in regions; another is", others[0] if others else "not there")
+        refuse(f"{len(good)} of {all_found} forks had {given.mib:g} MiB in regions; another is",
+               others[0] if others else "not there")
     held = sorted(record["held_us"] for record in good)
-    print(f"# {len(good)} of {all_found} forks with regions of up to {max(record['region_bytes'] for record in good) >> 20} MiB, held "
+    largest = max(record["region_bytes"] for record in good)
+    print(f"# {len(good)} of {all_found} forks with regions of up to {largest >> 20} MiB, held "
           f"{statistics.median(held):.0f} us (median), {held[-1]:.0f} us (worst)")
 
 
@@ -106,8 +111,10 @@ def main_ends(arguments):
                 found.append(int(resident) / 1024)
     good = [resident for resident in found if resident >= mib]
     if len(good) < least:
-        refuse(f"{len(good)} of {len(found)} processes of {program.pattern} ended with {mib:g} MiB in regions; the largest had {max(found, default=0):.1f}")
-    print(f"# {len(good)} of {len(found)} processes of {program.pattern} ended with up to {max(good):.0f} MiB in regions")
+        refuse(f"{len(good)} of {len(found)} processes of {program.pattern} ended with {mib:g} MiB in regions;",
+               f"the largest had {max(found, default=0):.1f}")
+    print(f"# {len(good)} of {len(found)} processes of {program.pattern} ended with up to {max(good):.0f} MiB",
+          "in regions")
 
 
 def main_mapped(arguments):

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""heap_redis.py SERVER LIBRARY ODFORK: Redis with its data in the heap, in the current directory. LIBRARY may be empty: a control run.
+"""heap_redis.py SERVER LIBRARY ODFORK: Redis with its data in the heap, in the current directory. LIBRARY may be empty:
+a control run.
 
-A snapshot must be the data at the moment of the fork, whatever the server does meanwhile. Three things say what that is: a digest that the server
-computed while writing was paused; a model of some keys, kept here; and another server, without the library, that loads the file.
+A snapshot must be the data at the moment of the fork, whatever the server does meanwhile. Three things say what that
+is: a digest that the server computed while writing was paused; a model of some keys, kept here; and another server,
+without the library, that loads the file.
 
 ODF_TEST_SCALE=N: N times the data (56 MiB), and N times as long. ODF_TEST_SEED: the random numbers."""
 import contextlib
@@ -28,7 +30,8 @@ seed = int(os.environ.get("ODF_TEST_SEED", time.time_ns() % 1000000))
 settling = os.environ.get("ODF_TEST_SETTLING") != "no"  # see heap.sh
 mib = int(56 * scale)
 seconds = 2 * scale
-lazy = [word for what in ("eviction", "expire", "server-del", "user-del", "user-flush") for word in ("--lazyfree-lazy-" + what, "yes")]
+lazy = [word for what in ("eviction", "expire", "server-del", "user-del", "user-flush")
+        for word in ("--lazyfree-lazy-" + what, "yes")]
 
 
 class Failure(Exception):
@@ -98,8 +101,8 @@ class Client:
 
 
 class Server:
-    """A server of its own directory. Under the library unless it says otherwise, and then with the heap as users have it: it wakes by growth; or awake
-    from the start."""
+    """A server of its own directory. Under the library unless it says otherwise, and then with the heap as users have
+    it: it wakes by growth; or awake from the start."""
 
     def __init__(self, name, *options, under=True, awake=False, before=(), user=None):
         self.directory, self.socket = name, name + "/s"
@@ -120,10 +123,13 @@ class Server:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.socket)
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([*before, server_program, "--port", "0", "--unixsocket", "s", "--save", "", "--daemonize", "no",
-                                             "--enable-debug-command", "local", "--rdbcompression", "no", "--proto-max-bulk-len", "512mb",
+            self.process = subprocess.Popen([*before, server_program, "--port", "0", "--unixsocket", "s", "--save", "",
+                                             "--daemonize", "no",
+                                             "--enable-debug-command", "local", "--rdbcompression", "no",
+                                             "--proto-max-bulk-len", "512mb",
                                              "--repl-diskless-sync-delay", "0", *options],
-                                            cwd=name, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True)
+                                            cwd=name, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
+                                            start_new_session=True)
         running.append(self)
         deadline = time.monotonic() + 60
         while True:
@@ -171,7 +177,8 @@ class Server:
         return heap_records.forks(self.stats, self.pid) if os.path.exists(self.stats) else []
 
     def fork_in_region(self, count):
-        """The last of `count` forks had most of the data in regions. The records are written after the child has gone its way."""
+        """The last of `count` forks had most of the data in regions. The records are written after the child has gone
+        its way."""
         if not self.under:
             return
         deadline = time.monotonic() + 10
@@ -181,10 +188,12 @@ class Server:
         must(len(found) == count, len(found), "forks are recorded, not", count)
         if not settling and (count > 1 or not self.awake):
             return
-        must(found[-1]["strategy"] == "region" and found[-1]["error"] == 0, "the fork was not one with regions:", found[-1])
+        must(found[-1]["strategy"] == "region" and found[-1]["error"] == 0, "the fork was not one with regions:",
+             found[-1])
         held = found[-1]["region_bytes"] >> 20
         # What was there before the heap woke is not in it: 16 MiB, and what allocators take in advance.
-        must(held >= (self.filled * 0.8 if self.awake else self.filled - 32), "only", held, "MiB of", self.filled, "MiB were in regions")
+        must(held >= (self.filled * 0.8 if self.awake else self.filled - 32), "only", held, "MiB of", self.filled,
+             "MiB were in regions")
 
     def stop(self):
         with contextlib.suppress(ConnectionError, Refused):
@@ -210,13 +219,16 @@ running = []  # servers and loads, to be ended whatever comes
 class Load:
     """redis-benchmark, some at a time, writing commands that give other data when they are carried out twice."""
 
-    commands = (("set", "key:__rand_int__", "x" * 400), ("append", "key:__rand_int__", "tail"), ("lpush", "list:__rand_int__", "element of a list"),
+    commands = (("set", "key:__rand_int__", "x" * 400), ("append", "key:__rand_int__", "tail"),
+                ("lpush", "list:__rand_int__", "element of a list"),
                 ("hincrby", "hash:__rand_int__", "field:__rand_int__", "3"), ("unlink", "list:__rand_int__"))
 
     def __init__(self, server, clients=2):
         environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
-        self.processes = [subprocess.Popen(["redis-benchmark", "-s", server.socket, "-n", "1000000000", "-r", "20000", "-c", str(clients), "-q", *command],
-                                           stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+        self.processes = [subprocess.Popen(["redis-benchmark", "-s", server.socket, "-n", "1000000000", "-r", "20000",
+                                            "-c", str(clients), "-q", *command],
+                                           stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                           stderr=subprocess.DEVNULL, env=environment)
                           for command in self.commands]
         running.append(self)
 
@@ -290,9 +302,13 @@ def fill(server, size=None):
     """Something of every kind, most of it in small objects."""
     server.filled = size or mib
     ask, target = server.ask, int(server.filled * 1048576)
-    ask.many([("rpush", f"fixed:list:{number}", *(f"element {number} {index}" for index in range(200))) for number in range(50)] +
-             [("zadd", f"fixed:sorted:{number}", *(word for index in range(200) for word in (index * 7 % 200, f"member {index}"))) for number in range(50)] +
-             [("hset", f"fixed:hash:{number}", *(f"{number} {index}" for index in range(400))) for number in range(50)] +
+    ask.many([("rpush", f"fixed:list:{number}", *(f"element {number} {index}" for index in range(200)))
+              for number in range(50)] +
+             [("zadd", f"fixed:sorted:{number}",
+               *(word for index in range(200) for word in (index * 7 % 200, f"member {index}")))
+               for number in range(50)] +
+             [("hset", f"fixed:hash:{number}", *(f"{number} {index}" for index in range(400)))
+              for number in range(50)] +
              [("sadd", f"fixed:set:{number}", *range(number, number + 300)) for number in range(50)] +
              [("set", f"fixed:large:{number}", bytes([number]) * 1000000) for number in range(10)] +
              [("xadd", "fixed:stream", f"1-{number + 1}", "field", number) for number in range(2000)])
@@ -345,7 +361,8 @@ def defragmentation(server):
         server.ask("config", "set", "activedefrag", "yes")
     except Refused:
         return False
-    for name, value in (("active-defrag-ignore-bytes", "1mb"), ("active-defrag-threshold-lower", "1"), ("active-defrag-cycle-min", "20"),
+    for name, value in (("active-defrag-ignore-bytes", "1mb"), ("active-defrag-threshold-lower", "1"),
+                        ("active-defrag-cycle-min", "20"),
                         ("active-defrag-cycle-max", "60")):
         server.ask("config", "set", name, value)
     return True
@@ -354,12 +371,14 @@ def defragmentation(server):
 # ---- The checks ----
 
 def snapshots():
-    """BGSAVE again and again under load; lazy freeing, io-threads, defragmentation where the build has it, memory given back to the kernel."""
+    """BGSAVE again and again under load; lazy freeing, io-threads, defragmentation where the build has it, memory given
+    back to the kernel."""
     random_numbers = random.Random(seed)
     server = Server("main", "--io-threads", "2", "--io-threads-do-reads", "yes", *lazy)
     defragments = defragmentation(server)
     fill(server)
-    server.ask("config", "set", "rdb-key-save-delay", "-15")  # at every 15th key a sleep, so that much happens meanwhile
+    # At every 15th key a sleep, so that much happens meanwhile.
+    server.ask("config", "set", "rdb-key-save-delay", "-15")
     loader = Loader()
     model = Model(random_numbers, server.client())
     load = Load(server)
@@ -373,20 +392,24 @@ def snapshots():
             must(server.ask("bgsave") == b"Background saving started", "BGSAVE was refused")
         rounds += 1
         forks += 1
-        must(server.information("persistence", "rdb_bgsave_in_progress") == "1", "the save took no time, so nothing could change meanwhile")
+        must(server.information("persistence", "rdb_bgsave_in_progress") == "1",
+             "the save took no time, so nothing could change meanwhile")
         # All this while the child reads its snapshot.
         model.change(200)
-        control.many([("unlink", "bulk:0", "fixed:large:1", "fixed:hash:2"), ("setrange", "bulk:0", 6000000, "again"), ("memory", "purge")])
+        control.many([("unlink", "bulk:0", "fixed:large:1", "fixed:hash:2"), ("setrange", "bulk:0", 6000000, "again"),
+                      ("memory", "purge")])
         if rounds % 3 == 2:
             control("flushdb", "async")  # flushall would end the child
             model.forget()
             model.change(100)
             control("debug", "populate", 5000, "fixed", 400)
-        must(server.information("persistence", "rdb_bgsave_in_progress") == "1", "the save was over before the changes were")
+        must(server.information("persistence", "rdb_bgsave_in_progress") == "1",
+             "the save was over before the changes were")
         server.wait_for("persistence", "rdb_bgsave_in_progress", "0")
         must(server.information("persistence", "rdb_last_bgsave_status") == "ok", "BGSAVE failed:", server.log_end())
         server.fork_in_region(forks)
-        must(loader.digest_of("main/dump.rdb") == right, "snapshot", rounds, "is not of the moment of the fork: its digest is another one")
+        must(loader.digest_of("main/dump.rdb") == right, "snapshot", rounds,
+             "is not of the moment of the fork: its digest is another one")
         Model.check(copy, loader.server.ask)
         if rounds % 3 == 2:
             server.ask("bgsave")
@@ -409,19 +432,22 @@ def snapshots():
             time.sleep(0.1)
         must(int(server.information("stats", "active_defrag_hits")) > 0, "nothing was defragmented")
     if server.under:
-        must(not settling or heap_records.resident_mib(server.pid) >= mib * 0.4, "little is in regions:", heap_records.mappings(server.pid))
+        must(not settling or heap_records.resident_mib(server.pid) >= mib * 0.4, "little is in regions:",
+             heap_records.mappings(server.pid))
     say_held(server)
     server.stop()
     loader.server.stop()
-    say(rounds, "snapshots,", "defragmented" if defragments else "this build cannot defragment (its jemalloc is not Redis's)")
+    say(rounds, "snapshots,", "defragmented" if defragments
+        else "this build cannot defragment (its jemalloc is not Redis's)")
 
 
 def rewrites():
-    """BGREWRITEAOF under load, its base as a snapshot and as commands. The log carries out what came after the fork on top of the base, so a base
-    that is not of that moment gives other data."""
+    """BGREWRITEAOF under load, its base as a snapshot and as commands. The log carries out what came after the fork on
+    top of the base, so a base that is not of that moment gives other data."""
     for preamble in "yes", "no":
         name = "log-" + preamble
-        options = ("--appendonly", "yes", "--appendfsync", "no", "--aof-use-rdb-preamble", preamble, "--auto-aof-rewrite-percentage", "0", *lazy)
+        options = ("--appendonly", "yes", "--appendfsync", "no", "--aof-use-rdb-preamble", preamble,
+                   "--auto-aof-rewrite-percentage", "0", *lazy)
         server = Server(name, *options, awake=True)
         fill(server, mib / 3)
         load = Load(server, clients=1)
@@ -435,7 +461,8 @@ def rewrites():
                 model.forget()
             while server.information("persistence", "aof_rewrite_in_progress") == "1":
                 model.change(20)
-            must(server.information("persistence", "aof_last_bgrewrite_status") == "ok", "BGREWRITEAOF failed:", server.log_end())
+            must(server.information("persistence", "aof_last_bgrewrite_status") == "ok", "BGREWRITEAOF failed:",
+                 server.log_end())
             server.fork_in_region(before + rewrite)
         load.stop()
         right = server.still_digest()
@@ -447,12 +474,14 @@ def rewrites():
 
 
 def replicas():
-    """A replica's first synchronisation is a snapshot as well: through a file, and straight into its socket. Both servers are under the library."""
+    """A replica's first synchronisation is a snapshot as well: through a file, and straight into its socket. Both
+    servers are under the library."""
     for diskless, load_how in (("no", "disabled"), ("yes", "swapdb")):
         name = "master-" + diskless
         # A master listens on no port here: the replica comes by a go-between from a port to its socket.
         with Bridge(name + "/s") as port:
-            # What is written while a large snapshot is on its way would be too much to keep, and the replica would have to ask again.
+            # What is written while a large snapshot is on its way would be too much to keep, and the replica would have
+            # to ask again.
             limit = ("--client-output-buffer-limit", "replica 0 0 0")
             master = Server(name, "--repl-diskless-sync", diskless, *limit, *lazy, awake=True)
             fill(master, mib / 3)
@@ -475,7 +504,8 @@ def replicas():
             load.stop()
             master.still_digest()
             deadline = time.monotonic() + 60
-            while master.information("replication", "master_repl_offset") != replica.information("replication", "master_repl_offset"):
+            while master.information("replication",
+                                     "master_repl_offset") != replica.information("replication", "master_repl_offset"):
                 must(time.monotonic() < deadline, "the replica does not catch up")
                 time.sleep(0.05)
             must(master.digest() == replica.digest(), "the replica has other data, diskless", diskless)
@@ -519,7 +549,8 @@ class Bridge:
 
 
 def killed_while_rewriting():
-    """kill -9 at random moments of a save or a rewrite. With appendfsync always, what was acknowledged must be there when the log is loaded."""
+    """kill -9 at random moments of a save or a rewrite. With appendfsync always, what was acknowledged must be there
+    when the log is loaded."""
     random_numbers = random.Random(seed + 3)
     options = ("--appendonly", "yes", "--appendfsync", "always", "--auto-aof-rewrite-percentage", "0", *lazy)
     acknowledged, sent, stop = {}, {}, threading.Event()
@@ -561,7 +592,8 @@ def killed_while_rewriting():
         if server.under:
             must(len(server.forks()) > forks_before, "no fork")
             last = server.forks()[-1]
-            must(last["strategy"] == "region" and last["region_bytes"] > mib << 17, "the fork was not one with regions:", last)
+            must(last["strategy"] == "region" and last["region_bytes"] > mib << 17,
+                 "the fork was not one with regions:", last)
             forked += 1
         stop_at_kill = acknowledged.copy()  # acknowledged before the kill, for sure
         server.kill(children=random_numbers.random() < 0.7)
@@ -578,9 +610,11 @@ def killed_while_rewriting():
         for writer in range(4):
             found = int(again.ask("get", f"writer:{writer}") or 0)
             history = [int(value) for value in again.ask("lrange", f"history:{writer}", 0, -1)]
-            must(stop_at_kill.get(writer, 0) <= acknowledged.get(writer, 0) <= found <= sent.get(writer, 0), "acknowledged:", acknowledged.get(writer),
+            must(stop_at_kill.get(writer, 0) <= acknowledged.get(writer, 0) <= found <= sent.get(writer, 0),
+                 "acknowledged:", acknowledged.get(writer),
                  "found:", found, "sent:", sent.get(writer))
-            must(history == list(range(1, len(history) + 1)) and len(history) in (found, found - 1), "the history of a writer has holes")
+            must(history == list(range(1, len(history) + 1)) and len(history) in (found, found - 1),
+                 "the history of a writer has holes")
             must(len(history) >= acknowledged.get(writer, 0), "a part of the history of a writer is missing")
             # The next round goes on from what is there.
             if len(history) < found:
@@ -616,7 +650,8 @@ def children_of_group(group):
 
 
 def killed_while_saving():
-    """kill -9 at random moments of a BGSAVE: the file is the last good snapshot, or the one that was being written, whole."""
+    """kill -9 at random moments of a BGSAVE: the file is the last good snapshot, or the one that was being written,
+    whole."""
     random_numbers = random.Random(seed + 4)
     loader = Loader()
     good, kinds, saved = None, set(), 0
@@ -709,7 +744,8 @@ def main():
     checks = (snapshots, rewrites, replicas, killed_while_rewriting, killed_while_saving, unprivileged)
     wanted = os.environ.get("ODF_TEST_ONLY", "").split()
     print(f"1..{len(checks)}")
-    say("seed", seed, "scale", scale, subprocess.run([server_program, "--version"], capture_output=True, text=True, check=True).stdout.strip())
+    say("seed", seed, "scale", scale, subprocess.run([server_program, "--version"], capture_output=True, text=True,
+                                                     check=True).stdout.strip())
     failed = 0
     for number, function in enumerate(checks, 1):
         name = function.__name__.replace("_", " ")
