@@ -125,7 +125,7 @@ typedef enum odf_reason {
 	ODF_REASON_ENDS_IN_EXEC,        /* a spawn ends in exec and needs none of this */
 	ODF_REASON_NOT_BUILT,           /* not part of this version */
 	ODF_REASON_NO_PROC,             /* /proc is not mounted or not readable */
-	ODF_REASON_KERNEL_NOT_OFFERED,  /* no /proc/self/use_odf: not an on-demand-fork kernel */
+	ODF_REASON_KERNEL_NOT_OFFERED,  /* neither /proc/self/use_odf nor Async-fork: not an on-demand-fork kernel */
 	ODF_REASON_KERNEL_NOT_WRITABLE, /* /proc/self/use_odf is there and may not be opened for writing */
 	ODF_REASON_KERNEL_NOT_VERIFIED, /* offered, not shown to keep data (odf_kernel_verify), so taken only when asked
 	                                   for by name */
@@ -183,8 +183,8 @@ typedef enum odf_reason {
 	ODF_REASON_HEAP_DEVICE,         /* the program has a device or socket open that may write to memory past the
 	                                   page tables (VFIO, GPUs, RDMA...) */
 	ODF_REASON_HEAP_USERFAULT,      /* the program serves page faults itself (userfaultfd) */
-	ODF_REASON_HEAP_PROCESS,        /* no room for the process that looks after the heap, or it would take the place
-	                                   of one of the program's */
+	ODF_REASON_HEAP_PROCESS,        /* the keeper cannot be started (RLIMIT_NPROC, pids.max, a PID namespace), or
+	                                   has ended so that the program could make a process */
 	ODF_REASON_NO_POOL,             /* no pool was given */
 	ODF_REASON_COUNT
 } odf_reason;
@@ -336,8 +336,8 @@ typedef struct odf_rlimit {
 #define ODF_SPAWN_UMASK             0x0080ull      /* file mode creation mask `umask` */
 #define ODF_SPAWN_NICE              0x0100ull      /* nice value `nice` (absolute, -20 to 19) */
 #define ODF_SPAWN_UID               0x0200ull      /* real, effective and saved user id `uid`. With one of GROUPS,
-                                                      USER_GROUPS and KEEP_GROUPS (else EINVAL): a user who keeps
-                                                      root's groups by oversight is none */
+                                                      USER_GROUPS and KEEP_GROUPS (else EINVAL), so that nobody
+                                                      keeps root's groups by mistake */
 #define ODF_SPAWN_GID               0x0400ull      /* real, effective and saved group id `gid` */
 #define ODF_SPAWN_GROUPS            0x0800ull      /* supplementary groups `groups`; with group_count 0, none */
 #define ODF_SPAWN_SCHED             0x1000ull      /* scheduling policy `sched_policy` with `sched_param` */
@@ -345,8 +345,8 @@ typedef struct odf_rlimit {
 
 #define ODF_SPAWN_DETACH            0x4000ull      /* the process is not the caller's child: nobody has to wait for
                                                       it, and no SIGCHLD tells of its end; its parent is init or the
-                                                      nearest subreaper, which may be the caller after all: then he
-                                                      has to wait for it. Nothing else: the session, process group,
+                                                      nearest subreaper; if that is the caller, it has to wait for
+                                                      the process. Nothing else: the session, process group,
                                                       terminal and streams are the caller's unless SETSID and `fds`
                                                       say otherwise. (Made by FORK, a go-between is a child for a
                                                       moment, whose SIGCHLD may be seen.) Not with
@@ -567,7 +567,7 @@ typedef struct odf_pool_options {
 	uint64_t flags; /* ODF_POOL_* */
 	/* Of worker tasks, see odf_pool_submit: */
 	unsigned workers_min; /* so many are there from the first task on, idle or not; at most 256 */
-	unsigned workers_max; /* no more than that, at most 256; 0: as many as there are processors, or workers_min */
+	unsigned workers_max; /* the most workers, up to 256; 0: the number of processors, or workers_min if that is more */
 	unsigned idle_ms;     /* how long a worker above workers_min may have nothing to do; 0: 10 seconds */
 	unsigned queue;       /* tasks that were submitted and are not freed, at most 1048576; 0: 16384 */
 } odf_pool_options;
@@ -743,12 +743,12 @@ typedef struct odf_region odf_region;
                                      then cost hundreds of times fewer faults. Each 2 MiB is copied once for it, which
                                      threads that touch them meanwhile wait for */
 
-/* A region of `capacity` bytes (rounded up to whole pages; up to terabytes: address space of more than twice the
- * capacity is reserved, memory is committed when it is touched). The memory reads as zeros. NULL with errno: EINVAL
- * (capacity 0, unknown flag); ENOTSUP (not on this machine: odf_capabilities.strategy[ODF_STRATEGY_REGION] says why);
- * ENOMEM (address space, RLIMIT_AS, vm.max_map_count); EMFILE, ENFILE (descriptors); EFBIG (RLIMIT_FSIZE); EPERM,
- * EAGAIN and what else a sandbox answers (the keeper could not be started). The result is freed by odf_region_destroy.
- * Since 0.1.0. */
+/* A region of `capacity` bytes (rounded up to whole pages; at most 32 TiB). It takes three to five times its capacity
+ * of address space, see odf_region_create(3); memory is committed when it is touched, and reads as zeros. NULL with
+ * errno: EINVAL (capacity 0, unknown flag); ENOTSUP (not on this machine:
+ * odf_capabilities.strategy[ODF_STRATEGY_REGION] says why); ENOMEM (address space, RLIMIT_AS, vm.max_map_count);
+ * EMFILE, ENFILE (descriptors); EFBIG (RLIMIT_FSIZE); EPERM, EAGAIN and what else a sandbox answers (the keeper could
+ * not be started). The result is freed by odf_region_destroy. Since 0.1.0. */
 odf_region *odf_region_create(size_t capacity, unsigned flags);
 
 /* The region's first byte, page-aligned, the same for the region's whole life and in every child. Async-signal-safe.
@@ -833,8 +833,8 @@ typedef enum odf_heap_state { ODF_HEAP_OFF = 0, ODF_HEAP_ASLEEP, ODF_HEAP_AWAKE 
 typedef enum odf_heap_malloc {
 	ODF_HEAP_MALLOC_OTHER = 0, /* the program has an allocator of its own, whose mappings are what counts */
 	ODF_HEAP_MALLOC_LIBC,      /* libc's, whose memory is outside: not awake, or what it does cannot be seen here */
-	ODF_HEAP_MALLOC_LARGE,     /* not any more */
-	ODF_HEAP_MALLOC_MIMALLOC,  /* not any more */
+	ODF_HEAP_MALLOC_LARGE,     /* never returned since 0.2.0 */
+	ODF_HEAP_MALLOC_MIMALLOC,  /* never returned since 0.2.0 */
 	ODF_HEAP_MALLOC_IN_PLACE   /* libc's, whose memory takes part where it lies */
 } odf_heap_malloc;
 

@@ -61,8 +61,11 @@ void describe_heap(FILE *to, const char *command, const struct findings *finding
 	char when[64] = "from the start";
 
 	if (findings->heap == SETTINGS_HEAP_OFF) {
-		say(to, command, "no heap: %s",
-		    findings->kernel == ODF_REASON_NONE ? "the kernel's on-demand fork needs none" : "ODFORK_HEAP=off");
+		say(to, command, "no heap: ODFORK_HEAP=off");
+		return;
+	}
+	if (findings->by_kernel && findings->heap == SETTINGS_HEAP_AUTO) {
+		say(to, command, "no heap: the kernel's on-demand fork needs none");
 		return;
 	}
 	if (findings->region != ODF_REASON_NONE) {

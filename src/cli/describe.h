@@ -11,7 +11,8 @@
 /* What there is to say of the heap in a program that can be preloaded. */
 struct findings {
 	enum settings_heap heap;      /* what the program's environment will ask for */
-	odf_reason kernel, region;    /* of odf_capabilities_get */
+	bool by_kernel;               /* forks are on demand by the kernel */
+	odf_reason region;            /* of odf_capabilities_get */
 	/* userfaultfd may be used, so that a region can be settled beside other threads */
 	bool settles;
 	size_t threshold;             /* of odf_heap_info_get */

@@ -253,15 +253,15 @@ static bool is_answered(odf_probe probe)
 	return odf_probe_get(probe, NULL) == ODF_ANSWER_YES;
 }
 
-/* On a kernel whose own on-demand fork is available there is nothing for a heap to do. Who asks for one gets it. */
-static bool spare_heap(const struct options *options, const odf_capabilities *capabilities)
+/* Then the library has no heap (heap_kernel), unless one is asked for. */
+static bool forks_are_the_kernels(const odf_capabilities *capabilities)
 {
-	bool other = options->strategy != NULL && strcmp(options->strategy, "auto") != 0 &&
-		     strcmp(options->strategy, "kernel") != 0;
+	const char *strategy = getenv("ODFORK_STRATEGY");
 
-	if (capabilities->strategy[ODF_STRATEGY_KERNEL] != ODF_REASON_NONE || other || getenv("ODFORK_HEAP") != NULL)
-		return true;
-	return setenv("ODFORK_HEAP", "off", 1) == 0;
+	if (strategy != NULL && strcmp(strategy, "kernel") == 0)
+		return capabilities->kernel_interface != ODF_KERNEL_INTERFACE_NONE;
+	return capabilities->strategy[ODF_STRATEGY_KERNEL] == ODF_REASON_NONE &&
+	       (strategy == NULL || strcmp(strategy, "auto") == 0);
 }
 
 /* Asked as the user who is to run it. `handed_in`: a descriptor of /dev/userfaultfd, which the probes do not know
@@ -283,7 +283,7 @@ static void describe(const char *command, const struct target *target, const odf
 		return; /* it is not known what it is */
 	if (asked != NULL)
 		(void)heap_value_read(asked, &findings.heap, &capacity); /* the library complains of others */
-	findings.kernel = capabilities->strategy[ODF_STRATEGY_KERNEL];
+	findings.by_kernel = forks_are_the_kernels(capabilities);
 	findings.region = capabilities->strategy[ODF_STRATEGY_REGION];
 	findings.settles = (handed_in || is_answered(ODF_PROBE_UFFD_KERNEL) || is_answered(ODF_PROBE_UFFD_DEVICE)) &&
 			   (handed_in || is_answered(ODF_PROBE_UFFD_MINOR));
@@ -381,13 +381,12 @@ static int run_command(int argc, char **argv)
 	if (!can_open && target.obstacle == NULL)
 		fprintf(stderr, "odfork: run: %s: its user cannot open %s: %s; it runs without libodfork\n",
 			argv[command], library, strerror(errno));
-	if (options.log || is_answered(ODF_PROBE_USE_ODF)) { /* the rest is not asked for nothing */
+	if (options.log && (can_open || target.obstacle != NULL)) {
 		errno = odf_capabilities_get(&capabilities);
-		if (errno != 0 || !spare_heap(&options, &capabilities))
+		if (errno != 0)
 			return cannot_prepare();
-	}
-	if (options.log && (can_open || target.obstacle != NULL))
 		describe(argv[command], &target, &capabilities, handed_in);
+	}
 	/* A program of musl starts without it; what that executes is preloaded. Other programs write it so by
 	 * themselves. */
 	if (can_open && target.passes_over && !options.no_follow && name_for_glibc(library, name))

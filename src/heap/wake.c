@@ -31,7 +31,7 @@ size_t heap_capacity(size_t wanted)
 	return (capacity + GIB - 1) / GIB * GIB;
 }
 
-/* Where nobody's mappings are whose address the kernel chooses, and anywhere there, as other mappings are. */
+/* An address range in which the kernel places no mapping by itself; the place in it is random, as with ASLR. */
 static char *choose_place(void)
 {
 	const void *random = (const void *)getauxval(AT_RANDOM);
@@ -90,9 +90,11 @@ static odf_reason find_obstacle(void)
 {
 	odf_reason obstacle = is_limited() ? ODF_REASON_HEAP_LIMIT : capability_region_reason();
 
-	/* One of the two is enough, and where the kernel's is asked for by name, regions would forbid it. */
+	/* One of the two is enough, and where the kernel's is asked for by name, regions would forbid it. Where another
+	 * is, the kernel's is not taken. */
 	if (settings->heap != SETTINGS_HEAP_ON && kernel_place() != NULL &&
-	    (kernel_doubt() == ODF_REASON_NONE || settings->strategy == ODF_STRATEGY_KERNEL))
+	    (settings->strategy == ODF_STRATEGY_KERNEL ||
+	     (settings->strategy == ODF_STRATEGY_NONE && kernel_doubt() == ODF_REASON_NONE)))
 		return ODF_REASON_HEAP_KERNEL;
 	if (obstacle == ODF_REASON_NONE)
 		obstacle = pinned_process();

@@ -6,7 +6,7 @@
  *   - once the forks of FROZEN memory have together cost as much more than the cheapest one as the cheapest settle
  *     takes. What a settle takes for each page it takes whenever it is done, so to wait for longer saves nothing, and
  *     forks copy more page tables meanwhile;
- *   - and where this one fork is not held for half as long again as a plain one would be. The keeper counts the pages
+ *   - and where this fork is held for at most two fifths longer than a plain one would be. The keeper counts the pages
  *     that would have to be merged. Are they too many, it is done in slices, one a fork, if a slice settles more than
  *     is written between two forks. Else nothing is settled: forks copy the page tables of what was touched, as plain
  *     ones do, and the keeper gives back what the file holds under pages of the process's own (thin.c).

@@ -230,7 +230,7 @@ odf_region *odf_region_create(size_t capacity, unsigned flags)
 	struct odf_region *region = NULL;
 	int saved = errno, error = 0, cancel;
 
-	/* Three times the capacity must be an address space. */
+	/* Up to five times the capacity is mapped: 32 TiB is what fits into 47 bits. */
 	if (capacity == 0 || (flags & ~(ODF_REGION_MANUAL | ODF_REGION_HUGE)) != 0)
 		error = EINVAL;
 	else if (capacity > (size_t)1 << 45)

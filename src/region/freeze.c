@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * On the path of a fork: async-signal-safe, no descriptor that must be there, three system calls for a region that is
+ * On the path of a fork: async-signal-safe, no descriptor that must be there, four system calls for a region that is
  * LIVE, none for one that is FROZEN; and for the heap's some more, as its views are unfolded (folded.c), and what is
  * there is looked at before (verify.c). */
 #include <errno.h>

@@ -63,7 +63,8 @@ static const struct {
 	[ODF_REASON_NOT_BUILT] = { "not_built", "not part of this version" },
 	[ODF_REASON_NO_PROC] = { "no_proc", "/proc is not mounted or not readable" },
 	[ODF_REASON_KERNEL_NOT_OFFERED] = { "kernel_not_offered",
-					    "this kernel has no on-demand fork (no /proc/self/use_odf)" },
+					    "this kernel has no on-demand fork "
+					    "(neither /proc/self/use_odf nor Async-fork)" },
 	[ODF_REASON_KERNEL_NOT_WRITABLE] = { "kernel_not_writable", "/proc/self/use_odf may not be written" },
 	[ODF_REASON_KERNEL_NOT_VERIFIED] = { "kernel_not_verified",
 					     "the kernel offers it and is not shown to keep data safe; "
@@ -133,7 +134,8 @@ static const struct {
 				     "a device or socket is open that may write to memory past the page tables" },
 	[ODF_REASON_HEAP_USERFAULT] = { "heap_userfault", "the program serves page faults itself (userfaultfd)" },
 	[ODF_REASON_HEAP_PROCESS] = { "heap_process",
-				      "no room for the process that looks after the heap (RLIMIT_NPROC, pids.max)" },
+				      "the keeper cannot be started (RLIMIT_NPROC, pids.max, a PID namespace), "
+				      "or has made room for a process of the program" },
 	[ODF_REASON_NO_POOL] = { "no_pool", "no pool was given" },
 	[ODF_REASON_CLONE_VM_FAKE] = { "clone_vm_fake", "children do not really share memory here" },
 };

@@ -4,6 +4,8 @@
 # and reason there is.
 set -eu
 source=${ODF_SOURCE:?}
+work=$(mktemp)
+trap 'rm -f "$work"' EXIT
 fail() { echo "$*"; exit 1; }
 command -v mandoc > /dev/null || { [ "${ODF_MUST_WORK:-0}" = 1 ] && fail "no mandoc"; echo "no mandoc"; exit 77; }
 
@@ -35,6 +37,11 @@ done
 says odf_capabilities_get.3 '\bODF_PROBE_[A-Z_]*[A-Z0-9]\b' include/odfork.h
 says odfork.7 '\bODFORK_[A-Z_]*[A-Z]\b' src/record/settings.c
 # The options of the command: tests/cli/completion.sh.
+sed 's/\\-/-/g; s/\\&//g; s/\\~/ /g; s/^\.[BIR]* //' "$source/man/odfork.1" > "$work"
+grep -oE '\\"[a-z_0-9]+\\":|\{ "[a-z_0-9]+", memory->' "$source/src/cli/inspect_print.c" | tr -dc 'a-z_0-9\n' |
+	sed 's/memory$//' | sort -u | while read -r member; do
+	grep -qwF -- "$member" "$work" || { echo "odfork.1 does not say $member, of inspect --json"; exit 1; }
+done
 says odf_kernel_verify.3 '\bODF_KERNEL_(CHECK|INTERFACE)_[A-Z_]*[A-Z]\b' include/odfork.h
 sed -n 's/^\t\[ODF_KERNEL_[A-Z_]*\] = { *"\([a-z_]*\)".*/\1/p; s/^\t\[ODF_KERNEL_[A-Z_]*\] = "\([a-z_]*\)".*/\1/p' \
 	"$source/src/strategy/names.c" | while read -r name; do

@@ -31,15 +31,15 @@ static void test_no_heap(void **unused)
 {
 	struct allocator allocator = { .kind = ALLOCATOR_LIBC };
 	struct findings findings = {
-		.heap = SETTINGS_HEAP_OFF, .kernel = ODF_REASON_NONE, .settles = true, .threshold = 32 << 20,
-		.allocator = &allocator,
+		.by_kernel = true, .settles = true, .threshold = 32 << 20, .allocator = &allocator,
 	};
 
 	(void)unused;
 	expect(&findings, APP "no heap: the kernel's on-demand fork needs none\n");
-	findings.kernel = ODF_REASON_KERNEL_NOT_OFFERED;
+	findings.heap = SETTINGS_HEAP_OFF;
 	expect(&findings, APP "no heap: ODFORK_HEAP=off\n");
 	findings.heap = SETTINGS_HEAP_ON;
+	findings.by_kernel = true; /* who asks for a heap gets one */
 	findings.region = ODF_REASON_REGION_NO_REMAP;
 	expect(&findings,
 	       APP "no heap: this kernel cannot move a shared mapping and leave its place mapped (Linux 5.13)\n");
@@ -50,10 +50,7 @@ static void test_no_heap(void **unused)
 static void test_allocators(void **unused)
 {
 	struct allocator allocator = { .kind = ALLOCATOR_LIBC, .where = "/lib/libc.so.6" };
-	struct findings findings = {
-		.kernel = ODF_REASON_KERNEL_NOT_OFFERED, .settles = true, .threshold = 32 << 20,
-		.allocator = &allocator,
-	};
+	struct findings findings = { .settles = true, .threshold = 32 << 20, .allocator = &allocator };
 
 	(void)unused;
 	expect(&findings, APP "its malloc is libc's: once it has grown past 32 MiB, what that has is in regions where "
@@ -80,9 +77,7 @@ static void test_allocators(void **unused)
 static void test_settling(void **unused)
 {
 	struct allocator allocator = { .kind = ALLOCATOR_OTHER, .where = "/app" };
-	struct findings findings = {
-		.kernel = ODF_REASON_KERNEL_NOT_VERIFIED, .threshold = 32 << 20, .allocator = &allocator,
-	};
+	struct findings findings = { .threshold = 32 << 20, .allocator = &allocator };
 
 	(void)unused;
 	expect(&findings, APP "its malloc is one of its own (/app): once it has grown past 32 MiB, what that maps is "

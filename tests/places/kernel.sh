@@ -237,6 +237,24 @@ expect "and nothing on a stock kernel" "forks=0" -- "$build/odfork" run -- /usr/
 grep -q ODFORK_KERNEL "$work/out"
 result $((! $?)) "not even the variable"
 
+# Whether there is a heap the library decides, whatever odfork run has to say.
+for log in "" --log; do
+	expect "odfork run $log: no heap beside the kernel's" "heap=off heap_reason=heap_kernel" --kernel=held -- \
+		"$build/odfork" run $log -- "$tests/kernel_facts_shared" heap 32
+	[ -z "$log" ] || grep -q "no heap: the kernel's on-demand fork needs none" "$work/err"
+	result $? "and says so, if it is to"
+	expect "odfork run $log: nor by name" "heap=off heap_reason=heap_kernel" --kernel=held --fault=discard -- \
+		"$build/odfork" run $log --strategy=kernel -- "$tests/kernel_facts_shared" heap 32
+	[ -z "$log" ] || grep -q "no heap: the kernel's on-demand fork needs none" "$work/err"
+	result $? "which it says"
+	for strategy in region fork; do
+		expect "odfork run $log --strategy=$strategy" "bit=0" --kernel=held -- "$build/odfork" run $log \
+			--strategy=$strategy -- "$tests/kernel_facts_shared" heap 32
+		! grep -q 'heap_kernel\|heap_off' "$work/out" && ! grep -q "no heap: the kernel" "$work/err"
+		result $? "is not the kernel's, and so a heap is not in its place"
+	done
+done
+
 # ---- Preloaded -------------------------------------------------------------------------------------------------------
 preload() { # LIKE expect, the program preloaded
 	ODFORK_STATS=$work/stats ODFORK_LOG=1

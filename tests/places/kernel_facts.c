@@ -11,6 +11,7 @@
  *   kernel_facts libc MIB               fork() itself, which is interposed where the library is preloaded
  *   kernel_facts execs MIB              and the child executes this program to see what is left of the switch
  *   kernel_facts handler MIB            in a signal handler
+ *   kernel_facts heap MIB               whether there is a heap
  *   kernel_facts undisturbed            what a verification leaves of the process
  *   kernel_facts threads BIT            threads fork on demand, one plainly, others come and go; the bit that a child
  *                                       must have
@@ -128,6 +129,19 @@ static int command_libc(bool execute)
 	return 0;
 }
 
+static int command_heap(void)
+{
+	odf_heap_info info = ODF_HEAP_INFO_INIT;
+
+	REQUIRE(odf_heap_info_get(&info) == 0);
+	printf("heap=%s\nheap_reason=%s\nbit=%c\n",
+	       info.state == ODF_HEAP_OFF	  ? "off"
+	       : info.state == ODF_HEAP_AWAKE ? "awake"
+					      : "asleep",
+	       odf_reason_name(info.reason), bit());
+	return 0;
+}
+
 static int command_spawn(void)
 {
 	static const odf_strategy strategies[] = {
@@ -210,5 +224,7 @@ int main(int argc, char **argv)
 		return command_libc(true);
 	if (strcmp(what, "handler") == 0)
 		return command_handler();
+	if (strcmp(what, "heap") == 0)
+		return command_heap();
 	return 2;
 }
