@@ -358,8 +358,8 @@ typedef struct odf_rlimit {
 #define ODF_SPAWN_TTY_FD            0x80000ull     /* the terminal of FOREGROUND is the one open at `tty_fd` */
 #define ODF_SPAWN_KEEP_GROUPS       0x100000ull    /* with UID: the supplementary groups stay the caller's */
 #define ODF_SPAWN_USER_GROUPS       0x200000ull    /* with UID: the supplementary groups are those that the user
-                                                      `uid` has in the group database, with `gid`, or else his own
-                                                      group, among them: as initgroups. Looked up by the caller
+                                                      `uid` has in the group database, with `gid`, or else the user's
+                                                      own group, among them: as initgroups. Looked up by the caller
                                                       (getpwuid_r, getgrouplist) */
 #define ODF_SPAWN_SIGDEFAULT        0x400000ull    /* the signals in `sigdefault` have their default disposition */
 #define ODF_SPAWN_SEARCH_CHILD_PATH 0x800000ull    /* as SEARCH_PATH, in the PATH of the child's environment. Not

@@ -55,7 +55,7 @@ static void open_device(struct full_gain *gain)
 	if (stat(DEVICE, &device) != 0 || !S_ISCHR(device.st_mode))
 		return;
 	fd = open(DEVICE, O_RDWR | O_CLOEXEC);
-	/* its mode is not what is in the way: the list of a container's devices, say */
+	/* not refused by the file mode, but by a device cgroup, for example: setfacl would not help */
 	if (fd >= 0 || errno != EACCES) {
 		if (fd >= 0)
 			close(fd);
@@ -80,7 +80,7 @@ struct full_gain full_gain_ask(const odf_capabilities *capabilities)
 	struct full_gain gain = { .closed = false };
 	int error;
 
-	/* Nothing is missing, or it is not rights that are. */
+	/* All is there, or what is missing is not a permission. */
 	if (capabilities->strategy[ODF_STRATEGY_KERNEL] == ODF_REASON_NONE ||
 	    capabilities->strategy[ODF_STRATEGY_REGION] != ODF_REASON_NONE ||
 	    odf_probe_get(ODF_PROBE_UFFD_MINOR, NULL) != ODF_ANSWER_NO ||

@@ -318,7 +318,7 @@ static enum outcome set_busy_retry(struct spawn_options *spawn, const char *valu
 
 static const struct {
 	const char *name;
-	uint64_t flag; /* that it is all of */
+	uint64_t flag; /* the ODF_SPAWN_* flag that the option sets; 0: none, or the setter's choice */
 	enum { VALUE, NO_VALUE, ANY } has;
 	spawn_setter *set;
 } options[] = {

@@ -49,7 +49,7 @@ static bool is_mere_advice(long advice)
 	}
 }
 
-/* Advice that changes no mapping, which the kernel takes for the memory of a file as for other. */
+/* Advice that changes no mapping and means the same for the memory of a file. */
 static bool is_passing_advice(long advice)
 {
 	switch (advice) {
@@ -64,7 +64,8 @@ static bool is_passing_advice(long advice)
 	}
 }
 
-/* Memory of which the kernel knows no more after it than before, or what it would forget with the next mapping. */
+/* Advice after which young memory is still plain: the kernel keeps nothing about it, or loses what it keeps when
+ * mappings merge. */
 static bool leaves_young(long advice)
 {
 	switch (advice) {
@@ -99,12 +100,12 @@ static bool ends_youth(long advice)
 /* A part of it may have been unmapped past us. */
 static bool is_there(const struct span *span)
 {
-	if (span->inherited && !region_is_unfiltered()) /* who may punish the question */
+	if (span->inherited && !region_is_unfiltered()) /* a seccomp filter may kill for msync */
 		return true;
 	return sys_call3(SYS_msync, span->start, span->length, MS_ASYNC) != -ENOMEM;
 }
 
-/* What follows is locked, past us, and its own turn. False: all of it is. */
+/* Ends the span where memory begins that was locked by a call that was not seen. False: all of the span is locked. */
 static bool end_before_locks(struct span *span)
 {
 	size_t free = 0, end = span->length;

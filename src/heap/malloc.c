@@ -15,7 +15,7 @@ void heap_set_malloc(bool (*is_libcs)(void), bool (*see)(void))
 	see_within = see;
 }
 
-/* Asks the loader, once: not where nobody wants to know. */
+/* Asks the loader at the first call and keeps the answer. */
 static bool is_libcs(void)
 {
 	enum { UNKNOWN, ANOTHERS, LIBCS };

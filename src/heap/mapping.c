@@ -42,7 +42,7 @@ long heap_munmap(void *address, size_t length)
 
 /* ---- mmap ---- */
 
-/* What the region can be: no more and no less than this. */
+/* Only private anonymous memory with read and write permission can be put into a region at once. */
 static bool is_plain(int protection, int flags)
 {
 	return protection == (PROT_READ | PROT_WRITE) &&
@@ -155,7 +155,7 @@ bool span_exceeds_machine(size_t length)
 	       length / machine.mem_unit > machine.totalram + machine.totalswap;
 }
 
-/* By the program, to be written. */
+/* The program maps memory that it can write: counts towards waking. */
 static void note_wanted(size_t length, int protection, bool reserved)
 {
 	if (protection == HEAP_ALL_RIGHTS)

@@ -134,7 +134,7 @@ odf_reason pinned_anonymous(const char *name, enum pinned_way way)
 	if (strncmp(name, start, sizeof start - 1) != 0)
 		return ODF_REASON_HEAP_DEVICE;
 	name += sizeof start - 1;
-	/* One that was received is about the memory of him who made it; one that is found may have been made by this
+	/* One that was received is about the memory of its maker; one that is found may have been made by this
 	 * process. */
 	if (strncmp(name, "[userfaultfd]", 13) == 0)
 		return way == PINNED_FOUND ? ODF_REASON_HEAP_USERFAULT : ODF_REASON_NONE;

@@ -21,7 +21,8 @@ static void note_process(void)
 		atomic_store_explicit(heap_process, (int)sys_call0(SYS_getpid), memory_order_relaxed);
 }
 
-/* In the only thread of a process, without a call: what glibc notes as the owner of a mutex. */
+/* The thread id of a single-threaded process is its pid. It is read from the owner field of a glibc mutex, without a
+ * system call. */
 void heap_note_process_quietly(void)
 {
 	int thread = 0;

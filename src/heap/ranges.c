@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * A range is one word, and is changed from one value to another or not at all. Were it two, a thread that has read
- * the start could read the end of another range, which has come to the same place since; and then cut that one short,
- * whose owner finds a pointer of its own that nobody knows. A word that is the same again is the same range again:
+ * the start could read the end of another range, which has come to the same place since; and would shorten that one,
+ * which belongs to another mapping. A word that is the same again is the same range again:
  * who unmaps owns what it unmaps, so that no other can overlap it.
  */
 #include "ranges.h"

@@ -26,7 +26,8 @@
 #define SECCOMP_FILTER_FLAG_NEW_LISTENER 0x08
 #endif
 #define FLAG_SPEC_ALLOW 0x04
-/* What hangs in there hangs for a supervisor that nobody asked. */
+/* A trial that hangs waits for a supervisor (SECCOMP_RET_USER_NOTIF) that does not answer: it is killed after so
+ * long. */
 #define TRIAL_SECONDS 3
 
 /* How far a trial came, in memory that it shares with us. */
@@ -167,7 +168,7 @@ void heap_before_filter(enum heap_filter how, unsigned long flags, const void *p
 /* ---- Filters that were there first ---- */
 
 static atomic_bool has_forked;
-static atomic_uint passed; /* so many filters, and one more */
+static atomic_uint passed; /* the number of filters that a trial passed, plus 1; 0: none yet */
 
 void heap_note_fork(void)
 {

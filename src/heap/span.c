@@ -76,7 +76,7 @@ struct span span_at(char *at, char *end)
 	return span;
 }
 
-/* Islands that their maker's children do not get are not in this process, which is one. */
+/* Islands with MADV_DONTFORK were not inherited: this process, a child, does not have them. */
 void heap_forget_what_is_not_here(odf_region *region, size_t length)
 {
 	for (size_t at = 0; at < length;) {
@@ -164,7 +164,7 @@ long span_cut(struct span *span)
 	return 0;
 }
 
-/* As good as it goes: who asked has had his answer. */
+/* As good as it goes: the caller has had its answer. */
 void span_keep_advice(char *start, size_t length, unsigned advice)
 {
 	if (advice & KEPT_DONTFORK)
@@ -194,7 +194,7 @@ long span_zero(struct span *span)
 	return 0;
 }
 
-/* Not what is zeros: it would only take memory there. */
+/* Pages of zeros are not copied, so that they take no memory at the target. */
 void span_copy(char *to, const char *from, size_t length)
 {
 	static const char zeros[HEAP_PAGE];
@@ -340,8 +340,8 @@ bool span_is_sealed(char *at, char *end)
 	return false;
 }
 
-/* Where nobody's mappings lie whose address the kernel chooses, nor any that the program can map with MAP_32BIT: a gap
- * among its own stays one. */
+/* An address range in which the kernel places no mapping by itself, nor one of MAP_32BIT: a gap among the program's
+ * mappings stays a gap. */
 #define APART_FROM ((uintptr_t)15 << 40)
 #define APART_SIZE ((uintptr_t)4 << 40)
 #define APART_STEP ((uintptr_t)4 << 20)

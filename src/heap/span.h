@@ -108,7 +108,7 @@ static inline bool is_young_kind(int flags)
 /* What lists say of a place that the kernel has just found free, and given, is history, of system calls past us:
  * lost. */
 void span_forget_history(char *address, size_t length);
-/* What the kernel knows of this memory is not what it knows of any; or it does. */
+/* The memory got attributes that only the kernel keeps (locks, advice), and is not adopted; or it has none. */
 void span_forget_young(char *address, size_t length);
 void span_note_young(char *address, size_t length, int protection);
 /* What was opened without the lock is in the list as it is now. */

@@ -122,11 +122,11 @@ void heap_note_reserved(void)
 	atomic_store_explicit(&has_reserved, true, memory_order_relaxed);
 }
 
-/* So many times the threshold are much, of what is mapped and not in use. */
+/* Memory that is mapped and not yet used wakes the heap when it is this many times the threshold. */
 #define UNUSED_THRESHOLDS 2
 
-/* A look takes some microseconds, which one fork in a loop of many is to pay; and the handler of a fork that comes by
- * the preload's function finds that this has looked. */
+/* A look takes some microseconds. At most one fork in LOOK_NS pays for it; the atfork handler that runs after the
+ * interposed fork does not look again. */
 #define LOOK_NS 1000000u
 
 static bool has_grown(void)
@@ -145,7 +145,7 @@ static bool has_grown(void)
 	return statm_private_bytes() >= threshold;
 }
 
-/* Asks nothing of the kernel in a process of which there is nothing to find out. */
+/* Makes no system call unless the heap waits for a fork, memory was reserved, or regions were inherited. */
 void heap_before_fork(void)
 {
 	bool may_wake = (atomic_load_explicit(&waits_for_a_fork, memory_order_relaxed) && !heap_waits_for_a_fork()) ||

@@ -21,7 +21,7 @@ struct crew {
 	int file;              /* -1 */
 	struct pool_process manager;
 	odf_pool *own_pool;    /* made for this crew's one task */
-	/* Of all that follows, and of the tasks' `settled` and `given`. */
+	/* Protects the members below, and `settled` and `given` of each task. */
 	pthread_mutex_t lock;
 	atomic_bool is_over;   /* no more tasks, and each that there is has its answer */
 	unsigned backed;       /* slots below this have memory */

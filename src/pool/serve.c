@@ -186,7 +186,8 @@ static void answer(int tell, enum pool_message_kind kind, int value, int fd)
 {
 	struct pool_message message = { .kind = kind, .value = value };
 
-	/* There is room for the two answers that there are. Whoever asked may be gone. */
+	/* The socket buffer holds both messages, so this does not block. It fails if the caller is gone, which is no
+	 * error. */
 	(void)pool_send(tell, &message, NULL, 0, &fd, fd >= 0 ? 1 : 0, 0);
 }
 
@@ -250,7 +251,7 @@ static bool take_order(void)
 		make(&order);
 		return true;
 	}
-	/* Cut short, for want of descriptors: he who asked finds that his end is closed. */
+	/* Cut short, for want of descriptors: the caller finds that its end is closed. */
 	if (length == -EMSGSIZE && order.count > 0)
 		answer(order.fds[0], POOL_MADE, -EMFILE, -1);
 	for (size_t i = 0; i < order.count; i++)

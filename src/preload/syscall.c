@@ -156,7 +156,7 @@ static bool look_at_prctl(const long w[6])
 	return false;
 }
 
-/* The kernel will know this memory by what is behind it. */
+/* A futex without FUTEX_PRIVATE_FLAG is identified by its file and offset: its page is taken out of the region. */
 static bool look_at_futex(const long w[6])
 {
 	if (!(w[1] & FUTEX_PRIVATE_FLAG))

@@ -10,7 +10,7 @@
 #include "bits.h"
 #include "internal.h"
 
-/* Makers and destroyers, one at a time: the first starts the keeper and the last ends it. */
+/* Serialises creating and destroying regions: the first region starts the keeper, the last one ends it. */
 static struct process_lock making;
 
 static size_t round_up(size_t size, size_t unit)

@@ -6,8 +6,9 @@
  *
  * Invariant 2 demands that nobody does: the child's one thread is on its way to exit_group, with all signals blocked,
  * no other process shares its memory (vfork, CLONE_VM), which the kernel tells (below), and nothing is open by which
- * the kernel might still read it (the caller's to know). Whom it has forked has tokens of his own. Only who reads it
- * from outside meanwhile, as a debugger does that stops it in exit, may find what its parent has written since.
+ * the kernel might still read it (the caller's to know). Its own children have their own token mappings. Only a
+ * process that reads this memory from outside at that moment (a debugger that stops it in exit) may see what the parent
+ * has written since.
  *
  * A word in a page that parent and children share counts such ends, and the keeper sleeps on it.
  */
@@ -69,7 +70,7 @@ static bool has_much(void)
 	return sys_call2(SYS_getrusage, RUSAGE_SELF, &usage) == 0 && usage.ru_minflt >= FAULTS_LEAST;
 }
 
-/* unshare(CLONE_VM) does nothing for who shares his memory with nobody, and fails for everybody else. */
+/* unshare(CLONE_VM) does nothing for a process that shares its memory with nobody, and fails for any other. */
 static bool is_alone(void)
 {
 	return sys_call1(SYS_unshare, CLONE_VM) == 0;

@@ -2,8 +2,8 @@
  *
  * The file behind a region. Where the machine gives ordinary memory large pages unasked (transparent huge pages:
  * always), a memfd would fall behind it, as the kernel decides about its pages by a setting of their own. A file
- * system of the same kind that nobody else sees can be told to have them. It takes CAP_SYS_ADMIN, which everybody has
- * in a user namespace of his own: a child that shares the table of descriptors makes one, and the files in it, and
+ * system of the same kind that nobody else sees can be told to have them. It takes CAP_SYS_ADMIN, which a process has
+ * in a user namespace of its own: a child that shares the table of descriptors makes one, and the files in it, and
  * ends. Where that is forbidden, the memfd it is. As the keeper gives up the right to do any of this, and to open a
  * file a second time, it makes some in advance: empty ones, of a microsecond or two each.
  */

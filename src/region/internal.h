@@ -53,11 +53,11 @@
  *
  * Invariants, each named where it is kept ("Invariant 3"):
  *   1. No page of a frozen file changes that a descendant may see: none at all while one may map it, but for those
- *      that every descendant has as his own (older.c).
+ *      that every descendant has as its own (older.c).
  *   2. The test for descendants is exact: a token page, mapped shared and of a writable file, goes to every descendant
  *      with the snapshot however it was made, and can be sealed against writing exactly when no mapping of it is left.
- *      One token per freeze, or two of which older descendants have the one and younger ones the other. Who gives his
- *      up is alone with his memory and makes no call any more but the one that ends him (ends.c).
+ *      One token per freeze, or two of which older descendants have the one and younger ones the other. One that
+ *      gives its own up is alone with its memory and makes no call any more but the one that ends it (ends.c).
  *   3. A child that did not come through us never shares memory with us: home is MADV_DONTFORK where it is LIVE, and
  *      all of it from the question about descendants until the next freeze; in a window but for its anonymous memory,
  *      which has nothing of the file's. A child may have a token without home, which only makes the answer late, but

@@ -140,7 +140,7 @@ int region_give_up(struct odf_region *region, odf_reason reason)
 	if (region->inherited || region->left)
 		return 0;
 	region->left_reason = reason;
-	region->shed = region->extents != NULL && !region_lock_is_keepers() && /* who has limits of his own */
+	region->shed = region->extents != NULL && !region_lock_is_keepers() && /* which has limits of its own */
 		       region_address_space_is_limited();
 	if (region->shed) {
 		shed(region);
@@ -328,8 +328,8 @@ int region_drain(struct odf_region *region, size_t most)
 		}
 		limit = end - at < DRAIN_SLICE ? end : at + DRAIN_SLICE;
 		next = own_slice(region, file, at, limit, &slice);
-		/* Only now: who comes by a clone from here on has pages of his own, or his parent's, and who came
-		 * before holds the token. */
+		/* Only now: a child that a clone makes from here on has pages of its own, or its parent's, and one
+		 * that came before holds the token. */
 		if (slice.count > 0)
 			error = region_lock_is_keepers() && !region->doubt ? region_token_ask(region) : EBUSY;
 		for (unsigned i = 0; i < slice.count && error == 0; i++)

@@ -4,12 +4,12 @@
  * and the file's under it, which those children may read that were made before it was written. Where the next child
  * always comes before the last one has gone, that grows to all of the memory. So children are told apart:
  *
- *   look   Which pages are the process's own by now. Who is made from here on inherits these as his own, and never
- *          sees the file's under them; he gets another token than those before him.
+ *   look   Which pages are the process's own by now. A child that is made from here on inherits these as its own,
+ *          and never sees the file's under them; it gets another token than those before it.
  *   drop   When none of those is left (token.c), the file's pages under these are nobody's, and are given back.
  *
- * Of invariant 1 this keeps what matters: no page of the file changes that a descendant can see. Who took back one of
- * his own pages past the library sees the file's; he gets zeros then, as he would have without a region.
+ * Of invariant 1 this keeps what matters: no page of the file changes that a descendant can see. One that took
+ * back one of its own pages past the library sees the file's; it gets zeros then, as it would have without a region.
  *
  * By the keeper. A page that was the process's own at the look, and is not any more at the drop, was given back, and
  * has zeros over it, or has gone elsewhere with its mapping.

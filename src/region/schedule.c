@@ -34,9 +34,9 @@
  * find half of the region FROZEN. */
 #define PAUSE_MOST_NS  4000000u
 #define PAUSE_PART     64u
-/* Who waits for the lock of the address space gets it while nobody wants it for so long: else it is taken before he
- * has woken, over and over, for 4 ms at a time (the kernel's). A fork that comes soon is worth that to as much as it
- * would take itself. */
+/* A thread that waits for the lock of the address space gets it while nobody wants it for so long: else it is taken
+ * before that has woken, over and over, for 4 ms at a time (the kernel's). A fork that comes soon is worth that to as
+ * much as it would take itself. */
 #define PAUSE_SHORT_NS 60000u
 #define PAUSE_SHARE    4u
 #define UNPAUSED_NS    20000000u
@@ -158,7 +158,7 @@ uint64_t schedule_until_fork(uint64_t since, const uint64_t distances[SCHEDULE_D
 
 	if (distance == 0 || distance == SCHEDULE_NEVER)
 		return SCHEDULE_NEVER;
-	/* Who is late may be about to come, or have stopped: half of his time so far is between the two. */
+	/* A fork that is late may be about to come, or never come: half of the time so far is between the two. */
 	return distance > since ? distance - since : since / 2;
 }
 

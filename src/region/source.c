@@ -120,7 +120,8 @@ static bool has_no_memory(const struct odf_region *region, size_t at, size_t lim
 }
 
 /* A large page reaches beyond the memory that was first written in it, to where the region has none: nobody gives back
- * what lies there. It goes with its neighbour; should that fail, with the next one. */
+ * what lies there. The part beyond is removed together with the memory before it, or, if that fails, with the memory
+ * after it. */
 static void remove_beyond(struct odf_region *region, size_t from, size_t end)
 {
 	size_t low = from / REGION_TABLE * REGION_TABLE, high = (end + REGION_TABLE - 1) / REGION_TABLE * REGION_TABLE;

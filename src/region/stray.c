@@ -44,7 +44,7 @@ static bool is_astray(const struct odf_region *region, const struct region_mappi
 	       mapping->start >= region->scratch + 2 * region->work_size;
 }
 
-/* Not what is zeros: it would only take memory. */
+/* Pages of zeros are not copied, so that they take no memory at the target. */
 static void copy_pages(char *to, const char *from, size_t length)
 {
 	static const char zeros[REGION_PAGE];

@@ -17,7 +17,7 @@
 /* A change of user or group id makes the kernel withdraw the dumpable mark from the memory, so that the new user
  * cannot trace the process; and while it is shared, the memory is the caller's too. The caller's mark is put back
  * once no child runs on this memory as somebody else: by the last of those that are under way. None waits for
- * another one's exec, which the new user can delay as long as he likes. */
+ * another one's exec, which the new user can delay at will. */
 static struct {
 	struct process_lock lock; /* held for a few instructions, all signals blocked */
 	long process;             /* of which the rest speaks: in a forked child nobody is under way */
