@@ -245,8 +245,12 @@ def job_aims(directory):
                    row["rate_to_plain"],
                    verdict(float(row["rate_to_plain"]) > 1)]
     fuzz = [r for r in rows(directory, "heap-fuzz.csv")[1] if r["variant"] == "library"]
+    # The same target in the newer of the two files.
+    newer = {r["mib"]: r for r in rows(directory, "heap-asan.csv")[1]
+             if r["variant"] == "library" and r["sanitizer"] == "none"}
     for row in fuzz:
         aim = 9.35 if row is fuzz[-1] else 2.26
+        row = newer.get(row["mib"], row)
         yield ["AFL++, %s: executions a second, to plain" % amount(row["mib"]), "at least %s" % aim,
                row["rate_to_plain"],
                verdict(float(row["rate_to_plain"]) >= aim)]
