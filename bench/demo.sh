@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # The main job on real input: installs what is missing, builds, and shows on this machine
-#   1. Debian's redis-server with half a gibibyte of keys, unmodified, under libodfork: a snapshot, and what was intercepted;
+#   1. Debian's redis-server with half a gibibyte of keys, unmodified, under libodfork: a snapshot, and what was
+#      intercepted;
 #   2. the same with a gibibyte, plain and with the library preloaded: what Redis says that its forks took;
 #   3. programs launched from a process of one gibibyte, by fork and exec and by odf_spawn;
 #   4. forks of a process with up to a gibibyte, plain and with its memory in a region.
@@ -106,7 +107,8 @@ records = [json.loads(line) for line in open(sys.argv[1])]
 forks = [r for r in records if r["call"] == "fork"]
 assert forks, "no fork was intercepted"
 for r in forks:
-    print("intercepted %s: strategy %s (%s), redis-server was held %.1f ms" % (r["call"], r["strategy"], r["reason"], r["held_us"] / 1000))
+    print("intercepted %s: strategy %s (%s), redis-server was held %.1f ms"
+          % (r["call"], r["strategy"], r["reason"], r["held_us"] / 1000))
 SHOW
 stop
 
@@ -137,13 +139,15 @@ for row in csv.DictReader(open(sys.argv[1])):
           % (row["way"], float(row["median_us"]), float(row["p99_us"]), float(row["to_fork"])))
 SHOW
 
-say "Forks of a process that holds much memory: the call, and forks without end with 1 % of the memory written in between (medians)"
+say "Forks of a process that holds much memory: the call, and forks without end with 1 % of the memory written in \
+between (medians)"
 "$build/bench/bench_fork" --quick --only held,steady --csv "$work/fork" 2> "$work/fork.log" ||
 	{ cat "$work/fork.log" >&2; exit 1; }
 cat "$work/fork.log"
 python3 - "$work" << 'SHOW'
 import csv, os, sys
-names = {"p4k": "fork, 4 KiB pages", "p2m": "fork, 2 MiB pages", "region": "region", "region_next": "region, forked again at once",
+names = {"p4k": "fork, 4 KiB pages", "p2m": "fork, 2 MiB pages",
+         "region": "region", "region_next": "region, forked again at once",
          "empty": "fork, no memory", "empty_next": "fork, no memory, again at once"}
 for name, what in (("held", "caller held"), ("steady", "without end")):
     path = os.path.join(sys.argv[1], "fork-%s.csv" % name)

@@ -125,11 +125,13 @@ set multiplot layout $(echo "$gibs" | wc -w),1 title "Redis: worst latency of th
 set logscale y
 set ylabel "microseconds"
 set yrange [50:*]
-rows(gib, variant) = "< awk -F, -v gib=".gib." -v variant=".variant." '\$1 == gib && \$2 == variant' $results/heap-saves-timeline.csv"
+rows(gib, variant) = "< awk -F, -v gib=".gib." -v variant=".variant." '\$1 == gib && \$2 == variant' " \
+	."$results/heap-saves-timeline.csv"
 do for [gib in "$gibs"] {
 	set title gib." GiB"
 	set xlabel "seconds since BGSAVE"
-	plot for [v in "plain library"] rows(gib, v) using (\$4 / 1000):6 with steps linewidth 1.5 linecolor rgb color(v) title v
+	plot for [v in "plain library"] rows(gib, v) using (\$4 / 1000):6 with steps linewidth 1.5 \
+		linecolor rgb color(v) title v
 }
 PLOT
 
@@ -145,7 +147,8 @@ plot for [v in "plain library"] rows(v) using 1:4:5:6 with yerrorlines linewidth
 PLOT
 
 plot threshold << PLOT
-set title "Fork of a small process: plain, and with the heap awake (median; dashed: with its writes before it and the child's end)"
+set title "Fork of a small process: plain, and with the heap awake " \
+	."(median; dashed: with its writes before it and the child's end)"
 set xlabel "memory of the process"
 set ylabel "microseconds"
 set logscale x 2
@@ -153,8 +156,10 @@ set logscale y
 set xtics ()
 set for [i = 2:8] xtics add (mib(2 ** i) 2 ** i)
 rows(variant) = "< awk -F, -v variant=".variant." '\$2 == 1 && \$3 == variant' $results/heap-threshold.csv"
-plot for [v in "plain library"] rows(v) using 1:4 with linespoints linewidth 2 linecolor rgb color(v) title v.", held", \
-	for [v in "plain library"] rows(v) using 1:7 with lines dashtype 2 linewidth 2 linecolor rgb color(v) title v.", all"
+plot for [v in "plain library"] rows(v) using 1:4 with linespoints linewidth 2 \
+		linecolor rgb color(v) title v.", held", \
+	for [v in "plain library"] rows(v) using 1:7 with lines dashtype 2 linewidth 2 \
+		linecolor rgb color(v) title v.", all"
 PLOT
 
 plot cost << PLOT
@@ -167,9 +172,10 @@ settings = system("awk -F, 'NR > 2 && !(\$1 in seen) { seen[\$1]; print \$1 }' $
 rows(pages) = "< awk -F, -v pages=".pages." '\$1 == pages && \$4 == \"library\"' $results/heap-cost.csv"
 set arrow from 0.95, graph 0 to 0.95, graph 1 nohead linecolor rgb 0x888888
 set offsets 0, 0, 0.7, 0.7
-plot rows(word(settings, 1)) using 9:(-\$0):10:11:yticlabel(2) with xerrorbars pointtype 7 pointsize 0.6 linecolor rgb 0x0072b2 \
-	title "huge pages: ".word(settings, 1), for [i = 2:words(settings)] rows(word(settings, i)) using 9:(-\$0 - 0.3):10:11 with xerrorbars \
-	pointtype 7 pointsize 0.6 linecolor rgb 0xe69f00 title "huge pages: ".word(settings, i)
+plot rows(word(settings, 1)) using 9:(-\$0):10:11:yticlabel(2) \
+		with xerrorbars pointtype 7 pointsize 0.6 linecolor rgb 0x0072b2 title "huge pages: ".word(settings, 1), \
+	for [i = 2:words(settings)] rows(word(settings, i)) using 9:(-\$0 - 0.3):10:11 \
+		with xerrorbars pointtype 7 pointsize 0.6 linecolor rgb 0xe69f00 title "huge pages: ".word(settings, i)
 PLOT
 
 if [ $results = bench/results ]; then

@@ -57,14 +57,17 @@ set termoption noenhanced
 set xtics (16, 64, 256, "1 GiB" 1024, "8 GiB" 8192)
 set format y "%.0f"
 ways = "\"fork+exec\" \"glibc posix_spawn\" \"odf_spawn\" \"pool (waits for exec)\" \"pool (returns at once)\""
-plot for [way in ways] "< awk -F, -v way='".way."' '\$2 == 1 && \$3 == way' $results/pool-spawn.csv" using 1:4 with linespoints linewidth 2 title way
+plot for [way in ways] "< awk -F, -v way='".way."' '\$2 == 1 && \$3 == way' $results/pool-spawn.csv" \
+	using 1:4 with linespoints linewidth 2 title way
 set output "$results/pool-tasks.svg"
 set title "Small tasks a second, as many at once as suits"
 set ylabel "tasks a second"
 set format y "10^{%L}"
 set termoption enhanced
-ways = "\"odf_pool_submit\" \"CPython multiprocessing.Pool (forkserver) map\" \"CPython multiprocessing.Pool (fork) map\" \"CPython ProcessPoolExecutor (forkserver)\" \"fork for each\""
-plot for [way in ways] "< awk -F, -v way='".way."' '\$2 == way && \$3 > 1' $results/pool-tasks.csv" using 1:4 with linespoints linewidth 2 title way noenhanced
+ways = "\"odf_pool_submit\" \"CPython multiprocessing.Pool (forkserver) map\" " \
+	."\"CPython multiprocessing.Pool (fork) map\" \"CPython ProcessPoolExecutor (forkserver)\" \"fork for each\""
+plot for [way in ways] "< awk -F, -v way='".way."' '\$2 == way && \$3 > 1' $results/pool-tasks.csv" \
+	using 1:4 with linespoints linewidth 2 title way noenhanced
 PLOT
 /usr/bin/python3 bench/tables.py
 cat $results/pool-*.csv

@@ -15,5 +15,7 @@ bench_prepare() {
 	ninja -C build-demo > /dev/null
 	exec 9> build-demo/benchmark.lock
 	flock -n 9 || { echo "Waiting for another benchmark to end" >&2; flock 9; }
-	machine="$(uname -sr), $(nproc) CPUs, $(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo | awk '{ printf "%.0f GiB", $1 / 1048576 }'), glibc $(getconf GNU_LIBC_VERSION | cut -d' ' -f2), $(date -u +%Y-%m-%d), load $(cut -d' ' -f1 /proc/loadavg) when it began"
+	machine="$(uname -sr), $(nproc) CPUs, $(awk '/^MemTotal:/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo)"
+	machine="$machine, glibc $(getconf GNU_LIBC_VERSION | cut -d' ' -f2), $(date -u +%Y-%m-%d)"
+	machine="$machine, load $(cut -d' ' -f1 /proc/loadavg) when it began"
 }

@@ -46,7 +46,8 @@ results=bench/results
 				$3 == "fork+exec" { forked = $4 }
 				FILENAME ~ /rows/ { print; next }
 				{
-					print $1, $2, $3, $4, $5, sprintf("%.3f", $4 / floor), sprintf("%.2f", forked / $4), $6
+					to_floor = sprintf("%.3f", $4 / floor)
+					print $1, $2, $3, $4, $5, to_floor, sprintf("%.2f", forked / $4), $6
 				}' \
 				build-demo/rows.csv build-demo/cpython.csv
 			header=no
@@ -84,7 +85,8 @@ set xtics (16, 64, 256, "1 GiB" 1024, "8 GiB" 8192)
 set format y "%.0f"
 ways = "\"fork+exec\" \"CPython subprocess\" \"GLib g_spawn_async\" \"libuv uv_spawn\" \
 	\"newer libuv uv_spawn\" \"glibc posix_spawn\" \"odf_spawn\" \"vfork+execve (floor)\""
-plot for [way in ways] "< awk -F, -v way='".way."' '\$2 == 1 && \$3 == way' $results/spawn.csv" using 1:4 with linespoints linewidth 2 title way
+plot for [way in ways] "< awk -F, -v way='".way."' '\$2 == 1 && \$3 == way' $results/spawn.csv" \
+	using 1:4 with linespoints linewidth 2 title way
 PLOT
 # What stood for the newer libuv before it was in the tables.
 [ -z "$peer" ] || rm -f $results/spawn-newer-libuv.csv

@@ -41,15 +41,16 @@ for percent in $percents; do
 	for pair in $(seq "$pairs"); do
 		$ordinary "$work/written" "$mib" "$percent" "$forks" >> "$work/0.$percent"
 		for library in $(seq "$number"); do
-			LD_PRELOAD=$work/$library.so $ordinary "$work/written" "$mib" "$percent" "$forks" >> \
-				"$work/$library.$percent"
+			LD_PRELOAD=$work/$library.so $ordinary "$work/written" "$mib" "$percent" "$forks" \
+				>> "$work/$library.$percent"
 		done
 	done
 done
 # The median of column $2 of file $1, in units of $3.
 median() {
 	cut -d' ' -f"$2" "$1" | sort -n |
-		awk -v unit="$3" '{ v[NR] = $1 } END { printf unit == 1 ? "%.0f" : "%.2f", v[int((NR + 1) / 2)] / unit }'
+		awk -v unit="$3" '{ v[NR] = $1 }
+			END { printf unit == 1 ? "%.0f" : "%.2f", v[int((NR + 1) / 2)] / unit }'
 }
 echo "load $(cut -d' ' -f1 /proc/loadavg) at the end; bench/written.sh $mib $forks $pairs"
 echo

@@ -51,8 +51,8 @@ packages_need() {
 	fi
 	# shellcheck disable=SC2086
 	if ! { $as_root apt-get update && missing=$(packages_of_this_release $missing) &&
-		$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing; } > \
-		"$log" 2>&1; then
+		$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing; } \
+		> "$log" 2>&1; then
 		cat "$log" >&2
 		rm -f "$log"
 		echo "apt-get could not install: $missing" >&2

@@ -21,17 +21,27 @@ describe() { # LIBRARY HEADERS
 		--type-id-style hash --exported-interfaces-only "$1" | sed "s|path='[^']*/src/|path='src/|g"
 }
 compare() { # OLD NEW
-	abidiff --suppr "$work/suppressions" --drop-private-types --no-added-syms --leaf-changes-only "$1" "$2" > \
-		"$work/said" 2>&1 && return 0
+	abidiff --suppr "$work/suppressions" --drop-private-types --no-added-syms --leaf-changes-only "$1" "$2" \
+		> "$work/said" 2>&1 && return 0
 	# Structures say their size, and grow at their end; names of values are added before the one that counts them.
 	# Nothing may be said but that: each new member lies where the structure ended, and of the values that were
 	# there only a count is another.
-	awk '/^$|^Leaf changes summary|^Changed leaf types summary|^(Removed|Functions|Variables)\/?.* summary: 0 Removed, 0 Changed/ { next }
+	awk '/^$|^Leaf changes summary|^Changed leaf types summary/ { next }
+		/^(Removed|Functions|Variables)\/?.* summary: 0 Removed, 0 Changed/ { next }
 		/changed:$/ && /(struct|enum) odf_/ { grown = 1; end = 0; next }
-		grown && /type size hasn.t changed|[0-9]+ enumerator (insertion|change)s?:|::ODF_[A-Z_]*. value|_COUNT. from value/ { next }
-		grown && match($0, /type size changed from [0-9]+/) { split(substr($0, RSTART), word, " "); end = word[5]; next }
+		grown && /type size hasn.t changed|[0-9]+ enumerator (insertion|change)s?:/ { next }
+		grown && /::ODF_[A-Z_]*. value|_COUNT. from value/ { next }
+		grown && match($0, /type size changed from [0-9]+/) {
+			split(substr($0, RSTART), word, " ")
+			end = word[5]
+			next
+		}
 		grown && /[0-9]+ data member insertions?:/ { next }
-		grown && end > 0 && match($0, /at offset [0-9]+/) { split(substr($0, RSTART), word, " "); if (word[3] >= end) next }
+		grown && end > 0 && match($0, /at offset [0-9]+/) {
+			split(substr($0, RSTART), word, " ")
+			if (word[3] >= end)
+				next
+		}
 		grown && /[0-9]+ impacted interfaces?/ { next }
 		{ other = 1 } END { exit other || !grown }' "$work/said"
 }
@@ -59,12 +69,14 @@ try() { # seen|allowed EDIT-OF-THE-HEADER
 	for header in "$source/include" "$work/other"; do
 		{
 			echo '#include <odfork.h>'
-			echo 'int odf_region_info_get(const odf_region *region, odf_region_info *info) { (void)region; return info->size == 0; }'
-			echo 'int odf_spawn(pid_t *pid, const char *file, char *const argv[], char *const envp[], const odf_spawn_options *options,'
-			echo '	odf_report *report) { (void)pid, (void)file, (void)argv, (void)envp; return options == NULL || report->strategy == 0; }'
+			echo 'int odf_region_info_get(const odf_region *region, odf_region_info *info)'
+			echo '{ (void)region; return info->size == 0; }'
+			echo 'int odf_spawn(pid_t *pid, const char *file, char *const argv[], char *const envp[],'
+			echo '	const odf_spawn_options *options, odf_report *report)'
+			echo '{ (void)pid, (void)file, (void)argv, (void)envp; return options == NULL || report->strategy == 0; }'
 		} > "$work/other/small.c"
-		"${ODF_CC:-cc}" -std=gnu11 -D_GNU_SOURCE -g -w -shared -fPIC -I "$header" "$work/other/small.c" -o \
-			"$work/other/small.so"
+		"${ODF_CC:-cc}" -std=gnu11 -D_GNU_SOURCE -g -w -shared -fPIC -I "$header" "$work/other/small.c" \
+			-o "$work/other/small.so"
 		mv "$work/other/small.so" "$work/other/$([ "$header" = "$work/other" ] && echo new || echo old).so"
 	done
 	describe "$work/other/old.so" "$source/include" > "$work/other/old.abi"
@@ -77,6 +89,7 @@ try() { # seen|allowed EDIT-OF-THE-HEADER
 }
 try allowed 's/^\} odf_region_info;$/\tuint64_t next_member;\n&/'
 try allowed 's/^\tODF_STRATEGY_COUNT$/\tODF_STRATEGY_NEXT,\n&/'
-try seen 's/^\} odf_report;$/\tuint64_t next_member;\n&/; /^typedef struct odf_report \{/,/^\}/s/^\tsize_t size;.*/&\n\tuint64_t first;/'
+try seen 's/^\} odf_report;$/\tuint64_t next_member;\n&/
+	/^typedef struct odf_report \{/,/^\}/s/^\tsize_t size;.*/&\n\tuint64_t first;/'
 try seen '/^typedef struct odf_region_info \{/,/^\}/s/^\todf_region_state state;/\tuint64_t state;/'
 try seen 's/^\tODF_STRATEGY_FORK[ ,].*/\tODF_STRATEGY_BEFORE,\n&/'

@@ -13,7 +13,8 @@ fail() { echo "$*"; exit 1; }
 mkdir -p "$work/first" "$work/newer/include"
 cp "$source/tests/build/abi/odfork-first.h" "$work/first/odfork.h"
 cp -r "$source/src" "$work/newer/src"
-structures='report fork_options spawn_options io region_info heap_info capabilities kernel_verdict pool_options pool_info task_options task_info'
+structures='report fork_options spawn_options io region_info heap_info capabilities kernel_verdict pool_options pool_info'
+structures="$structures task_options task_info"
 newer=$work/newer/include/odfork.h
 sed -E 's/^\tODF_(STRATEGY|STEP|REASON|KERNEL_CHECK|KERNEL_INTERFACE)_COUNT$/\tODF_\1_NEXT,\n&/
 s/^\} odf_('"$(echo $structures | tr ' ' '|')"');$/\tuint64_t next_member;\n&/' "$source/include/odfork.h" > "$newer"
@@ -60,16 +61,21 @@ for header in first newer today; do
 	"$work/places" > "$work/places.$header"
 	diff "$work/places.first" "$work/places.$header" || fail "the $header header has moved the above"
 done
-[ "$(wc -l < "$work/places.first")" -gt 200 ] || fail \
-	"only $(wc -l < "$work/places.first") values and places were compared"
+[ "$(wc -l < "$work/places.first")" -gt 200 ] ||
+	fail "only $(wc -l < "$work/places.first") values and places were compared"
 # No unnamed bytes at an end, which a later member would take.
 {
 	echo '#include <odfork.h>'
 	for name in $structures; do
 		last=$(awk '/^typedef struct odf_'$name' \{/ { on = 1 }
-			on && /^\t[a-z].*;/ { sub(/;.*/, ""); sub(/\[.*/, ""); n = split($0, w, /[ \t*]+/); last = w[n] }
+			on && /^\t[a-z].*;/ {
+				sub(/;.*/, "")
+				sub(/\[.*/, "")
+				last = w[split($0, w, /[ \t*]+/)]
+			}
 			/^} odf_'$name';/ { print last; exit }' "$source/include/odfork.h")
-		echo "_Static_assert(offsetof(odf_$name, $last) + sizeof ((odf_$name *)0)->$last == sizeof(odf_$name), \"$name\");"
+		echo "_Static_assert(offsetof(odf_$name, $last) + sizeof ((odf_$name *)0)->$last =="
+		echo "	sizeof(odf_$name), \"$name\");"
 	done
 } > "$work/tails.c"
 $library_cc -std=gnu11 -I "$source/include" -fsyntax-only "$work/tails.c" ||

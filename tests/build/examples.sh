@@ -47,8 +47,8 @@ sed -i 's/^\\&//; s/\\-/-/g; s/\\e/\\/g' ./*.c
 [ "$(ls ./*.c | wc -l)" = 11 ] || { echo "Bail out! not eleven programs: $(ls)"; exit 1; }
 for program in *.c; do
 	name=${program%.c} good=0
-	$CC -std=gnu11 -D_GNU_SOURCE -O1 -Wall -Wextra -Werror -Wno-missing-field-initializers -I"$source/include" -o \
-		"shared-$name" "$program" \
+	$CC -std=gnu11 -D_GNU_SOURCE -O1 -Wall -Wextra -Werror -Wno-missing-field-initializers -I"$source/include" \
+		-o "shared-$name" "$program" \
 		-L"$build" -lodfork "-Wl,-rpath,$build" > log 2>&1 &&
 		$CC -std=gnu11 -D_GNU_SOURCE -O1 -w -I"$source/include" -o "static-$name" "$program" \
 		"$build/libodfork.a" -pthread >> log 2>&1 || good=1
@@ -98,7 +98,9 @@ killed by signal 15" "./$1timeout"
 import os, sys
 pid, terminal = os.forkpty()
 if pid == 0:
-    os.execlp(sys.argv[1], sys.argv[1], "sh", "-c", '[ "$(ps -o tpgid= -p $$)" -eq "$(ps -o pgid= -p $$)" ] && echo has it; kill -TSTP $$; echo goes on; exit 3')
+    os.execlp(sys.argv[1], sys.argv[1], "sh", "-c",
+              '[ "$(ps -o tpgid= -p $$)" -eq "$(ps -o pgid= -p $$)" ] && echo has it; '
+              'kill -TSTP $$; echo goes on; exit 3')
 text = b""
 try:
     while chunk := os.read(terminal, 1000):

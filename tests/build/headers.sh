@@ -19,7 +19,8 @@ int use(int log, int flags, int mode, const char *path)
 	odf_fork_options fork_options = ODF_FORK_OPTIONS_INIT;
 	odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
 	odf_capabilities capabilities = ODF_CAPABILITIES_INIT;
-	odf_fd_action map[] = { ODF_FD_DUP(1, 5), ODF_FD_OPEN(2, "/dev/null", O_WRONLY, 0), ODF_FD_CLOSE(3), ODF_FD_NULL(0), ODF_FD_KEEP(9) };
+	odf_fd_action map[] = { ODF_FD_DUP(1, 5), ODF_FD_OPEN(2, "/dev/null", O_WRONLY, 0), ODF_FD_CLOSE(3),
+		ODF_FD_NULL(0), ODF_FD_KEEP(9) };
 	odf_fd_action assigned[] = { ODF_FD_OPEN(1, path, flags, mode), ODF_FD_DUP(log, 2) };
 	odf_region_info region_info = ODF_REGION_INFO_INIT;
 	odf_heap_info heap_info = ODF_HEAP_INFO_INIT;

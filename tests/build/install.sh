@@ -50,15 +50,16 @@ int main(void)
 		_exit(0);
 	if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
 		return 1;
-	if (odf_spawn(&pid, "/bin/true", argv, NULL, NULL, &report) != 0 || waitpid(pid, &status, 0) != pid || status != 0)
+	if (odf_spawn(&pid, "/bin/true", argv, NULL, NULL, &report) != 0 || waitpid(pid, &status, 0) != pid ||
+	    status != 0)
 		return 2;
 	printf("%s %s\n", odf_version(), odf_strategy_name(report.strategy));
 	return strcmp(odf_version(), ODF_VERSION) != 0;
 }
 CONSUMER
 # Quickly, as it is about where things lie; of all that is built, only two programs are the user's.
-CC=${ODF_CC:-cc} meson setup "$work/build" "$work/user" --prefix="$work/prefix" -Doptimization=0 -Ddebug=false > \
-	"$work/log" 2>&1 &&
+CC=${ODF_CC:-cc} meson setup "$work/build" "$work/user" --prefix="$work/prefix" -Doptimization=0 -Ddebug=false \
+	> "$work/log" 2>&1 &&
 	meson install -C "$work/build" > "$work/log" 2>&1 ||
 	fail "a project that has it as its subproject cannot be built and installed"
 for program in shared static; do

@@ -36,7 +36,8 @@ END
 # From the README: one line for each step.
 step() { # FIRST-WORDS
 	sed -n '/^## From a slow fork/,/^## Use/s/^    //p' "$source/README.md" | grep -E "^$1" |
-		sed "s|\$(pidof redis-server)|$server|; s|/etc/redis/redis.conf|$work/redis.conf|; s|/tmp/forks.json|$work/data/forks.json|
+		sed "s|\$(pidof redis-server)|$server|; s|/etc/redis/redis.conf|$work/redis.conf|
+			s|/tmp/forks.json|$work/data/forks.json|
 			s|^redis-cli |redis-cli -s $work/data/socket |"
 }
 ask() { redis-cli -s "$work/data/socket" "$@"; }

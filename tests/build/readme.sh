@@ -19,8 +19,8 @@ sed -n '/^<!-- tests\/build\/readme.sh -->$/,/^```$/p' "$source/README.md" | sed
 } > "$work/example.c"
 for with in "-L$build -lodfork -Wl,-rpath,$build" "$build/libodfork.a -pthread"; do
 	# shellcheck disable=SC2086
-	"${ODF_CC:-cc}" -std=gnu11 -Wall -Wextra -Werror -I "$source/include" "$work/example.c" $with -o \
-		"$work/example" || fail "does not compile"
+	"${ODF_CC:-cc}" -std=gnu11 -Wall -Wextra -Werror -I "$source/include" "$work/example.c" $with \
+		-o "$work/example" || fail "does not compile"
 	"$work/example" > "$work/said" || fail "ends with $?"
 	[ "$(sort "$work/said" | tr '\n' ' ')" = "49 started " ] || fail "says $(cat "$work/said")"
 done

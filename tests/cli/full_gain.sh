@@ -8,8 +8,11 @@ build=${ODF_BUILD:?}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 must_work=${ODF_MUST_WORK:-0}
-skip() { [ "$must_work" != 1 ] || { echo "Bail out! must not be skipped: $1"; exit 1; }; echo "1..0 # SKIP $1"; exit \
-	0; }
+skip() {
+	[ "$must_work" != 1 ] || { echo "Bail out! must not be skipped: $1"; exit 1; }
+	echo "1..0 # SKIP $1"
+	exit 0
+}
 [ "$(id -u)" = 0 ] || skip "needs root, to close a device to others"
 [ "$(cat /proc/sys/vm/unprivileged_userfaultfd 2> /dev/null)" = 0 ] || skip "everybody may use userfaultfd here"
 [ -c /dev/userfaultfd ] || skip "no /dev/userfaultfd (Linux 6.1)"
@@ -57,7 +60,8 @@ command=$(grep "/dev/userfaultfd$" said | sed "s/^    //")
 case $command in "$tool "*) ;; *) cat said; fail "not $tool: $command" ;; esac
 nobody ./region_limits threads at_fork 100 || fail "it is not closed"
 nobody ./odfork probe --json > said
-says "\"full_gain\":{\"closed\":true,\"by_device\":\"$command\",\"by_setting\":\"sysctl -w vm.unprivileged_userfaultfd=1\"}"
+by_setting="sysctl -w vm.unprivileged_userfaultfd=1"
+says "\"full_gain\":{\"closed\":true,\"by_device\":\"$command\",\"by_setting\":\"$by_setting\"}"
 $command || fail "$command: $?"
 nobody ./odfork probe > said
 says "^uffd_minor  *yes "
@@ -87,7 +91,10 @@ settles setpriv --reuid=65534 --regid=65534 --groups 1'
 chown root:root "$work/device"
 chmod 600 "$work/device"
 
-check "root needs nothing" './odfork probe > said; grep "closed here" said && fail "closed to root"; says "^uffd_minor  *yes "; settles env'
+check "root needs nothing" './odfork probe > said
+grep "closed here" said && fail "closed to root"
+says "^uffd_minor  *yes "
+settles env'
 
 # Closed, and the system call is open.
 chown 1 "$work/device"
@@ -96,7 +103,8 @@ says "^uffd_device  *no .*EACCES"; says "^uffd_kernel  *yes"; says "^uffd_minor 
 settles bound'
 check "another device at its name" 'says_no="^uffd_device  *no "
 ./odfork probe > said; says "$says_no"; says "^uffd_minor  *yes "; settles env
-nobody ./odfork probe > said; says "$says_no"; says "^    sysctl "; grep "/dev/userfaultfd$" said && fail "a command that would not help"
+nobody ./odfork probe > said; says "$says_no"; says "^    sysctl "
+grep "/dev/userfaultfd$" said && fail "a command that would not help"
 nobody ./region_limits threads at_fork 100' /dev/null
 : > "$work/file"
 check "a file at its name" './odfork probe > said; says "^uffd_device  *no "; says "^uffd_minor  *yes "; settles env' \

@@ -260,8 +260,8 @@ if [ -x child_asan ]; then
 	done
 	for flags in "--cwd=$work ./child_asan" "--env=PATH=$work --child-path child_asan" "--exec-fd=9 name"; do
 		# shellcheck disable=SC2086
-		try "by odf_spawn, $flags" 5 "1 -" "" env LD_PRELOAD="$build/libodfork.so.0" "$odfork" spawn $flags 9< \
-			child_asan
+		try "by odf_spawn, $flags" 5 "1 -" "" env LD_PRELOAD="$build/libodfork.so.0" "$odfork" spawn $flags \
+			9< child_asan
 	done
 fi
 plain=$(./execute bad "$work/child")

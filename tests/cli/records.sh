@@ -50,8 +50,8 @@ if [ "$(id -u)" = 0 ] && unshare -m true 2> /dev/null; then
 fi
 
 # What a variable has of control characters does not reach the terminal.
-env "ODFORK_LOG=$(printf '\033]0;x\007\nodfork: forged')" "$(printf 'ODFORK_\033[2J')=1" LD_PRELOAD="$preload" true 2> \
-	"$work/err"
+env "ODFORK_LOG=$(printf '\033]0;x\007\nodfork: forged')" "$(printf 'ODFORK_\033[2J')=1" LD_PRELOAD="$preload" true \
+	2> "$work/err"
 [ "$(wc -l < "$work/err")" = 2 ] && ! tr -d '\n' < "$work/err" | grep -q '[[:cntrl:]]' ||
 	fail "control characters: $(cat -v "$work/err")"
 

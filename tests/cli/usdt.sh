@@ -56,8 +56,8 @@ cat > "$work/program.c" <<'END'
 int main(void) { return odf_fork() < 0; }
 END
 # shellcheck disable=SC2086
-${ODF_CC:-cc} -pthread -I "$source/include" -o "$work/program" "$work/program.c" "$build/libodfork.a" -ldl 2> \
-	"$work/err" && status=0 || status=1
+${ODF_CC:-cc} -pthread -I "$source/include" -o "$work/program" "$work/program.c" "$build/libodfork.a" -ldl \
+	2> "$work/err" && status=0 || status=1
 listed "$work/program" > "$work/linked"
 cmp -s "$work/page" "$work/linked" || status=1
 [ $status = 0 ] || sed 's/^/# /' "$work/err" "$work/linked"
@@ -84,8 +84,8 @@ tracer=$!
 drive() {
 	(echo "forks 2"; sleep 1; echo "spawns 2"; echo "spawns 1"; sleep 0.2) |
 		LD_PRELOAD=$library ODFORK_HEAP=auto "$build/tests/inspected" private=20 private=40 > "$work/said"
-	LD_PRELOAD=$library ODFORK_HEAP=auto "$build/tests/inspected" private=20 private=40 data=100000 < /dev/null > \
-		"$work/said"
+	LD_PRELOAD=$library ODFORK_HEAP=auto "$build/tests/inspected" private=20 private=40 data=100000 < /dev/null \
+		> "$work/said"
 	LD_PRELOAD=$library ODFORK_HEAP=auto sh -c \
 		'(exit 0); /usr/bin/python3 -c "import os; os.posix_spawn(\"/no/such\", [\"x\"], {})" 2> /dev/null; :'
 }

@@ -6,8 +6,11 @@
 # where a region is possible, forks are by it.
 set -u
 build=${ODF_BUILD:?} source=${ODF_SOURCE:?}
-skip() { [ "${ODF_MUST_WORK:-0}" != 1 ] || { echo "Bail out! must not be skipped: $1"; exit 1; }; echo \
-	"1..0 # SKIP $1"; exit 0; }
+skip() {
+	[ "${ODF_MUST_WORK:-0}" != 1 ] || { echo "Bail out! must not be skipped: $1"; exit 1; }
+	echo "1..0 # SKIP $1"
+	exit 0
+}
 [ "$(id -u)" = 0 ] || skip "needs root, to be another user and to mount"
 unshare -m true 2> /dev/null || skip "no mounts of one's own"
 work=$(mktemp -d)
@@ -50,8 +53,8 @@ same() {
 		for heap in off auto on; do
 			rm -f stats && : > stats && chmod 666 stats
 			# shellcheck disable=SC2086
-			"$@" env LD_PRELOAD="$work/libodfork.so.0" ODFORK_HEAP=$heap ODFORK_STATS="$work/stats" $job > \
-				under 2> under.errors
+			"$@" env LD_PRELOAD="$work/libodfork.so.0" ODFORK_HEAP=$heap ODFORK_STATS="$work/stats" $job \
+				> under 2> under.errors
 			echo "status $?" >> under
 			cmp -s plain under && [ ! -s under.errors ] ||
 				wrong="$wrong; $job, heap $heap: $(diff plain under | head -n 8; head -n 5 under.errors)"

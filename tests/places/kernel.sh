@@ -456,8 +456,8 @@ for kind in kernel_facts kernel_facts_shared kernel_facts_static; do
 		"$tests/$kind" fork 32
 done
 bytes 1 "too small" "strategy=fork kernel=too_small on_demand=1" -- "$facts" fork 1
-bytes 1 "turned off again" "strategy=kernel again=fork again_kernel=not_allowed forks=4 on_demand=2" -- "$facts" again \
-	32
+bytes 1 "turned off again" "strategy=kernel again=fork again_kernel=not_allowed forks=4 on_demand=2" -- \
+	"$facts" again 32
 bytes 1 "not tried in a sandbox" "strategy=fork kernel=kernel_not_verified forks=1 on_demand=0" --filtered -- "$facts" \
 	fork 32
 bytes 1 "in a sandbox, by name" "strategy=kernel despite=kernel_not_verified forks=1 on_demand=1" --filtered -- \

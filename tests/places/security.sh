@@ -4,8 +4,11 @@
 # takes from its surroundings, what a child and an executed program get, and what stays after a change of ids.
 set -u
 build=${ODF_BUILD:?} source=${ODF_SOURCE:?}
-skip() { [ "${ODF_MUST_WORK:-0}" != 1 ] || { echo "Bail out! must not be skipped: $1"; exit 1; }; echo \
-	"1..0 # SKIP $1"; exit 0; }
+skip() {
+	[ "${ODF_MUST_WORK:-0}" != 1 ] || { echo "Bail out! must not be skipped: $1"; exit 1; }
+	echo "1..0 # SKIP $1"
+	exit 0
+}
 [ "$(id -u)" = 0 ] || skip "needs root, to be two users"
 "$build/odfork" probe | grep -q '^uffd_minor  *yes' || skip "nothing settles here, so there may be no keeper"
 command -v strace > /dev/null || skip "no strace"
@@ -101,8 +104,13 @@ END
 count=0 failed=0
 result() { # STATUS NAME
 	count=$((count + 1))
-	if [ "$1" = 0 ]; then echo "ok $count - $2"; else failed=$((failed + 1)); echo "not ok $count - $2"; sed \
-		's/^/#   /' log; fi
+	if [ "$1" = 0 ]; then
+		echo "ok $count - $2"
+	else
+		failed=$((failed + 1))
+		echo "not ok $count - $2"
+		sed 's/^/#   /' log
+	fi
 }
 echo 1..6
 under() { timeout 60 env LD_PRELOAD="$work/libodfork.so.0" ODFORK_HEAP=on /usr/bin/python3 watched.py "$1" > log 2>&1; }
