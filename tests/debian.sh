@@ -36,13 +36,16 @@ chroot "$tree" sh -c 'id tester > /dev/null 2>&1 || useradd --create-home --shel
 
 inside() { # USER COMMAND: in the clone of that user
 	# shellcheck disable=SC2016
-	unshare --mount sh -c 'mount --bind "$1" "$1" && for place in proc sys dev; do mount --rbind "/$place" "$1/$place" || exit 1; done
+	unshare --mount sh -c 'mount --bind "$1" "$1" || exit 1
+		for place in proc sys dev; do mount --rbind "/$place" "$1/$place" || exit 1; done
 		mount -t tmpfs -o mode=1777,size=75% tmpfs "$1/tmp" || exit 1
 		# Its root, and not that of a chroot, in which there are no user namespaces.
-		mkdir -p "$1/tmp/old" && cd "$1" && pivot_root . tmp/old && cd / && umount -l /tmp/old && rmdir /tmp/old || exit 1
+		mkdir -p "$1/tmp/old" && cd "$1" && pivot_root . tmp/old &&
+			cd / && umount -l /tmp/old && rmdir /tmp/old || exit 1
 		unset TMPDIR; export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 		home=/root; [ "$2" = root ] || home=/home/$2
-		exec setpriv --bounding-set +all $([ "$2" = root ] || echo --reuid "$2" --regid "$2" --init-groups --reset-env) \
+		user=$([ "$2" = root ] || echo --reuid "$2" --regid "$2" --init-groups --reset-env)
+		exec setpriv --bounding-set +all $user \
 			sh -c "cd $home/libodfork && $3"' sh "$tree" "$1" "$2"
 }
 status=0

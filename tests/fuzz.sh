@@ -49,8 +49,9 @@ try() {
 		-artifact_prefix="$grown/$1-$2-" "$grown/$1-$2" "tests/fuzz/corpus/$corpus" > "$work/$1-$2.log" 2>&1 ||
 		status=$?
 	first=$(grep -o 'INITED *cov: [0-9]*' "$work/$1-$2.log" | sed 's/.* //')
-	echo "$1, kind $2: status $status; edges ${first:-none} at first, $(
-		grep -o '#[0-9]*.*cov: [0-9]*' "$work/$1-$2.log" | tail -n 1 | sed 's/#\([0-9]*\).*cov: \([0-9]*\)/\2 after \1 inputs/')"
+	last=$(grep -o '#[0-9]*.*cov: [0-9]*' "$work/$1-$2.log" | tail -n 1 |
+		sed 's/#\([0-9]*\).*cov: \([0-9]*\)/\2 after \1 inputs/')
+	echo "$1, kind $2: status $status; edges ${first:-none} at first, $last"
 	[ "$status" = 0 ] || { : > "$work/$1-$2.found"; grep -v '^#' "$work/$1-$2.log" | tail -n 60; }
 }
 pids=

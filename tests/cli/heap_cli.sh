@@ -80,7 +80,8 @@ static void use(void *memory)
 }
 int main(int argc, char **argv)
 {
-	static const char *const states[] = { "off", "asleep", "awake" }, *const doors[] = { "other", "libc", "", "", "in place" };
+	static const char *const states[] = { "off", "asleep", "awake" }, *const doors[] = { "other", "libc", "", "",
+		"in place" };
 	struct timespec moment = { 0, 10000000 };
 	odf_heap_info info;
 	if (argc > 1)
@@ -99,8 +100,8 @@ int main(int argc, char **argv)
 		nanosleep(&moment, NULL);
 		info = look();
 	}
-	printf("%s %s, %s, capacity %zu\n", states[info.state], doors[info.malloc_door], info.inside_bytes >= 40u << 20 ? "inside" : "outside",
-	       info.capacity >> 30);
+	printf("%s %s, %s, capacity %zu\n", states[info.state], doors[info.malloc_door],
+	       info.inside_bytes >= 40u << 20 ? "inside" : "outside", info.capacity >> 30);
 	return 0;
 }
 END
@@ -130,7 +131,11 @@ void *memalign(size_t alignment, size_t size)
 void *malloc(size_t size) { return memalign(32, size + 32); }
 void *__libc_malloc(size_t size) { return malloc(size); }
 void free(void *pointer) { (void)pointer; }
-void *calloc(size_t count, size_t size) { void *result = malloc(count * size); return result == NULL ? NULL : memset(result, 0, count * size); }
+void *calloc(size_t count, size_t size)
+{
+	void *result = malloc(count * size);
+	return result == NULL ? NULL : memset(result, 0, count * size);
+}
 void *realloc(void *pointer, size_t size)
 {
 	void *result = malloc(size);
@@ -161,7 +166,9 @@ later='once it has grown past [0-9]+ MiB'
 # ---- The option ----
 try "--heap needs a value" 125 "" "run: no value for --heap, or none that it can have" "$odfork" run --heap -- ./plain 3
 for value in nonsense 0 -1 1X 12GG 2T 1.5 1.G .5G 64GB 64gi 1025g 18446744073709551615G ""; do
-	try "--heap=$value" 125 "" "^odfork: run: --heap is auto, on, off, or a size of at most 1T, such as 64G, 64GiB or 1\.5g, not $value\$" "$odfork" run "--heap=$value" -- ./plain 3
+	try "--heap=$value" 125 "" \
+		"^odfork: run: --heap is auto, on, off, or a size of at most 1T, such as 64G, 64GiB or 1\.5g, not $value\$" \
+		"$odfork" run "--heap=$value" -- ./plain 3
 done
 for value in auto on off 64G 1T 1073741824 64g 64GiB 1.5G 0.5t 1024GiB; do
 	try "--heap=$value reaches the program" 0 "^$value\$" "" "$odfork" run "--heap=$value" -- printenv ODFORK_HEAP
@@ -179,7 +186,8 @@ inside=inside
 	{ leave_out "the heap" "no regions here"; echo "1..$number"; exit $((failures > 0)); }
 for program in plain fixed; do
 	try "$program: libc's malloc" 0 "^awake in place, $inside" \
-		": \./$program: its malloc is libc's: $later, what that has is in regions where it lies, as other memory is\$" "$odfork" run --log ./$program
+		": \./$program: its malloc is libc's: $later, what that has is in regions where it lies, as other memory is\$" \
+		"$odfork" run --log ./$program
 done
 try "from the start" 0 "^awake in place, $inside" "from the start, what that has is in regions" "$odfork" run --log \
 	--heap=on ./plain
@@ -211,7 +219,7 @@ fi
 if [ -n "$mimalloc" ]; then
 	compile -o with_mimalloc grow.c -Wl,--no-as-needed "$(echo "$mimalloc" | head -n 1)"
 	try "mimalloc" 0 "^awake other, $inside" \
-		"its malloc is mimalloc's \(.*/libmimalloc\.so\.[23]\): $later, what that maps is in regions where it lies\$" \
+		"its malloc is mimalloc's \(.*/libmimalloc\.so\.[23]\): $later, what that maps is in regions where it" \
 		"$odfork" run --log ./with_mimalloc
 else
 	leave_out "mimalloc" "libmimalloc is not installed"
@@ -236,23 +244,25 @@ printf '#!/usr/bin/env -i direct\n' > by_env_option
 chmod 755 script script_of_script by_env by_env_split by_env_option
 PATH=$work:$PATH
 for script in script script_of_script by_env by_env_split; do
-	try "$script" 0 "" "^odfork: run: \./$script: its malloc is one of its own \($work/libinner\.so\)" "$odfork" \
-		run --log ./$script
+	try "$script" 0 "" "^odfork: run: \./$script: its malloc is one of its own \($work/libinner\.so\)" \
+		"$odfork" run --log ./$script
 done
 try "env by itself" 0 "" "^odfork: run: \./by_env: its malloc is libc's" "$odfork" run --log --no-follow ./by_env
 try "an option of env" 125 "" "invalid option" "$odfork" run --log ./by_env_option
 
 # ---- What cannot be preloaded runs as it is ----
 runs='it runs without libodfork$'
-try "static" 0 "^alone\$" "^odfork: run: \./static: it is statically linked, so there is no loader to preload anything; $runs" "$odfork" run --log ./static
+no_loader='statically linked, so there is no loader to preload anything'
+try "static" 0 "^alone\$" "^odfork: run: \./static: it is $no_loader; $runs" "$odfork" run --log ./static
 try "static, its status" 23 "" "statically linked" "$odfork" run --log ./static 23
 try "static, position-independent" 0 "^alone\$" "statically linked, .*; $runs" "$odfork" run --log ./static_pie
 try "static, without --log" 0 "^alone\$" "" "$odfork" run ./static
 printf 'a Go build ID' > note
 objcopy --add-section .note.go.buildid=note static go_static
 objcopy --add-section .gopclntab=note plain go_dynamic
-try "Go, static" 0 "^alone\$" "it is a Go program, statically linked, so there is no loader to preload anything; $runs" "$odfork" run --log ./go_static
-try "Go, dynamic" 7 "" "it is a Go program, which asks the kernel for memory and processes itself, past every library; $runs" \
+try "Go, static" 0 "^alone\$" "it is a Go program, $no_loader; $runs" "$odfork" run --log ./go_static
+try "Go, dynamic" 7 "" \
+	"it is a Go program, which asks the kernel for memory and processes itself, past every library; $runs" \
 	"$odfork" run --log ./go_dynamic 7
 printf '#!%s/static\n' "$work" > script_of_static
 chmod 755 script_of_static
@@ -287,7 +297,8 @@ elif [ "$(id -u)" = 0 ] && id nobody > /dev/null 2>&1; then
 	chmod 4755 set_user
 	chgrp 0 set_group
 	chmod 2755 set_group
-	python3 -c 'import os, struct; os.setxattr("capable", "security.capability", struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0))'
+	python3 -c 'import os, struct
+os.setxattr("capable", "security.capability", struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0))'
 	printf '#!%s/plain\n' "$work" > script_with_bit
 	chmod 4755 script_with_bit
 	for program in set_user set_group capable; do
@@ -309,21 +320,21 @@ elif [ "$(id -u)" = 0 ] && id nobody > /dev/null 2>&1; then
 			closed/odfork run $log --user=nobody ./plain
 		try "and nothing is handed in" 0 "^none\$" "$runs" closed/odfork run $log --user=nobody sh -c \
 			'echo "${ODFORK_UFFD_FD-none}"'
-		[ "$(wc -l < err)" = 1 ] || { echo "not ok - says more than that: $(cat err)"; \
-			failures=$((failures + 1)); }
+		[ "$(wc -l < err)" = 1 ] ||
+			{ echo "not ok - says more than that: $(cat err)"; failures=$((failures + 1)); }
 	done
 	chmod 711 set_user
 	chmod u-s set_user
 	try "what cannot be read" 0 "^(awake|off|asleep) " "" "$odfork" run --log --user=nobody ./set_user
 	if [ -c /dev/userfaultfd ] && [ "$(cat /proc/sys/vm/unprivileged_userfaultfd)" = 0 ]; then
 		try "userfaultfd handed in" 0 "^awake" "its malloc is libc's" "$odfork" run --log --user=nobody ./plain
-		! grep -q userfaultfd err || { echo "not ok - says that userfaultfd may not be used"; \
-			failures=$((failures + 1)); }
+		! grep -q userfaultfd err ||
+			{ echo "not ok - says that userfaultfd may not be used"; failures=$((failures + 1)); }
 		try "no userfaultfd" 0 "^awake" \
 			"userfaultfd may not be used here: no heap if the program has several threads by then\$" \
 			setpriv --reuid=65534 --regid=65534 --clear-groups "$odfork" run --log ./plain
 		try "no userfaultfd, from the start" 0 "^awake" \
-			"userfaultfd may not be used here: if the program has several threads, only its first fork is fast\$" \
+			"may not be used here: if the program has several threads, only its first fork is fast\$" \
 			setpriv --reuid=65534 --regid=65534 --clear-groups "$odfork" run --log --heap=on ./plain
 	else
 		leave_out "userfaultfd" "no device, or everybody may use it"

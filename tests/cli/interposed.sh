@@ -23,7 +23,8 @@ for stats in preloaded linked both; do
 	python3 -c 'import json, sys
 for line in open(sys.argv[1]):
     record = json.loads(line)
-    assert set(record) >= {"pid", "child", "call", "strategy", "held_us", "region_bytes", "reason", "step", "error"}, record
+    known = {"pid", "child", "call", "strategy", "held_us", "region_bytes", "reason", "step", "error"}
+    assert set(record) >= known, record
     assert record["call"] in ("fork", "_Fork", "posix_spawn", "posix_spawnp"), record
     assert record["held_us"] > 0 or record["error"], record' "$work/$stats"
 done

@@ -17,7 +17,8 @@ assert found["kernel_release"] == platform.release(), found
 assert found["page_size"] == os.sysconf("SC_PAGESIZE"), found
 assert set(found["strategies"]) == {"kernel", "region", "fork", "vfork", "posix_spawn", "pool"}, found
 offered = os.path.exists("/proc/self/use_odf")
-assert found["kernel_interface"].startswith("use_odf") if offered else found["kernel_interface"] in ("none", "async_fork"), found
+interface = found["kernel_interface"]
+assert interface.startswith("use_odf") if offered else interface in ("none", "async_fork"), found
 kernel = found["strategies"]["kernel"]
 assert kernel["available"] is (kernel["reason"] == "none") and kernel["text"], kernel
 if not offered:

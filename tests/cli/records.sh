@@ -41,11 +41,15 @@ grep -q 'records are lost' "$work/err" || fail "the lost record is not mentioned
 if [ "$(id -u)" = 0 ] && unshare -m true 2> /dev/null; then
 	# shellcheck disable=SC2016
 	LD_PRELOAD=$preload unshare -m sh -c 'mkdir "$1/disk"; mount -t tmpfs -o size=4k none "$1/disk" || exit 77
-		ODFORK_STATS=$1/disk/stats sh -c "(exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); (exit 0); exit 5" 2> "$1/err"
+		ODFORK_STATS=$1/disk/stats sh -c "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+			(exit 0)
+		done; exit 5" 2> "$1/err"
 		[ $? = 5 ] && cat "$1/disk/stats"' sh "$work" > "$work/disk_stats" ||
 			fail "full disk: $? $(cat "$work/err")"
-	python3 -c 'import json, sys; lines = open(sys.argv[1]).read(); assert lines.endswith("}\n") and len(lines) > 3000; [json.loads(l) for l in lines.splitlines()]' \
-		"$work/disk_stats" || fail "full disk: $(tail -n 2 "$work/disk_stats")"
+	python3 -c 'import json, sys
+lines = open(sys.argv[1]).read()
+assert lines.endswith("}\n") and len(lines) > 3000
+[json.loads(line) for line in lines.splitlines()]' "$work/disk_stats" || fail "full disk: $(tail -n 2 "$work/disk_stats")"
 	grep -q 'records are lost' "$work/err" || fail "full disk, not mentioned: $(cat "$work/err")"
 fi
 

@@ -78,7 +78,8 @@ for options in ([], ["--pidfd"]):
         assert got == -number, (options, number, got)
     # What is sent to the command reaches the program, which answers.
     for group in (["--pgroup"], []):
-        process = subprocess.Popen([odfork, "spawn", *options, *group, "sh", "-c", "trap 'echo told; exit 7' TERM; echo ready; while :; do sleep 0.02; done"],
+        process = subprocess.Popen([odfork, "spawn", *options, *group, "sh", "-c",
+                                    "trap 'echo told; exit 7' TERM; echo ready; while :; do sleep 0.02; done"],
                                    stdout=subprocess.PIPE, text=True)
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGTERM)
@@ -87,7 +88,9 @@ for options in ([], ["--pidfd"]):
 for option in ("", "--tty-fd=0"):
     pid, terminal = os.forkpty()
     if pid == 0:
-        os.execlp("bash", "bash", "-c", f'"{odfork}" spawn --pgroup --foreground {option} sh -c \'[ "$(ps -o tpgid= -p $$)" -eq "$(ps -o pgid= -p $$)" ] && echo has it\'; '
+        os.execlp("bash", "bash", "-c",
+                  f'"{odfork}" spawn --pgroup --foreground {option} sh -c '
+                  '\'[ "$(ps -o tpgid= -p $$)" -eq "$(ps -o pgid= -p $$)" ] && echo has it\'; '
                   'ps -o tpgid=,pgid= -p $$ | { read -r a b; [ "$a" = "$b" ] && echo has it back; }')
     text = b""
     try:

@@ -57,7 +57,8 @@ same() {
 				> under 2> under.errors
 			echo "status $?" >> under
 			cmp -s plain under && [ ! -s under.errors ] ||
-				wrong="$wrong; $job, heap $heap: $(diff plain under | head -n 8; head -n 5 under.errors)"
+				wrong="$wrong; $job, heap $heap: $(diff plain under | head -n 8
+					head -n 5 under.errors)"
 			[ "$heap" != on ] || [ "$region" = no ] || [ "$job" != "./contained job" ] ||
 				grep -q '"call":"fork","strategy":"region"' stats ||
 				wrong="$wrong; no fork by region: $(tail -n 1 stats)"
@@ -97,7 +98,8 @@ in_mounts() { # COMMANDS COMMAND...
 	same "/proc shows own processes only" yes in_mounts 'mount -t proc -o hidepid=2 proc /proc' $nobody
 	same "no /proc" no in_mounts 'mount -t tmpfs none /proc' $bare
 	same "no /dev but null" yes in_mounts \
-		'mkdir -p dev && mount -t tmpfs none dev && : > dev/null && mount --bind /dev/null dev/null && mount --rbind dev /dev' $bare
+		'mkdir -p dev && mount -t tmpfs none dev && : > dev/null && mount --bind /dev/null dev/null &&
+			mount --rbind dev /dev' $bare
 	same "no /dev/shm" yes in_mounts \
 		'{ [ ! -d /dev/shm ] || { mkdir -p empty && mount --bind -o ro empty /dev/shm; }; }' $nobody
 	same "a user namespace, whose root is nobody outside" yes $nobody unshare -U -r

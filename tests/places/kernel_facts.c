@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Forks, and prints what came of it as NAME=VALUE lines, for kernel.sh, which runs this on emulated kernels, with each
- * of the libraries. Uses what odfork.h has and nothing of the library's parts.
+ * Forks, and prints what came of it as NAME=VALUE lines, for kernel.sh and kernel_async.sh, which run this on emulated
+ * kernels, with each of the libraries. Uses what odfork.h has and nothing of the library's parts.
  *
  *   kernel_facts verify                 the verdict
  *   kernel_facts capabilities

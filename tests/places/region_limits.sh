@@ -53,7 +53,8 @@ for name in as_create as_lowered data_lowered nofile_create nofile_lowered fsize
 	try "$name" "$limits" "$name"
 done
 # Known to the program from its start, and to those that ask only.
-try "fsize, probe" sh -c 'ulimit -f 0; "$0/odfork" probe | cat > /dev/null; test -n "$("$0/odfork" probe --json | grep "\"region\"")"' "$build"
+try "fsize, probe" sh -c 'ulimit -f 0; "$0/odfork" probe | cat > /dev/null
+	test -n "$("$0/odfork" probe --json | grep "\"region\"")"' "$build"
 
 # ---- Namespaces
 if ! unshare -m true 2> /dev/null; then
@@ -65,7 +66,8 @@ else
 		title=$1 prepare=$2
 		shift 2
 		try "$title" unshare -m sh -c \
-			"mount --make-rprivate / && $prepare"' 2> /dev/null || { echo "skipped: no such mount may be made"; exit 77; }
+			"mount --make-rprivate / && $prepare"' 2> /dev/null ||
+			{ echo "skipped: no such mount may be made"; exit 77; }
 			exec "$@"' "$work" "$@"
 	}
 	namespace "strict overcommit" 'mount --bind "$0/two" /proc/sys/vm/overcommit_memory' "$limits" refused \
@@ -79,7 +81,8 @@ else
 		cp "$limits" "$work/" && cp -L "$build/libodfork.so.0" "$work/"
 			try "hidepid" unshare -m -p -f --mount-proc sh -c \
 				'mount -o remount,hidepid=2 /proc || { echo "skipped: no hidepid"; exit 77; }
-			LD_LIBRARY_PATH=$0 setpriv --reuid=65534 --regid=65534 --clear-groups "$0/region_limits" works' "$work"
+			LD_LIBRARY_PATH=$0 setpriv --reuid=65534 --regid=65534 --clear-groups "$0/region_limits" works' \
+				"$work"
 	else
 		not_here "hidepid" "needs root, setpriv and a namespace for processes"
 	fi
@@ -109,7 +112,9 @@ in_cgroup() { # NAME MIB CASE...
 	group=$(make_cgroup "$2") || { not_here "$title" "no memory cgroup may be made here"; return; }
 	undo="$undo rmdir $group 2> /dev/null;"
 	shift 2
-	try "$title" sh -c 'echo $$ > "$0/cgroup.procs" || { echo "skipped: nothing may be put into a cgroup here"; exit 77; }; exec "$@"' "$group" "$@"
+	try "$title" sh -c 'echo $$ > "$0/cgroup.procs" ||
+		{ echo "skipped: nothing may be put into a cgroup here"; exit 77; }
+		exec "$@"' "$group" "$@"
 	rmdir "$group" 2> /dev/null
 }
 if [ "$(id -u)" != 0 ]; then

@@ -59,7 +59,8 @@ if sys.argv[1] == "keeper":
         assert name.startswith(("/memfd:odfork", "/odfork-region", "anon_inode:[userfaultfd]", "/dev/null",
                                 "/proc/")), name
     other = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    for path in f"/proc/{pid}/fd", f"/proc/{pid}/map_files", f"/proc/{os.getpid()}/fd", f"/proc/{os.getpid()}/map_files":
+    for path in (f"/proc/{pid}/fd", f"/proc/{pid}/map_files",
+                 f"/proc/{os.getpid()}/fd", f"/proc/{os.getpid()}/map_files"):
         assert subprocess.run(other + ["ls", path], capture_output=True).returncode != 0, path
     for path in f"/proc/{pid}/mem", f"/proc/{pid}/maps", f"/proc/{os.getpid()}/mem":
         assert subprocess.run(other + ["head", "-c1", path], capture_output=True).returncode != 0, path
@@ -78,7 +79,8 @@ elif sys.argv[1] == "faults":
     tracer.wait()
     assert asked, "nothing settled"
     for line in asked:
-        start, length = (int(number, 16) for number in re.search(r"start=(0x[0-9a-f]+), len=(0x[0-9a-f]+)", line).groups())
+        found = re.search(r"start=(0x[0-9a-f]+), len=(0x[0-9a-f]+)", line)
+        start, length = (int(number, 16) for number in found.groups())
         assert any(start < end and start + length > first for first, end in regions), (line, regions)
     for link in os.listdir("/proc/self/fd"):
         if os.path.lexists("/proc/self/fd/" + link):
@@ -86,8 +88,10 @@ elif sys.argv[1] == "faults":
 elif sys.argv[1] == "executed":
     # As without the library: no descriptor of its own, in a child as in what it executes.
     plain = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"} # else it has a heap of its own
-    seen = subprocess.run([sys.executable, "-c", "import os; print([os.readlink('/proc/self/fd/' + fd) for fd in os.listdir('/proc/self/fd')"
-                           " if os.path.lexists('/proc/self/fd/' + fd)])"], capture_output=True, text=True, close_fds=False, env=plain).stdout
+    seen = subprocess.run([sys.executable, "-c",
+                           "import os; print([os.readlink('/proc/self/fd/' + fd) for fd in os.listdir('/proc/self/fd')"
+                           " if os.path.lexists('/proc/self/fd/' + fd)])"],
+                          capture_output=True, text=True, close_fds=False, env=plain).stdout
     assert seen and "memfd" not in seen and "userfaultfd" not in seen, seen
     maps = subprocess.run(["cat", "/proc/self/maps"], capture_output=True, text=True, close_fds=False, env=plain).stdout
     assert maps and "memfd" not in maps, maps
