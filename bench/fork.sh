@@ -84,7 +84,8 @@ rows(variant, parent) = "< awk -F, -v variant=".variant." -v parent=".parent." "
 	."{ print \$4 == 0 ? \"ends at once\" : \$2 \"s \" \$4 \" %\", \$8 }' OFS=, $results/fork-mix.csv"
 do for [parent in parents] {
 	set title "parent writes ".parent." % between forks"
-	plot for [v in "p4k p2m region region_next"] rows(v, parent) using 2:xtic(1) linecolor rgb color(v) title name(v)
+	plot for [v in "p4k p2m region region_next"] rows(v, parent) \
+		using 2:xtic(1) linecolor rgb color(v) title name(v)
 }
 PLOT
 
@@ -98,7 +99,8 @@ percents = system("awk -F, '\$3 == 0 && !(\$2 in seen) { seen[\$2]; print \$2 }'
 rows(variant, percent) = "< awk -F, -v variant=".variant." -v percent=".percent." " \
 	."'\$2 == percent && \$3 == 0 && \$4 == variant' "$results/fork-steady-distribution.csv"
 plot for [v in "p4k p2m region"] for [i = 1:words(percents)] rows(v, word(percents, i)) \
-	using 6:5 with lines linewidth 2 dashtype i linecolor rgb color(v) title name(v).", ".word(percents, i)." % written"
+	using 6:5 with lines linewidth 2 dashtype i linecolor rgb color(v) \
+	title name(v).", ".word(percents, i)." % written"
 PLOT
 
 if [ $results = bench/results ]; then

@@ -173,9 +173,11 @@ rows(pages) = "< awk -F, -v pages=".pages." '\$1 == pages && \$4 == \"library\"'
 set arrow from 0.95, graph 0 to 0.95, graph 1 nohead linecolor rgb 0x888888
 set offsets 0, 0, 0.7, 0.7
 plot rows(word(settings, 1)) using 9:(-\$0):10:11:yticlabel(2) \
-		with xerrorbars pointtype 7 pointsize 0.6 linecolor rgb 0x0072b2 title "huge pages: ".word(settings, 1), \
+		with xerrorbars pointtype 7 pointsize 0.6 linecolor rgb 0x0072b2 \
+		title "huge pages: ".word(settings, 1), \
 	for [i = 2:words(settings)] rows(word(settings, i)) using 9:(-\$0 - 0.3):10:11 \
-		with xerrorbars pointtype 7 pointsize 0.6 linecolor rgb 0xe69f00 title "huge pages: ".word(settings, i)
+		with xerrorbars pointtype 7 pointsize 0.6 linecolor rgb 0xe69f00 \
+		title "huge pages: ".word(settings, i)
 PLOT
 
 if [ $results = bench/results ]; then

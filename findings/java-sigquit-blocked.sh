@@ -3,8 +3,8 @@
 #
 # Package:   openjdk-17-jre-headless 17.0.21.1+2-1~deb12u1 (Debian 12)
 # Expected:  a program started by ProcessBuilder has the signal mask that the virtual machine was started with, or an
-#            empty one: SIGQUIT ends it, or makes it do what it does at SIGQUIT (servers end gracefully, Go programs tell
-#            where they are).
+#            empty one: SIGQUIT ends it, or makes it do what it does at SIGQUIT (servers end gracefully, Go programs
+#            tell where they are).
 # Behaviour: the virtual machine blocks SIGQUIT in all of its threads but the one that prints thread dumps, and what is
 #            started inherits that mask through exec: SIGQUIT stays pending for good in a program that does not
 #            unblock it by itself, and in all of that program's children. With -Xrs nothing is blocked.
@@ -34,10 +34,12 @@ exec @ARGV;
 P
 # The shell that is started sends itself the signal, then tells whether it is there.
 look() {
-	perl empty.pl "$home/bin/java" $1 Start.java sh -c \
-		'echo "SigBlk $(sed -n "s/SigBlk:.//p" /proc/$$/status)," > told; kill -QUIT $$; echo "alive after SIGQUIT" >> told' || :
+	perl empty.pl "$home/bin/java" $1 Start.java sh -c '
+		echo "SigBlk $(sed -n "s/SigBlk:.//p" /proc/$$/status)," > told
+		kill -QUIT $$; echo "alive after SIGQUIT" >> told' || :
 	echo $(cat told) | sed 's/,$/, ended/'
 }
 seen="empty mask given: $(look "") / with -Xrs: $(look -Xrs)"
 echo "$seen"
-[ "$seen" = "empty mask given: SigBlk 0000000000000004, alive after SIGQUIT / with -Xrs: SigBlk 0000000000000000, ended" ]
+blocked="SigBlk 0000000000000004, alive after SIGQUIT" nothing="SigBlk 0000000000000000, ended"
+[ "$seen" = "empty mask given: $blocked / with -Xrs: $nothing" ]

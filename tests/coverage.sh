@@ -32,10 +32,10 @@ find "$build" -type d -exec chmod a+rwx {} +
 umask 0
 if [ $# = 0 ]; then
 	# Not those that look at how files are built, that compile the library once more, and that are long by number.
-	builds='mutations|heap_mutations|abi|abi_growth|exports|headers|house|binaries|install|newcomer|kinds|paper|usdt'
-	builds="$builds|other_libc"
-	numbers='.*_model.*|.*_soak|soak|endurance|region_injection|region_extents.*|faults|heap_threads|examples|kernel'
-	numbers="$numbers|kernel_async"
+	builds='mutations|heap_mutations|abi|abi_growth|exports|headers|house|binaries|install|newcomer|kinds|paper'
+	builds="$builds|usdt|other_libc"
+	numbers='.*_model.*|.*_soak|soak|endurance|region_injection|region_extents.*|faults|heap_threads|examples'
+	numbers="$numbers|kernel|kernel_async"
 	[ "$programs" = false ] || numbers=-
 	# shellcheck disable=SC2046
 	set -- $(meson test -C "$build" --no-rebuild --list 2> /dev/null | sed 's/.* //' | grep -vxE "$builds|$numbers")

@@ -75,7 +75,8 @@ build gcc gcc
 	# shellcheck disable=SC2016
 	sh -c 'renice -n 19 -p $PPID' > /dev/null 2>&1
 	build clang clang -Ddebug=false -Dprogram_tests=false
-	sanitizer="-Doptimization=1 -Ddebug=false -Dc_args=-g1 -Db_lundef=false -Dprogram_tests=false -Dbenchmarks=false"
+	sanitizer="-Doptimization=1 -Ddebug=false -Dc_args=-g1 -Db_lundef=false"
+	sanitizer="$sanitizer -Dprogram_tests=false -Dbenchmarks=false"
 	# shellcheck disable=SC2086
 	build sanitize gcc $sanitizer -Db_sanitize=address,undefined
 	# shellcheck disable=SC2086

@@ -80,7 +80,8 @@ of_it() {
 }
 if [ ! -e "$work/root/etc/passwd" ] || [ ! -e "$work/kernel-$release-${ODF_PAGES:-4k}" ]; then
 	of_it apt-get update > "$work/log" 2>&1 || { cat "$work/log"; fail "no list of packages"; }
-	image=$(of_it apt-cache show "$kernel/$release" | sed -n 's/^Depends: \(linux-image-[^ ,]*\).*/\1/p' | head -n 1)
+	image=$(of_it apt-cache show "$kernel/$release" |
+		sed -n 's/^Depends: \(linux-image-[^ ,]*\).*/\1/p' | head -n 1)
 	[ -n "$image" ] || fail "no kernel"
 	{ of_it apt-get -y --download-only --no-install-recommends install libcmocka0 libcmocka-dev libseccomp2 \
 		libgcc-s1 busybox-static dash coreutils findutils grep sed mawk procps util-linux &&
@@ -99,7 +100,8 @@ for directory in bin sbin lib lib64; do
 done
 for package in "$work"/apt/archives/*.deb; do
 	dpkg-deb --fsys-tarfile "$package" | tar -x -C "$root" --keep-directory-symlink \
-		--exclude './usr/share/*' --exclude './usr/lib/*/gconv' --exclude './usr/lib/*/perl*' --exclude './var/*'
+		--exclude './usr/share/*' --exclude './usr/lib/*/gconv' --exclude './usr/lib/*/perl*' \
+		--exclude './var/*'
 done
 mkdir -p "$root/proc" "$root/sys" "$root/dev" "$root/tmp" "$root/root" "$root/build/tests" "$root/source"
 ln -sf dash "$root/usr/bin/sh"

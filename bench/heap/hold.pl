@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-# hold.pl MIB: perl with a hash of so much; turns (turns.h) of N calls of system. "Held" is all of system here: perl waits in it.
+# hold.pl MIB: perl with a hash of so much; turns (turns.h) of N calls of system. "Held" is all of system here: perl
+# waits in it.
 use strict;
 use warnings;
 use Time::HiRes 'time';

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-# small.pl: perl as it is, splitting and joining words and filling hashes, of which little is held at a time: a program that allocates much and stays small.
+# small.pl: perl as it is, splitting and joining words and filling hashes, of which little is held at a time: a program
+# that allocates much and stays small.
 # Turns (turns.h) of N rounds.
 use strict;
 use warnings;

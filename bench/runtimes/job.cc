@@ -47,7 +47,8 @@ unsigned long check()
 	unsigned long sum = 0;
 	for (const part &one : parts) {
 		for (const auto &[number, name] : one.names)
-			sum = (sum * 33 + (unsigned long)number + name.size() + (unsigned char)name.back()) % 1000000007;
+			sum = (sum * 33 + (unsigned long)number + name.size() + (unsigned char)name.back()) %
+			      1000000007;
 		for (const auto &list : one.lists)
 			sum = (sum * 33 + (unsigned long)list[list.size() / 2] + list.size()) % 1000000007;
 	}
@@ -57,7 +58,8 @@ unsigned long check()
 void change(int start, int step)
 {
 	for (part &one : parts) {
-		for (auto at = one.names.lower_bound(start); at != one.names.end(); at = one.names.lower_bound(at->first + step))
+		for (auto at = one.names.lower_bound(start); at != one.names.end();
+		     at = one.names.lower_bound(at->first + step))
 			at->second.assign((size_t)(70 + start), 'z');
 		for (size_t i = (size_t)start; i < one.lists.size(); i += (size_t)step)
 			one.lists[i].push_back(start);

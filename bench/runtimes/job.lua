@@ -17,7 +17,9 @@ else
 		local _, how, status = require('posix.sys.wait').wait(pid)
 		return how == 'exited' and status
 	end
-	pause = function(seconds) require('posix.time').nanosleep { tv_sec = 0, tv_nsec = math.floor(seconds * 1e9) } end
+	pause = function(seconds)
+		require('posix.time').nanosleep { tv_sec = 0, tv_nsec = math.floor(seconds * 1e9) }
+	end
 end
 local mib, forks = tonumber(os.getenv 'MB' or 600), tonumber(os.getenv 'FORKS' or 5)
 local count, data = mib * (jit and 7500 or 6300), {}

@@ -28,7 +28,8 @@ function check(array &$data, string $kind, int $count): int
 	$sum = 0;
 	for ($i = 0; $i < $count; $i += 31) {
 		$x = $data[$kind == 'strings' ? "key$i" : $i];
-		$value = $kind == 'integers' ? $x : ($kind == 'strings' ? strlen($x) + ord($x[-1]) : $x->number + $x->list[1]);
+		$value = $kind == 'integers' ? $x :
+			($kind == 'strings' ? strlen($x) + ord($x[-1]) : $x->number + $x->list[1]);
 		$sum = ($sum * 33 + $value) % 1000000007;
 	}
 	return $sum;

@@ -410,9 +410,12 @@ const struct command command_run = {
 	.usage =
 		"  odfork run [OPTIONS] [--] COMMAND... run a program under libodfork\n"
 		"      --strategy=S   auto (default), or the one to use for fork: kernel, region, fork\n"
-		"      --heap=H       auto (default): once the program has grown; on: from the start; off; or a size, as 64G: at most\n"
+		"      --heap=H       auto (default): once the program has grown; on: from the start; off; or a size, "
+		"as 64G: at most\n"
 		"      --stats=FILE   a JSON object per line for each fork and spawn, appended to FILE\n"
-		"      --log          what is new of that, for people, on standard error; and what is found about the program\n"
+		"      --log          what is new of that, for people, on standard error; "
+		"and what is found about the program\n"
 		"      --no-follow    not for the programs that COMMAND executes\n"
-		"      --user=USER[:GROUP]  as this user (names or numbers), with a descriptor that lets its threads' memory be settled\n",
+		"      --user=USER[:GROUP]  as this user (names or numbers), "
+		"with a descriptor that lets its threads' memory be settled\n",
 };

@@ -187,15 +187,21 @@ const struct command command_spawn = {
 	.name = "spawn",
 	.run = spawn_command,
 	.usage =
-		"  odfork spawn [OPTIONS] [--] COMMAND... start a program by odf_spawn(3), wait for it, and end as it ends\n"
-		"      --dup=FD:SOURCE, --open=FD:MODE:PATH (MODE r, w, a, rw), --null=FD, --close=FD, --keep=FD, --close-others\n"
-		"      --stderr-to-stdout, --env=NAME[=VALUE], --cwd=DIRECTORY, --cwd-fd=FD, --root=DIRECTORY, --umask=OCTAL\n"
+		"  odfork spawn [OPTIONS] [--] COMMAND... start a program by odf_spawn(3), wait for it, "
+		"and end as it ends\n"
+		"      --dup=FD:SOURCE, --open=FD:MODE:PATH (MODE r, w, a, rw), --null=FD, --close=FD, --keep=FD, "
+		"--close-others\n"
+		"      --stderr-to-stdout, --env=NAME[=VALUE], --cwd=DIRECTORY, --cwd-fd=FD, --root=DIRECTORY, "
+		"--umask=OCTAL\n"
 		"      --setsid, --pgroup[=ID], --foreground, --tty-fd=FD, --detach\n"
 		"      --sigmask=SIGNAL,...|none|all, --sigdefault=SIGNAL,..., --reset-signals, --parent-death=SIGNAL\n"
-		"      --user=USER[:GROUP], --uid=USER, --gid=GROUP, --groups=GROUP,...|none, --keep-groups, --user-groups\n"
+		"      --user=USER[:GROUP], --uid=USER, --gid=GROUP, --groups=GROUP,...|none, --keep-groups, "
+		"--user-groups\n"
 		"      --ambient=CAPABILITY,...|none, --no-new-privs, --seccomp=FILE, --namespace=FILE\n"
-		"      --nice=N, --sched=POLICY[:PRIORITY], --ioprio=CLASS[:LEVEL], --affinity=LIST, --oom-score-adj=N\n"
-		"      --rlimit=NAME=SOFT[:HARD], --cgroup=DIRECTORY, --forgive=STEP,..., --allow=STRATEGY,..., --busy-retry=MS\n"
+		"      --nice=N, --sched=POLICY[:PRIORITY], --ioprio=CLASS[:LEVEL], --affinity=LIST, "
+		"--oom-score-adj=N\n"
+		"      --rlimit=NAME=SOFT[:HARD], --cgroup=DIRECTORY, --forgive=STEP,..., --allow=STRATEGY,..., "
+		"--busy-retry=MS\n"
 		"      --exec-fd=FD, --no-path, --child-path, --pidfd\n"
 		"      --print-pid    of the program, on standard output\n"
 		"      --report       how it was started, on standard error\n",

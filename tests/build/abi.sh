@@ -73,7 +73,8 @@ try() { # seen|allowed EDIT-OF-THE-HEADER
 			echo '{ (void)region; return info->size == 0; }'
 			echo 'int odf_spawn(pid_t *pid, const char *file, char *const argv[], char *const envp[],'
 			echo '	const odf_spawn_options *options, odf_report *report)'
-			echo '{ (void)pid, (void)file, (void)argv, (void)envp; return options == NULL || report->strategy == 0; }'
+			echo '{ (void)pid, (void)file, (void)argv, (void)envp;'
+			echo '	return options == NULL || report->strategy == 0; }'
 		} > "$work/other/small.c"
 		"${ODF_CC:-cc}" -std=gnu11 -D_GNU_SOURCE -g -w -shared -fPIC -I "$header" "$work/other/small.c" \
 			-o "$work/other/small.so"

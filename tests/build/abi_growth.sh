@@ -13,8 +13,8 @@ fail() { echo "$*"; exit 1; }
 mkdir -p "$work/first" "$work/newer/include"
 cp "$source/tests/build/abi/odfork-first.h" "$work/first/odfork.h"
 cp -r "$source/src" "$work/newer/src"
-structures='report fork_options spawn_options io region_info heap_info capabilities kernel_verdict pool_options pool_info'
-structures="$structures task_options task_info"
+structures='report fork_options spawn_options io region_info heap_info capabilities kernel_verdict'
+structures="$structures pool_options pool_info task_options task_info"
 newer=$work/newer/include/odfork.h
 sed -E 's/^\tODF_(STRATEGY|STEP|REASON|KERNEL_CHECK|KERNEL_INTERFACE)_COUNT$/\tODF_\1_NEXT,\n&/
 s/^\} odf_('"$(echo $structures | tr ' ' '|')"');$/\tuint64_t next_member;\n&/' "$source/include/odfork.h" > "$newer"

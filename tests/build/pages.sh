@@ -60,11 +60,13 @@ for page in "$source"/man/*.[1-9]; do
 	name=${page##*/}
 	grep -qF "'man/$name'" "$source/meson.build" || fail "$name is not installed"
 	case $name in
-	*.7) grep -qx "usr/share/man/man7/$name" "$source"/packaging/debian/*.install || fail "$name is in no package" ;;
+	*.7) grep -qx "usr/share/man/man7/$name" "$source"/packaging/debian/*.install ||
+		fail "$name is in no package" ;;
 	esac
 	sed 's/\\f[BIPR]//g; s/^\.[BIR]* //' "$page" | grep -oE '\bodf[a-z_0-9]* ?\([1-9]\)' | tr -d ' ' | sort -u |
 		while read -r to; do
-			[ -s "$source/man/$(echo "$to" | sed 's/(\(.\))/.\1/')" ] || fail "$name refers to $to, which is no page"
+			[ -s "$source/man/$(echo "$to" | sed 's/(\(.\))/.\1/')" ] ||
+				fail "$name refers to $to, which is no page"
 		done
 	# A title in bold stands for a part of this page, or, where "in" and a page follow, of that one.
 	sed 's/\\f[BP]//g' "$page" | awk -v own="$name" '
@@ -74,6 +76,7 @@ for page in "$source"/man/*.[1-9]; do
 		!is_label && /^\.(B|BR|RB) [( ]*"?[A-Z][A-Za-z]+( [a-z]+)*("|$)/ {
 			title = $0; sub(/^\.(BR|B|RB) [( ]*"?/, "", title); sub(/".*/, "", title) }' |
 		while IFS="$(printf '\t')" read -r title to; do
-			grep -qxE "\.S[HS] $title" "$source/man/$to" || fail "$name refers to '$title' in $to, which is no part of it"
+			grep -qxE "\.S[HS] $title" "$source/man/$to" ||
+				fail "$name refers to '$title' in $to, which is no part of it"
 		done
 done

@@ -196,7 +196,7 @@ static void leaves_nothing_behind(void **state)
 
 	(void)state;
 	use_and_destroy();
-	/* What libc and a sanitizer have mapped for themselves by now stays; a mapping that each time leaves behind shows. */
+	/* What libc and a sanitizer have mapped for themselves by now stays; what each time leaves behind shows. */
 	mappings = count_mappings();
 	for (int i = 0; i < TIMES; i++)
 		use_and_destroy();

@@ -49,7 +49,8 @@ if [ "$(id -u)" = 0 ] && unshare -m true 2> /dev/null; then
 	python3 -c 'import json, sys
 lines = open(sys.argv[1]).read()
 assert lines.endswith("}\n") and len(lines) > 3000
-[json.loads(line) for line in lines.splitlines()]' "$work/disk_stats" || fail "full disk: $(tail -n 2 "$work/disk_stats")"
+[json.loads(line) for line in lines.splitlines()]' "$work/disk_stats" ||
+		fail "full disk: $(tail -n 2 "$work/disk_stats")"
 	grep -q 'records are lost' "$work/err" || fail "full disk, not mentioned: $(cat "$work/err")"
 fi
 

@@ -32,7 +32,8 @@ async() { # VERSION NAME FACTS COMMAND...
 }
 for version in 1 2; do
 	async $version "found and sound" \
-		"interface=async_fork reason=none effect=not_asked writes=passed discard=passed end=passed on_demand=1 bit=n" \
+		"interface=async_fork reason=none effect=not_asked writes=passed discard=passed end=passed
+			on_demand=1 bit=n" \
 		"$facts" verify
 	switch_says 0 "and put back"
 	# Found by the call; not where cgroups usually are.
@@ -101,7 +102,8 @@ for kind in kernel_facts kernel_facts_static; do
 	tencent "$kind, without its module" \
 		"error=0 interface=async_fork_module reason=kernel_no_effect $unasked forks=0" -- "$tests/$kind" verify
 	tencent "$kind, with its module" \
-		"error=0 interface=async_fork_module reason=none effect=not_asked writes=passed end=passed on_demand=1" \
+		"error=0 interface=async_fork_module reason=none effect=not_asked writes=passed end=passed
+			on_demand=1" \
 		--async="$group/memory.async_fork" --file=/sys/module/async_fork=/ -- "$tests/$kind" verify
 done
 switch_says 0 "and put back"

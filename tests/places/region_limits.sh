@@ -81,8 +81,8 @@ else
 		cp "$limits" "$work/" && cp -L "$build/libodfork.so.0" "$work/"
 			try "hidepid" unshare -m -p -f --mount-proc sh -c \
 				'mount -o remount,hidepid=2 /proc || { echo "skipped: no hidepid"; exit 77; }
-			LD_LIBRARY_PATH=$0 setpriv --reuid=65534 --regid=65534 --clear-groups "$0/region_limits" works' \
-				"$work"
+			LD_LIBRARY_PATH=$0 setpriv --reuid=65534 --regid=65534 --clear-groups \
+				"$0/region_limits" works' "$work"
 	else
 		not_here "hidepid" "needs root, setpriv and a namespace for processes"
 	fi

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// java HeapJava.java MIB: a JVM that holds that much in its own heap, and half as much outside it, starts programs while its threads allocate and its collector
-// runs. What is printed must be the same whatever the memory is in.
+// java HeapJava.java MIB: a JVM that holds that much in its own heap, and half as much outside it, starts programs
+// while its threads allocate and its collector runs. What is printed must be the same whatever the memory is in.
 import java.io.ByteArrayOutputStream;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
@@ -68,8 +68,11 @@ public class HeapJava {
 				Random random = new Random(seed);
 				byte[][] own = new byte[200][];
 				while (!stop.get()) {
-					int n = random.nextInt(own.length), length = 1 + random.nextInt(random.nextInt(50) == 0 ? 1000000 : 20000);
-					if (own[n] != null && (own[n][0] != (byte) n || own[n][own[n].length - 1] != (byte) n || own[n][own[n].length / 2] != (byte) n))
+					int n = random.nextInt(own.length);
+					int length = 1 + random.nextInt(random.nextInt(50) == 0 ? 1000000 : 20000);
+					byte[] was = own[n];
+					if (was != null && (was[0] != (byte) n || was[was.length - 1] != (byte) n
+							|| was[was.length / 2] != (byte) n))
 						wrong.incrementAndGet();
 					own[n] = new byte[length];
 					java.util.Arrays.fill(own[n], (byte) n);
@@ -85,7 +88,8 @@ public class HeapJava {
 			threads.add(each);
 		}
 		for (int number = 0; number < 12; number++)
-			System.out.println(run("text " + number, "sh", "-c", "cat; (echo; echo $((" + number + " * 3))); exit " + number));
+			System.out.println(run("text " + number,
+					"sh", "-c", "cat; (echo; echo $((" + number + " * 3))); exit " + number));
 		try {
 			run("", "./no-such-program");
 		} catch (java.io.IOException e) {
@@ -93,7 +97,8 @@ public class HeapJava {
 		}
 		System.gc();
 		for (int number = 0; number < 6; number++)
-			System.out.println(run("x".repeat(200000), "sh", "-c", "wc -c; kill -9 $$").replaceAll("\\s+", " "));
+			System.out.println(run("x".repeat(200000),
+					"sh", "-c", "wc -c; kill -9 $$").replaceAll("\\s+", " "));
 		stop.set(true);
 		for (Thread each : threads)
 			each.join();

@@ -58,7 +58,8 @@ int main(int argc, char **argv)
 		} else if (strcmp(argv[i], "open") == 0) {
 			printf("open %d\n", open(argv[++i], O_WRONLY | O_CREAT | O_APPEND, 0666));
 		} else if (strcmp(argv[i], "write") == 0) {
-			printf("write %d\n", write(atoi(argv[i + 1]), argv[i + 2], strlen(argv[i + 2])) == (ssize_t)strlen(argv[i + 2]));
+			size_t length = strlen(argv[i + 2]);
+			printf("write %d\n", write(atoi(argv[i + 1]), argv[i + 2], length) == (ssize_t)length);
 			i += 2;
 		} else if (strcmp(argv[i], "maps") == 0) {
 			printf("libodfork %d, other %d\n", mapped("/libodfork.so"), mapped("/libharmless.so"));

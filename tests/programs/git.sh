@@ -20,8 +20,16 @@ git config --global protocol.file.allow always
 git config --global advice.detachedHead false
 git config --global alias.outer '!git log --oneline | wc -l'
 seconds=1000000000
-tick() { seconds=$((seconds + 60)); GIT_AUTHOR_DATE="$seconds +0000" GIT_COMMITTER_DATE="$seconds +0000"; export GIT_AUTHOR_DATE GIT_COMMITTER_DATE; }
-state() { git log --all --graph --format='%H %T %an %ad %s' --date=raw; git ls-tree -r HEAD; git status --porcelain=v2 --branch; }
+tick() {
+	seconds=$((seconds + 60))
+	GIT_AUTHOR_DATE="$seconds +0000" GIT_COMMITTER_DATE="$seconds +0000"
+	export GIT_AUTHOR_DATE GIT_COMMITTER_DATE
+}
+state() {
+	git log --all --graph --format='%H %T %an %ad %s' --date=raw
+	git ls-tree -r HEAD
+	git status --porcelain=v2 --branch
+}
 
 git init -q work
 cd work
@@ -46,7 +54,8 @@ git merge --abort
 git cherry-pick rebased || echo "conflict: $?"
 git checkout --theirs -- topic; git add topic; tick; git cherry-pick --continue
 
-echo stashed >topic; tick; git stash -q; git stash list --format='%H %gs' | sed 's/WIP.*//'; cat topic; git stash pop -q; cat topic; git checkout -q -- topic
+echo stashed >topic; tick; git stash -q; git stash list --format='%H %gs' | sed 's/WIP.*//'; cat topic
+git stash pop -q; cat topic; git checkout -q -- topic
 
 mkdir -p .git/hooks
 printf '%s\n' '#!/bin/sh' 'echo "pre-commit in $(basename "$PWD")"; ! grep -q forbidden file1' >.git/hooks/pre-commit
@@ -61,8 +70,10 @@ tick; git tag -a -m tag v1
 git gc -q --prune=now
 git fsck --full --strict
 git outer | tr -d ' '
-git bisect start HEAD HEAD~5 >/dev/null 2>&1; git bisect run sh -c 'test $(wc -l <numbers) -lt 90' >bisect.log; tail -n 3 bisect.log; rm bisect.log; git bisect reset 2>/dev/null
-git submodule -q add "file://$PWD/../work/.git" inner; tick; git commit -qam submodule; git submodule foreach -q 'echo in $name; git log -1 --format=%H'
+git bisect start HEAD HEAD~5 >/dev/null 2>&1; git bisect run sh -c 'test $(wc -l <numbers) -lt 90' >bisect.log
+tail -n 3 bisect.log; rm bisect.log; git bisect reset 2>/dev/null
+git submodule -q add "file://$PWD/../work/.git" inner; tick; git commit -qam submodule
+git submodule foreach -q 'echo in $name; git log -1 --format=%H'
 git grep -c 1 -- "file*"
 git archive HEAD file1 file2 | tar -tf -
 git diff HEAD~1 --stat

@@ -101,7 +101,8 @@ with()
 # fork and the next. The answers must be right all the same; that the heap is in play is then asked of the first forks
 # only, and of such a program not at all.
 settling=$("$odfork" probe | awk '$1 == "uffd_minor" && $2 == "yes" { minor = 1 }
-	($1 == "uffd_kernel" || $1 == "uffd_device") && $2 == "yes" { kernel = 1 } END { print minor && kernel ? "yes" : "no" }')
+	($1 == "uffd_kernel" || $1 == "uffd_device") && $2 == "yes" { kernel = 1 }
+	END { print minor && kernel ? "yes" : "no" }')
 export ODF_TEST_SETTLING="$settling"
 # COMMAND [ARGUMENT...]: of those, about a program with several threads that is not awake from the start
 if_it_settles()

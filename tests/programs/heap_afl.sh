@@ -22,7 +22,8 @@ import random
 numbers = random.Random(1)
 for number in range(150):
     with open(f"corpus/{number:03}", "wb") as file:
-        file.write(bytes(numbers.choice((numbers.randrange(8), numbers.randrange(256))) for _ in range(numbers.randrange(3, 64))))
+        file.write(bytes(numbers.choice((numbers.randrange(8), numbers.randrange(256)))
+                         for _ in range(numbers.randrange(3, 64))))
 for number, seed in enumerate((b"\0ab\3\5\1", b"\1ab\2ab\5\0\7", b"\7ok\6aa")):
     with open(f"seeds/{number}", "wb") as file:
         file.write(seed)

@@ -20,7 +20,11 @@ cat >large.cc <<'END'
 #include <unordered_map>
 #include <variant>
 #include <vector>
-template <int N> struct tower { std::map<int, std::variant<int, std::string, std::vector<double>>> floor; tower<N - 1> below; int sum() { return N + (int)floor.size() + below.sum(); } };
+template <int N> struct tower {
+	std::map<int, std::variant<int, std::string, std::vector<double>>> floor;
+	tower<N - 1> below;
+	int sum() { return N + (int)floor.size() + below.sum(); }
+};
 template <> struct tower<0> { int sum() { return 0; } };
 int main()
 {
@@ -28,7 +32,8 @@ int main()
 	std::regex words("(\\w+)\\s+(\\d+)");
 	std::smatch found;
 	std::string text = "value 42";
-	std::unordered_map<std::string, std::function<int(int)>> functions = { { "double", [](int n) { return 2 * n; } } };
+	std::unordered_map<std::string, std::function<int(int)>> functions = {
+		{ "double", [](int n) { return 2 * n; } } };
 	std::mt19937 numbers(1);
 	std::vector<int> sorted(1000);
 	std::generate(sorted.begin(), sorted.end(), [&] { return (int)(numbers() % 1000); });
@@ -41,7 +46,8 @@ END
 	echo 'struct item { int number; const char *name; double values[4]; };'
 	i=0
 	while [ $i -lt $((800 * scale)) ]; do
-		echo "static int function$i(const struct item *i, int n) { int s = $i; for (int k = 0; k < n; k++) s = s * 31 + i[k].number + (int)(i[k].values[k & 3] * $i); return s ^ i[n & 1].name[0]; }"
+		echo "static int function$i(const struct item *i, int n) { int s = $i; for (int k = 0; k < n; k++)"
+		echo "s = s * 31 + i[k].number + (int)(i[k].values[k & 3] * $i); return s ^ i[n & 1].name[0]; }"
 		i=$((i + 1))
 	done
 	echo 'int (*const functions[])(const struct item *, int) = {'

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// node --expose-gc heap_node.js MIB: a node that holds that much in buffers, and as much again in the objects of the language, makes processes in each of its
-// ways while its threads allocate and its collector runs. Every process checks its data, and what is printed must be the same whatever the memory is in.
+// node --expose-gc heap_node.js MIB: a node that holds that much in buffers, and as much again in the objects of the
+// language, makes processes in each of its ways while its threads allocate and its collector runs. Every process checks
+// its data, and what is printed must be the same whatever the memory is in.
 //
 // With another first argument: what it executes of itself.
 'use strict';
@@ -17,7 +18,8 @@ const { Worker, isMainThread, parentPort, workerData } = require('worker_threads
 
 const exec = util.promisify(processes.exec), execFile = util.promisify(processes.execFile);
 
-const say = (...what) => fs.writeSync(1, what.map((each) => typeof each === 'string' ? each : JSON.stringify(each)).join(' ') + '\n');
+const asText = (each) => typeof each === 'string' ? each : JSON.stringify(each);
+const say = (...what) => fs.writeSync(1, what.map(asText).join(' ') + '\n');
 const sha256 = (data) => crypto.createHash('sha256').update(data).digest('hex').slice(0, 16);
 
 // Bytes that only this number gives, in every page.
@@ -35,7 +37,8 @@ function block(number, length) {
 const lengthOf = (number) => 4 * (1000 + number * 7919 % 90000);
 const textOf = (number) => `record ${number} of ${(number * 2654435761 >>> 0).toString(16)} `;
 
-// Buffers of 4 to 364 KB, strings of more than 1 MiB that lie outside the collector's heap, memory of WebAssembly; and small objects.
+// Buffers of 4 to 364 KB, strings of more than 1 MiB that lie outside the collector's heap, memory of WebAssembly; and
+// small objects.
 class Data {
 	constructor(mib) {
 		this.blocks = [];
@@ -69,12 +72,15 @@ class Data {
 				right[i] ^= 0xff;
 			assert(found.equals(right), `block ${number}`);
 		});
-		this.strings.forEach((found, number) => assert(found === block(-1 - number, 3 << 19).toString('latin1'), `string ${number}`));
+		this.strings.forEach((found, number) =>
+			assert(found === block(-1 - number, 3 << 19).toString('latin1'), `string ${number}`));
 		const view = new Uint8Array(this.memory.buffer);
-		assert(Buffer.from(view.buffer, 70000, this.blocks[3].length).equals(block(3, lengthOf(3))) && view.at(-1) === 0, 'WebAssembly');
+		const copied = Buffer.from(view.buffer, 70000, this.blocks[3].length);
+		assert(copied.equals(block(3, lengthOf(3))) && view.at(-1) === 0, 'WebAssembly');
 		for (let number = 0; number < this.map.size; number++) {
 			const found = this.map.get(textOf(number));
-			assert(found.number === number && found.list[1] === -number && found.text === textOf(number + 1), `record ${number}`);
+			assert(found.number === number && found.list[1] === -number &&
+				found.text === textOf(number + 1), `record ${number}`);
 		}
 	}
 }
@@ -143,10 +149,13 @@ async function spawns(data) {
 		assert.deepStrictEqual(result, [0, null, sha256(block(number * 3, lengthOf(number * 3)))]);
 	say('six at once');
 	const all = await Promise.allSettled([
-		exec('echo out; echo err >&2; exit 3'), exec('pwd', { cwd: '/' }), execFile('sh', ['-c', 'echo $A "$@"', 'sh', 'a', 'b c'], { env: { A: 'set' } }),
-		execFile('./no-such-program'), exec('kill -9 $$'), exec('exec sleep 100', { timeout: 20 }), execFile('true', { cwd: '/no-such-directory' })]);
+		exec('echo out; echo err >&2; exit 3'), exec('pwd', { cwd: '/' }),
+		execFile('sh', ['-c', 'echo $A "$@"', 'sh', 'a', 'b c'], { env: { A: 'set' } }),
+		execFile('./no-such-program'), exec('kill -9 $$'), exec('exec sleep 100', { timeout: 20 }),
+		execFile('true', { cwd: '/no-such-directory' })]);
 	all.forEach(({ value, reason }) => say(value || [reason.code, reason.signal, reason.stdout, reason.stderr]));
-	const detached = processes.spawn('sh', ['-c', 'cat <&3 >&4; exit 6'], { detached: true, stdio: ['ignore', 'ignore', 'inherit', 'pipe', 'pipe'] });
+	const detached = processes.spawn('sh', ['-c', 'cat <&3 >&4; exit 6'],
+		{ detached: true, stdio: ['ignore', 'ignore', 'inherit', 'pipe', 'pipe'] });
 	detached.stdio[3].end('by other descriptors');
 	const [[text], [code]] = await Promise.all([once(detached.stdio[4], 'data'), once(detached, 'close')]);
 	say(text.toString(), code);
@@ -154,7 +163,8 @@ async function spawns(data) {
 
 function sync(data) {
 	for (let number = 0; number < 12; number++) {
-		const { status, stdout } = processes.spawnSync('sh', ['-c', `cat; exit ${number}`], { input: data.blocks[number + 1] });
+		const { status, stdout } = processes.spawnSync('sh', ['-c', `cat; exit ${number}`],
+			{ input: data.blocks[number + 1] });
 		assert(status === number && stdout.equals(data.blocks[number + 1]), `spawnSync ${number}`);
 		data.change(number);
 		if (number % 6 === 5)
@@ -162,8 +172,10 @@ function sync(data) {
 	}
 	const large = processes.spawnSync('cat', { input: data.strings[0], encoding: 'latin1', maxBuffer: 1 << 26 });
 	assert(large.stdout === data.strings[0]);
-	say(processes.execSync('echo; wc -c', { input: Buffer.alloc(12345) }).toString().trim(), processes.execFileSync('echo', ['-n', 'x']).toString());
-	say(processes.spawnSync('./no-such-program').error.code, processes.spawnSync('sh', ['-c', 'kill -9 $$']).signal);
+	say(processes.execSync('echo; wc -c', { input: Buffer.alloc(12345) }).toString().trim(),
+		processes.execFileSync('echo', ['-n', 'x']).toString());
+	say(processes.spawnSync('./no-such-program').error.code,
+		processes.spawnSync('sh', ['-c', 'kill -9 $$']).signal);
 }
 
 async function forks(own) {
@@ -189,7 +201,8 @@ async function clusters(data, own) {
 		socket.on('data', (piece) => pieces.push(piece));
 		socket.end(data.blocks[number]);
 		await once(socket, 'close');
-		assert(Buffer.concat(pieces).equals(Buffer.concat([data.blocks[number], data.blocks[number]])), `connection ${number}`);
+		const twice = Buffer.concat([data.blocks[number], data.blocks[number]]);
+		assert(Buffer.concat(pieces).equals(twice), `connection ${number}`);
 	};
 	const ask = async (worker) => {
 		worker.send('how many?');

@@ -69,12 +69,16 @@ stop()
 	[ $status -eq 0 ] || fail "the server ended with status $status: $(tail -n 20 "$1/log")"
 }
 
-ask() { directory=$1; shift; (cd "$directory" && $as_user psql -h "$PWD" -U postgres -d postgres -X -qAt -v \
-	ON_ERROR_STOP=1 "$@"); }
+ask() {
+	directory=$1
+	shift
+	(cd "$directory" && $as_user psql -h "$PWD" -U postgres -d postgres -X -qAt -v ON_ERROR_STOP=1 "$@")
+}
 
 rows=$((200000 * scale))
 cat >work.sql <<END
-create table item as select i as id, i % 97 as kind, md5(i::text) as name, repeat(md5((i * 7)::text), 1 + i % 5) as data from generate_series(1, $rows) i;
+create table item as select i as id, i % 97 as kind, md5(i::text) as name, repeat(md5((i * 7)::text), 1 + i % 5) as data
+  from generate_series(1, $rows) i;
 create index item_name on item (name);
 create index item_data on item (kind, data);
 alter table item add primary key (id);
@@ -84,11 +88,14 @@ select md5(string_agg(name, ',' order by data, name)) from item;
 select kind, count(*), md5(string_agg(id::text, ' ' order by name)) from item group by kind order by kind;
 select count(*), sum(a.id) from item a join item b on a.name = md5(b.id::text) where b.kind < 50;
 select md5(array_agg(id order by data desc, id)::text) from item;
-select sum(r), count(distinct q) from (select rank() over (partition by kind order by data, id) r, ntile(1000) over (order by name) q from item) w;
+select sum(r), count(distinct q) from
+  (select rank() over (partition by kind order by data, id) r, ntile(1000) over (order by name) q from item) w;
 select count(*) from (select distinct data || name from item) d;
 create temp table t as select * from item where kind % 2 = 0; select count(*) from t; drop table t;
-begin; delete from item where kind = 5; select count(*) from item; savepoint s; update item set data = data || 'x' where kind = 6; rollback to s; select sum(length(data)) from item; rollback;
-do \$\$ declare a text[] := '{}'; begin for i in 1..100000 loop a[i] := md5(i::text); end loop; raise notice '%', md5(array_to_string(a, '')); end \$\$;
+begin; delete from item where kind = 5; select count(*) from item; savepoint s;
+update item set data = data || 'x' where kind = 6; rollback to s; select sum(length(data)) from item; rollback;
+do \$\$ declare a text[] := '{}'; begin for i in 1..100000 loop a[i] := md5(i::text); end loop;
+  raise notice '%', md5(array_to_string(a, '')); end \$\$;
 copy (select id, data from item order by id) to program 'cksum >copied';
 select pg_read_file('copied');
 select count(*), sum(length(x)) from (select jsonb_object_agg(id, data)::text x from item group by kind) j;
@@ -101,7 +108,8 @@ work()
 	ask "$2" -f ../work.sql >"$3" 2>&1 || fail "work.sql: $(tail -n 5 "$3")"
 	clients=
 	for round in 1 2 3; do
-		ask "$2" -c "select $round, md5(string_agg(name, ',' order by data, name)) from item where id % 3 <> $round" >"$3.$round" &
+		ask "$2" -c "select $round, md5(string_agg(name, ',' order by data, name)) from item
+			where id % 3 <> $round" >"$3.$round" &
 		clients="$clients $!"
 	done
 	for client in $clients; do wait "$client" || fail "a client failed"; done
@@ -150,7 +158,8 @@ from_the_start()
 	(cd with && $as_user pgbench -h "$PWD" -U postgres -n -c 4 -j 2 -T $((2 * scale)) postgres) >pgbench.log 2>&1 ||
 		fail "pgbench: $(tail -n 5 pgbench.log)"
 	sums="select (select sum(abalance) from pgbench_accounts) = (select sum(delta) from pgbench_history),
-		(select sum(tbalance) from pgbench_tellers) = (select sum(bbalance) from pgbench_branches), (select count(*) > 300 from pgbench_history)"
+		(select sum(tbalance) from pgbench_tellers) = (select sum(bbalance) from pgbench_branches),
+		(select count(*) > 300 from pgbench_history)"
 	[ "$(ask with -c "$sums")" = 't|t|t' ] || fail "the balances do not agree: $(ask with -c "$sums")"
 	# A backend that is killed: the server ends all and starts again.
 	ask with -c "create table kept as select * from item where kind = 3" -c checkpoint

@@ -17,18 +17,28 @@ for ((i = 0; i < count; i += 10)); do names[key$i]=${lines[i]}; done
 check() {
 	local i
 	for ((i = $1; i < count; i += 997)); do
-		[[ ${lines[i]} == "line $((i + 1)) of a large array, which is long enough to count" ]] || { echo "element $i is wrong: ${lines[i]}"; return 1; }
+		[[ ${lines[i]} == "line $((i + 1)) of a large array, which is long enough to count" ]] ||
+			{ echo "element $i is wrong: ${lines[i]}"; return 1; }
 		[[ ${more[i]} == "${lines[i]}" ]] || { echo "element $i of more is wrong: ${more[i]}"; return 1; }
 	done
-	for ((i = 0; i < count; i += 9970)); do [[ ${names[key$i]} == "${lines[i]}" ]] || { echo "name $i is wrong"; return 1; }; done
+	for ((i = 0; i < count; i += 9970)); do
+		[[ ${names[key$i]} == "${lines[i]}" ]] || { echo "name $i is wrong"; return 1; }
+	done
 }
-spoil() { local i; for ((i = $1; i < count; i += 501)); do lines[i]=spoilt; more[i]=; unset "names[key$i]" "lines[i + 1]"; done; }
+spoil() {
+	local i
+	for ((i = $1; i < count; i += 501)); do
+		lines[i]=spoilt more[i]=
+		unset "names[key$i]" "lines[i + 1]"
+	done
+}
 echo ${#lines[@]} ${#names[@]}
 for i in 1 2; do
 	(check $i && spoil $i; exit $((i + 4))); echo "subshell $?"
 	check 0 | cat && (check 1; spoil 1; (check 2 >/dev/null; echo "inner $?"; exit 3); echo "after $?") | tail -n 2
 	value=$(spoil $i; echo "${lines[i]} ${lines[i + 501]}"; exit $i); echo "substitution $value $?"
-	{ check 2; spoil 2; exit $i; } & lines[7]="the parent's"; wait $!; echo "background $?"; lines[7]="line 8 of a large array, which is long enough to count"
+	{ check 2; spoil 2; exit $i; } & lines[7]="the parent's"; wait $!; echo "background $?"
+	lines[7]="line 8 of a large array, which is long enough to count"
 	coproc { while read -r n; do echo "${lines[n]}"; done; }
 	echo $((i * 1000)) >&"${COPROC[1]}"; read -r back <&"${COPROC[0]}"; echo "coprocess: $back"
 	eval "exec ${COPROC[1]}>&-"; wait $COPROC_PID 2>/dev/null

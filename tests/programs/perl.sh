@@ -23,14 +23,28 @@ use Test::More;
 $| = 1;
 Test::More->builder->no_ending(0);
 
-sub child(&) { my $code = shift; my $pid = fork; defined $pid or die "fork: $!"; return $pid if $pid; $code->(); POSIX::_exit(99) }
+sub child(&) {
+	my $code = shift;
+	my $pid = fork;
+	defined $pid or die "fork: $!";
+	return $pid if $pid;
+	$code->();
+	POSIX::_exit(99)
+}
 
 # fork: two processes, pids, values of their own
 {
 	my $parent = $$;
 	my ($value, %hash) = ('parent', a => 1);
 	pipe my $read, my $write or die;
-	my $pid = child { close $read; $value = 'child'; $hash{a} = 2; print $write "$value $hash{a} ", getppid == $parent, ' ', $$ != $parent, ' ', $$, "\n"; close $write; POSIX::_exit(7) };
+	my $pid = child {
+		close $read;
+		$value = 'child';
+		$hash{a} = 2;
+		print $write "$value $hash{a} ", getppid == $parent, ' ', $$ != $parent, ' ', $$, "\n";
+		close $write;
+		POSIX::_exit(7)
+	};
 	close $write;
 	is(<$read>, "child 2 1 1 $pid\n", 'the child has its own pid and values');
 	is(waitpid($pid, 0), $pid, 'waitpid gives the pid');
@@ -99,7 +113,13 @@ for my $signal (qw(TERM KILL USR1 PIPE)) {
 	is($? >> 8, 4, 'which is right');
 	pipe my $read, my $write or die;
 	$pid = open(my $to, '|-') // die "fork: $!";
-	if (!$pid) { close $read; my @lines = <STDIN>; print $write scalar(@lines), " $lines[-1]"; close $write; POSIX::_exit(5) }
+	if (!$pid) {
+		close $read;
+		my @lines = <STDIN>;
+		print $write scalar(@lines), " $lines[-1]";
+		close $write;
+		POSIX::_exit(5)
+	}
 	close $write;
 	print $to "a\nb\nc\n";
 	ok(!close $to, 'close of "|-" waits');
@@ -113,8 +133,13 @@ for my $signal (qw(TERM KILL USR1 PIPE)) {
 }
 # open to commands, by shell and by list
 {
-	open my $fh, '-|', 'printf', '%s|', 'a b', 'c' or die; is(<$fh>, 'a b|c|', 'list open'); ok(close($fh), 'closed');
-	open $fh, 'echo $((1 + 2)); exit 6 |' or die; is(<$fh>, "3\n", 'shell open'); ok(!close($fh), 'status'); is($? >> 8, 6, 'which is right');
+	open my $fh, '-|', 'printf', '%s|', 'a b', 'c' or die;
+	is(<$fh>, 'a b|c|', 'list open');
+	ok(close($fh), 'closed');
+	open $fh, 'echo $((1 + 2)); exit 6 |' or die;
+	is(<$fh>, "3\n", 'shell open');
+	ok(!close($fh), 'status');
+	is($? >> 8, 6, 'which is right');
 	open $fh, '|-', 'cat >out; exit 2' or die; print $fh "to a pipe\n"; close $fh; is($? >> 8, 2, 'writing end');
 	is(`cat out`, "to a pipe\n", 'arrived');
 	{
@@ -136,7 +161,12 @@ for my $signal (qw(TERM KILL USR1 PIPE)) {
 	is(system('exit 3;'), 3 << 8, 'system by a shell');
 	is(system('sh', '-c', 'exit $1', 'name', 9), 9 << 8, 'system by list');
 	is(system('sh', '-c', 'kill -9 $$') & 127, 9, 'system: killed');
-	{ no warnings 'exec'; $! = 0; is(system('./no-such-program'), -1, 'system of nothing'); ok($!{ENOENT}, 'ENOENT') }
+	{
+		no warnings 'exec';
+		$! = 0;
+		is(system('./no-such-program'), -1, 'system of nothing');
+		ok($!{ENOENT}, 'ENOENT')
+	}
 	is(system({ 'sh' } 'another name', '-c', 'test "$0" = "another name"'), 0, 'system with another name');
 	is(`echo one; echo two; exit 5`, "one\ntwo\n", 'backticks');
 	is($? >> 8, 5, 'status');
@@ -178,22 +208,47 @@ for my $signal (qw(TERM KILL USR1 PIPE)) {
 # END blocks, die, local, nested forks, fork in odd places (what t/op/fork.t asks)
 {
 	my @programs = (
-		['END { print "end $$\n" eq "" } END { print "end\n" } if (my $p = fork) { waitpid $p, 0 } exit 0', "end\nend\n", 0],
+		['END { print "end $$\n" eq "" } END { print "end\n" } if (my $p = fork) { waitpid $p, 0 } exit 0',
+		 "end\nend\n", 0],
 		['$p = fork; if (!$p) { die "child dies\n" } waitpid $p, 0; print $? >> 8, "\n"; exit 3', "255\n", 3],
-		['eval { if (!(my $p = fork)) { eval { die "x\n" }; print "child $@"; exit } else { waitpid $p, 0; die "y\n" } }; print "parent $@"', "child x\nparent y\n", 0],
-		['for (1 .. 3) { my $p = fork; if ($p) { waitpid $p, 0; print "$_ waited\n"; last } print "$_ down\n" }', "1 down\n2 down\n3 down\n3 waited\n2 waited\n1 waited\n", 0],
-		['print map { my $p = fork; if (!$p) { exit $_ } waitpid $p, 0; ($? >> 8) . "\n" } 1 .. 4', "1\n2\n3\n4\n", 0],
-		['my @a = sort { my $p = fork; if (!$p) { exit($a <=> $b) } waitpid $p, 0; $a <=> $b } 3, 1, 2; print "@a\n"', "1 2 3\n", 0],
-		['local $x = 1; { local $x = 2; if (!(my $p = fork)) { print "child $x\n"; exit } else { waitpid $p, 0 } } print "parent $x\n"', "child 2\nparent 1\n", 0],
-		['package O; sub DESTROY { print "destroyed by ", $_[0][0] == $$ ? "maker" : "child", "\n" } package main; { my $o = bless [$$], "O"; my $p = fork; exit if !$p; waitpid $p, 0 }', "destroyed by child\ndestroyed by maker\n", 0],
-		['$SIG{__DIE__} = sub { print "hook: @_" }; if (my $p = fork) { waitpid $p, 0; print "status ", $? >> 8, "\n" } else { $! = 0; $? = 0; die "in child\n" }', "hook: in child\nstatus 255\n", 0],
-		['BEGIN { my $p = fork; exit 0 if defined $p && !$p; waitpid $p, 0 } print "compiled\n"', "compiled\n", 0],
-		['sub f { my $n = shift; return 1 if !$n; my $p = fork; if (!$p) { exit f($n - 1) + 1 } waitpid $p, 0; $? >> 8 } print f(10), "\n"', "11\n", 0],
-		['srand 1; my $a = rand; pipe R, W; if (!fork) { printf W "%.9f\n", rand; exit } wait; print <R> == sprintf("%.9f", rand) ? "same\n" : "other\n"', "same\n", 0],
-		['if (my $p = fork) { print "p\n" if waitpid($p, 0) == $p } else { exec $^X, "-e", q{print "executed\n"} }', "executed\np\n", 0],
-		['print "unflushed "; $p = fork; if (!$p) { print "child " ; exit } waitpid $p, 0; print "parent\n"', "unflushed child parent\n", 0],
-		['use POSIX; $p = fork; if (!$p) { setsid; exit(getpgrp == $$ ? 0 : 1) } waitpid $p, 0; print "session $?\n"', "session 0\n", 0],
-		['$p = fork; if (!$p) { $0 = "renamed"; open F, "/proc/$$/comm"; print <F>; exit } waitpid $p, 0', "renamed\n", 0],
+		['eval { if (!(my $p = fork)) { eval { die "x\n" }; print "child $@"; exit } else { ' .
+		 'waitpid $p, 0; die "y\n" } }; print "parent $@"',
+		 "child x\nparent y\n", 0],
+		['for (1 .. 3) { my $p = fork; if ($p) { ' .
+		 'waitpid $p, 0; print "$_ waited\n"; last } print "$_ down\n" }',
+		 "1 down\n2 down\n3 down\n3 waited\n2 waited\n1 waited\n", 0],
+		['print map { my $p = fork; if (!$p) { exit $_ } waitpid $p, 0; ($? >> 8) . "\n" } 1 .. 4',
+		 "1\n2\n3\n4\n", 0],
+		['my @a = sort { my $p = fork; if (!$p) { exit($a <=> $b) } ' .
+		 'waitpid $p, 0; $a <=> $b } 3, 1, 2; print "@a\n"',
+		 "1 2 3\n", 0],
+		['local $x = 1; { local $x = 2; if (!(my $p = fork)) { print "child $x\n"; exit } else { ' .
+		 'waitpid $p, 0 } } print "parent $x\n"',
+		 "child 2\nparent 1\n", 0],
+		['package O; sub DESTROY { print "destroyed by ", $_[0][0] == $$ ? "maker" : "child", "\n" } ' .
+		 'package main; { my $o = bless [$$], "O"; my $p = fork; exit if !$p; waitpid $p, 0 }',
+		 "destroyed by child\ndestroyed by maker\n", 0],
+		['$SIG{__DIE__} = sub { print "hook: @_" }; if (my $p = fork) { ' .
+		 'waitpid $p, 0; print "status ", $? >> 8, "\n" } else { $! = 0; $? = 0; die "in child\n" }',
+		 "hook: in child\nstatus 255\n", 0],
+		['BEGIN { my $p = fork; exit 0 if defined $p && !$p; waitpid $p, 0 } print "compiled\n"',
+		 "compiled\n", 0],
+		['sub f { my $n = shift; return 1 if !$n; my $p = fork; if (!$p) { exit f($n - 1) + 1 } ' .
+		 'waitpid $p, 0; $? >> 8 } print f(10), "\n"',
+		 "11\n", 0],
+		['srand 1; my $a = rand; pipe R, W; if (!fork) { printf W "%.9f\n", rand; exit } ' .
+		 'wait; print <R> == sprintf("%.9f", rand) ? "same\n" : "other\n"',
+		 "same\n", 0],
+		['if (my $p = fork) { print "p\n" if waitpid($p, 0) == $p } ' .
+		 'else { exec $^X, "-e", q{print "executed\n"} }',
+		 "executed\np\n", 0],
+		['print "unflushed "; $p = fork; if (!$p) { print "child " ; exit } waitpid $p, 0; print "parent\n"',
+		 "unflushed child parent\n", 0],
+		['use POSIX; $p = fork; if (!$p) { setsid; exit(getpgrp == $$ ? 0 : 1) } ' .
+		 'waitpid $p, 0; print "session $?\n"',
+		 "session 0\n", 0],
+		['$p = fork; if (!$p) { $0 = "renamed"; open F, "/proc/$$/comm"; print <F>; exit } waitpid $p, 0',
+		 "renamed\n", 0],
 	);
 	for (@programs) {
 		my ($program, $right, $status) = @$_;
@@ -224,7 +279,15 @@ for my $signal (qw(TERM KILL USR1 PIPE)) {
 SKIP: {
 	skip 'no threads', 3 unless $Config{useithreads};
 	require threads;
-	my @threads = map { my $n = $_; threads->create(sub { my $pid = fork; if (!$pid) { POSIX::_exit($n) } waitpid $pid, 0; $? >> 8 }) } 1 .. 8;
+	my @threads = map {
+		my $n = $_;
+		threads->create(sub {
+			my $pid = fork;
+			if (!$pid) { POSIX::_exit($n) }
+			waitpid $pid, 0;
+			$? >> 8
+		})
+	} 1 .. 8;
 	is(join(' ', map { $_->join } @threads), '1 2 3 4 5 6 7 8', 'fork in threads');
 	is(threads->create(sub { `echo in a thread` })->join, "in a thread\n", 'backticks in a thread');
 	my $pid = child { my $t = threads->create(sub { 5 }); POSIX::_exit($t->join) };

@@ -42,7 +42,8 @@ def forks():
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.write(write, f'{os.getppid() == parent} {os.getpid() != parent} {os.getpid()} {threading.active_count()}'.encode())
+        own = f'{os.getppid() == parent} {os.getpid() != parent} {os.getpid()} {threading.active_count()}'
+        os.write(write, own.encode())
         os.kill(os.getpid(), signal.SIGKILL)
     os.close(write)
     say('child says', os.read(read, 100).decode().replace(str(pid), 'PID'), status(pid))
@@ -68,7 +69,8 @@ def forks():
     if pid == 0:
         os._exit(signal.SIGUSR1 in signal.pthread_sigmask(signal.SIG_BLOCK, ()))
     say('mask kept', status(pid), signal.SIGUSR1 in signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1}))
-    state = lambda: (sorted(os.listdir('/proc/self/fd')), [line for line in open('/proc/self/status') if line[:6] in ('SigBlk', 'SigIgn', 'SigCgt')],
+    state = lambda: (sorted(os.listdir('/proc/self/fd')),
+                     [line for line in open('/proc/self/status') if line[:6] in ('SigBlk', 'SigIgn', 'SigCgt')],
                      os.getpgrp(), os.getsid(0), os.getcwd(), signal.getitimer(signal.ITIMER_REAL), os.nice(0))
     before = state()
     pid = os.fork()
@@ -90,7 +92,8 @@ def subprocesses():
     show(run(['pwd'], cwd='/'))
     show(run(['/bin/sh', '-c', 'echo $ONLY $HOME'], env={'ONLY': 'this'}))
     r, w = os.pipe()
-    listing = [python, '-c', 'import os; print([fd for fd in range(3, 64) if os.path.exists(f"/proc/self/fd/{fd}") and not'
+    listing = [python, '-c',
+               'import os; print([fd for fd in range(3, 64) if os.path.exists(f"/proc/self/fd/{fd}") and not'
                ' os.readlink(f"/proc/self/fd/{fd}").startswith("/proc")])']
     os.set_inheritable(w, True)
     for arguments in {'close_fds': True}, {'close_fds': False}, {'pass_fds': (w,)}, {'pass_fds': (r,)}:
@@ -123,7 +126,8 @@ def subprocesses():
     say(os.system('exit 5') >> 8, os.popen('echo popen').read(), subprocess.getstatusoutput('echo got; exit 4'))
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         say(list(pool.map(lambda i: subprocess.run(['sh', '-c', f'exit {i}']).returncode, range(64))))
-        say(list(pool.map(lambda i: subprocess.run(['sh', '-c', f'exit {i}'], preexec_fn=lambda: None).returncode, range(32))))
+        say(list(pool.map(lambda i: subprocess.run(['sh', '-c', f'exit {i}'], preexec_fn=lambda: None).returncode,
+                          range(32))))
     os.close(r), os.close(w)
 
 
@@ -155,11 +159,14 @@ def spawns():
     shell = lambda text: ('/bin/sh', ['sh', '-c', text], os.environ)
     say(status(os.posix_spawn(*shell('exit 9'))))
     say(status(os.posix_spawnp('sh', ['sh', '-c', 'exit 8'], os.environ)))
-    actions = [(os.POSIX_SPAWN_OPEN, 1, 'spawned', os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), (os.POSIX_SPAWN_DUP2, 1, 2),
+    actions = [(os.POSIX_SPAWN_OPEN, 1, 'spawned', os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644),
+               (os.POSIX_SPAWN_DUP2, 1, 2),
                (os.POSIX_SPAWN_CLOSE, 0)]
-    say(status(os.posix_spawn(*shell('echo out; echo err >&2; test -e /proc/self/fd/0; echo $?'), file_actions=actions)))
+    say(status(os.posix_spawn(*shell('echo out; echo err >&2; test -e /proc/self/fd/0; echo $?'),
+                              file_actions=actions)))
     say(open('spawned').read())
-    say(status(os.posix_spawn(*shell('test $(ps -o pgid= $$ 2>/dev/null || cut -d" " -f5 /proc/$$/stat) = $$'), setpgroup=0)))
+    say(status(os.posix_spawn(*shell('test $(ps -o pgid= $$ 2>/dev/null || cut -d" " -f5 /proc/$$/stat) = $$'),
+                              setpgroup=0)))
     say(status(os.posix_spawn(*shell('test $(cut -d" " -f6 /proc/$$/stat) = $$'), setsid=True)))
     say(status(os.posix_spawn(*shell('kill -s USR1 $$; exit 4'), setsigmask=[signal.SIGUSR1])))
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
@@ -196,7 +203,8 @@ def terminals():
         say(data, status(pid))
     pid, fd = pty.fork()
     if pid == 0:
-        os.execvp('sh', ['sh', '-c', 'stty size >/dev/null && read line && echo "read: $line" && tty >/dev/null && exit 7'])
+        os.execvp('sh', ['sh', '-c',
+                         'stty size >/dev/null && read line && echo "read: $line" && tty >/dev/null && exit 7'])
     os.write(fd, b'typed\n')
     say(b'read: typed' in read_all(fd), status(pid))
 
@@ -276,17 +284,18 @@ results()
 import re, sys
 text = open(sys.argv[1], errors='replace').read()
 test = re.compile(r'^(test\w* \([\w.]+\))')
+result = re.compile(r'(?:^|\.\.\. )(ok|FAIL|ERROR|expected failure|unexpected success|skipped .*)$')
 current, results = None, {}
 for line in text.splitlines():
     if found := test.match(line):
         current = found[1]
         results.setdefault(current, 'no result')
-    if current and (found := re.search(r"(?:^|\.\.\. )(ok|FAIL|ERROR|expected failure|unexpected success|skipped .*)$", line)):
+    if current and (found := result.search(line)):
         results[current], current = found[1], None
 for name in re.findall(r'^(?:FAIL|ERROR): (.*)$', text, re.M):
     results[name] = 'failed'
-for name, result in sorted(results.items()):
-    print(name, result)
+for name, found in sorted(results.items()):
+    print(name, found)
 END
 }
 for variant in plain preloaded; do
@@ -304,7 +313,8 @@ count=$(wc -l <own.plain.results)
 cmp -s own.plain.results own.preloaded.results || grep -h -A 25 -E '^(FAIL|ERROR):' own.preloaded/log >&2
 must_be_same "results of tests" own.plain.results own.preloaded.results
 must_be_same "exit status" own.plain.status own.preloaded.status
-summary="$(grep -c ' ok$' own.plain.results) tests of its own passed, $(grep -c skipped own.plain.results) were skipped and \
+summary="$(grep -c ' ok$' own.plain.results) tests of its own passed, \
+$(grep -c skipped own.plain.results) were skipped and \
 $(grep -cE '(FAIL|ERROR|failed|no result)$' own.plain.results) failed both ways"
 
 passed "python $version, $summary"

@@ -81,7 +81,8 @@ fill()
 	{
 		echo 'DEBUG POPULATE 3000 key 200'
 		seq 1 2000 | sed 's/.*/HSET hash:& a & b "two words" c &&/'
-		seq 1 500 | sed 's/.*/RPUSH list & & &/; p; s/RPUSH list/ZADD sorted/; s/ & &$//; s/ZADD sorted \([0-9]*\).*/ZADD sorted \1 member\1/'
+		seq 1 500 | sed 's/.*/RPUSH list & & &/; p; s/RPUSH list/ZADD sorted/; s/ & &$//
+			s/ZADD sorted \([0-9]*\).*/ZADD sorted \1 member\1/'
 		seq 1 300 | sed 's/.*/SADD set:& a b c &/'
 		echo 'EXPIRE key:1 100000'
 	} | redis-cli -s redis.sock >fill.log 2>&1 || fail "cannot fill the server"

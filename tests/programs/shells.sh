@@ -28,7 +28,8 @@ HERE
 	10) ./no-such-program-$i; echo "missing $?" ;;
 	11) ./not-executable; echo "not executable $?" ;;
 	12) ./no-interpreter $i; echo "no #! line $?" ;;
-	13) for j in 1 2 3; do (echo $j >background.$j; exit $j) & done; wait; cat background.1 background.2 background.3
+	13) for j in 1 2 3; do (echo $j >background.$j; exit $j) & done; wait
+	    cat background.1 background.2 background.3
 	    rm background.* ;;
 	14) { sleep 0; echo first; } >ordered & wait; echo second >>ordered; cat ordered ;;
 	15) echo "parent unchanged $i" >kept; (value=changed; cd /; : >/dev/null); echo "$value" "$(cat kept)" ;;

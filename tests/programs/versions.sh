@@ -24,8 +24,10 @@ __asm__(".symver posix_spawnp, posix_spawnp@GLIBC_2.2.5");
 #endif
 extern char **environ;
 
-static void spawn(const char *name, int (*function)(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *,
-	char *const[], char *const[]), const char *file)
+typedef int spawn_function(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *,
+	char *const[], char *const[]);
+
+static void spawn(const char *name, spawn_function *function, const char *file)
 {
 	char *arguments[] = { "zero", "one", "two words", NULL };
 	int error, kept, status = -1;
@@ -39,13 +41,15 @@ static void spawn(const char *name, int (*function)(pid_t *, const char *, const
 		printf("%s %s: started, errno %s, status %d\n", name, file, kept ? "kept" : "changed",
 		       WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status));
 	else
-		printf("%s %s: %s, errno %s, pid %s\n", name, file, strerror(error), kept ? "kept" : "changed", pid == -2 ? "kept" : "changed");
+		printf("%s %s: %s, errno %s, pid %s\n", name, file, strerror(error), kept ? "kept" : "changed",
+		       pid == -2 ? "kept" : "changed");
 	fflush(stdout);
 }
 
 int main(void)
 {
-	static const char *const files[] = { "./no-line", "no-line", "./with-line", "with-line", "./empty", "./not-executable", "./no-such-file", "/", "true" };
+	static const char *const files[] = { "./no-line", "no-line", "./with-line", "with-line", "./empty",
+		"./not-executable", "./no-such-file", "/", "true" };
 
 	for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
 		spawn("posix_spawn", posix_spawn, files[i]);
