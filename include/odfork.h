@@ -567,7 +567,7 @@ typedef struct odf_pool_options {
 	uint64_t flags; /* ODF_POOL_* */
 	/* Of worker tasks, see odf_pool_submit: */
 	unsigned workers_min; /* so many are there from the first task on, idle or not; at most 256 */
-	unsigned workers_max; /* the most workers, up to 256; 0: the number of processors, or workers_min if that is more */
+	unsigned workers_max; /* at most 256; 0: the number of processors, or workers_min if that is more */
 	unsigned idle_ms;     /* how long a worker above workers_min may have nothing to do; 0: 10 seconds */
 	unsigned queue;       /* tasks that were submitted and are not freed, at most 1048576; 0: 16384 */
 } odf_pool_options;

@@ -108,8 +108,8 @@ no_processes_left()
 	left=$(processes_left)
 	while [ -n "$left" ]; do
 		tries=$((tries - 1))
-		[ $tries -gt 0 ] || fail \
-			"processes left: $(for process in $left; do tr '\0' ' ' <"/proc/$process/cmdline"; done)"
+		[ $tries -gt 0 ] ||
+			fail "processes left: $(for process in $left; do tr '\0' ' ' <"/proc/$process/cmdline"; done)"
 		sleep 0.2
 		left=$(processes_left)
 	done

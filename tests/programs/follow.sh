@@ -394,8 +394,8 @@ libodfork 0, other 0'
 	cp -P libraries/libodfork.so* .
 	./as_nobody 65534 "$temporary/command" run --log -- "$temporary/doer-set-user-id" fork secure maps >out 2>err ||
 		fail "run: status $?"
-	grep -q 'set-user-id' err || fail \
-		"run --log does not say that a set-user-id program runs without libodfork: $(cat err)"
+	grep -q 'set-user-id' err ||
+		fail "run --log does not say that a set-user-id program runs without libodfork: $(cat err)"
 	: >err
 	must_say "set-user-id, run" 'fork 7
 secure 1

@@ -145,8 +145,8 @@ stop_server
 for command in env "$odfork run --stats reload --"; do
 	# shellcheck disable=SC2086
 	start_server $command
-	[ "$(ask debug digest)" = "$right" ] || fail \
-		"the snapshot is not of the moment of the fork (reloaded by: $command redis-server)"
+	[ "$(ask debug digest)" = "$right" ] ||
+		fail "the snapshot is not of the moment of the fork (reloaded by: $command redis-server)"
 	[ "$(ask dbsize)" = "$keys" ] || fail "keys are missing (reloaded by: $command redis-server)"
 	[ "$command" = env ] || break
 	stop_server
