@@ -97,7 +97,7 @@ static bool ends_youth(long advice)
 	return advice == MADV_HUGEPAGE ? heap_large_pages_are_given() : !leaves_young(advice);
 }
 
-/* A part of it may have been unmapped past us. */
+/* A part of it may have been unmapped past the library. */
 static bool is_there(const struct span *span)
 {
 	if (span->inherited && !region_is_unfiltered()) /* a seccomp filter may kill for msync */
@@ -147,7 +147,7 @@ static long advise_span(struct span *span, long advice)
 		/* The kernel's own refusal, of locked memory for one. */
 		error = sys_call3(SYS_madvise, span->start, span->length, advice == MADV_FREE ? MADV_DONTNEED : advice);
 		/* An island that is anonymous has its zeros, and what else is known of it the kernel knows: the list's
-		 * word may be older than what the program has mapped there past us. */
+		 * word may be older than what the program has mapped there past the library. */
 		return error < 0 || region_is_one_anonymous(span->start, span->length) ? error : span_zero(span);
 	}
 	if (span->kind == REGION_MEMORY && is_mere_advice(advice))

@@ -237,7 +237,7 @@ static long protect_span(struct span *span, long protection)
 					(int)protection & (PROT_READ | PROT_WRITE | PROT_EXEC));
 		return error;
 	}
-	/* changes nothing, but what was put there past us */
+	/* changes nothing, but what was put there past the library */
 	if (span->kind == REGION_MEMORY && protection == span->protection)
 		return sys_call3(SYS_mprotect, span->start, span->length, protection);
 	error = span_cut(span);

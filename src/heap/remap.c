@@ -256,7 +256,8 @@ static bool is_sound(const void *old, size_t old_length, size_t length, int flag
 				     (const char *)old + span_round_up(old_length) <= (const char *)fixed);
 }
 
-/* What the program has put there past us, over what are several things to us, and for the kernel is one mapping. */
+/* What the program has put there past the library, over what are several things to us, and for the kernel is one
+ * mapping. */
 static void see_one_mapping(struct span *span, char *old, size_t length)
 {
 	if (!region_is_one_anonymous(old, length))

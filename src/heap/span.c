@@ -40,7 +40,7 @@ static struct span span_in(const struct heap_home *home, char *at, size_t length
 		.sealed = run.sealed,
 	};
 
-	/* What children do not get: holes; and memory, where it was LIVE when they were made past us. */
+	/* What children do not get: holes; and memory, where it was LIVE when they were made past the library. */
 	if (span.inherited &&
 	    (span.kind == REGION_HOLE || (span.kind == REGION_MEMORY && region_is_absent(home->region))))
 		span.kind = REGION_FOREIGN;
@@ -95,8 +95,8 @@ size_t span_offset(const struct span *span)
 	return (size_t)(span->start - span->base);
 }
 
-/* The same; what looks like a hole may have been filled by a system call past us, and is looked at before it is taken
- * for one. */
+/* The same; what looks like a hole may have been filled by a system call past the library, and is looked at before it
+ * is taken for one. */
 struct span span_true_at(char *at, char *end)
 {
 	struct span span = span_at(at, end);

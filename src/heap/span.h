@@ -68,7 +68,7 @@ size_t span_offset(const struct span *span);
 typedef long span_function(struct span *span, long argument);
 /* Takes the lock. */
 long span_walk(void *address, size_t length, bool past_holes, span_function *function, long argument);
-/* The same for calls that are rare enough to find out first what the program has done there past us. */
+/* The same for calls that are rare enough to find out first what the program has done there past the library. */
 long span_walk_looking(void *address, size_t length, bool past_holes, span_function *function, long argument);
 /* Under the lock: finds it out, as far as it can be. */
 void span_look(char *at, char *end);
@@ -105,8 +105,8 @@ static inline bool is_young_kind(int flags)
 {
 	return (flags & ~(MAP_NORESERVE | MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_LOW)) == (MAP_PRIVATE | MAP_ANONYMOUS);
 }
-/* What lists say of a place that the kernel has just found free, and given, is history, of system calls past us:
- * lost. */
+/* What lists say of a place that the kernel has just found free, and given, is history, of system calls past the
+ * library: lost. */
 void span_forget_history(char *address, size_t length);
 /* The memory got attributes that only the kernel keeps (locks, advice), and is not adopted; or it has none. */
 void span_forget_young(char *address, size_t length);

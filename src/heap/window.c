@@ -302,7 +302,7 @@ void span_true_rights(const char *address, size_t length)
 }
 
 /* What the kernel has just mapped there was free: what the lists of this process and of those that it is a copy of
- * say of the place is history, of system calls past us. */
+ * say of the place is history, of system calls past the library. */
 void span_forget_history(char *address, size_t length)
 {
 	char *end = address + span_round_up(length);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * libc's own calls. Its malloc maps, unmaps, opens and moves memory, and moves the end of the data segment, by calls
- * within libc that no symbol leads past us. Were they not seen, nothing could be done to that memory beside a running
+ * within libc, which no symbol leads to us. Were they not seen, nothing could be done to that memory beside a running
  * program: a step that puts pages home at the moment at which another thread's free() has unmapped the place, and
  * something else was mapped there, would destroy memory. To have them wait meanwhile takes a mark on each call of
  * malloc and free, and an answer for the thread that is stopped amid one; and what they gave back would be found out

@@ -85,7 +85,7 @@ static void lay_zeros(struct odf_region *region, size_t from, size_t length)
 static int discard_live(struct odf_region *region, size_t from, size_t length, bool unlocked)
 {
 	/* Whatever is there is told first, then the file's pages go by another way: what is there may be another
-	 * file's, put there past us. */
+	 * file's, put there past the library. */
 	long error = region->source != NULL ? sys_call3(SYS_madvise, region->home + from, length, MADV_DONTNEED) : 0;
 
 	if (error == -ENOMEM || (error == -EINVAL && unlocked))

@@ -80,7 +80,8 @@ static int unmap_run(struct odf_region *region, struct region_extent run, bool l
 		stale = !region_punch(region, run.from, run.length);
 	else
 		region_discard_forget(region, run.from, run.length);
-	/* What an island shows of the file others may show as well, who came by a clone past us since the verdict. */
+	/* What an island shows of the file, children may show as well that a clone past the library has made since
+	 * the verdict. */
 	if (run.kind == REGION_ISLAND)
 		region->vacant = false;
 	region_record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_FOREIGN,
@@ -127,7 +128,8 @@ static int give_run(struct odf_region *region, struct region_extent run, bool li
 	region_discard_forget(region, run.from, run.length);
 	region_record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_HOLE,
 						      .stale = true });
-	/* What an island shows of the file others may show as well, who came by a clone past us since the verdict. */
+	/* What an island shows of the file, children may show as well that a clone past the library has made since
+	 * the verdict. */
 	if (run.kind == REGION_ISLAND)
 		region->vacant = false;
 	return 0;
@@ -301,7 +303,8 @@ static int take_run_now(struct odf_region *region, struct region_extent run, boo
 }
 
 /* A hole is handed out only if nothing of the program's is there. Where the kernel must be asked by text this is not
- * done: it would take longer than all else, for what takes a system call past us to a place that is nobody's. */
+ * done: it would take longer than all else, for what takes a system call past the library to a place that is
+ * nobody's. */
 static int verify_holes(struct odf_region *region, size_t from, size_t length)
 {
 	bool changed = false;

@@ -70,7 +70,8 @@ bool region_makes_room(struct odf_region *region, size_t more)
 	if (both == NULL)
 		return false;
 	memcpy(both, was, sizeof *was + was->count * sizeof was->list[0]);
-	/* In this order: a child that a clone past us makes in the middle has two lists with room for so many. */
+	/* In this order: a child that a clone past the library makes in the middle has two lists with room for so
+	 * many. */
 	__atomic_store_n(&region->other_extents, region_extents_other(both, most), __ATOMIC_RELEASE);
 	__atomic_store_n(&region->extents, both, __ATOMIC_RELEASE);
 	__atomic_store_n(&region->extents_most, most, __ATOMIC_RELEASE);

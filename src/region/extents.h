@@ -23,7 +23,7 @@ bool region_makes_room(struct odf_region *region, size_t more);
 const struct region_extent *region_extent_at(const struct odf_region *region, size_t at, size_t limit, size_t *end);
 /* How far from `at` on all is LIVE, or all is FROZEN; *end is at most what it was. */
 bool region_is_live(const struct odf_region *region, size_t at, size_t *end);
-/* Memory that is not there is the program's doing, by a system call past us: no fork is to fail for it. True:
+/* Memory that is not there is the program's doing, by a system call past the library: no fork is to fail for it. True:
  * something was found. */
 bool region_forget_unmapped(struct odf_region *region, size_t from, size_t length);
 /* For what changes the list one run at a time. False: there is no room for two more. */

@@ -75,7 +75,7 @@ static bool take(char *place, size_t length)
 
 /* A view that begins at `first` and ends at *end, made to end at `to`. Where there is no room behind it it moves to a
  * place beside; never to where the kernel would have it, which may be a gap that the program has made among its own
- * mappings, and may unmap again past us. */
+ * mappings, and may unmap again past the library. */
 static bool unfold(struct odf_region *region, char **base, size_t first, size_t *end, size_t to)
 {
 	char *view = *base + first;

@@ -9,7 +9,7 @@
  *              table, with what it takes to look through them and to give them back. They are gone with home when the
  *              step ends, and no child sees them, as home is hidden (invariant 3).
  *   take out   Home's pages go to scratch, and home is registered for pages that are missing from the file and for
- *              those that are there: whoever touches the piece sleeps.
+ *              those that are there: a thread that touches the piece sleeps.
  *
  * A marker looks like a page that was swapped out. They differ in what the kernel has noted there, which it shows to
  * who had CAP_SYS_ADMIN when the list of pages was opened. Where it does not, and where the kernel protects no files
@@ -113,7 +113,8 @@ static void unregister(const struct region_settler *settler, char *start, size_t
 
 	while ((error = sys_call3(SYS_ioctl, settler->userfault, UFFDIO_UNREGISTER, &range)) == -ENOMEM)
 		region_pause_ms(1);
-	/* Something else lies in it by now, mapped past us, that cannot be registered: then nothing was done. */
+	/* Something else lies in it by now, mapped past the library, that cannot be registered: then nothing was
+	 * done. */
 	if (error == -EINVAL && length > REGION_PAGE) {
 		unregister(settler, start, half);
 		unregister(settler, start + half, length - half);
@@ -182,7 +183,7 @@ static void copy_back(const struct region_settler *settler, char *from, char *to
 }
 
 /* Anonymous memory of a window is not hidden from children, but for as long as its pages are elsewhere: a child that
- * comes past us would find zeros there. */
+ * comes past the library would find zeros there. */
 static void hide_zeros(const struct odf_region *region, const struct step *step, int advice)
 {
 	size_t page = step->from / REGION_PAGE, limit = (step->from + step->length) / REGION_PAGE;

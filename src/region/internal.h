@@ -350,9 +350,9 @@ int region_note_file(struct odf_region *region);
 
 /* ---- verify.c, under the lock ---- */
 /* Memory and holes in [from, from + length) that are not the region's any more, as the program put something else
- * there, or took it away, by system calls past us, become foreign places; and memory whose rights have changed an
- * island. 0: the list of extents is true of the range, or as true as it can be made where the kernel's cannot be had.
- * An errno value: it is not known to be. *changed: the list is another one. `maps`: begun, or NULL. */
+ * there, or took it away, by system calls past the library, become foreign places; and memory whose rights have changed
+ * an island. 0: the list of extents is true of the range, or as true as it can be made where the kernel's cannot be
+ * had. An errno value: it is not known to be. *changed: the list is another one. `maps`: begun, or NULL. */
 int region_verify(struct odf_region *region, struct region_maps *maps, size_t from, size_t length, bool *changed);
 /* The same, with a list of its own. */
 int region_verify_now(struct odf_region *region, size_t from, size_t length, bool *changed);
@@ -458,7 +458,7 @@ void region_discard_mark(struct odf_region *region, size_t from, size_t length);
 size_t region_discard_run(const struct odf_region *region, size_t page, size_t limit, bool *discarded);
 void region_discard_forget(struct odf_region *region, size_t from, size_t length);
 /* Invariant 3: anonymous memory that comes to lie in a region that is hidden is hidden; but in a window, where the
- * program may move it away past us. False: it is not. */
+ * program may move it away past the library. False: it is not. */
 bool region_hide_zeros(const struct odf_region *region, char *start, size_t length);
 
 /* ---- thin.c, under the lock ---- */

@@ -107,7 +107,7 @@ static int look(struct odf_region *region, const struct region_settler *settler,
 			error = EAGAIN;
 		} else if (region_extent_at(region, at, region->capacity, &end) == NULL) {
 			end = end - at < LOOK_SLICE ? end : at + LOOK_SLICE;
-			/* What has come to lie there past us says nothing of the file's pages, which may be
+			/* What has come to lie there past the library says nothing of the file's pages, which may be
 			 * elsewhere. */
 			error = region_verify_as_keeper(region, at, end - at);
 			if (error == 0)

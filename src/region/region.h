@@ -138,8 +138,8 @@ struct region_extent region_run_at(const struct odf_region *region, size_t at, s
 /* The first hole for so much that can be taken now; SIZE_MAX: none. */
 size_t region_find_hole(const struct odf_region *region, size_t length, size_t alignment);
 
-/* What the program has done there by system calls past us is found out: what is not the region's is a foreign place
- * then, and what has other rights an island. 0 or an errno value: it is not known. */
+/* What the program has done there by system calls past the library is found out: what is not the region's is a foreign
+ * place then, and what has other rights an island. 0 or an errno value: it is not known. */
 int region_check(struct odf_region *region, size_t from, size_t length);
 bool region_is_locked(const char *address, size_t size); /* some of it is, and that can be asked */
 /* For the kernel it is part of one private anonymous mapping. */
@@ -154,7 +154,7 @@ int region_give(struct odf_region *region, size_t from, size_t length); /* memor
 int region_cut(struct odf_region *region, size_t from, size_t length);
 /* Memory reads as zeros. ENOMEM: somewhere is none. */
 int region_discard(struct odf_region *region, size_t from, size_t length);
-/* The same for advice that locked memory is not to have: EINVAL: some is locked, by calls past us. */
+/* The same for advice that locked memory is not to have: EINVAL: some is locked, by calls past the library. */
 int region_discard_unlocked(struct odf_region *region, size_t from, size_t length);
 /* Foreign places become holes: what is there is unmapped. In a child that is all. */
 int region_reclaim(struct odf_region *region, size_t from, size_t length);

@@ -40,9 +40,9 @@ int region_settle_begin(struct odf_region *region, uint64_t *epoch);
 /* Under the lock. 0, or an errno value; EAGAIN: something there is not the region's any more, and what is left is
  * another piece. */
 int region_verify_as_keeper(struct odf_region *region, size_t from, size_t length);
-/* What is mapped at `place`, at most work_size bytes of one mapping, is at scratch, and whoever touches it sleeps. 0,
- * or an errno value: it is as it was. After 0, the second: nobody sleeps any more. `error`: another one than 0 if
- * nothing else took the place; then it is as it was. */
+/* What is mapped at `place`, at most work_size bytes of one mapping, is at scratch, and a thread that touches it
+ * sleeps. 0, or an errno value: it is as it was. After 0, the second: nobody sleeps any more. `error`: another one than
+ * 0 if nothing else took the place; then it is as it was. */
 int region_take_aside(struct odf_region *region, const struct region_settler *settler, char *place, size_t length);
 void region_end_aside(struct odf_region *region, const struct region_settler *settler, char *place, size_t length,
 		      int error);

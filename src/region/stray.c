@@ -3,10 +3,10 @@
  * Views of a region's file where none of ours is: what the program has moved out of home, with its page tables, by
  * calls that nobody saw. Such a view becomes ordinary memory where it is, before the file is changed.
  *
- * By the keeper, which does it beside the running program, as a step does: whoever touches the view sleeps meanwhile. A
- * thread of the program can have nobody sleep, so a fork beside other threads leaves it to the keeper. Where that has
- * no userfaultfd, and where a call that changes mappings comes upon such a view, what other threads write to it while
- * it is copied is lost.
+ * By the keeper, which does it beside the running program, as a step does: a thread that touches the view sleeps
+ * meanwhile. A thread of the program can have nobody sleep, so a fork beside other threads leaves it to the keeper.
+ * Where that has no userfaultfd, and where a call that changes mappings comes upon such a view, what other threads
+ * write to it while it is copied is lost.
  *
  * Under the lock; async-signal-safe.
  */

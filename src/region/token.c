@@ -142,7 +142,7 @@ int region_token_renew(struct odf_region *region)
 			stay_with_token(region, false);
 			return ENOMEM;
 		}
-		/* It is gone: who came since has the spare one only. */
+		/* It is gone: a child that was made since has the spare one only. */
 		region->doubt = region->doubt || !region_reserve_again(page, REGION_PAGE);
 	}
 	region->older_file = region->token_file;

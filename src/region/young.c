@@ -345,7 +345,7 @@ int region_begin_adopting(struct odf_region *region, size_t from, size_t *length
 		end = from + *length;
 	*length = true_length(region, &maps, from, end, &other);
 	region_maps_end(&maps);
-	if (*length == 0 && other > from) /* a system call past us has put something else there */
+	if (*length == 0 && other > from) /* a system call past the library has put something else there */
 		region_forget_young(region, from, other - from);
 	if (*length == 0)
 		return ENOENT;
@@ -399,7 +399,7 @@ static void adopt_all(struct odf_region *region, struct region_maps *maps)
 			region->young_waits = true;
 			return;
 		}
-		if (length == 0) { /* a system call past us has put something else there */
+		if (length == 0) { /* a system call past the library has put something else there */
 			region_forget_young(region, run.from, other - run.from);
 			at = other;
 			continue;

@@ -107,7 +107,7 @@ bool region_put_zero_pages(char *start, size_t length)
 		sys_close(file);
 		return false;
 	}
-	/* Registered before anything goes: who comes meanwhile waits, and finds zeros. */
+	/* Registered before anything goes: a thread that comes meanwhile waits, and finds zeros. */
 	if (sys_call3(SYS_ioctl, file, UFFDIO_REGISTER, &request) == 0) {
 		done = put(file, start, length);
 		while (sys_call3(SYS_ioctl, file, UFFDIO_UNREGISTER, &range) == -ENOMEM)
