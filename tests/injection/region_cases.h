@@ -109,6 +109,8 @@ void forks_of_libc(void);
 void no_settling_amid_a_fork(void);
 void handler_forks_while_the_lock_is_held(void);
 void child_is_a_program_too(void);
+
+/* region_cases_raw.c */
 void raw_clone_while_live(void);
 void raw_clone_amid_settle(void);
 void raw_clone_while_frozen(void);
@@ -171,10 +173,12 @@ int apply(range_function *function, size_t page, size_t count);
 int take(size_t page, size_t count);
 int give(size_t page, size_t count);
 int cut(size_t page, size_t count);
+void *lose(size_t page, size_t count);
 bool is_all(size_t page, size_t count, enum region_kind kind);
 bool can_be_read(size_t page);
 void make_filled(void);
 size_t settle_by_half(void);
+bool holds_all_3(void);
 void bare_region_is_hidden(void);
 void own_memory_has_no_large_pages(void);
 void sealed_beside_a_large_page(void);
@@ -184,16 +188,18 @@ void memory_taken_again_is_zero(void);
 void holes_taken_while_frozen(void);
 void taken_amid_a_settle_is_hidden(void);
 void over_the_end_of_what_is_live(void);
+void what_waits_is_not_proposed(void);
+void lost_memory_is_given_back(void);
+void nothing_lost(void);
+void list_is_full(void);
+
+/* region_cases_islands.c */
 void islands_are_private(void);
 void islands_amid_a_settle_are_inherited(void);
 void islands_given_back(void);
 void islands_given_back_late(void);
-void what_waits_is_not_proposed(void);
 struct child raw_child_with_island(size_t page, size_t count);
 void islands_of_raw_children(void);
-void lost_memory_is_given_back(void);
-void nothing_lost(void);
-void list_is_full(void);
 
 /* region_cases_leave.c */
 void child_of_one_just_given_up(void);
