@@ -36,10 +36,11 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "requests.h"
 #include "turns.h"
 
 enum { ROOM = 1 << 20, OUTSTANDING = 1 << 18, LONGEST_VALUE = 1 << 16 };
-static const double patience_s = 300, slice_us = 20000, together_us = 5000;
+static const double patience_s = 300, together_us = 5000;
 
 struct connection {
 	int fd;
@@ -50,37 +51,31 @@ struct connection {
 	bool blocked;
 };
 
-struct request {
-	float latency_us, late_us; /* late: how long after it was due this client wrote it */
-};
-
-static struct {
-	unsigned long port, server, keys, value, rate, writes, connections, saves;
-	double before_s, after_s;
-	const char *timeline;
-} options = { .value = 1024, .rate = 10000, .writes = 50, .connections = 50, .saves = 1, .before_s = 2, .after_s = 2 };
+struct requests_options options = { .value = 1024, .rate = 10000, .writes = 50, .connections = 50, .saves = 1,
+	.before_s = 2, .after_s = 2 };
 
 static struct connection *connections, control;
-static struct request *requests;
-static size_t due_count, answered, request_room;
-static double start_us;
+struct request *requests;
+size_t due_count;
+double start_us;
+static size_t answered, request_room;
 static int events;
 static char noise[2 * LONGEST_VALUE];
 static uint64_t random_state = 1;
 
-static void die(const char *what)
+void die(const char *what)
 {
 	fprintf(stderr, "requests: %s: %s\n", what, strerror(errno));
 	exit(1);
 }
 
-static void fail(const char *what, const char *why)
+void fail(const char *what, const char *why)
 {
 	fprintf(stderr, "requests: %s: %s\n", what, why);
 	exit(1);
 }
 
-static double due_us(size_t request)
+double due_us(size_t request)
 {
 	return start_us + (double)request * 1e6 / (double)options.rate;
 }
@@ -330,10 +325,6 @@ static void run_for(double seconds)
 		go_on(true);
 }
 
-struct save {
-	double before_us, start_us, end_us, after_us, fork_us;
-};
-
 static bool at_once(void)
 {
 	return options.before_s + options.after_s == 0;
@@ -380,61 +371,13 @@ static void save(struct save *this)
 	this->fork_us = field(command("INFO stats"), "latest_fork_usec:");
 }
 
-static void print_window(size_t number, const struct save *save, const char *name, double from_us, double to_us)
-{
-	size_t first = (size_t)((from_us - start_us) / 1e6 * (double)options.rate) + 1;
-	size_t end = (size_t)((to_us - start_us) / 1e6 * (double)options.rate) + 1, count;
-	double *latency, *late;
-
-	end = end < due_count ? end : due_count;
-	if (end <= first)
-		fail(name, "had no request");
-	count = end - first;
-	latency = calloc(count, sizeof *latency);
-	late = calloc(count, sizeof *late);
-	if (latency == NULL || late == NULL)
-		die("memory");
-	for (size_t i = 0; i < count; i++) {
-		latency[i] = (double)requests[first + i].latency_us;
-		late[i] = (double)requests[first + i].late_us;
-	}
-	printf("%zu,%s,%zu", number, name, count);
-	for (const double *part = (const double[]){ 0.5, 0.9, 0.99, 0.999, 0.9999, 1, 0 }; *part > 0; part++)
-		printf(",%.1f", quantile(latency, count, *part));
-	printf(",%.1f,%.0f,%.3f\n", quantile(late, count, 0.999), save->fork_us, (save->end_us - save->start_us) / 1e6);
-	free(latency);
-	free(late);
-}
-
-static void write_timeline(const struct save *saves)
-{
-	FILE *file = fopen(options.timeline, "we");
-
-	if (file == NULL)
-		die(options.timeline);
-	fprintf(file, "save,since_bgsave_ms,since_end_ms,worst_us\n");
-	for (size_t s = 0; s < options.saves; s++) {
-		size_t request = (size_t)((saves[s].before_us - start_us) / 1e6 * (double)options.rate) + 1;
-		for (double at = saves[s].before_us; at < saves[s].after_us; at += slice_us) {
-			float worst = 0;
-			for (; request < due_count && due_us(request) < at + slice_us; request++)
-				worst = requests[request].latency_us > worst ? requests[request].latency_us : worst;
-			fprintf(file, "%zu,%.0f,%.0f,%.0f\n", s, (at - saves[s].start_us) / 1e3,
-				(at - saves[s].end_us) / 1e3, (double)worst);
-		}
-	}
-	if (fclose(file) != 0)
-		die(options.timeline);
-}
-
 static void read_options(int argc, char **argv)
 {
 	static const struct option known[] = {
-		{ "port", 1, 0, 'p' }, { "server", 1, 0, 's' }, { "keys", 1, 0, 'k' }, { "value", 1, 0, 'v' },
-		  { "rate", 1, 0, 'r' },
-		{ "writes", 1, 0, 'w' }, { "connections", 1, 0, 'c' }, { "saves", 1, 0, 'n' }, { "before", 1, 0, 'b' },
-		  { "after", 1, 0, 'a' },
-		{ "timeline", 1, 0, 't' }, { 0 },
+		{ "port", 1, 0, 'p' },   { "server", 1, 0, 's' }, { "keys", 1, 0, 'k' },
+		{ "value", 1, 0, 'v' },  { "rate", 1, 0, 'r' },   { "writes", 1, 0, 'w' },
+		{ "saves", 1, 0, 'n' },  { "before", 1, 0, 'b' }, { "connections", 1, 0, 'c' },
+		{ "after", 1, 0, 'a' },  { "timeline", 1, 0, 't' }, { 0 },
 	};
 	unsigned long *numbers[128] = {
 		['p'] = &options.port, ['s'] = &options.server, ['k'] = &options.keys,        ['v'] = &options.value,
