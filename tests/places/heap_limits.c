@@ -327,8 +327,7 @@ int main(int count, char **arguments)
 		void (*function)(void);
 	} cases[] = {
 		{ "fsize", case_fsize }, { "fsize_later", case_fsize_later }, { "data", case_data },
-		  { "data_later", case_data_later },
-		{ "data_first", case_data_first },
+		{ "data_later", case_data_later }, { "data_first", case_data_first },
 		{ "as", case_as }, { "as_later", case_as_later }, { "as_from_outside", case_as_from_outside },
 		{ "data_from_outside", case_data_from_outside }, { "machine", case_machine }, { "errno", case_errno },
 	};

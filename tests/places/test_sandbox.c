@@ -23,15 +23,12 @@ static const struct {
 	int number;
 } calls[] = {
 	{ "mremap", SYS_mremap }, { "madvise", SYS_madvise }, { "msync", SYS_msync }, { "mincore", SYS_mincore },
-	  { "mprotect", SYS_mprotect },
-	{ "memfd_create", SYS_memfd_create }, { "ftruncate", SYS_ftruncate }, { "fallocate", SYS_fallocate },
-	  { "userfaultfd", 323 },
-	{ "ioctl", SYS_ioctl }, { "fcntl", SYS_fcntl }, { "pread64", SYS_pread64 }, { "clone3", 435 },
-	  { "close_range", 436 }, { "unshare", SYS_unshare },
+	{ "mprotect", SYS_mprotect }, { "memfd_create", SYS_memfd_create }, { "ftruncate", SYS_ftruncate },
+	{ "fallocate", SYS_fallocate }, { "userfaultfd", 323 }, { "ioctl", SYS_ioctl }, { "fcntl", SYS_fcntl },
+	{ "pread64", SYS_pread64 }, { "clone3", 435 }, { "close_range", 436 }, { "unshare", SYS_unshare },
 	{ "gettid", SYS_gettid }, { "getpid", SYS_getpid }, { "tgkill", SYS_tgkill }, { "futex", SYS_futex },
-	  { "nanosleep", SYS_nanosleep },
-	{ "waitid", SYS_waitid }, { "getrusage", SYS_getrusage }, { "sched_yield", SYS_sched_yield },
-	  { "munlock", SYS_munlock },
+	{ "nanosleep", SYS_nanosleep }, { "waitid", SYS_waitid }, { "getrusage", SYS_getrusage },
+	{ "sched_yield", SYS_sched_yield }, { "munlock", SYS_munlock },
 };
 #define CALLS (sizeof calls / sizeof *calls)
 

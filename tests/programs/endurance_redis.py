@@ -14,7 +14,7 @@ import re
 import time
 import traceback
 
-import heap_redis as redis  # beside this file
+import redis_server as redis  # beside this file
 
 seconds = float(os.environ.get("ODF_TEST_SECONDS", "2"))
 compares_times = seconds >= 600
