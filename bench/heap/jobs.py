@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 
-from pairs import PATIENCE, Failed, both, median, memory_of, quantile, say, spread, take_turns, write_table
+from pairs import PATIENCE, Failed, both, median, memory_of, say, spread, take_turns, write_table
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 

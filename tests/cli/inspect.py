@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 # odfork inspect, held against processes of which the test knows what they are. No times: what a fork takes is
 # compared with what was said of it by bench/inspect.py. Results in TAP.
-import ctypes
 import json
 import os
 import random

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * System calls of the library fail, in programs that use it (faulted.c, each public function) and under it
- * (faulted_preloaded.c): one table of calls, errnos and times, applied from outside by a filter of libseccomp whose
- * listener is in faults_run.c. So the library is the one that is installed, and the calls that libc makes for it, those of its
+ * (faulted_preloaded.c): one table of calls, errnos and times, applied from outside by a filter of libseccomp
+ * (faults_run.c). So the library is the one that is installed, and the calls that libc makes for it, those of its
  * keeper, of its children and of its pools' processes fail as its own do.
  *
  * Each scenario runs once with all calls counted. Then each call that it made fails with ENOSYS, EPERM, EAGAIN, ENOMEM

@@ -21,8 +21,8 @@ import time
 import traceback
 
 import heap_records  # these two are beside this file
-from redis_server import (Load, Loader, Model, Refused, Server, fill, is_keeper, lazy, library, mib, must, odfork, quiet,
-                          running, scale, server_program, settling)
+from redis_server import (Load, Loader, Model, Refused, Server, fill, is_keeper, lazy, library, mib, must, odfork,
+                          quiet, running, scale, server_program, settling)
 
 seed = int(os.environ.get("ODF_TEST_SEED", time.time_ns() % 1000000))
 seconds = 2 * scale
