@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../support/model_support.h"
 #include "../support/support.h"
 
 enum { SPAWNERS = 16 };
@@ -176,13 +177,6 @@ static void on_signal(int signal)
 {
 	(void)signal;
 	signals++;
-}
-
-static double now(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
 static void test_threads(void **state)

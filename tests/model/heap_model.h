@@ -201,11 +201,10 @@ enum mode { MODE_ON, MODE_AUTO, MODE_OFF };
 
 enum { BATCH = 8 };
 
+extern struct process self; /* heap_model_program.c */
+#include "../support/draw.h"
+
 /* heap_model_say.c */
-uint64_t mix(uint64_t x);
-uint64_t draw(void);
-size_t below(size_t limit);
-bool one_in(size_t n);
 uint64_t mix_path(uint64_t seed, const char *path);
 void draw_from_step(unsigned step);
 size_t less(size_t a, size_t b);
@@ -318,15 +317,12 @@ void start_noise(void);
 
 /* heap_model_program.c */
 extern struct board *board;
-extern struct process self;
 extern bool ever_forked;
 void run_program(void) __attribute__((noreturn));
 __attribute__((noreturn)) void run(char **arguments);
 
 /* heap_model_sides.c */
 extern char library[4096];
-uint64_t number_from(const char *name, uint64_t otherwise);
-double now(void);
 void make_side(struct side *side, bool tested);
 const struct entry *counterpart(const struct board *b, const struct entry *of);
 size_t line_length(const char *text, size_t at, size_t length);

@@ -4,30 +4,6 @@
  */
 #include "heap_model.h"
 
-uint64_t mix(uint64_t x)
-{
-	x += 0x9e3779b97f4a7c15u;
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-	return x ^ x >> 31;
-}
-
-uint64_t draw(void)
-{
-	self.random += 0x9e3779b97f4a7c15u;
-	return mix(self.random);
-}
-
-size_t below(size_t limit)
-{
-	return (size_t)(draw() % limit);
-}
-
-bool one_in(size_t n)
-{
-	return below(n) == 0;
-}
-
 uint64_t mix_path(uint64_t seed, const char *path)
 {
 	uint64_t value = mix(seed);

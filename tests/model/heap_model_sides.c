@@ -6,21 +6,6 @@
 
 char library[4096];
 
-uint64_t number_from(const char *name, uint64_t otherwise)
-{
-	const char *given = getenv(name);
-
-	return given == NULL || *given == '\0' ? otherwise : strtoull(given, NULL, 0);
-}
-
-double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 void make_side(struct side *side, bool tested)
 {
 	side->fd = (int)syscall(SYS_memfd_create, "board", 0);

@@ -75,15 +75,14 @@ struct process {
 	int from_pipe, to_pipe;
 };
 
+extern struct process self; /* region_extents_check.c */
+#include "../support/draw.h"
+
 /* test_region_extents.c */
 extern struct board *board;
 
 /* region_extents_check.c */
-extern struct process self;
 extern bool trace;
-uint64_t draw(void);
-size_t below(size_t limit);
-bool one_in(size_t n);
 __attribute__((noreturn, format(printf, 1, 2))) void failure(const char *format, ...);
 __attribute__((format(printf, 1, 2))) void note(const char *format, ...);
 extern const char *const kind_names[];

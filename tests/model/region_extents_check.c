@@ -8,25 +8,6 @@ struct process self;
 
 bool trace;
 
-uint64_t draw(void)
-{
-	uint64_t x = self.random += 0x9e3779b97f4a7c15u;
-
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-	return x ^ x >> 31;
-}
-
-size_t below(size_t limit)
-{
-	return (size_t)(draw() % limit);
-}
-
-bool one_in(size_t n)
-{
-	return below(n) == 0;
-}
-
 __attribute__((noreturn, format(printf, 1, 2))) void failure(const char *format, ...)
 {
 	va_list arguments;

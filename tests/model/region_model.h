@@ -135,21 +135,17 @@ struct word {
 	atomic_int ready, pid, verdict; /* verdict: 1 well, 2 not */
 };
 
+extern struct process self; /* region_model_regions.c */
+#include "../support/draw.h"
+
 /* test_region_model.c */
-uint64_t number_from(const char *name, uint64_t otherwise);
-double now(void);
 bool regions_work(void);
 
 /* region_model_regions.c */
 extern struct totals *totals;
 extern struct board *board;
 void *shared_memory(size_t size);
-extern struct process self;
 extern bool trace;
-uint64_t mix(uint64_t x);
-uint64_t draw(void);
-size_t below(size_t limit);
-bool one_in(size_t n);
 void draw_from_step(unsigned step);
 __attribute__((noreturn, format(printf, 1, 2))) void failure(const char *format, ...);
 __attribute__((format(printf, 1, 2))) void note(const char *format, ...);

@@ -27,6 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../support/model_support.h"
 #include "../support/support.h"
 
 enum {
@@ -83,7 +84,6 @@ extern unsigned char *blocks[KERNEL_WRITERS];
 extern struct guarded *guarded[GUARDED];
 uint64_t value_of(int vector, int slot, uint64_t round);
 extern const uint64_t round_mask;
-double now(void);
 bool load_rests(void);
 size_t below(uint64_t *random, size_t limit);
 void lay_out(void);

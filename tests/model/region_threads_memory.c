@@ -36,26 +36,10 @@ uint64_t value_of(int vector, int slot, uint64_t round)
 
 const uint64_t round_mask = (1ull << 48) - 1;
 
-double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 /* Every other while the load rests, so that more is forked and settled; in between everything is slow. */
 bool load_rests(void)
 {
 	return (uint64_t)(now() * 1.3) % 2 != 0;
-}
-
-static uint64_t mix(uint64_t x)
-{
-	x += 0x9e3779b97f4a7c15u;
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-	return x ^ x >> 31;
 }
 
 size_t below(uint64_t *random, size_t limit)

@@ -134,22 +134,6 @@ static void test_random_programs(void **state)
 		assert_true(totals->placed > 0);
 }
 
-/* The library is preloaded by a program that is nobody from its start. */
-static void be_nobody(char **argv)
-{
-	const gid_t nobody = 65534;
-
-	if (number_from("ODF_TEST_NOBODY", 0) == 0 || geteuid() != 0)
-		return;
-	if (setgroups(0, NULL) != 0 || setgid(nobody) != 0 || setuid(nobody) != 0) {
-		perror("cannot become nobody");
-		exit(1);
-	}
-	execv("/proc/self/exe", argv);
-	perror("cannot execute myself as nobody");
-	exit(1);
-}
-
 static void find_library(void)
 {
 	const char *given = getenv("ODF_TEST_LIBRARY"), *build = getenv("ODF_BUILD");
@@ -166,7 +150,7 @@ int main(int argc, char **argv)
 
 	if (argc == 6 && strcmp(argv[1], "--run") == 0)
 		run(argv + 2);
-	be_nobody(argv);
+	become_nobody_if_asked(argv);
 	find_library();
 	totals = mmap(NULL, sizeof *totals, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (totals == MAP_FAILED)

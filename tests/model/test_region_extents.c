@@ -23,13 +23,6 @@ struct board *board;
 
 /* ---- All seeds --------------------------------------------------------------------------------------------------- */
 
-static uint64_t number_from(const char *name, uint64_t otherwise)
-{
-	const char *given = getenv(name);
-
-	return given == NULL || *given == '\0' ? otherwise : strtoull(given, NULL, 0);
-}
-
 static volatile pid_t running[2];
 
 static void end_of_patience(int unused)
@@ -38,14 +31,6 @@ static void end_of_patience(int unused)
 	for (int i = 0; i < 2; i++)
 		if (running[i] > 0)
 			kill(running[i], SIGKILL);
-}
-
-static double now(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
 /* Two at once. False: a seed failed. */
@@ -127,27 +112,11 @@ static void test_extents(void **state)
 		    (board->settles > 0 && board->busy > 0 && board->again > 0 && board->foreign > 0));
 }
 
-/* The library asks its questions in a constructor, so it must begin as nobody. */
-static void be_nobody(char **argv)
-{
-	const gid_t nobody = 65534;
-
-	if (number_from("ODF_TEST_NOBODY", 0) == 0 || geteuid() != 0)
-		return;
-	if (setgroups(0, NULL) != 0 || setgid(nobody) != 0 || setuid(nobody) != 0) {
-		perror("cannot become nobody");
-		exit(1);
-	}
-	execv("/proc/self/exe", argv);
-	perror("cannot execute myself as nobody");
-	exit(1);
-}
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_extents) };
 
-	be_nobody(argv);
+	become_nobody_if_asked(argv);
 	trace = number_from("ODF_TEST_TRACE", 0) != 0;
 	board = mmap(NULL, sizeof *board, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (board == MAP_FAILED)

@@ -17,21 +17,6 @@
  */
 #include "region_model.h"
 
-uint64_t number_from(const char *name, uint64_t otherwise)
-{
-	const char *given = getenv(name);
-
-	return given == NULL || *given == '\0' ? otherwise : strtoull(given, NULL, 0);
-}
-
-double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 /* Seeds first, first + step... until `count` are done or the time is over; same: one seed over and over. */
 __attribute__((noreturn)) static void work(uint64_t first, uint64_t step, uint64_t count, double end)
 {
@@ -133,22 +118,6 @@ static void test_interposition(void **state)
 #endif
 }
 
-/* The library asks its questions in a constructor, so it must begin as nobody. */
-static void be_nobody(char **argv)
-{
-	const gid_t nobody = 65534;
-
-	if (number_from("ODF_TEST_NOBODY", 0) == 0 || geteuid() != 0)
-		return;
-	if (setgroups(0, NULL) != 0 || setgid(nobody) != 0 || setuid(nobody) != 0) {
-		perror("cannot become nobody");
-		exit(1);
-	}
-	execv("/proc/self/exe", argv);
-	perror("cannot execute myself as nobody");
-	exit(1);
-}
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -163,7 +132,7 @@ int main(int argc, char **argv)
 	};
 	const struct CMUnitTest only[] = { cmocka_unit_test(test_random_programs) };
 
-	be_nobody(argv);
+	become_nobody_if_asked(argv);
 	find_ways();
 	trace = number_from("ODF_TEST_TRACE", 0) != 0;
 	totals = shared_memory(sizeof *totals);

@@ -235,23 +235,6 @@ static void test_threads_and_regions(void **state)
 	surroundings_must_equal(&before);
 }
 
-/* The library asks its questions in a constructor, so it must begin as nobody. */
-static void be_nobody(char **argv)
-{
-	const char *wanted = getenv("ODF_TEST_NOBODY");
-	const gid_t nobody = 65534;
-
-	if (wanted == NULL || strcmp(wanted, "1") != 0 || geteuid() != 0)
-		return;
-	if (setgroups(0, NULL) != 0 || setgid(nobody) != 0 || setuid(nobody) != 0) {
-		perror("cannot become nobody");
-		exit(1);
-	}
-	execv("/proc/self/exe", argv);
-	perror("cannot execute myself as nobody");
-	exit(1);
-}
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -260,7 +243,7 @@ int main(int argc, char **argv)
 	void *symbol;
 
 	(void)argc;
-	be_nobody(argv);
+	become_nobody_if_asked(argv);
 	if (is_interposed("_Fork", &symbol)) {
 		memcpy(&bare_fork, &symbol, sizeof symbol);
 		way_works[WAY_BARE] = true;
