@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "../support/cgroup.h"
 #include "../support/keeper_program.h"
 
 /* ---- Ends -------------------------------------------------------------------------------------------------------- */
@@ -203,52 +204,20 @@ static void executes_itself(void)
 	must(false);
 }
 
-static bool write_to(const char *folder, const char *name, const char *text)
-{
-	char path[300];
-	int file;
-	bool done;
-
-	snprintf(path, sizeof path, "%s/%s", folder, name);
-	file = open(path, O_WRONLY | O_CLOEXEC);
-	done = file >= 0 && write(file, text, strlen(text)) == (ssize_t)strlen(text);
-	if (file >= 0)
-		close(file);
-	return done;
-}
-
-/* A memory cgroup of its own, of either kind. */
-static void make_group(char *folder, size_t size, const char *limit)
-{
-	static const char *const roots[][2] = {
-		{ "/sys/fs/cgroup/memory", "memory.limit_in_bytes" }, { "/sys/fs/cgroup", "memory.max" },
-	};
-
-	for (size_t i = 0; i < 2; i++) {
-		snprintf(folder, size, "%s/odfork-%d", roots[i][0], getpid());
-		if (mkdir(folder, 0755) != 0)
-			continue;
-		if (write_to(folder, roots[i][1], limit))
-			return;
-		rmdir(folder);
-	}
-	cannot_be_done_here("no memory cgroup can be made");
-}
-
 /* Whichever of the two the kernel chooses where the group has no memory left: both end, and the group is empty. */
 static void out_of_memory(void)
 {
-	char folder[200], number[16], byte;
+	char folder[CGROUP_PATH], byte;
 	int from[2], to[2], status;
 	pid_t pid, keeper;
 
-	make_group(folder, sizeof folder, "100663296");
 	must(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0 && pipe2(from, O_CLOEXEC) == 0 && pipe2(to, O_CLOEXEC) == 0);
+	if (!cgroup_make_memory(folder, "100663296"))
+		cannot_be_done_here("no memory cgroup can be made");
 	pid = fork();
 	if (pid == 0) {
 		char *more;
-		snprintf(number, sizeof number, "%d", getpid());
-		must(write_to(folder, "cgroup.procs", number) && odf_heap_enable(0) == 0);
+		must(cgroup_enter(folder, getpid()) && odf_heap_enable(0) == 0);
 		grow();
 		fork_and_write(2);
 		must(write(from[1], "x", 1) == 1 && read(to[0], &byte, 1) == 1);
@@ -265,8 +234,7 @@ static void out_of_memory(void)
 	status = status_of(pid);
 	while (waitpid(-1, NULL, __WALL) > 0)
 		;
-	for (double end = now() + 20; rmdir(folder) != 0; wait_ms(1)) /* only of an empty one */
-		must(now() < end);
+	must(cgroup_remove(folder)); /* only an empty one can be */
 	must(byte && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 	must(kill(keeper, 0) == -1 && errno == ESRCH);
 }

@@ -5,6 +5,8 @@
  */
 #include "spawn_errors.h"
 
+#include "../support/cgroup.h"
+
 static int check_unprivileged(void)
 {
 	struct sock_filter allow[] = { BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW) };
@@ -180,7 +182,7 @@ static int check_empty_root(void)
 
 /* A limit that the kernel checks after it has stored a pidfd's number, and frees the number again: meanwhile it may be
  * another thread's, and must not be closed. */
-static char limited_cgroup[PATH_MAX];
+static char limited_cgroup[CGROUP_PATH];
 static atomic_ulong closed_under_us;
 static void *open_and_close(void *unused)
 {
@@ -195,14 +197,9 @@ static void *open_and_close(void *unused)
 
 static int check_stale_pidfd(void)
 {
-	char procs[PATH_MAX + 16];
 	pthread_t thread;
-	int fd;
 
-	snprintf(procs, sizeof procs, "%s/cgroup.procs", limited_cgroup);
-	fd = open(procs, O_WRONLY | O_CLOEXEC);
-	if (fd < 0 || write(fd, "0", 1) != 1 || close(fd) != 0 ||
-	    pthread_create(&thread, NULL, open_and_close, NULL) != 0)
+	if (!cgroup_enter(limited_cgroup, getpid()) || pthread_create(&thread, NULL, open_and_close, NULL) != 0)
 		return 9;
 	for (int round = 0; round < 5000; round++) {
 		odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
@@ -220,35 +217,16 @@ static int check_stale_pidfd(void)
 	return closed_under_us == 0 ? 0 : 2;
 }
 
-static bool make_limited_cgroup(void)
-{
-	static const char *const mounts[] = { "/sys/fs/cgroup/pids", "/sys/fs/cgroup", "/sys/fs/cgroup/unified" };
-
-	for (size_t i = 0; i < sizeof mounts / sizeof *mounts; i++) {
-		char maximum[PATH_MAX + 16];
-		int fd;
-		snprintf(limited_cgroup, sizeof limited_cgroup, "%s/odfork-pids-%d", mounts[i], (int)getpid());
-		if (mkdir(limited_cgroup, 0755) != 0)
-			continue;
-		snprintf(maximum, sizeof maximum, "%s/pids.max", limited_cgroup);
-		fd = open(maximum, O_WRONLY | O_CLOEXEC);
-		/* The process and its second thread; a third task is one too many. */
-		if (fd >= 0 && write(fd, "2", 1) == 1 && close(fd) == 0)
-			return true;
-		rmdir(limited_cgroup);
-	}
-	return false;
-}
-
 void test_stale_pidfd(void **state)
 {
 	(void)state;
-	if (!make_limited_cgroup()) {
+	/* The process and its second thread; a third task is one too many. */
+	if (!cgroup_make(limited_cgroup, "pids", "pids.max", "pids.max", "2")) {
 		skip_because("no cgroup with a limit of processes can be made here");
 		return;
 	}
 	in_child(check_stale_pidfd);
-	assert_int_equal(rmdir(limited_cgroup), 0);
+	assert_true(cgroup_remove(limited_cgroup));
 }
 
 /* A /proc that was mounted for another pid namespace has other processes under our children's numbers. */

@@ -191,20 +191,6 @@ static void kill_and_look(odf_pool *pool, pid_t victim)
 	must_work(pool);
 }
 
-static pid_t parent_of(pid_t pid)
-{
-	char path[64], *text, *line;
-	pid_t parent = 0;
-
-	snprintf(path, sizeof path, "/proc/%d/status", pid);
-	text = read_file(path);
-	line = text == NULL ? NULL : strstr(text, "PPid:");
-	if (line != NULL)
-		parent = atoi(line + strlen("PPid:"));
-	free(text);
-	return parent;
-}
-
 static void test_manager_is_killed(void **state)
 {
 	odf_pool *pool = pool_of(1, 2, 0, 0);

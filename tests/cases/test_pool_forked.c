@@ -9,21 +9,6 @@
 #include "../../src/pool/internal.h"
 #include "../support/pool_support.h"
 
-static pid_t parent_of(pid_t pid)
-{
-	char path[64], *text, *at;
-	pid_t parent;
-
-	snprintf(path, sizeof path, "/proc/%d/stat", pid);
-	text = read_file(path);
-	assert_non_null(text);
-	at = strrchr(text, ')');
-	assert_non_null(at);
-	parent = (pid_t)strtol(at + 4, NULL, 10);
-	free(text);
-	return parent;
-}
-
 static odf_task *paused(odf_pool *pool)
 {
 	return submitted_with(pool, pauses, NULL, 0, ODF_TASK_FORK, 0, 0, 0);

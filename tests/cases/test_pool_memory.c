@@ -2,68 +2,15 @@
  *
  * Worker tasks and memory: what their limit is a limit of, and a worker that the kernel kills for want of memory, in a
  * memory cgroup of the test's own (of either version; where none can be made, that is skipped). */
-#include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 
 #include "../../src/pool/internal.h"
+#include "../support/cgroup.h"
 #include "../support/pool_support.h"
 
 enum { MIB = 1 << 20, GROUP_MIB = 48 };
 
-static char group[256];
-
-static bool write_text(const char *name, const char *text)
-{
-	char path[512];
-	int fd;
-	bool written;
-
-	snprintf(path, sizeof path, "%s/%s", group, name);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	written = write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-	close(fd);
-	return written;
-}
-
-/* A group whose memory is limited. False: none can be made. */
-static bool make_group(void)
-{
-	static const struct {
-		const char *parent, *limit;
-	} versions[] = { { "/sys/fs/cgroup/memory", "memory.limit_in_bytes" }, { "/sys/fs/cgroup", "memory.max" } };
-	char bytes[32];
-
-	snprintf(bytes, sizeof bytes, "%d", GROUP_MIB * MIB);
-	for (size_t i = 0; i < sizeof versions / sizeof *versions; i++) {
-		snprintf(group, sizeof group, "%s/odfork-test-%d", versions[i].parent, getpid());
-		if (mkdir(group, 0755) != 0)
-			continue;
-		if (write_text(versions[i].limit, bytes)) {
-			(void)write_text("memory.swap.max", "0"); /* the second version's */
-			(void)write_text("memory.memsw.limit_in_bytes", bytes); /* the first's, where it counts swap */
-			return true;
-		}
-		rmdir(group);
-	}
-	return false;
-}
-
-static void remove_group(void)
-{
-	for (int i = 0; i < 1000 && rmdir(group) != 0 && errno == EBUSY; i++)
-		usleep(1000);
-}
-
-static void move(pid_t pid)
-{
-	char text[16];
-
-	snprintf(text, sizeof text, "%d", pid);
-	assert_true(write_text("cgroup.procs", text));
-}
+static char group[CGROUP_PATH];
 
 /* Touches so much. */
 static int takes(const void *input, size_t length, odf_output *output)
@@ -83,19 +30,21 @@ static int takes(const void *input, size_t length, odf_output *output)
 static void test_worker_is_killed_for_memory(void **state)
 {
 	const size_t little = 4 * MIB, much = 4 * (size_t)GROUP_MIB * MIB;
+	char bytes[32];
 	odf_pool *pool;
 	pid_t first;
 
 	(void)state;
-	if (!make_group()) {
+	snprintf(bytes, sizeof bytes, "%d", GROUP_MIB * MIB);
+	if (!cgroup_make_memory(group, bytes)) {
 		skip_because("no memory cgroup can be made here");
 		return;
 	}
 	pool = pool_of(1, 2, 0, 0);
 	first = output_of(submitted(pool, says_process, NULL, 0));
-	move(pool->template_pid); /* and what it makes from now on */
-	move(pool_info_of(pool).manager);
-	move(first);
+	assert_true(cgroup_enter(group, pool->template_pid)); /* and what it makes from now on */
+	assert_true(cgroup_enter(group, pool_info_of(pool).manager));
+	assert_true(cgroup_enter(group, first));
 	for (int i = 0; i < 3; i++) {
 		uint64_t flags = i == 2 ? ODF_TASK_FRESH : 0;
 		unsigned ms = 100;
@@ -117,7 +66,7 @@ static void test_worker_is_killed_for_memory(void **state)
 	}
 	assert_true(pool_info_of(pool).lost >= 3);
 	assert_int_equal(odf_pool_destroy(pool), 0);
-	remove_group();
+	assert_true(cgroup_remove(group));
 }
 
 static char touched_first[16 * MIB]; /* mapped already when a task begins */

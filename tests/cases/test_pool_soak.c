@@ -114,22 +114,6 @@ static void *works(void *argument)
 	return NULL;
 }
 
-static pid_t parent_of(pid_t pid)
-{
-	char path[64], text[512] = "", *at;
-	FILE *file;
-
-	snprintf(path, sizeof path, "/proc/%d/stat", pid);
-	file = fopen(path, "re");
-	if (file == NULL)
-		return 0;
-	if (fread(text, 1, sizeof text - 1, file) == 0)
-		text[0] = '\0';
-	fclose(file);
-	at = strrchr(text, ')');
-	return at == NULL || at[2] == 'Z' ? 0 : atoi(at + 4);
-}
-
 /* One of the manager's children; 0: there is none. */
 static pid_t some_worker(pid_t manager, unsigned *seed)
 {

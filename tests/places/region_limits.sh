@@ -104,7 +104,9 @@ make_cgroup() { # MIB
 	group=$top/odfork-test-$$-$1
 	mkdir "$group" 2> /dev/null || return 1
 	echo $(($1 << 20)) > "$group/$file" 2> /dev/null || { rmdir "$group"; return 1; }
-	echo 0 2> /dev/null > "$group/memory.swap.max" || :
+	# Without swap, in either version.
+	echo 0 2> /dev/null > "$group/memory.swap.max" ||
+		echo $(($1 << 20)) 2> /dev/null > "$group/memory.memsw.limit_in_bytes" || :
 	echo "$group"
 }
 in_cgroup() { # NAME MIB CASE...

@@ -291,17 +291,33 @@ void skip_because(const char *reason)
 	print_message("# skipped: %s\n", reason);
 }
 
-bool is_gone(pid_t pid)
+/* The letter of its state; 0: it is gone, or a zombie. */
+static char state_of(pid_t pid, pid_t *parent)
 {
-	char path[64], *text, *state;
-	bool gone;
+	char path[64], *text, *state, letter;
 
 	snprintf(path, sizeof path, "/proc/%d/stat", pid);
 	text = read_file(path);
 	state = text == NULL ? NULL : strrchr(text, ')');
-	gone = state == NULL || state[2] == 'Z' || state[2] == 'X';
+	letter = state == NULL || state[2] == 'Z' || state[2] == 'X' ? '\0' : state[2];
+	*parent = letter == '\0' ? 0 : (pid_t)strtol(state + 4, NULL, 10);
 	free(text);
-	return gone;
+	return letter;
+}
+
+pid_t parent_of(pid_t pid)
+{
+	pid_t parent;
+
+	(void)state_of(pid, &parent);
+	return parent;
+}
+
+bool is_gone(pid_t pid)
+{
+	pid_t parent;
+
+	return state_of(pid, &parent) == '\0';
 }
 
 /* Also where init has to reap it. */
