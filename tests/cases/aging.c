@@ -186,27 +186,17 @@ int main(int argc, char **argv)
 		{ "grows_old", grows_old }, { "mapped_before_use", mapped_before_use },
 	};
 	static const char *const heaps[] = { NULL, "auto" };
-	int number = 0, failed = 0;
 
 	if (argc > 1)
 		run_case(cases, 2, argc, argv);
 	for (size_t heap = 0; heap < 2; heap++) {
 		const char *words[] = { "aging", "mapped_before_use", NULL };
 		int result = execute(heaps[heap], words, become_nobody, NULL);
-		const char *verdict = result == 0 || result == 77 ? "ok" : "not ok";
-		failed += result != 0 && result != 77;
-		printf("%s %d - mapped_before_use %s%s\n", verdict, ++number,
-		       heaps[heap] != NULL ? heaps[heap] : "plain", result == 77 ? " # SKIP not here" : "");
+		tell_case(result, "mapped_before_use %s", heap_name(heaps[heap]));
 	}
 	for (size_t heap = 0; heap < 2; heap++) {
 		const char *words[] = { "aging", "grows_old", NULL };
-		int result = execute(heaps[heap], words, NULL, NULL);
-		const char *verdict = result == 0 || result == 77 ? "ok" : "not ok";
-		failed += result != 0 && result != 77;
-		printf("%s %d - grows_old %s%s\n", verdict, ++number, heaps[heap] != NULL ? heaps[heap] : "plain",
-		       result == 77 ? " # SKIP not here" : "");
-		fflush(stdout);
+		tell_case(execute(heaps[heap], words, NULL, NULL), "grows_old %s", heap_name(heaps[heap]));
 	}
-	printf("1..%d\n", number);
-	return failed > 0;
+	return end_of_cases();
 }

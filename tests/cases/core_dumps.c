@@ -162,10 +162,8 @@ static bool dumps_come_here(void)
 int main(int argc, char **argv)
 {
 	static const struct preloaded_case cases[] = { { "dies", dies } };
-	static const char *const heaps[] = {
-		NULL, "auto", "on" }, *const who[] = { "live", "frozen", "child", "grandchild",
-	};
-	int number = 0, failed = 0;
+	static const char *const heaps[] = { NULL, "auto", "on" };
+	static const char *const who[] = { "live", "frozen", "child", "grandchild" };
 
 	if (argc > 1)
 		run_case(cases, 1, argc, argv);
@@ -185,11 +183,7 @@ int main(int argc, char **argv)
 				if ((heap == 0 && writes) || (i == 0 && writes))
 					continue;
 				result = execute(heaps[heap], words, NULL, NULL);
-				failed += result != 0;
-				printf("%s %d - %s %s %s\n", result == 0 ? "ok" : "not ok", ++number,
-				       heaps[heap] != NULL ? heaps[heap] : "plain", who[i], writes ? "writes" : "");
-				fflush(stdout);
+				tell_case(result, "%s %s %s", heap_name(heaps[heap]), who[i], writes ? "writes" : "");
 			}
-	printf("1..%d\n", number);
-	return failed > 0;
+	return end_of_cases();
 }

@@ -179,7 +179,6 @@ int main(int argc, char **argv)
 		{ "shared", shared },
 	};
 	static const char *const heaps[] = { "auto", "on", NULL };
-	int number = 0, failed = 0;
 
 	if (argc > 1)
 		run_case(cases, 5, argc, argv);
@@ -187,12 +186,7 @@ int main(int argc, char **argv)
 		for (size_t heap = 0; heap < 3; heap++) {
 			const char *words[] = { "ends_early", cases[i].name, NULL };
 			int result = execute(heaps[heap], words, NULL, NULL);
-			failed += result != 0 && result != 77;
-			printf("%s %d - %s %s%s\n", result == 0 || result == 77 ? "ok" : "not ok", ++number,
-			       heaps[heap] != NULL ? heaps[heap] : "plain", cases[i].name,
-			       result == 77 ? " # SKIP" : "");
-			fflush(stdout);
+			tell_case(result, "%s %s", heap_name(heaps[heap]), cases[i].name);
 		}
-	printf("1..%d\n", number);
-	return failed > 0;
+	return end_of_cases();
 }

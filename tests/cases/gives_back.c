@@ -212,7 +212,6 @@ int main(int argc, char **argv)
 		{ "after_a_fork", after_a_fork },
 	};
 	static const char *const sizes[] = { "4096", "8192", "65536" }, *const heaps[] = { "auto", "on", NULL };
-	int number = 0, failed = 0;
 
 	unsetenv("MALLOC_PERTURB_"); /* with which libc's calloc writes */
 	if (argc > 1)
@@ -225,33 +224,21 @@ int main(int argc, char **argv)
 				if (heap == 2 && size != 1) /* plain */
 					continue;
 				result = execute(heaps[heap], words, NULL, NULL);
-				failed += result != 0 && result != 77;
-				printf("%s %d - %s %s %s\n", result == 0 ? "ok" : "not ok", ++number,
-				       heaps[heap] != NULL ? heaps[heap] : "plain", cases[i].name, sizes[size]);
-				fflush(stdout);
+				tell_case(result, "%s %s %s", heap_name(heaps[heap]), cases[i].name, sizes[size]);
 			}
 	for (size_t round = 0; geteuid() == 0 && round < 3; round++) {
 		const char *words[] = { "gives_back", "by_parent", sizes[0], NULL };
 		int result = execute(heaps[round % 2], words, become_nobody, NULL);
-		failed += result != 0 && result != 77;
-		printf("%s %d - %s by_parent %s, nobody\n", result == 0 || result == 77 ? "ok" : "not ok", ++number,
-		       heaps[round % 2], sizes[0]);
+		tell_case(result, "%s by_parent %s, nobody", heaps[round % 2], sizes[0]);
 	}
 	for (size_t round = 0; round < 4; round++) {
 		const char *words[] = { "gives_back", "after_a_fork", round % 2 == 0 ? "unmap" : "drop", NULL };
 		int result = execute(heaps[round / 2], words, geteuid() == 0 ? become_nobody : NULL, NULL);
-		failed += result != 0 && result != 77;
-		fflush(stdout);
-		printf("%s %d - %s after_a_fork %s, nobody\n", result == 0 || result == 77 ? "ok" : "not ok",
-		       ++number, heaps[round / 2], words[2]);
+		tell_case(result, "%s after_a_fork %s%s", heaps[round / 2], words[2], geteuid() == 0 ? ", nobody" : "");
 	}
 	for (size_t heap = 0; heap < 3; heap++) {
 		const char *words[] = { "gives_back", "of_malloc", NULL };
-		int result = execute(heaps[heap], words, NULL, NULL);
-		failed += result != 0;
-		printf("%s %d - %s of_malloc\n", result == 0 ? "ok" : "not ok", ++number,
-		       heaps[heap] != NULL ? heaps[heap] : "plain");
+		tell_case(execute(heaps[heap], words, NULL, NULL), "%s of_malloc", heap_name(heaps[heap]));
 	}
-	printf("1..%d\n", number);
-	return failed > 0;
+	return end_of_cases();
 }

@@ -131,7 +131,6 @@ int main(int argc, char **argv)
 	};
 	static const char *const heaps[] = { NULL, "auto", "on" };
 	const size_t count = sizeof cases / sizeof *cases;
-	int number = 0, failed = 0;
 
 	if (argc > 1)
 		run_case(cases, count, argc, argv);
@@ -139,11 +138,7 @@ int main(int argc, char **argv)
 		for (size_t heap = 0; heap < 3; heap++) {
 			const char *words[] = { "in_place_edges", cases[i].name, NULL };
 			int result = execute(heaps[heap], words, NULL, NULL);
-			failed += result != 0;
-			printf("%s %d - %s %s\n", result == 0 ? "ok" : "not ok", ++number,
-			       heaps[heap] != NULL ? heaps[heap] : "plain", cases[i].name);
-			fflush(stdout);
+			tell_case(result, "%s %s", heap_name(heaps[heap]), cases[i].name);
 		}
-	printf("1..%d\n", number);
-	return failed > 0;
+	return end_of_cases();
 }

@@ -76,16 +76,10 @@ int main(int argc, char **argv)
 {
 	static const struct preloaded_case cases[] = { { "read_all", read_all } };
 	static const char *const heaps[] = { NULL, "auto", "on" }, *words[] = { "maps_read", "read_all", NULL };
-	int failed = 0;
 
 	if (argc > 1)
 		run_case(cases, 1, argc, argv);
-	puts("1..3");
-	for (int heap = 0; heap < 3; heap++) {
-		int result = execute(heaps[heap], words, NULL, NULL);
-		failed += result != 0;
-		printf("%s %d - %s\n", result == 0 ? "ok" : "not ok", heap + 1,
-		       heaps[heap] != NULL ? heaps[heap] : "plain");
-	}
-	return failed > 0;
+	for (int heap = 0; heap < 3; heap++)
+		tell_case(execute(heaps[heap], words, NULL, NULL), "%s", heap_name(heaps[heap]));
+	return end_of_cases();
 }

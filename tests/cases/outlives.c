@@ -358,7 +358,6 @@ int main(int argc, char **argv)
 #endif
 	};
 	static const char *const heaps[] = { NULL, "auto", "on" };
-	int number = 0, failed = 0;
 
 	if (argc > 1)
 		run_case(cases, sizeof cases / sizeof *cases, argc, argv);
@@ -366,12 +365,8 @@ int main(int argc, char **argv)
 		for (size_t heap = 0; heap < 3; heap++) {
 			const char *words[] = { "outlives", runs[i][0], runs[i][1], NULL };
 			int result = execute(heaps[heap], words, NULL, NULL);
-			failed += result != 0;
-			printf("%s %d - %s %s %s\n", result == 0 ? "ok" : "not ok", ++number,
-			       heaps[heap] != NULL ? heaps[heap] : "plain", runs[i][0],
-			       runs[i][1] != NULL ? runs[i][1] : "");
-			fflush(stdout);
+			tell_case(result, "%s %s %s", heap_name(heaps[heap]), runs[i][0],
+				  runs[i][1] != NULL ? runs[i][1] : "");
 		}
-	printf("1..%d\n", number);
-	return failed > 0;
+	return end_of_cases();
 }

@@ -352,7 +352,6 @@ int main(int argc, char **argv)
 		{ "limited", "data" },
 		{ "limited", "data", "first" },
 	};
-	int number = 0, failed = 0;
 
 	if (argc > 1)
 		run_case(cases, sizeof cases / sizeof *cases, argc, argv);
@@ -362,13 +361,9 @@ int main(int argc, char **argv)
 				"test_robust_forks", runs[i][0], runs[i][1], runs[i][2], runs[i][3], NULL,
 			};
 			int result = execute(on ? "on" : "auto", words, NULL, NULL);
-			failed += result != 0 && result != 77;
-			printf("%s %d - %s %s %s %s %s%s\n", result == 0 || result == 77 ? "ok" : "not ok", ++number,
-			       on ? "on" : "auto", runs[i][0], runs[i][1] != NULL ? runs[i][1] : "",
-			       runs[i][2] != NULL ? runs[i][2] : "", runs[i][3] != NULL ? runs[i][3] : "",
-			       result == 77 ? " # SKIP not here" : "");
-			fflush(stdout);
+			tell_case(result, "%s %s %s %s %s", on ? "on" : "auto", runs[i][0],
+				  runs[i][1] != NULL ? runs[i][1] : "", runs[i][2] != NULL ? runs[i][2] : "",
+				  runs[i][3] != NULL ? runs[i][3] : "");
 		}
-	printf("1..%d\n", number);
-	return failed > 0;
+	return end_of_cases();
 }

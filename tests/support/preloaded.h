@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -143,7 +144,6 @@ static inline void fill_mapped(char value)
 	memset(mapped, value, MAPPED);
 }
 
-/* Past the threshold, by malloc and by mmap. */
 /* If the heap is awake: what is mapped from now on is in a region from its first use on, and not only once it has
  * grown old. */
 static inline bool new_memory_is_inside(void)
@@ -157,6 +157,7 @@ static inline bool new_memory_is_inside(void)
 	return true;
 }
 
+/* Past the threshold, by malloc and by mmap. */
 static inline void grow(void)
 {
 	for (size_t i = 0; i < PIECES; i++) {
@@ -252,6 +253,40 @@ static inline int execute(const char *heap, const char *const words[], void (*be
 	must(pid > 0);
 	status = status_of(pid);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+/* ---- What came of it ---- */
+
+static int cases_told, cases_failed;
+
+static inline const char *heap_name(const char *heap)
+{
+	return heap != NULL ? heap : "plain";
+}
+
+/* A line of TAP of what execute has returned. What cannot be done here is skipped, where that is allowed
+ * (cannot_be_done_here). */
+static inline __attribute__((format(printf, 2, 3))) void tell_case(int result, const char *format, ...)
+{
+	bool good = result == 0 || result == 77;
+	va_list words;
+
+	printf("%s %d - ", good ? "ok" : "not ok", ++cases_told);
+	va_start(words, format);
+	vprintf(format, words);
+	va_end(words);
+	puts(result == 77 ? " # SKIP not here" : "");
+	if (!good)
+		printf("# status %d\n", result);
+	fflush(stdout);
+	cases_failed += !good;
+}
+
+/* The status of the program. */
+static inline int end_of_cases(void)
+{
+	printf("1..%d\n", cases_told);
+	return cases_failed > 0;
 }
 
 /* In the process of a case. */
