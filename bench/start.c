@@ -14,9 +14,8 @@
 int main(int argc, char **argv)
 {
 	static const char *const names[] = { "plain", "empty library preloaded", "libodfork preloaded" };
-	char *arguments[] = {
-		(char[]){ "true" }, NULL }, *environments[3][2] = { { NULL, NULL }, { NULL, NULL }, { NULL, NULL },
-	};
+	char *arguments[] = { (char[]){ "true" }, NULL };
+	char *environments[3][2] = { { NULL, NULL }, { NULL, NULL }, { NULL, NULL } };
 	size_t rounds = argc == 4 ? strtoul(argv[3], NULL, 10) : 0;
 	double *samples[3], plain = 0;
 

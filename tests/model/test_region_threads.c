@@ -3,14 +3,11 @@
  * Regions under threads that never stop, with a loaded machine around them. What must hold:
  *
  *   - a snapshot is a moment. Each writer goes through its slots in order, round after round, by stores or by system
- *   calls that
- *     write for it; at any moment the rounds in its slots are r, r ... r, r-1 ... r-1, and this is what a child must
- *     see, at
- *     every look the same;
+ *     calls that write for it; at any moment the rounds in its slots are r, r ... r, r-1 ... r-1, and this is what a
+ *     child must see, at every look the same;
  *   - no write is lost, no page goes astray: each slot says whose it is, and each writer finds what it left;
  *   - no system call fails for where its memory is, mutexes there exclude and condition variables wake, and nobody sees
- *   what a
- *     child writes;
+ *     what a child writes;
  *   - foreign memory is left alone, and never comes to lie in a region.
  *
  * ODF_TEST_SECONDS says for how long (6), ODF_TEST_NOBODY=1 gives up root first. Compiled with ODF_TEST_INTERPOSED the

@@ -33,15 +33,15 @@ for error in 1 13 30; do # EPERM, EACCES, EROFS
 	expect "not writable, error $error, by name" "strategy=fork kernel=kernel_not_writable on_demand=0" \
 		--kernel=held --deny=$error -- "$facts" fork 32 kernel
 done
-expect "a write that fails" "interface=use_odf reason=kernel_refused end=not_asked" --kernel=held --refuse -- "$facts" \
-	verify
+expect "a write that fails" "interface=use_odf reason=kernel_refused end=not_asked" --kernel=held --refuse \
+	-- "$facts" verify
 expect "a write that fails, in a fork" "strategy=fork kernel=kernel_refused on_demand=0 child_keeps=1" --kernel=held \
 	--refuse -- "$facts" fork 32
 expect "a write that fails, by name" "strategy=fork kernel=kernel_refused on_demand=0 child_keeps=1" --kernel=held \
 	--refuse -- "$facts" fork 32 kernel
 expect "a write that fails, nothing else allowed" \
-	"strategy=none kernel=kernel_refused error=95 step=request on_demand=0" --kernel=held --refuse -- "$facts" \
-	fork 32 only
+	"strategy=none kernel=kernel_refused error=95 step=request on_demand=0" --kernel=held --refuse \
+	-- "$facts" fork 32 only
 
 # ---- Safe ------------------------------------------------------------------------------------------------------------
 expect "5.6.19: discards do nothing" \
@@ -71,10 +71,10 @@ done
 expect "tried out once" "undisturbed=1 forks=2" --kernel=held -- "$facts" undisturbed
 ODFORK_STRATEGY=fork expect "not where it will not be used" "forks=1 strategy=fork kernel=not_allowed" --kernel=held \
 	-- "$facts" fork 32
-ODFORK_STRATEGY=kernel expect "where it will be, by name" "forks=3 strategy=kernel despite=none" --kernel=held -- \
-	"$facts" fork 32
-expect "not by itself in a sandbox" "forks=1 strategy=fork kernel=kernel_not_verified" --kernel=held --filtered -- \
-	"$facts" fork 32
+ODFORK_STRATEGY=kernel expect "where it will be, by name" "forks=3 strategy=kernel despite=none" --kernel=held \
+	-- "$facts" fork 32
+expect "not by itself in a sandbox" "forks=1 strategy=fork kernel=kernel_not_verified" --kernel=held --filtered \
+	-- "$facts" fork 32
 expect "asked for, in a sandbox too" "reason=none forks=2" --kernel=held --filtered -- "$facts" verify
 expect "in the capabilities" "interface=use_odf_held kernel=none" --kernel=held -- "$facts" capabilities
 expect "in the capabilities, what is known" "interface=use_odf_armed kernel=kernel_loses_neighbors on_demand=0" \
@@ -103,19 +103,19 @@ for how in auto kernel only plain; do
 	expect "what was on stays on and is reported, $how" \
 		"strategy=kernel kernel=chosen despite=kernel_not_verified child_tables=few bit=1 child_bit=1 forks=1" \
 		--kernel=held --on -- "$facts" fork 32 $how
-	expect "small as well, $how" "strategy=kernel kernel=chosen bit=1 child_bit=1 forks=1" --kernel=armed --on -- \
-		"$facts" fork 1 $how
+	expect "small as well, $how" "strategy=kernel kernel=chosen bit=1 child_bit=1 forks=1" --kernel=armed --on \
+		-- "$facts" fork 1 $how
 done
 ODFORK_KERNEL=safe expect "on, and said to be safe" "strategy=kernel kernel=chosen despite=none bit=1 forks=1" \
 	--kernel=held --on -- "$facts" fork 32
-expect "on without effect is not on" "strategy=fork kernel=kernel_no_effect" --kernel=held --no-effect -- "$facts" \
-	again 32
+expect "on without effect is not on" "strategy=fork kernel=kernel_no_effect" --kernel=held --no-effect \
+	-- "$facts" again 32
 expect "after one by name it stays on" \
 	"strategy=kernel again=kernel again_despite=kernel_loses_discards again_kernel=chosen bit=1 on_demand=3" \
 	--kernel=held --fault=discard -- "$facts" again 32
 expect "where data is kept it is put back" \
-	"strategy=kernel again=fork again_despite=none again_kernel=not_allowed bit=0 on_demand=2" --kernel=held -- \
-	"$facts" again 32
+	"strategy=kernel again=fork again_despite=none again_kernel=not_allowed bit=0 on_demand=2" --kernel=held \
+	-- "$facts" again 32
 expect "too small" "strategy=fork kernel=too_small bit=0 on_demand=1" --kernel=held -- "$facts" fork 1
 expect "too small, by name" "strategy=fork kernel=too_small despite=none on_demand=1" --kernel=held -- "$facts" fork 1 \
 	kernel
@@ -140,10 +140,10 @@ for kernel in held armed; do
 			--kernel=$kernel --fault=$fault -- "$facts" fork 32
 	done
 done
-expect "in a sandbox, by name" "strategy=kernel kernel=chosen despite=kernel_not_verified" --kernel=held --filtered -- \
-	"$facts" fork 32 kernel
-expect "without effect, not even by name" "strategy=fork kernel=kernel_no_effect" --kernel=held --no-effect -- \
-	"$facts" fork 32 kernel
+expect "in a sandbox, by name" "strategy=kernel kernel=chosen despite=kernel_not_verified" --kernel=held --filtered \
+	-- "$facts" fork 32 kernel
+expect "without effect, not even by name" "strategy=fork kernel=kernel_no_effect" --kernel=held --no-effect \
+	-- "$facts" fork 32 kernel
 grep -q "^text=made by fork" "$work/out"
 result $? "and the report says so"
 expect "in a signal handler, nothing is tried out" "strategy=fork kernel=kernel_not_verified forks=1" --kernel=held \
@@ -155,8 +155,8 @@ expect "threads, armed" "by_kernel=1 by_fork=1 wrong=0 all=80 bit=1" --kernel=ar
 # ---- Somebody's word -------------------------------------------------------------------------------------------------
 ODFORK_KERNEL=safe expect "said to be safe" "strategy=kernel kernel=chosen despite=none forks=1 on_demand=1" \
 	--kernel=held -- "$facts" fork 32
-ODFORK_KERNEL=unsafe expect "said to be unsafe" "strategy=fork kernel=kernel_unsafe forks=1" --kernel=held -- "$facts" \
-	fork 32
+ODFORK_KERNEL=unsafe expect "said to be unsafe" "strategy=fork kernel=kernel_unsafe forks=1" --kernel=held \
+	-- "$facts" fork 32
 ODFORK_KERNEL=unsafe expect "said to be unsafe, by name" "strategy=kernel despite=kernel_unsafe forks=1" --kernel=held \
 	-- "$facts" fork 32 kernel
 ODFORK_KERNEL=kernel_loses_discards expect "said what it loses" "strategy=fork kernel=kernel_loses_discards forks=1" \
@@ -176,32 +176,32 @@ expect "odfork run passes on what is known" "ODFORK_KERNEL=kernel_loses_neighbor
 	-- "$build/odfork" run -- /usr/bin/env
 # By name it is on from before the program starts, where exec does not forget it.
 expect "odfork run --strategy=kernel, held" "child_tables=few child_bit=1 child_keeps=1 bit=1" --kernel=held \
-	--fault=discard -- \
-	"$build/odfork" run --log --strategy=kernel -- "$facts" libc 32
+	--fault=discard \
+	-- "$build/odfork" run --log --strategy=kernel -- "$facts" libc 32
 grep -q "by kernel, held .* us (despite: .* is not zero)" "$work/err"
 result $? "and says so"
-expect "odfork run --strategy=kernel: what its child executes" "child_bit=1 bit=1" --kernel=held --fault=discard -- \
-	"$build/odfork" run --strategy=kernel -- "$facts" execs 32
-expect "odfork run --strategy=kernel, a small program" "child_bit=1 bit=1" --kernel=held --fault=discard -- \
-	"$build/odfork" run --strategy=kernel -- "$facts" libc 1
-expect "odfork run --strategy=kernel, armed: exec forgets" "child_bit=0 bit=0 on_demand=0" --kernel=armed -- \
-	"$build/odfork" run --strategy=kernel -- "$facts" libc 1
-expect "odfork run does not without" "child_bit=0 bit=0" --kernel=held --fault=discard -- "$build/odfork" run -- \
-	"$facts" libc 1
-ODFORK_KERNEL=unsafe expect "but not against a word" "ODFORK_KERNEL=unsafe forks=0" --kernel=held -- "$build/odfork" \
-	run -- /usr/bin/env
+expect "odfork run --strategy=kernel: what its child executes" "child_bit=1 bit=1" --kernel=held --fault=discard \
+	-- "$build/odfork" run --strategy=kernel -- "$facts" execs 32
+expect "odfork run --strategy=kernel, a small program" "child_bit=1 bit=1" --kernel=held --fault=discard \
+	-- "$build/odfork" run --strategy=kernel -- "$facts" libc 1
+expect "odfork run --strategy=kernel, armed: exec forgets" "child_bit=0 bit=0 on_demand=0" --kernel=armed \
+	-- "$build/odfork" run --strategy=kernel -- "$facts" libc 1
+expect "odfork run does not without" "child_bit=0 bit=0" --kernel=held --fault=discard -- "$build/odfork" run \
+	-- "$facts" libc 1
+ODFORK_KERNEL=unsafe expect "but not against a word" "ODFORK_KERNEL=unsafe forks=0" --kernel=held \
+	-- "$build/odfork" run -- /usr/bin/env
 expect "and nothing on a stock kernel" "forks=0" -- "$build/odfork" run -- /usr/bin/env
 grep -q ODFORK_KERNEL "$work/out"
 result $((! $?)) "not even the variable"
 
 # Whether there is a heap the library decides, whatever odfork run has to say.
 for log in "" --log; do
-	expect "odfork run $log: no heap beside the kernel's" "heap=off heap_reason=heap_kernel" --kernel=held -- \
-		"$build/odfork" run $log -- "$tests/kernel_facts_shared" heap 32
+	expect "odfork run $log: no heap beside the kernel's" "heap=off heap_reason=heap_kernel" --kernel=held \
+		-- "$build/odfork" run $log -- "$tests/kernel_facts_shared" heap 32
 	[ -z "$log" ] || grep -q "no heap: the kernel's on-demand fork needs none" "$work/err"
 	result $? "and says so, if it is to"
-	expect "odfork run $log: nor by name" "heap=off heap_reason=heap_kernel" --kernel=held --fault=discard -- \
-		"$build/odfork" run $log --strategy=kernel -- "$tests/kernel_facts_shared" heap 32
+	expect "odfork run $log: nor by name" "heap=off heap_reason=heap_kernel" --kernel=held --fault=discard \
+		-- "$build/odfork" run $log --strategy=kernel -- "$tests/kernel_facts_shared" heap 32
 	[ -z "$log" ] || grep -q "no heap: the kernel's on-demand fork needs none" "$work/err"
 	result $? "which it says"
 	for strategy in region fork; do
@@ -233,15 +233,15 @@ preload "preloaded, held" "child_tables=few child_bit=0 child_keeps=1 keeps=1 bi
 grep -q '"call":"fork","strategy":"kernel",.*"reason":"chosen"' "$work/stats"
 result $? "and recorded"
 preload "preloaded, armed" "child_tables=copied child_bit=0 bit=0" --kernel=armed -- "$facts" libc 32
-preload "preloaded, loses data" "child_tables=copied child_bit=0 bit=0" --kernel=armed --fault=unmap_neighbors -- \
-	"$facts" libc 32
+preload "preloaded, loses data" "child_tables=copied child_bit=0 bit=0" --kernel=armed --fault=unmap_neighbors \
+	-- "$facts" libc 32
 # The heap has woken instead, where it can.
 grep -qE '"strategy":"(fork|region)",.*"reason":"kernel: kernel_loses_neighbors[",]' "$work/stats"
 result $? "and recorded with the reason"
 ODFORK_STRATEGY=kernel
 export ODFORK_STRATEGY
-preload "preloaded, loses data, by the variable" "child_tables=few child_bit=1 bit=1" --kernel=held --fault=discard -- \
-	"$facts" libc 32
+preload "preloaded, loses data, by the variable" "child_tables=few child_bit=1 bit=1" --kernel=held --fault=discard \
+	-- "$facts" libc 32
 grep -q '"strategy":"kernel",.*"reason":"despite: kernel_loses_discards"' "$work/stats"
 result $? "recorded with what it loses"
 lost='after an on-demand fork of this kernel, memory given back by MADV_DONTNEED is not zero'
@@ -261,25 +261,25 @@ for kernel in held armed; do
 		"strategy=kernel region=refused reason=region_kernel bit=1" \
 		--kernel=$kernel --fault=discard_neighbors -- "$facts" region_after
 done
-expect "a region after a fork on demand" "strategy=kernel region=made reason=none bit=0" --kernel=held -- "$facts" \
-	region_after
+expect "a region after a fork on demand" "strategy=kernel region=made reason=none bit=0" --kernel=held \
+	-- "$facts" region_after
 expect "regions share page tables with nobody" layout=apart -- "$facts" layout
 
 # ---- Linux 5.6, and a static program ---------------------------------------------------------------------------------
 for kind in kernel_facts_static kernel_facts; do
-	expect "5.6, $kind: verify" "error=0 interface=use_odf_held reason=none $passed" --linux-5.6 --kernel=held -- \
-		"$tests/$kind" verify
+	expect "5.6, $kind: verify" "error=0 interface=use_odf_held reason=none $passed" --linux-5.6 --kernel=held \
+		-- "$tests/$kind" verify
 	expect "5.6, $kind: fork" "strategy=kernel child_tables=few child_keeps=1 keeps=1 bit=0" --linux-5.6 \
 		--kernel=held -- "$tests/$kind" fork 32
 	expect "5.6, $kind: loses data" "strategy=fork kernel=kernel_loses_discards child_keeps=1" --linux-5.6 \
 		--kernel=held --fault=discard -- "$tests/$kind" fork 32
 	expect "5.6, $kind: by name" "strategy=kernel despite=kernel_loses_discards child_keeps=1" --linux-5.6 \
 		--kernel=held --fault=discard -- "$tests/$kind" fork 32 kernel
-	ODFORK_STRATEGY=fork expect "5.6, $kind: undisturbed" "undisturbed=1" --linux-5.6 --kernel=held -- \
-		"$tests/$kind" undisturbed
+	ODFORK_STRATEGY=fork expect "5.6, $kind: undisturbed" "undisturbed=1" --linux-5.6 --kernel=held \
+		-- "$tests/$kind" undisturbed
 	expect "5.6, $kind: threads" "wrong=0 all=80" --linux-5.6 --kernel=held -- "$tests/$kind" threads 0
-	expect "5.6, $kind: regions are refused" "region=region_no_remap" --linux-5.6 --kernel=held -- "$tests/$kind" \
-		regions 20
+	expect "5.6, $kind: regions are refused" "region=region_no_remap" --linux-5.6 --kernel=held \
+		-- "$tests/$kind" regions 20
 	expect "5.6, $kind: capabilities" "interface=use_odf_held kernel=none region=region_no_remap" --linux-5.6 \
 		--kernel=held -- "$tests/$kind" capabilities
 	expect "5.6, $kind: programs" "spawned=1" --linux-5.6 --kernel=held -- "$tests/$kind" spawn

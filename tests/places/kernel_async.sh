@@ -68,8 +68,8 @@ ln -s /nonexistent "$work/nothing"
 expect "Async-fork, alone" "strategy=kernel despite=none forks=3 on_demand=2" --file=/proc/self/cgroup="$work/usual" \
 	--file=/proc/self/mountinfo="$work/usual_mounts" \
 	--file=/sys/fs/cgroup/memory/group-of-the-test/memory.async_fork="$group/memory.async_fork" \
-	--file=/sys/fs/cgroup/memory/group-of-the-test/cgroup.procs="$work/own" --async="$group/memory.async_fork" -- \
-	/bin/sh -c 'echo $$ > "$0"; exec "$@"' "$work/own" "$facts" fork 32
+	--file=/sys/fs/cgroup/memory/group-of-the-test/cgroup.procs="$work/own" --async="$group/memory.async_fork" \
+	-- /bin/sh -c 'echo $$ > "$0"; exec "$@"' "$work/own" "$facts" fork 32
 switch_says 0 "put back as well"
 printf '4:memory:/\n' > "$work/usual"
 printf '35 31 0:32 / %s rw - cgroup cgroup rw,memory\n' "$group" > "$work/usual_mounts"
@@ -107,8 +107,8 @@ for kind in kernel_facts kernel_facts_static; do
 		--async="$group/memory.async_fork" --file=/sys/module/async_fork=/ -- "$tests/$kind" verify
 done
 switch_says 0 "and put back"
-tencent "without its module, in the capabilities" "interface=async_fork_module kernel=kernel_no_effect" -- "$facts" \
-	capabilities
+tencent "without its module, in the capabilities" "interface=async_fork_module kernel=kernel_no_effect" \
+	-- "$facts" capabilities
 tencent "the remedy" "" -- "$build/odfork" probe --verify
 grep -qx "remedy             load the kernel's module: modprobe async-fork" "$work/out"
 result $? "is named"
@@ -133,26 +133,26 @@ for kind in kernel_facts kernel_facts_shared kernel_facts_static; do
 		"error=0 interface=async_fork_prctl reason=none effect=not_asked writes=passed discard=passed end=passed
 			forks=2 on_demand=1" \
 		-- "$tests/$kind" verify
-	bytes 1 "$kind, by itself" "strategy=kernel kernel=chosen despite=none child_keeps=1 forks=3 on_demand=2" -- \
-		"$tests/$kind" fork 32
+	bytes 1 "$kind, by itself" "strategy=kernel kernel=chosen despite=none child_keeps=1 forks=3 on_demand=2" \
+		-- "$tests/$kind" fork 32
 done
 bytes 1 "too small" "strategy=fork kernel=too_small on_demand=1" -- "$facts" fork 1
-bytes 1 "turned off again" "strategy=kernel again=fork again_kernel=not_allowed forks=4 on_demand=2" -- \
-	"$facts" again 32
-bytes 1 "not tried in a sandbox" "strategy=fork kernel=kernel_not_verified forks=1 on_demand=0" --filtered -- "$facts" \
-	fork 32
-bytes 1 "in a sandbox, by name" "strategy=kernel despite=kernel_not_verified forks=1 on_demand=1" --filtered -- \
-	"$facts" fork 32 kernel
+bytes 1 "turned off again" "strategy=kernel again=fork again_kernel=not_allowed forks=4 on_demand=2" \
+	-- "$facts" again 32
+bytes 1 "not tried in a sandbox" "strategy=fork kernel=kernel_not_verified forks=1 on_demand=0" --filtered \
+	-- "$facts" fork 32
+bytes 1 "in a sandbox, by name" "strategy=kernel despite=kernel_not_verified forks=1 on_demand=1" --filtered \
+	-- "$facts" fork 32 kernel
 bytes 1 "its children end" "reason=none" --fault=discard -- "$facts" verify
-bytes 0 "nothing is behind it" "error=0 interface=async_fork_prctl reason=kernel_no_effect $unasked forks=0" -- \
-	"$facts" verify
+bytes 0 "nothing is behind it" "error=0 interface=async_fork_prctl reason=kernel_no_effect $unasked forks=0" \
+	-- "$facts" verify
 bytes 0 "not by name either" "strategy=fork kernel=kernel_no_effect on_demand=0" -- "$facts" fork 32 kernel
 bytes 0 "the remedy" "" -- "$build/odfork" probe --verify
 grep -qx "remedy             allow it to processes: sysctl kernel.async_fork_enabled=1" "$work/out"
 result $? "is named"
 for how in auto only plain; do
-	bytes 2 "always on, and reported, $how" "strategy=kernel kernel=chosen despite=none forks=3 on_demand=3" -- \
-		"$facts" fork 1 $how
+	bytes 2 "always on, and reported, $how" "strategy=kernel kernel=chosen despite=none forks=3 on_demand=3" \
+		-- "$facts" fork 1 $how
 done
 bytes 2 "sound" "interface=async_fork_prctl reason=none" -- "$facts" verify
 # The prctl is another kernel's affair unless the file says what it says there: it would kill here.

@@ -361,9 +361,8 @@ static int worse(int result, int one)
 
 static void late_filters(void)
 {
-	static const char *const states[] = {
-		NULL, "frozen", "settled" }, *const actions[] = { "kill", "trap", "eperm", "enosys",
-	};
+	static const char *const states[] = { NULL, "frozen", "settled" };
+	static const char *const actions[] = { "kill", "trap", "eperm", "enosys" };
 	int result = 0, tried = 0;
 	char last[64] = "";
 
@@ -446,9 +445,8 @@ static void plain(char *words[CASE_WORDS])
 int main(int argc, char **argv)
 {
 	static const struct preloaded_case plain_case[] = { { "plain", plain } };
-	static const struct forbidden nothing = {
-		NOTHING, "kill" }, processes = { SYS_clone, "kill" }, files = { SYS_memfd_create, "kill",
-	}, unlocking = { SYS_munlock, "eperm" };
+	static const struct forbidden nothing = { NOTHING, "kill" }, processes = { SYS_clone, "kill" };
+	static const struct forbidden files = { SYS_memfd_create, "kill" }, unlocking = { SYS_munlock, "eperm" };
 
 	if (argc > 1)
 		run_case(strcmp(argv[1], "plain") == 0 ? plain_case : cases,
