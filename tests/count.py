@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""count.py FAILED FILE...: adds up the test cases of JUnit files. FAILED more have failed already (to build). A file that is missing is one
-failure. Names what failed and what was skipped, and ends with the count."""
+"""count.py FAILED FILE...: adds up the test cases of JUnit files. FAILED more have failed already (to build). A file
+that is missing is one failure. Names what failed and what was skipped, and ends with the count."""
 import sys
 import xml.etree.ElementTree as ElementTree
 
