@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The rules of HACKING.md that a look at the files tells: lines to column 120 (tabs of 8), files of some 500 lines, the
-licence in the first line, findings that can be run, and nothing that a line filler tore. Of a checkout only."""
+licence in the first line, scripts that can be run, and nothing that a line filler tore. Of a checkout only."""
 import os
 import re
 import subprocess
@@ -66,8 +66,9 @@ def main():
             first = lines[1] if lines[0].startswith("#!") else lines[0]
             if not re.search(r"SPDX-License-Identifier: MIT(?: \*/)?$", first):
                 complain(path, 1, "does not begin with the licence and nothing else")
-        if path.startswith("findings/") and path.endswith(".sh") and mode != "100755":
-            complain(path, 1, "cannot be run")
+        # The scripts of a package get their modes when it is made.
+        if lines[0].startswith("#!") != (mode == "100755") and not path.startswith("packaging/debian/"):
+            complain(path, 1, "begins with #! and has not the mode of a program, or the other way round")
     return 1 if wrong else 0
 
 
