@@ -7,7 +7,6 @@ PATH=/usr/bin:/bin:/usr/sbin:/sbin
 build=${ODF_BUILD:?} source=${ODF_SOURCE:?}
 CC=${ODF_CC:-cc}
 unset LD_PRELOAD ODFORK_HEAP ODFORK_LOG ODFORK_STATS
-must_work=${ODF_MUST_WORK:-0}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 chmod 755 "$work"
@@ -114,6 +113,5 @@ END
 }
 try_all shared-
 try_all static-
-[ "$must_work" = 0 ] || [ "$(id -u)" = 0 ] || { echo "Bail out! not root"; exit 1; }
 echo "1..$number"
 exit $((failures > 0))

@@ -12,9 +12,12 @@ set -u
 build=${ODF_BUILD:?} source=${ODF_SOURCE:?}
 skip() {
 	[ "${ODF_MUST_WORK:-0}" != 1 ] || { echo "Bail out! must not be skipped: $1"; exit 1; }
+	# In the middle of it, when a plan of none would come too late.
+	[ "$count" = 0 ] || { echo "not ok $((count + 1)) - $1"; echo "1..$((count + 1))"; exit 1; }
 	echo "1..0 # SKIP $1"
 	exit 0
 }
+failed=0 count=0
 [ "$(uname -m)" = x86_64 ] || skip "written for x86-64"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -24,7 +27,7 @@ cp "$build/tests/faults" "$build/tests/faulted" "$build/tests/faulted_preloaded"
 mkdir -p "$work/tests/injection" && cp "$source/tests/injection/faults.calls" "$work/tests/injection/" || exit 1
 unset LD_PRELOAD ODFORK_HEAP ODFORK_LOG ODFORK_STATS ODFORK_UFFD_FD
 export ODF_SOURCE="$work" LD_LIBRARY_PATH="$work"
-calls=$source/tests/injection/faults.calls failed=0 count=0
+calls=$source/tests/injection/faults.calls
 report() { # NAME FILE: ok if the file is empty
 	count=$((count + 1))
 	if [ ! -s "$2" ]; then
@@ -49,7 +52,6 @@ public=names,capabilities,forks,spawns,processes,pools,regions,heap
 public=$public,$(echo "$public" | sed 's/names,//; s/,/-cold,/g; s/$/-cold/')
 under=memory,shared_memory,forks,daemons,programs,files,threads,limits,locked,filters
 cd "$work" || exit 1
-echo 1..7
 mkdir lists && chmod 777 lists
 run "public functions" ./faults lists/public "$public" "$work/faulted"
 preloaded="/usr/bin/env LD_PRELOAD=$work/libodfork.so.0 ODFORK_HEAP=on $work/faulted_preloaded"
@@ -107,4 +109,5 @@ nm -D --defined-only "$work/libodfork.so.0" |
 report "in each function that is interposed" wrong
 pairs=$(awk '$4 > 0' list | wc -l)
 echo "# $pairs pairs of a function and a call, $(wc -l < calls.failed) calls, $(wc -l < functions.failed) functions"
+echo "1..$count"
 exit $failed

@@ -32,6 +32,8 @@ void surroundings_must_equal(struct surroundings *before); /* frees */
 
 /* Waits and returns the wait status. */
 int wait_for(pid_t pid);
+/* Waits; it must have exited, and not been killed. */
+int exit_status_of(pid_t pid);
 void must_exit_with(pid_t pid, int code);
 void must_have_no_children(void);
 
