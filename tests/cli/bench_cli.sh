@@ -178,7 +178,8 @@ nothing_left() {
 }
 for ended in INT:130 TERM:143 HUP:129; do
 	signal=${ended%:*}
-	LD_PRELOAD=$build/libodfork.so.0 ODFORK_HEAP=on env --default-signal=INT "$odfork" bench --size 512M \
+	# This shell may have been started with some ignored, which stay so: INT in the background, HUP by nohup.
+	LD_PRELOAD=$build/libodfork.so.0 ODFORK_HEAP=on env --default-signal "$odfork" bench --size 512M \
 		--progress --plot "$work/left.svg" > "$work/out" 2> "$work/err" &
 	bench=$!
 	working
