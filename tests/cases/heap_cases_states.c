@@ -20,6 +20,8 @@ void is_asleep(void)
 	must(heap_info_get(NULL) == EINVAL);
 	small.size = 0;
 	must(heap_info_get(&small) == EINVAL);
+	small.size = (size_t)1 << 40;
+	must(heap_info_get(&small) == E2BIG);
 	large.info.size = sizeof large;
 	must(heap_info_get(&large.info) == 0 && large.info.state == ODF_HEAP_ASLEEP);
 	errno = 7;

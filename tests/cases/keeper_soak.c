@@ -103,6 +103,7 @@ static void sampled_and_killed(void)
 			;
 		kills++;
 	}
+	must(samples > 0 && kills > 0);
 	fprintf(stderr, "%u samples, %u of which found a step under way, %u kills in %.0f s\n", samples, waited, kills,
 		now() - start);
 }

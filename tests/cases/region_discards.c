@@ -164,7 +164,7 @@ void under_mlockall(void **state)
 		int result;
 		if (pid == 0)
 			_exit(lives_with_mlockall(flags[i][0], flags[i][1]));
-		result = WEXITSTATUS(wait_for(pid));
+		result = exit_status_of(pid);
 		if (result == 77) {
 			skip_because("memory may not be locked here");
 			return;

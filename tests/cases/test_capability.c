@@ -96,6 +96,8 @@ static void test_structure(void **state)
 	assert_errno(EINVAL, odf_capabilities_get(NULL));
 	capabilities.size = 8;
 	assert_errno(EINVAL, odf_capabilities_get(&capabilities));
+	capabilities.size = (size_t)1 << 40;
+	assert_errno(E2BIG, odf_capabilities_get(&capabilities));
 	assert_int_equal(odf_probe_get(ODF_PROBE_COUNT, NULL), ODF_ANSWER_NO);
 	assert_string_equal(odf_probe_name(ODF_PROBE_COUNT), "unknown");
 	assert_string_equal(odf_version(), ODF_VERSION);

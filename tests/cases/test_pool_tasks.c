@@ -289,7 +289,14 @@ static void test_refused(void **state)
 	odf_pool *pool = pool_of(0, 1, 0, 0);
 	odf_task_options options = ODF_TASK_OPTIONS_INIT;
 	odf_pool_options without = { .size = sizeof without, .flags = ODF_POOL_NO_TASKS };
-	odf_pool_options wrong = { .size = sizeof wrong, .workers_min = 3, .workers_max = 2 };
+	const odf_pool_options wrong[] = {
+		{ .size = sizeof *wrong, .workers_min = 3, .workers_max = 2 },
+		{ .size = 8 },
+		{ .size = sizeof *wrong, .flags = 1u << 31 },
+		{ .size = sizeof *wrong, .workers_max = 257 },
+		{ .size = sizeof *wrong, .workers_min = 257 },
+		{ .size = sizeof *wrong, .queue = 1048577 },
+	}, newer = { .size = (size_t)1 << 40 };
 	char on_stack[64];
 	void *page, *library, *address;
 	odf_task *task;
@@ -327,8 +334,12 @@ static void test_refused(void **state)
 	assert_int_equal(odf_pool_finished(pool, &task, -1), ESRCH);
 	must_work(pool);
 	assert_int_equal(odf_pool_destroy(pool), 0);
-	assert_null(odf_pool_create(&wrong));
-	assert_int_equal(errno, EINVAL);
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+		assert_null(odf_pool_create(&wrong[i]));
+		assert_int_equal(errno, EINVAL);
+	}
+	assert_null(odf_pool_create(&newer));
+	assert_int_equal(errno, E2BIG);
 	pool = odf_pool_create(&without);
 	assert_non_null(pool);
 	refuse(pool, twice, ENOTSUP);

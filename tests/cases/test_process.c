@@ -2,6 +2,7 @@
  * Handles of processes, feeding and collecting, programs from start to end. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -71,6 +72,29 @@ static void test_kill(void **state)
 	odf_process_close(process);
 }
 
+/* Another user's process is the caller's child no less. */
+static void test_kill_without_a_right(void **state)
+{
+	odf_spawn_options options = { .size = sizeof options, .uid = 12345, .gid = 12345 };
+	odf_process *process = NULL;
+	pid_t pid;
+
+	(void)state;
+	if (geteuid() != 0) {
+		skip_because("changing ids needs root");
+		return;
+	}
+	options.flags = ODF_SPAWN_UID | ODF_SPAWN_GID | ODF_SPAWN_GROUPS;
+	assert_errno(0, odf_process_spawn(&process, "/bin/sh", shell("exec sleep 100"), NULL, &options, NULL));
+	pid = fork();
+	if (pid == 0)
+		_exit(setresuid(54321, 54321, 54321) == 0 && odf_process_kill(process, SIGTERM) == EPERM ? 0 : 1);
+	must_exit_with(pid, 0);
+	assert_errno(0, odf_process_kill(process, SIGKILL));
+	assert_errno(0, odf_process_wait(process, -1, NULL));
+	odf_process_close(process);
+}
+
 /* Somebody else takes the status; no signal then goes to whoever has the id next. */
 static void test_reaped_elsewhere(void **state)
 {
@@ -127,6 +151,10 @@ static void test_refused(void **state)
 	odf_process *process = (odf_process *)&process;
 	odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
 	odf_report report = ODF_REPORT_INIT;
+	struct {
+		odf_spawn_options known;
+		long added; /* by a version to come */
+	} newer = { { .size = sizeof newer }, 1 };
 	int fd, pipes[3];
 
 	(void)state;
@@ -147,6 +175,9 @@ static void test_refused(void **state)
 	assert_null(process);
 	options.size = 8;
 	assert_errno(EINVAL, odf_process_spawn(&process, "/bin/true", shell(""), NULL, &options, &report));
+	assert_errno(E2BIG, odf_process_spawn(&process, "/bin/true", shell(""), NULL, &newer.known, &report));
+	assert_int_equal(report.step, ODF_STEP_REQUEST);
+	assert_null(process);
 	must_have_no_children();
 }
 
@@ -229,8 +260,34 @@ static void test_limits(void **state)
 	free(io.output);
 	odf_process_wait(process, -1, NULL);
 	odf_process_close(process);
-	io.size = 8;
+}
+
+static void test_io_refused(void **state)
+{
+	odf_process *process = start("exit 0", ODF_SPAWN_PIPE_STDOUT);
+	odf_io io = { .size = 8 };
+	struct {
+		odf_io known;
+		long added; /* by a version to come */
+	} newer = { { .size = sizeof newer }, 1 };
+
+	(void)state;
+	assert_errno(EINVAL, odf_process_communicate(process, &io));
+	io = (odf_io){ .size = sizeof io, .timeout_ms = -1 };
+	assert_errno(EINVAL, odf_process_communicate(process, &io));
+	io = (odf_io){ .size = sizeof io, .input_length = 1 };
+	assert_errno(EINVAL, odf_process_communicate(process, &io));
+	assert_errno(EINVAL, odf_process_communicate(process, NULL));
+	assert_errno(E2BIG, odf_process_communicate(process, &newer.known));
+	assert_errno(E2BIG, odf_run("/bin/true", shell(""), NULL, NULL, &newer.known, NULL));
+	io = (odf_io)ODF_IO_INIT;
 	assert_errno(EINVAL, odf_process_communicate(NULL, &io));
+	assert_errno(0, odf_process_communicate(process, &io));
+	free(io.output);
+	free(io.error_output);
+	assert_errno(0, odf_process_wait(process, -1, NULL));
+	odf_process_close(process);
+	must_have_no_children();
 }
 
 /* ---- From start to end ------------------------------------------------------------------------------------------- */
@@ -263,12 +320,30 @@ static void test_run(void **state)
 	assert_null(io.output);
 	io.timeout_ms = -1;
 	assert_errno(EINVAL, odf_run("/bin/true", shell(""), NULL, NULL, &io, NULL));
-	/* Without: nothing is changed. */
-	assert_errno(0,
-		     odf_run("/bin/sh", shell("test $(readlink /proc/self/fd/0) = \"$(readlink /proc/$PPID/fd/0)\""),
-			     NULL, NULL, NULL, NULL));
 	must_have_no_children();
 	surroundings_must_equal(&before);
+}
+
+/* Without an io nothing is changed: the standard input is the caller's. */
+static void test_run_as_it_is(void **state)
+{
+	char script[PATH_MAX + 64], *text;
+	int kept = dup(0), file;
+
+	(void)state;
+	write_file(scratch_path("input"), "from the caller", 0600);
+	file = open(scratch_path("input"), O_RDONLY | O_CLOEXEC);
+	assert_true(kept >= 0 && file >= 0 && dup2(file, 0) == 0);
+	snprintf(script, sizeof script, "cat > '%s'", scratch_path("output"));
+	assert_errno(0, odf_run("/bin/sh", shell(script), NULL, NULL, NULL, NULL));
+	assert_int_equal(dup2(kept, 0), 0);
+	close(kept);
+	close(file);
+	text = read_file(scratch_path("output"));
+	assert_non_null(text);
+	assert_string_equal(text, "from the caller");
+	free(text);
+	must_have_no_children();
 }
 
 /* The whole group goes, with those who hold the pipe. */
@@ -317,13 +392,16 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_wait),
 		cmocka_unit_test(test_kill),
+		cmocka_unit_test(test_kill_without_a_right),
 		cmocka_unit_test(test_reaped_elsewhere),
 		cmocka_unit_test(test_wait_with_others),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_communicate),
 		cmocka_unit_test(test_unread_input),
 		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_io_refused),
 		cmocka_unit_test(test_run),
+		cmocka_unit_test(test_run_as_it_is),
 		cmocka_unit_test(test_run_timeout),
 	};
 

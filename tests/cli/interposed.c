@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * interposed: forks and spawns in every interposed way and checks what each promises. Run plain it shows that the
- * checks hold for libc; run preloaded, or linked with libodfork, that they hold for us. Exit status 0, or the number of
- * the check that failed.
+ * checks hold for libc; run preloaded, or linked with libodfork, that they hold for us; built with ODF_TEST_BY_NAME,
+ * that they hold for the spawns that have names of their own. Exit status 0, or the number of the check that failed.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -15,8 +15,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#ifdef ODF_TEST_BY_NAME
+#include "odfork.h"
+#define posix_spawn  odf_posix_spawn
+#define posix_spawnp odf_posix_spawnp
+#endif
 
 extern char **environ;
 
@@ -142,6 +149,43 @@ static void check_spawn(void)
 	posix_spawn_file_actions_destroy(&actions);
 }
 
+/* What attributes, actions and PATH ask for is done, and a file of unknown format is no program. */
+static void check_spawn_attributes(void)
+{
+	/* Who stayed in this process's group would end it, too. */
+	char *argv[] = { (char[]){ "sh" }, (char[]){ "-c" }, (char[]){ "kill -TERM 0; exit 1" }, NULL };
+	char *says[] = { (char[]){ "sh" }, (char[]){ "-c" }, (char[]){ "echo said" }, NULL };
+	char file[] = "/tmp/odfork-interposed-XXXXXX", *name = strrchr(file, '/') + 1, text[8] = "";
+	char *path = getenv("PATH") != NULL ? strdup(getenv("PATH")) : NULL;
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attributes;
+	int status, ends[2], fd = mkstemp(file);
+	pid_t pid = -1;
+
+	REQUIRE(35, posix_spawnattr_init(&attributes) == 0 &&
+		posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP) == 0 &&
+		posix_spawnattr_setpgroup(&attributes, 0) == 0);
+	REQUIRE(36, posix_spawn(&pid, "/bin/sh", NULL, &attributes, argv, environ) == 0 &&
+		waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+	posix_spawnattr_destroy(&attributes);
+	REQUIRE(37, pipe(ends) == 0 && posix_spawn_file_actions_init(&actions) == 0 &&
+		posix_spawn_file_actions_adddup2(&actions, ends[1], 1) == 0);
+	REQUIRE(38, posix_spawnp(&pid, "sh", &actions, NULL, says, environ) == 0 && ends_with(pid, 0) &&
+		read(ends[0], text, sizeof text) == 5 && memcmp(text, "said\n", 5) == 0);
+	posix_spawn_file_actions_destroy(&actions);
+	close(ends[0]);
+	close(ends[1]);
+	REQUIRE(39, fd >= 0 && write(fd, "exit 3\n", 7) == 7 && fchmod(fd, 0755) == 0 && close(fd) == 0);
+	pid = -1;
+	REQUIRE(60, posix_spawn(&pid, file, NULL, NULL, says, environ) == ENOEXEC);
+	REQUIRE(61, setenv("PATH", "/nonexistent:/tmp", 1) == 0 &&
+		posix_spawnp(&pid, name, NULL, NULL, says, environ) == ENOEXEC && pid == -1);
+	REQUIRE(62, setenv("PATH", "/nonexistent", 1) == 0 &&
+		posix_spawnp(&pid, name, NULL, NULL, says, environ) == ENOENT);
+	REQUIRE(63, (path != NULL ? setenv("PATH", path, 1) : unsetenv("PATH")) == 0 && unlink(file) == 0);
+	free(path);
+}
+
 /* Forks inside libc. */
 static void check_libc(void)
 {
@@ -192,6 +236,7 @@ int main(void)
 	check_fork();
 	check_bare_fork();
 	check_spawn();
+	check_spawn_attributes();
 	check_libc();
 	check_threads();
 	printf("interposed: all checks hold\n");

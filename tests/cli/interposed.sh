@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The interposed functions, plain, preloaded and linked; and that each call left its record.
+# The interposed functions, plain, preloaded and linked, and the spawns by their own names; and that each call left its
+# record.
 set -eu
 build=${ODF_BUILD:?}
 work=$(mktemp -d)
@@ -11,7 +12,11 @@ LD_PRELOAD=$build/libodfork.so.0 ODFORK_STATS=$work/preloaded "$build/tests/inte
 ODFORK_STATS=$work/linked "$build/tests/interposed_linked"
 LD_PRELOAD=$build/libodfork.so.0 ODFORK_STATS=$work/both "$build/tests/interposed_linked"
 LD_PRELOAD=$build/libodfork.so.0 "$build/tests/interposed"
+ODFORK_STATS=$work/by_name "$build/tests/interposed_by_name"
 
+for call in odf_posix_spawn odf_posix_spawnp; do
+	grep -q "\"call\":\"$call\"" "$work/by_name" || { echo "by name: no record of $call"; exit 1; }
+done
 for stats in preloaded linked both; do
 	for call in fork _Fork posix_spawn posix_spawnp; do
 		grep -q "\"call\":\"$call\"" "$work/$stats" || { echo "$stats: no record of $call"; exit 1; }

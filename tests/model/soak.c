@@ -8,6 +8,7 @@
  *   soak                        rounds for ODF_TEST_SECONDS (8), from seed ODF_TEST_SEED (1) on
  *   soak round SEED             one of them, as it is run: with LD_PRELOAD and ODFORK_HEAP set by who calls
  */
+#include "odfork.h"
 #include "soak.h"
 
 struct situation {
@@ -38,6 +39,19 @@ static const struct situation endings[] = {
 	{ "sandbox", enter_sandbox },
 };
 
+/* As long as there is one thread only, whoever the user is: where it was asked for from the start. */
+static void must_be_awake(void)
+{
+	odf_heap_info info = ODF_HEAP_INFO_INIT;
+	const char *heap = getenv("ODFORK_HEAP");
+	int (*get)(odf_heap_info *);
+
+	if (heap == NULL || strcmp(heap, "on") != 0)
+		return;
+	*(void **)&get = dlsym(RTLD_DEFAULT, "odf_heap_info_get");
+	REQUIRE(get != NULL && get(&info) == 0 && info.state == ODF_HEAP_AWAKE);
+}
+
 static int run_round(void)
 {
 	unsigned random = (unsigned)seed * 2654435761u + 1;
@@ -45,6 +59,7 @@ static int run_round(void)
 
 	/* A library that the loader cannot open is left out with a message, and the round would show nothing. */
 	REQUIRE(getenv("LD_PRELOAD") == NULL || dlsym(RTLD_DEFAULT, "odf_heap_info_get") != NULL);
+	must_be_awake();
 	(void)signal(SIGUSR1, jump);
 	keep(map(24 * MIB), 24 * MIB, 200)->first_only = true;
 	for (unsigned i = 0; i < WORKERS; i++) {

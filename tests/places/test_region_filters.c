@@ -194,18 +194,15 @@ static int run(void (*function)(const struct filter_case *, int), const struct f
 
 static bool regions_work(void)
 {
-	odf_reason found = ODF_REASON_NONE;
+	odf_reason found;
 	pid_t pid = fork();
-	int status;
 
 	if (pid == 0)
 		_exit((int)reason());
-	status = wait_for(pid);
-	if (WIFEXITED(status))
-		found = (odf_reason)WEXITSTATUS(status);
-	if (status != 0)
+	found = (odf_reason)exit_status_of(pid);
+	if (found != ODF_REASON_NONE)
 		skip_because(odf_reason_text(found));
-	return status == 0;
+	return found == ODF_REASON_NONE;
 }
 
 static void say_settling(const struct filter_case *unused, int unused_too)
