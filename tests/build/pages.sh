@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # The man pages: clean, complete (each exported function has a page), and naming every environment variable, flag, step
-# and reason there is.
+# and reason there is; and those reasons and steps have a test.
 set -eu
 source=${ODF_SOURCE:?}
 work=$(mktemp)
@@ -33,6 +33,13 @@ says odf_report_format.3 '\bODF_STEP_[A-Z_]*[A-Z]\b' include/odfork.h
 sed -n 's/^\t\[ODF_REASON_[A-Z_]*\] = { "\([a-z_]*\)".*/\1/p' "$source/src/strategy/names.c" | while read -r reason; do
 	grep -q "^$reason	" "$source/man/odf_report_format.3" ||
 		{ echo "odf_report_format.3 does not say $reason"; exit 1; }
+done
+# Each that src/ gives a test asks for, but for those of a build or machine of another kind.
+grep -rhoE '\bODF_(REASON|STEP)_[A-Z_0-9]*[A-Z0-9]\b' "$source/src" --include='*.c' --exclude=names.c | sort -u |
+	grep -vxE '.*_COUNT|ODF_REASON_(NOT_BUILT|REGION_PAGE_SIZE)' | while read -r name; do
+	word=$(echo "${name#ODF_*_}" | tr '[:upper:]' '[:lower:]')
+	grep -rqwE -e "$name|$word" --include='*.c' --include='*.sh' --include='*.py' --exclude-dir=abi \
+		"$source/tests" || { echo "no test asks for $name"; exit 1; }
 done
 says odf_capabilities_get.3 '\bODF_PROBE_[A-Z_]*[A-Z0-9]\b' include/odfork.h
 says odfork.7 '\bODFORK_[A-Z_]*[A-Z]\b' src/record/settings.c

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Forks that do not end where they began, and processes that can do less after they grew than before: no fork fails or
- * costs more for good, every child has its memory, and none of it is held twice.
+ * costs more for good, every child has its memory, and none of it is held twice. And where there is no heap for what a
+ * process may not do, or has done, it says so.
  */
 #include <pthread.h>
 #include <setjmp.h>
@@ -315,6 +316,77 @@ static void limited(char *words[CASE_WORDS])
 	go_on();
 	go_on();
 	must_come_to_rest();
+	must(info().state == ODF_HEAP_OFF && info().reason == ODF_REASON_HEAP_LIMIT);
+}
+
+/* ---- What it says where there is none ---- */
+
+/* There would be no room for the keeper. Root is not bound by the limit. */
+static void few_processes(char *words[CASE_WORDS])
+{
+	(void)words;
+	grow();
+	must(info().state == ODF_HEAP_OFF && info().reason == ODF_REASON_HEAP_PROCESS && is_right());
+}
+
+static bool has_probe(odf_probe probe)
+{
+	odf_answer (*get)(odf_probe, int *);
+
+	*(void **)&get = dlsym(RTLD_DEFAULT, "odf_probe_get");
+	must(get != NULL);
+	return get(probe, NULL) == ODF_ANSWER_YES;
+}
+
+/* What nothing can settle beside the threads. */
+static void beside_a_thread(char *words[CASE_WORDS])
+{
+	bool settles = has_probe(ODF_PROBE_UFFD_KERNEL) || has_probe(ODF_PROBE_UFFD_DEVICE);
+	pthread_t thread;
+
+	(void)words;
+	must(pthread_create(&thread, NULL, wait_here, NULL) == 0);
+	grow();
+	go_on();
+	go_on();
+	if (settles || strcmp(getenv("ODFORK_HEAP"), "on") == 0) /* which wakes before there is a thread */
+		must(info().state == ODF_HEAP_AWAKE);
+	else
+		must(info().state == ODF_HEAP_OFF && info().reason == ODF_REASON_HEAP_NO_SETTLING);
+	must(is_right());
+}
+
+/* So many that a fork would pay more for them than for page tables. */
+static void in_pieces(char *words[CASE_WORDS])
+{
+	const size_t page = 4096, all = 16 * MIB;
+	char *many;
+
+	(void)words;
+	grow();
+	fork_and_check();
+	must(info().state == ODF_HEAP_AWAKE);
+	many = mmap(NULL, all, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	must(many != MAP_FAILED);
+	memset(many, 3, all);
+	for (size_t at = 0; at < all; at += 2 * page)
+		must(munmap(many + at, page) == 0);
+	must(info().state == ODF_HEAP_OFF && info().reason == ODF_REASON_HEAP_PIECES);
+	for (size_t at = page; at < all; at += 2 * page)
+		must(many[at] == 3 && many[at + page - 1] == 3);
+	go_on();
+	must(info().state == ODF_HEAP_OFF && info().reason == ODF_REASON_HEAP_PIECES);
+}
+
+/* Before the library is loaded. */
+static void prepare(const void *name)
+{
+	struct rlimit few = { 32, 32 };
+
+	if (strcmp(name, "few_processes") == 0 && setrlimit(RLIMIT_NPROC, &few) != 0)
+		_exit(1);
+	if (strcmp(name, "beside_a_thread") == 0 && geteuid() == 0 && (setgid(NOBODY) != 0 || setuid(NOBODY) != 0))
+		_exit(1);
 }
 
 static const struct preloaded_case cases[] = {
@@ -326,6 +398,9 @@ static const struct preloaded_case cases[] = {
 	{ "loses", loses },
 	{ "leaves_after", leaves_after },
 	{ "limited", limited },
+	{ "few_processes", few_processes },
+	{ "beside_a_thread", beside_a_thread },
+	{ "in_pieces", in_pieces },
 };
 
 int main(int argc, char **argv)
@@ -351,6 +426,9 @@ int main(int argc, char **argv)
 		{ "limited", "as", "first" },
 		{ "limited", "data" },
 		{ "limited", "data", "first" },
+		{ "few_processes" },
+		{ "beside_a_thread" },
+		{ "in_pieces" },
 	};
 
 	if (argc > 1)
@@ -360,7 +438,7 @@ int main(int argc, char **argv)
 			const char *words[] = {
 				"test_robust_forks", runs[i][0], runs[i][1], runs[i][2], runs[i][3], NULL,
 			};
-			int result = execute(on ? "on" : "auto", words, NULL, NULL);
+			int result = execute(on ? "on" : "auto", words, prepare, runs[i][0]);
 			tell_case(result, "%s %s %s %s %s", on ? "on" : "auto", runs[i][0],
 				  runs[i][1] != NULL ? runs[i][1] : "", runs[i][2] != NULL ? runs[i][2] : "",
 				  runs[i][3] != NULL ? runs[i][3] : "");

@@ -9,6 +9,7 @@
  *
  * ODF_CASE_SECONDS says how long one may take (20).
  */
+#include "../support/case_seconds.h"
 #include "region_cases.h"
 
 long sys_call6(long number, long a, long b, long c, long d, long e, long f);
@@ -45,6 +46,7 @@ static const struct {
 	CASE(fork_fails_in_its_first_step),
 	CASE(fork_fails_in_its_second_step),
 	CASE(fork_of_what_cannot_be_frozen),
+	CASE(fork_that_is_refused),
 	CASE(fork_loses_home),
 	CASE(foreign_memory_is_left_alone),
 	CASE(foreign_memory_is_left_alone_amid_a_settle),
@@ -127,19 +129,14 @@ static const struct {
 };
 #define CASES (sizeof cases / sizeof *cases)
 
-static unsigned patience(void)
-{
-	const char *seconds = getenv("ODF_CASE_SECONDS");
-
-	return seconds == NULL ? 20 : (unsigned)atoi(seconds);
-}
+enum { PATIENCE_S = 20 };
 
 static __attribute__((noreturn)) void run(size_t which)
 {
 	odf_capabilities capabilities = ODF_CAPABILITIES_INIT;
 
 	signal(SIGPIPE, SIG_IGN);
-	alarm(patience());
+	alarm(case_seconds(PATIENCE_S));
 	must(odf_capabilities_get(&capabilities) == 0);
 	if (capabilities.strategy[ODF_STRATEGY_REGION] != ODF_REASON_NONE)
 		cannot_be_done_here(odf_reason_text(capabilities.strategy[ODF_STRATEGY_REGION]));
@@ -182,7 +179,7 @@ int main(int argc, char **argv)
 			run(i);
 		running = pid;
 		signal(SIGALRM, end_of_patience);
-		alarm(patience() + 2);
+		alarm(case_seconds(PATIENCE_S) + 2);
 		status = status_of(pid);
 		alarm(0);
 		signal(SIGALRM, SIG_DFL);

@@ -81,6 +81,33 @@ void fork_of_what_cannot_be_frozen(void)
 	}
 }
 
+/* The keeper's as well, which would lend a hand. */
+static bool fails_all_moves(const struct call *call, long *result)
+{
+	*result = -ENOMEM;
+	return call->number == SYS_mremap || call->number == SYS_mmap;
+}
+
+/* Nor can it be given up: the fork fails, and says what it was refused for. */
+void fork_that_is_refused(void)
+{
+	odf_report report = ODF_REPORT_INIT;
+	pid_t pid;
+
+	make(TABLE + 5, ODF_REGION_MANUAL);
+	fill(0, pages, 1);
+	hook = fails_all_moves;
+	pid = odf_fork_with(NULL, &report);
+	if (pid == 0)
+		_exit(0);
+	hook = NULL;
+	must(pid == -1 && report.error == ENOMEM);
+	must(report.reason[ODF_STRATEGY_REGION] == ODF_REASON_REGION_REFUSED);
+	must(holds_all_1());
+	fork_and_end(holds_all_1);
+	must(holds_all_1());
+}
+
 /* And home is not there any more. */
 void fork_loses_home(void)
 {

@@ -250,6 +250,42 @@ static void test_every_set(void **state)
 	}
 }
 
+/* Nothing tells which descriptors there are: they are not left open without a word. */
+static int check_others_cannot_be_closed(odf_strategy engine)
+{
+	scmp_filter_ctx context = seccomp_init(SCMP_ACT_ALLOW);
+	odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
+	odf_report report = ODF_REPORT_INIT;
+	const int calls[] = { SCMP_SYS(close_range), SCMP_SYS(openat), SCMP_SYS(prlimit64) };
+	pid_t pid = -1;
+
+	alarm(60);
+	REQUIRE(context != NULL);
+	for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
+		REQUIRE(seccomp_rule_add(context, SCMP_ACT_ERRNO(EPERM), calls[i], 0) == 0);
+	REQUIRE(seccomp_load(context) == 0);
+	seccomp_release(context);
+	options.allow = ODF_ALLOW(engine);
+	options.flags = ODF_SPAWN_CLOSE_OTHER_FDS;
+	REQUIRE(odf_spawn(&pid, "/bin/true", true_argv, NULL, &options, &report) == EPERM && pid == -1);
+	REQUIRE(report.step == ODF_STEP_CLOSE_OTHERS && report.strategy == engine);
+	REQUIRE(waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD);
+	return 0;
+}
+
+static void test_others_cannot_be_closed(void **state)
+{
+	static const odf_strategy engines_of_ours[] = { ODF_STRATEGY_VFORK, ODF_STRATEGY_FORK };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof engines_of_ours / sizeof *engines_of_ours; i++) {
+		pid_t pid = fork();
+		if (pid == 0)
+			_exit(check_others_cannot_be_closed(engines_of_ours[i]));
+		must_exit_with(pid, 0);
+	}
+}
+
 /* The companion header: a filter of the caller's on the child. */
 static void test_companion(void **state)
 {
@@ -285,6 +321,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_set),
+		cmocka_unit_test(test_others_cannot_be_closed),
 		cmocka_unit_test(test_companion),
 	};
 	return cmocka_run_group_tests_name("filters", tests, NULL, NULL);
