@@ -30,6 +30,8 @@
 
 /* The doors are interposed in this process: without this the heap is off. By a constructor of the shared library. */
 void heap_open_doors(bool preloaded);
+/* By the settings. */
+bool heap_is_wanted(bool preloaded);
 
 long heap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset);
 /* For libc itself. */
@@ -39,6 +41,8 @@ long heap_mmap_within(void *address, size_t length, int protection, int flags, i
 void heap_before_fork(void);
 /* The data segment has grown by this, whole pages. */
 void heap_note_grown(void *address, size_t length);
+/* It had grown by this before that was seen, and the program has used it. */
+void heap_note_found(void *address, size_t length);
 /* `call` gives this memory back to the kernel, and returns 0 or minus an errno value. */
 long heap_give_back(void *address, size_t length, long (*call)(void *argument), void *argument);
 /* A call has failed with ENOMEM. True: it may have been for what regions reserve, which is no more. */
@@ -109,4 +113,6 @@ void heap_before_filter(enum heap_filter how, unsigned long flags, const void *p
 /* `is_libcs`: whether the program's malloc is libc's. `see`: has what libc does by itself come to the calls above, from
  * now on; false: it cannot be had. Before the doors are opened. */
 void heap_set_malloc(bool (*is_libcs)(void), bool (*see)(void));
+/* Tries `see` if the program's malloc is libc's, and if it has not succeeded before. */
+void heap_see_malloc(void);
 #endif

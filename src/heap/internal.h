@@ -182,6 +182,4 @@ void heap_make_anonymous(void *address, size_t length);
 
 /* ---- malloc.c ---- */
 odf_heap_malloc heap_malloc_door(void);
-/* What libc's malloc does is to be seen from now on, if it can be. In a process of one thread. */
-void heap_see_malloc(void);
 #endif

@@ -401,12 +401,15 @@ static void give_way(void)
 	heap_leave(ODF_REASON_HEAP_PROCESS);
 }
 
+bool heap_is_wanted(bool preloaded)
+{
+	return settings->heap == SETTINGS_HEAP_ON || (settings->heap == SETTINGS_HEAP_AUTO && preloaded);
+}
+
 void heap_open_doors(bool preloaded)
 {
-	bool on = settings->heap == SETTINGS_HEAP_ON, automatic = settings->heap == SETTINGS_HEAP_AUTO && preloaded;
-
 	region_on_giving_way = give_way;
-	if (!on && !automatic) {
+	if (!heap_is_wanted(preloaded)) {
 		atomic_store(&reason, ODF_REASON_HEAP_OFF);
 		return;
 	}
@@ -417,7 +420,7 @@ void heap_open_doors(bool preloaded)
 	atomic_store(&reason, ODF_REASON_TOO_SMALL);
 	atomic_store(&state, ODF_HEAP_ASLEEP);
 	heap_see_malloc();
-	if (on)
+	if (settings->heap == SETTINGS_HEAP_ON)
 		(void)wake();
 }
 

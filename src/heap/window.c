@@ -183,7 +183,8 @@ static void overlay(odf_region *region, size_t from, size_t length, int protecti
 
 /* ---- Not under the lock ---- */
 
-enum note { NOTE_MAPPED, NOTE_MALLOCED, NOTE_GROWN };
+/* NOTE_FOUND: it has been in use, so that nothing may be laid over it. */
+enum note { NOTE_MAPPED, NOTE_MALLOCED, NOTE_GROWN, NOTE_FOUND };
 
 static void note_mapped(void *address, size_t length, int protection, bool young, enum note how)
 {
@@ -196,7 +197,7 @@ static void note_mapped(void *address, size_t length, int protection, bool young
 		heap_make_window(address, length, protection);
 	if (!span_touches(address, length)) {
 		heap_forget_early(address, length);
-		if (how == NOTE_GROWN)
+		if (how == NOTE_GROWN || how == NOTE_FOUND)
 			heap_note_early_growth(address, length);
 		else if (young)
 			heap_note_early(address, length, how == NOTE_MALLOCED);
@@ -207,7 +208,7 @@ static void note_mapped(void *address, size_t length, int protection, bool young
 	span_forget_history(address, length);
 	for_windows(address, length, young ? note : forget, protection);
 	/* Where the heap has left, nothing is asked of the kernel that a filter might not have. */
-	if (plain && length >= HEAP_SMALLEST && heap_state() == ODF_HEAP_AWAKE &&
+	if (plain && how != NOTE_FOUND && length >= HEAP_SMALLEST && heap_state() == ODF_HEAP_AWAKE &&
 	    is_overlaid(span_round_up(length), how != NOTE_MAPPED)) {
 		region_unlock(&mask);
 		region_reach();
@@ -256,11 +257,21 @@ void heap_note_malloced(void *address, size_t length, int protection, int flags)
 	note_mapped(address, length, protection, is_young_kind(flags), NOTE_MALLOCED);
 }
 
-void heap_note_grown(void *address, size_t length)
+static void note_growth(void *address, size_t length, enum note how)
 {
 	heap_look_at_inherited();
 	heap_grows(length);
-	note_mapped(address, length, PROT_READ | PROT_WRITE, true, NOTE_GROWN);
+	note_mapped(address, length, PROT_READ | PROT_WRITE, true, how);
+}
+
+void heap_note_grown(void *address, size_t length)
+{
+	note_growth(address, length, NOTE_GROWN);
+}
+
+void heap_note_found(void *address, size_t length)
+{
+	note_growth(address, length, NOTE_FOUND);
 }
 
 void heap_share_young(odf_region *fresh)

@@ -59,14 +59,25 @@ static void *current_end(void)
 	return *libcs_end;
 }
 
-static void note_growth(uintptr_t from, uintptr_t to)
+/* `fresh`: nobody has written there. */
+static void note_growth(uintptr_t from, uintptr_t to, bool fresh)
 {
+	uintptr_t pages = (from + PAGE - 1) / PAGE * PAGE, end = to / PAGE * PAGE;
+
 	if (from != own_end)
-		own_from = (from + PAGE - 1) / PAGE * PAGE; /* the rest of a page may be another's */
+		own_from = pages; /* the rest of a page may be another's */
 	own_end = to;
-	if (to / PAGE * PAGE > own_from) {
-		heap_note_grown((void *)own_from, to / PAGE * PAGE - own_from);
-		own_from = to / PAGE * PAGE;
+	if (!fresh)
+		pages = end;
+	/* The page in which it ended has bytes of the program. */
+	if (own_from < pages && own_from < end) {
+		pages = pages < end ? pages : end;
+		heap_note_found((void *)own_from, pages - own_from);
+		own_from = pages;
+	}
+	if (own_from < end) {
+		heap_note_grown((void *)own_from, end - own_from);
+		own_from = end;
 	}
 }
 
@@ -95,7 +106,7 @@ void preload_segment_is_seen(void)
 	is_seen = true;
 	end = (uintptr_t)current_end();
 	if (own_end != 0 && end > own_end) /* by malloc, since the program began */
-		note_growth(own_end, end);
+		note_growth(own_end, end, false);
 }
 
 struct move {
@@ -140,7 +151,7 @@ EXPORTED void *sbrk(intptr_t increment)
 		if (result == (void *)-1 && errno == ENOMEM && heap_makes_room())
 			result = call_sbrk(increment);
 		if (result != (void *)-1)
-			note_growth((uintptr_t)result, (uintptr_t)result + (uintptr_t)increment);
+			note_growth((uintptr_t)result, (uintptr_t)result + (uintptr_t)increment, true);
 		return result;
 	}
 	result = call_sbrk(0);
@@ -165,7 +176,7 @@ int preload_brk(void *end)
 		if (error != 0 && errno == ENOMEM && heap_makes_room())
 			error = call_brk(end);
 		if (error == 0 && was != UINTPTR_MAX && to > was)
-			note_growth(was, to);
+			note_growth(was, to, true);
 		return error;
 	}
 	if (shrink(was, to) == 0)

@@ -73,12 +73,17 @@ static bool remove_entries(char *list)
 	return write != list;
 }
 
-__attribute__((constructor(101))) static void find_own_name(void)
+void preload_find_own_name(void)
 {
 	Dl_info info;
 
 	if (dladdr((const void *)settings, &info) != 0 && info.dli_fname != NULL)
 		handed_set_own_name(info.dli_fname);
+}
+
+__attribute__((constructor(101))) static void find_at_start(void)
+{
+	preload_find_own_name();
 }
 
 bool preload_is_preloaded(void)

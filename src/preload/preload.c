@@ -17,6 +17,7 @@
 #include "../fork/fork.h"
 #include "../heap/heap.h"
 #include "../libc/libc.h"
+#include "../record/settings.h"
 #include "../region/region.h"
 #include "../spawn/spawn.h"
 #include "../sys/syscall.h"
@@ -25,14 +26,43 @@
 
 #define EXPORTED __attribute__((visibility("default")))
 
+static bool malloc_is_prepared, doors_are_open;
+
+static void prepare_malloc(void)
+{
+	if (malloc_is_prepared)
+		return;
+	malloc_is_prepared = true;
+	preload_segment_begins();
+	heap_set_malloc(preload_malloc_is_libcs, preload_see_within);
+}
+
 /* Before the program's constructors, whose memory it may be. */
 __attribute__((constructor(102))) static void open_doors(void)
 {
 	int saved = errno; /* zero when main starts (C11 7.5), whatever was asked in vain here */
 
-	preload_segment_begins();
-	heap_set_malloc(preload_malloc_is_libcs, preload_see_within);
+	doors_are_open = true;
+	prepare_malloc();
 	heap_open_doors(preload_is_preloaded());
+	errno = saved;
+}
+
+/*
+ * The constructors of libraries come before that of a preloaded one, and some make threads (OpenBLAS). What libc does
+ * by itself can be seen from then on only if it is before the first of them.
+ */
+void preload_before_thread(void)
+{
+	int saved = errno;
+
+	if (doors_are_open || malloc_is_prepared)
+		return;
+	prepare_malloc();
+	settings_read();
+	preload_find_own_name();
+	if (heap_is_wanted(preload_is_preloaded()))
+		heap_see_malloc();
 	errno = saved;
 }
 

@@ -8,8 +8,13 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
-/* This library was loaded by LD_PRELOAD (or the system's list of such), not linked. */
+/* This library was loaded by LD_PRELOAD (or the system's list of such), not linked. Knows by preload_find_own_name. */
 bool preload_is_preloaded(void);
+/* A constructor's; whoever comes before it calls it first. */
+void preload_find_own_name(void);
+/* ---- preload.c ---- */
+/* The program, or a library's constructor, is about to make a thread. */
+void preload_before_thread(void);
 /* ---- within.c ---- */
 /* Requests of the program to malloc reach libc's. */
 bool preload_malloc_is_libcs(void);

@@ -16,6 +16,7 @@
 #include "../region/region.h"
 #include "../sys/clone.h"
 #include "../sys/syscall.h"
+#include "preload.h"
 
 #define EXPORTED __attribute__((visibility("default")))
 
@@ -86,8 +87,10 @@ EXPORTED int pthread_create(pthread_t *restrict thread, const pthread_attr_t *re
 {
 	int (*function)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) =
 		(int (*)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *))libc_find(LIBC_PTHREAD_CREATE);
-	int error = function(thread, attributes, start, argument);
+	int error;
 
+	preload_before_thread();
+	error = function(thread, attributes, start, argument);
 	if (error == EAGAIN && (made_room() || heap_makes_room())) /* for a stack as well */
 		error = function(thread, attributes, start, argument);
 	return error;
@@ -97,8 +100,10 @@ EXPORTED int thrd_create(thrd_t *thread, thrd_start_t start, void *argument)
 {
 	int (*function)(thrd_t *, thrd_start_t,
 			void *) = (int (*)(thrd_t *, thrd_start_t, void *))libc_find(LIBC_THRD_CREATE);
-	int result = function(thread, start, argument);
+	int result;
 
+	preload_before_thread();
+	result = function(thread, start, argument);
 	if (result != thrd_success && result != thrd_nomem && (made_room() || heap_makes_room()))
 		result = function(thread, start, argument);
 	return result;

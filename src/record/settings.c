@@ -262,8 +262,7 @@ static void read_variable(const char *entry)
 	complain("variable not known, ignored: ", entry, NULL, NULL);
 }
 
-/* Priorities: 101 what needs nothing else, 102 what needs the settings, 103 what changes the program's environment. */
-__attribute__((constructor(101))) static void read_settings(void)
+static void read_settings(void)
 {
 	if (getauxval(AT_SECURE) != 0 || environ == NULL)
 		return;
@@ -278,4 +277,20 @@ __attribute__((constructor(101))) static void read_settings(void)
 	}
 	if (current.userfault_fd < 0)
 		find_passed_userfault();
+}
+
+void settings_read(void)
+{
+	static bool is_done;
+
+	if (!is_done)
+		read_settings();
+	is_done = true;
+}
+
+/* Priorities: 101 what needs nothing else, 102 what needs the settings, 103 what changes the program's environment.
+ * Static functions only: GCC forgets the priority of one that was declared before. */
+__attribute__((constructor(101))) static void read_at_start(void)
+{
+	settings_read();
 }

@@ -28,6 +28,9 @@ struct settings {
 
 extern const struct settings *const settings;
 
+/* Reads them, once. The constructor, which another library's may come before. */
+void settings_read(void);
+
 /* userfault_fd if it still is what it was, else -1: programs close what they do not know. */
 int settings_userfault(void);
 /* It is the device that makes userfaultfds. */

@@ -274,7 +274,7 @@ static void find_facts(struct odf_region *region, struct schedule_facts *facts)
 	facts->huge = region->flags & ODF_REGION_HUGE;
 	facts->settles = keeper_settles_here(region);
 	facts->thins = keeper_thins_here(region);
-	if (facts->settled && facts->settles && facts->fork_ns == 0)
+	if (facts->settled && facts->settles && facts->fork_ns == 0 && region_is_in_place(region))
 		keeper_look_at_young(region, facts);
 	if (facts->lost || facts->settled || (!facts->settles && !facts->thins))
 		return;

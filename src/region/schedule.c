@@ -123,8 +123,11 @@ struct schedule schedule_region(const struct schedule_facts *facts)
 		return act(SCHEDULE_ADOPT);
 	if (facts->settled && facts->huge)
 		return since >= GATHER_IDLE_NS ? act(SCHEDULE_GATHER) : wait_until(facts->fork_ns + GATHER_IDLE_NS);
+	/* Also where there is little yet: the program that has just grown goes on growing, and nothing says so. */
 	if (facts->settled)
-		return young_pays(facts) ? wait_for_age(facts) : wait_until(SCHEDULE_NEVER);
+		return facts->settles && facts->fork_ns == 0 && facts->young_look_ns != 0
+			       ? wait_for_age(facts)
+			       : wait_until(SCHEDULE_NEVER);
 	if (facts->thins)
 		return now >= facts->ask_ns ? act(SCHEDULE_THIN) : wait_until(facts->ask_ns);
 	if (!facts->settles)

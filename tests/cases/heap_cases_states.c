@@ -96,16 +96,40 @@ void is_two_gib(void)
 	must(is_inside(map(2 * MIB)));
 }
 
+/* By malloc, out of the data segment, before there was a heap. */
+static size_t *old_blocks[40000];
+#define OLD_BLOCKS (sizeof old_blocks / sizeof *old_blocks)
+#define OLD_SIZE   1000
+
+static bool old_blocks_are_right(void)
+{
+	for (size_t i = 0; i < OLD_BLOCKS; i++)
+		if (old_blocks[i][0] != i || old_blocks[i][OLD_SIZE / sizeof(size_t) - 1] != ~i)
+			return false;
+	return true;
+}
+
 void linked_enables(void)
 {
 	must(info().state == ODF_HEAP_OFF && info().reason == ODF_REASON_HEAP_OFF);
 	memset(malloc(64 * MIB), 1, 64 * MIB);
+	for (size_t i = 0; i < OLD_BLOCKS; i++) {
+		old_blocks[i] = malloc(OLD_SIZE);
+		must(old_blocks[i] != NULL);
+		old_blocks[i][0] = i;
+		old_blocks[i][OLD_SIZE / sizeof(size_t) - 1] = ~i;
+	}
+	must((char *)old_blocks[OLD_BLOCKS - 1] < (char *)sbrk(0));
 	must(info().state == ODF_HEAP_OFF);
 	must(heap_enable(1025 * GIB) == EINVAL && info().state == ODF_HEAP_OFF);
 	must(heap_enable(GIB + 1) == 0);
 	must(is_awake() && info().capacity == 2 * GIB && info().reason == ODF_REASON_NONE);
 	must(heap_enable(0) == 0 && info().capacity == 2 * GIB);
+	must(old_blocks_are_right());
+	in_child(old_blocks_are_right);
 	must(is_inside(map(2 * MIB)));
+	in_child(old_blocks_are_right);
+	must(old_blocks_are_right());
 }
 
 void is_not_interposed(void)

@@ -64,6 +64,28 @@ static void segment(char *words[CASE_WORDS])
 	}
 }
 
+/* It grows from the middle of a page, in which there are bytes already, when all new memory is a region's at once. */
+static void segment_in_steps(char *words[CASE_WORDS])
+{
+	enum { SMALL = 6000, STEPS = 20 };
+	char *memory = map(24 * MIB, PROT_READ | PROT_WRITE);
+
+	(void)words;
+	memset(memory, 1, 24 * MIB);
+	fork_for_a_while(memory + 16 * MIB);
+	for (int step = 0; step < STEPS; step++) {
+		char *small = sbrk(SMALL), *large;
+		must(small != (void *)-1);
+		memset(small, 7, SMALL);
+		large = sbrk((intptr_t)MIB);
+		must(large == small + SMALL && is_all(small, large, 7) && is_all(large, large + MIB, 0));
+		memset(large, 8, MIB);
+		if (step % 5 == 0)
+			fork_for_a_while(large + MIB / 2);
+		must(is_all(small, large, 7) && is_all(large, large + MIB, 8));
+	}
+}
+
 #ifdef __x86_64__
 /* Past every library. */
 static long by_hand(long number, long a, long b, long c, long d, long e, long f)
@@ -124,7 +146,8 @@ static void opened(char *words[CASE_WORDS])
 
 int main(int argc, char **argv)
 {
-	static const struct preloaded_case cases[] = { { "segment", segment }, { "opened", opened },
+	static const struct preloaded_case cases[] = {
+		{ "segment", segment }, { "segment_in_steps", segment_in_steps }, { "opened", opened },
 #ifdef __x86_64__
 		{ "tail", tail },
 #endif

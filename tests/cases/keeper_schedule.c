@@ -50,6 +50,8 @@ void schedule(void **state)
 		    .stopped = true }, SCHEDULE_WAIT, 250 * MS, 0 },
 		{ { .settled = true, .settles = true, .young = (4 << 20) - 1, .young_floor = 3 << 20,
 		  .young_ns = AGO(9000 * MS) }, SCHEDULE_WAIT, SCHEDULE_NEVER, 0 },
+		{ { .settled = true, .settles = true, .young = 0, .young_floor = 0, .young_ns = AGO(9000 * MS),
+		    .young_look_ns = 250 * MS }, SCHEDULE_WAIT, 250 * MS, 0 },
 		{ { .settled = true, .settles = true, .young = 64 << 20, .young_floor = 64 << 20,
 		  .young_ns = AGO(9000 * MS), .fork_ns = AGO(5000 * MS) },
 		  SCHEDULE_WAIT, SCHEDULE_NEVER, 0 },

@@ -285,20 +285,23 @@ static const struct {
 	const char *heap;
 	bool same;  /* what it prints is what it prints without the library */
 	bool leaves; /* the heap is off in the end */
+	bool linked; /* with a library whose constructor makes a thread, before ours comes */
 } cases[] = {
-	{ "small_blocks", small_blocks, "auto", false, false },
-	{ "small_blocks, from the start", small_blocks, "on", false, false },
-	{ "blocks_of_a_mebibyte", blocks_of_a_mebibyte, "auto", false, false },
-	{ "one_that_grows", one_that_grows, "auto", false, false },
-	{ "four_threads", four_threads, "auto", false, false },
-	{ "four_threads, from the start", four_threads, "on", false, false },
-	{ "threads_that_end", threads_that_end, "auto", false, false },
-	{ "numbers", numbers, "auto", true, false },
-	{ "numbers, from the start", numbers, "on", true, false },
-	{ "cleared", cleared, "auto", false, false },
+	{ "small_blocks", small_blocks, "auto", false, false, false },
+	{ "small_blocks, from the start", small_blocks, "on", false, false, false },
+	{ "small_blocks, and a thread since before", small_blocks, "auto", false, false, true },
+	{ "small_blocks, from the start, and a thread since before", small_blocks, "on", false, false, true },
+	{ "blocks_of_a_mebibyte", blocks_of_a_mebibyte, "auto", false, false, false },
+	{ "one_that_grows", one_that_grows, "auto", false, false, false },
+	{ "four_threads", four_threads, "auto", false, false, false },
+	{ "four_threads, from the start", four_threads, "on", false, false, false },
+	{ "threads_that_end", threads_that_end, "auto", false, false, false },
+	{ "numbers", numbers, "auto", true, false, false },
+	{ "numbers, from the start", numbers, "on", true, false, false },
+	{ "cleared", cleared, "auto", false, false, false },
 #ifdef __x86_64__ /* whose calls the filter knows */
-	{ "in_a_sandbox", in_a_sandbox, "auto", false, true },
-	{ "in_a_sandbox_later", in_a_sandbox_later, "auto", false, true },
+	{ "in_a_sandbox", in_a_sandbox, "auto", false, true, false },
+	{ "in_a_sandbox_later", in_a_sandbox_later, "auto", false, true, false },
 #endif
 };
 #define CASES (sizeof cases / sizeof *cases)
@@ -307,7 +310,7 @@ static char *output_of(const char *program, size_t which, const char *library, i
 {
 	static char texts[2][1 << 20];
 	static unsigned next;
-	char *text = texts[next++ % 2];
+	char path[4200], *text = texts[next++ % 2];
 	size_t length = 0;
 	ssize_t part;
 	int ends[2];
@@ -324,7 +327,8 @@ static char *output_of(const char *program, size_t which, const char *library, i
 		unsetenv("MALLOC_PERTURB_");
 		if (library != NULL)
 			setenv("LD_PRELOAD", library, 1);
-		execl(program, program, cases[which].name, (char *)NULL);
+		snprintf(path, sizeof path, "%s%s", program, cases[which].linked ? "_linked" : "");
+		execl(path, path, cases[which].name, (char *)NULL);
 		_exit(127);
 	}
 	close(ends[1]);
@@ -336,12 +340,19 @@ static char *output_of(const char *program, size_t which, const char *library, i
 	return text;
 }
 
+#ifdef ODF_EARLY_THREAD
+bool early_thread_is_there(void); /* early_thread.c */
+#endif
+
 int main(int argc, char **argv)
 {
 	const char *build = getenv("ODF_BUILD"), *seconds = getenv("ODF_CASE_SECONDS"); /* where the machine is slow */
 	char library[4096], program[4096] = "";
 	int failed = 0;
 
+#ifdef ODF_EARLY_THREAD
+	must(early_thread_is_there());
+#endif
 	for (size_t i = 0; argc == 2 && i < CASES; i++)
 		if (strcmp(argv[1], cases[i].name) == 0) {
 			alarm(seconds == NULL ? 120 : (unsigned)atoi(seconds));
