@@ -34,6 +34,7 @@ compile() { # FILE OBJECT
 
 # NAME FILE (below src) EDIT (perl, on the whole file): $work/mutant.o. False: it cannot be, which the result says.
 make_mutant() {
+	[ -s "$source/src/$2" ] || { result 0 "$1: no file $2"; return 1; }
 	perl -0777 -pe "$3" < "$source/src/$2" > "$work/src/$2" 2> "$work/log"
 	if cmp -s "$source/src/$2" "$work/src/$2"; then
 		result 0 "$1: the edit changes nothing in $2"

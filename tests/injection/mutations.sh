@@ -44,7 +44,7 @@ fi
 mutant() {
 	name=$1 invariant=$2 file=$3 case=$4 edit=$5
 	wanted "$name" || return 0
-	[ "$in_turn" = 1 ] || { make_mutant "$name" "$file" "$edit" || return 0; }
+	[ "$in_turn" = 1 ] || { make_mutant "$name" "region/$file" "$edit" || return 0; }
 	# The case passes on the sound library; told once.
 	if [ ! -e "$work/passes-$case" ]; then
 		"$work/sound" "$case" 2> "$work/log"
