@@ -162,7 +162,7 @@ static long advise_span(struct span *span, long advice)
 	if (advice == MADV_COLLAPSE)
 		return sys_call3(SYS_madvise, span->start, span->length, advice);
 	if (advice == MADV_WIPEONFORK || advice == MADV_GUARD_INSTALL || advice == MADV_GUARD_REMOVE)
-		error = span_make_anonymous(span);
+		error = span_make_anonymous(span, span->protection);
 	else
 		error = span_cut(span);
 	if (error == 0)

@@ -127,8 +127,9 @@ static long prepare_to_seal(char *at, char *end)
 		long error = span.sealed ? 0 : span_cut(&span);
 		/* What nobody writes is made what the kernel would have there, as it takes advice about it otherwise
 		 * than about a file's. */
-		if (error == 0 && span.kind == REGION_ISLAND && !span.sealed && !(span.protection & PROT_WRITE))
-			error = span_make_anonymous(&span);
+		if (error == 0 && span.kind == REGION_ISLAND && !span.sealed && !(span.protection & PROT_WRITE) &&
+		    !(span.advice & KEPT_KEYED))
+			error = span_make_anonymous(&span, span.protection);
 		if (error < 0)
 			return -ENOMEM;
 		at += span.length;

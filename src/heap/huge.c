@@ -62,7 +62,8 @@ static void free_all(char *at, char *end)
 	end = (char *)((uintptr_t)end / LARGE * LARGE);
 	while (at < end) {
 		struct span part = span_at(at, end);
-		if (part.kind == REGION_MEMORY && (!region_has_one_thread() || span_make_anonymous(&part) != 0))
+		if (part.kind == REGION_MEMORY &&
+		    (!region_has_one_thread() || span_make_anonymous(&part, part.protection) != 0))
 			return;
 		at += part.length;
 	}

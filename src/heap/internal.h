@@ -179,6 +179,9 @@ void heap_forget_what_is_not_here(odf_region *region, size_t length);
 /* Not under it. What lies in a region, or was in one, becomes anonymous memory as any other, with what is in it. What
  * other threads write there at that moment may be lost. */
 void heap_make_anonymous(void *address, size_t length);
+/* No other thread can write to memory while it is copied. Behind a filter for which the heap has left nothing is asked
+ * that could be punished, and it is not known. */
+bool heap_is_alone(void);
 
 /* ---- malloc.c ---- */
 odf_heap_malloc heap_malloc_door(void);

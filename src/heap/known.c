@@ -111,12 +111,17 @@ void heap_keep(const void *address, size_t length)
 		(void)span_walk(start, whole, true, keep_span, 0);
 }
 
+bool heap_is_alone(void)
+{
+	return (region_is_unfiltered() || heap_state() == ODF_HEAP_AWAKE) && region_has_one_thread();
+}
+
 static long make_span_anonymous(struct span *span, long unused)
 {
 	(void)unused;
 	if (span->young)
 		span_forget_young(span->start, span->length);
-	return span->kind == REGION_FOREIGN ? 0 : span_make_anonymous(span);
+	return span->kind == REGION_FOREIGN ? 0 : span_make_anonymous(span, span->protection);
 }
 
 void heap_make_anonymous(void *address, size_t length)

@@ -143,15 +143,12 @@ static long map_fixed(char *address, size_t length, int protection, int flags, i
 	return result;
 }
 
-/* The kernel refuses a single request for more than the machine has (overcommit by heuristic). A region's memory is
- * promised by nobody, so such a request is the kernel's to answer. */
-#define LARGE_REQUEST ((size_t)256 << 20)
-
 bool span_exceeds_machine(size_t length)
 {
 	struct sysinfo machine;
 
-	return length >= LARGE_REQUEST && sys_call1(SYS_sysinfo, &machine) == 0 &&
+	/* A filter could punish the question. */
+	return length >= LARGE_REQUEST && region_is_unfiltered() && sys_call1(SYS_sysinfo, &machine) == 0 &&
 	       length / machine.mem_unit > machine.totalram + machine.totalswap;
 }
 
@@ -226,6 +223,14 @@ long heap_give_back(void *address, size_t length, long (*call)(void *argument), 
 
 /* ---- mprotect ---- */
 
+/* A security module asks of the pages of a file what it does not ask of other memory (SELinux: execmod, and execute of
+ * the file), which this would be without us. What other threads may go on writing cannot be copied. */
+static bool is_refused_as_a_file(const struct span *span, long error, long protection)
+{
+	return (error == -EACCES || error == -EPERM) && (protection & PROT_EXEC) && span->kind == REGION_ISLAND &&
+	       !span->sealed && (!(protection & PROT_WRITE) || heap_is_alone());
+}
+
 static long protect_span(struct span *span, long protection)
 {
 	long error;
@@ -243,6 +248,8 @@ static long protect_span(struct span *span, long protection)
 	error = span_cut(span);
 	if (error == 0)
 		error = sys_call3(SYS_mprotect, span->start, span->length, protection);
+	if (is_refused_as_a_file(span, error, protection))
+		return span_make_anonymous(span, (int)protection) == 0 ? 0 : error;
 	if (error == 0)
 		region_set_island(span->region, span_offset(span), span->length,
 				  (int)protection & (PROT_READ | PROT_WRITE | PROT_EXEC), span->advice);
@@ -283,18 +290,31 @@ bool heap_uses_keys(void)
 	return atomic_load_explicit(&uses_keys, memory_order_relaxed);
 }
 
+/* Later it could not be copied by a thread that has no right to it, nor would the copy have the key. So all that is
+ * asked of it from now on is the kernel's to do, if no thread can write there meanwhile. */
+static long prepare_for_key(struct span *span)
+{
+	if (span->kind == REGION_FOREIGN)
+		return 0;
+	return heap_is_alone() && span_make_anonymous(span, span->protection) == 0 ? 0 : span_cut(span);
+}
+
 static long protect_with_key(struct span *span, long argument)
 {
 	const struct keyed *keyed = (const struct keyed *)argument;
-	long error = span_cut(span);
+	long error = prepare_for_key(span);
 
 	if (span->young)
 		span_forget_young(span->start, span->length);
 	if (error == 0)
 		error = sys_call4(SYS_pkey_mprotect, span->start, span->length, keyed->protection, keyed->key);
-	if (error == 0 && span->kind == REGION_ISLAND)
-		region_set_island(span->region, span_offset(span), span->length,
-				  keyed->protection & (PROT_READ | PROT_WRITE | PROT_EXEC), span->advice);
+	if (is_refused_as_a_file(span, error, keyed->protection) &&
+	    span_make_anonymous(span, span->protection) == 0)
+		error = sys_call4(SYS_pkey_mprotect, span->start, span->length, keyed->protection, keyed->key);
+	if (error == 0 && span->kind == REGION_ISLAND) {
+		span->protection = keyed->protection & (PROT_READ | PROT_WRITE | PROT_EXEC);
+		span_note_advice(span, KEPT_KEYED, 0);
+	}
 	return error;
 }
 

@@ -18,8 +18,7 @@ static void copy_out(char *to, const struct span *from, size_t length, bool give
 {
 	for (size_t at = 0; at < length; at += COPY_SLICE) {
 		size_t size = length - at < COPY_SLICE ? length - at : COPY_SLICE;
-		span_copy(to + at, from->start + at, size);
-		if (give_back && from->kind == REGION_MEMORY)
+		if (span_copy(to + at, from->start + at, size) && give_back && from->kind == REGION_MEMORY)
 			(void)region_discard(from->region, span_offset(from) + at, size);
 	}
 }
@@ -149,7 +148,10 @@ static long new_place(const struct span *from, size_t length, void *fixed)
 		if (offset != SIZE_MAX)
 			(void)region_give(region, offset, length);
 	}
-	return note_place(raw_mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), length);
+	return note_place(raw_mmap(NULL, length, PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_ANONYMOUS | (span_exceeds_machine(length) ? MAP_NORESERVE : 0), -1,
+				   0),
+			  length);
 }
 
 /* What a mapping has grown by is under the same advice as the rest of it. */
@@ -207,20 +209,36 @@ static bool grow_in_place(const struct span *span, size_t length)
 	return false;
 }
 
+/* A region's memory is promised by nobody, so what the program asks for at once is the kernel's to answer. What is
+ * larger than the machine as it is was mapped without a promise. */
+static bool may_grow(size_t length, size_t more)
+{
+	long place;
+
+	if (more < LARGE_REQUEST || span_exceeds_machine(length))
+		return true;
+	place = raw_mmap(span_apart(more), more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (place < 0 && place > -4096)
+		return false;
+	(void)sys_call2(SYS_munmap, place, more);
+	return true;
+}
+
 static long move_span(struct span *span, size_t length, int flags, void *fixed)
 {
 	size_t common = span->length < length ? span->length : length;
 	bool stays = flags & MREMAP_DONTUNMAP;
 	int protection = span->protection;
-	long place;
+	long place = span->advice & KEPT_KEYED ? -ENOMEM : new_place(span, length, fixed);
 
-	/* Its rights would keep it from being read; it goes away, or is nothing but zeros, in a moment. */
-	if (!(protection & PROT_READ) && sys_call3(SYS_mprotect, span->start, span->length, PROT_READ | protection) < 0)
-		return -ENOMEM;
-	place = new_place(span, length, fixed);
 	if (place < 0 && place > -4096)
 		return place;
+	if (!span_open(span)) {
+		(void)span_unmap((char *)place, (char *)place + length);
+		return -ENOMEM;
+	}
 	copy_out((char *)place, span, common, !stays);
+	span_close(span); /* what could not be taken away stays */
 	if (protection != (PROT_READ | PROT_WRITE))
 		(void)sys_call3(SYS_mprotect, place, length, protection); /* an island's memory goes to the kernel */
 	span_keep_advice((char *)place, length, span->advice);
@@ -310,7 +328,7 @@ static long remap_locked(char *old, size_t old_length, size_t length, int flags,
 	}
 	if (span.length != old_length)
 		return -EFAULT; /* more than one mapping */
-	if (length > old_length && span_exceeds_machine(length))
+	if (length > old_length && !may_grow(old_length, length - old_length))
 		return -ENOMEM;
 	if (!(flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) && !joined && grow_in_place(&span, length))
 		return (long)old;

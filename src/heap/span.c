@@ -173,6 +173,8 @@ void span_keep_advice(char *start, size_t length, unsigned advice)
 		(void)sys_call3(SYS_madvise, start, length, MADV_DONTDUMP);
 	if (advice & KEPT_MERGEABLE)
 		(void)sys_call3(SYS_madvise, start, length, MADV_MERGEABLE);
+	if (advice & KEPT_SMALL)
+		(void)sys_call3(SYS_madvise, start, length, MADV_NOHUGEPAGE);
 	if (advice & KEPT_LOCKED)
 		(void)sys_call3(SYS_mlock2, start, length, advice & KEPT_ONFAULT ? MLOCK_ONFAULT : 0);
 }
@@ -187,6 +189,8 @@ long span_zero(struct span *span)
 {
 	if (span->kind == REGION_MEMORY)
 		return -region_discard(span->region, span_offset(span), span->length);
+	if (span->advice & KEPT_KEYED)
+		return -ENOMEM;
 	/* An island may show the file, where the kernel's own zeros are the file's content. */
 	if (!region_map_zeros(span->start, span->length, span->protection))
 		return -ENOMEM;
@@ -194,14 +198,42 @@ long span_zero(struct span *span)
 	return 0;
 }
 
-/* Pages of zeros are not copied, so that they take no memory at the target. */
-void span_copy(char *to, const char *from, size_t length)
+/* Pages of zeros are not copied, so that they take no memory at the target. Where there is no page nothing is read: the
+ * region's file would get one for each that is. */
+bool span_copy(char *to, const char *from, size_t length)
 {
 	static const char zeros[HEAP_PAGE];
+	bool any = false;
 
-	for (size_t page = 0; page < length; page += HEAP_PAGE)
-		if (memcmp(from + page, zeros, HEAP_PAGE) != 0)
-			memcpy(to + page, from + page, HEAP_PAGE);
+	for (size_t at = 0, size; at < length; at += size) {
+		unsigned char there[REGION_THERE_MOST];
+		size = length - at < sizeof there * HEAP_PAGE ? length - at : sizeof there * HEAP_PAGE;
+		region_look_there(from + at, size, there);
+		for (size_t page = 0; page < size / HEAP_PAGE; page++) {
+			const char *source = from + at + page * HEAP_PAGE;
+			if (!(there[page] & 1))
+				continue;
+			any = true;
+			if (memcmp(source, zeros, HEAP_PAGE) != 0)
+				memcpy(to + at + page * HEAP_PAGE, source, HEAP_PAGE);
+		}
+	}
+	return any;
+}
+
+bool span_open(const struct span *span)
+{
+	if ((span->protection & PROT_READ) != 0 ||
+	    sys_call3(SYS_mprotect, span->start, span->length, PROT_READ | span->protection) == 0)
+		return true;
+	span_close(span); /* some of it may be */
+	return false;
+}
+
+void span_close(const struct span *span)
+{
+	if ((span->protection & PROT_READ) == 0)
+		(void)sys_call3(SYS_mprotect, span->start, span->length, span->protection);
 }
 
 /* A fork pays for each piece that it finds, about what it pays for a MiB of page tables otherwise; and each is two
@@ -359,22 +391,25 @@ void *span_apart(size_t length)
 /* For advice about anonymous memory only, or what only the kernel knows of later: the memory leaves the region. What
  * other threads write there meanwhile may be lost, which is theirs to prevent, as for the moment from which on the
  * advice holds. */
-long span_make_anonymous(struct span *span)
+long span_make_anonymous(struct span *span, int protection)
 {
 	char *from = span->start;
 	size_t length = span->length;
 	long copy, error = 0;
 
-	if ((span->protection & PROT_READ) == 0 && sys_call3(SYS_mprotect, from, length, PROT_READ) < 0)
+	if (span->advice & KEPT_KEYED)
 		return -ENOMEM;
 	/* In one piece, as it is one mapping. */
 	copy = raw_mmap(span_apart(length), length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
 			-1, 0);
 	if (copy < 0 && copy > -4096)
 		return -ENOMEM;
-	span_copy((char *)copy, from, length);
-	if (span->protection != (PROT_READ | PROT_WRITE))
-		error = sys_call3(SYS_mprotect, copy, length, span->protection);
+	if (!span_open(span))
+		error = -ENOMEM;
+	else
+		(void)span_copy((char *)copy, from, length);
+	if (error == 0 && protection != (PROT_READ | PROT_WRITE))
+		error = sys_call3(SYS_mprotect, copy, length, protection);
 	if (error == 0) {
 		const long arguments[6] = {
 			copy, (long)length, (long)length, MREMAP_MAYMOVE | MREMAP_FIXED, (long)from, 0,
@@ -383,6 +418,7 @@ long span_make_anonymous(struct span *span)
 	}
 	if (error < 0 && error > -4096) {
 		(void)sys_call2(SYS_munmap, copy, length);
+		span_close(span);
 		return error;
 	}
 	span->kind = REGION_FOREIGN;

@@ -35,6 +35,10 @@ struct span {
 #define KEPT_MERGEABLE 4u
 #define KEPT_LOCKED    8u
 #define KEPT_ONFAULT   16u
+/* Where files have large pages (advice.c). */
+#define KEPT_SMALL     32u
+/* No copy of it can be made, which might not be let read it and would not have its protection key. */
+#define KEPT_KEYED     64u
 
 static inline long raw_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset)
 {
@@ -76,14 +80,19 @@ long span_cut(struct span *span);
 void span_keep_advice(char *start, size_t length, unsigned advice);
 void span_note_advice(const struct span *span, unsigned set, unsigned clear);
 long span_zero(struct span *span);
-void span_copy(char *to, const char *from, size_t length);
+/* To memory that is zero. False: there was nothing to copy. */
+bool span_copy(char *to, const char *from, size_t length);
+/* Whatever its rights are it can be read in between. False: it cannot, and has the rights that it had. */
+bool span_open(const struct span *span);
+void span_close(const struct span *span);
 /* Not under the lock. */
 void span_check_pieces(void);
 long span_unmap(char *at, char *end);
 bool span_is_all_hole(char *at, char *end);
 /* The kernel refuses to unmap a range with such memory in it, as a whole. */
 bool span_is_sealed(char *at, char *end);
-long span_make_anonymous(struct span *span);
+/* The span's own rights, or others that it is to have with it. */
+long span_make_anonymous(struct span *span, int protection);
 /* Large pages are asked for: memory in which the kernel can have them becomes its own, and the span is what there is
  * at its start then. `all`: with what is in use already, if it can be. (huge.c) */
 void span_make_large(struct span *span, bool all);
@@ -96,7 +105,10 @@ void *span_apart(size_t length);
 /* ---- mapping.c ---- */
 /* mmap, fixed there: what lies in regions is lost by it. */
 long span_map_over(char *address, size_t length, int protection, int flags, int file, off_t offset);
-/* More than the machine has: the kernel's to refuse. Not only under the lock. */
+/* The kernel refuses a single request for more than the machine has (overcommit by heuristic); no machine is smaller
+ * than this. */
+#define LARGE_REQUEST ((size_t)256 << 20)
+/* It is more than the machine has, as far as that may be asked. Not only under the lock. */
 bool span_exceeds_machine(size_t length);
 
 /* ---- window.c ---- */

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/sysinfo.h>
 
+#include "../capability/capability.h"
 #include "internal.h"
 
 #define TABLE_PAGES (REGION_TABLE / REGION_PAGE)
@@ -23,17 +24,33 @@ static bool nothing_is_swapped(void)
 	return sys_call1(SYS_sysinfo, &system) == 0 && system.freeswap == system.totalswap;
 }
 
+/* Before Linux 6.4 what the kernel gathers into large pages of a file is for a moment said not to be in memory. */
+static bool may_be_gathered(void)
+{
+	return region_files_are_large() && !capability(ODF_PROBE_PAGEMAP_SCAN); /* Linux 6.7 */
+}
+
+/* A filter could punish the question, and then all is read. */
+void region_look_there(const char *start, size_t length, unsigned char *there)
+{
+	size_t pages = length / REGION_PAGE;
+
+	/* Asked on both sides, as what is swapped out between the two would be taken for nothing. */
+	if (!region_is_unfiltered() || may_be_gathered() || !nothing_is_swapped() ||
+	    sys_call3(SYS_mincore, start, length, there) < 0 || !nothing_is_swapped())
+		memset(there, 1, pages);
+}
+
 static bool is_zero_page(const char *page)
 {
 	return page[0] == 0 && memcmp(page, page + 1, REGION_PAGE - 1) == 0;
 }
 
-static bool is_zero_table(char *start, bool swapped)
+static bool is_zero_table(const char *start)
 {
 	unsigned char there[TABLE_PAGES];
 
-	if (swapped || sys_call3(SYS_mincore, start, REGION_TABLE, there) < 0)
-		memset(there, 1, sizeof there);
+	region_look_there(start, REGION_TABLE, there);
 	for (size_t page = 0; page < TABLE_PAGES; page++)
 		if ((there[page] & 1) && !is_zero_page(start + page * REGION_PAGE))
 			return false;
@@ -60,8 +77,7 @@ static void save_late_pages(struct odf_region *region, size_t from)
 	if (!region_source_unfold(region, from, from + REGION_TABLE))
 		return;
 	view = region->source + from;
-	if (sys_call3(SYS_mincore, view, REGION_TABLE, there) < 0)
-		memset(there, 1, sizeof there);
+	region_look_there(view, REGION_TABLE, there);
 	for (size_t page = 0; page < TABLE_PAGES; page++)
 		any = any || (there[page] & 1);
 	if (!any || (!region_is_executable(region) && sys_call3(SYS_mprotect, view, REGION_TABLE, PROT_READ) < 0))
@@ -89,12 +105,11 @@ static int exchange(struct odf_region *region, size_t from, size_t until)
 
 static int free_live(struct odf_region *region, size_t from, size_t limit)
 {
-	bool swapped = !nothing_is_swapped();
 	size_t start = from;
 	int error = 0;
 
 	for (size_t at = from; at < limit && error == 0; at += REGION_TABLE) {
-		if (is_zero_table(region->home + at, swapped))
+		if (is_zero_table(region->home + at))
 			continue;
 		if (start < at)
 			error = exchange(region, start, at);

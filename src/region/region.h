@@ -166,6 +166,10 @@ void region_forget_gone(struct odf_region *region, size_t from, size_t length);
 /* Memory that is zero and was not written yet becomes a foreign place with anonymous memory in it, in whole tables of
  * 2 MiB. 0 or an errno value; what was done is told by region_run_at. */
 int region_free_fresh(struct odf_region *region, size_t from, size_t length);
+/* For each page whether it has to be read (bit 0): 0 where there is none, neither the process's own nor one of a file,
+ * so that zeros would be read. Up to so many pages. */
+#define REGION_THERE_MOST 512
+void region_look_there(const char *start, size_t length, unsigned char *there);
 /* The files of regions are such that the kernel gives them large pages as it gives them to other memory. */
 bool region_has_large_pages(void);
 /* ---- Of a region in place (young.c) ---- */

@@ -112,15 +112,22 @@ static int replace_beside(struct odf_region *region, const struct region_settler
 		error = ENOMEM;
 	else
 		error = copy_and_bring_in(copy, region->scratch, place, length, protection);
+	if (error != 0 && (protection & PROT_READ) == 0) /* it goes back as it was */
+		(void)sys_call3(SYS_mprotect, region->scratch, length, protection);
 	region_end_aside(region, settler, place, length, error);
 	return error;
 }
 
 static int replace(char *copy, char *place, size_t length, int protection)
 {
+	int error;
+
 	if ((protection & PROT_READ) == 0 && sys_call3(SYS_mprotect, place, length, PROT_READ) < 0)
 		return ENOMEM;
-	return copy_and_bring_in(copy, place, place, length, protection);
+	error = copy_and_bring_in(copy, place, place, length, protection);
+	if (error != 0 && (protection & PROT_READ) == 0)
+		(void)sys_call3(SYS_mprotect, place, length, protection);
+	return error;
 }
 
 static int make_ordinary(struct odf_region *region, const struct region_mapping *mapping)

@@ -276,6 +276,17 @@ void moved_away_dropped_around(void);
 void moved_away_freed_around(void);
 void moved_away_moved_around(void);
 
+/* moved_copied.c */
+void copied_sparse(void);
+void copied_sparse_while_frozen(void);
+void copied_sparse_for_advice(void);
+void copied_larger_than_the_machine(void);
+void copied_without_a_promise(void);
+void copied_not_after_all(void);
+void copied_not_from_elsewhere(void);
+void copied_to_be_executable(void);
+void copied_for_its_key(void);
+
 /* moved_history.c */
 void dropped_with_other_rights(void);
 void dropped_with_other_rights_while_frozen(void);

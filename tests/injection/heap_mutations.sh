@@ -126,8 +126,8 @@ mutant guards_on_a_file heap/advice.c model_160 \
 	's/if \(advice == MADV_WIPEONFORK \|\| advice == MADV_GUARD_INSTALL \|\| '\
 'advice == MADV_GUARD_REMOVE\)/if (false)/'
 mutant anonymous_without_rights heap/span.c mappings \
-	's/(long span_make_anonymous.*?)if \(span->protection != \(PROT_READ \| PROT_WRITE\)\)/$1if (false)/s'
-mutant anonymous_is_zero heap/span.c model_160 's/span_copy\(\(char \*\)copy, from, length\);//'
+	's/(long span_make_anonymous.*?)if \(error == 0 && protection != \(PROT_READ \| PROT_WRITE\)\)/$1if (false)/s'
+mutant anonymous_is_zero heap/span.c model_160 's/\(void\)span_copy\(\(char \*\)copy, from, length\);/;/'
 mutant children_remember_locks heap/span.c mappings \
 	's/else if \(run.kind == REGION_ISLAND && \(run.advice & KEPT_LOCKED\)\)/else if (false)/'
 mutant locks_not_noted heap/known.c mappings 's/note_locks\(start, at, flags\);//'
@@ -182,7 +182,7 @@ mutant sealed_in_the_region heap/attach.c moved_sealed 's/result = prepare_to_se
 mutant seal_forgotten heap/attach.c moved_sealed 's/\t\t\tregion_seal\(/\t\t\tif (false)\n\t\t\t\tregion_seal(/'
 mutant no_large_pages heap/advice.c moved_large_pages_asked 's/span_make_large\(span, advice == MADV_COLLAPSE\);/;/'
 mutant large_pages_over_data region/fresh.c moved_large_pages_beside_data \
-	's/if \(is_zero_table\(region->home \+ at, swapped\)\)/if (true)/; s/save_late_pages\(region, at\);/;/'
+	's/if \(is_zero_table\(region->home \+ at\)\)/if (true)/; s/save_late_pages\(region, at\);/;/'
 
 # ---- Whose it is -----------------------------------------------------------------------------------------------------
 mutant guests_wake_it heap/state.c guests_do_not_wake_it 's/if \(heap_is_guest\(\)\)/if (false)/'
