@@ -30,6 +30,24 @@
 #define PIDFD_SELF_THREAD_GROUP (-10001)
 #endif
 
+/* Where the files of regions have large pages, only other memory can be without. Before there are any, whether they are
+ * going to: asked once, and not behind a filter, which could punish the question. */
+static bool is_against_large_pages(long advice)
+{
+	static atomic_int known; /* 1: they are not; 2: they are */
+	int value = atomic_load_explicit(&known, memory_order_relaxed);
+
+	if (advice != MADV_NOHUGEPAGE)
+		return false;
+	if (heap_state() != ODF_HEAP_ASLEEP || !region_is_unfiltered())
+		return region_files_are_large();
+	if (value == 0) {
+		value = region_large_pages_wanted() ? 2 : 1;
+		atomic_store_explicit(&known, value, memory_order_relaxed);
+	}
+	return value == 2;
+}
+
 /* Advice that would make several mappings of one, and is not worth that; nothing depends on it being taken. */
 static bool is_mere_advice(long advice)
 {
@@ -38,12 +56,13 @@ static bool is_mere_advice(long advice)
 	case MADV_RANDOM:
 	case MADV_SEQUENTIAL:
 	case MADV_HUGEPAGE:
-	case MADV_NOHUGEPAGE:
 	case MADV_DOFORK:
 	case MADV_KEEPONFORK:
 	case MADV_DODUMP:
 	case MADV_UNMERGEABLE:
 		return true;
+	case MADV_NOHUGEPAGE:
+		return !is_against_large_pages(advice);
 	default:
 		return false;
 	}
@@ -75,12 +94,13 @@ static bool leaves_young(long advice)
 	case MADV_NORMAL:
 	case MADV_RANDOM:
 	case MADV_SEQUENTIAL:
-	case MADV_NOHUGEPAGE:
 	case MADV_DOFORK:
 	case MADV_KEEPONFORK:
 	case MADV_DODUMP:
 	case MADV_UNMERGEABLE:
 		return true;
+	case MADV_NOHUGEPAGE:
+		return !is_against_large_pages(advice);
 	default:
 		return is_passing_advice(advice);
 	}
@@ -168,14 +188,16 @@ static long advise_span(struct span *span, long advice)
 	if (error == 0)
 		error = sys_call3(SYS_madvise, span->start, span->length, advice);
 	if (error == 0 && span->kind == REGION_ISLAND)
-		span_note_advice(span, advice == MADV_DONTFORK    ? KEPT_DONTFORK
-				  : advice == MADV_DONTDUMP  ? KEPT_DONTDUMP
-				  : advice == MADV_MERGEABLE ? KEPT_MERGEABLE
-							     : 0,
-			    advice == MADV_DOFORK          ? KEPT_DONTFORK
-			    : advice == MADV_DODUMP        ? KEPT_DONTDUMP
-			    : advice == MADV_UNMERGEABLE   ? KEPT_MERGEABLE
-							   : 0);
+		span_note_advice(span, advice == MADV_DONTFORK            ? KEPT_DONTFORK
+				       : advice == MADV_DONTDUMP          ? KEPT_DONTDUMP
+				       : advice == MADV_MERGEABLE         ? KEPT_MERGEABLE
+				       : is_against_large_pages(advice)   ? KEPT_SMALL
+									  : 0,
+				 advice == MADV_DOFORK        ? KEPT_DONTFORK
+				 : advice == MADV_DODUMP      ? KEPT_DONTDUMP
+				 : advice == MADV_UNMERGEABLE ? KEPT_MERGEABLE
+				 : advice == MADV_HUGEPAGE    ? KEPT_SMALL
+							      : 0);
 	return error;
 }
 

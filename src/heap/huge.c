@@ -43,8 +43,12 @@ bool heap_large_pages_are_given(void)
 	enum { UNKNOWN, GIVEN = 100, TRIES = 3 }; /* memory may be in pieces at one moment */
 	static atomic_int known;
 	int value = atomic_load_explicit(&known, memory_order_relaxed);
-	long forbidden = sys_call5(SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0);
+	long forbidden;
 
+	/* A filter may punish what is tried, and also what is asked, unless the heap has lived in there (sandbox.c). */
+	if (!region_is_unfiltered() && (value != GIVEN || heap_state() != ODF_HEAP_AWAKE))
+		return false;
+	forbidden = sys_call5(SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0);
 	if (forbidden > 0 && !(forbidden & 2)) /* Linux 6.18: except where asked for */
 		return false;
 	if (value < TRIES) {

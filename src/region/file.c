@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <linux/memfd.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <string.h>
 
@@ -33,8 +34,12 @@
 bool region_large_pages_wanted(void)
 {
 	char text[64] = "";
-	int fd = sys_open("/sys/kernel/mm/transparent_hugepage/enabled", O_RDONLY, 0);
+	int fd;
 
+	/* Forbidden by the program, or by who started it; or (Linux 6.18) where they are not asked for. */
+	if (sys_call5(SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0) > 0)
+		return false;
+	fd = sys_open("/sys/kernel/mm/transparent_hugepage/enabled", O_RDONLY, 0);
 	if (fd < 0)
 		return false;
 	if (sys_read(fd, text, sizeof text - 1) < 0)

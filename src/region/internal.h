@@ -409,10 +409,6 @@ void region_files_forget(void); /* they were another keeper's */
 /* Or minus an errno value. `heaps`: what pages it has decides what the heap does. *second: the same file, opened a
  * second time, or -1: mappings of one and of the other never merge. */
 int region_file_take(size_t size, bool heaps, int *second);
-/* Some region's file may have large pages: memory beside what was written lies in it as well. */
-bool region_files_are_large(void);
-/* The kernel gives ordinary memory large pages without being asked. */
-bool region_large_pages_wanted(void);
 
 /* ---- token.c, by the keeper under the lock ---- */
 int region_token_make(struct odf_region *region); /* the first one; 0 or an errno value */

@@ -172,6 +172,10 @@ int region_free_fresh(struct odf_region *region, size_t from, size_t length);
 void region_look_there(const char *start, size_t length, unsigned char *there);
 /* The files of regions are such that the kernel gives them large pages as it gives them to other memory. */
 bool region_has_large_pages(void);
+/* Some region's file may have large pages: memory beside what was written lies in it as well. */
+bool region_files_are_large(void);
+/* The kernel gives ordinary memory of this process large pages without being asked. */
+bool region_large_pages_wanted(void);
 /* ---- Of a region in place (young.c) ---- */
 /* What is foreign there is young from now on, with these rights, or is not any more. Without room in the list it is
  * not. */

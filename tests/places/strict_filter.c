@@ -76,6 +76,9 @@ static void change_memory(void)
 	block = realloc(memset(block, 1, 8 * MIB), 16 * MIB);
 	right(block != NULL && has(block, 8 * MIB, 1));
 	free(block);
+	/* For nothing, where there are no large pages. */
+	right(madvise(memory + 24 * MIB, 4 * MIB, MADV_HUGEPAGE) == 0 || errno == EINVAL);
+	right(madvise(memory + 28 * MIB, 2 * MIB, MADV_NOHUGEPAGE) == 0 || errno == EINVAL);
 	right(has(memory + 20 * MIB, 12 * MIB, 1));
 }
 
