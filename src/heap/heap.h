@@ -76,6 +76,8 @@ long heap_name(void *address, size_t length, const char *name);
 /* Something about this memory is known to the kernel by what is behind it and not by its address, a futex that is not
  * private for one: it is taken out of the region for good. Any range. */
 void heap_keep(const void *address, size_t length);
+/* The same for what the kernel reads only where no file is behind it. */
+void heap_keep_anonymous(const void *address, size_t length);
 /* None of the memory is to be a region's any more, once this returns, and new memory stays outside. The first reason
  * is the heap's. */
 void heap_leave(odf_reason reason);

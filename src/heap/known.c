@@ -132,6 +132,26 @@ void heap_make_anonymous(void *address, size_t length)
 		(void)span_walk(address, length, true, make_span_anonymous, 0);
 }
 
+static long forget_span_young(struct span *span, long unused)
+{
+	(void)unused;
+	if (span->young)
+		span_forget_young(span->start, span->length);
+	return 0;
+}
+
+void heap_keep_anonymous(const void *address, size_t length)
+{
+	size_t whole = length;
+	void *start = down((void *)(uintptr_t)address, &whole);
+
+	/* Where other threads may write beside it right now it stays what it is, as their bytes count for more. */
+	if (!span_touches(start, whole) || heap_is_alone())
+		heap_make_anonymous(start, whole);
+	else
+		(void)span_walk(start, whole, true, forget_span_young, 0);
+}
+
 /* Locked memory must stay where it is. Of flags that there are not, or of the last one alone, nothing is locked. */
 long heap_mlockall(int flags)
 {

@@ -84,6 +84,8 @@ EXPORTED int prctl(int option, ...)
 	if (option == PR_SET_SECCOMP)
 		heap_before_filter(arguments[0] == SECCOMP_MODE_STRICT ? HEAP_FILTER_STRICT : HEAP_FILTER_PRCTL, 0,
 				   (const void *)arguments[1]);
+	if (option == PR_SET_MM)
+		preload_before_title(arguments[0], arguments[1], arguments[2]);
 	if (option == PR_SET_VMA && arguments[0] == PR_SET_VMA_ANON_NAME) {
 		long result = heap_name((void *)arguments[1], arguments[2], (const char *)arguments[3]);
 		if (result < 0)

@@ -153,6 +153,8 @@ static bool look_at_prctl(const long w[6])
 	if ((int)w[0] == PR_SET_SECCOMP)
 		heap_before_filter(w[1] == SECCOMP_MODE_STRICT ? HEAP_FILTER_STRICT : HEAP_FILTER_PRCTL, 0,
 				   (const void *)w[2]);
+	if ((int)w[0] == PR_SET_MM)
+		preload_before_title((unsigned long)w[1], (unsigned long)w[2], (unsigned long)w[3]);
 	return false;
 }
 

@@ -102,6 +102,9 @@ void try_limits(void)
 	SAY(prlimit(12345678, RLIMIT_CORE, &odd, NULL));
 	SAY(prctl(12345, 0, 0, 0, 0));
 	SAY(prctl(PR_SET_NAME, none));
+	SAY(prctl(PR_SET_MM, PR_SET_MM_MAP, none, sizeof(struct prctl_mm_map), 0));
+	SAY(prctl(PR_SET_MM, PR_SET_MM_ARG_START, beyond, 0, 0));
+	SAY(prctl(PR_SET_MM, PR_SET_MM_ENV_END, 0, 0, 0));
 	/* Last: after these the heap stays as it is. */
 	SAY(prctl(PR_SET_SECCOMP, 12345, 0, 0, 0));
 	SAY(prctl(PR_SET_SECCOMP, 2, none, 0, 0));
