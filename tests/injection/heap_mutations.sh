@@ -33,7 +33,7 @@ link() { # FILE OBJECT: the library with this object in the place of the file's
 	done
 	# shellcheck disable=SC2086
 	${ODF_CC:-cc} -shared -Wl,-S -o "$work/broken/libodfork.so.0" "$2" $others -pthread -Wl,-soname,libodfork.so.0 \
-		"-Wl,--version-script=$build/libodfork.map" -Wl,-z,now,-z,nodelete 2> "$work/log"
+		"-Wl,--version-script=$build/libodfork.map" -Wl,-z,now,-z,nodelete,-z,defs 2> "$work/log"
 }
 
 notice() { # TEST: true if it passes

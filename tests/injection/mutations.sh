@@ -40,6 +40,10 @@ if ! compile_cases || ! link "$work/sound"; then
 	exit 1
 fi
 
+try_case() { # PROGRAM SECONDS SECONDS-FOR-GOOD
+	in_group env ODF_CASE_SECONDS="$2" timeout -s KILL "$3" "$1" "$case" 2> "$work/log" > "$work/out"
+}
+
 # NAME INVARIANT FILE CASE EDIT (perl, on the whole file)
 mutant() {
 	name=$1 invariant=$2 file=$3 case=$4 edit=$5
@@ -60,7 +64,13 @@ mutant() {
 		result 0 "$name: the edited $file cannot be linked"
 		return 0
 	fi
-	in_group env ODF_CASE_SECONDS=2 timeout -s KILL 8 "$work/mutant" "$case" 2> "$work/log" > "$work/out"
+	try_case "$work/mutant" 2 8
+	# Slow is not broken: does the sound one end in that time, now? Else there is more of it.
+	case $status in
+	137 | 142) late=$status
+		try_case "$work/sound" 2 8
+		if [ "$status" = 0 ]; then status=$late; else try_case "$work/mutant" 20 60; fi ;;
+	esac
 	case $status in
 	0 | 77) how= ;;
 	142) how="it hangs" ;;
