@@ -97,31 +97,34 @@ struct corpus {
 	} inputs[512];
 };
 
+static inline int is_shown(const struct dirent *entry)
+{
+	return entry->d_name[0] != '.';
+}
+
 static inline void corpus_read(struct corpus *corpus, const char *name)
 {
 	enum { ROOM = 1 << 16 };
 	char path[4096];
-	DIR *directory;
-	struct dirent *entry;
+	struct dirent **entries;
+	int count;
 	const char *source = getenv("ODF_SOURCE");
 
 	REQUIRE(source != NULL);
 	snprintf(path, sizeof path, "%s/tests/fuzz/corpus/%s", source, name);
-	directory = opendir(path);
-	REQUIRE(directory != NULL);
-	while ((entry = readdir(directory)) != NULL && corpus->count < sizeof corpus->inputs / sizeof *corpus->inputs) {
+	/* In an order that is the same everywhere: inputs at random are drawn from it. */
+	count = scandir(path, &entries, is_shown, alphasort);
+	REQUIRE(count > 0 && (size_t)count <= sizeof corpus->inputs / sizeof *corpus->inputs);
+	for (int i = 0; i < count; i++) {
 		char file[4096 + 256];
-		uint8_t *data;
-		if (entry->d_name[0] == '.')
-			continue;
-		data = malloc(ROOM);
+		uint8_t *data = malloc(ROOM);
 		REQUIRE(data != NULL);
-		snprintf(file, sizeof file, "%s/%s", path, entry->d_name);
+		snprintf(file, sizeof file, "%s/%s", path, entries[i]->d_name);
 		corpus->inputs[corpus->count].data = data;
 		corpus->inputs[corpus->count++].size = read_file(file, data, ROOM);
+		free(entries[i]);
 	}
-	closedir(directory);
-	REQUIRE(corpus->count > 0);
+	free(entries);
 }
 #endif
 #endif
