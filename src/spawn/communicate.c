@@ -52,8 +52,9 @@ static int grow(struct collected *c)
 	return 0;
 }
 
-/* One part of what is there. Beyond the limit one byte is read, and dropped, to tell the end from more. */
-static int collect(odf_process *process, int stream, struct collected *c, size_t limit)
+/* One part of what is there. Beyond the limit one byte is read, and dropped, to tell the end from more. Without `keep`
+ * all is, and there is no limit to it. */
+static int collect(odf_process *process, int stream, struct collected *c, size_t limit, bool keep)
 {
 	size_t left = limit - c->length;
 	char beyond;
@@ -74,7 +75,7 @@ static int collect(odf_process *process, int stream, struct collected *c, size_t
 	}
 	if (left == 0)
 		return EFBIG;
-	c->length += (size_t)count;
+	c->length += keep ? (size_t)count : 0;
 	c->bytes[c->length] = '\0';
 	return 0;
 }
@@ -116,7 +117,7 @@ static bool any_open(const odf_process *process)
 	return process->streams[0] >= 0 || process->streams[1] >= 0 || process->streams[2] >= 0;
 }
 
-int process_communicate_until(odf_process *process, odf_io *io, uint64_t deadline)
+int process_communicate_until(odf_process *process, odf_io *io, uint64_t deadline, bool keep)
 {
 	struct collected collected[3] = { { NULL, 0, 0 }, { NULL, 0, 0 }, { NULL, 0, 0 } };
 	size_t limit = io->limit == 0 ? DEFAULT_LIMIT : io->limit;
@@ -141,7 +142,11 @@ int process_communicate_until(odf_process *process, odf_io *io, uint64_t deadlin
 			error = feed(process, io);
 		for (int i = 1; i < 3 && error == 0; i++)
 			if (polls[i].revents != 0)
-				error = collect(process, i, &collected[i], limit);
+				error = collect(process, i, &collected[i], limit, keep);
+	}
+	for (int i = 1; i < 3 && !keep; i++) {
+		free(collected[i].bytes);
+		collected[i].bytes = NULL;
 	}
 	io->output = collected[1].bytes;
 	io->output_length = collected[1].length;
@@ -158,7 +163,8 @@ int odf_process_communicate(odf_process *process, odf_io *io)
 
 	if (error != 0)
 		return error;
-	error = process_communicate_until(process, &own, own.timeout_ms == 0 ? NEVER : deadline_in(own.timeout_ms));
+	error = process_communicate_until(process, &own, own.timeout_ms == 0 ? NEVER : deadline_in(own.timeout_ms),
+					  true);
 	structure_write(io, &own, sizeof own);
 	return error;
 }

@@ -61,7 +61,7 @@ bool flight_await(struct plan *plan, pid_t pid, int timeout_ms)
 			return false;
 		/* Not a private futex: the kernel wakes it as one that may be shared. */
 		if (sys_call4(SYS_futex, &plan->alive, FUTEX_WAIT, alive, &tick) == -ETIMEDOUT && is_over(plan, pid))
-			plan->alive = 0;
+			__atomic_store_n(&plan->alive, 0, __ATOMIC_RELEASE); /* by each who waits */
 	}
 	return true;
 }

@@ -13,8 +13,10 @@
 #include "flight.h"
 
 struct odf_launch {
-	pthread_mutex_t lock; /* of what follows */
-	struct plan *plan;    /* NULL: `report` is final */
+	pthread_mutex_t lock; /* of what follows; nobody waits for the child with it */
+	struct plan *plan;    /* NULL: nobody looks at it any more */
+	unsigned waiting;     /* threads that do */
+	bool is_final;        /* `report` is */
 	pid_t pid, process;   /* `process`: whose child that is */
 	odf_report report;
 };
@@ -34,6 +36,7 @@ void launch_begin(odf_launch *launch, pid_t pid, const odf_report *report, struc
 	launch->process = getpid();
 	launch->report = *report;
 	launch->plan = plan;
+	launch->is_final = plan == NULL;
 }
 
 /* Of a child that has ended, which stays to be waited for; 0: somebody has. */
@@ -51,8 +54,7 @@ static int status_of(pid_t pid)
 
 static void conclude(odf_launch *launch)
 {
-	struct plan *plan = launch->plan;
-	const struct child_outcome *outcome = &plan->outcome;
+	const struct child_outcome *outcome = &launch->plan->outcome;
 
 	launch->report.forgiven = outcome->forgiven;
 	launch->report.error = outcome->error;
@@ -64,8 +66,26 @@ static void conclude(odf_launch *launch)
 		launch->report.step = (odf_step)outcome->step;
 		launch->report.index = outcome->index;
 	}
-	launch->plan = NULL;
-	plan_free(plan);
+	launch->is_final = true;
+}
+
+/* With the lock, which others may have meanwhile: each thread waits for as long as it wants to. */
+static void await(odf_launch *launch, int timeout_ms)
+{
+	struct plan *plan = launch->plan;
+	bool landed;
+
+	launch->waiting++;
+	(void)pthread_mutex_unlock(&launch->lock);
+	landed = flight_await(plan, launch->pid, timeout_ms);
+	(void)pthread_mutex_lock(&launch->lock);
+	launch->waiting--;
+	if (landed && !launch->is_final)
+		conclude(launch);
+	if (launch->is_final && launch->waiting == 0) {
+		plan_free(plan);
+		launch->plan = NULL;
+	}
 }
 
 int odf_launch_wait(odf_launch *launch, int timeout_ms, odf_report *report)
@@ -80,9 +100,9 @@ int odf_launch_wait(odf_launch *launch, int timeout_ms, odf_report *report)
 	if (launch->process != getpid())
 		return EPERM;
 	(void)pthread_mutex_lock(&launch->lock);
-	if (launch->plan != NULL && flight_await(launch->plan, launch->pid, timeout_ms))
-		conclude(launch);
-	if (launch->plan != NULL) {
+	if (!launch->is_final)
+		await(launch, timeout_ms);
+	if (!launch->is_final) {
 		error = ETIMEDOUT;
 	} else {
 		error = launch->report.error;

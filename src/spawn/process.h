@@ -34,8 +34,9 @@ uint64_t deadline_left(uint64_t deadline);
 /* odf_process_wait, until a moment. */
 int process_wait_until(odf_process *process, uint64_t deadline, int *status);
 
-/* odf_process_communicate without its checks, into a structure of this version. */
-int process_communicate_until(odf_process *process, odf_io *io, uint64_t deadline);
+/* odf_process_communicate without its checks, into a structure of this version. Without `keep` what is said is read
+ * and dropped. */
+int process_communicate_until(odf_process *process, odf_io *io, uint64_t deadline, bool keep);
 
 /* 0, EINVAL, E2BIG: the caller's structure as one of this version, and back. */
 int io_read(odf_io *ours, const odf_io *theirs);

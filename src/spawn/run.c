@@ -49,10 +49,10 @@ static void end(odf_process *process, const odf_spawn_options *options)
 	(void)odf_process_kill(process, SIGKILL);
 }
 
-static int to_the_end(odf_process *process, const odf_spawn_options *options, odf_io *io)
+static int to_the_end(odf_process *process, const odf_spawn_options *options, odf_io *io, bool keep)
 {
 	uint64_t deadline = io->timeout_ms == 0 ? NEVER : deadline_in(io->timeout_ms);
-	int error = process_communicate_until(process, io, deadline), result;
+	int error = process_communicate_until(process, io, deadline, keep), result;
 
 	if (error == 0)
 		error = process_wait_until(process, deadline, &io->wait_status);
@@ -94,7 +94,7 @@ int odf_run(const char *file, char *const argv[], char *const envp[], const odf_
 	error = odf_process_spawn(&process, file, argv, envp, &own, report);
 	free(map);
 	if (error == 0) {
-		error = to_the_end(process, &own, &said);
+		error = to_the_end(process, &own, &said, io != NULL);
 		odf_process_close(process);
 	}
 	if (io != NULL)

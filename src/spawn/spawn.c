@@ -3,6 +3,7 @@
  * odf_spawn: check, plan, choose, run; and where a kind of process turns out to be refused here, the next best.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -162,7 +163,12 @@ static void prepare_and_run(struct request *request, struct strategy_choice *cho
 		return;
 	}
 	if (o->flags & ODF_SPAWN_USER_GROUPS) {
+		int cancel_state;
+
+		/* Whatever services of names do is no cancellation point. */
+		(void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
 		error = user_groups(o->uid, o->flags & ODF_SPAWN_GID ? &o->gid : NULL, &groups, &o->group_count);
+		(void)pthread_setcancelstate(cancel_state, &cancel_state);
 		o->groups = groups;
 		o->flags |= ODF_SPAWN_GROUPS;
 		if (error != 0)
@@ -216,7 +222,7 @@ int odf_spawn(pid_t *pid, const char *file, char *const argv[], char *const envp
 
 	if (unfit != 0)
 		report = NULL; /* it cannot be filled */
-	if (options != NULL && structure_has(options, LAUNCH_SIZE) && options->launch != NULL) {
+	if (options != NULL && structure_is_within(options, LAUNCH_SIZE) && options->launch != NULL) {
 		*options->launch = NULL;
 		start = record_now();
 	}
@@ -243,7 +249,7 @@ int odf_spawn(pid_t *pid, const char *file, char *const argv[], char *const envp
 	if (options != NULL && structure_has(options, STRUCTURE_UP_TO(odf_spawn_options, pidfd)) &&
 	    options->pidfd != NULL)
 		*options->pidfd = result.pidfd;
-	if (result.error != 0 && options != NULL && structure_has(options, FIRST_SIZE) &&
+	if (result.error != 0 && options != NULL && structure_is_within(options, FIRST_SIZE) &&
 	    (options->flags & ODF_SPAWN_PIPES) && options->pipes != NULL)
 		memset(options->pipes, -1, 3 * sizeof *options->pipes);
 	if (report != NULL || recorded || watched || launch != NULL) {

@@ -33,6 +33,11 @@ int structure_has(const void *theirs, size_t end)
 	return stated_size(theirs) >= end;
 }
 
+int structure_is_within(const void *theirs, size_t end)
+{
+	return structure_has(theirs, end) && stated_size(theirs) <= STRUCTURE_SIZE_MAX;
+}
+
 int structure_check_output(const void *theirs, size_t first)
 {
 	size_t size = stated_size(theirs);

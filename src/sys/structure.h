@@ -19,8 +19,11 @@ enum { STRUCTURE_SIZE_MAX = 4096 };
  * the part that this library does not know, or than any header says). */
 int structure_read(void *ours, size_t our_size, const void *theirs, size_t first);
 
-/* Whether the caller's structure has a member that ends at `end`, so far as its size can be believed. */
+/* Whether the caller's structure has a member that ends at `end`, by the size that it states. */
 int structure_has(const void *theirs, size_t end);
+
+/* The same, and the size is one that a header may state: else what is there is no structure of ours. */
+int structure_is_within(const void *theirs, size_t end);
 
 /* Checks the size of a structure that is to be filled: 0, EINVAL (smaller) or E2BIG (larger than any header says). */
 int structure_check_output(const void *theirs, size_t first);

@@ -38,6 +38,7 @@ void test_large_arguments(void **state);
 void test_many_in_the_air(void **state);
 void test_many_threads(void **state);
 void test_fork_between(void **state);
+void test_waiters(void **state);
 void test_random_kills(void **state);
 
 /* pool_spawn_places.c */

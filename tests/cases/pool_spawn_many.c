@@ -240,3 +240,70 @@ void test_random_kills(void **state)
 	must_have_no_children();
 	surroundings_must_equal(&before);
 }
+
+/* ---- Several who wait for one launch ----------------------------------------------------------------------------- */
+
+static _Atomic int waiter_id;
+
+static void *waits_for(void *launch)
+{
+	waiter_id = (int)syscall(SYS_gettid);
+	return (void *)(intptr_t)odf_launch_wait(launch, -1, NULL);
+}
+
+/* Has the file open for writing, so that nobody executes it, until it is killed. */
+static pid_t hold_open(const char *path)
+{
+	int ends[2];
+	char byte = 0;
+	pid_t pid;
+
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		if (open(path, O_WRONLY | O_CLOEXEC) < 0 || write(ends[1], &byte, 1) != 1)
+			_exit(1);
+		for (prctl(PR_SET_PDEATHSIG, SIGKILL);;)
+			pause();
+	}
+	close(ends[1]);
+	assert_int_equal(read(ends[0], &byte, 1), 1);
+	close(ends[0]);
+	return pid;
+}
+
+/* Each waits for as long as it wants to, whatever others do. */
+void test_waiters(void **state)
+{
+	const char *file = scratch_path("held");
+	odf_launch *launch;
+	odf_spawn_options options = not_awaited(&launch);
+	pthread_t waiters[2];
+	pid_t holder, pid;
+	void *answer;
+
+	(void)state;
+	write_file(file, "#!/bin/sh\nexit 6\n", 0755);
+	holder = hold_open(file);
+	options.busy_retry_ms = 20000;
+	assert_int_equal(odf_pool_spawn(pool, &pid, file, true_argv, NULL, &options, NULL), 0);
+	for (int i = 0; i < 2; i++) {
+		waiter_id = 0;
+		assert_int_equal(pthread_create(&waiters[i], NULL, waits_for, launch), 0);
+		do
+			usleep(10000);
+		while (waiter_id == 0 || !is_asleep(waiter_id));
+	}
+	assert_int_equal(odf_launch_wait(launch, 0, NULL), ETIMEDOUT);
+	assert_int_equal(odf_launch_wait(launch, 10, NULL), ETIMEDOUT);
+	assert_int_equal(kill(holder, SIGKILL), 0);
+	(void)wait_for(holder);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(pthread_join(waiters[i], &answer), 0);
+		assert_int_equal((intptr_t)answer, 0);
+	}
+	must_be_executed(launch);
+	must_exit_with(pid, 6);
+	must_have_no_children();
+}

@@ -269,6 +269,7 @@ int main(void)
 		cmocka_unit_test(test_many_in_the_air),
 		cmocka_unit_test(test_many_threads),
 		cmocka_unit_test(test_fork_between),
+		cmocka_unit_test(test_waiters),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_no_process),
 		cmocka_unit_test(test_sandboxes),

@@ -346,6 +346,22 @@ static void test_run_as_it_is(void **state)
 	must_have_no_children();
 }
 
+/* What nobody wants is read, however much it is, and does not stay (a sanitizer looks). */
+static void test_run_without_io(void **state)
+{
+	struct surroundings before = surroundings_take();
+	odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
+
+	(void)state;
+	options.flags = ODF_SPAWN_PIPES;
+	for (int i = 0; i < 20; i++)
+		assert_errno(0, odf_run("/bin/sh", shell("echo out; echo err >&2; cat"), NULL, &options, NULL, NULL));
+	assert_errno(0, odf_run("/bin/sh", shell("head -c 70000000 /dev/zero | tee /dev/stderr"), NULL, &options, NULL,
+				NULL));
+	must_have_no_children();
+	surroundings_must_equal(&before);
+}
+
 /* The whole group goes, with those who hold the pipe. */
 static void test_run_timeout(void **state)
 {
@@ -402,6 +418,7 @@ int main(void)
 		cmocka_unit_test(test_io_refused),
 		cmocka_unit_test(test_run),
 		cmocka_unit_test(test_run_as_it_is),
+		cmocka_unit_test(test_run_without_io),
 		cmocka_unit_test(test_run_timeout),
 	};
 

@@ -122,11 +122,36 @@ static void test_sizes(void **state)
 	must_have_no_children();
 }
 
+/* Options of a size that no header states are none: what lies where pointers would be is not followed. */
+static void test_no_structure(void **state)
+{
+	odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
+	odf_report report = ODF_REPORT_INIT;
+	odf_process *process = NULL;
+
+	(void)state;
+	options.size = 4097;
+	options.flags = ~UINT64_C(0);
+	options.launch = (odf_launch **)(uintptr_t)8;
+	options.pipes = (int *)(uintptr_t)8;
+	options.fds = (const odf_fd_action *)(uintptr_t)8;
+	for (int i = 0; i < 2; i++) {
+		assert_errno(E2BIG, odf_spawn(NULL, "/bin/true", true_argv, NULL, &options, &report));
+		assert_int_equal(report.step, ODF_STEP_REQUEST);
+		assert_errno(E2BIG, odf_run("/bin/true", true_argv, NULL, &options, NULL, &report));
+		assert_errno(E2BIG, odf_process_spawn(&process, "/bin/true", true_argv, NULL, &options, &report));
+		assert_errno(E2BIG, odf_pool_spawn(NULL, NULL, "/bin/true", true_argv, NULL, &options, &report));
+		options.size = ~(size_t)0;
+	}
+	must_have_no_children();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_zero),
 		cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_no_structure),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

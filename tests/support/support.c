@@ -327,6 +327,13 @@ bool is_gone(pid_t pid)
 	return state_of(pid, &parent) == '\0';
 }
 
+bool is_asleep(pid_t id)
+{
+	pid_t parent;
+
+	return state_of(id, &parent) == 'S';
+}
+
 /* Also where init has to reap it. */
 void must_be_gone_soon(pid_t pid)
 {

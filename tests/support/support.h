@@ -61,6 +61,8 @@ void skip_because(const char *reason);
 bool regions_are_here(void);
 /* It has ended, and is reaped or waits for that. */
 bool is_gone(pid_t pid);
+/* A process, or a thread, sleeps. */
+bool is_asleep(pid_t id);
 /* 0: it is gone, or is a zombie. */
 pid_t parent_of(pid_t pid);
 /* Within 10 s. Also where init has to reap it. */
