@@ -71,11 +71,15 @@ static void print_report(const odf_report *report)
 /* Whether it has ended, by then with how. */
 static bool has_ended(const struct child *child, siginfo_t *end)
 {
+	int result = -1;
+
 	memset(end, 0, sizeof *end);
-	if (waitid(child->fd >= 0 ? P_PIDFD : P_PID, child->fd >= 0 ? (id_t)child->fd : (id_t)child->pid, end,
-		   WEXITED | WNOHANG) != 0)
-		end->si_pid = 0;
-	return end->si_pid != 0;
+	errno = EINVAL;
+	if (child->fd >= 0)
+		result = waitid(P_PIDFD, (id_t)child->fd, end, WEXITED | WNOHANG);
+	if (result != 0 && errno == EINVAL) /* or before Linux 5.4, which brought P_PIDFD after pidfds */
+		result = waitid(P_PID, (id_t)child->pid, end, WEXITED | WNOHANG);
+	return result == 0 && end->si_pid != 0;
 }
 
 static void pass_on(const struct child *child, const siginfo_t *signal)

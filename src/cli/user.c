@@ -65,6 +65,7 @@ static bool find_groups(const char *name, struct user *user)
 			return true;
 		}
 		free(user->groups);
+		user->groups = NULL; /* who reads a user frees them, whatever came of it */
 		room = count > room ? count : room * 2;
 		if (room > 1 << 20) {
 			errno = E2BIG;

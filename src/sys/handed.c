@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "handed.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -244,9 +246,49 @@ static void *map(size_t size)
 	return result < 0 && result >= -4095 ? NULL : (void *)result;
 }
 
+/* A copy that does not fit on the stack is mapped; and in a child that shares its parent's memory (vfork) an exec that
+ * succeeds leaves it in the parent. Such a child has its thread's identity. So each thread has a place for what may be
+ * left, and unmaps it the next time: its child has executed by then, or is dead. */
+static struct left {
+	_Atomic uintptr_t thread; /* 0: nobody's yet. Once taken it is for all that have this identity, also later */
+	long process;             /* that is about to execute; 0: nothing is left */
+	void *memory;
+	size_t size;
+} left[64];
+
+/* NULL: other threads have them all. */
+static struct left *left_of_thread(void)
+{
+	uintptr_t self = (uintptr_t)pthread_self();
+
+	for (size_t i = 0; i < sizeof left / sizeof *left; i++) {
+		uintptr_t found = atomic_load(&left[i].thread);
+		if (found == self || (found == 0 && atomic_compare_exchange_strong(&left[i].thread, &found, self)))
+			return &left[i];
+	}
+	return NULL;
+}
+
+/* Whether `own` is to be told when it is unmapped after all. */
+static bool note(struct left *own, void *memory, size_t size)
+{
+	long self = sys_call0(SYS_getpid);
+
+	if (own == NULL || own->process == self) /* the latter in a signal's handler, amid another exec */
+		return false;
+	if (own->process != 0)
+		(void)sys_call2(SYS_munmap, own->memory, own->size);
+	own->memory = memory;
+	own->size = size;
+	own->process = self;
+	return true;
+}
+
 static long go_without(const struct environment *environment, const struct program *program, handed_go *go, void *call)
 {
+	struct left *own;
 	void *memory;
+	bool noted;
 	long result;
 
 	if (environment->room <= ON_STACK)
@@ -254,7 +296,11 @@ static long go_without(const struct environment *environment, const struct progr
 	memory = map(environment->room);
 	if (memory == NULL)
 		return go(call, environment->entries); /* it will not start then, and says why */
+	own = left_of_thread();
+	noted = note(own, memory, environment->room);
 	result = go(call, copy(memory, environment, program));
+	if (noted)
+		own->process = 0;
 	(void)sys_call2(SYS_munmap, memory, environment->room);
 	return result;
 }

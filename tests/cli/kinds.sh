@@ -145,6 +145,15 @@ static int await(pid_t pid)
 	int status;
 	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : 99;
 }
+static long address_space(void) /* pages */
+{
+	FILE *file = fopen("/proc/self/statm", "r");
+	long pages = -1;
+	if (file == NULL || fscanf(file, "%ld", &pages) != 1)
+		exit(95);
+	fclose(file);
+	return pages;
+}
 static void tell(int result)
 {
 	printf("%d %d, ", result, errno);
@@ -194,6 +203,23 @@ int main(int argc, char **argv)
 		}
 		return await(pid);
 	}
+	WAY("vforks") { /* again and again, from a process that stays */
+		long before = 0;
+		for (int i = 0; i < 220; i++) {
+			if (i == 20)
+				before = address_space();
+			pid = vfork();
+			if (pid == 0) {
+				dup2(open("/dev/null", O_WRONLY), 1);
+				execve(file, arguments, environ);
+				_exit(98);
+			}
+			if (await(pid) != 5)
+				return 96;
+		}
+		puts(address_space() - before < 25 ? "as before" : "more");
+		return 0;
+	}
 	WAY("posix_spawn") return posix_spawn(&pid, file, NULL, NULL, arguments, environ) == 0 ? await(pid) : 97;
 	WAY("posix_spawnp") return posix_spawnp(&pid, file, NULL, NULL, arguments, environ) == 0 ? await(pid) : 97;
 	WAY("bad") {
@@ -240,6 +266,8 @@ if command -v musl-gcc > /dev/null && musl-gcc -w -o bin/odfork-musl child.c && 
 	try "a shell" 5 "1 ours" "" "$odfork" run sh -c "$work/bin/odfork-musl; exit \$?"
 	try "an environment too large for the stack" 5 "1 ours" "" env $(seq -f 'variable%.0f=1' 2000) "$odfork" run \
 		sh -c "$work/bin/odfork-musl; exit \$?"
+	try "nothing of such a one stays in who starts it by vfork" 0 "as before" "" \
+		env $(seq -f 'variable%.0f=1' 500) "$odfork" run ./execute vforks "$work/bin/odfork-musl"
 else
 	leave_out "musl" "no musl-gcc"
 fi
@@ -248,6 +276,8 @@ if gcc -fsanitize=address -w -o child_asan child.c 2> /dev/null; then
 		try "a program with the address sanitizer by $way" 5 "2 ours" "" "$odfork" run ./execute $way \
 			"$work/child_asan"
 	done
+	try "nothing of a large environment stays in who starts it by vfork" 0 "as before" "" \
+		env $(seq -f 'variable%.0f=1' 500) "$odfork" run ./execute vforks "$work/child_asan"
 fi
 # Who interposes these as well, and comes behind, is not passed over.
 cat > other.c << 'END'

@@ -67,6 +67,38 @@ spawn "no such filter" 125 "" "odfork: spawn: --seccomp=/nonexistent: No such fi
 	--seccomp=/nonexistent true
 spawn "no command" 125 "" "odfork: spawn: no command
 Try 'odfork --help'." --setsid
+# Where the answers of others are unusual: the groups of a user cannot be had, and a kernel has pidfds that waitid does
+# not know (Linux 5.2 and 5.3).
+cat > unusual.c << 'END'
+#define _GNU_SOURCE
+#include <errno.h>
+#include <grp.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int getgrouplist(const char *user, gid_t group, gid_t *groups, int *count)
+{
+	(void)user, (void)group, (void)groups;
+	*count = 1 << 21;
+	return -1;
+}
+int waitid(idtype_t type, id_t id, siginfo_t *info, int options)
+{
+	if (type == 3 /* P_PIDFD */) {
+		errno = EINVAL;
+		return -1;
+	}
+	return (int)syscall(SYS_waitid, type, id, info, options, NULL);
+}
+END
+${ODF_CC:?} -shared -fPIC -o unusual.so unusual.c
+try "groups that cannot be had" 125 "" \
+	"odfork: spawn: the groups of user nobody cannot be looked up: Argument list too long" \
+	env LD_PRELOAD="$work/unusual.so" "$odfork" spawn --user=nobody true
+try "groups that cannot be had, of a user id" 125 "" \
+	"odfork: spawn: the groups of user nobody cannot be looked up: Argument list too long" \
+	env LD_PRELOAD="$work/unusual.so" "$odfork" spawn --uid=nobody true
+try "a pidfd that cannot be waited for" 7 "" "" env LD_PRELOAD="$work/unusual.so" "$odfork" spawn --pidfd sh -c 'exit 7'
 # The wait status itself: killed by the signal that killed the program.
 python3 - "$odfork" << 'END' || { echo "not ok - killed as the program"; failures=$((failures + 1)); }
 import os, signal, subprocess, sys, time
