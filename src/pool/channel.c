@@ -30,16 +30,27 @@ static void lay_out(struct parts *parts, void *message, void *bytes, size_t leng
 	parts->header = (struct msghdr){ .msg_iov = parts->vector, .msg_iovlen = length > 0 ? 2 : 1 };
 }
 
+static long look_at(int fd, short events, int timeout_ms)
+{
+	struct pollfd one = { .fd = fd, .events = events };
+	struct timespec limit = { timeout_ms / 1000, timeout_ms % 1000 * 1000000l };
+
+	return sys_call5(SYS_ppoll, &one, 1, timeout_ms < 0 ? NULL : &limit, NULL, 8);
+}
+
+bool pool_readable(int fd, int timeout_ms)
+{
+	return look_at(fd, POLLIN, timeout_ms) > 0;
+}
+
 /* False: the time is over. */
 static bool wait_for(int channel, short events, int timeout_ms)
 {
-	struct pollfd one = { .fd = channel, .events = events };
-	struct timespec limit = { timeout_ms / 1000, timeout_ms % 1000 * 1000000l };
 	long result;
 
 	/* A signal makes the wait begin again: it is for moments. */
 	do
-		result = sys_call5(SYS_ppoll, &one, 1, timeout_ms < 0 ? NULL : &limit, NULL, 8);
+		result = look_at(channel, events, timeout_ms);
 	while (result == -EINTR);
 	return result != 0;
 }

@@ -82,15 +82,15 @@ void share_note_code(struct share *share)
 	bool executable;
 
 	share->code_count = 0;
-	share->code_all = true;
+	share->code_all = 1;
 	if (reader.file < 0)
 		return;
 	while (next_mapping(&reader, &range, &executable)) {
-		share->code_all = false;
+		share->code_all = 0;
 		if (!executable)
 			continue;
 		if (share->code_count == SHARE_CODE_MOST) {
-			share->code_all = true;
+			share->code_all = 1;
 			break;
 		}
 		share->code[share->code_count++] = range;
@@ -112,7 +112,7 @@ static bool is_there(const struct share *share, const struct code_range *mine, u
 	for (unsigned i = 0; i < count; i++)
 		if (function >= share->code[i].from && function < share->code[i].to)
 			return is_same(&share->code[i], mine);
-	return share->code_all;
+	return share->code_all != 0;
 }
 
 static int count_changes(struct dl_phdr_info *info, size_t size, void *changes)

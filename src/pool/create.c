@@ -20,6 +20,8 @@ int pool_lift(int fd)
 {
 	long lifted = sys_call3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, LOWEST);
 
+	if (lifted < 0 && fd <= STDERR_FILENO) /* at one of the standard three it would pass for the program's */
+		lifted = sys_call3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 	if (lifted < 0)
 		return fd;
 	sys_close(fd);

@@ -2,7 +2,6 @@
 #include "crew.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -97,6 +96,9 @@ int crew_tasks_of(odf_pool *pool, struct pool_tasks **tasks)
 
 static void free_crew(struct crew *crew)
 {
+	/* A child that the program has forked may have a copy, with which the entry would outlive our closing. */
+	if (crew->manager.end >= 0)
+		(void)sys_call4(SYS_epoll_ctl, crew->all->descriptor, EPOLL_CTL_DEL, crew->manager.end, NULL);
 	pool_process_forget(&crew->manager);
 	if (crew->own_pool != NULL)
 		(void)odf_pool_destroy(crew->own_pool);
@@ -107,6 +109,7 @@ static void free_crew(struct crew *crew)
 	(void)pthread_mutex_destroy(&crew->lock);
 	free(crew->free_slots);
 	free(crew->tasks);
+	free(crew->away);
 	free(crew);
 }
 
@@ -115,7 +118,8 @@ static int make_lists(struct crew *crew, unsigned slots)
 {
 	crew->free_slots = malloc(slots * sizeof *crew->free_slots);
 	crew->tasks = calloc(slots, sizeof *crew->tasks);
-	if (crew->free_slots == NULL || crew->tasks == NULL)
+	crew->away = calloc(slots, sizeof *crew->away);
+	if (crew->free_slots == NULL || crew->tasks == NULL || crew->away == NULL)
 		return ENOMEM;
 	for (unsigned slot = slots; slot-- > 0;)
 		crew->free_slots[crew->free_count++] = slot;
@@ -124,17 +128,15 @@ static int make_lists(struct crew *crew, unsigned slots)
 
 static int make_files(struct crew *crew, struct pool_tasks *tasks, unsigned slots)
 {
-	int64_t size;
 	int error = share_make(&crew->view, slots, &crew->file);
 
 	if (error != 0)
 		return error;
 	crew->file = pool_lift(crew->file);
-	error = share_make_bulk(&crew->view.bulk, &size);
+	error = share_make_bulk(&crew->view.bulk, &crew->view.limits.bulk_size);
 	if (error != 0)
 		return error;
 	crew->view.bulk = pool_lift(crew->view.bulk);
-	crew->view.head->bulk_size = size;
 	crew->view.tell = tasks->tell;
 	return make_event(&crew->view.poke);
 }
@@ -144,9 +146,9 @@ static int make_files(struct crew *crew, struct pool_tasks *tasks, unsigned slot
 static bool wait_until_ready(struct crew *crew)
 {
 	uint64_t until = share_clock() + (uint64_t)PATIENCE_MS * 1000000u;
-	struct pollfd end = { .fd = crew->manager.end, .events = POLLIN };
 
-	while (atomic_load(&crew->view.head->ready) == 0 && share_clock() < until && poll(&end, 1, 0) <= 0)
+	while (atomic_load(&crew->view.head->ready) == 0 && share_clock() < until &&
+	       !pool_readable(crew->manager.end, 0))
 		share_futex_wait(&crew->view.head->ready, 0, 10000000);
 	return atomic_load(&crew->view.head->ready) != 0;
 }
@@ -158,13 +160,37 @@ static unsigned processors(void)
 	return count < 1 ? 1 : count > (long)SHARE_WORKERS_MOST ? SHARE_WORKERS_MOST : (unsigned)count;
 }
 
+static void set_limits(struct share_view *view, const odf_pool_options *options, bool for_one)
+{
+	struct share_limits *limits = &view->limits;
+
+	limits->workers_most = for_one ? 1 : options->workers_max != 0 ? options->workers_max : processors();
+	if (!for_one && options->workers_max == 0 && limits->workers_most < options->workers_min)
+		limits->workers_most = options->workers_min;
+	limits->workers_least = for_one ? 0 : options->workers_min;
+	limits->idle_ns = (options->idle_ms == 0 ? IDLE_MS : (uint64_t)options->idle_ms) * 1000000u;
+	share_set_limits(view);
+}
+
+/* A manager that nobody has a use for would wait for ever, also one of which nothing is known but that it may be there.
+ * Who may not send it a signal can tell it. Its workers end with it. */
+static void give_up(struct crew *crew)
+{
+	if (crew->view.poke >= 0) {
+		atomic_store(&crew->view.head->ending, 1);
+		share_poke(&crew->view);
+	}
+	if (crew->manager.end >= 0)
+		(void)pool_process_kill(&crew->manager, SIGKILL);
+	free_crew(crew);
+}
+
 /* `pool` is whose template it comes from. */
 static int make_crew(odf_pool *pool, struct pool_tasks *tasks, bool for_one, struct crew **made)
 {
 	const odf_pool_options *options = &pool->options;
 	struct crew *crew = calloc(1, sizeof *crew);
 	unsigned slots = for_one ? 1 : options->queue == 0 ? QUEUE : options->queue;
-	struct share *share;
 	int error;
 
 	if (crew == NULL)
@@ -179,12 +205,7 @@ static int make_crew(odf_pool *pool, struct pool_tasks *tasks, bool for_one, str
 	if (error == 0) {
 		int fds[] = { crew->file, crew->view.bulk, crew->view.poke, crew->view.tell };
 
-		share = crew->view.head;
-		share->workers_most = for_one ? 1 : options->workers_max != 0 ? options->workers_max : processors();
-		if (!for_one && options->workers_max == 0 && share->workers_most < options->workers_min)
-			share->workers_most = options->workers_min;
-		share->workers_least = for_one ? 0 : options->workers_min;
-		share->idle_ns = (options->idle_ms == 0 ? IDLE_MS : (uint64_t)options->idle_ms) * 1000000u;
+		set_limits(&crew->view, options, for_one);
 		error = pool_process_make(pool, manager_main, NULL, 0, fds, sizeof fds / sizeof *fds, &crew->manager);
 	}
 	if (error == 0 && !wait_until_ready(crew))
@@ -192,7 +213,7 @@ static int make_crew(odf_pool *pool, struct pool_tasks *tasks, bool for_one, str
 	if (error == 0)
 		error = watch(tasks, crew->manager.end);
 	if (error != 0) {
-		free_crew(crew);
+		give_up(crew);
 		return error;
 	}
 	crew->next = tasks->crews;
@@ -248,7 +269,7 @@ int crew_make_own(odf_pool *own, struct pool_tasks *tasks, struct crew **crew)
 static void settle_all(struct crew *crew, int error)
 {
 	atomic_store(&crew->is_over, true);
-	for (unsigned slot = 0; slot < crew->view.head->slots; slot++) {
+	for (unsigned slot = 0; slot < crew->used; slot++) {
 		odf_task *task = crew->tasks[slot];
 
 		if (task == NULL)
@@ -265,9 +286,7 @@ static void settle_all(struct crew *crew, int error)
 
 void crew_check(struct crew *crew)
 {
-	struct pollfd end = { .fd = crew->manager.end, .events = POLLIN };
-
-	if (crew->is_over || poll(&end, 1, 0) <= 0)
+	if (crew->is_over || !pool_readable(crew->manager.end, 0))
 		return;
 	(void)pthread_mutex_lock(&crew->lock);
 	if (!crew->is_over) {

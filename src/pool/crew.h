@@ -24,11 +24,14 @@ struct crew {
 	/* Protects the members below, and `settled` and `given` of each task. */
 	pthread_mutex_t lock;
 	atomic_bool is_over;   /* no more tasks, and each that there is has its answer */
-	unsigned backed;       /* slots below this have memory */
+	unsigned backed;       /* slots below this have memory, */
+	unsigned used;         /* and these were used */
+	/* Each slot is free, a task's, or away: with the manager, as its task was freed while it ran. */
 	unsigned *free_slots;
 	unsigned free_count;
 	odf_task **tasks;      /* by slot */
 	unsigned task_count;
+	bool *away;            /* by slot */
 	struct code_cache code;
 };
 
@@ -37,6 +40,8 @@ struct pool_tasks {
 	struct crew *crews;
 	struct crew *current;
 	int tell;             /* eventfd of all crews */
+	atomic_uint waiting;  /* threads in odf_pool_finished that may sleep: who may have read what was meant for
+			       * them tells them again */
 	int descriptor;       /* epoll: `tell`, and each manager's end */
 	bool pool_is_gone;    /* freed with the last crew */
 };

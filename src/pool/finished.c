@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tasks that have ended, one after the other, for event loops; and what a pool is doing. */
 #include <errno.h>
-#include <poll.h>
 #include <pthread.h>
 
 #include "../sys/structure.h"
@@ -10,6 +9,9 @@
 #include "internal.h"
 
 #define INFO_SIZE STRUCTURE_UP_TO(odf_pool_info, reserved)
+
+/* A task that is freed may have been the last one that was waited for: it is looked so often. */
+#define LOOK_MS 100
 
 int odf_pool_descriptor(odf_pool *pool)
 {
@@ -37,11 +39,10 @@ static odf_task *take_ended(struct crew *crew, unsigned slot)
 
 static odf_task *find_ended(struct crew *crew)
 {
-	unsigned used = atomic_load(&crew->view.head->used);
 	odf_task *found = NULL;
 
 	(void)pthread_mutex_lock(&crew->lock);
-	for (unsigned word = 0; found == NULL && word * 64 < used; word++) {
+	for (unsigned word = 0; found == NULL && word * 64 < crew->used; word++) {
 		uint64_t bits = atomic_load(&crew->view.ended[word]);
 
 		while (bits != 0 && found == NULL) {
@@ -49,7 +50,7 @@ static odf_task *find_ended(struct crew *crew)
 
 			atomic_fetch_and(&crew->view.ended[word], ~(bits & -bits)); /* before the look at the state */
 			bits &= bits - 1;
-			if (slot < crew->view.head->slots)
+			if (slot < crew->used)
 				found = take_ended(crew, slot);
 		}
 	}
@@ -72,7 +73,7 @@ static odf_task *look(struct pool_tasks *tasks, bool *under_way)
 	}
 	for (struct crew *crew = tasks->crews; crew != NULL && !*under_way; crew = crew->next) {
 		(void)pthread_mutex_lock(&crew->lock);
-		for (unsigned slot = 0; slot < crew->view.head->slots && !*under_way && found == NULL; slot++)
+		for (unsigned slot = 0; slot < crew->used && !*under_way && found == NULL; slot++)
 			*under_way = crew->tasks[slot] != NULL && !crew->tasks[slot]->given;
 		(void)pthread_mutex_unlock(&crew->lock);
 	}
@@ -93,12 +94,37 @@ static void listen_again(struct pool_tasks *tasks)
 	(void)pthread_mutex_unlock(&tasks->lock);
 }
 
+/* NULL: in time there was none, or *under_way is false. *drained: what told of tasks that have ended was read. */
+static odf_task *await(struct pool_tasks *tasks, int timeout_ms, bool *under_way, bool *drained)
+{
+	uint64_t start = share_clock();
+
+	for (;;) {
+		odf_task *found = look(tasks, under_way);
+		int64_t left = LOOK_MS;
+
+		*drained = found == NULL;
+		if (found == NULL) {
+			listen_again(tasks);
+			found = look(tasks, under_way);
+		}
+		if (found != NULL || !*under_way)
+			return found;
+		if (timeout_ms >= 0) {
+			left = timeout_ms - (int64_t)((share_clock() - start) / 1000000u);
+			if (left <= 0)
+				return NULL;
+		}
+		(void)pool_readable(tasks->descriptor, left < LOOK_MS ? (int)left : LOOK_MS);
+	}
+}
+
 int odf_pool_finished(odf_pool *pool, odf_task **task, int timeout_ms)
 {
 	struct pool_tasks *tasks;
-	uint64_t start = share_clock();
 	int saved = errno, error = pool_check(pool);
-	bool under_way = false;
+	bool under_way = false, drained;
+	unsigned self = timeout_ms != 0;
 
 	if (task != NULL)
 		*task = NULL;
@@ -106,24 +132,10 @@ int odf_pool_finished(odf_pool *pool, odf_task **task, int timeout_ms)
 		error = task == NULL ? EINVAL : crew_tasks_of(pool, &tasks);
 	if (error != 0)
 		return error;
-	for (;;) {
-		struct pollfd told = { .fd = tasks->descriptor, .events = POLLIN };
-		int64_t left = timeout_ms;
-
-		*task = look(tasks, &under_way);
-		if (*task == NULL) {
-			listen_again(tasks);
-			*task = look(tasks, &under_way);
-		}
-		if (*task != NULL || !under_way)
-			break;
-		if (timeout_ms >= 0) {
-			left = timeout_ms - (int64_t)((share_clock() - start) / 1000000u);
-			if (left <= 0)
-				break;
-		}
-		(void)poll(&told, 1, (int)left);
-	}
+	atomic_fetch_add(&tasks->waiting, self);
+	*task = await(tasks, timeout_ms, &under_way, &drained);
+	if (atomic_fetch_sub(&tasks->waiting, self) > self && drained && (*task != NULL || !under_way))
+		share_count(tasks->tell); /* another may sleep, for whom there is one as well, or none any more */
 	errno = saved;
 	return *task != NULL ? 0 : under_way ? ETIMEDOUT : ESRCH;
 }

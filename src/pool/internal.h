@@ -76,6 +76,10 @@ int pool_send(int channel, const struct pool_message *message, const void *bytes
 long pool_receive(int channel, struct pool_message *message, void *bytes, size_t room, int *fds, size_t *count,
 		  int timeout_ms);
 
+/* Whether it is readable within so long (-1: for ever), or before a signal. No cancellation point, as poll() would be,
+ * which acts on a cancellation also where it would not wait. */
+bool pool_readable(int fd, int timeout_ms);
+
 /* inherit.c: the pools of this process, whose channels a forked child closes, so that a template's end of it tells of
  * the program's end. */
 void pool_enter(odf_pool *pool);

@@ -22,10 +22,15 @@ static void prod(const odf_pool *pool)
 		(void)sys_call4(SYS_pidfd_send_signal, pool->template_pidfd, SIGCONT, NULL, 0);
 }
 
-/* Whether the program's descriptor is open. */
-static bool is_open(int fd)
+/* Which of the standard three are open: bits. */
+static uint32_t open_standard(void)
 {
-	return sys_call3(SYS_fcntl, fd, F_GETFD, 0) >= 0;
+	uint32_t standard = 0;
+
+	for (int fd = 0; fd < 3; fd++)
+		if (sys_call3(SYS_fcntl, fd, F_GETFD, 0) >= 0)
+			standard |= 1u << fd;
+	return standard;
 }
 
 static int send_request(odf_pool *pool, const struct pool_message *request, const void *argument, const int *fds)
@@ -41,7 +46,7 @@ static int send_request(odf_pool *pool, const struct pool_message *request, cons
 /* EPIPE: the other end was closed without an answer. */
 static int await_answer(odf_pool *pool, struct pool_process *process)
 {
-	struct pool_message message;
+	struct pool_message message = { .kind = POOL_ENDED };
 	long length;
 
 	for (;;) {
@@ -54,18 +59,24 @@ static int await_answer(odf_pool *pool, struct pool_process *process)
 			break;
 		prod(pool);
 	}
-	if (length < 0)
-		return length == -EMSGSIZE ? EMFILE : (int)-length;
+	if (length < 0 && length != -EMSGSIZE)
+		return (int)-length;
 	if (message.value < 0)
 		return -message.value;
 	process->pid = message.value;
-	return 0;
+	if (length >= 0)
+		return 0;
+	/* It came without its pidfd, for which there was no number left. Nobody else would end what was made. */
+	if (message.kind == POOL_MADE && process->pid > 0)
+		(void)pool_process_kill(process, SIGKILL);
+	return EMFILE;
 }
 
 /* One attempt. */
 static int ask(odf_pool *pool, struct pool_message *request, const void *argument, const int *fds, size_t count,
 	       struct pool_process *process)
 {
+	uint32_t standard = open_standard(); /* before there is a number of ours that may be one of them */
 	int sent[POOL_FDS_MOST + 4], sockets[2], error;
 	long result = sys_call4(SYS_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets);
 
@@ -73,14 +84,11 @@ static int ask(odf_pool *pool, struct pool_message *request, const void *argumen
 		return (int)-result;
 	process->end = pool_lift(sockets[0]);
 	request->count = 0;
-	request->standard = 0;
+	request->standard = standard;
 	sent[request->count++] = sockets[1];
-	for (int fd = 0; fd < 3; fd++) {
-		if (is_open(fd)) {
-			request->standard |= 1u << fd;
+	for (int fd = 0; fd < 3; fd++)
+		if (standard >> fd & 1)
 			sent[request->count++] = fd;
-		}
-	}
 	if (count > 0)
 		memcpy(sent + request->count, fds, count * sizeof *fds);
 	request->count += (uint32_t)count;

@@ -39,6 +39,8 @@ static struct {
 	int told;             /* the program is told of its end by that of this one */
 } manager;
 
+static const struct share_limits *const limits = &manager.view.limits;
+
 static struct worker_seat *seat_of(unsigned worker)
 {
 	return &manager.view.head->seats[worker];
@@ -130,10 +132,10 @@ static void bury(unsigned worker, int status, const struct rusage *usage)
 	struct share *share = manager.view.head;
 	struct worker_seat *seat = seat_of(worker);
 	unsigned index = atomic_load(&seat->slot), state = atomic_load(&seat->state);
-	unsigned used = atomic_load(&share->used);
+	unsigned used = share_used(&manager.view);
 	bool lost = state != WORKER_RETIRED && (!WIFEXITED(status) || WEXITSTATUS(status) != 0);
 
-	if (index != 0 && index <= share->slots &&
+	if (index != 0 && index <= limits->slots &&
 	    SLOT_KIND(atomic_load(&manager.view.slots[index - 1].state)) == SLOT_ENDED) {
 		/* It may not have come to tell. */
 		share_futex_wake(&manager.view.slots[index - 1].state, INT_MAX);
@@ -179,7 +181,7 @@ static void reap(void)
 /* Tasks for which there will be nobody. */
 static void answer_waiting(int error, int status)
 {
-	unsigned used = atomic_load(&manager.view.head->used);
+	unsigned used = share_used(&manager.view);
 
 	for (unsigned index = 0; index < used; index++) {
 		_Atomic unsigned *word = &manager.view.slots[index].state;
@@ -232,7 +234,7 @@ static unsigned free_seat(void)
 {
 	unsigned worker = 0;
 
-	while (worker < manager.view.head->workers_most && manager.workers[worker] != 0)
+	while (worker < limits->workers_most && manager.workers[worker] != 0)
 		worker++;
 	return worker;
 }
@@ -257,7 +259,7 @@ static bool retire(unsigned worker)
 
 static bool retire_any(void)
 {
-	for (unsigned worker = manager.view.head->workers_most; worker-- > 0;)
+	for (unsigned worker = limits->workers_most; worker-- > 0;)
 		if (manager.workers[worker] != 0 && is_asleep(worker) && retire(worker))
 			return true;
 	return false;
@@ -294,9 +296,9 @@ static bool start_fresh_one(unsigned index)
 	struct share *share = manager.view.head;
 	unsigned worker;
 
-	if (index >= share->slots || SLOT_KIND(atomic_load(&manager.view.slots[index].state)) != SLOT_FRESH)
+	if (index >= limits->slots || SLOT_KIND(atomic_load(&manager.view.slots[index].state)) != SLOT_FRESH)
 		return true; /* cancelled since */
-	if (manager.count >= share->workers_most && !retire_any()) {
+	if (manager.count >= limits->workers_most && !retire_any()) {
 		/* The next to be idle leaves; or it went to sleep before it could see that. */
 		atomic_store(&share->make_room, 1);
 		if (!retire_any())
@@ -315,12 +317,12 @@ static void start_fresh(void)
 	unsigned head;
 
 	while ((head = atomic_load(&share->fresh_head)) != atomic_load(&share->fresh_tail)) {
-		if (!start_fresh_one(atomic_load(&manager.view.fresh_ring[head & share->ring_mask])))
+		if (!start_fresh_one(atomic_load(&manager.view.fresh_ring[head & limits->ring_mask])))
 			return;
 		atomic_store(&share->fresh_head, head + 1);
 	}
 	if (atomic_exchange(&share->fresh_missed, 0) != 0)
-		for (unsigned index = 0; index < atomic_load(&share->used); index++)
+		for (unsigned index = 0; index < share_used(&manager.view); index++)
 			if (!start_fresh_one(index)) {
 				atomic_store(&share->fresh_missed, 1);
 				return;
@@ -334,9 +336,9 @@ static void start_wanted(void)
 	struct share *share = manager.view.head;
 	unsigned waiting, coming = 0;
 
-	while (manager.count < share->workers_least && start_worker(0, free_seat()))
+	while (manager.count < limits->workers_least && start_worker(0, free_seat()))
 		;
-	for (unsigned worker = 0; worker < share->workers_most; worker++)
+	for (unsigned worker = 0; worker < limits->workers_most; worker++)
 		coming += manager.workers[worker] != 0 && atomic_load(&seat_of(worker)->state) == WORKER_STARTING &&
 			  atomic_load(&seat_of(worker)->assigned) == 0;
 	waiting = atomic_load(&share->tail) - atomic_load(&share->head);
@@ -346,7 +348,7 @@ static void start_wanted(void)
 	manager.look = manager.look && manager.count == 0 && manager.fork_error != 0;
 	while (waiting > coming && share_wake_one(&manager.view))
 		waiting--;
-	while (waiting > coming && manager.count < share->workers_most && start_worker(0, free_seat()))
+	while (waiting > coming && manager.count < limits->workers_most && start_worker(0, free_seat()))
 		coming++;
 }
 
@@ -357,7 +359,7 @@ static void kill_condemned(void)
 
 	if (atomic_exchange(&share->condemned, 0) == 0)
 		return;
-	used = atomic_load(&share->used);
+	used = share_used(&manager.view);
 	for (unsigned index = 0; index < used; index++) {
 		unsigned state = atomic_load(&manager.view.slots[index].state), worker = SLOT_WORKER(state);
 
@@ -371,21 +373,20 @@ static void kill_condemned(void)
 /* Those that have had nothing to do for long, the last numbers first, as the first are woken first. */
 static void retire_idle(void)
 {
-	struct share *share = manager.view.head;
 	uint64_t now = share_clock();
 
-	for (unsigned worker = share->workers_most; worker-- > 0 && manager.count > share->workers_least;)
+	for (unsigned worker = limits->workers_most; worker-- > 0 && manager.count > limits->workers_least;)
 		if (manager.workers[worker] != 0 && is_asleep(worker) &&
-		    now - atomic_load(&seat_of(worker)->idle_since_ns) >= share->idle_ns)
+		    now - atomic_load(&seat_of(worker)->idle_since_ns) >= limits->idle_ns)
 			(void)retire(worker);
 }
 
 /* When to look for such again, in milliseconds; -1: not by itself. */
 static int next_look(void)
 {
-	uint64_t wait = manager.view.head->idle_ns / 2 / 1000000;
+	uint64_t wait = limits->idle_ns / 2 / 1000000;
 
-	if (manager.count <= manager.view.head->workers_least)
+	if (manager.count <= limits->workers_least)
 		return -1;
 	return wait < 10 ? 10 : wait > 60000 ? 60000 : (int)wait;
 }

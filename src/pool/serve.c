@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -58,7 +59,7 @@ static bool close_from(int first)
 	return true;
 }
 
-/* The channel at 3, /dev/null at the standard three, and nothing else. */
+/* The channel at 3, /dev/null at the standard three (which the program may have closed), and nothing else. */
 static bool leave_descriptors(int channel)
 {
 	int null;
@@ -69,10 +70,12 @@ static bool leave_descriptors(int channel)
 	if (!close_from(4))
 		return false;
 	null = sys_open("/dev/null", O_RDWR, 0);
+	if (null < 0) /* something must be there, or what is opened next is taken for one of the standard three */
+		null = (int)sys_call2(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK);
 	for (int fd = 0; fd < 3; fd++)
-		if (null < 0 || sys_call3(SYS_dup3, null, fd, 0) < 0)
+		if (fd != null && (null < 0 || sys_call3(SYS_dup3, null, fd, 0) < 0))
 			sys_close(fd);
-	if (null >= 0)
+	if (null > STDERR_FILENO)
 		sys_close(null);
 	return true;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -15,6 +16,9 @@
 
 #ifndef MFD_CLOEXEC
 #define MFD_CLOEXEC 1u
+#endif
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 8u
 #endif
 #define PAGE           ((uint64_t)sysconf(_SC_PAGESIZE)) /* what is mapped lies at multiples of it in the file */
 #define KEEP_SIZE      1 /* FALLOC_FL_KEEP_SIZE, */
@@ -64,9 +68,12 @@ static int64_t limit_of_files(void)
 /* With a number above the standard three. */
 static int make_file(const char *name, int64_t size, int *file)
 {
-	int fd = (int)sys_call2(SYS_memfd_create, name, MFD_CLOEXEC), lifted;
+	/* Without the second flag it is refused where vm.memfd_noexec is 2. */
+	int fd = (int)sys_call2(SYS_memfd_create, name, MFD_CLOEXEC | MFD_NOEXEC_SEAL), lifted;
 	long error;
 
+	if (fd == -EINVAL) /* before Linux 6.3 */
+		fd = (int)sys_call2(SYS_memfd_create, name, MFD_CLOEXEC);
 	if (fd >= 0 && fd <= STDERR_FILENO) {
 		lifted = (int)sys_call3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 		sys_close(fd);
@@ -113,11 +120,11 @@ int share_map(struct share_view *view, int file)
 {
 	int64_t size = sys_call3(SYS_lseek, file, 0, SEEK_END);
 	long base = size < 0 ? size : map_file((uint64_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-	struct share *head = (struct share *)base;
 
 	if (base < 0 && base > -4096)
 		return (int)-base;
-	lay_out(view, (char *)base, head->slots, head->ring_mask + 1);
+	view->limits = ((struct share *)base)->limits;
+	lay_out(view, (char *)base, view->limits.slots, view->limits.ring_mask + 1);
 	return 0;
 }
 
@@ -133,7 +140,7 @@ static int allocate(int file, uint64_t at, uint64_t length)
 
 unsigned share_back(const struct share_view *view, int file, unsigned slot)
 {
-	unsigned count = view->head->slots - slot < BACKED_AT_ONCE ? view->head->slots - slot : BACKED_AT_ONCE;
+	unsigned left = view->limits.slots - slot, count = left < BACKED_AT_ONCE ? left : BACKED_AT_ONCE;
 	uint64_t at = (uint64_t)((char *)&view->slots[slot] - (char *)view->head);
 
 	return allocate(file, at, count * sizeof(struct slot)) == 0 ? count : 0;
@@ -164,10 +171,14 @@ int share_make(struct share_view *view, unsigned slots, int *file)
 		return (int)-base;
 	}
 	lay_out(view, (char *)base, slots, ring_of(slots));
-	view->head->slots = slots;
-	view->head->ring_mask = ring_of(slots) - 1;
+	view->limits = (struct share_limits){ .slots = slots, .ring_mask = ring_of(slots) - 1 };
 	atomic_store(&view->head->bulk_next, PAGE); /* 0 is no place */
 	return 0;
+}
+
+void share_set_limits(const struct share_view *view)
+{
+	view->head->limits = view->limits;
 }
 
 void share_unmap(struct share_view *view)
@@ -177,23 +188,25 @@ void share_unmap(struct share_view *view)
 	view->head = NULL;
 }
 
-int share_make_bulk(int *file, int64_t *size)
+int share_make_bulk(int *file, uint64_t *size)
 {
-	*size = limit_of_files();
-	return make_file("odfork-pool-data", *size, file);
+	int64_t limit = limit_of_files();
+
+	*size = (uint64_t)limit;
+	return make_file("odfork-pool-data", limit, file);
 }
 
 /* ---- Long data --------------------------------------------------------------------------------------------------- */
 
 int share_bulk_place(const struct share_view *view, uint64_t length, uint64_t *at, uint64_t *room)
 {
-	uint64_t most = (uint64_t)view->head->bulk_size, size, from;
+	uint64_t most = view->limits.bulk_size, size, from;
 
 	if (length > most || whole(length) > most)
 		return EFBIG;
 	size = whole(length);
 	from = atomic_fetch_add(&view->head->bulk_next, size);
-	if (from + size > most || from == 0)
+	if (from == 0 || from % PAGE != 0 || from > most || size > most - from)
 		return EFBIG;
 	*at = from;
 	*room = size;
@@ -228,6 +241,16 @@ void share_bulk_unmap(void *data, uint64_t length)
 {
 	if (data != NULL)
 		unmap_file(data, whole(length));
+}
+
+bool share_bulk_is_plausible(const struct share_view *view, uint64_t at, uint64_t length)
+{
+	uint64_t most = view->limits.bulk_size;
+	struct stat status;
+
+	if (at % PAGE != 0 || length == 0 || at > most || length > most - at)
+		return false;
+	return fstat(view->bulk, &status) != 0 || length <= (uint64_t)status.st_blocks * 512;
 }
 
 /* ---- Telling ----------------------------------------------------------------------------------------------------- */
@@ -296,7 +319,7 @@ void share_poke(const struct share_view *view)
 
 bool share_wake_one(const struct share_view *view)
 {
-	for (unsigned i = 0; i < SHARE_WORKERS_MOST / 64 && i * 64 < view->head->workers_most; i++) {
+	for (unsigned i = 0; i < SHARE_WORKERS_MOST / 64 && i * 64 < view->limits.workers_most; i++) {
 		uint64_t bits = atomic_load(&view->head->asleep[i]);
 
 		while (bits != 0) {

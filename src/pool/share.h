@@ -27,7 +27,9 @@
  * by counting up, never twice, and punched out again by who ends the slot for good.
  *
  * The memory is the workers' to write: a task that writes wildly can damage other answers. Nothing in it is used as
- * an address or an index by the program without being checked.
+ * an address, an index or a bound by the program, or by the manager, without being checked: how large things are
+ * each process has noted before there was a worker (struct share_limits), and which slots are whose the program notes
+ * for itself (crew.h).
  */
 #ifndef ODF_POOL_SHARE_H
 #define ODF_POOL_SHARE_H
@@ -71,7 +73,7 @@ struct slot {
 	uint64_t spare_at, spare_room;     /* the range that is to take its place */
 	uint64_t time_ns, cpu_ns, memory;  /* limits; 0: none */
 	uint64_t cpu_before_ns;            /* what its worker had used when it began; */
-	bool has_cpu;                      /* is known */
+	unsigned has_cpu;                  /* is known */
 	_Atomic uint64_t began_ns, ended_ns;
 	int error, result, wait_status;
 	pid_t process;
@@ -94,10 +96,14 @@ struct code_range {
 	uint64_t from, to, offset, device, inode;
 };
 
-struct share {
+/* What the program sets before there is a manager. */
+struct share_limits {
 	unsigned slots, ring_mask, workers_least, workers_most;
-	uint64_t idle_ns;
-	int64_t bulk_size;
+	uint64_t idle_ns, bulk_size;
+};
+
+struct share {
+	struct share_limits limits; /* for share_map; each view has its own */
 	_Atomic unsigned ready;    /* futex: the manager has begun */
 	_Atomic unsigned ending;   /* the pool is being destroyed */
 	_Atomic unsigned used;     /* slots below this were used */
@@ -114,13 +120,14 @@ struct share {
 	_Alignas(64) _Atomic unsigned fresh_tail;
 	_Atomic unsigned fresh_missed; /* the ring was full: all slots are to be looked at */
 	unsigned code_count;
-	bool code_all;             /* the list is not complete: what is not found in it is not refused */
+	unsigned code_all;         /* the list is not complete: what is not found in it is not refused */
 	struct code_range code[SHARE_CODE_MOST];
 	struct worker_seat seats[SHARE_WORKERS_MOST];
 };
 
 /* One view of the shared memory, in any of the processes. */
 struct share_view {
+	struct share_limits limits;
 	struct share *head;
 	_Atomic unsigned *ring, *fresh_ring;
 	_Atomic uint64_t *ended; /* a bit for each slot that has ended and was not given out since */
@@ -133,13 +140,15 @@ struct share_view {
 
 /* A file of so many slots, and its view. 0 or an errno value: ENOMEM, EMFILE, ENFILE, EFBIG (RLIMIT_FSIZE), ENOSYS. */
 int share_make(struct share_view *view, unsigned slots, int *file);
+/* The view's limits are final: the manager is about to map the file. */
+void share_set_limits(const struct share_view *view);
 /* Memory for some more slots from this one on, which is not taken by a fault, as that would be SIGBUS where there is
  * none. How many; 0: ENOMEM. */
 unsigned share_back(const struct share_view *view, int file, unsigned slot);
 int share_map(struct share_view *view, int file);
 void share_unmap(struct share_view *view);
 /* The file for what is long: of *size bytes, as much as RLIMIT_FSIZE permits. */
-int share_make_bulk(int *file, int64_t *size);
+int share_make_bulk(int *file, uint64_t *size);
 
 /* A range of the file for long data: a place, and then its memory. 0 or an errno value: EFBIG (no room left); ENOMEM.
  * Between the two the place is written down where it is found again if the worker is killed. */
@@ -148,10 +157,21 @@ int share_bulk_fill(const struct share_view *view, uint64_t at, uint64_t room);
 void share_bulk_give(const struct share_view *view, uint64_t at, uint64_t room);
 void *share_bulk_map(const struct share_view *view, uint64_t at, uint64_t length, bool writable); /* NULL: ENOMEM */
 void share_bulk_unmap(void *data, uint64_t length);
+/* Whether a range that was read from a slot can be that of an output: it begins where ranges do, ends within the file,
+ * and is no longer than what the file has of memory, as the map would take as much as it lacks. */
+bool share_bulk_is_plausible(const struct share_view *view, uint64_t at, uint64_t length);
 
 static inline bool share_takes(uint64_t length)
 {
 	return length <= SHARE_DATA;
+}
+
+/* Slots below this were used. */
+static inline unsigned share_used(const struct share_view *view)
+{
+	unsigned used = atomic_load(&view->head->used);
+
+	return used < view->limits.slots ? used : view->limits.slots;
 }
 
 /* SLOT_ENDED, told to whoever waits. The caller has set what it ended with, and `from` is the state that it may end.

@@ -18,16 +18,16 @@
 /* Those of tasks that were freed while they ran. With the crew's lock. */
 static void collect_released(struct crew *crew)
 {
-	struct share *share = crew->view.head;
-
-	if (atomic_exchange(&share->released, 0) == 0)
+	if (atomic_exchange(&crew->view.head->released, 0) == 0)
 		return;
-	for (unsigned slot = 0; slot < share->slots; slot++) {
+	for (unsigned slot = 0; slot < crew->used; slot++) {
 		unsigned released = SLOT_RELEASED;
 
-		if (crew->free_count < share->slots &&
-		    atomic_compare_exchange_strong(&crew->view.slots[slot].state, &released, SLOT_FREE))
+		if (crew->away[slot] &&
+		    atomic_compare_exchange_strong(&crew->view.slots[slot].state, &released, SLOT_FREE)) {
+			crew->away[slot] = false;
 			crew->free_slots[crew->free_count++] = slot;
+		}
 	}
 }
 
@@ -50,15 +50,15 @@ static int enter_task(struct crew *crew, odf_task *task)
 		error = more == 0 ? ENOMEM : 0;
 	}
 	if (error == 0) {
-		struct share *share = crew->view.head;
-
 		task->crew = crew;
 		task->slot = crew->free_slots[--crew->free_count];
 		crew->tasks[task->slot] = task;
 		crew->task_count++;
 		atomic_store(&task_slot(task)->state, SLOT_FILLING);
-		if (task->slot >= atomic_load(&share->used))
-			atomic_store(&share->used, task->slot + 1);
+		if (task->slot >= crew->used) {
+			crew->used = task->slot + 1;
+			atomic_store(&crew->view.head->used, crew->used);
+		}
 	}
 	(void)pthread_mutex_unlock(&crew->lock);
 	return error;
@@ -73,9 +73,13 @@ void task_remove(odf_task *task, bool is_free)
 	(void)pthread_mutex_lock(&crew->lock);
 	crew->tasks[task->slot] = NULL;
 	crew->task_count--;
+	if (crew->task_count == 0 && atomic_load(&all->waiting) != 0)
+		share_count(all->tell); /* there may be nothing to wait for any more */
 	if (is_free) {
 		atomic_store(&task_slot(task)->state, SLOT_FREE);
 		crew->free_slots[crew->free_count++] = task->slot;
+	} else {
+		crew->away[task->slot] = true;
 	}
 	(void)pthread_mutex_unlock(&crew->lock);
 	crew_part(crew);
@@ -94,7 +98,7 @@ void task_give_ranges(const struct share_view *view, struct slot *slot)
 
 static int fill_input(const struct share_view *view, struct slot *slot, const void *input, size_t length)
 {
-	uint64_t room;
+	uint64_t at, room; /* what is in the slot may be another's words by the time that it is read */
 	void *data;
 	int error;
 
@@ -105,21 +109,19 @@ static int fill_input(const struct share_view *view, struct slot *slot, const vo
 			memcpy(slot->input, input, length);
 		return 0;
 	}
-	error = share_bulk_place(view, length, &slot->input_at, &room);
+	error = share_bulk_place(view, length, &at, &room);
 	if (error == 0)
-		error = share_bulk_fill(view, slot->input_at, room);
-	if (error != 0) {
-		slot->input_at = 0;
+		error = share_bulk_fill(view, at, room);
+	if (error != 0)
 		return error;
-	}
-	data = share_bulk_map(view, slot->input_at, length, true);
+	data = share_bulk_map(view, at, length, true);
 	if (data == NULL) {
-		share_bulk_give(view, slot->input_at, room);
-		slot->input_at = 0;
+		share_bulk_give(view, at, room);
 		return ENOMEM;
 	}
 	memcpy(data, input, length);
 	share_bulk_unmap(data, length);
+	slot->input_at = at;
 	return 0;
 }
 
@@ -131,8 +133,8 @@ static void enqueue(struct crew *crew, unsigned slot, bool fresh)
 	_Atomic unsigned *tail = fresh ? &share->fresh_tail : &share->tail;
 	unsigned head = atomic_load(fresh ? &share->fresh_head : &share->head), at = atomic_load(tail);
 
-	if (at - head <= share->ring_mask) {
-		atomic_store(&ring[at & share->ring_mask], slot);
+	if (at - head <= crew->view.limits.ring_mask) {
+		atomic_store(&ring[at & crew->view.limits.ring_mask], slot);
 		atomic_store(tail, at + 1);
 	} else { /* full of hints that are stale */
 		atomic_fetch_add(fresh ? &share->fresh_missed : &share->scan, 1);
@@ -143,12 +145,12 @@ static void enqueue(struct crew *crew, unsigned slot, bool fresh)
 static void hand_over(odf_task *task, bool fresh)
 {
 	struct crew *crew = task->crew;
-	struct share *share = crew->view.head;
+	_Atomic unsigned *workers = &crew->view.head->workers;
 
 	(void)pthread_mutex_lock(&crew->lock);
 	atomic_store(&task_slot(task)->state, fresh ? SLOT_FRESH : SLOT_QUEUED);
 	enqueue(crew, task->slot, fresh);
-	if (fresh || (!share_wake_one(&crew->view) && atomic_load(&share->workers) < share->workers_most))
+	if (fresh || (!share_wake_one(&crew->view) && atomic_load(workers) < crew->view.limits.workers_most))
 		share_poke(&crew->view);
 	(void)pthread_mutex_unlock(&crew->lock); /* who frees the crew has taken it after us */
 }
@@ -170,7 +172,7 @@ static int fill(odf_task *task, odf_task_function function, const void *input, s
 	slot->output_length = slot->output_at = slot->output_room = slot->spare_room = 0;
 	slot->error = slot->result = slot->wait_status = 0;
 	slot->process = 0;
-	slot->has_cpu = false;
+	slot->has_cpu = 0;
 	slot->time_ns = options->time_ms * UINT64_C(1000000);
 	slot->cpu_ns = options->cpu_ms * UINT64_C(1000000);
 	slot->memory = options->memory;

@@ -38,7 +38,7 @@ static int find_output(odf_task *task, void **output, size_t *length)
 {
 	const struct share_view *view = &task->crew->view;
 	struct slot *slot = task_slot(task);
-	uint64_t size = slot->output_length, at = slot->output_at, most = (uint64_t)view->head->bulk_size;
+	uint64_t size = slot->output_length, at = slot->output_at;
 
 	if (slot->output_room == 0) {
 		*output = slot->output;
@@ -46,7 +46,7 @@ static int find_output(odf_task *task, void **output, size_t *length)
 		return 0;
 	}
 	if (task->mapped == NULL) {
-		if (at > most || size > most - at)
+		if (!share_bulk_is_plausible(view, at, size))
 			return EIO;
 		task->mapped = share_bulk_map(view, at, size, true);
 		task->mapped_length = size;
@@ -185,9 +185,10 @@ int odf_task_cancel(odf_task *task)
 	} else {
 		switch (cancel(task, 0)) {
 		case CANCELLED_NOT_BEGUN:
-			task_slot(task)->error = ECANCELED;
-			while (!share_end(&crew->view, task->slot, SLOT_FILLING))
-				;
+			task->settled = true; /* whatever a worker that writes wildly makes of the slot */
+			task->error = task_slot(task)->error = ECANCELED;
+			if (!share_end(&crew->view, task->slot, SLOT_FILLING))
+				share_tell(&crew->view, task->slot, true);
 			break;
 		case CANCELLED_RUNNING:
 			break;
@@ -228,6 +229,7 @@ int odf_task_info_get(odf_task *task, odf_task_info *info)
 	int saved = errno, error = info == NULL ? EINVAL : structure_check_output(info, INFO_SIZE);
 	struct slot *slot;
 	uint64_t began, ended;
+	pid_t worker;
 
 	if (error == 0)
 		error = check(task);
@@ -252,7 +254,8 @@ int odf_task_info_get(odf_task *task, odf_task_info *info)
 	}
 	(void)pthread_mutex_unlock(&task->crew->lock);
 	if (began != 0) {
-		ours.worker = slot->process;
+		worker = slot->process;
+		ours.worker = worker > 0 ? worker : 0; /* never one that a signal to all would go by */
 		ours.run_ns = ended > began ? ended - began : 0;
 	}
 	structure_write(info, &ours, sizeof ours);

@@ -20,13 +20,17 @@ enum { ATTEMPTS = 10, WAIT_BY_PIDFD = 3 /* P_PIDFD, Linux 5.4 */ };
 static int fork_template(odf_pool *pool, int sockets[2], struct template_start *start)
 {
 	uint64_t all = ~0ull;
-	int saved = errno, error;
+	int saved = errno, error, cancel_state;
 
+	/* fork runs handlers of the program's. In the template, and in all that it makes, it stays so: who is about to
+	 * be cancelled is this thread, and no copy of it. */
+	(void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
 	(void)sys_sigprocmask(SIG_SETMASK, &all, &start->mask);
 	error = stand_in_fork(start, &pool->guard);
 	if (error == EAGAIN && region_give_way()) /* there may be room for one more, which is the keeper's */
 		error = stand_in_fork(start, &pool->guard);
 	(void)sys_sigprocmask(SIG_SETMASK, &start->mask, NULL);
+	(void)pthread_setcancelstate(cancel_state, &cancel_state);
 	sys_close(sockets[1]);
 	sockets[1] = -1;
 	errno = saved;

@@ -185,7 +185,7 @@ static int limit_memory(uint64_t bytes, struct rlimit *before)
 	if (getrlimit(RLIMIT_AS, before) != 0)
 		return errno;
 	limit = *before;
-	if (wanted < limit.rlim_cur)
+	if (wanted >= now && wanted < limit.rlim_cur) /* else as much as there is */
 		limit.rlim_cur = wanted;
 	return setrlimit(RLIMIT_AS, &limit) == 0 ? 0 : errno;
 }
@@ -202,7 +202,7 @@ static int call_function(struct slot *slot, struct odf_output *output, const voi
 		error = limit_memory(slot->memory, &before);
 	if (error == 0 && slot->cpu_ns != 0) {
 		slot->cpu_before_ns = cpu_used();
-		slot->has_cpu = true;
+		slot->has_cpu = 1;
 		error = set_timer(TIMER_CPU, slot->cpu_ns);
 	}
 	if (error == 0 && slot->time_ns != 0)
@@ -291,9 +291,9 @@ static bool take_from_ring(const struct share_view *view, unsigned *index)
 		do {
 			if (head == atomic_load(&share->tail))
 				return false;
-			*index = atomic_load(&view->ring[head & share->ring_mask]);
+			*index = atomic_load(&view->ring[head & view->limits.ring_mask]);
 		} while (!atomic_compare_exchange_weak(&share->head, &head, head + 1));
-		if (*index < share->slots && claim(view, *index))
+		if (*index < view->limits.slots && claim(view, *index))
 			return true;
 	}
 }
@@ -307,7 +307,7 @@ static bool take(const struct share_view *view, unsigned *index)
 	scan = atomic_load(&view->head->scan);
 	if (scan == self.seen_scan)
 		return false;
-	used = atomic_load(&view->head->used);
+	used = share_used(view);
 	for (*index = 0; *index < used; ++*index)
 		if (claim(view, *index))
 			return true;

@@ -146,6 +146,7 @@ static void test_limits(void **state)
 		assert_int_equal(output_of(submitted_with(pool, allocates_64_mib, NULL, 0, 0, 0, 0, 16 << 20)), 0);
 		assert_int_equal(output_of(submitted(pool, allocates_64_mib, NULL, 0)), 1);
 		assert_int_equal(output_of(submitted_with(pool, allocates_64_mib, NULL, 0, 0, 0, 0, 256 << 20)), 1);
+		assert_int_equal(output_of(submitted_with(pool, allocates_64_mib, NULL, 0, 0, 0, 0, SIZE_MAX)), 1);
 	}
 	assert_int_equal(odf_pool_destroy(pool), 0);
 }
