@@ -47,13 +47,14 @@ static void must_be_sparse(const char *p, size_t size)
 		must(p[at + 5] == (char)(at / WRITTEN + 1) && p[at + WRITTEN / 2] == 0);
 }
 
-/* Mapped when the process has forked, so that it is in a region from the start. */
+/* In a region from the start, as by map_inside. */
 static char *map_sparse(size_t size, int flags)
 {
 	char *p;
 
 	grown = map(32 * MIB);
-	must(status_of(end_at_once()) == 0);
+	if (settles() || !preloaded())
+		must(status_of(end_at_once()) == 0);
 	p = mmap(NULL, size, RW, PLAIN | flags, -1, 0);
 	for (int i = 0; i < 3000 && p != MAP_FAILED && settles() && !is_live(p); i++) { /* when the rest is */
 		must(munmap(p, size) == 0);
