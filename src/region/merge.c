@@ -8,6 +8,13 @@
 
 #include "step.h"
 
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
+
+/* So many at once pay for the two calls. */
+#define LONG_ENOUGH ((size_t)16 << 10)
+
 /* So often in a row it is memory that cannot be read. */
 #define FAULTS_IN_A_ROW 8
 
@@ -54,6 +61,27 @@ static bool give_back(const struct odf_region *region, const struct step *step, 
 	return sys_call3(SYS_madvise, step->into + offset, size, MADV_REMOVE) >= 0;
 }
 
+/* Pages that are not zeros, from `from` on: as many of them as are alike to the file. Returns how many bytes. */
+static size_t merge_data(const struct odf_region *region, const struct step *step, const char *from, size_t offset,
+			 size_t length)
+{
+	size_t page = (step->from + offset) / REGION_PAGE;
+	char *to = step->into + offset;
+	bool is_hole;
+
+	/* Without page tables: the kernel would have to take them down again. */
+	if (step->is_fresh && write_to_file(region, step->from + offset, from, length))
+		return length;
+	length = (region_discard_run(region, page, page + length / REGION_PAGE, &is_hole) - page) * REGION_PAGE;
+	/* A page that the file does not have is allocated by the write without a fault and without being cleared first.
+	 * Then many are mapped at a time, for the program, to which this view goes. */
+	if (is_hole && length >= LONG_ENOUGH && write_to_file(region, step->from + offset, from, length))
+		(void)sys_call3(SYS_madvise, to, length, MADV_POPULATE_READ);
+	else
+		memcpy(to, from, length);
+	return length;
+}
+
 /* Invariant 1 is the caller's: no descendant is left. A page of zeros gives its memory back; if that fails it is
  * copied like others. */
 static void merge_run(const struct odf_region *region, const struct step *step, const char *from, size_t offset,
@@ -67,10 +95,8 @@ static void merge_run(const struct odf_region *region, const struct step *step, 
 			memset(to + at, 0, zeros);
 		at += zeros;
 		length = alike(from + at, size - at, false);
-		/* Without page tables: the kernel would have to take them down again. */
-		if (length > 0 &&
-		    (!step->is_fresh || !write_to_file(region, step->from + offset + at, from + at, length)))
-			memcpy(to + at, from + at, length);
+		if (length > 0)
+			length = merge_data(region, step, from + at, offset + at, length);
 		at += length;
 	}
 }
