@@ -73,7 +73,7 @@ static inline void change(uint8_t *data, size_t size, size_t head)
 	}
 }
 
-/* Tells when `inputs` have been tried, of which each fuzzer has as many as take 3 to 12 seconds, or the time is over. */
+/* Tells when `inputs` have been tried, of which each fuzzer has as many as take some seconds, or the time is over. */
 static inline int is_over(long count, long inputs)
 {
 	static time_t end;
