@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 
 #include "../support/preloaded.h"
+#include "../support/real_call.h"
 
 #define PAGE ((size_t)4096)
 
@@ -86,20 +87,6 @@ static void segment_in_steps(char *words[CASE_WORDS])
 	}
 }
 
-#ifdef __x86_64__
-/* Past every library. */
-static long by_hand(long number, long a, long b, long c, long d, long e, long f)
-{
-	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
-	long result;
-
-	__asm__ volatile("syscall"
-			 : "=a"(result)
-			 : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-			 : "rcx", "r11", "memory");
-	return result;
-}
-
 /* What comes to lie where a mapping was before it was shrunk is somebody else's. */
 static void tail(char *words[CASE_WORDS])
 {
@@ -112,15 +99,14 @@ static void tail(char *words[CASE_WORDS])
 	memset(memory, 2, 8 * MIB);
 	must(mremap(memory, 8 * MIB, MIB, 0) == memory);
 	behind = memory + MIB;
-	must(by_hand(SYS_mmap, (long)behind, 4 * MIB, PROT_READ | PROT_WRITE,
+	must(real_call(SYS_mmap, (long)behind, 4 * MIB, PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == (long)behind);
 	memset(behind, 5, 4 * MIB);
 	fork_for_a_while(memory);
 	must(is_all(behind, behind + 4 * MIB, 5));
-	must(by_hand(SYS_madvise, (long)behind, 4 * MIB, MADV_DONTNEED, 0, 0, 0) == 0);
+	must(real_call(SYS_madvise, (long)behind, 4 * MIB, MADV_DONTNEED, 0, 0, 0) == 0);
 	must(is_all(behind, behind + 4 * MIB, 0) && is_all(memory, behind, 2));
 }
-#endif
 
 /* Reserved, and opened in steps around a fork: it is one mapping, and moves as one. */
 static void opened(char *words[CASE_WORDS])
@@ -147,10 +133,7 @@ static void opened(char *words[CASE_WORDS])
 int main(int argc, char **argv)
 {
 	static const struct preloaded_case cases[] = {
-		{ "segment", segment }, { "segment_in_steps", segment_in_steps }, { "opened", opened },
-#ifdef __x86_64__
-		{ "tail", tail },
-#endif
+		{ "segment", segment }, { "segment_in_steps", segment_in_steps }, { "opened", opened }, { "tail", tail },
 	};
 	static const char *const heaps[] = { NULL, "auto", "on" };
 	const size_t count = sizeof cases / sizeof *cases;

@@ -12,6 +12,7 @@
 
 #include "../support/cgroup.h"
 #include "../support/keeper_program.h"
+#include "../support/real_call.h"
 
 /* ---- Ends -------------------------------------------------------------------------------------------------------- */
 
@@ -27,20 +28,6 @@ static void *end_last(void *unused)
 {
 	wait_ms(50);
 	return unused;
-}
-
-static void execute_raw(char *path, char **argv, char **envp)
-{
-#if defined __x86_64__
-	long result;
-
-	__asm__ volatile("syscall"
-			 : "=a"(result)
-			 : "0"(SYS_execve), "D"(path), "S"(argv), "d"(envp)
-			 : "rcx", "r11", "memory");
-#else
-	execve(path, argv, envp);
-#endif
 }
 
 /* Says that it is there by a byte to standard output, and ends at one from standard input. */
@@ -62,7 +49,7 @@ static __attribute__((noreturn)) void program(enum end end)
 	if (end == EXECUTES)
 		execv("/bin/sleep", sleeper);
 	if (end == EXECUTES_RAW)
-		execute_raw((char[]){ "/bin/sleep" }, sleeper, environ);
+		(void)real_call(SYS_execve, (long)"/bin/sleep", (long)sleeper, (long)environ, 0, 0, 0);
 	if (end == LAST_THREAD) {
 		must(pthread_create(&thread, NULL, end_last, NULL) == 0 && pthread_detach(thread) == 0);
 		pthread_exit(NULL);

@@ -21,6 +21,7 @@
 #include <threads.h>
 
 #include "../support/keeper_program.h"
+#include "../support/real_call.h"
 
 /* ---- Not to be seen ---------------------------------------------------------------------------------------------- */
 
@@ -200,7 +201,6 @@ static void forks_amid_malloc(void)
 /* Ends the process at a mremap by this thread. Past the library, which would leave the region. */
 static bool forbid_moves(void)
 {
-#if defined __x86_64__
 	struct sock_filter moves[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mremap, 0, 1),
@@ -208,17 +208,9 @@ static bool forbid_moves(void)
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
 	struct sock_fprog filter = { 4, moves };
-	long result = -1;
 
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0)
-		__asm__ volatile("syscall"
-				 : "=a"(result)
-				 : "0"(SYS_seccomp), "D"(SECCOMP_SET_MODE_FILTER), "S"(0), "d"(&filter)
-				 : "rcx", "r11", "memory");
-	return result == 0;
-#else
-	return false;
-#endif
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+	       real_call(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, (long)&filter, 0, 0, 0) == 0;
 }
 
 static void *fork_idly(void *region)

@@ -26,6 +26,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../support/real_call.h"
+
 #ifndef PR_SET_VMA
 #define PR_SET_VMA           0x53564d41
 #define PR_SET_VMA_ANON_NAME 0
@@ -62,22 +64,7 @@ static inline __attribute__((noreturn)) void cannot_be_done_here(const char *rea
 /* A system call in code of the program's own. */
 static inline long raw(long number, const void *a, size_t b, long c, long d, long e, long f)
 {
-#ifdef __x86_64__
-	long result;
-	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
-	__asm__ volatile("syscall"
-			 : "=a"(result)
-			 : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-			 : "rcx", "r11", "memory");
-	return result;
-#elif defined __aarch64__
-	register long x8 __asm__("x8") = number, x0 __asm__("x0") = (long)a, x1 __asm__("x1") = (long)b,
-			 x2 __asm__("x2") = c, x3 __asm__("x3") = d, x4 __asm__("x4") = e, x5 __asm__("x5") = f;
-	__asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
-	return x0;
-#else
-	cannot_be_done_here("no system call in assembly");
-#endif
+	return real_call(number, (long)a, (long)b, c, d, e, f);
 }
 
 static inline bool preloaded(void)

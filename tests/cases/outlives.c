@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 
 #include "../support/preloaded.h"
+#include "../support/real_call.h"
 
 
 #define ALL  (48 * MIB)
@@ -270,19 +271,6 @@ static void maker_lives(char *words[CASE_WORDS])
 	must(is_all(memory, ALL / 2, 5) && is_all(memory + ALL / 2, ALL / 2, 8));
 }
 
-#ifdef __x86_64__
-static char *move_by_hand(char *from, size_t length, long to)
-{
-	register long r10 __asm__("r10") = MREMAP_MAYMOVE | MREMAP_FIXED, r8 __asm__("r8") = to;
-	long result;
-
-	__asm__ volatile("syscall"
-			 : "=a"(result)
-			 : "a"(SYS_mremap), "D"(from), "S"(length), "d"(length), "r"(r10), "r"(r8)
-			 : "rcx", "r11", "memory");
-	return (char *)result;
-}
-
 /* A part of what it inherited has been moved by a call that nobody saw: it is the child's, and stays. */
 static void moved_away(char *words[CASE_WORDS])
 {
@@ -291,7 +279,8 @@ static void moved_away(char *words[CASE_WORDS])
 	(void)words;
 	be_left();
 	memset(memory, 3, ALL / 4 * 3);
-	moved = move_by_hand(memory + MIB, MIB, 0x200000000000);
+	moved = (char *)real_call(SYS_mremap, (long)(memory + MIB), MIB, MIB, MREMAP_MAYMOVE | MREMAP_FIXED,
+				  0x200000000000, 0);
 	must(moved == (char *)0x200000000000);
 	memset(memory + 2 * MIB, 4, ALL - 2 * MIB);
 	live_on_until_parted();
@@ -303,7 +292,6 @@ static void moved_away(char *words[CASE_WORDS])
 	must(is_all(moved, MIB, 8));
 	be_done();
 }
-#endif
 
 #define GENERATIONS 40
 #define KEPT        (20 * MIB)
@@ -344,18 +332,12 @@ int main(int argc, char **argv)
 {
 	static const struct preloaded_case cases[] = {
 		{ "rewritten", rewritten },     { "given_back", given_back },   { "shared", shared },
-		{ "maker_lives", maker_lives }, { "generations", generations },
-#ifdef __x86_64__
-		{ "moved_away", moved_away },
-#endif
+		{ "maker_lives", maker_lives }, { "generations", generations }, { "moved_away", moved_away },
 	};
 	static const char *const runs[][2] = {
 		{ "rewritten", NULL },       { "given_back", "munmap" }, { "given_back", "over" },
 		{ "given_back", "madvise" }, { "shared", NULL },         { "maker_lives", NULL },
-		{ "generations", NULL },
-#ifdef __x86_64__
-		{ "moved_away", NULL },
-#endif
+		{ "generations", NULL },     { "moved_away", NULL },
 	};
 	static const char *const heaps[] = { NULL, "auto", "on" };
 

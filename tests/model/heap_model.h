@@ -35,6 +35,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "../support/real_call.h"
+
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
@@ -148,26 +150,17 @@ enum { NO_ERROR = 0 };
 
 enum { TOKEN = 16 };
 
-#ifdef __x86_64__
 /* In code of the program's own: nobody sees it. */
 static inline long raw(long number, const void *a, size_t b, long c, long d, long e, long f)
 {
-	long result;
-	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
+	long result = real_call(number, (long)a, (long)b, c, d, e, f);
 
-	__asm__ volatile("syscall"
-			 : "=a"(result)
-			 : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-			 : "rcx", "r11", "memory");
 	if (result < 0 && result >= -4095) {
 		errno = (int)-result;
 		return -1;
 	}
 	return result;
 }
-#else
-#define raw(number, ...) syscall(number, __VA_ARGS__)
-#endif
 
 /* How something is mapped. */
 struct manner {

@@ -26,9 +26,7 @@ static const struct {
 	{ "daemon", case_daemon },
 	{ "shells", case_shells },
 	{ "nothing_frozen", case_nothing_frozen },
-#ifdef __x86_64__
 	{ "past_the_library", case_past_the_library },
-#endif
 	{ "generations", case_generations },
 	{ "orphan", case_orphan },
 	{ "neighbours", case_neighbours },

@@ -30,8 +30,10 @@
 #include <unistd.h>
 
 #include "odfork.h"
+#include "../support/case_seconds.h"
 
-enum { PAGE = 4096, WORDS = PAGE / 8, PAGES = 2048, SEEN = 42, NOBODY = 65534, STACK = 256 * 1024, DEADLINE = 20 };
+enum { PAGE = 4096, WORDS = PAGE / 8, PAGES = 2048, SEEN = 42, NOBODY = 65534, STACK = 256 * 1024 };
+#define DEADLINE ((int)case_seconds(20))
 
 #define REQUIRE(condition) \
 	do { \
@@ -58,9 +60,7 @@ struct ending {
 	pid_t pid;
 };
 
-#ifdef __x86_64__
 void case_past_the_library(void);
-#endif
 
 /* region_forks_common.c */
 extern int messages;

@@ -3,6 +3,7 @@
  * Cases of region_forks: ways that share memory or end in exec, which freeze nothing, and children that were made past
  * the library.
  */
+#include "../support/real_call.h"
 #include "region_forks.h"
 
 static int write_for_parent(void)
@@ -122,17 +123,10 @@ void case_nothing_frozen(void)
 
 /* ---- Past the library -------------------------------------------------------------------------------------------- */
 
-#ifdef __x86_64__
 static pid_t raw_clone(int (*child)(void))
 {
-	register long r10 __asm__("r10") = 0;
-	register long r8 __asm__("r8") = 0;
-	long pid;
+	long pid = real_fork();
 
-	__asm__ volatile("syscall"
-			 : "=a"(pid)
-			 : "a"(SYS_clone), "D"(SIGCHLD), "S"(0), "d"(0), "r"(r10), "r"(r8)
-			 : "rcx", "r11", "memory");
 	if (pid == 0)
 		_exit(child());
 	return (pid_t)pid;
@@ -193,4 +187,3 @@ void case_past_the_library(void)
 	REQUIRE(holds());
 	snapshot_by(by_fork);
 }
-#endif

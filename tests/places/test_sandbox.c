@@ -53,20 +53,7 @@ static const char *const ways[] = { "prctl", "seccomp", "for-all", "number-of-pr
 
 static long enter_unseen(const struct sock_fprog *program)
 {
-	long result = -1;
-
-#ifdef __x86_64__
-	register long r10 __asm__("r10") = 0;
-	__asm__ volatile("syscall"
-			 : "=a"(result)
-			 : "0"((long)SYS_prctl), "D"((long)PR_SET_SECCOMP), "S"((long)SECCOMP_MODE_FILTER),
-			   "d"(program), "r"(r10)
-			 : "rcx", "r11", "memory");
-#else
-	(void)program;
-	cannot_be_done_here("another machine");
-#endif
-	return result;
+	return real_call(SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, (long)program, 0, 0, 0);
 }
 
 static void enter(int number, const char *action, const char *word)
