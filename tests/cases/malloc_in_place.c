@@ -8,6 +8,7 @@
  *   malloc_in_place "" CASE      that one
  *   malloc_in_place CASE         that one, as it is run: with LD_PRELOAD and ODFORK_HEAP set by who calls
  */
+#include "../support/case_seconds.h"
 #include "malloc_in_place.h"
 
 #define THREADS 4
@@ -346,7 +347,7 @@ bool early_thread_is_there(void); /* early_thread.c */
 
 int main(int argc, char **argv)
 {
-	const char *build = getenv("ODF_BUILD"), *seconds = getenv("ODF_CASE_SECONDS"); /* where the machine is slow */
+	const char *build = getenv("ODF_BUILD");
 	char library[4096], program[4096] = "";
 	int failed = 0;
 
@@ -355,7 +356,7 @@ int main(int argc, char **argv)
 #endif
 	for (size_t i = 0; argc == 2 && i < CASES; i++)
 		if (strcmp(argv[1], cases[i].name) == 0) {
-			alarm(seconds == NULL ? 120 : (unsigned)atoi(seconds));
+			alarm(case_seconds(120));
 			cases[i].run();
 			if (is_preloaded() && !cases[i].leaves) { /* it is what was tried */
 				odf_heap_info found = info();

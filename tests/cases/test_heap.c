@@ -8,6 +8,7 @@
  *   test_heap              all, as TAP
  *   test_heap NAME         that one
  */
+#include "../support/case_seconds.h"
 #include "heap_cases.h"
 
 /* ---- All of them ------------------------------------------------------------------------------------------------- */
@@ -158,7 +159,6 @@ static int run(size_t which)
 int main(int argc, char **argv)
 {
 	const char *name = getenv("ODF_TEST_RUN"), *build = getenv("ODF_BUILD");
-	const char *seconds = getenv("ODF_CASE_SECONDS"); /* where the machine is slow */
 	int failed = 0, number = 0;
 	char *end;
 
@@ -166,7 +166,7 @@ int main(int argc, char **argv)
 		if (strcmp(name, cases[i].name) == 0) {
 			odf_capabilities capabilities = ODF_CAPABILITIES_INIT;
 			int (*get)(odf_capabilities *) = NULL;
-			alarm(seconds == NULL ? 60 : (unsigned)atoi(seconds));
+			alarm(case_seconds(60));
 			*(void **)&get = dlsym(RTLD_DEFAULT, "odf_capabilities_get");
 			if (get != NULL && get(&capabilities) == 0 &&
 			    capabilities.strategy[ODF_STRATEGY_REGION] != ODF_REASON_NONE &&

@@ -9,6 +9,7 @@
  *
  * ODF_TEST_SCALE=N makes the counted rounds N times as many. ODF_CASE_SECONDS says how long a case may take (100).
  */
+#include "../support/case_seconds.h"
 #include "moved.h"
 
 /* ---- By system calls that nobody sees ---------------------------------------------------------------------------- */
@@ -448,13 +449,12 @@ int main(int argc, char **argv)
 {
 	static const char *const ways[] = { "plain", "auto", "on" };
 	const char *name = getenv("ODF_TEST_RUN"), *build = getenv("ODF_BUILD"), *needed = getenv("ODF_MUST_WORK");
-	const char *seconds = getenv("ODF_CASE_SECONDS");
 	static char library[4096];
 	int failed = 0, number = 0;
 
 	for (size_t i = 0; name != NULL && i < CASES; i++)
 		if (strcmp(name, cases[i].name) == 0) {
-			alarm(seconds == NULL ? 100 : (unsigned)atoi(seconds));
+			alarm(case_seconds(100));
 			cases[i].run();
 			fflush(stdout);
 			_exit(0);

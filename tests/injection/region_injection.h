@@ -27,6 +27,7 @@
 
 #include "../../src/region/region.h"
 #include "../../src/sys/clone.h"
+#include "../support/case_seconds.h"
 #include "../support/real_call.h"
 #include "../support/support.h"
 

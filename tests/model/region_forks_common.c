@@ -111,7 +111,7 @@ bool exits_with(pid_t pid, int code)
 
 int look(void)
 {
-	alarm(2 * DEADLINE); /* should its parent not come to it */
+	alarm(2 * (unsigned)DEADLINE); /* should its parent not come to it */
 	REQUIRE(holds());
 	for (size_t page = 0; page < PAGES; page += 3)
 		write_page(page, 1000000);

@@ -28,8 +28,10 @@
 #include <unistd.h>
 
 #include "odfork.h"
+#include "../support/case_seconds.h"
 
-enum { PAGE = 4096, WORDS = PAGE / 8, DEADLINE = 15, NOBODY = 65534 };
+enum { PAGE = 4096, WORDS = PAGE / 8, NOBODY = 65534 };
+#define DEADLINE ((int)case_seconds(15))
 #define MIB ((size_t)1 << 20)
 
 #define REQUIRE(condition)										\

@@ -190,7 +190,7 @@ pid_t start_sleeper(void)
 
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		alarm(4 * DEADLINE);
+		alarm(4 * (unsigned)DEADLINE);
 		pause();
 		_exit(1);
 	}

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "odfork.h"
+#include "case_seconds.h"
 
 #define MIB ((size_t)1 << 20)
 #define SIZE (32 * MIB)
@@ -191,7 +192,7 @@ static inline int run_cases(int argc, char **argv, const struct keeper_case *cas
 	int failed = 0;
 
 	if (argc > 1) {
-		alarm(120 + (unsigned)number_of("ODF_TEST_SECONDS"));
+		alarm(case_seconds(120) + (unsigned)number_of("ODF_TEST_SECONDS"));
 		for (size_t i = 0; i < count; i++)
 			if (strcmp(argv[1], cases[i].name) == 0)
 				cases[i].run();
