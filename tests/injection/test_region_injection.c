@@ -20,8 +20,9 @@
  *   test_region_injection SCENARIO MODES NUMBER NTH ERRNO TIMES UNMAP
  *       one failure, as a report names it
  *
- * Scenarios 2 and 3 do this to the heap's region, with holes, islands and other memory in it; in a test run only some
- * of their calls fail, by hand all.
+ * Scenarios 2 and 3 do this to the heap's region, with holes, islands and other memory in it. In a test run each fifth
+ * call fails, of these two scenarios each eleventh, and the others on the next days; with ODF_TEST_SCALE, or by hand,
+ * all.
  *
  * Never failed, because it cannot fail as it is used, or because nobody could carry on: rt_sigprocmask, futex, close,
  * getpid, gettid, tgkill, nanosleep, sched_yield, munmap (whole mappings of ours; but the trimming of a new reservation
@@ -243,7 +244,7 @@ static bool inject(int scenario, unsigned modes, long number, int nth, int error
 	running = pid;
 	hung = false;
 	signal(SIGALRM, end_of_patience);
-	alarm(10);
+	alarm(case_seconds(10));
 	status = wait_for(pid);
 	alarm(0);
 	took_place = control->failures > 0;
@@ -260,14 +261,17 @@ static bool inject(int scenario, unsigned modes, long number, int nth, int error
 	return took_place;
 }
 
-/* Every nth call of a number, or each stride-th of them. */
-enum { IN_A_RUN = 3 };
-
+/* Every nth call of a number, or each stride-th of them: others each day, until after so many days all have failed. All
+ * calls from the first on fail each day. */
 static void inject_all(int scenario, unsigned modes, size_t call, int error, int times, bool unmap, int stride)
 {
-	for (int nth = stride == IN_A_RUN ? 1 + (int)(time(NULL) / 86400 % IN_A_RUN) : 1;
-	     nth < 400 && inject(scenario, modes, calls[call].number, nth, error, times, unmap); nth += stride)
-		;
+	int first = 1 + (int)(time(NULL) / 86400 % stride);
+
+	if (times == MANY && first > 1)
+		(void)inject(scenario, modes, calls[call].number, 1, error, times, unmap);
+	for (int nth = first; nth < 400; nth += stride)
+		if (!inject(scenario, modes, calls[call].number, nth, error, times, unmap))
+			break;
 }
 
 /* `every`: of so many calls one, for the test run. */
@@ -304,10 +308,12 @@ static void summary(void)
 		      control->never, control->given_up);
 }
 
-/* In a run every third call of a kind fails, and the others in the next two days; with ODF_TEST_SCALE each. */
-static int every(void)
+/* In a run each so manyth call of a kind fails; with ODF_TEST_SCALE each. */
+enum { IN_A_RUN = 5, IN_A_RUN_WITH_HOLES = 11 };
+
+static int every(int in_a_run)
 {
-	return getenv("ODF_TEST_SCALE") != NULL ? 1 : IN_A_RUN;
+	return getenv("ODF_TEST_SCALE") != NULL ? 1 : in_a_run;
 }
 
 /* Each page of zeros that is put is six calls more: all of them fail by call, and elsewhere small pieces are given back
@@ -321,7 +327,7 @@ static void test_by_call(void **state)
 	(void)state;
 	bad = 0;
 	region_fresh_always = false;
-	run_scenario(0, 0, true, every());
+	run_scenario(0, 0, true, every(IN_A_RUN));
 	summary();
 	assert_int_equal(bad, 0);
 }
@@ -332,8 +338,8 @@ static void test_on_lesser_machines(void **state)
 	bad = 0;
 	region_fresh_always = false;
 	region_zero_pages_never = true;
-	run_scenario(0, NO_USERFAULT, false, every());
-	run_scenario(0, NO_SCAN | NO_CLOSE_RANGE, false, every());
+	run_scenario(0, NO_USERFAULT, false, every(IN_A_RUN));
+	run_scenario(0, NO_SCAN | NO_CLOSE_RANGE, false, every(IN_A_RUN));
 	summary();
 	assert_int_equal(bad, 0);
 }
@@ -344,7 +350,7 @@ static void test_with_holes(void **state)
 	bad = 0;
 	region_fresh_always = true;
 	region_zero_pages_never = true;
-	run_scenario(2, 0, true, 7);
+	run_scenario(2, 0, true, every(IN_A_RUN_WITH_HOLES));
 	summary();
 	assert_int_equal(bad, 0);
 }
@@ -355,8 +361,8 @@ static void test_with_holes_otherwise(void **state)
 	bad = 0;
 	region_fresh_always = false;
 	region_zero_pages_never = true;
-	run_scenario(3, 0, false, 8);
-	run_scenario(2, NO_USERFAULT, false, 8);
+	run_scenario(3, 0, false, every(IN_A_RUN_WITH_HOLES));
+	run_scenario(2, NO_USERFAULT, false, every(IN_A_RUN_WITH_HOLES));
 	summary();
 	assert_int_equal(bad, 0);
 }
@@ -367,7 +373,7 @@ static void test_by_itself(void **state)
 	bad = 0;
 	region_fresh_always = true;
 	region_zero_pages_never = true;
-	run_scenario(1, 0, false, every());
+	run_scenario(1, 0, false, every(IN_A_RUN));
 	summary();
 	assert_int_equal(bad, 0);
 }
