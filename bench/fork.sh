@@ -96,8 +96,8 @@ set ylabel "% of the forks"
 set logscale x
 set format x "%.0f"
 percents = system("awk -F, '\$3 == 0 && !(\$2 in seen) { seen[\$2]; print \$2 }' $results/fork-steady-distribution.csv")
-rows(variant, percent) = "< awk -F, -v variant=".variant." -v percent=".percent." " \
-	."'\$2 == percent && \$3 == 0 && \$4 == variant' "$results/fork-steady-distribution.csv"
+rows(variant, percent) = "< awk -F, -v variant=".variant." -v percent=".percent \
+	." '\$2 == percent && \$3 == 0 && \$4 == variant' $results/fork-steady-distribution.csv"
 plot for [v in "p4k p2m region"] for [i = 1:words(percents)] rows(v, word(percents, i)) \
 	using 6:5 with lines linewidth 2 dashtype i linecolor rgb color(v) \
 	title name(v).", ".word(percents, i)." % written"
