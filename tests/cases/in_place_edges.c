@@ -133,7 +133,8 @@ static void opened(char *words[CASE_WORDS])
 int main(int argc, char **argv)
 {
 	static const struct preloaded_case cases[] = {
-		{ "segment", segment }, { "segment_in_steps", segment_in_steps }, { "opened", opened }, { "tail", tail },
+		{ "segment", segment }, { "segment_in_steps", segment_in_steps }, { "opened", opened },
+		{ "tail", tail },
 	};
 	static const char *const heaps[] = { NULL, "auto", "on" };
 	const size_t count = sizeof cases / sizeof *cases;
