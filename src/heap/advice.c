@@ -164,6 +164,9 @@ static long advise_span(struct span *span, long advice)
 			return span_zero(span);
 		if (span->kind == REGION_MEMORY)
 			return -region_discard_unlocked(span->region, span_offset(span), span->length);
+		/* Zeros in its place would not have its key. */
+		if ((span->advice & KEPT_KEYED) && !region_is_one_anonymous(span->start, span->length))
+			return -ENOMEM;
 		/* The kernel's own refusal, of locked memory for one. */
 		error = sys_call3(SYS_madvise, span->start, span->length, advice == MADV_FREE ? MADV_DONTNEED : advice);
 		/* An island that is anonymous has its zeros, and what else is known of it the kernel knows: the list's

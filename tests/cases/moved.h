@@ -273,6 +273,7 @@ void copied_not_after_all(void);
 void copied_not_from_elsewhere(void);
 void copied_to_be_executable(void);
 void copied_for_its_key(void);
+void copied_not_with_a_key(void);
 
 /* moved_history.c */
 void dropped_with_other_rights(void);

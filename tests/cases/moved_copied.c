@@ -74,11 +74,22 @@ static char *map_sparse(size_t size, int flags)
 	return p;
 }
 
+/* What is not in memory may be swapped out then, and all is read. */
+static void must_not_be_swapped(void)
+{
+	struct sysinfo machine;
+
+	must(sysinfo(&machine) == 0);
+	if (machine.freeswap != machine.totalswap)
+		cannot_be_done_here("something is swapped out");
+}
+
 static void move_sparse(char *p)
 {
 	char *place = mmap(NULL, SPARSE, PROT_NONE, PLAIN | MAP_NORESERVE, -1, 0);
 	long before = faults();
 
+	must_not_be_swapped();
 	must(place != MAP_FAILED && mremap(p, SPARSE, SPARSE, MREMAP_MAYMOVE | MREMAP_FIXED, place) == place);
 	must(faults() - before < FAULTS_MOST);
 	must_be_sparse(place, SPARSE);
@@ -109,6 +120,7 @@ void copied_sparse_for_advice(void)
 	char *p = map_sparse(SPARSE, 0);
 	long before = faults();
 
+	must_not_be_swapped();
 	must(madvise(p, SPARSE, MADV_WIPEONFORK) == 0);
 	must(faults() - before < FAULTS_MOST);
 	must_be_sparse(p, SPARSE);
@@ -344,5 +356,36 @@ void copied_for_its_key(void)
 	refuse(SYS_pkey_mprotect, key, 1, 0);
 	must(syscall(SYS_pkey_mprotect, p + MIB, MIB, RW, 1) == 0);
 	must(!is_inside(p + MIB) && !is_inside(p + 2 * MIB - PAGE));
+	over_forks(is_as_written, p);
+}
+
+static void *sleep_for_ever(void *unused)
+{
+	(void)unused;
+	for (;;)
+		(void)pause();
+	return NULL;
+}
+
+/* Where another thread may write to it, it stays where it is, and nothing copies it. */
+void copied_not_with_a_key(void)
+{
+	char *p = map_inside(8 * MIB), *keyed = p + MIB, *constant = p + 4 * MIB;
+	const struct condition key[] = { { 3, EQUAL, 1 } };
+	pthread_t thread;
+
+	memset(keyed, 3, MIB);
+	must(pthread_create(&thread, NULL, sleep_for_ever, NULL) == 0);
+	refuse(SYS_pkey_mprotect, key, 1, 0);
+	must(syscall(SYS_pkey_mprotect, keyed, MIB, RW, 1) == 0);
+	must(syscall(SYS_pkey_mprotect, constant, MIB, PROT_READ, 1) == 0);
+	if (preloaded()) {
+		must(mremap(keyed, MIB, MIB, MREMAP_ANYWHERE_ELSE, NULL) == MAP_FAILED && errno == ENOMEM);
+		must(madvise(keyed, MIB, MADV_WIPEONFORK) == -1 && errno == ENOMEM);
+		must(madvise(keyed, MIB, MADV_DONTNEED) == -1 && errno == ENOMEM);
+	}
+	must(is_as_written(p));
+	if (syscall(NUMBER_MSEAL, constant, MIB, 0ul) == 0 && preloaded())
+		must(is_inside(constant) && constant[0] == 1);
 	over_forks(is_as_written, p);
 }

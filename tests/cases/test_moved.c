@@ -398,6 +398,7 @@ static const struct {
 	{ "copied_not_from_elsewhere", copied_not_from_elsewhere },
 	{ "copied_to_be_executable", copied_to_be_executable },
 	{ "copied_for_its_key", copied_for_its_key },
+	{ "copied_not_with_a_key", copied_not_with_a_key },
 	{ "mapped_in_a_hole", mapped_in_a_hole },
 	{ "dropped_with_other_rights", dropped_with_other_rights },
 	{ "dropped_with_other_rights_while_frozen", dropped_with_other_rights_while_frozen },
