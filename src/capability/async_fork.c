@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../sys/syscall.h"
+#include "../sys/proc.h"
 #include "../sys/text.h"
 #include "async_fork.h"
 
@@ -76,7 +76,7 @@ enum version { NO_PROC, NO_CGROUP, VERSION_1, VERSION_2 };
  * where there is no such line. */
 static enum version own_cgroup(char path[PATH_MAX], uint64_t *mark)
 {
-	struct lines lines = { .fd = sys_open("/proc/self/cgroup", O_RDONLY, 0) };
+	struct lines lines = { .fd = sys_open("/proc/self/cgroup", PROC_READ, 0) };
 	enum version version = NO_CGROUP;
 	char line[PATH_MAX];
 
@@ -101,7 +101,7 @@ static enum version own_cgroup(char path[PATH_MAX], uint64_t *mark)
 /* A short buffer for the beginning of each line: this runs in forks, on whatever stack. */
 uint64_t async_fork_cgroup(void)
 {
-	struct lines lines = { .fd = sys_open("/proc/self/cgroup", O_RDONLY, 0) };
+	struct lines lines = { .fd = sys_open("/proc/self/cgroup", PROC_READ, 0) };
 	uint64_t unified = 0, memory = 0;
 	char head[128];
 
@@ -179,7 +179,7 @@ static int look(const char *mount, const char *rest, enum version version, char 
 	text_add(&text, "/" SWITCH_FILE);
 	if (text.length >= PATH_MAX)
 		return -ENAMETOOLONG;
-	fd = sys_open(path, O_WRONLY, 0);
+	fd = sys_open(path, PROC_WRITE, 0);
 	if (fd < 0)
 		return fd;
 	sys_close(fd);
@@ -220,7 +220,7 @@ static int look_at_mount(char *line, const char *cgroup, enum version version, c
 
 static int look_everywhere(const char *cgroup, enum version version, char path[PATH_MAX])
 {
-	struct lines lines = { .fd = sys_open("/proc/self/mountinfo", O_RDONLY, 0) };
+	struct lines lines = { .fd = sys_open("/proc/self/mountinfo", PROC_READ, 0) };
 	char line[PATH_MAX];
 	int result = -ENOENT;
 
@@ -259,7 +259,7 @@ bool async_fork_alone(const char *path)
 	text_add(&text, "cgroup.procs");
 	if (text.length >= sizeof name)
 		return false;
-	lines = (struct lines){ .fd = sys_open(name, O_RDONLY, 0) };
+	lines = (struct lines){ .fd = sys_open(name, PROC_READ, 0) };
 	if (lines.fd < 0)
 		return false;
 	for (unsigned count = 0; alone && next_line(&lines, line, sizeof line); count++)

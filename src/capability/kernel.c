@@ -15,9 +15,9 @@
 
 #include "../record/record.h"
 #include "../sys/next_process.h"
+#include "../sys/proc.h"
 #include "../sys/process_lock.h"
 #include "../sys/structure.h"
-#include "../sys/syscall.h"
 #include "async_fork.h"
 #include "capability.h"
 #include "kernel_trial.h"
@@ -57,7 +57,7 @@ static bool is_there(const char *path)
 int kernel_probe_async_fork_prctl(void)
 {
 	char text[3] = "";
-	int fd = sys_open(ASYNC_FORK_SYSCTL_PATH, O_RDONLY, 0);
+	int fd = sys_open(ASYNC_FORK_SYSCTL_PATH, PROC_READ, 0);
 	long count;
 
 	if (fd < 0)
@@ -295,7 +295,7 @@ static bool is_filtered(void)
 	char chunk[512];
 	size_t matched = 0;
 	bool filtered = true;
-	int fd = sys_open("/proc/self/status", O_RDONLY, 0);
+	int fd = sys_open("/proc/self/status", PROC_READ, 0);
 	long count;
 
 	if (fd < 0)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Also in the trial's processes, which see kernel_trial.c: system calls only. */
-#include "../sys/syscall.h"
+#include "../sys/proc.h"
 #include "kernel.h"
 
 /* Of ByteDance's kernels, and of no other: issued only where their sysctl was read in the same moment. */
@@ -9,7 +9,7 @@
 int kernel_read_bit(const char *path)
 {
 	char bit = '0';
-	int fd = sys_open(path, O_RDONLY, 0);
+	int fd = sys_open(path, PROC_READ, 0);
 	long count;
 
 	if (fd < 0)
@@ -26,7 +26,7 @@ bool kernel_bit_is_on(odf_kernel_interface interface, int bit)
 
 static int write_bit(const char *path, char bit)
 {
-	int fd = sys_open(path, O_WRONLY, 0);
+	int fd = sys_open(path, PROC_WRITE, 0);
 	long count;
 
 	if (fd < 0)

@@ -18,7 +18,7 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
-#include "../sys/syscall.h"
+#include "../sys/proc.h"
 #include "kernel.h"
 
 #define PAGE     ((size_t)4096)
@@ -101,7 +101,7 @@ static size_t page_tables(void)
 	char text[512];
 	size_t matched = 0, kilobytes = 0;
 	bool found = false, done = false;
-	int fd = sys_open("/proc/self/status", O_RDONLY, 0);
+	int fd = sys_open("/proc/self/status", PROC_READ, 0);
 	long count;
 
 	if (fd < 0)

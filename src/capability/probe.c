@@ -23,7 +23,7 @@
 #include "../record/settings.h"
 #include "../sys/clone.h"
 #include "../sys/next_process.h"
-#include "../sys/syscall.h"
+#include "../sys/proc.h"
 #include "../sys/userfault.h"
 #include "kernel.h"
 
@@ -39,7 +39,7 @@
 /* A probe returns 0 for yes, else minus an errno value, or -EPROTO where no call failed but the effect was missing. */
 static int probe_use_odf(void)
 {
-	int fd = sys_open(USE_ODF_PATH, O_WRONLY, 0);
+	int fd = sys_open(USE_ODF_PATH, PROC_WRITE, 0);
 	return fd < 0 ? fd : sys_close(fd);
 }
 
@@ -73,7 +73,7 @@ static int probe_execveat(void)
 
 static int probe_proc(void)
 {
-	int fd = sys_open("/proc/self/stat", O_RDONLY, 0);
+	int fd = sys_open("/proc/self/stat", PROC_READ, 0);
 	return fd < 0 ? fd : sys_close(fd);
 }
 
@@ -192,7 +192,7 @@ static int probe_pagemap(void)
 {
 	uint64_t entry = 0;
 	volatile char here = 1;
-	int fd = sys_open("/proc/self/pagemap", O_RDONLY, 0);
+	int fd = sys_open("/proc/self/pagemap", PROC_READ, 0);
 	long got;
 
 	if (fd < 0)
@@ -209,7 +209,7 @@ static int probe_pagemap_scan(void)
 {
 	/* Size, flags, start, end, walk_end, vec, vec_len, max_pages, then masks: which pages of none. */
 	uint64_t argument[12] = { sizeof argument };
-	int fd = sys_open("/proc/self/pagemap", O_RDONLY, 0), result;
+	int fd = sys_open("/proc/self/pagemap", PROC_READ, 0), result;
 
 	if (fd < 0)
 		return fd;
@@ -302,7 +302,7 @@ odf_reason capability_clone_vm_reason(void)
 static bool strict_overcommit(void)
 {
 	char mode = '0';
-	int fd = sys_open("/proc/sys/vm/overcommit_memory", O_RDONLY, 0);
+	int fd = sys_open("/proc/sys/vm/overcommit_memory", PROC_READ, 0);
 
 	if (fd >= 0) {
 		if (sys_read(fd, &mode, 1) != 1)

@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include "../sys/proc.h"
 #include "../sys/readable.h"
 #include "span.h"
 
@@ -249,7 +250,7 @@ static bool is_self(int process)
 	while (count > 0)
 		path[length++] = digits[--count];
 	path[length] = '\0';
-	file = sys_open(path, O_RDONLY, 0);
+	file = proc_open(path, O_RDONLY);
 	if (file < 0)
 		return false;
 	if (sys_read(file, text, sizeof text - 1) < 0)

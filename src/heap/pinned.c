@@ -15,6 +15,8 @@
 #include <sys/vfs.h>
 
 #include "../record/settings.h"
+#include "../sys/proc.h"
+#include "../sys/text.h"
 #include "internal.h"
 
 #ifndef STATX_MNT_ID_UNIQUE
@@ -73,16 +75,17 @@ static long look_at(int descriptor, struct appearance *appearance)
 
 static odf_reason look_at_anonymous(int descriptor, enum pinned_way way)
 {
-	char path[32] = "/proc/self/fd/", name[64], digits[12];
-	size_t length = strlen(path), count = 0;
+	char path[32], name[64];
+	struct text text = text_start(path, sizeof path);
 	long got;
+	int link;
 
-	for (int rest = descriptor; count == 0 || rest > 0; rest /= 10)
-		digits[count++] = (char)('0' + rest % 10);
-	while (count > 0)
-		path[length++] = digits[--count];
-	path[length] = '\0';
-	got = sys_call4(SYS_readlinkat, AT_FDCWD, path, name, sizeof name - 1);
+	text_add(&text, "/proc/self/fd/");
+	text_add_unsigned(&text, (uint64_t)descriptor);
+	link = proc_open(path, O_PATH | O_NOFOLLOW);
+	got = link < 0 ? link : sys_call4(SYS_readlinkat, link, "", name, sizeof name - 1);
+	if (link >= 0)
+		sys_close(link);
 	if (got == -ENOENT) /* closed meanwhile, or there is no /proc */
 		return sys_call2(SYS_fcntl, descriptor, F_GETFD) < 0 ? ODF_REASON_NONE : ODF_REASON_HEAP_DEVICE;
 	if (got < 0)
@@ -217,7 +220,7 @@ static odf_reason look_at_descriptors(void)
 	odf_reason reason = ODF_REASON_NONE;
 	unsigned count = 0;
 	long size;
-	int directory = sys_open("/proc/self/fd", O_RDONLY | O_DIRECTORY, 0);
+	int directory = proc_open("/proc/self/fd", O_RDONLY | O_DIRECTORY);
 
 	if (directory < 0)
 		return look_at_numbers();
@@ -236,7 +239,7 @@ static odf_reason look_at_mappings(void)
 	odf_reason reason = ODF_REASON_NONE;
 	size_t kept = 0;
 	long got;
-	int file = sys_open("/proc/self/maps", O_RDONLY, 0);
+	int file = proc_open("/proc/self/maps", O_RDONLY);
 
 	if (file < 0)
 		return ODF_REASON_NONE; /* no /proc, and what has a descriptor has been found */
@@ -264,14 +267,12 @@ void pinned_rehearse(void)
 	struct appearance appearance;
 	struct stat status;
 	struct statfs system;
-	char link[8];
-
 	(void)look_at(0, &appearance);
 	(void)look_at_socket(0);
 	(void)fstat(0, &status);
 	(void)sys_call2(SYS_fstatfs, 0, &system);
 	(void)sys_call2(SYS_fcntl, 0, F_GETFL);
 	(void)sys_call2(SYS_fcntl, 0, F_GETFD);
-	(void)sys_call4(SYS_readlinkat, AT_FDCWD, "/proc/self/fd/0", link, sizeof link);
+	(void)look_at_anonymous(0, PINNED_FOUND);
 	(void)pinned_process();
 }

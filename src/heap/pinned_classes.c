@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "../sys/syscall.h"
+#include "../sys/proc.h"
 #include "pinned.h"
 
 #ifndef AF_RDS
@@ -157,10 +157,14 @@ odf_reason pinned_domain(int domain)
 bool pinned_zfs_copies(void)
 {
 	char digit = '?';
-	int file = sys_open("/sys/module/zfs/parameters/zfs_dio_enabled", O_RDONLY, 0);
+	int file = proc_open_sysfs("/sys/module/zfs/parameters/zfs_dio_enabled", O_RDONLY);
 
-	if (file == -ENOENT)
-		return sys_call4(SYS_faccessat, AT_FDCWD, "/sys/module/zfs/parameters", 0, 0) == 0;
+	if (file == -ENOENT) {
+		file = proc_open_sysfs("/sys/module/zfs/parameters", O_RDONLY | O_DIRECTORY);
+		if (file >= 0)
+			sys_close(file);
+		return file >= 0;
+	}
 	if (file < 0)
 		return false;
 	if (sys_read(file, &digit, 1) != 1)

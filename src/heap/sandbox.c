@@ -19,6 +19,7 @@
 
 #include "../capability/sandbox.h"
 #include "../sys/next_process.h"
+#include "../sys/proc.h"
 #include "../sys/readable.h"
 #include "internal.h"
 
@@ -181,7 +182,7 @@ static bool has_had_children(void)
 {
 	char text[512] = "";
 	const char *at;
-	int fd = sys_open("/proc/self/stat", O_RDONLY, 0);
+	int fd = sys_open("/proc/self/stat", PROC_READ, 0);
 
 	if (fd < 0)
 		return false;

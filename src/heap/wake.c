@@ -7,11 +7,11 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 
 #include "../capability/capability.h"
 #include "../capability/kernel.h"
 #include "../record/settings.h"
+#include "../sys/proc.h"
 #include "../sys/statm.h"
 #include "internal.h"
 #include "pinned.h"
@@ -44,18 +44,11 @@ static char *choose_place(void)
 	return (char *)(((uintptr_t)6 << 40) + ((uintptr_t)(number % 8192) << 30));
 }
 
-static bool has_one_thread(void)
-{
-	struct stat tasks;
-
-	return stat("/proc/self/task", &tasks) == 0 && tasks.st_nlink == 2 + 1;
-}
-
 /* As of now: a process that has dropped its ids, or says that it is not dumpable, is not given what it could have
  * opened before. */
 static bool can_tell_pages(void)
 {
-	int fd = sys_open("/proc/self/pagemap", O_RDONLY, 0);
+	int fd = proc_open("/proc/self/pagemap", O_RDONLY);
 
 	if (fd >= 0)
 		sys_close(fd);
@@ -68,7 +61,7 @@ static bool can_settle(void)
 {
 	if (!can_tell_pages())
 		return false;
-	return has_one_thread() || ((capability(ODF_PROBE_UFFD_KERNEL) || capability(ODF_PROBE_UFFD_DEVICE)) &&
+	return proc_threads() == 1 || ((capability(ODF_PROBE_UFFD_KERNEL) || capability(ODF_PROBE_UFFD_DEVICE)) &&
 				    capability(ODF_PROBE_UFFD_MINOR));
 }
 

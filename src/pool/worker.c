@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../sys/syscall.h"
+#include "../sys/proc.h"
 #include "share.h"
 
 /* Room of the first range for output, so that what is written in small parts does not take one after the other. */
@@ -162,7 +162,7 @@ static uint64_t mapped_bytes(void)
 {
 	char text[64] = "";
 	uint64_t pages = 0;
-	int file = sys_open("/proc/self/statm", O_RDONLY, 0);
+	int file = sys_open("/proc/self/statm", PROC_READ, 0);
 
 	if (file < 0)
 		return 0;

@@ -31,7 +31,7 @@
 
 #include "../heap/heap.h"
 #include "../region/region.h"
-#include "../sys/syscall.h"
+#include "../sys/proc.h"
 #include "preload.h"
 
 static void *find(const char *name)
@@ -217,7 +217,7 @@ bool preload_see_within(void)
 		if (!prepare(i, &changes[i]))
 			return false;
 	count += prepare(NEEDED, &changes[NEEDED]);
-	memory = sys_open("/proc/self/mem", O_RDWR, 0);
+	memory = proc_open("/proc/self/mem", O_RDWR);
 	if (memory < 0)
 		return false;
 	/* A handler that moves the end of the data segment would go round between libc's function and ours. */

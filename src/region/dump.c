@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <sys/resource.h>
 
+#include "../sys/proc.h"
 #include "internal.h"
 
 /* The kernel hands dumps to a program, whatever the limit of their size is: but for a limit of 1. */
@@ -19,7 +20,7 @@ static atomic_bool handed_over;
 
 void region_note_core_pattern(void)
 {
-	int file = sys_open("/proc/sys/kernel/core_pattern", O_RDONLY, 0);
+	int file = sys_open("/proc/sys/kernel/core_pattern", PROC_READ, 0);
 	char first = '\0';
 
 	if (file < 0)

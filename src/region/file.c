@@ -11,11 +11,13 @@
 #include <linux/memfd.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <string.h>
 
 #include "../sys/clone.h"
 #include "../sys/next_process.h"
+#include "../sys/proc.h"
 #include "../sys/text.h"
 #include "internal.h"
 
@@ -39,7 +41,7 @@ bool region_large_pages_wanted(void)
 	/* Forbidden by the program, or by who started it; or (Linux 6.18) where they are not asked for. */
 	if (sys_call5(SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0) > 0)
 		return false;
-	fd = sys_open("/sys/kernel/mm/transparent_hugepage/enabled", O_RDONLY, 0);
+	fd = sys_open("/sys/kernel/mm/transparent_hugepage/enabled", PROC_READ, 0);
 	if (fd < 0)
 		return false;
 	if (sys_read(fd, text, sizeof text - 1) < 0)
@@ -91,7 +93,7 @@ struct in_namespace {
 
 static ODF_UNINSTRUMENTED bool put(const char *path, const char *text, size_t length)
 {
-	int fd = sys_open(path, O_WRONLY, 0);
+	int fd = proc_open(path, O_WRONLY);
 	bool done;
 
 	if (fd < 0)
@@ -176,31 +178,49 @@ static enum maker find_maker(void)
 	static const char rights[] = "\nCapEff:\t", sandbox[] = "\nSeccomp:\t0\n";
 	char text[4096] = "", digit;
 	const char *line, *end;
-	int fd = sys_open("/proc/thread-self/status", O_RDONLY, 0);
+	int fd = sys_open("/proc/thread-self/status", PROC_READ, 0);
 
 	if (fd < 0)
 		return MAKER_NONE;
 	if (sys_read(fd, text, sizeof text - 1) < 0)
 		text[0] = '\0';
+	/* Asked only of what says that there is no filter. */
+	if (strstr(text, sandbox) == NULL || proc_look(fd) != 0)
+		text[0] = '\0';
 	sys_close(fd);
 	line = strstr(text, rights);
 	end = line == NULL ? NULL : strchr(line + sizeof rights - 1, '\n');
-	if (end == NULL || end - line < (long)sizeof rights + FROM_THE_END || strstr(text, sandbox) == NULL)
+	if (end == NULL || end - line < (long)sizeof rights + FROM_THE_END)
 		return MAKER_NONE;
 	digit = end[-1 - FROM_THE_END];
 	digit = (char)(digit <= '9' ? digit - '0' : digit - 'a' + 10);
 	return ((digit >> SYS_ADMIN % 4) & 1) != 0 ? MAKER_PROCESS : MAKER_NAMESPACE;
 }
 
-/* The same file, opened a second time. */
+static bool is_same_file(int a, int b)
+{
+	struct stat first, second;
+
+	return sys_call2(SYS_fstat, a, &first) == 0 && sys_call2(SYS_fstat, b, &second) == 0 &&
+	       first.st_dev == second.st_dev && first.st_ino == second.st_ino;
+}
+
+/* The same file, opened a second time: what lies under the name need not be ours (sys/proc.h), and memory is written
+ * to it. */
 static int open_again(int file)
 {
 	char path[48];
 	struct text text = text_start(path, sizeof path);
+	int second;
 
 	text_add(&text, "/proc/thread-self/fd/");
 	text_add_unsigned(&text, (uint64_t)file);
-	return sys_open(path, O_RDWR, 0);
+	second = sys_open(path, O_RDWR | O_NONBLOCK | O_NOCTTY, 0);
+	if (second >= 0 && !is_same_file(file, second)) {
+		sys_close(second);
+		return -ENOENT;
+	}
+	return second;
 }
 
 static atomic_bool large; /* the heap's are */

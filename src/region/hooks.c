@@ -4,9 +4,9 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/stat.h>
 #include <time.h>
 
+#include "../sys/proc.h"
 #include "internal.h"
 
 /* The process's own; a child forgets those that it inherits. */
@@ -245,14 +245,8 @@ void region_stand_in_child(void)
 
 bool region_has_one_thread(void)
 {
-	struct stat tasks;
-	int saved = errno;
-	bool alone = !atomic_load_explicit(&memory_is_shared, memory_order_relaxed) &&
-		     atomic_load_explicit(&crowded_stand_ins, memory_order_relaxed) == 0 &&
-		     stat("/proc/self/task", &tasks) == 0 && tasks.st_nlink == 2 + 1;
-
-	errno = saved;
-	return alone;
+	return !atomic_load_explicit(&memory_is_shared, memory_order_relaxed) &&
+	       atomic_load_explicit(&crowded_stand_ins, memory_order_relaxed) == 0 && proc_threads() == 1;
 }
 
 /* How often a look is taken whether the keeper has done it, a moment apart. It may be stopped, or have to wait for a

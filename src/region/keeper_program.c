@@ -14,6 +14,7 @@
 #include <poll.h>
 #include <string.h>
 
+#include "../sys/proc.h"
 #include "../sys/text.h"
 #include "keeper.h"
 
@@ -29,7 +30,7 @@ static int open_of(int id, const char *name)
 	text_add(&text, "/proc/");
 	text_add_unsigned(&text, (uint64_t)id);
 	text_add(&text, name);
-	return sys_open(path, O_RDONLY, 0);
+	return proc_open(path, O_RDONLY);
 }
 
 /* The /proc that is mounted here may count processes otherwise (another PID namespace). */
@@ -55,7 +56,7 @@ static void prepare_list(int id)
 	text_add(&text, "/task/");
 	text_add_unsigned(&text, (uint64_t)id);
 	text_add(&text, "/maps");
-	file = sys_open(path, O_RDONLY, 0);
+	file = proc_open(path, O_RDONLY);
 	if (file >= 0)
 		sys_close(file);
 }
@@ -69,7 +70,7 @@ void program_meet(int id)
 	program_files.stat = open_of(id, "/stat");
 	program_files.statm = open_of(id, "/statm");
 	program_files.own_statm = open_of((int)sys_call0(SYS_getpid), "/statm");
-	program_files.load = sys_open("/proc/loadavg", O_RDONLY, 0);
+	program_files.load = sys_open("/proc/loadavg", PROC_READ, 0);
 }
 
 static long read_again(int file, char *text, size_t size)

@@ -17,6 +17,7 @@
 #include "../record/settings.h"
 #include "../sys/clone.h"
 #include "../sys/next_process.h"
+#include "../sys/proc.h"
 #include "../sys/readable.h"
 #include "../sys/text.h"
 #include "../sys/userfault.h"
@@ -374,7 +375,7 @@ static void reap_former(void)
 		text_add(&text, "/proc/");
 		text_add_unsigned(&text, (uint64_t)ended.si_pid);
 		text_add(&text, "/comm");
-		file = sys_open(path, O_RDONLY, 0);
+		file = proc_open(path, O_RDONLY);
 		if (file < 0)
 			return;
 		got = sys_call4(SYS_pread64, file, name, sizeof name - 1, 0);

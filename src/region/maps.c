@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "../sys/proc.h"
 #include "internal.h"
 
 /* From linux/fs.h, which older headers lack. */
@@ -40,8 +41,9 @@ bool region_maps_are_quick(void)
 
 static int open_list(void)
 {
-	/* of the process; "self" is empty where the first thread has ended */
-	return sys_open("/proc/thread-self/maps", O_RDONLY, 0);
+	/* Of the process; "self" is empty where the first thread has ended. What a list does not have is given up
+	 * (verify.c), so no other file may pass for one. */
+	return proc_open("/proc/thread-self/maps", O_RDONLY);
 }
 
 int region_maps_keep(void)

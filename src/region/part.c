@@ -17,6 +17,7 @@
 #include <sys/prctl.h>
 #include <sys/sysinfo.h>
 
+#include "../sys/proc.h"
 #include "../sys/text.h"
 #include "internal.h"
 
@@ -52,7 +53,7 @@ static bool has_no_memory(int process)
 	text_add(&text, "/proc/");
 	text_add_unsigned(&text, (uint64_t)process);
 	text_add(&text, "/statm");
-	file = sys_open(path, O_RDONLY, 0);
+	file = proc_open(path, O_RDONLY);
 	if (file < 0)
 		return false;
 	if (sys_read(file, &size, 1) != 1)

@@ -9,6 +9,7 @@
 #include <linux/types.h>
 #include <sys/ioctl.h>
 
+#include "../sys/proc.h"
 #include "internal.h"
 
 /* From linux/fs.h, which older headers lack. */
@@ -161,7 +162,7 @@ uint64_t region_count_private(const struct odf_region *region, const struct regi
 
 int region_pagemap_open(void)
 {
-	return sys_open("/proc/self/pagemap", O_RDONLY, 0);
+	return proc_open("/proc/self/pagemap", O_RDONLY);
 }
 
 /* How much is looked at in one go: it takes the lock of the address space, which a fork needs. */

@@ -100,6 +100,16 @@ struct check {
 	bool changed;
 };
 
+/* That something is gone is believed only of a list that has what must be there: the place of the token, which is the
+ * library's for as long as there is the region. */
+static bool is_of_this_process(const struct odf_region *region, struct region_maps *maps)
+{
+	const char *page = region_token_page(region, region->token);
+	struct region_mapping mapping;
+
+	return region_maps_find(maps, page, &mapping) == 0 && mapping.start <= page;
+}
+
 static int check_run(struct odf_region *region, struct check *check, const struct region_extent *run, bool live)
 {
 	char *at = region->home + run->from, *end = at + run->length;
@@ -122,6 +132,8 @@ static int check_run(struct odf_region *region, struct check *check, const struc
 			verdict = judge(region, run, live, &mapping, at, &stop);
 		}
 		if (verdict != OURS && !check->changed)
+			error = is_of_this_process(region, check->maps) ? 0 : EIO;
+		if (verdict != OURS && !check->changed && error == 0)
 			error = region_bring_in_strays(region, check->maps);
 		if (verdict != OURS && error == 0) {
 			check->changed = true;

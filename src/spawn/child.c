@@ -16,6 +16,7 @@
 #include <sys/prctl.h>
 #include <time.h>
 
+#include "../sys/proc.h"
 #include "../sys/text.h"
 
 #ifdef SYS_setresuid32
@@ -109,10 +110,12 @@ static bool set_oom_score(const struct child_plan *plan)
 		return true;
 	begin(plan, ODF_STEP_OOM_SCORE, -1);
 	text_add_signed(&text, plan->oom_score_adj);
-	fd = sys_open("/proc/self/oom_score_adj", O_WRONLY, 0);
+	fd = sys_open("/proc/self/oom_score_adj", O_WRONLY | O_NONBLOCK | O_NOCTTY, 0);
 	result = fd;
 	if (fd >= 0) {
-		result = sys_write((int)fd, digits, text.length);
+		result = proc_look((int)fd); /* a filter's refusal is no answer */
+		if (result != -ENOENT)
+			result = sys_write((int)fd, digits, text.length);
 		sys_close((int)fd);
 	}
 	return passed(plan, result);
@@ -316,12 +319,18 @@ static void descriptor_path(char path[32], int fd)
 
 static long execute_descriptor(const struct child_plan *plan)
 {
-	int fd = child_kept_number(plan, KEPT_EXEC);
+	int fd = child_kept_number(plan, KEPT_EXEC), directory;
 	long result = sys_call5(SYS_execveat, fd, "", plan->argv, plan->envp, AT_EMPTY_PATH), by_path;
 	char path[32];
 
 	if (result != -ENOSYS && result != -EPERM)
 		return result;
+	/* Something else under that name, as after a change of root, is another program. */
+	directory = proc_open("/proc/self/fd", O_RDONLY | O_DIRECTORY);
+	if (directory == -ENOENT)
+		return result;
+	if (directory >= 0)
+		sys_close(directory);
 	descriptor_path(path, fd);
 	by_path = sys_call3(SYS_execve, path, plan->argv, plan->envp);
 	return by_path == -ENOENT ? result : by_path; /* without /proc the first answer is the true one */

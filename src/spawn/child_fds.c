@@ -6,6 +6,8 @@
 
 #include <sys/resource.h>
 
+#include "../sys/proc.h"
+
 #ifndef CLOSE_RANGE_CLOEXEC
 #define CLOSE_RANGE_CLOEXEC 4u
 #endif
@@ -128,7 +130,7 @@ static void close_on_exec(int fd)
 static long mark_others_by_proc(const struct child_plan *plan)
 {
 	_Alignas(8) char buffer[1024];
-	int directory = sys_open("/proc/self/fd", O_RDONLY | O_DIRECTORY, 0);
+	int directory = proc_open("/proc/self/fd", O_RDONLY | O_DIRECTORY);
 	long count;
 
 	if (directory < 0)

@@ -9,7 +9,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include "../sys/syscall.h"
+#include "../sys/proc.h"
 #include "../sys/text.h"
 #include "engine.h"
 
@@ -57,7 +57,7 @@ static bool read_flags(pid_t pid, unsigned long *flags)
 	text_add(&text, "/proc/");
 	text_add_signed(&text, pid);
 	text_add(&text, "/stat");
-	fd = sys_open(path, O_RDONLY, 0);
+	fd = sys_open(path, PROC_READ, 0);
 	if (fd < 0)
 		return false;
 	count = sys_read(fd, stat, sizeof stat - 1);

@@ -3,7 +3,7 @@
 
 #include <unistd.h>
 
-#include "syscall.h"
+#include "proc.h"
 
 /* The first numbers of /proc/self/statm, in pages. */
 enum { ALL, RESIDENT, SHARED, TEXT, LIBRARIES, DATA, NUMBERS };
@@ -12,7 +12,7 @@ static void read_numbers(size_t numbers[NUMBERS])
 {
 	char text[128] = "";
 	size_t at = 0;
-	int fd = sys_open("/proc/self/statm", O_RDONLY, 0);
+	int fd = sys_open("/proc/self/statm", PROC_READ, 0);
 
 	for (size_t i = 0; i < NUMBERS; i++)
 		numbers[i] = 0;

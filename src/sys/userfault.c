@@ -21,7 +21,7 @@ static int from_device(int device)
 
 static int from_name(void)
 {
-	int device = sys_open("/dev/userfaultfd", O_RDWR, 0), fd;
+	int device = sys_open("/dev/userfaultfd", O_RDWR | O_NONBLOCK | O_NOCTTY, 0), fd;
 
 	if (device < 0)
 		return device;

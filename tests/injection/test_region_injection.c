@@ -167,6 +167,7 @@ static const struct {
 	{ SYS_pidfd_open, "pidfd_open", { EMFILE, ENOSYS }, false },
 	{ SYS_ppoll, "ppoll", { ENOMEM }, false },
 	{ SYS_fstat, "fstat", { EPERM }, false },
+	{ SYS_fstatfs, "fstatfs", { ENOSYS }, false },
 	{ SYS_capset, "capset", { EPERM }, false },
 	{ SYS_close_range, "close_range", { ENOSYS, ENOMEM }, false },
 	{ SYS_unshare, "unshare", { ENOMEM, EPERM }, false },
