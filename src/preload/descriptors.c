@@ -227,18 +227,17 @@ EXPORTED int socket(int domain, int type, int protocol)
 	return result;
 }
 
-/* TLS in the kernel decrypts to the reader's pages. What is given to AF_XDP is pinned by the call, and for good: it is
- * cut out before. */
+/* TLS in the kernel decrypts to the reader's pages; a socket that has it is found when the heap wakes. What is given to
+ * AF_XDP is pinned by the call, and for good: it is cut out before. */
 static void note_option(int level, int name, const void *value, socklen_t size)
 {
 	const uint64_t *range = value; /* address, length */
 
 	if (level != SOL_TLS && level != SOL_XDP)
 		return;
-	if (!heap_is_watched())
-		return;
-	if (level == SOL_TLS && name == TLS_RX_OPTION)
+	if (level == SOL_TLS && name == TLS_RX_OPTION && heap_is_watched())
 		heap_leave(ODF_REASON_HEAP_DEVICE);
+	/* Also while the heap is asleep: what is mapped then it takes when it wakes, and the socket does not tell. */
 	if (level == SOL_XDP && name == XDP_UMEM_REG_OPTION && size >= 2 * sizeof *range &&
 	    sys_is_readable(range, 2 * sizeof *range))
 		heap_keep((const void *)(uintptr_t)range[0], (size_t)range[1]);
