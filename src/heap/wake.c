@@ -13,6 +13,7 @@
 #include "../record/settings.h"
 #include "../sys/proc.h"
 #include "../sys/statm.h"
+#include "../sys/tasks.h"
 #include "internal.h"
 #include "pinned.h"
 
@@ -61,7 +62,7 @@ static bool can_settle(void)
 {
 	if (!can_tell_pages())
 		return false;
-	return proc_threads() == 1 || ((capability(ODF_PROBE_UFFD_KERNEL) || capability(ODF_PROBE_UFFD_DEVICE)) &&
+	return tasks_count() == 1 || ((capability(ODF_PROBE_UFFD_KERNEL) || capability(ODF_PROBE_UFFD_DEVICE)) &&
 				    capability(ODF_PROBE_UFFD_MINOR));
 }
 

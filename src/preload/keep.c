@@ -4,7 +4,7 @@
  * the file behind it: futexes that are not private, which libc has in robust and process-shared objects and at the
  * top of a thread's stack. Descriptors: descriptors.c.
  *
- * Without memory of a region in the process each is a branch.
+ * Without memory of a region in the process each is a branch or some.
  */
 #undef _FILE_OFFSET_BITS /* prlimit and prlimit64 are to be two names */
 #include <errno.h>
@@ -97,6 +97,8 @@ EXPORTED int prctl(int option, ...)
 
 /* ---- Futexes that are not private ---- */
 
+/* Also while the heap is asleep: what is mapped then it takes when it wakes. */
+
 EXPORTED int pthread_attr_setstack(pthread_attr_t *attributes, void *stack, size_t size)
 {
 	int error = libc_pthread_attr_setstack(attributes, stack, size);
@@ -110,7 +112,7 @@ EXPORTED int pthread_mutex_init(pthread_mutex_t *mutex, const pthread_mutexattr_
 {
 	int shared = PTHREAD_PROCESS_PRIVATE, robust = PTHREAD_MUTEX_STALLED, protocol = PTHREAD_PRIO_NONE;
 
-	if (attributes != NULL && region_bytes() != 0) {
+	if (attributes != NULL) {
 		(void)pthread_mutexattr_getpshared(attributes, &shared);
 		(void)pthread_mutexattr_getrobust(attributes, &robust);
 		(void)pthread_mutexattr_getprotocol(attributes, &protocol);
@@ -125,7 +127,7 @@ EXPORTED int pthread_cond_init(pthread_cond_t *restrict condition, const pthread
 {
 	int shared = PTHREAD_PROCESS_PRIVATE;
 
-	if (attributes != NULL && region_bytes() != 0 && pthread_condattr_getpshared(attributes, &shared) == 0 &&
+	if (attributes != NULL && pthread_condattr_getpshared(attributes, &shared) == 0 &&
 	    shared != PTHREAD_PROCESS_PRIVATE)
 		heap_keep(condition, sizeof *condition);
 	return libc_pthread_cond_init(condition, attributes);
@@ -135,7 +137,7 @@ EXPORTED int pthread_rwlock_init(pthread_rwlock_t *restrict lock, const pthread_
 {
 	int shared = PTHREAD_PROCESS_PRIVATE;
 
-	if (attributes != NULL && region_bytes() != 0 && pthread_rwlockattr_getpshared(attributes, &shared) == 0 &&
+	if (attributes != NULL && pthread_rwlockattr_getpshared(attributes, &shared) == 0 &&
 	    shared != PTHREAD_PROCESS_PRIVATE)
 		heap_keep(lock, sizeof *lock);
 	return libc_pthread_rwlock_init(lock, attributes);
@@ -146,7 +148,7 @@ EXPORTED int pthread_barrier_init(pthread_barrier_t *restrict barrier, const pth
 {
 	int shared = PTHREAD_PROCESS_PRIVATE;
 
-	if (attributes != NULL && region_bytes() != 0 && pthread_barrierattr_getpshared(attributes, &shared) == 0 &&
+	if (attributes != NULL && pthread_barrierattr_getpshared(attributes, &shared) == 0 &&
 	    shared != PTHREAD_PROCESS_PRIVATE)
 		heap_keep(barrier, sizeof *barrier);
 	return libc_pthread_barrier_init(barrier, attributes, count);

@@ -2,10 +2,12 @@
  *
  * Calls that make a process or a thread inside libc, where nobody sees it fail: as for a fork, where there is room
  * for no further one the keeper gives way (region/region.h), and the call is made again. In the shared library only.
+ * And a thread's stack is no region's.
  */
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -82,6 +84,21 @@ EXPORTED FILE *popen(const char *command, const char *type)
 	return stream;
 }
 
+/* In a stack of the program's lies the word that pthread_join waits for, and it is not private. The attribute may be
+ * older than the memory, or have the stack by a call that is not seen. */
+static void keep_stack(const pthread_attr_t *attributes)
+{
+	void *start = NULL;
+	size_t size = 0;
+	uintptr_t end;
+
+	if (attributes == NULL || pthread_attr_getstack(attributes, &start, &size) != 0)
+		return;
+	end = (uintptr_t)start + size; /* glibc: 0 where the stack is its own to choose */
+	if (end != 0 && (size != 0 || pthread_attr_getstacksize(attributes, &size) == 0))
+		heap_keep((const void *)(end - size), size);
+}
+
 EXPORTED int pthread_create(pthread_t *restrict thread, const pthread_attr_t *restrict attributes,
 			    void *(*start)(void *), void *restrict argument)
 {
@@ -90,6 +107,7 @@ EXPORTED int pthread_create(pthread_t *restrict thread, const pthread_attr_t *re
 	int error;
 
 	preload_before_thread();
+	keep_stack(attributes);
 	error = function(thread, attributes, start, argument);
 	if (error == EAGAIN && (made_room() || heap_makes_room())) /* for a stack as well */
 		error = function(thread, attributes, start, argument);

@@ -6,7 +6,6 @@
 
 #if PRELOAD_HAS_SYSCALL
 #include <errno.h>
-#include <linux/futex.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -158,14 +157,6 @@ static bool look_at_prctl(const long w[6])
 	return false;
 }
 
-/* A futex without FUTEX_PRIVATE_FLAG is identified by its file and offset: its page is taken out of the region. */
-static bool look_at_futex(const long w[6])
-{
-	if (!(w[1] & FUTEX_PRIVATE_FLAG))
-		heap_keep((const void *)w[0], sizeof(int));
-	return false;
-}
-
 static bool look_at_ring(const long w[6])
 {
 	(void)w;
@@ -212,7 +203,11 @@ static const struct syscall_entry table[] = {
 	[SYS_prctl] = { look_at_prctl, NULL },
 	[SYS_setrlimit] = { look_at_setrlimit, NULL },
 	[SYS_prlimit64] = { look_at_prlimit, NULL },
-	[SYS_futex] = { look_at_futex, NULL },
+	[SYS_futex] = { syscall_look_at_futex, NULL },
+	[NUMBER_FUTEX_WAITV] = { syscall_look_at_futex_waitv, NULL },
+	[NUMBER_FUTEX_WAKE] = { syscall_look_at_futex2, NULL },
+	[NUMBER_FUTEX_WAIT] = { syscall_look_at_futex2, NULL },
+	[NUMBER_FUTEX_REQUEUE] = { syscall_look_at_futex_requeue, NULL },
 	[SYS_io_uring_register] = { look_at_ring, NULL },
 	[SYS_io_uring_setup] = { NULL, syscall_io_uring_setup },
 #ifdef SYS_open

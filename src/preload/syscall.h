@@ -34,6 +34,12 @@ syscall_look syscall_look_at_fork, syscall_look_at_clone, syscall_look_at_clone3
 syscall_answer syscall_make_process;
 /* ---- execute.c ---- */
 syscall_answer syscall_execve, syscall_execveat;
+/* ---- futex.c ---- The same numbers on every architecture, Linux 5.16 and 6.7. */
+#define NUMBER_FUTEX_WAITV   449
+#define NUMBER_FUTEX_WAKE    454
+#define NUMBER_FUTEX_WAIT    455
+#define NUMBER_FUTEX_REQUEUE 456
+syscall_look syscall_look_at_futex, syscall_look_at_futex_waitv, syscall_look_at_futex2, syscall_look_at_futex_requeue;
 /* ---- descriptors.c, rings.c ---- */
 syscall_look syscall_look_at_fcntl, syscall_look_at_setsockopt, syscall_look_at_ioctl;
 syscall_answer syscall_open, syscall_openat, syscall_open_by_handle_at, syscall_receive, syscall_recvmsg,

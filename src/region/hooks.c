@@ -6,7 +6,7 @@
 #include <signal.h>
 #include <time.h>
 
-#include "../sys/proc.h"
+#include "../sys/tasks.h"
 #include "internal.h"
 
 /* The process's own; a child forgets those that it inherits. */
@@ -246,7 +246,7 @@ void region_stand_in_child(void)
 bool region_has_one_thread(void)
 {
 	return !atomic_load_explicit(&memory_is_shared, memory_order_relaxed) &&
-	       atomic_load_explicit(&crowded_stand_ins, memory_order_relaxed) == 0 && proc_threads() == 1;
+	       atomic_load_explicit(&crowded_stand_ins, memory_order_relaxed) == 0 && tasks_count() == 1;
 }
 
 /* How often a look is taken whether the keeper has done it, a moment apart. It may be stopped, or have to wait for a

@@ -24,8 +24,4 @@ long proc_look(int file);
 int proc_open(const char *path, int flags);
 /* The same of sysfs. */
 int proc_open_sysfs(const char *path, int flags);
-
-/* Of the process; 0: not known. Where /proc is the one that it was at the last call, one system call. Not between
- * clone and exec. */
-unsigned proc_threads(void);
 #endif

@@ -234,7 +234,7 @@ mutant markers_are_pages - private.c steps_merge_what_is_private \
 	's/ \|\|\s+entries\[i\] == marker//'
 mutant removed_before_it_is_zeros - merge.c zeros_before_the_memory_goes \
 	's/if \(step->is_protected\)\s*write_zeros[^;]*;//'
-mutant settles_beside_threads - hooks.c no_settling_beside_threads 's/proc_threads\(\) == 1;/proc_threads() >= 1;/'
+mutant settles_beside_threads - hooks.c no_settling_beside_threads 's/tasks_count\(\) == 1;/tasks_count() >= 1;/'
 
 # ---- The lock --------------------------------------------------------------------------------------------------------
 mutant fork_does_not_lock - lock.c fork_waits_for_the_step 's/(void region_lock\(uint64_t \*mask\).*?)\ttake\(\);/$1/s'

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Futexes by syscall(). The kernel knows a word that is not private by what is behind it: a region's file while it is
+ * LIVE, the process while it is not, so that a sleeper under the one is not found under the other. And of words that
+ * some operations change it does not wait for memory that is being settled (EFAULT). Such words leave the region for
+ * good, each operand of the call, before it.
+ */
+#include "syscall.h"
+
+#if PRELOAD_HAS_SYSCALL
+#include <linux/futex.h>
+#include <stdint.h>
+
+#include "../heap/heap.h"
+#include "../sys/readable.h"
+
+#ifndef FUTEX_LOCK_PI2
+#define FUTEX_LOCK_PI2 13 /* Linux 5.14 */
+#endif
+
+static void keep(long address)
+{
+	heap_keep((const void *)address, sizeof(uint64_t)); /* some have a second word; both are in one page */
+}
+
+bool syscall_look_at_futex(const long w[6])
+{
+	bool shared = (w[1] & FUTEX_PRIVATE_FLAG) == 0, first = shared, second = false;
+
+	switch (w[1] & FUTEX_CMD_MASK) {
+	case FUTEX_REQUEUE:
+	case FUTEX_CMP_REQUEUE:
+		second = shared;
+		break;
+	case FUTEX_WAKE_OP:
+	case FUTEX_WAIT_REQUEUE_PI:
+	case FUTEX_CMP_REQUEUE_PI:
+		second = true; /* changed by the kernel */
+		break;
+	case FUTEX_LOCK_PI:
+	case FUTEX_LOCK_PI2:
+	case FUTEX_UNLOCK_PI:
+	case FUTEX_TRYLOCK_PI:
+		first = true;
+		break;
+	default:
+		break;
+	}
+	if (first)
+		keep(w[0]);
+	if (second)
+		keep(w[4]);
+	return false;
+}
+
+/* ---- The newer calls ---- */
+
+#define IS_PRIVATE   128 /* FUTEX2_PRIVATE */
+#define WAITERS_MOST 128
+
+struct waiter {
+	uint64_t value, address;
+	uint32_t flags, reserved;
+};
+
+static void keep_each(long address, unsigned count)
+{
+	const struct waiter *list = (const struct waiter *)address;
+
+	if (count > WAITERS_MOST || !sys_is_readable(list, count * sizeof *list))
+		return;
+	for (unsigned i = 0; i < count; i++)
+		if (!(list[i].flags & IS_PRIVATE))
+			keep((long)list[i].address);
+}
+
+bool syscall_look_at_futex_waitv(const long w[6])
+{
+	keep_each(w[0], (unsigned)w[1]);
+	return false;
+}
+
+bool syscall_look_at_futex_requeue(const long w[6])
+{
+	keep_each(w[0], 2);
+	return false;
+}
+
+/* futex_wake and futex_wait, which have their flags in the same place. */
+bool syscall_look_at_futex2(const long w[6])
+{
+	if (!(w[3] & IS_PRIVATE))
+		keep(w[0]);
+	return false;
+}
+#endif
