@@ -98,6 +98,8 @@ static inline bool heap_is_watched(void)
  * alone. */
 void heap_meet_opened(int descriptor, int flags);
 void heap_meet_received(int descriptor);
+/* The caller has opened what has this name, whatever it lies in, with these flags. Also while the heap is asleep. */
+void heap_meet_name(int descriptor, const char *path, int flags);
 void heap_meet_socket(int domain);
 /* This process makes no call but exit_group any more. */
 void heap_process_ends(void);

@@ -4,6 +4,9 @@
  * it while there is a region. It is watched from before the look that the heap takes before it wakes (wake.c), until
  * all has been left: who opens something meanwhile is seen by the one or by the other.
  */
+#include <string.h>
+
+#include "../sys/proc.h"
 #include "internal.h"
 #include "pinned.h"
 #include "span.h"
@@ -51,6 +54,23 @@ static void meet(int descriptor, enum pinned_way way, int flags)
 void heap_meet_opened(int descriptor, int flags)
 {
 	meet(descriptor, PINNED_OPENED, flags);
+}
+
+/* By that file of /proc the kernel is told to note in page tables what is written from then on, and these are left
+ * behind by a freeze. Nothing has been written to it yet. */
+void heap_meet_name(int descriptor, const char *path, int flags)
+{
+	static const char name[] = "clear_refs";
+	size_t length;
+	int saved = errno;
+
+	if ((flags & O_ACCMODE) == O_RDONLY || (flags & O_PATH))
+		return;
+	length = strlen(path);
+	if (length >= sizeof name - 1 && strcmp(path + length - (sizeof name - 1), name) == 0 &&
+	    proc_look(descriptor) == 0)
+		heap_leave(ODF_REASON_HEAP_USERFAULT);
+	errno = saved;
 }
 
 void heap_meet_received(int descriptor)

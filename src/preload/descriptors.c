@@ -56,11 +56,26 @@ static int opened(int descriptor, int flags)
 	return descriptor;
 }
 
+static int opened_by_name(int descriptor, const char *path, int flags)
+{
+	if (descriptor >= 0)
+		heap_meet_name(descriptor, path, flags);
+	return opened(descriptor, flags);
+}
+
 static int received(int descriptor)
 {
 	if (descriptor >= 0 && heap_is_watched())
 		heap_meet_received(descriptor);
 	return descriptor;
+}
+
+/* By openat2, whose flags are elsewhere. */
+static int received_by_name(int descriptor, const char *path)
+{
+	if (descriptor >= 0)
+		heap_meet_name(descriptor, path, O_RDWR);
+	return received(descriptor);
 }
 
 static bool has_mode(int flags)
@@ -81,57 +96,57 @@ static bool has_mode(int flags)
 EXPORTED int open(const char *path, int flags, ...)
 {
 	MODE(flags);
-	return opened(libc_open(LIBC_OPEN, path, flags, mode), flags);
+	return opened_by_name(libc_open(LIBC_OPEN, path, flags, mode), path, flags);
 }
 
 EXPORTED int open64(const char *path, int flags, ...)
 {
 	MODE(flags);
-	return opened(libc_open(LIBC_OPEN64, path, flags, mode), flags);
+	return opened_by_name(libc_open(LIBC_OPEN64, path, flags, mode), path, flags);
 }
 
 EXPORTED int openat(int directory, const char *path, int flags, ...)
 {
 	MODE(flags);
-	return opened(libc_openat(LIBC_OPEN, directory, path, flags, mode), flags);
+	return opened_by_name(libc_openat(LIBC_OPEN, directory, path, flags, mode), path, flags);
 }
 
 EXPORTED int openat64(int directory, const char *path, int flags, ...)
 {
 	MODE(flags);
-	return opened(libc_openat(LIBC_OPEN64, directory, path, flags, mode), flags);
+	return opened_by_name(libc_openat(LIBC_OPEN64, directory, path, flags, mode), path, flags);
 }
 
 /* What fortified programs call where there is no mode. */
 EXPORTED int __open_2(const char *path, int flags);
 EXPORTED int __open_2(const char *path, int flags)
 {
-	return opened(libc_open(LIBC_OPEN_2, path, flags, 0), flags);
+	return opened_by_name(libc_open(LIBC_OPEN_2, path, flags, 0), path, flags);
 }
 
 EXPORTED int __open64_2(const char *path, int flags);
 EXPORTED int __open64_2(const char *path, int flags)
 {
-	return opened(libc_open(LIBC_OPEN64_2, path, flags, 0), flags);
+	return opened_by_name(libc_open(LIBC_OPEN64_2, path, flags, 0), path, flags);
 }
 
 EXPORTED int __openat_2(int directory, const char *path, int flags);
 EXPORTED int __openat_2(int directory, const char *path, int flags)
 {
-	return opened(libc_openat(LIBC_OPEN_2, directory, path, flags, 0), flags);
+	return opened_by_name(libc_openat(LIBC_OPEN_2, directory, path, flags, 0), path, flags);
 }
 
 EXPORTED int __openat64_2(int directory, const char *path, int flags);
 EXPORTED int __openat64_2(int directory, const char *path, int flags)
 {
-	return opened(libc_openat(LIBC_OPEN64_2, directory, path, flags, 0), flags);
+	return opened_by_name(libc_openat(LIBC_OPEN64_2, directory, path, flags, 0), path, flags);
 }
 
 /* glibc 2.43 has it, and headers that declare it need not agree on our types. */
 EXPORTED int interposed_openat2(int directory, const char *path, const void *how, size_t size) __asm__("openat2");
 int interposed_openat2(int directory, const char *path, const void *how, size_t size)
 {
-	return finish(received((int)sys_call4(SYS_openat2, directory, path, how, size)));
+	return finish(received_by_name((int)sys_call4(SYS_openat2, directory, path, how, size), path));
 }
 
 EXPORTED int open_by_handle_at(int mount, struct file_handle *handle, int flags)
@@ -294,18 +309,23 @@ EXPORTED int ioctl(int file, unsigned long request, ...)
 #ifdef SYS_open
 long syscall_open(long number, const long w[6])
 {
-	return opened((int)sys_call3(number, w[0], w[1], w[2]), (int)w[1]);
+	return opened_by_name((int)sys_call3(number, w[0], w[1], w[2]), (const char *)w[0], (int)w[1]);
 }
 #endif
 
 long syscall_openat(long number, const long w[6])
 {
-	return opened((int)sys_call4(number, w[0], w[1], w[2], w[3]), (int)w[2]);
+	return opened_by_name((int)sys_call4(number, w[0], w[1], w[2], w[3]), (const char *)w[1], (int)w[2]);
 }
 
 long syscall_open_by_handle_at(long number, const long w[6])
 {
 	return opened((int)sys_call3(number, w[0], w[1], w[2]), (int)w[2]);
+}
+
+long syscall_openat2(long number, const long w[6])
+{
+	return received_by_name((int)sys_call4(number, w[0], w[1], w[2], w[3]), (const char *)w[1]);
 }
 
 long syscall_receive(long number, const long w[6])

@@ -18,6 +18,11 @@
 #define CALL(which, ...) ((__typeof__(__VA_ARGS__) *)libc_find(which))
 
 /* A mode cannot ask for direct input. */
+static int flags_of(const char *mode)
+{
+	return strchr(mode, '+') != NULL ? O_RDWR : mode[0] == 'r' ? O_RDONLY : O_WRONLY;
+}
+
 static FILE *opened(FILE *file, const char *mode)
 {
 	int saved = errno, descriptor;
@@ -25,32 +30,38 @@ static FILE *opened(FILE *file, const char *mode)
 	if (file != NULL && heap_is_watched()) {
 		descriptor = fileno(file);
 		if (descriptor >= 0)
-			heap_meet_opened(descriptor, strchr(mode, '+') != NULL ? O_RDWR
-						     : mode[0] == 'r'          ? O_RDONLY
-									       : O_WRONLY);
+			heap_meet_opened(descriptor, flags_of(mode));
 		errno = saved;
 	}
 	return file;
 }
 
+/* `path`: NULL for freopen, where only the mode changes. */
+static FILE *opened_by_name(FILE *file, const char *path, const char *mode)
+{
+	if (file != NULL && path != NULL && fileno(file) >= 0)
+		heap_meet_name(fileno(file), path, flags_of(mode));
+	return opened(file, mode);
+}
+
 EXPORTED FILE *fopen(const char *restrict path, const char *restrict mode)
 {
-	return opened(CALL(LIBC_FOPEN, FILE * (const char *, const char *))(path, mode), mode);
+	return opened_by_name(CALL(LIBC_FOPEN, FILE * (const char *, const char *))(path, mode), path, mode);
 }
 
 EXPORTED FILE *fopen64(const char *restrict path, const char *restrict mode)
 {
-	return opened(CALL(LIBC_FOPEN64, FILE * (const char *, const char *))(path, mode), mode);
+	return opened_by_name(CALL(LIBC_FOPEN64, FILE * (const char *, const char *))(path, mode), path, mode);
 }
 
 EXPORTED FILE *freopen(const char *restrict path, const char *restrict mode, FILE *restrict file)
 {
-	return opened(CALL(LIBC_FREOPEN, FILE * (const char *, const char *, FILE *))(path, mode, file), mode);
+	return opened_by_name(CALL(LIBC_FREOPEN, FILE * (const char *, const char *, FILE *))(path, mode, file), path, mode);
 }
 
 EXPORTED FILE *freopen64(const char *restrict path, const char *restrict mode, FILE *restrict file)
 {
-	return opened(CALL(LIBC_FREOPEN64, FILE * (const char *, const char *, FILE *))(path, mode, file), mode);
+	return opened_by_name(CALL(LIBC_FREOPEN64, FILE * (const char *, const char *, FILE *))(path, mode, file), path, mode);
 }
 
 EXPORTED FILE *tmpfile(void)

@@ -214,7 +214,7 @@ static const struct syscall_entry table[] = {
 	[SYS_open] = { NULL, syscall_open },
 #endif
 	[SYS_openat] = { NULL, syscall_openat },
-	[SYS_openat2] = { NULL, syscall_receive },
+	[SYS_openat2] = { NULL, syscall_openat2 },
 	[SYS_open_by_handle_at] = { NULL, syscall_open_by_handle_at },
 	[SYS_fcntl] = { syscall_look_at_fcntl, NULL },
 	[SYS_pidfd_getfd] = { NULL, syscall_receive },

@@ -36,6 +36,8 @@ extern const struct pinned_case pinned_cases[];
 extern const size_t pinned_count;
 extern const struct pinned_case pinned_more_cases[];
 extern const size_t pinned_more_count;
+extern const struct pinned_case pinned_told_cases[];
+extern const size_t pinned_told_count;
 
 typedef ssize_t read_function(int file, void *buffer, size_t offset);
 

@@ -384,45 +384,6 @@ static void sockets(void)
 		must_have_left(ODF_REASON_HEAP_DEVICE);
 }
 
-/* Of a memory that is given to AF_XDP only that leaves; asked of any socket, which the kernel then refuses. */
-static void registered_by_option(void)
-{
-	uint64_t registration[4] = { 0, 2 * MIB, 4096, 0 };
-	int any = socket(AF_INET, SOCK_DGRAM, 0);
-
-	wake();
-	registration[0] = (uintptr_t)(ballast + 4 * MIB);
-	must(setsockopt(any, 283, 4, registration, sizeof registration) == -1);
-	must(info().state == ODF_HEAP_AWAKE);
-	fork_once(1);
-	must(setsockopt(any, 283, 4, (void *)8, sizeof registration) == -1);
-	must(syscall(SYS_setsockopt, any, 283, 4, registration, sizeof registration) == -1);
-	must(setsockopt(any, 282, 2, registration, sizeof registration) == -1); /* TLS_RX */
-	must_have_left(ODF_REASON_HEAP_DEVICE);
-}
-
-/* Before the heap wakes, which then takes what is beside it. */
-static void registered_while_asleep(void)
-{
-	uint64_t registration[4] = { 0, MIB, 4096, 0 };
-	int any = socket(AF_INET, SOCK_DGRAM, 0);
-	unsigned char *early = map(4 * MIB);
-
-	memset(early, 1, 4 * MIB);
-	must(info().state == ODF_HEAP_ASLEEP);
-	registration[0] = (uintptr_t)(early + MIB);
-	must(setsockopt(any, 283, 4, registration, sizeof registration) == -1);
-	registration[0] = (uintptr_t)(early + 2 * MIB);
-	must(syscall(SYS_setsockopt, any, 283, 4, registration, sizeof registration) == -1);
-	wake();
-	for (int i = 0; i < 200 && !(is_inside(early) && is_inside(early + 3 * MIB)); i++) {
-		fork_once(i);
-		usleep(5000);
-	}
-	must(is_inside(early) && is_inside(early + 3 * MIB));
-	must(!is_inside(early + MIB) && !is_inside(early + 3 * MIB - 4096));
-}
-
 const struct pinned_case pinned_cases[] = {
 	{ "by_open", by_open },
 	{ "by_open64", by_open64 },
@@ -454,7 +415,5 @@ const struct pinned_case pinned_cases[] = {
 	{ "harmless", harmless },
 	{ "device", device },
 	{ "sockets", sockets },
-	{ "registered_by_option", registered_by_option },
-	{ "registered_while_asleep", registered_while_asleep },
 };
 const size_t pinned_count = sizeof pinned_cases / sizeof *pinned_cases;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * What is written to memory past its page tables is there afterwards, whatever forks and settles meanwhile: each way to
- * a descriptor by which that happens, its reason, and reads through it under forks, in one thread and in several. And
- * the program's own userfaultfd. Each case is a process of its own, this program executed again under the preloaded
- * library.
+ * a descriptor by which that happens, its reason, and reads through it under forks, in one thread and in several. The
+ * program's own userfaultfd, and what else the kernel knows of memory. Each case is a process of its own, this program
+ * executed again under the preloaded library.
  *
  *   test_pinned            all, as TAP
  *   test_pinned NAME       that one
@@ -102,8 +102,8 @@ static int run(const struct pinned_case *one)
 
 static int run_all(const char *only)
 {
-	const struct pinned_case *lists[] = { pinned_cases, pinned_more_cases };
-	const size_t counts[] = { pinned_count, pinned_more_count };
+	const struct pinned_case *lists[] = { pinned_cases, pinned_more_cases, pinned_told_cases };
+	const size_t counts[] = { pinned_count, pinned_more_count, pinned_told_count };
 	bool failed = false;
 	char file[100];
 	size_t number = 0;
@@ -114,8 +114,8 @@ static int run_all(const char *only)
 	close(fill_with_blocks(open(file, O_CREAT | O_WRONLY, 0644)));
 	sync();
 	mount_fuse();
-	printf("1..%zu\n", only != NULL ? (size_t)1 : counts[0] + counts[1]);
-	for (size_t list = 0; list < 2; list++) {
+	printf("1..%zu\n", only != NULL ? (size_t)1 : counts[0] + counts[1] + counts[2]);
+	for (size_t list = 0; list < 3; list++) {
 		for (size_t i = 0; i < counts[list]; i++) {
 			const struct pinned_case *one = &lists[list][i];
 			int result;
@@ -153,6 +153,9 @@ int main(int argc, char **argv)
 	for (size_t i = 0; name != NULL && i < pinned_more_count; i++)
 		if (strcmp(name, pinned_more_cases[i].name) == 0)
 			return pinned_more_cases[i].function(), 0;
+	for (size_t i = 0; name != NULL && i < pinned_told_count; i++)
+		if (strcmp(name, pinned_told_cases[i].name) == 0)
+			return pinned_told_cases[i].function(), 0;
 	result = run_all(argc > 1 ? argv[1] : NULL);
 	remove_directory();
 	return result;

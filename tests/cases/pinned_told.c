@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT
+ * More of test_pinned.c: what the kernel is told of memory by its address, and counts in its page tables. */
+#include <fcntl.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "pinned.h"
+
+#ifndef SYS_openat2
+#define SYS_openat2 437
+#endif
+
+#define MIB ((size_t)1 << 20)
+
+/* ---- AF_XDP ---- */
+
+/* Of a memory that is given to AF_XDP only that leaves; asked of any socket, which the kernel then refuses. */
+static void registered_by_option(void)
+{
+	uint64_t registration[4] = { 0, 2 * MIB, 4096, 0 };
+	int any = socket(AF_INET, SOCK_DGRAM, 0);
+
+	wake();
+	registration[0] = (uintptr_t)(ballast + 4 * MIB);
+	must(setsockopt(any, 283, 4, registration, sizeof registration) == -1);
+	must(info().state == ODF_HEAP_AWAKE);
+	fork_once(1);
+	must(setsockopt(any, 283, 4, (void *)8, sizeof registration) == -1);
+	must(syscall(SYS_setsockopt, any, 283, 4, registration, sizeof registration) == -1);
+	must(setsockopt(any, 282, 2, registration, sizeof registration) == -1); /* TLS_RX */
+	must_have_left(ODF_REASON_HEAP_DEVICE);
+}
+
+/* Before the heap wakes, which then takes what is beside it. */
+static void registered_while_asleep(void)
+{
+	uint64_t registration[4] = { 0, MIB, 4096, 0 };
+	int any = socket(AF_INET, SOCK_DGRAM, 0);
+	unsigned char *early = map(4 * MIB);
+
+	memset(early, 1, 4 * MIB);
+	must(info().state == ODF_HEAP_ASLEEP);
+	registration[0] = (uintptr_t)(early + MIB);
+	must(setsockopt(any, 283, 4, registration, sizeof registration) == -1);
+	registration[0] = (uintptr_t)(early + 2 * MIB);
+	must(syscall(SYS_setsockopt, any, 283, 4, registration, sizeof registration) == -1);
+	wake();
+	for (int i = 0; i < 200 && !(is_inside(early) && is_inside(early + 3 * MIB)); i++) {
+		fork_once(i);
+		usleep(5000);
+	}
+	must(is_inside(early) && is_inside(early + 3 * MIB));
+	must(!is_inside(early + MIB) && !is_inside(early + 3 * MIB - 4096));
+}
+
+/* ---- Page tables that are looked at ---- */
+
+#define CLEAR_REFS "/proc/self/clear_refs"
+
+/* Who clears the bits finds later what was written since, also when a fork has been between. */
+static void count_written(int file)
+{
+	int pages = open("/proc/self/pagemap", O_RDONLY);
+	uint64_t entry = 0;
+	bool told;
+
+	must_have_left(ODF_REASON_HEAP_USERFAULT);
+	must(pages >= 0 && write(file, "4", 1) == 1);
+	for (size_t page = 0; page < 1000; page += 10)
+		((volatile unsigned char *)ballast)[page * 4096] = 3;
+	must(pread(pages, &entry, sizeof entry, (off_t)((uintptr_t)ballast / 4096 * sizeof entry)) == sizeof entry);
+	told = (entry >> 55 & 1) != 0; /* or the kernel is made without */
+	fork_once(20);
+	for (size_t page = 0; page < 1000 && told; page += 10) {
+		off_t at = (off_t)(((uintptr_t)ballast / 4096 + page) * sizeof entry);
+		must(pread(pages, &entry, sizeof entry, at) == sizeof entry && (entry >> 55 & 1) != 0);
+	}
+}
+
+#define CLEARED(name, call)           \
+	static void name(void)        \
+	{                             \
+		wake();               \
+		count_written((call)); \
+	}
+
+static const uint64_t to_write[3] = { O_WRONLY }; /* flags, mode, resolve */
+
+CLEARED(refs_by_open, open(CLEAR_REFS, O_WRONLY))
+CLEARED(refs_by_openat, openat(open("/proc/self", O_RDONLY | O_DIRECTORY), "clear_refs", O_RDWR))
+CLEARED(refs_by_fopen, fileno(fopen(CLEAR_REFS, "w")))
+CLEARED(refs_by_number, (int)syscall(SYS_openat, AT_FDCWD, CLEAR_REFS, O_WRONLY))
+CLEARED(refs_by_openat2, (int)syscall(SYS_openat2, AT_FDCWD, CLEAR_REFS, to_write, sizeof to_write))
+
+static void refs_while_asleep(void)
+{
+	must(open(CLEAR_REFS, O_WRONLY) >= 0);
+	ballast = map(32 * MIB);
+	memset(ballast, 1, 32 * MIB);
+	must_have_left(ODF_REASON_HEAP_USERFAULT);
+	must(!is_inside(ballast));
+}
+
+/* What only has such a name is a file as others. */
+static void named_like_refs(void)
+{
+	char path[4096];
+
+	wake();
+	snprintf(path, sizeof path, "%s-clear_refs", direct_path());
+	must(open(path, O_RDWR | O_CREAT, 0600) >= 0 && unlink(path) == 0);
+	must(fopen("/proc/self/comm", "r+") != NULL && info().state == ODF_HEAP_AWAKE);
+}
+
+const struct pinned_case pinned_told_cases[] = {
+	{ "registered_by_option", registered_by_option },
+	{ "registered_while_asleep", registered_while_asleep },
+	{ "refs_by_open", refs_by_open },
+	{ "refs_by_openat", refs_by_openat },
+	{ "refs_by_fopen", refs_by_fopen },
+	{ "refs_by_number", refs_by_number },
+	{ "refs_by_openat2", refs_by_openat2 },
+	{ "refs_while_asleep", refs_while_asleep },
+	{ "named_like_refs", named_like_refs },
+};
+const size_t pinned_told_count = sizeof pinned_told_cases / sizeof *pinned_told_cases;
