@@ -8,11 +8,6 @@
 
 #include "span.h"
 
-#ifndef PR_SET_VMA
-#define PR_SET_VMA           0x53564d41
-#define PR_SET_VMA_ANON_NAME 0
-#endif
-
 /* ---- shmat, shmdt ---- */
 
 static size_t segment_size(int id)

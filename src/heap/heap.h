@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/prctl.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -70,6 +71,10 @@ long heap_shmat(int id, const void *address, int flags);
 long heap_shmdt(const void *address);
 long heap_remap_file_pages(void *address, size_t length, int protection, size_t page, int flags);
 long heap_mseal(void *address, size_t length, unsigned long flags);
+#ifndef PR_SET_VMA
+#define PR_SET_VMA           0x53564d41
+#define PR_SET_VMA_ANON_NAME 0
+#endif
 /* prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, ...). */
 long heap_name(void *address, size_t length, const char *name);
 

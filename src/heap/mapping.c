@@ -256,8 +256,14 @@ static long protect_span(struct span *span, long protection)
 	return error;
 }
 
-/* Of rights that the kernel would refuse before it looks at any memory. */
-#define RIGHTS (PROT_READ | PROT_WRITE | PROT_EXEC | 8 /* PROT_SEM */)
+/* What is to have rights that the kernel may know, and no region does. */
+static bool is_beyond_us(const void *address, size_t length, int protection)
+{
+	if ((protection & ~SPAN_RIGHTS) == 0)
+		return false;
+	heap_keep(address, length);
+	return true;
+}
 
 long heap_mprotect(void *address, size_t length, int protection)
 {
@@ -270,7 +276,7 @@ long heap_mprotect(void *address, size_t length, int protection)
 	if (protection == HEAP_ALL_RIGHTS && length >= HEAP_SMALLEST_YOUNG && length <= ADDRESSES_END &&
 	    heap_state() == ODF_HEAP_AWAKE)
 		heap_make_window(address, length, protection);
-	if ((protection & ~RIGHTS) != 0 || !span_touches(address, length))
+	if (is_beyond_us(address, length, protection) || !span_touches(address, length))
 		return sys_call3(SYS_mprotect, address, length, protection);
 	/* As malloc does it, page by page. */
 	if (protection == (PROT_READ | PROT_WRITE) && length < HEAP_SMALLEST &&
@@ -323,7 +329,7 @@ long heap_pkey_mprotect(void *address, size_t length, int protection, int key)
 	struct keyed keyed = { protection, key };
 
 	heap_forget_early(address, length);
-	if ((protection & ~RIGHTS) != 0 || !span_touches(address, length))
+	if (is_beyond_us(address, length, protection) || !span_touches(address, length))
 		return sys_call4(SYS_pkey_mprotect, address, length, protection, key);
 	if (key == -1)
 		return heap_mprotect(address, length, protection);

@@ -127,8 +127,8 @@ odf_reason pinned_anonymous(const char *name, enum pinned_way way)
 	static const char start[] = "anon_inode:";
 	static const char *const harmless[] = {
 		"[eventpoll]",    "[eventfd",    "[signalfd]",        "[timerfd]", "inotify",
-		"[fanotify]",     "[pidfd]",     "[perf_event]",      "bpf-",      "btf",
-		"seccomp notify", "[fscontext]", "[landlock-ruleset]"
+		"[fanotify]",     "[pidfd]",     "[perf_event]",      "bpf-",      "bpf_link",
+		"bpf_iter",       "btf",         "seccomp notify",    "[fscontext]", "[landlock-ruleset]"
 	};
 
 	if (strncmp(name, start, sizeof start - 1) != 0)

@@ -111,11 +111,16 @@ long span_map_over(char *address, size_t length, int protection, int flags, int 
 /* It is more than the machine has, as far as that may be asked. Not only under the lock. */
 bool span_exceeds_machine(size_t length);
 
+/* Rights that a region knows. With others, which AArch64 has (tags of memory, jumps that are checked), memory is no
+ * region's. */
+#define SPAN_RIGHTS (PROT_READ | PROT_WRITE | PROT_EXEC | 8 /* PROT_SEM */)
+
 /* ---- window.c ---- */
 /* A mapping that a region in place can adopt one day, whatever its rights are now. */
 static inline bool is_young_kind(int flags)
 {
-	return (flags & ~(MAP_NORESERVE | MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_LOW)) == (MAP_PRIVATE | MAP_ANONYMOUS);
+	return (flags & ~(MAP_NORESERVE | MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_LOW | MAP_POPULATE)) ==
+	       (MAP_PRIVATE | MAP_ANONYMOUS);
 }
 /* What lists say of a place that the kernel has just found free, and given, is history, of system calls past the
  * library: lost. */

@@ -183,7 +183,7 @@ static void overlay(odf_region *region, size_t from, size_t length, int protecti
 
 /* ---- Not under the lock ---- */
 
-/* NOTE_FOUND: it has been in use, so that nothing may be laid over it. */
+/* NOTE_FOUND: it has been in use, or has its pages, so that nothing may be laid over it. */
 enum note { NOTE_MAPPED, NOTE_MALLOCED, NOTE_GROWN, NOTE_FOUND };
 
 static void note_mapped(void *address, size_t length, int protection, bool young, enum note how)
@@ -235,7 +235,8 @@ void heap_take_early_into_windows(void)
 
 void heap_note_mapped(void *address, size_t length, int protection, int flags)
 {
-	note_mapped(address, length, protection, is_young_kind(flags), NOTE_MAPPED);
+	note_mapped(address, length, protection, is_young_kind(flags) && (protection & ~SPAN_RIGHTS) == 0,
+		    flags & MAP_POPULATE ? NOTE_FOUND : NOTE_MAPPED);
 }
 
 void heap_note_given(void *address, size_t length)

@@ -25,11 +25,6 @@
 
 #define EXPORTED __attribute__((visibility("default")))
 
-#ifndef PR_SET_VMA
-#define PR_SET_VMA           0x53564d41
-#define PR_SET_VMA_ANON_NAME 0
-#endif
-
 /* ---- Limits ---- */
 
 void preload_note_limit(int resource, const struct rlimit64 *limit)

@@ -147,6 +147,7 @@ static bool look_at_prlimit(const long w[6])
 	return false;
 }
 
+/* Answered here: the name of memory, which the kernel gives only to what is anonymous. */
 static bool look_at_prctl(const long w[6])
 {
 	if ((int)w[0] == PR_SET_SECCOMP)
@@ -154,7 +155,13 @@ static bool look_at_prctl(const long w[6])
 				   (const void *)w[2]);
 	if ((int)w[0] == PR_SET_MM)
 		preload_before_title((unsigned long)w[1], (unsigned long)w[2], (unsigned long)w[3]);
-	return false;
+	return (int)w[0] == PR_SET_VMA && w[1] == PR_SET_VMA_ANON_NAME;
+}
+
+static long do_prctl(long number, const long w[6])
+{
+	(void)number;
+	return heap_name((void *)w[2], (size_t)w[3], (const char *)w[4]);
 }
 
 static bool look_at_ring(const long w[6])
@@ -200,7 +207,7 @@ static const struct syscall_entry table[] = {
 	[SYS_wait4] = { syscall_look_at_wait4, syscall_wait4 },
 	[SYS_waitid] = { syscall_look_at_waitid, syscall_waitid },
 	[SYS_seccomp] = { look_at_seccomp, NULL },
-	[SYS_prctl] = { look_at_prctl, NULL },
+	[SYS_prctl] = { look_at_prctl, do_prctl },
 	[SYS_setrlimit] = { look_at_setrlimit, NULL },
 	[SYS_prlimit64] = { look_at_prlimit, NULL },
 	[SYS_futex] = { syscall_look_at_futex, NULL },

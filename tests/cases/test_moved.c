@@ -346,10 +346,13 @@ static void names(void)
 	if (prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, q, PAGE, "mine") != 0) { /* a kernel without names */
 		int error = errno;
 		must(prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, MIB, "mine") == -1 && errno == error);
+		must(syscall(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, MIB, "mine") == -1 && errno == error);
 		return;
 	}
 	must(prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, MIB, "mine") == 0);
 	must(prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, MIB, NULL) == 0);
+	must(syscall(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, MIB, "mine") == 0);
+	must(syscall(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, MIB, 16) == -1 && errno == EFAULT);
 	must(prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, MIB, "no\nname") == -1 && errno == EINVAL);
 	must(prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, MIB, 16) == -1 && errno == EFAULT);
 	must(mprotect(p, PAGE, PROT_READ) == 0 && prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, MIB, "mine") == 0);

@@ -77,6 +77,8 @@ static void inodes_without_a_file(void **unused)
 	assert_int_equal(pinned_anonymous("anon_inode:[pidfd]", PINNED_RECEIVED), ODF_REASON_NONE);
 	assert_int_equal(pinned_anonymous("anon_inode:inotify", PINNED_FOUND), ODF_REASON_NONE);
 	assert_int_equal(pinned_anonymous("anon_inode:bpf-map", PINNED_FOUND), ODF_REASON_NONE);
+	assert_int_equal(pinned_anonymous("anon_inode:bpf_link", PINNED_FOUND), ODF_REASON_NONE);
+	assert_int_equal(pinned_anonymous("anon_inode:bpf_iter", PINNED_RECEIVED), ODF_REASON_NONE);
 	assert_int_equal(pinned_anonymous("anon_inode:[io_uring]", PINNED_FOUND), ODF_REASON_HEAP_PINS);
 	assert_int_equal(pinned_anonymous("anon_inode:[io_uring]", PINNED_RECEIVED), ODF_REASON_HEAP_PINS);
 	assert_int_equal(pinned_anonymous("anon_inode:[userfaultfd]", PINNED_FOUND), ODF_REASON_HEAP_USERFAULT);
