@@ -186,6 +186,7 @@ typedef enum odf_reason {
 	ODF_REASON_HEAP_PROCESS,        /* the keeper cannot be started (RLIMIT_NPROC, pids.max, a PID namespace), or
 	                                   has ended so that the program could make a process */
 	ODF_REASON_NO_POOL,             /* no pool was given */
+	ODF_REASON_HEAP_MERGED,         /* the kernel is to merge equal pages of the process (PR_SET_MEMORY_MERGE) */
 	ODF_REASON_COUNT
 } odf_reason;
 

@@ -216,6 +216,7 @@ long heap_madvise(void *address, size_t length, int advice)
 	bool past_holes = advice != MADV_POPULATE_READ && advice != MADV_POPULATE_WRITE;
 	long error;
 
+	address = span_untagged(address);
 	if (ends_youth(advice))
 		heap_forget_early(address, length);
 	if (!span_touches(address, length))
@@ -278,14 +279,14 @@ long heap_process_madvise(int process, const struct iovec *pieces, size_t count,
 		return sys_call5(SYS_process_madvise, process, pieces, count, advice, flags);
 	for (size_t i = 0; i < count; i++) {
 		sound = sound && pieces[i].iov_len <= SSIZE_MAX; /* all are refused for one that is not */
-		ours = ours || span_touches(pieces[i].iov_base, pieces[i].iov_len);
+		ours = ours || span_touches(span_untagged(pieces[i].iov_base), pieces[i].iov_len);
 	}
 	if (!ours || !sound)
 		return sys_call5(SYS_process_madvise, process, pieces, count, advice, flags);
 	for (size_t i = 0; i < count; i++) {
 		/* What is not ours by the call itself, which permits fewer kinds of advice than madvise; ours only if
 		 * it permits this one. */
-		if (!span_touches(pieces[i].iov_base, pieces[i].iov_len))
+		if (!span_touches(span_untagged(pieces[i].iov_base), pieces[i].iov_len))
 			error = sys_call5(SYS_process_madvise, process, &pieces[i], 1, advice, flags);
 		else
 			error = heap_madvise(pieces[i].iov_base, pieces[i].iov_len, advice);

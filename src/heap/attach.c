@@ -134,7 +134,7 @@ static long prepare_to_seal(char *at, char *end)
 
 long heap_mseal(void *address, size_t length, unsigned long flags)
 {
-	char *start = address, *end = start + span_round_up(length);
+	char *start = address = span_untagged(address), *end = start + span_round_up(length);
 	uint64_t mask;
 	long result;
 

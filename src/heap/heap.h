@@ -110,6 +110,13 @@ void heap_meet_socket(int domain);
 void heap_process_ends(void);
 /* The program has made a userfaultfd, which it may hand to another process. errno is left alone. */
 void heap_meet_userfault(void);
+/* The kernel is about to be told whether it merges equal pages of this process (PR_SET_MEMORY_MERGE). errno is left
+ * alone. */
+#ifndef PR_SET_MEMORY_MERGE
+#define PR_SET_MEMORY_MERGE 67 /* Linux 6.4 */
+#define PR_GET_MEMORY_MERGE 68
+#endif
+void heap_before_merging(bool merges);
 /* The range is about to be registered with a userfaultfd of the program's. */
 void heap_before_register(void *address, size_t length);
 /* If the heap is not awake it stays so. */

@@ -25,6 +25,7 @@ static void *down(void *address, size_t *length)
 {
 	size_t into = (uintptr_t)address % HEAP_PAGE;
 
+	address = span_untagged(address);
 	if (*length > SIZE_MAX - 2 * HEAP_PAGE)
 		return address;
 	*length += *length > 0 ? into : 0;
@@ -168,12 +169,13 @@ static long nothing(struct span *span, long unused)
 
 bool heap_meets_hole(void *address, size_t length)
 {
+	address = span_untagged(address);
 	return span_touches(address, length) && span_walk(address, length, false, nothing, 0) != 0;
 }
 
 long heap_mincore(void *address, size_t length, unsigned char *states)
 {
-	char *at = address, *end = at + span_round_up(length);
+	char *at = address = span_untagged(address), *end = at + span_round_up(length);
 	uint64_t mask;
 	long result = 0;
 

@@ -116,6 +116,16 @@ void heap_meet_userfault(void)
 	errno = saved;
 }
 
+/* Pages of a file are not merged. */
+void heap_before_merging(bool merges)
+{
+	int saved = errno;
+
+	if (merges && sys_call5(SYS_prctl, PR_GET_MEMORY_MERGE, 0, 0, 0, 0) >= 0) /* or the kernel cannot */
+		heap_leave(ODF_REASON_HEAP_MERGED);
+	errno = saved;
+}
+
 /* A private view of a file is no anonymous memory: a part that is given back and touched again shows the file, and
  * older kernels do not write-protect it. Where other threads may write to the range right now it stays such a view all
  * the same, as their bytes count for more. */

@@ -26,6 +26,7 @@ long heap_munmap(void *address, size_t length)
 	uint64_t mask;
 	long error;
 
+	address = span_untagged(address);
 	heap_forget_early(address, length);
 	if (!span_touches(address, length))
 		return sys_call2(SYS_munmap, address, length);
@@ -269,6 +270,7 @@ long heap_mprotect(void *address, size_t length, int protection)
 {
 	long error;
 
+	address = span_untagged(address);
 	if ((protection & PROT_WRITE) && length <= ADDRESSES_END) { /* of what was reserved; by malloc, page by page */
 		heap_before_data(length);
 		note_wanted(length, protection, false);
@@ -328,6 +330,7 @@ long heap_pkey_mprotect(void *address, size_t length, int protection, int key)
 {
 	struct keyed keyed = { protection, key };
 
+	address = span_untagged(address);
 	heap_forget_early(address, length);
 	if (is_beyond_us(address, length, protection) || !span_touches(address, length))
 		return sys_call4(SYS_pkey_mprotect, address, length, protection, key);

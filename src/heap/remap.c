@@ -373,6 +373,7 @@ static long remap(void *old, size_t old_length, size_t length, int flags, void *
 	uint64_t mask;
 	long result;
 
+	old = span_untagged(old);
 	if (length > old_length && length - old_length <= ADDRESSES_END)
 		heap_grows(length - old_length);
 	heap_forget_early(old, old_length);

@@ -50,6 +50,17 @@ static inline bool span_is_aligned(const void *address)
 	return (uintptr_t)address % HEAP_PAGE == 0;
 }
 
+/* On AArch64 the top byte of an address may be a tag, which the kernel takes off where it is told of memory. */
+static inline void *span_untagged(const void *address)
+{
+	uintptr_t at = (uintptr_t)address;
+
+#ifdef __aarch64__
+	at &= (uintptr_t)((intptr_t)(at << 8) >> 8);
+#endif
+	return (void *)at;
+}
+
 static inline size_t span_round_up(size_t length)
 {
 	return (length + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE;

@@ -90,6 +90,8 @@ static odf_reason find_obstacle(void)
 	    (settings->strategy == ODF_STRATEGY_KERNEL ||
 	     (settings->strategy == ODF_STRATEGY_NONE && kernel_doubt() == ODF_REASON_NONE)))
 		return ODF_REASON_HEAP_KERNEL;
+	if (obstacle == ODF_REASON_NONE && sys_call5(SYS_prctl, PR_GET_MEMORY_MERGE, 0, 0, 0, 0) > 0)
+		obstacle = ODF_REASON_HEAP_MERGED;
 	if (obstacle == ODF_REASON_NONE)
 		obstacle = pinned_process();
 	if (obstacle == ODF_REASON_NONE && !can_settle())

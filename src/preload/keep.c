@@ -81,6 +81,8 @@ EXPORTED int prctl(int option, ...)
 				   (const void *)arguments[1]);
 	if (option == PR_SET_MM)
 		preload_before_title(arguments[0], arguments[1], arguments[2]);
+	if (option == PR_SET_MEMORY_MERGE)
+		heap_before_merging(arguments[0] != 0);
 	if (option == PR_SET_VMA && arguments[0] == PR_SET_VMA_ANON_NAME) {
 		long result = heap_name((void *)arguments[1], arguments[2], (const char *)arguments[3]);
 		if (result < 0)

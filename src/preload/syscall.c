@@ -155,6 +155,8 @@ static bool look_at_prctl(const long w[6])
 				   (const void *)w[2]);
 	if ((int)w[0] == PR_SET_MM)
 		preload_before_title((unsigned long)w[1], (unsigned long)w[2], (unsigned long)w[3]);
+	if ((int)w[0] == PR_SET_MEMORY_MERGE)
+		heap_before_merging(w[1] != 0);
 	return (int)w[0] == PR_SET_VMA && w[1] == PR_SET_VMA_ANON_NAME;
 }
 

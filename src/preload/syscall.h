@@ -42,6 +42,6 @@ syscall_answer syscall_execve, syscall_execveat;
 syscall_look syscall_look_at_futex, syscall_look_at_futex_waitv, syscall_look_at_futex2, syscall_look_at_futex_requeue;
 /* ---- descriptors.c, rings.c ---- */
 syscall_look syscall_look_at_fcntl, syscall_look_at_setsockopt, syscall_look_at_ioctl;
-syscall_answer syscall_open, syscall_openat, syscall_openat2, syscall_open_by_handle_at, syscall_receive, syscall_recvmsg,
-	syscall_recvmmsg, syscall_socket, syscall_userfaultfd, syscall_ioctl, syscall_io_uring_setup;
+syscall_answer syscall_open, syscall_openat, syscall_openat2, syscall_open_by_handle_at, syscall_receive,
+	syscall_recvmsg, syscall_recvmmsg, syscall_socket, syscall_userfaultfd, syscall_ioctl, syscall_io_uring_setup;
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * More of test_pinned.c: what the kernel is told of memory by its address, and counts in its page tables. */
+ * More of test_pinned.c: what the kernel is told of memory by its address, counts in its page tables, and merges. */
 #include <fcntl.h>
 #include <stdint.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -114,6 +115,49 @@ static void named_like_refs(void)
 	must(fopen("/proc/self/comm", "r+") != NULL && info().state == ODF_HEAP_AWAKE);
 }
 
+/* ---- Equal pages are merged ---- */
+
+static void must_know_merging(void)
+{
+	if (prctl(68 /* PR_GET_MEMORY_MERGE */, 0, 0, 0, 0) != 0)
+		cannot_be_done_here("no KSM for whole processes");
+}
+
+static void merged(void)
+{
+	must_know_merging();
+	wake();
+	must(prctl(67 /* PR_SET_MEMORY_MERGE */, 0, 0, 0, 0) == 0 && info().state == ODF_HEAP_AWAKE);
+	must(prctl(67, 1, 0, 0, 0) == 0);
+	must_have_left(ODF_REASON_HEAP_MERGED);
+}
+
+static void merged_by_number(void)
+{
+	must_know_merging();
+	wake();
+	must(syscall(SYS_prctl, 67, 1, 0, 0, 0) == 0);
+	must_have_left(ODF_REASON_HEAP_MERGED);
+}
+
+/* By who started it. */
+static void merged_from_the_start(void)
+{
+	if (getenv("ODF_TEST_MERGED") == NULL) {
+		must_know_merging();
+		must(prctl(67, 1, 0, 0, 0) == 0);
+		setenv("ODF_TEST_MERGED", "1", 1);
+		execl("/proc/self/exe", "test_pinned", (char *)NULL);
+		must(false);
+	}
+	if (prctl(68, 0, 0, 0, 0) != 1)
+		cannot_be_done_here("not inherited");
+	ballast = map(32 * MIB);
+	memset(ballast, 1, 32 * MIB);
+	must_have_left(ODF_REASON_HEAP_MERGED);
+	must(!is_inside(ballast));
+}
+
 const struct pinned_case pinned_told_cases[] = {
 	{ "registered_by_option", registered_by_option },
 	{ "registered_while_asleep", registered_while_asleep },
@@ -124,5 +168,8 @@ const struct pinned_case pinned_told_cases[] = {
 	{ "refs_by_openat2", refs_by_openat2 },
 	{ "refs_while_asleep", refs_while_asleep },
 	{ "named_like_refs", named_like_refs },
+	{ "merged", merged },
+	{ "merged_by_number", merged_by_number },
+	{ "merged_from_the_start", merged_from_the_start },
 };
 const size_t pinned_told_count = sizeof pinned_told_cases / sizeof *pinned_told_cases;
