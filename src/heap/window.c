@@ -189,6 +189,7 @@ enum note { NOTE_MAPPED, NOTE_POPULATED, NOTE_MALLOCED, NOTE_GROWN, NOTE_FOUND }
 static void note_mapped(void *address, size_t length, int protection, bool young, enum note how)
 {
 	bool plain = young && (protection | PROT_EXEC) == HEAP_ALL_RIGHTS;
+	bool fresh = how != NOTE_FOUND && how != NOTE_POPULATED;
 	uint64_t mask;
 
 	if (young && length >= HEAP_SMALLEST_YOUNG)
@@ -208,7 +209,7 @@ static void note_mapped(void *address, size_t length, int protection, bool young
 	span_forget_history(address, length);
 	for_windows(address, length, young ? note : forget, protection);
 	/* Where the heap has left, nothing is asked of the kernel that a filter might not have. */
-	if (plain && how != NOTE_FOUND && how != NOTE_POPULATED && length >= HEAP_SMALLEST && heap_state() == ODF_HEAP_AWAKE &&
+	if (plain && fresh && length >= HEAP_SMALLEST && heap_state() == ODF_HEAP_AWAKE &&
 	    is_overlaid(span_round_up(length), how != NOTE_MAPPED)) {
 		region_unlock(&mask);
 		region_reach();

@@ -56,12 +56,14 @@ EXPORTED FILE *fopen64(const char *restrict path, const char *restrict mode)
 
 EXPORTED FILE *freopen(const char *restrict path, const char *restrict mode, FILE *restrict file)
 {
-	return opened_by_name(CALL(LIBC_FREOPEN, FILE * (const char *, const char *, FILE *))(path, mode, file), path, mode);
+	return opened_by_name(CALL(LIBC_FREOPEN, FILE * (const char *, const char *, FILE *))(path, mode, file),
+			      path, mode);
 }
 
 EXPORTED FILE *freopen64(const char *restrict path, const char *restrict mode, FILE *restrict file)
 {
-	return opened_by_name(CALL(LIBC_FREOPEN64, FILE * (const char *, const char *, FILE *))(path, mode, file), path, mode);
+	return opened_by_name(CALL(LIBC_FREOPEN64, FILE * (const char *, const char *, FILE *))(path, mode, file),
+			      path, mode);
 }
 
 EXPORTED FILE *tmpfile(void)

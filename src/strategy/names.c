@@ -137,7 +137,8 @@ static const struct {
 				      "the keeper cannot be started (RLIMIT_NPROC, pids.max, a PID namespace), "
 				      "or has made room for a process of the program" },
 	[ODF_REASON_HEAP_MERGED] = { "heap_merged",
-				     "the kernel is to merge equal pages of the process (KSM), which a region's are not" },
+				     "the kernel is to merge equal pages of the process (KSM), "
+				     "which a region's are not" },
 	[ODF_REASON_NO_POOL] = { "no_pool", "no pool was given" },
 	[ODF_REASON_CLONE_VM_FAKE] = { "clone_vm_fake", "children do not really share memory here" },
 };

@@ -254,96 +254,6 @@ static void loses(char *words[CASE_WORDS])
 		must_come_to_rest();
 }
 
-/* ---- Another root, in which somebody has put what the library reads ---- */
-
-static const char *const made_up[] = {
-	"dev/userfaultfd", "proc/loadavg", "proc/self/maps", "proc/self/mem", "proc/self/pagemap", "proc/self/stat",
-	"proc/self/statm", "proc/self/status", "proc/sys/kernel/core_pattern", "proc/sys/vm/overcommit_memory",
-	"proc/thread-self/maps", "proc/thread-self/status", "sys/kernel/mm/transparent_hugepage/enabled",
-};
-/* One task, as it seems. */
-static const char *const directories[] = {
-	"dev", "proc", "proc/self", "proc/self/fd", "proc/self/fdinfo", "proc/self/task", "proc/self/task/1", "proc/sys",
-	"proc/sys/kernel", "proc/sys/vm", "proc/thread-self", "sys", "sys/kernel", "sys/kernel/mm",
-	"sys/kernel/mm/transparent_hugepage",
-};
-#define COUNT_OF(list) (sizeof list / sizeof *list)
-
-static void take_down(int root)
-{
-	for (size_t i = 0; i < COUNT_OF(made_up); i++)
-		(void)unlinkat(root, made_up[i], 0);
-	for (size_t i = COUNT_OF(directories); i-- > 0;)
-		(void)unlinkat(root, directories[i], AT_REMOVEDIR);
-}
-
-static int enter_made_up_root(const char *kind, char *path, int *around)
-{
-	int root;
-
-	if (geteuid() != 0)
-		cannot_be_done_here("not root");
-	*around = open("/tmp", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	must(*around >= 0 && mkdtemp(path) != NULL);
-	root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	must(root >= 0);
-	for (size_t i = 0; i < COUNT_OF(directories); i++)
-		must(mkdirat(root, directories[i], 0755) == 0);
-	for (size_t i = 0; i < COUNT_OF(made_up); i++)
-		must(mknodat(root, made_up[i], (strcmp(kind, "pipes") == 0 ? S_IFIFO : S_IFREG) | 0644, 0) == 0);
-	must(chroot(path) == 0 && chdir("/") == 0);
-	return root;
-}
-
-/* What is written after a fork only who writes it sees. */
-static void must_be_apart(char value)
-{
-	char byte = 0, was = mapped_value;
-	int go[2];
-	pid_t pid;
-
-	must(pipe(go) == 0);
-	pid = fork();
-	if (pid == 0) {
-		must(read(go[0], &byte, 1) == 1);
-		mapped_value = was;
-		_exit(is_right() ? 0 : 1);
-	}
-	must(pid > 0);
-	fill_mapped(value);
-	must(write(go[1], &byte, 1) == 1 && status_of(pid) == 0 && is_right());
-	must(close(go[0]) == 0 && close(go[1]) == 0);
-}
-
-/* files|pipes [before|first] [thread] */
-static void believes_nobody(char *words[CASE_WORDS])
-{
-	const char *when = words[1] != NULL ? words[1] : "";
-	char path[] = "/tmp/odfork-root.XXXXXX";
-	int root = -1, around;
-	pthread_t thread;
-
-	/* A fork that hangs has its signals blocked. */
-	must(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0);
-	if (words[2] != NULL)
-		must(pthread_create(&thread, NULL, wait_here, NULL) == 0);
-	if (strcmp(when, "before") == 0)
-		root = enter_made_up_root(words[0], path, &around);
-	grow();
-	if (strcmp(when, "first") == 0) {
-		fork_and_check();
-		fill_mapped(70);
-	}
-	if (strcmp(when, "before") != 0)
-		root = enter_made_up_root(words[0], path, &around);
-	for (int round = 0; round < 3; round++) {
-		go_on();
-		must_be_apart((char)(80 + round));
-	}
-	take_down(root);
-	(void)unlinkat(around, path + strlen("/tmp/"), AT_REMOVEDIR);
-}
-
 /* What it needs to know for that it can open no more. WHAT [first] */
 static void leaves_after(char *words[CASE_WORDS])
 {
@@ -486,7 +396,6 @@ static const struct preloaded_case cases[] = {
 	{ "nested_forks", nested_forks },
 	{ "descriptors_closed", descriptors_closed },
 	{ "loses", loses },
-	{ "believes_nobody", believes_nobody },
 	{ "leaves_after", leaves_after },
 	{ "limited", limited },
 	{ "few_processes", few_processes },
@@ -509,13 +418,6 @@ int main(int argc, char **argv)
 		{ "loses", "dumpable" },
 		{ "loses", "dumpable", "before" },
 		{ "loses", "root" },
-		{ "believes_nobody", "files" },
-		{ "believes_nobody", "files", "first" },
-		{ "believes_nobody", "files", "first", "thread" },
-		{ "believes_nobody", "files", "before" },
-		{ "believes_nobody", "pipes" },
-		{ "believes_nobody", "pipes", "first" },
-		{ "believes_nobody", "pipes", "before" },
 		{ "leaves_after", "ids" },
 		{ "leaves_after", "ids", "first" },
 		{ "leaves_after", "root" },
