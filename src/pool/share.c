@@ -90,20 +90,21 @@ static int make_file(const char *name, int64_t size, int *file)
 	return 0;
 }
 
-static void lay_out(struct share_view *view, char *base, unsigned slots, unsigned ring)
+/* `base`: 0 to see how large it is. */
+static void lay_out(struct share_view *view, uintptr_t base, unsigned slots, unsigned ring)
 {
 	size_t at = whole(sizeof(struct share));
 
-	view->head = (struct share *)(void *)base;
-	view->ring = (_Atomic unsigned *)(void *)(base + at);
+	view->head = (struct share *)base;
+	view->ring = (_Atomic unsigned *)(base + at);
 	at += ring * sizeof(unsigned);
-	view->fresh_ring = (_Atomic unsigned *)(void *)(base + at);
+	view->fresh_ring = (_Atomic unsigned *)(base + at);
 	at += ring * sizeof(unsigned);
 	at = (at + 63) & ~(size_t)63;
-	view->ended = (_Atomic uint64_t *)(void *)(base + at);
+	view->ended = (_Atomic uint64_t *)(base + at);
 	at += (slots + 63) / 64 * sizeof(uint64_t);
 	at = whole(at);
-	view->slots = (struct slot *)(void *)(base + at);
+	view->slots = (struct slot *)(base + at);
 	view->size = whole(at + slots * sizeof(struct slot));
 }
 
@@ -124,7 +125,7 @@ int share_map(struct share_view *view, int file)
 	if (base < 0 && base > -4096)
 		return (int)-base;
 	view->limits = ((struct share *)base)->limits;
-	lay_out(view, (char *)base, view->limits.slots, view->limits.ring_mask + 1);
+	lay_out(view, (uintptr_t)base, view->limits.slots, view->limits.ring_mask + 1);
 	return 0;
 }
 
@@ -152,7 +153,7 @@ int share_make(struct share_view *view, unsigned slots, int *file)
 	long base;
 	int error;
 
-	lay_out(&sizes, NULL, slots, ring_of(slots));
+	lay_out(&sizes, 0, slots, ring_of(slots));
 	if (limit_of_files() < (int64_t)sizes.size)
 		return EFBIG;
 	error = make_file("odfork-pool", (int64_t)sizes.size, file);
@@ -170,7 +171,7 @@ int share_make(struct share_view *view, unsigned slots, int *file)
 		*file = -1;
 		return (int)-base;
 	}
-	lay_out(view, (char *)base, slots, ring_of(slots));
+	lay_out(view, (uintptr_t)base, slots, ring_of(slots));
 	view->limits = (struct share_limits){ .slots = slots, .ring_mask = ring_of(slots) - 1 };
 	atomic_store(&view->head->bulk_next, PAGE); /* 0 is no place */
 	return 0;

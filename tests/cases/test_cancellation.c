@@ -13,7 +13,7 @@ enum { ALARM_SECONDS = 100 };
 
 static char *argv_of_true[] = { (char[]){ "true" }, NULL };
 static odf_pool *pool;
-static odf_task *task;
+static odf_task *task, *other;
 static odf_process *process;
 
 static void point(void)
@@ -49,6 +49,7 @@ static int submits(void)
 {
 	int value = 2;
 
+	other = task;
 	return odf_pool_submit(pool, twice, &value, sizeof value, &task);
 }
 
@@ -102,6 +103,7 @@ static int cancels_and_frees(void)
 	int error = odf_task_cancel(task);
 
 	odf_task_free(task);
+	odf_task_free(other);
 	return error == EALREADY ? 0 : 1;
 }
 
