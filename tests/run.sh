@@ -70,8 +70,8 @@ run_tests() {
 }
 
 arguments="$*"
-# Many tests wait as much as they compute: two more than there are processors.
-at_once=$(($(nproc) + 2))
+# Many tests wait as much as they compute: twice as many as there are processors, and one.
+at_once=$((2 * $(nproc) + 1))
 build gcc gcc
 # The others are built, one after the other, while the tests of this one run, by what these leave of the processors;
 # without what a debugger needs, but for the lines that a sanitizer names.

@@ -245,7 +245,7 @@ static bool inject(int scenario, unsigned modes, long number, int nth, int error
 	running = pid;
 	hung = false;
 	signal(SIGALRM, end_of_patience);
-	alarm(case_seconds(10));
+	alarm(case_seconds(30));
 	status = wait_for(pid);
 	alarm(0);
 	took_place = control->failures > 0;
