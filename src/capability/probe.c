@@ -192,7 +192,7 @@ static int probe_pagemap(void)
 {
 	uint64_t entry = 0;
 	volatile char here = 1;
-	int fd = sys_open("/proc/self/pagemap", PROC_READ, 0);
+	int fd = sys_open("/proc/thread-self/pagemap", PROC_READ, 0);
 	long got;
 
 	if (fd < 0)
@@ -209,7 +209,7 @@ static int probe_pagemap_scan(void)
 {
 	/* Size, flags, start, end, walk_end, vec, vec_len, max_pages, then masks: which pages of none. */
 	uint64_t argument[12] = { sizeof argument };
-	int fd = sys_open("/proc/self/pagemap", PROC_READ, 0), result;
+	int fd = sys_open("/proc/thread-self/pagemap", PROC_READ, 0), result;
 
 	if (fd < 0)
 		return fd;

@@ -235,7 +235,7 @@ long heap_madvise(void *address, size_t length, int advice)
 
 static bool is_self(int process)
 {
-	char path[48] = "/proc/self/fdinfo/", text[512] = "";
+	char path[48] = "/proc/thread-self/fdinfo/", text[512] = "";
 	char digits[12];
 	size_t length = strlen(path), count = 0;
 	const char *line;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Of this process's descriptors, by the lists of pinned_classes.c. A regular file is looked at by three system calls on
- * the first of its mount and by one on all others.
+ * the first of its mount and by one on all others. They are asked for of the calling thread (/proc/thread-self): a main
+ * thread that has ended has none.
  */
 #include "pinned.h"
 
@@ -75,12 +76,12 @@ static long look_at(int descriptor, struct appearance *appearance)
 
 static odf_reason look_at_anonymous(int descriptor, enum pinned_way way)
 {
-	char path[32], name[64];
+	char path[40], name[64];
 	struct text text = text_start(path, sizeof path);
 	long got;
 	int link;
 
-	text_add(&text, "/proc/self/fd/");
+	text_add(&text, "/proc/thread-self/fd/");
 	text_add_unsigned(&text, (uint64_t)descriptor);
 	link = proc_open(path, O_PATH | O_NOFOLLOW);
 	got = link < 0 ? link : sys_call4(SYS_readlinkat, link, "", name, sizeof name - 1);
@@ -220,7 +221,7 @@ static odf_reason look_at_descriptors(void)
 	odf_reason reason = ODF_REASON_NONE;
 	unsigned count = 0;
 	long size;
-	int directory = proc_open("/proc/self/fd", O_RDONLY | O_DIRECTORY);
+	int directory = proc_open("/proc/thread-self/fd", O_RDONLY | O_DIRECTORY);
 
 	if (directory < 0)
 		return look_at_numbers();
@@ -239,7 +240,7 @@ static odf_reason look_at_mappings(void)
 	odf_reason reason = ODF_REASON_NONE;
 	size_t kept = 0;
 	long got;
-	int file = proc_open("/proc/self/maps", O_RDONLY);
+	int file = proc_open("/proc/thread-self/maps", O_RDONLY);
 
 	if (file < 0)
 		return ODF_REASON_NONE; /* no /proc, and what has a descriptor has been found */

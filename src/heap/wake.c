@@ -49,7 +49,7 @@ static char *choose_place(void)
  * opened before. */
 static bool can_tell_pages(void)
 {
-	int fd = proc_open("/proc/self/pagemap", O_RDONLY);
+	int fd = proc_open("/proc/thread-self/pagemap", O_RDONLY);
 
 	if (fd >= 0)
 		sys_close(fd);

@@ -77,7 +77,7 @@ static bool next_mapping(struct reader *reader, struct code_range *range, bool *
 
 void share_note_code(struct share *share)
 {
-	struct reader reader = { .file = sys_open("/proc/self/maps", PROC_READ, 0) };
+	struct reader reader = { .file = sys_open("/proc/thread-self/maps", PROC_READ, 0) };
 	struct code_range range;
 	bool executable;
 
@@ -134,7 +134,7 @@ bool share_has_code(const struct share *share, struct code_cache *cache, odf_tas
 	(void)dl_iterate_phdr(count_changes, &changes);
 	if (known->function == at && known->changes == changes)
 		return true;
-	reader.file = sys_open("/proc/self/maps", PROC_READ, 0);
+	reader.file = sys_open("/proc/thread-self/maps", PROC_READ, 0);
 	while (reader.file >= 0 && !found && next_mapping(&reader, &range, &executable)) {
 		asked = true;
 		if (at >= range.from && at < range.to) {

@@ -169,7 +169,7 @@ bool settings_is_userfault(int fd)
 		return false;
 	if (stat("/dev/userfaultfd", &device) == 0)
 		return S_ISCHR(device.st_mode) && device.st_rdev == status.st_rdev;
-	text_add(&text, "/proc/self/fd/");
+	text_add(&text, "/proc/thread-self/fd/");
 	text_add_signed(&text, fd);
 	length = readlink(path, name, sizeof name - 1);
 	if (length <= 0)

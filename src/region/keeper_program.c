@@ -8,7 +8,8 @@
  * again for each that takes its place as parent, until none is left: its handler asks who the parent is. A program
  * that has other user ids by then cannot send it; then the keeper finds out by itself: it sleeps on the word as well
  * that the kernel clears when the main thread ends or executes, and looks from time to time. A program that executes
- * another one stays the parent, and has other memory: its size tells.
+ * another one stays the parent, and has other memory: its size tells. One whose main thread has ended has a size of 0,
+ * and is there as long as another thread is.
  */
 #include <errno.h>
 #include <poll.h>
@@ -81,7 +82,8 @@ static long read_again(int file, char *text, size_t size)
 	return got;
 }
 
-/* The first number: the size of the memory. 0 where there is none any more. */
+/* The first number: the size of the main thread's memory. 0 where that has ended, and others may go on with it: the end
+ * of the last one gives the keeper another parent. */
 static uint64_t memory_size(int file)
 {
 	char text[128];
@@ -101,7 +103,7 @@ static bool has_other_memory(void)
 		return false;
 	for (unsigned tries = 0; tries < 20; tries++) {
 		uint64_t before = memory_size(program_files.statm), own = memory_size(program_files.own_statm);
-		if (before == own || memory_size(program_files.statm) == own)
+		if (before == 0 || before == own || memory_size(program_files.statm) == own)
 			return false;
 	}
 	return true;

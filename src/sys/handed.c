@@ -342,7 +342,7 @@ long handed_execute_fd(int fd, char *const envp[], handed_go *go, void *call)
 	char path[32];
 	struct text text = text_start(path, sizeof path);
 
-	text_add(&text, "/proc/self/fd/");
+	text_add(&text, "/proc/thread-self/fd/");
 	text_add_signed(&text, fd);
 	return handed_execute(AT_FDCWD, path, envp, go, call);
 }

@@ -5,14 +5,14 @@
 
 #include "proc.h"
 
-/* The first numbers of /proc/self/statm, in pages. */
+/* The first numbers of /proc/thread-self/statm, in pages: a main thread that has ended has no memory. */
 enum { ALL, RESIDENT, SHARED, TEXT, LIBRARIES, DATA, NUMBERS };
 
 static void read_numbers(size_t numbers[NUMBERS])
 {
 	char text[128] = "";
 	size_t at = 0;
-	int fd = sys_open("/proc/self/statm", PROC_READ, 0);
+	int fd = sys_open("/proc/thread-self/statm", PROC_READ, 0);
 
 	for (size_t i = 0; i < NUMBERS; i++)
 		numbers[i] = 0;

@@ -16,7 +16,7 @@
 
 /* ---- Ends -------------------------------------------------------------------------------------------------------- */
 
-enum end { KILLED, KILLED_AS_ANOTHER, RETURNS, EXITS, EXECUTES, EXECUTES_RAW, LAST_THREAD, CREATOR_ENDED, ENDS };
+enum end { KILLED, KILLED_AS_ANOTHER, RETURNS, EXITS, EXECUTES, EXECUTES_RAW, LAST_THREAD, CREATOR_ENDED };
 
 static void *grow_in_thread(void *unused)
 {
@@ -191,6 +191,68 @@ static void executes_itself(void)
 	must(false);
 }
 
+static bool is_live(void)
+{
+	char line[512];
+	bool found = false;
+	FILE *maps = fopen("/proc/thread-self/maps", "re");
+
+	must(maps != NULL);
+	while (fgets(line, sizeof line, maps) != NULL) {
+		unsigned long start, end;
+		char rights[8];
+		if (sscanf(line, "%lx-%lx %7s", &start, &end, rights) == 3 && (unsigned long)memory >= start &&
+		    (unsigned long)memory < end)
+			found = rights[3] == 's';
+	}
+	fclose(maps);
+	return found;
+}
+
+static void must_become_live(void)
+{
+	for (double end = now() + 20; !is_live(); wait_ms(1))
+		must(now() < end);
+}
+
+/* Longer than the keeper looks often for an exec. */
+#define PAST_ITS_LOOKS_MS 300
+
+static void *goes_on(void *unused)
+{
+	pid_t keeper = keeper_of(getpid());
+	char *more;
+
+	for (double end = now() + 20; !is_zombie(getpid()); wait_ms(1)) /* the main thread */
+		must(now() < end);
+	wait_ms(PAST_ITS_LOOKS_MS);
+	must(keeper > 0 && keeper_of(getpid()) == keeper && has_memory(keeper));
+	fork_and_write(3);
+	must_become_live();
+	fork_and_write(4);
+	must_become_live();
+	for (size_t at = 0; at < SIZE; at += 512)
+		must(memory[at] == 4);
+	/* Descriptors are looked at for a heap that wakes, and mappings: this thread has them. */
+	more = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	must(more != MAP_FAILED && heap_is_awake());
+	_exit(0);
+	return unused;
+}
+
+/* Daemons whose main thread starts others and ends: the keeper goes on with them. */
+static void goes_on_without_the_main_thread(void)
+{
+	pthread_t thread;
+
+	if (geteuid() != 0) /* a program of several threads has no heap then */
+		cannot_be_done_here("takes userfaultfd, which root has");
+	grow();
+	fork_and_write(2);
+	must(pthread_create(&thread, NULL, goes_on, NULL) == 0 && pthread_detach(thread) == 0);
+	pthread_exit(NULL);
+}
+
 /* Whichever of the two the kernel chooses where the group has no memory left: both end, and the group is empty. */
 static void out_of_memory(void)
 {
@@ -248,6 +310,7 @@ static const struct keeper_case cases[] = {
 	CASE(ends_at_raw_exec, "on"),
 	CASE(ends_with_the_last_thread, "on"),
 	CASE(outlives_the_thread_that_made_it, "on"),
+	CASE(goes_on_without_the_main_thread, "on"),
 	CASE(executes_itself, "auto"),
 	CASE(out_of_memory, "auto"),
 };

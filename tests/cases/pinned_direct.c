@@ -241,6 +241,44 @@ static void open_before(void)
 	read_under_forks(file, plain_read);
 }
 
+static bool is_zombie(void)
+{
+	char text[256] = "";
+	const char *end;
+	FILE *file = fopen("/proc/self/stat", "re");
+
+	must(file != NULL && fgets(text, sizeof text, file) != NULL);
+	fclose(file);
+	end = strrchr(text, ')');
+	return end != NULL && end[1] == ' ' && end[2] == 'Z';
+}
+
+/* Of a main thread that has ended the kernel lists no descriptors and no mappings. */
+static void *grow_alone(void *file)
+{
+	for (unsigned looks = 0; !is_zombie(); looks++) {
+		must(looks < 20000);
+		usleep(1000);
+	}
+	must(info().state == ODF_HEAP_ASLEEP);
+	must_stay_asleep(ODF_REASON_HEAP_PINS);
+	read_under_forks(*(const int *)file, plain_read);
+	_exit(0);
+	return NULL;
+}
+
+static void open_before_the_main_thread_ended(void)
+{
+	static int file;
+	pthread_t thread;
+
+	if (geteuid() != 0) /* a program of several threads has no heap then */
+		cannot_be_done_here("takes userfaultfd, which root has");
+	file = open(direct_path(), FLAGS);
+	must(file >= 0 && pthread_create(&thread, NULL, grow_alone, &file) == 0 && pthread_detach(thread) == 0);
+	pthread_exit(NULL);
+}
+
 /* This program once more. */
 static void inherited(void)
 {
@@ -405,6 +443,7 @@ const struct pinned_case pinned_cases[] = {
 	{ "by_pidfd_getfd", by_pidfd_getfd },
 	{ "by_syscall_pidfd_getfd", by_syscall_pidfd_getfd },
 	{ "open_before", open_before },
+	{ "open_before_the_main_thread_ended", open_before_the_main_thread_ended },
 	{ "inherited", inherited },
 	{ "closed_before", closed_before },
 	{ "child_of_one_that_left", child_of_one_that_left },
