@@ -83,6 +83,18 @@ long heap_name(void *address, size_t length, const char *name);
 void heap_keep(const void *address, size_t length);
 /* The same for what the kernel reads only where no file is behind it. */
 void heap_keep_anonymous(const void *address, size_t length);
+/* lend.c: the kernel keeps pages of memory that it is given, beyond the call. ---- A pipe's (vmsplice): what is passed
+ * to the call in place of the pieces, and ended after it. ---- Others' (MSG_ZEROCOPY): before the call. Any memory;
+ * errno is left alone. */
+struct heap_lending {
+	const struct iovec *pieces;
+	size_t count;
+	void *copies; /* NULL: they are the caller's own, and nothing is to be ended */
+	size_t size;
+};
+struct heap_lending heap_begin_lending(int pipe, const struct iovec *pieces, size_t count);
+void heap_end_lending(const struct heap_lending *lending);
+void heap_own(const void *address, size_t length);
 /* None of the memory is to be a region's any more, once this returns, and new memory stays outside. The first reason
  * is the heap's. */
 void heap_leave(odf_reason reason);

@@ -40,6 +40,9 @@ syscall_answer syscall_execve, syscall_execveat;
 #define NUMBER_FUTEX_WAIT    455
 #define NUMBER_FUTEX_REQUEUE 456
 syscall_look syscall_look_at_futex, syscall_look_at_futex_waitv, syscall_look_at_futex2, syscall_look_at_futex_requeue;
+/* ---- lend.c ---- */
+syscall_look syscall_look_at_sendto, syscall_look_at_sendmsg, syscall_look_at_sendmmsg;
+syscall_answer syscall_vmsplice;
 /* ---- descriptors.c, rings.c ---- */
 syscall_look syscall_look_at_fcntl, syscall_look_at_setsockopt, syscall_look_at_ioctl;
 syscall_answer syscall_open, syscall_openat, syscall_openat2, syscall_open_by_handle_at, syscall_receive,

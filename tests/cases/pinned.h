@@ -38,6 +38,8 @@ extern const struct pinned_case pinned_more_cases[];
 extern const size_t pinned_more_count;
 extern const struct pinned_case pinned_told_cases[];
 extern const size_t pinned_told_count;
+extern const struct pinned_case pinned_lent_cases[];
+extern const size_t pinned_lent_count;
 
 typedef ssize_t read_function(int file, void *buffer, size_t offset);
 

@@ -42,6 +42,17 @@
 
 /* ---- All of them ------------------------------------------------------------------------------------------------ */
 
+static const struct {
+	const struct pinned_case *cases;
+	const size_t *count;
+} lists[] = {
+	{ pinned_cases, &pinned_count },
+	{ pinned_more_cases, &pinned_more_count },
+	{ pinned_lent_cases, &pinned_lent_count },
+	{ pinned_told_cases, &pinned_told_count },
+};
+#define LISTS (sizeof lists / sizeof *lists)
+
 static char built[3000], directory[] = "/var/tmp/odfork-pinned-XXXXXX";
 
 static __attribute__((noreturn)) void become(const struct pinned_case *one)
@@ -102,11 +113,9 @@ static int run(const struct pinned_case *one)
 
 static int run_all(const char *only)
 {
-	const struct pinned_case *lists[] = { pinned_cases, pinned_more_cases, pinned_told_cases };
-	const size_t counts[] = { pinned_count, pinned_more_count, pinned_told_count };
 	bool failed = false;
 	char file[100];
-	size_t number = 0;
+	size_t number = 0, all = 0;
 
 	must(getenv("ODF_BUILD") != NULL && mkdtemp(directory) != NULL);
 	snprintf(built, sizeof built, "%s", getenv("ODF_BUILD"));
@@ -114,10 +123,12 @@ static int run_all(const char *only)
 	close(fill_with_blocks(open(file, O_CREAT | O_WRONLY, 0644)));
 	sync();
 	mount_fuse();
-	printf("1..%zu\n", only != NULL ? (size_t)1 : counts[0] + counts[1] + counts[2]);
-	for (size_t list = 0; list < 3; list++) {
-		for (size_t i = 0; i < counts[list]; i++) {
-			const struct pinned_case *one = &lists[list][i];
+	for (size_t list = 0; list < LISTS; list++)
+		all += *lists[list].count;
+	printf("1..%zu\n", only != NULL ? (size_t)1 : all);
+	for (size_t list = 0; list < LISTS; list++) {
+		for (size_t i = 0; i < *lists[list].count; i++) {
+			const struct pinned_case *one = &lists[list].cases[i];
 			int result;
 			if (only != NULL && strcmp(only, one->name) != 0)
 				continue;
@@ -147,15 +158,10 @@ int main(int argc, char **argv)
 	const char *name = getenv("ODF_TEST_RUN");
 	int result;
 
-	for (size_t i = 0; name != NULL && i < pinned_count; i++)
-		if (strcmp(name, pinned_cases[i].name) == 0)
-			return pinned_cases[i].function(), 0;
-	for (size_t i = 0; name != NULL && i < pinned_more_count; i++)
-		if (strcmp(name, pinned_more_cases[i].name) == 0)
-			return pinned_more_cases[i].function(), 0;
-	for (size_t i = 0; name != NULL && i < pinned_told_count; i++)
-		if (strcmp(name, pinned_told_cases[i].name) == 0)
-			return pinned_told_cases[i].function(), 0;
+	for (size_t list = 0; name != NULL && list < LISTS; list++)
+		for (size_t i = 0; i < *lists[list].count; i++)
+			if (strcmp(name, lists[list].cases[i].name) == 0)
+				return lists[list].cases[i].function(), 0;
 	result = run_all(argc > 1 ? argv[1] : NULL);
 	remove_directory();
 	return result;

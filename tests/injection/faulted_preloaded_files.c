@@ -91,6 +91,31 @@ static void open_handle(void)
 	closes(directory);
 }
 
+/* What the kernel keeps beyond the call: of memory in the region. */
+static void hand_over(int socket)
+{
+	enum { FLAGS = MSG_ZEROCOPY | MSG_DONTWAIT };
+	struct iovec piece = { blocks[1], 100 };
+	struct mmsghdr messages = { .msg_hdr = { .msg_iov = &piece, .msg_iovlen = 1 } };
+	int pipes[2], result;
+
+	MUST(pipe2(pipes, O_CLOEXEC) == 0);
+	TRY(result, -1, vmsplice, (pipes[1], &piece, 1, SPLICE_F_NONBLOCK));
+	TRY(result, -1, syscall, (SYS_vmsplice, pipes[1], &piece, 1, SPLICE_F_NONBLOCK));
+	closes(pipes[0]);
+	closes(pipes[1]);
+	/* To nobody. */
+	arm("send", FAULTS_LIBRARY);
+	MUST(send(socket, blocks[1], 100, FLAGS) == -1);
+	arm("sendto", FAULTS_LIBRARY);
+	MUST(sendto(socket, blocks[1], 100, FLAGS, NULL, 0) == -1);
+	arm("sendmsg", FAULTS_LIBRARY);
+	MUST(sendmsg(socket, &messages.msg_hdr, FLAGS) == -1);
+	arm("sendmmsg", FAULTS_LIBRARY);
+	MUST(sendmmsg(socket, &messages, 1, FLAGS) == -1);
+	disarm();
+}
+
 void files(void)
 {
 	static const char *const controls[] = { "fcntl", "fcntl64" };
@@ -134,6 +159,7 @@ void files(void)
 		arm("recvmmsg", FAULTS_LIBRARY);
 		MUST(recvmmsg(file, &no_more, 1, MSG_DONTWAIT, NULL) == -1);
 		disarm();
+		hand_over(file);
 		closes(file);
 	}
 	MUST(all_holds());

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Calls after which the kernel keeps pages of memory that they were given: a pipe (vmsplice), or a socket until the
+ * other side has confirmed (MSG_ZEROCOPY). Behind a region's memory are pages of a file, and no count of the library's
+ * has one that is in a pipe: when the child that put it there has ended, the file's pages are written again, and the
+ * pipe would give what its parent has written since. So nobody gets a page of such a file.
+ *
+ * A pipe gets pages of a copy, which goes after the call: at most what the pipe can take at once, as the kernel
+ * answers with less than was asked for itself. What a socket gets is the child's own page from then on; a process that
+ * made its region leaves alone what it has sent, until it is told, and nothing of that changes meanwhile.
+ *
+ * Async-signal-safe as far as the calls are.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+#include "../sys/readable.h"
+#include "span.h"
+
+#ifndef F_GETPIPE_SZ
+#define F_GETPIPE_SZ 1032
+#endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+#define PIECES_MOST 1024 /* the kernel takes no more (UIO_MAXIOV) */
+#define OWN_SLICE ((size_t)4 << 20) /* with the lock in hand */
+
+/* ---- What is meant ---- */
+
+/* The whole pages around it. */
+static char *around(const void *address, size_t *length)
+{
+	size_t into = (uintptr_t)address % HEAP_PAGE;
+
+	*length = *length == 0 || *length > SIZE_MAX - 2 * HEAP_PAGE ? 0 : span_round_up(*length + into);
+	return (char *)(uintptr_t)address - into;
+}
+
+/* There may be pages of a file that somebody settles. Of a region that was given up nobody does. */
+static bool is_of_the_file(const struct span *span)
+{
+	odf_reason reason;
+
+	if (span->region == NULL || region_has_left(span->region, &reason))
+		return false;
+	return span->kind == REGION_MEMORY || (span->kind == REGION_ISLAND && span->inherited);
+}
+
+static bool is_lent_by_a_region(const void *address, size_t length)
+{
+	char *at = around(address, &length), *end = at + length;
+	bool found = false;
+	uint64_t mask;
+
+	if (!span_touches(at, length))
+		return false;
+	heap_meet_child();
+	region_lock(&mask);
+	while (at < end && !found) {
+		struct span span = span_at(at, end);
+		found = is_of_the_file(&span);
+		at += span.length;
+	}
+	region_unlock(&mask);
+	return found;
+}
+
+/* ---- Pages of the process's own, where they are ---- */
+
+/* For kernels before 5.14, and behind a filter: writes to each page what is in it, whoever else is writing there. */
+static void touch(char *start, size_t length)
+{
+	for (char *page = start; page < start + length; page += HEAP_PAGE)
+		(void)__atomic_fetch_or(page, 0, __ATOMIC_RELAXED);
+}
+
+/* What may not be written cannot become another page. */
+static long own_span(struct span *span, long by_call)
+{
+	if (!span->inherited || !is_of_the_file(span) || !(span->protection & PROT_WRITE))
+		return 0;
+	if (by_call) /* which answers the same where it is not known and where the memory may not be written */
+		(void)sys_call3(SYS_madvise, span->start, span->length, MADV_POPULATE_WRITE);
+	else
+		touch(span->start, span->length);
+	return 0;
+}
+
+/* By a call, if there is one, and no filter that may kill for it. */
+static bool owns_by_call(void *page)
+{
+	return region_is_unfiltered() && sys_call3(SYS_madvise, page, 0, MADV_POPULATE_WRITE) != -EINVAL;
+}
+
+void heap_own(const void *address, size_t length)
+{
+	char *at = around(address, &length), *end = at + length;
+
+	if (!span_touches(at, length))
+		return;
+	for (size_t size; at < end; at += size) {
+		size = (size_t)(end - at) < OWN_SLICE ? (size_t)(end - at) : OWN_SLICE;
+		(void)span_walk(at, size, true, own_span, owns_by_call(at));
+	}
+}
+
+/* ---- Copies ---- */
+
+struct copies {
+	char *start;
+	size_t size;
+	struct iovec *pieces;
+	size_t count;
+};
+
+/* How many pages of the pipe's a piece fills. */
+static size_t pages_of(const struct iovec *piece)
+{
+	size_t length = piece->iov_len;
+
+	(void)around(piece->iov_base, &length);
+	return length / HEAP_PAGE;
+}
+
+/* What fits into an empty pipe of so many pages, at most: a piece that does not is cut. */
+static size_t take_pieces(struct iovec *taken, const struct iovec *pieces, size_t count, size_t pages, size_t *used)
+{
+	size_t taken_count = 0;
+
+	for (size_t i = 0; i < count && *used < pages; i++) {
+		struct iovec piece = pieces[i];
+		size_t most = (pages - *used) * HEAP_PAGE - (uintptr_t)piece.iov_base % HEAP_PAGE;
+		if (piece.iov_len == 0)
+			continue;
+		if (piece.iov_len > most)
+			piece.iov_len = most;
+		*used += pages_of(&piece);
+		taken[taken_count++] = piece;
+	}
+	return taken_count;
+}
+
+/* False: there is no memory for it. What cannot be read is the kernel's to answer. */
+static bool copy_pieces(struct copies *copies, const struct iovec *pieces, size_t count, size_t pages)
+{
+	size_t list = span_round_up(count * sizeof *pieces), used = 0;
+	char *to;
+	long start;
+
+	copies->size = list + pages * HEAP_PAGE;
+	start = raw_mmap(span_apart(copies->size), copies->size, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (start < 0 && start > -4096)
+		return false;
+	copies->start = (char *)start;
+	copies->pieces = (struct iovec *)start;
+	copies->count = take_pieces(copies->pieces, pieces, count, pages, &used);
+	to = copies->start + list;
+	for (size_t i = 0; i < copies->count; i++) {
+		struct iovec *piece = &copies->pieces[i];
+		char *at = to + (uintptr_t)piece->iov_base % HEAP_PAGE;
+		to += pages_of(piece) * HEAP_PAGE;
+		if (!is_lent_by_a_region(piece->iov_base, piece->iov_len) ||
+		    !sys_is_readable(piece->iov_base, piece->iov_len))
+			continue;
+		memcpy(at, piece->iov_base, piece->iov_len);
+		piece->iov_base = at;
+	}
+	return true;
+}
+
+static bool is_lent(const struct iovec *pieces, size_t count)
+{
+	bool found = false;
+
+	if (atomic_load_explicit(&heap_home_count, memory_order_acquire) == 0 || count == 0 || count > PIECES_MOST ||
+	    !sys_is_readable(pieces, count * sizeof *pieces))
+		return false;
+	for (size_t i = 0; i < count; i++) {
+		if (pieces[i].iov_len > SSIZE_MAX) /* all are refused for one that is not sound */
+			return false;
+		found = found || is_lent_by_a_region(pieces[i].iov_base, pieces[i].iov_len);
+	}
+	return found;
+}
+
+static long pages_of_pipe(int pipe)
+{
+	long flags = sys_call2(SYS_fcntl, pipe, F_GETFL);
+
+	if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY) /* to whose reader memory is written, by copying */
+		return 0;
+	return sys_call2(SYS_fcntl, pipe, F_GETPIPE_SZ) / (long)HEAP_PAGE;
+}
+
+static void own_pieces(const struct iovec *pieces, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		heap_own(pieces[i].iov_base, pieces[i].iov_len);
+}
+
+struct heap_lending heap_begin_lending(int pipe, const struct iovec *pieces, size_t count)
+{
+	struct heap_lending lending = { pieces, count, NULL, 0 };
+	struct copies copies;
+	int saved = errno;
+	long pages;
+
+	if (!is_lent(pieces, count))
+		return lending;
+	if (region_is_unfiltered() || heap_is_owner()) { /* a heap is awake behind a filter that permits this */
+		pages = pages_of_pipe(pipe);
+		if (pages > 0 && copy_pieces(&copies, pieces, count, (size_t)pages))
+			lending = (struct heap_lending){ copies.pieces, copies.count, copies.start, copies.size };
+		else if (pages > 0)
+			own_pieces(pieces, count);
+	} else {
+		own_pieces(pieces, count);
+	}
+	errno = saved;
+	return lending;
+}
+
+void heap_end_lending(const struct heap_lending *lending)
+{
+	if (lending->copies != NULL)
+		(void)sys_call2(SYS_munmap, lending->copies, lending->size);
+}
