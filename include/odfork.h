@@ -173,7 +173,7 @@ typedef enum odf_reason {
 	ODF_REASON_HEAP_LOCKED,         /* the program locks its memory (mlockall) */
 	ODF_REASON_HEAP_SANDBOX,        /* a seccomp sandbox, which may punish what the heap takes */
 	ODF_REASON_HEAP_LIMIT,          /* a limit of address space, data or file size, against which a region counts
-	                                   otherwise */
+	                                   otherwise, or of processor time */
 	ODF_REASON_HEAP_PINS,           /* memory may be pinned: the program has a file open for direct input, or a ring
 	                                   of io_uring */
 	ODF_REASON_HEAP_KERNEL,         /* forks are on demand by the kernel, which keeps data or was asked for by

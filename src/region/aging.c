@@ -59,7 +59,7 @@ void keeper_adopt_young(struct odf_region *region)
 	size_t at = 0, end = 0;
 	int error = 0;
 
-	while (error != EAGAIN && atomic_load(&keeper.forks) == 0) {
+	while (error != EAGAIN && atomic_load(&keeper.forks) == 0 && !limits_are_near()) {
 		uint64_t start = region_clock();
 		region_lock_as_keeper();
 		at = region_next_young(region, at, &end);

@@ -222,7 +222,9 @@ static uint64_t give_up(struct odf_region *region, uint64_t now)
 	int error;
 
 	region_lock_as_keeper();
-	reason = region->left_reason != ODF_REASON_NONE ? region->left_reason : ODF_REASON_HEAP_NO_SETTLING;
+	reason = region->left_reason != ODF_REASON_NONE ? region->left_reason
+		 : limits_are_near()                    ? ODF_REASON_HEAP_LIMIT
+							: ODF_REASON_HEAP_NO_SETTLING;
 	error = region_give_up(region, reason);
 	region_unlock_as_keeper();
 	return now + (error == 0 ? 0 : SCHEDULE_RETRY_NS);
@@ -233,6 +235,8 @@ static uint64_t drain(struct odf_region *region)
 {
 	int error;
 
+	if (limits_are_near()) /* it is held twice then */
+		return region->ask_ns = SCHEDULE_NEVER;
 	region_lock_as_keeper();
 	error = region_drain(region, 1);
 	region_unlock_as_keeper();
@@ -265,7 +269,8 @@ static void find_facts(struct odf_region *region, struct schedule_facts *facts)
 		return;
 	region_lock_as_keeper();
 	facts->lost = region->doubt || region->left_reason != ODF_REASON_NONE ||
-		      region->failures > SCHEDULE_FAILURES_MOST || (keeper_settler.pagemap < 0 && region->visible);
+		      region->failures > SCHEDULE_FAILURES_MOST || (keeper_settler.pagemap < 0 && region->visible) ||
+		      limits_are_near();
 	facts->settled = region->live_length == region->length;
 	facts->aside_lost = region->aside_lost;
 	facts->vacant = region->vacant;

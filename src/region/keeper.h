@@ -137,6 +137,11 @@ bool program_leaves_a_processor(void); /* of those that it may use: nobody runs 
 void keeper_look_at_young(struct odf_region *region, struct schedule_facts *facts);
 void keeper_adopt_young(struct odf_region *region); /* until there is none, or the process forks */
 
+/* keeper_limits.c */
+void limits_take(void); /* once it is a process of its own */
+/* It has used so much of its processor time that no more work is begun: what it keeps is to be given up. */
+bool limits_are_near(void);
+
 /* confine.c */
 extern unsigned confine_processors; /* on how many it may run */
 /* Priority, policy, processors, memory policy and timers are the keeper's own, whoever it was that started it. EBUSY:

@@ -225,6 +225,8 @@ static int settle_quietly(struct region_allowance *allowed)
 	uint64_t pages = 0, start = region_cpu_clock(), time_ns;
 	int error = 0;
 
+	if (limits_are_near())
+		return E2BIG;
 	quiet.userfault = -1;
 	for (struct odf_region *region = region_list; region != NULL && pages <= allowed->all_pages;
 	     region = region->next)
@@ -254,7 +256,8 @@ static int drain_all(void)
 	for (struct odf_region *region = region_list; region != NULL; region = region->next)
 		if (!region->left)
 			error = EBUSY;
-	for (struct odf_region *region = region_list; region != NULL && error == 0; region = region->next)
+	for (struct odf_region *region = region_list; region != NULL && error == 0 && !limits_are_near();
+	     region = region->next)
 		(void)region_drain(region, SIZE_MAX); /* a descendant may be in the way */
 	region_unlock_as_keeper();
 	return error;
@@ -272,7 +275,7 @@ static void settle_now(struct odf_region *region)
 {
 	int error = region_settle(region, &keeper_settler);
 
-	keeper_answer(error);
+	keeper_answer(error == ETIME ? ENOTSUP : error); /* it is about to be given up */
 	if (error == EBUSY)
 		region_drop_older(region, &keeper_settler, program_faults());
 }

@@ -125,31 +125,6 @@ static int leave_descriptors(int kept)
 	return 0;
 }
 
-static void raise_limit(int which)
-{
-	struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
-
-	if (sys_call4(SYS_prlimit64, 0, which, &limit, NULL) == 0 ||
-	    sys_call4(SYS_prlimit64, 0, which, NULL, &limit) < 0)
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	(void)sys_call4(SYS_prlimit64, 0, which, &limit, NULL);
-}
-
-/* A limit of the program is about its own doing; and where it has the right to lock memory beyond one, what is mapped
- * for it is locked too (mlockall), by who will not have that right. No core is written of memory that is the
- * program's. */
-static void take_limits(void)
-{
-	struct rlimit none = { 0, 0 };
-
-	raise_limit(RLIMIT_FSIZE);
-	raise_limit(RLIMIT_DATA);
-	raise_limit(RLIMIT_NOFILE);
-	raise_limit(RLIMIT_MEMLOCK);
-	(void)sys_call4(SYS_prlimit64, 0, RLIMIT_CORE, &none, NULL);
-}
-
 /* Where the heap's first region keeps what it knows of itself; for one of the program's own, anywhere. */
 static void *apart(unsigned number)
 {
@@ -205,7 +180,7 @@ static int prepare(void)
 	(void)sys_call2(SYS_setpgid, 0, 0);
 	(void)sys_call2(SYS_prctl, PR_SET_NAME, KEEPER_NAME); /* for people */
 	error = confine_schedule(program);
-	take_limits();
+	limits_take();
 	if (error == 0)
 		error = open_files(device);
 	if (error == 0 && first_region != NULL)

@@ -115,7 +115,7 @@ static int look(struct odf_region *region, const struct region_settler *settler,
 		}
 		region_unlock_as_keeper();
 		pause_between(settler);
-		if (error == 0 && keeper_has_order())
+		if (error == 0 && (keeper_has_order() || limits_are_near()))
 			error = EAGAIN;
 	}
 	if (error != 0)
@@ -172,7 +172,7 @@ static int drop(struct odf_region *region, const struct region_settler *settler)
 		region_unlock_as_keeper();
 		pause_between(settler); /* which answers what is quickly answered */
 		page = next_own(region, page, limit);
-		if (error == 0 && page < limit && keeper_has_order())
+		if (error == 0 && page < limit && (keeper_has_order() || limits_are_near()))
 			error = EINTR;
 	}
 	return error;

@@ -74,7 +74,7 @@ int region_thin(struct odf_region *region, const struct region_settler *settler)
 		size_t limit = at + THIN_SLICE < region->capacity ? at + THIN_SLICE : region->capacity;
 		const struct region_extent *extent;
 		/* A fork that is about to come may want to settle. */
-		if (keeper_has_order()) {
+		if (keeper_has_order() || limits_are_near()) {
 			error = EAGAIN;
 			break;
 		}

@@ -124,7 +124,7 @@ static const struct {
 				      "a seccomp sandbox that the heap cannot live in, or is not known to" },
 	[ODF_REASON_HEAP_LIMIT] = { "heap_limit",
 				    "a limit of address space, data or file size, "
-				    "against which a region counts otherwise" },
+				    "against which a region counts otherwise, or of processor time" },
 	[ODF_REASON_HEAP_PINS] = { "heap_pins",
 				   "memory may be pinned: a file is open for direct input, or a ring of io_uring" },
 	[ODF_REASON_HEAP_FILE_SYSTEM] = { "heap_file_system",
