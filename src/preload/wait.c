@@ -21,7 +21,7 @@
 
 static bool may_find_keeper(long options)
 {
-	return (options & (__WALL | __WCLONE)) && region_keeper_process() != 0;
+	return (options & (__WALL | __WCLONE)) && region_keeper_process() != 0 && region_keeper_is_ours();
 }
 
 /* Of a wait for any child. False: there is no child to wait for. */

@@ -328,7 +328,7 @@ void (*region_on_giving_way)(void);
  * knows that it has a process more. */
 bool region_give_way(void)
 {
-	if (!region_keeper_runs())
+	if (!region_keeper_is_ours())
 		return false;
 	if (region_on_giving_way != NULL)
 		region_on_giving_way();
@@ -341,9 +341,9 @@ bool region_give_way(void)
 /* One load, as a rule. */
 static void end_idle_keeper(void)
 {
-	/* It is no child of a stand-in's. */
+	/* It is no child of a stand-in's, nor of another process that runs on this memory. */
 	if (atomic_load_explicit(&stand_ins, memory_order_relaxed) == 0 && region_keeper_is_idle() &&
-	    region_order_now(REGION_DRAIN, NULL) == 0)
+	    region_keeper_is_ours() && region_order_now(REGION_DRAIN, NULL) == 0)
 		(void)region_keeper_stop_now();
 }
 

@@ -60,6 +60,16 @@ struct keeper_shared {
 };
 extern struct keeper_shared keeper;
 
+/* What the program knows of the process, for its end (keeper_start.c, keeper_stop.c). */
+extern struct keeper_process {
+	int program, id; /* who has made it */
+	bool goes_by_itself; /* the kernel takes it away at its end, whoever is its parent by then */
+	char *block; /* where it runs */
+	size_t block_size;
+} keeper_process;
+/* Of one that ends by itself, and soon: waits for that and takes it away. */
+void keeper_reap(void);
+
 /* The children that were made last, 0: none. It asks whether they have ended. */
 #define KEEPER_CHILDREN 16
 extern atomic_int keeper_children[KEEPER_CHILDREN];
@@ -104,6 +114,7 @@ bool keeper_thins_here(const struct odf_region *region);
 /* keeper_orders.c, by the program: orders are given by who has their lock. */
 void keeper_lock_orders(void);
 bool keeper_try_lock_orders(void);
+bool keeper_lock_free_orders(void); /* if nobody has it, whoever that is */
 void keeper_unlock_orders(void);
 void keeper_expect_answer(enum region_order order, struct odf_region *region);
 int keeper_wait_for_answer(void);

@@ -40,7 +40,8 @@ static int wait_for(struct freeze *freeze)
 		struct timespec moment = { 0, 100000000 }; /* its end wakes nobody here */
 		int state = atomic_load(&freeze->state), error = ESRCH;
 		if (state != DONE && atomic_load(&keeper.id) != 0) {
-			(void)sys_call4(SYS_futex, &freeze->state, FUTEX_WAIT_PRIVATE, state, &moment);
+			if (sys_call4(SYS_futex, &freeze->state, FUTEX_WAIT_PRIVATE, state, &moment) == -ETIMEDOUT)
+				region_keeper_rouse();
 			continue;
 		}
 		if (state == DONE)

@@ -31,7 +31,8 @@ int keeper_wait_for_answer(void)
 	while (atomic_load(&slot.state) == SLOT_ORDER && atomic_load(&keeper.id) != 0) {
 		/* Its end wakes nobody here. */
 		struct timespec moment = { 0, 100000000 };
-		(void)sys_call4(SYS_futex, &slot.state, FUTEX_WAIT_PRIVATE, SLOT_ORDER, &moment);
+		if (sys_call4(SYS_futex, &slot.state, FUTEX_WAIT_PRIVATE, SLOT_ORDER, &moment) == -ETIMEDOUT)
+			region_keeper_rouse();
 	}
 	/* A child that a signal handler made goes on here, without a keeper. */
 	return atomic_exchange(&slot.state, SLOT_EMPTY) == SLOT_DONE ? slot.error : ESRCH;
@@ -65,6 +66,11 @@ void keeper_lock_orders(void)
 bool keeper_try_lock_orders(void)
 {
 	return process_lock_try(&slot.lock);
+}
+
+bool keeper_lock_free_orders(void)
+{
+	return process_lock_try_free(&slot.lock);
 }
 
 void keeper_unlock_orders(void)

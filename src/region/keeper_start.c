@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The keeper's start and end. Starting it is async-signal-safe and allocates nothing: the heap may wake within
- * malloc, or in a signal handler.
+ * The keeper's start. It is async-signal-safe and allocates nothing: the heap may wake within malloc, or in a signal
+ * handler. Its end: keeper_stop.c.
  */
 #include <errno.h>
 #include <linux/close_range.h>
@@ -37,15 +37,9 @@
 #define LOCAL_SIZE ((size_t)65536)
 #define BLOCK_SIZE (GUARD_SIZE + STACK_SIZE + 2 * LOCAL_SIZE)
 
-/* Of 50 us or more. Should another process have its number by then, that is not waited for longer. */
-#define LOOKS_FOR_ABSENCE 2000u
-
-static char *block;
+struct keeper_process keeper_process;
 static struct odf_region *first_region; /* made by the keeper before it confines itself */
-static int program, own_id;
 static bool may_execute;
-/* The kernel takes the keeper away at its end, whoever is its parent by then. */
-static bool goes_by_itself;
 
 void region_let_keeper_execute(bool may)
 {
@@ -59,7 +53,7 @@ void region_let_keeper_execute(bool may)
 static void parent_ended(int signal)
 {
 	(void)signal;
-	if (sys_call0(SYS_getppid) != program)
+	if (sys_call0(SYS_getppid) != keeper_process.program)
 		keeper_end();
 }
 
@@ -153,7 +147,7 @@ static int open_files(int device)
 	region_learn_refusal();
 	region_files_make();
 	error = region_maps_keep();
-	program_meet(program);
+	program_meet(keeper_process.program);
 	keeper_settler.pagemap = region_pagemap_open();
 	/* One without the other could never settle, and would not say so: another keeper may have more luck. */
 	if (error != 0 && keeper_settler.pagemap >= 0)
@@ -175,11 +169,11 @@ static int prepare(void)
 	if (error != 0)
 		return error;
 	take_signals();
-	if (sys_call0(SYS_getppid) != program)
+	if (sys_call0(SYS_getppid) != keeper_process.program)
 		return ESRCH;
 	(void)sys_call2(SYS_setpgid, 0, 0);
 	(void)sys_call2(SYS_prctl, PR_SET_NAME, KEEPER_NAME); /* for people */
-	error = confine_schedule(program);
+	error = confine_schedule(keeper_process.program);
 	limits_take();
 	if (error == 0)
 		error = open_files(device);
@@ -238,11 +232,11 @@ static void watch_main_thread(void)
 
 	if (sys_call2(SYS_prctl, PR_GET_TID_ADDRESS, &word) != 0 || word == 0)
 		return;
-	if (sys_call0(SYS_gettid) != program)
+	if (sys_call0(SYS_gettid) != keeper_process.program)
 		word += (uintptr_t)main_thread - (uintptr_t)pthread_self();
 	if (word % sizeof(atomic_int) == 0 && sys_is_readable((const void *)word, sizeof(atomic_int)) &&
-	    atomic_load((atomic_int *)word) == program)
-		keeper_watch((atomic_int *)word, program);
+	    atomic_load((atomic_int *)word) == keeper_process.program)
+		keeper_watch((atomic_int *)word, keeper_process.program);
 }
 
 /* A call that a filter punishes kills. For the heap all calls were rehearsed (trial.c), also this one. */
@@ -260,12 +254,12 @@ static long clone_keeper(struct clone_request *request)
 	uint64_t plain = request->flags;
 	long id;
 
-	goes_by_itself = false;
+	keeper_process.goes_by_itself = false;
 	if (refused || !is_harmless())
 		return clone_child(request);
 	request->flags = plain | CLONE_AUTOREAP;
 	id = clone3_child(request);
-	goes_by_itself = id >= 0;
+	keeper_process.goes_by_itself = id >= 0;
 	if (id >= 0 || id == -EAGAIN || id == -ENOMEM)
 		return id; /* a limit is the same for every way */
 	refused = true;
@@ -281,10 +275,10 @@ static int make_process(void)
 		.function = keep,
 		.alive = (int *)(uintptr_t)&keeper.id,
 	};
+	char *block = region_map_own(apart(0), BLOCK_SIZE);
 	void **local;
 	long id;
 
-	block = region_map_own(apart(0), BLOCK_SIZE);
 	if (block == NULL)
 		return ENOMEM;
 	local = (void **)(void *)(block + GUARD_SIZE + STACK_SIZE + LOCAL_SIZE);
@@ -299,37 +293,10 @@ static int make_process(void)
 	id = clone_keeper(&request);
 	if (id < 0)
 		(void)region_unmap(block, BLOCK_SIZE);
-	own_id = (int)id;
+	keeper_process.id = (int)id;
+	keeper_process.block = block;
+	keeper_process.block_size = BLOCK_SIZE;
 	return id < 0 ? (int)-id : 0;
-}
-
-/* Who goes by itself is no child any more a moment before it does not count. */
-static void see_it_go(void)
-{
-	struct timespec moment = { 0, 50000 };
-
-	for (unsigned looks = 0; looks < LOOKS_FOR_ABSENCE; looks++) {
-		if (sys_call3(SYS_tgkill, own_id, own_id, 0) == -ESRCH)
-			return;
-		(void)sys_call2(SYS_nanosleep, &moment, NULL);
-	}
-}
-
-/* Waits for its end and takes it away. The number of one that had gone before it was told to may be that of another
- * child by now. */
-static void reap(bool had_gone)
-{
-	long waited = had_gone ? own_id : -EINTR;
-
-	while (waited == -EINTR)
-		waited = sys_call4(SYS_wait4, own_id, NULL, goes_by_itself ? __WALL : __WCLONE, NULL);
-	if (goes_by_itself && waited < 0)
-		see_it_go();
-	(void)region_unmap(block, BLOCK_SIZE);
-	if (keeper_settler.desk != NULL)
-		(void)region_unmap(keeper_settler.desk, KEEPER_DESK_SIZE);
-	keeper_settler.desk = NULL;
-	region_keeper_forget();
 }
 
 /* What an executed program leaves of its keeper is a zombie of this one's, for which nobody waits. The name tells it
@@ -367,7 +334,7 @@ static int start(struct odf_region *region)
 {
 	int error;
 
-	program = (int)sys_call0(SYS_getpid);
+	keeper_process.program = (int)sys_call0(SYS_getpid);
 	region_keeper_forget();
 	region_resume_freezes();
 	region_doubt_all(); /* a keeper that there was is gone, and with it their files */
@@ -382,7 +349,7 @@ static int start(struct odf_region *region)
 	}
 	error = keeper_wait_for_answer();
 	if (error != 0) {
-		reap(false);
+		keeper_reap();
 		return error;
 	}
 	atomic_store(&keeper.running, true);
@@ -408,49 +375,3 @@ int region_keeper_start(struct odf_region *region)
 	return error;
 }
 
-/* In a child there is nobody to stop, and the id is another's. */
-static void stop(void)
-{
-	uint64_t all = ~0ull, mask;
-
-	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask);
-	if (region_keeper_runs()) {
-		bool had_gone = goes_by_itself && region_keeper_died();
-		atomic_store(&keeper.leaves, true);
-		region_keeper_call();
-		reap(had_gone);
-	}
-	(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
-}
-
-void region_keeper_stop(void)
-{
-	keeper_lock_orders();
-	stop();
-	keeper_unlock_orders();
-}
-
-/* The process ends: the keeper before it, so that who adopts orphans has none of ours to wait for. Not where the
- * process is a child that nobody has met yet, or one that runs on its parent's memory (vfork). */
-void region_process_ends(void)
-{
-	int saved = errno;
-
-	if (region_keeper_runs() && sys_call0(SYS_getpid) == program)
-		(void)region_keeper_stop_now(); /* else it finds out by itself */
-	errno = saved;
-}
-
-__attribute__((destructor(101))) static void end_before_the_program(void)
-{
-	region_process_ends();
-}
-
-bool region_keeper_stop_now(void)
-{
-	if (!keeper_try_lock_orders())
-		return false;
-	stop();
-	keeper_unlock_orders();
-	return true;
-}

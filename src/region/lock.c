@@ -36,8 +36,11 @@ static void take(void)
 		return;
 	while (atomic_exchange_explicit(&word, 2, memory_order_acquire) != 0) { /* however the wait ends: look again */
 		struct timespec moment = { 0, 500000000 };
-		if (sys_call4(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 2, &moment) == -ETIMEDOUT)
-			die_if_torn();
+		if (sys_call4(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 2, &moment) != -ETIMEDOUT)
+			continue;
+		die_if_torn();
+		if (atomic_load(&is_keepers)) /* and this is not the keeper */
+			region_keeper_rouse();
 	}
 }
 

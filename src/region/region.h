@@ -52,6 +52,8 @@ void region_process_ends(void);
 void region_ends_say(bool (*may_be_read)(void));
 /* The keeper's process, which is a child of this one; 0: there is none. One load. */
 int region_keeper_process(void);
+/* There is one, and this is the process that has made it: not a child that runs on that one's memory. */
+bool region_keeper_is_ours(void);
 /* The program has made a child whose end sends another signal than SIGCHLD, or none. */
 void region_note_odd_child(void);
 bool region_has_odd_children(void);

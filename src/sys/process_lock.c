@@ -11,6 +11,14 @@ static bool is_thread_of_ours(int id)
 	return sys_call3(SYS_tgkill, sys_call0(SYS_getpid), id, 0) != -ESRCH;
 }
 
+bool process_lock_try_free(struct process_lock *lock)
+{
+	int self = (int)sys_call0(SYS_gettid), holder = 0;
+
+	return atomic_compare_exchange_strong_explicit(&lock->holder, &holder, self, memory_order_acquire,
+						       memory_order_relaxed);
+}
+
 bool process_lock_try(struct process_lock *lock)
 {
 	int self = (int)sys_call0(SYS_gettid), holder = 0;

@@ -15,6 +15,8 @@ struct process_lock {
 
 /* Takes the lock if no thread of this process has it. Never waits; async-signal-safe. */
 bool process_lock_try(struct process_lock *lock);
+/* The same if nobody has it, a leftover neither. */
+bool process_lock_try_free(struct process_lock *lock);
 
 /* Waits for it. Not for signal handlers. Leaves errno alone. */
 void process_lock_wait(struct process_lock *lock);

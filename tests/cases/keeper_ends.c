@@ -5,7 +5,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -166,6 +168,84 @@ static bool is_zombie(pid_t pid)
 	return end != NULL && end[1] == ' ' && end[2] == 'Z';
 }
 
+static void must_be_stopped(pid_t keeper)
+{
+	char path[64], text[256] = "";
+	const char *end = NULL;
+
+	must(kill(keeper, SIGSTOP) == 0);
+	snprintf(path, sizeof path, "/proc/%d/stat", keeper);
+	for (double until = now() + 20; end == NULL || end[2] != 'T'; wait_ms(1)) {
+		FILE *file = fopen(path, "re");
+		must(now() < until && file != NULL && fgets(text, sizeof text, file) != NULL);
+		fclose(file);
+		end = strrchr(text, ')');
+		must(end != NULL);
+	}
+}
+
+static void end_in_handler(int signal)
+{
+	_exit(signal == SIGTERM ? 0 : 1);
+}
+
+/* Who stops all that has the program's name, and continues what he knows by its number, leaves the keeper stopped. */
+static void ends_with_a_stopped_keeper(void)
+{
+	for (int how = 0; how < 3; how++) {
+		int from[2], status = -1;
+		pid_t pid, keeper;
+		must(pipe2(from, O_CLOEXEC) == 0);
+		pid = fork();
+		must(pid >= 0);
+		if (pid == 0) {
+			must(signal(SIGTERM, end_in_handler) != SIG_ERR && odf_heap_enable(0) == 0);
+			grow();
+			fork_and_write(2);
+			keeper = keeper_of(getpid());
+			must(keeper > 0 && write(from[1], &keeper, sizeof keeper) == sizeof keeper);
+			must_be_stopped(keeper);
+			if (how == 0)
+				exit(0);
+			if (how == 1)
+				_exit(0);
+			must(raise(SIGTERM) == 0);
+		}
+		must(read(from[0], &keeper, sizeof keeper) == sizeof keeper);
+		for (double end = now() + 20; waitpid(pid, &status, WNOHANG) != pid; wait_ms(1))
+			if (now() > end) { /* it would wait for ever */
+				kill(keeper, SIGKILL);
+				must(false);
+			}
+		must(status == 0);
+		must_lose_its_memory(keeper);
+		close(from[0]);
+		close(from[1]);
+	}
+}
+
+/* It may be stopped amid a step, with the lock: in some of so many rounds it is. What it works on is not touched. */
+static void forks_beside_a_stopped_keeper(void)
+{
+	pid_t keeper, pid;
+
+	grow();
+	keeper = keeper_of(getpid());
+	for (int round = 0; round < 60; round++) {
+		fork_and_write((char)(round + 2));
+		wait_ms((unsigned)round % 4);
+		must_be_stopped(keeper);
+		pid = fork();
+		must(pid >= 0);
+		if (pid == 0)
+			_exit(0);
+		must(status_of(pid) == 0);
+		kill(keeper, SIGCONT);
+		for (size_t at = 0; at < SIZE; at += 512)
+			must(memory[at] == (char)(round + 2));
+	}
+}
+
 /* A program that executes itself again and again: what is left of the last one's keeper goes when the next one starts
  * its own. */
 static void executes_itself(void)
@@ -253,6 +333,44 @@ static void goes_on_without_the_main_thread(void)
 	pthread_exit(NULL);
 }
 
+/* The first process of a container, as whose child by vfork the first one of a further namespace fails to execute. */
+static void first_process(void)
+{
+	int own;
+	pid_t keeper, pid;
+
+	must(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 && mount("proc", "/proc", "proc", 0, NULL) == 0);
+	own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+	must(own >= 0 && odf_heap_enable(0) == 0);
+	grow();
+	fork_and_write(2);
+	keeper = keeper_of(getpid());
+	must(keeper > 0 && unshare(CLONE_NEWPID) == 0);
+	pid = vfork();
+	if (pid == 0)
+		_exit(getpid() == 1 ? 7 : 8);
+	must(pid > 0 && WEXITSTATUS(status_of(pid)) == 7);
+	must(setns(own, CLONE_NEWPID) == 0); /* where that was the first process there will be no further one */
+	must(keeper_of(getpid()) == keeper && has_memory(keeper));
+	fork_and_write(3);
+	must_become_live();
+	must(keeper_of(getpid()) == keeper);
+	_exit(0);
+}
+
+static void is_its_parents_to_end(void)
+{
+	pid_t pid;
+
+	if (geteuid() != 0 || unshare(CLONE_NEWPID | CLONE_NEWNS) != 0)
+		cannot_be_done_here("takes the right to make namespaces");
+	pid = fork();
+	must(pid >= 0);
+	if (pid == 0)
+		first_process();
+	must(status_of(pid) == 0);
+}
+
 /* Whichever of the two the kernel chooses where the group has no memory left: both end, and the group is empty. */
 static void out_of_memory(void)
 {
@@ -311,6 +429,9 @@ static const struct keeper_case cases[] = {
 	CASE(ends_with_the_last_thread, "on"),
 	CASE(outlives_the_thread_that_made_it, "on"),
 	CASE(goes_on_without_the_main_thread, "on"),
+	CASE(ends_with_a_stopped_keeper, "auto"),
+	CASE(forks_beside_a_stopped_keeper, "on"),
+	CASE(is_its_parents_to_end, "auto"),
 	CASE(executes_itself, "auto"),
 	CASE(out_of_memory, "auto"),
 };
