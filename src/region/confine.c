@@ -79,7 +79,7 @@ int confine_schedule(int program)
 	struct sched_param normal = { 0 };
 	unsigned long processors[128];
 	long size = sys_call3(SYS_sched_getaffinity, program, sizeof processors, processors);
-	long policy = sys_call1(SYS_sched_getscheduler, program),
+	long policy = sys_call1(SYS_sched_getscheduler, program) & ~(long)SCHED_RESET_ON_FORK,
 	     nice = sys_call2(SYS_getpriority, PRIO_PROCESS, program);
 
 	if (size > 0) {

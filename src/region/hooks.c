@@ -157,7 +157,8 @@ static int freeze_or_give_up(unsigned tries)
  * back. */
 static bool may_stall_others(void)
 {
-	return region_keeper_runs() && sys_call1(SYS_sched_getscheduler, 0) == SCHED_IDLE;
+	return region_keeper_runs() &&
+	       (sys_call1(SYS_sched_getscheduler, 0) & ~(long)SCHED_RESET_ON_FORK) == SCHED_IDLE;
 }
 
 /* Freezes, and sees to it that nothing becomes LIVE before the fork is over. The lock is not held meanwhile: a fork

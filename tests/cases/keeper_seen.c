@@ -213,12 +213,14 @@ static bool forbid_moves(void)
 	       real_call(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, (long)&filter, 0, 0, 0) == 0;
 }
 
+static int idle_policy = SCHED_IDLE;
+
 static void *fork_idly(void *region)
 {
 	struct sched_param none = { 0 };
 	char *base = odf_region_base(region);
 
-	if (sched_setscheduler(0, SCHED_IDLE, &none) != 0 || !forbid_moves())
+	if (sched_setscheduler(0, idle_policy, &none) != 0 || !forbid_moves())
 		cannot_be_done_here("no idle thread, or no filter");
 	for (char i = 1; i < 10; i++) {
 		pid_t pid;
@@ -247,6 +249,13 @@ static void idle_forker(void)
 	must(region != NULL && pthread_create(&thread, NULL, fork_idly, region) == 0 &&
 	     pthread_join(thread, NULL) == 0);
 	must(odf_region_info_get(region, &info) == 0 && info.freezes > 0);
+}
+
+/* As systemd makes one with CPUSchedulingResetOnFork=yes: the kernel names the policy with that flag. */
+static void idle_forker_that_resets(void)
+{
+	idle_policy = SCHED_IDLE | SCHED_RESET_ON_FORK;
+	idle_forker();
 }
 
 /* A user who has no other process; in a user namespace there may be few. */
@@ -450,6 +459,7 @@ static const struct keeper_case cases[] = {
 	CASE(next_child_is_init, "auto"),
 	CASE(forks_amid_malloc, "on"),
 	CASE(idle_forker, "on"),
+	CASE(idle_forker_that_resets, "on"),
 	CASE(room_for_one_by_call, "auto"),
 	CASE(room_for_one_unseen, "auto"),
 	CASE(room_for_system, "auto"),

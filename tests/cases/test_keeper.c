@@ -330,6 +330,29 @@ static void priorities_are_the_programs(void **state)
 	assert_int_equal(status, 0);
 }
 
+/* With the flag that its children get another one. The keeper is a child, and no child of the program's making. */
+static void policy_is_the_programs(void **state)
+{
+	int status;
+	pid_t pid = fork();
+
+	(void)state;
+	if (pid == 0) {
+		struct sched_param none = { 0 };
+		if (sched_setscheduler(0, SCHED_BATCH | SCHED_RESET_ON_FORK, &none) != 0)
+			_exit(77);
+		if (odf_region_create(4096, 0) == NULL)
+			_exit(1);
+		_exit(sched_getscheduler(region_keeper_process()) == SCHED_BATCH ? 0 : 2);
+	}
+	status = wait_for(pid);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+		skip_because("the policy cannot be had");
+		return;
+	}
+	assert_int_equal(status, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -343,6 +366,7 @@ int main(void)
 		cmocka_unit_test(later_regions_are_like_the_first),
 		cmocka_unit_test(turns_are_short),
 		cmocka_unit_test(priorities_are_the_programs),
+		cmocka_unit_test(policy_is_the_programs),
 	};
 
 	if (!regions_are_here())
