@@ -184,7 +184,8 @@ typedef enum odf_reason {
 	                                   page tables (VFIO, GPUs, RDMA...) */
 	ODF_REASON_HEAP_USERFAULT,      /* the program serves page faults itself (userfaultfd) */
 	ODF_REASON_HEAP_PROCESS,        /* the keeper cannot be started (RLIMIT_NPROC, pids.max, a PID namespace), or
-	                                   has ended so that the program could make a process */
+	                                   has ended so that the program could make a process, or a call that takes
+	                                   memory which no other process shares */
 	ODF_REASON_NO_POOL,             /* no pool was given */
 	ODF_REASON_HEAP_MERGED,         /* the kernel is to merge equal pages of the process (PR_SET_MEMORY_MERGE) */
 	ODF_REASON_COUNT

@@ -136,6 +136,11 @@ void limits(void)
 	TRY_NAMED(result, -1, "pidfd_getfd", ((int (*)(int, int, unsigned))named("pidfd_getfd"))(self, self, 0));
 	closes(result);
 	closes(self);
+	TRY(result, -1, syscall, (SYS_unshare, CLONE_FILES));
+	TRY(result, -1, unshare, (CLONE_FILES));
+	arm("setns", FAULTS_LIBRARY);
+	MUST(setns(-1, CLONE_NEWUTS) == -1);
+	disarm();
 	MUST(all_holds());
 }
 

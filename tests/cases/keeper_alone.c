@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the kernel grants only to a process that shares its memory with no other: a program gets it with its heap awake
+ * as it does without, and has all of its memory then.
+ */
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#include "../support/keeper_program.h"
+
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x80
+#endif
+
+/* Of a process that ends with this one. */
+static int other_time(void)
+{
+	char path[64], byte;
+	int ready[2], file;
+	pid_t holder;
+
+	must(pipe2(ready, O_CLOEXEC) == 0);
+	holder = fork();
+	must(holder >= 0);
+	if (holder == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (unshare(CLONE_NEWTIME) != 0)
+			_exit(1);
+		must(write(ready[1], "x", 1) == 1);
+		for (;;)
+			pause();
+	}
+	close(ready[1]);
+	if (read(ready[0], &byte, 1) != 1)
+		cannot_be_done_here("no time namespaces, or no right to make one");
+	snprintf(path, sizeof path, "/proc/%d/ns/time_for_children", holder);
+	file = open(path, O_RDONLY | O_CLOEXEC);
+	must(file >= 0);
+	return file;
+}
+
+static void have_a_heap(void)
+{
+	grow();
+	fork_and_write(2);
+	must(heap_is_awake() && keeper_of(getpid()) > 0);
+}
+
+static void must_have_made_way(void)
+{
+	odf_heap_info info = ODF_HEAP_INFO_INIT;
+
+	must(odf_heap_info_get(&info) == 0 && info.state == ODF_HEAP_OFF && info.reason == ODF_REASON_HEAP_PROCESS);
+	must(keeper_of(getpid()) == 0);
+	for (size_t at = 0; at < SIZE; at += 512)
+		must(memory[at] == 2);
+	fork_and_write(3);
+}
+
+static void joins_a_time_namespace(void)
+{
+	int file = other_time();
+
+	have_a_heap();
+	must(setns(file, CLONE_NEWTIME) == 0);
+	must_have_made_way();
+}
+
+static void joins_one_by_number(void)
+{
+	int file = other_time();
+
+	have_a_heap();
+	must(syscall(SYS_setns, file, CLONE_NEWTIME) == 0);
+	must_have_made_way();
+}
+
+static void has_memory_of_its_own(void)
+{
+	have_a_heap();
+	must(unshare(CLONE_VM) == 0);
+	must_have_made_way();
+}
+
+static void has_its_own_by_number(void)
+{
+	have_a_heap();
+	must(syscall(SYS_unshare, CLONE_VM) == 0);
+	must_have_made_way();
+}
+
+/* The heap stays where the answer is about something else. */
+static void other_answers_change_nothing(void)
+{
+	have_a_heap();
+	must(setns(-1, CLONE_NEWTIME) == -1 && errno == EBADF);
+	must(setns(0, CLONE_NEWTIME) == -1 && errno != EUSERS);
+	must(unshare(-1) == -1 && errno == EINVAL);
+	must(unshare(CLONE_FILES) == 0);
+	must(heap_is_awake());
+}
+
+static const struct keeper_case cases[] = {
+	CASE(joins_a_time_namespace, "on"),
+	CASE(joins_one_by_number, "on"),
+	CASE(has_memory_of_its_own, "on"),
+	CASE(has_its_own_by_number, "on"),
+	CASE(other_answers_change_nothing, "on"),
+};
+
+int main(int argc, char **argv)
+{
+	return run_cases(argc, argv, cases, sizeof cases / sizeof cases[0]);
+}
