@@ -120,30 +120,43 @@ static const char *read_stat(char *text, size_t size)
 	return read_again(program_files.stat, text, size) <= 0 ? NULL : strrchr(text, ')');
 }
 
+/* Of the line, as proc(5) counts them, from 4 on. False: it is not there. */
+enum { FLAGS = 9, MINOR_FAULTS };
+static bool number_at(const char *at, int wanted, uint64_t *number)
+{
+	for (int field = 2; field < wanted && at != NULL; field++) /* the name is the second */
+		at = strchr(at + 1, ' ');
+	if (at == NULL)
+		return false;
+	*number = 0;
+	for (at++; *at >= '0' && *at <= '9'; at++)
+		*number = *number * 10 + (uint64_t)(*at - '0');
+	return true;
+}
+
+/* The kernel's: it writes a core dump of the process, by this thread or by another. */
+#define PF_DUMPCORE     0x200u
+#define PF_POSTCOREDUMP 0x8u
+
 bool program_is_stopped(void)
 {
 	char text[512];
 	const char *at = read_stat(text, sizeof text);
+	uint64_t flags;
 
-	return at != NULL && at[1] == ' ' && (at[2] == 't' || at[2] == 'T');
+	if (at == NULL || at[1] != ' ' || at[2] == 'Z')
+		return false;
+	return at[2] == 't' || at[2] == 'T' ||
+	       (number_at(at, FLAGS, &flags) && (flags & (PF_DUMPCORE | PF_POSTCOREDUMP)));
 }
 
 uint64_t program_faults(void)
 {
-	enum { MINOR_FAULTS = 10, AFTER_NAME = 2 };
 	char text[512];
-	uint64_t faults = 0;
+	uint64_t faults;
 	const char *at = read_stat(text, sizeof text);
 
-	if (at == NULL)
-		return UINT64_MAX;
-	for (int field = AFTER_NAME; field < MINOR_FAULTS && at != NULL; field++)
-		at = strchr(at + 1, ' ');
-	if (at == NULL)
-		return UINT64_MAX;
-	for (at++; *at >= '0' && *at <= '9'; at++)
-		faults = faults * 10 + (uint64_t)(*at - '0');
-	return faults;
+	return at != NULL && number_at(at, MINOR_FAULTS, &faults) ? faults : UINT64_MAX;
 }
 
 static bool has_ended(int id)

@@ -5,14 +5,17 @@
  * such a child, whether they have written since or not.
  */
 #include <elf.h>
+#include <linux/capability.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include "../support/preloaded.h"
 
 #define ALL  (24 * MIB)
 #define MARK (ALL / 2 + 123)
 #define PAGE ((size_t)4096)
+#define SETTLING_TRIES 6 /* of which one in ten found a step under way */
 
 static char *memory;
 
@@ -93,11 +96,35 @@ static pid_t wait_for_nothing(void)
 	return pid;
 }
 
+/* Without this right pages are taken out for the time that they are settled (odfork(7)). */
+static void drop_right_to_see_protection(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct has[_LINUX_CAPABILITY_U32S_3] = { { 0 } };
+
+	must(syscall(SYS_capget, &header, has) == 0);
+	has[0].effective &= ~(1u << CAP_SYS_ADMIN);
+	has[0].permitted &= ~(1u << CAP_SYS_ADMIN);
+	must(syscall(SYS_capset, &header, has) == 0);
+}
+
+/* All is to be settled, and can be from this moment on. */
+static void let_it_be_settled(void)
+{
+	pid_t pid = wait_for_nothing();
+
+	memset(memory, 'Z', ALL);
+	strcpy(memory + MARK, "the marker");
+	must(kill(pid, SIGKILL) == 0 && WIFSIGNALED(status_of(pid)));
+}
+
 /* The process that dies, in a child of the one that looks. `words`: which it is, and whether it writes. */
 static void die(char *words[CASE_WORDS])
 {
 	bool writes = words[1] != NULL && strcmp(words[1], "writes") == 0;
 
+	if (strcmp(words[0], "settling") == 0)
+		drop_right_to_see_protection();
 	load();
 	if (strcmp(words[0], "frozen") == 0) {
 		pid_t keeps = wait_for_nothing();
@@ -115,6 +142,8 @@ static void die(char *words[CASE_WORDS])
 	} else {
 		dprintf(3, "%d %p 0", getpid(), (void *)memory);
 	}
+	if (strcmp(words[0], "settling") == 0)
+		let_it_be_settled();
 	if (writes)
 		memory[ALL / 4] = 'Z';
 	abort();
@@ -163,7 +192,7 @@ int main(int argc, char **argv)
 {
 	static const struct preloaded_case cases[] = { { "dies", dies } };
 	static const char *const heaps[] = { NULL, "auto", "on" };
-	static const char *const who[] = { "live", "frozen", "child", "grandchild" };
+	static const char *const who[] = { "live", "frozen", "child", "grandchild", "settling" };
 
 	if (argc > 1)
 		run_case(cases, 1, argc, argv);
@@ -179,10 +208,12 @@ int main(int argc, char **argv)
 		for (int writes = 0; writes < 2; writes++)
 			for (size_t heap = 0; heap < 3; heap++) {
 				const char *words[] = { "core_dumps", "dies", who[i], writes ? "writes" : NULL, NULL };
-				int result;
-				if ((heap == 0 && writes) || (i == 0 && writes))
+				bool settling = strcmp(who[i], "settling") == 0 && heap != 0;
+				int result = 0, tries = settling ? SETTLING_TRIES : 1;
+				if (writes && (heap == 0 || i == 0 || settling))
 					continue;
-				result = execute(heaps[heap], words, NULL, NULL);
+				while (result == 0 && tries-- > 0)
+					result = execute(heaps[heap], words, NULL, NULL);
 				tell_case(result, "%s %s %s", heap_name(heaps[heap]), who[i], writes ? "writes" : "");
 			}
 	return end_of_cases();
