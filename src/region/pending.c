@@ -5,7 +5,8 @@
  * leave it by siglongjmp, and a thread may be cancelled in it. A note of a thread that has ended, or that has since
  * returned past the frame, is void; and so is one whose frame other functions have written over since: the moment
  * that it has there is not there any more. One of which nothing of this is seen is void to nobody: after STUCK_NS the
- * region is given up, which is right at each moment of a fork.
+ * region is given up, which is right at each moment of a fork. Not for the time for which the program was stopped: of
+ * what passes between two looks LOOK_NS count.
  *
  * Begun under the lock. Ended without it, by the thread itself, as a thread that the kernel leaves waiting for a
  * processor is not to have the lock meanwhile: who has the lock drops what is over. Async-signal-safe.
@@ -18,6 +19,7 @@
 
 #define NOTES    256
 #define STUCK_NS 60000000000u
+#define LOOK_NS  5000000000u
 
 static unsigned region_forks_pending; /* those that are over and not dropped count */
 
@@ -172,8 +174,19 @@ void region_pending_forget(void)
 	region_forks_pending = 0;
 }
 
+/* Since the last look. */
+static uint64_t time_that_does_not_count(uint64_t now)
+{
+	static uint64_t last_ns;
+	uint64_t since = now - last_ns;
+
+	last_ns = now;
+	return since > LOOK_NS ? since - LOOK_NS : 0;
+}
+
 bool region_pending_check(void)
 {
+	uint64_t now = region_clock(), lost = time_that_does_not_count(now);
 	bool stuck = false;
 
 	drop_those_that_are_over();
@@ -181,10 +194,11 @@ bool region_pending_check(void)
 		int thread = atomic_load(&note->thread);
 		if (thread <= 0)
 			continue;
+		note->since = now - note->since > lost ? note->since + lost : now;
 		if (sys_call3(SYS_tgkill, note->process, thread, 0) == -ESRCH)
 			drop(note);
 		else
-			stuck = stuck || region_clock() - note->since > STUCK_NS;
+			stuck = stuck || now - note->since > STUCK_NS;
 	}
 	return stuck;
 }
