@@ -95,6 +95,9 @@ struct heap_lending {
 struct heap_lending heap_begin_lending(int pipe, const struct iovec *pieces, size_t count);
 void heap_end_lending(const struct heap_lending *lending);
 void heap_own(const void *address, size_t length);
+/* This memory is to get a policy of its own (mbind), on which nodes it lies: it is taken out, unless there is only
+ * one. */
+void heap_place(const void *address, size_t length, int mode);
 /* None of the memory is to be a region's any more, once this returns, and new memory stays outside. The first reason
  * is the heap's. */
 void heap_leave(odf_reason reason);

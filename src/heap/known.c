@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Locks of memory, and what else the kernel knows of it or tells about it (mapping.c). Async-signal-safe. */
 #include <errno.h>
+#include <linux/mempolicy.h>
 #include <string.h>
 
 #include "span.h"
@@ -115,6 +116,30 @@ void heap_keep(const void *address, size_t length)
 bool heap_is_alone(void)
 {
 	return (region_is_unfiltered() || heap_state() == ODF_HEAP_AWAKE) && region_has_one_thread();
+}
+
+/* From which the program may have memory. A filter may kill for the question; else it is not asked where there are no
+ * nodes at all. */
+static bool has_several_nodes(void)
+{
+	unsigned long nodes[128] = { 0 }; /* as many as a kernel can be built for, and more */
+	int count = 0;
+
+	if (!region_is_unfiltered())
+		return true;
+	if (sys_call5(SYS_get_mempolicy, NULL, nodes, sizeof nodes * 8, NULL, MPOL_F_MEMS_ALLOWED) < 0)
+		return false;
+	for (size_t i = 0; i < sizeof nodes / sizeof *nodes; i++)
+		count += __builtin_popcountl(nodes[i]);
+	return count > 1;
+}
+
+/* What is taken into a region is copied to where the keeper runs, and what is in one has a file's policy, which is that
+ * of whatever comes to lie there later. */
+void heap_place(const void *address, size_t length, int mode)
+{
+	if ((mode & ~MPOL_MODE_FLAGS) != MPOL_DEFAULT && has_several_nodes())
+		heap_keep(address, length);
 }
 
 static long make_span_anonymous(struct span *span, long unused)

@@ -166,6 +166,13 @@ static long do_prctl(long number, const long w[6])
 	return heap_name((void *)w[2], (size_t)w[3], (const char *)w[4]);
 }
 
+/* By which libnuma makes it as well. */
+static bool look_at_mbind(const long w[6])
+{
+	heap_place((const void *)w[0], (size_t)w[1], (int)w[2]);
+	return false;
+}
+
 static bool look_at_ring(const long w[6])
 {
 	(void)w;
@@ -217,6 +224,7 @@ static const struct syscall_entry table[] = {
 	[NUMBER_FUTEX_WAKE] = { syscall_look_at_futex2, NULL },
 	[NUMBER_FUTEX_WAIT] = { syscall_look_at_futex2, NULL },
 	[NUMBER_FUTEX_REQUEUE] = { syscall_look_at_futex_requeue, NULL },
+	[SYS_mbind] = { look_at_mbind, NULL },
 	[SYS_io_uring_register] = { look_at_ring, NULL },
 	[SYS_io_uring_setup] = { NULL, syscall_io_uring_setup },
 #ifdef SYS_open

@@ -72,7 +72,7 @@ static unsigned count_bits(const unsigned long *words, size_t bytes)
 	return count;
 }
 
-int confine_schedule(int program)
+int confine_schedule(int program, bool by_main)
 {
 	/* The program's main thread stands for what its user has decided about the whole of it, the thread that
 	 * started the keeper for itself only. */
@@ -91,7 +91,8 @@ int confine_schedule(int program)
 	(void)sys_call3(SYS_sched_setscheduler, 0, policy, &normal);
 	if (nice > 0)
 		(void)sys_call3(SYS_setpriority, PRIO_PROCESS, 0, NICE_OF_KERNEL - nice);
-	(void)sys_call3(SYS_set_mempolicy, MPOL_DEFAULT, NULL, 0);
+	if (!by_main) /* it has the policy of who made it: of numactl, for one, by whose nodes the memory is to stay */
+		(void)sys_call3(SYS_set_mempolicy, MPOL_DEFAULT, NULL, 0);
 	(void)sys_call2(SYS_prctl, PR_SET_TIMERSLACK, TIMER_SLACK_NS);
 	own = (struct scheduling){ .size = sizeof own, .policy = (uint32_t)sys_call1(SYS_sched_getscheduler, 0) };
 	own.nice = (int32_t)(NICE_OF_KERNEL - sys_call2(SYS_getpriority, PRIO_PROCESS, 0));

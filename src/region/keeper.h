@@ -63,6 +63,7 @@ extern struct keeper_shared keeper;
 /* What the program knows of the process, for its end (keeper_start.c, keeper_stop.c). */
 extern struct keeper_process {
 	int program, id; /* who has made it */
+	bool by_main; /* its main thread */
 	bool goes_by_itself; /* the kernel takes it away at its end, whoever is its parent by then */
 	char *block; /* where it runs */
 	size_t block_size;
@@ -155,9 +156,10 @@ bool limits_are_near(void);
 
 /* confine.c */
 extern unsigned confine_processors; /* on how many it may run */
-/* Priority, policy, processors, memory policy and timers are the keeper's own, whoever it was that started it. EBUSY:
- * it would stall others, and another thread of the program may have more luck. */
-int confine_schedule(int program);
+/* Priority, policy, processors and timers are the keeper's own, whoever it was that started it; the memory policy is
+ * that of the main thread, if it was that. EBUSY: it would stall others, and another thread of the program may have
+ * more luck. */
+int confine_schedule(int program, bool by_main);
 /* For its end, which takes as long as there is memory. Async-signal-safe. */
 void confine_long_turns(void);
 /* For good: no capabilities, no way to get any, no calls but those that it makes. What the kernel does not offer is

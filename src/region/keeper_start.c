@@ -173,7 +173,7 @@ static int prepare(void)
 		return ESRCH;
 	(void)sys_call2(SYS_setpgid, 0, 0);
 	(void)sys_call2(SYS_prctl, PR_SET_NAME, KEEPER_NAME); /* for people */
-	error = confine_schedule(keeper_process.program);
+	error = confine_schedule(keeper_process.program, keeper_process.by_main);
 	limits_take();
 	if (error == 0)
 		error = open_files(device);
@@ -335,6 +335,7 @@ static int start(struct odf_region *region)
 	int error;
 
 	keeper_process.program = (int)sys_call0(SYS_getpid);
+	keeper_process.by_main = sys_call0(SYS_gettid) == keeper_process.program;
 	region_keeper_forget();
 	region_resume_freezes();
 	region_doubt_all(); /* a keeper that there was is gone, and with it their files */

@@ -159,6 +159,14 @@ static unsigned long long status_of_keeper(const char *name, int base)
 	return value;
 }
 
+static char *read_file_of_keeper(const char *name)
+{
+	char path[64];
+
+	keeper_path(path, sizeof path, name);
+	return read_file(path);
+}
+
 static unsigned long long bit_of(int signal)
 {
 	return 1ull << (signal - 1);
@@ -353,6 +361,48 @@ static void policy_is_the_programs(void **state)
 	assert_int_equal(status, 0);
 }
 
+static void *make_region(void *unused)
+{
+	if (odf_region_create(4096, 0) == NULL)
+		_exit(1);
+	return unused;
+}
+
+/* Memory is to be where numactl says, and not where one thread of many has its own. */
+static void memory_policy_is_the_main_threads(void **state)
+{
+	(void)state;
+	for (int by_main = 0; by_main < 2; by_main++) {
+		int status;
+		pid_t pid = fork();
+		if (pid == 0) {
+			unsigned long first = 1;
+			pthread_t thread;
+			char *text;
+			bool interleaves;
+			if (syscall(SYS_set_mempolicy, MPOL_INTERLEAVE, &first, 8 * sizeof first) != 0)
+				_exit(77);
+			if (by_main)
+				(void)make_region(NULL);
+			else if (pthread_create(&thread, NULL, make_region, NULL) != 0 ||
+				 pthread_join(thread, NULL) != 0)
+				_exit(2);
+			text = read_file_of_keeper("numa_maps");
+			if (text == NULL)
+				_exit(77);
+			interleaves = strstr(text, " interleave") != NULL;
+			free(text);
+			_exit(interleaves == (by_main != 0) ? 0 : 3);
+		}
+		status = wait_for(pid);
+		if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+			skip_because("no memory policies, or none that are shown");
+			return;
+		}
+		assert_int_equal(status, 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -367,6 +417,7 @@ int main(void)
 		cmocka_unit_test(turns_are_short),
 		cmocka_unit_test(priorities_are_the_programs),
 		cmocka_unit_test(policy_is_the_programs),
+		cmocka_unit_test(memory_policy_is_the_main_threads),
 	};
 
 	if (!regions_are_here())

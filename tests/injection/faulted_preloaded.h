@@ -6,6 +6,7 @@
 #define TESTS_FAULTED_PRELOADED_H
 
 #include <linux/filter.h>
+#include <linux/mempolicy.h>
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>

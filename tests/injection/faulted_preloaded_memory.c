@@ -138,6 +138,10 @@ void limits(void)
 	closes(self);
 	TRY(result, -1, syscall, (SYS_unshare, CLONE_FILES));
 	TRY(result, -1, unshare, (CLONE_FILES));
+	arm("syscall", FAULTS_LIBRARY); /* not everybody may */
+	(void)syscall(SYS_mbind, piece.iov_base, PAGE, MPOL_PREFERRED, NULL, 0, 0);
+	disarm();
+	(void)syscall(SYS_mbind, piece.iov_base, PAGE, MPOL_DEFAULT, NULL, 0, 0);
 	arm("setns", FAULTS_LIBRARY);
 	MUST(setns(-1, CLONE_NEWUTS) == -1);
 	disarm();
