@@ -31,20 +31,16 @@ all=$([ $# -gt 0 ] || echo yes)
 cat > "$work/known" << 'END'
 src/capability/probe.c .*moved : a raw call's failure is an address from -4095 on
 src/pool/share.c .*(NULL|null) : the same
-src/heap/malloc.c .*(NULL|null) : the same
 src/cli/inspect_cost.c .*values : qsort writes them in order
 src/region/confine.c .*(uninit|padding) : filled by the loop below; a table that is read once
 src/pool/stand_in.c .*(uninit|unused.member) : registers that the assembly takes
 src/pool/serve.c .*made : the child that has freed it does not return
 src/(pool/crew|region/seen).c .*sizeof : of pointers, as it is meant
 src/spawn/communicate.c .*leak : what realloc gave is the caller's
-src/capability/kernel.c .*(uninit|garbage) : written by a process that shares the memory, or read by a raw call
 src/heap/inherited.c .*uninit : region_run_at sets all of it
 src/region/leave.c .*uninit : region_run_at sets all of it
-src/capability/kernel_trial.c .*(uninit|garbage) : read by a raw call
 src/capability/sandbox.c .*(uninit|garbage) : read by a raw call
 src/heap/pinned.c .*(uninit|garbage) : set by a raw call, or the function has said that it was not
-src/(spawn/(watch|launch|engine_vfork)|region/fresh).c .*(uninit|garbage) : read by a raw call
 src/region/(thin|young).c .*(garbage|undefined) : set by the call before, or its result ends it
 src/pool/worker.c .*nonnull : without room there is an error
 END

@@ -16,9 +16,9 @@
 enum { UNUSED, WRITTEN_TO, WANTED, BEING_MADE, DONE };
 
 static struct freeze {
-	atomic_int state;
 	const void *frame; /* and whose */
 	int process, thread, error;
+	atomic_int state;
 } freezes[FREEZES];
 
 /* ---- By who wants one ---- */
