@@ -130,8 +130,7 @@ bool span_exceeds_machine(size_t length);
 /* A mapping that a region in place can adopt one day, whatever its rights are now. */
 static inline bool is_young_kind(int flags)
 {
-	return (flags & ~(MAP_NORESERVE | MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_LOW | MAP_POPULATE)) ==
-	       (MAP_PRIVATE | MAP_ANONYMOUS);
+	return (flags & ~(MAP_NORESERVE | MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_LOW)) == (MAP_PRIVATE | MAP_ANONYMOUS);
 }
 /* What lists say of a place that the kernel has just found free, and given, is history, of system calls past the
  * library: lost. */

@@ -183,13 +183,12 @@ static void overlay(odf_region *region, size_t from, size_t length, int protecti
 
 /* ---- Not under the lock ---- */
 
-/* NOTE_FOUND: it has been in use, so that nothing may be laid over it; nor over what has its pages. */
-enum note { NOTE_MAPPED, NOTE_POPULATED, NOTE_MALLOCED, NOTE_GROWN, NOTE_FOUND };
+/* NOTE_FOUND: it has been in use, so that nothing may be laid over it. */
+enum note { NOTE_MAPPED, NOTE_MALLOCED, NOTE_GROWN, NOTE_FOUND };
 
 static void note_mapped(void *address, size_t length, int protection, bool young, enum note how)
 {
 	bool plain = young && (protection | PROT_EXEC) == HEAP_ALL_RIGHTS;
-	bool fresh = how != NOTE_FOUND && how != NOTE_POPULATED;
 	uint64_t mask;
 
 	if (young && length >= HEAP_SMALLEST_YOUNG)
@@ -209,7 +208,7 @@ static void note_mapped(void *address, size_t length, int protection, bool young
 	span_forget_history(address, length);
 	for_windows(address, length, young ? note : forget, protection);
 	/* Where the heap has left, nothing is asked of the kernel that a filter might not have. */
-	if (plain && fresh && length >= HEAP_SMALLEST && heap_state() == ODF_HEAP_AWAKE &&
+	if (plain && how != NOTE_FOUND && length >= HEAP_SMALLEST && heap_state() == ODF_HEAP_AWAKE &&
 	    is_overlaid(span_round_up(length), how != NOTE_MAPPED)) {
 		region_unlock(&mask);
 		region_reach();
@@ -236,8 +235,7 @@ void heap_take_early_into_windows(void)
 
 void heap_note_mapped(void *address, size_t length, int protection, int flags)
 {
-	note_mapped(address, length, protection, is_young_kind(flags) && (protection & ~SPAN_RIGHTS) == 0,
-		    flags & MAP_POPULATE ? NOTE_POPULATED : NOTE_MAPPED);
+	note_mapped(address, length, protection, is_young_kind(flags) && (protection & ~SPAN_RIGHTS) == 0, NOTE_MAPPED);
 }
 
 void heap_note_given(void *address, size_t length)

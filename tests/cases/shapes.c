@@ -2,7 +2,7 @@
  *
  * Memory of any shape, as allocators and runtimes ask for it: with hints, below 4 GiB, reserved without rights and
  * opened by mprotect or by fixed mappings, grown and moved by mremap, by the data segment, with all rights and code in
- * it, mapped before the library could know, and with its pages there from the start.
+ * it, and mapped before the library could know.
  *
  * Random programs of each shape: every page has a value that it must have in the program and in each child, whatever
  * was asked for in between; a thread counts in memory of the same shape meanwhile, and no count may be lost. And each

@@ -25,7 +25,7 @@
 #define AREAS  6
 #define PAGES  ((size_t)640) /* of an area at most */
 
-enum shape { FREELY, HINTED, LOW, OPENED, FIXED, SEGMENT, EXECUTABLE, RESERVED, PIECES, POPULATED, SHAPES };
+enum shape { FREELY, HINTED, LOW, OPENED, FIXED, SEGMENT, EXECUTABLE, RESERVED, PIECES, SHAPES };
 
 #define REQUIRE(condition) \
 	do { \

@@ -9,7 +9,7 @@
 #endif
 
 const char *const shape_names[SHAPES] = { "freely",  "hinted",     "low",      "opened", "fixed",
-						 "segment", "executable", "reserved", "pieces", "populated" };
+						 "segment", "executable", "reserved", "pieces" };
 
 unsigned long seed;
 const char *doing = "start";
@@ -131,21 +131,6 @@ static void *map_pieces(size_t size)
 	return memory;
 }
 
-/* Its pages are there from the start. */
-static void *map_populated(size_t size)
-{
-	void *memory = mmap(NULL, size, RW, PLAIN | MAP_POPULATE, -1, 0);
-	unsigned char there[PAGES];
-
-	for (size_t at = 0; memory != MAP_FAILED && at < size; at += PAGES * PAGE) {
-		size_t pages = size - at < PAGES * PAGE ? (size - at) / PAGE : PAGES;
-		REQUIRE(mincore((char *)memory + at, pages * PAGE, there) == 0);
-		for (size_t i = 0; i < pages; i++)
-			REQUIRE(there[i] & 1);
-	}
-	return memory;
-}
-
 char *new_memory(size_t size)
 {
 	void *memory = MAP_FAILED;
@@ -169,9 +154,6 @@ char *new_memory(size_t size)
 		break;
 	case PIECES:
 		memory = map_pieces(size);
-		break;
-	case POPULATED:
-		memory = map_populated(size);
 		break;
 	default:
 		memory = mmap(NULL, size, all_rights(), PLAIN, -1, 0);
