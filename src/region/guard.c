@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The keeper reads the program's memory beside the program, which may unmap it at that moment by a call that nobody
- * sees. The fault would end the keeper amid a step, and before Linux 5.16 the kernel ends with it who shares its memory.
- * So what may fault is called by way of this: a fault amid it is a call that failed.
+ * sees. The fault would end the keeper amid a step, and before Linux 5.16 the kernel ends with it who shares its
+ * memory. So what may fault is called by way of this: a fault amid it is a call that failed.
  *
  * On x86-64 and AArch64; elsewhere, under a shadow stack, and for any other fault of the keeper, it is the end as it
  * would be without. The handler makes no call, as the keeper's filter permits few: it sets where the thread goes on.
