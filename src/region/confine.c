@@ -75,7 +75,8 @@ static unsigned count_bits(const unsigned long *words, size_t bytes)
 int confine_schedule(int program, bool by_main)
 {
 	/* The program's main thread stands for what its user has decided about the whole of it, the thread that
-	 * started the keeper for itself only. */
+	 * started the keeper for itself only. But threads of ordinary priority wait for the keeper's steps: where the
+	 * one that started it is no SCHED_IDLE, the keeper is none either. */
 	struct sched_param normal = { 0 };
 	unsigned long processors[128];
 	long size = sys_call3(SYS_sched_getaffinity, program, sizeof processors, processors);
@@ -86,7 +87,8 @@ int confine_schedule(int program, bool by_main)
 		(void)sys_call3(SYS_sched_setaffinity, 0, size, processors);
 		confine_processors = count_bits(processors, (size_t)size);
 	}
-	if (policy != SCHED_IDLE && policy != SCHED_BATCH)
+	if ((policy != SCHED_IDLE && policy != SCHED_BATCH) ||
+	    (policy == SCHED_IDLE && (sys_call1(SYS_sched_getscheduler, 0) & ~(long)SCHED_RESET_ON_FORK) != SCHED_IDLE))
 		policy = SCHED_OTHER; /* not in real time, which is for work of a known length */
 	(void)sys_call3(SYS_sched_setscheduler, 0, policy, &normal);
 	if (nice > 0)

@@ -10,6 +10,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
@@ -258,6 +259,32 @@ static void idle_forker_that_resets(void)
 	idle_forker();
 }
 
+static atomic_bool main_is_idle;
+
+static void *grow_in_thread(void *unused)
+{
+	(void)unused;
+	while (!atomic_load(&main_is_idle))
+		wait_ms(1);
+	must(odf_heap_enable(0) == 0);
+	grow();
+	return NULL;
+}
+
+/* Who works waits for the keeper's steps, whatever the main thread is, which only waits. */
+static void beside_an_idle_main(void)
+{
+	struct sched_param none = { 0 };
+	pthread_t thread;
+
+	must(pthread_create(&thread, NULL, grow_in_thread, NULL) == 0);
+	if (sched_setscheduler(0, SCHED_IDLE, &none) != 0)
+		cannot_be_done_here("no idle thread");
+	atomic_store(&main_is_idle, true);
+	must(pthread_join(thread, NULL) == 0);
+	must(keeper_of(getpid()) != 0 && sched_getscheduler(keeper_of(getpid())) == SCHED_OTHER);
+}
+
 /* A user who has no other process; in a user namespace there may be few. */
 static void become_a_user(void)
 {
@@ -460,6 +487,7 @@ static const struct keeper_case cases[] = {
 	CASE(forks_amid_malloc, "on"),
 	CASE(idle_forker, "on"),
 	CASE(idle_forker_that_resets, "on"),
+	CASE(beside_an_idle_main, "auto"),
 	CASE(room_for_one_by_call, "auto"),
 	CASE(room_for_one_unseen, "auto"),
 	CASE(room_for_system, "auto"),
