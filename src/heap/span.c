@@ -294,8 +294,21 @@ long span_unmap(char *at, char *end)
 	return 0;
 }
 
-/* What lies in a region of the range is lost by a call. A call that fails may have unmapped what was there, and then
- * it is lost all the same. */
+/* A call that failed may have unmapped what was there, and then it is lost all the same. Run by run: a hole that was
+ * in the range before says nothing of the rest. */
+static void lose_what_is_gone(const struct heap_home *home, size_t from, size_t length)
+{
+	for (size_t at = from, end = from + length; at < end;) {
+		struct region_extent run = region_run_at(home->region, at, end);
+		if (sys_call3(SYS_msync, home->start + at, run.length, MS_ASYNC) == -ENOMEM) {
+			region_lose_end(home->region, at, run.length);
+			region_forget_young(home->region, at, run.length);
+		}
+		at += run.length;
+	}
+}
+
+/* What lies in a region of the range is lost by a call. */
 static long lose_around(char *address, size_t length, long (*call)(void *argument), void *argument)
 {
 	char *end = address + span_round_up(length);
@@ -312,8 +325,9 @@ static long lose_around(char *address, size_t length, long (*call)(void *argumen
 				continue;
 			if (pass == 0 && region_lose_begin(home->region, offset, size) != 0)
 				return -ENOMEM; /* of what was begun nothing can be seen */
-			if (pass == 1 &&
-			    (result >= 0 || result < -4095 || sys_call3(SYS_msync, from, size, MS_ASYNC) == -ENOMEM)) {
+			if (pass == 1 && result < 0 && result >= -4095) {
+				lose_what_is_gone(home, offset, size);
+			} else if (pass == 1) {
 				region_lose_end(home->region, offset, size);
 				region_forget_young(home->region, offset, size);
 			}

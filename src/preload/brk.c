@@ -22,6 +22,8 @@
 
 /* Where the last piece that was seen ends, which may be within a page. */
 static uintptr_t own_from, own_end;
+/* Below this nothing was ever seen. */
+static uintptr_t lowest;
 
 /* Where libc keeps the end, for its sbrk. NULL: its functions are called. */
 static void **libcs_end;
@@ -59,6 +61,14 @@ static void *current_end(void)
 	return *libcs_end;
 }
 
+/* Not where libc believes it to be, if a system call past it has moved it. Where nothing can be asked: there. */
+static uintptr_t true_end(uintptr_t libcs)
+{
+	long end = sys_call1(SYS_brk, NULL);
+
+	return end > 0 ? (uintptr_t)end : libcs;
+}
+
 /* `fresh`: nobody has written there. */
 static void note_growth(uintptr_t from, uintptr_t to, bool fresh)
 {
@@ -94,7 +104,7 @@ void preload_segment_begins(void)
 	void *end = call_sbrk(0);
 
 	if (end != (void *)-1) {
-		own_from = ((uintptr_t)end + PAGE - 1) / PAGE * PAGE;
+		lowest = own_from = ((uintptr_t)end + PAGE - 1) / PAGE * PAGE;
 		own_end = (uintptr_t)end;
 	}
 }
@@ -124,12 +134,14 @@ static long move_down(void *argument)
 	return move->unchanged ? -ENOMEM : 0;
 }
 
-/* What is given back is a region's no more at the moment at which it is gone. */
+/* What is given back is a region's no more at the moment at which it is gone. The kernel takes no end below the
+ * beginning, which is not known, and leaves all as it is. */
 static int shrink(uintptr_t from, uintptr_t to)
 {
 	struct move move = { (void *)to, false };
 	uintptr_t start = (to + PAGE - 1) / PAGE * PAGE, end = (from + PAGE - 1) / PAGE * PAGE;
-	long error = heap_give_back((void *)start, end - start, move_down, &move);
+	uintptr_t first = start > lowest ? start : lowest;
+	long error = first < end ? heap_give_back((void *)first, end - first, move_down, &move) : move_down(&move);
 
 	if (error == 0 && own_end > to) {
 		own_end = to;
@@ -138,44 +150,21 @@ static int shrink(uintptr_t from, uintptr_t to)
 	return move.unchanged ? 0 : (int)-error;
 }
 
-EXPORTED void *sbrk(intptr_t increment)
-{
-	uintptr_t was;
-	void *result;
-
-	if (is_seen) /* it calls our brk */
-		return call_sbrk(increment);
-	if (increment > 0) {
-		heap_before_data((size_t)increment);
-		result = call_sbrk(increment);
-		if (result == (void *)-1 && errno == ENOMEM && heap_makes_room())
-			result = call_sbrk(increment);
-		if (result != (void *)-1)
-			note_growth((uintptr_t)result, (uintptr_t)result + (uintptr_t)increment, true);
-		return result;
-	}
-	result = call_sbrk(0);
-	was = (uintptr_t)result;
-	if (increment == 0 || result == (void *)-1 || (uintptr_t)-increment > was)
-		return increment == 0 || result == (void *)-1 ? result : call_sbrk(increment);
-	if (shrink(was, was + (uintptr_t)increment) == 0)
-		return result;
-	errno = ENOMEM;
-	return (void *)-1;
-}
-
 int preload_brk(void *end)
 {
-	uintptr_t was = (uintptr_t)current_end(), to = (uintptr_t)end;
+	uintptr_t libcs = (uintptr_t)current_end(), to = (uintptr_t)end, was;
 	int error;
 
-	if (was == UINTPTR_MAX || to == 0 || to >= was) {
-		if (was != UINTPTR_MAX && to > was)
+	if (libcs == UINTPTR_MAX || to == 0)
+		return call_brk(end);
+	was = true_end(libcs);
+	if (to >= was) {
+		if (to > was)
 			heap_before_data(to - was);
 		error = call_brk(end);
 		if (error != 0 && errno == ENOMEM && heap_makes_room())
 			error = call_brk(end);
-		if (error == 0 && was != UINTPTR_MAX && to > was)
+		if (error == 0 && to > was)
 			note_growth(was, to, true);
 		return error;
 	}
@@ -183,6 +172,19 @@ int preload_brk(void *end)
 		return 0;
 	errno = ENOMEM;
 	return -1;
+}
+
+EXPORTED void *sbrk(intptr_t increment)
+{
+	void *was;
+
+	if (is_seen) /* it calls our brk */
+		return call_sbrk(increment);
+	was = call_sbrk(0);
+	if (increment == 0 || was == (void *)-1 || (increment > 0 ? (uintptr_t)increment > UINTPTR_MAX - (uintptr_t)was
+								  : (uintptr_t)-increment > (uintptr_t)was))
+		return call_sbrk(increment);
+	return preload_brk((char *)was + increment) == 0 ? was : (void *)-1;
 }
 
 EXPORTED int brk(void *end)

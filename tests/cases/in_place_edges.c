@@ -87,6 +87,68 @@ static void segment_in_steps(char *words[CASE_WORDS])
 	}
 }
 
+/* The kernel takes no end of the data segment below its beginning, and leaves all as it is. */
+static void segment_refused(char *words[CASE_WORDS])
+{
+	char *start;
+
+	(void)words;
+	memset(map(24 * MIB, PROT_READ | PROT_WRITE), 1, 24 * MIB);
+	must(sbrk((intptr_t)(PAGE - (uintptr_t)sbrk(0) % PAGE)) != (void *)-1);
+	start = sbrk((intptr_t)(8 * MIB));
+	must(start != (void *)-1);
+	memset(start, 7, 8 * MIB);
+	fork_for_a_while(start + 4 * MIB);
+	for (uintptr_t end = 1; end <= PAGE + 1; end += PAGE) {
+		must(brk((void *)end) == 0 && sbrk(0) == start + 8 * MIB);
+		must(is_all(start, start + 8 * MIB, 7));
+	}
+	must(munmap(start + MIB, PAGE) == 0 && brk((void *)1) == 0);
+	must(is_all(start, start + MIB, 7) && is_all(start + MIB + PAGE, start + 8 * MIB, 7));
+}
+
+/* A system call past libc moves the end, and libc goes on from where it believes it to be: what was written beyond is
+ * the program's. */
+static void segment_past_libc(char *words[CASE_WORDS])
+{
+	char *start, *end;
+
+	(void)words;
+	memset(map(24 * MIB, PROT_READ | PROT_WRITE), 1, 24 * MIB);
+	must(sbrk((intptr_t)(PAGE - (uintptr_t)sbrk(0) % PAGE)) != (void *)-1);
+	start = sbrk((intptr_t)(8 * MIB));
+	must(start != (void *)-1);
+	memset(start, 7, 8 * MIB);
+	fork_for_a_while(start + 4 * MIB);
+	end = start + 8 * MIB;
+	must(syscall(SYS_brk, end + 4 * MIB) == (long)(end + 4 * MIB));
+	memset(end, 9, 4 * MIB);
+	must(brk(end + 4 * MIB) == 0 && is_all(end, end + 4 * MIB, 9));
+	must(syscall(SYS_brk, end + 6 * MIB) == (long)(end + 6 * MIB));
+	memset(end + 4 * MIB, 9, 2 * MIB);
+	must(sbrk((intptr_t)MIB) == end + 4 * MIB && is_all(end, end + 5 * MIB, 9)); /* down, by one */
+	must(sbrk((intptr_t)MIB) == end + 5 * MIB && is_all(end + 5 * MIB, end + 6 * MIB, 0));
+	fork_for_a_while(start + 4 * MIB);
+	must(is_all(start, end, 7) && is_all(end, end + 5 * MIB, 9));
+}
+
+/* A mapping over others that fails leaves them as they are, also when there was a hole among them. */
+static void refused_over(char *words[CASE_WORDS])
+{
+	char *memory;
+
+	(void)words;
+	memset(map(24 * MIB, PROT_READ | PROT_WRITE), 1, 24 * MIB);
+	memory = map(8 * MIB, PROT_READ | PROT_WRITE);
+	memset(memory, 7, 8 * MIB);
+	fork_for_a_while(memory + 4 * MIB);
+	must(munmap(memory + MIB, MIB) == 0);
+	must(mmap(memory, 8 * MIB, PROT_READ, MAP_PRIVATE | MAP_FIXED, 987, 0) == MAP_FAILED && errno == EBADF);
+	must(is_all(memory, memory + MIB, 7) && is_all(memory + 2 * MIB, memory + 8 * MIB, 7));
+	fork_for_a_while(memory + 4 * MIB);
+	must(is_all(memory, memory + MIB, 7) && is_all(memory + 2 * MIB, memory + 8 * MIB, 7));
+}
+
 /* What comes to lie where a mapping was before it was shrunk is somebody else's. */
 static void tail(char *words[CASE_WORDS])
 {
@@ -133,7 +195,9 @@ static void opened(char *words[CASE_WORDS])
 int main(int argc, char **argv)
 {
 	static const struct preloaded_case cases[] = {
-		{ "segment", segment }, { "segment_in_steps", segment_in_steps }, { "opened", opened },
+		{ "segment", segment }, { "segment_in_steps", segment_in_steps },
+		{ "segment_refused", segment_refused }, { "segment_past_libc", segment_past_libc },
+		{ "refused_over", refused_over }, { "opened", opened },
 		{ "tail", tail },
 	};
 	static const char *const heaps[] = { NULL, "auto", "on" };
