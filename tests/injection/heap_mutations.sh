@@ -195,8 +195,8 @@ mutant malloc_not_seen preload/within.c malloc_small_blocks \
 mutant_of_settling segment_not_noted preload/brk.c malloc_small_blocks \
 	's/heap_note_grown\(\(void \*\)own_from/if (own_from == 0)\n\t\t\theap_note_grown((void *)own_from/'
 mutant segment_not_given_back preload/brk.c malloc_small_blocks \
-	's/long error = heap_give_back\(\(void \*\)start, end - start, move_down, &move\);/'\
-'long error = move_down(\&move); (void)start, (void)end;/'
+	's/long error = first < end \? heap_give_back\(\(void \*\)first, end - first, move_down, &move\) : /'\
+'long error = /; s/\tuintptr_t first = .*\n//; s/, end = \(from \+ PAGE - 1\) \/ PAGE \* PAGE;/;/'
 mutant segments_end_not_kept preload/brk.c malloc_small_blocks 's/\*libcs_end = is;/;/'
 mutant_of_settling rights_never_looked_at region/young.c malloc_four_threads \
 	's/if \(atomic_exchange\(&region->rights_changed, false\)\)/if (false)/'

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <malloc.h>
 #include <poll.h>
 #include <sched.h>
@@ -48,6 +49,7 @@ enum {
 	MAX_PAGES = 16384 + 64,
 	WINDOW_PAGES = 600,
 	MAX_BLOCKS = 24,
+	MAX_SEGMENTS = 3,
 	MAX_CHILDREN = 6,
 	MAX_DEPTH = 4,
 	MAX_ENTRIES = 512,
@@ -81,7 +83,7 @@ struct skip {
 
 /* Shared by the test and all processes of one of its two runs. */
 struct board {
-	bool tested, trace, grows, noisy, off, past_the_library;
+	bool tested, trace, grows, noisy, off, late, past_the_library;
 	char without[256];
 	int constant_file;
 	atomic_uint used, skipping;
@@ -126,6 +128,12 @@ struct block {
 	uint64_t tag;
 };
 
+/* Of the data segment, from a page's start on. */
+struct segment {
+	unsigned char *base;
+	size_t size, libcs; /* to its end, and to what libc believes to be the end */
+};
+
 struct child {
 	pid_t pid;
 	unsigned entry;
@@ -140,6 +148,9 @@ struct process {
 	uint64_t shared_inode;
 	struct arena arenas[MAX_ARENAS];
 	struct block blocks[MAX_BLOCKS];
+	struct segment segments[MAX_SEGMENTS];
+	unsigned segment_count;
+	bool segment_open; /* nobody else has moved the end since the last one began */
 	struct child children[MAX_CHILDREN];
 	unsigned child_count;
 	bool noisy;
@@ -190,7 +201,8 @@ struct difference {
 };
 
 /* How the library is loaded is decided by the seed. */
-enum mode { MODE_ON, MODE_AUTO, MODE_OFF };
+/* MODE_LATE: linked, and awake when the program says so; MODE_ASLEEP: preloaded, and so. */
+enum mode { MODE_ON, MODE_AUTO, MODE_OFF, MODE_LATE, MODE_ASLEEP };
 
 enum { BATCH = 8 };
 
@@ -284,6 +296,7 @@ void ask_residence(void);
 
 /* heap_model_bytes.c */
 extern unsigned char buffer[BUFFER + PAGE];
+void token_of_bytes(char *token, const unsigned char *bytes, size_t length);
 void read_pages(void);
 void compare_all(void);
 void write_pages(void);
@@ -297,6 +310,12 @@ void forget_all_holes(void);
 void check_block(struct block *b);
 void free_block(struct block *b);
 void use_malloc(void);
+
+/* heap_model_segment.c */
+void end_segment(void);
+void make_old_blocks(void);
+void compare_segments(void);
+void take_segment_step(void);
 
 /* heap_model_children.c */
 void fork_in_handler(int signal);

@@ -301,6 +301,7 @@ void use_malloc(void)
 	struct block *b = draw_block(true);
 	size_t how = below(12);
 
+	end_segment(); /* malloc may move the end of it */
 	forget_all_holes();
 	if (b == NULL || how < 5)
 		allocate();

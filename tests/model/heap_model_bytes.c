@@ -6,7 +6,7 @@
 
 unsigned char buffer[BUFFER + PAGE];
 
-static void token_of_bytes(char *token, const unsigned char *bytes, size_t length)
+void token_of_bytes(char *token, const unsigned char *bytes, size_t length)
 {
 	uint64_t value = 0, any = 0, word;
 
@@ -95,6 +95,7 @@ void compare_all(void)
 	for (struct block *b = self.blocks; b < self.blocks + MAX_BLOCKS; b++)
 		if (b->start != NULL)
 			check_block(b);
+	compare_segments();
 }
 
 static void note_written(struct page *p, bool all)

@@ -147,6 +147,7 @@ static bool is_skipped(unsigned step)
 static void free_everything(void)
 {
 	say("end");
+	end_segment();
 	forget_all_holes();
 	for (struct arena *a = self.arenas; a < self.arenas + MAX_ARENAS; a++)
 		if (a->base != NULL)
@@ -164,6 +165,26 @@ static void begin_step(unsigned step)
 	say("@%u ", step);
 	if (self.depth > 0 || ever_forked || board->noisy) /* a keeper may be about */
 		forget_holes_of_kernel();
+}
+
+/* Those of the data segment are numbered apart: what else a seed does is what it did before there were any. */
+enum { SEGMENT_STEPS = 1000000 };
+
+static void go_one_step(unsigned step, void (*take)(void))
+{
+	unsigned before;
+
+	if (is_skipped(step))
+		return;
+	begin_step(step);
+	before = entry()->length;
+	take();
+	check_files();
+	board->steps++;
+	if (entry()->length != before)
+		end_line();
+	else
+		entry()->length = line_start; /* nothing came of it */
 }
 
 /* The root, which goes on to the next seed, returns. */
@@ -195,19 +216,8 @@ static void go_through_program(void)
 		end_line();
 	}
 	for (unsigned step = 1; step <= steps; step++) {
-		unsigned before;
-		if (is_skipped(step))
-			continue;
-		begin_step(step);
-		before = entry()->length;
-		take_step();
-		check_files();
-		board->steps++;
-		if (entry()->length != before) {
-			end_line();
-		} else {
-			entry()->length = line_start; /* nothing came of it */
-		}
+		go_one_step(SEGMENT_STEPS + step, take_segment_step);
+		go_one_step(step, take_step);
 	}
 	begin_step(steps + 1);
 	compare_all();
@@ -333,6 +343,8 @@ __attribute__((noreturn)) void run(char **arguments)
 	make_constant_file();
 	if (board->grows)
 		grow((size_t)48 << 20);
+	if (board->late)
+		make_old_blocks();
 	for (uint64_t i = 0; i < count; i++)
 		run_seed(first + i * step);
 	_exit(0);

@@ -34,10 +34,24 @@ static void make_environment(char **environment, const char *const *ours)
 	environment[count] = NULL;
 }
 
-static void start_side(struct side *side, const char *const *ours, uint64_t first, uint64_t step, uint64_t count)
+/* This program, as it is or as it is linked with the library. */
+static void find_program(char path[PATH_MAX], bool linked)
+{
+	ssize_t length;
+
+	strcpy(path, "/proc/self/exe");
+	if (!linked)
+		return;
+	length = readlink("/proc/self/exe", path, PATH_MAX - 16);
+	assert_true(length > 0);
+	strcpy(path + length, "_linked");
+}
+
+static void start_side(struct side *side, bool linked, const char *const *ours, uint64_t first, uint64_t step,
+		       uint64_t count)
 {
 	char texts[4][32], *arguments[7] = { (char *)(uintptr_t) "test_heap_model", (char *)(uintptr_t) "--run" };
-	char *environment[ENVIRONMENT];
+	char *environment[ENVIRONMENT], program[PATH_MAX];
 
 	snprintf(texts[0], sizeof texts[0], "%d", side->fd);
 	snprintf(texts[1], sizeof texts[1], "%" PRIu64, first);
@@ -47,6 +61,7 @@ static void start_side(struct side *side, const char *const *ours, uint64_t firs
 		arguments[2 + i] = texts[i];
 	arguments[6] = NULL;
 	make_environment(environment, ours);
+	find_program(program, linked);
 	/* One that is killed in the middle of making a child leaves a place that says nothing. */
 	for (unsigned i = 0; i < side->board->used && i < MAX_ENTRIES; i++)
 		side->board->entries[i].path[0] = '\0';
@@ -55,7 +70,7 @@ static void start_side(struct side *side, const char *const *ours, uint64_t firs
 	side->pid = fork();
 	if (side->pid == 0) {
 		setpgid(0, 0);
-		execve("/proc/self/exe", arguments, environment);
+		execve(program, arguments, environment);
 		_exit(90);
 	}
 	assert_true(side->pid > 0);
@@ -186,7 +201,7 @@ static struct difference compare_sides(const struct side *heap, const struct sid
 	return d;
 }
 
-const char *const mode_names[] = { "on", "auto", "off" };
+const char *const mode_names[] = { "on", "auto", "off", "auto", "auto" };
 
 enum mode mode_of(uint64_t seed)
 {
@@ -194,8 +209,23 @@ enum mode mode_of(uint64_t seed)
 	uint64_t value = mix(seed / BATCH * 3 + 1) % 16;
 
 	if (fixed != NULL)
-		return strcmp(fixed, "auto") == 0 ? MODE_AUTO : strcmp(fixed, "off") == 0 ? MODE_OFF : MODE_ON;
-	return value == 0 ? MODE_OFF : value < 4 ? MODE_AUTO : MODE_ON;
+		return strcmp(fixed, "auto") == 0 ? MODE_AUTO : strcmp(fixed, "off") == 0 ? MODE_OFF
+		       : strcmp(fixed, "late") == 0 ? MODE_LATE : strcmp(fixed, "asleep") == 0 ? MODE_ASLEEP : MODE_ON;
+	switch (value) {
+	case 0:
+		return MODE_OFF;
+	case 1:
+	case 2:
+	case 3:
+		return MODE_AUTO;
+	case 4:
+	case 5:
+		return MODE_LATE;
+	case 6:
+		return MODE_ASLEEP;
+	default:
+		return MODE_ON;
+	}
 }
 
 bool noisy_of(uint64_t seed)
@@ -211,19 +241,23 @@ bool goes_past(uint64_t seed)
 /* So many seeds, the first of which says how. */
 struct difference run_both(struct side *heap, struct side *plain, uint64_t first, uint64_t count)
 {
-	char preload[sizeof library + 16], setting[64];
-	const char *const with[] = { preload, setting, NULL }, *const without[] = { NULL };
+	char preload[sizeof library + 16], search[sizeof library + 24], setting[64];
+	const char *const with[] = { preload, setting, NULL }, *const linked[] = { search, NULL },
+			  *const without[] = { NULL };
 	double end = now() + (double)GUARD_SECONDS + 5;
 	enum mode mode = mode_of(first);
+	bool is_linked = mode == MODE_LATE && library[0] != '\0';
 
 	snprintf(preload, sizeof preload, "LD_PRELOAD=%s", library);
+	snprintf(search, sizeof search, "LD_LIBRARY_PATH=%.*s", (int)(strrchr(library, '/') - library), library);
 	snprintf(setting, sizeof setting, "ODFORK_HEAP=%s", mode_names[mode]);
-	heap->board->grows = plain->board->grows = mode == MODE_AUTO;
+	heap->board->grows = plain->board->grows = mode == MODE_AUTO || mode == MODE_LATE;
+	heap->board->late = plain->board->late = mode == MODE_LATE || mode == MODE_ASLEEP;
 	heap->board->off = mode == MODE_OFF;
 	heap->board->noisy = plain->board->noisy = noisy_of(first);
 	heap->board->past_the_library = plain->board->past_the_library = goes_past(first);
-	start_side(heap, library[0] == '\0' ? without : with, first, 1, count);
-	start_side(plain, without, first, 1, count);
+	start_side(heap, is_linked, library[0] == '\0' ? without : is_linked ? linked : with, first, 1, count);
+	start_side(plain, false, without, first, 1, count);
 	end_side(heap, end);
 	end_side(plain, end);
 	return compare_sides(heap, plain);

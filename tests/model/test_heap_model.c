@@ -18,7 +18,8 @@
  * for so long instead; ODF_TEST_WORKERS how many pairs at once (2); ODF_TEST_TRACE=1 shows each step; ODF_TEST_NOBODY=1
  * gives up root first. ODF_TEST_LIBRARY is what is preloaded, otherwise the one in ODF_BUILD; ODF_TEST_HEAP,
  * ODF_TEST_NOISE and ODF_TEST_PAST fix ODFORK_HEAP, whether signals interrupt, and whether there are calls that the
- * library does not see (the seed says).
+ * library does not see (the seed says). With ODF_TEST_HEAP=late it is linked instead, with asleep preloaded: the
+ * program enables the heap at some step.
  *
  * One process goes through a batch of seeds, one after the other. ODF_TEST_WHOLE=1 replays the batch of the seed.
  * ODF_TEST_REDUCE=N leaves out steps of a seed that differs, as long as one of N runs still differs, and shows what
