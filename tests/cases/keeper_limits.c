@@ -141,8 +141,8 @@ static void has_no_limit_where_that_may_be(void)
 {
 	pid_t keeper;
 
-	if (geteuid() != 0 || !changes_right_to_raise(false))
-		cannot_be_done_here("takes userfaultfd, and the right to raise limits");
+	if (geteuid() != 0)
+		cannot_be_done_here("takes userfaultfd, which root has");
 	keeper = begin();
 	must_hold(keep_it_busy(keeper, 1.5 * LIMIT_S));
 	must(has_memory(keeper) && heap_is_awake());
@@ -150,10 +150,17 @@ static void has_no_limit_where_that_may_be(void)
 
 static const struct keeper_case cases[] = {
 	CASE(gives_up_before_its_time_is_over, "auto"),
-	CASE(has_no_limit_where_that_may_be, "auto"),
+	CASE(has_no_limit_where_that_may_be, "auto"), /* the last one: see main */
 };
 
 int main(int argc, char **argv)
 {
-	return run_cases(argc, argv, cases, sizeof cases / sizeof cases[0]);
+	size_t count = sizeof cases / sizeof cases[0];
+
+	/* Root in a container may lack the right to raise limits; the first case is what happens then. */
+	if (argc == 1 && !changes_right_to_raise(false)) {
+		puts("# left out, for want of CAP_SYS_RESOURCE: has_no_limit_where_that_may_be");
+		count--;
+	}
+	return run_cases(argc, argv, cases, count);
 }
