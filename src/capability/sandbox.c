@@ -59,8 +59,9 @@ bool sandbox_read(unsigned process, struct sandbox *found)
 			length = 0;
 		}
 	}
-	/* Only what says that there is none is doubted: where one is it may punish the question. */
-	if (found->mode == 0 && proc_look(fd) != 0)
+	/* Only what says that there is none is doubted: where one is it may punish the question. Of another process
+	 * that says nothing of the caller's own filters. */
+	if (process == 0 && found->mode == 0 && proc_look(fd) != 0)
 		fields[0].found = false;
 	sys_close(fd);
 	return fields[0].found;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What a process's status says about seccomp filters. Async-signal-safe: open, read, close. */
+ * What a process's status says about seccomp filters. Async-signal-safe: open, read, close;
+ * and fstatfs where the calling thread seems to have none. */
 #ifndef ODF_CAPABILITY_SANDBOX_H
 #define ODF_CAPABILITY_SANDBOX_H
 

@@ -62,7 +62,7 @@ static bool can_settle(void)
 {
 	if (!can_tell_pages())
 		return false;
-	return tasks_count() == 1 || ((capability(ODF_PROBE_UFFD_KERNEL) || capability(ODF_PROBE_UFFD_DEVICE)) &&
+	return tasks_ask() == 1 || ((capability(ODF_PROBE_UFFD_KERNEL) || capability(ODF_PROBE_UFFD_DEVICE)) &&
 				    capability(ODF_PROBE_UFFD_MINOR));
 }
 

@@ -15,7 +15,7 @@
  * what is overwritten, and begin with nothing that another one has put there, and where no other thread could be in the
  * middle of it. By way of /proc/self/mem, which changes no rights of the code, at no moment, and asks for none. What is
  * refused leaves libc as it is: then its malloc's memory stays out of regions. A program may have been started with a
- * filter of system calls; open, seek, write and close each has.
+ * filter of system calls; open, seek, read, write and close each has.
  *
  * Thread stacks, which libc maps in the same way, say what they are (MAP_STACK), and are never a region's.
  */
@@ -31,7 +31,7 @@
 
 #include "../heap/heap.h"
 #include "../region/region.h"
-#include "../sys/proc.h"
+#include "../sys/syscall.h"
 #include "preload.h"
 
 static void *find(const char *name)
@@ -217,7 +217,9 @@ bool preload_see_within(void)
 		if (!prepare(i, &changes[i]))
 			return false;
 	count += prepare(NEEDED, &changes[NEEDED]);
-	memory = proc_open("/proc/self/mem", O_RDWR);
+	/* Which file system it is in is not asked (heap/process.c): what is no memory of this process does not have
+	 * libc's code at its address. */
+	memory = sys_open("/proc/self/mem", O_RDWR | O_NONBLOCK | O_NOCTTY, 0);
 	if (memory < 0)
 		return false;
 	/* A handler that moves the end of the data segment would go round between libc's function and ours. */

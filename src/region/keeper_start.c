@@ -19,6 +19,7 @@
 #include "../sys/next_process.h"
 #include "../sys/proc.h"
 #include "../sys/readable.h"
+#include "../sys/tasks.h"
 #include "../sys/text.h"
 #include "../sys/userfault.h"
 #include "keeper.h"
@@ -364,6 +365,7 @@ int region_keeper_start(struct odf_region *region)
 
 	if (region_keeper_runs() && !region_keeper_died())
 		return region_order(REGION_ADOPT, region, NULL);
+	(void)tasks_ask();
 	if (!has_room())
 		return EAGAIN;
 	if (children_live_elsewhere())

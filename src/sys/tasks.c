@@ -2,6 +2,7 @@
 #include "tasks.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <sys/stat.h>
 
 #include "proc.h"
@@ -14,24 +15,38 @@ static unsigned count_in(const struct stat *tasks)
 	return tasks->st_nlink > 2 ? (unsigned)tasks->st_nlink - 2 : 0;
 }
 
-unsigned tasks_count(void)
+/* The device of a file system that is of type proc; 0: nobody has asked yet. */
+static _Atomic(uint64_t) known;
+#define NOWHERE UINT64_MAX
+
+unsigned tasks_ask(void)
 {
-	static _Atomic(uint64_t) known; /* the device of a file system that is of that type */
-	int saved = errno, directory;
+	int saved = errno, directory = proc_open(PATH, O_RDONLY | O_DIRECTORY);
+	uint64_t never = 0;
 	struct stat tasks;
 	unsigned count = 0;
 
-	if (stat(PATH, &tasks) == 0 && tasks.st_dev == atomic_load_explicit(&known, memory_order_relaxed)) {
+	if (directory >= 0 && fstat(directory, &tasks) == 0) {
 		count = count_in(&tasks);
-	} else {
-		directory = proc_open(PATH, O_RDONLY | O_DIRECTORY);
-		if (directory >= 0 && fstat(directory, &tasks) == 0) {
-			count = count_in(&tasks);
-			atomic_store_explicit(&known, tasks.st_dev, memory_order_relaxed);
-		}
-		if (directory >= 0)
-			sys_close(directory);
+		atomic_store_explicit(&known, tasks.st_dev, memory_order_relaxed);
+	} else { /* from now on a directory is not believed because it is there */
+		(void)atomic_compare_exchange_strong(&known, &never, NOWHERE);
 	}
+	if (directory >= 0)
+		sys_close(directory);
 	errno = saved;
 	return count;
+}
+
+unsigned tasks_count(void)
+{
+	uint64_t device = atomic_load_explicit(&known, memory_order_relaxed);
+	int saved = errno;
+	struct stat tasks;
+	bool is_there = stat(PATH, &tasks) == 0;
+
+	errno = saved;
+	if (is_there && (device == 0 || tasks.st_dev == device))
+		return count_in(&tasks);
+	return device == 0 ? 0 : tasks_ask();
 }

@@ -28,7 +28,7 @@ static const struct {
 	{ "pread64", SYS_pread64 }, { "clone3", 435 }, { "close_range", 436 }, { "unshare", SYS_unshare },
 	{ "gettid", SYS_gettid }, { "getpid", SYS_getpid }, { "tgkill", SYS_tgkill }, { "futex", SYS_futex },
 	{ "nanosleep", SYS_nanosleep }, { "waitid", SYS_waitid }, { "getrusage", SYS_getrusage },
-	{ "sched_yield", SYS_sched_yield }, { "munlock", SYS_munlock },
+	{ "sched_yield", SYS_sched_yield }, { "munlock", SYS_munlock }, { "fstatfs", SYS_fstatfs },
 };
 #define CALLS (sizeof calls / sizeof *calls)
 
