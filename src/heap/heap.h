@@ -83,17 +83,17 @@ long heap_name(void *address, size_t length, const char *name);
 void heap_keep(const void *address, size_t length);
 /* The same for what the kernel reads only where no file is behind it. */
 void heap_keep_anonymous(const void *address, size_t length);
-/* lend.c: the kernel keeps pages of memory that it is given, beyond the call. ---- A pipe's (vmsplice): what is passed
- * to the call in place of the pieces, and ended after it. ---- Others' (MSG_ZEROCOPY): before the call. Any memory;
- * errno is left alone. */
+/* lend.c: calls after which the kernel keeps pages of memory that they were given. What a pipe is given (vmsplice). */
 struct heap_lending {
 	const struct iovec *pieces;
 	size_t count;
 	void *copies; /* NULL: they are the caller's own, and nothing is to be ended */
 	size_t size;
 };
+/* Before the call: what is passed to it in place of the pieces. It is ended after the call. errno is left alone. */
 struct heap_lending heap_begin_lending(int pipe, const struct iovec *pieces, size_t count);
 void heap_end_lending(const struct heap_lending *lending);
+/* Before a call that gives such memory to others than a pipe (MSG_ZEROCOPY). Any memory. */
 void heap_own(const void *address, size_t length);
 /* This memory is to get a policy of its own (mbind), on which nodes it lies: it is taken out, unless there is only
  * one. */

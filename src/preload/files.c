@@ -17,12 +17,12 @@
 #define EXPORTED __attribute__((visibility("default")))
 #define CALL(which, ...) ((__typeof__(__VA_ARGS__) *)libc_find(which))
 
-/* A mode cannot ask for direct input. */
 static int flags_of(const char *mode)
 {
 	return strchr(mode, '+') != NULL ? O_RDWR : mode[0] == 'r' ? O_RDONLY : O_WRONLY;
 }
 
+/* A mode cannot ask for direct input. */
 static FILE *opened(FILE *file, const char *mode)
 {
 	int saved = errno, descriptor;

@@ -20,7 +20,7 @@
 
 static void keep(long address)
 {
-	heap_keep((const void *)address, sizeof(uint64_t)); /* some have a second word; both are in one page */
+	heap_keep((const void *)address, sizeof(uint32_t)); /* the second word of some is in the same page */
 }
 
 bool syscall_look_at_futex(const long w[6])

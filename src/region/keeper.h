@@ -62,7 +62,8 @@ extern struct keeper_shared keeper;
 
 /* What the program knows of the process, for its end (keeper_start.c, keeper_stop.c). */
 extern struct keeper_process {
-	int program, id; /* who has made it */
+	int program; /* has made it */
+	int id; /* its own */
 	bool by_main; /* its main thread */
 	bool goes_by_itself; /* the kernel takes it away at its end, whoever is its parent by then */
 	char *block; /* where it runs */

@@ -377,4 +377,3 @@ int region_keeper_start(struct odf_region *region)
 	keeper_unlock_orders();
 	return error;
 }
-

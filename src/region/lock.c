@@ -39,7 +39,7 @@ static void take(void)
 		if (sys_call4(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 2, &moment) != -ETIMEDOUT)
 			continue;
 		die_if_torn();
-		if (atomic_load(&is_keepers)) /* and this is not the keeper */
+		if (atomic_load(&is_keepers)) /* and that never waits for itself */
 			region_keeper_rouse();
 	}
 }
