@@ -10,8 +10,9 @@
 
 #define INFO_SIZE STRUCTURE_UP_TO(odf_pool_info, reserved)
 
-/* A task that is freed may have been the last one that was waited for: it is looked so often. */
-#define LOOK_MS 100
+/* Who frees a task, or is given its answer, tells who waits. Should a worker that writes wildly have taken the word,
+ * it is looked so often. */
+#define LOOK_MS 1000
 
 int odf_pool_descriptor(odf_pool *pool)
 {

@@ -73,7 +73,7 @@ void task_remove(odf_task *task, bool is_free)
 	(void)pthread_mutex_lock(&crew->lock);
 	crew->tasks[task->slot] = NULL;
 	crew->task_count--;
-	if (crew->task_count == 0 && atomic_load(&all->waiting) != 0)
+	if (!task->given && atomic_load(&all->waiting) != 0)
 		share_count(all->tell); /* there may be nothing to wait for any more */
 	if (is_free) {
 		atomic_store(&task_slot(task)->state, SLOT_FREE);

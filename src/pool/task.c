@@ -70,6 +70,8 @@ static int answer_of(odf_task *task, void **output, size_t *length)
 	if (task->settled && !task->given && error != ENOMEM) {
 		task->given = true;
 		atomic_fetch_and(&task->crew->view.ended[task->slot / 64], ~(UINT64_C(1) << task->slot % 64));
+		if (atomic_load(&task->crew->all->waiting) != 0)
+			share_count(task->crew->all->tell); /* there may be nothing to wait for any more */
 	}
 	(void)pthread_mutex_unlock(&task->crew->lock);
 	return error;

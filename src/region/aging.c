@@ -34,7 +34,7 @@ void keeper_look_at_young(struct odf_region *region, struct schedule_facts *fact
 		facts->young_ns = region->young_ns = facts->now;
 	}
 	facts->young_look_ns = region->young_look_ns =
-		schedule_young_look(young != region->young_seen, region->young_look_ns);
+		schedule_young_look(young != region->young_seen, facts->young, region->young_look_ns);
 	region->young_seen = young;
 	facts->busy = !program_leaves_a_processor();
 	facts->stopped = program_is_stopped();

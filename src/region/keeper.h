@@ -220,7 +220,7 @@ struct schedule schedule_region(const struct schedule_facts *facts);
 #define SCHEDULE_FAILURES_MOST 100u
 /* Of a region whose process has not forked: the most that it makes sense to wait between two looks at its young memory,
  * and whether what there was since young_ns tells nothing of what there is. */
-uint64_t schedule_young_look(bool changed, uint64_t last_ns);
+uint64_t schedule_young_look(bool changed, uint64_t young, uint64_t last_ns);
 bool schedule_young_anew(const struct schedule_facts *facts);
 /* How long to wait until the next slice is drained: after one that was, or after the error of one that was not. */
 uint64_t schedule_drain(int error, uint64_t last_wait_ns);

@@ -66,6 +66,7 @@ static size_t merge_data(const struct odf_region *region, const struct step *ste
 			 size_t length)
 {
 	size_t page = (step->from + offset) / REGION_PAGE;
+	static atomic_bool maps_none; /* Linux before 5.14: each page would be a fault of the program's */
 	char *to = step->into + offset;
 	bool is_hole;
 
@@ -75,10 +76,13 @@ static size_t merge_data(const struct odf_region *region, const struct step *ste
 	length = (region_discard_run(region, page, page + length / REGION_PAGE, &is_hole) - page) * REGION_PAGE;
 	/* A page that the file does not have is allocated by the write without a fault and without being cleared first.
 	 * Then many are mapped at a time, for the program, to which this view goes. */
-	if (is_hole && length >= LONG_ENOUGH && write_to_file(region, step->from + offset, from, length))
-		(void)sys_call3(SYS_madvise, to, length, MADV_POPULATE_READ);
-	else
+	if (is_hole && length >= LONG_ENOUGH && !atomic_load_explicit(&maps_none, memory_order_relaxed) &&
+	    write_to_file(region, step->from + offset, from, length)) {
+		if (sys_call3(SYS_madvise, to, length, MADV_POPULATE_READ) == -EINVAL)
+			atomic_store_explicit(&maps_none, true, memory_order_relaxed);
+	} else {
 		memcpy(to, from, length);
+	}
 	return length;
 }
 

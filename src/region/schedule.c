@@ -89,9 +89,11 @@ bool schedule_young_anew(const struct schedule_facts *facts)
 	       (facts->now - facts->young_ns >= YOUNG_AGE_NS && !is_mostly_old(facts));
 }
 
-uint64_t schedule_young_look(bool changed, uint64_t last_ns)
+uint64_t schedule_young_look(bool changed, uint64_t young, uint64_t last_ns)
 {
-	return changed ? YOUNG_FIRST_NS : between(2 * last_ns, YOUNG_FIRST_NS, YOUNG_LAST_NS);
+	/* Of too little to be taken in nothing grows old: an idle program is to have hardly a wakening. */
+	return changed ? YOUNG_FIRST_NS
+		       : between(2 * last_ns, YOUNG_FIRST_NS, young < YOUNG_LEAST ? THIN_LAST_NS : YOUNG_LAST_NS);
 }
 
 static uint64_t old_at(const struct schedule_facts *facts)

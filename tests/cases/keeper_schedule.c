@@ -6,6 +6,7 @@
 
 #define US 1000ull
 #define AGO(ns) (NOW - (ns))
+#define LITTLE  ((4u << 20) - 1) /* it does not pay to take in so much */
 
 void schedule(void **state)
 {
@@ -137,9 +138,12 @@ void schedule(void **state)
 								  .young_ns = AGO(1000 * MS) }));
 	assert_false(schedule_young_anew(&(struct schedule_facts){ .now = NOW, .young = 10, .young_floor = 9,
 								   .young_ns = AGO(9000 * MS) }));
-	assert_int_equal(schedule_young_look(true, 4000 * MS), 250 * MS);
-	assert_int_equal(schedule_young_look(false, 250 * MS), 500 * MS);
-	assert_int_equal(schedule_young_look(false, 4000 * MS), 4000 * MS);
+	assert_int_equal(schedule_young_look(true, LITTLE + 1, 4000 * MS), 250 * MS);
+	assert_int_equal(schedule_young_look(false, LITTLE + 1, 250 * MS), 500 * MS);
+	assert_int_equal(schedule_young_look(false, LITTLE + 1, 4000 * MS), 4000 * MS);
+	assert_int_equal(schedule_young_look(true, LITTLE, 60000 * MS), 250 * MS);
+	assert_int_equal(schedule_young_look(false, LITTLE, 4000 * MS), 8000 * MS);
+	assert_int_equal(schedule_young_look(false, LITTLE, 60000 * MS), 60000 * MS);
 	assert_int_equal(schedule_thin(0), 250 * MS);
 	assert_int_equal(schedule_thin(250 * MS), 500 * MS);
 	assert_int_equal(schedule_thin(50000 * MS), 60000 * MS);

@@ -97,6 +97,41 @@ static void test_last_task_is_freed(void **state)
 	assert_int_equal(odf_pool_destroy(pool), 0);
 }
 
+static bool is_told(odf_pool *pool)
+{
+	struct pollfd ready = { .fd = atomic_load(&pool->tasks)->tell, .events = POLLIN };
+	uint64_t drained;
+
+	return poll(&ready, 1, 0) == 1 && read(ready.fd, &drained, sizeof drained) == sizeof drained;
+}
+
+/* Each task that is waited for no more is told to who waits for tasks, also where there are others. */
+static void test_each_that_goes_is_told(void **state)
+{
+	odf_pool *pool = pool_of(0, 1, 0, 0);
+	int value = 4;
+	odf_task *running, *waiting, *ended = submitted(pool, twice, &value, sizeof value);
+	struct pollfd ready = { .fd = odf_pool_descriptor(pool), .events = POLLIN };
+
+	(void)state;
+	assert_int_equal(poll(&ready, 1, 30000), 1);
+	assert_true(is_told(pool) && !is_told(pool));
+	running = submitted(pool, pauses, NULL, 0);
+	waiting = submitted(pool, pauses, NULL, 0);
+	atomic_fetch_add(&atomic_load(&pool->tasks)->waiting, 1);
+	assert_int_equal(odf_task_wait(running, NULL, NULL, 0), ETIMEDOUT);
+	assert_false(is_told(pool));
+	assert_int_equal(odf_task_wait(ended, NULL, NULL, 30000), 0);
+	assert_true(is_told(pool));
+	odf_task_free(ended); /* known already */
+	assert_false(is_told(pool));
+	odf_task_free(waiting);
+	assert_true(is_told(pool));
+	atomic_fetch_sub(&atomic_load(&pool->tasks)->waiting, 1);
+	odf_task_free(running);
+	assert_int_equal(odf_pool_destroy(pool), 0);
+}
+
 static void *takes_all(void *pool)
 {
 	odf_task *told;
@@ -146,6 +181,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_copies_in_a_child),
 		cmocka_unit_test(test_last_task_is_freed),
+		cmocka_unit_test(test_each_that_goes_is_told),
 		cmocka_unit_test(test_last_task_is_taken),
 	};
 
