@@ -268,6 +268,7 @@ void pinned_rehearse(void)
 	struct appearance appearance;
 	struct stat status;
 	struct statfs system;
+
 	(void)look_at(0, &appearance);
 	(void)look_at_socket(0);
 	(void)fstat(0, &status);

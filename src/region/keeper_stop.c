@@ -125,12 +125,13 @@ void region_keeper_stop(void)
 
 /* The process ends: the keeper before it, so that who adopts orphans has none of ours to wait for. Not where the
  * process is a child that nobody has met yet, or one that runs on its parent's memory (vfork), whose thread may have
- * the lock. Nor is one waited for that somebody holds, with a debugger for one: it finds out by itself. */
+ * the lock. Nor is one waited for that somebody holds, with a debugger for one: it finds out by itself. And one that
+ * was told, and waited for in vain, is not waited for again: an exit comes here by a destructor, and by _exit. */
 void region_process_ends(void)
 {
 	int saved = errno;
 
-	if (region_keeper_is_ours() && keeper_lock_free_orders()) {
+	if (region_keeper_is_ours() && !atomic_load(&keeper.leaves) && keeper_lock_free_orders()) {
 		(void)stop(WAITS_AT_THE_END);
 		keeper_unlock_orders();
 	}

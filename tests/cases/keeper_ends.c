@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -224,6 +225,62 @@ static void ends_with_a_stopped_keeper(void)
 	}
 }
 
+static void hold_by_trace(pid_t pid)
+{
+	int status;
+
+	must(ptrace(PTRACE_SEIZE, pid, NULL, (void *)PTRACE_O_TRACESYSGOOD) == 0);
+	must(ptrace(PTRACE_INTERRUPT, pid, NULL, NULL) == 0);
+	must(waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status));
+}
+
+/* How often the program has its keeper continue until it ends: each time that it has waited for it in vain. */
+static unsigned rouses_until_its_end(pid_t pid, pid_t keeper)
+{
+	unsigned count = 0;
+	int status;
+
+	for (;;) {
+		struct __ptrace_syscall_info info = { .op = PTRACE_SYSCALL_INFO_NONE };
+		must(ptrace(PTRACE_SYSCALL, pid, NULL, NULL) == 0 && waitpid(pid, &status, __WALL) == pid);
+		if (!WIFSTOPPED(status))
+			break;
+		must(ptrace(PTRACE_GET_SYSCALL_INFO, pid, (void *)sizeof info, &info) > 0);
+		count += info.op == PTRACE_SYSCALL_INFO_ENTRY && info.entry.nr == SYS_tgkill &&
+			 (pid_t)info.entry.args[0] == keeper && info.entry.args[2] == SIGCONT;
+	}
+	must(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	return count;
+}
+
+/* With a debugger, which does not let it go on. It is waited for once. */
+static void ends_with_a_held_keeper(void)
+{
+	int to[2], from[2];
+	pid_t pid, keeper;
+	char byte;
+
+	must(pipe2(to, O_CLOEXEC) == 0 && pipe2(from, O_CLOEXEC) == 0);
+	pid = fork();
+	must(pid >= 0);
+	if (pid == 0) {
+		must(odf_heap_enable(0) == 0);
+		grow();
+		fork_and_write(2);
+		keeper = keeper_of(getpid());
+		must(keeper > 0 && write(from[1], &keeper, sizeof keeper) == sizeof keeper);
+		must(read(to[0], &byte, 1) == 1);
+		exit(0);
+	}
+	must(read(from[0], &keeper, sizeof keeper) == sizeof keeper);
+	hold_by_trace(keeper);
+	hold_by_trace(pid);
+	must(write(to[1], "x", 1) == 1);
+	must(rouses_until_its_end(pid, keeper) == 10);
+	must(ptrace(PTRACE_DETACH, keeper, NULL, NULL) == 0);
+	must_lose_its_memory(keeper);
+}
+
 /* It may be stopped amid a step, with the lock: in some of so many rounds it is. What it works on is not touched. */
 static void forks_beside_a_stopped_keeper(void)
 {
@@ -430,6 +487,7 @@ static const struct keeper_case cases[] = {
 	CASE(outlives_the_thread_that_made_it, "on"),
 	CASE(goes_on_without_the_main_thread, "on"),
 	CASE(ends_with_a_stopped_keeper, "auto"),
+	CASE(ends_with_a_held_keeper, "auto"),
 	CASE(forks_beside_a_stopped_keeper, "on"),
 	CASE(is_its_parents_to_end, "auto"),
 	CASE(executes_itself, "auto"),
