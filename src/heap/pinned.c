@@ -275,6 +275,7 @@ void pinned_rehearse(void)
 	(void)sys_call2(SYS_fstatfs, 0, &system);
 	(void)sys_call2(SYS_fcntl, 0, F_GETFL);
 	(void)sys_call2(SYS_fcntl, 0, F_GETFD);
+	(void)sys_call2(SYS_fcntl, 0, F_GETPIPE_SZ); /* lend.c */
 	(void)look_at_anonymous(0, PINNED_FOUND);
 	(void)pinned_process();
 }

@@ -155,6 +155,7 @@ int region_rehearse(bool outside)
 	region = region_make_bare(CAPACITY, 0, NULL, &error);
 	if (region == NULL)
 		return error;
+	region_keeper_rouse(); /* which a delay would make the program do */
 	error = live(region, outside);
 	region_keeper_stop(); /* or it would be somebody else's child in the end */
 	return error;

@@ -147,6 +147,31 @@ static void late_reason(char *words[CASE_WORDS])
 	go_on();
 }
 
+/* What the library may call first when the program has run for weeks: a keeper that is long in coming is told to go on
+ * (signal), and a pipe is asked how much it takes before memory is lent to it (pipe). Nothing else has these
+ * arguments. */
+static void late_and_seldom(char *words[CASE_WORDS])
+{
+	bool signals = strcmp(words[0], "signal") == 0;
+	unsigned argument = signals ? 2 : 1; /* of 8 bytes each, the low ones first or last */
+	unsigned low = argument * 8 + (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? 4 : 0);
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, signals ? SYS_tgkill : SYS_fcntl, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (unsigned)offsetof(struct seccomp_data, args) + low),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, signals ? SIGCONT : F_GETPIPE_SZ, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, action_of("kill")),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { sizeof filter / sizeof *filter, filter };
+
+	grow();
+	must(info().state == ODF_HEAP_AWAKE);
+	must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+	must(info().state == ODF_HEAP_OFF && info().reason == ODF_REASON_HEAP_SANDBOX);
+	go_on();
+}
+
 static atomic_int children_told;
 
 static void note_child(int signal)
@@ -328,6 +353,7 @@ static const struct preloaded_case cases[] = {
 	{ "late", late },
 	{ "late_harmless", late_harmless },
 	{ "late_reason", late_reason },
+	{ "late_and_seldom", late_and_seldom },
 	{ "nobody_is_told", nobody_is_told },
 	{ "asked_for", asked_for },
 	{ "one_thread", one_thread },
@@ -444,6 +470,8 @@ int main(int argc, char **argv)
 		const char *heap = i == 0 ? "auto" : "on";
 		one(heap, "late_harmless", NULL, NULL);
 		one(heap, "late_reason", NULL, NULL);
+		one(heap, "late_and_seldom", "signal", NULL);
+		one(heap, "late_and_seldom", "pipe", NULL);
 		one(heap, "nobody_is_told", NULL, NULL);
 		one(heap, "asked_for", NULL, NULL);
 		one(heap, "one_thread", NULL, NULL);
