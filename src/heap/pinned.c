@@ -84,7 +84,10 @@ static odf_reason look_at_anonymous(int descriptor, enum pinned_way way)
 	text_add(&text, "/proc/thread-self/fd/");
 	text_add_unsigned(&text, (uint64_t)descriptor);
 	link = proc_open(path, O_PATH | O_NOFOLLOW);
-	got = link < 0 ? link : sys_call4(SYS_readlinkat, link, "", name, sizeof name - 1);
+	if (link == -EMFILE || link == -ENFILE) /* no number is left to ask with what file system that is */
+		got = sys_call4(SYS_readlinkat, AT_FDCWD, path, name, sizeof name - 1);
+	else
+		got = link < 0 ? link : sys_call4(SYS_readlinkat, link, "", name, sizeof name - 1);
 	if (link >= 0)
 		sys_close(link);
 	if (got == -ENOENT) /* closed meanwhile, or there is no /proc */

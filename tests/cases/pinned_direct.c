@@ -13,9 +13,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -403,6 +405,28 @@ static void harmless(void)
 	must(info().state == ODF_HEAP_AWAKE && is_inside(map(MIB)));
 }
 
+/* To the one who has no number left to have a look with. */
+static void harmless_as_the_last(void)
+{
+	int event = eventfd(0, 0), pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0), next = dup(0);
+	struct rlimit limit;
+	rlim_t before;
+
+	wake();
+	must(event >= 0 && next >= 0 && close(next) == 0 && getrlimit(RLIMIT_NOFILE, &limit) == 0);
+	if (pidfd < 0)
+		cannot_be_done_here(strerror(errno));
+	before = limit.rlim_cur;
+	limit.rlim_cur = (rlim_t)next + 1;
+	must(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+	if (syscall(SYS_pidfd_getfd, pidfd, event, 0) < 0)
+		cannot_be_done_here(strerror(errno));
+	must(dup(0) == -1 && errno == EMFILE && info().state == ODF_HEAP_AWAKE);
+	limit.rlim_cur = before;
+	must(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+	must(info().state == ODF_HEAP_AWAKE && is_inside(map(MIB)));
+}
+
 /* ---- Devices and sockets ---------------------------------------------------------------------------------------- */
 
 static void device(void)
@@ -452,6 +476,7 @@ const struct pinned_case pinned_cases[] = {
 	{ "fuse_open_before", fuse_open_before },
 	{ "fuse_by_stream", fuse_by_stream },
 	{ "harmless", harmless },
+	{ "harmless_as_the_last", harmless_as_the_last },
 	{ "device", device },
 	{ "sockets", sockets },
 };
