@@ -93,6 +93,8 @@ static bool has_mode(int flags)
 		va_end(rest);        \
 	}
 
+#define TO_CREATE (O_CREAT | O_WRONLY | O_TRUNC)
+
 EXPORTED int open(const char *path, int flags, ...)
 {
 	MODE(flags);
@@ -115,6 +117,17 @@ EXPORTED int openat64(int directory, const char *path, int flags, ...)
 {
 	MODE(flags);
 	return opened_by_name(libc_openat(LIBC_OPEN64, directory, path, flags, mode), path, flags);
+}
+
+/* It opens for writing only, which a file may be told by (heap_meet_name). */
+EXPORTED int creat(const char *path, mode_t mode)
+{
+	return opened_by_name(libc_open(LIBC_OPEN, path, TO_CREATE, mode), path, TO_CREATE);
+}
+
+EXPORTED int creat64(const char *path, mode_t mode)
+{
+	return opened_by_name(libc_open(LIBC_OPEN64, path, TO_CREATE, mode), path, TO_CREATE);
 }
 
 /* What fortified programs call where there is no mode. */
@@ -310,6 +323,13 @@ EXPORTED int ioctl(int file, unsigned long request, ...)
 long syscall_open(long number, const long w[6])
 {
 	return opened_by_name((int)sys_call3(number, w[0], w[1], w[2]), (const char *)w[0], (int)w[1]);
+}
+#endif
+
+#ifdef SYS_creat
+long syscall_creat(long number, const long w[6])
+{
+	return opened_by_name((int)sys_call2(number, w[0], w[1]), (const char *)w[0], TO_CREATE);
 }
 #endif
 

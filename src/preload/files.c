@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Functions of libc that open files inside libc, where the open is not seen: the descriptor is looked at afterwards
- * (descriptors.c). Each opens what the program is to read. creat() is not among them, nor opendir(): what they open is
- * written, or is read by the kernel's copying.
+ * (descriptors.c). Each opens what the program is to read. opendir() is not among them: what it opens is read by the
+ * kernel's copying.
  */
 #undef _FILE_OFFSET_BITS /* fopen and fopen64 are to be two names */
 #include <errno.h>

@@ -230,6 +230,9 @@ static const struct syscall_entry table[] = {
 #ifdef SYS_open
 	[SYS_open] = { NULL, syscall_open },
 #endif
+#ifdef SYS_creat
+	[SYS_creat] = { NULL, syscall_creat },
+#endif
 	[SYS_openat] = { NULL, syscall_openat },
 	[SYS_openat2] = { NULL, syscall_openat2 },
 	[SYS_open_by_handle_at] = { NULL, syscall_open_by_handle_at },

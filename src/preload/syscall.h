@@ -47,6 +47,6 @@ syscall_look syscall_look_at_sendto, syscall_look_at_sendmsg, syscall_look_at_se
 syscall_answer syscall_vmsplice;
 /* ---- descriptors.c, rings.c ---- */
 syscall_look syscall_look_at_fcntl, syscall_look_at_setsockopt, syscall_look_at_ioctl;
-syscall_answer syscall_open, syscall_openat, syscall_openat2, syscall_open_by_handle_at, syscall_receive,
+syscall_answer syscall_creat, syscall_open, syscall_openat, syscall_openat2, syscall_open_by_handle_at, syscall_receive,
 	syscall_recvmsg, syscall_recvmmsg, syscall_socket, syscall_userfaultfd, syscall_ioctl, syscall_io_uring_setup;
 #endif

@@ -21,7 +21,7 @@ printf '%s\n' _Exit _Fork _exit clone daemon execl execle execlp execv execve ex
 	brk sbrk madvise mincore mlock mlock2 mlockall mmap mmap64 mprotect mremap msync munlock munmap pkey_mprotect \
 	posix_madvise process_madvise \
 	mseal remap_file_pages shmat shmdt \
-	__open64_2 __open_2 __openat64_2 __openat_2 fcntl fcntl64 open open64 openat openat64 openat2 \
+	__open64_2 __open_2 __openat64_2 __openat_2 creat creat64 fcntl fcntl64 open open64 openat openat64 openat2 \
 	open_by_handle_at prctl prlimit prlimit64 \
 	setrlimit setrlimit64 recvmsg recvmmsg pidfd_getfd socket setsockopt ioctl \
 	vmsplice send sendto sendmsg sendmmsg setns unshare fopen fopen64 freopen freopen64 \

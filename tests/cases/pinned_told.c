@@ -91,6 +91,11 @@ static const uint64_t to_write[3] = { O_WRONLY }; /* flags, mode, resolve */
 
 CLEARED(refs_by_open, open(CLEAR_REFS, O_WRONLY))
 CLEARED(refs_by_openat, openat(open("/proc/self", O_RDONLY | O_DIRECTORY), "clear_refs", O_RDWR))
+CLEARED(refs_by_creat, creat(CLEAR_REFS, 0600))
+CLEARED(refs_by_creat64, creat64(CLEAR_REFS, 0600))
+#ifdef SYS_creat
+CLEARED(refs_by_number_of_creat, (int)syscall(SYS_creat, CLEAR_REFS, 0600))
+#endif
 CLEARED(refs_by_fopen, fileno(fopen(CLEAR_REFS, "w")))
 CLEARED(refs_by_number, (int)syscall(SYS_openat, AT_FDCWD, CLEAR_REFS, O_WRONLY))
 CLEARED(refs_by_openat2, (int)syscall(SYS_openat2, AT_FDCWD, CLEAR_REFS, to_write, sizeof to_write))
@@ -163,6 +168,11 @@ const struct pinned_case pinned_told_cases[] = {
 	{ "registered_while_asleep", registered_while_asleep },
 	{ "refs_by_open", refs_by_open },
 	{ "refs_by_openat", refs_by_openat },
+	{ "refs_by_creat", refs_by_creat },
+	{ "refs_by_creat64", refs_by_creat64 },
+#ifdef SYS_creat
+	{ "refs_by_number_of_creat", refs_by_number_of_creat },
+#endif
 	{ "refs_by_fopen", refs_by_fopen },
 	{ "refs_by_number", refs_by_number },
 	{ "refs_by_openat2", refs_by_openat2 },

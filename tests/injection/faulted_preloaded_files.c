@@ -23,6 +23,7 @@ static void open_by_each_name(void)
 	static const char *const plain[] = { "open", "open64" }, *const fortified[] = { "__open_2", "__open64_2" };
 	static const char *const at[] = { "openat", "openat64" }, *const fortified_at[] = { "__openat_2",
 											    "__openat64_2" };
+	static const char *const fresh[] = { "creat", "creat64" };
 	static const char *const streams[] = { "fopen", "fopen64" }, *const again[] = { "freopen", "freopen64" },
 				 *const nameless[] = { "tmpfile", "tmpfile64" };
 	int flags = O_RDONLY | O_CLOEXEC, file;
@@ -33,6 +34,9 @@ static void open_by_each_name(void)
 		closes(file);
 		TRY_NAMED(file, -1, fortified[i],
 			  ((int (*)(const char *, int))named(fortified[i]))("/etc/passwd", flags));
+		closes(file);
+		TRY_NAMED(file, -1, fresh[i],
+			  ((int (*)(const char *, mode_t))named(fresh[i]))("/dev/null", 0600));
 		closes(file);
 		TRY_NAMED(file, -1, at[i],
 			  ((int (*)(int, const char *, int, ...))named(at[i]))(AT_FDCWD, "/etc/passwd", flags));
