@@ -35,7 +35,7 @@ static char *around(const void *address, size_t *length)
 	size_t into = (uintptr_t)address % HEAP_PAGE;
 
 	*length = *length == 0 || *length > SIZE_MAX - 2 * HEAP_PAGE ? 0 : span_round_up(*length + into);
-	return (char *)(uintptr_t)address - into;
+	return (char *)span_untagged(address) - into;
 }
 
 /* There may be pages of a file that somebody settles. Of a region that was given up nobody does. */

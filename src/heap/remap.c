@@ -369,11 +369,12 @@ static void note_moved(char *old, size_t old_length, char *place, size_t length,
 
 static long remap(void *old, size_t old_length, size_t length, int flags, void *fixed)
 {
-	bool early = heap_has_early(old);
 	uint64_t mask;
 	long result;
+	bool early;
 
 	old = span_untagged(old);
+	early = heap_has_early(old);
 	if (length > old_length && length - old_length <= ADDRESSES_END)
 		heap_grows(length - old_length);
 	heap_forget_early(old, old_length);
