@@ -113,7 +113,9 @@ static bool set_oom_score(const struct child_plan *plan)
 	fd = sys_open("/proc/self/oom_score_adj", O_WRONLY | O_NONBLOCK | O_NOCTTY, 0);
 	result = fd;
 	if (fd >= 0) {
-		result = proc_look((int)fd); /* a filter's refusal is no answer */
+		/* A filter's refusal is no answer. It may kill for the question, which odf_spawn(3) says: also who has
+		 * no privileges could be made to write to a file of somebody else's, by a link in another root. */
+		result = proc_look((int)fd);
 		if (result != -ENOENT)
 			result = sys_write((int)fd, digits, text.length);
 		sys_close((int)fd);
