@@ -133,6 +133,10 @@ void files(void)
 	open_by_each_name();
 	make_by_each_name();
 	open_handle();
+#ifdef SYS_creat
+	TRY(file, -1, syscall, (SYS_creat, "/dev/null", 0600));
+	closes(file);
+#endif
 	TRY(file, -1, syscall, (SYS_openat2, AT_FDCWD, "/etc/passwd", &how, sizeof how));
 	closes(file);
 	TRY_NAMED(
