@@ -180,6 +180,7 @@ static bool grow_in_window(const struct span *span, size_t length)
 			(void)sys_call2(SYS_munmap, result, more);
 		return false;
 	}
+	span_forget_history(end, more);
 	/* It is to be one mapping with what is there. */
 	if (region_overlay(span->region, (size_t)(end - span->base), more) == 0 &&
 	    advise_alike(end, end + more, span->advice))

@@ -3,6 +3,7 @@
  * The edges of memory that is a region's where it lies: where the data segment ends within a page, where a mapping was
  * shrunk, and where memory was opened piece by piece. Each case passes without the library as well.
  */
+#include <signal.h>
 #include <stdint.h>
 #include <sys/syscall.h>
 
@@ -170,6 +171,37 @@ static void tail(char *words[CASE_WORDS])
 	must(is_all(behind, behind + 4 * MIB, 0) && is_all(memory, behind, 2));
 }
 
+/* A system call past libc took it away, and the mapping grows over the place again. */
+static void grown_again(char *words[CASE_WORDS])
+{
+	char *memory, *behind;
+
+	(void)words;
+	memset(map(64 * MIB, PROT_READ | PROT_WRITE), 1, 64 * MIB);
+	memory = map(8 * MIB, PROT_READ | PROT_WRITE);
+	behind = memory + 4 * MIB;
+	for (int frozen = 0; frozen < 2; frozen++) {
+		pid_t held = 0;
+		int status;
+
+		memset(memory, 2, 8 * MIB);
+		fork_for_a_while(memory);
+		if (frozen) {
+			held = fork();
+			if (held == 0)
+				for (;;)
+					pause();
+		}
+		must(real_call(SYS_munmap, (long)behind, 4 * MIB, 0, 0, 0, 0) == 0);
+		must(mremap(memory, 4 * MIB, 8 * MIB, 0) == memory && is_all(behind + 3 * MIB, behind + 4 * MIB, 0));
+		memset(behind, 5, MIB);
+		must(!frozen || (kill(held, SIGKILL) == 0 && waitpid(held, &status, 0) == held));
+		fork_for_a_while(memory);
+		must(is_all(memory, behind, 2) && is_all(behind, behind + MIB, 5) &&
+		     is_all(behind + MIB, behind + 4 * MIB, 0));
+	}
+}
+
 /* Reserved, and opened in steps around a fork: it is one mapping, and moves as one. */
 static void opened(char *words[CASE_WORDS])
 {
@@ -198,7 +230,7 @@ int main(int argc, char **argv)
 		{ "segment", segment }, { "segment_in_steps", segment_in_steps },
 		{ "segment_refused", segment_refused }, { "segment_past_libc", segment_past_libc },
 		{ "refused_over", refused_over }, { "opened", opened },
-		{ "tail", tail },
+		{ "tail", tail }, { "grown_again", grown_again },
 	};
 	static const char *const heaps[] = { NULL, "auto", "on" };
 	const size_t count = sizeof cases / sizeof *cases;
