@@ -219,7 +219,7 @@ int main(void)
 	for (int i = 0; i < PROGRAMS; i++)
 		sizes[i] = read_file(paths[i], programs[i], ROOM);
 	REQUIRE(sizes[0] > 4096);
-	for (; !is_over(count, 200000); count++) {
+	for (; !is_over(count, 80000); count++) {
 		size_t size = 0;
 		input[0] = (uint8_t)chance(8);
 		if (input[0] == 7 && count % 8 != 0) /* a spawn takes longer than all the others */

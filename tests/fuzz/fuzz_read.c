@@ -422,7 +422,7 @@ int main(void)
 	corpus_read(&corpus, "read");
 	for (size_t i = 0; i < corpus.count; i++)
 		(void)LLVMFuzzerTestOneInput(corpus.inputs[i].data, corpus.inputs[i].size);
-	for (; !is_over(count, 100000); count++) {
+	for (; !is_over(count, 50000); count++) {
 		size_t which = chance(corpus.count), size = corpus.inputs[which].size;
 		memcpy(bytes, corpus.inputs[which].data, size);
 		if (chance(4) == 0)

@@ -20,9 +20,9 @@
  *   test_region_injection SCENARIO MODES NUMBER NTH ERRNO TIMES UNMAP
  *       one failure, as a report names it
  *
- * Scenarios 2 and 3 do this to the heap's region, with holes, islands and other memory in it. In a test run each fifth
- * call fails, of these two scenarios each eleventh, and the others on the next days; with ODF_TEST_SCALE, or by hand,
- * all.
+ * Scenarios 2 and 3 do this to the heap's region, with holes, islands and other memory in it. In a test run each
+ * seventh call fails, of these two scenarios each thirteenth, and the others on the next days; with ODF_TEST_SCALE, or
+ * by hand, all.
  *
  * Never failed, because it cannot fail as it is used, or because nobody could carry on: rt_sigprocmask, futex, close,
  * getpid, gettid, tgkill, nanosleep, sched_yield, munmap (whole mappings of ours; but the trimming of a new reservation
@@ -310,7 +310,7 @@ static void summary(void)
 }
 
 /* In a run each so manyth call of a kind fails; with ODF_TEST_SCALE each. */
-enum { IN_A_RUN = 5, IN_A_RUN_WITH_HOLES = 11 };
+enum { IN_A_RUN = 7, IN_A_RUN_WITH_HOLES = 13 };
 
 static int every(int in_a_run)
 {
