@@ -486,7 +486,9 @@ def runtimes_table(found):
                   "peak memory", "aims missed"], lines)
 
 
-machine, found = rows("runtimes.csv")
-if found:
-    load = sorted(float(row["load"]) for row in found if row["load"])
-    replace(results, "runtimes", "%s; load %.0f to %.0f:\n\n" % (machine, load[0], load[-1]) + runtimes_table(found))
+for name in ("runtimes", "runtimes-rest"):
+    machine, found = rows(name + ".csv")
+    if found:
+        load = sorted(float(row["load"]) for row in found if row["load"])
+        replace(results, name.replace("-", " "),
+                "%s; load %.0f to %.0f:\n\n" % (machine, load[0], load[-1]) + runtimes_table(found))
