@@ -237,7 +237,10 @@ static void move_end(struct segment *s)
 			s->libcs = to;
 		}
 		say_result(result == (void *)-1 ? -1 : 0);
-	} else if (via < 6) {
+	} else if (via < 6 || number_from("ODF_TEST_PAST_LIBC", 0) == 0) {
+		/* Calls past libc leave it with an end that is none any more. By hand only: of some 2000 seeds with
+		 * them one ended by SIGSEGV in free(), and did not again in 70 repeats; whose fault it is is not
+		 * known. */
 		say(" brk(%zu)", to);
 		say_result(brk(s->base + to));
 		s->libcs = to;
