@@ -162,7 +162,8 @@ uint64_t region_count_private(const struct odf_region *region, const struct regi
 
 int region_pagemap_open(void)
 {
-	return proc_open("/proc/self/pagemap", O_RDONLY);
+	/* of the thread: a main thread that has ended has no memory any more */
+	return proc_open("/proc/thread-self/pagemap", O_RDONLY);
 }
 
 /* How much is looked at in one go: it takes the lock of the address space, which a fork needs. */

@@ -356,25 +356,14 @@ static const struct preloaded_case cases[] = {
 
 int main(int argc, char **argv)
 {
-	static const char *const runs[][2] = {
+	static const char *const runs[][4] = {
 		{ "requeued" },		     { "waited_for_several" }, { "newer_calls" },     { "bad_words" },
 		{ "changed_by_the_kernel" }, { "made_early" },	       { "joined", "again" }, { "joined", "only_end" },
 	};
-	static const char *const heaps[] = { NULL, "auto", "on" };
-	int number = 0, failed = 0;
 
 	if (argc > 1)
 		run_case(cases, sizeof cases / sizeof *cases, argc, argv);
 	for (size_t i = 0; i < sizeof runs / sizeof *runs; i++)
-		for (int heap = 0; heap < 3; heap++) {
-			const char *words[] = { "futexes", runs[i][0], runs[i][1], NULL };
-			int result = execute(heaps[heap], words, NULL, NULL);
-			failed += result != 0 && result != 77;
-			printf("%s %d - %s %s %s%s\n", result == 0 || result == 77 ? "ok" : "not ok", ++number,
-			       heaps[heap] != NULL ? heaps[heap] : "plain", runs[i][0],
-			       runs[i][1] != NULL ? runs[i][1] : "", result == 77 ? " # SKIP not here" : "");
-			fflush(stdout);
-		}
-	printf("1..%d\n", number);
-	return failed > 0;
+		tell_with_each_heap("futexes", runs[i]);
+	return end_of_cases();
 }

@@ -42,18 +42,27 @@ static bool is_all(const char *start, const char *end, char value)
 	return true;
 }
 
+/* A process that has grown, and its data segment by so much, from a whole page on, all 7. */
+static char *grow_segment(size_t size)
+{
+	char *start;
+
+	memset(map(24 * MIB, PROT_READ | PROT_WRITE), 1, 24 * MIB);
+	must(sbrk((intptr_t)(PAGE - (uintptr_t)sbrk(0) % PAGE)) != (void *)-1);
+	start = sbrk((intptr_t)size);
+	must(start != (void *)-1);
+	memset(start, 7, size);
+	fork_for_a_while(start + size / 2);
+	return start;
+}
+
 /* The end of the data segment goes down to the middle of a page, and up again. */
 static void segment(char *words[CASE_WORDS])
 {
 	char *start, *end;
 
 	(void)words;
-	memset(map(24 * MIB, PROT_READ | PROT_WRITE), 1, 24 * MIB);
-	must(sbrk((intptr_t)(PAGE - (uintptr_t)sbrk(0) % PAGE)) != (void *)-1);
-	start = sbrk((intptr_t)(32 * MIB));
-	must(start != (void *)-1);
-	memset(start, 7, 32 * MIB);
-	fork_for_a_while(start + 16 * MIB);
+	start = grow_segment(32 * MIB);
 	for (int step = 0; step < 3; step++) {
 		must(sbrk(-(intptr_t)(4 * MIB + 100)) != (void *)-1);
 		end = sbrk(0);
@@ -94,12 +103,7 @@ static void segment_refused(char *words[CASE_WORDS])
 	char *start;
 
 	(void)words;
-	memset(map(24 * MIB, PROT_READ | PROT_WRITE), 1, 24 * MIB);
-	must(sbrk((intptr_t)(PAGE - (uintptr_t)sbrk(0) % PAGE)) != (void *)-1);
-	start = sbrk((intptr_t)(8 * MIB));
-	must(start != (void *)-1);
-	memset(start, 7, 8 * MIB);
-	fork_for_a_while(start + 4 * MIB);
+	start = grow_segment(8 * MIB);
 	for (uintptr_t end = 1; end <= PAGE + 1; end += PAGE) {
 		must(brk((void *)end) == 0 && sbrk(0) == start + 8 * MIB);
 		must(is_all(start, start + 8 * MIB, 7));
@@ -115,12 +119,7 @@ static void segment_past_libc(char *words[CASE_WORDS])
 	char *start, *end;
 
 	(void)words;
-	memset(map(24 * MIB, PROT_READ | PROT_WRITE), 1, 24 * MIB);
-	must(sbrk((intptr_t)(PAGE - (uintptr_t)sbrk(0) % PAGE)) != (void *)-1);
-	start = sbrk((intptr_t)(8 * MIB));
-	must(start != (void *)-1);
-	memset(start, 7, 8 * MIB);
-	fork_for_a_while(start + 4 * MIB);
+	start = grow_segment(8 * MIB);
 	end = start + 8 * MIB;
 	must(syscall(SYS_brk, end + 4 * MIB) == (long)(end + 4 * MIB));
 	memset(end, 9, 4 * MIB);
@@ -232,16 +231,11 @@ int main(int argc, char **argv)
 		{ "refused_over", refused_over }, { "opened", opened },
 		{ "tail", tail }, { "grown_again", grown_again },
 	};
-	static const char *const heaps[] = { NULL, "auto", "on" };
 	const size_t count = sizeof cases / sizeof *cases;
 
 	if (argc > 1)
 		run_case(cases, count, argc, argv);
 	for (size_t i = 0; i < count; i++)
-		for (size_t heap = 0; heap < 3; heap++) {
-			const char *words[] = { "in_place_edges", cases[i].name, NULL };
-			int result = execute(heaps[heap], words, NULL, NULL);
-			tell_case(result, "%s %s", heap_name(heaps[heap]), cases[i].name);
-		}
+		tell_with_each_heap("in_place_edges", (const char *const[4]){ cases[i].name });
 	return end_of_cases();
 }

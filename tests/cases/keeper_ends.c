@@ -352,6 +352,22 @@ static void must_become_live(void)
 		must(now() < end);
 }
 
+static void counts_own_pages(void)
+{
+	odf_region *region = odf_region_create(1 << 20, 0);
+	odf_region_info info = ODF_REGION_INFO_INIT;
+	char *base = region != NULL ? odf_region_base(region) : NULL;
+	pid_t pid;
+
+	must(base != NULL && memset(base, 1, 1 << 20) != NULL && (pid = fork()) >= 0);
+	if (pid == 0)
+		for (;;)
+			pause();
+	memset(base, 2, 1 << 20);
+	must(odf_region_info_get(region, &info) == 0 && info.private_bytes == 1 << 20);
+	must(kill(pid, SIGKILL) == 0 && status_of(pid) != 0 && odf_region_destroy(region) == 0);
+}
+
 /* Longer than the keeper looks often for an exec. */
 #define PAST_ITS_LOOKS_MS 300
 
@@ -373,6 +389,7 @@ static void *goes_on(void *unused)
 	/* Descriptors are looked at for a heap that wakes, and mappings: this thread has them. */
 	more = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	must(more != MAP_FAILED && heap_is_awake());
+	counts_own_pages();
 	_exit(0);
 	return unused;
 }

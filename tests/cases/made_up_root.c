@@ -110,28 +110,19 @@ static void believes_nobody(char *words[CASE_WORDS])
 int main(int argc, char **argv)
 {
 	static const struct preloaded_case cases[] = { { "believes_nobody", believes_nobody } };
-	static const char *const runs[][3] = {
-		{ "files" }, { "files", "first" }, { "files", "first", "thread" }, { "files", "before" },
-		{ "pipes" }, { "pipes", "first" }, { "pipes", "before" },
+	static const char *const runs[][4] = {
+		{ "believes_nobody", "files" },
+		{ "believes_nobody", "files", "first" },
+		{ "believes_nobody", "files", "first", "thread" },
+		{ "believes_nobody", "files", "before" },
+		{ "believes_nobody", "pipes" },
+		{ "believes_nobody", "pipes", "first" },
+		{ "believes_nobody", "pipes", "before" },
 	};
-	static const char *const heaps[] = { NULL, "auto", "on" };
-	int number = 0, failed = 0;
 
 	if (argc > 1)
 		run_case(cases, sizeof cases / sizeof *cases, argc, argv);
 	for (size_t i = 0; i < sizeof runs / sizeof *runs; i++)
-		for (int heap = 0; heap < 3; heap++) {
-			const char *words[] = {
-				"made_up_root", "believes_nobody", runs[i][0], runs[i][1], runs[i][2], NULL,
-			};
-			int result = execute(heaps[heap], words, NULL, NULL);
-			failed += result != 0 && result != 77;
-			printf("%s %d - %s %s %s %s%s\n", result == 0 || result == 77 ? "ok" : "not ok", ++number,
-			       heaps[heap] != NULL ? heaps[heap] : "plain", runs[i][0],
-			       runs[i][1] != NULL ? runs[i][1] : "", runs[i][2] != NULL ? runs[i][2] : "",
-			       result == 77 ? " # SKIP not here" : "");
-			fflush(stdout);
-		}
-	printf("1..%d\n", number);
-	return failed > 0;
+		tell_with_each_heap("made_up_root", runs[i]);
+	return end_of_cases();
 }

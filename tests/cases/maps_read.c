@@ -75,11 +75,9 @@ static void read_all(char *words[CASE_WORDS])
 int main(int argc, char **argv)
 {
 	static const struct preloaded_case cases[] = { { "read_all", read_all } };
-	static const char *const heaps[] = { NULL, "auto", "on" }, *words[] = { "maps_read", "read_all", NULL };
 
 	if (argc > 1)
 		run_case(cases, 1, argc, argv);
-	for (int heap = 0; heap < 3; heap++)
-		tell_case(execute(heaps[heap], words, NULL, NULL), "%s", heap_name(heaps[heap]));
+	tell_with_each_heap("maps_read", (const char *const[4]){ "read_all" });
 	return end_of_cases();
 }

@@ -334,21 +334,15 @@ int main(int argc, char **argv)
 		{ "rewritten", rewritten },     { "given_back", given_back },   { "shared", shared },
 		{ "maker_lives", maker_lives }, { "generations", generations }, { "moved_away", moved_away },
 	};
-	static const char *const runs[][2] = {
+	static const char *const runs[][4] = {
 		{ "rewritten", NULL },       { "given_back", "munmap" }, { "given_back", "over" },
 		{ "given_back", "madvise" }, { "shared", NULL },         { "maker_lives", NULL },
 		{ "generations", NULL },     { "moved_away", NULL },
 	};
-	static const char *const heaps[] = { NULL, "auto", "on" };
 
 	if (argc > 1)
 		run_case(cases, sizeof cases / sizeof *cases, argc, argv);
 	for (size_t i = 0; i < sizeof runs / sizeof *runs; i++)
-		for (size_t heap = 0; heap < 3; heap++) {
-			const char *words[] = { "outlives", runs[i][0], runs[i][1], NULL };
-			int result = execute(heaps[heap], words, NULL, NULL);
-			tell_case(result, "%s %s %s", heap_name(heaps[heap]), runs[i][0],
-				  runs[i][1] != NULL ? runs[i][1] : "");
-		}
+		tell_with_each_heap("outlives", runs[i]);
 	return end_of_cases();
 }

@@ -200,16 +200,11 @@ int main(int argc, char **argv)
 		{ "mapped", mapped_title },       { "allocated", allocated_title }, { "early", early_title },
 		{ "environment", environment }, { "all_at_once", all_at_once },
 	};
-	static const char *const heaps[] = { NULL, "auto", "on" };
 	const size_t count = sizeof cases / sizeof *cases;
 
 	if (argc > 1)
 		run_case(cases, count, argc, argv);
 	for (size_t i = 0; i < count; i++)
-		for (size_t heap = 0; heap < 3; heap++) {
-			const char *words[] = { "titled", cases[i].name, NULL };
-			int result = execute(heaps[heap], words, NULL, NULL);
-			tell_case(result, "%s %s", heap_name(heaps[heap]), cases[i].name);
-		}
+		tell_with_each_heap("titled", (const char *const[4]){ cases[i].name });
 	return end_of_cases();
 }

@@ -324,6 +324,19 @@ static inline __attribute__((format(printf, 2, 3))) void tell_case(int result, c
 	cases_failed += !good;
 }
 
+/* A case: its name, and up to three words, or NULL in their place; plain, and with each way to have the heap. */
+static inline void tell_with_each_heap(const char *program, const char *const run[4])
+{
+	static const char *const heaps[] = { NULL, "auto", "on" };
+
+	for (size_t heap = 0; heap < sizeof heaps / sizeof *heaps; heap++) {
+		const char *words[] = { program, run[0], run[1], run[2], run[3], NULL };
+		int result = execute(heaps[heap], words, NULL, NULL);
+		tell_case(result, "%s %s %s %s %s", heap_name(heaps[heap]), run[0], run[1] != NULL ? run[1] : "",
+			  run[2] != NULL ? run[2] : "", run[3] != NULL ? run[3] : "");
+	}
+}
+
 /* The status of the program. */
 static inline int end_of_cases(void)
 {
