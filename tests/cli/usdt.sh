@@ -89,14 +89,29 @@ drive() {
 	LD_PRELOAD=$library ODFORK_HEAP=auto sh -c \
 		'(exit 0); /usr/bin/python3 -c "import os; os.posix_spawn(\"/no/such\", [\"x\"], {})" 2> /dev/null; :'
 }
-# It takes a while until it is at it, and says nothing about that.
+# NAME: PATTERN
+cat > "$work/wanted" << 'END'
+a fork by regions: ^fork [1-9][0-9]* region 1 0$
+a fork of a small program: ^fork [1-9][0-9]* fork 1 0$
+a spawn: ^spawn [1-9][0-9]* /bin/sleep posix_spawn 1 0$
+a spawn that fails: ^spawn -1 /no/such posix_spawn 1 2$
+a freeze: ^freeze 0x[0-9a-f]+ 1 1$
+a settle: ^settle 0x[0-9a-f]+ 1 1$
+memory that is taken in: ^adopt 0x[0-9a-f]+000 [0-9]{6,} [01]$
+a region that is given up, and why: ^leave 0x[0-9a-f]+ 1 heap_limit$
+END
+is_seen() { grep -qE -- "$1" "$work/seen"; }
+all_is_seen() {
+	while IFS= read -r line; do
+		is_seen "${line#*: }" || return 1
+	done < "$work/wanted"
+}
+# It takes a while until it is at it, and says nothing about that: the probes are attached one after the other.
 for attempt in 1 2 3 4 5 6 7 8; do
 	drive
 	kill -0 $tracer 2> /dev/null || break
-	# All of one run: the probes are attached one after the other.
-	kinds=$(awk '{ print $1 }' "$work/seen" | grep -xE 'fork|spawn|freeze|settle|adopt|leave' | sort -u | wc -l)
-	[ "$kinds" -lt 6 ] || ! grep -q '^fork .* region' "$work/seen" || break
 	sleep 0.5
+	all_is_seen && break
 done
 sleep 0.5
 kill -INT $tracer 2> /dev/null && wait $tracer || :
@@ -105,17 +120,9 @@ if ! grep -q '^Attaching' "$work/seen" || { [ "$(wc -l < "$work/seen")" -le 2 ] 
 	leave_out "watching" "bpftrace: $(head -n 1 "$work/err")"
 	finish
 fi
-seen() { # NAME PATTERN
-	grep -qE -- "$2" "$work/seen" && status=0 || status=1
+while IFS= read -r line; do
+	is_seen "${line#*: }" && status=0 || status=1
 	[ $status = 0 ] || sed 's/^/# /' "$work/seen"
-	result $status "seen: $1"
-}
-seen "a fork by regions" '^fork [1-9][0-9]* region 1 0$'
-seen "a fork of a small program" '^fork [1-9][0-9]* fork 1 0$'
-seen "a spawn" '^spawn [1-9][0-9]* /bin/sleep posix_spawn 1 0$'
-seen "a spawn that fails" '^spawn -1 /no/such posix_spawn 1 2$'
-seen "a freeze" '^freeze 0x[0-9a-f]+ 1 1$'
-seen "a settle" '^settle 0x[0-9a-f]+ 1 1$'
-seen "memory that is taken in" '^adopt 0x[0-9a-f]+000 [0-9]{6,} [01]$'
-seen "a region that is given up, and why" '^leave 0x[0-9a-f]+ 1 heap_limit$'
+	result $status "seen: ${line%%: *}"
+done < "$work/wanted"
 finish
