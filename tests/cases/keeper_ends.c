@@ -361,7 +361,7 @@ static void counts_own_pages(void)
 
 	must(base != NULL && memset(base, 1, 1 << 20) != NULL && (pid = fork()) >= 0);
 	if (pid == 0)
-		for (;;)
+		for (alarm(20);;) /* should the case fail, nobody ends it */
 			pause();
 	memset(base, 2, 1 << 20);
 	must(odf_region_info_get(region, &info) == 0 && info.private_bytes == 1 << 20);
