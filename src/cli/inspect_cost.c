@@ -188,6 +188,10 @@ static bool measure_small(struct inspect_costs *costs, size_t size)
 			*ns[0] = positive(*ns[0] - slope * part[0], *ns[0] / 2);
 		*ns[1] = *ns[0] + slope;
 	}
+	/* Each pair was taken apart by a slope of its own, so that noise may have turned one around. */
+	for (int scattered = 0; scattered < 2; scattered++)
+		costs->small_ns[scattered][1] = positive(costs->small_ns[scattered][1],
+							 costs->small_ns[scattered][0]);
 	return true;
 }
 
