@@ -6,18 +6,21 @@
 # if there are any. Nothing may be skipped in CI (CI=true).
 #
 #   tests/run.sh [MESON-TEST-ARGUMENT...]     for example: tests/run.sh spawn
+#   tests/run.sh --long [NAME [ARGUMENT...]]  what takes longer, or another system; without a name, all there is
 #
-# Long forms: ODF_TEST_SECONDS=3600 tests/run.sh soak --timeout-multiplier 20 (mixed situations for an hour; the same
-# for heap_threads and region_threads), and by hand ODF_BUILD=$PWD/build-gcc ODF_TEST_READS=10000
-# build-gcc/tests/test_pinned (10 000 reads by each way to a descriptor), ODF_TEST_KILLS=10000
-# build-gcc/tests/test_pool_soak (workers that are killed at random), ODF_TEST_SECONDS=3600 build-gcc/tests/keeper_soak,
-# ODF_ENDURANCE_CALLS=1000000 build-gcc/tests/endurance (a million forks and spawns), ODF_TEST_SECONDS=7200 tests/run.sh
-# endurance_redis -t 60 (Redis that saves under load), tests/peers.sh (others' own tests as clients),
-# ODF_TEST_SCALE=errnos tests/run.sh faults (each errno in each call, ten minutes); what else there is stands at the top
-# of each test.
+# What else can be set stands at the top of each test.
 set -eu
 cd "$(dirname "$0")/.."
 exec < /dev/null
+builds="gcc clang sanitize thread"
+long_tests=
+if [ "${1:-}" = --long ]; then
+	shift
+	. tests/long.sh
+	long_form "$@"
+	shift
+	set -- "$@" --timeout-multiplier 0
+fi
 . tests/packages.sh
 packages_need gcc g++ clang libclang-rt-dev libc6-dev meson ninja-build pkg-config libcmocka-dev libseccomp-dev \
 	python3 binutils strace gdb git make perl \
@@ -36,6 +39,7 @@ results=
 build() {
 	name=$1 compiler=$2 directory=build-$1
 	shift 2
+	case " $builds " in *" $name "*) ;; *) return 0 ;; esac
 	rm -f "$directory.failed"
 	if [ ! -e "$directory/build.ninja" ]; then
 		rm -rf "$directory"
@@ -50,6 +54,7 @@ build() {
 # NAME: runs the tests of that build.
 run_tests() {
 	directory=build-$1
+	case " $builds " in *" $1 "*) ;; *) return 0 ;; esac
 	echo "== $1"
 	if [ -e "$directory.failed" ]; then
 		cat "$directory.failed"
@@ -69,7 +74,8 @@ run_tests() {
 	results="$results $directory:$status"
 }
 
-arguments="$*"
+arguments="$long_tests $*"
+arguments=${arguments# }
 # Many tests wait as much as they compute: twice as many as there are processors, and one.
 at_once=$((2 * $(nproc) + 1))
 build gcc gcc

@@ -10,7 +10,7 @@ trap 'rm -rf "$work"' EXIT
 unset CI ODF_MUST_WORK
 fail() { echo "$*"; exit 1; }
 mkdir "$work/tests"
-cp "$source/tests/run.sh" "$source/tests/count.py" "$work/tests/"
+cp "$source/tests/run.sh" "$source/tests/long.sh" "$source/tests/count.py" "$work/tests/"
 echo 'packages_need() { :; }' > "$work/tests/packages.sh"
 cat > "$work/meson.build" << 'BUILD'
 project('tiny')
@@ -20,6 +20,7 @@ if meson.project_build_root().endswith('build-gcc')
   test('good_alone', sh, args: ['-c', 'true'])
   test('fails_alone', sh, args: ['-c', 'exit 1'])
   test('hangs_alone', sh, args: ['-c', 'sleep 1000'], timeout: 1)
+  test('pinned', sh, args: ['-c', 'test "$ODF_TEST_READS" = 10000 || { echo no g; exit 77; }'])
   test('skips_alone', sh, args: ['-c', 'echo no f; exit 77'])
   first = 'echo 1..2; echo "ok 1 - a"; '
   foreach name, then : {
@@ -49,7 +50,7 @@ run() { # STATUS LAST-LINE COMMAND...: what it says is in $work/out
 }
 says() { grep -qxF "$1" "$work/out" || fail "does not say '$1': $(cat "$work/out")"; }
 
-run 1 "19 passed, 8 failed, 4 skipped" tests/run.sh
+run 1 "19 passed, 8 failed, 5 skipped" tests/run.sh
 says "failed: build-gcc fails_alone"
 says "failed: build-gcc fails 2 - b"
 for ended in "hangs_alone: TIMEOUT" "hangs: TIMEOUT" "is_killed: ERROR" "leaks: ERROR" "bails_out: ERROR" \
@@ -57,17 +58,18 @@ for ended in "hangs_alone: TIMEOUT" "hangs: TIMEOUT" "is_killed: ERROR" "leaks: 
 	grep -q "^failed: build-gcc $ended, exit status " "$work/out" || fail "not '$ended': $(cat "$work/out")"
 done
 say_skipped() { # BEFORE
-	for one in "skips_alone: no f" "skips_all: no e" "skips_one 2 - b: no b" \
+	for one in "pinned: no g" "skips_alone: no f" "skips_all: no e" "skips_one 2 - b: no b" \
 		"skips_by_cmocka 2 - b: no c; no d"; do
 		says "$1: build-gcc $one"
 	done
 }
 say_skipped skipped
-run 1 "19 passed, 12 failed" env ODF_MUST_WORK=1 python3 tests/count.py 0 \
+run 1 "19 passed, 13 failed" env ODF_MUST_WORK=1 python3 tests/count.py 0 \
 	build-gcc:8 build-clang:0 build-sanitize:0 build-thread:0
 say_skipped "failed: must not be skipped"
 
 run 0 "1 passed, 0 failed" tests/run.sh good_alone
+run 0 "1 passed, 0 failed" tests/run.sh --long reads
 # A status for which the logs, here of that one test, have no reason; and logs that are missing.
 run 1 "1 passed, 1 failed" python3 tests/count.py 0 build-gcc:2
 run 1 "0 passed, 1 failed" python3 tests/count.py 0 build-clang:0
