@@ -750,7 +750,8 @@ typedef struct odf_region odf_region;
  * errno: EINVAL (capacity 0, unknown flag); ENOTSUP (not on this machine:
  * odf_capabilities.strategy[ODF_STRATEGY_REGION] says why); ENOMEM (address space, RLIMIT_AS, vm.max_map_count);
  * EMFILE, ENFILE (descriptors); EFBIG (RLIMIT_FSIZE); EPERM, EAGAIN and what else a sandbox answers (the keeper could
- * not be started). The result is freed by odf_region_destroy. Since 0.1.0. */
+ * not be started); EBUSY (it is to be started by a thread that is not nicer than the main one, or in another cgroup).
+ * The result is freed by odf_region_destroy. Since 0.1.0. */
 odf_region *odf_region_create(size_t capacity, unsigned flags);
 
 /* The region's first byte, page-aligned, the same for the region's whole life and in every child. Async-signal-safe.
@@ -858,7 +859,8 @@ typedef struct odf_heap_info {
 
 /* Wakes the heap now, with regions of up to `capacity` bytes of address space each (rounded up to GiB; 0: chosen,
  * twice the machine's memory). 0 or an errno value: ENOTSUP (odf_heap_info_get has the reason), ENOMEM, EINVAL (more
- * than a TiB). 0 as well if it is awake already. Thread-safe; not async-signal-safe. Since 0.1.0. */
+ * than a TiB), EBUSY (not by this thread, which has a lower priority than the main one or is in another cgroup). 0 as
+ * well if it is awake already. Thread-safe; not async-signal-safe. Since 0.1.0. */
 int odf_heap_enable(size_t capacity);
 
 /* Fills in what the heap is doing. 0, or EINVAL or E2BIG (`size`). Thread-safe; not async-signal-safe. Since 0.1.0. */

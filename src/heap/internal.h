@@ -47,6 +47,7 @@ size_t heap_capacity(size_t wanted);
  * the start. */
 bool heap_may_be_young(void);
 void heap_note_asked_for(void); /* by odf_heap_enable */
+bool heap_was_asked_for(void);
 /* Somebody asked for that. */
 bool heap_is_on(void);
 /* Memory with all rights has been mapped: what runtimes have that write code among their data. */

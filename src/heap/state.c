@@ -135,7 +135,7 @@ static bool has_grown(void)
 	struct timespec time;
 	uint64_t now;
 
-	if (settings->heap == SETTINGS_HEAP_ON)
+	if (settings->heap == SETTINGS_HEAP_ON || heap_was_asked_for())
 		return true;
 	(void)clock_gettime(CLOCK_MONOTONIC, &time);
 	now = (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
@@ -145,11 +145,12 @@ static bool has_grown(void)
 	return statm_private_bytes() >= threshold;
 }
 
-/* Makes no system call unless the heap waits for a fork, memory was reserved, or regions were inherited. */
+/* Makes no system call unless the heap waits for a fork or another thread, memory was reserved, or regions were
+ * inherited. */
 void heap_before_fork(void)
 {
 	bool may_wake = (atomic_load_explicit(&waits_for_a_fork, memory_order_relaxed) && !heap_waits_for_a_fork()) ||
-			atomic_load_explicit(&has_reserved, memory_order_relaxed);
+			region_keeper_was_refused() || atomic_load_explicit(&has_reserved, memory_order_relaxed);
 
 	if (may_wake && heap_state() == ODF_HEAP_ASLEEP && has_grown())
 		(void)wake(); /* it may ask for no more memory */
@@ -274,11 +275,24 @@ static int wake_undisturbed(void)
 	return error == EBUSY ? EBUSY : obstacle == ODF_REASON_HEAP_NO_ROOM ? ENOMEM : ENOTSUP;
 }
 
+/* By a thread whose keeper would be limited as it is: the next one that grows or forks tries. */
+static int leave_it_to_others(void)
+{
+	int asleep_for = atomic_load(&reason);
+
+	if (heap_state() == ODF_HEAP_ASLEEP) /* else another thread has said why it is off */
+		(void)atomic_compare_exchange_strong(&reason, &asleep_for, ODF_REASON_HEAP_PROCESS);
+	atomic_store_explicit(&heap_budget, (long)(threshold / 8), memory_order_relaxed);
+	return EBUSY;
+}
+
 static int wake(void)
 {
 	uint64_t all = ~0ull, mask;
 	int error;
 
+	if (!region_keeper_may_start())
+		return leave_it_to_others();
 	error = ask_filters();
 	if (error != 0)
 		return error == EBUSY || error == EAGAIN ? error : ENOTSUP;
@@ -289,7 +303,7 @@ static int wake(void)
 	(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
 	if (error == 0 && heap_state() == ODF_HEAP_AWAKE)
 		heap_open_early_windows();
-	return error;
+	return error == EBUSY && !region_keeper_may_start() ? leave_it_to_others() : error;
 }
 
 size_t heap_window_capacity(void)
@@ -446,8 +460,8 @@ int odf_heap_enable(size_t capacity)
 	heap_note_asked_for();
 	if (ask_filters() == 0)
 		heap_see_malloc();
-	/* busy: another thread makes or ends a region */
-	for (unsigned tries = 0; (error = wake()) == EBUSY && tries < BUSY_MOST; tries++) {
+	/* busy: another thread makes or ends a region; or this one is not to */
+	for (unsigned tries = 0; (error = wake()) == EBUSY && region_keeper_may_start() && tries < BUSY_MOST; tries++) {
 		struct timespec moment = { 0, 1000000 };
 		(void)sys_call2(SYS_nanosleep, &moment, NULL);
 	}

@@ -174,9 +174,14 @@ void heap_note_asked_for(void)
 	atomic_store_explicit(&asked_for, true, memory_order_relaxed);
 }
 
+bool heap_was_asked_for(void)
+{
+	return atomic_load_explicit(&asked_for, memory_order_relaxed);
+}
+
 bool heap_may_be_young(void)
 {
-	return settings->heap != SETTINGS_HEAP_ON && !atomic_load_explicit(&asked_for, memory_order_relaxed) &&
+	return settings->heap != SETTINGS_HEAP_ON && !heap_was_asked_for() &&
 	       (capability(ODF_PROBE_UFFD_KERNEL) || capability(ODF_PROBE_UFFD_DEVICE)) &&
 	       capability(ODF_PROBE_UFFD_MINOR);
 }

@@ -35,6 +35,8 @@
 #define TIMER_SLACK_NS 50000 /* the kernel's own default */
 #define NICE_OF_KERNEL 20    /* getpriority's answer is this minus the value */
 #define SHORT_TURN_NS  500000
+#define OF_PROCESS     1  /* ioprio_get(2) */
+#define IO_CLASS_SHIFT 13
 
 /* The kernel's structure, as it was first (Linux 3.14). */
 struct scheduling {
@@ -72,6 +74,15 @@ static unsigned count_bits(const unsigned long *words, size_t bytes)
 	return count;
 }
 
+/* Whose pages are in swap waits for who brings them in, that is for the keeper where it is in a step. */
+static void take_io_priority(int program)
+{
+	long priority = sys_call2(SYS_ioprio_get, OF_PROCESS, program);
+
+	if (priority >= 0) /* of class 0, none, the kernel tells a level, and takes none */
+		(void)sys_call3(SYS_ioprio_set, OF_PROCESS, 0, priority >> IO_CLASS_SHIFT == 0 ? 0 : priority);
+}
+
 int confine_schedule(int program, bool by_main)
 {
 	/* The program's main thread stands for what its user has decided about the whole of it, the thread that
@@ -93,14 +104,17 @@ int confine_schedule(int program, bool by_main)
 	(void)sys_call3(SYS_sched_setscheduler, 0, policy, &normal);
 	if (nice > 0)
 		(void)sys_call3(SYS_setpriority, PRIO_PROCESS, 0, NICE_OF_KERNEL - nice);
+	take_io_priority(program);
 	if (!by_main) /* it has the policy of who made it: of numactl, for one, by whose nodes the memory is to stay */
 		(void)sys_call3(SYS_set_mempolicy, MPOL_DEFAULT, NULL, 0);
 	(void)sys_call2(SYS_prctl, PR_SET_TIMERSLACK, TIMER_SLACK_NS);
 	own = (struct scheduling){ .size = sizeof own, .policy = (uint32_t)sys_call1(SYS_sched_getscheduler, 0) };
 	own.nice = (int32_t)(NICE_OF_KERNEL - sys_call2(SYS_getpriority, PRIO_PROCESS, 0));
 	take_turns(SHORT_TURN_NS);
-	/* Who is SCHED_IDLE may not get out of that without a right to it. */
-	return policy != SCHED_IDLE && sys_call1(SYS_sched_getscheduler, 0) == SCHED_IDLE ? EBUSY : 0;
+	if (by_main || starter_is_as_main(program))
+		return 0;
+	starter_note_refusal();
+	return EBUSY;
 }
 
 /* ---- What it may do ---- */

@@ -155,11 +155,15 @@ void limits_take(void); /* once it is a process of its own */
 /* It has used so much of its processor time that no more work is begun: what it keeps is to be given up. */
 bool limits_are_near(void);
 
+/* keeper_starter.c */
+/* The caller is neither limited to less of a processor than the program's main thread nor in another cgroup. */
+bool starter_is_as_main(int program);
+void starter_note_refusal(void); /* by a keeper that is, and ends */
+
 /* confine.c */
 extern unsigned confine_processors; /* on how many it may run */
 /* Priority, policy, processors and timers are the keeper's own, whoever it was that started it; the memory policy is
- * that of the main thread, if it was that. EBUSY: it would stall others, and another thread of the program may have
- * more luck. */
+ * that of the main thread, if it was that. EBUSY: it would stall others (keeper_starter.c). */
 int confine_schedule(int program, bool by_main);
 /* For its end, which takes as long as there is memory. Async-signal-safe. */
 void confine_long_turns(void);

@@ -370,6 +370,8 @@ int region_keeper_start(struct odf_region *region)
 		return EAGAIN;
 	if (children_live_elsewhere())
 		return ECHILD;
+	if (!region_keeper_may_start())
+		return EBUSY;
 	keeper_lock_orders();
 	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask);
 	error = start(region);

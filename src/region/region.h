@@ -54,6 +54,10 @@ void region_ends_say(bool (*may_be_read)(void));
 int region_keeper_process(void);
 /* There is one, and this is the process that has made it: not a child that runs on that one's memory. */
 bool region_keeper_is_ours(void);
+/* False: the calling thread cannot have one started, which would be limited as it is (EBUSY); the main thread is to do
+ * it, or one that is not limited. True as long as no thread was refused. Async-signal-safe. */
+bool region_keeper_may_start(void);
+bool region_keeper_was_refused(void); /* one was */
 /* The program has made a child whose end sends another signal than SIGCHLD, or none. */
 void region_note_odd_child(void);
 bool region_has_odd_children(void);

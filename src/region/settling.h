@@ -116,9 +116,9 @@ int region_order_freeze(const void *frame);
 void region_forget_freezes(void); /* in a child */
 void region_resume_freezes(void); /* what a keeper that has ended began with, the next one does */
 /* Has a keeper, the one that there is or a new one, make the files of a new region, its views and its place in the
- * list. 0 or an errno value; EAGAIN: there is no room for a further process; EBUSY: not by this thread, whose low
- * priority the keeper could not leave; ECHILD: children of this process live in another PID namespace. Calls of this
- * and of the next exclude each other (create.c). Async-signal-safe as far as its caller is. */
+ * list. 0 or an errno value; EAGAIN: there is no room for a further process; EBUSY: not by this thread, whose limits
+ * the keeper could not leave (keeper_starter.c); ECHILD: children of this process live in another PID namespace. Calls
+ * of this and of region_keeper_stop exclude each other (create.c). Async-signal-safe as far as its caller is. */
 int region_keeper_start(struct odf_region *region);
 /* Ends it, as soon as no step is under way. */
 void region_keeper_stop(void);
