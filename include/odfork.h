@@ -466,7 +466,8 @@ typedef struct odf_spawn_options {
  * id of -1), E2BIG (a newer structure), ENOTSUP (no allowed strategy can do it), ENOMEM. Before a process is made:
  * GROUPS: ENOENT (no such user), ENOSYS (a static program); PIPES: EMFILE, ENFILE. With CLONE: EAGAIN, ENOMEM. ECHILD
  * at any step: the child died there; wait_status tells of what. Otherwise what the system call of the step gives: FD:
- * EBADF (not open, or a number beyond the limit), EMFILE (no number left) or open's; EXEC: ENOENT, EACCES (no execute
+ * EBADF (not open, or a number beyond the limit), EMFILE (no number left) or open's; CGROUP: EBUSY (it is frozen: the
+ * child would not come to exec, and the caller be held, until it is thawed); EXEC: ENOENT, EACCES (no execute
  * permission), ENOEXEC (not a program: no shell is tried), ETXTBSY, E2BIG...
  *
  * Not async-signal-safe. Safe in threads; the other threads go on running. Not a cancellation point. The caller is held

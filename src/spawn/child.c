@@ -8,6 +8,7 @@
  *   - no allocation, and little stack.
  *   - writes go to the outcome and to the spare numbers of the plan, nowhere else.
  */
+#include "child_cgroup.h"
 #include "child_step.h"
 
 #include <linux/seccomp.h>
@@ -81,22 +82,6 @@ static bool reset_signals(const struct child_plan *plan)
 			return false;
 	}
 	return true;
-}
-
-static bool enter_cgroup(const struct child_plan *plan)
-{
-	long fd, result;
-
-	if (plan->cgroup_fd < 0 || plan->in_cgroup)
-		return true;
-	begin(plan, ODF_STEP_CGROUP, -1);
-	fd = sys_call4(SYS_openat, plan->cgroup_fd, "cgroup.procs", O_WRONLY | O_CLOEXEC, 0);
-	result = fd;
-	if (fd >= 0) {
-		result = sys_write((int)fd, "0", 1);
-		sys_close((int)fd);
-	}
-	return passed(plan, result);
 }
 
 /* A child that is held by vfork has a score of its own, also while it shares memory. */
@@ -394,7 +379,7 @@ void child_run(const struct child_plan *plan)
 		passed(plan, -ENOSYS);
 		return;
 	}
-	if (!reset_signals(plan) || !enter_cgroup(plan) || !set_oom_score(plan) || !join_namespaces(plan) ||
+	if (!reset_signals(plan) || !child_enter_cgroup(plan) || !set_oom_score(plan) || !join_namespaces(plan) ||
 	    !change_root(plan))
 		return;
 	if ((plan->flags & ODF_SPAWN_SETSID) && !one_step(plan, ODF_STEP_SETSID, SYS_setsid, 0, 0, 0))

@@ -6,6 +6,8 @@
 
 #include <errno.h>
 
+#include "child_cgroup.h"
+
 /* ENOSYS and EPERM come from filters as well as from kernels, EINVAL and E2BIG from kernels that lack a flag: all
  * found before anything is done, so another way can be tried. */
 static bool not_this_way(long error)
@@ -23,8 +25,8 @@ static long attempt(long (*clone_by)(const struct clone_request *), const struct
 	return pid;
 }
 
-/* EAGAIN, ENOMEM: a limit, the same for every way. The errors of a cgroup that cannot be entered are left to the
- * child's own try, whose error then has its step. */
+/* EAGAIN, ENOMEM: a limit, the same for every way. The errors of a cgroup that cannot be entered, or is frozen, are
+ * left to the child's own try, whose error then has its step. */
 long make_sharing(struct child_plan *child, struct clone_request *request)
 {
 	uint64_t plain = request->flags;
@@ -32,7 +34,7 @@ long make_sharing(struct child_plan *child, struct clone_request *request)
 
 	request->flags = plain | CLONE_CLEAR_SIGHAND;
 	child->handlers_cleared = true;
-	if (child->cgroup_fd >= 0) {
+	if (child->cgroup_fd >= 0 && !child_cgroup_is_frozen(child->cgroup_fd)) {
 		request->flags |= CLONE_INTO_CGROUP;
 		request->cgroup_fd = child->cgroup_fd;
 		child->in_cgroup = true;

@@ -54,4 +54,7 @@ void test_sigchld_ignored(void **state);
 void test_reaper_thread(void **state);
 void test_few_descriptors(void **state);
 void test_empty_root(void **state);
+
+/* spawn_errors_frozen.c */
+void test_frozen_cgroup(void **state);
 #endif

@@ -320,6 +320,7 @@ int main(void)
 		cmocka_unit_test(test_reaper_thread),
 		cmocka_unit_test(test_few_descriptors),
 		cmocka_unit_test(test_empty_root),
+		cmocka_unit_test(test_frozen_cgroup),
 	};
 	return cmocka_run_group_tests_name("spawn errors", tests, NULL, NULL);
 }
