@@ -85,11 +85,22 @@ static void append(struct region_extents *extents, struct region_extent extent)
 	}
 }
 
+/* How many of the extents from `from` on up to `end` begin behind memory. */
+static size_t count_pieces(const struct region_extents *extents, size_t from, size_t end)
+{
+	size_t pieces = 0;
+
+	for (size_t i = from; i < end; i++)
+		pieces += extents->list[i].from > (i > 0 ? end_of(&extents->list[i - 1]) : 0);
+	return pieces;
+}
+
 /* [run.from, + run.length) is of run's kind from now on. */
 void region_record(struct odf_region *region, struct region_extent run)
 {
 	struct region_extents *was = region->extents, *is = region->other_extents;
 	size_t end = end_of(&run), first = find(region, run.from), past = find(region, end);
+	size_t gone = count_pieces(was, first, past < was->count ? past + 1 : past);
 
 	if (run.kind == REGION_ISLAND)
 		atomic_store_explicit(&region->has_islands, true, memory_order_relaxed);
@@ -110,6 +121,8 @@ void region_record(struct odf_region *region, struct region_extent run)
 		}
 		append(is, after);
 	}
+	/* What comes after follows upon what it did. */
+	is->pieces = was->pieces - gone + count_pieces(is, first, is->count);
 	memcpy(is->list + is->count, was->list + past, (was->count - past) * sizeof was->list[0]);
 	is->count += was->count - past;
 	region->other_extents = was;
@@ -182,15 +195,11 @@ size_t region_find_hole(const struct odf_region *region, size_t length, size_t a
 
 size_t region_piece_count(const struct odf_region *region)
 {
-	size_t pieces = 0, end = 0;
+	const struct region_extents *extents = region->extents;
 
-	if (region->extents == NULL || !region->in_place)
-		return region->extents != NULL ? region->extents->count : 0;
-	for (size_t i = 0; i < region->extents->count; i++) { /* runs that begin behind memory */
-		pieces += region->extents->list[i].from > end;
-		end = end_of(&region->extents->list[i]);
-	}
-	return pieces;
+	if (extents == NULL)
+		return 0;
+	return region->in_place ? extents->pieces : extents->count;
 }
 
 size_t region_foreign_bytes(const struct odf_region *region)

@@ -10,6 +10,7 @@
 #define REGION_EXTENTS_FIRST ((size_t)2048) /* of a region in place, whose list grows with what is in it */
 struct region_extents {
 	size_t count;
+	size_t pieces; /* how many begin behind memory */
 	struct region_extent list[]; /* sorted; neighbours that are alike are one */
 };
 /* Two lists for so many, in one mapping. NULL: there is no memory for them. */

@@ -147,11 +147,11 @@ static void compare_all(const struct area *a)
 			compare_page(a, slot);
 }
 
-/* The list of the region itself: sorted, merged, whole pages, within it. */
+/* The list of the region itself: sorted, merged, whole pages, within it, and how many pieces it makes. */
 static void check_list(const struct area *a)
 {
 	const struct region_extent *extents = a->handle->extents->list;
-	size_t end = 0;
+	size_t end = 0, pieces = 0;
 
 	for (size_t i = 0; i < a->handle->extents->count; i++) {
 		const struct region_extent *e = &extents[i], *before = i == 0 ? NULL : &extents[i - 1];
@@ -166,8 +166,11 @@ static void check_list(const struct area *a)
 				kind_names[e->kind], e->from / PAGE);
 		if (e->kind == REGION_ISLAND && e->stale)
 			failure("an island is stale");
+		pieces += e->from > end;
 		end = e->from + e->length;
 	}
+	if (a->handle->extents->pieces != pieces)
+		failure("%zu extents begin behind memory, and %zu are counted", pieces, a->handle->extents->pieces);
 }
 
 /* What the region says of each page is what the oracle says. */
