@@ -12,7 +12,7 @@
 #   gives        Redis with 360 MiB in values of 10 KiB, each of which the child gives back once it is saved: the memory
 #                that a save takes; wants a memory cgroup
 #   jobs         programs of 1 GiB: SQLite's tests in children, CPython's os.fork, perl's system
-#   fuzz         AFL++ with a target that has 16 MiB to 1 GiB before its fork server starts
+#   fuzz         AFL++ with a target that has 128 MiB to 1 GiB before its fork server starts
 #   asan         AFL++ with a target of 16 MiB, and with one of 16 and 128 MiB that has the address sanitizer
 #   first        4 GiB: what the parent's first mmap, page faults and munmap after a fork take
 #   threshold    processes of 4 to 256 MiB, plain and with the heap awake from the start
@@ -141,7 +141,7 @@ set xlabel "memory of the target before its fork server starts"
 set logscale x 2
 set logscale y
 set xtics ()
-set for [i = 4:10] xtics add (mib(2 ** i) 2 ** i)
+set for [i = 7:10] xtics add (mib(2 ** i) 2 ** i)
 rows(variant) = "< awk -F, -v variant=".variant." '\$2 == variant' $results/heap-fuzz.csv"
 plot for [v in "plain library"] rows(v) using 1:4:5:6 with yerrorlines linewidth 2 linecolor rgb color(v) title v
 PLOT

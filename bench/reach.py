@@ -244,13 +244,10 @@ def job_aims(directory):
             yield ["%s, %s: as many a second, to plain" % (row["job"], amount(row["mib"])), "more than 1",
                    row["rate_to_plain"],
                    verdict(float(row["rate_to_plain"]) > 1)]
+    small = [r for r in rows(directory, "heap-asan.csv")[1] if r["variant"] == "library" and r["sanitizer"] == "none"]
     fuzz = [r for r in rows(directory, "heap-fuzz.csv")[1] if r["variant"] == "library"]
-    # The same target in the newer of the two files.
-    newer = {r["mib"]: r for r in rows(directory, "heap-asan.csv")[1]
-             if r["variant"] == "library" and r["sanitizer"] == "none"}
-    for row in fuzz:
-        aim = 9.35 if row is fuzz[-1] else 2.26
-        row = newer.get(row["mib"], row)
+    for row in small + fuzz:
+        aim = 9.35 if fuzz and row is fuzz[-1] else 2.26
         yield ["AFL++, %s: executions a second, to plain" % amount(row["mib"]), "at least %s" % aim,
                row["rate_to_plain"],
                verdict(float(row["rate_to_plain"]) >= aim)]
