@@ -76,7 +76,8 @@ ROWS = (
     several("CPython", PYTHON, "py", ("pandas",), trial=[PYTHON, "-c", "import pandas"]) +
     [Row("CPython, gunicorn --preload",
          [PYTHON, "-m", "gunicorn", "-c", os.path.join(HERE, "job_gunicorn.py"), "job_gunicorn:application"], [PYTHON],
-         trial=[PYTHON, "-c", "import gunicorn"])] +
+         trial=[PYTHON, "-c", "import gunicorn"]),
+     Row("CPython, uWSGI", [PYTHON, os.path.join(HERE, "job_uwsgi.py")], [PYTHON, "uwsgi_python3"])] +
     several("Perl", "perl", "pl", ("array", "hash")) +
     [Row("Lua", ["lua5.3", job("lua")], ["lua5.3"], trial=["lua5.3", "-e", "require 'posix.unistd'"]),
      Row("LuaJIT", ["luajit", job("lua")], ["luajit"]),
