@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Package:   libjemalloc2 5.3.0-1 (Debian 12), preloaded under perl 5.36
+# Package:   libjemalloc2 5.3.0-1 (Debian 12), preloaded under the installed perl-base 5.36
 # Expected:  a program that holds one block at a time, and frees each before it asks for the next, needs as much
 #            address space as the largest. malloc(3) of glibc maps a large block for itself and unmaps it at free. A
 #            limit of address space (ulimit -v, RLIMIT_AS of a service) is chosen by what the program holds.
@@ -16,6 +16,8 @@ set -eu
 d=$(mktemp -d)
 trap 'rm -rf "$d"' EXIT
 cd "$d"
+installed=$(dpkg-query -W -f '${Version}' perl-base)
+case $installed in 5.36.*) ;; *) echo "perl-base is $installed here"; exit 1 ;; esac
 apt-get -qq -o APT::Sandbox::User=root download libjemalloc2=5.3.0-1
 for f in *.deb; do dpkg -x "$f" .; done
 cat > t.pl <<'P'

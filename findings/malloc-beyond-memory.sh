@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Package:   libmimalloc2.0 2.0.9+ds-2, libtcmalloc-minimal4 2.10-1, libjemalloc2 5.3.0-1, libc6 2.36-9+deb12u14
-#            (Debian 12)
+# Package:   libmimalloc2.0 2.0.9+ds-2, libtcmalloc-minimal4 2.10-1, libjemalloc2 5.3.0-1, libc6 2.36
+#            (Debian 12; the installed one)
 # Expected:  with vm.overcommit_memory at its default of 0 the kernel refuses a request beyond all the memory that
 #            there is (its page on overcommit accounting): malloc of 32 TiB gives NULL on a machine that has less,
 #            whoever provides malloc. Programs that size a cache by trying, or test their own error path so, rely on it.
@@ -15,6 +15,8 @@ set -eu
 d=$(mktemp -d)
 trap 'rm -rf "$d"' EXIT
 cd "$d"
+installed=$(dpkg-query -W -f '${Version}' libc6)
+case $installed in 2.36-*) ;; *) echo "libc6 is $installed here"; exit 1 ;; esac
 apt-get -qq -o APT::Sandbox::User=root download libmimalloc2.0=2.0.9+ds-2 libtcmalloc-minimal4=2.10-1 \
     libjemalloc2=5.3.0-1
 for f in *.deb; do dpkg -x "$f" .; done

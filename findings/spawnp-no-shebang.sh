@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Package:   libc6 2.36-9+deb12u14 (the running one must be glibc), musl-dev 1.2.3-1 (Debian 12)
+# Package:   libc6 2.36 (the installed one), musl-dev 1.2.3-1 (Debian 12)
 # Expected:  posix_spawnp searches for a name without a slash as execvp does (posix_spawnp(3)); so
 #            an executable text file without "#!" runs by /bin/sh in both, as POSIX asks of execvp. A C library is
 #            expected to agree with itself, and two C libraries on execvp.
@@ -14,6 +14,8 @@ set -eu
 d=$(mktemp -d)
 trap 'rm -rf "$d"' EXIT
 cd "$d"
+installed=$(dpkg-query -W -f '${Version}' libc6)
+case $installed in 2.36-*) ;; *) echo "libc6 is $installed here"; exit 1 ;; esac
 apt-get -qq -o APT::Sandbox::User=root download musl-dev=1.2.3-1
 dpkg -x musl-dev_*.deb .
 cat > t.c <<'C'

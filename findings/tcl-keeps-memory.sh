@@ -14,6 +14,8 @@ set -eu
 d=$(mktemp -d)
 trap 'rm -rf "$d"' EXIT
 cd "$d"
+installed=$(dpkg-query -W -f '${Version}' python3-minimal)
+case $installed in 3.11.*) ;; *) echo "python3-minimal is $installed here"; exit 1 ;; esac
 apt-get -qq -o APT::Sandbox::User=root download tcl8.6=8.6.13+dfsg-2 libtcl8.6=8.6.13+dfsg-2
 for f in *.deb; do dpkg -x "$f" .; done
 cat > t.tcl <<'T'
@@ -39,6 +41,6 @@ del l
 print(full, mib())
 P
 tcl=$(LD_LIBRARY_PATH="$d/usr/lib/x86_64-linux-gnu" TCL_LIBRARY="$d/usr/share/tcltk/tcl8.6" usr/bin/tclsh8.6 t.tcl)
-python=$(python3 t.py)
+python=$(/usr/bin/python3 t.py)
 echo "tcl, full and after unset, in MiB: $tcl / python, full and after del: $python"
 [ "${tcl% *}" -gt 80 ] && [ "${tcl#* }" -gt 80 ] && [ "${python% *}" -gt 80 ] && [ "${python#* }" -lt 40 ]

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Package:   libtcmalloc-minimal4 2.10-1 (Debian 12), preloaded under perl 5.36
+# Package:   libtcmalloc-minimal4 2.10-1 (Debian 12), preloaded under the installed perl-base 5.36
 # Expected:  a large block that is freed leaves the process: glibc unmaps it in free, and tcmalloc has a rate at which
 #            it gives unused memory back to the system (TCMALLOC_RELEASE_RATE, 1 by default).
 # Behaviour: a program that frees its last large block and then waits, or works with small ones, keeps all of it
@@ -14,6 +14,8 @@ set -eu
 d=$(mktemp -d)
 trap 'rm -rf "$d"' EXIT
 cd "$d"
+installed=$(dpkg-query -W -f '${Version}' perl-base)
+case $installed in 5.36.*) ;; *) echo "perl-base is $installed here"; exit 1 ;; esac
 apt-get -qq -o APT::Sandbox::User=root download libtcmalloc-minimal4=2.10-1
 for f in *.deb; do dpkg -x "$f" .; done
 cat > t.pl <<'P'

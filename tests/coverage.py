@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Sums up what gcov has counted: coverage.py BUILD LIST. A line of src/ is covered if it was run in one of the objects
-into which it was compiled. Prints a table; the lines that were not go to LIST, as FILE: FROM-TO."""
+"""Sums up what gcov has counted: coverage.py BUILD LIST [PAGE]. A line of src/ is covered if it was run in one of the
+objects into which it was compiled. Prints a table; the lines that were not go to LIST, as FILE: FROM-TO; and by folder,
+with each file of which less than four fifths ran, into PAGE between its marks."""
 import collections
+import datetime
 import glob
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -45,3 +48,18 @@ with open(listed, "w", encoding="utf-8") as out:
 for path, total, done in [(key + "/", *value) for key, value in sorted(folders.items()) if key != "all"] + rows + \
         [("all", *folders["all"])]:
     print("%-40s %6d lines %6d run %5.1f %%" % (path, total, done, 100 * done / total if total else 100))
+
+if len(sys.argv) > 3:
+    commit = subprocess.run(["git", "log", "-1", "--format=%h"], capture_output=True, text=True, check=True).stdout
+    table = ["Of %s, %s:" % (commit.strip(), datetime.date.today()), "",
+             "| folder, and its files below 80 % | lines | run |", "|---|---|---|"]
+    for folder, (total, done) in sorted(folders.items(), key=lambda item: (item[0] == "all", item[0])):
+        name = "`%s`" % folder if folder != "all" else folder
+        table.append("| %s | %d | %.0f %% |" % (name, total, 100 * done / total))
+        table += ["| - `%s` | %d | %.0f %% |" % (os.path.basename(path), lines, 100 * ran / lines)
+                  for path, lines, ran in rows if os.path.dirname(path) == folder and ran < 0.8 * lines]
+    with open(sys.argv[3], encoding="utf-8") as page:
+        text = page.read()
+    with open(sys.argv[3], "w", encoding="utf-8") as page:
+        page.write(re.sub(r"(?s)(<!-- table -->\n).*(<!-- end -->)",
+                          lambda found: found[1] + "\n".join(table) + "\n" + found[2], text))

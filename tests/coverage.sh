@@ -8,6 +8,7 @@
 #   tests/coverage.sh            tests of the library and the command: some minutes
 #   tests/coverage.sh --long     programs under the library as well, as long as the run itself
 #   tests/coverage.sh TEST...    these only
+#   ODF_COVERAGE_PAGE=tests/COVERAGE.md    and writes the table there anew
 #
 # Not counted: code between clone and exec (built without counters, as those are the parent's memory), processes that
 # are killed or execute another program, and what a process runs after it has left its counts.
@@ -42,4 +43,4 @@ if [ $# = 0 ]; then
 fi
 meson test -C "$build" --num-processes $(($(nproc) + 1)) -t 5 --no-rebuild "$@" < /dev/null > "$build/tests.log" 2>&1 ||
 	echo "some tests fail with counters in the way, which is no matter here: $build/tests.log" >&2
-python3 tests/coverage.py "$build" "$build/uncovered.txt"
+python3 tests/coverage.py "$build" "$build/uncovered.txt" ${ODF_COVERAGE_PAGE:+"$ODF_COVERAGE_PAGE"}

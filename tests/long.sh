@@ -1,5 +1,5 @@
-# shellcheck shell=sh
 # SPDX-License-Identifier: MIT
+# shellcheck shell=sh
 #
 # Sourced by tests/run.sh --long NAME [ARGUMENT...]: what takes longer than all of the run, or another system. Either
 # NAME is a test of the run in its long form, whose variables the caller may have set to something else; arguments go to
@@ -16,8 +16,8 @@ tests of the run, for longer:
   endurance   a million forks and spawns; Redis that saves under load for two hours
   kills       10 000 workers of pools that are killed at random
   reads       10 000 reads by each way to a descriptor
-  mutations   each mutant of the library, not a fourth of them (an hour)
-  failures    each call that a region makes fails, not each seventh (an hour)
+  mutations   each mutant of the library, not an eighth of them (an hour)
+  failures    each call that a region makes fails, not each thirteenth (an hour)
   faults      each errno in each call, in each function, at each of four times (hours; ODF_TEST_SCALE=errnos: minutes)
   sandboxes   each call trapped in each way
   programs    programs with ten times the data, and all the languages of bench/runtimes.sh
@@ -54,7 +54,8 @@ long_form()
 		;;
 	endurance)
 		long_tests="endurance endurance_redis"
-		export ODF_ENDURANCE_CALLS="${ODF_ENDURANCE_CALLS:-1000000}" ODF_TEST_SECONDS="${ODF_TEST_SECONDS:-7200}"
+		export ODF_ENDURANCE_CALLS="${ODF_ENDURANCE_CALLS:-1000000}"
+		export ODF_TEST_SECONDS="${ODF_TEST_SECONDS:-7200}"
 		;;
 	kills)
 		long_tests="pool_soak pool_process_ends pool_spawn"

@@ -2,6 +2,8 @@
  *
  * The keeper, from inside: its schedule, which is a pure function, what it can still do once it has confined itself,
  * and what it has. What a program sees of it is in keeper_seen.c, what becomes of it in keeper_ends.c. */
+#include <linux/capability.h>
+
 #include "keeper_tests.h"
 
 /* ---- What it can still do ---------------------------------------------------------------------------------------- */
@@ -134,6 +136,44 @@ static void all_rights_or_none_executable(void **state)
 			fail_msg("row %zu: wait statuses %#x, %#x", i, (unsigned)mapped, (unsigned)protected);
 	}
 	may_execute = false;
+}
+
+/* It may lock memory beyond the limit if it may need to, and the program may; nothing else is left to it. */
+static void keeps_the_right_to_lock_only(void **state)
+{
+	(void)state;
+	if (geteuid() != 0 || !filters_work()) {
+		skip_because(geteuid() != 0 ? "needs root, to have rights" : "no seccomp");
+		return;
+	}
+	for (int may_lock = 0; may_lock < 2; may_lock++) {
+		struct rlimit limit = { 65536, 65536 };
+		char path[64], *text = NULL;
+		unsigned long long permitted = 1, wanted = may_lock ? 1ull << CAP_IPC_LOCK : 0;
+		pid_t pid = fork();
+		if (pid == 0) {
+			if (setrlimit(RLIMIT_MEMLOCK, &limit) == 0)
+				confine_rights(may_lock, false);
+			for (;;)
+				(void)sys_call5(SYS_ppoll, 0, 0, 0, 0, 0);
+		}
+		assert_true(pid > 0);
+		snprintf(path, sizeof path, "/proc/%d/status", pid);
+		for (int tries = 0; tries < 6000 && (text == NULL || strstr(text, "Seccomp:\t2") == NULL); tries++) {
+			free(text);
+			usleep(10000);
+			text = read_file(path);
+		}
+		assert_true(kill(pid, SIGKILL) == 0 && wait_for(pid) == SIGKILL);
+		for (char *line = text; (line = strstr(line, "\nCap")) != NULL; line++) {
+			if (strncmp(line + 4, "Prm:", 4) == 0 || strncmp(line + 4, "Eff:", 4) == 0)
+				assert_true((permitted = strtoull(line + 8, NULL, 16)) == wanted);
+			else if (strncmp(line + 4, "Bnd:", 4) != 0)
+				assert_true(strtoull(line + 8, NULL, 16) == 0);
+		}
+		assert_true(permitted == wanted);
+		free(text);
+	}
 }
 
 /* ---- What it has ------------------------------------------------------------------------------------------------- */
@@ -412,6 +452,7 @@ int main(void)
 		cmocka_unit_test(any_other_call_ends_it),
 		cmocka_unit_test(arguments_count),
 		cmocka_unit_test(all_rights_or_none_executable),
+		cmocka_unit_test(keeps_the_right_to_lock_only),
 		cmocka_unit_test(is_confined),
 		cmocka_unit_test(later_regions_are_like_the_first),
 		cmocka_unit_test(turns_are_short),

@@ -6,7 +6,7 @@
 # compiled; the library is linked of it and the other objects of the build. A change to the heap that an edit no longer
 # fits fails the test: the edit is to follow it.
 #
-#   tests/injection/heap_mutations.sh [NAME...]     those only; without, a fourth of them, the others in the next three
+#   tests/injection/heap_mutations.sh [NAME...]     those only; without, an eighth of them, the others in the next seven
 #                                                   days, or all with ODF_TEST_SCALE
 #
 # Known to change nothing that a program could see, and therefore not here: that what a move copies is given back at

@@ -5,8 +5,8 @@
 # region_cases must notice. Only the broken file is compiled; everything else is linked from the build. A change to the
 # region code that an edit no longer fits fails the test: the edit is to follow it.
 #
-#   tests/injection/mutations.sh [NAME...]     those only; without, a fourth of them, the others in the next three days,
-#                                              or all with ODF_TEST_SCALE
+#   tests/injection/mutations.sh [NAME...]     those only; without, an eighth of them, the others in the next seven
+#                                              days, or all with ODF_TEST_SCALE
 #
 # Known to change nothing that a program could see, and therefore not here: the epoch in region_settle's check (a fork
 # makes the region visible as well), within_file (nobody can have a page beyond the file), drop_template and unstage

@@ -21,7 +21,7 @@
  *       one failure, as a report names it
  *
  * Scenarios 2 and 3 do this to the heap's region, with holes, islands and other memory in it. In a test run each
- * seventh call fails, of these two scenarios each thirteenth, and the others on the next days; with ODF_TEST_SCALE, or
+ * thirteenth call fails, of these two scenarios each 23rd, and the others on the next days; with ODF_TEST_SCALE, or
  * by hand, all.
  *
  * Never failed, because it cannot fail as it is used, or because nobody could carry on: rt_sigprocmask, futex, close,
@@ -310,7 +310,7 @@ static void summary(void)
 }
 
 /* In a run each so manyth call of a kind fails; with ODF_TEST_SCALE each. */
-enum { IN_A_RUN = 7, IN_A_RUN_WITH_HOLES = 13 };
+enum { IN_A_RUN = 13, IN_A_RUN_WITH_HOLES = 23 };
 
 static int every(int in_a_run)
 {

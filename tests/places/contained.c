@@ -26,8 +26,14 @@ static unsigned action_of(const char *word)
 {
 	if (strcmp(word, "kill") == 0)
 		return SCMP_ACT_KILL_PROCESS;
+	if (strcmp(word, "allow") == 0)
+		return SCMP_ACT_ALLOW;
+	if (strcmp(word, "0") == 0) /* answers, and does nothing */
+		return SCMP_ACT_ERRNO(0);
 	if (strcmp(word, "EPERM") == 0)
 		return SCMP_ACT_ERRNO(EPERM);
+	if (strcmp(word, "EINVAL") == 0)
+		return SCMP_ACT_ERRNO(EINVAL);
 	if (strcmp(word, "ENOSYS") == 0)
 		return SCMP_ACT_ERRNO(ENOSYS);
 	fail("no action", word);
@@ -52,6 +58,7 @@ static struct scmp_arg_cmp condition_of(const char *argument, const char *how, c
 	       : strcmp(how, "is-not") == 0 ? SCMP_CMP64(index, SCMP_CMP_NE, number)
 	       : strcmp(how, "below") == 0  ? SCMP_CMP64(index, SCMP_CMP_LT, number)
 	       : strcmp(how, "above") == 0  ? SCMP_CMP64(index, SCMP_CMP_GT, number)
+	       : strcmp(how, "with") == 0   ? SCMP_CMP64(index, SCMP_CMP_MASKED_EQ, number, number)
 					    : SCMP_CMP64(index, SCMP_CMP_MASKED_EQ, number, 0);
 }
 
@@ -60,7 +67,7 @@ static void enter(const char *path)
 	scmp_filter_ctx filter = NULL;
 	FILE *file = fopen(path, "re");
 	char line[256], *rest;
-	int rules = 0;
+	int rules = 0, least = 300; /* a list of what is allowed is long */
 
 	if (file == NULL)
 		fail("cannot open", path);
@@ -70,14 +77,16 @@ static void enter(const char *path)
 		if (word == NULL || *word == '#')
 			continue;
 		if (strcmp(word, "default") == 0) {
-			filter = seccomp_init(action_of(strtok_r(NULL, " \n", &rest)));
+			action = action_of(strtok_r(NULL, " \n", &rest));
+			filter = seccomp_init(action);
+			least = action == SCMP_ACT_ALLOW ? 20 : least;
 			continue;
 		}
 		if (filter == NULL)
 			fail("no default before", word);
-		if (strcmp(word, "errno") == 0)
+		if (strcmp(word, "errno") == 0 || strcmp(word, "errno-if") == 0)
 			action = action_of(strtok_r(NULL, " \n", &rest));
-		if (strcmp(word, "allow-if") == 0) {
+		if (strcmp(word, "allow-if") == 0 || strcmp(word, "errno-if") == 0) {
 			const char *argument, *how;
 			struct scmp_arg_cmp condition;
 			name = strtok_r(NULL, " \n", &rest);
@@ -93,7 +102,7 @@ static void enter(const char *path)
 		}
 	}
 	fclose(file);
-	if (rules < 300 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || seccomp_load(filter) != 0)
+	if (rules < least || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || seccomp_load(filter) != 0)
 		fail("filter", path);
 	seccomp_release(filter);
 }

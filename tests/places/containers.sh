@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Containers and services: the filters of system calls that Docker, Podman and systemd have by default (containers/),
-# for root without capabilities and for an ordinary user; /proc that is read-only, hidden or not there; no /dev; a user
-# namespace. In each, programs do what they do plain, with the heap asleep, awake by growth, and from the start; and
-# where a region is possible, forks are by it.
+# for root without capabilities and for an ordinary user; what gVisor and WSL1 answer where Linux does something; /proc
+# that is read-only, hidden or not there; no /dev; a user namespace. In each, programs do what they do plain, with the
+# heap asleep, awake by growth, and from the start; and where a region is possible, forks are by it.
 set -u
 build=${ODF_BUILD:?} source=${ODF_SOURCE:?}
 skip() {
@@ -80,12 +80,17 @@ same() {
 	fi
 }
 
-echo 1..12
+echo 1..14
 for filter in docker podman systemd; do
 	# shellcheck disable=SC2086
 	same "$filter, root without capabilities" yes $bare ./contained $filter.filter
 	# shellcheck disable=SC2086
 	same "$filter, another user" yes $nobody ./contained $filter.filter
+done
+# There need be no region, and nothing may go wrong.
+# shellcheck disable=SC2086
+for kernel in gvisor wsl1; do
+	same "what $kernel lacks" no $nobody ./contained $kernel.filter
 done
 in_mounts() { # COMMANDS COMMAND...
 	commands=$1

@@ -25,9 +25,11 @@ data = bytearray(48 << 20)
 data[::4096] = b"s" * (48 << 8)
 
 def child():
+    own = sorted(os.listdir("/proc/self/fd")) # with the one of the list itself
     pid = os.fork()
     if pid == 0:
-        os._exit(0 if data[5 << 20] == ord("s") else 1)
+        same = sorted(os.listdir("/proc/self/fd")) == own
+        os._exit(0 if same and data[5 << 20] == ord("s") else 1)
     assert os.waitpid(pid, 0)[1] == 0
 
 def keeper():
@@ -63,7 +65,9 @@ if sys.argv[1] == "keeper":
                  f"/proc/{os.getpid()}/fd", f"/proc/{os.getpid()}/map_files"):
         assert subprocess.run(other + ["ls", path], capture_output=True).returncode != 0, path
     for path in f"/proc/{pid}/mem", f"/proc/{pid}/maps", f"/proc/{os.getpid()}/mem":
-        assert subprocess.run(other + ["head", "-c1", path], capture_output=True).returncode != 0, path
+        opened = ["sh", "-c", 'exec < "$0"', path]
+        assert subprocess.run(opened, capture_output=True).returncode == 0, path # its own user may
+        assert subprocess.run(other + opened, capture_output=True).returncode != 0, path
 elif sys.argv[1] == "faults":
     # What it asks to serve page faults of lies in regions, and the descriptor for that is the keeper's alone.
     tracer = subprocess.Popen(["strace", "-qq", "-e", "trace=ioctl", "-o", "ioctls", "-p", pid])

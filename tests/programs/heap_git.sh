@@ -22,7 +22,7 @@ import os, random, sys
 numbers = random.Random(1)
 words = ["".join(numbers.choices("abcdefghijklmnop", k=numbers.randrange(3, 12))) for _ in range(5000)]
 for number in range(2 * int(float(sys.argv[1]))):
-    lines = [" ".join(numbers.choices(words, k=12)) for _ in range(50000)]
+    lines = [" ".join(numbers.choices(words, k=12)) for _ in range(30000)]
     for version in 1, 2, 3:
         os.makedirs(f"version{version}", exist_ok=True)
         for _ in range(300):
