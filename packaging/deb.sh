@@ -32,12 +32,13 @@ cp packaging/60-odfork-userfaultfd.rules "$tree/debian/odfork.odfork-userfaultfd
 cp packaging/odfork.sysusers "$tree/debian/odfork.sysusers"
 # A changelog of one entry: the release and its date, from CHANGELOG.md.
 date=$(sed -n "s/^## $version - \([0-9-]*\)$/\1/p" CHANGELOG.md)
+[ -n "$date" ] || { echo "CHANGELOG.md has no date for $version" >&2; exit 1; }
 cat > "$tree/debian/changelog" <<END
 libodfork ($version-1) unstable; urgency=medium
 
   * Release $version; /usr/share/doc/libodfork0/changelog.gz tells what is new.
 
- -- The libodfork authors <libodfork@localhost.invalid>  $(LC_ALL=C date -R -u -d "${date:-now}")
+ -- The libodfork authors <libodfork@localhost.invalid>  $(LC_ALL=C date -R -u -d "$date")
 END
 
 (cd "$tree" && DEB_BUILD_OPTIONS="parallel=$(nproc)" dpkg-buildpackage -us -uc) > "$work/log" 2>&1 ||

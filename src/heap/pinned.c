@@ -9,6 +9,8 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -20,6 +22,13 @@
 #include "../sys/text.h"
 #include "internal.h"
 
+/* Older headers lack these, and musl's before 1.2.5 all of statx. */
+#ifndef AT_STATX_DONT_SYNC
+#define AT_STATX_DONT_SYNC 0x4000
+#endif
+#ifndef STATX_TYPE
+#define STATX_TYPE 1u
+#endif
 #ifndef STATX_MNT_ID_UNIQUE
 #define STATX_MNT_ID_UNIQUE 0x4000u /* Linux 6.8 */
 #endif
@@ -48,6 +57,18 @@ static bool is_known_mount(uint64_t mount)
 	return false;
 }
 
+/* What the kernel answers, as of Linux 5.8. libc's struct statx may have no number of the mount. */
+struct statx_answer {
+	uint32_t mask, block_size;
+	uint64_t attributes;
+	uint32_t links, user, group;
+	uint16_t mode, spare_16;
+	uint64_t inode, size, blocks, attributes_mask, times[8];
+	uint32_t major, minor, of_major, of_minor; /* of the device that it is, and of the one that it is on */
+	uint64_t mount, spare[13];
+};
+_Static_assert(sizeof(struct statx_answer) == 256 && offsetof(struct statx_answer, mount) == 144, "<linux/stat.h>");
+
 struct appearance {
 	mode_t mode;
 	unsigned major, minor; /* of a device */
@@ -57,15 +78,15 @@ struct appearance {
 /* 0 or minus an errno value. */
 static long look_at(int descriptor, struct appearance *appearance)
 {
-	struct statx found;
+	struct statx_answer found;
 	struct stat old;
 	long error = sys_call5(SYS_statx, descriptor, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC,
 			       STATX_TYPE | STATX_MNT_ID_UNIQUE, &found);
 
 	if (error == 0) {
-		*appearance = (struct appearance){ found.stx_mode, found.stx_rdev_major, found.stx_rdev_minor, 0 };
-		if (found.stx_mask & STATX_MNT_ID_UNIQUE)
-			appearance->mount = found.stx_mnt_id;
+		*appearance = (struct appearance){ found.mode, found.major, found.minor, 0 };
+		if (found.mask & STATX_MNT_ID_UNIQUE)
+			appearance->mount = found.mount;
 		return 0;
 	}
 	if (error == -EBADF || fstat(descriptor, &old) != 0) /* refused by a filter that does not know it, perhaps */

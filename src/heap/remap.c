@@ -8,6 +8,9 @@
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
 
 /* How much is copied at a time. */
 #define COPY_SLICE ((size_t)2 << 20)

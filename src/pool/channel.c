@@ -67,10 +67,11 @@ int pool_send(int channel, const struct pool_message *message, const void *bytes
 		memset(&parts.control, 0, CMSG_SPACE(count * sizeof *fds));
 		control->cmsg_level = SOL_SOCKET;
 		control->cmsg_type = SCM_RIGHTS;
-		control->cmsg_len = CMSG_LEN(count * sizeof *fds);
+		/* size_t by glibc, socklen_t by musl */
+		control->cmsg_len = (__typeof__(control->cmsg_len))CMSG_LEN(count * sizeof *fds);
 		memcpy(CMSG_DATA(control), fds, count * sizeof *fds);
 		parts.header.msg_control = control;
-		parts.header.msg_controllen = CMSG_SPACE(count * sizeof *fds);
+		parts.header.msg_controllen = (__typeof__(parts.header.msg_controllen))CMSG_SPACE(count * sizeof *fds);
 	}
 	for (;;) {
 		result = sys_call3(SYS_sendmsg, channel, &parts.header, MSG_NOSIGNAL | MSG_DONTWAIT);

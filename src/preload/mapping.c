@@ -137,6 +137,8 @@ EXPORTED int mincore(void *address, size_t length, unsigned char *states)
 	return (int)finish(heap_mincore(address, length, states));
 }
 
+/* Of <sys/mman.h>, from glibc 2.36 on. */
+EXPORTED ssize_t process_madvise(int process, const struct iovec *pieces, size_t count, int advice, unsigned flags);
 EXPORTED ssize_t process_madvise(int process, const struct iovec *pieces, size_t count, int advice, unsigned flags)
 {
 	return (ssize_t)finish(heap_process_madvise(process, pieces, count, advice, flags));

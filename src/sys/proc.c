@@ -11,7 +11,7 @@ static ODF_UNINSTRUMENTED long look(int file, long type)
 	struct statfs system;
 	long error = sys_call2(SYS_fstatfs, file, &system);
 
-	return error < 0 ? error : system.f_type == type ? 0 : -ENOENT;
+	return error < 0 ? error : (long)system.f_type == type ? 0 : -ENOENT;
 }
 
 ODF_UNINSTRUMENTED long proc_look(int file)

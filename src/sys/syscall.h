@@ -35,6 +35,9 @@
 #ifndef SYS_pidfd_getfd
 #define SYS_pidfd_getfd 438
 #endif
+#ifndef SYS_process_madvise
+#define SYS_process_madvise 440
+#endif
 
 /* Code that a child runs on its parent's memory must not be instrumented: shadow memory and counters are the
  * parent's. */

@@ -12,9 +12,10 @@ leave_out() { [ "${ODF_MUST_WORK:-0}" != 1 ] || fail "must not be left out: $1";
 libraries="$build/libodfork.so.0 $build/odfork-follow.so"
 
 # Built with glibc 2.34 to 2.37 they run with 2.34 and later: that is where libc took in libpthread, whose functions got
-# new versions. Newer ones give strtol another name (2.38).
+# new versions. Newer ones give strtol another name (2.38). Built with an older one they run with that.
 have=$(ldd --version 2> /dev/null | sed -n '1s/.* 2\.\([0-9]*\)$/\1/p')
 oldest=34
+[ "${have:-34}" -ge 34 ] || oldest=$have
 [ "${have:-0}" -lt 38 ] || oldest=38
 if [ -n "$have" ]; then
 	for file in $libraries "$build/odfork"; do

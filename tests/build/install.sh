@@ -88,10 +88,9 @@ readelf -d "$work/shared" | grep -q 'NEEDED.*libodfork.so.0' ||
 	grep -q '"call":"fork"' "$work/stats" ||
 	{ echo "odfork run from the prefix left no record"; exit 1; }
 [ "$("$work/prefix/bin/odfork" --version)" = "odfork $(pkg-config --modversion libodfork)" ]
-for page in odfork.1 odf_fork.3 odf_spawn.3 odf_capabilities_get.3 odf_report_format.3 odfork.7 odfork_heap.7 \
-	odfork_keeper.7; do
-	file=$(find "$work/prefix" -name "$page*")
-	[ -s "$file" ] || { echo "no man page $page"; exit 1; }
+for page in "$source"/man/*.[1-9]; do
+	file=$(find "$work/prefix" -name "${page##*/}*")
+	[ -s "$file" ] || { echo "no man page ${page##*/}"; exit 1; }
 done
 [ -e "$libraries/odfork-follow.so" ] || { echo "no odfork-follow.so beside the library"; exit 1; }
 
