@@ -4,8 +4,8 @@
 # bench/heap.sh [--quick] [--only PART,...] [--sizes N,...] [--library FILE]: unmodified programs, plain and with the
 # library preloaded, turn by turn.
 #
-#   cost         what the heap costs where nobody forks: malloc, fresh memory, SQLite, redis-benchmark; once more with
-#                transparent huge pages for everything
+#   cost         what the heap costs where nobody forks: malloc, fresh memory, SQLite, redis-benchmark, Erlang, Emacs;
+#                plain against plain beside it; once more with transparent huge pages for everything
 #                (/sys/kernel/mm/transparent_hugepage/enabled is set to "always" for that, by root only, and set back)
 #   saves        Redis with 1, 4 and 8 GiB: the fork of BGSAVE, and the latency of requests before, during and after it
 #   five         Redis with 1.4 GiB: five saves, each right after the last, under writes
@@ -45,6 +45,7 @@ has() { case ,$parts, in *,"$1",*) true ;; *) false ;; esac; }
 packages="gnuplot-nox"
 ! has cost && ! has jobs && ! has fuzz && ! has asan || packages="$packages libsqlite3-dev"
 ! has cost && ! has saves && ! has five && ! has gives || packages="$packages redis-server"
+! has cost || packages="$packages erlang-base emacs-nox"
 ! has jobs || packages="$packages perl"
 ! has fuzz && ! has asan || packages="$packages afl++ clang llvm"
 # shellcheck disable=SC2086
@@ -169,15 +170,20 @@ set format y "%s"
 set format x "%.2f"
 set xrange [0.5:1.5]
 settings = system("awk -F, 'NR > 2 && !(\$1 in seen) { seen[\$1]; print \$1 }' $results/heap-cost.csv")
-rows(pages) = "< awk -F, -v pages=".pages." '\$1 == pages && \$4 == \"library\"' $results/heap-cost.csv"
-set arrow from 0.95, graph 0 to 0.95, graph 1 nohead linecolor rgb 0x888888
+rows(pages, variant) = "< awk -F, -v pages=".pages." -v variant=".variant \
+	." '\$1 == pages && \$4 == variant' $results/heap-cost.csv"
+again = system("grep -q ',again,' $results/heap-cost.csv && echo 1 || true")
+set arrow from 0.99, graph 0 to 0.99, graph 1 nohead linecolor rgb 0x888888
 set offsets 0, 0, 0.7, 0.7
-plot rows(word(settings, 1)) using 9:(-\$0):10:11:yticlabel(2) \
+plot rows(word(settings, 1), "library") using 9:(-\$0):10:11:yticlabel(2) \
 		with xerrorbars pointtype 7 pointsize 0.6 linecolor rgb 0x0072b2 \
 		title "huge pages: ".word(settings, 1), \
-	for [i = 2:words(settings)] rows(word(settings, i)) using 9:(-\$0 - 0.3):10:11 \
+	for [i = 2:words(settings)] rows(word(settings, i), "library") using 9:(-\$0 - 0.3):10:11 \
 		with xerrorbars pointtype 7 pointsize 0.6 linecolor rgb 0xe69f00 \
-		title "huge pages: ".word(settings, i)
+		title "huge pages: ".word(settings, i), \
+	for [i in again] rows(word(settings, 1), "again") using 9:(-\$0 + 0.3):10:11 \
+		with xerrorbars pointtype 7 pointsize 0.6 linecolor rgb 0x999999 \
+		title "plain to plain"
 PLOT
 
 if [ $results = bench/results ]; then

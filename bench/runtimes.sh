@@ -30,8 +30,8 @@ while [ $# -gt 0 ]; do
 	esac
 	shift
 done
-bench_prepare g++ r-base-core ruby php-cli python3-numpy python3-pandas python3-gunicorn uwsgi-core uwsgi-plugin-python3 \
-	perl lua5.3 lua-posix luajit tcl tclx8.4 ocaml-nox ghc \
+bench_prepare g++ r-base-core ruby php-cli python3-numpy python3-pandas python3-gunicorn uwsgi-core \
+	uwsgi-plugin-python3 perl lua5.3 lua-posix luajit tcl tclx8.4 ocaml-nox ghc \
 	libghc-unix-dev sbcl guile-3.0 swi-prolog-nox chicken-bin racket octave zsh gawk libtcmalloc-minimal4 \
 	libjemalloc2 \
 	'libmimalloc2.0|libmimalloc3'

@@ -287,21 +287,23 @@ def emphasized(row, line):
 def cost_table(found):
     """Both settings of huge pages beside each other."""
     settings = list(dict.fromkeys(r["pages"] for r in found))
-    cells_of = {(r["pages"], r["workload"]): r for r in found if r["variant"] == "library"}
-    plain = {(r["pages"], r["workload"]): r for r in found if r["variant"] == "plain"}
+    of = {(r["pages"], r["workload"], r["variant"]): r for r in found}
+
+    def rate(row):
+        return "%.3f (%.3f to %.3f)" % tuple(float(row[c]) for c in ("ratio", "ratio_low", "ratio_high")) if row else ""
+
     lines = []
     for workload in dict.fromkeys(r["workload"] for r in found):
         line = [workload]
         for pages in settings:
-            row, before = cells_of.get((pages, workload)), plain.get((pages, workload))
-            line += ["%s (%s to %s)" % tuple("%.3f" % float(row[c]) for c in ("ratio", "ratio_low", "ratio_high")),
-                     "%.3f (%.0f to %.0f MiB)" % (float(row["used_to_plain"]), float(before["used_mib"]),
-                                                  float(row["used_mib"])) if row["used_to_plain"] else ""] \
-                if row else ["", ""]
+            plain, row, again = (of.get((pages, workload, v)) for v in ("plain", "library", "again"))
+            memory = "%.3f (%.0f to %.0f MiB)" % tuple(map(float, (
+                row["used_to_plain"], plain["used_mib"], row["used_mib"]))) if row and row["used_to_plain"] else ""
+            line += [rate(row), rate(again), memory]
         lines.append(line)
     header = ["program"]
     for pages in settings:
-        header += ["rate to plain, huge pages: " + pages, "memory to plain"]
+        header += ["rate to plain, huge pages: " + pages, "plain to plain", "memory to plain"]
     return table(header, lines)
 
 

@@ -110,12 +110,19 @@ def both(setting, arguments, variants=VARIANTS, **more):
     return [Worker(setting, variant, arguments, **more) for variant in variants]
 
 
+def rotated(workers, turn):
+    """Another order each time, so that a machine whose speed drifts does so for all, and what one leaves behind does
+    not always meet the same one: of three all six orders."""
+    first = turn // 2 % len(workers)
+    order = workers[first:] + workers[:first]
+    return order if turn % 2 == 0 else order[::-1]
+
+
 def take_turns(workers, turns, units, fields, after_turn=None):
-    """Each worker its turn, the first one another each time, so that a machine whose speed drifts does so for all. The
-    figures by variant."""
+    """Each worker its turn. The figures by variant."""
     figures = {worker.variant: {field: [] for field in fields} for worker in workers}
     for turn in range(turns):
-        for worker in workers if turn % 2 == 0 else reversed(workers):
+        for worker in rotated(workers, turn):
             got = worker.turn(units)
             for field in fields:
                 figures[worker.variant][field].append(got[field])
@@ -133,6 +140,17 @@ def memory_of(pid):
     """What a process takes, in MiB: `used` is what its mappings hold by its share, with the region's files as a whole,
     mapped or not, and page tables; `peak` is the kernel's greatest RSS; `region` is the region's files alone; `huge` is
     what the kernel has on huge pages."""
+    for _ in range(100):
+        try:
+            return look_at_memory(pid)
+        except FileNotFoundError:  # the library's keeper has just moved what was read of
+            if not os.path.exists("/proc/%d" % pid):
+                raise
+            time.sleep(0.05)
+    raise Failed("the mappings of process %d do not come to rest" % pid)
+
+
+def look_at_memory(pid):
     found = {"used": 0.0, "region": 0.0, "peak": 0.0, "huge": 0.0}
     files, of_region, kb = {}, False, 0
     with open("/proc/%d/smaps" % pid, encoding="utf-8") as file:
