@@ -14,12 +14,12 @@
 #include <linux/filter.h>
 #include <linux/mempolicy.h>
 #include <linux/seccomp.h>
-#include <linux/userfaultfd.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
+#include "../sys/userfault.h"
 #include "keeper.h"
 
 #ifndef SECCOMP_RET_KILL_PROCESS

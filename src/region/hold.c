@@ -17,14 +17,9 @@
  * the work: where a fork is about to come and there is little to merge, and of memory that nobody has written to yet.
  */
 #include <errno.h>
-#include <linux/userfaultfd.h>
-#include <sys/ioctl.h>
 
+#include "../sys/userfault.h"
 #include "step.h"
-
-#ifndef UFFDIO_REGISTER_MODE_MINOR
-#define UFFDIO_REGISTER_MODE_MINOR ((__u64)1 << 2)
-#endif
 
 bool region_take_out_always;
 

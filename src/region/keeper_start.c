@@ -4,7 +4,6 @@
  * handler. Its end: keeper_stop.c.
  */
 #include <errno.h>
-#include <linux/close_range.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
@@ -23,6 +22,10 @@
 #include "../sys/text.h"
 #include "../sys/userfault.h"
 #include "keeper.h"
+
+#ifndef CLOSE_RANGE_UNSHARE
+#define CLOSE_RANGE_UNSHARE 2u
+#endif
 
 #ifndef CLONE_UNTRACED
 #define CLONE_UNTRACED 0x00800000
