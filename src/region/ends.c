@@ -10,7 +10,9 @@
  * process that reads this memory from outside at that moment (a debugger that stops it in exit) may see what the parent
  * has written since.
  *
- * A word in a page that parent and children share counts such ends, and the keeper sleeps on it.
+ * A word in a page that parent and children share counts such ends, and the keeper sleeps on it. By another one it
+ * asks for the ends of small children too, where its settles were not done before the next fork: it begins at once
+ * then, and not at its next look.
  */
 #include <linux/futex.h>
 #include <sched.h>
@@ -25,7 +27,9 @@
 static char *inherited[INHERITED_MOST];
 static size_t inherited_count;
 
-static atomic_uint *own, *parents; /* NULL: there is none */
+/* The page. NULL: there is none */
+enum { ENDS, EVERY_END_IS_WANTED };
+static atomic_uint *own, *parents;
 
 void region_ends_prepare(void)
 {
@@ -52,21 +56,34 @@ void region_ends_forget(const struct odf_region *region)
 
 unsigned region_ends_seen(void)
 {
-	return own == NULL ? 0 : atomic_load(own);
+	return own == NULL ? 0 : atomic_load(&own[ENDS]);
 }
 
 atomic_uint *region_ends_word(void)
 {
-	return own;
+	return own; /* the first */
+}
+
+void region_ends_want(bool every)
+{
+	if (own != NULL && atomic_load_explicit(&own[EVERY_END_IS_WANTED], memory_order_relaxed) != every)
+		atomic_store(&own[EVERY_END_IS_WANTED], every);
+}
+
+bool region_ends_are_wanted(void)
+{
+	return own != NULL && atomic_load_explicit(&own[EVERY_END_IS_WANTED], memory_order_relaxed);
 }
 
 /* Who took fewer page faults is soon taken down, and would rather end at once. */
 #define FAULTS_LEAST 512
 
-static bool has_much(void)
+static bool is_worth_saying(void)
 {
 	struct rusage usage;
 
+	if (parents != NULL && atomic_load_explicit(&parents[EVERY_END_IS_WANTED], memory_order_relaxed))
+		return true;
 	return sys_call2(SYS_getrusage, RUSAGE_SELF, &usage) == 0 && usage.ru_minflt >= FAULTS_LEAST;
 }
 
@@ -80,7 +97,8 @@ void region_ends_say(bool (*may_be_read)(void))
 {
 	uint64_t all = ~0ull, mask;
 
-	if (inherited_count == 0 || !region_is_unfiltered() || !has_much()) /* a filter could punish the calls below */
+	/* A filter could punish the calls below. */
+	if (inherited_count == 0 || !region_is_unfiltered() || !is_worth_saying())
 		return;
 	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask);
 	if (!is_alone() || may_be_read()) {
@@ -92,6 +110,6 @@ void region_ends_say(bool (*may_be_read)(void))
 	inherited_count = 0;
 	if (parents == NULL)
 		return;
-	atomic_fetch_add(parents, 1);
-	(void)sys_call3(SYS_futex, parents, FUTEX_WAKE, 1);
+	atomic_fetch_add(&parents[ENDS], 1);
+	(void)sys_call3(SYS_futex, &parents[ENDS], FUTEX_WAKE, 1);
 }

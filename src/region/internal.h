@@ -474,6 +474,8 @@ void region_ends_inherit(const struct odf_region *list); /* in a child: its pare
 void region_ends_forget(const struct odf_region *region); /* it is not there any more, in a child */
 unsigned region_ends_seen(void); /* of children that said so */
 atomic_uint *region_ends_word(void); /* which counts them; NULL: none do */
+void region_ends_want(bool every); /* by the keeper: also those that are soon over */
+bool region_ends_are_wanted(void);
 
 /* ---- hooks.c ---- */
 /* The keeper is gone, and with it the files: nothing becomes LIVE any more. */

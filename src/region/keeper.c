@@ -154,6 +154,12 @@ static uint64_t until_fork(void)
 	return schedule_until_fork(region_clock() - seen.fork_ns, seen.distances);
 }
 
+/* Of a region that is behind: how far forks are apart. */
+static uint64_t behind_ns(const struct odf_region *region)
+{
+	return region->behind > 0 && keeper_settles_here(region) ? schedule_distance(seen.distances) : 0;
+}
+
 bool keeper_is_hurried(uint64_t rest_ns)
 {
 	return keeper_pause_most_ns > 0 && rest_ns > until_fork();
@@ -313,6 +319,7 @@ static void find_facts(struct odf_region *region, struct schedule_facts *facts)
 	}
 	/* Of what is being adopted the next fork copies all. */
 	facts->touched = region->adopting ? UINT64_MAX : program_faults() - region->seen_faults;
+	facts->behind_ns = behind_ns(region);
 	region->ends_seen = program_ended_children() + region_ends_seen();
 	facts->stopped = program_is_stopped() || idle_child_may_end(facts->now);
 	facts->child_ended = region->ends_seen != region->ends_asked_for;
@@ -398,7 +405,7 @@ int keeper_run(void)
 {
 	for (;;) {
 		unsigned notices = keeper_count_notices();
-		uint64_t now = region_clock(), then = SCHEDULE_NEVER;
+		uint64_t now = region_clock(), then = SCHEDULE_NEVER, behind = 0;
 		unsigned forks = atomic_load(&keeper.forks);
 		if (atomic_load(&keeper.leaves) || program_is_gone())
 			return 0;
@@ -410,12 +417,14 @@ int keeper_run(void)
 		     region = region->next) {
 			uint64_t next = look_after(region, now);
 			then = next < then ? next : then;
+			behind = behind != 0 ? behind : behind_ns(region);
 		}
+		region_ends_want(behind != 0);
 		note_whether_idle();
 		if (atomic_load(&keeper.idle) && atomic_load(&keeper.unattended))
 			return 0;
 		if (then == SCHEDULE_NEVER)
-			then = schedule_look(now, seen.fork_ns);
+			then = schedule_look(now, seen.fork_ns, behind);
 		if (!keeper_has_order())
 			sleep_until(then, notices);
 	}

@@ -188,6 +188,8 @@ struct schedule_facts {
 	uint64_t now, fork_ns; /* the last fork */
 	uint64_t ask_ns;       /* not to be asked for descendants before, unless a child has ended */
 	uint64_t touched;      /* page faults since the freeze */
+	uint64_t behind_ns;    /* the last settles were not done before the next fork, and forks are so far apart; 0:
+	                          they were */
 	bool left, drained;    /* given up; and its file has nothing any more */
 	bool lost;             /* it will never be LIVE again */
 	bool settled, vacant;
@@ -211,7 +213,9 @@ struct schedule {
 #define SCHEDULE_NEVER UINT64_MAX
 /* Of the last forks how far they were from those before; 0 or SCHEDULE_NEVER: not known. */
 #define SCHEDULE_DISTANCES 3
-/* How long it is until the next fork, as far as these tell, so long after the last one. */
+/* How far forks are apart, as far as these tell; SCHEDULE_NEVER: not known. And how long it is until the next one, so
+ * long after the last. */
+uint64_t schedule_distance(const uint64_t distances[SCHEDULE_DISTANCES]);
 uint64_t schedule_until_fork(uint64_t since, const uint64_t distances[SCHEDULE_DISTANCES]);
 /* Between two steps. */
 uint64_t schedule_pause(const struct region_progress *progress, uint64_t most, uint64_t until_fork);
@@ -236,7 +240,7 @@ uint64_t schedule_again(int error, uint64_t now, uint64_t fork_ns, uint64_t ask_
 /* How long to wait until the next pass of thinning. */
 uint64_t schedule_thin(uint64_t last_wait_ns);
 bool schedule_thin_pays(uint64_t faults);
-/* When to look for a fork although nothing is to be done. */
-uint64_t schedule_look(uint64_t now, uint64_t fork_ns);
+/* When to look for a fork although nothing is to be done. behind_ns: as above. */
+uint64_t schedule_look(uint64_t now, uint64_t fork_ns, uint64_t behind_ns);
 #define SCHEDULE_FAST_ASLEEP_NS 20000000u /* who sleeps longer than this is to be woken */
 #endif

@@ -10,7 +10,7 @@
 /* Where nothing tells that the program has ended but a look at it. */
 #define LOOK_FOR_END_NS   1000000000u
 #define LONGEST_SLEEP_NS  5000000000u
-/* Sleeps that are shorter end by themselves, and soon enough. */
+/* Sleeps that are shorter end by themselves, and soon enough, but where each end of a child is waited for. */
 #define SHORT_SLEEP_NS    1000000u
 /* The kernel clears the word of the main thread a moment before an exec takes the memory away. For so long the keeper
  * looks so often. */
@@ -91,7 +91,7 @@ void keeper_sleep(unsigned notices, uint64_t nanoseconds)
 
 	if (nanoseconds > LONGEST_SLEEP_NS)
 		nanoseconds = LONGEST_SLEEP_NS;
-	if (nanoseconds > SHORT_SLEEP_NS && wait_for_all(notices, nanoseconds))
+	if ((nanoseconds > SHORT_SLEEP_NS || region_ends_are_wanted()) && wait_for_all(notices, nanoseconds))
 		return;
 	most = until_a_look();
 	if (nanoseconds > most)

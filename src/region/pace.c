@@ -45,6 +45,13 @@ bool pace_is_late(const struct odf_region *region, const struct region_settler *
 	return settler->userfault >= 0 && settler->is_hurried(rest * region->moved_table_ns);
 }
 
+/* Each page of the process's own was a page fault: where there were more, in this round or in the last one, there is
+ * more. */
+bool pace_may_be_last(const struct odf_region *region)
+{
+	return region->touched < STEP_LAST_PAGES && region->round_faults < STEP_LAST_PAGES && !region_fresh_always;
+}
+
 /* From a step that went well. What was not tried for long is taken for ever cheaper, so that it will be tried again. */
 void pace_learn(struct odf_region *region, const struct step *step, uint64_t step_ns)
 {

@@ -45,6 +45,9 @@
  * was active is one more to tell of changes. */
 #define ALERT_NS       1000000000u
 #define LOOK_FIRST_NS  500000u
+/* Of who is behind: so often between two forks, as a settle that begins late is not done before the next one. */
+#define LOOK_OFTEN     16u
+#define LOOK_LEAST_NS  100000u
 #define LOOK_LAST_NS   SCHEDULE_FAST_ASLEEP_NS
 #define LOOK_PART      512u
 #define LOOK_MOST_NS   1000000000u
@@ -61,6 +64,14 @@ static uint64_t next_look(uint64_t now, uint64_t fork_ns)
 	uint64_t since = now - fork_ns, most = between(since / LOOK_PART, LOOK_LAST_NS, LOOK_MOST_NS);
 
 	return now + between(since / 16, SCHEDULE_ASK_FIRST_NS, most);
+}
+
+/* For a fork, and for what was touched since. */
+static uint64_t look_interval(uint64_t since, uint64_t behind_ns)
+{
+	uint64_t first = behind_ns == 0 ? LOOK_FIRST_NS : between(behind_ns / LOOK_OFTEN, LOOK_LEAST_NS, LOOK_FIRST_NS);
+
+	return between(since / 4, first, LOOK_LAST_NS);
 }
 
 static struct schedule wait_until(uint64_t then)
@@ -137,7 +148,7 @@ struct schedule schedule_region(const struct schedule_facts *facts)
 	if (!facts->vacant &&
 	    since < (facts->only_read && facts->touched >= SETTLE_FAULTS ? READ_IDLE_NS : SETTLE_IDLE_NS) &&
 	    (facts->only_read || facts->touched < SETTLE_FAULTS))
-		return wait_until(now + between(since / 4, LOOK_FIRST_NS, LOOK_LAST_NS));
+		return wait_until(now + look_interval(since, facts->behind_ns));
 	if (!facts->vacant && now < facts->ask_ns && !facts->child_ended) {
 		uint64_t look = next_look(now, facts->fork_ns);
 		return wait_until(look < facts->ask_ns ? look : facts->ask_ns);
@@ -157,11 +168,18 @@ static uint64_t middle(const uint64_t distances[SCHEDULE_DISTANCES])
 	return c < low ? low : c > high ? high : c;
 }
 
-uint64_t schedule_until_fork(uint64_t since, const uint64_t distances[SCHEDULE_DISTANCES])
+uint64_t schedule_distance(const uint64_t distances[SCHEDULE_DISTANCES])
 {
 	uint64_t distance = middle(distances) + 1;
 
-	if (distance == 0 || distance == SCHEDULE_NEVER)
+	return distance == 0 ? SCHEDULE_NEVER : distance;
+}
+
+uint64_t schedule_until_fork(uint64_t since, const uint64_t distances[SCHEDULE_DISTANCES])
+{
+	uint64_t distance = schedule_distance(distances);
+
+	if (distance == SCHEDULE_NEVER)
 		return SCHEDULE_NEVER;
 	/* A fork that is late may be about to come, or never come: half of the time so far is between the two. */
 	return distance > since ? distance - since : since / 2;
@@ -215,9 +233,9 @@ bool schedule_thin_pays(uint64_t faults)
 	return faults >= SETTLE_FAULTS;
 }
 
-uint64_t schedule_look(uint64_t now, uint64_t fork_ns)
+uint64_t schedule_look(uint64_t now, uint64_t fork_ns, uint64_t behind_ns)
 {
 	uint64_t since = now - fork_ns;
 
-	return since < ALERT_NS ? now + between(since / 4, LOOK_FIRST_NS, LOOK_LAST_NS) : SCHEDULE_NEVER;
+	return since < ALERT_NS ? now + look_interval(since, behind_ns) : SCHEDULE_NEVER;
 }

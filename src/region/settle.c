@@ -38,57 +38,82 @@ static void place(const struct odf_region *region, struct step *step)
 
 bool region_fresh_always;
 
-/* How far a step from `from` on goes: a bounded number of private pages, found in bounded time, within what one move
- * can do. Without the lock: what threads write meanwhile makes the step a little longer. */
-static size_t choose_length(const struct odf_region *region, const struct region_settler *settler, size_t from,
-			    size_t remaining, size_t largest, bool hurried, struct step_pages *found)
+/* A look for private pages of a piece. */
+struct look {
+	size_t at, end;
+	size_t pages; /* what it takes to merge those that were found, in pages that are copied */
+	size_t table; /* the last one in which one was found */
+	struct step_pages found;
+};
+
+/* Goes on until it has found so much, or for a bounded time. */
+static void look_on(const struct odf_region *region, const struct region_settler *settler, struct look *look,
+		    size_t page_limit)
 {
-	size_t border = (from / region->work_size + 1) * region->work_size;
-	size_t most = from + (largest < region->step_most ? largest : region->step_most);
-	size_t end = border < most ? border : most, at = from, last_table = SIZE_MAX;
-	size_t pages = 0, page_limit = hurried ? HURRIED_STEP_PAGES : REGION_STEP_PAGES;
-	bool small = settler->userfault >= 0 || settler->until_ns != 0; /* who wants this memory, or a fork, waits: less
-	                                                                   than a table */
 	uint64_t start = region_clock();
 	struct region_run runs[32];
 
-	if (end > from + remaining)
-		end = from + remaining;
-	if (end > region->length)
-		end = region->length;
-	while (at < end && pages < page_limit && region_clock() - start < LOOK_NS) {
-		size_t look = end - at < LOOK ? end : at + LOOK;
+	while (look->at < look->end && look->pages < page_limit && region_clock() - start < LOOK_NS) {
+		size_t stop = look->end - look->at < LOOK ? look->end : look->at + LOOK;
 		char *walked;
 		long count;
-		if (at >= region->capacity) { /* beyond the file: without PAGEMAP_SCAN to look at it takes a ms for a
-		                                 GiB */
-			at = end;
+		if (look->at >= region->capacity) { /* beyond the file: without PAGEMAP_SCAN to look at it takes a ms
+		                                       for a GiB */
+			look->at = look->end;
 			break;
 		}
-		if (look > region->capacity)
-			look = region->capacity;
-		count = region_private(settler->pagemap, region->home + at, region->home + look, true,
-				       page_limit - pages, runs, 32, &walked);
+		if (stop > region->capacity)
+			stop = region->capacity;
+		count = region_private(settler->pagemap, region->home + look->at, region->home + stop, true,
+				       page_limit - look->pages, runs, 32, &walked);
 		if (count < 0)
 			break; /* the step itself will say so */
 		for (long i = 0; i < count; i++) {
 			size_t table = (size_t)(runs[i].start - region->home) / REGION_TABLE;
 			size_t length = (size_t)(runs[i].end - runs[i].start) / REGION_PAGE;
-			if (found->count == 0)
-				found->first = (size_t)(runs[i].start - region->home);
-			found->count += length;
-			pages += length + (table != last_table ? TABLE_PAGES : 0);
-			last_table = table;
+			if (look->found.count == 0)
+				look->found.first = (size_t)(runs[i].start - region->home);
+			look->found.count += length;
+			look->pages += length + (table != look->table ? TABLE_PAGES : 0);
+			look->table = table;
 		}
-		at = (size_t)(walked - region->home);
+		look->at = (size_t)(walked - region->home);
 	}
+}
+
+/* How far a step from `from` on goes: a bounded number of private pages, found in bounded time, within what one move
+ * can do. Without the lock: what threads write meanwhile makes the step a little longer. */
+static size_t choose_length(const struct odf_region *region, const struct region_settler *settler, size_t from,
+			    size_t remaining, size_t largest, struct step_haste *haste, struct step_pages *found)
+{
+	size_t border = (from / region->work_size + 1) * region->work_size;
+	size_t most = from + (largest < region->step_most ? largest : region->step_most);
+	size_t last = region->length - from < remaining ? region->length : from + remaining;
+	size_t page_limit = haste->is_hurried ? HURRIED_STEP_PAGES : REGION_STEP_PAGES;
+	bool small = settler->userfault >= 0 || settler->until_ns != 0; /* who wants this memory, or a fork, waits: less
+	                                                                   than a table */
+	struct look look = { from, border < most ? border : most, 0, SIZE_MAX, *found };
+
+	if (look.end > last)
+		look.end = last;
+	look_on(region, settler, &look, page_limit);
+	if (haste->is_hurried && haste->may_be_last && look.end == last && look.at < last) {
+		struct look further = look;
+		look_on(region, settler, &further, STEP_LAST_PAGES);
+		haste->may_be_last = further.at == last && further.pages < STEP_LAST_PAGES;
+		if (haste->may_be_last)
+			look = further;
+	}
+	*found = look.found;
 	/* Where it is all private. */
-	if (small && pages >= page_limit && at - from < REGION_TABLE)
-		return at - from;
-	at = at / REGION_TABLE * REGION_TABLE;
-	if (at <= from) /* the rest of a table at least */
-		at = (from / REGION_TABLE + 1) * REGION_TABLE < end ? (from / REGION_TABLE + 1) * REGION_TABLE : end;
-	return at - from;
+	if (small && look.pages >= page_limit && look.at - from < REGION_TABLE)
+		return look.at - from;
+	look.at = look.at / REGION_TABLE * REGION_TABLE;
+	if (look.at <= from) { /* the rest of a table at least */
+		look.at = (from / REGION_TABLE + 1) * REGION_TABLE;
+		look.at = look.at < look.end ? look.at : look.end;
+	}
+	return look.at - from;
 }
 
 /* 1, where there is no time for page tables (struct step): a second mapping of what is at aside. */
@@ -348,6 +373,7 @@ int region_settle_begin(struct odf_region *region, uint64_t *epoch)
 int region_settle(struct odf_region *region, const struct region_settler *settler)
 {
 	struct region_progress progress;
+	struct step_haste haste = { .may_be_last = pace_may_be_last(region) };
 	size_t tables = 0, done = 0, bytes = 0;
 	uint64_t epoch;
 	int error;
@@ -372,9 +398,9 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 		size_t live = region->live_length, end;
 		step.from = (region->live_from + live) % region->length;
 		step.is_fresh = pace_wants_fresh(region, settler, tables, tables - done);
+		haste.is_hurried = step.is_fresh || pace_is_late(region, settler, tables - done);
 		step.length = choose_length(region, settler, step.from, region->length - live,
-					    pace_largest_step(region, tables, bytes, step.is_fresh),
-					    step.is_fresh || pace_is_late(region, settler, tables - done), &private);
+					    pace_largest_step(region, tables, bytes, step.is_fresh), &haste, &private);
 		if (settler->userfault >= 0)
 			step_choose_how_to_hold(region, &step, &private);
 		region_lock_as_keeper();
@@ -438,9 +464,10 @@ int region_adopt_step(struct odf_region *region, const struct region_settler *se
 {
 	struct step step = { .from = from, .adopts = true, .may_protect = true };
 	struct step_pages private = { 0, SIZE_MAX };
+	struct step_haste none = { 0 };
 	int error;
 
-	step.length = choose_length(region, settler, from, limit - from, ADOPT_MOST, false, &private);
+	step.length = choose_length(region, settler, from, limit - from, ADOPT_MOST, &none, &private);
 	*next = from + step.length;
 	region_lock_as_keeper();
 	error = region_views_reach(region);

@@ -53,7 +53,7 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
  * forked. 0; EAGAIN: not now; another errno value: it stays young. *next: what comes after. */
 int region_adopt_step(struct odf_region *region, const struct region_settler *settler, size_t from, size_t limit,
 		      size_t *next);
-/* For tests: no step moves page tables home. */
+/* For tests: no step moves page tables home, and small regions have several steps all the same. */
 extern bool region_fresh_always;
 /* For tests: no step leaves pages where they are. */
 extern bool region_take_out_always;

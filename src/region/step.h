@@ -47,6 +47,15 @@ size_t pace_count_tables(const struct odf_region *region);
 /* `rest`: how many of them there are still. */
 bool pace_wants_fresh(const struct odf_region *region, const struct region_settler *settler, size_t tables,
 		      size_t rest);
+/* A fork is about to come. Then a step takes more, and so much where that is all there is: between two steps the
+ * program writes on, and forks; of one that has all of it who writes waits for the end, and the fork after that copies
+ * nothing. */
+#define STEP_LAST_PAGES ((size_t)16 * REGION_STEP_PAGES)
+struct step_haste {
+	bool is_hurried;
+	bool may_be_last; /* it is worth to look whether that is all */
+};
+bool pace_may_be_last(const struct odf_region *region);
 bool pace_is_late(const struct odf_region *region, const struct region_settler *settler, size_t rest);
 /* In bytes; `done` so many. */
 size_t pace_largest_step(const struct odf_region *region, size_t tables, size_t done, bool is_fresh);

@@ -64,6 +64,18 @@ void schedule(void **state)
 		{ { .settles = true, .fork_ns = AGO(4 * MS), .touched = 63, .child_ended = true }, SCHEDULE_WAIT, MS,
 		  0 },
 		{ { .settles = true, .fork_ns = AGO(100 * US), .touched = 63 }, SCHEDULE_WAIT, 500 * US, 0 },
+		/* The last settles were not done before the next fork: it looks often between two, but no more often
+		 * than pays, and ever more rarely when none comes. */
+		{ { .settles = true, .fork_ns = AGO(100 * US), .touched = 63, .behind_ns = 4 * MS }, SCHEDULE_WAIT,
+		  250 * US, 0 },
+		{ { .settles = true, .fork_ns = AGO(100 * US), .touched = 63, .behind_ns = 800 * US }, SCHEDULE_WAIT,
+		  100 * US, 0 },
+		{ { .settles = true, .fork_ns = AGO(100 * US), .touched = 63, .behind_ns = 20 * MS }, SCHEDULE_WAIT,
+		  500 * US, 0 },
+		{ { .settles = true, .fork_ns = AGO(100 * US), .touched = 63, .behind_ns = SCHEDULE_NEVER },
+		  SCHEDULE_WAIT, 500 * US, 0 },
+		{ { .settles = true, .fork_ns = AGO(16 * MS), .touched = 63, .behind_ns = 800 * US }, SCHEDULE_WAIT,
+		  4 * MS, 0 },
 		{ { .settles = true, .fork_ns = AGO(20 * MS), .touched = 63 }, SCHEDULE_SETTLE, 0, 20 * MS / 64 },
 		{ { .settles = true, .fork_ns = AGO(4 * MS), .touched = 63, .vacant = true }, SCHEDULE_SETTLE, 0,
 		  4 * MS / 64 },
@@ -127,8 +139,12 @@ void schedule(void **state)
 	assert_int_equal(schedule_again(EBUSY, NOW, AGO(2000 * MS), NOW + 10 * MS), NOW + 10 * MS);
 	assert_int_equal(schedule_again(EAGAIN, NOW, AGO(2000 * MS), NOW + 1000 * MS), NOW + 1000 * MS);
 	assert_int_equal(schedule_again(ENOMEM, NOW, AGO(2000 * MS), NOW + 100 * MS), NOW + 100 * MS);
-	assert_int_equal(schedule_look(NOW, AGO(40 * MS)), NOW + 10 * MS);
-	assert_int_equal(schedule_look(NOW, AGO(1000 * MS)), SCHEDULE_NEVER);
+	assert_int_equal(schedule_look(NOW, AGO(40 * MS), 0), NOW + 10 * MS);
+	assert_int_equal(schedule_look(NOW, AGO(1000 * MS), 0), SCHEDULE_NEVER);
+	assert_int_equal(schedule_look(NOW, AGO(100 * US), 0), NOW + 500 * US);
+	assert_int_equal(schedule_look(NOW, AGO(100 * US), 2 * MS), NOW + 125 * US);
+	assert_int_equal(schedule_look(NOW, AGO(40 * MS), 2 * MS), NOW + 10 * MS);
+	assert_int_equal(schedule_look(NOW, AGO(1000 * MS), 2 * MS), SCHEDULE_NEVER);
 	assert_true(schedule_young_anew(&(struct schedule_facts){ .now = NOW, .young = 10 }));
 	assert_true(schedule_young_anew(&(struct schedule_facts){ .now = NOW, .young = 10, .young_floor = 11,
 								  .young_ns = AGO(MS) }));
@@ -176,6 +192,9 @@ void pace(void **state)
 	for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
 		if (schedule_pause(&table[i].progress, 4 * MS, table[i].until_fork) != table[i].pause)
 			fail_msg("row %zu", i);
+	assert_int_equal(schedule_distance(often), 20 * MS);
+	assert_int_equal(schedule_distance(after_a_rest), 30 * MS);
+	assert_int_equal(schedule_distance(second), SCHEDULE_NEVER);
 	assert_int_equal(schedule_until_fork(5 * MS, often), 15 * MS);
 	assert_int_equal(schedule_until_fork(5 * MS, after_a_rest), 25 * MS);
 	assert_int_equal(schedule_until_fork(80 * MS, often), 40 * MS); /* late */

@@ -157,6 +157,71 @@ static void test_idle_child_is_waited_for(void **state)
 	seen.idle_fork_ns = 0;
 }
 
+/* ---- A region whose settles are not done before the next fork ---- */
+
+static void test_behind(void **state)
+{
+	static struct odf_region region;
+	struct schedule_facts facts = { .now = region_clock() };
+
+	(void)state;
+	program_meet(getpid());
+	keeper_settler.pagemap = keeper_settler.userfault = 0;
+	region.length = 2 * REGION_PAGE;
+	region.live_length = REGION_PAGE;
+	for (size_t i = 0; i < SCHEDULE_DISTANCES; i++)
+		seen.distances[i] = 1600000;
+	find_facts(&region, &facts);
+	assert_int_equal(facts.behind_ns, 0);
+	region.behind = 1;
+	find_facts(&region, &facts);
+	assert_int_equal(facts.behind_ns, 1600000);
+	region.flags = ODF_REGION_MANUAL; /* by call only */
+	assert_int_equal(behind_ns(&region), 0);
+	keeper_settler.pagemap = keeper_settler.userfault = -1;
+	for (size_t i = 0; i < SCHEDULE_DISTANCES; i++)
+		seen.distances[i] = 0;
+}
+
+static bool is_not_read(void)
+{
+	return false;
+}
+
+/* A child that has taken few page faults says that it ends where it is asked to. */
+static void test_small_child_says_its_end(void **state)
+{
+	static struct odf_region region;
+	char *tokens = region_map(NULL, 2 * REGION_PAGE, PROT_NONE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	(void)state;
+	if (!region_is_unfiltered()) {
+		skip_because("behind a filter no child says it");
+		return;
+	}
+	assert_non_null(tokens);
+	region.tokens = tokens + 2 * REGION_PAGE;
+	region_ends_prepare();
+	assert_non_null(region_ends_word());
+	for (unsigned wanted = 0; wanted < 2; wanted++) {
+		unsigned before = region_ends_seen();
+		pid_t pid;
+		region_ends_want(wanted);
+		assert_int_equal(region_ends_are_wanted(), wanted);
+		pid = fork();
+		assert_true(pid >= 0);
+		if (pid == 0) {
+			region_ends_inherit(&region);
+			region_ends_say(is_not_read);
+			_exit(region_is_mapped(tokens + REGION_PAGE, REGION_PAGE) == !wanted ? 0 : 1);
+		}
+		assert_int_equal(wait_for(pid), 0);
+		assert_int_equal(region_ends_seen() - before, wanted);
+	}
+	region_ends_want(false);
+	assert_int_equal(region_unmap(tokens, 2 * REGION_PAGE), 0);
+}
+
 /* ---- An exec ---- */
 
 /* From when the kernel has cleared the main thread's word there are looks often, for a while; else rarely. */
@@ -208,6 +273,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_look_before_step),
 		cmocka_unit_test(test_idle_child_is_waited_for),
+		cmocka_unit_test(test_behind),
+		cmocka_unit_test(test_small_child_says_its_end),
 		cmocka_unit_test(test_looks_for_exec),
 		cmocka_unit_test(test_cleared_word_wakes),
 	};

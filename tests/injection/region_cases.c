@@ -33,6 +33,7 @@ static const struct {
 	CASE(fork_between_steps),
 	CASE(no_part_waits_for_ever),
 	CASE(steps_are_small),
+	CASE(little_is_one_step),
 	CASE(fork_waits_for_the_step),
 	CASE(forks_of_libc),
 	CASE(no_settling_amid_a_fork),

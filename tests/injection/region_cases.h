@@ -104,6 +104,7 @@ void doubt_is_given_up(void);
 void fork_between_steps(void);
 void no_part_waits_for_ever(void);
 void steps_are_small(void);
+void little_is_one_step(void);
 void fork_waits_for_the_step(void);
 void forks_of_libc(void);
 void no_settling_amid_a_fork(void);

@@ -2,6 +2,7 @@
  *
  * Cases of region_cases: descendants, and forks amid a settle (invariants 1 to 4).
  */
+#include "../../src/region/keeper.h"
 #include "region_cases.h"
 
 void settles(void)
@@ -203,6 +204,46 @@ void steps_are_small(void)
 	must(left - info().private_bytes <= TABLE * PAGE / 4);
 	settle();
 	must(holds(0, pages, 1));
+}
+
+static bool is_always_hurried(uint64_t rest_ns)
+{
+	(void)rest_ns;
+	return true;
+}
+
+/* Where a fork is about to come, little in many tables is one step: between two the program would write on, and fork. A
+ * look of the keeper's takes a bounded time, in which it does not always come so far. */
+void little_is_one_step(void)
+{
+	enum { TABLES = 205, TRIES = 200 };
+	uint64_t before = 0, after = 2;
+
+	need_userfaultfd();
+	if (odf_probe_get(ODF_PROBE_PAGEMAP_SCAN, NULL) != ODF_ANSWER_YES)
+		cannot_be_done_here("no PAGEMAP_SCAN: to look takes too long");
+	make(TABLES * TABLE, ODF_REGION_MANUAL);
+	keeper_settler.is_hurried = is_always_hurried;
+	for (int tries = 0; after - before != 1; tries++) {
+		must(tries < TRIES);
+		fork_and_end(is_child);
+		for (size_t table = 0; table < TABLES; table++)
+			fill(table * TABLE, table * TABLE + 1 + (table < 57), (uint64_t)tries + 1);
+		before = info().steps;
+		region->behind = REGION_BEHIND_MOST;
+		settle();
+		after = info().steps;
+		for (size_t table = 0; table < TABLES; table++)
+			must(holds(table * TABLE, table * TABLE + 1 + (table < 57), (uint64_t)tries + 1));
+	}
+	/* And much is not. */
+	fork_and_end(is_child);
+	for (size_t table = 0; table < TABLES; table++)
+		fill(table * TABLE, table * TABLE + 10, 1);
+	before = info().steps;
+	region->behind = REGION_BEHIND_MOST;
+	settle();
+	must(info().steps - before > 2);
 }
 
 static atomic_bool forked;
