@@ -45,8 +45,8 @@ long_form()
 	libfuzzer) exec tests/fuzz.sh "$@" ;;
 	package) exec packaging/deb.sh "$@" ;;
 	soak)
-		long_tests="soak heap_threads region_threads region_threads_interposed keeper_soak"
-		export ODF_TEST_SECONDS="${ODF_TEST_SECONDS:-3600}"
+		long_tests="soak heap_threads region_threads region_threads_interposed keeper_soak keeper_amid"
+		export ODF_TEST_SECONDS="${ODF_TEST_SECONDS:-3600}" ODF_TEST_SAMPLES="${ODF_TEST_SAMPLES:-1000}"
 		;;
 	models)
 		long_tests="heap_model region_model region_model_interposed region_extents"

@@ -6,7 +6,7 @@
  * cgroups, it refuses, and ends. It could be moved to a cgroup only by a path below a mount that may be anywhere,
  * with a right to write there, and its administrator would find it moved.
  *
- * The main thread may always, and another one that is not limited. Who is, is not tried again: each try takes a process.
+ * The main thread may always, and another one that is not limited. Who is is not tried again: a try takes a process.
  */
 #include <errno.h>
 #include <sched.h>

@@ -131,37 +131,6 @@ static void no_descriptor(void)
 	must(count_files() == before && dup(0) == next);
 }
 
-static void namespaces(void)
-{
-	int network, mounts;
-
-	grow();
-	fork_and_write(2);
-	network = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-	mounts = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
-	if (setns(network, CLONE_NEWNET) != 0 && errno == EPERM)
-		cannot_be_done_here("no right to enter a namespace");
-	must(setns(mounts, CLONE_NEWNS) == 0 && unshare(CLONE_NEWNS) == 0 && unshare(CLONE_FS | CLONE_FILES) == 0);
-	must(unshare(CLONE_NEWUSER) == 0);
-	fork_and_write(3);
-	must(heap_is_awake() && keeper_of(getpid()) != 0);
-}
-
-/* The first child after unshare(CLONE_NEWPID) is the first process of the namespace. */
-static void next_child_is_init(void)
-{
-	pid_t pid;
-
-	must(!heap_is_awake());
-	if (unshare(CLONE_NEWPID) != 0)
-		cannot_be_done_here("no right to make a PID namespace");
-	must(odf_heap_enable(0) == ENOTSUP);
-	pid = fork();
-	if (pid == 0)
-		_exit(getpid() == 1 ? 0 : 1);
-	must(status_of(pid) == 0);
-}
-
 /* ---- Forks where they could not be ------------------------------------------------------------------------------- */
 
 static volatile sig_atomic_t forks;
@@ -424,24 +393,6 @@ ROOM(clone_by_number)
 
 /* ---- Rights ------------------------------------------------------------------------------------------------------ */
 
-/* A fork that finds all of it written, and then the settle that comes of it. */
-static void must_settle(odf_region *region, char byte)
-{
-	odf_region_info info = ODF_REGION_INFO_INIT;
-	uint64_t settled;
-
-	must(odf_region_info_get(region, &info) == 0);
-	settled = info.settles;
-	memset(odf_region_base(region), byte, 4 * MIB);
-	fork_and_write(byte);
-	memset(odf_region_base(region), byte + 1, 4 * MIB);
-	for (double end = now() + 60; info.settles == settled; wait_ms(1)) {
-		must(now() < end);
-		must(odf_region_info_get(region, &info) == 0);
-	}
-	must(heap_is_awake() && odf_region_info_get(region, &info) == 0 && info.state == ODF_REGION_LIVE);
-}
-
 /* It settles on: each fork finds it LIVE again, which is what memory that is not held twice shows. */
 static void settles_still(void)
 {
@@ -483,8 +434,6 @@ static const struct keeper_case cases[] = {
 	CASE(no_child, "on"),
 	CASE(own_child, "on"),
 	CASE(no_descriptor, "on"),
-	CASE(namespaces, "on"),
-	CASE(next_child_is_init, "auto"),
 	CASE(forks_amid_malloc, "on"),
 	CASE(idle_forker, "on"),
 	CASE(idle_forker_that_resets, "on"),

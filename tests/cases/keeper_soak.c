@@ -1,24 +1,41 @@
 /* SPDX-License-Identifier: MIT
  *
  * Settles beside a sampler, which stops the program a hundred times a second and reads all of its memory, by each of
- * the two ways there are; and each program is killed at some moment. ODF_TEST_SECONDS: how long (60).
+ * the two ways there are; and each program is killed at some moment. Each second one cannot have steps that protect
+ * memory. ODF_TEST_SECONDS: how long (60). What is read amid a settle for certain: keeper_amid.c.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/uio.h>
 
-#include "../support/keeper_program.h"
+#include "../support/keeper_steps.h"
 
 #define SOAK_SIZE (8 * MIB)
 
 static unsigned waited;
+static atomic_uint *settled; /* of all programs: rounds that saw all of it LIVE again; each fourth waits for that */
+
+/* Written in order: each byte is of this pass or of the last one. */
+static bool is_of_two_passes(const char *piece)
+{
+	for (size_t page = 0; page < MIB; page += 4096) {
+		const char *bytes = piece + page;
+		size_t same = memcmp(bytes, bytes + 1, 4095) == 0 ? 1 : 4096;
+		for (size_t i = 0; i < same; i++)
+			if (bytes[i] != piece[0] && bytes[i] != (char)(piece[0] - 1))
+				return false;
+	}
+	return true;
+}
 
 /* Stops all threads, reads all memory, and lets them go on. */
 static void sample(pid_t pid, const char *address, int mem, char *buffer)
 {
+	unsigned steps = 0;
 	int status;
 
 	must(ptrace(PTRACE_SEIZE, pid, 0, 0) == 0 && ptrace(PTRACE_INTERRUPT, pid, 0, 0) == 0);
@@ -28,22 +45,24 @@ static void sample(pid_t pid, const char *address, int mem, char *buffer)
 		ssize_t got = mem >= 0 ? pread(mem, buffer, MIB, (off_t)(uintptr_t)(address + at))
 				       : process_vm_readv(pid, &local, 1, &remote, 1, 0);
 		/* Of a step that took pages out (odfork_keeper(7)) and was under way when the program was stopped, this
-		 * has to be made again. */
-		waited += mem >= 0 && got != (ssize_t)MIB;
+		 * has to be made again. No other one begins while it is stopped. */
+		steps += mem >= 0 && got != (ssize_t)MIB;
+		must(steps <= 1);
 		for (int tries = 0; mem >= 0 && got != (ssize_t)MIB && tries < 1000; tries++) {
 			wait_ms(1);
 			got = pread(mem, buffer, MIB, (off_t)(uintptr_t)(address + at));
 		}
 		must(got == (ssize_t)MIB);
-		/* written in order: a page is of this pass or of the last one */
-		for (size_t page = 4096; page < MIB; page += 4096)
-			must(buffer[page] == buffer[0] || buffer[page] == (char)(buffer[0] - 1));
+		must(is_of_two_passes(buffer));
 	}
+	waited += steps;
 	must(ptrace(PTRACE_DETACH, pid, 0, 0) == 0);
 }
 
 static __attribute__((noreturn)) void be_sampled(int out)
 {
+	size_t live, frozen;
+
 	must(heap_is_awake());
 	memory = mmap(NULL, SOAK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	must(memory != MAP_FAILED);
@@ -57,6 +76,12 @@ static __attribute__((noreturn)) void be_sampled(int out)
 		memset(memory, i, SOAK_SIZE);
 		must(status_of(pid) == 0);
 		wait_ms(8);
+		must(heap_is_awake());
+		if (i % 4 != 0)
+			continue;
+		while (count_views(getpid(), memory, SOAK_SIZE, &live, &frozen), frozen != 0)
+			wait_ms(1);
+		atomic_fetch_add(settled, 1);
 	}
 }
 
@@ -68,7 +93,9 @@ static void sampled_and_killed(void)
 	char *buffer = malloc(MIB), path[64];
 	unsigned samples = 0, kills = 0;
 
-	must(buffer != NULL && prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
+	must_settle_by_itself();
+	settled = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	must(settled != MAP_FAILED && buffer != NULL && prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
 	while (now() < end) {
 		int from[2], mem, status;
 		char *address;
@@ -77,6 +104,8 @@ static void sampled_and_killed(void)
 		must(pipe2(from, O_CLOEXEC) == 0);
 		pid = fork();
 		if (pid == 0) {
+			if (kills % 2 != 0)
+				have_pages_taken_out();
 			must(odf_heap_enable(0) == 0);
 			be_sampled(from[1]);
 		}
@@ -89,9 +118,9 @@ static void sampled_and_killed(void)
 		while (now() < until) {
 			sample(pid, address, samples % 2 ? mem : -1, buffer);
 			samples++;
-			next += 0.01;
-			if (next > now())
-				wait_ms((unsigned)((next - now()) * 1000));
+			/* Where there is much load the program is to run, too. */
+			next = next + 0.01 > now() + 0.005 ? next + 0.01 : now() + 0.005;
+			wait_ms((unsigned)((next - now()) * 1000));
 		}
 		keeper = keeper_of(pid);
 		must(keeper > 0);
@@ -103,9 +132,9 @@ static void sampled_and_killed(void)
 			;
 		kills++;
 	}
-	must(samples > 0 && kills > 0);
-	fprintf(stderr, "%u samples, %u of which found a step under way, %u kills in %.0f s\n", samples, waited, kills,
-		now() - start);
+	fprintf(stderr, "%u samples, %u of which found a step under way, %u settles, %u kills in %.0f s\n", samples,
+		waited, atomic_load(settled), kills, now() - start);
+	must(samples > 0 && kills > 1 && atomic_load(settled) > 0);
 }
 
 static const struct keeper_case cases[] = {

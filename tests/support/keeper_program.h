@@ -99,6 +99,24 @@ static inline void fork_and_write(char byte)
 	must(status_of(pid) == 0);
 }
 
+/* A fork that finds all of it written, and then the settle that comes of it. */
+static inline void must_settle(odf_region *region, char byte)
+{
+	odf_region_info info = ODF_REGION_INFO_INIT;
+	uint64_t settled;
+
+	must(odf_region_info_get(region, &info) == 0);
+	settled = info.settles;
+	memset(odf_region_base(region), byte, odf_region_capacity(region));
+	fork_and_write(byte);
+	memset(odf_region_base(region), byte + 1, odf_region_capacity(region));
+	for (double end = now() + 60; info.settles == settled; wait_ms(1)) {
+		must(now() < end);
+		must(odf_region_info_get(region, &info) == 0);
+	}
+	must(heap_is_awake() && odf_region_info_get(region, &info) == 0 && info.state == ODF_REGION_LIVE);
+}
+
 /* From outside as well: the child of that name; 0: there is none. */
 static inline pid_t keeper_of(pid_t program)
 {

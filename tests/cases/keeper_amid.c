@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A sampler that stops the program amid a settle, when a part of its memory is LIVE again and a part is not, and reads
+ * all of it, by each of the two ways there are, gets every byte; the step that is under way is all that makes it wait,
+ * as none begins while the program is stopped. So that chance is left out of it, the keeper is held at calls that it
+ * makes, in steps and between them, until the program is stopped. ODF_TEST_SAMPLES: how many such moments for each kind
+ * of step (20).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/uio.h>
+
+#include "../support/keeper_steps.h"
+
+#define AMID_SIZE (8 * MIB)
+#define PIECE     ((size_t)64 << 10)
+#define PIECES    (AMID_SIZE / PIECE)
+
+static __attribute__((noreturn)) void settle_always(int out, int go)
+{
+	size_t live, frozen;
+
+	must(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && odf_heap_enable(0) == 0);
+	memory = mmap(NULL, AMID_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	must(memory != MAP_FAILED);
+	memset(memory, 1, AMID_SIZE);
+	must(write(out, &memory, sizeof memory) == sizeof memory);
+	for (unsigned char byte = 2;; byte++) {
+		pid_t pid = fork();
+		must(pid >= 0);
+		if (pid == 0)
+			_exit(read(go, &byte, 1) == 1 ? 0 : 1);
+		memset(memory, byte, AMID_SIZE);
+		must(write(out, &byte, 1) == 1);
+		/* When the child has ended it is settled, and nothing is written. */
+		must(status_of(pid) == 0);
+		while (count_views(getpid(), memory, AMID_SIZE, &live, &frozen), frozen != 0)
+			wait_ms(1);
+	}
+}
+
+static unsigned samples, waits;
+
+static ssize_t read_piece(pid_t pid, const char *at, int mem, char *buffer)
+{
+	struct iovec local = { buffer, PIECE }, remote = { (void *)(uintptr_t)at, PIECE };
+
+	return mem >= 0 ? pread(mem, buffer, PIECE, (off_t)(uintptr_t)at)
+			: process_vm_readv(pid, &local, 1, &remote, 1, 0);
+}
+
+/* The keeper is held. By /proc/pid/mem a read of what a step has taken out fails. */
+static void sample(pid_t pid, pid_t keeper, const char *address, unsigned char byte, int mem)
+{
+	static char buffer[PIECE], wanted[PIECE];
+	bool is_out[PIECES] = { false };
+	unsigned out = 0;
+
+	memset(wanted, byte, sizeof wanted);
+	seize_and_hold(pid);
+	for (size_t i = 0; mem >= 0 && i < PIECES; i++) {
+		is_out[i] = read_piece(pid, address + i * PIECE, mem, buffer) != (ssize_t)PIECE;
+		must(is_out[i] || memcmp(buffer, wanted, PIECE) == 0);
+		out += is_out[i];
+	}
+	must(ptrace(PTRACE_CONT, keeper, 0, 0) == 0);
+	for (size_t i = 0; i < PIECES; i++) {
+		while (read_piece(pid, address + i * PIECE, mem, buffer) != (ssize_t)PIECE) {
+			must(is_out[i]); /* of the step that was under way, and of no other */
+			wait_ms(1);
+		}
+		must(memcmp(buffer, wanted, PIECE) == 0);
+	}
+	hold(keeper);
+	must(ptrace(PTRACE_DETACH, pid, 0, 0) == 0);
+	samples++;
+	waits += out != 0;
+}
+
+static void sample_amid_settles(bool protects)
+{
+	unsigned rounds = 0, calls = 0;
+	int named = number_of("ODF_TEST_SAMPLES"), wanted = named > 0 ? named : 20, from[2], go[2], mem;
+	char *address, path[64];
+	unsigned char byte;
+	pid_t pid, keeper;
+
+	must(pipe2(from, O_CLOEXEC) == 0 && pipe2(go, O_CLOEXEC) == 0);
+	pid = fork();
+	must(pid >= 0);
+	if (pid == 0)
+		settle_always(from[1], go[0]);
+	close(from[1]);
+	must(read(from[0], &address, sizeof address) == sizeof address);
+	snprintf(path, sizeof path, "/proc/%d/mem", pid);
+	mem = open(path, O_RDONLY | O_CLOEXEC);
+	keeper = keeper_of(pid);
+	must(mem >= 0 && keeper > 0);
+	seize_and_hold(keeper);
+	for (; samples < (unsigned)wanted || (!protects && waits == 0); rounds++) {
+		size_t live, frozen, seen = 0;
+		must(ptrace(PTRACE_CONT, keeper, 0, 0) == 0 && read(from[0], &byte, 1) == 1);
+		hold(keeper);
+		must(write(go[1], &byte, 1) == 1);
+		/* After each step once, after another number of calls each time: between steps, or in the next one. */
+		while (count_views(pid, address, AMID_SIZE, &live, &frozen), frozen != 0) {
+			if (live > seen) {
+				seen = live;
+				calls = 1 + samples * 7 % 53;
+			}
+			if (calls != 0 && --calls == 0)
+				sample(pid, keeper, address, byte, samples % 2 ? -1 : mem);
+			hold_at_next_call(keeper);
+		}
+	}
+	kill(pid, SIGKILL);
+	must(WIFSIGNALED(status_of(pid)));
+	must(ptrace(PTRACE_DETACH, keeper, 0, 0) == 0);
+	fprintf(stderr, "%u settles, %u samples amid, %u of which met pages that were out\n", rounds, samples, waits);
+}
+
+static void beside_steps_that_protect(void)
+{
+	must_settle_by_itself();
+	sample_amid_settles(true);
+}
+
+static void beside_steps_that_take_out(void)
+{
+	have_pages_taken_out();
+	must_settle_by_itself();
+	sample_amid_settles(false);
+}
+
+static const struct keeper_case cases[] = {
+	CASE(beside_steps_that_protect, "auto"),
+	CASE(beside_steps_that_take_out, "auto"),
+};
+
+int main(int argc, char **argv)
+{
+	return run_cases(argc, argv, cases, sizeof cases / sizeof cases[0]);
+}
