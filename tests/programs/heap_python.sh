@@ -10,7 +10,13 @@ else
 	[ "$must_work" != 1 ] || fail "must work here, but: python3-numpy is not installed"
 	echo "# left out: python3-numpy is not installed"
 fi
-plan 2
+warns=$("$PYTHON" -c 'import sys; print("yes" if sys.version_info >= (3, 12) else "no")')
+if [ "$warns" = yes ]; then
+	plan 3
+else
+	echo "# left out: Python before 3.12 does not warn of forks beside threads"
+	plan 2
+fi
 mib=$((96 * scale))
 small=$((48 * scale))
 # shellcheck disable=SC2086
@@ -46,4 +52,32 @@ all_by_malloc()
 	ends_seen 'python3.*' $((small * 8 / 10))
 }
 check "every object by malloc, awake from the start" all_by_malloc
+
+# The parts above have threads of their own, of which a newer Python warns rightly, and there the warnings are off. As
+# an error it would be lost.
+no_warning()
+{
+	with "$awake" "$PYTHON" -W always::DeprecationWarning -c '
+import os, sys, threading, warnings
+big = bytearray(64 << 20)
+assert sys.argv[1] == "1" or "odfork-region" in open("/proc/self/maps").read()
+def warned():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+    return len(caught)
+print("without a thread", sum(warned() for _ in range(4)))
+wait = threading.Event()
+threading.Thread(target=wait.wait).start()
+print("with one", warned())
+wait.set()
+' "$control" >found 2>messages || fail "status $?: $(cat messages)"
+	printf 'without a thread 0\nwith one 1\n' >wanted
+	same_as wanted found
+	[ ! -s messages ] || fail "messages: $(cat messages)"
+}
+[ "$warns" != yes ] || check "no warning of a thread that is none" no_warning
 finish
