@@ -1,7 +1,7 @@
 ;;; grow.el --- Emacs as it is: for emacs -Q --batch -l  -*- lexical-binding: t -*-
 ;; SPDX-License-Identifier: MIT
-;; A hash table of lists, strings and vectors, of which each round replaces some; some 230 MiB are held and are walked by
-;; each collection of garbage. It never forks.
+;; A hash table of lists, strings and vectors, of which each round replaces some; some 230 MiB are held and are walked
+;; by each collection of garbage. It never forks.
 ;; Turns (turns.h) of N thousands of objects.
 
 (defconst grow-kept 400000)

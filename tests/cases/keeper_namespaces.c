@@ -112,7 +112,8 @@ static void every_kind_as_plain(void)
 		for (enum way way = 0; way < WAYS; way++) {
 			int plain = answer(&kinds[i], way, file, false), ours = answer(&kinds[i], way, file, true);
 			if (plain != ours)
-				fprintf(stderr, "%s, way %d: %d, and with a keeper %d\n", kinds[i].file, way, plain, ours);
+				fprintf(stderr, "%s, way %d: %d, and with a keeper %d\n", kinds[i].file, way, plain,
+					ours);
 			must(plain == ours);
 		}
 		if (file >= 0)
