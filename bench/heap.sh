@@ -14,14 +14,17 @@
 #   jobs         programs of 1 GiB: SQLite's tests in children, CPython's os.fork, perl's system
 #   fuzz         AFL++ with a target that has 128 MiB to 1 GiB before its fork server starts
 #   asan         AFL++ with a target of 16 MiB, and with one of 16 and 128 MiB that has the address sanitizer
-#   first        4 GiB: what the parent's first mmap, page faults and munmap after a fork take
+#   first        4 and 8 GiB: what the parent's first mmap, page faults and munmap after a fork take
 #   threshold    processes of 4 to 256 MiB, plain and with the heap awake from the start
 #   shapes       512 MiB in each shape in which allocators ask for memory, and forks of it (SHAPES=NAME,...: these
 #                only; PAUSE_MS=N between forks)
+#   rivals       Redis as others measured what they put in fork's place: idle with 1.5 to 12 GiB, the fork and the
+#                length of ten saves of each; with 4 GiB under load, how soon latencies are what they were before a save
+#                (by its name only: it takes half an hour)
 #
-# --sizes: GiB for saves, MiB for the others. Writes bench/results/heap-*.csv and the plots, fills the tables, and says
-# which aims were reached; with --quick, or with another library than the one built here, the same into
-# build-demo/heap-quick, and no tables. Wants 20 minutes, 20 GiB of memory, and a quiet machine.
+# --sizes: GiB for saves and rivals, MiB for the others. Writes bench/results/heap-*.csv and the plots, fills the
+# tables, and says which aims were reached; with --quick, or with another library than the one built here, the same into
+# build-demo/heap-quick, and no tables. Wants 45 minutes, 20 GiB of memory, and a quiet machine.
 set -eu
 cd "$(dirname "$0")/.."
 . bench/prepare.sh
@@ -44,7 +47,8 @@ has() { case ,$parts, in *,"$1",*) true ;; *) false ;; esac; }
 # What each part runs on.
 packages="gnuplot-nox"
 ! has cost && ! has jobs && ! has fuzz && ! has asan || packages="$packages libsqlite3-dev"
-! has cost && ! has saves && ! has five && ! has gives || packages="$packages redis-server"
+! has cost && ! has saves && ! has five && ! has gives && ! has rivals ||
+	packages="$packages redis-server"
 ! has cost || packages="$packages erlang-base emacs-nox"
 ! has jobs || packages="$packages perl"
 ! has fuzz && ! has asan || packages="$packages afl++ clang llvm"

@@ -258,6 +258,70 @@ FIRSTS = (("held", "fork"), ("map", "mmap"), ("fresh", "write to what it mapped"
           ("read", "read of a page"), ("unmap", "munmap"))
 
 
+PUBLISHED_MS, PUBLISHED_MS_PER_GB = 0.1, 0.005  # the fork of an idle Redis: more than that of an empty one
+
+
+def idle_of(directory):
+    """{gib: {variant: (milliseconds of the fork above that of an empty plain server, MiB saved a second)}}: medians,
+    without the first save."""
+    found = [r for r in rows(directory, "heap-rivals.csv")[1] if r["save"] != "0"]
+    empty = [float(r["fork_us"]) for r in found if float(r["gib"]) == 0 and r["variant"] == "plain"]
+    sizes = {}
+    for gib in sorted({float(r["gib"]) for r in found} - {0.0} if empty else ()):
+        for variant in ("plain", "library"):
+            of = [r for r in found if float(r["gib"]) == gib and r["variant"] == variant]
+            if of:
+                sizes.setdefault(gib, {})[variant] = (
+                    (median([float(r["fork_us"]) for r in of]) - median(empty)) / 1000,
+                    median([float(r["held_mib"]) / float(r["save_s"]) for r in of]))
+    return {gib: of for gib, of in sizes.items() if len(of) == 2}
+
+
+def line_through(points):
+    """Least squares: (at 0, for each 1)."""
+    count = len(points)
+    middle_x, middle_y = (sum(p[i] for p in points) / count for i in (0, 1))
+    slope = sum((x - middle_x) * (y - middle_y) for x, y in points) / sum((x - middle_x) ** 2 for x, _ in points)
+    return middle_y - slope * middle_x, slope
+
+
+def rival_aims(directory):
+    idle, gb = idle_of(directory), 1.073741824  # of a GiB
+    for gib, of in idle.items():
+        aim = PUBLISHED_MS + PUBLISHED_MS_PER_GB * gib * gb
+        yield ["idle Redis, %g GiB: fork of BGSAVE above that of an empty server" % gib, "at most %.3f ms" % aim,
+               "%.3f ms (plain %.1f ms)" % (of["library"][0], of["plain"][0]), verdict(of["library"][0] <= aim)]
+    if len(idle) > 1:
+        lines_of = [line_through([(gib * gb, of[v][0]) for gib, of in idle.items()]) for v in ("library", "plain")]
+        yield ["idle Redis, %g to %g GiB: growth of that fork, least squares" % (min(idle), max(idle)),
+               "at most %g ms a GB" % PUBLISHED_MS_PER_GB, "%.4f ms a GB (from %.3f ms at 0; plain %.2f, from %.1f)" % (
+                   *lines_of[0][::-1], *lines_of[1][::-1]), verdict(lines_of[0][1] <= PUBLISHED_MS_PER_GB)]
+    for gib, of in idle.items():
+        ratio = of["library"][1] / of["plain"][1]
+        yield ["idle Redis, %g GiB: throughput of a save, to plain" % gib, "at least 0.97",
+               "%.2f (%.0f to %.0f MiB/s)" % (ratio, of["plain"][1], of["library"][1]), verdict(ratio >= 0.97)]
+    found = rows(directory, "heap-recovery.csv")[1]
+    if not found:
+        return
+    what = "Redis, %s GiB under load: " % found[0]["gib"]
+
+    def middle(variant, column):
+        return median([float(r[column] or "inf") for r in found if r["variant"] == variant])
+
+    for column, name in (("p50", "50th"), ("p99", "99th")):
+        figures = [middle(v, column + end) for end in ("_back_s", "_above_s") for v in ("library", "plain")]
+        shown = ["never" if figure == float("inf") else "%.1f s" % figure for figure in figures]
+        yield [what + "%s percentile back to what it was before the save" % name, "at most 4 s",
+               "%s (plain %s); above it for %s in all (plain %s)" % tuple(shown), verdict(figures[0] <= 4)]
+    plain, ours = (middle(v, "least_answered") for v in ("plain", "library"))
+    yield [what + "least answered in 0.1 s of a save, of what was asked", "at least plain's", "%.2f (plain %.2f)" % (
+        ours, plain), verdict(ours >= plain)]
+    plain, ours = (median([float(r["held_mib"]) / float(r["save_s"]) for r in found if r["variant"] == v])
+                   for v in ("plain", "library"))
+    yield [what + "throughput of a save, to plain", "at least 0.97", "%.2f (%.0f to %.0f MiB/s)" % (
+        ours / plain, plain, ours), verdict(ours >= 0.97 * plain)]
+
+
 def job_aims(directory):
     for row in rows(directory, "heap-jobs.csv")[1]:
         if row["variant"] == "library":
@@ -281,7 +345,7 @@ HEADER = ["aim", "", "measured, medians", ""]
 
 
 def lines(directory, heap=False):
-    parts = (cost_aims, save_aims, five_aims, gives_aims, job_aims, first_aims) if heap else (
+    parts = (cost_aims, save_aims, five_aims, gives_aims, rival_aims, job_aims, first_aims) if heap else (
         held_aims, mix_aims, steady_aims, close_aims, after_aims, alive_aims, sparse_aims)
     return [line for part in parts for line in part(directory)]
 

@@ -9,6 +9,7 @@ import textwrap
 sys.dont_write_bytecode = True  # nothing is left beside the sources
 import reach
 from reach import amount, duration
+from table_parts import by_rows, by_sizes, by_variant, emphasized, near_a_gibibyte, table
 
 here = os.path.dirname(os.path.abspath(__file__))
 directory = os.path.join(here, "results")
@@ -16,11 +17,6 @@ directory = os.path.join(here, "results")
 
 def rows(name):
     return reach.rows(directory, name)
-
-
-def table(header, lines):
-    return "\n".join(["| " + " | ".join(header) + " |", "|" + "---|" * len(header)] +
-                     ["| " + " | ".join(line) + " |" for line in lines])
 
 
 def filled(text):
@@ -143,28 +139,6 @@ def ours(variant, line):
     return ["**%s**" % cell if cell else cell for cell in line] if variant == "region" else line
 
 
-def near_a_gibibyte(found):
-    """The rows of one size; the others are in the file."""
-    size = min((row["mib"] for row in found), key=lambda mib: max(int(mib) / 1024, 1024 / int(mib)))
-    return [row for row in found if row["mib"] == size]
-
-
-def by_variant(found, *key):
-    """The rows that differ in their variant only, together: (values of the key, {variant: row})."""
-    groups = {}
-    for row in found:
-        groups.setdefault(tuple(row[k] for k in key), {})[row["variant"]] = row
-    return groups.items()
-
-
-def by_rows(found, *key):
-    """The rows with the same key together: (values of the key, rows)."""
-    groups = {}
-    for row in found:
-        groups.setdefault(tuple(row[k] for k in key), []).append(row)
-    return groups.items()
-
-
 def cells(of, variants, field, show=duration):
     return [show(of[v][field]) if v in of and of[v][field] else "" for v in variants]
 
@@ -280,10 +254,6 @@ def shapes_table(found):
 heap_section("shapes", "shapes", shapes_table)
 
 
-def emphasized(row, line):
-    return ["**%s**" % cell if cell else cell for cell in line] if row["variant"] == "library" else line
-
-
 def cost_table(found):
     """Both settings of huge pages beside each other."""
     settings = list(dict.fromkeys(r["pages"] for r in found))
@@ -348,6 +318,28 @@ def first_table(found):
                               for w, _ in reach.FIRSTS]) for r in found])
 
 
+def rivals_table(found):
+    lines = []
+    for (gib, variant), of in by_rows(found, "gib", "variant"):
+        forks = [duration(r["fork_us"]) for r in of]
+        middle = statistics.median(float(r["fork_us"]) for r in of[1:])
+        seconds = statistics.median(float(r["save_s"]) for r in of[1:])
+        lines.append(emphasized({"variant": variant}, [
+            gib + " GiB", "preloaded" if variant == "library" else "plain", forks[0], duration(middle),
+            ", ".join(forks[1:]), "%.1f s" % seconds]))
+    return table(["memory", "", "first save's fork", "the others, median", "each", "a save"], lines)
+
+
+def recovery_table(found):
+    return table(["memory", "", "fork", "save"] + ["%s %%: %s" % (percent, what) for percent in (50, 99) for what in (
+                     "highest before", "back after", "above it in all")] + ["least answered in 0.1 s"],
+                 [emphasized(r, [r["gib"] + " GiB", "preloaded" if r["variant"] == "library" else "plain",
+                                 duration(r["fork_us"]), "%.1f s" % float(r["save_s"])] +
+                             [cell for p in ("p50", "p99") for cell in (
+                                 duration(r[p + "_level_us"]), r[p + "_back_s"] + " s" if r[p + "_back_s"] else "never",
+                                 r[p + "_above_s"] + " s")] + [r["least_answered"]]) for r in found])
+
+
 def asan_table(found):
     return table(["sanitizer", "memory", "plain, executions a second", "preloaded", "times as many"],
                  [[sanitizer, amount(mib)] + ["%s (%s to %s)" % (of[v]["rate"], of[v]["rate_least"], of[v]["rate_most"])
@@ -389,6 +381,8 @@ heap_section("jobs", "jobs", jobs_table)
 heap_section("fuzz", "fuzz", fuzz_table)
 heap_section("five", "five", five_table)
 heap_section("gives", "gives", gives_table)
+heap_section("rivals", "rivals", rivals_table)
+heap_section("recovery", "recovery", recovery_table)
 heap_section("asan", "asan", asan_table)
 heap_section("first", "first", first_table)
 heap_section("threshold", "threshold", threshold_table)
@@ -416,13 +410,6 @@ def pool_tasks_table(found):
                      [duration(of[m]["median_us"]) if m in of and of[m]["median_us"] else "" for m in sizes])
     return table(["way", "at once"] + ["tasks a second, %s" % amount(m) for m in sizes] +
                  ["from start to result, %s" % amount(m) for m in sizes], lines)
-
-
-def by_sizes(found, *key):
-    groups = {}
-    for row in found:
-        groups.setdefault(tuple(row[k] for k in key), {})[row["mib"]] = row
-    return groups.items()
 
 
 def pool_reach(held, tasks):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What the parent waits for first after a fork: mmap, page faults, munmap (first.c)."""
 from pairs import both, median, say, take_turns, write_table
+from saves import available
 
 WHATS = ("held", "map", "fresh", "write", "read", "unmap")
 
@@ -8,7 +9,10 @@ WHATS = ("held", "map", "fresh", "write", "read", "unmap")
 def run(setting):
     rows = []
     fields = [what + end for what in WHATS for end in ("_median_us", "_most_us")]
-    for mib in setting.sizes or ([1024] if setting.quick else [4096]):
+    for mib in setting.sizes or ([1024] if setting.quick else [4096, 8192]):
+        if available() < 2 * mib / 1024 + 2:
+            say("%d MiB, twice: left out, as only %.1f GiB of memory are available" % (mib, available()))
+            continue
         workers = both(setting, [setting.program("first"), str(mib)], heap="auto")
         try:
             for worker in workers:

@@ -12,6 +12,7 @@ import cost
 import first
 import jobs
 import more_saves
+import rivals
 import saves
 import shapes
 from pairs import Failed, Setting, say
@@ -28,7 +29,12 @@ PARTS = {
     "first": first.run,
     "threshold": jobs.threshold,
     "shapes": shapes.run,
+    "rivals": rivals.run,
 }
+
+
+def size(text):
+    return int(text) if text.isdigit() else float(text)
 
 
 def roomy():
@@ -44,7 +50,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", required=True, type=lambda text: text.split(","))
-    parser.add_argument("--sizes", type=lambda text: [int(size) for size in text.split(",")])
+    parser.add_argument("--sizes", type=lambda text: [size(part) for part in text.split(",")])
     for name in ("library", "programs", "target", "results", "note", "pages"):
         parser.add_argument("--" + name, required=True)
     parser.add_argument("--huge", action="store_true", help="huge pages beside, where the program's malloc is libc's")

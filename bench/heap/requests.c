@@ -14,7 +14,8 @@
  *   --saves N                 BGSAVE so many times
  *   --before S --after S      seconds without a save before each, and after its child has ended; both 0: each save
  *                             right after the last, as soon as the server has noticed the end of that one's child
- *   --timeline FILE           the worst latency of the requests due in each 20 ms
+ *   --timeline FILE           latencies of the requests due in each slice, and how many were answered in it
+ *   --slice MS                how long that is: 20
  *
  * To standard output, as CSV: for each save the windows "before", "save" (from BGSAVE to the end of the child) and
  * "after" (in which a library may settle), by the time when a request was due.
@@ -52,7 +53,7 @@ struct connection {
 };
 
 struct requests_options options = { .value = 1024, .rate = 10000, .writes = 50, .connections = 50, .saves = 1,
-	.before_s = 2, .after_s = 2 };
+	.before_s = 2, .after_s = 2, .slice_ms = 20 };
 
 static struct connection *connections, control;
 struct request *requests;
@@ -377,11 +378,12 @@ static void read_options(int argc, char **argv)
 		{ "port", 1, 0, 'p' },   { "server", 1, 0, 's' }, { "keys", 1, 0, 'k' },
 		{ "value", 1, 0, 'v' },  { "rate", 1, 0, 'r' },   { "writes", 1, 0, 'w' },
 		{ "saves", 1, 0, 'n' },  { "before", 1, 0, 'b' }, { "connections", 1, 0, 'c' },
-		{ "after", 1, 0, 'a' },  { "timeline", 1, 0, 't' }, { 0 },
+		{ "after", 1, 0, 'a' },  { "timeline", 1, 0, 't' }, { "slice", 1, 0, 'l' }, { 0 },
 	};
 	unsigned long *numbers[128] = {
 		['p'] = &options.port, ['s'] = &options.server, ['k'] = &options.keys,        ['v'] = &options.value,
-		['r'] = &options.rate, ['w'] = &options.writes, ['c'] = &options.connections, ['n'] = &options.saves
+		['r'] = &options.rate, ['w'] = &options.writes, ['c'] = &options.connections, ['n'] = &options.saves,
+		['l'] = &options.slice_ms
 	};
 	int option;
 
@@ -396,7 +398,7 @@ static void read_options(int argc, char **argv)
 			*numbers[option] = strtoul(optarg, NULL, 10);
 	}
 	if (options.port == 0 || options.server == 0 || options.keys == 0 || options.value == 0 ||
-	    options.value > LONGEST_VALUE || options.rate == 0 || options.connections == 0 ||
+	    options.value > LONGEST_VALUE || options.rate == 0 || options.connections == 0 || options.slice_ms == 0 ||
 	    (!at_once() && options.before_s + options.after_s < 1.5))
 		fail("options", "--port, --server and --keys are needed, and a second and a half between saves");
 }

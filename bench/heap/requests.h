@@ -7,7 +7,7 @@
 #include <stddef.h>
 
 extern struct requests_options {
-	unsigned long port, server, keys, value, rate, writes, connections, saves;
+	unsigned long port, server, keys, value, rate, writes, connections, saves, slice_ms;
 	double before_s, after_s;
 	const char *timeline;
 } options;
@@ -32,6 +32,6 @@ double due_us(size_t request);
 /* A line of what the requests that were due in a part of a save waited. */
 void print_window(size_t number, const struct save *save, const char *name, double from_us, double to_us);
 
-/* The worst of the requests due in each 20 ms, to a file of its own. */
+/* What the requests due in each slice waited, and how many were answered in it, to a file of its own. */
 void write_timeline(const struct save *saves);
 #endif

@@ -10,6 +10,7 @@ from pairs import PATIENCE, VARIANTS, Failed, Redis, median, say, write_table
 
 VALUE = 1024
 RATE, WRITES, CONNECTIONS = 10000, 50, 50
+TIMELINE = ("save", "since_bgsave_ms", "since_end_ms", "worst_us")
 # GiB: rounds (a new server each), saves of each server, seconds after each, in which a library settles beside the
 # requests.
 FULL = {1: (2, 3, 4), 4: (1, 3, 8), 8: (1, 2, 14)}
@@ -33,8 +34,8 @@ def load_options(keys, saves):
             "--saves", saves]
 
 
-def load(setting, server, keys, saves, after, timeline):
-    more = ["--before", 1.5, "--after", after, "--timeline", timeline]
+def load(setting, server, keys, saves, after, timeline, *others):
+    more = ["--before", 1.5, "--after", after, "--timeline", timeline, *others]
     return requests_of(setting, server, load_options(keys, saves) + more, saves)
 
 
@@ -54,7 +55,8 @@ def one_server(setting, gib, variant, turn, saves, after, timelines):
     if turn == 0:
         # One save, not the first, is enough to look at.
         with open(timeline, encoding="utf-8") as file:
-            timelines += [{"gib": gib, "variant": variant, **row} for row in csv.DictReader(file) if row["save"] == "1"]
+            timelines += [{"gib": gib, "variant": variant, **{name: row[name] for name in TIMELINE}}
+                          for row in csv.DictReader(file) if row["save"] == "1"]
     rows = []
     for window in windows:
         record = records[int(window["save"])] if records else {"strategy": "", "held_us": "", "region_bytes": 0}
