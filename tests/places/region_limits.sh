@@ -109,15 +109,25 @@ make_cgroup() { # MIB
 		echo $(($1 << 20)) 2> /dev/null > "$group/memory.memsw.limit_in_bytes" || :
 	echo "$group"
 }
+# Within 20 s, in which those that are ending, as a keeper may be, have ended.
+remove_cgroup() { # DIRECTORY
+	for _ in $(seq 2000); do
+		rmdir "$1" 2> /dev/null && return
+		[ -d "$1" ] || return 0
+		sleep 0.01
+	done
+	echo "not ok: $1 is left"
+	failures=$((failures + 1))
+}
 in_cgroup() { # NAME MIB CASE...
 	title=$1
 	group=$(make_cgroup "$2") || { not_here "$title" "no memory cgroup may be made here"; return; }
-	undo="$undo rmdir $group 2> /dev/null;"
+	undo="$undo remove_cgroup $group;"
 	shift 2
 	try "$title" sh -c 'echo $$ > "$0/cgroup.procs" ||
 		{ echo "skipped: nothing may be put into a cgroup here"; exit 77; }
 		exec "$@"' "$group" "$@"
-	rmdir "$group" 2> /dev/null
+	remove_cgroup "$group"
 }
 if [ "$(id -u)" != 0 ]; then
 	not_here "cgroups" "needs root"
