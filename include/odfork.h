@@ -188,6 +188,8 @@ typedef enum odf_reason {
 	                                   memory which no other process shares */
 	ODF_REASON_NO_POOL,             /* no pool was given */
 	ODF_REASON_HEAP_MERGED,         /* the kernel is to merge equal pages of the process (PR_SET_MEMORY_MERGE) */
+	ODF_REASON_CLONE_FLAG,          /* a flag of clone3 (Linux 7.1) that this kernel lacks, or that libc does not
+	                                   pass: ODF_SPAWN_AUTOREAP, _KILL_WITH_PIDFD, _BORN_NO_NEW_PRIVS */
 	ODF_REASON_COUNT
 } odf_reason;
 
@@ -380,6 +382,19 @@ typedef struct odf_rlimit {
 #define ODF_SPAWN_NO_WAIT           0x80000000ull  /* with `pool` (else EINVAL): the call returns when there is a
                                                       process, and does not wait for exec; see odf_pool_spawn */
 
+/* Flags of clone3 since Linux 7.1. By POOL and VFORK; where the kernel lacks them, ENOTSUP with step REQUEST and
+ * ODF_REASON_CLONE_FLAG. Since 0.2.0. */
+#define ODF_SPAWN_AUTOREAP          0x100000000ull /* nobody has to wait for the process, and nobody can: it is no
+                                                      zombie at its end, whoever its parent is by then, and no
+                                                      SIGCHLD tells of it. Until then it is the caller's child.
+                                                      `pidfd` says when it has ended, and PIDFD_GET_INFO how */
+#define ODF_SPAWN_KILL_WITH_PIDFD   0x200000000ull /* AUTOREAP; and when the last copy of `pidfd` is closed, in this
+                                                      process or in one that has inherited it, or they have ended,
+                                                      SIGKILL ends the process. With `pidfd`, not with DETACH (else
+                                                      EINVAL). With BORN_NO_NEW_PRIVS, or CAP_SYS_ADMIN (else EPERM,
+                                                      with step CLONE) */
+#define ODF_SPAWN_BORN_NO_NEW_PRIVS 0x400000000ull /* as NO_NEW_PRIVS, from the process's first moment on */
+
 /* A set of steps whose failure does not matter: the process starts all the same and the report's `forgiven` says so.
  * Allowed: NICE, SCHED, IOPRIO, AFFINITY, RLIMIT, CGROUP, OOM_SCORE. */
 #define ODF_FORGIVE(step) (1ull << (step))
@@ -496,7 +511,8 @@ typedef struct odf_process odf_process;
 
 /* odf_spawn, with a handle: *process, the caller's to give back with odf_process_close; NULL on failure. The streams
  * that `options` makes pipes (ODF_SPAWN_PIPE_*) are the handle's. 0, or an errno value: those of odf_spawn; EINVAL
- * with step REQUEST also for `process` NULL, `pidfd` or `pipes` in the options, and ODF_SPAWN_DETACH. Since 0.2.0. */
+ * with step REQUEST also for `process` NULL, `pidfd` or `pipes` in the options, and ODF_SPAWN_DETACH, _AUTOREAP and
+ * _KILL_WITH_PIDFD. Since 0.2.0. */
 int odf_process_spawn(odf_process **process, const char *file, char *const argv[], char *const envp[],
 		      const odf_spawn_options *options,
 		      odf_report *report);
@@ -892,6 +908,10 @@ typedef enum odf_probe {
 	ODF_PROBE_ASYNC_FORK,     /* memory.async_fork of the process's own memory cgroup opens for writing:
 	                             Async-fork */
 	ODF_PROBE_ASYNC_FORK_PRCTL, /* kernel.async_fork_enabled is among the sysctls: Async-fork by prctl */
+	ODF_PROBE_AUTOREAP,         /* clone3 with CLONE_AUTOREAP: a process that nobody has to wait for (7.1) */
+	ODF_PROBE_CLONE_NNP,        /* clone3 with CLONE_NNP: a process that is born with no_new_privs (7.1) */
+	ODF_PROBE_AUTOKILL,         /* clone3 with CLONE_PIDFD_AUTOKILL and these two: one that ends with its
+	                               descriptor (7.1) */
 	ODF_PROBE_COUNT
 } odf_probe;
 

@@ -25,6 +25,7 @@
 #include "../sys/next_process.h"
 #include "../sys/proc.h"
 #include "../sys/userfault.h"
+#include "clone_flags.h"
 #include "kernel.h"
 
 /* From newer headers. */
@@ -249,6 +250,12 @@ static const struct {
 	  kernel_probe_async_fork },
 	[ODF_PROBE_ASYNC_FORK_PRCTL] = { "async_prctl", "Async-fork offered by the kernel (kernel.async_fork_enabled)",
 					 kernel_probe_async_fork_prctl },
+	[ODF_PROBE_AUTOREAP] = { "autoreap", "clone3 makes processes that nobody waits for (CLONE_AUTOREAP)",
+				 clone_flags_probe_autoreap },
+	[ODF_PROBE_CLONE_NNP] = { "clone_nnp", "clone3 makes processes with no_new_privs (CLONE_NNP)",
+				  clone_flags_probe_nnp },
+	[ODF_PROBE_AUTOKILL] = { "autokill", "clone3 makes processes that end with their descriptor "
+				 "(CLONE_PIDFD_AUTOKILL)", clone_flags_probe_autokill },
 };
 
 /* 0: not asked; 1: yes; 2 + errno value: no. One word, so that an answer and its error are stored together. */

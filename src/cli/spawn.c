@@ -17,6 +17,7 @@
 #include "../sys/error_name.h"
 #include "../sys/syscall.h"
 #include "cli.h"
+#include "spawn_ended.h"
 #include "spawn_options.h"
 
 #ifndef P_PIDFD
@@ -149,6 +150,24 @@ static int wait_for(const struct spawn_options *spawn, const struct child *child
 	return end_as(&end);
 }
 
+/* The same for one that nobody can wait for. */
+static int wait_by_descriptor(const struct spawn_options *spawn, const struct child *child, const sigset_t *waited)
+{
+	siginfo_t signal, end;
+	int number = 0;
+
+	while (!spawn_ended(child->fd, &end) && number >= 0) {
+		number = spawn_await(child->fd, waited, &signal);
+		if (number > 0 && number != SIGCHLD)
+			pass_on(child, &signal);
+	}
+	take_terminal(spawn);
+	if (end.si_code != 0)
+		return end_as(&end);
+	fprintf(stderr, "odfork: spawn: how the program ended is not known\n");
+	return EXIT_OWN;
+}
+
 static int spawn_and_wait(struct spawn_options *spawn, char **argv)
 {
 	odf_report report = ODF_REPORT_INIT;
@@ -161,7 +180,7 @@ static int spawn_and_wait(struct spawn_options *spawn, char **argv)
 		spawn->options.flags |= ODF_SPAWN_SIGMASK;
 		spawn->options.sigmask = before;
 	}
-	if (spawn->pidfd)
+	if (spawn->pidfd || (spawn->options.flags & ODF_SPAWN_KILL_WITH_PIDFD))
 		spawn->options.pidfd = &child.fd;
 	error = odf_spawn(&child.pid, argv[0], argv, NULL, &spawn->options, &report);
 	if (spawn->report)
@@ -170,7 +189,12 @@ static int spawn_and_wait(struct spawn_options *spawn, char **argv)
 		return fail(argv[0], spawn, &report);
 	if (spawn->print_pid && (printf("%ld\n", (long)child.pid) < 0 || fflush(stdout) != 0))
 		perror("odfork: spawn: standard output");
-	status = spawn->options.flags & ODF_SPAWN_DETACH ? EXIT_SUCCESS : wait_for(spawn, &child, &waited);
+	if (spawn->options.flags & ODF_SPAWN_KILL_WITH_PIDFD)
+		status = wait_by_descriptor(spawn, &child, &waited);
+	else if (spawn->options.flags & (ODF_SPAWN_DETACH | ODF_SPAWN_AUTOREAP))
+		status = EXIT_SUCCESS;
+	else
+		status = wait_for(spawn, &child, &waited);
 	if (child.fd >= 0)
 		close(child.fd);
 	return status;
@@ -197,16 +221,17 @@ const struct command command_spawn = {
 		"--close-others\n"
 		"      --stderr-to-stdout, --env=NAME[=VALUE], --cwd=DIRECTORY, --cwd-fd=FD, --root=DIRECTORY, "
 		"--umask=OCTAL\n"
-		"      --setsid, --pgroup[=ID], --foreground, --tty-fd=FD, --detach\n"
+		"      --setsid, --pgroup[=ID], --foreground, --tty-fd=FD, --detach, --autoreap\n"
 		"      --sigmask=SIGNAL,...|none|all, --sigdefault=SIGNAL,..., --reset-signals, --parent-death=SIGNAL\n"
 		"      --user=USER[:GROUP], --uid=USER, --gid=GROUP, --groups=GROUP,...|none, --keep-groups, "
 		"--user-groups\n"
-		"      --ambient=CAPABILITY,...|none, --no-new-privs, --seccomp=FILE, --namespace=FILE\n"
+		"      --ambient=CAPABILITY,...|none, --no-new-privs, --born-no-new-privs, "
+		"--seccomp=FILE, --namespace=FILE\n"
 		"      --nice=N, --sched=POLICY[:PRIORITY], --ioprio=CLASS[:LEVEL], --affinity=LIST, "
 		"--oom-score-adj=N\n"
 		"      --rlimit=NAME=SOFT[:HARD], --cgroup=DIRECTORY, --forgive=STEP,..., --allow=STRATEGY,..., "
 		"--busy-retry=MS\n"
-		"      --exec-fd=FD, --no-path, --child-path, --pidfd\n"
+		"      --exec-fd=FD, --no-path, --child-path, --pidfd, --kill-with-pidfd\n"
 		"      --print-pid    of the program, on standard output\n"
 		"      --report       how it was started, on standard error\n",
 };

@@ -25,14 +25,24 @@ static long attempt(long (*clone_by)(const struct clone_request *), const struct
 	return pid;
 }
 
+/* What a request asks of clone3 alone. */
+static uint64_t born_with(uint64_t flags)
+{
+	return (flags & ODF_SPAWN_BORN_NO_NEW_PRIVS ? CLONE_NNP : 0) |
+	       (flags & (ODF_SPAWN_AUTOREAP | ODF_SPAWN_KILL_WITH_PIDFD) ? CLONE_AUTOREAP : 0) |
+	       (flags & ODF_SPAWN_KILL_WITH_PIDFD ? CLONE_PIDFD_AUTOKILL : 0);
+}
+
 /* EAGAIN, ENOMEM: a limit, the same for every way. The errors of a cgroup that cannot be entered, or is frozen, are
  * left to the child's own try, whose error then has its step. */
 long make_sharing(struct child_plan *child, struct clone_request *request)
 {
-	uint64_t plain = request->flags;
+	uint64_t plain = request->flags, born = born_with(child->flags);
 	long pid;
 
-	request->flags = plain | CLONE_CLEAR_SIGHAND;
+	if (born & CLONE_AUTOREAP)
+		request->exit_signal = 0; /* the kernel refuses another */
+	request->flags = plain | CLONE_CLEAR_SIGHAND | born;
 	child->handlers_cleared = true;
 	if (child->cgroup_fd >= 0 && !child_cgroup_is_frozen(child->cgroup_fd)) {
 		request->flags |= CLONE_INTO_CGROUP;
@@ -47,6 +57,8 @@ long make_sharing(struct child_plan *child, struct clone_request *request)
 	pid = attempt(clone3_child, request);
 	if (!not_this_way(pid))
 		return pid;
+	if (born != 0) /* EPERM: CLONE_PIDFD_AUTOKILL has a condition, which is the caller's to meet */
+		return pid == -EPERM ? pid : -ENOTSUP;
 	request->flags = plain;
 	/* clone has one place for both numbers: without the word that says when the child lets go, the maker is held.
 	 * */

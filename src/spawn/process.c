@@ -60,7 +60,9 @@ int odf_process_spawn(odf_process **process, const char *file, char *const argv[
 	*process = NULL;
 	if (options != NULL && structure_read(&own, sizeof own, options, SPAWN_OPTIONS_FIRST_SIZE) != 0)
 		return odf_spawn(NULL, file, argv, envp, options, report); /* which refuses it */
-	if (own.pidfd != NULL || own.pipes != NULL || (own.flags & ODF_SPAWN_DETACH))
+	/* Of these it could not be told how they end. */
+	if (own.pidfd != NULL || own.pipes != NULL ||
+	    (own.flags & (ODF_SPAWN_DETACH | ODF_SPAWN_AUTOREAP | ODF_SPAWN_KILL_WITH_PIDFD)))
 		return refuse(file, argv, envp, report);
 	made = calloc(1, sizeof *made);
 	if (made == NULL) {

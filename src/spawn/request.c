@@ -9,7 +9,7 @@
 #include "plan.h"
 #include "pooled.h"
 
-#define ALL_FLAGS (0x7fffull | 0xffff0000ull)
+#define ALL_FLAGS (0x7fffull | 0x7ffff0000ull)
 #define FORGIVABLE \
 	(ODF_FORGIVE(ODF_STEP_NICE) | ODF_FORGIVE(ODF_STEP_SCHED) | ODF_FORGIVE(ODF_STEP_AFFINITY) | \
 	 ODF_FORGIVE(ODF_STEP_RLIMIT) | ODF_FORGIVE(ODF_STEP_CGROUP) | ODF_FORGIVE(ODF_STEP_IOPRIO) | \
@@ -111,6 +111,8 @@ static bool options_fit(const odf_spawn_options *o)
 	if (o->affinity != NULL && o->affinity_size > UINT_MAX)
 		return false;
 	if ((o->flags & ODF_SPAWN_DETACH) && o->parent_death_signal != 0)
+		return false;
+	if ((o->flags & ODF_SPAWN_KILL_WITH_PIDFD) && (o->pidfd == NULL || (o->flags & ODF_SPAWN_DETACH)))
 		return false;
 	if ((o->flags & ODF_SPAWN_NO_WAIT) ? o->pool == NULL : o->launch != NULL)
 		return false;

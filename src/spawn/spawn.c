@@ -24,7 +24,25 @@
 #include "user.h"
 
 #define LAUNCH_SIZE STRUCTURE_UP_TO(odf_spawn_options, launch)
+#define CLONE_FLAGS (ODF_SPAWN_AUTOREAP | ODF_SPAWN_KILL_WITH_PIDFD | ODF_SPAWN_BORN_NO_NEW_PRIVS)
 #define FIRST_SIZE STRUCTURE_UP_TO(odf_spawn_options, reserved[1])
+
+/* Whether the kernel has what the request asks of clone3; also where it could not be asked: then the clone tells. */
+static bool clone_has_flags(uint64_t flags)
+{
+	static const struct {
+		uint64_t flag;
+		odf_probe probe;
+	} needed[] = { { ODF_SPAWN_AUTOREAP, ODF_PROBE_AUTOREAP },
+		       { ODF_SPAWN_KILL_WITH_PIDFD, ODF_PROBE_AUTOKILL },
+		       { ODF_SPAWN_BORN_NO_NEW_PRIVS, ODF_PROBE_CLONE_NNP } };
+
+	for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
+		if ((flags & needed[i].flag) && !capability(needed[i].probe) &&
+		    capability_known(needed[i].probe) == ODF_ANSWER_NO)
+			return false;
+	return true;
+}
 
 static struct strategy_choice choose(const struct plan *plan, const struct request *request)
 {
@@ -48,6 +66,11 @@ static struct strategy_choice choose(const struct plan *plan, const struct reque
 		next = next_process();
 		if (next == NEXT_PROCESS_FIRST || next == NEXT_PROCESS_ELSEWHERE)
 			asked.impossible = ODF_REASON_PID_NAMESPACE;
+	}
+	if (options->flags & CLONE_FLAGS) {
+		asked.fork_lacks = ODF_REASON_CLONE_FLAG;
+		if (asked.impossible == ODF_REASON_NONE && !clone_has_flags(options->flags))
+			asked.impossible = ODF_REASON_CLONE_FLAG;
 	}
 	if (!asked.pre_exec && (options->allow == 0 || (options->allow & sharing))) {
 		(void)capability(ODF_PROBE_CLONE_VM);
@@ -104,6 +127,8 @@ static void run_chosen(struct strategy_choice *choice, struct plan *plan, const 
 		*choice = next;
 		run_engine(choice->strategy, plan, request, result);
 	}
+	if (result->error == ENOTSUP && result->step == ODF_STEP_CLONE)
+		choice->reason[choice->strategy] = ODF_REASON_CLONE_FLAG;
 }
 
 static void fail_before(struct result *result, odf_step step, int error, int index)

@@ -35,13 +35,15 @@ bool engine_ended(pid_t pid)
 	return result == -ECHILD || (result == 0 && info.si_pid == pid);
 }
 
+/* Whatever its exit signal is: one with ODF_SPAWN_AUTOREAP has none before exec, and is waited for until it has
+ * gone. */
 int engine_reap(pid_t pid)
 {
 	int status = 0;
 	long result;
 
 	do
-		result = sys_call4(SYS_wait4, pid, &status, 0, NULL);
+		result = sys_call4(SYS_wait4, pid, &status, __WALL, NULL);
 	while (result == -EINTR);
 	return result == pid ? status : 0; /* ECHILD: SIGCHLD is ignored, or another thread waits for everything */
 }

@@ -71,7 +71,7 @@ static odf_reason obstacle(odf_strategy strategy, const struct strategy_request 
 	case ODF_STRATEGY_VFORK:
 		return request->pre_exec ? ODF_REASON_PRE_EXEC : capabilities->clone_vm;
 	case ODF_STRATEGY_FORK:
-		return ODF_REASON_NONE;
+		return request->spawn ? request->fork_lacks : ODF_REASON_NONE;
 	default:
 		return ODF_REASON_NOT_BUILT;
 	}

@@ -139,6 +139,8 @@ static const struct {
 	[ODF_REASON_HEAP_MERGED] = { "heap_merged",
 				     "the kernel is to merge equal pages of the process (KSM), "
 				     "which a region's are not" },
+	[ODF_REASON_CLONE_FLAG] = { "clone_flag",
+				    "needs a flag of clone3 (Linux 7.1) that this kernel lacks or libc does not pass" },
 	[ODF_REASON_NO_POOL] = { "no_pool", "no pool was given" },
 	[ODF_REASON_CLONE_VM_FAKE] = { "clone_vm_fake", "children do not really share memory here" },
 };

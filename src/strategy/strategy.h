@@ -26,6 +26,7 @@ struct strategy_request {
 	bool pool;             /* spawn: a pool was given */
 	bool pre_exec;         /* spawn: user code runs before exec */
 	odf_reason impossible; /* spawn: ODF_REASON_NONE, or what keeps every strategy from doing it */
+	odf_reason fork_lacks; /* spawn: ODF_REASON_NONE if fork can do the whole request, else why not */
 	odf_reason libc_lacks; /* spawn: ODF_REASON_NONE if posix_spawn can express the whole request, else why not */
 };
 

@@ -20,8 +20,15 @@
 #ifndef CLONE_INTO_CGROUP
 #define CLONE_INTO_CGROUP 0x200000000ULL
 #endif
+/* From headers of Linux 7.1. */
 #ifndef CLONE_AUTOREAP
 #define CLONE_AUTOREAP 0x400000000ULL
+#endif
+#ifndef CLONE_NNP
+#define CLONE_NNP 0x800000000ULL
+#endif
+#ifndef CLONE_PIDFD_AUTOKILL
+#define CLONE_PIDFD_AUTOKILL 0x1000000000ULL
 #endif
 
 struct clone_request {

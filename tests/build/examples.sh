@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The eleven programs of odf_examples(7): each is taken from the page, compiled with the shared and the static library,
+# The twelve programs of odf_examples(7): each is taken from the page, compiled with the shared and the static library,
 # run, and does what the page says.
 set -eu
 PATH=/usr/bin:/bin:/usr/sbin:/sbin
@@ -43,7 +43,7 @@ awk '/^\.\\" begin /{ file = $3; next } /^\.\\" end /{ close(file); file = ""; n
 	"$source/man/odf_examples.7"
 sed -i 's/^\\&//; s/\\-/-/g; s/\\e/\\/g' ./*.c
 # shellcheck disable=SC2012
-[ "$(ls ./*.c | wc -l)" = 11 ] || { echo "Bail out! not eleven programs: $(ls)"; exit 1; }
+[ "$(ls ./*.c | wc -l)" = 12 ] || { echo "Bail out! not twelve programs: $(ls)"; exit 1; }
 for program in *.c; do
 	name=${program%.c} good=0
 	$CC -std=gnu11 -D_GNU_SOURCE -O1 -Wall -Wextra -Werror -Wno-missing-field-initializers -I"$source/include" \
@@ -62,6 +62,8 @@ try_all() { # PREFIX
 0077" "./$1sandbox"
 	run "$1timeout" "it takes too long
 killed by signal 15" "./$1timeout"
+	run "$1helper" "it works
+it has ended" "./$1helper" echo "it works"
 	run "$1many" "7 good, 13 bad" "./$1many"
 	run "$1pool" "1229 primes
 /nonexistent: step exec, No such file or directory" "./$1pool"

@@ -38,10 +38,12 @@
 extern char *true_argv[];
 void must_fail_at(const char *file, char *const argv[], odf_spawn_options *options, odf_step step, int index,
 		  int error);
+void must_refuse_as(odf_strategy engine, odf_spawn_options *options, int error);
 void must_refuse(const char *file, char *const argv[], odf_spawn_options *options, int index);
 
 /* spawn_errors_refused.c */
 void test_refused(void **state);
+void test_refused_flags(void **state);
 void test_refused_allow(void **state);
 void test_refused_actions(void **state);
 void test_structure_sizes(void **state);

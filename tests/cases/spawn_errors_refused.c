@@ -23,6 +23,9 @@ void test_refused(void **state)
 	WITH(o.flags = 0x8000);
 	WITH((o.flags = ODF_SPAWN_DETACH, o.parent_death_signal = SIGTERM));
 	WITH(o.flags = 1ull << 63);
+	WITH(o.flags = 0x800000000ull);
+	WITH(o.flags = ODF_SPAWN_KILL_WITH_PIDFD);
+	WITH((o.flags = ODF_SPAWN_KILL_WITH_PIDFD | ODF_SPAWN_DETACH, o.pidfd = &(int){ 0 }));
 	WITH(o.flags = ODF_SPAWN_SETSID | ODF_SPAWN_SETPGROUP);
 	WITH((o.flags = ODF_SPAWN_SETPGROUP, o.pgroup = -1));
 	WITH((o.flags = ODF_SPAWN_NICE, o.nice = 20));
@@ -59,6 +62,48 @@ void test_refused(void **state)
 	WITH(o.parent_death_signal = 65);
 	WITH(o.size = offsetof(odf_spawn_options, pool) - 1);
 	WITH(o.size = 0);
+}
+
+/* What clone3 alone can do. */
+void test_refused_flags(void **state)
+{
+	static const struct {
+		uint64_t flags;
+		odf_probe probe;
+	} rows[] = { { ODF_SPAWN_AUTOREAP, ODF_PROBE_AUTOREAP },
+		     { ODF_SPAWN_KILL_WITH_PIDFD | ODF_SPAWN_BORN_NO_NEW_PRIVS, ODF_PROBE_AUTOKILL },
+		     { ODF_SPAWN_BORN_NO_NEW_PRIVS, ODF_PROBE_CLONE_NNP } };
+	static const odf_strategy all[] = { ODF_STRATEGY_VFORK, ODF_STRATEGY_POSIX_SPAWN, ODF_STRATEGY_FORK };
+	odf_process *process;
+	odf_io io = ODF_IO_INIT;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
+		odf_report report = ODF_REPORT_INIT;
+		bool has = odf_probe_get(rows[i].probe, NULL) == ODF_ANSWER_YES;
+		int pidfd;
+		options.flags = rows[i].flags;
+		options.pidfd = &pidfd;
+		for (size_t k = has ? 1 : 0; k < 3; k++) {
+			must_refuse_as(all[k], &options, ENOTSUP);
+			(void)odf_spawn(NULL, "/bin/true", true_argv, NULL, &options, &report);
+			assert_int_equal(pidfd, -1);
+			assert_int_equal(report.reason[all[k]],
+					 has && all[k] == ODF_STRATEGY_POSIX_SPAWN ? ODF_REASON_LIBC_NO_OPTION
+										   : ODF_REASON_CLONE_FLAG);
+		}
+		if (options.flags == ODF_SPAWN_BORN_NO_NEW_PRIVS)
+			continue;
+		options.allow = 0;
+		options.pidfd = NULL; /* it has its own */
+		assert_errno(EINVAL, odf_process_spawn(&process, "/bin/true", true_argv, NULL, &options, &report));
+		assert_null(process);
+		assert_int_equal(report.step, ODF_STEP_REQUEST);
+		assert_errno(EINVAL, odf_run("/bin/true", true_argv, NULL, &options, &io, &report));
+		assert_int_equal(report.step, ODF_STEP_REQUEST);
+	}
+	must_have_no_children();
 }
 
 void test_refused_allow(void **state)

@@ -37,6 +37,11 @@ void must_fail_at(const char *file, char *const argv[], odf_spawn_options *optio
 
 /* ---- Refused requests -------------------------------------------------------------------------------------------- */
 
+void must_refuse_as(odf_strategy engine, odf_spawn_options *options, int error)
+{
+	must_fail_by(engine, "/bin/true", true_argv, options, ODF_STEP_REQUEST, -1, error);
+}
+
 void must_refuse(const char *file, char *const argv[], odf_spawn_options *options, int index)
 {
 	must_fail_by(ODF_STRATEGY_VFORK, file, argv, options, ODF_STEP_REQUEST, index, EINVAL);
@@ -302,6 +307,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_refused_flags),
 		cmocka_unit_test(test_refused_allow),
 		cmocka_unit_test(test_refused_actions),
 		cmocka_unit_test(test_structure_sizes),

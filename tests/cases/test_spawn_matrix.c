@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../support/support.h"
@@ -328,10 +330,74 @@ static void test_engines_agree(void **state)
 	}
 }
 
+/* ---- With what clone3 alone can do ------------------------------------------------------------------------------- */
+
+static const uint64_t of_clone[] = { ODF_SPAWN_AUTOREAP, ODF_SPAWN_KILL_WITH_PIDFD, ODF_SPAWN_BORN_NO_NEW_PRIVS };
+
+/* All that it was, with no_new_privs where it is asked for, is what it is with a flag of clone3; or it is refused
+ * before anything is done, whatever else is asked for. */
+static void add_flags(unsigned seed, bool has)
+{
+	char *argv[] = { (char[]){ "true" }, NULL };
+	odf_report report = ODF_REPORT_INIT, plain = ODF_REPORT_INIT;
+	struct request request;
+	unsigned drawing = seed;
+	int pidfd = -5, error;
+	uint64_t flags = 0;
+	pid_t pid = -7;
+
+	draw_request(&request, &drawing);
+	for (int i = 0; i < 3; i++)
+		flags |= (seed % 7 + 1) >> i & 1 ? of_clone[i] : 0;
+	if (flags & ODF_SPAWN_KILL_WITH_PIDFD)
+		flags |= ODF_SPAWN_BORN_NO_NEW_PRIVS;
+	if (one_of(&drawing, 4))
+		flags |= flags & ODF_SPAWN_KILL_WITH_PIDFD ? 0 : ODF_SPAWN_DETACH;
+	request.options.allow = has ? ODF_ALLOW(ODF_STRATEGY_VFORK) : 0;
+	request.options.flags |= flags & ODF_SPAWN_BORN_NO_NEW_PRIVS ? ODF_SPAWN_NO_NEW_PRIVS : 0;
+	error = has ? odf_spawn(&pid, request.file, argv, NULL, &request.options, &plain) : ENOTSUP;
+	if (has && error == 0)
+		(void)waitpid(pid, NULL, 0);
+	request.options.flags |= flags;
+	request.options.pidfd = &pidfd;
+	pid = -7;
+	assert_errno(error, odf_spawn(&pid, request.file, argv, NULL, &request.options, &report));
+	if (has) {
+		assert_int_equal(report.step, plain.step);
+		if (error == 0) { /* its program is not the caller's to wait for */
+			struct pollfd ended = { pidfd, POLLIN, 0 };
+			assert_int_equal(poll(&ended, 1, 30000), 1);
+			(void)waitpid(pid, NULL, 0);
+			close(pidfd);
+		}
+		return;
+	}
+	assert_int_equal(report.step, ODF_STEP_REQUEST);
+	assert_int_equal(report.strategy, ODF_STRATEGY_NONE);
+	assert_true(pid == -7 && pidfd == -1);
+	for (odf_strategy strategy = ODF_STRATEGY_FORK; strategy <= ODF_STRATEGY_POOL; strategy++)
+		assert_int_equal(report.reason[strategy], ODF_REASON_CLONE_FLAG);
+}
+
+static void test_flags_of_clone(void **state)
+{
+	bool has = odf_probe_get(ODF_PROBE_AUTOKILL, NULL) == ODF_ANSWER_YES;
+	struct surroundings before = surroundings_take();
+
+	(void)state;
+	setenv("PATH", first_path, 1);
+	for (unsigned seed = 1; seed <= 70; seed++)
+		add_flags(seed, has);
+	setenv("PATH", "/usr/bin:/bin", 1);
+	must_have_no_children();
+	surroundings_must_equal(&before);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_engines_agree),
+		cmocka_unit_test(test_flags_of_clone),
 	};
 
 	return cmocka_run_group_tests_name("matrix of spawn options", tests, NULL, NULL);

@@ -208,6 +208,18 @@ number=$((number + 1))
 "$odfork" spawn --report --allow=fork true 2> err && grep -q '^made by fork; held ' err &&
 	echo "ok $number - --report" ||
 	{ echo "not ok $number - --report: $(cat err)"; failures=$((failures + 1)); }
+# What the kernel lacks is not left out in silence.
+for flag in autoreap:--autoreap clone_nnp:--born-no-new-privs autokill:--kill-with-pidfd; do
+	option=${flag##*:}
+	if ! "$odfork" probe --json | grep -q "\"${flag%%:*}\":{\"answer\":true"; then
+		spawn "$option, before Linux 7.1" 125 "" \
+			"odfork: spawn: true: step request: Operation not supported (EOPNOTSUPP)" "$option" true
+	elif [ "$option" = --autoreap ]; then
+		spawn "$option" 0 "" "" "$option" sh -c 'exit 3'
+	else
+		spawn "$option" 3 "" "" --born-no-new-privs "$option" sh -c 'exit 3'
+	fi
+done
 number=$((number + 1))
 pid=$("$odfork" spawn --detach --print-pid --null=1 sleep 20) && [ "$(cat "/proc/$pid/comm")" = sleep ] &&
 	kill "$pid" && echo "ok $number - --detach, --print-pid" ||
