@@ -32,6 +32,9 @@ packages_need gcc g++ clang libclang-rt-dev libc6-dev meson ninja-build pkg-conf
 packages_need "libpython$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')-testsuite"
 
 [ "${CI:-}" = true ] && ODF_MUST_WORK=1 && export ODF_MUST_WORK
+# These limits are there to tell a hang, on a machine of which others may have most: three times those of a machine that
+# is free. With the longest of them, 15 minutes, a run in which one test hangs takes less than 25.
+export ODF_CASE_SECONDS="${ODF_CASE_SECONDS:-240}"
 failed_to_build=0
 results=
 
@@ -68,7 +71,8 @@ run_tests() {
 	[ -z "$arguments" ] || meson test -C "$directory" --no-rebuild --list $arguments > /dev/null 2>&1 || return 0
 	status=0
 	# shellcheck disable=SC2086
-	meson test -C "$directory" --num-processes "$at_once" --no-rebuild --print-errorlogs $arguments || status=$?
+	meson test -C "$directory" --num-processes "$at_once" --timeout-multiplier 3 --no-rebuild --print-errorlogs \
+		$arguments || status=$?
 	# Of a test that says "not ok" Meson does not show what it says about that.
 	[ "$status" = 0 ] || grep -h -B 15 -A 15 '^not ok' "$directory/meson-logs/testlog.txt" || true
 	results="$results $directory:$status"

@@ -33,7 +33,7 @@ if meson.project_build_root().endswith('build-gcc')
     'skips_one': 'echo "ok 2 - b # SKIP no b"',
     'skips_by_cmocka': 'echo "# skipped: no c"; echo "# skipped: no d"; echo "ok 2 - b"',
   }
-    test(name, sh, args: ['-c', first + then], protocol: 'tap', timeout: name == 'hangs' ? 5 : 30)
+    test(name, sh, args: ['-c', first + then], protocol: 'tap', timeout: name == 'hangs' ? 2 : 30)
   endforeach
   test('skips_all', sh, args: ['-c', 'echo "1..0 # SKIP no e"'], protocol: 'tap')
 endif

@@ -32,7 +32,7 @@ result() { # NAME GOOD DETAILS...
 run() {
 	name=$1 wanted=$2 status=0
 	shift 2
-	output=$(timeout -k 1 20 "$@" 2> err) || status=$?
+	output=$(timeout -k 1 120 "$@" 2> err) || status=$?
 	output=$(printf '%s\n' "$output" | sed 's/^ *//')
 	[ "$status" = 0 ] && [ "$output" = "$wanted" ] && [ ! -s err ] && good=0 || good=1
 	result "$name" $good "status $status, output '$output', expected '$wanted'" "$(cat err)"
@@ -79,7 +79,7 @@ it has ended" "./$1helper" echo "it works"
 	pid=$("./$1daemon" "$work/daemon.log" sh -c \
 		'echo "$(ps -o sid= -p $$)" $$ "$(readlink /proc/$$/fd/0)" "$(pwd)"; sleep 0.1; echo end' |
 		sed 's/.* //')
-	for _ in $(seq 500); do
+	for _ in $(seq 6000); do
 		grep -qs end daemon.log && break
 		sleep 0.01
 	done

@@ -42,7 +42,7 @@ step() { # FIRST-WORDS
 }
 ask() { redis-cli -s "$work/data/socket" "$@"; }
 fill() {
-	for _ in {1..100}; do
+	for _ in {1..1000}; do
 		[ "$(ask ping 2> /dev/null)" != PONG ] || break
 		sleep 0.1
 	done
@@ -50,7 +50,7 @@ fill() {
 }
 saved() {
 	eval "$(step 'redis-cli bgsave')" > "$work/out"
-	for _ in {1..300}; do
+	for _ in {1..3000}; do
 		! ask info persistence | grep -q 'rdb_bgsave_in_progress:0' || break
 		sleep 0.1
 	done

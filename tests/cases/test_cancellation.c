@@ -9,7 +9,7 @@
 
 #include "../support/pool_support.h"
 
-enum { ALARM_SECONDS = 100 };
+enum { ALARM_SECONDS = 600 };
 
 static char *argv_of_true[] = { (char[]){ "true" }, NULL };
 static odf_pool *pool;

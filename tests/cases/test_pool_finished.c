@@ -11,7 +11,7 @@
 #include "../../src/pool/internal.h"
 #include "../support/pool_support.h"
 
-enum { ALARM_SECONDS = 60 };
+enum { ALARM_SECONDS = 600 };
 
 static void must_not_be_readable(odf_pool *pool)
 {

@@ -19,7 +19,7 @@
 			return number; \
 	} while (0)
 
-enum { ALARM_SECONDS = 60, EXECUTABLE_NOT = 8 };
+enum { ALARM_SECONDS = 600, EXECUTABLE_NOT = 8 };
 
 static void in_child(int (*body)(int), int argument)
 {

@@ -17,7 +17,7 @@
 		}                                                                       \
 	} while (0)
 
-enum { ALARM_SECONDS = 100, SLOTS = 64, MANY = 80, LONG = 1 << 20 };
+enum { ALARM_SECONDS = 600, SLOTS = 64, MANY = 80, LONG = 1 << 20 };
 
 enum nonsense {
 	NOTHING, LIMITS, USED, RINGS, PLACES, RELEASED, OUTPUTS, CODE, STATES, HEAD_ONES, HEAD_ZEROS, RANDOM_HEAD,

@@ -27,7 +27,7 @@ static int apart(int (*run)(void))
 
 	assert_true(pid >= 0);
 	if (pid == 0) {
-		alarm(20);
+		alarm(200);
 		_exit(run());
 	}
 	return wait_for(pid);
@@ -336,7 +336,7 @@ static void test_terminal_after_failure(void **state)
 	(void)state;
 	assert_true(pid >= 0);
 	if (pid == 0) {
-		alarm(20);
+		alarm(200);
 		_exit(fail_on_terminal());
 	}
 	while (read(terminal, &byte, 1) == 1)

@@ -79,7 +79,7 @@ grep -qx "odfork: run: cannot write records to $work/no/such/folder: No such fil
 	fail "--stats: $(cat "$work/err")"
 expect 125 "$odfork" run --stats="$work" -- true
 mkfifo "$work/fifo"
-expect 0 timeout 20 "$odfork" run --stats="$work/fifo" -- true
+expect 0 timeout 120 "$odfork" run --stats="$work/fifo" -- true
 grep -q "nobody reads $work/fifo" "$work/err" || fail "--stats of a FIFO: $(cat "$work/err")"
 
 # As another user, with the descriptor handed in where there is one.

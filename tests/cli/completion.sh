@@ -84,13 +84,13 @@ while read -r subcommand; do
 	# The command takes each: of one that it does not know it says so, of another only that a value is missing or
 	# what is wrong with it.
 	while read -r option; do
-		timeout 20 odfork "$subcommand" "$option=?" --help > out 2> err < /dev/null || :
-		timeout 20 odfork "$subcommand" "$option" --help >> out 2>> err < /dev/null || :
+		timeout 120 odfork "$subcommand" "$option=?" --help > out 2> err < /dev/null || :
+		timeout 120 odfork "$subcommand" "$option" --help >> out 2>> err < /dev/null || :
 		if grep -q "no such option" err; then
 			fail "odfork $subcommand does not take $option: $(cat err)"
 		fi
 	done < "help_$subcommand"
-	timeout 20 odfork "$subcommand" --no-such-option x > out 2> err < /dev/null &&
+	timeout 120 odfork "$subcommand" --no-such-option x > out 2> err < /dev/null &&
 		fail "odfork $subcommand --no-such-option"
 	grep -q "odfork: $subcommand: no such option" err || fail "odfork $subcommand --no-such-option: $(cat err)"
 	odfork "$subcommand" --help | sed -n 's/^  odfork \([a-z]*\) .*/\1/p' > of

@@ -24,7 +24,7 @@ try() {
 	name=$1 wanted=$2 output=$3 errors=$4
 	shift 4
 	number=$((number + 1)) status=0 word=ok
-	timeout -k 1 20 "$@" > out 2> err < /dev/null || status=$?
+	timeout -k 1 120 "$@" > out 2> err < /dev/null || status=$?
 	[ "$status" = "$wanted" ] && [ "$(cat out)" = "$output" ] || word="not ok"
 	if [ -z "$errors" ]; then [ ! -s err ] || word="not ok"; else grep -qE -- "$errors" err || word="not ok"; fi
 	echo "$word $number - $name"

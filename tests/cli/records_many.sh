@@ -26,7 +26,7 @@ CHECK
 }
 status_of() {
 	status=0
-	timeout -k 1 100 "$@" 2> err || status=$?
+	timeout -k 1 400 "$@" 2> err || status=$?
 }
 
 status_of env LD_PRELOAD="$preload" ODFORK_STATS="$work/file" "$many" 6 4 "$calls"

@@ -24,7 +24,7 @@ import json, math, random, re, subprocess, sys
 odfork = sys.argv[1]
 
 def stats(data, *options):
-    done = subprocess.run([odfork, "stats", *options, "-"], input=data, capture_output=True, timeout=60)
+    done = subprocess.run([odfork, "stats", *options, "-"], input=data, capture_output=True, timeout=300)
     assert done.returncode == 0 and done.stderr == b"", (done, data[:200])
     return done.stdout
 

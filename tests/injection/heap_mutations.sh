@@ -36,18 +36,19 @@ link() { # FILE OBJECT: the library with this object in the place of the file's
 		"-Wl,--version-script=$build/libodfork.map" -Wl,-z,now,-z,nodelete,-z,defs 2> "$work/log"
 }
 
-notice() { # TEST: true if it passes
+notice() { # TEST [SECONDS [SECONDS-FOR-GOOD]]: true if it passes
+	export ODF_CASE_SECONDS="${2:-60}"
 	case $1 in
 	model_*)
 		in_group env ODF_TEST_LIBRARY="$work/broken/libodfork.so.0" ODF_TEST_SEEDS="${1#model_}" \
-			ODF_TEST_ONCE=1 timeout -s KILL 150 \
+			ODF_TEST_ONCE=1 timeout -s KILL "${3:-150}" \
 			"$build/tests/test_heap_model" > "$work/out" 2>&1
 		;;
-	malloc_*) in_group env ODF_BUILD="$work/broken" timeout -s KILL 100 "$build/tests/malloc_in_place" "" \
+	malloc_*) in_group env ODF_BUILD="$work/broken" timeout -s KILL "${3:-100}" "$build/tests/malloc_in_place" "" \
 		"${1#malloc_}" > "$work/out" 2>&1 ;;
-	moved_*) in_group env ODF_BUILD="$work/broken" timeout -s KILL 100 "$build/tests/test_moved" "${1#moved_}" \
+	moved_*) in_group env ODF_BUILD="$work/broken" timeout -s KILL "${3:-100}" "$build/tests/test_moved" "${1#moved_}" \
 		> "$work/out" 2>&1 ;;
-	*) in_group env ODF_BUILD="$work/broken" timeout -s KILL 100 "$build/tests/test_heap" "$1" > "$work/out" 2>&1 ;;
+	*) in_group env ODF_BUILD="$work/broken" timeout -s KILL "${3:-100}" "$build/tests/test_heap" "$1" > "$work/out" 2>&1 ;;
 	esac
 }
 
@@ -56,7 +57,7 @@ notice() { # TEST: true if it passes
 sound() {
 	if [ ! -e "$work/passes-$1" ]; then
 		cp "$build/libodfork.so.0" "$work/broken/libodfork.so.0"
-		notice "$(echo "$1" | sed 's/^model_.*/model_16/')" && grep -q '^ok\|^# .*seeds;' "$work/out" &&
+		notice "$(echo "$1" | sed 's/^model_.*/model_16/')" 300 600 && grep -q '^ok\|^# .*seeds;' "$work/out" &&
 			! grep -q "^ok.*$1 # SKIP" "$work/out"
 		echo $? > "$work/passes-$1"
 	fi

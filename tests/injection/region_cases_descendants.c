@@ -81,7 +81,7 @@ void older_descendants_hold_the_file(void)
 	must(info().resident_bytes == pages * PAGE);
 	end(older);
 	for (int tries = 0; info().resident_bytes > 0; tries++) {
-		must(tries < 1000);
+		must(tries < 60000);
 		must(odf_region_settle(region) == EBUSY);
 		wait_ms(1);
 	}
@@ -116,7 +116,7 @@ static bool fails_after_verdict(const struct call *call, long *result)
 void must_be_given_up(void)
 {
 	for (int tries = 0; info().state != ODF_REGION_GIVEN_UP; tries++) {
-		must(tries < 2000);
+		must(tries < 60000);
 		wait_ms(1);
 	}
 	must(info().settling == ODF_REGION_SETTLES_NEVER && odf_region_settle(region) == ENOTSUP);

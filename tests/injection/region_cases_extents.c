@@ -189,7 +189,7 @@ void unmapped_amid_a_merge(void)
 	fork_and_end(holds_all_1);
 	fill(0, pages, 1);
 	hook = unmaps_what_is_merged;
-	for (int tries = 0; tries < 1000 && error != 0; tries++) {
+	for (int tries = 0; tries < 60000 && error != 0; tries++) {
 		error = odf_region_settle(region);
 		must(error == 0 || error == EAGAIN || error == EBUSY);
 		wait_ms(1);

@@ -70,7 +70,7 @@ void fork_of_what_cannot_be_frozen(void)
 		fork_and_end(holds_all_1);
 		hook = NULL;
 		for (int tries = 0; info().resident_bytes > 0; tries++) { /* what was in the file is not held twice */
-			must(tries < 2000);
+			must(tries < 60000);
 			wait_ms(1);
 		}
 		must(holds_all_1());

@@ -35,7 +35,7 @@ enum {
 	MAX_AREAS = 3,
 	MAX_CHILDREN = 3,
 	MAX_DEPTH = 3,
-	GUARD_SECONDS = 60 /* only to tell a hang from a failure */
+	GUARD_SECONDS = 300 /* only to tell a hang from a failure */
 };
 
 /* ---- What all processes of a seed share -------------------------------------------------------------------------- */

@@ -33,7 +33,7 @@
 #include "../support/case_seconds.h"
 
 enum { PAGE = 4096, WORDS = PAGE / 8, PAGES = 2048, SEEN = 42, NOBODY = 65534, STACK = 256 * 1024 };
-#define DEADLINE ((int)case_seconds(20))
+#define DEADLINE ((int)case_seconds(120))
 
 #define REQUIRE(condition) \
 	do { \

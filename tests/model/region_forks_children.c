@@ -15,7 +15,7 @@ static void go_on_in_child(int signal)
 		return;
 	handler_child = bare();
 	if (handler_child == 0)
-		alarm(case_seconds(10));
+		alarm(case_seconds(120));
 }
 
 void case_child_goes_on(void)

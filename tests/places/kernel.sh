@@ -307,7 +307,7 @@ for kernel in held armed none; do
 done
 # Before anything is forked: what is written first is the warning.
 : > "$work/both"
-timeout 60 "$tests/emulate_kernel" --kernel=held --log="$work/both" -- /bin/sh -c 'exec "$0" probe --verify 2>> "$1"' \
+timeout 240 "$tests/emulate_kernel" --kernel=held --log="$work/both" -- /bin/sh -c 'exec "$0" probe --verify 2>> "$1"' \
 	"$build/odfork" "$work/both" > "$work/out" 2> "$work/err"
 head -n 1 "$work/both" | grep -q "kernels have been seen to crash"
 result $? "the warning comes before any process"

@@ -29,7 +29,7 @@ expect() {
 	name=$1 wanted=$2
 	shift 2
 	: > "$work/log"
-	timeout -k 1 60 "$tests/emulate_kernel" --log="$work/log" "$@" > "$work/out" 2> "$work/err"
+	timeout -k 1 240 "$tests/emulate_kernel" --log="$work/log" "$@" > "$work/out" 2> "$work/err"
 	status=$?
 	verdict=0
 	case $wanted in

@@ -186,7 +186,7 @@ int main(int argc, char **argv)
 	const char *what = argc > 1 ? argv[1] : "";
 
 	own_arguments = argv;
-	alarm(60);
+	alarm(600);
 	if (strcmp(what, "--tell") == 0 && argc == 3) {
 		tell(atoi(argv[2]));
 		return 0;

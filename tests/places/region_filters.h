@@ -22,7 +22,7 @@
 
 #include "../support/support.h"
 
-enum { PAGE = 4096, WORDS = PAGE / 8, PAGES = 2048, DEADLINE = 20 };
+enum { PAGE = 4096, WORDS = PAGE / 8, PAGES = 2048, DEADLINE = 120 };
 
 #define REQUIRE(condition)                                                                                     \
 	do {                                                                                                   \

@@ -31,7 +31,7 @@
 #include "../support/case_seconds.h"
 
 enum { PAGE = 4096, WORDS = PAGE / 8, NOBODY = 65534 };
-#define DEADLINE ((int)case_seconds(15))
+#define DEADLINE ((int)case_seconds(120))
 #define MIB ((size_t)1 << 20)
 
 #define REQUIRE(condition)										\

@@ -104,7 +104,7 @@ processes_left()
 no_processes_left()
 {
 	cd /
-	tries=50
+	tries=600
 	left=$(processes_left)
 	while [ -n "$left" ]; do
 		tries=$((tries - 1))
@@ -149,7 +149,7 @@ run_variant()
 	(
 		cd here || exit 125
 		if [ "$input" = closed ]; then exec <&-; else exec <"$input"; fi
-		exec timeout -k 5 "$limit" "$@"
+		exec timeout -k 5 $((4 * limit)) "$@" # of which it may have a part only
 	) >"$result.out" 2>"$result.err"
 	echo $? >"$result.status"
 	$filter <"$result.out" >"$result.stdout"
