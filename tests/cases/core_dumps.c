@@ -89,7 +89,7 @@ static pid_t wait_for_nothing(void)
 
 	must(pid >= 0);
 	if (pid == 0) {
-		alarm(20);
+		alarm(600);
 		pause();
 		_exit(0);
 	}

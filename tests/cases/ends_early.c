@@ -31,7 +31,7 @@ static void load(void)
 static void must_settle(void)
 {
 	needs_settling();
-	for (int tries = 0; tries < 2000 && getenv("ODFORK_HEAP") != NULL && !is_live(memory + ALL / 2); tries++)
+	for (int tries = 0; tries < 12000 && getenv("ODFORK_HEAP") != NULL && !is_live(memory + ALL / 2); tries++)
 		wait_ms(5);
 	must(getenv("ODFORK_HEAP") == NULL || is_live(memory + ALL / 2));
 }

@@ -188,7 +188,7 @@ static void after_a_fork(char *words[CASE_WORDS])
 		}
 		long most = before - (long)((size_t)(end + 1) * ALL / 3 / 1024) + 2048;
 		for (int tries = 0; kib("VmRSS:") > most; tries++) {
-			must(tries < 500);
+			must(tries < 6000);
 			wait_ms(10);
 		}
 	}

@@ -42,7 +42,7 @@ static void must_be_dumped(void)
 	size_t sum = dumped(mapped + MAPPED / 2, &in);
 
 	/* The keeper marks a mapping right after it has made it, and may be between the two. */
-	for (int tries = 0; sum > most && tries < 20; tries++) {
+	for (int tries = 0; sum > most && tries < 4000; tries++) {
 		wait_ms(5);
 		sum = dumped(mapped + MAPPED / 2, &in);
 	}
@@ -85,7 +85,7 @@ static void in_dumps(char *words[CASE_WORDS])
 		fill_mapped((char)(40 + round));
 		needs_settling();
 		for (int tries = 0; !is_live(mapped); tries++) {
-			must(tries < 4000);
+			must(tries < 12000);
 			wait_ms(5);
 		}
 		must_be_dumped();

@@ -29,7 +29,7 @@ static bool is_in_region(const char *at, bool live)
 
 static void must_be_live(const char *at)
 {
-	for (double end = now() + 20; !is_in_region(at, true); wait_ms(1))
+	for (double end = now() + 120; !is_in_region(at, true); wait_ms(1))
 		must(now() < end);
 }
 

@@ -117,6 +117,10 @@ static void unforbidden(char *words[CASE_WORDS])
 	sparse = map(SPARSE);
 	write_sparsely();
 	go_on_over_forks();
+	for (int i = 0; i < 200 && bytes_in_files() < SPARSE / 2 && !is_of_memfds(); i++) {
+		go_on_over_forks();
+		wait_ms(100);
+	}
 	if (bytes_in_files() < SPARSE / 2 || is_of_memfds())
 		cannot_be_done_here("no files with large pages");
 }

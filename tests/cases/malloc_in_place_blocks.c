@@ -40,7 +40,7 @@ void wait_for_inside(size_t least, size_t most)
 
 	if (!is_preloaded() || geteuid() != 0) /* without userfaultfd nothing is taken in beside a program */
 		return;
-	for (int tries = 0; tries < 2000; tries++) {
+	for (int tries = 0; tries < 6000; tries++) {
 		found = info();
 		if (found.inside_bytes >= least && found.inside_bytes <= most)
 			return;

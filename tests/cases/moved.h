@@ -186,7 +186,7 @@ static inline char *map_inside(size_t size)
 	if (settles() || !preloaded())
 		must(status_of(end_at_once()) == 0);
 	memory = map(size);
-	for (int i = 0; i < 3000 && settles() && !is_all_live(memory, size); i++) {
+	for (int i = 0; i < (is_inside(memory) ? 30000 : 3000) && settles() && !is_all_live(memory, size); i++) {
 		must(munmap(memory, size) == 0);
 		wait_ms(1);
 		memory = map(size);

@@ -46,7 +46,7 @@ static void must_give_large_pages(void)
 }
 
 /* How many MiB of large pages the machine gives at this moment for so many mappings of such a size that are past the
- * library. It may be short of them. */
+ * library: three quarters of them, as others take some the next moment. 0: it is short of them. */
 static size_t large_pages_for(unsigned count, size_t size)
 {
 	size_t before = large_pages(), given;
@@ -60,9 +60,13 @@ static size_t large_pages_for(unsigned count, size_t size)
 	given = large_pages() - before;
 	for (unsigned i = 0; i < count; i++)
 		must(raw(SYS_munmap, mappings[i], size + PAGE, 0, 0, 0, 0) == 0);
-	if (given < count * (size >> 20) / 2)
-		cannot_be_done_here("no large pages");
-	return given / 4 * 3;
+	return given < count * (size >> 20) / 2 ? 0 : given / 4 * 3;
+}
+
+/* Others have taken them meanwhile. */
+static bool is_short_of(size_t wanted, unsigned count, size_t size)
+{
+	return large_pages_for(count, size) < wanted;
 }
 
 static bool is_4_all_over(char *p)
@@ -82,15 +86,17 @@ void large_pages_asked(void)
 	grown = map(32 * MIB);
 	must_give_large_pages();
 	given = large_pages_for(1, 32 * MIB);
+	if (given == 0)
+		cannot_be_done_here("no large pages");
 	before = large_pages();
 	p = mmap(NULL, 32 * MIB, RW, PLAIN, -1, 0);
 	must(p != MAP_FAILED && madvise(p, 32 * MIB, MADV_HUGEPAGE) == 0 && p[5] == 0);
 	memset(p, 4, 32 * MIB);
-	must(large_pages() >= before + given);
+	must(large_pages() >= before + given || is_short_of(given, 1, 32 * MIB));
 	over_forks(is_4_all_over, p);
 	/* A page or two were divided by children. What the region has of its own, where the machine gives large pages
 	 * unasked, forks may take. */
-	must(large_pages_of(p, 32 * MIB) >= given / 4 * 3);
+	must(large_pages_of(p, 32 * MIB) >= given / 4 * 3 || is_short_of(given, 1, 32 * MIB));
 	must(madvise(p, 32 * MIB, MADV_NOHUGEPAGE) == 0 && madvise(p, 32 * MIB, MADV_DONTNEED) == 0 && p[9 * MIB] == 0);
 	must(munmap(p, 32 * MIB) == 0);
 	/* What malloc gives, as numpy asks for it, over and over. */
@@ -106,7 +112,8 @@ void large_pages_asked(void)
 		must(madvise(start, 8 * MIB - (size_t)(start - *array), MADV_HUGEPAGE) == 0);
 		memset(*array, i, 8 * MIB);
 	}
-	must(large_pages() >= before + given / 2); /* they need not begin where a large page does */
+	/* They need not begin where a large page does. */
+	must(large_pages() >= before + given / 2 || is_short_of(given, 16, 8 * MIB));
 	for (int i = 0; i < 16; i++) {
 		must(arrays[i][0] == 32 + i && arrays[i][8 * MIB - 1] == 32 + i);
 		free(arrays[i]);
@@ -116,7 +123,7 @@ void large_pages_asked(void)
 	before = large_pages();
 	must(madvise(aligned, 16 * MIB, MADV_HUGEPAGE) == 0);
 	memset(aligned, 6, 16 * MIB);
-	must(large_pages() >= before + given);
+	must(large_pages() >= before + given || is_short_of(given, 1, 16 * MIB));
 }
 
 void large_pages_collapsed(void)
@@ -131,7 +138,7 @@ void large_pages_collapsed(void)
 	memset(p, 4, 32 * MIB);
 	if (madvise(p, 32 * MIB, MADV_COLLAPSE) != 0)
 		cannot_be_done_here("no MADV_COLLAPSE");
-	must(large_pages() >= before + 28);
+	must(large_pages() >= before + 28 || is_short_of(24, 1, 32 * MIB));
 	over_forks(is_4_all_over, p);
 }
 
@@ -167,7 +174,7 @@ void large_pages_beside_data(void)
 	p[17 * MIB] = 4;
 	must(madvise(p, 32 * MIB, MADV_HUGEPAGE) == 0 && p[0] == 4 && p[17 * MIB] == 4 && p[1] == 0 && p[5 * MIB] == 0);
 	memset(p, 4, 32 * MIB);
-	must(large_pages() >= before + 24);
+	must(large_pages() >= before + 24 || is_short_of(24, 1, 32 * MIB));
 	over_forks(is_4_all_over, p);
 }
 
@@ -207,7 +214,8 @@ void mappings_do_not_pile_up(void)
 		if (round == 4)
 			before = mappings_inside();
 	}
-	for (int i = 0; i < 500 && settles() && !(is_live(p) && is_live(grown)); i++)
+	/* Amid a settle there are more. */
+	for (int i = 0; i < 6000 && settles() && mappings_inside() > before + 4; i++)
 		wait_ms(10);
 	if (preloaded() && settled == 0)
 		cannot_be_done_here("nothing settles");

@@ -48,7 +48,7 @@ static void registered_while_asleep(void)
 	registration[0] = (uintptr_t)(early + 2 * MIB);
 	must(syscall(SYS_setsockopt, any, 283, 4, registration, sizeof registration) == -1);
 	wake();
-	for (int i = 0; i < 200 && !(is_inside(early) && is_inside(early + 3 * MIB)); i++) {
+	for (int i = 0; i < 6000 && !(is_inside(early) && is_inside(early + 3 * MIB)); i++) {
 		fork_once(i);
 		usleep(5000);
 	}

@@ -21,7 +21,7 @@ void test_pidfd(void **state)
 		assert_true(pidfd >= 0);
 		assert_int_equal(fcntl(pidfd, F_GETFD), FD_CLOEXEC);
 		ready = (struct pollfd){ .fd = pidfd, .events = POLLIN };
-		assert_int_equal(poll(&ready, 1, 10000), 1);
+		assert_int_equal(poll(&ready, 1, 120000), 1);
 		assert_int_equal(waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED), 0);
 		assert_int_equal(info.si_pid, pid);
 		assert_int_equal(info.si_status, 9);
@@ -112,10 +112,10 @@ void test_detach(void **state)
 			if (with_pidfd) {
 				struct pollfd ready = { .fd = pidfd, .events = POLLIN };
 				assert_int_equal(fcntl(pidfd, F_GETFD), FD_CLOEXEC);
-				assert_int_equal(poll(&ready, 1, 10000), 1);
+				assert_int_equal(poll(&ready, 1, 120000), 1);
 				close(pidfd);
 			}
-			for (int tries = 0; tries < 1000 && (json == NULL || strchr(json, '}') == NULL); tries++) {
+			for (int tries = 0; tries < 12000 && (json == NULL || strchr(json, '}') == NULL); tries++) {
 				free(json);
 				usleep(5000);
 				json = read_file(argv[1]);
@@ -154,26 +154,33 @@ void test_busy_retry(void **state)
 	for (size_t i = 1; i < 3; i++) {
 		odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
 		char *argv[] = { (char[]){ "busy" }, NULL }, *path = strdup(scratch_path("busy"));
-		int ready[2];
+		int ready[2], go[2];
 		pid_t writer, pid;
 		char byte;
 
 		write_file(path, "#!/bin/sh\nexit 31\n", 0755);
 		assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+		assert_int_equal(pipe2(go, O_CLOEXEC), 0);
 		writer = fork();
 		if (writer == 0) {
 			int fd = open(path, O_WRONLY);
-			_exit(fd >= 0 && write(ready[1], "x", 1) == 1 && usleep(100000) == 0 ? 0 : 1);
+			_exit(fd >= 0 && write(ready[1], "x", 1) == 1 && read(go[0], &byte, 1) == 1 &&
+					      usleep(100000) == 0
+				      ? 0
+				      : 1);
 		}
 		assert_int_equal(read(ready[0], &byte, 1), 1);
 		options.allow = ODF_ALLOW(engines[i]);
 		assert_errno(ETXTBSY, odf_spawn(&pid, path, argv, NULL, &options, NULL));
-		options.busy_retry_ms = 20000;
+		options.busy_retry_ms = 60000;
+		assert_int_equal(write(go[1], "x", 1), 1); /* it closes the file while the next one tries */
 		assert_errno(0, odf_spawn(&pid, path, argv, NULL, &options, NULL));
 		must_exit_with(pid, 31);
 		must_exit_with(writer, 0);
 		close(ready[0]);
 		close(ready[1]);
+		close(go[0]);
+		close(go[1]);
 		free(path);
 	}
 }

@@ -194,7 +194,7 @@ static void without_a_descriptor(void)
 	memset(p + MIB, 7, MIB);
 	child_agrees(has_7_in_the_middle, p);
 	/* All but that: amid a step a call that nobody sees may be undone. */
-	for (int i = 0; i < 300 && settles() && !(is_live(p) && is_all_live(p + 2 * MIB, 6 * MIB)); i++)
+	for (int i = 0; i < 6000 && settles() && !(is_live(p) && is_all_live(p + 2 * MIB, 6 * MIB)); i++)
 		wait_ms(10);
 	must(raw(SYS_mmap, p + 4 * MIB, MIB, RW, PLAIN | MAP_FIXED, -1, 0) == (long)(p + 4 * MIB));
 	memset(p + 4 * MIB, 9, MIB);

@@ -6,6 +6,20 @@
 #include "../../src/pool/internal.h"
 #include "../support/pool_support.h"
 
+#include <stdatomic.h>
+#include <sys/mman.h>
+
+/* Shared with the workers, which are copies of the program. */
+static atomic_bool *go;
+
+static int until_told(const void *input, size_t length, odf_output *output)
+{
+	(void)input, (void)length, (void)output;
+	while (!atomic_load(go))
+		usleep(1000);
+	return 7;
+}
+
 /* As a worker does that is killed before it has claimed what it took: the task is in no ring. */
 static void lose_hint(odf_pool *pool)
 {
@@ -15,8 +29,8 @@ static void lose_hint(odf_pool *pool)
 	atomic_fetch_add(&share->head, 1);
 }
 
-/* `ms`: how long the other worker is busy yet when the first is killed. */
-static void lose_and_kill(unsigned ms, unsigned wait_ms)
+/* `sleeps`: the other worker is done, and sleeps, when the first is killed; else it is busy until that is known. */
+static void lose_and_kill(bool sleeps)
 {
 	odf_pool *pool = pool_of(1, 2, 0, 0);
 	odf_task *killed, *other, *lost;
@@ -34,13 +48,19 @@ static void lose_and_kill(unsigned ms, unsigned wait_ms)
 	} while (pool_info_of(pool).idle < 2);
 	killed = submitted(pool, pauses, NULL, 0);
 	worker = worker_of(killed);
-	other = submitted(pool, sleeps_ms, &ms, sizeof ms);
+	atomic_store(go, false);
+	other = submitted(pool, until_told, NULL, 0);
 	(void)worker_of(other);
 	lost = submitted(pool, twice, &value, sizeof value);
 	lose_hint(pool);
-	usleep(wait_ms * 1000);
+	atomic_store(go, sleeps);
+	while (sleeps && pool_info_of(pool).idle == 0)
+		usleep(1000);
+	usleep(sleeps ? 100000 : 0); /* it has looked about */
 	assert_int_equal(odf_task_wait(lost, NULL, NULL, 0), ETIMEDOUT);
 	kill(worker, SIGKILL);
+	assert_int_equal(odf_task_wait(killed, NULL, NULL, 120000), ECHILD);
+	atomic_store(go, true);
 	assert_int_equal(output_of(lost), 12);
 	assert_int_equal(answer_to(other), 0);
 	assert_int_equal(answer_to(killed), ECHILD);
@@ -50,8 +70,8 @@ static void lose_and_kill(unsigned ms, unsigned wait_ms)
 static void test_lost_hint(void **state)
 {
 	(void)state;
-	lose_and_kill(300, 0); /* who is busy looks when it is done */
-	lose_and_kill(100, 250); /* who sleeps is woken to look */
+	lose_and_kill(false); /* who is busy looks when it is done */
+	lose_and_kill(true); /* who sleeps is woken to look */
 }
 
 /* The manager does not come to kill it: a condemned worker waits for that, and takes nothing else. */
@@ -65,11 +85,13 @@ static void test_condemned_worker_waits(void **state)
 	(void)state;
 	must_work(pool);
 	manager = pool_info_of(pool).manager;
-	first = submitted(pool, sleeps_ms, &ms, sizeof ms);
+	atomic_store(go, false);
+	first = submitted(pool, until_told, NULL, 0);
 	(void)worker_of(first);
 	second = submitted(pool, sleeps_ms, &ms, sizeof ms);
 	kill(manager, SIGSTOP);
 	assert_int_equal(odf_task_cancel(first), 0);
+	atomic_store(go, true);
 	usleep(75000);
 	assert_int_equal(odf_task_wait(second, NULL, NULL, 0), ETIMEDOUT);
 	kill(manager, SIGCONT);
@@ -85,5 +107,8 @@ int main(void)
 		cmocka_unit_test(test_condemned_worker_waits),
 	};
 
+	go = mmap(NULL, sizeof *go, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (go == MAP_FAILED)
+		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -40,7 +40,7 @@ static bool finds_nothing(int options)
 /* Without /proc, which may be that of another namespace. */
 static void must_be_reaped_soon(pid_t pid)
 {
-	for (int i = 0; i < 10000; i++) {
+	for (int i = 0; i < 120000; i++) {
 		if (kill(pid, 0) == -1 && errno == ESRCH)
 			return;
 		usleep(1000);

@@ -30,7 +30,7 @@ static void test_workers_come_and_go(void **state)
 	assert_int_equal(pool_info_of(pool).workers, 4);
 	for (int i = 5; i >= 0; i--)
 		odf_task_free(tasks[i]);
-	for (int i = 0; i < 5000; i++) {
+	for (int i = 0; i < 60000; i++) {
 		info = pool_info_of(pool);
 		if (info.workers == 1 && info.idle == 1)
 			break;

@@ -21,7 +21,7 @@ static void must_come_to_rest(void)
 	long plain = (long)((MAPPED + PIECES * PIECE) / 1024);
 	long own = 0;
 
-	for (int tries = 0; tries < 1000; tries++) {
+	for (int tries = 0; tries < 12000; tries++) {
 		bool left = info().state == ODF_HEAP_OFF;
 		own = kib("RssAnon:") + kib("RssShmem:");
 		if ((left || is_live(mapped)) && own < plain + 12 * 1024)
@@ -37,7 +37,7 @@ static void must_settle(void)
 {
 	needs_settling();
 	for (int tries = 0; !is_live(mapped); tries++) {
-		must(tries < 2000);
+		must(tries < 12000);
 		wait_ms(5);
 	}
 }

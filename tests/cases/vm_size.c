@@ -60,16 +60,22 @@ static pid_t fork_and_stay(int *door)
 	return pid;
 }
 
+/* What is amid it, or at its end, has views that the settled has not. */
+static bool is_all_live(const char *memory)
+{
+	return is_live(memory) && is_live(memory + ALL / 2) && is_live(memory + ALL - PAGE);
+}
+
 static void wait_until_settled(const char *memory)
 {
 	bool settles = getenv("ODFORK_HEAP") != NULL && started_as == 0;
 
-	for (int tries = 0; tries < 2000 && settles && !is_live(memory); tries++) {
+	for (int tries = 0; tries < 60000 && settles && !is_all_live(memory); tries++) {
 		note(SETTLING);
 		wait_ms(1);
 	}
-	must(!settles || is_live(memory));
-	wait_ms(2); /* and the end of it */
+	must(!settles || is_all_live(memory));
+	wait_ms(50); /* and the end of it */
 	note(SETTLED);
 }
 

@@ -80,7 +80,7 @@ static bool settle(struct area *a)
 	int error = odf_region_settle(a->handle);
 
 	/* A child that has ended leaves its memory when its own keeper has noticed, if it had one. */
-	for (int i = 0; error == EBUSY && a->owned && !is_held(a) && i < 1000; i++) {
+	for (int i = 0; error == EBUSY && a->owned && !is_held(a) && i < 60000; i++) {
 		usleep(1000);
 		error = odf_region_settle(a->handle);
 	}

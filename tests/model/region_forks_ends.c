@@ -47,7 +47,7 @@ void start_endings(void)
 			_exit(end_by_last_thread(i == 1));
 		}
 	}
-	endings_until = now() + 14;
+	endings_until = now() + 120;
 }
 
 bool ends_in_time(struct ending *ending)

@@ -132,6 +132,13 @@ static pid_t raw_clone(int (*child)(void))
 	return (pid_t)pid;
 }
 
+static int look_and_say(void)
+{
+	REQUIRE(holds());
+	shared->ready = 1;
+	return look();
+}
+
 static int find_nothing(void)
 {
 	odf_region_info found = info();
@@ -170,10 +177,13 @@ void case_past_the_library(void)
 	write_odd_pages();
 	/* The region is hidden while the keeper asks for descendants: who is made then has none of it. */
 	for (int tries = 0; tries < 20; tries++) {
-		past = raw_clone(look);
+		pid_t ended;
+		shared->ready = 0;
+		past = raw_clone(look_and_say);
 		REQUIRE(past > 0);
-		usleep(30000);
-		if (waitpid(past, &status, WNOHANG) == 0)
+		while ((ended = waitpid(past, &status, WNOHANG)) == 0 && !shared->ready)
+			usleep(1000);
+		if (ended == 0)
 			break;
 		REQUIRE(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV && tries < 19);
 	}

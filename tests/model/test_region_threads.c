@@ -150,6 +150,11 @@ static odf_region_info tell(void)
 	return sum;
 }
 
+static bool there_was_enough(void)
+{
+	return forks > 10 && outcome->looks > 10 && rounds_written > 10 && discards > 0 && spawns > 0;
+}
+
 static void test_threads_and_regions(void **state)
 {
 	const char *given = getenv("ODF_TEST_SECONDS");
@@ -186,12 +191,13 @@ static void test_threads_and_regions(void **state)
 	start(watch_always, 0);
 	for (int i = 0; i < FORKERS; i++)
 		start(fork_always, i);
-	for (double end = now() + seconds; now() < end && outcome->failures == 0;)
+	/* However little the machine has time for. */
+	for (double end = now() + seconds; (now() < end || !there_was_enough()) && outcome->failures == 0;)
 		usleep(20000);
 	stop_forks = true;
 	for (int i = THREADS - FORKERS; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
-	for (double end = now() + 60; outcome->orphans_made != outcome->orphans_well && outcome->failures == 0;
+	for (double end = now() + 200; outcome->orphans_made != outcome->orphans_well && outcome->failures == 0;
 	     usleep(1000))
 		if (now() > end)
 			failure("%lu orphans of %lu were not heard of",
@@ -199,7 +205,7 @@ static void test_threads_and_regions(void **state)
 				(unsigned long)outcome->orphans_made);
 	/* With all the others at it still. */
 	if (settling == ODF_REGION_SETTLES_ALWAYS)
-		wait_until_live(60);
+		wait_until_live(200);
 	stop = true;
 	for (int i = 0; i < THREADS - FORKERS; i++)
 		pthread_join(threads[i], NULL);
@@ -221,8 +227,7 @@ static void test_threads_and_regions(void **state)
 	sum = tell();
 	if (outcome->failures != 0)
 		fail_msg("%d failures, the first: %s", (int)outcome->failures, outcome->text);
-	assert_true(forks > 10 && outcome->looks > 10 && rounds_written > 10 && discards > 0 && spawns > 0 &&
-		    sum.freezes > 0);
+	assert_true(there_was_enough() && sum.freezes > 0);
 	if (settling != ODF_REGION_SETTLES_NEVER)
 		assert_true(sum.settles > 0);
 	for (int r = 0; r < REGIONS; r++)

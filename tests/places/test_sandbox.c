@@ -102,7 +102,7 @@ static void fork_before(const char *word)
 	if (strcmp(word, "settled") == 0)
 		needs_settling();
 	for (int tries = 0; strcmp(word, "settled") == 0 && !is_live(mapped); tries++) {
-		must(tries < 5000);
+		must(tries < 60000);
 		wait_ms(1);
 	}
 }
@@ -132,7 +132,7 @@ static void late_harmless(char *words[CASE_WORDS])
 	go_on();
 	needs_settling();
 	for (int tries = 0; !is_live(mapped); tries++) {
-		must(tries < 5000);
+		must(tries < 60000);
 		wait_ms(1);
 	}
 }

@@ -116,7 +116,7 @@ static inline odf_pool_info pool_info_of(odf_pool *pool)
 /* The answer, and the handle is freed. */
 static inline int answer_to(odf_task *task)
 {
-	int answer = odf_task_wait(task, NULL, NULL, 30000);
+	int answer = odf_task_wait(task, NULL, NULL, 120000);
 
 	odf_task_free(task);
 	return answer;
@@ -129,7 +129,7 @@ static inline int output_of(odf_task *task)
 	size_t length;
 	int value;
 
-	assert_int_equal(odf_task_wait(task, &output, &length, 30000), 0);
+	assert_int_equal(odf_task_wait(task, &output, &length, 120000), 0);
 	assert_int_equal(length, sizeof value);
 	memcpy(&value, output, sizeof value);
 	odf_task_free(task);
@@ -147,7 +147,7 @@ static inline void must_work(odf_pool *pool)
 /* Until a task runs: the process that runs it. */
 static inline pid_t worker_of(odf_task *task)
 {
-	for (int i = 0; i < 10000; i++) {
+	for (int i = 0; i < 120000; i++) {
 		odf_task_info info = info_of(task);
 		if (info.state == ODF_TASK_RUNS && info.worker > 0)
 			return info.worker;

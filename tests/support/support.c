@@ -337,7 +337,7 @@ bool is_asleep(pid_t id)
 /* Also where init has to reap it. */
 void must_be_gone_soon(pid_t pid)
 {
-	for (int i = 0; i < 10000; i++) {
+	for (int i = 0; i < 120000; i++) {
 		if (is_gone(pid))
 			return;
 		usleep(1000);
