@@ -161,7 +161,7 @@ working() { # waits until there is a process for the memory, and says which that
 	tries=0 worker=
 	while [ -z "$worker" ]; do
 		tries=$((tries + 1))
-		[ $tries -lt 200 ] || fail "no workers: $(cat "$work/err")"
+		[ $tries -lt 6000 ] || fail "no workers: $(cat "$work/err")"
 		sleep 0.02
 		for child in $(cat "/proc/$bench/task/$bench/children"); do
 			# It may be gone already.

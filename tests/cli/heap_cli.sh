@@ -29,7 +29,7 @@ try() {
 	name=$1 wanted=$2 output=$3 errors=$4
 	shift 4
 	number=$((number + 1)) status=0 word=ok
-	timeout -k 1 60 "$@" > out 2> err || status=$?
+	timeout -k 1 240 "$@" > out 2> err || status=$?
 	[ "$wanted" = any ] || [ "$status" = "$wanted" ] || word="not ok"
 	matches "$output" out && matches "$errors" err || word="not ok"
 	echo "$word $number - $name"
@@ -96,7 +96,7 @@ int main(int argc, char **argv)
 			_Exit(0);
 		waitpid(pid, NULL, 0);
 	}
-	for (int i = 0; i < 500 && info.state == ODF_HEAP_AWAKE && info.inside_bytes < 40u << 20; i++) {
+	for (int i = 0; i < 4500 && info.state == ODF_HEAP_AWAKE && info.inside_bytes < 40u << 20; i++) {
 		nanosleep(&moment, NULL);
 		info = look();
 	}

@@ -69,7 +69,7 @@ class Target:
 
 
 def run(pid, *options, prefix=(), status=0):
-    done = subprocess.run([*prefix, ODFORK, "inspect", *options, str(pid)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*prefix, ODFORK, "inspect", *options, str(pid)], capture_output=True, text=True, timeout=300)
     assert done.returncode == status, (done.returncode, done.stdout, done.stderr)
     return done
 
@@ -91,10 +91,19 @@ def from_kernel(pid):
         return {line.split(":")[0]: int(line.split()[1]) * 1024 for line in rollup if line.endswith("kB\n")}
 
 
+# What the kernel says is the same before and after: amid a look it may take pages away, or make large ones of them.
+def beside_kernel(pid):
+    for _ in range(100):
+        before, found, after = from_kernel(pid), quick(pid), from_kernel(pid)
+        if all(before[name] == after[name] for name in ("Rss", "Anonymous", "AnonHugePages")):
+            return found, after
+    raise AssertionError((before, after))
+
+
 @case("memory: private, shared, kept from children, untouched")
 def memory():
     with Target("private=64", "shared=16", "dontfork=20", "untouched=1000") as target:
-        found, kernel = quick(target.pid), from_kernel(target.pid)
+        found, kernel = beside_kernel(target.pid)
         facts = found["memory"]
         about(facts["private_4k"], 84 * MIB, 2 * MIB)
         about(facts["shared"], 16 * MIB, MIB)
@@ -131,7 +140,8 @@ def huge():
         if "[never]" in enabled.read():
             return "no huge pages here"
     with Target("huge=32") as target:
-        facts, kernel = quick(target.pid)["memory"], from_kernel(target.pid)
+        found, kernel = beside_kernel(target.pid)
+        facts = found["memory"]
         assert facts["private_2m"] == kernel["AnonHugePages"], (facts, kernel)
         assert facts["copied_pages_2m"] == kernel["AnonHugePages"] // (2 * MIB), (facts, kernel)
         about(facts["private_2m"] + facts["private_4k"], 32 * MIB, 2 * MIB)
@@ -180,19 +190,22 @@ def tracepoint():
         inspect = subprocess.Popen([*with_tracefs(), ODFORK, "inspect", "--json", "--watch=2", str(target.pid)],
                 stdout=subprocess.PIPE, text=True)
         first = json.loads(inspect.stdout.readline())
-        target.do("forks 11")
-        target.do("spawns 7")
-        second = json.loads(inspect.stdout.readline())
-        third = json.loads(inspect.stdout.readline())
+        rates = []
+        if first["rate"]["by"] == "tracepoint":
+            target.do("forks 11")
+            target.do("spawns 7")
+            # Two lines at least, and as many as they were made in.
+            while len(rates) < 2 or sum(rate["forks"] + rate["spawns"] for rate in rates) < 18:
+                assert len(rates) < 50, rates
+                rates.append(json.loads(inspect.stdout.readline())["rate"])
         inspect.terminate()
         inspect.stdout.close()
-        assert inspect.wait(30) == -15, inspect.returncode
+        assert inspect.wait(120) == -15, inspect.returncode
         if first["rate"]["by"] != "tracepoint":
             return "no tracepoint: " + first["rate"]["why"]
         children(first, 0, 0)
-        assert second["rate"]["forks"] + third["rate"]["forks"] == 11, (second["rate"], third["rate"])
-        assert second["rate"]["spawns"] + third["rate"]["spawns"] == 7, (second["rate"], third["rate"])
-        assert second["rate"]["complete"] and second["rate"]["seconds"] >= 2, second["rate"]
+        assert sum(rate["forks"] for rate in rates) == 11 and sum(rate["spawns"] for rate in rates) == 7, rates
+        assert all(rate["complete"] and rate["seconds"] >= 2 for rate in rates), rates
 
 
 @case("forks and spawns are counted, by looking, without permission for the tracepoint")
@@ -205,16 +218,22 @@ def looking():
         first = json.loads(inspect.stdout.readline())
         assert first["rate"]["by"] == "sampling" and "root may" in first["rate"]["why"] \
                 and not first["rate"]["complete"], first["rate"]
-        target.do("forks 10")
-        target.do("spawns 10")
-        found = [json.loads(inspect.stdout.readline()) for _ in range(2)]
+        # Each lives for 50 ms; a spawned one may be seen before it is the other program, and on a busy machine some
+        # are not, or most: then there are more of them.
+        seen = []
+        while not seen or not (sum(seen[-1]) >= 10 and seen[-1][1] >= 5):
+            assert len(seen) < 20, seen
+            began = time.monotonic()
+            target.do("forks 10")
+            target.do("spawns 10")
+            # The lines that came since, and the one that was on its way then.
+            lines = [inspect.stdout.readline() for _ in range(int((time.monotonic() - began) // 2) + 2)]
+            rates = [json.loads(line)["rate"] for line in lines]
+            seen.append(tuple(sum(rate[kind] for rate in rates) for kind in ("forks", "spawns")))
+            assert sum(map(sum, seen)) <= 20 * len(seen), seen
         inspect.terminate()
         inspect.stdout.close()
-        inspect.wait(30)
-        forks, spawns = (sum(f["rate"][kind] for f in found) for kind in ("forks", "spawns"))
-        # Each lives for 50 ms; a spawned one may be seen before it is the other program, and on a busy machine some
-        # are not.
-        assert 10 <= forks + spawns <= 20 and spawns >= 5, (forks, spawns)
+        inspect.wait(120)
         assert first["memory"]["scattered"] is None and first["fork"]["error"] > 0.3, first
 
 
@@ -324,7 +343,7 @@ def allocators():
 
 
 def wait_for(pid, condition):
-    for _ in range(100):
+    for _ in range(1200):
         found = quick(pid)
         if condition(found["library"]):
             return found

@@ -106,8 +106,12 @@ all_is_seen() {
 		is_seen "${line#*: }" || return 1
 	done < "$work/wanted"
 }
+for _ in $(seq 300); do
+	grep -q '^Attaching' "$work/seen" || ! kill -0 $tracer 2> /dev/null && break
+	sleep 0.2
+done
 # It takes a while until it is at it, and says nothing about that: the probes are attached one after the other.
-for attempt in 1 2 3 4 5 6 7 8; do
+for _ in $(seq 40); do
 	drive
 	kill -0 $tracer 2> /dev/null || break
 	sleep 0.5

@@ -43,7 +43,7 @@ public class HeapJava {
 		}
 		var output = new ByteArrayOutputStream();
 		process.getInputStream().transferTo(output);
-		if (!process.waitFor(60, TimeUnit.SECONDS))
+		if (!process.waitFor(300, TimeUnit.SECONDS))
 			throw new IllegalStateException("does not end");
 		return process.exitValue() + " " + output.toString().trim();
 	}

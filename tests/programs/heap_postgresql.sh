@@ -50,7 +50,7 @@ start()
 		jit=off -c timezone=UTC \
 		-c restart_after_crash=on >>log 2>&1 </dev/null &
 	server=$!
-	tries=300
+	tries=3000
 	until $as_user psql -h "$PWD" -U postgres -d postgres -qAtc 'select 1' >/dev/null 2>&1; do
 		tries=$((tries - 1))
 		{ [ $tries -gt 0 ] && kill -0 $server 2>/dev/null; } ||
@@ -165,7 +165,7 @@ from_the_start()
 	ask with -c "create table kept as select * from item where kind = 3" -c checkpoint
 	$as_user psql -h "$PWD/with" -U postgres -d postgres -qAtc 'select pg_sleep(100)' >/dev/null 2>&1 &
 	sleeper=$!
-	tries=100
+	tries=1000
 	until victim=$(ask with -c "select pid from pg_stat_activity where query like 'select pg_sleep%'") &&
 		[ -n "$victim" ]; do
 		tries=$((tries - 1))
@@ -175,7 +175,7 @@ from_the_start()
 	starts=$(grep -c 'ready to accept connections' with/log)
 	kill -9 "$victim"
 	wait $sleeper && fail "the client of a killed backend noticed nothing"
-	tries=300
+	tries=3000
 	# It answers for a moment before it has noticed.
 	until [ "$(grep -c 'ready to accept connections' with/log)" -gt "$starts" ] &&
 		kept=$(ask with -c 'select md5(string_agg(data, name order by id)) from kept' 2>/dev/null); do

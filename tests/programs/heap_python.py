@@ -192,7 +192,7 @@ def pools():
 
 
 def subprocesses():
-    run = lambda *a, **k: subprocess.run(*a, capture_output=True, timeout=60, **k)
+    run = lambda *a, **k: subprocess.run(*a, capture_output=True, timeout=300, **k)
     for result in (run(["sh", "-c", "echo out; echo err >&2; exit 3"]),
                    run("echo $((1 + 2)) | cat && false", shell=True),
                    run(["cat"], input=b"text" * 3),

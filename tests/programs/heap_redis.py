@@ -56,16 +56,16 @@ def snapshots():
     load = Load(server)
     control = server.client()
     end = time.monotonic() + seconds
-    rounds = forks = 0
-    while time.monotonic() < end or rounds < 4:
+    rounds = forks = meanwhile = 0
+    # Of those that were over before the changes were there may be some, where others have most of the machine.
+    while time.monotonic() < end or meanwhile < 4:
+        must(rounds < 30, "of", rounds, "saves only", meanwhile, "lasted as long as the changes")
         model.change(300)
         with quiet(server):
             right, copy = server.digest(), model.copy()
             must(server.ask("bgsave") == b"Background saving started", "BGSAVE was refused")
         rounds += 1
         forks += 1
-        must(server.information("persistence", "rdb_bgsave_in_progress") == "1",
-             "the save took no time, so nothing could change meanwhile")
         # All this while the child reads its snapshot.
         model.change(200)
         control.many([("unlink", "bulk:0", "fixed:large:1", "fixed:hash:2"), ("setrange", "bulk:0", 6000000, "again"),
@@ -75,8 +75,7 @@ def snapshots():
             model.forget()
             model.change(100)
             control("debug", "populate", 5000, "fixed", 400)
-        must(server.information("persistence", "rdb_bgsave_in_progress") == "1",
-             "the save was over before the changes were")
+        meanwhile += server.information("persistence", "rdb_bgsave_in_progress") == "1"
         server.wait_for("persistence", "rdb_bgsave_in_progress", "0")
         must(server.information("persistence", "rdb_last_bgsave_status") == "ok", "BGSAVE failed:", server.log_end())
         server.fork_in_region(forks)
@@ -99,7 +98,7 @@ def snapshots():
     must(int(server.information("memory", "lazyfreed_objects")) > 0, "nothing was freed lazily")
     must(int(server.information("stats", "io_threaded_writes_processed")) > 0, "no io-thread did anything")
     if defragments:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while int(server.information("stats", "active_defrag_hits")) == 0 and time.monotonic() < deadline:
             time.sleep(0.1)
         must(int(server.information("stats", "active_defrag_hits")) > 0, "nothing was defragmented")
@@ -162,7 +161,7 @@ def replicas():
             replica = Server("replica-" + diskless, "--repl-diskless-load", load_how, *lazy, awake=True)
             fill(replica, mib / 4)  # to be thrown away
             replica.ask("replicaof", "127.0.0.1", port)
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 300
             while replica.information("replication", "master_link_status") != "up":
                 model.change(20)
                 must(time.monotonic() < deadline, "the replica has not come:", replica.log_end())
@@ -175,7 +174,7 @@ def replicas():
             replica.fork_in_region(1)
             load.stop()
             master.still_digest()
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 300
             while master.information("replication",
                                      "master_repl_offset") != replica.information("replication", "master_repl_offset"):
                 must(time.monotonic() < deadline, "the replica does not catch up")
@@ -273,7 +272,7 @@ def killed_while_rewriting():
         for writer in writers:
             writer.join()
         left = children_of_group(server.pid)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while left and time.monotonic() < deadline:  # a child that outlived its server goes on to its end
             time.sleep(0.05)
             left = children_of_group(server.pid)
@@ -382,7 +381,7 @@ def unprivileged():
         must(loader.digest_of("service/dump.rdb") == right, "snapshot", rounds, "is not of the moment of the fork")
         Model.check(copy, loader.server.ask)
         if server.under:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 300
             while not heap_records.is_live(server.pid):
                 must(time.monotonic() < deadline, "nothing settles:", heap_records.mappings(server.pid))
                 time.sleep(0.02)

@@ -49,7 +49,8 @@ trap 'check 3 && (spoil 3; echo in a trap); got=1' USR1
 got=0; kill -s USR1 $$; echo "trap $got"
 (kill -s KILL $BASHPID); echo "killed $?"
 printf '%s\n' "${lines[@]}" | cksum
-printf '%s\n' "${lines[@]}" | tee >(wc -l >counted) | sort | tail -n 1; sleep 0.1; cat counted
+rm -f counted; printf '%s\n' "${lines[@]}" | tee >(wc -l >counted) | sort | tail -n 1
+until [ -s counted ]; do sleep 0.1; done; cat counted
 for ((i = 0; i < 40; i++)); do (exit $i) | (exit 0) | (exit $i); echo -n "${PIPESTATUS[*]};"; done; echo
 unset lines; (echo "unset ${#lines[@]} ${#names[@]}")
 mapfile -t lines <lines; check 0 && (check 0 && echo again)

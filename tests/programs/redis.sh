@@ -40,7 +40,7 @@ start_server()
 	rm -f redis.sock
 	"$@" redis-server ./redis.conf ${appendonly:+--appendonly yes} >>server.log 2>&1 </dev/null &
 	server=$!
-	tries=200
+	tries=2000
 	until [ "$(redis-cli -s redis.sock ping 2>/dev/null)" = PONG ]; do
 		tries=$((tries - 1))
 		if [ $tries -eq 0 ] || ! kill -0 "$server" 2>/dev/null; then
@@ -68,7 +68,7 @@ information()
 # wait_for SECTION FIELD VALUE
 wait_for()
 {
-	tries=600
+	tries=6000
 	until [ "$(information "$1" "$2")" = "$3" ]; do
 		tries=$((tries - 1))
 		[ $tries -gt 0 ] || fail "$2 is $(information "$1" "$2"), not $3"
@@ -130,7 +130,8 @@ ask config set rdb-key-save-delay 300 >/dev/null
 [ "$(ask bgsave)" = "Background saving started" ] || fail "BGSAVE was refused"
 [ "$(information persistence rdb_bgsave_in_progress)" = 1 ] ||
 	fail "the snapshot took no time, so nothing could change meanwhile"
-seq 1 2000 | sed 's/.*/HSET hash:& a changed/; p; s/HSET/DEL/; s/:.*/:1&/' | redis-cli -s redis.sock >/dev/null
+seq 1 2000 | sed 's/.*/HSET hash:& a changed/; p; s/HSET/DEL/; s/:.*/:1&/' |
+	redis-cli -s redis.sock --pipe >/dev/null
 ask append key:2 changed >/dev/null
 [ "$(information persistence rdb_bgsave_in_progress)" = 1 ] || fail "the snapshot was over before the changes were"
 ask config set rdb-key-save-delay 0 >/dev/null

@@ -117,7 +117,7 @@ class Server:
                                             cwd=name, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
                                             start_new_session=True)
         running.append(self)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while True:
             try:
                 self.ask = Client(self.socket)
@@ -143,7 +143,7 @@ class Server:
                 return line.partition(":")[2]
         raise Failure(f"no {field} in INFO {section}")
 
-    def wait_for(self, section, field, value, limit=60):
+    def wait_for(self, section, field, value, limit=300):
         deadline = time.monotonic() + limit
         while self.information(section, field) != value:
             must(time.monotonic() < deadline, field, "is", self.information(section, field), "and not", value)
@@ -167,7 +167,7 @@ class Server:
         its way."""
         if not self.under:
             return
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 300
         while len(self.forks()) < count and time.monotonic() < deadline:
             time.sleep(0.01)
         found = self.forks()
@@ -184,7 +184,7 @@ class Server:
     def stop(self):
         with contextlib.suppress(ConnectionError, Refused):
             self.ask("shutdown", "nosave", "now")
-        must(self.process.wait(60) == 0, "the server ended with status", self.process.returncode, self.log_end())
+        must(self.process.wait(300) == 0, "the server ended with status", self.process.returncode, self.log_end())
         running.remove(self)
         log = self.log_end().lower()
         must("bug report" not in log and "crashed" not in log and "odfork:" not in log, "in the server's log:", log)

@@ -96,7 +96,7 @@ cat >jobs.sh <<'END'
 set -m
 field() { read -r -a stat <"/proc/${2:-self}/stat"; echo "${stat[$1 - 1]}"; }
 own_group=$(field 5)
-sleep 10 & job=$!
+sleep 60 & job=$!
 [ "$(field 5 $job)" = $job ] && echo "a job leads its group"
 [ "$own_group" != $job ] && echo "not ours"
 jobs -r
@@ -105,11 +105,11 @@ sleep 0.1; jobs -s
 bg %1; until [ "$(field 3 $job)" = S ]; do :; done
 jobs
 kill %1; wait %1; echo "ended $?"
-(sleep 0.1; exit 5) & fg %% >/dev/null; echo "foreground $?"
+(sleep 1; exit 5) & fg %% >/dev/null; echo "foreground $?"
 (exit 6) | (exit 7) & wait %%; echo "pipeline job $?"
 bash -c 'kill -STOP $$; exit 8'; echo "stopped $?"
 fg >/dev/null; echo "continued $?"
-sleep 10 | sleep 10 & group=$(jobs -p %%); kill -- -$group; wait
+sleep 60 | sleep 60 & group=$(jobs -p %%); kill -- -$group; wait
 echo "group killed $?" # on a line of its own: bash tells of a job that ended before the wait when the line is done
 if [ -t 0 ]; then
 	bash -c 'read -r -a s </proc/$$/stat; [ ${s[4]} = ${s[7]} ] && echo has the terminal'
@@ -123,7 +123,7 @@ if command -v script >/dev/null 2>&1; then
 	must_have_records fork 10
 	grep -q 'has the terminal' terminal.plain.stdout || fail "terminal: bash had none"
 	compare_with_and_without -f no_pids dash-jobs script -qec \
-		'dash -m -c "sleep 0.1 & jobs; fg; (exit 3) & wait %1; echo \$?"' /dev/null
+		'dash -m -c "sleep 1 & jobs; fg; (exit 3) & wait %1; echo \$?"' /dev/null
 	must_have_records fork 1
 else
 	leave_out "script is not installed"

@@ -47,7 +47,7 @@ for writer in 1 2 3 4; do
 	(
 		i=0
 		while [ $i -lt 15 ]; do
-			sqlite3 -cmd '.timeout 20000' many.db "insert into t values ($writer, $i)" \
+			sqlite3 -cmd '.timeout 120000' many.db "insert into t values ($writer, $i)" \
 				'.shell (exit 0); true' || exit 1
 			i=$((i + 1))
 		done
