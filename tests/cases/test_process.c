@@ -384,7 +384,8 @@ static void test_run_timeout(void **state)
 	}
 	left = (pid_t)atoi(io.output);
 	assert_true(left > 0);
-	for (int i = 0; i < 6000 && kill(left, 0) == 0; i++) { /* init, or whoever is in its place, has to wait for it */
+	/* init, or whoever is in its place, has to wait for it */
+	for (int i = 0; i < 6000 && kill(left, 0) == 0; i++) {
 		char path[64], *stat;
 		snprintf(path, sizeof path, "/proc/%d/stat", (int)left);
 		stat = read_file(path);

@@ -46,9 +46,10 @@ notice() { # TEST [SECONDS [SECONDS-FOR-GOOD]]: true if it passes
 		;;
 	malloc_*) in_group env ODF_BUILD="$work/broken" timeout -s KILL "${3:-100}" "$build/tests/malloc_in_place" "" \
 		"${1#malloc_}" > "$work/out" 2>&1 ;;
-	moved_*) in_group env ODF_BUILD="$work/broken" timeout -s KILL "${3:-100}" "$build/tests/test_moved" "${1#moved_}" \
+	moved_*) in_group env ODF_BUILD="$work/broken" timeout -s KILL "${3:-100}" "$build/tests/test_moved" \
+		"${1#moved_}" > "$work/out" 2>&1 ;;
+	*) in_group env ODF_BUILD="$work/broken" timeout -s KILL "${3:-100}" "$build/tests/test_heap" "$1" \
 		> "$work/out" 2>&1 ;;
-	*) in_group env ODF_BUILD="$work/broken" timeout -s KILL "${3:-100}" "$build/tests/test_heap" "$1" > "$work/out" 2>&1 ;;
 	esac
 }
 

@@ -121,7 +121,9 @@ result() { # STATUS NAME
 	fi
 }
 echo 1..6
-under() { timeout 240 env LD_PRELOAD="$work/libodfork.so.0" ODFORK_HEAP=on /usr/bin/python3 watched.py "$1" > log 2>&1; }
+under() {
+	timeout 240 env LD_PRELOAD="$work/libodfork.so.0" ODFORK_HEAP=on /usr/bin/python3 watched.py "$1" > log 2>&1
+}
 under keeper
 result $? "the keeper has no rights, no descriptors but its own, and neither it nor the program opens to another user"
 under faults
