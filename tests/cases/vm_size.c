@@ -112,7 +112,7 @@ static void states(char *words[CASE_WORDS])
 		note(WRITTEN);
 		close(door);
 		must(status_of(pid) == 0);
-		wait_until_settled(memory + ALL / 2);
+		wait_until_settled(memory);
 	}
 	more[3] = map(4 * MORE);
 	note(GROWN_AGAIN);
@@ -142,7 +142,7 @@ static void states(char *words[CASE_WORDS])
 /* As long as the orphan goes on. */
 static void wait_for_the_last(const struct sizes *found)
 {
-	for (int tries = 0; tries < 1000 && !__atomic_load_n(&found->is_over, __ATOMIC_ACQUIRE); tries++)
+	for (int tries = 0; tries < 12000 && !__atomic_load_n(&found->is_over, __ATOMIC_ACQUIRE); tries++)
 		wait_ms(10);
 }
 
