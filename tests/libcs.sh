@@ -99,19 +99,8 @@ does_not_build() { # WHAT: with the errors of the log
 }
 
 of_glibc() { # RELEASE
-	root=$work/$1 lists=$work/apt-$1
-	mkdir -p "$root" "$lists/lists/partial"
-	: > "$lists/status"
-	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" \
-		"${ODF_DEBIAN_MIRROR:-http://deb.debian.org/debian} $1 main" > "$lists/sources"
-	for command in update "download libc6 libc6-dev linux-libc-dev"; do
-		# shellcheck disable=SC2086
-		(cd "$lists" && apt-get -q -o Dir::Etc::sourcelist="$lists/sources" -o Dir::Etc::sourceparts=/dev/null \
-			-o Dir::State::lists="$lists/lists" -o Dir::State::status="$lists/status" \
-			-o Dir::Cache="$lists" -o APT::Sandbox::User=root $command) > "$work/log" 2>&1 ||
-			{ tail -n 5 "$work/log"; fail "$1: no packages"; }
-	done
-	for package in "$lists"/*.deb; do dpkg -x "$package" "$root"; done
+	root=$work/$1/root
+	packages_beside "$work/$1" "$1" amd64 libc6 libc6-dev linux-libc-dev || fail "$1: no packages"
 	for merged in lib lib64; do # since Debian 13 they are links of another package's
 		[ -e "$root/$merged" ] || ln -s "usr/$merged" "$root/$merged"
 	done
@@ -167,6 +156,7 @@ of_musl() {
 	echo "ok - musl: the static library, in programs shared and static, and the command"
 }
 
-for one in ${*:-bullseye bookworm trixie forky musl}; do
+[ $# -gt 0 ] || set -- bullseye bookworm trixie forky musl
+for one in "$@"; do
 	case $one in musl) of_musl ;; *) of_glibc "$one" ;; esac
 done

@@ -3,6 +3,9 @@
 #
 # packages_need PACKAGE...: installs those that are not installed, as root or by sudo; otherwise names them and exits
 # with 1. ONE|OTHER: either will do, and the first that there is in this release is installed.
+#
+# packages_beside DIRECTORY RELEASE ARCHITECTURE PACKAGE...: unpacks these, of any release of Debian and for any
+# machine, into DIRECTORY/root, past this system's own lists, and installs nothing. The mirror: ODF_DEBIAN_MIRROR.
 
 packages_missing() {
 	for package in "$@"; do
@@ -63,4 +66,23 @@ packages_need() {
 		$as_root rm -f $policy
 		trap - EXIT INT TERM HUP
 	fi
+}
+
+packages_beside() {
+	beside=$1 release=$2 architecture=$3
+	shift 3
+	mkdir -p "$beside/root" "$beside/apt/lists/partial"
+	: > "$beside/apt/status"
+	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" \
+		"${ODF_DEBIAN_MIRROR:-http://deb.debian.org/debian} $release main" > "$beside/apt/sources"
+	for command in update "download $*"; do
+		# shellcheck disable=SC2086
+		(cd "$beside/apt" && apt-get -q -o Dir::Etc::sourcelist="$beside/apt/sources" \
+			-o Dir::Etc::sourceparts=/dev/null -o Dir::State::lists="$beside/apt/lists" \
+			-o Dir::State::status="$beside/apt/status" -o Dir::Cache="$beside/apt" \
+			-o APT::Architecture="$architecture" -o APT::Architectures::="$architecture" \
+			-o APT::Sandbox::User=root $command) > "$beside/log" 2>&1 ||
+			{ tail -n 5 "$beside/log"; return 1; }
+	done
+	for package in "$beside/apt"/*.deb; do dpkg -x "$package" "$beside/root" || return 1; done
 }
