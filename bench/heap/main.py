@@ -3,6 +3,7 @@
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -59,6 +60,8 @@ def main():
     if set(options.only) - set(PARTS):
         parser.error("parts are " + ", ".join(PARTS))
     failed = 0
+    # By an exception, so that servers end and what they wrote goes.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     for name in options.only:
         say("%s:" % name)
         work, start = tempfile.mkdtemp(prefix="odfork-heap-", dir=roomy()), time.monotonic()
