@@ -5,6 +5,7 @@
  */
 #include <linux/capability.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
@@ -35,6 +36,8 @@ static void must_be_refused(void)
 		void *grown = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		must(odf_heap_enable(0) == EBUSY && grown != MAP_FAILED && munmap(grown, SIZE) == 0);
 	}
+	errno = 0;
+	must(odf_region_create(MIB, 0) == NULL && errno == EBUSY);
 	must(faults_of_children() == faults + one);
 	must(odf_heap_info_get(&info) == 0 && info.state == ODF_HEAP_ASLEEP && info.reason == ODF_REASON_HEAP_PROCESS);
 }
@@ -77,18 +80,32 @@ static void *be_nice(void *unused)
 	return unused;
 }
 
-static void refuse_the_nice(void)
+static void *be_idle(void *unused)
+{
+	struct sched_param none = { 0 };
+
+	must(sched_setscheduler(0, SCHED_IDLE, &none) == 0);
+	must_be_refused();
+	return unused;
+}
+
+static void give_up_the_right_to_be_less_nice(void)
 {
 	struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
 	struct __user_cap_data_struct has[2];
 	struct rlimit none = { 0, 0 };
 
-	if (nice_of(0) > 15)
-		cannot_be_done_here("this is too nice to have a thread that is nicer");
 	must(syscall(SYS_capget, &header, has) == 0);
 	has[0].effective &= ~(1u << CAP_SYS_NICE);
 	has[0].permitted &= ~(1u << CAP_SYS_NICE);
 	must(syscall(SYS_capset, &header, has) == 0 && setrlimit(RLIMIT_NICE, &none) == 0);
+}
+
+static void refuse_the_nice(void)
+{
+	if (nice_of(0) > 15)
+		cannot_be_done_here("this is too nice to have a thread that is nicer");
+	give_up_the_right_to_be_less_nice();
 	in_a_thread(be_nice);
 }
 
@@ -102,6 +119,15 @@ static void after_a_nice_thread_it_forks(void)
 	refuse_the_nice();
 	must_have_forked();
 	must_be_as_the_program();
+}
+
+static void after_an_idle_thread_it_forks(void)
+{
+	give_up_the_right_to_be_less_nice();
+	in_a_thread(be_idle);
+	must_have_forked();
+	must_be_as_the_program();
+	must(sched_getscheduler(keeper_of(getpid())) == SCHED_OTHER);
 }
 
 static void after_a_nice_thread_it_grows(void)
@@ -248,6 +274,7 @@ static void a_thread_last_at_files(void)
 static const struct keeper_case cases[] = {
 	CASE(after_a_nice_thread_it_forks, "auto"), CASE(after_a_nice_thread_it_grows, "auto"),
 	CASE(after_a_nice_thread_another, "auto"),  CASE(a_child_of_a_nice_thread, "auto"),
+	CASE(after_an_idle_thread_it_forks, "auto"),
 	CASE(a_thread_elsewhere, "auto"),	    CASE(after_the_main_thread, "auto"),
 	CASE(a_thread_last_at_files, "auto"),
 };
