@@ -291,11 +291,11 @@ static int wake(void)
 	uint64_t all = ~0ull, mask;
 	int error;
 
-	if (!region_keeper_may_start())
-		return leave_it_to_others();
 	error = ask_filters();
 	if (error != 0)
 		return error == EBUSY || error == EAGAIN ? error : ENOTSUP;
+	if (!region_keeper_may_start())
+		return leave_it_to_others();
 	if (heap_is_guest())
 		return ENOTSUP;
 	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask);

@@ -33,9 +33,10 @@ bool region_keeper_may_start(void)
 {
 	int program;
 
+	/* As a rule without a call: filters may not have been asked yet. */
 	if (!region_keeper_was_refused() || region_keeper_runs())
 		return true;
-	program = (int)sys_call0(SYS_getpid); /* forbidden in some sandboxes; in these there is no keeper */
+	program = (int)sys_call0(SYS_getpid);
 	return sys_call0(SYS_gettid) == program || starter_is_as_main(program);
 }
 
