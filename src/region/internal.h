@@ -210,7 +210,9 @@ struct odf_region {
 	 * which freeze, at how many page faults, and when to look again. (older.c) */
 	uint64_t *own_pages;
 	bool older_marked;
+	bool older_is_much; /* was written before that look */
 	uint64_t older_epoch, older_faults, older_ns;
+	uint64_t dropped_epoch; /* of which freeze the bits are that lie behind those */
 	uint64_t view_device, view_inode; /* the file, as the list of mappings names it */
 	uint64_t seen_epoch;  /* the freeze that the next member is about */
 	uint64_t seen_faults; /* page faults of the process until the keeper noticed it */

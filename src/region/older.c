@@ -21,39 +21,55 @@
 #include "bits.h"
 #include "keeper.h"
 
-/* How much is looked at, and given back, with the lock in hand, for which a fork may be waiting. */
+/* How much is looked at, and how many pages are given back, with the lock in hand, for which a fork may be waiting. */
 #define LOOK_SLICE ((size_t)64 << 20)
-#define DROP_SLICE REGION_TABLE
+#define DROP_PAGES ((size_t)256)
 /* It pays where so many forks found it FROZEN, as children overlap: else the next one ends soon, and a settle is to
  * begin at once. And from so much on: a part of what the file has. */
 #define LEAST_FORKS 4u
 #define LEAST_PAGES 1024u
 #define LEAST_PART  32u
-/* And takes this part of a processor at most: each run of pages is looked for in every child. */
-#define TIME_PART 16u
+/* And takes this part of a processor at most: each run of pages is looked for in every child. A quarter where much is
+ * written between two looks, a twentieth of the file or more: else most of that would be there twice before the next
+ * one. */
+#define TIME_PART      16u
+#define TIME_PART_MUCH 3u
+#define MUCH_PART      20u
 
 bool region_older_always;
 
 void region_older_release(struct odf_region *region)
 {
 	if (region->own_pages != NULL && !region->inherited)
-		(void)region_unmap(region->own_pages, bits_size(region->length));
+		(void)region_unmap(region->own_pages, 2 * bits_size(region->length));
 	region->own_pages = NULL;
 }
 
-/* Empty, and nothing of a child's or of a core dump's. */
-static int make_bits(struct odf_region *region)
+/* Behind the bits of the look: those of what was given back since the freeze, which the file has not any more. */
+static uint64_t *dropped(const struct odf_region *region)
 {
+	return region->own_pages + bits_size(region->length) / sizeof(uint64_t);
+}
+
+/* Nothing of a child's or of a core dump's. Empty, but for what was dropped, if the freeze is that one still. */
+static int make_bits(struct odf_region *region, uint64_t epoch)
+{
+	size_t size = bits_size(region->length);
+
 	if (region->own_pages != NULL) {
-		if (sys_call3(SYS_madvise, region->own_pages, bits_size(region->length), MADV_DONTNEED) == 0)
+		if (sys_call3(SYS_madvise, region->own_pages, region->dropped_epoch == epoch ? size : 2 * size,
+			      MADV_DONTNEED) == 0) {
+			region->dropped_epoch = epoch;
 			return 0;
+		}
 		region_older_release(region);
 	}
-	region->own_pages = region_map_own(NULL, bits_size(region->length));
+	region->own_pages = region_map_own(NULL, 2 * size);
 	if (region->own_pages == NULL)
 		return ENOMEM;
-	(void)sys_call3(SYS_madvise, region->own_pages, bits_size(region->length), MADV_DONTFORK);
-	(void)sys_call3(SYS_madvise, region->own_pages, bits_size(region->length), MADV_DONTDUMP);
+	region->dropped_epoch = epoch;
+	(void)sys_call3(SYS_madvise, region->own_pages, 2 * size, MADV_DONTFORK);
+	(void)sys_call3(SYS_madvise, region->own_pages, 2 * size, MADV_DONTDUMP);
 	return 0;
 }
 
@@ -78,6 +94,18 @@ static void pause_between(const struct region_settler *settler)
 	settler->between_steps(&(struct region_progress){ 0 });
 }
 
+/* Those of [page, end) that were not dropped. */
+static void mark_run(struct odf_region *region, size_t page, size_t end)
+{
+	while (page < end) {
+		bool gone;
+		size_t next = bits_run(dropped(region), page, end, &gone);
+		if (!gone)
+			bits_put(region->own_pages, page, next, true);
+		page = next;
+	}
+}
+
 /* The kernel's pages of zeros as well, which go as the file's pages do: what is then read there is zeros (drop_run). */
 static int mark_own(struct odf_region *region, const struct region_settler *settler, size_t from, size_t end)
 {
@@ -89,8 +117,8 @@ static int mark_own(struct odf_region *region, const struct region_settler *sett
 		if (count < 0)
 			return (int)-count;
 		for (long i = 0; i < count; i++)
-			bits_put(region->own_pages, (size_t)(runs[i].start - region->home) / REGION_PAGE,
-				 (size_t)(runs[i].end - region->home) / REGION_PAGE, true);
+			mark_run(region, (size_t)(runs[i].start - region->home) / REGION_PAGE,
+				 (size_t)(runs[i].end - region->home) / REGION_PAGE);
 	}
 	return 0;
 }
@@ -98,7 +126,7 @@ static int mark_own(struct odf_region *region, const struct region_settler *sett
 /* Then those to come have another token than those that are there. */
 static int look(struct odf_region *region, const struct region_settler *settler, uint64_t epoch)
 {
-	int error = make_bits(region);
+	int error = make_bits(region, epoch);
 
 	for (size_t at = 0, end; error == 0 && at < region->capacity; at = end) {
 		region_lock_as_keeper();
@@ -131,8 +159,8 @@ static int look(struct odf_region *region, const struct region_settler *settler,
 }
 
 /* The kernel's page of zeros, here or in a child, goes a moment before the file's page does, which who reads then would
- * get: so that is zeros first. What cannot be given back now is when all is settled. */
-static void drop_run(const struct odf_region *region, size_t from, size_t end)
+ * get: so that is zeros first. False: not all could be given back; it is at another time, or when all is settled. */
+static bool drop_run(const struct odf_region *region, size_t from, size_t end)
 {
 	static const char zeros[REGION_PAGE];
 	bool found = false;
@@ -144,12 +172,11 @@ static void drop_run(const struct odf_region *region, size_t from, size_t end)
 			break;
 		at = (size_t)data;
 		if (sys_call4(SYS_pwrite64, region->file, zeros, sizeof zeros, at) != (long)sizeof zeros)
-			return;
+			return false;
 		found = true;
 	}
-	if (found)
-		(void)sys_call4(SYS_fallocate, region->file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from,
-				end - from);
+	return !found || sys_call4(SYS_fallocate, region->file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from,
+				   end - from) == 0;
 }
 
 /* 0; EINTR: there is an order, and the rest is for the next time; EAGAIN: the freeze was another. */
@@ -159,37 +186,42 @@ static int drop(struct odf_region *region, const struct region_settler *settler)
 	int error = 0;
 
 	while (page < limit && error == 0) {
-		size_t stop = page + DROP_SLICE / REGION_PAGE < limit ? page + DROP_SLICE / REGION_PAGE : limit;
+		size_t left = DROP_PAGES;
 		region_lock_as_keeper();
 		error = is_frozen_since(region, region->older_epoch) ? 0 : EAGAIN;
-		while (page < stop && error == 0) {
+		while (page < limit && left > 0 && error == 0) {
 			bool own;
-			size_t end = bits_run(region->own_pages, page, stop, &own);
-			drop_run(region, page * REGION_PAGE, end * REGION_PAGE);
+			size_t end = bits_run(region->own_pages, page, limit - page < left ? limit : page + left, &own);
+			if (drop_run(region, page * REGION_PAGE, end * REGION_PAGE))
+				bits_put(dropped(region), page, end, true);
 			bits_put(region->own_pages, page, end, false);
-			page = next_own(region, end, stop);
+			left -= end - page;
+			page = next_own(region, end, limit);
 		}
 		region_unlock_as_keeper();
 		pause_between(settler); /* which answers what is quickly answered */
-		page = next_own(region, page, limit);
 		if (error == 0 && page < limit && (keeper_has_order() || limits_are_near()))
 			error = EINTR;
 	}
 	return error;
 }
 
-/* About how much is there twice that no look has seen yet: each first write to a page is a page fault. */
-static bool pays(const struct odf_region *region, uint64_t faults)
+/* About how much is there twice that no look has seen yet: each first write to a page is a page fault. It pays, and is
+ * much: by parts of what the file has. */
+static bool pays(struct odf_region *region, uint64_t faults)
 {
 	struct stat about = { 0 };
-	uint64_t pages;
+	uint64_t pages, fresh = faults - region->older_faults;
 
 	if (region_older_always)
 		return true;
 	if (region->frozen_forks < LEAST_FORKS || sys_call2(SYS_fstat, region->file, &about) < 0)
 		return false;
-	pages = (uint64_t)about.st_blocks * 512 / REGION_PAGE / LEAST_PART;
-	return faults - region->older_faults >= (pages > LEAST_PAGES ? pages : LEAST_PAGES);
+	pages = (uint64_t)about.st_blocks * 512 / REGION_PAGE;
+	if (fresh < pages / LEAST_PART || fresh < LEAST_PAGES)
+		return false;
+	region->older_is_much = fresh >= pages / MUCH_PART;
+	return true;
 }
 
 void region_drop_older(struct odf_region *region, const struct region_settler *settler, uint64_t faults)
@@ -213,5 +245,6 @@ void region_drop_older(struct odf_region *region, const struct region_settler *s
 		region->older_epoch = epoch;
 		region->older_faults = faults;
 	}
-	region->older_ns = region_clock() + TIME_PART * (region_cpu_clock() - start);
+	region->older_ns = region_clock() +
+			   (region->older_is_much ? TIME_PART_MUCH : TIME_PART) * (region_cpu_clock() - start);
 }

@@ -113,7 +113,7 @@ mutant older_not_told_apart 1 older.c older_descendants_hold_the_file \
 	's/error = region_token_renew\(region\)/error = 0/'
 mutant older_forgotten 2 token.c older_descendants_hold_the_file \
 	's/region->older_file = region->token_file;/sys_close(region->token_file);/'
-mutant nothing_dropped - older.c older_descendants_hold_the_file 's/\(void\)sys_call4\(SYS_fallocate[^;]*;/;/'
+mutant nothing_dropped - older.c older_descendants_hold_the_file 's/sys_call4\(SYS_fallocate[^;]*;/true;/'
 mutant step_after_a_fork 1 settle.c fork_between_steps 's/if \(region->epoch != epoch.*?lost\)\n/if (false)\n/s'
 mutant forks_not_counted 1 pending.c no_settling_amid_a_fork 's/region_forks_pending\+\+;/;/'
 mutant counted_forks_ignored 1 settle.c no_settling_amid_a_fork 's/region_has_pending_forks\(\)/false/g'

@@ -29,6 +29,7 @@ static const struct {
 	CASE(descendant_keeps_its_snapshot),
 	CASE(younger_descendant),
 	CASE(older_descendants_hold_the_file),
+	CASE(given_back_once),
 	CASE(doubt_is_given_up),
 	CASE(fork_between_steps),
 	CASE(no_part_waits_for_ever),

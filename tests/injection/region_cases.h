@@ -99,6 +99,7 @@ void settles(void);
 void descendant_keeps_its_snapshot(void);
 void younger_descendant(void);
 void older_descendants_hold_the_file(void);
+void given_back_once(void);
 void must_be_given_up(void);
 void doubt_is_given_up(void);
 void fork_between_steps(void);

@@ -91,6 +91,58 @@ void older_descendants_hold_the_file(void)
 	must(holds(0, pages, 2));
 }
 
+static atomic_ulong looks_for_data;
+
+static bool counts_looks(const struct call *call, long *result)
+{
+	(void)result;
+	if (call->number == SYS_lseek && call->c == SEEK_DATA)
+		atomic_fetch_add(&looks_for_data, 1);
+	return false;
+}
+
+/* Where there is always a child, what was given back is not looked for again each time that one ends. */
+void given_back_once(void)
+{
+	enum { OWN = 200 };
+	struct child older, younger;
+
+	region_older_always = true;
+	make(2 * TABLE, ODF_REGION_MANUAL);
+	fill(0, pages, 1);
+	older = child_with(holds_all_1);
+	for (size_t page = 0; page < 2 * OWN; page += 2)
+		fill(page, page + 1, 2);
+	for (int tries = 0; info().resident_bytes > (pages - OWN) * PAGE; tries++) {
+		must(tries < 1000);
+		ask_often();
+		younger = child_with(is_child);
+		end(older);
+		older = younger;
+	}
+	hook = counts_looks;
+	for (int round = 0; round < 3; round++) {
+		ask_often();
+		younger = child_with(is_child);
+		end(older);
+		older = younger;
+	}
+	fill(2 * OWN, 2 * OWN + 1, 2);
+	for (int tries = 0; info().resident_bytes > (pages - OWN - 1) * PAGE; tries++) {
+		must(tries < 1000);
+		ask_often();
+		younger = child_with(is_child);
+		end(older);
+		older = younger;
+	}
+	hook = NULL;
+	must(atomic_load(&looks_for_data) < OWN);
+	end(older);
+	settle();
+	for (size_t page = 0; page < pages; page++)
+		must(holds(page, page + 1, page <= 2 * OWN && page % 2 == 0 ? 2 : 1));
+}
+
 static bool token_comes_back_not;
 
 /* The token cannot be mapped again after a verdict that there are descendants: those to come have none. */
