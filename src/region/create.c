@@ -159,6 +159,14 @@ static void *apart(char *hint, unsigned number)
 	return hint == NULL ? NULL : hint - (number + 1) * (REGION_PUD / 4);
 }
 
+static struct region_extents *make_extents(const struct odf_region *region, void *hint)
+{
+	struct region_extent all = { .length = region->length,
+				     .kind = region->in_place ? REGION_FOREIGN : REGION_HOLE };
+
+	return region_extents_make(hint, region->in_place ? REGION_EXTENTS_FIRST : REGION_EXTENTS, all);
+}
+
 /* `start`: of a region in place. */
 static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, enum make kind, int rights, char *start,
 			       void *hint, int *error)
@@ -191,11 +199,11 @@ static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, enu
 		region_unmap(region, round_up(sizeof *region, REGION_PAGE));
 		return NULL;
 	}
-	region->extents_most = kind == MAKE_IN_PLACE ? REGION_EXTENTS_FIRST : REGION_EXTENTS;
 	if (bare)
-		region->extents = region_extents_map(apart(hint, 1), region->extents_most);
+		region->extents = make_extents(region, apart(hint, 1));
 	region->discarded = region_map_own(apart(hint, 2), bits_size(region->length));
 	if (region->discarded == NULL || (bare && region->extents == NULL)) {
+		region_extents_unmap(region);
 		if (region->discarded != NULL)
 			region_unmap(region->discarded, bits_size(region->length));
 		region_unmap(region->reservation, region->reservation_size);
@@ -204,15 +212,6 @@ static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, enu
 	}
 	/* A dump has nothing by them. */
 	(void)sys_call3(SYS_madvise, region->discarded, bits_size(region->length), MADV_DONTDUMP);
-	if (bare) {
-		region->other_extents = region_extents_other(region->extents, region->extents_most);
-		region->extents->count = 1;
-		region->extents->list[0] = (struct region_extent){
-			.from = 0,
-			.length = region->length,
-			.kind = kind == MAKE_IN_PLACE ? REGION_FOREIGN : REGION_HOLE,
-		};
-	}
 	/* Counted before it can be LIVE: a fork that comes between must run its hooks. */
 	*error = region_count(region);
 	if (*error == 0) {

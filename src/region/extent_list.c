@@ -2,43 +2,129 @@
  *
  * The list of what of home is not memory of the region's (extent.c), and where the LIVE part of home begins and ends.
  * Under the lock; async-signal-safe.
+ *
+ * The list is in blocks of a page, and an index says which blocks are in use, and in what order. Both are never changed
+ * where somebody may see them. A change writes what it changes into blocks that are free, prepares the second index,
+ * and publishes it by one store. The index has all that the next change needs to know, which blocks are free as well,
+ * so that a child is sound that a clone past the library makes at any moment. Who looks without the lock sees one of
+ * the two; if two changes are made meanwhile what he sees may be nonsense, but is always memory of the list.
  */
 #include <string.h>
 
 #include "internal.h"
 
-/* The first that ends after `at`. */
-static size_t find(const struct odf_region *region, size_t at)
-{
-	const struct region_extents *extents = region->extents;
-	size_t low = 0, high = extents->count;
-
-	while (low < high) {
-		size_t middle = (low + high) / 2;
-		if (extents->list[middle].from + extents->list[middle].length > at)
-			high = middle;
-		else
-			low = middle + 1;
-	}
-	return low;
-}
+/* The extents of a change go to as few blocks as can be, in equal parts; there they are fewer by so many, as two may
+ * become one at both ends of what is recorded. */
+#define JOINS ((size_t)2)
+_Static_assert(REGION_BLOCK_LEAST + JOINS == REGION_BLOCK_MOST / 2, "the last of two blocks has so many at least");
+_Static_assert(sizeof(struct region_block) <= REGION_PAGE, "a block is a page");
 
 static size_t end_of(const struct region_extent *extent)
 {
 	return extent->from + extent->length;
 }
 
+static struct region_block *block_at(const struct region_extents *extents, size_t place)
+{
+	return region_block_of(extents, __atomic_load_n(&extents->order[place], __ATOMIC_RELAXED));
+}
+
+/* Never more than fit, whatever is written there meanwhile. */
+static size_t count_of(const struct region_block *block)
+{
+	return __atomic_load_n(&block->count, __ATOMIC_RELAXED);
+}
+
+static void set_order(struct region_extents *extents, size_t place, size_t number)
+{
+	__atomic_store_n(&extents->order[place], (unsigned short)number, __ATOMIC_RELAXED);
+}
+
+static bool is_before(struct region_place a, struct region_place b)
+{
+	return a.block < b.block || (a.block == b.block && a.index < b.index);
+}
+
+/* ---- Looking ---- */
+
+/* The first that ends after `at`; the place behind the last one, if none does. */
+static struct region_place find(const struct region_extents *extents, size_t at)
+{
+	size_t blocks = __atomic_load_n(&extents->blocks, __ATOMIC_RELAXED), low = 0, high = blocks;
+	const struct region_block *block;
+	struct region_place place = { 0, 0 };
+
+	while (low < high) { /* the blocks that begin at `at` or before */
+		size_t middle = (low + high) / 2;
+		if (block_at(extents, middle)->list[0].from > at)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	if (low == 0)
+		return place;
+	place.block = low - 1;
+	block = block_at(extents, place.block);
+	for (low = 0, high = count_of(block); low < high;) {
+		size_t middle = (low + high) / 2;
+		if (end_of(&block->list[middle]) > at)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	place.index = low;
+	if (low == count_of(block))
+		place = (struct region_place){ place.block + 1, 0 };
+	return place;
+}
+
+static const struct region_extent *extent_in(const struct region_extents *extents, struct region_place place)
+{
+	const struct region_block *block;
+
+	if (place.block >= __atomic_load_n(&extents->blocks, __ATOMIC_RELAXED))
+		return NULL;
+	block = block_at(extents, place.block);
+	return place.index < count_of(block) ? &block->list[place.index] : NULL;
+}
+
+const struct region_extent *region_extent_next(const struct region_extents *extents, struct region_place *place)
+{
+	const struct region_extent *extent = extent_in(extents, *place);
+
+	if (extent == NULL)
+		return NULL;
+	place->index++;
+	if (place->index >= count_of(block_at(extents, place->block)))
+		*place = (struct region_place){ place->block + 1, 0 };
+	return extent;
+}
+
+const struct region_extent *region_extent_before(const struct region_extents *extents, struct region_place *place)
+{
+	if (place->index == 0) {
+		if (place->block == 0)
+			return NULL;
+		place->block--;
+		place->index = count_of(block_at(extents, place->block));
+	}
+	place->index--;
+	return extent_in(extents, *place);
+}
+
+struct region_place region_extents_end(const struct region_extents *extents)
+{
+	return (struct region_place){ extents->blocks, 0 };
+}
+
 const struct region_extent *region_extent_at(const struct odf_region *region, size_t at, size_t limit, size_t *end)
 {
+	const struct region_extents *extents = region->extents;
 	const struct region_extent *extent;
-	size_t index;
 
 	*end = limit;
-	if (region->extents == NULL)
-		return NULL;
-	index = find(region, at);
-	extent = &region->extents->list[index];
-	if (index == region->extents->count)
+	extent = extents != NULL ? extent_in(extents, find(extents, at)) : NULL;
+	if (extent == NULL)
 		return NULL;
 	if (extent->from > at) {
 		*end = extent->from < limit ? extent->from : limit;
@@ -61,74 +147,6 @@ struct region_extent region_run_at(const struct odf_region *region, size_t at, s
 	return run;
 }
 
-static bool same(const struct region_extent *a, const struct region_extent *b)
-{
-	return a->kind == b->kind && a->stale == b->stale && a->sealed == b->sealed && a->young == b->young &&
-	       ((a->kind != REGION_ISLAND && !a->young) || (a->protection == b->protection && a->advice == b->advice));
-}
-
-/* One more piece can make two more extents. Asked before anything is changed. */
-bool region_has_room(struct odf_region *region)
-{
-	return region_makes_room(region, 2);
-}
-
-static void append(struct region_extents *extents, struct region_extent extent)
-{
-	struct region_extent *last = &extents->list[extents->count];
-
-	if (extents->count > 0 && end_of(last - 1) == extent.from && same(last - 1, &extent)) {
-		last[-1].length += extent.length;
-	} else {
-		*last = extent;
-		extents->count++;
-	}
-}
-
-/* How many of the extents from `from` on up to `end` begin behind memory. */
-static size_t count_pieces(const struct region_extents *extents, size_t from, size_t end)
-{
-	size_t pieces = 0;
-
-	for (size_t i = from; i < end; i++)
-		pieces += extents->list[i].from > (i > 0 ? end_of(&extents->list[i - 1]) : 0);
-	return pieces;
-}
-
-/* [run.from, + run.length) is of run's kind from now on. */
-void region_record(struct odf_region *region, struct region_extent run)
-{
-	struct region_extents *was = region->extents, *is = region->other_extents;
-	size_t end = end_of(&run), first = find(region, run.from), past = find(region, end);
-	size_t gone = count_pieces(was, first, past < was->count ? past + 1 : past);
-
-	if (run.kind == REGION_ISLAND)
-		atomic_store_explicit(&region->has_islands, true, memory_order_relaxed);
-	memcpy(is->list, was->list, first * sizeof was->list[0]);
-	is->count = first;
-	if (first < was->count && was->list[first].from < run.from) {
-		struct region_extent before = was->list[first];
-		before.length = run.from - before.from;
-		append(is, before);
-	}
-	if (run.kind != REGION_MEMORY)
-		append(is, run);
-	if (past < was->count) {
-		struct region_extent after = was->list[past++];
-		if (after.from < end) {
-			after.length = end_of(&after) - end;
-			after.from = end;
-		}
-		append(is, after);
-	}
-	/* What comes after follows upon what it did. */
-	is->pieces = was->pieces - gone + count_pieces(is, first, is->count);
-	memcpy(is->list + is->count, was->list + past, (was->count - past) * sizeof was->list[0]);
-	is->count += was->count - past;
-	region->other_extents = was;
-	__atomic_store_n(&region->extents, is, __ATOMIC_RELEASE);
-}
-
 bool region_is_live(const struct odf_region *region, size_t at, size_t *end)
 {
 	/* in the circle, from where the LIVE part begins */
@@ -141,39 +159,13 @@ bool region_is_live(const struct odf_region *region, size_t at, size_t *end)
 	return live;
 }
 
-bool region_forget_unmapped(struct odf_region *region, size_t from, size_t length)
-{
-	size_t half = region_half(length);
-
-	if (region->extents == NULL || region_is_mapped(region->home + from, length) || !region_has_room(region))
-		return false;
-	if (length > REGION_PAGE) {
-		bool first = region_forget_unmapped(region, from, half),
-		     second = region_forget_unmapped(region, from + half, length - half);
-		return first || second;
-	}
-	region_record(region, (struct region_extent){ .from = from, .length = length, .kind = REGION_FOREIGN,
-						      .stale = true });
-	return true;
-}
-
-void region_set_island(struct odf_region *region, size_t from, size_t length, int protection, unsigned advice)
-{
-	struct region_extent run = region_run_at(region, from, from + length);
-
-	if (run.kind != REGION_ISLAND || run.length != length || !region_has_room(region))
-		return;
-	run.protection = (unsigned char)protection;
-	run.advice = (unsigned char)advice;
-	region_record(region, run);
-}
-
 size_t region_find_hole(const struct odf_region *region, size_t length, size_t alignment)
 {
 	size_t start = 0, end = 0; /* of the run of holes so far */
+	struct region_place place = { 0, 0 };
+	const struct region_extent *extent;
 
-	for (size_t i = 0; i < region->extents->count; i++) {
-		const struct region_extent *extent = &region->extents->list[i];
+	while ((extent = region_extent_next(region->extents, &place)) != NULL) {
 		size_t limit = end_of(extent), aligned;
 		if (extent->kind != REGION_HOLE)
 			continue;
@@ -204,10 +196,220 @@ size_t region_piece_count(const struct odf_region *region)
 
 size_t region_foreign_bytes(const struct odf_region *region)
 {
+	const struct region_extents *extents = region->extents;
+	struct region_place place = { 0, 0 };
+	const struct region_extent *extent;
 	size_t bytes = 0;
 
-	for (size_t i = 0; region->extents != NULL && !region->in_place && i < region->extents->count; i++)
-		if (region->extents->list[i].kind == REGION_FOREIGN)
-			bytes += region->extents->list[i].length;
+	while (extents != NULL && !region->in_place && (extent = region_extent_next(extents, &place)) != NULL)
+		if (extent->kind == REGION_FOREIGN)
+			bytes += extent->length;
 	return bytes;
+}
+
+/* ---- Changing ---- */
+
+/* One more piece can make two more extents. Asked before anything is changed. */
+bool region_has_room(struct odf_region *region)
+{
+	return region_makes_room(region, 2);
+}
+
+static bool same(const struct region_extent *a, const struct region_extent *b)
+{
+	return a->kind == b->kind && a->stale == b->stale && a->sealed == b->sealed && a->young == b->young &&
+	       ((a->kind != REGION_ISLAND && !a->young) || (a->protection == b->protection && a->advice == b->advice));
+}
+
+/* Blocks [from, end) of an index. */
+struct part {
+	size_t from, end;
+};
+
+static size_t extents_in(const struct region_extents *extents, struct part part)
+{
+	size_t count = 0;
+
+	for (size_t i = part.from; i < part.end; i++)
+		count += block_at(extents, i)->count;
+	return count;
+}
+
+static size_t end_before(const struct region_extents *extents, struct region_place place)
+{
+	const struct region_extent *extent = region_extent_before(extents, &place);
+
+	return extent != NULL ? end_of(extent) : 0;
+}
+
+/* How many extents begin behind memory, from `first` on to `last`, if that is one. */
+static size_t count_pieces(const struct region_extents *extents, struct region_place first, struct region_place last)
+{
+	size_t end = end_before(extents, first), pieces = 0;
+	const struct region_extent *extent;
+
+	while (is_before(first, last) && (extent = region_extent_next(extents, &first)) != NULL) {
+		pieces += extent->from > end;
+		end = end_of(extent);
+	}
+	extent = extent_in(extents, last);
+	return pieces + (extent != NULL && extent->from > end);
+}
+
+/* Where the extents of a change go: as many to each block, but the last. */
+struct output {
+	const struct region_extents *extents;
+	struct part blocks;
+	size_t share;
+	struct region_extent *last;
+	size_t end, pieces;
+};
+
+static struct region_block *block_with_room(struct output *out)
+{
+	if (block_at(out->extents, out->blocks.from)->count == out->share)
+		out->blocks.from++;
+	return block_at(out->extents, out->blocks.from);
+}
+
+static void append(struct output *out, struct region_extent extent)
+{
+	out->pieces += extent.from > out->end;
+	out->end = end_of(&extent);
+	if (out->last != NULL && end_of(out->last) == extent.from && same(out->last, &extent)) {
+		out->last->length += extent.length;
+	} else {
+		struct region_block *block = block_with_room(out);
+		out->last = &block->list[block->count];
+		*out->last = extent;
+		block->count++;
+	}
+}
+
+/* What was from `from` on up to `end` and stays as it is. */
+static void append_those(struct output *out, const struct region_extents *was, struct region_place from,
+			 struct region_place end)
+{
+	while (is_before(from, end)) {
+		const struct region_block *block = block_at(was, from.block);
+		size_t limit = from.block < end.block ? block->count : end.index;
+		while (from.index < limit) {
+			struct region_block *to = block_with_room(out);
+			size_t count = limit - from.index, room = out->share - to->count;
+			if (count > room)
+				count = room;
+			memcpy(to->list + to->count, block->list + from.index, count * sizeof to->list[0]);
+			to->count += count;
+			out->last = &to->list[to->count - 1];
+			from.index += count;
+		}
+		from = (struct region_place){ from.block + 1, 0 };
+	}
+	if (out->last != NULL)
+		out->end = end_of(out->last);
+}
+
+/* The order that was, with `count` blocks that were free in the place of `gone`. Those are the first to be used again,
+ * so that few pages are ever touched. */
+static struct part replace_blocks(struct region_extents *is, const struct region_extents *was, struct part gone,
+				  size_t count)
+{
+	size_t unused = was->known - was->blocks, taken = count < unused ? count : unused, known = 0;
+
+	for (size_t i = 0; i < gone.from; i++)
+		set_order(is, known++, was->order[i]);
+	for (size_t i = 0; i < count; i++)
+		set_order(is, known++, i < taken ? was->order[was->blocks + i] : was->known + i - taken);
+	for (size_t i = gone.end; i < was->blocks; i++)
+		set_order(is, known++, was->order[i]);
+	__atomic_store_n(&is->blocks, known, __ATOMIC_RELAXED);
+	for (size_t i = gone.from; i < gone.end; i++)
+		set_order(is, known++, was->order[i]);
+	for (size_t i = was->blocks + taken; i < was->known; i++)
+		set_order(is, known++, was->order[i]);
+	is->known = known;
+	for (size_t i = gone.from; i < gone.from + count; i++)
+		block_at(is, i)->count = 0;
+	return (struct part){ gone.from, gone.from + count };
+}
+
+/* [run.from, + run.length) is of run's kind from now on. */
+void region_record(struct odf_region *region, struct region_extent run)
+{
+	const struct region_extents *was = region->extents;
+	struct region_extents *is = region_extents_other(was);
+	size_t end = end_of(&run), most, count;
+	struct region_place first = find(was, run.from), past = find(was, end), rest = past;
+	const struct region_extent *cut = extent_in(was, first), *after = region_extent_next(was, &rest);
+	struct part gone = { first.block, past.block < was->blocks ? past.block + 1 : past.block }, fresh;
+	struct output out = { .extents = is, .end = end_before(was, first) };
+
+	if (run.kind == REGION_ISLAND)
+		atomic_store_explicit(&region->has_islands, true, memory_order_relaxed);
+	if (cut != NULL && cut->from >= run.from)
+		cut = NULL;
+	/* The last one of the block before may be like what comes. */
+	if (first.index == 0 && gone.from > 0)
+		gone.from--;
+	most = extents_in(was, (struct part){ gone.from, first.block }) + first.index + (cut != NULL) +
+	       (run.kind != REGION_MEMORY) + extents_in(was, (struct part){ past.block, gone.end }) - past.index;
+	/* Too few for a block take in those of a neighbour. */
+	if (most < REGION_BLOCK_LEAST + JOINS && gone.end < was->blocks)
+		most += block_at(was, gone.end++)->count;
+	else if (most < REGION_BLOCK_LEAST + JOINS && gone.from > 0)
+		most += block_at(was, --gone.from)->count;
+	count = (most + REGION_BLOCK_MOST - 1) / REGION_BLOCK_MOST;
+	fresh = replace_blocks(is, was, gone, count);
+	out.blocks = fresh;
+	out.share = count > 0 ? (most + count - 1) / count : 0;
+
+	append_those(&out, was, (struct region_place){ gone.from, 0 }, first);
+	if (cut != NULL) {
+		struct region_extent before = *cut;
+		before.length = run.from - before.from;
+		append(&out, before);
+	}
+	if (run.kind != REGION_MEMORY)
+		append(&out, run);
+	if (after != NULL) {
+		struct region_extent behind = *after;
+		if (behind.from < end) {
+			behind.length = end_of(&behind) - end;
+			behind.from = end;
+		}
+		append(&out, behind);
+		append_those(&out, was, rest, (struct region_place){ gone.end, 0 });
+	}
+	is->count = was->count - extents_in(was, gone) + extents_in(is, fresh);
+	is->pieces = was->pieces - count_pieces(was, first, past) + out.pieces;
+	__atomic_store_n(&region->extents, is, __ATOMIC_RELEASE);
+}
+
+/* ---- What else becomes of it ---- */
+
+bool region_forget_unmapped(struct odf_region *region, size_t from, size_t length)
+{
+	size_t half = region_half(length);
+
+	if (region->extents == NULL || region_is_mapped(region->home + from, length) || !region_has_room(region))
+		return false;
+	if (length > REGION_PAGE) {
+		bool first = region_forget_unmapped(region, from, half),
+		     second = region_forget_unmapped(region, from + half, length - half);
+		return first || second;
+	}
+	region_record(region, (struct region_extent){ .from = from, .length = length, .kind = REGION_FOREIGN,
+						      .stale = true });
+	return true;
+}
+
+void region_set_island(struct odf_region *region, size_t from, size_t length, int protection, unsigned advice)
+{
+	struct region_extent run = region_run_at(region, from, from + length);
+
+	if (run.kind != REGION_ISLAND || run.length != length || !region_has_room(region))
+		return;
+	run.protection = (unsigned char)protection;
+	run.advice = (unsigned char)advice;
+	region_record(region, run);
 }

@@ -8,45 +8,74 @@
 #include "internal.h"
 
 /* Each time as much as this more: no more than REGION_OUTGROWN times. */
-#define GROWTH 8
+#define GROWTH 12
 _Static_assert(REGION_EXTENTS_FIRST * GROWTH * GROWTH >= REGION_EXTENTS, "each list that is outgrown has a place");
 /* The next list lies behind the last one. */
 #define APART ((size_t)64 << 20)
 
+/* A change takes so many before it gives others back: all of two blocks, and what is new between. */
+#define BLOCKS_OF_A_CHANGE ((size_t)3)
+#define INDEXES            ((size_t)2)
+
+/* Blocks for `most` extents: each has enough, or there is one. */
+#define BLOCKS_FOR(most) ((most) / REGION_BLOCK_LEAST + 1 + BLOCKS_OF_A_CHANGE)
+_Static_assert(sizeof(struct region_extents) + BLOCKS_FOR(REGION_EXTENTS) * sizeof(unsigned short) <= REGION_PAGE,
+	       "an index is a page");
+
 static size_t size_of(size_t most)
 {
-	size_t size = sizeof(struct region_extents) + most * sizeof(struct region_extent);
-
-	return (size + REGION_PAGE - 1) / REGION_PAGE * REGION_PAGE;
+	return (INDEXES + BLOCKS_FOR(most)) * REGION_PAGE;
 }
 
-struct region_extents *region_extents_map(void *hint, size_t most)
+struct region_extents *region_extents_other(const struct region_extents *extents)
 {
-	struct region_extents *both = region_map_own(hint, 2 * size_of(most));
+	char *index = (char *)(uintptr_t)extents;
 
-	if (both != NULL)
-		(void)sys_call3(SYS_madvise, both, 2 * size_of(most), MADV_DONTDUMP); /* a dump has nothing by them */
-	return both;
+	return (struct region_extents *)(void *)(extents->behind == INDEXES ? index + REGION_PAGE
+									    : index - REGION_PAGE);
 }
 
-struct region_extents *region_extents_other(struct region_extents *first, size_t most)
+static struct region_extents *first_of(struct region_extents *extents)
 {
-	return (struct region_extents *)(void *)((char *)first + size_of(most));
+	return extents->behind == INDEXES ? extents : region_extents_other(extents);
 }
 
-static struct region_extents *first_of(const struct odf_region *region)
+/* No extent is in it. */
+static struct region_extents *map_list(void *hint, size_t most)
 {
-	return region->extents < region->other_extents ? region->extents : region->other_extents;
+	struct region_extents *first = region_map_own(hint, size_of(most)), *second;
+
+	if (first == NULL)
+		return NULL;
+	(void)sys_call3(SYS_madvise, first, size_of(most), MADV_DONTDUMP); /* a dump has nothing by them */
+	first->behind = INDEXES;
+	second = region_extents_other(first);
+	second->behind = INDEXES - 1;
+	first->most = second->most = most;
+	return first;
+}
+
+struct region_extents *region_extents_make(void *hint, size_t most, struct region_extent extent)
+{
+	struct region_extents *extents = map_list(hint, most);
+
+	if (extents == NULL)
+		return NULL;
+	extents->count = extents->blocks = extents->known = 1;
+	extents->pieces = extent.from > 0;
+	region_block_of(extents, 0)->count = 1;
+	region_block_of(extents, 0)->list[0] = extent;
+	return extents;
 }
 
 void region_extents_unmap(struct odf_region *region)
 {
-	struct region_extents *both = first_of(region);
+	struct region_extents *extents = region->extents;
 
-	if (region->extents == NULL)
+	if (extents == NULL)
 		return;
 	region->extents = NULL;
-	(void)region_unmap(both, 2 * size_of(region->extents_most));
+	(void)region_unmap(first_of(extents), size_of(extents->most));
 	for (size_t i = 0; i < REGION_OUTGROWN; i++) {
 		if (region->outgrown[i].start != NULL)
 			(void)region_unmap(region->outgrown[i].start, region->outgrown[i].size);
@@ -54,27 +83,36 @@ void region_extents_unmap(struct odf_region *region)
 	}
 }
 
+/* The blocks that are in use, one after the other. */
+static void copy_list(struct region_extents *to, const struct region_extents *from)
+{
+	to->count = from->count;
+	to->pieces = from->pieces;
+	to->blocks = to->known = from->blocks;
+	for (size_t i = 0; i < from->blocks; i++) {
+		to->order[i] = (unsigned short)i;
+		memcpy(region_block_of(to, i), region_block_of(from, from->order[i]), sizeof(struct region_block));
+	}
+}
+
 bool region_makes_room(struct odf_region *region, size_t more)
 {
-	struct region_extents *was = region->extents, *old, *both;
-	size_t most = region->extents_most, old_size = 2 * size_of(most);
+	struct region_extents *was = region->extents, *old, *larger;
+	size_t most, old_size;
 
 	if (was == NULL || was->count + more > REGION_EXTENTS)
 		return false;
-	while (was->count + more > most)
+	for (most = was->most; was->count + more > most;)
 		most = most < REGION_EXTENTS / GROWTH ? most * GROWTH : REGION_EXTENTS;
-	if (most == region->extents_most)
+	if (most == was->most)
 		return true;
-	old = first_of(region);
-	both = region_extents_map((char *)old + APART, most);
-	if (both == NULL)
+	old = first_of(was);
+	old_size = size_of(was->most);
+	larger = map_list((char *)old + APART, most);
+	if (larger == NULL)
 		return false;
-	memcpy(both, was, sizeof *was + was->count * sizeof was->list[0]);
-	/* In this order: a child that a clone past the library makes in the middle has two lists with room for so
-	 * many. */
-	__atomic_store_n(&region->other_extents, region_extents_other(both, most), __ATOMIC_RELEASE);
-	__atomic_store_n(&region->extents, both, __ATOMIC_RELEASE);
-	__atomic_store_n(&region->extents_most, most, __ATOMIC_RELEASE);
+	copy_list(larger, was);
+	__atomic_store_n(&region->extents, larger, __ATOMIC_RELEASE);
 	for (size_t i = 0; i < REGION_OUTGROWN; i++)
 		if (region->outgrown[i].start == NULL) {
 			region->outgrown[i] = (struct region_outgrown){ old, old_size };

@@ -5,21 +5,51 @@
 #ifndef ODF_REGION_EXTENTS_H
 #define ODF_REGION_EXTENTS_H
 
-/* ---- extent_list.c, under the lock ---- */
+/* ---- The list (extent_list.c) ---- */
 #define REGION_EXTENTS       ((size_t)131072)
-#define REGION_EXTENTS_FIRST ((size_t)2048) /* of a region in place, whose list grows with what is in it */
+#define REGION_EXTENTS_FIRST ((size_t)1024) /* of a region in place, whose list grows with what is in it */
+/* A page of the list: sorted; neighbours that are alike are one, also of two blocks. */
+#define REGION_BLOCK_MOST  ((REGION_PAGE - sizeof(size_t)) / sizeof(struct region_extent))
+#define REGION_BLOCK_LEAST ((size_t)83) /* but one that is alone, which has one at least */
+struct region_block {
+	size_t count;
+	struct region_extent list[REGION_BLOCK_MOST];
+};
+/* All that there is to say of the list. There are two, a page each, and behind them the blocks. */
 struct region_extents {
 	size_t count;
 	size_t pieces; /* how many begin behind memory */
-	struct region_extent list[]; /* sorted; neighbours that are alike are one */
+	size_t most;   /* extents: there is room for so many */
+	size_t behind; /* the first block is so many pages behind this */
+	size_t blocks, known;
+	/* Numbers of blocks: of those that are in use, in the order of what they have; and of those that were, up to
+	 * `known`. */
+	unsigned short order[];
 };
-/* Two lists for so many, in one mapping. NULL: there is no memory for them. */
-struct region_extents *region_extents_map(void *hint, size_t most);
+static inline struct region_block *region_block_of(const struct region_extents *extents, size_t number)
+{
+	return (struct region_block *)(uintptr_t)((const char *)extents + (extents->behind + number) * REGION_PAGE);
+}
+/* An extent: which of which block. Behind the last one there is the first of no block. */
+struct region_place {
+	size_t block, index;
+};
+/* What is at `place`, which moves on to the next. NULL: nothing is. */
+const struct region_extent *region_extent_next(const struct region_extents *extents, struct region_place *place);
+/* What is before `place`, which moves there. */
+const struct region_extent *region_extent_before(const struct region_extents *extents, struct region_place *place);
+struct region_place region_extents_end(const struct region_extents *extents);
+
+/* ---- extent_room.c, under the lock ---- */
+/* A list with room for so many, of one extent. NULL: there is no memory for it. */
+struct region_extents *region_extents_make(void *hint, size_t most, struct region_extent extent);
 void region_extents_unmap(struct odf_region *region);
-/* The second of them. */
-struct region_extents *region_extents_other(struct region_extents *first, size_t most);
+/* The second of the two. */
+struct region_extents *region_extents_other(const struct region_extents *extents);
 /* There is room for so many more, or is now. */
 bool region_makes_room(struct odf_region *region, size_t more);
+
+/* ---- extent_list.c, under the lock ---- */
 /* The segment or extent at `at` in a walk over [at, limit): like region_run_at, without copying. NULL: memory. */
 const struct region_extent *region_extent_at(const struct odf_region *region, size_t at, size_t limit, size_t *end);
 /* How far from `at` on all is LIVE, or all is FROZEN; *end is at most what it was. */

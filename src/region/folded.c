@@ -25,14 +25,13 @@ static bool is_something(const struct region_extent *extent)
 
 size_t region_lowest(const struct odf_region *region)
 {
-	const struct region_extents *extents = region->extents;
+	struct region_place place = { 0, 0 };
+	const struct region_extent *extent;
 	size_t end = 0;
 
-	for (size_t i = 0; extents != NULL && i < extents->count && extents->list[i].from == end; i++) {
-		if (is_something(&extents->list[i]))
-			break;
-		end += extents->list[i].length;
-	}
+	while (region->extents != NULL && (extent = region_extent_next(region->extents, &place)) != NULL &&
+	       extent->from == end && !is_something(extent))
+		end += extent->length;
 	return end;
 }
 
@@ -40,14 +39,13 @@ size_t region_lowest(const struct odf_region *region)
 static size_t end_of_rest(const struct odf_region *region, bool past_all)
 {
 	const struct region_extents *extents = region->extents;
+	struct region_place place = extents != NULL ? region_extents_end(extents) : (struct region_place){ 0, 0 };
+	const struct region_extent *extent;
 	size_t end = region->length;
 
-	for (size_t i = extents != NULL ? extents->count : 0; i > 0; i--) {
-		const struct region_extent *extent = &extents->list[i - 1];
-		if (extent->from + extent->length != end || (!past_all && is_something(extent)))
-			break;
+	while (extents != NULL && (extent = region_extent_before(extents, &place)) != NULL &&
+	       extent->from + extent->length == end && (past_all || !is_something(extent)))
 		end = extent->from;
-	}
 	return end;
 }
 

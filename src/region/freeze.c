@@ -220,11 +220,11 @@ bool region_is_placeholder(const struct odf_region *region)
 /* A child does not get it, and misses nothing. */
 bool region_is_empty(const struct odf_region *region)
 {
-	const struct region_extents *extents = region->extents;
+	size_t end;
+	const struct region_extent *extent = region_extent_at(region, 0, region->length, &end);
 
-	return region->is_placeholder && region->live_length == region->length && extents->count == 1 &&
-	       extents->list[0].kind != REGION_ISLAND && !extents->list[0].young &&
-	       extents->list[0].length == region->length;
+	return region->is_placeholder && region->live_length == region->length && extent != NULL &&
+	       extent->kind != REGION_ISLAND && !extent->young && extent->length == region->length;
 }
 
 static int freeze(struct odf_region *region, struct look *look)

@@ -178,10 +178,9 @@ struct odf_region {
 	unsigned lost_count;
 	size_t step_most; /* bytes of a step: less after one has failed */
 
-	/* What is not memory of the region's; NULL: no such thing can be. Changed by preparing the other list and
-	 * putting it in place of this one, as a child may be made in the middle. */
-	struct region_extents *extents, *other_extents;
-	size_t extents_most; /* as many as there is room for in each */
+	/* What is not memory of the region's; NULL: no such thing can be. Changed by preparing another list and putting
+	 * it in place of this one, as a child may be made in the middle. */
+	struct region_extents *extents;
 	/* Lists that were too small, emptied: who looks at them without the lock may still do. */
 	struct region_outgrown {
 		void *start;

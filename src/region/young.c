@@ -23,7 +23,7 @@
 
 /* Below this a run of its own costs each freeze more than it saves the fork. Next to memory any is welcome. */
 #define ADOPT_LEAST ((size_t)64 << 10)
-/* Each change copies the list. Once it has so many, what would not be adopted as it is does not come into it. */
+/* Freezes go through the list. Once it has so many, what would not be adopted as it is does not come into it. */
 #define EXTENTS_OF_SMALL 1024
 
 bool region_is_in_place(const struct odf_region *region)
@@ -373,14 +373,15 @@ void region_end_adopting(struct odf_region *region, size_t from, size_t length, 
 
 size_t region_young_bytes(const struct odf_region *region)
 {
-	const struct region_extents *extents = region->extents;
+	struct region_place place = { 0, 0 };
+	const struct region_extent *extent;
 	size_t young = 0;
 
 	if (!region->in_place || !region->has_young || region->no_young)
 		return 0;
-	for (size_t i = 0; i < extents->count; i++)
-		if (can_be_adopted(region, &extents->list[i]) && extents->list[i].length >= ADOPT_LEAST)
-			young += extents->list[i].length;
+	while ((extent = region_extent_next(region->extents, &place)) != NULL)
+		if (can_be_adopted(region, extent) && extent->length >= ADOPT_LEAST)
+			young += extent->length;
 	return young;
 }
 

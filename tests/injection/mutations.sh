@@ -27,7 +27,7 @@ link() { # PROGRAM OBJECT...: objects come before the archive, so that its membe
 
 compile_cases() { # each of their files
 	cases=
-	for part in "$source"/tests/injection/region_cases*.c; do
+	for part in "$source"/tests/injection/region_cases*.c "$source"/tests/model/list_model.c; do
 		object=$work/$(basename "$part" .c).o
 		compile "$part" "$object" || return 1
 		cases="$cases $object"
@@ -300,6 +300,29 @@ mutant lost_memory_not_stale - extent.c lost_memory_is_given_back \
 	's/(region->vacant = false;\n\t\tregion->given_back \+= run.length;\n\t\t)stale = true;/$1stale = false;/'
 mutant list_overflows - extent_room.c list_is_full \
 	's/(was->count \+ more > REGION_EXTENTS\)\s*return) false/$1 true/'
+# The list in blocks.
+mutant blocks_not_joined - extent_list.c list_in_blocks 's/if \(first.index == 0 && gone.from > 0\)\s*gone.from--;//'
+mutant small_blocks_stay - extent_list.c list_in_blocks \
+	's/most < REGION_BLOCK_LEAST \+ JOINS && gone.(end < was->blocks|from > 0)/false/g'
+mutant blocks_filled_unequally - extent_list.c list_in_blocks \
+	's/\(most \+ count - 1\) \/ count : 0/REGION_BLOCK_MOST : 0/'
+mutant pieces_not_taken_off - extent_list.c list_in_blocks \
+	's/ - count_pieces\(was, first, past\) \+ out.pieces/ + out.pieces/'
+mutant piece_behind_forgotten - extent_list.c list_in_blocks \
+	's/return pieces \+ \(extent != NULL && extent->from > end\)/return pieces/'
+mutant blocks_lost - extent_list.c list_in_blocks \
+	's/for \(size_t i = gone.from; i < gone.end; i\+\+\)\s*set_order\(is, known\+\+, was->order\[i\]\);//'
+mutant next_block_not_found - extent_list.c list_in_blocks 's/if \(low == count_of\(block\)\)\s*place = [^;]*;//'
+mutant blocks_seen_half_written - extent_list.c list_beside_readers \
+	's/set_order\(is, known\+\+, i < taken \? /$&i < gone.end - gone.from ? was->order[gone.from + i] : /'
+mutant list_published_early - extent_list.c list_of_raw_children \
+	's/\t__atomic_store_n\(&region->extents, is, __ATOMIC_RELEASE\);//;
+		s/(\tfresh = replace_blocks[^;]*;)/$1 __atomic_store_n(&region->extents, is, __ATOMIC_RELEASE);/'
+mutant index_changed_in_place - extent_room.c list_in_blocks \
+	's/extents->behind == INDEXES \? index \+ REGION_PAGE\s*: index - REGION_PAGE/index/'
+mutant blocks_copied_in_disorder - extent_room.c list_in_blocks 's/from->order\[i\]\), sizeof/i), sizeof/'
+mutant blocks_too_few - extent_room.c list_in_blocks \
+	's/\(most\) \/ REGION_BLOCK_LEAST \+/(most) \/ REGION_BLOCK_MOST +/'
 mutant losses_overflow - extent.c list_is_full \
 	's/if \(!region_makes_room\(region, 2 \* runs\)\)\s*return ENOMEM;//;
 		s/(error = )region_has_room\(region\) \? (function\(region, run, live\)) : ENOMEM/$1$2/'

@@ -195,6 +195,9 @@ void what_waits_is_not_proposed(void);
 void lost_memory_is_given_back(void);
 void nothing_lost(void);
 void list_is_full(void);
+void list_in_blocks(void);
+void list_beside_readers(void);
+void list_of_raw_children(void);
 
 /* region_cases_islands.c */
 void islands_are_private(void);

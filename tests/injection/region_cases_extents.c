@@ -2,6 +2,7 @@
  *
  * Cases of region_cases: holes and foreign places of a bare region.
  */
+#include "../model/list_model.h"
 #include "region_cases.h"
 
 /* Whole pages of the region for the heap. It settles by call only. */
@@ -388,9 +389,11 @@ void nothing_lost(void)
 /* Written into it as if by as many calls, which would take too long. */
 void list_is_full(void)
 {
-	enum { MOST = REGION_EXTENTS };
+	enum { MOST = REGION_EXTENTS, OF_A_BLOCK = 128 };
 	struct region_extents *extents;
+	struct region_extent hole;
 	uint64_t mask;
+	size_t end;
 
 	make_bare();
 	must(take(0, MOST + 10) == 0);
@@ -399,13 +402,22 @@ void list_is_full(void)
 	region_lock(&mask);
 	extents = region->extents;
 	must(extents->count == 2);
-	extents->list[MOST - 2] = extents->list[1];
-	for (size_t page = 0; page < MOST - 2; page++)
-		extents->list[page] = (struct region_extent){ .from = page * PAGE,
-							      .length = PAGE,
-							      .kind = REGION_ISLAND,
-							      .protection = PROT_READ | (page % 2 ? PROT_WRITE : 0) };
+	hole = *region_extent_at(region, region->length - PAGE, region->length, &end);
 	extents->count = MOST - 1;
+	extents->blocks = extents->known = MOST / OF_A_BLOCK;
+	for (size_t page = 0; page < MOST - 1; page++) {
+		struct region_block *block = region_block_of(extents, page / OF_A_BLOCK);
+		extents->order[page / OF_A_BLOCK] = (unsigned short)(page / OF_A_BLOCK);
+		block->count = page % OF_A_BLOCK + 1;
+		block->list[page % OF_A_BLOCK] = (struct region_extent){
+			.from = page * PAGE,
+			.length = PAGE,
+			.kind = REGION_ISLAND,
+			.protection = PROT_READ | (page % 2 ? PROT_WRITE : 0),
+		};
+		if (page == MOST - 2)
+			block->list[page % OF_A_BLOCK] = hole;
+	}
 	region_unlock(&mask);
 	must(is_all(MOST - 3, 1, REGION_ISLAND) && is_all(MOST - 2, 12, REGION_MEMORY));
 	must(give(MOST + 3, 1) == ENOMEM && holds(MOST, MOST + 10, 1) && is_all(MOST - 2, 12, REGION_MEMORY));
@@ -414,4 +426,28 @@ void list_is_full(void)
 	must(region_lose_begin(region, (MOST + 8) * PAGE, PAGE) == ENOMEM);
 	region_unlock(&mask);
 	must(holds(MOST, MOST + 10, 1));
+}
+
+/* ---- The list alone ---------------------------------------------------------------------------------------------- */
+
+static void must_be_right(const char *what)
+{
+	if (what != NULL)
+		fprintf(stderr, "%s\n", what);
+	must(what == NULL);
+}
+
+void list_in_blocks(void)
+{
+	must_be_right(list_model_changes(1, 8));
+}
+
+void list_beside_readers(void)
+{
+	must_be_right(list_model_readers(1, 3000));
+}
+
+void list_of_raw_children(void)
+{
+	must_be_right(list_model_clones(1, 12));
 }

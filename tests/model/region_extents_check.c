@@ -150,11 +150,11 @@ static void compare_all(const struct area *a)
 /* The list of the region itself: sorted, merged, whole pages, within it, and how many pieces it makes. */
 static void check_list(const struct area *a)
 {
-	const struct region_extent *extents = a->handle->extents->list;
-	size_t end = 0, pieces = 0;
+	struct region_place place = { 0, 0 };
+	const struct region_extent *e, *before = NULL;
+	size_t end = 0, pieces = 0, i = 0;
 
-	for (size_t i = 0; i < a->handle->extents->count; i++) {
-		const struct region_extent *e = &extents[i], *before = i == 0 ? NULL : &extents[i - 1];
+	for (; (e = region_extent_next(a->handle->extents, &place)) != NULL; before = e, i++) {
 		if (e->from % PAGE != 0 || e->length % PAGE != 0 || e->length == 0 || e->from < end ||
 		    e->from + e->length > a->handle->length || e->kind == REGION_MEMORY || e->kind > REGION_FOREIGN)
 			failure("extent %zu is %zu+%zu of kind %d, after %zu", i, e->from / PAGE, e->length / PAGE,
@@ -169,6 +169,8 @@ static void check_list(const struct area *a)
 		pieces += e->from > end;
 		end = e->from + e->length;
 	}
+	if (a->handle->extents->count != i)
+		failure("there are %zu extents, and %zu are counted", i, a->handle->extents->count);
 	if (a->handle->extents->pieces != pieces)
 		failure("%zu extents begin behind memory, and %zu are counted", pieces, a->handle->extents->pieces);
 }

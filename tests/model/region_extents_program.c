@@ -193,6 +193,8 @@ static void open_pipe(void)
  * is stale. */
 static void nothing_is_left(struct area *a)
 {
+	struct region_place place = { 0, 0 };
+	const struct region_extent *extent;
 	uint64_t left;
 
 	give_all(a);
@@ -204,10 +206,10 @@ static void nothing_is_left(struct area *a)
 			failure("cannot be settled at the end");
 	}
 	check(a, true);
-	for (size_t i = 0; i < a->handle->extents->count; i++)
-		if (a->handle->extents->list[i].stale)
-			failure("extent %zu (%s) is stale after all was settled", i,
-				kind_names[a->handle->extents->list[i].kind]);
+	while ((extent = region_extent_next(a->handle->extents, &place)) != NULL)
+		if (extent->stale)
+			failure("the extent at page %zu (%s) is stale after all was settled", extent->from / PAGE,
+				kind_names[extent->kind]);
 	left = region_resident(a->handle);
 	atomic_fetch_add(&board->left, left);
 	if (left != 0)

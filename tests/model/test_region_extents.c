@@ -17,6 +17,7 @@
  * What a process does is decided by the seed and its path in the tree of forks; the keeper, where it settles by itself,
  * comes when it likes.
  */
+#include "list_model.h"
 #include "region_extents.h"
 
 struct board *board;
@@ -112,9 +113,26 @@ static void test_extents(void **state)
 		    (board->settles > 0 && board->busy > 0 && board->again > 0 && board->foreign > 0));
 }
 
+/* The list alone, with so many extents as no region here has. ODF_TEST_SCALE: more of it. */
+static void test_list(void **state)
+{
+	uint64_t scale = number_from("ODF_TEST_SCALE", 1);
+
+	(void)state;
+	for (uint64_t seed = 1; seed <= 2 * scale; seed++) {
+		const char *wrong = list_model_changes(seed, 12);
+		if (wrong == NULL)
+			wrong = list_model_readers(seed, 5000);
+		if (wrong == NULL)
+			wrong = list_model_clones(seed, 12);
+		if (wrong != NULL)
+			fail_msg("seed %" PRIu64 ": %s", seed, wrong);
+	}
+}
+
 int main(int argc, char **argv)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_extents) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_list), cmocka_unit_test(test_extents) };
 
 	become_nobody_if_asked(argv);
 	trace = number_from("ODF_TEST_TRACE", 0) != 0;
