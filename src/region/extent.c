@@ -14,6 +14,8 @@
  *                     after the program has given it up
  *     foreign         the kernel's and the program's affair
  *
+ * What the program or the kernel makes of it past these: extent_lose.c.
+ *
  * Everything here is done for one run of one kind that is all LIVE or all FROZEN at a time, and each leaves the list
  * true if it fails.
  */
@@ -62,8 +64,6 @@ bool region_map_nothing(char *start, size_t length)
 }
 
 /* ---- What is done to one run ---- */
-
-static int lose_run(struct odf_region *region, struct region_extent run, bool live);
 
 /* The place is the kernel's to give again at once. */
 static int unmap_run(struct odf_region *region, struct region_extent run, bool live)
@@ -117,7 +117,7 @@ static int give_run(struct odf_region *region, struct region_extent run, bool li
 			return ENOMEM;
 		/* The kernel has unmapped it before it failed. */
 		if (!viewed && !region_reserve_again(home, run.length))
-			return lose_run(region, run, live);
+			return region_lose_run(region, run, live);
 		run.kind = REGION_HOLE;
 		run.stale = !viewed || !region_punch(region, run.from, run.length);
 		region_record(region, run);
@@ -261,10 +261,8 @@ static int cut_run(struct odf_region *region, struct region_extent run, bool liv
 	return error;
 }
 
-typedef int run_function(struct odf_region *region, struct region_extent run, bool live);
-
-/* For each run of [from, from + length) whose kind is among `kinds`. Stops at the first that fails. */
-static int for_runs(struct odf_region *region, size_t from, size_t length, unsigned kinds, run_function *function)
+int region_for_runs(struct odf_region *region, size_t from, size_t length, unsigned kinds,
+		    region_run_function *function)
 {
 	size_t limit = from + length;
 	int error = 0;
@@ -317,38 +315,38 @@ int region_take_now(struct odf_region *region, size_t from, size_t length)
 {
 	int error = verify_holes(region, from, length);
 
-	return error != 0 ? error : for_runs(region, from, length, 1u << REGION_HOLE, take_run_now);
+	return error != 0 ? error : region_for_runs(region, from, length, 1u << REGION_HOLE, take_run_now);
 }
 
 int region_give(struct odf_region *region, size_t from, size_t length)
 {
 	unsigned kinds = 1u << REGION_MEMORY | 1u << REGION_ISLAND;
-	int error = for_runs(region, from, length, kinds, give_run);
+	int error = region_for_runs(region, from, length, kinds, give_run);
 
 	if (error != EAGAIN)
 		return error;
 	(void)region_check(region, from, length);
 	region->gaps_seen = true; /* where they cannot be told */
-	error = for_runs(region, from, length, kinds, give_run);
+	error = region_for_runs(region, from, length, kinds, give_run);
 	region->gaps_seen = false;
 	return error;
 }
 
 int region_reclaim(struct odf_region *region, size_t from, size_t length)
 {
-	return for_runs(region, from, length, 1u << REGION_FOREIGN, reclaim_run);
+	return region_for_runs(region, from, length, 1u << REGION_FOREIGN, reclaim_run);
 }
 
 int region_take(struct odf_region *region, size_t from, size_t length)
 {
 	int error = verify_holes(region, from, length);
 
-	return error != 0 ? error : for_runs(region, from, length, 1u << REGION_HOLE, take_run);
+	return error != 0 ? error : region_for_runs(region, from, length, 1u << REGION_HOLE, take_run);
 }
 
 int region_cut_known(struct odf_region *region, size_t from, size_t length)
 {
-	return for_runs(region, from, length, 1u << REGION_MEMORY, cut_run);
+	return region_for_runs(region, from, length, 1u << REGION_MEMORY, cut_run);
 }
 
 int region_cut(struct odf_region *region, size_t from, size_t length)
@@ -359,123 +357,6 @@ int region_cut(struct odf_region *region, size_t from, size_t length)
 	if (error == 0 && changed)
 		error = EAGAIN;
 	return error != 0 ? error : region_cut_known(region, from, length);
-}
-
-static int prepare_to_lose(struct odf_region *region, struct region_extent run, bool live)
-{
-	if (live && !region_has_aside(region))
-		return ENOMEM;
-	return live ? region_move_aside(region, run.from, run.length) : 0;
-}
-
-/* The program's own mapping is there now. */
-static int lose_run(struct odf_region *region, struct region_extent run, bool live)
-{
-	bool stale = run.stale;
-
-	if (run.kind == REGION_MEMORY && live) {
-		region_aside_clear(region, run.from, run.length);
-		stale = !region_punch(region, run.from, run.length);
-	} else if (run.kind == REGION_MEMORY || run.kind == REGION_ISLAND) {
-		region_discard_forget(region, run.from, run.length);
-		region->vacant = false;
-		region->given_back += run.length;
-		stale = true;
-		region_note_released(region, run.length);
-	}
-	region_record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_FOREIGN,
-						      .stale = stale });
-	return 0;
-}
-
-int region_lose_begin(struct odf_region *region, size_t from, size_t length)
-{
-	size_t runs = 0, limit = from + length;
-	bool changed;
-	int error = region_verify_now(region, from, length, &changed);
-
-	if (error != 0)
-		return error;
-	/* The end cannot fail any more. */
-	for (size_t at = from; at < limit; runs++) {
-		size_t end;
-		(void)region_extent_at(region, at, limit, &end);
-		(void)region_is_live(region, at, &end);
-		at = end;
-	}
-	if (!region_makes_room(region, 2 * runs))
-		return ENOMEM;
-	return for_runs(region, from, length, 1u << REGION_MEMORY, prepare_to_lose);
-}
-
-int region_lose(struct odf_region *region, size_t from, size_t length)
-{
-	return for_runs(region, from, length, 1u << REGION_MEMORY | 1u << REGION_ISLAND | 1u << REGION_HOLE, lose_run);
-}
-
-void region_lose_end(struct odf_region *region, size_t from, size_t length)
-{
-	(void)region_lose(region, from, length); /* for which the beginning has seen to room */
-}
-
-static int unmap_hole(struct odf_region *region, struct region_extent run, bool live)
-{
-	(void)live;
-	if (region_unmap(region->home + run.from, run.length) != 0)
-		return ENOMEM;
-	run.kind = REGION_FOREIGN;
-	run.stale = false;
-	region_record(region, run);
-	return 0;
-}
-
-static int open_hole(struct odf_region *region, struct region_extent run, bool live)
-{
-	(void)live;
-	if (region_unmap(region->home + run.from, run.length) != 0)
-		return ENOMEM;
-	run.kind = REGION_FOREIGN;
-	region_record(region, run);
-	return 0;
-}
-
-int region_open(struct odf_region *region, size_t from, size_t length)
-{
-	return for_runs(region, from, length, 1u << REGION_HOLE, open_hole);
-}
-
-/* It is a view of the file for good, which keeps its pages there. */
-static int leave_sealed_run(struct odf_region *region, struct region_extent run, bool live)
-{
-	(void)live;
-	region_record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_FOREIGN,
-						      .sealed = true });
-	return 0;
-}
-
-int region_leave_sealed(struct odf_region *region, size_t from, size_t length)
-{
-	return for_runs(region, from, length, 1u << REGION_MEMORY, leave_sealed_run);
-}
-
-static int seal_run(struct odf_region *region, struct region_extent run, bool live)
-{
-	(void)live;
-	run.sealed = true;
-	run.young = false;
-	region_record(region, run);
-	return 0;
-}
-
-void region_seal(struct odf_region *region, size_t from, size_t length)
-{
-	/* without room the kernel's refusal has another name */
-	(void)for_runs(region, from, length, 1u << REGION_ISLAND | 1u << REGION_FOREIGN, seal_run);
-}
-
-int region_unmap_holes(struct odf_region *region)
-{
-	return for_runs(region, 0, region->length, 1u << REGION_HOLE, unmap_hole);
 }
 
 int region_clean(struct odf_region *region, const struct region_extent *extent, size_t at, size_t limit, size_t *end)

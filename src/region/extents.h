@@ -77,19 +77,27 @@ bool region_punch(struct odf_region *region, size_t from, size_t length); /* tak
 bool region_has_aside(struct odf_region *region);
 
 /* ---- extent.c, under the lock ---- */
-/* Memory, holes and islands become foreign places, which the program or the kernel has made of them; 0 or ENOMEM. */
-int region_lose(struct odf_region *region, size_t from, size_t length);
-/* Memory that the program has sealed, and cannot write, becomes a foreign place as it is. */
-int region_leave_sealed(struct odf_region *region, size_t from, size_t length);
+typedef int region_run_function(struct odf_region *region, struct region_extent run, bool live);
+/* For each run of [from, from + length) whose kind is among `kinds`. Stops at the first that fails. */
+int region_for_runs(struct odf_region *region, size_t from, size_t length, unsigned kinds,
+		    region_run_function *function);
 /* region_cut, of memory that is known to be the region's. */
 int region_cut_known(struct odf_region *region, size_t from, size_t length);
 int region_advise(struct odf_region *region, int advice); /* all segments; 0 or an errno value */
-int region_unmap_holes(struct odf_region *region); /* they are foreign places then */
 /* An inaccessible place. False: refused; what is there may be gone. */
 bool region_map_nothing(char *start, size_t length);
 /* Punches what is stale at `at`, as far as it goes in bounded time. By the keeper, when nobody else can map the file.
  * *end: how far it came. */
 int region_clean(struct odf_region *region, const struct region_extent *extent, size_t at, size_t limit, size_t *end);
+
+/* ---- extent_lose.c, under the lock ---- */
+/* Memory, holes and islands become foreign places, which the program or the kernel has made of them; 0 or ENOMEM. */
+int region_lose(struct odf_region *region, size_t from, size_t length);
+/* The program's own mapping is there now. */
+int region_lose_run(struct odf_region *region, struct region_extent run, bool live);
+/* Memory that the program has sealed, and cannot write, becomes a foreign place as it is. */
+int region_leave_sealed(struct odf_region *region, size_t from, size_t length);
+int region_unmap_holes(struct odf_region *region); /* they are foreign places then */
 
 /* ---- folded.c, under the lock ---- */
 /* Where what is memory, or may become it, begins and ends. */

@@ -281,7 +281,7 @@ mutant border_of_live_ignored - extent.c over_the_end_of_what_is_live \
 	's/(bool live = region_is_live\(region, at, &end\);)\n\t\trun.length = end - at;/$1 end = at + run.length;/'
 mutant given_island_leaves_verdict 1 extent.c islands_of_raw_children \
 	's/if \(run.kind == REGION_ISLAND\)\s*region->vacant = false;//g'
-mutant lost_island_leaves_verdict 1 extent.c islands_of_raw_children \
+mutant lost_island_leaves_verdict 1 extent_lose.c islands_of_raw_children \
 	's/(region_discard_forget\(region, run.from, run.length\);\n\t\t)region->vacant = false;/$1/'
 mutant answer_shows_what_is_live 3 token.c islands_of_raw_children \
 	's/region->live_length == 0 && region_show/region_show/'
@@ -294,9 +294,9 @@ mutant hole_proposed_too_small - extent_list.c what_waits_is_not_proposed \
 	's/end - aligned >= length\)/end - aligned + REGION_PAGE >= length)/'
 mutant hole_proposed_not_aligned - extent_list.c what_waits_is_not_proposed \
 	's/aligned = \(size_t\)\(\(\(uintptr_t\)region->home.*?;/aligned = start;/s'
-mutant lost_memory_kept - extent.c lost_memory_is_given_back \
+mutant lost_memory_kept - extent_lose.c lost_memory_is_given_back \
 	's/(\t)stale = !region_punch\(region, run.from, run.length\);/$1stale = false;/g'
-mutant lost_memory_not_stale - extent.c lost_memory_is_given_back \
+mutant lost_memory_not_stale - extent_lose.c lost_memory_is_given_back \
 	's/(region->vacant = false;\n\t\tregion->given_back \+= run.length;\n\t\t)stale = true;/$1stale = false;/'
 mutant list_overflows - extent_room.c list_is_full \
 	's/(was->count \+ more > REGION_EXTENTS\)\s*return) false/$1 true/'
@@ -323,9 +323,7 @@ mutant index_changed_in_place - extent_room.c list_in_blocks \
 mutant blocks_copied_in_disorder - extent_room.c list_in_blocks 's/from->order\[i\]\), sizeof/i), sizeof/'
 mutant blocks_too_few - extent_room.c list_in_blocks \
 	's/\(most\) \/ REGION_BLOCK_LEAST \+/(most) \/ REGION_BLOCK_MOST +/'
-mutant losses_overflow - extent.c list_is_full \
-	's/if \(!region_makes_room\(region, 2 \* runs\)\)\s*return ENOMEM;//;
-		s/(error = )region_has_room\(region\) \? (function\(region, run, live\)) : ENOMEM/$1$2/'
+mutant losses_overflow - extent_lose.c list_is_full 's/if \(!region_makes_room\(region, 2 \* runs\)\)\s*return ENOMEM;//'
 mutant stale_not_punched 6 settle.c memory_taken_again_is_zero 's/if \(extent != NULL && extent->stale\) \{/if (0) {/'
 mutant clean_punches_nothing 6 extent.c memory_taken_again_is_zero \
 	's/if \(!region_has_room\(region\) \|\| !region_punch\(region, at, length\)\)/if (!region_has_room(region))/'
@@ -345,7 +343,7 @@ mutant cuts_to_a_lost_place - extent.c nothing_is_moved_to_a_lost_place \
 	's/if \(region_has_aside\(region\)\)(\s*aside = region_move_aside)/$1/'
 mutant cut_clears_a_lost_place - folded.c nothing_is_moved_to_a_lost_place \
 	's/else if \(!region->aside_lost && /else if (/'
-mutant loses_to_a_lost_place - extent.c nothing_is_moved_to_a_lost_place \
+mutant loses_to_a_lost_place - extent_lose.c nothing_is_moved_to_a_lost_place \
 	's/if \(live && !region_has_aside\(region\)\)\s*return ENOMEM;//'
 mutant takes_to_a_lost_place - extent.c lost_place_of_a_hole_amid_a_settle \
 	's/if \(!region_has_aside\(region\)\)\s*return ENOMEM;(\s*if \(!region_map_view)/$1/'

@@ -424,6 +424,9 @@ void list_is_full(void)
 	must(cut(MOST + 3, 1) == ENOMEM && holds(MOST, MOST + 10, 1) && is_all(MOST - 2, 12, REGION_MEMORY));
 	region_lock(&mask);
 	must(region_lose_begin(region, (MOST + 8) * PAGE, PAGE) == ENOMEM);
+	extents->count--; /* room for one more run, as it seems, and two are to be lost */
+	must(region_lose_begin(region, (MOST - 3) * PAGE, 2 * PAGE) == ENOMEM);
+	extents->count++;
 	region_unlock(&mask);
 	must(holds(MOST, MOST + 10, 1));
 }
