@@ -323,7 +323,8 @@ mutant index_changed_in_place - extent_room.c list_in_blocks \
 mutant blocks_copied_in_disorder - extent_room.c list_in_blocks 's/from->order\[i\]\), sizeof/i), sizeof/'
 mutant blocks_too_few - extent_room.c list_in_blocks \
 	's/\(most\) \/ REGION_BLOCK_LEAST \+/(most) \/ REGION_BLOCK_MOST +/'
-mutant losses_overflow - extent_lose.c list_is_full 's/if \(!region_makes_room\(region, 2 \* runs\)\)\s*return ENOMEM;//'
+mutant losses_overflow - extent_lose.c list_is_full \
+	's/if \(!region_makes_room\(region, 2 \* runs\)\)\s*return ENOMEM;//'
 mutant stale_not_punched 6 settle.c memory_taken_again_is_zero 's/if \(extent != NULL && extent->stale\) \{/if (0) {/'
 mutant clean_punches_nothing 6 extent.c memory_taken_again_is_zero \
 	's/if \(!region_has_room\(region\) \|\| !region_punch\(region, at, length\)\)/if (!region_has_room(region))/'
