@@ -56,9 +56,9 @@ long __wrap_clone3_child(const struct clone_request *request)
 {
 	struct clone_request as_here = *request;
 
-	if (!(request->flags & CLONE_AUTOREAP))
+	/* The library's probe is no keeper. */
+	if (!(request->flags & CLONE_AUTOREAP) || !is_keepers(request))
 		return __real_clone3_child(request);
-	must(is_keepers(request));
 	asked++;
 	/* What the kernel asks of who sets the flag. */
 	if (refusal != 0 || request->exit_signal != 0 || (request->flags & (CLONE_PARENT | CLONE_THREAD)))
