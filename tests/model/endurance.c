@@ -322,7 +322,7 @@ static struct sample look(void)
 	must(is_all_whole());
 	/* What those that stayed left is settled beside the program, at low priority: the least of a second. */
 	sample.memory = SIZE_MAX;
-	for (unsigned tries = 0; tries < 400 && sample.memory > 8 * MIB; tries++) {
+	for (unsigned tries = 0; tries < 40 && sample.memory > 8 * MIB; tries++) {
 		if (tries % 8 == 0)
 			fork_timed();
 		wait_ms(25);
