@@ -171,7 +171,8 @@ typedef enum odf_reason {
 	ODF_REASON_HEAP_PIECES,         /* the program's memory is in so many small mappings that a fork pays more for
 	                                   them than it saves */
 	ODF_REASON_HEAP_LOCKED,         /* the program locks its memory (mlockall) */
-	ODF_REASON_HEAP_SANDBOX,        /* a seccomp sandbox, which may punish what the heap takes */
+	ODF_REASON_HEAP_SANDBOX,        /* a seccomp sandbox, which may punish what the heap takes,
+	                                   or a clock that traps (PR_SET_TSC) */
 	ODF_REASON_HEAP_LIMIT,          /* a limit of address space, data or file size, against which a region counts
 	                                   otherwise, or of processor time */
 	ODF_REASON_HEAP_PINS,           /* memory may be pinned: the program has a file open for direct input, or a ring

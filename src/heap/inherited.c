@@ -156,10 +156,10 @@ void heap_look_at_inherited(void)
 	uint64_t all = ~0ull, mask, now;
 	int saved = errno;
 
-	if (!heap_has_inherited())
+	if (!heap_has_inherited() || heap_is_off_for_good() || heap_uses_keys())
 		return;
-	now = clock_ns(CLOCK_MONOTONIC);
-	if (now < atomic_load(&look_ns) || heap_is_off_for_good() || heap_uses_keys())
+	now = clock_ns(CLOCK_MONOTONIC); /* which may trap where the heap has left for that (PR_SET_TSC) */
+	if (now < atomic_load(&look_ns))
 		return;
 	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask);
 	if (region_has_one_thread() && !heap_is_guest())

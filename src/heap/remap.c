@@ -184,6 +184,11 @@ static bool grow_in_window(const struct span *span, size_t length)
 		return false;
 	}
 	span_forget_history(end, more);
+	/* Beside what was inherited it is the kernel's, which joins the two at a later move (join_foreign). */
+	if (span->inherited) {
+		span_keep_advice(end, more, span->advice);
+		return true;
+	}
 	/* It is to be one mapping with what is there. */
 	if (region_overlay(span->region, (size_t)(end - span->base), more) == 0 &&
 	    advise_alike(end, end + more, span->advice))

@@ -128,6 +128,7 @@ static const char *const calls[LIBC_CALL_COUNT] = {
 	[LIBC_VMSPLICE] = "vmsplice",
 	[LIBC_SETNS] = "setns",
 	[LIBC_UNSHARE] = "unshare",
+	[LIBC_KILL] = "kill",
 	[LIBC_FOPEN] = "fopen",
 	[LIBC_FOPEN64] = "fopen64",
 	[LIBC_FREOPEN] = "freopen",

@@ -66,6 +66,13 @@ EXPORTED int prlimit64(pid_t process, enum __rlimit_resource resource, const str
 	return libc_prlimit(process, (int)resource, limit, old);
 }
 
+/* Whoever reads the clock by the processor traps then, as the library would, and a keeper that inherits it. */
+void preload_before_tsc(unsigned long how)
+{
+	if ((int)how == PR_TSC_SIGSEGV)
+		heap_leave(ODF_REASON_HEAP_SANDBOX);
+}
+
 /* A filter may kill for what the heap does. */
 EXPORTED int prctl(int option, ...)
 {
@@ -79,6 +86,8 @@ EXPORTED int prctl(int option, ...)
 	if (option == PR_SET_SECCOMP)
 		heap_before_filter(arguments[0] == SECCOMP_MODE_STRICT ? HEAP_FILTER_STRICT : HEAP_FILTER_PRCTL, 0,
 				   (const void *)arguments[1]);
+	if (option == PR_SET_TSC)
+		preload_before_tsc(arguments[0]);
 	if (option == PR_SET_MM)
 		preload_before_title(arguments[0], arguments[1], arguments[2]);
 	if (option == PR_SET_MEMORY_MERGE)

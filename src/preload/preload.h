@@ -38,6 +38,8 @@ bool preload_segment_is_known(void);
 /* libc's brk is ours from now on. */
 void preload_segment_is_seen(void);
 
+/* prctl(PR_SET_TSC, ...) is about to be made. */
+void preload_before_tsc(unsigned long how);
 /* prctl(PR_SET_MM, ...) is about to be made; any address. */
 void preload_before_title(unsigned long what, unsigned long value, unsigned long size);
 /* The program is about to set it; any address. */

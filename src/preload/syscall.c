@@ -153,6 +153,8 @@ static bool look_at_prctl(const long w[6])
 	if ((int)w[0] == PR_SET_SECCOMP)
 		heap_before_filter(w[1] == SECCOMP_MODE_STRICT ? HEAP_FILTER_STRICT : HEAP_FILTER_PRCTL, 0,
 				   (const void *)w[2]);
+	if ((int)w[0] == PR_SET_TSC)
+		preload_before_tsc((unsigned long)w[1]);
 	if ((int)w[0] == PR_SET_MM)
 		preload_before_title((unsigned long)w[1], (unsigned long)w[2], (unsigned long)w[3]);
 	if ((int)w[0] == PR_SET_MEMORY_MERGE)
@@ -243,6 +245,7 @@ static const struct syscall_entry table[] = {
 	[SYS_socket] = { NULL, syscall_socket },
 	[SYS_setns] = { NULL, syscall_setns },
 	[SYS_unshare] = { NULL, syscall_unshare },
+	[SYS_kill] = { NULL, syscall_kill },
 	[SYS_vmsplice] = { NULL, syscall_vmsplice },
 	[SYS_sendto] = { syscall_look_at_sendto, NULL },
 	[SYS_sendmsg] = { syscall_look_at_sendmsg, NULL },

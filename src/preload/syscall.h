@@ -41,7 +41,7 @@ syscall_answer syscall_execve, syscall_execveat;
 #define NUMBER_FUTEX_REQUEUE 456
 syscall_look syscall_look_at_futex, syscall_look_at_futex_waitv, syscall_look_at_futex2, syscall_look_at_futex_requeue;
 /* ---- alone.c ---- */
-syscall_answer syscall_setns, syscall_unshare;
+syscall_answer syscall_setns, syscall_unshare, syscall_kill;
 /* ---- lend.c ---- */
 syscall_look syscall_look_at_sendto, syscall_look_at_sendmsg, syscall_look_at_sendmmsg;
 syscall_answer syscall_vmsplice;

@@ -26,6 +26,9 @@ static void die_if_torn(void)
 {
 	if (region_keeper_died() && atomic_load(&is_keepers))
 		(void)sys_call2(SYS_kill, sys_call0(SYS_getpid), SIGKILL);
+	/* The first process of a PID namespace cannot kill itself. */
+	if (region_keeper_died() && atomic_load(&is_keepers))
+		(void)sys_call1(SYS_exit_group, 128 + SIGKILL);
 }
 
 static void take(void)

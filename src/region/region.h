@@ -41,6 +41,8 @@ void region_fork_end(int child);
 /* A process cannot be made, and the keeper is one: if it keeps nothing but the heap, whose memory can leave its
  * region, it ends. True: there is one process less. */
 bool region_give_way(void);
+/* Whom one has waited for in vain may have been stopped, and the program continued without it. Async-signal-safe. */
+void region_keeper_rouse(void);
 /* Has the heap leave. */
 extern void (*region_on_giving_way)(void);
 /* From which on a limit of processes (RLIMIT_NPROC) leaves room for one that the user does not know of. */

@@ -125,8 +125,6 @@ void region_keeper_stop(void);
 /* The same if nobody is giving orders. Async-signal-safe. */
 bool region_keeper_stop_now(void);
 bool region_keeper_runs(void);
-/* Whom one has waited for in vain may have been stopped, and the program continued without it. Async-signal-safe. */
-void region_keeper_rouse(void);
 /* Nothing is left for it to do. */
 bool region_keeper_is_idle(void);
 /* It was killed by somebody. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * What the kernel grants only to a process that shares its memory with no other: a program gets it with its heap awake
- * as it does without, and has all of its memory then.
+ * as it does without, and has all of its memory then. And a signal to all other processes, of which the keeper is one.
  */
 #include <sched.h>
 #include <signal.h>
@@ -102,12 +102,109 @@ static void other_answers_change_nothing(void)
 	must(heap_is_awake());
 }
 
+/* The first process of a PID namespace, in which nobody else is but its keeper; some times, at other moments after a
+ * fork, in some of which the keeper is amid a step. `run` is that process's, in a program of its own. */
+static void as_init(const char *name, void (*run)(void), int times)
+{
+	if (getenv("ODF_TEST_INIT") != NULL) {
+		grow();
+		fork_and_write(2);
+		must(heap_is_awake());
+		run();
+		_exit(0);
+	}
+	for (int i = 1; i <= times; i++) {
+		pid_t outer = fork();
+		if (outer == 0) {
+			pid_t pid;
+			if (unshare(CLONE_NEWPID) != 0)
+				_exit(77);
+			pid = fork();
+			if (pid == 0) {
+				char number[2] = { (char)('0' + i), '\0' };
+				setenv("ODF_TEST_INIT", number, 1);
+				execl("/proc/self/exe", "keeper", name, (char *)NULL);
+				_exit(127);
+			}
+			_exit(pid < 0 ? 1 : status_of(pid));
+		}
+		switch (status_of(outer)) {
+		case 0: break;
+		case 77: cannot_be_done_here("no PID namespace of one's own"); break;
+		default: must(!"the first process of the namespace ended well");
+		}
+	}
+}
+
+static void must_have(char byte)
+{
+	for (size_t at = 0; at < SIZE; at += 512)
+		must(memory[at] == byte);
+}
+
+static void stops_all(void)
+{
+	for (int round = 0; round < 8; round++) {
+		pid_t holder = fork();
+		must(holder >= 0);
+		while (holder == 0)
+			pause();
+		fork_and_write(3);
+		fork_and_write((char)(4 + round));
+		must(kill(holder, SIGKILL) == 0 && status_of(holder) == SIGKILL); /* all is to be settled */
+		wait_ms(round);
+		must(round % 2 != 0 ? kill(-1, SIGSTOP) == 0 : syscall(SYS_kill, -1, SIGSTOP) == 0);
+		fill((char)(5 + round)); /* none of which it may be asleep for */
+		must_have((char)(5 + round));
+	}
+}
+
+static void init_stops_all_others(void)
+{
+	as_init(__func__, stops_all, 1);
+}
+
+static void kills_all(void)
+{
+	fork_and_write(3);
+	fork_and_write(4);
+	wait_ms(2 * number_of("ODF_TEST_INIT"));
+	(void)kill(-1, SIGKILL);
+	must_have(4);
+	fork_and_write(5);
+	must_have(5);
+}
+
+static void init_kills_all_others(void)
+{
+	as_init(__func__, kills_all, 6);
+}
+
+static void kills_all_by_number(void)
+{
+	fork_and_write(3);
+	fork_and_write(4);
+	wait_ms(2 * number_of("ODF_TEST_INIT"));
+	(void)syscall(SYS_kill, -1, SIGKILL);
+	must_have(4);
+	fork_and_write(5);
+	must_have(5);
+}
+
+static void init_kills_all_others_by_number(void)
+{
+	as_init(__func__, kills_all_by_number, 6);
+}
+
 static const struct keeper_case cases[] = {
 	CASE(joins_a_time_namespace, "on"),
 	CASE(joins_one_by_number, "on"),
 	CASE(has_memory_of_its_own, "on"),
 	CASE(has_its_own_by_number, "on"),
 	CASE(other_answers_change_nothing, "on"),
+	CASE(init_stops_all_others, "on"),
+	CASE(init_kills_all_others, "on"),
+	CASE(init_kills_all_others_by_number, "on"),
 };
 
 int main(int argc, char **argv)

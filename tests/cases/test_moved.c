@@ -125,6 +125,27 @@ static void rights_taken_while_frozen(void)
 	over_forks(cannot_be_written, p);
 }
 
+/* A child's growth in place is into what it has freed there itself. */
+static void grown_by_a_child(void)
+{
+	char *p = map_inside(8 * MIB), *moved;
+	pid_t pid = fork();
+
+	must(pid >= 0);
+	if (pid == 0) {
+		must(munmap(p + 4 * MIB, 2 * MIB) == 0);
+		must(mremap(p + 3 * MIB, MIB, 2 * MIB, 0) == p + 3 * MIB);
+		must(p[3 * MIB] == 1 && p[4 * MIB] == 0 && p[5 * MIB - 1] == 0 && !is_mapped(p + 5 * MIB) && p[6 * MIB] == 1);
+		memset(p + 4 * MIB, 7, MIB);
+		must(mremap(p + 3 * MIB, 2 * MIB, 4 * MIB, 0) == MAP_FAILED && errno == ENOMEM);
+		moved = mremap(p + 3 * MIB, 2 * MIB, 4 * MIB, MREMAP_MAYMOVE);
+		must(moved != MAP_FAILED && moved[0] == 1 && moved[MIB] == 7 && moved[2 * MIB] == 0);
+		must(!is_mapped(p + 3 * MIB) && !is_mapped(p + 4 * MIB) && p[2 * MIB] == 1);
+		_exit(0);
+	}
+	must(status_of(pid) == 0 && p[4 * MIB] == 1);
+}
+
 static bool is_executable(char *p)
 {
 	return strstr(line_of(p + MIB), " r-x") != NULL && strstr(line_of(p + 2 * MIB - PAGE), " r-x") != NULL &&
@@ -377,6 +398,7 @@ static const struct {
 	{ "unmapped_while_frozen", unmapped_while_frozen },
 	{ "rights_taken", rights_taken },
 	{ "rights_taken_while_frozen", rights_taken_while_frozen },
+	{ "grown_by_a_child", grown_by_a_child },
 	{ "made_executable", made_executable },
 	{ "made_executable_while_frozen", made_executable_while_frozen },
 	{ "moved_away", moved_away },

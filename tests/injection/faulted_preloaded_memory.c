@@ -142,6 +142,7 @@ void limits(void)
 	(void)syscall(SYS_mbind, piece.iov_base, PAGE, MPOL_PREFERRED, NULL, 0, 0);
 	disarm();
 	(void)syscall(SYS_mbind, piece.iov_base, PAGE, MPOL_DEFAULT, NULL, 0, 0);
+	TRY(result, -1, kill, (getpid(), 0));
 	arm("setns", FAULTS_LIBRARY);
 	MUST(setns(-1, CLONE_NEWUTS) == -1);
 	disarm();
