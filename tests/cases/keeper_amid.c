@@ -56,7 +56,7 @@ static void sample(pid_t pid, pid_t keeper, const char *address, unsigned char b
 {
 	static char buffer[PIECE], wanted[PIECE];
 	bool is_out[PIECES] = { false };
-	unsigned out = 0;
+	unsigned out = 0, steps;
 
 	memset(wanted, byte, sizeof wanted);
 	seize_and_hold(pid);
@@ -66,9 +66,13 @@ static void sample(pid_t pid, pid_t keeper, const char *address, unsigned char b
 		out += is_out[i];
 	}
 	must(ptrace(PTRACE_CONT, keeper, 0, 0) == 0);
+	/* Of the step that was under way, and of no other; it may have been about to take its pages out. */
+	steps = out != 0;
 	for (size_t i = 0; i < PIECES; i++) {
-		while (read_piece(pid, address + i * PIECE, mem, buffer) != (ssize_t)PIECE) {
-			must(is_out[i]); /* of the step that was under way, and of no other */
+		bool is_first = true;
+		for (; read_piece(pid, address + i * PIECE, mem, buffer) != (ssize_t)PIECE; is_first = false) {
+			steps += is_first && !is_out[i];
+			must(mem >= 0 && steps <= 1);
 			wait_ms(1);
 		}
 		must(memcmp(buffer, wanted, PIECE) == 0);
