@@ -211,12 +211,17 @@ static bool goes_by_what_is_there(int advice)
 	return (is_zeroing(advice) && advice != MADV_FREE) || is_mere_advice(advice) || is_passing_advice(advice);
 }
 
-long heap_madvise(void *address, size_t length, int advice)
+static bool goes_past_holes(int advice)
 {
-	bool past_holes = advice != MADV_POPULATE_READ && advice != MADV_POPULATE_WRITE;
+	return advice != MADV_POPULATE_READ && advice != MADV_POPULATE_WRITE;
+}
+
+static long advise(void *address, size_t length, long kind, long unused)
+{
+	int advice = (int)kind;
 	long error;
 
-	address = span_untagged(address);
+	(void)unused;
 	if (ends_youth(advice))
 		heap_forget_early(address, length);
 	if (!span_touches(address, length))
@@ -226,11 +231,19 @@ long heap_madvise(void *address, size_t length, int advice)
 	if (error < 0)
 		return error;
 	if (goes_by_what_is_there(advice))
-		error = span_walk(address, length, past_holes, advise_span, advice);
+		error = span_walk(address, length, goes_past_holes(advice), advise_span, advice);
 	else
-		error = span_walk_looking(address, length, past_holes, advise_span, advice);
+		error = span_walk_looking(address, length, goes_past_holes(advice), advise_span, advice);
 	heap_look_at_inherited();
 	return error;
+}
+
+long heap_madvise(void *address, size_t length, int advice)
+{
+	const struct own_request request = { SYS_madvise, advice, 0, goes_past_holes(advice), advise };
+
+	address = span_untagged(address);
+	return own_is_asked(address, length) ? own_ask(address, length, &request) : advise(address, length, advice, 0);
 }
 
 static bool is_self(int process)
@@ -267,6 +280,13 @@ static bool is_self(int process)
 	return pid == sys_call0(SYS_getpid);
 }
 
+static bool is_ours(const struct iovec *piece)
+{
+	void *address = span_untagged(piece->iov_base);
+
+	return span_touches(address, piece->iov_len) || own_is_asked(address, piece->iov_len);
+}
+
 long heap_process_madvise(int process, const struct iovec *pieces, size_t count, int advice, unsigned flags)
 {
 	bool ours = false, sound = true;
@@ -279,14 +299,14 @@ long heap_process_madvise(int process, const struct iovec *pieces, size_t count,
 		return sys_call5(SYS_process_madvise, process, pieces, count, advice, flags);
 	for (size_t i = 0; i < count; i++) {
 		sound = sound && pieces[i].iov_len <= SSIZE_MAX; /* all are refused for one that is not */
-		ours = ours || span_touches(span_untagged(pieces[i].iov_base), pieces[i].iov_len);
+		ours = ours || is_ours(&pieces[i]);
 	}
 	if (!ours || !sound)
 		return sys_call5(SYS_process_madvise, process, pieces, count, advice, flags);
 	for (size_t i = 0; i < count; i++) {
 		/* What is not ours by the call itself, which permits fewer kinds of advice than madvise; ours only if
 		 * it permits this one. */
-		if (!span_touches(span_untagged(pieces[i].iov_base), pieces[i].iov_len))
+		if (!is_ours(&pieces[i]))
 			error = sys_call5(SYS_process_madvise, process, &pieces[i], 1, advice, flags);
 		else
 			error = heap_madvise(pieces[i].iov_base, pieces[i].iov_len, advice);

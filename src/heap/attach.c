@@ -49,6 +49,8 @@ static long attach_somewhere(int id, const void *address, int flags)
 		at = at / (uintptr_t)SHMLBA * (uintptr_t)SHMLBA;
 	/* A segment without size there is not; what is refused is refused by the kernel. */
 	heap_forget_early((void *)at, size);
+	if ((flags & SHM_REMAP) && own_meets((void *)at, size)) /* there is no segment with a gap */
+		return -ENOMEM;
 	if (size == 0 || !span_touches((void *)at, size))
 		return sys_call3(SYS_shmat, id, address, flags);
 	return attach(id, (char *)at, size, address, flags);
@@ -132,12 +134,13 @@ static long prepare_to_seal(char *at, char *end)
 	return 0;
 }
 
-long heap_mseal(void *address, size_t length, unsigned long flags)
+static long seal(void *address, size_t length, long flags, long unused)
 {
-	char *start = address = span_untagged(address), *end = start + span_round_up(length);
+	char *start = address, *end = start + span_round_up(length);
 	uint64_t mask;
 	long result;
 
+	(void)unused;
 	heap_forget_early(address, length);
 	if (flags != 0 || !span_touches(address, length))
 		return sys_call3(NUMBER_MSEAL, address, length, flags);
@@ -160,6 +163,15 @@ long heap_mseal(void *address, size_t length, unsigned long flags)
 	region_unlock(&mask);
 	span_check_pieces();
 	return result;
+}
+
+long heap_mseal(void *address, size_t length, unsigned long flags)
+{
+	const struct own_request request = { NUMBER_MSEAL, (long)flags, 0, false, seal };
+
+	address = span_untagged(address);
+	return own_is_asked(address, length) ? own_ask(address, length, &request)
+					     : seal(address, length, (long)flags, 0);
 }
 
 /* ---- Names of anonymous memory ---- */

@@ -33,13 +33,15 @@ static void *down(void *address, size_t *length)
 	return (char *)address - into;
 }
 
-long heap_mlock2(void *address, size_t length, unsigned flags)
+static long lock(void *address, size_t length, long kind, long unused)
 {
+	unsigned flags = (unsigned)kind;
 	size_t whole = length;
 	char *start = down(address, &whole), *end, *at = start;
 	uint64_t mask;
 	long error;
 
+	(void)unused;
 	heap_forget_early(start, whole);
 	if (!span_touches(start, whole))
 		return lock_all(address, length, flags);
@@ -70,6 +72,15 @@ long heap_mlock2(void *address, size_t length, unsigned flags)
 	return error;
 }
 
+long heap_mlock2(void *address, size_t length, unsigned flags)
+{
+	const struct own_request request = { SYS_mlock2, (long)flags, 0, false, lock };
+	size_t whole = length;
+	void *start = down(address, &whole);
+
+	return own_is_asked(start, whole) ? own_ask(start, whole, &request) : lock(address, length, (long)flags, 0);
+}
+
 long heap_mlock(void *address, size_t length)
 {
 	return heap_mlock2(address, length, 0);
@@ -85,14 +96,24 @@ static long unlock_span(struct span *span, long unused)
 	return sys_call2(SYS_munlock, span->start, span->length);
 }
 
-long heap_munlock(void *address, size_t length)
+static long unlock(void *address, size_t length, long unused, long unused_too)
 {
 	size_t whole = length;
 	void *start = down(address, &whole);
 
+	(void)unused, (void)unused_too;
 	if (!span_touches(start, whole))
 		return sys_call2(SYS_munlock, address, length);
 	return span_walk_looking(start, whole, false, unlock_span, 0);
+}
+
+long heap_munlock(void *address, size_t length)
+{
+	const struct own_request request = { SYS_munlock, 0, 0, false, unlock };
+	size_t whole = length;
+	void *start = down(address, &whole);
+
+	return own_is_asked(start, whole) ? own_ask(start, whole, &request) : unlock(address, length, 0, 0);
 }
 
 static long keep_span(struct span *span, long unused)

@@ -21,12 +21,20 @@
 
 /* ---- munmap ---- */
 
+static long unmap_part(void *address, size_t length, const void *unused)
+{
+	(void)unused;
+	return heap_munmap(address, length);
+}
+
 long heap_munmap(void *address, size_t length)
 {
 	uint64_t mask;
 	long error;
 
 	address = span_untagged(address);
+	if (own_meets(address, length))
+		return own_around(address, length, unmap_part, NULL);
 	heap_forget_early(address, length);
 	if (!span_touches(address, length))
 		return sys_call2(SYS_munmap, address, length);
@@ -187,10 +195,30 @@ static long map(void *address, size_t length, int protection, int flags, int fil
 	return result;
 }
 
+struct mapping {
+	char *address;
+	int protection, flags, file;
+	off_t offset;
+};
+
+static long map_part(void *address, size_t length, const void *argument)
+{
+	const struct mapping *whole = argument;
+
+	return heap_mmap(address, length, whole->protection, whole->flags, whole->file,
+			 whole->offset + ((char *)address - whole->address));
+}
+
 long heap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset)
 {
-	long result = map(address, length, protection, flags, file, offset);
+	long result;
 
+	if ((flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) == MAP_FIXED && own_meets(address, length)) {
+		const struct mapping whole = { address, protection, flags, file, offset };
+		result = length < OWN_WIDE ? -ENOMEM : own_around(address, length, map_part, &whole);
+		return result < 0 && result >= -4095 ? result : (long)address;
+	}
+	result = map(address, length, protection, flags, file, offset);
 	if (result >= 0 || result < -4095)
 		heap_note_mapped((void *)result, length, protection, flags);
 	return result;
@@ -266,11 +294,12 @@ static bool is_beyond_us(const void *address, size_t length, int protection)
 	return true;
 }
 
-long heap_mprotect(void *address, size_t length, int protection)
+static long protect(void *address, size_t length, long rights, long unused)
 {
+	int protection = (int)rights;
 	long error;
 
-	address = span_untagged(address);
+	(void)unused;
 	if ((protection & PROT_WRITE) && length <= ADDRESSES_END) { /* of what was reserved; by malloc, page by page */
 		heap_before_data(length);
 		note_wanted(length, protection, false);
@@ -285,6 +314,15 @@ long heap_mprotect(void *address, size_t length, int protection)
 	    heap_open_quietly(address, length, &error))
 		return error;
 	return span_walk(address, length, false, protect_span, protection);
+}
+
+long heap_mprotect(void *address, size_t length, int protection)
+{
+	const struct own_request request = { SYS_mprotect, protection, 0, false, protect };
+
+	address = span_untagged(address);
+	return own_is_asked(address, length) ? own_ask(address, length, &request)
+					     : protect(address, length, protection, 0);
 }
 
 struct keyed {
@@ -326,19 +364,27 @@ static long protect_with_key(struct span *span, long argument)
 	return error;
 }
 
-long heap_pkey_mprotect(void *address, size_t length, int protection, int key)
+static long protect_all_with_key(void *address, size_t length, long protection, long key)
 {
-	struct keyed keyed = { protection, key };
+	struct keyed keyed = { (int)protection, (int)key };
 
-	address = span_untagged(address);
 	heap_forget_early(address, length);
-	if (is_beyond_us(address, length, protection) || !span_touches(address, length))
+	if (is_beyond_us(address, length, (int)protection) || !span_touches(address, length))
 		return sys_call4(SYS_pkey_mprotect, address, length, protection, key);
 	if (key == -1)
-		return heap_mprotect(address, length, protection);
+		return protect(address, length, protection, 0);
 	atomic_store_explicit(&uses_keys, true, memory_order_relaxed);
 	/* Of a page where nothing is, whether there is such a key. */
 	if (sys_call4(SYS_pkey_mprotect, HEAP_PAGE, HEAP_PAGE, protection, key) == -EINVAL)
 		return -EINVAL;
 	return span_walk(address, length, false, protect_with_key, (long)&keyed);
+}
+
+long heap_pkey_mprotect(void *address, size_t length, int protection, int key)
+{
+	const struct own_request request = { SYS_pkey_mprotect, protection, key, false, protect_all_with_key };
+
+	address = span_untagged(address);
+	return own_is_asked(address, length) ? own_ask(address, length, &request)
+					     : protect_all_with_key(address, length, protection, key);
 }

@@ -425,10 +425,53 @@ static long remap(void *old, size_t old_length, size_t length, int flags, void *
 	return result;
 }
 
+/* To a range in which some is the library's own: what would come to lie there is nowhere. */
+static long move_around(char *old, size_t old_length, size_t length, int flags, char *fixed)
+{
+	char *end = fixed + length, *from, *to;
+	long result = 0;
+
+	if (!is_sound(old, old_length, length, flags, fixed))
+		return -EINVAL;
+	if (length > old_length || length < OWN_WIDE) /* nor can what is in two parts grow */
+		return -ENOMEM;
+	if (length < old_length)
+		result = heap_munmap(old + length, old_length - length);
+	for (char *at = fixed; at < end && (result >= 0 || result < -4095); at = to) {
+		bool last = !own_find(at, end, &from, &to);
+		if (last)
+			from = to = end;
+		if (from > at)
+			result = heap_mremap(old + (at - fixed), (size_t)(from - at), (size_t)(from - at), flags, at);
+		if ((result >= 0 || result < -4095) && !last && !(flags & MREMAP_DONTUNMAP)) {
+			char *start = from > at ? from : at, *stop = to < end ? to : end;
+			result = heap_munmap(old + (start - fixed), (size_t)(stop - start));
+		}
+	}
+	return result < 0 && result >= -4095 ? result : (long)fixed;
+}
+
+/* Of a range in which some is the library's own, the kernel shortens what is no mapping as a whole, and moves none. */
+static long remap_around(char *old, size_t old_length, size_t length, int flags)
+{
+	long result = -EFAULT;
+
+	if (length <= old_length && (flags & ~MREMAP_MAYMOVE) == 0 && length > 0 && !own_meets(old, 1))
+		result = heap_mremap(old, HEAP_PAGE, HEAP_PAGE, flags, NULL); /* something is there */
+	if ((result >= 0 || result < -4095) && length < old_length)
+		result = heap_munmap(old + length, old_length - length);
+	return result < 0 && result >= -4095 ? result : (long)old;
+}
+
 long heap_mremap(void *old, size_t old_length, size_t length, int flags, void *fixed)
 {
+	char *start = span_untagged(old);
 	long result;
 
+	if (own_meets(start, old_length))
+		return remap_around(start, span_round_up(old_length), span_round_up(length), flags);
+	if ((flags & MREMAP_FIXED) && own_meets(fixed, length))
+		return move_around(start, span_round_up(old_length), span_round_up(length), flags, fixed);
 	if (length > old_length && length - old_length <= ADDRESSES_END)
 		heap_before_data(length - old_length);
 	result = remap(old, old_length, length, flags, fixed);

@@ -113,6 +113,28 @@ long span_lose_by(char *address, size_t length, long (*call)(void *argument), vo
 /* A place to propose for what is not the program's. */
 void *span_apart(size_t length);
 
+/* ---- own.c ---- Not under the lock. ---- */
+/* The range is one that the kernel would look at, and some of it is the library's own. */
+bool own_meets(const void *address, size_t length);
+/* The lowest of it that meets [at, end). */
+bool own_find(char *at, char *end, char **from, char **to);
+/* Returns what a system call does. */
+typedef long own_function(void *address, size_t length, const void *argument);
+/* The call for what is around, up to the first that fails: the last result. */
+long own_around(void *address, size_t length, own_function *call, const void *argument);
+/* A range that is shorter, and meets it, is refused where the program could not use it. */
+#define OWN_WIDE ((size_t)1 << 30)
+
+/* A call that changes what is in a range. */
+struct own_request {
+	long number, c, d; /* the system call, and what follows upon address and length */
+	bool past_holes;   /* it goes on after ENOMEM */
+	long (*inside)(void *address, size_t length, long c, long d); /* of a part with memory of regions */
+};
+/* Then it is to be asked so. */
+bool own_is_asked(const void *address, size_t length);
+long own_ask(void *address, size_t length, const struct own_request *request);
+
 /* ---- mapping.c ---- */
 /* mmap, fixed there: what lies in regions is lost by it. */
 long span_map_over(char *address, size_t length, int protection, int flags, int file, off_t offset);

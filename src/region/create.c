@@ -135,6 +135,11 @@ struct odf_region *region_bury(struct odf_region *region)
 	return &buried;
 }
 
+const struct odf_region *region_spares(void)
+{
+	return spare;
+}
+
 static struct odf_region *take_spare(void)
 {
 	struct odf_region *region = spare;

@@ -68,6 +68,14 @@ struct region_extents *region_extents_make(void *hint, size_t most, struct regio
 	return extents;
 }
 
+const void *region_extents_where(const struct odf_region *region, size_t *size)
+{
+	struct region_extents *extents = region->extents;
+
+	*size = extents == NULL ? 0 : size_of(extents->most);
+	return extents == NULL ? NULL : first_of(extents);
+}
+
 void region_extents_unmap(struct odf_region *region)
 {
 	struct region_extents *extents = region->extents;

@@ -46,6 +46,8 @@ struct region_extents *region_extents_make(void *hint, size_t most, struct regio
 void region_extents_unmap(struct odf_region *region);
 /* The second of the two. */
 struct region_extents *region_extents_other(const struct region_extents *extents);
+/* Where both are, with their blocks. NULL: there is none. */
+const void *region_extents_where(const struct odf_region *region, size_t *size);
 /* There is room for so many more, or is now. */
 bool region_makes_room(struct odf_region *region, size_t more);
 

@@ -261,6 +261,8 @@ bool region_lock_wanted(void);
 
 /* ---- Regions of this process, under the lock ---- */
 extern struct odf_region *region_list;
+/* Pages of some that were buried, for those that are made next. */
+const struct odf_region *region_spares(void);
 
 /* ---- pending.c, under the lock: forks between region_fork_begin and region_fork_end ---- */
 bool region_has_pending_forks(void); /* nothing may become LIVE while there are any */

@@ -73,6 +73,7 @@ static bool reap(bool had_gone, unsigned waits)
 	if (keeper_process.goes_by_itself && waited < 0)
 		see_it_go();
 	(void)region_unmap(keeper_process.block, keeper_process.block_size);
+	keeper_process.block = NULL;
 	if (keeper_settler.desk != NULL)
 		(void)region_unmap(keeper_settler.desk, KEEPER_DESK_SIZE);
 	keeper_settler.desk = NULL;

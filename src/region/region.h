@@ -124,6 +124,10 @@ void region_take_signals(void); /* it has regions again */
 /* By a handler that has interrupted its own thread amid the two: it must not take the lock. */
 bool region_is_amid(void);
 
+/* Under the lock: the lowest mapping that meets [at, end) of those that the library keeps for the region. `views`: and
+ * of views of its file outside of its memory. False: there is none. */
+bool region_own_in(const odf_region *region, char *at, char *end, bool views, char **from, char **to);
+
 enum region_kind { REGION_MEMORY, REGION_HOLE, REGION_ISLAND, REGION_FOREIGN };
 struct region_extent {
 	size_t from, length;

@@ -290,6 +290,12 @@ void moved_by_a_child(void);
 void locked_past(void);
 void locked_past_before_a_fork(void);
 
+/* moved_own.c */
+void own_unmapped(void);
+void own_mapped_over(void);
+void own_advised(void);
+void own_moved_over(void);
+
 /* moved_refused.c */
 void mapping_refused(void);
 

@@ -123,7 +123,7 @@ mutant zeros_without_advice heap/span.c mappings \
 	's/(if \(!region_map_zeros\(span->start, span->length, span->protection\)\)\s*'\
 'return -ENOMEM;\s*)span_keep_advice\(span->start, span->length, span->advice\);/$1/s'
 mutant advice_ends_at_a_hole heap/advice.c model_160 \
-	's/bool past_holes = advice != MADV_POPULATE_READ && advice != MADV_POPULATE_WRITE;/bool past_holes = false;/'
+	's/return advice != MADV_POPULATE_READ && advice != MADV_POPULATE_WRITE;/return false;/'
 mutant guards_on_a_file heap/advice.c model_160 \
 	's/if \(advice == MADV_WIPEONFORK \|\| advice == MADV_GUARD_INSTALL \|\| '\
 'advice == MADV_GUARD_REMOVE\)/if (false)/'
@@ -178,6 +178,9 @@ mutant rights_not_seen region/verify.c moved_rights_taken \
 	's/mapping->protection == region->rights \? OURS : RIGHTS/OURS/'
 mutant_of_settling not_compared region/verify.c moved_without_a_descriptor \
 	's/if \(compare\(region->home \+ from, length\) != -EINVAL\)/if (true)/'
+mutant own_is_taken_away region/own.c moved_own_unmapped 's/return look.found;/return false;/'
+mutant own_is_moved_over heap/remap.c moved_own_moved_over 's/&& own_meets\(fixed, length\)/\&\& false/'
+mutant views_are_advised heap/own.c moved_own_advised 's/bool views = length >= OWN_WIDE/bool views = false/'
 mutant other_part_of_ours heap/attach.c moved_other_parts_of_a_file \
 	's/result = span.kind == REGION_FOREIGN \? 0 : -EINVAL;/result = 0;/'
 mutant sealed_in_the_region heap/attach.c moved_sealed 's/result = prepare_to_seal\(start, end\);/result = 0;/'
