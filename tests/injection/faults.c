@@ -29,7 +29,7 @@
 #include "faults_run.h"
 
 #define GOOD       1000000
-#define GOOD_WAITS 40 /* EAGAIN and EINTR are answers after which one tries again; no kernel gives them for ever */
+#define GOOD_WAITS 40 /* answers after which one tries again: no kernel gives them for ever */
 #define WORKERS    2
 #define SMALL_FORM 1 /* scenarios in which a call is made to fail */
 
@@ -161,6 +161,12 @@ static bool warm_makes(int scenario, int number)
 	return false;
 }
 
+/* Of the calls to userfaultfd, that which lets threads go on waits until there is memory: they could not without. */
+static bool is_waited_for(int number, int error)
+{
+	return error == EAGAIN || error == EINTR || (error == ENOMEM && number == SYS_ioctl);
+}
+
 static void run_all(bool count)
 {
 	int job = 0;
@@ -178,7 +184,7 @@ static void run_all(bool count)
 			if (seen == 0 || (!every_errno && ++made[number] > SMALL_FORM))
 				continue;
 			for (size_t error = 0; error < ERRORS; error++) {
-				int good = errors[error] == EAGAIN || errors[error] == EINTR ? GOOD_WAITS : GOOD;
+				int good = is_waited_for(number, errors[error]) ? GOOD_WAITS : GOOD;
 				const int ways[4][2] = { { 1, 1 }, { seen / 2 + 1, 1 }, { seen, 1 }, { 1, good } };
 				bool first_turn = (int)error == turn_of(scenario, number);
 				if (!calls[number].may[error] ||

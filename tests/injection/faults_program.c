@@ -97,7 +97,7 @@ void pause_ms(long ms)
 
 /* ---- What there is ---- */
 
-enum { PIECES = 4 }; /* into which the program's own memory may be divided while it is taken in */
+enum { PIECES = 16 }; /* into which the program's own memory may be divided, while it is taken in or could not be */
 
 struct state {
 	int descriptors, threads, mappings, others; /* mappings that are no region's */
