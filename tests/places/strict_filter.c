@@ -19,6 +19,9 @@
 static const int permitted[] = {
 	SYS_mmap,       SYS_munmap,     SYS_mremap, SYS_mprotect,        SYS_madvise, SYS_brk,
 	SYS_exit_group, SYS_wait4, SYS_clone,  SYS_set_robust_list, 334 /* rseq */, SYS_gettid,
+#if __GLIBC_PREREQ(2, 41) /* whose fork blocks signals */
+	SYS_rt_sigprocmask,
+#endif
 };
 #define PERMITTED (sizeof permitted / sizeof *permitted)
 
