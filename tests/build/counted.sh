@@ -53,7 +53,9 @@ says() { grep -qxF "$1" "$work/out" || fail "does not say '$1': $(cat "$work/out
 run 1 "19 passed, 8 failed, 5 skipped" tests/run.sh
 says "failed: build-gcc fails_alone"
 says "failed: build-gcc fails 2 - b"
-for ended in "hangs_alone: TIMEOUT" "hangs: TIMEOUT" "is_killed: ERROR" "leaks: ERROR" "bails_out: ERROR" \
+# Meson 1.7 puts a program that was cut off among the failures of the first log, without saying how it ended.
+grep -qE "^failed: build-gcc hangs_alone(: TIMEOUT, exit status .*)?$" "$work/out" || fail "no hang: $(cat "$work/out")"
+for ended in "hangs: TIMEOUT" "is_killed: ERROR" "leaks: ERROR" "bails_out: ERROR" \
 	"stops: ERROR"; do
 	grep -q "^failed: build-gcc $ended, exit status " "$work/out" || fail "not '$ended': $(cat "$work/out")"
 done
