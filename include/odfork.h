@@ -164,7 +164,8 @@ typedef enum odf_reason {
 	                                data */
 	ODF_REASON_HEAP_OFF,            /* the heap was not asked for: the library is linked and not preloaded, or
 	                                   ODFORK_HEAP=off */
-	ODF_REASON_HEAP_NOT_INTERPOSED, /* the static library interposes nothing, so there is no heap */
+	ODF_REASON_HEAP_NOT_INTERPOSED, /* the static library interposes nothing, so there is no heap; or the program
+	                                   has loaded another C library beside its own (dlmopen) */
 	ODF_REASON_HEAP_NO_SETTLING,    /* several threads and no userfaultfd for kernel-mode faults, or no
 	                                   /proc/self/pagemap: a region could not be settled */
 	ODF_REASON_HEAP_NO_ROOM,        /* no address space or descriptors for the heap's region */

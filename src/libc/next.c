@@ -153,6 +153,7 @@ static const char *const calls[LIBC_CALL_COUNT] = {
 	[LIBC_POPEN] = "popen",
 	[LIBC_PTHREAD_CREATE] = "pthread_create",
 	[LIBC_THRD_CREATE] = "thrd_create",
+	[LIBC_DLMOPEN] = "dlmopen",
 };
 static _Atomic(libc_function *) found[LIBC_CALL_COUNT];
 

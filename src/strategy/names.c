@@ -113,7 +113,8 @@ static const struct {
 	[ODF_REASON_HEAP_KERNEL] = { "heap_kernel", "the kernel's on-demand fork is used" },
 	[ODF_REASON_HEAP_OFF] = { "heap_off", "the heap was not asked for: not preloaded, or ODFORK_HEAP=off" },
 	[ODF_REASON_HEAP_NOT_INTERPOSED] = { "heap_not_interposed",
-					     "the static library interposes nothing, so there is no heap" },
+					     "calls do not come to the library: the static one, or another C library "
+					     "in the process (dlmopen)" },
 	[ODF_REASON_HEAP_NO_SETTLING] = { "heap_no_settling",
 					  "several threads and no userfaultfd for kernel-mode faults, "
 					  "or no /proc/self/pagemap: it could not settle" },

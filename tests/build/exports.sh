@@ -24,7 +24,7 @@ printf '%s\n' _Exit _Fork _exit clone daemon execl execle execlp execv execve ex
 	__open64_2 __open_2 __openat64_2 __openat_2 creat creat64 fcntl fcntl64 open open64 openat openat64 openat2 \
 	open_by_handle_at prctl prlimit prlimit64 \
 	setrlimit setrlimit64 recvmsg recvmmsg pidfd_getfd socket setsockopt ioctl \
-	vmsplice send sendto sendmsg sendmmsg setns unshare kill fopen fopen64 freopen freopen64 \
+	vmsplice send sendto sendmsg sendmmsg setns unshare kill dlmopen fopen fopen64 freopen freopen64 \
 	tmpfile tmpfile64 \
 	mkstemp mkstemp64 mkstemps mkstemps64 mkostemp mkostemp64 mkostemps mkostemps64 \
 	io_uring_queue_init io_uring_queue_init_params io_uring_queue_init_mem io_uring_queue_init_try_nosqarr \

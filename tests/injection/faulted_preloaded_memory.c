@@ -165,5 +165,9 @@ void locked(void)
 		if (result != 0 && errno != ENOMEM && errno != EPERM)
 			EXPECT(errno, EAGAIN);
 	}
+	arm("dlmopen", FAULTS_LIBRARY);
+	MUST(dlmopen(LM_ID_NEWLM, "/nowhere/library.so", RTLD_NOW) == NULL);
+	disarm();
+	MUST(dlerror() != NULL && dlerror() == NULL); /* which is kept until then */
 	end_child(fork());
 }
