@@ -171,9 +171,9 @@ void heap_look_at_inherited(void)
 }
 
 /* Direct I/O that is under way reads the memory of who ends, until it is done. */
-static bool may_be_read(void)
+static bool may_be_read(bool is_brief)
 {
-	return pinned_process() != ODF_REASON_NONE;
+	return (is_brief ? pinned_process_briefly() : pinned_process()) != ODF_REASON_NONE;
 }
 
 void heap_process_ends(void)

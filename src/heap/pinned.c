@@ -40,6 +40,8 @@
 
 /* Descriptors that are looked at when the heap wakes. With more it stays asleep. */
 #define DESCRIPTORS_MOST 65536
+#define BRIEF_DESCRIPTORS 32u
+#define BRIEF_MAPPINGS ((size_t)32 << 10) /* bytes of the list */
 
 /* ---- One descriptor ---- */
 
@@ -218,7 +220,7 @@ struct entry {
 };
 
 /* Of one piece of the list. */
-static odf_reason look_at_entries(const char *list, long size, int own, unsigned *count)
+static odf_reason look_at_entries(const char *list, long size, int own, unsigned most, unsigned *count)
 {
 	odf_reason reason = ODF_REASON_NONE;
 
@@ -232,14 +234,14 @@ static odf_reason look_at_entries(const char *list, long size, int own, unsigned
 			descriptor = descriptor * 10 + (*digit - '0');
 		if (descriptor == own)
 			continue;
-		if (++*count > DESCRIPTORS_MOST)
+		if (++*count > most)
 			return ODF_REASON_HEAP_PINS;
 		reason = pinned_descriptor(descriptor, PINNED_FOUND, 0);
 	}
 	return reason;
 }
 
-static odf_reason look_at_descriptors(void)
+static odf_reason look_at_descriptors(unsigned most)
 {
 	_Alignas(struct entry) char list[1024];
 	odf_reason reason = ODF_REASON_NONE;
@@ -248,9 +250,9 @@ static odf_reason look_at_descriptors(void)
 	int directory = proc_open("/proc/thread-self/fd", O_RDONLY | O_DIRECTORY);
 
 	if (directory < 0)
-		return look_at_numbers();
+		return most < DESCRIPTORS_MOST ? ODF_REASON_HEAP_PINS : look_at_numbers();
 	while (reason == ODF_REASON_NONE && (size = sys_call3(SYS_getdents64, directory, list, sizeof list)) > 0)
-		reason = look_at_entries(list, size, directory, &count);
+		reason = look_at_entries(list, size, directory, most, &count);
 	if (reason == ODF_REASON_NONE && size < 0)
 		reason = look_at_numbers();
 	sys_close(directory);
@@ -258,7 +260,7 @@ static odf_reason look_at_descriptors(void)
 }
 
 /* A ring need not have a descriptor any more, and a device's is often closed when it has been mapped. */
-static odf_reason look_at_mappings(void)
+static odf_reason look_at_mappings(size_t most)
 {
 	char text[2048 + 1];
 	odf_reason reason = ODF_REASON_NONE;
@@ -272,6 +274,8 @@ static odf_reason look_at_mappings(void)
 		size_t length = kept + (size_t)got;
 		text[length] = '\0';
 		reason = pinned_mapping(text);
+		if (reason == ODF_REASON_NONE && (most -= (size_t)got < most ? (size_t)got : most) == 0)
+			reason = ODF_REASON_HEAP_PINS;
 		/* A name may lie across two pieces. */
 		kept = length < 32 ? length : 32;
 		memmove(text, text + length - kept, kept);
@@ -282,9 +286,16 @@ static odf_reason look_at_mappings(void)
 
 odf_reason pinned_process(void)
 {
-	odf_reason reason = look_at_descriptors();
+	odf_reason reason = look_at_descriptors(DESCRIPTORS_MOST);
 
-	return reason == ODF_REASON_NONE ? look_at_mappings() : reason;
+	return reason == ODF_REASON_NONE ? look_at_mappings(SIZE_MAX) : reason;
+}
+
+odf_reason pinned_process_briefly(void)
+{
+	odf_reason reason = look_at_descriptors(BRIEF_DESCRIPTORS);
+
+	return reason == ODF_REASON_NONE ? look_at_mappings(BRIEF_MAPPINGS) : reason;
 }
 
 void pinned_rehearse(void)

@@ -21,6 +21,8 @@ enum pinned_way { PINNED_OPENED, PINNED_RECEIVED, PINNED_FOUND };
 odf_reason pinned_descriptor(int descriptor, enum pinned_way way, int flags);
 /* The same of all that are open, and of what is mapped. */
 odf_reason pinned_process(void);
+/* The same for who has no time: HEAP_PINS as well where there is more to look at than takes some 50 us. */
+odf_reason pinned_process_briefly(void);
 
 /* Makes the system calls that these take, of the program's standard input, for nothing: in a process that may be
  * killed for any. */

@@ -30,6 +30,7 @@ static size_t inherited_count;
 /* The page. NULL: there is none */
 enum { ENDS, EVERY_END_IS_WANTED };
 static atomic_uint *own, *parents;
+static bool parents_is_that_of_the_maker; /* and not of one before */
 
 void region_ends_prepare(void)
 {
@@ -42,6 +43,7 @@ void region_ends_inherit(const struct odf_region *list)
 	for (; list != NULL; list = list->next)
 		if (!list->absent && inherited_count < INHERITED_MOST)
 			inherited[inherited_count++] = region_token_page(list, list->token);
+	parents_is_that_of_the_maker = own != NULL;
 	if (own != NULL)
 		parents = own;
 	own = NULL;
@@ -78,13 +80,18 @@ bool region_ends_are_wanted(void)
 /* Who took fewer page faults is soon taken down, and would rather end at once. */
 #define FAULTS_LEAST 512
 
-static bool is_worth_saying(void)
+static bool has_much(void)
 {
 	struct rusage usage;
 
-	if (parents != NULL && atomic_load_explicit(&parents[EVERY_END_IS_WANTED], memory_order_relaxed))
-		return true;
 	return sys_call2(SYS_getrusage, RUSAGE_SELF, &usage) == 0 && usage.ru_minflt >= FAULTS_LEAST;
+}
+
+/* Not from who is no child of the keeper's program: those may be any number between two of its forks. */
+static bool is_wanted(void)
+{
+	return parents != NULL && parents_is_that_of_the_maker &&
+	       atomic_load_explicit(&parents[EVERY_END_IS_WANTED], memory_order_relaxed);
 }
 
 /* unshare(CLONE_VM) does nothing for a process that shares its memory with nobody, and fails for any other. */
@@ -93,15 +100,19 @@ static bool is_alone(void)
 	return sys_call1(SYS_unshare, CLONE_VM) == 0;
 }
 
-void region_ends_say(bool (*may_be_read)(void))
+void region_ends_say(bool (*may_be_read)(bool is_brief))
 {
+	bool much;
 	uint64_t all = ~0ull, mask;
 
 	/* A filter could punish the calls below. */
-	if (inherited_count == 0 || !region_is_unfiltered() || !is_worth_saying())
+	if (inherited_count == 0 || !region_is_unfiltered())
+		return;
+	much = has_much();
+	if (!much && !is_wanted())
 		return;
 	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask);
-	if (!is_alone() || may_be_read()) {
+	if (!is_alone() || may_be_read(!much)) {
 		(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
 		return;
 	}

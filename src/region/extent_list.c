@@ -32,7 +32,9 @@ static struct region_block *block_at(const struct region_extents *extents, size_
 /* Never more than fit, whatever is written there meanwhile. */
 static size_t count_of(const struct region_block *block)
 {
-	return __atomic_load_n(&block->count, __ATOMIC_RELAXED);
+	size_t count = __atomic_load_n(&block->count, __ATOMIC_RELAXED);
+
+	return count < REGION_BLOCK_MOST ? count : REGION_BLOCK_MOST;
 }
 
 static void set_order(struct region_extents *extents, size_t place, size_t number)

@@ -165,6 +165,16 @@ bool keeper_is_hurried(uint64_t rest_ns)
 	return keeper_pause_most_ns > 0 && rest_ns > until_fork();
 }
 
+/* Each end of a child is worth a wakening only while the next fork is about to come. */
+#define ENDS_WANTED_PART 4u
+
+static bool wants_ends(const struct odf_region *region, uint64_t now)
+{
+	uint64_t distance = behind_ns(region);
+
+	return distance != 0 && distance != SCHEDULE_NEVER && (now - seen.fork_ns) / ENDS_WANTED_PART < distance;
+}
+
 /* An order ends the pause. */
 void keeper_between_steps(const struct region_progress *progress)
 {
@@ -406,6 +416,7 @@ int keeper_run(void)
 	for (;;) {
 		unsigned notices = keeper_count_notices();
 		uint64_t now = region_clock(), then = SCHEDULE_NEVER, behind = 0;
+		bool ends = false;
 		unsigned forks = atomic_load(&keeper.forks);
 		if (atomic_load(&keeper.leaves) || program_is_gone())
 			return 0;
@@ -418,8 +429,9 @@ int keeper_run(void)
 			uint64_t next = look_after(region, now);
 			then = next < then ? next : then;
 			behind = behind != 0 ? behind : behind_ns(region);
+			ends = ends || wants_ends(region, now);
 		}
-		region_ends_want(behind != 0);
+		region_ends_want(ends);
 		note_whether_idle();
 		if (atomic_load(&keeper.idle) && atomic_load(&keeper.unattended))
 			return 0;

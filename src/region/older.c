@@ -24,6 +24,7 @@
 /* How much is looked at, and how many pages are given back, with the lock in hand, for which a fork may be waiting. */
 #define LOOK_SLICE ((size_t)64 << 20)
 #define DROP_PAGES ((size_t)256)
+#define DROP_NS    200000u
 /* It pays where so many forks found it FROZEN, as children overlap: else the next one ends soon, and a settle is to
  * begin at once. And from so much on: a part of what the file has. */
 #define LEAST_FORKS 4u
@@ -186,19 +187,25 @@ static int drop(struct odf_region *region, const struct region_settler *settler)
 	int error = 0;
 
 	while (page < limit && error == 0) {
-		size_t left = DROP_PAGES;
+		size_t left = DROP_PAGES, slice = LOOK_SLICE / REGION_PAGE;
+		size_t stop = limit - page < slice ? limit : page + slice;
+		uint64_t start;
 		region_lock_as_keeper();
+		start = region_clock();
 		error = is_frozen_since(region, region->older_epoch) ? 0 : EAGAIN;
-		while (page < limit && left > 0 && error == 0) {
+		while (page < stop && left > 0 && error == 0) {
 			bool own;
-			size_t end = bits_run(region->own_pages, page, limit - page < left ? limit : page + left, &own);
+			size_t end = bits_run(region->own_pages, page, stop - page < left ? stop : page + left, &own);
 			if (drop_run(region, page * REGION_PAGE, end * REGION_PAGE))
 				bits_put(dropped(region), page, end, true);
 			bits_put(region->own_pages, page, end, false);
 			left -= end - page;
-			page = next_own(region, end, limit);
+			page = next_own(region, end, stop);
+			if (region_clock() - start >= DROP_NS)
+				break;
 		}
 		region_unlock_as_keeper();
+		page = next_own(region, page, limit);
 		pause_between(settler); /* which answers what is quickly answered */
 		if (error == 0 && page < limit && (keeper_has_order() || limits_are_near()))
 			error = EINTR;

@@ -51,7 +51,7 @@ extern void (*region_on_giving_way)(void);
 void region_process_ends(void);
 /* After it, by who makes no call but exit_group any more: nobody will read this memory, unless it may be read by a
  * device or the kernel for what is open. Async-signal-safe, as that is to be. */
-void region_ends_say(bool (*may_be_read)(void));
+void region_ends_say(bool (*may_be_read)(bool is_brief));
 /* The keeper's process, which is a child of this one; 0: there is none. One load. */
 int region_keeper_process(void);
 /* There is one, and this is the process that has made it: not a child that runs on that one's memory. */
