@@ -52,6 +52,12 @@ if [ "${1:-}" = --record ]; then
 	cp "$work/now.abi" "$source/tests/build/abi/libodfork-$version.abi"
 	exit 0
 fi
+# The record of a release is the one that its tag has.
+release=v$(sed -n 's/^#define ODF_VERSION  *"\([0-9.]*\)".*/\1/p' "$source/include/odfork.h")
+if git -C "$source" rev-parse -q --verify "$release^{commit}" > /dev/null 2>&1; then
+	git -C "$source" show "$release:tests/build/abi/libodfork-$version.abi" > "$work/tagged.abi" &&
+		cmp "$work/tagged.abi" "$source/tests/build/abi/libodfork-$version.abi" || exit 1
+fi
 records=0
 for record in "$source"/tests/build/abi/libodfork-*.abi; do
 	[ "$(grep -c "<elf-symbol name='odf_" "$record")" -ge 53 ] || { echo "$record has too few functions"; exit 1; }
