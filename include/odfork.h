@@ -384,8 +384,8 @@ typedef struct odf_rlimit {
 #define ODF_SPAWN_NO_WAIT           0x80000000ull  /* with `pool` (else EINVAL): the call returns when there is a
                                                       process, and does not wait for exec; see odf_pool_spawn */
 
-/* Flags of clone3 since Linux 7.1. By POOL and VFORK; where the kernel lacks them, ENOTSUP with step REQUEST and
- * ODF_REASON_CLONE_FLAG. Since 0.2.0. */
+/* Flags of clone3 since Linux 7.1. By POOL and VFORK; where the kernel lacks them, ENOTSUP with step REQUEST (CLONE
+ * where it could not be asked before) and ODF_REASON_CLONE_FLAG. Since 0.2.0. */
 #define ODF_SPAWN_AUTOREAP          0x100000000ull /* nobody has to wait for the process, and nobody can: it is no
                                                       zombie at its end, whoever its parent is by then, and no
                                                       SIGCHLD tells of it. Until then it is the caller's child.

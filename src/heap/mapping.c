@@ -34,7 +34,7 @@ long heap_munmap(void *address, size_t length)
 
 	address = span_untagged(address);
 	if (own_meets(address, length))
-		return own_around(address, length, unmap_part, NULL);
+		return own_around(address, length, length >= OWN_WIDE, unmap_part, NULL);
 	heap_forget_early(address, length);
 	if (!span_touches(address, length))
 		return sys_call2(SYS_munmap, address, length);
@@ -215,7 +215,7 @@ long heap_mmap(void *address, size_t length, int protection, int flags, int file
 
 	if ((flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) == MAP_FIXED && own_meets(address, length)) {
 		const struct mapping whole = { address, protection, flags, file, offset };
-		result = length < OWN_WIDE ? -ENOMEM : own_around(address, length, map_part, &whole);
+		result = length < OWN_WIDE ? -ENOMEM : own_around(address, length, false, map_part, &whole);
 		return result < 0 && result >= -4095 ? result : (long)address;
 	}
 	result = map(address, length, protection, flags, file, offset);

@@ -5,8 +5,8 @@
  * the program these mappings are not there. So a call about such a range is made for what is around them, part by
  * part. Where a part is refused those before it are done, as with the kernel's calls for several mappings.
  *
- * Views of regions' files are unmapped and mapped over as the program asks, which is seen when they are used. What
- * changes them is not. Async-signal-safe; not under the lock.
+ * Views of regions' files are mapped over as the program asks, which is seen when they are used: it has the memory
+ * that it asked for. What changes or unmaps them is not done to them. Async-signal-safe; not under the lock.
  */
 #include <errno.h>
 
@@ -68,14 +68,17 @@ bool own_meets(const void *address, size_t length)
 	return own_find(at, at + span_round_up(length), &from, &to);
 }
 
-long own_around(void *address, size_t length, own_function *call, const void *argument)
+long own_around(void *address, size_t length, bool views, own_function *call, const void *argument)
 {
 	char *at = address, *end = at + span_round_up(length), *from, *to;
 	long result = 0;
 
 	for (; at < end && !is_failure(result); at = to) {
-		if (!own_find(at, end, &from, &to))
+		uint64_t mask;
+		region_lock(&mask);
+		if (!find(at, end, views, &from, &to))
 			from = to = end;
+		region_unlock(&mask);
 		if (from > at)
 			result = call(at, (size_t)(from - at), argument);
 	}

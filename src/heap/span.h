@@ -120,8 +120,9 @@ bool own_meets(const void *address, size_t length);
 bool own_find(char *at, char *end, char **from, char **to);
 /* Returns what a system call does. */
 typedef long own_function(void *address, size_t length, const void *argument);
-/* The call for what is around, up to the first that fails: the last result. */
-long own_around(void *address, size_t length, own_function *call, const void *argument);
+/* The call for what is around, and around the views of files as well if `views`, up to the first that fails: the last
+ * result. */
+long own_around(void *address, size_t length, bool views, own_function *call, const void *argument);
 /* A range that is shorter, and meets it, is refused where the program could not use it. */
 #define OWN_WIDE ((size_t)1 << 30)
 
