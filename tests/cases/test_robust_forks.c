@@ -21,7 +21,8 @@ static void must_come_to_rest(void)
 	long plain = (long)((MAPPED + PIECES * PIECE) / 1024);
 	long own = 0;
 
-	for (int tries = 0; tries < 12000; tries++) {
+	/* Where nothing settles beside the program it is at rest by now, or never. */
+	for (int tries = 0; tries < (started_as == 0 ? 12000 : 1000); tries++) {
 		bool left = info().state == ODF_HEAP_OFF;
 		own = kib("RssAnon:") + kib("RssShmem:");
 		if ((left || is_live(mapped)) && own < plain + 12 * 1024)
