@@ -25,14 +25,15 @@
 
 /* ---- The program ---- */
 
-static int forker_says[2];
+static int forker_says[2], is_traced[2];
 
 static void *fork_some_times(void *unused)
 {
 	int thread = (int)syscall(SYS_gettid);
+	char byte;
 
 	must(write(forker_says[1], &thread, sizeof thread) == sizeof thread);
-	wait_ms(1); /* traced by now or soon */
+	must(read(is_traced[0], &byte, 1) == 1);
 	for (;;) {
 		pid_t pid = fork();
 		must(pid >= 0);
@@ -105,7 +106,7 @@ static void trace(pid_t thread, int commands, int answers)
 	int status;
 
 	must(ptrace(PTRACE_SEIZE, thread, NULL, (void *)PTRACE_O_TRACESYSGOOD) == 0);
-	must(ptrace(PTRACE_INTERRUPT, thread, NULL, NULL) == 0);
+	must(ptrace(PTRACE_INTERRUPT, thread, NULL, NULL) == 0 && write(is_traced[1], "x", 1) == 1);
 	while (forks < FORKS) {
 		struct __ptrace_syscall_info info = { .op = PTRACE_SYSCALL_INFO_NONE };
 		must(waitpid(thread, &status, __WALL) == thread && WIFSTOPPED(status));
@@ -137,7 +138,7 @@ static void holds_nothing(void)
 #if !defined __x86_64__
 	cannot_be_done_here("another answer is given on x86-64 only");
 #endif
-	must(pipe2(to, O_CLOEXEC) == 0 && pipe2(from, O_CLOEXEC) == 0);
+	must(pipe2(to, O_CLOEXEC) == 0 && pipe2(from, O_CLOEXEC) == 0 && pipe2(is_traced, O_CLOEXEC) == 0);
 	pid = fork();
 	must(pid >= 0);
 	if (pid == 0) {
