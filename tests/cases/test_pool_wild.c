@@ -160,6 +160,24 @@ static void use(odf_pool *pool, odf_task **tasks, int *count)
 	(void)odf_pool_info_get(pool, &about);
 }
 
+/* A manager's death is seen a moment after it, and until then tasks are lost with it. That of the wild task may have
+ * been told by nonsense before. */
+static bool gets_another_crew(odf_pool *pool, pid_t manager)
+{
+	for (int tries = 0; tries < 10000; tries++) {
+		odf_task *task;
+		int value = 1;
+		if (odf_pool_submit(pool, twice, &value, sizeof value, &task) == 0) {
+			bool works = odf_task_wait(task, NULL, NULL, 120000) == 0;
+			odf_task_free(task);
+			if (works && pool_info_of(pool).manager != manager)
+				return true;
+		}
+		usleep(1000);
+	}
+	return false;
+}
+
 static int survives(struct order order)
 {
 	odf_pool *pool = pool_of(1, 2, 0, SLOTS);
@@ -203,6 +221,7 @@ static int survives(struct order order)
 	use(pool, tasks, &count); /* another crew */
 	for (int i = 0; i < count; i++)
 		odf_task_free(tasks[i]);
+	REQUIRE(gets_another_crew(pool, manager));
 	must_work(pool);
 	odf_task_free(wild);
 	odf_task_free(short_one);
