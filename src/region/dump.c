@@ -43,12 +43,14 @@ void region_ask_for_dumps(void)
 }
 
 /* [home + from, + size) is writable, and mappings that are as long as the template's chunks, or one. Whoever is
- * writing there as well: nothing is changed. */
+ * writing there as well: nothing is changed. Past the capacity the file has no pages, and an access is a fault. */
 void region_mark_for_dumps(const struct odf_region *region, size_t from, size_t size)
 {
 	size_t chunk = region->chunk != 0 ? region->chunk : SIZE_MAX, limit = from + size;
 
-	if (size == 0 || !atomic_load_explicit(&made, memory_order_relaxed))
+	if (limit > region->capacity)
+		limit = region->capacity;
+	if (from >= limit || !atomic_load_explicit(&made, memory_order_relaxed))
 		return;
 	for (size_t at = from; at < limit; at = chunk < limit - at / chunk * chunk ? (at / chunk + 1) * chunk : limit)
 		(void)__atomic_fetch_or(region->home + at, 0, __ATOMIC_RELAXED);

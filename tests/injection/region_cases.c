@@ -32,6 +32,7 @@ static const struct {
 	CASE(given_back_once),
 	CASE(doubt_is_given_up),
 	CASE(fork_between_steps),
+	CASE(dumps_end_with_the_capacity),
 	CASE(no_part_waits_for_ever),
 	CASE(steps_are_small),
 	CASE(little_is_one_step),

@@ -22,6 +22,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -103,6 +104,7 @@ void given_back_once(void);
 void must_be_given_up(void);
 void doubt_is_given_up(void);
 void fork_between_steps(void);
+void dumps_end_with_the_capacity(void);
 void no_part_waits_for_ever(void);
 void steps_are_small(void);
 void little_is_one_step(void);

@@ -217,6 +217,28 @@ void fork_between_steps(void)
 	}
 }
 
+/* Where dumps are made a freeze writes to each mapping that it makes. The file ends long before the region does, and
+ * what is LIVE may begin behind the last page: a fork came just when a settle was there. */
+void dumps_end_with_the_capacity(void)
+{
+	struct rlimit limit;
+	uint64_t mask;
+
+	must(getrlimit(RLIMIT_CORE, &limit) == 0);
+	limit.rlim_cur = limit.rlim_max < PAGE ? limit.rlim_max : PAGE;
+	if (limit.rlim_cur == 0)
+		cannot_be_done_here("no dumps");
+	must(setrlimit(RLIMIT_CORE, &limit) == 0);
+	make(4 * TABLE, ODF_REGION_MANUAL);
+	must(region->length > region->capacity);
+	fill(0, pages, 1);
+	region_lock(&mask);
+	region->live_from = region->capacity;
+	region_unlock(&mask);
+	fork_and_end(holds_all_1);
+	must(holds_all_1());
+}
+
 /* Forks come more often than a settle takes, which goes on behind what the last one did. */
 void no_part_waits_for_ever(void)
 {

@@ -31,8 +31,9 @@ __attribute__((noreturn)) static void be_child(void)
 	for (struct arena *a = self.arenas; a < self.arenas + MAX_ARENAS; a++)
 		for (size_t i = 0; a->base != NULL && i < a->pages; i++) {
 			struct page *p = page_at(a, i);
+			/* A call that failed at another place may not have come to it (process_madvise). */
 			if (is_mapped(p) && (p->flags & NOT_FORKED) != 0)
-				set_kind(a, i, 1, HOLE);
+				set_kind(a, i, 1, p->kind == SHARED && !next_waited_for ? UNKNOWN : HOLE);
 			else if (p->kind == SHARED && !next_waited_for)
 				p->flags |= FOREIGN;
 			p->flags &= (uint8_t)~LOCKED;
