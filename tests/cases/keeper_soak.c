@@ -2,7 +2,8 @@
  *
  * Settles beside a sampler, which stops the program a hundred times a second and reads all of its memory, by each of
  * the two ways there are; and each program is killed at some moment. Each second one cannot have steps that protect
- * memory. ODF_TEST_SECONDS: how long (60). What is read amid a settle for certain: keeper_amid.c.
+ * memory. ODF_TEST_SECONDS: how long (15), and at least until something was settled and two programs were killed. What
+ * is read amid a settle for certain: keeper_amid.c.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -88,7 +89,7 @@ static __attribute__((noreturn)) void be_sampled(int out)
 /* A hundred times a second; and each program is killed at some moment. */
 static void sampled_and_killed(void)
 {
-	unsigned seconds = getenv("ODF_TEST_SECONDS") != NULL ? (unsigned)number_of("ODF_TEST_SECONDS") : 60;
+	unsigned seconds = getenv("ODF_TEST_SECONDS") != NULL ? (unsigned)number_of("ODF_TEST_SECONDS") : 15;
 	double start = now(), end = start + seconds;
 	char *buffer = malloc(MIB), path[64];
 	unsigned samples = 0, kills = 0;
@@ -96,7 +97,7 @@ static void sampled_and_killed(void)
 	must_settle_by_itself();
 	settled = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	must(settled != MAP_FAILED && buffer != NULL && prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
-	while (now() < end) {
+	while (now() < end || kills < 2 || atomic_load(settled) == 0) {
 		int from[2], mem, status;
 		char *address;
 		pid_t pid, keeper;
@@ -134,7 +135,7 @@ static void sampled_and_killed(void)
 	}
 	fprintf(stderr, "%u samples, %u of which found a step under way, %u settles, %u kills in %.0f s\n", samples,
 		waited, atomic_load(settled), kills, now() - start);
-	must(samples > 0 && kills > 1 && atomic_load(settled) > 0);
+	must(samples > 0);
 }
 
 static const struct keeper_case cases[] = {
