@@ -35,10 +35,8 @@ packages_need "libpython$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.v
 # These limits are there to tell a hang, on a machine of which others may have most: three times those of a machine that
 # is free. With the longest of them, 15 minutes, a run in which one test hangs takes less than 25.
 export ODF_CASE_SECONDS="${ODF_CASE_SECONDS:-240}"
-failed_to_build=0
-results=
 
-# NAME COMPILER MESON-OPTION...: a build in build-NAME, and build-NAME.failed with what was said if there is none.
+# NAME COMPILER MESON-OPTION...: a build in build-NAME, or build-NAME.failed with what was said.
 build() {
 	name=$1 compiler=$2 directory=build-$1
 	shift 2
@@ -54,7 +52,8 @@ build() {
 		grep -v '^\[' "$directory/build.log" > "$directory.failed"
 }
 
-# NAME: runs the tests of that build.
+# NAME AT-ONCE: runs the tests of that build, so many at once. Whether they passed is then in build-NAME.status, or that
+# there is no build.
 run_tests() {
 	directory=build-$1
 	case " $builds " in *" $1 "*) ;; *) return 0 ;; esac
@@ -62,7 +61,7 @@ run_tests() {
 	if [ -e "$directory.failed" ]; then
 		cat "$directory.failed"
 		rm -f "$directory.failed"
-		failed_to_build=$((failed_to_build + 1))
+		echo none > "$directory.status"
 		return 0
 	fi
 	rm -f "$directory/meson-logs/testlog.junit.xml" "$directory/meson-logs/testlog.json"
@@ -71,37 +70,60 @@ run_tests() {
 	[ -z "$arguments" ] || meson test -C "$directory" --no-rebuild --list $arguments > /dev/null 2>&1 || return 0
 	status=0
 	# shellcheck disable=SC2086
-	meson test -C "$directory" --num-processes "$at_once" --timeout-multiplier 3 --no-rebuild --print-errorlogs \
+	meson test -C "$directory" --num-processes "$2" --timeout-multiplier 3 --no-rebuild --print-errorlogs \
 		$arguments || status=$?
 	# Of a test that says "not ok" Meson does not show what it says about that.
 	[ "$status" = 0 ] || grep -h -B 15 -A 15 '^not ok' "$directory/meson-logs/testlog.txt" || true
-	results="$results $directory:$status"
+	echo "$status" > "$directory.status"
 }
 
 arguments="$long_tests $*"
 arguments=${arguments# }
 # Many tests wait as much as they compute: twice as many as there are processors, and one.
 at_once=$((2 * $(nproc) + 1))
+rm -f build-*.status build-*.said build-clang.ended
 build gcc gcc
 # The others are built, one after the other, while the tests of this one run, by what these leave of the processors;
-# without what a debugger needs, but for the lines that a sanitizer names.
+# without what a debugger needs, but for the lines that a sanitizer names. Then the tests of two of them run beside, as
+# the last ones of a build wait more than they compute.
 (
-	# shellcheck disable=SC2016
-	sh -c 'renice -n 19 -p $PPID' > /dev/null 2>&1
-	build clang clang -Ddebug=false -Dprogram_tests=false
-	sanitizer="-Doptimization=1 -Ddebug=false -Dc_args=-g1 -Db_lundef=false"
-	sanitizer="$sanitizer -Dprogram_tests=false -Dbenchmarks=false"
-	# shellcheck disable=SC2086
-	build sanitize gcc $sanitizer -Db_sanitize=address,undefined
-	# shellcheck disable=SC2086
-	build thread gcc $sanitizer -Db_sanitize=thread
-) &
-builder=$!
-run_tests gcc
-wait "$builder"
-run_tests clang
-run_tests sanitize
-run_tests thread
+	(
+		# shellcheck disable=SC2016
+		sh -c 'renice -n 19 -p $PPID' > /dev/null 2>&1
+		build clang clang -Ddebug=false -Dprogram_tests=false
+		: > build-clang.ended
+		sanitizer="-Doptimization=1 -Ddebug=false -Dc_args=-g1 -Db_lundef=false"
+		sanitizer="$sanitizer -Dprogram_tests=false -Dbenchmarks=false"
+		# shellcheck disable=SC2086
+		build sanitize gcc $sanitizer -Db_sanitize=address,undefined
+		# shellcheck disable=SC2086
+		build thread gcc $sanitizer -Db_sanitize=thread
+	) || true
+	if [ "$builds" != sanitize ]; then
+		run_tests sanitize "$(nproc)"
+		run_tests thread "$(nproc)"
+	fi
+) > build-beside.said 2>&1 &
+beside=$!
+run_tests gcc "$at_once"
+until [ -e build-clang.ended ] || ! kill -0 "$beside" 2> /dev/null; do
+	sleep 0.2
+done
+run_tests clang "$at_once"
+failed_to_build=0 results=
+wait "$beside" || failed_to_build=1
+cat build-beside.said
+[ "$builds" != sanitize ] || run_tests sanitize "$at_once"
 
+for name in $builds; do
+	[ -e "build-$name.status" ] || continue
+	read -r status < "build-$name.status"
+	if [ "$status" = none ]; then
+		failed_to_build=$((failed_to_build + 1))
+	else
+		results="$results build-$name:$status"
+	fi
+done
+rm -f build-*.status build-beside.said build-clang.ended
 # shellcheck disable=SC2086
 exec python3 tests/count.py "$failed_to_build" $results
