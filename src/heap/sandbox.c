@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 
 #include "../capability/sandbox.h"
+#include "../sys/action.h"
 #include "../sys/next_process.h"
 #include "../sys/proc.h"
 #include "../sys/readable.h"
@@ -59,12 +60,7 @@ static void end(int status)
 
 static void be_killed_in_time(void)
 {
-	struct {
-		void *handler;
-		unsigned long flags;
-		void *restorer;
-		uint64_t mask;
-	} plain = { NULL, 0, NULL, 0 };
+	const struct kernel_action plain = { 0 };
 	uint64_t alarm_only = 1ull << (SIGALRM - 1);
 
 	(void)sys_call4(SYS_rt_sigaction, SIGALRM, &plain, NULL, sizeof plain.mask);

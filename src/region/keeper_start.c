@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 
 #include "../record/settings.h"
+#include "../sys/action.h"
 #include "../sys/clone.h"
 #include "../sys/next_process.h"
 #include "../sys/proc.h"
@@ -61,18 +62,7 @@ static void parent_ended(int signal)
 		keeper_end();
 }
 
-/* The kernel's structure, and the way back, which libc's sigaction would add. */
-struct kernel_action {
-	union {
-		void (*handler)(int);
-		void (*handler_with)(int, siginfo_t *, void *);
-	};
-	unsigned long flags;
-#if defined __x86_64__
-	void (*restorer)(void);
-#endif
-	uint64_t mask;
-};
+/* The way back, which libc's sigaction would add. */
 #if defined __x86_64__
 #define WITH_RESTORER 0x04000000u
 __attribute__((used)) void keeper_return_from_handler(void);
@@ -89,17 +79,17 @@ __asm__(".text\n"
  * it was made, but the one that says that the parent has ended, and those of its own faults (guard.c). */
 static void take_signals(void)
 {
-	struct kernel_action watch = { .handler = parent_ended, .mask = ~0ull };
+	struct kernel_action watch = { .handler = (uintptr_t)parent_ended, .mask = ~0ull };
 	uint64_t watched = 1ull << (SIGUSR1 - 1) | 1ull << (SIGSEGV - 1) | 1ull << (SIGBUS - 1);
 
 #if defined __x86_64__
 	watch.flags = WITH_RESTORER;
-	watch.restorer = keeper_return_from_handler;
+	watch.restorer = (uintptr_t)keeper_return_from_handler;
 #endif
 	(void)sys_call4(SYS_rt_sigaction, SIGUSR1, &watch, NULL, sizeof watch.mask);
 	(void)sys_call2(SYS_prctl, PR_SET_PDEATHSIG, SIGUSR1);
 	/* A fault within the handler, which has these blocked, is the end. */
-	watch.handler_with = keeper_fault;
+	watch.handler = (uintptr_t)keeper_fault;
 	watch.flags |= SA_SIGINFO;
 	(void)sys_call4(SYS_rt_sigaction, SIGSEGV, &watch, NULL, sizeof watch.mask);
 	(void)sys_call4(SYS_rt_sigaction, SIGBUS, &watch, NULL, sizeof watch.mask);
