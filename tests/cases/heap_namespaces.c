@@ -60,8 +60,7 @@ static void loaded_before_growth(void)
 {
 	load_another();
 	heap_must_be_off();
-	memory = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	must(memory != MAP_FAILED);
+	map_memory(SIZE);
 	its_children_have_all();
 }
 

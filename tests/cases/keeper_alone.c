@@ -9,31 +9,15 @@
 #include <sys/syscall.h>
 
 #include "../support/keeper_program.h"
+#include "../support/namespace_holder.h"
 
-#ifndef CLONE_NEWTIME
-#define CLONE_NEWTIME 0x80
-#endif
-
-/* Of a process that ends with this one. */
 static int other_time(void)
 {
-	char path[64], byte;
-	int ready[2], file;
-	pid_t holder;
+	char path[64];
+	int file, error;
+	pid_t holder = hold_namespace(CLONE_NEWTIME, &error);
 
-	must(pipe2(ready, O_CLOEXEC) == 0);
-	holder = fork();
-	must(holder >= 0);
-	if (holder == 0) {
-		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (unshare(CLONE_NEWTIME) != 0)
-			_exit(1);
-		must(write(ready[1], "x", 1) == 1);
-		for (;;)
-			pause();
-	}
-	close(ready[1]);
-	if (read(ready[0], &byte, 1) != 1)
+	if (error != 0)
 		cannot_be_done_here("no time namespaces, or no right to make one");
 	snprintf(path, sizeof path, "/proc/%d/ns/time_for_children", holder);
 	file = open(path, O_RDONLY | O_CLOEXEC);

@@ -20,11 +20,8 @@
 
 static __attribute__((noreturn)) void settle_always(int out, int go)
 {
-	size_t live, frozen;
-
 	must(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && odf_heap_enable(0) == 0);
-	memory = mmap(NULL, AMID_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	must(memory != MAP_FAILED);
+	map_memory(AMID_SIZE);
 	memset(memory, 1, AMID_SIZE);
 	must(write(out, &memory, sizeof memory) == sizeof memory);
 	for (unsigned char byte = 2;; byte++) {
@@ -36,8 +33,7 @@ static __attribute__((noreturn)) void settle_always(int out, int go)
 		must(write(out, &byte, 1) == 1);
 		/* When the child has ended it is settled, and nothing is written. */
 		must(status_of(pid) == 0);
-		while (count_views(getpid(), memory, AMID_SIZE, &live, &frozen), frozen != 0)
-			wait_ms(1);
+		wait_until_live(memory, AMID_SIZE);
 	}
 }
 

@@ -137,8 +137,7 @@ static void after_an_idle_thread_it_forks(void)
 static void after_a_nice_thread_it_grows(void)
 {
 	refuse_the_nice();
-	memory = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	must(memory != MAP_FAILED);
+	map_memory(SIZE);
 	must_be_as_the_program();
 }
 
@@ -201,7 +200,8 @@ static void read_cgroups(pid_t id, char *text, size_t size)
 	text[got] = '\0';
 }
 
-static void a_thread_elsewhere(void)
+/* In a process of its own, which the cgroup that `folder` names outlives. */
+static void beside_a_cgroup(void (*program)(void))
 {
 	int status;
 	pid_t pid;
@@ -209,14 +209,9 @@ static void a_thread_elsewhere(void)
 	if (!cgroup_make(folder, "cpu", "cpu.shares", "cpu.weight", "2"))
 		cannot_be_done_here("no cgroup can be made");
 	pid = fork();
+	must(pid >= 0);
 	if (pid == 0) {
-		char own[8192], its[8192];
-		in_a_thread(be_elsewhere);
-		must_have_forked();
-		must(heap_is_awake());
-		read_cgroups(getpid(), own, sizeof own);
-		read_cgroups(keeper_of(getpid()), its, sizeof its);
-		must(strcmp(own, its) == 0);
+		program();
 		_exit(0);
 	}
 	status = status_of(pid);
@@ -224,6 +219,23 @@ static void a_thread_elsewhere(void)
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
 		cannot_be_done_here("no thread can be moved to a cgroup");
 	must(status == 0);
+}
+
+static void start_it_from_elsewhere(void)
+{
+	char own[8192], its[8192];
+
+	in_a_thread(be_elsewhere);
+	must_have_forked();
+	must(heap_is_awake());
+	read_cgroups(getpid(), own, sizeof own);
+	read_cgroups(keeper_of(getpid()), its, sizeof its);
+	must(strcmp(own, its) == 0);
+}
+
+static void a_thread_elsewhere(void)
+{
+	beside_a_cgroup(start_it_from_elsewhere);
 }
 
 static void *be_in_the_main_threads_absence(void *unused)
@@ -236,22 +248,18 @@ static void *be_in_the_main_threads_absence(void *unused)
 }
 
 /* The first version shows one that has ended in the first cgroup, wherever it was. */
+static void end_the_main_thread(void)
+{
+	pthread_t thread;
+
+	must(cgroup_enter(folder, getpid()));
+	must(pthread_create(&thread, NULL, be_in_the_main_threads_absence, NULL) == 0);
+	pthread_exit(NULL);
+}
+
 static void after_the_main_thread(void)
 {
-	int status;
-	pid_t pid;
-
-	if (!cgroup_make(folder, "cpu", "cpu.shares", "cpu.weight", "2"))
-		cannot_be_done_here("no cgroup can be made");
-	pid = fork();
-	if (pid == 0) {
-		pthread_t thread;
-		must(cgroup_enter(folder, getpid()));
-		must(pthread_create(&thread, NULL, be_in_the_main_threads_absence, NULL) == 0);
-		pthread_exit(NULL);
-	}
-	status = status_of(pid);
-	must(cgroup_remove(folder) && status == 0);
+	beside_a_cgroup(end_the_main_thread);
 }
 
 /* ---- A priority of files ----------------------------------------------------------------------------------------- */

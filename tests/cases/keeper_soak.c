@@ -62,11 +62,8 @@ static void sample(pid_t pid, const char *address, int mem, char *buffer)
 
 static __attribute__((noreturn)) void be_sampled(int out)
 {
-	size_t live, frozen;
-
 	must(heap_is_awake());
-	memory = mmap(NULL, SOAK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	must(memory != MAP_FAILED);
+	map_memory(SOAK_SIZE);
 	memset(memory, 1, SOAK_SIZE);
 	must(write(out, &memory, sizeof memory) == sizeof memory);
 	for (unsigned char i = 2;; i++) {
@@ -80,8 +77,7 @@ static __attribute__((noreturn)) void be_sampled(int out)
 		must(heap_is_awake());
 		if (i % 4 != 0)
 			continue;
-		while (count_views(getpid(), memory, SOAK_SIZE, &live, &frozen), frozen != 0)
-			wait_ms(1);
+		wait_until_live(memory, SOAK_SIZE);
 		atomic_fetch_add(settled, 1);
 	}
 }

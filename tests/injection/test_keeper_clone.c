@@ -20,8 +20,8 @@
 
 #include "../../src/region/region.h"
 #include "../../src/sys/clone.h"
+#include "../support/own_process.h"
 #include "../support/real_call.h"
-#include "../support/support.h"
 
 #define SIZE ((size_t)4 << 20)
 
@@ -33,8 +33,6 @@ long __real_clone3_child(const struct clone_request *request);
 
 static int refusal; /* of the flag; 0: the kernel has it */
 static unsigned asked, made_plainly;
-
-#define must(condition) ((condition) ? (void)0 : _exit(__LINE__ > 255 ? 255 : __LINE__))
 
 long sys_call6(long number, long a, long b, long c, long d, long e, long f)
 {
@@ -103,28 +101,6 @@ static void no_child_is_left(pid_t keeper)
 {
 	must(kill(keeper, 0) == -1 && errno == ESRCH);
 	must(waitpid(-1, NULL, __WALL) == -1 && errno == ECHILD);
-}
-
-/* Each in a process of its own: what the kernel offers is asked once. */
-static void in_a_process(void (*run)(int number), int number)
-{
-	int status = 0;
-	pid_t pid = fork();
-
-	if (pid == 0) {
-		refusal = 0;
-		asked = made_plainly = 0;
-		run(number);
-		_exit(0);
-	}
-	assert_true(pid > 0);
-	/* What waits for a child that does not end blocks all signals. */
-	for (unsigned looks = 0; looks < 40000 && !is_gone(pid); looks++)
-		usleep(1000);
-	(void)kill(pid, SIGKILL);
-	assert_true(waitpid(pid, &status, 0) == pid);
-	if (status != 0)
-		fail_msg("number %d: wait status %#x, line %d", number, (unsigned)status, WEXITSTATUS(status));
 }
 
 static void made_once_more(int error)

@@ -22,16 +22,14 @@
 
 #include "../../src/cli/spawn_ended.h"
 #include "../../src/sys/clone.h"
+#include "../support/own_process.h"
 #include "../support/real_call.h"
-#include "../support/support.h"
 
 long sys_call6(long number, long a, long b, long c, long d, long e, long f);
 long __wrap_clone_child(const struct clone_request *request);
 long __real_clone_child(const struct clone_request *request);
 long __wrap_clone3_child(const struct clone_request *request);
 long __real_clone3_child(const struct clone_request *request);
-
-#define must(condition) ((condition) ? (void)0 : _exit(__LINE__ % 255 + 1))
 
 #define ALL_BORN (CLONE_AUTOREAP | CLONE_NNP | CLONE_PIDFD_AUTOKILL)
 #define ODF_BORN (ODF_SPAWN_AUTOREAP | ODF_SPAWN_KILL_WITH_PIDFD | ODF_SPAWN_BORN_NO_NEW_PRIVS)
@@ -123,24 +121,19 @@ long __wrap_clone3_child(const struct clone_request *request)
 	return result;
 }
 
-/* Each in a process of its own: what the kernel has is asked once. */
-static void in_a_process(void (*run)(int number), int number)
-{
-	int status = 0;
-	pid_t pid = fork();
+static void (*tried)(int number);
 
-	if (pid == 0) {
-		run(number);
-		must(waitpid(-1, NULL, __WALL) == -1 && errno == ECHILD);
-		_exit(0);
-	}
-	assert_true(pid > 0);
-	for (unsigned looks = 0; looks < 40000 && !is_gone(pid); looks++)
-		usleep(1000);
-	(void)kill(pid, SIGKILL);
-	assert_true(waitpid(pid, &status, 0) == pid);
-	if (status != 0)
-		fail_msg("number %d: wait status %#x, line %d", number, (unsigned)status, WEXITSTATUS(status) - 1);
+static void try_it(int number)
+{
+	tried(number);
+	must(waitpid(-1, NULL, __WALL) == -1 && errno == ECHILD);
+}
+
+/* And no child of it is left. */
+static void leaves_none(void (*run)(int number), int number)
+{
+	tried = run;
+	in_a_process(try_it, number);
 }
 
 static void is_over(int pidfd)
@@ -276,7 +269,7 @@ static void combine(int unused)
 static void in_each_combination(void **state)
 {
 	(void)state;
-	in_a_process(combine, 0);
+	leaves_none(combine, 0);
 }
 
 /* ---- What they do ------------------------------------------------------------------------------------------------ */
@@ -303,7 +296,7 @@ static void ends_with_its_descriptor(void **state)
 {
 	(void)state;
 	for (int way = BY_VFORK; way <= ON_ITS_WAY; way++)
-		in_a_process(is_killed, way);
+		leaves_none(is_killed, way);
 }
 
 /* As `odfork spawn` learns it. */
@@ -338,7 +331,7 @@ static void tells_how_it_ended(int unused)
 static void its_descriptor_tells(void **state)
 {
 	(void)state;
-	in_a_process(tells_how_it_ended, 0);
+	leaves_none(tells_how_it_ended, 0);
 }
 
 /* Neither it nor its descriptor is left. */
@@ -367,8 +360,8 @@ static void fails_at_exec(int way)
 static void nothing_is_left_of_a_failure(void **state)
 {
 	(void)state;
-	in_a_process(fails_at_exec, BY_VFORK);
-	in_a_process(fails_at_exec, BY_POOL);
+	leaves_none(fails_at_exec, BY_VFORK);
+	leaves_none(fails_at_exec, BY_POOL);
 }
 
 static void without_privilege(int unused)
@@ -398,7 +391,7 @@ static void without_privilege(int unused)
 static void takes_a_right_or_no_new_privs(void **state)
 {
 	(void)state;
-	in_a_process(without_privilege, 0);
+	leaves_none(without_privilege, 0);
 }
 
 /* ---- Probes ------------------------------------------------------------------------------------------------------ */
@@ -482,11 +475,11 @@ static void by_effect(void **state)
 	static const int errors[] = { EINVAL, ENOSYS, EPERM, E2BIG };
 
 	(void)state;
-	in_a_process(answers_yes, 0);
+	leaves_none(answers_yes, 0);
 	for (size_t i = 0; i < sizeof errors / sizeof *errors; i++)
-		in_a_process(answers_no, errors[i]);
-	in_a_process(lies, 0);
-	in_a_process(cannot_be_asked, 0);
+		leaves_none(answers_no, errors[i]);
+	leaves_none(lies, 0);
+	leaves_none(cannot_be_asked, 0);
 }
 
 int main(void)

@@ -79,12 +79,17 @@ static inline void fill(char byte)
 	memset(memory, byte, SIZE);
 }
 
+static inline void map_memory(size_t size)
+{
+	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	must(memory != MAP_FAILED);
+}
+
 /* Memory in the heap's region. */
 static inline void grow(void)
 {
 	must(heap_is_awake());
-	memory = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	must(memory != MAP_FAILED);
+	map_memory(SIZE);
 	fill(1);
 }
 

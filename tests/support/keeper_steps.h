@@ -34,6 +34,15 @@ static inline void count_views(pid_t pid, const char *address, size_t length, si
 	fclose(maps);
 }
 
+/* All of this process's. */
+static inline void wait_until_live(const char *address, size_t length)
+{
+	size_t live, frozen;
+
+	while (count_views(getpid(), address, length, &live, &frozen), frozen != 0)
+		wait_ms(1);
+}
+
 /* From here on steps take pages out, and do not protect them. */
 static inline void have_pages_taken_out(void)
 {
