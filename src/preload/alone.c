@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Calls that the kernel grants only to who shares its memory with no other process, and the keeper is one: to join a
- * time namespace, and to have memory of one's own. Where that is refused to a process of one thread the heap makes
- * way, as where there is no room for a process (room.c), and the call is made again. In the shared library only.
+ * unshare and setns. The kernel refuses some of them (a time namespace, CLONE_VM) to a process that shares its memory
+ * with another, and the keeper shares the program's. If a single-threaded process is refused, the heap leaves, which
+ * ends the keeper (as in room.c), and the call is made again. In the shared library only.
  */
 #include <errno.h>
 #include <sched.h>
@@ -14,7 +14,7 @@
 
 #define EXPORTED __attribute__((visibility("default")))
 
-/* All that unshare knows: of others it says EINVAL as well. */
+/* All flags that unshare takes. It answers EINVAL to others too. */
 #define KNOWN_FLAGS                                                                                  \
 	(CLONE_THREAD | CLONE_FS | CLONE_NEWNS | CLONE_SIGHAND | CLONE_VM | CLONE_FILES |            \
 	 CLONE_SYSVSEM | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWUSER | CLONE_NEWPID | \

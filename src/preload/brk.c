@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * The end of the data segment. What it grows by is the program's memory like a mapping: libc's malloc moves it, where
- * that is seen (within.c), and allocators and Lisps of their own do. Where malloc is not seen, what lies between two of
- * the program's own calls and is not theirs is malloc's, and left alone.
+ * The program break. Memory by brk and sbrk is taken into regions like a mapping. libc's malloc moves the break, which
+ * is seen where its calls are interposed (within.c); other allocators and Lisp systems move it themselves. Where
+ * malloc's calls are not seen, memory between two of the program's own calls that neither of them made is malloc's, and
+ * is left alone.
  *
- * Not safe beside another thread that moves it, as libc's functions are not. Async-signal-safe otherwise.
+ * Not thread-safe, as libc's brk and sbrk are not. Async-signal-safe otherwise.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -20,12 +21,12 @@
 #define EXPORTED __attribute__((visibility("default")))
 #define PAGE ((uintptr_t)4096)
 
-/* Where the last piece that was seen ends, which may be within a page. */
+/* End of the last piece that was seen. It may be within a page. */
 static uintptr_t own_from, own_end;
-/* Below this nothing was ever seen. */
+/* No piece below this was seen. */
 static uintptr_t lowest;
 
-/* Where libc keeps the end, for its sbrk. NULL: its functions are called. */
+/* libc's variable for the break, which its sbrk uses. NULL: libc's functions are called instead. */
 static void **libcs_end;
 static bool is_seen;
 
@@ -61,7 +62,7 @@ static void *current_end(void)
 	return *libcs_end;
 }
 
-/* Not where libc believes it to be, if a system call past it has moved it. Where nothing can be asked: there. */
+/* The kernel's break, which differs from libc's after a raw system call. libc's, if the kernel cannot be asked. */
 static uintptr_t true_end(uintptr_t libcs)
 {
 	long end = sys_call1(SYS_brk, NULL);
@@ -69,17 +70,17 @@ static uintptr_t true_end(uintptr_t libcs)
 	return end > 0 ? (uintptr_t)end : libcs;
 }
 
-/* `fresh`: nobody has written there. */
+/* `fresh`: nothing has been written there. */
 static void note_growth(uintptr_t from, uintptr_t to, bool fresh)
 {
 	uintptr_t pages = (from + PAGE - 1) / PAGE * PAGE, end = to / PAGE * PAGE;
 
 	if (from != own_end)
-		own_from = pages; /* the rest of a page may be another's */
+		own_from = pages; /* the rest of that page may be malloc's */
 	own_end = to;
 	if (!fresh)
 		pages = end;
-	/* The page in which it ended has bytes of the program. */
+	/* The page with the old break has bytes of the program. */
 	if (own_from < pages && own_from < end) {
 		pages = pages < end ? pages : end;
 		heap_note_found((void *)own_from, pages - own_from);
@@ -134,8 +135,8 @@ static long move_down(void *argument)
 	return move->unchanged ? -ENOMEM : 0;
 }
 
-/* What is given back is a region's no more at the moment at which it is gone. The kernel takes no end below the
- * beginning, which is not known, and leaves all as it is. */
+/* Takes memory out of the region before the kernel unmaps it. The start of the segment is not known; below it the
+ * kernel changes nothing. */
 static int shrink(uintptr_t from, uintptr_t to)
 {
 	struct move move = { (void *)to, false };
@@ -145,7 +146,7 @@ static int shrink(uintptr_t from, uintptr_t to)
 
 	if (error == 0 && own_end > to) {
 		own_end = to;
-		own_from = own_from < start ? own_from : start; /* the page with the end in it stays what it is */
+		own_from = own_from < start ? own_from : start; /* the page with the new break stays as it is */
 	}
 	return move.unchanged ? 0 : (int)-error;
 }

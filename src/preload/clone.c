@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * libc's clone() and syscall() where they make a process with memory of its own: sandboxes and browsers do.
- * Everything else passes: threads, and children that share this memory, freeze nothing.
+ * clone() and syscall(SYS_clone, SYS_clone3) that make a process with memory of its own, as sandboxes and browsers do:
+ * regions are frozen for it. All other calls are passed on: threads and children with CLONE_VM copy no memory.
  */
 #include <errno.h>
 #include <sched.h>
@@ -32,13 +32,13 @@ static int start_child(void *child_pointer)
 	return child->function(child->argument);
 }
 
-/* Not as a thread, and not for as long only as its parent sleeps. */
+/* A process that runs on the caller's memory beside it: no thread, and no vfork. */
 static bool shares_quietly(uint64_t flags)
 {
 	return (flags & CLONE_VM) && !(flags & (CLONE_THREAD | CLONE_VFORK));
 }
 
-/* A child that only waits with __WALL or __WCLONE find. */
+/* A child whose end sends no SIGCHLD: only a wait with __WALL or __WCLONE finds it. */
 static bool is_odd(uint64_t flags, uint64_t signal)
 {
 	return signal != SIGCHLD && !(flags & CLONE_THREAD);
@@ -52,8 +52,8 @@ EXPORTED int clone(int (*function)(void *), void *stack, int flags, void *argume
 	va_list rest;
 	int pid, error;
 
-	/* Which of them the caller passed depends on the flags; those that it did not are passed on as they are, and
-	 * not used. */
+	/* The flags decide which of these the caller passed. The others are garbage, which is passed on and not
+	 * used. */
 	va_start(rest, argument);
 	parent_id = va_arg(rest, void *);
 	storage = va_arg(rest, void *);
@@ -61,7 +61,7 @@ EXPORTED int clone(int (*function)(void *), void *stack, int flags, void *argume
 	va_end(rest);
 	if (is_odd((unsigned)flags, (unsigned)flags & CSIGNAL))
 		region_note_odd_child();
-	if (shares_quietly((unsigned)flags) && function != NULL && stack != NULL) /* else it is refused */
+	if (shares_quietly((unsigned)flags) && function != NULL && stack != NULL) /* else clone refuses it */
 		region_memory_is_shared();
 	if (function == NULL || stack == NULL || (flags & CLONE_VM) || region_bytes() == 0) {
 		pid = libc_clone(function, stack, flags, argument, parent_id, storage, child_id);
@@ -88,7 +88,7 @@ struct clone3_arguments {
 	uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack;
 };
 
-/* A child that returns from syscall() on a copy of this stack is ours when there are regions. */
+/* With regions, a child that returns from syscall() on a copy of this stack must be made by the library. */
 bool syscall_look_at_fork(const long words[6])
 {
 	(void)words;
@@ -104,10 +104,10 @@ bool syscall_look_at_clone(const long words[6]) /* flags, stack */
 	return region_bytes() != 0 && !(words[0] & CLONE_VM) && words[1] == 0;
 }
 
-/* The kernel's limits for the size: below the first it looks at nothing, and it refuses more than a page. */
+/* The kernel's limits of the size: it refuses less than the first, and more than a page. */
 enum { CLONE3_LEAST = 64, CLONE3_MOST = 4096 };
 
-/* What makes nothing, for all that can be seen here, is the kernel's to refuse. */
+/* Arguments that are bad as far as can be seen here are left to the kernel, which refuses them. */
 bool syscall_look_at_clone3(const long words[6]) /* arguments, size */
 {
 	struct clone3_arguments arguments;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Calls that make descriptors, or give one a right, by which memory is written past its page tables (heap/pinned.h).
- * Each makes the call first and then has a look at what came of it, before the program can use it. Without memory of a
- * region in the process each is a branch more.
+ * Calls that open, receive or change descriptors by which the kernel may write to memory past the page tables
+ * (heap/pinned.h). Each makes the call first, and looks at the descriptor before the program has it. In a process
+ * without memory in regions each costs a branch.
  *
- * What is written here for a function holds for its number given to syscall().
+ * The comments on a function hold for the same call by syscall().
  */
 #undef _FILE_OFFSET_BITS /* open and open64 are to be two names */
 #include <errno.h>
@@ -70,7 +70,7 @@ static int received(int descriptor)
 	return descriptor;
 }
 
-/* By openat2, whose flags are elsewhere. */
+/* By openat2, which has its flags in a structure. */
 static int received_by_name(int descriptor, const char *path)
 {
 	if (descriptor >= 0)
@@ -83,7 +83,7 @@ static bool has_mode(int flags)
 	return (flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE;
 }
 
-/* The mode as the caller passed it, where there is one. */
+/* The mode, if the flags say that the caller passed one. */
 #define MODE(last)        \
 	mode_t mode = 0;        \
 	if (has_mode(flags)) {        \
@@ -119,7 +119,7 @@ EXPORTED int openat64(int directory, const char *path, int flags, ...)
 	return opened_by_name(libc_openat(LIBC_OPEN64, directory, path, flags, mode), path, flags);
 }
 
-/* It opens for writing only, which a file may be told by (heap_meet_name). */
+/* A file that is opened for writing only may be one that matters by its name (heap_meet_name). */
 EXPORTED int creat(const char *path, mode_t mode)
 {
 	return opened_by_name(libc_open(LIBC_OPEN, path, TO_CREATE, mode), path, TO_CREATE);
@@ -130,7 +130,7 @@ EXPORTED int creat64(const char *path, mode_t mode)
 	return opened_by_name(libc_open(LIBC_OPEN64, path, TO_CREATE, mode), path, TO_CREATE);
 }
 
-/* What fortified programs call where there is no mode. */
+/* Called by fortified programs if there is no mode. */
 EXPORTED int __open_2(const char *path, int flags);
 EXPORTED int __open_2(const char *path, int flags)
 {
@@ -155,7 +155,7 @@ EXPORTED int __openat64_2(int directory, const char *path, int flags)
 	return opened_by_name(libc_openat(LIBC_OPEN64_2, directory, path, flags, 0), path, flags);
 }
 
-/* glibc 2.43 has it, and headers that declare it need not agree on our types. */
+/* In glibc 2.43. Headers that declare it may have other types. */
 EXPORTED int interposed_openat2(int directory, const char *path, const void *how, size_t size) __asm__("openat2");
 int interposed_openat2(int directory, const char *path, const void *how, size_t size)
 {
@@ -167,7 +167,7 @@ EXPORTED int open_by_handle_at(int mount, struct file_handle *handle, int flags)
 	return opened(CALL(LIBC_OPEN_BY_HANDLE_AT, int(int, struct file_handle *, int))(mount, handle, flags), flags);
 }
 
-/* O_DIRECT is given to a file that is open. On a pipe it means something else. */
+/* F_SETFL can set O_DIRECT on an open file. On a pipe that flag means packet mode. */
 static void note_status(int file, int command, long flags)
 {
 	struct stat status;
@@ -179,7 +179,7 @@ static void note_status(int file, int command, long flags)
 	errno = saved;
 }
 
-/* Every argument of it is a word. */
+/* Each of its arguments has the size of a word. */
 EXPORTED int fcntl(int file, int command, ...)
 {
 	void *argument;
@@ -255,8 +255,8 @@ EXPORTED int socket(int domain, int type, int protocol)
 	return result;
 }
 
-/* TLS in the kernel decrypts to the reader's pages; a socket that has it is found when the heap wakes. What is given to
- * AF_XDP is pinned by the call, and for good: it is cut out before. */
+/* Kernel TLS decrypts into the reader's pages; the heap finds such a socket when it wakes. The call that registers
+ * memory with AF_XDP pins that memory for good, so it is taken out of the region before. */
 static void note_option(int level, int name, const void *value, socklen_t size)
 {
 	const uint64_t *range = value; /* address, length */
@@ -265,7 +265,7 @@ static void note_option(int level, int name, const void *value, socklen_t size)
 		return;
 	if (level == SOL_TLS && name == TLS_RX_OPTION && heap_is_watched())
 		heap_leave(ODF_REASON_HEAP_DEVICE);
-	/* Also while the heap is asleep: what is mapped then it takes when it wakes, and the socket does not tell. */
+	/* Also while the heap is asleep: it cannot ask the socket when it wakes and takes the memory. */
 	if (level == SOL_XDP && name == XDP_UMEM_REG_OPTION && size >= 2 * sizeof *range &&
 	    sys_is_readable(range, 2 * sizeof *range))
 		heap_keep((const void *)(uintptr_t)range[0], (size_t)range[1]);
@@ -279,7 +279,7 @@ EXPORTED int setsockopt(int socket, int level, int name, const void *value, sock
 
 /* ---- The program's own userfaultfd ---- */
 
-/* It may be handed to another process, which then registers memory of this one. */
+/* The program may pass it to another process, which then registers memory of this one. */
 static long made_userfault(long result)
 {
 	if (result >= 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * dlmopen: what is loaded into a namespace of its own has a C library of its own there, none of whose calls come to the
- * library, fork the first of them. So the heap leaves before. In the shared library only.
+ * dlmopen. A new namespace has a C library of its own, whose calls, fork among them, are not interposed. So the heap
+ * leaves before something is loaded there. In the shared library only.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -31,8 +31,7 @@ dlmopen_function *interposed_dlmopen(Lmid_t space)
 	return function == NULL ? has_none : function;
 }
 
-/* libc's is reached by a jump and no call: by where it returns to it knows whose search path and $ORIGIN it is to
- * take. */
+/* libc's dlmopen takes the caller's search path and $ORIGIN by its return address, so it is jumped to, not called. */
 #if PRELOAD_HAS_SYSCALL && defined __x86_64__
 __asm__(".text\n"
 	".globl dlmopen\n"

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Signals to all processes but one's own (kill(-1)), which the keeper is one of. Killed amid a step it would take the
- * program with it, which plain goes on: the heap makes way before. Stopped amid a step it would hold whoever touches
- * that memory, and the program is the one that could let it go on: it is roused after. A process that keeps regions of
- * its own has its keeper killed, as odfork_keeper(7) says. Async-signal-safe, as kill is. In the shared library only.
+ * kill(-1), which signals all processes but the caller, the keeper included. Without the library the caller goes on.
+ * A keeper that is killed amid a step would take the program with it, so the heap leaves before SIGKILL. A keeper that
+ * is stopped amid a step would block each thread that touches that memory, so it gets SIGCONT after SIGSTOP. In a
+ * process with regions of its own SIGKILL ends the keeper, as odfork_keeper(7) says. Async-signal-safe, as kill is. In
+ * the shared library only.
  */
 #include <errno.h>
 #include <signal.h>

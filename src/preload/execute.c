@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The exec family, and posix_spawn: a program that does not run with this library is executed without it, as `odfork
- * run` starts one (sys/handed.h).
+ * The exec family and posix_spawn: a program that does not run with this library preloaded is executed without it, as
+ * `odfork run` does (sys/handed.h).
  *
  * Runs between fork, or vfork, and exec, and in signal handlers: async-signal-safe, on stacks of any size. execvp and
  * execvpe are as safe as libc's.
@@ -21,13 +21,13 @@
 #define EXPORTED __attribute__((visibility("default")))
 
 struct execution {
-	int fd; /* a directory's, or the program's */
+	int fd; /* of a directory, or of the program */
 	const char *path;
 	char *const *argv;
 	int flags;
 };
 
-/* By whoever comes next in the search order, as others interpose these too; errno is set. */
+/* By the next definition in the search order, as other libraries interpose these too. Sets errno. */
 static long by_path(void *call, char *const envp[])
 {
 	struct execution *execution = call;
@@ -42,7 +42,7 @@ static long by_descriptor(void *call, char *const envp[])
 	return libc_execveat(execution->fd, execution->path, execution->argv, envp, execution->flags);
 }
 
-/* For syscall(): the call itself, minus an errno value. */
+/* For syscall(): the system call; minus an errno value. */
 static long by_path_call(void *call, char *const envp[])
 {
 	struct execution *execution = call;
@@ -122,8 +122,8 @@ EXPORTED int fexecve(int fd, char *const argv[], char *const envp[])
 	return (int)handed_execute_fd(fd, envp, by_own_descriptor, &execution);
 }
 
-/* The arguments of execl and its kind as an array, on the caller's stack: `first` and what follows up to a null
- * pointer, which is the last. */
+/* The arguments of execl, execlp and execle as an array on the caller's stack: `first`, and those after it up to and
+ * with the null pointer. */
 #define ARRAY_OF(first, rest, array)                                                                     \
 	do {                                                                                             \
 		va_list counted;                                                                         \

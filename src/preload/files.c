@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Functions of libc that open files inside libc, where the open is not seen: the descriptor is looked at afterwards
- * (descriptors.c). Each opens what the program is to read. opendir() is not among them: what it opens is read by the
- * kernel's copying.
+ * libc's functions that open files within libc, where no open is interposed: the descriptor is looked at afterwards
+ * (descriptors.c). opendir is not among them: the kernel copies directory entries, and pins no pages.
  */
 #undef _FILE_OFFSET_BITS /* fopen and fopen64 are to be two names */
 #include <errno.h>
@@ -22,7 +21,7 @@ static int flags_of(const char *mode)
 	return strchr(mode, '+') != NULL ? O_RDWR : mode[0] == 'r' ? O_RDONLY : O_WRONLY;
 }
 
-/* A mode cannot ask for direct input. */
+/* No mode of fopen sets O_DIRECT. */
 static FILE *opened(FILE *file, const char *mode)
 {
 	int saved = errno, descriptor;

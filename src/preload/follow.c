@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the programs that this one executes find in LD_PRELOAD, changed before this program has seen its environment:
- * without allocation, and what others have in the variable stays.
+ * LD_PRELOAD for the programs that this one executes. It is changed in place, without allocation, before the program
+ * reads its environment; entries of other libraries stay.
  *
- * ODFORK_FOLLOW=0: they are not to be preloaded. Our entry is taken out.
+ * ODFORK_FOLLOW=0: our entry is removed.
  *
- * Otherwise it is written as "/$LIB/../../.." and so on with the path behind. glibc puts a directory in the place of
- * $LIB, and the name is that of our file. To another C library's loader it is a file that is not there. musl's passes
- * over such a file, where ours, which it cannot load, would end the program with status 127; and as the entry stays in
- * the variable, what that program executes is preloaded again if it can be.
+ * Otherwise our entry is rewritten as "/$LIB/../../.." and so on, with the path after it. glibc's loader expands $LIB
+ * to a directory, and the name leads to our file. For another C library's loader it is a file that does not exist:
+ * musl's ignores such an entry, while a library that it cannot load would end the program with status 127. The entry
+ * stays in the variable, so that programs further down with glibc are preloaded again.
  */
 #include <dlfcn.h>
 #include <limits.h>
@@ -36,7 +36,7 @@ static const char *last_part(const char *path, size_t length, size_t *part_lengt
 	return path + at;
 }
 
-/* The loader separates entries by spaces and colons. */
+/* Spaces and colons separate the loader's entries. */
 static bool separates(char c)
 {
 	return c == ' ' || c == ':';
@@ -117,8 +117,8 @@ static void stop_following(void)
 	*kept = NULL;
 }
 
-/* The name of an entry of the list, from the root. A relative one is so from where the program starts, and one
- * without a slash is found by the loader. */
+/* The absolute name of an entry. A relative one starts from the working directory at the program's start; one without a
+ * slash is searched for by the loader. */
 static void add_absolute(struct text *text, const char *entry, size_t length, const char *own)
 {
 	char directory[PATH_MAX];
@@ -141,14 +141,14 @@ static bool leads_here(const char *name, const void *base)
 	bool here = loaded != NULL && ((struct link_map *)loaded)->l_addr == (ElfW(Addr))base;
 
 	if (loaded == NULL)
-		(void)dlerror(); /* the message is not the program's, whose next dlerror() must not show it */
+		(void)dlerror(); /* the program's next dlerror() must not show our message */
 	else
 		(void)dlclose(loaded);
 	return here;
 }
 
-/* Copies the list with our entries so that other loaders pass over them. False: it stays as it is; an entry that is
- * so already is the usual case. */
+/* Copies the list, our entries rewritten so that other loaders ignore them. False: nothing is to be changed, as a rule
+ * because our entry has that form already. */
 static bool write_for_all_loaders(const char *list, const Dl_info *own, struct text *text)
 {
 	bool any = false;
@@ -191,7 +191,7 @@ static void follow_everywhere(const Dl_info *own)
 		text_add(&text, VARIABLE);
 		if (write_for_all_loaders(*entry + strlen(VARIABLE), own, &text) && text.length < sizeof variable)
 			*entry = variable;
-		return; /* the loader looks at the first */
+		return; /* of several equal variables the loader takes the first */
 	}
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Futexes by syscall(). The kernel knows a word that is not private by what is behind it: a region's file while it is
- * LIVE, the process while it is not, so that a sleeper under the one is not found under the other. And of words that
- * some operations change it does not wait for memory that is being settled (EFAULT). Such words leave the region for
- * good, each operand of the call, before it.
+ * Futexes by syscall(). The kernel's key of a word that is not private is the page's owner: the region's file while the
+ * region is LIVE, the process while it is not. A wake under one key does not find a sleeper under the other. And an
+ * operation that changes its word in the kernel fails with EFAULT in memory that is being settled. So each operand of
+ * such a call is taken out of its region for good, before the call.
  */
 #include "syscall.h"
 
@@ -35,7 +35,7 @@ bool syscall_look_at_futex(const long w[6])
 	case FUTEX_WAKE_OP:
 	case FUTEX_WAIT_REQUEUE_PI:
 	case FUTEX_CMP_REQUEUE_PI:
-		second = true; /* changed by the kernel */
+		second = true; /* the kernel changes it */
 		break;
 	case FUTEX_LOCK_PI:
 	case FUTEX_LOCK_PI2:
@@ -86,7 +86,7 @@ bool syscall_look_at_futex_requeue(const long w[6])
 	return false;
 }
 
-/* futex_wake and futex_wait, which have their flags in the same place. */
+/* futex_wake and futex_wait: both have the flags as the same argument. */
 bool syscall_look_at_futex2(const long w[6])
 {
 	if (!(w[3] & IS_PRIVATE))

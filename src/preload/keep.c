@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Calls after which memory must not be a region's: limits and sandboxes, and what makes the kernel know a place by
- * the file behind it: futexes that are not private, which libc has in robust and process-shared objects and at the
- * top of a thread's stack. Descriptors: descriptors.c.
+ * Calls after which memory must not be in a region: limits, sandboxes, and futexes that are not private, which the
+ * kernel keys by the file behind the page (futex.c). libc has such futexes in robust and process-shared objects, and at
+ * the top of a thread's stack. For descriptors see descriptors.c.
  *
- * Without memory of a region in the process each is a branch or some.
+ * In a process without memory in regions each costs a branch or a few.
  */
 #undef _FILE_OFFSET_BITS /* prlimit and prlimit64 are to be two names */
 #include <errno.h>
@@ -66,21 +66,21 @@ EXPORTED int prlimit64(pid_t process, enum __rlimit_resource resource, const str
 	return libc_prlimit(process, (int)resource, limit, old);
 }
 
-/* Whoever reads the clock by the processor traps then, as the library would, and a keeper that inherits it. */
+/* RDTSC raises SIGSEGV from then on, also in the library's reads of the clock, and in a keeper that inherits this. */
 void preload_before_tsc(unsigned long how)
 {
 	if ((int)how == PR_TSC_SIGSEGV)
 		heap_leave(ODF_REASON_HEAP_SANDBOX);
 }
 
-/* A filter may kill for what the heap does. */
+/* A filter may kill the process for the heap's calls. */
 EXPORTED int prctl(int option, ...)
 {
 	unsigned long arguments[4];
 	va_list rest;
 
 	va_start(rest, option);
-	for (int i = 0; i < 4; i++) /* every argument of it is a word; those that were not passed are not used */
+	for (int i = 0; i < 4; i++) /* each argument is a word; garbage where the caller passed none */
 		arguments[i] = va_arg(rest, unsigned long);
 	va_end(rest);
 	if (option == PR_SET_SECCOMP)
@@ -103,7 +103,7 @@ EXPORTED int prctl(int option, ...)
 
 /* ---- Futexes that are not private ---- */
 
-/* Also while the heap is asleep: what is mapped then it takes when it wakes. */
+/* Also while the heap is asleep: when it wakes it takes memory that is mapped now. */
 
 EXPORTED int pthread_attr_setstack(pthread_attr_t *attributes, void *stack, size_t size)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Calls after which the kernel keeps pages of the caller's: heap/lend.c has why. Without memory of a region in the
- * process, and for a send without MSG_ZEROCOPY, each is a branch more. In the shared library only.
+ * Calls after which the kernel holds references to the caller's pages (vmsplice, MSG_ZEROCOPY); heap/lend.c says why
+ * that matters. In a process without memory in regions, and for other sends, each costs a branch. In the shared library
+ * only.
  */
 #include <errno.h>
 #include <fcntl.h>

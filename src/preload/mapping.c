@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The interposed mapping calls: each a thin call into the heap. Asleep or off a branch, then the system call that
- * libc's own function is. msync is libc's as well, being a cancellation point.
+ * The interposed mapping calls. Each calls the heap; while that is asleep or off, it costs a branch before the system
+ * call. msync calls libc's function, as it is a cancellation point.
  */
 #undef _FILE_OFFSET_BITS /* mmap and mmap64 are to be two names */
 #include <errno.h>
@@ -25,7 +25,7 @@ static long finish(long result)
 	return result;
 }
 
-/* ---- What libc's own calls come to (within.c) ---- */
+/* ---- Targets of the calls within libc (within.c) ---- */
 
 void *preload_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset)
 {
@@ -85,7 +85,7 @@ EXPORTED int madvise(void *address, size_t length, int advice)
 	return preload_madvise(address, length, advice);
 }
 
-/* An errno value, and for "not needed" nothing is done, as in libc. */
+/* Returns an errno value, and does nothing for POSIX_MADV_DONTNEED, as libc's does. */
 EXPORTED int posix_madvise(void *address, size_t length, int advice)
 {
 	return advice == POSIX_MADV_DONTNEED ? 0 : (int)-heap_madvise(address, length, advice);
@@ -137,7 +137,7 @@ EXPORTED int mincore(void *address, size_t length, unsigned char *states)
 	return (int)finish(heap_mincore(address, length, states));
 }
 
-/* Of <sys/mman.h>, from glibc 2.36 on. */
+/* In <sys/mman.h> since glibc 2.36. */
 EXPORTED ssize_t process_madvise(int process, const struct iovec *pieces, size_t count, int advice, unsigned flags);
 EXPORTED ssize_t process_madvise(int process, const struct iovec *pieces, size_t count, int advice, unsigned flags)
 {
@@ -159,7 +159,7 @@ EXPORTED int remap_file_pages(void *address, size_t length, int protection, size
 	return (int)finish(heap_remap_file_pages(address, length, protection, page, flags));
 }
 
-/* glibc has it since 2.41. */
+/* In glibc since 2.41. */
 EXPORTED int mseal(void *address, size_t length, unsigned long flags);
 EXPORTED int mseal(void *address, size_t length, unsigned long flags)
 {

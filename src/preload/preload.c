@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * The interposed symbols: each a thin call into the library. In the shared library only.
+ * The interposed functions that make processes. Each calls the library. In the shared library only.
  *
- * They have no symbol version of ours, else a reference to libc's version would not bind to them. posix_spawn and
- * posix_spawnp have two versions in libc on architectures older than glibc 2.15, and here too, under libc's own
- * version names, so that a caller of the old one, which runs a file of unknown format with a shell, reaches the old
- * one.
+ * They have no symbol version of ours: a reference to libc's version would not bind to them. On architectures that
+ * glibc had before 2.15, libc has two versions of posix_spawn and posix_spawnp. So have we, under libc's version names:
+ * the old one runs a file of unknown format with a shell.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -40,7 +39,7 @@ static void prepare_malloc(void)
 /* Before the program's constructors, whose memory it may be. */
 __attribute__((constructor(102))) static void open_doors(void)
 {
-	int saved = errno; /* zero when main starts (C11 7.5), whatever was asked in vain here */
+	int saved = errno; /* C11 7.5: errno is zero when main starts */
 
 	doors_are_open = true;
 	prepare_malloc();
@@ -49,8 +48,8 @@ __attribute__((constructor(102))) static void open_doors(void)
 }
 
 /*
- * The constructors of libraries come before that of a preloaded one, and some make threads (OpenBLAS). What libc does
- * by itself can be seen from then on only if it is before the first of them.
+ * The constructors of linked libraries run before that of a preloaded one, and some of them make threads (OpenBLAS).
+ * libc's code can be changed (within.c) only before the first of those.
  */
 void preload_before_thread(void)
 {
@@ -68,12 +67,12 @@ void preload_before_thread(void)
 
 EXPORTED pid_t fork(void)
 {
-	heap_before_fork(); /* before its memory is frozen for it */
+	heap_before_fork(); /* before regions are frozen for the child */
 	return fork_by_call(FORK_CALL_FORK);
 }
 
 #if HAVE__FORK
-/* Async-signal-safe, and runs no atfork handlers: fork_by_call is and does neither of its own. */
+/* Async-signal-safe, and runs no atfork handlers, as fork_by_call. */
 EXPORTED pid_t _Fork(void)
 {
 	heap_before_fork();
@@ -99,8 +98,8 @@ static void end_fork(void *mark)
 	region_fork_end(0);
 }
 
-/* They fork inside libc, where our atfork handlers run and cannot make the fork fail: so the freeze comes before,
- * where it can. */
+/* They fork within libc. Our atfork handlers run there, but cannot make the fork fail, so the freeze is done before the
+ * call, where its failure can be returned. */
 EXPORTED int daemon(int no_chdir, int no_close)
 {
 	uint64_t start;
@@ -113,12 +112,12 @@ EXPORTED int daemon(int no_chdir, int no_close)
 		errno = error;
 		return -1;
 	}
-	/* A thread that is cancelled in there must not leave the regions FROZEN for ever. */
+	/* A thread that is cancelled in the call must end the freeze. */
 	pthread_cleanup_push(end_fork, &start);
 	result = libc_daemon(no_chdir, no_close);
 	if (result == -1 && errno == EAGAIN && region_give_way())
 		result = libc_daemon(no_chdir, no_close);
-	pthread_cleanup_pop(1); /* in the child, which returns from here, nothing is left to end */
+	pthread_cleanup_pop(1); /* the child returns from here too, and has nothing to end */
 	return result;
 }
 
@@ -167,7 +166,7 @@ static int start_handed(const struct spawning *spawning, char *const envp[])
 
 	if (copy.which == LIBC_SPAWN_PATH || copy.which == LIBC_SPAWN_PATH_SHELL)
 		return (int)handed_execute_name(copy.file, envp, start, &copy);
-	/* a working directory among the actions is not seen */
+	/* a change of directory among the file actions cannot be seen */
 	return (int)handed_execute(AT_FDCWD, copy.file, envp, start, &copy);
 }
 

@@ -8,18 +8,18 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
-/* This library was loaded by LD_PRELOAD (or the system's list of such), not linked. Knows by preload_find_own_name. */
+/* The library was loaded by LD_PRELOAD or /etc/ld.so.preload, not linked. Needs preload_find_own_name before. */
 bool preload_is_preloaded(void);
-/* A constructor's; whoever comes before it calls it first. */
+/* Called by the constructor, and before that by interposed functions that earlier constructors call. */
 void preload_find_own_name(void);
 /* ---- preload.c ---- */
-/* The program, or a library's constructor, is about to make a thread. */
+/* Called before the program, or a library's constructor, makes a thread. */
 void preload_before_thread(void);
 /* ---- within.c ---- */
-/* Requests of the program to malloc reach libc's. */
+/* The program's calls of malloc reach libc's malloc. */
 bool preload_malloc_is_libcs(void);
-/* From now on what libc does to mappings by itself comes to ours. False: it cannot be had, and nothing has changed. In
- * a process of one thread; not in a signal handler. */
+/* Makes the mapping calls within libc come to ours. False: that cannot be done, and nothing has changed. In a process
+ * of one thread; not in a signal handler. */
 bool preload_see_within(void);
 
 /* ---- mapping.c, brk.c: the interposed functions, by names that nothing else has ---- */
@@ -31,17 +31,17 @@ int preload_madvise(void *address, size_t length, int advice);
 int preload_brk(void *end);
 
 /* ---- brk.c ---- */
-/* What the data segment grows by from now on is the program's or malloc's. Before the program begins. */
+/* Notes the program break, from which the program or malloc moves it. Before the program begins. */
 void preload_segment_begins(void);
-/* Whether libc's own note of where it ends can be kept. */
+/* Whether libc's variable for the break can be kept up to date. */
 bool preload_segment_is_known(void);
-/* libc's brk is ours from now on. */
+/* libc's own calls of brk come to ours from now on. */
 void preload_segment_is_seen(void);
 
-/* prctl(PR_SET_TSC, ...) is about to be made. */
+/* Called before prctl(PR_SET_TSC). */
 void preload_before_tsc(unsigned long how);
-/* prctl(PR_SET_MM, ...) is about to be made; any address. */
+/* Called before prctl(PR_SET_MM), with any address. */
 void preload_before_title(unsigned long what, unsigned long value, unsigned long size);
-/* The program is about to set it; any address. */
+/* Called before the program sets it, with any address. */
 void preload_note_limit(int resource, const struct rlimit64 *limit);
 #endif

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Rings of io_uring. Memory is registered with them, files opened for direct input, and devices given commands, by
- * entries of the ring, which nobody sees: so all memory leaves the region when a ring is made. liburing makes the
- * system calls by instructions of its own, also that for the mapping: it is known by its functions. Whoever asks for
- * them where there is no liburing is told what it says where the kernel has none.
+ * io_uring. By entries of a ring a program registers memory, opens files with O_DIRECT and sends commands to devices,
+ * and no call shows it. So all memory leaves its region when a ring is made. liburing makes its system calls by
+ * instructions of its own, mmap included, so its functions are interposed. If a program calls them and there is no
+ * liburing, they return what liburing returns on a kernel without io_uring.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -27,7 +27,7 @@ struct parameters {
 	uint32_t entries, more_entries, flags;
 };
 
-/* A ring in memory of the program's own (Linux 6.5) is pinned by the call. */
+/* With IORING_SETUP_NO_MMAP (Linux 6.5) the call pins the ring's memory, which is the program's. */
 static void before_setup(const void *parameters)
 {
 	const struct parameters *wanted = parameters;
@@ -36,7 +36,7 @@ static void before_setup(const void *parameters)
 		heap_leave(ODF_REASON_HEAP_PINS);
 }
 
-/* Also while the heap is asleep: a ring need not keep a descriptor by which it could be found. */
+/* Also while the heap is asleep: a ring may have no descriptor by which it could be found later. */
 static long made_ring(long result)
 {
 	if (result >= 0)
@@ -44,8 +44,9 @@ static long made_ring(long result)
 	return result;
 }
 
-/* What the program would have reached without us: its liburing, or that of a library which was loaded later, and which
- * alone knows it. (Who calls need not be seen at the return address, as calls at the end of a function are jumps.) */
+/* The function that the call would have reached without us: that of the program's liburing, or of one that a library
+ * loaded later, by a name that only that library finds. (The return address does not tell the caller: a call at the end
+ * of a function is a jump.) */
 static libc_function *find(enum libc_call which, const char *name, libc_function *own)
 {
 	libc_function *function = libc_find(which);
@@ -63,7 +64,7 @@ static libc_function *find(enum libc_call which, const char *name, libc_function
 			function = NULL;
 		(void)dlclose(handle);
 	}
-	(void)dlerror(); /* the message is not the program's */
+	(void)dlerror(); /* the program's next dlerror() must not show our message */
 	return function;
 }
 

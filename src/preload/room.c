@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Calls that make a process or a thread inside libc, where nobody sees it fail: as for a fork, where there is room
- * for no further one the keeper gives way (region/region.h), and the call is made again. In the shared library only.
- * And a thread's stack is no region's.
+ * Calls that make a process or a thread within libc. If that fails because of a limit on processes (RLIMIT_NPROC,
+ * pids.max), in which the keeper counts, the keeper ends (region/region.h) and the call is made again, as for fork. And
+ * a new thread's stack is kept out of regions. In the shared library only.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -28,7 +28,8 @@ static ODF_UNINSTRUMENTED int end_at_once(void *unused)
 	return 0;
 }
 
-/* EAGAIN may mean that memory is short, which no keeper mends. By a child on this memory that does nothing. */
+/* EAGAIN may mean a lack of memory, which the keeper's end does not mend. Tried by a child with CLONE_VM that only
+ * exits. */
 static bool is_full(void)
 {
 	_Alignas(16) char stack[4096];
@@ -56,7 +57,7 @@ static bool made_room(void)
 	return made;
 }
 
-/* Says that it failed as if the shell had: with exit status 127, and the reason in errno. */
+/* system() reports the failure as the shell's exit status 127, with the reason in errno. */
 EXPORTED int system(const char *command)
 {
 	int (*function)(const char *) = (int (*)(const char *))libc_find(LIBC_SYSTEM);
@@ -73,7 +74,7 @@ EXPORTED int system(const char *command)
 	return result;
 }
 
-/* glibc's says ENOMEM for whatever it was. */
+/* glibc's sets ENOMEM for each failure. */
 EXPORTED FILE *popen(const char *command, const char *type)
 {
 	FILE *(*function)(const char *, const char *) = (FILE * (*)(const char *, const char *))libc_find(LIBC_POPEN);
@@ -84,8 +85,8 @@ EXPORTED FILE *popen(const char *command, const char *type)
 	return stream;
 }
 
-/* In a stack of the program's lies the word that pthread_join waits for, and it is not private. The attribute may be
- * older than the memory, or have the stack by a call that is not seen. */
+/* A stack that the program provides has the futex on which pthread_join waits, and that is not private. The attribute
+ * may be older than the mapping, or have been set by a call that is not interposed, so it is asked here. */
 static void keep_stack(const pthread_attr_t *attributes)
 {
 	void *start = NULL;
@@ -94,7 +95,7 @@ static void keep_stack(const pthread_attr_t *attributes)
 
 	if (attributes == NULL || pthread_attr_getstack(attributes, &start, &size) != 0)
 		return;
-	end = (uintptr_t)start + size; /* glibc: 0 where the stack is its own to choose */
+	end = (uintptr_t)start + size; /* glibc: 0 if it is to allocate the stack */
 	if (end != 0 && (size != 0 || pthread_attr_getstacksize(attributes, &size) == 0))
 		heap_keep((const void *)(end - size), size);
 }
@@ -109,7 +110,7 @@ EXPORTED int pthread_create(pthread_t *restrict thread, const pthread_attr_t *re
 	preload_before_thread();
 	keep_stack(attributes);
 	error = function(thread, attributes, start, argument);
-	if (error == EAGAIN && (made_room() || heap_makes_room())) /* for a stack as well */
+	if (error == EAGAIN && (made_room() || heap_makes_room())) /* memory for the stack may be short too */
 		error = function(thread, attributes, start, argument);
 	return error;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * libc's syscall(): one table of the numbers that are not simply passed on. All others cost a look at it.
+ * libc's syscall(): a table of the numbers that are not passed on as they are. All other numbers cost a lookup.
  */
 #include "syscall.h"
 
@@ -18,7 +18,7 @@
 #include "../sys/syscall.h"
 #include "preload.h"
 
-/* ---- Mapping calls, which are the heap's always ---- */
+/* ---- Mapping calls: always by the heap ---- */
 
 static long do_mmap(long number, const long w[6])
 {
@@ -123,7 +123,7 @@ static long do_mseal(long number, const long w[6])
 	return heap_mseal((void *)w[0], (size_t)w[1], (unsigned long)w[2]);
 }
 
-/* ---- What only has to be known ---- */
+/* ---- Calls that are looked at and passed on ---- */
 
 static bool look_at_seccomp(const long w[6])
 {
@@ -147,7 +147,7 @@ static bool look_at_prlimit(const long w[6])
 	return false;
 }
 
-/* Answered here: the name of memory, which the kernel gives only to what is anonymous. */
+/* PR_SET_VMA is answered here: the kernel names anonymous memory only. */
 static bool look_at_prctl(const long w[6])
 {
 	if ((int)w[0] == PR_SET_SECCOMP)
@@ -168,7 +168,7 @@ static long do_prctl(long number, const long w[6])
 	return heap_name((void *)w[2], (size_t)w[3], (const char *)w[4]);
 }
 
-/* By which libnuma makes it as well. */
+/* libnuma makes it by syscall() too. */
 static bool look_at_mbind(const long w[6])
 {
 	heap_place((const void *)w[0], (size_t)w[1], (int)w[2]);
@@ -260,8 +260,8 @@ static const struct syscall_entry *find_entry(long number)
 	return (unsigned long)number < sizeof table / sizeof *table ? &table[number] : NULL;
 }
 
-/* Called from below with what syscall() was given: the number, the first five words, and where SIXTH says the sixth: on
- * x86-64 above the return address. */
+/* Called by the assembly below with the arguments of syscall(): the number, the first five words, and the sixth where
+ * SIXTH says; on x86-64 that is above the return address. */
 #ifdef __x86_64__
 #define SIXTH 7
 #else
@@ -302,8 +302,8 @@ libc_syscall_function *interposed_libc_syscall(void)
 	return libc_syscall();
 }
 
-/* A jump and no call, as the child of a call with CLONE_VM returns on its parent's stack, which must then hold nothing
- * of ours. The seventh argument of interposed_call is where it is for syscall(). */
+/* A jump, not a call: the child of a call with CLONE_VM returns on its parent's stack, which must hold no frame of ours
+ * then. The seventh argument of interposed_call lies where syscall() has it. */
 #ifdef __x86_64__
 __asm__(".text\n"
 	".globl syscall\n"

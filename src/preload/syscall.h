@@ -1,29 +1,29 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the table of syscall.c is made of. Words are the arguments of the system call, as syscall() was given them, six
- * of them; those that the caller did not pass are whatever was there. A pointer among them may be bad, which is the
- * kernel's to answer: sys/readable.h, or answer only what the kernel has looked at.
+ * The entries of syscall.c's table. `words` are the six arguments of the system call as syscall() got them; those that
+ * the caller did not pass are garbage. A pointer among them may be bad, and then the kernel has to answer: an entry
+ * reads it by sys/readable.h, or after the kernel has accepted it.
  */
 #ifndef ODF_PRELOAD_SYSCALL_H
 #define ODF_PRELOAD_SYSCALL_H
 
 #include <stdbool.h>
 
-/* Elsewhere libc's syscall() is left alone. */
+/* On other architectures syscall() is not interposed. */
 #if (defined __x86_64__ && !defined __ILP32__) || defined __aarch64__
 #define PRELOAD_HAS_SYSCALL 1
 #else
 #define PRELOAD_HAS_SYSCALL 0
 #endif
 
-/* Before the call. False: libc's own syscall() makes it, by a jump. True: the answer below is the call's. */
+/* Called before the system call. False: libc's syscall() makes it, by a jump. True: the answer function makes it. */
 typedef bool syscall_look(const long words[6]);
-/* Makes the call; the result, or minus an errno value. */
+/* Makes the system call. The result, or minus an errno value. */
 typedef long syscall_answer(long number, const long words[6]);
 
 struct syscall_entry {
 	syscall_look *look;     /* NULL: always ours */
-	syscall_answer *answer; /* NULL: never ours, `look` is there for what it does */
+	syscall_answer *answer; /* NULL: libc always makes the call, `look` is called for its effects */
 };
 
 /* ---- wait.c ---- */

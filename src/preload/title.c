@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Process titles: the kernel tells others a process's command line and environment as they are in its memory, and since
- * Linux 4.17 only where no file is behind that. Where a program says that they lie elsewhere than at the top of its
- * stack, that place is no region's. Without memory of a region this is a look at the calls before.
+ * Process titles. /proc/PID/cmdline and environ read the process's memory, and since Linux 4.17 only if no file is
+ * behind it. If a program moves these from the top of its stack (PR_SET_MM), that memory is taken out of its region. In
+ * a process without memory in regions each costs a branch.
  */
 #include <stdatomic.h>
 #include <stddef.h>
@@ -13,7 +13,7 @@
 #include "../sys/readable.h"
 #include "preload.h"
 
-/* Longer ones there are not: the kernel starts no program with more. */
+/* The kernel starts no program with longer ones. */
 #define TITLE_MOST ((uintptr_t)8 << 20)
 
 static void keep(uintptr_t start, uintptr_t end)
@@ -22,7 +22,7 @@ static void keep(uintptr_t start, uintptr_t end)
 		heap_keep_anonymous((const void *)start, end - start);
 }
 
-/* One bound by itself, in whichever order they come. */
+/* One bound at a time; they may be set in any order. */
 static void note_bound(unsigned which, uintptr_t value)
 {
 	static _Atomic(uintptr_t) bounds[4];
@@ -30,7 +30,7 @@ static void note_bound(unsigned which, uintptr_t value)
 	uintptr_t other = atomic_load(&bounds[which ^ 1]), start = is_end ? other : value, end = is_end ? value : other;
 
 	atomic_store(&bounds[which], value);
-	keep(is_end ? value - 1 : value, is_end ? value : value + 1); /* the other one may be what it always was */
+	keep(is_end ? value - 1 : value, is_end ? value : value + 1); /* the other bound may be the old one still */
 	keep(start, end);
 }
 

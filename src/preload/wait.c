@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Waits of the kind that finds children whose end sends no SIGCHLD (__WALL, __WCLONE): the keeper is such a child,
- * and not the program's (region/keeper.h). All other waits pass. Async-signal-safe.
+ * Waits with __WALL or __WCLONE, which find children whose end sends no SIGCHLD. The keeper is such a child, but not
+ * one that the program has made (region/keeper.h). All other waits are passed on. Async-signal-safe.
  *
- * A wait for any child with __WALL finds what one without it does, and such children. If the program has made none
- * itself, the flag is left out; tracees are found without it (Linux 4.7). If it has, or asks for such children only,
- * the heap makes way for the call.
+ * A wait for any child with __WALL finds all children. If the program has made none of that kind, the flag is removed;
+ * tracees are found without it (Linux 4.7). If it has, or waits with __WCLONE, the heap leaves before the call.
  */
 #include <errno.h>
 #include <signal.h>
@@ -24,19 +23,19 @@ static bool may_find_keeper(long options)
 	return (options & (__WALL | __WCLONE)) && region_keeper_process() != 0 && region_keeper_is_ours();
 }
 
-/* Of a wait for any child. False: there is no child to wait for. */
+/* For a wait for any child. False: there is no child to wait for. */
 static bool leave_keeper_out(int *options)
 {
 	if ((*options & __WALL) && !region_has_odd_children()) {
 		*options &= ~(int)(__WALL | __WCLONE);
 		return true;
 	}
-	/* A region that the program has made itself stays, and its keeper; the program's own such children are found
-	 * then, and the keeper among them. */
+	/* A region that the program has created stays, and so does its keeper: the wait finds it among the program's
+	 * own children of that kind. */
 	return region_give_way() || (*options & __WALL) || region_has_odd_children();
 }
 
-/* Of a wait4. */
+/* For wait4. */
 static bool adjust(long pid, int *options)
 {
 	if (!may_find_keeper(*options))

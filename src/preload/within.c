@@ -1,23 +1,22 @@
 /* SPDX-License-Identifier: MIT
  *
- * libc's own calls. Its malloc maps, unmaps, opens and moves memory, and moves the end of the data segment, by calls
- * within libc, which no symbol leads to us. Were they not seen, nothing could be done to that memory beside a running
- * program: a step that puts pages home at the moment at which another thread's free() has unmapped the place, and
- * something else was mapped there, would destroy memory. To have them wait meanwhile takes a mark on each call of
- * malloc and free, and an answer for the thread that is stopped amid one; and what they gave back would be found out
- * late or never.
+ * Calls within libc. Its malloc calls mmap, munmap, mprotect, mremap and brk by names that cannot be interposed. If
+ * these calls were not seen, malloc's memory could not be settled while the program runs: between a step's read and its
+ * move of pages another thread's free() may unmap the place and mmap something else there, and the step would destroy
+ * that. A lock around malloc and free would cost each call, would deadlock with a thread that is stopped in one, and
+ * would not tell what was unmapped.
  *
- * So these functions, as libc has them, begin with a jump to ours, in the memory of this process alone. What malloc
- * does is then seen like what the program does, at the moment at which it is done, and needs no further care: malloc
- * itself is libc's, with the same addresses, sizes and memory, and a call of it costs what it costs without us.
+ * So the first bytes of these functions in libc are replaced by a jump to ours, in this process's memory only. malloc's
+ * mapping calls are then handled like the program's. malloc itself stays libc's, with the same addresses, sizes and
+ * memory, and its calls cost the same.
  *
- * Done where this is known to be right: on x86-64, where the functions are libc's own, come to a system call behind
- * what is overwritten, and begin with nothing that another one has put there, and where no other thread could be in the
- * middle of it. By way of /proc/self/mem, which changes no rights of the code, at no moment, and asks for none. What is
- * refused leaves libc as it is: then its malloc's memory stays out of regions. A program may have been started with a
- * filter of system calls; open, seek, read, write and close each has.
+ * This is done only where it is known to be right: on x86-64, in a process of one thread, if the functions are libc's
+ * own, reach a system call after the bytes that are replaced, and do not begin with somebody else's jump. The bytes are
+ * written by /proc/self/mem, which needs no change of the code's protection. If any of that fails, libc stays as it is,
+ * and its malloc's memory stays out of regions. A program may have been started under a seccomp filter: only open,
+ * seek, read, write and close are used, which each filter allows that allows a program to start.
  *
- * Thread stacks, which libc maps in the same way, say what they are (MAP_STACK), and are never a region's.
+ * libc maps thread stacks by the same functions, with MAP_STACK. These never go into regions.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -39,11 +38,11 @@ static void *find(const char *name)
 	void *found = dlsym(RTLD_NEXT, name);
 
 	if (found == NULL)
-		(void)dlerror(); /* the message is not the program's */
+		(void)dlerror(); /* the program's next dlerror() must not show our message */
 	return found;
 }
 
-/* libc's code. */
+/* Range of libc's code. */
 static uintptr_t libc_from, libc_to;
 
 static int look_for_libc(struct dl_phdr_info *info, size_t size, void *of_libc)
@@ -66,7 +65,7 @@ static int look_for_libc(struct dl_phdr_info *info, size_t size, void *of_libc)
 	return 1;
 }
 
-/* Told by where it lies: tcmalloc and mimalloc have libc's inner names too (__libc_malloc). By its program headers, as
+/* Checked by address: tcmalloc and mimalloc define libc's inner names too (__libc_malloc). By program headers, as
  * dladdr looks at each symbol of libc. */
 static bool is_in_libc(const void *function)
 {
@@ -78,8 +77,8 @@ static bool is_in_libc(const void *function)
 	return (uintptr_t)function >= libc_from && (uintptr_t)function < libc_to;
 }
 
-/* In an executable of fixed position which takes its address a function has an entry there that stands for it
- * everywhere; such a symbol is not defined. */
+/* A non-PIE executable that takes a function's address has a PLT entry that is the function's address everywhere; its
+ * symbol is undefined. */
 static bool is_mere_entry(const void *function)
 {
 	void *symbol = NULL;
@@ -105,8 +104,8 @@ bool preload_malloc_is_libcs(void)
 #if defined __x86_64__ && !defined __ILP32__
 #define JUMP      0xe9
 #define JUMP_SIZE 5
-#define LANDING   "\xf3\x0f\x1e\xfa" /* endbr64, which has to stay the first where it is */
-/* Of a function's code that is looked at. */
+#define LANDING   "\xf3\x0f\x1e\xfa" /* endbr64: stays first where it is */
+/* Bytes of a function's code that are looked at. */
 #define LOOKED_AT 64u
 
 static const struct {
@@ -116,8 +115,8 @@ static const struct {
 	{ "mmap", (void (*)(void))preload_mmap },         { "munmap", (void (*)(void))preload_munmap },
 	{ "mremap", (void (*)(void))preload_mremap },     { "mprotect", (void (*)(void))preload_mprotect },
 	{ "madvise", (void (*)(void))preload_madvise },   { "brk", (void (*)(void))preload_brk },
-	/* The last step of exit(), behind all handlers and the last output. Not needed: without it a child's end is
-	 * seen when its memory has been taken down. */
+	/* The last step of exit(), after all handlers and the flush of streams. Optional: without it a child's end is
+	 * seen later, when its memory has been freed. */
 	{ "_exit", (void (*)(void))_exit },
 };
 #define CALLS (sizeof calls / sizeof *calls)
@@ -128,7 +127,7 @@ struct change {
 	unsigned char jump[JUMP_SIZE];
 };
 
-/* It comes to its system call, behind what is overwritten. */
+/* It reaches its system call after the bytes that are replaced. */
 static bool is_long_enough(const unsigned char *at)
 {
 	for (size_t i = JUMP_SIZE; i < LOOKED_AT; i++)
@@ -168,7 +167,7 @@ static bool seek(int memory, const void *address)
 	return sys_call3(SYS_lseek, memory, (long)address, SEEK_SET) == (long)address;
 }
 
-/* What is read by way of the file is what is here: an emulator's may be its own memory. */
+/* The file reads this process's memory. An emulator's may be that of the emulator. */
 static bool is_there(int memory, const struct change *change)
 {
 	unsigned char bytes[JUMP_SIZE];
@@ -199,7 +198,7 @@ static bool write_all(int memory, const struct change changes[CALLS], size_t cou
 	if (done == count)
 		return true;
 	while (done-- > 0)
-		(void)write_at(memory, changes[done].at, was[done]); /* as it could be written a moment ago */
+		(void)write_at(memory, changes[done].at, was[done]); /* the same write has just succeeded */
 	return false;
 }
 
@@ -217,12 +216,12 @@ bool preload_see_within(void)
 		if (!prepare(i, &changes[i]))
 			return false;
 	count += prepare(NEEDED, &changes[NEEDED]);
-	/* Which file system it is in is not asked (heap/process.c): what is no memory of this process does not have
-	 * libc's code at its address. */
+	/* Its file system is not checked (heap/process.c): a file that is not this process's memory does not have
+	 * libc's code at that offset. */
 	memory = sys_open("/proc/self/mem", O_RDWR | O_NONBLOCK | O_NOCTTY, 0);
 	if (memory < 0)
 		return false;
-	/* A handler that moves the end of the data segment would go round between libc's function and ours. */
+	/* A signal handler that moves the break would loop between libc's function and ours. */
 	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask);
 	written = write_all(memory, changes, count);
 	if (written)
