@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# CPython that holds 96 MiB, times ODF_TEST_SCALE, and makes processes in each of its ways: see heap_python.py.
+# CPython that holds 64 MiB, times ODF_TEST_SCALE, and makes processes in each of its ways: see heap_python.py.
 # shellcheck source=heap.sh
 . "$(dirname "$0")/heap.sh"
 parts='forks pools subprocesses mappings collector threads signals'
@@ -17,8 +17,8 @@ else
 	echo "# left out: Python before 3.12 does not warn of forks beside threads"
 	plan 2
 fi
-mib=$((96 * scale))
-small=$((48 * scale))
+mib=$((64 * scale))
+small=$((32 * scale))
 # shellcheck disable=SC2086
 with "$plain" "$PYTHON" "$here/heap_python.py" $mib $parts >right 2>messages ||
 	fail "it failed without the library: $(cat messages)"
