@@ -39,17 +39,13 @@
 #define SYS_process_madvise 440
 #endif
 
-/* Code that a child runs on its parent's memory must not be instrumented: shadow memory and counters are the
- * parent's. */
 #ifndef O_LARGEFILE
 #define O_LARGEFILE 0
 #endif
 
-#if defined __clang__
+/* Code that a child runs on its parent's memory must not be instrumented: shadow memory and counters are the
+ * parent's. */
 #define ODF_UNINSTRUMENTED __attribute__((no_sanitize("address", "undefined", "thread")))
-#elif defined __GNUC__
-#define ODF_UNINSTRUMENTED __attribute__((no_sanitize("address", "undefined", "thread")))
-#endif
 
 #ifdef ODF_INJECT_FAILURES
 /* For the tests: they decide which call fails, and pass the others on. */
