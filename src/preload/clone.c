@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -106,6 +107,8 @@ bool syscall_look_at_clone(const long words[6]) /* flags, stack */
 
 /* The kernel's limits of the size: it refuses less than the first, and more than a page. */
 enum { CLONE3_LEAST = 64, CLONE3_MOST = 4096 };
+_Static_assert(offsetof(struct clone3_arguments, stack) == 40 && sizeof(struct clone3_arguments) <= CLONE3_LEAST,
+	       "as the kernel has it, and no more of it is read than the smallest has");
 
 /* Arguments that are bad as far as can be seen here are left to the kernel, which refuses them. */
 bool syscall_look_at_clone3(const long words[6]) /* arguments, size */

@@ -62,6 +62,7 @@ struct waiter {
 	uint64_t value, address;
 	uint32_t flags, reserved;
 };
+_Static_assert(sizeof(struct waiter) == 24, "a list of the kernel's");
 
 static void keep_each(long address, unsigned count)
 {

@@ -46,6 +46,7 @@ struct scheduling {
 	uint32_t priority;
 	uint64_t runtime, deadline, period;
 };
+_Static_assert(sizeof(struct scheduling) == 48, "the kernel goes by it");
 static struct scheduling own;
 
 /* How long it runs in one go where others want the processor, Linux 6.12. Who asks for less comes to run sooner after

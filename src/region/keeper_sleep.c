@@ -48,6 +48,7 @@ struct waiter {
 	uint64_t value, address;
 	uint32_t flags, reserved;
 };
+_Static_assert(sizeof(struct waiter) == 24, "a list of the kernel's");
 #define WAITER_32_BITS 2u
 #define WAITER_PRIVATE 128u
 

@@ -22,6 +22,8 @@ struct query {
 	uint32_t major, minor, name_size, build_id_size;
 	uint64_t name, build_id;
 };
+_Static_assert(sizeof(struct query) == 104,
+	       "as the kernel has it: of another size it is another request, refused as by an old kernel");
 #define QUERY         _IOWR('f', 17, struct query)
 #define READABLE      0x01u
 #define WRITABLE      0x02u

@@ -20,6 +20,8 @@ struct scan_argument {
 	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages, category_inverted, category_mask,
 		category_anyof_mask, return_mask;
 };
+_Static_assert(sizeof(struct scan_region) == 24 && sizeof(struct scan_argument) == 96,
+	       "as the kernel has them: of another size they are another request, refused as by an old kernel");
 #define SCAN             _IOWR('f', 16, struct scan_argument)
 #define SCAN_IS_FILE     (1u << 2)
 #define SCAN_IS_PRESENT  (1u << 3)

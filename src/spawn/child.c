@@ -40,6 +40,7 @@ struct capability_header {
 struct capability_data {
 	uint32_t effective, permitted, inheritable;
 };
+_Static_assert(sizeof(struct capability_header) == 8 && sizeof(struct capability_data) == 12, "as the kernel has them");
 #define CAPABILITY_VERSION 0x20080522u
 
 #ifndef PR_CAP_AMBIENT

@@ -3,6 +3,7 @@
 #include "clone.h"
 
 #include <errno.h>
+#include <stddef.h>
 
 #include "syscall.h"
 
@@ -12,6 +13,9 @@ struct clone3_arguments {
 	uint64_t pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
 };
 enum { CLONE3_SIZE_FIRST = 64, CLONE3_SIZE_CGROUP = 88 };
+_Static_assert(offsetof(struct clone3_arguments, set_tid) == CLONE3_SIZE_FIRST &&
+		       sizeof(struct clone3_arguments) == CLONE3_SIZE_CGROUP,
+	       "as the kernel has it");
 
 #if defined __x86_64__ && !defined __ILP32__
 /* In the child the system call returns 0 on an empty stack with all other registers as they were: the frame pointer
