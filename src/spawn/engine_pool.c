@@ -87,7 +87,6 @@ void engine_pool(struct plan *plan, bool pidfd, struct result *result)
 	if (pidfd) {
 		request.flags |= CLONE_PIDFD;
 		request.pidfd = &plan->pidfd;
-		plan->pidfd = -1;
 		plan->child.pidfd = &plan->pidfd;
 	}
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
@@ -106,7 +105,7 @@ void engine_pool(struct plan *plan, bool pidfd, struct result *result)
 	plan->flying = result->pid >= 0;
 	sys_sigprocmask(SIG_SETMASK, &mask, NULL);
 	pthread_setcancelstate(cancel_state, &cancel_state);
-	result->pidfd = pidfd ? plan->pidfd : -1;
+	result->pidfd = plan->pidfd;
 	if (result->pid < 0 && result->pidfd >= 0) {
 		sys_close(result->pidfd);
 		result->pidfd = -1;

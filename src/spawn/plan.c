@@ -278,6 +278,8 @@ void plan_restart(struct plan *plan)
 	plan->child.handlers_cleared = false;
 	plan->child.in_cgroup = false;
 	plan->alive = 0;
+	plan->pidfd = -1;
+	plan->flying = false;
 }
 
 void plan_free(struct plan *plan)

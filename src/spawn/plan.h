@@ -16,22 +16,30 @@ struct request {
 };
 
 struct plan {
-	struct child_plan child;
-	struct child_outcome outcome; /* where child.outcome points unless an engine has shared memory for it */
+	/* The block's, from its mapping to its end; all else is the use's that is made of it, and zero before. */
 	void *block;
 	size_t block_size;
 	void *stack; /* lowest usable address; a guard page lies below */
 	size_t stack_size;
+
+	/* The request's: set before there is a child, but for a few members of `child` that an attempt sets. */
+	struct child_plan child;
 	size_t spare_count;
-	int alive;  /* see clone_request */
-	int pidfd;  /* where the kernel stores it for a child that does not hold its maker */
-	bool flying;       /* a child may still run here, and will let go (flight.h) */
-	struct plan *next; /* flight.c's */
-	void *room;        /* the rest of the block, for what the plan borrows */
+	void *room; /* the rest of the block, for what the plan borrows */
 	size_t room_size;
-	void *extra;       /* and a mapping for more than that; NULL: none */
+	void *extra; /* and a mapping for more than that; NULL: none */
 	size_t extra_size;
+
+	/* An attempt's, by one engine: plan_restart sets them anew. The child writes the first, the kernel the next
+	 * two, also when the engine has returned. */
+	struct child_outcome outcome; /* where child.outcome points unless an engine has shared memory for it */
+	int alive;   /* see clone_request */
+	int pidfd;   /* of a child that does not hold its maker; -1: none */
+	bool flying; /* a child may still run here, and will let go (flight.h) */
+
+	/* After the last attempt. */
 	bool in_use; /* a child may still be running here: never to be used again */
+	struct plan *next; /* flight.c's */
 };
 
 /* What the engine, which blocks all signals around the making of the child, found the caller's mask to be: the
