@@ -15,7 +15,7 @@ struct region_settler keeper_settler = { -1, -1, NULL, keeper_between_steps, kee
 uint64_t keeper_pause_most_ns;
 
 /* Of the keeper: reset by who forgets it. */
-static struct {
+static struct seen {
 	unsigned forks;
 	uint64_t fork_ns; /* when it saw the last one */
 	uint64_t distances[SCHEDULE_DISTANCES]; /* between the last ones */
@@ -73,11 +73,7 @@ void region_keeper_forget(void)
 	region_maps_forget();
 	region_files_forget();
 	region_hold_forget();
-	seen.forks = 0;
-	seen.fork_ns = 0;
-	for (size_t i = 0; i < SCHEDULE_DISTANCES; i++)
-		seen.distances[i] = 0;
-	seen.idle_fork_ns = 0;
+	seen = (struct seen){ 0 };
 	keeper_forget_main();
 }
 

@@ -45,17 +45,22 @@ struct schedule_facts;
 
 #define KEEPER_NAME "odfork-keeper"
 
-/* Between the program and it. */
+/* Between the program and it: each member has one who writes it while there is a keeper. */
 struct keeper_shared {
+	/* The kernel: as it is made, and 0 when it has ended. */
+	atomic_int id; /* its process */
+
+	/* The program. */
 	atomic_bool running;
-	atomic_int id;       /* its process; the kernel writes 0 when it has ended */
-	atomic_uint notices; /* counts what the keeper should look at; it sleeps on this word */
+	atomic_uint notices; /* counts what the keeper should look at, and may itself; it sleeps on this word */
 	atomic_uint forks;   /* counts those that it should know about */
+	atomic_bool unattended; /* the program will not see to its end: it ends by itself when it is idle */
+	atomic_bool leaves;  /* it is to end, at the next moment at which no step is under way */
+
+	/* The keeper. */
 	atomic_bool asleep;  /* until a notice comes */
 	atomic_bool settles; /* there is a region that it settles by itself */
 	atomic_bool idle;    /* nothing is left to do, and it may end */
-	atomic_bool unattended; /* the program will not see to its end: it ends by itself when it is idle */
-	atomic_bool leaves;  /* it is to end, at the next moment at which no step is under way */
 	_Atomic(odf_region_settling) settling;
 };
 extern struct keeper_shared keeper;
