@@ -1,13 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# SQLite: a database in memory, built once, and one forked child for each test of a suite (heap_sqlite.c). 64 MiB, times
+# SQLite: a database in memory, built once, and one forked child for each test of a suite (heap_sqlite.c). 48 MiB, times
 # ODF_TEST_SCALE.
 # shellcheck source=heap.sh
 . "$(dirname "$0")/heap.sh"
 needs "${CC%% *}"
 echo '#include <sqlite3.h>' | $CC -E - >/dev/null 2>&1 || skip "libsqlite3-dev is not installed"
 plan 3
-mib=$((64 * scale))
+mib=$((48 * scale))
 compile sqlite "$here/heap_sqlite.c" -O2 -Wall -Wextra -Werror -lsqlite3 -lpthread
 with "$plain" ./sqlite $mib 24 0 >right || fail "the suite failed without the library"
 
