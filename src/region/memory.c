@@ -31,14 +31,36 @@ void *region_map_own(void *address, size_t size)
 /* Room for so many is looked at; each settle takes one and gives back another. */
 #define BESIDE 8
 
+static size_t slot_size(const struct odf_region *region)
+{
+	return (region->length + 2 * REGION_PUD) / REGION_PUD * REGION_PUD;
+}
+
+static bool meets(const char *a, size_t a_size, const char *b, size_t b_size)
+{
+	return a < b + b_size && b < a + a_size;
+}
+
+/* A region in place has addresses there at which nothing is mapped most of the time (folded.c): aside, scratch and
+ * staging. The kernel does not know of them, and a view that lies there would be taken for one that was left behind. */
+static bool is_planned(const struct odf_region *region, const char *slot)
+{
+	size_t size = slot_size(region);
+
+	return region->in_place && (meets(slot, size, region->aside, region->length) ||
+				    meets(slot, size, region->scratch, region->work_size) ||
+				    meets(slot, size, region->staging, region->work_size));
+}
+
 /* Where the kernel's own choice would be in the way of what the program maps, which is to lie in a window (young.c). */
 void *region_map_beside(struct odf_region *region, size_t size, int protection, int flags, int file, size_t offset)
 {
-	size_t slot = (region->length + 2 * REGION_PUD) / REGION_PUD * REGION_PUD;
-
 	for (size_t i = 0; region->beside != NULL && i < BESIDE; i++) {
-		void *mapped = region_map(region->beside + i * slot, size, protection, flags | MAP_FIXED_NOREPLACE,
-					  file, offset);
+		char *slot = region->beside + i * slot_size(region);
+		void *mapped;
+		if (is_planned(region, slot))
+			continue;
+		mapped = region_map(slot, size, protection, flags | MAP_FIXED_NOREPLACE, file, offset);
 		if (mapped != NULL)
 			return mapped;
 	}
@@ -54,19 +76,21 @@ bool region_unlock_pages(void *address, size_t size)
 
 char *region_place_beside(struct odf_region *region)
 {
-	size_t slot = (region->length + 2 * REGION_PUD) / REGION_PUD * REGION_PUD;
+	char *place;
 
-	return region->beside + (3 + region->places++ % (BESIDE - 3)) * slot;
+	do /* aside, scratch and staging lie in two of them at most */
+		place = region->beside + (3 + region->places++ % (BESIDE - 3)) * slot_size(region);
+	while (is_planned(region, place));
+	return place;
 }
 
 char *region_map_view_beside(struct odf_region *region, int flags, size_t first, size_t end)
 {
-	size_t slot = (region->length + 2 * REGION_PUD) / REGION_PUD * REGION_PUD;
 	char *mapped = NULL;
 
 	/* With room behind it to unfold. */
 	for (size_t i = 0; region->in_place && mapped == NULL && i < 3; i++)
-		mapped = region_map(region->beside + i * slot + first, end - first, PROT_NONE,
+		mapped = region_map(region->beside + i * slot_size(region) + first, end - first, PROT_NONE,
 				    flags | MAP_NORESERVE | MAP_FIXED_NOREPLACE, region->file, first);
 	if (mapped == NULL)
 		mapped = region_map_beside(region, end - first, PROT_NONE, flags | MAP_NORESERVE, region->file, first);

@@ -295,6 +295,7 @@ void own_unmapped(void);
 void own_mapped_over(void);
 void own_advised(void);
 void own_moved_over(void);
+void own_crowded(void);
 
 /* moved_refused.c */
 void mapping_refused(void);

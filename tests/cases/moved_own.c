@@ -137,3 +137,70 @@ void own_moved_over(void)
 {
 	over_states(moves);
 }
+
+/* ---- Where what the library means to use later is taken by then ---- */
+
+#define ABOVE ((unsigned long)(32 * TIB)) /* of it the kernel places what programs map */
+
+/* Maps a page at `at`, unless something is there. */
+static void take_page(unsigned long at)
+{
+	void *page = mmap((void *)at, PAGE, PROT_NONE, PLAIN | MAP_FIXED_NOREPLACE, -1, 0);
+
+	must(page != MAP_FAILED || errno == EEXIST);
+}
+
+/* Shared views of regions' files outside of the program's memory: their places, up to `most`. */
+static size_t find_asides(unsigned long places[], size_t most)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	char line[512];
+	size_t count = 0;
+
+	must(maps != NULL);
+	while (count < most && fgets(line, sizeof line, maps) != NULL)
+		if (strstr(line, "odfork-region") != NULL && strstr(line, " rw-s ") != NULL &&
+		    strtoul(line, NULL, 16) < ABOVE)
+			places[count++] = strtoul(line, NULL, 16);
+	fclose(maps);
+	return count;
+}
+
+/* Behind views of one page, which are to reach further for the next fork. */
+static void crowd(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	unsigned long ends[64], start, end;
+	char line[512];
+	size_t count = 0;
+
+	must(maps != NULL);
+	while (count < 64 && fgets(line, sizeof line, maps) != NULL)
+		if (strstr(line, "odfork-region") != NULL && sscanf(line, "%lx-%lx", &start, &end) == 2 &&
+		    start < ABOVE && end - start == PAGE)
+			ends[count++] = end;
+	fclose(maps);
+	while (count > 0)
+		take_page(ends[--count]);
+}
+
+void own_crowded(void)
+{
+	char *p = map_inside(8 * MIB);
+	unsigned long asides[64];
+	size_t count;
+	pid_t child = hold();
+
+	count = find_asides(asides, 64);
+	must(count > 0 || !preloaded());
+	let_go(child);
+	for (int round = 0; round < 12; round++) {
+		for (int i = 0; i < 200 && settles() && !is_live(grown); i++)
+			wait_ms(10);
+		while (count > 0)
+			take_page(asides[--count]);
+		crowd();
+		must(a_child_has_it(p));
+		memset(grown + MIB, round, MIB);
+	}
+}

@@ -441,6 +441,7 @@ static const struct {
 	{ "own_mapped_over", own_mapped_over },
 	{ "own_advised", own_advised },
 	{ "own_moved_over", own_moved_over },
+	{ "own_crowded", own_crowded },
 	{ "without_a_descriptor", without_a_descriptor },
 	{ "segments", segments },
 	{ "other_parts_of_a_file", other_parts_of_a_file },

@@ -195,6 +195,8 @@ mutant_of_settling not_compared region/verify.c moved_without_a_descriptor \
 	's/if \(compare\(region->home \+ from, length\) != -EINVAL\)/if (true)/'
 mutant own_is_taken_away region/own.c moved_own_unmapped 's/return look.found;/return false;/'
 mutant own_is_moved_over heap/remap.c moved_own_moved_over 's/&& own_meets\(fixed, length\)/\&\& false/'
+mutant planned_is_free region/memory.c moved_own_crowded \
+	's/return region->in_place && \(meets/return false \&\& (meets/'
 mutant views_are_advised heap/own.c moved_own_advised 's/bool views = length >= OWN_WIDE/bool views = false/'
 mutant other_part_of_ours heap/attach.c moved_other_parts_of_a_file \
 	's/result = span.kind == REGION_FOREIGN \? 0 : -EINVAL;/result = 0;/'
