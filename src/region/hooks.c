@@ -192,7 +192,10 @@ static int freeze_for_fork(const void *frame)
 		region_unlock(&mask);
 		if (error == 0 || tries == TRIES)
 			return error;
-		if ((strays || region_address_space_is_limited()) && region_order_freeze(frame) == 0)
+		/* The keeper can freeze what this thread cannot. Before the call fails it is waited for, however long
+		 * it has to wait for a processor: it has the file, by which a region can be given up without views. */
+		if ((strays || region_address_space_is_limited() || tries == TRIES - 1) &&
+		    region_order_freeze(frame) == 0)
 			return 0;
 		region_keeper_call(); /* who has not what this thread lacks */
 		region_pause_ms(1);

@@ -100,11 +100,16 @@ bool keeper_has_freezes(void)
 
 static int make(const struct freeze *freeze)
 {
+	bool gives_up = false;
 	int error;
 
 	(void)keeper_reach_all(); /* what is out of reach stays young */
 	region_lock_as_keeper();
 	error = region_freeze_all();
+	for (const struct odf_region *region = region_list; error != 0 && region != NULL; region = region->next)
+		gives_up = gives_up || region->left_reason != ODF_REASON_NONE;
+	if (gives_up) /* the forking thread has tried, and lacks the file */
+		error = region_give_up_all(ODF_REASON_REGION_REFUSED);
 	if (error == 0)
 		region_pending_begin_of(freeze->process, freeze->thread, freeze->frame);
 	region_unlock_as_keeper();

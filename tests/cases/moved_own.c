@@ -21,13 +21,6 @@ static bool a_child_has_it(char *p)
 {
 	pid_t child = fork();
 
-	/* Where it has mapped over the views, they are made anew at some later moment. */
-	for (int tries = 0; child < 0 && errno == ENOMEM && preloaded() && tries < 100; tries++) {
-		wait_ms(20);
-		child = fork();
-	}
-	if (child < 0 && errno == ENOMEM && preloaded())
-		return is_whole(p);
 	must(child >= 0);
 	if (child == 0)
 		_exit(is_whole(p) ? 0 : 1);
