@@ -20,8 +20,10 @@
 /* Each is a few system calls for every fork. */
 #define WINDOWS_MOST 6
 /* A mapping of this length is worth one, and so are smaller ones that come to four times as much. Where the heap is
- * to be in play from the start, any is. */
-#define WORTH ((size_t)1 << 20)
+ * to be in play from the start, so much together is: a fork copies the page tables of less sooner than it freezes a
+ * window, and each program has a first piece of malloc's. */
+#define WORTH         ((size_t)1 << 20)
+#define WORTH_WHEN_ON ((size_t)256 << 10)
 
 static bool is_own_window(const struct heap_home *home)
 {
@@ -66,8 +68,9 @@ static bool fit_between(uintptr_t at, uintptr_t *from, uintptr_t *to, int rights
 /* So much of it together is worth a window. `outside`: what has been met so far of what is too small by itself. */
 static bool is_worth_a_window(_Atomic(size_t) *outside, size_t length, size_t least)
 {
-	if (length < least && !heap_is_on() &&
-	    atomic_fetch_add_explicit(outside, length, memory_order_relaxed) + length < 4 * WORTH)
+	size_t together = heap_is_on() ? WORTH_WHEN_ON : 4 * WORTH;
+
+	if (length < least && atomic_fetch_add_explicit(outside, length, memory_order_relaxed) + length < together)
 		return false;
 	atomic_store_explicit(outside, 0, memory_order_relaxed);
 	return true;

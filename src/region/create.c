@@ -164,6 +164,27 @@ static void *apart(char *hint, unsigned number)
 	return hint == NULL ? NULL : hint - (number + 1) * (REGION_PUD / 4);
 }
 
+/* What each child gets with pages in it (the region itself, and its first list of extents) is side by side for the
+ * first regions in place, for as few page tables as can be: each is made anew in a fork. */
+#define SLOT ((size_t)128 << 10)
+
+static char *place_of_own(char *hint, enum make kind)
+{
+	static char *slots; /* a child's regions take those that follow */
+	static size_t used;
+
+	if (hint == NULL || kind != MAKE_IN_PLACE)
+		return apart(hint, 0);
+	if (slots == NULL)
+		slots = apart(hint, 0);
+	return used < REGION_TABLE / SLOT ? slots + used++ * SLOT : apart(hint, 0);
+}
+
+static char *place_of_extents(char *hint, enum make kind, char *own)
+{
+	return kind == MAKE_IN_PLACE && own != NULL ? own + REGION_PAGE : apart(hint, 1);
+}
+
 static struct region_extents *make_extents(const struct odf_region *region, void *hint)
 {
 	struct region_extent all = { .length = region->length,
@@ -176,12 +197,13 @@ static struct region_extents *make_extents(const struct odf_region *region, void
 static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, enum make kind, int rights, char *start,
 			       void *hint, int *error)
 {
+	char *own = place_of_own(hint, kind);
 	bool bare = kind != MAKE_MEMORY;
 	struct odf_region *region = bare ? take_spare() : NULL;
 
 	*error = ENOMEM;
 	if (region == NULL)
-		region = region_map_own(apart(hint, 0), round_up(sizeof *region, REGION_PAGE));
+		region = region_map_own(own, round_up(sizeof *region, REGION_PAGE));
 	if (region == NULL)
 		return NULL;
 	*region = (struct odf_region){
@@ -205,7 +227,7 @@ static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, enu
 		return NULL;
 	}
 	if (bare)
-		region->extents = make_extents(region, apart(hint, 1));
+		region->extents = make_extents(region, place_of_extents(hint, kind, own));
 	region->discarded = region_map_own(apart(hint, 2), bits_size(region->length));
 	if (region->discarded == NULL || (bare && region->extents == NULL)) {
 		region_extents_unmap(region);

@@ -10,7 +10,7 @@
 /* Each time as much as this more: no more than REGION_OUTGROWN times. */
 #define GROWTH 12
 _Static_assert(REGION_EXTENTS_FIRST * GROWTH * GROWTH >= REGION_EXTENTS, "each list that is outgrown has a place");
-/* The next list lies behind the last one. */
+/* Of the lists that follow upon the first. */
 #define APART ((size_t)64 << 20)
 
 /* A change takes so many before it gives others back: all of two blocks, and what is new between. */
@@ -103,6 +103,17 @@ static void copy_list(struct region_extents *to, const struct region_extents *fr
 	}
 }
 
+/* Below the region's other places (create.c). */
+static char *place_of_next(const struct odf_region *region)
+{
+	uintptr_t places = (uintptr_t)region->reservation / REGION_PUD * REGION_PUD;
+	size_t number = 1;
+
+	while (number <= REGION_OUTGROWN && region->outgrown[number - 1].start != NULL)
+		number++;
+	return (char *)places - REGION_PUD / 2 + number * APART;
+}
+
 bool region_makes_room(struct odf_region *region, size_t more)
 {
 	struct region_extents *was = region->extents, *old, *larger;
@@ -116,7 +127,7 @@ bool region_makes_room(struct odf_region *region, size_t more)
 		return true;
 	old = first_of(was);
 	old_size = size_of(was->most);
-	larger = map_list((char *)old + APART, most);
+	larger = map_list(place_of_next(region), most);
 	if (larger == NULL)
 		return false;
 	copy_list(larger, was);

@@ -387,6 +387,7 @@ size_t region_young_bytes(const struct odf_region *region)
 
 static void adopt_all(struct odf_region *region, struct region_maps *maps)
 {
+	bool unfolded = false;
 	size_t at = 0;
 
 	while (at < region->capacity) {
@@ -407,6 +408,10 @@ static void adopt_all(struct odf_region *region, struct region_maps *maps)
 		}
 		at = run.from + length;
 		run.length = length;
+		/* Once for all. If it fails each does it for itself. */
+		if (!unfolded)
+			(void)region_source_unfold(region, region->source_from, region_top(region));
+		unfolded = true;
 		if (run.from < region->source_from) { /* out of reach: what comes after it need not be */
 			region->young_waits = true;
 			continue;
@@ -425,8 +430,6 @@ void region_adopt_young(struct odf_region *region, struct region_maps *maps)
 	if (atomic_exchange(&region->rights_changed, false))
 		look_at_rights(region, maps);
 	region->young_waits = false;
-	/* Once for all. If it fails each does it for itself. */
-	(void)region_source_unfold(region, region->source_from, region_top(region));
 	adopt_all(region, maps);
 	region_source_fold(region);
 }
