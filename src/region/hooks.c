@@ -128,6 +128,7 @@ size_t region_bytes(void)
 #define TRIES_TO_FREEZE  3
 #define TRIES_FOR_KEEPER 25
 #define TRIES            50
+#define KEEPER_MOST_MS   3000
 
 /* A new place for what is moved aside is the keeper's to make, who may have to wait for a processor. */
 static bool keeper_is_at_it(void)
@@ -174,7 +175,7 @@ static int freeze_for_fork(const void *frame)
 	region_meet_child();
 	/* What passes is waited for without the lock. */
 	for (unsigned tries = 0; tries < TRIES && may_stall_others(); tries++) {
-		error = region_order_freeze(frame);
+		error = region_order_freeze(frame, 0);
 		if (error == 0)
 			return 0;
 		if (error == ESRCH)
@@ -192,10 +193,10 @@ static int freeze_for_fork(const void *frame)
 		region_unlock(&mask);
 		if (error == 0 || tries == TRIES)
 			return error;
-		/* The keeper can freeze what this thread cannot. Before the call fails it is waited for, however long
-		 * it has to wait for a processor: it has the file, by which a region can be given up without views. */
+		/* The keeper can freeze what this thread cannot. Before the call fails it is waited for, as it may have
+		 * to wait for a processor: it has the file, by which a region can be given up without views. */
 		if ((strays || region_address_space_is_limited() || tries == TRIES - 1) &&
-		    region_order_freeze(frame) == 0)
+		    region_order_freeze(frame, tries == TRIES - 1 ? KEEPER_MOST_MS : 0) == 0)
 			return 0;
 		region_keeper_call(); /* who has not what this thread lacks */
 		region_pause_ms(1);

@@ -7,6 +7,7 @@
  * Async-signal-safe.
  */
 #include <errno.h>
+#include <limits.h>
 #include <linux/futex.h>
 #include <time.h>
 
@@ -23,6 +24,9 @@ static struct freeze {
 
 /* ---- By who wants one ---- */
 
+#define LOOK_MS 100u
+#define LOOK_NS (1000000l * LOOK_MS)
+
 static struct freeze *take_unused(void)
 {
 	for (struct freeze *freeze = freezes; freeze < freezes + FREEZES; freeze++) {
@@ -34,14 +38,19 @@ static struct freeze *take_unused(void)
 }
 
 /* A new keeper, that came after the end of the one that was asked, does it as well. */
-static int wait_for(struct freeze *freeze)
+static int wait_for(struct freeze *freeze, unsigned looks)
 {
 	for (;;) {
-		struct timespec moment = { 0, 100000000 }; /* its end wakes nobody here */
+		struct timespec moment = { 0, LOOK_NS }; /* its end wakes nobody here */
 		int state = atomic_load(&freeze->state), error = ESRCH;
+		/* What it has begun with it also ends. */
+		if (looks == 0 && state == WANTED && atomic_compare_exchange_strong(&freeze->state, &state, UNUSED))
+			return EBUSY;
 		if (state != DONE && atomic_load(&keeper.id) != 0) {
-			if (sys_call4(SYS_futex, &freeze->state, FUTEX_WAIT_PRIVATE, state, &moment) == -ETIMEDOUT)
+			if (sys_call4(SYS_futex, &freeze->state, FUTEX_WAIT_PRIVATE, state, &moment) == -ETIMEDOUT) {
 				region_keeper_rouse();
+				looks -= looks > 0 && looks != UINT_MAX;
+			}
 			continue;
 		}
 		if (state == DONE)
@@ -52,7 +61,7 @@ static int wait_for(struct freeze *freeze)
 	}
 }
 
-int region_order_freeze(const void *frame)
+int region_order_freeze(const void *frame, unsigned most_ms)
 {
 	uint64_t all = ~0ull, mask;
 	struct freeze *freeze;
@@ -68,7 +77,7 @@ int region_order_freeze(const void *frame)
 		freeze->thread = (int)sys_call0(SYS_gettid);
 		atomic_store(&freeze->state, WANTED);
 		region_keeper_call();
-		error = wait_for(freeze);
+		error = wait_for(freeze, most_ms == 0 ? UINT_MAX : most_ms / LOOK_MS + 1);
 	}
 	(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
 	return error;

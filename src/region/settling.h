@@ -111,8 +111,9 @@ struct region_allowance {
 int region_order_settle(struct region_allowance *allowed);
 /* keeper_freezes.c: has the keeper freeze all for a fork of the calling thread, and note it as pending, as
  * region_pending_begin does. Holds nothing that others wait for. EBUSY, ESRCH: do it yourself; or another error.
+ * `most_ms`: after about so many milliseconds a keeper that has not begun is not waited for (EBUSY); 0: it is.
  * Async-signal-safe. */
-int region_order_freeze(const void *frame);
+int region_order_freeze(const void *frame, unsigned most_ms);
 void region_forget_freezes(void); /* in a child */
 void region_resume_freezes(void); /* what a keeper that has ended began with, the next one does */
 /* Has a keeper, the one that there is or a new one, make the files of a new region, its views and its place in the
