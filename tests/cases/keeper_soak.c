@@ -101,6 +101,7 @@ static void sampled_and_killed(void)
 		must(pipe2(from, O_CLOEXEC) == 0);
 		pid = fork();
 		if (pid == 0) {
+			must(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0);
 			if (kills % 2 != 0)
 				have_pages_taken_out();
 			must(odf_heap_enable(0) == 0);
@@ -115,9 +116,10 @@ static void sampled_and_killed(void)
 		while (now() < until) {
 			sample(pid, address, samples % 2 ? mem : -1, buffer);
 			samples++;
-			/* Where there is much load the program is to run, too. */
-			next = next + 0.01 > now() + 0.005 ? next + 0.01 : now() + 0.005;
-			wait_ms((unsigned)((next - now()) * 1000));
+			/* At least 5 ms, as the program is to run, too, where there is much load. */
+			double at = now();
+			next = next + 0.01 > at + 0.005 ? next + 0.01 : at + 0.005;
+			wait_ms((unsigned)((next - at) * 1000));
 		}
 		keeper = keeper_of(pid);
 		must(keeper > 0);
