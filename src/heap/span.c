@@ -409,10 +409,14 @@ long span_make_anonymous(struct span *span, int protection)
 {
 	char *from = span->start;
 	size_t length = span->length;
+	unsigned advice = span->advice;
 	long copy, error = 0;
 
 	if (span->advice & KEPT_KEYED)
 		return -ENOMEM;
+	/* The list may be older than what a call that was not seen has mapped there. */
+	if ((advice & KEPT_LOCKED) && region_is_unfiltered() && !region_is_locked(from, length))
+		advice &= ~(KEPT_LOCKED | KEPT_ONFAULT);
 	/* In one piece, as it is one mapping. */
 	copy = raw_mmap(span_apart(length), length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
 			-1, 0);
@@ -436,6 +440,6 @@ long span_make_anonymous(struct span *span, int protection)
 		return error;
 	}
 	span->kind = REGION_FOREIGN;
-	span_keep_advice(span->start, span->length, span->advice);
+	span_keep_advice(span->start, span->length, advice);
 	return 0;
 }

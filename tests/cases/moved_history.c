@@ -232,3 +232,31 @@ void moved_away_while_hidden(void)
 	must(!settles() || kill(keeper, SIGCONT) == 0);
 	over_forks(is_4_elsewhere, p);
 }
+
+static long locked_kib(void)
+{
+	FILE *status = fopen("/proc/self/status", "re");
+	char line[256];
+	long size = -1;
+
+	must(status != NULL);
+	while (size < 0 && fgets(line, sizeof line, status) != NULL)
+		(void)sscanf(line, "VmLck: %ld", &size);
+	fclose(status);
+	return size;
+}
+
+/* Memory that was locked is another's by now, and that gets advice for which it is made anew. */
+void locked_before(void)
+{
+	char *p = map_inside(8 * MIB);
+
+	if (mlock(p, 8 * PAGE) != 0)
+		cannot_be_done_here("nothing may be locked");
+	must(locked_kib() == 32);
+	must(raw(SYS_munmap, p, 8 * PAGE, 0, 0, 0, 0) == 0 &&
+	     raw(SYS_mmap, p, 8 * PAGE, RW, PLAIN | MAP_FIXED, -1, 0) == (long)p);
+	p[0] = 5;
+	must(madvise(p, 8 * PAGE, MADV_WIPEONFORK) == 0);
+	must(locked_kib() == 0 && p[0] == 5 && p[PAGE] == 0);
+}

@@ -426,6 +426,7 @@ static const struct {
 	{ "copied_for_its_key", copied_for_its_key },
 	{ "copied_not_with_a_key", copied_not_with_a_key },
 	{ "mapped_in_a_hole", mapped_in_a_hole },
+	{ "locked_before", locked_before },
 	{ "dropped_with_other_rights", dropped_with_other_rights },
 	{ "dropped_with_other_rights_while_frozen", dropped_with_other_rights_while_frozen },
 	{ "advised_over_a_gap", advised_over_a_gap },
