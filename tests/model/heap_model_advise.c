@@ -275,8 +275,16 @@ void synchronize(void)
 			     : syscall(SYS_msync, address_of(a, page) + off, length, flags[which]));
 }
 
-/* Compared where it is certain: what was written. Not where there may be something to settle: a page may be on its way
- * then. */
+/* A page that was written, and not only with zeros: of those the library makes no copy when it moves memory. Not where
+ * there may be something to settle: a page may be on its way then. */
+static bool is_certainly_there(const struct page *p, const unsigned char *bytes)
+{
+	return p->kind == ANONYMOUS && self.depth == 0 && !ever_forked && p->touched == WRITTEN &&
+	       (p->flags & (UNDEFINED | HUGE | FOREIGN | GUARDED)) == 0 && (p->prot & PROT_READ) != 0 &&
+	       (bytes[0] != 0 || memcmp(bytes, bytes + 1, PAGE - 1) != 0);
+}
+
+/* Compared where it is certain. */
 void ask_residence(void)
 {
 	static unsigned char vector[MAX_PAGES];
@@ -299,9 +307,7 @@ void ask_residence(void)
 		return;
 	row_begin();
 	for (size_t i = 0; i < count; i++) {
-		const struct page *p = page_at(a, page + i);
-		if (p->kind == ANONYMOUS && self.depth == 0 && !ever_forked && p->touched == WRITTEN &&
-		    (p->flags & (UNDEFINED | HUGE | FOREIGN | GUARDED)) == 0)
+		if (is_certainly_there(page_at(a, page + i), (unsigned char *)address_of(a, page + i)))
 			row_add((vector[i] & 1) != 0 ? "in" : "out");
 		else
 			row_add("?");
