@@ -2,8 +2,8 @@
  *
  * How a region works. For the files of this folder only.
  *
- * The address space of one region, all of it reserved when it is made, but of one in place (folded.c), and sharing no
- * page-table page with foreign memory:
+ * The address space of a region shares no page-table page with other memory. It is reserved as a whole when the region
+ * is made; folded.c says what a region in place reserves instead. It has these parts:
  *
  *     tokens   two pages just below home: the current token and the next one
  *     home     what the program uses
@@ -11,67 +11,68 @@
  *     scratch  where a step of settling puts the private pages that it takes out of home
  *     staging  where a step prepares what it will put there
  *
- * and, anywhere, the template: a private view of the file without any page, which becomes home at the next freeze.
+ * The template can lie anywhere: a private view of the file without any page, which becomes home at the next freeze.
  *
  *     LIVE     home is a shared view of the file.
  *     freeze   1. mremap(home -> aside, MREMAP_DONTUNMAP): page tables move as wholes; home stays a shared view, now
  *                 empty
  *              2. mremap(template -> home): from here on writes make private copies, and children get home
- *     FROZEN   home is a private view of the file, which nobody writes.
- *     settle   when the token says that no descendant is left: step by step the private pages are merged into the
- *              file through the shared view, and this is moved back home.
+ *     FROZEN   home is a private view of the file. Nobody writes to the file.
+ *     settle   once the token shows that no descendant is left: step by step the private pages are merged into the
+ *              file through the shared view, and that view is moved back home.
  *
- * Settling goes through the region in a circle. What it has done is LIVE, the rest FROZEN; a fork freezes the LIVE
- * part only, and the next settle goes on behind it, so that no part waits for ever.
+ * A settle goes through the region in a circle. The part that it has done is LIVE, the rest FROZEN. A fork freezes the
+ * LIVE part only, and the next settle starts behind it, so that each part has its turn.
  *
- * The heap's region has extents in home that are not its memory (extent.c): holes, which nobody has; islands, which
- * are the program's and ordinary private memory for good, for what the kernel must do itself (rights, locks, advice);
- * and foreign places, where the program put something else. Freeze and settle work on the segments between them and
- * leave them alone.
+ * The heap's region has extents in home that are not its memory (extent.c): holes, where nothing is mapped for anybody;
+ * islands, which are ordinary private memory of the program for good, as the kernel must act on them itself (rights,
+ * locks, advice); and foreign places, where the program has mapped something else. Freeze and settle work on the
+ * segments between extents and do not touch these.
  *
  * A region in place (young.c) is a window on addresses that the kernel gives to the program. Its home is not
  * reserved: all of it is foreign at first, and the program's own anonymous memory in it is called young. The states
  * of a piece of it:
  *
- *     foreign    nothing is there, or something that is none of the region's business
- *     young      anonymous memory that the program mapped by a call that was seen
+ *     foreign    nothing is mapped there, or something that is not the region's
+ *     young      anonymous memory that the program has mapped by an interposed call
  *     memory     as above: LIVE or FROZEN
  *     island     as above
  *
  *     mapped by the program         foreign -> young
- *     freeze ("adopt")              young   -> memory, FROZEN, marked as discarded: the file has nothing there, and
- *                                   what is at home is the process's own
+ *     freeze ("adopt")              young   -> memory, FROZEN, marked as discarded: the file has no page there, and
+ *                                   the pages at home are the process's own
  *     settle                        memory, FROZEN -> LIVE: the pages of what was adopted are merged like any other
  *                                   private ones
- *     grown old ("aging")           young   -> memory, LIVE, where all is
+ *     grown old ("aging")           young   -> memory, LIVE, if all of the region is
  *     overlaid when mapped          foreign -> memory
  *     rights, locks, advice         memory  -> island; young -> foreign, or young with other rights
- *     unmapped, mapped over         any     -> foreign; the kernel may give the place to anybody
+ *     unmapped, mapped over         any     -> foreign; the kernel may map anything there
  *
- * In a child all of it is private memory of its own and takes part in nothing. Of the heap's regions it parts with the
- * file when their maker has ended (part.c).
+ * In a child home is private memory of its own, and the child's region is never settled. When the maker of a region of
+ * the heap has ended, its children copy what they need of the file and unmap it (part.c).
  *
- * Invariants, each named where it is kept ("Invariant 3"):
- *   1. No page of a frozen file changes that a descendant may see: none at all while one may map it, but for those
- *      that every descendant has as its own (older.c).
- *   2. The test for descendants is exact: a token page, mapped shared and of a writable file, goes to every descendant
- *      with the snapshot however it was made, and can be sealed against writing exactly when no mapping of it is left.
- *      One token per freeze, or two of which older descendants have the one and younger ones the other. One that
- *      gives its own up is alone with its memory and makes no call any more but the one that ends it (ends.c).
- *   3. A child that did not come through us never shares memory with us: home is MADV_DONTFORK where it is LIVE, and
- *      all of it from the question about descendants until the next freeze; in a window but for its anonymous memory,
- *      which has nothing of the file's. A child may have a token without home, which only makes the answer late, but
- *      never home without its token.
- *   4. Freeze is all or nothing: if it fails, what was LIVE is LIVE, and the fork fails with ENOMEM.
- *   5. Any doubt leaves the region FROZEN: always correct, only slower.
- *   6. In a child home is ordinary private memory. What is discarded there or while FROZEN reads as zeros: anonymous
- *      memory is laid over the range, remembered, and punched out of the file at settle.
+ * Invariants; comments refer to them by number ("Invariant 3"):
+ *   1. No page of a frozen file changes that a descendant may see. While a descendant may map the file no page changes,
+ *      except pages that each descendant has copied for itself (older.c).
+ *   2. The test for descendants is exact. A token page, which is a shared mapping of a writable file, goes with the
+ *      snapshot to each descendant, however that was made, and its file can be sealed against writing exactly if no
+ *      mapping of it is left. There is one token per freeze, or two: older descendants have one, younger ones the
+ *      other. A descendant unmaps its token early only if nobody shares its memory and its next call is its last
+ *      (ends.c).
+ *   3. A child that was made past the library never shares memory with its parent. Home is MADV_DONTFORK where it is
+ *      LIVE, and all of it from the test for descendants until the next freeze; in a window, not its anonymous memory,
+ *      which has no page of the file. A child may have a token without home, which only delays the answer, but never
+ *      home without its token.
+ *   4. A freeze is all or nothing. If it fails, the part that was LIVE is LIVE, and the fork fails with ENOMEM.
+ *   5. If there is any doubt, the region stays FROZEN, which is always correct and only slower.
+ *   6. In a child home is ordinary private memory. What is discarded there, or in a FROZEN region, reads as zeros:
+ *      anonymous memory is mapped over the range and recorded, and the settle punches the range out of the file.
  *
- * Locking: one lock for all regions, held for a freeze or one step, never across a fork or while waiting for anything
- * but the kernel; forks under way are counted instead, and nothing becomes LIVE while there are any. Who holds it has
- * all signals blocked, so that a handler that forks never meets its own thread's lock. The keeper is a process of its
- * own that shares this memory (keeper.h), and its descriptors are in its own table, which the program cannot close
- * and children do not inherit; nothing on the path of a fork needs one.
+ * Locking: one lock for all regions. It is held for a freeze or one step, never across a fork, and never while waiting
+ * for anything but the kernel. Forks under way are counted instead, and nothing becomes LIVE while there are any. The
+ * holder of the lock has all signals blocked: a handler that forks never meets a lock that its own thread holds. The
+ * keeper is a process of its own that shares this memory (keeper.h). Its descriptors are in its own table, which the
+ * program cannot close and children do not inherit. No fork needs a descriptor.
  */
 #ifndef ODF_REGION_INTERNAL_H
 #define ODF_REGION_INTERNAL_H
@@ -99,26 +100,26 @@
 /* A settle step merges about this many pages: some hundred microseconds. */
 #define REGION_STEP_PAGES 128
 
-/* Who is behind by one makes no pauses between steps; by so many, moves no page tables home either. */
+/* A settle that is behind by one makes no pauses between steps; by so many, it leaves page tables out, too. */
 #define REGION_BEHIND_MOST 2u
 
-/* A fork of FROZEN memory copies the page tables of every mapping in which a page was written, also of what was only
- * read there. So home can be made of chunks, for which each fork pays half a microsecond apiece, and the freeze a
- * few. Both measured, bench/RESULTS.md. Done only where the last snapshot stayed FROZEN over further forks and
- * REGION_CHUNK_FAULTS pages were touched, and not below REGION_CHUNK_LEAST. */
+/* A fork of FROZEN memory copies the page tables of each mapping in which a page was written, with those of pages that
+ * were only read. So home can be several mappings, chunks: each costs a fork half a microsecond and a freeze a few
+ * (bench/RESULTS.md). Chunks are made only if the last snapshot stayed FROZEN over further forks and
+ * REGION_CHUNK_FAULTS pages were touched, and not smaller than REGION_CHUNK_LEAST. */
 #define REGION_CHUNKS       16
 #define REGION_CHUNK_LEAST  ((size_t)16 << 20)
 #define REGION_CHUNK_FAULTS 4096u
 
-/* Runs of discarded pages below this get the kernel's page of zeros, where that can be had: a mapping costs the
- * kernel less than so many of them. */
+/* Shorter runs of discarded pages get the kernel's zero page, if that is possible: for more pages a mapping is
+ * cheaper. */
 #define REGION_ZEROS_MAPPED ((size_t)256 << 10)
-/* Else, runs below this are zeroed instead of mapped: a mapping costs the kernel more than they do. */
+/* Otherwise shorter runs are overwritten with zeros: a mapping is dearer. */
 #define REGION_DISCARD_MAPPED ((size_t)32 << 10)
 /* And no more mappings than this per region: vm.max_map_count is 65530 for the whole process. */
 #define REGION_DISCARD_RUNS 4096
 
-/* Losing one takes a failure in the middle of a move. */
+/* One is lost only if a move fails half-way. */
 #define REGION_OLD_ASIDES 8
 
 #define REGION_OUTGROWN 2
@@ -129,8 +130,8 @@ struct odf_region {
 	size_t reservation_size;
 	char *home, *aside, *scratch, *staging;
 	char *tokens; /* where the two token pages end */
-	char *beside; /* where large views of the file are proposed to lie: not where the kernel maps what the program
-	                 asks for */
+	char *beside; /* where large views of the file are to lie: away from where the kernel maps memory for the
+	                 program */
 	size_t length;    /* of home: capacity rounded up to whole tables, or to whole GiB */
 	size_t work_size; /* of scratch and of staging */
 	size_t capacity;
@@ -147,22 +148,22 @@ struct odf_region {
 	int maker;      /* the process whose region it is, or was */
 	size_t given_back; /* of what was inherited, by calls that were seen; counted again when it is given back
 	                      again */
-	bool left;      /* given up (leave.c): what was memory is the process's own, and it takes part in nothing any
-	                   more */
+	bool left;      /* given up (leave.c): its memory is private memory of the process, and it is never frozen or
+	                   settled again */
 	odf_reason left_reason;
-	bool shed;      /* it is being given up where address space is short: the template is used up */
+	bool shed;      /* it is being given up for lack of address space: the template is used up */
 	size_t drained; /* how far the file has been emptied since */
-	bool aside_lost; /* what is at aside may not be ours: the keeper makes a new one before the next freeze */
-	char *old_asides[REGION_OLD_ASIDES]; /* those that were lost: views of the file that nobody looks at */
+	bool aside_lost; /* aside may hold another's mapping: the keeper makes a new one before the next freeze */
+	char *old_asides[REGION_OLD_ASIDES]; /* those that were lost: views of the file that are not used */
 	unsigned old_aside;
 	size_t live_from, live_length; /* in a circle of `length` */
 	char *template;                /* a mapping for at least the LIVE part, at the same offsets */
 	size_t template_from, template_length; /* what the last freeze took out of it, in the circle */
-	bool template_lost;            /* something else came to lie in a part of it that was taken out: none of it is
-	                                  unmapped any more */
+	bool template_lost;            /* another's mapping lies in a part of it that was taken out: nothing of it
+	                                  is unmapped */
 	size_t chunk;                  /* the template is one mapping for each so many bytes; 0: one for all */
 	uint64_t frozen_forks;         /* forks that found it FROZEN since that was decided */
-	uint64_t epoch;                /* counts freezes: who waited without the lock sees that the world changed */
+	uint64_t epoch;                /* counts freezes: after a wait without the lock it shows that there was one */
 
 	int token; /* slot of the current token: 0 or 1 */
 
@@ -172,31 +173,31 @@ struct odf_region {
 	bool has_discarded;
 	size_t discard_runs;
 
-	char *lost_from;  /* a part of scratch or staging that may be another's, until the step is over; of how many the
-	                     last */
+	char *lost_from;  /* a part of scratch or staging that may be another's, until the step is over; the last of
+	                     lost_count */
 	size_t lost_size;
 	unsigned lost_count;
 	size_t step_most; /* bytes of a step: less after one has failed */
 
-	/* What is not memory of the region's; NULL: no such thing can be. Changed by preparing another list and putting
-	 * it in place of this one, as a child may be made in the middle. */
+	/* The parts of home that are not memory of the region; NULL: there are never any. A change prepares another
+	 * list and puts it in place of this one, as a child may be made at any moment. */
 	struct region_extents *extents;
-	/* Lists that were too small, emptied: who looks at them without the lock may still do. */
+	/* Lists that became too small, emptied. A reader without the lock may still look at them. */
 	struct region_outgrown {
 		void *start;
 		size_t size;
 	} outgrown[REGION_OUTGROWN];
 	char *source; /* a view of the file without rights, of which others are made */
-	/* Of one in place both views are there from `..._from` on, for a page, as long as nobody uses them (folded.c);
-	 * of another one as a whole. */
+	/* In a region in place, source and template are one page each, at `..._from`, while they are not used
+	 * (folded.c). In others they are whole. */
 	size_t source_from, source_end, template_first, template_end;
 	atomic_size_t reach; /* where the lowest memory lies that is to come into the region */
-	size_t work_at, work_length; /* what a step has taken of scratch and of staging, of one in place */
-	unsigned places; /* that were chosen anew, beside */
+	size_t work_at, work_length; /* what a step has mapped of scratch and of staging, in a region in place */
+	unsigned places; /* counts the places beside that were chosen (memory.c) */
 	bool has_young; /* there may be young extents */
-	bool young_waits; /* and some that no freeze has looked at as they are, or that could not be adopted */
-	bool adopting;  /* what was adopted by a freeze waits for the settle */
-	bool no_young;  /* the list may call some so that are not: none is adopted any more */
+	bool young_waits; /* and some that no freeze has looked at since they changed, or that could not be adopted */
+	bool adopting;  /* memory that a freeze has adopted waits for the settle */
+	bool no_young;  /* the list may call other memory young: none is adopted any more */
 	atomic_bool has_islands;    /* there are some, or have been */
 	bool is_placeholder; /* only its keeper is needed, as long as it is empty */
 	bool gaps_seen; /* region_give has looked for what was moved away */
@@ -204,21 +205,21 @@ struct odf_region {
 
 	/* The keeper's, -1: none. Numbers in its own table, which mean nothing in the program's. */
 	int file, second_file, token_file, spare_file;
-	int older_file; /* the token of those descendants that have not the current one */
-	/* A bit for each page that was the process's own when the current token came; NULL: no look was taken yet. Of
-	 * which freeze, at how many page faults, and when to look again. (older.c) */
+	int older_file; /* the token of older descendants, if they have another than the current one */
+	/* A bit for each page that was the process's own when the current token was made; NULL: not looked up yet. Of
+	 * which freeze, at how many page faults, and when to look again (older.c). */
 	uint64_t *own_pages;
 	bool older_marked;
 	bool older_is_much; /* was written before that look */
 	uint64_t older_epoch, older_faults, older_ns;
 	uint64_t dropped_epoch; /* of which freeze the bits are that lie behind those */
-	uint64_t view_device, view_inode; /* the file, as the list of mappings names it */
+	uint64_t view_device, view_inode; /* the file, as in /proc/PID/maps */
 	uint64_t seen_epoch;  /* the freeze that the next member is about */
 	uint64_t seen_faults; /* page faults of the process until the keeper noticed it */
 	unsigned seen_forks;  /* the fork that the next members are about */
 	unsigned ends_seen, ends_asked_for; /* ends of children: each is cause enough to ask once */
 	uint64_t touched;     /* and since, when the settle began */
-	uint64_t touched_read; /* by how many of these nothing had been written; UINT64_MAX: something has */
+	uint64_t touched_read; /* so many of these wrote nothing; UINT64_MAX: some did */
 	uint64_t read_look_ns; /* when that may be looked at again */
 	uint64_t ask_ns;      /* when to ask again */
 	uint64_t moved_table_ns, fresh_table_ns; /* a table's part of a step, with page tables and without (pace.c);
@@ -228,10 +229,9 @@ struct odf_region {
 	size_t young_seen, young_floor, young_left; /* young bytes at the last look; the least since young_ns; not
 	                                               adopted */
 	uint64_t young_ns, young_look_ns; /* how long after a look the next one */
-	unsigned behind;      /* how much more than usual it hurries: settles were not done before the next fork */
-	unsigned in_time, patience; /* how many were since, and how many are to be before it hurries less */
-	unsigned failures;    /* settles that failed one after the other, for another reason than that it is not the
-	                         time */
+	unsigned behind;      /* how much faster than usual it settles: settles were not done before the next fork */
+	unsigned in_time, patience; /* how many were done in time since, and how many are needed before it slows down */
+	unsigned failures;    /* settles that failed one after the other, not counting those that had to wait */
 	uint64_t thin_wait_ns; /* how long after that the next time */
 	/* Of what was FROZEN, given back since it was thinned; and as the keeper last looked. */
 	size_t released, released_at;
@@ -249,26 +249,26 @@ struct odf_region {
 /* What both do around it. */
 void region_hold_signals(uint64_t *mask);
 void region_let_signals(const uint64_t *mask);
-/* For the keeper: after everybody else who wants it. The one handler that runs in it only ends it. */
+/* For the keeper: lets all other threads that wait take the lock first. Its only signal handler ends it. */
 void region_lock_as_keeper(void);
 void region_unlock_as_keeper(void);
-/* Who has the lock is the keeper. Under the lock. */
+/* The keeper holds the lock. Under the lock. */
 bool region_lock_is_keepers(void);
-/* In a child, by its one thread: the lock is its own from now on, and free. */
+/* In a child, by its only thread: makes the lock its own, and free. */
 void region_lock_renew(void);
-/* Somebody waits for the lock. */
+/* A thread waits for the lock. */
 bool region_lock_wanted(void);
 
 /* ---- Regions of this process, under the lock ---- */
 extern struct odf_region *region_list;
-/* Pages of some that were buried, for those that are made next. */
+/* Pages of regions that were buried, for the next ones. */
 const struct odf_region *region_spares(void);
 
 /* ---- pending.c, under the lock: forks between region_fork_begin and region_fork_end ---- */
 bool region_has_pending_forks(void); /* nothing may become LIVE while there are any */
 /* `frame`: an address in the frame of the function that ends it. `here`: one in that of the caller, or lower. */
 void region_pending_begin(const void *frame);
-void region_pending_begin_of(int process, int thread, const void *frame); /* by another one than that thread */
+void region_pending_begin_of(int process, int thread, const void *frame); /* called by another thread than that one */
 /* What is at `frame` now stays there until the fork is over. Without the lock: nobody else looks at a note of a
  * thread that is alive. */
 void region_pending_mark(const uint64_t *frame);
@@ -276,15 +276,15 @@ void region_pending_mark(const uint64_t *frame);
 void region_pending_end(const void *here);
 bool region_pending_has(const void *here); /* one that is not over at `here` */
 void region_pending_forget(void);
-/* Forgets those of threads that have ended. True: there is one that has been there for so long that it will not end. */
+/* Removes those of threads that have ended. True: one is so old that it will not end. */
 bool region_pending_check(void);
 
 /* ---- memory.c ---- */
 /* In MAP_FAILED's place: NULL. */
 void *region_map(void *address, size_t size, int protection, int flags, int file, size_t offset);
-/* What the library itself writes to: page by page, also where memory has large pages unasked. */
+/* Memory that the library itself writes: in small pages, also where the kernel gives large pages unasked. */
 void *region_map_own(void *address, size_t size);
-/* The same, of a region that is proposed to lie apart: beside its other mappings. */
+/* The same; for a region with a place apart, beside its other mappings. */
 void *region_map_beside(struct odf_region *region, size_t size, int protection, int flags, int file, size_t offset);
 /* A view of its file without rights, of [first, end). Returned is where all of it would begin. */
 char *region_map_view_beside(struct odf_region *region, int flags, size_t first, size_t end);
@@ -298,8 +298,8 @@ int region_unmap(void *address, size_t size);
 int region_move(char *from, char *to, size_t size, bool leave_mapped);
 /* Puts an inaccessible mapping over [address, size) if nothing is there. */
 bool region_reserve_again(char *address, size_t size);
-/* Puts the destination of a move that failed in order, which the kernel may have unmapped first. False: what is there
- * now may be another thread's. */
+/* Repairs the destination of a move that failed: the kernel may have unmapped it first. False: another thread may have
+ * mapped something there. */
 bool region_place_after(int error, char *address, size_t size);
 bool region_is_mapped(char *address, size_t size);
 /* About half of a piece that turned out to be more than one mapping, in whole tables where it is long. */
@@ -339,10 +339,10 @@ void region_maps_end(struct region_maps *maps);
 /* The mapping at `at`, or the first one after it. 0, ENOENT: there is none, or another errno value. Cheapest in
  * ascending order. */
 int region_maps_find(struct region_maps *maps, const char *at, struct region_mapping *found);
-/* For the keeper: from now on it has the list at hand, whatever becomes of the program's descriptors and root. 0 or an
- * errno value. */
+/* For the keeper: opens the list for good, whatever the program does to its descriptors and root. 0 or an errno
+ * value. */
 int region_maps_keep(void);
-/* In a child, which has no keeper. */
+/* In a child: it has no keeper. */
 void region_maps_forget(void);
 /* The kernel answers queries, as far as is known: a microsecond for each. */
 bool region_maps_are_quick(void);
@@ -352,10 +352,11 @@ void region_maps_again(struct region_maps *maps);
 int region_note_file(struct odf_region *region);
 
 /* ---- verify.c, under the lock ---- */
-/* Memory and holes in [from, from + length) that are not the region's any more, as the program put something else
- * there, or took it away, by system calls past the library, become foreign places; and memory whose rights have changed
- * an island. 0: the list of extents is true of the range, or as true as it can be made where the kernel's cannot be
- * had. An errno value: it is not known to be. *changed: the list is another one. `maps`: begun, or NULL. */
+/* Compares the list of extents with the kernel's list of mappings in [from, from + length): the program may have
+ * mapped, unmapped or protected memory there by raw system calls. Memory and holes with another mapping, or none, become
+ * foreign places, memory with other rights an island. 0: the list is true of the range, or as true as it can be where
+ * the kernel's list is not available. An errno value: it may not be. *changed: the list is another one. `maps`: begun,
+ * or NULL. */
 int region_verify(struct odf_region *region, struct region_maps *maps, size_t from, size_t length, bool *changed);
 /* The same, with a list of its own. */
 int region_verify_now(struct odf_region *region, size_t from, size_t length, bool *changed);
@@ -363,20 +364,20 @@ int region_verify_now(struct odf_region *region, size_t from, size_t length, boo
 /* ---- stray.c ---- */
 /* It is a view of the region's file. */
 bool region_is_view(const struct odf_region *region, const struct region_mapping *mapping);
-/* And belongs to a view as large as home, which is at `view` or was. By the offset as well, as others may have taken
- * the places of views that are used up. */
+/* And is part of a view as large as home that lies, or lay, at `view`. The offset is compared too: another mapping may
+ * lie where a view was used up. */
 bool region_is_part_of(const struct odf_region *region, const struct region_mapping *mapping, const char *view);
-/* Under the lock. `leave`: beside other threads the next one is not done, but fails with EAGAIN, until this is called
- * again, which tells whether it came to that. */
+/* Under the lock. `leave`: beside other threads the next function fails with EAGAIN, until this is called again;
+ * returns whether it has. */
 bool region_leave_strays(bool leave);
-/* Under the lock. Views of the file that are nowhere where it put one become ordinary memory. 0 or an errno value. */
+/* Under the lock. Views of the file where the library has put none become ordinary memory. 0 or an errno value. */
 int region_bring_in_strays(struct odf_region *region, struct region_maps *maps);
 
 #include "extents.h"
 
 /* ---- leave.c, under the lock ---- */
-/* Covers what is LIVE there with a private view of the file, for good, where it cannot be moved. By whoever has the
- * file. False: nothing was done. */
+/* Covers the LIVE memory there with a private view of the file, for good, if it cannot be moved. Needs the file's
+ * descriptor. False: nothing was done. */
 bool region_cover_by_mapping(struct odf_region *region, size_t from, size_t length);
 /* Of the calling process. */
 bool region_address_space_is_limited(void);
@@ -418,8 +419,7 @@ int region_token_make(struct odf_region *region); /* the first one; 0 or an errn
 /* 0: no descendant is left, and the region is hidden with a fresh token; EBUSY: there is one; or an error, as if it
  * had not been asked. */
 int region_token_ask(struct odf_region *region);
-/* Those to come get another token than those that are there, of whom none may have an older one; 0 or an errno
- * value. */
+/* Later descendants get another token than present ones, of which none may have an older one. 0 or an errno value. */
 int region_token_renew(struct odf_region *region);
 /* 0: no descendant is left that was made before that; EBUSY: there is one; or another errno value. */
 int region_token_ask_older(struct odf_region *region);
@@ -467,8 +467,8 @@ void region_note_released(struct odf_region *region, size_t length);
 /* ---- zero.c, under the lock ---- */
 /* For tests of the other ways: none is put. */
 extern bool region_zero_pages_never;
-/* What is there, a private view of the file, reads as zeros, and takes no memory. False: refused here; what is there
- * is what it was, or what the file has. */
+/* Makes a private view of the file read as zeros without taking memory. False: refused here; the pages are as before,
+ * or those of the file. */
 bool region_put_zero_pages(char *start, size_t length);
 
 /* ---- ends.c ---- */
@@ -488,7 +488,8 @@ void region_forget_one(struct odf_region *region);
 /* Counts the bytes in and out; the first call for a process prepares what marks its children. */
 int region_count(struct odf_region *region);
 void region_uncount(struct odf_region *region);
-/* If this process is a child that no hook has seen: makes it one. Every entry calls it before it takes the lock. */
+/* Notices that this process is a child that was made past the hooks. Each entry point calls it before it takes the
+ * lock. */
 void region_meet_child(void);
 
 #include "settling.h"

@@ -3,9 +3,9 @@
  * Snapshot regions, for the rest of the library. The public functions are in odfork.h; how it works is told in
  * internal.h.
  *
- * A fork is bracketed, so that everything that is LIVE is FROZEN at the moment when the process is copied, and stays
- * it until the end of the bracket. The atfork handlers do the same for forks inside libc that nobody brackets, and
- * cannot make them fail. All of it is async-signal-safe and leaves errno alone.
+ * region_fork_begin and region_fork_end enclose a fork: in between all LIVE memory is FROZEN and stays so. The atfork
+ * handlers do the same for forks within libc; they cannot make a fork fail. All of it is async-signal-safe and keeps
+ * errno.
  */
 #ifndef ODF_REGION_REGION_H
 #define ODF_REGION_REGION_H
@@ -38,33 +38,33 @@ void region_reach(void);
 /* In the parent, also when the fork failed. In a child nothing happens. `child`: 0 where it is not known, or there is
  * none. */
 void region_fork_end(int child);
-/* A process cannot be made, and the keeper is one: if it keeps nothing but the heap, whose memory can leave its
- * region, it ends. True: there is one process less. */
+/* A process could not be made. If the keeper keeps only the heap, whose memory can leave its region, it ends. True:
+ * there is one process less. */
 bool region_give_way(void);
-/* Whom one has waited for in vain may have been stopped, and the program continued without it. Async-signal-safe. */
+/* Sends the keeper SIGCONT, as it may have been stopped with the program, and the program continued alone.
+ * Async-signal-safe. */
 void region_keeper_rouse(void);
 /* Has the heap leave. */
 extern void (*region_on_giving_way)(void);
-/* From which on a limit of processes (RLIMIT_NPROC) leaves room for one that the user does not know of. */
+/* From this RLIMIT_NPROC on there is room for one process more than the user expects. */
 #define REGION_PROCESSES_LEAST 64
 /* This process is about to end. Async-signal-safe. */
 void region_process_ends(void);
-/* After it, by who makes no call but exit_group any more: nobody will read this memory, unless it may be read by a
- * device or the kernel for what is open. Async-signal-safe, as that is to be. */
+/* After it, by a process whose next call is exit_group: gives up its tokens, unless `may_be_read` says that a device or
+ * the kernel may still read this memory. Async-signal-safe, as the function must be. */
 void region_ends_say(bool (*may_be_read)(bool is_brief));
 /* The keeper's process, which is a child of this one; 0: there is none. One load. */
 int region_keeper_process(void);
-/* There is one, and this is the process that has made it: not a child that runs on that one's memory. */
+/* There is one, and this process has made it; false in a child that shares that process's memory. */
 bool region_keeper_is_ours(void);
-/* False: the calling thread cannot have one started, which would be limited as it is (EBUSY); the main thread is to do
- * it, or one that is not limited. True as long as no thread was refused. Async-signal-safe. */
+/* False: a keeper that the calling thread starts would be limited like the thread (EBUSY); the main thread, or one that
+ * is not limited, can start it. True as long as no thread was refused. Async-signal-safe. */
 bool region_keeper_may_start(void);
 bool region_keeper_was_refused(void); /* one was */
 /* The program has made a child whose end sends another signal than SIGCHLD, or none. */
 void region_note_odd_child(void);
 bool region_has_odd_children(void);
-/* A process that shares this memory and is no thread of this one has been made: nothing can be known to be quiet from
- * now on. */
+/* The program has made a process that shares this memory and is no thread: it may write at any time from now on. */
 void region_memory_is_shared(void);
 /* Around a fork that another process makes in the place of the calling thread, which is suspended as by vfork: a
  * process that shares its memory, and has another id and one thread whatever the program has. The result of the first
@@ -118,10 +118,10 @@ void region_true_rights(odf_region *region);
 /* The following in one piece, as the kernel's own calls are: between these two, which block all signals. */
 void region_lock(uint64_t *mask);
 void region_unlock(const uint64_t *mask);
-/* From now on they make no call: a filter may kill for it. This process has left its regions, or has none. */
+/* From now on these make no system call: a filter may kill for it. This process has left its regions, or has none. */
 void region_leave_signals(void);
 void region_take_signals(void); /* it has regions again */
-/* By a handler that has interrupted its own thread amid the two: it must not take the lock. */
+/* A signal handler has interrupted its thread between the two: it must not take the lock. */
 bool region_is_amid(void);
 
 /* Under the lock: the lowest mapping that meets [at, end) of those that the library keeps for the region. `views`: and
