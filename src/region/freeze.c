@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: MIT
- * On the path of a fork: async-signal-safe, no descriptor that must be there, four system calls for a region that is
- * LIVE, none for one that is FROZEN; and for the heap's some more, as its views are unfolded (folded.c), and what is
- * there is looked at before (verify.c). */
+ * On the path of a fork: async-signal-safe, needs no descriptor; four system calls for a LIVE region, none for a FROZEN
+ * one. For a region of the heap some more, which unfold its views (folded.c) and compare its list of extents with the
+ * kernel's mappings (verify.c). */
 #include <errno.h>
 
 #include "../sys/trace.h"
 #include "internal.h"
 
-/* How often a failure that must not last is tried again. The kernel is out of memory for its own structures then. */
+/* How often a call that must not fail for good is repeated. It fails if the kernel lacks memory of its own. */
 #define RETRIES 1000
 
-/* What is at aside after a move to there failed: the kernel may have unmapped it before it failed. Puts the place in
- * order, or has the keeper do it: a mapping that is there may be ours, untouched, or another thread's that came to
- * lie there since. */
+/* After a move to aside has failed: the kernel may have unmapped the place before. Repairs the place, or leaves that to
+ * the keeper: a mapping there may be ours, untouched, or one that another thread has made since. */
 static void aside_after_failure(struct odf_region *region, int error, char *address, size_t size)
 {
 	if (!region_place_after(error, address, size))
@@ -31,21 +30,21 @@ int region_move_aside(struct odf_region *region, size_t from, size_t size)
 		char *aside = region->aside + from + done;
 		int error = region_move(region->home + from + done, aside, length, true);
 		if (error == 0) {
-			(void)sys_call3(SYS_madvise, aside, length, MADV_DONTDUMP); /* at worst it is in dumps twice */
+			(void)sys_call3(SYS_madvise, aside, length, MADV_DONTDUMP); /* else core dumps have it twice */
 			done += length;
 			length = size - done;
 			continue;
 		}
 		aside_after_failure(region, error, aside, length);
-		/* Home is more than one mapping there, which merging neighbours makes rare: by halves, in whole
-		 * tables where it is long. */
+		/* Home is more than one mapping there, which is rare, as the kernel merges neighbours: by halves, in
+		 * whole tables if it is long. */
 		if (error == -EFAULT && length > REGION_PAGE && !region->aside_lost)
 			length = region_half(length);
 		else
 			break;
 	}
-	/* What was moved stays there until the next freeze: home is the same view without its page tables, only
-	 * slower. Not of one in place. */
+	/* The moved view stays at aside until the next freeze: home is the same view without its page tables, which is
+	 * only slower. Not in a region in place. */
 	if (done == size)
 		return 0;
 	region_aside_release(region, from, size);
@@ -59,8 +58,8 @@ static int cover_part(struct odf_region *region, size_t from, size_t size)
 {
 	char *part = region->template + from, *home = region->home + from;
 
-	/* The template must not have a page: what mlockall put there would be old. Refused for locked memory, which
-	 * tells. */
+	/* The template must not have a page: one that mlockall made would be outdated. The call fails for locked
+	 * memory, and so tells. */
 	if (sys_call3(SYS_madvise, part, size, MADV_DONTNEED) < 0 &&
 	    (sys_call2(SYS_munlock, part, size) < 0 || sys_call3(SYS_madvise, part, size, MADV_DONTNEED) < 0))
 		return ENOMEM;
@@ -73,15 +72,14 @@ static int cover_part(struct odf_region *region, size_t from, size_t size)
 	return 0;
 }
 
-/* What was a hole, or the template, is not in core dumps yet. Refused, they lack it. */
+/* A former hole, or the template, is not in core dumps yet. If the call fails, it stays so. */
 void region_show_in_dumps(const struct odf_region *region, size_t from, size_t size)
 {
 	if (region->extents != NULL && size > 0)
 		(void)sys_call3(SYS_madvise, region->home + from, size, MADV_DODUMP);
 }
 
-/* Step 2 for one piece, chunk by chunk. What could not be done is LIVE, at the end of the piece: *done says how much
- * was. */
+/* Step 2 for one piece, chunk by chunk. *done: how much was covered; the rest of the piece is LIVE. */
 int region_cover(struct odf_region *region, size_t from, size_t size, size_t *done)
 {
 	int error = 0;
@@ -97,12 +95,11 @@ int region_cover(struct odf_region *region, size_t from, size_t size, size_t *do
 	}
 	region_show_in_dumps(region, from, *done);
 	region_mark_for_dumps(region, from, *done);
-	return error; /* of what comes after, home is a shared view still, whose page tables stay at aside: slower, not
-	                 wrong */
+	return error; /* the rest of home is still a shared view, whose page tables stay at aside: slower, but right */
 }
 
-/* What a freeze left of it, so that children do not inherit it. What was taken out is elsewhere, and its place may be
- * anybody's. */
+/* Unmaps what a freeze has left of the template, so that children do not inherit it. The part that was taken out is
+ * elsewhere, and another mapping may lie in its place. */
 void region_template_drop(struct odf_region *region)
 {
 	struct region_piece pieces[2];
@@ -114,14 +111,14 @@ void region_template_drop(struct odf_region *region)
 	region->template_length = region->length;
 }
 
-/* The kernel's list of mappings, once for all regions: to open it takes as long as to freeze one. Opened when
- * something is to be looked at. */
+/* The kernel's list of mappings, once for all regions: opening it takes as long as freezing one. Opened when first
+ * needed. */
 struct look {
 	struct region_maps maps;
 	enum { NOT_OPENED, OPENED, REFUSED } state;
 };
 
-/* NULL: it cannot be had. */
+/* NULL: it is not available. */
 static struct region_maps *maps_of(struct look *look)
 {
 	if (look->state == NOT_OPENED)
@@ -129,7 +126,7 @@ static struct region_maps *maps_of(struct look *look)
 	return look->state == OPENED ? &look->maps : NULL;
 }
 
-/* What was read before may have changed since. */
+/* The mappings may have changed since they were read. */
 static void look_again(struct look *look)
 {
 	if (look->state == OPENED)
@@ -142,8 +139,8 @@ static void end_looking(struct look *look)
 		region_maps_end(&look->maps);
 }
 
-/* One piece of the circle: its segments; what is between them is left as it is, and the template there given up. What
- * could not be done stays LIVE. */
+/* One piece of the circle: its segments. Extents between them are left alone, and the template there is unmapped. What
+ * cannot be frozen stays LIVE. */
 static int freeze_piece(struct odf_region *region, struct look *look, struct region_piece piece)
 {
 	size_t at = piece.from, limit = piece.from + piece.length;
@@ -154,19 +151,20 @@ static int freeze_piece(struct odf_region *region, struct look *look, struct reg
 		int error = 0;
 		if (region_extent_at(region, at, limit, &end) != NULL) {
 			size_t next = end;
-			/* all that there is up to the next memory */
+			/* all extents up to the next memory */
 			while (next < limit && region_extent_at(region, next, limit, &next) != NULL)
 				end = next;
 			done = end - at;
 			if (!region->template_lost)
-				region_template_unmap(region, at, done); /* else it stays, of no use to anybody */
+				region_template_unmap(region, at, done); /* if it fails, an unused mapping stays */
 		} else {
 			struct region_maps *maps = region->extents != NULL ? maps_of(look) : NULL;
 			done = 0;
 			error = region_verify(region, maps, at, end - at, &changed);
 			if (error == 0 && changed)
 				continue;
-			/* What is gone from home may be elsewhere: not forgotten if that could not be brought in. */
+			/* Memory that has left home may be elsewhere: if it could not be brought back it is not
+			 * forgotten. */
 			known = error == 0 || maps == NULL;
 			if (error == 0)
 				error = region_move_aside(region, at, end - at);
@@ -195,7 +193,7 @@ static int freeze_pieces(struct odf_region *region, struct look *look, const str
 	look_again(look);
 	for (int i = 0; i < count && error == 0; i++)
 		error = freeze_piece(region, look, pieces[i]);
-	return error; /* what is left of the LIVE part stays LIVE, hidden from children */
+	return error; /* the rest of the LIVE part stays LIVE, hidden from children */
 }
 
 /* No fork fails for it. */
@@ -217,7 +215,7 @@ bool region_is_placeholder(const struct odf_region *region)
 	return region->is_placeholder;
 }
 
-/* A child does not get it, and misses nothing. */
+/* It has no memory: a child does not need it. */
 bool region_is_empty(const struct odf_region *region)
 {
 	size_t end;
@@ -244,22 +242,22 @@ static int freeze(struct odf_region *region, struct look *look)
 		return 0;
 	}
 	if (region->aside_lost && region->live_length > 0)
-		return ENOMEM; /* the keeper is at it */
+		return ENOMEM; /* the keeper makes it */
 	start = region_clock();
 	count = region_pieces(region, region->live_from, region->live_length, pieces);
-	/* Before anything of it can be in a child: whoever settles in steps asks the token again. */
+	/* Before a child can have any of it: a settle asks for descendants again before each step. */
 	region->epoch++;
 	region->vacant = false;
 	if (region->template_length == 0) {
-		/* In chunks it is there as a whole, and has all that is LIVE. */
+		/* A template in chunks is whole and covers the LIVE part. */
 		if (count > 0 && region->chunk == 0 && !region_template_unfold(region, region_highest(region)))
 			return ENOMEM;
 		region->template_from = region->live_from;
 	}
 	if (freeze_pieces(region, look, pieces, count) != 0)
 		return ENOMEM;
-	/* What came from the template is visible. Invariant 3: the rest only now, with every page of it private; its
-	 * token has been visible all along (invariant 2). */
+	/* What came from the template is visible to children. Invariant 3: the rest becomes so only now, as each page
+	 * of it is private; its token was visible all the time (invariant 2). */
 	if (whole) {
 		region->visible = true;
 	} else if (region_show(region) != 0) {

@@ -14,13 +14,13 @@ struct odf_region *region_list;
 
 static atomic_size_t bytes;
 
-/* A page that is zero in every child (MADV_WIPEONFORK, Linux 4.14), however it was made: tells a child that no hook
- * has seen from its parent, and is not fooled by a child that shares its parent's memory. */
+/* A page that is zero in each child (MADV_WIPEONFORK, Linux 4.14), however the child was made. It tells a child that no
+ * hook has seen from its parent, and a child that shares its parent's memory is not taken for one. */
 static atomic_int *_Atomic marker;
 #define MARKER_OURS  1
 #define MARKER_TAKEN 2
 
-/* By a process that no list of threads has. */
+/* By a process that is in no list of threads. */
 static atomic_bool memory_is_shared;
 
 static atomic_bool odd_children;
@@ -33,11 +33,11 @@ unsigned region_generation(void)
 	return atomic_load_explicit(&generation, memory_order_relaxed);
 }
 
-/* Makes this process the owner of nothing: its regions are ordinary memory now, or not there. */
+/* Makes this process own no region: its regions are ordinary memory now, or absent. */
 static void become_child(void)
 {
 	for (struct odf_region *region = region_list; region != NULL; region = region->next) {
-		/* Invariant 6. What was not shown to children is not in this one (invariant 3). */
+		/* Invariant 6. Memory that was hidden from children is absent here (invariant 3). */
 		if (!region->inherited && !region->visible)
 			region->absent = true;
 		region->inherited = true;
@@ -50,7 +50,7 @@ static void become_child(void)
 	atomic_store_explicit(&memory_is_shared, false, memory_order_relaxed); /* this is a copy */
 	atomic_store_explicit(&region_reach_wanted, false, memory_order_relaxed);
 	atomic_store_explicit(&odd_children, false, memory_order_relaxed);
-	region_list = NULL; /* none of them takes part in anything any more */
+	region_list = NULL; /* none of them is frozen or settled any more */
 	region_pending_forget();
 	region_forget_freezes();
 	atomic_fetch_add_explicit(&generation, 1, memory_order_relaxed);
@@ -67,13 +67,13 @@ void region_meet_child(void)
 
 	if (mark == NULL || atomic_load_explicit(mark, memory_order_acquire) == MARKER_OURS || region_is_amid())
 		return;
-	region_hold_signals(&mask); /* a handler must not wait for the thread that it interrupts */
+	region_hold_signals(&mask); /* a signal handler must not wait for its own thread */
 	if (atomic_compare_exchange_strong_explicit(mark, &wiped, MARKER_TAKEN, memory_order_acquire,
 						    memory_order_acquire)) {
 		become_child();
 		atomic_store_explicit(mark, MARKER_OURS, memory_order_release);
 	}
-	/* another thread of the child is at it, for a moment */
+	/* another thread of the child does it now, which takes a moment */
 	while (atomic_load_explicit(mark, memory_order_acquire) != MARKER_OURS)
 		(void)sys_call0(SYS_sched_yield);
 	region_let_signals(&mask);
@@ -123,14 +123,14 @@ size_t region_bytes(void)
 	return atomic_load_explicit(&bytes, memory_order_relaxed);
 }
 
-/* How often a fork tries to freeze, a millisecond apart, before it gives the region up; where the keeper has to make
- * something first; and where not even giving up can be done. */
+/* How often a fork tries to freeze, a millisecond apart, before it gives the region up; the same if the keeper must
+ * make views first; and if the region cannot even be given up, before the fork fails. */
 #define TRIES_TO_FREEZE  3
 #define TRIES_FOR_KEEPER 25
 #define TRIES            50
 #define KEEPER_MOST_MS   3000
 
-/* A new place for what is moved aside is the keeper's to make, who may have to wait for a processor. */
+/* Only the keeper can make a new aside, and it may have to wait for a processor. */
 static bool keeper_is_at_it(void)
 {
 	bool is = false;
@@ -140,9 +140,8 @@ static bool keeper_is_at_it(void)
 	return is && region_keeper_runs();
 }
 
-/* Whatever it is that keeps a region from being frozen, the program's fork is not to fail for it where it would not
- * without a region: it is given up. What is short for the kernel may be short for that as well, and what is not the
- * program's to mend is the keeper's. */
+/* If a region cannot be frozen it is given up, so that the fork does not fail where it would succeed without a region.
+ * If the kernel lacks memory, giving up may fail too; and some repairs only the keeper can make. */
 static int freeze_or_give_up(unsigned tries)
 {
 	int error = region_freeze_all();
@@ -152,20 +151,18 @@ static int freeze_or_give_up(unsigned tries)
 	return error;
 }
 
-/* Who runs only when nobody else wants the processor may be left waiting for it amid a call that changes mappings,
- * and all that take a page fault with it; or with a lock of ours, and all that map memory or fork. The keeper, which
- * is of the program's own policy, makes those calls for such a thread, who holds no lock on its way to a fork and
- * back. */
+/* A SCHED_IDLE thread may wait for a processor in a call that changes mappings, and all threads with a page fault wait
+ * for it; or with our lock, and all threads that map memory or fork wait. The keeper, which has the policy of the main
+ * thread, makes those calls for such a thread, so that it holds no lock of ours before and after its fork. */
 static bool may_stall_others(void)
 {
 	return region_keeper_runs() &&
 	       (sys_call1(SYS_sched_getscheduler, 0) & ~(long)SCHED_RESET_ON_FORK) == SCHED_IDLE;
 }
 
-/* Freezes, and sees to it that nothing becomes LIVE before the fork is over. The lock is not held meanwhile: a fork
- * may take long (CLONE_VFORK), and runs other libraries' handlers, who may wait for a thread that waits for the lock.
- * Whatever another thread does to a FROZEN region meanwhile is right at each moment, and a region that is made
- * meanwhile is FROZEN from its start. */
+/* Freezes, and keeps all FROZEN until the fork is over. The lock is not held meanwhile: a fork may take long
+ * (CLONE_VFORK), and runs other libraries' atfork handlers, which may wait for a thread that waits for the lock. Other
+ * threads may change a FROZEN region at any moment, and a region that is made meanwhile is FROZEN from its start. */
 static int freeze_for_fork(const void *frame)
 {
 	uint64_t mask;
@@ -173,7 +170,7 @@ static int freeze_for_fork(const void *frame)
 	bool strays;
 
 	region_meet_child();
-	/* What passes is waited for without the lock. */
+	/* Waits for states that pass, without the lock. */
 	for (unsigned tries = 0; tries < TRIES && may_stall_others(); tries++) {
 		error = region_order_freeze(frame, 0);
 		if (error == 0)
@@ -198,7 +195,7 @@ static int freeze_for_fork(const void *frame)
 		if ((strays || region_address_space_is_limited() || tries == TRIES - 1) &&
 		    region_order_freeze(frame, tries == TRIES - 1 ? KEEPER_MOST_MS : 0) == 0)
 			return 0;
-		region_keeper_call(); /* who has not what this thread lacks */
+		region_keeper_call(); /* it can make what this thread lacks */
 		region_pause_ms(1);
 	}
 }
@@ -224,7 +221,7 @@ void region_memory_is_shared(void)
 	atomic_store_explicit(&memory_is_shared, true, memory_order_relaxed);
 }
 
-/* A process forks in the place of a thread (region_stand_in_begin), and of one that is not alone. */
+/* Forks by a process in the place of a thread (region_stand_in_begin); and of these, for a thread that is not alone. */
 static atomic_int stand_ins, crowded_stand_ins;
 
 bool region_stand_in_begin(void)
@@ -254,15 +251,15 @@ bool region_has_one_thread(void)
 	       atomic_load_explicit(&crowded_stand_ins, memory_order_relaxed) == 0 && tasks_count() == 1;
 }
 
-/* How often a look is taken whether the keeper has done it, a moment apart. It may be stopped, or have to wait for a
- * processor: then memory that is out of reach stays young. */
+/* How often the caller looks whether the keeper has done it. The keeper may be stopped, or wait for a processor: then
+ * memory out of reach stays young. */
 #define LOOKS_FOR_REACH 100
 
 void region_reach(void)
 {
 	struct timespec moment = { 0, 50000 };
 
-	/* Where there are no regions no call is made that a filter might not have. */
+	/* Without regions no call is made that a filter might refuse. */
 	if (!atomic_load_explicit(&region_reach_wanted, memory_order_relaxed))
 		return;
 	region_meet_child();
@@ -279,7 +276,7 @@ int region_fork_begin(uint64_t *mark)
 	int error;
 
 	region_at_fork_settle();
-	region_reach(); /* or what has come where the views do not reach stays young */
+	region_reach(); /* else memory where the views do not reach stays young */
 	error = freeze_for_fork(mark);
 	*mark = region_clock();
 	if (error == 0)
@@ -329,8 +326,8 @@ void region_forget_one(struct odf_region *region)
 
 void (*region_on_giving_way)(void);
 
-/* A region that the program has made itself is worth more to it than a fork that comes when there is room again: it
- * knows that it has a process more. */
+/* A region that the program has created is not given up for a fork: the program knows that it has one process more, and
+ * can fork when there is room again. */
 bool region_give_way(void)
 {
 	if (!region_keeper_is_ours())
@@ -346,7 +343,7 @@ bool region_give_way(void)
 /* One load, as a rule. */
 static void end_idle_keeper(void)
 {
-	/* It is no child of a stand-in's, nor of another process that runs on this memory. */
+	/* It is not the child of a stand-in, or of another process that shares this memory. */
 	if (atomic_load_explicit(&stand_ins, memory_order_relaxed) == 0 && region_keeper_is_idle() &&
 	    region_keeper_is_ours() && region_order_now(REGION_DRAIN, NULL) == 0)
 		(void)region_keeper_stop_now();
@@ -371,10 +368,10 @@ size_t region_resident_bytes(void)
 }
 
 
-/* The handlers that libc's fork runs. The frame of the first where it has to be ended by the second. */
+/* The atfork handlers. The frame of `prepare`, if `parent` has to end what it began. */
 static _Thread_local const void *pending_frame __attribute__((tls_model("initial-exec")));
 
-/* This thread is between region_fork_begin and region_fork_end, and all is FROZEN still. */
+/* This thread is between region_fork_begin and region_fork_end, and all is still FROZEN. */
 static bool is_bracketed(const void *here)
 {
 	uint64_t mask;
@@ -395,7 +392,7 @@ static void prepare(void)
 
 	end_idle_keeper();
 	region_reach();
-	/* If it fails to the last, what is LIVE is not in the child (invariant 3), who finds the region absent. */
+	/* If all tries fail, the child lacks the LIVE memory (invariant 3) and finds the region absent. */
 	pending_frame = region_bytes() > 0 && !is_bracketed(frame) && freeze_for_fork(frame) == 0 ? frame : NULL;
 }
 
@@ -414,10 +411,10 @@ static void child(void)
 	region_meet_child();
 }
 
-/* Before the program's constructors, so that ours is among the last prepare handlers to run, and what others write
- * before is in the snapshot without a copy. */
+/* Runs before the program's constructors, so that our prepare handler runs among the last: what other handlers write
+ * before it is in the snapshot without a copy. */
 __attribute__((constructor(101))) static void register_handlers(void)
 {
-	(void)pthread_atfork(prepare, parent, child); /* fails without memory only, in a process that has just
-	                                                 started */
+	(void)pthread_atfork(prepare, parent, child); /* fails only for lack of memory, in a process that has
+	                                                 just started */
 }

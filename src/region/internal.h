@@ -353,10 +353,10 @@ int region_note_file(struct odf_region *region);
 
 /* ---- verify.c, under the lock ---- */
 /* Compares the list of extents with the kernel's list of mappings in [from, from + length): the program may have
- * mapped, unmapped or protected memory there by raw system calls. Memory and holes with another mapping, or none, become
- * foreign places, memory with other rights an island. 0: the list is true of the range, or as true as it can be where
- * the kernel's list is not available. An errno value: it may not be. *changed: the list is another one. `maps`: begun,
- * or NULL. */
+ * mapped, unmapped or protected memory there by raw system calls. Memory and holes with another mapping, or none,
+ * become foreign places, memory with other rights an island. 0: the list is true of the range, or as true as it can be
+ * where the kernel's list is not available. An errno value: it may not be. *changed: the list is another one. `maps`:
+ * begun, or NULL. */
 int region_verify(struct odf_region *region, struct region_maps *maps, size_t from, size_t length, bool *changed);
 /* The same, with a list of its own. */
 int region_verify_now(struct odf_region *region, size_t from, size_t length, bool *changed);

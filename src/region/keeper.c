@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The keeper at work: looks after the regions, sleeps, ends (keeper.h). The first part is for everybody, the rest for
- * the keeper. */
+ * The keeper's main loop: it looks after the regions, sleeps, ends (keeper.h). The first part is called by the program,
+ * the rest by the keeper. */
 #include <errno.h>
 #include <linux/futex.h>
 
@@ -23,7 +23,7 @@ static struct seen {
 	uint64_t idle_fork_ns; /* the last one by a thread that is SCHED_IDLE */
 } seen;
 
-/* ---- For everybody ---- */
+/* ---- For the program ---- */
 
 static void wake_keeper(void)
 {
@@ -69,7 +69,7 @@ void region_keeper_forget(void)
 	keeper_forget_orders();
 	keeper_try_forget();
 	keeper_settler.pagemap = keeper_settler.userfault = -1;
-	keeper_settler.desk = NULL; /* in a child something else may lie there: children do not get it */
+	keeper_settler.desk = NULL; /* children do not inherit it, and may have something else there */
 	region_maps_forget();
 	region_files_forget();
 	region_hold_forget();
@@ -150,7 +150,7 @@ static uint64_t until_fork(void)
 	return schedule_until_fork(region_clock() - seen.fork_ns, seen.distances);
 }
 
-/* Of a region that is behind: how far forks are apart. */
+/* For a region whose settles were late: the time between forks. */
 static uint64_t behind_ns(const struct odf_region *region)
 {
 	return region->behind > 0 && keeper_settles_here(region) ? schedule_distance(seen.distances) : 0;
@@ -161,7 +161,7 @@ bool keeper_is_hurried(uint64_t rest_ns)
 	return keeper_pause_most_ns > 0 && rest_ns > until_fork();
 }
 
-/* Each end of a child is worth a wakening only while the next fork is about to come. */
+/* The end of each child is worth a wake-up only while the next fork is near. */
 #define ENDS_WANTED_PART 4u
 
 static bool wants_ends(const struct odf_region *region, uint64_t now)
@@ -181,7 +181,7 @@ void keeper_between_steps(const struct region_progress *progress)
 	keeper_answer_at_once();
 	if (pause >= PAUSE_LEAST_NS && !keeper_has_order())
 		keeper_sleep(notices, pause);
-	/* Last, so that it is true of the step that comes. */
+	/* Last, so that it holds for the next step. */
 	for (uint64_t wait = SCHEDULE_STOPPED_NS; program_is_stopped();
 	     wait = wait < SCHEDULE_FAST_ASLEEP_NS / 2 ? 2 * wait : SCHEDULE_FAST_ASLEEP_NS) {
 		notices = keeper_count_notices();
@@ -191,8 +191,8 @@ void keeper_between_steps(const struct region_progress *progress)
 	}
 }
 
-/* A region that waits for a fork to be settled, or for ever. Looked at ever more rarely: what it holds twice grows
- * only by what the program writes. */
+/* A region that is settled by a fork, or never. It is looked at more and more rarely: the memory that it holds twice
+ * grows only by what the program writes. */
 static uint64_t thin(struct odf_region *region)
 {
 	uint64_t faults = program_faults();
@@ -242,12 +242,12 @@ static uint64_t give_up(struct odf_region *region, uint64_t now)
 	return now + (error == 0 ? 0 : SCHEDULE_RETRY_NS);
 }
 
-/* It was given up: what its file still has is given back when nobody needs it any more. */
+/* It was given up: its file is emptied once no process needs it. */
 static uint64_t drain(struct odf_region *region)
 {
 	int error;
 
-	if (limits_are_near()) /* it is held twice then */
+	if (limits_are_near()) /* its memory is there twice then */
 		return region->ask_ns = SCHEDULE_NEVER;
 	region_lock_as_keeper();
 	error = region_drain(region, 1);
@@ -261,15 +261,15 @@ void keeper_note_idle_fork(void)
 	seen.idle_fork_ns = region_clock();
 }
 
-/* A child of such a thread that takes its memory down, and has no processor, holds locks of the file and of the
- * pages: who changes mappings then waits for it with the lock of the address space in hand. That it shows the token
- * no more does not say that it is through. */
+/* A SCHED_IDLE child that is freeing its memory and waits for a processor holds locks of the file and of pages: a call
+ * that changes mappings then waits for it with the mmap lock held. That its token is gone does not mean that it has
+ * finished. */
 static bool idle_child_may_end(uint64_t now)
 {
 	return seen.idle_fork_ns != 0 && now - seen.idle_fork_ns < IDLE_CHILD_NS && program_has_children();
 }
 
-/* What is costly to know only if it matters. */
+/* Facts that are costly to find out are looked up only if they matter. */
 static void find_facts(struct odf_region *region, struct schedule_facts *facts)
 {
 	uint64_t epoch;
@@ -323,7 +323,7 @@ static void find_facts(struct odf_region *region, struct schedule_facts *facts)
 		region->touched_read = 0;
 		region->read_look_ns = 0;
 	}
-	/* Of what is being adopted the next fork copies all. */
+	/* The next fork copies all page tables of memory that is being adopted. */
 	facts->touched = region->adopting ? UINT64_MAX : program_faults() - region->seen_faults;
 	facts->behind_ns = behind_ns(region);
 	region->ends_seen = program_ended_children() + region_ends_seen();
@@ -331,8 +331,8 @@ static void find_facts(struct odf_region *region, struct schedule_facts *facts)
 	facts->child_ended = region->ends_seen != region->ends_asked_for;
 }
 
-/* A look at all page tables takes a millisecond for each GiB: a part of the time at most. Each first write is a page
- * fault, so without any nothing is to be seen anew. */
+/* A look at all page tables takes a millisecond per GiB, so it may take only a part of the time. Each first write is a
+ * page fault: without faults a new look shows nothing new. */
 #define READ_LOOK_PART 32u
 
 static bool is_only_read(struct odf_region *region, const struct schedule_facts *facts)
@@ -384,8 +384,8 @@ static uint64_t look_after(struct odf_region *region, uint64_t now)
 	return what.then;
 }
 
-/* Nothing is left to do for ever. It does not end by itself, as nobody would wait for it: the program's next fork
- * does. */
+/* No work will ever come. The keeper does not end by itself, as no process would wait for it: the program's next fork
+ * ends it. */
 static void note_whether_idle(void)
 {
 	bool idle = true;

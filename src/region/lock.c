@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Async-signal-safe. Whoever holds the lock has all signals blocked, so a handler never interrupts its holder. Behind
- * a filter of the program's, which may kill for that call, signals stay as they are: the process has nothing but
- * ordinary memory there, and a handler that interrupts the holder finds that out and does without. */
+ * Async-signal-safe. The holder of the lock has all signals blocked, so that no handler interrupts it. Under a seccomp
+ * filter, which may kill for that call, signals are not blocked: the process has only ordinary memory then, and a
+ * handler that interrupts the holder notices that and works without the lock. */
 #include <errno.h>
 #include <linux/futex.h>
 #include <signal.h>
@@ -9,19 +9,19 @@
 
 #include "internal.h"
 
-/* 0: free; 1: taken; 2: taken, and somebody may be asleep. */
+/* 0: free; 1: taken; 2: taken, and a thread may sleep. */
 static atomic_int word;
-/* Everybody but the keeper, who lets them go first: a fork waits for one step of settling and not for more. */
+/* Waiting threads. The keeper lets them go first, so that a fork waits for one step of settling at most. */
 static atomic_int wanting;
 
 static atomic_bool is_keepers;
 
 static atomic_bool leaves_signals;
-/* By this thread, which has not blocked signals for it. */
+/* Held by this thread, which has not blocked signals. */
 static _Thread_local volatile bool is_held __attribute__((tls_model("initial-exec")));
 
-/* The keeper was killed amid a step, by somebody who picked it out: pages of the program's are in a place that it
- * does not know. It would go on with others. */
+/* The keeper was killed in the middle of a step: some of the program's pages are in a place that the program does not
+ * know, and it would go on with wrong ones. So it ends. */
 static void die_if_torn(void)
 {
 	if (region_keeper_died() && atomic_load(&is_keepers))
@@ -37,7 +37,7 @@ static void take(void)
 
 	if (atomic_compare_exchange_strong_explicit(&word, &was, 1, memory_order_acquire, memory_order_relaxed))
 		return;
-	while (atomic_exchange_explicit(&word, 2, memory_order_acquire) != 0) { /* however the wait ends: look again */
+	while (atomic_exchange_explicit(&word, 2, memory_order_acquire) != 0) { /* whatever ended the wait */
 		struct timespec moment = { 0, 500000000 };
 		if (sys_call4(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 2, &moment) != -ETIMEDOUT)
 			continue;

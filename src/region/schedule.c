@@ -30,22 +30,22 @@
 #define ASK_OFTEN_NS   1000000000u
 #define ASK_LAST_NS    8000000000u
 #define GATHER_IDLE_NS 100000000u
-/* The longest pause between two steps, and in parts of the time since the last fork, so that who forks often does not
- * find half of the region FROZEN. */
+/* The longest pause between two steps, also as a part of the time since the last fork, so that a program that forks
+ * often does not find half of the region FROZEN. */
 #define PAUSE_MOST_NS  4000000u
 #define PAUSE_PART     64u
-/* A thread that waits for the lock of the address space gets it while nobody wants it for so long: else it is taken
- * before that has woken, over and over, for 4 ms at a time (the kernel's). A fork that comes soon is worth that to as
- * much as it would take itself. */
+/* For so long the mmap lock is left free, so that a thread that sleeps for it wakes and takes it: otherwise the keeper
+ * takes it first, again and again, for up to 4 ms (the kernel's limit). If a fork is near, the pause may cost as much
+ * as the fork would. */
 #define PAUSE_SHORT_NS 60000u
 #define PAUSE_SHARE    4u
 #define UNPAUSED_NS    20000000u
-/* Waking a sleeper costs the caller of fork as much as the freeze does, so after one fork the keeper looks for the
- * next by itself for a while, less and less often: looking has its price as well, a core on which the address space
- * was active is one more to tell of changes. */
+/* Waking the keeper costs the caller of fork as much as the freeze. So after a fork the keeper looks for the next one
+ * by itself for a while, less and less often: each look has a price too, as a processor on which the address space was
+ * active gets TLB flushes. */
 #define ALERT_NS       1000000000u
 #define LOOK_FIRST_NS  500000u
-/* Of who is behind: so often between two forks, as a settle that begins late is not done before the next one. */
+/* If settles were late: so often between two forks, as a settle that begins late is not done before the next fork. */
 #define LOOK_OFTEN     16u
 #define LOOK_LEAST_NS  100000u
 #define LOOK_LAST_NS   SCHEDULE_FAST_ASLEEP_NS
@@ -57,8 +57,7 @@ static uint64_t between(uint64_t value, uint64_t least, uint64_t most)
 	return value < least ? least : value > most ? most : value;
 }
 
-/* For the end of a child. It takes some 60 us, for as long as there are children: one that has lived for long is looked
- * for more rarely. */
+/* For the end of a child. A look takes some 60 us as long as there are children: it is rarer the older they are. */
 static uint64_t next_look(uint64_t now, uint64_t fork_ns)
 {
 	uint64_t since = now - fork_ns, most = between(since / LOOK_PART, LOOK_LAST_NS, LOOK_MOST_NS);
@@ -102,7 +101,7 @@ bool schedule_young_anew(const struct schedule_facts *facts)
 
 uint64_t schedule_young_look(bool changed, uint64_t young, uint64_t last_ns)
 {
-	/* Of too little to be taken in nothing grows old: an idle program is to have hardly a wakening. */
+	/* Too little memory to take in does not age: an idle program must hardly be woken. */
 	return changed ? YOUNG_FIRST_NS
 		       : between(2 * last_ns, YOUNG_FIRST_NS, young < YOUNG_LEAST ? THIN_LAST_NS : YOUNG_LAST_NS);
 }
@@ -136,7 +135,7 @@ struct schedule schedule_region(const struct schedule_facts *facts)
 		return act(SCHEDULE_ADOPT);
 	if (facts->settled && facts->huge)
 		return since >= GATHER_IDLE_NS ? act(SCHEDULE_GATHER) : wait_until(facts->fork_ns + GATHER_IDLE_NS);
-	/* Also where there is little yet: the program that has just grown goes on growing, and nothing says so. */
+	/* Also if there is little yet: a program that has just grown goes on growing, and no call shows it. */
 	if (facts->settled)
 		return facts->settles && facts->fork_ns == 0 && facts->young_look_ns != 0
 			       ? wait_for_age(facts)
@@ -159,7 +158,7 @@ struct schedule schedule_region(const struct schedule_facts *facts)
 	return settle;
 }
 
-/* The one in the middle is right as soon as two are, whatever a rest before them was. */
+/* The median is right as soon as two of the three are, whatever pause came before. */
 static uint64_t middle(const uint64_t distances[SCHEDULE_DISTANCES])
 {
 	uint64_t a = distances[0] - 1, b = distances[1] - 1, c = distances[2] - 1; /* 0, not known: the largest */

@@ -9,21 +9,21 @@
  *   3. merge    private pages are copied to the file; discarded ones are punched out of it (merge.c).
  *   4. return   staging goes home, and the sleepers are woken.
  *
- * Whatever fails before 4 is undone, and the piece is FROZEN as before: what was copied to the file is what home has
- * anyway (invariant 5).
+ * If anything fails before 4, it is undone, and the piece is FROZEN as before: the pages that were copied to the file
+ * are equal to those at home (invariant 5).
  */
 #include <errno.h>
 
 #include "../sys/trace.h"
 #include "step.h"
 
-/* How much is looked at in one go while choosing a step: a look takes the lock of the address space, which a fork
- * needs. */
+/* Bytes of one look for private pages: it takes the mmap lock, which a fork needs. */
 #define LOOK ((size_t)64 << 20)
 #define LOOK_NS 200000u
-/* Where a fork is about to come sooner. It would hold everybody up; a step those only who want its memory. */
+/* If a fork is expected before the end. The fork would hold all threads; a step holds only those that touch its
+ * memory. */
 #define HURRIED_STEP_PAGES ((size_t)4 * REGION_STEP_PAGES)
-/* What it takes to empty a page table, in pages that are copied. */
+/* The cost of emptying a page table, in copied pages. */
 #define TABLE_PAGES 4
 
 static void place(const struct odf_region *region, struct step *step)
@@ -41,12 +41,12 @@ bool region_fresh_always;
 /* A look for private pages of a piece. */
 struct look {
 	size_t at, end;
-	size_t pages; /* what it takes to merge those that were found, in pages that are copied */
+	size_t pages; /* the cost of merging those that were found, in copied pages */
 	size_t table; /* the last one in which one was found */
 	struct step_pages found;
 };
 
-/* Goes on until it has found so much, or for a bounded time. */
+/* Looks on until it has found that many, or a bounded time has passed. */
 static void look_on(const struct odf_region *region, const struct region_settler *settler, struct look *look,
 		    size_t page_limit)
 {
@@ -67,7 +67,7 @@ static void look_on(const struct odf_region *region, const struct region_settler
 		count = region_private(settler->pagemap, region->home + look->at, region->home + stop, true,
 				       page_limit - look->pages, runs, 32, &walked);
 		if (count < 0)
-			break; /* the step itself will say so */
+			break; /* the step will report it */
 		for (long i = 0; i < count; i++) {
 			size_t table = (size_t)(runs[i].start - region->home) / REGION_TABLE;
 			size_t length = (size_t)(runs[i].end - runs[i].start) / REGION_PAGE;
@@ -81,8 +81,8 @@ static void look_on(const struct odf_region *region, const struct region_settler
 	}
 }
 
-/* How far a step from `from` on goes: a bounded number of private pages, found in bounded time, within what one move
- * can do. Without the lock: what threads write meanwhile makes the step a little longer. */
+/* The length of a step from `from` on: a bounded number of private pages, found in bounded time, at most what one move
+ * can take. Without the lock: pages that threads write meanwhile make the step a little longer. */
 static size_t choose_length(const struct odf_region *region, const struct region_settler *settler, size_t from,
 			    size_t remaining, size_t largest, struct step_haste *haste, struct step_pages *found)
 {
@@ -90,8 +90,9 @@ static size_t choose_length(const struct odf_region *region, const struct region
 	size_t most = from + (largest < region->step_most ? largest : region->step_most);
 	size_t last = region->length - from < remaining ? region->length : from + remaining;
 	size_t page_limit = haste->is_hurried ? HURRIED_STEP_PAGES : REGION_STEP_PAGES;
-	bool small = settler->userfault >= 0 || settler->until_ns != 0; /* who wants this memory, or a fork, waits: less
-	                                                                   than a table */
+	bool small = settler->userfault >= 0 || settler->until_ns != 0; /* a thread that touches this memory, or a fork,
+	                                                                   waits for the step: it may be less than a
+	                                                                   table */
 	struct look look = { from, border < most ? border : most, 0, SIZE_MAX, *found };
 
 	if (look.end > last)
@@ -116,7 +117,7 @@ static size_t choose_length(const struct odf_region *region, const struct region
 	return look.at - from;
 }
 
-/* 1, where there is no time for page tables (struct step): a second mapping of what is at aside. */
+/* 1, if there is no time for page tables (struct step): a second mapping of the view at aside. */
 static int stage_fresh(struct odf_region *region, struct step *step)
 {
 	long error = sys_call5(SYS_mremap, step->aside, 0, step->length, MREMAP_MAYMOVE | MREMAP_FIXED, step->staging);
@@ -135,7 +136,7 @@ static void empty_staging(struct odf_region *region, const struct step *step)
 		(void)step_reserve_or_lose(region, 0, step->staging, step->length);
 }
 
-/* 1, of what has no view yet. */
+/* 1, for a piece without a view. */
 static int stage_new(struct odf_region *region, struct step *step)
 {
 	step->into = step->staging;
@@ -169,11 +170,11 @@ static int stage(struct odf_region *region, struct step *step)
 	}
 }
 
-/* 4. False: refused before anything was changed. Once the kernel has unmapped home it must go through, as threads
- * wait or run into the hole; nothing can keep it from that but the kernel's own memory. */
+/* 4. False: refused before anything was changed. Once the kernel has unmapped home the move must succeed, as threads
+ * wait or fault in the hole; only a lack of kernel memory can prevent it. */
 static bool bring_home(const struct step *step)
 {
-	(void)sys_call3(SYS_madvise, step->staging, step->length, MADV_DODUMP); /* at worst a core dump lacks it */
+	(void)sys_call3(SYS_madvise, step->staging, step->length, MADV_DODUMP); /* if it fails, core dumps lack it */
 	for (unsigned tries = 0; region_move(step->staging, step->home, step->length, false) != 0; tries++) {
 		if (region_is_mapped(step->home, step->length))
 			return false;
@@ -183,7 +184,7 @@ static bool bring_home(const struct step *step)
 	return true;
 }
 
-/* Where the move back is refused, aside is a view of the file all the same, without its page tables. */
+/* If the move back is refused, aside is a view of the file nevertheless, without its page tables. */
 static void unstage(struct odf_region *region, struct step *step)
 {
 	if (step->is_fresh || step->adopts) {
@@ -193,7 +194,7 @@ static void unstage(struct odf_region *region, struct step *step)
 		(void)sys_call3(SYS_madvise, step->aside, step->length, MADV_DONTDUMP);
 		(void)step_reserve_or_lose(region, 0, step->staging, step->length);
 	} else if (region->in_place || !region_is_mapped(step->aside, step->length)) {
-		region->aside_lost = true; /* of one in place nothing, or a place without a view, is left there */
+		region->aside_lost = true; /* in a region in place nothing, or a place without a view, is left there */
 	}
 }
 
@@ -206,14 +207,14 @@ int region_verify_as_keeper(struct odf_region *region, size_t from, size_t lengt
 	if (region->extents == NULL)
 		return 0;
 	error = region_maps_begin(&maps);
-	if (error != 0) /* nothing can be told of what is FROZEN */
+	if (error != 0) /* the FROZEN pages cannot be found */
 		return error;
 	error = region_verify(region, &maps, from, length, &changed);
 	region_maps_end(&maps);
 	return error == 0 && changed ? EAGAIN : error;
 }
 
-/* The whole piece becomes LIVE, or nothing does. */
+/* The whole piece becomes LIVE, or none of it. */
 static int make_live(struct odf_region *region, const struct region_settler *settler, struct step *step)
 {
 	bool quiet = settler->userfault < 0;
@@ -223,7 +224,7 @@ static int make_live(struct odf_region *region, const struct region_settler *set
 	error = stage(region, step);
 	if (error != 0)
 		return error;
-	/* At the last moment: what is staged can be put back, what is detached comes back only with the step. */
+	/* As late as possible: a staged view can be put back, detached pages come back only with the step. */
 	if (!quiet && settler->is_looked_at())
 		error = EAGAIN;
 	start = region_clock();
@@ -240,7 +241,7 @@ static int make_live(struct odf_region *region, const struct region_settler *set
 		unstage(region, step);
 		return error;
 	}
-	/* Invariant 3: what comes home is hidden from children as staging was. */
+	/* Invariant 3: the view that comes home is hidden from children as it was at staging. */
 	if (!bring_home(step)) {
 		if (!quiet)
 			step_let_go(region, settler, step);
@@ -271,7 +272,7 @@ static int do_step(struct odf_region *region, const struct region_settler *settl
 
 	if (error != 0)
 		return error;
-	/* Each run of discarded pages is moved for itself: a step of one table has few enough. */
+	/* Each run of discarded pages is moved separately: a step of one table has few enough. */
 	if (region_discard_run(region, step->from / REGION_PAGE, (step->from + step->length) / REGION_PAGE, &zeros) <
 	    (step->from + step->length) / REGION_PAGE && step->length > REGION_TABLE)
 		step->length = REGION_TABLE;
@@ -287,7 +288,7 @@ static int do_step(struct odf_region *region, const struct region_settler *settl
 	error = make_live(region, settler, step);
 	if (region->in_place && region->lost_count == 0) {
 		region_work_release(region, region->staging, error == 0 ? step->length : 0);
-		if (settler->userfault < 0 || step->is_protected) /* else the caller does it, without the lock */
+		if (settler->userfault < 0 || step->is_protected) /* otherwise the caller does it without the lock */
 			region_work_release(region, region->scratch, 0);
 	}
 	return error;
@@ -305,9 +306,9 @@ static void complete(struct odf_region *region)
 	region->discard_runs = 0;
 	if (region->in_place)
 		return;
-	/* Until the next freeze it is only a place: a view of the file would be written to a core dump a second time.
-	 * Page tables that were left there go with it at once: without the lock of the address space, beside a program
-	 * that runs, that takes three times as long, and a fork waits for it as well. */
+	/* Until the next freeze aside is a reservation only: core dumps would have a view of the file a second time.
+	 * The page tables that were left there are freed with it: by calls that take no mmap lock, beside a running
+	 * program, that takes three times as long, and a fork waits for these too. */
 	if (region_map(region->aside, region->length, PROT_NONE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != NULL) {
 		(void)sys_call3(SYS_madvise, region->aside, region->length, MADV_DONTFORK);
@@ -318,8 +319,7 @@ static void complete(struct odf_region *region)
 	}
 }
 
-/* Goes past what is not memory, at the end of the LIVE part, and has what is stale there punched, for a bounded time.
- * */
+/* Passes over extents that are not memory, at the end of the LIVE part, and punches stale ones, for a bounded time. */
 static int pass_extents(struct odf_region *region)
 {
 	uint64_t start = region_clock();
@@ -378,7 +378,7 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 	uint64_t epoch;
 	int error;
 
-	/* A fork that freezes it at this moment comes after; one that gives it up says first that it has left. */
+	/* A fork that freezes it now comes after this; one that gives it up sets `left` first. */
 	if (__atomic_load_n(&region->live_length, __ATOMIC_ACQUIRE) == region->length)
 		return region->left ? ENOTSUP : 0;
 	if (region->left)
@@ -404,17 +404,17 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 		if (settler->userfault >= 0)
 			step_choose_how_to_hold(region, &step, &private);
 		region_lock_as_keeper();
-		/* Invariants 1 and 3: no fork came while nobody held the lock. */
+		/* Invariants 1 and 3: no fork came while the lock was free. */
 		if (region->epoch != epoch || !region->vacant || region->visible || region_has_pending_forks() ||
 		    region->aside_lost)
 			error = EAGAIN;
 		else
 			error = pass_extents(region);
-		/* What was chosen without the lock may have changed. */
+		/* The choice was made without the lock and may be outdated. */
 		if (error == 0 && region->live_length == live &&
 		    region_extent_at(region, step.from, step.from + step.length, &end) == NULL) {
 			step.length = end - step.from;
-			/* What has come while it was FROZEN may lie where the template does not reach. */
+			/* Memory that came while it was FROZEN may lie where the template does not reach. */
 			if (!region_template_reaches(region, step.from, end)) {
 				error = region_views_reach(region);
 				if (error == 0)
@@ -456,7 +456,7 @@ int region_settle(struct odf_region *region, const struct region_settler *settle
 	return error;
 }
 
-/* As above, of what has no pages for the most part. */
+/* As above, for a region of which most has no pages. */
 #define ADOPT_MOST (8 * REGION_TABLE)
 
 int region_adopt_step(struct odf_region *region, const struct region_settler *settler, size_t from, size_t limit,
@@ -472,7 +472,7 @@ int region_adopt_step(struct odf_region *region, const struct region_settler *se
 	region_lock_as_keeper();
 	error = region_views_reach(region);
 	if (error == 0)
-		error = region_template_make(region); /* it has what is LIVE */
+		error = region_template_make(region); /* it covers the LIVE part */
 	if (error == 0)
 		error = region_begin_adopting(region, from, &step.length);
 	if (error == 0) {
