@@ -287,11 +287,21 @@ static bool is_ours(const struct iovec *piece)
 	return span_touches(address, piece->iov_len) || own_is_asked(address, piece->iov_len);
 }
 
+/* Memory that is to be taken in when the heap wakes, as heap_madvise does it; of another process's too, at worst. */
+static void forget_early(const struct iovec *pieces, size_t count, int advice)
+{
+	if (!ends_youth(advice) || count > 1024 || !sys_is_readable(pieces, count * sizeof *pieces))
+		return;
+	for (size_t i = 0; i < count; i++)
+		heap_forget_early(span_untagged(pieces[i].iov_base), pieces[i].iov_len);
+}
+
 long heap_process_madvise(int process, const struct iovec *pieces, size_t count, int advice, unsigned flags)
 {
 	bool ours = false, sound = true;
 	long error, done = 0;
 
+	forget_early(pieces, count, advice);
 	/* The kernel's refusals first, for no pieces. */
 	error = sys_call5(SYS_process_madvise, process, pieces, 0, advice, flags);
 	if (atomic_load_explicit(&heap_home_count, memory_order_relaxed) == 0 || error < 0 || count == 0 ||

@@ -4,6 +4,7 @@
  * calls that it does not see, when the program then asks for something there.
  */
 #include <dirent.h>
+#include <sys/uio.h>
 
 #include "moved.h"
 
@@ -259,4 +260,28 @@ void locked_before(void)
 	p[0] = 5;
 	must(madvise(p, 8 * PAGE, MADV_WIPEONFORK) == 0);
 	must(locked_kib() == 0 && p[0] == 5 && p[PAGE] == 0);
+}
+
+/* Guards that came by process_madvise, before the heap was awake. */
+void guarded_before(void)
+{
+	char *p = map(8 * MIB);
+	struct iovec piece = { p + MIB, MIB };
+	int self = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	pid_t child;
+
+	if (self < 0 || syscall(SYS_process_madvise, self, &piece, 1, 102 /* MADV_GUARD_INSTALL */, 0) != (long)MIB)
+		cannot_be_done_here("no guards");
+	close(self);
+	grown = map(32 * MIB);
+	for (int i = 0; i < 3; i++) {
+		must(status_of(end_at_once()) == 0);
+		memset(grown, i, MIB);
+		wait_ms(settles() ? 50 : 0);
+	}
+	child = fork();
+	must(child >= 0);
+	if (child == 0)
+		_exit(madvise(p + MIB, 6 * PAGE, MADV_DONTNEED) == 0 && p[0] == 1 ? 0 : 1);
+	must(status_of(child) == 0);
 }

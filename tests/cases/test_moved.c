@@ -427,6 +427,7 @@ static const struct {
 	{ "copied_not_with_a_key", copied_not_with_a_key },
 	{ "mapped_in_a_hole", mapped_in_a_hole },
 	{ "locked_before", locked_before },
+	{ "guarded_before", guarded_before },
 	{ "dropped_with_other_rights", dropped_with_other_rights },
 	{ "dropped_with_other_rights_while_frozen", dropped_with_other_rights_while_frozen },
 	{ "advised_over_a_gap", advised_over_a_gap },
