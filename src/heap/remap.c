@@ -463,6 +463,23 @@ static long remap_around(char *old, size_t old_length, size_t length, int flags)
 	return result < 0 && result >= -4095 ? result : (long)old;
 }
 
+static void before_growth(char *at)
+{
+	int count = atomic_load_explicit(&heap_home_count, memory_order_acquire);
+	odf_region *regions[HEAP_HOMES];
+	uint64_t mask;
+
+	if (count == 0 || region_is_amid() || !span_is_aligned(at) || (uintptr_t)at > ADDRESSES_END - HEAP_PAGE)
+		return;
+	heap_meet_child();
+	for (int i = 0; i < count; i++)
+		regions[i] = heap_homes[i].region;
+	region_lock(&mask);
+	if (span_at(at, at + HEAP_PAGE).kind == REGION_FOREIGN)
+		region_bring_in_stray(regions, count, at);
+	region_unlock(&mask);
+}
+
 long heap_mremap(void *old, size_t old_length, size_t length, int flags, void *fixed)
 {
 	char *start = span_untagged(old);
@@ -474,6 +491,8 @@ long heap_mremap(void *old, size_t old_length, size_t length, int flags, void *f
 		return move_around(start, span_round_up(old_length), span_round_up(length), flags, fixed);
 	if (length > old_length && length - old_length <= ADDRESSES_END)
 		heap_before_data(length - old_length);
+	if (length > old_length && old_length > 0)
+		before_growth(start);
 	result = remap(old, old_length, length, flags, fixed);
 	return result == -ENOMEM && length > old_length && heap_makes_room()
 		       ? remap(old, old_length, length, flags, fixed)

@@ -153,6 +153,9 @@ size_t region_find_hole(const struct odf_region *region, size_t length, size_t a
 /* What the program has done there by system calls past the library is found out: what is not the region's is a foreign
  * place then, and what has other rights an island. 0 or an errno value: it is not known. */
 int region_check(struct odf_region *region, size_t from, size_t length);
+/* Under the lock. If the program has moved memory of one of these regions to `at` past the library, it becomes ordinary
+ * memory, as far as that can be done: a mapping of the file that grows would show what else is in the file. */
+void region_bring_in_stray(odf_region *const regions[], int count, const char *at);
 bool region_is_locked(const char *address, size_t size); /* some of it is, and that can be asked */
 /* For the kernel it is part of one private anonymous mapping. */
 bool region_is_one_anonymous(const char *start, size_t length);

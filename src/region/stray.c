@@ -183,3 +183,20 @@ int region_bring_in_strays(struct odf_region *region, struct region_maps *maps)
 	}
 	return error == ENOENT ? 0 : error;
 }
+
+void region_bring_in_stray(odf_region *const regions[], int count, const char *at)
+{
+	struct region_mapping mapping;
+	struct region_maps maps;
+	bool found;
+
+	if (!region_is_unfiltered() || region_maps_begin(&maps) != 0)
+		return;
+	found = region_maps_find(&maps, at, &mapping) == 0 && mapping.start <= at && mapping.inode != 0;
+	for (int i = 0; found && i < count; i++)
+		if (is_astray(regions[i], &mapping)) {
+			(void)make_ordinary(regions[i], &mapping);
+			found = false;
+		}
+	region_maps_end(&maps);
+}

@@ -278,6 +278,7 @@ void copied_not_with_a_key(void);
 /* moved_history.c */
 void locked_before(void);
 void guarded_before(void);
+void grown_after_a_move(void);
 void dropped_with_other_rights(void);
 void dropped_with_other_rights_while_frozen(void);
 void advised_over_a_gap(void);

@@ -285,3 +285,24 @@ void guarded_before(void)
 		_exit(madvise(p + MIB, 6 * PAGE, MADV_DONTNEED) == 0 && p[0] == 1 ? 0 : 1);
 	must(status_of(child) == 0);
 }
+
+/* Memory that was moved past the library, and then grows: as far as it is the program's, and no further in a file. */
+static bool grows_alone(char *p)
+{
+	char *to = mmap(NULL, 16 * PAGE, PROT_NONE, PLAIN, -1, 0), *large;
+
+	must(to != MAP_FAILED);
+	must(raw(SYS_mremap, p + 8 * PAGE, 2 * PAGE, 2 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, (long)to, 0) == (long)to);
+	large = mremap(to, PAGE, 7 * PAGE, MREMAP_MAYMOVE);
+	must(large != MAP_FAILED);
+	large[4 * PAGE] = 9;
+	return large[0] == 1 && large[4 * PAGE + 1] == 0 && p[12 * PAGE] == 1;
+}
+
+void grown_after_a_move(void)
+{
+	char *p = map_inside(8 * MIB);
+
+	child_agrees(grows_alone, p);
+	must(grows_alone(p));
+}

@@ -428,6 +428,7 @@ static const struct {
 	{ "mapped_in_a_hole", mapped_in_a_hole },
 	{ "locked_before", locked_before },
 	{ "guarded_before", guarded_before },
+	{ "grown_after_a_move", grown_after_a_move },
 	{ "dropped_with_other_rights", dropped_with_other_rights },
 	{ "dropped_with_other_rights_while_frozen", dropped_with_other_rights_while_frozen },
 	{ "advised_over_a_gap", advised_over_a_gap },
