@@ -72,6 +72,8 @@ void moved_away_and_written(void)
 {
 	char *p = map_inside(16 * MIB);
 
+	if (preloaded() && geteuid() != 0) /* odfork_heap(7): then some of it may be lost */
+		cannot_be_done_here("takes userfaultfd, which root has");
 	for (int round = 0; round < 8; round++) {
 		char *from = p + 2 * round * MIB, *place, value = 1;
 		pid_t child = hold();
