@@ -31,11 +31,12 @@
 #define PIDFD_SELF_THREAD_GROUP (-10001)
 #endif
 
-/* Where the files of regions have large pages, only other memory can be without. Before there are any, whether they are
- * going to: asked once, and not behind a filter, which could punish the question. */
+/* MADV_NOHUGEPAGE, where the files of regions have large pages: only other memory can be without them. Before there is
+ * a region, whether its file would have them: that is asked once, and not under a filter, which could punish the
+ * question. */
 static bool is_against_large_pages(long advice)
 {
-	static atomic_int known; /* 1: they are not; 2: they are */
+	static atomic_int known; /* 1: no; 2: yes */
 	int value = atomic_load_explicit(&known, memory_order_relaxed);
 
 	if (advice != MADV_NOHUGEPAGE)
@@ -49,7 +50,7 @@ static bool is_against_large_pages(long advice)
 	return value == 2;
 }
 
-/* Advice that would make several mappings of one, and is not worth that; nothing depends on it being taken. */
+/* Advice that would split a mapping, which it is not worth: nothing depends on it. */
 static bool is_mere_advice(long advice)
 {
 	switch (advice) {
@@ -84,8 +85,8 @@ static bool is_passing_advice(long advice)
 	}
 }
 
-/* Advice after which young memory is still plain: the kernel keeps nothing about it, or loses what it keeps when
- * mappings merge. */
+/* Advice after which young memory is still plain: the kernel notes nothing about it, or drops its note when mappings
+ * merge. */
 static bool leaves_young(long advice)
 {
 	switch (advice) {
@@ -112,28 +113,29 @@ static bool is_zeroing(long advice)
 	return advice == MADV_DONTNEED || advice == MADV_FREE || advice == MADV_DONTNEED_LOCKED;
 }
 
-/* To ask for large pages where there are none changes nothing. */
+/* MADV_HUGEPAGE changes nothing where the kernel gives no large pages. */
 static bool ends_youth(long advice)
 {
 	return advice == MADV_HUGEPAGE ? heap_large_pages_are_given() : !leaves_young(advice);
 }
 
-/* A part of it may have been unmapped past the library. */
+/* False: a raw system call has unmapped some of it. */
 static bool is_there(const struct span *span)
 {
-	if (span->inherited && !region_is_unfiltered()) /* a seccomp filter may kill for msync */
+	if (span->inherited && !region_is_unfiltered()) /* a filter may kill for msync */
 		return true;
 	return sys_call3(SYS_msync, span->start, span->length, MS_ASYNC) != -ENOMEM;
 }
 
-/* Ends the span where memory begins that was locked by a call that was not seen. False: all of the span is locked. */
+/* Shortens the span to the part before the first page that a raw system call has locked. False: that is its first
+ * page. */
 static bool end_before_locks(struct span *span)
 {
 	size_t free = 0, end = span->length;
 
 	if (!region_is_locked(span->start, span->length))
 		return true;
-	while (end - free > HEAP_PAGE) { /* from `free` to `end` a lock begins */
+	while (end - free > HEAP_PAGE) { /* the first locked page is in [free, end) */
 		size_t middle = free + (end - free) / 2 / HEAP_PAGE * HEAP_PAGE;
 		if (region_is_locked(span->start, middle))
 			end = middle;
@@ -148,7 +150,8 @@ static long advise_span(struct span *span, long advice)
 {
 	long error;
 
-	/* Most advice is about memory, and of what takes its place the kernel's answer is right. */
+	/* An island is looked at first for this advice only. Other advice goes to the kernel, whose answer is right for
+	 * whatever has replaced the island. */
 	if (span->kind == REGION_ISLAND && is_zeroing(advice)) {
 		span_look(span->start, span->start + span->length);
 		*span = span_at(span->start, span->start + span->length);
@@ -165,24 +168,24 @@ static long advise_span(struct span *span, long advice)
 			return span_zero(span);
 		if (span->kind == REGION_MEMORY)
 			return -region_discard_unlocked(span->region, span_offset(span), span->length);
-		/* Zeros in its place would not have its key. */
+		/* Zeros that replace it would lack its key. */
 		if ((span->advice & KEPT_KEYED) && !region_is_one_anonymous(span->start, span->length))
 			return -ENOMEM;
-		/* The kernel's own refusal, of locked memory for one. */
+		/* The kernel is asked first, as it may refuse: locked memory, for example. */
 		error = sys_call3(SYS_madvise, span->start, span->length, advice == MADV_FREE ? MADV_DONTNEED : advice);
-		/* An island that is anonymous has its zeros, and what else is known of it the kernel knows: the list's
-		 * word may be older than what the program has mapped there past the library. */
+		/* An anonymous island has its zeros now, and the kernel knows its attributes: the list may be older
+		 * than a mapping that a raw system call has made there. */
 		return error < 0 || region_is_one_anonymous(span->start, span->length) ? error : span_zero(span);
 	}
 	if (span->kind == REGION_MEMORY && is_mere_advice(advice))
 		return is_there(span) ? 0 : -ENOMEM;
 	if (is_passing_advice(advice))
 		return sys_call3(SYS_madvise, span->start, span->length, advice);
-	if (advice == MADV_REMOVE) /* of memory that no file is behind */
+	if (advice == MADV_REMOVE) /* as for memory without a file behind it */
 		return -EINVAL;
 	if (advice == MADV_GUARD_INSTALL && !end_before_locks(span))
 		return -EINVAL;
-	/* What splits no mapping of the kernel's must not make two of one here. */
+	/* This advice splits no mapping in the kernel, so it must not split one here. */
 	if (advice == MADV_COLLAPSE)
 		return sys_call3(SYS_madvise, span->start, span->length, advice);
 	if (advice == MADV_WIPEONFORK || advice == MADV_GUARD_INSTALL || advice == MADV_GUARD_REMOVE)
@@ -205,7 +208,8 @@ static long advise_span(struct span *span, long advice)
 	return error;
 }
 
-/* By the kernel, whatever is taken for memory of the region's. MADV_FREE is not permitted for what may be there. */
+/* Advice for which the kernel's answer is right whatever raw system calls have mapped there. MADV_FREE is not: the
+ * kernel refuses it for some mappings. */
 static bool goes_by_what_is_there(int advice)
 {
 	return (is_zeroing(advice) && advice != MADV_FREE) || is_mere_advice(advice) || is_passing_advice(advice);
@@ -226,7 +230,7 @@ static long advise(void *address, size_t length, long kind, long unused)
 		heap_forget_early(address, length);
 	if (!span_touches(address, length))
 		return sys_call3(SYS_madvise, address, length, advice);
-	/* Of nothing, whether the kernel knows it. */
+	/* With length 0: whether the kernel knows this advice. */
 	error = sys_call3(SYS_madvise, address, 0, advice);
 	if (error < 0)
 		return error;
@@ -287,7 +291,8 @@ static bool is_ours(const struct iovec *piece)
 	return span_touches(address, piece->iov_len) || own_is_asked(address, piece->iov_len);
 }
 
-/* Memory that is to be taken in when the heap wakes, as heap_madvise does it; of another process's too, at worst. */
+/* As heap_madvise does it, for memory that is to be taken in when the heap wakes. At worst these are another process's
+ * addresses, and this process's memory there stays outside. */
 static void forget_early(const struct iovec *pieces, size_t count, int advice)
 {
 	if (!ends_youth(advice) || count > 1024 || !sys_is_readable(pieces, count * sizeof *pieces))
@@ -302,20 +307,20 @@ long heap_process_madvise(int process, const struct iovec *pieces, size_t count,
 	long error, done = 0;
 
 	forget_early(pieces, count, advice);
-	/* The kernel's refusals first, for no pieces. */
+	/* Without pieces the kernel checks only the other arguments. */
 	error = sys_call5(SYS_process_madvise, process, pieces, 0, advice, flags);
 	if (atomic_load_explicit(&heap_home_count, memory_order_relaxed) == 0 || error < 0 || count == 0 ||
 	    count > 1024 || !is_self(process) || !sys_is_readable(pieces, count * sizeof *pieces))
 		return sys_call5(SYS_process_madvise, process, pieces, count, advice, flags);
 	for (size_t i = 0; i < count; i++) {
-		sound = sound && pieces[i].iov_len <= SSIZE_MAX; /* all are refused for one that is not */
+		sound = sound && pieces[i].iov_len <= SSIZE_MAX; /* the kernel refuses all for one bad length */
 		ours = ours || is_ours(&pieces[i]);
 	}
 	if (!ours || !sound)
 		return sys_call5(SYS_process_madvise, process, pieces, count, advice, flags);
 	for (size_t i = 0; i < count; i++) {
-		/* What is not ours by the call itself, which permits fewer kinds of advice than madvise; ours only if
-		 * it permits this one. */
+		/* Pieces that are not ours go to the system call, which permits fewer kinds of advice than madvise
+		 * does. Ours are handled only if it permits this one. */
 		if (!is_ours(&pieces[i]))
 			error = sys_call5(SYS_process_madvise, process, &pieces[i], 1, advice, flags);
 		else

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Calls that are the mapping door's too, and rare: segments of System V shared memory, which come to lie at an
- * address; memory that is sealed, and can then not be moved; views of another part of a file; names. Async-signal-safe.
+ * Rare calls of the mapping door: shmat and shmdt; mseal, after which memory cannot be moved; remap_file_pages, which
+ * gives a view another part of its file; names of anonymous memory. Async-signal-safe.
  */
 #include <errno.h>
 #include <sys/shm.h>
@@ -14,7 +14,7 @@ static size_t segment_size(int id)
 {
 	struct shmid_ds status;
 
-	/* Who may attach it may ask; else the kernel refuses both. */
+	/* A process that may attach the segment may ask for its size. The kernel refuses both to others. */
 	return sys_call3(SYS_shmctl, id, IPC_STAT, &status) < 0 ? 0 : status.shm_segsz;
 }
 
@@ -26,7 +26,7 @@ static long attach(int id, char *address, size_t size, const void *wanted, int f
 
 	heap_meet_child();
 	region_lock(&mask);
-	/* To a place that is free, of which a hole is one; or over what is there. */
+	/* Without SHM_REMAP the place must be free, and a hole is. With it the segment replaces what is there. */
 	if (!(flags & SHM_REMAP) && !span_is_all_hole(address, address + span_round_up(size)))
 		result = sys_call3(SYS_shmat, id, wanted, flags);
 	else if (span_is_sealed(address, address + span_round_up(size)))
@@ -47,9 +47,9 @@ static long attach_somewhere(int id, const void *address, int flags)
 
 	if (flags & SHM_RND)
 		at = at / (uintptr_t)SHMLBA * (uintptr_t)SHMLBA;
-	/* A segment without size there is not; what is refused is refused by the kernel. */
+	/* Size 0: it is not known, as no segment is empty. The kernel makes or refuses the call then. */
 	heap_forget_early((void *)at, size);
-	if ((flags & SHM_REMAP) && own_meets((void *)at, size)) /* there is no segment with a gap */
+	if ((flags & SHM_REMAP) && own_meets((void *)at, size)) /* a segment cannot have a gap */
 		return -ENOMEM;
 	if (size == 0 || !span_touches((void *)at, size))
 		return sys_call3(SYS_shmat, id, address, flags);
@@ -97,7 +97,7 @@ long heap_remap_file_pages(void *address, size_t length, int protection, size_t 
 	heap_meet_child();
 	region_lock(&mask);
 	span_look(start, end);
-	while (at < end && result == 0) { /* of private memory, and of nothing, there is no other part */
+	while (at < end && result == 0) { /* private memory and holes have no other part of a file */
 		struct span span = span_true_at(at, end);
 		result = span.kind == REGION_FOREIGN ? 0 : -EINVAL;
 		at += span.length;
@@ -110,7 +110,7 @@ long heap_remap_file_pages(void *address, size_t length, int protection, size_t 
 
 /* ---- mseal ---- */
 
-/* It can be neither moved nor mapped over from then on, so the region cannot have it. */
+/* The kernel will neither move sealed memory nor map over it, so it cannot be in a region. */
 static long prepare_to_seal(char *at, char *end)
 {
 	for (char *look = at; look < end;) {
@@ -122,8 +122,8 @@ static long prepare_to_seal(char *at, char *end)
 	while (at < end) {
 		struct span span = span_at(at, end);
 		long error = span.sealed ? 0 : span_cut(&span);
-		/* What nobody writes is made what the kernel would have there, as it takes advice about it otherwise
-		 * than about a file's. */
+		/* Read-only memory becomes anonymous, as it would be without the library: the kernel treats advice on
+		 * sealed anonymous memory differently from advice on a sealed view of a file. */
 		if (error == 0 && span.kind == REGION_ISLAND && !span.sealed && !(span.protection & PROT_WRITE) &&
 		    !(span.advice & KEPT_KEYED))
 			error = span_make_anonymous(&span, span.protection);
@@ -144,7 +144,7 @@ static long seal(void *address, size_t length, long flags, long unused)
 	heap_forget_early(address, length);
 	if (flags != 0 || !span_touches(address, length))
 		return sys_call3(NUMBER_MSEAL, address, length, flags);
-	/* Of nothing, whether the kernel can. */
+	/* With length 0: whether the kernel has this call. */
 	result = sys_call3(NUMBER_MSEAL, address, 0, 0);
 	if (result < 0)
 		return result;
@@ -178,7 +178,8 @@ long heap_mseal(void *address, size_t length, unsigned long flags)
 
 static long name_span(struct span *span, long name)
 {
-	/* Ours has the name of its file, and the program the answer that it would have. */
+	/* Memory of a region has the name of its file. The program gets the answer that it would get without the
+	 * library. */
 	if (span->kind != REGION_FOREIGN)
 		return 0;
 	return sys_call5(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, span->start, span->length, name);
@@ -190,7 +191,7 @@ long heap_name(void *address, size_t length, const char *name)
 
 	if (!span_touches(address, length))
 		return sys_call5(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, address, length, name);
-	/* Of nothing, whether the kernel can, and likes the name. */
+	/* With length 0: whether the kernel has this call and accepts the name. */
 	error = sys_call5(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, address, 0, name);
 	return error < 0 ? error : span_walk_looking(address, length, true, name_span, (long)name);
 }

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the program has mapped where no window is yet: while the heap was asleep, and where it has little. When a
- * window is opened there it is young memory, if it is still what it was.
+ * Memory that the program has mapped where there is no window yet: while the heap was asleep, and where it has mapped
+ * little. When a window is opened there this memory becomes young, if it is still what it was.
  *
- * Async-signal-safe. What is not remembered stays outside, which is right at any time.
+ * Async-signal-safe. Memory that is not noted stays outside of regions, which is always correct.
  */
 #include "ranges.h"
 #include "span.h"
 
-/* Before the heap wakes there are at most some MiB of pages, which cost a fork little; what counts is what is
- * reserved then and used later. What malloc has mapped is small, and may grow by moving. */
+/* Before the heap wakes the process has some MiB of pages at most, which cost a fork little: what matters is memory
+ * that is reserved then and used later. What malloc has mapped is small, and may grow by moving. */
 #define LEAST ((size_t)256 << 10)
-/* Many small ones side by side are one. Others are to leave room in the list. */
+/* Small ranges side by side are one entry. The rest of them may have so many slots, so that larger ranges find room. */
 #define SLOTS_OF_SMALL (RANGES_SLOTS / 4)
 
 static struct ranges early;
@@ -67,7 +67,7 @@ void heap_open_early_windows(void)
 void heap_take_all_early(void)
 {
 	if (heap_state() != ODF_HEAP_AWAKE)
-		return; /* when it wakes it takes them */
+		return; /* it takes them when it wakes */
 	heap_open_early_windows();
 	heap_take_early_into_windows();
 }
@@ -78,8 +78,8 @@ void heap_take_early(odf_region *region, char *window, size_t window_length)
 	size_t size;
 	uint64_t mask;
 
-	/* Taken out and looked at under the lock, so that whoever changes the memory comes before, and it is not in
-	 * the list any more; or after, and finds it young. */
+	/* Entries are taken out and looked at under the lock. So a thread that changes the memory comes before, and it
+	 * is no longer in the list, or after, and finds it young. */
 	region_lock(&mask);
 	while (ranges_take(&early, (uintptr_t)window, window_length, &start, &size)) {
 		char *from = (char *)start, *to = from + size, *end = window + window_length;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Whether a program is one that forks, before it has: by what it and the libraries that it is started with ask of the
- * loader. A program that could fork by another way, or by a library that is loaded later, is found out when it does.
+ * Whether a program is one that forks, known before it does: by the symbols that it and the libraries loaded at its
+ * start import. A program that forks in another way, or by a library that is loaded later, is recognised when it forks.
  */
 #include <link.h>
 #include <string.h>
@@ -21,10 +21,10 @@ struct object {
 	const ElfW(Sym) *symbols;
 	const char *names;
 	struct relocations calls, others;
-	size_t relative; /* so many of the others come first and have no symbol */
+	size_t relative; /* this many of the others come first and have no symbol */
 };
 
-/* glibc has made addresses of them, other loaders leave them as they are in the file. */
+/* glibc's loader has turned these values into addresses; other loaders leave them as they are in the file. */
 static const void *place(const struct object *object, ElfW(Addr) value)
 {
 	return (const void *)(value < object->base ? object->base + value : value);
@@ -66,7 +66,7 @@ static bool is_fork(const char *name)
 	       strcmp(name, "daemon") == 0;
 }
 
-/* By what is to be filled in, as tables of symbols say nowhere how many there are. */
+/* By the relocations, as a table of symbols does not tell its length. */
 static bool has_fork(const struct object *object, const struct relocations *relocations, size_t from)
 {
 	size_t count = relocations->list == NULL ? 0 : relocations->size / sizeof *relocations->list;
@@ -88,7 +88,7 @@ static int look(struct dl_phdr_info *info, size_t size, void *ours)
 		const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
 		uintptr_t start = object.base + segment->p_vaddr;
 		if (segment->p_type == PT_LOAD && (uintptr_t)ours - start < segment->p_memsz)
-			return 0; /* this library, which asks for it itself */
+			return 0; /* this library, which imports fork itself */
 		if (segment->p_type == PT_DYNAMIC)
 			read_dynamic(&object, (const ElfW(Dyn) *)start);
 	}

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * The heap: memory of programs that know nothing of regions is taken into some. It stays where it lies, in regions
- * that are laid around it (window.c, region/young.c), and is known by the calls that map it (mapping.c): those of the
- * program, and those of libc's malloc (malloc.c, preload/within.c). The heap sleeps until the process has grown
+ * The heap puts memory of programs that know nothing of regions into regions. The memory stays where it lies: regions
+ * are laid around it (window.c, region/young.c). The heap learns of memory by the calls that map it (mapping.c), those
+ * of the program and those of libc's malloc (malloc.c, preload/within.c). It sleeps until the process has grown
  * (state.c).
  *
- * Where a call finds memory that is in no region it is the kernel's or libc's affair, unchanged. What it finds in the
- * region behaves as the kernel's private anonymous memory does: what the region's own operations cannot give exactly
- * is cut out of it first and left to the kernel.
+ * A call on memory that is in no region goes to the kernel or to libc unchanged. Memory in a region behaves like the
+ * kernel's private anonymous memory: where the region's own operations cannot do exactly that, the memory is cut out of
+ * the region first and left to the kernel.
  *
  * This header is for src/preload. The mapping calls return what the system calls do, minus an errno value on failure,
  * and are async-signal-safe.
@@ -25,31 +25,31 @@
 
 #include "odfork.h"
 
-/* A limit of address space, data or file size from here on is as good as none: there is no more address space in a
- * process. */
+/* A limit of address space, data or file size from here on does not bind: a process has no more address space. */
 #define HEAP_NO_LIMIT ((uint64_t)1 << 47)
 
-/* The doors are interposed in this process: without this the heap is off. By a constructor of the shared library. */
+/* Called by a constructor of the shared library: the mapping calls are interposed in this process. Without this call
+ * the heap is off. */
 void heap_open_doors(bool preloaded);
-/* By the settings. */
+/* The settings ask for the heap: by `on`, or by `auto` if the library is preloaded. */
 bool heap_is_wanted(bool preloaded);
 
 long heap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset);
-/* For libc itself. */
+/* For mmap calls of libc itself. */
 long heap_mmap_within(void *address, size_t length, int protection, int flags, int file, off_t offset);
-/* The process is about to fork: it may have grown without a call that could tell. Async-signal-safe; errno is left
- * alone. */
+/* Called before a fork, as the process may have grown without a call that shows it. Async-signal-safe; keeps errno. */
 void heap_before_fork(void);
-/* The data segment has grown by this, whole pages. */
+/* The data segment has grown by these whole pages. */
 void heap_note_grown(void *address, size_t length);
-/* It had grown by this before that was seen, and the program has used it. */
+/* The data segment had grown by these pages before the library saw it, and the program has used them. */
 void heap_note_found(void *address, size_t length);
 /* `call` gives this memory back to the kernel, and returns 0 or minus an errno value. */
 long heap_give_back(void *address, size_t length, long (*call)(void *argument), void *argument);
-/* A call has failed with ENOMEM. True: it may have been for what regions reserve, which is no more. */
+/* For a call that has failed with ENOMEM. True: the regions' reservations may have been the cause, and are gone; the
+ * caller repeats the call. */
 bool heap_makes_room(void);
-/* A call is about to give the program so many bytes of private memory that can be written, which a limit from outside
- * may forbid. errno is left alone. */
+/* Called before a call that gives the program this many bytes of private writable memory, which a limit set by another
+ * process may forbid. Keeps errno. */
 void heap_before_data(size_t bytes);
 long heap_munmap(void *address, size_t length);
 long heap_mremap(void *old, size_t old_length, size_t length, int flags, void *fixed);
@@ -61,7 +61,7 @@ long heap_mlock2(void *address, size_t length, unsigned flags);
 long heap_munlock(void *address, size_t length);
 long heap_mlockall(int flags);
 long heap_mincore(void *address, size_t length, unsigned char *states);
-/* Whether msync would meet a hole: everything else about it is the kernel's. */
+/* msync would meet a hole in this range. All else about msync is left to the kernel. */
 bool heap_meets_hole(void *address, size_t length);
 long heap_process_madvise(int process, const struct iovec *pieces, size_t count, int advice, unsigned flags);
 
@@ -78,72 +78,75 @@ long heap_mseal(void *address, size_t length, unsigned long flags);
 /* prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, ...). */
 long heap_name(void *address, size_t length, const char *name);
 
-/* Something about this memory is known to the kernel by what is behind it and not by its address, a futex that is not
- * private for one: it is taken out of the region for good. Any range. */
+/* Takes a range out of the region for good, as the kernel identifies something there by what is behind the memory and
+ * not by its address: the word of a futex that is not private, for example. Any range. */
 void heap_keep(const void *address, size_t length);
-/* The same for what the kernel reads only where no file is behind it. */
+/* The same for memory that the kernel reads only if no file is behind it. */
 void heap_keep_anonymous(const void *address, size_t length);
-/* lend.c: calls after which the kernel keeps pages of memory that they were given. What a pipe is given (vmsplice). */
+/* lend.c: calls after which the kernel holds references to the caller's pages. This is what a pipe is given
+ * (vmsplice). */
 struct heap_lending {
 	const struct iovec *pieces;
 	size_t count;
-	void *copies; /* NULL: they are the caller's own, and nothing is to be ended */
+	void *copies; /* NULL: the pieces are the caller's own, and there is nothing to end */
 	size_t size;
 };
-/* Before the call: what is passed to it in place of the pieces. It is ended after the call. errno is left alone. */
+/* Called before vmsplice: returns the pieces to pass in place of the caller's. The second function is called after it.
+ * Keeps errno. */
 struct heap_lending heap_begin_lending(int pipe, const struct iovec *pieces, size_t count);
 void heap_end_lending(const struct heap_lending *lending);
-/* Before a call that gives such memory to others than a pipe (MSG_ZEROCOPY). Any memory. */
+/* Called before a call that lends memory to something other than a pipe (MSG_ZEROCOPY). Any range. */
 void heap_own(const void *address, size_t length);
-/* This memory is to get a policy of its own (mbind), on which nodes it lies: it is taken out, unless there is only
- * one. */
+/* Called before this memory gets a NUMA policy of its own (mbind): it is taken out of the region, unless there is only
+ * one node. */
 void heap_place(const void *address, size_t length, int mode);
-/* None of the memory is to be a region's any more, once this returns, and new memory stays outside. The first reason
- * is the heap's. */
+/* When this returns, no memory of the process is in a region, and new memory stays outside. The first reason given is
+ * the heap's. */
 void heap_leave(odf_reason reason);
 
-/* Descriptors by which memory is written past its page tables (pinned.h) are met while there is a region. Asked after
- * a call that may have made one: it is one load, behind a fence, as the heap may be about to wake in another thread. */
+/* Not 0 while there may be a region: descriptors by which the kernel writes to memory past the page tables (pinned.h)
+ * are looked at. Asked after each call that may have made one: one load behind a fence, as another thread may be about
+ * to wake the heap. */
 extern atomic_int heap_watched;
 static inline bool heap_is_watched(void)
 {
-#ifdef __SANITIZE_THREAD__ /* which does not know fences */
+#ifdef __SANITIZE_THREAD__ /* ThreadSanitizer does not know fences */
 	return atomic_fetch_or(&heap_watched, 0) != 0;
 #else
 	atomic_thread_fence(memory_order_seq_cst);
 	return atomic_load_explicit(&heap_watched, memory_order_relaxed) != 0;
 #endif
 }
-/* The caller has opened it with these flags; or got it in another way; or is about to make a socket. errno is left
- * alone. */
+/* The caller has opened the descriptor with these flags; or received it in another way; or is about to make a socket.
+ * These keep errno. */
 void heap_meet_opened(int descriptor, int flags);
 void heap_meet_received(int descriptor);
-/* The caller has opened what has this name, whatever it lies in, with these flags. Also while the heap is asleep. */
+/* The caller has opened a file by this name, which may be relative to any directory, with these flags. Also called
+ * while the heap is asleep. */
 void heap_meet_name(int descriptor, const char *path, int flags);
 void heap_meet_socket(int domain);
-/* This process makes no call but exit_group any more. */
+/* The process makes no further call but exit_group. */
 void heap_process_ends(void);
-/* The program has made a userfaultfd, which it may hand to another process. errno is left alone. */
+/* The program has made a userfaultfd, which it may pass to another process. Keeps errno. */
 void heap_meet_userfault(void);
-/* The kernel is about to be told whether it merges equal pages of this process (PR_SET_MEMORY_MERGE). errno is left
- * alone. */
+/* Called before the kernel is told whether to merge equal pages of this process (PR_SET_MEMORY_MERGE). Keeps errno. */
 #ifndef PR_SET_MEMORY_MERGE
 #define PR_SET_MEMORY_MERGE 67 /* Linux 6.4 */
 #define PR_GET_MEMORY_MERGE 68
 #endif
 void heap_before_merging(bool merges);
-/* The range is about to be registered with a userfaultfd of the program's. */
+/* Called before the range is registered with a userfaultfd of the program. */
 void heap_before_register(void *address, size_t length);
-/* If the heap is not awake it stays so. */
+/* A heap that is asleep turns off. One that is awake stays awake. */
 void heap_stay_asleep(odf_reason reason);
-/* The program is about to enter a seccomp sandbox, by one of two calls. `program`: what the call is given; any
- * address. */
+/* Called before the program enters a seccomp sandbox, by prctl or seccomp. `program`: the argument of that call, which
+ * may be any address. */
 enum heap_filter { HEAP_FILTER_STRICT, HEAP_FILTER_PRCTL, HEAP_FILTER_SECCOMP };
 void heap_before_filter(enum heap_filter how, unsigned long flags, const void *program);
 
-/* `is_libcs`: whether the program's malloc is libc's. `see`: has what libc does by itself come to the calls above, from
- * now on; false: it cannot be had. Before the doors are opened. */
+/* `is_libcs` tells whether the program's malloc is libc's. `see` makes the calls that libc makes by itself arrive at
+ * the functions above from now on; false: that is not possible. Called before heap_open_doors. */
 void heap_set_malloc(bool (*is_libcs)(void), bool (*see)(void));
-/* Tries `see` if the program's malloc is libc's, and if it has not succeeded before. */
+/* Calls `see` if the program's malloc is libc's and no earlier call has succeeded. */
 void heap_see_malloc(void);
 #endif

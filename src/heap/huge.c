@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Large pages that the program asks for, array by array as numpy does, or for all of its memory. A file in memory has
- * none where the machine gives them on demand only, so what nobody has written yet leaves the region, where it can be
- * a large page: it is anonymous memory then, and a fork copies for 2 MiB of it one entry where it would copy 512. The
- * parts of an array before and behind stay, as they would have small pages, which a region forks faster. What is in
- * use already stays as well: the kernel would not make large pages of it at once either. Measured, bench/RESULTS.md.
+ * Large pages that the program asks for, array by array as numpy does, or for all of its memory. Where the kernel gives
+ * large pages only on request, a file in memory has none. So memory that was not written yet leaves the region: as
+ * anonymous memory it can have large pages, and a fork copies one entry for 2 MiB of it where it would copy 512. The
+ * ends of an array that fill no large page stay, as they would have small pages, which a region forks faster. Memory in
+ * use stays too: the kernel would not make large pages of it at once either. Measured, bench/RESULTS.md.
  *
- * Async-signal-safe; under the region's lock where nothing else is said.
+ * Async-signal-safe; under the region's lock unless stated otherwise.
  */
 #include <errno.h>
 #include <sys/prctl.h>
@@ -19,7 +19,7 @@
 
 #define LARGE ((size_t)2 << 20)
 
-/* By what becomes of memory that is advised so, as there are several settings. */
+/* By trying it, as several settings decide. */
 static bool try_one(void)
 {
 	long area = raw_mmap(NULL, 2 * LARGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
@@ -40,16 +40,16 @@ static bool try_one(void)
 
 bool heap_large_pages_are_given(void)
 {
-	enum { UNKNOWN, GIVEN = 100, TRIES = 3 }; /* memory may be in pieces at one moment */
+	enum { UNKNOWN, GIVEN = 100, TRIES = 3 }; /* a try may fail as memory is fragmented */
 	static atomic_int known;
 	int value = atomic_load_explicit(&known, memory_order_relaxed);
 	long forbidden;
 
-	/* A filter may punish what is tried, and also what is asked, unless the heap has lived in there (sandbox.c). */
+	/* A filter may punish the try, and also the question, unless the heap was tried under it (sandbox.c). */
 	if (!region_is_unfiltered() && (value != GIVEN || heap_state() != ODF_HEAP_AWAKE))
 		return false;
 	forbidden = sys_call5(SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0);
-	if (forbidden > 0 && !(forbidden & 2)) /* Linux 6.18: except where asked for */
+	if (forbidden > 0 && !(forbidden & 2)) /* 2, Linux 6.18: except where asked for */
 		return false;
 	if (value < TRIES) {
 		value = try_one() ? GIVEN : value + 1;
@@ -58,7 +58,7 @@ bool heap_large_pages_are_given(void)
 	return value == GIVEN;
 }
 
-/* To be collapsed at once it must be anonymous, with what is in it; the kernel copies it as well. What several
+/* MADV_COLLAPSE needs anonymous memory: what is in use is copied, as the kernel does as well. Memory that several
  * threads may write cannot be copied. */
 static void free_all(char *at, char *end)
 {

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a child does with the regions that it inherited. As long as the process lives that made them they are views of
- * files that this one needs, and the child's copies are what a fork's copies always are. When that process has ended,
- * what the child has written anew or given back is there for nobody; so the child parts with the file (region/part.c)
- * as soon as what it would have to copy is little beside what becomes free. From then on its memory is anonymous, and
- * its own heap can adopt it.
+ * What a child does with regions that it inherited. While the process that made them lives, they are views of files
+ * that it needs, and the child's writes cost what writes after a fork always cost. When that process has ended, file
+ * pages that the child has replaced or given back are of no use to any process. So the child parts with the file
+ * (region/part.c) as soon as what it would have to copy is little compared to what becomes free. From then on its
+ * memory is anonymous, and its own heap can adopt it.
  *
- * Looked at by calls that the child makes anyway, and in a process of one thread: nobody else may write there
- * meanwhile. For the same reason not where something is open by which the kernel writes to memory past its page
- * tables, nor where the heap is off for whatever reason. Async-signal-safe; not under the lock.
+ * This happens within calls that the child makes anyway, and only in a process of one thread, as no other thread may
+ * write during the copy. For the same reason it does not happen while a descriptor is open by which the kernel writes
+ * to memory past the page tables, nor if the heap is off, except for lack of room. Async-signal-safe; not under the
+ * lock.
  */
 #include <errno.h>
 #include <signal.h>
@@ -17,13 +18,14 @@
 #include "pinned.h"
 #include "span.h"
 
-/* So much is always worth to be copied. */
+/* It always pays to copy this much. */
 #define LITTLE ((size_t)2 << 20)
-/* How long until the next look: at least so long, and so many times the processor's time that the last one took. */
+/* The least time until the next look, doubled each time from LOOK_FIRST_NS to LOOK_LAST_NS; and at least LOOK_SHARE
+ * times the processor time of the last look. */
 #define LOOK_FIRST_NS 200000000u
 #define LOOK_LAST_NS  30000000000u
 #define LOOK_SHARE    50u
-/* The one question whether the maker is there is cheap. */
+/* The same if the makers still run, as asking for them is cheap. */
 #define ASK_NS        5000000u
 
 static atomic_bool has_inherited;
@@ -53,7 +55,8 @@ void heap_inherit(void)
 	atomic_store(&has_inherited, any);
 }
 
-/* Others have most of what it reads in their page tables as well: a sibling. They would go on sharing it. */
+/* Another process, a sibling, has more than a quarter of what this one reads in its page tables too. The two would go
+ * on sharing it. */
 static bool is_shared(const struct region_shown *shown)
 {
 	return shown->elsewhere > shown->needed / 4 && shown->elsewhere > LITTLE;
@@ -64,7 +67,7 @@ static bool is_due(odf_region *region)
 	struct region_shown shown;
 
 	if (region_is_absent(region))
-		return true; /* nothing of it is here but views without a page */
+		return true; /* all that is here of it is views without a page */
 	return region_shown_get(region, &shown) == 0 && !is_shared(&shown) &&
 	       (shown.needed <= LITTLE || 2 * shown.needed <= shown.own + shown.given_back);
 }
@@ -74,7 +77,8 @@ static bool is_sealed(const struct heap_home *home)
 	return span_is_sealed(home->start, home->end);
 }
 
-/* What was asked of islands is asked of what has come in their place; and what was memory of the region's is young. */
+/* The memory that has replaced an island gets the island's advice. Memory of the region, and an island without advice,
+ * becomes young. */
 static void hand_over(const struct heap_home *home)
 {
 	size_t length = (size_t)(home->end - home->start);
@@ -89,7 +93,7 @@ static void hand_over(const struct heap_home *home)
 	}
 }
 
-/* Under the lock. True: it is gone. */
+/* Under the lock. True: the region is gone. */
 static bool part(struct heap_home *home)
 {
 	if ((!region_is_absent(home->region) && is_sealed(home)) || region_part(home->region) != 0)
@@ -110,7 +114,7 @@ static void forget_the_last_ones(void)
 	atomic_store_explicit(&heap_home_count, count, memory_order_release);
 }
 
-/* In one thread. */
+/* In a process of one thread. */
 static void look(void)
 {
 	bool any = false, asked = false, parted = false;
@@ -158,7 +162,7 @@ void heap_look_at_inherited(void)
 
 	if (!heap_has_inherited() || heap_is_off_for_good() || heap_uses_keys())
 		return;
-	now = clock_ns(CLOCK_MONOTONIC); /* which may trap where the heap has left for that (PR_SET_TSC) */
+	now = clock_ns(CLOCK_MONOTONIC); /* PR_SET_TSC may make it trap; the heap is off then */
 	if (now < atomic_load(&look_ns))
 		return;
 	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask);
@@ -170,7 +174,7 @@ void heap_look_at_inherited(void)
 	errno = saved;
 }
 
-/* Direct I/O that is under way reads the memory of who ends, until it is done. */
+/* Direct I/O in progress may still read the memory of a process that ends. */
 static bool may_be_read(bool is_brief)
 {
 	return (is_brief ? pinned_process_briefly() : pinned_process()) != ODF_REASON_NONE;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Locks of memory, and what else the kernel knows of it or tells about it (mapping.c). Async-signal-safe. */
+ * Locks and policies of memory, and what else the kernel knows of it or tells about it (mapping.c).
+ * Async-signal-safe. */
 #include <errno.h>
 #include <linux/mempolicy.h>
 #include <string.h>
@@ -21,7 +22,7 @@ static void note_locks(char *at, char *end, unsigned flags)
 	}
 }
 
-/* Addresses of locks need not be those of pages. */
+/* These calls take addresses within a page. */
 static void *down(void *address, size_t *length)
 {
 	size_t into = (uintptr_t)address % HEAP_PAGE;
@@ -45,7 +46,7 @@ static long lock(void *address, size_t length, long kind, long unused)
 	heap_forget_early(start, whole);
 	if (!span_touches(start, whole))
 		return lock_all(address, length, flags);
-	/* Of nothing, whether the kernel would. */
+	/* With length 0: whether the kernel would do it. */
 	error = lock_all(start, 0, flags);
 	if (error < 0)
 		return error;
@@ -60,8 +61,8 @@ static long lock(void *address, size_t length, long kind, long unused)
 			span_forget_young(span.start, span.length);
 		at += error == 0 ? span.length : 0;
 	}
-	/* The kernel marks as locked whatever is there up to the first hole, and then, if there was none, has the
-	 * pages brought, which may fail. */
+	/* The kernel marks memory as locked up to the first hole. If there is none it then brings the pages in, which
+	 * may fail. */
 	if (error == 0)
 		error = lock_all(start, (size_t)(end - start), flags);
 	else if (at > start)
@@ -139,8 +140,8 @@ bool heap_is_alone(void)
 	return (region_is_unfiltered() || heap_state() == ODF_HEAP_AWAKE) && region_has_one_thread();
 }
 
-/* From which the program may have memory. A filter may kill for the question; else it is not asked where there are no
- * nodes at all. */
+/* The nodes from which the program may have memory. Under a filter, which may kill for the question, several are
+ * assumed. A kernel without nodes refuses the question. */
 static bool has_several_nodes(void)
 {
 	unsigned long nodes[128] = { 0 }; /* as many as a kernel can be built for, and more */
@@ -155,8 +156,8 @@ static bool has_several_nodes(void)
 	return count > 1;
 }
 
-/* What is taken into a region is copied to where the keeper runs, and what is in one has a file's policy, which is that
- * of whatever comes to lie there later. */
+/* Memory that is taken into a region is copied to the keeper's node. Memory in a region has the policy of the file,
+ * which would hold for whatever comes to lie there later. */
 void heap_place(const void *address, size_t length, int mode)
 {
 	if ((mode & ~MPOL_MODE_FLAGS) != MPOL_DEFAULT && has_several_nodes())
@@ -174,7 +175,7 @@ static long make_span_anonymous(struct span *span, long unused)
 void heap_make_anonymous(void *address, size_t length)
 {
 	heap_forget_early(address, length);
-	/* What could not be stays private memory with a file behind it. */
+	/* Memory for which this fails stays private with a file behind it. */
 	if (span_touches(address, length))
 		(void)span_walk(address, length, true, make_span_anonymous, 0);
 }
@@ -192,14 +193,14 @@ void heap_keep_anonymous(const void *address, size_t length)
 	size_t whole = length;
 	void *start = down((void *)(uintptr_t)address, &whole);
 
-	/* Where other threads may write beside it right now it stays what it is, as their bytes count for more. */
+	/* If other threads may be writing, the memory stays what it is, so that none of their writes is lost. */
 	if (!span_touches(start, whole) || heap_is_alone())
 		heap_make_anonymous(start, whole);
 	else
 		(void)span_walk(start, whole, true, forget_span_young, 0);
 }
 
-/* Locked memory must stay where it is. Of flags that there are not, or of the last one alone, nothing is locked. */
+/* Locked memory must not be moved. With unknown flags, or MCL_ONFAULT alone, the kernel locks nothing. */
 long heap_mlockall(int flags)
 {
 	if ((flags & ~(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)) == 0 && (flags & (MCL_CURRENT | MCL_FUTURE)) != 0)
@@ -228,7 +229,7 @@ long heap_mincore(void *address, size_t length, unsigned char *states)
 	if (!span_touches(address, length))
 		return sys_call3(SYS_mincore, address, length, states);
 	heap_meet_child();
-	region_lock(&mask); /* what is being settled is nowhere for a moment */
+	region_lock(&mask); /* memory that is being settled is unmapped for a moment */
 	while (at < end && result == 0) {
 		struct span span = span_true_at(at, end);
 		if (span.kind == REGION_HOLE)

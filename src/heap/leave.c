@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Leaving: what was in the region is ordinary memory from then on, and nothing more is placed; and what is watched for
- * it while there is a region. It is watched from before the look that the heap takes before it wakes (wake.c), until
- * all has been left: who opens something meanwhile is seen by the one or by the other.
+ * Leaving: memory in regions becomes ordinary memory, and no more is put into regions. Also what is watched for that
+ * purpose while there is a region. The watch begins before the look that precedes the waking of the heap (wake.c) and
+ * ends when all is left: a descriptor that another thread opens meanwhile is seen by the look or by the watch.
  */
 #include <string.h>
 
@@ -13,7 +13,7 @@
 
 atomic_int heap_watched;
 
-/* All that this process has. What could not be left stays watched, so that it is tried again. */
+/* Gives up all regions of this process. After a failure the watch goes on, so that it is tried again. */
 bool heap_leave_all(odf_reason reason)
 {
 	int count = atomic_load_explicit(&heap_home_count, memory_order_acquire);
@@ -36,8 +36,8 @@ void heap_leave(odf_reason reason)
 	if (atomic_load_explicit(&heap_home_count, memory_order_acquire) == 0 || !heap_is_owner())
 		return; /* what a child inherited is ordinary memory */
 	heap_retire(reason);
-	/* Also when another thread has just done so: when this returns, all is left. */
-	if (heap_leave_all(reason)) /* unless it has been woken again meanwhile, by odf_heap_enable */
+	/* Also if another thread has just done so: when this returns, all must be left. */
+	if (heap_leave_all(reason)) /* unless odf_heap_enable has woken it again */
 		(void)atomic_compare_exchange_strong(&heap_watched, &watched, 0);
 }
 
@@ -56,8 +56,8 @@ void heap_meet_opened(int descriptor, int flags)
 	meet(descriptor, PINNED_OPENED, flags);
 }
 
-/* By that file of /proc the kernel is told to note in page tables what is written from then on, and these are left
- * behind by a freeze. Nothing has been written to it yet. */
+/* A write to /proc/PID/clear_refs makes the kernel note later writes in the page tables, which a freeze leaves behind.
+ * Nothing has been written to the file yet. */
 void heap_meet_name(int descriptor, const char *path, int flags)
 {
 	static const char name[] = "clear_refs";
@@ -88,7 +88,7 @@ void heap_meet_socket(int domain)
 	errno = saved;
 }
 
-/* True also where the kernel does not say. */
+/* True also if the kernel does not tell. */
 static bool is_resident(const char *start, size_t length)
 {
 	unsigned char states[512];
@@ -104,7 +104,7 @@ static bool is_resident(const char *start, size_t length)
 	return false;
 }
 
-/* The process that has made one: the descriptor that a child inherits is about its parent's memory. */
+/* The process that has made a userfaultfd: the descriptor that a child inherits is for its parent's memory. */
 static atomic_int maker;
 
 void heap_meet_userfault(void)
@@ -116,19 +116,19 @@ void heap_meet_userfault(void)
 	errno = saved;
 }
 
-/* Pages of a file are not merged. */
+/* The kernel does not merge pages of a file. */
 void heap_before_merging(bool merges)
 {
 	int saved = errno;
 
-	if (merges && sys_call5(SYS_prctl, PR_GET_MEMORY_MERGE, 0, 0, 0, 0) >= 0) /* or the kernel cannot */
+	if (merges && sys_call5(SYS_prctl, PR_GET_MEMORY_MERGE, 0, 0, 0, 0) >= 0) /* else the kernel cannot merge */
 		heap_leave(ODF_REASON_HEAP_MERGED);
 	errno = saved;
 }
 
-/* A private view of a file is no anonymous memory: a part that is given back and touched again shows the file, and
- * older kernels do not write-protect it. Where other threads may write to the range right now it stays such a view all
- * the same, as their bytes count for more. */
+/* To userfaultfd a private view of a file is not anonymous memory: a part that is given back and touched again shows
+ * the file, and older kernels do not write-protect it. If other threads may be writing to the range it stays such a
+ * view all the same, so that none of their writes is lost. */
 void heap_before_register(void *address, size_t length)
 {
 	int saved = errno;

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * Calls after which the kernel keeps pages of memory that they were given: a pipe (vmsplice), or a socket until the
- * other side has confirmed (MSG_ZEROCOPY). Behind a region's memory are pages of a file, and no count of the library's
- * has one that is in a pipe: when the child that put it there has ended, the file's pages are written again, and the
- * pipe would give what its parent has written since. So nobody gets a page of such a file.
+ * Calls after which the kernel holds references to the caller's pages: a pipe's (vmsplice), or a socket's until the
+ * receiver has acknowledged (MSG_ZEROCOPY). Memory of a region has pages of a file behind it, and no count of the
+ * library's shows that one is in a pipe: when the child that put it there has ended, the file's pages are written
+ * again, and the pipe would deliver what the parent has written since. So a pipe, and a child's socket, get other
+ * pages.
  *
- * A pipe gets pages of a copy, which goes after the call: at most what the pipe can take at once, as the kernel
- * answers with less than was asked for itself. What a socket gets is the child's own page from then on; a process that
- * made its region leaves alone what it has sent, until it is told, and nothing of that changes meanwhile.
+ * A pipe gets pages of a copy, which is unmapped after the call: at most as much as the pipe can take at once, as the
+ * kernel too may take less than it was given. A socket gets pages that are the child's own from then on. A process that
+ * made its region leaves alone what it has sent until it is told that it was sent, and no such page changes meanwhile.
  *
- * Async-signal-safe as far as the calls are.
+ * As async-signal-safe as these calls are.
  */
 #include <errno.h>
 #include <limits.h>
@@ -25,11 +26,11 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 #define PIECES_MOST 1024 /* the kernel takes no more (UIO_MAXIOV) */
-#define OWN_SLICE ((size_t)4 << 20) /* with the lock in hand */
+#define OWN_SLICE ((size_t)4 << 20) /* bytes under one hold of the lock */
 
-/* ---- What is meant ---- */
+/* ---- Which memory is concerned ---- */
 
-/* The whole pages around it. */
+/* The whole pages that the range touches. */
 static char *around(const void *address, size_t *length)
 {
 	size_t into = (uintptr_t)address % HEAP_PAGE;
@@ -38,7 +39,7 @@ static char *around(const void *address, size_t *length)
 	return (char *)span_untagged(address) - into;
 }
 
-/* There may be pages of a file that somebody settles. Of a region that was given up nobody does. */
+/* The span may have pages of a file that is settled. The file of a region that was given up is not. */
 static bool is_of_the_file(const struct span *span)
 {
 	odf_reason reason;
@@ -67,28 +68,29 @@ static bool is_lent_by_a_region(const void *address, size_t length)
 	return found;
 }
 
-/* ---- Pages of the process's own, where they are ---- */
+/* ---- Private pages in the same place ---- */
 
-/* For kernels before 5.14, and behind a filter: writes to each page what is in it, whoever else is writing there. */
+/* For kernels before 5.14, and under a filter. Writes to each page what is in it, atomically, as other threads may
+ * write. */
 static void touch(char *start, size_t length)
 {
 	for (char *page = start; page < start + length; page += HEAP_PAGE)
 		(void)__atomic_fetch_or(page, 0, __ATOMIC_RELAXED);
 }
 
-/* What may not be written cannot become another page. */
+/* A page that may not be written cannot be replaced. */
 static long own_span(struct span *span, long by_call)
 {
 	if (!span->inherited || !is_of_the_file(span) || !(span->protection & PROT_WRITE))
 		return 0;
-	if (by_call) /* which answers the same where it is not known and where the memory may not be written */
+	if (by_call) /* EINVAL: unknown to the kernel, or not writable */
 		(void)sys_call3(SYS_madvise, span->start, span->length, MADV_POPULATE_WRITE);
 	else
 		touch(span->start, span->length);
 	return 0;
 }
 
-/* By a call, if there is one, and no filter that may kill for it. */
+/* A call can do it, and no filter may kill for that call. */
 static bool owns_by_call(void *page)
 {
 	return region_is_unfiltered() && sys_call3(SYS_madvise, page, 0, MADV_POPULATE_WRITE) != -EINVAL;
@@ -115,7 +117,7 @@ struct copies {
 	size_t count;
 };
 
-/* How many pages of the pipe's a piece fills. */
+/* How many of the pipe's pages a piece fills. */
 static size_t pages_of(const struct iovec *piece)
 {
 	size_t length = piece->iov_len;
@@ -124,7 +126,7 @@ static size_t pages_of(const struct iovec *piece)
 	return length / HEAP_PAGE;
 }
 
-/* What fits into an empty pipe of so many pages, at most: a piece that does not is cut. */
+/* Takes the pieces that fit into an empty pipe of this many pages. One that fits in part is cut. */
 static size_t take_pieces(struct iovec *taken, const struct iovec *pieces, size_t count, size_t pages, size_t *used)
 {
 	size_t taken_count = 0;
@@ -142,7 +144,7 @@ static size_t take_pieces(struct iovec *taken, const struct iovec *pieces, size_
 	return taken_count;
 }
 
-/* False: there is no memory for it. What cannot be read is the kernel's to answer. */
+/* False: there is no memory for it. The kernel answers for pieces that cannot be read. */
 static bool copy_pieces(struct copies *copies, const struct iovec *pieces, size_t count, size_t pages)
 {
 	size_t list = span_round_up(count * sizeof *pieces), used = 0;
@@ -179,7 +181,7 @@ static bool is_lent(const struct iovec *pieces, size_t count)
 	    !sys_is_readable(pieces, count * sizeof *pieces))
 		return false;
 	for (size_t i = 0; i < count; i++) {
-		if (pieces[i].iov_len > SSIZE_MAX) /* all are refused for one that is not sound */
+		if (pieces[i].iov_len > SSIZE_MAX) /* for one bad length the kernel refuses all */
 			return false;
 		found = found || is_lent_by_a_region(pieces[i].iov_base, pieces[i].iov_len);
 	}
@@ -190,7 +192,7 @@ static long pages_of_pipe(int pipe)
 {
 	long flags = sys_call2(SYS_fcntl, pipe, F_GETFL);
 
-	if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY) /* to whose reader memory is written, by copying */
+	if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY) /* vmsplice then copies from the pipe to memory */
 		return 0;
 	return sys_call2(SYS_fcntl, pipe, F_GETPIPE_SZ) / (long)HEAP_PAGE;
 }
@@ -210,7 +212,7 @@ struct heap_lending heap_begin_lending(int pipe, const struct iovec *pieces, siz
 
 	if (!is_lent(pieces, count))
 		return lending;
-	if (region_is_unfiltered() || heap_is_owner()) { /* a heap is awake behind a filter that permits this */
+	if (region_is_unfiltered() || heap_is_owner()) { /* an awake heap's filter permits this */
 		pages = pages_of_pipe(pipe);
 		if (pages > 0 && copy_pieces(&copies, pieces, count, (size_t)pages))
 			lending = (struct heap_lending){ copies.pieces, copies.count, copies.start, copies.size };

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Limits of address space and of data that somebody else has set for this process, by prlimit(2), which no call of
- * its own tells of. What the regions reserve counts against them and would leave no room for the program's own
- * mappings; and what is LIVE is no data for the kernel, so that the program could have more than the limit allows. So
- * the heap leaves: when one of the program's calls fails for want of memory and there is such a limit, and the call is
- * made again; and where there is a limit of data, before the program has got more than HEAP_LIMIT_STEP of it since.
- * Then the kernel counts all of it, and refuses what it would refuse to any process. Async-signal-safe; not under the
+ * Limits of address space and of data that another process has set for this one by prlimit(2), which no call of this
+ * process shows. What the regions reserve counts against them, and could leave no room for the program's own mappings.
+ * LIVE memory is not data to the kernel, so the program could have more than the limit allows. So the heap leaves if
+ * one of the program's calls fails for lack of memory and there is such a limit, and the call is made again. It also
+ * leaves if there is a limit of data, before the program has got more than HEAP_LIMIT_STEP since the limit was set.
+ * Then the kernel counts all memory, and refuses what it would refuse to any process. Async-signal-safe; not under the
  * lock.
  */
 #include <errno.h>
@@ -13,7 +13,7 @@
 
 #include "internal.h"
 
-/* What may still become data before the limit is looked at again. */
+/* Bytes that may still become data before the next look at the limit. */
 static atomic_long unseen = HEAP_LIMIT_STEP;
 
 static bool is_limited(int resource)
@@ -23,7 +23,7 @@ static bool is_limited(int resource)
 	return sys_call4(SYS_prlimit64, 0, resource, NULL, &limit) == 0 && limit.rlim_cur < HEAP_NO_LIMIT;
 }
 
-/* True: it is not awake any more. errno is left alone. */
+/* True: the heap is not awake any more. Keeps errno. */
 static bool leave(void)
 {
 	int saved = errno;

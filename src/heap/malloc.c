@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Whose the program's malloc is, and whether what it does is seen. An allocator of the program's own asks by calls
- * that are interposed, and needs nothing; libc's asks within libc (preload/within.c). Its memory is the program's like
- * any that it maps.
+ * Whose malloc the program uses, and whether its calls are seen. An allocator of the program's own makes calls that are
+ * interposed, and needs nothing. libc's maps memory by calls within libc (preload/within.c); that memory is treated
+ * like any other that the program maps.
  */
 #include "internal.h"
 

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * The mapping door: memory comes, goes, and gets other rights. With it advice.c, known.c (locks, and what else the
- * kernel knows of memory) and remap.c. Async-signal-safe throughout: the region's lock blocks all signals, and nothing
- * here allocates.
+ * The mapping door: mmap, munmap, mprotect. With it advice.c, known.c (locks, and what else the kernel knows of memory)
+ * and remap.c. All of it is async-signal-safe: the region's lock blocks all signals, and nothing here allocates.
  *
- * A range is walked run by run. Outside of regions and where the program's own mappings lie, the kernel does what was
- * asked; holes of the region are what the kernel would call unmapped; on memory, each call does what it would do to
- * private anonymous memory, by the region's operations where they give exactly that, else after the range has been
- * cut out.
+ * A call handles its range run by run. Outside of regions, and in foreign places in them, the kernel does what was
+ * asked. Holes of a region count as unmapped. On memory of a region each call does what it would do to private
+ * anonymous memory: by the region's operations if they do exactly that, otherwise after the memory was cut out.
  */
 #include <errno.h>
 #include <sys/resource.h>
@@ -15,7 +13,8 @@
 
 #include "span.h"
 
-/* The kernel's gap below what grows downward, and how far at most room is made for one whose growth nothing limits. */
+/* The gap that the kernel keeps below a mapping that grows downward, and the most room that is made for one without a
+ * limit. */
 #define GROWS_GAP  ((size_t)2 << 20)
 #define GROWS_MOST ((size_t)1 << 30)
 
@@ -73,7 +72,7 @@ static long map_fixed_span(struct span *span)
 		(void)region_discard(span->region, span_offset(span), span->length);
 		return 0;
 	}
-	/* The region's again, if it can be now. */
+	/* Becomes memory of the region again, if possible now. */
 	if (span->kind == REGION_ISLAND)
 		error = region_give(span->region, span_offset(span), span->length);
 	else if (span->kind == REGION_FOREIGN)
@@ -83,8 +82,8 @@ static long map_fixed_span(struct span *span)
 	return -error;
 }
 
-/* What grows downward does so into free address space, and a hole is none: as far as it may grow, and the gap that
- * the kernel keeps below. */
+/* A mapping that grows downward needs free address space, and a hole is none. So holes are opened as far as it may
+ * grow, and for the gap that the kernel keeps below. */
 static void make_room_below(char *address)
 {
 	struct span below = span_at(address - HEAP_PAGE, address);
@@ -97,7 +96,7 @@ static void make_room_below(char *address)
 	if (sys_call4(SYS_prlimit64, 0, RLIMIT_STACK, NULL, &limit) == 0)
 		room += limit.rlim_cur < GROWS_MOST ? span_round_up((size_t)limit.rlim_cur) : GROWS_MOST;
 	start = (size_t)(address - below.base) > room ? address - room : below.base;
-	for (char *at = start; at < address;) { /* the hole that ends there */
+	for (char *at = start; at < address;) { /* finds the hole that ends at `address` */
 		struct span span = span_at(at, address);
 		at += span.length;
 		if (span.kind != REGION_HOLE)
@@ -123,7 +122,7 @@ static long map_fixed(char *address, size_t length, int protection, int flags, i
 	if (flags & MAP_FIXED_NOREPLACE) {
 		if (!span_is_all_hole(address, end)) {
 			region_unlock(&mask);
-			/* finds what is in its way, or our reservation */
+			/* the kernel finds what is in the way, or our reservation */
 			return raw_mmap(address, length, protection, flags, file, offset);
 		}
 		flags = (flags & ~MAP_FIXED_NOREPLACE) | MAP_FIXED;
@@ -135,7 +134,7 @@ static long map_fixed(char *address, size_t length, int protection, int flags, i
 		for (char *at = address; at < end;) {
 			struct span span = span_at(at, end);
 			long error = map_fixed_span(&span);
-			if (error == -EAGAIN) /* it is not what it was taken for */
+			if (error == -EAGAIN) /* the list has changed */
 				continue;
 			if (error < 0) {
 				result = error;
@@ -156,12 +155,12 @@ bool span_exceeds_machine(size_t length)
 {
 	struct sysinfo machine;
 
-	/* A filter could punish the question. */
+	/* A filter could punish this question. */
 	return length >= LARGE_REQUEST && region_is_unfiltered() && sys_call1(SYS_sysinfo, &machine) == 0 &&
 	       length / machine.mem_unit > machine.totalram + machine.totalswap;
 }
 
-/* The program maps memory that it can write: counts towards waking. */
+/* The program maps writable memory, which counts towards waking. */
 static void note_wanted(size_t length, int protection, bool reserved)
 {
 	if (protection == HEAP_ALL_RIGHTS)
@@ -252,8 +251,9 @@ long heap_give_back(void *address, size_t length, long (*call)(void *argument), 
 
 /* ---- mprotect ---- */
 
-/* A security module asks of the pages of a file what it does not ask of other memory (SELinux: execmod, and execute of
- * the file), which this would be without us. What other threads may go on writing cannot be copied. */
+/* A security module may ask more for pages of a file (SELinux: execmod, and execute of the file) than for anonymous
+ * memory, which this would be without the library. The memory is then made anonymous, unless other threads may go on
+ * writing: it could not be copied. */
 static bool is_refused_as_a_file(const struct span *span, long error, long protection)
 {
 	return (error == -EACCES || error == -EPERM) && (protection & PROT_EXEC) && span->kind == REGION_ISLAND &&
@@ -271,7 +271,7 @@ static long protect_span(struct span *span, long protection)
 					(int)protection & (PROT_READ | PROT_WRITE | PROT_EXEC));
 		return error;
 	}
-	/* changes nothing, but what was put there past the library */
+	/* changes only what a raw system call has mapped there */
 	if (span->kind == REGION_MEMORY && protection == span->protection)
 		return sys_call3(SYS_mprotect, span->start, span->length, protection);
 	error = span_cut(span);
@@ -285,7 +285,7 @@ static long protect_span(struct span *span, long protection)
 	return error;
 }
 
-/* What is to have rights that the kernel may know, and no region does. */
+/* Memory that is to get rights which no region has is taken out of its region. */
 static bool is_beyond_us(const void *address, size_t length, int protection)
 {
 	if ((protection & ~SPAN_RIGHTS) == 0)
@@ -300,7 +300,7 @@ static long protect(void *address, size_t length, long rights, long unused)
 	long error;
 
 	(void)unused;
-	if ((protection & PROT_WRITE) && length <= ADDRESSES_END) { /* of what was reserved; by malloc, page by page */
+	if ((protection & PROT_WRITE) && length <= ADDRESSES_END) { /* reserved memory; malloc does it page by page */
 		heap_before_data(length);
 		note_wanted(length, protection, false);
 	}
@@ -309,7 +309,7 @@ static long protect(void *address, size_t length, long rights, long unused)
 		heap_make_window(address, length, protection);
 	if (is_beyond_us(address, length, protection) || !span_touches(address, length))
 		return sys_call3(SYS_mprotect, address, length, protection);
-	/* As malloc does it, page by page. */
+	/* malloc does this page by page. */
 	if (protection == (PROT_READ | PROT_WRITE) && length < HEAP_SMALLEST &&
 	    heap_open_quietly(address, length, &error))
 		return error;
@@ -336,8 +336,8 @@ bool heap_uses_keys(void)
 	return atomic_load_explicit(&uses_keys, memory_order_relaxed);
 }
 
-/* Later it could not be copied by a thread that has no right to it, nor would the copy have the key. So all that is
- * asked of it from now on is the kernel's to do, if no thread can write there meanwhile. */
+/* Memory with a key could not be copied later by a thread that has no right to it, and the copy would lack the key. So
+ * the memory becomes the kernel's now, if no thread can write to it meanwhile; otherwise an island. */
 static long prepare_for_key(struct span *span)
 {
 	if (span->kind == REGION_FOREIGN)
@@ -374,7 +374,7 @@ static long protect_all_with_key(void *address, size_t length, long protection, 
 	if (key == -1)
 		return protect(address, length, protection, 0);
 	atomic_store_explicit(&uses_keys, true, memory_order_relaxed);
-	/* Of a page where nothing is, whether there is such a key. */
+	/* On a page where nothing is mapped: whether there is such a key. */
 	if (sys_call4(SYS_pkey_mprotect, HEAP_PAGE, HEAP_PAGE, protection, key) == -EINVAL)
 		return -EINVAL;
 	return span_walk(address, length, false, protect_with_key, (long)&keyed);

@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the library keeps of itself lies where no program has anything (wake.c, choose_place), and one may come to map
- * by MAP_FIXED, to unmap or to advise a range of tebibytes there without a look: addresses that it was built for. To
- * the program these mappings are not there. So a call about such a range is made for what is around them, part by
- * part. Where a part is refused those before it are done, as with the kernel's calls for several mappings.
+ * The library's own mappings lie where no program has mappings (wake.c, choose_place). But a program that was built for
+ * these addresses may map by MAP_FIXED, unmap or advise a range of tebibytes there without a look. For the program the
+ * library's mappings do not exist: such a call is made for each part between them. If it fails for a part, the parts
+ * before it are done, as with the kernel's calls on several mappings.
  *
- * Views of regions' files are mapped over as the program asks, which is seen when they are used: it has the memory
- * that it asked for. What changes or unmaps them is not done to them. Async-signal-safe; not under the lock.
+ * Views of regions' files are mapped over as the program asks: it gets the memory that it asked for, and the library
+ * notices when it uses the view. A call that changes or unmaps memory leaves them out. Async-signal-safe; not under the
+ * lock.
  */
 #include <errno.h>
 
 #include "span.h"
 
-/* It lies in here, but where all was taken: then among what the kernel has mapped for the program, where nothing is
- * mapped, or unmapped, without a look. */
+/* The library's mappings lie between these addresses. If there was no room they lie where the kernel has put them,
+ * among the program's, where no program maps or unmaps without a look. */
 #define FROM ((uintptr_t)5 << 40)
 #define TO   ((uintptr_t)32 << 40)
 
@@ -22,7 +23,7 @@ static bool is_failure(long result)
 	return result < 0 && result >= -4095;
 }
 
-/* Whole pages there, and not empty: else the kernel refuses it. */
+/* The range is not empty, of whole pages, and meets these addresses. The kernel refuses other ranges. */
 static bool may_meet(const void *address, size_t length)
 {
 	uintptr_t at = (uintptr_t)address;
@@ -85,7 +86,7 @@ long own_around(void *address, size_t length, bool views, own_function *call, co
 	return result;
 }
 
-/* Under the lock, under which span_touches may not be asked. */
+/* Under the lock, where span_touches cannot be asked. */
 static bool is_outside(const char *at, const char *end)
 {
 	for (int i = 0, count = atomic_load_explicit(&heap_home_count, memory_order_acquire); i < count; i++)
@@ -110,7 +111,7 @@ long own_ask(void *address, size_t length, const struct own_request *request)
 		long error = 0;
 		uint64_t mask;
 		bool outside;
-		region_lock(&mask); /* nothing else of ours comes to lie there meanwhile */
+		region_lock(&mask); /* no other mapping of ours comes to lie there */
 		if (!find(at, end, views, &from, &to))
 			from = to = end;
 		outside = is_outside(at, from);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Of this process's descriptors, by the lists of pinned_classes.c. A regular file is looked at by three system calls on
- * the first of its mount and by one on all others. They are asked for of the calling thread (/proc/thread-self): a main
- * thread that has ended has none.
+ * Looks at this process's descriptors, by the lists of pinned_classes.c. A regular file takes one system call, two if
+ * its flags are not known, and one more if it is the first of its mount. /proc is read for the calling thread
+ * (/proc/thread-self), as a main thread that has ended has no lists there.
  */
 #include "pinned.h"
 
@@ -38,15 +38,15 @@
 
 #define ANONYMOUS 0x09041934u
 
-/* Descriptors that are looked at when the heap wakes. With more it stays asleep. */
+/* The most descriptors that are looked at when the heap wakes. With more it does not wake. */
 #define DESCRIPTORS_MOST 65536
 #define BRIEF_DESCRIPTORS 32u
 #define BRIEF_MAPPINGS ((size_t)32 << 10) /* bytes of the list */
 
 /* ---- One descriptor ---- */
 
-/* Mounts whose files are known to be harmless, by numbers that the kernel gives once (Linux 6.8). Older kernels give
- * numbers of mounts and devices again, so that nothing is remembered there. */
+/* Mounts whose files are known to be harmless, by ids that the kernel never gives twice (Linux 6.8). Older kernels
+ * reuse ids of mounts and devices, so nothing is remembered there. */
 #define KNOWN_MOUNTS 16
 static _Atomic(uint64_t) known_mounts[KNOWN_MOUNTS];
 static atomic_uint next_mount;
@@ -59,7 +59,7 @@ static bool is_known_mount(uint64_t mount)
 	return false;
 }
 
-/* What the kernel answers, as of Linux 5.8. libc's struct statx may have no number of the mount. */
+/* The kernel's struct statx, as of Linux 5.8. libc's may have no id of the mount. */
 struct statx_answer {
 	uint32_t mask, block_size;
 	uint64_t attributes;
@@ -91,7 +91,7 @@ static long look_at(int descriptor, struct appearance *appearance)
 			appearance->mount = found.mount;
 		return 0;
 	}
-	if (error == -EBADF || fstat(descriptor, &old) != 0) /* refused by a filter that does not know it, perhaps */
+	if (error == -EBADF || fstat(descriptor, &old) != 0) /* a filter may refuse statx */
 		return error;
 	*appearance = (struct appearance){ old.st_mode, major(old.st_rdev), minor(old.st_rdev), 0 };
 	return 0;
@@ -107,7 +107,7 @@ static odf_reason look_at_anonymous(int descriptor, enum pinned_way way)
 	text_add(&text, "/proc/thread-self/fd/");
 	text_add_unsigned(&text, (uint64_t)descriptor);
 	link = proc_open(path, O_PATH | O_NOFOLLOW);
-	if (link == -EMFILE || link == -ENFILE) /* no number is left to ask with what file system that is */
+	if (link == -EMFILE || link == -ENFILE) /* no descriptor is left to find out whether /proc is procfs */
 		got = sys_call4(SYS_readlinkat, AT_FDCWD, path, name, sizeof name - 1);
 	else
 		got = link < 0 ? link : sys_call4(SYS_readlinkat, link, "", name, sizeof name - 1);
@@ -141,7 +141,7 @@ static odf_reason look_at_file(int descriptor, const struct appearance *appearan
 	return ODF_REASON_NONE;
 }
 
-/* Of a socket that was not made here by a call that was seen. */
+/* For a socket that no interposed call of this process has made. */
 static odf_reason look_at_socket(int descriptor)
 {
 	int domain = 0;
@@ -149,11 +149,11 @@ static odf_reason look_at_socket(int descriptor)
 	socklen_t size = sizeof domain;
 
 	if (sys_call5(SYS_getsockopt, descriptor, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0)
-		return ODF_REASON_NONE; /* closed; from Linux 2.6.32 on */
+		return ODF_REASON_NONE; /* closed: SO_DOMAIN is in Linux since 2.6.32 */
 	if (pinned_domain(domain) != ODF_REASON_NONE)
 		return pinned_domain(domain);
 	size = sizeof protocol - 1;
-	/* TLS in the kernel decrypts to the reader's pages. */
+	/* TLS in the kernel decrypts into the reader's pages. */
 	if ((domain == AF_INET || domain == AF_INET6) &&
 	    sys_call5(SYS_getsockopt, descriptor, IPPROTO_TCP, TCP_ULP, protocol, &size) == 0 &&
 	    strcmp(protocol, "tls") == 0)
@@ -181,7 +181,7 @@ odf_reason pinned_descriptor(int descriptor, enum pinned_way way, int flags)
 	switch (appearance.mode & S_IFMT) {
 	case S_IFDIR:
 	case S_IFLNK:
-	case S_IFIFO: /* for these O_DIRECT means packets */
+	case S_IFIFO: /* for a pipe O_DIRECT means packet mode */
 		return ODF_REASON_NONE;
 	case S_IFSOCK:
 		return look_at_socket(descriptor);
@@ -189,10 +189,10 @@ odf_reason pinned_descriptor(int descriptor, enum pinned_way way, int flags)
 		if (pinned_is_plain_device(appearance.major, appearance.minor) || settings_is_userfault(descriptor))
 			return ODF_REASON_NONE;
 		return ODF_REASON_HEAP_DEVICE;
-	case S_IFBLK: /* commands are passed to it with the caller's pages */
+	case S_IFBLK: /* commands to it carry the caller's pages */
 		return ODF_REASON_HEAP_DEVICE;
 	default:
-		/* What is written to a file comes from pages that the program leaves alone until the call is over. */
+		/* A write reads from pages that the program leaves alone until the call returns. */
 		if ((flags & O_ACCMODE) == O_WRONLY)
 			return ODF_REASON_NONE;
 		return flags & O_DIRECT ? ODF_REASON_HEAP_PINS : look_at_file(descriptor, &appearance, way);
@@ -201,7 +201,7 @@ odf_reason pinned_descriptor(int descriptor, enum pinned_way way, int flags)
 
 /* ---- All of them ---- */
 
-/* Without /proc. */
+/* For a process without /proc. */
 static odf_reason look_at_numbers(void)
 {
 	odf_reason reason = ODF_REASON_NONE;
@@ -219,7 +219,7 @@ struct entry {
 	char name[];
 };
 
-/* Of one piece of the list. */
+/* Looks at one piece of the directory's entries. */
 static odf_reason look_at_entries(const char *list, long size, int own, unsigned most, unsigned *count)
 {
 	odf_reason reason = ODF_REASON_NONE;
@@ -259,7 +259,7 @@ static odf_reason look_at_descriptors(unsigned most)
 	return reason;
 }
 
-/* A ring need not have a descriptor any more, and a device's is often closed when it has been mapped. */
+/* A ring may have no descriptor any more, and a device's is often closed once it is mapped. */
 static odf_reason look_at_mappings(size_t most)
 {
 	char text[2048 + 1];
@@ -269,14 +269,14 @@ static odf_reason look_at_mappings(size_t most)
 	int file = proc_open("/proc/thread-self/maps", O_RDONLY);
 
 	if (file < 0)
-		return ODF_REASON_NONE; /* no /proc, and what has a descriptor has been found */
+		return ODF_REASON_NONE; /* no /proc; what has a descriptor has been found */
 	while (reason == ODF_REASON_NONE && (got = sys_read(file, text + kept, sizeof text - 1 - kept)) > 0) {
 		size_t length = kept + (size_t)got;
 		text[length] = '\0';
 		reason = pinned_mapping(text);
 		if (reason == ODF_REASON_NONE && (most -= (size_t)got < most ? (size_t)got : most) == 0)
 			reason = ODF_REASON_HEAP_PINS;
-		/* A name may lie across two pieces. */
+		/* A name may extend over two pieces. */
 		kept = length < 32 ? length : 32;
 		memmove(text, text + length - kept, kept);
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Lists, each of what is known to be harmless: file systems, character devices, inodes without a file. Of use to the
- * library, which looks at its own process, and to the command, which looks at others.
+ * Lists of what is known to be harmless: file systems, character devices, inodes without a file. The library uses them
+ * for its own process, the command for others.
  */
 #include <string.h>
 #include <sys/socket.h>
@@ -27,7 +27,7 @@ bool pinned_copies(uint32_t file_system)
 	case 0x01021994: /* tmpfs, memfd */
 	case 0x858458f6: /* ramfs */
 	case 0x958458f6: /* hugetlbfs */
-	case 0x794c7630: /* overlay: as what is below, which cannot be seen, and is local nearly always */
+	case 0x794c7630: /* overlay: as the one below, which cannot be seen, and is nearly always local */
 	case 0x61756673: /* aufs, likewise */
 	case 0x73717368: /* squashfs */
 	case 0xe0f5e1e2: /* erofs */
@@ -77,8 +77,8 @@ bool pinned_copies(uint32_t file_system)
 	case 0x534f434b: /* sockets */
 		return true;
 	default:
-		/* FUSE, 9p, SMB, Lustre, GPFS...: some read to the caller's pages, as mount options or the server
-		 * say. */
+		/* FUSE, 9p, SMB, Lustre, GPFS...: some read into the caller's pages, depending on mount options or the
+		 * server. */
 		return false;
 	}
 }
@@ -98,8 +98,8 @@ bool pinned_is_plain_device(unsigned major, unsigned minor)
 	case 10:
 		break;
 	default:
-		/* Nvidia, infiniband, dri, video4linux; and all whose number was chosen when the driver was loaded:
-		 * kfd, vfio, nvme... */
+		/* Nvidia, infiniband, dri, video4linux; and all whose number is chosen when the driver is loaded: kfd,
+		 * vfio, nvme... */
 		return false;
 	}
 	switch (minor) {
@@ -117,7 +117,7 @@ bool pinned_is_plain_device(unsigned major, unsigned minor)
 	case 239: /* uhid */
 	case 242: /* rfkill */
 		return true;
-	default: /* fuse, whose server reads to pages; vfio, kvm, vhost */
+	default: /* fuse, whose server reads into pages; vfio, kvm, vhost */
 		return false;
 	}
 }
@@ -134,8 +134,8 @@ odf_reason pinned_anonymous(const char *name, enum pinned_way way)
 	if (strncmp(name, start, sizeof start - 1) != 0)
 		return ODF_REASON_HEAP_DEVICE;
 	name += sizeof start - 1;
-	/* One that was received is about the memory of its maker; one that is found may have been made by this
-	 * process. */
+	/* A userfaultfd that was received is for the memory of the process that made it. One that is found may be of
+	 * this process. */
 	if (strncmp(name, "[userfaultfd]", 13) == 0)
 		return way == PINNED_FOUND ? ODF_REASON_HEAP_USERFAULT : ODF_REASON_NONE;
 	if (strncmp(name, "[io_uring]", 10) == 0)
@@ -146,14 +146,14 @@ odf_reason pinned_anonymous(const char *name, enum pinned_way way)
 	return ODF_REASON_HEAP_DEVICE;
 }
 
-/* Decrypts to the reader's pages; registers memory that others write to. */
+/* AF_ALG decrypts into the reader's pages; AF_RDS registers memory to which others write. */
 odf_reason pinned_domain(int domain)
 {
 	return domain == AF_ALG || domain == AF_RDS ? ODF_REASON_HEAP_DEVICE : ODF_REASON_NONE;
 }
 
-/* Before its version 2.3 it did not read to the caller's pages; since, a data set may say so, unless the module's
- * switch is off. */
+/* ZFS before 2.3 does not read into the caller's pages. Since then it does if a data set asks for that, unless the
+ * module's switch is off. */
 bool pinned_zfs_copies(void)
 {
 	char digit = '?';

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * Which process this is: the one that the heap's state is about, a child with a copy of it, or a child of vfork that
- * runs on it.
+ * Which process this is: the one that the heap's state is about, a child with a copy of the state, or a child of vfork
+ * that runs on its parent's.
  */
 #include <pthread.h>
 
 #include "internal.h"
 
-/* A child of vfork runs on its parent's memory, and must not wake the heap there: the descriptors would be its own,
+/* A child of vfork runs on its parent's memory and must not wake the heap there: the descriptors would be the child's,
  * and so would the heap. */
 atomic_int *heap_process;
 
-/* In its place before the heap has ever been awake: by then nothing is done that the program itself may not do but to
- * open, read, write, seek in, stat and close files, as a filter that it was started with could kill for it. */
+/* Used until the heap wakes for the first time. Until then the library makes no system call that the program may not
+ * make itself, but to open, read, write, seek in, stat and close files: a filter that the program was started with
+ * could kill for others. */
 static atomic_int process_at_first;
 
 static void note_process(void)
@@ -41,7 +42,7 @@ void heap_note_process_quietly(void)
 		atomic_store_explicit(heap_process, thread, memory_order_relaxed);
 }
 
-/* What there was in the process that it is a copy of is not known. */
+/* Nothing is known of the state of the process that this one is a copy of. */
 void heap_meet_process(void)
 {
 	note_process();

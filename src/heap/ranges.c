@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * A range is one word, and is changed from one value to another or not at all. Were it two, a thread that has read
- * the start could read the end of another range, which has come to the same place since; and would shorten that one,
- * which belongs to another mapping. A word that is the same again is the same range again:
- * who unmaps owns what it unmaps, so that no other can overlap it.
+ * A range is one word, and changes from one value to another atomically. If it were two words, a thread that has read
+ * the start could read the end of another range, which has been put into the slot since, and would shorten that one,
+ * which belongs to another mapping. A word with the same value again is the same range again: a thread that unmaps a
+ * range owns it, so no other range can overlap it.
  */
 #include "ranges.h"
 
 #include "internal.h"
 
-/* Page numbers of 36 bits reach to 256 TiB. A range of more pages than fit is noted in parts. */
+/* Page numbers of 36 bits reach to 256 TiB. A range of more pages than the count can hold is noted in parts. */
 #define COUNT_BITS 28
 #define COUNT_MOST (((uint64_t)1 << COUNT_BITS) - 1)
 #define PAGES_END  ((uint64_t)1 << (64 - COUNT_BITS))
@@ -34,7 +34,7 @@ static uint64_t page_after(uintptr_t address, size_t length)
 	return address / HEAP_PAGE + (length + HEAP_PAGE - 1) / HEAP_PAGE;
 }
 
-/* The slot, or RANGES_SLOTS: there is none. */
+/* The slot, or RANGES_SLOTS: none is free. */
 static unsigned add(struct ranges *ranges, uint64_t range)
 {
 	for (unsigned i = 0, count; i < RANGES_SLOTS; i++) {
@@ -49,7 +49,7 @@ static unsigned add(struct ranges *ranges, uint64_t range)
 	return RANGES_SLOTS;
 }
 
-/* A part of one range is gone. False: two would remain of it, and there is room for one. */
+/* Removes [from, to) from one range. False: two parts would remain, and there is room for one. */
 static bool cut(struct ranges *ranges, _Atomic(uint64_t) *slot, uint64_t from, uint64_t to, bool all)
 {
 	uint64_t range = atomic_load(slot);

@@ -12,11 +12,11 @@
 #define MADV_POPULATE_READ 22
 #endif
 
-/* How much is copied at a time. */
+/* Bytes that are copied at a time. */
 #define COPY_SLICE ((size_t)2 << 20)
 
-/* Piece by piece, giving back what was copied where that is memory of the region's, so that not both are there at
- * once. */
+/* Copies piece by piece. With `give_back` each piece of a region's memory is given back once it is copied, so that the
+ * two are never both there as a whole. */
 static void copy_out(char *to, const struct span *from, size_t length, bool give_back)
 {
 	for (size_t at = 0; at < length; at += COPY_SLICE) {
@@ -26,14 +26,14 @@ static void copy_out(char *to, const struct span *from, size_t length, bool give
 	}
 }
 
-/* Memory that the program mapped so, in whatever state it is here. */
+/* Private anonymous memory of the program, in whatever state it is here. */
 static bool is_programs(const struct span *span)
 {
 	return span->kind == REGION_MEMORY || span->kind == REGION_ISLAND || span->young;
 }
 
-/* What follows with the same rights is of the same mapping, although a part of it was cut out once. Of what is the
- * kernel's it knows itself. */
+/* Memory that follows with the same rights belongs to the same mapping, even if a part was cut out once. Of foreign
+ * places the kernel knows by itself. */
 static void extend(struct span *span, char *end)
 {
 	while (span->start + span->length < end) {
@@ -50,19 +50,20 @@ static void extend(struct span *span, char *end)
 	}
 }
 
-/* So much of what is not in a region is copied at most. */
+/* The most memory outside of regions that is copied. */
 #define JOIN_MOST ((size_t)1 << 30)
 
-/* Readable as a whole, anonymous, and with these rights. What has guards in it is not: they are in page tables. */
+/* Readable as a whole, anonymous, and with these rights. Memory with guards (MADV_GUARD_INSTALL) is not: they are in
+ * the page tables. */
 static bool can_be_joined(const struct span *part, int protection)
 {
 	return region_bytes_with(part->start, part->length, protection) == part->length &&
 	       sys_call3(SYS_madvise, part->start, part->length, MADV_POPULATE_READ) == 0;
 }
 
-/* A mapping of the program's, parts of which are not the region's and not in its list either: they were left outside
- * so that they could have large pages, or this is a child, in which what was young is anybody's. Of a process whose
- * heap has left nothing is touched, as pages may be missing there until the program brings them. */
+/* A mapping of the program of which parts are neither in the region nor in its list: they were left outside so that
+ * they could have large pages, or this is a child, where memory that was young is ordinary. If the heap is off nothing
+ * is touched, as pages may be missing there until the program provides them. */
 static bool join_foreign(struct span *span, char *old, char *end)
 {
 	struct span whole = { .protection = -1 };
@@ -98,7 +99,7 @@ static bool join_foreign(struct span *span, char *old, char *end)
 	return true;
 }
 
-/* Where the kernel has put something of its own choice nothing else is, whatever the lists have of it. */
+/* Where the kernel has put a mapping by its own choice nothing else is, whatever the lists say. */
 static long note_place(long place, size_t length)
 {
 	if (place >= 0 || place < -4095)
@@ -106,7 +107,7 @@ static long note_place(long place, size_t length)
 	return place;
 }
 
-/* Moved or made larger by the kernel, where it chooses; with no old length, a second view. */
+/* The kernel moves or enlarges a mapping, at a place that it chooses. With old length 0 it makes a second view. */
 static long remap_by_kernel(char *old, size_t old_length, size_t length, int flags, void *hint)
 {
 	long result = sys_call5(SYS_mremap, old, old_length, length, flags, hint);
@@ -118,7 +119,7 @@ static long remap_by_kernel(char *old, size_t old_length, size_t length, int fla
 	return result;
 }
 
-/* What lies beside all regions. */
+/* A mapping that lies outside of all regions. */
 static long remap_outside(char *old, size_t old_length, size_t length, int flags, void *fixed)
 {
 	long result = sys_call5(SYS_mremap, old, old_length, length, flags, fixed);
@@ -133,10 +134,10 @@ static long remap_outside(char *old, size_t old_length, size_t length, int flags
 	return result;
 }
 
-/* Where the memory goes: like a mapping of its own. */
+/* The place to which memory moves, chosen like that of a new mapping. */
 static long new_place(const struct span *from, size_t length, void *fixed)
 {
-	odf_region *region = heap_region(); /* once: another thread may give it up */
+	odf_region *region = heap_region(); /* read once: another thread may give it up */
 
 	if (fixed != NULL)
 		return span_map_over(fixed, length, PROT_READ | PROT_WRITE,
@@ -157,7 +158,7 @@ static long new_place(const struct span *from, size_t length, void *fixed)
 			  length);
 }
 
-/* What a mapping has grown by is under the same advice as the rest of it. */
+/* The part that a mapping has grown by gets the same advice as the rest. */
 static bool advise_alike(char *at, char *end, unsigned advice)
 {
 	while (advice != 0 && at < end) {
@@ -171,7 +172,7 @@ static bool advise_alike(char *at, char *end, unsigned advice)
 	return true;
 }
 
-/* Into what the kernel has free there. */
+/* Grows into free address space. */
 static bool grow_in_window(const struct span *span, size_t length)
 {
 	char *end = span->start + span->length;
@@ -184,12 +185,12 @@ static bool grow_in_window(const struct span *span, size_t length)
 		return false;
 	}
 	span_forget_history(end, more);
-	/* Beside what was inherited it is the kernel's, which joins the two at a later move (join_foreign). */
+	/* Behind inherited memory the new part is the kernel's. A later move joins the two (join_foreign). */
 	if (span->inherited) {
 		span_keep_advice(end, more, span->advice);
 		return true;
 	}
-	/* It is to be one mapping with what is there. */
+	/* It must be one mapping with the memory before it. */
 	if (region_overlay(span->region, (size_t)(end - span->base), more) == 0 &&
 	    advise_alike(end, end + more, span->advice))
 		return true;
@@ -218,8 +219,8 @@ static bool grow_in_place(const struct span *span, size_t length)
 	return false;
 }
 
-/* A region's memory is promised by nobody, so what the program asks for at once is the kernel's to answer. What is
- * larger than the machine as it is was mapped without a promise. */
+/* Memory of a region is not committed, so whether the program may have this much at once is left to the kernel. A
+ * mapping that exceeds the machine as it is was made without commitment. */
 static bool may_grow(size_t length, size_t more)
 {
 	long place;
@@ -247,9 +248,9 @@ static long move_span(struct span *span, size_t length, int flags, void *fixed)
 		return -ENOMEM;
 	}
 	copy_out((char *)place, span, common, !stays);
-	span_close(span); /* what could not be taken away stays */
+	span_close(span); /* rights that cannot be taken away stay */
 	if (protection != (PROT_READ | PROT_WRITE))
-		(void)sys_call3(SYS_mprotect, place, length, protection); /* an island's memory goes to the kernel */
+		(void)sys_call3(SYS_mprotect, place, length, protection); /* an island's new place is the kernel's */
 	span_keep_advice((char *)place, length, span->advice);
 	if (!stays) {
 		(void)span_unmap(span->start, span->start + span->length);
@@ -283,8 +284,7 @@ static bool is_sound(const void *old, size_t old_length, size_t length, int flag
 				     (const char *)old + span_round_up(old_length) <= (const char *)fixed);
 }
 
-/* What the program has put there past the library, over what are several things to us, and for the kernel is one
- * mapping. */
+/* The range is several things here, and one mapping to the kernel: the program has mapped it by a raw system call. */
 static void see_one_mapping(struct span *span, char *old, size_t length)
 {
 	if (!region_is_one_anonymous(old, length))
@@ -306,7 +306,7 @@ static long remap_locked(char *old, size_t old_length, size_t length, int flags,
 
 	if (span.kind == REGION_HOLE)
 		return -EFAULT;
-	if ((flags & MREMAP_FIXED) && length < old_length) { /* what is not to be moved goes first */
+	if ((flags & MREMAP_FIXED) && length < old_length) { /* the part that does not move is unmapped first */
 		long error = span_unmap(old + length, old + old_length);
 		if (error < 0)
 			return error;
@@ -319,7 +319,7 @@ static long remap_locked(char *old, size_t old_length, size_t length, int flags,
 	stays = length <= old_length && !(flags & (MREMAP_FIXED | MREMAP_DONTUNMAP));
 	joined = span.length < old_length && !stays && join_foreign(&span, old, old + old_length);
 	if (span.kind == REGION_FOREIGN && span.length < old_length) {
-		/* What follows is not the kernel's to unmap or move; whether anything is there at all is its to say. */
+		/* The kernel must not unmap or move what follows. But it tells whether anything is mapped at `old`. */
 		long error = sys_call5(SYS_mremap, old, HEAP_PAGE, HEAP_PAGE, 0, 0);
 		if (error < 0 && error > -4096)
 			return error;
@@ -343,11 +343,11 @@ static long remap_locked(char *old, size_t old_length, size_t length, int flags,
 		return (long)old;
 	if (!(flags & MREMAP_MAYMOVE))
 		return -ENOMEM;
-	/* The hint of a move that leaves its place mapped is the new address. */
+	/* With MREMAP_DONTUNMAP alone the new address would be a hint only. */
 	return move_span(&span, length, flags, flags & MREMAP_FIXED ? fixed : NULL);
 }
 
-/* The rights of memory of which nothing else is known; -1: it is not such, or has several. */
+/* The rights of plain memory. -1: it is not plain, or has several. */
 static int rights_of_plain(char *at, size_t length)
 {
 	int rights = -1;
@@ -363,12 +363,12 @@ static int rights_of_plain(char *at, size_t length)
 	return rights;
 }
 
-/* What is anonymous memory of the kernel's where it has come to lie or grown, is young there. */
+/* Anonymous memory of the kernel's is young where it has come to lie or has grown. */
 static void note_moved(char *old, size_t old_length, char *place, size_t length, int flags, int rights)
 {
 	if (place != old && !(flags & MREMAP_DONTUNMAP))
 		span_forget_young(old, old_length);
-	else if (place == old && length < old_length) /* the kernel's to give to anybody */
+	else if (place == old && length < old_length) /* free for any mapping */
 		span_forget_young(old + length, old_length - length);
 	if (rights != -1)
 		span_note_young(place, length, rights);
@@ -415,7 +415,7 @@ static long remap(void *old, size_t old_length, size_t length, int flags, void *
 		if (result >= 0 || result < -4095)
 			note_moved(old, span_round_up(old_length), (char *)result, span_round_up(length), flags,
 				   rights);
-	} else { /* a second view: there is none of private memory */
+	} else { /* a second view, which private memory cannot have */
 		struct span span = span_at(old, (char *)old + HEAP_PAGE);
 		result = span.kind == REGION_HOLE      ? -EFAULT
 			 : span.kind == REGION_FOREIGN ? remap_by_kernel(old, 0, length, flags, fixed)
@@ -425,7 +425,7 @@ static long remap(void *old, size_t old_length, size_t length, int flags, void *
 	return result;
 }
 
-/* To a range in which some is the library's own: what would come to lie there is nowhere. */
+/* Moves memory to a range that meets the library's own mappings. What would come to lie on these is lost. */
 static long move_around(char *old, size_t old_length, size_t length, int flags, char *fixed)
 {
 	char *end = fixed + length, *from, *to;
@@ -433,7 +433,7 @@ static long move_around(char *old, size_t old_length, size_t length, int flags, 
 
 	if (!is_sound(old, old_length, length, flags, fixed))
 		return -EINVAL;
-	if (length > old_length || length < OWN_WIDE) /* nor can what is in two parts grow */
+	if (length > old_length || length < OWN_WIDE) /* memory in two parts cannot grow */
 		return -ENOMEM;
 	if (length < old_length)
 		result = heap_munmap(old + length, old_length - length);
@@ -451,13 +451,14 @@ static long move_around(char *old, size_t old_length, size_t length, int flags, 
 	return result < 0 && result >= -4095 ? result : (long)fixed;
 }
 
-/* Of a range in which some is the library's own, the kernel shortens what is no mapping as a whole, and moves none. */
+/* For a range that meets the library's own mappings. To the kernel it would be several mappings, which mremap can
+ * shorten but not move. */
 static long remap_around(char *old, size_t old_length, size_t length, int flags)
 {
 	long result = -EFAULT;
 
 	if (length <= old_length && (flags & ~MREMAP_MAYMOVE) == 0 && length > 0 && !own_meets(old, 1))
-		result = heap_mremap(old, HEAP_PAGE, HEAP_PAGE, flags, NULL); /* something is there */
+		result = heap_mremap(old, HEAP_PAGE, HEAP_PAGE, flags, NULL); /* fails if nothing is there */
 	if ((result >= 0 || result < -4095) && length < old_length)
 		result = heap_munmap(old + length, old_length - length);
 	return result < 0 && result >= -4095 ? result : (long)old;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Seccomp filters. What one permits is found out by a process made for it, which may be killed: it is a copy of this
- * one, no child that wait() sees, goes through a region's life, and ends. Before the program enters a filter the
- * trial enters it first; if it does not come through, or cannot tell, the heap leaves before the filter is there. A
- * filter that the program was started with is tried before the heap wakes, where it is known that a process can be
- * made: it could be the very thing that the filter kills for.
+ * Seccomp filters. What a filter permits is found out by a trial: a process made for it, which may be killed. It is a
+ * copy of this one and no child that wait() sees; it goes through the life of a region, and ends. Before the program
+ * enters a filter the trial enters it. If the trial does not come through, or cannot tell, the heap leaves before the
+ * filter is in force. A filter that the program was started with is tried before the heap wakes, once it is known that
+ * a process can be made: that may be the very thing that the filter kills for.
  *
- * All of it in raw system calls, as the copy has the locks of libc as they were.
+ * All of it is in raw system calls, as the copy has libc's locks in the state in which they were.
  */
 #include <errno.h>
 #include <linux/seccomp.h>
@@ -28,11 +28,11 @@
 #define SECCOMP_FILTER_FLAG_NEW_LISTENER 0x08
 #endif
 #define FLAG_SPEC_ALLOW 0x04
-/* A trial that hangs waits for a supervisor (SECCOMP_RET_USER_NOTIF) that does not answer: it is killed after so
- * long. */
+/* A trial that hangs waits for a supervisor (SECCOMP_RET_USER_NOTIF) that does not answer. It is killed after this
+ * time. */
 #define TRIAL_SECONDS 3
 
-/* How far a trial came, in memory that it shares with us. */
+/* How far a trial came; in memory that the trial shares with this process. */
 enum stage { NOT_STARTED, NOT_ENTERED, WAITED, THROUGH };
 
 struct filter {
@@ -75,8 +75,8 @@ static void be_killed_in_time(void)
 
 static void live(const struct filter *filter, atomic_int *stage)
 {
-	/* Its death is nobody's business: no file, and no program that collects dumps is asked, for which 1 has a
-	 * meaning of its own. */
+	/* The death of a trial leaves no trace: there is no core file, and with a limit of 1 the kernel does not start
+	 * a program that collects dumps either. */
 	const struct rlimit no_core = { 1, 1 };
 	long pid;
 
@@ -86,7 +86,7 @@ static void live(const struct filter *filter, atomic_int *stage)
 		atomic_store(stage, NOT_ENTERED);
 		end(0);
 	}
-	/* What its parent will have to do to it. */
+	/* A trial is made and waited for under the filter too. */
 	pid = sys_call5(SYS_clone, 0, 0, 0, 0, 0);
 	if (pid == 0)
 		end(0);
@@ -100,8 +100,8 @@ static void live(const struct filter *filter, atomic_int *stage)
 	end(0);
 }
 
-/* Not for signal handlers: the caller has them blocked, or does not care. The parent sleeps until the trial is over,
- * however it ends. */
+/* The caller has signals blocked, unless it does not matter to it that handlers run in the trial. The parent sleeps
+ * until the trial has ended, however it ends. */
 static enum stage try(const struct filter *filter)
 {
 	long page = sys_call6(SYS_mmap, 0, HEAP_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0), pid;
@@ -110,7 +110,8 @@ static enum stage try(const struct filter *filter)
 
 	if (page < 0 && page > -4096)
 		return NOT_STARTED;
-	/* A pid namespace would end with the trial. Not asked under a filter, which may punish that too. */
+	/* A trial that is the first process of a pid namespace would end the namespace. Not asked under a filter, which
+	 * may punish that too. */
 	if (!filter->entered && (next_process() == NEXT_PROCESS_FIRST || next_process() == NEXT_PROCESS_UNKNOWN)) {
 		(void)sys_call2(SYS_munmap, page, HEAP_PAGE);
 		return NOT_STARTED;
@@ -119,7 +120,7 @@ static enum stage try(const struct filter *filter)
 	if (pid == 0)
 		live(filter, stage);
 	result = (enum stage)atomic_load(stage);
-	/* A filter may kill for waiting too, and then it stays a zombie. */
+	/* A filter may kill for waiting too: then the trial stays a zombie. */
 	if (pid > 0 && (!filter->entered || result >= WAITED))
 		while (sys_call4(SYS_wait4, pid, NULL, __WALL, NULL) == -EINTR)
 			;
@@ -129,7 +130,7 @@ static enum stage try(const struct filter *filter)
 
 void heap_before_filter(enum heap_filter how, unsigned long flags, const void *program)
 {
-	/* Two words that the kernel reads first. Without a program it only says whether it knows of filters. */
+	/* The kernel first reads two words at `program`. If it cannot, it only tells whether it knows filters. */
 	const struct filter filter = { false, how == HEAP_FILTER_SECCOMP, flags, program };
 	bool known = how != HEAP_FILTER_STRICT && !(flags & SECCOMP_FILTER_FLAG_NEW_LISTENER);
 	uint64_t all = ~0ull, mask;
@@ -143,7 +144,7 @@ void heap_before_filter(enum heap_filter how, unsigned long flags, const void *p
 		return;
 	if (region_bytes() == 0) {
 		heap_stay_asleep(ODF_REASON_HEAP_SANDBOX);
-		region_leave_signals(); /* what it has inherited it may unmap in there */
+		region_leave_signals(); /* it may unmap inherited memory in the sandbox */
 		return;
 	}
 	if (known) {
@@ -152,7 +153,7 @@ void heap_before_filter(enum heap_filter how, unsigned long flags, const void *p
 		(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
 	}
 	if (stage == NOT_ENTERED)
-		return; /* nor will the program */
+		return; /* the program will not enter it either */
 	heap_stay_asleep(ODF_REASON_HEAP_SANDBOX);
 	if (stage == THROUGH)
 		return;
@@ -172,8 +173,8 @@ void heap_note_fork(void)
 	atomic_store_explicit(&has_forked, true, memory_order_relaxed);
 }
 
-/* It has had children, perhaps before it executed this program: page faults of theirs that were counted when it
- * waited for them. */
+/* The process has had children, perhaps before it executed this program: page faults of children for which it has
+ * waited are counted. */
 static bool has_had_children(void)
 {
 	char text[512] = "";
@@ -191,7 +192,7 @@ static bool has_had_children(void)
 	return at != NULL && at[1] != '0' && at[1] != '\0';
 }
 
-/* Whoever made this process did so under the same filters. */
+/* The parent has as many filters: it made this process under the same ones. */
 static bool was_made_in_there(const struct sandbox *own)
 {
 	struct sandbox parent;
@@ -205,7 +206,7 @@ int heap_filters_permit(void)
 	const struct filter filter = { .entered = true };
 	struct sandbox own;
 
-	/* Without /proc there is no settling either: then no more is done than to find that out. */
+	/* Without /proc no region can be settled either, so no more is done. */
 	if (!sandbox_read(0, &own))
 		return ENOTSUP;
 	if (own.mode == 0 || (own.filters != 0 && atomic_load(&passed) == own.filters + 1))

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the mapping door's calls are made of: the walk over a range, run by run, and what is done to one of them.
- * Async-signal-safe; under the region's lock where nothing else is said.
+ * The parts that the mapping door's calls are made of: the walk over a range, run by run, and what is done to one run.
+ * Async-signal-safe; under the region's lock unless stated otherwise.
  */
 #include <errno.h>
 #include <string.h>
 
 #include "span.h"
 
-/* A range that the kernel would look at: whole pages, not empty, and some of it in one of our regions. Everything
- * else is the kernel's to refuse. */
+/* The kernel would accept the range (whole pages, not empty), and it meets one of our regions. The kernel refuses other
+ * ranges. */
 bool span_touches(const void *address, size_t length)
 {
 	const char *start = address;
@@ -40,7 +40,7 @@ static struct span span_in(const struct heap_home *home, char *at, size_t length
 		.sealed = run.sealed,
 	};
 
-	/* What children do not get: holes; and memory, where it was LIVE when they were made past the library. */
+	/* A child does not get holes; nor does one that a raw system call made get memory that was LIVE then. */
 	if (span.inherited &&
 	    (span.kind == REGION_HOLE || (span.kind == REGION_MEMORY && region_is_absent(home->region))))
 		span.kind = REGION_FOREIGN;
@@ -53,8 +53,8 @@ struct span span_at(char *at, char *end)
 	struct span span = { .start = at, .length = (size_t)(end - at), .kind = REGION_FOREIGN };
 	int count = atomic_load_explicit(&heap_home_count, memory_order_acquire);
 
-	/* Regions that this process inherited are memory like any other, and its own may lie where they are. The
-	 * newest one that has something there has it; where none has, it is the newest one's to have. */
+	/* Inherited regions are ordinary memory, and the process's own may lie at the same addresses. The place belongs
+	 * to the newest region that has something there; if none has, to the newest. */
 	for (int i = count - 1; i >= 0; i--) {
 		const struct heap_home *home = &heap_homes[i];
 		struct span here;
@@ -76,14 +76,14 @@ struct span span_at(char *at, char *end)
 	return span;
 }
 
-/* Islands with MADV_DONTFORK were not inherited: this process, a child, does not have them. */
+/* This process is a child: it has not inherited islands with MADV_DONTFORK. */
 void heap_forget_what_is_not_here(odf_region *region, size_t length)
 {
 	for (size_t at = 0; at < length;) {
 		struct region_extent run = region_run_at(region, at, length);
 		if (run.kind == REGION_ISLAND && (run.advice & KEPT_DONTFORK))
 			region_lose_end(region, at, run.length);
-		else if (run.kind == REGION_ISLAND && (run.advice & KEPT_LOCKED)) /* which no child has */
+		else if (run.kind == REGION_ISLAND && (run.advice & KEPT_LOCKED)) /* no child inherits locks */
 			region_set_island(region, at, run.length, run.protection,
 					  run.advice & ~(KEPT_LOCKED | KEPT_ONFAULT));
 		at += run.length;
@@ -95,8 +95,7 @@ size_t span_offset(const struct span *span)
 	return (size_t)(span->start - span->base);
 }
 
-/* The same; what looks like a hole may have been filled by a system call past the library, and is looked at before it
- * is taken for one. */
+/* The same as span_at, but a hole is checked first, as a raw system call may have filled it. */
 struct span span_true_at(char *at, char *end)
 {
 	struct span span = span_at(at, end);
@@ -151,8 +150,8 @@ long span_walk_looking(void *address, size_t length, bool past_holes, span_funct
 	return walk(address, length, past_holes, true, function, argument);
 }
 
-/* Makes an island of a span of memory, for what the kernel is to do to it. Where this turns out to be several things
- * it is the first of them. */
+/* Makes an island of a span of memory, so that the kernel's calls can work on it. If the span turns out to be several
+ * things, it becomes the first of them. */
 long span_cut(struct span *span)
 {
 	while (span->kind == REGION_MEMORY) {
@@ -164,7 +163,7 @@ long span_cut(struct span *span)
 	return 0;
 }
 
-/* As good as it goes: the caller has had its answer. */
+/* Failures are ignored: the program's call has been answered. */
 void span_keep_advice(char *start, size_t length, unsigned advice)
 {
 	if (advice & KEPT_DONTFORK)
@@ -191,15 +190,16 @@ long span_zero(struct span *span)
 		return -region_discard(span->region, span_offset(span), span->length);
 	if (span->advice & KEPT_KEYED)
 		return -ENOMEM;
-	/* An island may show the file, where the kernel's own zeros are the file's content. */
+	/* An island may be a view of the file, and its pages would show the file's content if the kernel discarded
+	 * them. */
 	if (!region_map_zeros(span->start, span->length, span->protection))
 		return -ENOMEM;
 	span_keep_advice(span->start, span->length, span->advice);
 	return 0;
 }
 
-/* Pages of zeros are not copied, so that they take no memory at the target. Where there is no page nothing is read: the
- * region's file would get one for each that is. */
+/* Pages of zeros are not copied, so that they take no memory at the target. Absent pages are not read, as the region's
+ * file would get a page for each read. */
 bool span_copy(char *to, const char *from, size_t length)
 {
 	static const char zeros[HEAP_PAGE];
@@ -226,7 +226,7 @@ bool span_open(const struct span *span)
 	if ((span->protection & PROT_READ) != 0 ||
 	    sys_call3(SYS_mprotect, span->start, span->length, PROT_READ | span->protection) == 0)
 		return true;
-	span_close(span); /* some of it may be */
+	span_close(span); /* some of it may be readable now */
 	return false;
 }
 
@@ -236,8 +236,8 @@ void span_close(const struct span *span)
 		(void)sys_call3(SYS_mprotect, span->start, span->length, span->protection);
 }
 
-/* A fork pays for each piece that it finds, about what it pays for a MiB of page tables otherwise; and each is two
- * mappings more while FROZEN. */
+/* A fork takes about as long for each piece as it otherwise takes for a MiB of page tables; and each piece is two more
+ * mappings while FROZEN. */
 #define PIECES_LEAST 512
 
 void span_check_pieces(void)
@@ -252,9 +252,9 @@ void span_check_pieces(void)
 		return;
 	bytes = region_resident_bytes();
 	if (bytes == 0)
-		return; /* cannot be told at this moment */
+		return; /* it cannot be told now */
 	for (int i = 0, count = atomic_load_explicit(&heap_home_count, memory_order_acquire); i < count; i++)
-		/* memory that the program took out of it, by asking for large pages for one */
+		/* memory that the program took out, as by asking for large pages */
 		if (!region_is_inherited(heap_homes[i].region))
 			bytes += region_foreign_bytes(heap_homes[i].region);
 	atomic_store_explicit(&asked_at, pieces, memory_order_relaxed);
@@ -281,7 +281,7 @@ static long unmap_span(struct span *span, long unused)
 	return -region_give(span->region, span_offset(span), span->length);
 }
 
-/* Holes are nothing to complain about here. */
+/* A hole is no error here. */
 long span_unmap(char *at, char *end)
 {
 	while (at < end) {
@@ -294,8 +294,8 @@ long span_unmap(char *at, char *end)
 	return 0;
 }
 
-/* A call that failed may have unmapped what was there, and then it is lost all the same. Run by run: a hole that was
- * in the range before says nothing of the rest. */
+/* A call that failed may have unmapped memory all the same, and that memory is lost. Run by run, as a hole that was in
+ * the range before tells nothing about the rest. */
 static void lose_what_is_gone(const struct heap_home *home, size_t from, size_t length)
 {
 	for (size_t at = from, end = from + length; at < end;) {
@@ -308,7 +308,7 @@ static void lose_what_is_gone(const struct heap_home *home, size_t from, size_t 
 	}
 }
 
-/* What lies in a region of the range is lost by a call. */
+/* Makes a call by which the range loses its memory in regions. */
 static long lose_around(char *address, size_t length, long (*call)(void *argument), void *argument)
 {
 	char *end = address + span_round_up(length);
@@ -324,7 +324,7 @@ static long lose_around(char *address, size_t length, long (*call)(void *argumen
 			if (from >= to)
 				continue;
 			if (pass == 0 && region_lose_begin(home->region, offset, size) != 0)
-				return -ENOMEM; /* of what was begun nothing can be seen */
+				return -ENOMEM; /* the program sees nothing of what was begun */
 			if (pass == 1 && result < 0 && result >= -4095) {
 				lose_what_is_gone(home, offset, size);
 			} else if (pass == 1) {
@@ -351,7 +351,7 @@ static long make_call(void *argument)
 	return sys_call6(call->number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
-/* Another mapping comes to lie in the range, all at once, as the kernel does it. */
+/* Makes a system call that puts another mapping over the range, at once, as the kernel does it. */
 long span_put_over(char *address, size_t length, long number, const long arguments[6])
 {
 	struct system_call call = { number, arguments };
@@ -386,8 +386,8 @@ bool span_is_sealed(char *at, char *end)
 	return false;
 }
 
-/* An address range in which the kernel places no mapping by itself, nor one of MAP_32BIT: a gap among the program's
- * mappings stays a gap. */
+/* An address range in which the kernel places no mapping by itself, not even with MAP_32BIT: gaps between the program's
+ * mappings stay gaps. */
 #define APART_FROM ((uintptr_t)15 << 40)
 #define APART_SIZE ((uintptr_t)4 << 40)
 #define APART_STEP ((uintptr_t)4 << 20)
@@ -395,16 +395,16 @@ bool span_is_sealed(char *at, char *end)
 void *span_apart(size_t length)
 {
 	static _Atomic(uintptr_t) used;
-	uintptr_t random = (uintptr_t)&used / HEAP_PAGE * APART_STEP; /* as the loader has placed us */
+	uintptr_t random = (uintptr_t)&used / HEAP_PAGE * APART_STEP; /* by where the loader has put us */
 
 	return (void *)(APART_FROM +
 			(random + atomic_fetch_add(&used, length / APART_STEP * APART_STEP + 2 * APART_STEP)) %
 				APART_SIZE);
 }
 
-/* For advice about anonymous memory only, or what only the kernel knows of later: the memory leaves the region. What
- * other threads write there meanwhile may be lost, which is theirs to prevent, as for the moment from which on the
- * advice holds. */
+/* The memory leaves the region, for advice that only anonymous memory can have, or that only the kernel keeps. Writes
+ * of other threads during the copy may be lost. The program has to prevent them, as it has to at the moment from which
+ * the advice holds. */
 long span_make_anonymous(struct span *span, int protection)
 {
 	char *from = span->start;
@@ -414,10 +414,10 @@ long span_make_anonymous(struct span *span, int protection)
 
 	if (span->advice & KEPT_KEYED)
 		return -ENOMEM;
-	/* The list may be older than what a call that was not seen has mapped there. */
+	/* A raw system call may have mapped other memory there since the lock was noted. */
 	if ((advice & KEPT_LOCKED) && region_is_unfiltered() && !region_is_locked(from, length))
 		advice &= ~(KEPT_LOCKED | KEPT_ONFAULT);
-	/* In one piece, as it is one mapping. */
+	/* A single copy, as it is a single mapping. */
 	copy = raw_mmap(span_apart(length), length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
 			-1, 0);
 	if (copy < 0 && copy > -4096)

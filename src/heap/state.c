@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Asleep, awake or off. Waking may happen within any call that maps memory, so within an allocator that holds its
- * locks, or in a signal handler: it makes a region and nothing else, no thread and no allocation.
+ * Asleep, awake or off. The heap may wake within any call that maps memory, so within an allocator that holds its
+ * locks, or in a signal handler. Therefore waking makes a region and nothing else: no thread, no allocation.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -25,10 +25,10 @@ static atomic_int state = ODF_HEAP_OFF;
 static atomic_int reason = ODF_REASON_HEAP_NOT_INTERPOSED;
 static struct process_lock waking;
 static atomic_size_t placed, spilled;
-/* the process whose the current region is: a child of vfork runs on this memory and is not it */
+/* the process that has the current region; a child of vfork runs on this memory and is another one */
 static atomic_int owner;
 static size_t capacity_wanted;
-static int wakings; /* under the lock above: what heap_watched was last set to, never 0 */
+static int wakings; /* under `waking`: the last value given to heap_watched, never 0 */
 static size_t threshold = HEAP_THRESHOLD;
 
 SEEN_THE_VALUE(region, "heap_region", region);
@@ -46,7 +46,7 @@ odf_region *heap_region(void)
 
 	if (current == NULL || !region_has_left(current, &why) || region_is_inherited(current))
 		return current;
-	heap_retire(why); /* it has given itself up */
+	heap_retire(why); /* the region has given itself up */
 	return NULL;
 }
 
@@ -70,7 +70,7 @@ void heap_note_spill(void)
 	atomic_fetch_add_explicit(&spilled, 1, memory_order_relaxed);
 }
 
-/* The record says so with each fork. */
+/* The record of each fork then has this reason. */
 static void turn_off_for(odf_reason why)
 {
 	atomic_store(&reason, (int)why);
@@ -111,10 +111,10 @@ static void add_home(odf_region *fresh)
 static bool is_unmet(void);
 static int wake(void);
 
-/* It did not wake as nothing is known of the filters that the process was started with, until it has forked. */
+/* The heap has not woken: nothing is known of the filters that the process was started with until it has forked. */
 static atomic_bool waits_for_a_fork;
 
-/* It has mapped more than it may ever use, and uses that without a further call. */
+/* The program has mapped more than it may ever use, and may use it without a further call. */
 static atomic_bool has_reserved;
 
 void heap_note_reserved(void)
@@ -153,14 +153,14 @@ void heap_before_fork(void)
 			region_keeper_was_refused() || atomic_load_explicit(&has_reserved, memory_order_relaxed);
 
 	if (may_wake && heap_state() == ODF_HEAP_ASLEEP && has_grown())
-		(void)wake(); /* it may ask for no more memory */
+		(void)wake(); /* no later call may show the growth */
 	if ((is_unmet() || (heap_has_inherited() && !heap_is_off_for_good())) && !heap_is_guest()) {
 		heap_meet_child();
 		heap_look_at_inherited();
 	}
 }
 
-/* It was off, and may wake again. */
+/* The heap was off, and may wake again. */
 static void fall_asleep(void)
 {
 	atomic_store(&heap_budget, (long)threshold);
@@ -180,7 +180,7 @@ void heap_has_room_again(void)
 		fall_asleep();
 }
 
-/* What the parent had open the child may have closed by the time when it has grown. */
+/* By the time it has grown, the child may have closed what its parent had open. */
 static void forget_descriptors(void)
 {
 	switch (atomic_load(&reason)) {
@@ -208,7 +208,7 @@ static void begin_child(void)
 	forget_descriptors();
 }
 
-/* Filters, before anything that they could punish. 0 or an errno value, as below. */
+/* Asks about filters before anything is done that they could punish. 0 or an errno value, as below. */
 static int ask_filters(void)
 {
 	static atomic_bool asking;
@@ -229,8 +229,8 @@ static int ask_filters(void)
 	return error;
 }
 
-/* 0, or an errno value; EBUSY and EAGAIN: another time. All signals are blocked, so that no handler leaves it
- * half-way. */
+/* 0 or an errno value; EBUSY and EAGAIN: try again later. The caller has all signals blocked, so that no handler leaves
+ * this halfway. */
 static int wake_undisturbed(void)
 {
 	odf_region *fresh = NULL;
@@ -248,11 +248,11 @@ static int wake_undisturbed(void)
 	was_watched = atomic_exchange(&heap_watched, ++wakings); /* before the look at what is open */
 	fresh = heap_make_region(&obstacle, &error);
 	if (fresh != NULL) {
-		/* Whoever finds a home asks whose it is. */
+		/* Before add_home: a thread that finds a home asks for its owner. */
 		atomic_store(&owner, (int)sys_call0(SYS_getpid));
 		add_home(fresh);
-		/* Another thread may have said since the look above that the heap is to stay asleep, or says right
-		 * now that it is to leave, and why. That holds: nothing is put into the region then. */
+		/* Another thread may have turned the heap off since that look, or may be doing so, for a reason of its
+		 * own. That holds: nothing is put into the region then. */
 		(void)atomic_compare_exchange_strong(&reason, &asleep_for, ODF_REASON_NONE);
 		atomic_store(&region, fresh);
 		if (!atomic_compare_exchange_strong(&state, &asleep, ODF_HEAP_AWAKE)) {
@@ -275,12 +275,12 @@ static int wake_undisturbed(void)
 	return error == EBUSY ? EBUSY : obstacle == ODF_REASON_HEAP_NO_ROOM ? ENOMEM : ENOTSUP;
 }
 
-/* By a thread whose keeper would be limited as it is: the next one that grows or forks tries. */
+/* The keeper would be limited like the calling thread. The next thread that grows or forks tries to wake the heap. */
 static int leave_it_to_others(void)
 {
 	int asleep_for = atomic_load(&reason);
 
-	if (heap_state() == ODF_HEAP_ASLEEP) /* else another thread has said why it is off */
+	if (heap_state() == ODF_HEAP_ASLEEP) /* else another thread has set a reason */
 		(void)atomic_compare_exchange_strong(&reason, &asleep_for, ODF_REASON_HEAP_PROCESS);
 	atomic_store_explicit(&heap_budget, (long)(threshold / 8), memory_order_relaxed);
 	return EBUSY;
@@ -323,7 +323,7 @@ static void open_window_undisturbed(void *start, size_t length, int rights)
 		fresh = heap_make_window_region(start, length, rights, &obstacle, &error);
 	if (fresh != NULL) {
 		add_home(fresh);
-		/* Another thread may have had the heap leave since. */
+		/* Another thread may have made the heap leave since. */
 		if (heap_state() != ODF_HEAP_AWAKE) {
 			(void)heap_leave_all((odf_reason)atomic_load(&reason));
 		} else {
@@ -346,7 +346,7 @@ void heap_open_window(void *start, size_t length, int rights)
 	(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
 }
 
-/* Where nothing can be taken in once it is used, what is mapped is to be in a region before. */
+/* If memory in use cannot be taken into a region, mapped memory must be in one before it is used. */
 static bool is_about_to_grow(void)
 {
 	return statm_data_bytes() >= UNUSED_THRESHOLDS * threshold && ask_filters() == 0 && !heap_may_be_young();
@@ -356,11 +356,11 @@ void heap_grows(size_t bytes)
 {
 	size_t private;
 
-	heap_meet_child(); /* the first call of a child may be the one that it grows by */
+	heap_meet_child(); /* a child may grow by its very first call */
 	if (heap_state() != ODF_HEAP_ASLEEP)
 		return;
 	if (bytes < threshold) {
-		/* It cannot have crossed the threshold before so much was asked for. */
+		/* The process cannot have crossed the threshold before it has asked for this much. */
 		if (atomic_fetch_sub_explicit(&heap_budget, (long)bytes, memory_order_relaxed) - (long)bytes > 0)
 			return;
 		private = statm_private_bytes();
@@ -375,7 +375,7 @@ void heap_grows(size_t bytes)
 	(void)wake();
 }
 
-/* The generation that the following was last done for. */
+/* The generation for which heap_meet_child was last done. */
 static atomic_uint met;
 
 static bool is_unmet(void)
@@ -383,7 +383,7 @@ static bool is_unmet(void)
 	return atomic_load_explicit(&met, memory_order_relaxed) != region_generation();
 }
 
-/* What was this process's region is memory like any other now; and it is small again, and may grow. */
+/* The region that was current is ordinary memory in a child; and the child is small again, and may grow. */
 void heap_meet_child(void)
 {
 	odf_region *current = heap_region();
@@ -391,7 +391,7 @@ void heap_meet_child(void)
 	uint64_t mask;
 
 	if (known == generation || !atomic_compare_exchange_strong(&met, &known, generation))
-		return; /* nothing has changed, or another thread of the child's is at it */
+		return; /* nothing has changed, or another thread is doing it */
 	region_lock(&mask);
 	for (int i = 0; i < atomic_load(&heap_home_count); i++)
 		heap_forget_what_is_not_here(heap_homes[i].region, (size_t)(heap_homes[i].end - heap_homes[i].start));
@@ -409,7 +409,7 @@ void heap_meet_child(void)
 	atomic_store(&state, ODF_HEAP_ASLEEP);
 }
 
-/* A fork that the keeper would make fail. */
+/* For a fork that would fail because of the keeper. */
 static void give_way(void)
 {
 	heap_leave(ODF_REASON_HEAP_PROCESS);
@@ -451,7 +451,7 @@ int odf_heap_enable(size_t capacity)
 		heap_note_asked_for();
 		return 0;
 	}
-	/* Whoever runs the program has the last word. */
+	/* The user's settings override the program. */
 	if (atomic_load(&reason) == ODF_REASON_HEAP_NOT_INTERPOSED || settings->heap == SETTINGS_HEAP_OFF)
 		return ENOTSUP;
 	if (capacity != 0)
@@ -460,12 +460,12 @@ int odf_heap_enable(size_t capacity)
 	heap_note_asked_for();
 	if (ask_filters() == 0)
 		heap_see_malloc();
-	/* busy: another thread makes or ends a region; or this one is not to */
+	/* EBUSY: another thread makes or ends a region, or this thread must not start the keeper */
 	for (unsigned tries = 0; (error = wake()) == EBUSY && region_keeper_may_start() && tries < BUSY_MOST; tries++) {
 		struct timespec moment = { 0, 1000000 };
 		(void)sys_call2(SYS_nanosleep, &moment, NULL);
 	}
-	if (error == EAGAIN) /* it is in a sandbox of which nothing is known yet */
+	if (error == EAGAIN) /* nothing is known yet of the sandbox that the process is in */
 		error = ENOTSUP;
 	return error;
 }
@@ -492,7 +492,7 @@ int odf_heap_info_get(odf_heap_info *info)
 	found.placed_bytes = atomic_load(&placed);
 	found.spills = atomic_load(&spilled);
 	found.inside_bytes = 0;
-	for (int i = 0; i < atomic_load(&heap_home_count); i++) /* 0 of what was inherited */
+	for (int i = 0; i < atomic_load(&heap_home_count); i++) /* 0 for inherited regions */
 		found.inside_bytes += (size_t)region_resident(heap_homes[i].region);
 	found.outside_bytes = statm_private_bytes();
 	structure_write(info, &found, sizeof found);

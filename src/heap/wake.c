@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What stands against waking, and the region that is made when nothing does. Within any call that maps memory
- * (state.c): no thread, no allocation.
+ * What forbids waking, and the region that is made if nothing does. Runs within any call that maps memory (state.c): no
+ * thread, no allocation.
  */
 #include <errno.h>
 #include <string.h>
@@ -19,7 +19,7 @@
 
 #define GIB ((size_t)1 << 30)
 
-/* Twice the machine's memory: more cannot be used, and address space is not free where it is limited. */
+/* Twice the machine's memory: more cannot be used, and address space may be limited. */
 size_t heap_capacity(size_t wanted)
 {
 	long pages = sysconf(_SC_PHYS_PAGES);
@@ -32,7 +32,7 @@ size_t heap_capacity(size_t wanted)
 	return (capacity + GIB - 1) / GIB * GIB;
 }
 
-/* An address range in which the kernel places no mapping by itself; the place in it is random, as with ASLR. */
+/* A place in an address range in which the kernel puts no mapping by itself; random, like ASLR. */
 static char *choose_place(void)
 {
 	const void *random = (const void *)getauxval(AT_RANDOM);
@@ -40,13 +40,13 @@ static char *choose_place(void)
 
 	if (random != NULL)
 		memcpy(&number, random, sizeof number);
-	/* Each plans some ten times its capacity. What overlaps is seen, and costs time (views.c). */
+	/* Each region plans some ten times its capacity. Overlaps are noticed, and cost time (views.c). */
 	number += (uint32_t)atomic_load(&heap_home_count) * 977u;
 	return (char *)(((uintptr_t)6 << 40) + ((uintptr_t)(number % 8192) << 30));
 }
 
-/* As of now: a process that has dropped its ids, or says that it is not dumpable, is not given what it could have
- * opened before. */
+/* Asked anew each time: a process that has dropped its ids, or is not dumpable, cannot open what it could open
+ * before. */
 static bool can_tell_pages(void)
 {
 	int fd = proc_open("/proc/thread-self/pagemap", O_RDONLY);
@@ -56,8 +56,7 @@ static bool can_tell_pages(void)
 	return fd >= 0;
 }
 
-/* Where nothing can settle a region, beside other threads if there are any, it would stay FROZEN after the first
- * fork. */
+/* A region that nothing can settle, beside other threads if there are any, would stay FROZEN after the first fork. */
 static bool can_settle(void)
 {
 	if (!can_tell_pages())
@@ -66,8 +65,8 @@ static bool can_settle(void)
 				    capability(ODF_PROBE_UFFD_MINOR));
 }
 
-/* A region counts against limits of address space and of file size what plain memory does not, and escapes the one of
- * data. One of the latter two that does not bind is as good as none: the address space of a process ends at 128 TiB. */
+/* A region counts more than plain memory against limits of address space and of file size, and escapes the limit of
+ * data. Limits from HEAP_NO_LIMIT on do not bind: the address space of a process ends at 128 TiB. */
 static bool is_limited(void)
 {
 	static const int resources[] = { RLIMIT_AS, RLIMIT_DATA, RLIMIT_FSIZE };
@@ -84,8 +83,9 @@ static odf_reason find_obstacle(void)
 {
 	odf_reason obstacle = is_limited() ? ODF_REASON_HEAP_LIMIT : capability_region_reason();
 
-	/* One of the two is enough, and where the kernel's is asked for by name, regions would forbid it. Where another
-	 * is, the kernel's is not taken. */
+	/* The kernel's own strategy is enough, and regions rule it out. So if the settings name it, or name no strategy
+	 * and it is not in doubt, there is no heap, unless the settings have it on. If they name another strategy, the
+	 * kernel's is not taken. */
 	if (settings->heap != SETTINGS_HEAP_ON && kernel_place() != NULL &&
 	    (settings->strategy == ODF_STRATEGY_KERNEL ||
 	     (settings->strategy == ODF_STRATEGY_NONE && kernel_doubt() == ODF_REASON_NONE)))
@@ -109,15 +109,15 @@ void heap_rehearse(void)
 	pinned_rehearse();
 }
 
-/* Only where the instructions that a processor has fetched are those that are in memory, whoever has written them
- * where: the keeper copies pages. */
+/* The keeper copies pages of code. That is right only on processors that fetch instructions as they are in memory,
+ * whoever has written them, and at whatever address. */
 #ifdef __x86_64__
 #define COHERENT true
 #else
 #define COHERENT false
 #endif
 
-/* What is mapped with all rights by the time when the heap wakes decides what the keeper may do. */
+/* The amount of memory with all rights that is mapped before the heap wakes decides what the keeper may do. */
 #define EXECUTABLE_LEAST ((size_t)1 << 20)
 static _Atomic(size_t) executable;
 static atomic_bool keeper_may, refused;
@@ -133,8 +133,8 @@ bool heap_may_execute(void)
 	       !atomic_load_explicit(&refused, memory_order_relaxed);
 }
 
-/* A filter may punish a call that makes memory executable, which nobody has tried. Who has the heap awake from the
- * start has it before anything is known. */
+/* Not under a filter, which may punish a call that makes memory executable, and no trial makes one. With the heap on
+ * from the start the keeper may, as nothing is known of the program yet. */
 static void let_keeper_execute(void)
 {
 	bool wanted = COHERENT &&
@@ -149,7 +149,7 @@ odf_region *heap_make_window_region(void *start, size_t length, int rights, odf_
 {
 	odf_region *fresh = NULL;
 
-	/* The heap is awake: what it looked at then is watched since, and what the keeper needs it has. */
+	/* The heap is awake: what was looked at then has been watched since, and the keeper has what it needs. */
 	if (atomic_load(&heap_home_count) == HEAP_HOMES)
 		*obstacle = ODF_REASON_HEAP_NO_ROOM;
 	else
@@ -166,7 +166,7 @@ bool heap_is_on(void)
 	return settings->heap == SETTINGS_HEAP_ON;
 }
 
-/* The program itself has: it is about to fork. */
+/* The program has asked for the heap (odf_heap_enable): it is about to fork. */
 static atomic_bool asked_for;
 
 void heap_note_asked_for(void)
@@ -196,7 +196,7 @@ odf_region *heap_make_region(odf_reason *obstacle, int *error)
 		return NULL;
 	(void)heap_may_be_young(); /* asked now, before the program may enter a sandbox */
 	let_keeper_execute();
-	/* Until there is a window the keeper has something to keep: one on addresses where nothing comes to lie. */
+	/* The keeper needs a region before there is a window: this one is at addresses where nothing comes to lie. */
 	place = choose_place();
 	fresh = region_make_in_place(place, GIB, PROT_READ | PROT_WRITE, place + GIB, error);
 	if (fresh == NULL && (*error == EAGAIN || *error == ECHILD))

@@ -1,27 +1,28 @@
 /* SPDX-License-Identifier: MIT
  *
- * Windows: regions in place (region.h), one for each part of the address space where the program's mappings lie. Made
- * when the first one of some size is met there while the heap is awake. What the program maps is noted as young
- * memory; the region does the rest.
+ * Windows: regions in place (region.h), one for each part of the address space where the program's mappings lie. A
+ * window is made when the program maps enough memory there while the heap is awake. What the program maps is noted as
+ * young memory; the region does the rest.
  *
- * Async-signal-safe. The functions of the first part take the lock, those of the second are called under it.
+ * Async-signal-safe. The functions of the last part, and for_windows with the functions that it calls, run under the
+ * lock; the others are called without it.
  */
 #include "span.h"
 
 #define GIB ((uintptr_t)1 << 30)
-/* The kernel maps from the top of the address space downward unless told otherwise; elsewhere, where the data segment
- * is for one, memory follows upward upon the first. */
+/* The kernel maps from the top of the address space downward unless told otherwise. Elsewhere, at the data segment for
+ * example, memory follows upward from the first mapping. */
 #define DOWNWARD_FROM (ADDRESSES_END - ((uintptr_t)32 << 40))
-/* Nothing is mapped below. A program of fixed position and its data segment follow upon it. */
+/* Nothing is mapped below. A program at a fixed position and its data segment lie above. */
 #define LOWEST ((uintptr_t)2 << 20)
-/* Where addresses of 32 bits end, which programs ask for with MAP_32BIT. */
+/* The end of addresses of 32 bits, which programs ask for with MAP_32BIT. */
 #define LOW_END ((uintptr_t)4 << 30)
 
-/* Each is a few system calls for every fork. */
+/* Each costs a few system calls at every fork. */
 #define WINDOWS_MOST 6
-/* A mapping of this length is worth one, and so are smaller ones that come to four times as much. Where the heap is
- * to be in play from the start, so much together is: a fork copies the page tables of less sooner than it freezes a
- * window, and each program has a first piece of malloc's. */
+/* A mapping of this length is worth a window, and so are smaller ones that come to four times as much. If the heap is
+ * on from the start smaller ones have to come to less: a fork copies the page tables of less than that sooner than it
+ * freezes a window, and each program has a first piece of malloc's. */
 #define WORTH         ((size_t)1 << 20)
 #define WORTH_WHEN_ON ((size_t)256 << 10)
 
@@ -33,7 +34,7 @@ static bool is_own_window(const struct heap_home *home)
 	       !region_is_inherited(home->region) && !region_has_left(home->region, &reason);
 }
 
-/* One for memory with such rights. */
+/* The window at this address for memory with these rights. */
 static const struct heap_home *find(const char *address, int rights)
 {
 	for (int i = atomic_load_explicit(&heap_home_count, memory_order_acquire) - 1; i >= 0; i--)
@@ -43,7 +44,8 @@ static const struct heap_home *find(const char *address, int rights)
 	return NULL;
 }
 
-/* What remains of [*from, *to) around `at` beside the windows that there are for such memory. */
+/* Reduces [*from, *to) to what is free around `at`, beside the windows for such memory. False: nothing is, or there are
+ * enough windows. */
 static bool fit_between(uintptr_t at, uintptr_t *from, uintptr_t *to, int rights)
 {
 	unsigned windows = 0;
@@ -65,7 +67,8 @@ static bool fit_between(uintptr_t at, uintptr_t *from, uintptr_t *to, int rights
 	return windows < WINDOWS_MOST;
 }
 
-/* So much of it together is worth a window. `outside`: what has been met so far of what is too small by itself. */
+/* This mapping is worth a window, by itself or together with earlier ones. `outside`: the sum of those that are too
+ * small by themselves. */
 static bool is_worth_a_window(_Atomic(size_t) *outside, size_t length, size_t least)
 {
 	size_t together = heap_is_on() ? WORTH_WHEN_ON : 4 * WORTH;
@@ -86,10 +89,10 @@ void heap_make_window(const char *address, size_t length, int protection)
 
 	if (at < LOWEST || end > ADDRESSES_END + HEAP_PAGE || find(address, rights) != NULL)
 		return;
-	/* Of what is executable most programs have a little, for which a further window does not pay. */
+	/* Most programs have a little executable memory, for which a further window does not pay. */
 	if (!is_worth_a_window(executable ? &outside_executable : &outside, length, executable ? 4 * WORTH : WORTH))
 		return;
-	if (executable && length >= GIB) /* it has its own */
+	if (executable && length >= GIB) /* it gets a window of its own */
 		capacity = (length + 2 * GIB - 1) / GIB * GIB;
 	if (at >= DOWNWARD_FROM) {
 		to = (end + GIB - 1) / GIB * GIB;
@@ -107,11 +110,12 @@ void heap_make_window(const char *address, size_t length, int protection)
 /* ---- When memory is in the region from the start ----
  *
  * The first write to a page of a file takes a quarter longer than one to anonymous memory, and most programs never
- * fork. So until the first fork what the program maps is young, costs what it costs without us, and is taken in by the
- * keeper when it has grown old (schedule.c). A process that has forked will fork again, and one that asks the loader
- * for fork (forker.c) is taken for one that will: what it maps beyond the most that it ever had is overlaid, as that is
- * what stays; what is mapped in the place of what was given back, and what libc's malloc has, is young there too. Where
- * nothing can be taken in beside the program, all of it is overlaid. */
+ * fork. So until the first fork the memory that the program maps is young: it costs what it costs without the library,
+ * and the keeper takes it in when it has grown old (schedule.c). A process that has forked will fork again: all that it
+ * maps from then on is overlaid. A process that imports fork (forker.c) is expected to fork. Of its memory, what
+ * exceeds the most that it ever had is overlaid, as that is what stays. Mappings that replace what was given back, libc
+ * malloc's and the data segment's memory are young there too. If memory in use cannot be taken in, all of it is
+ * overlaid. */
 static _Atomic(size_t) has, had_most;
 static atomic_bool has_forked;
 
@@ -146,7 +150,7 @@ void span_note_unmapped(size_t length)
 
 typedef void window_function(odf_region *region, size_t from, size_t length, int argument);
 
-/* For the parts of the range that lie in windows of this process. */
+/* Calls the function for each part of the range in a window of this process. */
 static void for_windows(const char *address, size_t length, window_function *function, int argument)
 {
 	const char *end = address + span_round_up(length);
@@ -171,7 +175,7 @@ static void forget(odf_region *region, size_t from, size_t length, int unused)
 	region_forget_young(region, from, length);
 }
 
-/* Fresh memory with such rights is in a region from now on. */
+/* Young memory with the region's rights is in the region from now on. */
 static void overlay(odf_region *region, size_t from, size_t length, int protection)
 {
 	size_t end = from + length;
@@ -186,7 +190,7 @@ static void overlay(odf_region *region, size_t from, size_t length, int protecti
 
 /* ---- Not under the lock ---- */
 
-/* NOTE_FOUND: it has been in use, so that nothing may be laid over it. */
+/* NOTE_FOUND: the memory has been in use, so that nothing may be laid over it. */
 enum note { NOTE_MAPPED, NOTE_MALLOCED, NOTE_GROWN, NOTE_FOUND };
 
 static void note_mapped(void *address, size_t length, int protection, bool young, enum note how)
@@ -210,12 +214,12 @@ static void note_mapped(void *address, size_t length, int protection, bool young
 	region_lock(&mask);
 	span_forget_history(address, length);
 	for_windows(address, length, young ? note : forget, protection);
-	/* Where the heap has left, nothing is asked of the kernel that a filter might not have. */
+	/* If the heap has left, no call is made that a filter might not permit. */
 	if (plain && how != NOTE_FOUND && length >= HEAP_SMALLEST && heap_state() == ODF_HEAP_AWAKE &&
 	    is_overlaid(span_round_up(length), how != NOTE_MAPPED)) {
 		region_unlock(&mask);
 		region_reach();
-		heap_meet_child(); /* a handler that ran meanwhile may have made this process */
+		heap_meet_child(); /* this may be a child that a handler has forked meanwhile */
 		region_lock(&mask);
 		for_windows(address, length, overlay, protection);
 	}
@@ -315,8 +319,8 @@ void span_true_rights(const char *address, size_t length)
 			region_true_rights(heap_homes[i].region);
 }
 
-/* What the kernel has just mapped there was free: what the lists of this process and of those that it is a copy of
- * say of the place is history, of system calls past the library. */
+/* The kernel found this place free. What the lists of the process's own regions and of inherited ones say of it is
+ * outdated, because of raw system calls. */
 void span_forget_history(char *address, size_t length)
 {
 	char *end = address + span_round_up(length);
