@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Messages over a socket pair of the kind SOCK_SEQPACKET: each arrives whole or not at all, whoever else sends at the
- * same moment. Raw system calls: libc's recvmsg is interposed, for what the program receives. */
+ * Messages over a SOCK_SEQPACKET socket pair: each arrives whole or not at all, whatever other processes send at the
+ * same time. Raw system calls: libc's recvmsg is interposed for the program's own messages.
+ */
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -13,7 +14,7 @@
 #include "../sys/syscall.h"
 #include "internal.h"
 
-/* The header, the bytes, and the descriptors beside them. */
+/* A message: the header, the bytes, and the descriptors as control data. */
 struct parts {
 	struct iovec vector[2];
 	struct msghdr header;
@@ -48,7 +49,7 @@ static bool wait_for(int channel, short events, int timeout_ms)
 {
 	long result;
 
-	/* A signal makes the wait begin again: it is for moments. */
+	/* A signal starts the timeout anew; the timeouts here are short. */
 	do
 		result = look_at(channel, events, timeout_ms);
 	while (result == -EINTR);
@@ -85,7 +86,7 @@ int pool_send(int channel, const struct pool_message *message, const void *bytes
 	case ECONNREFUSED:
 	case ENOTCONN:
 		return EPIPE;
-	case ETOOMANYREFS: /* more descriptors under way than the limit of open ones */
+	case ETOOMANYREFS: /* more descriptors in flight than RLIMIT_NOFILE permits */
 		return EMFILE;
 	default:
 		return result < 0 ? (int)-result : 0;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Where code is. A worker has what the program had mapped when the pool was made: a function of a library that was
- * loaded later is not there, or something else is. Both sides are compared by what /proc/self/maps says of the
- * mapping: the same place in the same file. */
+ * Where code is. A worker has the mappings that the program had when the pool was made. The address of a function from
+ * a library that was loaded later is unmapped there, or holds something else. So the mappings of both sides, as
+ * /proc/thread-self/maps shows them, are compared: the same place in the same file.
+ */
 #include "share.h"
 
 #include <link.h>
@@ -29,7 +30,7 @@ static int next_byte(struct reader *reader)
 	return (unsigned char)reader->text[reader->at++];
 }
 
-/* A number in this base, and the byte behind it. */
+/* Reads a number in this base, and the byte after it. */
 static uint64_t read_number(struct reader *reader, unsigned base, int *behind)
 {
 	uint64_t value = 0;
@@ -51,7 +52,7 @@ static uint64_t read_number(struct reader *reader, unsigned base, int *behind)
 	return value;
 }
 
-/* The next mapping, and whether it may be executed. False: there is none. */
+/* Reads the next mapping, and whether it is executable. False: there are no more. */
 static bool next_mapping(struct reader *reader, struct code_range *range, bool *executable)
 {
 	char rights[5] = "";
@@ -98,7 +99,7 @@ void share_note_code(struct share *share)
 	sys_close(reader.file);
 }
 
-/* The same place of the same file. Of memory without a file there is nothing to compare. */
+/* Whether both map the same place of the same file. Anonymous memory has nothing to compare. */
 static bool is_same(const struct code_range *a, const struct code_range *b)
 {
 	return a->device == b->device && a->inode == b->inode &&
@@ -145,7 +146,7 @@ bool share_has_code(const struct share *share, struct code_cache *cache, odf_tas
 	if (reader.file >= 0)
 		sys_close(reader.file);
 	if (!asked)
-		found = true; /* no /proc: nothing is known */
+		found = true; /* no /proc: accepted */
 	if (found)
 		*known = (struct code_known){ at, changes };
 	return found;

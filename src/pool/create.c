@@ -12,15 +12,15 @@
 #define FIRST_SIZE STRUCTURE_UP_TO(odf_pool_options, flags)
 #define ALL_FLAGS  ODF_POOL_NO_TASKS
 
-/* Below it programs count on the lowest free number; above it the table of descriptors, which each process that is
- * made gets a copy of, begins to grow. */
+/* Programs expect the lowest free number below it; above it the descriptor table, which each made process copies, would
+ * soon have to grow. */
 #define LOWEST 40
 
 int pool_lift(int fd)
 {
 	long lifted = sys_call3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, LOWEST);
 
-	if (lifted < 0 && fd <= STDERR_FILENO) /* at one of the standard three it would pass for the program's */
+	if (lifted < 0 && fd <= STDERR_FILENO) /* as one of the standard three it would pass for the program's */
 		lifted = sys_call3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 	if (lifted < 0)
 		return fd;

@@ -13,7 +13,7 @@
 
 #define IDLE_MS     10000
 #define QUEUE       16384u
-#define PATIENCE_MS 2000 /* with a manager that is to begin, or to end its workers */
+#define PATIENCE_MS 2000 /* for a manager to start, or to end its workers */
 
 static void close_file(int *fd)
 {
@@ -22,7 +22,7 @@ static void close_file(int *fd)
 	*fd = -1;
 }
 
-/* ---- What a pool has --------------------------------------------------------------------------------------------- */
+/* ---- The tasks of a pool ----------------------------------------------------------------------------------------- */
 
 static int make_event(int *fd)
 {
@@ -96,7 +96,7 @@ int crew_tasks_of(odf_pool *pool, struct pool_tasks **tasks)
 
 static void free_crew(struct crew *crew)
 {
-	/* A child that the program has forked may have a copy, with which the entry would outlive our closing. */
+	/* A forked child may have a copy of the descriptor, which would keep the epoll entry after our close. */
 	if (crew->manager.end >= 0)
 		(void)sys_call4(SYS_epoll_ctl, crew->all->descriptor, EPOLL_CTL_DEL, crew->manager.end, NULL);
 	pool_process_forget(&crew->manager);
@@ -113,7 +113,7 @@ static void free_crew(struct crew *crew)
 	free(crew);
 }
 
-/* The last numbers first, so that the first slots are used first, and again. */
+/* The highest numbers first, so that the first slots are taken first, and reused first. */
 static int make_lists(struct crew *crew, unsigned slots)
 {
 	crew->free_slots = malloc(slots * sizeof *crew->free_slots);
@@ -141,8 +141,7 @@ static int make_files(struct crew *crew, struct pool_tasks *tasks, unsigned slot
 	return make_event(&crew->view.poke);
 }
 
-/* Waits until it has looked at what it has. False: it has ended before that, or takes too long, and what code it has
- * is not known. */
+/* Waits until the manager has listed its code. False: it has ended, or takes too long, and its code is not known. */
 static bool wait_until_ready(struct crew *crew)
 {
 	uint64_t until = share_clock() + (uint64_t)PATIENCE_MS * 1000000u;
@@ -172,8 +171,8 @@ static void set_limits(struct share_view *view, const odf_pool_options *options,
 	share_set_limits(view);
 }
 
-/* A manager that nobody has a use for would wait for ever, also one of which nothing is known but that it may be there.
- * Who may not send it a signal can tell it. Its workers end with it. */
+/* Ends a manager that is not to be used, and would wait for ever. This includes one that may have been made although
+ * nothing is known of it. `ending` reaches it even if this process may not signal it. Its workers end with it. */
 static void give_up(struct crew *crew)
 {
 	if (crew->view.poke >= 0) {
@@ -185,7 +184,7 @@ static void give_up(struct crew *crew)
 	free_crew(crew);
 }
 
-/* `pool` is whose template it comes from. */
+/* The manager is made from the template of `pool`. */
 static int make_crew(odf_pool *pool, struct pool_tasks *tasks, bool for_one, struct crew **made)
 {
 	const odf_pool_options *options = &pool->options;
@@ -222,7 +221,7 @@ static int make_crew(odf_pool *pool, struct pool_tasks *tasks, bool for_one, str
 	return 0;
 }
 
-/* True: it was freed. With the lock of the list. */
+/* Frees the crew if it has no task and is not current. True: it was freed. With the list's lock. */
 static bool part(struct crew *crew)
 {
 	bool unused;
@@ -265,7 +264,7 @@ int crew_make_own(odf_pool *own, struct pool_tasks *tasks, struct crew **crew)
 	return error;
 }
 
-/* Each task has its answer from now on: that of its slot, if it has ended, else this one. With the crew's lock. */
+/* Each task has an answer afterwards: that of its slot if the slot has ended, else `error`. With the crew's lock. */
 static void settle_all(struct crew *crew, int error)
 {
 	atomic_store(&crew->is_over, true);
@@ -318,7 +317,8 @@ static void end_crew(struct crew *crew)
 	atomic_store(&crew->view.head->ending, 1);
 	atomic_store(&crew->view.head->poked, 0);
 	share_poke(&crew->view);
-	/* One that was stopped goes on; what does not go then is killed, and its workers with it. */
+	/* SIGCONT continues a manager that was stopped. SIGKILL ends one that does not exit; its workers end with
+	 * it. */
 	for (size_t i = 0; i < sizeof prods / sizeof *prods; i++) {
 		if (pool_process_wait(&crew->manager, prods[i].wait_ms, &status) != ETIMEDOUT)
 			break;

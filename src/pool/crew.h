@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Worker tasks as the program has them. A *crew* is a manager, its workers, and the memory that they share with the
- * program. A pool has one; when its manager was killed all of its tasks are answered with ECHILD, and the next task
- * gets another crew, of the same template. A task that wants a fork of the program as it is now has a crew, and a
- * template, of its own. Old crews stay until the last of their tasks is freed. */
+ * Worker tasks in the program. A *crew* is a manager, its workers, and the memory that they share with the program. A
+ * pool has one current crew. If its manager is killed, all tasks of the crew end with ECHILD, and the next task gets a
+ * new crew from the same template. A task with ODF_TASK_FORK, which is a fork of the program as it is now, has a crew
+ * and a template of its own. An old crew stays until the last of its tasks is freed.
+ */
 #ifndef ODF_POOL_CREW_H
 #define ODF_POOL_CREW_H
 
@@ -15,18 +16,18 @@
 #include "share.h"
 
 struct crew {
-	struct crew *next;     /* of the pool */
+	struct crew *next;     /* of the pool's list */
 	struct pool_tasks *all;
 	struct share_view view;
-	int file;              /* -1 */
+	int file;              /* of the shared memory; -1: none */
 	struct pool_process manager;
-	odf_pool *own_pool;    /* made for this crew's one task */
+	odf_pool *own_pool;    /* NULL, or the pool of the crew's one task */
 	/* Protects the members below, and `settled` and `given` of each task. */
 	pthread_mutex_t lock;
-	atomic_bool is_over;   /* no more tasks, and each that there is has its answer */
-	unsigned backed;       /* slots below this have memory, */
-	unsigned used;         /* and these were used */
-	/* Each slot is free, a task's, or away: with the manager, as its task was freed while it ran. */
+	atomic_bool is_over;   /* takes no more tasks, and each of its tasks has its answer */
+	unsigned backed;       /* slots below this have memory */
+	unsigned used;         /* slots below this were used */
+	/* Each slot is free, a task's, or `away`: its task was freed while it ran, and the manager has the slot. */
 	unsigned *free_slots;
 	unsigned free_count;
 	odf_task **tasks;      /* by slot */
@@ -36,37 +37,37 @@ struct crew {
 };
 
 struct pool_tasks {
-	pthread_mutex_t lock; /* of the list and of `current`; taken before a crew's */
+	pthread_mutex_t lock; /* of the list and of `current`; taken before a crew's lock */
 	struct crew *crews;
 	struct crew *current;
 	int tell;             /* eventfd of all crews */
-	atomic_uint waiting;  /* threads in odf_pool_finished that may sleep: who may have read what was meant for
-			       * them tells them again */
-	int descriptor;       /* epoll: `tell`, and each manager's end */
+	atomic_uint waiting;  /* threads in odf_pool_finished that may sleep. A thread that may have read the eventfd in
+			       * their place writes it again */
+	int descriptor;       /* epoll: `tell`, and the `end` of each manager */
 	bool pool_is_gone;    /* freed with the last crew */
 };
 
 struct odf_task {
 	struct crew *crew;
-	pid_t process;        /* that may use it */
+	pid_t process;        /* the only process that may use the task */
 	unsigned slot;
-	bool settled;         /* what follows is the answer */
-	bool given;           /* by odf_pool_finished, or known to a waiter */
+	bool settled;         /* the answer is known: `error`, and if that is 0 the slot's output */
+	bool given;           /* by odf_pool_finished or odf_task_wait */
 	int error;
 	void *mapped;
 	uint64_t mapped_length;
 };
 
-/* The pool's; made if there is none. 0 or an errno value. */
+/* The pool's tasks, which are made if there are none. 0 or an errno value. */
 int crew_tasks_of(odf_pool *pool, struct pool_tasks **tasks);
-/* One that works; made if there is none. This and the next with the lock of the list. */
+/* A crew that takes tasks, which is made if there is none. This and the next function: with the list's lock. */
 int crew_current(odf_pool *pool, struct pool_tasks *tasks, struct crew **crew);
-/* For one task, from a pool of its own, which is the crew's then. */
+/* A crew for one task, from the template of `own`. On success the crew owns that pool. */
 int crew_make_own(odf_pool *own, struct pool_tasks *tasks, struct crew **crew);
-/* The manager has ended: all tasks without an answer have one. */
+/* If the manager has ended: gives an answer to all tasks that have none. */
 void crew_check(struct crew *crew);
-/* After a task was taken out, or the crew given up: frees what nobody needs. With the lock of the list,
- * which is given back. */
+/* Frees the crew if it has no tasks and is not current, and with the last crew of a destroyed pool the list. Called
+ * with the list's lock, which it releases. */
 void crew_part(struct crew *crew);
 
 static inline struct slot *task_slot(const odf_task *task)
@@ -76,6 +77,6 @@ static inline struct slot *task_slot(const odf_task *task)
 
 /* ---- submit.c ---- */
 void task_give_ranges(const struct share_view *view, struct slot *slot);
-/* `is_free`: the slot is the program's again. */
+/* `is_free`: the slot belongs to the program again. */
 void task_remove(odf_task *task, bool is_free);
 #endif

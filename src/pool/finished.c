@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Tasks that have ended, one after the other, for event loops; and what a pool is doing. */
+ *
+ * Tasks that have ended, one at a time, for event loops; and the state of a pool.
+ */
 #include <errno.h>
 #include <pthread.h>
 
@@ -10,8 +12,8 @@
 
 #define INFO_SIZE STRUCTURE_UP_TO(odf_pool_info, reserved)
 
-/* Who frees a task, or is given its answer, tells who waits. Should a worker that writes wildly have taken the word,
- * it is looked so often. */
+/* A thread that frees a task, or is given its answer, wakes those that wait. A worker that damages the shared memory
+ * can suppress a wake, so a waiting thread looks again at this interval. */
 #define LOOK_MS 1000
 
 int odf_pool_descriptor(odf_pool *pool)
@@ -25,7 +27,8 @@ int odf_pool_descriptor(odf_pool *pool)
 	return error == 0 ? tasks->descriptor : -1;
 }
 
-/* Whose bit is set, and who is what the bit says: it may be of a task that was there before. With the crew's lock. */
+/* The task of a slot whose bit is set, if it has ended: the bit may be the slot's previous task's. With the crew's
+ * lock. */
 static odf_task *take_ended(struct crew *crew, unsigned slot)
 {
 	odf_task *task = crew->tasks[slot];
@@ -49,7 +52,7 @@ static odf_task *find_ended(struct crew *crew)
 		while (bits != 0 && found == NULL) {
 			unsigned slot = word * 64 + (unsigned)__builtin_ctzll(bits);
 
-			atomic_fetch_and(&crew->view.ended[word], ~(bits & -bits)); /* before the look at the state */
+			atomic_fetch_and(&crew->view.ended[word], ~(bits & -bits)); /* before the state is read */
 			bits &= bits - 1;
 			if (slot < crew->used)
 				found = take_ended(crew, slot);
@@ -82,8 +85,8 @@ static odf_task *look(struct pool_tasks *tasks, bool *under_way)
 	return found;
 }
 
-/* So that the next task that ends is told again. The order matters: who ends one sets its bit, and then writes unless
- * `told` says that it was written. */
+/* Makes the next end of a task write the eventfd again. The order matters: a process that ends a task sets its bit,
+ * then writes unless `told` is set. */
 static void listen_again(struct pool_tasks *tasks)
 {
 	uint64_t drained;
@@ -95,7 +98,7 @@ static void listen_again(struct pool_tasks *tasks)
 	(void)pthread_mutex_unlock(&tasks->lock);
 }
 
-/* NULL: in time there was none, or *under_way is false. *drained: what told of tasks that have ended was read. */
+/* NULL: the time is over, or *under_way is false. *drained: this call has emptied the eventfd. */
 static odf_task *await(struct pool_tasks *tasks, int timeout_ms, bool *under_way, bool *drained)
 {
 	uint64_t start = share_clock();
@@ -136,7 +139,7 @@ int odf_pool_finished(odf_pool *pool, odf_task **task, int timeout_ms)
 	atomic_fetch_add(&tasks->waiting, self);
 	*task = await(tasks, timeout_ms, &under_way, &drained);
 	if (atomic_fetch_sub(&tasks->waiting, self) > self && drained && (*task != NULL || !under_way))
-		share_count(tasks->tell); /* another may sleep, for whom there is one as well, or none any more */
+		share_count(tasks->tell); /* another thread may sleep, with a task to take or none left */
 	errno = saved;
 	return *task != NULL ? 0 : under_way ? ETIMEDOUT : ESRCH;
 }

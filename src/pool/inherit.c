@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * A child that is forked while there is a pool has a copy of the pool's channel, and would keep the template from
- * seeing the end of a program that executes another or dies. It closes its copy. */
+ * Closes pool channels in forked children. A child of the program has a copy of the channel; if it kept the copy, the
+ * template would not see the end of a program that dies or executes another.
+ */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
@@ -14,8 +15,8 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static odf_pool *_Atomic pools;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-/* Takes no lock, as a fork may come in a signal handler: each change of the list is one store, so that a copy of it
- * from any moment is whole. The program may have closed all descriptors that it does not know, and use the number. */
+/* Takes no lock, as a signal handler may fork. Each change of the list is one store, so a copy taken at any moment is
+ * consistent. The inode is compared because the program may have closed the channel and reused its number. */
 static void child(void)
 {
 	struct stat status;
@@ -31,7 +32,7 @@ static void child(void)
 
 static void begin(void)
 {
-	(void)pthread_atfork(NULL, NULL, child); /* without memory for it children keep the channel */
+	(void)pthread_atfork(NULL, NULL, child); /* if it fails (ENOMEM), children keep the channel */
 }
 
 void pool_enter(odf_pool *pool)

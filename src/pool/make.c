@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Processes made by the template, as the program sees them. Each request brings a socket of its own, over which the
- * template answers twice: who was made, and how it ended. So threads do not wait for each other's answers; and whatever
- * becomes of the template, or of a request that it has not read, the kernel closes the other end.
+ * Processes made by the template, in the program. Each request carries a socket of its own, over which the template
+ * answers twice: who was made, and how it ended. So threads do not wait for each other's answers; and whatever becomes
+ * of the template, or of a request that it has not read, the kernel closes the other end.
  */
 #include <errno.h>
 #include <poll.h>
@@ -15,14 +15,14 @@
 
 #define PATIENCE_MS 200
 
-/* One that was stopped goes on; to one that runs it is nothing. */
+/* Continues the template if it was stopped. A running one is not affected. */
 static void prod(const odf_pool *pool)
 {
 	if (pool->template_pidfd >= 0)
 		(void)sys_call4(SYS_pidfd_send_signal, pool->template_pidfd, SIGCONT, NULL, 0);
 }
 
-/* Which of the standard three are open: bits. */
+/* Bit i: descriptor i of the standard three is open. */
 static uint32_t open_standard(void)
 {
 	uint32_t standard = 0;
@@ -66,7 +66,7 @@ static int await_answer(odf_pool *pool, struct pool_process *process)
 	process->pid = message.value;
 	if (length >= 0)
 		return 0;
-	/* It came without its pidfd, for which there was no number left. Nobody else would end what was made. */
+	/* The message has lost its pidfd, for lack of a free descriptor. Nothing else would end the process. */
 	if (message.kind == POOL_MADE && process->pid > 0)
 		(void)pool_process_kill(process, SIGKILL);
 	return EMFILE;
@@ -76,7 +76,7 @@ static int await_answer(odf_pool *pool, struct pool_process *process)
 static int ask(odf_pool *pool, struct pool_message *request, const void *argument, const int *fds, size_t count,
 	       struct pool_process *process)
 {
-	uint32_t standard = open_standard(); /* before there is a number of ours that may be one of them */
+	uint32_t standard = open_standard(); /* before a descriptor of ours can get such a number */
 	int sent[POOL_FDS_MOST + 4], sockets[2], error;
 	long result = sys_call4(SYS_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets);
 
@@ -101,7 +101,7 @@ static int ask(odf_pool *pool, struct pool_message *request, const void *argumen
 	return error;
 }
 
-/* Whether nobody has the other end. A process that is killed does not close all that it has at the same moment. */
+/* Whether no process has the other end. Waits a moment: a killed process does not close all its descriptors at once. */
 static bool is_gone(int channel)
 {
 	struct pollfd one = { .fd = channel, .events = POLLIN };
@@ -128,7 +128,7 @@ int pool_process_make(odf_pool *pool, pool_function *function, const void *argum
 		error = ask(pool, &request, argument, fds, count, process);
 		if (error != EPIPE)
 			return error;
-		/* The template is there, and had no descriptor left for the answer. */
+		/* The template lives: it had no descriptor left to receive the socket for the answer. */
 		if (atomic_load(&pool->generation) == generation && !is_gone(pool->channel) &&
 		    atomic_load(&pool->generation) == generation)
 			return EMFILE;
@@ -162,7 +162,8 @@ int pool_process_kill(struct pool_process *process, int signal)
 		result = sys_call4(SYS_pidfd_send_signal, process->pidfd, signal, NULL, 0);
 		return result < 0 ? (int)-result : 0;
 	}
-	/* Not reaped as long as its end has not been told, but for a moment. */
+	/* The template reports an end right after it has reaped the process. Until then, but for that moment, the id
+	 * cannot be another process's. */
 	if (sys_call5(SYS_ppoll, &one, 1, &none, NULL, 8) != 0)
 		return ESRCH;
 	result = sys_call2(SYS_kill, process->pid, signal);

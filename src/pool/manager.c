@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The manager: forks workers, as many as there is work for, and answers for those that die. It is made from the pool's
- * template, has one thread, and runs nothing of the program's but its atfork handlers. Read share.h first. */
+ * The manager: forks as many workers as there is work for, and answers the tasks of workers that die. It is made from
+ * the pool's template, has one thread, and runs no code of the program except atfork handlers. Read share.h first.
+ */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -18,25 +19,26 @@
 #include "../sys/syscall.h"
 #include "share.h"
 
-#define RETRY_MS      50 /* after a fork that failed */
-#define RETRIES_MOST  20 /* then the tasks that wait are answered, if there is nobody at all to run them */
-#define STILLBORN_MOST 8 /* workers that died before they could take anything, one after the other */
+#define RETRY_MS      50 /* after a failed fork */
+#define RETRIES_MOST  20 /* after so many failed forks all waiting tasks are answered, if there is no worker at all */
+#define STILLBORN_MOST 8 /* workers in a row that died before they could take a task */
 
-/* A number that no worker has: what the manager itself answers. */
+/* No worker has this number: the manager claims tasks with it to answer them itself. */
 #define SELF SHARE_WORKERS_MOST
 
 static struct {
 	struct share_view view;
 	pid_t id;
-	pid_t workers[SHARE_WORKERS_MOST]; /* 0: none */
+	pid_t workers[SHARE_WORKERS_MOST]; /* process ids; 0: none */
 	unsigned count;
 	unsigned retries, stillborn;
-	int fork_error; /* of the last fork; 0: it was made */
+	int fork_error; /* errno of the last fork; 0: it succeeded */
 	int last_status;
-	bool look; /* a worker died: a task may be in no ring */
-	/* of one that the template has become: it ends with either; -1: it dies with the template */
+	bool look; /* a worker died: a task may be QUEUED and in no ring */
+	/* Of a manager that the template has become (pool_create_once), which ends when either shows the program's end.
+	 * -1: the manager dies with the template. */
 	int channel, program;
-	int told;             /* the program is told of its end by that of this one */
+	int told;             /* socket whose close reports the manager's end to the program; or -1 */
 } manager;
 
 static const struct share_limits *const limits = &manager.view.limits;
@@ -51,7 +53,7 @@ static bool is_asleep(unsigned worker)
 	return atomic_load(&manager.view.head->asleep[worker / 64]) >> worker % 64 & 1;
 }
 
-/* True: it slept, and nobody has woken it. */
+/* True: the worker slept, and no process has woken it. */
 static bool take_bit(unsigned worker)
 {
 	uint64_t bit = UINT64_C(1) << worker % 64;
@@ -70,7 +72,7 @@ static void give_ranges(struct slot *slot, bool input)
 		share_bulk_give(&manager.view, slot->input_at, (slot->input_length + 4095) & ~(uint64_t)4095);
 }
 
-/* Of a task that was freed while it ran. */
+/* Frees the slot of a task that was freed while it ran. */
 static void release(unsigned index)
 {
 	struct slot *slot = &manager.view.slots[index];
@@ -85,7 +87,8 @@ static bool is_of(unsigned state, unsigned worker)
 	return SLOT_WORKER(state) == worker && (SLOT_KIND(state) == SLOT_RUNNING || SLOT_KIND(state) == SLOT_CONDEMNED);
 }
 
-/* Its worker is dead, or it is the manager's own. The program may condemn or free it meanwhile: then once more. */
+/* Ends a slot whose worker is dead, or that the manager has claimed itself. The program may condemn or free the task
+ * meanwhile; then this tries again. */
 static void answer(unsigned index, unsigned worker, int error, int status)
 {
 	struct slot *slot = &manager.view.slots[index];
@@ -111,13 +114,14 @@ static uint64_t cpu_of(const struct rusage *usage)
 	       ((uint64_t)usage->ru_utime.tv_usec + (uint64_t)usage->ru_stime.tv_usec) * 1000u;
 }
 
-/* Its limits kill with SIGKILL as well. The accounts of CPU time differ by up to a tick. */
+/* The task's error when its worker has died. The task's limits kill by SIGKILL as well. The kernel's two accounts of
+ * CPU time differ by up to a tick. */
 static int why_it_died(const struct slot *slot, int status, const struct rusage *usage)
 {
 	const uint64_t tick = 10000000;
 	uint64_t began = atomic_load(&slot->began_ns);
 
-	/* It may have claimed the task and done nothing more. */
+	/* began 0: the worker has claimed the task and has not started it. */
 	if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL || began == 0)
 		return ECHILD;
 	if (slot->time_ns != 0 && share_clock() - began >= slot->time_ns)
@@ -137,11 +141,11 @@ static void bury(unsigned worker, int status, const struct rusage *usage)
 
 	if (index != 0 && index <= limits->slots &&
 	    SLOT_KIND(atomic_load(&manager.view.slots[index - 1].state)) == SLOT_ENDED) {
-		/* It may not have come to tell. */
+		/* The worker may have died before it reported the end. */
 		share_futex_wake(&manager.view.slots[index - 1].state, INT_MAX);
 		share_tell(&manager.view, index - 1, true);
 	}
-	/* It is counted before a task has its answer: who has that may look. */
+	/* The death is counted before a task gets its answer, as the program may read the counter after that. */
 	for (index = 0; index < used && !lost; index++)
 		lost = is_of(atomic_load(&manager.view.slots[index].state), worker);
 	if (lost)
@@ -159,7 +163,7 @@ static void bury(unsigned worker, int status, const struct rusage *usage)
 	atomic_fetch_sub(&share->workers, 1);
 	atomic_store(&seat->slot, 0);
 	atomic_store(&seat->state, WORKER_NONE);
-	/* It may have taken a task out of the ring and not claimed it, or have been woken for one. */
+	/* The worker may have taken a task out of the ring and not claimed it, or may have been woken for one. */
 	atomic_fetch_add(&share->scan, 1);
 	(void)share_wake_one(&manager.view);
 }
@@ -178,7 +182,7 @@ static void reap(void)
 			}
 }
 
-/* Tasks for which there will be nobody. */
+/* Answers all tasks that wait for a worker: there will be none. */
 static void answer_waiting(int error, int status)
 {
 	unsigned used = share_used(&manager.view);
@@ -198,7 +202,7 @@ static void answer_waiting(int error, int status)
 
 /* ---- Workers ----------------------------------------------------------------------------------------------------- */
 
-/* For this slot, or none (slot + 1; 0). False: not now. */
+/* Forks a worker for this slot (slot + 1), or for any (0). False: the fork failed. */
 static bool start_worker(unsigned assigned, unsigned worker)
 {
 	struct share *share = manager.view.head;
@@ -211,7 +215,7 @@ static bool start_worker(unsigned assigned, unsigned worker)
 	atomic_store(&seat->tasks, 0);
 	pid = fork_plainly();
 	if (pid == 0) {
-		/* Not to be held by what a task leaves behind. */
+		/* A process that a task leaves behind must not hold these open. */
 		sys_close(manager.channel);
 		sys_close(manager.program);
 		sys_close(manager.told);
@@ -239,7 +243,7 @@ static unsigned free_seat(void)
 	return worker;
 }
 
-/* Waits for its end, as there may be no more than so many at a time. False: it is not idle. */
+/* Kills an idle worker and waits for its end, as there may be no more than workers_most. False: it is not idle. */
 static bool retire(unsigned worker)
 {
 	unsigned idle = WORKER_IDLE;
@@ -247,7 +251,7 @@ static bool retire(unsigned worker)
 	int status;
 
 	if (!take_bit(worker))
-		return false; /* it has been woken */
+		return false; /* a process has woken it */
 	if (!atomic_compare_exchange_strong(&seat_of(worker)->state, &idle, WORKER_RETIRED))
 		return false; /* it has woken by itself */
 	(void)kill(manager.workers[worker], SIGKILL);
@@ -265,7 +269,7 @@ static bool retire_any(void)
 	return false;
 }
 
-/* Tasks that want a worker of their own. */
+/* Claims a task that wants a worker of its own. False: it does not wait any more. */
 static bool claim_fresh(unsigned index, unsigned worker)
 {
 	_Atomic unsigned *word = &manager.view.slots[index].state;
@@ -278,7 +282,7 @@ static bool claim_fresh(unsigned index, unsigned worker)
 	return true;
 }
 
-/* As it was: it waits on. Condemned meanwhile: answered. */
+/* Puts the task back to FRESH. If the program has condemned it meanwhile, it is answered. */
 static void unclaim_fresh(unsigned index, unsigned worker)
 {
 	_Atomic unsigned *word = &manager.view.slots[index].state;
@@ -290,16 +294,17 @@ static void unclaim_fresh(unsigned index, unsigned worker)
 	answer(index, worker, ECANCELED, 0);
 }
 
-/* False: not now. */
+/* False: the task has to wait. */
 static bool start_fresh_one(unsigned index)
 {
 	struct share *share = manager.view.head;
 	unsigned worker;
 
 	if (index >= limits->slots || SLOT_KIND(atomic_load(&manager.view.slots[index].state)) != SLOT_FRESH)
-		return true; /* cancelled since */
+		return true; /* cancelled meanwhile */
 	if (manager.count >= limits->workers_most && !retire_any()) {
-		/* The next to be idle leaves; or it went to sleep before it could see that. */
+		/* make_room lets the next worker between two tasks exit. A worker that went to sleep before it could
+		 * see the flag is retired here. */
 		atomic_store(&share->make_room, 1);
 		if (!retire_any())
 			return false;
@@ -330,7 +335,7 @@ static void start_fresh(void)
 	atomic_store(&share->make_room, 0);
 }
 
-/* As many more as there are tasks that nobody is awake for. */
+/* Wakes or forks a worker for each waiting task for which none is awake. */
 static void start_wanted(void)
 {
 	struct share *share = manager.view.head;
@@ -342,7 +347,8 @@ static void start_wanted(void)
 		coming += manager.workers[worker] != 0 && atomic_load(&seat_of(worker)->state) == WORKER_STARTING &&
 			  atomic_load(&seat_of(worker)->assigned) == 0;
 	waiting = atomic_load(&share->tail) - atomic_load(&share->head);
-	/* There may be one outside the ring. Who lives has been told to look; else somebody must. */
+	/* A task may be QUEUED and not in the ring. Living workers look for it because of `scan`. If there is no
+	 * worker, one has to be forked. */
 	if (waiting == 0 && manager.count == 0 && manager.look)
 		waiting = 1;
 	manager.look = manager.look && manager.count == 0 && manager.fork_error != 0;
@@ -363,14 +369,14 @@ static void kill_condemned(void)
 	for (unsigned index = 0; index < used; index++) {
 		unsigned state = atomic_load(&manager.view.slots[index].state), worker = SLOT_WORKER(state);
 
-		/* A condemned worker takes nothing else, so it is the right one; its id is its own until it is
+		/* A condemned worker takes no other task, so it is the right one. Its id is its own until it is
 		 * reaped. */
 		if (SLOT_KIND(state) == SLOT_CONDEMNED && worker < SHARE_WORKERS_MOST && manager.workers[worker] != 0)
 			(void)kill(manager.workers[worker], SIGKILL);
 	}
 }
 
-/* Those that have had nothing to do for long, the last numbers first, as the first are woken first. */
+/* Retires workers that were idle for idle_ns, from the highest number down: share_wake_one prefers low numbers. */
 static void retire_idle(void)
 {
 	uint64_t now = share_clock();
@@ -381,7 +387,7 @@ static void retire_idle(void)
 			(void)retire(worker);
 }
 
-/* When to look for such again, in milliseconds; -1: not by itself. */
+/* Milliseconds until retire_idle must run again; -1: not before another event. */
 static int next_look(void)
 {
 	uint64_t wait = limits->idle_ns / 2 / 1000000;
@@ -448,12 +454,12 @@ int manager_main(const void *argument, size_t length, const int *fds, size_t cou
 	manager.view.poke = fds[2];
 	manager.view.tell = fds[3];
 	manager.id = (pid_t)sys_call0(SYS_getpid);
-	/* No handler of the program's runs here, and no signal to its group ends this process. */
+	/* No handler of the program runs here, and no signal that can be blocked ends this process. */
 	(void)sys_sigprocmask(SIG_SETMASK, &all, NULL);
-	(void)sigaction(SIGCHLD, &at_default, NULL); /* ignored, there would be no status to reap */
+	(void)sigaction(SIGCHLD, &at_default, NULL); /* if it were ignored, there would be no status to reap */
 	sigemptyset(&children);
 	sigaddset(&children, SIGCHLD);
-	/* What lay in the buffers is the program's to write. */
+	/* The program itself writes what was in its buffers at the fork. */
 	__fpurge(stdout);
 	__fpurge(stderr);
 	share_note_code(manager.view.head);
@@ -461,12 +467,12 @@ int manager_main(const void *argument, size_t length, const int *fds, size_t cou
 	polled[1] = (struct pollfd){ .fd = signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK), .events = POLLIN };
 	if (polled[1].fd < 0)
 		return 1;
-	polled[2] = (struct pollfd){ .fd = manager.channel }; /* its end */
+	polled[2] = (struct pollfd){ .fd = manager.channel }; /* for POLLHUP only */
 	polled[3] = (struct pollfd){ .fd = manager.program, .events = POLLIN };
 	atomic_store(&manager.view.head->ready, 1);
 	share_futex_wake(&manager.view.head->ready, INT_MAX);
 	while (atomic_load(&manager.view.head->ending) == 0) {
-		atomic_store(&manager.view.head->poked, 0); /* before looking: who pokes from now on is seen */
+		atomic_store(&manager.view.head->poked, 0); /* before the look: a later poke writes the eventfd again */
 		look_after(&wait_ms);
 		(void)poll(polled, 4, wait_ms);
 		if (polled[2].revents != 0 || polled[3].revents != 0)

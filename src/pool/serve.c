@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * The template: a process of one thread, forked by libc, which makes copies of itself on request.
+ * The template: a process of one thread, forked by libc, that forks copies of itself on request.
  *
- * It keeps none of the program's descriptors, so that nobody waits for the end of a pipe that it has; is in a process
- * group of its own, so that a terminal's signals do not reach it; and blocks all signals.
+ * It keeps none of the program's descriptors, so that the program's pipes can reach end of file. It is in a process
+ * group of its own, so that a terminal's signals do not reach it, and it blocks all signals.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,11 +21,11 @@
 #include "../sys/syscall.h"
 #include "internal.h"
 
-/* A process that was made and has not ended. */
+/* A process that was made, and has not been reaped. */
 struct made {
 	struct made *next;
 	pid_t pid;
-	int tell; /* where its end is told */
+	int tell; /* socket on which its end is reported */
 };
 
 static struct {
@@ -33,7 +33,7 @@ static struct {
 	int channel, signals, program; /* program: a pidfd, or -1 */
 	pid_t self;
 	struct rlimit files;
-	struct sigaction child_action; /* the program's, of SIGCHLD */
+	struct sigaction child_action; /* the program's action for SIGCHLD */
 	char name[16];
 	struct made *made;
 } template;
@@ -59,7 +59,7 @@ static bool close_from(int first)
 	return true;
 }
 
-/* The channel at 3, /dev/null at the standard three (which the program may have closed), and nothing else. */
+/* Leaves the channel at 3, /dev/null at the standard three (the program may have closed its own), and nothing else. */
 static bool leave_descriptors(int channel)
 {
 	int null;
@@ -70,7 +70,7 @@ static bool leave_descriptors(int channel)
 	if (!close_from(4))
 		return false;
 	null = sys_open("/dev/null", O_RDWR, 0);
-	if (null < 0) /* something must be there, or what is opened next is taken for one of the standard three */
+	if (null < 0) /* the numbers must be in use, or the next descriptor would pass for one of the standard three */
 		null = (int)sys_call2(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK);
 	for (int fd = 0; fd < 3; fd++)
 		if (fd != null && (null < 0 || sys_call3(SYS_dup3, null, fd, 0) < 0))
@@ -80,7 +80,7 @@ static bool leave_descriptors(int channel)
 	return true;
 }
 
-/* What it can hold is not what the program's limit says. */
+/* The template has a descriptor for each process that it has made, and may need more than the program's soft limit. */
 static void raise_limit(void)
 {
 	struct rlimit most;
@@ -128,13 +128,13 @@ static bool begin(const struct template_start *start)
 	return true;
 }
 
-/* ---- What is made ---- */
+/* ---- Making a process ---- */
 
 struct order {
 	struct pool_message message;
 	size_t count;
-	int fds[POOL_FDS_MOST + 7]; /* where to tell; the standard ones; the caller's; of one that the template
-				       becomes, three more */
+	int fds[POOL_FDS_MOST + 7]; /* socket for the answer; the standard ones; the caller's; if the template becomes
+				     * the process, three more */
 	_Alignas(16) char argument[POOL_ARGUMENT_MOST];
 };
 
@@ -148,7 +148,7 @@ static void close_ours(void)
 		sys_close(m->tell);
 }
 
-/* The standard three, as the program has them now; the first of the rest is returned. */
+/* Puts the program's standard three in their places. Returns the first of the other descriptors. */
 static const int *place_standard(const struct order *order)
 {
 	const int *fds = order->fds + 1;
@@ -164,7 +164,7 @@ static const int *place_standard(const struct order *order)
 	return fds;
 }
 
-/* With the program's limit, name, dispositions and mask. */
+/* Runs the function with the program's limit, name, dispositions and mask. */
 static _Noreturn void call(const struct order *order, const int *fds)
 {
 	(void)setrlimit(RLIMIT_NOFILE, &template.files);
@@ -189,8 +189,7 @@ static void answer(int tell, enum pool_message_kind kind, int value, int fd)
 {
 	struct pool_message message = { .kind = kind, .value = value };
 
-	/* The socket buffer holds both messages, so this does not block. It fails if the caller is gone, which is no
-	 * error. */
+	/* The socket buffer holds both messages, so this does not block. It fails if the caller is gone: no error. */
 	(void)pool_send(tell, &message, NULL, 0, &fd, fd >= 0 ? 1 : 0, 0);
 }
 
@@ -238,7 +237,7 @@ static void make(struct order *order)
 		sys_close(order->fds[i]);
 }
 
-/* False: nobody is there any more. */
+/* False: the program has closed the channel. */
 static bool take_order(void)
 {
 	static struct order order;
@@ -254,7 +253,8 @@ static bool take_order(void)
 		make(&order);
 		return true;
 	}
-	/* Cut short, for want of descriptors: the caller finds that its end is closed. */
+	/* The message was cut short for lack of descriptors. If the socket was lost too, the caller finds its end
+	 * closed. */
 	if (length == -EMSGSIZE && order.count > 0)
 		answer(order.fds[0], POOL_MADE, -EMFILE, -1);
 	for (size_t i = 0; i < order.count; i++)
@@ -302,5 +302,5 @@ _Noreturn void pool_serve(const struct template_start *start)
 		if (wait[2].revents & POLLIN)
 			break;
 	}
-	end(0); /* what it has made is sent SIGKILL by the kernel */
+	end(0); /* the kernel sends SIGKILL to all that it has made */
 }

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Raw system calls where libc's may be interposed: this memory is not the program's, and not the heap's. */
+ *
+ * The memory of worker tasks, its files and futexes. Raw system calls where libc's functions may be interposed: the
+ * heap must not take this memory for the program's.
+ */
 #include "share.h"
 
 #include <errno.h>
@@ -20,14 +23,14 @@
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 8u
 #endif
-#define PAGE           ((uint64_t)sysconf(_SC_PAGESIZE)) /* what is mapped lies at multiples of it in the file */
+#define PAGE           ((uint64_t)sysconf(_SC_PAGESIZE)) /* mappings start at multiples of it in the file */
 #define KEEP_SIZE      1 /* FALLOC_FL_KEEP_SIZE, */
 #define PUNCH          3 /* and with FALLOC_FL_PUNCH_HOLE */
 #define BACKED_AT_ONCE 64u /* slots */
 #define BULK_SIZE      (INT64_C(1) << 62)
 
-/* Under the thread sanitizer by libc's, from which it learns that memory is another's now. A negative errno value, or
- * the address. */
+/* Maps by libc's function under the thread sanitizer, which learns from it that the memory is new. Returns the address,
+ * or a negative errno value. */
 static long map_file(uint64_t size, int rights, int flags, int file, uint64_t at)
 {
 #ifdef __SANITIZE_THREAD__
@@ -39,7 +42,7 @@ static long map_file(uint64_t size, int rights, int flags, int file, uint64_t at
 #endif
 }
 
-/* Cannot fail for what was mapped so. */
+/* Cannot fail for a range that map_file returned. */
 static void unmap_file(void *base, uint64_t size)
 {
 #ifdef __SANITIZE_THREAD__
@@ -54,7 +57,7 @@ static uint64_t whole(uint64_t length)
 	return (length + PAGE - 1) & ~(PAGE - 1);
 }
 
-/* A file that is to be longer than RLIMIT_FSIZE would be a signal's cause. */
+/* The longest file that RLIMIT_FSIZE permits: to make a longer one raises SIGXFSZ. */
 static int64_t limit_of_files(void)
 {
 	struct rlimit limit;
@@ -65,10 +68,10 @@ static int64_t limit_of_files(void)
 	return (int64_t)(limit.rlim_cur & ~(PAGE - 1));
 }
 
-/* With a number above the standard three. */
+/* The file's number is above the standard three. */
 static int make_file(const char *name, int64_t size, int *file)
 {
-	/* Without the second flag it is refused where vm.memfd_noexec is 2. */
+	/* Without MFD_NOEXEC_SEAL the call is refused if vm.memfd_noexec is 2. */
 	int fd = (int)sys_call2(SYS_memfd_create, name, MFD_CLOEXEC | MFD_NOEXEC_SEAL), lifted;
 	long error;
 
@@ -90,7 +93,7 @@ static int make_file(const char *name, int64_t size, int *file)
 	return 0;
 }
 
-/* `base`: 0 to see how large it is. */
+/* With `base` 0 only view->size is of use. */
 static void lay_out(struct share_view *view, uintptr_t base, unsigned slots, unsigned ring)
 {
 	size_t at = whole(sizeof(struct share));
@@ -173,7 +176,7 @@ int share_make(struct share_view *view, unsigned slots, int *file)
 	}
 	lay_out(view, (uintptr_t)base, slots, ring_of(slots));
 	view->limits = (struct share_limits){ .slots = slots, .ring_mask = ring_of(slots) - 1 };
-	atomic_store(&view->head->bulk_next, PAGE); /* 0 is no place */
+	atomic_store(&view->head->bulk_next, PAGE); /* offset 0 means "within the slot" */
 	return 0;
 }
 
@@ -216,7 +219,7 @@ int share_bulk_place(const struct share_view *view, uint64_t length, uint64_t *a
 
 int share_bulk_fill(const struct share_view *view, uint64_t at, uint64_t room)
 {
-	int error = allocate(view->bulk, at, room); /* by a fault it would be SIGBUS where memory is short */
+	int error = allocate(view->bulk, at, room); /* a fault without memory would raise SIGBUS */
 
 	if (error != 0)
 		share_bulk_give(view, at, room);
@@ -226,12 +229,12 @@ int share_bulk_fill(const struct share_view *view, uint64_t at, uint64_t room)
 void share_bulk_give(const struct share_view *view, uint64_t at, uint64_t room)
 {
 	if (room != 0)
-		(void)sys_call4(SYS_fallocate, view->bulk, PUNCH, at, room); /* its own range: nothing to fail */
+		(void)sys_call4(SYS_fallocate, view->bulk, PUNCH, at, room); /* a range of this file: cannot fail */
 }
 
 void *share_bulk_map(const struct share_view *view, uint64_t at, uint64_t length, bool writable)
 {
-	/* All at once, rather than by faults one by one. */
+	/* All pages at once, instead of a fault for each. */
 	int flags = MAP_SHARED | MAP_POPULATE, rights = PROT_READ | (writable ? PROT_WRITE : 0);
 	long base = map_file(whole(length), rights, flags, view->bulk, at);
 
@@ -254,7 +257,7 @@ bool share_bulk_is_plausible(const struct share_view *view, uint64_t at, uint64_
 	return fstat(view->bulk, &status) != 0 || length <= (uint64_t)status.st_blocks * 512;
 }
 
-/* ---- Telling ----------------------------------------------------------------------------------------------------- */
+/* ---- Wakes and reports ------------------------------------------------------------------------------------------- */
 
 uint64_t share_clock(void)
 {
@@ -281,7 +284,8 @@ void share_count(int event)
 	const uint64_t one = 1;
 	long count;
 
-	/* It has room for more than there are tasks, and nothing to wait for. Who is not told waits for ever. */
+	/* The counter has room for more than the number of tasks, so EAGAIN does not last. A count must not be lost:
+	 * its reader would sleep for ever. */
 	do
 		count = sys_write(event, &one, sizeof one);
 	while (count == -EINTR || count == -EAGAIN);
@@ -290,8 +294,8 @@ void share_count(int event)
 void share_tell(const struct share_view *view, unsigned slot, bool always)
 {
 	atomic_fetch_or(&view->ended[slot / 64], UINT64_C(1) << slot % 64);
-	/* The eventfd counts as long as `told` is set, so this is a system call for the first of many only. Whoever
-	 * reads it does so before taking `told` back and looking at the bits. */
+	/* While `told` is set the eventfd has been written, so only the first of many ends costs a system call. The
+	 * reader drains the eventfd first, then clears `told`, then looks at the bits. */
 	if (atomic_exchange(&view->head->told, 1) == 0 || always)
 		share_count(view->tell);
 }

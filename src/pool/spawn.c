@@ -9,9 +9,9 @@ int odf_pool_spawn(odf_pool *pool, pid_t *pid, const char *file, char *const arg
 	odf_spawn_options own = ODF_SPAWN_OPTIONS_INIT;
 
 	if (options != NULL && structure_read(&own, sizeof own, options, SPAWN_OPTIONS_FIRST_SIZE) != 0)
-		return odf_spawn(pid, file, argv, envp, options, report); /* which refuses it */
+		return odf_spawn(pid, file, argv, envp, options, report); /* refuses these options */
 	if (pool == NULL)
-		own.flags |= 1ull << 63; /* which is refused as well */
+		own.flags |= 1ull << 63; /* an unknown flag, which odf_spawn refuses */
 	own.pool = pool;
 	return odf_spawn(pid, file, argv, envp, &own, report);
 }

@@ -1,22 +1,23 @@
 /* SPDX-License-Identifier: MIT
  *
- * As whose child a template is made.
+ * Whose child a template is.
  *
- * It is made by libc's fork, as what it makes is to run functions of the program: with the locks of malloc, stdio and
- * the loader in order, whatever other threads held. libc's fork makes a child whose end is announced by SIGCHLD, which
- * every wait() of the program would find; a raw clone could have no exit signal, but would be copied from locks that
- * nobody releases.
+ * A template must be made by libc's fork. The processes that it makes run functions of the program, which need the
+ * locks of malloc, stdio and the loader in order, whatever other threads held at the fork. But the end of a child of
+ * libc's fork is announced by SIGCHLD, and every wait() of the program would find it. A raw clone can have no exit
+ * signal, but its child would have copies of locks that no thread releases.
  *
- * So a *stand-in* calls libc's fork: a child without exit signal, which shares the program's memory and runs on the
- * stack and with the thread-local storage of the calling thread, as if it were that thread, which is suspended
- * meanwhile. For libc, whose locks are in memory, it is. No wait() but one with __WALL or __WCLONE finds it.
+ * So a *stand-in* calls libc's fork. It is a child without an exit signal that shares the program's memory (CLONE_VM)
+ * and runs on the stack and with the thread-local storage of the calling thread, which is suspended meanwhile. libc,
+ * whose locks are in memory, takes it for that thread. Only a wait() with __WALL or __WCLONE finds it.
  *
- * Elsewhere it ends at once, and the template is an orphan then, and child of init or of the nearest subreaper. Where
- * the program is itself what orphans go to, the stand-in stays, as the *guard*: the template is its child, orphans of
- * all that the template makes come to it, and it ends when the last of them has. From when it lets the thread go on it
- * touches no memory: it runs a few instructions and one system call, which do not use the stack.
+ * As a rule the stand-in exits at once. The template is an orphan then, and a child of init or of the nearest
+ * subreaper. If the program is itself the process that orphans are reparented to, the stand-in stays as the *guard*: it
+ * is the parent of the template and a subreaper for all that the template makes, and exits when the last of them has
+ * ended. From the moment when it lets the thread continue, the guard touches no memory: it runs a few instructions and
+ * one system call, which do not use the stack.
  *
- * Where memory is not shared although that was asked for (emulators), the stand-in is a copy, and the rest is the same.
+ * If memory is not shared although CLONE_VM asked for it (emulators), the stand-in is a copy, and the rest is the same.
  */
 #include "stand_in.h"
 
@@ -45,13 +46,13 @@
 
 enum { RELEASED = -1, LOOK_US = 200, LOOKS = 5000, CLOSED_LEAST = 65536, CLOSED_MOST = 1 << 20 };
 
-/* On the stack of the thread that it stands in for. */
+/* On the stack of the suspended thread. */
 struct stand_in {
 	struct template_start *start;
-	int error;   /* of its fork */
-	/* a guard's id from before it runs; RELEASED: the thread may go on; 0, by the kernel: it has ended */
+	int error;   /* errno of its fork */
+	/* The guard's id, set before it runs; RELEASED: the thread may continue; 0, set by the kernel: it has ended. */
 	int word;
-	long guards; /* it is to stay */
+	long guards; /* it stays as the guard */
 };
 
 static _Noreturn void end(int status)
@@ -60,8 +61,7 @@ static _Noreturn void end(int status)
 	__builtin_trap();
 }
 
-/* A process that was made by clone(CLONE_VM) has no restartable sequences, nor have its children; libc believes that it
- * has. */
+/* A process made by clone(CLONE_VM) has no rseq registration, nor have its children. libc believes that it has. */
 static void renew_sequences(void)
 {
 #if defined RSEQ_SIG && (defined __x86_64__ || defined __aarch64__)
@@ -75,7 +75,7 @@ static void renew_sequences(void)
 #endif
 }
 
-/* What a guard does from now on. All signals are blocked. */
+/* The code of a guard from now on. All signals are blocked. */
 static _Noreturn ODF_UNINSTRUMENTED void guard(int *word)
 {
 #if defined __x86_64__ && !defined __ILP32__
@@ -133,20 +133,20 @@ static _Noreturn ODF_UNINSTRUMENTED void guard(int *word)
 	__builtin_unreachable();
 }
 
-/* Before Linux 5.9, and where a filter refuses the call. */
+/* For kernels before Linux 5.9, and if a filter refuses close_range. */
 static void close_each(void)
 {
 	struct rlimit64 limit = { .rlim_max = CLOSED_LEAST };
 	uint64_t most;
 
 	if (sys_call4(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, &limit) < 0 || limit.rlim_max < CLOSED_LEAST)
-		limit.rlim_max = CLOSED_LEAST; /* it may have been higher */
+		limit.rlim_max = CLOSED_LEAST; /* it may have been higher when descriptors were opened */
 	most = limit.rlim_max < CLOSED_MOST ? limit.rlim_max : CLOSED_MOST;
 	for (uint64_t fd = 0; fd < most; fd++)
 		sys_close((int)fd);
 }
 
-/* It keeps nothing of the program's from others: its table of descriptors is a copy. */
+/* The guard's descriptor table is a copy: closing it releases the program's files, and the program keeps its own. */
 static void become_guard(void)
 {
 	(void)sys_call2(SYS_prctl, PR_SET_NAME, "odfork-guard"); /* for people */
@@ -154,13 +154,13 @@ static void become_guard(void)
 	(void)sys_call1(SYS_chdir, "/");
 	if (sys_call3(SYS_close_range, 0, ~0u, 0) < 0)
 		close_each();
-	(void)sys_call1(SYS_set_tid_address, NULL); /* the word is the thread's again */
+	(void)sys_call1(SYS_set_tid_address, NULL); /* at exit the kernel must not write to the thread's word */
 }
 
-/* On the stack of the thread that it stands in for, below all that this needs. */
+/* On the stack of the suspended thread, below what make_stand_in needs. */
 static _Noreturn ODF_UNINSTRUMENTED __attribute__((noinline)) void stand_in(struct stand_in *own)
 {
-	/* Before it has a child, which is told whether orphans are looked for among its ancestors. */
+	/* Before the fork: a child inherits whether the kernel looks for a subreaper among its ancestors. */
 	bool guards = own->guards && sys_call2(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1) == 0;
 	pid_t pid = libc_fork();
 
@@ -177,9 +177,9 @@ static _Noreturn ODF_UNINSTRUMENTED __attribute__((noinline)) void stand_in(stru
 	guard(&own->word);
 }
 
-/* The call is in this very function, and the new process never returns from it: both run on one stack, and what one of
- * them leaves the other would find overwritten. For a guard the thread waits in the instructions behind the call, which
- * do not use the stack. Elsewhere the stand-in is a copy: a child as any, for a moment. */
+/* The system call is in this very function, and the new process never returns from it: both run on one stack, and
+ * frames that one of them leaves would be overwritten by the other. The thread waits for a guard in the instructions
+ * after the call, which do not use the stack. On other architectures the stand-in is an ordinary short-lived child. */
 static ODF_UNINSTRUMENTED __attribute__((noinline)) long make_stand_in(struct stand_in *own)
 {
 #if defined __x86_64__ && !defined __ILP32__
@@ -203,7 +203,7 @@ static ODF_UNINSTRUMENTED __attribute__((noinline)) long make_stand_in(struct st
 			 "jne 2f\n\t"
 			 "movl %[futex], %%eax\n\t"
 			 "movq %%r13, %%rdi\n\t"
-			 "xorl %%esi, %%esi\n\t" /* FUTEX_WAIT, as long as it is edx */
+			 "xorl %%esi, %%esi\n\t" /* FUTEX_WAIT while the word equals edx */
 			 "xorl %%r10d, %%r10d\n\t"
 			 "syscall\n\t"
 			 "jmp 1b\n"
@@ -236,7 +236,7 @@ static ODF_UNINSTRUMENTED __attribute__((noinline)) long make_stand_in(struct st
 			 "b.ne 2f\n\t"
 			 "mov x8, %[futex]\n\t"
 			 "mov x0, x10\n\t"
-			 "mov x1, xzr\n\t" /* FUTEX_WAIT, as long as it is w2 */
+			 "mov x1, xzr\n\t" /* FUTEX_WAIT while the word equals w2 */
 			 "mov x3, xzr\n\t"
 			 "svc 0\n\t"
 			 "b 1b\n"
@@ -260,7 +260,7 @@ static ODF_UNINSTRUMENTED __attribute__((noinline)) long make_stand_in(struct st
 	return pid;
 }
 
-/* Whether orphans come to this process, and a guard can be had. */
+/* Whether orphans are reparented to this process, and a guard is possible. */
 static bool wants_guard(void)
 {
 #if (defined __x86_64__ && !defined __ILP32__) || defined __aarch64__
@@ -268,7 +268,7 @@ static bool wants_guard(void)
 
 	if (getpid() != 1 && (sys_call2(SYS_prctl, PR_GET_CHILD_SUBREAPER, &reaps) < 0 || reaps == 0))
 		return false;
-	/* Else the word would never change. */
+	/* Without shared memory the word would never change. */
 	(void)capability(ODF_PROBE_CLONE_VM);
 	return capability_clone_vm_reason() == ODF_REASON_NONE;
 #else
@@ -297,8 +297,8 @@ int stand_in_fork(struct template_start *start, pid_t *guard_pid)
 	return pid < 0 ? (int)-pid : own.error;
 }
 
-/* A process that a task has started and left may live on. Once the guard is gone, it comes to the program as it would
- * have without one. */
+/* A process that a task has started and left behind may live on. Once the guard is gone, it is reparented to the
+ * program, as it would have been without a guard. */
 void stand_in_leave_guard(pid_t *guard_pid)
 {
 	static const struct timespec moment = { 0, LOOK_US * 1000 };
@@ -312,7 +312,7 @@ void stand_in_leave_guard(pid_t *guard_pid)
 			(void)sys_call2(SYS_nanosleep, &moment, NULL);
 	}
 	if (result == 0) {
-		(void)sys_call2(SYS_kill, *guard_pid, SIGKILL); /* its id is its own until it is waited for */
+		(void)sys_call2(SYS_kill, *guard_pid, SIGKILL); /* the id cannot be reused before the wait */
 		while (sys_call4(SYS_wait4, *guard_pid, NULL, __WALL, NULL) == -EINTR)
 			;
 	}

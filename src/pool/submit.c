@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Tasks are submitted: their slots, what they are given, and which crew gets them. Read share.h and crew.h first. */
+ *
+ * Submitting tasks: their slots, their input, and the crew that gets them. Read share.h and crew.h first.
+ */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +17,7 @@
 
 /* ---- Slots ------------------------------------------------------------------------------------------------------- */
 
-/* Those of tasks that were freed while they ran. With the crew's lock. */
+/* Takes back the slots of tasks that were freed while they ran. With the crew's lock. */
 static void collect_released(struct crew *crew)
 {
 	if (atomic_exchange(&crew->view.head->released, 0) == 0)
@@ -31,7 +33,7 @@ static void collect_released(struct crew *crew)
 	}
 }
 
-/* 0 or an errno value: EAGAIN (no slot), EPIPE (the crew is over). */
+/* Gives the task a slot. 0 or an errno value: EAGAIN (no slot), EPIPE (the crew is over). */
 static int enter_task(struct crew *crew, odf_task *task)
 {
 	int error = 0;
@@ -74,7 +76,7 @@ void task_remove(odf_task *task, bool is_free)
 	crew->tasks[task->slot] = NULL;
 	crew->task_count--;
 	if (!task->given && atomic_load(&all->waiting) != 0)
-		share_count(all->tell); /* there may be nothing to wait for any more */
+		share_count(all->tell); /* there may be nothing left to wait for */
 	if (is_free) {
 		atomic_store(&task_slot(task)->state, SLOT_FREE);
 		crew->free_slots[crew->free_count++] = task->slot;
@@ -98,7 +100,7 @@ void task_give_ranges(const struct share_view *view, struct slot *slot)
 
 static int fill_input(const struct share_view *view, struct slot *slot, const void *input, size_t length)
 {
-	uint64_t at, room; /* what is in the slot may be another's words by the time that it is read */
+	uint64_t at, room; /* local: a worker may overwrite the slot's fields */
 	void *data;
 	int error;
 
@@ -125,7 +127,7 @@ static int fill_input(const struct share_view *view, struct slot *slot, const vo
 	return 0;
 }
 
-/* With the crew's lock, as who puts in is one at a time. */
+/* With the crew's lock: the ring has one writer at a time. */
 static void enqueue(struct crew *crew, unsigned slot, bool fresh)
 {
 	struct share *share = crew->view.head;
@@ -136,12 +138,12 @@ static void enqueue(struct crew *crew, unsigned slot, bool fresh)
 	if (at - head <= crew->view.limits.ring_mask) {
 		atomic_store(&ring[at & crew->view.limits.ring_mask], slot);
 		atomic_store(tail, at + 1);
-	} else { /* full of hints that are stale */
+	} else { /* full of stale hints */
 		atomic_fetch_add(fresh ? &share->fresh_missed : &share->scan, 1);
 	}
 }
 
-/* From here on it is the workers'. */
+/* Queues the task. From here on the slot belongs to the workers. */
 static void hand_over(odf_task *task, bool fresh)
 {
 	struct crew *crew = task->crew;
@@ -152,10 +154,10 @@ static void hand_over(odf_task *task, bool fresh)
 	enqueue(crew, task->slot, fresh);
 	if (fresh || (!share_wake_one(&crew->view) && atomic_load(workers) < crew->view.limits.workers_most))
 		share_poke(&crew->view);
-	(void)pthread_mutex_unlock(&crew->lock); /* who frees the crew has taken it after us */
+	(void)pthread_mutex_unlock(&crew->lock); /* a thread that frees the crew takes the lock after this */
 }
 
-/* The slot is the task's. */
+/* The slot belongs to the task, and no worker takes it yet. */
 static int fill(odf_task *task, odf_task_function function, const void *input, size_t length,
 		const odf_task_options *options)
 {
@@ -181,13 +183,13 @@ static int fill(odf_task *task, odf_task_function function, const void *input, s
 	return fill_input(&crew->view, slot, input, length);
 }
 
-/* A slot of the pool's crew. Should that be over by then, it is of the next. */
+/* Gives the task a slot of the pool's current crew. If that crew is over, one of the next. */
 static int enter_current(odf_pool *pool, struct pool_tasks *all, odf_task *task)
 {
 	struct crew *crew;
 	int error;
 
-	(void)pthread_mutex_lock(&all->lock); /* or the crew might be freed */
+	(void)pthread_mutex_lock(&all->lock); /* keeps the crew from being freed */
 	do {
 		error = crew_current(pool, all, &crew);
 		if (error == 0)
@@ -197,7 +199,7 @@ static int enter_current(odf_pool *pool, struct pool_tasks *all, odf_task *task)
 	return error;
 }
 
-/* The slot of a crew of its own, of a pool that is made now. */
+/* Gives the task the slot of a crew of its own, from a pool that is made now. */
 static int enter_own(odf_pool *pool, struct pool_tasks *all, odf_task *task)
 {
 	int saved = errno, error;
@@ -213,7 +215,7 @@ static int enter_own(odf_pool *pool, struct pool_tasks *all, odf_task *task)
 	if (error == 0)
 		error = enter_task(crew, task);
 	if (error != 0 && crew != NULL)
-		crew_part(crew); /* with its pool */
+		crew_part(crew); /* frees its pool too, and releases the lock */
 	else
 		(void)pthread_mutex_unlock(&all->lock);
 	if (error != 0 && crew == NULL)
@@ -254,7 +256,7 @@ int odf_pool_submit_with(odf_pool *pool, odf_task_function function, const void 
 	if (error == 0)
 		error = fill(made, function, input, length, &read);
 	if (error == 0) {
-		*task = made; /* before it can end, and be given out by odf_pool_finished */
+		*task = made; /* before the task can end and odf_pool_finished can return it */
 		hand_over(made, (read.flags & (ODF_TASK_FRESH | ODF_TASK_FORK)) == ODF_TASK_FRESH);
 	}
 	if (error != 0 && made->crew != NULL)

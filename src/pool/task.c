@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Tasks that were submitted (submit.c), as the program sees them: waited for, cancelled, freed, looked at. Read share.h
- * and crew.h first. */
+ *
+ * Submitted tasks (submit.c): wait, cancel, free, information. Read share.h and crew.h first.
+ */
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -12,7 +13,7 @@
 
 #define INFO_SIZE STRUCTURE_UP_TO(odf_task_info, run_ns)
 
-/* Nobody tells a sleeper that the manager was killed: it looks so often. */
+/* No process wakes a sleeper when the manager is killed, so it checks at this interval. */
 #define LOOK_MS 100
 
 static int check(const odf_task *task)
@@ -22,7 +23,7 @@ static int check(const odf_task *task)
 	return task->process == getpid() ? 0 : EPERM;
 }
 
-/* Its answer, once it is there. False: not yet. With the crew's lock. */
+/* Takes the answer if it is there. False: not yet. With the crew's lock. */
 static bool settle(odf_task *task)
 {
 	if (!task->settled && SLOT_KIND(atomic_load(&task_slot(task)->state)) == SLOT_ENDED) {
@@ -32,8 +33,8 @@ static bool settle(odf_task *task)
 	return task->settled;
 }
 
-/* The answer of a slot that has ended, where it is in the worker's words, is taken as it is found: within bounds. 0 or
- * ENOMEM. With the lock. */
+/* The output of a slot that has ended. The worker has written where it is and how long, so both are checked. 0, ENOMEM
+ * or EIO. With the crew's lock. */
 static int find_output(odf_task *task, void **output, size_t *length)
 {
 	const struct share_view *view = &task->crew->view;
@@ -58,7 +59,7 @@ static int find_output(odf_task *task, void **output, size_t *length)
 	return 0;
 }
 
-/* ETIMEDOUT: there is none yet. */
+/* ETIMEDOUT: no answer yet. */
 static int answer_of(odf_task *task, void **output, size_t *length)
 {
 	int error;
@@ -71,7 +72,7 @@ static int answer_of(odf_task *task, void **output, size_t *length)
 		task->given = true;
 		atomic_fetch_and(&task->crew->view.ended[task->slot / 64], ~(UINT64_C(1) << task->slot % 64));
 		if (atomic_load(&task->crew->all->waiting) != 0)
-			share_count(task->crew->all->tell); /* there may be nothing to wait for any more */
+			share_count(task->crew->all->tell); /* there may be nothing left to wait for */
 	}
 	(void)pthread_mutex_unlock(&task->crew->lock);
 	return error;
@@ -87,7 +88,7 @@ static bool has_answer(odf_task *task)
 	return has;
 }
 
-/* Until the state may have changed, for at most so long. */
+/* Sleeps until the state may have changed, for at most `wait_ns`. */
 static void sleep_on(odf_task *task, uint64_t wait_ns)
 {
 	_Atomic unsigned *word = &task_slot(task)->state;
@@ -136,7 +137,7 @@ int odf_task_wait(odf_task *task, void **output, size_t *length, int timeout_ms)
 
 /* ---- Cancelling and freeing -------------------------------------------------------------------------------------- */
 
-/* It is the program's again, or the manager's to end. */
+/* NOT_BEGUN: the slot belongs to the program again. RUNNING: the manager ends it. */
 enum cancelled { CANCELLED_NOT_BEGUN, CANCELLED_RUNNING, CANCELLED_TOO_LATE };
 
 /* `freed`: SLOT_FREED or 0. */
@@ -187,7 +188,7 @@ int odf_task_cancel(odf_task *task)
 	} else {
 		switch (cancel(task, 0)) {
 		case CANCELLED_NOT_BEGUN:
-			task->settled = true; /* whatever a worker that writes wildly makes of the slot */
+			task->settled = true; /* even if a worker damages the slot */
 			task->error = task_slot(task)->error = ECANCELED;
 			if (!share_end(&crew->view, task->slot, SLOT_FILLING))
 				share_tell(&crew->view, task->slot, true);
@@ -214,7 +215,7 @@ void odf_task_free(odf_task *task)
 		return;
 	crew = task->crew;
 	share_bulk_unmap(task->mapped, task->mapped_length);
-	/* Of one that runs the slot comes back from the manager. A crew that is over gives its slots to nobody. */
+	/* The manager gives back the slot of a running task. The slots of a crew that is over are not reused. */
 	if (!atomic_load(&crew->is_over))
 		is_free = cancel(task, SLOT_FREED) != CANCELLED_RUNNING;
 	if (is_free)
@@ -257,7 +258,7 @@ int odf_task_info_get(odf_task *task, odf_task_info *info)
 	(void)pthread_mutex_unlock(&task->crew->lock);
 	if (began != 0) {
 		worker = slot->process;
-		ours.worker = worker > 0 ? worker : 0; /* never one that a signal to all would go by */
+		ours.worker = worker > 0 ? worker : 0; /* never a value that kill() takes for a group or for all */
 		ours.run_ns = ended > began ? ended - began : 0;
 	}
 	structure_write(info, &ours, sizeof ours);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The template, as the program sees it: how one is made (stand_in.c: as whose child), met, and ended.
+ * The template, in the program: how it is made (stand_in.c: as whose child), greeted and ended.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -22,12 +22,12 @@ static int fork_template(odf_pool *pool, int sockets[2], struct template_start *
 	uint64_t all = ~0ull;
 	int saved = errno, error, cancel_state;
 
-	/* fork runs handlers of the program's. In the template, and in all that it makes, it stays so: who is about to
-	 * be cancelled is this thread, and no copy of it. */
+	/* fork runs the program's atfork handlers, which may be cancellation points. Cancellation stays disabled in the
+	 * template and in all that it makes: a pending request is for this thread, not for a copy of it. */
 	(void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
 	(void)sys_sigprocmask(SIG_SETMASK, &all, &start->mask);
 	error = stand_in_fork(start, &pool->guard);
-	if (error == EAGAIN && region_give_way()) /* there may be room for one more, which is the keeper's */
+	if (error == EAGAIN && region_give_way()) /* the keeper's end may make room for a process */
 		error = stand_in_fork(start, &pool->guard);
 	(void)sys_sigprocmask(SIG_SETMASK, &start->mask, NULL);
 	(void)pthread_setcancelstate(cancel_state, &cancel_state);
@@ -37,7 +37,7 @@ static int fork_template(odf_pool *pool, int sockets[2], struct template_start *
 	return error;
 }
 
-/* The template says who it is when it is ready. */
+/* Receives the first message of the template: its id, and a pidfd. */
 static int meet(odf_pool *pool, int channel)
 {
 	struct pool_message message;
@@ -49,7 +49,7 @@ static int meet(odf_pool *pool, int channel)
 	if (length < 0 || message.kind != POOL_READY) {
 		if (count > 0)
 			sys_close(fd);
-		return ECHILD; /* it was killed, or has no descriptors to begin with */
+		return ECHILD; /* the template was killed, or had no descriptor to begin with */
 	}
 	pool->template_pid = message.value;
 	if (count == 0)
@@ -63,8 +63,8 @@ static int meet(odf_pool *pool, int channel)
 	return length < 0 ? (int)-length : 0;
 }
 
-/* The old number, if there is one: who sends meanwhile reaches the old template's end, which nobody has any more, or
- * the new one. */
+/* Puts the channel at the old number, if there is one. A thread that sends meanwhile reaches the old template's
+ * channel, whose other end is closed, or the new one. */
 static int install(odf_pool *pool, int channel)
 {
 	struct stat status;
@@ -83,7 +83,7 @@ static int install(odf_pool *pool, int channel)
 	return 0;
 }
 
-/* ECHILD: what was made is gone already. */
+/* ECHILD: the stand-in or the template has ended already. */
 static int attempt(odf_pool *pool)
 {
 	struct template_start start = { .program = pool->spawn.process, .once = pool->once };
@@ -91,8 +91,8 @@ static int attempt(odf_pool *pool)
 	int sockets[2], error;
 	long result;
 
-	/* The go-between would be the first process of a namespace, which ends with it; or all in another one, where
-	 * ids have another meaning. */
+	/* FIRST: the stand-in would be the first process of a pid namespace, which ends with it. ELSEWHERE: all these
+	 * processes would be in another pid namespace, where ids have another meaning. */
 	if (next == NEXT_PROCESS_FIRST || next == NEXT_PROCESS_ELSEWHERE)
 		return ENOTSUP;
 	stand_in_leave_guard(&pool->guard);
@@ -130,8 +130,7 @@ int pool_template_renew(odf_pool *pool, unsigned generation)
 	return error;
 }
 
-/* It ends when nobody has the channel's other end, and with it all that it has made. One that is stopped would end when
- * somebody continues it. */
+/* Closes the channel, which ends the template and with it all that it has made. SIGKILL ends a stopped one too. */
 void pool_template_stop(odf_pool *pool)
 {
 	if (pool->channel < 0)
@@ -140,8 +139,8 @@ void pool_template_stop(odf_pool *pool)
 	pool->channel = -1;
 	if (pool->template_pidfd >= 0) {
 		(void)sys_call4(SYS_pidfd_send_signal, pool->template_pidfd, SIGKILL, NULL, 0);
-		/* Where orphans come to the program, and its guard was killed, it is a child, and nobody else has to
-		 * know. Elsewhere ECHILD. */
+		/* If the program is what orphans are reparented to, and the guard was killed, the template is the
+		 * program's child. Reaped here, no wait() of the program finds it. Otherwise this fails with ECHILD. */
 		while (sys_call5(SYS_waitid, WAIT_BY_PIDFD, pool->template_pidfd, NULL, WEXITED | __WALL, NULL) ==
 		       -EINTR)
 			;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * A worker: takes tasks and runs them, one after the other. It is a child of the manager by libc's fork, so that
- * malloc, stdio and the loader are as in any child, and the program's atfork handlers have run; it ends without atexit
- * handlers. Read share.h first. */
+ * A worker: takes tasks and runs them one after the other. It is a child of the manager by libc's fork, so that the
+ * program's atfork handlers have run, and malloc, stdio and the loader work as in any child. It exits without atexit
+ * handlers. Read share.h first.
+ */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,14 +17,14 @@
 #include "../sys/proc.h"
 #include "share.h"
 
-/* Room of the first range for output, so that what is written in small parts does not take one after the other. */
+/* Size of the first range for output, so that many small writes do not allocate range after range. */
 #define OUTPUT_LEAST ((uint64_t)64 << 10)
 
 struct odf_output {
 	const struct share_view *view;
 	struct slot *slot;
 	char *data;
-	uint64_t length, room; /* that can be written at data */
+	uint64_t length, room; /* bytes of room at `data` */
 };
 
 static struct {
@@ -60,8 +61,8 @@ static int make_room(struct odf_output *output, uint64_t total)
 	error = share_bulk_place(output->view, wanted, &at, &room);
 	if (error != 0)
 		return error;
-	/* Written down first: should this process be killed now, the manager gives them back. What it has written is
-	 * seen once it has ended. */
+	/* Recorded first: if this process is killed from here on, the manager gives both ranges back. It reads the
+	 * record after this process has ended, so a fence for the compiler is enough. */
 	slot->spare_at = at;
 	slot->spare_room = room;
 	atomic_signal_fence(memory_order_seq_cst);
@@ -115,7 +116,7 @@ int odf_output_write(odf_output *output, const void *data, size_t length)
 	return error;
 }
 
-/* What was not used of the last range is given back. */
+/* Gives back the unused end of the last range. */
 static void finish_output(struct odf_output *output)
 {
 	struct slot *slot = output->slot;
@@ -133,7 +134,8 @@ static void finish_output(struct odf_output *output)
 
 /* ---- Limits ------------------------------------------------------------------------------------------------------ */
 
-/* By a timer of the kernel's that kills: nobody has to look, and a stopped or busy process obeys. 0 ends it. */
+/* A kernel timer that sends SIGKILL: no process has to watch, and it also ends a process that is stopped or busy. 0
+ * ends the timer. */
 static int set_timer(unsigned which, uint64_t ns)
 {
 	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL };
@@ -174,7 +176,7 @@ static uint64_t mapped_bytes(void)
 	return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-/* Address space beyond what there is now. */
+/* Limits the address space to `bytes` more than are mapped now. ENOENT: /proc does not tell how much that is. */
 static int limit_memory(uint64_t bytes, struct rlimit *before)
 {
 	uint64_t now = mapped_bytes(), wanted = now + bytes;
@@ -185,7 +187,7 @@ static int limit_memory(uint64_t bytes, struct rlimit *before)
 	if (getrlimit(RLIMIT_AS, before) != 0)
 		return errno;
 	limit = *before;
-	if (wanted >= now && wanted < limit.rlim_cur) /* else as much as there is */
+	if (wanted >= now && wanted < limit.rlim_cur) /* else the limit stays */
 		limit.rlim_cur = wanted;
 	return setrlimit(RLIMIT_AS, &limit) == 0 ? 0 : errno;
 }
@@ -209,7 +211,7 @@ static int call_function(struct slot *slot, struct odf_output *output, const voi
 		error = set_timer(TIMER_WALL, slot->time_ns);
 	if (error == 0) {
 		slot->result = slot->function(input, slot->input_length, output);
-		/* A child that the task has made and that returns here as well is no worker. */
+		/* A child that the task has forked may return here too. It is no worker. */
 		if (sys_call0(SYS_getpid) != self.id)
 			leave(0);
 	}
@@ -222,8 +224,8 @@ static int call_function(struct slot *slot, struct odf_output *output, const voi
 	return error;
 }
 
-/* What the task has written to the standard streams goes out with it. Other streams are its own affair: what lies in
- * the buffers of those that the program had open is the program's. */
+/* Writes what the task has left in stdout and stderr. Other streams are the task's own affair: the buffers of those
+ * that the program had open hold the program's data. */
 static void flush_standard(void)
 {
 	if (__fpending(stdout) > 0)
@@ -258,10 +260,10 @@ static void run(const struct share_view *view, unsigned index)
 	finish_output(&output);
 	slot->error = error;
 	atomic_fetch_add(&seat->tasks, 1);
-	/* Condemned: nothing more, until the manager kills. */
+	/* Condemned: do nothing more until the manager kills this process. */
 	if (!share_end(view, index, SLOT_OF(SLOT_RUNNING, self.number)))
 		for (;;)
-			(void)sys_call5(SYS_ppoll, NULL, 0, NULL, NULL, 0); /* pause, which not all have */
+			(void)sys_call5(SYS_ppoll, NULL, 0, NULL, NULL, 0); /* pause(), which some architectures lack */
 	atomic_store(&seat->slot, 0);
 }
 
@@ -280,7 +282,7 @@ static bool claim(const struct share_view *view, unsigned index)
 	return true;
 }
 
-/* The next of the ring that is still to be done. False: the ring is empty. */
+/* Takes the next task of the ring that is still QUEUED, and claims it. False: the ring is empty. */
 static bool take_from_ring(const struct share_view *view, unsigned *index)
 {
 	struct share *share = view->head;
@@ -315,7 +317,7 @@ static bool take(const struct share_view *view, unsigned *index)
 	return false;
 }
 
-/* The manager wants to start a worker for one task, and there are as many as there may be. */
+/* Exits if the manager wants to fork a worker for one task, and there are workers_most of them. */
 static void make_way(struct share *share)
 {
 	unsigned wanted = 1;
@@ -335,8 +337,9 @@ static void sleep_until_woken(const struct share_view *view)
 	atomic_store(&seat->idle_since_ns, share_clock());
 	atomic_store(&seat->state, WORKER_IDLE);
 	atomic_fetch_or(asleep, bit);
-	make_way(share); /* who finds us asleep retires us, and asks for room after having found nobody */
-	/* Who puts in a task looks at the bits after it; we look for tasks after the bit. */
+	make_way(share); /* after the bit: the manager sets make_room, then looks at the bits, so one sees the other */
+	/* The program queues a task, then looks at the bits. We set our bit, then look for tasks. One sees the
+	 * other. */
 	if (atomic_load(&share->head) == atomic_load(&share->tail) && atomic_load(&share->scan) == self.seen_scan)
 		share_futex_wait(&seat->wake, wake, UINT64_MAX);
 	atomic_fetch_and(asleep, ~bit);
@@ -344,7 +347,7 @@ static void sleep_until_woken(const struct share_view *view)
 		leave(0); /* retired */
 }
 
-/* What the program handled is at its default, what it ignored is ignored still, nothing is blocked. */
+/* Handled signals get the default action, ignored ones stay ignored, and none is blocked. */
 static void settle_signals(void)
 {
 	uint64_t none = 0;
