@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * odfork-follow.so, the companion that is preloaded instead of the library where a program is built with a sanitizer:
- * nothing but the exec family and posix_spawn, so that the programs which it executes are preloaded again. It puts
- * LD_PRELOAD back as it was before the program sees it.
+ * odfork-follow.so, the companion that is preloaded instead of the library into programs that are built with a
+ * sanitizer. It has only the exec family and posix_spawn, so that programs which such a program executes are preloaded
+ * again. It restores LD_PRELOAD before the program reads it.
  */
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -15,7 +15,8 @@
 
 #define EXPORTED __attribute__((visibility("default")))
 
-/* The library's own name is that of its files, of which any is beside this one. */
+/* The companion lies beside the library's files, so its path tells the folder. Entries of LD_PRELOAD that begin with
+ * "libodfork.so" are known as the library in any case. */
 __attribute__((constructor(101))) static void find_own_name(void)
 {
 	static const int here;
@@ -25,7 +26,8 @@ __attribute__((constructor(101))) static void find_own_name(void)
 		handed_set_own_name(info.dli_fname);
 }
 
-/* The variable's value is behind the prefix of its other name: no allocation, whatever the program's allocator is. */
+/* The other variable's name is a prefix and "LD_PRELOAD=...", so its tail becomes the entry. Allocates nothing, as the
+ * program's allocator may be of any kind. */
 __attribute__((constructor(103))) static void put_back(void)
 {
 	char **kept = environ, *before = NULL;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Async-signal-safe as far as libc's fork is: nothing here locks, allocates or asks the system a question for the
- * first time.
+ * The fork calls. As async-signal-safe as libc's fork: no function here locks or allocates, or asks the system for the
+ * first time what it can do.
  *
- * Every accelerator is a flag that an ordinary fork consumes, so that it is always libc's fork that runs: it repairs
- * thread ids, robust lists and the locks of malloc, stdio and the loader, and runs the atfork handlers.
+ * Each way to make a fork faster is a state that an ordinary fork uses, so the process is always made by libc's fork.
+ * That repairs thread ids, robust lists and the locks of malloc, stdio and the loader, and runs the atfork handlers.
  */
 #include "fork.h"
 
@@ -32,8 +32,8 @@ static const char *const call_names[] = {
 	[FORK_CALL_FORK_BARE] = "_Fork",
 };
 
-/* Nothing to choose and nobody to tell: the usual case. Regions change nothing about it: what is in them is frozen
- * before any fork. */
+/* The usual case: no kernel switch to choose, no record or probe to write. Regions do not matter here, as they are
+ * frozen before every fork. */
 static bool is_plain(void)
 {
 	return kernel_place() == NULL && !record_wanted() && !TRACE_IS_WATCHED(fork);
@@ -42,8 +42,9 @@ static bool is_plain(void)
 __attribute__((constructor(102))) static void ask_early(void)
 {
 	kernel_ask_early();
-	/* Forks inside libc do not come through here. A child of one may have what another thread had set; elsewhere
-	 * there is nothing to set. Without memory for it, such a child stays as it is. */
+	/* A fork within libc does not pass through this file. If another thread has the kernel's switch set for a
+	 * moment, the child of such a fork inherits it, so an atfork handler clears it. Without memory for the handler
+	 * the child keeps it. Kernels without a switch need no handler. */
 	if (kernel_place() != NULL)
 		(void)pthread_atfork(NULL, NULL, kernel_switch_in_child);
 }
@@ -66,8 +67,8 @@ static pid_t note(pid_t pid)
 	return pid;
 }
 
-/* With the process's regions frozen; *refused is set if they could not be. They are frozen whatever strategy was
- * asked for: memory that is LIVE cannot be inherited. */
+/* Forks with the process's regions frozen, whatever the strategy: memory that is LIVE cannot be inherited. *refused is
+ * set if they could not be frozen. */
 static pid_t fork_frozen(enum fork_call call, bool *refused)
 {
 	uint64_t start;
@@ -81,7 +82,7 @@ static pid_t fork_frozen(enum fork_call call, bool *refused)
 	error = region_fork_begin(&start);
 	if (error == 0) {
 		pid = libc_fork_of(call);
-		/* There may be room for one process more, which is the keeper's. */
+		/* The keeper's end may make room for one more process. */
 		if (pid < 0 && errno == EAGAIN && region_give_way())
 			pid = libc_fork_of(call);
 		if (pid == 0)
@@ -95,7 +96,7 @@ static pid_t fork_frozen(enum fork_call call, bool *refused)
 	return -1;
 }
 
-/* *is_on: forks are on demand as it is. */
+/* *is_on: forks are on demand already. */
 static struct strategy_choice choose(unsigned allow, bool *is_on)
 {
 	struct strategy_request request = { .allow = allow };
@@ -116,8 +117,8 @@ static struct strategy_choice choose(unsigned allow, bool *is_on)
 	return strategy_choose(&request, &capabilities, &facts);
 }
 
-/* Forks as chosen, or with the next best where the switch does not obey. In both processes everything is put back
- * that may be (kernel_switch.h). */
+/* Forks as chosen, or by the next best strategy if the kernel's switch cannot be set. Afterwards both processes put the
+ * switch back, if it may be put back (kernel_switch.h). */
 static pid_t fork_as_chosen(enum fork_call call, struct strategy_choice *choice, bool is_on)
 {
 	bool switched = choice->strategy == ODF_STRATEGY_KERNEL && !is_on, refused = false;
@@ -145,8 +146,8 @@ static pid_t fork_as_chosen(enum fork_call call, struct strategy_choice *choice,
 	return pid;
 }
 
-/* A descriptor of ourselves shows before the fork that a descriptor of the child can be had: the call exists, is
- * permitted, and there is a number left. The number is given up again just before it is needed. */
+/* A pidfd of this process shows before the fork that the child's pidfd can be opened: the system call exists and is
+ * permitted, and a number is free. The number is released just before it is needed. */
 static int reserve_pidfd(int *reserved)
 {
 	int fd = (int)sys_call2(SYS_pidfd_open, getpid(), 0);

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT
- * The fork engines. */
+ *
+ * The fork calls.
+ */
 #ifndef ODF_FORK_FORK_H
 #define ODF_FORK_FORK_H
 
 #include <sys/types.h>
 
-/* The function that the program called: decides which of libc's runs, and is the record's name. */
+/* The function that the program called. It selects libc's function, and is the name in the record. */
 enum fork_call { FORK_CALL_ODF_FORK, FORK_CALL_ODF_FORK_WITH, FORK_CALL_FORK, FORK_CALL_FORK_BARE };
 
-/* fork, with the strategy that suits. Async-signal-safe where the libc function is. */
+/* Forks with the strategy that fits. As async-signal-safe as libc's function. */
 pid_t fork_by_call(enum fork_call call);
 
-/* libc's fork with the process's regions frozen, and nothing chosen or recorded. ENOMEM as well where they cannot be.
- * */
+/* libc's fork with the process's regions frozen; chooses and records nothing. ENOMEM also if they cannot be frozen. */
 pid_t fork_plainly(void);
 #endif

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT
- * Async-signal-safe: system calls and atomic variables. */
+ *
+ * Async-signal-safe: system calls and atomic variables only.
+ */
 #include "kernel_switch.h"
 
 #include "../capability/async_fork.h"
 #include "../sys/process_lock.h"
 #include "../sys/syscall.h"
 
-/* Held from before the switch is thrown until after it is thrown back: a child that finds its copy held may have
- * inherited it. */
+/* Held while the switch is set for one fork. A child that finds its copy held may have inherited the switch. */
 static struct process_lock busy;
-/* Written by who holds the lock, before the switch is thrown: where it is to be thrown back in a child; NULL where
- * it is to stay. */
+/* The switch that a child has to clear; NULL: none, or it stays set. The lock's holder writes it before the switch. */
 static _Atomic(const struct kernel_place *) to_clear;
 
 odf_reason kernel_switch_set(struct kernel_switch *state, const struct kernel_place *place, bool keeps_data)
@@ -25,8 +25,7 @@ odf_reason kernel_switch_set(struct kernel_switch *state, const struct kernel_pl
 	bit = kernel_read_bit(place->path);
 	state->was_set = kernel_bit_is_on(place->interface, bit);
 	state->stays = use_odf && !keeps_data;
-	/* Other processes have the cgroup's bit in use: it is not a child's to clear. Of one by prctl a child gets
-	 * nothing. */
+	/* Other processes use the cgroup's switch, so a child must not clear it. A switch by prctl is not inherited. */
 	atomic_store(&to_clear, state->was_set || state->stays || !use_odf ? NULL : place);
 	if (place->cgroup != 0 && async_fork_cgroup() != place->cgroup) {
 		bit = -ENOENT;
@@ -45,8 +44,8 @@ void kernel_switch_put_back(const struct kernel_switch *state, bool forked)
 {
 	if (!state->ours)
 		return;
-	/* A failure leaves on-demand fork on, which stays correct for later forks of this process as far as it is at
-	 * all, and there is nobody to report it to: the fork itself has succeeded. */
+	/* A failure leaves on-demand fork on. Later forks of this process are then as correct as the kernel makes them,
+	 * and this fork has succeeded, so there is nothing to report. */
 	if (!state->was_set && !(state->stays && forked))
 		(void)kernel_throw(state->place->interface, state->place->path, false);
 	atomic_store(&to_clear, NULL);
@@ -70,7 +69,7 @@ bool kernel_switch_is_left_on(const struct kernel_place *place)
 {
 	bool use_odf = place->interface == ODF_KERNEL_INTERFACE_USE_ODF;
 
-	/* Where a thread has thrown it for a moment, it is not. */
+	/* Set by a thread for one fork does not count. */
 	if (use_odf ? atomic_load(&to_clear) != NULL : atomic_load(&busy.holder) != 0)
 		return false;
 	return kernel_is_on() && (place->cgroup == 0 || async_fork_cgroup() == place->cgroup);

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT
- * Pure: reads its arguments, touches nothing else. */
+ *
+ * The choice of a strategy. Pure: reads its arguments and nothing else.
+ */
 #include "strategy.h"
 
-/* Region composes with kernel and fork: it is what happens to the memory in regions, whichever makes the process. As
- * a strategy it means libc's fork with the memory in regions. */
+/* Region composes with kernel and fork: it says what happens to the memory in regions, whichever of these makes the
+ * process. As a strategy of its own it is libc's fork with regions frozen. */
 static const odf_strategy fork_order[] = {
 	ODF_STRATEGY_KERNEL, ODF_STRATEGY_REGION, ODF_STRATEGY_FORK, ODF_STRATEGY_NONE,
 };
 
-/* A pool is given to be used. Both of the next two leave the page tables alone. The caller is held a third less by
- * our own (bench/RESULTS.md): libc resets 64 dispositions one by one where the kernel does it at clone. And libc's
- * does not say which step failed. It is there for callers who want it by name. */
+/* A pool that was given is used. The next two both leave the page tables alone. Our own vfork holds the caller a third
+ * less than libc's posix_spawn (bench/RESULTS.md): libc resets 64 dispositions one by one, where the kernel does it at
+ * clone. And libc does not say which step failed. posix_spawn is there for callers who name it. */
 static const odf_strategy spawn_order[] = {
 	ODF_STRATEGY_POOL, ODF_STRATEGY_VFORK, ODF_STRATEGY_POSIX_SPAWN, ODF_STRATEGY_FORK, ODF_STRATEGY_NONE,
 };
@@ -28,7 +30,7 @@ static odf_reason kernel_doubt(const struct strategy_capabilities *capabilities)
 							     : capabilities->kernel_doubt;
 }
 
-/* Why a strategy cannot serve, or ODF_REASON_NONE. */
+/* Why a strategy is impossible, or ODF_REASON_NONE. */
 static odf_reason obstacle(odf_strategy strategy, const struct strategy_request *request,
 			   const struct strategy_capabilities *capabilities, const struct strategy_facts *facts)
 {
@@ -47,8 +49,8 @@ static odf_reason obstacle(odf_strategy strategy, const struct strategy_request 
 			return ODF_REASON_KERNEL_NO_EFFECT;
 		if (any && !capabilities->kernel_verified)
 			return kernel_doubt(capabilities);
-		/* They give back, unmap and move pages, and read the process's pagemap: all that the published
-		 * kernels get wrong. */
+		/* Regions discard, unmap and move pages, and read the process's pagemap: the published on-demand-fork
+		 * kernels get all of that wrong. */
 		if (facts->region_bytes > 0 && !capabilities->kernel_verified)
 			return ODF_REASON_KERNEL_REGIONS;
 		if (fork_allowed && facts->resident_bytes < STRATEGY_KERNEL_GAINS_BYTES)
@@ -94,7 +96,7 @@ static void take_first_possible(struct strategy_choice *choice, const odf_strate
 	}
 }
 
-/* Nothing that is chosen changes it: the report says what is so, also where another strategy was asked for. */
+/* The kernel's switch is on and stays on: the report names that strategy even if the caller asked for another. */
 static void take_what_is_on(struct strategy_choice *choice, const odf_strategy *order)
 {
 	for (; *order != ODF_STRATEGY_NONE; order++)

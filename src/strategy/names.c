@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The names are interface: programs match on them. */
+ *
+ * Names and texts of enumerators. The names are part of the interface: programs match on them.
+ */
 #include "odfork.h"
 
 _Static_assert(ODF_STRATEGY_COUNT <= ODF_STRATEGY_ROOM && ODF_KERNEL_CHECK_COUNT <= ODF_KERNEL_CHECK_ROOM,
