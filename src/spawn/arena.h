@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Pieces of one block, in two passes: one without a block, which counts, and one that places. */
+ *
+ * Carves pieces out of one block, in two passes over the same code: the first, without a block, counts; the second
+ * places.
+ */
 #ifndef ODF_SPAWN_ARENA_H
 #define ODF_SPAWN_ARENA_H
 
@@ -8,7 +11,7 @@
 struct arena {
 	char *base; /* NULL: only count */
 	size_t used;
-	size_t room; /* 0: as much as is needed. Else `used` is above it afterwards if it was too little */
+	size_t room; /* 0: as much as is needed. Else `used` exceeds it afterwards if it was too little */
 };
 
 static inline void *carve(struct arena *arena, size_t size)

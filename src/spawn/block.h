@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Memory of plans. By raw calls, as the interposed ones may lay it into a region, where the kernel does not find the
- * word that it clears when a child lets go; under the thread sanitizer by libc's, from which it learns that memory is
- * another's now. */
+ * Memory for plans. By raw system calls: the interposed calls may put it into a region, where the kernel would not find
+ * the word that it clears when a child lets go of the memory. Under the thread sanitizer by libc's functions, from
+ * which it learns that the memory is new.
+ */
 #ifndef ODF_SPAWN_BLOCK_H
 #define ODF_SPAWN_BLOCK_H
 
@@ -11,7 +12,7 @@
 
 #include "../sys/syscall.h"
 
-/* NULL: there is none. */
+/* NULL: no memory. */
 static inline void *block_map(size_t size, int flags)
 {
 #ifdef __SANITIZE_THREAD__
@@ -26,7 +27,7 @@ static inline void *block_map(size_t size, int flags)
 #endif
 }
 
-/* All of what was mapped, or a part. Cannot fail for memory that was mapped so and is not split. */
+/* Unmaps a block or a part of it. Cannot fail for a whole block, which splits no mapping. */
 static inline void block_unmap(void *block, size_t size)
 {
 #ifdef __SANITIZE_THREAD__

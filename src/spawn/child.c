@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
+ * What a child does before exec.
+ *
  * RUNS BETWEEN CLONE AND EXEC, on memory that may be the parent's. Rules, and how they are kept:
- *   - no libc function, not even memcpy: raw system calls and code of child*.c only (a test holds the object files to
- *     having no undefined symbol). libc would touch errno, locks, thread state, the loader, or signal the parent's
+ *   - no libc function, not even memcpy: raw system calls and code of child*.c only (a test requires the object files
+ *     to have no undefined symbol). libc would touch errno, locks, thread state or the loader, or signal the parent's
  *     threads.
  *   - no instrumentation: the build compiles this file without sanitizers, coverage and stack protector.
  *   - no allocation, and little stack.
- *   - writes go to the outcome and to the spare numbers of the plan, nowhere else.
+ *   - writes go only to the outcome and to the spare numbers of the plan.
  */
 #include "child_cgroup.h"
 #include "child_step.h"
@@ -32,7 +34,7 @@
 
 enum { SIGNALS = 64, IOPRIO_PROCESS = 1 };
 
-/* The kernel's, of its third version (2.6.26). */
+/* The kernel's structures, version 3 (Linux 2.6.26). */
 struct capability_header {
 	uint32_t version;
 	int pid;
@@ -55,8 +57,8 @@ static bool one_step(const struct child_plan *plan, odf_step step, long number, 
 	return passed(plan, sys_call3(number, a, b, c));
 }
 
-/* Once signals are unblocked for exec, a handler of the parent's would run here, on the parent's memory. So handled
- * signals become default; ignored ones stay ignored, as exec leaves them, unless they are to be reset. */
+/* Once signals are unblocked for exec, a handler of the parent would run here, on the parent's memory. So handled
+ * signals get the default action; ignored ones stay ignored, as exec leaves them, unless they are to be reset. */
 static bool reset_signals(const struct child_plan *plan)
 {
 	uint64_t reset_too = plan->flags & ODF_SPAWN_SIGDEFAULT ? plan->sigdefault : 0;
@@ -67,12 +69,12 @@ static bool reset_signals(const struct child_plan *plan)
 		return true;
 	begin(plan, ODF_STEP_SIGNALS, -1);
 	for (int signal = 1; signal <= SIGNALS; signal++) {
-		/* The kernel's structure: the handler first, then at most 56 bytes. */
+		/* The kernel's structure: the handler first, at most 64 bytes. */
 		unsigned long now[8], reset[8];
 		long result;
 
 		for (unsigned i = 0; i < 8; i++)
-			*(volatile unsigned long *)&reset[i] = 0; /* volatile: else the compiler calls memset */
+			*(volatile unsigned long *)&reset[i] = 0; /* volatile: otherwise the compiler calls memset */
 		if (signal == SIGKILL || signal == SIGSTOP)
 			continue;
 		result = sys_call4(SYS_rt_sigaction, signal, NULL, now, sizeof(uint64_t));
@@ -85,7 +87,7 @@ static bool reset_signals(const struct child_plan *plan)
 	return true;
 }
 
-/* A child that is held by vfork has a score of its own, also while it shares memory. */
+/* A child of vfork has a score of its own, even while it shares memory. */
 static bool set_oom_score(const struct child_plan *plan)
 {
 	char digits[12];
@@ -99,8 +101,9 @@ static bool set_oom_score(const struct child_plan *plan)
 	fd = sys_open("/proc/self/oom_score_adj", O_WRONLY | O_NONBLOCK | O_NOCTTY, 0);
 	result = fd;
 	if (fd >= 0) {
-		/* A filter's refusal is no answer. It may kill for the question, which odf_spawn(3) says: also who has
-		 * no privileges could be made to write to a file of somebody else's, by a link in another root. */
+		/* If a filter refuses the check, the child writes anyway. A filter may also kill it for the check, as
+		 * odf_spawn(3) says. The check is needed: in another root, a symbolic link could make even an
+		 * unprivileged child write to a file of another user. */
 		result = proc_look((int)fd);
 		if (result != -ENOENT)
 			result = sys_write((int)fd, digits, text.length);
@@ -138,8 +141,8 @@ static bool change_directory(const struct child_plan *plan)
 	return plan->cwd == NULL || one_step(plan, ODF_STEP_CWD, SYS_chdir, (long)plan->cwd, 0, 0);
 }
 
-/* All signals are blocked, SIGTTOU too: a background process may change the foreground group only so. What was
- * before is noted, for the caller to put it back if the spawn fails after all. */
+/* All signals are blocked, SIGTTOU included: only then may a background process change the foreground group. The old
+ * group is noted, for the caller to restore if the spawn fails later. */
 static bool take_foreground(const struct child_plan *plan)
 {
 	int tty = child_kept_number(plan, KEPT_TTY), group, before = 0;
@@ -196,8 +199,8 @@ static bool set_limits(const struct child_plan *plan)
 	return true;
 }
 
-/* Supplementary groups and group first, while there is still the right to. What is to be ambient must outlive the
- * change. */
+/* Supplementary groups and group first, while the child has the privilege. With KEEPCAPS the capabilities that are to
+ * be ambient outlive the change of user. */
 static bool set_ids(const struct child_plan *plan)
 {
 	if ((plan->flags & ODF_SPAWN_AMBIENT) && (plan->flags & ODF_SPAWN_UID)) {
@@ -215,8 +218,7 @@ static bool set_ids(const struct child_plan *plan)
 	       one_step(plan, ODF_STEP_UID, SETRESUID, (long)plan->uid, (long)plan->uid, (long)plan->uid);
 }
 
-/* A capability can be ambient if it is permitted and inheritable. What the change of user has left for that reason
- * is taken away again. */
+/* A capability can be ambient only if it is permitted and inheritable. Drops those that only KEEPCAPS has kept. */
 static bool set_capabilities(const struct child_plan *plan)
 {
 	struct capability_header header = { CAPABILITY_VERSION, 0 };
@@ -244,8 +246,8 @@ static bool set_capabilities(const struct child_plan *plan)
 	return passed(plan, result);
 }
 
-/* After the ids: changing them clears the signal. The parent may have ended before it was set; 0 is a parent outside
- * this pid namespace, which cannot be told apart. */
+/* After the ids, as a change of ids clears the signal. The parent may have ended before this. getppid returns 0 for a
+ * parent outside this pid namespace: then that cannot be told. */
 static bool set_parent_death(const struct child_plan *plan)
 {
 	long parent;
@@ -278,7 +280,7 @@ static bool confine(const struct child_plan *plan)
 		if (!passed(plan, sys_call5(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)))
 			return false;
 	}
-	/* Before the filter, which need allow nothing but execve. */
+	/* Before the filter, so that the filter need allow only execve. */
 	result = sys_sigprocmask(SIG_SETMASK, &plan->sigmask, NULL);
 	if (result < 0)
 		begin(plan, ODF_STEP_SIGNALS, -1);
@@ -288,7 +290,7 @@ static bool confine(const struct child_plan *plan)
 	       one_step(plan, ODF_STEP_SECCOMP, SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, (long)plan->seccomp);
 }
 
-/* /proc/self/fd/N in `path`, for kernels or filters without execveat. */
+/* Writes /proc/self/fd/N to `path`, for kernels or filters without execveat. */
 static void descriptor_path(char path[32], int fd)
 {
 	const char *prefix = "/proc/self/fd/";
@@ -313,7 +315,7 @@ static long execute_descriptor(const struct child_plan *plan)
 
 	if (result != -ENOSYS && result != -EPERM)
 		return result;
-	/* Something else under that name, as after a change of root, is another program. */
+	/* If this is not procfs, as after a change of root, the name leads to another program. */
 	directory = proc_open("/proc/self/fd", O_RDONLY | O_DIRECTORY);
 	if (directory == -ENOENT)
 		return result;
@@ -321,11 +323,11 @@ static long execute_descriptor(const struct child_plan *plan)
 		sys_close(directory);
 	descriptor_path(path, fd);
 	by_path = sys_call3(SYS_execve, path, plan->argv, plan->envp);
-	return by_path == -ENOENT ? result : by_path; /* without /proc the first answer is the true one */
+	return by_path == -ENOENT ? result : by_path; /* no /proc: the first error is the true one */
 }
 
-/* In a search, an error that speaks only of one directory leads on to the next; a file that may not be executed is
- * remembered, and is the result if nothing better is found. */
+/* In a search, an error that concerns one directory only leads to the next. EACCES is remembered, and is the result if
+ * nothing better is found. */
 static long execute_path(const struct child_plan *plan)
 {
 	long result = -ENOENT;
@@ -350,8 +352,8 @@ static long execute_path(const struct child_plan *plan)
 	return denied ? -EACCES : result;
 }
 
-/* A file that was just written may be open for writing in a child that another thread has forked, until that child's
- * exec. */
+/* ETXTBSY: a file that was just written may still be open for writing in a child that another thread has forked, until
+ * that child's exec. */
 static long execute(const struct child_plan *plan)
 {
 	static const struct timespec moment = { 0, 1000000 };
@@ -362,8 +364,7 @@ static long execute(const struct child_plan *plan)
 		long result = plan->kept[KEPT_EXEC].fd >= 0 ? execute_descriptor(plan) : execute_path(plan);
 		if (result != -ETXTBSY || left-- == 0)
 			return result;
-		/* Not to be stopped by a signal here, while the caller is held. A filter may forbid to change the
-		 * mask. */
+		/* No signal may stop the child here, while it holds the caller. A filter may forbid the call. */
 		if (plan->seccomp == NULL)
 			sys_sigprocmask(SIG_SETMASK, &all, NULL);
 		sys_call2(SYS_nanosleep, &moment, NULL);
@@ -375,7 +376,7 @@ static long execute(const struct child_plan *plan)
 void child_run(const struct child_plan *plan)
 {
 	begin(plan, ODF_STEP_CLONE, -1);
-	if (plan->pidfd != NULL && *plan->pidfd < 0) { /* a kernel that did not know the flag */
+	if (plan->pidfd != NULL && *plan->pidfd < 0) { /* the kernel does not know CLONE_PIDFD */
 		begin(plan, ODF_STEP_PIDFD, -1);
 		passed(plan, -ENOSYS);
 		return;
@@ -400,15 +401,15 @@ void child_run(const struct child_plan *plan)
 	passed(plan, execute(plan));
 }
 
-/* Where nobody waits who could do it: the group that had the terminal gets it back, unless somebody else has taken it
- * by now. The child's group has it, so it may. */
+/* With ODF_SPAWN_NO_WAIT no process waits that could do this: the child restores the terminal's foreground group,
+ * unless that has changed since. It is in the foreground group, so it may. */
 static void give_foreground_back(const struct child_plan *plan)
 {
 	const uint64_t all = ~0ull;
 	int tty, before = plan->outcome->foreground_before, now = 0;
 	long fd;
 
-	/* A filter may punish the attempt; the caller waits for such a child, and gives the terminal back itself. */
+	/* A filter may kill the child for this. The caller waits for such a child, and restores the group itself. */
 	if (!(plan->flags & ODF_SPAWN_NO_WAIT) || plan->seccomp != NULL || plan->outcome->error == 0 || before <= 0)
 		return;
 	sys_sigprocmask(SIG_SETMASK, &all, NULL);

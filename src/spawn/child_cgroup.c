@@ -2,17 +2,17 @@
  *
  * RUNS BETWEEN CLONE AND EXEC as well as in the caller: the rules are at the top of child.c.
  *
- * The cgroup of a child. One that is frozen is not entered: the child would stop in it before it executes the program,
- * and hold its maker, who takes no signal meanwhile but SIGKILL, for as long as somebody else likes.
+ * The child's cgroup. A frozen cgroup is not entered: the child would freeze in it before exec, and hold its maker,
+ * which takes no signal but SIGKILL meanwhile, until another process thaws the cgroup.
  */
 #include "child_cgroup.h"
 
 #include "../sys/proc.h"
 
-/* As much of a file of the cgroup's as fits, with a NUL; false: there is none, or it cannot be read. */
+/* Reads the start of a cgroup's file as a string. False: the file does not exist, or cannot be read. */
 static bool read_file(int cgroup_fd, const char *name, char *text, long size)
 {
-	/* Where the descriptor is of no cgroup, the file may be anybody's: a pipe must not hold us. */
+	/* If the descriptor is not a cgroup's, the file may be anything: a pipe must not block the child. */
 	int fd = (int)sys_call4(SYS_openat, cgroup_fd, name, PROC_READ | O_CLOEXEC, 0);
 	long got;
 
@@ -36,8 +36,8 @@ static bool has_word(const char *text, const char *word)
 	return false;
 }
 
-/* Version 2: what the cgroup itself is asked to be, which is so for who enters it before the others have stopped; then
- * what it is, for those above it as well. Version 1: FREEZING or FROZEN, for both reasons. */
+/* Version 2: cgroup.freeze is what was asked of this cgroup, and holds for a process that enters before the others have
+ * stopped; cgroup.events is the state, ancestors included. Version 1: FREEZING or FROZEN, for either reason. */
 bool child_cgroup_is_frozen(int cgroup_fd)
 {
 	char text[256];

@@ -7,9 +7,9 @@
 
 #include "child_step.h"
 
-/* Whether who enters the cgroup now is seen to stop there. False where that cannot be told. */
+/* Whether a process that enters the cgroup now would freeze in it. False if that cannot be read. */
 bool child_cgroup_is_frozen(int cgroup_fd);
 
-/* The step of the child, unless the kernel has put it there already. */
+/* The child's step: enters the cgroup, unless the kernel did so at clone. */
 bool child_enter_cgroup(const struct child_plan *plan);
 #endif

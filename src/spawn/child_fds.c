@@ -26,9 +26,8 @@ static bool is_named(const struct child_plan *plan, int fd)
 	return low < plan->named_count && plan->named[low] == fd;
 }
 
-/* A copy of `from` at a number that no action names, neither as its target, where it would be overwritten, nor as its
- * source, where it would pass for a descriptor of the caller's that is not open: above all of them, or, where the
- * limit of descriptors is lower than that, at the first free number between them. */
+/* Copies `from` to a number that no action names: a target would be overwritten, and a source that the caller has not
+ * open would seem open. The number is above all of them; if the limit is too low, it is a free one between them. */
 static long spare_copy(const struct child_plan *plan, int from)
 {
 	int above = plan->named_count > 0 ? plan->named[plan->named_count - 1] + 1 : 0;
@@ -81,7 +80,7 @@ static long apply(const struct child_plan *plan, const struct fd_op *op)
 	case FD_OP_OPEN:
 		return open_at(plan, op);
 	case FD_OP_CLOSE:
-		/* That it was not open is what was asked for; other errors come after the descriptor is gone. */
+		/* If it was not open, the request is met. After other errors the descriptor is closed too. */
 		sys_close(op->to);
 		return 0;
 	}
@@ -126,7 +125,7 @@ static void close_on_exec(int fd)
 		sys_call3(SYS_fcntl, fd, F_SETFD, flags | FD_CLOEXEC);
 }
 
-/* Without close_range: what /proc shows as open. */
+/* Without close_range: the descriptors that /proc shows as open. */
 static long mark_others_by_proc(const struct child_plan *plan)
 {
 	_Alignas(8) char buffer[1024];
@@ -148,8 +147,8 @@ static long mark_others_by_proc(const struct child_plan *plan)
 	return count;
 }
 
-/* Without /proc as well: every number that can be open. A limit that was lowered after descriptors were opened hides
- * those above it, so the hard limit is used, as far as one may hope to count. */
+/* Without /proc: each number that can be open. Descriptors that were opened before the soft limit was lowered are above
+ * it, so the hard limit counts, up to a maximum. */
 static long mark_others_by_counting(const struct child_plan *plan)
 {
 	uint64_t limit[2];
@@ -158,15 +157,14 @@ static long mark_others_by_counting(const struct child_plan *plan)
 	if (result < 0)
 		return result;
 	if (limit[1] > 1u << 20)
-		limit[1] = 1u << 20; /* the kernel's own default ceiling, fs.nr_open */
+		limit[1] = 1u << 20; /* the default of fs.nr_open */
 	for (size_t i = 0; i < plan->other_count; i++)
 		for (uint64_t fd = plan->others[i].first; fd <= plan->others[i].last && fd < limit[1]; fd++)
 			close_on_exec((int)fd);
 	return 0;
 }
 
-/* Descriptors are marked rather than closed: at exec it is the same, and until then what the child itself needs stays
- * open. */
+/* Sets close-on-exec instead of closing: after exec it is the same, and until then the child can use its own. */
 bool child_close_others(const struct child_plan *plan)
 {
 	long result = 0;

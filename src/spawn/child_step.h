@@ -8,14 +8,14 @@
 #include "../sys/syscall.h"
 #include "child.h"
 
-/* What comes now is this step, of the caller's action of that index, or -1. */
+/* Notes the step that begins, and the index of the caller's action, or -1. */
 static inline void begin(const struct child_plan *plan, odf_step step, int index)
 {
 	plan->outcome->index = index;
 	plan->outcome->step = (int)step;
 }
 
-/* True if the child may go on. */
+/* Notes a failed step, forgiven or not. True: the child goes on. */
 static inline bool passed(const struct child_plan *plan, long result)
 {
 	uint64_t bit = ODF_FORGIVE((unsigned)plan->outcome->step);
@@ -33,6 +33,6 @@ static inline bool passed(const struct child_plan *plan, long result)
 /* child_fds.c */
 bool child_map_descriptors(const struct child_plan *plan);
 bool child_close_others(const struct child_plan *plan);
-/* Where a descriptor of the caller's is by now. */
+/* The number that a kept descriptor has by now. */
 int child_kept_number(const struct child_plan *plan, int which);
 #endif

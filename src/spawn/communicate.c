@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Feeding a process and collecting what it says, all streams at once, so that neither waits for the other. Raw
- * system calls: no cancellation point, errno untouched but by malloc, which is put back. */
+ * Writes a process's input and reads its output, on all streams at once, so that neither side waits for the other. Raw
+ * system calls: no cancellation point. errno is restored, as malloc may set it.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -18,7 +19,7 @@
 enum { PART = 65536 };
 
 struct collected {
-	char *bytes; /* ended by a NUL */
+	char *bytes; /* ends with a NUL */
 	size_t length, room;
 };
 
@@ -35,7 +36,7 @@ int io_read(odf_io *ours, const odf_io *theirs)
 	return error;
 }
 
-/* Room for one part more, and the NUL. */
+/* Makes room for one more part, and the NUL. */
 static int grow(struct collected *c)
 {
 	size_t room = c->room == 0 ? PART + 1 : c->room * 2;
@@ -52,8 +53,8 @@ static int grow(struct collected *c)
 	return 0;
 }
 
-/* One part of what is there. Beyond the limit one byte is read, and dropped, to tell the end from more. Without `keep`
- * all is, and there is no limit to it. */
+/* Reads one part. At the limit one byte is read and dropped, to tell the end of file from more output. Without `keep`
+ * everything is dropped, and there is no limit. */
 static int collect(odf_process *process, int stream, struct collected *c, size_t limit, bool keep)
 {
 	size_t left = limit - c->length;
@@ -80,7 +81,7 @@ static int collect(odf_process *process, int stream, struct collected *c, size_t
 	return 0;
 }
 
-/* One part of what is left; a process that reads no more has had enough. */
+/* Writes one part. EPIPE is no error: the process has closed its input. */
 static int feed(odf_process *process, odf_io *io)
 {
 	size_t left = io->input_length - io->input_done;
@@ -127,7 +128,7 @@ int process_communicate_until(odf_process *process, odf_io *io, uint64_t deadlin
 	for (int i = 0; i < 3; i++) {
 		if (process->streams[i] < 0)
 			continue;
-		/* Our end of the pipe only. */
+		/* Affects our end of the pipe only. */
 		(void)sys_call3(SYS_fcntl, process->streams[i], F_SETFL, O_NONBLOCK | (i == 0 ? O_WRONLY : O_RDONLY));
 		if (i > 0 && error == 0)
 			error = grow(&collected[i]);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * libc's fork, for code of the caller's that must run before exec, and where sharing memory is refused or not real.
+ * libc's fork. For requests with pre_exec, and where memory cannot be shared or is not really shared.
  *
- * How the parent learns what became of the child, without a descriptor (the caller may have none left, the child's
- * code may close all, and a descriptor would be inherited by children that other threads make at the same moment,
- * which would hide its closing): one shared page has the outcome and a robust futex that the child owns. At exec,
- * exit or kill the kernel marks the futex and wakes the parent (set_robust_list(2), since Linux 2.6.17).
+ * The parent learns without a descriptor what became of the child: the caller may have none left, pre_exec may close
+ * all, and children that other threads make at the same time would inherit it, which would hide its closing. Instead,
+ * one shared page has the outcome and a robust futex that the child owns. At exec, exit or kill the kernel marks the
+ * futex and wakes the parent (set_robust_list(2), since Linux 2.6.17).
  */
 #include <errno.h>
 #include <linux/futex.h>
@@ -24,14 +24,14 @@
 struct shared_page {
 	struct child_outcome outcome;
 	atomic_uint owner; /* 0; the child's id and FUTEX_WAITERS; then FUTEX_OWNER_DIED */
-	volatile int unwatched; /* the kernel took no robust list: look now and then */
+	volatile int unwatched; /* the kernel took no robust list: the parent has to poll */
 	struct robust_list_head head;
 	struct robust_list node;
 
-	atomic_int descriptor_done; /* with a pidfd: the caller has it, or has given up */
+	atomic_int descriptor_done; /* with a pidfd: the caller has opened it, or has failed to */
 
 	/* With a go-between: */
-	atomic_int detached;        /* the child's pid once it exists */
+	atomic_int detached;        /* the child's pid, once it exists */
 	struct result result;
 };
 
@@ -40,8 +40,8 @@ static void wake(atomic_int *word)
 	(void)sys_call3(SYS_futex, word, FUTEX_WAKE, 1);
 }
 
-/* In the child: the futex is one link away from the list's head and the head one link away from it. The kernel is
- * told first: a child that dies in between leaves the futex without an owner, and the parent looks itself. */
+/* In the child. The futex is one link from the list's head, and the head one link from it. The kernel is told first: if
+ * the child dies before it sets the owner, the futex has none, and the parent polls. */
 static void own(struct shared_page *page)
 {
 	page->head.list.next = &page->node;
@@ -53,8 +53,8 @@ static void own(struct shared_page *page)
 	atomic_store(&page->owner, (unsigned)sys_call0(SYS_gettid) | FUTEX_WAITERS);
 }
 
-/* In the child: no earlier than the caller has its descriptor, so that the child cannot end, be reaped, and its pid
- * be used again, before. */
+/* In the child. Waits until the caller has opened the pidfd: until then the child must not end, be reaped, and its pid
+ * be reused. */
 static void await_descriptor(struct shared_page *page)
 {
 	const struct timespec tick = { 0, 20000000 };
@@ -67,7 +67,7 @@ static void await_descriptor(struct shared_page *page)
 static _Noreturn void end(int status)
 {
 	sys_call1(SYS_exit_group, status);
-	__builtin_trap(); /* a filter of the request's refuses even that */
+	__builtin_trap(); /* the request's filter refuses even that */
 }
 
 static void in_child(struct plan *plan, struct shared_page *page, bool pidfd)
@@ -82,8 +82,8 @@ static void in_child(struct plan *plan, struct shared_page *page, bool pidfd)
 	end(127);
 }
 
-/* Returns when the child has executed the program or is ending. The wait has an end of its own, at which the parent
- * looks itself: for a child that was killed before it owned the futex, and where the kernel took no robust list. */
+/* Returns when the child has executed the program or is ending. Each wait is limited, and the parent then looks itself:
+ * for a child that was killed before it owned the futex, and if the kernel took no robust list. */
 static void watch(const struct shared_page *page, pid_t pid)
 {
 	for (;;) {
@@ -92,7 +92,7 @@ static void watch(const struct shared_page *page, pid_t pid)
 
 		if ((owner & FUTEX_OWNER_DIED) || page->outcome.error != 0)
 			return;
-		/* EAGAIN (it changed), EINTR and ETIMEDOUT all mean: look again. */
+		/* EAGAIN (the word has changed), EINTR and ETIMEDOUT all mean: look again. */
 		(void)sys_call4(SYS_futex, &page->owner, FUTEX_WAIT, owner, &tick);
 		if (page->unwatched || owner == 0) {
 			enum life life = engine_life(pid);
@@ -102,7 +102,7 @@ static void watch(const struct shared_page *page, pid_t pid)
 	}
 }
 
-/* Nothing is forked if a descriptor of the child could not be had. */
+/* Opens a pidfd of this process. If that fails, no child is forked. */
 static int pidfd_possible(void)
 {
 	int fd = (int)sys_call2(SYS_pidfd_open, getpid(), 0);
@@ -115,8 +115,8 @@ static void watch_and_conclude(struct result *result, const struct shared_page *
 	engine_conclude(result, &page->outcome, pid);
 }
 
-/* For a child that waits for it. All or nothing: if there is no descriptor to be had, the child is ended, unless it
- * was already (killed, and reaped by somebody else): then its pid may be another's by now. */
+/* Opens the pidfd of a child that waits for it. If that fails, the child is killed. ESRCH: it has already been killed
+ * and reaped elsewhere, and its pid may be another process's. */
 static void open_pidfd(struct shared_page *page, struct result *result, pid_t pid)
 {
 	int fd = (int)sys_call2(SYS_pidfd_open, pid, 0);
@@ -133,9 +133,8 @@ static void open_pidfd(struct shared_page *page, struct result *result, pid_t pi
 	wake(&page->descriptor_done);
 }
 
-/* With all signals blocked, as the child must begin: a handler of the caller's must not run in it before its
- * dispositions are reset. The caller itself is open for its signals again at once, however long the child takes to
- * execute the program. */
+/* Forks with all signals blocked: a handler of the caller must not run in the child before its dispositions are reset.
+ * The caller's own mask is restored at once, however long the child takes to execute the program. */
 static pid_t fork_blocked(struct plan *plan, struct shared_page *page, bool pidfd, const uint64_t *mask,
 			  void (*child)(struct plan *, struct shared_page *, bool))
 {
@@ -167,8 +166,8 @@ static void fork_own(struct plan *plan, struct shared_page *page, bool pidfd, co
 		engine_reap(pid);
 }
 
-/* The go-between: forks again, so that libc repairs its state for the child as well, and sees to the end what becomes
- * of it. */
+/* The go-between. It forks again by libc, which repairs its state for the child too, and watches the child until it has
+ * executed the program or ended. */
 static void go_between(struct plan *plan, struct shared_page *page, bool pidfd)
 {
 	struct result result = RESULT_INIT;
@@ -195,7 +194,7 @@ static void fork_detached(struct plan *plan, struct shared_page *page, bool pidf
 	struct result descriptor = RESULT_INIT;
 	pid_t pid;
 
-	page->result = (struct result)RESULT_INIT; /* should the go-between be killed */
+	page->result = (struct result)RESULT_INIT; /* stays if the go-between is killed */
 	page->result.step = ODF_STEP_CLONE;
 	page->result.error = ECHILD;
 	pid = fork_blocked(plan, page, pidfd, mask, go_between);
@@ -213,7 +212,7 @@ static void fork_detached(struct plan *plan, struct shared_page *page, bool pidf
 	engine_reap(pid);
 	*result = page->result;
 	result->pidfd = descriptor.pidfd;
-	if (descriptor.error != 0) { /* the child was ended for it */
+	if (descriptor.error != 0) { /* the child was killed for that */
 		result->pid = -1;
 		result->step = descriptor.step;
 		result->error = descriptor.error;
@@ -256,7 +255,7 @@ void engine_fork(struct plan *plan, bool pidfd, struct result *result)
 		sys_close(result->pidfd);
 		result->pidfd = -1;
 	}
-	/* Cannot fail for a page that mmap gave. */
+	/* Cannot fail for a whole mapping. */
 	(void)munmap(page, sizeof *page);
 	errno = saved;
 }

@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: MIT
  *
- * A child that shares this memory, as that of engine_vfork.c does, and does not hold its maker until it executes: it
- * runs on a plan that lies in no caller's memory, and the kernel says when it has let go of it (CLONE_CHILD_CLEARTID).
+ * A child that shares this memory, like that of engine_vfork.c, and does not hold its maker until exec. It runs on a
+ * plan in memory that no caller owns, and the kernel reports when it has let go of that (CLONE_CHILD_CLEARTID).
  *
- * Why the caller makes the child itself, where a pool has processes in advance that only wait to be told. Measured
- * (bench/RESULTS.md): to make it so takes no more time than to wake a waiting process by a message, and a child of the
- * caller's has the caller's state as of the call: descriptors, working directory and root, umask, limits, ids,
- * capabilities, filters, namespaces, scheduling, session, ignored signals, and whatever later kernels add. To ask for
- * all that, so as to tell a process that was made before, takes three times as long as the clone; some of it
- * cannot be asked for without changing it (the umask), and some cannot be passed (the session, seccomp filters). And
- * nothing stands between a request and its answer that could be killed.
+ * Why the caller makes the child itself, although other pools have processes in advance that wait for a message.
+ * Measured (bench/RESULTS.md): the clone takes no longer than to wake such a process. And a child of the caller has the
+ * caller's state at the time of the call: descriptors, working directory and root, umask, limits, ids, capabilities,
+ * filters, namespaces, scheduling, session, ignored signals, and whatever later kernels add. To read all that, for a
+ * process that was made before, takes three times as long as the clone; some of it cannot be read without a change (the
+ * umask), and some cannot be passed on (the session, seccomp filters). And there is no process between request and
+ * answer that could be killed.
  *
- * Nobody's child has a go-between, which ends when it has made it: the caller is held for that, and not for an exec.
+ * A detached child is made by a go-between, which ends when it has made it: the caller is held until then, not until
+ * exec.
  *
- * Who wants to wait for exec is held by CLONE_VFORK, as by engine_vfork.c: that is the shorter way, and debuggers know
- * it. (From a child that shares memory without it gdb takes its breakpoints away, and so from the program.)
+ * If the caller wants to wait for exec, CLONE_VFORK holds it, as in engine_vfork.c: that is the shorter way, and
+ * debuggers know it. (From a child that shares memory without CLONE_VFORK gdb removes its breakpoints, and with that
+ * from the program.)
  */
 #include <errno.h>
 #include <linux/nsfs.h>
@@ -31,8 +33,8 @@
 #define CLONE_NEWTIME 0x00000080
 #endif
 
-/* Namespaces that a process enters by itself. One of users brings other capabilities, which withdraw the memory's
- * dumpable mark; into one of time the kernel lets only who has the memory for himself. */
+/* Namespaces that affect the memory, or that a process may join only alone. A user namespace changes capabilities,
+ * which clears the memory's dumpable mark. A process may join a time namespace only if it does not share its memory. */
 static bool concerns_memory(const odf_namespace *namespace)
 {
 	long type = namespace->type != 0 ? namespace->type : sys_call3(SYS_ioctl, namespace->fd, NS_GET_NSTYPE, 0);
@@ -40,10 +42,10 @@ static bool concerns_memory(const odf_namespace *namespace)
 	return type < 0 || (type & (CLONE_NEWUSER | CLONE_NEWTIME));
 }
 
-/* What concerns the memory is done while the caller is held: a change of ids withdraws the memory's dumpable mark,
- * which can be given back only once nobody runs on it as somebody else; an OOM score would be that of all who share it.
- * A terminal is given back by the child itself, should a later step fail, unless a filter may forbid it to. Where
- * system calls go through libc they write errno, which is the caller's. */
+/* What affects the memory is done while the caller is held. A change of ids clears the memory's dumpable mark, which
+ * may be restored only when no process runs on it with other ids. An OOM score would apply to all processes that share
+ * the memory. The terminal: if a later step fails, the child restores it itself, unless a filter may forbid that. And
+ * on architectures where system calls go through libc, they write the caller's errno. */
 static bool must_hold(const struct child_plan *child)
 {
 #if !(defined __x86_64__ && !defined __ILP32__) && !defined __aarch64__
@@ -73,8 +75,7 @@ void engine_pool(struct plan *plan, bool pidfd, struct result *result)
 	int cancel_state;
 	long pid;
 
-	/* Also where it holds the caller: other threads may change what the request borrows, the environment above
-	 * all. */
+	/* Also if the caller is held: other threads may change what the request borrows, above all the environment. */
 	if (!waits && flight_pack(plan) != 0) {
 		result->step = ODF_STEP_CLONE;
 		result->error = ENOMEM;
@@ -90,7 +91,7 @@ void engine_pool(struct plan *plan, bool pidfd, struct result *result)
 		plan->child.pidfd = &plan->pidfd;
 	}
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
-	/* A handler that ran in the child would run on this memory: not one of the 64 may come through. */
+	/* A signal handler in the child would run on this memory: all 64 signals are blocked. */
 	sys_sigprocmask(SIG_SETMASK, &all, &mask);
 	plan_inherit_mask(plan, mask);
 	if (plan->child.flags & ODF_SPAWN_DETACH) {

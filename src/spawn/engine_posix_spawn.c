@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * libc's posix_spawn, for requests that it can express in full. It does not say which step failed.
+ * libc's posix_spawn, for requests that it can express in full. It does not report which step failed.
  */
 #include <errno.h>
 #include <signal.h>
@@ -14,9 +14,9 @@
 	 ODF_SPAWN_RESET_SIGNALS | ODF_SPAWN_CLOSE_OTHER_FDS | ODF_SPAWN_CWD_FD | ODF_SPAWN_SIGDEFAULT | \
 	 ODF_SPAWN_PIPES | ODF_SPAWN_STDERR_TO_STDOUT)
 
-/* libc closes a number before it opens a file there, which shows if the path depends on open descriptors (/dev/fd);
- * takes the flags as they are, close-on-exec too; and refuses to close numbers beyond the limit. /dev/null depends on
- * nothing. */
+/* libc closes a number before it opens a file there, which matters if the path depends on open descriptors (/dev/fd).
+ * It takes the open flags as they are, close-on-exec included. And it refuses to close numbers beyond the limit.
+ * /dev/null does not depend on any of that. */
 static bool action_differs(const odf_fd_action *action)
 {
 	struct rlimit limit;
@@ -34,13 +34,13 @@ odf_reason engine_posix_spawn_lacks(const struct plan *plan, const struct reques
 		     o->pre_exec != NULL || o->busy_retry_ms > 0 || o->root != NULL || o->namespace_count > 0 ||
 		     o->sched_attr != NULL || plan->spare_count > 0;
 
-#if !HAVE_SPAWN_CHDIR /* came with glibc 2.29, as did that a descriptor duplicated to itself stays open */
+#if !HAVE_SPAWN_CHDIR /* since glibc 2.29, as is that a descriptor duplicated to itself stays open */
 	lacks = lacks || o->cwd != NULL || o->cwd_fd >= 0;
 	for (size_t i = 0; i < plan->child.op_count; i++)
 		lacks = lacks || plan->child.ops[i].kind == FD_OP_INHERIT;
 #endif
 #if HAVE_SPAWN_CLOSEFROM
-	/* Everything from one number on: no kept descriptor may lie above a gap. */
+	/* It closes all from one number on, so there must be no kept descriptor above a gap. */
 	lacks = lacks || ((o->flags & ODF_SPAWN_CLOSE_OTHER_FDS) && plan->child.other_count > 1);
 #else
 	lacks = lacks || (o->flags & ODF_SPAWN_CLOSE_OTHER_FDS);
@@ -65,7 +65,7 @@ static int add_op(posix_spawn_file_actions_t *actions, const struct fd_op *op)
 	case FD_OP_CLOSE:
 		return posix_spawn_file_actions_addclose(actions, op->to);
 	default:
-		return EINVAL; /* spare numbers: engine_posix_spawn_lacks has refused */
+		return EINVAL; /* spare numbers: refused by engine_posix_spawn_lacks */
 	}
 }
 
@@ -118,8 +118,8 @@ static int set_attributes(posix_spawnattr_t *attributes, const odf_spawn_options
 	return error != 0 ? error : posix_spawnattr_setflags(attributes, flags);
 }
 
-/* libc reports one error for everything. Where the request has but one step that can fail, it is that one, except
- * that EAGAIN and ENOMEM may also mean that no process could be made. */
+/* libc returns one error for all steps. If exec is the only step that can fail, it was exec, except that EAGAIN and
+ * ENOMEM may also mean that no process could be made. */
 static odf_step guess_step(const struct plan *plan, const odf_spawn_options *options, int error)
 {
 	bool only_exec = plan->child.op_count == 0 && options->cwd == NULL && options->cwd_fd < 0 &&
@@ -153,7 +153,7 @@ void engine_posix_spawn(struct plan *plan, const struct request *request, struct
 	}
 	errno = saved;
 	if (error == 0) {
-		/* libc takes a child that died before exec for a success. */
+		/* libc reports success for a child that died before exec. */
 		struct child_outcome outcome = { .step = ODF_STEP_EXEC, .index = -1 };
 		engine_conclude(result, &outcome, pid);
 		if (result->error != 0)
@@ -162,8 +162,7 @@ void engine_posix_spawn(struct plan *plan, const struct request *request, struct
 	}
 	result->error = error;
 	result->step = guess_step(plan, options, error);
-	/* A filter's answers to the system call that makes the process; a program's own EPERM leads to one try more,
-	 * in another way, which then names the step. Nothing that libc has done by then would show in the second try.
-	 * */
+	/* These can be a filter's answer to the clone. If it was EPERM from the program's own step, another engine
+	 * tries once more and then names the step. Nothing that libc has done so far would affect that. */
 	result->refused = error == ENOSYS || error == EPERM;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * clone(CLONE_VM | CLONE_VFORK): the child runs on this memory, on a stack of its own, while the calling thread is
- * held. What runs in the child is in child.c and make.c, see there for the rules.
+ * held. The code that runs in the child is in child.c and make.c, with the rules for it.
  */
 #include <errno.h>
 #include <linux/futex.h>
@@ -14,13 +14,12 @@
 #include "../sys/syscall.h"
 #include "make.h"
 
-/* A change of user or group id makes the kernel withdraw the dumpable mark from the memory, so that the new user
- * cannot trace the process; and while it is shared, the memory is the caller's too. The caller's mark is put back
- * once no child runs on this memory as somebody else: by the last of those that are under way. None waits for
- * another one's exec, which the new user can delay at will. */
+/* At a change of user or group id the kernel clears the dumpable mark of the memory, so that the new user cannot trace
+ * the process. As the memory is shared, the caller loses the mark too. It is restored when no child runs on this memory
+ * with other ids, by the last such call. No call waits for another's exec, which the new user can delay at will. */
 static struct {
-	struct process_lock lock; /* held for a few instructions, all signals blocked */
-	long process;             /* of which the rest speaks: in a forked child nobody is under way */
+	struct process_lock lock; /* held for a few instructions, with all signals blocked */
+	long process;             /* to which the rest belongs: a forked child starts with none */
 	unsigned under_way;
 	int before;
 } changing_ids;
@@ -52,27 +51,26 @@ static void dumpable_release(const struct child_plan *child)
 	if (!engine_changes_ids(child))
 		return;
 	process_lock_wait(&changing_ids.lock);
-	/* Cannot fail for 1. That another thread of the program has taken it away itself, meanwhile, cannot be told
-	 * apart. */
+	/* Cannot fail for 1. It cannot be told whether another thread of the program has cleared the mark meanwhile. */
 	if (--changing_ids.under_way == 0 && changing_ids.before == 1 && sys_call1(SYS_prctl, PR_GET_DUMPABLE) != 1)
 		(void)sys_call2(SYS_prctl, PR_SET_DUMPABLE, 1);
 	process_lock_release(&changing_ids.lock);
 }
 
-/* A go-between that was killed leaves its child behind, which may still be running here, on memory that the caller is
- * about to use. */
+/* A go-between that was killed leaves its child, which may still run on this memory. Waits until that has let go of it,
+ * as the caller is about to use it. */
 static void outlive(struct plan *plan, const struct clone_request *inner)
 {
 	int alive;
 
 	while ((alive = *(volatile int *)&plan->alive) > 0)
 		(void)sys_call4(SYS_futex, &plan->alive, FUTEX_WAIT, alive, NULL);
-	/* Not known where clone had room for the pidfd only. */
+	/* With a pidfd, clone (unlike clone3) has no room for `alive`: it is not known whether the child runs on. */
 	plan->in_use = inner->flags & CLONE_PIDFD;
 }
 
-/* The child of a go-between, which gets the lower half of the stack. The go-between has no exit signal: no SIGCHLD,
- * and no wait of the caller's sees it without __WCLONE. */
+/* Makes the child by a go-between, which gets the lower half of the stack. The go-between has no exit signal: it sends
+ * no SIGCHLD, and only a wait of the caller with __WCLONE or __WALL finds it. */
 void engine_detach(struct plan *plan, const struct clone_request *inner, struct result *result)
 {
 	size_t half = plan->stack_size / 2;
@@ -97,7 +95,7 @@ void engine_detach(struct plan *plan, const struct clone_request *inner, struct 
 	}
 	while (sys_call4(SYS_wait4, pid, NULL, __WCLONE, NULL) == -EINTR)
 		;
-	if (result->pid < 0 && result->error == 0) { /* killed; what becomes of its child is not known */
+	if (result->pid < 0 && result->error == 0) { /* it was killed; the state of its child is not known */
 		outlive(plan, inner);
 		result->step = ODF_STEP_CLONE;
 		result->error = ECHILD;
@@ -133,7 +131,7 @@ void engine_vfork(struct plan *plan, bool pidfd, struct result *result)
 		plan->child.pidfd = &result->pidfd;
 	}
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
-	/* A handler that ran in the child would run on this memory: not one of the 64 may come through. */
+	/* A signal handler in the child would run on this memory: all 64 signals are blocked. */
 	sys_sigprocmask(SIG_SETMASK, &all, &mask);
 	plan_inherit_mask(plan, mask);
 	dumpable_hold(&plan->child);
@@ -144,7 +142,7 @@ void engine_vfork(struct plan *plan, bool pidfd, struct result *result)
 	dumpable_release(&plan->child);
 	sys_sigprocmask(SIG_SETMASK, &mask, NULL);
 	pthread_setcancelstate(cancel_state, &cancel_state);
-	/* The kernel lets only who has the memory for himself join a time namespace. */
+	/* Only a process that does not share its memory may join a time namespace. */
 	if (result->step == ODF_STEP_NAMESPACE && result->error == EUSERS)
 		result->refused = true;
 	if (result->pid < 0 && result->pidfd >= 0) {

@@ -29,7 +29,7 @@ bool environment_edits_fit(const odf_spawn_options *options, int *index)
 	return true;
 }
 
-/* The last edit of the entry's name among those from `first` on, or NULL. */
+/* The last of the edits from `first` on that has the entry's name, or NULL. */
 static const char *edit_of(const odf_spawn_options *options, size_t first, const char *entry)
 {
 	for (size_t i = options->env_edit_count; i-- > first;)
@@ -38,7 +38,7 @@ static const char *edit_of(const odf_spawn_options *options, size_t first, const
 	return NULL;
 }
 
-/* The value in an entry NAME=VALUE; NULL if it is only a name. */
+/* The value of an entry NAME=VALUE; NULL if the entry is only a name. */
 static const char *value_of(const char *entry)
 {
 	const char *equals = entry == NULL ? NULL : strchr(entry, '=');
@@ -74,7 +74,7 @@ int environment_take(struct environment *environment, const struct request *requ
 		return 0;
 	path = flags & ODF_SPAWN_SEARCH_PATH ? getenv("PATH") : child_path(environment, request);
 	if (path == NULL)
-		path = "/bin:/usr/bin"; /* what libc's own search takes */
+		path = "/bin:/usr/bin"; /* the default of libc's own search */
 	environment->path = strdup(path);
 	return environment->path == NULL ? ENOMEM : 0;
 }
@@ -94,7 +94,7 @@ void environment_write(const struct environment *environment, const struct reque
 	const odf_spawn_options *options = &request->options;
 	size_t count = 0;
 
-	/* A thread that takes a variable away meanwhile moves a NULL into what was counted. */
+	/* If another thread removes a variable meanwhile, there is a NULL among the counted entries. */
 	for (size_t i = 0; i < environment->base_count; i++) {
 		char *entry = environment->base[i];
 		if (entry != NULL && edit_of(options, 0, entry) == NULL)

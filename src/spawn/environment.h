@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The child's environment, and the PATH to search: taken once, since other threads may change the process's at any
- * time. */
+ * The child's environment, and the PATH to search. Both are read once, as other threads may change the process's
+ * environment at any time.
+ */
 #ifndef ODF_SPAWN_ENVIRONMENT_H
 #define ODF_SPAWN_ENVIRONMENT_H
 
@@ -10,20 +11,20 @@
 struct environment {
 	char *const *base;
 	size_t base_count;
-	bool in_place; /* `base` itself: the caller's own, or one that is copied later with all its strings */
-	char *path;    /* to search; NULL for none; freed by environment_drop */
+	bool in_place; /* use `base` itself: it is the caller's array, or is copied later with its strings */
+	char *path;    /* the list to search; NULL: none; environment_drop frees it */
 };
 
 /* 0 or ENOMEM. */
 int environment_take(struct environment *environment, const struct request *request);
 void environment_drop(struct environment *environment);
 
-/* How many pointers the child's array has at most, with the final NULL. */
+/* The most pointers that the child's array can have, the final NULL included. */
 size_t environment_room(const struct environment *environment, const struct request *request);
 
-/* Writes the array, ended by NULL, with the edits. The strings are borrowed. */
+/* Writes the array with the edits, and a final NULL. It points to the request's strings. */
 void environment_write(const struct environment *environment, const struct request *request, char **array);
 
-/* Whether every edit has a name; else false with *index. */
+/* Whether each edit has a name. False: *index is one that has none. */
 bool environment_edits_fit(const odf_spawn_options *options, int *index);
 #endif

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * The duplications are a parallel assignment: target <- source, all from the state before. One is ready once nobody
- * has still to read what its target holds. What is never ready is made of cycles; each is opened by saving one member
- * at a spare number. Opened files, /dev/null and closings come last, since their targets may be sources. n log n in
- * the number of actions, for the caller is held meanwhile.
+ * Duplications are a parallel assignment: target <- source, all from the state before. A duplication is ready when no
+ * pending one has its target as a source. Those that never get ready form cycles; each cycle is opened by saving one
+ * member at a spare number. Opened files, /dev/null and closings come last, since their targets may be sources. The
+ * time is n log n in the number of actions, because the caller waits for it.
  */
 #include "fd_map.h"
 
@@ -51,7 +51,7 @@ int fd_map_check(const odf_fd_action *actions, size_t count, int *sorted, int *i
 	for (size_t i = 1; i < count; i++) {
 		if (sorted[i] != sorted[i - 1])
 			continue;
-		for (size_t later = count; later-- > 0;) { /* the last one that names it is the one too many */
+		for (size_t later = count; later-- > 0;) { /* the last action that names it is the wrong one */
 			if (actions[later].fd == sorted[i]) {
 				*index = (int)later;
 				return EINVAL;
@@ -90,7 +90,7 @@ static struct fd_slot *find_slot(struct fd_map *map, size_t count, int fd)
 	return bsearch(&key, map->slots, count, sizeof *map->slots, compare_slots);
 }
 
-/* One duplication; its source then has one reader less, and may be ready as a target itself. */
+/* Adds one duplication. If its source is itself a target and has no other reader, that becomes ready. */
 static void duplicate(struct fd_map *map, const odf_fd_action *actions, size_t count, struct fd_slot *slot,
 		      int saved_fd, int spare, size_t *ready_count)
 {
@@ -141,7 +141,7 @@ static void build_duplications(struct fd_map *map, const odf_fd_action *actions,
 		int spare;
 		if (!slot->pending)
 			continue;
-		/* A cycle, in which each number is read once: by one whose error a failure to save it is. */
+		/* A cycle: each number in it is read once. If saving it fails, that is the error of its reader. */
 		spare = add_save(map, slot->fd, slot->reader);
 		map->ready[ready_count++] = i;
 		slot->readers = 0;
@@ -211,7 +211,7 @@ static void build_others(struct fd_map *map, size_t count)
 	map->others[map->other_count++] = (struct fd_range){ next, UINT_MAX };
 }
 
-/* Whether the map puts something else at this number of the caller's. */
+/* Whether the map puts another file at this number of the caller. */
 static bool overwritten(struct fd_map *map, const odf_fd_action *actions, size_t count, int fd)
 {
 	struct fd_slot *slot = fd < 0 ? NULL : find_slot(map, count, fd);
@@ -221,8 +221,7 @@ static bool overwritten(struct fd_map *map, const odf_fd_action *actions, size_t
 		!(action->kind == ODF_FD_KIND_DUP && action->source == fd);
 }
 
-/* Before anything is overwritten. What is wrong with such a descriptor is found when it is used, so that is the
- * step. */
+/* Saves them before anything is overwritten. A failure is reported as the step that uses the descriptor. */
 static void save_used_later(struct fd_map *map, const odf_fd_action *actions, size_t count)
 {
 	static const odf_step steps[KEPT_COUNT] = { [KEPT_EXEC] = ODF_STEP_EXEC, [KEPT_TTY] = ODF_STEP_FOREGROUND };

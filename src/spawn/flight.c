@@ -14,11 +14,10 @@
 
 enum { TICK_MS = 20, SLOTS = 32, LOOKED_AT = 4 };
 
-/* The first so many: whoever works on one has taken it out of its slot. Without a lock, which would cost system
- * calls. */
+/* Some plans. A thread takes a plan out of its slot before it uses it: no lock, which would cost system calls. */
 static _Atomic(struct plan *) slots[SLOTS];
 
-/* The others. */
+/* The plans for which there was no slot. */
 static struct {
 	struct process_lock lock;
 	struct plan *_Atomic first, *last; /* changed under the lock */
@@ -33,7 +32,7 @@ static bool is_over(const struct plan *plan, pid_t pid)
 {
 	enum life life;
 
-	if (plan->child.flags & ODF_SPAWN_DETACH) /* nobody's child that we know */
+	if (plan->child.flags & ODF_SPAWN_DETACH) /* not our child */
 		return sys_call2(SYS_kill, pid, 0) == -ESRCH;
 	life = engine_life(pid);
 
@@ -59,9 +58,9 @@ bool flight_await(struct plan *plan, pid_t pid, int timeout_ms)
 		struct timespec tick = { 0, (long)wait * 1000000 };
 		if (now >= deadline)
 			return false;
-		/* Not a private futex: the kernel wakes it as one that may be shared. */
+		/* Not FUTEX_PRIVATE: the kernel wakes the word as a shared futex. */
 		if (sys_call4(SYS_futex, &plan->alive, FUTEX_WAIT, alive, &tick) == -ETIMEDOUT && is_over(plan, pid))
-			__atomic_store_n(&plan->alive, 0, __ATOMIC_RELEASE); /* by each who waits */
+			__atomic_store_n(&plan->alive, 0, __ATOMIC_RELEASE); /* each waiting thread may store it */
 	}
 	return true;
 }
@@ -105,8 +104,8 @@ static void put_with_others(struct plan *plan)
 	process_lock_release(&others.lock);
 }
 
-/* A few of the others, those that came first: who has landed is given back, but for one that is large enough, if one is
- * wanted (not 0). Each call looks at more than one call adds, so that they do not stay. */
+/* Looks at the oldest few of `others`, and unmaps those that have landed. If `size` is not 0, returns one that is large
+ * enough instead. Each call looks at more plans than a call adds, so the list does not grow for ever. */
 static struct plan *thin_out(size_t size)
 {
 	struct plan *landed = NULL, *found = NULL, *plan;

@@ -1,34 +1,36 @@
 /* SPDX-License-Identifier: MIT
  *
- * Plans that a child is still running on while its maker has gone on. A plan is in the air from clone until the child
- * lets go of the memory, by exec or its end: the kernel then clears `alive`. Their blocks are used again. */
+ * Plans on which a child still runs after its maker has returned. A plan is in flight from the clone until the child
+ * lets go of the memory, by exec or its end: the kernel then clears `alive`, and the plan has landed. Landed blocks are
+ * reused.
+ */
 #ifndef ODF_SPAWN_FLIGHT_H
 #define ODF_SPAWN_FLIGHT_H
 
 #include "plan.h"
 
-/* The child has let go of the memory. */
+/* Whether the child has let go of the memory. */
 bool flight_has_landed(const struct plan *plan);
 
-/* Waits for that, for at most `timeout_ms` (-1: without an end). `pid` is looked at now and then: a child that dies
- * with a core dump may leave the word as it is. */
+/* Waits for that, for at most `timeout_ms` (-1: no limit). Looks at `pid` from time to time, as a child that dies with
+ * a core dump may leave `alive` set. */
 bool flight_await(struct plan *plan, pid_t pid, int timeout_ms);
 
-/* Takes a plan over, in the air or not. */
+/* Takes ownership of a plan, in flight or landed. */
 void flight_add(struct plan *plan);
 
-/* A block of at least this size that nobody runs on; NULL: none is known. */
+/* A landed block of at least this size; NULL: none was found. */
 struct plan *flight_take(size_t size);
 
-/* Gives some of those back that were more than are kept. */
+/* Unmaps some landed blocks beyond those that are kept. */
 void flight_tidy(void);
 
-/* In a forked child, where nobody runs on the copies. Async-signal-safe. */
+/* In a forked child, where no process runs on the copies. Async-signal-safe. */
 void flight_forget(void);
 
-/* Gives a block back for good. */
+/* Unmaps a block. */
 void flight_drop(struct plan *plan);
 
-/* Copies what the plan borrows into memory of its own. 0 or ENOMEM. */
+/* Copies all that the plan borrows into memory of the plan. 0 or ENOMEM. */
 int flight_pack(struct plan *plan);
 #endif

@@ -8,8 +8,8 @@
 
 #include "../sys/syscall.h"
 
-/* What relative paths of the child start from; *ours is to be closed, if it is not -1. -1: it cannot be opened, which
- * the child will find. */
+/* The directory from which relative paths of the child start. *ours: to be closed, unless -1. Returns -1 if it cannot
+ * be opened; the child will report that. */
 static int open_directory(const odf_spawn_options *options, int *ours)
 {
 	int start = options->cwd_fd >= 0 ? options->cwd_fd : AT_FDCWD;
@@ -29,7 +29,7 @@ static bool is_executable(int directory, const char *path)
 	       faccessat(directory, path, X_OK, 0) == 0;
 }
 
-/* The first of the candidates that can be executed. NULL: none. */
+/* The first candidate that can be executed. NULL: none. */
 static const char *find_program(const struct child_plan *child, int directory)
 {
 	for (size_t i = 0; i < child->candidate_count; i++)

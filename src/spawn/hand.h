@@ -5,8 +5,7 @@
 #include "../sys/handed.h"
 #include "plan.h"
 
-/* After the request was checked. Calls `go` with the environment that the program of the plan is to have
- * (sys/handed.h). What it will be is looked at as this process finds it: not where the child has another root or other
- * namespaces. */
+/* Calls `go` with the environment for the plan's program (sys/handed.h). The request has been checked. The program is
+ * looked up as this process sees it. For a child with another root or other namespaces the environment is unchanged. */
 void hand_environment(const struct plan *plan, const struct request *request, handed_go *go, void *call);
 #endif

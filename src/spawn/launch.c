@@ -13,11 +13,11 @@
 #include "flight.h"
 
 struct odf_launch {
-	pthread_mutex_t lock; /* of what follows; nobody waits for the child with it */
-	struct plan *plan;    /* NULL: nobody looks at it any more */
-	unsigned waiting;     /* threads that do */
-	bool is_final;        /* `report` is */
-	pid_t pid, process;   /* `process`: whose child that is */
+	pthread_mutex_t lock; /* of the members below; not held while a thread waits for the child */
+	struct plan *plan;    /* NULL: not needed any more */
+	unsigned waiting;     /* threads that wait */
+	bool is_final;        /* `report` does not change any more */
+	pid_t pid, process;   /* `process`: the parent of `pid` */
 	odf_report report;
 };
 
@@ -26,7 +26,7 @@ odf_launch *launch_make(void)
 	odf_launch *launch = calloc(1, sizeof *launch);
 
 	if (launch != NULL)
-		(void)pthread_mutex_init(&launch->lock, NULL); /* cannot fail for a plain one */
+		(void)pthread_mutex_init(&launch->lock, NULL); /* cannot fail without attributes */
 	return launch;
 }
 
@@ -39,7 +39,7 @@ void launch_begin(odf_launch *launch, pid_t pid, const odf_report *report, struc
 	launch->is_final = plan == NULL;
 }
 
-/* Of a child that has ended, which stays to be waited for; 0: somebody has. */
+/* The wait status of a child that has ended, which is left for the caller to reap. 0: it was reaped already. */
 static int status_of(pid_t pid)
 {
 	siginfo_t info;
@@ -69,7 +69,7 @@ static void conclude(odf_launch *launch)
 	launch->is_final = true;
 }
 
-/* With the lock, which others may have meanwhile: each thread waits for as long as it wants to. */
+/* Called and returns with the lock, which is released during the wait: each thread has a timeout of its own. */
 static void await(odf_launch *launch, int timeout_ms)
 {
 	struct plan *plan = launch->plan;
@@ -96,7 +96,7 @@ int odf_launch_wait(odf_launch *launch, int timeout_ms, odf_report *report)
 		return error;
 	if (launch == NULL || timeout_ms < -1)
 		return EINVAL;
-	/* In a forked child the copy of the plan says nothing of the process, which is not its child. */
+	/* A forked child has a copy of the plan, which does not change any more, and `pid` is not its child. */
 	if (launch->process != getpid())
 		return EPERM;
 	(void)pthread_mutex_lock(&launch->lock);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * A program that was started and may not have been executed yet. */
+ *
+ * Launches: programs that were started and may not have been executed yet.
+ */
 #ifndef ODF_SPAWN_LAUNCH_H
 #define ODF_SPAWN_LAUNCH_H
 
@@ -8,6 +10,6 @@
 /* NULL: no memory. */
 odf_launch *launch_make(void);
 
-/* The report as it is so far; takes the plan over. NULL: it is known to have been executed. */
+/* `report`: as far as it is known. Takes ownership of the plan; NULL: the program is known to have been executed. */
 void launch_begin(odf_launch *launch, pid_t pid, const odf_report *report, struct plan *plan);
 #endif

@@ -8,14 +8,14 @@
 
 #include "child_cgroup.h"
 
-/* ENOSYS and EPERM come from filters as well as from kernels, EINVAL and E2BIG from kernels that lack a flag: all
- * found before anything is done, so another way can be tried. */
+/* ENOSYS and EPERM come from filters as well as from kernels, EINVAL and E2BIG from kernels that lack a flag. The
+ * kernel finds all of them before it does anything, so another way can be tried. */
 static bool not_this_way(long error)
 {
 	return error == -ENOSYS || error == -EPERM || error == -EINVAL || error == -E2BIG;
 }
 
-/* A clone that fails late has stored a descriptor's number already and freed it again: it must not pass for ours. */
+/* A clone that fails late has stored the number of a descriptor, and closed it again: it must not pass for a pidfd. */
 static long attempt(long (*clone_by)(const struct clone_request *), const struct clone_request *request)
 {
 	long pid = clone_by(request);
@@ -25,7 +25,7 @@ static long attempt(long (*clone_by)(const struct clone_request *), const struct
 	return pid;
 }
 
-/* What a request asks of clone3 alone. */
+/* The flags that only clone3 takes. */
 static uint64_t born_with(uint64_t flags)
 {
 	return (flags & ODF_SPAWN_BORN_NO_NEW_PRIVS ? CLONE_NNP : 0) |
@@ -33,15 +33,15 @@ static uint64_t born_with(uint64_t flags)
 	       (flags & ODF_SPAWN_KILL_WITH_PIDFD ? CLONE_PIDFD_AUTOKILL : 0);
 }
 
-/* EAGAIN, ENOMEM: a limit, the same for every way. The errors of a cgroup that cannot be entered, or is frozen, are
- * left to the child's own try, whose error then has its step. */
+/* EAGAIN and ENOMEM mean a limit, the same for every way. If the kernel cannot put the child into the cgroup, or that
+ * is frozen, the child tries itself, so that the error has its step. */
 long make_sharing(struct child_plan *child, struct clone_request *request)
 {
 	uint64_t plain = request->flags, born = born_with(child->flags);
 	long pid;
 
 	if (born & CLONE_AUTOREAP)
-		request->exit_signal = 0; /* the kernel refuses another */
+		request->exit_signal = 0; /* the kernel refuses others with this flag */
 	request->flags = plain | CLONE_CLEAR_SIGHAND | born;
 	child->handlers_cleared = true;
 	if (child->cgroup_fd >= 0 && !child_cgroup_is_frozen(child->cgroup_fd)) {
@@ -57,11 +57,10 @@ long make_sharing(struct child_plan *child, struct clone_request *request)
 	pid = attempt(clone3_child, request);
 	if (!not_this_way(pid))
 		return pid;
-	if (born != 0) /* EPERM: CLONE_PIDFD_AUTOKILL has a condition, which is the caller's to meet */
+	if (born != 0) /* EPERM: the caller does not meet the condition of CLONE_PIDFD_AUTOKILL */
 		return pid == -EPERM ? pid : -ENOTSUP;
 	request->flags = plain;
-	/* clone has one place for both numbers: without the word that says when the child lets go, the maker is held.
-	 * */
+	/* clone has one argument for both. Without `alive` it is not known when the child lets go: hold the maker. */
 	if (request->alive != NULL && request->pidfd != NULL)
 		request->flags |= CLONE_VFORK;
 	child->handlers_cleared = false;
@@ -70,7 +69,7 @@ long make_sharing(struct child_plan *child, struct clone_request *request)
 
 void make_failed(struct result *result, long error)
 {
-	/* Only a pidfd needs a descriptor at clone. */
+	/* At clone only a pidfd needs a descriptor. */
 	result->step = error == -EMFILE || error == -ENFILE ? ODF_STEP_PIDFD : ODF_STEP_CLONE;
 	result->error = (int)-error;
 	result->refused = not_this_way(error);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Making a child that shares its maker's memory: by the caller, or by a go-between that ends at once, so that nobody
- * has to reap the child.
+ * Makes a child that shares its maker's memory. The maker is the caller, or a go-between that ends at once, so that the
+ * caller does not have to reap the child.
  */
 #ifndef ODF_SPAWN_MAKE_H
 #define ODF_SPAWN_MAKE_H
@@ -9,23 +9,23 @@
 #include "../sys/clone.h"
 #include "engine.h"
 
-/* By clone3 where it works, else by clone. The pid, or minus an errno value. `request` has CLONE_VM | CLONE_VFORK and
- * what else is wanted; what was done at once is noted in `child`. */
+/* By clone3 if that works, else by clone. Returns the pid, or minus an errno value. `request` has CLONE_VM, as a rule
+ * CLONE_VFORK, and what else is wanted. Notes in `child` what the kernel has done at clone. */
 long make_sharing(struct child_plan *child, struct clone_request *request);
 
-/* What minus an errno value from make_sharing means. */
+/* Sets the result for a negative value from make_sharing. */
 void make_failed(struct result *result, long error);
 
-/* The go-between's function, whose argument this is. It shares the caller's memory, and its descriptors if a pidfd is
- * wanted: the descriptor is made for the caller. */
+/* The go-between's function, and its argument. It shares the caller's memory. If a pidfd is wanted, it shares the
+ * descriptor table too, so that the pidfd is the caller's. */
 struct detachment {
 	struct child_plan *child;
 	struct clone_request request;
-	struct result *result; /* filled */
+	struct result *result; /* the go-between fills it */
 };
 int make_detached(void *detachment);
 
-/* Makes the child by a go-between. Without CLONE_VFORK it may be on its way when this returns. All signals are
- * blocked. */
+/* Makes the child by a go-between. Without CLONE_VFORK the child may not have executed the program when this returns.
+ * The caller has blocked all signals. */
 void engine_detach(struct plan *plan, const struct clone_request *inner, struct result *result);
 #endif

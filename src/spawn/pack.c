@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a plan borrows from its request is copied, so that the caller may have it back before the child has used it. */
+ * Copies what a plan borrows from its request, so that the caller may change it before the child has used it.
+ */
 #include <errno.h>
 #include <linux/filter.h>
 #include <string.h>
@@ -11,7 +12,7 @@
 #include "block.h"
 #include "flight.h"
 
-/* Where there is no room, the original. */
+/* Returns the original if there is no room. */
 static const void *copy(struct arena *arena, const void *from, size_t size)
 {
 	void *to = from == NULL ? NULL : carve(arena, size);
@@ -24,7 +25,7 @@ static const char *copy_string(struct arena *arena, const char *text)
 	return text == NULL ? NULL : copy(arena, text, strlen(text) + 1);
 }
 
-/* The array and its strings. */
+/* Copies the array and its strings. */
 static char *const *copy_strings(struct arena *arena, char *const *from)
 {
 	size_t count = 0;
@@ -46,8 +47,7 @@ static char *const *copy_strings(struct arena *arena, char *const *from)
 	return array;
 }
 
-/* Its own first member says how large it is; 0 is the first version's size. What is more than the kernel reads it
- * refuses. */
+/* The first member is the size; 0 means the first version's. The kernel refuses a size above a page. */
 static const struct sched_attr *copy_sched_attr(struct arena *arena, const struct sched_attr *attr)
 {
 	uint32_t size;
@@ -73,8 +73,8 @@ static const struct sock_fprog *copy_filter(struct arena *arena, const struct so
 	return to;
 }
 
-/* Goes on counting when there is no room. The operations and the list of candidates lie in the plan's own block; what
- * they point to does not. */
+/* Continues to count when there is no room. The operations and the list of candidates are in the plan's block already;
+ * the strings that they point to are not. */
 static void place(struct arena *arena, const struct child_plan *from, struct child_plan *to)
 {
 	struct child_plan made;
@@ -118,6 +118,6 @@ int flight_pack(struct plan *plan)
 	plan->extra_size = size;
 	arena = (struct arena){ .base = plan->extra, .room = size };
 	place(&arena, &from, &plan->child);
-	/* Another thread has made a string longer meanwhile. */
+	/* Too small if another thread has made a string longer meanwhile. */
 	return arena.used > arena.room ? ENOMEM : 0;
 }

@@ -22,8 +22,8 @@ static bool is_named(const odf_spawn_options *options, int fd)
 		options->tty_fd == fd;
 }
 
-/* A number that the request names and that is not open must not become so by ours: the request would find it open.
- * The result, or minus an errno value; the old number is closed. */
+/* The request may name a number that is not open; our pipe must not be there, or the request would find it open.
+ * Returns a number that it does not name, or minus an errno value; the old number is closed. */
 static int move_aside(const odf_spawn_options *options, int fd)
 {
 	int aside = fd;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Two passes over the same list of pieces: one measures, one places. The block is a guard page, the child's stack,
- * the plan and its arrays and strings.
+ * Makes plans. Two passes over the same list of pieces: the first measures, the second places. The block is a guard
+ * page, the child's stack, the plan, its arrays and its strings.
  */
 #include "plan.h"
 
@@ -20,12 +20,12 @@
 #include "fd_map.h"
 #include "flight.h"
 
-/* The child's frames are small and of fixed size: the paths to try are computed here, not there, and no shell's
- * argument vector is ever built. The kernel's own work at exec does not use this stack. */
+/* The child's frames are small and of fixed size: the candidates are computed here, and no argument vector for a shell
+ * is ever built. The kernel does not use this stack at exec. */
 enum { STACK_SIZE = 32768 };
 
-/* Directories of PATH, each with the name; an empty one is the current directory. Those that make too long a path are
- * left out, as nothing can be found there. */
+/* A candidate for each directory of PATH; an empty one is the current directory. A path that would be too long is left
+ * out: it cannot exist. */
 static size_t place_candidates(struct arena *arena, const char *path, const char *file, const char **list)
 {
 	size_t count = 0, name = strlen(file);
@@ -157,7 +157,7 @@ static void copy_options(struct child_plan *child, const odf_spawn_options *opti
 	child->ambient = options->ambient;
 	child->ioprio = options->ioprio;
 	child->oom_score_adj = options->oom_score_adj;
-	memcpy(&child->sigdefault, &options->sigdefault, sizeof child->sigdefault); /* the kernel's 64 come first */
+	memcpy(&child->sigdefault, &options->sigdefault, sizeof child->sigdefault); /* its first 64 are the kernel's */
 	child->pgroup = options->pgroup;
 	child->umask = options->umask;
 	child->nice = options->nice;
@@ -182,10 +182,9 @@ static void copy_options(struct child_plan *child, const odf_spawn_options *opti
 
 enum { KEPT_SIZE = 131072, ROOM = 24576 };
 
-/* One block is kept from spawn to spawn, since mapping, touching and unmapping it costs a good part of a spawn's own
- * work. Whoever uses it has taken it out; a second thread maps one of its own. A forked child inherits it, idle or,
- * if a thread was using it, lost. Where children run on blocks that nobody is held for, those that they have let go
- * of are used as well. */
+/* One block is kept between spawns, since mapping, touching and unmapping it takes a good part of a spawn's own work. A
+ * thread that uses it takes it out; a second thread maps another. A forked child inherits it, unless a thread was using
+ * it (then the copy is lost). Blocks that children of engine_pool.c have let go of are reused too (flight.c). */
 static _Atomic(struct plan *) kept;
 
 static struct plan *take_kept(size_t size)
@@ -221,8 +220,8 @@ static struct plan *map_block(size_t size, size_t page, size_t stack)
 	return plan;
 }
 
-/* Room for a plan of `used` bytes with its arrays, and for what it borrows, if that is to be copied: *plan, all zero
- * but for block, block_size, stack, stack_size and the room. */
+/* Takes a block for a plan of `used` bytes with its arrays, and for copies of what it borrows, if there are to be any.
+ * *plan is zero except the members that describe the block and its room. */
 static struct plan *take_block(size_t used, bool packed)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE), stack = (STACK_SIZE + page - 1) / page * page;

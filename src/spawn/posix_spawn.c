@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * posix_spawn as it is: its attribute and action objects are libc's own, and it makes its child without copying page
- * tables already.
+ * posix_spawn, passed on to libc: its attribute and action objects are libc's own, and it makes children without
+ * copying page tables.
  */
 #include "spawn.h"
 
@@ -43,7 +43,7 @@ int spawn_by_libc(const char *call, enum libc_spawn which, pid_t *pid, const cha
 		if (pid != NULL)
 			*pid = child;
 	}
-	/* A name that the kernel could not read is none to be recorded. */
+	/* A name that the kernel could not read cannot be recorded. */
 	if (report.error == EFAULT && !sys_is_readable_string(file))
 		file = "";
 	TRACE_5(spawn, child, file, odf_strategy_name(report.strategy), report.elapsed_ns, report.error);

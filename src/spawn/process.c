@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The handle of a process. Raw system calls: nothing here is a cancellation point or touches errno.
+ * Process handles. Raw system calls: no function here is a cancellation point or changes errno.
  */
 #include "process.h"
 
@@ -14,7 +14,7 @@
 #include "../sys/structure.h"
 #include "../sys/syscall.h"
 
-/* From newer headers: Linux 5.1. */
+/* For headers older than Linux 5.1. */
 #ifndef SYS_pidfd_send_signal
 #define SYS_pidfd_send_signal 424
 #endif
@@ -39,7 +39,7 @@ uint64_t deadline_left(uint64_t deadline)
 	return deadline == NEVER ? NEVER : deadline > now ? deadline - now : 0;
 }
 
-/* A refusal that odf_spawn would not make, with its report. */
+/* Lets odf_spawn refuse, and fill the report, where it would not refuse itself: it does not know the flag. */
 static int refuse(const char *file, char *const argv[], char *const envp[], odf_report *report)
 {
 	odf_spawn_options impossible = { .size = sizeof impossible, .flags = 1ull << 63 };
@@ -59,8 +59,8 @@ int odf_process_spawn(odf_process **process, const char *file, char *const argv[
 		return refuse(file, argv, envp, report);
 	*process = NULL;
 	if (options != NULL && structure_read(&own, sizeof own, options, SPAWN_OPTIONS_FIRST_SIZE) != 0)
-		return odf_spawn(NULL, file, argv, envp, options, report); /* which refuses it */
-	/* Of these it could not be told how they end. */
+		return odf_spawn(NULL, file, argv, envp, options, report); /* refuses these options */
+	/* The end of such a child could not be reported. */
 	if (own.pidfd != NULL || own.pipes != NULL ||
 	    (own.flags & (ODF_SPAWN_DETACH | ODF_SPAWN_AUTOREAP | ODF_SPAWN_KILL_WITH_PIDFD)))
 		return refuse(file, argv, envp, report);
@@ -77,7 +77,7 @@ int odf_process_spawn(odf_process **process, const char *file, char *const argv[
 	for (int i = 0; i < 3; i++)
 		atomic_init(&made->streams[i], own.flags & ODF_SPAWN_PIPES ? pipes[i] : -1);
 	if (error == 0) {
-		pthread_mutex_init(&made->lock, NULL); /* cannot fail for a plain one */
+		pthread_mutex_init(&made->lock, NULL); /* cannot fail without attributes */
 		*process = made;
 	} else {
 		free(made);
@@ -106,7 +106,7 @@ int odf_process_close_stream(odf_process *process, int stream)
 	return 0;
 }
 
-/* 0: it has ended, and *status is known; ECHILD: ended, not known; EAGAIN: it runs. */
+/* 0: ended, with *status; ECHILD: ended, the status is not known; EAGAIN: it runs. */
 static int look(odf_process *process, int *status)
 {
 	int result = EAGAIN;
@@ -128,12 +128,12 @@ static int look(odf_process *process, int *status)
 	return result;
 }
 
-/* Until it has ended or the time is over; may return early. */
+/* Waits until the process has ended or the time is over. May return early. */
 static void pass_time(const odf_process *process, uint64_t left, uint64_t *tick)
 {
 	struct timespec time;
 
-	if (process->pidfd < 0) { /* looked at again and again, less and less often */
+	if (process->pidfd < 0) { /* no pidfd: polls, at growing intervals */
 		left = left < *tick ? left : *tick;
 		if (*tick < 20000000)
 			*tick *= 2;

@@ -15,7 +15,7 @@
 	 ODF_FORGIVE(ODF_STEP_RLIMIT) | ODF_FORGIVE(ODF_STEP_CGROUP) | ODF_FORGIVE(ODF_STEP_IOPRIO) | \
 	 ODF_FORGIVE(ODF_STEP_OOM_SCORE))
 
-/* Only 0 needs its flag, as a structure of zeros asks for nothing. False for a number that is none. */
+/* Without its flag, 0 means no descriptor, as a structure of zeros asks for nothing. False: not a valid number. */
 static bool take_descriptor(uint64_t flags, uint64_t flag, int *fd)
 {
 	if (flags & flag)
@@ -49,7 +49,7 @@ static bool both(uint64_t flags, uint64_t a, uint64_t b)
 	return (flags & a) && (flags & b);
 }
 
-/* A change of user says what becomes of the groups; nothing else chooses twice. */
+/* A change of user must say what becomes of the supplementary groups, and only one way may be chosen. */
 static bool groups_are_chosen(uint64_t flags)
 {
 	uint64_t chosen = flags & (ODF_SPAWN_GROUPS | ODF_SPAWN_USER_GROUPS | ODF_SPAWN_KEEP_GROUPS);
@@ -65,7 +65,7 @@ static bool streams_fit(const odf_spawn_options *o)
 		(o->pipes != NULL || !(o->flags & ODF_SPAWN_PIPES));
 }
 
-/* The actions that are made for streams name the same numbers. */
+/* False if an action names a number for which a stream's action is made. */
 static int check_streams(const odf_spawn_options *o, int *index)
 {
 	static const uint64_t taken[3] = { ODF_SPAWN_PIPE_STDIN, ODF_SPAWN_PIPE_STDOUT,
@@ -102,8 +102,8 @@ static bool options_fit(const odf_spawn_options *o)
 		return false;
 	if (!groups_are_chosen(o->flags) || !streams_fit(o))
 		return false;
-	/* The kernel takes -1 for "as it is", which a failed look-up must not mean, and counts groups and bytes in
-	 * 32 bits. */
+	/* The kernel takes the id -1 for "unchanged", and a failed look-up must not mean that. It counts groups and
+	 * bytes in 32 bits. */
 	if (((o->flags & ODF_SPAWN_UID) && o->uid == (uid_t)-1) || ((o->flags & ODF_SPAWN_GID) && o->gid == (gid_t)-1))
 		return false;
 	if ((o->flags & ODF_SPAWN_GROUPS) && ((o->groups == NULL && o->group_count > 0) || o->group_count > INT_MAX))

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * A program from its start to its end.
+ * odf_run: runs a program from its start to its end.
  */
 #include <errno.h>
 #include <signal.h>
@@ -19,7 +19,7 @@ static bool names(const odf_spawn_options *options, int fd)
 	return false;
 }
 
-/* Which streams are collected, where the options do not say. *null: standard input has nothing to say. */
+/* Chooses the streams to collect, unless the options do. *null: standard input becomes /dev/null. */
 static void choose_streams(odf_spawn_options *options, const odf_io *io, bool *null)
 {
 	if (options->flags & ODF_SPAWN_PIPES)
@@ -36,7 +36,7 @@ static void choose_streams(odf_spawn_options *options, const odf_io *io, bool *n
 		options->flags |= ODF_SPAWN_PIPE_STDERR;
 }
 
-/* Before it is waited for, so that its id, and its group's, are nobody else's. */
+/* Kills the process, and its group if it has its own, before it is reaped: until then these ids are not reused. */
 static void end(odf_process *process, const odf_spawn_options *options)
 {
 	bool own_group = (options->flags & ODF_SPAWN_SETSID) ||
@@ -74,7 +74,7 @@ int odf_run(const char *file, char *const argv[], char *const envp[], const odf_
 	int saved = errno, error;
 
 	if (options != NULL && structure_read(&own, sizeof own, options, SPAWN_OPTIONS_FIRST_SIZE) != 0)
-		return odf_spawn(NULL, file, argv, envp, options, report); /* which refuses it */
+		return odf_spawn(NULL, file, argv, envp, options, report); /* refuses these options */
 	error = io == NULL ? 0 : io_read(&said, io);
 	if (error != 0)
 		return error;

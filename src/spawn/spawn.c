@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * odf_spawn: check, plan, choose, run; and where a kind of process turns out to be refused here, the next best.
+ * odf_spawn: checks, plans, chooses an engine and runs it. If a kind of process is refused here, the next best is
+ * tried.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -27,7 +28,7 @@
 #define CLONE_FLAGS (ODF_SPAWN_AUTOREAP | ODF_SPAWN_KILL_WITH_PIDFD | ODF_SPAWN_BORN_NO_NEW_PRIVS)
 #define FIRST_SIZE STRUCTURE_UP_TO(odf_spawn_options, reserved[1])
 
-/* Whether the kernel has what the request asks of clone3; also where it could not be asked: then the clone tells. */
+/* Whether the kernel has the clone3 flags that the request needs; also true if it cannot be asked, as clone3 tells. */
 static bool clone_has_flags(uint64_t flags)
 {
 	static const struct {
@@ -61,8 +62,8 @@ static struct strategy_choice choose(const struct plan *plan, const struct reque
 	enum next_process next;
 
 	if (options->flags & ODF_SPAWN_DETACH) {
-		/* The go-between would be the first process of the namespace, and end; or the pid one of the other
-		 * namespace. */
+		/* FIRST: the go-between would be the first process of the pid namespace, which ends with it. ELSEWHERE:
+		 * the pid would be one of another namespace. */
 		next = next_process();
 		if (next == NEXT_PROCESS_FIRST || next == NEXT_PROCESS_ELSEWHERE)
 			asked.impossible = ODF_REASON_PID_NAMESPACE;
@@ -111,8 +112,8 @@ static void run_engine(odf_strategy strategy, struct plan *plan, const struct re
 	terminal_give_back(request->options.tty_fd, result);
 }
 
-/* The choice, and down the order as long as what was chosen is refused and something else is allowed. What is
- * forbidden to fall back on leaves the refusal as the error. */
+/* Runs the chosen engine, and the next in order while the kind of process is refused and another is allowed. If none
+ * is, the refusal is the error. */
 static void run_chosen(struct strategy_choice *choice, struct plan *plan, const struct request *request,
 		       struct result *result)
 {
@@ -145,7 +146,7 @@ struct chosen {
 	struct result *result;
 };
 
-/* With the environment that the program gets, which may be without this library. */
+/* Runs with the environment that the program gets, from which this library may have been removed. */
 static long run_with(void *call, char *const envp[])
 {
 	const struct chosen *chosen = call;
@@ -155,7 +156,7 @@ static long run_with(void *call, char *const envp[])
 	return 0;
 }
 
-/* *flying: the plan of a child that is on its way, and somebody wants to know how it ends; else unchanged. */
+/* *flying: set to the plan of a child that is on its way, if the caller has asked for a launch. */
 static void plan_and_run(const struct request *request, struct strategy_choice *choice, struct result *result,
 			 struct plan **flying)
 {
@@ -174,7 +175,7 @@ static void plan_and_run(const struct request *request, struct strategy_choice *
 		plan_free(plan);
 }
 
-/* What the caller has to make or look up before there is a child, and gives back. */
+/* Makes and looks up what the caller must have before there is a child, and frees it. */
 static void prepare_and_run(struct request *request, struct strategy_choice *choice, struct result *result,
 			    struct plan **flying)
 {
@@ -190,7 +191,7 @@ static void prepare_and_run(struct request *request, struct strategy_choice *cho
 	if (o->flags & ODF_SPAWN_USER_GROUPS) {
 		int cancel_state;
 
-		/* Whatever services of names do is no cancellation point. */
+		/* Name services may contain cancellation points. */
 		(void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
 		error = user_groups(o->uid, o->flags & ODF_SPAWN_GID ? &o->gid : NULL, &groups, &o->group_count);
 		(void)pthread_setcancelstate(cancel_state, &cancel_state);
@@ -270,7 +271,7 @@ int odf_spawn(pid_t *pid, const char *file, char *const argv[], char *const envp
 		counts_spawn();
 	if (result.error == 0 && pid != NULL)
 		*pid = result.pid;
-	/* Also where the options were refused for their size. */
+	/* Also if the options were refused for their size. */
 	if (options != NULL && structure_has(options, STRUCTURE_UP_TO(odf_spawn_options, pidfd)) &&
 	    options->pidfd != NULL)
 		*options->pidfd = result.pidfd;

@@ -6,8 +6,8 @@
 
 #include "../sys/syscall.h"
 
-/* The child had given the terminal to its group, and failed after that: the group that had it gets it back, unless
- * somebody else has taken it by now. With all signals blocked, as a background process may do this only so. */
+/* The child has given the terminal to its group and then failed: restores the group from before, unless the foreground
+ * group has changed since. All signals are blocked, as otherwise a background process gets SIGTTOU. */
 void terminal_give_back(int tty, const struct result *result)
 {
 	int fd = tty, now = 0, before = result->foreground_before;
@@ -20,7 +20,7 @@ void terminal_give_back(int tty, const struct result *result)
 	if (fd < 0)
 		return;
 	sys_sigprocmask(SIG_SETMASK, &all, &mask);
-	/* Should it fail, the group that had it is no more. */
+	/* A failure means that the old group is gone. */
 	if (sys_call3(SYS_ioctl, fd, TIOCGPGRP, &now) >= 0 && now == result->foreground)
 		(void)sys_call3(SYS_ioctl, fd, TIOCSPGRP, &before);
 	sys_sigprocmask(SIG_SETMASK, &mask, NULL);

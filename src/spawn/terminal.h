@@ -4,7 +4,7 @@
 
 #include "engine.h"
 
-/* After ODF_SPAWN_FOREGROUND and a failure: the terminal's foreground group is again what it was. `tty`: the
- * caller's descriptor of it, or -1 for /dev/tty. Nothing after a success. */
+/* After a failed spawn with ODF_SPAWN_FOREGROUND: restores the terminal's foreground process group. `tty`: the caller's
+ * descriptor of the terminal, or -1 for /dev/tty. After a success it does nothing. */
 void terminal_give_back(int tty, const struct result *result);
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Who is in which group is asked by the caller, never by the child: the look-up opens files and sockets, allocates
- * and locks. */
+ * The groups of a user. The caller looks them up, never the child: a look-up opens files and sockets, allocates and
+ * locks.
+ */
 #include "user.h"
 
 #include <errno.h>
@@ -9,14 +10,13 @@
 #include <pwd.h>
 #include <stdlib.h>
 
-/* Weak: a static program that does not look users up itself is not made to link what does, and the linker does not
- * warn of it. */
+/* Weak, so that a static program that does not look users up need not link these, and the linker does not warn. */
 extern __typeof__(getpwuid_r) getpwuid_r __attribute__((weak));
 extern __typeof__(getgrouplist) getgrouplist __attribute__((weak));
 
 enum { LARGEST = 1 << 20 };
 
-/* The list for a name: asked again with more room as long as it does not fit. */
+/* The groups of a name. Tries with more room while they do not fit. */
 static int list_groups(const char *name, gid_t group, gid_t **groups, size_t *count)
 {
 	int room = 64, found;

@@ -4,8 +4,8 @@
 
 #include <sys/types.h>
 
-/* The supplementary groups of the user as initgroups gives them, with *group among them, or the user's own where
- * it is NULL. 0 and an array that the caller frees; or ENOENT (no such user), ENOMEM, ENOSYS (a static program without
- * the look-up functions), or what the look-up fails with. */
+/* The supplementary groups of the user as initgroups sets them, with *group among them; `group` NULL: the user's own. 0
+ * and an array that the caller frees; or ENOENT (no such user), ENOMEM, ENOSYS (a static program without the look-up
+ * functions), or the look-up's error. */
 int user_groups(uid_t user, const gid_t *group, gid_t **groups, size_t *count);
 #endif

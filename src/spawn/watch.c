@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What became of a child, seen by its parent: the caller, or the go-between of a detached child, which RUNS ON SHARED
- * MEMORY: see child.c for the rules, which are kept here too. No cancellation point, errno untouched.
+ * What became of a child, as seen by its parent: the caller, or the go-between of a detached child, which RUNS ON
+ * SHARED MEMORY: the rules of child.c hold here too. No cancellation point; does not touch errno.
  */
 #include <errno.h>
 #include <limits.h>
@@ -13,8 +13,8 @@
 #include "../sys/text.h"
 #include "engine.h"
 
-/* PF_FORKNOEXEC of the kernel's task flags, which are field 9 of /proc/PID/stat (proc(5) promises the field, the
- * kernel has kept the bit since 2.6): set by fork, cleared by exec past its point of no return. */
+/* PF_FORKNOEXEC of the kernel's task flags, field 9 of /proc/PID/stat: set by fork, cleared by exec when it can no
+ * longer fail. proc(5) documents the field; the bit is the same since Linux 2.6. */
 #define FORKED_NOT_EXECUTED 0x40ul
 
 static bool is_zombie(pid_t pid)
@@ -35,8 +35,8 @@ bool engine_ended(pid_t pid)
 	return result == -ECHILD || (result == 0 && info.si_pid == pid);
 }
 
-/* Whatever its exit signal is: one with ODF_SPAWN_AUTOREAP has none before exec, and is waited for until it has
- * gone. */
+/* __WALL: whatever its exit signal is. A child with ODF_SPAWN_AUTOREAP has none before exec; then the wait lasts until
+ * the kernel has reaped it. */
 int engine_reap(pid_t pid)
 {
 	int status = 0;
@@ -45,10 +45,10 @@ int engine_reap(pid_t pid)
 	do
 		result = sys_call4(SYS_wait4, pid, &status, __WALL, NULL);
 	while (result == -EINTR);
-	return result == pid ? status : 0; /* ECHILD: SIGCHLD is ignored, or another thread waits for everything */
+	return result == pid ? status : 0; /* ECHILD: SIGCHLD is ignored, or another thread has reaped it */
 }
 
-/* The flags in /proc/PID/stat; false if they cannot be had. */
+/* Reads the task flags from /proc/PID/stat. False: they cannot be read. */
 static bool read_flags(pid_t pid, unsigned long *flags)
 {
 	char path[32], stat[512];
@@ -79,8 +79,7 @@ static bool read_flags(pid_t pid, unsigned long *flags)
 	return true;
 }
 
-/* Whether /proc speaks of our pid namespace: one that was mounted for another has other processes under the same
- * numbers. */
+/* Whether /proc shows our pid namespace. In a /proc of another namespace our pids belong to other processes. */
 static bool proc_is_ours(void)
 {
 	char target[16];
@@ -95,8 +94,8 @@ static bool proc_is_ours(void)
 	return length > 0 && shown == self;
 }
 
-/* Whether setpgid answers for itself: the kernel refuses a negative group with EINVAL before it looks at anything; a
- * filter answers what it answers always. */
+/* Whether the kernel answers setpgid: it refuses a negative group with EINVAL before any other check. A filter gives
+ * one answer to all calls. */
 static bool setpgid_works(void)
 {
 	return sys_call2(SYS_setpgid, 0, -1) == -EINVAL;
@@ -110,11 +109,10 @@ enum life engine_life(pid_t pid)
 	/* The usual case first: one system call. */
 	if (sys_call2(SYS_setpgid, pid, INT_MAX) == -EACCES)
 		return LIFE_EXECUTED;
-	/* A zombie does not execute any more, so what is asked from here on holds if it is one. */
+	/* A zombie does not execute a program any more, so the answers below hold for one. */
 	zombie = is_zombie(pid);
-	/* A process group may not be set for a child that has executed a program: POSIX has EACCES for that.
-	 * Otherwise the group, which cannot exist, gives EPERM, and nothing is changed either way. A child in another
-	 * session gives EPERM too. */
+	/* setpgid fails with EACCES for a child that has executed a program (POSIX). Otherwise it fails with EPERM, as
+	 * no such group can exist, or as the child is in another session. Nothing is changed in any case. */
 	switch (sys_call2(SYS_setpgid, pid, INT_MAX)) {
 	case -EACCES:
 		return LIFE_EXECUTED;
@@ -132,9 +130,9 @@ enum life engine_life(pid_t pid)
 	return zombie ? LIFE_DEAD : LIFE_RUNS;
 }
 
-/* Whether a child that said nothing wrong, and has let go of the memory it was made with, executed a program or died.
- * The kernel lets the parent go a moment before the child's flags show the exec, and a moment before a dying child is
- * dead, so "runs" does not last. */
+/* Whether a child that has let go of the memory and has reported no error died, rather than execute the program. The
+ * kernel wakes the parent shortly before the child's flags show the exec, and shortly before a dying child is dead, so
+ * LIFE_RUNS does not last. */
 bool engine_died_silently(const struct child_outcome *outcome, pid_t pid)
 {
 	const struct timespec moment = { 0, 20000 };
@@ -145,7 +143,7 @@ bool engine_died_silently(const struct child_outcome *outcome, pid_t pid)
 			return false;
 		case LIFE_DEAD:
 			return true;
-		case LIFE_GONE: /* reaped by somebody else: it may well have executed, if it came that far */
+		case LIFE_GONE: /* reaped elsewhere: it may have executed, if it came that far */
 		case LIFE_UNKNOWN:
 			return outcome->step != ODF_STEP_EXEC;
 		case LIFE_RUNS:
@@ -171,5 +169,5 @@ void engine_conclude(struct result *result, const struct child_outcome *outcome,
 	if (result->error == 0)
 		result->error = ECHILD;
 	else
-		result->wait_status = 0; /* its own exit, after it had told us why */
+		result->wait_status = 0; /* its own exit, after it had reported the error */
 }
