@@ -317,8 +317,7 @@ static void end_crew(struct crew *crew)
 	atomic_store(&crew->view.head->ending, 1);
 	atomic_store(&crew->view.head->poked, 0);
 	share_poke(&crew->view);
-	/* SIGCONT continues a manager that was stopped. SIGKILL ends one that does not exit; its workers end with
-	 * it. */
+	/* SIGCONT continues a stopped manager. SIGKILL ends one that does not exit; its workers end with it. */
 	for (size_t i = 0; i < sizeof prods / sizeof *prods; i++) {
 		if (pool_process_wait(&crew->manager, prods[i].wait_ms, &status) != ETIMEDOUT)
 			break;

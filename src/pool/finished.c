@@ -27,8 +27,7 @@ int odf_pool_descriptor(odf_pool *pool)
 	return error == 0 ? tasks->descriptor : -1;
 }
 
-/* The task of a slot whose bit is set, if it has ended: the bit may be the slot's previous task's. With the crew's
- * lock. */
+/* The task of a slot whose bit is set, if it has ended: the bit may be an earlier task's. With the crew's lock. */
 static odf_task *take_ended(struct crew *crew, unsigned slot)
 {
 	odf_task *task = crew->tasks[slot];

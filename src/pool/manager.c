@@ -369,8 +369,7 @@ static void kill_condemned(void)
 	for (unsigned index = 0; index < used; index++) {
 		unsigned state = atomic_load(&manager.view.slots[index].state), worker = SLOT_WORKER(state);
 
-		/* A condemned worker takes no other task, so it is the right one. Its id is its own until it is
-		 * reaped. */
+		/* A condemned worker takes no other task, so it is the right one. Its id is its own until reaped. */
 		if (SLOT_KIND(state) == SLOT_CONDEMNED && worker < SHARE_WORKERS_MOST && manager.workers[worker] != 0)
 			(void)kill(manager.workers[worker], SIGKILL);
 	}

@@ -24,7 +24,7 @@ typedef int pool_function(const void *argument, size_t length, const int *fds, s
 #define POOL_FDS_MOST      200u
 
 struct pool_process {
-	pid_t pid; /* not a child of the caller: for people, and to look the process up while it runs */
+	pid_t pid; /* not a child of the caller: for messages, and to look the process up while it runs */
 	int pidfd; /* close-on-exec; -1 if the kernel has no pidfds (before Linux 5.3) */
 	int end;   /* close-on-exec; poll() finds it readable when the process has ended */
 };

@@ -115,7 +115,7 @@ static bool begin(const struct template_start *start)
 	raise_limit();
 	(void)sys_call2(SYS_setpgid, 0, 0);
 	(void)prctl(PR_GET_NAME, template.name);
-	(void)prctl(PR_SET_NAME, "odfork-template"); /* for people */
+	(void)prctl(PR_SET_NAME, "odfork-template"); /* for ps */
 	if (!take_signals())
 		return false;
 	template.program = (int)sys_call2(SYS_pidfd_open, start->program, 0);
@@ -253,8 +253,7 @@ static bool take_order(void)
 		make(&order);
 		return true;
 	}
-	/* The message was cut short for lack of descriptors. If the socket was lost too, the caller finds its end
-	 * closed. */
+	/* The message was cut short for lack of descriptors. If the socket was lost too, the caller sees it closed. */
 	if (length == -EMSGSIZE && order.count > 0)
 		answer(order.fds[0], POOL_MADE, -EMFILE, -1);
 	for (size_t i = 0; i < order.count; i++)

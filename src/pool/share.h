@@ -144,8 +144,8 @@ struct share_view {
 int share_make(struct share_view *view, unsigned slots, int *file);
 /* Publishes the view's limits, for the manager, which maps the file afterwards. */
 void share_set_limits(const struct share_view *view);
-/* Allocates memory for some slots from this one on: a fault without memory would raise SIGBUS. Returns their number; 0:
- * ENOMEM. */
+/* Allocates memory for some slots from this one on: a fault without memory would raise SIGBUS. Returns how many; 0:
+ * there is no memory. */
 unsigned share_back(const struct share_view *view, int file, unsigned slot);
 int share_map(struct share_view *view, int file);
 void share_unmap(struct share_view *view);

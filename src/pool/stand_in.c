@@ -149,7 +149,7 @@ static void close_each(void)
 /* The guard's descriptor table is a copy: closing it releases the program's files, and the program keeps its own. */
 static void become_guard(void)
 {
-	(void)sys_call2(SYS_prctl, PR_SET_NAME, "odfork-guard"); /* for people */
+	(void)sys_call2(SYS_prctl, PR_SET_NAME, "odfork-guard"); /* for ps */
 	(void)sys_call2(SYS_setpgid, 0, 0);
 	(void)sys_call1(SYS_chdir, "/");
 	if (sys_call3(SYS_close_range, 0, ~0u, 0) < 0)

@@ -11,7 +11,6 @@
  * without an exit signal; 0: none. 0 or an errno value; ECHILD: the stand-in ended before it forked the template. */
 int stand_in_fork(struct template_start *start, pid_t *guard);
 
-/* The template has ended, or is about to. Waits about a second for the guard, which then ends too, and then kills
- * it. */
+/* The template has ended, or is about to. Waits about a second for the guard, which then ends too; then kills it. */
 void stand_in_leave_guard(pid_t *guard);
 #endif

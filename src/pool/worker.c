@@ -338,7 +338,7 @@ static void sleep_until_woken(const struct share_view *view)
 	atomic_store(&seat->state, WORKER_IDLE);
 	atomic_fetch_or(asleep, bit);
 	make_way(share); /* after the bit: the manager sets make_room, then looks at the bits, so one sees the other */
-	/* The program queues a task, then looks at the bits. We set our bit, then look for tasks. One sees the
+	/* The program queues a task, then looks at the bits. We set our bit, then look for tasks: one sees the
 	 * other. */
 	if (atomic_load(&share->head) == atomic_load(&share->tail) && atomic_load(&share->scan) == self.seen_scan)
 		share_futex_wait(&seat->wake, wake, UINT64_MAX);
