@@ -8,7 +8,7 @@
 #include "internal.h"
 
 /* Forks the template, with all signals blocked. *guard: the process that stays as its parent, a child of the program
- * without an exit signal; 0: none. 0 or an errno value; ECHILD: the stand-in ended before it forked the template. */
+ * without an exit signal; 0: none. 0 or an errno value; ECHILD: the stand-in was killed before it reported the fork. */
 int stand_in_fork(struct template_start *start, pid_t *guard);
 
 /* The template has ended, or is about to. Waits about a second for the guard, which then ends too; then kills it. */
