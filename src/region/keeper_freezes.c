@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Freezes that the keeper makes for the forks of others: of a thread that the kernel may leave waiting for a processor
- * (SCHED_IDLE), and of one that lacks what the keeper has. No lock is held by who waits, as others would wait for that
- * thread then: each has a note of its own. Who is not served freezes by itself.
+ * Freezes that the keeper makes for the program's forks: for a SCHED_IDLE thread, which the kernel may leave waiting
+ * for a processor, and for a thread that lacks what the keeper has. A thread that waits for its freeze holds no lock,
+ * as other threads would then wait for it: each has an entry of its own. A thread that is not served freezes by itself.
  *
  * Async-signal-safe.
  */
@@ -17,12 +17,12 @@
 enum { UNUSED, WRITTEN_TO, WANTED, BEING_MADE, DONE };
 
 static struct freeze {
-	const void *frame; /* and whose */
+	const void *frame; /* of the thread below */
 	int process, thread, error;
 	atomic_int state;
 } freezes[FREEZES];
 
-/* ---- By who wants one ---- */
+/* ---- By the forking thread ---- */
 
 #define LOOK_MS 100u
 #define LOOK_NS (1000000l * LOOK_MS)
@@ -37,13 +37,13 @@ static struct freeze *take_unused(void)
 	return NULL;
 }
 
-/* A new keeper, that came after the end of the one that was asked, does it as well. */
+/* If the keeper that was asked has ended, a new one makes the freeze. */
 static int wait_for(struct freeze *freeze, unsigned looks)
 {
 	for (;;) {
-		struct timespec moment = { 0, LOOK_NS }; /* its end wakes nobody here */
+		struct timespec moment = { 0, LOOK_NS }; /* the keeper's end does not wake this futex */
 		int state = atomic_load(&freeze->state), error = ESRCH;
-		/* What it has begun with it also ends. */
+		/* Once the keeper has begun, its result is waited for. */
 		if (looks == 0 && state == WANTED && atomic_compare_exchange_strong(&freeze->state, &state, UNUSED))
 			return EBUSY;
 		if (state != DONE && atomic_load(&keeper.id) != 0) {
@@ -55,7 +55,7 @@ static int wait_for(struct freeze *freeze, unsigned looks)
 		}
 		if (state == DONE)
 			error = freeze->error;
-		/* Unless a new keeper has just begun with it. */
+		/* Fails if a new keeper has just begun it. */
 		if (atomic_compare_exchange_strong(&freeze->state, &state, UNUSED))
 			return error;
 	}
@@ -69,7 +69,7 @@ int region_order_freeze(const void *frame, unsigned most_ms)
 
 	if (!region_keeper_runs())
 		return ESRCH;
-	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask); /* a handler might not come back */
+	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask); /* a signal handler might not return */
 	freeze = take_unused();
 	if (freeze != NULL) {
 		freeze->frame = frame;
@@ -112,12 +112,12 @@ static int make(const struct freeze *freeze)
 	bool gives_up = false;
 	int error;
 
-	(void)keeper_reach_all(); /* what is out of reach stays young */
+	(void)keeper_reach_all(); /* if this fails, memory out of reach stays young */
 	region_lock_as_keeper();
 	error = region_freeze_all();
 	for (const struct odf_region *region = region_list; error != 0 && region != NULL; region = region->next)
 		gives_up = gives_up || region->left_reason != ODF_REASON_NONE;
-	if (gives_up) /* the forking thread has tried, and lacks the file */
+	if (gives_up) /* the forking thread has tried, but lacks the file */
 		error = region_give_up_all(ODF_REASON_REGION_REFUSED);
 	if (error == 0)
 		region_pending_begin_of(freeze->process, freeze->thread, freeze->frame);

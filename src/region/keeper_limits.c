@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
- * The limits of the keeper's process. The kernel counts each process for itself, so that the keeper has all of the
- * limit that the program had when it was started. A limit of the program is about its own doing, and is raised as far
- * as that may be. Of processor time this is not far enough: at the hard limit the kernel kills the keeper, amid a
- * step. So before it comes to that the regions are given up, which needs no keeper any more, and it only sleeps.
+ * The resource limits of the keeper's process. The kernel counts per process, so the keeper has all of each limit that
+ * the program had when the keeper was started. The user has set these limits for the program's own work, so the keeper
+ * raises them as far as it may. For CPU time that is not enough: at the hard limit the kernel kills the keeper, amid a
+ * step. So before that the regions are given up; then they need no keeper, and it only sleeps.
  */
 #include <sys/resource.h>
 
 #include "keeper.h"
 
-/* The kernel may count in ticks of its clock, and not by what the keeper reads. */
+/* Margin before the limit, as a part of it: the kernel may count in clock ticks, and differ from what the keeper
+ * reads. */
 #define CPU_PART 4u
 
 static uint64_t cpu_most_ns; /* 0: no limit */
 
-/* What cannot be raised stays, and is returned. */
+/* Returns the limit that could not be raised. */
 static uint64_t raise_limit(int which)
 {
 	struct rlimit64 limit = { RLIM64_INFINITY, RLIM64_INFINITY };
@@ -27,8 +28,9 @@ static uint64_t raise_limit(int which)
 	return limit.rlim_max;
 }
 
-/* Where the program has the right to lock memory beyond its limit, what is mapped for it is locked too (mlockall), by
- * who will not have that right. No core is written of memory that is the program's. */
+/* RLIMIT_MEMLOCK: if the program has the right to lock memory beyond its limit, mlockall locks the keeper's mappings
+ * too, and the keeper will not have that right. RLIMIT_CORE: a core dump of the keeper would hold the program's
+ * memory. */
 void limits_take(void)
 {
 	struct rlimit64 none = { 0, 0 };
@@ -39,7 +41,7 @@ void limits_take(void)
 	(void)raise_limit(RLIMIT_NOFILE);
 	(void)raise_limit(RLIMIT_MEMLOCK);
 	seconds = raise_limit(RLIMIT_CPU);
-	if (seconds == 0) /* which the kernel takes for 1 */
+	if (seconds == 0) /* the kernel takes it for 1 */
 		seconds = 1;
 	cpu_most_ns = seconds > UINT64_MAX / 1000000000u ? 0 : seconds * (1000000000u - 1000000000u / CPU_PART);
 	keeper_settler.until_ns = cpu_most_ns;

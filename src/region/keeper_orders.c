@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Orders to the keeper, one at a time: given by threads of the program, carried out in the keeper. */
+ * Orders to the keeper, one at a time: threads of the program give them, the keeper carries them out. */
 #include <errno.h>
 #include <linux/futex.h>
 #include <sys/stat.h>
@@ -13,7 +13,7 @@ static struct {
 	enum region_order order;
 	struct odf_region *region;
 	uint64_t result;
-	struct region_allowance allowed; /* of REGION_SETTLE_AT_FORK */
+	struct region_allowance allowed; /* for REGION_SETTLE_AT_FORK */
 	int error;
 	atomic_int state;
 } slot;
@@ -24,17 +24,17 @@ void keeper_forget_orders(void)
 	atomic_store(&slot.state, SLOT_EMPTY);
 }
 
-/* ---- By who gives them ---- */
+/* ---- By the program ---- */
 
 int keeper_wait_for_answer(void)
 {
 	while (atomic_load(&slot.state) == SLOT_ORDER && atomic_load(&keeper.id) != 0) {
-		/* Its end wakes nobody here. */
+		/* The keeper's end does not wake this futex. */
 		struct timespec moment = { 0, 100000000 };
 		if (sys_call4(SYS_futex, &slot.state, FUTEX_WAIT_PRIVATE, SLOT_ORDER, &moment) == -ETIMEDOUT)
 			region_keeper_rouse();
 	}
-	/* A child that a signal handler made goes on here, without a keeper. */
+	/* A child that was forked by a signal handler continues here, without a keeper. */
 	return atomic_exchange(&slot.state, SLOT_EMPTY) == SLOT_DONE ? slot.error : ESRCH;
 }
 
@@ -141,29 +141,30 @@ static void close_files(struct odf_region *region)
 	}
 }
 
-/* The caller reserved the address space and unmaps it on failure. */
+/* The caller has reserved the address space, and unmaps it on failure. */
 int keeper_adopt(struct odf_region *region)
 {
 	int file = region_file_take(region->capacity, region->extents != NULL, &region->second_file), error;
 
 	if (file < 0)
 		return -file;
-	region->file = file; /* without a second one a template is one mapping instead of several */
+	region->file = file; /* without second_file a template is one mapping instead of several */
 	error = region_note_file(region);
 	if (error == 0)
 		error = region_token_make(region);
-	/* Invariant 3: home is hidden from the first moment on that it can be written. */
+	/* Invariant 3: home is hidden before anything can be written to it. */
 	if (error == 0 && !region->in_place &&
 	    (region_map_file(region, region->home, region->length, MAP_SHARED | MAP_FIXED, file, 0) == NULL ||
 	     region_hide(region) != 0))
 		error = ENOMEM;
 	if (error == 0 && region->extents != NULL)
 		error = region_source_make(region);
-	/* Holes too, for good. */
+	/* Holes are hidden too, for good. */
 	if (error == 0 && region->extents != NULL && !region->in_place &&
 	    sys_call3(SYS_madvise, region->home, region->length, MADV_DONTFORK) < 0)
 		error = ENOMEM;
-	/* Nor are they in core dumps: who reads them there makes their pages. Memory is when it is taken. */
+	/* Holes are not in core dumps either: a dump that reads them would allocate their pages. Memory is shown in
+	 * dumps when it is taken. */
 	if (error == 0 && region->extents != NULL && !region->in_place)
 		(void)sys_call3(SYS_madvise, region->home, region->length, MADV_DONTDUMP);
 	if (error == 0)
@@ -253,7 +254,7 @@ static int settle_quietly(struct region_allowance *allowed)
 	return error;
 }
 
-/* Before the keeper ends: what is not given back now is held twice. EBUSY: there are regions in use. */
+/* Before the keeper ends: memory that its files keep after that is there twice. EBUSY: there are regions in use. */
 static int drain_all(void)
 {
 	int error = 0;
@@ -264,7 +265,7 @@ static int drain_all(void)
 			error = EBUSY;
 	for (struct odf_region *region = region_list; region != NULL && error == 0 && !limits_are_near();
 	     region = region->next)
-		(void)region_drain(region, SIZE_MAX); /* a descendant may be in the way */
+		(void)region_drain(region, SIZE_MAX); /* fails if there is a descendant */
 	region_unlock_as_keeper();
 	return error;
 }
@@ -276,12 +277,13 @@ void keeper_answer(int error)
 	(void)sys_call3(SYS_futex, &slot.state, FUTEX_WAKE_PRIVATE, 1);
 }
 
-/* Who asked need not wait for the second. */
+/* The thread that gave the order need not wait for region_drop_older. */
 static void settle_now(struct odf_region *region)
 {
 	int error = region_settle(region, &keeper_settler);
 
-	keeper_answer(error == ETIME ? ENOTSUP : error); /* it is about to be given up */
+	keeper_answer(error == ETIME ? ENOTSUP : error); /* ETIME: the CPU limit is near, and the region is about to be
+	                                                    given up */
 	if (error == EBUSY)
 		region_drop_older(region, &keeper_settler, program_faults());
 }
@@ -311,8 +313,8 @@ int keeper_reach_all(void)
 	return error;
 }
 
-/* What cannot wait until a settle is over. How much memory a region has; of all, if none is named. And a region that
- * is to be made, within a call that maps memory. */
+/* Requests that cannot wait for the end of a settle: freezes; the memory of a region, or of all if none is named; a new
+ * region, which is made within a call that maps memory; and views that are to reach further. */
 void keeper_answer_at_once(void)
 {
 	keeper_make_freezes();
@@ -329,7 +331,7 @@ void keeper_carry_out_order(void)
 	keeper_answer_at_once();
 	if (!has_order())
 		return;
-	switch (slot.order) { /* only now: before, it may be the last one's */
+	switch (slot.order) { /* read only now: without an order it is the previous one's */
 	case REGION_RELEASE:
 		release(slot.region);
 		keeper_answer(0);
@@ -343,7 +345,7 @@ void keeper_carry_out_order(void)
 	case REGION_DRAIN:
 		keeper_answer(drain_all());
 		break;
-	case REGION_RESIDENT: /* given since the look above */
+	case REGION_RESIDENT: /* given since keeper_answer_at_once: carried out in the next round */
 	case REGION_ADOPT:
 		break;
 	}

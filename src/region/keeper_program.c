@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the keeper knows of the program, in the keeper. As it is no thread of the program, the kernel does not count
- * the program's page faults and children as its own: it asks. The files of /proc are opened before it gives up the
- * right to open files, and stay readable whatever ids the program takes later.
+ * What the keeper knows of the program. The keeper is no thread of the program, so the kernel does not count the
+ * program's page faults and children as the keeper's: it has to ask. It opens files of /proc before it gives up the
+ * right to open files; they stay readable whatever user ids the program takes later.
  *
- * How it learns of the program's end: the parent-death signal comes at once when the thread that started it ends, and
- * again for each that takes its place as parent, until none is left: its handler asks who the parent is. A program
- * that has other user ids by then cannot send it; then the keeper finds out by itself: it sleeps on the word as well
+ * How it learns of the program's end. The kernel sends it the parent-death signal when the thread that started it ends,
+ * and again for each thread that becomes its parent after that, until none is left; the handler asks for the parent's
+ * id. A program that has changed its user ids by then may not send that signal. So the keeper also sleeps on the word
  * that the kernel clears when the main thread ends or executes, and looks from time to time. A program that executes
- * another one stays the parent, and has other memory: its size tells. One whose main thread has ended has a size of 0,
- * and is there as long as another thread is.
+ * another one stays the parent, but has other memory, which shows by its size. A program whose main thread has ended
+ * has a size of 0, and exists as long as another thread does.
  */
 #include <errno.h>
 #include <poll.h>
@@ -34,7 +34,7 @@ static int open_of(int id, const char *name)
 	return proc_open(path, O_RDONLY);
 }
 
-/* The /proc that is mounted here may count processes otherwise (another PID namespace). */
+/* The mounted /proc may count processes in another PID namespace. */
 bool program_proc_is_ours(void)
 {
 	char own[24] = "", shown[24] = "";
@@ -45,7 +45,7 @@ bool program_proc_is_ours(void)
 	return got > 0 && strcmp(own, shown) == 0;
 }
 
-/* The program opens it in its first fork. That is 6 us shorter where the kernel has made the names already. */
+/* The program opens this file in its first fork. That takes 6 us less if the kernel knows the names already. */
 static void prepare_list(int id)
 {
 	char path[80];
@@ -82,8 +82,8 @@ static long read_again(int file, char *text, size_t size)
 	return got;
 }
 
-/* The first number: the size of the main thread's memory. 0 where that has ended, and others may go on with it: the end
- * of the last one gives the keeper another parent. */
+/* The first number of statm: the size of the main thread's memory. 0 if that thread has ended. Other threads may
+ * continue; when the last one ends, the keeper gets another parent. */
 static uint64_t memory_size(int file)
 {
 	char text[128];
@@ -96,7 +96,8 @@ static uint64_t memory_size(int file)
 	return size;
 }
 
-/* Sizes that were read at two moments may differ although the memory is one: asked often, before it is believed. */
+/* Two sizes that are read at two moments may differ although the memory is the same, so each of many tries must show a
+ * difference. */
 static bool has_other_memory(void)
 {
 	if (program_files.statm < 0 || program_files.own_statm < 0)
@@ -114,17 +115,17 @@ bool program_is_gone(void)
 	return sys_call0(SYS_getppid) != program || has_other_memory();
 }
 
-/* The end of the name, in which there may be anything. */
+/* Returns the end of the program's name, which may contain any characters. */
 static const char *read_stat(char *text, size_t size)
 {
 	return read_again(program_files.stat, text, size) <= 0 ? NULL : strrchr(text, ')');
 }
 
-/* Of the line, as proc(5) counts them, from 4 on. False: it is not there. */
+/* A field of that line, from its fourth on, numbered as in proc(5). False: it is missing. */
 enum { FLAGS = 9, MINOR_FAULTS };
 static bool number_at(const char *at, int wanted, uint64_t *number)
 {
-	for (int field = 2; field < wanted && at != NULL; field++) /* the name is the second */
+	for (int field = 2; field < wanted && at != NULL; field++) /* `at` is the end of the second, the name */
 		at = strchr(at + 1, ' ');
 	if (at == NULL)
 		return false;
@@ -134,7 +135,7 @@ static bool number_at(const char *at, int wanted, uint64_t *number)
 	return true;
 }
 
-/* The kernel's: it writes a core dump of the process, by this thread or by another. */
+/* Flags of the kernel: the process is writing a core dump, by this thread or by another. */
 #define PF_DUMPCORE     0x200u
 #define PF_POSTCOREDUMP 0x8u
 
@@ -196,8 +197,8 @@ bool program_has_children(void)
 	return false;
 }
 
-/* What runs or could run on all of the machine, this one included, is the fourth number: "0.20 0.18 0.12 1/80
- * 11206". */
+/* The fourth number of loadavg counts the runnable threads of the whole machine, the caller included: "0.20 0.18 0.12
+ * 1/80 11206". */
 bool program_leaves_a_processor(void)
 {
 	char text[128];

@@ -7,22 +7,22 @@
 
 #include "keeper.h"
 
-/* Where nothing tells that the program has ended but a look at it. */
+/* Time between looks at the program, if nothing else tells that it has ended. */
 #define LOOK_FOR_END_NS   1000000000u
 #define LONGEST_SLEEP_NS  5000000000u
-/* Sleeps that are shorter end by themselves, and soon enough, but where each end of a child is waited for. */
+/* Shorter sleeps end soon enough by themselves and wait for notices only, unless the end of each child is wanted. */
 #define SHORT_SLEEP_NS    1000000u
-/* The kernel clears the word of the main thread a moment before an exec takes the memory away. For so long the keeper
- * looks so often. */
+/* The kernel clears the main thread's word a moment before an exec replaces the memory. For the first time after that
+ * the keeper looks so often. */
 #define LOOK_FOR_EXEC_NS  50000000u
 #define LOOKS_FOR_EXEC_NS 100000u
 
-/* Reset by who forgets the keeper. */
+/* The keeper's; region_keeper_forget ends the watch. */
 static struct {
 	atomic_int *main_word;
 	int main_id;
-	unsigned ends; /* that children have said, when the notices were counted */
-	uint64_t cleared_ns; /* when it saw that word cleared; 0: it is not */
+	unsigned ends; /* how many children had said so when the notices were counted */
+	uint64_t cleared_ns; /* when the keeper saw that word cleared; 0: it is not */
 	bool cannot_wait_for_all;
 } awaited;
 
@@ -52,8 +52,9 @@ _Static_assert(sizeof(struct waiter) == 24, "a list of the kernel's");
 #define WAITER_32_BITS 2u
 #define WAITER_PRIVATE 128u
 
-/* On the word of the main thread too, of which the kernel wakes one waiter only: that may have been for a thread of
- * the program that joins it; and on that by which children say that they end. */
+/* Also waits on the main thread's word, and on the word that counts children that say that they end. The kernel wakes
+ * one waiter of the main thread's word. A thread of the program that joins it may wait there too: the wake-up is passed
+ * on. */
 static bool wait_for_all(unsigned notices, uint64_t nanoseconds)
 {
 	struct waiter waiters[3] = {
@@ -75,7 +76,7 @@ static bool wait_for_all(unsigned notices, uint64_t nanoseconds)
 	return !awaited.cannot_wait_for_all;
 }
 
-/* How long it may sleep where nothing wakes it at the program's end. */
+/* The longest sleep if nothing wakes the keeper at the program's end. */
 static uint64_t until_a_look(void)
 {
 	if (awaited.main_word == NULL || main_thread_is_there())

@@ -35,15 +35,15 @@
 #define PR_GET_TID_ADDRESS 40
 #endif
 
-/* One mapping: a guard, the stack, and zeros on both sides of where the thread pointer points: what is thread-local
- * to the program and its libraries lies below on x86-64, above elsewhere. */
+/* One mapping: a guard page, the stack, and zeros on both sides of the thread pointer. The thread-local variables of
+ * the program and its libraries lie below it on x86-64, above it elsewhere. */
 #define GUARD_SIZE REGION_PAGE
 #define STACK_SIZE ((size_t)65536)
 #define LOCAL_SIZE ((size_t)65536)
 #define BLOCK_SIZE (GUARD_SIZE + STACK_SIZE + 2 * LOCAL_SIZE)
 
 struct keeper_process keeper_process;
-static struct odf_region *first_region; /* made by the keeper before it confines itself */
+static struct odf_region *first_region; /* the keeper makes it before it confines itself */
 static bool may_execute;
 
 void region_let_keeper_execute(bool may)
@@ -53,8 +53,8 @@ void region_let_keeper_execute(bool may)
 
 /* ---- In the keeper ---- */
 
-/* The parent ends: a thread of the program, whose place another takes, or the last one. May come amid a step, whose
- * memory nobody needs then. */
+/* Handler of the parent-death signal. The parent was a thread of the program; another one replaces it, unless it was
+ * the last. It may interrupt a step, whose memory nobody needs after the last thread. */
 static void parent_ended(int signal)
 {
 	(void)signal;
@@ -62,7 +62,7 @@ static void parent_ended(int signal)
 		keeper_end();
 }
 
-/* The way back, which libc's sigaction would add. */
+/* Returns from a signal handler; libc's sigaction would supply it. */
 #if defined __x86_64__
 #define WITH_RESTORER 0x04000000u
 __attribute__((used)) void keeper_return_from_handler(void);
@@ -75,8 +75,8 @@ __asm__(".text\n"
 	".size keeper_return_from_handler, .-keeper_return_from_handler\n");
 #endif
 
-/* The handlers are a copy of the program's, and must not run here: all signals stay blocked, as they are since before
- * it was made, but the one that says that the parent has ended, and those of its own faults (guard.c). */
+/* The keeper's handlers are a copy of the program's and must not run in it. All signals were blocked before it was made
+ * and stay so, except the parent-death signal and those for its own faults (guard.c). */
 static void take_signals(void)
 {
 	struct kernel_action watch = { .handler = (uintptr_t)parent_ended, .mask = ~0ull };
@@ -88,7 +88,7 @@ static void take_signals(void)
 #endif
 	(void)sys_call4(SYS_rt_sigaction, SIGUSR1, &watch, NULL, sizeof watch.mask);
 	(void)sys_call2(SYS_prctl, PR_SET_PDEATHSIG, SIGUSR1);
-	/* A fault within the handler, which has these blocked, is the end. */
+	/* The handler runs with these blocked: a fault in it kills the keeper. */
 	watch.handler = (uintptr_t)keeper_fault;
 	watch.flags |= SA_SIGINFO;
 	(void)sys_call4(SYS_rt_sigaction, SIGSEGV, &watch, NULL, sizeof watch.mask);
@@ -96,8 +96,8 @@ static void take_signals(void)
 	(void)sys_sigprocmask(SIG_UNBLOCK, &watched, NULL);
 }
 
-/* A table of its own, and in it nothing but `kept`. The program's is not copied: no file of it gets a further user,
- * however short. */
+/* Gives the keeper a descriptor table with nothing but `kept` in it. Without `kept` close_range copies none of the
+ * program's descriptors: no file has another user even for a moment. */
 static int leave_descriptors(int kept)
 {
 	struct rlimit limit;
@@ -113,7 +113,8 @@ static int leave_descriptors(int kept)
 	return 0;
 }
 
-/* Where the heap's first region keeps what it knows of itself; for one of the program's own, anywhere. */
+/* Where the keeper's own mappings are to lie: behind the structure of the heap's first region; NULL, anywhere, for a
+ * region that the program has created. */
 static void *apart(unsigned number)
 {
 	return first_region != NULL && first_region->beside != NULL ? (char *)first_region + (number + 1) * REGION_TABLE
@@ -124,26 +125,27 @@ static int open_files(int device)
 {
 	int fd, error;
 
-	/* The standard numbers are taken, so that nothing that writes to them, a sanitizer's report for one, can
-	 * write into a region. */
+	/* Descriptors 0 to 2 are taken, so that output to them, such as a sanitizer's report, never goes into a
+	 * region's file. */
 	while ((fd = sys_open("/dev/null", O_RDWR, 0)) >= 0 && fd < 2)
 		;
 	if (fd > 2)
 		sys_close(fd);
-	error = (int)sys_call1(SYS_chdir, "/"); /* else a file system of the program's could not be unmounted */
+	error = (int)sys_call1(SYS_chdir, "/"); /* otherwise the program's file system could not be unmounted */
 	if (error < 0)
 		return -error;
 	keeper_settler.desk = region_map_own(apart(1), KEEPER_DESK_SIZE);
 	if (keeper_settler.desk == NULL)
 		return ENOMEM;
 	(void)sys_call3(SYS_madvise, keeper_settler.desk, KEEPER_DESK_SIZE,
-			MADV_DONTFORK); /* only to save children its copy */
+			MADV_DONTFORK); /* only so that children do not copy it */
 	region_learn_refusal();
 	region_files_make();
 	error = region_maps_keep();
 	program_meet(keeper_process.program);
 	keeper_settler.pagemap = region_pagemap_open();
-	/* One without the other could never settle, and would not say so: another keeper may have more luck. */
+	/* With pagemap, but without the list of mappings, it could never settle, and would not say so. A later keeper
+	 * may get both. */
 	if (error != 0 && keeper_settler.pagemap >= 0)
 		return error;
 	keeper_settler.userfault = keeper_settler.pagemap < 0 ? -1 : userfault_open(device);
@@ -155,7 +157,7 @@ static int open_files(int device)
 	return 0;
 }
 
-/* The process group is its own, so that what is sent to the program's is not sent to it. */
+/* Its process group is its own: signals to the program's group do not reach it. */
 static int prepare(void)
 {
 	int device = settings_userfault(), error = leave_descriptors(device);
@@ -166,14 +168,14 @@ static int prepare(void)
 	if (sys_call0(SYS_getppid) != keeper_process.program)
 		return ESRCH;
 	(void)sys_call2(SYS_setpgid, 0, 0);
-	(void)sys_call2(SYS_prctl, PR_SET_NAME, KEEPER_NAME); /* for people */
+	(void)sys_call2(SYS_prctl, PR_SET_NAME, KEEPER_NAME); /* for ps */
 	error = confine_schedule(keeper_process.program, keeper_process.by_main);
 	limits_take();
 	if (error == 0)
 		error = open_files(device);
 	if (error == 0 && first_region != NULL)
 		error = keeper_adopt(first_region);
-	(void)region_is_unfiltered(); /* which is not to be found out later, by who may open no files */
+	(void)region_is_unfiltered(); /* asked now, as it may open no files later */
 	confine_rights(first_region != NULL && first_region->extents == NULL, may_execute);
 	return error;
 }
@@ -193,8 +195,8 @@ static int keep(void *unused)
 
 /* ---- In the program ---- */
 
-/* What unshare(CLONE_NEWPID) has prepared: the first child is to be the first process of a new namespace, which ends
- * with it. The name is there (Linux 4.12) and leads nowhere as long as that child has not been made. */
+/* After unshare(CLONE_NEWPID): the next child is in another PID namespace, or the first process of a new one, which
+ * ends with it. */
 static bool children_live_elsewhere(void)
 {
 	enum next_process next = next_process();
@@ -209,7 +211,7 @@ static bool has_room(void)
 	return sys_call4(SYS_prlimit64, 0, RLIMIT_NPROC, NULL, &limit) < 0 || limit.rlim_cur >= REGION_PROCESSES_LEAST;
 }
 
-/* Of the main thread. No system call is made when the library is loaded. */
+/* The main thread's. To note it takes no system call. */
 static pthread_t main_thread;
 
 __attribute__((constructor(101))) static void note_main_thread(void)
@@ -217,9 +219,9 @@ __attribute__((constructor(101))) static void note_main_thread(void)
 	main_thread = pthread_self();
 }
 
-/* Where the main thread has the word that the kernel clears at its end. A thread can ask for its own only: another's
- * is as far from its descriptor. What is not the main thread's, as in a child that another thread has made, does not
- * hold its id. */
+/* Finds the word that the kernel clears when the main thread ends. A thread can ask for its own word only; that of the
+ * main thread is as far from its pthread_t. If it is not the main thread's, as in a child that another thread has
+ * forked, it does not hold its id. */
 static void watch_main_thread(void)
 {
 	uintptr_t word = 0;
@@ -233,15 +235,17 @@ static void watch_main_thread(void)
 		keeper_watch((atomic_int *)word, keeper_process.program);
 }
 
-/* A call that a filter punishes kills. For the heap all calls were rehearsed (trial.c), also this one. */
+/* A seccomp filter may kill for a call that it does not permit. For the heap, trial.c has rehearsed all calls, this one
+ * included. */
 static bool is_harmless(void)
 {
 	return first_region == NULL || first_region->extents != NULL ||
 	       sys_call5(SYS_prctl, PR_GET_SECCOMP, 0, 0, 0, 0) <= 0;
 }
 
-/* With a flag that kernels before Linux 7.1 refuse, as filters may: one that is killed with the program is then no
- * zombie that whoever adopts orphans has to wait for. Asked once. */
+/* First with CLONE_AUTOREAP, which kernels before Linux 7.1 refuse, and filters may: a keeper that is killed with the
+ * program is then no zombie that the process that adopts orphans has to wait for. Once refused it is not tried
+ * again. */
 static long clone_keeper(struct clone_request *request)
 {
 	static bool refused;
@@ -255,7 +259,7 @@ static long clone_keeper(struct clone_request *request)
 	id = clone3_child(request);
 	keeper_process.goes_by_itself = id >= 0;
 	if (id >= 0 || id == -EAGAIN || id == -ENOMEM)
-		return id; /* a limit is the same for every way */
+		return id; /* a limit, which refuses the other call too */
 	refused = true;
 	request->flags = plain;
 	return clone_child(request);
@@ -281,7 +285,7 @@ static int make_process(void)
 		(void)region_unmap(block, BLOCK_SIZE);
 		return ENOMEM;
 	}
-	local[0] = local[2] = local; /* on x86-64 the block begins with its own address */
+	local[0] = local[2] = local; /* on x86-64 this block begins with its own address */
 	request.stack = block + GUARD_SIZE;
 	request.local = local;
 	id = clone_keeper(&request);
@@ -293,8 +297,8 @@ static int make_process(void)
 	return id < 0 ? (int)-id : 0;
 }
 
-/* What an executed program leaves of its keeper is a zombie of this one's, for which nobody waits. The name tells it
- * from children of that kind that are the program's own. */
+/* If this process has executed another program, the keeper of the former one may be a zombie child, for which nobody
+ * waits. Its name distinguishes it from __WCLONE children of the program's own. */
 static void reap_former(void)
 {
 	if (!program_proc_is_ours())
@@ -322,8 +326,8 @@ static void reap_former(void)
 	}
 }
 
-/* With all signals blocked: the child must not run a handler on this memory, and there is no moment at which it has
- * started and its id is not known. */
+/* With all signals blocked: the child must not run a handler on this memory, and no handler of the program may run
+ * while the keeper exists and its id is not noted. */
 static int start(struct odf_region *region)
 {
 	int error;
@@ -332,7 +336,7 @@ static int start(struct odf_region *region)
 	keeper_process.by_main = sys_call0(SYS_gettid) == keeper_process.program;
 	region_keeper_forget();
 	region_resume_freezes();
-	region_doubt_all(); /* a keeper that there was is gone, and with it their files */
+	region_doubt_all(); /* a former keeper is gone, and with it the files of its regions */
 	reap_former();
 	watch_main_thread();
 	first_region = region;

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * Who may start the keeper. The kernel gives a child the priority and the cgroups of the thread that makes it. Other
- * threads wait for the keeper's steps, so that it must not have what one of them has been limited to: a keeper takes
- * the main thread's priority, for which it needs a right where its own is lower, and where it has none, or is in other
- * cgroups, it refuses, and ends. It could be moved to a cgroup only by a path below a mount that may be anywhere,
- * with a right to write there, and its administrator would find it moved.
+ * Which threads may start the keeper. A child inherits the priority and the cgroups of the thread that makes it. Other
+ * threads wait for the keeper's steps, so a limit of one thread must not hold for the keeper. The keeper takes the main
+ * thread's priority, for which it needs a right if its own is lower. If it lacks that right, or is in other cgroups, it
+ * refuses and ends. To move it to another cgroup would take a path below a mount that may be anywhere, and the right to
+ * write there, and the administrator would find it moved.
  *
- * The main thread may always, and another one that is not limited. Who is is not tried again: a try takes a process.
+ * The main thread may always start it, and so may a thread that is not limited. A limited thread does not try again, as
+ * each try costs a process.
  */
 #include <errno.h>
 #include <sched.h>
@@ -17,7 +18,7 @@
 #include "../sys/text.h"
 #include "keeper.h"
 
-static atomic_bool refused; /* written by a keeper */
+static atomic_bool refused; /* by a keeper */
 
 void starter_note_refusal(void)
 {
@@ -33,7 +34,7 @@ bool region_keeper_may_start(void)
 {
 	int program;
 
-	/* As a rule without a call: filters may not have been asked yet. */
+	/* As a rule without a system call: it is not known yet whether there is a filter. */
 	if (!region_keeper_was_refused() || region_keeper_runs())
 		return true;
 	program = (int)sys_call0(SYS_getpid);
@@ -47,7 +48,7 @@ static bool is_idle(int id)
 	return (sys_call1(SYS_sched_getscheduler, id) & ~(long)SCHED_RESET_ON_FORK) == SCHED_IDLE;
 }
 
-/* The main thread has no program file any more: it has ended, and others go on. */
+/* The main thread has ended while others run: its link to the program file is gone. */
 static bool has_ended(const char *exe)
 {
 	char name[2];
@@ -71,8 +72,8 @@ static bool are_equal(int a, int b)
 	}
 }
 
-/* Threads of one process may be in different ones (of the first version; of the second, in threaded ones). Where that
- * cannot be told, as without /proc, they are taken for the same: that they are is the rule. */
+/* Threads of one process may be in different cgroups (version 1, or threaded ones of version 2). If that is not known,
+ * for example without /proc, they count as equal, as they are as a rule. */
 static bool shares_cgroups(int program)
 {
 	char its[64], exe[64];
@@ -100,7 +101,7 @@ static bool shares_cgroups(int program)
 
 bool starter_is_as_main(int program)
 {
-	/* The kernel's numbers: the more, the less nice. */
+	/* The system call returns 20 minus the nice value. */
 	if (sys_call2(SYS_getpriority, PRIO_PROCESS, 0) < sys_call2(SYS_getpriority, PRIO_PROCESS, program))
 		return false;
 	return (!is_idle(0) || is_idle(program)) && shares_cgroups(program);

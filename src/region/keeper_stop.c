@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The keeper's end, by the program. It may be stopped or held by somebody (pidof finds two): whoever waits for it in
- * vain has it continue, and the end of a process does not wait for long. Async-signal-safe.
+ * How the program ends its keeper. The keeper may be stopped, or held by a debugger (pidof finds two processes). So a
+ * thread that waits in vain sends it SIGCONT, and a process that ends does not wait long. Async-signal-safe.
  */
 #include <errno.h>
 #include <limits.h>
@@ -12,13 +12,14 @@
 
 #include "keeper.h"
 
-/* How long the end of a process waits for that of its keeper, in parts of a tenth of a second. */
+/* How long a process that ends waits for its keeper's end, in tenths of a second. */
 #define WAITS_AT_THE_END 10u
 
-/* Of 50 us or more. Should another process have its number by then, that is not waited for longer. */
+/* Each takes 50 us or more. Bounded, as another process may have the keeper's id by then. */
 #define LOOKS_FOR_ABSENCE 2000u
 
-/* Who goes by itself is no child any more a moment before it does not count. */
+/* A keeper that the kernel reaps (CLONE_AUTOREAP) stops being a child a moment before it stops counting as a
+ * process. */
 static void see_it_go(void)
 {
 	struct timespec moment = { 0, 50000 };
@@ -44,7 +45,7 @@ void region_keeper_rouse(void)
 		(void)sys_call3(SYS_tgkill, id, id, SIGCONT);
 }
 
-/* The kernel clears the word when it needs this memory no more. False: it has not by then. */
+/* The kernel clears the word when the keeper no longer uses this memory. False: it has not in time. */
 static bool see_it_let_go(unsigned waits)
 {
 	int id;
@@ -60,8 +61,8 @@ static bool see_it_let_go(unsigned waits)
 	return true;
 }
 
-/* Waits for its end and takes it away. The number of one that had gone before it was told to, or that was taken away
- * already, may be that of another child by now. False: it is there still. */
+/* Waits for the keeper's end and reaps it. `had_gone`: it had ended before it was told to, and is reaped: its id may be
+ * that of another child by now. False: it is still there. */
 static bool reap(bool had_gone, unsigned waits)
 {
 	long waited = had_gone ? keeper_process.id : -EINTR;
@@ -96,8 +97,8 @@ static bool tell_and_reap(unsigned waits)
 	bool had_gone = keeper_process.goes_by_itself && region_keeper_died();
 	long waited = had_gone ? keeper_process.id : wait_for_it(WNOHANG);
 
-	/* Of another process: this one is a child that runs on its parent's memory, and may have the parent's number
-	 * in a namespace of its own. */
+	/* The keeper is another process's: the caller is a child that runs on its parent's memory, and may have the
+	 * parent's id in a PID namespace of its own. */
 	if (waited == -ECHILD && atomic_load(&keeper.id) != 0)
 		return false;
 	atomic_store(&keeper.leaves, true);
@@ -105,7 +106,7 @@ static bool tell_and_reap(unsigned waits)
 	return reap(waited == keeper_process.id, waits);
 }
 
-/* In a child there is nobody to stop, and the id is another's. */
+/* A child has no keeper to stop, and the noted id is not its own keeper's. */
 static bool stop(unsigned waits)
 {
 	uint64_t all = ~0ull, mask;
@@ -124,10 +125,10 @@ void region_keeper_stop(void)
 	keeper_unlock_orders();
 }
 
-/* The process ends: the keeper before it, so that who adopts orphans has none of ours to wait for. Not where the
- * process is a child that nobody has met yet, or one that runs on its parent's memory (vfork), whose thread may have
- * the lock. Nor is one waited for that somebody holds, with a debugger for one: it finds out by itself. And one that
- * was told, and waited for in vain, is not waited for again: an exit comes here by a destructor, and by _exit. */
+/* The process ends, and before it the keeper, so that the process that adopts orphans has none of ours to wait for. Not
+ * in a child that the library has not noticed yet, nor in one that runs on its parent's memory (vfork), where a thread
+ * of the parent may hold the lock. A keeper that a debugger holds is not waited for long: it finds out by itself that
+ * the program has ended. Nor is it waited for twice: exit calls this by a destructor, and by _exit. */
 void region_process_ends(void)
 {
 	int saved = errno;

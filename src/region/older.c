@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: MIT
  *
- * Children that stay. Nothing settles beside them, and what the process writes meanwhile is there twice: its own page,
- * and the file's under it, which those children may read that were made before it was written. Where the next child
- * always comes before the last one has gone, that grows to all of the memory. So children are told apart:
+ * Children that live long. Nothing settles while they exist, and each page that the process writes meanwhile is there
+ * twice: its own copy, and the file's page under it, which children may read that were made before the write. If a new
+ * child always comes before the last one has ended, that grows to all of the memory. So children are told apart:
  *
- *   look   Which pages are the process's own by now. A child that is made from here on inherits these as its own,
- *          and never sees the file's under them; it gets another token than those before it.
- *   drop   When none of those is left (token.c), the file's pages under these are nobody's, and are given back.
+ *   look   Records which pages are the process's own. A child that is made after the look inherits these as its own,
+ *          and never sees the file's pages under them; it gets another token than the children before it.
+ *   drop   When none of the older children is left (token.c), no process needs the file's pages under the recorded
+ *          ones, and they are given back.
  *
- * Of invariant 1 this keeps what matters: no page of the file changes that a descendant can see. One that took
- * back one of its own pages past the library sees the file's; it gets zeros then, as it would have without a region.
+ * This keeps what matters of invariant 1: no page of the file changes that a descendant can see. A descendant that has
+ * discarded a page of its own by a raw system call sees the file's page; after the drop it sees zeros, as it would
+ * without a region.
  *
- * By the keeper. A page that was the process's own at the look, and is not any more at the drop, was given back, and
- * has zeros over it, or has gone elsewhere with its mapping.
+ * In the keeper. A page that was the process's own at the look, and is not at the drop, was given back and has zeros
+ * mapped over it, or was moved away with its mapping.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,18 +23,18 @@
 #include "bits.h"
 #include "keeper.h"
 
-/* How much is looked at, and how many pages are given back, with the lock in hand, for which a fork may be waiting. */
+/* The bytes that a look covers and the pages that a drop gives back while the lock is held: a fork may wait for it. */
 #define LOOK_SLICE ((size_t)64 << 20)
 #define DROP_PAGES ((size_t)256)
 #define DROP_NS    200000u
-/* It pays where so many forks found it FROZEN, as children overlap: else the next one ends soon, and a settle is to
- * begin at once. And from so much on: a part of what the file has. */
+/* It pays if so many forks have found the region FROZEN, as children overlap then; otherwise the next child ends soon,
+ * and a settle is to begin at once. And it pays from so many pages on, and from such a part of the file's pages. */
 #define LEAST_FORKS 4u
 #define LEAST_PAGES 1024u
 #define LEAST_PART  32u
-/* And takes this part of a processor at most: each run of pages is looked for in every child. A quarter where much is
- * written between two looks, a twentieth of the file or more: else most of that would be there twice before the next
- * one. */
+/* The part of a processor that it may take: the kernel looks for each run of pages in each child. A quarter if much was
+ * written between two looks, a twentieth of the file or more: otherwise most of that would be there twice before the
+ * next look. */
 #define TIME_PART      16u
 #define TIME_PART_MUCH 3u
 #define MUCH_PART      20u
@@ -46,13 +48,14 @@ void region_older_release(struct odf_region *region)
 	region->own_pages = NULL;
 }
 
-/* Behind the bits of the look: those of what was given back since the freeze, which the file has not any more. */
+/* Follows the bits of the look: the pages that were given back since the freeze, which the file no longer has. */
 static uint64_t *dropped(const struct odf_region *region)
 {
 	return region->own_pages + bits_size(region->length) / sizeof(uint64_t);
 }
 
-/* Nothing of a child's or of a core dump's. Empty, but for what was dropped, if the freeze is that one still. */
+/* Not inherited by children, and not in core dumps. All bits are cleared; those of dropped pages stay if the freeze is
+ * still the same. */
 static int make_bits(struct odf_region *region, uint64_t epoch)
 {
 	size_t size = bits_size(region->length);
@@ -74,7 +77,7 @@ static int make_bits(struct odf_region *region, uint64_t epoch)
 	return 0;
 }
 
-/* The first page from there on that is own; at most `end`. */
+/* The first own page from `page` on; at most `end`. */
 static size_t next_own(const struct odf_region *region, size_t page, size_t end)
 {
 	bool own = true;
@@ -83,7 +86,7 @@ static size_t next_own(const struct odf_region *region, size_t page, size_t end)
 	return own ? page : stop;
 }
 
-/* Under the lock: all is FROZEN since the freeze of that epoch, and children have it. */
+/* Under the lock. All has been FROZEN since the freeze of that epoch, and children inherit it. */
 static bool is_frozen_since(const struct odf_region *region, uint64_t epoch)
 {
 	return region->epoch == epoch && region->visible && region->live_length == 0 && !region->left &&
@@ -95,7 +98,7 @@ static void pause_between(const struct region_settler *settler)
 	settler->between_steps(&(struct region_progress){ 0 });
 }
 
-/* Those of [page, end) that were not dropped. */
+/* Marks the pages of [page, end) that were not dropped. */
 static void mark_run(struct odf_region *region, size_t page, size_t end)
 {
 	while (page < end) {
@@ -107,7 +110,8 @@ static void mark_run(struct odf_region *region, size_t page, size_t end)
 	}
 }
 
-/* The kernel's pages of zeros as well, which go as the file's pages do: what is then read there is zeros (drop_run). */
+/* Marks the process's own pages. The kernel's zero pages count: punching the file unmaps them as it unmaps the file's
+ * pages, and reads give zeros then (drop_run). */
 static int mark_own(struct odf_region *region, const struct region_settler *settler, size_t from, size_t end)
 {
 	struct region_run *runs = settler->desk->runs;
@@ -124,7 +128,7 @@ static int mark_own(struct odf_region *region, const struct region_settler *sett
 	return 0;
 }
 
-/* Then those to come have another token than those that are there. */
+/* 0: later children have another token than present ones. */
 static int look(struct odf_region *region, const struct region_settler *settler, uint64_t epoch)
 {
 	int error = make_bits(region, epoch);
@@ -136,8 +140,8 @@ static int look(struct odf_region *region, const struct region_settler *settler,
 			error = EAGAIN;
 		} else if (region_extent_at(region, at, region->capacity, &end) == NULL) {
 			end = end - at < LOOK_SLICE ? end : at + LOOK_SLICE;
-			/* What has come to lie there past the library says nothing of the file's pages, which may be
-			 * elsewhere. */
+			/* A mapping that a raw system call has put there says nothing about the file's pages, which may
+			 * be mapped elsewhere. */
 			error = region_verify_as_keeper(region, at, end - at);
 			if (error == 0)
 				error = mark_own(region, settler, at, end);
@@ -150,7 +154,7 @@ static int look(struct odf_region *region, const struct region_settler *settler,
 	if (error != 0)
 		return error;
 	region_lock_as_keeper();
-	/* A child that is being made may know the one token, and have the other. */
+	/* A child that is being made may have noted one token and inherit the other. */
 	if (!is_frozen_since(region, epoch) || region_has_pending_forks())
 		error = EAGAIN;
 	else
@@ -159,17 +163,18 @@ static int look(struct odf_region *region, const struct region_settler *settler,
 	return error;
 }
 
-/* The kernel's page of zeros, here or in a child, goes a moment before the file's page does, which who reads then would
- * get: so that is zeros first. False: not all could be given back; it is at another time, or when all is settled. */
+/* Punching unmaps the kernel's zero page, here or in a child, a moment before it removes the file's page. A thread that
+ * reads in between gets the file's page, so zeros are written to that first. False: not all was given back; a later
+ * drop does it, or the settle. */
 static bool drop_run(const struct odf_region *region, size_t from, size_t end)
 {
 	static const char zeros[REGION_PAGE];
 	bool found = false;
 
-	/* Page by page: to look for the next hole takes as long as there is data, to the end of the file. */
+	/* Page by page: SEEK_HOLE passes over all data up to the next hole, maybe to the end of the file. */
 	for (size_t at = from; at < end; at += REGION_PAGE) {
 		long data = sys_call3(SYS_lseek, region->file, at, SEEK_DATA);
-		if (data < 0 || (size_t)data >= end) /* ENXIO: there is none */
+		if (data < 0 || (size_t)data >= end) /* ENXIO: no more data */
 			break;
 		at = (size_t)data;
 		if (sys_call4(SYS_pwrite64, region->file, zeros, sizeof zeros, at) != (long)sizeof zeros)
@@ -180,7 +185,8 @@ static bool drop_run(const struct odf_region *region, size_t from, size_t end)
 				   end - from) == 0;
 }
 
-/* 0; EINTR: there is an order, and the rest is for the next time; EAGAIN: the freeze was another. */
+/* 0; EINTR: there is an order, or the CPU limit is near, and the rest is left to the next drop; EAGAIN: there was
+ * another freeze. */
 static int drop(struct odf_region *region, const struct region_settler *settler)
 {
 	size_t limit = region->capacity / REGION_PAGE, page = next_own(region, 0, limit);
@@ -206,15 +212,16 @@ static int drop(struct odf_region *region, const struct region_settler *settler)
 		}
 		region_unlock_as_keeper();
 		page = next_own(region, page, limit);
-		pause_between(settler); /* which answers what is quickly answered */
+		pause_between(settler); /* which carries out urgent orders */
 		if (error == 0 && page < limit && (keeper_has_order() || limits_are_near()))
 			error = EINTR;
 	}
 	return error;
 }
 
-/* About how much is there twice that no look has seen yet: each first write to a page is a page fault. It pays, and is
- * much: by parts of what the file has. */
+/* Whether a look pays. Each first write to a page is a page fault, so the faults since the last look are about the
+ * pages that are there twice and unrecorded. The thresholds, also that of older_is_much, are parts of the file's
+ * pages. */
 static bool pays(struct odf_region *region, uint64_t faults)
 {
 	struct stat about = { 0 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a region keeps of itself: mappings without which neither this process nor its children can go on. They lie
- * where nothing of the program's is. Under the lock; async-signal-safe.
+ * The mappings that a region keeps for itself, without which neither this process nor its children can continue. They
+ * lie apart from the program's. Under the lock; async-signal-safe.
  */
 #include "bits.h"
 #include "keeper.h"
@@ -23,7 +23,7 @@ static void look_at(struct look *look, const void *start, size_t size)
 	look->found = true;
 }
 
-/* Outside of its memory. None: where it cannot be told. */
+/* Views outside of home. None is found if the kernel's list of mappings is not available. */
 static void look_for_views(struct look *look, const struct odf_region *region)
 {
 	struct region_mapping mapping;

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * How a settle is cut into steps, and what it learns from them for the next ones: it is to be done before the next fork
- * comes. By the keeper, without the lock.
+ * How a settle is cut into steps, and what it learns from them: it is to be done before the next fork. By the keeper,
+ * without the lock.
  */
 #include "step.h"
 
-/* What it takes to move a table to staging and home, in page faults. */
+/* The cost of moving a page table to staging and home, in page faults. */
 #define TABLE_FAULTS   20
 #define PATIENCE_LEAST 8u
 #define PATIENCE_MOST  256u
 
-/* How many tables there are to settle. */
+/* The number of page tables to settle. */
 size_t pace_count_tables(const struct odf_region *region)
 {
 	size_t at = region->live_length, bytes = 0;
@@ -28,8 +28,8 @@ size_t pace_count_tables(const struct odf_region *region)
 	return (bytes + REGION_TABLE - 1) / REGION_TABLE;
 }
 
-/* No page tables come home: there is no time for them, and the program touches so little in each between two forks
- * that to map it again costs it less. */
+/* A step is to leave page tables out: there is no time to move them, and the program touches so few pages of each
+ * between two forks that it costs less to map these again. */
 bool pace_wants_fresh(const struct odf_region *region, const struct region_settler *settler, size_t tables,
 			size_t rest)
 {
@@ -39,20 +39,21 @@ bool pace_wants_fresh(const struct odf_region *region, const struct region_settl
 	       settler->is_hurried(rest * region->moved_table_ns);
 }
 
-/* A fork comes before the rest is done, by what is known of the last ones. */
+/* The next fork is expected before the rest is done. */
 bool pace_is_late(const struct odf_region *region, const struct region_settler *settler, size_t rest)
 {
 	return settler->userfault >= 0 && settler->is_hurried(rest * region->moved_table_ns);
 }
 
-/* Each page of the process's own was a page fault: where there were more, in this round or in the last one, there is
- * more. */
+/* One step may do all that is left, for which a look is worth its cost. Each own page was a page fault: after more
+ * faults, in this round or in the last one, there are more pages than that. */
 bool pace_may_be_last(const struct odf_region *region)
 {
 	return region->touched < STEP_LAST_PAGES && region->round_faults < STEP_LAST_PAGES && !region_fresh_always;
 }
 
-/* From a step that went well. What was not tried for long is taken for ever cheaper, so that it will be tried again. */
+/* After a step that succeeded. While page tables are left out, the known cost of moving them decays, so that it is
+ * tried again. */
 void pace_learn(struct odf_region *region, const struct step *step, uint64_t step_ns)
 {
 	uint64_t table_ns = step_ns / ((step->length + REGION_TABLE - 1) / REGION_TABLE);
@@ -63,7 +64,7 @@ void pace_learn(struct odf_region *region, const struct step *step, uint64_t ste
 		region->moved_table_ns -= region->moved_table_ns / 64;
 }
 
-/* A fork came before the end of the last settle: this one is to be done sooner. */
+/* If a fork came before the end of the last settle, this one is to be faster. */
 void pace_note_interruption(struct odf_region *region)
 {
 	if (region->counters.interrupted == region->seen_interrupted)
@@ -78,7 +79,7 @@ void pace_note_interruption(struct odf_region *region)
 							      : PATIENCE_MOST;
 }
 
-/* After some that were done in time the dearer way is tried again, and less and less often if it is too slow still. */
+/* After `patience` settles in time the dearer way is tried again. Each time it is still too slow, patience doubles. */
 void pace_note_completion(struct odf_region *region)
 {
 	if (region->behind == 0 || ++region->in_time <= region->patience)
@@ -88,8 +89,9 @@ void pace_note_completion(struct odf_region *region)
 		region->patience = 0;
 }
 
-/* What a step works with is address space that the program sees: of one in place no more than what is not needed at
- * aside any more, after so many bytes, or a sixteenth. A step that moves no page tables works with twice as much. */
+/* A step works in address space of the program, which the program sees. In a region in place it takes at most what
+ * aside no longer needs after `done` bytes, or a sixteenth of the region. A step that moves no page tables needs twice
+ * as much. */
 size_t pace_largest_step(const struct odf_region *region, size_t tables, size_t done, bool is_fresh)
 {
 	size_t least = tables / 16 > 2 ? tables / 16 : 2, most;

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * Parting: a child that outlives the process whose region it inherited goes on without that region's file.
+ * Parting: a child that outlives the process whose region it inherited stops using that region's file.
  *
- * What such a child has in home are private views of the file. It has no descriptor of the file and no way to learn
- * whether it is the last that maps it, so it can take nothing out of it: what it has written anew the file holds a
- * second time, and what it has given back the file holds still, in nobody's resident set. But it can copy what it
- * still reads of the file to memory of its own. Then it maps the file no more, and the last one that does so frees it.
- * Correct at any time; whether it pays is the caller's to decide, by region_shown_get.
+ * Home of such a child consists of private views of the file. The child has no descriptor of the file, and cannot know
+ * whether it is the last process that maps it, so it can remove nothing from it. The file keeps a page under each page
+ * that the child has written, and keeps pages that the child has given back, which are in no process's resident set.
+ * But the child can copy the pages that it still reads from the file to memory of its own. Then it no longer maps the
+ * file, and the last process to stop doing so frees it. This is correct at any time. Whether it pays is the caller's
+ * decision, by region_shown_get.
  *
- * Under the lock, in a process of one thread, with signals blocked. Async-signal-safe. Descriptors are in the
- * program's table for that moment only.
+ * Under the lock, in a process of one thread, with signals blocked. Async-signal-safe. Descriptors are in the program's
+ * table for that moment only.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,11 +22,11 @@
 #include "../sys/text.h"
 #include "internal.h"
 
-/* How much is copied before it is put in its place: so much is there twice. */
+/* Bytes that are copied before they replace the view: so much is there twice. */
 #define SLICE ((size_t)2 << 20)
 #define SLICE_PAGES (SLICE / REGION_PAGE)
 
-#define ENTRY_EXCLUSIVE (1ull << 56) /* Linux 4.2; older kernels say that every page is another's too */
+#define ENTRY_EXCLUSIVE (1ull << 56) /* Linux 4.2; older kernels report each page as mapped by others, too */
 #define ENTRY_FILE      (1ull << 61)
 #define ENTRY_SWAPPED   (1ull << 62)
 #define ENTRY_PRESENT   (1ull << 63)
@@ -35,7 +36,7 @@ struct pages {
 	unsigned char cached[SLICE_PAGES];
 };
 
-/* Too much for a small stack; no second thread is there to use it. */
+/* Too large for a small stack; the process has no second thread that uses it. */
 static struct pages pages;
 
 static bool is_at_home(const struct odf_region *region, const struct region_mapping *mapping)
@@ -43,7 +44,7 @@ static bool is_at_home(const struct odf_region *region, const struct region_mapp
 	return mapping->start >= region->home && mapping->end <= region->home + region->length;
 }
 
-/* A process that nobody has waited for yet is there, but its memory is not: the size of it reads as 0. */
+/* A zombie exists, but has no memory: its size reads as 0. */
 static bool has_no_memory(int process)
 {
 	char path[40], size = '1';
@@ -64,12 +65,12 @@ static bool has_no_memory(int process)
 
 bool region_maker_is_gone(const struct odf_region *region)
 {
-	/* A filter could punish the question. */
+	/* A filter could punish the call. */
 	return region_is_unfiltered() &&
 	       (sys_call2(SYS_kill, region->maker, 0) == -ESRCH || has_no_memory(region->maker));
 }
 
-/* A page of the file that was swapped out is not in the page cache, and is not told from one that is not there. */
+/* If so: a page of the file that is swapped out is not in the page cache, and looks like one that does not exist. */
 static bool can_be_swapped_out(void)
 {
 	struct sysinfo machine;
@@ -98,7 +99,7 @@ static bool is_own(size_t page)
 	return (pages.entries[page] & (ENTRY_PRESENT | ENTRY_SWAPPED)) && !(pages.entries[page] & ENTRY_FILE);
 }
 
-/* What the process reads of the file there, or may read. */
+/* The process reads the file's page there, or may. */
 static bool is_needed(size_t page, bool swaps)
 {
 	return !is_own(page) && (swaps || (pages.cached[page] & 1));
@@ -140,7 +141,7 @@ static int next_view(const struct odf_region *region, struct region_maps *maps, 
 	}
 }
 
-/* Memory of the list where there is nothing any more, or something else: given back by calls that were not seen. */
+/* Memory by the list of extents where nothing is mapped any more: raw system calls have given it back. */
 static void count_gone(const struct odf_region *region, struct region_maps *maps, struct region_shown *shown)
 {
 	for (size_t at = 0; at < region->capacity;) {
@@ -200,7 +201,7 @@ static bool is_zero(const char *page)
 	return page[0] == 0 && memcmp(page, page + 1, REGION_PAGE - 1) == 0;
 }
 
-/* What is zero stays without a page. */
+/* Pages of zeros are not copied. */
 static int copy_slice(int pagemap, char *from, char *to, size_t length)
 {
 	bool swaps = can_be_swapped_out();
@@ -217,7 +218,7 @@ static int copy_slice(int pagemap, char *from, char *to, size_t length)
 	return error;
 }
 
-/* In place of the view, all at once. Once the kernel has unmapped what was there it must go through. */
+/* Replaces the view by the copy, in one call. Once the kernel has unmapped the view the move must succeed. */
 static int put_slice(char *copy, char *home, size_t length, int protection)
 {
 	if (protection != (PROT_READ | PROT_WRITE) && sys_call3(SYS_mprotect, copy, length, protection) < 0)
@@ -260,8 +261,8 @@ static int part_view(struct odf_region *region, int pagemap, const struct region
 	return error;
 }
 
-/* Elsewhere: what is left of the template is the library's own, which nobody reads. All else the program has moved
- * there, by calls that were not seen, and goes on reading. */
+/* Views outside of home. What is left of the template is the library's and not used: it is unmapped. The program has
+ * moved all others there by raw system calls, and still reads them. */
 static int drop_other_views(struct odf_region *region, struct region_maps *maps, int pagemap)
 {
 	struct region_mapping view;
@@ -283,7 +284,7 @@ static int drop_other_views(struct odf_region *region, struct region_maps *maps,
 	return error == ENOENT ? 0 : error;
 }
 
-/* Its children and their children have nothing by it that anybody must know of. */
+/* Later children of this process map nothing of the file, so nobody needs to know of them. */
 static void drop_tokens(struct odf_region *region, struct region_maps *maps)
 {
 	region_ends_forget(region);
@@ -319,7 +320,7 @@ static int part_all_views(struct odf_region *region, struct region_maps *maps)
 
 int region_part(struct odf_region *region)
 {
-	/* A large page for each small one that is copied would give nothing back. */
+	/* If each small page that is copied became a large page, nothing would be saved. */
 	long large = sys_call5(SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0);
 	struct region_maps maps;
 	int error;

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * Forks that are under way: nothing may become LIVE while there are any. Each is noted with its thread and the
- * address of its frame, as control need not come back to where it ends: a handler, of a signal or of atfork, may
- * leave it by siglongjmp, and a thread may be cancelled in it. A note of a thread that has ended, or that has since
- * returned past the frame, is void; and so is one whose frame other functions have written over since: the moment
- * that it has there is not there any more. One of which nothing of this is seen is void to nobody: after STUCK_NS the
- * region is given up, which is right at each moment of a fork. Not for the time for which the program was stopped: of
- * what passes between two looks LOOK_NS count.
+ * Forks under way: nothing may become LIVE while there are any. Each has a note of its thread and of the address of its
+ * frame, as the thread may never reach the function that ends the fork: a signal handler or an atfork handler may leave
+ * by siglongjmp, and the thread may be cancelled. A note is void if its thread has ended, if its thread has returned
+ * past the frame, or if other functions have overwritten the frame: the time that was stored there has changed. A note
+ * for which none of these is seen cannot be dropped: after STUCK_NS the region is given up, which is right at each
+ * moment of a fork. Time for which the program was stopped does not count: of the time between two looks at most
+ * LOOK_NS counts.
  *
- * Begun under the lock. Ended without it, by the thread itself, as a thread that the kernel leaves waiting for a
- * processor is not to have the lock meanwhile: who has the lock drops what is over. Async-signal-safe.
+ * Begun under the lock. Ended by the thread itself without the lock, as a thread that may wait for a processor must not
+ * hold it; holders of the lock drop notes that are over. Async-signal-safe.
  */
 #include <errno.h>
 #include <signal.h>
@@ -21,14 +21,14 @@
 #define STUCK_NS 60000000000u
 #define LOOK_NS  5000000000u
 
-static unsigned region_forks_pending; /* those that are over and not dropped count */
+static unsigned region_forks_pending; /* includes forks that are over and not dropped */
 
 static struct note {
 	int process;
-	atomic_int thread; /* its id; negated: over, by the thread itself, which does not touch it any more; 0: none */
+	atomic_int thread; /* its id; negated: its fork is over, and the thread no longer touches the note; 0: unused */
 	const char *frame;
 	uint64_t since;
-	uint64_t moment; /* what is at `frame` as long as the fork is under way; 0: not known */
+	uint64_t moment; /* the value at `frame` while the fork is under way; 0: not known */
 } notes[NOTES];
 
 static void drop(struct note *note)
@@ -51,27 +51,27 @@ bool region_has_pending_forks(void)
 	return region_forks_pending > 0;
 }
 
-/* Without the lock: nobody else changes a note of a thread that is alive, until it is over. */
+/* Without the lock: while the thread lives and its fork is not over, only the thread itself drops the note. */
 static bool is_of(struct note *note, int thread)
 {
 	return atomic_load(&note->thread) == thread;
 }
 
-/* Unless a handler has dropped it meanwhile, and the note is another's. */
+/* Fails if a signal handler has dropped the note meanwhile, which may be another thread's now. */
 static void end(struct note *note, int thread)
 {
 	(void)atomic_compare_exchange_strong(&note->thread, &thread, -thread);
 }
 
-/* Also where the stack is gone, as those of coroutines may be. */
+/* Also true if the stack is unmapped, as a coroutine's may be. */
 static ODF_UNINSTRUMENTED bool is_overwritten(const struct note *note)
 {
 	return note->moment != 0 && (!sys_is_readable(note->frame, sizeof note->moment) ||
 				     *(const volatile uint64_t *)(const void *)note->frame != note->moment);
 }
 
-/* Of the calling thread, which is at `here` and lower: the stack grows down. Addresses of two stacks say nothing
- * about each other. */
+/* For a note of the calling thread, whose frames are at `here` and below: the stack grows down. Addresses on two stacks
+ * cannot be compared. */
 static bool is_void(const struct note *note, const char *here)
 {
 	stack_t other = { .ss_flags = SS_DISABLE };
@@ -100,7 +100,7 @@ void region_pending_begin_of(int process, int thread, const void *frame)
 
 	drop_those_that_are_over();
 	unused = find_unused();
-	if (unused == NULL) { /* so many that one may not be told apart from the next */
+	if (unused == NULL) { /* no room to note this fork */
 		(void)region_give_up_all(ODF_REASON_HEAP_NO_SETTLING);
 		return;
 	}
@@ -149,7 +149,7 @@ bool region_pending_has(const void *here)
 	return found;
 }
 
-/* Forks of one thread end in the reverse order of their beginnings. */
+/* Forks of one thread end in the reverse order. */
 void region_pending_end(const void *here)
 {
 	int thread = (int)sys_call0(SYS_gettid);
@@ -174,7 +174,7 @@ void region_pending_forget(void)
 	region_forks_pending = 0;
 }
 
-/* Since the last look. */
+/* Of the time since the last look. */
 static uint64_t time_that_does_not_count(uint64_t now)
 {
 	static uint64_t last_ns;

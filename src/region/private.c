@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Which pages of a private view are the process's own. PAGEMAP_SCAN (Linux 6.7) where the kernel has it, else
- * /proc/self/pagemap (its bit 61, "page of a file or shared", is from Linux 3.5). A page that was swapped out counts.
- * Beside write protection (hold.c) both report its markers as swapped pages, and only the entries of pagemap tell them
- * apart.
+ * Which pages of a private view are the process's own. By PAGEMAP_SCAN (Linux 6.7) if the kernel has it, otherwise by
+ * /proc/self/pagemap, whose bit 61 ("page of a file or shared") is from Linux 3.5. A page that is swapped out counts.
+ * Under write protection (hold.c) both report the kernel's markers as swapped pages, and only the entries of pagemap
+ * distinguish them.
  */
 #include <errno.h>
 #include <linux/types.h>
@@ -28,10 +28,10 @@ _Static_assert(sizeof(struct scan_region) == 24 && sizeof(struct scan_argument) 
 #define SCAN_IS_SWAPPED  (1u << 4)
 #define SCAN_IS_ZEROS    (1u << 5)
 
-/* Of a page that is not there, what the kernel notes in its place, if it says so. */
+/* What the kernel has stored in place of an absent page, if this process may see it. */
 #define ENTRY_NOTE      ((1ull << 55) - 1)
 #define ENTRY_PROTECTED (1ull << 57)
-#define ENTRY_ONES    (1ull << 56) /* nobody else has it mapped, and it is not the kernel's page of zeros; Linux 4.2 */
+#define ENTRY_ONES    (1ull << 56) /* only one process maps it, and it is not the kernel's zero page; Linux 4.2 */
 #define ENTRY_FILE    (1ull << 61)
 #define ENTRY_SWAPPED (1ull << 62)
 #define ENTRY_PRESENT (1ull << 63)
@@ -60,12 +60,12 @@ static long scan(int pagemap, char *start, char *end, bool zeros, size_t max_pag
 		return count;
 	for (long i = 0; i < count; i++)
 		runs[i] = (struct region_run){ (char *)(uintptr_t)found[i].start, (char *)(uintptr_t)found[i].end };
-	/* A full vector ends the walk in the middle of what it could not store. */
+	/* If the vector is full, the walk ends within the run that did not fit. */
 	*walked = argument.walk_end > argument.start ? (char *)(uintptr_t)argument.walk_end : end;
 	return count;
 }
 
-/* `marker`: an entry that is none of the process's own pages; 0: none is. */
+/* `marker`: an entry that is not a page of the process's own; 0: there is none. */
 static long read_entries(int pagemap, uint64_t marker, char *start, char *end, bool zeros, size_t max_pages,
 			 struct region_run *runs, size_t run_count, char **walked)
 {
@@ -110,7 +110,7 @@ long region_private(int pagemap, char *start, char *end, bool zeros, size_t max_
 {
 	long count = scan(pagemap, start, end, zeros, max_pages, runs, run_count, walked);
 
-	/* Unknown, or a filter's answer. */
+	/* The kernel does not know the request, or a filter refuses it. */
 	if (count == -ENOTTY || count == -EINVAL || count == -EPERM || count == -ENOSYS)
 		count = read_entries(pagemap, 0, start, end, zeros, max_pages, runs, run_count, walked);
 	return count;
@@ -146,13 +146,13 @@ uint64_t region_count_private(const struct odf_region *region, const struct regi
 		next = region->home + from;
 		if (region_extent_at(region, from, limit, &length) != NULL)
 			next = region->home + length;
-		/* Beyond the file there is nothing, and a GiB of nothing takes a ms where there is no PAGEMAP_SCAN. */
+		/* There is nothing beyond the file, and a look at a GiB of nothing takes a ms without PAGEMAP_SCAN. */
 		stop = region->home + (length < region->capacity ? length : region->capacity);
 		while (next < stop && pages < most) {
 			long count = region_private(settler->pagemap, next, stop, true, most - pages, runs, REGION_RUNS,
 						    &next);
 			if (count < 0)
-				break; /* the settle itself will say so */
+				break; /* the settle will report it */
 			for (long i = 0; i < count; i++)
 				pages += (uint64_t)(runs[i].end - runs[i].start) / REGION_PAGE;
 		}
@@ -164,14 +164,15 @@ uint64_t region_count_private(const struct odf_region *region, const struct regi
 
 int region_pagemap_open(void)
 {
-	/* of the thread: a main thread that has ended has no memory any more */
+	/* the thread's: a main thread that has ended has no memory */
 	return proc_open("/proc/thread-self/pagemap", O_RDONLY);
 }
 
-/* How much is looked at in one go: it takes the lock of the address space, which a fork needs. */
+/* Bytes of one look: it takes the mmap lock, which a fork needs. */
 #define LOOK ((size_t)64 << 20)
 
-/* The next piece of memory from *at on, and where it ends. Short moments with the lock, for who wants to fork. */
+/* Finds the next piece of memory from *at on, and its end. The lock is held for short moments, as a fork may wait for
+ * it. */
 static bool next_piece(const struct odf_region *region, uint64_t epoch, size_t *at, size_t *end)
 {
 	bool found = false;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What of the regions another process may read (sys/seen.h). */
+ * The fields of regions that another process may read (sys/seen.h). */
 #include "../sys/seen.h"
 
 #include "internal.h"

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * The view of the file from which holes, and memory in their place, are made; and by which its pages are taken. Under
- * the lock; async-signal-safe.
+ * The source: a view of the file. Holes, and memory in their place, are copies of this mapping, and pages of the file
+ * are removed through it. Under the lock; async-signal-safe.
  */
 #include <errno.h>
 #include <fcntl.h>
 
 #include "internal.h"
 
-/* Something may be moved to aside. Lost, it is made again by the keeper. */
+/* A move to aside is possible. If aside is lost, the keeper makes a new one. */
 bool region_has_aside(struct odf_region *region)
 {
 	if (region->aside_lost)
@@ -21,7 +21,8 @@ int region_source_make(struct odf_region *region)
 	size_t first = 0, end = region->length, length;
 	char *view, *source;
 
-	/* A page below all memory, if there is one (folded.c), and below what may go with its neighbour. */
+	/* One page, below all memory if there is room (folded.c), at the start of a table: remove_beyond may go down to
+	 * there. */
 	if (region->in_place) {
 		first = atomic_load_explicit(&region->reach, memory_order_relaxed);
 		first = first > 0 ? (first - REGION_PAGE) / REGION_TABLE * REGION_TABLE : 0;
@@ -37,8 +38,8 @@ int region_source_make(struct odf_region *region)
 		(void)region_unmap(view, length);
 		return ENOMEM;
 	}
-	/* A filter that the program enters later may punish it for making memory executable, and the keeper is under
-	 * none of the program's. */
+	/* A filter that the program enters later may kill for a call that makes memory executable. The keeper, which is
+	 * under none of the program's filters, makes this view executable in advance. */
 	if (region_is_executable(region) &&
 	    (!region_unlock_pages(view, length) || sys_call3(SYS_mprotect, view, length, region->rights) < 0)) {
 		(void)region_unmap(view, length);
@@ -52,8 +53,8 @@ int region_source_make(struct odf_region *region)
 	return 0;
 }
 
-/* Puts a second view of the file, without rights, in the place of what is there. Like the first it is not in core
- * dumps, as a hole should be. */
+/* Replaces what is mapped at `to` by another view of the file, without rights. Like the source it is not in core dumps,
+ * as a hole should not be. */
 bool region_map_view(struct odf_region *region, char *to, size_t from, size_t length)
 {
 	bool was_folded = region->in_place && region->source_end < from + length;
@@ -83,15 +84,15 @@ bool region_map_memory(const struct odf_region *region, size_t from, size_t leng
 	       region_map_zeros(region->home + from, length, region->rights);
 }
 
-/* Through a view of our own, as what is at home may be another file's. Before Linux 6.7 it must have rights for it,
- * which it has for this moment only: locked memory would be filled. */
+/* Through the source, as another file may be mapped at home. Before Linux 6.7 that must be writable, and is for a
+ * moment only: in a locked mapping the kernel would make all pages. */
 static bool remove_pages(struct odf_region *region, size_t from, size_t length)
 {
 	bool was_folded = region->in_place && region->source_end < from + length;
 	char *view;
 	long error;
 
-	/* Who has the file needs no view, which the program would see as address space. */
+	/* The keeper has the file and needs no view, which would be address space that the program sees. */
 	if (region->in_place && region->file >= 0 && region_lock_is_keepers())
 		return sys_call4(SYS_fallocate, region->file, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, from,
 				 length) == 0;
@@ -102,7 +103,7 @@ static bool remove_pages(struct odf_region *region, size_t from, size_t length)
 	if (error == -EACCES) {
 		if (sys_call3(SYS_mprotect, view, length, PROT_READ | PROT_WRITE) == 0)
 			error = sys_call3(SYS_madvise, view, length, MADV_REMOVE);
-		/* it can fail for want of a mapping only, which the first one has made */
+		/* it could fail only for lack of a mapping, which the first mprotect has made */
 		(void)sys_call3(SYS_mprotect, view, length, PROT_NONE);
 	}
 	if (was_folded)
@@ -110,7 +111,7 @@ static bool remove_pages(struct odf_region *region, size_t from, size_t length)
 	return error == 0;
 }
 
-/* Nobody needs the file there, in this process or in a child. */
+/* No process needs the file's pages there. */
 static bool has_no_memory(const struct odf_region *region, size_t at, size_t limit, size_t *end)
 {
 	const struct region_extent *extent = region_extent_at(region, at, limit, end);

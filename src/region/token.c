@@ -28,9 +28,9 @@ static int make_file(void)
 	return (int)file; /* empty: its page is never touched */
 }
 
-/* Its page is never touched: a page in use would hold the seal up. Nor can it be: the file is empty, and who reads all
- * that the list of mappings calls readable would be ended by SIGBUS. What counts for the seal is that it could be made
- * writable. */
+/* The page is never touched: F_SEAL_WRITE fails while a page is in use. It cannot be touched, as the mapping has no
+ * rights: the file is empty, and a program that reads all mappings that are listed as readable would get SIGBUS. The
+ * seal counts each mapping that could be made writable. */
 static int map_token(struct odf_region *region, int slot, int file)
 {
 	char *page = region_token_page(region, slot);
@@ -38,7 +38,7 @@ static int map_token(struct odf_region *region, int slot, int file)
 	return region_map(page, REGION_PAGE, PROT_NONE, MAP_SHARED | MAP_FIXED, file, 0) == NULL ? ENOMEM : 0;
 }
 
-/* The place stays taken. */
+/* The address stays reserved. */
 static int unmap_token(struct odf_region *region, int slot)
 {
 	char *page = region_token_page(region, slot);
@@ -46,7 +46,7 @@ static int unmap_token(struct odf_region *region, int slot)
 	if (region_map(page, REGION_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) ==
 	    NULL)
 		return ENOMEM;
-	(void)sys_call3(SYS_madvise, page, REGION_PAGE, MADV_DONTFORK); /* one mapping less in children, no more */
+	(void)sys_call3(SYS_madvise, page, REGION_PAGE, MADV_DONTFORK); /* only saves children a mapping */
 	return 0;
 }
 
@@ -67,7 +67,7 @@ int region_token_make(struct odf_region *region)
 int region_show(struct odf_region *region)
 {
 	if (region_advise(region, MADV_DOFORK) != 0)
-		return ENOMEM; /* some of it may be visible, and the token is */
+		return ENOMEM; /* a part may be visible, and the token is */
 	region->visible = true;
 	region->vacant = false;
 	return 0;
@@ -75,12 +75,12 @@ int region_show(struct odf_region *region)
 
 int region_hide(struct odf_region *region)
 {
-	region->visible = false; /* before it is so: a child made in between must not take for there what is not */
+	region->visible = false; /* first, as a child that is made meanwhile must not believe that home is there */
 	return region_advise(region, MADV_DONTFORK);
 }
 
-/* The token of the next freeze, mapped before the current one is given up. A child that got it by a raw clone
- * meanwhile makes it say that there is a descendant as long as that child lives: late, never wrong. */
+/* Maps the token of the next freeze, before the current one is unmapped. A child that a raw clone makes meanwhile may
+ * get it: as long as that child lives, the test reports a descendant, which is late, never wrong. */
 static int make_spare(struct odf_region *region)
 {
 	if (region->spare_file < 0) {
@@ -95,21 +95,21 @@ static int make_spare(struct odf_region *region)
 /* A millisecond apart. */
 #define REMAP_TRIES 50
 
-/* The current token is children's again, and the spare one is not. `unmapped`: the current one is not mapped. */
+/* Children get the current token again, and not the spare one. `unmapped`: the current one is not mapped. */
 static void stay_with_token(struct odf_region *region, bool unmapped)
 {
-	/* Its descendants are the token's, and those to come must be too. Also where unmapping failed: it may have
-	 * been unmapped all the same. What is short now, mappings for one, may be there in a moment. */
+	/* Present descendants have this token, and later ones must have it, too. Also if unmapping failed, as the page
+	 * may be unmapped all the same. A shortage, of mappings for example, may be over in a moment. */
 	for (unsigned tries = 0; map_token(region, region->token, region->token_file) != 0; tries++) {
 		if (!unmapped && region_is_mapped(region_token_page(region, region->token), REGION_PAGE))
 			break;
 		if (tries == REMAP_TRIES) {
-			region->doubt = true; /* invariant 5: they will come without it */
+			region->doubt = true; /* invariant 5: later descendants will lack it */
 			break;
 		}
 		region_pause_ms(1);
 	}
-	/* If the spare cannot be unmapped children inherit it, and another is made for the next question. */
+	/* If the spare cannot be unmapped, children inherit it, and the next test makes another. */
 	if (unmap_token(region, 1 - region->token) != 0) {
 		sys_close(region->spare_file);
 		region->spare_file = -1;
@@ -142,7 +142,7 @@ int region_token_renew(struct odf_region *region)
 			stay_with_token(region, false);
 			return ENOMEM;
 		}
-		/* It is gone: a child that was made since has the spare one only. */
+		/* It is unmapped: a child that was made since then has the spare only. */
 		region->doubt = region->doubt || !region_reserve_again(page, REGION_PAGE);
 	}
 	region->older_file = region->token_file;
@@ -162,9 +162,9 @@ int region_token_ask(struct odf_region *region)
 		error = make_spare(region);
 	if (error != 0)
 		return error;
-	/* Invariant 3: a raw clone by another thread between here and the verdict gets nothing; else it could have
-	 * home without the token. */
-	/* what was given up is as it is for children, and its new pages are nobody else's */
+	/* Invariant 3: a child that another thread makes by a raw clone before the answer gets nothing; otherwise it
+	 * could have home without the token. */
+	/* memory that was given up stays visible to children, and its new pages are private */
 	error = region->left ? 0 : region_hide(region);
 	if (error == 0)
 		error = unmap_token(region, region->token);
@@ -179,11 +179,11 @@ int region_token_ask(struct odf_region *region)
 			region->vacant = true;
 			return 0;
 		}
-		error = (int)-sealed; /* EBUSY: somebody maps it */
+		error = (int)-sealed; /* EBUSY: a process maps it */
 	}
 	stay_with_token(region, unmapped);
-	/* Where a part is LIVE it stays hidden, and the next fork, which freezes that, shows it. */
+	/* If a part is LIVE, home stays hidden; the next fork freezes that part and shows home. */
 	if (!region->left && region->live_length == 0 && region_show(region) != 0)
-		region->visible = false; /* in part at least; the next fork shows it, or fails */
+		region->visible = false; /* a part is still hidden; the next fork shows it, or fails */
 	return error;
 }

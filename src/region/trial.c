@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * All that a region's life takes of the kernel, in a process that is made for it and may be killed for any of it: a
- * seccomp filter cannot be asked what it permits. System calls only, and nothing of the process that it is a copy of.
+ * Makes all system calls that a region makes in its life, in a process that is made for this and may be killed for any
+ * of them: a seccomp filter cannot be asked what it permits. It makes raw system calls only, and uses nothing of the
+ * process that it is a copy of.
  */
 #include <errno.h>
 #include <linux/futex.h>
@@ -20,7 +21,7 @@
 #define MEMORY   ((size_t)8 << 20)
 #define PART     ((size_t)256 << 10)
 
-/* What the keeper takes besides, and steps beside a running program, with arguments that do nothing. */
+/* The other calls of the keeper, and of steps beside a running program, with arguments that have no effect. */
 static void make_other_calls(void)
 {
 	struct timespec moment = { 0, 1 };
@@ -48,7 +49,7 @@ static void make_other_calls(void)
 	(void)tasks_ask();
 }
 
-/* A child of the kind that the program's own are. */
+/* Forks a child in the way in which the program forks. */
 static int fork_once(const char *memory)
 {
 	uint64_t start;
@@ -70,7 +71,7 @@ static int fork_once(const char *memory)
 	return waited < 0 ? (int)-waited : status != 0 ? EPROTO : 0;
 }
 
-/* Each kind of change, where all is LIVE or all is FROZEN. */
+/* Makes each kind of change, with all of the region LIVE or all FROZEN. */
 static int change(struct odf_region *region, size_t at)
 {
 	uint64_t mask;
@@ -98,8 +99,8 @@ static int change(struct odf_region *region, size_t at)
 	return error;
 }
 
-/* The keeper may be at it already. `outside`: the one that the program has is not in there, and settles on; that here
- * nothing can be learned about pages, as after a change of user IDs, says nothing about it. */
+/* The keeper may be settling already. `outside`: the program's own keeper is not under the filter, and can settle. If
+ * this keeper learns nothing about pages, as after a change of user ids, that says nothing about the program's. */
 static int settle(struct odf_region *region, bool outside)
 {
 	int error = EAGAIN;
@@ -155,8 +156,8 @@ int region_rehearse(bool outside)
 	region = region_make_bare(CAPACITY, 0, NULL, &error);
 	if (region == NULL)
 		return error;
-	region_keeper_rouse(); /* which a delay would make the program do */
+	region_keeper_rouse(); /* the program does it after a delay */
 	error = live(region, outside);
-	region_keeper_stop(); /* or it would be somebody else's child in the end */
+	region_keeper_stop(); /* otherwise another process would adopt it */
 	return error;
 }
