@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Views of a region's file where none of ours is: what the program has moved out of home, with its page tables, by
- * calls that nobody saw. Such a view becomes ordinary memory where it is, before the file is changed.
+ * Views of a region's file where the library has mapped none: memory that the program has moved out of home, with its
+ * page tables, by raw system calls. Such a view becomes ordinary memory where it is, before the file is changed.
  *
- * By the keeper, which does it beside the running program, as a step does: a thread that touches the view sleeps
- * meanwhile. A thread of the program can have nobody sleep, so a fork beside other threads leaves it to the keeper.
- * Where that has no userfaultfd, and where a call that changes mappings comes upon such a view, what other threads
- * write to it while it is copied is lost.
+ * The keeper does that beside the running program, as a step does: a thread that touches the view sleeps meanwhile. A
+ * thread of the program cannot make other threads sleep, so a fork beside other threads leaves it to the keeper. If the
+ * keeper has no userfaultfd, or if a call that changes mappings finds such a view, writes of other threads to it during
+ * the copy are lost.
  *
  * Under the lock; async-signal-safe.
  */
@@ -20,7 +20,7 @@ bool region_is_view(const struct odf_region *region, const struct region_mapping
 	return mapping->inode == region->view_inode && mapping->device == region->view_device;
 }
 
-/* Of a view as large as home. By the offset as well, as others may have taken the places of views that are used up. */
+/* `view` is as large as home. The offset is compared too, as other mappings may lie where a view was used up. */
 bool region_is_part_of(const struct odf_region *region, const struct region_mapping *mapping, const char *view)
 {
 	return view != NULL && mapping->start >= view && mapping->end <= view + region->length &&
@@ -39,7 +39,7 @@ static bool is_astray(const struct odf_region *region, const struct region_mappi
 	for (unsigned i = 0; i < REGION_OLD_ASIDES; i++)
 		if (region_is_part_of(region, mapping, region->old_asides[i]))
 			return false;
-	/* What a step of settling left there when it failed. */
+	/* At scratch and staging a failed step of settling may have left views. */
 	return region->scratch == NULL || mapping->end <= region->scratch ||
 	       mapping->start >= region->scratch + 2 * region->work_size;
 }
@@ -69,7 +69,7 @@ static int copy_tried(void *copying_pointer)
 }
 
 /* The program may unmap it at that moment: EAGAIN, and the next look finds out what is there. A thread of the program
- * has no guard, as it has no handler of ours. */
+ * is not guarded, as it has no handler of ours. */
 static int copy_guarded(char *to, const char *from, size_t length)
 {
 	struct copying copying = { to, from, length };
@@ -78,7 +78,8 @@ static int copy_guarded(char *to, const char *from, size_t length)
 	return error == EFAULT ? EAGAIN : error;
 }
 
-/* What is ready takes the place of what was there. Once the kernel has unmapped that it must go through. */
+/* Replaces the mapping at `place` by the copy. Once the kernel has unmapped the place the move is tried again and
+ * again. */
 static bool bring_in(char *copy, char *place, size_t length)
 {
 	for (unsigned tries = 0; region_move(copy, place, length, false) != 0; tries++) {
@@ -89,7 +90,7 @@ static bool bring_in(char *copy, char *place, size_t length)
 	return true;
 }
 
-/* `source`: where the bytes are to be read. */
+/* `source`: where the bytes can be read. */
 static int copy_and_bring_in(char *copy, const char *source, char *place, size_t length, int protection)
 {
 	int error = copy_guarded(copy, source, length);
@@ -112,7 +113,7 @@ static int replace_beside(struct odf_region *region, const struct region_settler
 		error = ENOMEM;
 	else
 		error = copy_and_bring_in(copy, region->scratch, place, length, protection);
-	if (error != 0 && (protection & PROT_READ) == 0) /* it goes back as it was */
+	if (error != 0 && (protection & PROT_READ) == 0) /* the pages go back with their rights */
 		(void)sys_call3(SYS_mprotect, region->scratch, length, protection);
 	region_end_aside(region, settler, place, length, error);
 	return error;
@@ -138,9 +139,9 @@ static int make_ordinary(struct odf_region *region, const struct region_mapping 
 	int error = 0;
 
 	if (settler != NULL && (mapping->protection & PROT_EXEC) && mapping->protection != region->rights)
-		return EPERM; /* the keeper makes nothing executable */
+		return EPERM; /* the keeper may not make that executable */
 	for (size_t at = 0, length; at < size && error == 0; at += length) {
-		/* Not in a gap that the program has made in a window. */
+		/* The copy must not lie in a gap that the program has made in a window. */
 		char *place = mapping->start + at, *copy;
 		length = size - at < most ? size - at : most;
 		copy = region_map_beside(region, length, PROT_READ | PROT_WRITE,

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * Where other threads run and cannot be kept away from the memory, the region stays FROZEN; what it holds twice by
- * then, the file's pages under private ones, is given back when no descendant is left. By the keeper. */
+ * If other threads run and cannot be kept from the memory, the region stays FROZEN. When no descendant is left, the
+ * file's pages under private ones, which are there twice, are given back. By the keeper. */
 #include <errno.h>
 
 #include "keeper.h"
 
 #define THIN_SLICE REGION_TABLE /* a fork waits for it */
-/* From so much on it pays to look for descendants for what was released. */
+/* From so many released bytes on a test for descendants pays. */
 #define RELEASED_LEAST ((size_t)256 << 10)
 
 void region_note_released(struct odf_region *region, size_t length)
@@ -37,7 +37,7 @@ bool region_thin_is_wanted(struct odf_region *region, bool child_ended)
 	return wanted;
 }
 
-/* What the process has pages of its own over, or zeros, nobody reads in the file any more. */
+/* No process reads the file's pages any more under zeros, or under pages of this process's own. */
 static int thin_slice(struct odf_region *region, const struct region_settler *settler, size_t from, size_t end)
 {
 	struct region_run *runs = settler->desk->runs;
@@ -51,13 +51,13 @@ static int thin_slice(struct odf_region *region, const struct region_settler *se
 					MADV_REMOVE);
 		page = next;
 	}
-	/* Not under the kernel's page of zeros: it goes from home as the file's pages do, a moment before them, and who
-	 * reads or writes there then would get the file's. */
+	/* Not under the kernel's zero page: punching the file unmaps it from home a moment before it removes the file's
+	 * page, and a thread that reads or writes there in between would get the file's page. */
 	while (at < stop) {
 		long count = region_private(settler->pagemap, at, stop, false, 0, runs, REGION_RUNS, &at);
 		if (count < 0)
 			return (int)-count;
-		for (long i = 0; i < count; i++) /* what cannot be given back now may be the next time */
+		for (long i = 0; i < count; i++) /* if it fails, the next pass may succeed */
 			(void)sys_call3(SYS_madvise, region->aside + (runs[i].start - region->home),
 					runs[i].end - runs[i].start, MADV_REMOVE);
 	}
@@ -73,7 +73,7 @@ int region_thin(struct odf_region *region, const struct region_settler *settler)
 	for (size_t at = 0, end; error == 0 && at < region->capacity / REGION_TABLE * REGION_TABLE; at = end) {
 		size_t limit = at + THIN_SLICE < region->capacity ? at + THIN_SLICE : region->capacity;
 		const struct region_extent *extent;
-		/* A fork that is about to come may want to settle. */
+		/* A thread that is about to fork may have ordered a settle. */
 		if (keeper_has_order() || limits_are_near()) {
 			error = EAGAIN;
 			break;
@@ -90,15 +90,15 @@ int region_thin(struct odf_region *region, const struct region_settler *settler)
 			if (error == 0)
 				error = thin_slice(region, settler, at, end);
 		} else if (extent != NULL && extent->stale && extent->kind == REGION_FOREIGN) {
-			/* Unmapped while it was FROZEN. What cannot be given back now may be the next time. */
+			/* Unmapped while the region was FROZEN. If it fails, the next pass may succeed. */
 			(void)region_clean(region, extent, at, end, &end);
 		}
 		region_unlock_as_keeper();
 		settler->between_steps(&(struct region_progress){ 0 });
 	}
-	/* It goes on FROZEN, and children are to have it. */
+	/* The region stays FROZEN, and children are to inherit it. */
 	region_lock_as_keeper();
-	if (error == 0) { /* less what has come meanwhile */
+	if (error == 0) { /* bytes that were released meanwhile still count */
 		region->released -= released < region->released ? released : region->released;
 		region->released_at = 0;
 	}

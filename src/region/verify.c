@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * Whether home is what the list of extents says. A program can put something else there, take it away or change its
- * rights by system calls that nobody sees: in its own code, in another library's, by another way into the kernel.
- * Moves and advice succeed on that as well (since Linux 6.17 over gaps and any number of mappings), so whatever moves
- * memory, covers it, or hands out a hole asks here before. What another thread does between the answer and the move
- * cannot be known.
+ * Whether the mappings at home are as the list of extents says. A program can map something else there, unmap memory or
+ * change its rights by system calls that are not interposed: in its own code, in another library, by another way into
+ * the kernel. Moves and advice succeed on such mappings too (since Linux 6.17 over gaps and any number of mappings). So
+ * code that moves memory, covers it, or hands out a hole checks here before. What another thread does between the check
+ * and the move cannot be known.
  *
- * What turns out not to be ours is the program's from then on: a foreign place, which nothing of the region's
- * touches, and which children get as the kernel gives it. Where only rights have changed the memory becomes an island
- * with these rights.
+ * Memory that turns out not to be the region's is the program's from then on: a foreign place, which nothing of the
+ * region touches, and which children get as the kernel gives it to them. If only rights have changed, the memory
+ * becomes an island with these rights.
  *
- * And what was moved away with its page tables is a view of the file somewhere else (stray.c).
+ * Memory that was moved away with its page tables is a view of the file somewhere else (stray.c).
  *
  * Under the lock; async-signal-safe.
  */
@@ -32,7 +32,7 @@ static bool is_anonymous(const struct region_mapping *mapping)
 	return mapping->inode == 0 && mapping->device == 0 && !mapping->shared;
 }
 
-/* Of a mapping that is there at `at`; *stop: how far this holds, at most. */
+/* For the mapping at `at`. *stop: the end of what is judged; lowered if the verdict holds for less. */
 static enum verdict judge(const struct odf_region *region, const struct region_extent *run, bool live,
 			  const struct region_mapping *mapping, char *at, char **stop)
 {
@@ -45,7 +45,7 @@ static enum verdict judge(const struct odf_region *region, const struct region_e
 			       : NOT_OURS;
 	if (live) {
 		ours = ours && mapping->shared;
-	} else if (is_anonymous(mapping)) { /* zeros laid over what was discarded */
+	} else if (is_anonymous(mapping)) { /* zeros that were mapped over discarded memory */
 		size_t page = (size_t)(at - region->home) / REGION_PAGE;
 		size_t limit = (size_t)(*stop - region->home) / REGION_PAGE;
 		*stop = region->home + region_discard_run(region, page, limit, &ours) * REGION_PAGE;
@@ -55,7 +55,7 @@ static enum verdict judge(const struct odf_region *region, const struct region_e
 	return !ours ? NOT_OURS : mapping->protection == region->rights ? OURS : RIGHTS;
 }
 
-/* ---- What is to follow ---- */
+/* ---- To correct the list ---- */
 
 static int correct(struct odf_region *region, size_t from, size_t length, enum verdict verdict, int protection)
 {
@@ -64,13 +64,13 @@ static int correct(struct odf_region *region, size_t from, size_t length, enum v
 
 	if (verdict == NOT_OURS) {
 		error = region_lose(region, from, length);
-		/* What came to lie in what was hidden from children is the program's, and was not to be. Fails where
-		 * nothing is. */
+		/* The program's mapping came to lie in a place that was hidden from children, and is not to be hidden.
+		 * Fails if nothing is mapped. */
 		if (error == 0 && hidden)
 			(void)sys_call3(SYS_madvise, region->home + from, length, MADV_DOFORK);
 		return error;
 	}
-	/* Nothing that the keeper does makes memory executable (confine.c). FROZEN, it has these rights already. */
+	/* The keeper may not make memory executable (confine.c). FROZEN memory has these rights already. */
 	if ((protection & PROT_EXEC) && region_lock_is_keepers()) {
 		size_t end = from + length;
 		if (region_is_live(region, from, &end))
@@ -80,8 +80,8 @@ static int correct(struct odf_region *region, size_t from, size_t length, enum v
 			region_set_island(region, from, length, protection, 0);
 		return error;
 	}
-	/* What is sealed can be neither moved nor covered. Where nobody can write it any more a child may as well
-	 * have it as it is. */
+	/* EPERM: sealed memory, which can be neither moved nor covered. If nobody can write to it any more, a child may
+	 * inherit it as it is. */
 	if (!(protection & PROT_WRITE) && sys_call3(SYS_mprotect, region->home + from, length, protection) == -EPERM) {
 		if (sys_call3(SYS_madvise, region->home + from, length, MADV_DOFORK) < 0)
 			return ENOMEM;
@@ -100,8 +100,8 @@ struct check {
 	bool changed;
 };
 
-/* That something is gone is believed only of a list that has what must be there: the place of the token, which is the
- * library's for as long as there is the region. */
+/* That a mapping is gone is believed only of a list that has a mapping that must be there: at the token's place, which
+ * is the library's as long as the region exists. */
 static bool is_of_this_process(const struct odf_region *region, struct region_maps *maps)
 {
 	const char *page = region_token_page(region, region->token);
@@ -146,14 +146,13 @@ static int check_run(struct odf_region *region, struct check *check, const struc
 	return error;
 }
 
-/* ---- Where the list cannot be had ---- */
+/* ---- If the list is not available ---- */
 
 #define BEYOND_ANY_FILE (1ul << 51)
 
-/* The old call for views of another part of a file looks first whether the range is shared mappings of one file, with
- * the same rights and without a gap, and then whether the part can be in a file: EOVERFLOW, before anything is
- * changed. Once after the system's start the kernel notes in its log that the call was used, which is why this is not
- * the first way. */
+/* remap_file_pages checks first whether the range consists of shared mappings of one file, with the same rights and
+ * without a gap, and then whether the requested part can be in a file: EOVERFLOW, before anything is changed. The first
+ * such call after boot makes the kernel write to its log, so this is not the first choice. */
 static long compare(const char *start, size_t length)
 {
 	return sys_call5(SYS_remap_file_pages, start, length, 0, BEYOND_ANY_FILE, MAP_NONBLOCK);
@@ -161,7 +160,7 @@ static long compare(const char *start, size_t length)
 
 static bool can_compare(void)
 {
-	static atomic_int known; /* 0: no; 1: it cannot; 2: it can */
+	static atomic_int known; /* 0: not known; 1: no; 2: yes */
 	int value = atomic_load_explicit(&known, memory_order_relaxed);
 	char *page;
 
@@ -176,7 +175,7 @@ static bool can_compare(void)
 	return value == 2;
 }
 
-/* Of memory that is LIVE. */
+/* For LIVE memory. */
 static int check_by_comparing(struct odf_region *region, size_t from, size_t length, bool *changed)
 {
 	size_t half = region_half(length);
@@ -250,7 +249,7 @@ void region_reclaim_gaps(struct odf_region *region, size_t from, size_t length)
 		if (error == ENOENT)
 			mapping.start = mapping.end = end;
 		gap_end = mapping.start < end ? mapping.start : end;
-		/* In one step, as another thread may map something there. */
+		/* In one call, as another thread may map something there. */
 		if (gap_end > at && region_reserve_again(at, (size_t)(gap_end - at))) {
 			(void)region_reclaim(region, (size_t)(at - region->home), (size_t)(gap_end - at));
 			region_maps_again(&maps);
@@ -267,7 +266,7 @@ void region_forget_gone(struct odf_region *region, size_t from, size_t length)
 
 	while (at < limit && region_extent_at(region, at, limit, &end) != NULL)
 		at = end;
-	/* It may have been moved elsewhere, where it still is the file's. */
+	/* It may have been moved elsewhere, and still be a view of the file. */
 	if (at < limit && !region->inherited && !region->left && region_maps_begin(&maps) == 0) {
 		(void)region_bring_in_strays(region, &maps);
 		region_maps_end(&maps);

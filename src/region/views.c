@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * The views of a region's file, and the places, that freezes and steps of settling take: made beforehand, by the
- * keeper, under the lock. */
+ * The views of a region's file, and the places, that freezes and steps of settling use. The keeper makes them in
+ * advance, under the lock. */
 #include <errno.h>
 
 #include "internal.h"
 
 size_t region_chunk_override = SIZE_MAX;
 
-/* Divides a fresh template; SIZE_MAX: it could not be, and is of no use any more. */
+/* Divides a fresh template into chunks. Returns their size; 0: it stays whole; SIZE_MAX: failed, the template is
+ * useless. */
 static size_t divide(struct odf_region *region, char *fresh, size_t chunk, size_t first, size_t end)
 {
 	if (chunk == 0 || region->second_file < 0)
@@ -56,12 +57,12 @@ int region_template_make(struct odf_region *region)
 		region_unmap(fresh + first, end - first);
 		return ENOMEM;
 	}
-	/* Of the heap's, most is no memory. Who makes a core dump from outside (gcore) reads it, and each page that
-	 * is read there is made. */
+	/* Most of a template of the heap is not memory. A debugger that makes a core dump (gcore) reads it, and each
+	 * page that is read is allocated. */
 	if (region->extents != NULL)
 		(void)sys_call3(SYS_madvise, fresh + first, end - first, MADV_DONTDUMP);
-	/* Visible to children, as home is to be. A raw clone while the region is LIVE gets it as well, where nobody
-	 * looks for it. */
+	/* Visible to children, as home is to be. A child that a raw clone makes while the region is LIVE gets it as
+	 * well, and does not use it. */
 	region_template_drop(region);
 	region->template = fresh;
 	region->template_first = first;
@@ -85,8 +86,8 @@ static bool make_segment(const struct odf_region *region, char *aside, size_t at
 	return true;
 }
 
-/* Of what is FROZEN, where that is memory, below `limit`: makes the views, up to the first that cannot be made, or
- * unmaps them. Where it ended. */
+/* For the FROZEN memory below `limit`: maps its views, up to the first that fails, or unmaps them. Returns where it
+ * ended. */
 static size_t for_segments(const struct odf_region *region, char *aside, size_t limit, bool makes)
 {
 	size_t at = 0, end;
@@ -103,7 +104,7 @@ static size_t for_segments(const struct odf_region *region, char *aside, size_t 
 	return at;
 }
 
-/* All or none: views that stayed would take mappings from the program, and their places from the next try. */
+/* All or none: views that stay would use up the program's mappings, and lie in the way of the next try. */
 static int make_in_place(const struct odf_region *region, char *aside)
 {
 	size_t made = for_segments(region, aside, region->length, true);
@@ -118,7 +119,7 @@ static void use_aside(struct odf_region *region, char *aside)
 {
 	if (region->aside_lost)
 		region->old_asides[region->old_aside++ % REGION_OLD_ASIDES] = region->aside;
-	region->aside = aside; /* the old one, whose parts may be others' by now, is left alone */
+	region->aside = aside; /* the old one is left alone, as parts of it may be others' by now */
 }
 
 int region_aside_make(struct odf_region *region)

@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * A region in place: its home is a window on addresses that the kernel gives to the program, and the file's offset is
- * the address in the window. Nothing is reserved there. What the program maps lies where the kernel puts it, as
- * anonymous memory, at its full speed and with its large pages; the list calls it young.
+ * A region in place. Its home is a window on addresses that the kernel gives to the program, and the offset in the file
+ * is the address in the window. Nothing is reserved there. The program's mappings lie where the kernel puts them, as
+ * anonymous memory, at its full speed and with its large pages; the list of extents calls that young.
  *
- * A freeze makes memory of it ("adopts" it): the file's view of the place comes to lie at aside, and the place is
- * marked as discarded, which says that the file has nothing there and that whatever is at home is the process's own
- * (invariant 6). The fork that follows copies its page tables, as without a region. The next settle takes its pages
- * into the file by the steps that it makes in any case, beside a running program, and from then on it is memory as
- * any other.
+ * A freeze makes it memory of the region ("adopts" it): a view of the file is mapped at aside, and the place is marked
+ * as discarded, which says that the file has no page there and that the pages at home are the process's own (invariant
+ * 6). The fork that follows copies its page tables, as without a region. The next settle merges its pages into the file
+ * by the steps that it makes in any case, beside a running program. From then on it is memory like any other.
  *
- * What has grown old before the first fork the keeper takes in by such steps while all is LIVE, without a freeze
- * (aging.c). Where nothing can settle beside the program memory is taken before its first use ("overlaid"): a view of
- * the file is laid over it at once.
+ * Young memory that has grown old before the first fork is taken in by the keeper, by such steps, while all is LIVE and
+ * without a freeze (aging.c). If nothing can settle beside the program, memory is taken before its first use
+ * ("overlaid"): a view of the file is mapped over it at once.
  *
  * Under the lock; async-signal-safe.
  */
@@ -21,9 +20,9 @@
 #include "../sys/trace.h"
 #include "internal.h"
 
-/* Below this a run of its own costs each freeze more than it saves the fork. Next to memory any is welcome. */
+/* A smaller run costs each freeze more than it saves the fork. A run next to memory may have any size. */
 #define ADOPT_LEAST ((size_t)64 << 10)
-/* Freezes go through the list. Once it has so many, what would not be adopted as it is does not come into it. */
+/* A freeze walks the list. Once it has so many extents, runs that would not be adopted as they are stay out of it. */
 #define EXTENTS_OF_SMALL 1024
 
 bool region_is_in_place(const struct odf_region *region)
@@ -53,7 +52,7 @@ static bool is_too_small(const struct odf_region *region, const struct region_ex
 	       (run->from == 0 || !is_part_of_more(region, run->from - REGION_PAGE, protection));
 }
 
-/* What is left there of something that was larger, and has been trimmed. */
+/* Drops what is left at `at` of a larger young run that has been trimmed, if it is too small now. */
 static void drop_too_small(struct odf_region *region, size_t at)
 {
 	size_t end;
@@ -95,7 +94,7 @@ static void set_young(struct odf_region *region, size_t from, size_t length, boo
 		if (region_has_room(region))
 			region_record(region, run);
 		else if (!young)
-			region->no_young = true; /* what the list says of some is not true any more */
+			region->no_young = true; /* the list calls memory young that no longer is */
 		region->has_young = region->has_young || young;
 		region->young_waits = region->young_waits || young;
 	}
@@ -179,7 +178,7 @@ void region_note_opened(struct odf_region *region)
 	atomic_store(&region->rights_changed, true);
 }
 
-/* What the list calls young and not to be written, as the kernel has it. */
+/* Asks the kernel for the rights of young memory whose rights, by the list, are not those of the region's memory. */
 static void look_at_rights(struct odf_region *region, struct region_maps *maps)
 {
 	for (size_t at = 0; at < region->capacity;) {
@@ -219,7 +218,7 @@ static bool can_be_adopted(const struct odf_region *region, const struct region_
 	return extent->kind == REGION_FOREIGN && extent->young && extent->protection == region->rights;
 }
 
-/* The view of the file at aside, where the settle looks for it. */
+/* Maps the view of the file at aside, where the settle looks for it. */
 static int prepare_aside(struct odf_region *region, const struct region_extent *run)
 {
 	char *aside = region->aside + run->from;
@@ -239,7 +238,7 @@ static int prepare_aside(struct odf_region *region, const struct region_extent *
 	return ENOMEM;
 }
 
-/* It is none of another region's of the same addresses, whose memory has other rights. */
+/* It is not young any more in another region with the same addresses, whose memory has other rights. */
 static void record_memory(struct odf_region *region, struct region_extent run)
 {
 	char *start = region->home + run.from, *end = start + run.length;
@@ -253,7 +252,7 @@ static void record_memory(struct odf_region *region, struct region_extent run)
 	}
 }
 
-/* A run of anonymous memory that lies where all is FROZEN. */
+/* Adopts a run of anonymous memory within the FROZEN part. */
 static int adopt_run(struct odf_region *region, struct region_extent run)
 {
 	int error = region_has_room(region) ? prepare_aside(region, &run) : ENOMEM;
@@ -266,7 +265,8 @@ static int adopt_run(struct odf_region *region, struct region_extent run)
 	return 0;
 }
 
-/* How far from `at` on the kernel has there what the list says; 0: not at all, up to *other. */
+/* How far from `at` on the kernel's mappings are as the list says. 0: not at all; *other: the end of what is not; `at`:
+ * not known. */
 static size_t true_length(const struct odf_region *region, struct region_maps *maps, size_t at, size_t limit,
 			  size_t *other)
 {
@@ -278,7 +278,7 @@ static size_t true_length(const struct odf_region *region, struct region_maps *m
 		size_t start, next;
 		int error = region_maps_find(maps, region->home + end, &mapping);
 		if (error != 0) {
-			if (error != ENOENT) /* nothing is known */
+			if (error != ENOENT) /* the kernel's list cannot be read */
 				*other = at;
 			return end - at;
 		}
@@ -345,11 +345,11 @@ int region_begin_adopting(struct odf_region *region, size_t from, size_t *length
 		end = from + *length;
 	*length = true_length(region, &maps, from, end, &other);
 	region_maps_end(&maps);
-	if (*length == 0 && other > from) /* a system call past the library has put something else there */
+	if (*length == 0 && other > from) /* a raw system call has put something else there */
 		region_forget_young(region, from, other - from);
 	if (*length == 0)
 		return ENOENT;
-	region_discard_mark(region, from, *length); /* the file has nothing there */
+	region_discard_mark(region, from, *length); /* the file has no page there */
 	return 0;
 }
 
@@ -359,7 +359,7 @@ void region_end_adopting(struct odf_region *region, size_t from, size_t length, 
 
 	if (error != 0) {
 		region_discard_forget(region, from, length);
-		/* What was merged before it failed is nobody's. */
+		/* Nobody needs the pages that were merged before it failed. */
 		if (!region_punch(region, from, length)) {
 			run.stale = true;
 			region_record(region, run);
@@ -401,23 +401,23 @@ static void adopt_all(struct odf_region *region, struct region_maps *maps)
 			region->young_waits = true;
 			return;
 		}
-		if (length == 0) { /* a system call past the library has put something else there */
+		if (length == 0) { /* a raw system call has put something else there */
 			region_forget_young(region, run.from, other - run.from);
 			at = other;
 			continue;
 		}
 		at = run.from + length;
 		run.length = length;
-		/* Once for all. If it fails each does it for itself. */
+		/* Once for all runs. If it fails, each run does it for itself. */
 		if (!unfolded)
 			(void)region_source_unfold(region, region->source_from, region_top(region));
 		unfolded = true;
-		if (run.from < region->source_from) { /* out of reach: what comes after it need not be */
+		if (run.from < region->source_from) { /* out of reach; later runs may be within reach */
 			region->young_waits = true;
 			continue;
 		}
 		if (adopt_run(region, run) != 0) {
-			region->young_waits = true; /* the next freeze goes on */
+			region->young_waits = true; /* the next freeze continues */
 			return;
 		}
 		TRACE_3(adopt, region->home + run.from, run.length, 0);
@@ -438,14 +438,15 @@ static int overlay_live(struct odf_region *region, struct region_extent run)
 {
 	char *home = region->home + run.from;
 
-	/* A fork under way has what is anonymous; and what the file may have there only a settle takes out. */
+	/* A fork under way copies it as anonymous memory; and only a settle removes pages that the file may have
+	 * there. */
 	if (run.stale || region_has_pending_forks())
 		return EAGAIN;
 	if (!region_template_reaches(region, run.from, run.from + run.length))
 		return ENOMEM;
 	if (!region_map_view(region, home, run.from, run.length)) {
-		/* The kernel may have unmapped it before it failed, and another thread's mapping may have come
-		 * there. */
+		/* The kernel may have unmapped it before it failed. Another thread may have mapped something there
+		 * since. */
 		if (!region_is_mapped(home, run.length))
 			(void)region_map(home, run.length, region->rights,
 					 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
@@ -457,7 +458,7 @@ static int overlay_live(struct odf_region *region, struct region_extent run)
 		record_memory(region, run);
 		return 0;
 	}
-	/* As the kernel had it; nobody has written there. */
+	/* Anonymous again, as the kernel had it; nothing was written there. */
 	while (!region_map_zeros(home, run.length, region->rights))
 		region_pause_ms(1);
 	return ENOMEM;

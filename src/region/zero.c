@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Zeros without memory and without a mapping: the kernel's own page of zeros, put over a private view of the file by
- * a userfaultfd. It serves faults of user mode only, so that everybody may have one (Linux 5.11), and it is there for
- * some microseconds, under the lock, with signals blocked.
+ * Zeros without memory and without a mapping: the kernel's zero page, which a userfaultfd puts into a private view of
+ * the file. The userfaultfd serves faults of user mode only, so that any process may open one (Linux 5.11), and it
+ * exists for some microseconds, under the lock, with signals blocked.
  *
- * Not under a seccomp filter, which may punish a call that the program does not make: whether there is one is looked
- * at once, and each that is entered by a call that was seen is told.
+ * Not under a seccomp filter, which may punish a call that the program does not make. Whether there is one is looked up
+ * once; interposed calls that enter one report it.
  *
  * Async-signal-safe.
  */
@@ -20,13 +20,13 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-/* Another thread that reads there at that moment may bring a page of the file back. */
+/* Another thread that reads there at that moment may map a page of the file again. */
 #define TRIES 8
 
 bool region_zero_pages_never;
 
 enum { UNKNOWN, FORBIDDEN, PERMITTED };
-static atomic_int permitted; /* a child is under the filters of its parent */
+static atomic_int permitted; /* a child has the filters of its parent */
 
 void region_forbid_zero_pages(void)
 {
@@ -72,9 +72,9 @@ static bool put(int file, char *start, size_t length)
 	return error == 0;
 }
 
-/* To register it cuts it out of the mapping that it is a part of. Until Linux 6.16 the parts become one again only if
- * a page of the process's own had been there before the cut; else a mapping stays for each piece, in a child for each
- * value that it gives back. So there is one, which goes with the piece. */
+/* Registering the range splits it off its mapping. Until Linux 6.16 the parts merge again only if there was a page of
+ * the process's own before the split; otherwise a mapping stays for each range, in a child for each value that it gives
+ * back. So such a page is made; it goes with the range. */
 static bool has_been_written(char *start)
 {
 	return sys_call3(SYS_madvise, start, REGION_PAGE, MADV_POPULATE_WRITE) == 0;
@@ -94,7 +94,7 @@ bool region_put_zero_pages(char *start, size_t length)
 		return false;
 	file = open_for_user_mode();
 	if (file < 0) {
-		if (file == -EPERM || file == -ENOSYS || file == -EINVAL) /* not for want of a descriptor */
+		if (file == -EPERM || file == -ENOSYS || file == -EINVAL) /* not for lack of a descriptor */
 			atomic_store_explicit(&fails, true, memory_order_relaxed);
 		return false;
 	}
@@ -102,12 +102,12 @@ bool region_put_zero_pages(char *start, size_t length)
 		sys_close(file);
 		return false;
 	}
-	/* Registered before anything goes: a thread that comes meanwhile waits, and finds zeros. */
+	/* Registered before the pages go: a thread that touches them meanwhile waits, and finds zeros. */
 	if (sys_call3(SYS_ioctl, file, UFFDIO_REGISTER, &request) == 0) {
 		done = put(file, start, length);
 		while (sys_call3(SYS_ioctl, file, UFFDIO_UNREGISTER, &range) == -ENOMEM)
 			region_pause_ms(1);
 	}
-	sys_close(file); /* wakes whoever waits */
+	sys_close(file); /* wakes the threads that wait */
 	return done;
 }
