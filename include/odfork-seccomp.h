@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * For programs that use libseccomp: a filter of theirs as the `seccomp` option of odf_spawn. Header only; the program
- * links with libseccomp (pkg-config libseccomp), libodfork itself does not. In C it needs the GNU declarations of
- * libc (_GNU_SOURCE).
+ * For programs that use libseccomp: converts a libseccomp filter into the `seccomp` option of odf_spawn. Header only;
+ * the program links with libseccomp (pkg-config libseccomp), libodfork does not. In C it needs libc's GNU declarations
+ * (_GNU_SOURCE).
  */
 #ifndef ODFORK_SECCOMP_H
 #define ODFORK_SECCOMP_H
@@ -22,9 +22,9 @@ extern "C" {
 #endif
 
 /* Makes *program from the filter in `context` (seccomp_init, seccomp_rule_add; not loaded). Returns 0, or an errno
- * value: ENOMEM, EMFILE, EINVAL for a context that gives no program, or what libseccomp reports. The instructions are
- * the caller's, to be given back with odf_seccomp_program_free; the context stays the caller's too. The filter must
- * allow execve, and what the program itself needs. Not async-signal-safe. Since 0.1.0. */
+ * value: ENOMEM, EMFILE, EINVAL for a context that gives no program, or an error of libseccomp. The caller frees the
+ * instructions with odf_seccomp_program_free and keeps the context. The filter must allow execve, and what the program
+ * itself needs. Not async-signal-safe. Since 0.1.0. */
 static inline int odf_seccomp_program_make(scmp_filter_ctx context, struct sock_fprog *program)
 {
 	struct stat status;
@@ -60,7 +60,7 @@ static inline int odf_seccomp_program_make(scmp_filter_ctx context, struct sock_
 	return 0;
 }
 
-/* Frees what odf_seccomp_program_make made. Since 0.1.0. */
+/* Frees the instructions that odf_seccomp_program_make made. Since 0.1.0. */
 static inline void odf_seccomp_program_free(struct sock_fprog *program)
 {
 	free(program->filter);
