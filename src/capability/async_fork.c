@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Alibaba Cloud Linux's Async-fork is a switch of a memory cgroup, in both versions of cgroups: the file
- * memory.async_fork. It is looked for in the process's own cgroup and nowhere else: /proc/self/cgroup names it,
+ * Async-fork of Alibaba Cloud Linux has a switch for each memory cgroup, in both versions of cgroups: the file
+ * memory.async_fork. Only the process's own cgroup is searched for it: /proc/self/cgroup names the cgroup, and
  * /proc/self/mountinfo says where it is mounted.
  *
  * System calls and fixed buffers only.
@@ -22,11 +22,11 @@ struct lines {
 	int fd;
 	size_t used, at;
 	bool cut;      /* the last line was longer than its buffer */
-	uint64_t mark; /* of the whole of it (FNV-1a), never 0 */
+	uint64_t mark; /* FNV-1a of the whole line, never 0 */
 	char chunk[512];
 };
 
-/* The next line without its end, cut to `size`; false at the end of the file. */
+/* Reads the next line without its newline, cut to `size`. False at end of file. */
 static bool next_line(struct lines *lines, char *line, size_t size)
 {
 	struct text text = text_start(line, size);
@@ -56,7 +56,7 @@ static bool next_line(struct lines *lines, char *line, size_t size)
 
 /* ---- Whose cgroup ---- */
 
-/* Whether a list separated by commas has the word. */
+/* A comma-separated list contains the word. */
 static bool list_has(const char *list, size_t length, const char *word)
 {
 	size_t size = strlen(word);
@@ -72,8 +72,8 @@ static bool list_has(const char *list, size_t length, const char *word)
 
 enum version { NO_PROC, NO_CGROUP, VERSION_1, VERSION_2 };
 
-/* The memory cgroup of this process: "4:memory:/path" in version 1; "0::/path" in version 2, which is meant only
- * where there is no such line. */
+/* The memory cgroup of this process: "4:memory:/path" in version 1; "0::/path" in version 2, which counts only if there
+ * is no version 1 line. */
 static enum version own_cgroup(char path[PATH_MAX], uint64_t *mark)
 {
 	struct lines lines = { .fd = sys_open("/proc/self/cgroup", PROC_READ, 0) };
@@ -98,7 +98,7 @@ static enum version own_cgroup(char path[PATH_MAX], uint64_t *mark)
 	return version;
 }
 
-/* A short buffer for the beginning of each line: this runs in forks, on whatever stack. */
+/* The buffer is short and holds only the start of each line, as this runs in forks, on a stack of any size. */
 uint64_t async_fork_cgroup(void)
 {
 	struct lines lines = { .fd = sys_open("/proc/self/cgroup", PROC_READ, 0) };
@@ -120,7 +120,7 @@ uint64_t async_fork_cgroup(void)
 
 /* ---- Where it is mounted ---- */
 
-/* In place: mountinfo writes blanks and backslashes in octal. */
+/* In place: mountinfo writes spaces and backslashes in octal. */
 static void unescape(char *text)
 {
 	char *to = text;
@@ -135,7 +135,7 @@ static void unescape(char *text)
 	*to = '\0';
 }
 
-/* The rest of `path` below `root`, NULL if it is not below. */
+/* The part of `path` below `root`; NULL if it is not below. */
 static const char *below(const char *path, const char *root)
 {
 	size_t length = strlen(root);
@@ -158,14 +158,14 @@ static bool exists(const char *directory, const char *name)
 	return text.length < sizeof path && sys_call3(SYS_faccessat, AT_FDCWD, path, F_OK) == 0;
 }
 
-/* The switch of the whole machine is nobody's own: the root of a hierarchy has a file that other cgroups lack, or
- * lacks one. */
+/* The switch of a root cgroup applies to the whole machine and is not used. A root has release_agent in version 1, and
+ * lacks cgroup.type in version 2; other cgroups are the reverse. */
 static bool is_root(const char *directory, enum version version)
 {
 	return version == VERSION_1 ? exists(directory, "release_agent") : !exists(directory, "cgroup.type");
 }
 
-/* 0 if the switch is there and may be written. */
+/* 0 if the switch exists and can be opened for writing. */
 static int look(const char *mount, const char *rest, enum version version, char path[PATH_MAX])
 {
 	struct text text = text_start(path, PATH_MAX);
@@ -190,8 +190,8 @@ static int look(const char *mount, const char *rest, enum version version, char 
 	return 0;
 }
 
-/* One line: "ID PARENT DEVICE ROOT MOUNT OPTIONS ... - TYPE SOURCE SUPER-OPTIONS". -ENOENT if it is not a mount of
- * our hierarchy. */
+/* One line: "ID PARENT DEVICE ROOT MOUNT OPTIONS ... - TYPE SOURCE SUPER-OPTIONS". -ENOENT if it is not a mount of this
+ * process's cgroup hierarchy. */
 static int look_at_mount(char *line, const char *cgroup, enum version version, char path[PATH_MAX])
 {
 	char *field[6], *rest = line, *type, *source, *options;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * What this kernel, sandbox and libc allow. Each question is one row of the table in probe.c, asked by effect, once
- * per process, without a side effect that anyone could notice; the answer is kept for good.
+ * What this kernel, sandbox and libc allow. Each question is one row of the table in probe.c. It is asked once per
+ * process, by trying, without a visible side effect, and the answer is kept.
  *
- * The fork path must not ask anything for the first time (it may run in a signal handler): it uses capability_known,
- * and the constructor has asked what it needs.
+ * The fork path may run in a signal handler and must not ask a question for the first time: it uses capability_known.
+ * The constructor has asked what it needs.
  */
 #ifndef ODF_CAPABILITY_CAPABILITY_H
 #define ODF_CAPABILITY_CAPABILITY_H
@@ -13,7 +13,7 @@
 
 #include "odfork.h"
 
-/* Asks unless asked already. Thread-safe; two threads that ask at once get and store the same answer. Not
+/* Asks unless the answer is known. Thread-safe: two threads that ask at once get and store the same answer. Not
  * async-signal-safe. */
 bool capability(odf_probe probe);
 
@@ -23,10 +23,10 @@ odf_answer capability_known(odf_probe probe);
 /* The errno value behind a kept ODF_ANSWER_NO. Async-signal-safe. */
 int capability_error(odf_probe probe);
 
-/* The same as the reason of a strategy; the kernel's is in kernel.h. Asks nothing that was not asked: an unasked
- * probe counts as available. */
+/* The same as a strategy's reason; that of the kernel strategy is in kernel.h. Asks nothing: a probe that was not asked
+ * counts as available. */
 odf_reason capability_clone_vm_reason(void);
 
-/* Why snapshot regions cannot be had; asks what was not asked. Not async-signal-safe. */
+/* Why snapshot regions are not available; asks what was not asked. Not async-signal-safe. */
 odf_reason capability_region_reason(void);
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A kernel without a flag refuses it (EINVAL), and makes nothing. That one accepts it is not taken for an answer: what
- * the flag is for must be seen.
+ * A kernel that does not know a flag refuses it with EINVAL and makes no process. A kernel that accepts it may still
+ * ignore it, so each probe looks for the flag's effect.
  */
 #include "clone_flags.h"
 
@@ -18,10 +18,10 @@
 
 enum { STACK_SIZE = 16384 };
 
-/* What a child finds. Volatile: written in one process, read in the other. */
+/* What a child has found. Volatile: the child writes it, the caller reads it. */
 struct found {
 	volatile int no_new_privs;
-	volatile int outlived; /* its descriptor */
+	volatile int outlived; /* the child outlived its descriptor */
 };
 
 static ODF_UNINSTRUMENTED int ends(void *found)
@@ -36,7 +36,7 @@ static ODF_UNINSTRUMENTED int asks(void *found)
 	return 0;
 }
 
-/* For no longer than a second, should nobody end it. */
+/* Lives for a second at most, if the kernel does not kill it. */
 static ODF_UNINSTRUMENTED int stays(void *found)
 {
 	const struct timespec second = { 1, 0 };
@@ -46,8 +46,8 @@ static ODF_UNINSTRUMENTED int stays(void *found)
 	return 0;
 }
 
-/* Makes the child and lets it end. 0: the kernel has taken it away by itself; 1: it had to be waited for; or minus an
- * errno value, with no process made. */
+/* Makes the child and waits for its end. 0: the kernel has reaped it; 1: the caller had to; or minus an errno value,
+ * and no process was made. */
 static int try(uint64_t flags, int (*function)(void *found), struct found *found)
 {
 	uint64_t all = ~0ull, mask;
@@ -62,16 +62,16 @@ static int try(uint64_t flags, int (*function)(void *found), struct found *found
 	long pid, waited = 0;
 
 	if (next_process() == NEXT_PROCESS_FIRST || next_process() == NEXT_PROCESS_UNKNOWN)
-		return -EAGAIN; /* the namespace would end with it */
+		return -EAGAIN; /* the PID namespace would end with the child */
 	request.stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
 	if (request.stack == MAP_FAILED)
 		return -ENOMEM;
-	sys_sigprocmask(SIG_BLOCK, &all, &mask); /* the child must not run a handler on our memory */
+	sys_sigprocmask(SIG_BLOCK, &all, &mask); /* the child must not run a handler on this memory */
 	pid = clone3_child(&request);
 	if (pid > 0) {
 		if (flags & CLONE_PIDFD)
 			sys_close(pidfd);
-		do /* also for one that nobody can wait for: until it has gone, on this memory and stack */
+		do /* also for a child that cannot be waited for: it uses this memory and stack until it is gone */
 			waited = sys_call4(SYS_wait4, pid, NULL, __WALL, NULL);
 		while (waited == -EINTR);
 	}
@@ -96,8 +96,8 @@ int clone_flags_probe_nnp(void)
 	return result < 0 ? result : found.no_new_privs ? 0 : -EPROTO;
 }
 
-/* With CLONE_NNP it needs no privilege. A child that another thread forks at this moment has a copy of the descriptor,
- * until it executes: that one outlives it says nothing of the kernel for good. */
+/* CLONE_NNP makes it work without privilege. A child that another thread forks now has a copy of the descriptor until
+ * it executes a program. So a child that outlives the descriptor here does not prove that the kernel lacks the flag. */
 int clone_flags_probe_autokill(void)
 {
 	struct found found = { 0 };

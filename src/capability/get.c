@@ -21,7 +21,7 @@ int odf_capabilities_get(odf_capabilities *capabilities)
 		return error;
 	for (odf_probe probe = 0; probe < ODF_PROBE_COUNT; probe++)
 		capability(probe);
-	(void)kernel_ask(false); /* what could not be tried out is not verified */
+	(void)kernel_ask(false); /* a kernel that cannot be tried is not verified */
 	found.kernel_interface = kernel_interface();
 	found.strategy[ODF_STRATEGY_KERNEL] = kernel_offer_reason();
 	if (found.strategy[ODF_STRATEGY_KERNEL] == ODF_REASON_NONE)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What is known about the kernel's on-demand fork, and the one place where it is tried out. A trial is a process of
- * its own, made by a plain clone with all signals blocked and without an exit signal: no handler of the program runs
- * in it, no atfork handler at all, and no wait() without __WALL or __WCLONE sees it.
+ * What is known about the kernel's on-demand fork, and the one place that starts a trial. A trial runs in a process of
+ * its own, made by a plain clone with all signals blocked and without an exit signal: no signal handler of the program
+ * and no atfork handler runs in it, and only a wait with __WALL or __WCLONE sees it.
  */
 #include "kernel.h"
 
@@ -22,14 +22,14 @@
 #include "capability.h"
 #include "kernel_trial.h"
 
-/* A trial takes about a millisecond, and a few times what the fork takes that begins it, as its processes have the
- * caller's page tables. One that takes longer than this hangs; and one that was killed is gone in a second, unless
- * the kernel is stuck in it. */
+/* A trial takes about a millisecond, plus a few times the duration of the fork that starts it, as its processes have
+ * the caller's page tables. A trial that takes longer than this hangs. A killed one is gone within a second, unless it
+ * is stuck in the kernel. */
 #define TRIAL_MOST_NS    2000000000u
 #define TRIAL_MOST_FORKS 8
 #define END_MOST_NS      1000000000u
 
-/* Askers, one at a time. */
+/* Held by the thread that asks. */
 static struct process_lock asking;
 
 /* ---- Offered ---- */
@@ -52,8 +52,8 @@ static bool is_there(const char *path)
 	return fd >= 0 && sys_close(fd) == 0;
 }
 
-/* One digit, which is 0, 1 or 2, and nothing else: what follows from it is a system call that other kernels may give
- * another meaning. */
+/* The file must hold one digit, 0, 1 or 2, and nothing else: if it does, a system call follows that may mean something
+ * else on other kernels. */
 int kernel_probe_async_fork_prctl(void)
 {
 	char text[3] = "";
@@ -69,8 +69,8 @@ int kernel_probe_async_fork_prctl(void)
 	return count == 2 && text[0] >= '0' && text[0] <= '2' && text[1] == '\n' ? 0 : -EPROTO;
 }
 
-/* Of what was found once, nothing changes any more. /proc/tkernel is Tencent's, whose kernels have the flag without
- * what it switches. */
+/* What was found first does not change. /proc/tkernel exists on Tencent's kernels, which have the flag without the code
+ * that it switches. */
 int kernel_probe_async_fork(void)
 {
 	static struct process_lock finding;
@@ -94,7 +94,7 @@ static void offer(void)
 	if (capability_known(ODF_PROBE_USE_ODF) == ODF_ANSWER_YES)
 		atomic_store_explicit(&offered, &use_odf, memory_order_release);
 	else if (capability_known(ODF_PROBE_ASYNC_FORK_PRCTL) == ODF_ANSWER_YES)
-		/* the process's alone, unlike the cgroup's */
+		/* applies to this process alone, unlike the cgroup's switch */
 		atomic_store_explicit(&offered, &by_prctl, memory_order_release);
 	else if (capability_known(ODF_PROBE_ASYNC_FORK) == ODF_ANSWER_YES)
 		atomic_store_explicit(&offered, &async_fork, memory_order_release);
@@ -115,7 +115,7 @@ odf_reason kernel_offer_reason(void)
 	}
 }
 
-/* Nothing is behind the switch, which may change: a module is loaded, a sysctl written. */
+/* The switch has no effect for now: loading a module or writing a sysctl changes that. */
 static bool is_idle(const struct kernel_place *place)
 {
 	return (place->interface == ODF_KERNEL_INTERFACE_ASYNC_FORK_MODULE && !is_there("/sys/module/async_fork")) ||
@@ -142,7 +142,7 @@ static void nap(void)
 	(void)sys_call2(SYS_nanosleep, &moment, NULL);
 }
 
-/* Whether the process is gone within the time, which its report says it soon is. */
+/* The process has ended within the time. Its report says that it is about to. */
 static bool reap(long pid, uint64_t most_ns)
 {
 	uint64_t start = record_now();
@@ -150,7 +150,7 @@ static bool reap(long pid, uint64_t most_ns)
 
 	for (;;) {
 		long result = sys_call4(SYS_wait4, pid, &status, __WCLONE | WNOHANG, NULL);
-		if (result != 0 && result != -EINTR) /* -ECHILD: another thread waits for everything */
+		if (result != 0 && result != -EINTR) /* -ECHILD: another thread has reaped it */
 			return true;
 		if (record_now() - start > most_ns)
 			return false;
@@ -158,8 +158,8 @@ static bool reap(long pid, uint64_t most_ns)
 	}
 }
 
-/* Whether a whole report came in time. A process that ends without one is noticed at once, unless another thread
- * forked meanwhile and its child has a copy of the pipe. */
+/* A whole report came in time. A process that ends without one is noticed at once, unless another thread has forked
+ * meanwhile and its child has a copy of the pipe. */
 static bool hear(int fd, struct kernel_trial_result *result, uint64_t most_ns)
 {
 	uint64_t start = record_now(), now;
@@ -210,12 +210,12 @@ static int try_out(const struct kernel_place *place, struct kernel_trial_result 
 	if (!reap(pid, result->failed & 1u << ODF_KERNEL_CHECK_END ? 0 : END_MOST_NS + forking)) {
 		result->failed |= 1u << ODF_KERNEL_CHECK_END;
 		(void)sys_call2(SYS_kill, pid, SIGKILL);
-		(void)reap(pid, END_MOST_NS + forking); /* stuck in the kernel: nobody can do more */
+		(void)reap(pid, END_MOST_NS + forking); /* it is stuck in the kernel */
 	}
 	return result->error;
 }
 
-/* With the lock held. */
+/* Under the lock. */
 static int try_once(const struct kernel_place *place)
 {
 	struct kernel_trial_result result = { .error = 0 };
@@ -224,12 +224,12 @@ static int try_once(const struct kernel_place *place)
 
 	if (atomic_load_explicit(&is_tried, memory_order_relaxed) || is_idle(place))
 		return 0;
-	/* Whatever process tried it would share page tables with this one, and could not throw the switch back
-	 * without harm. */
+	/* A process that tries it would share page tables with this one, and could not clear the switch without
+	 * harm. */
 	if (place->interface == ODF_KERNEL_INTERFACE_USE_ODF && kernel_is_on())
 		return EBUSY;
 	if (next_process() == NEXT_PROCESS_FIRST || next_process() == NEXT_PROCESS_UNKNOWN)
-		return EAGAIN; /* a pid namespace would end with the processes of the trial */
+		return EAGAIN; /* a PID namespace would end with the processes of the trial */
 	error = try_out(place, &result);
 	if (error == 0) {
 		tried = result;
@@ -244,12 +244,13 @@ static bool failed(odf_kernel_check check)
 	return tried.failed & 1u << check;
 }
 
-/* Data first: a kernel that loses some is not judged by its counters. */
+/* Data first: for a kernel that loses data the counters do not matter. */
 static odf_reason tried_reason(void)
 {
 	if (tried.refused != 0)
 		return ODF_REASON_KERNEL_REFUSED;
-	/* Not tried out further, as that has crashed the kernel; seen on it once for all (odfork_kernel(7)). */
+	/* It is not tried further, as forks have crashed that kernel. That it loses this data was seen once
+	 * (odfork_kernel(7)). */
 	if (tried.interface == ODF_KERNEL_INTERFACE_USE_ODF_ARMED)
 		return ODF_REASON_KERNEL_LOSES_NEIGHBORS;
 	if (failed(ODF_KERNEL_CHECK_WRITES))
@@ -262,7 +263,7 @@ static odf_reason tried_reason(void)
 		return ODF_REASON_KERNEL_DIES;
 	if (failed(ODF_KERNEL_CHECK_EFFECT))
 		return ODF_REASON_KERNEL_NO_EFFECT;
-	/* Without a sign that the fork was one on demand, all the rest proves nothing. Async-fork gives none. */
+	/* Without a sign that the fork was on demand, the other checks prove nothing. Async-fork gives no such sign. */
 	if (!(tried.passed & 1u << ODF_KERNEL_CHECK_EFFECT) && !kernel_is_async(tried.interface))
 		return ODF_REASON_KERNEL_NOT_VERIFIED;
 	return ODF_REASON_NONE;
@@ -288,7 +289,7 @@ odf_kernel_interface kernel_interface(void)
 
 /* ---- When it is asked ---- */
 
-/* Whether a filter watches this process, which might punish it for a process that it has not asked for. */
+/* A filter applies to this process, which might punish it for processes that the program has not asked for. */
 static bool is_filtered(void)
 {
 	static const char name[] = "\nSeccomp:\t0";
@@ -310,13 +311,13 @@ static bool is_filtered(void)
 	return filtered;
 }
 
-/* The switch of a cgroup is that of every process in it. */
+/* The switch of a cgroup applies to every process in it. */
 static bool disturbs_nobody(const struct kernel_place *place)
 {
 	return place->cgroup == 0 || async_fork_alone(place->path);
 }
 
-/* Defined by the command, which asks by itself, after it has warned of it. */
+/* Defined by the command, which asks by itself after a warning. */
 extern const char odfork_command_asks __attribute__((weak, visibility("default")));
 
 void kernel_ask_early(void)
@@ -324,13 +325,13 @@ void kernel_ask_early(void)
 	char path[PATH_MAX];
 	uint64_t cgroup;
 
-	/* Without the lock, as nothing else runs yet: a filter that the program was started with could kill for what
-	 * a lock takes. */
+	/* No lock, as no other thread runs yet: a filter that was installed before the program started could kill for
+	 * the lock's system call. */
 	if (!capability(ODF_PROBE_USE_ODF) && !capability(ODF_PROBE_ASYNC_FORK_PRCTL)) {
 		int found = async_fork_find(false, path, &cgroup);
 		if (found == 0)
 			capability(ODF_PROBE_ASYNC_FORK);
-		else if (found == -ESRCH) /* perhaps nothing of /proc can */
+		else if (found == -ESRCH) /* no file in /proc can be read, perhaps */
 			capability(ODF_PROBE_PROC);
 	}
 	offer();
@@ -340,7 +341,7 @@ void kernel_ask_early(void)
 	if (&odfork_command_asks == NULL && settings->kernel == ODF_REASON_KERNEL_NOT_VERIFIED &&
 	    (settings->strategy == ODF_STRATEGY_NONE || settings->strategy == ODF_STRATEGY_KERNEL) &&
 	    disturbs_nobody(kernel_place()) && !is_filtered())
-		(void)try_once(kernel_place()); /* what cannot be tried now is not verified */
+		(void)try_once(kernel_place()); /* a kernel that cannot be tried now is not verified */
 	process_lock_release(&asking);
 }
 

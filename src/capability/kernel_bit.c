@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Also in the trial's processes, which see kernel_trial.c: system calls only. */
+ * Also runs in the processes of a trial (kernel_trial.c): system calls only. */
 #include "../sys/proc.h"
 #include "kernel.h"
 
-/* Of ByteDance's kernels, and of no other: issued only where their sysctl was read in the same moment. */
+/* Only of ByteDance's kernels: issued only if their sysctl was read just before. */
 #define ENABLE_ASYNC_FORK 0x4000
 
 int kernel_read_bit(const char *path)

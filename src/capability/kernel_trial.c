@@ -2,12 +2,12 @@
  *
  * RUNS ON A COPY OF MEMORY THAT MAY BE IN ANY STATE: no libc, no lock, no allocation; raw system calls only.
  *
- * Two processes: the trial's first throws the switch, which cannot be thrown back on some kernels and ends with it
- * here, and forks the second. Then each gives back, unmaps and writes pages, and both look at what they see. Only
- * what is known to leave no trace in the kernel's log is done: not mprotect, MADV_FREE or mincore after the fork, no
+ * There are two processes. The first sets the switch, which some kernels cannot clear, and which ends with the process
+ * here; then it forks the second. Each discards, unmaps and writes pages, and both compare what they see. The trial
+ * does only what is known to leave no trace in the kernel log: no mprotect, MADV_FREE or mincore after the fork, no
  * smaps or pagemap (6.0.6 with on-demand fork corrupts its page tables in them).
  *
- * Every page table is of the trial's own memory and has one purpose, since what goes wrong goes wrong by whole tables.
+ * Every page table maps the trial's own memory only and has one purpose, as such a kernel damages whole tables.
  */
 #include "kernel_trial.h"
 
@@ -22,23 +22,23 @@
 #include "kernel.h"
 
 #define PAGE     ((size_t)4096)
-#define TABLE    ((size_t)2 << 20) /* what one page table maps */
-#define VICTIM   208u              /* the page of a table that something is done to: inside a filled run */
-#define OTHER    212u              /* another, near it */
+#define TABLE    ((size_t)2 << 20) /* memory that one page table maps */
+#define VICTIM   208u              /* the page of a table that is discarded, unmapped or written; inside a filled run */
+#define OTHER    212u              /* another page near it */
 
 /* From <linux/prctl.h> and newer headers. */
 #define SET_PARENT_DEATH_SIGNAL 1
 #define NO_HUGE_PAGES           15
 
-/* First those that a mapping of one page divides: the others are parts of one mapping, since a kernel may treat a
- * table of several in another way. */
+/* The first two have a mapping of one page inside them, which divides the table. The others are parts of one mapping,
+ * as a kernel may treat a table with several mappings differently. */
 enum purpose {
 	CHILD_UNMAPS_OWN, PARENT_UNMAPS_OWN, CHILD_WRITES, CHILD_DISCARDS, CHILD_UNMAPS, PARENT_DISCARDS, PARENT_UNMAPS,
 	DENSE_TABLES,
 };
 
-/* Tables with one page each, which show in VmPTE whether a fork copies tables: twice what must differ, and what must
- * differ is far above the few tables that differ anyway. */
+/* Tables with one page each. VmPTE shows by them whether a fork copies tables. Their number is twice the difference
+ * that counts, and that is far above the few tables that differ in any case. */
 enum { SPARSE_TABLES = 32, FEWER_TABLES = 16 };
 
 struct trial {
@@ -46,7 +46,7 @@ struct trial {
 	struct kernel_trial_result result;
 };
 
-/* What the child says half-way. */
+/* The child's first message. */
 struct message {
 	unsigned failed;
 	int error;
@@ -63,7 +63,7 @@ static uint64_t signature(unsigned table, unsigned page)
 	return 0x6f64666f726b0000u + table * 512 + page;
 }
 
-/* A run of pages around these two, and others all over the table. */
+/* A run of pages around VICTIM and OTHER, and every 16th page of the table. */
 static bool is_filled(unsigned page)
 {
 	return page % 16 == 0 || page == 511 || (page >= VICTIM - 8 && page < OTHER + 8);
@@ -76,7 +76,7 @@ static void fill(const struct trial *trial, unsigned table)
 			*word(trial, table, page) = signature(table, page);
 }
 
-/* All filled pages hold what they held, but for one. */
+/* All filled pages but `except` have their contents. */
 static bool intact(const struct trial *trial, unsigned table, unsigned except)
 {
 	for (unsigned page = 0; page < TABLE / PAGE; page++)
@@ -94,7 +94,7 @@ static unsigned unless(bool passes, odf_kernel_check check)
 
 /* ---- /proc ---- */
 
-/* Bytes of page tables of this process: VmPTE of its status; 0 where it cannot be read. */
+/* Bytes of page tables of this process: VmPTE of /proc/self/status; 0 if it cannot be read. */
 static size_t page_tables(void)
 {
 	static const char name[] = "\nVmPTE:";
@@ -124,7 +124,7 @@ static size_t page_tables(void)
 
 /* ---- What either process does ---- */
 
-/* Gives one page of a table back and looks around. Minus an errno value where it cannot be done. */
+/* Discards one page of a table and checks the others. Minus an errno value if the discard fails. */
 static int discard(const struct trial *trial, unsigned table, unsigned *failed)
 {
 	int error = (int)sys_call3(SYS_madvise, word(trial, table, VICTIM), PAGE, MADV_DONTNEED);
@@ -146,7 +146,7 @@ static int unmap(const struct trial *trial, unsigned table, unsigned *failed)
 	return 0;
 }
 
-/* Goes when the process goes that made it, which may be gone already. */
+/* Has the kernel kill this process when its parent ends. False: the parent has ended already. */
 static bool go_with(int parent)
 {
 	(void)sys_call2(SYS_prctl, SET_PARENT_DEATH_SIGNAL, SIGKILL);
@@ -183,7 +183,7 @@ static __attribute__((noreturn)) void run_child(const struct trial *trial, int s
 		message.error = unmap(trial, CHILD_UNMAPS_OWN, &message.failed);
 	if (sys_write(say, &message, sizeof message) != sizeof message)
 		end(1);
-	/* What the first has done meanwhile must not show here. */
+	/* What the first process has done meanwhile must not show here. */
 	if (!receive(hear, &go, 1))
 		end(1);
 	failed |= unless(intact(trial, CHILD_WRITES, VICTIM), ODF_KERNEL_CHECK_WRITES);
@@ -209,26 +209,26 @@ static int prepare(struct trial *trial)
 	if (area < 0 && area > -4096)
 		return (int)area;
 	trial->area = (char *)(((uintptr_t)area + TABLE - 1) / TABLE * TABLE);
-	/* A huge page has no page table that could be shared. Where there are none, this fails, which is as well. */
+	/* A huge page has no page table to share. The call fails if the kernel has no huge pages, which is fine. */
 	(void)sys_call3(SYS_madvise, trial->area, size, NO_HUGE_PAGES);
 	for (unsigned table = 0; table < DENSE_TABLES; table++)
 		fill(trial, table);
 	for (unsigned table = DENSE_TABLES; table < DENSE_TABLES + SPARSE_TABLES; table++)
 		*word(trial, table, 0) = signature(table, 0);
-	/* One byte: no core, neither as a file nor to a program. */
+	/* A limit of one byte: no core dump, neither to a file nor to a program. */
 	if (sys_call4(SYS_prlimit64, 0, 4 /* RLIMIT_CORE */, NULL, &core) == 0) {
 		core.soft = core.hard < 1 ? core.hard : 1;
 		(void)sys_call4(SYS_prlimit64, 0, 4, &core, NULL);
 	}
-	/* A mapping of its own, of one page, to be unmapped by each. */
+	/* A mapping of one page for each process, which it unmaps. */
 	area = sys_call3(SYS_mprotect, word(trial, CHILD_UNMAPS_OWN, VICTIM), PAGE, PROT_READ);
 	return area < 0 ? (int)area
 			: (int)sys_call3(SYS_mprotect, word(trial, PARENT_UNMAPS_OWN, VICTIM), PAGE, PROT_READ);
 }
 
-/* Throws the switch, and says which it is. Of the two behind one file the one that holds what is written reads 1 at
- * once. The other one is armed by the write and reads 0 until a fork: it is disarmed, and nothing is forked, as forks
- * on demand have crashed that kernel. *put_back: the switch was off. */
+/* Sets the switch, and says which interface it is. Of the two interfaces behind one file, one keeps what is written and
+ * reads 1 at once. The other is armed by the write and reads 0 until a fork: it is disarmed, and nothing is forked, as
+ * forks on demand have crashed that kernel. *put_back: the switch was off. */
 static int throw(struct kernel_trial_result *result, const char *path, bool *put_back)
 {
 	int bit = kernel_read_bit(path), error;
@@ -252,14 +252,15 @@ static void judge_tables(struct kernel_trial_result *result, size_t child_tables
 {
 	result->child_tables = child_tables;
 	if (result->tables == 0 || child_tables == 0 || kernel_is_async(result->interface))
-		return; /* not said, or says nothing: the child of Async-fork copies its tables by itself */
+		return; /* unknown, or meaningless: the child of Async-fork copies its tables itself */
 	if (child_tables + FEWER_TABLES * PAGE <= result->tables)
 		result->passed |= 1u << ODF_KERNEL_CHECK_EFFECT;
 	else
 		result->failed |= 1u << ODF_KERNEL_CHECK_EFFECT;
 }
 
-/* With the child at the other end of the pipes. False: it, or the kernel under it, did not do what it had to. */
+/* The first process's part, with the child at the other end of the pipes. False: the child, or the kernel under it,
+ * failed. */
 static bool compare(struct trial *trial, int hear, int say)
 {
 	struct kernel_trial_result *result = &trial->result;
@@ -309,7 +310,7 @@ static void try_fork(struct trial *trial, const char *path)
 		return;
 	}
 	if (result->interface == ODF_KERNEL_INTERFACE_USE_ODF_ARMED)
-		return; /* known without */
+		return; /* known without a fork */
 	pid = sys_call6(SYS_clone, 0, 0, 0, 0, 0, 0); /* no exit signal; waited for with __WCLONE */
 	if (pid == 0) {
 		sys_close(up[0]);
@@ -326,7 +327,7 @@ static void try_fork(struct trial *trial, const char *path)
 	sys_close(down[0]);
 	compared = compare(trial, up[0], down[1]);
 	sys_close(up[0]);
-	sys_close(down[1]); /* which ends a child that waits for more */
+	sys_close(down[1]); /* ends a child that waits for more */
 	while (sys_call4(SYS_wait4, pid, &status, __WCLONE, NULL) == -EINTR)
 		;
 	if (!compared || status != 0) {
@@ -346,6 +347,6 @@ void kernel_trial(odf_kernel_interface interface, const char *path, int report, 
 	if (trial.result.error == 0)
 		try_fork(&trial, path);
 	/* The switch ends with this process. */
-	(void)sys_write(report, &trial.result, sizeof trial.result); /* nobody hears: nobody waits */
+	(void)sys_write(report, &trial.result, sizeof trial.result); /* a failed write has no reader */
 	end(0);
 }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * The table of probes. Rules: by effect, never by version; nothing left behind; "yes" only when the thing itself
- * answered in a way that nothing else answers; calls that a sandbox may punish with a signal are made only when the
- * program asks for them.
+ * The table of probes. Rules: a probe tries the thing itself and never looks at versions; it leaves nothing behind; it
+ * says "yes" only for an answer that nothing else gives; a call that a sandbox may punish with a signal is made only if
+ * the program asks for it.
  *
- * Two numbers that on-demand-fork kernels use are never issued anywhere in this library: mainline gave them other
- * meanings, and one of these cannot be undone. The file /proc/self/use_odf is the whole test. prctl 0x4000 is issued
- * only where a sysctl of its kernel is (kernel_bit.c).
+ * The library never issues two numbers that on-demand-fork kernels use: mainline has given them other meanings, and one
+ * of these cannot be undone. The file /proc/self/use_odf is the whole test. prctl 0x4000 is issued only if a sysctl of
+ * its kernel exists (kernel_bit.c).
  */
 #include "capability.h"
 
@@ -37,35 +37,35 @@
 #define SEAL_WRITE          0x0008
 #define PAGEMAP_SCAN_NUMBER _IOWR('f', 16, uint64_t[12])
 
-/* A probe returns 0 for yes, else minus an errno value, or -EPROTO where no call failed but the effect was missing. */
+/* A probe returns 0 for yes, else minus an errno value, or -EPROTO if no call failed but the effect was missing. */
 static int probe_use_odf(void)
 {
 	int fd = sys_open(USE_ODF_PATH, PROC_WRITE, 0);
 	return fd < 0 ? fd : sys_close(fd);
 }
 
-/* The kernel reads the size first and refuses a short structure with EINVAL; a missing call gives ENOSYS, a filter
- * what it likes. */
+/* The kernel reads the size first and refuses a short structure with EINVAL. A kernel without the call answers ENOSYS,
+ * a filter any error. */
 static int probe_clone3(void)
 {
 	int result = (int)sys_call2(SYS_clone3, NULL, 0);
 	return result == -EINVAL ? 0 : result;
 }
 
-/* No process has the highest int as its pid (the kernel's limit is 2^22), so a call that exists finds none. */
+/* No process has INT_MAX as its pid (the kernel's limit is 2^22), so a kernel that has the call answers ESRCH. */
 static int probe_pidfd_open(void)
 {
 	int result = (int)sys_call2(SYS_pidfd_open, INT_MAX, 0);
 	return result == -ESRCH ? 0 : result;
 }
 
-/* A range of one descriptor number that cannot exist: succeeds and closes nothing. */
+/* The range is one descriptor number that cannot exist: the call succeeds and closes nothing. */
 static int probe_close_range(void)
 {
 	return (int)sys_call3(SYS_close_range, ~0u, ~0u, 0);
 }
 
-/* An empty path without AT_EMPTY_PATH names nothing: ENOENT, before anything of the process is touched. */
+/* An empty path without AT_EMPTY_PATH gives ENOENT before the kernel changes anything of the process. */
 static int probe_execveat(void)
 {
 	int result = (int)sys_call5(SYS_execveat, -1, "", NULL, NULL, 0);
@@ -78,8 +78,8 @@ static int probe_proc(void)
 	return fd < 0 ? fd : sys_close(fd);
 }
 
-/* The right is checked before the flags are: a flag that does not exist separates EPERM from EINVAL without making a
- * descriptor. */
+/* The kernel checks the privilege before the flags: an unknown flag gives EPERM or EINVAL, and no descriptor is
+ * made. */
 static int probe_uffd_kernel(void)
 {
 	int result = (int)sys_call1(SYS_userfaultfd, 0x40000000);
@@ -90,12 +90,12 @@ static int probe_uffd_device(void)
 {
 	int handed = settings_userfault();
 
-	/* By what it does: something else may lie at that name, or a descriptor of it may be closed to this process. */
+	/* By trying it: another file may have that name, or this process may not use it. */
 	return handed >= 0 && userfault_try_device(handed) == 0 ? 0 : userfault_try_device(-1);
 }
 
-/* A child on this memory writes a word and ends. WSL1 and user-mode emulators accept the flag and copy the memory
- * instead. Exit signal 0: no SIGCHLD, and invisible to every wait without __WALL or __WCLONE. */
+/* The child shares this memory, writes a word and ends. WSL1 and user-mode emulators accept the flag and copy the
+ * memory. Exit signal 0: no SIGCHLD, and only a wait with __WALL or __WCLONE sees it. */
 static ODF_UNINSTRUMENTED int clone_vm_child(void *word) /* the first member of a structure */
 {
 	*(volatile int *)word = 1;
@@ -119,14 +119,14 @@ static int probe_clone_vm(void)
 	long pid;
 
 	if (next_process() == NEXT_PROCESS_FIRST || next_process() == NEXT_PROCESS_UNKNOWN)
-		return -EAGAIN; /* the namespace would end with it */
+		return -EAGAIN; /* the PID namespace would end with the child */
 	void *stack = mmap(NULL, stack_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
 	if (stack == MAP_FAILED)
 		return -ENOMEM;
-	sys_sigprocmask(SIG_BLOCK, &all, &mask); /* the child must not run a handler on our memory */
+	sys_sigprocmask(SIG_BLOCK, &all, &mask); /* the child must not run a handler on this memory */
 	request.stack = stack;
 	pid = clone3_child(&request);
-	if (pid < 0) /* a filter may allow one and not the other */
+	if (pid < 0) /* a filter may allow only one of the two */
 		pid = clone_child(&request);
 	held = word.written;
 	if (pid > 0) {
@@ -140,7 +140,7 @@ static int probe_clone_vm(void)
 	return held == 1 ? 0 : -EPROTO;
 }
 
-/* Shared anonymous memory and a memfd are the same thing to the kernel. The old place must still be a view of it. */
+/* To the kernel shared anonymous memory is the same as a memfd. After the move the old place must still map it. */
 static int probe_remap(void)
 {
 	size_t size = (size_t)sysconf(_SC_PAGESIZE);
@@ -151,7 +151,7 @@ static int probe_remap(void)
 	if (old == MAP_FAILED)
 		return -errno;
 	*old = 1;
-	/* Not through libc, which passes no address on with this flag, and the kernel looks at it. */
+	/* By a raw system call: libc passes no address with this flag, and the kernel reads the argument. */
 	moved = sys_call5(SYS_mremap, (uintptr_t)old, size, size, MREMAP_MAYMOVE | REMAP_DONTUNMAP, 0);
 	if (moved < 0 && moved > -4096) {
 		result = (int)moved;
@@ -164,7 +164,7 @@ static int probe_remap(void)
 	return result;
 }
 
-/* The token's own trick: sealed against writing exactly when it is not mapped. */
+/* As the token does it: the file can be sealed against writing only while it is not mapped. */
 static int probe_memfd(void)
 {
 	size_t size = (size_t)sysconf(_SC_PAGESIZE);
@@ -188,7 +188,7 @@ static int probe_memfd(void)
 	return (int)sealed;
 }
 
-/* A page of the stack is present and not a file's. */
+/* The page of the stack is present and does not belong to a file. */
 static int probe_pagemap(void)
 {
 	uint64_t entry = 0;
@@ -208,7 +208,7 @@ static int probe_pagemap(void)
 
 static int probe_pagemap_scan(void)
 {
-	/* Size, flags, start, end, walk_end, vec, vec_len, max_pages, then masks: which pages of none. */
+	/* Size, flags, start, end, walk_end, vec, vec_len, max_pages, then masks: an empty range. */
 	uint64_t argument[12] = { sizeof argument };
 	int fd = sys_open("/proc/thread-self/pagemap", PROC_READ, 0), result;
 
@@ -266,7 +266,8 @@ static bool known_probe(odf_probe probe)
 	return (unsigned)probe < ODF_PROBE_COUNT;
 }
 
-/* Descriptors and memory can be short for a moment; that says nothing about the kernel, so it is not kept. */
+/* The process may be short of descriptors or memory for a moment. That says nothing about the kernel, so it is not
+ * kept. */
 static bool passing(int error)
 {
 	return error == ENOMEM || error == EAGAIN || error == EMFILE || error == ENFILE || error == EINTR;
@@ -305,7 +306,7 @@ odf_reason capability_clone_vm_reason(void)
 	return capability_error(ODF_PROBE_CLONE_VM) == EPROTO ? ODF_REASON_CLONE_VM_FAKE : ODF_REASON_CLONE_REFUSED;
 }
 
-/* A setting of the machine, not a property of the kernel: it may change, so it is read each time. */
+/* A setting of the machine, which may change, so it is read each time. */
 static bool strict_overcommit(void)
 {
 	char mode = '0';
@@ -323,11 +324,10 @@ odf_reason capability_region_reason(void)
 {
 	if (sizeof(void *) < 8 || sysconf(_SC_PAGESIZE) != 4096)
 		return ODF_REASON_REGION_PAGE_SIZE;
-	/* Before anything is mapped and unmapped, for a probe or for a region: that is what such a kernel gets wrong.
-	 * */
+	/* Before a probe or a region maps and unmaps anything: that is where such a kernel loses data. */
 	if (kernel_is_on() && kernel_doubt() != ODF_REASON_NONE)
 		return ODF_REASON_REGION_KERNEL;
-	/* What could not be asked for want of memory or descriptors is no property of the machine. */
+	/* A probe that lacked memory or descriptors says nothing about the machine. */
 	if (!capability(ODF_PROBE_REMAP) && capability_known(ODF_PROBE_REMAP) == ODF_ANSWER_NO)
 		return ODF_REASON_REGION_NO_REMAP;
 	if (!capability(ODF_PROBE_MEMFD) && capability_known(ODF_PROBE_MEMFD) == ODF_ANSWER_NO)

@@ -6,8 +6,8 @@
 #include "../sys/proc.h"
 #include "../sys/text.h"
 
-/* A line that begins with a name and goes on with a number, as they come: the list of groups in between may be longer
- * than any buffer. */
+/* A line that starts with a name, followed by a number. Lines are parsed as they are read, as the list of groups may be
+ * longer than any buffer. */
 struct field {
 	const char *name;
 	unsigned *value;
@@ -59,8 +59,8 @@ bool sandbox_read(unsigned process, struct sandbox *found)
 			length = 0;
 		}
 	}
-	/* Only what says that there is none is doubted: where one is it may punish the question. Of another process
-	 * that says nothing of the caller's own filters. */
+	/* Only an answer "no filter" is verified by fstatfs: a filter might punish that call. Another process's mode
+	 * says nothing about the caller's own filters. */
 	if (process == 0 && found->mode == 0 && proc_look(fd) != 0)
 		fields[0].found = false;
 	sys_close(fd);
