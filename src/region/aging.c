@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Young memory of a process that has not forked. It costs the program nothing, and its first fork all of its page
- * tables; so what has grown old is taken into the region beside the running program (schedule.c says when), by the
- * steps that a settle makes. In the background: while another process wants the processor that a step would take, it
- * waits. Not by a low priority: a step holds what the program may be waiting for, and who waits for a processor with
- * that in hand stalls it.
+ * Takes young memory into the region before the process has forked. Young memory costs the running program nothing, but
+ * the first fork would copy all of its page tables. So memory that has grown old is adopted beside the running program
+ * (schedule.c says when), by the same steps as those of a settle.
+ *
+ * This is background work: the keeper waits while another process wants the processor that a step would take. A low
+ * priority would not do: threads of the program may wait for a step, and a keeper that waits for a processor in the
+ * middle of one would stall them.
  *
  * By the keeper.
  */
@@ -12,11 +14,11 @@
 
 #include "keeper.h"
 
-/* The longest that one step waits for others, so that there is an end to it. */
+/* Other processes prolong the pause after a step to YIELD_MOST_NS at most, so that the work ends. */
 #define YIELD_NS      500000u
 #define YIELD_MOST_NS 2000000u
 
-/* What is costly to know only if it matters. */
+/* These facts are costly: the caller asks only if they matter. */
 void keeper_look_at_young(struct odf_region *region, struct schedule_facts *facts)
 {
 	size_t young;
@@ -40,7 +42,8 @@ void keeper_look_at_young(struct odf_region *region, struct schedule_facts *fact
 	facts->stopped = program_is_stopped();
 }
 
-/* As long as the step took, and longer while others want the processor. A fork, or an order, ends it. */
+/* Pauses for as long as the step took, and longer while others want the processor. A fork or an order ends the
+ * pause. */
 static void pause_for(uint64_t step_ns)
 {
 	for (uint64_t waited = 0; waited < step_ns || (waited < YIELD_MOST_NS && !program_leaves_a_processor());) {
@@ -53,7 +56,7 @@ static void pause_for(uint64_t step_ns)
 	}
 }
 
-/* What there is, once through. What cannot be taken in is not tried for again and again. */
+/* One pass over the young memory. What could not be adopted is noted, and does not cause another pass. */
 void keeper_adopt_young(struct odf_region *region)
 {
 	size_t at = 0, end = 0;

@@ -1,22 +1,23 @@
 /* SPDX-License-Identifier: MIT
  *
- * Where the keeper cannot settle beside a running program (no userfaultfd), a process of one thread settles on its way
- * to a fork: nothing runs beside it then, and it is held meanwhile. So it does that only
+ * If the keeper cannot settle beside a running program (no userfaultfd), a process of one thread settles on its way to
+ * a fork: nothing runs beside it then, and the thread waits for the end. So it does that only if both hold:
  *
- *   - once the forks of FROZEN memory have together cost as much more than the cheapest one as the cheapest settle
- *     takes. What a settle takes for each page it takes whenever it is done, so to wait for longer saves nothing, and
- *     forks copy more page tables meanwhile;
- *   - and where this fork is held for at most two fifths longer than a plain one would be. The keeper counts the pages
- *     that would have to be merged. Are they too many, it is done in slices, one a fork, if a slice settles more than
- *     is written between two forks. Else nothing is settled: forks copy the page tables of what was touched, as plain
- *     ones do, and the keeper gives back what the file holds under pages of the process's own (thin.c).
+ *   - The forks since the last attempt have together cost as much more than the cheapest one as the cheapest settle.
+ *     The cost of settling a page is the same at any time, so waiting longer saves nothing, and meanwhile forks copy
+ *     more page tables.
+ *   - This fork takes at most two fifths longer than a plain one would. The keeper counts the pages to merge. If they
+ *     are too many, each fork settles a slice, provided that a slice settles more than is written between two forks.
+ *     Otherwise nothing is settled: forks copy the page tables of memory that was touched, as plain ones do, and the
+ *     keeper gives back the file's pages under pages of the process's own (thin.c).
  *
- * What a plain fork would cost is not seen here. It is taken for what forks of FROZEN memory cost of late, or for the
- * cheapest one and PLAIN_PAGE_NS for each page that there is: fewer than were ever measured (bench/RESULTS.md).
+ * The cost of a plain fork cannot be measured here. It is taken for the recent cost of forks of FROZEN memory, or, if
+ * that is more, for the cheapest one and PLAIN_PAGE_NS for each resident page: less than was ever measured
+ * (bench/RESULTS.md).
  *
- * Times are of the processor: other work on the machine makes forks longer, and not dearer.
+ * Times are CPU time: other work on the machine makes forks take longer, but does not make them dearer.
  *
- * Async-signal-safe. Of forks by several threads at once the numbers may be a little wrong, which costs time only.
+ * Async-signal-safe. If several threads fork at once the numbers may be a little wrong, which costs only time.
  */
 #include <errno.h>
 #include <limits.h>
@@ -27,18 +28,18 @@
 #include "internal.h"
 
 #define PLAIN_PAGE_NS  25u
-#define FIRST_COST_NS  1000000u /* of a settle, before one was measured */
+#define FIRST_COST_NS  1000000u /* of a settle, until one was measured */
 #define FIRST_PAGE_NS  2000u
-#define LEARNING_PAGES 64u /* of fewer the time for each says nothing */
-#define FORK_FAULTS    64u /* about what a fork makes the parent write again by itself: stacks, libc's data */
+#define LEARNING_PAGES 64u /* the time per page of fewer says nothing */
+#define FORK_FAULTS    64u /* about how many a fork itself causes in the parent: stacks, libc's data */
 #define HELD           3
 
 static struct {
 	atomic_ullong began_ns, fastest_ns, excess_ns;
 	atomic_ullong cost_ns, page_ns; /* of the cheapest settle, and of a page in the last one */
-	atomic_ullong held_ns[HELD], typical_ns, dear_ns; /* of the last forks, without what they settled */
+	atomic_ullong held_ns[HELD], typical_ns, dear_ns; /* of the last forks, without their settles */
 	atomic_uint held;
-	atomic_ullong faults; /* of the process, as the last fork came */
+	atomic_ullong faults; /* of the process, when the last fork began */
 } at_fork = { .fastest_ns = ULLONG_MAX, .cost_ns = FIRST_COST_NS, .page_ns = FIRST_PAGE_NS };
 
 static uint64_t middle(uint64_t a, uint64_t b, uint64_t c)
@@ -66,7 +67,7 @@ void region_at_fork_end(void)
 		atomic_store(&at_fork.fastest_ns, held_ns);
 	else
 		atomic_fetch_add(&at_fork.excess_ns, held_ns - atomic_load(&at_fork.fastest_ns));
-	/* One that was held up by something else does not make it dear. */
+	/* The median: one fork that was delayed by something else does not count. */
 	atomic_store(&at_fork.held_ns[atomic_fetch_add(&at_fork.held, 1) % HELD], held_ns);
 	typical = middle(atomic_load(&at_fork.held_ns[0]), atomic_load(&at_fork.held_ns[1]),
 			 atomic_load(&at_fork.held_ns[2]));
@@ -88,7 +89,7 @@ static uint64_t least_ns(void)
 {
 	size_t there = statm_resident_bytes(), in_files = region_resident_bytes();
 
-	/* A fork has been by then. */
+	/* There has been a fork, so fastest_ns is set. */
 	return atomic_load(&at_fork.fastest_ns) + (there > in_files ? there : in_files) / REGION_PAGE * PLAIN_PAGE_NS;
 }
 
@@ -97,7 +98,7 @@ static uint64_t larger(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
-/* What is settled may hold a fork that would be plain for so long in all. */
+/* How long a fork may take that settles, if a plain one takes `plain_ns`. */
 static uint64_t longest(uint64_t plain_ns)
 {
 	return plain_ns + plain_ns * 2 / 5;
@@ -107,7 +108,7 @@ static uint64_t longest(uint64_t plain_ns)
 static struct region_allowance allowance(uint64_t fresh)
 {
 	uint64_t page_ns = atomic_load(&at_fork.page_ns), least = least_ns(), held = atomic_load(&at_fork.typical_ns);
-	/* What is left is copied by this fork, about as by the last ones. */
+	/* After a slice this fork still copies the rest, which takes about as long as the last forks did. */
 	uint64_t plain = larger(least, atomic_load(&at_fork.dear_ns)), slice = longest(larger(least, held)) - held;
 	bool catches_up = fresh < FORK_FAULTS || (fresh - FORK_FAULTS) * page_ns < slice;
 
@@ -118,7 +119,7 @@ static struct region_allowance allowance(uint64_t fresh)
 	};
 }
 
-/* With all signals blocked: handlers are the one thing that could run beside it. */
+/* With all signals blocked: only signal handlers could run beside it. */
 static void settle(struct region_allowance *allowed)
 {
 	int error = region_order_settle(allowed);
@@ -154,7 +155,7 @@ void region_at_fork_settle(void)
 	if (atomic_load(&at_fork.excess_ns) < atomic_load(&at_fork.cost_ns))
 		return;
 	alone = region_has_one_thread();
-	if (alone && all_is_live()) /* not beside others, who would wait for this thread */
+	if (alone && all_is_live()) /* not beside other threads, which would wait for the lock */
 		return;
 	if (alone) {
 		struct region_allowance allowed = allowance(fresh);
@@ -162,7 +163,7 @@ void region_at_fork_settle(void)
 		settle(&allowed);
 		(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
 	}
-	/* If it could not be done: not asked again before as much has come together. */
+	/* Also if nothing was settled: the next attempt comes after as much excess cost. */
 	atomic_store(&at_fork.excess_ns, 0);
 	errno = saved;
 }

@@ -21,7 +21,7 @@ size_t bits_run(const uint64_t *bits, size_t page, size_t limit, bool *set)
 {
 	*set = is_set(bits, page);
 	for (page++; page < limit; page++) {
-		/* Words that are all the same need no look at their bits. */
+		/* Skips words in which all bits are alike. */
 		uint64_t same = *set ? ~0ull : 0;
 		if (page % WORD_BITS == 0)
 			while (page + WORD_BITS <= limit && bits[page / WORD_BITS] == same)
@@ -41,7 +41,7 @@ void bits_put(uint64_t *bits, size_t page, size_t end, bool set)
 			page += WORD_BITS - 1;
 		} else if (set) {
 			*word |= bit;
-		} else if (*word & bit) { /* a read of memory that was never written costs no page */
+		} else if (*word & bit) { /* a read of memory that was never written allocates no page */
 			*word &= ~bit;
 		}
 	}

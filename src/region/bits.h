@@ -7,10 +7,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Bytes that they take for so much memory, in whole pages. */
+/* The bytes that the bits for so much memory take, in whole pages. */
 size_t bits_size(size_t length);
-/* The end of the run of pages from `page` on that are set or not, at most `limit`, which is beyond `page`. */
+/* The end of the run of pages from `page` on whose bits are alike, at most `limit`, which is beyond `page`. *set: what
+ * these bits are. */
 size_t bits_run(const uint64_t *bits, size_t page, size_t limit, bool *set);
-/* Sets or clears those of [page, end). What has never been written is not for a bit that is 0 already. */
+/* Sets or clears the bits of pages [page, end). Clearing a bit that is 0 writes nothing, so that it allocates no
+ * page. */
 void bits_put(uint64_t *bits, size_t page, size_t end, bool set);
 #endif

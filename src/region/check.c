@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The whole truth of a range, for calls that the program makes about it: besides what verify.c looks at, which a
- * freeze and a settle need, whether islands are what the list says, and, in a child, all that it inherited. By system
- * calls that nobody sees the program may have put something else there, taken it away, or changed its rights.
+ * Compares a range with the kernel's mappings, for a call that the program makes about it. A freeze and a settle need
+ * only what verify.c compares. This compares islands too, and all memory of a region that was inherited or given up: by
+ * raw system calls the program may have mapped something else there, unmapped it, or changed its rights.
  *
  * Under the lock; async-signal-safe.
  */
@@ -10,7 +10,7 @@
 
 #include "internal.h"
 
-/* Of this only the program has anything. */
+/* Its memory is ordinary memory of this process. */
 static bool is_own(const struct odf_region *region)
 {
 	return region->inherited || region->left;
@@ -21,9 +21,9 @@ static bool is_to_be_asked(const struct odf_region *region, const struct region_
 	return run->kind == REGION_ISLAND || (run->kind == REGION_MEMORY && is_own(region));
 }
 
-/* A view of the file that nobody else writes to, or anonymous memory that has taken its place: with an island at any
- * time, in a child's memory by zeros that were laid over it, and where it is not in place also for holes. *stop: how
- * far this holds, at most. */
+/* The mapping is what the list says: a private view of the file at its place, or anonymous memory that has replaced it.
+ * An island may be either at any time; a child's memory is anonymous where zeros were laid over it and, if the region
+ * is not in place, where a hole was taken. *stop: lowered to where the answer changes. */
 static bool is_as_told(const struct odf_region *region, const struct region_extent *run,
 		       const struct region_mapping *mapping, char **stop)
 {
@@ -109,7 +109,8 @@ int region_check(struct odf_region *region, size_t from, size_t length)
 	bool changed;
 	int error = region_verify_now(region, from, length, &changed);
 
-	/* A filter, before which regions were left, or a child's own, may punish the question. */
+	/* A seccomp filter may punish the call below: one that the process entered after it had left its regions, or a
+	 * child's own. */
 	if (is_own(region) && !region_is_unfiltered())
 		return 0;
 	if (error != 0 || region->extents == NULL || region->absent)

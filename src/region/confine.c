@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * How the keeper confines itself, once it has opened what it needs: what a program gives up later the keeper does not
- * have either. It can compute, wait, change the mappings of the memory that it shares with the program, without
- * making any of it executable, and make files without a name. It cannot open a file or a socket, make a process, send
- * a signal, look at another process, or change its rights. Any other call ends it.
+ * The keeper confines itself as soon as it has opened what it needs: so it has no rights that the program gives up
+ * later. It can compute, wait, make files without a name, and change the mappings of the memory that it shares with the
+ * program, without making any of it executable. It cannot open a file or a socket, make a process, send a signal, look
+ * at another process, or change its rights. The kernel kills it for any other call.
  *
- * Where the program has memory with all rights itself before the keeper is made, the keeper may make such memory, too:
- * the views of what that becomes. With PROT_EXEC and any other rights it may not.
+ * If the program has memory with all three rights before the keeper is made, the keeper may map such memory too: it
+ * needs that for its views of the file. Other mappings with PROT_EXEC are forbidden even then.
  */
 #include <errno.h>
 #include <linux/audit.h>
@@ -30,15 +30,15 @@
 #endif
 #define NUMBER_FUTEX_WAITV 449
 
-/* ---- Who runs when ---- */
+/* ---- Scheduling ---- */
 
 #define TIMER_SLACK_NS 50000 /* the kernel's own default */
-#define NICE_OF_KERNEL 20    /* getpriority's answer is this minus the value */
+#define NICE_OF_KERNEL 20    /* the system call getpriority returns this minus the nice value */
 #define SHORT_TURN_NS  500000
 #define OF_PROCESS     1  /* ioprio_get(2) */
 #define IO_CLASS_SHIFT 13
 
-/* The kernel's structure, as it was first (Linux 3.14). */
+/* The first version of the kernel's struct sched_attr (Linux 3.14). */
 struct scheduling {
 	uint32_t size, policy;
 	uint64_t flags;
@@ -49,9 +49,9 @@ struct scheduling {
 _Static_assert(sizeof(struct scheduling) == 48, "the kernel goes by it");
 static struct scheduling own;
 
-/* How long it runs in one go where others want the processor, Linux 6.12. Who asks for less comes to run sooner after
- * it was woken, and gets no more in the sum: on a busy machine it began to free a killed program's memory 3 ms after
- * the kill, with short turns 0.02 ms. */
+/* The length of the keeper's turns when others want the processor (Linux 6.12). A task with shorter turns runs sooner
+ * after a wakeup, and gets no more CPU time in total: on a busy machine the keeper began to free a killed program's
+ * memory 3 ms after the kill, and with short turns after 0.02 ms. */
 static void take_turns(uint64_t nanoseconds)
 {
 	own.runtime = nanoseconds;
@@ -75,20 +75,21 @@ static unsigned count_bits(const unsigned long *words, size_t bytes)
 	return count;
 }
 
-/* Whose pages are in swap waits for who brings them in, that is for the keeper where it is in a step. */
+/* A thread that needs a page from swap waits for the task that reads it in, which during a step is the keeper. So the
+ * keeper takes the program's I/O priority. */
 static void take_io_priority(int program)
 {
 	long priority = sys_call2(SYS_ioprio_get, OF_PROCESS, program);
 
-	if (priority >= 0) /* of class 0, none, the kernel tells a level, and takes none */
+	if (priority >= 0) /* for class 0, none, the kernel reports a level that it does not accept */
 		(void)sys_call3(SYS_ioprio_set, OF_PROCESS, 0, priority >> IO_CLASS_SHIFT == 0 ? 0 : priority);
 }
 
 int confine_schedule(int program, bool by_main)
 {
-	/* The program's main thread stands for what its user has decided about the whole of it, the thread that
-	 * started the keeper for itself only. But threads of ordinary priority wait for the keeper's steps: where the
-	 * one that started it is no SCHED_IDLE, the keeper is none either. */
+	/* The main thread's scheduling is what the user has chosen for the whole program; that of the thread that
+	 * starts the keeper may be for this thread only. But threads of ordinary priority wait for the keeper's steps:
+	 * if the thread that starts it is not SCHED_IDLE, the keeper is not either. */
 	struct sched_param normal = { 0 };
 	unsigned long processors[128];
 	long size = sys_call3(SYS_sched_getaffinity, program, sizeof processors, processors);
@@ -101,12 +102,13 @@ int confine_schedule(int program, bool by_main)
 	}
 	if ((policy != SCHED_IDLE && policy != SCHED_BATCH) ||
 	    (policy == SCHED_IDLE && (sys_call1(SYS_sched_getscheduler, 0) & ~(long)SCHED_RESET_ON_FORK) != SCHED_IDLE))
-		policy = SCHED_OTHER; /* not in real time, which is for work of a known length */
+		policy = SCHED_OTHER; /* no real-time policy: that is for work of a known length */
 	(void)sys_call3(SYS_sched_setscheduler, 0, policy, &normal);
 	if (nice > 0)
 		(void)sys_call3(SYS_setpriority, PRIO_PROCESS, 0, NICE_OF_KERNEL - nice);
 	take_io_priority(program);
-	if (!by_main) /* it has the policy of who made it: of numactl, for one, by whose nodes the memory is to stay */
+	if (!by_main) /* the main thread's memory policy stays, for example that of numactl: the program's memory is to
+	                 come from those nodes */
 		(void)sys_call3(SYS_set_mempolicy, MPOL_DEFAULT, NULL, 0);
 	(void)sys_call2(SYS_prctl, PR_SET_TIMERSLACK, TIMER_SLACK_NS);
 	own = (struct scheduling){ .size = sizeof own, .policy = (uint32_t)sys_call1(SYS_sched_getscheduler, 0) };
@@ -118,7 +120,7 @@ int confine_schedule(int program, bool by_main)
 	return EBUSY;
 }
 
-/* ---- What it may do ---- */
+/* ---- The filter ---- */
 
 #if defined __x86_64__
 #define ARCHITECTURE AUDIT_ARCH_X86_64
@@ -127,7 +129,7 @@ int confine_schedule(int program, bool by_main)
 #endif
 
 #ifdef ARCHITECTURE
-/* Of /proc/self/pagemap, and of the list of mappings. */
+/* PAGEMAP_SCAN of /proc/self/pagemap, and PROCMAP_QUERY of /proc/self/maps. */
 #define PAGEMAP_SCAN_COMMAND _IOWR('f', 16, uint64_t[12])
 #define MAPPING_COMMAND      _IOWR('f', 17, uint64_t[13])
 static const uint32_t commands[] = {
@@ -140,22 +142,22 @@ static const uint32_t zero[] = { 0 };
 
 static const struct rule {
 	uint32_t number;
-	unsigned argument;     /* by its low half: */
+	unsigned argument;     /* whose low half must be one of: */
 	unsigned char count;   /* 0: any */
 	const uint32_t *list;
-	bool not_executable;   /* the third one */
+	bool not_executable;   /* the third argument must lack PROT_EXEC */
 } rules[] = {
 	/* Waiting. */
 	{ SYS_futex }, { NUMBER_FUTEX_WAITV }, { SYS_nanosleep }, { SYS_clock_nanosleep }, { SYS_restart_syscall },
 	{ SYS_sched_yield }, { SYS_clock_gettime }, { SYS_gettimeofday }, { SYS_ppoll }, { SYS_rt_sigreturn },
-	/* The memory. Nothing becomes executable, but see above. */
+	/* Memory. Nothing becomes executable, but see above. */
 	{ SYS_munmap }, { SYS_mremap }, { SYS_madvise }, { SYS_mincore }, { SYS_msync }, { SYS_munlock },
 	{ SYS_mmap, .not_executable = true }, { SYS_mprotect, .not_executable = true },
 	/* Its files. */
 	{ SYS_memfd_create }, { SYS_ftruncate }, { SYS_fallocate }, { SYS_fstat }, { SYS_read }, { SYS_pread64 },
 	{ SYS_pwrite64 }, { SYS_lseek }, { SYS_close },
 	{ SYS_ioctl, ONLY(1, commands) }, { SYS_fcntl, ONLY(1, seal) },
-	/* The program, and whether a thread of it is there: signal 0. */
+	/* The program, and whether a thread of it exists: signal 0. */
 	{ SYS_getppid }, { SYS_pidfd_open }, { SYS_tgkill, ONLY(2, zero) },
 	/* Its own turns, and its end. */
 	{ SYS_sched_setattr, ONLY(0, zero) }, { SYS_exit_group }, { SYS_exit },
@@ -193,7 +195,7 @@ static void allow_if_equal(struct program *program, uint32_t value)
 	end_with(program, SECCOMP_RET_ALLOW);
 }
 
-/* The number is loaded. */
+/* The accumulator has the call's number. */
 static void add_rule(struct program *program, const struct rule *rule, bool may_execute)
 {
 	if (!rule->not_executable && rule->count == 0) {
@@ -215,8 +217,8 @@ static void add_rule(struct program *program, const struct rule *rule, bool may_
 	end_with(program, SECCOMP_RET_KILL_PROCESS);
 }
 
-/* A search by halves: the kernel runs a new filter once for each number that there is, which took a tenth of a
- * millisecond in a row. */
+/* A binary search: the kernel runs a new filter once for each call number, which took a tenth of a millisecond with a
+ * linear one. */
 static void add_rules(struct program *program, const struct rule *const *sorted, size_t count, bool may_execute)
 {
 	size_t half = count / 2;
@@ -247,11 +249,11 @@ static void filter_calls(bool may_execute)
 	load(&program, OFFSET_ARCHITECTURE);
 	add(&program, BPF_JMP | BPF_JEQ | BPF_K, ARCHITECTURE, 1, 0);
 	end_with(&program, SECCOMP_RET_KILL_PROCESS);
-	load(&program, OFFSET_NUMBER); /* the second set of numbers of x86-64 has a bit that none of these has */
+	load(&program, OFFSET_NUMBER); /* numbers of x32 calls have a bit that none of these has */
 	add_rules(&program, sorted, RULES, may_execute);
 	whole = (struct sock_fprog){ program.length, program.code };
-	/* By prctl, which is called here anyway: a filter of the program's may permit that and not seccomp (systemd's
-	 * @system-service). */
+	/* By prctl, which is called here in any case: the program's own filter may permit prctl, but not seccomp
+	 * (systemd's @system-service). */
 	(void)sys_call3(SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &whole);
 }
 #else
@@ -261,9 +263,9 @@ static void filter_calls(bool may_execute)
 }
 #endif
 
-/* One right may have to stay, which without calls that lock memory is good for one thing only: where the program has
- * called mlockall(MCL_FUTURE), every new mapping is locked, also by who did not ask for it, and refused beyond a
- * limit that could not be raised. */
+/* CAP_IPC_LOCK may have to stay. After mlockall(MCL_FUTURE) by the program the kernel locks each new mapping, and
+ * without this capability refuses it beyond RLIMIT_MEMLOCK, which could not be raised. The keeper can do nothing else
+ * with it, as the filter permits no call that locks memory. */
 static uint32_t right_to_map(const struct __user_cap_header_struct *header)
 {
 	struct __user_cap_data_struct has[_LINUX_CAPABILITY_U32S_3] = { { 0 } };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Making, settling and taking apart regions; what they tell about themselves. Not async-signal-safe. */
+ * Creates, settles and destroys regions, and reports about them. Not async-signal-safe, except for region_make_bare and
+ * region_make_in_place. */
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -10,7 +11,7 @@
 #include "bits.h"
 #include "internal.h"
 
-/* Serialises creating and destroying regions: the first region starts the keeper, the last one ends it. */
+/* Serialises the creation and the destruction of regions: the first region starts the keeper, the last one ends it. */
 static struct process_lock making;
 
 static size_t round_up(size_t size, size_t unit)
@@ -18,10 +19,11 @@ static size_t round_up(size_t size, size_t unit)
 	return (size + unit - 1) / unit * unit;
 }
 
-/* Its places lie within some ten times its length. */
+/* The greatest length of a region in place. Its places lie within about ten times its length. */
 #define IN_PLACE_MOST ((size_t)8 << 40)
 
-/* Of one in place only the tokens' place is taken; its other places are addresses where nothing is (folded.c). */
+/* In a region in place only the place of the tokens is reserved; its other places are addresses where nothing is mapped
+ * (folded.c). */
 static int reserve_in_place(struct odf_region *region, char *hint)
 {
 	size_t size = 2 * REGION_PAGE, room = 10 * region->length + 24 * REGION_PUD;
@@ -34,7 +36,7 @@ static int reserve_in_place(struct odf_region *region, char *hint)
 		if (area != NULL)
 			break;
 	}
-	if (area == NULL) { /* wherever there is room */
+	if (area == NULL) { /* anywhere */
 		base = region_map(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 		if (base == NULL)
 			return ENOMEM;
@@ -59,8 +61,8 @@ static int reserve_in_place(struct odf_region *region, char *hint)
 	return 0;
 }
 
-/* All address space in one piece, of which home, or aside where home is elsewhere, is aligned to `unit`, the largest
- * move that its length allows. */
+/* Reserves all address space in one piece. Home, or aside in a region in place, is aligned to `unit`, the largest move
+ * that the length allows. */
 static int reserve(struct odf_region *region, size_t unit, void *hint)
 {
 	size_t total = REGION_TABLE + 2 * region->length + 2 * region->work_size;
@@ -87,17 +89,18 @@ static int reserve(struct odf_region *region, size_t unit, void *hint)
 	region->aside = region->tokens + region->length;
 	region->scratch = region->aside + region->length;
 	region->staging = region->scratch + region->work_size;
-	if (hint != NULL) /* of a region that is proposed to lie apart the rest is to lie there too */
+	if (hint != NULL) /* the caller wants the region here: its other mappings are to lie beside it */
 		region->beside = region->reservation + total;
 	return 0;
 }
 
-/* Only what is surely ours. In a child that is what children get: home, and the tokens below it. */
+/* Unmaps only what is certainly the region's. In a child that is what children inherit: home, and the token below
+ * it. */
 static void unmap_all(struct odf_region *region)
 {
 	region_ends_forget(region);
 	if (!region->absent && !region->in_place) {
-		(void)region_unmap(region->home, region->length); /* first: no child may have it without its token */
+		(void)region_unmap(region->home, region->length); /* first: no child may have home without its token */
 		(void)region_unmap(region_token_page(region, region->token), REGION_PAGE);
 	}
 	if (!region->inherited) {
@@ -119,8 +122,8 @@ static void unmap_all(struct odf_region *region)
 	(void)region_unmap(region, round_up(sizeof *region, REGION_PAGE));
 }
 
-/* Of regions that were buried: a page each, for those that are made next. Somebody who was interrupted may still hold
- * the address of one. */
+/* The structures of buried regions, a page each, for the next regions. They stay mapped, as an interrupted thread may
+ * still hold the address of one. */
 static struct odf_region *spare;
 
 struct odf_region *region_bury(struct odf_region *region)
@@ -157,20 +160,20 @@ static void set_length(struct odf_region *region, size_t length)
 
 enum make { MAKE_MEMORY, MAKE_BARE, MAKE_IN_PLACE };
 
-/* What the region keeps of itself lies where it lies itself: a gap that the program has made among its own mappings
- * is to stay one. */
+/* A place for the region's own data, below `hint` and so near the region's other places: a gap that the program has
+ * made among its own mappings must stay a gap. */
 static void *apart(char *hint, unsigned number)
 {
 	return hint == NULL ? NULL : hint - (number + 1) * (REGION_PUD / 4);
 }
 
-/* What each child gets with pages in it (the region itself, and its first list of extents) is side by side for the
- * first regions in place, for as few page tables as can be: each is made anew in a fork. */
+/* Each child inherits pages of the region's structure and of its first list of extents. For the first regions in place
+ * these lie side by side, in as few page tables as possible: a fork makes each page table anew. */
 #define SLOT ((size_t)128 << 10)
 
 static char *place_of_own(char *hint, enum make kind)
 {
-	static char *slots; /* a child's regions take those that follow */
+	static char *slots; /* a child's own regions take the next ones */
 	static size_t used;
 
 	if (hint == NULL || kind != MAKE_IN_PLACE)
@@ -193,7 +196,7 @@ static struct region_extents *make_extents(const struct odf_region *region, void
 	return region_extents_make(hint, region->in_place ? REGION_EXTENTS_FIRST : REGION_EXTENTS, all);
 }
 
-/* `start`: of a region in place. */
+/* `start`: home of a region in place. */
 static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, enum make kind, int rights, char *start,
 			       void *hint, int *error)
 {
@@ -237,9 +240,9 @@ static struct odf_region *make(size_t capacity, unsigned flags, size_t unit, enu
 		region_unmap(region, round_up(sizeof *region, REGION_PAGE));
 		return NULL;
 	}
-	/* A dump has nothing by them. */
+	/* They are of no use in a core dump. */
 	(void)sys_call3(SYS_madvise, region->discarded, bits_size(region->length), MADV_DONTDUMP);
-	/* Counted before it can be LIVE: a fork that comes between must run its hooks. */
+	/* Counted before it can be LIVE, so that a fork that comes in between runs its hooks. */
 	*error = region_count(region);
 	if (*error == 0) {
 		*error = region_keeper_start(region);
@@ -256,7 +259,7 @@ odf_region *odf_region_create(size_t capacity, unsigned flags)
 	struct odf_region *region = NULL;
 	int saved = errno, error = 0, cancel;
 
-	/* Up to five times the capacity is mapped: 32 TiB is what fits into 47 bits. */
+	/* Up to five times the capacity is mapped: more than 32 TiB does not fit into 47 bits. */
 	if (capacity == 0 || (flags & ~(ODF_REGION_MANUAL | ODF_REGION_HUGE)) != 0)
 		error = EINVAL;
 	else if (capacity > (size_t)1 << 45)
@@ -267,8 +270,8 @@ odf_region *odf_region_create(size_t capacity, unsigned flags)
 		region_meet_child();
 		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 		process_lock_wait(&making);
-		/* A move of a whole GiB costs the same as one of 2 MiB, so address space is taken for it, where
-		 * limits allow. */
+		/* A move of a whole GiB costs the same as one of 2 MiB. So the length is in whole GiB, if the limits on
+		 * address space allow it. */
 		if (capacity >= REGION_WHOLE_PUDS)
 			region = make(capacity, flags, REGION_PUD, MAKE_MEMORY, PROT_READ | PROT_WRITE, NULL, NULL,
 				      &error);
@@ -290,7 +293,8 @@ odf_region *region_make_bare(size_t capacity, unsigned flags, void *hint, int *e
 
 	region_meet_child();
 	*error = EBUSY;
-	if (!process_lock_try(&making)) /* who asks may be in a signal handler, or hold a lock of its own */
+	if (!process_lock_try(&making)) /* the caller may be in a signal handler, or hold a lock of its own: it must not
+	                                   wait */
 		return NULL;
 	region = make(round_up(capacity, REGION_PUD), flags, REGION_PUD, MAKE_BARE, PROT_READ | PROT_WRITE, NULL, hint,
 		      error);
@@ -332,9 +336,9 @@ int odf_region_destroy(odf_region *region)
 	process_lock_wait(&making);
 	if (!region->inherited) {
 		if (region_order(REGION_RELEASE, region, NULL) != 0)
-			region_forget_one(region); /* its keeper had to go before it */
+			region_forget_one(region); /* there is no keeper any more */
 		region_uncount(region);
-		if (region_list == NULL) /* those that were given up need it as well */
+		if (region_list == NULL) /* regions that were given up need the keeper as well */
 			region_keeper_stop();
 	}
 	unmap_all(region);
@@ -352,7 +356,7 @@ int odf_region_settle(odf_region *region)
 	if (region == NULL)
 		return EINVAL;
 	region_meet_child();
-	/* Of a program that is quiet handlers are the one thing that could still run. */
+	/* If the program keeps its other threads off the region, only a signal handler could still touch it. */
 	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask);
 	error = region->inherited ? 0 : region_order(REGION_SETTLE, region, NULL);
 	(void)sys_sigprocmask(SIG_SETMASK, &mask, NULL);
@@ -360,11 +364,11 @@ int odf_region_settle(odf_region *region)
 	return error == ESRCH ? ENOTSUP : error; /* it was given up, and the keeper has ended */
 }
 
-/* How much is looked at with the lock in hand, for which a fork may be waiting. */
+/* Bytes to look at under the lock at a time: a fork may wait for it. */
 #define LOOK ((size_t)64 << 20)
 
-/* The process's own pages in home. 0 where they cannot be told. Not amid a step of settling, which marks pages that are
- * not there (hold.c). */
+/* Bytes of the process's own pages in home; 0 if that is not known. Under the lock, as a step of a settle marks pages
+ * that are not there (hold.c). */
 static size_t private_bytes(const struct odf_region *region, const struct region_piece pieces[2], int count)
 {
 	int pagemap = count > 0 ? region_pagemap_open() : -1;
@@ -392,7 +396,7 @@ static size_t private_bytes(const struct odf_region *region, const struct region
 	return bytes;
 }
 
-/* Of the capacity, which ends before the last table does. */
+/* LIVE bytes of the capacity, which may end within the last table. */
 static size_t live_bytes(const struct odf_region *region)
 {
 	struct region_piece pieces[2];
@@ -411,7 +415,7 @@ static size_t live_bytes(const struct odf_region *region)
 
 int odf_region_info_get(const odf_region *constant, odf_region_info *info)
 {
-	odf_region *region = (odf_region *)(uintptr_t)constant; /* the lock and the list are what changes */
+	odf_region *region = (odf_region *)(uintptr_t)constant; /* only the locks and the list of regions change */
 	odf_region_info found = ODF_REGION_INFO_INIT;
 	int saved = errno, error, frozen;
 	struct region_piece pieces[2];
@@ -434,7 +438,7 @@ int odf_region_info_get(const odf_region *constant, odf_region_info *info)
 		      : region->vacant && !region->visible     ? ODF_REGION_SETTLING
 							       : ODF_REGION_FROZEN;
 	found.live_bytes = live_bytes(region);
-	/* What is not LIVE, which in a child is everything. */
+	/* The part that is not LIVE: in a child, all of it. */
 	frozen = region->inherited || region->left ? region_pieces(region, 0, region->length, pieces)
 				   : region_pieces(region, (region->live_from + region->live_length) % region->length,
 						   region->length - region->live_length, pieces);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Invariant 6: what is discarded reads as zeros, and a frozen file is not touched for it. */
+ * Discarded memory reads as zeros, and a frozen file does not change for that (invariant 6). */
 #include <errno.h>
 #include <string.h>
 
@@ -40,7 +40,8 @@ void region_discard_mark(struct odf_region *region, size_t from, size_t length)
 	bits_put(region->discarded, from / REGION_PAGE, (from + length) / REGION_PAGE, true);
 }
 
-/* A kernel that fails after it has unmapped what was there leaves a hole, which no thread may find for long. */
+/* The kernel may fail after it has unmapped what was there. A thread that touches that gap would get SIGSEGV, so the
+ * call is repeated until it succeeds. */
 bool region_map_zeros(char *start, size_t length, int protection)
 {
 	while (region_map(start, length, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) ==
@@ -57,13 +58,13 @@ bool region_hide_zeros(const struct odf_region *region, char *start, size_t leng
 	return region->visible || region->in_place || sys_call3(SYS_madvise, start, length, MADV_DONTFORK) == 0;
 }
 
-/* While FROZEN, and in a child. The pages beyond the capacity, which only end the last table, are not touched. */
+/* For FROZEN memory, and in a child. Pages beyond the capacity, which only complete the last table, are not touched. */
 static void lay_zeros(struct odf_region *region, size_t from, size_t length)
 {
 	char *start = region->home + from;
 
 	if (length < REGION_ZEROS_MAPPED && region_put_zero_pages(start, length))
-		return; /* the settle takes them for zeros of the process's own */
+		return; /* a settle merges them like zeros that were written */
 	if (length >= REGION_DISCARD_MAPPED && region->discard_runs < REGION_DISCARD_RUNS) {
 		bool already;
 		if (region_discard_run(region, from / REGION_PAGE, (from + length) / REGION_PAGE, &already) ==
@@ -77,22 +78,24 @@ static void lay_zeros(struct odf_region *region, size_t from, size_t length)
 			return;
 		}
 	}
-	/* Zeros of the process's own, which the settle punches out of the file as well. */
+	/* Private pages of zeros, which a settle punches out of the file as well. */
 	memset(start, 0, length);
 }
 
-/* ENOMEM: there is nothing somewhere. EINVAL: it is locked, which is a reason to leave it as it is if `unlocked`. */
+/* ENOMEM: a part is not mapped. EINVAL: a part is locked, and `unlocked` says that locked memory is to stay as it
+ * is. */
 static int discard_live(struct odf_region *region, size_t from, size_t length, bool unlocked)
 {
-	/* Whatever is there is told first, then the file's pages go by another way: what is there may be another
-	 * file's, put there past the library. */
+	/* The advice at home comes first, whatever is mapped there. The file's pages are then removed through another
+	 * mapping, as the program may have mapped another file at home by a raw system call. */
 	long error = region->source != NULL ? sys_call3(SYS_madvise, region->home + from, length, MADV_DONTNEED) : 0;
 
 	if (error == -ENOMEM || (error == -EINVAL && unlocked))
 		return (int)-error;
 	if (region->source != NULL && error == 0 && region_punch(region, from, length))
 		return 0;
-	/* The file's pages go, and with them those of the page tables. */
+	/* Otherwise zeros are written. Without a source the advice at home removes the file's pages, and unmaps
+	 * them. */
 	if (region->source != NULL) {
 		memset(region->home + from, 0, length);
 		return 0;
@@ -111,7 +114,7 @@ static bool overlap(struct region_piece a, struct region_piece b, struct region_
 	return from < end;
 }
 
-/* Of what is not LIVE. */
+/* For memory that is not LIVE. */
 static int discard_private(struct odf_region *region, size_t from, size_t length, bool unlocked)
 {
 	bool own = region->inherited || region->left;
@@ -148,8 +151,7 @@ static int discard_memory(struct odf_region *region, size_t from, size_t length,
 	return error;
 }
 
-/* What turned out not to be memory of the region's, by the kernel. Before Linux 5.18 locked memory is discarded by
- * none of its calls. */
+/* For a place that turned out not to be the region's memory. Before Linux 5.18 no call discards locked memory. */
 static long discard_by_kernel(char *start, size_t length, bool unlocked)
 {
 	long error = sys_call3(SYS_madvise, start, length, unlocked ? MADV_DONTNEED : MADV_DONTNEED_LOCKED);
@@ -163,7 +165,7 @@ static int discard(struct odf_region *region, size_t from, size_t length, bool u
 	bool changed = false;
 	int error = 0;
 
-	/* Zeros are laid over what is FROZEN or inherited, and must not be over what is not ours. */
+	/* Zeros are laid over FROZEN and inherited memory, and must not be laid over another mapping. */
 	if (region->extents != NULL && (region->inherited || region->left))
 		changed = region_check(region, from, length) == 0;
 	else if (!region->inherited && !(region_is_live(region, from, &end) && end == limit))
@@ -172,7 +174,7 @@ static int discard(struct odf_region *region, size_t from, size_t length, bool u
 		error = discard_memory(region, from, length, unlocked);
 	if (error != 0 && region->extents != NULL)
 		(void)region_verify_now(region, from, length, &changed);
-	if (changed && error == EINVAL) /* by what is not the region's, perhaps, which has its own turn */
+	if (changed && error == EINVAL) /* perhaps for a place that is not the region's; it is discarded below */
 		error = 0;
 	for (size_t at = from; changed && at < limit; at = end) {
 		const struct region_extent *extent = region_extent_at(region, at, limit, &end);
@@ -183,7 +185,7 @@ static int discard(struct odf_region *region, size_t from, size_t length, bool u
 			error = (int)-failed;
 		else if (extent == NULL)
 			continue;
-		/* What has other rights by now may show the file still, which has old bytes there. */
+		/* An island may still show the file, which has old bytes there. */
 		else if (extent->kind == REGION_ISLAND && !region_is_one_anonymous(start, end - at) &&
 			 !region_map_zeros(start, end - at, extent->protection))
 			error = ENOMEM;

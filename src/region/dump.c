@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a core dump has. The kernel writes shared memory without a name whole, so what is LIVE is in the dump; but a
- * private view of a file it writes only if the process, or the one that it is a copy of, has written to that mapping.
- * So where dumps are made, a freeze writes to one page of each mapping that it makes, what is there: then home is in
- * the dumps of the parent and of its children, at the addresses at which the program knows it. It costs a page and a
- * microsecond for each, and later forks copy the page tables of that mapping, as if the program had written there.
- * Aside is the same memory at other addresses, and never in a dump.
+ * What core dumps contain. The kernel writes shared memory without a name in full, so LIVE memory is in a dump. But it
+ * writes a private view of a file only if the process, or the process that it is a copy of, has written to that
+ * mapping. So if core dumps are made, a freeze writes to one page of each mapping that it makes, without changing it:
+ * then home is in the dumps of the parent and of its children, at the addresses by which the program knows it. For each
+ * mapping that costs a page and a microsecond, and later forks copy its page tables, as if the program had written
+ * there. Aside is the same memory at other addresses, and never in a dump.
  *
  * Async-signal-safe.
  */
@@ -15,7 +15,7 @@
 #include "../sys/proc.h"
 #include "internal.h"
 
-/* The kernel hands dumps to a program, whatever the limit of their size is: but for a limit of 1. */
+/* The kernel pipes core dumps to a program. It does so whatever RLIMIT_CORE is, unless that is 1. */
 static atomic_bool handed_over;
 
 void region_note_core_pattern(void)
@@ -30,7 +30,7 @@ void region_note_core_pattern(void)
 	sys_close(file);
 }
 
-/* When the program asked last; the keeper may not, and has limits of its own. */
+/* Core dumps were made when the program asked last. The keeper may not ask, and has limits of its own. */
 static atomic_bool made;
 
 void region_ask_for_dumps(void)
@@ -42,8 +42,9 @@ void region_ask_for_dumps(void)
 		atomic_store_explicit(&made, limit.rlim_cur != none, memory_order_relaxed);
 }
 
-/* [home + from, + size) is writable, and mappings that are as long as the template's chunks, or one. Whoever is
- * writing there as well: nothing is changed. Past the capacity the file has no pages, and an access is a fault. */
+/* [home + from, + size) is writable; its mappings are as long as the template's chunks, or it is one mapping. Nothing
+ * changes, even if another thread writes there at that moment. Beyond the capacity the file has no pages, and an access
+ * is a fault. */
 void region_mark_for_dumps(const struct odf_region *region, size_t from, size_t size)
 {
 	size_t chunk = region->chunk != 0 ? region->chunk : SIZE_MAX, limit = from + size;

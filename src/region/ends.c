@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
- * A child that says that it ends. The kernel takes its memory down before it takes down what the token is seen by: of
- * a child that has read a gibibyte that is 30 to 150 ms, in which a settle would be done. Nobody reads that memory any
- * more, so the child gives its tokens up at the beginning of them.
+ * A child says that it is about to end. When a process ends, the kernel first takes down its memory and only then the
+ * mapping of the token: for a child that has read a gibibyte that takes 30 to 150 ms, in which a settle could be done.
+ * Nobody reads that memory any more, so the child unmaps its tokens before it ends.
  *
- * Invariant 2 demands that nobody does: the child's one thread is on its way to exit_group, with all signals blocked,
- * no other process shares its memory (vfork, CLONE_VM), which the kernel tells (below), and nothing is open by which
- * the kernel might still read it (the caller's to know). Its own children have their own token mappings. Only a
+ * Invariant 2 demands that really nobody does. The child's only thread is on its way to exit_group, with all signals
+ * blocked. No other process shares its memory (vfork, CLONE_VM): the kernel says so (is_alone). Nothing is open by
+ * which the kernel might still read it: the caller knows that. Its own children have their own token mappings. Only a
  * process that reads this memory from outside at that moment (a debugger that stops it in exit) may see what the parent
  * has written since.
  *
- * A word in a page that parent and children share counts such ends, and the keeper sleeps on it. By another one it
- * asks for the ends of small children too, where its settles were not done before the next fork: it begins at once
- * then, and not at its next look.
+ * A word in a page that parent and children share counts such ends; the keeper sleeps on it. By another word the keeper
+ * asks for the ends of small children too, if its settles were not done before the next fork: then it begins at once,
+ * and not at its next look.
  */
 #include <linux/futex.h>
 #include <sched.h>
@@ -22,15 +22,17 @@
 
 #include "internal.h"
 
-/* Of the regions that this process inherited; one that finds no place here is asked for as long as it is there. */
+/* Token pages of the regions that this process has inherited. One for which there is no room here stays mapped until
+ * the process has ended. */
 #define INHERITED_MOST 16
 static char *inherited[INHERITED_MOST];
 static size_t inherited_count;
 
-/* The page. NULL: there is none */
+/* The words of a shared page: the one that this process has made, and the one that it has inherited. NULL: there is
+ * none. */
 enum { ENDS, EVERY_END_IS_WANTED };
 static atomic_uint *own, *parents;
-static bool parents_is_that_of_the_maker; /* and not of one before */
+static bool parents_is_that_of_the_maker; /* false: that of an earlier ancestor */
 
 void region_ends_prepare(void)
 {
@@ -63,7 +65,7 @@ unsigned region_ends_seen(void)
 
 atomic_uint *region_ends_word(void)
 {
-	return own; /* the first */
+	return own; /* ENDS is the first word */
 }
 
 void region_ends_want(bool every)
@@ -77,7 +79,7 @@ bool region_ends_are_wanted(void)
 	return own != NULL && atomic_load_explicit(&own[EVERY_END_IS_WANTED], memory_order_relaxed);
 }
 
-/* Who took fewer page faults is soon taken down, and would rather end at once. */
+/* The kernel takes down a child with fewer page faults quickly: it should rather end at once. */
 #define FAULTS_LEAST 512
 
 static bool has_much(void)
@@ -87,14 +89,15 @@ static bool has_much(void)
 	return sys_call2(SYS_getrusage, RUSAGE_SELF, &usage) == 0 && usage.ru_minflt >= FAULTS_LEAST;
 }
 
-/* Not from who is no child of the keeper's program: those may be any number between two of its forks. */
+/* Only for children of the keeper's program: any number of further descendants may end between two of its forks. */
 static bool is_wanted(void)
 {
 	return parents != NULL && parents_is_that_of_the_maker &&
 	       atomic_load_explicit(&parents[EVERY_END_IS_WANTED], memory_order_relaxed);
 }
 
-/* unshare(CLONE_VM) does nothing for a process that shares its memory with nobody, and fails for any other. */
+/* unshare(CLONE_VM) does nothing for a process that shares its memory with no other, and fails for any other
+ * process. */
 static bool is_alone(void)
 {
 	return sys_call1(SYS_unshare, CLONE_VM) == 0;

@@ -1,33 +1,33 @@
 /* SPDX-License-Identifier: MIT
  *
- * What of home is not memory of the region's: holes, islands, foreign places (internal.h). Under the lock;
+ * The parts of home that are not memory of the region: holes, islands, foreign places (internal.h). Under the lock;
  * async-signal-safe.
  *
- * What each is made of:
+ * What each consists of:
  *
- *     memory          LIVE a shared view of the file; FROZEN a private one, with zeros laid over what was discarded
- *     hole            a shared view without rights and without pages, which children do not get: memory of it again by
- *                     mprotect
+ *     memory          LIVE: a shared view of the file; FROZEN: a private one, with zeros laid over what was discarded
+ *     hole            a shared view without rights and without pages, which children do not get: mprotect makes it
+ *                     memory again
  *     hole, stale     an inaccessible place; the file may have pages there, which a settle punches
- *     island          a private view of the file, or anonymous memory, as the program's calls left it. The file is
- *                     never written there again, so that it takes no part in freezing or settling, and is punched there
- *                     after the program has given it up
- *     foreign         the kernel's and the program's affair
+ *     island          a private view of the file, or anonymous memory, as the program's calls have left it. The file is
+ *                     never written there again, so an island takes no part in freezes and settles. The file is punched
+ *                     there after the program has unmapped the island
+ *     foreign         whatever the kernel and the program have there
  *
- * What the program or the kernel makes of it past these: extent_lose.c.
+ * extent_lose.c has the changes that the program or the kernel makes by itself.
  *
- * Everything here is done for one run of one kind that is all LIVE or all FROZEN at a time, and each leaves the list
- * true if it fails.
+ * Each function here works on one run at a time: it is of one kind, and LIVE or FROZEN as a whole. If the function
+ * fails, the list is still true.
  */
 #include <errno.h>
 
 #include "internal.h"
 
-/* A slice of what is punched at a time: freeing 16 MiB takes a millisecond. */
+/* Bytes to punch at a time: freeing 16 MiB takes a millisecond. */
 #define CLEAN_SLICE ((size_t)16 << 20)
 
-/* Anonymous memory at home is the process's own, and shares nothing with anybody. In a window the program may move it
- * away by a call that nobody sees, and it would be hidden from children there for good. */
+/* Anonymous memory in a window. It is the process's own, and shares no page. The program may move it away by a raw
+ * system call, and it would then stay hidden from children for good. */
 static bool is_never_hidden(const struct odf_region *region, size_t at, size_t *end)
 {
 	bool anonymous;
@@ -46,7 +46,7 @@ int region_advise(struct odf_region *region, int advice)
 		    (advice == MADV_DONTFORK && is_never_hidden(region, at, &end)) ||
 		    sys_call3(SYS_madvise, region->home + at, end - at, advice) == 0)
 			continue;
-		/* The kernel refuses where the program has taken some of it away. */
+		/* The kernel refuses if the program has unmapped a part. */
 		if (region_verify_now(region, at, end - at, &changed) != 0 || !changed)
 			return ENOMEM;
 		end = at;
@@ -58,19 +58,19 @@ bool region_map_nothing(char *start, size_t length)
 {
 	if (!region_map_zeros(start, length, PROT_NONE))
 		return false;
-	(void)sys_call3(SYS_madvise, start, length, MADV_DONTFORK); /* a child that gets it has less room, no more */
+	(void)sys_call3(SYS_madvise, start, length, MADV_DONTFORK); /* a child that inherits it only has less room */
 	(void)sys_call3(SYS_madvise, start, length, MADV_DONTDUMP);
 	return true;
 }
 
-/* ---- What is done to one run ---- */
+/* ---- Changes of one run ---- */
 
-/* The place is the kernel's to give again at once. */
+/* Unmaps the run. The kernel may map something else there at once. */
 static int unmap_run(struct odf_region *region, struct region_extent run, bool live)
 {
 	bool stale = true;
 
-	/* A part of it is not there: it may have been moved elsewhere, and is the file's there. */
+	/* A part is not mapped: the program may have moved it, and it shows the file at its new place. */
 	if (!region->gaps_seen &&
 	    sys_call3(SYS_madvise, region->home + run.from, run.length, MADV_DONTNEED) == -ENOMEM)
 		return EAGAIN;
@@ -80,8 +80,7 @@ static int unmap_run(struct odf_region *region, struct region_extent run, bool l
 		stale = !region_punch(region, run.from, run.length);
 	else
 		region_discard_forget(region, run.from, run.length);
-	/* What an island shows of the file, children may show as well that a clone past the library has made since
-	 * the verdict. */
+	/* Children that a raw clone has made since the verdict of the token may show the file where the island does. */
 	if (run.kind == REGION_ISLAND)
 		region->vacant = false;
 	region_record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_FOREIGN,
@@ -110,12 +109,12 @@ static int give_run(struct odf_region *region, struct region_extent run, bool li
 	if (region->in_place)
 		return unmap_run(region, run, live);
 	if (run.kind == REGION_MEMORY && live) {
-		/* First, as it may fail, and so that nothing is written there any more when the pages go. Whatever is
-		 * there goes. */
+		/* The view comes first: it may fail, and nobody may write there any more when the pages are removed. It
+		 * replaces whatever is mapped there. */
 		bool viewed = region_map_view(region, home, run.from, run.length);
 		if (!viewed && region_is_mapped(home, run.length))
 			return ENOMEM;
-		/* The kernel has unmapped it before it failed. */
+		/* The kernel has unmapped the place before it failed. */
 		if (!viewed && !region_reserve_again(home, run.length))
 			return region_lose_run(region, run, live);
 		run.kind = REGION_HOLE;
@@ -128,14 +127,13 @@ static int give_run(struct odf_region *region, struct region_extent run, bool li
 	region_discard_forget(region, run.from, run.length);
 	region_record(region, (struct region_extent){ .from = run.from, .length = run.length, .kind = REGION_HOLE,
 						      .stale = true });
-	/* What an island shows of the file, children may show as well that a clone past the library has made since
-	 * the verdict. */
+	/* Children that a raw clone has made since the verdict of the token may show the file where the island does. */
 	if (run.kind == REGION_ISLAND)
 		region->vacant = false;
 	return 0;
 }
 
-/* What the program had put there, or the kernel, is to go away. */
+/* Unmaps what the program or the kernel has put there, to make it a hole again. */
 static int reclaim_run(struct odf_region *region, struct region_extent run, bool live)
 {
 	char *home = region->home + run.from;
@@ -155,7 +153,7 @@ static int take_run(struct odf_region *region, struct region_extent run, bool li
 	char *home = region->home + run.from;
 
 	if (region->inherited) {
-		/* Nothing is there, or something of the program's. */
+		/* Nothing is mapped there, or something of the program's, which stays. */
 		if (region_map(home, run.length, region->rights,
 			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) == NULL)
 			return ENOMEM;
@@ -173,7 +171,7 @@ static int take_run(struct odf_region *region, struct region_extent run, bool li
 		region_record(region, run);
 		return 0;
 	}
-	/* FROZEN memory has its view of the file at aside, where the settle looks for it. */
+	/* FROZEN memory has its view of the file at aside, where a settle looks for it. */
 	if (!region_has_aside(region))
 		return ENOMEM;
 	if (!region_map_view(region, region->aside + run.from, run.from, run.length)) {
@@ -193,8 +191,8 @@ static int take_run(struct odf_region *region, struct region_extent run, bool li
 	return 0;
 }
 
-/* A shared view becomes a private one, as in a freeze, whatever it takes. The template stays whole, which needs a
- * mapping more, and falls back to being used up. */
+/* A shared view becomes a private one, as in a freeze, but for good, and by one of several ways. The first leaves the
+ * template whole, which needs one more mapping; the second uses it up. */
 static int cover_for_good(struct odf_region *region, size_t from, size_t length)
 {
 	bool aside = false;
@@ -202,11 +200,11 @@ static int cover_for_good(struct odf_region *region, size_t from, size_t length)
 	bool folds;
 	int error = 0;
 
-	/* Which saves those page tables that can be saved. Where it is refused home is a shared view as before, at
-	 * worst without its page tables. */
+	/* Moves page tables aside, if possible. If that fails home is a shared view as before, at worst without its
+	 * page tables. */
 	if (region_has_aside(region))
 		aside = region_move_aside(region, from, length) == 0;
-	/* What is written until now is in the file, and nobody writes there any more. */
+	/* What was written so far is in the file. Once home is replaced nobody writes to the file there any more. */
 	if (!region_template_unfold(region, from + length)) {
 		if (aside)
 			region_aside_release(region, from, length);
@@ -222,7 +220,7 @@ static int cover_for_good(struct odf_region *region, size_t from, size_t length)
 		region_template_fold(region, region->template_end, 0);
 	} else {
 		error = region_cover(region, from, length, &done);
-		/* So that the template can be unmapped as a whole nothing else may come to lie in it. */
+		/* The template is unmapped as a whole later, so no other mapping may come to lie in it. */
 		if (done > 0 && !region->shed && !folds && !region_reserve_again(region->template + from, done))
 			region->template_lost = true;
 		if (done < length && done > 0)
@@ -240,7 +238,7 @@ static int cover_for_good(struct odf_region *region, size_t from, size_t length)
 	return error;
 }
 
-/* Private from now on, as a freeze makes it, and for good. */
+/* The run becomes private, as by a freeze, and for good. */
 static int cut_run(struct odf_region *region, struct region_extent run, bool live)
 {
 	int error = 0;
@@ -257,7 +255,8 @@ static int cut_run(struct odf_region *region, struct region_extent run, bool liv
 	run.kind = REGION_ISLAND;
 	run.stale = false;
 	region_record(region, run);
-	region->vacant = false; /* children get islands at any time, so whoever is to punch there asks again */
+	region->vacant = false; /* children inherit islands at any time: before the file is punched there the keeper
+	                           asks for descendants again */
 	return error;
 }
 
@@ -274,7 +273,7 @@ int region_for_runs(struct odf_region *region, size_t from, size_t length, unsig
 		run.length = end - at;
 		if (kinds & 1u << run.kind)
 			error = region_has_room(region) ? function(region, run, live) : ENOMEM;
-		/* What is FROZEN has its view at aside, which nobody needs of what is not memory any more. */
+		/* FROZEN memory has a view at aside, which is not needed for a run that is no longer memory. */
 		if (error == 0 && region->in_place && run.kind == REGION_MEMORY && !live && !region->inherited &&
 		    !region->left && region_run_at(region, at, end).kind != REGION_MEMORY)
 			region_aside_release(region, run.from, run.length);
@@ -283,7 +282,7 @@ int region_for_runs(struct odf_region *region, size_t from, size_t length, unsig
 	return error;
 }
 
-/* Where the file has pages that only a settle may take, ordinary memory at once. */
+/* Like take_run; but if the file has pages there that only a settle may remove, the hole becomes an island at once. */
 static int take_run_now(struct odf_region *region, struct region_extent run, bool live)
 {
 	int error = take_run(region, run, live);
@@ -300,9 +299,9 @@ static int take_run_now(struct odf_region *region, struct region_extent run, boo
 	return 0;
 }
 
-/* A hole is handed out only if nothing of the program's is there. Where the kernel must be asked by text this is not
- * done: it would take longer than all else, for what takes a system call past the library to a place that is
- * nobody's. */
+/* A hole is handed out only if the program has mapped nothing there. If the kernel's list is only available as text,
+ * the hole is not verified: that would take longer than all the rest, and only a raw system call at an address that is
+ * not the program's puts anything there. */
 static int verify_holes(struct odf_region *region, size_t from, size_t length)
 {
 	bool changed = false;
@@ -326,7 +325,7 @@ int region_give(struct odf_region *region, size_t from, size_t length)
 	if (error != EAGAIN)
 		return error;
 	(void)region_check(region, from, length);
-	region->gaps_seen = true; /* where they cannot be told */
+	region->gaps_seen = true; /* gaps that the check could not find are unmapped as well */
 	error = region_for_runs(region, from, length, kinds, give_run);
 	region->gaps_seen = false;
 	return error;
@@ -366,8 +365,8 @@ int region_clean(struct odf_region *region, const struct region_extent *extent, 
 
 	if (!region_has_room(region) || !region_punch(region, at, length))
 		return ENOMEM;
-	/* Back to a view without rights. Where the kernel has unmapped it before it failed, the place is kept, if it
-	 * can be. */
+	/* The hole becomes a view without rights again. If the kernel has unmapped the place before it failed, it is
+	 * reserved again, if possible. */
 	if (run.kind == REGION_HOLE && !region_map_view(region, region->home + at, at, length)) {
 		if (!region_is_mapped(region->home + at, length))
 			(void)region_reserve_again(region->home + at, length);

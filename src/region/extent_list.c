@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT
  *
- * The list of what of home is not memory of the region's (extent.c), and where the LIVE part of home begins and ends.
- * Under the lock; async-signal-safe.
+ * The list of the parts of home that are not memory of the region (extent.c), and where the LIVE part of home begins
+ * and ends. Under the lock; async-signal-safe.
  *
- * The list is in blocks of a page, and an index says which blocks are in use, and in what order. Both are never changed
- * where somebody may see them. A change writes what it changes into blocks that are free, prepares the second index,
- * and publishes it by one store. The index has all that the next change needs to know, which blocks are free as well,
- * so that a child is sound that a clone past the library makes at any moment. Who looks without the lock sees one of
- * the two; if two changes are made meanwhile what he sees may be nonsense, but is always memory of the list.
+ * The list consists of blocks of a page. An index says which blocks are in use, and in what order. Neither is ever
+ * changed where a reader may see it: a change writes the new extents into free blocks, prepares the second index, and
+ * publishes it by one store. The index has all that the next change needs, also which blocks are free, so a child that
+ * a raw clone makes at any moment has a sound list. A reader without the lock sees one of the two indexes. If two
+ * changes are made meanwhile, what it reads may be nonsense, but is always memory of the list.
  */
 #include <string.h>
 
 #include "internal.h"
 
-/* The extents of a change go to as few blocks as can be, in equal parts; there they are fewer by so many, as two may
- * become one at both ends of what is recorded. */
+/* A change puts its extents into as few blocks as possible, in equal parts. There may be this many fewer in the end, as
+ * two extents may become one at both ends of the recorded run. */
 #define JOINS ((size_t)2)
 _Static_assert(REGION_BLOCK_LEAST + JOINS == REGION_BLOCK_MOST / 2, "the last of two blocks has so many at least");
 _Static_assert(sizeof(struct region_block) <= REGION_PAGE, "a block is a page");
@@ -29,7 +29,7 @@ static struct region_block *block_at(const struct region_extents *extents, size_
 	return region_block_of(extents, __atomic_load_n(&extents->order[place], __ATOMIC_RELAXED));
 }
 
-/* Never more than fit, whatever is written there meanwhile. */
+/* Never more than a block has room for, even if the block is being written. */
 static size_t count_of(const struct region_block *block)
 {
 	size_t count = __atomic_load_n(&block->count, __ATOMIC_RELAXED);
@@ -47,16 +47,16 @@ static bool is_before(struct region_place a, struct region_place b)
 	return a.block < b.block || (a.block == b.block && a.index < b.index);
 }
 
-/* ---- Looking ---- */
+/* ---- Lookup ---- */
 
-/* The first that ends after `at`; the place behind the last one, if none does. */
+/* The first extent that ends after `at`; if none does, the place behind the last one. */
 static struct region_place find(const struct region_extents *extents, size_t at)
 {
 	size_t blocks = __atomic_load_n(&extents->blocks, __ATOMIC_RELAXED), low = 0, high = blocks;
 	const struct region_block *block;
 	struct region_place place = { 0, 0 };
 
-	while (low < high) { /* the blocks that begin at `at` or before */
+	while (low < high) { /* how many blocks begin at `at` or before */
 		size_t middle = (low + high) / 2;
 		if (block_at(extents, middle)->list[0].from > at)
 			high = middle;
@@ -151,7 +151,7 @@ struct region_extent region_run_at(const struct odf_region *region, size_t at, s
 
 bool region_is_live(const struct odf_region *region, size_t at, size_t *end)
 {
-	/* in the circle, from where the LIVE part begins */
+	/* from the beginning of the LIVE part, in the circle */
 	size_t into = (at + region->length - region->live_from) % region->length;
 	bool live = !region->inherited && into < region->live_length;
 	size_t rest = region->inherited ? region->length : (live ? region->live_length : region->length) - into;
@@ -174,7 +174,7 @@ size_t region_find_hole(const struct odf_region *region, size_t length, size_t a
 		if (extent->from != end)
 			start = extent->from;
 		end = limit;
-		if (extent->stale) { /* LIVE, it waits for a settle to be punched */
+		if (extent->stale) { /* a LIVE one waits for a settle to punch it */
 			size_t until = limit;
 			if (region_is_live(region, extent->from, &until) || until != limit)
 				start = end;
@@ -211,7 +211,7 @@ size_t region_foreign_bytes(const struct odf_region *region)
 
 /* ---- Changing ---- */
 
-/* One more piece can make two more extents. Asked before anything is changed. */
+/* A change of one run adds at most two extents. Asked before anything is changed. */
 bool region_has_room(struct odf_region *region)
 {
 	return region_makes_room(region, 2);
@@ -244,7 +244,7 @@ static size_t end_before(const struct region_extents *extents, struct region_pla
 	return extent != NULL ? end_of(extent) : 0;
 }
 
-/* How many extents begin behind memory, from `first` on to `last`, if that is one. */
+/* How many extents from `first` to `last`, and `last` itself if there is one, directly follow memory. */
 static size_t count_pieces(const struct region_extents *extents, struct region_place first, struct region_place last)
 {
 	size_t end = end_before(extents, first), pieces = 0;
@@ -258,7 +258,7 @@ static size_t count_pieces(const struct region_extents *extents, struct region_p
 	return pieces + (extent != NULL && extent->from > end);
 }
 
-/* Where the extents of a change go: as many to each block, but the last. */
+/* The blocks for the extents of a change: as many in each, except for the last one. */
 struct output {
 	const struct region_extents *extents;
 	struct part blocks;
@@ -288,7 +288,7 @@ static void append(struct output *out, struct region_extent extent)
 	}
 }
 
-/* What was from `from` on up to `end` and stays as it is. */
+/* Appends the extents of the old list in [from, end), which stay as they are. */
 static void append_those(struct output *out, const struct region_extents *was, struct region_place from,
 			 struct region_place end)
 {
@@ -311,8 +311,8 @@ static void append_those(struct output *out, const struct region_extents *was, s
 		out->end = end_of(out->last);
 }
 
-/* The order that was, with `count` blocks that were free in the place of `gone`. Those are the first to be used again,
- * so that few pages are ever touched. */
+/* Makes the new order: the old one, with `count` free blocks in the place of `gone`. The blocks of `gone` are the first
+ * to be used again, so that few pages are ever touched. */
 static struct part replace_blocks(struct region_extents *is, const struct region_extents *was, struct part gone,
 				  size_t count)
 {
@@ -335,7 +335,7 @@ static struct part replace_blocks(struct region_extents *is, const struct region
 	return (struct part){ gone.from, gone.from + count };
 }
 
-/* [run.from, + run.length) is of run's kind from now on. */
+/* Gives [run.from, + run.length) run's kind. */
 void region_record(struct odf_region *region, struct region_extent run)
 {
 	const struct region_extents *was = region->extents;
@@ -350,12 +350,12 @@ void region_record(struct odf_region *region, struct region_extent run)
 		atomic_store_explicit(&region->has_islands, true, memory_order_relaxed);
 	if (cut != NULL && cut->from >= run.from)
 		cut = NULL;
-	/* The last one of the block before may be like what comes. */
+	/* The last extent of the block before may become one with the new extent. */
 	if (first.index == 0 && gone.from > 0)
 		gone.from--;
 	most = extents_in(was, (struct part){ gone.from, first.block }) + first.index + (cut != NULL) +
 	       (run.kind != REGION_MEMORY) + extents_in(was, (struct part){ past.block, gone.end }) - past.index;
-	/* Too few for a block take in those of a neighbour. */
+	/* Too few extents for a block: it takes in those of a neighbour. */
 	if (most < REGION_BLOCK_LEAST + JOINS && gone.end < was->blocks)
 		most += block_at(was, gone.end++)->count;
 	else if (most < REGION_BLOCK_LEAST + JOINS && gone.from > 0)
@@ -387,7 +387,7 @@ void region_record(struct odf_region *region, struct region_extent run)
 	__atomic_store_n(&region->extents, is, __ATOMIC_RELEASE);
 }
 
-/* ---- What else becomes of it ---- */
+/* ---- Other changes ---- */
 
 bool region_forget_unmapped(struct odf_region *region, size_t from, size_t length)
 {

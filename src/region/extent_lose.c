@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What of home the program or the kernel makes something else of: it puts its own mapping there, seals it, or is given
- * the place. As in extent.c, for one run at a time. Under the lock; async-signal-safe.
+ * Parts of home of which the program or the kernel makes something else: the program maps something there or seals it,
+ * or the kernel gets the place. As in extent.c, one run at a time. Under the lock; async-signal-safe.
  */
 #include <errno.h>
 
@@ -41,7 +41,7 @@ int region_lose_begin(struct odf_region *region, size_t from, size_t length)
 
 	if (error != 0)
 		return error;
-	/* The end cannot fail any more. */
+	/* Makes room now, so that region_lose_end cannot fail. */
 	for (size_t at = from; at < limit; runs++) {
 		size_t end;
 		(void)region_extent_at(region, at, limit, &end);
@@ -62,7 +62,7 @@ int region_lose(struct odf_region *region, size_t from, size_t length)
 
 void region_lose_end(struct odf_region *region, size_t from, size_t length)
 {
-	(void)region_lose(region, from, length); /* for which the beginning has seen to room */
+	(void)region_lose(region, from, length); /* region_lose_begin has made room */
 }
 
 static int unmap_hole(struct odf_region *region, struct region_extent run, bool live)
@@ -91,7 +91,7 @@ int region_open(struct odf_region *region, size_t from, size_t length)
 	return region_for_runs(region, from, length, 1u << REGION_HOLE, open_hole);
 }
 
-/* It is a view of the file for good, which keeps its pages there. */
+/* The run stays a view of the file for good, which keeps its pages there. */
 static int leave_sealed_run(struct odf_region *region, struct region_extent run, bool live)
 {
 	(void)live;
@@ -116,7 +116,7 @@ static int seal_run(struct odf_region *region, struct region_extent run, bool li
 
 void region_seal(struct odf_region *region, size_t from, size_t length)
 {
-	/* without room the kernel's refusal has another name */
+	/* if there is no room, a later refusal by the kernel is reported by another errno value */
 	(void)region_for_runs(region, from, length, 1u << REGION_ISLAND | 1u << REGION_FOREIGN, seal_run);
 }
 

@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: MIT
  *
- * The room for the list of extents. It counts as address space of the program's, so it begins small in a region in
- * place, and grows. Under the lock, or before anybody knows of the region; async-signal-safe.
+ * The memory of the list of extents. It counts as address space of the program, so in a region in place it begins small
+ * and grows. Under the lock, or before anyone knows of the region; async-signal-safe.
  */
 #include <string.h>
 
 #include "internal.h"
 
-/* Each time as much as this more: no more than REGION_OUTGROWN times. */
+/* The list grows by this factor, at most REGION_OUTGROWN times. */
 #define GROWTH 12
 _Static_assert(REGION_EXTENTS_FIRST * GROWTH * GROWTH >= REGION_EXTENTS, "each list that is outgrown has a place");
-/* Of the lists that follow upon the first. */
+/* The distance between the places of the lists after the first. */
 #define APART ((size_t)64 << 20)
 
-/* A change takes so many before it gives others back: all of two blocks, and what is new between. */
+/* A change takes so many free blocks before it frees others: for all extents of two blocks, and the new ones. */
 #define BLOCKS_OF_A_CHANGE ((size_t)3)
 #define INDEXES            ((size_t)2)
 
-/* Blocks for `most` extents: each has enough, or there is one. */
+/* Blocks for `most` extents: each has at least REGION_BLOCK_LEAST, or it is the only one. */
 #define BLOCKS_FOR(most) ((most) / REGION_BLOCK_LEAST + 1 + BLOCKS_OF_A_CHANGE)
 _Static_assert(sizeof(struct region_extents) + BLOCKS_FOR(REGION_EXTENTS) * sizeof(unsigned short) <= REGION_PAGE,
 	       "an index is a page");
@@ -40,14 +40,14 @@ static struct region_extents *first_of(struct region_extents *extents)
 	return extents->behind == INDEXES ? extents : region_extents_other(extents);
 }
 
-/* No extent is in it. */
+/* Maps an empty list. */
 static struct region_extents *map_list(void *hint, size_t most)
 {
 	struct region_extents *first = region_map_own(hint, size_of(most)), *second;
 
 	if (first == NULL)
 		return NULL;
-	(void)sys_call3(SYS_madvise, first, size_of(most), MADV_DONTDUMP); /* a dump has nothing by them */
+	(void)sys_call3(SYS_madvise, first, size_of(most), MADV_DONTDUMP); /* of no use in a core dump */
 	first->behind = INDEXES;
 	second = region_extents_other(first);
 	second->behind = INDEXES - 1;
@@ -91,7 +91,7 @@ void region_extents_unmap(struct odf_region *region)
 	}
 }
 
-/* The blocks that are in use, one after the other. */
+/* Copies the blocks that are in use, in their order. */
 static void copy_list(struct region_extents *to, const struct region_extents *from)
 {
 	to->count = from->count;
