@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# one-object.sh COMPILER OBJCOPY AR ARCHIVE RESULT: makes of an archive one with a single object, in which only what the
-# public headers declare is global: the library's other names must not meet those of the program that it is linked into.
+# one-object.sh COMPILER OBJCOPY AR ARCHIVE RESULT: links the objects of an archive into one object, the only one in the
+# archive RESULT. Only what the public headers declare is global in it, so that the library's other names cannot collide
+# with those of a program that links it.
 set -eu
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

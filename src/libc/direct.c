@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * For the static library: nothing is interposed, so the names mean what they say. */
+ * For the static library, which interposes nothing: libc's functions by their names. */
 #include "libc.h"
 
 #include <errno.h>
@@ -20,7 +20,7 @@ pid_t libc_fork_bare(void)
 #endif
 }
 
-/* The versions that run a file with a shell are for interposition only. */
+/* The versions that run a file by a shell are needed for interposition only. */
 int libc_posix_spawn(enum libc_spawn which, pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
 		     const posix_spawnattr_t *attributes, char *const argv[], char *const envp[])
 {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * The libc functions that the shared library interposes, as the next object in the search order has them. In the
- * static library, which interposes nothing, they are simply the functions.
+ * The libc functions that the shared library interposes, as the next object in the symbol search order defines them. In
+ * the static library, which interposes nothing, they are the functions themselves.
  *
- * Each sets errno (or returns an errno value) as the real one does, and has its async-signal safety, except that in
- * the shared library a call before the constructor ran looks the symbol up first.
+ * Each sets errno (or returns an errno value) as libc's function does, and is async-signal-safe where that is. One
+ * exception: in the shared library a call before the constructor has run first looks the symbol up.
  */
 #ifndef ODF_LIBC_LIBC_H
 #define ODF_LIBC_LIBC_H
@@ -22,14 +22,14 @@
 
 pid_t libc_fork(void);
 
-/* fork without atfork handlers (glibc 2.34, POSIX.1-2024). ENOSYS where libc has none. */
+/* fork without atfork handlers (glibc 2.34, POSIX.1-2024). ENOSYS if libc has none. */
 pid_t libc_fork_bare(void);
 
-/* Which of libc's posix_spawn functions: binaries linked before glibc 2.15 use versions that run a file of unknown
- * format with a shell, so they must reach those. */
+/* Versions of libc's posix_spawn functions. Binaries that were linked before glibc 2.15 use versions that run a file of
+ * unknown format by a shell, so their calls must reach those. */
 enum libc_spawn { LIBC_SPAWN, LIBC_SPAWN_PATH, LIBC_SPAWN_SHELL, LIBC_SPAWN_PATH_SHELL, LIBC_SPAWN_COUNT };
 
-/* In the shared library only, which interposes these too. ENOSYS where libc has none. */
+/* In the shared library only, which interposes these too. ENOSYS if libc has none. */
 int libc_daemon(int no_chdir, int no_close);
 pid_t libc_forkpty(int *terminal, char *name, const struct termios *attributes, const struct winsize *size);
 int libc_clone(int (*function)(void *), void *stack, int flags, void *argument, void *parent_id, void *storage,
@@ -55,9 +55,9 @@ int libc_execve(const char *path, char *const argv[], char *const envp[]);
 int libc_execveat(int fd, const char *path, char *const argv[], char *const envp[], int flags);
 int libc_execvpe(const char *file, char *const argv[], char *const envp[]);
 int libc_fexecve(int fd, char *const argv[], char *const envp[]);
-/* Functions that make descriptors, processes or threads. NULL: there is none. Those before LIBC_FOPEN have been
- * looked up when a program starts, and are in each libc: a look-up that fails asks malloc for its message, before it
- * is known whose malloc that is. */
+/* Functions that make descriptors, processes or threads. NULL: libc has none. Each libc has those before LIBC_FOPEN,
+ * and the constructor looks them up. The others are not looked up there: a look-up that fails calls malloc for its
+ * message, before it is known whose malloc that is. */
 enum libc_call {
 	LIBC_OPEN_BY_HANDLE_AT, LIBC_RECVMSG, LIBC_RECVMMSG, LIBC_SOCKET, LIBC_SETSOCKOPT, LIBC_IOCTL,
 	LIBC_SBRK, LIBC_BRK, LIBC_SEND, LIBC_SENDTO, LIBC_SENDMSG, LIBC_SENDMMSG, LIBC_VMSPLICE, LIBC_SETNS,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * For the shared library: what comes after us in the symbol search order. dlsym may lock and allocate, so the
- * constructor does it for all; calls that come earlier (another library's constructor) look up what they need, which
- * only one thread can be doing then. Racing look-ups store the same value. */
+ * For the shared library: the functions of the next object in the symbol search order. dlsym may lock and allocate, so
+ * the constructor looks all of them up. A call that comes earlier (from another library's constructor) looks up what it
+ * needs; only one thread can run then. Racing look-ups store the same value. */
 #include "libc.h"
 
 #include <dlfcn.h>
@@ -107,7 +107,7 @@ static void *find(enum next which)
 #endif
 		function = dlsym(RTLD_NEXT, symbols[which].name);
 	if (function == NULL)
-		(void)dlerror(); /* the message is not the program's, whose next dlerror() must not show it */
+		(void)dlerror(); /* clears the message, which the program's next dlerror() must not show */
 	atomic_store_explicit(&resolved[which], function, memory_order_relaxed);
 	return function;
 }
@@ -217,7 +217,7 @@ int libc_execveat(int fd, const char *path, char *const argv[], char *const envp
 	int (*function)(int, const char *, char *const[], char *const[], int) =
 		(int (*)(int, const char *, char *const[], char *const[], int))find(NEXT_EXECVEAT);
 
-	if (function == NULL) { /* glibc has it since 2.34 */
+	if (function == NULL) { /* in glibc since 2.34 */
 		errno = ENOSYS;
 		return -1;
 	}
@@ -293,7 +293,7 @@ int libc_msync(void *address, size_t length, int flags)
 	return function(address, length, flags);
 }
 
-/* libc has them all, each since before it could be built without these names. */
+/* For functions that each libc has that this can be built with. */
 #define CALL(which, ...) ((__typeof__(__VA_ARGS__) *)find(which))
 
 int libc_open(enum libc_open which, const char *path, int flags, unsigned mode)

@@ -12,7 +12,7 @@ static void at_most(struct available *available, size_t bytes, const char *limit
 		*available = (struct available){ bytes, limit };
 }
 
-/* The number in a file, SIZE_MAX if there is none ("max"). */
+/* The number in a file; SIZE_MAX if there is none ("max"). */
 static size_t number_in(const char *directory, const char *name)
 {
 	char path[4400];
@@ -29,7 +29,7 @@ static size_t number_in(const char *directory, const char *name)
 	return got == 1 ? (size_t)number : SIZE_MAX;
 }
 
-/* The number after a name at the beginning of a line, SIZE_MAX if there is none. */
+/* The number after a name at the start of a line; SIZE_MAX if there is none. */
 static size_t number_after(const char *directory, const char *file_name, const char *name)
 {
 	char path[4400], line[256];
@@ -52,7 +52,7 @@ static size_t difference(size_t a, size_t b)
 	return a > b ? a - b : 0;
 }
 
-/* The words of the two versions of cgroups. */
+/* File and member names of the two versions of cgroups. */
 struct words {
 	const char *mount, *limit, *soft_limit, *used, *cache;
 };
@@ -63,8 +63,8 @@ static const struct words hybrid = { "/sys/fs/cgroup/unified", "memory.max", "me
 static const struct words first = { "/sys/fs/cgroup/memory", "memory.limit_in_bytes", NULL, "memory.usage_in_bytes",
 				    "total_inactive_file" };
 
-/* What a cgroup and those above it leave. In a container the path may be that of the host, of which only the mount's
- * root is there. */
+/* The memory that a cgroup and its ancestors leave. In a container the path may be the host's, of which only the root
+ * of the mount exists. */
 static size_t left_by_cgroup(const struct words *words, const char *cgroup)
 {
 	size_t left = SIZE_MAX;

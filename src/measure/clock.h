@@ -29,7 +29,7 @@ static inline double quantile(double *samples, size_t count, double part)
 	return samples[at < count ? at : count - 1];
 }
 
-/* Anonymous memory on small pages, each written: what makes a fork dear. */
+/* Anonymous memory on small pages, each written, so that a fork is expensive. */
 static inline void hold_memory(size_t bytes)
 {
 	char *memory;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The worker: see fork_worker.h.
+ * The worker process that fork_worker.h describes.
  */
 #include "fork_worker.h"
 
@@ -19,7 +19,7 @@
 #include "spawn_ways.h"
 #include "worker_memory.h"
 
-/* shared: a child measures its faults into it, and the parent's stores after a fork copy nothing */
+/* Shared memory: a child measures its faults into it, and the parent's stores after a fork cause no copy. */
 static struct sample *samples;
 
 bool receive(int fd, void *data, size_t size)
@@ -61,8 +61,9 @@ static odf_region_info region_info(void)
 	return info;
 }
 
-/* Sleeps until the region is LIVE; without one as long as it is told to: a core that slept forks slower, several
- * times so after tens of milliseconds, and that is not the region's doing. False if the region does not get there. */
+/* Sleeps until the region is LIVE; without a region for the given time: a core that slept forks more slowly, several
+ * times so after tens of milliseconds, which must not count for one of the two only. False: the region does not become
+ * LIVE. */
 static bool rest(double without_region_us)
 {
 	const unsigned first_us = 100, longest_us = 20000000;
@@ -77,7 +78,7 @@ static bool rest(double without_region_us)
 		pause_us(us);
 		info = region_info();
 		if (info.state == ODF_REGION_LIVE) {
-			pause_us(500); /* asking has woken the keeper */
+			pause_us(500); /* the questions have woken the keeper */
 			return true;
 		}
 		if (info.settling == ODF_REGION_SETTLES_NEVER || now_us() - start > longest_us)
@@ -112,7 +113,7 @@ static void reap(pid_t pid)
 	}
 }
 
-/* ALIVE: the children, in a circle. */
+/* ALIVE: the children, in a ring. */
 enum { MOST_ALIVE = 256 };
 static struct {
 	pid_t pid[MOST_ALIVE];
@@ -120,7 +121,7 @@ static struct {
 	size_t count, oldest;
 } family;
 
-/* A child that stays until the pipe is closed, or the caller is gone. */
+/* A child that lives until the pipe is closed, or the caller has ended. */
 static pid_t make_companion(int *pipe_end)
 {
 	int ends[2];
@@ -132,7 +133,7 @@ static pid_t make_companion(int *pipe_end)
 	pid = make_process();
 	if (pid == 0) {
 		close(ends[1]);
-		for (size_t i = 0; i < family.count; i++) /* or those would stay as long as this one */
+		for (size_t i = 0; i < family.count; i++) /* or those would live as long as this child */
 			close(family.pipe_end[(family.oldest + i) % MOST_ALIVE]);
 		_exit(read(ends[0], &byte, 1) != 0);
 	}
@@ -141,7 +142,7 @@ static pid_t make_companion(int *pipe_end)
 	return pid;
 }
 
-/* The first number of the file, or 0: the keeper is a child of the thread that started it. */
+/* The first number in the file, or 0: the keeper is a child of the thread that started it. */
 static double number_in(const char *path)
 {
 	FILE *file = fopen(path, "re");
@@ -196,7 +197,7 @@ static double cpu_us_of(int who)
 	       (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
 }
 
-/* HELD, MIX, STEADY and CLOSE are one thing with different parts. */
+/* HELD, MIX, STEADY and CLOSE are the same round with different parameters. */
 static size_t round_of_fork(const struct job *job, struct sample *sample)
 {
 	const struct cell *cell = &job->cell;
@@ -259,7 +260,7 @@ static size_t round_of_faults(const struct job *job, struct sample *sample)
 	return cell->pages;
 }
 
-/* The fork that is measured comes after one whose child still lives: nothing can settle in between. */
+/* The measured fork follows one whose child is still alive: nothing can settle in between. */
 static size_t round_of_sparse(const struct job *job, struct sample *sample)
 {
 	const struct cell *cell = &job->cell;
@@ -335,7 +336,7 @@ static void add_child(const struct cell *cell, struct sample *sample)
 	family.count++;
 }
 
-/* Of the process and all of its children. */
+/* Memory of the process and all of its children. */
 static double family_memory_kib(void)
 {
 	double sum = process_memory_kib(getpid()), one = 0;
@@ -351,7 +352,7 @@ static double family_memory_kib(void)
 
 static size_t round_of_alive(const struct job *job, struct sample *sample)
 {
-	enum { MEMORY_EACH = 8 }; /* rounds, the first left out: it takes as long as some of them */
+	enum { MEMORY_EACH = 8 }; /* rounds, not the first: measuring takes as long as several rounds */
 
 	while (family.count < job->cell.alive)
 		add_child(&job->cell, sample);
@@ -384,8 +385,8 @@ static size_t round_of_spawn(const struct job *job, struct sample *sample)
 
 /* ---- Jobs ---- */
 
-/* The first rounds of a slice warm up what the process before has left cold, or have not got into their stride yet;
- * where there are many, they are not counted. */
+/* Rounds at the start of a slice that are not counted, if there are many: they warm up what the process before has left
+ * cold. */
 static size_t warm_up(enum experiment experiment, size_t count)
 {
 	if (experiment == FAULT || experiment == CLOSE || count < 5)
@@ -422,7 +423,7 @@ static size_t do_job(const struct job *job)
 		default:
 			count += round_of_fork(job, sample);
 		}
-		/* Faults beside a child have split the huge pages: one round is all that can be had. */
+		/* Faults while a child lives have split the huge pages, so there can be one round only. */
 	} while (now_us() < end && count < job->limit && count + room <= MOST_SAMPLES &&
 		 !(worker_kind == HUGE_PAGES && room > 1));
 	while (family.count > 0)
@@ -443,7 +444,7 @@ int work(enum memory memory_kind, size_t bytes)
 	struct job job;
 	bool heard;
 
-	(void)spawn_ways_find(); /* who asks for SPAWN has asked this, too */
+	(void)spawn_ways_find(); /* the one that asked for SPAWN has called this too */
 	samples = mmap(NULL, MOST_SAMPLES * sizeof *samples, PROT_READ | PROT_WRITE,
 		       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (samples == MAP_FAILED)
@@ -458,7 +459,7 @@ int work(enum memory memory_kind, size_t bytes)
 			huge = worker_huge_percent();
 		}
 		count = do_job(&job);
-		rest(0); /* so that nothing of this one goes on beside the next */
+		rest(0); /* so that no work of this process continues during the next one's turn */
 		heard = answer(count, huge);
 	}
 	return 0;

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The number behind `name` at the beginning of a line of /proc/PID/FILE; -1: there is none. */
+/* The number after `name` at the start of a line of /proc/PID/FILE; -1: there is none. */
 static double field_of(pid_t pid, const char *file_name, const char *name)
 {
 	char path[64], line[256];

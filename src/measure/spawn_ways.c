@@ -25,7 +25,7 @@ bool spawn_ways_find(void)
 	return false;
 }
 
-/* Between vfork and exec nothing is called but exec and _exit. */
+/* Between vfork and exec it calls only exec and _exit. */
 pid_t spawn_by_raw_vfork(void)
 {
 	pid_t pid = vfork();
@@ -36,7 +36,7 @@ pid_t spawn_by_raw_vfork(void)
 	return pid;
 }
 
-/* What a careful program does: the pipe ends with the exec, or says why there was none. */
+/* As a careful program does it: exec closes the pipe, or the child writes the error to it. */
 pid_t spawn_by_fork(void)
 {
 	int failure[2], error = 0;

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * Ways to start a program, to be compared: each starts /bin/true and returns when it is known to have been executed
- * (for fork and exec by a close-on-exec pipe; the others promise it). The caller waits for the child. -1 and errno on
- * failure. */
+ * Ways to start a program, for comparison. Each starts /bin/true and returns when the program is known to have been
+ * executed (fork and exec: by a close-on-exec pipe; the other calls guarantee it). The caller waits for the child. -1
+ * and errno on failure. */
 #ifndef ODF_MEASURE_SPAWN_WAYS_H
 #define ODF_MEASURE_SPAWN_WAYS_H
 
 #include <stdbool.h>
 #include <sys/types.h>
 
-/* /bin/true, until spawn_ways_find has found where it is; false: nowhere. */
+/* /bin/true, unless spawn_ways_find finds the program elsewhere; false: it was not found. */
 extern const char *spawned_program;
 bool spawn_ways_find(void);
 
@@ -20,7 +20,7 @@ pid_t spawn_by_raw_vfork(void);
 pid_t spawn_by_libc(void);
 pid_t spawn_by_odf(void);
 pid_t spawn_by_pool(void);
-/* Returns when the process is there, whatever becomes of it. */
+/* Returns when the process exists, before it is known whether exec succeeds. */
 pid_t spawn_by_pool_no_wait(void);
 
 enum {

@@ -52,7 +52,7 @@ int worker_huge_percent(void)
 void worker_restore_huge_pages(void)
 {
 	if (worker_huge_percent() < 99)
-		/* As well as it goes: the percentage is reported. */
+		/* May fail: the percentage of huge pages is reported. */
 		madvise(worker_memory, worker_pages * PAGE, MADV_COLLAPSE);
 }
 
@@ -85,7 +85,7 @@ void worker_get_memory(enum memory kind, size_t bytes)
 		if (place == MAP_FAILED)
 			worker_fail("mmap");
 		worker_memory = (char *)(((uintptr_t)place + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE);
-		/* Without transparent huge pages in the kernel neither is known, and all pages are small. */
+		/* A kernel without transparent huge pages knows neither advice, and all pages are small. */
 		madvise(worker_memory, bytes, worker_kind == HUGE_PAGES ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 	}
 	fill();

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The memory of a worker (fork_worker.h), and how it is touched. Every page starts with its own number, which nothing
- * changes; who touches a page looks whether it is there. So a benchmark of memory that is not what it should be fails.
- * What is written is the word after it.
+ * The memory of a worker (fork_worker.h), and how it is touched. Every page starts with its own number, which never
+ * changes. Each touch checks the number, so a benchmark whose memory is wrong fails. Writes go to the word after it.
  */
 #ifndef ODF_MEASURE_WORKER_MEMORY_H
 #define ODF_MEASURE_WORKER_MEMORY_H
@@ -17,26 +16,28 @@
 extern enum memory worker_kind;
 extern char *worker_memory;
 extern size_t worker_pages;
-extern odf_region *worker_region; /* NULL: the memory is in none */
+extern odf_region *worker_region; /* NULL: the memory is in no region */
 
-/* Says what failed, with errno, and ends the worker. */
+/* Says what failed, with errno, and exits. */
 _Noreturn void worker_fail(const char *what);
-/* Ends the worker if a page was not what it should be. */
+/* Exits if a page did not have its number. */
 void worker_check(bool right);
 
 void worker_get_memory(enum memory kind, size_t bytes);
-/* How much of the memory is in huge pages, by the kernel's own account. */
+/* The percentage of the memory that is in huge pages, as the kernel counts it. */
 int worker_huge_percent(void);
-/* A parent that writes beside its child gets small pages in return: back to huge ones before the next measurement. */
+/* The kernel splits huge pages of a parent that writes while its child lives. This collapses them before the next
+ * measurement. */
 void worker_restore_huge_pages(void);
 
 /* A pseudo-random number. */
 uint64_t worker_draw(void);
-/* So many pages. */
+/* A percentage of the pages, as a number of pages. */
 size_t worker_part(double percent);
 
-/* Pages in an order without repetition: by number, or a pseudo-random one. For that a generator of full period runs
- * through the numbers below a power of two, each is mixed reversibly, and those that are no page are left out. */
+/* Visits pages without repetition, by number or in pseudo-random order. For the latter a generator of full period runs
+ * through the numbers below a power of two; each number is mixed by a reversible function, and those that are no page
+ * are skipped. */
 struct walk {
 	bool in_order;
 	uint64_t at, mask;
@@ -50,7 +51,7 @@ static inline volatile uint64_t *word(size_t page)
 	return (volatile uint64_t *)(void *)(worker_memory + page * PAGE);
 }
 
-/* Whether the page is what it should be. */
+/* Touches the page. True: its number is right. */
 static inline bool touch(size_t page, bool writes)
 {
 	if (writes)
