@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * The file behind a region. Where the machine gives ordinary memory large pages unasked (transparent huge pages:
- * always), a memfd would fall behind it, as the kernel decides about its pages by a setting of their own. A file
- * system of the same kind that nobody else sees can be told to have them. It takes CAP_SYS_ADMIN, which a process has
- * in a user namespace of its own: a child that shares the table of descriptors makes one, and the files in it, and
- * ends. Where that is forbidden, the memfd it is. As the keeper gives up the right to do any of this, and to open a
- * file a second time, it makes some in advance: empty ones, of a microsecond or two each.
+ * The file behind a region. If the kernel gives ordinary memory large pages unasked (transparent huge pages: always), a
+ * memfd would fall behind, as a separate setting decides about its pages. A tmpfs that is mounted nowhere can be told
+ * to use large pages. It takes CAP_SYS_ADMIN, which a process has in a user namespace of its own: a child that shares
+ * the descriptor table makes the namespace, the tmpfs and the files in it, and ends. If that is forbidden, a memfd is
+ * used. The keeper gives up the right to do any of this, and to open a file a second time, so it makes some empty files
+ * in advance, which take a microsecond or two each.
  */
 #include <errno.h>
 #include <linux/memfd.h>
@@ -38,7 +38,8 @@ bool region_large_pages_wanted(void)
 	char text[64] = "";
 	int fd;
 
-	/* Forbidden by the program, or by who started it; or (Linux 6.18) where they are not asked for. */
+	/* Disabled by the program or by an ancestor; since Linux 6.18 possibly only where madvise does not ask for
+	 * them. */
 	if (sys_call5(SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0) > 0)
 		return false;
 	fd = sys_open("/sys/kernel/mm/transparent_hugepage/enabled", PROC_READ, 0);
@@ -56,18 +57,19 @@ static ODF_UNINSTRUMENTED int open_in(int mount)
 	int file = (int)sys_call4(SYS_openat, mount, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 
 	if (file >= 0)
-		(void)sys_call3(SYS_unlinkat, mount, name, 0); /* it goes with the file system in any case */
+		(void)sys_call3(SYS_unlinkat, mount, name, 0); /* if this fails, it still goes away with the file
+		                                                  system */
 	return file;
 }
 
-/* As many as it says. Returns how many it could. */
+/* Makes `count` files with large pages. Returns how many it could make. */
 static ODF_UNINSTRUMENTED int make_large(int *files, int count)
 {
 	int context = (int)sys_call2(NUMBER_FSOPEN, "tmpfs", CLOSE_ON_EXEC), mount = -1, made = 0;
 
 	if (context < 0)
 		return 0;
-	/* No limit of its own, as a memfd has none. */
+	/* A size of 0: no limit of its own, like a memfd. */
 	if (sys_call5(NUMBER_FSCONFIG, context, SET_STRING, "huge", "always", 0) == 0 &&
 	    sys_call5(NUMBER_FSCONFIG, context, SET_STRING, "size", "0", 0) == 0 &&
 	    sys_call5(NUMBER_FSCONFIG, context, CREATE, NULL, NULL, 0) == 0)
@@ -81,10 +83,10 @@ static ODF_UNINSTRUMENTED int make_large(int *files, int count)
 	return made;
 }
 
-/* ---- In a user namespace. Between clone and the end of the child: on the parent's memory, system calls only ---- */
+/* ---- In a user namespace. The child runs on the parent's memory until it ends: system calls only ---- */
 
 struct in_namespace {
-	/* That the caller's ids are the same there, without which nobody can own a file. */
+	/* They map the caller's ids to the same ids: an id that is not mapped cannot own a file. */
 	char users[48], groups[48];
 	size_t users_length, groups_length;
 	int *files;
@@ -107,7 +109,8 @@ static ODF_UNINSTRUMENTED int namespace_child(void *argument)
 {
 	struct in_namespace *there = argument;
 
-	/* Without the right to drop groups, which could be a way past a file's rights, one may name one's own. */
+	/* An unprivileged process may map its group only after setgroups is denied: to drop a group could be a way past
+	 * the rights of a file. */
 	if (put("/proc/self/setgroups", "deny", 4) && put("/proc/self/uid_map", there->users, there->users_length) &&
 	    put("/proc/self/gid_map", there->groups, there->groups_length))
 		there->made = make_large(there->files, there->count);
@@ -130,7 +133,7 @@ static int make_large_in_namespace(int *files, int count)
 	static const size_t stack_size = 16384;
 	struct in_namespace there = { .files = files, .count = count };
 	struct clone_request request = {
-		/* The mounts are the namespace's own, or it would have no right to any. */
+		/* With a mount namespace of its own, as it would have no right to mount in the old one. */
 		.flags = CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_NEWUSER | CLONE_NEWNS,
 		.stack_size = stack_size,
 		.function = namespace_child,
@@ -140,14 +143,14 @@ static int make_large_in_namespace(int *files, int count)
 	long pid;
 
 	if (next_process() == NEXT_PROCESS_FIRST || next_process() == NEXT_PROCESS_UNKNOWN)
-		return 0; /* a pid namespace would end with that child */
+		return 0; /* that child would be the first process of a PID namespace, which would end with it */
 	there.users_length = map_one_id(there.users, sizeof there.users, (uint64_t)sys_call0(SYS_geteuid));
 	there.groups_length = map_one_id(there.groups, sizeof there.groups, (uint64_t)sys_call0(SYS_getegid));
 	request.stack =
 		region_map(NULL, stack_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
 	if (request.stack == NULL)
 		return 0;
-	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask); /* the child must not run a handler on our memory */
+	(void)sys_sigprocmask(SIG_BLOCK, &all, &mask); /* the child must not run a signal handler on our memory */
 	pid = clone_child(&request);
 	if (pid > 0) {
 		int status;
@@ -168,8 +171,8 @@ static int make_memfd(void)
 	return (int)file;
 }
 
-/* Who may make a file system: the process with CAP_SYS_ADMIN, another by a namespace; nobody in a sandbox, as a
- * filter may kill for such calls. */
+/* How a tmpfs can be made: by this process, with CAP_SYS_ADMIN; otherwise in a user namespace; not at all under a
+ * seccomp filter, which may kill for such calls. */
 enum maker { MAKER_NONE, MAKER_NAMESPACE, MAKER_PROCESS };
 
 static enum maker find_maker(void)
@@ -184,7 +187,7 @@ static enum maker find_maker(void)
 		return MAKER_NONE;
 	if (sys_read(fd, text, sizeof text - 1) < 0)
 		text[0] = '\0';
-	/* Asked only of what says that there is no filter. */
+	/* proc_look makes a call that a filter could punish: only if the text says that there is none. */
 	if (strstr(text, sandbox) == NULL || proc_look(fd) != 0)
 		text[0] = '\0';
 	sys_close(fd);
@@ -205,8 +208,8 @@ static bool is_same_file(int a, int b)
 	       first.st_dev == second.st_dev && first.st_ino == second.st_ino;
 }
 
-/* The same file, opened a second time: what lies under the name need not be ours (sys/proc.h), and memory is written
- * to it. */
+/* Opens the same file a second time. Memory is written to it, and what the path leads to need not be ours
+ * (sys/proc.h). */
 static int open_again(int file)
 {
 	char path[48];
@@ -223,7 +226,7 @@ static int open_again(int file)
 	return second;
 }
 
-static atomic_bool large; /* the heap's are */
+static atomic_bool large; /* those of the heap's regions are */
 static atomic_bool some_large;
 
 bool region_has_large_pages(void)
@@ -236,7 +239,7 @@ bool region_files_are_large(void)
 	return atomic_load_explicit(&some_large, memory_order_relaxed);
 }
 
-/* ---- In stock ---- */
+/* ---- The stock ---- */
 
 static struct {
 	int count;
@@ -256,7 +259,7 @@ void region_files_make(void)
 
 	if (maker == MAKER_PROCESS)
 		made = make_large(stock.files, REGION_FILES_IN_STOCK);
-	if (made == 0 && maker != MAKER_NONE) /* a container's root has the right, and not for this */
+	if (made == 0 && maker != MAKER_NONE) /* root in a container has the capability, but may not do this with it */
 		made = make_large_in_namespace(stock.files, REGION_FILES_IN_STOCK);
 	stock.large = made > 0;
 	while (!stock.large && made < REGION_FILES_IN_STOCK && (stock.files[made] = make_memfd()) >= 0)
@@ -285,7 +288,7 @@ int region_file_take(size_t size, bool heaps, int *second)
 		atomic_store_explicit(&some_large, true, memory_order_relaxed);
 	if (heaps)
 		atomic_store_explicit(&large, stocked && stock.large, memory_order_relaxed);
-	/* The keeper ignores the signal of RLIMIT_FSIZE, which is about its own limit in any case. */
+	/* The keeper ignores SIGXFSZ: RLIMIT_FSIZE is here its own limit, not the program's. */
 	result = sys_call2(SYS_ftruncate, file, size);
 	if (result < 0) {
 		sys_close(file);

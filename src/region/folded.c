@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a region in place keeps of the address space, which the program's limits and sizes count. Its window is as
- * large as memory may ever be, and its views are not:
+ * How a region in place saves address space, which counts for the program's limits and its size. Its window is as large
+ * as memory may ever become; its views are smaller:
  *
- *     aside, scratch, staging   are addresses where nothing is; a place there is taken for as long as something lies
- *                               in it
- *     source, template          are one page of the file each, below all memory (or the window's first), which is
- *                               made to reach as far as is needed ("unfolded"), and cut back
+ *     aside, scratch, staging   are addresses where nothing is mapped; a place there is reserved only while it is used
+ *     source, template          are one page of the file each, below all memory (or the window's first page); they are
+ *                               extended as far as is needed ("unfolded"), and cut back ("folded")
  *
- * So while LIVE it has home only, and while FROZEN home and aside.
+ * So while LIVE it takes home only, and while FROZEN home and aside.
  *
- * Under the lock; async-signal-safe. Of another region all of this is there as a whole, for good.
+ * Under the lock; async-signal-safe. In other regions all of this is reserved as a whole, for good.
  */
 #include <errno.h>
 
@@ -35,7 +34,8 @@ size_t region_lowest(const struct odf_region *region)
 	return end;
 }
 
-/* The beginning of what lies past all memory; `past_all`: also past what may become memory, and what is a place. */
+/* Where the run of extents at the end of home begins that are foreign and not young; `past_all`: that are of any
+ * kind. */
 static size_t end_of_rest(const struct odf_region *region, bool past_all)
 {
 	const struct region_extents *extents = region->extents;
@@ -61,7 +61,7 @@ size_t region_highest(const struct odf_region *region)
 
 /* ---- Source and template ---- */
 
-/* So many are tried. */
+/* How many places are tried. */
 #define PLACES_BESIDE 5
 
 static bool take(char *place, size_t length)
@@ -71,9 +71,9 @@ static bool take(char *place, size_t length)
 	return region_map(place, length, PROT_NONE, flags, -1, 0) != NULL;
 }
 
-/* A view that begins at `first` and ends at *end, made to end at `to`. Where there is no room behind it it moves to a
- * place beside; never to where the kernel would have it, which may be a gap that the program has made among its own
- * mappings, and may unmap again past the library. */
+/* Extends the view of [first, *end) to `to`. If there is no room behind it, it moves to a place beside the region. The
+ * kernel must not choose the place: that could be a gap that the program has made among its own mappings, and may unmap
+ * again by a raw system call. */
 static bool unfold(struct odf_region *region, char **base, size_t first, size_t *end, size_t to)
 {
 	char *view = *base + first;
@@ -95,7 +95,7 @@ static bool unfold(struct odf_region *region, char **base, size_t first, size_t 
 	return true;
 }
 
-/* The kernel may refuse to make two mappings of one: then it stays as it is, which is only larger. */
+/* If the kernel refuses to split the mapping, the view stays as it is, and is only larger. */
 static void fold(char *base, size_t first, size_t *end)
 {
 	if (*end > first + REGION_PAGE && region_unmap(base + first + REGION_PAGE, *end - first - REGION_PAGE) == 0)
@@ -124,7 +124,7 @@ void region_source_drop(struct odf_region *region)
 	region->source = NULL;
 }
 
-/* All of it is there that there will be. */
+/* There is a template, and no part was taken out of it. */
 static bool is_whole(const struct odf_region *region)
 {
 	return region->template != NULL && region->template_length == 0 && !region->template_lost;
@@ -155,7 +155,7 @@ void region_template_fold(struct odf_region *region, size_t from, size_t length)
 		fold(region->template, region->template_first, &region->template_end);
 		return;
 	}
-	/* All is gone, and nothing can be frozen before there is another one. */
+	/* It is used up: nothing can be frozen until there is another template. */
 	region->template = NULL;
 	region->template_first = region->template_end = 0;
 }
@@ -179,7 +179,7 @@ bool region_template_reaches(const struct odf_region *region, size_t from, size_
 	return is_whole(region) && from >= region->template_first && (region->chunk == 0 || to <= region->template_end);
 }
 
-/* So that not each further mapping, below the last one, needs new views. */
+/* Lowers `reach` somewhat more, so that not each further mapping below the lowest one needs new views. */
 static size_t with_slack(const struct odf_region *region, size_t reach)
 {
 	size_t highest = region_highest(region), slack = 0;
@@ -203,7 +203,7 @@ int region_views_reach(struct odf_region *region)
 		return 0;
 	atomic_store_explicit(&region->reach, with_slack(region, atomic_load(&region->reach)), memory_order_relaxed);
 	error = region_source_make(region);
-	/* What is LIVE, and what is to be, has its place in the template. */
+	/* The template must cover all that is LIVE, or is to be. */
 	if (error == 0 && is_whole(region) && region->template_first > region->source_from)
 		error = region_template_make(region);
 	return error;
@@ -211,7 +211,8 @@ int region_views_reach(struct odf_region *region)
 
 /* ---- Aside ---- */
 
-/* Of what is LIVE an operation that failed later may have left views there. False: there is something else. */
+/* Unmaps views that an operation on LIVE memory has left at aside because it failed later. False: something else is
+ * there, or that is not known. */
 static bool unmap_views(struct odf_region *region, char *start, char *end)
 {
 	struct region_mapping mapping;
@@ -232,7 +233,7 @@ static bool unmap_views(struct odf_region *region, char *start, char *end)
 	return ours;
 }
 
-/* Something is there, or it cannot be told. */
+/* Something is mapped there, or that is not known. */
 static bool is_any_mapped(const char *start, const char *end)
 {
 	struct region_mapping mapping;
@@ -258,7 +259,7 @@ bool region_aside_take(struct odf_region *region, size_t from, size_t length)
 		return true;
 	if (unmap_views(region, place, place + length) && take(place, length))
 		return true;
-	/* Memory or address space is short, or something of another's is there. */
+	/* Memory or address space is short; or another's mapping is there, and aside is lost. */
 	if (is_any_mapped(place, place + length))
 		region->aside_lost = true;
 	return false;
@@ -308,11 +309,11 @@ bool region_work_take(struct odf_region *region, size_t at, size_t length)
 		}
 		(void)region_unmap(region->scratch + at, length);
 	}
-	(void)region_work_make(region); /* others, for the next step */
+	(void)region_work_make(region); /* makes other places for the next step */
 	return false;
 }
 
-/* `but`: so much of the beginning is not there any more. */
+/* `but`: so many bytes at the beginning are not mapped any more. */
 void region_work_release(struct odf_region *region, char *place, size_t but)
 {
 	if (region->in_place && place != NULL && region->work_length > but)

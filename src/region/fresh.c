@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Memory that nobody has written yet becomes anonymous memory as any other, outside of the region and at the same
- * place: where the program asks for what only anonymous memory can have, large pages. Nothing is copied. A page that
- * another thread writes for the first time at this very moment is not lost, but may be seen as zero for some
- * microseconds.
+ * Memory that was never written becomes ordinary anonymous memory at the same addresses, outside of the region: the
+ * program asks for what only anonymous memory can have, large pages. Nothing is copied. A page that another thread
+ * writes for the first time at that very moment is not lost, but may read as zero for some microseconds.
  *
  * Under the lock; async-signal-safe.
  */
@@ -16,7 +15,7 @@
 
 #define TABLE_PAGES (REGION_TABLE / REGION_PAGE)
 
-/* What is not in memory could be swapped out, and is not zero then. */
+/* A page that is not in memory could be swapped out, and is not zero then. */
 static bool nothing_is_swapped(void)
 {
 	struct sysinfo system;
@@ -24,18 +23,19 @@ static bool nothing_is_swapped(void)
 	return sys_call1(SYS_sysinfo, &system) == 0 && system.freeswap == system.totalswap;
 }
 
-/* Before Linux 6.4 what the kernel gathers into large pages of a file is for a moment said not to be in memory. */
+/* Before Linux 6.4 the kernel says of pages of a file that they are not in memory, for a moment, while it collapses
+ * them into a large page. */
 static bool may_be_gathered(void)
 {
 	return region_files_are_large() && !capability(ODF_PROBE_PAGEMAP_SCAN); /* Linux 6.7 */
 }
 
-/* A filter could punish the question, and then all is read. */
+/* If a seccomp filter could punish the calls, all pages are to be read. */
 void region_look_there(const char *start, size_t length, unsigned char *there)
 {
 	size_t pages = length / REGION_PAGE;
 
-	/* Asked on both sides, as what is swapped out between the two would be taken for nothing. */
+	/* Swap is looked at before and after: a page that is swapped out in between would be taken for none. */
 	if (!region_is_unfiltered() || may_be_gathered() || !nothing_is_swapped() ||
 	    sys_call3(SYS_mincore, start, length, there) < 0 || !nothing_is_swapped())
 		memset(there, 1, pages);
@@ -57,7 +57,8 @@ static bool is_zero_table(const char *start)
 	return true;
 }
 
-/* Words that other threads wrote to the file between the look and the new mapping. Nobody writes there any more. */
+/* Copies words that other threads wrote to the file between the look and the new mapping. Nobody writes to the file
+ * there any more. */
 static void save_late_words(char *home, const char *view, size_t length)
 {
 	for (size_t at = 0; at < length; at += sizeof(uint64_t)) {
@@ -90,7 +91,7 @@ static void save_late_pages(struct odf_region *region, size_t from)
 		(void)sys_call3(SYS_mprotect, view, REGION_TABLE, PROT_NONE);
 }
 
-/* Tables that are LIVE, and found to be zero. */
+/* Replaces tables that are LIVE, and were found to be zero, by anonymous memory. */
 static int exchange(struct odf_region *region, size_t from, size_t until)
 {
 	if (!region_source_unfold(region, from, until) || !region_map_memory(region, from, until - from)) {
@@ -118,7 +119,7 @@ static int free_live(struct odf_region *region, size_t from, size_t limit)
 	return error == 0 && start < limit ? exchange(region, start, limit) : error;
 }
 
-/* Zeros that were laid over it are anonymous memory already. */
+/* Only tables over which zeros were laid: they are anonymous memory already. */
 static int free_frozen(struct odf_region *region, size_t from, size_t limit)
 {
 	bool hidden = !region->visible && !region->inherited;
@@ -136,7 +137,7 @@ static int free_frozen(struct odf_region *region, size_t from, size_t limit)
 	return error;
 }
 
-/* Home begins with a table. */
+/* Home begins at a multiple of a table. */
 static size_t table_up(size_t at)
 {
 	return (at + REGION_TABLE - 1) / REGION_TABLE * REGION_TABLE;
@@ -147,7 +148,7 @@ int region_free_fresh(struct odf_region *region, size_t from, size_t length)
 	size_t limit = from + length;
 	int error;
 
-	/* Each second table may be such a one. */
+	/* Every second table may become a foreign place. */
 	if (region->left || region->absent || !region_makes_room(region, 2 * (length / REGION_TABLE + 4)))
 		return ENOTSUP;
 	error = region_check(region, from, length);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * The keeper reads the program's memory beside the program, which may unmap it at that moment by a call that nobody
- * sees. The fault would end the keeper amid a step, and before Linux 5.16 the kernel ends with it who shares its
- * memory. So what may fault is called by way of this: a fault amid it is a call that failed.
+ * The keeper reads the program's memory while the program runs, and the program may unmap that at the same moment by a
+ * raw system call. The fault would end the keeper in the middle of a step, and a kernel before 5.16 would end with it
+ * all processes that share its memory. So code that may fault is called by keeper_try: after a fault that returns
+ * EFAULT.
  *
- * On x86-64 and AArch64; elsewhere, under a shadow stack, and for any other fault of the keeper, it is the end as it
- * would be without. The handler makes no call, as the keeper's filter permits few: it sets where the thread goes on.
+ * On x86-64 and AArch64. On others, under a shadow stack, and after any other fault, the keeper ends as it would
+ * without this. The signal handler makes no call, as the keeper's filter permits few: it sets where the thread
+ * continues.
  */
 #include <errno.h>
 #include <signal.h>
@@ -14,8 +16,7 @@
 #include "keeper.h"
 #include "step.h"
 
-/* Where the stack was in keeper_try, and from where on its memory may be left; 0: nothing is tried. The keeper has one
- * thread. */
+/* The stack pointer in keeper_try, to which a fault returns; 0: nothing is tried. The keeper has one thread. */
 __attribute__((visibility("hidden"), used)) uintptr_t keeper_try_stack;
 
 #if defined __x86_64__
@@ -133,7 +134,7 @@ void keeper_try_forget(void)
 
 void keeper_fault(int signal, siginfo_t *about, void *context)
 {
-	/* Sent by somebody, or a notice of bad memory, which nobody has come upon yet. */
+	/* Sent by a process, or a notice of bad memory that nobody has touched yet. */
 	if (about->si_code <= 0 || (signal == SIGBUS && about->si_code == BUS_MCEERR_AO))
 		return;
 	if (keeper_try_stack == 0 || !go_on(context))

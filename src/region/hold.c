@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
- * While a step merges the private pages of a piece nobody may write to it, in the kernel or outside. Two ways:
+ * While a step merges the private pages of a piece nobody may write to it, in a system call or outside. There are two
+ * ways:
  *
- *   protect    Home is write-protected by userfaultfd, and its pages stay where they are. Who writes sleeps; who reads
- *              goes on. That matters to who reads from outside by /proc/pid/mem or by ptrace: the kernel lets such a
- *              read wait for no userfaultfd, so that it would fail (EIO). The kernel notes the protection in page
- *              tables, by a marker for each page that is not there, also of memory that nobody has touched: 10 us a
- *              table, with what it takes to look through them and to give them back. They are gone with home when the
- *              step ends, and no child sees them, as home is hidden (invariant 3).
- *   take out   Home's pages go to scratch, and home is registered for pages that are missing from the file and for
- *              those that are there: a thread that touches the piece sleeps.
+ *   protect    Home is write-protected by userfaultfd, and its pages stay where they are. A thread that writes sleeps,
+ *              one that reads continues. That matters to a process that reads from outside by /proc/pid/mem or
+ *              ptrace: the kernel does not let it wait for a userfaultfd, so its read would fail (EIO). The kernel
+ *              notes the protection in page tables, by a marker for each page that is not there, even in memory that
+ *              was never touched: 10 us a table, with the time to look through these and to free them. They go away
+ *              with home when the step ends, and no child sees them, as home is hidden (invariant 3).
+ *   take out   Home's pages are moved to scratch, and home is registered for pages that the file lacks and for those
+ *              that it has: a thread that touches the piece sleeps.
  *
- * A marker looks like a page that was swapped out. They differ in what the kernel has noted there, which it shows to
- * who had CAP_SYS_ADMIN when the list of pages was opened. Where it does not, and where the kernel protects no files
- * (before Linux 5.19) or no pages that are not there (6.4), pages are taken out. And where the markers would be most of
- * the work: where a fork is about to come and there is little to merge, and of memory that nobody has written to yet.
+ * A marker looks like a page that was swapped out. The two differ in what the kernel has noted there, which pagemap
+ * shows only if CAP_SYS_ADMIN was held when it was opened. If it does not show that, and if the kernel cannot protect
+ * files (before Linux 5.19) or pages that are not there (before 6.4), pages are taken out. The same if the markers
+ * would be most of the work: if a fork is expected and there is little to merge, and in memory that was never written.
  */
 #include <errno.h>
 
@@ -27,7 +28,8 @@ int step_reserve_or_lose(struct odf_region *region, int error, char *address, si
 {
 	if (region_place_after(error, address, size))
 		return 0;
-	/* Another's by now, perhaps: new places for the next step, when this one has nothing in these any more. */
+	/* Another's mapping may be there by now: the next step gets new places, once this one has nothing in these any
+	 * more. */
 	region->lost_count++;
 	region->lost_from = address;
 	region->lost_size = size;
@@ -67,8 +69,8 @@ void step_clear_scratch(struct odf_region *region, const struct step *step)
 		       -1, 0) != NULL ||
 	    sys_call3(SYS_madvise, step->scratch, step->length, MADV_DONTNEED) == 0)
 		return;
-	/* The kernel has unmapped it before it failed: what comes to lie there would be another's when the next step
-	 * takes the place. */
+	/* The kernel has unmapped the place before it failed: another's mapping could come to lie there before the next
+	 * step uses it. */
 	(void)step_reserve_or_lose(region, 0, step->scratch, step->length);
 }
 
@@ -79,10 +81,10 @@ void step_wake(const struct region_settler *settler, const struct step *step)
 	(void)sys_call3(SYS_ioctl, settler->userfault, UFFDIO_WAKE, &range); /* fails for a bad range only */
 }
 
-/* ---- To protect ---- */
+/* ---- Protect ---- */
 
-/* What the list of pages shows of a page that is protected and not there; 0: nothing that only such a page shows. Of
- * the keeper: what it may see does not change. */
+/* The pagemap entry of a page that is protected and not there; 0: it does not differ from those of other pages. It
+ * depends on the keeper's rights, which do not change. */
 static struct {
 	bool known;
 	uint64_t marker;
@@ -108,15 +110,14 @@ static void unregister(const struct region_settler *settler, char *start, size_t
 
 	while ((error = sys_call3(SYS_ioctl, settler->userfault, UFFDIO_UNREGISTER, &range)) == -ENOMEM)
 		region_pause_ms(1);
-	/* Something else lies in it by now, mapped past the library, that cannot be registered: then nothing was
-	 * done. */
+	/* A raw system call has mapped something there that cannot be registered: then the kernel has done nothing. */
 	if (error == -EINVAL && length > REGION_PAGE) {
 		unregister(settler, start, half);
 		unregister(settler, start + half, length - half);
 	}
 }
 
-/* 0 or minus an errno value. Then nothing is protected. */
+/* 0, or minus an errno value: nothing is protected. */
 static int protect(const struct region_settler *settler, char *start, size_t length)
 {
 	struct uffdio_writeprotect request = { .range = { (uintptr_t)start, length },
@@ -133,7 +134,7 @@ static int protect(const struct region_settler *settler, char *start, size_t len
 	return error;
 }
 
-/* At scratch, where there is never a page between two steps. */
+/* At scratch, which has no page between two steps. */
 static void learn_marker(const struct odf_region *region, const struct region_settler *settler)
 {
 	char *page = region->scratch + (region->in_place ? region->work_at : 0);
@@ -153,7 +154,7 @@ static bool can_protect(const struct odf_region *region, const struct region_set
 	return protection.marker != 0 && !region_take_out_always;
 }
 
-/* ---- To take out ---- */
+/* ---- Take out ---- */
 
 static int take(struct region_desk *desk, size_t size)
 {
@@ -162,7 +163,7 @@ static int take(struct region_desk *desk, size_t size)
 	return desk->taken_count == REGION_TAKEN_MOST ? E2BIG : 0;
 }
 
-/* Puts one page back where it was taken. The place is registered and empty, and everybody who wants it sleeps. */
+/* Puts one page back where it was taken. The place is registered and empty, and a thread that touches it sleeps. */
 static void copy_back(const struct region_settler *settler, char *from, char *to)
 {
 	struct uffdio_copy copy = {
@@ -170,15 +171,15 @@ static void copy_back(const struct region_settler *settler, char *from, char *to
 	};
 	long error;
 
-	/* Memory is short, or the address space changes: neither lasts. Where the place is not ours any more there is
-	 * nothing to put back. */
+	/* Memory is short, or the address space changes: neither lasts. After any other error the place is not ours any
+	 * more, and there is nothing to put back. */
 	while ((error = sys_call3(SYS_ioctl, settler->userfault, UFFDIO_COPY, &copy)) == -ENOMEM || error == -EAGAIN ||
 	       error == -EINTR)
 		region_pause_ms(1);
 }
 
-/* Anonymous memory of a window is not hidden from children, but for as long as its pages are elsewhere: a child that
- * comes past the library would find zeros there. */
+/* Anonymous memory in a window is hidden from children only while its pages are elsewhere: a child of a raw clone would
+ * find zeros there. */
 static void hide_zeros(const struct odf_region *region, const struct step *step, int advice)
 {
 	size_t page = step->from / REGION_PAGE, limit = (step->from + step->length) / REGION_PAGE;
@@ -186,13 +187,13 @@ static void hide_zeros(const struct odf_region *region, const struct step *step,
 
 	for (size_t end; region->in_place && page < limit; page = end) {
 		end = region_discard_run(region, page, limit, &zeros);
-		if (zeros) /* refused, it is as it was */
+		if (zeros) /* if refused, nothing changes */
 			(void)sys_call3(SYS_madvise, region->home + page * REGION_PAGE, (end - page) * REGION_PAGE,
 					advice);
 	}
 }
 
-/* Undoes detach. By copies: moves back would need mappings, which may be what is short. */
+/* Undoes detach. It copies, as moves would need more mappings, of which there may be too few. */
 static void attach(struct odf_region *region, const struct region_settler *settler, const struct step *step)
 {
 	size_t most = step_within_file(region, step), size = settler->desk->taken < most ? settler->desk->taken : most;
@@ -202,7 +203,7 @@ static void attach(struct odf_region *region, const struct region_settler *settl
 		struct region_run *runs = settler->desk->runs;
 		char *start = at;
 		long count = region_private(settler->pagemap, start, end, true, 0, runs, REGION_RUNS, &at);
-		if (count < 0) { /* then all of it, whatever it is */
+		if (count < 0) { /* not known: copies all of it */
 			runs[0] = (struct region_run){ start, end };
 			count = 1;
 			at = end;
@@ -221,7 +222,7 @@ static void put_back(struct odf_region *region, const struct region_settler *set
 	hide_zeros(region, step, MADV_DOFORK);
 }
 
-/* One run that is all file or all zeros laid over it, up to `end`. */
+/* Takes out a run that ends at `end`. It is all a view of the file, or all zeros that were laid over it. */
 static int detach_run(struct odf_region *region, const struct region_settler *settler, const struct step *step,
 		      size_t end, bool zeros)
 {
@@ -249,7 +250,7 @@ static int detach_run(struct odf_region *region, const struct region_settler *se
 	return -error;
 }
 
-/* 2. */
+/* Step 2 of settling (settle.c), if the pages are taken out. */
 static int detach(struct odf_region *region, const struct region_settler *settler, const struct step *step)
 {
 	struct region_desk *desk = settler->desk;
@@ -268,13 +269,13 @@ static int detach(struct odf_region *region, const struct region_settler *settle
 	return error;
 }
 
-/* ---- Either ---- */
+/* ---- Both ---- */
 
-/* A table with fewer private pages is merged sooner than it is protected. */
+/* A table with fewer private pages takes less time to merge than to protect. */
 #define SPARSE_PAGES 16
-/* So much without anything in it is a piece of its own. */
+/* So much without any data becomes a piece of its own. */
 #define GAP ((size_t)8 * REGION_TABLE)
-/* Longer than this a piece of which little is private is not, where it is protected. */
+/* The greatest length of a protected piece with few private pages. */
 #define LONGEST ((size_t)64 * REGION_TABLE)
 
 static size_t next_data(const struct odf_region *region, size_t at)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * ODF_REGION_HUGE. The kernel maps a large page of a file into a private view by one entry, where small ones take a
- * fault for each sixteen; the first write to a page is as before a copy of 4 KiB. Only where all of 2 MiB is there,
- * so that no memory is added. Without the lock: what changes is how the file's content lies in memory, and a fork
- * that comes between waits for one such copy at most.
+ * ODF_REGION_HUGE: gathers the pages of the file into large ones. The kernel maps a large page of a file into a private
+ * view by one entry, where small pages take one fault for each sixteen. The first write to a page still copies 4 KiB.
+ * Only tables of which all 2 MiB are there are gathered, so that no memory is added. Without the lock: only the place
+ * of the file's content in memory changes, and a fork that comes meanwhile waits for one such copy at most.
  */
 #include <errno.h>
 
@@ -13,7 +13,7 @@
 #define MADV_COLLAPSE 25
 #endif
 
-/* How often new memory is looked for: what that costs is a hundredth of one core at most. */
+/* How often a pass looks for new memory: it takes a hundredth of one core at most. */
 #define PASS_LEAST_NS 1000000000u
 #define PASS_SHARE    100
 #define AGAIN_NS 1000000u
@@ -54,9 +54,9 @@ uint64_t region_gather(struct odf_region *region, uint64_t now)
 		long error = is_memory(region, region->huge_at) && all_there(piece)
 				     ? sys_call3(SYS_madvise, piece, REGION_TABLE, MADV_COLLAPSE)
 				     : 0;
-		if (error == -EINVAL && region->huge_at == 0) /* unknown, or not for this memory */
+		if (error == -EINVAL && region->huge_at == 0) /* the kernel does not know it, or not for this memory */
 			return region->huge_ns = UINT64_MAX;
-		/* what could not be gathered now, for want of memory or because of a pin, may be by the next pass */
+		/* if it failed, for lack of memory or because of a pinned page, the next pass may succeed */
 		region->huge_at += REGION_TABLE;
 	}
 	if (region->huge_at < end) {

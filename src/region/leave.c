@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Giving a region up: the one way, whatever the cause. Its memory becomes ordinary private memory of the process,
- * where it is and with what is in it, at once; children inherit it as they inherit any. Under the lock;
+ * Gives a region up: the only way to do that, whatever the cause. At once its memory becomes ordinary private memory of
+ * the process, at the same addresses and with the same content; children inherit it like any other. Under the lock;
  * async-signal-safe.
  *
- * What was frozen is private memory already; what is LIVE is covered as by a freeze, for good. From then on the file
- * is only read: each page that the process writes is copied. What it still shows of the file is copied too, and taken
- * out of the file, as soon as no descendant can need it ("drained"), so that nothing is held twice.
+ * FROZEN memory is private already; LIVE memory is covered as by a freeze, for good. From then on the file is only
+ * read: each page that the process writes is copied. The pages of the file that the process still sees are copied too,
+ * and removed from the file, as soon as no descendant can need them ("drained"), so that nothing is there twice.
  */
 #include <errno.h>
 #include <linux/falloc.h>
@@ -20,10 +20,10 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-/* How much is drained at a time under the lock: half a millisecond for each MiB that the file has there. */
+/* Bytes to drain at a time under the lock: half a millisecond for each MiB that the file has there. */
 #define DRAIN_SLICE ((size_t)4 << 20)
 
-/* In the caller's table of descriptors; -1: not there. */
+/* The file, if the caller's descriptor table has it; otherwise -1. */
 static int file_of(const struct odf_region *region)
 {
 	return region_lock_is_keepers() ? region->file : -1;
@@ -36,8 +36,8 @@ bool region_cover_by_mapping(struct odf_region *region, size_t from, size_t leng
 
 	if (file < 0)
 		return false;
-	/* With its rights from the first moment on, as other threads are at it. A kernel that fails after it has
-	 * unmapped what was there leaves a hole, which none may find for long. */
+	/* Mapped with its rights from the beginning, as other threads use the memory. The kernel may fail after it has
+	 * unmapped what was there: a thread that touches that gap would get SIGSEGV, so the call is repeated. */
 	for (unsigned tries = 0;
 	     region_map(home, length, region->rights, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, file, from) == NULL;
 	     tries++) {
@@ -60,7 +60,7 @@ bool region_address_space_is_limited(void)
 	return sys_call4(SYS_prlimit64, 0, RLIMIT_AS, NULL, &limit) == 0 && limit.rlim_cur < NO_LIMIT;
 }
 
-/* Parts of the template that no LIVE memory needs. */
+/* Unmaps the parts of the template that no LIVE memory needs. */
 static void shed_template(struct odf_region *region)
 {
 	struct region_piece pieces[2];
@@ -73,17 +73,17 @@ static void shed_template(struct odf_region *region)
 			if (!region_is_live(region, at, &end) || extent != NULL)
 				region_template_unmap(region, at, end - at);
 		}
-	/* What is LIVE takes the rest out of it. */
+	/* Covering the LIVE memory uses up the rest. */
 	region->template_from = 0;
 	region->template_length = region->length;
 }
 
-/* What a region reserves counts against the limit, so that what it takes to give it up would be refused: first goes
- * all that is not needed for that. Of the heap's. */
+/* What a region reserves counts for RLIMIT_AS, so the kernel would refuse the mappings that giving it up needs. Unmaps
+ * first all that is not needed for that. For regions of the heap. */
 static void shed(struct odf_region *region)
 {
 	region_aside_drop(region);
-	region->aside_lost = true; /* if it stays after all the keeper makes another */
+	region->aside_lost = true; /* if the region stays after all, the keeper makes a new one */
 	if (region->in_place)
 		return;
 	if (region->scratch != NULL && region->lost_count == 0) {
@@ -94,7 +94,7 @@ static void shed(struct odf_region *region)
 		shed_template(region);
 }
 
-/* Of a region that is all memory. */
+/* For a region without extents. */
 static int cover_live_part(struct odf_region *region)
 {
 	struct region_piece pieces[2];
@@ -103,7 +103,7 @@ static int cover_live_part(struct odf_region *region)
 	for (int i = 0; i < count; i++) {
 		size_t done = 0;
 		int error;
-		if (!region->aside_lost) /* to save their page tables, if it can be */
+		if (!region->aside_lost) /* moves page tables aside, if possible */
 			(void)region_move_aside(region, pieces[i].from, pieces[i].length);
 		error = region_cover(region, pieces[i].from, pieces[i].length, &done);
 		if (error != 0 && region_cover_by_mapping(region, pieces[i].from + done, pieces[i].length - done)) {
@@ -144,18 +144,19 @@ int region_give_up(struct odf_region *region, odf_reason reason)
 		       region_address_space_is_limited();
 	if (region->shed) {
 		shed(region);
-		region->shed = !region->in_place; /* whose template is one page as long as nothing is taken out of it */
+		region->shed = !region->in_place; /* in place the template is one page as long as no part is taken out
+		                                     of it */
 	}
 	if (!region->shed && region->aside_lost && region_lock_is_keepers())
-		(void)region_aside_make(region); /* else by mapping */
+		(void)region_aside_make(region); /* otherwise the file is mapped over it */
 	error = make_private(region);
-	region->epoch++; /* who settles in steps begins again */
+	region->epoch++; /* a settle that is under way begins again */
 	region->vacant = false;
 	if (error != 0)
 		return error;
 	if (region->extents != NULL)
-		(void)region_unmap_holes(region); /* those that are left are in nobody's way */
-	region_uncount(region); /* no fork has to do with it any more */
+		(void)region_unmap_holes(region); /* holes that stay do no harm */
+	region_uncount(region); /* forks need not freeze it any more */
 	region->left = true;
 	TRACE_3(leave, region->home, region->length, odf_reason_name(reason));
 	region->visible = true;
@@ -169,11 +170,11 @@ int region_give_up(struct odf_region *region, odf_reason reason)
 	if (region->scratch != NULL && region->lost_count == 0 && !region->in_place)
 		(void)region_unmap(region->scratch, 2 * region->work_size);
 	region->scratch = region->staging = NULL;
-	/* Without the file itself its pages are taken through this view. */
+	/* Without the file's descriptor its pages are removed through this view. */
 	if (region->source != NULL && region_keeper_runs() && region->file >= 0)
 		region_source_drop(region);
-	/* Without a keeper the file stays as it is: forks are not counted any more, so only the token can tell that
-	 * no child shows it. */
+	/* Without a keeper the file stays as it is: forks are not counted any more, so only the token can tell that no
+	 * child maps it. */
 	if (region_keeper_runs() && !region_lock_is_keepers())
 		region_keeper_call();
 	return 0;
@@ -208,17 +209,17 @@ bool region_has_left(const struct odf_region *region, odf_reason *reason)
 	return left;
 }
 
-/* ---- What the file has then ---- */
+/* ---- Draining the file ---- */
 
-/* Writes to each page what is in it, whoever else is writing there. For kernels before 5.14, and where a filter
- * refuses the call. */
+/* Writes to each page without changing it, even if another thread writes there at that moment. For kernels before 5.14,
+ * and if a filter refuses MADV_POPULATE_WRITE. */
 static void touch(char *start, char *end)
 {
 	for (char *page = start; page < end; page += REGION_PAGE)
 		(void)__atomic_fetch_or(page, 0, __ATOMIC_RELAXED);
 }
 
-/* Pages of the process's own for what it sees of the file in [from, end). */
+/* Makes private copies of the file's pages that the process sees in [from, end). False: some are not copied. */
 static bool own_pages(struct odf_region *region, size_t from, size_t end)
 {
 	for (size_t at = from, next; at < end; at = next) {
@@ -244,7 +245,7 @@ static bool own_pages(struct odf_region *region, size_t from, size_t end)
 	return true;
 }
 
-/* The next part of the file at or after `at` that has pages. False: none up to `end`, or it cannot be told. */
+/* The next part of the file at or after `at` that has pages. False: there is none up to `end`, or that is not known. */
 static bool find_data(struct odf_region *region, int file, size_t at, size_t end, size_t *from, size_t *until)
 {
 	unsigned char there[DRAIN_SLICE / REGION_PAGE];
@@ -260,7 +261,7 @@ static bool find_data(struct odf_region *region, int file, size_t at, size_t end
 		*until = hole > data && (size_t)hole < end ? (size_t)hole : end;
 		return true;
 	}
-	/* The file itself is lost: what is in the page cache, by a view of it. */
+	/* There is no descriptor: looks at the page cache through a view of the file. */
 	if (at < region->source_from) /* below all memory */
 		at = region->source_from;
 	if (at >= end || end - at > DRAIN_SLICE || !region_source_unfold(region, at, end))
@@ -291,14 +292,14 @@ struct slice {
 	unsigned count;
 };
 
-/* Makes pages of the process's own in [at, limit). Returns how far it came. */
+/* Makes private copies in [at, limit), and notes where. Returns how far it came. */
 static size_t own_slice(struct odf_region *region, int file, size_t at, size_t limit, struct slice *slice)
 {
 	size_t from, until;
 
 	for (slice->count = 0; at < limit && find_data(region, file, at, limit, &from, &until); at = until) {
 		if (!own_pages(region, from, until))
-			continue; /* it goes on showing the file's */
+			continue; /* the process still needs the file's pages */
 		slice->from[slice->count] = from;
 		slice->until[slice->count++] = until;
 		if (slice->count == sizeof slice->from / sizeof slice->from[0])
@@ -321,21 +322,21 @@ int region_drain(struct odf_region *region, size_t most)
 		size_t at = region->drained, limit, next;
 		struct slice slice;
 		int error = 0;
-		if (file >= 0) { /* past what has no pages */
+		if (file >= 0) { /* skips what has no pages */
 			if (!find_data(region, file, at, end, &from, &until))
 				from = end;
 			region->drained = at = from;
 		}
 		limit = end - at < DRAIN_SLICE ? end : at + DRAIN_SLICE;
 		next = own_slice(region, file, at, limit, &slice);
-		/* Only now: a child that a clone makes from here on has pages of its own, or its parent's, and one
-		 * that came before holds the token. */
+		/* Asked only now: a child that is made from here on inherits the private copies, and one that was made
+		 * before holds the token. */
 		if (slice.count > 0)
 			error = region_lock_is_keepers() && !region->doubt ? region_token_ask(region) : EBUSY;
 		for (unsigned i = 0; i < slice.count && error == 0; i++)
 			if (!take_out(region, file, slice.from[i], slice.until[i] - slice.from[i]))
 				error = ENOMEM;
-		region->vacant = false; /* the next slice is shown to whoever comes meanwhile */
+		region->vacant = false; /* a child that is made meanwhile maps the next slice */
 		if (error != 0)
 			return error;
 		region->drained = next;

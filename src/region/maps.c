@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * What is mapped where, as the kernel says: by the query that /proc/self/maps answers (Linux 6.11), else by its text.
- * Nothing else tells what is behind an address: moves and advice succeed on anybody's mappings. Async-signal-safe;
- * nothing is kept between two uses but the keeper's descriptor.
+ * Which mappings there are, from the kernel: by the query that /proc/self/maps answers (PROCMAP_QUERY, Linux 6.11),
+ * otherwise by its text. Nothing else tells what is behind an address: moves and advice succeed on anybody's mappings.
+ * Async-signal-safe; between two uses only the keeper's descriptor is kept, and whether there are queries.
  *
- * A descriptor in the program's table is there for some microseconds, with the lock held and signals blocked. Where
- * none can be had (no /proc, no room in the table) the caller is told so.
+ * In the program's table a descriptor exists for some microseconds, with the lock held and signals blocked. If there
+ * can be none (no /proc, no room in the table), the caller gets an error.
  */
 #include <errno.h>
 #include <linux/types.h>
@@ -16,7 +16,7 @@
 #include "../sys/proc.h"
 #include "internal.h"
 
-/* From linux/fs.h, which older headers lack. */
+/* struct procmap_query of linux/fs.h, which older headers lack. */
 struct query {
 	uint64_t size, flags, address, start, end, mapping_flags, page_size, offset, inode;
 	uint32_t major, minor, name_size, build_id_size;
@@ -31,7 +31,7 @@ _Static_assert(sizeof(struct query) == 104,
 #define SHARED        0x08u
 #define COVERING_NEXT 0x10u
 
-/* In its own table of descriptors: the program cannot close it, and a change of root does not take it away. */
+/* The keeper's descriptor, in its own table: the program cannot close it, and after a change of root it still works. */
 static int kept = -1;
 
 static atomic_bool no_queries;
@@ -43,8 +43,8 @@ bool region_maps_are_quick(void)
 
 static int open_list(void)
 {
-	/* Of the process; "self" is empty where the first thread has ended. What a list does not have is given up
-	 * (verify.c), so no other file may pass for one. */
+	/* The list of the process: "self" has an empty one if the main thread has ended. Memory that is not in the list
+	 * is given up (verify.c), so no other file may be taken for it. */
 	return proc_open("/proc/thread-self/maps", O_RDONLY);
 }
 
@@ -69,7 +69,7 @@ int region_maps_begin(struct region_maps *maps)
 	maps->started = false;
 	maps->used = maps->length = 0;
 	maps->last = (struct region_mapping){ 0 };
-	if (by_keeper) /* who can open nothing any more */
+	if (by_keeper) /* it can open no file any more */
 		return maps->file < 0 ? ENOENT : 0;
 	maps->file = open_list();
 	return maps->file < 0 ? -maps->file : 0;
@@ -84,7 +84,8 @@ void region_maps_end(struct region_maps *maps)
 
 void region_maps_again(struct region_maps *maps)
 {
-	maps->last.start = maps->last.end = (char *)UINTPTR_MAX; /* behind whatever is looked for */
+	maps->last.start = maps->last.end = (char *)UINTPTR_MAX; /* behind any address: the next search reads the text
+	                                                            again */
 }
 
 static uint64_t device_of(unsigned major_number, unsigned minor_number)
@@ -115,7 +116,7 @@ static int ask(const struct region_maps *maps, const char *at, struct region_map
 
 /* ---- The text ---- */
 
-/* -1: the end, or it cannot be read. */
+/* -1: the end, or an error. */
 static int next_byte(struct region_maps *maps, int *error)
 {
 	long got;
@@ -141,7 +142,7 @@ static int digit(int byte)
 	return byte >= 'a' && byte <= 'f' ? byte - 'a' + 10 : 16;
 }
 
-/* Up to what follows it, which is *end. */
+/* Reads up to the byte that follows the number, which is *end. */
 static uint64_t number(struct region_maps *maps, unsigned base, int *end, int *error)
 {
 	uint64_t value = 0;
@@ -182,7 +183,7 @@ static int find_in_text(struct region_maps *maps, const char *at, struct region_
 {
 	int error = 0;
 
-	/* the keeper's has been read before; or this is behind what has been read */
+	/* the keeper's file was read before; or the text was already read beyond `at` */
 	if (!maps->started || maps->last.start > at) {
 		if (sys_call3(SYS_lseek, maps->file, 0, 0) < 0)
 			return EIO;
@@ -205,7 +206,7 @@ int region_maps_find(struct region_maps *maps, const char *at, struct region_map
 		if (error == 0 || error == ENOENT)
 			return error;
 		maps->text_only = true;
-		if (error == ENOTTY) /* not a filter's answer */
+		if (error == ENOTTY) /* the kernel's answer, not a filter's */
 			atomic_store_explicit(&no_queries, true, memory_order_relaxed);
 	}
 	return find_in_text(maps, at, found);

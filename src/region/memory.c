@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Async-signal-safe. */
+ * Mappings, moves and clocks for the files of this folder. Async-signal-safe. */
 #include <errno.h>
 #include <time.h>
 
@@ -24,11 +24,11 @@ void *region_map_own(void *address, size_t size)
 				  -1, 0);
 
 	if (mapped != NULL)
-		(void)sys_call3(SYS_madvise, mapped, size, MADV_NOHUGEPAGE); /* EINVAL: there are none */
+		(void)sys_call3(SYS_madvise, mapped, size, MADV_NOHUGEPAGE); /* EINVAL: the kernel has no large pages */
 	return mapped;
 }
 
-/* Room for so many is looked at; each settle takes one and gives back another. */
+/* How many slots are tried: each settle takes one and frees another. */
 #define BESIDE 8
 
 static size_t slot_size(const struct odf_region *region)
@@ -52,7 +52,8 @@ static bool is_planned(const struct odf_region *region, const char *slot)
 				    meets(slot, size, region->staging, region->work_size));
 }
 
-/* Where the kernel's own choice would be in the way of what the program maps, which is to lie in a window (young.c). */
+/* If the kernel chose the place, the mapping would be in the way of the program's own, which are to lie in a window
+ * (young.c). */
 void *region_map_beside(struct odf_region *region, size_t size, int protection, int flags, int file, size_t offset)
 {
 	for (size_t i = 0; region->beside != NULL && i < BESIDE; i++) {
@@ -67,8 +68,8 @@ void *region_map_beside(struct odf_region *region, size_t size, int protection, 
 	return region_map(NULL, size, protection, flags, file, offset);
 }
 
-/* A filter may refuse the call (that of systemd-nspawn does where a container has no right to lock memory), which then
- * says nothing of the memory; this one fails where it is locked. */
+/* A filter may refuse munlock (that of systemd-nspawn does if the container has no right to lock memory), which says
+ * nothing about the memory. The second call fails if it is locked. */
 bool region_unlock_pages(void *address, size_t size)
 {
 	return sys_call2(SYS_munlock, address, size) == 0 || sys_call3(SYS_msync, address, size, MS_INVALIDATE) == 0;
@@ -78,7 +79,7 @@ char *region_place_beside(struct odf_region *region)
 {
 	char *place;
 
-	do /* aside, scratch and staging lie in two of them at most */
+	do /* aside, scratch and staging meet two slots at most */
 		place = region->beside + (3 + region->places++ % (BESIDE - 3)) * slot_size(region);
 	while (is_planned(region, place));
 	return place;
@@ -88,7 +89,7 @@ char *region_map_view_beside(struct odf_region *region, int flags, size_t first,
 {
 	char *mapped = NULL;
 
-	/* With room behind it to unfold. */
+	/* In one of the first slots, with room behind it to unfold. */
 	for (size_t i = 0; region->in_place && mapped == NULL && i < 3; i++)
 		mapped = region_map(region->beside + i * slot_size(region) + first, end - first, PROT_NONE,
 				    flags | MAP_NORESERVE | MAP_FIXED_NOREPLACE, region->file, first);
@@ -101,8 +102,8 @@ static void *open_for_use(char *mapped, size_t size, int flags, int rights)
 {
 	if (mapped == NULL)
 		return NULL;
-	/* Under mlockall(MCL_FUTURE) the kernel fills a new mapping at once: a sparse file with all its memory, a
-	 * private view with copies. */
+	/* Under mlockall(MCL_FUTURE) the kernel would at once allocate all pages of a sparse file, or copies for a
+	 * private view. So the mapping has no rights at first. */
 	if (!region_unlock_pages(mapped, size) || sys_call3(SYS_mprotect, mapped, size, rights) < 0) {
 		if (!(flags & MAP_FIXED))
 			(void)region_unmap(mapped, size);
@@ -141,34 +142,35 @@ int region_move(char *from, char *to, size_t size, bool leave_mapped)
 
 bool region_reserve_again(char *address, size_t size)
 {
-	/* Once more if it is not because something is there: to have lost a place is dear. */
+	/* Again, unless something else is mapped there: to lose a place is expensive. */
 	for (unsigned tries = 0;
 	     region_map(address, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1,
 			0) == NULL;
 	     tries++)
 		if (tries == 2 || region_is_mapped(address, size))
 			return false;
-	(void)sys_call3(SYS_madvise, address, size, MADV_DONTFORK); /* a child that gets it has less room, no more */
+	(void)sys_call3(SYS_madvise, address, size, MADV_DONTFORK); /* a child that inherits it only has less room */
 	(void)sys_call3(SYS_madvise, address, size, MADV_DONTDUMP);
 	return true;
 }
 
 bool region_is_mapped(char *address, size_t size)
 {
-	/* On memory that is mapped this does nothing. Any other refusal is somebody else's, a filter's for one, and
-	 * no statement about what is there. */
+	/* On mapped memory this call does nothing. Any other error, for example of a filter, says nothing about the
+	 * mapping. */
 	return sys_call3(SYS_msync, address, size, MS_ASYNC) != -ENOMEM;
 }
 
 bool region_is_locked(const char *address, size_t size)
 {
-	/* Which the kernel refuses to have invalidated; and of other memory it does nothing for that. A filter could
-	 * punish the question. */
+	/* The kernel refuses to invalidate locked memory; with other memory the call does nothing. A filter could
+	 * punish it. */
 	return region_is_unfiltered() && sys_call3(SYS_msync, address, size, MS_ASYNC | MS_INVALIDATE) == -EBUSY;
 }
 
-/* Whether a move that is refused because its source is two mappings has unmapped its destination by then. Kernels
- * before 6.17 refuse all such moves, after that; later ones refuse only mappings under userfaultfd, before. */
+/* Whether a move that fails because its source is two mappings has unmapped its destination. Kernels before 6.17 refuse
+ * all such moves, and only after they have unmapped; later ones refuse only mappings under userfaultfd, before they
+ * unmap. */
 static bool refusal_unmaps = true;
 
 bool region_place_after(int error, char *address, size_t size)
@@ -184,7 +186,7 @@ void region_learn_refusal(void)
 
 	if (four == NULL)
 		return;
-	/* Two mappings, by different rights, to a place of two pages. */
+	/* Moves two mappings, which differ in their rights, to a place of two pages. */
 	if (sys_call3(SYS_mprotect, four, REGION_PAGE, PROT_READ) == 0) {
 		int error = region_move(four, four + 2 * REGION_PAGE, 2 * REGION_PAGE, true);
 		if (error == 0)
@@ -215,7 +217,7 @@ void region_pause_ms(unsigned milliseconds)
 {
 	struct timespec time = { .tv_sec = milliseconds / 1000, .tv_nsec = (long)(milliseconds % 1000) * 1000000 };
 
-	(void)sys_call2(SYS_nanosleep, &time, NULL); /* cut short is short enough */
+	(void)sys_call2(SYS_nanosleep, &time, NULL); /* a signal may end it early */
 }
 
 int region_pieces(const struct odf_region *region, size_t from, size_t length, struct region_piece pieces[2])

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Step 3 of settling (settle.c), by the keeper under the lock: what the process has of its own goes into the file, and
- * what it discarded out of it.
+ * Step 3 of settling (settle.c), by the keeper under the lock: copies the private pages of a piece to the file, and
+ * punches discarded pages out of it.
  */
 #include <errno.h>
 #include <string.h>
@@ -12,10 +12,10 @@
 #define MADV_POPULATE_READ 22
 #endif
 
-/* So many at once pay for the two calls. */
+/* From so many bytes on the two calls pay off. */
 #define LONG_ENOUGH ((size_t)16 << 10)
 
-/* So often in a row it is memory that cannot be read. */
+/* After so many faults in a row the memory counts as unreadable. */
 #define FAULTS_IN_A_ROW 8
 
 static bool is_zero(const char *page)
@@ -28,7 +28,7 @@ static bool write_to_file(const struct odf_region *region, size_t at, const char
 	return sys_call4(SYS_pwrite64, region->file, from, length, at) == (long)length;
 }
 
-/* How many bytes from there on are pages of zeros, or are not. */
+/* The length of the pages at `from` that are all zeros, or of those that all are not. */
 static size_t alike(const char *from, size_t size, bool zeros)
 {
 	size_t length = 0;
@@ -38,8 +38,8 @@ static size_t alike(const char *from, size_t size, bool zeros)
 	return length;
 }
 
-/* What the file has there becomes zeros. Page by page: to look for the next hole takes as long as there is data, to the
- * end of the file. */
+/* Overwrites the file's pages with zeros. Page by page: to look for the next hole takes the longer the more data there
+ * is, up to the end of the file. */
 static void write_zeros(const struct odf_region *region, size_t from, char *to, size_t size)
 {
 	for (size_t at = from, end = from + size; at < end; at += REGION_PAGE) {
@@ -51,9 +51,9 @@ static void write_zeros(const struct odf_region *region, size_t from, char *to, 
 	}
 }
 
-/* Makes zeros of what lies at `offset` of the piece, and gives its memory back. False: refused. Who reads at home
- * meanwhile may have the kernel's page of zeros there: it goes from home as the file's pages do, a moment before them,
- * and what the file has until then is to be zeros as well. */
+/* Punches the file at `offset` of the piece, so that it reads as zeros. False: refused. A thread that reads at home
+ * meanwhile may have the kernel's zero page there: the punch unmaps that from home a moment before it removes the
+ * file's page, and in between the thread would get the file's page. So that is overwritten with zeros first. */
 static bool give_back(const struct odf_region *region, const struct step *step, size_t offset, size_t size)
 {
 	if (step->is_protected)
@@ -61,21 +61,22 @@ static bool give_back(const struct odf_region *region, const struct step *step, 
 	return sys_call3(SYS_madvise, step->into + offset, size, MADV_REMOVE) >= 0;
 }
 
-/* Pages that are not zeros, from `from` on: as many of them as are alike to the file. Returns how many bytes. */
+/* Copies pages that are not zeros, from `from` on: as many as are all holes in the file, or all not. Returns how many
+ * bytes. */
 static size_t merge_data(const struct odf_region *region, const struct step *step, const char *from, size_t offset,
 			 size_t length)
 {
 	size_t page = (step->from + offset) / REGION_PAGE;
-	static atomic_bool maps_none; /* Linux before 5.14: each page would be a fault of the program's */
+	static atomic_bool maps_none; /* Linux before 5.14 cannot map them: the program has a fault for each page */
 	char *to = step->into + offset;
 	bool is_hole;
 
-	/* Without page tables: the kernel would have to take them down again. */
+	/* By a write, without page tables, which the kernel would have to free again. */
 	if (step->is_fresh && write_to_file(region, step->from + offset, from, length))
 		return length;
 	length = (region_discard_run(region, page, page + length / REGION_PAGE, &is_hole) - page) * REGION_PAGE;
-	/* A page that the file does not have is allocated by the write without a fault and without being cleared first.
-	 * Then many are mapped at a time, for the program, to which this view goes. */
+	/* The write allocates pages that the file lacks without faults, and without clearing them first. Then one call
+	 * maps them for the program, to which this view goes. */
 	if (is_hole && length >= LONG_ENOUGH && !atomic_load_explicit(&maps_none, memory_order_relaxed) &&
 	    write_to_file(region, step->from + offset, from, length)) {
 		if (sys_call3(SYS_madvise, to, length, MADV_POPULATE_READ) == -EINVAL)
@@ -86,8 +87,8 @@ static size_t merge_data(const struct odf_region *region, const struct step *ste
 	return length;
 }
 
-/* Invariant 1 is the caller's: no descendant is left. A page of zeros gives its memory back; if that fails it is
- * copied like others. */
+/* The caller has made sure that no descendant is left (invariant 1). Pages of zeros are punched out of the file; if
+ * that fails, zeros are written. */
 static void merge_run(const struct odf_region *region, const struct step *step, const char *from, size_t offset,
 		      size_t size)
 {
@@ -121,7 +122,7 @@ static int merge_all(struct odf_region *region, const struct region_settler *set
 	struct region_run *runs = settler->desk->runs;
 	char *at = (char *)(uintptr_t)source, *stop = at + size;
 
-	while (page < end) { /* discarded first: what was written there since is private */
+	while (page < end) { /* discarded pages first: a page that was written since is private */
 		bool discarded;
 		size_t next = region_discard_run(region, page, end, &discarded);
 		size_t offset = page * REGION_PAGE - step->from, length = (next - page) * REGION_PAGE;
