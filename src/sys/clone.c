@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The child enters here on its own stack: not instrumented, calls nothing but the request's function. */
+ * The child starts here on its own stack: not instrumented, and it calls only the request's function. */
 #include "clone.h"
 
 #include <errno.h>
@@ -7,7 +7,7 @@
 
 #include "syscall.h"
 
-/* The kernel's struct clone_args, in its second extension (5.7). */
+/* The kernel's struct clone_args, up to its second extension (5.7). */
 struct clone3_arguments {
 	_Alignas(8) uint64_t flags;
 	uint64_t pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
@@ -18,8 +18,8 @@ _Static_assert(offsetof(struct clone3_arguments, set_tid) == CLONE3_SIZE_FIRST &
 	       "as the kernel has it");
 
 #if defined __x86_64__ && !defined __ILP32__
-/* In the child the system call returns 0 on an empty stack with all other registers as they were: the frame pointer
- * is cleared to end back-traces, the function called, its result the exit status. */
+/* In the child the system call returns 0 on an empty stack, with all other registers unchanged. The child clears the
+ * frame pointer, which ends back-traces, calls the function, and exits with its result. */
 static ODF_UNINSTRUMENTED long enter(long number, long a, long b, long c, long d, long e, int (*function)(void *),
 				     void *argument)
 {

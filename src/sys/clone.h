@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * A child that runs a function on a stack of its own, without libc's knowledge: for children that share memory with
- * their parent (CLONE_VM | CLONE_VFORK). The caller blocks all signals first; the function obeys the rules of code
- * between clone and exec.
+ * Makes a child that runs a function on a stack of its own, without libc: for children that share memory with their
+ * parent (CLONE_VM | CLONE_VFORK). The caller blocks all signals first. The function obeys the rules for code between
+ * clone and exec.
  */
 #ifndef ODF_SYS_CLONE_H
 #define ODF_SYS_CLONE_H
@@ -33,23 +33,25 @@
 
 struct clone_request {
 	uint64_t flags;  /* CLONE_*, without the exit signal */
-	int exit_signal; /* 0: no SIGCHLD, and waited for with __WCLONE only */
+	int exit_signal; /* 0: no SIGCHLD, and only a wait with __WCLONE sees the child */
 	void *stack;     /* lowest address */
 	size_t stack_size;
-	int (*function)(void *argument); /* its result is the child's exit status, should it return */
+	int (*function)(void *argument); /* its return value is the child's exit status */
 	void *argument;
-	int *pidfd;    /* with CLONE_PIDFD: set by kernels that know the flag (5.2), before the child runs */
+	int *pidfd;    /* with CLONE_PIDFD: set before the child runs, by kernels that know the flag (5.2) */
 	int cgroup_fd; /* with CLONE_INTO_CGROUP */
-	void *local;   /* with CLONE_SETTLS: where the thread pointer is to point */
-	/* If not NULL: the child's id from before it runs until it lets go of the memory, by exec or its end; then 0,
-	 * and a futex wake. Not by clone together with a pidfd, which takes the argument's place: then it is left
-	 * alone. */
+	void *local;   /* with CLONE_SETTLS: the child's thread pointer */
+	/* If not NULL: the kernel stores the child's id here before the child runs. When the child releases the memory,
+	 * by exec or its end, the kernel stores 0 and wakes the futex. clone cannot do this together with a pidfd,
+	 * which uses the same argument: then it is not stored to. */
 	int *alive;
 };
 
-/* By clone3: all flags. The pid, or minus an errno value: ENOSYS where the architecture has no code for it here. */
+/* By clone3: all flags. Returns the pid, or minus an errno value: ENOSYS if this file has no code for the
+ * architecture. */
 long clone3_child(const struct clone_request *request);
 
-/* By clone: flags of 32 bits only, the high ones are the caller's to leave out. The pid, or minus an errno value. */
+/* By clone: the lower 32 bits of the flags only; the caller must not set higher ones. Returns the pid, or minus an
+ * errno value. */
 long clone_child(const struct clone_request *request);
 #endif

@@ -2,6 +2,6 @@
 #ifndef ODF_SYS_ERROR_NAME_H
 #define ODF_SYS_ERROR_NAME_H
 
-/* "ENOENT"; NULL where libc does not tell (glibc before 2.32), or there is no such error. Async-signal-safe. */
+/* "ENOENT"; NULL if libc has no such function (glibc before 2.32), or there is no such error. Async-signal-safe. */
 const char *error_name(int error);
 #endif

@@ -15,7 +15,7 @@
 #include "text.h"
 
 #define VARIABLE "LD_PRELOAD="
-/* The stack may be the least that a thread can have. A longer path is not looked at. */
+/* The thread may have the smallest possible stack. Longer paths are not handled. */
 enum { VARIABLE_LENGTH = sizeof VARIABLE - 1, ON_STACK = 2048, PATH_MOST = 1024, PAGE = 4096 };
 
 static char own_name[64] = "libodfork.so.0";
@@ -38,7 +38,7 @@ void handed_set_own_name(const char *path)
 
 	if (length < sizeof own_name)
 		memcpy(own_name, name, length + 1);
-	/* One that the loader can find wherever the program starts. */
+	/* Only an absolute path, which the loader finds whatever the program's directory is. */
 	if (path[0] == '/' && (size_t)(name - path) + sizeof HANDED_COMPANION <= sizeof companion &&
 	    strpbrk(path, " :") == NULL) {
 		memcpy(companion, path, (size_t)(name - path));
@@ -60,7 +60,7 @@ static bool separates(char c)
 	return c == ' ' || c == ':';
 }
 
-/* The next entry of a list, from *at on, which is moved behind it; false: no more. */
+/* The next entry of a list, from *at on, which moves past it; false: no more. */
 static bool next_entry(const char **at, const char **entry, size_t *length)
 {
 	while (separates(**at))
@@ -85,7 +85,7 @@ static bool names_us(const char *list)
 	return false;
 }
 
-/* What may be read because it lies where something was read before. */
+/* The last page that was found readable. */
 struct seen {
 	uintptr_t page;
 };
@@ -104,7 +104,7 @@ static bool may_read(struct seen *seen, const void *from, size_t size)
 
 static bool is_preload(struct seen *seen, const char *entry)
 {
-	/* A shorter one may end where memory does. */
+	/* Byte by byte: a shorter entry may end where mapped memory ends. */
 	for (size_t i = 0; i < VARIABLE_LENGTH; i++)
 		if (!may_read(seen, entry + i, 1) || entry[i] != VARIABLE[i])
 			return false;
@@ -115,11 +115,11 @@ static bool is_preload(struct seen *seen, const char *entry)
 struct environment {
 	char *const *entries;
 	size_t count;
-	size_t room;        /* bytes that a copy takes; 0: it does not name us, or cannot be read */
-	size_t replacement; /* the most that an entry of ours gets longer, with its end */
+	size_t room;        /* bytes for a copy; 0: it does not name this library, or cannot be read */
+	size_t replacement; /* the most bytes that an entry for this library grows by, with its end */
 };
 
-/* The last of several counts for the loader. */
+/* Each LD_PRELOAD entry is handled: of several, the loader uses the last. */
 static struct environment measure(char *const envp[])
 {
 	struct seen array = { UINTPTR_MAX }, strings = { UINTPTR_MAX };
@@ -144,7 +144,7 @@ static struct environment measure(char *const envp[])
 		if (!sys_is_readable_string(entry))
 			return environment;
 		ours = ours || names_us(entry + VARIABLE_LENGTH);
-		/* As it is, and as it was; and each name in it may be ours, and get longer. */
+		/* The new text, and the old one for the companion; each name in it may be ours, and grow. */
 		text += 2 * strlen(entry) + sizeof HANDED_PREFIX + 2;
 		for (at = entry + VARIABLE_LENGTH; next_entry(&at, &name, &length);)
 			text += environment.replacement;
@@ -160,9 +160,9 @@ static char *add(char *to, const char *text, size_t length)
 	return to + length;
 }
 
-/* Copies a list with `instead` in place of our entries; what follows it. NULL: nothing is left. `passes_over`: the
- * loader does not mind a file that is not there, as ours is not for it where the entry has a token of glibc's
- * (preload/follow.c): that one stays, for what the program executes. */
+/* Copies a list with `instead` in place of the entries that name this library. Returns the end; NULL: the copy is
+ * empty. `passes_over`: the loader ignores a file that does not exist. An entry with a token of glibc's loader
+ * (preload/follow.c) names such a file for it: that entry stays, for what the program executes. */
 static char *copy_list(char *to, const char *list, const char *instead, bool passes_over)
 {
 	const char *entry;
@@ -182,7 +182,7 @@ static char *copy_list(char *to, const char *list, const char *instead, bool pas
 	return to == start ? NULL : to + 1;
 }
 
-/* What is preloaded instead of us; "": nothing. */
+/* What is preloaded in place of this library; "": nothing. */
 static void choose_instead(const struct program *program, char *instead, size_t size)
 {
 	struct text text = text_start(instead, size);
@@ -246,17 +246,17 @@ static void *map(size_t size)
 	return result < 0 && result >= -4095 ? NULL : (void *)result;
 }
 
-/* A copy that does not fit on the stack is mapped; and in a child that shares its parent's memory (vfork) an exec that
- * succeeds leaves it in the parent. Such a child has its thread's identity. So each thread has a place for what may be
- * left, and unmaps it the next time: its child has executed by then, or is dead. */
+/* A copy that does not fit on the stack is mapped. In a child that shares its parent's memory (vfork) a successful exec
+ * leaves that mapping in the parent. Such a child has the thread identity of its parent thread. So each thread has a
+ * slot for the mapping that may be left, and unmaps it the next time: by then its child has executed or is dead. */
 static struct left {
-	_Atomic uintptr_t thread; /* 0: nobody's yet. Once taken it is for all that have this identity, also later */
-	long process;             /* that is about to execute; 0: nothing is left */
+	_Atomic uintptr_t thread; /* 0: unused. A slot stays with a thread identity, also when a later thread has it */
+	long process;             /* that is about to execute; 0: no mapping is left */
 	void *memory;
 	size_t size;
 } left[64];
 
-/* NULL: other threads have them all. */
+/* NULL: other threads use all slots. */
 static struct left *left_of_thread(void)
 {
 	uintptr_t self = (uintptr_t)pthread_self();
@@ -269,12 +269,12 @@ static struct left *left_of_thread(void)
 	return NULL;
 }
 
-/* Whether `own` is to be told when it is unmapped after all. */
+/* False: `own` does not track the mapping, so it must not be cleared after exec has failed. */
 static bool note(struct left *own, void *memory, size_t size)
 {
 	long self = sys_call0(SYS_getpid);
 
-	if (own == NULL || own->process == self) /* the latter in a signal's handler, amid another exec */
+	if (own == NULL || own->process == self) /* the latter in a signal handler during another exec */
 		return false;
 	if (own->process != 0)
 		(void)sys_call2(SYS_munmap, own->memory, own->size);
@@ -295,7 +295,7 @@ static long go_without(const struct environment *environment, const struct progr
 		return go_on_stack(environment, program, go, call);
 	memory = map(environment->room);
 	if (memory == NULL)
-		return go(call, environment->entries); /* it will not start then, and says why */
+		return go(call, environment->entries); /* the program will fail to start then, and say why */
 	own = left_of_thread();
 	noted = note(own, memory, environment->room);
 	result = go(call, copy(memory, environment, program));
@@ -347,8 +347,8 @@ long handed_execute_fd(int fd, char *const envp[], handed_go *go, void *call)
 	return handed_execute(AT_FDCWD, path, envp, go, call);
 }
 
-/* The file that execvp finds, in `path`. Like that, it goes past what is no executable file: directories, for
- * example. */
+/* The file that execvp finds, in `path`. As execvp does, it skips what is not an executable file, such as
+ * directories. */
 static bool find_in_path(const char *name, char path[PATH_MOST])
 {
 	const char *directory = getenv("PATH");

@@ -21,15 +21,15 @@ static bool there(const char *path)
 	return result == 0;
 }
 
-/* unshare and setns concern the calling thread. The link for children leads nowhere as long as their namespace has
- * no process. */
+/* unshare and setns affect the calling thread. The link pid_for_children cannot be read while that namespace has no
+ * process. */
 static enum next_process by_proc(void)
 {
 	char own[64], children[64];
 	long length, other;
 
 	length = sys_call4(SYS_readlinkat, AT_FDCWD, "/proc/thread-self/ns/pid", own, sizeof own);
-	if (length < 0) /* a kernel without pid namespaces */
+	if (length < 0) /* a kernel without PID namespaces */
 		return length == -ENOENT && there("/proc/thread-self/ns") ? NEXT_PROCESS_ORDINARY
 			: NEXT_PROCESS_UNKNOWN;
 	other = sys_call4(SYS_readlinkat, AT_FDCWD, "/proc/thread-self/ns/pid_for_children", children, sizeof children);
@@ -54,7 +54,7 @@ static bool same_file(int a, int b)
 	return same;
 }
 
-/* Another namespace may or may not have a process: that it has none is the dangerous case. */
+/* Another namespace may have a process or not. It counts as having none, the dangerous case. */
 static enum next_process by_pidfd(void)
 {
 	int thread = (int)sys_call2(SYS_pidfd_open, sys_call0(SYS_gettid), PIDFD_THREAD_FLAG), own, children;

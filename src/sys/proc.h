@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * Files by which the kernel says something of this process. After a change of root anything may lie under their names,
- * made by whoever may write there.
+ * Files in which the kernel describes this process. After a change of root, any user who may write there may have put
+ * something else under their names.
  *
- * Where a lie could cost memory, or has something written to, the file system is asked (proc_open): one system call
- * more, which a seccomp filter may punish. Where it could cost time, or makes a record wrong, it is enough that nothing
- * waits: a named pipe that nobody writes to is at its end at once (PROC_READ).
+ * If wrong contents could lose memory, or make the library write somewhere, proc_open also asks for the type of the
+ * file system: one more system call, which a seccomp filter may punish. If they could only cost time or make a record
+ * wrong, it is enough that the open does not block: a named pipe without a writer reads as end of file (PROC_READ).
  *
- * Async-signal-safe, and for code that a child runs on its parent's memory.
+ * Async-signal-safe, and usable by a child that runs on its parent's memory.
  */
 #ifndef ODF_SYS_PROC_H
 #define ODF_SYS_PROC_H
@@ -15,13 +15,14 @@
 #include "syscall.h"
 
 #define PROC_READ (O_RDONLY | O_NONBLOCK | O_NOCTTY)
-/* A switch of the kernel's under a name of its own, of whatever file system: no link to another's file. */
+/* For a switch of the kernel under its own name, on any file system: no symbolic link to another file. */
 #define PROC_WRITE (O_WRONLY | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW)
 
-/* 0: it is in a file system of type proc; -ENOENT: in another; or minus another errno value, as by a filter. */
+/* 0: the file is in a file system of type proc; -ENOENT: in another; or minus another errno value, such as that of a
+ * filter. */
 long proc_look(int file);
-/* A descriptor, or minus an errno value, as that. Never waits. */
+/* Opens a file that must be in proc. Returns a descriptor, or minus an errno value as proc_look. Never blocks. */
 int proc_open(const char *path, int flags);
-/* The same of sysfs. */
+/* The same for sysfs. */
 int proc_open_sysfs(const char *path, int flags);
 #endif

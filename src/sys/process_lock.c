@@ -36,13 +36,14 @@ void process_lock_wait(struct process_lock *lock)
 
 	while (!process_lock_try(lock)) {
 		int holder = atomic_load_explicit(&lock->holder, memory_order_acquire);
-		if (holder == self) /* a leftover that has our id by chance: who waits holds nothing */
+		if (holder == self) /* a stale holder that has this thread's id by chance: a thread that waits does not
+		                       hold the lock */
 			return;
-		/* Free by now. To sleep until a free lock changes would be to sleep until another thread takes it and
-		 * releases it: for ever, if none does. */
+		/* The lock is free by now. A futex wait on 0 would last until another thread takes and releases the
+		 * lock, perhaps for ever. */
 		if (holder == 0)
 			continue;
-		/* Every way in which the wait ends means: try again. */
+		/* However the wait ends, try again. */
 		(void)sys_call4(SYS_futex, &lock->holder, FUTEX_WAIT_PRIVATE, holder, NULL);
 	}
 }

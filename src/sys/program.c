@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Nothing in the files is trusted: what lies outside of a file, or makes no sense, is as if it were not there. */
+ * Nothing in the file is trusted: what is outside the file, or invalid, counts as missing. */
 #include "program.h"
 
 #include <elf.h>
@@ -10,14 +10,15 @@
 
 #include "syscall.h"
 
-/* What is read at a time: in a signal handler on a small stack, or in a thread with the least of stacks. */
+/* Size of the reads: this may run in a signal handler on a small stack, or in a thread with the smallest possible
+ * stack. */
 enum { CHUNK = 1024 };
-/* How many scripts may be each other's interpreter before the kernel refuses, and what it reads of each. */
+/* How many scripts may be each other's interpreter before the kernel refuses, and how much of each it reads. */
 enum { SCRIPTS_MOST = 5, SCRIPT_LINE = 256 };
 
 #define OWN_CLASS (sizeof(void *) == 8 ? ELFCLASS64 : ELFCLASS32)
 
-/* How many bytes were read; less than `size` at the end of the file. */
+/* Returns the number of bytes read; less than `size` at end of file. */
 static size_t read_at(int fd, uint64_t at, void *buffer, size_t size)
 {
 	long count;
@@ -34,7 +35,7 @@ static size_t read_at(int fd, uint64_t at, void *buffer, size_t size)
 	return count > 0 ? (size_t)count : 0;
 }
 
-/* Looked at before it is opened: opening a FIFO releases its writer, opening a device may start it. */
+/* The type is checked before the open: opening a FIFO wakes its writer, and opening a device may start it. */
 int program_open(int directory, const char *path)
 {
 	struct stat status;
@@ -95,7 +96,7 @@ static const char *last_part(const char *path)
 	return slash == NULL ? path : slash + 1;
 }
 
-/* Of this process; NULL: it has none. */
+/* The loader of this process; NULL: it has none. */
 static const char *own_loader(void)
 {
 	const ElfW(Phdr) *segments = (const ElfW(Phdr) *)getauxval(AT_PHDR);
@@ -111,7 +112,8 @@ static const char *own_loader(void)
 	return NULL;
 }
 
-/* Every C library has a loader of another name. Where this process was built statically nothing is known. */
+/* The loader's name differs between C libraries. In a static process that name is not known, and every loader counts as
+ * ours. */
 static bool has_our_loader(int fd, const ElfW(Phdr) *interpreter, bool *is_musl)
 {
 	const char *ours = own_loader();
@@ -129,13 +131,13 @@ static bool has_our_loader(int fd, const ElfW(Phdr) *interpreter, bool *is_musl)
 
 /* ---- Sanitizers ---- */
 
-/* Names that a program looks up, or offers to others. */
+/* Names among a program's needed libraries and dynamic symbols. */
 static const struct {
 	const char *name;
-	bool start; /* the name only begins so */
+	bool start; /* a prefix of the name */
 	unsigned sign;
 } signs[] = {
-	/* Their runtimes as libraries. That of the undefined-behaviour sanitizer alone is missing: it interposes
+	/* Runtimes that are libraries. That of the undefined-behaviour sanitizer alone is missing, as it interposes
 	 * nothing. */
 	{ "libasan.so", true, 1 },
 	{ "libtsan.so", true, 1 },
@@ -147,7 +149,7 @@ static const struct {
 	{ "libclang_rt.lsan", true, 1 },
 	{ "libclang_rt.hwasan", true, 1 },
 	{ "libclang_rt.memprof", true, 1 },
-	/* In the program, by clang. */
+	/* Runtimes that clang links into the program. */
 	{ "__asan_init", false, 1 },
 	{ "__tsan_init", false, 1 },
 	{ "__msan_init", false, 1 },
@@ -155,8 +157,8 @@ static const struct {
 	{ "__hwasan_init", false, 1 },
 	{ "__memprof_init", false, 1 },
 	{ "__dfsan_set_label", false, 1 },
-	/* In the program, by gcc, which does not show those: what any runtime asks for, and what only those have that
-	 * interpose. */
+	/* Runtimes that gcc links into the program, which do not export the names above: a symbol of any runtime, and
+	 * symbols of those that interpose. */
 	{ "__sanitizer_symbolize_code", false, 2 },
 	{ "_obstack_begin_1", false, 4 },
 	{ "__lsan_is_turned_off", false, 4 },
@@ -172,7 +174,7 @@ static unsigned sign_of(const char *name)
 	return 0;
 }
 
-/* The signs among all strings of a table. Of a long one the beginning counts. */
+/* The signs among all strings of a table. Of a string longer than NAME_LONGEST the beginning counts. */
 static unsigned read_signs(int fd, uint64_t offset, uint64_t size)
 {
 	char chunk[CHUNK], name[NAME_LONGEST + 1];
@@ -203,12 +205,12 @@ static bool is_sanitized(unsigned found)
 	return (found & SIGNS_CERTAIN) || (found & SIGNS_TOGETHER) == SIGNS_TOGETHER;
 }
 
-/* What the dynamic section says: addresses, and after find_tables places in the file, 0 for none. */
+/* Contents of the dynamic section: addresses, which find_tables replaces by file offsets, 0 for none. */
 struct dynamic {
 	uint64_t strings, size, symbols, hash;
-	uint64_t needed[32]; /* a runtime is among the first */
+	uint64_t needed[32]; /* enough, as a runtime is among the first */
 	size_t needed_count;
-	bool begins_early; /* with functions that run before the libraries' */
+	bool begins_early; /* with functions that run before those of the libraries */
 };
 
 static bool read_entry(const ElfW(Dyn) *entry, struct dynamic *dynamic)
@@ -261,7 +263,7 @@ static void read_dynamic(int fd, const ElfW(Phdr) *segment, struct dynamic *dyna
 }
 
 struct translation {
-	uint64_t *places[3]; /* each an address until it is found */
+	uint64_t *places[3]; /* each an address, replaced by its offset */
 	uint64_t offsets[3];
 };
 
@@ -291,11 +293,11 @@ static bool read_string(int fd, const struct dynamic *dynamic, uint64_t at, char
 	if (at >= dynamic->size)
 		return false;
 	name[read_at(fd, dynamic->strings + at, name, size - 1)] = '\0';
-	return strlen(name) < size - 1; /* cut, it would be another */
+	return strlen(name) < size - 1; /* a name that was cut would be another name */
 }
 
-/* Whether the program offers a symbol of this name, as the loader looks it up: a filter says no in one reading, nearly
- * always. */
+/* The program defines a dynamic symbol of this name. Looked up as the loader does it: the Bloom filter nearly always
+ * says no with one read. */
 static bool offers(int fd, const struct dynamic *dynamic, const char *name)
 {
 	enum { BITS = sizeof(ElfW(Addr)) * 8, LONGEST_CHAIN = 4096 };
@@ -329,14 +331,14 @@ static bool offers(int fd, const struct dynamic *dynamic, const char *name)
 			    sizeof symbol &&
 		    read_string(fd, dynamic, symbol.st_name, found, sizeof found) && strcmp(found, name) == 0)
 			return true;
-		if (other & 1) /* the last */
+		if (other & 1) /* end of the chain */
 			return false;
 	}
 	return false;
 }
 
-/* The runtimes of gcc, and most of clang's, begin before the libraries, as hardly anything else does: there all names
- * are looked at. */
+/* The runtimes of gcc, and most of clang's, have functions that run before those of the libraries, which hardly any
+ * other program has: only for these all names are read. */
 static bool has_sanitizer(int fd, const struct dynamic *dynamic)
 {
 	char name[NAME_LONGEST + 1];
@@ -369,7 +371,7 @@ static void look_for_sanitizer(int fd, const ElfW(Ehdr) *header, const ElfW(Phdr
 
 static void examine_elf(int fd, const ElfW(Ehdr) *header, size_t size, struct program *program)
 {
-	/* Of this program or library itself. */
+	/* The ELF header of this program or library itself. */
 	extern const ElfW(Ehdr) __ehdr_start __attribute__((visibility("hidden")));
 	struct segments segments = { 0 };
 
@@ -396,7 +398,7 @@ static void examine_elf(int fd, const ElfW(Ehdr) *header, size_t size, struct pr
 	}
 }
 
-/* Cuts the interpreter out of a script's first line. NULL: none. */
+/* Cuts the interpreter out of a script's first line. NULL: it has none. */
 static const char *interpreter_in(char *line)
 {
 	char *start = line + 2 + strspn(line + 2, " \t");
@@ -420,7 +422,7 @@ void program_examine(int directory, const char *path, struct program *program)
 
 		path = NULL;
 		if (fd < 0)
-			break; /* what may be executed need not be readable */
+			break; /* an executable file need not be readable */
 		size = read_at(fd, 0, start.line, SCRIPT_LINE);
 		start.line[size] = '\0';
 		if (size >= EI_NIDENT && memcmp(start.line, ELFMAG, SELFMAG) == 0)

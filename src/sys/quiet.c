@@ -13,7 +13,7 @@
 
 #define SIGNAL_BIT(signal) (1ull << ((signal) - 1))
 
-/* All of it in one write where that can be. */
+/* Writes all of it, in one write if possible. */
 static size_t write_whole(int fd, const char *line, size_t length, long *last)
 {
 	size_t done = 0;
@@ -26,9 +26,9 @@ static size_t write_whole(int fd, const char *line, size_t length, long *last)
 	return done;
 }
 
-/* Takes back the beginning of a line whose rest did not fit, as on a full disk, if it is still the end of the file:
- * whoever reads line by line then finds whole ones. In append mode only, where the position is where our write ended,
- * and does not matter afterwards. */
+/* Removes the start of a line whose rest did not fit, as on a full disk, if it is still the end of the file, so that a
+ * reader finds whole lines. In append mode only: there the file position is where this write ended, and later writes do
+ * not use it. */
 static void take_back(int fd, size_t written)
 {
 	int saved = errno, mode = fcntl(fd, F_GETFL);
@@ -37,7 +37,7 @@ static void take_back(int fd, size_t written)
 
 	if (mode >= 0 && (mode & O_APPEND) && end >= (off_t)written && fstat(fd, &status) == 0 &&
 	    S_ISREG(status.st_mode) && status.st_size == end && ftruncate(fd, end - (off_t)written) != 0) {
-		/* It stays, and nobody is left to tell. */
+		/* The part of the line stays; there is no way to report it. */
 	}
 	errno = saved;
 }
@@ -57,7 +57,7 @@ static void begin(struct quiet *quiet)
 	sys_call2(SYS_rt_sigpending, &quiet->before, sizeof quiet->before);
 }
 
-/* What a failed write has raised is taken away again. */
+/* Removes the pending signals that a failed write has raised. */
 static void end(const struct quiet *quiet, bool failed)
 {
 	const struct timespec at_once = { 0, 0 };

@@ -5,11 +5,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* One write of a part, which is not felt either: how much went out, or minus an errno value. */
+/* One write that raises no signal either, and may be partial. Returns the number of bytes written, or minus an errno
+ * value. */
 long write_part_quietly(int fd, const void *bytes, size_t length);
 
-/* One write, so that lines of many processes do not mix (O_APPEND), which the program does not feel: a pipe without
- * reader, a file at its limit of size or a terminal that stops background writers would send it a signal. 0 or an errno
- * value: not everything went out; then nothing did, where that can be had. Async-signal-safe; errno is left alone. */
+/* One write, so that lines of several processes do not mix (O_APPEND), without a signal to the program: a pipe without
+ * a reader, a file at its size limit or a terminal that stops background writers would raise one. Returns 0 or an errno
+ * value if not everything was written; then nothing stays written, if possible. Async-signal-safe; keeps errno. */
 int write_quietly(int fd, const char *line, size_t length);
 #endif

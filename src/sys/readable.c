@@ -6,11 +6,11 @@
 
 #include "syscall.h"
 
-#define PAGE 4096u /* the smallest there is; on larger ones some are asked twice */
+#define PAGE 4096u /* the smallest page size; larger pages may be asked for twice */
 
-/* rt_sigprocmask copies the 8 bytes of the new mask before it looks at what is to be done with them, which here is
- * nothing that it knows. So it answers EFAULT or EINVAL, and changes nothing; and no filter leaves it out. Address 0
- * means to it that nothing is to be read, so the words asked about are never the first of a page. */
+/* rt_sigprocmask copies the 8 bytes of the new mask before it checks what to do with them, and here that is invalid. So
+ * it answers EFAULT or EINVAL and changes nothing, and every filter permits it. It reads nothing at address 0, so the
+ * word asked about is never the first of a page. */
 static bool can_read_page(uintptr_t at)
 {
 	return sys_call4(SYS_rt_sigprocmask, -1, (at | 8) / 8 * 8, NULL, 8) != -EFAULT;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * For what the program passes by address to an interposed call: a bad address is the kernel's to answer, with
- * EFAULT, and must not end the process because we looked first. Async-signal-safe. */
+ * For addresses that the program passes to an interposed call: for a bad address the program must get EFAULT from the
+ * kernel, and the library's own look must not end the process. Async-signal-safe. */
 #ifndef ODF_SYS_READABLE_H
 #define ODF_SYS_READABLE_H
 
@@ -9,6 +9,6 @@
 
 /* All of [from, from + size) can be read now. */
 bool sys_is_readable(const void *from, size_t size);
-/* All of the string. */
+/* All of the string can be read now. */
 bool sys_is_readable_string(const char *text);
 #endif

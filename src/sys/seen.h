@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * What another process (odfork inspect) may read of this one's library, without a call and without a word from us: each
- * entry is a constant that says where something is. A reader finds the entries by their magic in the pages of the
- * library's file, checks all that it reads, and passes over names that it does not know, so that its version need not
- * be ours. Costs nothing but the constants.
+ * What another process (odfork inspect) may read from the library in this process, without a call and without
+ * cooperation: each entry is a constant that says where a value is. The reader finds the entries by their magic number
+ * in the pages of the library's file, checks all it reads, and skips names that it does not know, so its version may
+ * differ. Costs nothing but the constants.
  */
 #ifndef ODF_SYS_SEEN_H
 #define ODF_SYS_SEEN_H
@@ -11,14 +11,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Counts up in the last byte when the layout of an entry changes. */
+/* The last byte is incremented when the layout of an entry changes. */
 #define SEEN_MAGIC_FIRST UINT64_C(0x6465657366646f7f)
 #define SEEN_MAGIC_SECOND UINT64_C(0x01b2c4d19e5a73e8)
 
 enum seen_kind {
 	SEEN_VALUE = 1, /* at `place`, an address */
-	SEEN_REGION = 2 /* at `place`, an offset in each region; of the list the value "regions" is the first, and its
-			   member "next" leads on */
+	SEEN_REGION = 2 /* at `place`, an offset in each region; the value "regions" is the first of the list, and the
+	                   member "next" the link */
 };
 
 struct seen {
@@ -37,7 +37,7 @@ struct seen {
 #define SEEN_KEPT __attribute__((used))
 #endif
 
-/* `id` is a name for the compiler, once in a file. */
+/* `id` is an identifier for the compiler, unique in the file. */
 #define SEEN_THE_VALUE(id, title, variable)                                                                            \
 	SEEN_KEPT static const struct seen seen_##id = {                                                               \
 		{ SEEN_MAGIC_FIRST, SEEN_MAGIC_SECOND }, title, SEEN_VALUE, sizeof(variable), &(variable)              \

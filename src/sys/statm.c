@@ -5,7 +5,8 @@
 
 #include "proc.h"
 
-/* The first numbers of /proc/thread-self/statm, in pages: a main thread that has ended has no memory. */
+/* The first numbers of /proc/thread-self/statm, in pages. Not /proc/self: a main thread that has ended has no
+ * memory. */
 enum { ALL, RESIDENT, SHARED, TEXT, LIBRARIES, DATA, NUMBERS };
 
 static void read_numbers(size_t numbers[NUMBERS])

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Async-signal-safe: odf_fork_with reads its options here. memcpy is, in every libc that this runs on. */
+ * Async-signal-safe, as odf_fork_with reads its options by this. memcpy is async-signal-safe in every libc that the
+ * library runs on. */
 #include "structure.h"
 
 #include <errno.h>

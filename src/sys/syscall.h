@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * System calls without libc in between. For code that runs between clone and exec, in a signal handler, or in a
- * probe: no errno, no thread-local storage, no cancellation, no PLT, no wrapper with opinions (libc's setuid signals
- * every thread; libc's sigprocmask hides the signals it uses itself).
+ * System calls without libc. For code that runs between clone and exec, in a signal handler, or in a probe: no errno,
+ * no thread-local storage, no cancellation, no PLT, and none of what libc adds (its setuid signals every thread; its
+ * sigprocmask hides the signals that it uses itself).
  *
- * Convention: the result, or minus the errno value. Never sets errno on x86-64 and AArch64; elsewhere libc's
- * syscall() is used, which does, so callers that must leave errno alone save it.
+ * Convention: the result, or minus the errno value. Never sets errno on x86-64 and AArch64. Elsewhere libc's syscall()
+ * is used, which does, so callers that must keep errno save it.
  *
- * Preconditions are those of the call itself. No function here loops on EINTR, allocates or locks.
+ * Preconditions are those of the system call. No function here loops on EINTR, allocates or locks.
  */
 #ifndef ODF_SYS_SYSCALL_H
 #define ODF_SYS_SYSCALL_H
@@ -43,12 +43,12 @@
 #define O_LARGEFILE 0
 #endif
 
-/* Code that a child runs on its parent's memory must not be instrumented: shadow memory and counters are the
+/* For code that a child runs on its parent's memory: it must not be instrumented, as shadow memory and counters are the
  * parent's. */
 #define ODF_UNINSTRUMENTED __attribute__((no_sanitize("address", "undefined", "thread")))
 
 #ifdef ODF_INJECT_FAILURES
-/* For the tests: they decide which call fails, and pass the others on. */
+/* Defined by the tests, which make chosen calls fail and pass on the others. */
 long sys_call6(long number, long a, long b, long c, long d, long e, long f);
 #elif defined __x86_64__ && !defined __ILP32__
 static inline ODF_UNINSTRUMENTED long sys_call6(long number, long a, long b, long c, long d, long e, long f)
@@ -91,8 +91,8 @@ static inline ODF_UNINSTRUMENTED long sys_call6(long number, long a, long b, lon
 #define sys_call4(n, a, b, c, d)    sys_call6((n), (long)(a), (long)(b), (long)(c), (long)(d), 0, 0)
 #define sys_call5(n, a, b, c, d, e) sys_call6((n), (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), 0)
 
-/* openat with O_CLOEXEC added, and O_LARGEFILE, which libc adds for 32-bit programs; restarted by nobody: a signal
- * may end it with EINTR on slow files. */
+/* openat with O_CLOEXEC added, and O_LARGEFILE, which libc adds for 32-bit programs. Is not restarted: a signal may
+ * interrupt it with EINTR on slow files. */
 static inline ODF_UNINSTRUMENTED int sys_open(const char *path, int flags, unsigned mode)
 {
 	return (int)sys_call4(SYS_openat, AT_FDCWD, path, flags | O_CLOEXEC | O_LARGEFILE, mode);
@@ -113,8 +113,7 @@ static inline ODF_UNINSTRUMENTED long sys_write(int fd, const void *buffer, size
 	return sys_call3(SYS_write, fd, buffer, size);
 }
 
-/* Blocks or sets the calling thread's mask: all of the kernel's 64 signals, those included that libc keeps for
- * itself. */
+/* Changes the calling thread's mask: all 64 signals of the kernel, with those that libc reserves. */
 static inline ODF_UNINSTRUMENTED int sys_sigprocmask(int how, const uint64_t *set, uint64_t *old)
 {
 	return (int)sys_call4(SYS_rt_sigprocmask, how, set, old, sizeof *set);

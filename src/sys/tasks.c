@@ -9,13 +9,13 @@
 
 #define PATH "/proc/self/task"
 
-/* A directory has a link for each that is in it, and two. */
+/* The link count of the directory: one for each thread, and two. */
 static unsigned count_in(const struct stat *tasks)
 {
 	return tasks->st_nlink > 2 ? (unsigned)tasks->st_nlink - 2 : 0;
 }
 
-/* The device of a file system that is of type proc; 0: nobody has asked yet. */
+/* The device of the file system, which is of type proc; 0: tasks_ask has not been called. */
 static _Atomic(uint64_t) known;
 #define NOWHERE UINT64_MAX
 
@@ -29,7 +29,7 @@ unsigned tasks_ask(void)
 	if (directory >= 0 && fstat(directory, &tasks) == 0) {
 		count = count_in(&tasks);
 		atomic_store_explicit(&known, tasks.st_dev, memory_order_relaxed);
-	} else { /* from now on a directory is not believed because it is there */
+	} else { /* proc was not found: from now on no directory counts */
 		(void)atomic_compare_exchange_strong(&known, &never, NOWHERE);
 	}
 	if (directory >= 0)

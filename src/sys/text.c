@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Async-signal-safe throughout: runs in the interposed _Fork, which programs call in signal handlers. */
+ * Async-signal-safe throughout: it runs in the interposed _Fork, which programs call in signal handlers. */
 #include "text.h"
 
 struct text text_start(char *buffer, size_t size)
@@ -71,7 +71,7 @@ static size_t utf8_length(const unsigned char *s)
 	} else {
 		return 0;
 	}
-	for (size_t i = 1; i <= more; i++) { /* a NUL fails the range, so this never reads past the end */
+	for (size_t i = 1; i <= more; i++) { /* a NUL is not in the range, so this never reads past the end */
 		if (s[i] < low || s[i] > high)
 			return 0;
 		low = 0x80;

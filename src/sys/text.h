@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Text into a fixed buffer, in any context: async-signal-safe, no locale, no allocation. Text that does not fit is
- * counted and dropped, so `length` is what the whole would have needed and `size` what there is; the buffer always
- * ends with a NUL if size > 0.
+ * Writes text into a fixed buffer, in any context: async-signal-safe, no locale, no allocation. Text that does not fit
+ * is counted and dropped: `length` is what the whole text needs, `size` what the buffer has. The buffer always ends
+ * with a NUL if size > 0.
  */
 #ifndef ODF_SYS_TEXT_H
 #define ODF_SYS_TEXT_H
@@ -21,7 +21,7 @@ void text_add(struct text *text, const char *string);
 void text_add_bytes(struct text *text, const char *bytes, size_t count);
 void text_add_unsigned(struct text *text, uint64_t value);
 void text_add_signed(struct text *text, int64_t value);
-/* Inside a JSON string: quotes, backslashes and control characters escaped, bytes that are not UTF-8 replaced. */
+/* Inside a JSON string: escapes quotes, backslashes and control characters, and replaces bytes that are not UTF-8. */
 void text_add_json(struct text *text, const char *string);
 /* Nanoseconds as microseconds with one decimal: 88123 ns is "88.1". */
 void text_add_microseconds(struct text *text, uint64_t nanoseconds);

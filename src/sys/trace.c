@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * How many watch each probe: counted by the kernel, in memory that is each process's own. */
+ * The number of tracers of each probe, which the kernel counts in this process's memory. */
 #include "trace.h"
 
 #if HAVE_SDT

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Probes for perf, bpftrace, SystemTap, gdb (USDT): a place in the code, and a note in the file that says where it is
- * and where its arguments are. Nobody watching, each is one instruction that does nothing. Those that need more than is
- * at hand ask first whether somebody watches, by a number that the kernel counts up. Where there is no <sys/sdt.h> they
- * are nothing.
+ * Probes for perf, bpftrace, SystemTap, gdb (USDT): a place in the code, and a note in the file with its address and
+ * where its arguments are. While no tracer is attached, each is one instruction that does nothing. A probe whose
+ * arguments must be computed first checks for a tracer, by a number that the kernel counts up. Without <sys/sdt.h> they
+ * are empty.
  *
- * odfork(7) documents them; names and arguments are interface. None lies between clone and exec.
+ * odfork(7) documents them; names and arguments are part of the interface. None is between clone and exec.
  */
 #ifndef ODF_SYS_TRACE_H
 #define ODF_SYS_TRACE_H

@@ -30,7 +30,7 @@ static int from_name(void)
 	return fd;
 }
 
-/* What can be made is of use only if it agrees to what is asked of it. */
+/* A userfaultfd is of use only if the kernel agrees to the features that are asked for. */
 static int agreed(int fd)
 {
 	struct uffdio_api api = { .api = UFFD_API, .features = MISSING_SHMEM | MINOR_SHMEM | WP_SHMEM | WP_MISSING };
@@ -39,7 +39,7 @@ static int agreed(int fd)
 	if (fd < 0)
 		return fd;
 	error = (int)sys_call3(SYS_ioctl, fd, UFFDIO_API, &api);
-	if (error == -EINVAL) { /* not all of it: what can be done without */
+	if (error == -EINVAL) { /* not all of them: without the optional ones */
 		api = (struct uffdio_api){ .api = UFFD_API, .features = MISSING_SHMEM | MINOR_SHMEM };
 		error = (int)sys_call3(SYS_ioctl, fd, UFFDIO_API, &api);
 	}
@@ -49,8 +49,8 @@ static int agreed(int fd)
 	return error;
 }
 
-/* Each way may be closed for a reason of its own: the device by its mode or by a security module, the call by a
- * setting or by a filter. So none ends the search, whatever it answers. */
+/* Each way may be refused for its own reason: the device by its mode or a security module, the call by a sysctl or a
+ * filter. So any error leads to the next way. */
 int userfault_open(int device)
 {
 	int fd = agreed(device >= 0 ? from_device(device) : -EBADF);

@@ -5,7 +5,7 @@
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 
-/* What the headers of Linux 5.4 lack. */
+/* Missing in the headers of Linux 5.4. */
 #ifndef UFFDIO_WRITEPROTECT
 struct uffdio_writeprotect {
 	struct uffdio_range range;
@@ -21,13 +21,13 @@ struct uffdio_writeprotect {
 #define UFFD_USER_MODE_ONLY 1
 #endif
 
-/* A userfaultfd of this address space that serves faults of the kernel's own as well, and for pages of a file that
- * are missing or there (Linux 5.14); close-on-exec, never waits. `device` is a descriptor of /dev/userfaultfd that
- * was handed in, or -1; the system call and the device are tried as well. Or minus an errno value: EPERM, EACCES (not
+/* A userfaultfd of this address space that serves kernel-mode faults too, and faults on pages of a file, missing or
+ * resident (Linux 5.14); close-on-exec, non-blocking. `device` is a descriptor of /dev/userfaultfd that was passed in,
+ * or -1; the system call and the device by its name are tried too. Or minus an errno value: EPERM, EACCES (not
  * permitted), ENOSYS, EINVAL (an older kernel). Raw system calls only. */
 int userfault_open(int device);
 
-/* Whether the device makes one: this descriptor of it or, where that is negative, the one that its name opens. 0, or
- * minus an errno value. */
+/* The device makes a userfaultfd: by this descriptor or, if that is negative, opened by its name. 0, or minus an errno
+ * value. */
 int userfault_try_device(int device);
 #endif
