@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * In the library, which reads the variable, and in the command, which sets it. */
+ * Part of the library, which reads the variable, and of the command, which sets it. */
 #include "heap_value.h"
 
 #include <limits.h>
 #include <string.h>
 
-/* Digits from *text on, which is moved behind them. False: there are none, or the number is too large. */
+/* Reads digits from *text on, and moves *text past them. False: there are none, or the number is too large. */
 static bool read_digits(const char **text, unsigned long long *number)
 {
 	const char *at = *text;
@@ -22,8 +22,7 @@ static bool read_digits(const char **text, unsigned long long *number)
 	return true;
 }
 
-/* How often a size is to be doubled for a unit: K, M, G, T in either case, alone or as KiB; none: not at all. -1: not
- * understood. */
+/* How many times a unit doubles the size: K, M, G, T in either case, alone or as KiB; no unit: 0. -1: not a unit. */
 static int read_unit(const char *unit)
 {
 	static const char units[] = "KMGT";
@@ -46,7 +45,7 @@ bool size_read(const char *value, unsigned long long *size)
 		return false;
 	if (*value == '.') {
 		const char *digits = ++value;
-		/* More than nine of them say less than a byte. */
+		/* Digits after the ninth are worth less than a byte. */
 		if (!read_digits(&value, &part) || value - digits > 9)
 			return false;
 		while (digits++ < value)
@@ -55,7 +54,7 @@ bool size_read(const char *value, unsigned long long *size)
 	doubled = read_unit(value);
 	if (doubled < 0 || whole > ULLONG_MAX >> (doubled + 1) || (scale > 1 && doubled == 0))
 		return false;
-	/* Two steps, so that the part is not too large for its factor: below 2^30 either way. */
+	/* In two steps, so that the fraction times its factor does not overflow: both are below 2^30. */
 	*size = (whole << doubled) +
 		(doubled <= 30 ? (part << doubled) / scale : ((part << 30) / scale) << (doubled - 30));
 	return true;

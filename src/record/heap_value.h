@@ -7,16 +7,16 @@
 
 enum settings_heap { SETTINGS_HEAP_AUTO, SETTINGS_HEAP_ON, SETTINGS_HEAP_OFF };
 
-/* A capacity of more is not understood. */
+/* The largest capacity that is accepted. */
 #define SETTINGS_HEAP_MOST ((size_t)1 << 40)
-/* What is. */
+/* What is accepted. */
 #define SETTINGS_HEAP_FORMS "auto, on, off, or a size of at most 1T, such as 64G, 64GiB or 1.5g"
 
-/* A number of bytes: digits, with a unit if need be (K, M, G, T, KiB..., in either case), and then with a fraction.
- * False: not understood, and nothing is stored. Async-signal-safe. */
+/* Reads a number of bytes: digits, optionally with a unit (K, M, G, T, KiB..., in either case), and then optionally
+ * with a fraction. False: not understood, and nothing is stored. Async-signal-safe. */
 bool size_read(const char *value, unsigned long long *size);
 
-/* What ODFORK_HEAP may be: a word, or a size with or without a unit, which is the capacity and leaves the rest as it is
- * by default; *capacity 0: chosen. False: not understood, and nothing is stored. */
+/* Reads a value of ODFORK_HEAP: a word, or a size with or without a unit, which sets the capacity only; *capacity 0:
+ * the library chooses. False: not understood, and nothing is stored. */
 bool heap_value_read(const char *value, enum settings_heap *heap, size_t *capacity);
 #endif

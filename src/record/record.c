@@ -2,8 +2,8 @@
  *
  * Async-signal-safe: system calls and text in fixed buffers only.
  *
- * The file is opened for each record. A descriptor kept open would be seen by the program, inherited by its children,
- * closed by daemons, and its number reused for a file of the program's own.
+ * The file is opened for each record. The program would see a descriptor that stays open, its children would inherit
+ * it, and a daemon would close it and reuse its number for a file of its own.
  */
 #include "record.h"
 
@@ -31,8 +31,8 @@ uint64_t record_now(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* Descriptor 2 as it was at the start. A program may close it and get the number for a file or terminal of its own,
- * which must not receive our lines: they go out only while descriptor 2 is still the same file. */
+/* The file at descriptor 2 at the start. A program may close it and get the number for a file or terminal of its own,
+ * which must not receive the library's lines: they are written only while descriptor 2 is still the same file. */
 static struct {
 	dev_t device;
 	ino_t inode;
@@ -47,7 +47,7 @@ static bool error_is_ours(void)
 	return now.st_dev == start_of_error.device && now.st_ino == start_of_error.inode;
 }
 
-/* The executable file of this process, as a piece of a JSON string; its end if it is long. */
+/* The path of this process's executable, as part of a JSON string; if it is long, its end. */
 static char program[256];
 
 static void remember_program(void)
@@ -62,15 +62,15 @@ static void remember_program(void)
 	path[length] = '\0';
 	text_add_json(&text, path);
 	while (text.length >= sizeof program) {
-		cut += (text.length - sizeof program) / 6 + 1; /* of which each has taken six at most */
+		cut += (text.length - sizeof program) / 6 + 1; /* each byte has taken six at most */
 		text = text_start(program, sizeof program);
 		text_add(&text, "...");
 		text_add_json(&text, path + cut);
 	}
 }
 
-/* Files may be limited in size. Else the limit is not asked for: a sandbox may end a program that asks, which it itself
- * has not done. */
+/* The program may have a file size limit. Without that sign the library does not ask for the limit: a sandbox may kill
+ * a program for a call that it never makes itself. */
 static atomic_bool limited;
 
 void record_note_file_limit(void)
@@ -96,7 +96,7 @@ __attribute__((constructor(102))) static void remember_start(void)
 	errno = saved;
 }
 
-/* Seconds since 1970 with microseconds. */
+/* Seconds since 1970, with microseconds. */
 static void add_time(struct text *text)
 {
 	struct timespec now;
@@ -110,7 +110,7 @@ static void add_time(struct text *text)
 		text_add_unsigned(text, (uint64_t)(micro / digit % 10));
 }
 
-/* null where it says nothing. */
+/* null if the value is not known. */
 static void add_number(struct text *text, const char *name, bool known, int64_t value)
 {
 	text_add(text, name);
@@ -120,7 +120,7 @@ static void add_number(struct text *text, const char *name, bool known, int64_t 
 		text_add(text, "null");
 }
 
-/* The strategies that were passed over on the way to the one taken, best first, each with its reason. */
+/* The strategies that were tried before the one taken, best first, each with its reason. */
 static void add_reasons(struct text *text, const struct record *record, const char *(*name)(odf_reason),
 			const char *separator)
 {
@@ -129,9 +129,9 @@ static void add_reasons(struct text *text, const struct record *record, const ch
 
 	for (; *strategy != ODF_STRATEGY_NONE && *strategy != record->report->strategy; strategy++) {
 		if (record->report->reason[*strategy] == ODF_REASON_NONE)
-			continue; /* a refused request was not considered */
+			continue; /* the request was refused before this strategy was considered */
 		if (record->report->reason[*strategy] == ODF_REASON_NO_POOL)
-			continue; /* nor what nobody gave */
+			continue; /* no pool was given, so none was considered */
 		if (any)
 			text_add(text, separator);
 		text_add(text, odf_strategy_name(*strategy));
@@ -154,7 +154,7 @@ static void add_json_line(struct text *text, const struct record *record)
 	const odf_report *report = record->report;
 	size_t private;
 
-	/* The order of the first and of the last stays as it was: scripts match lines. */
+	/* The order of the first and last members must not change: scripts match lines. */
 	text_add(text, "{\"pid\":");
 	text_add_signed(text, getpid());
 	text_add(text, ",\"child\":");
@@ -204,8 +204,8 @@ static uint64_t mix_text(uint64_t sum, const char *text)
 	return sum;
 }
 
-/* What was said already, by this process or one that it was forked from: sums of what a line says besides numbers of
- * processes and times. */
+/* Lines that this process, or one that it was forked from, has written: hashes of a line's contents without process ids
+ * and times. */
 #define SAID 64
 static _Atomic uint64_t said[SAID];
 static atomic_uint next_said;
@@ -229,10 +229,10 @@ static uint64_t sum_of_reasons(const struct record *record)
 	return mix(mix(sum, (uint64_t)record->report->strategy), (uint64_t)record->report->despite);
 }
 
-/* From this on the time that a call has held its caller is news when it has doubled. */
+/* From this time on, a line about a longer call is written again when the time has doubled. */
 #define HELD_LONG 10000000u /* ns */
 
-/* A further line would say nothing new: the same call has gone the same way, and took not much longer. */
+/* A line for this record would tell nothing new: the same call has gone the same way, and has not taken much longer. */
 static bool has_been_said(const struct record *record)
 {
 	static _Atomic uint64_t longest[2];
@@ -260,7 +260,7 @@ static void add_log_line(struct text *text, const struct record *record)
 	text_add(text, record->call);
 	if (record->file != NULL) {
 		text_add(text, " ");
-		text_add_json(text, record->file); /* a line stays one line */
+		text_add_json(text, record->file); /* escapes newlines, so the record stays one line */
 	}
 	if (record->child > 0) {
 		text_add(text, ": child ");
@@ -268,7 +268,7 @@ static void add_log_line(struct text *text, const struct record *record)
 		text_add(text, " by ");
 		text_add(text, odf_strategy_name(report->strategy));
 	}
-	if (report->error != 0) { /* with a child: its pidfd */
+	if (report->error != 0) { /* with a child: the error of its pidfd */
 		text_add(text, ": failed at step ");
 		text_add(text, odf_step_name(report->step));
 		text_add(text, " with error ");
@@ -285,8 +285,8 @@ static void add_log_line(struct text *text, const struct record *record)
 	text_add(text, "\n");
 }
 
-/* The line would make the file longer than this process may make one: a part of it would be written, and another
- * process, which has another limit, may write behind that. */
+/* The line would pass this process's file size limit. The kernel would write only a part of it, and a process with
+ * another limit might append to that. */
 static bool passes_limit(int fd, size_t length)
 {
 	struct rlimit limit;
@@ -299,8 +299,8 @@ static bool passes_limit(int fd, size_t length)
 	       (uint64_t)status.st_size + length > (uint64_t)limit.rlim_cur;
 }
 
-/* 0 or an errno value. Not blocking: opening a named pipe without a reader would hold the program for ever, and so
- * would writing to a full one. */
+/* 0 or an errno value. Non-blocking: the open of a named pipe without a reader would block the program for ever, and so
+ * would a write to a full one. */
 static int append(const struct text *text)
 {
 	int fd = sys_open(settings->stats_path, O_WRONLY | O_APPEND | O_CREAT | O_NOCTTY | O_NONBLOCK, 0666), error;
@@ -312,7 +312,7 @@ static int append(const struct text *text)
 	return error;
 }
 
-/* Why a record could not be written, and what can be done about it. */
+/* Why a record could not be written, and what to do about it. */
 static const char *cause_of(int error)
 {
 	switch (error) {
@@ -350,7 +350,7 @@ static void complain(char *line, size_t size, int error)
 
 	text_add(&text, "odfork: records are lost, cannot write ");
 	text_add(&text, settings->stats_path);
-	if (text.length > size - 256) /* so that the rest fits */
+	if (text.length > size - 256) /* leaves room for the rest */
 		text.length = size - 256;
 	text_add(&text, ": ");
 	report_add_error(&text, error);
@@ -359,12 +359,12 @@ static void complain(char *line, size_t size, int error)
 		text_add(&text, cause);
 	}
 	text_add(&text, "\n");
-	(void)write_quietly(STDERR_FILENO, line, text.length); /* nobody is left to tell */
+	(void)write_quietly(STDERR_FILENO, line, text.length); /* there is no way to report it */
 }
 
-/* The line, by one of the functions above. The buffer is small, since a fork may happen in a signal handler on an
- * alternate stack and a spawn in a thread with the least of stacks; a program's path that makes the line too long (each
- * byte may need six) is cut. */
+/* Makes the line, by one of the functions above. The buffer is small, as a fork may happen in a signal handler on an
+ * alternate stack, and a spawn in a thread with the smallest possible stack. If a program's path makes the line too
+ * long (each byte may need six), it is cut. */
 static void make_line(struct text *text, char *line, size_t size, const struct record *record,
 		      void (*add)(struct text *, const struct record *))
 {
@@ -404,7 +404,7 @@ void record_write(const struct record *record)
 		struct record told = *record;
 		told.new_reasons = is_new(sum_of_reasons(record));
 		make_line(&text, line, sizeof line, &told, add_log_line);
-		(void)write_quietly(STDERR_FILENO, line, text.length); /* nobody is left to tell */
+		(void)write_quietly(STDERR_FILENO, line, text.length); /* there is no way to report it */
 	}
 	errno = saved;
 }

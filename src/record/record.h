@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
  * One record for each fork and spawn: a JSON line in the file of ODFORK_STATS, a line for people with ODFORK_LOG.
- * Everything here is async-signal-safe and leaves errno alone: the interposed _Fork may run in a signal handler.
+ * Async-signal-safe, and keeps errno: the interposed _Fork may run in a signal handler.
  */
 #ifndef ODF_RECORD_RECORD_H
 #define ODF_RECORD_RECORD_H
 
 #include "settings.h"
 
-/* Counts up when a member of the JSON lines changes its meaning or goes; new ones may come without. */
+/* Incremented when a member of the JSON lines is removed or changes its meaning; not for new members. */
 #define RECORD_SCHEMA 1
 
 struct record {
@@ -17,7 +17,7 @@ struct record {
 	pid_t child;      /* -1 on failure */
 	const odf_report *report;
 	size_t region_bytes;
-	bool new_reasons; /* for record_write itself */
+	bool new_reasons; /* used by record_write only */
 };
 
 static inline bool record_wanted(void)
@@ -25,7 +25,7 @@ static inline bool record_wanted(void)
 	return settings->stats || settings->log;
 }
 
-/* The program sets RLIMIT_FSIZE. */
+/* The program is setting RLIMIT_FSIZE. */
 void record_note_file_limit(void);
 
 void record_write(const struct record *record);

@@ -21,8 +21,8 @@ static struct settings current = {
 };
 const struct settings *const settings = &current;
 
-/* The bytes of names and values are anybody's: control characters are escaped, so that a terminal is not told to do
- * something, and a line stays one. */
+/* Any user may have chosen the bytes of names and values. Control characters are escaped, so that they give no command
+ * to a terminal, and a line stays one line. */
 static void complain(const char *what, const char *name, const char *value, const char *forms)
 {
 	char line[512];
@@ -43,7 +43,7 @@ static void complain(const char *what, const char *name, const char *value, cons
 	if (text.length > sizeof line - 2)
 		text.length = sizeof line - 2;
 	text_add(&text, "\n");
-	/* Nobody is left to tell if standard error cannot be written. */
+	/* If standard error cannot be written, there is no way to report it. */
 	(void)write_quietly(STDERR_FILENO, line, text.length);
 }
 
@@ -64,7 +64,7 @@ static bool read_strategy(const char *value)
 	return false;
 }
 
-/* What somebody who has tried it out says, in the words of odf_reason_name. */
+/* The user's own verdict on the kernel, in the words of odf_reason_name. */
 static bool read_kernel(const char *value)
 {
 	static const struct {
@@ -92,10 +92,10 @@ static bool read_kernel(const char *value)
 
 #define STATS "ODFORK_STATS="
 
-/* The entry of the environment with an absolute path. */
+/* The entry for the environment, with an absolute path. */
 static char stats_entry[sizeof STATS + PATH_MAX] = STATS;
 
-/* The program may change its directory before its first fork, so a relative path is taken from where it started. */
+/* The program may change its directory before its first fork, so a relative path is made absolute at the start. */
 static bool read_stats(const char *value)
 {
 	char *path = stats_entry + strlen(STATS);
@@ -157,7 +157,8 @@ static bool read_number(const char *value, int *result)
 	return true;
 }
 
-/* The device that is meant: there under its name, or, in a place where it is not, opened under it. */
+/* The device is compared with the one of that name; if there is none, the open file's own name must be that of the
+ * device. */
 bool settings_is_userfault(int fd)
 {
 	struct stat status, device;
@@ -191,8 +192,8 @@ static bool take_userfault(int fd)
 	return true;
 }
 
-/* The variable outlives the descriptor, which is close-on-exec: that the number is another file's in a program
- * executed later is no mistake of anybody's. */
+/* No complaint: the variable outlives the descriptor, which is close-on-exec, so in a program that is executed later
+ * the number may be another file's. */
 static bool read_userfault(const char *value)
 {
 	int fd, saved = errno;
@@ -204,7 +205,7 @@ static bool read_userfault(const char *value)
 	return true;
 }
 
-/* A service manager's way (sd_listen_fds): descriptors from 3 on, named in order. */
+/* As a service manager passes it (sd_listen_fds): descriptors from 3 on, named in order. */
 static void find_passed_userfault(void)
 {
 	const char *names = getenv("LISTEN_FDNAMES"), *process = getenv("LISTEN_PID"), *end;
@@ -224,7 +225,7 @@ static void find_passed_userfault(void)
 	}
 }
 
-/* What it was handed on for (sys/handed.h) is done, or is not to be had. */
+/* The companion has used this variable (sys/handed.h), or cannot be loaded. */
 static bool read_nothing(const char *value)
 {
 	(void)value;
@@ -234,7 +235,7 @@ static bool read_nothing(const char *value)
 static const struct {
 	const char *name;
 	bool (*read)(const char *value);
-	const char *forms; /* what is understood, where that is not short */
+	const char *forms; /* the accepted values, if they are many */
 } variables[] = {
 	{ "ODFORK_STRATEGY", read_strategy },
 	{ "ODFORK_KERNEL", read_kernel },
@@ -270,8 +271,8 @@ static void read_settings(void)
 		if (strncmp(*entry, "ODFORK_", 7) != 0)
 			continue;
 		read_variable(*entry);
-		/* What this program executes, wherever it does, is to write to the same file. Without allocation, and
-		 * before the program has seen its environment. */
+		/* Programs that this one executes, from whatever directory, must write to the same file. No allocation,
+		 * and before the program has read its environment. */
 		if (current.stats && strncmp(*entry, STATS, strlen(STATS)) == 0 && (*entry)[strlen(STATS)] != '/')
 			*entry = stats_entry;
 	}
@@ -288,8 +289,8 @@ void settings_read(void)
 	is_done = true;
 }
 
-/* Priorities: 101 what needs nothing else, 102 what needs the settings, 103 what changes the program's environment.
- * Static functions only: GCC forgets the priority of one that was declared before. */
+/* Priorities: 101 for what needs nothing else, 102 for what needs the settings, 103 for what changes the program's
+ * environment. The functions are static: GCC drops the priority of one that was declared before. */
 __attribute__((constructor(101))) static void read_at_start(void)
 {
 	settings_read();
