@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * odfork bench: options, what fits, and where the result goes. */
+ * odfork bench: its options, what fits into memory, and where the result goes. */
 #include "bench.h"
 
 #include <errno.h>
@@ -81,7 +81,7 @@ static int read_sizes(struct bench *bench, const char *list)
 	return EXIT_SUCCESS;
 }
 
-/* The picture can be written, as far as can be said without making the file. */
+/* The picture can be written, as far as this can be known without making the file. */
 static bool can_be_written(const char *path)
 {
 	struct stat status;
@@ -166,7 +166,7 @@ static double load(void)
 	return getloadavg(&average, 1) == 1 ? average : 0;
 }
 
-/* Where no pool can be had, the library says so when one is made. */
+/* If the kernel or a sandbox does not allow a pool, making one fails with a message. */
 static void try_pool(struct bench *bench)
 {
 	odf_pool_options options = ODF_POOL_OPTIONS_INIT;
@@ -192,7 +192,7 @@ static void find_strategies(struct bench *bench)
 	if (!bench->with_spawn)
 		bench_note(bench, "%s: left out: there is no %s", bench_what_titles[BENCH_SPAWN], spawned_program);
 	warn_of_trial("bench");
-	(void)odf_kernel_verify(&verdict); /* what it finds is among the capabilities */
+	(void)odf_kernel_verify(&verdict); /* its result becomes part of the capabilities */
 	if (odf_capabilities_get(&capabilities) != 0)
 		return;
 	bench->with_kernel = capabilities.strategy[ODF_STRATEGY_KERNEL] == ODF_REASON_NONE;
@@ -205,7 +205,7 @@ static void find_strategies(struct bench *bench)
 			   odf_reason_text(capabilities.strategy[ODF_STRATEGY_REGION]));
 }
 
-/* Sizes that were asked for must all fit. Of the others those that do are taken. */
+/* Sizes that the user has given must all fit. Of the default sizes those that fit are taken. */
 static bool sizes_fit(struct bench *bench, const struct asked *asked)
 {
 	char why[256] = "";
@@ -265,7 +265,8 @@ static int measure_and_print(struct bench *bench, const struct asked *asked)
 	status = bench_run(bench);
 	bench->load_after = load();
 	if (status < 0)
-		raise(-status); /* whoever waits sees what ended this; if it is blocked or ignored, the number below */
+		raise(-status); /* ends by the signal, for a waiting parent; if the signal is blocked or ignored, with
+		                   the number below */
 	if (status != 0)
 		return status < 0 ? 128 - status : EXIT_OWN;
 	if (asked->format == TABLE)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * odfork bench: what is measured, and what comes of it.
+ * odfork bench: what is measured, and the results.
  *
- * For each amount of memory there is a process for each way to hold it (src/measure/fork_worker.h); they take turns, so
- * that a machine whose speed drifts does so for all. */
+ * For each amount of memory there is a process for each way to hold it (src/measure/fork_worker.h). The processes take
+ * turns, so that a drift of the machine's speed affects all of them. */
 #ifndef ODF_CLI_BENCH_H
 #define ODF_CLI_BENCH_H
 
@@ -15,10 +15,10 @@
 #include "fork_worker.h"
 #include "spawn_ways.h"
 
-/* What is done in each round. */
+/* What a round does. */
 enum bench_what { BENCH_FIRST, BENCH_ENDLESS, BENCH_READS, BENCH_SPAWN, BENCH_WHATS };
 
-/* How: of memory for forks, then the ways to start a program. */
+/* The ways: of holding memory for forks, then of starting a program. */
 enum bench_way {
 	BENCH_PLAIN,
 	BENCH_REGION,
@@ -36,16 +36,16 @@ extern const char *const bench_what_measures[BENCH_WHATS];
 const char *bench_way_key(enum bench_way way);
 const char *bench_way_text(enum bench_way way);
 
-/* Microseconds: the caller held in the call, but for BENCH_READS, which is the call until the child is reaped. Half of
- * the samples are between low and high. */
+/* Microseconds for which the call suspends the caller; for BENCH_READS, from the call until the child is reaped. Half
+ * of the samples are between low and high. */
 struct bench_row {
 	size_t bytes;
 	enum bench_what what;
 	enum bench_way way;
 	size_t count;
 	double median, low, high, p99, least;
-	double per_second; /* BENCH_ENDLESS: rounds, the parent's writes included; else 0 */
-	double times;	   /* the median of the plain way (plain fork; fork and exec) over this one's */
+	double per_second; /* BENCH_ENDLESS: rounds, with the parent's writes; else 0 */
+	double times;	   /* the median of the plain way (plain fork; fork and exec) divided by this one's */
 };
 
 enum {
@@ -55,17 +55,17 @@ enum {
 };
 
 struct bench {
-	/* Asked for. */
+	/* The request. */
 	size_t sizes[BENCH_SIZES];
 	size_t size_count;
-	double seconds; /* for measuring; filling the memory comes on top */
+	double seconds; /* for measuring; the time for filling memory is added */
 	bool progress;
-	/* Of the machine. */
+	/* The machine. */
 	char kernel[66], libc[64], date[32];
 	long processors;
 	double memory_gib, load_before, load_after;
 	bool with_region, with_kernel, with_pool, with_spawn;
-	/* Found. */
+	/* The results. */
 	struct bench_row rows[BENCH_ROWS];
 	size_t row_count;
 	char *notes[BENCH_NOTES]; /* what is left out, and why */
@@ -81,14 +81,13 @@ const char *bench_amount(char text[32], size_t bytes);
 /* "216 us", "15.0 ms", "1.1 s". Returns text. */
 const char *bench_duration(char text[32], double us);
 
-/* bench_fit.c: whether the size fits, with what is measured on it; if not, says in `why` what it lacks. Nothing is
- * touched. */
+/* bench_fit.c: the size fits, with what is measured on it. False: `why` says what is missing. Touches no memory. */
 bool bench_fits(const struct bench *bench, size_t bytes, char *why, size_t room);
-/* The same, with a process more at the same time. */
+/* The same, with one more process at the same time. */
 bool bench_fits_with_one_more(size_t bytes);
 
-/* bench_run.c: measures. Returns 0; 1 after an error, about which it has said what it is; or minus the number of a
- * signal that asked for the end. No process and no memory of it is left in any case. */
+/* bench_run.c: measures. Returns 0; 1 after an error, which it has reported; or minus the number of a signal that asked
+ * for the end. In each case its processes have ended and their memory is free. */
 int bench_run(struct bench *bench);
 
 /* bench_tables.c */
@@ -96,7 +95,7 @@ void bench_print_table(const struct bench *bench, FILE *to);
 void bench_print_csv(const struct bench *bench, FILE *to);
 void bench_print_json(const struct bench *bench);
 
-/* bench_plot.c: one picture, readable on light and on dark ground. */
+/* bench_plot.c: one picture, readable on light and dark backgrounds. */
 void bench_plot(const struct bench *bench, FILE *to);
 
 #endif

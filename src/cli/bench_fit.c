@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: MIT
- * What fits into memory is known before anything is touched. */
+ * Computes what fits into memory before any memory is touched. */
 #include <stdio.h>
 
 #include "available.h"
 #include "bench.h"
 
-#define ROOM ((size_t)128 << 20) /* for the processes themselves and all else that is small */
+#define ROOM ((size_t)128 << 20) /* for the processes themselves and other small things */
 
 static size_t ways_at_a_time(const struct bench *bench)
 {
 	return 1u + bench->with_region + bench->with_kernel;
 }
 
-/* Each process's memory, page tables of it and of a child, and what is written beside a child. */
+/* Memory of each process, page tables of the process and of a child, and what is written while a child lives. */
 static size_t need(size_t bytes, size_t processes)
 {
 	return processes * (bytes + bytes / 256) + bytes / 32 + ROOM;
 }
 
-/* What a region maps at most: three times its capacity, and what it rounds up to (region/internal.h). */
+/* The most that a region maps: three times its capacity, plus what rounding up adds (region/internal.h). */
 static size_t mapped(const struct bench *bench, size_t bytes)
 {
 	return bench->with_region ? 3 * bytes + ((size_t)5 << 30) + ROOM : bytes + ROOM;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The picture of odfork bench: a panel for each kind of round, with a logarithmic axis of time and the sizes beside
- * each other. What each line is stands below its panel, where no text can meet another. The colours follow the viewer's
- * preference for light or dark. */
+ * The picture of odfork bench: a panel for each kind of round, with a logarithmic time axis and the sizes side by side.
+ * The legend is below each panel, where it overlaps no other text. The colours follow the viewer's preference for light
+ * or dark. */
 #include <math.h>
 
 #include "bench.h"
@@ -18,11 +18,11 @@ enum {
 	PLOT_HEIGHT = 210,
 	LEGEND = TOP + PLOT_HEIGHT + 46,
 	LINE = 18,
-	LABEL = 60, /* pixels that the name of a size takes */
+	LABEL = 60, /* pixels for the name of a size */
 };
 
-/* The same colour and mark for what is plain, and for what is the library's, in each panel; marks as well, as not
- * everybody sees the colours. */
+/* In each panel the plain way has the same colour and mark, and so has the library's. Marks too, as not everybody can
+ * tell the colours apart. */
 static size_t line_of(enum bench_way way)
 {
 	switch ((int)way) {
@@ -78,7 +78,7 @@ static void print_text(const char *text, FILE *to)
 	}
 }
 
-/* Whole powers of ten that hold all values of the panel. */
+/* Whole powers of ten that include all values of the panel. */
 struct scale {
 	int lowest, highest;
 };
@@ -138,7 +138,7 @@ static void plot_axes(const struct bench *bench, struct scale scale, FILE *to)
 			TOP + PLOT_HEIGHT + 20, bench_amount(text, bench->sizes[s]));
 }
 
-/* A mark of its own for each line: circle, square, triangle, diamond; for the last two a cross and an upright one. */
+/* Each line has its own mark: circle, square, triangle, diamond; for the last two a diagonal and an upright cross. */
 static void plot_mark(size_t line, double x, double y, FILE *to)
 {
 	switch (line) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The measuring of odfork bench: whose turn it is, and what comes of it. */
+ * The measurements of odfork bench: the order of turns, and the figures. */
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +13,8 @@
 
 enum { PASSES = 4, MOST_ROUNDS = 5000 };
 
-/* At most so long is one cell measured on one way, in all its turns: more would make medians no steadier. */
+/* The longest time for which one cell is measured on one way, in all its turns: more would not make medians
+ * steadier. */
 static const double most_us = 1e6;
 
 /* ---- Figures --------------------------------------------------------------------------------------------------- */
@@ -34,7 +35,7 @@ static double value_of(const struct sample *sample, enum field field)
 	}
 }
 
-/* Sorted; NULL: there are none, or there is no memory for them. The caller's to free. */
+/* Sorted; the caller frees it. NULL: there are no values, or no memory. */
 static double *values_of(const struct series *series, enum field field)
 {
 	double *values = calloc(series->count, sizeof *values);
@@ -102,7 +103,7 @@ static void compare_rows(struct bench *bench)
 
 /* ---- Turns ----------------------------------------------------------------------------------------------------- */
 
-/* How far it is: cells of so many have been measured. */
+/* Progress: cells measured, of so many. */
 static size_t cells_done, cells_in_all;
 static double began_us;
 
@@ -170,15 +171,15 @@ static void swap(enum bench_way *a, enum bench_way *b)
 	*b = kept;
 }
 
-/* What is not in a region rests as long as the region takes to become LIVE: a core that slept forks slower. So the
- * region, if it is among them, has the first turn of all. */
+/* A worker without a region rests for as long as the region takes to become LIVE, as a core that slept forks more
+ * slowly. So the worker with the region, if there is one, has the first turn. */
 static double rest_us(const struct series series[BENCH_FORK_WAYS])
 {
 	double rest = mean_of(&series[BENCH_REGION], REST_US);
 	return rest < 50000 ? rest : 50000;
 }
 
-/* All turns of one kind of round on the ways that are named. */
+/* All turns of one kind of round, on the given ways. */
 static enum heard measure_forks(struct bench *bench, size_t bytes, enum bench_what what, const enum bench_way *ways,
 				size_t count, struct series series[BENCH_FORK_WAYS])
 {
@@ -208,7 +209,7 @@ static enum heard measure_forks(struct bench *bench, size_t bytes, enum bench_wh
 	return HEARD;
 }
 
-/* The ways take turns; rows of those that are new. `series` of BENCH_REGION is handed on for its rests. */
+/* The ways take turns; adds rows for those that are new. The caller keeps `series` of BENCH_REGION for its rests. */
 static enum heard run_forks(struct bench *bench, size_t bytes, const enum bench_way *ways, size_t count, bool first)
 {
 	enum heard heard = HEARD;
@@ -225,7 +226,7 @@ static enum heard run_forks(struct bench *bench, size_t bytes, const enum bench_
 	return heard;
 }
 
-/* Programs are started by the process that holds plain memory. */
+/* The process that holds plain memory starts the programs. */
 static enum heard run_spawns(struct bench *bench, size_t bytes)
 {
 	struct series series[SPAWN_WAYS] = { 0 };
@@ -251,7 +252,7 @@ static enum heard run_spawns(struct bench *bench, size_t bytes)
 	return heard;
 }
 
-/* A way that cannot be had here is left out; without the plain one there is nothing to compare with. */
+/* A way that does not work on this machine is left out. Without the plain way there is nothing to compare with. */
 static enum heard start_ways(struct bench *bench, size_t bytes, enum bench_way *ways, size_t *count)
 {
 	const bool wanted[BENCH_FORK_WAYS] = {
@@ -277,7 +278,7 @@ static enum heard start_ways(struct bench *bench, size_t bytes, enum bench_way *
 	return HEARD;
 }
 
-/* Huge pages: beside the others where there is memory for that, else with plain memory alone. */
+/* Huge pages: together with the others if there is memory for that, else with plain memory alone. */
 static enum heard run_size(struct bench *bench, size_t bytes)
 {
 	enum bench_way ways[BENCH_FORK_WAYS];

@@ -157,7 +157,7 @@ void bench_print_csv(const struct bench *bench, FILE *to)
 
 void bench_print_json(const struct bench *bench)
 {
-	FILE *to = stdout; /* as json_print_string */
+	FILE *to = stdout; /* json_print_string writes there too */
 
 	fprintf(to, "{\"version\":\"%s\",\"kernel_release\":", odf_version());
 	json_print_string(bench->kernel);

@@ -2,9 +2,9 @@
  *
  * The workers of odfork bench, and the signals that end them.
  *
- * Each worker is the leader of a process group of its own, so that the terminal's interrupt reaches only this process,
- * and a kill of the group reaches the worker's children as well. This process takes orphans in, so that it can wait
- * until all of them are gone. */
+ * Each worker leads a process group, so that the terminal's interrupt reaches only this process, and a kill of the
+ * group reaches the worker's children too. This process is a subreaper, so that it can wait until all of them have
+ * ended. */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -40,7 +40,7 @@ static void on_signal(int number)
 	bench_asked = number;
 }
 
-/* They are blocked but where this process waits (wait_for_answer), so none comes between the question and the wait. A
+/* They are blocked except while this process waits (wait_for_answer), so none is lost between the check and the wait. A
  * signal that is ignored, as by nohup, stays ignored. */
 void bench_take_signals(void)
 {
@@ -135,7 +135,7 @@ enum heard bench_start_worker(enum bench_way way, size_t bytes)
 	struct worker *worker = &bench_workers[way];
 	char kind[16], size[32];
 	char *argv[] = { (char[]){ "odfork" }, (char[]){ "bench" }, (char[]){ "--worker" }, kind, size, NULL };
-	/* What is plain must be so, also where this command was started under the library. */
+	/* The plain way must be plain, also if this command was started under the library. */
 	const char *const environment[] = { "LD_PRELOAD", "ODFORK_FOLLOW", "ODFORK_HEAP",    "ODFORK_LD_PRELOAD",
 					    "ODFORK_LOG", "ODFORK_STATS",  "ODFORK_STRATEGY" };
 	odf_spawn_options spawn = ODF_SPAWN_OPTIONS_INIT;

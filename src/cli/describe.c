@@ -23,7 +23,7 @@ static const char *name_of(const char *file)
 	return NULL;
 }
 
-/* That the format is there must be said to gcc 14 and later where a sanitizer looks for it. */
+/* nonnull: gcc 14 and later must be told that the format exists if a sanitizer checks it. */
 __attribute__((format(printf, 3, 4), nonnull(3)))
 static void say(FILE *to, const char *command, const char *format, ...)
 {

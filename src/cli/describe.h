@@ -8,12 +8,12 @@
 #include "objects.h"
 #include "odfork.h"
 
-/* What there is to say of the heap in a program that can be preloaded. */
+/* What is known about the heap in a program that the library can be preloaded into. */
 struct findings {
-	enum settings_heap heap;      /* what the program's environment will ask for */
-	bool by_kernel;               /* forks are on demand by the kernel */
+	enum settings_heap heap;      /* what the program's environment asks for */
+	bool by_kernel;               /* the kernel forks on demand */
 	odf_reason region;            /* of odf_capabilities_get */
-	/* userfaultfd may be used, so that a region can be settled beside other threads */
+	/* userfaultfd can be used, so that a region can be settled while other threads run */
 	bool settles;
 	size_t threshold;             /* of odf_heap_info_get */
 	const struct allocator *allocator;

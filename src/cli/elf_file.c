@@ -27,7 +27,7 @@ void elf_close(struct elf_file *file)
 	munmap((void *)(uintptr_t)file->bytes, file->size);
 }
 
-/* NULL: not all of it is in the file, or not where it can be read from. */
+/* NULL: part of it is outside the file, or is misaligned. */
 static const void *piece(const struct elf_file *file, uint64_t at, uint64_t length)
 {
 	if (at > file->size || length > file->size - at || (uintptr_t)(file->bytes + at) % sizeof(ElfW(Addr)) != 0)
@@ -35,7 +35,7 @@ static const void *piece(const struct elf_file *file, uint64_t at, uint64_t leng
 	return file->bytes + at;
 }
 
-/* With its end in the file, and before `limit`. */
+/* Its NUL is in the file, and before `limit`. */
 static const char *string(const struct elf_file *file, uint64_t at, uint64_t limit)
 {
 	if (limit > file->size)
@@ -125,7 +125,7 @@ static bool is_function(const ElfW(Sym) *symbol)
 	       (binding == STB_GLOBAL || binding == STB_WEAK);
 }
 
-/* A function of this name in a table of symbols of the kind. */
+/* The symbol table of this kind has a function of this name. */
 static bool has_function(const struct elf_file *file, ElfW(Word) table, const char *name)
 {
 	const ElfW(Shdr) *section, *strings;

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What can be read in a program's or a library's file. Nothing in it is trusted: what lies outside of the file is as if
- * it were not there. */
+ * What a program's or library's file contains. Nothing in it is trusted: what is outside the file counts as missing. */
 #ifndef ODF_CLI_ELF_FILE_H
 #define ODF_CLI_ELF_FILE_H
 
@@ -14,23 +13,23 @@ struct elf_file {
 	size_t size;
 };
 
-/* Of a file descriptor; false: it cannot be read, or is empty. */
+/* Maps the file of a descriptor; false: it cannot be read, or is empty. */
 bool elf_open(int fd, struct elf_file *file);
 void elf_close(struct elf_file *file);
 
 bool elf_is_elf(const struct elf_file *file);
-/* For the word size that this program is for. The others ask for that. */
+/* The file has this program's word size. The other functions need that. */
 bool elf_has_our_words(const struct elf_file *file);
 
-/* The path of its loader; NULL: none. */
+/* The path of its loader; NULL: it has none. */
 const char *elf_interpreter(const struct elf_file *file);
-/* It is a library by its own account: has a name to be looked up by. */
+/* It calls itself a library: it has a name by which the loader looks it up. */
 bool elf_has_soname(const struct elf_file *file);
 bool elf_has_section(const struct elf_file *file, const char *name);
-/* Whether the loader finds a function of this name there. */
+/* The loader finds a function of this name in it. */
 bool elf_exports(const struct elf_file *file, const char *name);
-/* Whether it has one, for the loader or not. Of a file that was stripped: what the loader finds. */
+/* It has such a function, for the loader or not. In a stripped file: the loader finds one. */
 bool elf_defines(const struct elf_file *file, const char *name);
-/* Anywhere. */
+/* The file has this text anywhere. */
 bool elf_contains(const struct elf_file *file, const char *text);
 #endif

@@ -21,8 +21,8 @@
 #define MISSING_SHMEM  (1u << 5)
 #define MINOR_SHMEM    (1u << 10)
 
-/* Whether the kernel has what is needed, rights aside: a userfaultfd for the program's own faults is everybody's
- * (Linux 5.11), so that where it is refused it was not the kernel who did. 0, or an errno value. */
+/* Whether the kernel has what is needed, apart from permissions: a userfaultfd for user-mode faults needs no privilege
+ * (Linux 5.11), so if that is refused, it is by a filter. 0, or an errno value. */
 static int ask_kernel(void)
 {
 	struct uffdio_api api = { .api = UFFD_API, .features = MISSING_SHMEM | MINOR_SHMEM };
@@ -35,7 +35,7 @@ static int ask_kernel(void)
 	return error;
 }
 
-/* The group to which a rule gave the device. */
+/* The group to which a udev rule gave the device. */
 static const char *group_of(const struct stat *device)
 {
 	const struct group *group = device->st_gid == 0 || (device->st_mode & 060) != 060 ? NULL
@@ -55,7 +55,7 @@ static void open_device(struct full_gain *gain)
 	if (stat(DEVICE, &device) != 0 || !S_ISCHR(device.st_mode))
 		return;
 	fd = open(DEVICE, O_RDWR | O_CLOEXEC);
-	/* not refused by the file mode, but by a device cgroup, for example: setfacl would not help */
+	/* refused not by the file mode but by a device cgroup, for example: setfacl would not help */
 	if (fd >= 0 || errno != EACCES) {
 		if (fd >= 0)
 			close(fd);
@@ -80,7 +80,7 @@ struct full_gain full_gain_ask(const odf_capabilities *capabilities)
 	struct full_gain gain = { .closed = false };
 	int error;
 
-	/* All is there, or what is missing is not a permission. */
+	/* Nothing is missing, or what is missing is not a permission. */
 	if (capabilities->strategy[ODF_STRATEGY_KERNEL] == ODF_REASON_NONE ||
 	    capabilities->strategy[ODF_STRATEGY_REGION] != ODF_REASON_NONE ||
 	    odf_probe_get(ODF_PROBE_UFFD_MINOR, NULL) != ODF_ANSWER_NO ||
@@ -92,7 +92,7 @@ struct full_gain full_gain_ask(const odf_capabilities *capabilities)
 	open_device(&gain);
 	if (error == 0)
 		snprintf(gain.by_setting, sizeof gain.by_setting, "sysctl -w vm.unprivileged_userfaultfd=1");
-	/* A filter refuses the call, and a kernel without it has none of the device either. */
+	/* A filter refuses the call; or the kernel lacks it, and then it lacks the device too. */
 	gain.closed = error != ENOSYS || gain.by_device[0] != '\0';
 	return gain;
 }

@@ -17,7 +17,7 @@ struct options {
 	double watch; /* seconds; 0: once */
 };
 
-/* 0: it is none. */
+/* 0: it is not a process id. */
 static pid_t read_pid(const char *text)
 {
 	char *end;
@@ -58,7 +58,7 @@ static void print(struct inspection *inspection, const struct options *options)
 	fflush(stdout);
 }
 
-/* One after the other, until the process has ended, or standard output has. */
+/* Repeats the inspection until the process has ended, or standard output is closed. */
 static int watch_on(struct inspection *inspection, struct inspect_watch *watch, const struct options *options)
 {
 	while (!ferror(stdout)) {

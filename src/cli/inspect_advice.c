@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * What would be saved, and one sentence. */
+ * What the library would save, and a sentence of advice. */
 #include <errno.h>
 #include <string.h>
 
 #include "inspect.h"
 
-/* A fork that takes less is no trouble to anybody. */
+/* A fork that takes less is no problem. */
 #define NO_TROUBLE_US 1000.0
 
 static const struct inspect_obstacle *first_that_prevents(const struct inspect_obstacles *obstacles)
@@ -16,8 +16,8 @@ static const struct inspect_obstacle *first_that_prevents(const struct inspect_o
 	return NULL;
 }
 
-/* The command that started it, as far as can be told: a link to the program's file may have another name, by which the
- * program knows what to do. The kernel keeps 15 bytes of it. */
+/* The command that started it, as far as this can be known. A link to the program's file may have another name, which
+ * tells the program what to do; the kernel keeps 15 bytes of it. */
 static void name_command(const struct inspect_process *process, char *command, size_t room)
 {
 	const char *slash = strrchr(process->program, '/');

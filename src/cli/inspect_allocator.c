@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Which malloc a process uses: by the libraries that are mapped, else by what is in the program's own file. */
+ * The malloc that a process uses: by the libraries that are mapped, else by the contents of the program's file. */
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
@@ -21,9 +21,9 @@ const char *inspect_malloc_name(enum inspect_malloc kind)
 }
 
 static const struct {
-	const char *library; /* how its file's name begins */
-	const char *function; /* in a program that has it in itself */
-	const char *text; /* the same, stripped */
+	const char *library; /* prefix of its file name */
+	const char *function; /* a function of a program that has it linked in */
+	const char *text; /* a text in such a program if it is stripped */
 	enum inspect_malloc kind;
 } known[] = {
 	{ "libjemalloc", "je_mallctl", "<jemalloc>", INSPECT_MALLOC_JEMALLOC },
@@ -45,7 +45,7 @@ static bool starts(const char *text, const char *start)
 	return strncmp(text, start, strlen(start)) == 0;
 }
 
-/* As the process sees it: it may have another root directory. */
+/* Opens the path as the process sees it, which may have another root directory. */
 static bool open_for(pid_t pid, const char *path, struct elf_file *file)
 {
 	char inside[PATH_MAX + 64];
@@ -65,7 +65,7 @@ static bool open_for(pid_t pid, const char *path, struct elf_file *file)
 	return done;
 }
 
-/* What is in a statically linked program, or linked into one. */
+/* The allocator of a statically linked program, or one that is linked into the program. */
 static void look_into_program(const struct inspect_process *process, struct inspect_allocator *allocator)
 {
 	struct elf_file file;

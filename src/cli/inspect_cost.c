@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a fork costs here and now: measured with memory of this command's own, about half a second. What a fork does for
- * a private mapping is to copy an entry for each page that is present, to protect it from writing if it was writable,
- * and to take pages for the tables; shared memory and files that nobody wrote to cost nothing. How long that takes
- * depends on where the pages lie (inspect_order.c), so that both are measured.
+ * What a fork costs on this machine now, measured with this command's own memory in about half a second. For a private
+ * mapping a fork copies an entry for each resident page, write-protects it if it was writable, and allocates pages for
+ * the page tables. Shared memory, and files that were not written to, cost nothing. The time depends on where the pages
+ * are in physical memory (inspect_order.c), so both cases are measured.
  *
- * Each number is a median of times of the processor, so that other processes' turns are no part of it.
+ * Each number is a median of processor times, so time slices of other processes do not count.
  */
 #include <fcntl.h>
 #include <stdlib.h>
@@ -36,8 +36,8 @@ static double clock_us(clockid_t clock)
 	return (double)now.tv_sec * 1e6 + (double)now.tv_nsec / 1e3;
 }
 
-/* What it takes the caller; negative: no process can be had. The child's end is waited for, as it is part of the work
- * that is left. */
+/* The caller's processor time for a fork; negative: no process can be made. Waits for the child's end, so that its work
+ * is not part of the next measurement. */
 static double fork_once(void)
 {
 	double start = clock_us(CLOCK_THREAD_CPUTIME_ID);
@@ -64,7 +64,7 @@ static double median(double *values, size_t count)
 	return count == 0 ? -1 : values[count / 2];
 }
 
-/* Of so many forks as it is now. */
+/* Of this number of forks in the present state. */
 static double median_fork(size_t count)
 {
 	double held[MANY];
@@ -91,8 +91,8 @@ static void write_pages(char *memory, size_t size, size_t step)
 		((volatile char *)memory)[at] = (char)(memory[at] + 1);
 }
 
-/* Gives each page its place in the machine's memory, in an order that jumps. `count` is a power of two, of which this
- * meets each number once. */
+/* Writes the pages first in an order that jumps, so that they are physically scattered. `count` is a power of two: the
+ * sequence then meets each number once. */
 static void write_scattered(char *memory, size_t count)
 {
 	size_t page = 0;
@@ -103,7 +103,7 @@ static void write_scattered(char *memory, size_t count)
 	}
 }
 
-/* What a program does between forks leaves little of the kernel's structures in the caches. */
+/* A program's work between forks evicts most of the kernel's structures from the caches. */
 static void displace_caches(void)
 {
 	static volatile char lines[DISPLACED];
@@ -112,8 +112,8 @@ static void displace_caches(void)
 		lines[at]++;
 }
 
-/* Of what a fork takes, a part of 1: what was left between what was said and what forks then took (bench/RESULTS.md);
- * and more where it is not known how the pages lie. */
+/* Error of a prediction, as a part of 1: the remaining difference between predictions and measured forks
+ * (bench/RESULTS.md). More is added if it is not known how the pages are placed. */
 #define LEAST_ERROR 0.2
 #define UNKNOWN_ORDER 0.2
 
@@ -134,7 +134,8 @@ static double scattered_part(const char *memory, size_t size)
 	return part;
 }
 
-/* Pages of 4 KiB that were all written since the last fork, and that were not. *part: of them that do lie scattered. */
+/* Pages of 4 KiB: ns[1] if all were written since the last fork, ns[0] if none was. *part: the part of them that are
+ * scattered. */
 static bool measure_pages(struct inspect_costs *costs, size_t size, bool scattered, double ns[2], double *part)
 {
 	char *memory = map(size, PROT_READ | PROT_WRITE);
@@ -161,13 +162,13 @@ static bool measure_pages(struct inspect_costs *costs, size_t size, bool scatter
 	ns[0] = positive((median(again, count) - costs->base_us) * 1e3 / pages, 1);
 	if (ns[1] < ns[0])
 		ns[1] = ns[0];
-	/* Half of the values lie in it. */
+	/* Half of the values are within it. */
 	spread = (again[count * 3 / 4] - again[count / 4]) / positive(again[count / 2], 1);
 	costs->spread = positive(spread, costs->spread);
 	return true;
 }
 
-/* From what lay scattered to the parts that were found, to all and to nothing. */
+/* Extrapolates from the measured scattered parts to all and none. */
 static bool measure_small(struct inspect_costs *costs, size_t size)
 {
 	double part[2];
@@ -177,7 +178,7 @@ static bool measure_small(struct inspect_costs *costs, size_t size)
 		return false;
 	for (int written = 0; written < 2; written++) {
 		double *ns[2] = { &costs->small_ns[0][written], &costs->small_ns[1][written] };
-		/* It may not be told how they lie, and a machine in use may have no pages one behind the other. */
+		/* The kernel may not show the placement, and a busy machine may have no adjacent pages. */
 		bool told = part[0] >= 0 && part[1] - part[0] > 0.3;
 		double slope = told ? (*ns[1] - *ns[0]) / (part[1] - part[0]) : *ns[1] - *ns[0];
 		if (slope < 0) {
@@ -188,14 +189,14 @@ static bool measure_small(struct inspect_costs *costs, size_t size)
 			*ns[0] = positive(*ns[0] - slope * part[0], *ns[0] / 2);
 		*ns[1] = *ns[0] + slope;
 	}
-	/* Each pair was taken apart by a slope of its own, so that noise may have turned one around. */
+	/* Each pair was extrapolated with its own slope, so noise may have reversed the order of the other pairs. */
 	for (int scattered = 0; scattered < 2; scattered++)
 		costs->small_ns[scattered][1] = positive(costs->small_ns[scattered][1],
 							 costs->small_ns[scattered][0]);
 	return true;
 }
 
-/* One page in each table. */
+/* One page in each page table. */
 static void measure_tables(struct inspect_costs *costs)
 {
 	size_t tables = 1024;
@@ -211,7 +212,8 @@ static void measure_tables(struct inspect_costs *costs)
 	costs->table_ns = positive((held - costs->base_us) * 1e3 / (double)tables - costs->small_ns[0][0], 0);
 }
 
-/* Pages of 2 MiB, if the machine has some left; else what one takes is an entry and a table that is kept for it. */
+/* Pages of 2 MiB, if the machine has free ones; else such a page is taken to cost an entry and the page table that is
+ * reserved for it. */
 static void measure_huge(struct inspect_costs *costs, size_t size)
 {
 	char *memory = map(size + TABLE, PROT_READ | PROT_WRITE), *start;
@@ -236,8 +238,8 @@ static void measure_huge(struct inspect_costs *costs, size_t size)
 	munmap(memory, size + TABLE);
 }
 
-/* Mappings by themselves, and those of which a page was written. Neighbors have other rights, so that they stay apart.
- */
+/* Mappings alone, and mappings of which a page was written. Neighbours have different protections, so they do not
+ * merge. */
 static void measure_mappings(struct inspect_costs *costs)
 {
 	char *memory = map(MAPPINGS * 2 * PAGE, PROT_READ | PROT_WRITE);
@@ -259,7 +261,7 @@ static void measure_mappings(struct inspect_costs *costs)
 	munmap(memory, MAPPINGS * 2 * PAGE);
 }
 
-/* A fork that freezes, in a process with little else. */
+/* A fork that freezes a region, in a process with little other memory. */
 static void measure_region(struct inspect_costs *costs)
 {
 	odf_region *region = odf_region_create(MEASURED_LEAST, 0);
@@ -306,8 +308,8 @@ bool inspect_costs_measure(struct inspect_costs *costs)
 static double predict(const struct inspect_costs *costs, const struct inspect_memory *memory, double small, double huge,
 		      double tables, int written)
 {
-	/* What the tables of full pages cost is in the pages' cost. Where it is not known how they lie, half of them
-	 * are taken to be scattered. */
+	/* The cost of full page tables is part of the cost of their pages. If the placement is not known, half of the
+	 * pages are taken to be scattered. */
 	const size_t entries = TABLE / PAGE;
 	double sparse = tables - small / (double)entries,
 	       scattered = memory->scattered < 0 ? 0.5 : memory->scattered;
@@ -319,12 +321,12 @@ static double predict(const struct inspect_costs *costs, const struct inspect_me
 					1e3;
 }
 
-/* Between the two: within a third of either where they are as far apart as usual. */
+/* The geometric mean: within a third of either value if they differ as much as usual. */
 static double middle(double low, double high)
 {
 	double guess = (low + high) / 2;
 
-	for (int i = 0; i < 20; i++) /* the square root, by Newton's way */
+	for (int i = 0; i < 20; i++) /* square root by Newton's method */
 		guess = (guess + low * high / guess) / 2;
 	return guess;
 }

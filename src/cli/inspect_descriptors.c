@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Descriptors of another process through which memory may be written past its page tables, by the library's own lists
- * (heap/pinned.h). Nothing is asked of a file system, which may hang: what a file lies on is told by the list of
- * mounts.
+ * Descriptors of another process through which the kernel may write to memory past its page tables, by the library's
+ * own lists (heap/pinned.h). No file system is asked, as that may hang: the list of mounts tells the type of a file's
+ * file system.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -15,7 +15,7 @@
 #include "../heap/pinned.h"
 #include "inspect.h"
 
-/* How the list of mounts calls what statfs has numbers for. */
+/* Names in the list of mounts, for file systems that statfs identifies by number. */
 static const struct {
 	const char *name;
 	uint32_t type;
@@ -109,7 +109,7 @@ static void read_mounts(pid_t pid, struct mounts *mounts)
 		fclose(file);
 }
 
-/* NULL: the process is in another list of mounts than the file, or there are too many. */
+/* NULL: the file is in a mount that the process does not see, or there are too many mounts. */
 static const char *type_of_mount(const struct mounts *mounts, int id)
 {
 	for (size_t i = 0; i < mounts->count; i++)
@@ -132,7 +132,7 @@ struct descriptor {
 	unsigned flags;
 	int mount;
 	char link[PATH_MAX];
-	char path[64]; /* in /proc, by which it can be asked */
+	char path[64]; /* in /proc, to get its attributes */
 };
 
 static bool read_descriptor(pid_t pid, int number, struct descriptor *found)
@@ -173,7 +173,7 @@ static void add(struct inspect_obstacles *obstacles, const struct descriptor *de
 			     descriptor->number, what, descriptor->link);
 }
 
-/* What sockets say of themselves by an attribute. */
+/* Sockets are identified by an attribute. */
 static void look_at_socket(const struct descriptor *descriptor, struct inspect_obstacles *obstacles)
 {
 	char protocol[32] = "";
@@ -185,7 +185,7 @@ static void look_at_socket(const struct descriptor *descriptor, struct inspect_o
 		    "a socket by which memory is written past the page tables (AF_ALG, RDS, AF_XDP)");
 }
 
-/* False: it is none, or it cannot be told. Not asked of a file that may lie anywhere. */
+/* False: it is no such device, or that is not known. Files that may be on any file system are not asked. */
 static bool look_at_device(const struct descriptor *descriptor, struct inspect_obstacles *obstacles)
 {
 	struct stat status;
@@ -231,7 +231,7 @@ static void look_at(const struct descriptor *descriptor, const struct mounts *mo
 	}
 	if (starts(link, "/memfd:") || starts(link, "/dev/zero") || starts(link, "/SYSV") ||
 	    starts(link, "/secretmem") || starts(link, "/[aio]"))
-		return; /* on mounts that are in no list */
+		return; /* such files are on mounts that are in no list */
 	type = type_of_mount(mounts, descriptor->mount);
 	if (type == NULL)
 		inspect_add_obstacle(obstacles, "unknown_file_system", false,

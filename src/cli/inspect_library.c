@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the library in another process tells (sys/seen.h): the entries are looked for in the pages of its file, or of
- * the program's, into which it may be linked; what they lead to is read from the process's memory. Nothing there is
- * believed: sizes and counts are bounded, addresses may lead nowhere.
+ * The state of the library in another process (sys/seen.h). The entries are searched in the private pages of the
+ * library's file, or of the program's, into which it may be linked. What they point to is read from the process's
+ * memory. Nothing there is trusted: sizes and counts are bounded, and addresses may be invalid.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -23,14 +23,14 @@
 
 struct reader {
 	pid_t pid;
-	int error; /* of the first read that was refused */
+	int error; /* of the first read that failed */
 	size_t count;
 	struct seen entries[ENTRIES_MOST];
 	struct {
 		uint64_t home;
 		unsigned device_major, device_minor;
 		uint64_t inode; /* 0: not known */
-	} files[REGIONS_MOST]; /* behind regions */
+	} files[REGIONS_MOST]; /* by index in regions */
 	size_t file_count;
 };
 
@@ -53,8 +53,8 @@ static bool is_entry(const struct seen *entry)
 	       (entry->kind == SEEN_VALUE || entry->kind == SEEN_REGION) && entry->size > 0 && entry->size <= 64;
 }
 
-/* The page before the loader's own may show the same bytes of the file once more, without the addresses: what comes
- * later counts. */
+/* The page before the loader's own data may contain the same bytes of the file again, without relocated addresses: the
+ * later entry counts. */
 static void add_entry(struct reader *reader, const struct seen *entry)
 {
 	size_t at = 0;
@@ -82,7 +82,7 @@ static void find_entries(struct reader *reader, const unsigned char *bytes, size
 	}
 }
 
-/* With an entry's length of overlap, so that none is cut. */
+/* Reads overlap by the length of an entry, so that none is cut. */
 static void scan(struct reader *reader, uint64_t start, uint64_t end, size_t *scanned)
 {
 	static unsigned char piece[PIECE + sizeof(struct seen)];
@@ -96,8 +96,8 @@ static void scan(struct reader *reader, uint64_t start, uint64_t end, size_t *sc
 	}
 }
 
-/* A mapping of a file in which there can be entries. They hold addresses, which the loader has written to the pages:
- * private ones. */
+/* A mapping of a file that can contain entries. They hold addresses, which the loader has relocated, so their pages are
+ * private. */
 static bool may_have_entries(const char *path, const struct inspect_process *process, bool loaded)
 {
 	const char *name = strrchr(path, '/');
@@ -155,7 +155,7 @@ static uint64_t value(struct reader *reader, const char *name)
 	return entry == NULL ? 0 : number_at(reader, (uintptr_t)entry->place, entry->size);
 }
 
-/* Of the region at `region`. */
+/* A member of the region at address `region`. */
 static uint64_t member(struct reader *reader, uint64_t region, const char *name)
 {
 	const struct seen *entry = find(reader, SEEN_REGION, name, sizeof(uint64_t));
@@ -176,7 +176,7 @@ static void read_version(struct reader *reader, struct inspect_library *library)
 
 /* ---- Regions ---- */
 
-/* Seconds since a moment of the clock that all processes share; negative: never, or it cannot be. */
+/* Seconds since a time of a clock that all processes share; negative: never, or the value is impossible. */
 static double since(uint64_t moment)
 {
 	struct timespec now;
@@ -233,7 +233,7 @@ static bool read_line(const char *text, struct line *line)
 	       line->inode != 0;
 }
 
-/* By what is mapped at the regions' first pages. */
+/* By the mappings at the regions' first pages. */
 static void note_files(struct reader *reader)
 {
 	FILE *file = inspect_open(reader->pid, "maps");
@@ -244,7 +244,8 @@ static void note_files(struct reader *reader)
 	while (file != NULL && getline(&text, &room, file) > 0) {
 		for (size_t i = 0;
 		     strstr(text, "odfork-region") != NULL && read_line(text, &line) && i < reader->file_count; i++) {
-			/* Of the heap's, what is there may be the program's by now: any piece of it will do. */
+			/* In the heap's regions the program may have mapped something else there: any part of the range
+			 * counts. */
 			if (reader->files[i].inode != 0 || line.end <= reader->files[i].home ||
 			    line.start > reader->files[i].home + ((uint64_t)1 << 40))
 				continue;
@@ -267,7 +268,7 @@ static bool maps_a_region(const struct reader *reader, pid_t pid, bool *readable
 	struct line line;
 	bool found = false;
 
-	*readable = file != NULL || (errno != EACCES && errno != EPERM); /* else it has ended */
+	*readable = file != NULL || (errno != EACCES && errno != EPERM); /* else the process has ended */
 	while (file != NULL && !found && getline(&text, &room, file) > 0)
 		for (size_t i = 0; read_line(text, &line) && i < reader->file_count && !found; i++)
 			found = line.inode == reader->files[i].inode &&
@@ -333,7 +334,7 @@ void inspect_library_read(const struct inspect_process *process, const struct in
 	reader = (struct reader){ .pid = process->pid };
 	scan_mappings(&reader, process, library->loaded);
 	if (reader.count == 0) {
-		/* Of what the library is not in nothing is missing. */
+		/* In a process without the library nothing is missing. */
 		library->error = !library->loaded ? 0 : reader.error != 0 ? reader.error : ENOENT;
 		return;
 	}

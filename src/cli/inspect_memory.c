@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * /proc/PID/smaps. The kernel holds the process's list of mappings for reading meanwhile, mapping by mapping. */
+ * Reads /proc/PID/smaps. Meanwhile the kernel holds the process's mmap lock for reading, one mapping at a time. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -12,7 +12,7 @@
 
 #define KIB ((uint64_t)1024)
 #define HUGE_BYTES (2048 * KIB)
-/* Smaller mappings stay outside, unless they lie next to larger ones. */
+/* Smaller mappings stay outside regions, unless they are next to larger ones. */
 #define HEAP_PIECE_LEAST (64 * KIB)
 
 struct mapping {
@@ -84,8 +84,8 @@ static void keep_path(struct inspect_memory *memory, const char *path)
 		memory->path_count++;
 }
 
-/* What the heap would take in: anonymous memory, readable and writable, no stack, of which the program asks nothing
- * that only such memory has. */
+/* Memory that the heap would take: anonymous, readable and writable, no stack, without a property that only such memory
+ * can have. */
 static bool could_be_inside(const struct mapping *mapping)
 {
 	bool nameless = mapping->path[0] == '\0' || strncmp(mapping->path, "[anon:", 6) == 0;
@@ -121,8 +121,8 @@ static void count(struct inspect_memory *memory, struct inspect_order *order, co
 		memory->kept_from_children += mapping->resident + mapping->hugetlb;
 		return;
 	}
-	/* The kernel copies a private mapping's page tables if one page of it at least was ever the process's own, and
-	 * then all of them, those of the file too. */
+	/* If at least one page of a private mapping was ever the process's own, a fork copies all of its page tables,
+	 * also for pages of the file. */
 	if (!is_private || mapping->wiped || own + mapping->swapped == 0)
 		return;
 	memory->copied_mappings++;
@@ -179,7 +179,7 @@ int inspect_memory_read(pid_t pid, struct inspect_memory *memory)
 		return error;
 	}
 	fclose(file);
-	/* A kernel's thread, or a process that has ended. */
+	/* A kernel thread, or a process that has ended. */
 	return memory->mappings == 0 ? ESRCH : 0;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What stands against running the program under the library, or against a gain from it. */
+ * Why the library would not work in the program, or would gain nothing. */
 #include <stdarg.h>
 #include <string.h>
 
@@ -15,7 +15,7 @@ void inspect_add_obstacle(struct inspect_obstacles *obstacles, const char *name,
 
 	for (size_t i = 0; i < obstacles->count; i++)
 		if (strcmp(obstacles->list[i].name, name) == 0)
-			return; /* one of each kind */
+			return; /* one of each kind is enough */
 	if (obstacles->count == INSPECT_OBSTACLES)
 		return;
 	obstacle->name = name;
@@ -35,7 +35,7 @@ static void look_at_program(const struct inspect_process *process, struct inspec
 		inspect_add_obstacle(obstacles, "gains_rights", true,
 				     "it gained rights by being executed (set-user-id, set-group-id or capabilities): "
 				     "the loader preloads nothing then");
-	if (process->program[0] == '\0') /* a thread of the kernel's, or it may not be read */
+	if (process->program[0] == '\0') /* a kernel thread, or it may not be read */
 		return;
 	snprintf(path, sizeof path, "/proc/%d/exe", (int)process->pid);
 	target_examine(path, false, &target);

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * How the pages of a range lie in the machine's memory. A fork counts one more user of each page, in an array of the
- * kernel's that is in their order: with neighbors one behind the other it is read ahead, else each page is one miss of
- * the caches. The kernel tells who has CAP_SYS_ADMIN (/proc/PID/pagemap).
+ * How the pages of a range are placed in physical memory. A fork increments a counter of each page, in a kernel array
+ * in physical order. For adjacent pages the processor prefetches it; else each page is a cache miss. The kernel shows
+ * the placement to a process with CAP_SYS_ADMIN (/proc/PID/pagemap).
  */
 #include <unistd.h>
 
 #include "inspect.h"
 
-#define PIECE 512 /* entries that are read at once */
-#define PIECES 512 /* of one range, evenly over it */
+#define PIECE 512 /* entries in one read */
+#define PIECES 512 /* of one range, evenly spread */
 #define MOST ((uint64_t)4 << 20) /* entries of one process */
-#define RUN_LEAST 8 /* so many behind one another, or before, are in order */
+#define RUN_LEAST 8 /* this many adjacent pages, ascending or descending, are in order */
 #define PRESENT (UINT64_C(1) << 63)
 #define FRAME_MASK ((UINT64_C(1) << 55) - 1)
 

@@ -7,7 +7,7 @@
 #include "inspect.h"
 #include "json.h"
 
-/* Names are the process's, and go to a terminal. */
+/* The process chooses its names, so they are escaped for a terminal. */
 static void print_name(const char *name)
 {
 	for (; *name != '\0'; name++)

@@ -17,7 +17,7 @@ FILE *inspect_open(pid_t pid, const char *name)
 	return fopen(path, "re");
 }
 
-/* The number behind "NAME:" in a line; false: it is another line. */
+/* The number after "NAME:" in a line; false: it is another line. */
 static bool field(const char *line, const char *name, uint64_t *number)
 {
 	size_t length = strlen(name);
@@ -43,7 +43,7 @@ static bool read_status(struct inspect_process *process)
 			line[strcspn(line, "\n")] = '\0';
 			snprintf(process->name, sizeof process->name, "%.60s", line + 6);
 		} else if (field(line, "Tgid", &number)) {
-			process->pid = (pid_t)number; /* of the process, if it was a thread's */
+			process->pid = (pid_t)number; /* of the process, if a thread's id was given */
 		} else if (field(line, "Uid", &number)) {
 			process->uid = (unsigned)number;
 		} else if (field(line, "Threads", &number)) {
@@ -60,8 +60,7 @@ static bool read_status(struct inspect_process *process)
 	return true;
 }
 
-/* When it was started, in ticks since the machine was; 0: it is not there. Its name, in parentheses, may have anything
- * in it. */
+/* Start time in ticks since boot; 0: there is no such process. Its name, in parentheses, may contain anything. */
 static uint64_t start_of(pid_t pid)
 {
 	FILE *file = inspect_open(pid, "stat");

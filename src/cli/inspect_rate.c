@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * How often a process forks and spawns. By the kernel's tracepoint task:task_newtask where that is allowed: it tells
- * each new process and thread with the flags of its clone, and costs the process some hundred nanoseconds at each. Else
- * by looking at its children again and again, which misses those that live too shortly.
+ * How often a process forks and spawns. By the kernel's tracepoint task:task_newtask if that is permitted: it reports
+ * each new process and thread with its clone flags, at a cost of some hundred nanoseconds each for the process. Else by
+ * looking at its children repeatedly, which misses short-lived ones.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -20,7 +20,7 @@
 #include "inspect.h"
 
 #define PROCESSORS_MOST 4096
-#define RING_PAGES 16 /* of each processor: some hundred events; read ten times a second at least */
+#define RING_PAGES 16 /* for each processor: some hundred events; read at least ten times a second */
 #define CHILDREN_MOST 4096
 #define LOOK_NS 2000000L
 
@@ -33,12 +33,12 @@ struct inspect_watch {
 	struct inspect_process process;
 	enum inspect_way way;
 	char why[160];
-	/* By the tracepoint. */
+	/* For the tracepoint. */
 	struct ring *rings;
 	size_t ring_count;
-	size_t flags_offset; /* of the flags in what the tracepoint records */
-	double began; /* the events are kept from here on */
-	/* By looking: the children that were there. */
+	size_t flags_offset; /* in the tracepoint's record */
+	double began; /* events count from this time on */
+	/* Without the tracepoint: the children at the last look. */
 	pid_t known[CHILDREN_MOST];
 	size_t known_count;
 };
@@ -67,7 +67,7 @@ static FILE *open_event(const char *name)
 	return file;
 }
 
-/* False: errno says why. */
+/* False with errno on failure. */
 static bool read_format(unsigned long long *id, size_t *flags_offset)
 {
 	FILE *file = open_event("id");
@@ -104,7 +104,7 @@ static void close_rings(struct inspect_watch *watch)
 	watch->ring_count = 0;
 }
 
-/* Of one processor. 0, ENODEV: it is off; or another errno value. */
+/* For one processor. 0, ENODEV: it is offline; or another errno value. */
 static int open_ring(struct inspect_watch *watch, unsigned long long id, int processor)
 {
 	struct perf_event_attr attributes = {
@@ -160,7 +160,7 @@ static bool open_tracepoint(struct inspect_watch *watch)
 	return false;
 }
 
-/* The bytes at `at` of a ring. */
+/* Copies from position `at` of a ring. */
 static void copy_out(const struct ring *ring, uint64_t at, void *to, size_t size)
 {
 	const unsigned char *data = (const unsigned char *)ring->page + 4096;
@@ -219,7 +219,7 @@ static bool is_known(const struct inspect_watch *watch, pid_t pid)
 	return false;
 }
 
-/* A child that is another program was spawned; as one that was forked may be about to be. */
+/* A child that runs another program was spawned; one that was forked may execute one later. */
 static void count_child(const struct inspect_watch *watch, pid_t pid, struct inspect_rate *rate)
 {
 	char path[64], program[PATH_MAX];
@@ -289,7 +289,7 @@ void inspect_watch_for(struct inspect_watch *watch, double seconds, struct inspe
 
 	*rate = (struct inspect_rate){ .way = watch->way, .why = by_looking ? watch->why : NULL };
 	if (by_looking) {
-		look(watch, NULL); /* those that came since the last time are not of this one */
+		look(watch, NULL); /* children that are older than this call do not count for it */
 		watch->began = now();
 		rate->threads = UINT64_MAX;
 		rate->lost = true;

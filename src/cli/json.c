@@ -8,7 +8,7 @@
 
 void json_print_string(const char *string)
 {
-	/* Of a long one, piece by piece. No piece ends within a character: what follows the first byte of one is
+	/* A long string is written in pieces. No piece ends within a character: the bytes after its first one are
 	 * 10xxxxxx. */
 	enum { PIECE = 512 };
 	char piece[PIECE + 1], escaped[6 * PIECE + 1];

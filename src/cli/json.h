@@ -2,6 +2,6 @@
 #ifndef ODF_CLI_JSON_H
 #define ODF_CLI_JSON_H
 
-/* On standard output, in quotes; bytes that are not UTF-8 are replaced. NULL: null. */
+/* Writes to standard output, in quotes; bytes that are not UTF-8 are replaced. NULL is written as null. */
 void json_print_string(const char *string);
 #endif

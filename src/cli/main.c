@@ -18,7 +18,7 @@ static const struct command *const commands[] = {
 };
 enum { COMMANDS = sizeof commands / sizeof *commands }; /* NOLINT(bugprone-sizeof-expression): of the pointers */
 
-/* Nothing is tried out when the library in this program starts: first comes the warning (kernel.c). */
+/* The library in this program tries no kernel when it is loaded: the command prints a warning first (kernel.c). */
 extern const char odfork_command_asks __attribute__((visibility("default")));
 const char odfork_command_asks = 1;
 
@@ -34,7 +34,7 @@ int usage_error(const char *format, ...)
 	return EXIT_OWN;
 }
 
-/* By its help, which lists them all. */
+/* As its help text says, which lists all options. */
 static bool has_option(const struct command *command, const char *name, size_t length)
 {
 	const char *at = command->usage;

@@ -14,7 +14,7 @@
 #include "../sys/program.h"
 #include "elf_file.h"
 
-/* What the interposed ones are, and an allocator has all or some of. */
+/* The library interposes these. An allocator defines all or some of them. */
 static const char *const functions[] = { "malloc", "free", "realloc" };
 
 static bool has_malloc(const char *path)
@@ -46,8 +46,8 @@ static bool starts_with(const char *text, const char *start)
 	return strncmp(text, start, strlen(start)) == 0;
 }
 
-/* A line of the list: "\tNAME => PATH (ADDRESS)" or "\tPATH (ADDRESS)". Cuts out the path; NULL: none, as for what was
- * not found. */
+/* A line of the list: "\tNAME => PATH (ADDRESS)" or "\tPATH (ADDRESS)". Cuts out the path; NULL: none, as for a library
+ * that was not found. */
 static char *path_in(char *line, const char **name)
 {
 	char *start = line + strspn(line, "\t"), *arrow = strstr(start, " => "), *end = strstr(start, " (0x");
@@ -62,8 +62,8 @@ static char *path_in(char *line, const char **name)
 	return strchr(start, '/') == NULL ? NULL : start;
 }
 
-/* A pipe from the loader's list of what the program consists of, in the order in which names are looked up; 0: no
- * such. */
+/* Starts the loader, which lists the objects of the program in the order in which it searches them, and opens a pipe
+ * from it; 0: that is not possible. */
 static pid_t list_objects(const struct target *target, FILE **list)
 {
 	char option[] = "--list";
@@ -90,7 +90,7 @@ static pid_t list_objects(const struct target *target, FILE **list)
 	return pid;
 }
 
-/* True if the loader has listed everything. */
+/* The loader has listed everything. */
 static bool end_list(pid_t pid, FILE *list)
 {
 	int status = -1;
@@ -114,7 +114,7 @@ static void find_malloc(const struct target *target, struct allocator *allocator
 		return;
 	if (found)
 		snprintf(allocator->where, sizeof allocator->where, "%s", target->file);
-	/* To the end in any case, as the loader is not to find the pipe closed. */
+	/* Reads to the end in any case, so that the loader does not write to a closed pipe. */
 	while (getline(&line, &room, list) > 0) {
 		path = path_in(line, &name);
 		if (found || path == NULL || starts_with(last_part(path), "libodfork.so") || !has_malloc(path))

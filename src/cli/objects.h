@@ -7,12 +7,13 @@
 
 #include "target.h"
 
-/* The malloc that a program will use, as its loader will find it. */
+/* The malloc that a program will use, as its loader finds it. */
 struct allocator {
 	enum { ALLOCATOR_UNKNOWN, ALLOCATOR_LIBC, ALLOCATOR_OTHER } kind;
-	char where[PATH_MAX]; /* the file that has it */
+	char where[PATH_MAX]; /* the file that defines it */
 };
 
-/* Before LD_PRELOAD gets the library. Asks the loader, which loads all of it for the purpose and runs nothing. */
+/* Called before LD_PRELOAD gets the library. Runs the loader, which loads the program's objects for that and runs none
+ * of their code. */
 void objects_find_allocator(const struct target *target, struct allocator *allocator);
 #endif

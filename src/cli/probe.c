@@ -81,7 +81,7 @@ static int probe_command(int argc, char **argv)
 		else
 			return option_error(&command_probe, argv[i]);
 	}
-	if (verified) /* first: what it finds is among the capabilities */
+	if (verified) /* first: its result becomes part of the capabilities */
 		verify(&verification);
 	error = odf_capabilities_get(&capabilities);
 	if (error != 0) {

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * JSON as far as a record has it: one object of names, strings, numbers and null. Members that are not known are passed
- * over. */
+ * The JSON that a record uses: one object of names, strings, numbers and null. Unknown members are skipped. */
 #include "record_line.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* From a quote on, into `text`, cut if it is too long; escapes of one character as that, others as they are written.
- * NULL: it does not end. */
+/* Reads from a quote on into `text`, and cuts what does not fit. Escapes of one character become that character, others
+ * stay as written. NULL: the string does not end. */
 static const char *read_string(const char *at, char *text, size_t size)
 {
 	size_t length = 0;
@@ -23,7 +22,7 @@ static const char *read_string(const char *at, char *text, size_t size)
 	return *at == '"' ? at + 1 : NULL;
 }
 
-/* More than any time or size that is written down. */
+/* More than any time or size in a record. */
 #define NUMBER_MOST 1e18
 
 static const char *read_number(const char *at, double *number)
@@ -34,16 +33,16 @@ static const char *read_number(const char *at, double *number)
 		*number = -1;
 		return at + 4;
 	}
-	if (*at != '-' && (*at < '0' || *at > '9')) /* strtod takes more than JSON has */
+	if (*at != '-' && (*at < '0' || *at > '9')) /* strtod accepts more than JSON has */
 		return NULL;
 	*number = strtod(at, &end);
-	/* Nor "-inf", hexadecimal ones, or what no sum could hold. */
+	/* Also no "-inf", no hexadecimal number, and nothing that would overflow a sum. */
 	if (strspn(at, "0123456789+-.eE") < (size_t)(end - at) || !(*number <= NUMBER_MOST && *number >= -NUMBER_MOST))
 		return NULL;
 	return end;
 }
 
-/* A value of a kind that has no place here. */
+/* Skips a value of a kind that a record does not use. */
 static const char *pass_over(const char *at)
 {
 	char text[2];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * odfork run: sets up the environment that the preloaded library reads, and becomes the program.
+ * odfork run: sets up the environment that the preloaded library reads, and executes the program.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -33,7 +33,7 @@ static bool is_file(const char *path)
 	return stat(path, &status) == 0 && S_ISREG(status.st_mode);
 }
 
-/* Beside this program, as in the build tree; else where the library is installed. */
+/* In the directory of this program, as in the build tree; else where the library is installed. */
 static bool find_library(char path[PATH_MAX])
 {
 	static const char name[] = "libodfork.so.0";
@@ -55,7 +55,8 @@ static bool find_library(char path[PATH_MAX])
 	return is_file(path);
 }
 
-/* The name of a file that only glibc's loader finds. False: this one does not, which is asked about its own library. */
+/* A name for the file that only glibc's loader finds. False: this process's loader does not find even its own libc by
+ * such a name. */
 static bool name_for_glibc(const char *path, char name[2 * PATH_MAX])
 {
 	const void *of_libc = dlsym(RTLD_DEFAULT, "gnu_get_libc_version");
@@ -71,7 +72,7 @@ static bool name_for_glibc(const char *path, char name[2 * PATH_MAX])
 	return path[0] == '/' && snprintf(name, 2 * PATH_MAX, HANDED_ROOT "%s", path) < 2 * PATH_MAX;
 }
 
-/* Behind what is there already: who preloads something else as well wants that first (a sanitizer's runtime
+/* After the entries that are there: a program that preloads something else needs that first (a sanitizer's runtime
  * insists). */
 static bool add_preload(const char *library)
 {
@@ -93,7 +94,7 @@ static bool add_preload(const char *library)
 	return done;
 }
 
-/* The program may start elsewhere (or change its directory before the library reads this). */
+/* As an absolute path: the program may change its directory before the library reads it. */
 static bool set_stats(const char *path)
 {
 	char directory[PATH_MAX], *absolute;
@@ -108,7 +109,7 @@ static bool set_stats(const char *path)
 	return done;
 }
 
-/* Where the kernel offers on-demand fork, it is tried out here once, and not again in each program that is executed. */
+/* Where the kernel offers on-demand fork, it is tried here once, and not again in each program that is executed. */
 static bool pass_on_verdict(void)
 {
 	odf_kernel_verdict verdict = ODF_KERNEL_VERDICT_INIT;
@@ -128,7 +129,7 @@ static bool pass_on_verdict(void)
 	case ODF_REASON_KERNEL_NO_EFFECT:
 		word = odf_reason_name(verdict.reason);
 		break;
-	default: /* each program finds for itself what stood against trying it out */
+	default: /* each program finds out itself why the kernel could not be tried */
 		return true;
 	}
 	return setenv("ODFORK_KERNEL", word, 1) == 0;
@@ -149,8 +150,9 @@ static bool set_environment(const struct options *options)
 	return pass_on_verdict();
 }
 
-/* The descriptor that lets an unprivileged program of several threads settle its regions, opened while we may. Where
- * there is none, or this user may not, the program runs without. At a number that programs do not expect to be free. */
+/* Opens the descriptor that lets an unprivileged program with threads settle its regions, while this process may. If
+ * there is no device, or this user may not open it, the program runs without. Uses a number that programs do not expect
+ * to be free. */
 static bool hand_in_userfault(bool *handed_in)
 {
 	enum { LOWEST = 100 };
@@ -170,7 +172,7 @@ static bool hand_in_userfault(bool *handed_in)
 	return setenv("ODFORK_UFFD_FD", number, 1) == 0;
 }
 
-/* Without the library nobody takes it over, and it is no business of the program's. */
+/* Without the library no code in the program would use it, and the program must not get it. */
 static void keep_userfault(void)
 {
 	const char *number = getenv("ODFORK_UFFD_FD");
@@ -180,7 +182,7 @@ static void keep_userfault(void)
 	(void)unsetenv("ODFORK_UFFD_FD");
 }
 
-/* Becomes the user, with the groups of the user and no privilege. The environment stays. Complains if it cannot. */
+/* Becomes the user, with the user's groups and no privilege. The environment is unchanged. Reports a failure. */
 static bool become(const char *name, bool *handed_in)
 {
 	struct user user;
@@ -198,7 +200,7 @@ static bool become(const char *name, bool *handed_in)
 	return done;
 }
 
-/* As the user whose programs will write there. A named pipe that nobody reads yet may get a reader. */
+/* Called as the user whose programs will write there. A named pipe without a reader may get one later. */
 static bool can_record(const char *path)
 {
 	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOCTTY | O_NONBLOCK | O_CLOEXEC, 0666);
@@ -214,7 +216,8 @@ static bool can_record(const char *path)
 	return true;
 }
 
-/* The library in this program has taken over what was handed in; it is the command's. */
+/* The library in this program has set close-on-exec on the descriptor that was passed in for the command: this clears
+ * it. */
 static void pass_on_descriptors(void)
 {
 	const char *userfault = getenv("ODFORK_UFFD_FD"), *count = getenv("LISTEN_FDS"),
@@ -222,16 +225,16 @@ static void pass_on_descriptors(void)
 	int last = 2;
 
 	if (userfault != NULL)
-		(void)fcntl(atoi(userfault), F_SETFD, 0); /* whatever it is, the library looks */
+		(void)fcntl(atoi(userfault), F_SETFD, 0); /* whatever file it is, the library checks it */
 	if (count != NULL && process != NULL && atoi(process) == getpid() && atoi(count) > 0 && atoi(count) < 1024)
 		last += atoi(count);
 	for (int fd = 3; fd <= last; fd++)
 		(void)fcntl(fd, F_SETFD, 0);
 }
 
-/* As the authors of Linux 5.6.19's do it: on from before the program starts, for all that it makes. What is thrown in
- * the middle of a program's life has it killed later. Of the kernel whose switch is armed by a write, which reads 0
- * until a fork, exec forgets it. */
+/* As the authors of Linux 5.6.19's on-demand fork do it: on before the program starts, and for all its children. If it
+ * is turned on later, that kernel kills the program. The other kernel's switch is armed by a write and reads 0 until a
+ * fork; there it is turned off again, as exec would lose it. */
 static void turn_on_demand(void)
 {
 	static const char path[] = "/proc/self/use_odf";
@@ -253,7 +256,7 @@ static bool is_answered(odf_probe probe)
 	return odf_probe_get(probe, NULL) == ODF_ANSWER_YES;
 }
 
-/* Then the library has no heap (heap_kernel), unless one is asked for. */
+/* If so, the library has no heap (heap_kernel), unless one is asked for. */
 static bool forks_are_the_kernels(const odf_capabilities *capabilities)
 {
 	const char *strategy = getenv("ODFORK_STRATEGY");
@@ -264,8 +267,8 @@ static bool forks_are_the_kernels(const odf_capabilities *capabilities)
 	       (strategy == NULL || strcmp(strategy, "auto") == 0);
 }
 
-/* Asked as the user who is to run it. `handed_in`: a descriptor of /dev/userfaultfd, which the probes do not know
- * of. */
+/* Called as the user that runs the program. `handed_in`: a descriptor of /dev/userfaultfd, which the probes do not
+ * know. */
 static void describe(const char *command, const struct target *target, const odf_capabilities *capabilities,
 		     bool handed_in)
 {
@@ -280,9 +283,9 @@ static void describe(const char *command, const struct target *target, const odf
 		return;
 	}
 	if (target->loader[0] == '\0')
-		return; /* it is not known what it is */
+		return; /* nothing is known about the program */
 	if (asked != NULL)
-		(void)heap_value_read(asked, &findings.heap, &capacity); /* the library complains of others */
+		(void)heap_value_read(asked, &findings.heap, &capacity); /* the library reports other values */
 	findings.by_kernel = forks_are_the_kernels(capabilities);
 	findings.region = capabilities->strategy[ODF_STRATEGY_REGION];
 	findings.settles = (handed_in || is_answered(ODF_PROBE_UFFD_KERNEL) || is_answered(ODF_PROBE_UFFD_DEVICE)) &&
@@ -299,7 +302,7 @@ static bool known_strategy(const char *name)
 	       strcmp(name, "fork") == 0;
 }
 
-/* The index of the command; 0: there is nothing to run, and *status to end with. */
+/* Returns the index of the command; 0: there is nothing to run, and *status is the exit status. */
 static int parse(int argc, char **argv, struct options *options, int *status)
 {
 	*status = EXIT_OWN;
@@ -371,11 +374,11 @@ static int run_command(int argc, char **argv)
 		return cannot_prepare();
 	if (options.user != NULL && !become(options.user, &handed_in))
 		return EXIT_OWN;
-	/* From here on as the user, since what can be preloaded depends on who executes it. */
+	/* From here on as that user, as what can be preloaded depends on who executes it. */
 	if (options.stats != NULL && !can_record(options.stats))
 		return EXIT_OWN;
 	target_examine(argv[command], !options.no_follow, &target);
-	can_open = access(library, R_OK) == 0; /* whoever found it */
+	can_open = access(library, R_OK) == 0; /* readable by the user, whichever user has found it */
 	if (!can_open && handed_in)
 		keep_userfault();
 	if (!can_open && target.obstacle == NULL)
@@ -387,11 +390,11 @@ static int run_command(int argc, char **argv)
 			return cannot_prepare();
 		describe(argv[command], &target, &capabilities, handed_in);
 	}
-	/* A program of musl starts without it; what that executes is preloaded. Other programs write it so by
-	 * themselves. */
+	/* A program of musl starts with such a name, and what it executes is preloaded. In other programs the library
+	 * rewrites the entry itself (preload/follow.c). */
 	if (can_open && target.passes_over && !options.no_follow && name_for_glibc(library, name))
 		handed = name;
-	if (can_open && !add_preload(handed)) /* taken out again for what does not run with it */
+	if (can_open && !add_preload(handed)) /* removed again for programs that cannot have it */
 		return cannot_prepare();
 	if (!options.no_follow)
 		handed_set_own_name(library);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * odfork spawn: odf_spawn for shell scripts and for trying things. Waits for the program, passes on the signals that
- * are sent to it, and ends as it ends.
+ * odfork spawn: odf_spawn for shell scripts and experiments. Waits for the program, forwards signals to it, and exits
+ * with its status.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,10 +26,10 @@
 
 struct child {
 	pid_t pid;
-	int fd; /* pidfd; -1: by its id */
+	int fd; /* pidfd; -1: use the pid */
 };
 
-/* What of several was refused, as it was asked for. */
+/* The option that failed, as the user gave it, if the step has several. */
 static const char *culprit(const struct spawn_options *spawn, const odf_report *report)
 {
 	size_t index = (size_t)report->index;
@@ -69,7 +69,7 @@ static void print_report(const odf_report *report)
 		fputs(text, stderr);
 }
 
-/* Whether it has ended, by then with how. */
+/* The child has ended; *end says how. */
 static bool has_ended(const struct child *child, siginfo_t *end)
 {
 	int result = -1;
@@ -78,14 +78,14 @@ static bool has_ended(const struct child *child, siginfo_t *end)
 	errno = EINVAL;
 	if (child->fd >= 0)
 		result = waitid(P_PIDFD, (id_t)child->fd, end, WEXITED | WNOHANG);
-	if (result != 0 && errno == EINVAL) /* or before Linux 5.4, which brought P_PIDFD after pidfds */
+	if (result != 0 && errno == EINVAL) /* or before Linux 5.4, which added P_PIDFD after pidfds */
 		result = waitid(P_PID, (id_t)child->pid, end, WEXITED | WNOHANG);
 	return result == 0 && end->si_pid != 0;
 }
 
 static void pass_on(const struct child *child, const siginfo_t *signal)
 {
-	/* What a terminal sends, it sends to all of its foreground group: that is ours, and may be the program's. */
+	/* The terminal sends a signal to its whole foreground group: this process's, which may be the program's too. */
 	if (signal->si_code > 0 && getpgid(child->pid) == getpgrp())
 		return;
 	if (child->fd >= 0)
@@ -94,7 +94,7 @@ static void pass_on(const struct child *child, const siginfo_t *signal)
 		(void)kill(child->pid, signal->si_signo);
 }
 
-/* What is to be waited for is blocked; `before` is what the program starts with. */
+/* Blocks the signals that are waited for; `before` is the mask for the program. */
 static void block_signals(sigset_t *waited, sigset_t *before)
 {
 	static const int some[] = { SIGCHLD, SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2 };
@@ -105,7 +105,7 @@ static void block_signals(sigset_t *waited, sigset_t *before)
 	sigprocmask(SIG_BLOCK, waited, before);
 }
 
-/* Back from a program that had the terminal. */
+/* Takes the terminal back after the program. */
 static void take_terminal(const struct spawn_options *spawn)
 {
 	sigset_t output;
@@ -118,12 +118,12 @@ static void take_terminal(const struct spawn_options *spawn)
 		return;
 	sigemptyset(&output);
 	sigaddset(&output, SIGTTOU);
-	sigprocmask(SIG_BLOCK, &output, NULL); /* for the short rest of this process */
+	sigprocmask(SIG_BLOCK, &output, NULL); /* this process exits soon */
 	(void)tcsetpgrp(terminal, getpgrp());
 	close(terminal);
 }
 
-/* The status of the program as this process's own: killed as it was. */
+/* Exits with the program's status, or by the signal that killed it. */
 static int end_as(const siginfo_t *end)
 {
 	sigset_t all;
@@ -131,7 +131,7 @@ static int end_as(const siginfo_t *end)
 	if (end->si_code == CLD_EXITED)
 		return end->si_status;
 	fflush(NULL);
-	(void)prctl(PR_SET_DUMPABLE, 0); /* one core is enough */
+	(void)prctl(PR_SET_DUMPABLE, 0); /* the program's core dump is enough */
 	(void)signal(end->si_status, SIG_DFL);
 	sigemptyset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
@@ -150,7 +150,7 @@ static int wait_for(const struct spawn_options *spawn, const struct child *child
 	return end_as(&end);
 }
 
-/* The same for one that nobody can wait for. */
+/* The same for a program that cannot be waited for. */
 static int wait_by_descriptor(const struct spawn_options *spawn, const struct child *child, const sigset_t *waited)
 {
 	siginfo_t signal, end;

@@ -9,7 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* The kernel's struct pidfd_info in its first version (Linux 6.13; exit_code since 6.15). */
+/* The first version of the kernel's struct pidfd_info (Linux 6.13; exit_code since 6.15). */
 struct info {
 	uint64_t mask, cgroup;
 	uint32_t pid, tgid, ppid, ids[8];
@@ -21,7 +21,7 @@ _Static_assert(sizeof(struct info) == 64, "as the kernel has it");
 
 bool spawn_ended(int pidfd, siginfo_t *end)
 {
-	/* POLLIN comes before the kernel notes how; POLLHUP when the process is gone. */
+	/* POLLIN comes before the kernel stores the exit code, POLLHUP after the process is gone. */
 	struct pollfd ended = { pidfd, POLLIN, 0 }, gone = { pidfd, 0, 0 };
 	struct info info = { .mask = INFO_EXIT };
 

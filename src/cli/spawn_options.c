@@ -114,7 +114,7 @@ static enum outcome add_fd(struct spawn_options *spawn, odf_fd_action action, co
 	return GOOD;
 }
 
-/* "FD" or "FD:REST"; false: no number, or no rest where there must be one. */
+/* "FD" or "FD:REST"; false: not a number, or a required rest is missing. */
 static bool split_fd(const char *value, int *fd, const char **rest)
 {
 	char number[16];
@@ -275,7 +275,7 @@ static enum outcome set_parent_death(struct spawn_options *spawn, const char *va
 	return read_signal(value, &spawn->options.parent_death_signal) ? GOOD : BAD;
 }
 
-/* A classic BPF program as the kernel has it: an array of struct sock_filter. */
+/* A classic BPF program in the kernel's format: an array of struct sock_filter. */
 static enum outcome set_seccomp(struct spawn_options *spawn, const char *value, const char *text)
 {
 	static struct sock_fprog program;
@@ -318,7 +318,7 @@ static enum outcome set_busy_retry(struct spawn_options *spawn, const char *valu
 
 static const struct {
 	const char *name;
-	uint64_t flag; /* the ODF_SPAWN_* flag that the option sets; 0: none, or the setter's choice */
+	uint64_t flag; /* the ODF_SPAWN_* flag that the option sets; 0: none, or the setter sets it */
 	enum { VALUE, NO_VALUE, ANY } has;
 	spawn_setter *set;
 } options[] = {
@@ -370,7 +370,7 @@ static const struct {
 	{ "--user-groups", 0, NO_VALUE, spawn_set_user_groups },
 };
 
-/* Of one argument; advances *i over a separate value. */
+/* Takes one argument; advances *i past a separate value. */
 static enum outcome take_option(int argc, char **argv, int *i, struct spawn_options *spawn)
 {
 	const char *argument = argv[*i];

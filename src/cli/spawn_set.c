@@ -30,7 +30,7 @@ bool spawn_read_fd(const char *value, int *fd)
 
 static bool add_capability(const char *word, void *set)
 {
-	/* In the order of their numbers, as capabilities(7) has them. */
+	/* In the order of their numbers, as in capabilities(7). */
 	static const char *const known[] = {
 		"chown",
 		"dac_override",
@@ -118,7 +118,7 @@ enum outcome spawn_set_ioprio(struct spawn_options *spawn, const char *value, co
 {
 	static const char *const classes[] = { NULL, "realtime", "best-effort", "idle" };
 	size_t length = strcspn(value, ":");
-	long level = 4; /* what the kernel has by default */
+	long level = 4; /* the kernel's default */
 
 	(void)text;
 	if (value[length] == ':' && !read_number(value + length + 1, 10, 0, 7, &level))
@@ -189,7 +189,7 @@ enum outcome spawn_set_tty_fd(struct spawn_options *spawn, const char *value, co
 	return spawn_read_fd(value, &spawn->options.tty_fd) ? GOOD : BAD;
 }
 
-/* Of the three ways to say which groups the user has the last counts. */
+/* Of the three options for the user's groups the last one counts. */
 static enum outcome choose_groups(struct spawn_options *spawn, uint64_t flag)
 {
 	spawn->options.flags &= ~(ODF_SPAWN_GROUPS | ODF_SPAWN_KEEP_GROUPS | ODF_SPAWN_USER_GROUPS);

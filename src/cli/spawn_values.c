@@ -83,7 +83,7 @@ static bool add_signal(const char *word, void *set)
 {
 	int number;
 
-	/* Those that libc keeps for itself are no members of a set of its. */
+	/* sigaddset refuses the signals that libc reserves. */
 	return read_signal(word, &number) && sigaddset(set, number) == 0;
 }
 

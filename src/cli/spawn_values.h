@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <sys/resource.h>
 
-/* All of it, in the base. */
+/* The whole text is a number in this base. */
 bool read_number(const char *text, int base, long least, long most, long *number);
 /* A name with or without "SIG", RTMIN+N, RTMAX-N, or a number. */
 bool read_signal(const char *text, int *number);
@@ -21,6 +21,6 @@ bool read_limit(const char *text, int *resource, struct rlimit *limit);
 /* "POLICY[:PRIORITY]" */
 bool read_policy(const char *text, int *policy, int *priority);
 
-/* Calls `take` with each of the words between commas until it returns false. */
+/* Calls `take` with each word between commas until it returns false. */
 bool each_word(const char *text, bool (*take)(const char *word, void *argument), void *argument);
 #endif

@@ -9,7 +9,7 @@
 
 #include "cli.h"
 
-/* A line without its newline; of one that is too long the rest is passed over. False: there is none any more. */
+/* Reads a line without its newline; the rest of a line that is too long is skipped. False: end of file. */
 static bool next_line(FILE *file, char line[RECORD_LINE_MOST])
 {
 	size_t length = 0;

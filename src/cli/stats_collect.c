@@ -7,7 +7,7 @@
 #include "../sys/error_name.h"
 #include "stats.h"
 
-/* Programs put what they like into names: no more of them than this. */
+/* Programs may put anything into names, so their number is limited. */
 #define TALLIES_MOST 1000
 
 static bool make_room(void *list, size_t count, size_t *room, size_t size)
@@ -44,7 +44,7 @@ static bool count_one(struct stats_tallies *tallies, const char *name)
 	return true;
 }
 
-/* "kernel: kernel_not_offered, region: no_region": each by itself. */
+/* "kernel: kernel_not_offered, region: no_region": counts each pair. */
 static bool count_reasons(struct stats_tallies *tallies, const char *list)
 {
 	while (*list != '\0') {
@@ -111,10 +111,10 @@ static odf_strategy strategy_of(const char *name)
 	return ODF_STRATEGY_NONE;
 }
 
-/* Processes that were seen; by their number, since one that has executed another program is still the same. */
+/* Processes that occur. By pid, as a process that has executed another program is still the same. */
 static bool note_process(struct stats *stats, double pid)
 {
-	static unsigned char seen[(1 << 22) / 8]; /* the kernel gives no higher numbers */
+	static unsigned char seen[(1 << 22) / 8]; /* the kernel's highest pid */
 	uint32_t number = pid >= 0 && pid < 1 << 22 ? (uint32_t)pid : 0;
 
 	if (!(seen[number / 8] & 1u << number % 8)) {
@@ -199,7 +199,7 @@ void stats_free(struct stats *stats)
 	free(stats->programs.list);
 }
 
-/* The least value that so many are not above. */
+/* The least value that at least this part of the values does not exceed. */
 double stats_percentile(const struct stats_group *group, unsigned part)
 {
 	size_t rank = (size_t)(((uint64_t)group->count * part + 999) / 1000);

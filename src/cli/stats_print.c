@@ -6,10 +6,10 @@
 #include "json.h"
 #include "stats.h"
 
-/* Of the programs in the table. */
+/* The programs in the table. */
 #define PROGRAMS_SHOWN 10
 
-/* In bytes; *below 0: no end. */
+/* In bytes; *below 0: no upper end. */
 static void bounds_of(int size, double *from, double *below)
 {
 	*from = 0;
@@ -77,7 +77,7 @@ static void print_time(double when)
 	fputs(text, stdout);
 }
 
-/* The text for people of what a reason's name stands behind: "region: no_region". */
+/* The text for people that belongs to the reason's name in "region: no_region". */
 static const char *text_of(const char *reason)
 {
 	const char *colon = strstr(reason, ": "), *name = colon == NULL ? reason : colon + 2;
@@ -88,7 +88,7 @@ static const char *text_of(const char *reason)
 	return NULL;
 }
 
-/* Names come from a file, and go to a terminal. */
+/* Names come from a file, so they are escaped for a terminal. */
 static void print_name(const char *name, int width)
 {
 	for (; *name != '\0'; name++, width--)

@@ -14,10 +14,10 @@
 #include "../sys/program.h"
 #include "elf_file.h"
 
-/* How many scripts may be each other's interpreter before the kernel refuses, and what it reads of each. */
+/* How many scripts may be each other's interpreter before the kernel refuses, and how much of each it reads. */
 enum { SCRIPTS_MOST = 5, SCRIPT_LINE = 256 };
 
-/* What execvp goes past on its way through PATH if it is not: directories, for example. */
+/* If not, execvp skips it on its way through PATH: directories, for example. */
 static bool is_executable(const char *path)
 {
 	struct stat status;
@@ -45,7 +45,7 @@ static bool find_program(const char *command, char path[PATH_MAX])
 	}
 }
 
-/* What makes the kernel set AT_SECURE. */
+/* exec would set AT_SECURE. */
 static bool gains_rights(int fd)
 {
 	struct statvfs system;
@@ -87,7 +87,7 @@ static void examine_elf(int fd, const struct elf_file *file, struct target *targ
 		target->obstacle = "it is for another machine than libodfork.so";
 		break;
 	case PROGRAM_STATIC:
-		/* a loader, say, executed by its name, which goes on to load a program and to preload */
+		/* perhaps a loader, executed by its name, which then loads a program and preloads */
 		if (!elf_has_soname(file))
 			target->obstacle =
 				in_go ? "it is a Go program, statically linked, "
@@ -119,7 +119,7 @@ static void examine_elf(int fd, const struct elf_file *file, struct target *targ
 	}
 }
 
-/* The command of env(1) in the rest of a script's first line, which is one argument to env, by the option -S several;
+/* The command of env(1) in the rest of a script's first line, which is one argument of env, or several with option -S;
  * NULL: not understood. */
 static char *env_command(char *rest)
 {
@@ -141,7 +141,7 @@ static char *env_command(char *rest)
 	}
 }
 
-/* The next file to look at, in target->file; false: not known. */
+/* Sets target->file to the next file to examine; false: not known. */
 static bool follow_script(const struct elf_file *file, bool follow, struct target *target)
 {
 	char line[SCRIPT_LINE + 1] = "", *interpreter, *rest;
@@ -177,7 +177,7 @@ void target_examine(const char *command, bool follow, struct target *target)
 
 		more = false;
 		if (fd < 0)
-			return; /* what may be executed need not be readable */
+			return; /* an executable file need not be readable */
 		if (elf_open(fd, &file)) {
 			if (elf_is_elf(&file))
 				examine_elf(fd, &file, target);

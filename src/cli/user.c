@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Not the largest, which means "no such" to the kernel. */
+/* Not the largest number, which means "none" to the kernel. */
 static bool read_id(const char *text, unsigned *id)
 {
 	unsigned long long number;
@@ -25,7 +25,7 @@ static bool read_id(const char *text, unsigned *id)
 	return true;
 }
 
-/* Of what the tables answered: errno is 0, or one of some, where there is merely no such entry. */
+/* After a look-up in the user tables: errno is 0, or one of several values, if there is merely no such entry. */
 static void complain(const char *command, const char *what, const char *name, int error)
 {
 	if (error == 0 || error == ENOENT || error == ESRCH || error == EBADF || error == EPERM)
@@ -65,7 +65,7 @@ static bool find_groups(const char *name, struct user *user)
 			return true;
 		}
 		free(user->groups);
-		user->groups = NULL; /* who reads a user frees them, whatever came of it */
+		user->groups = NULL; /* the caller of user_read frees them, whatever the result */
 		room = count > room ? count : room * 2;
 		if (room > 1 << 20) {
 			errno = E2BIG;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Whom --user means. */
+ * The user that --user names. */
 #ifndef ODF_CLI_USER_H
 #define ODF_CLI_USER_H
 
@@ -15,13 +15,13 @@ struct user {
 };
 
 /* "USER" or "USER:GROUP", each a name or a number. A user's group and supplementary groups are those of the system's
- * tables; a number that is in none of them has the group of the same number, unless one is named, and no others.
- * Complains on standard error as `command`, and returns false, if there is no such user or group. */
+ * tables. A number that is in none of them gets the group of the same number, unless one is named, and no supplementary
+ * groups. False: there is no such user or group; reported on standard error in the name of `command`. */
 bool user_read(const char *command, const char *text, struct user *user);
 
-/* Of a group alone. */
+/* A group alone. */
 bool group_read(const char *command, const char *text, gid_t *gid);
 
-/* Becomes it, for good; false with errno. */
+/* Becomes that user permanently; false with errno. */
 bool user_become(const struct user *user);
 #endif

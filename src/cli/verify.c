@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * odfork probe --verify. The measuring is done in a process of its own, made by a plain fork: where the switch cannot
- * be thrown back, or memory is lost after it, that is the only one to suffer.
+ * odfork probe --verify. A process made by a plain fork does the measurements: if the switch cannot be cleared, or
+ * memory is lost after it, only that process is affected.
  */
 #include "verify.h"
 
@@ -32,7 +32,7 @@ static long own_tables(void)
 	return found;
 }
 
-/* One fork by the strategy, and what its child finds. */
+/* One fork by the strategy, and what its child measures. */
 static bool fork_once(odf_strategy strategy, double *us, long *tables)
 {
 	odf_fork_options options = ODF_FORK_OPTIONS_INIT;
@@ -78,7 +78,7 @@ static _Noreturn void measure_here(int report, bool on_demand)
 
 	if (memory == MAP_FAILED)
 		_exit(EXIT_FAILURE);
-	/* a kernel without huge pages refuses, and needs it not */
+	/* a kernel without huge pages refuses this, and does not need it */
 	(void)madvise(memory, MEASURED_BYTES, MADV_NOHUGEPAGE);
 	memset(memory, 1, MEASURED_BYTES);
 	both[0] = measure_strategy(ODF_STRATEGY_FORK);
@@ -137,7 +137,7 @@ static const char *answer_word(odf_answer answer)
 	return answer == ODF_ANSWER_YES ? "passed" : answer == ODF_ANSWER_NO ? "FAILED" : "-";
 }
 
-/* What makes the switch take effect, where that is known; NULL. */
+/* What makes the switch take effect, if that is known; else NULL. */
 static const char *remedy(const odf_kernel_verdict *verdict)
 {
 	if (verdict->reason != ODF_REASON_KERNEL_NO_EFFECT)

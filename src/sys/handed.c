@@ -160,8 +160,8 @@ static char *add(char *to, const char *text, size_t length)
 	return to + length;
 }
 
-/* Copies a list with `instead` in place of the entries that name this library. Returns the address after it; NULL: it is
- * empty. `passes_over`: the loader ignores a file that does not exist. An entry with a token of glibc's loader
+/* Copies a list with `instead` in place of the entries that name this library. Returns the address after it; NULL: it
+ * is empty. `passes_over`: the loader ignores a file that does not exist. An entry with a token of glibc's loader
  * (preload/follow.c) names such a file for it: that entry stays, for what the program executes. */
 static char *copy_list(char *to, const char *list, const char *instead, bool passes_over)
 {
