@@ -16,6 +16,8 @@
 #   asan         AFL++ with a target of 16 MiB, and with one of 16 and 128 MiB that has the address sanitizer
 #   first        4 and 8 GiB: what the parent's first mmap, page faults and munmap after a fork take
 #   threshold    processes of 4 to 256 MiB, plain and with the heap awake from the start
+#   ordinary     500 MiB in a program of a user who has no userfaultfd: forks by how much it writes between two
+#                (bench/written.sh)
 #   shapes       512 MiB in each shape in which allocators ask for memory, and forks of it (SHAPES=NAME,...: these
 #                only; PAUSE_MS=N between forks)
 #   rivals       Redis as others measured what they put in fork's place: idle with 1.5 to 12 GiB, the fork and the
@@ -28,7 +30,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 . bench/prepare.sh
-asked="$*" quick= sizes= library= parts=cost,saves,five,gives,jobs,fuzz,asan,first,threshold,shapes \
+asked="$*" quick= sizes= library= parts=cost,saves,five,gives,jobs,fuzz,asan,first,threshold,ordinary,shapes \
 	results=bench/results
 while [ $# -gt 0 ]; do
 	case $1 in

@@ -2,7 +2,9 @@
 # Sourced by the benchmark scripts, from the top directory.
 #
 # bench_prepare PACKAGE...: installs what is missing, builds into build-demo, and waits until no other benchmark runs
-# there. Sets `machine`, the line that each file of results starts with; the load is what other work there was.
+# there. Then bench_machine.
+#
+# bench_machine: sets `machine`, the line that each file of results starts with; the load is what other work there was.
 
 . tests/packages.sh
 
@@ -15,6 +17,10 @@ bench_prepare() {
 	ninja -C build-demo > /dev/null
 	exec 9> build-demo/benchmark.lock
 	flock -n 9 || { echo "Waiting for another benchmark to end" >&2; flock 9; }
+	bench_machine
+}
+
+bench_machine() {
 	machine="$(uname -sr), $(nproc) CPUs, $(awk '/^MemTotal:/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo)"
 	machine="$machine, glibc $(getconf GNU_LIBC_VERSION | cut -d' ' -f2), $(date -u +%Y-%m-%d)"
 	machine="$machine, load $(cut -d' ' -f1 /proc/loadavg) when it began"

@@ -255,6 +255,22 @@ def gives_aims(directory):
         yield [what + name, "at most 16 MiB more", "%.1f to %.1f MiB" % (plain, ours), verdict(ours <= plain + 16)]
 
 
+def written_aims(directory):
+    of = {(float(r["percent"]), r["way"]): r for r in rows(directory, "heap-written.csv")[1]}
+    for percent in sorted({key[0] for key in of}):
+        plain, ours = of.get((percent, "plain")), of.get((percent, "preloaded"))
+        if plain is None or ours is None:
+            continue
+        what = "ordinary user without userfaultfd, %s, %g %% written between forks: " % (amount(plain["mib"]), percent)
+        ratio = float(ours["longest_us"]) / float(plain["longest_us"])
+        yield [what + "longest fork, to plain's", "at most 1.5", "%.2f (%s to %s)" % (
+            ratio, duration(plain["longest_us"]), duration(ours["longest_us"])), verdict(ratio <= 1.5)]
+        ratio = float(plain["median_us"]) / float(ours["median_us"])
+        aim = 3 if percent == 10 else 1
+        yield [what + "median, plain fork to preloaded", "at least %d" % aim, "%.2f (%s to %s)" % (
+            ratio, duration(plain["median_us"]), duration(ours["median_us"])), verdict(ratio >= aim)]
+
+
 def first_aims(directory):
     found = rows(directory, "heap-first.csv")[1]
     for plain, ours in zip(found[::2], found[1::2]):
@@ -355,7 +371,7 @@ HEADER = ["aim", "", "measured, medians", ""]
 
 
 def lines(directory, heap=False):
-    parts = (cost_aims, save_aims, five_aims, gives_aims, rival_aims, job_aims, first_aims) if heap else (
+    parts = (cost_aims, save_aims, five_aims, gives_aims, rival_aims, job_aims, first_aims, written_aims) if heap else (
         held_aims, mix_aims, steady_aims, close_aims, after_aims, alive_aims, sparse_aims)
     return [line for part in parts for line in part(directory)]
 

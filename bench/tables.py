@@ -375,6 +375,16 @@ def threshold_table(found):
                   "all, with the writes", "awake to plain"], lines)
 
 
+def written_table(found):
+    lines = []
+    for r in found:
+        times = ["%.2f" % (float(r[c + "_us"]) / 1000) for c in ("first", "second", "median", "longest", "all")]
+        lines.append(emphasized({"variant": "plain" if r["way"] == "plain" else "library"},
+                                [r["percent"] + " %", r["way"]] + times + [r["end_mib"]]))
+    return table(["written between forks", "way", "first fork, ms", "second", "median of the others",
+                  "longest but the first", "all but the first", "MiB at the end"], lines)
+
+
 heap_section("cost", "cost", cost_table)
 heap_section("saves", "saves", saves_table)
 heap_section("jobs", "jobs", jobs_table)
@@ -386,6 +396,7 @@ heap_section("recovery", "recovery", recovery_table)
 heap_section("asan", "asan", asan_table)
 heap_section("first", "first", first_table)
 heap_section("threshold", "threshold", threshold_table)
+heap_section("written", "written", written_table)
 if reach.lines(directory, heap=True):
     replace(results, "heap reach", table(reach.HEADER, reach.lines(directory, heap=True)))
 

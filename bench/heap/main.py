@@ -13,6 +13,7 @@ import cost
 import first
 import jobs
 import more_saves
+import ordinary
 import rivals
 import saves
 import shapes
@@ -29,6 +30,7 @@ PARTS = {
     "asan": jobs.fuzz_sanitized,
     "first": first.run,
     "threshold": jobs.threshold,
+    "ordinary": ordinary.run,
     "shapes": shapes.run,
     "rivals": rivals.run,
 }
