@@ -59,8 +59,8 @@ struct inspect_memory {
 	uint64_t copied_own; /* the part of private memory in mappings that a fork copies */
 	uint64_t copied_small, copied_huge; /* pages whose entries a fork copies */
 	uint64_t copied_tables; /* pages of page tables for these, at most */
-	double scattered; /* the part of the copied pages that are not in runs of physically adjacent pages; negative: not
-	                     known */
+	double scattered; /* the part of the copied pages that are not in runs of physically adjacent pages; negative:
+	                     not known */
 	uint64_t kept_from_children; /* bytes that children do not get, by MADV_DONTFORK */
 	uint64_t brk, stacks; /* parts of private memory */
 	uint64_t asked_huge; /* private, with MADV_HUGEPAGE */
