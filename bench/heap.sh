@@ -10,7 +10,7 @@
 #   saves        Redis with 1, 4 and 8 GiB: the fork of BGSAVE, and the latency of requests before, during and after it
 #   five         Redis with 1.4 GiB: five saves, each right after the last, under writes
 #   gives        Redis with 360 MiB in values of 10 KiB, each of which the child gives back once it is saved: the memory
-#                that a save takes; wants a memory cgroup
+#                that a save takes, where nobody writes and under 1000 SETs a second; wants a memory cgroup
 #   jobs         programs of 1 GiB: SQLite's tests in children, CPython's os.fork, perl's system
 #   fuzz         AFL++ with a target that has 128 MiB to 1 GiB before its fork server starts
 #   asan         AFL++ with a target of 16 MiB, and with one of 16 and 128 MiB that has the address sanitizer

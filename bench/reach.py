@@ -236,14 +236,19 @@ def five_aims(directory):
 
 
 def gives_aims(directory):
-    found = rows(directory, "heap-gives.csv")[1]
+    every = rows(directory, "heap-gives.csv")[1]
+    for writes in dict.fromkeys(r.get("writes", "0") for r in every):  # older files are without
+        yield from gives_aims_of([r for r in every if r.get("writes", "0") == writes], writes)
 
+
+def gives_aims_of(found, writes):
     def both(column):
         return [median([float(r[column]) for r in found if r["variant"] == v]) for v in ("plain", "library")]
 
-    if not found:
+    if len({r["variant"] for r in found}) < 2:
         return
-    what = "Redis, %s MiB in values of %s bytes: " % (found[0]["mib"], found[0]["value"])
+    what = "Redis, %s MiB in values of %s bytes%s: " % (
+        found[0]["mib"], found[0]["value"], ", under writes" if writes != "0" else "")
     plain, ours = both("cow_mib")
     yield [what + "rdb_last_cow_size of a save", "at most plain's", "%.2f to %.2f MiB" % (plain, ours),
            verdict(ours <= plain)]

@@ -302,13 +302,17 @@ def five_table(found):
 
 
 def gives_table(found):
+    """Older files are without writes, and do not say how long a save takes."""
     lines = []
-    for variant, name in (("plain", "plain"), ("library", "preloaded")):
+    for (writes, variant), of in by_rows([{"writes": "0", "save_s": "", **r} for r in found], "writes", "variant"):
         columns = ("cow_mib", "before_mib", "during_mib", "after_mib", "peak_mib")
-        middles = [statistics.median(float(r[c]) for r in found if r["variant"] == variant) for c in columns]
-        lines.append(emphasized({"variant": variant}, [name] + ["%.1f MiB" % middle for middle in middles]))
-    return table(["", "rdb_last_cow_size", "in use before", "most during the save", "after it", "peak of the group"],
-                 lines)
+        middles = [statistics.median(float(r[c]) for r in of) for c in columns]
+        seconds = "%.1f s" % statistics.median(float(r["save_s"]) for r in of) if of[0]["save_s"] else ""
+        lines.append(emphasized({"variant": variant}, [
+            "nobody" if writes == "0" else writes + " SETs a second", "preloaded" if variant == "library" else "plain",
+            seconds] + ["%.1f MiB" % middle for middle in middles]))
+    return table(["who writes", "", "a save", "rdb_last_cow_size", "in use before", "most during the save", "after it",
+                  "peak of the group"], lines)
 
 
 def first_table(found):

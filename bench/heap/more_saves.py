@@ -39,6 +39,9 @@ def five(setting):
 # ---- Memory of a save ------------------------------------------------------------------------------------------------
 
 MIB, LARGE = 360, 10240
+# SETs a second of values as large, at random, during the save. With them a child waits so long after each key that a
+# save takes some seconds, as to a disk: what is written meanwhile amounts to something.
+WRITES, DELAY_US = (0, 1000), 100
 
 
 class Group:
@@ -91,15 +94,24 @@ class Group:
 
 
 class Watch(threading.Thread):
-    """What the group has in use, every 5 ms."""
+    """What the group has in use, every 5 ms, without as much of the snapshot as there is."""
 
-    def __init__(self, group):
+    def __init__(self, group, directory):
         super().__init__(daemon=True)
-        self.group, self.most, self.ends = group, 0.0, threading.Event()
+        self.group, self.directory, self.most, self.ends = group, directory, 0.0, threading.Event()
+        self.snapshot = 0.0
+
+    def grown(self):
+        """MiB. The file gets another name at its end, and a look at the directory may then miss it."""
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.directory) as found:
+            size = sum(entry.stat().st_size for entry in found if entry.name.endswith(".rdb"))
+            self.snapshot = max(self.snapshot, size / (1 << 20))
+        return self.snapshot
 
     def run(self):
         while not self.ends.wait(0.005):
-            self.most = max(self.most, self.group.in_use())
+            in_use = self.group.in_use()  # before the file, which grows meanwhile
+            self.most = max(self.most, in_use - self.grown())
 
     def end(self):
         self.ends.set()
@@ -107,19 +119,32 @@ class Watch(threading.Thread):
         return self.most
 
 
-def one_save(setting, variant, group):
-    server = Redis(setting, variant, ["--rdbcompression", "no"], heap="auto")
+def save_under(setting, server, keys, writes):
+    """Returns the seconds from BGSAVE until the child has ended."""
+    if writes:
+        options = ["--keys", keys, "--value", LARGE, "--rate", writes, "--writes", 100, "--connections", 10,
+                   "--saves", 1, "--before", 0, "--after", 0]
+        seconds = float(requests_of(setting, server, options, 1)[0]["save_s"])
+    else:
+        start = time.monotonic()
+        server.command("BGSAVE")
+    while server.info("persistence", "rdb_bgsave_in_progress") != "0":
+        time.sleep(0.02)
+    return seconds if writes else time.monotonic() - start
+
+
+def one_save(setting, variant, group, writes):
+    more = ["--rdb-key-save-delay", str(DELAY_US)] if writes else []
+    server = Redis(setting, variant, ["--rdbcompression", "no", *more], heap="auto")
     try:
         group.take(server.process.pid)
         keys = MIB * (1 << 20) // LARGE
         server.command("DEBUG", "POPULATE", str(keys), "key", str(LARGE))
         time.sleep(1)
         before = group.in_use()
-        watch = Watch(group)
+        watch = Watch(group, server.directory)
         watch.start()
-        server.command("BGSAVE")
-        while server.info("persistence", "rdb_bgsave_in_progress") != "0":
-            time.sleep(0.02)
+        seconds = save_under(setting, server, keys, writes)
         most = watch.end()
         if server.info("persistence", "rdb_last_bgsave_status") != "ok":
             server.fail("did not save")
@@ -128,9 +153,9 @@ def one_save(setting, variant, group):
         time.sleep(2)  # in which a library settles
         after = group.in_use()
         # The snapshot lies in memory, is charged to the group and in the peak of both.
-        row = {"mib": MIB, "value": LARGE, "variant": variant, "cow_mib": "%.2f" % cow, "before_mib": "%.1f" % before,
-               "during_mib": "%.1f" % (most - snapshot), "after_mib": "%.1f" % (after - snapshot),
-               "peak_mib": "%.1f" % (group.peak() - snapshot)}
+        row = {"mib": MIB, "value": LARGE, "writes": writes, "variant": variant, "save_s": "%.2f" % seconds,
+               "cow_mib": "%.2f" % cow, "before_mib": "%.1f" % before, "during_mib": "%.1f" % most,
+               "after_mib": "%.1f" % (after - snapshot), "peak_mib": "%.1f" % (group.peak() - snapshot)}
         server.close()
     finally:
         server.kill()
@@ -141,14 +166,17 @@ def gives(setting):
     if not setting.work.startswith("/dev/shm"):
         raise Failed("no room in /dev/shm for the snapshot: what is subtracted would not be charged")
     rows = []
-    for turn in range(1 if setting.quick else 3):
-        for variant in VARIANTS if turn % 2 == 0 else VARIANTS[::-1]:
-            group = Group()
-            try:
-                rows.append({**one_save(setting, variant, group), "round": turn})
-            finally:
-                group.remove()
-    write_table(setting, "gives", rows)
-    for field in ("cow_mib", "before_mib", "during_mib", "after_mib", "peak_mib"):
-        both = [median([float(row[field]) for row in rows if row["variant"] == variant]) for variant in VARIANTS]
-        say("a save of large values, %-6s: %6.2f MiB plain, %6.2f with the library" % (field[:-4], *both))
+    for writes in WRITES:
+        for turn in range(1 if setting.quick else 3):
+            for variant in VARIANTS if turn % 2 == 0 else VARIANTS[::-1]:
+                group = Group()
+                try:
+                    rows.append({**one_save(setting, variant, group, writes), "round": turn})
+                finally:
+                    group.remove()
+        write_table(setting, "gives", rows)
+        for field in ("cow_mib", "before_mib", "during_mib", "after_mib", "peak_mib"):
+            both = [median([float(row[field]) for row in rows if row["variant"] == v and row["writes"] == writes])
+                    for v in VARIANTS]
+            say("a save of large values, %4d SETs a second, %-6s: %6.2f MiB plain, %6.2f with the library" % (
+                writes, field[:-4], *both))
