@@ -209,7 +209,7 @@ static enum heard measure_forks(struct bench *bench, size_t bytes, enum bench_wh
 	return HEARD;
 }
 
-/* The ways take turns; adds rows for those that are new. The caller keeps `series` of BENCH_REGION for its rests. */
+/* All kinds of rounds with forks; the ways take turns. Adds rows for all ways (`first`), or for BENCH_HUGE only. */
 static enum heard run_forks(struct bench *bench, size_t bytes, const enum bench_way *ways, size_t count, bool first)
 {
 	enum heard heard = HEARD;

@@ -134,8 +134,8 @@ void inspect_descriptors_look(const struct inspect_process *process, struct insp
 struct inspect_costs {
 	bool measured;
 	double base_us; /* of a small process */
-	/* A page of 4 KiB, by [physically adjacent to the page before it, or anywhere] and [not written since the last
-	 * fork, or written since or never forked]. */
+	/* A page of 4 KiB. First index: 0 physically adjacent to the page before it, 1 anywhere. Second index: 0 not
+	 * written since the last fork, 1 written since, or never forked. */
 	double small_ns[2][2];
 	double spread; /* of repeated measurements, as a part of 1 */
 	double table_ns; /* a page of page tables, in addition to its entries */

@@ -36,8 +36,8 @@ static double clock_us(clockid_t clock)
 	return (double)now.tv_sec * 1e6 + (double)now.tv_nsec / 1e3;
 }
 
-/* The caller's processor time for a fork; negative: no process can be made. Waits for the child's end, so that its work
- * is not part of the next measurement. */
+/* The caller's processor time for a fork; negative: no process can be made. Then waits for the child's end, which is
+ * the rest of the fork's work. */
 static double fork_once(void)
 {
 	double start = clock_us(CLOCK_THREAD_CPUTIME_ID);
@@ -189,7 +189,7 @@ static bool measure_small(struct inspect_costs *costs, size_t size)
 			*ns[0] = positive(*ns[0] - slope * part[0], *ns[0] / 2);
 		*ns[1] = *ns[0] + slope;
 	}
-	/* Each pair was extrapolated with its own slope, so noise may have reversed the order of the other pairs. */
+	/* Written and unwritten pages had slopes of their own, so noise may have made a written page cheaper. */
 	for (int scattered = 0; scattered < 2; scattered++)
 		costs->small_ns[scattered][1] = positive(costs->small_ns[scattered][1],
 							 costs->small_ns[scattered][0]);

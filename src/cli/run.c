@@ -216,7 +216,7 @@ static bool can_record(const char *path)
 	return true;
 }
 
-/* The library in this program has set close-on-exec on the descriptor that was passed in for the command: this clears
+/* The library in this program has set close-on-exec on descriptors that were passed in for the command: this clears
  * it. */
 static void pass_on_descriptors(void)
 {

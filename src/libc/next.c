@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * For the shared library: the functions of the next object in the symbol search order. dlsym may lock and allocate, so
- * the constructor looks all of them up. A call that comes earlier (from another library's constructor) looks up what it
- * needs; only one thread can run then. Racing look-ups store the same value. */
+ * the constructor looks up all that each libc has (libc_call). A call that comes earlier (from another library's
+ * constructor) looks up what it needs; only one thread can run then. Racing look-ups store the same value. */
 #include "libc.h"
 
 #include <dlfcn.h>
