@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * How long something may take before it counts as hanging: ODF_CASE_SECONDS, where the machine is slow.
+ * How long a case may take before it counts as hanging. ODF_CASE_SECONDS raises the limit on a slow machine.
  */
 #ifndef TESTS_CASE_SECONDS_H
 #define TESTS_CASE_SECONDS_H

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A cgroup of a test's own, of either version. */
+ * A cgroup for one test, in cgroup v1 or v2.
+ */
 #ifndef ODF_TESTS_CGROUP_H
 #define ODF_TESTS_CGROUP_H
 
@@ -29,7 +30,8 @@ static inline bool cgroup_write(const char *folder, const char *name, const char
 	return written;
 }
 
-/* One with a limit: the controller's file has another name in each version. False: none can be made here. */
+/* Makes a cgroup with a limit. v1 (first_file) and v2 (second_file) name the limit's file differently. False: no cgroup
+ * can be made here. */
 static inline bool cgroup_make(char folder[CGROUP_PATH], const char *controller, const char *first_file,
 			       const char *second_file, const char *limit)
 {
@@ -45,13 +47,13 @@ static inline bool cgroup_make(char folder[CGROUP_PATH], const char *controller,
 	return false;
 }
 
-/* One whose memory is limited, without swap. */
+/* A cgroup whose memory is limited, without swap. */
 static inline bool cgroup_make_memory(char folder[CGROUP_PATH], const char *bytes)
 {
 	if (!cgroup_make(folder, "memory", "memory.limit_in_bytes", "memory.max", bytes))
 		return false;
-	(void)cgroup_write(folder, "memory.swap.max", "0");                /* the second version's */
-	(void)cgroup_write(folder, "memory.memsw.limit_in_bytes", bytes); /* the first's, where it counts swap */
+	(void)cgroup_write(folder, "memory.swap.max", "0");                /* v2 */
+	(void)cgroup_write(folder, "memory.memsw.limit_in_bytes", bytes); /* v1, if it counts swap */
 	return true;
 }
 
@@ -63,7 +65,7 @@ static inline bool cgroup_enter(const char *folder, pid_t pid)
 	return cgroup_write(folder, "cgroup.procs", number);
 }
 
-/* Within 20 s, in which those that are ending have ended. */
+/* Tries for 20 s: processes in the cgroup may still be about to end. */
 static inline bool cgroup_remove(const char *folder)
 {
 	for (int i = 0; i < 20000; i++) {

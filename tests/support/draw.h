@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a process of a model draws: from `self.random`, which is declared before this is included. */
+ * Random numbers for a process of a model, from `self.random`, which the including file declares before the include.
+ */
 #ifndef ODF_TESTS_DRAW_H
 #define ODF_TESTS_DRAW_H
 

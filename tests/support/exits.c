@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * A static program that ends with status 23. */
+ *
+ * A static program that exits with status 23.
+ */
 int main(void)
 {
 	return 23;

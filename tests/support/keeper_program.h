@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A program that has a keeper, as it sees itself and as others see it; and a run of such programs, each in a process of
- * its own. Each test that includes this is linked with the shared library.
+ * Looks at a program that has a keeper, from inside it and from other processes, and runs such programs, each in a
+ * process of its own. A test that includes this is linked with the shared library.
  */
 #ifndef ODF_TESTS_KEEPER_PROGRAM_H
 #define ODF_TESTS_KEEPER_PROGRAM_H
@@ -85,7 +85,7 @@ static inline void map_memory(size_t size)
 	must(memory != MAP_FAILED);
 }
 
-/* Memory in the heap's region. */
+/* Maps memory, which comes from the heap's region, and fills it. */
 static inline void grow(void)
 {
 	must(heap_is_awake());
@@ -104,7 +104,7 @@ static inline void fork_and_write(char byte)
 	must(status_of(pid) == 0);
 }
 
-/* A fork that finds all of it written, and then the settle that comes of it. */
+/* Forks after the whole region was written, writes it again, and waits for the settle that follows. */
 static inline void must_settle(odf_region *region, char byte)
 {
 	odf_region_info info = ODF_REGION_INFO_INIT;
@@ -122,7 +122,7 @@ static inline void must_settle(odf_region *region, char byte)
 	must(heap_is_awake() && odf_region_info_get(region, &info) == 0 && info.state == ODF_REGION_LIVE);
 }
 
-/* From outside as well: the child of that name; 0: there is none. */
+/* The keeper's pid: the child with the keeper's name. 0: there is none. `program` may be another process. */
 static inline pid_t keeper_of(pid_t program)
 {
 	char path[100], name[100];
@@ -154,7 +154,7 @@ static inline pid_t keeper_of(pid_t program)
 	return found;
 }
 
-/* Its memory: a process that has ended has none, and none that is on its way to an end. */
+/* Whether the process has memory: a process that has ended, or is far enough in exit, has none. */
 static inline bool has_memory(pid_t pid)
 {
 	char path[64];
@@ -177,9 +177,10 @@ static inline void must_lose_its_memory(pid_t keeper)
 		must(now() < end);
 }
 
-/* ---- All of them ------------------------------------------------------------------------------------------------- */
+/* ---- The cases --------------------------------------------------------------------------------------------------- */
 
-/* The memory of such a program is in the heap from the start ("on"), or not before it asks ("auto"). */
+/* `heap` is ODFORK_HEAP: with "on" the program's memory is in the heap from the start, with "auto" only once the
+ * program enables the heap. */
 struct keeper_case {
 	const char *name;
 	void (*run)(void);
@@ -207,7 +208,7 @@ static inline int number_of(const char *variable)
 	return text != NULL ? atoi(text) : 0;
 }
 
-/* All, or the one that is named. */
+/* Runs all cases, each in a process of its own; or the case that argv names, in this one. */
 static inline int run_cases(int argc, char **argv, const struct keeper_case *cases, size_t count)
 {
 	const char *needed = getenv("ODF_MUST_WORK");

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * How far a settle has come, as the mappings of a program tell; the two ways in which a step keeps others from what it
- * copies (odfork_keeper(7)); and a keeper that is held by a tracer at each call that it makes.
+ * Three helpers for tests of a settle: how far it has come, as the mappings of the program show; which of the two ways
+ * a step uses to keep other threads from the pages that it copies (odfork_keeper(7)); and a tracer that stops the
+ * keeper at each of its system calls.
  */
 #ifndef ODF_TESTS_KEEPER_STEPS_H
 #define ODF_TESTS_KEEPER_STEPS_H
@@ -13,7 +14,8 @@
 
 #include "keeper_program.h"
 
-/* Bytes of [address, address + length) of process `pid` that are LIVE, a shared view, and that are not yet. */
+/* Counts the bytes of [address, address + length) in process `pid` that are LIVE (mapped shared), and those that are
+ * still frozen. */
 static inline void count_views(pid_t pid, const char *address, size_t length, size_t *live, size_t *frozen)
 {
 	char path[64], line[512], rights[8];
@@ -34,7 +36,7 @@ static inline void count_views(pid_t pid, const char *address, size_t length, si
 	fclose(maps);
 }
 
-/* All of this process's. */
+/* In this process. */
 static inline void wait_until_live(const char *address, size_t length)
 {
 	size_t live, frozen;
@@ -43,7 +45,7 @@ static inline void wait_until_live(const char *address, size_t length)
 		wait_ms(1);
 }
 
-/* From here on steps take pages out, and do not protect them. */
+/* Gives up CAP_SYS_ADMIN: from here on steps take pages out instead of write-protecting them. */
 static inline void have_pages_taken_out(void)
 {
 	struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
@@ -65,7 +67,7 @@ static inline void must_settle_by_itself(void)
 		cannot_be_done_here("nothing settles beside a program here");
 }
 
-/* Also of one that runs. */
+/* Stops a tracee, which may be running. */
 static inline void hold(pid_t pid)
 {
 	int status;
@@ -79,7 +81,7 @@ static inline void seize_and_hold(pid_t pid)
 	hold(pid);
 }
 
-/* One that is held goes on to where it enters or leaves a call. */
+/* Lets a stopped tracee continue to its next system call entry or exit. */
 static inline void hold_at_next_call(pid_t pid)
 {
 	int status, signal = 0;

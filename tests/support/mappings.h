@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* How many this process has. Ends the test where the list cannot be read. */
+/* The number of mappings of this process. Ends the test if the list cannot be read. */
 static inline int count_mappings(void)
 {
 	FILE *maps = fopen("/proc/self/maps", "re");

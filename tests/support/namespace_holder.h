@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * A process that has a namespace of its own.
+ * A child process that holds a new namespace.
  */
 #ifndef ODF_TESTS_NAMESPACE_HOLDER_H
 #define ODF_TESTS_NAMESPACE_HOLDER_H
@@ -18,7 +18,7 @@
 #define CLONE_NEWTIME 0x80
 #endif
 
-/* Ends with this one. `error`: why it has none. */
+/* The child is killed when this process ends. *error: 0, or why it has no new namespace. */
 static inline pid_t hold_namespace(int flag, int *error)
 {
 	int ready[2];

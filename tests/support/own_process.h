@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What is tried in a process of its own, as the library asks once what the kernel has; by a test of cmocka's.
+ * Runs part of a cmocka test in a process of its own, since the library probes the kernel once per process.
  */
 #ifndef TESTS_OWN_PROCESS_H
 #define TESTS_OWN_PROCESS_H
@@ -13,7 +13,8 @@
 
 #define must(condition) ((condition) ? (void)0 : _exit(__LINE__ % 255 + 1))
 
-/* What waits there for a child that does not end blocks all signals. */
+/* Polls and kills: the code under test may wait for a child that does not end with all signals blocked, and an alarm
+ * would not reach it. */
 static inline void in_a_process(void (*run)(int number), int number)
 {
 	int status = 0;

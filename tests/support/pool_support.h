@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * What the tests of worker tasks share: task functions, and calls that must succeed. */
+ *
+ * For the tests of worker tasks: task functions, and calls that must succeed.
+ */
 #ifndef ODF_TESTS_POOL_SUPPORT_H
 #define ODF_TESTS_POOL_SUPPORT_H
 
@@ -113,7 +115,7 @@ static inline odf_pool_info pool_info_of(odf_pool *pool)
 	return info;
 }
 
-/* The answer, and the handle is freed. */
+/* Waits for the task, frees it and returns its answer. */
 static inline int answer_to(odf_task *task)
 {
 	int answer = odf_task_wait(task, NULL, NULL, 120000);
@@ -122,7 +124,7 @@ static inline int answer_to(odf_task *task)
 	return answer;
 }
 
-/* An int that the task has written. */
+/* Waits for the task, frees it and returns the int that it has written. */
 static inline int output_of(odf_task *task)
 {
 	void *output;
@@ -136,7 +138,7 @@ static inline int output_of(odf_task *task)
 	return value;
 }
 
-/* The pool still runs tasks. */
+/* Checks that the pool still runs tasks. */
 static inline void must_work(odf_pool *pool)
 {
 	int value = 21;
@@ -144,7 +146,7 @@ static inline void must_work(odf_pool *pool)
 	assert_int_equal(output_of(submitted(pool, twice, &value, sizeof value)), 42);
 }
 
-/* Until a task runs: the process that runs it. */
+/* Waits until the task runs, and returns the process that runs it. */
 static inline pid_t worker_of(odf_task *task)
 {
 	for (int i = 0; i < 120000; i++) {

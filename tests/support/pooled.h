@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Included before a test of odf_spawn, which then runs by a pool: what it wants of VFORK it wants of POOL, and sees as
- * VFORK. ODF_TEST_POOL=1: the call waits for exec; 2: it does not, and the launch is waited for. */
+ * Included before the code of an odf_spawn test, to run it through a pool. A request that allows VFORK allows POOL
+ * instead, and its report shows POOL as VFORK. ODF_TEST_POOL=1: the call waits for exec. ODF_TEST_POOL=2: the call does
+ * not wait, and the wrapper waits for the launch.
+ */
 #ifndef ODF_TESTS_POOLED_H
 #define ODF_TESTS_POOLED_H
 
@@ -16,9 +18,9 @@
 
 #define POOLED_VFORK ODF_ALLOW(ODF_STRATEGY_VFORK)
 
-/* One for all files of a test; weak, as it is in each of them. */
+/* One for all files of a test: each file defines it, as a weak symbol. */
 odf_pool *pooled_pool __attribute__((weak));
-pid_t pooled_process __attribute__((weak)); /* a forked child makes its own */
+pid_t pooled_process __attribute__((weak)); /* which has made the pool; a forked child makes its own */
 
 static inline void pooled_report(odf_report *report)
 {
@@ -33,7 +35,8 @@ static inline void pooled_report(odf_report *report)
 	report->reason[ODF_STRATEGY_POOL] = vfork;
 }
 
-/* As odf_spawn: what has failed is reaped, and its descriptors are closed. */
+/* Waits for the launch. On failure it does what odf_spawn would have done: reaps the child and closes its
+ * descriptors. */
 static inline int pooled_end(odf_launch *launch, pid_t pid, const odf_spawn_options *options, odf_report *report)
 {
 	int error = odf_launch_wait(launch, -1, report);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * For tests that are programs under the library: each case is this program executed again with the library preloaded,
- * and what it asserts is what holds without. A case is a name and up to five words.
+ * For test programs that run under the library. Each case executes this program again with the library preloaded, and
+ * asserts what holds without the library. A case is a name and up to five words.
  */
 #ifndef TESTS_PRELOADED_H
 #define TESTS_PRELOADED_H
@@ -43,8 +43,8 @@ static inline __attribute__((noreturn)) void cannot_be_done_here(const char *rea
 	_exit(needed != NULL && strcmp(needed, "1") == 0 ? 1 : 77);
 }
 
-/* Nothing settles beside a running program for an ordinary user without userfaultfd: memory is held twice until a fork
- * settles it. Whoever started the case counts, as it may give its ids up. */
+/* For an ordinary user without userfaultfd nothing settles while the program runs: memory is held twice until a fork
+ * settles it. The user who started the case counts, as the case may change its ids. */
 static uid_t started_as;
 static __attribute__((constructor)) void note_user(void)
 {
@@ -83,7 +83,7 @@ static inline odf_heap_info info(void)
 	return found;
 }
 
-/* Its rights, and whether it is of a region. */
+/* Finds the mapping at `address`: its permissions, and whether it belongs to a region. */
 static inline bool mapping_of(const void *address, char rights[5], bool *inside)
 {
 	FILE *maps = fopen("/proc/self/maps", "re");
@@ -117,7 +117,7 @@ static inline bool is_live(const void *address)
 	return mapping_of(address, rights, &inside) && inside && rights[3] == 's';
 }
 
-/* A line of the status, in KiB; -1: none. */
+/* A line of /proc/self/status, in KiB; -1: there is none. */
 static inline long kib(const char *name)
 {
 	FILE *status = fopen("/proc/self/status", "re");
@@ -132,7 +132,7 @@ static inline long kib(const char *name)
 	return value;
 }
 
-/* ---- What a program of the usual kind has and does ---- */
+/* ---- A typical program: its memory and what it does ---- */
 
 #define PIECES     24
 #define PIECE      ((size_t)200000)
@@ -146,8 +146,8 @@ static inline void fill_mapped(char value)
 	memset(mapped, value, MAPPED);
 }
 
-/* If the heap is awake: what is mapped from now on is in a region from its first use on, and not only once it has
- * grown old. */
+/* If the heap is awake, makes new mappings come from a region at once; otherwise they would enter one only after they
+ * have aged. Returns whether it is awake. */
 static inline bool new_memory_is_inside(void)
 {
 	int (*enable)(size_t);
@@ -159,7 +159,7 @@ static inline bool new_memory_is_inside(void)
 	return true;
 }
 
-/* Past the threshold, by malloc and by mmap. */
+/* Allocates more than the heap's threshold, by malloc and by mmap. */
 static inline void grow(void)
 {
 	for (size_t i = 0; i < PIECES; i++) {
@@ -197,7 +197,7 @@ static inline void fork_and_check(void)
 	must(pid > 0 && status_of(pid) == 0);
 }
 
-/* Forks, writes, frees and allocates. */
+/* Forks, writes, frees and allocates, in turn. */
 static inline void go_on(void)
 {
 	for (size_t round = 0; round < 2; round++) {
@@ -225,7 +225,7 @@ struct preloaded_case {
 
 #define ANOTHER_USER 65534
 
-/* Whether another user can have it: the build may lie in a home that is closed to others. */
+/* Whether another user can read the file: the build may lie in a home directory that is closed to others. */
 static inline bool is_open_to_others(const char *file)
 {
 	pid_t pid = fork();
@@ -244,7 +244,7 @@ static inline void remove_open_copy(void)
 		(void)rmdir(open_folder);
 }
 
-/* What every user can read, of which there is a copy where he cannot reach it. */
+/* The library at a path that every user can read: a copy, if other users cannot reach the original. */
 static inline const char *library_for_all(const char *library)
 {
 	static char piece[65536];
@@ -269,7 +269,8 @@ static inline const char *library_for_all(const char *library)
 	return open_copy[0] != '\0' ? open_copy : library;
 }
 
-/* What `before` does the process does before it loads the library: it may become another user. */
+/* Runs a case in a child. `before` runs in the child before the exec that loads the library, e.g. to change the
+ * user. */
 static inline int execute(const char *heap, const char *const words[], void (*before)(const void *),
 			  const void *argument)
 {
@@ -297,7 +298,7 @@ static inline int execute(const char *heap, const char *const words[], void (*be
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-/* ---- What came of it ---- */
+/* ---- Results ---- */
 
 static int cases_told, cases_failed;
 
@@ -306,7 +307,7 @@ static inline const char *heap_name(const char *heap)
 	return heap != NULL ? heap : "plain";
 }
 
-/* A line of TAP of what execute has returned. What cannot be done here is skipped, where that is allowed
+/* Prints a TAP line for a result of execute. 77 is a case that cannot run here, and that may be skipped
  * (cannot_be_done_here). */
 static inline __attribute__((format(printf, 2, 3))) void tell_case(int result, const char *format, ...)
 {
@@ -324,7 +325,8 @@ static inline __attribute__((format(printf, 2, 3))) void tell_case(int result, c
 	cases_failed += !good;
 }
 
-/* A case: its name, and up to three words, or NULL in their place; plain, and with each way to have the heap. */
+/* Runs one case without the library and with each ODFORK_HEAP. `run`: the name and up to three words; NULL for a
+ * missing word. */
 static inline void tell_with_each_heap(const char *program, const char *const run[4])
 {
 	static const char *const heaps[] = { NULL, "auto", "on" };
@@ -337,14 +339,14 @@ static inline void tell_with_each_heap(const char *program, const char *const ru
 	}
 }
 
-/* The status of the program. */
+/* Prints the TAP plan, and returns the program's exit status. */
 static inline int end_of_cases(void)
 {
 	printf("1..%d\n", cases_told);
 	return cases_failed > 0;
 }
 
-/* In the process of a case. */
+/* Called in the process of a case. */
 static inline void run_case(const struct preloaded_case *cases, size_t count, int argc, char **argv)
 {
 	char *words[CASE_WORDS] = { NULL };
@@ -353,7 +355,8 @@ static inline void run_case(const struct preloaded_case *cases, size_t count, in
 		words[i - 2] = argv[i];
 	for (size_t i = 0; i < count; i++)
 		if (argc > 1 && strcmp(argv[1], cases[i].name) == 0) {
-			/* What the loader cannot open is left out with a message, and nothing would be shown. */
+			/* The loader only prints a message for a library that it cannot open; the case would then test
+			 * nothing. */
 			must(getenv("ODFORK_HEAP") == NULL || dlsym(RTLD_DEFAULT, "odf_heap_info_get") != NULL);
 			cases[i].run(words);
 			_exit(0);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * System calls in code of the test's own, past every library: x86-64 and AArch64.
+ * System calls in the test's own code, which no library can interpose: x86-64 and AArch64.
  */
 #ifndef ODF_TESTS_REAL_CALL_H
 #define ODF_TESTS_REAL_CALL_H
@@ -8,7 +8,7 @@
 #include <signal.h>
 #include <sys/syscall.h>
 
-/* What the kernel returns: minus an errno value, where it fails. */
+/* Returns what the kernel returns: on failure minus an errno value. */
 static __attribute__((noinline, unused)) long real_call(long number, long a, long b, long c, long d, long e, long f)
 {
 #if defined __x86_64__
@@ -36,13 +36,13 @@ static __attribute__((noinline, unused)) long real_call(long number, long a, lon
 #endif
 }
 
-/* A fork that no library sees; minus an errno value, where it fails. */
+/* A fork that no library sees; on failure minus an errno value. */
 static inline long real_fork(void)
 {
 	return real_call(SYS_clone, SIGCHLD, 0, 0, 0, 0, 0);
 }
 
-/* For syscall(): AArch64 never had the two older calls. */
+/* For syscall(). AArch64 has no system calls fork and open. */
 #ifdef SYS_fork
 #define FORK_BY_NUMBER SYS_fork
 #define OPEN_BY_NUMBER SYS_open

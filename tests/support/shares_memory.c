@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * shares_memory yes|no: spawns, well and badly, and checks that the library found out whether CLONE_VM is honoured
- * here, and that failures are reported either way. "no" is for emulators that copy the memory instead.
+ * shares_memory yes|no: spawns programs, with success and with failure. Checks that the library has detected whether
+ * CLONE_VM is honoured here, and that failures are reported in both cases. "no" is for emulators that copy the memory.
  */
 #include <errno.h>
 #include <stdio.h>

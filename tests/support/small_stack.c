@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * small_stack: forks in a signal handler on the least alternate stack there is, and spawns in a thread with the least
- * stack, programs with paths of every kind. */
+ * small_stack: forks in a signal handler, on an alternate stack of the minimum and 6 KiB, and spawns in a thread with
+ * the minimum stack, with paths that exist and paths that are too long.
+ */
 #include <errno.h>
 #include <pthread.h>
 #include <limits.h>
@@ -51,7 +52,7 @@ static void *spawn_all(void *unused)
 
 int main(void)
 {
-	/* What the kernel puts on a signal stack depends on the processor. */
+	/* The size of a signal frame depends on the processor. */
 	long least = sysconf(_SC_MINSIGSTKSZ);
 	size_t size = (least > 2048 ? (size_t)least : 2048) + 6144;
 	stack_t stack = { .ss_sp = malloc(size), .ss_size = size };

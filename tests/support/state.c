@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * state FILE [ARGUMENT...]: writes what this process finds itself to be into FILE, as a JSON object with one member on
- * each line, and exits with 0. Everything is gathered before FILE is opened. FILE "-" is a descriptor: standard output.
+ * state FILE [ARGUMENT...]: writes the state of this process into FILE, as a JSON object with one member per line, and
+ * exits with 0. It collects everything before it opens FILE. FILE "-" is standard output.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -79,7 +79,7 @@ static void descriptors(FILE *out)
 	}
 }
 
-/* The lines of /proc/self/status that libc would hide a part of. */
+/* Lines of /proc/self/status: what they show, libc's functions would show only in part. */
 static void kernel_status(FILE *out)
 {
 	static const char *const wanted[] = { "SigBlk", "SigIgn", "SigCgt", "Groups", "NoNewPrivs",       "Seccomp",
@@ -181,7 +181,7 @@ int main(int argc, char **argv)
 	first_lines(out, "cgroup", "/proc/self/cgroup");
 	first_lines(out, "oom_score_adj", "/proc/self/oom_score_adj");
 	fprintf(out, "\"ioprio\":%ld,\n", syscall(SYS_ioprio_get, 1, 0));
-	link_target(out, "root", "/proc/self/root"); /* as seen from there: "/" */
+	link_target(out, "root", "/proc/self/root"); /* "/", as seen from that root */
 	fprintf(out, "\"root_directory\":\"%llu:%llu\",\n", stat("/", &root) == 0 ? (unsigned long long)root.st_dev : 0,
 		(unsigned long long)root.st_ino);
 	link_target(out, "exe", "/proc/self/exe");
@@ -193,7 +193,7 @@ int main(int argc, char **argv)
 		return 2;
 	file = strcmp(argv[1], "-") == 0 ? STDOUT_FILENO
 					 : open(argv[1], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-	if (strcmp(argv[1], "-") != 0 && fchmod(file, 0644) != 0) /* whatever the mask that is under test */
+	if (strcmp(argv[1], "-") != 0 && fchmod(file, 0644) != 0) /* despite the umask under test */
 		return 3;
 	return file >= 0 && write(file, text, text_size) == (ssize_t)text_size ? 0 : 3;
 }

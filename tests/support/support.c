@@ -61,7 +61,7 @@ const char *scratch_path(const char *name)
 	return path;
 }
 
-/* Every folder above it lets everybody through. Root's home does not. */
+/* Whether all directories above it are searchable by others. Root's home is not. */
 static bool is_for_everybody(const char *path)
 {
 	char folder[PATH_MAX];
@@ -287,7 +287,7 @@ bool regions_are_here(void)
 
 	if (odf_capabilities_get(&capabilities) == 0 && capabilities.strategy[ODF_STRATEGY_REGION] == ODF_REASON_NONE)
 		return true;
-	/* Which tests/count.py does not let pass where nothing may be skipped. */
+	/* tests/count.py fails on this line where nothing may be skipped. */
 	printf("1..0 # SKIP no regions here: %s\n", odf_reason_text(capabilities.strategy[ODF_STRATEGY_REGION]));
 	return false;
 }
@@ -298,11 +298,11 @@ void skip_because(const char *reason)
 
 	if (must != NULL && strcmp(must, "1") == 0)
 		fail_msg("must not be skipped: %s", reason);
-	/* cmocka's own skip() comes out of its TAP as a failure. */
+	/* cmocka's TAP output reports its own skip() as a failure. */
 	print_message("# skipped: %s\n", reason);
 }
 
-/* The letter of its state; 0: it is gone, or a zombie. */
+/* The letter of the process's state; 0: it is gone, or a zombie. */
 static char state_of(pid_t pid, pid_t *parent)
 {
 	char path[64], *text, *state, letter;
@@ -338,7 +338,7 @@ bool is_asleep(pid_t id)
 	return state_of(id, &parent) == 'S';
 }
 
-/* Also where init has to reap it. */
+/* The time is long enough for an orphan, which init has to reap. */
 void must_be_gone_soon(pid_t pid)
 {
 	for (int i = 0; i < 120000; i++) {

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * What several test programs need. Failures end the test through cmocka. */
+ *
+ * Helpers for several test programs. Failures end the test through cmocka.
+ */
 #ifndef ODF_TESTS_SUPPORT_H
 #define ODF_TESTS_SUPPORT_H
 
@@ -19,20 +21,20 @@
 const char *scratch(void);
 const char *scratch_path(const char *name);
 
-/* Beside this test program. */
+/* The path of a program in this test program's directory. */
 const char *helper_path(const char *name);
 
-/* Everything that a spawn or fork must leave as it was: open descriptors with flags, the mask of all 64 signals,
+/* What a spawn or fork must not change in the caller: open descriptors with flags, the mask of all 64 signals,
  * dispositions, children, cancellation state. */
 struct surroundings {
 	char *text;
 };
 struct surroundings surroundings_take(void);
-void surroundings_must_equal(struct surroundings *before); /* frees */
+void surroundings_must_equal(struct surroundings *before); /* also frees it */
 
-/* Waits and returns the wait status. */
+/* Waits for the process and returns its wait status. */
 int wait_for(pid_t pid);
-/* Waits; it must have exited, and not been killed. */
+/* Waits for the process, which must exit and not be killed, and returns its exit status. */
 int exit_status_of(pid_t pid);
 void must_exit_with(pid_t pid, int code);
 void must_have_no_children(void);
@@ -46,26 +48,26 @@ void write_file(const char *path, const char *contents, mode_t mode);
 char *spawn_state(const odf_spawn_options *options, odf_report *report);
 char *spawn_state_with(const odf_spawn_options *options, odf_report *report, char *const envp[], bool search);
 
-/* JSON "name":VALUE as text, with VALUE as it stands in the file. */
+/* The value of a JSON member as text, exactly as in the file. */
 char *member(const char *json, const char *name);
 void must_have(const char *json, const char *name, const char *value);
 
-/* The state without what must differ between engines: the pid wherever it stands becomes SELF, and libc's two ignored
- * signals are left out. Frees `json`; free the result. */
+/* The state without what may differ between engines: the pid becomes SELF everywhere, and libc's two ignored signals
+ * are left out. Frees `json`; free the result. */
 char *state_normalised(char *json, odf_strategy engine);
 
-/* Says why the rest of a test is left out (return after it), or ends it as failed where ODF_MUST_WORK=1 says that
- * nothing may be skipped. */
+/* Says why the rest of a test is skipped; the caller then returns. With ODF_MUST_WORK=1 nothing may be skipped, and the
+ * test fails. */
 void skip_because(const char *reason);
-/* False: the whole program is left out, and has said so, before its first test. */
+/* False: there are no regions here. The whole program is skipped; the call has printed that in place of the tests. */
 bool regions_are_here(void);
-/* It has ended, and is reaped or waits for that. */
+/* The process has ended: it is reaped, or a zombie. */
 bool is_gone(pid_t pid);
-/* A process, or a thread, sleeps. */
+/* Whether a process or a thread sleeps (state S). */
 bool is_asleep(pid_t id);
-/* 0: it is gone, or is a zombie. */
+/* 0: the process is gone, or a zombie. */
 pid_t parent_of(pid_t pid);
-/* Within 10 s. Also where init has to reap it. */
+/* Waits up to 2 minutes. Also for an orphan, which init has to reap. */
 void must_be_gone_soon(pid_t pid);
 
 #define assert_errno(expected, call)       \
@@ -74,9 +76,9 @@ void must_be_gone_soon(pid_t pid);
 		assert_int_equal(result_, expected); \
 	} while (0)
 
-/* The engines of odf_spawn, for tests that go through all. */
+/* The engines of odf_spawn, for tests that go through all of them. */
 extern const odf_strategy engines[3];
-/* This nice value, or the one that this process has if that is higher: an ordinary user cannot go below it. */
+/* `value`, or this process's own nice value if that is higher: an ordinary user cannot lower it. */
 static inline int nicer(int value)
 {
 	int own = getpriority(PRIO_PROCESS, 0);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * witness TEXT: writes to descriptor 3, in one line, TEXT, its signal mask and its open descriptors. Static and
- * small, to start fast. */
+ * witness TEXT: writes one line to descriptor 3: TEXT, its signal mask and its open descriptors. It is static and
+ * small, so that it starts fast.
+ */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
