@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Endurance: one process forks and spawns again and again, while what it holds grows, shrinks and moves, and children
- * end at once, stay for a while, fork on, or write and free. Each child compares all that it can see with what it was
- * at the fork. From the first tenth to the last these stay what they are: memory, mappings, descriptors, children, and
- * in the long form how long a fork holds its caller.
+ * Endurance: one process forks and spawns many times, while the memory that it holds grows, shrinks and moves. Children
+ * end at once, stay for a while, fork in turn, or write and free. Each child checks all memory against what it was at
+ * the fork. These must not grow over the run: memory, mappings, descriptors, children; and in the long form the time
+ * for which a fork holds its caller.
  *
- * ODF_ENDURANCE_CALLS (1000): how many forks and spawns. A million take about an hour. Each sample is told.
+ * ODF_ENDURANCE_CALLS (1000): how many forks and spawns. A million take about an hour. Each sample is printed.
  * ODF_ENDURANCE_HEAP (on): off, auto or on.
  */
 #include <dirent.h>
@@ -19,7 +19,7 @@
 #define TIMES      4096
 #define STAY_MOST  3
 #define PAGE       ((size_t)4096)
-#define LONG_FORM  100000 /* from so many calls on a fork's time is compared, too */
+#define LONG_FORM  100000 /* from this many calls on the time of a fork is compared, too */
 #define DRIFT      (12 * MIB)
 #define DRIFT_MAPS 40
 
@@ -45,7 +45,7 @@ static unsigned long number_of(const char *name, unsigned long otherwise)
 	return text != NULL && *text != '\0' ? strtoul(text, NULL, 10) : otherwise;
 }
 
-/* ---- What it holds ---- */
+/* ---- The memory that it holds ---- */
 
 static void fill(struct block *block)
 {
@@ -77,7 +77,7 @@ static bool are_some_whole(void)
 	return true;
 }
 
-/* From 16 bytes to a MiB, each order of magnitude as often as another. */
+/* From 16 bytes to a MiB, each order of magnitude equally often. */
 static size_t some_size(void)
 {
 	size_t order = (size_t)16 << below(16);
@@ -246,10 +246,10 @@ static void call(void)
 		fork_timed();
 }
 
-/* ---- What has to stay what it is ---- */
+/* ---- What must not grow ---- */
 
 struct sample {
-	size_t memory; /* beyond what is held */
+	size_t memory; /* of the heap, beyond what the program holds */
 	unsigned mappings, descriptors, keepers_descriptors;
 	double fork_us; /* the median */
 };
@@ -279,7 +279,7 @@ static unsigned entries_of(const char *path)
 	return count;
 }
 
-/* Of the process that settles, if there is one at the moment. */
+/* Of the keeper, if there is one at the moment. */
 static unsigned descriptors_of_keeper(void)
 {
 	FILE *children = fopen("/proc/thread-self/children", "re");
@@ -320,7 +320,8 @@ static struct sample look(void)
 		one_goes();
 	must(waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD);
 	must(is_all_whole());
-	/* What those that stayed left is settled beside the program, at low priority: the least of a second. */
+	/* What the children that stayed have left is settled in the background at low priority. So this takes the
+	 * minimum of a second. */
 	sample.memory = SIZE_MAX;
 	for (unsigned tries = 0; tries < 40 && sample.memory > 8 * MIB; tries++) {
 		if (tries % 8 == 0)
@@ -342,7 +343,8 @@ static struct sample look(void)
 	return sample;
 }
 
-/* The least of the last quarter beside the most of the second: growth without end, whatever is there by chance. */
+/* Compares the minimum of the last quarter with the maximum of the second quarter: shows growth without bound despite
+ * random variation. */
 #define OUTGROWS(member, drift) \
 	do { \
 		double most = 0, least = -1; \
@@ -358,7 +360,7 @@ static struct sample look(void)
 		} \
 	} while (0)
 
-/* What plain memory does not do says nothing of the heap's. */
+/* If the heap is not awake, the run shows nothing about it. */
 static bool is_awake(void)
 {
 	const char *heap = getenv("ODFORK_HEAP");
@@ -396,7 +398,7 @@ static void endure(char *words[CASE_WORDS])
 	if (calls >= LONG_FORM)
 		OUTGROWS(fork_us, 2 * most);
 	must(!grown);
-	must(is_awake()); /* and did not leave */
+	must(is_awake()); /* and has not gone to sleep */
 }
 
 int main(int argc, char **argv)

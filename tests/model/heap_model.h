@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the parts of test_heap_model have in common: what a run leaves for the test to compare, what a process knows of
- * its memory, and what is called in one file and is in another.
+ * What the parts of test_heap_model share: what a run leaves for the test to compare, what a process knows of its
+ * memory, and the functions and variables that one file defines and others use.
  */
 #ifndef TESTS_HEAP_MODEL_H
 #define TESTS_HEAP_MODEL_H
@@ -56,22 +56,22 @@ enum {
 	MAX_SKIPS = 4096,
 	PATH_SIZE = 48,
 	TEXT_SIZE = 96 * 1024,
-	FILE_PAGES = 40,   /* of the file that does not change: less, by half a page */
-	SHARED_PAGES = 64, /* of a process's own file */
+	FILE_PAGES = 40,   /* of the constant file, whose size is half a page less */
+	SHARED_PAGES = 64, /* of the file that belongs to one process */
 	BUFFER = 15 * PAGE,
 	CLONE_STACK = 256 * 1024,
-	GUARD_SECONDS = 180 /* only to tell a hang from a failure, on a machine of which others have most */
+	GUARD_SECONDS = 180 /* generous, to tell a hang from a failure on a busy machine */
 };
 
 /* ---- What a run leaves for the test to compare ------------------------------------------------------------------- */
 
-/* One process, and what it has to say, a line for each step. */
+/* One process and its log, a line for each step. */
 struct entry {
 	atomic_int pid;
 	uint64_t seed;
-	atomic_bool doomed; /* killed at any moment by its parent */
+	atomic_bool doomed; /* its parent may kill it at any moment */
 	atomic_bool done;
-	atomic_uint length; /* of the text; whole lines, once the process is done */
+	atomic_uint length; /* of the text; whole lines once the process has ended */
 	char path[PATH_SIZE];
 	char text[TEXT_SIZE];
 };
@@ -89,7 +89,7 @@ struct board {
 	atomic_uint used, skipping;
 	atomic_ulong steps, processes, calls, faults, eligible, placed, kills;
 	unsigned skip_count;
-	struct skip skips[MAX_SKIPS]; /* in order */
+	struct skip skips[MAX_SKIPS]; /* sorted */
 	struct entry entries[MAX_ENTRIES];
 };
 
@@ -101,21 +101,22 @@ enum touched { NEVER_TOUCHED, MAYBE_TOUCHED, WRITTEN };
 enum page_flag {
 	UNDEFINED = 1,   /* freed: contents either old or zero */
 	NOT_FORKED = 2,  /* MADV_DONTFORK */
-	FOREIGN = 4,     /* shared with a parent that runs: its contents are not ours */
-	HUGE = 8,        /* residence is up to the kernel */
+	FOREIGN = 4,     /* shared with a running parent, which may change its contents */
+	HUGE = 8,        /* whether a page is resident is up to the kernel */
 	GUARDED = 16,
 	LOCKED = 32,
-	UNSEEN = 64 /* moved past the library: it may be a region's still, and several mappings */
+	UNSEEN = 64 /* moved by a call that the library did not see: may still be a region's, and several mappings */
 };
 
 struct page {
 	uint8_t kind, prot, flags, touched;
-	uint32_t piece; /* pages that were mapped together and treated alike ever since are certainly one mapping */
+	uint32_t piece; /* pages with the same number were mapped together and treated alike since: they are one
+	                   mapping */
 };
 
-/* Memory that the program has a name for. An arena that is a window lies where nothing is ever placed unasked, so that
- * its holes stay holes. Of others a page becomes UNKNOWN when its hole may have been filled by somebody else: by the
- * heap; or, if the kernel was free to place it, by what the library maps for itself. */
+/* An address range that the program has a number for. A window is an arena at addresses where nothing is ever placed
+ * without MAP_FIXED or a hint, so its holes stay holes. In other arenas a hole becomes UNKNOWN when another mapping may
+ * have filled it: one of the heap's, or, if the kernel chose the arena's address, one of the library's own. */
 struct arena {
 	unsigned char *base; /* NULL: none */
 	size_t pages;
@@ -128,10 +129,10 @@ struct block {
 	uint64_t tag;
 };
 
-/* Of the data segment, from a page's start on. */
+/* A part of the data segment, from the start of a page on. */
 struct segment {
 	unsigned char *base;
-	size_t size, libcs; /* to its end, and to what libc believes to be the end */
+	size_t size, libcs; /* to the program break, and to where libc believes it to be */
 };
 
 struct child {
@@ -150,18 +151,18 @@ struct process {
 	struct block blocks[MAX_BLOCKS];
 	struct segment segments[MAX_SEGMENTS];
 	unsigned segment_count;
-	bool segment_open; /* nobody else has moved the end since the last one began */
+	bool segment_open; /* nothing else has moved the break since the last segment began */
 	struct child children[MAX_CHILDREN];
 	unsigned child_count;
 	bool noisy;
 };
 
-/* errno before a call that must not change it unless it fails. */
+/* The value of errno before a call, which may only change it on failure. */
 enum { NO_ERROR = 0 };
 
 enum { TOKEN = 16 };
 
-/* In code of the program's own: nobody sees it. */
+/* A system call in the program's own code: the library does not see it. */
 static inline long raw(long number, const void *a, size_t b, long c, long d, long e, long f)
 {
 	long result = real_call(number, (long)a, (long)b, c, d, e, f);
@@ -173,7 +174,7 @@ static inline long raw(long number, const void *a, size_t b, long c, long d, lon
 	return result;
 }
 
-/* How something is mapped. */
+/* How memory is mapped. */
 struct manner {
 	enum kind kind;
 	int prot, flags, fd;
@@ -181,7 +182,7 @@ struct manner {
 	enum touched touched;
 };
 
-/* Where the library is preloaded. */
+/* Present if the library is preloaded. */
 int odf_heap_enable(size_t capacity) __attribute__((weak));
 
 struct side {
@@ -196,12 +197,12 @@ struct difference {
 	bool found;
 	uint64_t seed;
 	char path[PATH_SIZE];
-	unsigned at; /* where in the text the line begins */
+	unsigned at; /* offset in the text at which the line begins */
 	char what[256];
 };
 
-/* How the library is loaded is decided by the seed. */
-/* MODE_LATE: linked, and awake when the program says so; MODE_ASLEEP: preloaded, and so. */
+/* How the library is loaded. The seed decides. */
+/* MODE_LATE: linked, and enabled by the program at some step. MODE_ASLEEP: the same, but preloaded. */
 enum mode { MODE_ON, MODE_AUTO, MODE_OFF, MODE_LATE, MODE_ASLEEP };
 
 enum { BATCH = 8 };

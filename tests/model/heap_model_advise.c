@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * What test_heap_model does: advice, rights, locks, and what the kernel says of memory.
+ * Operations of test_heap_model: advice, protection, locks, and queries about memory.
  */
 #include "heap_model.h"
 
-/* Newer than some headers. */
+/* Missing in older headers. */
 enum {
 	ADVICE_POPULATE_READ = 22, ADVICE_POPULATE_WRITE = 23, ADVICE_DONTNEED_LOCKED = 24, ADVICE_COLLAPSE = 25,
 	ADVICE_GUARD_INSTALL = 102, ADVICE_GUARD_REMOVE = 103
@@ -20,7 +20,7 @@ static const struct advice {
 	const char *name;
 	int advice;
 	unsigned weight;
-	bool cuts; /* the mapping is another one then */
+	bool cuts; /* changes the mapping's flags, so that the kernel may split it */
 } advices[] = {
 	{ "dontneed", MADV_DONTNEED, 12, false },
 	{ "free", MADV_FREE, 4, false },
@@ -67,8 +67,8 @@ static const struct advice *draw_advice(void)
 	}
 }
 
-/* What is known then. If it failed in the middle, part of the pages may have it and part not: what is certain for
- * neither is not compared. */
+/* Records the effect of an advice. If the call failed midway, some pages may have it and some not: only what is certain
+ * in both cases is compared. */
 static void note_advice(struct arena *a, size_t page, size_t count, const struct advice *given, bool whole)
 {
 	for (size_t i = page; i < page + count; i++) {
@@ -117,7 +117,7 @@ static void note_advice(struct arena *a, size_t page, size_t count, const struct
 		cut_pieces(a, page, count);
 }
 
-/* Holes may be in between: the rest is advised, and it fails all the same. */
+/* With ENOMEM the range has holes: the kernel advises the rest, and fails. */
 static bool was_whole(int result)
 {
 	return result == 0 || errno == ENOMEM;
@@ -152,7 +152,7 @@ void advise(void)
 	result = call_madvise(address_of(a, page), draw_length(count), given->advice);
 	note_advice(a, page, count, given, was_whole(result));
 	if (given->advice == ADVICE_COLLAPSE)
-		board->calls++; /* as the kernel happens to have memory */
+		board->calls++; /* the result depends on the memory that the kernel has free */
 	else
 		say_result(result);
 }
@@ -275,8 +275,8 @@ void synchronize(void)
 			     : syscall(SYS_msync, address_of(a, page) + off, length, flags[which]));
 }
 
-/* A page that was written, and not only with zeros: of those the library makes no copy when it moves memory. Not where
- * there may be something to settle: a page may be on its way then. */
+/* A page that was written, and not with zeros only: the library does not copy pages of zeros when it moves memory. Not
+ * if there may be a settle: the page may be in transit then. */
 static bool is_certainly_there(const struct page *p, const unsigned char *bytes)
 {
 	return p->kind == ANONYMOUS && self.depth == 0 && !ever_forked && p->touched == WRITTEN &&
@@ -284,7 +284,7 @@ static bool is_certainly_there(const struct page *p, const unsigned char *bytes)
 	       (bytes[0] != 0 || memcmp(bytes, bytes + 1, PAGE - 1) != 0);
 }
 
-/* Compared where it is certain. */
+/* Compares only pages whose answer is certain. */
 void ask_residence(void)
 {
 	static unsigned char vector[MAX_PAGES];

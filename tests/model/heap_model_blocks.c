@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What test_heap_model does: libc's malloc and its relatives.
+ * Operations of test_heap_model: libc's malloc and related functions.
  */
 #include "heap_model.h"
 
@@ -50,12 +50,12 @@ static void fill_block(struct block *b)
 		b->start[b->size - 1] = (unsigned char)b->tag;
 }
 
-/* The first so many bytes have what was written there. */
+/* Whether the first `size` bytes are what was written there. */
 static bool block_is(const struct block *b, size_t size, size_t *where)
 {
 	for (size_t at = 0; at + 8 <= size; at += b->stride) {
 		uint64_t word = block_word(b, at);
-		if (at + 8 >= b->size && at < b->size) /* the last byte is another */
+		if (at + 8 >= b->size && at < b->size) /* the last byte is different */
 			break;
 		if (memcmp(b->start + at, &word, 8) != 0) {
 			*where = at;
@@ -171,7 +171,7 @@ static void allocate(void)
 static void allocate_badly(void)
 {
 	size_t which = below(12);
-	/* Not known to the compiler, which has opinions. */
+	/* volatile, so that the compiler neither warns nor optimizes the calls away */
 	volatile size_t huge = SIZE_MAX, half = SIZE_MAX / 2, four = 4;
 	void *result = NULL;
 	int error;
@@ -252,7 +252,7 @@ static void reallocate(struct block *b)
 	fill_block(b);
 }
 
-/* What memory managers do with the whole pages within a large block. */
+/* What memory allocators do with the whole pages within a large block. */
 static void treat_block(struct block *b)
 {
 	unsigned char *from = (unsigned char *)(((uintptr_t)b->start + PAGE - 1) & ~(uintptr_t)(PAGE - 1));
@@ -301,7 +301,7 @@ void use_malloc(void)
 	struct block *b = draw_block(true);
 	size_t how = below(12);
 
-	end_segment(); /* malloc may move the end of it */
+	end_segment(); /* malloc may move the program break */
 	forget_all_holes();
 	if (b == NULL || how < 5)
 		allocate();

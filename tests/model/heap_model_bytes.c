@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What test_heap_model does: bytes are read, written and executed, by the program and by the kernel.
+ * Operations of test_heap_model: the program and the kernel read, write and execute bytes.
  */
 #include "heap_model.h"
 
@@ -26,7 +26,7 @@ void token_of_bytes(char *token, const unsigned char *bytes, size_t length)
 		snprintf(token, TOKEN, "%05" PRIx64, mix(value) & 0xfffff);
 }
 
-/* One page, as the process itself sees it. */
+/* Reads one page, in this process. */
 static void look_at(const struct arena *a, size_t page)
 {
 	struct page *p = page_at(a, page);
@@ -163,7 +163,7 @@ void write_words(void)
 	row_end();
 }
 
-/* A reading and writing instruction, and code. */
+/* Either an instruction that reads and writes, or an execution of code. */
 void add_or_execute(void)
 {
 	struct arena *a;
@@ -188,7 +188,7 @@ void add_or_execute(void)
 #ifdef __x86_64__
 	if (execute) {
 		unsigned char code;
-		write_page(a, page, at, at + 1, 0xc3 - page); /* ret, if it can be written */
+		write_page(a, page, at, at + 1, 0xc3 - page); /* ret, if the page is writable */
 		if (can_read(bytes, &code, 1) ? code != 0xc3 : (page_at(a, page)->prot & PROT_EXEC) != 0) {
 			row_add("other code");
 		} else if (!can_execute(bytes)) {
@@ -234,7 +234,7 @@ static void say_bytes(const unsigned char *bytes, size_t length)
 	say(" %s", token);
 }
 
-/* The kernel reads from the arena for us: as much as there is. */
+/* The kernel reads from the arena (a write call), as far as it can. */
 void kernel_reads(void)
 {
 	static const char *const names[] = {
@@ -304,7 +304,7 @@ void kernel_writes(void)
 	say("%s to a%d+%zu+%zu, %zu bytes", names[how], number_of(a), page, at, length);
 	for (size_t i = 0; i < length; i++)
 		buffer[i] = (unsigned char)(tag >> i % 7 * 8) ^ (unsigned char)i;
-	/* What was never read may be half written when it fails. */
+	/* If the call fails, bytes that it did not report as read may have been written. */
 	for (size_t p = 0; p * PAGE < at + length; p++)
 		if (page_at(a, page + p)->touched == NEVER_TOUCHED)
 			page_at(a, page + p)->touched = MAYBE_TOUCHED;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The mapping calls of test_heap_model, by several ways, and what they are asked for.
+ * The mapping calls of test_heap_model: the ways to make each call, and the arguments drawn for them.
  */
 #include "heap_model.h"
 
@@ -9,8 +9,9 @@ static unsigned draw_via(void)
 	return (unsigned)below(8);
 }
 
-/* Half of the seeds make calls that the library does not see. What of such a call it cannot make right is left out:
- * advice, what goes by where one mapping of the kernel's ends, and old pages that are to be zeros and are a file's. */
+/* In half of the seeds some calls bypass the library. Left out are effects that the library cannot correct after such a
+ * call: advice, results that depend on where one of the kernel's mappings ends, and old pages that should read as zeros
+ * but are a file's. */
 static bool is_unseen(unsigned via)
 {
 	return via >= 6 && board->past_the_library;
@@ -40,7 +41,7 @@ int call_munmap(void *address, size_t length)
 	return via == 0 ? (int)syscall(SYS_munmap, address, length) : munmap(address, length);
 }
 
-bool moved_unseen; /* the last call */
+bool moved_unseen; /* by the last call */
 
 void *call_mremap(void *address, size_t length, size_t new_length, int flags, void *new_address)
 {
@@ -85,7 +86,8 @@ uint64_t inode_of(int fd)
 	return fstat(fd, &status) == 0 ? (uint64_t)status.st_ino : 0;
 }
 
-/* What is not a process's own to close stays open, and the same: looked at after each step, as few of them use it. */
+/* Descriptors that the process must not close stay open, on the same file. Checked after each step, as few steps use
+ * them. */
 void check_files(void)
 {
 	if (inode_of(constant_file()) != constant_inode)
@@ -191,7 +193,7 @@ void say_manner(const struct manner *m)
 	say(")");
 }
 
-/* Whether the heap has it, for the count. */
+/* Whether the heap has the address; only counted. */
 bool is_in_region(const void *address)
 {
 	static char text[256 * 1024];

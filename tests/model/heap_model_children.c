@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What test_heap_model does: children, by each way of forking, and signals that interrupt all of it.
+ * Operations of test_heap_model: children, made by each way of forking; and signals that interrupt all of it.
  */
 #include "heap_model.h"
 
@@ -31,7 +31,7 @@ __attribute__((noreturn)) static void be_child(void)
 	for (struct arena *a = self.arenas; a < self.arenas + MAX_ARENAS; a++)
 		for (size_t i = 0; a->base != NULL && i < a->pages; i++) {
 			struct page *p = page_at(a, i);
-			/* A call that failed at another place may not have come to it (process_madvise). */
+			/* If process_madvise failed at another place, this page may not have the advice. */
 			if (is_mapped(p) && (p->flags & NOT_FORKED) != 0)
 				set_kind(a, i, 1, p->kind == SHARED && !next_waited_for ? UNKNOWN : HOLE);
 			else if (p->kind == SHARED && !next_waited_for)
@@ -163,7 +163,7 @@ void treat_child(void)
 	reap(index);
 }
 
-/* In a function of its own, as it returns twice into the same frame. */
+/* In a function of its own: vfork returns twice into the same frame. */
 __attribute__((noinline)) static pid_t make_vfork_child(void)
 {
 	pid_t pid = vfork();
@@ -179,12 +179,12 @@ void make_vfork(void)
 	say_status(wait_status(make_vfork_child()));
 }
 
-/* ---- Noise: signals at any moment, whose handlers map and fork --------------------------------------------------- */
+/* ---- Noise: signals at any moment, whose handlers map memory and fork -------------------------------------------- */
 
 timer_t noise;
 static unsigned noise_turn;
 
-/* Once more, after a while: a timer that goes on by itself may leave no time for anything else. */
+/* Starts the timer once more. A periodic timer could leave no time for anything else. */
 static void arm_noise(void)
 {
 	struct itimerspec when = { { 0, 0 }, { 0, 0 } };
@@ -217,7 +217,8 @@ void make_noise(int signal)
 	errno = saved;
 }
 
-/* Each process has its own: timers are not inherited. In the reference nothing depends on it. */
+/* Called in each process: a child does not inherit timers. Only in the run with the library; the plain run has no
+ * noise, and nothing compared depends on it. */
 void start_noise(void)
 {
 	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What test_heap_model does: memory is mapped and unmapped.
+ * Operations of test_heap_model: memory is mapped and unmapped.
  */
 #include "heap_model.h"
 
@@ -47,7 +47,7 @@ static void sample_pages(struct arena *a)
 		board->placed++;
 }
 
-/* An arena more, wherever it comes to lie. */
+/* Maps a new arena, at an address that the kernel or the heap chooses. */
 void map_new(void)
 {
 	size_t count = draw_pages(), length = draw_length(count), hole = 0, hole_end = 0;
@@ -63,7 +63,7 @@ void map_new(void)
 			drop_arena(a);
 		return;
 	}
-	if (near != NULL && near->window) { /* a place that is free, and the kernel will take it; or it is not */
+	if (near != NULL && near->window) { /* a hint in the window: the kernel uses the place if it is free */
 		size_t at = below(near->pages);
 		hint = address_of(near, at);
 		hinted = "window";
@@ -127,8 +127,8 @@ void map_over(void)
 	set_mapped(a, page, count, m.kind, m.prot, (m.flags & MAP_LOCKED) != 0 ? LOCKED : 0, m.touched);
 }
 
-/* As allocators do: too much, then the ends go so that the rest is aligned; or a reservation, of which some is made
- * usable. */
+/* Two patterns of allocators: map too much, then unmap the ends, so that the rest is aligned; or reserve, then make
+ * some of it usable. */
 void map_like_an_allocator(void)
 {
 	size_t want = 16 + below(600), more = 16 + below(one_in(2) ? 512 : 64), front = below(more), page, count;
@@ -185,7 +185,7 @@ void map_like_an_allocator(void)
 	}
 }
 
-/* More than any machine has: refused where it is accounted, and sparse where it is not. */
+/* More than any machine has. Refused under overcommit accounting; otherwise sparse. */
 void map_too_much(void)
 {
 	size_t size = (size_t)1 << (one_in(2) ? 43 : 41);
@@ -263,7 +263,7 @@ void unmap(void)
 	set_kind(a, page, count, HOLE);
 }
 
-/* All that is left of it. */
+/* Unmaps all that is left of it. */
 void drop_arena(struct arena *a)
 {
 	for (size_t i = 0, end; i < a->pages; i = end) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What test_heap_model does: memory is moved and made larger and smaller.
+ * Operations of test_heap_model: memory is moved, and made larger and smaller.
  */
 #include "heap_model.h"
 
@@ -10,7 +10,7 @@ static void move_pages(struct arena *to, size_t to_page, const struct arena *fro
 	cut_pieces(to, to_page, count);
 }
 
-/* More pages like the last one, at the end. */
+/* The new pages at the end are like the last old one. */
 static void grow_pages(struct arena *a, size_t page, size_t old, size_t now)
 {
 	for (size_t i = old; i < now; i++) {
@@ -20,7 +20,7 @@ static void grow_pages(struct arena *a, size_t page, size_t old, size_t now)
 	}
 }
 
-/* What stays when something was moved away from under its mapping. */
+/* After MREMAP_DONTUNMAP: the mapping stays, without its pages. */
 static void empty_pages(struct arena *a, size_t page, size_t count)
 {
 	for (size_t i = page; i < page + count; i++) {
@@ -30,7 +30,8 @@ static void empty_pages(struct arena *a, size_t page, size_t count)
 	cut_pieces(a, page, count);
 }
 
-/* Surely more than one mapping: what two neighbours have in common is not enough. */
+/* Whether it is certain that the range is more than one mapping: neighbours that look alike may be one mapping or
+ * two. */
 static bool surely_several(const struct arena *a, size_t page, size_t count)
 {
 	for (size_t i = page + 1; i < page + count; i++)
@@ -51,7 +52,7 @@ static bool draw_target(struct arena **to, size_t *to_page, size_t count)
 	return true;
 }
 
-/* Older kernels have unmapped the target when they find that the source is no single mapping. */
+/* Older kernels unmap the target before they find that the source is not a single mapping. */
 static void find_out_what_is_left(struct arena *a, size_t page, size_t count)
 {
 	say(" left");
@@ -95,7 +96,7 @@ static void resize_in_place(struct arena *a, size_t page, size_t count)
 	result = call_mremap(address_of(a, page), draw_length(count), draw_length(now), 0, NULL);
 	if (now > count && !a->window && is_mapped_throughout(a, page, count) &&
 	    all_are(a, page + count, now - count, HOLE)) {
-		/* It may grow, and need not: nothing promises that it can. */
+		/* Growth in place may succeed or fail: nothing guarantees it. */
 		say(" may be");
 		if (result != MAP_FAILED && munmap(address_of(a, page + count), (now - count) * PAGE) != 0)
 			say(" and cannot shrink");
@@ -112,12 +113,12 @@ static void resize_in_place(struct arena *a, size_t page, size_t count)
 		grow_pages(a, page, count, now);
 }
 
-/* Wherever it comes to lie. */
+/* To an address that the kernel or the heap chooses. */
 static void resize_and_move(struct arena *a, size_t page, size_t count)
 {
 	size_t now = less(draw_new_count(count), MAX_PAGES), old_length = draw_length(count),
 	       new_length = draw_length(now);
-	/* Of locked memory the kernel may unlock more than was asked for. */
+	/* Not for locked memory: the kernel may unlock more than was asked for. */
 	bool must_move = page + count < a->pages && is_mapped(page_at(a, page + count)),
 	     dont_unmap = one_in(4) && clip_flags(a, page, count, LOCKED) == count;
 	unsigned char *result, *was = address_of(a, page);
@@ -135,7 +136,7 @@ static void resize_and_move(struct arena *a, size_t page, size_t count)
 	}
 	if (now > count || dont_unmap)
 		forget_holes(now);
-	if (a->base == NULL) /* all of it was holes */
+	if (a->base == NULL) /* forget_holes has ended the arena: all of it was holes */
 		return;
 	say("mremap(a%d+%zu*%zu, %zu may move%s)", number_of(a), page, count, now, dont_unmap ? ", not unmapped" : "");
 	result = call_mremap(was, old_length, new_length, MREMAP_MAYMOVE | (dont_unmap ? MREMAP_DONTUNMAP : 0), NULL);
@@ -161,7 +162,7 @@ static void resize_and_move(struct arena *a, size_t page, size_t count)
 		empty_pages(a, page, count);
 	} else if (must_move) {
 		set_kind(a, page, count, HOLE);
-	} else { /* it may have grown into what follows */
+	} else { /* it may have grown into the hole behind it */
 		for (room = count; room < now && page + room < a->pages && page_at(a, page + room)->kind == HOLE;
 		     room++)
 			;
@@ -171,11 +172,11 @@ static void resize_and_move(struct arena *a, size_t page, size_t count)
 	}
 }
 
-/* To a place that we have. */
+/* To a place in an arena. */
 static void move_to(struct arena *a, size_t page, size_t count)
 {
 	static struct page copy[MAX_PAGES];
-	/* Several mappings at once: if they grow they must not. Otherwise this differs among kernels. */
+	/* Several mappings at once must not grow. In other cases kernels differ. */
 	bool several = surely_several(a, page, count);
 	size_t now = one_in(2) && !several ? count : less(draw_new_count(count), MAX_PAGES), to_page,
 	       old_length = draw_length(count), new_length = draw_length(now);
@@ -214,7 +215,7 @@ static void move_to(struct arena *a, size_t page, size_t count)
 		grow_pages(to, to_page, count, now);
 }
 
-/* Of which nothing comes; with nothing that is mapped over. */
+/* Calls with invalid arguments, which fail and unmap nothing. */
 static void move_badly(struct arena *a, size_t page, size_t count)
 {
 	unsigned char *at = address_of(a, page);
@@ -252,7 +253,7 @@ static void move_badly(struct arena *a, size_t page, size_t count)
 	say_result(result == MAP_FAILED ? -1 : 0);
 }
 
-/* The same memory once more, where it is shared. */
+/* Old size 0: maps the same memory a second time, if it is shared. */
 static void move_nothing(struct arena *a, size_t page, size_t count)
 {
 	struct arena *to;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a process of test_heap_model knows of its memory, page by page, and how it draws a piece of it.
+ * What a process of test_heap_model knows of each page of its memory, and how it draws a range of pages.
  */
 #include "heap_model.h"
 
@@ -23,7 +23,7 @@ bool is_mapped(const struct page *p)
 	return p->kind > HOLE;
 }
 
-/* One that may be in a region. */
+/* A hole that may lie in a region. */
 bool is_hole(const struct arena *a, size_t page)
 {
 	return !a->window && page_at(a, page)->kind == HOLE;
@@ -45,7 +45,7 @@ void set_mapped(struct arena *a, size_t page, size_t count, enum kind kind, int 
 		*page_at(a, i) = fresh;
 }
 
-/* Something was done to these pages and not to their neighbours. */
+/* Something was done to these pages and not to the pages next to them. */
 void cut_pieces(struct arena *a, size_t page, size_t count)
 {
 	uint32_t before = 0;
@@ -98,15 +98,15 @@ bool all_are(const struct arena *a, size_t page, size_t count, enum kind kind)
 	return true;
 }
 
-/* Nothing is known of it any more. */
+/* Frees the arena's slot if all its pages are UNKNOWN. */
 void end_if_unknown(struct arena *a)
 {
 	if (!a->window && a->base != NULL && all_are(a, 0, a->pages, UNKNOWN))
 		a->base = NULL;
 }
 
-/* Before something of so many pages is placed by the kernel or the heap, wherever they like: a hole that it fits into
- * may be gone then. At the border of an arena the hole is part of a larger one. */
+/* Called before the kernel or the heap places `count` pages at an address of their choice: they may fill any hole that
+ * is large enough. A hole at an arena's border is part of a larger one. */
 void forget_holes(size_t count)
 {
 	for (struct arena *a = self.arenas; a < self.arenas + MAX_ARENAS; a++) {
@@ -126,7 +126,7 @@ void forget_holes(size_t count)
 	}
 }
 
-/* The library maps something now and then: at any time once there may be a snapshot. */
+/* The library maps memory of its own from time to time; once there may be a snapshot, at any moment. */
 void forget_holes_of_kernel(void)
 {
 	for (struct arena *a = self.arenas + WINDOWS; a < self.arenas + MAX_ARENAS; a++) {
@@ -137,8 +137,8 @@ void forget_holes_of_kernel(void)
 	}
 }
 
-/* Addresses that nobody has, with room to grow behind them. The kernel takes no other; the heap takes them for no more
- * than a wish, as mimalloc's are. */
+/* A hint at unused addresses, with room to grow behind it. The kernel uses that address; the heap treats it only as a
+ * preference, as it does with the hints of mimalloc. */
 void *next_hint(size_t count)
 {
 	static uintptr_t next;
@@ -149,7 +149,7 @@ void *next_hint(size_t count)
 	return (void *)hint;
 }
 
-/* A mapping that was placed in a window has grown there, over what the window has for a hole. */
+/* A mapping that was placed in a window has grown over pages that the window records as holes. */
 void forget_holes_of_windows(const unsigned char *from, const unsigned char *end)
 {
 	for (struct arena *a = self.arenas; a < self.arenas + WINDOWS; a++)
@@ -169,7 +169,7 @@ struct arena *draw_arena(void)
 	return count == 0 ? NULL : there[below(count)];
 }
 
-/* Where known pages begin and end, near something that was drawn. */
+/* Draws a range that begins and ends at random pages or at the borders of what is known. */
 bool draw_range(const struct arena *a, size_t *first, size_t *count)
 {
 	size_t hot = less(a->pages, 48), page, run, end;
@@ -180,7 +180,7 @@ bool draw_range(const struct arena *a, size_t *first, size_t *count)
 		page = 0;
 		break;
 	case 2:
-	case 3: /* where one piece ends and another begins, or just before */
+	case 3: /* where one piece ends and another begins, or one page before that */
 		page = below(hot);
 		for (uint32_t piece = page_at(a, page)->piece; page + 1 < a->pages && page_at(a, page)->piece == piece;
 		     page++)
@@ -241,7 +241,7 @@ void clip_to_piece(const struct arena *a, size_t page, size_t *count)
 			*count = i;
 }
 
-/* Up to the first page with one of these flags; none if it is the first. */
+/* The number of pages before the first one with one of these flags. */
 size_t clip_flags(const struct arena *a, size_t page, size_t count, unsigned flags)
 {
 	for (size_t i = 0; i < count; i++)
@@ -250,7 +250,7 @@ size_t clip_flags(const struct arena *a, size_t page, size_t count, unsigned fla
 	return count;
 }
 
-/* Length in bytes: the kernel rounds up. */
+/* A length in bytes that the kernel rounds up to `count` pages. */
 size_t draw_length(size_t count)
 {
 	return count * PAGE - (one_in(4) ? below(PAGE) : 0);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a process of test_heap_model goes through: the steps of a seed, one seed after the other.
+ * The life of a process of test_heap_model: the steps of one seed after another.
  */
 #include "heap_model.h"
 
 struct board *board;
 
 struct process self;
-bool ever_forked; /* also in an earlier seed of the batch */
+bool ever_forked; /* in this seed or an earlier one of the batch */
 
 /* ---- The program ------------------------------------------------------------------------------------------------- */
 
@@ -44,7 +44,7 @@ static void take_step(void)
 	struct arena *a;
 
 	if (free_arena() == self.arenas + WINDOWS && one_in(2))
-		operation = DO_MAP; /* there is nothing yet */
+		operation = DO_MAP; /* nothing is mapped yet */
 	switch (operation) {
 	case DO_MAP:
 		map_new();
@@ -126,7 +126,7 @@ static void take_step(void)
 	case DO_VFORK:
 		make_vfork();
 		break;
-	default: /* for what the library does in the background */
+	default: /* gives background work of the library some time */
 		if (board->tested)
 			usleep((useconds_t)below(one_in(6) ? 6000 : 600));
 	}
@@ -163,11 +163,12 @@ static void begin_step(unsigned step)
 	self.step = step;
 	draw_from_step(step);
 	say("@%u ", step);
-	if (self.depth > 0 || ever_forked || board->noisy) /* a keeper may be about */
+	if (self.depth > 0 || ever_forked || board->noisy) /* there may be a keeper */
 		forget_holes_of_kernel();
 }
 
-/* Those of the data segment are numbered apart: what else a seed does is what it did before there were any. */
+/* Steps of the data segment have numbers of their own. So the other steps of a seed are what they were before these
+ * were added. */
 enum { SEGMENT_STEPS = 1000000 };
 
 static void go_one_step(unsigned step, void (*take)(void))
@@ -184,10 +185,10 @@ static void go_one_step(unsigned step, void (*take)(void))
 	if (entry()->length != before)
 		end_line();
 	else
-		entry()->length = line_start; /* nothing came of it */
+		entry()->length = line_start; /* the step had no effect */
 }
 
-/* The root, which goes on to the next seed, returns. */
+/* Returns in the root, which continues with the next seed. Other processes exit. */
 static void go_through_program(void)
 {
 	static const unsigned char most_forks[] = { 7, 4, 3, 2, 1 };
@@ -204,8 +205,8 @@ static void go_through_program(void)
 	start_noise();
 	if (!root)
 		forget_holes_of_kernel();
-	/* As if it had grown: what it maps then is in a region of its own, and what belongs to that comes to lie
-	 * anywhere. */
+	/* As if its heap had been enabled before: new mappings then lie in regions of this process, and memory for the
+	 * library's own data is placed anywhere. */
 	if (!root && one_in(2)) {
 		forget_all_holes();
 		if (odf_heap_enable != NULL && board->tested && !board->off)
@@ -250,7 +251,7 @@ void run_program(void)
 
 /* ---- One run: this program, executed again ----------------------------------------------------------------------- */
 
-/* Root of a seed, in a process that has others behind it. */
+/* Runs the root of a seed, in a process that may have run other seeds before. */
 static void run_seed(uint64_t seed)
 {
 	struct entry *e;
@@ -272,7 +273,7 @@ static void run_seed(uint64_t seed)
 	strcpy(e->path, "0");
 	line_start = 0;
 	for (int i = 0; i < WINDOWS; i++) {
-		/* Low, where nobody places anything. */
+		/* low addresses, where the kernel places nothing by itself */
 		self.arenas[i].base = (unsigned char *)(uintptr_t)((32ull + (unsigned)i) << 32);
 		self.arenas[i].pages = WINDOW_PAGES;
 		self.arenas[i].window = true;
@@ -281,7 +282,7 @@ static void run_seed(uint64_t seed)
 	go_through_program();
 	if (self.noisy)
 		timer_delete(noise);
-	/* Those who outlived their parents have come here. */
+	/* Reaps the processes that outlived their parents: this process is their subreaper. */
 	while (waitpid(-1, &status, 0) > 0 || errno == EINTR)
 		;
 	if (self.shared_file >= 0)
@@ -289,7 +290,7 @@ static void run_seed(uint64_t seed)
 	e->done = true;
 }
 
-/* As a program grows that did not ask for the heap. */
+/* Grows as a program does that has not enabled the heap. */
 static void grow(size_t bytes)
 {
 	unsigned char *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -305,7 +306,7 @@ static void grow(size_t bytes)
 		free(blocks[i]);
 }
 
-/* A file of its bytes, less half a page. */
+/* A file of numbered bytes, half a page shorter than its number of pages. */
 static void make_constant_file(void)
 {
 	int fd = (int)syscall(SYS_memfd_create, "constant", 0);

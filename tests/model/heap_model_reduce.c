@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * What test_heap_model shows of a difference, and which steps of a seed it takes.
+ * How test_heap_model shows a difference, and how it finds the steps that the difference needs.
  */
 #include "heap_model.h"
 
-/* The lines of a text around one of its places, as comments. */
+/* Prints the lines of a text around offset `at`, as TAP comments. */
 static void show_text(const char *title, const struct entry *e, unsigned at, size_t before)
 {
 	size_t from = at, length;
@@ -52,7 +52,7 @@ void show_difference(const struct side *heap, const struct side *plain, const st
 		}
 	show_text("plain", p, d->at, before);
 	show_text("heap ", h, d->at, before > 0 ? 1 : 0);
-	/* A line may be long. */
+	/* A line may be long: shows where the two differ in it. */
 	if (p != NULL && h != NULL && d->what[0] == '\0') {
 		size_t at = d->at, from;
 		while (at < p->length && at < h->length && p->text[at] == h->text[at])
@@ -73,7 +73,7 @@ static void show_everything(const struct side *side, uint64_t seed)
 				  side->board->entries[i].length, SIZE_MAX);
 }
 
-/* The word with which the line begins that is not the same. */
+/* The first word of the line that differs. */
 static void verb_of(const struct side *heap, const struct side *plain, const struct difference *d, char *verb,
 		    size_t size)
 {
@@ -91,7 +91,7 @@ static void verb_of(const struct side *heap, const struct side *plain, const str
 	snprintf(verb, less(size, (size_t)(end - from) + 1), "%s", from);
 }
 
-/* In the same operation as before, if that is given. */
+/* If `verb` is given, the difference must be in that operation. */
 static bool still_differs(struct side *heap, struct side *plain, uint64_t seed, uint64_t times, struct difference *d,
 			  const char *verb)
 {
@@ -108,7 +108,7 @@ static bool still_differs(struct side *heap, struct side *plain, uint64_t seed, 
 	return false;
 }
 
-/* All steps of a seed, by what the plain run says of them. */
+/* Collects all steps of a seed from the log of the plain run. */
 static unsigned collect_steps(const struct board *b, uint64_t seed, struct skip *steps)
 {
 	unsigned count = 0;
@@ -125,7 +125,7 @@ static unsigned collect_steps(const struct board *b, uint64_t seed, struct skip 
 	return count;
 }
 
-/* Leaves out what it can, in smaller and smaller parts. */
+/* Leaves out steps while the seed still differs, first in large groups, then in smaller ones. */
 static void reduce(struct side *heap, struct side *plain, uint64_t seed, uint64_t times)
 {
 	static struct skip steps[MAX_SKIPS];
@@ -187,7 +187,7 @@ static void reduce(struct side *heap, struct side *plain, uint64_t seed, uint64_
 	boards[0]->skipping = boards[1]->skipping = 0;
 }
 
-/* The seed alone, or the whole batch; how often it happens again. */
+/* Runs the seed alone or in its batch, and counts how often the difference happens again. */
 void investigate(struct side *heap, struct side *plain, const struct difference *first)
 {
 	uint64_t times = number_from("ODF_TEST_REDUCE", 0);

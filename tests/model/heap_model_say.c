@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the processes of test_heap_model draw, and how they write down what came of it; faults among that.
+ * How the processes of test_heap_model draw, and how they log results and faults.
  */
 #include "heap_model.h"
 
@@ -23,14 +23,14 @@ size_t less(size_t a, size_t b)
 	return a < b ? a : b;
 }
 
-/* ---- Saying what came of it -------------------------------------------------------------------------------------- */
+/* ---- The log ----------------------------------------------------------------------------------------------------- */
 
 struct entry *entry(void)
 {
 	return &board->entries[self.entry];
 }
 
-/* Where the log is full the rest goes into one number. */
+/* Appends to the log. When it is full, further text only changes a hash. */
 __attribute__((format(printf, 1, 2))) void say(const char *format, ...)
 {
 	struct entry *e = entry();
@@ -71,7 +71,7 @@ void end_line(void)
 	line_start = e->length;
 }
 
-/* Something that is no result to compare: the test itself cannot go on. */
+/* Ends the process for a failure of the test itself, which is not a result to compare. */
 __attribute__((noreturn, format(printf, 1, 2))) void broken(const char *format, ...)
 {
 	char text[256];
@@ -85,7 +85,7 @@ __attribute__((noreturn, format(printf, 1, 2))) void broken(const char *format, 
 	_exit(98);
 }
 
-/* Left out, so that what else differs shows. */
+/* Whether the user has excluded an operation, so that other differences show. */
 bool is_left_out(const char *what)
 {
 	const char *at = board->without;
@@ -176,14 +176,14 @@ void on_fault(int signal, siginfo_t *info, void *context)
 	siglongjmp(fault_jump, 1);
 }
 
-/* Each in a frame of its own, to which the handler jumps back; false after a fault. */
+/* Each access is in a frame of its own, to which the handler jumps back. False: the access has faulted. */
 
 __attribute__((noinline)) bool can_read(const unsigned char *from, unsigned char *to, size_t length)
 {
 	fault_expected = 1;
 	if (sigsetjmp(fault_jump, 0) != 0)
 		return false;
-	*to = *(const volatile unsigned char *)from; /* so that the fault is here */
+	*to = *(const volatile unsigned char *)from; /* so that the first access faults here */
 	memcpy(to, from, length);
 	fault_expected = 0;
 	return true;
@@ -221,8 +221,8 @@ __attribute__((noinline)) bool can_execute(unsigned char *code)
 	return true;
 }
 
-/* In a few letters; and whether the kernel told the right address. What was unmapped in a region is inaccessible there,
- * which is the same to all system calls but not to a handler. */
+/* A short name for the fault; "!" says that the kernel reported a wrong address. Unmapped memory within a region is
+ * mapped without access. System calls see no difference, but a signal handler does (SEGV_ACCERR). */
 void fault_token(char *token, const void *address, bool hole)
 {
 	const char *name;
@@ -247,7 +247,7 @@ void fault_token(char *token, const void *address, bool hole)
 	board->faults++;
 }
 
-/* ---- A row of tokens, one for each page, equal ones together ----------------------------------------------------- */
+/* ---- A row of tokens, one for each page, with runs of equal ones merged ------------------------------------------ */
 
 static struct {
 	char last[TOKEN];

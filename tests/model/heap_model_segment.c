@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * What test_heap_model does: the end of the data segment moves, by any number of bytes.
+ * Operations of test_heap_model: the program break moves, by any number of bytes.
  *
- * libc's malloc moves it too, and where its blocks lie is not the same in both runs. So a piece of it begins at a
- * page's start, and can grow and shrink until malloc may have come behind it; then its bytes are looked at where it is,
- * and another piece begins. Everything is said relative to the piece's start.
+ * libc's malloc moves it too, and puts its blocks at different places in the two runs. So the test uses a segment that
+ * begins at the start of a page, and can grow and shrink until malloc may have moved the break. From then on its bytes
+ * are only compared, and the next change begins a new segment. The log names all places relative to a segment's start.
  *
- * libc remembers the end, and a system call past it leaves that as it was: its next sbrk begins where it believes the
- * end to be, in both runs. Before malloc does so it is told the truth.
+ * libc caches the break. A system call that bypasses libc does not change this cache, and the next sbrk starts from the
+ * cached value, in both runs. Before malloc may use it, a call of brk corrects it.
  */
 #include "heap_model.h"
 
@@ -23,7 +23,7 @@ static size_t page_end(size_t at)
 	return (at + PAGE - 1) / PAGE * PAGE;
 }
 
-/* By a call, so that libc knows where it is. */
+/* Calls brk, so that libc's cached break is right again. */
 void end_segment(void)
 {
 	struct segment *s = last_piece();
@@ -44,7 +44,7 @@ static bool begin_segment(void)
 	struct segment s = { 0 };
 	unsigned char *end = sbrk(0);
 
-	if (self.segment_count == MAX_SEGMENTS) { /* what the oldest has stays there, and is nobody's */
+	if (self.segment_count == MAX_SEGMENTS) { /* the oldest one is forgotten, and its memory stays */
 		memmove(self.segments, self.segments + 1, sizeof self.segments - sizeof *self.segments);
 		self.segment_count--;
 	}
@@ -64,7 +64,7 @@ static bool begin_segment(void)
 
 /* ---- Bytes ---- */
 
-/* The rest of the last page has what was there before. */
+/* The rest of the last page keeps its old contents. */
 static size_t readable(const struct segment *s)
 {
 	return self.segment_open && s == last_piece() ? page_end(s->size) : s->size;
@@ -90,7 +90,7 @@ static void look_around(const struct segment *s, size_t at, size_t pages)
 		look_at_bytes(s, from);
 }
 
-/* ---- What malloc had there before the heap was awake ---- */
+/* ---- Blocks that malloc took from there before the heap was awake ---- */
 
 enum { OLD_BLOCKS = 200, OLD_WORDS = 5000 };
 
@@ -147,7 +147,7 @@ static void write_somewhere(const struct segment *s)
 	size_t at = one_in(3) ? 0 : below(s->size + 1);
 
 	switch (below(4)) {
-	case 0: /* in many pages, a little */
+	case 0: /* a few bytes in many pages */
 		say(" write each");
 		for (at %= PAGE; at < s->size; at += (1 + below(12)) * PAGE)
 			if (!can_fill(s->base + at, (unsigned char)(at / PAGE + 1), less(s->size - at, 30)))
@@ -162,7 +162,7 @@ static void write_somewhere(const struct segment *s)
 	}
 }
 
-/* ---- Its end ---- */
+/* ---- Moving the break ---- */
 
 static size_t draw_target(const struct segment *s)
 {
@@ -179,7 +179,7 @@ static size_t draw_target(const struct segment *s)
 		target = s->size + below(LARGE);
 		break;
 	case 3:
-	case 4: /* so much that it is in a region at once, from within a page */
+	case 4: /* enough to lie in a region at once, from the middle of a page */
 		target = s->size + 16 * PAGE + below(40 * PAGE);
 		break;
 	case 5:
@@ -197,7 +197,7 @@ static size_t draw_target(const struct segment *s)
 	case 9:
 		target = s->size / PAGE * PAGE;
 		break;
-	case 10: /* where libc believes it to be */
+	case 10: /* where libc believes the break to be */
 		target = s->libcs;
 		break;
 	default:
@@ -216,7 +216,7 @@ static void fail_to_move(struct segment *s)
 		say_result(sbrk((intptr_t)1 << 46) == (void *)-1 ? -1 : 0);
 	else
 		say_result(brk(how == 1 ? s->base + ((size_t)1 << 46) : (void *)1));
-	s->libcs = s->size; /* libc takes what the kernel says */
+	s->libcs = s->size; /* libc stores what the kernel returns */
 }
 
 static void move_end(struct segment *s)
@@ -224,12 +224,12 @@ static void move_end(struct segment *s)
 	size_t to = draw_target(s), via = below(8);
 	unsigned char *result;
 
-	/* After a call past it: from where libc believes the end to be. */
+	/* sbrk after a call that bypassed libc: relative to libc's cached break. */
 	errno = NO_ERROR;
 	if (via < 3) {
 		say(" sbrk(%zd) to %zu", (ssize_t)(to - s->libcs), to);
 		if (to == s->libcs) {
-			to = s->size; /* asks only, and tells what libc believes */
+			to = s->size; /* only asks, and returns libc's cached break */
 			result = sbrk(0);
 		} else {
 			result = sbrk((intptr_t)(to - s->libcs));
@@ -238,8 +238,8 @@ static void move_end(struct segment *s)
 		}
 		say_result(result == (void *)-1 ? -1 : 0);
 	} else if (via < 6 || number_from("ODF_TEST_PAST_LIBC", 0) == 0) {
-		/* Calls past libc leave it with an end that is none any more. By hand only: of some 2000 seeds with
-		 * them one ended by SIGSEGV in free(), and did not again in 70 repeats; whose fault it is is not
+		/* Calls that bypass libc leave it with a wrong break. Only with ODF_TEST_PAST_LIBC=1: of some 2000
+		 * seeds with them one ended by SIGSEGV in free(), and did not in 70 repetitions; the cause is not
 		 * known. */
 		say(" brk(%zu)", to);
 		say_result(brk(s->base + to));
@@ -255,7 +255,7 @@ static void move_end(struct segment *s)
 	s->size = to;
 }
 
-/* Nothing is behind it. */
+/* Checks that nothing is mapped behind it. */
 static void look_behind(const struct segment *s)
 {
 	char token[TOKEN];
@@ -318,7 +318,7 @@ static void use_segment(void)
 
 void take_segment_step(void)
 {
-	/* Of its own, so that what else a seed does is what it does without. */
+	/* From a sequence of its own, so that the rest of the seed is the same as without these steps. */
 	if (one_in(5)) {
 		forget_holes_of_kernel();
 		use_segment();

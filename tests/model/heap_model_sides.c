@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Both runs of test_heap_model, with the library and without, and where they differ.
+ * Runs test_heap_model's program with the library and without it, and finds where the two differ.
  */
 #include "heap_model.h"
 
@@ -21,7 +21,7 @@ void make_side(struct side *side, bool tested)
 
 enum { ENVIRONMENT = 512 };
 
-/* What was preloaded before stays away: it is us who say. */
+/* An inherited LD_PRELOAD is dropped; the test sets its own. */
 static void make_environment(char **environment, const char *const *ours)
 {
 	size_t count = 0;
@@ -34,7 +34,7 @@ static void make_environment(char **environment, const char *const *ours)
 	environment[count] = NULL;
 }
 
-/* This program, as it is or as it is linked with the library. */
+/* This program, or its variant that is linked with the library. */
 static void find_program(char path[PATH_MAX], bool linked)
 {
 	ssize_t length;
@@ -62,7 +62,7 @@ static void start_side(struct side *side, bool linked, const char *const *ours, 
 	arguments[6] = NULL;
 	make_environment(environment, ours);
 	find_program(program, linked);
-	/* One that is killed in the middle of making a child leaves a place that says nothing. */
+	/* A process that is killed while it makes a child leaves an entry without a log. */
 	for (unsigned i = 0; i < side->board->used && i < MAX_ENTRIES; i++)
 		side->board->entries[i].path[0] = '\0';
 	side->board->used = 0;
@@ -85,7 +85,7 @@ static void end_side(struct side *side, double end)
 
 	if (fd < 0 || poll(&wait, 1, left < 0 ? 0 : (int)(left * 1000)) == 0)
 		side->hung = true;
-	/* All of its group, if anything is left: what outlived its root, when that was killed. */
+	/* Kills the group: processes may have outlived the root if that was killed. */
 	kill(-side->pid, SIGKILL);
 	while (waitpid(side->pid, &side->status, 0) != side->pid)
 		assert_int_equal(errno, EINTR);
@@ -101,8 +101,8 @@ const struct entry *counterpart(const struct board *b, const struct entry *of)
 	return NULL;
 }
 
-/* It, or one from which it comes, was killed at some moment: what it said until then must agree, if it said
- * anything. */
+/* The process, or an ancestor, may have been killed. Then its log may be shorter or empty, but must agree up to its
+ * end. */
 static bool may_be_short(const struct board *b, const struct entry *e)
 {
 	for (unsigned i = 0; i < b->used && i < MAX_ENTRIES; i++) {
@@ -122,7 +122,7 @@ size_t line_length(const char *text, size_t at, size_t length)
 	return end == NULL ? length - at : (size_t)(end - text) - at;
 }
 
-/* Of whole lines: one that was killed may have begun another. */
+/* Length of the complete lines: a killed process may have begun another. */
 static size_t whole_length(const struct entry *e, bool may_end)
 {
 	size_t length = e->length;
@@ -132,7 +132,7 @@ static size_t whole_length(const struct entry *e, bool may_end)
 	return length;
 }
 
-/* Up to the first line that is not the same. */
+/* Finds the first line that differs. */
 static bool texts_differ(const struct entry *a, const struct entry *b, bool may_end, unsigned *at)
 {
 	size_t a_length = whole_length(a, may_end), b_length = whole_length(b, may_end),
@@ -149,7 +149,7 @@ static bool texts_differ(const struct entry *a, const struct entry *b, bool may_
 	return !may_end;
 }
 
-/* The one nearest to the root, in the first seed. */
+/* Prefers the first seed, and in it the process nearest to the root. */
 static bool is_earlier(const struct entry *e, const struct difference *than)
 {
 	size_t length = strlen(e->path), other = strlen(than->path);
@@ -238,7 +238,7 @@ bool goes_past(uint64_t seed)
 	return number_from("ODF_TEST_PAST", mix(seed / BATCH * 11 + 3) % 2 == 0) != 0;
 }
 
-/* So many seeds, the first of which says how. */
+/* Runs `count` seeds from `first` on. The first seed determines the mode. */
 struct difference run_both(struct side *heap, struct side *plain, uint64_t first, uint64_t count)
 {
 	char preload[sizeof library + 16], search[sizeof library + 24], setting[64];

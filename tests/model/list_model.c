@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The list of extents alone against a plain array (list_model.h).
+ * Compares the list of extents alone with a plain array (list_model.h).
  */
 #include <pthread.h>
 #include <signal.h>
@@ -24,14 +24,14 @@ static struct {
 
 enum {
 	PAGES = 8192,
-	FIXED = 64,  /* each so many pages there is one that nobody changes, where others look */
-	SPARE = 3,   /* blocks that a change may take before it gives others back */
+	FIXED = 64,  /* every FIXED-th page stays unchanged, for readers to look at */
+	SPARE = 3,   /* blocks that a change may take before it returns others */
 	READERS = 2
 };
 #define PAGE REGION_PAGE
 
 static struct odf_region region;
-static struct region_extent plain[PAGES]; /* of each page; where it is does not matter */
+static struct region_extent plain[PAGES]; /* for each page; the address does not matter */
 static char wrong[256];
 
 __attribute__((format(printf, 1, 2))) static char *say(const char *format, ...)
@@ -52,9 +52,9 @@ static bool alike(const struct region_extent *a, const struct region_extent *b)
 	       (!with_rights || (a->protection == b->protection && a->advice == b->advice));
 }
 
-/* ---- What must be true ------------------------------------------------------------------------------------------- */
+/* ---- The invariants ---------------------------------------------------------------------------------------------- */
 
-/* Each number once, and of the blocks that are in use each has enough. */
+/* Each block number appears once, and each block in use is filled enough. */
 static const char *check_blocks(const struct region_extents *extents)
 {
 	static bool seen[1 << 16];
@@ -74,7 +74,7 @@ static const char *check_blocks(const struct region_extents *extents)
 	return NULL;
 }
 
-/* Sorted, merged, and as many as are counted; the same backwards. */
+/* The list is sorted and merged, its count is right, and it reads the same backwards. */
 static const char *check_order(const struct region_extents *extents)
 {
 	struct region_place place = { 0, 0 }, back;
@@ -174,7 +174,7 @@ static const char *change(size_t page, size_t count, struct region_extent run)
 	return NULL;
 }
 
-/* Around where blocks meet, or anywhere. */
+/* Near the border of two blocks, or anywhere. */
 static size_t draw_page(void)
 {
 	const struct region_extents *extents = region.extents;
@@ -188,7 +188,8 @@ static size_t draw_page(void)
 	return page >= PAGES + 2 ? PAGES - 1 : page >= 2 ? page - 2 : 0;
 }
 
-/* What a round does most: single pages, ascending or descending ones, what is there made alike, or much at once. */
+/* Each round prefers one pattern: single pages, ascending or descending; making existing extents alike; or large
+ * ranges. */
 static const char *change_somehow(unsigned way, size_t step)
 {
 	size_t page = way == 1 ? step : way == 2 ? PAGES - 1 - step : draw_page(), most;
@@ -197,10 +198,10 @@ static const char *change_somehow(unsigned way, size_t step)
 	if (page >= PAGES)
 		page = PAGES - 1;
 	most = PAGES - page;
-	if (way == 2) /* each page is an extent, and half of each block is empty: as many blocks as can be */
+	if (way == 2) /* each page is an extent, and each block is half empty: the maximum number of blocks */
 		run = (struct region_extent){ .kind = REGION_ISLAND, .protection = (unsigned char)(page % 2) };
 	if (way == 3 && page > 0)
-		run = plain[page - 1]; /* joins what is before */
+		run = plain[page - 1]; /* merges with the extent before */
 	if (way == 2)
 		most = 1;
 	else if (way == 4)
@@ -212,7 +213,7 @@ static const char *change_somehow(unsigned way, size_t step)
 	return change(page, 1 + below(most), run);
 }
 
-/* Where nothing is near, so that what is written beyond the list ends this process. */
+/* An address with nothing mapped nearby, so that an access beyond the list ends this process. */
 static void *find_place(void)
 {
 	size_t size = (size_t)1 << 30;
@@ -246,7 +247,7 @@ const char *list_model_changes(uint64_t seed, unsigned rounds)
 		unsigned way = (unsigned)below(5);
 		size_t steps = way == 4 ? 1 + below(8) : 500 + below(3000);
 		if (round < 2)
-			way = 2 - round, steps = PAGES; /* up to thousands, whatever is drawn */
+			way = 2 - round, steps = PAGES; /* up to thousands of extents, whatever is drawn */
 		for (size_t step = 0; step < steps && error == NULL; step++) {
 			error = change_somehow(way, step);
 			if (error == NULL && step % 4 == 0)
@@ -261,9 +262,9 @@ const char *list_model_changes(uint64_t seed, unsigned rounds)
 	return error;
 }
 
-/* ---- Beside a writer --------------------------------------------------------------------------------------------- */
+/* ---- Readers during a change ------------------------------------------------------------------------------------- */
 
-static atomic_size_t begun, done; /* changes */
+static atomic_size_t begun, done; /* counts of changes */
 static atomic_bool over;
 
 static unsigned char rights_of(size_t fixed)
@@ -271,7 +272,7 @@ static unsigned char rights_of(size_t fixed)
 	return (unsigned char)(fixed / FIXED % 4);
 }
 
-/* Many extents, among them those that stay. */
+/* Makes many extents, among them the fixed ones. */
 static const char *begin_beside(uint64_t seed)
 {
 	const char *error = NULL;
@@ -288,7 +289,7 @@ static const char *begin_beside(uint64_t seed)
 	return error;
 }
 
-/* Between two that stay. */
+/* Changes pages between two fixed ones. */
 static void change_beside(void)
 {
 	size_t page = below(PAGES / FIXED) * FIXED + 1 + below(FIXED - 1), most = FIXED - page % FIXED;
@@ -316,7 +317,7 @@ static void *reader(void *argument)
 				return say("a reader sees kind %d at page %zu", run.kind, page);
 			sure++;
 		}
-		/* whatever is told, it is told */
+		/* any answer is fine, but it must return */
 		pieces = region_piece_count(&region);
 		bytes = region_foreign_bytes(&region) + region_young_bytes(&region);
 		if (pieces > PAGES || bytes > SIZE_MAX / 2)
@@ -351,7 +352,7 @@ const char *list_model_readers(uint64_t seed, unsigned changes)
 	return error;
 }
 
-/* In a child: whose array may be half of a change behind. */
+/* In a child, whose array may be half a change behind the list. */
 static const char *be_a_clone(uint64_t seed)
 {
 	const char *error = check_blocks(region.extents);
@@ -373,11 +374,11 @@ static const char *be_a_clone(uint64_t seed)
 static struct {
 	uint64_t seed;
 	unsigned count;
-	char *text; /* what a child says */
+	char *text; /* the child's error message */
 	const char *error;
 } clones_made;
 
-/* Amid a change, as a rule. */
+/* In a signal handler, usually in the middle of a change. */
 static void make_clone(int number)
 {
 	int status = -1;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the parts of test_region_extents have in common: areas of the region, what is to be in them, and what is called
- * in one file and is in another.
+ * What the parts of test_region_extents share: areas of the region, what they must contain, and the functions and
+ * variables that one file defines and others use.
  */
 #ifndef TESTS_REGION_EXTENTS_H
 #define TESTS_REGION_EXTENTS_H
@@ -29,13 +29,14 @@
 enum {
 	PAGE = 4096,
 	TABLE_PAGES = 512,
-	REGION_PAGES = 1 << 18, /* 1 GiB, the least that there is */
-	WINDOW = 3 * TABLE_PAGES / 2, /* pages: where things happen; the rest is a hole until all is taken at once */
+	REGION_PAGES = 1 << 18, /* 1 GiB, the smallest region */
+	WINDOW = 3 * TABLE_PAGES / 2, /* pages; the steps work in windows; the rest is a hole until all of it is taken
+	                                 at once */
 	WINDOWS = 3,
 	MAX_AREAS = 3,
 	MAX_CHILDREN = 3,
 	MAX_DEPTH = 3,
-	GUARD_SECONDS = 300 /* only to tell a hang from a failure */
+	GUARD_SECONDS = 300 /* generous, to tell a hang from a failure */
 };
 
 /* ---- What all processes of a seed share -------------------------------------------------------------------------- */
@@ -49,10 +50,10 @@ struct board {
 /* ---- What a process knows ---------------------------------------------------------------------------------------- */
 
 struct area {
-	odf_region *handle; /* NULL: none here */
+	odf_region *handle; /* NULL: none */
 	unsigned char *base, *shadow;
 	bool owned;
-	unsigned born; /* how many forks of this process came before */
+	unsigned born; /* how many forks this process had made before */
 	size_t windows[WINDOWS];
 	/* For each page of the windows. */
 	unsigned char kind[WINDOWS * WINDOW], rights[WINDOWS * WINDOW];
@@ -62,7 +63,7 @@ struct area {
 struct child {
 	pid_t pid;
 	int go;
-	unsigned fork; /* which one of this process */
+	unsigned fork; /* which fork of this process */
 };
 
 struct process {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What test_region_extents does: memory is taken, given, cut, lost, taken back, and written.
+ * Operations of test_region_extents: memory is taken, given, cut, lost, taken back, and written.
  */
 #include "region_extents.h"
 
@@ -8,7 +8,8 @@ struct range {
 	size_t slot, count;
 };
 
-/* Around a few places, at borders of tables some of them, so that what is done meets what was done before. */
+/* Draws near a few fixed places, some of them at borders of page tables, so that steps meet the effects of earlier
+ * steps. */
 static struct range draw_range(void)
 {
 	static const size_t places[] = { 0, 20, 200, TABLE_PAGES - 5, TABLE_PAGES + 60, WINDOW - 24 };
@@ -45,10 +46,10 @@ static void taken(struct area *a, size_t slot)
 {
 	becomes_zero(a, slot);
 	becomes(a, slot, REGION_MEMORY, PROT_READ | PROT_WRITE);
-	a->touched[slot] = true; /* so that it is looked at: must be zero */
+	a->touched[slot] = true; /* so that the page is compared: it must be zero */
 }
 
-/* Some of it may not be had now; what was done is told by the list. */
+/* Part of the range may not be available now; the list shows what was taken. */
 void take(struct area *a)
 {
 	struct range range = draw_range();
@@ -58,7 +59,7 @@ void take(struct area *a)
 	note("take %zu+%zu", page_of(a, range.slot), range.count);
 	region_lock(&mask);
 	error = region_take(a->handle, offset_of(a, range), range.count * PAGE);
-	/* in a child something else may have come to lie there */
+	/* in a child another mapping may lie there */
 	if (error != 0 && error != (a->owned ? EAGAIN : ENOMEM))
 		failure("region_take: %s", strerror(error));
 	for (size_t slot = range.slot; slot < range.slot + range.count; slot++) {
@@ -66,7 +67,7 @@ void take(struct area *a)
 							 (size_t)REGION_PAGES * PAGE);
 		if (error != 0 && a->kind[slot] == REGION_HOLE && run.kind == REGION_HOLE) {
 			atomic_fetch_add(&board->again, a->owned);
-			break; /* from here on nothing was done */
+			break; /* nothing was done from here on */
 		}
 		if (a->kind[slot] == REGION_HOLE)
 			taken(a, slot);
@@ -82,13 +83,13 @@ static size_t slot_of(const struct area *a, size_t page)
 	return SIZE_MAX;
 }
 
-/* Naively: from here on so many pages could be taken. */
+/* A simple search: whether `length` bytes from `from` on could be taken. */
 static bool could_be_taken(const odf_region *region, size_t from, size_t length)
 {
 	for (size_t end; from < region->length; from = end) {
 		const struct region_extent *extent = region_extent_at(region, from, region->length, &end);
 		if (extent == NULL || extent->kind != REGION_HOLE || extent->stale)
-			return false; /* a stale one can be had, if it is FROZEN; not counted on here */
+			return false; /* a stale hole can be taken while FROZEN; this search does not count on it */
 		if (end - from >= length)
 			return true;
 		length -= end - from;
@@ -96,7 +97,7 @@ static bool could_be_taken(const odf_region *region, size_t from, size_t length)
 	return false;
 }
 
-/* Where the region proposes; what is large goes behind the windows, and is given back at once. */
+/* Takes memory where the region proposes it. A large range lies behind the windows, and is given back at once. */
 void take_found(struct area *a)
 {
 	size_t count = 1 + below(one_in(4) ? 700 : 40), alignment = (size_t)PAGE << (one_in(2) ? 0 : below(12)), offset;
@@ -198,7 +199,7 @@ void cut(struct area *a)
 			becomes(a, slot, REGION_ISLAND, PROT_READ | PROT_WRITE);
 }
 
-/* A run of islands with the same rights; 0: there is none here. */
+/* The length of a run of islands with the same rights; 0: there is none here. */
 static size_t island_at(const struct area *a, size_t slot)
 {
 	size_t end = (slot / WINDOW + 1) * WINDOW, count = 0;
@@ -244,7 +245,7 @@ void protect(struct area *a)
 		a->rights[i] = (unsigned char)wanted;
 }
 
-/* Memory by the region, islands as the heap does it. */
+/* Discards: memory by the region, islands as the heap does it. */
 void discard(struct area *a)
 {
 	struct range range = draw_range();
@@ -268,7 +269,7 @@ void discard(struct area *a)
 	region_unlock(&mask);
 }
 
-/* The program's own mapping comes to lie there, or the call is refused. */
+/* The program maps over memory of the region: it gets its own mapping there, or the call is refused. */
 void lose(struct area *a)
 {
 	struct range range = draw_range();
@@ -298,7 +299,7 @@ void lose(struct area *a)
 	region_unlock(&mask);
 }
 
-/* The program gives up what it had put there: memory of the region's again, when it is taken. */
+/* The program gives up its own mapping: the place is the region's again once it is taken. */
 void reclaim(struct area *a)
 {
 	struct range range = draw_range();
@@ -312,7 +313,7 @@ void reclaim(struct area *a)
 	if (error != 0)
 		failure("region_reclaim: %s", strerror(error));
 	for (size_t slot = range.slot; slot < range.slot + range.count; slot++)
-		if (a->kind[slot] == REGION_FOREIGN && a->owned) { /* in a child it is unmapped, and that is all */
+		if (a->kind[slot] == REGION_FOREIGN && a->owned) { /* in a child it is just unmapped */
 			becomes_zero(a, slot);
 			becomes(a, slot, REGION_HOLE, 0);
 		} else if (a->kind[slot] == REGION_FOREIGN) {
@@ -339,7 +340,7 @@ void put_over(struct area *a)
 	}
 }
 
-/* ---- Forks, settles ---------------------------------------------------------------------------------------------- */
+/* ---- Forks and settles ------------------------------------------------------------------------------------------- */
 
 static struct area *shared_or_new(void)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What test_region_extents compares: the bytes, the list of extents, and what the kernel has there.
+ * What test_region_extents compares: the bytes, the list of extents, and the kernel's mappings.
  */
 #include "region_extents.h"
 
@@ -67,7 +67,7 @@ bool can_write(const struct area *a, size_t slot)
 	return a->kind[slot] != REGION_HOLE && (a->rights[slot] & PROT_WRITE);
 }
 
-/* By the kernel, which says instead of a signal. */
+/* Asks the kernel, which returns an error where an access by the program would raise a signal. */
 static bool is_touchable(unsigned char *address, bool for_writing)
 {
 	char byte = 0;
@@ -81,7 +81,7 @@ static bool is_touchable(unsigned char *address, bool for_writing)
 		byte = 0;
 		if (write(self.to_pipe, &byte, 1) != 1)
 			failure("pipe: %s", strerror(errno));
-		result = read(self.from_pipe, address, 1); /* makes it zero */
+		result = read(self.from_pipe, address, 1); /* writes a zero */
 		if (result < 0 && read(self.from_pipe, &byte, 1) != 1)
 			failure("pipe: %s", strerror(errno));
 	}
@@ -147,7 +147,7 @@ static void compare_all(const struct area *a)
 			compare_page(a, slot);
 }
 
-/* The list of the region itself: sorted, merged, whole pages, within it, and how many pieces it makes. */
+/* The region's list: sorted, merged, whole pages, within the region; and the number of its pieces. */
 static void check_list(const struct area *a)
 {
 	struct region_place place = { 0, 0 };
@@ -175,7 +175,7 @@ static void check_list(const struct area *a)
 		failure("%zu extents begin behind memory, and %zu are counted", pieces, a->handle->extents->pieces);
 }
 
-/* What the region says of each page is what the oracle says. */
+/* The region and the oracle say the same of each page. */
 static void check_runs(const struct area *a)
 {
 	size_t size = (size_t)REGION_PAGES * PAGE;
@@ -198,7 +198,7 @@ static void check_runs(const struct area *a)
 	}
 }
 
-/* Some pages: rights as the oracle says. */
+/* Some pages must have the access rights that the oracle gives them. */
 static void probe(const struct area *a)
 {
 	for (int i = 0; i < 6; i++) {
@@ -206,7 +206,7 @@ static void probe(const struct area *a)
 		if ((a->kind[slot] == REGION_HOLE ||
 		     (a->kind[slot] == REGION_FOREIGN && a->rights[slot] == PROT_NONE)) &&
 		    !a->owned)
-			continue; /* not there, and the place may be another's */
+			continue; /* not mapped, and another mapping may lie there */
 		if (is_touchable(at(a, slot), false) != can_read(a, slot))
 			failure("%s be read: %s", can_read(a, slot) ? "cannot" : "can", describe(a, slot));
 		if (can_read(a, slot))
@@ -218,8 +218,8 @@ static void probe(const struct area *a)
 	}
 }
 
-/* What children get, as the kernel has it: memory if the region is visible, islands always, holes never (invariant 3).
- * A child has no holes. */
+/* What children inherit, by the kernel's mapping flags: memory if the region is visible, islands always, holes never
+ * (invariant 3). A child has no holes. */
 static void check_inheritance(const struct area *a)
 {
 	unsigned char *start = a->base, *limit = start + (size_t)REGION_PAGES * PAGE;
@@ -228,7 +228,7 @@ static void check_inheritance(const struct area *a)
 	uint64_t mask;
 	char *text, *rest, *line;
 
-	region_lock(&mask); /* the keeper stands still */
+	region_lock(&mask); /* the keeper makes no step meanwhile */
 	text = read_file("/proc/self/smaps");
 	if (text == NULL)
 		failure("no smaps");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a process of test_region_extents goes through: steps, children, and what is left in the end.
+ * The life of a process of test_region_extents: its steps, its children, and the check of what is left at the end.
  */
 #include "region_extents.h"
 
@@ -15,7 +15,7 @@ static void begin_child(bool by_libc)
 		failure("pipe: %s", strerror(errno));
 	self.forks++;
 	note("fork");
-	child->pid = by_libc ? fork() : odf_fork(); /* in the first case no keeper is made */
+	child->pid = by_libc ? fork() : odf_fork(); /* libc's fork starts no keeper */
 	if (child->pid < 0)
 		failure("fork: %s", strerror(errno));
 	if (child->pid == 0) {
@@ -39,7 +39,7 @@ static void begin_child(bool by_libc)
 		}
 		atomic_fetch_add(&board->processes, 1);
 		live();
-		(void)!read(ends[0], &byte, 1); /* told, or the parent is gone */
+		(void)!read(ends[0], &byte, 1); /* until the parent writes or is gone */
 		for (struct area **a = self.areas; a < self.areas + MAX_AREAS && *a != NULL; a++)
 			check(*a, true);
 		_exit(0);
@@ -65,7 +65,7 @@ static void end_child(size_t which)
 		failure("child %u ended with %#x", child.fork - 1, (unsigned)status);
 }
 
-/* Whether a child may have what the region was. */
+/* Whether a child may still hold the snapshot. */
 static bool is_held(const struct area *a)
 {
 	for (unsigned i = 0; i < self.child_count; i++)
@@ -74,12 +74,12 @@ static bool is_held(const struct area *a)
 	return false;
 }
 
-/* True if it is LIVE now. */
+/* True: it is LIVE now. */
 static bool settle(struct area *a)
 {
 	int error = odf_region_settle(a->handle);
 
-	/* A child that has ended leaves its memory when its own keeper has noticed, if it had one. */
+	/* A child that has ended keeps its memory until its own keeper, if it had one, has noticed the end. */
 	for (int i = 0; error == EBUSY && a->owned && !is_held(a) && i < 60000; i++) {
 		usleep(1000);
 		error = odf_region_settle(a->handle);
@@ -149,7 +149,7 @@ static void step(void)
 		break;
 	case 19:
 		if (one_in(2))
-			usleep(1500); /* the keeper may come */
+			usleep(1500); /* lets the keeper run */
 		break;
 	case 20:
 	case 21:
@@ -189,8 +189,8 @@ static void open_pipe(void)
 	self.to_pipe = ends[1];
 }
 
-/* When all has been given back and settled, nothing is left of the file: a freeze and a settle go past everything that
- * is stale. */
+/* When all memory has been given back and settled, the file is empty: a freeze and a settle pass over everything
+ * stale. */
 static void nothing_is_left(struct area *a)
 {
 	struct region_place place = { 0, 0 };
@@ -242,12 +242,12 @@ __attribute__((noreturn)) void run_seed(uint64_t seed)
 	odf_region *other = NULL;
 
 	for (size_t i = 0; i < sizeof deadly / sizeof *deadly; i++)
-		signal(deadly[i], SIG_DFL); /* cmocka has handlers */
+		signal(deadly[i], SIG_DFL); /* cmocka has set handlers */
 	signal(SIGPIPE, SIG_IGN);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	region_fresh_always = seed % 3 == 0; /* steps without page tables */
-	region_zero_pages_never = seed % 4 < 2; /* the other ways to give small pieces back */
-	region_older_always = seed % 5 < 3; /* what no descendant sees goes whenever it can */
+	region_fresh_always = seed % 3 == 0; /* settle without page tables */
+	region_zero_pages_never = seed % 4 < 2; /* give small pieces back in the other ways */
+	region_older_always = seed % 5 < 3; /* free what no descendant sees as soon as possible */
 	self.seed = seed;
 	self.random = seed * 0x9e3779b97f4a7c15u;
 	(void)draw();

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * region_forks: every way that makes a process, through a program that has a snapshot region, linked with the shared
- * library. Each child must find the region as it was, keep what it writes to itself and see nothing of what its parent
- * writes; and when all of them are gone the region must be LIVE again, every byte as it should be. Ways that share
- * memory, or end in exec, must freeze nothing.
+ * region_forks: makes processes in every possible way in a program that has a snapshot region and is linked with the
+ * shared library. Each child must find the region as it was, keep its writes to itself, and see none of its parent's.
+ * When all children are gone, the region must be LIVE again, with every byte right. Ways that share memory, or end in
+ * exec, must freeze nothing.
  *
- * TAP. Each case in a process of its own; with the name of one as argument, in this one.
+ * TAP. Each case is a process of its own. With the name of a case as argument, that case runs in this process.
  */
 #include "region_forks.h"
 
-/* ---- Running them ------------------------------------------------------------------------------------------------ */
+/* ---- Running the cases ------------------------------------------------------------------------------------------- */
 
 static const struct {
 	const char *name;
@@ -56,7 +56,7 @@ static bool runs_well(int which)
 			break;
 		}
 	}
-	kill(-pid, SIGKILL); /* what a case that failed left behind */
+	kill(-pid, SIGKILL); /* what a failed case has left behind */
 	if (status != 0)
 		printf("# wait status %#x\n", (unsigned)status);
 	return status == 0;

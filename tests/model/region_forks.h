@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the cases of region_forks have in common: the region, what is in it, and the ways to make a process.
+ * What the cases of region_forks share: the region, its contents, and the ways to make a process.
  */
 #ifndef TESTS_REGION_FORKS_H
 #define TESTS_REGION_FORKS_H

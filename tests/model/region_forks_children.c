@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cases of region_forks: children that go on as programs do: they write, fork, leave their terminal, share memory.
+ * Cases of region_forks: children that do what programs do: write, fork, call setsid, share memory.
  */
 #include "region_forks.h"
 
-/* A child that a handler made goes on where the parent was interrupted, as it may in the middle of these functions in a
- * program of one thread. */
+/* A child made by a handler returns to where its parent was interrupted. In a single-threaded program that may be in
+ * the middle of these functions. */
 static pid_t owner;
 
 static void go_on_in_child(int signal)
@@ -44,16 +44,16 @@ void case_child_goes_on(void)
 	REQUIRE(holds());
 }
 
-/* Without the right to userfaultfd for kernel-mode faults, if there is one to give up. */
+/* Gives up root, and with it userfaultfd for faults in kernel mode. */
 static void become_nobody(void)
 {
-	(void)setpriority(PRIO_PROCESS, 0, -15); /* where it may: handlers in time, on a busy machine too */
+	(void)setpriority(PRIO_PROCESS, 0, -15); /* if permitted: so that handlers run in time on a busy machine */
 	if (geteuid() == 0)
 		REQUIRE(setresgid(NOBODY, NOBODY, NOBODY) == 0 && setresuid(NOBODY, NOBODY, NOBODY) == 0);
-	REQUIRE(prctl(PR_SET_DUMPABLE, 1) == 0); /* else its own pagemap is root's */
+	REQUIRE(prctl(PR_SET_DUMPABLE, 1) == 0); /* otherwise its own pagemap is readable by root only */
 }
 
-/* what is in the second word of some pages: as many as one step of settling takes */
+/* The value of the second word of some pages: as many as one step of a settle takes. */
 static volatile unsigned counts[PAGES];
 enum { COUNTED = 8 };
 
@@ -71,8 +71,8 @@ int end_at_once(void)
 	return SEEN;
 }
 
-/* Forks, and touches enough in between to make settling worth it, until forks have settled `settles` times; no longer
- * than some seconds. */
+/* Forks, and touches enough pages in between to make a settle worthwhile, until forks have settled `settles` times, or
+ * for `seconds` at most. */
 static void fork_until_settled(uint64_t settles, time_t seconds)
 {
 	time_t end = now() + seconds;
@@ -103,7 +103,7 @@ static void must_have_counts(void)
 	REQUIRE(wrong == 0);
 }
 
-/* Nobody else runs in a process of one thread, except its handlers. */
+/* In a single-threaded process only its signal handlers run beside it. */
 void case_handler_writes(void)
 {
 	struct sigaction action = { .sa_handler = add_some, .sa_flags = SA_RESTART };
@@ -127,7 +127,7 @@ static int add_always(void)
 	return SEEN;
 }
 
-/* Nor is this child of the same memory a thread. */
+/* A child that shares the memory is not a thread either. */
 void case_memory_shared(void)
 {
 	pid_t pid;
@@ -144,7 +144,7 @@ void case_memory_shared(void)
 	must_have_counts();
 }
 
-/* ---- Forks in libc ----------------------------------------------------------------------------------------------- */
+/* ---- Forks by libc's own functions ------------------------------------------------------------------------------- */
 
 static int be_a_daemon(int report)
 {
@@ -160,7 +160,7 @@ static int be_a_daemon(int report)
 		REQUIRE(pid > 0 && exits_with(pid, SEEN));
 	}
 	REQUIRE(holds() && odf_region_destroy(region) == 0);
-	make_region(); /* of its own, which is LIVE */
+	make_region(); /* this child's own region, which is LIVE */
 	snapshot_by(by_fork);
 	REQUIRE(write(report, &fine, 1) == 1);
 	return 0;

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the cases of region_forks are made of: the region, what is in it, and who looks at it.
+ * The base of the cases of region_forks: the region, its contents, and its checks.
  */
 #include "region_forks.h"
 
-int messages = 2; /* where a case has its own idea of standard error */
+int messages = 2; /* where messages go; a case may replace standard error */
 
-struct shared *shared; /* between parents and children, outside of any region */
+struct shared *shared; /* shared by parents and children, outside any region */
 
 odf_region *region;
 volatile uint64_t *base;
-unsigned even, odd; /* what the even and the odd pages are filled with */
+unsigned even, odd; /* the contents of the even and the odd pages */
 pid_t (*bare)(void);
-bool is_child; /* of the process that made the region */
+bool is_child; /* the process is a descendant of the one that made the region */
 
 /* ---- The region and what is in it -------------------------------------------------------------------------------- */
 
@@ -78,7 +78,7 @@ time_t now(void)
 	return time.tv_sec;
 }
 
-/* Once no descendant is left: by itself, or because it is told to. */
+/* Waits until no descendant is left and the region is LIVE: by itself, or by a call to settle. */
 void await_live(void)
 {
 	time_t end = now() + DEADLINE;
@@ -111,7 +111,7 @@ bool exits_with(pid_t pid, int code)
 
 int look(void)
 {
-	alarm(2 * (unsigned)DEADLINE); /* should its parent not come to it */
+	alarm(2 * (unsigned)DEADLINE); /* in case its parent does not wait for it */
 	REQUIRE(holds());
 	for (size_t page = 0; page < PAGES; page += 3)
 		write_page(page, 1000000);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cases of region_forks: a process that ends with its last thread, which takes longer than others and is begun first.
+ * Cases of region_forks: a process that ends with its last thread. They take longer than the others and are started
+ * first.
  */
 #include "region_forks.h"
 
@@ -10,7 +11,7 @@ static void *end_last(void *unused)
 	return unused;
 }
 
-/* Shared with the parent. Descriptors are no witness: by then the program's own are closed. */
+/* Shared with the parent. Descriptors cannot report it: the program's own are closed by then. */
 static int *handlers_ran;
 
 static void note_that_handlers_run(void)
@@ -57,7 +58,7 @@ bool ends_in_time(struct ending *ending)
 
 	while ((pid = waitpid(ending->pid, &status, WNOHANG)) == 0 && now() <= endings_until)
 		usleep(20000);
-	kill(-ending->pid, SIGKILL); /* its child, too */
+	kill(-ending->pid, SIGKILL); /* with its child */
 	if (pid == 0)
 		waitpid(ending->pid, &status, 0);
 	if (pid != ending->pid || status != 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cases of region_forks: how long a snapshot is held: generations, orphans, changes of ids, threads that are cancelled,
- * and how processes end.
+ * Cases of region_forks: how long a snapshot is held: by generations, by orphans, across changes of ids, by threads
+ * that are cancelled, and by processes that end in different ways.
  */
 #include "region_forks.h"
 
@@ -36,7 +36,7 @@ static int child_with_children(void)
 	for (int i = 0; i < way_count; i++)
 		REQUIRE(exits_with(ways[i].start(look), SEEN));
 	REQUIRE(exits_with(by_fork(grandchild), SEEN));
-	/* Discards of all sizes: zeros here, and only here. */
+	/* Discards of all sizes: the pages become zero in this process only. */
 	for (size_t length = 1; length <= 512; length *= 2)
 		REQUIRE(odf_region_discard(region, (char *)(uintptr_t)base + 512 * PAGE, length * PAGE) == 0);
 	for (size_t page = 512; page < 1024; page++)
@@ -54,7 +54,7 @@ void case_generations(void)
 	make_region();
 	for (int i = 0; i < way_count; i++) {
 		if (ways[i].in_handlers && ways[i].start != by_bare_fork)
-			continue; /* libc knows nothing of such a child, which makes no threads */
+			continue; /* libc does not know that this is a new process; such a child makes no threads */
 		REQUIRE(exits_with(ways[i].start(child_with_children), SEEN));
 		REQUIRE(holds());
 	}
@@ -69,7 +69,7 @@ static int leave_an_orphan(void)
 	return pid > 0 ? SEEN : 1;
 }
 
-/* Its parent is gone, its grandparent's file is not. */
+/* Its parent has ended, but not its grandparent, which has the file. */
 void case_orphan(void)
 {
 	make_region();
@@ -86,7 +86,7 @@ void case_orphan(void)
 	REQUIRE(holds());
 }
 
-/* Discards side by side, each with memory of its own: mappings that the kernel does not merge. */
+/* Adjacent discards, each with its own memory: mappings that the kernel does not merge. */
 void case_neighbours(void)
 {
 	char *first;
@@ -311,7 +311,7 @@ static int close_everything(void)
 	for (int i = 0; i < way_count; i++)
 		if (ways[i].start != by_forkpty)
 			snapshot_by(ways[i].start);
-	/* And none may be opened. */
+	/* And no more descriptors can be opened. */
 	limit.rlim_cur = 0;
 	REQUIRE(setrlimit(RLIMIT_NOFILE, &limit) == 0);
 	shared->go = 1;

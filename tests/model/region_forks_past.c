@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cases of region_forks: ways that share memory or end in exec, which freeze nothing, and children that were made past
- * the library.
+ * Cases of region_forks: ways that share memory or end in exec, which freeze nothing; and children made by raw system
+ * calls, which the library does not see.
  */
 #include "../support/real_call.h"
 #include "region_forks.h"
 
 static int write_for_parent(void)
 {
-	write_odd_pages(); /* the counter is the parent's too */
+	write_odd_pages(); /* `odd` is the parent's variable, too */
 	return SEEN;
 }
 
 #ifdef __x86_64__
-/* On the parent's stack, where a call would write over what the parent returns to. */
+/* The child runs on the parent's stack: a call would overwrite the parent's return address. */
 static inline void end_without_call(int code)
 {
 	__asm__ volatile("syscall" : : "a"(SYS_exit_group), "D"(code) : "rcx", "r11", "memory");
@@ -60,9 +60,9 @@ static void spawn_by_every_engine(void)
 		if (i < 3)
 			options.allow = ODF_ALLOW(engines[i]);
 		else
-			options.pre_exec = in_shared_memory; /* not shared, as it is */
+			options.pre_exec = in_shared_memory; /* not in shared memory, by this engine */
 		if (odf_spawn(&pid, "/bin/sh", argv, NULL, &options, &report) == ENOTSUP && i < 2)
-			continue; /* a sandbox that refuses it */
+			continue; /* a sandbox refuses it */
 		REQUIRE(report.error == 0 && exits_with(pid, SEEN) && holds());
 		REQUIRE(report.strategy == engines[i < 3 ? i : 2]);
 		REQUIRE(info().freezes == freezes + by_fork_engine);
@@ -105,7 +105,7 @@ void case_nothing_frozen(void)
 	REQUIRE(syscall(SYS_close, -1) == -1 && errno == EBADF);
 	REQUIRE(info().freezes == 0 && info().state == ODF_REGION_LIVE && holds());
 	spawn_by_every_engine();
-	/* While FROZEN, too. */
+	/* The same while FROZEN. */
 	shared->go = 0;
 	pid = by_fork(look);
 	REQUIRE(pid > 0);
@@ -121,7 +121,7 @@ void case_nothing_frozen(void)
 	REQUIRE(holds());
 }
 
-/* ---- Past the library -------------------------------------------------------------------------------------------- */
+/* ---- Children that the library does not see ---------------------------------------------------------------------- */
 
 static pid_t raw_clone(int (*child)(void))
 {
@@ -170,12 +170,12 @@ void case_past_the_library(void)
 	REQUIRE(exits_with(raw_clone(find_and_destroy), SEEN));
 	REQUIRE(holds() && info().freezes == 0 && info().state == ODF_REGION_LIVE);
 
-	/* FROZEN: a child like others, which counts. */
+	/* While FROZEN it is a child like others, and holds the snapshot. */
 	shared->go = 0;
 	pid = by_fork(look);
 	REQUIRE(pid > 0);
 	write_odd_pages();
-	/* The region is hidden while the keeper asks for descendants: who is made then has none of it. */
+	/* The region is hidden while the keeper tests for descendants: a child made in that time does not have it. */
 	for (int tries = 0; tries < 20; tries++) {
 		pid_t ended;
 		shared->ready = 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cases of region_forks: every way to make a process, from every place: other threads, several at once, handlers.
+ * Cases of region_forks: every way to make a process, from the main thread, other threads, several threads at once, and
+ * signal handlers.
  */
 #include "region_forks.h"
 
@@ -53,7 +54,8 @@ pid_t by_forkpty(int (*child)(void))
 	static __thread int terminal = -1;
 	pid_t pid;
 
-	/* Of the last child, which has ended; before that it would lose its terminal while it is being made. */
+	/* The last child's terminal. That child has ended; closing it earlier would hang up the terminal while the
+	 * child is made. */
 	if (terminal >= 0)
 		close(terminal);
 	pid = forkpty(&terminal, NULL, NULL, NULL);
@@ -83,7 +85,7 @@ pid_t clone_with(int flags, int (*child)(void))
 	call->function = child;
 	pid = clone(make_call, stack + STACK, flags, call);
 	if (!(flags & CLONE_VM) || (flags & CLONE_VFORK))
-		munmap(stack, STACK); /* nobody is on it */
+		munmap(stack, STACK); /* no thread runs on it */
 	return pid;
 }
 
@@ -126,7 +128,7 @@ static pid_t by_call_clone3(int (*child)(void))
 
 	if (pid == 0)
 		_exit(child());
-	if (pid < 0 && (errno == ENOSYS || errno == EPERM)) /* a kernel or a sandbox without */
+	if (pid < 0 && (errno == ENOSYS || errno == EPERM)) /* not offered by the kernel, or refused by a sandbox */
 		return by_call_clone(child);
 	return pid;
 }
@@ -147,7 +149,7 @@ const struct known_way ways[] = {
 };
 const int way_count = sizeof ways / sizeof *ways;
 
-/* One process made in one way of a region that is LIVE. */
+/* Makes one process in one way, while the region is LIVE. */
 void snapshot_by(way *start)
 {
 	uint64_t freezes;
@@ -194,7 +196,7 @@ void case_another_thread(void)
 	snapshot_by(by_fork);
 }
 
-/* ---- Several threads at once: each has a stripe, the same number in all its pages -------------------------------- */
+/* ---- Several threads at once: each owns a stripe, with the same number in all its pages -------------------------- */
 
 enum { FORKERS = 4, STRIPE = PAGES / FORKERS };
 
@@ -248,7 +250,7 @@ void case_threads_at_once(void)
 		REQUIRE(page_has(page, 15));
 }
 
-/* ---- Handlers of signals ----------------------------------------------------------------------------------------- */
+/* ---- Signal handlers --------------------------------------------------------------------------------------------- */
 
 static volatile int handler_way;
 volatile pid_t handler_child;
@@ -293,7 +295,7 @@ timer_t start_timer(int signal, long after_ns, long every_ns)
 	return timer;
 }
 
-enum { STEADY = PAGES / 2 }; /* pages from here on are written and discarded in the next case */
+enum { STEADY = PAGES / 2 }; /* the next case writes and discards the pages from here on */
 
 static int look_at_steady(void)
 {
@@ -306,7 +308,7 @@ static int look_at_steady(void)
 static atomic_int handler_forks;
 static timer_t handler_timer;
 
-/* Once: however long a fork takes, the program gets on before the next one. */
+/* A one-shot timer: even if a fork takes long, the program makes progress before the next one. */
 static void fork_again_in(long ns)
 {
 	const struct itimerspec then = { { 0, 0 }, { 0, ns } };
@@ -336,7 +338,7 @@ static void reap(int *reaped)
 	}
 }
 
-/* The handler comes in the middle of all functions. It must not wait for what it interrupted. */
+/* The handler interrupts any function of the library, and must not wait for what it has interrupted. */
 void case_timer(void)
 {
 	struct sigaction action = { .sa_handler = fork_in_handler, .sa_flags = SA_RESTART };
@@ -345,7 +347,7 @@ void case_timer(void)
 
 	make_region();
 	sigaction(SIGALRM, &action, NULL);
-	handler_timer = start_timer(SIGALRM, 0, 0); /* not yet */
+	handler_timer = start_timer(SIGALRM, 0, 0); /* not armed yet */
 	fork_again_in(1000000);
 	for (unsigned round = 0; now() < end || handler_forks <= 5 || others <= 5; round++) {
 		size_t from = STEADY + round * 37 % (STEADY / 2), length = 1 + round * 11 % (STEADY / 2);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the parts of test_region_model have in common: what all processes of a seed share, what a process knows, and
- * what is called in one file and is in another.
+ * What the parts of test_region_model share: what all processes of a seed see, what one process knows, and the
+ * functions and variables that one file defines and others use.
  */
 #ifndef TESTS_REGION_MODEL_H
 #define TESTS_REGION_MODEL_H
@@ -41,7 +41,7 @@
 
 enum {
 	PAGE = 4096,
-	BLOCK = 512, /* pages below one page-table page */
+	BLOCK = 512, /* pages that one page table maps */
 	MAX_REGIONS = 4,
 	MAX_CHILDREN = 8,
 	MAX_PROCESSES = 512,
@@ -50,21 +50,21 @@ enum {
 	PATH_SIZE = 48,
 	RUN_BUFFER = 3 * PAGE,
 	CLONE_STACK = 512 * 1024,
-	GUARD_SECONDS = 120 /* only to tell a hang from a failure */
+	GUARD_SECONDS = 120 /* generous, to tell a hang from a failure */
 };
 
 /* ---- What all processes of a seed share -------------------------------------------------------------------------- */
 
-/* One process that a program made. A process that nobody waits for any more is inherited and judged by the worker,
- * which knows it by this. */
+/* One process that a program made. If its parent does not wait for it, the worker inherits and judges it, and finds it
+ * by this entry. */
 struct entry {
 	atomic_int pid;
 	int parent;         /* index; -1 for the root */
-	atomic_bool ready;  /* may be stopped: it is continued should its parent die */
-	atomic_bool doomed; /* its parent kills it */
+	atomic_bool ready;  /* may be stopped, and gets SIGCONT if its parent dies */
+	atomic_bool doomed; /* its parent will kill it */
 	atomic_bool leaves; /* it executes another program */
-	atomic_bool done;   /* it came to the end of its program, and all was well */
-	atomic_bool gone;   /* waited for */
+	atomic_bool done;   /* it has completed its program without a failure */
+	atomic_bool gone;   /* it was waited for */
 	char path[PATH_SIZE];
 };
 
@@ -80,7 +80,7 @@ struct totals {
 	atomic_int failed;
 	atomic_ulong seeds, processes, steps, compared, discards, kills, stops, execs, orphans, settles, busy, spawns,
 		past, created, destroyed;
-	/* By the library's own count, of regions as they were destroyed or left. */
+	/* The library's own counts, of regions that were destroyed or whose process ended. */
 	atomic_ulong kernel_settles, interrupted, merged;
 	char text[1024];
 };
@@ -88,12 +88,12 @@ struct totals {
 /* ---- What a process knows ---------------------------------------------------------------------------------------- */
 
 struct region {
-	odf_region *handle; /* NULL: none here */
+	odf_region *handle; /* NULL: none */
 	unsigned char *base, *shadow;
 	size_t pages;
-	unsigned char *blocks; /* one for each 512 pages: something in it was touched */
-	uint64_t *touched;     /* one bit for each page */
-	size_t aside_size;     /* of the memory that holds both */
+	unsigned char *blocks; /* one per 512 pages: some page in it was touched */
+	uint64_t *touched;     /* one bit per page */
+	size_t aside_size;     /* size of the memory that holds both */
 	size_t hot[HOT];
 	bool owned; /* made by this process, not inherited */
 	odf_region_info last;
@@ -111,7 +111,8 @@ struct process {
 	int entry, depth;
 	unsigned step, forks, fork_limit;
 	long page_budget; /* pages that this process may still touch */
-	/* made by clone() or syscall(), so that libc knows of no thread here: none is to be started */
+	/* Made by clone() or syscall(): libc does not know that this is a new process, and no thread must be
+	 * started. */
 	bool past_libc;
 	struct child children[MAX_CHILDREN];
 	int child_count;
@@ -125,14 +126,14 @@ enum way {
 	WAY_BARE = WAY_PLAIN, WAY_HANDLER_BARE, WAY_SYSCALL, WAY_CLONE, WAY_COUNT
 };
 
-/* ---- Who holds a snapshot, one case at a time -------------------------------------------------------------------- */
+/* ---- Who holds a snapshot, case by case -------------------------------------------------------------------------- */
 
 enum { PAGES = 2 * BLOCK + 1 };
 
 enum holder { HOLDS_CHILD, HOLDS_STOPPED, HOLDS_ORPHAN, HOLDS_ORPHAN_OF_KILLED, HOLDER_COUNT };
 
 struct word {
-	atomic_int ready, pid, verdict; /* verdict: 1 well, 2 not */
+	atomic_int ready, pid, verdict; /* verdict: 1 success, 2 failure */
 };
 
 extern struct process self; /* region_model_regions.c */

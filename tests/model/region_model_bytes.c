@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What test_region_model does: bytes are written, read and discarded, by the program and by the kernel.
+ * Operations of test_region_model: the program and the kernel write, read and discard bytes.
  */
 #include "region_model.h"
 
@@ -51,7 +51,7 @@ void add_words(struct region *r)
 	}
 }
 
-/* A place of up to three pages. */
+/* Draws a range of up to three pages. */
 static size_t draw_span(struct region *r, size_t *length)
 {
 	size_t page = draw_page(r), at = page * PAGE + below(PAGE), left = r->pages * PAGE - at;
@@ -94,14 +94,14 @@ void kernel_writes(struct region *r)
 		struct iovec to = { r->base + at, length }, from = { bytes, length };
 		ssize_t count = process_vm_readv(getpid(), &to, 1, &from, 1, 0);
 		if (count < 0 && (errno == EPERM || errno == ENOSYS))
-			through_pipe(bytes, r->base + at, length); /* a sandbox */
+			through_pipe(bytes, r->base + at, length); /* a sandbox refuses the call */
 		else if (count != (ssize_t)length)
 			failure("process_vm_readv into region %d gave %zd of %zu: %s", number_of(r), count, length,
 				strerror(errno));
 	} else {
 		if (length > 256)
 			length = 256;
-		/* libc's may not ask the kernel */
+		/* The raw call: libc's getrandom may not enter the kernel. */
 		if (syscall(SYS_getrandom, r->base + at, length, 0) != (ssize_t)length)
 			failure("getrandom into region %d: %s", number_of(r), strerror(errno));
 		memcpy(bytes, r->base + at, length);
@@ -147,7 +147,7 @@ void discard(struct region *r)
 	totals->discards++;
 }
 
-/* One discard beside the other, written to in between, so that the kernel keeps them apart. */
+/* Discards adjacent ranges, and writes to each in between, so that the kernel does not merge the mappings. */
 void discard_patchwork(struct region *r)
 {
 	size_t page = draw_page(r), patch = 6 + below(6);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What test_region_model does: processes, by each way to make one, and what becomes of them.
+ * Operations of test_region_model: processes, made in each way, and what becomes of them.
  */
 #include "region_model.h"
 #include "../support/real_call.h"
@@ -32,8 +32,8 @@ void find_ways(void)
 		way_works[WAY_BARE] = way_works[WAY_HANDLER_BARE] = true;
 	}
 	way_works[WAY_SYSCALL] = is_interposed("syscall", &symbol);
-	/* The address sanitizer knows nothing of the new stack and cleans up to the end of another, at the first call
-	 * that does not return. */
+	/* The address sanitizer does not know the new stack. At the child's first noreturn call it would unpoison the
+	 * wrong one. */
 	way_works[WAY_CLONE] = !SANITIZED && is_interposed("clone", &symbol);
 }
 
@@ -68,7 +68,7 @@ __attribute__((noreturn)) static void be_child(int entry, enum way way)
 		r->owned = false;
 		memset(&r->last, 0, sizeof r->last);
 	}
-	/* So that nobody stays stopped for good. */
+	/* If its parent dies, the child is continued: none stays stopped for good. */
 	prctl(PR_SET_PDEATHSIG, SIGCONT);
 	e->ready = true;
 	run_program();
@@ -114,8 +114,8 @@ static pid_t fork_by(enum way way, int entry)
 	case WAY_HANDLER:
 	case WAY_HANDLER_BARE:
 		handler_is_bare = way == WAY_HANDLER_BARE;
-		/* Not raise(), which takes the thread's number from libc. No other thread may have the signal
-		 * unblocked, so it is here at once. */
+		/* Not raise(), which takes the thread id from libc. No other thread has the signal unblocked, so the
+		 * handler runs before the system call returns. */
 		handler_result = -2;
 		kill(getpid(), SIGUSR1);
 		if (handler_result == -2)
@@ -207,7 +207,7 @@ void make_child(void)
 		}
 }
 
-/* What a parent can do to a child. */
+/* Kills, stops, continues or waits for a child. */
 void treat_child(void)
 {
 	int index;
@@ -247,7 +247,7 @@ void treat_child(void)
 	}
 }
 
-/* In a function of its own, as it returns twice into the same frame. */
+/* In a function of its own: vfork returns twice into the same frame. */
 __attribute__((noinline)) static pid_t make_vfork_child(void)
 {
 	pid_t pid = vfork();
@@ -292,8 +292,8 @@ void make_other_process(void)
 	totals->spawns++;
 }
 
-/* In a child that was told that the memory is not there. What is there all the same must not be its parent's, which
- * compares after this. The kernel does it, and says EFAULT where we would be killed. */
+/* In a child whose region is ABSENT. If memory is mapped there all the same, it must not be the parent's, which
+ * compares its own afterwards. The kernel writes, as it returns EFAULT where an access would kill this process. */
 static void try_to_write(const struct region *r)
 {
 	for (int i = 0; i < 6; i++) {
@@ -305,7 +305,8 @@ static void try_to_write(const struct region *r)
 	}
 }
 
-/* The child of a fork that nobody can see must be told that it has not got the memory, unless it has. */
+/* The child of a fork that the library does not see: the library must tell it that it does not have the memory, unless
+ * it does. */
 void make_child_past_the_library(void)
 {
 	long pid = real_fork();
@@ -344,7 +345,7 @@ void make_child_past_the_library(void)
 	totals->past++;
 }
 
-/* Much to merge and nobody in the way: the keeper settles, and a fork cuts it short somewhere. */
+/* With much to merge and no descendant left the keeper settles, and a fork interrupts it at some point. */
 void race_settle(struct region *r)
 {
 	size_t tables = (r->pages + BLOCK - 1) / BLOCK, step = 1 + below(4);
@@ -357,7 +358,7 @@ void race_settle(struct region *r)
 		discard(r);
 		discard_patchwork(r);
 	}
-	/* A little of every table, then more of some. */
+	/* A few pages in each page table, then more in some of them. */
 	for (size_t table = 0; table < tables && table < 80 * step; table += step) {
 		size_t page = table * BLOCK + below(BLOCK);
 		if (page >= r->pages)

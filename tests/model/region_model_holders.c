@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Tests of test_region_model that choose who holds a snapshot: children that are stopped, orphans, programs that were
- * executed, children of handlers and past the library.
+ * Tests of test_region_model with a chosen holder of a snapshot: children that are stopped, orphans, children that have
+ * executed another program, children of signal handlers, and children that the library did not see.
  */
 #include "region_model.h"
 #include "../support/real_call.h"
@@ -24,7 +24,7 @@ static bool is_filled(const unsigned char *base, uint64_t tag)
 	return true;
 }
 
-/* Holds the snapshot until it is told to look, or the test has ended. */
+/* Holds the snapshot until it is told to check it, or until the test has ended. */
 __attribute__((noreturn)) static void hold(const unsigned char *base, struct word *word, const int go[2])
 {
 	char byte;
@@ -77,7 +77,7 @@ odf_region_info get_info(const odf_region *region)
 	return info;
 }
 
-/* A holder was reaped; its memory may be held for a moment more only if something else looks at it. */
+/* The holder has been reaped. Its memory can last a moment longer only if another process is looking at it. */
 void must_settle(odf_region *region)
 {
 	int error = EBUSY;
@@ -147,7 +147,7 @@ void test_holders(void **state)
 	(void)state;
 	if (!regions_work() || !settling_by_call_works())
 		return;
-	/* Orphans come to us. */
+	/* This process adopts orphans. */
 	assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
 	for (enum holder holder = 0; holder < HOLDER_COUNT; holder++) {
 		hold_and_settle(holder, 0);
@@ -157,7 +157,7 @@ void test_holders(void **state)
 	must_have_no_children();
 }
 
-/* A child that executes has let go of the snapshot, though it lives. */
+/* A child that executes a program releases the snapshot, though it still lives. */
 void test_exec_lets_go(void **state)
 {
 	odf_region *region;
@@ -183,7 +183,7 @@ void test_exec_lets_go(void **state)
 		_exit(127);
 	}
 	fill(base, 2);
-	/* It runs as soon as it has given the byte back. */
+	/* The new program has returned a byte, so it runs. */
 	assert_int_equal(write(in[1], "x", 1), 1);
 	assert_int_equal(read(out[0], &byte, 1), 1);
 	assert_errno(0, odf_region_settle(region));
@@ -204,8 +204,8 @@ static struct {
 	atomic_ulong forks, failures;
 } in_handler;
 
-/* At any moment of a call about regions, not only between them. _Fork where it is ours, for libc's fork is not made for
- * handlers; but what is interrupted here holds none of its locks. */
+/* Interrupts calls about regions at any moment. Uses _Fork if the library interposes it, since libc's fork is not
+ * async-signal-safe; but the code that is interrupted here holds none of libc's locks. */
 static void fork_and_look(int signal)
 {
 	int saved = errno, status;
@@ -258,7 +258,7 @@ void test_forks_in_handlers(void **state)
 			if (round % 4 == 0)
 				(void)get_info(region);
 			if (round % 4 == 1)
-				(void)odf_region_settle(region); /* EAGAIN, if the fork came between */
+				(void)odf_region_settle(region); /* EAGAIN, if the fork came during the call */
 		}
 	}
 	timer_delete(timer);
@@ -271,9 +271,10 @@ void test_forks_in_handlers(void **state)
 	must_have_no_children();
 }
 
-/* ---- Forks that nobody sees -------------------------------------------------------------------------------------- */
+/* ---- Forks that the library does not see ------------------------------------------------------------------------- */
 
-/* In such a child: whether each region is there as it says. 0 or 1, or how it is wrong. */
+/* In such a child: checks that each region is there, or not, as the library says. 0: none is there; 1: some are;
+ * greater: an error. */
 static int look_past_the_library(odf_region *const regions[], int count)
 {
 	int result = 0;
@@ -285,14 +286,15 @@ static int look_past_the_library(odf_region *const regions[], int count)
 		    (info.state != ODF_REGION_ABSENT && info.state != ODF_REGION_INHERITED))
 			return 2;
 		for (size_t page = 0; page < PAGES && info.state == ODF_REGION_INHERITED; page += 32)
-			if (words[page * PAGE / 8] != (1ull << 32 | page * PAGE)) /* or is killed here */
+			if (words[page * PAGE / 8] != (1ull << 32 | page * PAGE)) /* a missing page kills this
+			                                                             process */
 				return 3;
 		result |= info.state == ODF_REGION_INHERITED;
 	}
 	return result;
 }
 
-/* While the keeper asks for descendants and settles: a child has the memory or knows that it has not. */
+/* While the keeper tests for descendants and settles, a child either has the memory or is told that it has not. */
 void test_forks_past_the_library(void **state)
 {
 	double end = now() + 1.5 + (double)number_from("ODF_TEST_SECONDS", 0) / 10;
@@ -320,7 +322,7 @@ void test_forks_past_the_library(void **state)
 		for (int i = 0; i < 3; i++)
 			for (size_t page = 0; page < PAGES; page += 3)
 				((volatile unsigned char *)odf_region_base(
-					regions[i]))[page * PAGE + 8] = 0; /* what is there */
+					regions[i]))[page * PAGE + 8] = 0; /* the value that is there already */
 		for (int raw = 0; raw < 12; raw++) {
 			long past = real_fork();
 			int status;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Tests of test_region_model: nothing is left behind when a region is gone, and what snapshots took is given back.
+ * Tests of test_region_model: nothing is left behind when a region is destroyed, and the memory that snapshots took is
+ * given back.
  */
 #include "region_model.h"
 
@@ -53,7 +54,7 @@ static void cycle(unsigned round)
 		if (round % 2 == 0)
 			assert_errno(0, odf_region_discard(regions[i], odf_region_base(regions[i]), PAGE));
 		if (round % 4 == 1)
-			assert_errno(0, odf_region_destroy(regions[i])); /* while the child has it */
+			assert_errno(0, odf_region_destroy(regions[i])); /* while the child still has it */
 		must_exit_with(pid, 0);
 		if (round % 4 != 1 && round % 2 == 0)
 			odf_region_settle(regions[i]);
@@ -71,7 +72,7 @@ void test_nothing_is_left(void **state)
 	(void)state;
 	if (!regions_work())
 		return;
-	/* libc keeps the stacks of threads that ended, and the library may keep something for the next region. */
+	/* libc caches the stacks of ended threads, and the library may cache memory for the next region. */
 	for (unsigned round = 0; round < 24; round++)
 		cycle(round);
 	usleep(100000);
@@ -86,13 +87,13 @@ void test_nothing_is_left(void **state)
 		usleep(10000);
 	}
 	assert_true(count_threads() <= threads);
-	/* A thread's stack more or less, with its guard. */
+	/* One thread stack more or less, with its guard page. */
 	assert_true(count_lines("/proc/self/maps") <= maps + 2);
 	surroundings_must_equal(&before);
 	must_have_no_children();
 }
 
-/* Kilobytes of our own memory, in a line of /proc/self/status. */
+/* A line of /proc/self/status, in KiB. */
 static size_t own_kilobytes(void)
 {
 	char *text = read_file("/proc/self/status"), *line;
@@ -106,7 +107,7 @@ static size_t own_kilobytes(void)
 	return count;
 }
 
-/* What a FROZEN region cost twice is there once when it has settled, and what was discarded is free. */
+/* Memory that a FROZEN region held twice is held once after the settle, and discarded memory is free. */
 void test_memory_is_given_back(void **state)
 {
 	enum { SIZE = 64 << 20, SLACK = 8 << 20 };
@@ -126,7 +127,7 @@ void test_memory_is_given_back(void **state)
 	memset(base, 1, SIZE);
 	before = own_kilobytes();
 	assert_true(get_info(region).resident_bytes >= SIZE);
-	fill(base, 1); /* for the holder, who looks at the first pages */
+	fill(base, 1); /* for the holder, which checks the first pages */
 	for (size_t page = 0; page < PAGES; page++)
 		for (size_t i = 0; i < PAGE; i++)
 			if (i % 512 >= 8)
@@ -140,7 +141,7 @@ void test_memory_is_given_back(void **state)
 	must_exit_with(pid, 0);
 	assert_int_equal(word->verdict, 1);
 	must_settle(region);
-	/* It may drop its copies after it has told us. */
+	/* The keeper may drop its copies after it has reported the settle. */
 	for (int patience = 2000; patience > 0 && own_kilobytes() > before + SLACK / 1024; patience--)
 		usleep(5000);
 	assert_true(own_kilobytes() <= before + SLACK / 1024);

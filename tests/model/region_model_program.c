@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a process of test_region_model goes through, and what a worker does with a seed.
+ * The life of a process of test_region_model, and how a worker runs a seed.
  */
 #include "region_model.h"
 
@@ -153,7 +153,7 @@ __attribute__((noreturn)) static void end_program(bool root)
 	_exit(0);
 }
 
-/* Ends the process: exit status 0 when all was well. */
+/* Ends the process; exit status 0: no failure. */
 void run_program(void)
 {
 	static const unsigned char most_forks[] = { 7, 4, 3, 2, 1 };
@@ -215,7 +215,7 @@ static struct entry *entry_of(pid_t pid)
 	return NULL;
 }
 
-/* cmocka catches these to go on with the next test, which only its own process is to do. */
+/* cmocka catches these signals to continue with the next test. Only cmocka's own process must do that. */
 void let_signals_kill(void)
 {
 	static const int signals[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS };
@@ -224,15 +224,16 @@ void let_signals_kill(void)
 		signal(signals[i], SIG_DFL);
 }
 
-/* Of the library's own; not there where it is linked as programs have it. Every second seed gives small pieces back in
- * the other ways. */
+/* Test hooks of the library; not there if it is linked as programs link it. Every second seed gives small pieces back
+ * in the other ways. */
 extern bool region_zero_pages_never __attribute__((weak));
-/* And every third one settles without page tables, as where forks come close. */
+/* Every third seed settles without page tables, as when forks come in quick succession. */
 extern bool region_fresh_always __attribute__((weak));
-/* And every second one gives back what no descendant sees whenever it can. */
+/* Every second seed frees what no descendant sees as soon as possible. */
 extern bool region_older_always __attribute__((weak));
 
-/* In a worker: makes the root, and waits for it and for all that outlive their parents, which come here. */
+/* In a worker: makes the root, and waits for it and for all processes that outlive their parents. The worker adopts
+ * those. */
 bool run_seed(uint64_t seed)
 {
 	struct sigaction in_handler = { .sa_handler = fork_in_handler }, at_guard = { .sa_handler = on_guard };
@@ -270,7 +271,7 @@ bool run_seed(uint64_t seed)
 		struct entry *e = pid > 0 ? entry_of(pid) : NULL;
 		bool ended, killed;
 		if (e == NULL)
-			continue; /* a spawned one whose parent was killed */
+			continue; /* a spawned process whose parent was killed */
 		ended = WIFEXITED(status) && WEXITSTATUS(status) == 0 && (e->done || e->leaves);
 		killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && e->doomed;
 		e->gone = true;

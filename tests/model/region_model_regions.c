@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The regions of a process of test_region_model: what is in them, what the library says of them, and how one is made
- * and ended.
+ * The regions of a process of test_region_model: their contents, what the library says about them, and how they are
+ * made and destroyed.
  */
 #include "region_model.h"
 
@@ -30,7 +30,7 @@ void draw_from_step(unsigned step)
 	self.random = mix(value ^ (uint64_t)step << 8);
 }
 
-/* Ends this process, and with it the whole seed. */
+/* Ends this process, which fails the whole seed. */
 __attribute__((noreturn, format(printf, 1, 2))) void failure(const char *format, ...)
 {
 	va_list arguments;
@@ -134,7 +134,7 @@ void touch(struct region *r, size_t page, size_t count)
 	}
 }
 
-/* All that was ever touched, and some of the rest, which must be zeros. */
+/* Compares all that was ever touched, and some of the rest, which must be zero. */
 void compare_region(const struct region *r)
 {
 	for (size_t block = 0; block * BLOCK < r->pages; block++) {
@@ -172,7 +172,7 @@ void check_info(struct region *r)
 		fine = fine && r->owned && now.live_bytes == 0 && now.freezes > 0;
 		break;
 	case ODF_REGION_SETTLING:
-		/* Made LIVE in whole tables, some of which may lie beyond the capacity. */
+		/* A settle makes whole page tables LIVE, which may extend beyond the capacity. */
 		fine = fine && r->owned && now.live_bytes <= capacity && now.freezes > 0;
 		break;
 	case ODF_REGION_INHERITED:
@@ -181,7 +181,7 @@ void check_info(struct region *r)
 	default:
 		fine = false;
 	}
-	/* The file may be of 2 MiB pages. */
+	/* The file may use 2 MiB pages. */
 	fine = fine && now.resident_bytes <= whole_blocks && now.private_bytes <= capacity &&
 	       now.settles <= now.freezes && now.interrupted <= now.freezes &&
 	       now.longest_pause_ns >= now.last_pause_ns;
@@ -214,7 +214,7 @@ void count_for_totals(const struct region *r)
 	totals->merged += info.merged_pages;
 }
 
-/* Whether a process forked from here, or from there and so on, may still be about. */
+/* Whether a process that was forked from this one, directly or not, may still live. */
 static bool has_descendants(void)
 {
 	int used = board->used < MAX_PROCESSES ? board->used : MAX_PROCESSES;
@@ -233,7 +233,7 @@ static bool has_descendants(void)
 
 void settle(struct region *r)
 {
-	/* A killed descendant's own vfork child may keep its memory for a moment. */
+	/* The vfork child of a killed descendant may keep its memory for a moment. */
 	for (int patience = 10000;; patience--) {
 		bool alone = !has_descendants();
 		int error = odf_region_settle(r->handle);
@@ -259,7 +259,7 @@ void settle(struct region *r)
 	}
 }
 
-/* ---- Making and ending regions ----------------------------------------------------------------------------------- */
+/* ---- Making and destroying regions ------------------------------------------------------------------------------- */
 
 static size_t draw_pages(void)
 {
@@ -316,7 +316,8 @@ void create(struct region *r)
 	madvise(r->shadow, r->pages * PAGE, MADV_NOHUGEPAGE);
 	r->touched = memory;
 	r->blocks = (unsigned char *)memory + bitmap;
-	/* First, last, both sides of a border of page tables (the base may be aligned to them or not), and anything. */
+	/* The first, the last, both sides of a border of page tables (whether or not the base is aligned to one), and
+	 * any other. */
 	for (size_t i = 0; i < HOT; i++) {
 		size_t page = below(r->pages);
 		if (i == 0)
@@ -374,7 +375,7 @@ size_t draw_page(const struct region *r)
 	}
 }
 
-/* Length of a run of pages from `page`. */
+/* Draws the length of a run of pages that begins at `page`. */
 size_t draw_run(const struct region *r, size_t page, size_t most)
 {
 	size_t run = 1 + below(one_in(8) ? most : one_in(2) ? 40 : 4), left = r->pages - page;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the parts of test_region_threads have in common: the memory, what is to be in it, and what the threads have
- * done.
+ * What the parts of test_region_threads share: the memory, what it must contain, and what the threads have done.
  */
 #ifndef TESTS_REGION_THREADS_H
 #define TESTS_REGION_THREADS_H
@@ -38,15 +37,15 @@ enum {
 	VECTORS = WRITERS + KERNEL_WRITERS,
 	PER_REGION = 128,
 	SLOTS = PER_REGION * REGIONS,
-	SHARED = 24,       /* counters that all writers add to */
+	SHARED = 24,       /* counters that all writers increment */
 	GUARDED = 2 * REGIONS,
 	LOCKERS = 2,
-	BLOCK_PAGES = 8,   /* of each kernel writer, for long reads */
+	BLOCK_PAGES = 8,   /* per kernel writer, for long reads */
 	DISCARD_PAGES = 3000,
 	FORKERS = 2,
 	SPINNERS = 2,
 	MAPPINGS = 24,
-	GUARD_SECONDS = 300 /* only to tell a hang from a failure */
+	GUARD_SECONDS = 300 /* generous, to tell a hang from a failure */
 };
 
 /* ---- What all processes share ------------------------------------------------------------------------------------ */
@@ -62,14 +61,14 @@ struct outcome {
 struct memory {
 	odf_region *region;
 	unsigned char *base;
-	size_t pages, counter_pages; /* slots and shared counters are below counter_pages */
+	size_t pages, counter_pages; /* slots and shared counters lie below counter_pages */
 };
 
-/* What a mutex in a region guards, in the same page. */
+/* A mutex in a region and the data that it protects, in the same page. */
 struct guarded {
 	pthread_mutex_t mutex;
 	pthread_cond_t changed;
-	_Atomic uint64_t first, second; /* equal, unless somebody holds the mutex */
+	_Atomic uint64_t first, second; /* equal, unless a thread holds the mutex */
 };
 
 enum way { WAY_FORK, WAY_ODF_FORK, WAY_ODF_FORK_WITH, WAY_PLAIN, WAY_BARE = WAY_PLAIN, WAY_SYSCALL, WAY_COUNT };

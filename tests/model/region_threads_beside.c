@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Threads of test_region_threads that do other things beside: they map, end, begin, and ask.
+ * Threads of test_region_threads that work beside the writers: they map memory, create and destroy regions and threads,
+ * and query regions.
  */
 #include "region_threads.h"
 
@@ -18,7 +19,7 @@ void *spin(void *unused)
 	return NULL;
 }
 
-/* Where a region is nobody else's memory can be, not for a moment. */
+/* No mapping of the test may ever be placed where a region is. */
 static void check_place(uint64_t *random)
 {
 	int r = (int)below(random, REGIONS);
@@ -32,7 +33,8 @@ static void check_place(uint64_t *random)
 		munmap(got, PAGE);
 }
 
-/* Foreign memory that comes and goes, so that whatever the library unmaps by mistake is somebody's. */
+/* Maps and unmaps other memory all the time: if the library unmaps something by mistake, it hits memory that is
+ * checked. */
 void *map_always(void *unused)
 {
 	static const size_t sizes[] = { 1, 1, 2, 3, 16, 17, 511, 512, 513, 1024, 2048 };
@@ -52,7 +54,7 @@ void *map_always(void *unused)
 			for (size_t page = 0; page < ring[i].pages; page++) {
 				uint64_t is = *(volatile uint64_t *)(void *)(ring[i].memory + page * PAGE +
 									     8 * (page % 512));
-				/* Of the larger ones most pages were never touched. */
+				/* Most pages of the larger regions were never touched. */
 				step = ring[i].pages > 100 ? 61 : 1;
 				if (is != (page % step == 0 ? ring[i].tag + page : 0))
 					failure("foreign memory at %p+%zu pages was changed to %016" PRIx64,
@@ -92,7 +94,7 @@ void *map_always(void *unused)
 	return NULL;
 }
 
-/* Regions that come and go. */
+/* Creates and destroys regions. */
 void *churn_always(void *unused)
 {
 	uint64_t random = 13;
@@ -143,7 +145,7 @@ static void check_info(int r, odf_region_info *last)
 	*last = now;
 }
 
-/* Asks the regions how they are, and where the keeper works beside the program asks it to settle in between. */
+/* Queries the regions, and where the keeper works in the background also asks it to settle. */
 void *watch_always(void *unused)
 {
 	odf_region_info last[REGIONS];

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Threads of test_region_threads that make processes, and what the children have to find.
+ * Threads of test_region_threads that make processes, and what the children must find.
  */
 #include "region_threads.h"
 #include "../support/real_call.h"
 
-/* What a child saw at its first look. In ordinary memory, of its own. */
+/* What a child saw at its first look. It is in ordinary memory, which each child has for itself. */
 static uint64_t seen_rounds[VECTORS][SLOTS], seen_shared[SHARED], seen_guarded[GUARDED][2],
 	seen_discards[REGIONS][DISCARD_PAGES][3];
 
@@ -78,7 +78,7 @@ static void look(bool again)
 	outcome->looks++;
 }
 
-/* Nobody else may see any of this. */
+/* The child writes everywhere; no other process must see it. */
 static void scribble(uint64_t tag, bool discard_too)
 {
 	for (int v = 0; v < VECTORS; v++)
@@ -146,8 +146,8 @@ __attribute__((noreturn)) static void be_orphan(uint64_t random)
 	_exit(outcome->failures == 0 ? 0 : 1);
 }
 
-/* A child of a process with threads: nothing that libc forbids there. One that is to be killed leaves no orphan that
- * nobody knows of. */
+/* A child of a multi-threaded process calls only what libc permits there. If it is to be killed it makes no child,
+ * which would be an orphan unknown to the test. */
 __attribute__((noreturn)) void be_child(uint64_t random, enum way way, bool doomed)
 {
 	static const useconds_t delays[] = { 0, 100, 500, 3000, 3000, 20000 };
@@ -157,7 +157,7 @@ __attribute__((noreturn)) void be_child(uint64_t random, enum way way, bool doom
 
 	alarm(GUARD_SECONDS);
 	if (below(&random, 6) == 0)
-		_exit(0); /* gone at once: room to settle */
+		_exit(0); /* ends at once, to allow a settle */
 	look(false);
 	usleep(delays[below(&random, 6)]);
 	look(true);
@@ -190,8 +190,8 @@ __attribute__((noreturn)) void be_child(uint64_t random, enum way way, bool doom
 	_exit(outcome->failures == 0 ? 0 : 1);
 }
 
-/* Until some of every region is LIVE again, or all of it: what the next fork cuts short, or freezes as a whole. Not for
- * long, as somebody else may be forking, or nobody settling. */
+/* Waits until part of every region, or all of it, is LIVE again: the next fork then interrupts a settle, or freezes the
+ * whole. Not for long: another thread may be forking, or nothing may settle. */
 static void wait_for_settles(bool all)
 {
 	for (double end = now() + 0.1; now() < end && !stop_forks;) {
@@ -238,8 +238,8 @@ void *fork_always(void *number)
 			;
 		if (status != 0 && !(kill_it && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL))
 			failure("a child by %s ended with %#x", way_names[way], status);
-		/* Sometimes forks follow at once, sometimes there is time to settle, or nearly. All but the first rest
-		 * every other while. */
+		/* Sometimes forks follow at once, sometimes there is enough time to settle, or almost enough. All but
+		 * the first thread pause part of the time. */
 		usleep((useconds_t)below(&random, below(&random, 8) == 0 ? 60000 : 2500));
 		if (below(&random, 2) == 0)
 			wait_for_settles(below(&random, 2) == 0);
@@ -270,7 +270,7 @@ void *spawn_always(void *unused)
 		int error = 0, status = 0;
 		pid_t pid = -1;
 #ifdef __SANITIZE_THREAD__
-		switch (below(&random, 2)) { /* which makes a vfork a fork */
+		switch (below(&random, 2)) { /* makes a vfork into a fork */
 #else
 		switch (below(&random, 4)) {
 #endif
@@ -279,7 +279,7 @@ void *spawn_always(void *unused)
 			break;
 		case 1: {
 			odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
-			/* The last of them is FORK, which freezes. */
+			/* The last engine is FORK, which freezes. */
 			options.allow = ODF_ALLOW(engines[below(&random, stop_forks ? 2 : 3)]);
 			error = odf_spawn(&pid, "/bin/true", argv, NULL, &options, NULL);
 			break;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The memory of test_region_threads: what lies where, and which value is whose.
+ * The memory of test_region_threads: its layout, and which value belongs to which slot.
  */
 #include "region_threads.h"
 
@@ -28,7 +28,7 @@ unsigned char *blocks[KERNEL_WRITERS];
 
 struct guarded *guarded[GUARDED];
 
-/* Each value says whose it is, so that a page in the wrong place shows. */
+/* Each value names its slot, so that a misplaced page is detected. */
 uint64_t value_of(int vector, int slot, uint64_t round)
 {
 	return (uint64_t)(1 + vector * SLOTS + slot) << 48 | round;
@@ -36,7 +36,7 @@ uint64_t value_of(int vector, int slot, uint64_t round)
 
 const uint64_t round_mask = (1ull << 48) - 1;
 
-/* Every other while the load rests, so that more is forked and settled; in between everything is slow. */
+/* The load pauses half of the time, so that there are more forks and settles; while it runs everything is slow. */
 bool load_rests(void)
 {
 	return (uint64_t)(now() * 1.3) % 2 != 0;
@@ -48,7 +48,7 @@ size_t below(uint64_t *random, size_t limit)
 	return (size_t)(*random % limit);
 }
 
-/* Pages one by one, scattered over what belongs to the counters: a prime stride meets each once. */
+/* Hands out the pages of the counters one by one, scattered: a prime stride reaches each once. */
 static unsigned char *next_page(int region, size_t *turn)
 {
 	size_t page = 11 + *turn * 1000003 % regions[region].counter_pages;
@@ -71,7 +71,8 @@ void lay_out(void)
 	for (int slot = 0; slot < SLOTS; slot++) {
 		int r = slot % REGIONS;
 		unsigned char *page = NULL;
-		/* Some slots have a page to themselves, some share one: others write to the page while it is merged. */
+		/* Some slots have a page of their own, some share one: then other writers write to a page while it is
+		 * merged. */
 		for (int v = 0; v < VECTORS; v++) {
 			if (page == NULL || slot / REGIONS % 2 == 0)
 				page = next_page(r, &turns[r]);
@@ -91,7 +92,7 @@ void lay_out(void)
 		assert_int_equal(pthread_cond_init(&guarded[i]->changed, NULL), 0);
 		pthread_mutexattr_destroy(&attributes);
 	}
-	/* The last pages of the second region, whose discards end before. */
+	/* The last pages of the second region, beyond those that are discarded. */
 	for (int i = 0; i < KERNEL_WRITERS; i++)
 		blocks[i] = regions[1].base + (regions[1].pages - (size_t)(i + 1) * BLOCK_PAGES) * PAGE;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Threads of test_region_threads that write: by themselves, by the kernel, locked, and discarding what they wrote.
+ * Threads of test_region_threads that write: by stores, by system calls, with a lock held, and with discards of what
+ * they wrote.
  */
 #include "region_threads.h"
 
@@ -46,7 +47,7 @@ struct channels {
 	int pipe[2], sockets[2], file, zero;
 };
 
-/* The kernel writes `size` bytes to `to`; the result of the call that did. */
+/* The kernel writes `size` bytes to `to`. Returns the result of the system call. */
 static ssize_t write_by_kernel(const struct channels *channels, uint64_t how, const void *bytes, void *to, size_t size)
 {
 	struct iovec target = { to, size }, source = { (void *)(uintptr_t)bytes, size };
@@ -61,7 +62,7 @@ static ssize_t write_by_kernel(const struct channels *channels, uint64_t how, co
 		count = process_vm_readv(getpid(), &target, 1, &source, 1, 0);
 		if (count >= 0 || (errno != EPERM && errno != ENOSYS))
 			return count;
-		break; /* a sandbox */
+		break; /* a sandbox refuses it */
 	case 2:
 		if (send(channels->sockets[0], bytes, size, 0) != (ssize_t)size)
 			return -1;
@@ -78,7 +79,7 @@ static ssize_t write_by_kernel(const struct channels *channels, uint64_t how, co
 	return read(channels->pipe[0], to, size);
 }
 
-/* Long reads over several pages; each finds what the one before left. */
+/* Long reads across several pages; each expects what the previous one left. */
 static void write_block(int writer, const struct channels *channels, uint64_t *random)
 {
 	static unsigned char must[KERNEL_WRITERS][BLOCK_PAGES * PAGE], bytes[KERNEL_WRITERS][BLOCK_PAGES * PAGE];
@@ -94,7 +95,7 @@ static void write_block(int writer, const struct channels *channels, uint64_t *r
 		memset(must[writer] + at, 0, size);
 	} else if (how == 7) {
 		size = size > 256 ? 256 : size;
-		count = syscall(SYS_getrandom, block + at, size, 0); /* libc's may not ask the kernel */
+		count = syscall(SYS_getrandom, block + at, size, 0); /* raw: libc's may not enter the kernel */
 		memcpy(must[writer] + at, block + at, size);
 	} else {
 		for (size_t i = 0; i < size; i += 8)
@@ -105,7 +106,7 @@ static void write_block(int writer, const struct channels *channels, uint64_t *r
 	if (count != (ssize_t)size)
 		failure("a system call (%d) wrote %zd of %zu bytes at %p: %s", (int)how, count, size,
 			(void *)(block + at), strerror(errno));
-	/* And reads, from the region. */
+	/* And the kernel reads from the region. */
 	if (pwrite(channels->file, block, BLOCK_PAGES * PAGE, 0) != BLOCK_PAGES * PAGE ||
 	    pread(channels->file, bytes[writer], BLOCK_PAGES * PAGE, 0) != BLOCK_PAGES * PAGE)
 		failure("cannot write from a region to a file: %s", strerror(errno));
@@ -171,7 +172,7 @@ void *lock_always(void *number)
 		first = atomic_load_explicit(&g->first, memory_order_relaxed) + 1;
 		atomic_store_explicit(&g->first, first, memory_order_release);
 		if (below(&random, 32) == 0)
-			sched_yield(); /* so that the other one comes to wait */
+			sched_yield(); /* so that the other thread blocks on it */
 		atomic_store_explicit(&g->second, first, memory_order_release);
 		locked++;
 		if (below(&random, 64) == 0) {

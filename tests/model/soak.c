@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Mixed situations: what a program may do to its memory, and to itself, all of it lawful, in a random order beside
- * threads that allocate, while it forks and every child compares all of the memory with what it must be. Each round is
- * a process of its own under the preloaded library, with the heap as it wakes by itself or awake from the start, as
- * root or as an ordinary user: what a round does follows from its seed.
+ * Mixed situations: a program does to its memory, and to itself, what it is permitted to do, in random order, beside
+ * threads that allocate. It forks, and every child compares all memory with what it must be. Each round is a process of
+ * its own under the preloaded library. The heap wakes by itself or is awake from the start, and the process is root or
+ * an ordinary user. The seed determines what a round does.
  *
  *   soak                        rounds for ODF_TEST_SECONDS (8), from seed ODF_TEST_SEED (1) on
- *   soak round SEED             one of them, as it is run: with LD_PRELOAD and ODFORK_HEAP set by who calls
+ *   soak round SEED             one round; the caller sets LD_PRELOAD and ODFORK_HEAP
  */
 #include "odfork.h"
 #include "soak.h"
@@ -39,7 +39,7 @@ static const struct situation endings[] = {
 	{ "sandbox", enter_sandbox },
 };
 
-/* As long as there is one thread only, whoever the user is: where it was asked for from the start. */
+/* If the heap was requested from the start it must be awake while there is only one thread, for any user. */
 static void must_be_awake(void)
 {
 	odf_heap_info info = ODF_HEAP_INFO_INIT;
@@ -57,7 +57,7 @@ static int run_round(void)
 	unsigned random = (unsigned)seed * 2654435761u + 1;
 	unsigned steps = 6 + random_below(&random, 12);
 
-	/* A library that the loader cannot open is left out with a message, and the round would show nothing. */
+	/* The loader only prints a message for a library that it cannot open; the round would then test nothing. */
 	REQUIRE(getenv("LD_PRELOAD") == NULL || dlsym(RTLD_DEFAULT, "odf_heap_info_get") != NULL);
 	must_be_awake();
 	(void)signal(SIGUSR1, jump);
@@ -102,7 +102,8 @@ static unsigned long number_from(const char *name, unsigned long otherwise)
 	return text != NULL && *text != '\0' ? strtoul(text, NULL, 10) : otherwise;
 }
 
-/* Where every user can read and execute it: the build may lie in a home that is closed to others. */
+/* Copies a file so that every user can read and execute it: the build may lie in a home directory that is closed to
+ * others. */
 static bool copy_for_everybody(const char *from, const char *to)
 {
 	int in = open(from, O_RDONLY | O_CLOEXEC), out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0700);
@@ -167,7 +168,7 @@ int main(int count, char **arguments)
 	snprintf(self, sizeof self, "%s/soak", directory);
 	printf("1..1\n");
 	if (!copy_for_everybody(built, library) || !copy_for_everybody("/proc/self/exe", self))
-		end = 0; /* no round, which is told below */
+		end = 0; /* no round has run; reported below */
 	for (; time(NULL) < end; rounds++) {
 		int status = start_round(self, library, first + rounds);
 		if (status != 0) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the parts of soak have in common: blocks of memory, and what is to be in them.
+ * What the parts of soak share: blocks of memory, and what they must contain.
  */
 #ifndef TESTS_SOAK_H
 #define TESTS_SOAK_H
@@ -52,7 +52,7 @@
 		} \
 	} while (0)
 
-/* ---- Memory that must be what it is: each block is filled with a number that it is known by ---- */
+/* ---- Memory with known contents: each block is filled with its own number ---------------------------------------- */
 
 struct block {
 	unsigned char *memory;
@@ -64,7 +64,7 @@ struct block {
 
 struct worker {
 	pthread_t thread;
-	pthread_mutex_t lock; /* taken for each change, and for a fork that compares */
+	pthread_mutex_t lock; /* held for each change, and for a fork that compares */
 	struct block blocks[BLOCKS];
 	unsigned random;
 };

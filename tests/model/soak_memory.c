@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * The memory of soak: blocks that threads change, special ones, and children that compare all of it.
+ * The memory of soak: blocks that threads change, blocks that situations leave, and children that compare all of them.
  */
 #include "soak.h"
 
-/* What a round does, in the order of the numbers that say so when it fails. */
+/* What a round does, in the order of the numbers that a failure prints. */
 unsigned long seed;
 const char *doing = "start";
 
@@ -37,7 +37,7 @@ static bool is_whole(const struct block *block)
 	return true;
 }
 
-/* What the situations leave behind, for every child to look at. */
+/* What the situations leave behind, for every child to compare. */
 struct block specials[SPECIALS];
 unsigned special_count;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Situations of soak: each leaves memory behind that must stay what it is.
+ * The situations of soak. Each leaves memory behind whose contents must not change.
  */
 #include "soak.h"
 #include "../support/real_call.h"
@@ -11,7 +11,7 @@
 #define NUMBER_MSEAL       462
 #define NUMBER_CLOSE_RANGE 436
 
-/* ---- Situations: each leaves memory behind that must stay what it is ---- */
+/* ---- Situations: each leaves memory behind whose contents must not change ---- */
 
 void *map(size_t size)
 {
@@ -51,7 +51,7 @@ void shared_memory(unsigned *random)
 	int id = shmget(IPC_PRIVATE, MIB, IPC_CREAT | 0600);
 	char *memory = map(3 * MIB), *at;
 
-	if (id < 0) { /* none to be had here */
+	if (id < 0) { /* not available here */
 		keep(memory, 3 * MIB, 14);
 		return;
 	}
@@ -61,7 +61,7 @@ void shared_memory(unsigned *random)
 	} else {
 		REQUIRE(munmap(memory + MIB, MIB) == 0);
 		at = shmat(id, memory + MIB, 0);
-		if (at == (char *)-1 && errno == EINVAL) /* another thread's mapping has come to lie there */
+		if (at == (char *)-1 && errno == EINVAL) /* another thread's mapping has been placed there */
 			at = shmat(id, NULL, 0);
 	}
 	REQUIRE(shmctl(id, IPC_RMID, NULL) == 0);
@@ -76,8 +76,8 @@ void sealed(unsigned *random)
 
 	(void)random;
 	keep(memory, MIB / 2, 18);
-	/* Not by an instruction of its own: what is sealed as a view of the region's file cannot be made anything else,
-	 * and forks are refused then. */
+	/* By syscall(), which the library interposes. If the library did not see the call, a view of the region's file
+	 * would be sealed and could not be replaced any more, and forks would be refused. */
 	(void)syscall(NUMBER_MSEAL, memory, MIB / 2, 0);
 }
 
@@ -114,7 +114,7 @@ void moved(unsigned *random)
 	keep(memory + MIB, MIB, (unsigned char)(23 + random_below(random, 100)));
 }
 
-/* Pages that a handler of the program's own serves. */
+/* Pages that the program's own handler provides. */
 static int served = -1;
 static char *served_memory;
 
@@ -148,7 +148,7 @@ void own_userfault(unsigned *random)
 
 	(void)random;
 	if (descriptor < 0)
-		return; /* not for this user, or there is one */
+		return; /* not permitted to this user, or there is one already */
 	served = (int)descriptor;
 	served_memory = map(64 * PAGE);
 	range = (struct uffdio_register){ .range = { (uintptr_t)served_memory, 64 * PAGE },
@@ -240,7 +240,7 @@ void read_direct(unsigned *random)
 	}
 }
 
-/* ---- Once in a round, towards its end ---- */
+/* ---- Once per round, near its end ---- */
 
 static sigjmp_buf back;
 static atomic_bool may_jump;
@@ -258,7 +258,7 @@ static void jump_out_of_prepare(void)
 		siglongjmp(back, 1);
 }
 
-/* Out of a fork by a jump: from a handler of it, or of a signal. */
+/* Leaves a fork by a jump: from an atfork handler, or from a signal handler. */
 void leave_a_fork(unsigned *random)
 {
 	static atomic_bool registered;
@@ -324,7 +324,8 @@ void limit_memory(unsigned *random)
 	REQUIRE(setrlimit(random_below(random, 2) ? RLIMIT_DATA : RLIMIT_AS, &limit) == 0);
 }
 
-/* Whatever is for mappings is refused but what a plain program needs: mmap, munmap, brk, mprotect, madvise. */
+/* A filter that refuses all calls that change mappings, except those that an ordinary program needs: mmap, munmap, brk,
+ * mprotect, madvise. */
 void enter_sandbox(unsigned *random)
 {
 	static const unsigned refused[] = {
@@ -342,7 +343,7 @@ void enter_sandbox(unsigned *random)
 							   (unsigned char)(COUNT - i), 0);
 	code[COUNT + 1] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 	code[COUNT + 2] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, action);
-	atomic_store(&over, true); /* the workers move memory, which this filter is about to forbid */
+	atomic_store(&over, true); /* the workers call mremap, which this filter is about to refuse */
 	for (unsigned i = 0; i < WORKERS; i++)
 		REQUIRE(pthread_join(workers[i].thread, NULL) == 0);
 	REQUIRE(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);

@@ -39,7 +39,7 @@ static struct totals *totals;
 
 static uint64_t only_seed, only_times;
 
-/* cmocka catches these to go on with the next test, which only its own process is to do. */
+/* cmocka catches these signals to continue with the next test. Only cmocka's own process must do that. */
 static void let_signals_kill(void)
 {
 	static const int signals[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS };
@@ -48,7 +48,8 @@ static void let_signals_kill(void)
 		signal(signals[i], SIG_DFL);
 }
 
-/* Batches first, first + step... of the seeds, until they are done or the time is over; step 0: one over and over. */
+/* Runs batches first, first + step, ... of the seeds, until all are done or the time is over. Step 0: the same batch
+ * again and again. */
 __attribute__((noreturn)) static void work(uint64_t first, uint64_t step, uint64_t count, double end)
 {
 	static struct side heap, plain;
@@ -130,7 +131,7 @@ static void test_random_programs(void **state)
 	} else {
 		run_workers(first / BATCH, number_from("ODF_TEST_SEEDS", 2000) / BATCH, 1, 0);
 	}
-	/* Otherwise nothing was shown. */
+	/* Otherwise the library was not tested. */
 	if (library[0] != '\0' && only_times == 0 && totals->eligible > 20)
 		assert_true(totals->placed > 0);
 }

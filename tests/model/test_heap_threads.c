@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Threads that map, unmap, move, protect, discard and allocate memory of their own, and check every byte of it, while
- * the main thread forks children that check the same as it was at the fork, and the library settles behind them. Signal
- * handlers map memory meanwhile. Under the preloaded library, awake.
+ * Threads map, unmap, move, protect, discard and allocate memory of their own, and check every byte of it. Meanwhile
+ * the main thread forks children that check that all of it is as it was at the fork, the library settles in the
+ * background, and signal handlers map memory. Under the preloaded library, with the heap awake.
  *
  *   ODF_TEST_SECONDS    how long (6)
  */
@@ -34,20 +34,20 @@
 #define PAGE    ((size_t)4096)
 #define FORKS_LEAST 12
 
-/* Of one block every byte follows from its number, the generation that it was filled with, and whether the page was
+/* Every byte of a block follows from the block's number, the generation of its last fill, and whether the page was
  * discarded since. */
 struct block {
 	unsigned char *memory;
 	size_t size;
 	unsigned generation;
-	bool mapped;          /* else by malloc */
+	bool mapped;          /* otherwise from malloc */
 	bool readable_only;
 	size_t zeros_from, zeros_to; /* discarded pages, in bytes */
 };
 
 static struct worker {
 	pthread_t thread;
-	pthread_mutex_t lock; /* taken for each change, and for a fork */
+	pthread_mutex_t lock; /* held for each change, and for a fork */
 	struct block blocks[BLOCKS];
 	unsigned random, number;
 	unsigned long steps;
@@ -68,7 +68,7 @@ static unsigned char byte_of(const struct block *block, size_t at)
 	return (unsigned char)(block->generation * 31 + at / 64 + 1);
 }
 
-/* One byte of each 64, and the ends. */
+/* Checks one byte in 64, and both ends. */
 static bool holds(const struct block *block)
 {
 	if (block->memory == NULL)
@@ -140,14 +140,14 @@ static void discard(struct worker *worker, struct block *block)
 {
 	size_t pages = block->size / PAGE, from = next(worker) % pages, count = 1 + next(worker) % (pages - from);
 
-	fill(block, block->generation); /* one range at a time */
+	fill(block, block->generation); /* a block has only one discarded range */
 	if (madvise(block->memory + from * PAGE, count * PAGE, MADV_DONTNEED) != 0)
 		wrong++;
 	block->zeros_from = from * PAGE;
 	block->zeros_to = (from + count) * PAGE;
 }
 
-/* From one end, so that what is left is one block. */
+/* From one end, so that the rest is one block. */
 static void shorten(struct worker *worker, struct block *block)
 {
 	size_t pages = block->size / PAGE, count = pages / 4;
@@ -219,7 +219,7 @@ static void *work(void *argument)
 	return NULL;
 }
 
-/* What the calls may interrupt: a handler on another thread's way through the region. */
+/* Interrupts the workers' calls anywhere, also while they work on the region. */
 static void handle(int number)
 {
 	int saved = errno;
@@ -245,7 +245,7 @@ static bool all_hold(void)
 	return true;
 }
 
-/* The child's memory is its own, too. */
+/* The child may also change its memory. */
 static int check(bool changes)
 {
 	if (!all_hold())
@@ -281,7 +281,7 @@ static void test_threads(void **unused)
 		assert_int_equal(pthread_create(&workers[i].thread, NULL, work, &workers[i]), 0);
 	}
 	assert_int_equal(setitimer(ITIMER_REAL, &interval, NULL), 0);
-	/* However few the machine has time for, some there are. */
+	/* A minimum number of forks, even on a slow machine. */
 	while ((time(NULL) < end || forks < FORKS_LEAST) && wrong == 0) {
 		int status;
 		pid_t child;
@@ -331,7 +331,7 @@ static bool is_in_a_region(const void *memory)
 	return found;
 }
 
-/* So that not the kernel alone is tested. */
+/* Otherwise only the kernel would be tested. */
 static void test_is_awake(void **unused)
 {
 	void *mapped = mmap(NULL, 1024 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -342,7 +342,7 @@ static void test_is_awake(void **unused)
 	assert_int_equal(munmap(mapped, 1024 * PAGE), 0);
 }
 
-/* Of the library under which this runs. */
+/* Asks the library that is preloaded. */
 static bool regions_are_there(void)
 {
 	odf_capabilities capabilities = ODF_CAPABILITIES_INIT;
@@ -350,7 +350,7 @@ static bool regions_are_there(void)
 
 	*(void **)&get = dlsym(RTLD_DEFAULT, "odf_capabilities_get");
 	if (get == NULL || get(&capabilities) != 0 || capabilities.strategy[ODF_STRATEGY_REGION] == ODF_REASON_NONE)
-		return true; /* what is wrong then the first test says */
+		return true; /* test_is_awake reports what is wrong */
 	printf("1..0 # SKIP no regions here\n");
 	return false;
 }

@@ -34,7 +34,7 @@ static void end_of_patience(int unused)
 			kill(running[i], SIGKILL);
 }
 
-/* Two at once. False: a seed failed. */
+/* Runs two seeds at a time. False: a seed failed. */
 static bool run_seeds(uint64_t first, uint64_t count, uint64_t increment, double end)
 {
 	uint64_t next = 0, seeds[2] = { 0 };
@@ -113,7 +113,7 @@ static void test_extents(void **state)
 		    (board->settles > 0 && board->busy > 0 && board->again > 0 && board->foreign > 0));
 }
 
-/* The list alone, with so many extents as no region here has. ODF_TEST_SCALE: more of it. */
+/* The list alone, with more extents than a region here has. ODF_TEST_SCALE multiplies the rounds. */
 static void test_list(void **state)
 {
 	uint64_t scale = number_from("ODF_TEST_SCALE", 1);

@@ -17,7 +17,7 @@
  */
 #include "region_model.h"
 
-/* Seeds first, first + step... until `count` are done or the time is over; same: one seed over and over. */
+/* Runs seeds first, first + step, ... until `count` are done or the time is over. `same`: one seed again and again. */
 __attribute__((noreturn)) static void work(uint64_t first, uint64_t step, uint64_t count, double end)
 {
 	let_signals_kill();
@@ -73,7 +73,7 @@ static void run_workers(uint64_t first, uint64_t count, uint64_t step, double en
 	}
 }
 
-/* Regions are not for every machine. */
+/* Not every machine has regions. */
 bool regions_work(void)
 {
 	odf_capabilities capabilities = ODF_CAPABILITIES_INIT;

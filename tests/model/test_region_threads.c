@@ -25,7 +25,7 @@ static odf_region_info info_of(int r)
 	return info;
 }
 
-/* Everything is as it was written last. */
+/* Every slot has the value that was written last. */
 static void check_all(void)
 {
 	uint64_t sum = 0;
@@ -54,8 +54,8 @@ static void wait_until_live(double seconds)
 					info_of(r).state, info_of(r).live_bytes);
 }
 
-/* cmocka would jump out of the thread that faults into its own, in children too. Says where it was instead; the fault
- * comes again and kills. */
+/* cmocka's handler would jump from the faulting thread into the test's own stack, also in children. This one prints the
+ * place; then the access faults again and kills the process. */
 static void on_fault(int signal, siginfo_t *info, void *unused)
 {
 	pid_t self = getpid();
@@ -117,7 +117,7 @@ static void start(void *(*function)(void *), int number)
 	assert_int_equal(pthread_create(&threads[thread_count++], NULL, function, (void *)(intptr_t)number), 0);
 }
 
-/* What the regions did, summed up. */
+/* Prints the totals of what the regions did. */
 static odf_region_info tell(void)
 {
 	odf_region_info sum = ODF_REGION_INFO_INIT;
@@ -191,7 +191,7 @@ static void test_threads_and_regions(void **state)
 	start(watch_always, 0);
 	for (int i = 0; i < FORKERS; i++)
 		start(fork_always, i);
-	/* However little the machine has time for. */
+	/* At least the minimum of everything, however slow the machine is. */
 	for (double end = now() + seconds; (now() < end || !there_was_enough()) && outcome->failures == 0;)
 		usleep(20000);
 	stop_forks = true;
@@ -203,7 +203,7 @@ static void test_threads_and_regions(void **state)
 			failure("%lu orphans of %lu were not heard of",
 				(unsigned long)(outcome->orphans_made - outcome->orphans_well),
 				(unsigned long)outcome->orphans_made);
-	/* With all the others at it still. */
+	/* While all the other threads still run. */
 	if (settling == ODF_REGION_SETTLES_ALWAYS)
 		wait_until_live(200);
 	stop = true;
@@ -211,11 +211,11 @@ static void test_threads_and_regions(void **state)
 		pthread_join(threads[i], NULL);
 	check_all();
 	for (int r = 0; r < REGIONS && settling != ODF_REGION_SETTLES_NEVER && outcome->failures == 0; r++) {
-		assert_errno(0, odf_region_settle(regions[r].region)); /* all is quiet now */
+		assert_errno(0, odf_region_settle(regions[r].region)); /* all threads have ended */
 		assert_int_equal(info_of(r).state, ODF_REGION_LIVE);
 	}
 	check_all();
-	/* One more of each kind, of a process with one thread. */
+	/* One more of each kind, in a process that has one thread again. */
 	for (int i = 0; i < 10 && outcome->failures == 0; i++) {
 		pid_t pid = i % 2 == 0 ? odf_fork() : fork();
 		assert_true(pid >= 0);
