@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Every public function of the library, while a system call that is made for it fails: under faults.c, one scenario at
- * a time. Each function is called where it has something to do. Its result must be as odfork.h says, and each byte of
- * the program's memory the same in it and in its children.
+ * Calls every public function of the library while one of its system calls fails. Run by faults.c, one scenario at a
+ * time. Each function is called in a state in which it has work to do. Its result must be as odfork.h says, and no byte
+ * of the program's memory may change, in the program or in its children.
  */
 #include "faulted.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the scenarios of faulted have in common.
+ * What the scenarios of faulted share.
  */
 #ifndef TESTS_FAULTED_H
 #define TESTS_FAULTED_H

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * A program that knows nothing of the library, and has it preloaded with its memory in a heap, while a system call that
- * the library makes fails: under faults.c, one scenario at a time. It calls each function that is interposed. A call of
- * its own has its result, or the errno that the failed call had, as it would have from the kernel; every byte is as it
- * was, here and in children; and what the library does beside the program is not felt.
+ * A program that is not written for the library runs with the library preloaded and its memory in a heap, while one of
+ * the library's system calls fails. Run by faults.c, one scenario at a time. The program calls each interposed
+ * function. Each call must return its usual result, or the errno of the failed call, as if the kernel had returned it.
+ * No byte may change, in the program or in its children, and the library's background work must have no visible effect.
  */
 #include "faulted_preloaded.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the scenarios of faulted_preloaded have in common: blocks of memory, and calls by their names.
+ * What the scenarios of faulted_preloaded share: blocks of memory, and calls with their names.
  */
 #ifndef TESTS_FAULTED_PRELOADED_H
 #define TESTS_FAULTED_PRELOADED_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Scenarios of faulted_preloaded: files, by each name of what opens them.
+ * Scenarios of faulted_preloaded: files, by each function that opens them.
  */
 #include "faulted_preloaded.h"
 

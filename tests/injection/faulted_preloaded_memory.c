@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Scenarios of faulted_preloaded: memory, shared memory, and what limits and locks it.
+ * Scenarios of faulted_preloaded: memory, shared memory, and limits and locks of memory.
  */
 #include "faulted_preloaded.h"
 

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
- * System calls of the library fail, in programs that use it (faulted.c, each public function) and under it
- * (faulted_preloaded.c): one table of calls, errnos and times, applied from outside by a filter of libseccomp
- * (faults_run.c). So the library is the one that is installed, and the calls that libc makes for it, those of its
- * keeper, of its children and of its pools' processes fail as its own do.
+ * Makes system calls of the library fail, in programs that use it (faulted.c, each public function) and in a program
+ * under it (faulted_preloaded.c). One table of calls, errnos and times is applied from outside the program, by a
+ * seccomp filter with a listener (faults_run.c). So the library under test is the installed one, and the calls of libc
+ * on its behalf, of its keeper, of its children and of its pools' processes fail like its own.
  *
  * Each scenario runs once with all calls counted. Then each call that it made fails with ENOSYS, EPERM, EAGAIN, ENOMEM
- * and EINTR: the first time, one in the middle, the last one, and for good. In a test run one of these errnos and one
- * of these times for each call and scenario, by turns; with ODF_TEST_SCALE=errnos each errno, one of the times; with
- * ODF_TEST_SCALE=full each with each. The programs assert the result, the data and what is left behind. faults.calls
- * has the calls that cannot fail, or so only, and why.
+ * and EINTR: the first time, a time in the middle, the last time, and every time. An ordinary test run uses one of
+ * these errnos and one of these times for each call and scenario, in rotation; ODF_TEST_SCALE=errnos uses each errno
+ * with one of the times; ODF_TEST_SCALE=full uses every combination. The programs assert the result, the data and what
+ * is left behind. faults.calls lists the calls that cannot fail, or only in certain ways, and why.
  *
  *   faults LIST SCENARIO PROGRAM...
  *       everything; LIST receives lines of FUNCTION CALL TIMES-SEEN TIMES-FAILED
  *   faults LIST SCENARIO PROGRAM... : CALL ERRNO NTH TIMES
  *       one failure, as a report names it; "- - 0 0": none
- * SCENARIO is what the program gets as its last word; several are separated by commas. A LIST of - is not written.
+ * SCENARIO is passed to the program as its last argument; commas separate several. With LIST "-" no list is written.
  */
 #include <errno.h>
 #include <stdio.h>

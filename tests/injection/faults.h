@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What faults.c (which decides about the system calls) and the programs under it (which say what they do) share: one
- * page range of a file that both map. The programs make their own calls by real_call, so that what is failed is the
- * library's.
+ * Shared by faults.c, which decides the result of the system calls, and the programs under it, which announce what they
+ * do: a few pages of a file that both map. The programs make their own calls by real_call, so that only the library's
+ * calls fail.
  */
 #ifndef ODF_TESTS_FAULTS_H
 #define ODF_TESTS_FAULTS_H

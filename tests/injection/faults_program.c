@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * For the programs under faults.c: what they share with it, and what each of them asserts (faults_program.h).
+ * For the programs under faults.c: the memory that they share with it, and the checks that all of them make
+ * (faults_program.h).
  */
 #include "faults_program.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * For the programs under faults.c: what they share with it, and what each of them asserts. A scenario runs three times:
- * before anything fails (not if it is "cold": then the first use fails), while a call fails, and after that, when all
- * must be as if nothing had been. What there was before and after is compared: descriptors, mappings, threads,
+ * For the programs under faults.c: the memory that they share with it, and the checks that all of them make. A scenario
+ * runs three times: before any call fails (unless it is "cold": then the first use fails), while a call fails, and
+ * after that, when everything must work again. The state before and after is compared: descriptors, mappings, threads,
  * children, the signal mask, malloc's memory.
  */
 #ifndef ODF_TESTS_FAULTS_PROGRAM_H

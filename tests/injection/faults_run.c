@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The listener of a filter: it lets a call of a program fail, or tells the kernel to go on, until all processes that
- * have the filter are gone. */
+ * The listener of a seccomp filter: for each call of a program it returns an error or lets the kernel continue, until
+ * all processes under the filter have ended.
+ */
 #include <errno.h>
 #include <poll.h>
 #include <sched.h>

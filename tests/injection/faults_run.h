@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * One run of a scenario, of which calls fail: for faults.c. */
+ * For faults.c: one run of a scenario in which calls fail.
+ */
 #ifndef TESTS_FAULTS_RUN_H
 #define TESTS_FAULTS_RUN_H
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * One case for each thing that would go wrong if a line of the region code were missing; mutations.sh removes the lines
- * and runs the case that must notice. The system calls are routed through here, so that threads meet at the one moment
- * that matters instead of by chance.
+ * One case for each line of the region code without which something goes wrong. mutations.sh removes the line and runs
+ * the case that must detect it. The library's system calls pass through this program, so that threads meet at the one
+ * moment that matters, and not by chance.
  *
  *   region_cases              all, each in a process of its own, as TAP
- *   region_cases NAME         that one; exits with 0, 1, or 77 if it cannot be done here
+ *   region_cases NAME         that case; exits with 0, 1, or 77 if it cannot run here
  *
- * ODF_CASE_SECONDS says how long one may take (20).
+ * ODF_CASE_SECONDS: how long a case may take (20).
  */
 #include "../support/case_seconds.h"
 #include "region_cases.h"

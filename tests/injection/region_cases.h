@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the cases of region_cases have in common: the region that they are about, the places where its keeper stands
- * still, and what becomes of system calls.
+ * What the cases of region_cases share: the region under test, the points at which its keeper can be held, and the
+ * routing of system calls.
  */
 #ifndef TESTS_REGION_CASES_H
 #define TESTS_REGION_CASES_H

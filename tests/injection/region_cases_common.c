@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the cases of region_cases are made of: the system calls, which come here first; the region; and the moments at
- * which its keeper stands still.
+ * The base of the cases of region_cases: the library's system calls, which come here first; the region; and the points
+ * at which its keeper is held.
  */
 #include "region_cases.h"
 

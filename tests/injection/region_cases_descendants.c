@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cases of region_cases: descendants, and forks amid a settle (invariants 1 to 4).
+ * Cases of region_cases: descendants, and forks during a settle (invariants 1 to 4).
  */
 #include "../../src/region/keeper.h"
 #include "region_cases.h"

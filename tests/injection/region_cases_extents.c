@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cases of region_cases: holes and foreign places of a bare region.
+ * Cases of region_cases: holes of a bare region, and places in it where the program has mapped something.
  */
 #include "../model/list_model.h"
 #include "region_cases.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cases of region_cases: what fails in the middle of a fork or of a settle.
+ * Cases of region_cases: failures in the middle of a fork or of a settle.
  */
 #include "region_cases.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cases of region_cases: islands of a bare region, in memory of which every page is filled.
+ * Cases of region_cases: islands of a bare region, in memory whose pages are all populated.
  */
 #include "region_cases.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cases of region_cases: a region that gives itself up, whose places are taken by others, or whose files are looked
- * for.
+ * Cases of region_cases: a region that gives itself up, whose addresses other mappings take, or whose files are
+ * searched for.
  */
 #include "region_cases.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cases of region_cases: which pages a step takes into the file, and which out of it: pages that were swapped out,
- * pages of zeros, discards (invariant 6).
+ * Cases of region_cases: which pages a step moves into the file and which out of it: swapped pages, pages of zeros,
+ * discards (invariant 6).
  */
 #include "region_cases.h"
 

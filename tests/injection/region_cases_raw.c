@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cases of region_cases: children made past the library.
+ * Cases of region_cases: children that the library does not see.
  */
 #include "region_cases.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cases of region_cases: who reads the memory amid a step of a settle waits for nothing, also by the ways that the
- * kernel lets wait for no userfaultfd: by /proc/pid/mem, and by ptrace, which is the same to the kernel.
+ * Cases of region_cases: a process that reads the memory during a step of a settle does not block. This includes reads
+ * by /proc/pid/mem, and by ptrace, which is the same to the kernel: the kernel does not let these wait for a
+ * userfaultfd.
  */
 #include "region_cases.h"
 

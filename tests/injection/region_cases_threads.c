@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cases of region_cases: threads of the program amid a step, and what is done beside them.
+ * Cases of region_cases: what other threads of the program do during a step.
  */
 #include "region_cases.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cases of region_cases about the kernel's page of zeros in a child that gives memory back: a piece is cut out of its
- * mapping while its zeros are put. Older kernels, which are made up here, join it again only if there was a page of the
- * process's own before.
+ * Cases of region_cases: the kernel's zero page in a child that gives memory back. A piece is split from its mapping
+ * while zero pages are put into it. Older kernels, which this program emulates, merge it again only if a private page
+ * of the process was there before.
  */
 #include "region_cases.h"
 #include "../support/mappings.h"

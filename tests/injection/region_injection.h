@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the parts of test_region_injection have in common: what is failed, and the memory that the scenarios go through.
+ * What the parts of test_region_injection share: the calls that fail, and the memory that the scenarios use.
  */
 #ifndef TESTS_REGION_INJECTION_H
 #define TESTS_REGION_INJECTION_H

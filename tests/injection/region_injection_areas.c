@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The memory of test_region_injection, what is to be in it, and what a child has of it.
+ * The memory of test_region_injection, what it must contain, and what a child must find in it.
  */
 #include "region_injection.h"
 

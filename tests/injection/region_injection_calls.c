@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The system calls of test_region_injection: which of them fails, when, and with what.
+ * The system calls of test_region_injection: which of them fails, when, and with which errno.
  */
 #include "region_injection.h"
 

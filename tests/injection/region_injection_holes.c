@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Scenarios of test_region_injection: the heap's region, with holes, islands and other memory in it.
+ * Scenarios of test_region_injection: the heap's region, with holes, islands and foreign memory in it.
  */
 #include "region_injection.h"
 

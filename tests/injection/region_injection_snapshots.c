@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Scenarios of test_region_injection: snapshots by call, and by itself beside a thread.
+ * Scenarios of test_region_injection: snapshots that settle by a call, and snapshots that settle by themselves beside a
+ * thread.
  */
 #include "region_injection.h"
 

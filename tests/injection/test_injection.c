@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * The Nth system call fails. The library is built a second time with its system calls routed through here, in the
- * caller and in the child; for each engine and for a request with every option, each call that can fail is made to
- * fail, once and for good. Whatever fails: either a fallback carries on and the child is right, or the call's own errno
- * comes back with the step that the call belongs to; no child is left, no descriptor, mask and dispositions as before.
+ * The Nth system call fails. The library is built a second time with its system calls routed through this program, in
+ * the caller and in the child. For each engine, and for a request with every option, each call that can fail is made to
+ * fail, once and permanently. In each case either a fallback succeeds and the child is right, or the call's own errno
+ * is returned with the step that the call belongs to; no child and no descriptor is left, and signal mask and
+ * dispositions are as before.
  */
 #include <errno.h>
 #include <fcntl.h>

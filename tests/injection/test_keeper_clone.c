@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * How the keeper is made: by a kernel that takes it away at its end by itself (Linux 7.1), which is made up here of a
- * child whose end sends SIGCHLD to who ignores it; and by kernels and filters that refuse that.
+ * How the keeper is made: on a kernel that can reap it by itself (Linux 7.1), which is emulated by a child whose end
+ * sends SIGCHLD to a parent that ignores it; and on kernels and under filters that refuse this.
  */
 #include <errno.h>
 #include <linux/filter.h>

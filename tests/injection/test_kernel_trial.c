@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * The safety check of a kernel's on-demand fork, against a kernel that fails it in each way. The library's system calls
- * are routed through here, in the caller and in the trial's two processes: the switch is a file, a child that was
- * forked with it on shows few page tables, and then one thing goes wrong. Each case in a process that is executed anew,
- * since answers are kept, once when the library is loaded and once by a call.
+ * are routed through this program, in the caller and in the trial's two processes. The switch is a file, a child that
+ * was forked with it on shows few page tables, and then one thing goes wrong. Each case runs in a freshly executed
+ * process, since answers are cached, once with the check made when the library is loaded and once by a call.
  */
 #include <errno.h>
 #include <fcntl.h>

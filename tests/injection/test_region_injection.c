@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
  * System calls of the region code fail, in the caller, in the keeper and in children. The library is built a second
- * time with its system calls routed through here. A scenario that visits every state is run over and over, each time
- * with another failure: the nth call of one number, once or many times, with each errno that it can have. The call is
- * not made; in a further variant of those that replace a mapping (MREMAP_FIXED, MAP_FIXED) the old one is gone all the
- * same, as older kernels leave it. By number and not by order over all, since the keeper makes its calls beside the
- * others.
+ * time with its system calls routed through this program. A scenario that visits every state runs again and again, each
+ * time with another failure: the nth call of one system call number, once or many times, with each errno that it can
+ * return. The call is not made. A further variant, for calls that replace a mapping (MREMAP_FIXED, MAP_FIXED), removes
+ * the old mapping all the same, as older kernels do. Calls are counted per number and not overall, since the keeper
+ * makes its calls concurrently.
  *
- * Whatever fails: every byte is right in the process and in every child, always. A region is not made, with an errno; a
- * fork fails with ENOMEM; a settle says why and leaves the region FROZEN. When the failure is over, forks work and the
- * region becomes LIVE, unless it says itself that it never will. And nothing is left behind: no file mapped, no thread,
- * no descriptor, no memory. Except for what was at aside when a move to there failed, as nobody can tell whose it is
- * then; the summary counts these. After a failure for good mappings and memory are not counted.
+ * Whatever fails: every byte is right in the process and in every child, always. The creation of a region fails with an
+ * errno; a fork fails with ENOMEM; a settle reports why and leaves the region FROZEN. Once calls work again, forks work
+ * and the region becomes LIVE, unless it reports itself that it never will. And nothing is left behind: no file
+ * mapping, no thread, no descriptor, no memory. One exception: what was at aside when a move to there failed, as
+ * nothing shows whose it is then; the summary counts these. After a permanent failure mappings and memory are not
+ * counted.
  *
  *   test_region_injection
  *       everything
@@ -20,15 +21,15 @@
  *   test_region_injection SCENARIO MODES NUMBER NTH ERRNO TIMES UNMAP
  *       one failure, as a report names it
  *
- * Scenarios 2 and 3 do this to the heap's region, with holes, islands and other memory in it. In a test run each
- * thirteenth call fails, of these two scenarios each 23rd, and the others on the next days; with ODF_TEST_SCALE, or
- * by hand, all.
+ * Scenarios 2 and 3 do this to the heap's region, with holes, islands and other memory in it. In a test run every 13th
+ * call fails, in these two scenarios every 23rd, and the others on the following days; with ODF_TEST_SCALE, or by hand,
+ * all.
  *
- * Never failed, because it cannot fail as it is used, or because nobody could carry on: rt_sigprocmask, futex, close,
- * getpid, gettid, tgkill, nanosleep, sched_yield, munmap (whole mappings of ours; but the trimming of a new reservation
- * does fail here), UFFDIO_WAKE; UFFDIO_UNREGISTER fails with ENOMEM only. With a thread beside, the variant that unmaps
- * is left out: home is not there between that failure and its repair, and no code could prevent it (the kernel fails so
- * only without memory for its own structures).
+ * Some calls never fail here, because they cannot fail in this use, or because no code could continue: rt_sigprocmask,
+ * futex, close, getpid, gettid, tgkill, nanosleep, sched_yield, munmap of the library's whole mappings (but the
+ * trimming of a new reservation does fail), UFFDIO_WAKE. UFFDIO_UNREGISTER fails with ENOMEM only. With a thread
+ * beside, the variant that unmaps is left out: home is unmapped between that failure and its repair, and no code could
+ * prevent this (the kernel fails so only without memory for its own structures).
  */
 #include "region_injection.h"
 

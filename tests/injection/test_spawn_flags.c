@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Spawns with the flags of clone3 of Linux 7.1, on a kernel that is made up of the one that is here: a child whose end
- * sends SIGCHLD to who ignores it is gone by itself, no_new_privs is set before the child's first step, and who closes
- * the descriptor kills. The kernel's conditions are kept. And kernels that lack the flags, or do not do what they say.
+ * Spawns with the clone3 flags of Linux 7.1, on a kernel that this program emulates on the present one: a child whose
+ * end sends SIGCHLD to a parent that ignores it is reaped by itself, no_new_privs is set before the child's first step,
+ * and closing the descriptor kills the child. The kernel's conditions for the flags are kept. Also kernels that lack
+ * the flags, or whose flags have no effect.
  */
 #include <errno.h>
 #include <fcntl.h>

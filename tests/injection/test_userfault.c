@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * By which way a userfaultfd is had where others are closed: a made-up kernel that opens and closes each of the three
- * ways, and the agreement that must follow each, with any error. None ends the search, and no descriptor stays. */
+ *
+ * By which way the library gets a userfaultfd. An emulated kernel opens and closes each of the three ways, and a
+ * handshake must follow; each may fail with any error. No failure ends the search, and no descriptor stays open.
+ */
 #include <fcntl.h>
 #include <linux/types.h>
 #include <linux/userfaultfd.h>
