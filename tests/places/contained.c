@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * contained FILTER COMMAND [ARGUMENT...]: executes a command under a filter of system calls that a file describes
- * (containers/): a default, names that are allowed or answer an errno, conditions on one argument.
- * contained job: what a program of a container does: it grows, forks, starts programs, and says what came of it. */
+ * (containers/): a default, names that are permitted or answer an errno, conditions on one argument. contained job:
+ * what a program in a container does: it grows, forks, starts programs, and prints the results.
+ */
 #include <errno.h>
 #include <seccomp.h>
 #include <spawn.h>

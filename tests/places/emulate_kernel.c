@@ -1,33 +1,33 @@
 /* SPDX-License-Identifier: MIT
  *
- * emulate_kernel [OPTION...] -- COMMAND...: runs a program as if on a kernel with on-demand fork, by a seccomp filter
- * whose notifications are answered here. The switch is a memfd of ours each time it is opened, so that what is read
- * back, what stays on and what is inherited is as on these kernels, by fork and by exec. A child that is forked on
- * demand shows few page tables in its status. Of on-demand fork's faults, those that are asked for happen, to the
- * processes that take part in one.
+ * emulate_kernel [OPTION...] -- COMMAND...: runs a program as if on a kernel with on-demand fork, under a seccomp
+ * filter whose notifications this program answers. Each time the switch is opened, it is a memfd of this program's. So
+ * reads of it, whether it stays on, and its inheritance by fork and exec are as on these kernels. A child that is
+ * forked on demand shows few page tables in its status. The options select which faults of on-demand fork happen; they
+ * happen to the processes that take part in such a fork.
  *
  *   --kernel=held|armed|none   the published interface of Linux 5.6.19, that of 6.0.6, or no /proc/self/use_odf
  *                              (default)
  *   --on                       the switch is on from the start
- *   --no-effect                and turns nothing on
+ *   --no-effect                the switch turns nothing on
  *   --deny=ERRNO               /proc/self/use_odf is there, and opening it for writing fails with this error number
  *   --refuse                   it opens, and writing to it fails
  *   --fault=discard            MADV_DONTNEED answers 0 and does nothing
  *   --fault=discard_neighbors  MADV_DONTNEED wipes the rest of its page tables
- *   --fault=unmap_neighbors    so does munmap
+ *   --fault=unmap_neighbors    munmap does the same
  *   --fault=end                a child that was forked on demand is killed
  *   --filtered                 the status does not hide that there is a filter
  *   --file=PATH=FILE           opening PATH opens FILE
  *   --async=FILE               the switch of Async-fork: forks are on demand while it says 1
- *   --velinux=FILE             the sysctl kernel.async_fork_enabled: where it says 1, forks of a process are on demand
- *                              after its prctl(0x4000, 1), which no child and no other program gets; where it says 2,
- *                              all are
- *   --linux-5.6                system calls, flags and advice that are newer are not there
- *   --log=FILE                 one more line there for each process made: "fork PID on_demand" or "fork PID plain";
+ *   --velinux=FILE             the sysctl kernel.async_fork_enabled: if it says 1, forks of a process are on demand
+ *                              after its prctl(0x4000, 1), which neither a child nor an executed program inherits;
+ *                              if it says 2, all forks are
+ *   --linux-5.6                newer system calls, flags and advice do not exist
+ *   --log=FILE                 appends a line for each process made: "fork PID on_demand" or "fork PID plain"; or
  *                              "thread PID"
  *
- * System call 439, whatever it is called with, and prctl 65 kill the program (SIGSYS): the library must never issue
- * either; and prctl 0x4000 without --velinux. Ends as the program ends; 77: cannot be done here.
+ * System call 439 with any arguments and prctl 65 kill the program (SIGSYS): the library must never make either. So
+ * does prctl 0x4000 without --velinux. Exits as the program does; 77: this cannot run here.
  */
 #include "emulate_kernel.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the parts of emulate_kernel have in common: which kernel it is, and what it knows of each process.
+ * What the parts of emulate_kernel share: which kernel it emulates, and what it knows of each process.
  */
 #ifndef TESTS_EMULATE_KERNEL_H
 #define TESTS_EMULATE_KERNEL_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What emulate_kernel answers to a system call in the kernel's place.
+ * How emulate_kernel answers a system call in the kernel's place.
  */
 #include "emulate_kernel.h"
 

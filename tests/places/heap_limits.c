@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Limits and promises of memory under the preloaded library: what the kernel refuses to a plain process it refuses here
- * too, and what it grants kills nobody. One case for each run, named by the argument; each also passes without the
- * library.
+ * Limits and guarantees of memory under the preloaded library: what the kernel refuses to a plain process it refuses
+ * here too, and no process is killed for using memory that was granted. Each run executes one case, which the argument
+ * names; each also passes without the library.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Forks, and prints what came of it as NAME=VALUE lines, for kernel.sh and kernel_async.sh, which run this on emulated
- * kernels, with each of the libraries. Uses what odfork.h has and nothing of the library's parts.
+ * Forks, and prints the results as NAME=VALUE lines, for kernel.sh and kernel_async.sh, which run this on emulated
+ * kernels, with each of the libraries. It uses only what odfork.h declares.
  *
  *   kernel_facts verify                 the verdict
  *   kernel_facts capabilities

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the commands of kernel_facts have in common.
+ * What the commands of kernel_facts share.
  */
 #ifndef TESTS_KERNEL_FACTS_H
 #define TESTS_KERNEL_FACTS_H

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Commands of kernel_facts: forks beside others: threads, regions, handlers, and what is left undisturbed.
+ * Commands of kernel_facts: forks in combination with threads, regions and signal handlers, and what a verification
+ * leaves unchanged.
  */
 #include "kernel_facts.h"
 

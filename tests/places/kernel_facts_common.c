@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the commands of kernel_facts are made of: what a process is seen to be.
+ * The base of the commands of kernel_facts: the memory, and the facts about a process that they print.
  */
 #include "kernel_facts.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the parts of test_region_filters have in common: filters, and a region.
+ * What the parts of test_region_filters share: filters, and a region.
  */
 #ifndef TESTS_REGION_FILTERS_H
 #define TESTS_REGION_FILTERS_H

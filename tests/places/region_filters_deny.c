@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The filters of test_region_filters, each of which takes one thing away.
+ * The filters of test_region_filters, each of which denies one thing.
  */
 #include "region_filters.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The region of test_region_filters, forks of it, and what must become of it.
+ * The region of test_region_filters, forks of it, and the states that it must reach.
  */
 #include "region_filters.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * region_limits CASE [ARGUMENT...]: a snapshot region where something is short or missing. Each case asks for a region,
- * forks, discards and settles while it is, and often after it came back. Whatever fails must fail with the error that
- * is documented, with the data as it was; never by a signal. Exit status 0; 77 and a reason if the case cannot be had
- * here. Run by region_limits.sh and region_unprivileged.sh.
+ * region_limits CASE [ARGUMENT...]: a snapshot region while a resource is short or missing. Each case creates a region,
+ * forks, discards and settles in that state, and often again once the resource is back. Each failure must be by the
+ * documented error, with the data unchanged; never by a signal. Exit status 0; or 77, with a reason, if the case cannot
+ * run here. Run by region_limits.sh and region_unprivileged.sh.
  */
 #include "region_limits.h"
 

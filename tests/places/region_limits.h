@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the cases of region_limits have in common.
+ * What the cases of region_limits share.
  */
 #ifndef TESTS_REGION_LIMITS_H
 #define TESTS_REGION_LIMITS_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the cases of region_limits are made of: a region, forks of it, and how it recovers.
+ * The base of the cases of region_limits: a region, forks of it, and its recovery.
  */
 #include "region_limits.h"
 

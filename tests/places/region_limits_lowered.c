@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cases of region_limits: limits of the process, and mappings that run out.
+ * Cases of region_limits: limits of the process, and the limit of mappings.
  */
 #include "region_limits.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cases of region_limits: calls that are refused, /proc that is not there, memory that is short, large pages.
+ * Cases of region_limits: calls that are refused, no /proc, too little memory, large pages.
  */
 #include "region_limits.h"
 

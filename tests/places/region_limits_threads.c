@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cases of region_limits: how it settles beside threads that write.
+ * Cases of region_limits: how a region settles beside threads that write.
  */
 #include "region_limits.h"
 

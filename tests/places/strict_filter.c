@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Filters that permit exactly the calls that this program makes without the library, and kill for any other: entered
- * before the memory grows, after it, after forks, beside a child, and by a child. What the program does to its memory
- * in there, and the fork, come to the same with the library, whose own calls would be the end.
+ * Filters that permit exactly the system calls that this program makes without the library, and kill for any other. A
+ * case enters one before the memory grows, after it, after forks, beside a child, or in a child. Under the filter the
+ * program uses its memory and forks with the same results as without the library. Any call of the library's own would
+ * kill it.
  */
 #include <linux/filter.h>
 #include <linux/seccomp.h>

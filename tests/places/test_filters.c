@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Sandboxes: each system call that the library can do without answers ENOSYS or EPERM. Everything must still work, by
- * the other way, and the report must say so. Each case in a process of its own, since a filter is for good; once with
- * the filter there before the first question is asked, once with the answers cached before.
+ * Sandboxes: each system call that the library can do without returns ENOSYS or EPERM. Everything must still work, by
+ * another way, and the report must say so. Each case is a process of its own, since a filter is permanent. Each runs
+ * twice: with the filter there before the library's first probe, and with the answers of the probes cached before.
  */
 #include <errno.h>
 #include <fcntl.h>

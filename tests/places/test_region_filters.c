@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Snapshot regions in sandboxes and on older kernels: what they can do without answers as if it were not there, and a
- * filter that comes later takes away what they had. They must work by the other way, or refuse with the reason, or stay
- * FROZEN; the data must be right whatever happens. Each case in a process of its own, since a filter is for good.
+ * Snapshot regions in sandboxes and on older kernels. Calls that regions can do without answer as if they did not
+ * exist; and a filter that comes later takes away calls that they have used. Regions must work by another way, or be
+ * refused with the reason, or stay FROZEN; the data must be right in any case. Each case is a process of its own, since
+ * a filter is permanent.
  */
 #include "region_filters.h"
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Seccomp filters, entered after the heap woke and before the program started, that kill, trap, or answer an errno: the
- * program does what it does without the library. The calls that a filter forbids here are such as no plain program of
- * this kind makes.
+ * Seccomp filters that kill, trap, or return an errno, entered after the heap woke and before the program started. The
+ * program must behave as without the library. These filters forbid only calls that no plain program of this kind makes.
  */
 #include <linux/filter.h>
 #include <linux/seccomp.h>
