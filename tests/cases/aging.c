@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Memory of a process that does not fork: as the kernel maps it at first, and in a region once it has grown old,
- * whatever the program does to it meanwhile. The cases wait for a second or some.
+ * Memory of a process that does not fork: the kernel's mapping at first, and a region's once it has aged, whatever the
+ * program does to it in that time. Each case waits for a second or a few.
  */
 #include <dlfcn.h>
 #include <pthread.h>

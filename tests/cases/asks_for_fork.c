@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * A program that asks the loader for fork has what it grows by in a region from its first use on, before it has forked.
- * Built in several ways, of which one has a table of symbols that does not say how many it asks for: it offers none, so
- * it writes by system calls. Executes itself under the library.
+ * A program that imports fork gets new memory from a region from its first use on, before it has forked. Built in
+ * several ways; one build has a symbol table whose length is not known: it exports no symbol, so it prints by system
+ * calls. The program executes itself under the library.
  */
 #include <fcntl.h>
 #include <stdbool.h>

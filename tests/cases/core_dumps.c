@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the kernel writes when a program under the library dies: all that the program has, at its addresses, at about
- * the size of a plain program's dump; of a program whose memory is LIVE, or FROZEN as a child has its snapshot, and of
- * such a child, whether they have written since or not.
+ * The kernel's core dump of a program under the library: it has all memory of the program, at its addresses, and about
+ * the size of a plain program's dump. The program's memory is LIVE, FROZEN while a child has its snapshot, or that
+ * child's, each with and without later writes.
  */
 #include <elf.h>
 #include <linux/capability.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * A file system in user space with one file, f, that is read past the page cache (direct_io), as network and
- * object-store mounts offer it. Its bytes follow from where they are (direct_fs.h).
+ * A FUSE file system with one file, f, whose reads bypass the page cache (direct_io), as on network and object-store
+ * mounts. Each byte follows from its offset (direct_fs.h).
  *
- *   direct_fs MOUNT-POINT DESCRIPTOR     a byte is written to the descriptor when it is mounted; ends with the mount
+ *   direct_fs MOUNT-POINT DESCRIPTOR     writes a byte to the descriptor once it is mounted; ends with the mount
  *
  * 77: this machine has no FUSE, or not for this user.
  */

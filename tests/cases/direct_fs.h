@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * What is in the files that test_pinned.c reads. */
+ *
+ * The contents of the files that test_pinned.c reads.
+ */
 #ifndef ODF_TESTS_DIRECT_FS_H
 #define ODF_TESTS_DIRECT_FS_H
 

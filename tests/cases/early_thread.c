@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * A library whose constructor makes a thread, as those of OpenBLAS and other libraries with threads of their own do. It
- * runs before the constructor of a preloaded library. */
+ *
+ * A library whose constructor makes a thread, as OpenBLAS and other threaded libraries do. The constructor runs before
+ * that of a preloaded library.
+ */
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>

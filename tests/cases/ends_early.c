@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * A child that ends by _exit or exit needs its parent's snapshot no more from then on, however long the kernel takes
- * to take its memory down: the parent's memory settles meanwhile. Not where another process still runs on the child's
- * memory: what that one reads is what was there at the fork.
+ * A child that calls _exit or exit releases its parent's snapshot at once, however long the kernel takes to free its
+ * memory: the parent's memory settles meanwhile. Not if another process still runs on the child's memory: that process
+ * must read what was there at the fork.
  */
 #include <sched.h>
 #include <sys/ptrace.h>

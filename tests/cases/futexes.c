@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Words that the kernel knows by what is behind them: who sleeps on one in memory that a region could have is woken,
- * whatever is requeued, frozen and settled meanwhile. By each system call that takes such words, in objects that were
- * made before the heap woke, and at the end of a thread on a stack of the program's. Each case is a process of its own,
- * without the library, and with the heap awake from the start and when it has grown.
+ * Futexes, which the kernel identifies by the page behind the address. A thread that sleeps on one, in memory that a
+ * region could have, must be woken, whatever is requeued, frozen and settled meanwhile. Cases use each system call on
+ * futexes, objects that were made before the heap woke, and the end of a thread on a stack of the program's own. Each
+ * case is a process of its own, run without the library, with the heap awake from the start, and with a heap that wakes
+ * as the program grows.
  */
 #include <linux/futex.h>
 #include <pthread.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Memory that a child, or a parent beside a child, gives back piece by piece, as a server that saves does value by
- * value: it reads as zeros and takes neither memory nor mappings, as plain. And what malloc is asked for and never
- * used takes none.
+ * Memory that a child, or a parent beside a child, gives back piece by piece, as a server does that saves one value
+ * after another: it reads as zeros and takes neither memory nor mappings, as without the library. And memory from
+ * malloc that is never used takes none.
  */
 #include "../support/mappings.h"
 #include "../support/preloaded.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the cases of test_heap have in common.
+ * What the cases of test_heap share.
  */
 #ifndef TESTS_HEAP_CASES_H
 #define TESTS_HEAP_CASES_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cases of test_heap: children of each kind, and what it must not do to the program or to them.
+ * Cases of test_heap: children of each kind, and what the heap must not do to the program or to them.
  */
 #include "heap_cases.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the cases of test_heap are made of.
+ * The base of the cases of test_heap.
  */
 #include "heap_cases.h"
 

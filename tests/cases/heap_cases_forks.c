@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cases of test_heap: forks before main, after exit, and while other threads ask for memory.
+ * Cases of test_heap: forks before main, after exit, and while other threads allocate.
  */
 #include "heap_cases.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cases of test_heap: the malloc family against libc's own, asleep and awake and while it wakes.
+ * Cases of test_heap: the malloc family compared with libc's own, while the heap is asleep, awake, and waking.
  */
 #include "heap_cases.h"
 

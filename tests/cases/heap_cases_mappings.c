@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cases of test_heap: the mapping calls against the kernel's own.
+ * Cases of test_heap: the mapping calls compared with the kernel's own.
  */
 #include "heap_cases.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cases of test_heap: asleep, awake and off, in each way to have the library, and what wakes it.
+ * Cases of test_heap: asleep, awake and off, with each way to load the library, and what wakes the heap.
  */
 #include "heap_cases.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a program's dump has of the heap: who makes one from outside (gcore) reads each mapping that is not marked with
- * MADV_DONTDUMP, also those without rights, and each page of a file that is read is made. All that the program has is
- * in it, and not the region's capacity.
+ * The heap in a dump that another process makes (gcore). That process reads each mapping without MADV_DONTDUMP, even
+ * without rights, and reading a page of a file allocates it. The dump must have all memory of the program, but not the
+ * region's whole capacity.
  */
 #include "../support/preloaded.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * A program that loads a second C library, into a namespace of its own (dlmopen), and forks by that one's fork: its
- * children have its memory, whether it has grown before or grows after. And dlmopen looks where its caller would have
- * it look.
+ * A program that loads a second C library into a namespace of its own (dlmopen), and forks by that library's fork. Its
+ * children must have its memory, whether it grew before or grows later. And dlmopen must search where it would search
+ * for its caller.
  */
 #include <dlfcn.h>
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Memory with a policy of its own (mbind), on a machine with several nodes of memory, which a tracer makes of one: it
- * tells of a second node where the library asks. There it is kept out of the region; with one node nothing changes.
+ * Memory with a memory policy of its own (mbind) on a machine with several NUMA nodes. A tracer emulates this on a
+ * machine with one node: it reports a second node where the library asks. There such memory stays out of the region;
+ * with one node nothing changes.
  */
 #include <linux/mempolicy.h>
 #include <signal.h>

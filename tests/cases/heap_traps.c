@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * A program that lets reading the processor's clock trap (PR_SET_TSC), as recorders do, and never reads it itself: it
- * grows, forks and ends with its heap awake before as it does without, and its children as well. Where the kernel's
- * clock is another the library would not trap either, and nothing is shown.
+ * A program that makes reads of the processor's clock trap (PR_SET_TSC), as recorders do, and never reads it itself.
+ * With its heap awake before that, it grows, forks and ends as without the library, and so do its children. If the
+ * kernel's clock source is not the processor's clock, the library would not trap anyway, and the test shows nothing.
  */
 #include <signal.h>
 #include <sys/prctl.h>

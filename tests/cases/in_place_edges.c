@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The edges of memory that is a region's where it lies: where the data segment ends within a page, where a mapping was
- * shrunk, and where memory was opened piece by piece. Each case passes without the library as well.
+ * The edges of memory that became a region's in place: where the data segment ends within a page, where a mapping was
+ * shrunk, and where memory was made accessible piece by piece. Each case also passes without the library.
  */
 #include <signal.h>
 #include <stdint.h>

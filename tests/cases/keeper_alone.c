@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the kernel grants only to a process that shares its memory with no other: a program gets it with its heap awake
- * as it does without, and has all of its memory then. And a signal to all other processes, of which the keeper is one.
+ * What the kernel grants only to a process that shares its memory with no other process: a program with its heap awake
+ * gets it as without the library, and then has all of its memory. And a signal to all other processes, one of which is
+ * the keeper.
  */
 #include <sched.h>
 #include <signal.h>

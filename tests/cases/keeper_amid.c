@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * A sampler that stops the program amid a settle, when a part of its memory is LIVE again and a part is not, and reads
- * all of it, by each of the two ways there are, gets every byte; the step that is under way is all that makes it wait,
- * as none begins while the program is stopped. So that chance is left out of it, the keeper is held at calls that it
- * makes, in steps and between them, until the program is stopped. ODF_TEST_SAMPLES: how many such moments for each kind
- * of step (20).
+ * A sampler stops the program in the middle of a settle, when part of its memory is LIVE again and part is not, and
+ * reads all of it, in both ways that exist. It must get every byte. It waits at most for the present step, since no
+ * step begins while the program is stopped. To leave nothing to chance, a tracer holds the keeper at its system calls,
+ * within steps and between them, until the program is stopped. ODF_TEST_SAMPLES: how many such moments for each kind of
+ * step (20).
  */
 #include <errno.h>
 #include <fcntl.h>

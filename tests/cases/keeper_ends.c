@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What becomes of the keeper when the program ends, by whatever way.
+ * The end of the keeper when the program ends, in whatever way.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The keeper's end where chance would have to bring it about: the program is killed amid a step of each kind; and it is
- * executed over in the ways that keeper_ends.c has not, by another thread than the main one and by descriptors.
+ * Ends of the keeper that would otherwise happen only by chance: the program is killed during a step of each kind. And
+ * execs that keeper_ends.c does not have: by a thread other than the main one, and by descriptors.
  */
 #include <errno.h>
 #include <fcntl.h>

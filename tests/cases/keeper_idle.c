@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Who is SCHED_IDLE may be left waiting for a processor anywhere, and for as long as others want it: on its way to a
- * fork and back it holds nothing that other threads wait for. A tracer stops the forking thread at each of its calls,
- * and has another thread map memory meanwhile. To run at all on a busy machine, the thread is not SCHED_IDLE: it is
- * told so by the tracer, when it asks.
+ * A SCHED_IDLE thread may have to wait for a processor anywhere, as long as others want it. So on its way into a fork
+ * and back it must hold nothing that other threads wait for. A tracer stops the forking thread at each of its system
+ * calls, and has another thread map memory meanwhile. The thread is not really SCHED_IDLE, so that it runs at all on a
+ * busy machine: the tracer gives that answer when the thread asks.
  */
 #include <elf.h>
 #include <poll.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a thread has been limited to the keeper is not, that it starts: another one starts it, and without a process for
- * each try.
+ * The keeper does not inherit the limits of the thread that starts it: another thread starts it, and failed attempts
+ * make no process.
  */
 #include <linux/capability.h>
 #include <pthread.h>

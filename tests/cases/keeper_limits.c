@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * A limit of processor time. The kernel counts each process for itself, and the keeper may need more than its program.
+ * A limit of processor time. The kernel counts each process on its own, and the keeper may need more than its program.
  */
 #include <linux/capability.h>
 #include <sys/resource.h>

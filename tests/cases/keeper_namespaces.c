@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A program with a keeper changes namespaces as one without, of every kind, and its memory settles on; and it has a
- * keeper only where there is room for a further process in its cgroup.
+ * A program with a keeper enters namespaces of every kind as one without, and its memory still settles. It has a keeper
+ * only if its cgroup has room for one more process.
  */
 #include <errno.h>
 #include <fcntl.h>

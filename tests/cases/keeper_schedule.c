@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Tests of test_keeper: when the keeper does what, which is a pure function, and its pace.
+ * Tests of test_keeper: the keeper's schedule, which is a pure function, and its pace.
  */
 #include "keeper_tests.h"
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a program sees of the keeper: nothing, in any wait, table or namespace; and forks, threads and rights are what
- * they are without it.
+ * A program must not see the keeper: not in any wait, table or namespace. Forks, threads and rights are as without it.
  */
 #include <dirent.h>
 #include <errno.h>

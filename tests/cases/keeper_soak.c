@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Settles beside a sampler, which stops the program a hundred times a second and reads all of its memory, by each of
- * the two ways there are; and each program is killed at some moment. Each second one cannot have steps that protect
- * memory. ODF_TEST_SECONDS: how long (15), and at least until something was settled and two programs were killed. What
- * is read amid a settle for certain: keeper_amid.c.
+ * Settles beside a sampler that stops the program a hundred times a second and reads all of its memory, in both ways
+ * that exist. Each program is killed at some moment. Every second one cannot have steps that protect memory.
+ * ODF_TEST_SECONDS: how long (15); longer if nothing was settled or fewer than two programs were killed by then.
+ * keeper_amid.c tests the reads during a settle without chance.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the parts of test_keeper have in common.
+ * What the parts of test_keeper share.
  */
 #ifndef TESTS_KEEPER_TESTS_H
 #define TESTS_KEEPER_TESTS_H

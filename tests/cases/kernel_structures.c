@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * A structure that differs from one architecture to another is as the kernel's header for this one says. Nothing to
- * run: what is wrong does not compile. */
+ * Checks at compile time that a structure that differs between architectures is as in this one's kernel headers. There
+ * is nothing to run.
+ */
 #include <asm/signal.h> /* and so nothing of libc's that includes <signal.h> */
 #include <stddef.h>
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Where ordinary memory has large pages unasked, files of regions have them too, but not for a program that has
- * forbidden them, for itself (PR_SET_THP_DISABLE) or for some memory (MADV_NOHUGEPAGE): for a byte here and there it
- * has a page each, before forks and after. The setting is that of the cases alone: a file over the kernel's, in mounts
- * of their own.
+ * If ordinary memory gets large pages by default, files of regions get them too, but not for a program that has
+ * forbidden them, for itself (PR_SET_THP_DISABLE) or for some memory (MADV_NOHUGEPAGE). Such a program gets one small
+ * page for each page in which it writes a byte, before forks and after. Only the cases see the setting: a file is
+ * mounted over the kernel's, in a mount namespace of their own.
  */
 #include <inttypes.h>
 #include <sched.h>

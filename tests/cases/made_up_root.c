@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Another root, in which somebody has put what the library reads of /proc, /sys and /dev: empty files, or named pipes
- * that nobody writes to. No byte is lost, no fork shares what it must not, and none waits.
+ * A changed root directory in which the files that the library reads from /proc, /sys and /dev are replaced: by empty
+ * files, or by FIFOs without a writer. No byte may be lost, no fork may share what it must not, and no call may block.
  */
 #include <pthread.h>
 #include <sys/prctl.h>

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * libc's malloc under the library: the same malloc, with the same answers, and its memory takes part in regions where
- * it lies: of each shape that malloc gives it. What can be told by a number is told by this program without the
- * library, too, and must be the same.
+ * libc's malloc under the library: it stays the same malloc with the same answers, and its memory becomes part of
+ * regions in place, in each form that malloc uses. The program prints numbers where it can. It prints them without the
+ * library, too, and they must be the same.
  *
  *   malloc_in_place              all, as TAP
- *   malloc_in_place "" CASE      that one
- *   malloc_in_place CASE         that one, as it is run: with LD_PRELOAD and ODFORK_HEAP set by who calls
+ *   malloc_in_place "" CASE      that case
+ *   malloc_in_place CASE         that case in this process; the caller sets LD_PRELOAD and ODFORK_HEAP
  */
 #include "../support/case_seconds.h"
 #include "malloc_in_place.h"

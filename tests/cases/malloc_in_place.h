@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the cases of malloc_in_place have in common: blocks, and what is to be in them.
+ * What the cases of malloc_in_place share: blocks, and their contents.
  */
 #ifndef TESTS_MALLOC_IN_PLACE_H
 #define TESTS_MALLOC_IN_PLACE_H

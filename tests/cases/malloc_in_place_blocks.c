@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the cases of malloc_in_place are made of: blocks that are filled, looked at in children, changed and freed.
+ * The base of the cases of malloc_in_place: blocks that are filled, checked in children, changed and freed.
  */
 #include "malloc_in_place.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cases of malloc_in_place: in a sandbox that kills for what malloc and fork do not do by themselves.
+ * Cases of malloc_in_place: a sandbox that kills for any call that malloc and fork do not make by themselves.
  */
 #include "malloc_in_place.h"
 

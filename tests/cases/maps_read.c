@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Who reads all of a process that it says can be read, as conservative collectors and tools that look for patterns do
- * by the list of mappings: each of them can be read where it begins, and no fault ends the program. LIVE, FROZEN, and
- * in a child.
+ * A program reads each of its mappings that the list of mappings calls readable, as conservative garbage collectors and
+ * memory scanners do. Each must be readable at its start, and no fault may end the program. LIVE, FROZEN, and in a
+ * child.
  */
 #include <setjmp.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the cases of test_moved have in common: memory in a region, raw system calls, and forks amid which a region is
- * frozen and settled.
+ * What the cases of test_moved share: memory in a region, raw system calls, and forks during which a region is frozen
+ * and settled.
  */
 #ifndef TESTS_MOVED_H
 #define TESTS_MOVED_H

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cases of test_moved: memory that the program has moved out of a region by a system call that the library does not
- * see.
+ * Cases of test_moved: the program moves memory out of a region by a system call that the library does not see.
  */
 #include "moved.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cases of test_moved: memory that leaves a region by being copied, as the kernel moves no part of a file's view into
- * other memory: of which only a page here and there is written, larger than the machine, and where the kernel refuses
- * a call on the way.
+ * Cases of test_moved: memory that leaves a region by copying, since the kernel cannot move part of a file mapping into
+ * anonymous memory. The memory has few written pages, or is larger than the machine's, or the kernel refuses a call on
+ * the way.
  */
 #include "moved.h"
 

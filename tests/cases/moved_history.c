@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cases of test_moved: what the library has in its lists of a place where the program has changed things by system
- * calls that it does not see, when the program then asks for something there.
+ * Cases of test_moved: the program changes a place by system calls that the library does not see, and then asks for
+ * something there. The library's lists of that place are out of date.
  */
 #include <dirent.h>
 #include <sys/uio.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cases of test_moved: what is one mapping for the kernel, and to the library memory of several kinds; and what the
- * kernel knows of memory and the list of mappings does not show.
+ * Cases of test_moved: memory that is one mapping for the kernel, but of several kinds for the library; and properties
+ * of memory that the list of mappings does not show.
  */
 #include "moved.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cases of test_moved: calls about tebibytes of addresses at which the program has nothing, or nothing any more. What
- * the library keeps of itself lies there.
+ * Cases of test_moved: calls on terabytes of addresses where the program has nothing, or nothing any more. The
+ * library's own data lies there.
  */
 #include "moved.h"
 

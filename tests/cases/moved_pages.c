@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cases of test_moved: large pages that the program asks for, and how many mappings there are.
+ * Cases of test_moved: large pages that the program requests, and the number of mappings.
  */
 #include "moved.h"
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cases of test_moved: mappings over memory of a region that the kernel refuses, after which that memory is what it
- * was.
+ * Cases of test_moved: the kernel refuses a mapping over memory of a region. The memory must be as before.
  */
 #include "moved.h"
 

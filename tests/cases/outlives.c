@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * A child that outlives the process whose memory it inherited, as a daemon does: what it has written anew, or given
- * back, is there once and not twice, and its forks go on. Who still shares memory with somebody goes on sharing it.
+ * A child that outlives the process whose memory it inherited, as a daemon does. What it has written or given back is
+ * held once and not twice, and its forks still work. A process that shares memory with another one continues to share
+ * it.
  */
 #include <sys/syscall.h>
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * What test_pinned.c and pinned_*.c have in common. */
+ *
+ * What test_pinned.c and pinned_*.c share.
+ */
 #ifndef ODF_TESTS_PINNED_H
 #define ODF_TESTS_PINNED_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the cases of test_pinned are made of: the heap awake, and reads into its memory under forks.
+ * The base of the cases of test_pinned: a heap that is awake, and reads into its memory during forks.
  */
 #include <dlfcn.h>
 #include <errno.h>

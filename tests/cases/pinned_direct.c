@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cases of test_pinned: files open for direct input, by each way to a descriptor, FUSE, and devices.
+ * Cases of test_pinned: files open for direct input, by each way to get the descriptor, FUSE, and devices.
  */
 #include <dlfcn.h>
 #include <errno.h>

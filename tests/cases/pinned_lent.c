@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * More of test_pinned.c: memory of which the kernel keeps pages after the call, in a pipe or on their way through a
- * socket. What a child has handed over so is what it had, when it has ended, its parent has written to the same memory,
- * and that was settled. */
+ *
+ * More of test_pinned.c: memory whose pages the kernel keeps after the call, in a pipe or on their way through a
+ * socket. What a child has sent in this way must not change, even after the child has ended, its parent has written to
+ * the same memory, and that has settled.
+ */
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>

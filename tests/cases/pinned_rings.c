@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * More of test_pinned.c: rings, asynchronous input, pages that a pipe has, and the program's own userfaultfd. */
+ *
+ * More of test_pinned.c: rings, asynchronous input, pages in a pipe, and the program's own userfaultfd.
+ */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <linux/aio_abi.h>

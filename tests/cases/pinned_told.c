@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * More of test_pinned.c: what the kernel is told of memory by its address, counts in its page tables, and merges. */
+ *
+ * More of test_pinned.c: memory that the kernel knows by its address, counts by its page tables, or merges.
+ */
 #include <fcntl.h>
 #include <stdint.h>
 #include <sys/prctl.h>

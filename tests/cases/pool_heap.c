@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * A pool in a program whose memory is in regions: with the heap awake, forks between, and what is spawned on its way
- * while memory is frozen and settled. Linked with the shared library, which reads ODFORK_HEAP=on. */
+ * A pool in a program whose memory is in regions: with the heap awake, forks in between, and spawns under way while
+ * memory is frozen and settled. Linked with the shared library, and run with ODFORK_HEAP=on.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the parts of test_pool_spawn have in common.
+ * What the parts of test_pool_spawn share.
  */
 #ifndef TESTS_POOL_SPAWN_H
 #define TESTS_POOL_SPAWN_H

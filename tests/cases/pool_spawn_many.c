@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Tests of test_pool_spawn: large requests, many at once, from several threads and processes, and amid their deaths.
+ * Tests of test_pool_spawn: large requests, many at once, from several threads and processes, some of which die
+ * meanwhile.
  */
 #include "pool_spawn.h"
 

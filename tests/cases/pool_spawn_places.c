@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Tests of test_pool_spawn: what is refused, and where there is no room for a process or a filter is in the way.
+ * Tests of test_pool_spawn: refused requests, no room for another process, and filters that forbid a call.
  */
 #include "pool_spawn.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Tests of test_region: memory that is discarded, zeros, and memory that is locked.
+ * Tests of test_region: discarded memory, zeros, and locked memory.
  */
 #include "region_tests.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Tests of test_region: children that overlap, so that nothing can settle. What the process has written since the
- * oldest of them was made is there twice, as it is plain; what it wrote before that is not.
+ * oldest child was made is held twice, as without the library; what it wrote before is not.
  */
 #include "region_tests.h"
 

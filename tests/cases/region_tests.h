@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the parts of test_region have in common.
+ * What the parts of test_region share.
  */
 #ifndef TESTS_REGION_TESTS_H
 #define TESTS_REGION_TESTS_H

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Twice: as a library that has liburing's function and does nothing (ODF_FAKE_RING), and as one that is linked with
- * it. */
+ *
+ * Built twice: as a library with liburing's function, which does nothing (ODF_FAKE_RING), and as a library that is
+ * linked with it.
+ */
 int io_uring_queue_init(unsigned entries, void *ring, unsigned flags);
 
 #ifdef ODF_FAKE_RING

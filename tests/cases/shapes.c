@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * Memory of any shape, as allocators and runtimes ask for it: with hints, below 4 GiB, reserved without rights and
- * opened by mprotect or by fixed mappings, grown and moved by mremap, by the data segment, with all rights and code in
- * it, and mapped before the library could know.
+ * Memory in all forms that allocators and runtimes ask for: with hints, below 4 GiB, reserved without rights and made
+ * accessible by mprotect or by fixed mappings, grown and moved by mremap, in the data segment, with all rights and code
+ * in it, and mapped before the library could know.
  *
- * Random programs of each shape: every page has a value that it must have in the program and in each child, whatever
- * was asked for in between; a thread counts in memory of the same shape meanwhile, and no count may be lost. And each
- * shape ends up in a region, where it can be settled.
+ * Random programs for each shape: every page has a known value, in the program and in each child, after any sequence of
+ * calls. Meanwhile a thread counts in memory of the same shape, and no count may be lost. And memory of each shape ends
+ * up in a region, where it can be settled.
  *
  *   shapes                       all, for ODF_TEST_SECONDS (5) from seed ODF_TEST_SEED (1) on
- *   shapes round SHAPE SEED      one of them, as it is run: with LD_PRELOAD and ODFORK_HEAP set by who calls
+ *   shapes round SHAPE SEED      one round; the caller sets LD_PRELOAD and ODFORK_HEAP
  *   shapes gains SHAPE
  */
 #include "shapes.h"

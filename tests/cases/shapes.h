@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the parts of shapes have in common: areas of memory, and what is to be in them.
+ * What the parts of shapes share: areas of memory, and their contents.
  */
 #ifndef TESTS_SHAPES_H
 #define TESTS_SHAPES_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The areas of shapes: how each is asked for, changed and looked at.
+ * The areas of shapes: how each is mapped, changed and checked.
  */
 #include "shapes.h"
 

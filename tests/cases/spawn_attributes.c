@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Tests of test_spawn: sessions, groups, terminals, signals, ids, filters and cgroups of a child.
+ * Tests of test_spawn: a child's session, group, terminal, signals, ids, filters and cgroup.
  */
 #include "spawn_tests.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Tests of test_spawn: the descriptors of a child: handed on, moved, opened, closed.
+ * Tests of test_spawn: a child's descriptors: inherited, moved, opened, closed.
  */
 #include "spawn_tests.h"
 

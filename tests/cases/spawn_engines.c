@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Tests of test_spawn: random requests, which come out the same by each engine.
+ * Tests of test_spawn: random requests, which must have the same result by each engine.
  */
 #include "spawn_tests.h"
 

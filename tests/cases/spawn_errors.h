@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the parts of test_spawn_errors have in common.
+ * What the parts of test_spawn_errors share.
  */
 #ifndef TESTS_SPAWN_ERRORS_H
 #define TESTS_SPAWN_ERRORS_H

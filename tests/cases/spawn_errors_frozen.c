@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Tests of test_spawn_errors: a frozen cgroup is not entered. Who does would be held there until somebody thaws it, so
- * the callers are processes of their own.
+ * Tests of test_spawn_errors: the library does not enter a frozen cgroup. A caller that did would be frozen until
+ * another process thaws the cgroup, so the callers are processes of their own.
  */
 #include "../support/cgroup.h"
 #include "spawn_errors.h"

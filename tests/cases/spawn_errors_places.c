@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Tests of test_spawn_errors: without rights, descriptors, /proc or a root; where SIGCHLD is ignored, or somebody else
- * reaps.
+ * Tests of test_spawn_errors: without rights, descriptors, /proc or a root directory; with SIGCHLD ignored, or with
+ * another reaper.
  */
 #include "spawn_errors.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Tests of test_spawn_errors: requests that make no sense are refused before anything is done.
+ * Tests of test_spawn_errors: invalid requests are refused before anything is done.
  */
 #include "spawn_errors.h"
 

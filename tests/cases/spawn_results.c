@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Tests of test_spawn: what the caller gets: a pidfd, what pre_exec says, a child that nobody waits for, another try,
- * the strategy that was taken.
+ * Tests of test_spawn: the results for the caller: a pidfd, what pre_exec returns, a child that nobody waits for, a
+ * second attempt, the strategy that was used.
  */
 #include "spawn_tests.h"
 

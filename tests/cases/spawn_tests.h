@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the parts of test_spawn have in common.
+ * What the parts of test_spawn share.
  */
 #ifndef TESTS_SPAWN_TESTS_H
 #define TESTS_SPAWN_TESTS_H

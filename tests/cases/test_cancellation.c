@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * No function is a cancellation point (odfork_contract(7)): each is called by a thread that is to be cancelled already,
- * and must come back, with the records of calls switched on. What libc calls back (atfork handlers), and where it may
- * wait (who is in which group), are points here. */
+ * No function is a cancellation point (odfork_contract(7)). Each is called by a thread with a cancellation request
+ * pending, and must return, with call records switched on. The exceptions, which are cancellation points here: atfork
+ * handlers, which libc calls, and libc's lookup of a user's groups, which may block.
+ */
 #include <fcntl.h>
 #include <pwd.h>
 #include <sys/syscall.h>

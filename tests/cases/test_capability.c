@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The probes: answers that agree with what the calls themselves do, no trace left, the same in every thread, and kept
- * when a filter comes later. */
+ * The probes: their answers agree with what the calls themselves do, they leave no trace, they are the same in every
+ * thread, and they are kept when a filter comes later.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The descriptor map against a model: tables of descriptors as arrays, operations applied one by one against actions
- * applied at once. */
+ * Compares the descriptor map with a model: descriptor tables as arrays, with the operations applied one by one,
+ * against the resulting actions applied together.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

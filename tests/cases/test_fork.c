@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * odf_fork, odf_fork_with, and the kernel's switch against a file that stands for it. */
+ *
+ * odf_fork, odf_fork_with, and the kernel's switch, for which a file stands in.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>

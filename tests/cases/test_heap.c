@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * The heap as a program meets it: what odf_heap_info_get says in each way to have the library, by what it wakes, the
- * malloc family against libc's own, and what it must not do. Each case is a process of its own, this program executed
- * again in the way that the case needs; the one named "plain" is run without the library, and what it prints the
- * library's must print as well.
+ * The heap as a program sees it: what odf_heap_info_get returns with each way to load the library, what wakes the heap,
+ * the malloc family compared with libc's own, and what the heap must not do. Each case is a process of its own: this
+ * program is executed again with the library loaded as the case needs it. The case "plain" runs without the library;
+ * with the library it must print the same.
  *
  *   test_heap              all, as TAP
- *   test_heap NAME         that one
+ *   test_heap NAME         that case
  */
 #include "../support/case_seconds.h"
 #include "heap_cases.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The heap's tables that have no lock. At each single instruction of one operation, others happen, whole, as they may
- * in another thread or in a signal handler: the processor traps after every instruction (x86-64), and in the n-th run
- * the others come at the n-th trap. And threads at once, everywhere.
+ * The heap's lock-free tables. At each single instruction of one operation, other operations run to completion, as they
+ * may in another thread or in a signal handler: the processor traps after every instruction (x86-64), and in the n-th
+ * run the others happen at the n-th trap. And concurrent threads, on every architecture.
  */
 #include <errno.h>
 #include <pthread.h>

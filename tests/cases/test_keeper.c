@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The keeper, from inside: its schedule, which is a pure function, what it can still do once it has confined itself,
- * and what it has. What a program sees of it is in keeper_seen.c, what becomes of it in keeper_ends.c. */
+ * The keeper from inside: its schedule, which is a pure function, what it can still do after it has confined itself,
+ * and what it holds. keeper_seen.c tests what a program sees of it, keeper_ends.c how it ends.
+ */
 #include <linux/capability.h>
 
 #include "keeper_tests.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * When the keeper looks at the program, without a keeper: its code is run here, in processes that play it. What a look
- * finds, and when there is one, is decided by what the test does, and not by how fast anything is. */
+ * When the keeper looks at the program, and what it finds, without a keeper: its code runs here, in processes that play
+ * its part. The test controls each look and its result; nothing depends on speed.
+ */
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
  * Memory of the heap that the program has moved, unmapped, mapped over, sealed or named, by calls that the library sees
- * and by system calls that it does not. Each case asserts what is right without the library; it runs so, and with the
- * library preloaded, heap=auto and heap=on. Each is a process of its own: this program executed again.
+ * and by system calls that it does not see. Each case asserts what is right without the library. It runs so, and with
+ * the library preloaded, heap=auto and heap=on. Each is a process of its own: this program executed again.
  *
  *   test_moved              all, as TAP
  *   test_moved NAME         that case
  *
- * ODF_TEST_SCALE=N makes the counted rounds N times as many. ODF_CASE_SECONDS says how long a case may take (100).
+ * ODF_TEST_SCALE=N multiplies the counted rounds by N. ODF_CASE_SECONDS: how long a case may take (100).
  */
 #include "../support/case_seconds.h"
 #include "moved.h"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A fork that does not come to its end: when it is taken for stuck, by a clock of this test's. */
+ * A fork that does not complete: when the library considers it stuck, by a clock that the test controls.
+ */
 #include "../support/support.h"
 
 #define region_clock clock_of_the_test

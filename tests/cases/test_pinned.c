@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * What is written to memory past its page tables is there afterwards, whatever forks and settles meanwhile: each way to
- * a descriptor by which that happens, its reason, and reads through it under forks, in one thread and in several. The
- * program's own userfaultfd, and what else the kernel knows of memory. Each case is a process of its own, this program
- * executed again under the preloaded library.
+ * What is written to memory without its page tables (through pinned pages) must be there afterwards, despite any forks
+ * and settles meanwhile. The cases cover each way to a descriptor by which this happens, the reason that is reported,
+ * and reads through it during forks, in one thread and in several; the program's own userfaultfd; and other state of
+ * memory that the kernel keeps. Each case is a process of its own: this program executed again under the preloaded
+ * library.
  *
  *   test_pinned            all, as TAP
- *   test_pinned NAME       that one
+ *   test_pinned NAME       that case
  *   ODF_TEST_READS         how many of each (48; in the long form 10000)
  */
 #include <dlfcn.h>

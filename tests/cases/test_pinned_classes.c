@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * What is taken for harmless, of devices and file systems that this machine need not have: the lists, and what is in
- * none of them. */
+ *
+ * Which devices and file systems count as harmless, also those that this machine does not have: the lists, and names
+ * that no list has.
+ */
 #include <linux/magic.h>
 #include <sys/socket.h>
 #include <unistd.h>

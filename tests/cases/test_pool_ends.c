@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * How worker tasks end otherwise than by returning: workers, the manager and the template that are killed, tasks that
- * are cancelled and freed at any time, a pool in a forked child. Each task has exactly one answer, and nothing of it is
- * seen by the program's wait(). */
+ * Worker tasks that end without returning: workers, the manager or the template are killed, tasks are cancelled and
+ * freed at any time, a pool is in a forked child. Each task gets exactly one answer, and the program's wait() sees none
+ * of it.
+ */
 #include "../support/pool_support.h"
 
 static int dies_by(const void *input, size_t length, odf_output *output)

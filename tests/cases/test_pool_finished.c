@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Event loops and threads that take tasks as they end: nobody waits for a task that is no more, whichever thread freed
- * it or was told of it; and the descriptor is not readable without a task. What may hang an alarm ends. */
+ * Event loops and threads that take tasks as they end. No thread waits for a task that no longer exists, whichever
+ * thread freed it or got its answer; and the descriptor is not readable without an ended task. An alarm ends what may
+ * hang.
+ */
 #include <sched.h>
 #include <stdatomic.h>
 #include <sys/prctl.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * A task in a fork of the program as it is now (ODF_TASK_FORK): two processes are made for it, the one that looks after
- * the other being the fork itself; and it ends, like all tasks, with what it belongs to. */
+ * A task in a fork of the program as it is now (ODF_TASK_FORK). Two processes are made for it: the fork itself, which
+ * manages the worker, and the worker. Like all tasks it ends with its pool and its program.
+ */
 #include <fcntl.h>
 #include <sys/syscall.h>
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * A process of a pool's that the program cannot use ends: a manager that takes too long to begin, and one whose
- * descriptor there was no number for. The program's atfork handlers hold them up, which run in the template and in what
- * it makes. */
+ * A pool's process that the program cannot use must end: a manager that takes too long to start, and one whose
+ * descriptor could not be received for want of a free number. The program's atfork handlers delay them: they run in the
+ * template and in the processes that it makes.
+ */
 #include <dirent.h>
 #include <stdatomic.h>
 #include <sys/mman.h>

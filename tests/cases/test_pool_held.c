@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What odf_pool_spawn with ODF_SPAWN_NO_WAIT holds its caller for, and what not. The process is kept on its way by the
- * opening of a FIFO that nobody writes to: who is held until exec does not come back before somebody does. */
+ * How long odf_pool_spawn with ODF_SPAWN_NO_WAIT blocks its caller. The child is delayed by an open of a FIFO without a
+ * writer: a caller that waits for exec returns only once there is a writer.
+ */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

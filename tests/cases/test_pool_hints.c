@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Worker tasks where a kill comes between two steps that are too near to each other to be met by chance: what it would
- * leave is put there by hand. */
+ * Worker tasks and a kill between two steps that are too close to be hit by chance. The test produces by hand the state
+ * that the kill would leave.
+ */
 #include "../../src/pool/crew.h"
 #include "../../src/pool/internal.h"
 #include "../support/pool_support.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Worker tasks and memory: what their limit is a limit of, and a worker that the kernel kills for want of memory, in a
- * memory cgroup of the test's own (of either version; where none can be made, that is skipped). */
+ * Worker tasks and memory: what their memory limit covers, and a worker that the kernel kills for lack of memory, in a
+ * memory cgroup of the test's own (v1 or v2; skipped if none can be made).
+ */
 #include <sys/mman.h>
 
 #include "../../src/pool/internal.h"

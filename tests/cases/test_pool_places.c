@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Worker tasks of a program that has closed its standard descriptors, as daemons do, that has no /dev, and where
- * memory files must not be executable. Each in a child, whose standard error may be gone: the exit status is the number
- * of what went wrong. */
+ * Worker tasks of a program that has closed its standard descriptors, as daemons do, that has no /dev, and where memfds
+ * must not be executable. Each runs in a child, whose standard error may be closed: its exit status is the number of
+ * what failed.
+ */
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>

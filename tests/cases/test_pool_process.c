@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a pool's template makes: processes that run a function of the program, with descriptors; seen by no wait(). */
+ * Processes that a pool's template makes: they run a function of the program, with descriptors, and no wait() sees
+ * them.
+ */
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>

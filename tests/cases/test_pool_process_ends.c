@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * How the processes that a pool's template makes end: told of, once each, and gone with the template, the pool or the
- * program. */
+ * The ends of the processes that a pool's template makes: each is reported once, and they end with the template, the
+ * pool or the program.
+ */
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>

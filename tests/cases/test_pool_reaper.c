@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * A program that orphans come to, as a subreaper or as the first process of a PID namespace: nothing of a pool is a
- * child that its wait() finds, and no SIGCHLD tells of it, whatever becomes of the pool's processes. Each way runs in a
- * process of its own, which says by its exit status what it found. */
+ * A program that adopts orphans, as a subreaper or as the first process of a PID namespace. Its wait() must find no
+ * process of a pool, and no SIGCHLD may report one, whatever becomes of the pool's processes. Each way runs in a
+ * process of its own, which reports its result by its exit status.
+ */
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/prctl.h>

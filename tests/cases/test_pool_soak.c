@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
  * Random kills: threads submit tasks of all kinds, wait, cancel and free, while workers (and from time to time the
- * manager) are killed, stopped and continued at random moments. Every task has one answer, which is the right one or
- * says that the worker died.
+ * manager) are killed, stopped and continued at random moments. Every task gets one answer: the right one, or that its
+ * worker died.
  *
- * ODF_TEST_KILLS (300) is how many are killed, ODF_TEST_SEED (1) the seed. */
+ * ODF_TEST_KILLS (300): how many are killed. ODF_TEST_SEED (1): the seed.
+ */
 #include <dirent.h>
 #include <stdatomic.h>
 

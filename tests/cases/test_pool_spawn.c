@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * odf_pool_spawn where it differs from odf_spawn: what is not waited for. That it does what odf_spawn does is tried by
- * the tests of that, which run by a pool too. */
+ * odf_pool_spawn where it differs from odf_spawn: what it does not wait for. The tests of odf_spawn, which also run by
+ * a pool, check that the rest is the same.
+ */
 #include "pool_spawn.h"
 
 char *true_argv[] = { (char[]){ "true" }, NULL };

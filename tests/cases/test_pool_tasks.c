@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Worker tasks: what goes in and comes out, many at once, what is refused, event loops. What a task finds in its
- * worker: test_pool_workers.c; how tasks end otherwise: test_pool_ends.c.
+ * Worker tasks: input and output, many tasks at once, refused requests, event loops. test_pool_workers.c tests what a
+ * task finds in its worker; test_pool_ends.c tests tasks that end without returning.
  *
- * ODF_TEST_BYTES (9 MiB) is the largest input and output. */
+ * ODF_TEST_BYTES (9 MiB): the largest input and output.
+ */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/mman.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A pool where something runs out: the program ends, there are no descriptors, files may not be large. */
+ * A pool that runs out of something: the program ends, there are no descriptors, the size of files is limited.
+ */
 #include <fcntl.h>
 #include <sys/resource.h>
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * A worker that writes nonsense over what it shares with the program: answers are wrong or missing, and nothing else
- * is. The program reads and writes nowhere that it does not mean to (the address sanitizer looks), ends its pool, and
- * gets another crew. Each kind of nonsense in a child. ODF_TEST_SEEDS (20) is how many random ones there are. */
+ * A worker that writes garbage over the memory that it shares with the program. Answers may be wrong or missing, but
+ * nothing else may go wrong. The program makes no stray access (the address sanitizer checks this), ends its pool, and
+ * gets a new crew. Each kind of garbage in a child. ODF_TEST_SEEDS (20): how many random ones.
+ */
 #include <fcntl.h>
 
 #include "../../src/pool/crew.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The workers of a pool: how many there are, fresh ones and forks of now, limits, and what a task finds in its
- * process. */
+ * The workers of a pool: their number, fresh ones and forks of the program as it is now, limits, and what a task finds
+ * in its process.
+ */
 #include <fcntl.h>
 #include <sched.h>
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Handles of processes, feeding and collecting, programs from start to end. */
+ *
+ * Process handles, feeding input and collecting output, and programs from start to end.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>

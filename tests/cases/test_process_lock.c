@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The lock that forgets holders of other processes. What may hang runs in a child that an alarm ends. */
+ * The lock that ignores a holder in another process. Code that may hang runs in a child that an alarm ends.
+ */
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>

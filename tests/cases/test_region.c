@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Regions: what the public functions promise, state by state, in parent and child; and the token's verdict on every
- * kind of descendant. Settling is by call here (ODF_REGION_MANUAL), so that each state holds as long as a test needs
- * it.
+ * Regions: what the public functions guarantee, state by state, in parent and child; and the token's answer for every
+ * kind of descendant. Regions settle by a call here (ODF_REGION_MANUAL), so that each state lasts as long as a test
+ * needs it.
  */
 #include "region_tests.h"
 

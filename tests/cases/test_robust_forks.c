@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Forks that do not end where they began, and processes that can do less after they grew than before: no fork fails or
- * costs more for good, every child has its memory, and none of it is held twice. And where there is no heap for what a
- * process may not do, or has done, it says so.
+ * Forks that do not return where they began, and processes that lose rights after they grew. No fork may fail or stay
+ * more expensive, every child must have its memory, and no memory may be held twice. And if there is no heap because of
+ * what a process may not do, or has done, the library must say so.
  */
 #include <pthread.h>
 #include <setjmp.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Every option on every engine that can carry it: the child is the state helper, which says what it finds itself to be.
- * What was asked must be there; what was not asked must be as the caller has it. An engine that cannot carry an option
- * must say so, before anything is made.
+ * Every option on every engine that supports it. The child is the state helper, which reports its own state. What was
+ * requested must be there; everything else must be as in the caller. An engine that does not support an option must say
+ * so before anything is made.
  */
 #include "spawn_tests.h"
 

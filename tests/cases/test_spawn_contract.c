@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * What the options and the report are as structures: zero but for their size, of other sizes, refused. See also
- * abi_growth.sh. */
+ *
+ * The options and the report as structures: zero except for their size, of other sizes, refused. See also
+ * abi_growth.sh.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

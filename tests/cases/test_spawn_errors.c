@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What cannot be done: each failure with its exact step, index and errno, no child left, no descriptor more, mask and
- * dispositions as before, *pid untouched.
+ * Failures: each has its exact step, index and errno. No child and no descriptor is left, mask and dispositions are as
+ * before, and *pid is unchanged.
  */
 #include "spawn_errors.h"
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Who and where the program is: groups of a user, ambient capabilities, namespaces, root directory; and its
- * priorities. By each engine that can, and what each step's failure says. */
+ *
+ * A child's identity and place: the groups of a user, ambient capabilities, namespaces, root directory; and its
+ * priorities. By each engine that supports them, with the errors of each step.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Random combinations of the options since 0.2.0, with some of the older ones: by every engine that can, the child must
- * find itself to be the same (tests/support/state.c says what), and what cannot be done must fail with the same error
- * at the same step. ODF_TEST_REQUESTS says how many. */
+ * Random combinations of the options since 0.2.0, with some older ones. By every engine that supports them the child
+ * must report the same state (tests/support/state.c), and a request that cannot be carried out must fail with the same
+ * error at the same step. ODF_TEST_REQUESTS: how many.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * What the program is given to work with: environment, search path, directories by descriptor, terminal by
- * descriptor, pipes. */
+ *
+ * A child's inputs: environment, search path, directories by descriptor, terminal by descriptor, pipes.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The choice, by table: every row a request on a machine, and what must come of it, strategy and reasons. */
+ *
+ * The choice of a strategy, by table: each row is a request and a machine, with the expected strategy and reasons.
+ */
 #include "../../src/strategy/strategy.h"
 #include "../support/support.h"
 

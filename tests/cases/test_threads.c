@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Sixteen threads spawn without pause, by every engine, each with a signal mask and a pipe of its own, while others
- * open and close descriptors, change the environment, fork, and shower the process with signals. Every child must have
- * exactly what its own thread gave it. ODF_TEST_SECONDS says for how long (5).
+ * open and close descriptors, change the environment, fork, and send many signals to the process. Every child must have
+ * exactly what its own thread gave it. ODF_TEST_SECONDS: for how long (5).
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Titles of processes: command line and environment that a program has put elsewhere (PR_SET_MM), into memory that is
- * in a region or comes into one. The kernel shows them to others, in the process and in its children, as without the
- * library.
+ * Process titles: a program has moved its command line and environment (PR_SET_MM) into memory that is in a region or
+ * will be. The kernel must show them to other processes as without the library, for the program and for its children.
  */
 #include <stdint.h>
 #include <sys/prctl.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a process shows as its address space (VmSize) is at most twice what it would be without the library, and a
- * little, in each state of its memory: sizes are compared with those of the same program run plain.
+ * The address space of a process (VmSize) is at most twice what it would be without the library, plus a little, in each
+ * state of its memory. The sizes are compared with those of the same program without the library.
  */
 #include <sys/syscall.h>
 
