@@ -29,7 +29,7 @@ static unsigned action_of(const char *word)
 		return SCMP_ACT_KILL_PROCESS;
 	if (strcmp(word, "allow") == 0)
 		return SCMP_ACT_ALLOW;
-	if (strcmp(word, "0") == 0) /* answers, and does nothing */
+	if (strcmp(word, "0") == 0) /* returns success and does nothing */
 		return SCMP_ACT_ERRNO(0);
 	if (strcmp(word, "EPERM") == 0)
 		return SCMP_ACT_ERRNO(EPERM);
@@ -41,7 +41,7 @@ static unsigned action_of(const char *word)
 	return 0;
 }
 
-/* Calls that this machine's library or processor does not know stay with the default. */
+/* Calls that libseccomp or the processor's architecture does not know get the default action. */
 static void add(scmp_filter_ctx filter, unsigned action, const char *name, const struct scmp_arg_cmp *condition)
 {
 	int number = seccomp_syscall_resolve_name(name);
@@ -68,7 +68,7 @@ static void enter(const char *path)
 	scmp_filter_ctx filter = NULL;
 	FILE *file = fopen(path, "re");
 	char line[256], *rest;
-	int rules = 0, least = 300; /* a list of what is allowed is long */
+	int rules = 0, least = 300; /* a list of permitted calls is long */
 
 	if (file == NULL)
 		fail("cannot open", path);
@@ -117,7 +117,7 @@ static int status_of(pid_t pid)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
 }
 
-/* Everything that it says is the same without the library. */
+/* Everything that it prints is the same without the library. */
 static int job(void)
 {
 	size_t size = (size_t)40 << 20;

@@ -34,7 +34,7 @@
 #define SYSCTL      "/proc/sys/kernel/async_fork_enabled"
 #define BY_PRCTL    0x4000
 #define SKIPPED     77
-#define LAST_5_6    438 /* pidfd_getfd; close_range, 436, is younger */
+#define LAST_5_6    438 /* pidfd_getfd; close_range, 436, is newer */
 #define LAST_KNOWN  480
 #define LAST_ADVICE 21 /* MADV_PAGEOUT */
 
@@ -74,8 +74,7 @@ static int load_filter(void)
 		error = seccomp_rule_add(context, SCMP_ACT_ERRNO(ENOSYS), 436, 0);
 		for (int number = LAST_5_6 + 2; error == 0 && number <= LAST_KNOWN; number++)
 			error = seccomp_rule_add(context, SCMP_ACT_ERRNO(ENOSYS), number, 0);
-		/* MREMAP_DONTUNMAP; MADV_POPULATE_READ and what came after it; MFD_NOEXEC_SEAL and what came after
-		 * it. */
+		/* MREMAP_DONTUNMAP; MADV_POPULATE_READ and newer; MFD_NOEXEC_SEAL and newer. */
 		if (error == 0)
 			error = seccomp_rule_add(context, SCMP_ACT_ERRNO(EINVAL), SYS_mremap, 1,
 						 SCMP_A3(SCMP_CMP_MASKED_EQ, 4, 4));
@@ -201,7 +200,7 @@ int main(int argc, char **argv)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		close(channel[0]);
 		send_descriptor(channel[1], load_filter());
-		/* The listener's copy here is closed by the exec. */
+		/* The exec closes this process's copy of the listener. */
 		execvp(argv[i + 1], argv + i + 1);
 		perror(argv[i + 1]);
 		_exit(127);
@@ -213,7 +212,7 @@ int main(int argc, char **argv)
 		struct seccomp_notif call;
 		pid_t ended;
 		if (poll(&ready, 1, 20) > 0) {
-			if (!(ready.revents & POLLIN)) /* nobody is left who could call */
+			if (!(ready.revents & POLLIN)) /* no process is left under the filter */
 				break;
 			memset(&call, 0, sizeof call);
 			if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &call) == 0)

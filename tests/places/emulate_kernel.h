@@ -47,20 +47,20 @@ struct options {
 
 struct process {
 	pid_t pid;
-	bool bit;    /* what reading gives */
+	bool bit;    /* the value that a read returns */
 	bool armed;  /* for the next clone */
-	bool shares; /* has forked on demand, or was so made */
-	bool few;    /* was so made */
-	bool asked;  /* by prctl */
-	long copied; /* if `few`: kB of page tables that it would have otherwise, from its parent */
-	/* What its next child gets. */
+	bool shares; /* has forked on demand, or was made so */
+	bool few;    /* was made so */
+	bool asked;  /* for it, by prctl */
+	long copied; /* if `few`: kB of page tables that it would have otherwise, by its parent's */
+	/* For its next child. */
 	bool child_bit, child_few;
 	long child_copied;
 };
 
-/* ---- What is written to the switch ------------------------------------------------------------------------------- */
+/* ---- Writes to the switch ---------------------------------------------------------------------------------------- */
 
-/* The descriptors that were given out for writing: what was written is looked at when anything happens next. */
+/* A descriptor that was given out for writing. What was written to it is read at the next event. */
 struct written {
 	int fd;
 	pid_t pid;

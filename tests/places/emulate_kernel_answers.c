@@ -27,7 +27,7 @@ static void go_on(const struct seccomp_notif *call)
 	answer(call, 0, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE);
 }
 
-/* The program gets a copy of the descriptor as the result of its call. */
+/* The program gets a copy of the descriptor as the result of its system call. */
 static void give(const struct seccomp_notif *call, int fd, int open_flags)
 {
 	struct seccomp_notif_addfd give = {
@@ -104,7 +104,7 @@ static void open_status(const struct seccomp_notif *call, const struct process *
 
 static bool read_string(pid_t pid, uint64_t address, char *text, size_t size)
 {
-	/* Not beyond the page: what comes after it may not be there. */
+	/* Not beyond the page: the next one may not be mapped. */
 	size_t first = PAGE - address % PAGE, used = 0;
 
 	while (used < size) {
@@ -193,7 +193,7 @@ static void on_clone(const struct seccomp_notif *call, struct process *process, 
 	}
 	process->child_bit = process->bit;
 	on_demand = (process->bit || async_is_on(process)) && !(flags & CLONE_VM);
-	/* a child of Async-fork copies its tables itself */
+	/* a child of Async-fork copies its page tables itself */
 	process->child_few = process->bit && on_demand && !options.no_effect;
 	process->child_copied = process->child_few ? status_number(process->pid, "VmPTE") : 0;
 	process->shares |= process->child_few;
@@ -210,13 +210,13 @@ static void on_clone(const struct seccomp_notif *call, struct process *process, 
 static void on_exec(const struct seccomp_notif *call, struct process *process)
 {
 	process->armed = false;
-	process->shares = process->few = process->asked = false; /* other memory */
+	process->shares = process->few = process->asked = false; /* it has a new address space */
 	go_on(call);
 }
 
 /* ---- Faults ------------------------------------------------------------------------------------------------------ */
 
-/* All pages but these, in the page tables that they are in. */
+/* Wipes all pages of the same page tables, except these. */
 static void wipe_neighbors(pid_t pid, uint64_t from, uint64_t length)
 {
 	static char zeros[4096];
@@ -225,7 +225,7 @@ static void wipe_neighbors(pid_t pid, uint64_t from, uint64_t length)
 	for (uint64_t page = from / TABLE * TABLE; page < (to + TABLE - 1) / TABLE * TABLE; page += PAGE) {
 		struct iovec here = { zeros, PAGE }, there = { (void *)(uintptr_t)page, PAGE };
 		if (page + PAGE <= from || page >= to)
-			(void)process_vm_writev(pid, &here, 1, &there, 1, 0); /* where nothing is, nothing is wiped */
+			(void)process_vm_writev(pid, &here, 1, &there, 1, 0); /* unmapped pages are skipped */
 	}
 }
 
@@ -256,7 +256,7 @@ void on_call(const struct seccomp_notif *call)
 	uint64_t flags;
 
 	if (process == NULL || ioctl(listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &call->id) != 0)
-		return; /* gone */
+		return; /* it has ended */
 	take_writes();
 	switch (call->data.nr) {
 	case SYS_openat:
@@ -279,7 +279,7 @@ void on_call(const struct seccomp_notif *call)
 	case SYS_clone3: {
 		struct iovec here = { &flags, sizeof flags }, there = { (void *)(uintptr_t)a[0], sizeof flags };
 		if (a[0] == 0 || process_vm_readv(process->pid, &here, 1, &there, 1, 0) != sizeof flags)
-			go_on(call); /* a probe */
+			go_on(call); /* the library's probe */
 		else
 			on_clone(call, process, flags);
 		break;

@@ -9,7 +9,7 @@ struct options options;
 static struct process processes[MOST];
 static unsigned process_count;
 
-/* A number in /proc/PID/status. */
+/* A number from /proc/PID/status. */
 long status_number(pid_t pid, const char *name)
 {
 	char path[64], line[256];
@@ -60,7 +60,7 @@ void meet_child(pid_t pid, pid_t thread, struct process *parent)
 	char path[64];
 
 	snprintf(path, sizeof path, "/proc/%d/task/%d/children", pid, thread);
-	for (int tries = 0; tries < 2000; tries++) { /* it may not come: the call fails */
+	for (int tries = 0; tries < 2000; tries++) { /* no child may appear: the call fails */
 		char text[16384], *at = text;
 		int fd = open(path, O_RDONLY | O_CLOEXEC);
 		ssize_t count;
@@ -75,7 +75,7 @@ void meet_child(pid_t pid, pid_t thread, struct process *parent)
 				break;
 			if (known(child) != NULL)
 				continue;
-			/* Another thread may have written between the question and the fork. */
+			/* Another thread may have written to the switch between the library's read and the fork. */
 			take_writes();
 			parent->child_bit = parent->bit;
 			add(child, parent);
@@ -106,7 +106,7 @@ void take_writes(void)
 		struct process *process = known(written[i].pid);
 		char byte = 0;
 		if (pread(written[i].fd, &byte, 1, 0) != 1) {
-			written[kept++] = written[i]; /* nothing yet */
+			written[kept++] = written[i]; /* nothing was written yet */
 			continue;
 		}
 		close(written[i].fd);
@@ -115,7 +115,7 @@ void take_writes(void)
 		if (options.kernel == HELD && (byte == '0' || byte == '1'))
 			process->bit = byte == '1';
 		if (options.kernel == ARMED && byte == '1' && !process->bit)
-			process->armed = true; /* 0 changes nothing, before and after */
+			process->armed = true; /* 0 has no effect, before and after */
 	}
 	written_count = kept;
 }

@@ -21,7 +21,7 @@
 #define MIB ((size_t)1 << 20)
 #define GIB ((size_t)1 << 30)
 
-/* stdio may not write any more where the size of files is limited: so by write. */
+/* By write: with a limit on the size of files, stdio may be unable to write. */
 #define REQUIRE(condition)										\
 	do {												\
 		if (!(condition)) {									\
@@ -30,7 +30,7 @@
 		}											\
 	} while (0)
 
-static int variant; /* of a case: its second word */
+static int variant; /* of a case: its second argument */
 
 static void limit(int resource, size_t value)
 {
@@ -41,7 +41,7 @@ static void limit(int resource, size_t value)
 	REQUIRE(setrlimit((__rlimit_resource_t)resource, &now) == 0);
 }
 
-/* More than the threshold of the heap, so that it wakes if nothing stands against it. */
+/* More than the heap's threshold, so that it wakes if nothing prevents it. */
 static unsigned char *grow(void)
 {
 	unsigned char *memory = mmap(NULL, 48 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -51,7 +51,7 @@ static unsigned char *grow(void)
 	return memory;
 }
 
-/* Three forks, of which each child sees the memory of that moment. */
+/* Forks three times; each child must see the memory of that moment. */
 static void fork_and_check(unsigned char *memory)
 {
 	for (unsigned char round = 1; round <= 3; round++) {
@@ -68,7 +68,7 @@ static void fork_and_check(unsigned char *memory)
 	}
 }
 
-/* How much can be mapped in pieces of 64 MiB before it is refused. */
+/* How much can be mapped, in pieces of 64 MiB, before the kernel refuses. */
 static size_t mappable(size_t most)
 {
 	size_t sum = 0;
@@ -80,7 +80,7 @@ static size_t mappable(size_t most)
 	return sum;
 }
 
-/* The size of files is no matter of memory. */
+/* A limit on the size of files must not affect memory. */
 static void case_fsize(void)
 {
 	limit(RLIMIT_FSIZE, MIB);
@@ -97,7 +97,7 @@ static void case_fsize_later(void)
 	fork_and_check(grow());
 }
 
-/* Set before, and after growing. */
+/* With the limit set before the memory grows, and after. */
 static void check_refusal(int resource, size_t value)
 {
 	size_t mapped;
@@ -128,8 +128,8 @@ static void case_data_later(void)
 	fork_and_check(memory);
 }
 
-/* Memory that leaves its region before any fork: children made at once have it for as long as they live, whatever is
- * taken out of the file meanwhile. */
+/* Memory that leaves its region before any fork: children that are made at once must keep it as long as they live,
+ * whatever is taken out of the file meanwhile. */
 static void case_data_first(void)
 {
 	enum { CHILDREN = 8 };
@@ -175,7 +175,8 @@ static void case_as_later(void)
 	fork_and_check(memory);
 }
 
-/* With overcommit by heuristic: more than the machine has is refused at once, by every way to ask; less is granted. */
+/* With heuristic overcommit the kernel refuses a request for more than the machine has, by every call; it grants
+ * less. */
 static void case_machine(void)
 {
 	struct sysinfo machine;
@@ -200,7 +201,7 @@ static void case_machine(void)
 	REQUIRE(block != NULL);
 	memset(block, 7, MIB);
 	REQUIRE(realloc(block, more) == NULL && block[0] == 7 && block[MIB - 1] == 7);
-	/* What is not promised is granted. */
+	/* Memory that is not accounted is granted. */
 	REQUIRE(mmap(NULL, more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) !=
 		MAP_FAILED);
 	REQUIRE(malloc(machine.totalram * machine.mem_unit / 4) != NULL);
@@ -236,7 +237,7 @@ static void *sleep_in_thread(void *unused)
 	return NULL;
 }
 
-/* As an operator sets it for a process that runs. The variant says which call comes first. */
+/* As an administrator limits a running process. The variant selects the first call. */
 static void case_as_from_outside(void)
 {
 	unsigned char *memory = grow(), *more, *moved, *segment;
@@ -244,7 +245,7 @@ static void case_as_from_outside(void)
 	void *block;
 
 	fork_and_check(memory);
-	usleep(100000); /* it is LIVE by then, where it can be */
+	usleep(100000); /* LIVE by then, if it can be */
 	limit_from_outside(RLIMIT_AS, GIB);
 	switch (variant) {
 	case 0:
@@ -281,15 +282,15 @@ static void case_as_from_outside(void)
 	fork_and_check(memory);
 }
 
-/* The same of data. The variant says how the program goes on until it is refused: at the limit, wherever what it had
- * before lies, and not above. */
+/* The same for RLIMIT_DATA. The variant selects how the program continues until it is refused. The refusal must come at
+ * the limit and not above it, wherever the program's earlier memory lies. */
 static void case_data_from_outside(void)
 {
 	size_t limited = 256 * MIB, got = 0, size = MIB;
 	unsigned char *memory = grow(), *area, *more;
 
 	fork_and_check(memory);
-	usleep(100000); /* it is LIVE by then, where it can be */
+	usleep(100000); /* LIVE by then, if it can be */
 	limit_from_outside(RLIMIT_DATA, limited);
 	area = mmap(NULL, 2 * limited, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	REQUIRE(area != MAP_FAILED);

@@ -85,7 +85,7 @@ int command_fork(const char *how)
 	return 0;
 }
 
-/* By name, and then one that is to be plain. */
+/* A fork by name, and then a plain one. */
 static int command_again(void)
 {
 	odf_fork_options options = ODF_FORK_OPTIONS_INIT;

@@ -41,7 +41,7 @@ static void count_handler(void)
 	handlers_run++;
 }
 
-/* Descriptors, with their flags. */
+/* Lists descriptors, with their flags. */
 static void list_descriptors(char *list, size_t size)
 {
 	size_t used = 0;
@@ -69,7 +69,7 @@ int command_undisturbed(void)
 	errno = 77;
 	REQUIRE(odf_kernel_verify(&verdict) == 0);
 	REQUIRE(errno == 77);
-	if (verdict.interface != ODF_KERNEL_INTERFACE_USE_ODF_ARMED) /* of which nothing is forked */
+	if (verdict.interface != ODF_KERNEL_INTERFACE_USE_ODF_ARMED) /* for that one nothing is forked */
 		REQUIRE(verdict.check[ODF_KERNEL_CHECK_END] == ODF_ANSWER_YES);
 	REQUIRE(verdict.elapsed_ns > 0);
 	list_descriptors(after, sizeof after);
@@ -79,7 +79,7 @@ int command_undisturbed(void)
 	REQUIRE(signals_seen == 0 && handlers_run == 0);
 	REQUIRE(waitpid(-1, NULL, WNOHANG | __WALL) == -1 && errno == ECHILD);
 	REQUIRE(bit() == bit_before);
-	/* What was asked is known. */
+	/* The answers are cached. */
 	{
 		odf_kernel_verdict again = ODF_KERNEL_VERDICT_INIT;
 		REQUIRE(odf_kernel_verify(&again) == 0);
@@ -120,7 +120,7 @@ static void *fork_by_name(void *unused)
 		else
 			wrong++;
 		int status;
-		/* A fork that found the switch busy may have come before it was thrown for the first time. */
+		/* A fork that found the switch in use may have come before the switch was first turned on. */
 		if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status) || (WEXITSTATUS(status) != expected_bit &&
 		    (expected_bit == '0' || report.strategy == ODF_STRATEGY_KERNEL || WEXITSTATUS(status) != '0')))
 			wrong++;
@@ -128,7 +128,8 @@ static void *fork_by_name(void *unused)
 	return NULL;
 }
 
-/* A child of a fork that asked for none of it must not keep a switch that another thread had set in that moment. */
+/* The child of a fork that did not ask for the switch must not keep a switch that another thread had set at that
+ * moment. */
 static void *fork_plainly(void *unused)
 {
 	(void)unused;
@@ -137,11 +138,11 @@ static void *fork_plainly(void *unused)
 		int status;
 		pid_t pid;
 		options.allow = ODF_ALLOW(ODF_STRATEGY_FORK);
-		pid = by_fork % 2 ? fork() : odf_fork_with(&options, NULL); /* libc's own as well */
+		pid = by_fork % 2 ? fork() : odf_fork_with(&options, NULL); /* libc's fork, too */
 		if (pid == 0)
 			_exit(bit() == '0' || expected_bit == '1'
 				      ? 0
-				      : 1); /* asked in any case: the emulation waits for a child to appear */
+				      : 1); /* asked for in any case: the emulation waits for a child to appear */
 		if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
 			wrong++;
 		by_fork++;
@@ -163,7 +164,7 @@ int command_threads(char child_bit)
 	REQUIRE(pthread_create(&plain, NULL, fork_plainly, NULL) == 0);
 	for (int i = 0; i < 2; i++)
 		REQUIRE(pthread_create(&forkers[i], NULL, fork_by_name, NULL) == 0);
-	for (int i = 0; i < 100; i++) { /* each uses up what was armed */
+	for (int i = 0; i < 100; i++) { /* each fork uses up an armed switch */
 		pthread_t passing;
 		REQUIRE(pthread_create(&passing, NULL, nothing, NULL) == 0);
 		pthread_join(passing, NULL);
@@ -197,7 +198,7 @@ int command_regions(const char *mebibytes)
 	base = odf_region_base(region);
 	for (size_t at = 0; at < size; at += 4096)
 		base[at] = (char)(at >> 12);
-	/* Several rounds: frozen, settled or not, written in between. */
+	/* Several rounds: frozen, settled or not, with writes in between. */
 	for (int round = 0; round < 4; round++) {
 		odf_fork_options options = ODF_FORK_OPTIONS_INIT;
 		odf_report report = ODF_REPORT_INIT;
@@ -220,7 +221,7 @@ int command_regions(const char *mebibytes)
 		if (round == 0 || round == 2)
 			print_reasons(&report);
 		if (round == 1)
-			(void)odf_region_settle(region); /* what it says depends on the sandbox */
+			(void)odf_region_settle(region); /* its result depends on the sandbox */
 	}
 	second = odf_region_create(4096, 0);
 	printf("second=%s\n", second != NULL ? "made" : errno == ENOTSUP ? "refused" : "failed");
@@ -230,7 +231,7 @@ int command_regions(const char *mebibytes)
 	return 0;
 }
 
-/* A region in a process whose forks are on demand already. */
+/* A region in a process whose forks are already on demand. */
 int command_region_after(void)
 {
 	odf_region *region;
@@ -248,7 +249,7 @@ int command_region_after(void)
 	return 0;
 }
 
-/* Single pages, everywhere where the kernel likes to put them: none may share a page table with a region. */
+/* Maps single pages wherever the kernel likes to place them: none may share a page table with a region. */
 int command_layout(void)
 {
 	static const size_t capacities[] = { 4096, (size_t)1 << 20, (size_t)3 << 20, (size_t)20 << 20 };
@@ -269,15 +270,15 @@ int command_layout(void)
 		from[i] = (uintptr_t)odf_region_base(region);
 		REQUIRE(from[i] % table == 0);
 		to[i] = (from[i] + capacities[i] + table - 1) / table * table;
-		/* The token is just below, in a page table of its own. */
+		/* The token lies just below, in a page table of its own. */
 		from[i] -= table;
 		memset(odf_region_base(region), 1, capacities[i]);
-		pid = odf_fork(); /* what is made at a freeze lies somewhere too */
+		pid = odf_fork(); /* mappings that a freeze makes need a place, too */
 		if (pid == 0)
 			_exit(0);
 		must_exit(pid);
 	}
-	for (int i = 0; i < PAGES; i++) { /* of alternating protection, so that they are not one mapping */
+	for (int i = 0; i < PAGES; i++) { /* alternating protection, so that the kernel does not merge the mappings */
 		uintptr_t page = (uintptr_t)mmap(NULL, 4096, i % 2 ? PROT_READ : PROT_READ | PROT_WRITE,
 						 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		REQUIRE(page != (uintptr_t)MAP_FAILED);

@@ -6,7 +6,7 @@
 
 char **own_arguments;
 
-/* '0' or '1' of the switch; 'n' where there is none. */
+/* The switch: '0' or '1'; 'n': there is none. */
 char bit(void)
 {
 	char byte = 'n';
@@ -19,7 +19,7 @@ char bit(void)
 	return byte;
 }
 
-/* kB of page tables of this process. */
+/* Size of this process's page tables, in kB. */
 long tables(void)
 {
 	FILE *file = fopen("/proc/self/status", "re");
@@ -43,7 +43,7 @@ void take(const char *mebibytes)
 	memory_size = strtoul(mebibytes, NULL, 10) << 20;
 	memory = mmap(NULL, memory_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	REQUIRE(memory != MAP_FAILED);
-	/* huge pages have no page tables to count; where there are none, this fails */
+	/* huge pages have no page tables to count; this fails on a kernel without huge pages */
 	(void)madvise(memory, memory_size, MADV_NOHUGEPAGE);
 	for (size_t at = 0; at < memory_size; at += 4096)
 		memory[at] = (char)(at >> 12);
@@ -57,7 +57,7 @@ bool keeps(size_t except)
 	return true;
 }
 
-/* What a child sees, which the parent prints. */
+/* What a child sees; the parent prints it. */
 struct seen {
 	char bit;
 	bool keeps;
@@ -87,7 +87,7 @@ void print_seen(int fd, long own_tables)
 
 	REQUIRE(read(fd, &seen, sizeof seen) == sizeof seen);
 	printf("child_bit=%c\nchild_keeps=%d\n", seen.bit, seen.keeps);
-	/* On demand or not: far from each other with the memory that is used here. */
+	/* Shows whether the fork was on demand: with the memory used here the two sizes are far apart. */
 	printf("child_tables=%s\n", seen.tables < 0 || own_tables < 0 ? "unknown"
 				    : seen.tables * 2 < own_tables    ? "few"
 								      : "copied");

@@ -4,7 +4,7 @@
  */
 #include "region_filters.h"
 
-/* From newer headers. */
+/* Missing in older headers. */
 #define REMAP_DONTUNMAP 4
 #define WIPEONFORK      18
 #define ADD_SEALS       1033
@@ -116,7 +116,7 @@ void deny_clone3(int error)
 	deny(SCMP_SYS(clone3), error);
 }
 
-/* Not for threads, which share memory. */
+/* Not clones of threads, which share memory. */
 void deny_fork(int error)
 {
 	deny(SCMP_SYS(fork), error);

@@ -40,7 +40,8 @@ odf_region_info info(void)
 	return found;
 }
 
-/* A child that sees what there was and writes what its parent must not see, while its parent writes everything anew. */
+/* A child that checks the old contents and writes what its parent must not see, while its parent rewrites
+ * everything. */
 pid_t start_child(int hold)
 {
 	pid_t pid = odf_fork();
@@ -106,8 +107,8 @@ void must_settle(bool itself)
 	REQUIRE(holds());
 }
 
-/* A fork settles a process of one thread once that pays, if little is written between two; no more forks than that may
- * take. */
+/* A fork of a single-threaded process settles once that is worthwhile, if little is written between two forks. It must
+ * happen within the deadline. */
 void forks_must_settle(void)
 {
 	time_t end = now() + DEADLINE;

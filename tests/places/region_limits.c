@@ -35,7 +35,7 @@ static const struct {
 
 int main(int count, char **arguments)
 {
-	alarm(4 * (unsigned)DEADLINE); /* what is not over by then hangs */
+	alarm(4 * (unsigned)DEADLINE); /* longer than that, and it hangs */
 	for (size_t i = 0; i < sizeof cases / sizeof *cases && count > 1; i++) {
 		if (strcmp(arguments[1], cases[i].name) == 0 && count == 2 + cases[i].arguments) {
 			cases[i].run(arguments + 2);

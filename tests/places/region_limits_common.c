@@ -10,7 +10,7 @@ void skip(const char *reason)
 	_exit(77);
 }
 
-/* ---- A region and what is in it ---------------------------------------------------------------------------------- */
+/* ---- A region and its contents ----------------------------------------------------------------------------------- */
 
 odf_region *region;
 volatile uint64_t *base;
@@ -68,7 +68,7 @@ bool ends_well(pid_t pid)
 	return status == 0;
 }
 
-/* 0, or the error that fork gave. */
+/* Returns 0, or fork's errno. */
 int fork_and_check(void)
 {
 	pid_t pid = fork();
@@ -108,13 +108,13 @@ time_t now(void)
 	return time.tv_sec;
 }
 
-/* A fork went on without the region, which could not be frozen. */
+/* Whether a fork went ahead without the region, since that could not be frozen. */
 bool is_given_up(void)
 {
 	return info().state == ODF_REGION_GIVEN_UP;
 }
 
-/* Everything, with what may be short: how often forks failed. */
+/* Does everything while a resource may be short. Returns how often forks failed. */
 int live_with(int allowed)
 {
 	int failed = 0;
@@ -150,7 +150,7 @@ void must_settle(void)
 	}
 }
 
-/* Forks work again, and the region becomes LIVE. */
+/* Forks must work again, and the region must become LIVE. */
 void must_recover(void)
 {
 	time_t end = now() + DEADLINE;
@@ -166,7 +166,7 @@ void must_recover(void)
 	REQUIRE(holds());
 }
 
-/* Or it was given up, and the next one works. */
+/* Or it was given up, and the next region works. */
 void recover(size_t size)
 {
 	time_t end = now() + DEADLINE;
@@ -207,7 +207,7 @@ void end_sleeper(pid_t pid)
 
 /* ---- Limits of the process --------------------------------------------------------------------------------------- */
 
-/* No function here may need memory: there may be none. */
+/* None of these functions may allocate memory: there may be none. */
 size_t statm(int which)
 {
 	char text[128] = "", *at = text;

@@ -4,7 +4,8 @@
  */
 #include "region_limits.h"
 
-/* The first question, too, is asked where memory is short: the answer is about the moment, not about the machine. */
+/* The first probe, too, is made while memory is short: its answer must hold for that moment only, not for the
+ * machine. */
 void case_as_create(char **unused)
 {
 	struct rlimit before;
@@ -16,7 +17,7 @@ void case_as_create(char **unused)
 		REQUIRE(odf_region_create(64 * MIB, 0) == NULL);
 		if (errno != ENOMEM)
 			dprintf(2, "no address space: %s\n", strerror(errno));
-		REQUIRE(errno == ENOMEM || errno == EAGAIN); /* the keeper's stack may be what is missing */
+		REQUIRE(errno == ENOMEM || errno == EAGAIN); /* the keeper may lack memory for its stack */
 		REQUIRE(reason() == ODF_REASON_NONE || i == 0);
 		if (i == 0) {
 			setrlimit(RLIMIT_AS, &before);
@@ -86,7 +87,7 @@ void case_nofile_create(char **unused)
 		REQUIRE(region != NULL || errno == EMFILE);
 		if (region != NULL)
 			REQUIRE(odf_region_destroy(region) == 0);
-		/* The number is free in the keeper's table, but the limit is for all of the process. */
+		/* The number is free in the keeper's table, but the limit is one for the whole process. */
 		if (i == 0) {
 			setrlimit(RLIMIT_NOFILE, &before);
 			REQUIRE(reason() == ODF_REASON_NONE);
@@ -110,7 +111,7 @@ void case_nofile_lowered(char **unused)
 	}
 }
 
-/* The limit on the size of files is about files, and the signal that tells of it must not come. */
+/* RLIMIT_FSIZE is about files: it must not affect regions, and its signal must not come. */
 void case_fsize(char **unused)
 {
 	(void)unused;
@@ -128,7 +129,7 @@ void case_fsize(char **unused)
 			REQUIRE(odf_region_destroy(region) == 0);
 		REQUIRE(sigpending(&pending) == 0 && !sigismember(&pending, SIGXFSZ));
 		setrlimit(RLIMIT_FSIZE, &before);
-		if (region == NULL) /* only now: it may go to a file */
+		if (region == NULL) /* only now: the output may go to a file */
 			dprintf(1, "a file size limit of %lu: %s\n", (unsigned long)size, strerror(error));
 	}
 	make_region(8 * MIB);
@@ -144,7 +145,7 @@ void case_fsize(char **unused)
 	}
 }
 
-/* Of processes and threads of the user. */
+/* A limit on the user's processes and threads. */
 void case_nproc(char **unused)
 {
 	struct rlimit before;
@@ -192,8 +193,8 @@ static unsigned long count_mappings(void)
 	return lines;
 }
 
-/* As many as there may be, less `spare`. Children do not get them. Every second page of an area becomes a mapping, and
- * what is between them. */
+/* Makes as many mappings as possible, less `spare`. Children do not inherit them. Every second page of an area becomes
+ * a mapping, and so do the pages in between. */
 static void *take_mappings(unsigned long most, unsigned long spare, size_t *size)
 {
 	unsigned long count = count_mappings(), wanted = most > spare ? most - spare : 0;
@@ -221,7 +222,7 @@ void case_mappings(char **unused)
 	if (most > 300000)
 		skip("more mappings are allowed than can be made in a test");
 	make_region(8 * MIB);
-	/* From the state LIVE, and then with discards that have mappings of their own. */
+	/* From LIVE, and then with discards that have mappings of their own. */
 	for (unsigned long spare = 0; spare <= 40; spare += spare < 12 ? 2 : 7) {
 		size_t size;
 		void *area = take_mappings(most, spare, &size);
@@ -230,7 +231,7 @@ void case_mappings(char **unused)
 		recover(8 * MIB);
 	}
 	dprintf(1, "%d forks failed for want of mappings\n", failed);
-	/* And while it is FROZEN, and comes and goes there. */
+	/* And while it is FROZEN, with mappings that come and go. */
 	for (unsigned long spare = 0; spare < 12; spare += 4) {
 		pid_t sleeper = start_sleeper();
 		size_t size;
@@ -243,7 +244,7 @@ void case_mappings(char **unused)
 		REQUIRE(munmap(area, size) == 0);
 		recover(8 * MIB);
 	}
-	/* Nothing left for a region. */
+	/* No mapping is left for a region. */
 	{
 		size_t size;
 		void *area = take_mappings(most, 0, &size);

@@ -19,7 +19,7 @@ void case_refused(char **arguments)
 	REQUIRE(strcmp(odf_reason_name(reason()), arguments[0]) == 0);
 }
 
-/* Made before, when the caller changed the machine on our line to it. */
+/* The region is made before the caller changes the machine, which it does when it reads our line. */
 void case_changed_later(char **unused)
 {
 	char byte;
@@ -49,7 +49,7 @@ void case_no_proc(char **unused)
 		discard_and_check();
 		REQUIRE(odf_region_settle(region) == ENOTSUP);
 	}
-	/* what was in the file is not held twice */
+	/* memory that was in the file must not be held twice */
 	for (int tries = 0; !is_given_up() || info().resident_bytes > 0; tries++) {
 		REQUIRE(tries < 60000);
 		usleep(1000);
@@ -67,7 +67,7 @@ void case_works(char **unused)
 	REQUIRE(info().settling == ODF_REGION_SETTLES_ALWAYS || info().settling == ODF_REGION_SETTLES_AT_FORK);
 }
 
-/* Few pages, far from each other. Settling goes over all of it in time that depends on the size. */
+/* A few pages, far from each other. A settle goes over the whole region, in time that depends on its size. */
 static bool works_at(size_t size, bool settle)
 {
 	enum { COUNT = 64 };
@@ -130,7 +130,7 @@ void case_huge(char **unused)
 	REQUIRE(odf_region_create(0, 0) == NULL && errno == EINVAL);
 }
 
-/* MIB_OF_REGION PER_CENT: how much of it is rewritten while a child is there. */
+/* MIB_OF_REGION PER_CENT: how much of the region is rewritten beside a child. */
 void case_memory(char **arguments)
 {
 	size_t size = strtoul(arguments[0], NULL, 10) * MIB, part;
@@ -140,17 +140,16 @@ void case_memory(char **arguments)
 	for (int round = 0; round < 3; round++) {
 		pid_t sleeper;
 
-		/*
-		 * A fork before the settle of the last round gives the child the process's own pages, and what the file
-		 * has under them stays until the keeper gives it back: more memory than the limit allows for.
-		 */
+		/* If a fork came before the settle of the last round, the child would share the process's own pages,
+		 * and the file's pages under them would stay until the keeper gives them back: more memory than the
+		 * limit permits. */
 		must_settle();
 		sleeper = start_sleeper();
 		for (size_t page = 0; page < part; page++)
 			base[page * WORDS] = base[page * WORDS];
 		REQUIRE(holds());
 		end_sleeper(sleeper);
-		/* For the same reason, and as what is written then is held twice, here too. */
+		/* Here for the same reason, and because what is written next is held twice. */
 		must_settle();
 		REQUIRE(holds());
 		while (fork_and_check() != 0)
@@ -185,7 +184,7 @@ void case_swap(char **unused)
 	for (int round = 0; round < 3; round++) {
 		pid_t sleeper = start_sleeper();
 		fill();
-		/* Not for programs: it stands for memory that is short. */
+		/* Programs do not do this: it stands in for a shortage of memory. */
 		if (madvise((void *)(uintptr_t)base, pages * PAGE, MADV_PAGEOUT) != 0)
 			skip("no MADV_PAGEOUT");
 		if (swapped_pages() < pages / 2)
@@ -200,7 +199,7 @@ void case_swap(char **unused)
 	}
 }
 
-/* How much of the region the page tables map by large pages. */
+/* How many bytes of the region are mapped by large pages. */
 static size_t mapped_large(void)
 {
 	FILE *file = fopen("/proc/self/smaps", "re");
@@ -219,7 +218,7 @@ static size_t mapped_large(void)
 	return sum;
 }
 
-/* Any call that makes a file system or a namespace is a SIGSYS from here on. */
+/* From here on any call that makes a file system or a namespace raises SIGSYS. */
 static void enter_sandbox(void)
 {
 	struct sock_filter code[] = {
@@ -237,13 +236,13 @@ static void enter_sandbox(void)
 		prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
 }
 
-/* open|sandbox large|small: what pages a region has where ordinary memory has large ones. */
+/* open|sandbox large|small: the size of a region's pages where ordinary memory has large ones. */
 void case_large(char **arguments)
 {
 	if (strcmp(arguments[0], "sandbox") == 0)
 		enter_sandbox();
 	make_region(8 * MIB);
-	/* The machine may have none at the moment. */
+	/* The machine may have no large page at the moment. */
 	for (int i = 0; i < 20 && strcmp(arguments[1], "large") == 0 && mapped_large() < 6 * MIB; i++) {
 		REQUIRE(odf_region_destroy(region) == 0);
 		usleep(200000);
@@ -260,10 +259,11 @@ void case_large(char **arguments)
 			usleep(1000);
 		REQUIRE(holds());
 	}
-	REQUIRE(waitpid(-1, NULL, __WALL) == -1 && errno == ECHILD); /* who made the file is gone */
+	REQUIRE(waitpid(-1, NULL, __WALL) == -1 && errno == ECHILD); /* the process that made the file has ended */
 }
 
-/* NUMBER open|closed: of the descriptor that was handed in, here; and never in a program that this one executes. */
+/* NUMBER open|closed: the descriptor that was handed in must be open, or closed, here. It must never be open in a
+ * program that this one executes. */
 void case_descriptor(char **arguments)
 {
 	int fd = atoi(arguments[0]), flags = fcntl(fd, F_GETFD), status;
@@ -278,8 +278,8 @@ void case_descriptor(char **arguments)
 	REQUIRE(fork_and_check() == 0);
 }
 
-/* NUMBER: a program that closes all descriptors, and has a pipe of its own there before it makes a region, and closes
- * that. */
+/* NUMBER: a program that closes all descriptors, has a pipe of its own at that number before it makes a region, and
+ * then closes the pipe. */
 void case_number_taken(char **arguments)
 {
 	struct pollfd poller = { .events = POLLIN };
@@ -292,6 +292,6 @@ void case_number_taken(char **arguments)
 	make_region(MIB);
 	close(fd);
 	poller.fd = ends[0];
-	REQUIRE(poll(&poller, 1, 60000) == 1 && (poller.revents & POLLHUP)); /* nobody else has it */
+	REQUIRE(poll(&poller, 1, 60000) == 1 && (poller.revents & POLLHUP)); /* no other process has the pipe */
 	must_recover();
 }

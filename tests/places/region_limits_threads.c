@@ -8,7 +8,7 @@ enum { WRITERS = 3, SLOTS = 2048 };
 static atomic_bool stop;
 static unsigned long shadow[WRITERS][SLOTS];
 
-/* In words of pages that all writers share. */
+/* Writes to words of pages that all writers share. */
 static void *write_always(void *number)
 {
 	size_t self = (size_t)(uintptr_t)number;
@@ -24,7 +24,7 @@ static void *write_always(void *number)
 
 static const char *const settling_names[] = { "always", "at_fork", "by_call", "never" };
 
-/* SETTLING MILLISECONDS: threads write throughout; longer where the machine is busy. */
+/* SETTLING MILLISECONDS: threads write all the time; longer on a busy machine. */
 void case_threads(char **arguments)
 {
 	struct timespec start, time;

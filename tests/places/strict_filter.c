@@ -20,7 +20,7 @@
 static const int permitted[] = {
 	SYS_mmap,       SYS_munmap,     SYS_mremap, SYS_mprotect,        SYS_madvise, SYS_brk,
 	SYS_exit_group, SYS_wait4, SYS_clone,  SYS_set_robust_list, 334 /* rseq */, SYS_gettid,
-#if __GLIBC_PREREQ(2, 41) /* whose fork blocks signals */
+#if __GLIBC_PREREQ(2, 41) /* its fork blocks signals */
 	SYS_rt_sigprocmask,
 #endif
 };
@@ -52,7 +52,7 @@ static bool has(const char *at, size_t length, char value)
 	return true;
 }
 
-/* Exits with the line where something is wrong: nothing can be written any more. */
+/* The exit status tells the line that failed: nothing can be printed any more. */
 #define right(condition) ((condition) ? (void)0 : _exit(__LINE__ % 128 + 100))
 
 static void change_memory(void)
@@ -80,7 +80,7 @@ static void change_memory(void)
 	block = realloc(memset(block, 1, 8 * MIB), 16 * MIB);
 	right(block != NULL && has(block, 8 * MIB, 1));
 	free(block);
-	/* For nothing, where there are no large pages. */
+	/* No effect on a machine without large pages. */
 	right(madvise(memory + 24 * MIB, 4 * MIB, MADV_HUGEPAGE) == 0 || errno == EINVAL);
 	right(madvise(memory + 28 * MIB, 2 * MIB, MADV_NOHUGEPAGE) == 0 || errno == EINVAL);
 	right(has(memory + 20 * MIB, 12 * MIB, 1));
@@ -133,7 +133,7 @@ static void end_well(pid_t pid)
 
 static void grow_memory(void)
 {
-	free(malloc(100)); /* asks for random numbers */
+	free(malloc(100)); /* makes malloc ask for random numbers */
 	memory = mmap(NULL, 32 * MIB, RW, PLAIN, -1, 0);
 	must(memory != MAP_FAILED);
 	memset(memory, 1, 32 * MIB);
@@ -154,7 +154,7 @@ static void after_it_grew(void)
 	live_in_there();
 }
 
-/* What malloc has is where the library's views do not reach yet. */
+/* malloc's memory lies where the library's views do not reach yet. */
 static void after_it_grew_by_malloc(void)
 {
 	char *block;

@@ -46,7 +46,7 @@ static int deny(unsigned set, int error)
 	return result;
 }
 
-/* A condition that failed: its line is the exit status's cause, printed. */
+/* Prints the line of a condition that failed, and exits. */
 #define REQUIRE(condition)                                                                    \
 	do {                                                                                  \
 		if (!(condition)) {                                                           \
@@ -68,7 +68,7 @@ static int check_default(unsigned set, bool cached)
 	odf_report report = ODF_REPORT_INIT;
 	pid_t pid = -1;
 
-	/* libc's posix_spawn first, which gives up where clone3 answers EPERM. */
+	/* libc's posix_spawn first: it fails if clone3 returns EPERM. */
 	libc_first.allow = ODF_ALLOW(ODF_STRATEGY_POSIX_SPAWN) | ODF_ALLOW(ODF_STRATEGY_FORK);
 	REQUIRE(odf_spawn(&pid, "/bin/true", true_argv, NULL, &libc_first, &report) == 0);
 	REQUIRE(ends_well(pid));
@@ -99,7 +99,7 @@ static int check_forbidden_fallback(unsigned set, int error, bool cached)
 		return 0;
 	}
 	REQUIRE(pid == -7);
-	if (cached) { /* it was possible when asked */
+	if (cached) { /* it was possible at the time of the probe */
 		REQUIRE(result == error);
 		REQUIRE(report.step == ODF_STEP_CLONE);
 	} else {
@@ -134,7 +134,7 @@ static int check_pidfd(unsigned set, int error)
 			close(pidfd);
 		}
 	}
-	/* Whatever may be used. */
+	/* With any strategy. */
 	{
 		odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
 		odf_report report = ODF_REPORT_INIT;
@@ -250,7 +250,7 @@ static void test_every_set(void **state)
 	}
 }
 
-/* Nothing tells which descriptors there are: they are not left open without a word. */
+/* Nothing lists the open descriptors: the spawn must fail, and not leave them open silently. */
 static int check_others_cannot_be_closed(odf_strategy engine)
 {
 	scmp_filter_ctx context = seccomp_init(SCMP_ACT_ALLOW);
@@ -286,7 +286,7 @@ static void test_others_cannot_be_closed(void **state)
 	}
 }
 
-/* The companion header: a filter of the caller's on the child. */
+/* The companion header: a filter that the caller sets on the child. */
 static void test_companion(void **state)
 {
 	scmp_filter_ctx context = seccomp_init(SCMP_ACT_ALLOW);

@@ -67,7 +67,7 @@ static void check_works_at_fork(const struct filter_case *filter_case, int error
 	check_works_here(ODF_REGION_SETTLES_AT_FORK);
 }
 
-/* The keeper has the filter from its start, and cannot settle: what is FROZEN stays it, and is right. */
+/* The keeper has the filter from its start, and cannot settle: what is FROZEN stays FROZEN, with the right contents. */
 static void check_stays_frozen(const struct filter_case *filter_case, int error)
 {
 	int hold[2], status;
@@ -97,7 +97,7 @@ static void check_stays_frozen(const struct filter_case *filter_case, int error)
 	REQUIRE(odf_region_destroy(region) == 0);
 }
 
-/* A part of the region that cannot be hidden from children may make it stay FROZEN. */
+/* Part of the region cannot be hidden from children, so it may stay FROZEN. */
 static void check_right_later(const struct filter_case *filter_case, int error)
 {
 	make_region(0);
@@ -111,7 +111,7 @@ static void check_right_later(const struct filter_case *filter_case, int error)
 	REQUIRE(odf_region_destroy(region) == 0);
 }
 
-/* What the program is denied later, the keeper does not do with the program's rights. */
+/* If the program loses a right later, the keeper must not use that right for it. */
 static void check_works_later(const struct filter_case *filter_case, int error)
 {
 	make_region(0);
@@ -127,8 +127,8 @@ static void check_works_later(const struct filter_case *filter_case, int error)
 	REQUIRE(odf_region_destroy(region) == 0);
 }
 
-/* Forks fail only where they would without a region, and then what was frozen for them settles. What cannot be frozen
- * is given up. */
+/* A fork fails only if it would fail without a region, and then what was frozen for it settles. A region that cannot be
+ * frozen is given up. */
 static void check_forks_like_plain(const struct filter_case *filter_case, int error)
 {
 	make_region(0);
@@ -140,7 +140,7 @@ static void check_forks_like_plain(const struct filter_case *filter_case, int er
 			REQUIRE(odf_fork() == -1 && errno == error && fork() == -1 && errno == error);
 		} else {
 			fork_and_check();
-			pid = fork(); /* by libc's own name */
+			pid = fork(); /* libc's fork */
 			if (pid == 0)
 				_exit(holds() ? 0 : 1);
 			REQUIRE(ends_well(pid) && info().state == ODF_REGION_GIVEN_UP);
@@ -178,14 +178,14 @@ static const struct filter_case cases[] = {
 	{ "no forks later", deny_fork, { EAGAIN }, check_forks_like_plain, ODF_REASON_NONE },
 };
 
-/* 0: as wanted; else the wait status. */
+/* Returns 0 if as expected; otherwise the wait status. */
 static int run(void (*function)(const struct filter_case *, int), const struct filter_case *filter_case, int error)
 {
 	pid_t pid = fork();
 
 	if (pid == 0) {
 		alarm(3 * DEADLINE);
-		signal(SIGSEGV, SIG_DFL); /* not cmocka's */
+		signal(SIGSEGV, SIG_DFL); /* instead of cmocka's handler */
 		signal(SIGBUS, SIG_DFL);
 		function(filter_case, error);
 		_exit(0);
@@ -236,7 +236,7 @@ static void test_filters(void **state)
 	assert_int_equal(failures, 0);
 }
 
-/* What registers with userfaultfd fails in the middle of a step: which is undone. */
+/* A registration with userfaultfd fails in the middle of a step, which is then undone. */
 static void check_register_fails(const struct filter_case *unused, int error)
 {
 	static const struct filter_case registering = {
@@ -260,7 +260,7 @@ static void test_step_undone(void **state)
 	assert_int_equal(run(check_register_fails, NULL, ENOMEM), 0);
 }
 
-/* It settles when it is told to, and not before. */
+/* It settles when told to, and not before. */
 static void check_manual(const struct filter_case *unused, int forbid_userfault)
 {
 	static const struct filter_case no_userfault = { "", deny_userfault, { 0 }, NULL, ODF_REASON_NONE };

@@ -15,7 +15,7 @@
 #include "../support/preloaded.h"
 #include "../support/real_call.h"
 
-#define NOTHING 4000 /* no call has this number */
+#define NOTHING 4000 /* no system call has this number */
 
 static const struct {
 	const char *name;
@@ -46,7 +46,8 @@ static void note_trap(int signal)
 	trapped++;
 }
 
-/* The ways in. By an instruction of one's own nobody sees it. */
+/* The ways to install a filter. The last is by a system call instruction of the program's own, which the library does
+ * not see. */
 enum way { BY_PRCTL, BY_SECCOMP, BY_SECCOMP_FOR_ALL, BY_NUMBER_OF_PRCTL, UNSEEN };
 static const char *const ways[] = { "prctl", "seccomp", "for-all", "number-of-prctl", "unseen" };
 
@@ -90,7 +91,7 @@ static void enter(int number, const char *action, const char *word)
 	must(result == 0);
 }
 
-/* ---- Entered by the program, awake ---- */
+/* ---- The program enters the filter, with the heap awake ---- */
 
 static void fork_before(const char *word)
 {
@@ -119,7 +120,7 @@ static void late(char *words[CASE_WORDS])
 	must(trapped == 0);
 }
 
-/* The memory is given up only where it must be. NUMBER ACTION: what stays; without: what leaves. */
+/* The memory is given up only if it must be. NUMBER ACTION: it stays; no arguments: it leaves. */
 static void late_harmless(char *words[CASE_WORDS])
 {
 	(void)words;
@@ -146,13 +147,13 @@ static void late_reason(char *words[CASE_WORDS])
 	go_on();
 }
 
-/* What the library may call first when the program has run for weeks: a keeper that is long in coming is told to go on
- * (signal), and a pipe is asked how much it takes before memory is lent to it (pipe). Nothing else has these
- * arguments. */
+/* System calls that the library may make for the first time after the program has run for weeks: it sends SIGCONT to a
+ * keeper that is late (signal), and asks a pipe for its capacity before memory is lent to it (pipe). Only these calls
+ * have these arguments. */
 static void late_and_seldom(char *words[CASE_WORDS])
 {
 	bool signals = strcmp(words[0], "signal") == 0;
-	unsigned argument = signals ? 2 : 1; /* of 8 bytes each, the low ones first or last */
+	unsigned argument = signals ? 2 : 1; /* 8 bytes each, the low half first or last by byte order */
 	unsigned low = argument * 8 + (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? 4 : 0);
 	struct sock_filter filter[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -179,7 +180,7 @@ static void note_child(int signal)
 	children_told++;
 }
 
-/* What is found out in a process is not the program's to wait for. */
+/* What the library's probe in another process finds out must not delay the program. */
 static void nobody_is_told(char *words[CASE_WORDS])
 {
 	int before = errno;
@@ -194,7 +195,7 @@ static void nobody_is_told(char *words[CASE_WORDS])
 	errno = before;
 }
 
-/* A question, not a filter. */
+/* A query, not a filter. */
 static void asked_for(char *words[CASE_WORDS])
 {
 	(void)words;
@@ -213,7 +214,7 @@ static void *forks_in_there(void *unused)
 	return NULL;
 }
 
-/* The filter of one thread is its own, and it forks. */
+/* A filter for one thread only, and that thread forks. */
 static void one_thread(char *words[CASE_WORDS])
 {
 	pthread_t thread;
@@ -226,7 +227,7 @@ static void one_thread(char *words[CASE_WORDS])
 	go_on();
 }
 
-/* A child of a process that is awake enters a filter before it grows. */
+/* A child of a process with the heap awake enters a filter before it grows. */
 static void worker(char *words[CASE_WORDS])
 {
 	pid_t pid;
@@ -245,7 +246,7 @@ static void worker(char *words[CASE_WORDS])
 	go_on();
 }
 
-/* Only read, write, exit and sigreturn are left: malloc lives on what it has. */
+/* Only read, write, exit and sigreturn are left: malloc has only the memory that it holds. */
 static void strict(char *words[CASE_WORDS])
 {
 	void *small[200];
@@ -267,7 +268,7 @@ static void strict(char *words[CASE_WORDS])
 	(void)syscall(SYS_exit, is_right() ? 0 : 1);
 }
 
-/* ---- Entered by whoever starts the program ---- */
+/* ---- The caller of the program enters the filter ---- */
 
 struct forbidden {
 	int number;
@@ -281,7 +282,7 @@ static void forbid(const void *argument)
 	enter(forbidden->number, forbidden->action, "prctl");
 }
 
-/* [fork]: before it grows, too. */
+/* [fork]: also forks before it grows. */
 static void under_a_filter(char *words[CASE_WORDS])
 {
 	if (words[0] != NULL) {
@@ -294,7 +295,7 @@ static void under_a_filter(char *words[CASE_WORDS])
 	go_on();
 }
 
-/* It only grows: whether a process can be made here nobody knows. */
+/* It only grows: the library cannot know whether a process can be made here. */
 static void under_a_filter_alone(char *words[CASE_WORDS])
 {
 	(void)words;
@@ -302,7 +303,7 @@ static void under_a_filter_alone(char *words[CASE_WORDS])
 	must(is_right());
 }
 
-/* WHETHER it is awake then. */
+/* WHETHER the heap must be awake then. */
 static void woken_under_a_filter(char *words[CASE_WORDS])
 {
 	odf_heap_info found;
@@ -324,8 +325,8 @@ static void woken_under_a_filter(char *words[CASE_WORDS])
 	go_on();
 }
 
-/* What will be mapped is locked, which the library has not seen, and the filter lets nobody unlock it: views of a file
- * would be filled with memory, so that there are none. */
+/* All future mappings are locked (mlockall); the library has not seen the call, and the filter denies munlock. Views of
+ * a file would be populated at once, so the library makes none. */
 static void locked_under_a_filter(char *words[CASE_WORDS])
 {
 	struct rlimit limit;
@@ -346,7 +347,7 @@ static void locked_under_a_filter(char *words[CASE_WORDS])
 	go_on();
 }
 
-/* ---- All of them ---- */
+/* ---- All cases ---- */
 
 static const struct preloaded_case cases[] = {
 	{ "late", late },
@@ -364,8 +365,8 @@ static const struct preloaded_case cases[] = {
 	{ "locked_under_a_filter", locked_under_a_filter },
 };
 
-/* What a plain program cannot do without is left out: its own answer decides. */
-/* What failed is not made up for by what could not be done. */
+/* A combination that fails without the library is skipped: the plain run decides. */
+/* A failure counts more than a skip. */
 static int worse(int result, int one)
 {
 	return result == 0 || result == 77 ? (one != 0 ? one : result) : result;
@@ -381,15 +382,17 @@ static void late_filters(void)
 	for (size_t call = 0; call < CALLS; call++)
 		for (size_t way = 0; way < sizeof ways / sizeof *ways; way++) {
 			char digits[16];
-			/* Each call with each way, and the rest in turns: each with each is a matter of a minute. */
+			/* Each call with each way, and the other parameters in turn: all combinations would take a
+			 * minute. */
 			const char *action = actions[way == BY_PRCTL ? 0 : (call + way) % 4],
 				   *state = states[(call + way) % 3];
 			const char *words[] = { "test_sandbox", "late", digits, action, ways[way], NULL, NULL };
 			int one;
 			if (way == UNSEEN && (strcmp(action, "kill") == 0 || strcmp(action, "trap") == 0))
-				action = words[3] = "eperm"; /* for the others see odfork_heap(7) */
+				action = words[3] = "eperm"; /* for the other actions see odfork_heap(7) */
 			if (way == UNSEEN && calls[call].number == SYS_mprotect)
-				continue; /* the allocator's, of which nothing can be known then; see there */
+				continue; /* calls of the allocator, about which nothing can be known then; see
+				             odfork_heap(7) */
 			if (way != BY_PRCTL && way != 1 + call % 4 && getenv("ODF_TEST_SCALE") == NULL)
 				continue;
 			snprintf(digits, sizeof digits, "%d", calls[call].number);
@@ -443,7 +446,7 @@ static void one(const char *heap, const char *name, const char *word, const stru
 		  word != NULL ? word : heap);
 }
 
-/* Is there a program of this kind at all without the library? NUMBER ACTION WAY */
+/* NUMBER ACTION WAY: whether such a program works at all without the library. */
 static void plain(char *words[CASE_WORDS])
 {
 	signal(SIGSYS, note_trap);
@@ -479,7 +482,7 @@ int main(int argc, char **argv)
 		one(heap, "under_a_filter_alone", NULL, &processes);
 		one(heap, "woken_under_a_filter", "awake", &nothing);
 		one(heap, "woken_under_a_filter", "off", &files);
-		one(heap, "woken_under_a_filter", "awake", &unlocking); /* as that of systemd-nspawn */
+		one(heap, "woken_under_a_filter", "awake", &unlocking); /* like systemd-nspawn's */
 		one(heap, "locked_under_a_filter", NULL, &unlocking);
 	}
 	return end_of_cases();
