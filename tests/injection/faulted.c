@@ -14,7 +14,7 @@ static char *cat_argv[] = { (char[]){ "cat" }, NULL };
 
 unsigned char data[64 << 10];
 
-/* ---- Names, which ask nothing of the kernel ---- */
+/* ---- Names, which make no system call ---- */
 
 static void names(void)
 {
@@ -198,8 +198,8 @@ static void spawns(void)
 			}
 			options.allow = ways[way] == ODF_STRATEGY_NONE ? 0 : ODF_ALLOW(ways[way]);
 			CALL(error, odf_spawn, (&pid, "true", true_argv, NULL, &options, &report));
-			/* libc, which retries nothing, and a lookup of groups that says only that it failed, or that
-			 * it cannot go back in its file. */
+			/* libc, which does not retry; and a lookup of groups, which reports only that it failed, or
+			 * that it cannot seek in its file. */
 			EXPECT(error, ENOMEM, EAGAIN, EIO, ENOTSUP, report.step == ODF_STEP_GROUPS ? ENOENT : ENOMEM,
 			       report.step == ODF_STEP_GROUPS ? ESPIPE : ENOMEM);
 			if (options.cwd_fd > 0)
@@ -271,7 +271,7 @@ static void processes(void)
 		CALL(error, odf_process_close, (process));
 		MUST(error == 0);
 	}
-	/* One that runs on, until it is killed. */
+	/* A process that runs until it is killed. */
 	CALL(error, odf_process_spawn, (&process, "cat", cat_argv, NULL, &options, &report));
 	EXPECT(error, ENOMEM, EAGAIN);
 	if (error == 0) {
@@ -407,7 +407,7 @@ static void heap(void)
 		free(blocks[i]);
 }
 
-/* ---- Which one ---- */
+/* ---- The scenario ---- */
 
 int main(int argc, char **argv)
 {

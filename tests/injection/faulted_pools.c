@@ -9,7 +9,7 @@ static int task(const void *input, size_t length, odf_output *output)
 	int error, before = atomic_load(&faults->function);
 	void *room;
 
-	/* Armed is who waits for this. */
+	/* A call is under test if the program waits for this. */
 	if (atomic_load(&faults->armed) != FAULTS_NONE)
 		atomic_store(&faults->function, function_of("odf_output_write"));
 	error = odf_output_write(output, input, length);
@@ -29,11 +29,11 @@ static int task(const void *input, size_t length, odf_output *output)
 static int linger(const void *input, size_t length, odf_output *output)
 {
 	(void)input, (void)length, (void)output;
-	pause_ms(500); /* a kill that fails is made up, and it ends all the same */
+	pause_ms(500); /* a failed kill is an emulated failure; the process then ends by itself */
 	return 0;
 }
 
-/* The answer of a task. */
+/* Checks the answer of a task. */
 static void check_answer(int error, odf_task *one, const char *output, size_t length)
 {
 	odf_task_info info = ODF_TASK_INFO_INIT;
@@ -137,7 +137,7 @@ void pools(void)
 		CALL(error, odf_task_cancel, (one));
 		EXPECT(error == EALREADY ? 0 : error);
 		CALL(error, odf_task_wait, (one, NULL, NULL, 2000));
-		/* Who cannot be killed is waited for. */
+		/* A worker that cannot be killed: its end is awaited. */
 		EXPECT(error == ECANCELED ? 0 : error, ECHILD, ENOMEM, EAGAIN, EIO,
 		       faults->number == SYS_kill ? ETIMEDOUT : EIO);
 		odf_task_free(one);

@@ -21,7 +21,7 @@ bool all_holds(void)
 	return true;
 }
 
-/* By the name that it has in libc, which a header may make another one of. */
+/* Looks the function up by its name in libc: a header may redirect that name to another. */
 void *named(const char *name)
 {
 	void *found = dlsym(RTLD_DEFAULT, name);
@@ -85,7 +85,7 @@ static void forks(void)
 		real_call(SYS_close, terminal, 0, 0, 0, 0, 0);
 	}
 	settle();
-	/* With ways to wait. */
+	/* With waits of different kinds. */
 	for (int way = 0; way < 4; way++) {
 		siginfo_t how = { 0 };
 		pid_t waited;
@@ -109,7 +109,7 @@ static void forks(void)
 	}
 }
 
-/* In a copy that the kernel alone makes, as this does not return; and which the library finds out about. */
+/* In a child made by the kernel's fork only, as daemon() does not return. The library finds out about that process. */
 static void daemons(void)
 {
 	int ends[2], result;
@@ -156,7 +156,7 @@ static void programs(void)
 		MUST(file >= 0);
 		pid = (pid_t)real_call(SYS_fork, 0, 0, 0, 0, 0, 0);
 		if (pid == 0) {
-			/* Where it fails, with its errno. */
+			/* A failure must have the errno of the failed call. */
 			switch (way) {
 			case 0:
 				TRY(result, -1, execve, ("/bin/sh", exits, environ));
@@ -201,7 +201,7 @@ static void programs(void)
 	MUST(all_holds());
 }
 
-/* ---- Threads and what is shared between processes ---- */
+/* ---- Threads, and objects that processes share ---- */
 
 static void *in_thread(void *unused)
 {
@@ -268,7 +268,7 @@ static void threads(void)
 	MUST(all_holds());
 }
 
-/* ---- Which one ---- */
+/* ---- The scenario ---- */
 
 #define WITH_BLOCKS(name)                                         \
 	static void run_##name(void)                              \

@@ -28,7 +28,7 @@
 #define PAGE   ((size_t)4096)
 #define BLOCKS 16
 
-/* TRY(result, failed value, function, arguments): errno is the failed call's own, if it failed. */
+/* TRY(result, failed value, function, arguments): on failure errno must be that of the failed call. */
 #define TRY_NAMED(result, failure, name, call)         \
 	do {                                           \
 		arm(name, FAULTS_LIBRARY);             \
@@ -40,7 +40,7 @@
 			EXPECT(errno, ENOMEM, EAGAIN); \
 	} while (0)
 #define TRY(result, failure, function, arguments) TRY_NAMED(result, failure, #function, function arguments)
-/* The same of those whose result is an errno value. */
+/* The same for functions that return an errno value. */
 #define TRY_VALUE(result, function, arguments)  \
 	do {                                    \
 		arm(#function, FAULTS_LIBRARY); \

@@ -17,7 +17,7 @@ static FILE *closed(FILE *stream)
 	return NULL;
 }
 
-/* As a program has it that is built for large files, and one that is not; and as fortified ones call them. */
+/* By the names that a program uses that is built for large files, one that is not, and fortified ones. */
 static void open_by_each_name(void)
 {
 	static const char *const plain[] = { "open", "open64" }, *const fortified[] = { "__open_2", "__open64_2" };
@@ -67,7 +67,7 @@ static void make_by_each_name(void)
 	for (size_t i = 0; i < 8; i++) {
 		bool suffix = i >= 4;
 		snprintf(path, sizeof path, "/tmp/odfork-faults-XXXXXX%s", suffix ? ".x" : "");
-		/* What a function does not take it does not look at. */
+		/* A function that does not take the argument does not read it. */
 		TRY_NAMED(file, -1, names[i],
 			  ((int (*)(char *, int, int))named(names[i]))(path, suffix ? 2 : O_CLOEXEC, O_CLOEXEC));
 		if (file >= 0)
@@ -87,7 +87,7 @@ static void open_handle(void)
 	if (name_to_handle_at(AT_FDCWD, "/etc/passwd", &of.handle, &mount, 0) != 0)
 		return;
 	directory = (int)real_call(SYS_openat, AT_FDCWD, (long)"/", O_RDONLY | O_DIRECTORY, 0, 0, 0);
-	/* Not every file system can, and not everybody may. */
+	/* Not supported by every file system, nor permitted to every user. */
 	arm("open_by_handle_at", FAULTS_LIBRARY);
 	file = open_by_handle_at(directory, &of.handle, O_RDONLY);
 	disarm();
@@ -95,7 +95,7 @@ static void open_handle(void)
 	closes(directory);
 }
 
-/* What the kernel keeps beyond the call: of memory in the region. */
+/* Calls after which the kernel keeps pages of the region. */
 static void hand_over(int socket)
 {
 	enum { FLAGS = MSG_ZEROCOPY | MSG_DONTWAIT };
@@ -108,7 +108,7 @@ static void hand_over(int socket)
 	TRY(result, -1, syscall, (SYS_vmsplice, pipes[1], &piece, 1, SPLICE_F_NONBLOCK));
 	closes(pipes[0]);
 	closes(pipes[1]);
-	/* To nobody. */
+	/* Without a receiver. */
 	arm("send", FAULTS_LIBRARY);
 	MUST(send(socket, blocks[1], 100, FLAGS) == -1);
 	arm("sendto", FAULTS_LIBRARY);

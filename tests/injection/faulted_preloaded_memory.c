@@ -16,7 +16,7 @@ void memory(void)
 	fill(map, size, 50);
 	TRY(result, -1, mprotect, (map, PAGE, PROT_READ));
 	TRY(result, -1, mprotect, (map, PAGE, PROT_READ | PROT_WRITE));
-	if (result != 0) /* as it may have been before */
+	if (result != 0) /* it may have failed without a failed call, too */
 		MUST(real_call(SYS_mprotect, (long)map, (long)PAGE, PROT_READ | PROT_WRITE, 0, 0, 0) == 0);
 	TRY(result, -1, pkey_mprotect, (map, PAGE, PROT_READ | PROT_WRITE, -1));
 	TRY(result, -1, madvise, (map + PAGE, PAGE, MADV_DONTNEED));
@@ -38,7 +38,7 @@ void memory(void)
 	TRY(result, -1, munmap, (map, moved != MAP_FAILED ? 2 * size : size));
 	if (result != 0)
 		MUST(real_call(SYS_munmap, (long)map, (long)(moved != MAP_FAILED ? 2 * size : size), 0, 0, 0, 0) == 0);
-	/* The data segment, past malloc. */
+	/* The data segment, by calls past malloc. */
 	{
 		char *end;
 		TRY(end, (char *)-1, sbrk, (1 << 20));
@@ -64,7 +64,7 @@ void shared_memory(void)
 		if (result != 0)
 			MUST(real_call(SYS_shmdt, (long)at, 0, 0, 0, 0, 0) == 0);
 	}
-	/* Over memory of the program's. */
+	/* Over the program's own memory. */
 	TRY(at, MAP_FAILED, mmap, (NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
 	if (at != MAP_FAILED) {
 		void *over;
@@ -75,7 +75,7 @@ void shared_memory(void)
 		MUST(real_call(SYS_munmap, (long)at, 1 << 20, 0, 0, 0, 0) == 0);
 	}
 	MUST(shmctl(id, IPC_RMID, NULL) == 0);
-	if (at_round == FAILING) { /* as it is sealed for good */
+	if (at_round == FAILING) { /* sealing is permanent */
 		TRY(at, MAP_FAILED, mmap, (NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
 		if (at != MAP_FAILED) {
 			fill(at, 1 << 20, 70);
@@ -95,14 +95,14 @@ void shared_memory(void)
 
 /* ---- Rights and limits ---- */
 
-/* A filter that permits all, which the library tries out in a process of its own first. */
+/* A filter that permits everything. The library first tests it in another process. */
 void filters(void)
 {
 	struct sock_filter all[] = { BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW) };
 	struct sock_fprog filter = { 1, all };
 	int result;
 
-	if (at_round != FAILING) /* there is no way out */
+	if (at_round != FAILING) /* a filter is permanent */
 		return;
 	MUST(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
 	TRY(result, -1, syscall, (SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter));
@@ -138,7 +138,7 @@ void limits(void)
 	closes(self);
 	TRY(result, -1, syscall, (SYS_unshare, CLONE_FILES));
 	TRY(result, -1, unshare, (CLONE_FILES));
-	arm("syscall", FAULTS_LIBRARY); /* not everybody may */
+	arm("syscall", FAULTS_LIBRARY); /* not every user is permitted this */
 	(void)syscall(SYS_mbind, piece.iov_base, PAGE, MPOL_PREFERRED, NULL, 0, 0);
 	disarm();
 	(void)syscall(SYS_mbind, piece.iov_base, PAGE, MPOL_DEFAULT, NULL, 0, 0);
@@ -149,7 +149,7 @@ void limits(void)
 	MUST(all_holds());
 }
 
-/* The last thing that a process does, so once only. */
+/* The last thing that a process does, so only once. */
 void locked(void)
 {
 	int result;
@@ -158,7 +158,7 @@ void locked(void)
 		return;
 	if (geteuid() == 0) {
 		TRY(result, -1, mlockall, (MCL_CURRENT));
-	} else { /* what it has is more than it may lock */
+	} else { /* it has more memory than it may lock */
 		arm("mlockall", FAULTS_LIBRARY);
 		result = mlockall(MCL_CURRENT);
 		disarm();
@@ -168,6 +168,6 @@ void locked(void)
 	arm("dlmopen", FAULTS_LIBRARY);
 	MUST(dlmopen(LM_ID_NEWLM, "/nowhere/library.so", RTLD_NOW) == NULL);
 	disarm();
-	MUST(dlerror() != NULL && dlerror() == NULL); /* which is kept until then */
+	MUST(dlerror() != NULL && dlerror() == NULL); /* the message is kept until it is read */
 	end_child(fork());
 }

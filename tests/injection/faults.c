@@ -30,9 +30,9 @@
 #include "faults_run.h"
 
 #define GOOD       1000000
-#define GOOD_WAITS 40 /* answers after which one tries again: no kernel gives them for ever */
+#define GOOD_WAITS 40 /* after so many answers that ask for a retry the call succeeds: no kernel gives them for ever */
 #define WORKERS    2
-#define SMALL_FORM 1 /* scenarios in which a call is made to fail */
+#define SMALL_FORM 1 /* in how many scenarios a call is made to fail */
 
 static const int errors[ERRORS] = { ENOSYS, EPERM, EAGAIN, ENOMEM, EINTR };
 
@@ -66,7 +66,7 @@ const char *call_name(int number)
 	static char name[48];
 	char *found = seccomp_syscall_resolve_num_arch(SCMP_ARCH_NATIVE, number);
 
-	if (found == NULL) /* newer than libseccomp */
+	if (found == NULL) /* newer than this libseccomp */
 		snprintf(name, sizeof name, "%s", number == 462 ? "mseal" : number == 449 ? "futex_waitv" : "unknown");
 	else
 		snprintf(name, sizeof name, "%s", found);
@@ -85,7 +85,7 @@ static int error_index(const char *name)
 	exit(2);
 }
 
-/* Lines: cannot CALL REASON, only CALL ERRNO,... REASON, own CALL REASON; others are the script's. */
+/* Reads lines: cannot CALL REASON, only CALL ERRNO,... REASON, own CALL REASON. Other lines are for faults.sh. */
 static void read_calls(const char *path)
 {
 	FILE *file = fopen(path, "re");
@@ -126,7 +126,7 @@ static void read_calls(const char *path)
 
 static bool every_errno, every_way;
 
-/* The job that is next is this one, for this worker. */
+/* Whether this worker gets the next job, which is number `job`. */
 static bool taken(int job)
 {
 	static int mine = -1;
@@ -136,7 +136,7 @@ static bool taken(int job)
 	return mine == job;
 }
 
-/* The errno that is this call's in the small form. */
+/* The errno for this call in the small form. */
 static int turn_of(int scenario, int number)
 {
 	for (size_t i = 0; i < ERRORS; i++) {
@@ -152,7 +152,7 @@ static bool is_cold(int scenario)
 	return strstr(scenarios[scenario], "-cold") != NULL;
 }
 
-/* The same scenario, but begun before anything fails, makes this call as well. */
+/* The same scenario makes this call also when started before any failure. */
 static bool warm_makes(int scenario, int number)
 {
 	for (int other = 0; other < scenario_count; other++)
@@ -162,7 +162,7 @@ static bool warm_makes(int scenario, int number)
 	return false;
 }
 
-/* Of the calls to userfaultfd, that which lets threads go on waits until there is memory: they could not without. */
+/* userfaultfd's ioctl that wakes threads is retried until there is memory: without it they could not continue. */
 static bool is_waited_for(int number, int error)
 {
 	return error == EAGAIN || error == EINTR || (error == ENOMEM && number == SYS_ioctl);
@@ -195,7 +195,7 @@ static void run_all(bool count)
 				for (int way = 0; way < 4; way++) {
 					if (!every_way && way != (scenario + number + (int)error) % 4)
 						continue;
-					/* What threads and other processes do is not the same each time. */
+					/* Threads and other processes behave differently in each run. */
 					if (taken(job++) &&
 					    run(scenario, number, errors[error], ways[way][0], ways[way][1], "") == 0)
 						run(scenario, number, errors[error], 1, ways[way][1], "");
@@ -205,7 +205,7 @@ static void run_all(bool count)
 	}
 }
 
-/* The call fails once, the first time, with the first errno for which it can be had. How many did. */
+/* Makes the call fail once, the first time, with the first errno that works. Returns how many calls failed. */
 static int fail_once(int scenario, int number, const char *only)
 {
 	int failed = 0;
@@ -216,12 +216,13 @@ static int fail_once(int scenario, int number, const char *only)
 	return failed;
 }
 
-/* Functions of which no call has failed so far, by turns and chance, and calls that have not: once for each. */
+/* For functions without a failed call so far, and for calls that have not failed: makes one fail, by rotation and at
+ * random. */
 static void run_left(void)
 {
 	for (int f = 0; f < FAULTS_FUNCTIONS; f++) {
 		int failed = 0;
-		if (!taken(f)) /* the other worker's */
+		if (!taken(f)) /* another worker's job */
 			continue;
 		for (int number = 0; number < FAULTS_NUMBERS; number++)
 			failed += totals->failed[f][number];
@@ -302,7 +303,7 @@ int main(int argc, char **argv)
 
 	if (argc < 4 || source == NULL)
 		return 2;
-	/* What a thread keeps for its next request counts as used else. */
+	/* Otherwise memory that malloc caches for a thread's next request would count as used. */
 	setenv("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0", 1);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	every_way = scale != NULL && strcmp(scale, "full") == 0;

@@ -55,7 +55,7 @@ void disarm(void)
 	atomic_store(&faults->armed, FAULTS_NONE);
 }
 
-/* An errno value is as documented: the failed call's own, or one of those for which the function is known. */
+/* Whether an errno value is as documented: that of the failed call, or one that the function is known for. */
 bool is_expected(int error, ...)
 {
 	va_list others;
@@ -74,7 +74,7 @@ bool is_expected(int error, ...)
 	return other != 0 && (atomic_load(&faults->failures) > 0 || at_round != FAILING);
 }
 
-/* Past the library and libc. */
+/* By calls that neither the library nor libc sees. */
 int reap(pid_t pid)
 {
 	int status = -1;
@@ -96,12 +96,13 @@ void pause_ms(long ms)
 	real_call(SYS_nanosleep, (long)&time, 0, 0, 0, 0, 0);
 }
 
-/* ---- What there is ---- */
+/* ---- The state that is compared ---- */
 
-enum { PIECES = 16 }; /* into which the program's own memory may be divided, while it is taken in or could not be */
+enum { PIECES = 16 }; /* the program's own memory may be in this many mappings, while it is adopted or after that
+                         failed */
 
 struct state {
-	int descriptors, threads, mappings, others; /* mappings that are no region's */
+	int descriptors, threads, mappings, others; /* mappings that belong to no region */
 	uint64_t mask;
 	size_t allocated;
 	bool children;
@@ -171,7 +172,7 @@ int run_scenario(const struct scenario *known, size_t count, const char *name)
 	const struct scenario *scenario = NULL;
 	const char *cold_name = strstr(name, "-cold");
 
-	/* By raw calls, as the library sees the others, and remembers the memory. */
+	/* By raw calls: the library would see others, and would remember the memory. */
 	faults =
 	    (struct faults *)real_call(SYS_mmap, 0, sizeof *faults, PROT_READ | PROT_WRITE, MAP_SHARED, FAULTS_FD, 0);
 	if ((long)faults < 0 && (long)faults > -4096)
@@ -205,7 +206,7 @@ int run_scenario(const struct scenario *known, size_t count, const char *name)
 		wrong("left behind: descriptors %d, were %d; threads %d, were %d; mask %llx, was %llx; children %d",
 		      after.descriptors, before.descriptors, after.threads, before.threads,
 		      (unsigned long long)after.mask, (unsigned long long)before.mask, after.children);
-	/* What was at its place when a move to there failed, nobody can know. */
+	/* When a move failed, the mapping at its target can belong to anyone. */
 	if (faults->number != SYS_mremap &&
 	    ((scenario->may_map ? after.others > before.others + PIECES : after.mappings > before.mappings) ||
 	     after.allocated > before.allocated))

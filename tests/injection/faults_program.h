@@ -42,7 +42,7 @@ int function_of(const char *name);
 void arm(const char *function, enum faults_armed how);
 void disarm(void);
 
-/* CALL(variable, odf_fork, ()): with what libc calls for it. */
+/* CALL(variable, odf_fork, ()): includes the calls that libc makes for it. */
 #define CALL(result, function, arguments)    \
 	do {                                 \
 		arm(#function, FAULTS_CALL); \
@@ -59,7 +59,7 @@ void disarm(void);
 			disarm();            \
 	} while (0)
 
-/* An errno value is as documented: the failed call's own, or one of those for which the function is known. */
+/* Whether an errno value is as documented: that of the failed call, or one that the function is known for. */
 bool is_expected(int error, ...);
 
 #define EXPECT(error, ...)                                                                        \
@@ -70,7 +70,7 @@ bool is_expected(int error, ...);
 			      error_, at_round, (int)atomic_load(&faults->failures));             \
 	} while (0)
 
-/* Past the library and libc. */
+/* By calls that neither the library nor libc sees. */
 int reap(pid_t pid);
 void leave(int status);
 void pause_ms(long ms);
@@ -78,11 +78,11 @@ void pause_ms(long ms);
 struct scenario {
 	const char *name;
 	void (*run)(void);
-	bool may_map; /* mappings of the program's memory are divided and united as it is settled */
+	bool may_map; /* a settle splits and merges the mappings of the program's memory */
 };
 int run_scenario(const struct scenario *known, size_t count, const char *name);
 
-/* What must not change. */
+/* Data that must not change. */
 static inline void fill(unsigned char *bytes, size_t size, unsigned char with)
 {
 	for (size_t i = 0; i < size; i += 512)

@@ -19,10 +19,10 @@
 
 #define PATIENCE_MS 30000
 #define SLOW_MS     3000
-#define AFTER_MS    10000 /* until all that it made has gone, too */
+#define AFTER_MS    10000 /* for the end of all processes that the program has made */
 
-/* Shares descriptors with its parent until it executes: so the listener is the parent's as well. Nothing that the
- * filter asks about may be called before the parent listens. */
+/* The child shares the descriptor table with its parent until it executes, so the parent has the listener, too. It must
+ * not make a call that the filter reports before the parent listens. */
 static int start(void *scenario)
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
@@ -47,7 +47,7 @@ static int start(void *scenario)
 	_exit(92);
 }
 
-/* Counting up an eventfd cannot fail: it has room for 2^64 - 2. It may be interrupted, as far as a program can know. */
+/* A write to an eventfd cannot fail: it has room for 2^64 - 2. It may be interrupted, as far as a program can know. */
 static bool is_event(const struct seccomp_notif *asked)
 {
 	char path[64], to[32] = "";
@@ -58,7 +58,7 @@ static bool is_event(const struct seccomp_notif *asked)
 	return readlink(path, to, sizeof to - 1) > 0 && strstr(to, "[eventfd]") != NULL;
 }
 
-/* What the filter asks. */
+/* Answers a call that the filter reports. */
 static void answer(int listener, struct seccomp_notif *asked, struct seccomp_notif_resp *given)
 {
 	uintptr_t at;
@@ -89,7 +89,7 @@ static void answer(int listener, struct seccomp_notif *asked, struct seccomp_not
 	if (fails)
 		atomic_fetch_add(&control->failures, 1);
 	if (seccomp_notify_respond(listener, given) != 0) {
-		/* A signal came first; the call is made again, or its process is gone. */
+		/* A signal came first: the call is made again, or its process has ended. */
 		if (fails) {
 			atomic_fetch_sub(&control->failures, 1);
 			control->times++;
@@ -112,7 +112,7 @@ static int ms_since(const struct timespec *begin)
 	return (int)((now.tv_sec - begin->tv_sec) * 1000 + (now.tv_nsec - begin->tv_nsec) / 1000000);
 }
 
-/* To the end of all processes that have the filter. The wait status, or -1: it, or something of it, did not end. */
+/* Serves until all processes under the filter have ended. Returns the wait status; -1: some process did not end. */
 static int serve(int listener, pid_t pid)
 {
 	struct seccomp_notif *asked;
@@ -134,7 +134,7 @@ static int serve(int listener, pid_t pid)
 			ended = true;
 			clock_gettime(CLOCK_MONOTONIC, &begin);
 		}
-		/* Who was orphaned is this one's to reap, and has the filter until then. */
+		/* This process adopts orphans and must reap them: until then they count as users of the filter. */
 		while (ended && waitpid(-1, NULL, WNOHANG | __WALL) > 0)
 			;
 		if (ended && found == 1 && (wait.revents & POLLHUP) && !(wait.revents & POLLIN))

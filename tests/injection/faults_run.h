@@ -15,11 +15,11 @@
 #define ERRORS    5
 
 extern struct call {
-	bool own; /* only where the library itself makes it, and not libc for it */
+	bool own; /* only if the library itself makes the call, and not libc for it */
 	bool may[ERRORS];
 } calls[FAULTS_NUMBERS];
 
-/* Of all runs, by all workers. */
+/* Over all runs and all workers. */
 extern struct totals {
 	atomic_int next, runs, failures, wrong;
 	atomic_int functions_count;
@@ -27,7 +27,7 @@ extern struct totals {
 	atomic_flag lock;
 	atomic_int seen[FAULTS_FUNCTIONS][FAULTS_NUMBERS];
 	atomic_int failed[FAULTS_FUNCTIONS][FAULTS_NUMBERS];
-	atomic_int scenario[FAULTS_FUNCTIONS]; /* one in which it was counted */
+	atomic_int scenario[FAULTS_FUNCTIONS]; /* a scenario in which it was counted */
 	atomic_int counts[SCENARIOS][FAULTS_NUMBERS];
 } * totals;
 
@@ -40,6 +40,6 @@ extern int program_words;
 void die(const char *what);
 const char *call_name(int number);
 
-/* How many of its calls failed. `only`: a function whose calls do, or "". */
+/* Returns how many calls failed. `only`: the function in which calls fail; "": any. */
 int run(int scenario, int number, int error, int nth, int times, const char *only);
 #endif

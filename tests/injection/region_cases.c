@@ -14,7 +14,7 @@
 
 long sys_call6(long number, long a, long b, long c, long d, long e, long f);
 
-/* ---- All of them ------------------------------------------------------------------------------------------------- */
+/* ---- All cases --------------------------------------------------------------------------------------------------- */
 
 #define CASE(name)           { #name, name, false, false }
 #define WITHOUT_TABLES(name) { #name "_without_tables", name, true, false }
@@ -22,8 +22,8 @@ long sys_call6(long number, long a, long b, long c, long d, long e, long f);
 static const struct {
 	const char *name;
 	void (*run)(void);
-	bool fresh;     /* steps move no page tables home, as where forks come close */
-	bool taken_out; /* and leave no page where it is, as where the kernel cannot protect it */
+	bool fresh;     /* steps do not move page tables home, as when forks come in quick succession */
+	bool taken_out; /* steps take pages out, as on a kernel that cannot protect them */
 } cases[] = {
 	CASE(settles),
 	CASE(descendant_keeps_its_snapshot),
@@ -154,7 +154,7 @@ static __attribute__((noreturn)) void run(size_t which)
 
 static volatile pid_t running;
 
-/* From outside, where the library has signals blocked. */
+/* In the parent, since the library may have signals blocked. */
 static void end_of_patience(int unused)
 {
 	(void)unused;
@@ -166,7 +166,7 @@ int main(int argc, char **argv)
 	int failed = 0;
 
 	ours = true;
-	region_zero_pages_never = true; /* they are given back in: gives_back, and every second seed of the models */
+	region_zero_pages_never = true; /* gives_back, and every second seed of the models, give them back */
 	unsetenv("ODFORK_UFFD_FD");
 	for (size_t i = 0; argc == 2 && i < CASES; i++)
 		if (strcmp(argv[1], cases[i].name) == 0)

@@ -42,23 +42,24 @@
 struct call {
 	long number, a, b, c, d, e, f;
 };
-/* Called before each system call of the library: true if that is all, with *result. */
+/* Called before each system call of the library. True: the call is not made, and returns *result. */
 typedef bool hook_function(const struct call *call, long *result);
 
-/* The keeper stands still. */
+/* Where the keeper can be held. */
 enum place {
 	NOWHERE,
-	BETWEEN_STEPS, /* without the lock: before it looks how far the next step goes */
-	IN_A_STEP      /* with the lock: nobody can write to home, and it looks for private pages to merge */
+	BETWEEN_STEPS, /* without the lock: before it computes how far the next step goes */
+	IN_A_STEP      /* with the lock: no thread can write to home, and the keeper searches for private pages to
+	                  merge */
 };
 struct halt {
 	enum place place;
-	atomic_int countdown; /* at which it is there */
+	atomic_int countdown; /* it is held when this reaches 0 */
 	bool reached;
 	sem_t arrived, resume;
 };
 
-/* Ends when told. */
+/* A child that ends when told to. */
 struct child {
 	pid_t pid;
 	int go;

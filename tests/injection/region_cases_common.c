@@ -21,9 +21,9 @@ __attribute__((noreturn)) void cannot_be_done_here(const char *reason)
 	_exit(needed != NULL && strcmp(needed, "1") == 0 ? 1 : 77);
 }
 
-/* ---- The calls --------------------------------------------------------------------------------------------------- */
+/* ---- The system calls -------------------------------------------------------------------------------------------- */
 
-__thread bool ours; /* not the keeper's */
+__thread bool ours; /* in a thread of the program, not in the keeper */
 
 hook_function *volatile hook;
 
@@ -34,10 +34,12 @@ static bool is_scan(long number, long b)
 	return number == SYS_ioctl && b == (long)SCAN;
 }
 
-/* Before Linux 6.7 the entries are read in place of a scan that was refused: one look, which was met as the scan. */
+/* Before Linux 6.7 a scan is refused, and the pagemap entries are read in its place. The hook has already seen that
+ * scan. */
 static __thread bool is_in_place_of_a_scan;
 
-/* A look for private pages to merge: without a limit, or, where home is protected, at the entries of several pages. */
+/* Whether the call is a search for private pages to merge: a scan without a limit, or, if home is protected, a read of
+ * several pages' entries. */
 bool merges(long number, long b, long c)
 {
 	return is_scan(number, b) ? ((const uint64_t *)(uintptr_t)c)[7] == 0
@@ -69,7 +71,7 @@ long sys_call6(long number, long a, long b, long c, long d, long e, long f)
 	return result;
 }
 
-/* ---- What the cases are made of ---------------------------------------------------------------------------------- */
+/* ---- The parts of the cases -------------------------------------------------------------------------------------- */
 
 odf_region *region;
 char *home;
@@ -88,7 +90,7 @@ volatile uint64_t *word(size_t page)
 	return (volatile uint64_t *)(void *)(home + page * PAGE);
 }
 
-/* All pages from `from` to `end` are of that generation. 0: discarded, or never written. */
+/* All pages from `from` to `end` have that generation. 0: discarded, or never written. */
 void fill(size_t from, size_t end, uint64_t generation)
 {
 	for (size_t page = from; page < end; page++)
@@ -124,7 +126,7 @@ bool holds_all_1(void)
 	return holds(0, pages, 1);
 }
 
-/* A child in which the predicate is true, at first, and when told to end. */
+/* A child in which the predicate holds, at once and when it is told to end. */
 struct child child_with(bool (*predicate)(void))
 {
 	struct child child;
@@ -186,7 +188,7 @@ static void *settle_beside(void *error)
 static pthread_t settler;
 static int settler_error;
 
-/* Starts a settle and returns when it stands still. */
+/* Starts a settle, and returns when the keeper is held. */
 void settle_until(enum place place, int countdown)
 {
 	sem_init(&halt.arrived, 0, 0);
@@ -202,7 +204,7 @@ void settle_until(enum place place, int countdown)
 	must(halt.reached);
 }
 
-/* Returns what the settle returned. */
+/* Lets the settle continue, and returns its result. */
 int settle_on(void)
 {
 	halt.place = NOWHERE;
@@ -211,13 +213,13 @@ int settle_on(void)
 	return settler_error;
 }
 
-/* Past the library, as inline assembly would. */
+/* By code in line, which the library does not see. */
 pid_t raw_clone(void)
 {
 	return (pid_t)real_call(SYS_clone, SIGCHLD, 0, 0, 0, 0, 0);
 }
 
-/* Whether a child made past the library can read the page. */
+/* Whether a child that the library does not see can read the page. */
 bool raw_child_reads(size_t page)
 {
 	pid_t pid = raw_clone();

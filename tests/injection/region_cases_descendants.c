@@ -35,7 +35,7 @@ void descendant_keeps_its_snapshot(void)
 	}
 }
 
-/* Made after the question about descendants, of the same freeze. */
+/* The child is made after the test for descendants, in the same freeze. */
 void younger_descendant(void)
 {
 	struct child older, younger;
@@ -65,7 +65,7 @@ static void ask_often(void)
 	}
 }
 
-/* Those that were made before the pages were written may see the file's, and the younger ones cannot. */
+/* Descendants older than the writes may see the file's pages; younger ones cannot. */
 void older_descendants_hold_the_file(void)
 {
 	struct child older, younger;
@@ -101,7 +101,7 @@ static bool counts_looks(const struct call *call, long *result)
 	return false;
 }
 
-/* Where there is always a child, what was given back is not looked for again each time that one ends. */
+/* If there is always a child, the end of one does not start another search for what was given back already. */
 void given_back_once(void)
 {
 	enum { OWN = 200 };
@@ -145,7 +145,7 @@ void given_back_once(void)
 
 static bool token_comes_back_not;
 
-/* The token cannot be mapped again after a verdict that there are descendants: those to come have none. */
+/* After a verdict that there are descendants the token cannot be mapped again: later children do not have it. */
 static bool fails_to_map_shared_page(const struct call *call, long *result)
 {
 	if (!token_comes_back_not || call->number != SYS_mmap || call->b != (long)PAGE || !(call->d & MAP_SHARED))
@@ -164,7 +164,7 @@ static bool fails_after_verdict(const struct call *call, long *result)
 	return fails_to_map_shared_page(call, result);
 }
 
-/* It comes by itself, soon. */
+/* The region gives itself up, soon. */
 void must_be_given_up(void)
 {
 	for (int tries = 0; info().state != ODF_REGION_GIVEN_UP; tries++) {
@@ -184,7 +184,7 @@ void doubt_is_given_up(void)
 	hook = fails_after_verdict;
 	must(odf_region_settle(region) == EBUSY);
 	hook = NULL;
-	younger = child_with(holds_all_1); /* has no token */
+	younger = child_with(holds_all_1); /* does not have the token */
 	end(older);
 	fill(0, pages, 2);
 	must_be_given_up();
@@ -217,8 +217,8 @@ void fork_between_steps(void)
 	}
 }
 
-/* Where dumps are made a freeze writes to each mapping that it makes. The file ends long before the region does, and
- * what is LIVE may begin behind the last page: a fork came just when a settle was there. */
+/* If core dumps are enabled, a freeze writes to each mapping that it makes. The file ends long before the region does,
+ * and the LIVE part may begin behind the file's last page: a fork then comes just when a settle is there. */
 void dumps_end_with_the_capacity(void)
 {
 	struct rlimit limit;
@@ -239,12 +239,12 @@ void dumps_end_with_the_capacity(void)
 	must(holds_all_1());
 }
 
-/* Forks come more often than a settle takes, which goes on behind what the last one did. */
+/* Forks come more often than a settle takes. Each settle continues where the last one stopped. */
 void no_part_waits_for_ever(void)
 {
 	size_t left;
 
-	need_userfaultfd(); /* otherwise there are no steps: the process stands still */
+	need_userfaultfd(); /* otherwise there are no steps: the process is stopped */
 	make(3 * TABLE, ODF_REGION_MANUAL);
 	fill(0, pages, 2);
 	fork_and_end(is_child);
@@ -260,8 +260,8 @@ void no_part_waits_for_ever(void)
 	}
 }
 
-/* Who wants a page of the step that is under way waits for all of it, so that one of private pages only is less than a
- * table. */
+/* A thread that touches a page of the present step waits for the whole step. So a step over private pages only is
+ * smaller than a page table. */
 void steps_are_small(void)
 {
 	size_t left;
@@ -286,8 +286,8 @@ static bool is_always_hurried(uint64_t rest_ns)
 	return true;
 }
 
-/* Where a fork is about to come, little in many tables is one step: between two the program would write on, and fork. A
- * look of the keeper's takes a bounded time, in which it does not always come so far. */
+/* If a fork is about to come, a few pages in many page tables are one step: between two steps the program would write
+ * again, and fork. A search by the keeper takes limited time, and does not always get that far. */
 void little_is_one_step(void)
 {
 	enum { TABLES = 205, TRIES = 200 };
@@ -310,7 +310,7 @@ void little_is_one_step(void)
 		for (size_t table = 0; table < TABLES; table++)
 			must(holds(table * TABLE, table * TABLE + 1 + (table < 57), (uint64_t)tries + 1));
 	}
-	/* And much is not. */
+	/* And many pages are more than one step. */
 	fork_and_end(is_child);
 	for (size_t table = 0; table < TABLES; table++)
 		fill(table * TABLE, table * TABLE + 10, 1);
@@ -355,7 +355,7 @@ void fork_waits_for_the_step(void)
 	must(holds(0, pages, 2));
 }
 
-/* No bracket of ours around it: the atfork handlers do it. */
+/* Not bracketed by this program: the atfork handlers do it. */
 void forks_of_libc(void)
 {
 	make(TABLE + 5, ODF_REGION_MANUAL);
@@ -374,7 +374,7 @@ void forks_of_libc(void)
 	}
 }
 
-/* Between the freeze and the copy the lock is not held. */
+/* The lock is not held between the freeze and the copy. */
 static int settled_amid_fork;
 
 static void *settle_amid_fork(void *unused)
@@ -405,7 +405,7 @@ void no_settling_amid_a_fork(void)
 	settle();
 }
 
-/* A signal comes while the lock is held, and its handler forks. */
+/* A signal arrives while the lock is held, and its handler forks. */
 static void fork_in_handler(int unused)
 {
 	pid_t pid = odf_fork();
@@ -437,7 +437,7 @@ void handler_forks_while_the_lock_is_held(void)
 	must(holds(0, 1, 0) && holds(1, pages, 1));
 }
 
-/* ---- What children have ------------------------------------------------------------------------------------------ */
+/* ---- The contents in children ------------------------------------------------------------------------------------ */
 
 static bool lives_on_its_own(void)
 {

@@ -5,7 +5,7 @@
 #include "../model/list_model.h"
 #include "region_cases.h"
 
-/* Whole pages of the region for the heap. It settles by call only. */
+/* The heap's kind of region, of whole pages. It settles only by a call. */
 void make_bare(void)
 {
 	int error;
@@ -57,7 +57,7 @@ void *lose(size_t page, size_t count)
 	return there;
 }
 
-/* All of so many pages is that kind. */
+/* Whether all these pages are of that kind. */
 bool is_all(size_t page, size_t count, enum region_kind kind)
 {
 	struct region_extent run;
@@ -69,7 +69,7 @@ bool is_all(size_t page, size_t count, enum region_kind kind)
 	return run.kind == kind && run.length == count * PAGE;
 }
 
-/* By the kernel, which says so. */
+/* Asks the kernel, which returns an error instead of a signal. */
 bool can_be_read(size_t page)
 {
 	int ends[2];
@@ -82,7 +82,7 @@ bool can_be_read(size_t page)
 	return result == 1;
 }
 
-/* Memory in all pages, of generation 1, and the region is LIVE and has a keeper. */
+/* All pages are memory of generation 1, the region is LIVE and has a keeper. */
 void make_filled(void)
 {
 	make_bare();
@@ -92,8 +92,8 @@ void make_filled(void)
 	settle();
 }
 
-/* Settled by a part: the first step's pages, at most a table, are LIVE, the rest FROZEN and hidden, and no descendant
- * is left. The page where that begins. */
+/* Settles in part: the pages of the first step, a page table at most, are LIVE; the rest is FROZEN and hidden, and no
+ * descendant is left. Returns the page where the rest begins. */
 size_t settle_by_half(void)
 {
 	size_t border;
@@ -124,8 +124,7 @@ static bool is_without_large_pages(const void *address)
 	return without;
 }
 
-/* What the library writes down of a region is sparse: where memory has large pages unasked, each word would take
- * one. */
+/* The library's own data about a region is sparse: with large pages by default each word would take one. */
 void own_memory_has_no_large_pages(void)
 {
 	if (access("/sys/kernel/mm/transparent_hugepage", F_OK) != 0)
@@ -136,7 +135,7 @@ void own_memory_has_no_large_pages(void)
 	must(is_without_large_pages(region->discarded));
 }
 
-/* As on a machine where ordinary memory has large pages unasked. */
+/* As on a machine where ordinary memory gets large pages by default. */
 static bool large_pages_unasked(const struct call *call, long *result)
 {
 	static const char setting[] = "/sys/kernel/mm/transparent_hugepage/enabled",
@@ -153,14 +152,15 @@ static bool large_pages_unasked(const struct call *call, long *result)
 	return true;
 }
 
-/* What goes with its neighbour's large page is what nobody has; sealed memory is a view of the file for good. */
+/* Only memory without an owner may go with its neighbour's large page. Sealed memory stays a view of the file for
+ * good. */
 void sealed_beside_a_large_page(void)
 {
 	hook = large_pages_unasked;
 	make_bare();
 	hook = NULL;
 	if (!region_files_are_large())
-		exit(77); /* who makes no file system has no such files */
+		exit(77); /* without such a file system there are no such files */
 	must(take(0, pages) == 0);
 	fill(0, pages, 1);
 	fork_and_end(holds_all_1);
@@ -169,7 +169,7 @@ void sealed_beside_a_large_page(void)
 	must(holds(0, 16, 1) && holds(32, pages, 1));
 }
 
-/* Between the keeper's look at what is to be merged and the merging, by a call that nobody sees. */
+/* Between the keeper's search and its merge, by a call that the library does not see. */
 static bool unmaps_what_is_merged(const struct call *call, long *result)
 {
 	static bool done;
@@ -234,7 +234,7 @@ void holes_fault(void)
 	must(!raw_child_reads(10));
 }
 
-/* Nobody looks at it before the settle: a look alone would make pages of zeros, to be merged. */
+/* No thread reads it before the settle: a read alone would make pages of zeros, which would be merged. */
 void memory_taken_again_is_zero(void)
 {
 	struct child child;
@@ -245,7 +245,7 @@ void memory_taken_again_is_zero(void)
 		must(give(10, 20) == 0);
 		must(take(10, 20) == (failing ? EAGAIN : 0));
 		hook = NULL;
-		if (failing) { /* then by the next settle */
+		if (failing) { /* the next settle does it then */
 			fork_and_end(is_child);
 			settle();
 			must(take(10, 20) == 0);
@@ -267,13 +267,13 @@ void memory_taken_again_is_zero(void)
 	settle();
 	must(take(10, 20) == 0);
 	must(holds(0, 10, 1) && holds(10, 30, 0) && holds(30, pages, 1));
-	fill(0, pages, 3); /* what the file had there was of generation 1 */
+	fill(0, pages, 3); /* the file's pages there were of generation 1 */
 	fork_and_end(holds_all_3);
 	settle();
 	must(holds_all_3());
 }
 
-/* A hole that was one when the region froze has nothing at aside. */
+/* A page that was a hole at the freeze has nothing at aside. */
 void holes_taken_while_frozen(void)
 {
 	make_filled();
@@ -300,7 +300,7 @@ void taken_amid_a_settle_is_hidden(void)
 	must(!raw_child_reads(TABLE + 100) && holds(TABLE + 100, TABLE + 120, 0));
 }
 
-/* One call for what is LIVE in part and FROZEN in part. */
+/* One call on a range that is partly LIVE and partly FROZEN. */
 void over_the_end_of_what_is_live(void)
 {
 	size_t border;
@@ -345,7 +345,7 @@ void what_waits_is_not_proposed(void)
 	region_unlock(&mask);
 }
 
-/* Their place is the program's, and what the file had there is given back. */
+/* The place now belongs to the program, and the file's pages there are given back. */
 void lost_memory_is_given_back(void)
 {
 	make_filled();
@@ -369,7 +369,7 @@ void lost_memory_is_given_back(void)
 			must(holds(page, page + 1, 1));
 }
 
-/* The program's call was refused after all: nothing can be seen of what was begun. */
+/* The kernel refused the program's call after all: no trace may be left of what the library began. */
 void nothing_lost(void)
 {
 	uint64_t mask;
@@ -386,7 +386,7 @@ void nothing_lost(void)
 	must(holds_all_1());
 }
 
-/* Written into it as if by as many calls, which would take too long. */
+/* Writes the list directly, in place of as many calls, which would take too long. */
 void list_is_full(void)
 {
 	enum { MOST = REGION_EXTENTS, OF_A_BLOCK = 128 };
@@ -424,7 +424,7 @@ void list_is_full(void)
 	must(cut(MOST + 3, 1) == ENOMEM && holds(MOST, MOST + 10, 1) && is_all(MOST - 2, 12, REGION_MEMORY));
 	region_lock(&mask);
 	must(region_lose_begin(region, (MOST + 8) * PAGE, PAGE) == ENOMEM);
-	extents->count--; /* room for one more run, as it seems, and two are to be lost */
+	extents->count--; /* one more run seems to fit, but two are about to be lost */
 	must(region_lose_begin(region, (MOST - 3) * PAGE, 2 * PAGE) == ENOMEM);
 	extents->count++;
 	region_unlock(&mask);

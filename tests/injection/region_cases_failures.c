@@ -7,7 +7,7 @@
 static int fail_moves_from, moves_to_fail;
 static bool failed_moves_unmap;
 
-/* Moves of whole tables by the caller: those of a freeze. */
+/* Fails the caller's moves of whole page tables: those of a freeze. */
 static bool fails_moves(const struct call *call, long *result)
 {
 	if (!ours || call->number != SYS_mremap || --fail_moves_from > 0 || moves_to_fail == 0)
@@ -53,7 +53,7 @@ void fork_fails_in_its_second_step(void)
 	fork_fails_where(2, false);
 }
 
-/* What keeps it from being frozen lasts, and plain memory's fork would not fail for it. */
+/* The cause lasts, so the region cannot be frozen. A fork of ordinary memory would not fail for it. */
 void fork_of_what_cannot_be_frozen(void)
 {
 	for (int call = 1; call <= 2; call++) {
@@ -69,7 +69,8 @@ void fork_of_what_cannot_be_frozen(void)
 		fill(0, pages, 1);
 		fork_and_end(holds_all_1);
 		hook = NULL;
-		for (int tries = 0; info().resident_bytes > 0; tries++) { /* what was in the file is not held twice */
+		for (int tries = 0; info().resident_bytes > 0; tries++) { /* memory that was in the file must not be
+		                                                             held twice */
 			must(tries < 60000);
 			wait_ms(1);
 		}
@@ -81,14 +82,14 @@ void fork_of_what_cannot_be_frozen(void)
 	}
 }
 
-/* The keeper's as well, which would lend a hand. */
+/* Also the keeper's, which would help. */
 static bool fails_all_moves(const struct call *call, long *result)
 {
 	*result = -ENOMEM;
 	return call->number == SYS_mremap || call->number == SYS_mmap;
 }
 
-/* Nor can it be given up: the fork fails, and says what it was refused for. */
+/* The region cannot be given up either: the fork fails, with the errno of the refusal. */
 void fork_that_is_refused(void)
 {
 	odf_report report = ODF_REPORT_INIT;
@@ -108,20 +109,20 @@ void fork_that_is_refused(void)
 	must(holds_all_1());
 }
 
-/* And home is not there any more. */
+/* And home is unmapped. */
 void fork_loses_home(void)
 {
 	fork_fails_where(2, true);
 }
 
-/* What another thread mapped into a place that we lost is not ours. */
+/* What another thread mapped at a place that the region has lost is not the region's. */
 char *foreign;
 
 bool loses_aside(const struct call *call, long *result)
 {
 	*result = -ENOMEM;
 	if (!ours && call->number == SYS_mmap && call->a == 0 && foreign != NULL)
-		return true; /* nor can the keeper make another one, for the moment */
+		return true; /* the keeper cannot make another one either, for the moment */
 	if (!ours || call->number != SYS_mremap || foreign != NULL)
 		return false;
 	(void)real_call(SYS_munmap, call->e, call->c, 0, 0, 0, 0);
@@ -147,7 +148,7 @@ void foreign_memory_is_left_alone(void)
 	must(foreign[0] == 77 && foreign[PAGE - 1] == 77);
 }
 
-/* The same, and the settle that the fork came into goes on. */
+/* The same, and the settle that the fork interrupted continues. */
 void foreign_memory_is_left_alone_amid_a_settle(void)
 {
 	make(3 * TABLE, ODF_REGION_MANUAL);
@@ -168,8 +169,8 @@ void foreign_memory_is_left_alone_amid_a_settle(void)
 	must(foreign[0] == 77 && foreign[PAGE - 1] == 77);
 }
 
-/* Home turns out to be two mappings, of which one is moved and the other cannot be; then nothing can be moved for a
- * moment. */
+/* Home turns out to be two mappings. One is moved and the other cannot be; after that nothing can be moved for a
+ * while. */
 static int move_of_freeze;
 
 static bool fails_between_halves(const struct call *call, long *result)
@@ -186,7 +187,7 @@ void fork_fails_between_two_halves(void)
 	make(3 * TABLE, ODF_REGION_MANUAL);
 	fill(0, pages, 1);
 	hook = fails_between_halves;
-	fork_and_end(holds_all_1); /* in the end */
+	fork_and_end(holds_all_1); /* it succeeds in the end */
 	hook = NULL;
 	must(move_of_freeze > 5 && holds_all_1());
 }
@@ -229,7 +230,7 @@ bool fails_last_move(const struct call *call, long *result)
 	return true;
 }
 
-/* All is merged, and only home cannot be replaced. */
+/* All is merged, and only the replacement of home fails. */
 void step_refused_in_the_end(void)
 {
 	make(TABLE + 5, ODF_REGION_MANUAL);
@@ -279,7 +280,7 @@ static bool fails_to_write(const struct call *call, long *result)
 {
 	if (call->number != SYS_pwrite64)
 		return false;
-	*result = call->c > (long)PAGE ? (long)PAGE : -ENOSPC; /* a part, or nothing */
+	*result = call->c > (long)PAGE ? (long)PAGE : -ENOSPC; /* part of it, or nothing */
 	return true;
 }
 

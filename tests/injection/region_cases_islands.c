@@ -30,11 +30,11 @@ void islands_are_private(void)
 		must(holds(0, pages, 2));
 		fill(0, pages, 1);
 		fork_and_end(holds_all_1);
-		must(cut(500, 30) == 0); /* while it is FROZEN, over a border of tables */
+		must(cut(500, 30) == 0); /* while FROZEN, across a border of page tables */
 	}
 	settle();
 	must(holds_all_1());
-	fill(0, pages, 3); /* what the file has under the islands was of other generations */
+	fill(0, pages, 3); /* the file's pages under the islands were of other generations */
 	fork_and_end(holds_all_3);
 	must(holds_all_3());
 	settle();
@@ -52,7 +52,7 @@ void islands_amid_a_settle_are_inherited(void)
 	must(raw_child_reads(TABLE + 100) && holds_all_1());
 }
 
-/* After a settle is complete, aside still shows what is under them. */
+/* When a settle is complete, aside still shows what lies under them. */
 void islands_given_back(void)
 {
 	make_filled();
@@ -68,7 +68,7 @@ void islands_given_back(void)
 	must(holds(0, 10, 1) && holds(10, 30, 0) && holds(30, 100, 1) && holds(100, 120, 0) && holds(120, pages, 1));
 }
 
-/* Given back while LIVE, and only at the second settle from then on can it be punched. */
+/* Given back while LIVE: only the second settle after that can punch the file. */
 void islands_given_back_late(void)
 {
 	make_filled();
@@ -82,7 +82,8 @@ void islands_given_back_late(void)
 	must(holds(0, 10, 1) && holds(10, 30, 0) && holds(30, pages, 1));
 }
 
-/* A child made past the library while the first table is LIVE and the rest FROZEN: it has the island, and the token. */
+/* A child, unseen by the library, made while the first page table is LIVE and the rest FROZEN: it has the island, and
+ * the token. */
 struct child raw_child_with_island(size_t page, size_t count)
 {
 	struct child child;
@@ -93,7 +94,8 @@ struct child raw_child_with_island(size_t page, size_t count)
 	child.pid = raw_clone();
 	if (child.pid == 0) {
 		close(ends[1]);
-		must(holds(page, page + 1, 1)); /* the others only later: what it has looked at is in its page tables */
+		must(holds(page, page + 1, 1)); /* the other pages only later: those that it has read are in its page
+		                                   tables */
 		(void)!read(ends[0], &byte, 1);
 		must(holds(page, page + count, 1));
 		_exit(0);
@@ -109,8 +111,8 @@ static bool live_part_is_1(void)
 	return holds(0, 50, 1);
 }
 
-/* What an island shows of the file is not punched while such a child lives; nor does the answer that there is one show
- * it what is LIVE. */
+/* The file's pages under an island are not punched while such a child lives. And even when the answer is that such a
+ * child exists, the child must not see what is LIVE. */
 void islands_of_raw_children(void)
 {
 	struct child raw, child;

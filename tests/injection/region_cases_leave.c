@@ -5,7 +5,7 @@
  */
 #include "region_cases.h"
 
-/* A child that is made as soon as it is given up, before its file is emptied. */
+/* A child that is made as soon as the region is given up, before its file is emptied. */
 void child_of_one_just_given_up(void)
 {
 	int ends[2];
@@ -76,7 +76,7 @@ void leaves(void)
 	}
 }
 
-/* A child made past the library has the island, and goes on seeing what it saw. */
+/* A child that the library did not see has the island, and still sees the same there. */
 void leaves_a_raw_child_alone(void)
 {
 	struct child raw;
@@ -92,9 +92,9 @@ void leaves_a_raw_child_alone(void)
 	must(holds(0, pages, 2));
 }
 
-/* ---- Its places, when they are another's ------------------------------------------------------------------------- */
+/* ---- The region's places, taken by other mappings ---------------------------------------------------------------- */
 
-/* The template cannot stay whole. */
+/* The template cannot stay in one piece. */
 static bool fails_to_keep_template(const struct call *call, long *result)
 {
 	if (!ours || call->number != SYS_mremap || !(call->d & 4 /* MREMAP_DONTUNMAP */) || (char *)call->e < home ||
@@ -106,7 +106,7 @@ static bool fails_to_keep_template(const struct call *call, long *result)
 
 static char *template_part;
 
-/* Another thread's mapping comes to lie in the place that the template left. */
+/* Another thread's mapping takes the place that the template has left. */
 static bool takes_place_of_template(const struct call *call, long *result)
 {
 	if (fails_to_keep_template(call, result))
@@ -148,7 +148,7 @@ static bool sees_template(const struct call *call, long *result)
 	return false;
 }
 
-/* The place that the template leaves for an island is not to be had. */
+/* The place that the template leaves for an island is not available. */
 void place_of_the_template_is_kept(void)
 {
 	make_filled();
@@ -161,8 +161,8 @@ void place_of_the_template_is_kept(void)
 	     errno == EEXIST);
 }
 
-/* A place at aside where memory is LIVE is lost, and another's mapping is there now: a move to there was refused, for a
- * loss that then did not begin. */
+/* A place at aside where memory is LIVE is lost, and another mapping lies there: a move to it was refused, for a loss
+ * that then did not begin. */
 static int lose_place(size_t page, size_t count)
 {
 	int error;
@@ -178,7 +178,7 @@ static bool is_foreign_untouched(void)
 	return foreign[0] == 77 && foreign[PAGE - 1] == 77;
 }
 
-/* Before the keeper has made another aside nothing is moved to there, nor is it unmapped with the region. */
+/* Until the keeper has made a new aside, nothing is moved to that place, and it is not unmapped with the region. */
 void nothing_is_moved_to_a_lost_place(void)
 {
 	int error;
@@ -198,7 +198,7 @@ void nothing_is_moved_to_a_lost_place(void)
 	hook = NULL;
 }
 
-/* The same where a fork lost it, which gives the region up then. */
+/* The same if a fork lost the place: the fork then gives the region up. */
 void fork_with_a_lost_place(void)
 {
 	make_filled();
@@ -218,14 +218,14 @@ void fork_with_a_lost_place(void)
 	hook = NULL;
 }
 
-/* The same between two steps of a settle, which does not go on with what it does not have. */
+/* The same between two steps of a settle: it does not continue with what it does not have. */
 void lost_place_amid_a_settle(void)
 {
 	for (int cuts = 0, error; cuts < 2; cuts++) {
 		foreign = NULL;
 		make_filled();
 		(void)settle_by_half();
-		if (cuts) { /* which is done all the same, by another way */
+		if (cuts) { /* which still succeeds, by another way */
 			hook = loses_aside;
 			must(cut(0, 1) == 0 && foreign != NULL && foreign[0] == 77);
 		} else {
@@ -258,10 +258,10 @@ void lost_place_of_a_hole_amid_a_settle(void)
 	must(take(2 * TABLE, TABLE) == 0 && holds(2 * TABLE, pages, 0));
 }
 
-/* ---- Its files, which are the keeper's --------------------------------------------------------------------------- */
+/* ---- The region's files, which the keeper holds ------------------------------------------------------------------ */
 
-/* Descriptors of that name in this process, or with all names of the library's (the path of this program may have the
- * project's in it), of which the first is found. */
+/* Counts the descriptors of files with that name in this process, or with any name of the library's, and returns the
+ * first. (The path of this program may contain the project's name.) */
 static int count_files(const char *name, int *first)
 {
 	DIR *files = opendir("/proc/self/fd");
@@ -290,8 +290,8 @@ static bool has_no_files(void)
 	return count_files(NULL, NULL) == 0;
 }
 
-/* No number in the program's table is taken, not for a moment that its other threads could see: the highest that the
- * program has stays the next one's neighbour. */
+/* No number in the program's descriptor table is taken, even for a moment in which its other threads could see it: the
+ * next descriptor still gets the number after the program's highest. */
 void files_are_the_keepers(void)
 {
 	int before = open("/dev/null", O_RDONLY | O_CLOEXEC), after;
@@ -302,7 +302,7 @@ void files_are_the_keepers(void)
 	must(take(0, pages) == 0);
 	fill(0, pages, 1);
 	must(count_files(NULL, NULL) == 0);
-	pid = fork(); /* libc's */
+	pid = fork(); /* libc's fork */
 	if (pid == 0)
 		_exit(has_no_files() ? 0 : 1);
 	must(status_of(pid) == 0);
@@ -313,7 +313,7 @@ void files_are_the_keepers(void)
 	must(holds_all_1() && after == before + 1);
 }
 
-/* Another region exists first, and with it the keeper, which cannot open files any more. */
+/* Another region exists first, and with it the keeper, which can no longer open files. */
 void files_of_a_late_region(void)
 {
 	odf_region *first = odf_region_create(PAGE, ODF_REGION_MANUAL);

@@ -8,9 +8,9 @@
 #define SCAN_SWAPPED  (1ull << 4)
 #define ENTRY_FILE    (1ull << 61)
 
-/* ---- Which pages are private ------------------------------------------------------------------------------------- */
+/* ---- Private pages ----------------------------------------------------------------------------------------------- */
 
-/* As if all private pages had been swapped out. */
+/* As if all private pages were swapped out. */
 static bool says_swapped(const struct call *call, long *result)
 {
 	uint64_t *entries = (uint64_t *)(uintptr_t)call->b;
@@ -40,7 +40,7 @@ void swapped_pages_count(void)
 	must(holds_all_1());
 }
 
-/* A machine with swap would be needed to see it: what is asked for is looked at instead. */
+/* Without swap the effect cannot be seen, so this checks the request. */
 static bool sees_question(const struct call *call, long *result)
 {
 	const uint64_t *scan = (const uint64_t *)(uintptr_t)call->c;
@@ -70,7 +70,7 @@ bool fails_to_remove(const struct call *call, long *result)
 	return true;
 }
 
-/* A page that the program has made all zeros, over one of the file that is not. */
+/* The program fills a page with zeros that has other contents in the file. */
 void pages_of_zeros(void)
 {
 	make(TABLE + 5, ODF_REGION_MANUAL);
@@ -124,7 +124,7 @@ void discard_while_frozen(void)
 	}
 }
 
-/* Nobody looks at the zeros before the settle: a look alone would make pages of them, to be merged. */
+/* No thread reads the zeros before the settle: a read alone would make pages of them, which would be merged. */
 void discards_are_punched(void)
 {
 	make(TABLE + 5, ODF_REGION_MANUAL);
@@ -132,7 +132,7 @@ void discards_are_punched(void)
 		fill(0, pages, 1);
 		fork_and_end(holds_all_1);
 		must(odf_region_discard(region, home + 10 * PAGE, 40 * PAGE) == 0);
-		must(odf_region_discard(region, home + 100 * PAGE, 100 * PAGE) == 0); /* mapped, and remembered */
+		must(odf_region_discard(region, home + 100 * PAGE, 100 * PAGE) == 0); /* mapped, and recorded */
 		hook = failing ? fails_to_remove : NULL;
 		settle();
 		hook = NULL;
@@ -141,7 +141,7 @@ void discards_are_punched(void)
 	}
 }
 
-/* What is written after a discard is later than it. */
+/* A write after a discard must win over the discard. */
 void written_after_a_discard(void)
 {
 	make(TABLE + 5, ODF_REGION_MANUAL);
@@ -153,7 +153,7 @@ void written_after_a_discard(void)
 	must(holds(0, 10, 1) && holds(10, 20, 0) && holds(20, 30, 2) && holds(30, 50, 0) && holds(50, pages, 1));
 }
 
-/* A discard is done once, not again at the next settle. */
+/* A discard is done once, and not again at the next settle. */
 void discard_is_forgotten(void)
 {
 	make(TABLE + 5, ODF_REGION_MANUAL);

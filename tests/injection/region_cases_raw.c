@@ -53,7 +53,7 @@ void raw_clone_while_frozen(void)
 	must(holds_all_1());
 }
 
-/* Stands still with the lock, in the middle of a discard. */
+/* Is held in the middle of a discard, with the lock. */
 static bool halts_in_discard(const struct call *call, long *result)
 {
 	(void)result;
@@ -69,7 +69,7 @@ static bool halts_in_discard(const struct call *call, long *result)
 static void *discard_beside(void *unused)
 {
 	ours = true;
-	must(odf_region_discard(region, home, 70 * PAGE) == 0); /* of less no mapping is made */
+	must(odf_region_discard(region, home, 70 * PAGE) == 0); /* a shorter discard makes no mapping */
 	return unused;
 }
 
@@ -112,7 +112,7 @@ static bool fails_to_show(const struct call *call, long *result)
 	return true;
 }
 
-/* A fork that fails half-way leaves a part FROZEN that such a child gets: what follows must not be seen there. */
+/* A fork that fails midway leaves a part FROZEN, which such a child inherits. It must not see there what follows. */
 void raw_clone_after_a_failed_fork(void)
 {
 	int ends[2], status;
@@ -131,7 +131,7 @@ void raw_clone_after_a_failed_fork(void)
 	must(pipe2(ends, O_CLOEXEC) == 0);
 	pid = raw_clone();
 	if (pid == 0) {
-		uint64_t first = *word(0); /* if it is not there: as good */
+		uint64_t first = *word(0); /* if the page is not mapped: as good */
 		(void)!read(ends[0], &byte, 1);
 		_exit(*word(0) == first ? 0 : 1);
 	}

@@ -8,7 +8,8 @@
 
 #define PROTECTS_FILES_AND_WHAT_IS_MISSING (1u << 12 | 1u << 13)
 
-/* Tells what the kernel shows of a page: one that is protected and not there looks like one that was swapped out. */
+/* The pagemap entry of a page. The entry of a page that is protected and not present looks like that of a swapped
+ * page. */
 static uint64_t entry_of(const void *address)
 {
 	uint64_t entry = 0;
@@ -34,7 +35,7 @@ static bool is_protected_here(void)
 	return (entry_of(home + 50 * PAGE) & (ENTRY_PRESENT | ENTRY_SWAPPED)) == ENTRY_SWAPPED;
 }
 
-/* A step over pages that are private (0 to 40), in the file and not private (60 on), and in neither. */
+/* Begins a step over pages that are private (0 to 40), in the file and not private (from 60 on), and neither. */
 static int begin_a_step(void)
 {
 	int memory = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
@@ -50,7 +51,8 @@ static int begin_a_step(void)
 	return memory;
 }
 
-/* The kernel can protect files and what is not there, and tells this user what is protected: it shows frames. */
+/* Skips unless the kernel can protect file pages and pages that are not present, and shows this user what is protected:
+ * the kernel then also shows frames. */
 static void need_protection(void)
 {
 	struct uffdio_api api = { .api = UFFD_API, .features = PROTECTS_FILES_AND_WHAT_IS_MISSING };
@@ -71,7 +73,7 @@ void readers_amid_a_step(void)
 	for (size_t page = 0; page < pages; page++)
 		must(reads(memory, page, page < 40 ? 2 : page < 60 ? 0 : 1));
 	must(holds(0, 40, 2) && holds(40, 60, 0) && holds(60, pages, 1));
-	/* What they have brought in may not be written to either. */
+	/* Pages that readers have brought in must be write-protected, too. */
 	for (int i = 0; i < 3; i++)
 		must(pthread_create(&threads[i], NULL, touch, (void *)(uintptr_t)&indices[i]) == 0);
 	wait_ms(50);
@@ -84,7 +86,7 @@ void readers_amid_a_step(void)
 	must(holds(0, 3, 2) && holds(4, 40, 2) && holds(51, 60, 0) && holds(60, 80, 1) && holds(81, pages, 1));
 }
 
-/* The kernel's page of zeros goes from home a moment before the file's pages do, which a reader would find there. */
+/* The zero page is removed from home a moment before the file's pages are, which a reader would find there. */
 static bool removed;
 
 static bool must_be_zeros(const struct call *call, long *result)
@@ -110,7 +112,7 @@ void zeros_before_the_memory_goes(void)
 	must(odf_region_discard(region, home + 10 * PAGE, 2 * PAGE) == 0);
 	must(odf_region_discard(region, home + 100 * PAGE, 40 * PAGE) == 0);
 	memset(home + 200 * PAGE, 0, PAGE);
-	fill(300, 340, 1); /* for less a step without page tables would protect nothing */
+	fill(300, 340, 1); /* for fewer pages a step without page tables would protect nothing */
 	hook = must_be_zeros;
 	settle();
 	hook = NULL;
@@ -118,7 +120,7 @@ void zeros_before_the_memory_goes(void)
 	     holds(140, 200, 1) && holds(200, 201, 0));
 }
 
-/* What is protected and not there is no page. */
+/* A page that is protected and not present has no contents to merge. */
 void steps_merge_what_is_private(void)
 {
 	(void)begin_a_step();
@@ -127,7 +129,7 @@ void steps_merge_what_is_private(void)
 	must(info().merged_pages == 40);
 }
 
-/* A step that failed leaves nothing that a fork would have to copy, or that a writer would wait for. */
+/* After a step that failed, nothing is left that a fork would have to copy, or that a writer would wait for. */
 void nothing_stays_protected(void)
 {
 	(void)begin_a_step();

@@ -6,7 +6,7 @@
 
 atomic_int touched;
 
-/* Pages that are private; that are in the file and not private; that are in neither. */
+/* A private page, a page in the file that is not private, and a page in neither. */
 const size_t meeting[] = { 3, 80, 50 };
 static const uint64_t generations[] = { 2, 1, 0 };
 const size_t indices[] = { 0, 1, 2 };
@@ -22,7 +22,7 @@ void *touch(void *index)
 	return NULL;
 }
 
-/* Whoever writes to a page that is part of a step waits, finds what was there, and does not lose what it writes. */
+/* A thread that writes to a page of the present step waits, finds the old contents, and does not lose its write. */
 void threads_amid_a_step(void)
 {
 	pthread_t threads[3];
@@ -46,7 +46,7 @@ void threads_amid_a_step(void)
 	must(holds(0, 3, 2) && holds(4, 40, 2) && holds(51, 60, 0) && holds(60, 80, 1) && holds(81, pages, 1));
 }
 
-/* They go on as if nothing had been tried. */
+/* They continue as if nothing had been tried. */
 void threads_after_a_failed_step(void)
 {
 	pthread_t threads[3];
@@ -90,8 +90,8 @@ static void *sleep_beside(void *unused)
 	return unused;
 }
 
-/* Without userfaultfd a fork settles on its way, if little is written between two forks, and only in a process of one
- * thread. */
+/* Without userfaultfd a fork settles on its way, if little is written between two forks, and only in a single-threaded
+ * process. */
 void no_settling_beside_threads(void)
 {
 	pthread_t thread;
@@ -115,7 +115,7 @@ void no_settling_beside_threads(void)
 	}
 }
 
-/* What takes too long for one fork is done by several, each of which finds its part FROZEN or LIVE. */
+/* Several forks do what takes too long for one. Each finds its part FROZEN or LIVE. */
 void settles_in_slices(void)
 {
 	struct region_allowance none = { .all_pages = 2, .all_ns = 1 };
@@ -132,7 +132,7 @@ void settles_in_slices(void)
 	do {
 		struct region_allowance slice = { .all_pages = 2, .all_ns = 1, .slice_ns = 1 };
 		error = region_order_settle(&slice);
-		if (error == EBUSY || error == EAGAIN) { /* the keeper gives back what is held twice */
+		if (error == EBUSY || error == EAGAIN) { /* the keeper is giving back memory that is held twice */
 			wait_ms(1);
 			continue;
 		}

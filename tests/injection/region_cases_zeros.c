@@ -15,7 +15,7 @@
 static bool has_no_populate, is_written;
 static unsigned put;
 
-/* Until Linux 6.16, and until 5.14. */
+/* Before Linux 6.16, and before 5.14. */
 static bool as_older_kernels(const struct call *call, long *result)
 {
 	if (call->number == SYS_madvise && call->c == MADV_POPULATE_WRITE) {
@@ -30,7 +30,7 @@ static bool as_older_kernels(const struct call *call, long *result)
 	if (call->number != SYS_ioctl || call->b != (long)UFFDIO_UNREGISTER || is_written)
 		return false;
 	*result = real_call(call->number, call->a, call->b, call->c, 0, 0, 0);
-	if (*result == 0) { /* a mapping of its own from now on */
+	if (*result == 0) { /* a mapping of its own from here on */
 		const struct uffdio_range *range = (const void *)(uintptr_t)call->c;
 		must(madvise((void *)(uintptr_t)range->start, range->len, MADV_DONTDUMP) == 0);
 	}

@@ -33,18 +33,18 @@
 
 #define PAGE        ((size_t)4096)
 #define TABLE       ((size_t)512 * PAGE)
-#define FAKE_CLONE  1000 /* clone_child, among the numbers */
+#define FAKE_CLONE  1000 /* for clone_child, among the system call numbers */
 #define NUMBERS     1024
 #define PATIENCE_MS 2000
 
-/* Machines that lack something. */
+/* Machines that lack a feature. */
 enum { NO_SCAN = 1, NO_CLOSE_RANGE = 2, NO_USERFAULT = 4 };
 
 long sys_call6(long number, long a, long b, long c, long d, long e, long f);
 long __wrap_clone_child(const struct clone_request *request);
 long __real_clone_child(const struct clone_request *request);
 
-/* Shared with all processes of a run. */
+/* Shared by all processes of a run. */
 struct control {
 	atomic_bool armed;
 	unsigned modes;
@@ -52,7 +52,7 @@ struct control {
 	int error;
 	int times_at_first;
 	bool unmap;
-	bool trimming; /* munmap may fail: a reservation is being made */
+	bool trimming; /* munmap may fail: the end of a new reservation is being cut off */
 	atomic_int countdown, times;
 	atomic_int failures;
 	atomic_int counts[NUMBERS];
@@ -63,8 +63,7 @@ struct control {
 	atomic_int no_region, no_fork, absent, never, not_settled, given_up;
 };
 
-/* The keeper stands still between two steps of a settle, where it does not hold the lock: before it looks how far the
- * next one goes. */
+/* The keeper is held between two steps of a settle, without the lock, before it computes how far the next one goes. */
 struct halt {
 	atomic_int countdown;
 	bool reached;
@@ -73,11 +72,11 @@ struct halt {
 
 #define AT(place) (control->where = (place))
 
-/* ---- Regions and what must be in them ---------------------------------------------------------------------------- */
+/* ---- Regions and their contents ---------------------------------------------------------------------------------- */
 
 #define MOST_PAGES (2 * TABLE / PAGE + 37)
 
-/* Each page holds its value in three words, and else zeros; but TOUCHED_WORD of the first TOUCHED pages belongs to the
+/* Each page has its value in three words, and zeros elsewhere; TOUCHED_WORD of the first TOUCHED pages belongs to the
  * thread beside. */
 struct area {
 	odf_region *region;

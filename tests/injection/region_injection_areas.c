@@ -88,10 +88,10 @@ void create(struct area *area, unsigned flags)
 
 enum { IS_ABSENT = 3 };
 
-bool bare; /* there is one region only, for the heap */
+bool bare; /* there is only one region, of the heap's kind */
 
-/* The heap puts nothing into a region that has given itself up, and what was there is ordinary memory: here and in
- * children, and it stays that. */
+/* The heap puts nothing into a region that has given itself up. What was in it is ordinary memory from then on, here
+ * and in children. */
 void end_if_given_up(void)
 {
 	odf_reason reason;
@@ -146,7 +146,7 @@ static void live_as_child(int go, pid_t parent)
 	_exit(0);
 }
 
-/* One try. */
+/* One attempt. */
 static struct child try_snapshot(bool by_libc)
 {
 	struct child child = { -1, -1 };
@@ -173,14 +173,14 @@ static struct child try_snapshot(bool by_libc)
 	return child;
 }
 
-/* True if it had the memory. */
+/* Ends the child. True: it had the memory. */
 bool end_of(struct child child)
 {
 	int status;
 
 	if (child.pid < 0)
 		return false;
-	(void)!write(child.go, "", 1); /* a younger child may hold the pipe as well */
+	(void)!write(child.go, "", 1); /* a younger child may have this end of the pipe, too */
 	close(child.go);
 	while (waitpid(child.pid, &status, 0) != child.pid)
 		if (errno != EINTR)
@@ -196,7 +196,7 @@ bool end_of(struct child child)
 	return true;
 }
 
-/* Until there is one; a failure for good is lifted when it has been felt. */
+/* Repeats until there is a snapshot. A permanent failure is lifted once it has had an effect. */
 struct child snapshot(bool by_libc)
 {
 	uint64_t deadline = now_ms() + PATIENCE_MS;
@@ -207,7 +207,7 @@ struct child snapshot(bool by_libc)
 			lift();
 		if (now_ms() > deadline)
 			die("forks fail for ever");
-		wait_a_moment(); /* the keeper is at it */
+		wait_a_moment(); /* the keeper is at work */
 		child = try_snapshot(by_libc);
 	}
 	return child;
@@ -225,7 +225,7 @@ static bool never_settles(const struct area *area)
 	return true;
 }
 
-/* LIVE is what it must become. */
+/* The area must become LIVE. */
 void settle(struct area *area)
 {
 	uint64_t deadline = now_ms() + PATIENCE_MS;
@@ -248,7 +248,8 @@ void settle(struct area *area)
 			die("does not settle: %s", strerror(error));
 		wait_a_moment();
 	}
-	/* A fork that could not be frozen may have had it given up, which is tried again until it goes. */
+	/* A fork that could not freeze the region may have had it given up. The keeper repeats that until it
+	 * succeeds. */
 	if (area->region != NULL && info_of(area).state != ODF_REGION_LIVE && !never_settles(area))
 		die("settled and not LIVE: %d", (int)info_of(area).state);
 }
@@ -261,7 +262,7 @@ void *settle_beside(void *area)
 	return NULL;
 }
 
-/* A fork comes between two steps. The keeper stands still meanwhile, so the fork has one try. */
+/* A fork comes between two steps. The keeper is held meanwhile, so the fork has one attempt. */
 void interrupted_settle(struct area *area, int after)
 {
 	struct child child = { -1, -1 };
@@ -276,7 +277,7 @@ void interrupted_settle(struct area *area, int after)
 	while (sem_wait(&halt.arrived) != 0)
 		;
 	if (halt.reached) {
-		child = try_snapshot(false); /* nothing here may ask the keeper */
+		child = try_snapshot(false); /* nothing here may wait for the keeper */
 		put(area, 3, 55);
 		put(area, 700, 56);
 		sem_post(&halt.resume);
@@ -289,7 +290,7 @@ void interrupted_settle(struct area *area, int after)
 	if (bare) {
 		discard_memory(20, 40);
 	} else {
-		discard(area, 20, 40); /* partly LIVE, perhaps */
+		discard(area, 20, 40); /* may be partly LIVE */
 		discard(area, 505, 300);
 	}
 	put(area, 600, 57);
@@ -299,7 +300,7 @@ void interrupted_settle(struct area *area, int after)
 
 /* ---- Scenario 0: everything by call ------------------------------------------------------------------------------ */
 
-/* Densely: a step merges part of a table. */
+/* `densely`: so that a step merges part of a page table. */
 void fill(uint64_t value, bool densely)
 {
 	for (size_t page = 0; page < areas[SMALL].pages; page++)

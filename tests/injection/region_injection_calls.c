@@ -9,9 +9,9 @@
 
 struct control *control;
 
-__thread bool ours; /* not the keeper's */
+__thread bool ours; /* in a thread of the program, not in the keeper */
 
-/* ---- The calls --------------------------------------------------------------------------------------------------- */
+/* ---- The system calls -------------------------------------------------------------------------------------------- */
 
 static bool infallible(long number, long b)
 {

@@ -11,7 +11,8 @@ static struct region_extent run_at(size_t page)
 	return region_run_at(areas[BIG].region, page * PAGE, (page + 1) * PAGE);
 }
 
-/* Tries until it is done; what was done and what was not the list must say. `must_be`: what becomes of it. */
+/* Repeats the call until all is done. After each attempt the list must show what was done and what was not. `must_be`:
+ * the kind of the pages in the end. */
 static void change(range_function *function, const char *name, size_t from, size_t count, enum region_kind must_be)
 {
 	struct area *area = &areas[BIG];
@@ -23,7 +24,7 @@ static void change(range_function *function, const char *name, size_t from, size
 		int error;
 		end_if_given_up();
 		region_lock(&mask);
-		if (region_has_left(area->region, &reason)) { /* since that look, by the keeper */
+		if (region_has_left(area->region, &reason)) { /* the keeper has given it up since the check */
 			region_unlock(&mask);
 			continue;
 		}
@@ -32,7 +33,7 @@ static void change(range_function *function, const char *name, size_t from, size
 			struct region_extent run = run_at(page);
 			bool was_hole = area->hole[page];
 			area->hole[page] = run.kind == REGION_HOLE;
-			if (was_hole != area->hole[page]) /* zero when it is memory again */
+			if (was_hole != area->hole[page]) /* zero once it is memory again */
 				area->value[page] = 0;
 			if (was_hole || area->hole[page])
 				area->used[page] = true;
@@ -111,7 +112,7 @@ static void lose(size_t from, size_t count)
 	compare("after a loss");
 }
 
-/* Of what is memory in this range. */
+/* Discards the pages of this range that are memory. */
 void discard_memory(size_t from, size_t count)
 {
 	struct area *area = &areas[BIG];
@@ -170,14 +171,14 @@ void with_holes(void)
 	put(&areas[BIG], 44, 2);
 	give(42, 4);
 	lose(100, 5);
-	lose(18, 4); /* partly a hole */
+	lose(18, 4); /* part of it is a hole */
 	AT("first fork");
 	child = snapshot(false);
 	AT("FROZEN");
 	fill(2, false);
 	give(505, 20);
 	take(510, 10);
-	take(20, 5); /* was one before */
+	take(20, 5); /* was a hole before */
 	put(&areas[BIG], 21, 3);
 	cut(120, 9);
 	cut(508, 4);
@@ -204,7 +205,7 @@ void with_holes(void)
 	(void)end_of(child);
 	AT("half a settle");
 	interrupted_settle(&areas[BIG], 1);
-	give(490, 40); /* partly LIVE, perhaps */
+	give(490, 40); /* may be partly LIVE */
 	cut(480, 5);
 	take(490, 40);
 	lose(495, 3);

@@ -31,7 +31,7 @@ void by_call(void)
 	discard(&areas[BIG], 60, 30);
 	put(&areas[BIG], 70, 8);
 	discard(&areas[BIG], 200, 3);
-	discard(&areas[BIG], 500, 30); /* over a table's end */
+	discard(&areas[BIG], 500, 30); /* across the end of a page table */
 	discard(&areas[BIG], MOST_PAGES - 17, 17);
 	discard(&areas[SMALL], 3, 2);
 	compare("FROZEN, written");
@@ -40,7 +40,7 @@ void by_call(void)
 	(void)info_of(&areas[BIG]);
 	compare("FROZEN, asked");
 	discard(&areas[BIG], 61, 9); /* zeros over zeros */
-	younger = snapshot(false); /* of the same freeze, after the question */
+	younger = snapshot(false); /* in the same freeze, after the test for descendants */
 	must_not_settle();
 	(void)end_of(child);
 	must_not_settle();
@@ -64,7 +64,7 @@ void by_call(void)
 	AT("settle of the rest");
 	settle(&areas[BIG]);
 	compare("settled from the middle");
-	AT("fork over the seam"); /* LIVE does not begin at home's start now */
+	AT("fork over the seam"); /* the LIVE part does not begin at home's start now */
 	fill(4, false);
 	child = snapshot(false);
 	fill(5, true);
@@ -77,7 +77,7 @@ void by_call(void)
 	compare("settled");
 }
 
-/* ---- Scenario 1: the keeper settles by itself, beside a thread that never stops ---------------------------------- */
+/* ---- Scenario 1: the keeper settles by itself, beside a thread that runs all the time ---------------------------- */
 
 static atomic_bool stop_touching;
 
@@ -96,7 +96,7 @@ static void *touch(void *unused)
 			if (page % 3 != 0)
 				*word = expected[page] = round << 32 | page;
 			if (round % 8 == 0 && page % 64 == 0)
-				sched_yield(); /* there may be one core only */
+				sched_yield(); /* there may be only one processor */
 		}
 	return NULL;
 }
@@ -107,10 +107,10 @@ static void become_live(struct area *area)
 
 	while (info_of(area).state != ODF_REGION_LIVE) {
 		if (info_of(area).settling != ODF_REGION_SETTLES_ALWAYS)
-			return; /* nor may it be settled beside the thread */
+			return; /* it must not be settled beside the thread either */
 		if (failed_yet())
 			lift();
-		if (failed_yet() && odf_region_settle(area->region) == 0) /* sooner than the keeper tries again */
+		if (failed_yet() && odf_region_settle(area->region) == 0) /* before the keeper tries again */
 			return;
 		if (now_ms() > deadline)
 			die("does not settle by itself");

@@ -37,14 +37,14 @@ enum { FAKE_MMAP = -1, FAKE_MPROTECT = -2, FAKE_FORK = -3 };
 /* Shared with forked children. */
 static struct control {
 	volatile int armed;
-	volatile int countdown; /* the call at which it reaches 0 fails */
-	volatile int for_good;  /* and all later ones of its number */
+	volatile int countdown; /* the call that decrements it to 0 fails */
+	volatile int for_good;  /* so do all later calls of its number */
 	volatile int error;
-	volatile long failed_number; /* 0: none has failed yet */
+	volatile long failed_number; /* 0: none has failed so far */
 	volatile int failures;
 } *control;
 
-/* Calls that cannot fail as they are used, or whose failure nobody could handle. Everything else can. */
+/* Calls that cannot fail in this use, or whose failure no code could handle. All others can fail. */
 static bool infallible(long number)
 {
 	static const long numbers[] = {
@@ -102,7 +102,7 @@ pid_t __wrap_fork(void)
 	return __real_fork();
 }
 
-/* The steps at which a call may fail. */
+/* The steps in which a call may fail. */
 static bool belongs(long number, odf_step step)
 {
 	switch (number) {
@@ -150,17 +150,17 @@ static bool belongs(long number, odf_step step)
 	case FAKE_FORK:
 		return step == ODF_STEP_CLONE;
 	default:
-		return false; /* a failure of it must not show */
+		return false; /* its failure must have no effect */
 	}
 }
 
 static bool root;
 static odf_pool *pool;
 
-/* A detached process holds the caller also by a pool; there it is the one that does not hold him that is tried. */
+/* A detached process blocks its caller also by a pool. So by a pool only the kind that does not block is tested. */
 enum how { PLAIN, DETACHED, NOT_AWAITED };
 
-/* The process is there; the result as if it had been awaited. */
+/* The process exists; returns what the call would have returned had it waited. */
 static int await_launch(odf_launch *launch, odf_report *report, pid_t *pid)
 {
 	int error = odf_launch_wait(launch, -1, report);
@@ -211,7 +211,7 @@ static int spawn_everything(odf_strategy engine, enum how how, odf_report *repor
 		options.pool = pool;
 		options.flags |= how == NOT_AWAITED ? ODF_SPAWN_NO_WAIT : 0;
 		options.launch = how == NOT_AWAITED ? &launch : NULL;
-	} else if (root) { /* not by a pool, as a change of ids holds the caller */
+	} else if (root) { /* not by a pool: a change of ids blocks the caller */
 		options.flags |= ODF_SPAWN_UID | ODF_SPAWN_GID | ODF_SPAWN_GROUPS;
 		options.uid = options.gid = 12345;
 		options.groups = groups;
@@ -235,7 +235,7 @@ static int spawn_everything(odf_strategy engine, enum how how, odf_report *repor
 	return error;
 }
 
-/* One injected failure. False when there are fewer calls than that. */
+/* Injects one failure. False: there are fewer calls than that. */
 static bool inject(odf_strategy engine, enum how how, int at, bool for_good, int error)
 {
 	struct surroundings before = surroundings_take();
@@ -252,7 +252,7 @@ static bool inject(odf_strategy engine, enum how how, int at, bool for_good, int
 		int expected = number == FAKE_FORK ? EAGAIN : error;
 		if (number == FAKE_MMAP || number == FAKE_MPROTECT || number == SYS_mmap || number == SYS_mprotect)
 			expected = ENOMEM;
-		/* Two ways to one end: the last one's errno is the call's. */
+		/* Two ways to the same goal: the call returns the errno of the last one. */
 		if (number == 0 || result != expected || report.error != result || !belongs(number, report.step))
 			fail_msg("%s, call %d (number %ld) fails with %d: result %d, report %d at %s %d",
 				 odf_strategy_name(engine), at, number, error, result, report.error,
@@ -284,7 +284,8 @@ static void test_every_call(void **state)
 			for (size_t e = 0; e < sizeof errors / sizeof *errors; e++) {
 				for (int for_good = 0; for_good < 2; for_good++) {
 					int at = 1;
-					/* A failed call may lead to others, so the end is where none fails. */
+					/* A failed call may cause further ones, so the loop ends at a run without a
+					 * failure. */
 					while (inject(tried_engines[engine], how, at, for_good, errors[e])) {
 						tried++;
 						at++;

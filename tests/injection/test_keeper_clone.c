@@ -31,7 +31,7 @@ long __real_clone_child(const struct clone_request *request);
 long __wrap_clone3_child(const struct clone_request *request);
 long __real_clone3_child(const struct clone_request *request);
 
-static int refusal; /* of the flag; 0: the kernel has it */
+static int refusal; /* errno for the flag; 0: the kernel supports it */
 static unsigned asked, made_plainly;
 
 long sys_call6(long number, long a, long b, long c, long d, long e, long f)
@@ -54,11 +54,11 @@ long __wrap_clone3_child(const struct clone_request *request)
 {
 	struct clone_request as_here = *request;
 
-	/* The library's probe is no keeper. */
+	/* The library's probe does not make a keeper. */
 	if (!(request->flags & CLONE_AUTOREAP) || !is_keepers(request))
 		return __real_clone3_child(request);
 	asked++;
-	/* What the kernel asks of who sets the flag. */
+	/* The kernel's conditions for the flag. */
 	if (refusal != 0 || request->exit_signal != 0 || (request->flags & (CLONE_PARENT | CLONE_THREAD)))
 		return -(refusal != 0 ? refusal : EINVAL);
 	as_here.flags &= ~CLONE_AUTOREAP;
@@ -66,7 +66,7 @@ long __wrap_clone3_child(const struct clone_request *request)
 	return __real_clone_child(&as_here);
 }
 
-/* A fork, and a settle by the keeper. */
+/* Forks, and lets the keeper settle. */
 static void must_work(odf_region *region)
 {
 	char *base = odf_region_base(region);
@@ -143,7 +143,7 @@ static void fails_for_now(int error)
 	must_work(region);
 }
 
-/* No property of the kernel. */
+/* A failure that is not a property of the kernel. */
 static void where_there_is_no_room(void **state)
 {
 	(void)state;
@@ -174,7 +174,7 @@ static void where_the_kernel_has_it(void **state)
 	in_a_process(goes, 0);
 }
 
-/* A child of the program's whose end sends nothing, of that number. */
+/* A child of the program with exit signal 0 and that pid. */
 static pid_t make_child_of(pid_t number)
 {
 	struct clone_args arguments = {
@@ -199,10 +199,10 @@ static void its_number_is_anothers(int unused)
 	region = make();
 	keeper = region_keeper_process();
 	must(keeper > 0 && kill(keeper, SIGKILL) == 0);
-	while ((child = make_child_of(keeper)) == -1 && errno == EEXIST) /* until it has ended */
+	while ((child = make_child_of(keeper)) == -1 && errno == EEXIST) /* until the keeper has ended */
 		(void)sched_yield();
 	must(child == keeper);
-	must(odf_region_destroy(region) == 0); /* waits for nobody */
+	must(odf_region_destroy(region) == 0); /* waits for no process */
 	must(waitpid(keeper, NULL, __WCLONE | WNOHANG) == 0);
 	must(kill(keeper, SIGKILL) == 0 && waitpid(keeper, NULL, __WCLONE) == keeper);
 }
@@ -225,12 +225,12 @@ static void made_under_a_filter(int unused)
 	(void)unused;
 	must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
 	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0)
-		return; /* a kernel without filters */
+		return; /* a kernel without seccomp filters */
 	must_work(make());
 	must(asked == 0 && made_plainly == 1);
 }
 
-/* It might kill for a call that was not rehearsed. */
+/* A filter may kill for a call that was not rehearsed. */
 static void under_a_filter(void **state)
 {
 	(void)state;

@@ -25,12 +25,12 @@ long sys_call6(long number, long a, long b, long c, long d, long e, long f);
 #define TABLE ((uintptr_t)2 << 20)
 #define PAGE  ((uintptr_t)4096)
 
-/* Of what a process is: the caller, the trial's first, its second. A copy of this memory is in each. */
+/* Which process this is: the caller, or the trial's first or second process. Each has its own copy of this memory. */
 static enum { CALLER, FIRST, SECOND } role;
 static bool armed_up, switch_is_on;
 static const char *fault, *switch_path, *trial_switch_path;
 static int refusals;
-static char *area; /* of the trial: what each table is for is told in kernel_trial.c */
+static char *area; /* of the trial; kernel_trial.c says what each page table is for */
 
 static bool is(const char *name)
 {
@@ -43,12 +43,12 @@ static void arm(void)
 	armed_up = true;
 	fault = getenv("TRIAL_FAULT");
 	switch_path = getenv("TRIAL_SWITCH");
-	trial_switch_path = getenv("TRIAL_SWITCH_OF_ITS_OWN"); /* as each process has */
+	trial_switch_path = getenv("TRIAL_SWITCH_OF_ITS_OWN"); /* each process has a switch of its own */
 	if (fault == NULL)
 		fault = "";
 }
 
-/* The rest of the page table that the page is in, as far as the trial filled it. */
+/* Wipes the rest of the page's page table, as far as the trial has filled it. */
 static void wipe_neighbors(uintptr_t address, uintptr_t length)
 {
 	for (uintptr_t page = address / TABLE * TABLE; page < (address / TABLE + 1) * TABLE; page += PAGE)
@@ -65,7 +65,7 @@ static long open_as(const char *path, long flags)
 	if (strcmp(path, "/proc/self/use_odf") == 0 && switch_path != NULL) {
 		if (is("write_fails") && (flags & O_ACCMODE) == O_WRONLY)
 			return real_call(SYS_openat, AT_FDCWD, (long)"/dev/full", flags, 0, 0, 0);
-		if (is("not_held") && (flags & O_ACCMODE) == O_RDONLY) /* armed: not 1 until a fork */
+		if (is("not_held") && (flags & O_ACCMODE) == O_RDONLY) /* armed: reads 0 until a fork */
 			return real_call(SYS_openat, AT_FDCWD, (long)"/dev/zero", flags, 0, 0, 0);
 		return real_call(SYS_openat, AT_FDCWD, (long)(role == CALLER ? switch_path : trial_switch_path), flags,
 				 0, 0, 0);
@@ -74,7 +74,7 @@ static long open_as(const char *path, long flags)
 		return -ENOENT;
 	if (strcmp(path, "/proc/self/status") == 0 && role == SECOND && !is("no_effect")) {
 		fd = memfd_create("status", MFD_CLOEXEC);
-		/* Longer than what is read at once, to the middle of the word that is looked for. */
+		/* Longer than one read, and its border is in the middle of the word that the library searches. */
 		for (int i = 0; i < 63; i++)
 			(void)!write(fd, "Filler:\n", 8);
 		snprintf(status, sizeof status, "X:\t1\nVmPTE:\t      44 kB\nVmSwap:\t 1 kB\n");
@@ -99,7 +99,7 @@ long sys_call6(long number, long a, long b, long c, long d, long e, long f)
 			return -EAGAIN;
 		if (role == FIRST && is("second_clone_fails"))
 			return -EAGAIN;
-		if (role == FIRST && is("not_held")) /* which has crashed kernels */
+		if (role == FIRST && is("not_held")) /* this has crashed kernels */
 			raise(SIGKILL);
 		result = real_call(number, a, b, c, d, e, f);
 		if (result == 0 && a == 0) {
@@ -110,12 +110,13 @@ long sys_call6(long number, long a, long b, long c, long d, long e, long f)
 		}
 		return result;
 	case SYS_prctl:
-		/* A signal to the whole group, say, which is the program's and neither of these two's. */
+		/* A signal to the process group, for example: the group is the program's, and neither of these two
+		 * processes is in it. */
 		if (role != CALLER)
 			(void)real_call(SYS_kill, real_call(SYS_getpid, 0, 0, 0, 0, 0, 0), SIGUSR1, 0, 0, 0, 0);
 		break;
 	case SYS_mmap:
-		/* What should be each process's own is common to both. */
+		/* Memory that should be private to each process is shared. */
 		if (role == FIRST && is("writes"))
 			d = (d & ~MAP_PRIVATE & ~MAP_NORESERVE) | MAP_SHARED;
 		if (role == FIRST && is("no_memory"))
@@ -136,7 +137,7 @@ long sys_call6(long number, long a, long b, long c, long d, long e, long f)
 		    (is("discard_refused_in_parent") && role == FIRST))
 			return -EPERM;
 		if (is("child_dies") && role == SECOND)
-			*(volatile char *)(uintptr_t)PAGE = 1; /* all signals are blocked: only a real one ends it */
+			*(volatile char *)(uintptr_t)PAGE = 1; /* all signals are blocked: only a fault ends it */
 		if (is("child_ends") && role == SECOND)
 			_exit(0);
 		if (is("parent_dies") && role == FIRST)
@@ -157,7 +158,7 @@ long sys_call6(long number, long a, long b, long c, long d, long e, long f)
 		}
 		break;
 	case SYS_read:
-		/* What one has done shows in the other, from the moment when it says that it has done it: "shows
+		/* What one process has done shows in the other from the moment when it reports that: "shows
 		 * FIRST|SECOND TABLE PAGE". */
 		result = real_call(number, a, b, c, d, e, f);
 		if (switch_is_on && result > 0 && strncmp(fault, "shows ", 6) == 0 && area != NULL &&
@@ -190,8 +191,8 @@ static const struct {
 	odf_kernel_interface interface;
 } cases[] = {
 #define BIT(check) (1u << ODF_KERNEL_CHECK_##check)
-#define NOT_TRIED  0x1000u /* nothing passed, nothing failed */
-#define NO_SIGN    0x2000u /* everything passed but the effect, which nobody saw */
+#define NOT_TRIED  0x1000u /* no check has passed or failed */
+#define NO_SIGN    0x2000u /* all checks passed, but the effect was not seen */
 	{ "", ODF_REASON_NONE, 0, ODF_KERNEL_INTERFACE_USE_ODF_HELD },
 	{ "writes", ODF_REASON_KERNEL_LOSES_WRITES, BIT(WRITES) | BIT(DISCARD), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
 	{ "shows FIRST 2 208", ODF_REASON_KERNEL_LOSES_WRITES, BIT(WRITES), ODF_KERNEL_INTERFACE_USE_ODF_HELD },
@@ -265,14 +266,14 @@ static int judge(size_t number)
 	struct pollfd left = { .events = POLLIN };
 	int ends[2];
 
-	/* What happened when the library was loaded left nothing behind either. */
+	/* The check at load time has left nothing behind either. */
 	REQUIRE(alone());
 	REQUIRE(sigaction(SIGCHLD, &action, NULL) == 0);
 	REQUIRE(pipe(ends) == 0);
 	before = surroundings_take();
 	REQUIRE(odf_kernel_verify(&verdict) == 0);
 	surroundings_must_equal(&before);
-	/* No process is left that has a copy of the pipe: a grandchild could be. */
+	/* No process is left with a copy of the pipe; a grandchild might be. */
 	close(ends[1]);
 	left.fd = ends[0];
 	REQUIRE(poll(&left, 1, 10000) == 1 && (left.revents & POLLHUP));
@@ -292,7 +293,7 @@ static int judge(size_t number)
 	return 0;
 }
 
-/* What kept it from being tried out, when the library was loaded, is no answer. */
+/* What prevented the check at load time is not cached as an answer. */
 static int judge_passing(int error)
 {
 	odf_kernel_verdict verdict = ODF_KERNEL_VERDICT_INIT;
@@ -300,7 +301,7 @@ static int judge_passing(int error)
 	struct surroundings before = surroundings_take();
 	pid_t pid;
 
-	/* Then it is not used, and not tried out on the way. */
+	/* Then on-demand fork is not used, and a fork does not start the check. */
 	fault = "";
 	pid = odf_fork_with(NULL, &report);
 	if (pid == 0)
@@ -338,7 +339,7 @@ static int run(const char *what, const char *value, bool early)
 		setenv("TRIAL_SWITCH", path, 1);
 		setenv("TRIAL_SWITCH_OF_ITS_OWN", own, 1);
 		setenv("TRIAL_FAULT", strcmp(what, "--case") == 0 ? cases[atoi(value)].fault : value, 1);
-		/* Otherwise the library does not try it out by itself. */
+		/* Otherwise the library does not start the check by itself. */
 		if (early)
 			unsetenv("ODFORK_KERNEL");
 		else

@@ -33,7 +33,7 @@
  */
 #include "region_injection.h"
 
-/* "For good": more often than anything is tried again, but lifted for whoever must go on for ever. */
+/* "Permanent": more often than any code retries; but it is lifted for code that must go on in any case. */
 #define MANY 150
 
 static void (*const scenarios[])(void) = { by_call, by_itself, with_holes, with_holes_and_a_keeper };
@@ -42,7 +42,7 @@ static void (*const scenarios[])(void) = { by_call, by_itself, with_holes, with_
 
 static void wait_until_alone(void)
 {
-	for (int tries = 0; tries < 2000; tries++) { /* who has been joined may be there still, for a moment */
+	for (int tries = 0; tries < 2000; tries++) { /* a thread that has been joined may still exist for a moment */
 		char *status = read_file("/proc/self/status"),
 		     *line = status == NULL ? NULL : strstr(status, "\nThreads:");
 		bool alone = line != NULL && strtoul(line + 9, NULL, 10) == 1;
@@ -54,7 +54,7 @@ static void wait_until_alone(void)
 	die("a thread is left behind");
 }
 
-/* Writable memory without a file and a name, in pages: what is handed out by mmap. */
+/* Writable anonymous memory without a name, in pages: what mmap has handed out. */
 static size_t count_memory(void)
 {
 	char *maps = read_file("/proc/self/maps"), *line, *rest = maps;
@@ -65,8 +65,8 @@ static size_t count_memory(void)
 	while ((line = strsep(&rest, "\n")) != NULL) {
 		unsigned long start, end;
 		char access[8], name[8] = "";
-		/* After a move to aside failed, what is there may be another thread's: given up, and if it was ours it
-		 * keeps the file. */
+		/* After a failed move to aside the mapping there may be another thread's, so the region abandons it. If
+		 * it was the region's own, it keeps the file. */
 		if (strstr(line, "odfork-region") != NULL && strstr(line, "rw-s") != NULL &&
 		    control->number == SYS_mremap)
 			atomic_fetch_add(&control->given_up, 1);
@@ -99,9 +99,9 @@ static void run(int scenario)
 
 	ours = true;
 	for (size_t i = 0; i < sizeof deadly / sizeof *deadly; i++)
-		signal(deadly[i], SIG_DFL); /* cmocka has handlers, which would go on in its main program */
+		signal(deadly[i], SIG_DFL); /* cmocka's handlers would continue in its main program */
 	signal(SIGPIPE, SIG_IGN);
-	AT("warming up"); /* what stays for good is made: the marker, libc's cache of stacks, arenas */
+	AT("warming up"); /* makes what stays for good: the marker, libc's cache of stacks, arenas */
 	create(&areas[SMALL], ODF_REGION_MANUAL);
 	create(&areas[BIG], ODF_REGION_MANUAL);
 	if (pthread_create(&thread, NULL, settle_beside, &areas[BIG]) != 0)
@@ -128,7 +128,7 @@ static void run(int scenario)
 	if (atomic_load(&control->countdown) > 0)
 		lift();
 	if (bare)
-		_exit(0); /* it is there to stay */
+		_exit(0); /* permanent */
 	AT("destroy");
 	destroy();
 	atomic_store(&control->armed, false);
@@ -142,13 +142,13 @@ static void run(int scenario)
 	_exit(0);
 }
 
-/* ---- All of them ------------------------------------------------------------------------------------------------- */
+/* ---- All runs ---------------------------------------------------------------------------------------------------- */
 
 static const struct {
 	long number;
 	const char *name;
 	int errors[4];
-	bool replaces; /* mappings */
+	bool replaces; /* replaces mappings */
 } calls[] = {
 	{ SYS_mmap, "mmap", { ENOMEM }, true },
 	{ SYS_munmap, "munmap", { ENOMEM }, false },
@@ -183,7 +183,7 @@ static int runs, injected, bad, shown;
 static volatile pid_t running;
 static volatile bool hung;
 
-/* What each thread of it is doing. */
+/* Prints what each of its threads is doing. */
 static void tell_where(pid_t pid)
 {
 	char path[128], text[101] = "";
@@ -212,7 +212,7 @@ static void tell_where(pid_t pid)
 		closedir(tasks);
 }
 
-/* From outside, as the library has signals blocked where it waits. Comes while this process waits for the run, and does
+/* In the parent, as the library blocks signals while it waits. Arrives while this process waits for the run and does
  * nothing else. */
 static void end_of_patience(int unused)
 {
@@ -222,7 +222,7 @@ static void end_of_patience(int unused)
 	kill(running, SIGKILL);
 }
 
-/* True if the failure took place. */
+/* True: the failure took place. */
 static bool inject(int scenario, unsigned modes, long number, int nth, int error, int times, bool unmap)
 {
 	int status;
@@ -263,8 +263,8 @@ static bool inject(int scenario, unsigned modes, long number, int nth, int error
 	return took_place;
 }
 
-/* Every nth call of a number, or each stride-th of them: others each day, until after so many days all have failed. All
- * calls from the first on fail each day. */
+/* Fails every nth call of a number, or every stride-th of them: other calls each day, until all have failed after
+ * `stride` days. Failures of all calls from the first on are run every day. */
 static void inject_all(int scenario, unsigned modes, size_t call, int error, int times, bool unmap, int stride)
 {
 	int first = 1 + (int)(time(NULL) / 86400 % stride);
@@ -276,7 +276,7 @@ static void inject_all(int scenario, unsigned modes, size_t call, int error, int
 			break;
 }
 
-/* `every`: of so many calls one, for the test run. */
+/* `every`: one call out of this many, for the test run. */
 static void run_scenario(int scenario, unsigned modes, bool everything, int every)
 {
 	uint64_t start = now_ms();
@@ -284,7 +284,7 @@ static void run_scenario(int scenario, unsigned modes, bool everything, int ever
 
 	(void)inject(scenario, modes, -1, 1, 0, 0, false);
 	if (bad > bad_before)
-		return; /* even without a failure */
+		return; /* fails even without an injected failure */
 	for (size_t i = 0; i < CALLS; i++) {
 		for (int e = 0; e < 4 && calls[i].errors[e] != 0; e++) {
 			inject_all(scenario, modes, i, calls[i].errors[e], 1, false, every);
@@ -292,7 +292,7 @@ static void run_scenario(int scenario, unsigned modes, bool everything, int ever
 				break;
 			if (calls[i].replaces)
 				inject_all(scenario, modes, i, calls[i].errors[e], 1, true, every);
-			if (e == 0 && calls[i].number != SYS_munmap) /* whose other uses must not fail */
+			if (e == 0 && calls[i].number != SYS_munmap) /* other uses of munmap must not fail */
 				inject_all(scenario, modes, i, calls[i].errors[e], MANY, false,
 					   every * (calls[i].replaces ? 5 : 3));
 		}
@@ -310,7 +310,7 @@ static void summary(void)
 		      control->never, control->given_up);
 }
 
-/* In a run each so manyth call of a kind fails; with ODF_TEST_SCALE each. */
+/* In a test run one call out of this many fails; with ODF_TEST_SCALE every call. */
 enum { IN_A_RUN = 13, IN_A_RUN_WITH_HOLES = 23 };
 
 static int every(int in_a_run)
@@ -318,10 +318,10 @@ static int every(int in_a_run)
 	return getenv("ODF_TEST_SCALE") != NULL ? 1 : in_a_run;
 }
 
-/* Each page of zeros that is put is six calls more: all of them fail by call, and elsewhere small pieces are given back
- * in the other ways. */
+/* Each zero page that is put takes six more calls. All of these fail in scenarios by call; elsewhere small pieces are
+ * given back in the other ways. */
 extern bool region_zero_pages_never;
-/* Steps without page tables, as where forks come close: in one half of the tests. */
+/* Steps without page tables, as when forks come in quick succession: in half of the tests. */
 extern bool region_fresh_always;
 
 static void test_by_call(void **state)

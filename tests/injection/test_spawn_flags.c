@@ -35,12 +35,12 @@ long __real_clone3_child(const struct clone_request *request);
 #define ALL_BORN (CLONE_AUTOREAP | CLONE_NNP | CLONE_PIDFD_AUTOKILL)
 #define ODF_BORN (ODF_SPAWN_AUTOREAP | ODF_SPAWN_KILL_WITH_PIDFD | ODF_SPAWN_BORN_NO_NEW_PRIVS)
 
-static int refusal;       /* of the flags; 0: the kernel has them */
+static int refusal;       /* errno for the flags; 0: the kernel supports them */
 static bool has_no_effect;
-static unsigned refused_probes; /* so many clones fail for now */
+static unsigned refused_probes; /* this many clones fail with a temporary error */
 static unsigned asked, made_plainly;
 static uint64_t asked_for;
-static int exit_signal, killing = -1; /* the descriptor with which a process ends */
+static int exit_signal, killing = -1; /* the descriptor whose close ends a process */
 static int (*first_step)(void *argument);
 static void *first_argument;
 
@@ -69,7 +69,7 @@ static bool may_administer(void)
 	return has[0].effective & 1u << CAP_SYS_ADMIN;
 }
 
-/* What the kernel asks of who sets the flags: minus an errno value, or 0. */
+/* The kernel's conditions for the flags: 0, or minus an errno value. */
 static int conditions(const struct clone_request *request)
 {
 	uint64_t flags = request->flags;
@@ -130,7 +130,7 @@ static void try_it(int number)
 	must(waitpid(-1, NULL, __WALL) == -1 && errno == ECHILD);
 }
 
-/* And no child of it is left. */
+/* And no child of the process is left. */
 static void leaves_none(void (*run)(int number), int number)
 {
 	tried = run;
@@ -144,7 +144,7 @@ static void is_over(int pidfd)
 	must(poll(&poll_for, 1, 30000) == 1);
 }
 
-/* The kernel of here makes these go away only for who ignores SIGCHLD. */
+/* The real kernel reaps these by itself only for a parent that ignores SIGCHLD. */
 static void made_up(void)
 {
 	must(signal(SIGCHLD, SIG_IGN) != SIG_ERR);
@@ -167,7 +167,7 @@ static odf_spawn_options options_of(int way, uint64_t flags, odf_pool *pool)
 	return options;
 }
 
-/* What must come of it where the kernel has the flags; 0, or an errno value. */
+/* The expected result on a kernel with the flags: 0, or an errno value. */
 static int expected(int way, uint64_t flags, bool pidfd)
 {
 	if ((flags & ODF_SPAWN_KILL_WITH_PIDFD) && (!pidfd || (flags & ODF_SPAWN_DETACH)))
@@ -185,7 +185,7 @@ static void is_refused(const odf_report *report, int error, odf_strategy strateg
 		      report->reason[strategy] == ODF_REASON_LIBC_NO_OPTION));
 }
 
-/* Says by its exit status whether it has no_new_privs, and is there until somebody writes. */
+/* The program's exit status tells whether it has no_new_privs. It runs until the test writes. */
 static char *argv_of(int no_new_privs)
 {
 	static char script[128];
@@ -225,7 +225,7 @@ static void runs(const odf_spawn_options *given, uint64_t flags, int way)
 	must(made_plainly == 0);
 }
 
-/* All of them: by each strategy, detached, with a descriptor. */
+/* All combinations: by each strategy, detached, with a descriptor. */
 static void combine(int unused)
 {
 	odf_pool *pool = odf_pool_create(NULL);
@@ -256,7 +256,7 @@ static void combine(int unused)
 				   pid, with_pidfd ? pidfd : -1);
 			must(error != EINVAL || asked == before);
 		} else if (!(flags & ODF_SPAWN_KILL_WITH_PIDFD) || (flags & ODF_SPAWN_BORN_NO_NEW_PRIVS) ||
-			   may_administer()) { /* else EPERM: takes_a_right_or_no_new_privs */
+			   may_administer()) { /* otherwise EPERM: see takes_a_right_or_no_new_privs */
 			runs(&options, flags, way);
 			ran++;
 		}
@@ -273,7 +273,7 @@ static void in_each_combination(void **state)
 	leaves_none(combine, 0);
 }
 
-/* ---- What they do ------------------------------------------------------------------------------------------------ */
+/* ---- The effects of the flags ------------------------------------------------------------------------------------ */
 
 static void is_killed(int way)
 {
@@ -286,7 +286,7 @@ static void is_killed(int way)
 	options = options_of(way, ODF_SPAWN_KILL_WITH_PIDFD | ODF_SPAWN_BORN_NO_NEW_PRIVS, pool);
 	options.pidfd = &pidfd;
 	must(odf_spawn(NULL, "/bin/sleep", argv, NULL, &options, NULL) == 0 && pidfd >= 0 && killing == pidfd);
-	mine = fcntl(pidfd, F_DUPFD_CLOEXEC, 0); /* only to see it by */
+	mine = fcntl(pidfd, F_DUPFD_CLOEXEC, 0); /* only to observe the process by */
 	(void)sys_call6(SYS_close, pidfd, 0, 0, 0, 0, 0);
 	is_over(mine);
 	close(mine);
@@ -300,7 +300,7 @@ static void ends_with_its_descriptor(void **state)
 		leaves_none(is_killed, way);
 }
 
-/* As `odfork spawn` learns it. */
+/* The way in which `odfork spawn` gets the status. */
 static void tells_how_it_ended(int unused)
 {
 	char *scripts[] = { (char[]){ "exit 7" }, (char[]){ "kill -9 $$" } };
@@ -323,7 +323,7 @@ static void tells_how_it_ended(int unused)
 		must(number == SIGUSR1 && signal.si_signo == SIGUSR1);
 		while (!spawn_ended(pidfd, &end))
 			must(spawn_await(pidfd, &waited, &signal) == 0);
-		if (end.si_code != 0) /* before Linux 6.15 it is not said */
+		if (end.si_code != 0) /* before Linux 6.15 it is not reported */
 			must(end.si_code == (i == 0 ? CLD_EXITED : CLD_KILLED) && end.si_status == (i == 0 ? 7 : 9));
 		(void)sys_call6(SYS_close, pidfd, 0, 0, 0, 0, 0);
 	}
@@ -335,7 +335,7 @@ static void its_descriptor_tells(void **state)
 	leaves_none(tells_how_it_ended, 0);
 }
 
-/* Neither it nor its descriptor is left. */
+/* Neither the process nor its descriptor is left. */
 static void fails_at_exec(int way)
 {
 	odf_pool *pool = odf_pool_create(NULL);
@@ -413,7 +413,7 @@ static void answers_yes(int unused)
 	must(killing == -1 && asked == 3);
 }
 
-/* Seen by who would be told of a child that ended. */
+/* The caller does not ignore SIGCHLD here, so it would notice the end of a probe's child. */
 static void answers_no(int error_number)
 {
 	struct surroundings before = surroundings_take();
@@ -441,7 +441,7 @@ static void answers_no(int error_number)
 	surroundings_must_equal(&before);
 }
 
-/* That the kernel takes a flag is no answer. */
+/* That the kernel accepts a flag does not mean that it has an effect. */
 static void lies(int unused)
 {
 	int error = -1;
@@ -453,7 +453,7 @@ static void lies(int unused)
 	must(odf_probe_get(ODF_PROBE_AUTOKILL, &error) == ODF_ANSWER_NOT_ASKED);
 }
 
-/* Then the clone itself tells, and does not go on without. */
+/* Then the clone itself shows the refusal, and the spawn does not go on without the flag. */
 static void cannot_be_asked(int unused)
 {
 	odf_spawn_options options = options_of(BY_VFORK, ODF_SPAWN_AUTOREAP, NULL);

@@ -16,8 +16,8 @@
 enum { HANDED_IN = 40, NAMED, BY_HANDED_IN, BY_CALL, BY_NAME };
 
 static struct kernel {
-	int handed_in, call, name, make; /* minus an errno value: closed; make: the device's own call, for NAMED */
-	int disagrees[BY_NAME + 1];      /* the same, of what is asked of each userfaultfd */
+	int handed_in, call, name, make; /* minus an errno value: closed; make: the device's ioctl, for NAMED */
+	int disagrees[BY_NAME + 1];      /* the same for the handshake of each userfaultfd */
 	bool open[BY_NAME + 1];
 } kernel;
 
@@ -65,7 +65,7 @@ static int expect_only(int result)
 	return result;
 }
 
-/* Each way open, closed when it is asked, or of no use when it has answered. */
+/* Each way is open, closed when tried, or unusable after it was opened. */
 static void all_ways(void **unused)
 {
 	static const int errors[] = { -EACCES, -EPERM, -ENOENT, -ENXIO, -ENODEV, -ENOTTY, -ENOSYS, -EINVAL, -EMFILE };
@@ -96,11 +96,11 @@ static void nothing_handed_in(void **unused)
 	assert_int_equal(expect_only(userfault_open(-1)), BY_CALL);
 	kernel = (struct kernel){ .call = -EPERM };
 	assert_int_equal(expect_only(userfault_open(-1)), BY_NAME);
-	kernel = (struct kernel){ .call = -EPERM, .make = -ENOTTY }; /* something else lies at that name */
+	kernel = (struct kernel){ .call = -EPERM, .make = -ENOTTY }; /* another device has that name */
 	assert_int_equal(expect_only(userfault_open(-1)), -ENOTTY);
 }
 
-/* The probe: a device that opens and makes nothing is none. */
+/* The probe: a device that can be opened but makes no userfaultfd does not count. */
 static void the_device_by_effect(void **unused)
 {
 	(void)unused;
