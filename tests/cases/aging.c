@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* What asks the loader for fork has its memory in a region from the start. */
+/* A program that imports fork has its memory in a region from the start, so this one looks it up by name. */
 static inline pid_t fork_by_name(void)
 {
 	pid_t (*function)(void);
@@ -45,7 +45,7 @@ static void *map(size_t length)
 static atomic_uint *counters;
 static atomic_bool stop;
 
-/* Each has words of its own. */
+/* Each thread has its own words. */
 static void *write_words(void *argument)
 {
 	size_t own = (size_t)(uintptr_t)argument, random = own * 77 + 1, *written = malloc(sizeof *written);
@@ -58,7 +58,7 @@ static void *write_words(void *argument)
 	return written;
 }
 
-/* Maps, unmaps, moves, zeroes and protects parts of what may be on its way into the region. */
+/* Maps, unmaps, moves, zeroes and protects parts of memory that may be about to enter the region. */
 static void play(char *memory, unsigned round)
 {
 	size_t at = round * 37 % (PLAYED / PAGE / 2) * PAGE, size = (1 + round % 40) * PAGE;
@@ -90,7 +90,7 @@ static void play(char *memory, unsigned round)
 	}
 }
 
-/* The sum of all is what was written, and a child sees what its parent had. */
+/* The sum of all words is what was written, and a child sees its parent's memory. */
 static bool is_sum(size_t sum)
 {
 	for (size_t i = 0; i < WORDS; i++)
@@ -109,7 +109,8 @@ static void grows_old(char *words[CASE_WORDS])
 	(void)words;
 	if (preloaded())
 		needs_settling();
-	/* It is as the kernel mapped it. A test that was kept from running for long says nothing. */
+	/* It is still as the kernel mapped it. If this process got too little processor time, the check says
+	 * nothing. */
 	(void)clock_gettime(CLOCK_MONOTONIC, &before);
 	counters = map(ALL);
 	memset(counters, 0, ALL);
@@ -147,7 +148,7 @@ static void grows_old(char *words[CASE_WORDS])
 	must(is_sum(sum));
 }
 
-/* Where nothing can be taken in beside the program: much is mapped before any of it is used. */
+/* If nothing can be adopted beside the program: much is mapped before any of it is used. */
 #define BLOCKS 128
 static void mapped_before_use(char *words[CASE_WORDS])
 {
@@ -159,7 +160,7 @@ static void mapped_before_use(char *words[CASE_WORDS])
 	if (file >= 0 && read(file, &open_to_all, 1) != 1)
 		open_to_all = '0';
 	if (preloaded() && (open_to_all == '1' || access("/dev/userfaultfd", R_OK | W_OK) == 0))
-		_exit(77); /* it can */
+		_exit(77); /* it can be adopted */
 	for (size_t i = 0; i < BLOCKS; i++)
 		blocks[i] = map(MIB);
 	if (preloaded() && info().state != ODF_HEAP_AWAKE && info().reason != ODF_REASON_TOO_SMALL)

@@ -15,7 +15,7 @@
 #define ALL  (24 * MIB)
 #define MARK (ALL / 2 + 123)
 #define PAGE ((size_t)4096)
-#define SETTLING_TRIES 6 /* of which one in ten found a step under way */
+#define SETTLING_TRIES 6 /* about one try in ten finds a step under way */
 
 static char *memory;
 
@@ -37,7 +37,7 @@ static void load(void)
 		wait_ms(5);
 }
 
-/* In the dump that is the one file here. */
+/* In the dump, which is the only file in this directory. */
 static void must_be_in(int core)
 {
 	uint64_t at = (uint64_t)(uintptr_t)memory, end = at + ALL;
@@ -96,7 +96,7 @@ static pid_t wait_for_nothing(void)
 	return pid;
 }
 
-/* Without this right pages are taken out for the time that they are settled (odfork(7)). */
+/* Without this capability a step takes pages out while it settles them (odfork(7)). */
 static void drop_right_to_see_protection(void)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -118,7 +118,8 @@ static void let_it_be_settled(void)
 	must(kill(pid, SIGKILL) == 0 && WIFSIGNALED(status_of(pid)));
 }
 
-/* The process that dies, in a child of the one that looks. `words`: which it is, and whether it writes. */
+/* The process that dies, in a child of the one that reads the dump. `words`: which process it is, and whether it
+ * writes. */
 static void die(char *words[CASE_WORDS])
 {
 	bool writes = words[1] != NULL && strcmp(words[1], "writes") == 0;
@@ -196,7 +197,7 @@ int main(int argc, char **argv)
 
 	if (argc > 1)
 		run_case(cases, 1, argc, argv);
-	if (!dumps_come_here()) { /* the machine's setting, which a test does not change */
+	if (!dumps_come_here()) { /* a setting of the machine, which a test does not change */
 		if (getenv("ODF_MUST_WORK") != NULL && strcmp(getenv("ODF_MUST_WORK"), "1") == 0) {
 			printf("Bail out! must not be skipped\n");
 			return 1;

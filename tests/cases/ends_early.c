@@ -44,7 +44,7 @@ static void stopped_by(pid_t child, int status)
 	must(WIFSTOPPED(found) && found >> 8 == status);
 }
 
-/* The child stops amid its end, with all of its memory. */
+/* How the child ends. It is stopped in the middle of its end, with all of its memory. */
 enum way { BY_EXIT, BY_CALL, BY_LIBC };
 static void while_it_is_taken_down(enum way way, bool direct)
 {
@@ -59,7 +59,7 @@ static void while_it_is_taken_down(enum way way, bool direct)
 			_exit(77);
 		raise(SIGSTOP);
 		must(memory[ALL / 2] == 5);
-		memset(memory + ALL / 2, 7, ALL / 2); /* else it is taken down soon enough */
+		memset(memory + ALL / 2, 7, ALL / 2); /* otherwise its memory would be freed soon enough */
 		if (direct && open("/proc/self/exe", O_RDONLY | O_DIRECT) < 0)
 			_exit(77);
 		if (way == BY_CALL)
@@ -78,7 +78,7 @@ static void while_it_is_taken_down(enum way way, bool direct)
 	if (status == 77 << 8)
 		cannot_be_done_here("no direct I/O with the file system of this program, or no ptrace");
 	if (direct && getenv("ODFORK_HEAP") != NULL) {
-		wait_ms(300); /* in which it would settle */
+		wait_ms(300); /* long enough for a settle */
 		must(!is_live(memory + ALL / 2));
 	} else {
 		must_settle();
@@ -92,14 +92,14 @@ static void while_it_is_taken_down(enum way way, bool direct)
 static int go[2], answers[2];
 static char *memory_end;
 
-/* On the memory of a process that has ended: system calls only. */
+/* Runs on the memory of a process that has ended: system calls only. */
 static int reader(void *unused)
 {
 	char byte;
 	bool same = true;
 
 	(void)unused;
-	syscall(SYS_close, go[1]); /* so that it ends with the test, whatever becomes of that */
+	syscall(SYS_close, go[1]); /* so that this process ends with the test in any case */
 	if (syscall(SYS_read, go[0], &byte, 1) != 1)
 		syscall(SYS_exit, 1);
 	for (const char *at = memory; at < memory_end; at += PAGE)
@@ -110,7 +110,8 @@ static int reader(void *unused)
 	return 0;
 }
 
-/* Another process goes on, on the memory of the child that has ended. It has all descriptors, the parent all others. */
+/* Another process continues on the memory of the child that has ended. It has all descriptors, the parent all
+ * others. */
 static void not_while_it_is_shared(void)
 {
 	static char stack[65536] __attribute__((aligned(16)));
@@ -129,10 +130,10 @@ static void not_while_it_is_shared(void)
 	}
 	must(status_of(child) == 3 << 8);
 	memset(memory, 6, ALL);
-	wait_ms(300); /* in which it would settle */
+	wait_ms(300); /* long enough for a settle */
 	must(write(go[1], &byte, 1) == 1);
 	must(read(answers[0], &byte, 1) == 1 && byte == 'y');
-	must_settle(); /* when that one has ended, too */
+	must_settle(); /* once that process has ended, too */
 }
 
 static void by_exit(char *words[CASE_WORDS])
@@ -147,7 +148,7 @@ static void by_call(char *words[CASE_WORDS])
 	while_it_is_taken_down(BY_CALL, false);
 }
 
-/* Where the library is in what libc calls itself. */
+/* By libc's own calls to its end, if the library interposes them. */
 static void by_libc(char *words[CASE_WORDS])
 {
 	(void)words;
@@ -158,7 +159,7 @@ static void by_libc(char *words[CASE_WORDS])
 #endif
 }
 
-/* By which the kernel may still read its memory. */
+/* Direct input through these files: the kernel may still read the child's memory. */
 static void beside_direct_files(char *words[CASE_WORDS])
 {
 	(void)words;

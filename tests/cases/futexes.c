@@ -14,7 +14,7 @@
 
 #include "../support/preloaded.h"
 
-#define NUMBER_WAITV   449 /* Linux 5.16 and 6.7; headers are older */
+#define NUMBER_WAITV   449 /* Linux 5.16 and 6.7; newer than some headers */
 #define NUMBER_WAKE    454
 #define NUMBER_WAIT    455
 #define NUMBER_REQUEUE 456
@@ -50,7 +50,7 @@ static void must_become_live(const void *memory)
 	}
 }
 
-/* LIVE, as all of it is that nothing is special about. */
+/* Ordinary memory, which is LIVE. */
 static char *map_live(void)
 {
 	char *memory;
@@ -58,7 +58,7 @@ static char *map_live(void)
 	grow();
 	memory = map(4 * MIB);
 	must_become_live(memory);
-	/* It settles step by step, and nobody forks any more. */
+	/* It settles in steps, and no process forks any more. */
 	for (int tries = 0; has_library() && !is_live(memory + 4 * MIB - 1); tries++) {
 		must(tries < 60000);
 		wait_ms(1);
@@ -71,7 +71,7 @@ static char *map_live(void)
 static struct sleeper {
 	pthread_t thread;
 	atomic_int id;
-	long call[7]; /* number, arguments */
+	long call[7]; /* number and arguments */
 	long result;
 } sleeper;
 
@@ -84,7 +84,7 @@ static void *sleep_there(void *unused)
 	return unused;
 }
 
-/* In this system call. */
+/* Waits until the thread sleeps in this system call. */
 static void must_sleep_in(int id, long number)
 {
 	char path[64], text[32], wanted[32];
@@ -128,7 +128,7 @@ static bool is_missing(long number)
 	return syscall(number, 8, 0, 0, ~0u, 8, 0) == -1 && errno == ENOSYS;
 }
 
-/* ---- Calls ---- */
+/* ---- System calls ---- */
 
 static void requeued(char *words[CASE_WORDS])
 {
@@ -180,7 +180,7 @@ static void newer_calls(char *words[CASE_WORDS])
 	must(pthread_join(sleeper.thread, NULL) == 0 && sleeper.result == 0);
 }
 
-/* What cannot be read is the kernel's to refuse. */
+/* Addresses that cannot be read: the kernel must refuse them. */
 static void bad_words(char *words[CASE_WORDS])
 {
 	(void)words;
@@ -193,7 +193,7 @@ static void bad_words(char *words[CASE_WORDS])
 	must(syscall(NUMBER_WAKE, 8, ~0u, 1, SIZE_32) == -1 && errno == EFAULT);
 }
 
-/* Of words that the kernel changes itself it does not wait for what is being settled, private or not. */
+/* For words that the kernel itself changes the call does not wait for a settle, private or not. */
 static void changed_by_the_kernel(char *words[CASE_WORDS])
 {
 	char *memory = map_live();
@@ -207,7 +207,7 @@ static void changed_by_the_kernel(char *words[CASE_WORDS])
 	must(syscall(SYS_futex, c, FUTEX_UNLOCK_PI | FUTEX_PRIVATE_FLAG, 0, NULL, NULL, 0) == 0 && *c == 0);
 }
 
-/* ---- Objects that are older than the heap ---- */
+/* ---- Objects made before the heap ---- */
 
 struct objects {
 	_Alignas(4096) pthread_mutex_t robust;
@@ -246,7 +246,7 @@ static void *lock_and_unlock(void *mutex)
 	return NULL;
 }
 
-/* A child that stays until it is told. */
+/* A child that stays until it is told to end. */
 static pid_t fork_one_that_stays(int go[2])
 {
 	char byte;
@@ -316,7 +316,7 @@ static void *join(void *thread)
 	return NULL;
 }
 
-/* again: the attribute is older than the memory; only_end: by the older call, which is not seen. */
+/* again: the attribute is older than the memory. only_end: by the older system call, which the library does not see. */
 static void joined(char *words[CASE_WORDS])
 {
 	char *memory = map_live();

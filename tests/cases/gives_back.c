@@ -12,7 +12,7 @@
 
 static char *memory;
 
-/* Every second piece, in an order that no neighbour follows. */
+/* Every second piece, in an order in which no two neighbours follow each other. */
 static void give_back(size_t piece)
 {
 	size_t count = ALL / piece / 2, step = 7919;
@@ -39,7 +39,7 @@ static void must_cost_nothing(size_t piece)
 	must(kib("RssAnon:") < before + 2048);
 	must(count_mappings() < mappings + 40);
 	must(is_as_it_should_be(piece));
-	memory[0] = 9; /* it can be written again, alone */
+	memory[0] = 9; /* it can be written again, this page only */
 	must(memory[0] == 9 && memory[1] == 0 && memory[PAGE] == (piece > PAGE ? 0 : 5));
 	memory[0] = 0;
 }
@@ -98,7 +98,7 @@ static void by_parent(char *words[CASE_WORDS])
 	must_cost_nothing(piece);
 	close(go[1]);
 	must(pid > 0 && status_of(pid) == 0);
-	for (int tries = 0; tries < 20; tries++) { /* what the settle makes of it */
+	for (int tries = 0; tries < 20; tries++) { /* gives the settle time for its work */
 		must(is_as_it_should_be(piece));
 		wait_ms(10);
 	}
@@ -115,7 +115,7 @@ static void by_parent(char *words[CASE_WORDS])
 	}
 }
 
-/* What calloc gives takes memory page by page, and a block that grows is not copied to a second place. */
+/* Memory from calloc is allocated page by page, and a block that grows is not copied to a second place. */
 static void of_malloc(char *words[CASE_WORDS])
 {
 	char *volatile blocks[4];
@@ -152,8 +152,8 @@ static void of_malloc(char *words[CASE_WORDS])
 	free(growing);
 }
 
-/* All but a third of what was frozen by a fork goes, by a child's end or long after it, and is given back although
- * nothing else happens: no fork, no page fault, and nothing that settles. */
+/* Two thirds of the memory that a fork froze are given back, one while the child lives and one after its end. The
+ * memory must be freed although nothing else happens: no fork, no page fault, and no settle. */
 static void after_a_fork(char *words[CASE_WORDS])
 {
 	bool unmaps = strcmp(words[0], "unmap") == 0;
@@ -176,7 +176,7 @@ static void after_a_fork(char *words[CASE_WORDS])
 		must(pid > 0 && (child == 1 || status_of(pid) == 0));
 	}
 	before = kib("VmRSS:");
-	for (int end = 0; end < 2; end++) { /* while the child is there, and after it */
+	for (int end = 0; end < 2; end++) { /* while the child lives, and after its end */
 		char *from = memory + (size_t)end * ALL / 3;
 		if (unmaps)
 			must(munmap(from, ALL / 3) == 0);
@@ -197,7 +197,7 @@ static void after_a_fork(char *words[CASE_WORDS])
 	must(unmaps || (memory[0] == 0 && memory[ALL / 3 * 2 - 1] == 0));
 }
 
-/* Where nothing settles beside the program the file's pages are given back under its own. */
+/* If nothing settles beside the program, the file's pages under its own pages must be given back. */
 static void become_nobody(const void *unused)
 {
 	(void)unused;
@@ -213,7 +213,7 @@ int main(int argc, char **argv)
 	};
 	static const char *const sizes[] = { "4096", "8192", "65536" }, *const heaps[] = { "auto", "on", NULL };
 
-	unsetenv("MALLOC_PERTURB_"); /* with which libc's calloc writes */
+	unsetenv("MALLOC_PERTURB_"); /* with it libc's calloc writes its memory */
 	if (argc > 1)
 		run_case(cases, 4, argc, argv);
 	for (size_t i = 0; i < 2; i++)
@@ -221,7 +221,7 @@ int main(int argc, char **argv)
 			for (size_t heap = 0; heap < 3; heap++) {
 				const char *words[] = { "gives_back", cases[i].name, sizes[size], NULL };
 				int result;
-				if (heap == 2 && size != 1) /* plain */
+				if (heap == 2 && size != 1) /* without the library */
 					continue;
 				result = execute(heaps[heap], words, NULL, NULL);
 				tell_case(result, "%s %s %s", heap_name(heaps[heap]), cases[i].name, sizes[size]);

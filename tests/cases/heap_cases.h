@@ -44,13 +44,13 @@ static inline __attribute__((noreturn)) void wrong(const char *file, int line, c
 	_exit(1);
 }
 
-/* ---- What the cases are made of ---------------------------------------------------------------------------------- */
+/* ---- The base of the cases --------------------------------------------------------------------------------------- */
 
 #ifdef ODF_TEST_STATIC
 #define heap_info_get odf_heap_info_get
 #define heap_enable   odf_heap_enable
 #else
-/* The library is preloaded, or linked, or not there. */
+/* The library is preloaded, linked, or absent. */
 static inline int heap_info_get(odf_heap_info *info)
 {
 	int (*function)(odf_heap_info *);

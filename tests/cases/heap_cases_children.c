@@ -56,7 +56,8 @@ void children_wake_for_themselves(void)
 
 static bool wakes_by_requests(void)
 {
-	/* Not asked in between, as asking is one of the ways in which it finds out that this is a child. */
+	/* It asks no question in between: a question is one of the ways in which the library finds out that this is a
+	 * child. */
 	for (size_t asked = 0; asked < 3 * (size_t)16 * MIB; asked += 10000) {
 		void *memory = malloc(10000);
 		must(memory != NULL);
@@ -72,7 +73,7 @@ void children_wake_by_requests(void)
 	in_child(wakes_by_requests);
 }
 
-/* What the parent's malloc gave is the child's all the same, and it goes on with the same malloc. */
+/* Blocks from the parent's malloc belong to the child as well, and it goes on with the same malloc. */
 static bool goes_on(void)
 {
 	void *pointer;
@@ -126,7 +127,7 @@ static void see_that_all_is_here(void)
 void children_of_malloc(void)
 {
 	prepare_children();
-	for (int round = 0; round < 2; round++) { /* then with a keeper */
+	for (int round = 0; round < 2; round++) { /* the second time with a keeper */
 		in_child(goes_on);
 		see_that_all_is_here();
 	}
@@ -148,7 +149,7 @@ void children_beside_threads(void)
 	see_that_all_is_here();
 }
 
-/* libc runs no handlers, so nobody has told it of this fork. */
+/* libc runs no atfork handlers, so the library is not told of this fork. */
 void children_past_libc(void)
 {
 	long pid;
@@ -191,7 +192,7 @@ __attribute__((noinline)) static pid_t run_guest(void)
 	return pid;
 }
 
-/* It belongs to who wakes it: the descriptors do, and the right to retire it. */
+/* The heap belongs to the process that wakes it: the descriptors do, and the right to retire it. */
 static bool wakes_after_a_guest(void)
 {
 	int file;
@@ -249,7 +250,7 @@ void no_descriptor_in_the_way(void)
 	must(files_below(1024) == before && dup(0) == lowest);
 }
 
-/* ---- Calls for the kernel ---------------------------------------------------------------------------------------- */
+/* ---- Calls that the kernel answers ------------------------------------------------------------------------------- */
 
 void locked_memory_retires_it(void)
 {
@@ -278,7 +279,7 @@ void locked_memory_retires_it(void)
 	must(munmap(memory, 8 * MIB) == 0);
 }
 
-/* As for ordinary memory, whatever that is on this kernel. */
+/* As for ordinary memory, whatever this kernel does for that. */
 void advice_by_descriptor(void)
 {
 	static const int advices[] = {

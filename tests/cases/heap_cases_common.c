@@ -39,7 +39,7 @@ char *slurp(const char *path)
 	return text;
 }
 
-/* False: nothing is there. */
+/* False: nothing is mapped there. */
 static bool look_up(const void *pointer, bool *inside)
 {
 	char *line = slurp("/proc/self/maps"), *end;
@@ -57,8 +57,8 @@ static bool look_up(const void *pointer, bool *inside)
 	return false;
 }
 
-/* The mapping is of a region. The list is read without the lock of the address space, so that what the keeper replaces
- * at that moment is missing from it; msync takes the lock. */
+/* Whether the mapping belongs to a region. The kernel reads the list without the lock of the address space, so a
+ * mapping that the keeper is replacing may be missing from it; msync takes the lock. */
 bool is_inside(const void *pointer)
 {
 	void *page = (void *)((uintptr_t)pointer / PAGE * PAGE);
@@ -77,7 +77,7 @@ void wait_ms(long milliseconds)
 		;
 }
 
-/* What libc's malloc does is seen where that can be had. */
+/* Skips unless the library can see what libc's malloc does. */
 void need_libcs_calls(void)
 {
 	must(is_awake());
@@ -123,7 +123,7 @@ int status_of(pid_t pid)
 	return status;
 }
 
-/* In a child, where it must be true. */
+/* Runs the predicate in a child, where it must be true. */
 void in_child(bool (*predicate)(void))
 {
 	pid_t pid = fork();
@@ -141,14 +141,14 @@ int count_tasks(void)
 	return (int)tasks.st_nlink - 2;
 }
 
-/* As root has userfaultfd. Else what is mapped wakes the heap before it is used, and is in a region from the start. */
+/* Root has userfaultfd. Otherwise a new mapping wakes the heap before it is used, and is in a region from the start. */
 bool settles_beside(void)
 {
 	return geteuid() == 0;
 }
 
-/* What a process maps that has not forked is young. Of one that has, it is in a region from the start as soon as what
- * there was is LIVE. */
+/* New mappings of a process that has not forked are young. In a process that has, they are in a region from the start,
+ * as soon as the old memory is LIVE. */
 static void become_a_forker(void)
 {
 	pid_t pid;

@@ -6,7 +6,7 @@
 
 static bool was_early;
 
-/* Before main, in a program that has not begun. */
+/* Before main, in a program that has not started. */
 __attribute__((constructor)) static void before_main(void)
 {
 	unsigned char *memory[40];
@@ -108,7 +108,7 @@ static void *requests_beside(void *number)
 			fill(fresh, size + 1, i);
 		}
 		if (atomic_fetch_add(&requests, 1) % 16 == 0)
-			sched_yield(); /* there may be one core only */
+			sched_yield(); /* there may be only one processor */
 	}
 	for (unsigned i = 0; i < 64; i++)
 		free(memory[i]);
@@ -135,7 +135,7 @@ void forks_while_others_request(void)
 	for (int round = 0; round < 8; round++) {
 		in_child(requests_in_child);
 		if (round == 5)
-			memset(map(64 * MIB), 1, 64 * MIB); /* it wakes in the middle */
+			memset(map(64 * MIB), 1, 64 * MIB); /* the heap wakes in the middle */
 	}
 	before = atomic_load(&requests);
 	for (int tries = 0; tries < 10000 && atomic_load(&requests) == before; tries++)

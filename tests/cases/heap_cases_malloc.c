@@ -11,7 +11,7 @@
 		dprintf(1, "%s: %ld, errno %d\n", #expression, result_, errno);      \
 	} while (0)
 
-/* So that the compiler does not see through it. */
+/* volatile, so that the compiler cannot evaluate the calls. */
 static size_t volatile three = 3, forty_eight = 48, huge = SIZE_MAX / 2 + 1, most = SIZE_MAX, half = SIZE_MAX / 16,
 		       none = 0, wraps = ((size_t)1 << 60) + 65536;
 
@@ -43,7 +43,7 @@ static void tell_semantics(void)
 	TELL(calloc(half, 17));
 	TELL(calloc(most, most));
 	TELL(calloc(2, huge));
-	TELL(calloc(wraps, 16)); /* to a mebibyte */
+	TELL(calloc(wraps, 16)); /* the product wraps around to a mebibyte */
 	TELL(realloc(NULL, huge));
 	TELL(realloc(pointer, huge));
 	TELL(realloc(pointer, most));
@@ -100,7 +100,7 @@ static void tell_semantics(void)
 			must(aligned != NULL && holds(aligned, size, size, 7));
 			free(aligned);
 		}
-	/* All of what can be used, and nobody else's. */
+	/* All usable bytes, and no others. */
 	for (size_t size = 1; size < 20000; size = size < 8 ? size + 1 : size * 3) {
 		unsigned char *kept[64];
 		for (size_t i = 0; i < 64; i++) {
@@ -115,7 +115,7 @@ static void tell_semantics(void)
 			free(kept[i]);
 		}
 	}
-	/* As large as aligned, and less or more than that: many of each, in between others. */
+	/* Sizes equal to the alignment, and smaller and larger ones: many of each, mixed with others. */
 	for (size_t alignment = 16; alignment <= 64 * PAGE; alignment *= 2) {
 		void *kept[96];
 		for (size_t i = 0; i < 96; i++) {
@@ -203,7 +203,7 @@ static bool leaves_errno_alone(void)
 	return true;
 }
 
-/* Whichever the request is that comes first. */
+/* Whichever request comes first. */
 void errno_is_left_alone(void)
 {
 	static void *(*const requests[])(size_t) = {
@@ -217,7 +217,7 @@ void errno_is_left_alone(void)
 	}
 }
 
-/* Of sizes of all kinds, from one place to another and back. */
+/* Sizes of all kinds, from one place to another and back. */
 void resize(unsigned rounds)
 {
 	static const size_t sizes[] = {
@@ -236,7 +236,7 @@ void resize(unsigned rounds)
 			must(holds(pointer, common, size, round));
 			size = sizes[i];
 			fill(pointer, size, round);
-			memset(pointer + size, 9, malloc_usable_size(pointer) - size); /* all of it is the program's */
+			memset(pointer + size, 9, malloc_usable_size(pointer) - size); /* all of it may be used */
 			must(holds(pointer, size, size, round));
 		}
 		free(pointer);
@@ -257,7 +257,7 @@ void request_earlier(void)
 	}
 }
 
-/* What was requested before the heap woke stays right. */
+/* Blocks that were allocated before the heap woke stay right. */
 void across_waking(void)
 {
 	request_earlier();

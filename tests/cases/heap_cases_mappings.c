@@ -8,7 +8,7 @@
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
 
-/* ---- Mapping calls that tell what they did: the same with the library as without --------------------------------- */
+/* ---- Mapping calls that print their results, which must be the same with and without the library ----------------- */
 
 #define PAGES(count) ((size_t)(count) * PAGE)
 
@@ -20,7 +20,7 @@
 		dprintf(1, "line %d: %s, errno %d\n", __LINE__, result_ == -1 ? "fails" : "succeeds", errno);	\
 	} while (0)
 
-/* One letter for each page: locked, or not, or not there. The kernel tells by refusing to have it invalidated. */
+/* One letter per page: locked, not locked, or not mapped. msync with MS_INVALIDATE fails for a locked page. */
 static void tell_locks(const unsigned char *memory, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
@@ -30,7 +30,7 @@ static void tell_locks(const unsigned char *memory, size_t count)
 	dprintf(1, "\n");
 }
 
-/* In the region, if there is one; the pages behind it are nobody's. */
+/* In the region, if there is one; the pages behind it are unmapped. */
 static unsigned char *map_before_hole(size_t count)
 {
 	const char *heap = getenv("ODFORK_HEAP");
@@ -43,7 +43,7 @@ static unsigned char *map_before_hole(size_t count)
 	return memory;
 }
 
-/* What a mapping grows by is locked and advised as it is, so that it is one mapping still. */
+/* The part by which a mapping grows is locked and advised like the rest, so that it stays one mapping. */
 static void tell_growth(void)
 {
 	static const int advices[] = { MADV_NORMAL, MADV_DONTFORK, MADV_DONTDUMP, MADV_MERGEABLE, MADV_WIPEONFORK };
@@ -55,7 +55,7 @@ static void tell_growth(void)
 		fill(memory, PAGES(4), 3);
 		dprintf(1, "advice %d\n", advices[i]);
 		TELL_CALL(madvise(memory, PAGES(4), advices[i]));
-		/* What is wiped in children has left the region, and cannot always grow where it is. */
+		/* Memory with MADV_WIPEONFORK has left the region, and cannot always grow in place. */
 		memory = mremap(memory, PAGES(4), PAGES(9), advices[i] == MADV_WIPEONFORK ? MREMAP_MAYMOVE : 0);
 		must(memory != MAP_FAILED);
 		must(holds(memory, PAGES(4), PAGES(4), 3) && memory[PAGES(8)] == 0);
@@ -90,10 +90,10 @@ static void tell_growth(void)
 	tell_locks(memory + PAGES(97), 8);
 	TELL_CALL(mmap(memory + PAGES(103), PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
 		       0));
-	TELL_CALL(mremap(memory + PAGES(99), PAGES(4), PAGES(5), 0)); /* something is there */
+	TELL_CALL(mremap(memory + PAGES(99), PAGES(4), PAGES(5), 0)); /* something is mapped there */
 }
 
-/* What moves stays locked and advised as it was; and what comes after it, if it grows then. */
+/* Memory that moves stays locked and advised, and so does the part by which it grows. */
 static void tell_moves(void)
 {
 	static const int advices[] = { MADV_NORMAL, MADV_DONTFORK, MADV_DONTDUMP, MADV_MERGEABLE, MADV_WIPEONFORK };
@@ -130,7 +130,7 @@ static void tell_moves(void)
 	tell_locks(memory + PAGES(4), 5);
 	TELL_CALL(madvise(moved, PAGES(2), MADV_DONTNEED));
 	TELL_CALL(munlock(place, PAGES(10)));
-	/* What is not alike is no single mapping, and does not grow. */
+	/* A range with different properties is more than one mapping, and does not grow. */
 	TELL_CALL(mprotect(memory + PAGES(900), PAGES(5), PROT_READ));
 	TELL_CALL(madvise(memory + PAGES(920), PAGES(5), MADV_DONTDUMP));
 	TELL_CALL(mremap(memory + PAGES(898), PAGES(5), PAGES(20), MREMAP_MAYMOVE));
@@ -144,7 +144,8 @@ static void tell_moves(void)
 	TELL_CALL(munmap(place, PAGES(1000)));
 }
 
-/* All is marked as locked before the first page is brought, and of what comes before a hole none is brought. */
+/* The whole range is marked as locked before the first page is brought in. For the part before a hole no page is
+ * brought in. */
 static void tell_locking(void)
 {
 	unsigned char *memory = map_before_hole(100);
@@ -163,11 +164,11 @@ static void tell_locking(void)
 	TELL_CALL(mlock2(memory + PAGES(60), PAGES(3), MLOCK_ONFAULT));
 	tell_locks(memory + PAGES(43), 24);
 	pid = fork();
-	if (pid == 0) { /* which has no locks */
+	if (pid == 0) { /* a child has no locks */
 		tell_locks(memory + PAGES(43), 24);
 		TELL_CALL(madvise(memory + PAGES(60), PAGES(3), MADV_DONTNEED));
 		tell_locks(memory + PAGES(43), 24);
-		/* Nor do they come back where it moves to. */
+		/* Locks do not come back at the place that memory moves to. */
 		must(mremap(memory + PAGES(45), PAGES(3), PAGES(3), MREMAP_MAYMOVE | MREMAP_FIXED, memory + PAGES(1)) ==
 		     memory + PAGES(1));
 		must(mremap(memory + PAGES(60), PAGES(3), PAGES(3), MREMAP_MAYMOVE | MREMAP_FIXED, memory + PAGES(5)) ==
@@ -187,7 +188,7 @@ static void tell_locking(void)
 	tell_locks(memory + PAGES(40), 60);
 }
 
-/* Arguments are looked at before memory is. */
+/* Arguments are checked before memory is. */
 static void tell_refusals(void)
 {
 	unsigned char *memory = map_before_hole(100), *hole = memory + PAGES(110), residence[20];
@@ -217,7 +218,7 @@ static void tell_refusals(void)
 	TELL_CALL(munmap(hole, PAGE));
 }
 
-/* A range that begins where nothing is, in processes that have inherited it. */
+/* A range that begins at a hole, in processes that have inherited it. */
 static void tell_holes_of_children(void)
 {
 	unsigned char *memory = map_before_hole(400);
@@ -248,7 +249,7 @@ static void tell_holes_of_children(void)
 	must(status_of(pid) == 0 && holds(memory, PAGES(400), PAGES(400), 9));
 }
 
-/* What was there before is not to be seen again, whoever asked for what in between. */
+/* Old contents must not be seen again, whatever was requested in between. */
 static void tell_zeros(void)
 {
 	for (int way = 0; way < 6; way++) {
@@ -268,7 +269,7 @@ static void tell_zeros(void)
 		else if (way == 5)
 			TELL_CALL(mlock(island, PAGES(3)) != 0 || munlock(island, PAGES(3)) != 0);
 		TELL_CALL(madvise(island + PAGES(5), PAGES(10), MADV_DONTNEED));
-		if (way == 1 || way == 2) { /* with the rights that it had */
+		if (way == 1 || way == 2) { /* with its old rights */
 			int pipes[2];
 			must(pipe(pipes) == 0);
 			TELL_CALL(read(pipes[0], island + PAGES(6), write(pipes[1], "x", 1)));

@@ -58,14 +58,14 @@ void counts(void)
 	found = info();
 	must(found.reason == ODF_REASON_NONE && found.capacity >= GIB && found.capacity % GIB == 0 &&
 	     found.placed_bytes >= 64 * MIB);
-	must(found.inside_bytes < 8 * MIB); /* what was discarded is given back */
+	must(found.inside_bytes < 8 * MIB); /* discarded memory is given back */
 	memory = map(48 * MIB);
 	memset(memory, 1, 48 * MIB);
 	must(info().placed_bytes >= found.placed_bytes + 48 * MIB &&
 	     info().inside_bytes >= found.inside_bytes + 48 * MIB);
 	must(info().outside_bytes < found.outside_bytes + 8 * MIB);
 	found = info();
-	in_child(is_asleep_again); /* and then there is a keeper, whom to ask */
+	in_child(is_asleep_again); /* and then there is a keeper to ask */
 	must(info().inside_bytes >= found.inside_bytes / 2 && info().capacity == found.capacity &&
 	     info().placed_bytes == found.placed_bytes);
 }
@@ -78,7 +78,7 @@ void is_on(void)
 	must(is_inside(map(2 * MIB)));
 	need_libcs_calls();
 	must(is_inside(malloc(MIB)));
-	for (int i = 0; i < 1000; i++) /* more than the data segment had before, and worth a region */
+	for (int i = 0; i < 1000; i++) /* more than the data segment had before, and enough for a region */
 		last = malloc(10000);
 	must((char *)last < (char *)sbrk(0) && is_inside(last));
 	must(heap_enable(0) == 0 && heap_enable(5 * GIB) == 0 && info().capacity % GIB == 0);
@@ -92,11 +92,11 @@ void is_two_gib(void)
 	wake_by_mapping();
 	must(info().capacity == 2 * GIB && info().spills == 0);
 	memory = mmap(NULL, 3 * GIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	must(memory != MAP_FAILED && is_inside(memory) && info().spills == 0); /* by a window of its own */
+	must(memory != MAP_FAILED && is_inside(memory) && info().spills == 0); /* in a window of its own */
 	must(is_inside(map(2 * MIB)));
 }
 
-/* By malloc, out of the data segment, before there was a heap. */
+/* Allocated by malloc, from the data segment, before there was a heap. */
 static size_t *old_blocks[40000];
 #define OLD_BLOCKS (sizeof old_blocks / sizeof *old_blocks)
 #define OLD_SIZE   1000
@@ -142,7 +142,7 @@ void is_not_interposed(void)
 
 /* ---- Waking ------------------------------------------------------------------------------------------------------ */
 
-/* Each request of so many bytes, until it is awake: not before the process has grown, and soon after. */
+/* Repeats requests of this size until the heap is awake: not before the process has grown, and soon after. */
 static void grow(void *(*request)(size_t), size_t size)
 {
 	size_t most = 3 * info().threshold, asked = 0;
@@ -212,7 +212,7 @@ void reservations_do_not_wake(void)
 		     MAP_FAILED);
 	}
 	must(!settles_beside() || info().state == ODF_HEAP_ASLEEP);
-	/* An allocator's. */
+	/* As an allocator reserves it. */
 	must(mmap(NULL, 40 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) !=
 	     MAP_FAILED);
 	must(is_awake());

@@ -8,7 +8,7 @@
 
 #define GIB ((size_t)1 << 30)
 
-/* Of the region's, in bytes: what would be read. `in` is whether `address` is a part of it. */
+/* The bytes of the region that a dump would read. *in: whether `address` is among them. */
 static size_t dumped(const void *address, bool *in)
 {
 	FILE *maps = fopen("/proc/self/smaps", "re");
@@ -23,7 +23,7 @@ static size_t dumped(const void *address, bool *in)
 		if (sscanf(line, "%lx-%lx %4s", &start, &end, rights) == 3) {
 			from = start;
 			to = end;
-			/* an address space that is reserved is read as well */
+			/* a reserved address range is read as well */
 			ours = strstr(line, "odfork-region") != NULL || end - start > GIB;
 		} else if (ours && strncmp(line, "VmFlags:", 8) == 0 && strstr(line, " dd") == NULL) {
 			sum += to - from;
@@ -36,12 +36,12 @@ static size_t dumped(const void *address, bool *in)
 
 static void must_be_dumped(void)
 {
-	/* twice, while it is FROZEN, and the allocator's own */
+	/* twice, for the time that it is FROZEN; and the allocator's own data */
 	static const size_t most = 8 * (MAPPED + PIECES * PIECE) + 512 * MIB;
 	bool in;
 	size_t sum = dumped(mapped + MAPPED / 2, &in);
 
-	/* The keeper marks a mapping right after it has made it, and may be between the two. */
+	/* The keeper marks a mapping right after it has made it, and may be between the two calls. */
 	for (int tries = 0; sum > most && tries < 4000; tries++) {
 		wait_ms(5);
 		sum = dumped(mapped + MAPPED / 2, &in);
@@ -92,7 +92,7 @@ static void in_dumps(char *words[CASE_WORDS])
 	}
 }
 
-/* What leaves the region, a part after the other, is dumped as before. */
+/* Memory that leaves the region piece by piece is dumped as before. */
 static void parts_that_leave(char *words[CASE_WORDS])
 {
 	bool in;

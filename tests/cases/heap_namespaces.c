@@ -64,7 +64,7 @@ static void loaded_before_growth(void)
 	its_children_have_all();
 }
 
-/* Beside this program, and not beside the library. */
+/* $ORIGIN is this program's directory, not the library's. */
 static void found_where_the_caller_is(void)
 {
 	grow();

@@ -34,7 +34,7 @@ static void must_be_live(const char *at)
 		must(now() < end);
 }
 
-/* Where the kernel likes it: no node is named, so that there need be none. */
+/* A policy that names no node, so that the machine needs only one. */
 static void set_policy(char *at, size_t size)
 {
 	if (syscall(SYS_mbind, at, size, MPOL_PREFERRED, NULL, 0ul, 0u) != 0)
@@ -49,7 +49,7 @@ static int policy_of(char *at)
 	return mode;
 }
 
-/* In the region, beside what stays in it; and what is young yet. */
+/* In the region, beside memory that stays in it; and in memory that is still young. */
 static void program(bool several)
 {
 	char *other, *young;
@@ -82,7 +82,7 @@ static void program(bool several)
 	_exit(0);
 }
 
-/* Of the one question. */
+/* Answers the library's one query. */
 static void say_that_there_are_two(pid_t pid, const struct __ptrace_syscall_info *call)
 {
 	void *nodes = (void *)(uintptr_t)call->entry.args[1];

@@ -10,7 +10,7 @@
 
 #include "../support/keeper_program.h"
 
-/* Nothing here may ask for the time. */
+/* Nothing here may read the time. */
 static void fork_and_look(char byte)
 {
 	pid_t pid = fork();

@@ -12,7 +12,7 @@
 
 #define PAGE ((size_t)4096)
 
-/* It has been in a region for a while, where there is one. */
+/* The memory has been in a region for a while, if there is one. */
 static void fork_for_a_while(const char *memory)
 {
 	for (int round = 0; round < 3; round++) {
@@ -42,7 +42,7 @@ static bool is_all(const char *start, const char *end, char value)
 	return true;
 }
 
-/* A process that has grown, and its data segment by so much, from a whole page on, all 7. */
+/* Grows the process, and its data segment by `size` from a page border on, filled with 7. */
 static char *grow_segment(size_t size)
 {
 	char *start;
@@ -56,7 +56,7 @@ static char *grow_segment(size_t size)
 	return start;
 }
 
-/* The end of the data segment goes down to the middle of a page, and up again. */
+/* The program break moves down to the middle of a page, and up again. */
 static void segment(char *words[CASE_WORDS])
 {
 	char *start, *end;
@@ -75,7 +75,7 @@ static void segment(char *words[CASE_WORDS])
 	}
 }
 
-/* It grows from the middle of a page, in which there are bytes already, when all new memory is a region's at once. */
+/* The break moves up from the middle of a page that has contents, when all new memory comes from a region at once. */
 static void segment_in_steps(char *words[CASE_WORDS])
 {
 	enum { SMALL = 6000, STEPS = 20 };
@@ -97,7 +97,7 @@ static void segment_in_steps(char *words[CASE_WORDS])
 	}
 }
 
-/* The kernel takes no end of the data segment below its beginning, and leaves all as it is. */
+/* The kernel refuses a break below the start of the data segment, and changes nothing. */
 static void segment_refused(char *words[CASE_WORDS])
 {
 	char *start;
@@ -112,8 +112,8 @@ static void segment_refused(char *words[CASE_WORDS])
 	must(is_all(start, start + MIB, 7) && is_all(start + MIB + PAGE, start + 8 * MIB, 7));
 }
 
-/* A system call past libc moves the end, and libc goes on from where it believes it to be: what was written beyond is
- * the program's. */
+/* A system call that bypasses libc moves the break, and libc goes on from the break that it has cached. What was
+ * written beyond that belongs to the program. */
 static void segment_past_libc(char *words[CASE_WORDS])
 {
 	char *start, *end;
@@ -132,7 +132,7 @@ static void segment_past_libc(char *words[CASE_WORDS])
 	must(is_all(start, end, 7) && is_all(end, end + 5 * MIB, 9));
 }
 
-/* A mapping over others that fails leaves them as they are, also when there was a hole among them. */
+/* A mapping over others that fails leaves them as they are, also if there was a hole among them. */
 static void refused_over(char *words[CASE_WORDS])
 {
 	char *memory;
@@ -149,7 +149,7 @@ static void refused_over(char *words[CASE_WORDS])
 	must(is_all(memory, memory + MIB, 7) && is_all(memory + 2 * MIB, memory + 8 * MIB, 7));
 }
 
-/* What comes to lie where a mapping was before it was shrunk is somebody else's. */
+/* What is mapped behind a mapping that was shrunk is separate memory. */
 static void tail(char *words[CASE_WORDS])
 {
 	char *memory, *behind;
@@ -170,7 +170,7 @@ static void tail(char *words[CASE_WORDS])
 	must(is_all(behind, behind + 4 * MIB, 0) && is_all(memory, behind, 2));
 }
 
-/* A system call past libc took it away, and the mapping grows over the place again. */
+/* A system call that bypasses libc unmapped the place, and the mapping grows over it again. */
 static void grown_again(char *words[CASE_WORDS])
 {
 	char *memory, *behind;
@@ -201,7 +201,7 @@ static void grown_again(char *words[CASE_WORDS])
 	}
 }
 
-/* Reserved, and opened in steps around a fork: it is one mapping, and moves as one. */
+/* Reserved, and made accessible in steps around a fork: it is one mapping, and moves as one. */
 static void opened(char *words[CASE_WORDS])
 {
 	char *memory, *moved;

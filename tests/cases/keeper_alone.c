@@ -76,7 +76,7 @@ static void has_its_own_by_number(void)
 	must_have_made_way();
 }
 
-/* The heap stays where the answer is about something else. */
+/* The heap stays if the kernel's answer has another cause. */
 static void other_answers_change_nothing(void)
 {
 	have_a_heap();
@@ -87,8 +87,8 @@ static void other_answers_change_nothing(void)
 	must(heap_is_awake());
 }
 
-/* The first process of a PID namespace, in which nobody else is but its keeper; some times, at other moments after a
- * fork, in some of which the keeper is amid a step. `run` is that process's, in a program of its own. */
+/* Runs `run` as the first process of a PID namespace, which has no other process but its keeper; several times, at
+ * different moments after a fork, at some of which the keeper is in a step. `run` executes in a program of its own. */
 static void as_init(const char *name, void (*run)(void), int times)
 {
 	int status;
@@ -137,10 +137,10 @@ static void stops_all(void)
 			pause();
 		fork_and_write(3);
 		fork_and_write((char)(4 + round));
-		must(kill(holder, SIGKILL) == 0 && status_of(holder) == SIGKILL); /* all is to be settled */
+		must(kill(holder, SIGKILL) == 0 && status_of(holder) == SIGKILL); /* now all can be settled */
 		wait_ms(round);
 		must(round % 2 != 0 ? kill(-1, SIGSTOP) == 0 : syscall(SYS_kill, -1, SIGSTOP) == 0);
-		fill((char)(5 + round)); /* none of which it may be asleep for */
+		fill((char)(5 + round)); /* the keeper must not sleep through any of it */
 		must_have((char)(5 + round));
 	}
 }

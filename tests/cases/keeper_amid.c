@@ -31,7 +31,7 @@ static __attribute__((noreturn)) void settle_always(int out, int go)
 			_exit(read(go, &byte, 1) == 1 ? 0 : 1);
 		memset(memory, byte, AMID_SIZE);
 		must(write(out, &byte, 1) == 1);
-		/* When the child has ended it is settled, and nothing is written. */
+		/* Once the child has ended the region is settled, and nothing is written. */
 		must(status_of(pid) == 0);
 		wait_until_live(memory, AMID_SIZE);
 	}
@@ -47,7 +47,7 @@ static ssize_t read_piece(pid_t pid, const char *at, int mem, char *buffer)
 			: process_vm_readv(pid, &local, 1, &remote, 1, 0);
 }
 
-/* The keeper is held. By /proc/pid/mem a read of what a step has taken out fails. */
+/* The keeper is held. A read by /proc/pid/mem fails on pages that a step has taken out. */
 static void sample(pid_t pid, pid_t keeper, const char *address, unsigned char byte, int mem)
 {
 	static char buffer[PIECE], wanted[PIECE];
@@ -62,7 +62,7 @@ static void sample(pid_t pid, pid_t keeper, const char *address, unsigned char b
 		out += is_out[i];
 	}
 	must(ptrace(PTRACE_CONT, keeper, 0, 0) == 0);
-	/* Of the step that was under way, and of no other; it may have been about to take its pages out. */
+	/* Only the present step's pages may be missing; it may have been about to take them out. */
 	steps = out != 0;
 	for (size_t i = 0; i < PIECES; i++) {
 		bool is_first = true;
@@ -104,7 +104,8 @@ static void sample_amid_settles(bool protects)
 		must(ptrace(PTRACE_CONT, keeper, 0, 0) == 0 && read(from[0], &byte, 1) == 1);
 		hold(keeper);
 		must(write(go[1], &byte, 1) == 1);
-		/* After each step once, after another number of calls each time: between steps, or in the next one. */
+		/* Once in each step, after another number of system calls each time: between steps, or in the next
+		 * one. */
 		while (count_views(pid, address, AMID_SIZE, &live, &frozen), frozen != 0) {
 			if (live > seen) {
 				seen = live;

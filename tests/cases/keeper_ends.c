@@ -33,7 +33,7 @@ static void *end_last(void *unused)
 	return unused;
 }
 
-/* Says that it is there by a byte to standard output, and ends at one from standard input. */
+/* Writes a byte to standard output when it has started, and ends when it reads one from standard input. */
 static __attribute__((noreturn)) void program(enum end end)
 {
 	char *sleeper[] = { (char[]){ "sleep" }, (char[]){ "100" }, NULL };
@@ -60,8 +60,8 @@ static __attribute__((noreturn)) void program(enum end end)
 	_exit(0);
 }
 
-/* Asleep, it waits for the word as well that the kernel clears at the end of the main thread, whichever thread it was
- * that made it. */
+/* A sleeping keeper also waits for the word that the kernel clears at the end of the main thread, whichever thread has
+ * made the keeper. */
 static void must_wait_for_the_main_thread(pid_t keeper)
 {
 	enum { FUTEX_WAITV = 449 };
@@ -74,7 +74,7 @@ static void must_wait_for_the_main_thread(pid_t keeper)
 		ssize_t got = file >= 0 ? read(file, text, sizeof text - 1) : -1;
 		if (file >= 0)
 			close(file);
-		if (got <= 0 || strncmp(text, "449 ", 4) == 0) /* the kernel may not say */
+		if (got <= 0 || strncmp(text, "449 ", 4) == 0) /* the kernel may not show it */
 			return;
 		must(now() < end);
 		wait_ms(1);
@@ -89,7 +89,7 @@ static void ends_with(enum end how)
 
 	if (how == KILLED_AS_ANOTHER && geteuid() != 0)
 		cannot_be_done_here("takes root to become another");
-	if (how == CREATOR_ENDED && geteuid() != 0) /* a program of several threads has no heap then */
+	if (how == CREATOR_ENDED && geteuid() != 0) /* without userfaultfd a multi-threaded program has no heap */
 		cannot_be_done_here("takes userfaultfd, which root has");
 	must(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0 && pipe2(to, O_CLOEXEC) == 0 && pipe2(from, O_CLOEXEC) == 0);
 	snprintf(number, sizeof number, "%d", (int)how);
@@ -121,7 +121,7 @@ static void ends_with(enum end how)
 										       : status == 0);
 		must_lose_its_memory(keeper);
 	}
-	/* Who adopts orphans waits for them; after an end that the library sees there is none. */
+	/* A process that adopts orphans would wait for the keeper. After an end that the library sees there is none. */
 	if (how == RETURNS || how == EXITS)
 		must(waitpid(-1, &status, __WALL) == -1 && errno == ECHILD);
 	else
@@ -129,7 +129,7 @@ static void ends_with(enum end how)
 			must(pid == keeper && status == 0);
 			adopted++;
 		}
-	must(how != KILLED || adopted == 1); /* one child more, that any wait finds */
+	must(how != KILLED || adopted == 1); /* one more child, which any wait finds */
 	must(kill(keeper, 0) == -1 && errno == ESRCH);
 }
 
@@ -190,7 +190,8 @@ static void end_in_handler(int signal)
 	_exit(signal == SIGTERM ? 0 : 1);
 }
 
-/* Who stops all that has the program's name, and continues what he knows by its number, leaves the keeper stopped. */
+/* A user stops all processes with the program's name, but continues only those whose pid is known: the keeper stays
+ * stopped. */
 static void ends_with_a_stopped_keeper(void)
 {
 	for (int how = 0; how < 3; how++) {
@@ -214,7 +215,7 @@ static void ends_with_a_stopped_keeper(void)
 		}
 		must(read(from[0], &keeper, sizeof keeper) == sizeof keeper);
 		for (double end = now() + 20; waitpid(pid, &status, WNOHANG) != pid; wait_ms(1))
-			if (now() > end) { /* it would wait for ever */
+			if (now() > end) { /* it would wait forever */
 				kill(keeper, SIGKILL);
 				must(false);
 			}
@@ -234,7 +235,7 @@ static void hold_by_trace(pid_t pid)
 	must(waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status));
 }
 
-/* How often the program has its keeper continue until it ends: each time that it has waited for it in vain. */
+/* How often the program sends SIGCONT to the keeper until that ends: each time after it has waited in vain. */
 static unsigned rouses_until_its_end(pid_t pid, pid_t keeper)
 {
 	unsigned count = 0;
@@ -253,7 +254,7 @@ static unsigned rouses_until_its_end(pid_t pid, pid_t keeper)
 	return count;
 }
 
-/* With a debugger, which does not let it go on. It is waited for once. */
+/* Held by a debugger, which does not let it continue. The program waits for it once. */
 static void ends_with_a_held_keeper(void)
 {
 	int to[2], from[2];
@@ -281,7 +282,8 @@ static void ends_with_a_held_keeper(void)
 	must_lose_its_memory(keeper);
 }
 
-/* It may be stopped amid a step, with the lock: in some of so many rounds it is. What it works on is not touched. */
+/* The keeper may be stopped in a step, with the lock: in some of these rounds it is. No thread touches the pages of
+ * that step. */
 static void forks_beside_a_stopped_keeper(void)
 {
 	pid_t keeper, pid;
@@ -303,8 +305,8 @@ static void forks_beside_a_stopped_keeper(void)
 	}
 }
 
-/* A program that executes itself again and again: what is left of the last one's keeper goes when the next one starts
- * its own. */
+/* A program that executes itself again and again: the next program reaps the last one's keeper when it starts its
+ * own. */
 static void executes_itself(void)
 {
 	int round = number_of("ODF_TEST_ROUND");
@@ -361,14 +363,14 @@ static void counts_own_pages(void)
 
 	must(base != NULL && memset(base, 1, 1 << 20) != NULL && (pid = fork()) >= 0);
 	if (pid == 0)
-		for (alarm(20);;) /* should the case fail, nobody ends it */
+		for (alarm(20);;) /* if the case fails, no process ends this one */
 			pause();
 	memset(base, 2, 1 << 20);
 	must(odf_region_info_get(region, &info) == 0 && info.private_bytes == 1 << 20);
 	must(kill(pid, SIGKILL) == 0 && status_of(pid) != 0 && odf_region_destroy(region) == 0);
 }
 
-/* Longer than the keeper looks often for an exec. */
+/* Longer than the time in which the keeper looks often for an exec. */
 #define PAST_ITS_LOOKS_MS 300
 
 static void *goes_on(void *unused)
@@ -386,7 +388,7 @@ static void *goes_on(void *unused)
 	must_become_live();
 	for (size_t at = 0; at < SIZE; at += 512)
 		must(memory[at] == 4);
-	/* Descriptors are looked at for a heap that wakes, and mappings: this thread has them. */
+	/* The library examines descriptors and mappings for a heap that wakes: this thread has them. */
 	more = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	must(more != MAP_FAILED && heap_is_awake());
 	counts_own_pages();
@@ -394,12 +396,12 @@ static void *goes_on(void *unused)
 	return unused;
 }
 
-/* Daemons whose main thread starts others and ends: the keeper goes on with them. */
+/* Daemons whose main thread starts others and ends: the keeper continues with them. */
 static void goes_on_without_the_main_thread(void)
 {
 	pthread_t thread;
 
-	if (geteuid() != 0) /* a program of several threads has no heap then */
+	if (geteuid() != 0) /* without userfaultfd a multi-threaded program has no heap */
 		cannot_be_done_here("takes userfaultfd, which root has");
 	grow();
 	fork_and_write(2);
@@ -407,7 +409,7 @@ static void goes_on_without_the_main_thread(void)
 	pthread_exit(NULL);
 }
 
-/* The first process of a container, as whose child by vfork the first one of a further namespace fails to execute. */
+/* The first process of a container. Its vfork child is the first one of a further namespace, and fails to execute. */
 static void first_process(void)
 {
 	int own;
@@ -424,7 +426,7 @@ static void first_process(void)
 	if (pid == 0)
 		_exit(getpid() == 1 ? 7 : 8);
 	must(pid > 0 && WEXITSTATUS(status_of(pid)) == 7);
-	must(setns(own, CLONE_NEWPID) == 0); /* where that was the first process there will be no further one */
+	must(setns(own, CLONE_NEWPID) == 0); /* if that was the namespace's first process, no further one can be made */
 	must(keeper_of(getpid()) == keeper && has_memory(keeper));
 	fork_and_write(3);
 	must_become_live();
@@ -445,7 +447,7 @@ static void is_its_parents_to_end(void)
 	must(status_of(pid) == 0);
 }
 
-/* Whichever of the two the kernel chooses where the group has no memory left: both end, and the group is empty. */
+/* Whichever process the kernel kills when the cgroup has no memory left: both end, and the cgroup is empty. */
 static void out_of_memory(void)
 {
 	char folder[CGROUP_PATH], byte;
@@ -475,7 +477,7 @@ static void out_of_memory(void)
 	status = status_of(pid);
 	while (waitpid(-1, NULL, __WALL) > 0)
 		;
-	must(cgroup_remove(folder)); /* only an empty one can be */
+	must(cgroup_remove(folder)); /* only an empty cgroup can be removed */
 	must(byte && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 	must(kill(keeper, 0) == -1 && errno == ESRCH);
 }
@@ -491,7 +493,7 @@ ENDING(ends_at_raw_exec, EXECUTES_RAW)
 ENDING(ends_with_the_last_thread, LAST_THREAD)
 ENDING(outlives_the_thread_that_made_it, CREATOR_ENDED)
 
-/* ---- All of them ------------------------------------------------------------------------------------------------- */
+/* ---- All cases --------------------------------------------------------------------------------------------------- */
 
 static const struct keeper_case cases[] = {
 	CASE(ends_when_killed, "on"),

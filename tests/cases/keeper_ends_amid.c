@@ -10,12 +10,13 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 
-#include "../../src/sys/userfault.h" /* what older headers have not */
+#include "../../src/sys/userfault.h" /* missing in older headers */
 #include "../support/keeper_steps.h"
 
-/* ---- Killed amid a step ------------------------------------------------------------------------------------------ */
+/* ---- Killed in a step -------------------------------------------------------------------------------------------- */
 
-/* The keeper is held where it enters a call that ends a step, which has protected, or has taken pages out, before. */
+/* Holds the keeper at the entry to a system call that ends a step: the step has protected pages, or has taken pages
+ * out. */
 static void hold_amid_step(pid_t keeper, bool protects)
 {
 	unsigned protections = 0, moves = 0;
@@ -31,7 +32,7 @@ static void hold_amid_step(pid_t keeper, bool protects)
 		if (info.entry.nr != SYS_ioctl)
 			continue;
 		protections += info.entry.args[1] == UFFDIO_WRITEPROTECT;
-		/* The first protection only asks what the kernel shows of it. */
+		/* The first protection only tests what the kernel shows of it. */
 		if ((protects ? protections > 1 : moves > 0) &&
 		    (info.entry.args[1] == UFFDIO_UNREGISTER || info.entry.args[1] == UFFDIO_WAKE))
 			return;
@@ -84,7 +85,7 @@ static void killed_while_pages_are_out(void)
 	killed_amid_step(false);
 }
 
-/* ---- Executed over ----------------------------------------------------------------------------------------------- */
+/* ---- Replaced by exec -------------------------------------------------------------------------------------------- */
 
 static char *const sleeper[] = { (char[]){ "sleep" }, (char[]){ "100" }, NULL };
 

@@ -18,7 +18,7 @@
 #include "../support/keeper_program.h"
 
 #define FORKS       3
-#define ANSWER_MS   30000 /* nobody is held for so long but by who is stopped */
+#define ANSWER_MS   30000 /* only a stopped thread holds another for so long */
 #define FAR         ((char *)0x200000000000)
 #define FAR_STEP    ((size_t)1 << 40) /* farther than one window reaches */
 #define FARS_MOST   8
@@ -53,7 +53,7 @@ static void map_at(char *hint)
 	must(munmap(place, MIB) == 0);
 }
 
-/* Maps memory at each byte that it is sent: 'n', somewhere; 'f', where there is no window of the heap's yet. */
+/* Maps memory for each byte that it receives: 'n', anywhere; 'f', where the heap has no window yet. */
 static __attribute__((noreturn)) void be_the_program(int commands, int answers)
 {
 	pthread_t forker;
@@ -73,7 +73,7 @@ static __attribute__((noreturn)) void be_the_program(int commands, int answers)
 	_exit(0);
 }
 
-/* ---- Its tracer ---- */
+/* ---- The tracer ---- */
 
 static void must_map(int commands, int answers, char how)
 {
@@ -81,7 +81,7 @@ static void must_map(int commands, int answers, char how)
 	char byte;
 
 	must(write(commands, &how, 1) == 1);
-	must(poll(&answered, 1, ANSWER_MS) == 1); /* else it waits for the thread that is stopped */
+	must(poll(&answered, 1, ANSWER_MS) == 1); /* otherwise it waits for the stopped thread */
 	must(read(answers, &byte, 1) == 1 && byte == how);
 }
 
@@ -149,7 +149,7 @@ static void holds_nothing(void)
 	must(read(from[0], &thread, sizeof thread) == sizeof thread);
 	trace(thread, to[1], from[0]);
 	kill(pid, SIGKILL);
-	do /* the tracer's before it is the process's */
+	do /* the thread is the tracer's before it is the process's */
 		must(waitpid(thread, &status, __WALL) == thread);
 	while (WIFSTOPPED(status));
 	must(WIFSIGNALED(status_of(pid)));

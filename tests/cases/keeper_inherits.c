@@ -20,7 +20,7 @@ static long faults_of_children(void)
 	return usage.ru_minflt;
 }
 
-/* The calling thread may not start it. */
+/* The calling thread may not start the keeper. */
 static void must_be_refused(void)
 {
 	odf_heap_info info = ODF_HEAP_INFO_INIT;
@@ -30,7 +30,7 @@ static void must_be_refused(void)
 	if (error == ENOTSUP && geteuid() != 0)
 		cannot_be_done_here("nothing settles beside a program of threads here");
 	one = faults_of_children() - faults;
-	/* One has tried, which takes some tens of faults. */
+	/* One attempt was made, which takes some tens of faults. */
 	must(error == EBUSY && keeper_of(getpid()) == 0 && one < 1000);
 	for (int i = 0; i < 20; i++) {
 		void *grown = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -68,7 +68,7 @@ static void in_a_thread(void *(*function)(void *))
 	must(pthread_create(&thread, NULL, function, NULL) == 0 && pthread_join(thread, NULL) == 0);
 }
 
-/* ---- A priority that cannot be left ------------------------------------------------------------------------------ */
+/* ---- A priority that the thread cannot change back --------------------------------------------------------------- */
 
 static int nice_of(pid_t id)
 {
@@ -155,7 +155,7 @@ static void *fork_nicely(void *unused)
 	be_nice(NULL);
 	pid = fork();
 	if (pid == 0) {
-		/* Its only thread: what that has is the process's. */
+		/* The only thread: its limits are those of the process. */
 		must(odf_heap_enable(0) == 0);
 		must_be_as_the_program();
 		_exit(0);
@@ -179,7 +179,7 @@ static void *be_elsewhere(void *unused)
 	char number[16];
 
 	snprintf(number, sizeof number, "%d", (int)syscall(SYS_gettid));
-	(void)cgroup_write(folder, "cgroup.type", "threaded"); /* of the second version */
+	(void)cgroup_write(folder, "cgroup.type", "threaded"); /* cgroup v2 */
 	if (!cgroup_write(folder, "tasks", number) && !cgroup_write(folder, "cgroup.threads", number))
 		_exit(77);
 	must_be_refused();
@@ -200,7 +200,7 @@ static void read_cgroups(pid_t id, char *text, size_t size)
 	text[got] = '\0';
 }
 
-/* In a process of its own, which the cgroup that `folder` names outlives. */
+/* In a process of its own, which ends before the cgroup that `folder` names is removed. */
 static void beside_a_cgroup(void (*program)(void))
 {
 	int status;
@@ -247,7 +247,7 @@ static void *be_in_the_main_threads_absence(void *unused)
 	return unused;
 }
 
-/* The first version shows one that has ended in the first cgroup, wherever it was. */
+/* v1 shows a process that has ended in the first cgroup, wherever it was. */
 static void end_the_main_thread(void)
 {
 	pthread_t thread;
@@ -262,7 +262,7 @@ static void after_the_main_thread(void)
 	beside_a_cgroup(end_the_main_thread);
 }
 
-/* ---- A priority of files ----------------------------------------------------------------------------------------- */
+/* ---- An I/O priority --------------------------------------------------------------------------------------------- */
 
 #define OF_PROCESS 1
 #define CLASS(priority) ((priority) >> 13)

@@ -10,7 +10,7 @@
 
 #define LIMIT_S 1u
 
-/* Of utime and stime, in ticks. */
+/* The sum of utime and stime, in seconds. */
 static double seconds_of(pid_t pid)
 {
 	char path[64], text[512] = "";
@@ -49,7 +49,7 @@ static bool is_live(void)
 	return found;
 }
 
-/* True: it has the right to raise limits, or had it. */
+/* True: the process has the right to raise limits, or had it. */
 static bool changes_right_to_raise(bool drop)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -78,8 +78,8 @@ static void must_hold(char byte)
 		must(large[page * 4096] == (page % (MEMORY / 4096 / PAGES) == 0 ? byte : 1));
 }
 
-/* A fork, and little that is written: to settle it the keeper moves all page tables, and computes for several times as
- * long as the program. */
+/* A fork and few writes: to settle this the keeper moves all page tables, and uses several times as much processor time
+ * as the program. */
 static void fork_and_write_little(char byte)
 {
 	pid_t pid = fork();
@@ -92,7 +92,7 @@ static void fork_and_write_little(char byte)
 		large[page * 4096] = byte;
 }
 
-/* Until the keeper has computed for so long. */
+/* Until the keeper has used that much processor time. */
 static char keep_it_busy(pid_t keeper, double until)
 {
 	char byte = 1;
@@ -121,7 +121,7 @@ static pid_t begin(void)
 	return keeper;
 }
 
-/* All that is in the region leaves it in time, with what is in it. */
+/* All memory leaves the region in time, with its contents. */
 static void gives_up_before_its_time_is_over(void)
 {
 	pid_t keeper;
@@ -150,14 +150,14 @@ static void has_no_limit_where_that_may_be(void)
 
 static const struct keeper_case cases[] = {
 	CASE(gives_up_before_its_time_is_over, "auto"),
-	CASE(has_no_limit_where_that_may_be, "auto"), /* the last one: see main */
+	CASE(has_no_limit_where_that_may_be, "auto"), /* the last case: see main */
 };
 
 int main(int argc, char **argv)
 {
 	size_t count = sizeof cases / sizeof cases[0];
 
-	/* Root in a container may lack the right to raise limits; the first case is what happens then. */
+	/* Root in a container may lack the right to raise limits; the first case tests what happens then. */
 	if (argc == 1 && !changes_right_to_raise(false)) {
 		puts("# left out, for want of CAP_SYS_RESOURCE: has_no_limit_where_that_may_be");
 		count--;

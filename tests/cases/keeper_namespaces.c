@@ -14,7 +14,7 @@
 #include "../support/keeper_program.h"
 #include "../support/namespace_holder.h"
 
-/* ---- Each kind, as plain ----------------------------------------------------------------------------------------- */
+/* ---- Each kind, as without the library --------------------------------------------------------------------------- */
 
 static const struct kind {
 	int flag;
@@ -46,7 +46,7 @@ static void fork_once(void)
 	must(pid > 0 && status_of(pid) == 0);
 }
 
-/* What a process is answered that does so, with a keeper or without. */
+/* The kernel's answer to a process that enters the namespace, with a keeper or without. */
 static int answer(const struct kind *kind, enum way way, int file, bool with_keeper)
 {
 	int found[2], result;
@@ -62,9 +62,9 @@ static int answer(const struct kind *kind, enum way way, int file, bool with_kee
 			must(keeper_of(getpid()) != 0);
 		}
 		result = enter(kind, way, file);
-		/* A time namespace takes who shares no memory. */
+		/* Only a process that shares its memory with no other may enter a time namespace. */
 		must(!with_keeper || heap_is_awake() || kind->flag == CLONE_NEWTIME);
-		if (kind->flag != CLONE_NEWPID) /* whose next child is its first process */
+		if (kind->flag != CLONE_NEWPID) /* after CLONE_NEWPID the next child would be a first process */
 			fork_once();
 		must(write(found[1], &result, sizeof result) == sizeof result);
 		_exit(0);
@@ -80,7 +80,7 @@ static void every_kind_as_plain(void)
 	for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
 		char path[64];
 		int file, error;
-		pid_t holder = hold_namespace(kinds[i].flag, &error); /* which it may not be allowed to */
+		pid_t holder = hold_namespace(kinds[i].flag, &error); /* it may not be permitted */
 		snprintf(path, sizeof path, "/proc/%d/ns/%s", holder, kinds[i].file);
 		file = open(path, O_RDONLY | O_CLOEXEC); /* the kernel may not have that kind */
 		for (enum way way = 0; way < WAYS; way++) {
@@ -134,7 +134,7 @@ static void next_child_is_init(void)
 	must(status_of(pid) == 0);
 }
 
-/* ---- A cgroup of few processes ----------------------------------------------------------------------------------- */
+/* ---- A cgroup for few processes ---------------------------------------------------------------------------------- */
 
 static char folder[CGROUP_PATH];
 
@@ -152,7 +152,7 @@ static void have_room_for_none(void)
 	must_be_off_for_room();
 }
 
-/* The limit comes when the keeper is there. */
+/* The limit is set when the keeper exists. */
 static void lose_room(void)
 {
 	must(odf_heap_enable(0) == 0);

@@ -6,15 +6,15 @@
 
 #define US 1000ull
 #define AGO(ns) (NOW - (ns))
-#define LITTLE  ((4u << 20) - 1) /* it does not pay to take in so much */
+#define LITTLE  ((4u << 20) - 1) /* too little to adopt */
 
 void schedule(void **state)
 {
 	static const struct {
 		struct schedule_facts facts;
 		enum schedule_action action;
-		uint64_t then;  /* after NOW; of SCHEDULE_WAIT */
-		uint64_t pause; /* of SCHEDULE_SETTLE */
+		uint64_t then;  /* after NOW; for SCHEDULE_WAIT */
+		uint64_t pause; /* for SCHEDULE_SETTLE */
 	} table[] = {
 		/* Nothing to do. */
 		{ { .settled = true, .settles = true, .fork_ns = AGO(MS) }, SCHEDULE_WAIT, SCHEDULE_NEVER, 0 },
@@ -23,7 +23,7 @@ void schedule(void **state)
 		{ { .fork_ns = AGO(MS), .touched = 1000, .child_ended = true }, SCHEDULE_WAIT, SCHEDULE_NEVER, 0 },
 		{ { .left = true, .drained = true, .lost = true, .aside_lost = true }, SCHEDULE_WAIT, SCHEDULE_NEVER,
 		  0 },
-		/* Given up, or to be. */
+		/* Given up, or about to be. */
 		{ { .left = true, .settles = true, .ask_ns = NOW }, SCHEDULE_DRAIN, 0, 0 },
 		{ { .left = true, .settles = true, .ask_ns = NOW + MS }, SCHEDULE_WAIT, MS, 0 },
 		{ { .lost = true, .aside_lost = true, .settles = true, .settled = true }, SCHEDULE_GIVE_UP, 0, 0 },
@@ -31,8 +31,8 @@ void schedule(void **state)
 		/* Large pages, in a quiet moment. */
 		{ { .settled = true, .huge = true, .fork_ns = AGO(100 * MS) }, SCHEDULE_GATHER, 0, 0 },
 		{ { .settled = true, .huge = true, .fork_ns = AGO(60 * MS) }, SCHEDULE_WAIT, 40 * MS, 0 },
-		/* Young memory before the first fork: when most of it has been there for a second, or more where others
-		 * run. */
+		/* Young memory before the first fork: when most of it has been there for a second, or longer if other
+		 * threads run. */
 		{ { .settled = true, .settles = true, .young = 64 << 20, .young_floor = 48 << 20,
 		  .young_ns = AGO(1000 * MS) }, SCHEDULE_ADOPT, 0, 0 },
 		{ { .settled = true, .settles = true, .young = 64 << 20, .young_floor = 48 << 20,
@@ -64,8 +64,8 @@ void schedule(void **state)
 		{ { .settles = true, .fork_ns = AGO(4 * MS), .touched = 63, .child_ended = true }, SCHEDULE_WAIT, MS,
 		  0 },
 		{ { .settles = true, .fork_ns = AGO(100 * US), .touched = 63 }, SCHEDULE_WAIT, 500 * US, 0 },
-		/* The last settles were not done before the next fork: it looks often between two, but no more often
-		 * than pays, and ever more rarely when none comes. */
+		/* The last settles were not done before the next fork: it looks often between two forks, but no more
+		 * often than is worthwhile, and more and more rarely if none comes. */
 		{ { .settles = true, .fork_ns = AGO(100 * US), .touched = 63, .behind_ns = 4 * MS }, SCHEDULE_WAIT,
 		  250 * US, 0 },
 		{ { .settles = true, .fork_ns = AGO(100 * US), .touched = 63, .behind_ns = 800 * US }, SCHEDULE_WAIT,
@@ -79,7 +79,7 @@ void schedule(void **state)
 		{ { .settles = true, .fork_ns = AGO(20 * MS), .touched = 63 }, SCHEDULE_SETTLE, 0, 20 * MS / 64 },
 		{ { .settles = true, .fork_ns = AGO(4 * MS), .touched = 63, .vacant = true }, SCHEDULE_SETTLE, 0,
 		  4 * MS / 64 },
-		/* Much was. */
+		/* Much was touched. */
 		{ { .settles = true, .fork_ns = AGO(4 * MS), .touched = 64 }, SCHEDULE_SETTLE, 0, 4 * MS / 64 },
 		{ { .settles = true, .fork_ns = AGO(4000 * MS), .touched = 64 }, SCHEDULE_SETTLE, 0, 4 * MS },
 		/* All of it was only read. */
@@ -92,7 +92,7 @@ void schedule(void **state)
 		  SCHEDULE_SETTLE, 0, 4 * MS / 64 },
 		{ { .settles = true, .fork_ns = AGO(20 * MS), .touched = 63, .only_read = true }, SCHEDULE_SETTLE, 0,
 		  20 * MS / 64 },
-		/* Descendants were asked for a moment ago. */
+		/* A test for descendants was made a moment ago. */
 		{ { .settles = true, .fork_ns = AGO(16 * MS), .touched = 64, .ask_ns = NOW + 5 * MS }, SCHEDULE_WAIT,
 		  MS, 0 },
 		{ { .settles = true, .fork_ns = AGO(160 * MS), .touched = 64, .ask_ns = NOW + 5 * MS }, SCHEDULE_WAIT,
@@ -103,7 +103,7 @@ void schedule(void **state)
 		  .child_ended = true }, SCHEDULE_SETTLE, 0, 16 * MS / 64 },
 		{ { .settles = true, .fork_ns = AGO(16 * MS), .touched = 64, .ask_ns = NOW + 5 * MS, .vacant = true },
 		  SCHEDULE_SETTLE, 0, 16 * MS / 64 },
-		/* Somebody looks at the program. */
+		/* A process is looking at the program. */
 		{ { .settles = true, .fork_ns = AGO(MS), .touched = 64, .stopped = true }, SCHEDULE_WAIT, MS, 0 },
 		{ { .settles = true, .fork_ns = AGO(40 * MS), .touched = 64, .stopped = true, .vacant = true },
 		  SCHEDULE_WAIT, 10 * MS, 0 },
@@ -132,7 +132,7 @@ void schedule(void **state)
 	assert_int_equal(schedule_after(EBUSY, NOW, AGO(2000 * MS)), NOW + 1000 * MS);
 	assert_int_equal(schedule_after(EBUSY, NOW, AGO(100000 * MS)), NOW + 8000 * MS);
 	assert_int_equal(schedule_after(ENOMEM, NOW, AGO(MS)), NOW + 100 * MS);
-	/* There are descendants: the end of a child is seen before they are asked for again. */
+	/* There are descendants: it notices the end of a child before it tests for them again. */
 	assert_int_equal(schedule_again(EBUSY, NOW, AGO(2000 * MS), NOW + 1000 * MS), NOW + 20 * MS);
 	assert_int_equal(schedule_again(EBUSY, NOW, AGO(51200 * MS), NOW + 8000 * MS), NOW + 100 * MS);
 	assert_int_equal(schedule_again(EBUSY, NOW, AGO(900000 * MS), NOW + 8000 * MS), NOW + 1000 * MS);
@@ -176,15 +176,15 @@ void pace(void **state)
 		struct region_progress progress;
 		uint64_t until_fork, pause;
 	} table[] = {
-		/* A part of what the step took, not too short for who waits, and no longer than may be. */
+		/* In proportion to the step's time, within a minimum and a maximum. */
 		{ { .step_ns = 400 * US, .rest_ns = 10 * MS }, 20 * MS, 100 * US },
 		{ { .step_ns = 100 * US, .rest_ns = 10 * MS }, 20 * MS, 60 * US },
 		{ { .step_ns = 20 * MS, .rest_ns = 10 * MS }, 20 * MS, 4 * MS },
-		/* With pauses it would not be done before the next fork; or was not. */
+		/* With pauses it would not be done before the next fork, or was not. */
 		{ { .step_ns = 400 * US, .rest_ns = 11 * MS }, 20 * MS, 0 },
 		{ { .step_ns = 400 * US, .rest_ns = 3 * MS, .is_behind = true }, 20 * MS, 0 },
 		{ { .step_ns = 400 * US, .rest_ns = 2 * MS, .is_behind = true }, 20 * MS, 100 * US },
-		/* And would make others wait for too long. */
+		/* And would make threads wait too long. */
 		{ { .step_ns = 400 * US, .rest_ns = 21 * MS }, 20 * MS, 60 * US },
 	};
 
@@ -202,7 +202,7 @@ void pace(void **state)
 	assert_true(schedule_until_fork(5 * MS, second) > 1000000 * MS);
 }
 
-/* Else a settle would be put off although a fork copies what was written, and all page tables with it. */
+/* Otherwise a settle would be put off, although a fork copies what was written, with all page tables. */
 void what_was_only_read(void **state)
 {
 	size_t size = (size_t)8 << 20, page = 4096;

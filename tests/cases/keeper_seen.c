@@ -23,7 +23,7 @@
 #include "../support/keeper_program.h"
 #include "../support/real_call.h"
 
-/* ---- Not to be seen ---------------------------------------------------------------------------------------------- */
+/* ---- Out of sight ------------------------------------------------------------------------------------------------ */
 
 static int count_tasks(void)
 {
@@ -33,7 +33,7 @@ static int count_tasks(void)
 	return (int)tasks.st_nlink - 2;
 }
 
-/* What Python asks before it warns of a fork beside threads: the 20th word. */
+/* The count that Python reads before it warns of a fork in a multi-threaded process: field 20. */
 static int told_threads(void)
 {
 	char text[1024] = "";
@@ -65,7 +65,7 @@ static void count_signal(int number)
 
 static void no_child(void)
 {
-	/* before the last the keeper is there */
+	/* from the second round on there is a keeper */
 	static const unsigned kinds[] = { 0, __WALL, __WALL | __WNOTHREAD, __WNOTHREAD, __WALL | __WCLONE, __WCLONE };
 	siginfo_t info;
 	int status;
@@ -101,7 +101,7 @@ static void no_child(void)
 	must(child_signals == 0);
 }
 
-/* One that has a child is found by the same calls. */
+/* A program that has a child of its own finds it by the same calls. */
 static void own_child(void)
 {
 	int status;
@@ -113,7 +113,7 @@ static void own_child(void)
 		_exit(7);
 	must(pid > 0 && waitpid(-1, &status, __WALL) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 7);
 	must(keeper_of(getpid()) != 0);
-	pid = (pid_t)syscall(SYS_clone, 0, NULL, NULL, NULL, NULL); /* one whose end sends nothing */
+	pid = (pid_t)syscall(SYS_clone, 0, NULL, NULL, NULL, NULL); /* a child with exit signal 0 */
 	if (pid == 0)
 		_exit(8);
 	must(pid > 0 && waitpid(-1, &status, __WALL) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 8);
@@ -145,7 +145,7 @@ static void no_descriptor(void)
 	must(count_files() == before && dup(0) == next);
 }
 
-/* ---- Forks where they could not be ------------------------------------------------------------------------------- */
+/* ---- Forks where none was possible ------------------------------------------------------------------------------- */
 
 static volatile sig_atomic_t forks;
 
@@ -168,7 +168,7 @@ static void fork_in_handler(int number)
 static void forks_amid_malloc(void)
 {
 	struct sigaction action = { .sa_handler = fork_in_handler, .sa_flags = SA_RESTART };
-	/* Of the time in which it computes: however long a fork takes, it gets on between two. */
+	/* CPU time: however long a fork takes, the program makes progress between two signals. */
 	struct itimerval often = { { 0, 1500 }, { 0, 1500 } }, never = { 0 };
 	void *volatile pieces[64] = { NULL };
 
@@ -182,7 +182,8 @@ static void forks_amid_malloc(void)
 	must(setitimer(ITIMER_VIRTUAL, &never, NULL) == 0);
 }
 
-/* Ends the process at a mremap by this thread. Past the library, which would leave the region. */
+/* A filter that ends the process at an mremap by this thread. Installed by a call that the library does not see, which
+ * would otherwise leave the region. */
 static bool forbid_moves(void)
 {
 	struct sock_filter moves[] = {
@@ -220,8 +221,8 @@ static void *fork_idly(void *region)
 	return NULL;
 }
 
-/* Who is SCHED_IDLE may be left amid a call that changes mappings, and all wait for it: the keeper makes those calls
- * for it. */
+/* A SCHED_IDLE thread may wait for a processor in the middle of a call that changes mappings, and then all threads wait
+ * for it: so the keeper makes those calls for it. */
 static void idle_forker(void)
 {
 	odf_region *region;
@@ -235,7 +236,7 @@ static void idle_forker(void)
 	must(odf_region_info_get(region, &info) == 0 && info.freezes > 0);
 }
 
-/* As systemd makes one with CPUSchedulingResetOnFork=yes: the kernel names the policy with that flag. */
+/* As under systemd with CPUSchedulingResetOnFork=yes: the kernel returns the policy with that flag. */
 static void idle_forker_that_resets(void)
 {
 	idle_policy = SCHED_IDLE | SCHED_RESET_ON_FORK;
@@ -255,7 +256,7 @@ static void *grow_in_thread(void *unused)
 	return NULL;
 }
 
-/* Who works waits for the keeper's steps, whatever the main thread is, which only waits. */
+/* A working thread waits for the keeper's steps, whatever the policy of the main thread, which only waits. */
 static void beside_an_idle_main(void)
 {
 	struct sched_param none = { 0 };
@@ -269,7 +270,7 @@ static void beside_an_idle_main(void)
 	must(keeper_of(getpid()) != 0 && sched_getscheduler(keeper_of(getpid())) == SCHED_OTHER);
 }
 
-/* A user who has no other process; in a user namespace there may be few. */
+/* A user without another process; a user namespace may have only a few ids. */
 static void become_a_user(void)
 {
 	uid_t user = 1000000 + (uid_t)getpid();
@@ -280,7 +281,7 @@ static void become_a_user(void)
 		user = 20000 + (uid_t)getpid() % 40000;
 		must(setgid(user) == 0 && setuid(user) == 0);
 	}
-	must(prctl(PR_SET_DUMPABLE, 1) == 0); /* as in a program that was executed by that user */
+	must(prctl(PR_SET_DUMPABLE, 1) == 0); /* as in a program that this user has executed */
 }
 
 static void limit_from_outside(const struct rlimit *limit)
@@ -292,7 +293,7 @@ static void limit_from_outside(const struct rlimit *limit)
 	must(status_of(pid) == 0);
 }
 
-/* By a limit that is set when the keeper runs already. */
+/* A limit that is set while the keeper runs. */
 static void room_for_one(bool past_us)
 {
 	struct rlimit two = { 2, 2 };
@@ -359,7 +360,7 @@ static void room_for(const char *what)
 	become_a_user();
 	must(odf_heap_enable(0) == 0);
 	grow();
-	/* What fails for another reason is none for it to end. */
+	/* A call that fails for another reason must not end the keeper. */
 	must(pthread_attr_init(&huge) == 0 && pthread_attr_setstacksize(&huge, (size_t)1 << 46) == 0);
 	must(pthread_create(&thread, &huge, count_up, &number) == EAGAIN && heap_is_awake());
 	errno = 5;
@@ -401,13 +402,13 @@ ROOM(thread)
 ROOM(thrd)
 ROOM(clone)
 ROOM(clone_apart)
-#ifdef __x86_64__ /* elsewhere it is not seen */
+#ifdef __x86_64__ /* on other architectures the library does not see it */
 ROOM(clone_by_number)
 #endif
 
 /* ---- Rights ------------------------------------------------------------------------------------------------------ */
 
-/* It settles on: each fork finds it LIVE again, which is what memory that is not held twice shows. */
+/* It still settles: each fork finds the region LIVE again, which shows in memory that is not held twice. */
 static void settles_still(void)
 {
 	odf_region_info info = ODF_REGION_INFO_INIT;
@@ -441,7 +442,7 @@ static void rights_given_up(void)
 	settles_still();
 }
 
-/* ---- All of them ------------------------------------------------------------------------------------------------- */
+/* ---- All cases --------------------------------------------------------------------------------------------------- */
 
 static const struct keeper_case cases[] = {
 	CASE(one_thread, "on"),

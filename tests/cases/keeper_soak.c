@@ -18,9 +18,10 @@
 #define SOAK_SIZE (8 * MIB)
 
 static unsigned waited;
-static atomic_uint *settled; /* of all programs: rounds that saw all of it LIVE again; each fourth waits for that */
+static atomic_uint *settled; /* for all programs: counts the rounds that saw all of it LIVE again; every fourth round
+                                waits for that */
 
-/* Written in order: each byte is of this pass or of the last one. */
+/* Written in order: each byte has the value of this pass or of the last one. */
 static bool is_of_two_passes(const char *piece)
 {
 	for (size_t page = 0; page < MIB; page += 4096) {
@@ -33,7 +34,7 @@ static bool is_of_two_passes(const char *piece)
 	return true;
 }
 
-/* Stops all threads, reads all memory, and lets them go on. */
+/* Stops all threads, reads all memory, and lets the threads continue. */
 static void sample(pid_t pid, const char *address, int mem, char *buffer)
 {
 	unsigned steps = 0;
@@ -45,8 +46,8 @@ static void sample(pid_t pid, const char *address, int mem, char *buffer)
 		struct iovec local = { buffer, MIB }, remote = { (void *)(uintptr_t)(address + at), MIB };
 		ssize_t got = mem >= 0 ? pread(mem, buffer, MIB, (off_t)(uintptr_t)(address + at))
 				       : process_vm_readv(pid, &local, 1, &remote, 1, 0);
-		/* Of a step that took pages out (odfork_keeper(7)) and was under way when the program was stopped, this
-		 * has to be made again. No other one begins while it is stopped. */
+		/* If a step had taken pages out (odfork_keeper(7)) when the program was stopped, the read has to be
+		 * repeated. No other step begins while the program is stopped. */
 		steps += mem >= 0 && got != (ssize_t)MIB;
 		must(steps <= 1);
 		for (int tries = 0; mem >= 0 && got != (ssize_t)MIB && tries < 1000; tries++) {
@@ -116,7 +117,7 @@ static void sampled_and_killed(void)
 		while (now() < until) {
 			sample(pid, address, samples % 2 ? mem : -1, buffer);
 			samples++;
-			/* At least 5 ms, as the program is to run, too, where there is much load. */
+			/* At least 5 ms, so that the program runs, too, on a busy machine. */
 			double at = now();
 			next = next + 0.01 > at + 0.005 ? next + 0.01 : at + 0.005;
 			wait_ms((unsigned)((next - at) * 1000));

@@ -3,7 +3,7 @@
  * Checks at compile time that a structure that differs between architectures is as in this one's kernel headers. There
  * is nothing to run.
  */
-#include <asm/signal.h> /* and so nothing of libc's that includes <signal.h> */
+#include <asm/signal.h> /* and so no header of libc that includes <signal.h> */
 #include <stddef.h>
 
 #include "../../src/sys/action.h"

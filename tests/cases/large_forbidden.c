@@ -52,7 +52,7 @@ static void go_on_over_forks(void)
 	}
 }
 
-/* What the files of regions have, each once. */
+/* The memory of the regions' files, each counted once. */
 static size_t bytes_in_files(void)
 {
 	FILE *maps = fopen("/proc/self/maps", "re");
@@ -94,7 +94,7 @@ static void must_be_small(void)
 		must(sparse[at + 7] == 5 && sparse[at + 6] == 0);
 }
 
-/* Or of a file system that gives large pages, whoever writes to it. */
+/* Or on a file system that gives large pages to every writer. */
 static bool is_of_memfds(void)
 {
 	FILE *maps = fopen("/proc/self/maps", "re");
@@ -109,7 +109,7 @@ static bool is_of_memfds(void)
 	return all;
 }
 
-/* What the others are to be told from. */
+/* The reference for the others. */
 static void unforbidden(char *words[CASE_WORDS])
 {
 	(void)words;
@@ -137,7 +137,7 @@ static void by_who_started_it(char *words[CASE_WORDS])
 	must_be_small();
 }
 
-/* Before there is a region: from the start there is one only where that was asked for. */
+/* Before there is a region: from the start there is one only if that was requested. */
 static void by_prctl(char *words[CASE_WORDS])
 {
 	if (strcmp(getenv("ODFORK_HEAP"), "on") == 0)
@@ -146,7 +146,7 @@ static void by_prctl(char *words[CASE_WORDS])
 	by_who_started_it(words);
 }
 
-/* Before the heap wakes, which takes in what there is. */
+/* Before the heap wakes, which adopts existing memory. */
 static void by_advice_early(char *words[CASE_WORDS])
 {
 	(void)words;
@@ -169,7 +169,7 @@ static void by_advice(char *words[CASE_WORDS])
 	must_be_small();
 }
 
-/* Of memory that is in a region already, and that is given back and written again. */
+/* For memory that is already in a region, and that is given back and written again. */
 static void by_advice_inside(char *words[CASE_WORDS])
 {
 	(void)words;

@@ -14,7 +14,7 @@ static const char *const made_up[] = {
 	"proc/self/statm", "proc/self/status", "proc/sys/kernel/core_pattern", "proc/sys/vm/overcommit_memory",
 	"proc/thread-self/maps", "proc/thread-self/status", "sys/kernel/mm/transparent_hugepage/enabled",
 };
-/* One task, as it seems. */
+/* Looks like one task. */
 static const char *const directories[] = {
 	"dev", "proc", "proc/self", "proc/self/fd", "proc/self/fdinfo", "proc/self/task", "proc/self/task/1",
 	"proc/sys",
@@ -50,7 +50,7 @@ static int enter_made_up_root(const char *kind, char *path, int *around)
 	return root;
 }
 
-/* What is written after a fork only who writes it sees. */
+/* Only the writer sees what is written after a fork. */
 static void must_be_apart(char value)
 {
 	char byte = 0, was = mapped_value;

@@ -19,7 +19,7 @@ static void small_blocks(void)
 	char *end = sbrk(0);
 
 	go_through(&blocks, 1);
-	/* The data segment becomes short again, and what was in it is nobody's. */
+	/* The data segment becomes short again; its former contents are free. */
 	unmake(&blocks, 0);
 	free(blocks.list);
 	must(malloc_trim(0) == 1);
@@ -85,12 +85,12 @@ static void four_threads(void)
 
 	in_threads(make_in_thread, blocks);
 	go_through(blocks, THREADS);
-	/* By other threads than those whose arenas they are of. */
+	/* By threads other than those whose arenas they come from. */
 	in_threads(unmake_in_thread, blocks);
 	wait_for_inside(0, 16 * MIB);
 }
 
-/* ---- Threads that come and go, with what they have put by, while steps are made ---- */
+/* ---- Threads that come and go, with cached memory, during steps ---- */
 
 static atomic_bool stop;
 static atomic_ulong ended;
@@ -107,7 +107,7 @@ static void *live_shortly(void *unused)
 	free(malloc(300000));
 	for (unsigned i = 0; i < 40; i++) {
 		must(is_right(&kept[i]));
-		free(kept[i].memory); /* what is put by for a thread is given back when it has ended */
+		free(kept[i].memory); /* memory that is cached for a thread is freed when that has ended */
 	}
 	atomic_fetch_add(&ended, 1);
 	return NULL;
@@ -177,8 +177,8 @@ static void numbers(void)
 
 	setvbuf(stdout, malloc(100000), _IOFBF, 100000);
 	(void)is_preloaded();
-	/* What has been asked for before main, and given back, differs by a little. From here on all comes from the
-	 * end, and that is at the same place of a page. */
+	/* The allocations and frees before main differ a little. From here on all memory comes from the end of the
+	 * heap, which is at the same offset within a page. */
 	for (size_t size = 24; size < 1200; size += 16)
 		for (int i = 0; i < 10; i++)
 			(void)!malloc(size);
@@ -247,7 +247,7 @@ static void numbers(void)
 	fflush(stdout);
 }
 
-/* ---- A large block that was never written takes no memory; nor does one that is moved take twice ---- */
+/* ---- A large block that was never written takes no memory, and a block that is moved is not held twice ----------- */
 
 static size_t resident(void)
 {
@@ -259,8 +259,7 @@ static size_t resident(void)
 	return pages * 4096;
 }
 
-/* While memory is taken in or settled some of it is counted twice; where nothing settles beside the program, for
- * longer. */
+/* While memory is adopted or settled some of it is counted twice; longer if nothing settles beside the program. */
 static void must_come_down_below(size_t most)
 {
 	for (int i = 0; i < 6000 && geteuid() == 0 && resident() >= most; i++)
@@ -270,7 +269,7 @@ static void must_come_down_below(size_t most)
 
 static void cleared(void)
 {
-	struct blocks blocks = make(100000, 32 * MIB); /* it is awake */
+	struct blocks blocks = make(100000, 32 * MIB); /* the heap is awake */
 	size_t before = resident();
 	char *large = calloc(450, MIB);
 
@@ -293,9 +292,9 @@ static const struct {
 	const char *name;
 	void (*run)(void);
 	const char *heap;
-	bool same;  /* what it prints is what it prints without the library */
-	bool leaves; /* the heap is off in the end */
-	bool linked; /* with a library whose constructor makes a thread, before ours comes */
+	bool same;  /* its output must be as without the library */
+	bool leaves; /* the heap is off at the end */
+	bool linked; /* with a library whose constructor makes a thread, and runs before this library's */
 } cases[] = {
 	{ "small_blocks", small_blocks, "auto", false, false, false },
 	{ "small_blocks, from the start", small_blocks, "on", false, false, false },
@@ -309,7 +308,7 @@ static const struct {
 	{ "numbers", numbers, "auto", true, false, false },
 	{ "numbers, from the start", numbers, "on", true, false, false },
 	{ "cleared", cleared, "auto", false, false, false },
-#ifdef __x86_64__ /* whose calls the filter knows */
+#ifdef __x86_64__ /* the filter is for its system calls */
 	{ "in_a_sandbox", in_a_sandbox, "auto", false, true, false },
 	{ "in_a_sandbox_later", in_a_sandbox_later, "auto", false, true, false },
 #endif
@@ -367,7 +366,7 @@ int main(int argc, char **argv)
 		if (strcmp(argv[1], cases[i].name) == 0) {
 			alarm(case_seconds(120));
 			cases[i].run();
-			if (is_preloaded() && !cases[i].leaves) { /* it is what was tried */
+			if (is_preloaded() && !cases[i].leaves) { /* the case has tested the library */
 				odf_heap_info found = info();
 				if (found.state == ODF_HEAP_OFF || found.malloc_door != ODF_HEAP_MALLOC_IN_PLACE) {
 					const char *needed = getenv("ODF_MUST_WORK");

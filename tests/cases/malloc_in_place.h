@@ -41,7 +41,7 @@ static inline __attribute__((noreturn)) void wrong(const char *file, int line, c
 	_exit(1);
 }
 
-/* ---- Blocks, and what is in them ---- */
+/* ---- Blocks and their contents ---- */
 
 struct block {
 	unsigned char *memory;

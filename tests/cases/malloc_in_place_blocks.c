@@ -12,11 +12,11 @@ void wait_ms(long milliseconds)
 		;
 }
 
-/* ---- The library, if it is there ---- */
+/* ---- The library, if it is loaded ---- */
 
 bool is_preloaded(void)
 {
-	static int known = -1; /* asked once: where it is not, the message takes memory */
+	static int known = -1; /* asked once: if it is not loaded, the loader's error message takes memory */
 
 	if (known < 0)
 		known = dlsym(RTLD_DEFAULT, "odf_heap_info_get") != NULL;
@@ -33,12 +33,12 @@ odf_heap_info info(void)
 	return found;
 }
 
-/* What is taken in beside the program is so sooner or later. */
+/* What the keeper adopts beside the program is inside sooner or later. */
 void wait_for_inside(size_t least, size_t most)
 {
 	odf_heap_info found = { 0 };
 
-	if (!is_preloaded() || geteuid() != 0) /* without userfaultfd nothing is taken in beside a program */
+	if (!is_preloaded() || geteuid() != 0) /* without userfaultfd nothing is adopted beside a program */
 		return;
 	for (int tries = 0; tries < 6000; tries++) {
 		found = info();
@@ -68,7 +68,7 @@ bool is_right(const struct block *block)
 	return true;
 }
 
-/* Of `each` bytes, `whole` in all. */
+/* Blocks of `each` bytes, `whole` in all. */
 struct blocks make(size_t each, size_t whole)
 {
 	struct blocks made = { NULL, whole / each, each };
@@ -101,7 +101,7 @@ void unmake(struct blocks *blocks, size_t but_each)
 			free(blocks->list[i].memory);
 }
 
-/* A child has it all, changes it, allocates and frees, while the parent does the same. */
+/* A child has all blocks, changes them, allocates and frees, while the parent does the same. */
 void fork_once(struct blocks *blocks, unsigned count)
 {
 	int status;

@@ -17,7 +17,7 @@ static void faulted(int signal)
 	siglongjmp(back, signal);
 }
 
-/* The kernel's own pages, as those of the clock, cannot all be read, and are not in files. */
+/* The kernel's own pages, such as those of the clock, cannot all be read, and are not in files. */
 static bool is_kernels(const char *line)
 {
 	return strstr(line, "[v") != NULL;

@@ -61,7 +61,7 @@ static inline __attribute__((noreturn)) void cannot_be_done_here(const char *rea
 	_exit(77);
 }
 
-/* A system call in code of the program's own. */
+/* A system call in the program's own code, which the library does not see. */
 static inline long raw(long number, const void *a, size_t b, long c, long d, long e, long f)
 {
 	return real_call(number, (long)a, (long)b, c, d, e, f);
@@ -95,8 +95,8 @@ static inline bool find_line(const void *address, char line[512])
 	return found;
 }
 
-/* The line of /proc/self/maps about an address; "": nothing is there. The list is read without the lock of the address
- * space, so that what the keeper replaces at that moment is missing from it; msync takes the lock. */
+/* The line of /proc/self/maps for an address; "": nothing is mapped there. The kernel reads the list without the lock
+ * of the address space, so a mapping that the keeper is replacing may be missing from it; msync takes the lock. */
 static inline const char *line_of(const void *address)
 {
 	static char line[512];
@@ -126,7 +126,8 @@ static inline bool is_live(const void *address)
 	return is_inside(address) && strstr(line_of(address), " rw-s ") != NULL;
 }
 
-/* Beside the program, as it does for root, who has userfaultfd. Else a fork settles, if that pays. */
+/* Whether memory settles beside the program: for root, who has userfaultfd. Otherwise a fork settles, if that is
+ * worthwhile. */
 static uid_t started_as;
 static __attribute__((constructor)) void note_user(void)
 {
@@ -137,8 +138,8 @@ static inline bool settles(void)
 	return preloaded() && started_as == 0;
 }
 
-/* All of it: no step of a settle is about to come to it, amid which a system call that nobody sees may meet two
- * mappings where there was one. */
+/* Whether all of it is LIVE. Then no step of a settle is about to reach it; during one, a system call that the library
+ * does not see may find two mappings where there was one. */
 static inline bool is_all_live(const char *memory, size_t size)
 {
 	for (size_t at = 0; at < size; at += MIB)
@@ -181,8 +182,8 @@ static inline char *map_inside(size_t size)
 	char *memory;
 
 	grown = map(32 * MIB);
-	/* What it maps that has forked is in a region from the start, LIVE as soon as what there was is; where nothing
-	 * settles beside it, what it maps before. */
+	/* New memory of a program that has forked is in a region from the start, and LIVE as soon as the older memory
+	 * is. If nothing settles beside the program, that holds for what it maps before. */
 	if (settles() || !preloaded())
 		must(status_of(end_at_once()) == 0);
 	memory = map(size);
@@ -205,7 +206,7 @@ static inline void child_agrees(check_function *check, char *memory)
 	must(pid >= 0);
 	if (pid == 0) {
 		bool right = check(memory);
-		if (right) /* it is the child's own */
+		if (right) /* the child's own copy */
 			grown[3] = 99;
 		_exit(right ? 0 : 1);
 	}
@@ -213,14 +214,14 @@ static inline void child_agrees(check_function *check, char *memory)
 	must(grown[3] == 1);
 }
 
-/* Forks, amid which the region is frozen and settled. */
+/* Forks while the region is frozen and settled. */
 static inline void over_forks(check_function *check, char *memory)
 {
 	for (int round = 0; round < 4; round++) {
 		must(check(memory));
 		child_agrees(check, memory);
 		must(check(memory));
-		memset(grown + MIB, round, MIB); /* so that settling pays */
+		memset(grown + MIB, round, MIB); /* so that a settle is worthwhile */
 		if (round % 2 == 1)
 			for (int i = 0; i < 200 && settles() && !is_live(grown); i++)
 				wait_ms(10);
@@ -228,7 +229,7 @@ static inline void over_forks(check_function *check, char *memory)
 	must(check(memory));
 }
 
-/* While a child is there, and what it has is FROZEN in its parent. */
+/* A child that stays, so that its memory is FROZEN in the parent. */
 static inline pid_t hold(void)
 {
 	pid_t pid = fork();

@@ -21,7 +21,7 @@ void moved_away(void)
 	must(moved_to[0] == 1);
 	moved_to[0] = 77;
 	over_forks(is_elsewhere, p);
-	memset(moved_to + MIB, 3, MIB); /* what it has grown by */
+	memset(moved_to + MIB, 3, MIB); /* the part by which it has grown */
 	over_forks(is_elsewhere, p);
 }
 
@@ -66,12 +66,12 @@ void moved_away_executable(void)
 	}
 }
 
-/* The keeper makes ordinary memory of it beside the program, which goes on writing there. */
+/* The keeper turns it into ordinary memory beside the program, which continues to write there. */
 void moved_away_and_written(void)
 {
 	char *p = map_inside(16 * MIB);
 
-	if (preloaded() && geteuid() != 0) /* odfork_heap(7): then some of it may be lost */
+	if (preloaded() && geteuid() != 0) /* some of it may be lost then: odfork_heap(7) */
 		cannot_be_done_here("takes userfaultfd, which root has");
 	for (int round = 0; round < 8; round++) {
 		char *from = p + 2 * round * MIB, *place, value = 1;
@@ -95,8 +95,8 @@ void moved_away_and_written(void)
 static char *written;
 static atomic_bool is_over;
 
-/* Runs again and again amid whatever the thread that forks does, on one processor too: it sleeps after each turn, and
- * is of a real-time policy where it may be. */
+/* Writes at any point of the forking thread's work, on one processor, too: it sleeps after each turn, and has a
+ * real-time policy if permitted. */
 static void *write_on(void *turns)
 {
 	const struct sched_param first = { .sched_priority = 1 };
@@ -115,12 +115,12 @@ static void *write_on(void *turns)
 	return NULL;
 }
 
-/* A fork finds it, and another thread goes on writing there. */
+/* A fork finds it, and another thread continues to write there. */
 void moved_away_beside_a_thread(void)
 {
 	char *p = map_inside(8 * STRAY);
 
-	if (preloaded() && geteuid() != 0) /* odfork_heap(7): then some of it may be lost */
+	if (preloaded() && geteuid() != 0) /* some of it may be lost then: odfork_heap(7) */
 		cannot_be_done_here("takes userfaultfd, which root has");
 	for (size_t round = 0; round < 4; round++) {
 		long moved = raw(SYS_mremap, p + 2 * round * STRAY, STRAY, STRAY, MREMAP_MAYMOVE | MREMAP_FIXED,
@@ -215,8 +215,8 @@ static void move_away_and(int (*then)(char *p), char *p)
 	child_agrees(is_whole_elsewhere, p);
 }
 
-/* What the program does around the place takes nothing from where the memory is now: of memory that is LIVE, and of
- * FROZEN memory. */
+/* Whatever the program does around the old place must not affect the memory at its new place. For memory that is LIVE,
+ * and for FROZEN memory. */
 static void move_away_both(int (*then)(char *p))
 {
 	char *first = map_inside(8 * MIB), *second = map(8 * MIB);

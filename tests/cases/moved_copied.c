@@ -19,11 +19,11 @@
 #endif
 #define MREMAP_ANYWHERE_ELSE (MREMAP_MAYMOVE | MREMAP_DONTUNMAP)
 
-/* ---- What nobody has written is not read either ---- */
+/* ---- Memory that was never written is not read ---- */
 
 #define SPARSE  ((size_t)1 << 30)
-#define WRITTEN (64 * MIB) /* a page in each */
-/* For 16384 of them the memory would have to be read page by page in pieces of 64 KiB. */
+#define WRITTEN (64 * MIB) /* one page is written in each */
+/* For 16384 of them the memory would have to be read page by page, in pieces of 64 KiB. */
 #define FAULTS_MOST 10000
 
 static long faults(void)
@@ -47,7 +47,7 @@ static void must_be_sparse(const char *p, size_t size)
 		must(p[at + 5] == (char)(at / WRITTEN + 1) && p[at + WRITTEN / 2] == 0);
 }
 
-/* In a region from the start, as by map_inside. */
+/* In a region from the start, as with map_inside. */
 static char *map_sparse(size_t size, int flags)
 {
 	char *p;
@@ -56,7 +56,7 @@ static char *map_sparse(size_t size, int flags)
 	if (settles() || !preloaded())
 		must(status_of(end_at_once()) == 0);
 	p = mmap(NULL, size, RW, PLAIN | flags, -1, 0);
-	/* When the rest is. */
+	/* As soon as the rest is. */
 	for (int i = 0; p != MAP_FAILED && i < (is_inside(p) ? 30000 : 3000) && settles() && !is_live(p); i++) {
 		must(munmap(p, size) == 0);
 		wait_ms(1);
@@ -75,7 +75,7 @@ static char *map_sparse(size_t size, int flags)
 	return p;
 }
 
-/* Of any program: what is not in memory may be swapped out then, and all is read. */
+/* By any program: a page that is not present may then be swapped out, and all pages are read. */
 static bool something_is_swapped(void)
 {
 	struct sysinfo machine;
@@ -113,7 +113,7 @@ void copied_sparse_while_frozen(void)
 	let_go(child);
 }
 
-/* By advice that only anonymous memory can have. */
+/* By advice that only anonymous memory supports. */
 void copied_sparse_for_advice(void)
 {
 	char *p = map_sparse(SPARSE, 0);
@@ -124,7 +124,7 @@ void copied_sparse_for_advice(void)
 	must_be_sparse(p, SPARSE);
 }
 
-/* ---- Larger than the machine ---- */
+/* ---- More memory than the machine has ---- */
 
 static size_t part_of_machine(size_t tenths)
 {
@@ -146,7 +146,8 @@ static int overcommit(void)
 	return mode;
 }
 
-/* The kernel refuses what is asked for at once and is more than the machine, and it is asked for what is added. */
+/* The kernel refuses a single request for more than the machine has. For a mapping that grows it counts only the part
+ * that is added. */
 void copied_larger_than_the_machine(void)
 {
 	size_t size = part_of_machine(6), more = part_of_machine(11);
@@ -164,7 +165,7 @@ void copied_larger_than_the_machine(void)
 	must_be_sparse(q, size);
 }
 
-/* Nobody has promised that there is so much. */
+/* The memory is not accounted, so it can be larger. */
 void copied_without_a_promise(void)
 {
 	size_t size = part_of_machine(12), more = part_of_machine(13);
@@ -179,16 +180,16 @@ void copied_without_a_promise(void)
 	must(q[more - 1] == 0);
 }
 
-/* ---- Calls that are refused on the way ---- */
+/* ---- Calls that the kernel refuses on the way ---- */
 
 enum test { EQUAL, OTHER, HAS_BITS };
 struct condition {
-	unsigned argument; /* of the system call */
+	unsigned argument; /* index among the system call's arguments */
 	enum test test;
 	uint64_t value;
 };
 
-/* System calls of this number for which all the conditions hold are not made, and have this error. */
+/* System calls with this number that meet all the conditions are not made, and return this error. */
 static void refuse(long number, const struct condition *conditions, size_t count, unsigned error)
 {
 	struct sock_filter code[64];
@@ -202,7 +203,7 @@ static void refuse(long number, const struct condition *conditions, size_t count
 	for (size_t i = 0; i < count; i++) {
 		const struct condition *condition = &conditions[i];
 		unsigned low = (unsigned)offsetof(struct seccomp_data, args) + 8 * condition->argument;
-		/* Little-endian; what is told apart differs in the low half. */
+		/* Little-endian; the values differ in the low half. */
 		code[at++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, low);
 		permits[permitted++] = at;
 		if (condition->test == HAS_BITS)
@@ -246,7 +247,7 @@ static bool are_guards(char *p)
 	       p[6 * MIB] == 1 && p[12 * MIB] == 1;
 }
 
-/* What could not be read before cannot be read after a call that has failed. */
+/* What could not be read before must not be readable after a call that has failed. */
 void copied_not_after_all(void)
 {
 	char *p = map_inside(16 * MIB), *first = p + MIB, *second = p + 8 * MIB;
@@ -273,7 +274,7 @@ void copied_not_after_all(void)
 	must(mprotect(second, MIB, PROT_READ) == 0 && second[0] == 1);
 }
 
-/* Of what the program has moved out of the region by itself, which a fork has to make ordinary memory. */
+/* Memory that the program itself has moved out of the region: a fork has to turn it into ordinary memory. */
 void copied_not_from_elsewhere(void)
 {
 	char *p = map_inside(16 * MIB), *place = mmap(NULL, LENGTH_OF_RIGHTS, PROT_NONE, PLAIN, -1, 0);
@@ -294,7 +295,7 @@ void copied_not_from_elsewhere(void)
 	must(raw(SYS_mprotect, place, PAGE, PROT_READ, 0, 0, 0) == 0 && place[0] == 1);
 }
 
-/* ---- Where files are judged as other memory is not ---- */
+/* ---- Where the kernel treats files differently from other memory ---- */
 
 #ifdef __x86_64__
 static const unsigned char says_42[] = { 0xb8, 42, 0, 0, 0, 0xc3 };
@@ -316,7 +317,7 @@ static bool say_42(char *p)
 	return call(p + MIB) == 42 && call(p + 4 * MIB) == 42 && p[MIB + 100] == 1 && p[5 * MIB - 1] == 1 && p[0] == 1;
 }
 
-/* As a security module has it that lets the program's own memory be made executable, and not what a file is behind. */
+/* Like a security module that permits a program to make its own memory executable, but not memory that a file backs. */
 void copied_to_be_executable(void)
 {
 	char *p = map_inside(8 * MIB), *code = p + MIB, *writable = p + 4 * MIB;
@@ -337,14 +338,14 @@ void copied_to_be_executable(void)
 	code[0]++;
 }
 
-/* ---- Protection keys, for which this need not be a machine that has them: the call is not made ---- */
+/* ---- Protection keys. The machine need not have them: the call is not made --------------------------------------- */
 
 static bool is_as_written(char *p)
 {
 	return p[0] == 1 && p[MIB] == 3 && p[2 * MIB - 1] == 3 && p[2 * MIB] == 1;
 }
 
-/* What has a key later calls could neither read nor give to a copy: it is the kernel's from then on. */
+/* Later calls could neither read memory with a key nor give the key to a copy. So such memory leaves the region. */
 void copied_for_its_key(void)
 {
 	char *p = map_inside(8 * MIB);
@@ -365,7 +366,7 @@ static void *sleep_for_ever(void *unused)
 	return NULL;
 }
 
-/* Where another thread may write to it, it stays where it is, and nothing copies it. */
+/* If another thread may write to it, it stays where it is, and is not copied. */
 void copied_not_with_a_key(void)
 {
 	char *p = map_inside(8 * MIB), *keyed = p + MIB, *constant = p + 4 * MIB;

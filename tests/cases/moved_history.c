@@ -20,7 +20,7 @@ static bool is_zeros(const char *p, size_t length)
 	return true;
 }
 
-/* Of memory whose rights have changed, a part of which has old bytes in a file. */
+/* Changes the protection of memory, part of which has old contents in a file. */
 static bool is_dropped(char *p)
 {
 	if (raw(SYS_mprotect, p + MIB, PAGE, PROT_READ, 0, 0, 0) != 0 ||
@@ -47,7 +47,7 @@ void dropped_with_other_rights_while_frozen(void)
 	must(is_zeros(p, 4 * MIB) && p[4 * MIB] == 1);
 }
 
-/* Advice that changes nothing of memory as it is tells what is missing. */
+/* Advice that changes nothing about the memory still reports what is missing. */
 static bool is_told(char *p)
 {
 	static const int advices[] = { MADV_NORMAL, MADV_RANDOM, MADV_SEQUENTIAL,
@@ -81,7 +81,7 @@ static bool is_9(char *p)
 	return p[0] == 9 && p[PAGE] == 9;
 }
 
-/* By system calls that nobody sees, too. */
+/* By system calls that the library does not see, too. */
 void mapped_where_another_was(void)
 {
 	char *p = map_inside(8 * MIB);
@@ -94,7 +94,8 @@ void mapped_where_another_was(void)
 	over_forks(is_9, p + MIB);
 }
 
-/* What the kernel moves to a place of its choice, or that it was proposed, is what it was, whatever was there. */
+/* Memory that the kernel moves to a place of its choice, or to a proposed one, keeps its contents, whatever was
+ * there. */
 static void move_where_another_was(char *q)
 {
 	char *p = map_inside(8 * MIB);
@@ -122,7 +123,7 @@ void given_from_elsewhere(void)
 	move_where_another_was((char *)raw(SYS_mmap, (char *)((uintptr_t)9 << 40), 2 * PAGE, RW, PLAIN, -1, 0));
 }
 
-/* What the kernel knows of the mapping at an address, as smaps has it: " rd wr ... "; "": nothing is there. */
+/* The kernel's flags of the mapping at an address, as in smaps: " rd wr ... "; "": nothing is mapped there. */
 static const char *flags_of(const void *address)
 {
 	static char line[512];
@@ -141,7 +142,7 @@ static const char *flags_of(const void *address)
 	return found ? line : "";
 }
 
-/* Of a child of this process by that name. 0: it is not one. */
+/* The state of a child of this process with that name. 0: it is not one. */
 static char state_of(const char *id, const char *name)
 {
 	char path[300], text[128] = "", state = 0;
@@ -186,8 +187,8 @@ static pid_t find_keeper(void)
 	return found;
 }
 
-/* Between the question about descendants and the end of the settle that follows: zeros are laid over it still, and
- * what is beside it children past the library are not to have. */
+/* True between the test for descendants and the end of the settle that follows: zeros still lie over `dropped`, and
+ * `beside` is hidden from children that the library does not see. */
 static bool is_dropped_and_beside_hidden(const char *dropped, const char *beside)
 {
 	return strstr(line_of(dropped), " rw-p 00000000 00:00 0") != NULL && strstr(flags_of(dropped), " u") == NULL &&
@@ -201,7 +202,8 @@ static bool is_4_elsewhere(char *p)
 	return p[0] == 5 && moved_to[0] == 4 && moved_to[MIB - 1] == 4;
 }
 
-/* Memory that is the process's own already while the rest is hidden from children is theirs wherever it is moved. */
+/* Memory that is already the process's own, while the rest is hidden from children, stays theirs wherever it is
+ * moved. */
 void moved_away_while_hidden(void)
 {
 	char *p = map_inside(32 * MIB), *dropped = p + 24 * MIB;
@@ -247,7 +249,7 @@ static long locked_kib(void)
 	return size;
 }
 
-/* Memory that was locked is another's by now, and that gets advice for which it is made anew. */
+/* A place that was locked now has other memory, which gets advice for which it is mapped anew. */
 void locked_before(void)
 {
 	char *p = map_inside(8 * MIB);
@@ -262,7 +264,7 @@ void locked_before(void)
 	must(locked_kib() == 0 && p[0] == 5 && p[PAGE] == 0);
 }
 
-/* Guards that came by process_madvise, before the heap was awake. */
+/* Guard pages installed by process_madvise, before the heap was awake. */
 void guarded_before(void)
 {
 	char *p = map(8 * MIB);
@@ -286,7 +288,8 @@ void guarded_before(void)
 	must(status_of(child) == 0);
 }
 
-/* Memory that was moved past the library, and then grows: as far as it is the program's, and no further in a file. */
+/* Memory that was moved by a call that the library did not see, and then grows: it must be copied as far as it is the
+ * program's, and no further into a file. */
 static bool grows_alone(char *p)
 {
 	char *to = mmap(NULL, 16 * PAGE, PROT_NONE, PLAIN, -1, 0), *large;

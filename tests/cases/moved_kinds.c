@@ -13,7 +13,7 @@ static bool is_whole(const char *p, size_t size)
 	return true;
 }
 
-/* As realloc does it with a large block. */
+/* As realloc does with a large block. */
 static bool grows(char *p, size_t from, size_t size)
 {
 	char *moved = mremap(p + from, size, size + 8 * MIB, MREMAP_MAYMOVE);
@@ -25,7 +25,7 @@ static bool grows(char *p, size_t from, size_t size)
 	return moved != MAP_FAILED && is_whole(moved, size + 8 * MIB) && moved[size + 8 * MIB] == 0;
 }
 
-/* Whose middle has large pages, and the rest is in the region. */
+/* The middle has large pages, and the rest is in the region. */
 void moved_with_large_pages(void)
 {
 	char *p = map_inside(16 * MIB), *q;
@@ -36,7 +36,7 @@ void moved_with_large_pages(void)
 	must(is_whole(p, 16 * MIB) && grows(q, 3 * PAGE, 16 * MIB - 5 * PAGE));
 }
 
-/* The parent's mapping, a part of which is in the region and a part of which is not, or not any more. */
+/* The parent's mapping, part of which is in the region and part of which is not, or no longer is. */
 static bool grows_whole(char *p)
 {
 	return grows(p, PAGE, 12 * MIB - PAGE);
@@ -46,15 +46,14 @@ void moved_by_a_child(void)
 {
 	char *p = map_inside(12 * MIB);
 
-	/* What was put there past the library is one with the rest, for the kernel. */
+	/* For the kernel, memory that a call past the library put there is one mapping with the rest. */
 	must(raw(SYS_mmap, p + 4 * MIB, 4 * MIB, RW, PLAIN | MAP_FIXED, -1, 0) == (long)(p + 4 * MIB));
 	memset(p + 4 * MIB, 1, 4 * MIB);
 	child_agrees(grows_whole, p);
 	must(grows_whole(p));
 }
 
-/* Advice that the kernel refuses for what is locked. Where that cannot be locked, by the limit, there is nothing to
- * be tried. */
+/* Advice that the kernel refuses for locked memory. If RLIMIT_MEMLOCK prevents the lock, there is nothing to test. */
 static bool is_kept(char *p)
 {
 	char *locked = (char *)raw(SYS_mmap, p + MIB, 2 * PAGE, RW, PLAIN | MAP_FIXED | MAP_LOCKED, -1, 0);
@@ -92,7 +91,7 @@ static bool is_locked(char *p)
 	       (getpid() != owner || msync(secret, PAGE, MS_ASYNC | MS_INVALIDATE) == -1);
 }
 
-/* Over memory that no fork has met yet. */
+/* Over existing memory, before any fork. */
 void locked_past_before_a_fork(void)
 {
 	char *p;

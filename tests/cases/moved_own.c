@@ -27,7 +27,7 @@ static bool a_child_has_it(char *p)
 	return status_of(child) == 0 && is_whole(p);
 }
 
-/* In the program and in a child of its, each of which forks after it; and beside a child that stays. */
+/* In the program and in a child, both of which fork afterwards; and beside a child that stays. */
 static void over_states(check_function *check)
 {
 	char *p = map_inside(8 * MIB);
@@ -64,7 +64,7 @@ static bool uses(char *at)
 	return true;
 }
 
-/* As a runtime does it that comes late: the addresses that it was built for. */
+/* As a runtime does that is loaded late and needs fixed addresses. */
 static bool reserves(char *p)
 {
 	bool right = mmap(FROM, WIDE, PROT_NONE, PLAIN | MAP_NORESERVE | MAP_FIXED, -1, 0) == FROM && uses(FROM) &&
@@ -115,7 +115,7 @@ static bool moves(char *p)
 	bool right = other != MAP_FAILED && uses(other) && munmap(other + MIB, MIB) == 0;
 	char *to = FROM + MIB;
 
-	/* What follows upon a hole is one mapping. */
+	/* The mapping that follows a hole is one mapping. */
 	other += 2 * MIB;
 	right = right &&
 		mremap(other, WIDE - 2 * MIB, WIDE - 4 * MIB, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to && uses(to) &&
@@ -131,11 +131,11 @@ void own_moved_over(void)
 	over_states(moves);
 }
 
-/* ---- Where what the library means to use later is taken by then ---- */
+/* ---- Places that the library means to use later are taken by then ---- */
 
-#define ABOVE ((unsigned long)(32 * TIB)) /* of it the kernel places what programs map */
+#define ABOVE ((unsigned long)(32 * TIB)) /* above this the kernel places the program's mappings */
 
-/* Maps a page at `at`, unless something is there. */
+/* Maps a page at `at`, unless something is mapped there. */
 static void take_page(unsigned long at)
 {
 	void *page = mmap((void *)at, PAGE, PROT_NONE, PLAIN | MAP_FIXED_NOREPLACE, -1, 0);
@@ -143,7 +143,7 @@ static void take_page(unsigned long at)
 	must(page != MAP_FAILED || errno == EEXIST);
 }
 
-/* Shared views of regions' files outside of the program's memory: their places, up to `most`. */
+/* Finds shared views of regions' files outside the program's memory, at most `most`. */
 static size_t find_asides(unsigned long places[], size_t most)
 {
 	FILE *maps = fopen("/proc/self/maps", "re");
@@ -159,7 +159,7 @@ static size_t find_asides(unsigned long places[], size_t most)
 	return count;
 }
 
-/* Behind views of one page, which are to reach further for the next fork. */
+/* Maps pages behind views of one page, which have to grow for the next fork. */
 static void crowd(void)
 {
 	FILE *maps = fopen("/proc/self/maps", "re");

@@ -6,7 +6,7 @@
 
 /* ---- Large pages ------------------------------------------------------------------------------------------------- */
 
-/* MiB of them in the mappings that have a part of this. */
+/* MiB of large pages in the mappings that overlap this range. */
 static size_t large_pages_of(const char *memory, size_t length)
 {
 	FILE *smaps = fopen("/proc/self/smaps", "re");
@@ -26,7 +26,7 @@ static size_t large_pages_of(const char *memory, size_t length)
 	return sum / 1024;
 }
 
-/* In the process. */
+/* MiB of large pages in the process. */
 static size_t large_pages(void)
 {
 	return large_pages_of(NULL, SIZE_MAX);
@@ -45,8 +45,8 @@ static void must_give_large_pages(void)
 	must(raw(SYS_munmap, (char *)area, 10 * MIB, 0, 0, 0, 0) == 0);
 }
 
-/* How many MiB of large pages the machine gives at this moment for so many mappings of such a size that are past the
- * library: three quarters of them, as others take some the next moment. 0: it is short of them. */
+/* How many MiB of large pages the machine has right now for this many mappings of this size, made past the library:
+ * three quarters of what it gives, as other processes may take some the next moment. 0: too few. */
 static size_t large_pages_for(unsigned count, size_t size)
 {
 	size_t before = large_pages(), given;
@@ -63,7 +63,7 @@ static size_t large_pages_for(unsigned count, size_t size)
 	return given < count * (size >> 20) / 2 ? 0 : given / 4 * 3;
 }
 
-/* Others have taken them meanwhile. */
+/* Whether other processes have taken them meanwhile. */
 static bool is_short_of(size_t wanted, unsigned count, size_t size)
 {
 	return large_pages_for(count, size) < wanted;
@@ -94,12 +94,12 @@ void large_pages_asked(void)
 	memset(p, 4, 32 * MIB);
 	must(large_pages() >= before + given || is_short_of(given, 1, 32 * MIB));
 	over_forks(is_4_all_over, p);
-	/* A page or two were divided by children. What the region has of its own, where the machine gives large pages
-	 * unasked, forks may take. */
+	/* Children may have split a page or two. Large pages that the machine gives to the region's own data by default
+	 * may go at a fork. */
 	must(large_pages_of(p, 32 * MIB) >= given / 4 * 3 || is_short_of(given, 1, 32 * MIB));
 	must(madvise(p, 32 * MIB, MADV_NOHUGEPAGE) == 0 && madvise(p, 32 * MIB, MADV_DONTNEED) == 0 && p[9 * MIB] == 0);
 	must(munmap(p, 32 * MIB) == 0);
-	/* What malloc gives, as numpy asks for it, over and over. */
+	/* Memory from malloc, requested again and again as numpy does. */
 	given = large_pages_for(16, 8 * MIB);
 	before = large_pages();
 	for (int i = 0; i < 48; i++) {
@@ -112,7 +112,7 @@ void large_pages_asked(void)
 		must(madvise(start, 8 * MIB - (size_t)(start - *array), MADV_HUGEPAGE) == 0);
 		memset(*array, i, 8 * MIB);
 	}
-	/* They need not begin where a large page does. */
+	/* The blocks need not begin at the start of a large page. */
 	must(large_pages() >= before + given / 2 || is_short_of(given, 16, 8 * MIB));
 	for (int i = 0; i < 16; i++) {
 		must(arrays[i][0] == 32 + i && arrays[i][8 * MIB - 1] == 32 + i);
@@ -137,7 +137,8 @@ void large_pages_collapsed(void)
 	before = large_pages();
 	p = map(32 * MIB);
 	memset(p, 4, 32 * MIB);
-	/* It moves pages, which others may hold at that moment, and needs large ones, which others may have. */
+	/* The call moves pages, which other processes may be using at that moment, and needs large ones, which others
+	 * may have taken. */
 	for (int tries = 0; !collapsed && tries < 50; tries++) {
 		collapsed = madvise(p, 32 * MIB, MADV_COLLAPSE) == 0;
 		if (!collapsed && errno == EINVAL)
@@ -156,7 +157,7 @@ void large_pages_forbidden(void)
 
 	grown = map(32 * MIB);
 	must(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0);
-	before = large_pages(); /* unasked */
+	before = large_pages(); /* by default */
 	p = mmap(NULL, 32 * MIB, RW, PLAIN, -1, 0);
 	must(p != MAP_FAILED && madvise(p, 32 * MIB, MADV_HUGEPAGE) == 0);
 	memset(p, 4, 32 * MIB);
@@ -166,7 +167,7 @@ void large_pages_forbidden(void)
 		must(is_inside(p));
 }
 
-/* Written in part before: what is there stays, and the rest has large pages. */
+/* Part of it was written before: that part stays as it is, and the rest gets large pages. */
 void large_pages_beside_data(void)
 {
 	char *p;
@@ -185,7 +186,7 @@ void large_pages_beside_data(void)
 	over_forks(is_4_all_over, p);
 }
 
-/* ---- Over many rounds -------------------------------------------------------------------------------------------- */
+/* ---- Many rounds ------------------------------------------------------------------------------------------------- */
 
 static unsigned mappings_inside(void)
 {
@@ -200,7 +201,7 @@ static unsigned mappings_inside(void)
 	return count;
 }
 
-/* Pieces that were frozen and settled are one mapping again, however often. */
+/* Pieces that were frozen and settled become one mapping again, however often. */
 void mappings_do_not_pile_up(void)
 {
 	char *p = map_inside(16 * MIB);
@@ -221,7 +222,7 @@ void mappings_do_not_pile_up(void)
 		if (round == 4)
 			before = mappings_inside();
 	}
-	/* Amid a settle there are more. */
+	/* There are more during a settle. */
 	for (int i = 0; i < 6000 && settles() && mappings_inside() > before + 4; i++)
 		wait_ms(10);
 	if (preloaded() && settled == 0)

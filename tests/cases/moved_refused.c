@@ -34,7 +34,7 @@ void mapping_refused(void)
 		must_be_refused(p + 3 * MIB, RW, MAP_SHARED, file, 1, EINVAL);
 		must_be_refused(p + 4 * MIB, RW, MAP_SHARED_VALIDATE | 0x200, file, 0, EOPNOTSUPP);
 		must(is_whole(p));
-		child = fork(); /* what it writes is its own */
+		child = fork(); /* its writes are its own */
 		must(child >= 0);
 		if (child == 0) {
 			bool right = is_whole(p);

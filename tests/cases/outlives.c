@@ -16,8 +16,8 @@
 
 static char *memory;
 
-/* How many views there are of files of regions that were there when it was asked to learn them, but for those of
- * processes that go on. */
+/* The number of views of region files that existed when it first listed them, except for those of processes that
+ * continue. */
 #define FILES 64
 struct files {
 	unsigned long inode[FILES];
@@ -42,7 +42,7 @@ static int views(struct files *learned)
 	must(maps != NULL);
 	while (fgets(line, sizeof line, maps) != NULL) {
 		unsigned long inode, minor;
-		/* Files with large pages lie in a file system of their own process, and have small numbers there. */
+		/* Files with large pages are on a file system of their own process, with small inode numbers. */
 		if (strstr(line, "odfork-region") == NULL ||
 		    sscanf(line, "%*s %*s %*s %*x:%lx %lu", &minor, &inode) != 2)
 			continue;
@@ -70,7 +70,7 @@ static bool is_all_live(void)
 	return is_live(memory) && is_live(memory + ALL / 2) && is_live(memory + ALL - PAGE);
 }
 
-/* In the region's file, where nothing is private to this process. */
+/* Writes all of it in the region's file, so that no page is private to this process. */
 static void load(void)
 {
 	memory = mmap(NULL, ALL + HOLE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -87,7 +87,7 @@ static void load(void)
 	must(getenv("ODFORK_HEAP") == NULL || started_as != 0 || is_all_live());
 }
 
-/* Calls that a program makes anyway. */
+/* System calls that a program makes anyway. */
 static void live_on(void)
 {
 	for (int i = 0; i < 20; i++) {
@@ -98,7 +98,7 @@ static void live_on(void)
 	}
 }
 
-/* How soon it looks depends on what the last look took. */
+/* The interval between the library's checks depends on how long the last one took. */
 static void live_on_until_parted(void)
 {
 	live_on();
@@ -115,7 +115,7 @@ static void fork_once(char value, size_t from)
 	must(pid > 0 && status_of(pid) == 0);
 }
 
-/* The process goes on as its own child, when it has ended. */
+/* The process continues as its own child, after its end. */
 static void be_orphaned(void)
 {
 	pid_t parent = getpid(), pid = fork();
@@ -127,9 +127,9 @@ static void be_orphaned(void)
 		wait_ms(1);
 }
 
-static int end; /* to say there that all went well */
+static int end; /* to report success there */
 
-/* The case goes on in a child whose parent is gone; who waits for it here is told how it ended. */
+/* The case continues in a child whose parent has ended; a process that waits for it here learns its exit status. */
 static void be_left(void)
 {
 	int ends[2];
@@ -137,7 +137,7 @@ static void be_left(void)
 	char byte = 1;
 
 	must(pipe(ends) == 0);
-	(void)views(&of_others); /* this process goes on */
+	(void)views(&of_others); /* this process continues */
 	pid = fork();
 	must(pid >= 0);
 	if (pid == 0) {
@@ -159,7 +159,7 @@ static void be_done(void)
 	_exit(0);
 }
 
-/* Everything is written anew. */
+/* Everything is rewritten. */
 static void rewritten(char *words[CASE_WORDS])
 {
 	(void)words;
@@ -182,7 +182,7 @@ static void rewritten(char *words[CASE_WORDS])
 	be_done();
 }
 
-/* Most is given back, by each of the ways, and some is read only. */
+/* Most is given back, in each way, and some is only read. */
 static void given_back(char *words[CASE_WORDS])
 {
 	size_t kept = ALL / 16;
@@ -219,7 +219,7 @@ static void given_back(char *words[CASE_WORDS])
 	be_done();
 }
 
-/* Two that were left: neither takes for itself what the other reads as well. */
+/* Two children outlive their parent: neither may take for itself what the other still reads. */
 static void shared(char *words[CASE_WORDS])
 {
 	int ends[2], go[2];
@@ -250,7 +250,7 @@ static void shared(char *words[CASE_WORDS])
 	be_done();
 }
 
-/* As long as its maker lives the child goes on as any child does, and both have their bytes. */
+/* While its maker lives the child is a child like any other, and both keep their contents. */
 static void maker_lives(char *words[CASE_WORDS])
 {
 	pid_t pid;
@@ -272,7 +272,7 @@ static void maker_lives(char *words[CASE_WORDS])
 	must(is_all(memory, ALL / 2, 5) && is_all(memory + ALL / 2, ALL / 2, 8));
 }
 
-/* A part of what it inherited has been moved by a call that nobody saw: it is the child's, and stays. */
+/* Part of what it inherited was moved by a call that the library did not see: that part is the child's, and stays. */
 static void moved_away(char *words[CASE_WORDS])
 {
 	char *moved;
@@ -297,7 +297,7 @@ static void moved_away(char *words[CASE_WORDS])
 #define GENERATIONS 40
 #define KEPT        (20 * MIB)
 
-/* A server that replaces itself by forking: each leaves nothing behind, and each is large enough for a heap. */
+/* A server that replaces itself by forking: each generation leaves nothing behind, and is large enough for a heap. */
 static void generations(char *words[CASE_WORDS])
 {
 	(void)words;
@@ -321,7 +321,7 @@ static void generations(char *words[CASE_WORDS])
 	must(is_all(memory, KEPT, 1));
 	must(views(NULL) == 0);
 	must(kib("RssAnon:") + kib("RssShmem:") < (long)(2 * KEPT / 1024));
-	if (getenv("ODFORK_HEAP") != NULL) { /* it can wake after so many as well */
+	if (getenv("ODFORK_HEAP") != NULL) { /* the heap can wake after that many generations, too */
 		char *some = mmap(NULL, ALL, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		must(some != MAP_FAILED);
 		must(info().reason != ODF_REASON_HEAP_NO_ROOM);

@@ -47,18 +47,18 @@ typedef ssize_t read_function(int file, void *buffer, size_t offset);
 
 odf_heap_info info(void);
 unsigned char *map(size_t size);
-/* Four blocks, in the region once it is awake. */
+/* Four blocks, which are in the region once the heap is awake. */
 extern unsigned char *wake_buffers;
 bool is_inside(const void *address);
-/* So that the heap is awake. */
+/* Wakes the heap. */
 void wake(void);
 void must_have_left(odf_reason reason);
 void fork_once(int number);
 extern unsigned char *ballast;
 #define THREADS 3
 const char *direct_path(void);
-const char *fuse_path(void); /* or the case cannot be done here */
-/* pinned_direct.c: fills the file with what reads of it have to find, and returns it. */
+const char *fuse_path(void); /* skips the case if there is no FUSE */
+/* pinned_direct.c: fills the file with what reads must find, and returns it. */
 int fill_with_blocks(int file);
 ssize_t plain_read(int file, void *buffer, size_t offset);
 void read_under_forks(int file, read_function *function);

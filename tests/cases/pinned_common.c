@@ -73,7 +73,7 @@ bool is_inside(const void *address)
 unsigned char *ballast;
 unsigned char *wake_buffers;
 
-/* Memory enough to wake the heap, and a buffer for each reader, all of it in the region. */
+/* Allocates enough memory to wake the heap, and a buffer for each reader, all of it in the region. */
 void wake(void)
 {
 	int (*enable)(size_t);
@@ -83,7 +83,8 @@ void wake(void)
 	ballast = map(32 * MIB);
 	memset(ballast, 1, 32 * MIB);
 	*(void **)&enable = dlsym(RTLD_DEFAULT, "odf_heap_enable");
-	must(info().state == ODF_HEAP_AWAKE && enable != NULL && enable(0) == 0); /* from now on from the start */
+	must(info().state == ODF_HEAP_AWAKE && enable != NULL && enable(0) == 0); /* new memory is in the region at once
+	                                                                             from now on */
 	wake_buffers = map((THREADS + 1) * DIRECT_BLOCK);
 	memset(wake_buffers, 1, (THREADS + 1) * DIRECT_BLOCK);
 	must(info().state == ODF_HEAP_AWAKE && is_inside(wake_buffers));
@@ -103,7 +104,7 @@ const char *fuse_path(void)
 	return path;
 }
 
-/* ---- Reads under forks ------------------------------------------------------------------------------------------ */
+/* ---- Reads during forks ------------------------------------------------------------------------------------------ */
 
 static int reads(void)
 {
@@ -138,7 +139,7 @@ static void *read_on(void *reader_pointer)
 	return NULL;
 }
 
-/* A fork, and some writing, so that there is something to settle. */
+/* A fork and some writes, so that there is something to settle. */
 void fork_once(int number)
 {
 	pid_t pid = fork();
@@ -166,7 +167,7 @@ ssize_t plain_read(int file, void *buffer, size_t offset)
 	return pread(file, buffer, DIRECT_BLOCK, (off_t)offset);
 }
 
-/* Into memory that was in the region before, and such as came after. */
+/* Into memory that was in the region before, and into newer memory. */
 void read_under_forks(int file, read_function *function)
 {
 	struct reader readers[THREADS];

@@ -70,7 +70,7 @@ static const struct how how = { FLAGS, 0, 0 };
 
 OPENED(by_syscall_openat2, syscall(SYS_openat2, AT_FDCWD, direct_path(), &how, sizeof how))
 
-/* glibc 2.43 has it. */
+/* In glibc 2.43 and newer. */
 static int call_openat2(void)
 {
 	int (*function)(int, const char *, const struct how *, size_t);
@@ -127,18 +127,18 @@ static int made_direct(bool by_syscall)
 
 	must(file >= 0 && copy >= 0 && info().state == ODF_HEAP_AWAKE);
 	must((by_syscall ? syscall(SYS_fcntl, copy, F_SETFL, O_DIRECT) : fcntl(copy, F_SETFL, O_DIRECT)) == 0);
-	return file; /* both are the same open file */
+	return file; /* both refer to the same open file */
 }
 OPENED(by_fcntl, made_direct(false))
 OPENED(by_syscall_fcntl, made_direct(true))
 
-/* ---- Received --------------------------------------------------------------------------------------------------- */
+/* ---- Received descriptors ---------------------------------------------------------------------------------------- */
 
 static _Alignas(struct cmsghdr) char control[CMSG_SPACE(2 * sizeof(int))];
 static char byte;
 static struct iovec vector = { &byte, 1 };
 
-/* Another process, which does not share this one's memory, opens and sends. */
+/* Another process, which does not share this one's memory, opens the file and sends the descriptor. */
 static int sender(const char *path, int flags)
 {
 	int pair[2];
@@ -223,7 +223,7 @@ static int taken_from_child(bool by_syscall)
 OPENED(by_pidfd_getfd, taken_from_child(false))
 OPENED(by_syscall_pidfd_getfd, taken_from_child(true))
 
-/* ---- Found when the heap wakes ---------------------------------------------------------------------------------- */
+/* ---- Found when the heap wakes ----------------------------------------------------------------------------------- */
 
 static void must_stay_asleep(odf_reason reason)
 {
@@ -255,7 +255,7 @@ static bool is_zombie(void)
 	return end != NULL && end[1] == ' ' && end[2] == 'Z';
 }
 
-/* Of a main thread that has ended the kernel lists no descriptors and no mappings. */
+/* After the main thread's end the kernel lists no descriptors and no mappings under the process's id. */
 static void *grow_alone(void *file)
 {
 	for (unsigned looks = 0; !is_zombie(); looks++) {
@@ -274,14 +274,14 @@ static void open_before_the_main_thread_ended(void)
 	static int file;
 	pthread_t thread;
 
-	if (geteuid() != 0) /* a program of several threads has no heap then */
+	if (geteuid() != 0) /* without userfaultfd a multi-threaded program has no heap */
 		cannot_be_done_here("takes userfaultfd, which root has");
 	file = open(direct_path(), FLAGS);
 	must(file >= 0 && pthread_create(&thread, NULL, grow_alone, &file) == 0 && pthread_detach(thread) == 0);
 	pthread_exit(NULL);
 }
 
-/* This program once more. */
+/* Executes this program again. */
 static void inherited(void)
 {
 	const char *number = getenv("ODF_TEST_INHERITED");
@@ -298,7 +298,7 @@ static void inherited(void)
 	must(false);
 }
 
-/* What is closed by then stands against nothing. */
+/* A descriptor that was closed before does not matter. */
 static void closed_before(void)
 {
 	int file = open(direct_path(), FLAGS);
@@ -307,7 +307,7 @@ static void closed_before(void)
 	wake();
 }
 
-/* A child has its own descriptors and wakes, or does not, for itself. */
+/* A child has its own descriptors, and its heap wakes or not by itself. */
 static void child_of_one_that_left(void)
 {
 	int file, status;
@@ -383,8 +383,8 @@ static void fuse_by_stream(void)
 	must_have_left(ODF_REASON_HEAP_FILE_SYSTEM);
 }
 
-/* Directories, and what is only written, are harmless; and so are pipes of packets, for which O_DIRECT is another
- * flag. */
+/* Directories and files open only for writing are harmless. So are pipes in packet mode, for which O_DIRECT has another
+ * meaning. */
 static void harmless(void)
 {
 	int pipes[2];
@@ -405,7 +405,7 @@ static void harmless(void)
 	must(info().state == ODF_HEAP_AWAKE && is_inside(map(MIB)));
 }
 
-/* To the one who has no number left to have a look with. */
+/* Received by a process that has no descriptor number left to examine it with. */
 static void harmless_as_the_last(void)
 {
 	int event = eventfd(0, 0), pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0), next = dup(0);
@@ -442,7 +442,8 @@ static void sockets(void)
 	wake();
 	must(socket(AF_UNIX, SOCK_STREAM, 0) >= 0 && socket(AF_INET, SOCK_DGRAM, 0) >= 0 &&
 	     info().state == ODF_HEAP_AWAKE);
-	if (socket(AF_ALG, SOCK_SEQPACKET, 0) >= 0) /* of a module that need not be there; test_pinned_classes.c */
+	if (socket(AF_ALG, SOCK_SEQPACKET, 0) >= 0) /* from a module that need not be there; see
+	                                               test_pinned_classes.c */
 		must_have_left(ODF_REASON_HEAP_DEVICE);
 }
 

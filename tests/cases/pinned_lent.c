@@ -47,7 +47,7 @@ static bool is_live(void)
 	return found;
 }
 
-/* Asks by looking, as a settle comes by itself once much was written. */
+/* Only looks, as a settle comes by itself once much was written. */
 static void must_be_settled(void)
 {
 	for (int looks = 0; !is_live(); looks++) {
@@ -56,7 +56,7 @@ static void must_be_settled(void)
 	}
 }
 
-/* LIVE, all of it 'o'. */
+/* LIVE, filled with 'o'. */
 static void prepare(void)
 {
 	if (geteuid() != 0)
@@ -96,7 +96,7 @@ static long by_number(int pipe, const struct iovec *pieces, size_t count, unsign
 	return syscall(SYS_vmsplice, pipe, pieces, count, flags);
 }
 
-/* Ordinary memory between, and pieces that begin and end within pages. */
+/* With ordinary memory in between, and pieces that begin and end within pages. */
 static size_t hand_over(int pipe, splice_function *splice)
 {
 	static unsigned char other[100];
@@ -163,7 +163,7 @@ static void spliced_by_grandchild(void)
 	child_hands_over(by_function, true);
 }
 
-/* What the process gives back when it has handed it over. */
+/* Memory that the process gives back after it has handed it over. */
 static void spliced_and_given_back(void)
 {
 	for (int frozen = 0; frozen < 2; frozen++) {
@@ -192,7 +192,7 @@ static void spliced_and_given_back(void)
 	}
 }
 
-/* All else about the call is the kernel's. */
+/* The kernel decides all else about the call. */
 static void splices_as_the_kernel_does(void)
 {
 	struct iovec pieces[2], huge;
@@ -208,12 +208,12 @@ static void splices_as_the_kernel_does(void)
 	must(vmsplice(pipes[1], pieces, 2000, 0) == -1 && errno == EINVAL);
 	must(vmsplice(pipes[1], pieces + 1, 1, 0) == -1 && errno == EFAULT);
 	must(vmsplice(pipes[1], pieces, 0, 0) == 0);
-	must(vmsplice(pipes[1], pieces, 2, 0) == 1); /* up to what cannot be read */
+	must(vmsplice(pipes[1], pieces, 2, 0) == 1); /* up to the address that cannot be read */
 	huge = (struct iovec){ memory, MIB };
-	must(vmsplice(pipes[1], &huge, 1, SPLICE_F_NONBLOCK) == (ssize_t)(3 * PAGE)); /* what there is room for */
+	must(vmsplice(pipes[1], &huge, 1, SPLICE_F_NONBLOCK) == (ssize_t)(3 * PAGE)); /* as much as there is room for */
 	must(vmsplice(pipes[1], &huge, 1, SPLICE_F_NONBLOCK) == -1 && errno == EAGAIN);
 	must_give(pipes[0], 1 + 3 * PAGE, 'o');
-	/* From a pipe to memory, in a child. */
+	/* From a pipe into memory, in a child. */
 	must(write(pipes[1], "abc", 3) == 3);
 	pid = fork();
 	must(pid >= 0);
@@ -230,7 +230,7 @@ static void splices_as_the_kernel_does(void)
 
 /* ---- Sockets ---- */
 
-/* One that takes so little that what is sent waits in the sender. */
+/* A connection with small buffers, so that what is sent waits in the sender. */
 static void connect_both(int ends[2])
 {
 	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
@@ -251,7 +251,7 @@ static void connect_both(int ends[2])
 
 enum sending { SEND, SENDTO, SENDMSG, SENDMMSG, NUMBERS, SENDINGS };
 
-/* Returns what was sent. */
+/* Returns how much was sent. */
 static size_t send_all(int socket, enum sending how)
 {
 	enum { FLAGS = MSG_ZEROCOPY | MSG_DONTWAIT };

@@ -67,7 +67,7 @@ static void make_ring(void)
 	must(ring.entries != MAP_FAILED);
 }
 
-/* From the page cache to pages that were registered. */
+/* From the page cache to registered pages. */
 static ssize_t read_fixed(int file, void *buffer, size_t offset)
 {
 	unsigned tail, head, mask;
@@ -133,7 +133,7 @@ static void uring_refused(void)
 	must(syscall(SYS_io_uring_setup, 8, (void *)8) == -1 && errno == EFAULT);
 }
 
-/* What liburing is to a program: a library that is not seen at work. Linked by another that is loaded later. */
+/* liburing is a library whose system calls are not seen. Here a library that is loaded later is linked with it. */
 static void liburing_of_a_plugin(void)
 {
 	char path[3100];
@@ -190,15 +190,16 @@ static void aio(void)
 
 	wake();
 	must(syscall(SYS_io_setup, 8, &context) == 0);
-	must(info().state == ODF_HEAP_AWAKE); /* its files are what counts */
+	must(info().state == ODF_HEAP_AWAKE); /* counted by its open files */
 	file = open(file_path(), O_RDONLY | O_DIRECT);
 	must_have_left(ODF_REASON_HEAP_PINS);
 	read_under_forks(file, read_by_aio);
 }
 
-/* ---- Pages that are read later ---------------------------------------------------------------------------------- */
+/* ---- Pages that are read later ----------------------------------------------------------------------------------- */
 
-/* A pipe has the pages themselves; what it gives is what they had, as long as the program leaves them alone. */
+/* A pipe holds the pages themselves; reads from it return their contents, as long as the program does not change
+ * them. */
 static void spliced(void)
 {
 	unsigned char *memory, *got = mmap(NULL, 16 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -360,7 +361,7 @@ static void userfault_before(void)
 	must_not_wake(ODF_REASON_HEAP_USERFAULT);
 }
 
-/* A bad pointer is the kernel's to answer. */
+/* The kernel answers an invalid pointer. */
 static void userfault_of_nothing(void)
 {
 	wake_with_served();
@@ -369,7 +370,7 @@ static void userfault_of_nothing(void)
 	must(syscall(SYS_ioctl, fault, UFFDIO_REGISTER, (void *)8) == -1 && errno == EFAULT);
 }
 
-/* A child's own, of memory that it has inherited. */
+/* A child's own userfaultfd, for memory that it has inherited. */
 static void userfault_of_a_child(void)
 {
 	pid_t pid;
@@ -393,7 +394,7 @@ static void userfault_of_a_child(void)
 	must(WEXITSTATUS(status) == 0 && info().state == ODF_HEAP_AWAKE);
 }
 
-/* Another process has the descriptor, registers memory of this one, and serves it. */
+/* Another process has the descriptor, registers memory of this process, and serves its faults. */
 static void userfault_from_outside(void)
 {
 	pid_t pid;
@@ -439,8 +440,8 @@ static void *write_pages(void *number_pointer)
 	return NULL;
 }
 
-/* Each page that is written after it was protected is counted once, in memory that has its content, with children made
- * meanwhile. */
+/* Each page that is written after it was protected is counted once, in memory with contents, while children are
+ * made. */
 static void write_protection(void)
 {
 	static size_t numbers[WRITERS] = { 0, 1, 2, 3 };

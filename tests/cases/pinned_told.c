@@ -19,7 +19,8 @@
 
 /* ---- AF_XDP ---- */
 
-/* Of a memory that is given to AF_XDP only that leaves; asked of any socket, which the kernel then refuses. */
+/* Only the memory that is given to AF_XDP leaves the region. The request is made on any socket, and the kernel then
+ * refuses it. */
 static void registered_by_option(void)
 {
 	uint64_t registration[4] = { 0, 2 * MIB, 4096, 0 };
@@ -36,7 +37,7 @@ static void registered_by_option(void)
 	must_have_left(ODF_REASON_HEAP_DEVICE);
 }
 
-/* Before the heap wakes, which then takes what is beside it. */
+/* Before the heap wakes; it then adopts the memory beside it. */
 static void registered_while_asleep(void)
 {
 	uint64_t registration[4] = { 0, MIB, 4096, 0 };
@@ -54,16 +55,16 @@ static void registered_while_asleep(void)
 		fork_once(i);
 		usleep(5000);
 	}
-	/* Without userfaultfd what was there before the heap woke may be taken in later than that. */
+	/* Without userfaultfd older memory may be adopted later. */
 	must((is_inside(early) && is_inside(early + 3 * MIB)) || geteuid() != 0);
 	must(!is_inside(early + MIB) && !is_inside(early + 3 * MIB - 4096));
 }
 
-/* ---- Page tables that are looked at ---- */
+/* ---- Page tables that a program examines ---- */
 
 #define CLEAR_REFS "/proc/self/clear_refs"
 
-/* Who clears the bits finds later what was written since, also when a fork has been between. */
+/* A program that clears the soft-dirty bits later finds what was written since, also across a fork. */
 static void count_written(int file)
 {
 	int pages = open("/proc/self/pagemap", O_RDONLY);
@@ -75,7 +76,7 @@ static void count_written(int file)
 	for (size_t page = 0; page < 1000; page += 10)
 		((volatile unsigned char *)ballast)[page * 4096] = 3;
 	must(pread(pages, &entry, sizeof entry, (off_t)((uintptr_t)ballast / 4096 * sizeof entry)) == sizeof entry);
-	told = (entry >> 55 & 1) != 0; /* or the kernel is made without */
+	told = (entry >> 55 & 1) != 0; /* otherwise the kernel was built without them */
 	fork_once(20);
 	for (size_t page = 0; page < 1000 && told; page += 10) {
 		off_t at = (off_t)(((uintptr_t)ballast / 4096 + page) * sizeof entry);
@@ -112,7 +113,7 @@ static void refs_while_asleep(void)
 	must(!is_inside(ballast));
 }
 
-/* What only has such a name is a file as others. */
+/* A file that only has such a name is like any other. */
 static void named_like_refs(void)
 {
 	char path[4096];
@@ -148,7 +149,7 @@ static void merged_by_number(void)
 	must_have_left(ODF_REASON_HEAP_MERGED);
 }
 
-/* By who started it. */
+/* The caller of this program has turned it on. */
 static void merged_from_the_start(void)
 {
 	if (getenv("ODF_TEST_MERGED") == NULL) {

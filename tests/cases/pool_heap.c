@@ -59,7 +59,7 @@ static uint64_t sum_by(odf_pool *pool)
 	return total;
 }
 
-/* The arguments are in the heap and freed at once; the program says whether it got them. */
+/* The arguments are in the heap and are freed at once; the program's exit status tells whether it got them. */
 static pid_t spawn_not_awaited(odf_pool *pool, bool waits)
 {
 	odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;

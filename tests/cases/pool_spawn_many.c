@@ -39,7 +39,7 @@ void test_large_arguments(void **state)
 		must_exit_with(pid, 0);
 	}
 	{
-		/* One string more than 128 KiB is too much for any kernel. */
+		/* A single string longer than 128 KiB is too long for any kernel. */
 		odf_launch *launch;
 		odf_spawn_options options = not_awaited(&launch);
 		char *huge = malloc(200001), *too_much[] = { (char[]){ "true" }, huge, NULL };
@@ -87,7 +87,8 @@ void test_many_in_the_air(void **state)
 		for (int i = 0; i < MANY; i++)
 			must_exit_with(pids[i], 0);
 	}
-	/* Those that landed stay to be used again, up to a few; each is a guard and the rest. */
+	/* The memory of finished launches is kept for reuse, up to a few; each is two mappings, a guard and the
+	 * rest. */
 	for (int i = 0; i < 50; i++) {
 		odf_spawn_options options = not_awaited(NULL);
 		assert_int_equal(odf_pool_spawn(pool, &pids[0], "/bin/true", true_argv, NULL, &options, NULL), 0);
@@ -111,7 +112,7 @@ static void *spawns_many(void *unused)
 			return pool;
 		if (i % 2 == 0 && odf_launch_wait(launch, -1, NULL) != (fails ? ENOENT : 0))
 			return pool;
-		odf_launch_free(launch); /* also of one in the air */
+		odf_launch_free(launch); /* also a launch that is under way */
 		if (waitpid(pid, &status, 0) != pid || status != (fails ? 127 << 8 : 0))
 			return pool;
 	}
@@ -133,7 +134,7 @@ void test_many_threads(void **state)
 	must_have_no_children();
 }
 
-/* The launch of another process's child. */
+/* Asks about the launch of another process's child. */
 static void asked_by_a_child(void)
 {
 	odf_launch *launch;
@@ -153,7 +154,7 @@ static void asked_by_a_child(void)
 	must_exit_with(spawned, 0);
 }
 
-/* A process that is forked while others are in the air: theirs are none of its own. */
+/* A process forked while launches are under way: those launches are not its own. */
 void test_fork_between(void **state)
 {
 	(void)state;
@@ -190,7 +191,8 @@ void test_fork_between(void **state)
 
 /* ---- Random kills ------------------------------------------------------------------------------------------------ */
 
-/* Each request has one answer, and that is what became of the process, however it is killed or stopped on the way. */
+/* Each request gets one answer, which agrees with the fate of its process, however that is killed or stopped on the
+ * way. */
 void test_random_kills(void **state)
 {
 	const char *given = getenv("ODF_TEST_KILLS");
@@ -242,7 +244,7 @@ void test_random_kills(void **state)
 	surroundings_must_equal(&before);
 }
 
-/* ---- Several who wait for one launch ----------------------------------------------------------------------------- */
+/* ---- Several threads that wait for one launch -------------------------------------------------------------------- */
 
 static _Atomic int waiter_id;
 
@@ -252,7 +254,7 @@ static void *waits_for(void *launch)
 	return (void *)(intptr_t)odf_launch_wait(launch, -1, NULL);
 }
 
-/* Has the file open for writing, so that nobody executes it, until it is killed. */
+/* A process that keeps the file open for writing, so that it cannot be executed, until the process is killed. */
 static pid_t hold_open(const char *path)
 {
 	int ends[2];
@@ -274,7 +276,7 @@ static pid_t hold_open(const char *path)
 	return pid;
 }
 
-/* Each waits for as long as it wants to, whatever others do. */
+/* Each waits as long as it has asked for, whatever the others do. */
 void test_waiters(void **state)
 {
 	const char *file = scratch_path("held");

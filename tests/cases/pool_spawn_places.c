@@ -54,7 +54,7 @@ void test_refused(void **state)
 	options.launch = &launch;
 	options.pre_exec = does_nothing;
 	must_refuse(pool, &options, ENOTSUP);
-	/* What cannot pass by a pool passes by a fork, if that is allowed; its result is final. */
+	/* A request that a pool cannot carry out is made by a fork, if that is permitted, and its result is final. */
 	options.allow = 0;
 	assert_int_equal(odf_pool_spawn(pool, &pid, "/bin/true", true_argv, NULL, &options, &report), 0);
 	assert_int_equal(report.strategy, ODF_STRATEGY_FORK);
@@ -64,7 +64,7 @@ void test_refused(void **state)
 	must_exit_with(pid, 0);
 	assert_int_equal(odf_pool_spawn(pool, &pid, "/nonexistent", true_argv, NULL, &options, &report), ENOENT);
 	assert_null(launch);
-	/* Forbidden. */
+	/* Not permitted. */
 	options = (odf_spawn_options)ODF_SPAWN_OPTIONS_INIT;
 	options.allow = ODF_ALLOW(ODF_STRATEGY_VFORK);
 	assert_int_equal(odf_pool_spawn(pool, &pid, "/bin/true", true_argv, NULL, &options, &report), 0);
@@ -101,7 +101,7 @@ void test_no_process(void **state)
 
 /* ---- Sandboxes --------------------------------------------------------------------------------------------------- */
 
-/* clone3 is not there; and, if `all`, clone may not share memory. */
+/* clone3 does not exist; and, if `all`, clone may not share memory. */
 static int filter(bool all)
 {
 	struct sock_filter code[] = {
@@ -154,7 +154,7 @@ static int check_sandbox(bool cached)
 				return 2;
 	if (filter(true) != 0)
 		return 3;
-	/* A go-between of libc's fork: no memory is shared. */
+	/* The intermediate process is then made by libc's fork: no memory is shared. */
 	if (!runs(own, 0, false, ODF_STRATEGY_FORK, ODF_REASON_CLONE_REFUSED))
 		return 4;
 	options.allow = ODF_ALLOW(ODF_STRATEGY_POOL);

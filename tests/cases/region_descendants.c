@@ -49,7 +49,7 @@ static int leaves_a_grandchild(odf_region *region)
 static int execs(odf_region *region)
 {
 	(void)region;
-	/* The gate stays open in the program, which reads until it closes. */
+	/* The executed program keeps the gate open, and reads from it until it is closed. */
 	dup2(gate[0], 0);
 	close(gate[1]);
 	execlp("cat", "cat", (char *)NULL);
@@ -95,7 +95,7 @@ void every_kind_of_descendant(void **state)
 	must_exit_with(pid, 0);
 	must_settle(region);
 
-	/* One that closes every descriptor. */
+	/* A child that closes every descriptor. */
 	sigset_t term;
 	sigemptyset(&term);
 	sigaddset(&term, SIGTERM);
@@ -117,7 +117,7 @@ void every_kind_of_descendant(void **state)
 		usleep(1000);
 	must_settle(region);
 
-	/* Killed, and stopped before. */
+	/* Stopped, and then killed. */
 	assert_int_equal(pipe(gate), 0);
 	pid = child_that(waits, region);
 	kill(pid, SIGSTOP);
@@ -128,7 +128,7 @@ void every_kind_of_descendant(void **state)
 	open_gate();
 	must_settle(region);
 
-	/* Executed: the process lives, the memory does not. */
+	/* After an exec: the process lives, but not its memory. */
 	assert_int_equal(pipe(gate), 0);
 	pid = child_that(execs, region);
 	for (int wait = 0; odf_region_settle(region) == EBUSY && wait < 10000; wait++)
@@ -138,7 +138,7 @@ void every_kind_of_descendant(void **state)
 	open_gate();
 	must_exit_with(pid, 0);
 
-	/* Two, of which the older goes first; and one more of the same snapshot. */
+	/* Two children, of which the older ends first; and one more of the same snapshot. */
 	assert_int_equal(pipe(gate), 0);
 	pid = child_that(sees_generation_1, region);
 	other = child_that(waits, region);
@@ -153,7 +153,7 @@ void every_kind_of_descendant(void **state)
 	assert_errno(0, odf_region_destroy(region));
 }
 
-/* Made past every hook, while FROZEN: has the snapshot, and counts. */
+/* Made past every hook, while FROZEN: it has the snapshot, and counts. */
 void raw_clone_of_frozen(void **state)
 {
 	odf_region *region = make(4 * MIB);
@@ -178,7 +178,7 @@ void raw_clone_of_frozen(void **state)
 	assert_errno(0, odf_region_destroy(region));
 }
 
-/* While LIVE there is nothing for it, rather than its parent's memory. */
+/* While LIVE such a child has nothing there, and not its parent's memory. */
 void raw_clone_of_live(void **state)
 {
 	odf_region *region = make(4 * MIB);
@@ -196,7 +196,7 @@ void raw_clone_of_live(void **state)
 			_exit(4);
 		if (odf_region_settle(region) != 0 || odf_region_destroy(region) != 0)
 			_exit(5);
-		/* One of its own is like any other. */
+		/* A region of its own is like any other. */
 		region = odf_region_create(MIB, ODF_REGION_MANUAL);
 		if (region == NULL)
 			_exit(6);
@@ -217,7 +217,7 @@ void raw_clone_of_live(void **state)
 	assert_true(holds(region, 1));
 	assert_int_equal(info_of(region).state, ODF_REGION_LIVE);
 	must_exit_with(child_that(sees_generation_1, region), 0);
-	/* What the first one had it leaves when its own keeper has noticed its end. */
+	/* The first child's memory is released only when that child's own keeper has noticed its end. */
 	for (int wait = 0; odf_region_settle(region) == EBUSY && wait < 10000; wait++)
 		usleep(1000);
 	must_settle(region);

@@ -35,7 +35,8 @@ void discard_live(void **state)
 	assert_errno(0, odf_region_destroy(region));
 }
 
-/* A descendant has the old content, the parent zeros at once; the memory comes back when it is gone. */
+/* A descendant has the old contents, and the parent has zeros at once. The memory is free when the descendant has
+ * ended. */
 void discard_frozen(void **state)
 {
 	static const size_t sizes[] = { PAGE, 7 * PAGE, 8 * PAGE, 100 * PAGE, 2 * MIB, 5 * MIB + PAGE };
@@ -50,11 +51,11 @@ void discard_frozen(void **state)
 
 		fill(region, 1);
 		resident = info_of(region).resident_bytes;
-		/* Of the large page that the machine may give, all. */
+		/* All of the large page that the machine may give. */
 		assert_in_range(resident, 32 * MIB + PAGE, 34 * MIB);
 		assert_int_equal(pipe(gate), 0);
 		pid = child_that(sees_what_was, region);
-		*word_at(region, from) = 17; /* a private page under it */
+		*word_at(region, from) = 17; /* a private page over it */
 		assert_errno(0, odf_region_discard(region, base + from, sizes[i]));
 		assert_true(zeros(region, from, end));
 		assert_int_equal(info_of(region).resident_bytes, resident); /* the frozen file is not touched */
@@ -64,7 +65,7 @@ void discard_frozen(void **state)
 		open_gate();
 		must_exit_with(pid, 0);
 		assert_errno(0, odf_region_settle(region));
-		/* one was written again */
+		/* one page was written again */
 		assert_int_equal(info_of(region).resident_bytes, resident - sizes[i] + PAGE);
 		assert_int_equal(*word_at(region, from + sizes[i] / PAGE / 2 * PAGE), 4711);
 		*word_at(region, from + sizes[i] / PAGE / 2 * PAGE) = 0;
@@ -74,7 +75,7 @@ void discard_frozen(void **state)
 	}
 }
 
-/* Over and over, all of it, with forks between: neither mappings nor memory pile up. */
+/* Again and again, all of it, with forks in between: neither mappings nor memory accumulate. */
 void discard_again_and_again(void **state)
 {
 	odf_region *region = make(8 * MIB);
@@ -102,7 +103,7 @@ void discard_again_and_again(void **state)
 	assert_errno(0, odf_region_destroy(region));
 }
 
-/* Freed memory stays freed over a fork and its settle: what is zero is not written back. */
+/* Freed memory stays free across a fork and its settle: zeros are not written back. */
 void zeros_take_no_memory(void **state)
 {
 	odf_region *region = make(16 * MIB);
@@ -117,8 +118,8 @@ void zeros_take_no_memory(void **state)
 	assert_errno(0, odf_region_destroy(region));
 }
 
-/* The kernel then fills new mappings at once, and with MCL_CURRENT all there are: also the one that home is made of at
- * the next freeze. */
+/* The kernel then populates new mappings at once, and with MCL_CURRENT all existing ones: also the one that becomes
+ * home at the next freeze. */
 static int lives_with_mlockall(int before, int after)
 {
 	odf_region *region;
@@ -128,7 +129,7 @@ static int lives_with_mlockall(int before, int after)
 		return 77;
 	region = odf_region_create(8 * MIB, ODF_REGION_MANUAL);
 	if (region == NULL)
-		return 77; /* by RLIMIT_MEMLOCK */
+		return 77; /* because of RLIMIT_MEMLOCK */
 	if (before != 0 && info_of(region).resident_bytes != 0)
 		return 1;
 	fill(region, 1);

@@ -8,13 +8,13 @@
 #include <time.h>
 
 #define PAGES      ((size_t)16384)
-#define WRITTEN    ((size_t)1300) /* before each fork */
+#define WRITTEN    ((size_t)1300) /* pages, before each fork */
 #define DISCARDED  ((size_t)32)
 #define DEADLINE_S 60
 
 static struct area {
 	odf_region *region;
-	uint32_t version[PAGES]; /* what each page has; 0: zeros */
+	uint32_t version[PAGES]; /* the version of each page; 0: zeros */
 } area;
 
 static struct board {
@@ -50,7 +50,8 @@ static void discard(size_t first)
 	memset(area.version + first, 0, DISCARDED * sizeof area.version[0]);
 }
 
-/* Until the pipe is closed. Every third has a child that outlives it, every fourth gives memory back, twice. */
+/* Lives until the pipe is closed. Every third child has a child that outlives it, every fourth gives memory back
+ * twice. */
 static void live(int round, int pipe_end)
 {
 	char byte;
@@ -138,7 +139,7 @@ void overlapping_children_hold_nothing_twice(void **state)
 		if (last.pid > 0)
 			end_child(last);
 		last = next;
-		expected += 2; /* and who makes a child of his own leaves the second look to it */
+		expected += 2; /* a child that makes one of its own leaves the second check to that */
 		rounds++;
 		usleep(5000);
 		info = info_of(area.region);
@@ -152,7 +153,7 @@ void overlapping_children_hold_nothing_twice(void **state)
 	look();
 	assert_int_equal(board->looks, expected + 1);
 	assert_int_equal(board->faults, 0);
-	/* And in the end it settles. */
+	/* And at the end it settles. */
 	for (start = seconds(); odf_region_settle(area.region) != 0 && seconds() - start < DEADLINE_S;)
 		usleep(1000);
 	assert_int_equal(info_of(area.region).state, ODF_REGION_LIVE);

@@ -15,7 +15,7 @@
 #include "shapes.h"
 
 #define MIB    ((size_t)1 << 20)
-#define COUNTS ((size_t)96)  /* pages that the thread counts in */
+#define COUNTS ((size_t)96)  /* pages, in which the thread counts */
 
 enum shape shape;
 
@@ -72,7 +72,7 @@ static int round_of(bool wakes)
 	open_pages(counters, COUNTS * PAGE);
 	for (size_t i = 0; i < COUNTS; i++)
 		counter_pages[i] = (_Atomic(uint64_t) *)(counters + i * PAGE + 64 * (i % 60));
-	for (size_t i = 0; i < AREAS / 2; i++) /* before it wakes */
+	for (size_t i = 0; i < AREAS / 2; i++) /* before the heap wakes */
 		make_area(&areas[i]);
 	REQUIRE(pthread_create(&thread, NULL, count_up, NULL) == 0);
 	filler = mmap(NULL, 24 * MIB, RW, PLAIN, -1, 0);
@@ -108,12 +108,12 @@ static int round_of(bool wakes)
 	return 0;
 }
 
-/* ---- Each ends up in a region ---- */
+/* ---- Each shape ends up in a region ---- */
 
-/* And LIVE, where something can settle it beside the program: root has userfaultfd. */
+/* And LIVE, if it can be settled beside the program: root has userfaultfd. */
 static bool is_in_a_region(const void *address)
 {
-	static char text[4 * MIB]; /* nothing is allocated, which may wake the library */
+	static char text[4 * MIB]; /* static, as an allocation may wake the library's heap */
 	int file = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
 	size_t length = 0;
 	bool live = false;
@@ -142,7 +142,7 @@ static int gains(void)
 	char *block[BLOCKS];
 	int live = 0;
 
-	for (int i = 0; i < BLOCKS; i++) { /* the first ones come before the library knows */
+	for (int i = 0; i < BLOCKS; i++) { /* the first ones are mapped before the library knows */
 		block[i] = new_memory(MIB);
 		open_pages(block[i], MIB);
 		memset(block[i], i + 1, MIB);
@@ -150,7 +150,7 @@ static int gains(void)
 	}
 	for (int tries = 0; tries < 40 && live < BLOCKS - 1; tries++) {
 		reap(fork_and_look(false));
-		/* The keeper gets a part of the machine only; without userfaultfd it is the forks that do it. */
+		/* The keeper gets only part of the machine; without userfaultfd forks do the work. */
 		wait_ms(geteuid() == 0 ? 100 + 100 * (unsigned)tries : 100);
 		live = 0;
 		for (int i = 0; i < BLOCKS; i++) {
@@ -164,7 +164,7 @@ static int gains(void)
 	return live < BLOCKS - 1;
 }
 
-/* ---- All ---- */
+/* ---- All shapes ---- */
 
 static int run(const char *what, enum shape which, unsigned long number, const char *heap)
 {
@@ -214,7 +214,7 @@ int main(int count, char **arguments)
 	printf("1..%d\n", SHAPES + 1);
 	for (int i = 0; i < SHAPES; i++) {
 		int one = run("gains", (enum shape)i, 0, "auto") | run("gains", (enum shape)i, 0, "on");
-		/* What a fork takes in, and so much is not worth it, where nothing is beside the program. */
+		/* Without userfaultfd only a fork adopts memory, and for this little it is not worthwhile. */
 		bool skipped = one != 0 && geteuid() != 0;
 		one = skipped ? 0 : one;
 		printf("%s %d - %s memory is in a region%s\n", one == 0 ? "ok" : "not ok", i + 1, shape_names[i],

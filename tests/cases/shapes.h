@@ -23,7 +23,7 @@
 #define RW     (PROT_READ | PROT_WRITE)
 #define PLAIN  (MAP_PRIVATE | MAP_ANONYMOUS)
 #define AREAS  6
-#define PAGES  ((size_t)640) /* of an area at most */
+#define PAGES  ((size_t)640) /* at most, per area */
 
 enum shape { FREELY, HINTED, LOW, OPENED, FIXED, SEGMENT, EXECUTABLE, RESERVED, PIECES, SHAPES };
 
@@ -36,13 +36,13 @@ enum shape { FREELY, HINTED, LOW, OPENED, FIXED, SEGMENT, EXECUTABLE, RESERVED, 
 		} \
 	} while (0)
 
-/* ---- Areas, and what each of their pages must be ---- */
+/* ---- Areas, and the contents of each page ---- */
 
 enum access { GONE, CLOSED, READABLE, OPEN };
 struct area {
 	char *base; /* NULL: none */
 	size_t pages;
-	unsigned char value[PAGES]; /* 0 also for what was never written */
+	unsigned char value[PAGES]; /* 0 also for a page that was never written */
 	unsigned char access[PAGES];
 };
 

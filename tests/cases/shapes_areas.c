@@ -14,7 +14,7 @@ const char *const shape_names[SHAPES] = { "freely",  "hinted",     "low",      "
 unsigned long seed;
 const char *doing = "start";
 
-/* What a program of this shape has its memory with. */
+/* The protection that a program of this shape gives its memory. */
 static int all_rights(void)
 {
 	return shape == EXECUTABLE ? RW | PROT_EXEC : RW;
@@ -36,11 +36,11 @@ void wait_ms(long milliseconds)
 }
 
 struct area areas[AREAS];
-static char *last; /* that was mapped */
+static char *last; /* the last mapping */
 
 #if defined __x86_64__ || defined __i386__
 #define RETURN 0xc3
-#define CODE   64 /* where it is in a page */
+#define CODE   64 /* its offset in a page */
 #endif
 
 void put_code(char *page)
@@ -53,7 +53,7 @@ void put_code(char *page)
 #endif
 }
 
-/* It is a program's death if it cannot be executed. */
+/* If the page is not executable the program dies. */
 void execute(const unsigned char *page)
 {
 #ifdef RETURN
@@ -103,7 +103,7 @@ static void fresh(struct area *area, size_t from, size_t count, enum access acce
 	memset(area->access + from, access, count);
 }
 
-/* Out of what was asked for at once, before the library could know that it would be used. */
+/* Takes it from memory reserved in one call, before the library could know of its use. */
 static void *take_reserved(size_t size)
 {
 	static char *reserved;
@@ -118,7 +118,7 @@ static void *take_reserved(size_t size)
 	return reserved + used - size;
 }
 
-/* None so large that it is one of those that are looked at by themselves. */
+/* None of the mappings is large enough for the library to consider it by itself. */
 static void *map_pieces(size_t size)
 {
 	char *memory = mmap(NULL, size, PROT_NONE, PLAIN, -1, 0);
@@ -164,7 +164,7 @@ char *new_memory(size_t size)
 	return memory;
 }
 
-/* By the means of the shape. */
+/* Makes the pages accessible in the way of the shape. */
 void open_pages(char *from, size_t size)
 {
 	if (shape == OPENED)
@@ -188,7 +188,7 @@ void make_area(struct area *area)
 	write_pages(area, 0, area->pages);
 }
 
-/* The segment's last one only, as the others lie below it. */
+/* Of the data segment only the last area can be dropped: the others lie below it. */
 static void drop_area(struct area *area)
 {
 	if (shape != SEGMENT)
@@ -200,7 +200,7 @@ static void drop_area(struct area *area)
 	area->base = NULL;
 }
 
-/* ---- What a program may do ---- */
+/* ---- Operations ---- */
 
 static void discard(struct area *area, size_t from, size_t count)
 {
@@ -233,7 +233,7 @@ static void map_again(struct area *area, size_t from, size_t count)
 	fresh(area, from, count, open ? OPEN : CLOSED);
 }
 
-/* A gap, which another mapping may be given; filled again at once. */
+/* Makes a gap, in which another mapping may be placed, and fills it again at once. */
 static void unmap_and_map(struct area *area, size_t from, size_t count)
 {
 	char *at = area->base + from * PAGE;
@@ -263,8 +263,8 @@ static void resize(struct area *area, size_t from, size_t count)
 		return;
 	memory = mremap(area->base, area->pages * PAGE, pages * PAGE, below(4) ? MREMAP_MAYMOVE : 0);
 	if (memory == MAP_FAILED) {
-		/* In the way of growth without a move; or more than one mapping, as plain too where something was
-		 * mapped over a part of it. */
+		/* Something is in the way of growth in place; or it is more than one mapping, as without the library
+		 * after something was mapped over part of it. */
 		REQUIRE(errno == ENOMEM || errno == EFAULT);
 		return;
 	}
