@@ -48,7 +48,7 @@ void test_session_and_group(void **state)
 	}
 	setpgid(leader, leader);
 	options.pgroup = leader;
-	/* must_have_no_children inside is for refusals only, which cannot occur here. */
+	/* No refusal can happen here, and so no check for left-over children inside. */
 	on_each_engine(&options, true, check_joined);
 	kill(leader, SIGKILL);
 	wait_for(leader);
@@ -64,7 +64,8 @@ static void check_terminal_group(const char *json, odf_strategy engine)
 	free(pid);
 }
 
-/* In a session of its own on a pseudo-terminal, from a process group in the background: SIGTTOU must stop nobody. */
+/* In a session of its own on a pseudo-terminal, called from a background process group: SIGTTOU must not stop any
+ * process. */
 static int on_terminal(void)
 {
 	odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
@@ -77,7 +78,8 @@ static int on_terminal(void)
 		json = spawn_state(&options, NULL);
 		check_terminal_group(json, engines[i]);
 		free(json);
-		/* The child's group is the foreground now, so we are in the background; on from there. */
+		/* The child's group is now the foreground group, so this process is in the background; the rest runs
+		 * from there. */
 		assert_int_not_equal(tcgetpgrp(0), group);
 	}
 	return 0;
@@ -100,7 +102,7 @@ void test_foreground(void **state)
 	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 	close(terminal);
 
-	/* A new session takes the terminal on its descriptor 0 as its own. */
+	/* A new session takes the terminal on its descriptor 0 as its controlling terminal. */
 	for (size_t i = 1; i < 3; i++) {
 		odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
 		odf_fd_action map[1];
@@ -230,7 +232,8 @@ void test_ids(void **state)
 	options.group_count = 2;
 	options.parent_death_signal = SIGTERM;
 	on_each_engine(&options, false, check_ids);
-	assert_int_equal(prctl(PR_GET_DUMPABLE), 1); /* the kernel takes it from memory whose user changes, ours too */
+	assert_int_equal(prctl(PR_GET_DUMPABLE), 1); /* the kernel clears it for memory whose user changes, which is
+	                                                also the caller's here */
 	options.flags = ODF_SPAWN_GROUPS;
 	options.groups = NULL;
 	options.group_count = 0;
@@ -256,7 +259,7 @@ static void *spawn_as_others(void *failures)
 	return NULL;
 }
 
-/* Threads that do so at once do not restore each other's loss. */
+/* Several threads that do this at once do not restore a cleared flag from each other. */
 void test_dumpable_with_threads(void **state)
 {
 	pthread_t threads[4];
@@ -296,7 +299,7 @@ void test_seccomp(void **state)
 	on_each_engine(&options, false, check_seccomp);
 }
 
-/* A cgroup of our own under the one we are in: v2 where it is mounted, by clone3 or by the child's own write. */
+/* A cgroup of this test under its own cgroup: v2, if it is mounted; entered by clone3 or by the child's own write. */
 static char cgroup_path[PATH_MAX];
 static void check_cgroup(const char *json, odf_strategy engine)
 {

@@ -10,7 +10,7 @@ void check_nothing(const char *json, odf_strategy engine)
 	assert_non_null(json);
 }
 
-/* The program by descriptor, also where the map takes its number. */
+/* The program by descriptor, also if the map uses that number. */
 void test_exec_fd(void **state)
 {
 	odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
@@ -25,7 +25,7 @@ void test_exec_fd(void **state)
 	options.fd_count = 1;
 	options.flags = ODF_SPAWN_CLOSE_OTHER_FDS;
 	on_each_engine(&options, false, check_nothing);
-	/* The copy that keeps it open must not pass for a descriptor of the caller's that is not open. */
+	/* The internal copy that keeps it open must not pass for a descriptor that the caller does not have open. */
 	for (size_t i = 1; i < 3; i++) {
 		odf_fd_action closed[] = { ODF_FD_NULL(fd), ODF_FD_DUP(fd + 1, fd + 2) };
 		odf_report report = ODF_REPORT_INIT;
@@ -72,7 +72,7 @@ static void check_moved(const char *json, odf_strategy engine)
 	(void)engine;
 	snprintf(name, sizeof name, "fd%d", file_b);
 	must_have(json, "fd0", identity(file_a));
-	must_have(json, name, identity(file_b)); /* a self-map loses close-on-exec */
+	must_have(json, name, identity(file_b)); /* a map to itself clears close-on-exec */
 	must_have(json, "fd60", identity(file_b));
 	assert_null(member(json, "fd61"));
 }
@@ -116,9 +116,9 @@ void test_swap(void **state)
 		odf_fd_action map[] = { ODF_FD_DUP(file_a, file_b), ODF_FD_DUP(file_b, file_a) };
 		options.fds = map;
 		options.fd_count = 2;
-		on_each_engine(&options, false, check_swapped); /* libc has actions one after the other only */
+		on_each_engine(&options, false, check_swapped); /* libc's actions run only one after the other */
 	}
-	/* With the limit of descriptors right above the targets: the spare number is found below them. */
+	/* With the descriptor limit right above the targets: the spare number is found below them. */
 	{
 		odf_fd_action map[] = { ODF_FD_DUP(200, 210), ODF_FD_DUP(210, 200) };
 		struct rlimit old, low;
@@ -134,7 +134,7 @@ void test_swap(void **state)
 	closefrom(3);
 }
 
-/* The flags that the kernel shows for a file opened with these: it may add O_LARGEFILE. */
+/* The flags that the kernel shows for a file opened with these flags: it may add O_LARGEFILE. */
 static unsigned shown_flags(const char *path, int flags)
 {
 	int fd = open(path, flags | O_CLOEXEC), shown = fcntl(fd, F_GETFL);
@@ -206,13 +206,13 @@ void test_null(void **state)
 	options.cwd = NULL;
 	options.cwd_fd = open(scratch(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	on_each_engine(&options, true, check_null);
-	/* Closing a number that cannot be open is no error; libc would make it one. */
+	/* To close a number that cannot be open is no error; libc would make it one. */
 	options.fd_count = 2;
 	on_each_engine(&options, false, check_null);
 	close(options.cwd_fd);
 }
 
-/* What a path says of open descriptors is what the caller had, and close-on-exec in the flags does not close. */
+/* A path that names open descriptors means those of the caller, and close-on-exec in the flags does not close them. */
 static void check_reopened(const char *json, odf_strategy engine)
 {
 	(void)engine;

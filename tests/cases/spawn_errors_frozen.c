@@ -48,7 +48,7 @@ static void is_refused(odf_spawn_options options)
 	must(odf_spawn(&pid, "/bin/true", true_argv, NULL, &options, &report) == EBUSY);
 	must(report.error == EBUSY && report.step == ODF_STEP_CGROUP && report.index == -1 && pid == -7);
 	must(waitpid(-1, NULL, __WALL) == -1 && errno == ECHILD);
-	/* Forgiven, it starts where the caller is. */
+	/* If the failure is forgiven, the child starts in the caller's cgroup. */
 	options.forgive = ODF_FORGIVE(ODF_STEP_CGROUP);
 	must(odf_spawn(&pid, "/bin/true", true_argv, NULL, &options, &report) == 0);
 	must(report.forgiven == ODF_FORGIVE(ODF_STEP_CGROUP));
@@ -56,7 +56,7 @@ static void is_refused(odf_spawn_options options)
 		must(waitpid(pid, NULL, 0) == pid);
 }
 
-/* Of a child that holds nobody the launch tells. */
+/* For a child that does not block its caller, the launch reports it. */
 static void is_refused_on_its_way(int folder, odf_pool *pool)
 {
 	odf_spawn_options options = into(folder, ODF_STRATEGY_POOL, pool);
@@ -137,7 +137,7 @@ void test_frozen_cgroup(void **state)
 		tried++;
 		assert_true(cgroup_write(outer, version->file, version->frozen));
 		refuses(outer, version);
-		refuses(inner, version); /* for the one above it */
+		refuses(inner, version); /* the cgroup above it is frozen */
 		assert_true(cgroup_write(outer, version->file, version->thawed));
 		enters(ODF_STRATEGY_VFORK);
 		enters(ODF_STRATEGY_FORK);

@@ -32,7 +32,8 @@ static int check_unprivileged(void)
 	return 0;
 }
 
-/* A failed assertion in a forked child leaves it by longjmp into the runner's copy; its exit status tells. */
+/* A failed assertion in a forked child would longjmp into the child's copy of the runner, so the child reports by its
+ * exit status. */
 static void in_child(int (*check)(void))
 {
 	pid_t pid = fork();
@@ -114,7 +115,7 @@ static int check_reaper_thread(void)
 	return 0;
 }
 
-/* Three descriptors at most, all taken; and none open at all. */
+/* With at most three descriptors, all in use; and with none open at all. */
 static int check_few_descriptors(void)
 {
 	struct rlimit three = { 3, 3 };
@@ -132,7 +133,7 @@ static int check_few_descriptors(void)
 			options.allow = ODF_ALLOW(engines[i]);
 			if (odf_spawn(&pid, "/bin/true", true_argv, NULL, &options, &report) != 0)
 				return 1;
-			/* The loader needs a descriptor for libc, and has one once the caller has closed its own. */
+			/* The loader needs a descriptor for libc, and has one only if the caller has closed its own. */
 			if (waitpid(pid, &status, 0) != pid || (closed && status != 0))
 				return 2;
 			if (odf_spawn(&pid, "/nonexistent", true_argv, NULL, &options, &report) != ENOENT ||
@@ -151,7 +152,7 @@ static int check_few_descriptors(void)
 	return 0;
 }
 
-/* Nothing but a static program: no /proc, no /dev. */
+/* Only a static program: no /proc, no /dev. */
 static int check_empty_root(void)
 {
 	char *argv[] = { (char[]){ "exits" }, NULL };
@@ -180,8 +181,8 @@ static int check_empty_root(void)
 	return 0;
 }
 
-/* A limit that the kernel checks after it has stored a pidfd's number, and frees the number again: meanwhile it may be
- * another thread's, and must not be closed. */
+/* The kernel checks this limit after it has stored a pidfd's number, and then frees the number again. By then the
+ * number may be another thread's, and must not be closed. */
 static char limited_cgroup[CGROUP_PATH];
 static atomic_ulong closed_under_us;
 static void *open_and_close(void *unused)
@@ -220,7 +221,7 @@ static int check_stale_pidfd(void)
 void test_stale_pidfd(void **state)
 {
 	(void)state;
-	/* The process and its second thread; a third task is one too many. */
+	/* The process and its second thread are two tasks; a third exceeds the limit. */
 	if (!cgroup_make(limited_cgroup, "pids", "pids.max", "pids.max", "2")) {
 		skip_because("no cgroup with a limit of processes can be made here");
 		return;
@@ -229,7 +230,7 @@ void test_stale_pidfd(void **state)
 	assert_true(cgroup_remove(limited_cgroup));
 }
 
-/* A /proc that was mounted for another pid namespace has other processes under our children's numbers. */
+/* A /proc mounted for another PID namespace shows other processes under the pids of this one's children. */
 static int check_foreign_proc(void)
 {
 	pid_t first;

@@ -64,7 +64,7 @@ void test_refused(void **state)
 	WITH(o.size = 0);
 }
 
-/* What clone3 alone can do. */
+/* Flags that only clone3 supports. */
 void test_refused_flags(void **state)
 {
 	static const struct {
@@ -96,7 +96,7 @@ void test_refused_flags(void **state)
 		if (options.flags == ODF_SPAWN_BORN_NO_NEW_PRIVS)
 			continue;
 		options.allow = 0;
-		options.pidfd = NULL; /* it has its own */
+		options.pidfd = NULL; /* the request has its own */
 		assert_errno(EINVAL, odf_process_spawn(&process, "/bin/true", true_argv, NULL, &options, &report));
 		assert_null(process);
 		assert_int_equal(report.step, ODF_STEP_REQUEST);

@@ -26,7 +26,7 @@ void test_pidfd(void **state)
 		assert_int_equal(info.si_pid, pid);
 		assert_int_equal(info.si_status, 9);
 		close(pidfd);
-		/* And on failure none is left. */
+		/* And on failure no descriptor is left. */
 		pidfd = -5;
 		struct surroundings before = surroundings_take();
 		assert_errno(ENOENT, odf_spawn(&pid, "/nonexistent", argv, NULL, &options, NULL));
@@ -83,8 +83,8 @@ static void on_child(int signal)
 	children_ended++;
 }
 
-/* Not our child: no SIGCHLD, nothing to wait for, another parent; failures with their step all the same; pidfd
- * works. */
+/* The process is not the caller's child: no SIGCHLD, nothing to wait for, another parent. Failures still have their
+ * step, and the pidfd works. */
 void test_detach(void **state)
 {
 	struct sigaction action = { .sa_handler = on_child }, old;
@@ -128,7 +128,8 @@ void test_detach(void **state)
 			free(parent);
 			free(json);
 			must_have_no_children();
-			/* By fork the go-between is an ordinary child, reaped before the call returns. */
+			/* With fork the intermediate process is an ordinary child, which is reaped before the call
+			 * returns. */
 			if (engines[i] == ODF_STRATEGY_VFORK)
 				assert_int_equal(children_ended, 0);
 
@@ -147,7 +148,7 @@ void test_detach(void **state)
 	}
 }
 
-/* A file that is open for writing for a while longer. */
+/* A file that stays open for writing a while longer. */
 void test_busy_retry(void **state)
 {
 	(void)state;
@@ -173,7 +174,7 @@ void test_busy_retry(void **state)
 		options.allow = ODF_ALLOW(engines[i]);
 		assert_errno(ETXTBSY, odf_spawn(&pid, path, argv, NULL, &options, NULL));
 		options.busy_retry_ms = 60000;
-		assert_int_equal(write(go[1], "x", 1), 1); /* it closes the file while the next one tries */
+		assert_int_equal(write(go[1], "x", 1), 1); /* it closes the file during the next attempt */
 		assert_errno(0, odf_spawn(&pid, path, argv, NULL, &options, NULL));
 		must_exit_with(pid, 31);
 		must_exit_with(writer, 0);
@@ -205,7 +206,7 @@ void test_choice(void **state)
 	assert_int_equal(report.reason[ODF_STRATEGY_VFORK], ODF_REASON_PRE_EXEC);
 }
 
-/* errno and the pointers that were not given. */
+/* errno, and pointers that are not given. */
 void test_little_things(void **state)
 {
 	char *argv[] = { (char[]){ "true" }, NULL };

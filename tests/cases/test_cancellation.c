@@ -22,7 +22,7 @@ static void point(void)
 	pthread_testcancel();
 }
 
-/* In the place of libc's, which may ask others over sockets. */
+/* In place of libc's function, which may ask a server over a socket. */
 int getpwuid_r(uid_t uid, struct passwd *entry, char *buffer, size_t size, struct passwd **found)
 {
 	pthread_testcancel();
@@ -37,7 +37,7 @@ int getpwuid_r(uid_t uid, struct passwd *entry, char *buffer, size_t size, struc
 static void reap(pid_t pid)
 {
 	if (pid > 0)
-		(void)syscall(SYS_wait4, pid, NULL, 0, NULL); /* waitpid is one */
+		(void)syscall(SYS_wait4, pid, NULL, 0, NULL); /* waitpid is a cancellation point */
 }
 
 static int makes_pool(void)
@@ -209,7 +209,7 @@ static int posix_spawns(void)
 
 static const struct call {
 	const char *name;
-	int (*function)(void); /* 0: as it should be */
+	int (*function)(void); /* returns 0: as expected */
 } calls[] = {
 	{ "odf_pool_create", makes_pool },
 	{ "odf_pool_submit", submits },
@@ -238,7 +238,7 @@ static void *calls_cancelled(void *unused)
 {
 	(void)pthread_cancel(pthread_self());
 	result = current->function();
-	current = NULL; /* it has come back */
+	current = NULL; /* the function has returned */
 	pthread_testcancel();
 	return unused;
 }
@@ -268,7 +268,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_comes_back) };
 
 	(void)argc;
-	if (getenv("ODFORK_STATS") == NULL) { /* is read before main */
+	if (getenv("ODFORK_STATS") == NULL) { /* read before main */
 		setenv("ODFORK_STATS", "/dev/null", 1);
 		execv("/proc/self/exe", argv);
 		return 1;

@@ -26,7 +26,7 @@ static void on_child(int signal)
 	children_seen++;
 }
 
-/* First in the group: everything is asked here for the first time. */
+/* First in the group: every probe is made here for the first time. */
 static void test_no_side_effects(void **state)
 {
 	struct sigaction action = { .sa_handler = on_child }, before;
@@ -35,7 +35,7 @@ static void test_no_side_effects(void **state)
 
 	(void)state;
 	for (odf_probe probe = ODF_PROBE_CLONE3; probe < ODF_PROBE_COUNT; probe++)
-		if (probe != ODF_PROBE_ASYNC_FORK_PRCTL) /* as the first one, when the library is loaded */
+		if (probe != ODF_PROBE_ASYNC_FORK_PRCTL) /* made with the first one, when the library is loaded */
 			assert_int_equal(capability_known(probe), ODF_ANSWER_NOT_ASKED);
 	sigaction(SIGCHLD, &action, &before);
 	surroundings = surroundings_take();
@@ -111,7 +111,7 @@ static void *ask_all(void *answers)
 	return NULL;
 }
 
-/* In fresh processes, so that the threads race for the first answer. */
+/* In fresh processes, so that the threads race for the first probe. */
 static void test_threads(void **state)
 {
 	(void)state;

@@ -15,11 +15,11 @@
 enum { NUMBERS = 12, SPARE_BASE = 100, TABLE = 200, OPENED = 1000 };
 
 struct table {
-	int file[TABLE]; /* 0: closed; n + 1: what the caller had at n; OPENED + i: opened by action i */
+	int file[TABLE]; /* 0: closed; n + 1: the caller's descriptor n; OPENED + i: opened by action i */
 	bool inherited[TABLE];
 };
 
-/* One operation; false where the real one would fail. */
+/* One operation; false if the real one would fail. */
 #define NOTHING_KEPT { [KEPT_EXEC] = { .fd = -1 }, [KEPT_TTY] = { .fd = -1 } }
 
 static bool run(struct table *t, const struct fd_op *op, int *spares)
@@ -48,7 +48,7 @@ static bool run(struct table *t, const struct fd_op *op, int *spares)
 		t->inherited[op->to] = true;
 		return true;
 	case FD_OP_OPEN:
-		if (op->from != AT_FDCWD) { /* the directory is where it is said to be, as it was before */
+		if (op->from != AT_FDCWD) { /* the directory must be at the number given, as it was before */
 			int directory = t->file[op->spare >= 0 ? spares[op->spare] : op->from];
 			if (directory == 0)
 				return false;
@@ -186,7 +186,7 @@ static void test_model(void **state)
 		run_seed(seed);
 }
 
-/* A shift of thousands of numbers, in the order that is worst: the caller is held while this is worked out. */
+/* A shift of thousands of numbers in the worst order: the caller waits while the map computes it. */
 static void test_long_shift(void **state)
 {
 	enum { LONG = 50000 };
@@ -216,7 +216,7 @@ static void test_long_shift(void **state)
 	free(map.others);
 }
 
-/* In a cycle the descriptor that is not open is the fault of the action that wants it. */
+/* In a cycle a descriptor that is not open is the failure of the action that uses it. */
 static void test_cycle_index(void **state)
 {
 	odf_fd_action swap[] = { ODF_FD_DUP(20, 21), ODF_FD_DUP(21, 20) };
@@ -232,7 +232,7 @@ static void test_cycle_index(void **state)
 	(void)state;
 	fd_map_build(&map, swap, 2);
 	assert_int_equal(map.op_count, 3);
-	for (size_t i = 0; i < 2; i++) /* the save and the first duplication read what their action has as its source */
+	for (size_t i = 0; i < 2; i++) /* the save and the first duplication read their action's source */
 		assert_int_equal(ops[i].from, swap[ops[i].index].source);
 }
 

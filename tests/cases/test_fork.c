@@ -175,7 +175,7 @@ static void test_pidfd(void **state)
 	surroundings_must_equal(&before);
 }
 
-/* No number left: found before anything is forked. */
+/* No descriptor number is left: detected before the fork. */
 static void test_pidfd_without_descriptors(void **state)
 {
 	odf_fork_options options = ODF_FORK_OPTIONS_INIT;
@@ -198,7 +198,7 @@ static void test_pidfd_without_descriptors(void **state)
 	must_have_no_children();
 }
 
-/* fork's own failure comes through with its errno. A user limit does not bind root, so as somebody else. */
+/* fork's own failure is reported with its errno. RLIMIT_NPROC does not limit root, so another user calls. */
 static void test_fork_fails(void **state)
 {
 	pid_t outer;
@@ -255,7 +255,7 @@ static void *fork_often(void *failures)
 		pid_t pid = odf_fork();
 		int status;
 		if (pid == 0) {
-			free(malloc(1000)); /* malloc's locks are whole in the child */
+			free(malloc(1000)); /* malloc's locks are consistent in the child */
 			_exit(3);
 		}
 		if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status) || WEXITSTATUS(status) != 3)
@@ -314,7 +314,7 @@ static void test_switch(void **state)
 	assert_int_equal(kernel_switch_set(&two, &place, true), ODF_REASON_KERNEL_BUSY);
 	kernel_switch_put_back(&two, true);
 	must_read(place.path, "1");
-	/* A child forked meanwhile, by whatever thread: the lock's copy is free there, and the inherited switch is
+	/* A child forked meanwhile, by any thread: its copy of the lock is free, and the inherited switch is
 	 * cleared. */
 	pid = fork();
 	if (pid == 0) {
@@ -325,7 +325,7 @@ static void test_switch(void **state)
 	must_exit_with(pid, 0);
 	kernel_switch_put_back(&one, true);
 	must_read(place.path, "0");
-	/* Set by somebody else before: left so, in a child as well. */
+	/* Set by another party before: left as it is, in a child as well. */
 	switch_file("1\n", 0600);
 	assert_int_equal(kernel_switch_set(&one, &place, true), ODF_REASON_NONE);
 	pid = fork();
@@ -337,7 +337,7 @@ static void test_switch(void **state)
 	must_read(place.path, "1");
 	kernel_switch_put_back(&one, true);
 	must_read(place.path, "1");
-	/* A child of a fork that has nothing to do with it. */
+	/* The child of a fork that has nothing to do with it. */
 	pid = fork();
 	if (pid == 0) {
 		kernel_switch_in_child();
@@ -345,7 +345,7 @@ static void test_switch(void **state)
 	}
 	must_exit_with(pid, 0);
 	must_read(place.path, "1");
-	/* Gone, or refusing the write: nothing is held. */
+	/* The file is gone, or refuses the write: nothing is held. */
 	unlink(place.path);
 	assert_int_equal(kernel_switch_set(&one, &place, true), ODF_REASON_KERNEL_REFUSED);
 	kernel_switch_put_back(&one, true);
@@ -356,7 +356,7 @@ static void test_switch(void **state)
 	surroundings_must_equal(&before);
 }
 
-/* On a kernel that was not seen to keep data: on for good once there was a fork, in the child too. */
+/* On a kernel that has not been seen to keep data: after one fork the switch stays on, in the child too. */
 static void test_switch_stays(void **state)
 {
 	struct kernel_place place = { ODF_KERNEL_INTERFACE_USE_ODF, switch_file("0\n", 0600), 0 };
@@ -381,7 +381,7 @@ static void test_switch_stays(void **state)
 	must_read(place.path, "1");
 	kernel_switch_put_back(&one, true);
 	must_read(place.path, "1");
-	/* Whatever comes after it. */
+	/* Whatever follows. */
 	assert_int_equal(kernel_switch_set(&one, &place, false), ODF_REASON_NONE);
 	assert_true(one.was_set);
 	kernel_switch_put_back(&one, true);
@@ -390,8 +390,8 @@ static void test_switch_stays(void **state)
 	surroundings_must_equal(&before);
 }
 
-/* The switch of a memory cgroup: other processes are in it, so a child leaves it to its parent; and it is ours only
- * while we are in that cgroup. */
+/* A memory cgroup's switch: other processes are in the cgroup, so a child leaves the switch to its parent; and the
+ * switch counts only while this process is in that cgroup. */
 static void test_cgroup_switch(void **state)
 {
 	struct kernel_place place = { ODF_KERNEL_INTERFACE_ASYNC_FORK, switch_file("0\n", 0600), async_fork_cgroup() };

@@ -11,7 +11,7 @@
 #include "../support/case_seconds.h"
 #include "heap_cases.h"
 
-/* ---- All of them ------------------------------------------------------------------------------------------------- */
+/* ---- All cases --------------------------------------------------------------------------------------------------- */
 
 #define SIZES " (it is auto, on, off, or a size of at most 1T, such as 64G, 64GiB or 1.5g)\n"
 
@@ -20,8 +20,8 @@ static const struct {
 	void (*run)(void);
 	enum way way;
 	const char *heap;   /* ODFORK_HEAP; NULL: not set */
-	const char *like;   /* what is printed must be what this one prints */
-	const char *says;   /* on standard error */
+	const char *like;   /* the case whose output this one's must equal */
+	const char *says;   /* expected on standard error */
 	bool early;
 } cases[] = {
 	{ "semantics_plain", semantics_plain, PLAIN },
@@ -88,7 +88,7 @@ static char *path_of(const char *name, const char *extension)
 	return path;
 }
 
-/* Executes this program in the way of the case. */
+/* Executes this program as the case needs it. */
 static __attribute__((noreturn)) void become(size_t which)
 {
 	static const char *const programs[] = { "test_heap", "test_heap", "test_heap_linked", "test_heap_static" };
@@ -123,7 +123,7 @@ static bool is_same(const char *one, const char *other)
 	return same;
 }
 
-/* The exit status; 77: skipped. */
+/* Returns the exit status; 77: skipped. */
 static int run(size_t which)
 {
 	int status;

@@ -21,7 +21,7 @@
 
 #define MIB ((size_t)1 << 20)
 #define TIB ((size_t)1 << 40)
-/* Nothing is mapped there, as the list does not care. */
+/* Nothing is mapped there: the table does not need it. */
 #define BASE ((char *)(21 * TIB))
 
 static struct ranges table;
@@ -41,7 +41,7 @@ static bool is_there(const char *at)
 	return ranges_have(&table, (uintptr_t)at);
 }
 
-/* ---- One instruction after the other ---- */
+/* ---- One instruction after another ---- */
 
 static struct {
 	void (*others)(void);
@@ -56,7 +56,7 @@ static void on_trap(int signal)
 }
 
 #if defined __x86_64__ && !defined __ILP32__
-/* The trap flag is the processor's; a handler is entered without it, and it comes back with the registers. */
+/* The processor's trap flag. A handler is entered with it clear, and it comes back with the registers. */
 #define TRAPS(instruction) \
 	__asm__ volatile("subq $128, %%rsp\n\tpushfq\n\t" instruction " $0x100, (%%rsp)\n\tpopfq\n\taddq $128, %%rsp" \
 			 : : : "cc", "memory")
@@ -67,7 +67,7 @@ static void on_trap(int signal)
 #define TRAPS_END   (void)0
 #endif
 
-/* True as long as there are more instructions than that. */
+/* True: the operation has more instructions than `at`. */
 static bool step(unsigned at, void (*operation)(void), void (*others)(void))
 {
 	stepped.others = others;
@@ -121,7 +121,7 @@ static void high_becomes_low(void)
 	(void)note(LOW, MIB);
 }
 
-/* While one range is looked at, another one comes into its place. */
+/* While one range is forgotten, another one takes its place. */
 static void forget_while_others_change(void **state)
 {
 	unsigned at = 0;
@@ -211,7 +211,7 @@ static void whole_ranges(void **state)
 
 	(void)state;
 	assert_false(is_there(large));
-	/* More than one word can say. */
+	/* Longer than one word can express. */
 	assert_true(note(large, 5 * TIB / 2));
 	for (size_t at = 0; at < 5 * TIB / 2; at += TIB / 8)
 		assert_true(is_there(large + at));
@@ -220,7 +220,7 @@ static void whole_ranges(void **state)
 	assert_false(is_there(large) || is_there(large + 2 * TIB - 1));
 	assert_true(has(large + 2 * TIB, TIB / 2));
 	assert_true(forget(large + 2 * TIB, TIB / 2));
-	/* A length need not be of whole pages. */
+	/* A length need not be whole pages. */
 	assert_true(note(large, 4097));
 	assert_true(has(large, 8192));
 	assert_true(forget(large, 4097));
@@ -248,14 +248,14 @@ static void one_that_grows(void **state)
 	assert_int_equal(slots_taken(), before + 1);
 	assert_true(has(BASE, 4 * RANGES_SLOTS * MIB));
 	assert_false(is_there(BASE - 1) || is_there(BASE + 4 * RANGES_SLOTS * MIB));
-	/* What does not follow upon it is another; what was cut off at its end comes again. */
+	/* A range that does not follow directly is a new one; what was cut off at the end can be added again. */
 	assert_true(ranges_extend(&table, (uintptr_t)BASE + 5 * RANGES_SLOTS * MIB, MIB));
 	assert_int_equal(slots_taken(), before + 2);
 	assert_true(forget(BASE + 3 * RANGES_SLOTS * MIB, RANGES_SLOTS * MIB));
 	assert_true(ranges_extend(&table, (uintptr_t)BASE + 3 * RANGES_SLOTS * MIB, MIB));
 	assert_true(has(BASE, (3 * RANGES_SLOTS + 1) * MIB) && !is_there(BASE + (3 * RANGES_SLOTS + 1) * MIB));
 	assert_int_equal(slots_taken(), before + 2);
-	/* Longer than one word can say. */
+	/* Longer than one word can express. */
 	assert_true(ranges_extend(&table, (uintptr_t)BASE + (3 * RANGES_SLOTS + 1) * MIB, TIB));
 	assert_true(is_there(BASE + (3 * RANGES_SLOTS) * MIB + TIB));
 	assert_true(forget(BASE, 2 * TIB));
@@ -271,11 +271,11 @@ static void no_more_room(void **state)
 		count++;
 	assert_in_range(count, 64, 65536);
 	assert_false(is_there(BASE + count * MIB));
-	/* One that needs two, where there is one: nothing of it stays. */
+	/* A change that needs two slots when one is free: nothing of it is stored. */
 	assert_true(forget(BASE, MIB));
 	assert_false(note((char *)(30 * TIB), TIB + MIB));
 	assert_false(is_there((char *)(30 * TIB)));
-	/* Two where one was. */
+	/* Two ranges where one was. */
 	assert_true(forget(BASE + MIB + MIB / 4, MIB / 4));
 	assert_false(forget(BASE + 2 * MIB + MIB / 4, MIB / 4));
 	assert_true(has(BASE + 2 * MIB, MIB));
@@ -294,7 +294,7 @@ static void *note_and_forget(void *number)
 
 	for (unsigned round = 0; round < ROUNDS; round++) {
 		random = random * 1664525 + 1013904223;
-		/* Threads take turns at the places; nobody else's are touched. */
+		/* The threads' places alternate; no thread touches another's. */
 		char *place = BASE + ((size_t)(random >> 16) % 64 * THREADS + (uintptr_t)number) * MIB;
 		if (!note(place, MIB))
 			return (void *)1;
@@ -333,7 +333,7 @@ int main(void)
 		cmocka_unit_test(whole_ranges),
 		cmocka_unit_test(one_that_grows),
 		cmocka_unit_test(threads_at_once),
-		cmocka_unit_test(no_more_room), /* last: from then on all slots are looked at */
+		cmocka_unit_test(no_more_room), /* last: from then on all slots are searched */
 	};
 
 	return cmocka_run_group_tests_name("heap_tables", tests, NULL, NULL);

@@ -9,13 +9,13 @@
 
 /* ---- What it can still do ---------------------------------------------------------------------------------------- */
 
-/* All of it. Each call is one that it makes. */
+/* With any arguments. The keeper makes each of these calls. */
 static const short can_do[] = {
 	SYS_futex, 449 /* futex_waitv */, SYS_nanosleep, SYS_clock_nanosleep, SYS_restart_syscall, SYS_sched_yield,
 	SYS_clock_gettime, SYS_gettimeofday, SYS_ppoll, SYS_rt_sigreturn, SYS_munmap, SYS_mremap, SYS_madvise,
 	SYS_mincore, SYS_msync, SYS_munlock, SYS_memfd_create, SYS_ftruncate, SYS_fallocate, SYS_fstat, SYS_read,
 	SYS_pread64, SYS_pwrite64, SYS_lseek, SYS_close, SYS_getppid, SYS_pidfd_open, SYS_exit_group, SYS_exit,
-	/* With some arguments. */
+	/* With certain arguments. */
 	SYS_mmap, SYS_mprotect, SYS_ioctl, SYS_fcntl, SYS_tgkill, SYS_sched_setattr,
 };
 
@@ -34,7 +34,8 @@ static bool filters_work(void)
 
 static bool may_execute;
 
-/* The call from a process that has confined itself: the wait status. 0 is the exit status of one that survives. */
+/* Makes the call in a process that has confined itself. Returns the wait status; exit status 0: the process has
+ * survived. */
 static int try_confined(long number, long a, long b, long c, long d)
 {
 	pid_t pid = fork();
@@ -65,13 +66,14 @@ static void any_other_call_ends_it(void **state)
 	}
 	for (long number = 0; number < NUMBERS; number++) {
 		bool allowed = is_in(can_do, sizeof can_do / sizeof can_do[0], number);
-		if (number == 335 || number == 336) /* the kernel's own, of its probes: no filter is asked */
+		if (number == 335 || number == 336) /* used by the kernel for its own probes, without a check by the
+		                                       filter */
 			continue;
 		if (!allowed && !is_killed(try_confined(number, 0, 0, 0, 0)))
 			fail_msg("system call %ld does not end it", number);
 	}
-	assert_true(is_killed(try_confined(0x40000000 | SYS_getppid, 0, 0, 0, 0))); /* the other set of numbers */
-	/* Of those that it may make, none ends it; this one would, having nothing to return to. */
+	assert_true(is_killed(try_confined(0x40000000 | SYS_getppid, 0, 0, 0, 0))); /* the x32 system calls */
+	/* No permitted call ends the process. This one would, as it has nothing to return to. */
 	for (size_t i = 0; i < sizeof can_do / sizeof can_do[0]; i++)
 		if (can_do[i] != SYS_rt_sigreturn &&
 		    is_killed(try_confined(can_do[i], can_do[i] == SYS_ppoll ? -1 : 0, can_do[i] == SYS_ppoll, 0, 0)) &&
@@ -113,7 +115,7 @@ static void arguments_count(void **state)
 	}
 }
 
-/* Where the program has memory with all rights itself. */
+/* If the program itself has memory with all rights. */
 static void all_rights_or_none_executable(void **state)
 {
 	static const struct {
@@ -142,7 +144,7 @@ static void all_rights_or_none_executable(void **state)
 	may_execute = false;
 }
 
-/* It may lock memory beyond the limit if it may need to, and the program may; nothing else is left to it. */
+/* It may lock memory beyond the limit if it may need to and the program may; it keeps no other right. */
 static void keeps_the_right_to_lock_only(void **state)
 {
 	(void)state;
@@ -180,14 +182,14 @@ static void keeps_the_right_to_lock_only(void **state)
 	}
 }
 
-/* ---- What it has ------------------------------------------------------------------------------------------------- */
+/* ---- What it holds ----------------------------------------------------------------------------------------------- */
 
 static void keeper_path(char *path, size_t size, const char *name)
 {
 	snprintf(path, size, "/proc/%d/%s", region_keeper_process(), name);
 }
 
-/* The value of a line of its status. */
+/* The value of a line of its /proc status. */
 static unsigned long long status_of_keeper(const char *name, int base)
 {
 	char path[64], *text, *line;
@@ -261,7 +263,7 @@ static void is_confined(void **state)
 	int file = open(".", O_RDONLY);
 
 	(void)state;
-	region = region_make_bare(1, 0, NULL, &(int){ 0 }); /* the heap's kind, of which no memory is ever locked */
+	region = region_make_bare(1, 0, NULL, &(int){ 0 }); /* of the heap's kind, whose memory is never locked */
 	assert_non_null(region);
 	assert_true(file >= 0 && region_keeper_process() > 0);
 	assert_int_equal(status_of_keeper("\nCapEff:", 16), 0);
@@ -290,7 +292,7 @@ static bool is_memfd(int file)
 	return strncmp(target, "/memfd:", 7) == 0;
 }
 
-/* Made when the keeper may open nothing any more. */
+/* Made when the keeper can no longer open anything. */
 static void later_regions_are_like_the_first(void **state)
 {
 	odf_region *regions[REGION_FILES_IN_STOCK + 2];
@@ -312,7 +314,7 @@ static void later_regions_are_like_the_first(void **state)
 		assert_int_equal(odf_region_destroy(regions[i]), 0);
 }
 
-/* In a process of its own: by a thread that is nothing like the program. */
+/* In a process of its own: by a thread whose scheduling differs from the program's. */
 static void *make_region_idly(void *unused)
 {
 	struct sched_param none = { 0 };
@@ -328,7 +330,7 @@ static void *make_region_idly(void *unused)
 	return unused;
 }
 
-/* The kernel's structure, as it was first. */
+/* The kernel's structure in its first version. */
 struct scheduling {
 	uint32_t size, policy;
 	uint64_t flags;
@@ -337,8 +339,8 @@ struct scheduling {
 	uint64_t runtime, deadline, period;
 };
 
-/* It comes to run soon after it was woken: where the kernel tells how long a task runs in one go (Linux 6.12), it asks
- * for less than others have. */
+/* It runs soon after it is woken: if the kernel shows a task's time slice (Linux 6.12), the keeper has asked for a
+ * shorter one than other tasks have. */
 static void turns_are_short(void **state)
 {
 	struct scheduling own = { 0 }, its = { 0 };
@@ -364,7 +366,7 @@ static void priorities_are_the_programs(void **state)
 		pthread_t thread;
 		if (pthread_create(&thread, NULL, make_region_idly, NULL) != 0 || pthread_join(thread, NULL) != 0)
 			_exit(1);
-		/* Whoever runs this may be nice. */
+		/* The caller of this program may be nice. */
 		if (sched_getscheduler(region_keeper_process()) != SCHED_OTHER ||
 		    getpriority(PRIO_PROCESS, (id_t)region_keeper_process()) !=
 			    getpriority(PRIO_PROCESS, (id_t)getpid()))
@@ -382,7 +384,8 @@ static void priorities_are_the_programs(void **state)
 	assert_int_equal(status, 0);
 }
 
-/* With the flag that its children get another one. The keeper is a child, and no child of the program's making. */
+/* The program's policy has the flag that resets it for children. The keeper is a child, but not one that the program
+ * has made. */
 static void policy_is_the_programs(void **state)
 {
 	int status;
@@ -412,7 +415,7 @@ static void *make_region(void *unused)
 	return unused;
 }
 
-/* Memory is to be where numactl says, and not where one thread of many has its own. */
+/* Memory must be where numactl says, and not where one of many threads has its own policy. */
 static void memory_policy_is_the_main_threads(void **state)
 {
 	(void)state;

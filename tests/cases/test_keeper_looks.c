@@ -42,8 +42,8 @@ static char state_of(pid_t pid)
 
 /* ---- Before a step ---- */
 
-/* Plays the keeper of its parent: pauses after a step, and says when it would begin the next. Allocates nothing, as its
- * memory is to be as large as the program's. */
+/* Plays its parent's keeper: pauses after a step, and reports when it would begin the next one. It allocates nothing,
+ * as its address space must be as large as the program's. */
 static _Noreturn void play_keeper(int say)
 {
 	const struct region_progress progress = { .step_ns = LONGEST_SLEEP_NS };
@@ -65,12 +65,12 @@ static _Noreturn void play_keeper(int say)
 		pause();
 }
 
-/* The program is stopped in the pause between two steps: the look comes after the pause, and there is no step until it
- * goes on. */
+/* The program is stopped during the pause between two steps: the keeper looks after the pause, and makes no step until
+ * the program continues. */
 static void test_look_before_step(void **state)
 {
 	struct pollfd said = { .events = POLLIN };
-	atomic_int *shared; /* who plays the keeper */
+	atomic_int *shared; /* with the process that plays the keeper */
 	int ends[2], status;
 	pid_t program, played;
 	char byte;
@@ -102,7 +102,7 @@ static void test_look_before_step(void **state)
 	assert_int_equal(kill(program, SIGSTOP), 0);
 	assert_int_equal(waitpid(program, &status, WUNTRACED), program);
 	assert_true(WIFSTOPPED(status));
-	assert_int_equal(kill(played, SIGUSR1), 0); /* the pause ends */
+	assert_int_equal(kill(played, SIGUSR1), 0); /* ends the pause */
 	assert_int_equal(poll(&said, 1, 100), 0);
 	assert_int_equal(kill(program, SIGCONT), 0);
 	assert_int_equal(read(ends[0], &byte, 1), 1);
@@ -114,7 +114,7 @@ static void test_look_before_step(void **state)
 	munmap(shared, sizeof *shared);
 }
 
-/* ---- A child of a thread that may be left without a processor ---- */
+/* ---- A child of a SCHED_IDLE thread, which may be left without a processor ---- */
 
 static enum schedule_action action_for(struct odf_region *region)
 {
@@ -124,8 +124,8 @@ static enum schedule_action action_for(struct odf_region *region)
 	return schedule_region(&facts).action;
 }
 
-/* FROZEN, for long, and much was written since: it is to be settled. As long as such a child may be on its way to its
- * end, it is not. */
+/* FROZEN for long, with much written since: it is to be settled. But not while such a child may still be about to
+ * end. */
 static void test_idle_child_is_waited_for(void **state)
 {
 	static struct odf_region region;
@@ -144,15 +144,15 @@ static void test_idle_child_is_waited_for(void **state)
 		for (;;)
 			pause();
 	atomic_store(&keeper_children[3], pid);
-	assert_int_equal(action_for(&region), SCHEDULE_SETTLE); /* that of another thread is no reason to wait */
+	assert_int_equal(action_for(&region), SCHEDULE_SETTLE); /* a child of another thread is no reason to wait */
 	keeper_note_idle_fork();
 	assert_int_equal(action_for(&region), SCHEDULE_WAIT);
-	seen.idle_fork_ns = region_clock() - IDLE_CHILD_NS; /* not for ever */
+	seen.idle_fork_ns = region_clock() - IDLE_CHILD_NS; /* not forever */
 	assert_int_equal(action_for(&region), SCHEDULE_SETTLE);
 	keeper_note_idle_fork();
 	assert_int_equal(kill(pid, SIGKILL), 0);
 	assert_int_equal(waitid(P_PID, (id_t)pid, &(siginfo_t){ 0 }, WEXITED | WNOWAIT), 0);
-	assert_int_equal(action_for(&region), SCHEDULE_SETTLE); /* it is through */
+	assert_int_equal(action_for(&region), SCHEDULE_SETTLE); /* the child has reported its end */
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 	keeper_settler.pagemap = keeper_settler.userfault = -1;
 	seen.idle_fork_ns = 0;
@@ -184,13 +184,13 @@ static void test_behind(void **state)
 		seen.distances[i] = 0;
 }
 
-/* Who has taken few page faults has no time for more. */
+/* A process that has taken few page faults gets no time for more. */
 static bool is_read_but_briefly(bool is_brief)
 {
 	return !is_brief;
 }
 
-/* A child that has taken few page faults says that it ends where it is asked to. */
+/* A child that has taken few page faults reports its end if it is asked to. */
 static void test_small_child_says_its_end(void **state)
 {
 	static struct odf_region region;
@@ -214,7 +214,7 @@ static void test_small_child_says_its_end(void **state)
 		assert_true(pid >= 0);
 		if (pid == 0) {
 			region_ends_inherit(&region);
-			if (wanted == 2) /* as a child's child, which the keeper does not wait for */
+			if (wanted == 2) /* a grandchild, which the keeper does not wait for */
 				region_ends_inherit(&region);
 			region_ends_say(is_read_but_briefly);
 			_exit(region_is_mapped(tokens + REGION_PAGE, REGION_PAGE) == (wanted != 1) ? 0 : 1);
@@ -228,7 +228,7 @@ static void test_small_child_says_its_end(void **state)
 
 /* ---- An exec ---- */
 
-/* From when the kernel has cleared the main thread's word there are looks often, for a while; else rarely. */
+/* After the kernel has cleared the main thread's word the keeper looks often for a while, and then rarely. */
 static void test_looks_for_exec(void **state)
 {
 	(void)state;
@@ -255,7 +255,7 @@ static void *clears_word(void *unused)
 	return NULL;
 }
 
-/* The clearing itself ends a sleep, and is passed on to who else waits for it. */
+/* The clearing itself ends a sleep, and is passed on to others that wait for it. */
 static void test_cleared_word_wakes(void **state)
 {
 	pthread_t thread;

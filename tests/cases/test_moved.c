@@ -12,7 +12,7 @@
 #include "../support/case_seconds.h"
 #include "moved.h"
 
-/* ---- By system calls that nobody sees ---------------------------------------------------------------------------- */
+/* ---- By system calls that the library does not see --------------------------------------------------------------- */
 
 static bool has_7_in_the_middle(char *p)
 {
@@ -49,11 +49,11 @@ static bool is_shared_with_parent(char *p)
 
 	if (p[0] != 1 || p[3 * MIB] != 1)
 		return false;
-	p[MIB + PAGE + (size_t)turn++ % 100] = 55; /* in the file, whoever does it */
+	p[MIB + PAGE + (size_t)turn++ % 100] = 55; /* in the file, whichever process writes */
 	return p[2 * MIB] == 8;
 }
 
-/* Another's file, shared: it is not to be made private, nor emptied. */
+/* Another program's file, mapped shared: it must not be made private, nor emptied. */
 static void file_mapped_over(void)
 {
 	char *p = map_inside(8 * MIB), *other;
@@ -119,13 +119,13 @@ static void rights_taken_while_frozen(void)
 	pid_t child = hold();
 
 	must(raw(SYS_mprotect, p + MIB, MIB, PROT_READ, 0, 0, 0) == 0);
-	/* The keeper can make nothing executable. */
+	/* The keeper may not make anything executable. */
 	must(raw(SYS_mprotect, p + 4 * MIB, MIB, PROT_READ | PROT_EXEC, 0, 0, 0) == 0);
 	let_go(child);
 	over_forks(cannot_be_written, p);
 }
 
-/* A child's growth in place is into what it has freed there itself. */
+/* A child grows a mapping in place, into a hole that it has made itself. */
 static void grown_by_a_child(void)
 {
 	char *p = map_inside(8 * MIB), *moved;
@@ -161,7 +161,7 @@ static void made_executable(void)
 	over_forks(is_executable, p);
 }
 
-/* Which the keeper finds, and may not do itself. */
+/* The keeper finds it, and may not do it itself. */
 static void made_executable_while_frozen(void)
 {
 	char *p = map_inside(8 * MIB);
@@ -179,7 +179,7 @@ static bool has_7(char *p)
 	return p[0] == 7 && p[MIB - 1] == 7;
 }
 
-/* Where the program had memory and gave it back. */
+/* At a place that the program has given back. */
 static void mapped_in_a_hole(void)
 {
 	char *p = map_inside(MIB), *others[64];
@@ -204,7 +204,7 @@ static bool has_7_and_9(char *p)
 	       p[5 * MIB] == 1;
 }
 
-/* Where the list of mappings cannot be had. */
+/* If the list of mappings cannot be read. */
 static void without_a_descriptor(void)
 {
 	char *p = map_inside(8 * MIB);
@@ -215,7 +215,7 @@ static void without_a_descriptor(void)
 	must(raw(SYS_mmap, p + MIB, MIB, RW, PLAIN | MAP_FIXED, -1, 0) == (long)(p + MIB));
 	memset(p + MIB, 7, MIB);
 	child_agrees(has_7_in_the_middle, p);
-	/* All but that: amid a step a call that nobody sees may be undone. */
+	/* All except that place: during a step a call that the library does not see may be undone. */
 	for (int i = 0; i < 6000 && settles() && !(is_live(p) && is_all_live(p + 2 * MIB, 6 * MIB)); i++)
 		wait_ms(10);
 	must(raw(SYS_mmap, p + 4 * MIB, MIB, RW, PLAIN | MAP_FIXED, -1, 0) == (long)(p + 4 * MIB));
@@ -226,7 +226,7 @@ static void without_a_descriptor(void)
 	child_agrees(has_7_and_9, p);
 }
 
-/* ---- By calls that the library has a part in --------------------------------------------------------------------- */
+/* ---- By calls that involve the library --------------------------------------------------------------------------- */
 
 static bool segment_is_there(char *p)
 {
@@ -285,7 +285,7 @@ static void other_parts_of_a_file(void)
 	must(syscall(SYS_remap_file_pages, p + MIB, PAGE, 0, 0, 0) == -1 && errno == EINVAL);
 	must(is_as_filled(p));
 	over_forks(is_as_filled, p);
-	/* Of one that the program has put there. */
+	/* A file that the program has mapped there. */
 	must(ftruncate(file, (off_t)(2 * PAGE)) == 0 && pwrite(file, "x", 1, 0) == 1 &&
 	     pwrite(file, "y", 1, (off_t)PAGE) == 1);
 	q = mmap(p, PAGE, RW, MAP_SHARED | MAP_FIXED, file, 0);
@@ -327,7 +327,7 @@ static bool is_sealed_constant(char *p)
 	       strstr(line_of(p + MIB), " r--") != NULL;
 }
 
-/* As loaders do it with what is constant from then on. */
+/* As loaders do with data that is constant from then on. */
 static void sealed_past_the_library(void)
 {
 	char *p = map_inside(4 * MIB);
@@ -365,7 +365,7 @@ static void names(void)
 	int file = (int)syscall(SYS_memfd_create, "file", 0u);
 	char *q = mmap(NULL, PAGE, RW, PLAIN, -1, 0), *shared;
 
-	if (prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, q, PAGE, "mine") != 0) { /* a kernel without names */
+	if (prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, q, PAGE, "mine") != 0) { /* a kernel without names of mappings */
 		int error = errno;
 		must(prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, MIB, "mine") == -1 && errno == error);
 		must(syscall(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, MIB, "mine") == -1 && errno == error);
@@ -385,7 +385,7 @@ static void names(void)
 	     errno == ENOMEM);
 }
 
-/* ---- All of them ------------------------------------------------------------------------------------------------- */
+/* ---- All cases --------------------------------------------------------------------------------------------------- */
 
 static const struct {
 	const char *name;
@@ -473,7 +473,7 @@ static int run(const char *name, const char *library, const char *heap)
 			setenv("ODFORK_HEAP", heap, 1);
 		}
 		setenv("ODF_TEST_RUN", name, 1);
-		unsetenv("MALLOC_PERTURB_"); /* what malloc has written to can have no large pages any more */
+		unsetenv("MALLOC_PERTURB_"); /* memory that malloc has filled with it can get no large pages */
 		execl("/proc/self/exe", "test_moved", (char *)NULL);
 		_exit(126);
 	}

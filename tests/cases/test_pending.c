@@ -16,7 +16,7 @@ uint64_t clock_of_the_test(void)
 	return now;
 }
 
-/* Looked at each second. How long it takes from now on, at most 100. */
+/* With a look every second. Returns how long it takes from now on, at most 100. */
 static unsigned until_stuck(void)
 {
 	for (unsigned seconds = 0; seconds < 100; seconds++) {
@@ -37,7 +37,7 @@ static void test_stuck_after_a_minute(void **state)
 }
 
 /* The program was stopped for an hour, in a prepare handler or in a debugger, and the keeper looked again before the
- * fork was over. */
+ * fork was complete. */
 static void test_not_after_a_stop(void **state)
 {
 	(void)state;
@@ -50,7 +50,7 @@ static void test_not_after_a_stop(void **state)
 	region_pending_forget();
 }
 
-/* Looks that are far from each other are looks. */
+/* Looks far apart count like others. */
 static void test_rare_looks(void **state)
 {
 	unsigned looks = 0;
@@ -64,7 +64,7 @@ static void test_rare_looks(void **state)
 	region_pending_forget();
 }
 
-/* One that begins between two looks has its whole time. */
+/* A fork that begins between two looks has its whole time. */
 static void test_begun_late(void **state)
 {
 	(void)state;

@@ -41,7 +41,7 @@
 #define SYS_pidfd_getfd 438
 #endif
 
-/* ---- All of them ------------------------------------------------------------------------------------------------ */
+/* ---- All cases --------------------------------------------------------------------------------------------------- */
 
 static const struct {
 	const struct pinned_case *cases;
@@ -71,7 +71,7 @@ static __attribute__((noreturn)) void become(const struct pinned_case *one)
 	must(false);
 }
 
-/* In a mount namespace of our own, so that it goes when we do. */
+/* In a mount namespace of this process, so that the mount ends with it. */
 static void mount_fuse(void)
 {
 	char program[3100], number[12], place[100];

@@ -84,7 +84,7 @@ static void inodes_without_a_file(void **unused)
 	assert_int_equal(pinned_anonymous("anon_inode:[io_uring]", PINNED_FOUND), ODF_REASON_HEAP_PINS);
 	assert_int_equal(pinned_anonymous("anon_inode:[io_uring]", PINNED_RECEIVED), ODF_REASON_HEAP_PINS);
 	assert_int_equal(pinned_anonymous("anon_inode:[userfaultfd]", PINNED_FOUND), ODF_REASON_HEAP_USERFAULT);
-	/* another's */
+	/* another process's */
 	assert_int_equal(pinned_anonymous("anon_inode:[userfaultfd]", PINNED_RECEIVED), ODF_REASON_NONE);
 	assert_int_equal(pinned_anonymous("anon_inode:[vfio-device]", PINNED_RECEIVED), ODF_REASON_HEAP_DEVICE);
 	assert_int_equal(pinned_anonymous("anon_inode:kvm-vm", PINNED_FOUND), ODF_REASON_HEAP_DEVICE);
@@ -98,7 +98,7 @@ static void sockets(void **unused)
 	(void)unused;
 	assert_int_equal(pinned_domain(AF_UNIX), ODF_REASON_NONE);
 	assert_int_equal(pinned_domain(AF_INET6), ODF_REASON_NONE);
-	assert_int_equal(pinned_domain(AF_XDP), ODF_REASON_NONE); /* its ranges are told */
+	assert_int_equal(pinned_domain(AF_XDP), ODF_REASON_NONE); /* its ranges are registered by a call */
 	assert_int_equal(pinned_domain(AF_ALG), ODF_REASON_HEAP_DEVICE);
 	assert_int_equal(pinned_domain(AF_RDS), ODF_REASON_HEAP_DEVICE);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
