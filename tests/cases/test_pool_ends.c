@@ -33,7 +33,7 @@ static void test_worker_dies(void **state)
 		int status;
 
 		assert_int_equal(odf_task_wait(task, &output, &length, 30000), ECHILD);
-		assert_true(pool_info_of(pool).lost > i); /* who has the answer finds it counted */
+		assert_true(pool_info_of(pool).lost > i); /* a caller that has the answer must find it counted */
 		assert_null(output);
 		assert_int_equal(length, 0);
 		status = info_of(task).wait_status;
@@ -52,7 +52,7 @@ static void test_worker_dies(void **state)
 	assert_int_equal(odf_pool_destroy(pool), 0);
 }
 
-/* Idle ones, busy ones, stopped ones. */
+/* Idle workers, busy ones, stopped ones. */
 static void test_workers_are_killed(void **state)
 {
 	odf_pool *pool = pool_of(2, 2, 0, 0);
@@ -74,7 +74,7 @@ static void test_workers_are_killed(void **state)
 		assert_int_equal(info_of(tasks[1]).state, ODF_TASK_RUNS);
 		kill(workers[1], SIGSTOP);
 		for (int i = 0; i < 3; i++)
-			odf_task_free(tasks[i]); /* a stopped one too */
+			odf_task_free(tasks[i]); /* also the task of a stopped worker */
 		must_be_gone_soon(workers[1]);
 		workers[0] = output_of(submitted(pool, says_process, NULL, 0));
 		kill(workers[0], SIGKILL);
@@ -131,8 +131,8 @@ static int spins_and_doubles(const void *input, size_t length, odf_output *outpu
 	return twice(input, length, output);
 }
 
-/* A kill that is meant for one task never meets the next: tasks of a moment, cancelled as they end, with others behind
- * them for the same worker. */
+/* A kill meant for one task must never hit the next: very short tasks, cancelled as they end, with others behind them
+ * for the same worker. */
 static void test_cancel_races(void **state)
 {
 	odf_pool *pool = pool_of(0, 1, 0, 64);
@@ -188,7 +188,7 @@ static void kill_and_look(odf_pool *pool, pid_t victim)
 	assert_int_equal((intptr_t)answer, ECHILD);
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(answer_to(tasks[i]), ECHILD);
-	assert_int_equal(output_of(tasks[3]), 8); /* which it had before */
+	assert_int_equal(output_of(tasks[3]), 8); /* as before */
 	must_work(pool);
 }
 
@@ -215,7 +215,7 @@ static void test_manager_is_killed(void **state)
 	assert_int_equal(poll(&ready, 1, 0), 0);
 	assert_int_equal(answer_to(task), ECHILD);
 	must_work(pool);
-	/* A stopped one holds nobody up for good. */
+	/* A stopped manager blocks no thread forever. */
 	kill(pool_info_of(pool).manager, SIGSTOP);
 	assert_int_equal(odf_pool_destroy(pool), 0);
 }
@@ -275,7 +275,7 @@ static void test_in_a_child(void **state)
 		wrong |= (odf_pool_descriptor(pool) != -1 || errno != EPERM) << 5;
 		wrong |= (odf_pool_destroy(pool) != EPERM) << 6;
 		odf_task_free(task);
-		pool = odf_pool_create(NULL); /* its own it may have */
+		pool = odf_pool_create(NULL); /* it may have a pool of its own */
 		if (pool == NULL || odf_pool_submit(pool, twice, "1234", 4, &other) != 0 ||
 		    odf_task_wait(other, NULL, NULL, 30000) != 0)
 			wrong |= 128;
@@ -288,7 +288,7 @@ static void test_in_a_child(void **state)
 	assert_int_equal(odf_pool_destroy(pool), 0);
 }
 
-/* And a worker is one. */
+/* And a worker is a forked child. */
 static odf_pool *outer_pool;
 
 static int submits_itself(const void *input, size_t length, odf_output *output)
@@ -308,7 +308,8 @@ static void test_in_a_worker(void **state)
 
 	(void)state;
 	outer_pool = pool_of(0, 1, 0, 0);
-	/* The template was forked in the middle of odf_pool_create: it finds what is not there yet, or not its own. */
+	/* The template was forked in the middle of odf_pool_create: the pool's data there is incomplete, or not the
+	 * process's own. */
 	task = submitted(outer_pool, submits_itself, &outer_pool, sizeof outer_pool);
 	assert_int_equal(odf_task_wait(task, NULL, NULL, 30000), 0);
 	assert_int_equal(info_of(task).result, EPERM);
@@ -316,7 +317,7 @@ static void test_in_a_worker(void **state)
 	assert_int_equal(odf_pool_destroy(outer_pool), 0);
 }
 
-/* ---- Nothing is seen ---- */
+/* ---- Nothing is visible to the program ---- */
 
 static _Atomic int children_announced;
 
@@ -326,13 +327,13 @@ static void on_child(int signal)
 	children_announced++;
 }
 
-/* A thread that waits for any child, as servers have. */
+/* A thread that waits for any child, as in servers. */
 static void *waits_for_any(void *stop)
 {
 	intptr_t found = 0;
 
 	while (!*(_Atomic bool *)stop)
-		found += waitpid(-1, NULL, WNOHANG) >= 0; /* 0: there is one */
+		found += waitpid(-1, NULL, WNOHANG) >= 0; /* 0: there is a child */
 	return (void *)found;
 }
 
@@ -360,10 +361,11 @@ static void test_nothing_is_seen(void **state)
 		assert_int_equal(answer_to(submitted_with(pool, twice, "1234", 4, ODF_TASK_FORK, 0, 0, 0)), 0);
 		must_work(pool);
 	}
-	usleep(30000); /* the idle ones end */
+	usleep(30000); /* the idle workers end */
 	manager = pool_info_of(pool).manager;
 	kill(manager, SIGKILL);
-	/* Put in before it was noticed, they are answered so, or run by a worker that has not ended yet. */
+	/* A task submitted before the end was noticed gets this answer, or is run by a worker that has not ended
+	 * yet. */
 	while (answer_to(submitted(pool, twice, "1234", 4)) == ECHILD || pool_info_of(pool).manager == manager)
 		;
 	must_work(pool);

@@ -24,7 +24,7 @@ static void must_not_be_readable(odf_pool *pool)
 	assert_int_equal(poll(&ready, 1, 0), 0);
 }
 
-/* A child that lives on has copies of the descriptors that a task of its own crew had. */
+/* A child that lives on has copies of the descriptors of a task that had a crew of its own. */
 static void test_copies_in_a_child(void **state)
 {
 	odf_pool *pool = pool_of(0, 1, 0, 0);
@@ -64,7 +64,7 @@ static void *waits_for_one(void *pool)
 	return (void *)(intptr_t)odf_pool_finished(pool, &told, -1);
 }
 
-/* It has nothing else to sleep for on its way to that. */
+/* The thread has nothing else to sleep on before that. */
 static void must_sleep(void)
 {
 	do
@@ -107,7 +107,8 @@ static bool is_told(odf_pool *pool)
 	return poll(&ready, 1, 0) == 1 && read(ready.fd, &drained, sizeof drained) == sizeof drained;
 }
 
-/* Each task that is waited for no more is told to who waits for tasks, also where there are others. */
+/* A task that no longer needs to be awaited is reported to the threads that wait for tasks, also if there are
+ * others. */
 static void test_each_that_goes_is_told(void **state)
 {
 	odf_pool *pool = pool_of(0, 1, 0, 0);
@@ -125,7 +126,7 @@ static void test_each_that_goes_is_told(void **state)
 	assert_false(is_told(pool));
 	assert_int_equal(odf_task_wait(ended, NULL, NULL, 30000), 0);
 	assert_true(is_told(pool));
-	odf_task_free(ended); /* known already */
+	odf_task_free(ended); /* its answer is known already */
 	assert_false(is_told(pool));
 	odf_task_free(waiting);
 	assert_true(is_told(pool));
@@ -144,7 +145,7 @@ static void *takes_all(void *pool)
 	return (void *)(intptr_t)error;
 }
 
-/* On one processor, so that who is told first often has finished before the other one looks. */
+/* On one processor, so that the thread that is woken first has often finished before the other one looks. */
 static void test_last_task_is_taken(void **state)
 {
 	odf_pool *pool = pool_of(1, 1, 0, 0);

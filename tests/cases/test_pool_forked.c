@@ -33,8 +33,7 @@ static void test_two_processes(void **state)
 	assert_int_equal(odf_pool_destroy(pool), 0);
 }
 
-/* What a task has forked lives on, with copies of its descriptors, and does not keep the end of the rest from being
- * seen. */
+/* A process that a task has forked lives on, with copies of its descriptors. It must not hide the end of the others. */
 static int forks_and_pauses(const void *input, size_t length, odf_output *output)
 {
 	pid_t pid = fork();
@@ -58,7 +57,7 @@ static void test_its_process_is_killed(void **state)
 		out = dup(1);
 		assert_true(out >= 0);
 		fflush(stdout);
-		assert_int_equal(dup2(ends[1], 1), 1); /* the standard ones are all that it has */
+		assert_int_equal(dup2(ends[1], 1), 1); /* the task has only the standard descriptors */
 		task = way == 0 ? paused(pool)
 				: submitted_with(pool, forks_and_pauses, &(int){ 1 }, sizeof(int), ODF_TASK_FORK, 0, 0,
 						 0);
@@ -81,7 +80,7 @@ static void test_its_process_is_killed(void **state)
 	assert_int_equal(odf_pool_destroy(pool), 0);
 }
 
-/* Also while a child that nobody told that there is a pool has all of the program's descriptors. */
+/* Also while a child that does not know of the pool has all of the program's descriptors. */
 static void test_program_ends(void **state)
 {
 	(void)state;

@@ -12,9 +12,9 @@
 #include "../../src/pool/internal.h"
 #include "../support/pool_support.h"
 
-/* Shared with all of them. */
+/* Shared by all the processes. */
 static struct shared {
-	atomic_bool hold_parent, hold_child; /* of a fork that is not the program's */
+	atomic_bool hold_parent, hold_child; /* for forks that the program does not make itself */
 	atomic_int held;
 	pid_t program;
 } *shared;
@@ -82,7 +82,7 @@ static void *submits(void *pool)
 	return (void *)(intptr_t)odf_pool_submit(pool, twice, NULL, 0, &task);
 }
 
-/* What is made is told of with a descriptor, for which the program has no number left by then. */
+/* A new process is reported with a descriptor, for which the program has no number left by then. */
 static void test_no_number(void **state)
 {
 	odf_pool *pool = pool_of(1, 1, 0, 0);
@@ -98,7 +98,7 @@ static void test_no_number(void **state)
 	}
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
 	none = limit;
-	none.rlim_cur = 3; /* which are open */
+	none.rlim_cur = 3; /* those three are open */
 	atomic_store(&shared->held, 0);
 	atomic_store(&shared->hold_parent, true);
 	assert_int_equal(pthread_create(&thread, NULL, submits, pool), 0);

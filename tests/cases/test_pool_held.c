@@ -28,7 +28,7 @@ static odf_pool *pool;
 static const char *fifo;
 static odf_fd_action from_fifo[1];
 
-/* ---- One that is kept on its way ---- */
+/* ---- A child that is delayed ---- */
 
 struct call {
 	odf_spawn_options options;
@@ -63,7 +63,7 @@ static void *make_by_thread(void *argument)
 	return NULL;
 }
 
-/* Waits for a reader to be there, and lets it go on. */
+/* Waits until the FIFO has a reader, and lets it continue. */
 static void let_go(void)
 {
 	int fd = open(fifo, O_WRONLY);
@@ -100,7 +100,7 @@ static void must_not_hold(struct call *call)
 	must_be_gone(call->pid, flags);
 }
 
-/* It has none but the one that opens the FIFO, and waits for nothing else. */
+/* The program's only child is the one that opens the FIFO, and it waits for nothing else. */
 static bool a_child_waits(void)
 {
 	DIR *processes = opendir("/proc");
@@ -138,7 +138,7 @@ static void must_hold(struct call *call)
 	must_be_gone(call->pid, call->options.flags);
 }
 
-/* ---- Not held ---- */
+/* ---- Requests that do not block the caller ---- */
 
 static void test_namespaces(void **state)
 {
@@ -191,7 +191,7 @@ static void test_detached(void **state)
 	}
 }
 
-/* Its failure is told, and nothing of it stays. */
+/* The failure is reported, and no process is left. */
 static void test_detached_fails(void **state)
 {
 	struct surroundings before = surroundings_take();
@@ -231,7 +231,8 @@ static int on_terminal(void)
 		signal(SIGTTOU, SIG_IGN);
 		assert_int_equal(tcsetpgrp(0, group), 0);
 		signal(SIGTTOU, SIG_DFL);
-		/* A step behind it fails: the terminal is back when that is known. Also if it comes to no exec. */
+		/* A later step fails: the terminal must have been given back when the failure is reported. Also if the
+		 * child never gets to exec. */
 		call.options.fds = NULL;
 		call.options.fd_count = 0;
 		call.options.launch = &call.launch;
@@ -269,7 +270,7 @@ static void test_foreground(void **state)
 	close(terminal);
 }
 
-/* ---- Held ---- */
+/* ---- Requests that block the caller ---- */
 
 static void test_ids(void **state)
 {
@@ -291,7 +292,7 @@ static void test_score(void **state)
 	must_hold(&call);
 }
 
-/* The failure of a namespace of users, which nobody can enter that he is in, is the call's own. */
+/* A user namespace that the caller is in already cannot be entered: the call itself returns that failure. */
 static void test_users(void **state)
 {
 	(void)state;

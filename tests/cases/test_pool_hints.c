@@ -21,7 +21,7 @@ static int until_told(const void *input, size_t length, odf_output *output)
 	return 7;
 }
 
-/* As a worker does that is killed before it has claimed what it took: the task is in no ring. */
+/* As a worker that is killed before it has claimed the task that it took: the task is in no ring. */
 static void lose_hint(odf_pool *pool)
 {
 	struct share *share = atomic_load(&pool->tasks)->current->view.head;
@@ -30,7 +30,8 @@ static void lose_hint(odf_pool *pool)
 	atomic_fetch_add(&share->head, 1);
 }
 
-/* `sleeps`: the other worker is done, and sleeps, when the first is killed; else it is busy until that is known. */
+/* `sleeps`: the other worker is idle and sleeps when the first one is killed; otherwise it is busy until the kill is
+ * known. */
 static void lose_and_kill(bool sleeps)
 {
 	odf_pool *pool = pool_of(1, 2, 0, 0);
@@ -38,7 +39,7 @@ static void lose_and_kill(bool sleeps)
 	pid_t worker;
 	int value = 6;
 
-	/* Who has just begun looks by itself. */
+	/* A worker that has just started looks by itself. */
 	do {
 		unsigned moment = 10;
 		killed = submitted(pool, sleeps_ms, &moment, sizeof moment);
@@ -57,7 +58,7 @@ static void lose_and_kill(bool sleeps)
 	atomic_store(go, sleeps);
 	while (sleeps && pool_info_of(pool).idle == 0)
 		usleep(1000);
-	usleep(sleeps ? 100000 : 0); /* it has looked about */
+	usleep(sleeps ? 100000 : 0); /* it has looked for tasks */
 	assert_int_equal(odf_task_wait(lost, NULL, NULL, 0), ETIMEDOUT);
 	kill(worker, SIGKILL);
 	assert_int_equal(odf_task_wait(killed, NULL, NULL, 120000), ECHILD);
@@ -71,11 +72,11 @@ static void lose_and_kill(bool sleeps)
 static void test_lost_hint(void **state)
 {
 	(void)state;
-	lose_and_kill(false); /* who is busy looks when it is done */
-	lose_and_kill(true); /* who sleeps is woken to look */
+	lose_and_kill(false); /* a busy worker looks when it is done */
+	lose_and_kill(true); /* a sleeping worker is woken to look */
 }
 
-/* The manager does not come to kill it: a condemned worker waits for that, and takes nothing else. */
+/* The manager has no chance to kill the worker: a condemned worker waits for its kill, and takes no other task. */
 static void test_condemned_worker_waits(void **state)
 {
 	odf_pool *pool = pool_of(0, 1, 0, 0);

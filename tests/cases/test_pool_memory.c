@@ -13,7 +13,7 @@ enum { MIB = 1 << 20, GROUP_MIB = 48 };
 
 static char group[CGROUP_PATH];
 
-/* Touches so much. */
+/* Touches this many bytes. */
 static int takes(const void *input, size_t length, odf_output *output)
 {
 	size_t size = *(const size_t *)input;
@@ -43,7 +43,7 @@ static void test_worker_is_killed_for_memory(void **state)
 	}
 	pool = pool_of(1, 2, 0, 0);
 	first = output_of(submitted(pool, says_process, NULL, 0));
-	assert_true(cgroup_enter(group, pool->template_pid)); /* and what it makes from now on */
+	assert_true(cgroup_enter(group, pool->template_pid)); /* with all processes that it makes from now on */
 	assert_true(cgroup_enter(group, pool_info_of(pool).manager));
 	assert_true(cgroup_enter(group, first));
 	for (int i = 0; i < 3; i++) {
@@ -90,7 +90,8 @@ static int result_of(odf_task *task)
 	return result;
 }
 
-/* Of address space, as the page says: a request for more fails in the task, and what was mapped is not counted. */
+/* The limit is on address space, as documented: a request for more fails in the task, and what was mapped before does
+ * not count. */
 static void test_limit_is_of_address_space(void **state)
 {
 	const size_t little = 1 * MIB, much = 64 * MIB;
@@ -100,7 +101,7 @@ static void test_limit_is_of_address_space(void **state)
 	assert_int_equal(result_of(submitted_with(pool, takes, &much, sizeof much, 0, 0, 0, 8 * MIB)), ENOMEM);
 	assert_int_equal(result_of(submitted_with(pool, takes, &little, sizeof little, 0, 0, 0, 8 * MIB)), 0);
 	assert_int_equal(result_of(submitted_with(pool, touches_mapped, NULL, 0, 0, 0, 0, 8 * MIB)), 0);
-	assert_int_equal(result_of(submitted(pool, takes, &much, sizeof much)), 0); /* no longer */
+	assert_int_equal(result_of(submitted(pool, takes, &much, sizeof much)), 0); /* no limit any more */
 	assert_int_equal(odf_pool_destroy(pool), 0);
 }
 

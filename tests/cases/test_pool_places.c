@@ -34,7 +34,7 @@ static void in_child(int (*body)(int), int argument)
 	must_exit_with(pid, 0);
 }
 
-/* ---- The standard three ------------------------------------------------------------------------------------------ */
+/* ---- The standard descriptors ------------------------------------------------------------------------------------ */
 
 static int prints(const void *input, size_t length, odf_output *output)
 {
@@ -44,7 +44,7 @@ static int prints(const void *input, size_t length, odf_output *output)
 	return 5;
 }
 
-/* A bit for each of the three that is closed. */
+/* `closed`: a bit for each of the three that is closed. */
 static int works_with_closed(int closed)
 {
 	odf_pool *pool;
@@ -132,9 +132,9 @@ static void test_no_devices(void **state)
 	in_child(works_in, 1);
 }
 
-/* ---- Memory files ------------------------------------------------------------------------------------------------ */
+/* ---- memfds ------------------------------------------------------------------------------------------------------ */
 
-/* `at_zero`: what memfd_create answers without MFD_NOEXEC_SEAL; else with it. */
+/* `at_zero`: memfd_create without MFD_NOEXEC_SEAL fails with `error`; otherwise memfd_create with that flag does. */
 static int refuse_files(bool at_zero, int error)
 {
 	struct sock_filter code[] = {

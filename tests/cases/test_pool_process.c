@@ -13,7 +13,7 @@
 
 #include "pool_processes.h"
 
-/* Writes what it has as descriptors to the first one given. */
+/* Writes the list of its descriptors to the first one given. */
 static int tells_descriptors(const void *argument, size_t length, const int *fds, size_t count)
 {
 	char text[64];
@@ -69,7 +69,7 @@ static void count_children(int signal)
 	children_ended++;
 }
 
-/* The signal of a child of the program's own that ends meanwhile is not lost. */
+/* SIGCHLD of the program's own child that ends meanwhile is not lost. */
 static void test_no_signal(void **state)
 {
 	struct sigaction count = { .sa_handler = count_children }, old;
@@ -98,7 +98,7 @@ static void test_no_signal(void **state)
 	assert_int_equal(sigaction(SIGCHLD, &old, NULL), 0);
 }
 
-/* What is no request, or is cut short, is passed over; and many large ones wait for room. */
+/* A message that is no request, or is truncated, is skipped; and many large ones wait for room. */
 static void *makes_large(void *pool)
 {
 	static char argument[POOL_ARGUMENT_MOST];
@@ -124,9 +124,9 @@ static void test_bad_messages(void **state)
 	(void)state;
 	assert_int_equal(pool_send(pool->channel, &message, NULL, 0, fds, 3, -1), 0);
 	message.kind = POOL_MAKE;
-	message.length = 5; /* and none there */
+	message.length = 5; /* but there is no data */
 	assert_int_equal(pool_send(pool->channel, &message, NULL, 0, fds, 1, -1), 0);
-	message.count = 9; /* the same */
+	message.count = 9; /* but there are no descriptors */
 	assert_int_equal(pool_send(pool->channel, &message, bytes, 5, fds, 1, -1), 0);
 	assert_int_equal(pool_send(pool->channel, &message, bytes, sizeof bytes, fds, 3, -1), 0);
 	assert_int_equal(write(pool->channel, "x", 1), 1);
@@ -161,7 +161,7 @@ static void test_descriptors(void **state)
 	assert_string_equal(text, "2 5"); /* those two and the standard three */
 	assert_int_equal(pool_process_wait(&process, -1, &status), 0);
 	assert_int_equal(status, 0);
-	assert_int_equal(read(ends[0], text, sizeof text), 0); /* and nobody else has them */
+	assert_int_equal(read(ends[0], text, sizeof text), 0); /* no other process has them */
 	close(ends[0]);
 	close(left_open);
 	pool_process_forget(&process);
@@ -223,7 +223,7 @@ static void test_bad_input(void **state)
 	assert_int_equal(odf_pool_destroy(pool), 0);
 }
 
-/* No descriptor is left: an error, and all is well when there is. */
+/* No descriptor is left: the call fails, and works once there is one again. */
 static void test_descriptors_exhausted(void **state)
 {
 	odf_pool *pool = pool_made();

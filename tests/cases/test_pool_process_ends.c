@@ -82,7 +82,7 @@ static void test_destroyed(void **state)
 	pool_process_forget(&process);
 }
 
-/* The program makes a pool and a process, tells the ids, and ends in the way that is tried, while a child that it has
+/* The program makes a pool and a process, reports the ids, and ends in the way under test, while a child that it has
  * forked lives on. */
 static void end_as(int way, int report)
 {
@@ -183,7 +183,7 @@ static void test_many_threads(void **state)
 static atomic_uint killed_so_far;
 static unsigned kills_wanted;
 
-/* Each request has its process, and each process one end, whatever is done to the template meanwhile. */
+/* Each request gets its process, and each process has one end, whatever happens to the template meanwhile. */
 static void *makes_until_over(void *pool)
 {
 	while (killed_so_far < kills_wanted) {
@@ -195,7 +195,7 @@ static void *makes_until_over(void *pool)
 			return pool;
 		}
 		error = pool_process_wait(&process, 60000, &status);
-		/* It dies with the template, of which the template may still tell. */
+		/* The process dies with the template, which may still report it. */
 		if (!(error == ECHILD ||
 		      (error == 0 && (status == 6 << 8 || (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL))))) {
 			print_message("# wait: %d, status %x\n", error, (unsigned)status);
@@ -220,7 +220,7 @@ static void test_random_kills(void **state)
 	for (; killed_so_far < kills_wanted; killed_so_far++) {
 		int signal = rand_r(&seed) % 8 == 0 ? SIGSTOP : SIGKILL;
 		usleep((useconds_t)rand_r(&seed) % 3000);
-		/* By its descriptor: the number may be another's by now. */
+		/* By descriptor: the pid may be another process's by now. */
 		(void)syscall(SYS_pidfd_send_signal, pool->template_pidfd, signal, NULL, 0);
 	}
 	for (size_t i = 0; i < 3; i++) {

@@ -38,7 +38,7 @@ static bool finds_nothing(int options)
 
 #define must_see_nothing() (assert_true(finds_nothing(0)), assert_int_equal(children_ended, 0))
 
-/* Without /proc, which may be that of another namespace. */
+/* Without /proc, which may be another namespace's. */
 static void must_be_reaped_soon(pid_t pid)
 {
 	for (int i = 0; i < 120000; i++) {
@@ -49,7 +49,7 @@ static void must_be_reaped_soon(pid_t pid)
 	fail_msg("process %d is there still", pid);
 }
 
-/* Its worker ends while a process that it has started lives on. */
+/* The worker ends while a process that it has started lives on. */
 static int leaves_one_behind(const void *input, size_t length, odf_output *output)
 {
 	pid_t pid = fork();
@@ -63,7 +63,7 @@ static int leaves_one_behind(const void *input, size_t length, odf_output *outpu
 	return odf_output_write(output, &pid, sizeof pid);
 }
 
-/* A grandchild of the program's own comes to it as ever. */
+/* The program still adopts grandchildren of its own. */
 static void orphans_must_come(void)
 {
 	pid_t child = fork(), grandchild;
@@ -96,7 +96,7 @@ static void uses_pool(void)
 	assert_int_equal(output_of(submitted_with(pool, twice, &value, sizeof value, ODF_TASK_FRESH, 0, 0, 0)), 8);
 	assert_int_equal(output_of(submitted_with(pool, twice, &value, sizeof value, ODF_TASK_FORK, 0, 0, 0)), 8);
 	must_see_nothing();
-	/* A worker, then the manager and with it its workers. */
+	/* A worker; then the manager, and with it its workers. */
 	task = submitted(pool, pauses, NULL, 0);
 	worker = worker_of(task);
 	assert_int_equal(kill(worker, SIGKILL), 0);
@@ -112,7 +112,7 @@ static void uses_pool(void)
 	orphans_must_come();
 	children_ended = 0;
 	assert_int_equal(odf_pool_destroy(pool), 0);
-	assert_true(finds_nothing(__WALL)); /* and nothing that has ended stays */
+	assert_true(finds_nothing(__WALL)); /* and no ended process is left */
 	must_see_nothing();
 	for (int i = 0; i < 3; i++) {
 		pool = pool_of(1, 1, 0, 0);
@@ -173,7 +173,7 @@ static void test_first_of_a_namespace(void **state)
 	run_as(FIRST, uses_pool);
 }
 
-/* What a task has left is no part of the pool: it comes to the program, as any orphan of its descendants. */
+/* A process that a task leaves is no part of the pool: the program adopts it, like any orphan among its descendants. */
 static void leaves_a_process(void)
 {
 	odf_pool *pool = pool_of(0, 1, 0, 0);
@@ -194,7 +194,7 @@ static void test_what_a_task_leaves(void **state)
 	run_as(SUBREAPER, leaves_a_process);
 }
 
-/* The template is killed: all that it made ends with it, and comes to nobody. */
+/* The template is killed: all processes that it made end with it, and no process adopts them. */
 static void loses_template(void)
 {
 	odf_pool *pool = pool_of(1, 1, 0, 0);
@@ -223,7 +223,7 @@ static void test_template_is_killed(void **state)
 		run_as(way, loses_template);
 }
 
-/* The program is killed: the guard and all below it go, and the program's memory with them. */
+/* The program is killed: the guard and all processes below it end, and the program's memory is freed. */
 static void test_program_is_killed(void **state)
 {
 	int ends[2];
@@ -257,7 +257,7 @@ static void test_program_is_killed(void **state)
 		must_be_gone_soon(ids[i]);
 }
 
-/* Nothing of the program's is held by it, and no thread of the program is it. */
+/* The guard holds nothing of the program's, and is not one of its threads. */
 static void looks_at_guard(void)
 {
 	odf_pool *pool;
@@ -275,9 +275,9 @@ static void looks_at_guard(void)
 	assert_string_equal(text, "odfork-guard\n");
 	free(text);
 	assert_int_not_equal(getpgid(pool->guard), getpgid(0));
-	assert_int_equal(kill(pool->guard, SIGTERM), 0); /* which it does not take */
+	assert_int_equal(kill(pool->guard, SIGTERM), 0); /* which it ignores */
 	must_work(pool);
-	/* Killed it is no worse than none. */
+	/* A guard that was killed is no worse than none. */
 	assert_int_equal(kill(pool->guard, SIGKILL), 0);
 	must_work(pool);
 	assert_int_equal(odf_pool_destroy(pool), 0);

@@ -158,7 +158,7 @@ static void kill_at_random(unsigned long wanted)
 			if (rand_r(&seed) % 2 == 0)
 				kill(worker, SIGCONT);
 		}
-		/* It may have ended since; another process gets its number only after tens of thousands. */
+		/* The worker may have ended since; its pid is reused only after tens of thousands of others. */
 		kills += kill(worker, rand_r(&seed) % 2 == 0 ? SIGKILL : SIGTERM) == 0;
 		kill(worker, SIGCONT);
 	}
@@ -194,7 +194,7 @@ static void test_random_kills(void **state)
 		print_message("# %lu wrong: %d\n", wrong, last_error);
 	assert_int_equal(wrong, 0);
 	assert_true(answers[0] > 0 && answers[1] > 0);
-	/* Every slot comes back. */
+	/* Every slot becomes free again. */
 	for (int i = 0; i < 600; i++)
 		must_work(pool);
 	assert_int_equal(odf_pool_destroy(pool), 0);

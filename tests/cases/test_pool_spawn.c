@@ -40,7 +40,7 @@ static void test_report(void **state)
 	assert_int_equal(odf_launch_wait(launch, -1, &later), 0);
 	assert_int_equal(later.strategy, ODF_STRATEGY_POOL);
 	assert_int_equal(later.elapsed_ns, report.elapsed_ns);
-	assert_int_equal(odf_launch_wait(launch, 0, NULL), 0); /* again */
+	assert_int_equal(odf_launch_wait(launch, 0, NULL), 0); /* a second time */
 	odf_launch_free(launch);
 	must_exit_with(pid, 0);
 	options = (odf_spawn_options)ODF_SPAWN_OPTIONS_INIT;
@@ -49,13 +49,13 @@ static void test_report(void **state)
 	must_exit_with(pid, 0);
 	assert_int_equal(odf_pool_spawn(pool, &pid, "/bin/true", true_argv, NULL, NULL, NULL), 0);
 	must_exit_with(pid, 0);
-	/* Without a launch, which nobody needs. */
+	/* Without a launch, which is optional. */
 	options = not_awaited(NULL);
 	assert_int_equal(odf_pool_spawn(pool, &pid, "/bin/true", true_argv, NULL, &options, NULL), 0);
 	must_exit_with(pid, 0);
 }
 
-/* ---- What fails later -------------------------------------------------------------------------------------------- */
+/* ---- Later failures ---------------------------------------------------------------------------------------------- */
 
 static void must_fail_later(odf_spawn_options options, const char *file, odf_step step, int index, int error)
 {
@@ -97,7 +97,7 @@ static void test_failures(void **state)
 	must_fail_later(options, "/bin/true", ODF_STEP_RLIMIT, 0, EINVAL);
 }
 
-/* The descriptor tells, whether or not anybody asks for more; and so does the status. */
+/* The pidfd reports the end, whether or not the launch is asked; so does the wait status. */
 static void test_pidfd_tells(void **state)
 {
 	odf_spawn_options options = not_awaited(NULL);
@@ -134,7 +134,7 @@ static void test_died_on_the_way(void **state)
 	options.flags |= ODF_SPAWN_NO_NEW_PRIVS;
 	options.seccomp = &program;
 	assert_int_equal(odf_pool_spawn(pool, &pid, "/bin/true", true_argv, NULL, &options, NULL), 0);
-	memset(kill_exec, 0xff, sizeof kill_exec); /* it has a copy */
+	memset(kill_exec, 0xff, sizeof kill_exec); /* the child has a copy */
 	assert_int_equal(odf_launch_wait(launch, -1, &report), ECHILD);
 	assert_int_equal(report.step, ODF_STEP_EXEC);
 	assert_true(WIFSIGNALED(report.wait_status) && WTERMSIG(report.wait_status) == SIGSYS);
@@ -143,7 +143,7 @@ static void test_died_on_the_way(void **state)
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
 }
 
-/* One that is stopped before it executes keeps nobody. */
+/* A child that is stopped before its exec blocks no other. */
 static void test_stopped_on_the_way(void **state)
 {
 	(void)state;
@@ -167,7 +167,7 @@ static void test_stopped_on_the_way(void **state)
 	}
 }
 
-/* What holds the process does not hold the caller: a FIFO that nobody writes to. */
+/* What delays the child does not block the caller: here a FIFO without a writer. */
 static void test_held_on_the_way(void **state)
 {
 	odf_launch *launch;
@@ -191,9 +191,9 @@ static void test_held_on_the_way(void **state)
 	must_exit_with(pid, 0);
 }
 
-/* ---- The caller's state is that of the call ---------------------------------------------------------------------- */
+/* ---- The caller's state at the call ------------------------------------------------------------------------------ */
 
-/* What the caller changes as soon as it can is not the child's. */
+/* What the caller changes right after the call must not affect the child. */
 static void test_state_is_of_the_call(void **state)
 {
 	char directory[] = "/usr", file[64] = "/bin/sh", text[512], expected[512], *output;

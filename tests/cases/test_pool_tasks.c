@@ -47,7 +47,7 @@ static unsigned char byte_at(size_t i)
 	return (unsigned char)(i * 31 + i / 4096);
 }
 
-/* By pieces of many sizes, and by room for the rest. */
+/* In pieces of many sizes, then the rest by odf_output_room. */
 static int echoes_in_pieces(const void *input, size_t length, odf_output *output)
 {
 	size_t done = 0, piece = 1;
@@ -97,7 +97,7 @@ static void test_sizes(void **state)
 			assert_int_equal(length, sizes[i]);
 			assert_non_null(output);
 			assert_true(memcmp(output, input, length) == 0);
-			memset(output, 0, length); /* it is ours */
+			memset(output, 0, length); /* the output belongs to the caller */
 			odf_task_free(task);
 		}
 	}
@@ -105,7 +105,7 @@ static void test_sizes(void **state)
 	assert_int_equal(odf_pool_destroy(pool), 0);
 }
 
-/* What was large is given back, in the end and on the way. */
+/* Memory of large inputs and outputs is given back, at the end and before. */
 static size_t shared_kib(void)
 {
 	char *text = read_file("/proc/self/smaps_rollup"), *line = text == NULL ? NULL : strstr(text, "Pss_Shmem:");
@@ -150,14 +150,14 @@ static void test_memory_comes_back(void **state)
 	}
 	must_work(pool);
 	must_work(pool);
-	/* The file behind it, which is one of our descriptors, has next to nothing. */
+	/* The file behind it, one of this process's descriptors, has next to no memory. */
 	for (int fd = 3; fd < 256; fd++) {
 		char target[128] = "";
 		snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
 		if (readlink(path, target, sizeof target - 1) < 0 || strstr(target, "odfork-pool") == NULL)
 			continue;
 		assert_int_equal(fstat(fd, &status), 0);
-		if (strstr(target, "odfork-pool-data") == NULL) { /* memory for slots is taken ahead of their use */
+		if (strstr(target, "odfork-pool-data") == NULL) { /* memory for slots is allocated ahead of their use */
 			assert_true(status.st_blocks > 60000 / 512);
 			continue;
 		}
@@ -168,7 +168,7 @@ static void test_memory_comes_back(void **state)
 	assert_int_equal(odf_pool_destroy(pool), 0);
 }
 
-/* ---- Many ---- */
+/* ---- Many tasks ---- */
 
 enum { SUBMITTERS = 4, EACH = 400, AT_ONCE = 32 };
 
@@ -233,7 +233,7 @@ static int allocates_and_prints(const void *input, size_t length, odf_output *ou
 	return odf_output_write(output, text, 2);
 }
 
-/* Whatever locks other threads hold when the template is made. */
+/* Despite any locks that other threads hold when the template is made. */
 static void test_beside_allocating_threads(void **state)
 {
 	_Atomic bool stop = false;
@@ -262,9 +262,9 @@ static void test_queue_is_limited(void **state)
 		tasks[i] = submitted(pool, pauses, NULL, 0);
 	assert_int_equal(odf_pool_submit(pool, twice, NULL, 0, &more), EAGAIN);
 	assert_null(more);
-	for (int i = 0; i < 4; i++) /* one that runs, and those that wait */
+	for (int i = 0; i < 4; i++) /* one task that runs, and the others, which wait */
 		odf_task_free(tasks[i]);
-	/* That of the first comes back when its worker is dead. */
+	/* The first one's slot comes back when its worker is dead. */
 	for (int i = 0; i < 3; i++)
 		tasks[i] = submitted(pool, pauses, NULL, 0);
 	for (int i = 0; i < 3; i++)
@@ -274,7 +274,7 @@ static void test_queue_is_limited(void **state)
 	assert_int_equal(odf_pool_destroy(pool), 0);
 }
 
-/* ---- Refused ---- */
+/* ---- Refused requests ---- */
 
 static void refuse(odf_pool *pool, odf_task_function function, int error)
 {
@@ -380,7 +380,7 @@ static void test_event_loop(void **state)
 	}
 	assert_int_equal(sum, TASKS * (TASKS - 1));
 	assert_int_equal(poll(&ready, 1, 0), 0);
-	/* Who has the answer already is not told again. */
+	/* A task whose answer the caller already has is not reported again. */
 	task = submitted(pool, twice, "1234", 4);
 	assert_int_equal(odf_task_wait(task, NULL, NULL, -1), 0);
 	{
@@ -388,7 +388,7 @@ static void test_event_loop(void **state)
 		assert_int_equal(odf_pool_finished(pool, &other, 0), ESRCH);
 	}
 	odf_task_free(task);
-	/* By waiting, and a limit. */
+	/* With a wait, and with a limit. */
 	task = submitted(pool, pauses, NULL, 0);
 	{
 		odf_task *other;

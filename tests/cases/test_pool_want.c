@@ -11,7 +11,7 @@
 
 enum end { END_KILLED, END_EXIT, END_EXEC, END_COUNT };
 
-/* In a child: says which worker it has, and which child, who has all of its descriptors, and ends. */
+/* In a child: makes a pool, forks a child that has all its descriptors, reports that child and its worker, and ends. */
 static void ends(enum end how, int tell)
 {
 	odf_pool *pool = odf_pool_create(NULL);
@@ -58,7 +58,7 @@ static void test_program_ends(void **state)
 		if (how == END_KILLED)
 			kill(pid, SIGKILL);
 		must_be_gone_soon(told[0]);
-		kill(told[1], SIGKILL); /* which outlived it */
+		kill(told[1], SIGKILL); /* it has outlived the program */
 		if (how == END_EXEC)
 			kill(pid, SIGKILL);
 		wait_for(pid);
@@ -67,7 +67,7 @@ static void test_program_ends(void **state)
 	}
 }
 
-/* ---- Want ---- */
+/* ---- Shortage ---- */
 
 static void test_no_descriptors(void **state)
 {
@@ -103,7 +103,7 @@ static void test_no_descriptors(void **state)
 	surroundings_must_equal(&before);
 }
 
-/* RLIMIT_FSIZE counts for what is long, and raises no signal. */
+/* RLIMIT_FSIZE limits long outputs, and raises no signal. */
 static int writes_much(const void *input, size_t length, odf_output *output)
 {
 	static char data[1 << 20];
@@ -131,7 +131,7 @@ static void test_limit_of_files(void **state)
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
 	pool = pool_of(0, 1, 0, 0);
 	assert_int_equal(answer_to(submitted(pool, echoes, input, sizeof input)), 0);
-	/* below what there is */
+	/* below the present size */
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &(struct rlimit){ 4096, limit.rlim_max }), 0);
 	assert_int_equal(answer_to(submitted(pool, echoes, input, sizeof input)), 0);
 	for (int i = 0, result = 0; result == 0; i++) {

@@ -27,10 +27,10 @@ enum nonsense {
 struct order {
 	int what;
 	unsigned seed;
-	size_t ring_at, fresh_at, slots_at; /* from the head on */
+	size_t ring_at, fresh_at, slots_at; /* relative to the head */
 };
 
-/* The worker's view of it, as a task that writes anywhere may find it. */
+/* The worker's view of the shared memory, as a task with stray writes may hit it. */
 static struct share *find_head(void)
 {
 	char *text = read_file("/proc/self/maps"), *line = text;
@@ -129,7 +129,7 @@ static int writes_nonsense(const void *input, size_t length, odf_output *output)
 
 static char much[LONG];
 
-/* Whatever the program does with a pool. Errors are answers. */
+/* Makes all calls that a program makes on a pool. An error is a valid answer. */
 static void use(odf_pool *pool, odf_task **tasks, int *count)
 {
 	odf_pool_info about = ODF_POOL_INFO_INIT;
@@ -161,8 +161,8 @@ static void use(odf_pool *pool, odf_task **tasks, int *count)
 	(void)odf_pool_info_get(pool, &about);
 }
 
-/* A manager's death is seen a moment after it, and until then tasks are lost with it. That of the wild task may have
- * been told by nonsense before. */
+/* The program notices a manager's death a moment later, and loses the tasks until then. Garbage may have answered the
+ * wild task before. */
 static bool gets_another_crew(odf_pool *pool, pid_t manager)
 {
 	for (int tries = 0; tries < 10000; tries++) {
@@ -203,7 +203,7 @@ static int survives(struct order order)
 	error = odf_task_wait(wild, NULL, NULL, order.what < RELEASED ? 30000 : 300);
 	if (order.what == NOTHING)
 		REQUIRE(error == 0 && info_of(wild).result == 0 && odf_task_wait(longer, NULL, NULL, 0) == 0);
-	if (order.what == OUTPUTS) /* what would be mapped of it would be taken from the machine */
+	if (order.what == OUTPUTS) /* mapped output would take the machine's memory */
 		REQUIRE(odf_task_wait(longer, &output, NULL, 0) == EIO);
 	use(pool, tasks, &count);
 	odf_task_free(running);
@@ -218,7 +218,7 @@ static int survives(struct order order)
 		odf_task_free(tasks[i]);
 	}
 	count = 0;
-	REQUIRE(odf_task_wait(wild, NULL, NULL, 30000) != ETIMEDOUT); /* the manager's death is seen */
+	REQUIRE(odf_task_wait(wild, NULL, NULL, 30000) != ETIMEDOUT); /* the manager's death is noticed */
 	use(pool, tasks, &count); /* another crew */
 	for (int i = 0; i < count; i++)
 		odf_task_free(tasks[i]);

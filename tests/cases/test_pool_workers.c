@@ -26,7 +26,7 @@ static void test_workers_come_and_go(void **state)
 	for (int i = 0; i < 4; i++)
 		for (int k = 0; k < i; k++)
 			assert_int_not_equal(workers[i], workers[k]);
-	usleep(50000); /* no more come */
+	usleep(50000); /* no further worker comes */
 	assert_int_equal(info_of(tasks[4]).state, ODF_TASK_WAITS);
 	assert_int_equal(pool_info_of(pool).workers, 4);
 	for (int i = 5; i >= 0; i--)
@@ -39,7 +39,7 @@ static void test_workers_come_and_go(void **state)
 	}
 	assert_int_equal(info.workers, 1);
 	must_work(pool);
-	/* Those that were retired leave nothing out. */
+	/* No task is lost when workers retire. */
 	for (int i = 0; i < 30; i++) {
 		unsigned ms = 5;
 		for (int k = 0; k < 4; k++)
@@ -68,12 +68,12 @@ static void test_fresh_and_recycled(void **state)
 
 	(void)state;
 	counter = 10;
-	assert_int_equal(output_of(submitted(pool, counts, NULL, 0)), 1); /* as the program was: 0 */
+	assert_int_equal(output_of(submitted(pool, counts, NULL, 0)), 1); /* as in the program: 0 */
 	assert_int_equal(output_of(submitted(pool, counts, NULL, 0)), 2);
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(output_of(submitted_with(pool, counts, NULL, 0, ODF_TASK_FRESH, 0, 0, 0)), 1);
-	assert_int_equal(output_of(submitted(pool, counts, NULL, 0)), 1); /* the other has made room for them */
-	/* All are busy: it waits for one to end. */
+	assert_int_equal(output_of(submitted(pool, counts, NULL, 0)), 1); /* the other worker has made room for them */
+	/* All are busy: the task waits until one is free. */
 	busy = submitted(pool, sleeps_ms, &ms, sizeof ms);
 	fresh = submitted_with(pool, counts, NULL, 0, ODF_TASK_FRESH, 0, 0, 0);
 	assert_int_equal(output_of(fresh), 1);
@@ -85,7 +85,7 @@ static void test_fresh_and_recycled(void **state)
 	assert_int_equal(counter, 20);
 	assert_int_equal(odf_pool_destroy(pool), 0);
 	counter = 0;
-	/* Where all workers are those that there are at least: idle, about to be, just made. */
+	/* If the pool has only its minimum of workers: idle, about to be idle, just made. */
 	pool = pool_of(2, 2, 0, 0);
 	for (int i = 0; i < 200; i++) {
 		if (i % 3 == 0)
@@ -98,7 +98,7 @@ static void test_fresh_and_recycled(void **state)
 
 /* ---- Limits ---- */
 
-/* A sanitizer takes terabytes of address space by itself. */
+/* A sanitizer itself uses terabytes of address space. */
 #ifdef __SANITIZE_ADDRESS__
 #define TAKES_ADDRESSES true
 #else
@@ -139,7 +139,7 @@ static void test_limits(void **state)
 	odf_task_free(task);
 	assert_int_equal(answer_to(submitted_with(pool, spins, NULL, 0, 0, 0, 30, 0)), ETIME);
 	assert_int_equal(answer_to(submitted_with(pool, spins, NULL, 0, ODF_TASK_FORK, 0, 30, 0)), ETIME);
-	/* What is within them is not touched, nor is what comes after. */
+	/* A task within its limits is left alone, and so are later tasks. */
 	assert_int_equal(answer_to(submitted_with(pool, sleeps_ms, &ms, sizeof ms, 0, 10000, 10000, 0)), 0);
 	ms = 50;
 	assert_int_equal(answer_to(submitted(pool, sleeps_ms, &ms, sizeof ms)), 0);
@@ -152,7 +152,7 @@ static void test_limits(void **state)
 	assert_int_equal(odf_pool_destroy(pool), 0);
 }
 
-/* ---- Inside ---- */
+/* ---- Inside a task ---- */
 
 static void on_signal(int signal)
 {
@@ -211,7 +211,7 @@ static void test_inside(void **state)
 	assert_false(inside->blocked);
 	assert_int_not_equal(inside->group, getpgrp());
 	odf_task_free(task);
-	/* Nobody in the pool holds the pipe. */
+	/* No process of the pool holds the pipe. */
 	close(pipes[1]);
 	assert_int_equal(read(pipes[0], &some, 1), 0);
 	close(pipes[0]);
@@ -221,7 +221,7 @@ static void test_inside(void **state)
 	sigaction(SIGUSR2, &old[1], NULL);
 }
 
-/* libc knows the processor by restartable sequences, where it has them. */
+/* libc knows its processor by restartable sequences, where it has them. */
 static int goes_around(const void *input, size_t length, odf_output *output)
 {
 	cpu_set_t all, one;
@@ -272,7 +272,7 @@ static int forks_and_returns(const void *input, size_t length, odf_output *outpu
 	return odf_output_write(output, "once", 4);
 }
 
-/* A child, whose standard output is a file. */
+/* A child whose standard output is a file. */
 static void prints_into(const char *path)
 {
 	odf_pool *pool;
@@ -280,7 +280,7 @@ static void prints_into(const char *path)
 
 	if (freopen(path, "w", stdout) == NULL)
 		_exit(1);
-	printf("before "); /* and stays in the buffer */
+	printf("before "); /* stays in the buffer */
 	pool = odf_pool_create(NULL);
 	if (pool == NULL || odf_pool_submit(pool, prints, NULL, 0, &task) != 0 ||
 	    odf_task_wait(task, NULL, NULL, -1) != 0)
@@ -309,7 +309,7 @@ static void test_streams_and_children(void **state)
 		prints_into(path);
 	must_exit_with(pid, 0);
 	text = read_file(path);
-	/* The file's offset is common to both. */
+	/* Both have the same file offset. */
 	assert_string_equal(text, "task\nbefore after\n");
 	free(text);
 	pool = pool_of(0, 1, 0, 0);

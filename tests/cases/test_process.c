@@ -54,7 +54,7 @@ static void test_wait(void **state)
 	assert_errno(0, odf_process_wait(process, -1, &status));
 	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 7);
 	status = -1;
-	assert_errno(0, odf_process_wait(process, 0, &status)); /* each time again */
+	assert_errno(0, odf_process_wait(process, 0, &status)); /* the same each time */
 	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 7);
 	assert_errno(ESRCH, odf_process_kill(process, SIGKILL));
 	assert_errno(0, odf_process_close(process));
@@ -75,7 +75,7 @@ static void test_kill(void **state)
 	odf_process_close(process);
 }
 
-/* Another user's process is the caller's child no less. */
+/* A process that has changed its user is still the caller's child. */
 static void test_kill_without_a_right(void **state)
 {
 	odf_spawn_options options = { .size = sizeof options, .uid = 12345, .gid = 12345 };
@@ -98,7 +98,7 @@ static void test_kill_without_a_right(void **state)
 	odf_process_close(process);
 }
 
-/* Somebody else takes the status; no signal then goes to whoever has the id next. */
+/* Another part of the program takes the status; after that no signal may go to a process that reuses the pid. */
 static void test_reaped_elsewhere(void **state)
 {
 	odf_process *process = start("exit 3", 0);
@@ -119,7 +119,7 @@ static void on_alarm(int signal)
 	alarms++;
 }
 
-/* A signal does not end a wait before its time, and a wait in one thread does not keep another from ending the
+/* A signal does not end a wait early, and a wait in one thread does not keep another thread from killing the
  * process. */
 static void *kill_later(void *process)
 {
@@ -156,7 +156,7 @@ static void test_refused(void **state)
 	odf_report report = ODF_REPORT_INIT;
 	struct {
 		odf_spawn_options known;
-		long added; /* by a version to come */
+		long added; /* from a later version */
 	} newer = { { .size = sizeof newer }, 1 };
 	int fd, pipes[3];
 
@@ -184,11 +184,11 @@ static void test_refused(void **state)
 	must_have_no_children();
 }
 
-/* ---- Feeding and collecting -------------------------------------------------------------------------------------- */
+/* ---- Input and output -------------------------------------------------------------------------------------------- */
 
 enum { LARGE = 3 << 20 };
 
-/* More than pipes hold, in both directions at once. */
+/* More than the pipes hold, in both directions at once. */
 static void test_communicate(void **state)
 {
 	struct surroundings before = surroundings_take();
@@ -219,7 +219,7 @@ static void test_communicate(void **state)
 	surroundings_must_equal(&before);
 }
 
-/* A process that does not read: no SIGPIPE, and what was taken is told. */
+/* A process that does not read: no SIGPIPE, and the call returns how much was taken. */
 static void test_unread_input(void **state)
 {
 	char *input = calloc(1, LARGE);
@@ -244,7 +244,7 @@ static void test_limits(void **state)
 	struct pollfd said = { odf_process_stream(process, 1), POLLIN, 0 };
 
 	(void)state;
-	assert_int_equal(poll(&said, 1, 120000), 1); /* what it says is there before the time is over */
+	assert_int_equal(poll(&said, 1, 120000), 1); /* its output is there before the time is over */
 	assert_errno(ETIMEDOUT, odf_process_communicate(process, &io));
 	assert_string_equal(io.output, "12345678");
 	free(io.output);
@@ -260,7 +260,7 @@ static void test_limits(void **state)
 	odf_process_wait(process, -1, NULL);
 	odf_process_close(process);
 	process = start("printf 12345678", ODF_SPAWN_PIPE_STDOUT);
-	assert_errno(0, odf_process_communicate(process, &io)); /* as much as the limit is not more */
+	assert_errno(0, odf_process_communicate(process, &io)); /* exactly the limit is not too much */
 	assert_string_equal(io.output, "12345678");
 	free(io.output);
 	odf_process_wait(process, -1, NULL);
@@ -273,7 +273,7 @@ static void test_io_refused(void **state)
 	odf_io io = { .size = 8 };
 	struct {
 		odf_io known;
-		long added; /* by a version to come */
+		long added; /* from a later version */
 	} newer = { { .size = sizeof newer }, 1 };
 
 	(void)state;
@@ -351,7 +351,8 @@ static void test_run_as_it_is(void **state)
 	must_have_no_children();
 }
 
-/* What nobody wants is read, however much it is, and does not stay (a sanitizer looks). */
+/* Output that the caller does not want is read, however much it is, and does not stay in memory (a sanitizer
+ * checks). */
 static void test_run_without_io(void **state)
 {
 	struct surroundings before = surroundings_take();
@@ -367,7 +368,7 @@ static void test_run_without_io(void **state)
 	surroundings_must_equal(&before);
 }
 
-/* The whole group goes, with those who hold the pipe. */
+/* The whole group is killed, with all processes that hold the pipe. */
 static void test_run_timeout(void **state)
 {
 	odf_spawn_options options = { .size = sizeof options, .flags = ODF_SPAWN_SETPGROUP };
@@ -375,7 +376,7 @@ static void test_run_timeout(void **state)
 	pid_t left;
 
 	(void)state;
-	for (;; io.timeout_ms *= 4) { /* in a short time it may come to say nothing */
+	for (;; io.timeout_ms *= 4) { /* in a short time it may not get to write anything */
 		assert_errno(ETIMEDOUT,
 			     odf_run("/bin/sh", shell("sleep 1000 & echo $!; wait"), NULL, &options, &io, NULL));
 		assert_true(WIFSIGNALED(io.wait_status) && WTERMSIG(io.wait_status) == SIGKILL);
@@ -386,7 +387,7 @@ static void test_run_timeout(void **state)
 	}
 	left = (pid_t)atoi(io.output);
 	assert_true(left > 0);
-	/* init, or whoever is in its place, has to wait for it */
+	/* init, or another reaper, must wait for it */
 	for (int i = 0; i < 6000 && kill(left, 0) == 0; i++) {
 		char path[64], *stat;
 		snprintf(path, sizeof path, "/proc/%d/stat", (int)left);
@@ -407,7 +408,7 @@ static void test_run_timeout(void **state)
 	assert_true(WIFSIGNALED(io.wait_status));
 	free(io.output);
 	free(io.error_output);
-	/* It closes its streams, and stays. */
+	/* The process closes its streams and stays. */
 	io.limit = 0;
 	io.timeout_ms = 200;
 	assert_errno(ETIMEDOUT, odf_run("/bin/sh", shell("exec >&- 2>&-; exec sleep 100"), NULL, NULL, &io, NULL));

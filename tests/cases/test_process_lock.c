@@ -35,7 +35,7 @@ static void in_child(int (*body)(void))
 	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
-/* ---- Released while the other thread asks whether the holder is alive -------------------------------------------- */
+/* ---- Released while the other thread checks whether the holder is alive ------------------------------------------ */
 
 static atomic_int taken, asked;
 
@@ -47,7 +47,8 @@ static void *take_and_stay(void *unused)
 	return unused;
 }
 
-/* Instead of the question, which the filter traps: the register of the result is what it was, no error. */
+/* In place of the check's system call, which the filter traps: the result register keeps its value, which is no
+ * error. */
 static void on_question(int signal)
 {
 	(void)signal;
@@ -71,7 +72,7 @@ static int wait_meanwhile(void)
 		return 2;
 	while (atomic_load(&taken) == 0)
 		usleep(1000);
-	/* Of this thread only. */
+	/* For this thread only. */
 	if (atomic_load(&taken) != 1 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
 	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
 		return 3;

@@ -21,7 +21,7 @@ uint64_t *word_at(const odf_region *region, size_t offset)
 	return (uint64_t *)(void *)((char *)odf_region_base(region) + offset);
 }
 
-/* Every page holds its number and a generation. */
+/* Every page has its number and a generation. */
 void fill(odf_region *region, uint64_t generation)
 {
 	for (size_t at = 0; at < odf_region_capacity(region); at += PAGE)
@@ -36,7 +36,7 @@ bool holds(const odf_region *region, uint64_t generation)
 	return true;
 }
 
-/* A child that does what `code` says and ends with its result. */
+/* A child that runs `code` and exits with its result. */
 pid_t child_that(int (*code)(odf_region *), odf_region *region)
 {
 	pid_t pid = odf_fork();
@@ -131,7 +131,7 @@ static void any_size(void **state)
 	}
 }
 
-/* Terabytes of address space, of which some pages at both ends and around the borders of the largest moves are used. */
+/* Terabytes of address space. Only some pages are used: at both ends and around the borders of the largest moves. */
 static void sparse_terabytes(void **state)
 {
 	static const size_t offsets[] = {
@@ -156,12 +156,12 @@ static void sparse_terabytes(void **state)
 		must_exit_with(pid, 0);
 		assert_errno(0, odf_region_settle(region));
 	}
-	/* Of each place a page, or a large page where the machine gives memory such. */
+	/* One page for each place, or one large page if the machine gives large ones. */
 	assert_true(info_of(region).resident_bytes < 16 * MIB);
 	assert_errno(0, odf_region_destroy(region));
 }
 
-/* A file of the library's is named. The path of this program may have the project's name in it. */
+/* Whether a file of the library's is named. (The path of this program may contain the project's name.) */
 static bool names_a_file(const char *text)
 {
 	return strstr(text, "odfork-region") != NULL || strstr(text, "odfork-token") != NULL;
@@ -173,7 +173,7 @@ static void use_and_destroy(void)
 	pid_t pid;
 
 	fill(one, 1);
-	/* No descriptor is the program's to lose. */
+	/* The program has no descriptor that it could lose. */
 	for (int fd = 3; fd < 64; fd++) {
 		char path[64], target[256] = "";
 		snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
@@ -196,7 +196,8 @@ static void leaves_nothing_behind(void **state)
 
 	(void)state;
 	use_and_destroy();
-	/* What libc and a sanitizer have mapped for themselves by now stays; what each time leaves behind shows. */
+	/* What libc and a sanitizer have mapped for themselves by now stays; only what each round leaves behind
+	 * counts. */
 	mappings = count_mappings();
 	for (int i = 0; i < TIMES; i++)
 		use_and_destroy();
@@ -250,7 +251,7 @@ static void counts_what_happens(void **state)
 	assert_errno(0, odf_region_destroy(region));
 }
 
-/* The keeper by itself, where it can; the wait is for it, not a claim about time. */
+/* The keeper settles by itself, where it can. The timeout says nothing about its speed. */
 static void settles_by_itself(void **state)
 {
 	odf_region *region = odf_region_create(16 * MIB, 0);
@@ -310,7 +311,7 @@ static void several_regions(void **state)
 	}
 }
 
-/* The report says it, and so does the record's strategy. */
+/* The report shows it, and so does the recorded strategy. */
 static void the_report_names_regions(void **state)
 {
 	odf_fork_options options = ODF_FORK_OPTIONS_INIT;
@@ -325,7 +326,7 @@ static void the_report_names_regions(void **state)
 	assert_int_equal(report.strategy, ODF_STRATEGY_REGION);
 	assert_int_equal(report.reason[ODF_STRATEGY_REGION], ODF_REASON_CHOSEN);
 	assert_int_equal(report.reason[ODF_STRATEGY_FORK], ODF_REASON_BETTER_CHOSEN);
-	/* Whatever is allowed, memory that is LIVE cannot be inherited. */
+	/* Whatever is allowed, LIVE memory cannot be inherited. */
 	fill(region, 1);
 	assert_errno(0, odf_region_settle(region));
 	options.allow = ODF_ALLOW(ODF_STRATEGY_FORK);

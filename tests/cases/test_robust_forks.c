@@ -15,13 +15,13 @@
 
 #define NOBODY 65534
 
-/* Soon the memory is LIVE again; or it has become the process's own, once. */
+/* The memory becomes LIVE again soon, or it has become the process's own, once. */
 static void must_come_to_rest(void)
 {
 	long plain = (long)((MAPPED + PIECES * PIECE) / 1024);
 	long own = 0;
 
-	/* Where nothing settles beside the program it is at rest by now, or never. */
+	/* If nothing settles beside the program, that is so by now, or never. */
 	for (int tries = 0; tries < (started_as == 0 ? 12000 : 1000); tries++) {
 		bool left = info().state == ODF_HEAP_OFF;
 		own = kib("RssAnon:") + kib("RssShmem:");
@@ -43,7 +43,7 @@ static void must_settle(void)
 	}
 }
 
-/* ---- Left half-way ---- */
+/* ---- Forks left half-way ---- */
 
 static sigjmp_buf out;
 static volatile bool jumps;
@@ -70,7 +70,7 @@ static void raise_one(void)
 	}
 }
 
-/* A handler in a frame below that of the next fork, and above it. */
+/* A handler with a frame below that of the next fork, and one above it. */
 static __attribute__((noinline)) void fork_deep(int depth)
 {
 	volatile char room[512];
@@ -151,7 +151,7 @@ static void by_cancellation(char *words[CASE_WORDS])
 	go_on();
 }
 
-/* Forks within forks are no leftovers. */
+/* Nested forks are not leftovers. */
 static volatile int nested;
 
 static void fork_within(void)
@@ -175,7 +175,7 @@ static void nested_forks(char *words[CASE_WORDS])
 	}
 }
 
-/* ---- Less than before ---- */
+/* ---- Fewer rights than before ---- */
 
 static void close_all(void)
 {
@@ -230,7 +230,7 @@ static void *wait_here(void *unused)
 static void loses(char *words[CASE_WORDS])
 {
 	const char *when = words[1] != NULL ? words[1] : "";
-	bool inside = strcmp(words[0], "root") != 0; /* or nobody can look */
+	bool inside = strcmp(words[0], "root") != 0; /* otherwise the mappings cannot be read */
 	pthread_t thread;
 
 	if (strcmp(when, "before") == 0)
@@ -255,7 +255,7 @@ static void loses(char *words[CASE_WORDS])
 		must_come_to_rest();
 }
 
-/* What it needs to know for that it can open no more. WHAT [first] */
+/* The process can no longer open what the library needs. WHAT [first] */
 static void leaves_after(char *words[CASE_WORDS])
 {
 	char path[] = "/var/tmp/odfork-direct.XXXXXX";
@@ -279,7 +279,7 @@ static void leaves_after(char *words[CASE_WORDS])
 		go_on();
 		fill_mapped((char)(80 + round));
 	}
-	/* Read past the page tables, while a child has the memory. */
+	/* Read without the page tables, while a child has the memory. */
 	fill_mapped(76);
 	must(pwrite(direct, mapped, MIB, 0) == (ssize_t)MIB);
 	fill_mapped(77);
@@ -297,7 +297,7 @@ static void leaves_after(char *words[CASE_WORDS])
 	must(info().state == ODF_HEAP_OFF);
 }
 
-/* A limit that leaves no room for what a freeze takes, and room enough for the program. */
+/* A limit with no room for a freeze, but enough for the program. */
 static void limited(char *words[CASE_WORDS])
 {
 	int resource = strcmp(words[0], "as") == 0 ? RLIMIT_AS : RLIMIT_DATA;
@@ -309,7 +309,7 @@ static void limited(char *words[CASE_WORDS])
 		fill_mapped(90);
 	}
 	limit.rlim_cur = limit.rlim_max = 400 * MIB;
-	/* By number; heap_limits.c sets them by name. */
+	/* By syscall(); heap_limits.c sets the limits by libc's functions. */
 	if (words[1] != NULL)
 		must(syscall(SYS_prlimit64, 0, resource, &limit, NULL) == 0);
 	else
@@ -320,9 +320,9 @@ static void limited(char *words[CASE_WORDS])
 	must(info().state == ODF_HEAP_OFF && info().reason == ODF_REASON_HEAP_LIMIT);
 }
 
-/* ---- What it says where there is none ---- */
+/* ---- What the library reports if there is no heap ---- */
 
-/* There would be no room for the keeper. Root is not bound by the limit. */
+/* There is no room for the keeper. The limit does not bind root. */
 static void few_processes(char *words[CASE_WORDS])
 {
 	(void)words;
@@ -339,7 +339,7 @@ static bool has_probe(odf_probe probe)
 	return get(probe, NULL) == ODF_ANSWER_YES;
 }
 
-/* What nothing can settle beside the threads. */
+/* Memory that nothing can settle beside threads. */
 static void beside_a_thread(char *words[CASE_WORDS])
 {
 	bool settles = has_probe(ODF_PROBE_UFFD_KERNEL) || has_probe(ODF_PROBE_UFFD_DEVICE);
@@ -357,7 +357,7 @@ static void beside_a_thread(char *words[CASE_WORDS])
 	must(is_right());
 }
 
-/* So many that a fork would pay more for them than for page tables. */
+/* So many mappings that a fork would pay more for them than for page tables. */
 static void in_pieces(char *words[CASE_WORDS])
 {
 	const size_t page = 4096, all = 16 * MIB;

@@ -6,8 +6,8 @@
  */
 #include "spawn_tests.h"
 
-/* Runs the helper with the options on each engine and hands its JSON to `check`. Engines that libc's limits exclude
- * must refuse. */
+/* Runs the helper with the options on each engine and passes its JSON to `check`. An engine that libc's posix_spawn
+ * cannot support must refuse. */
 void on_each_engine(odf_spawn_options *options, bool libc_can, void (*check)(const char *json, odf_strategy engine))
 {
 	for (size_t i = 0; i < 3; i++) {
@@ -66,7 +66,7 @@ char *quoted(const char *format, ...)
 	return buffer;
 }
 
-/* What /proc says of this process, to compare with: the helper's own words for it. */
+/* This process's state as the helper reports it, to compare with. */
 static char *own_state;
 
 static void same_as_own(const char *json, const char *name)
@@ -78,9 +78,9 @@ static void same_as_own(const char *json, const char *name)
 	free(value);
 }
 
-/* ---- Nothing asked ----------------------------------------------------------------------------------------------- */
+/* ---- No options -------------------------------------------------------------------------------------------------- */
 
-/* argv is a list; the member function gives it whole. */
+/* argv is a list; member() returns all of it. */
 static void check_arguments(const char *json, odf_strategy engine)
 {
 	char expected[PATH_MAX + 64], *argv = member(json, "argv");
@@ -122,7 +122,7 @@ void handler(int signal)
 	(void)signal;
 }
 
-/* Handled signals become default, ignored and blocked ones stay; what libc keeps to itself (32, 33) included. */
+/* Handled signals become default; ignored and blocked ones stay so, including libc's internal ones (32, 33). */
 static void test_inherits(void **state)
 {
 	odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
@@ -161,8 +161,8 @@ static void test_environment_and_path(void **state)
 
 	(void)state;
 	*strrchr(directory, '/') = '\0';
-	/* The search uses the caller's PATH, not the child's; passes over what is no directory, not there, empty or too
-	 * long. */
+	/* The search uses the caller's PATH, not the child's. It skips entries that are not directories, do not exist,
+	 * are empty or too long. */
 	assert_true(asprintf(&path, "/nonexistent:/etc/passwd::%0*d:%s:/bin", PATH_MAX, 0, directory) > 0);
 	for (size_t i = 0; i < 3; i++) {
 		odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
@@ -180,7 +180,7 @@ static void test_environment_and_path(void **state)
 	free(old_path);
 }
 
-/* A program that may not be executed is passed over, and is the error if no other is found. */
+/* A program without execute permission is skipped; its error is returned if no other is found. */
 static void test_search_errors(void **state)
 {
 	char *old_path = strdup(getenv("PATH")), *path, *argv[] = { (char[]){ "odf-no-such" }, NULL };
@@ -249,7 +249,7 @@ int main(void)
 		cmocka_unit_test(test_little_things),
 	};
 	signal(SIGTTOU, SIG_DFL);
-	/* the caller's may have directories that are closed to us, which changes errors */
+	/* the caller's PATH may have directories closed to this user, which changes errors */
 	setenv("PATH", "/usr/bin:/bin", 1);
 	return cmocka_run_group_tests_name("spawn", tests, NULL, NULL);
 }

@@ -59,7 +59,7 @@ static void zero_with_its_flag(void)
 	options.flags = ODF_SPAWN_CGROUP_FD;
 	assert_errno(ENOENT, odf_spawn(NULL, "/bin/true", true_argv, NULL, &options, &report));
 	assert_int_equal(report.step, ODF_STEP_CGROUP);
-	/* The libc's posix_spawn has no such option. */
+	/* libc's posix_spawn has no such option. */
 	options.allow = ODF_ALLOW(ODF_STRATEGY_POSIX_SPAWN);
 	assert_errno(ENOTSUP, odf_spawn(NULL, "/bin/true", true_argv, NULL, &options, &report));
 	must_have_no_children();
@@ -73,7 +73,7 @@ static void test_zero(void **state)
 	with_directory_at_0(zero_with_its_flag);
 }
 
-/* A structure of `size`, of which no more than a page is there. */
+/* A structure of `size` bytes, of which only a page is mapped. */
 static void refused(size_t size, int error, int expected_pidfd)
 {
 	odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
@@ -100,11 +100,11 @@ static void test_sizes(void **state)
 	(void)state;
 	refused(offsetof(odf_spawn_options, reserved[1]), EINVAL, -1);
 	refused(offsetof(odf_spawn_options, pidfd) + sizeof options.pidfd, EINVAL, -1);
-	refused(offsetof(odf_spawn_options, pidfd), EINVAL, -5); /* it has none */
+	refused(offsetof(odf_spawn_options, pidfd), EINVAL, -5); /* this size has no pidfd */
 	refused(0, EINVAL, -5);
 	refused((size_t)1 << 40, E2BIG, -1);
 	refused(~(size_t)0, E2BIG, -1);
-	/* What this version does not know may be any member. */
+	/* Members that this version does not know may mean anything. */
 	options.reserved[1] = 1;
 	options.pidfd = &pidfd;
 	assert_errno(E2BIG, odf_spawn(NULL, "/bin/true", true_argv, NULL, &options, &report));
@@ -124,7 +124,7 @@ static void test_sizes(void **state)
 	must_have_no_children();
 }
 
-/* Options of a size that no header states are none: what lies where pointers would be is not followed. */
+/* Options with a size that no header has are not options: the library must not follow their pointers. */
 static void test_no_structure(void **state)
 {
 	odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;

@@ -102,11 +102,11 @@ static void test_exec(void **state)
 		options.flags = ODF_SPAWN_SEARCH_PATH;
 		assert_errno(ENAMETOOLONG, odf_spawn(NULL, name, true_argv, NULL, &options, &report));
 		assert_int_equal(report.step, ODF_STEP_EXEC);
-		assert_int_equal(report.strategy, ODF_STRATEGY_NONE); /* found before anything was made */
+		assert_int_equal(report.strategy, ODF_STRATEGY_NONE); /* detected before anything was made */
 	}
 }
 
-/* ---- The steps before -------------------------------------------------------------------------------------------- */
+/* ---- Steps before exec ------------------------------------------------------------------------------------------- */
 
 static void test_directory(void **state)
 {
@@ -151,7 +151,7 @@ static void test_descriptors(void **state)
 	must_fail_at("/bin/true", true_argv, &options, ODF_STEP_FD, 0, EBADF);
 	options.fds = cycle_of_nothing;
 	options.fd_count = 2;
-	/* 903 is saved first, which action 1 reads */
+	/* 903, which action 1 reads, is saved first */
 	must_fail_at("/bin/true", true_argv, &options, ODF_STEP_FD, 1, EBADF);
 }
 
@@ -207,7 +207,7 @@ static int executes(void *unused)
 	return errno;
 }
 
-/* Code of the caller's that executes something itself: the process is that program, not a failure. */
+/* The caller's code executes a program itself: the child is that program, and this is no failure. */
 static void test_pre_exec_that_executes(void **state)
 {
 	odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
@@ -246,7 +246,7 @@ static void test_attributes(void **state)
 	      o.flags = ODF_SPAWN_SETSID | ODF_SPAWN_FOREGROUND; o.fds = map; o.fd_count = 1);
 }
 
-/* What may fail without harm does, and is named. */
+/* A forgiven failure does not fail the call, and the report names it. */
 static void test_forgive(void **state)
 {
 	odf_rlimit limits[] = { { 99, { 1, 1 } }, { RLIMIT_CORE, { 0, 0 } } };
@@ -270,7 +270,7 @@ static void test_forgive(void **state)
 	}
 }
 
-/* Killed after the last step, in exec itself: the only witness are the kernel's flags of the dead child. */
+/* Killed after the last step, in exec itself: only the kernel's flags of the dead child show it. */
 static void test_killed_at_exec(void **state)
 {
 	struct sock_filter kill_exec[] = {
@@ -293,7 +293,7 @@ static void test_killed_at_exec(void **state)
 		assert_true(WIFSIGNALED(report.wait_status) && WTERMSIG(report.wait_status) == SIGSYS);
 		must_have_no_children();
 	}
-	/* And a program that ends at once is not taken for one that never ran. */
+	/* And a program that ends at once must not count as one that never ran. */
 	for (int round = 0; round < 300; round++) {
 		odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
 		pid_t pid;

@@ -20,7 +20,7 @@
 
 static char *true_argv[] = { (char[]){ "true" }, NULL };
 
-/* Runs in a process of its own, which ends with what `run` returns, and is ended if it takes too long: 0 for good. */
+/* Runs `run` in a process of its own, which exits with the result, and is killed if it takes too long. 0: success. */
 static int apart(int (*run)(void))
 {
 	pid_t pid = fork();
@@ -41,9 +41,9 @@ static int apart(int (*run)(void))
 		}                                                                \
 	} while (0)
 
-/* ---- A new pid namespace ----------------------------------------------------------------------------------------- */
+/* ---- A new PID namespace ----------------------------------------------------------------------------------------- */
 
-/* Set by the test for the process apart. */
+/* Set by the test for that process. */
 static bool ask_first, detach_first;
 static odf_strategy wanted;
 
@@ -54,7 +54,7 @@ static int in_new_namespace(void)
 	odf_capabilities capabilities = ODF_CAPABILITIES_INIT;
 	char *json, *pid;
 
-	/* may start a program for that, which would be the first of the namespace, and its end */
+	/* this may start a program, which would be the first process of the namespace and end it */
 	(void)helper_path("state");
 	if (unshare(CLONE_NEWPID) != 0)
 		return 77;
@@ -83,7 +83,7 @@ static int in_new_namespace(void)
 	return 0;
 }
 
-/* First of all tests, since no probe may have been asked yet. */
+/* The first test, since no probe may have been made yet. */
 static void test_new_pid_namespace(void **state)
 {
 	int status;
@@ -101,13 +101,13 @@ static void test_new_pid_namespace(void **state)
 	assert_int_equal(apart(in_new_namespace), 0);
 	wanted = ODF_STRATEGY_VFORK;
 	assert_int_equal(apart(in_new_namespace), 0);
-	/* Asked before. */
+	/* Probed before. */
 	assert_int_equal(odf_probe_get(ODF_PROBE_CLONE_VM, NULL), ODF_ANSWER_YES);
 	status = apart(in_new_namespace);
 	assert_int_equal(status, 0);
 }
 
-/* ---- Spawns that change ids wait for no other -------------------------------------------------------------------- */
+/* ---- Spawns that change ids do not wait for each other ----------------------------------------------------------- */
 
 static odf_fd_action without_writer[1]; /* a child's own copy would keep the file busy */
 
@@ -155,11 +155,11 @@ static void test_ids_wait_for_nobody(void **state)
 	without_writer[0] = ODF_FD_CLOSE(writer);
 	assert_int_equal(prctl(PR_GET_DUMPABLE), 1);
 	assert_int_equal(pthread_create(&thread, NULL, spawn_busy, (void *)(uintptr_t)path), 0);
-	while (prctl(PR_GET_DUMPABLE) == 1) /* until the first has changed its ids */
+	while (prctl(PR_GET_DUMPABLE) == 1) /* until the first child has changed its ids */
 		usleep(1000);
 	assert_int_equal(spawn_as_another("/bin/true", 0), 0);
 	assert_int_equal(spawn_as_another("/nonexistent", 0), ENOENT);
-	/* The first is still there, as somebody else, on this memory: the mark stays away. */
+	/* The first child still runs as another user on this memory: the flag stays clear. */
 	assert_int_not_equal(prctl(PR_GET_DUMPABLE), 1);
 	close(writer);
 	assert_int_equal(pthread_join(thread, &result), 0);
@@ -167,7 +167,7 @@ static void test_ids_wait_for_nobody(void **state)
 	assert_int_equal(prctl(PR_GET_DUMPABLE), 1);
 }
 
-/* ---- By FORK, the caller is open for signals while it waits ------------------------------------------------------ */
+/* ---- With FORK, the caller handles signals while it waits -------------------------------------------------------- */
 
 static int entered[2], leave[2];
 static volatile sig_atomic_t handled, handled_elsewhere;
@@ -179,7 +179,7 @@ static void count_signal(int signal)
 	handled++;
 	if (getpid() != handler_home)
 		handled_elsewhere++;
-	/* Only now may the child go on. */
+	/* Only now may the child continue. */
 	(void)!write(leave[1], "x", 1);
 }
 
@@ -209,7 +209,7 @@ static int spawn_held(void)
 	return handled == 1 ? 0 : 3;
 }
 
-/* The wait status of a process that is sent `signal` while it waits for pre_exec, which waits for that. */
+/* Returns the wait status of a process that gets `signal` while it waits for pre_exec, which in turn waits for that. */
 static int signalled_while_held(int signal)
 {
 	char byte;
@@ -226,13 +226,13 @@ static int signalled_while_held(int signal)
 	kill(pid, signal);
 	for (int i = 0; i < 1000 && waitpid(pid, &status, WNOHANG) == 0; i++) {
 		usleep(10000);
-		if (i == 999) { /* held: let everything end */
+		if (i == 999) { /* it is blocked: let everything end */
 			(void)!write(leave[1], "x", 1);
 			waitpid(pid, &status, 0);
 			status = -1;
 		}
 	}
-	(void)!write(leave[1], "x", 1); /* the orphan */
+	(void)!write(leave[1], "x", 1); /* for the orphan */
 	close(entered[0]);
 	close(entered[1]);
 	close(leave[0]);
@@ -256,7 +256,7 @@ static void test_signals_while_held(void **state)
 		;
 }
 
-/* ---- Where a failure is found ------------------------------------------------------------------------------------ */
+/* ---- Where a failure is detected --------------------------------------------------------------------------------- */
 
 static void test_closed_exec_fd(void **state)
 {
@@ -345,10 +345,10 @@ static void test_terminal_after_failure(void **state)
 	close(terminal);
 }
 
-/* ---- PATH that another thread changes ---------------------------------------------------------------------------- */
+/* ---- Another thread changes PATH --------------------------------------------------------------------------------- */
 
-/* The room for the paths to try is measured first and filled then: what is searched must be one text, whatever
- * becomes of the variable. */
+/* The library measures the space for the paths first and fills it then: both must use the same text, even if the
+ * variable changes. */
 static void test_path_is_read_once(void **state)
 {
 	static char entry[] = "PATH=/first:/second";

@@ -31,7 +31,7 @@ static bool is_root(const char *what)
 	return false;
 }
 
-/* By VFORK and by FORK; POSIX_SPAWN must say that it cannot. */
+/* By VFORK and by FORK; POSIX_SPAWN must report that it does not support them. */
 static void on_both(const odf_spawn_options *asked, void (*check)(const char *json))
 {
 	odf_spawn_options options = *asked;
@@ -82,7 +82,7 @@ static int compare_groups(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* What /proc shows of a list: sorted. */
+/* The list as /proc shows it: sorted. */
 static void expect_groups(gid_t *groups, int count)
 {
 	size_t at = 1;
@@ -229,7 +229,7 @@ static void test_namespaces(void **state)
 	namespaces[1].fd = -1;
 	must_fail(&options, ODF_STEP_REQUEST, 1, EINVAL);
 
-	/* The kernel lets nobody join a time namespace whose memory is shared: another strategy follows. */
+	/* A process that shares its memory may not join a time namespace: another strategy is used. */
 	if (access("/proc/self/ns/time", F_OK) != 0) {
 		skip_because("no time namespaces");
 		return;
@@ -277,7 +277,7 @@ static void test_root(void **state)
 		assert_non_null(text);
 		free(text);
 		unlink(command);
-		/* Relative paths too: the old working directory is left. */
+		/* Also for relative paths: the old working directory is left. */
 		assert_errno(0, odf_spawn(&pid, "program", true_argv, NULL, &options, &report));
 		wait_for(pid);
 		options.cwd = "sub";

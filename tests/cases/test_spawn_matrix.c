@@ -33,7 +33,7 @@ struct first_sched_attr {
 
 enum { RESET_ON_FORK = 1 };
 
-/* What must have been part of requests that succeeded. */
+/* Features that must have been part of requests that succeeded. */
 enum {
 	SIGDEFAULT, CHILD_PATH, KEEP, NONE, OF_USER, CWD_FD, CWD_RELATIVE, OPEN_AT, OPEN_AT_CWD, EDITS, IOPRIO, OOM,
 	ATTR, AMBIENT, ROOT, KINDS
@@ -84,9 +84,9 @@ static void draw_fds(struct request *r, unsigned *seed)
 		r->fds[n++] = (odf_fd_action)ODF_FD_OPEN_AT(31, AT_FDCWD, ".", O_RDONLY | O_DIRECTORY, 0);
 		draw(r, OPEN_AT_CWD);
 	}
-	if (one_of(seed, 6)) /* the number that it is relative to is another file's afterwards */
+	if (one_of(seed, 6)) /* its base descriptor is another file afterwards */
 		r->fds[n++] = (odf_fd_action)ODF_FD_DUP(etc, 20);
-	if (one_of(seed, 10)) { /* in another root this is not there */
+	if (one_of(seed, 10)) { /* the file does not exist under another root */
 		r->fds[n++] = (odf_fd_action)ODF_FD_OPEN_AT(32, usr, "/etc/group", O_RDONLY, 0);
 		draw(r, OPEN_AT);
 	}
@@ -207,7 +207,7 @@ static void draw_request(struct request *r, unsigned *seed)
 	}
 	draw_environment(r, seed);
 	draw_fds(r, seed);
-	/* Half of them with what libc's posix_spawn has as well. */
+	/* Half of them with options that libc's posix_spawn has as well. */
 	if (one_of(seed, 2))
 		return;
 	draw_directories(r, seed);
@@ -217,9 +217,9 @@ static void draw_request(struct request *r, unsigned *seed)
 		r->file = "/program";
 }
 
-/* ---- Their results ----------------------------------------------------------------------------------------------- */
+/* ---- The results ------------------------------------------------------------------------------------------------- */
 
-/* What the child says, or how it failed; NULL if the engine cannot do this. */
+/* The child's state, or the failure; NULL if the engine does not support the request. */
 static char *result_of(struct request *r, odf_strategy engine, bool *ran)
 {
 	char *argv[] = { (char[]){ "state" }, (char[]){ "-" }, NULL }, *text = NULL;
@@ -252,7 +252,7 @@ static char *result_of(struct request *r, odf_strategy engine, bool *ran)
 	return state_normalised(text, engine);
 }
 
-/* libc's posix_spawn does not say where it failed. */
+/* libc's posix_spawn does not report the step. */
 static bool same(const char *forked, const char *other, odf_strategy engine)
 {
 	if (engine == ODF_STRATEGY_POSIX_SPAWN && strncmp(forked, "error ", 6) == 0)
@@ -320,7 +320,7 @@ static void test_engines_agree(void **state)
 	for (unsigned seed = 1; seed <= requests; seed++)
 		compare_engines(seed, &by_libc);
 	must_have_no_children();
-	setenv("PATH", "/usr/bin:/bin", 1); /* for what removes the files */
+	setenv("PATH", "/usr/bin:/bin", 1); /* for the program that removes the files */
 	if (requests < 200)
 		return;
 	assert_true(by_libc > 0);
@@ -331,12 +331,12 @@ static void test_engines_agree(void **state)
 	}
 }
 
-/* ---- With what clone3 alone can do ------------------------------------------------------------------------------- */
+/* ---- Flags that only clone3 supports ----------------------------------------------------------------------------- */
 
 static const uint64_t of_clone[] = { ODF_SPAWN_AUTOREAP, ODF_SPAWN_KILL_WITH_PIDFD, ODF_SPAWN_BORN_NO_NEW_PRIVS };
 
-/* All that it was, with no_new_privs where it is asked for, is what it is with a flag of clone3; or it is refused
- * before anything is done, whatever else is asked for. */
+/* With a flag of clone3 the result must be the same as without (with no_new_privs where that is requested), or the
+ * request must be refused before anything is done, whatever else it contains. */
 static void add_flags(unsigned seed, bool has)
 {
 	char *argv[] = { (char[]){ "true" }, NULL };
@@ -365,7 +365,7 @@ static void add_flags(unsigned seed, bool has)
 	assert_errno(error, odf_spawn(&pid, request.file, argv, NULL, &request.options, &report));
 	if (has) {
 		assert_int_equal(report.step, plain.step);
-		if (error == 0) { /* its program is not the caller's to wait for */
+		if (error == 0) { /* the caller cannot wait for this program */
 			struct pollfd ended = { pidfd, POLLIN, 0 };
 			assert_int_equal(poll(&ended, 1, 30000), 1);
 			(void)waitpid(pid, NULL, 0);

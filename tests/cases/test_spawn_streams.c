@@ -67,7 +67,7 @@ static void test_environment(void **state)
 	assert_int_equal(report.index, 1);
 }
 
-/* The program is only where the child's PATH says, which comes of the array, of an edit, or of neither. */
+/* The program is found only by the child's PATH, which comes from the array, from an edit, or from neither. */
 static void test_child_path(void **state)
 {
 	char assignment[4096 + 8], *with[] = { assignment, NULL }, *without[] = { (char[]){ "X=1" }, NULL };
@@ -91,7 +91,7 @@ static void test_child_path(void **state)
 		must_exit_with(pid, 9);
 		assert_errno(0, odf_spawn(&pid, argv[0], argv, NULL, &options, NULL));
 		must_exit_with(pid, 9);
-		options.flags = ODF_SPAWN_SEARCH_PATH; /* the caller's */
+		options.flags = ODF_SPAWN_SEARCH_PATH; /* the caller's PATH */
 		assert_errno(ENOENT, odf_spawn(&pid, argv[0], argv, with, &options, NULL));
 		options.env_edit_count = 0;
 	}
@@ -156,7 +156,7 @@ static void test_directories(void **state)
 	close(directory);
 }
 
-/* A new session whose terminal is none of the child's descriptors 0, 1 and 2. */
+/* A new session whose terminal is not one of the child's descriptors 0, 1 and 2. */
 static void test_terminal_by_descriptor(void **state)
 {
 	(void)state;
@@ -234,7 +234,7 @@ static void test_pipes(void **state)
 	surroundings_must_equal(&before);
 }
 
-/* Standard error goes where an opened file is. */
+/* Standard error goes to an opened file. */
 static void test_stderr_to_file(void **state)
 {
 	char *argv[] = { (char[]){ "sh" }, (char[]){ "-c" }, (char[]){ "echo one; echo two >&2" }, NULL };
@@ -279,7 +279,7 @@ static void test_pipe_errors(void **state)
 	pipes[1] = -5;
 	assert_errno(ENOENT, odf_spawn(NULL, "/nonexistent", true_argv, NULL, &options, &report));
 	assert_int_equal(pipes[1], -1);
-	/* A number that is not open stays so, though the next pipe would be there. */
+	/* A number that is not open stays so, even if the next pipe would get it. */
 	lowest = dup(0);
 	close(lowest);
 	odf_fd_action closed[] = { ODF_FD_DUP(50, lowest), ODF_FD_KEEP(lowest + 1) };
@@ -289,7 +289,7 @@ static void test_pipe_errors(void **state)
 	assert_int_equal(report.index, 0);
 	options.fds = closed + 1;
 	assert_errno(EBADF, odf_spawn(NULL, "/bin/true", true_argv, NULL, &options, &report));
-	/* No descriptors. */
+	/* No actions. */
 	options.fd_count = 0;
 	options.flags = ODF_SPAWN_PIPES;
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);

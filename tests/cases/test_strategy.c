@@ -18,7 +18,7 @@ static const struct {
 	struct strategy_capabilities capabilities;
 	struct strategy_facts facts;
 	odf_strategy strategy;
-	odf_reason first, second, third; /* in the order of the kind of request */
+	odf_reason first, second, third; /* in the order for this kind of request */
 } rows[] = {
 	{ "fork on a stock kernel", { 0 }, { .kernel = ODF_REASON_KERNEL_NOT_OFFERED }, { 0 }, ODF_STRATEGY_FORK,
 	  ODF_REASON_KERNEL_NOT_OFFERED, ODF_REASON_NO_REGION, ODF_REASON_CHOSEN },
@@ -123,7 +123,7 @@ static void test_table(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-		/* behind the pool */
+		/* after the pool */
 		const odf_strategy *order = strategy_order(rows[i].request.spawn) + rows[i].request.spawn;
 		struct strategy_choice choice = strategy_choose(&rows[i].request, &rows[i].capabilities,
 								&rows[i].facts);
@@ -135,8 +135,8 @@ static void test_table(void **state)
 	}
 }
 
-/* Whatever is asked: what is taken was allowed, exactly one strategy is CHOSEN or none, and no strategy of this kind
- * goes without a reason. */
+/* For any request: the chosen strategy was allowed, one strategy or none is CHOSEN, and each strategy of this kind has
+ * a reason. */
 static void test_every_combination(void **state)
 {
 	(void)state;
@@ -171,7 +171,7 @@ static void test_every_combination(void **state)
 	}
 }
 
-/* A pool is given to be used, unless it is forbidden, or the request or the machine is against it. */
+/* A pool is used, unless it is not allowed, or the request or the machine prevents it. */
 static void test_pool(void **state)
 {
 	static const struct {
@@ -226,7 +226,7 @@ static void test_retract(void **state)
 	assert_int_equal(choice.strategy, ODF_STRATEGY_NONE);
 }
 
-/* What stood against a strategy that was taken because it was named. */
+/* The objection to a strategy that was used because it was named. */
 static void test_despite(void **state)
 {
 	struct strategy_request request = { .allow = A(K) | A(F) };
@@ -248,7 +248,7 @@ static void test_despite(void **state)
 	assert_int_equal(strategy_choose(&request, &capabilities, &facts).despite, ODF_REASON_NONE);
 }
 
-/* What is on is taken, whatever was asked for, and whatever the size: nothing else would be true. */
+/* A switch that is on decides, whatever was requested and whatever the size: any other report would be false. */
 static void test_is_on(void **state)
 {
 	struct strategy_capabilities capabilities = { .kernel_doubt = ODF_REASON_KERNEL_LOSES_DISCARDS };
@@ -270,7 +270,7 @@ static void test_is_on(void **state)
 		struct strategy_request request = { 0 };
 		capabilities.kernel_verified = true;
 		assert_int_equal(strategy_choose(&request, &capabilities, &facts).despite, ODF_REASON_NONE);
-		/* A switch that does nothing is not on; and a spawn shares page tables anyway. */
+		/* A switch without effect is not on; and a spawn shares page tables anyway. */
 		capabilities = (struct strategy_capabilities){ .kernel_doubt = ODF_REASON_KERNEL_NO_EFFECT };
 		assert_int_equal(strategy_choose(&request, &capabilities, &facts).strategy, ODF_STRATEGY_FORK);
 		request.spawn = true;
@@ -278,7 +278,7 @@ static void test_is_on(void **state)
 	}
 }
 
-/* Each name is there, once. */
+/* Each name exists, and only once. */
 static void test_names(void **state)
 {
 	(void)state;

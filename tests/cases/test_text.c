@@ -39,8 +39,8 @@ static void test_microseconds(void **state)
 	assert_string_equal(buffer, "88.1 0.0 1000000.0");
 }
 
-/* Whatever the size, the text is a prefix, the NUL is there, the length is the whole's, and nothing beyond is
- * written. */
+/* For any size the text is a prefix, the NUL is there, the returned length is that of the whole text, and nothing
+ * beyond is written. */
 static void test_truncation(void **state)
 {
 	static const char whole[] = "a strategy was chosen";
@@ -114,8 +114,8 @@ static void test_read_sizes(void **state)
 	assert_errno(EINVAL, structure_read(&ours, sizeof ours, &small, sizeof ours));
 }
 
-/* An old program with a new library: what it did not set keeps its default. A new program with an old library: what the
- * library does not know is zero. */
+/* An old program with a new library: members that it did not set keep their defaults. A new program with an old
+ * library: members that the library does not know are zero. */
 static void test_across_versions(void **state)
 {
 	struct newer ours = { sizeof ours, 1, 42 };

@@ -109,7 +109,7 @@ static void *spawn_always(void *number)
 	return NULL;
 }
 
-/* Descriptors without close-on-exec, coming and going. */
+/* Opens and closes descriptors without close-on-exec. */
 static void *open_and_close(void *unused)
 {
 	(void)unused;
@@ -131,7 +131,7 @@ static void *change_environment(void *unused)
 
 	(void)unused;
 #ifdef __SANITIZE_THREAD__
-	return NULL; /* who changes the environment while others read it has a race of his own, in libc as well */
+	return NULL; /* a change of the environment while others read it is a race, in libc as well */
 #endif
 	for (unsigned i = 0; !stop; i++) {
 		snprintf(value, sizeof value, "%u", i % 10);
@@ -207,7 +207,7 @@ static void test_threads(void **state)
 		assert_int_equal(pthread_create(&spawners[i], NULL, spawn_always, (void *)(intptr_t)i), 0);
 	for (int i = 0; i < 4; i++)
 		assert_int_equal(pthread_create(&noise[i], NULL, others[i], NULL), 0);
-	/* However little the machine has time for. Signals cut each sleep short. */
+	/* At least the minimum, however slow the machine is. Signals cut each sleep short. */
 	for (double end = now() + seconds; (now() < end || !there_was_enough()) && failures == 0;)
 		usleep(20000);
 	stop = true;

@@ -12,7 +12,7 @@
 #define PAGE ((size_t)4096)
 #define LONG ((size_t)10000)
 
-static char *neighbour; /* of which something is in a region */
+static char *neighbour; /* part of it is in a region */
 
 static void wake(void)
 {
@@ -21,7 +21,7 @@ static void wake(void)
 	memset(neighbour, 1, 48 * MIB);
 }
 
-/* Who has not the right to say where it is finds it in memory with no file behind it all the same. */
+/* A process without the right to set the place still finds its title in memory that no file backs. */
 static bool has_right = true;
 
 static void must_be_shown(const char *file, const char *text, size_t length)
@@ -90,7 +90,7 @@ static void go_into_region(void)
 		wait_ms(5);
 }
 
-/* In memory that is shared with the region's file by then. */
+/* In memory that is a shared mapping of the region's file by then. */
 static void mapped_title(char *words[CASE_WORDS])
 {
 	char *text;
@@ -102,7 +102,7 @@ static void mapped_title(char *words[CASE_WORDS])
 	set(PR_SET_MM_ARG_START, text, LONG);
 	over_forks("/proc/self/cmdline", text, LONG);
 	must(text[-1] == 1 && text[LONG] == 1 && neighbour[20 * MIB] == 1);
-	text[2] = 'X'; /* it is the program's to change as before */
+	text[2] = 'X'; /* the program can change it as before */
 	must_be_shown("/proc/self/cmdline", text, LONG);
 }
 
@@ -147,7 +147,7 @@ static void environment(char *words[CASE_WORDS])
 	over_forks("/proc/self/environ", text, LONG);
 }
 
-/* The other numbers stay what they are. */
+/* The other fields keep their values. */
 static struct prctl_mm_map as_it_is(void)
 {
 	struct prctl_mm_map map = { .exe_fd = (uint32_t)-1, .brk = (uintptr_t)sbrk(0) };

@@ -9,17 +9,17 @@
 
 #define ALL    (56 * MIB)
 #define MORE   (6 * MIB)
-#define LITTLE (8 * 1024L) /* KiB, of what does not grow with the memory */
+#define LITTLE (8 * 1024L) /* KiB, for what does not grow with the memory */
 #define PAGE   ((size_t)4096)
 
 enum state { GROWN, LOWER, CHILD, FROZEN, WRITTEN, SETTLING, SETTLED, GROWN_AGAIN, CUT, SHRUNK, OUTLIVED, STATES };
 static const char *const names[STATES] = { "grown", "lower", "child", "frozen", "written", "settling", "settled",
 	"grown again", "cut", "shrunk", "outlived" };
 
-/* In memory that the runs share. */
+/* Shared by all runs. */
 static struct sizes {
 	long most[STATES];
-	bool is_over; /* of the last process */
+	bool is_over; /* the last process has ended */
 } *sizes;
 
 static void note(enum state state)
@@ -40,7 +40,7 @@ static char *map(size_t length)
 	return start;
 }
 
-/* A child that stays until it is told to go. */
+/* A child that stays until it is told to end. */
 static pid_t fork_and_stay(int *door)
 {
 	int ends[2];
@@ -60,7 +60,7 @@ static pid_t fork_and_stay(int *door)
 	return pid;
 }
 
-/* What is amid it, or at its end, has views that the settled has not. */
+/* During a settle, or at its end, there are views that settled memory does not have. */
 static bool is_all_live(const char *memory)
 {
 	return is_live(memory) && is_live(memory + ALL / 2) && is_live(memory + ALL - PAGE);
@@ -79,7 +79,7 @@ static void wait_until_settled(const char *memory)
 	note(SETTLED);
 }
 
-/* Anew for the run: the descriptor is inherited. */
+/* Maps it anew in a run, from the inherited descriptor. */
 static void use_sizes(const char *fd)
 {
 	sizes = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, atoi(fd), 0);
@@ -139,7 +139,7 @@ static void states(char *words[CASE_WORDS])
 	__atomic_store_n(&sizes->is_over, true, __ATOMIC_RELEASE);
 }
 
-/* As long as the orphan goes on. */
+/* As long as the orphan runs. */
 static void wait_for_the_last(const struct sizes *found)
 {
 	for (int tries = 0; tries < 12000 && !__atomic_load_n(&found->is_over, __ATOMIC_ACQUIRE); tries++)
@@ -172,7 +172,7 @@ int main(int argc, char **argv)
 			long plain = found[0]->most[state == SETTLING ? SETTLED : state];
 			long ours = found[heap]->most[state];
 			if (state == SETTLING && started_as != 0)
-				continue; /* it does not, beside a program, without userfaultfd */
+				continue; /* without userfaultfd nothing settles beside a program */
 			long room = state == SETTLING ? LITTLE + plain / 8 : LITTLE; /* for the first step */
 			bool right = found[heap]->is_over && plain > 0 && ours > 0 && ours <= 2 * plain + room;
 			printf("%s %d - %s, %s: %ld KiB, plain %ld\n", right ? "ok" : "not ok", ++number, heaps[heap],
