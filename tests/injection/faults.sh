@@ -2,17 +2,17 @@
 # SPDX-License-Identifier: MIT
 #
 # System calls that fail, by faults.c: in each public function (faulted.c) and under the preload (faulted_preloaded.c),
-# as this user and, if that is root, as another one. Then what was covered is compared with what there is: each system
-# call that src/ names, and each that was seen, must have failed at least once; and so must one in each public function
-# and, as far as it makes any, in each function that the preload interposes. What is left out is in faults.calls, with
-# the reason; an entry there that is not needed is an error as well.
+# as this user and, if that is root, as another one. Then the coverage is checked: each system call that src/ names, and
+# each that was seen, must have failed at least once; so must one in each public function, and one in each interposed
+# function that makes any. Exceptions are in faults.calls, with the reason; an exception that is not needed is an error,
+# too.
 #
-# ODF_TEST_SCALE=errnos: minutes; full: an hour. ODF_TEST_LIST=FILE: what was covered, by function and by call.
+# ODF_TEST_SCALE=errnos takes minutes, full an hour. ODF_TEST_LIST=FILE: writes the coverage, by function and by call.
 set -u
 build=${ODF_BUILD:?} source=${ODF_SOURCE:?}
 skip() {
 	[ "${ODF_MUST_WORK:-0}" != 1 ] || { echo "Bail out! must not be skipped: $1"; exit 1; }
-	# In the middle of it, when a plan of none would come too late.
+	# In the middle of the run: too late for a plan of no tests.
 	[ "$count" = 0 ] || { echo "not ok $((count + 1)) - $1"; echo "1..$((count + 1))"; exit 1; }
 	echo "1..0 # SKIP $1"
 	exit 0
@@ -44,7 +44,7 @@ run() { # NAME LIST COMMAND...
 	"$@" > "$work/said" 2>&1
 	status=$?
 	[ $status != 77 ] || skip "$(cat "$work/said")"
-	grep '^# ' "$work/said" # how long it took, and what was slow
+	grep '^# ' "$work/said" # the time it took, and slow calls
 	[ $status = 0 ] && : > "$work/said"
 	report "$name" "$work/said"
 }
@@ -71,8 +71,8 @@ fi
 sort lists/* > list
 [ -z "${ODF_TEST_LIST:-}" ] || cp list "$ODF_TEST_LIST"
 
-# By call: what src/ names (the command line tool is a program like others), with its own numbers for new ones; and
-# what was seen.
+# By system call: those that src/ names (without the command line tool, which is a program like others), including the
+# numbers that src/ defines itself for new ones; and those that were seen.
 exceptions() { sed -n "s/^$1 \([^ ]*\).*/\1/p" "$calls"; }
 {
 	grep -rhoE '\b(SYS_[a-z0-9_]+|NUMBER_[A-Z0-9_]+)' "$source/src" --include='*.[ch]' \
@@ -81,7 +81,7 @@ exceptions() { sed -n "s/^$1 \([^ ]*\).*/\1/p" "$calls"; }
 	awk '$2 != "-" { print $2 }' list
 } | sort -u > calls.there
 awk '$4 > 0 { print $2 }' list | sort -u > calls.failed
-# What only a caller with rights comes to, others need not.
+# A call that only a privileged caller makes need not fail for others.
 rights=$([ "$(id -u)" = 0 ] || exceptions rights)
 { exceptions cannot; exceptions unmade; printf '%s' "${rights:+$rights
 }"; } | sort -u > calls.left

@@ -1,23 +1,23 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Lines of the heap that make its memory behave as the kernel's and libc's does are broken one at a time, and a case of
-# test_heap, malloc_in_place or test_moved, or so many seeds of test_heap_model must notice. Only the broken file is
-# compiled; the library is linked of it and the other objects of the build. A change to the heap that an edit no longer
-# fits fails the test: the edit is to follow it.
+# Breaks, one at a time, lines that make the heap's memory behave like the kernel's and libc's. A case of test_heap,
+# malloc_in_place or test_moved, or a number of seeds of test_heap_model, must detect each. Only the broken file is
+# compiled; the library is linked from it and the build's other objects. If a change to the heap makes an edit fail to
+# apply, the test fails: the edit must be updated.
 #
-#   tests/injection/heap_mutations.sh [NAME...]     those only; without, an eighth of them, the others in the next seven
-#                                                   days, or all with ODF_TEST_SCALE
+#   tests/injection/heap_mutations.sh [NAME...]     those only; without a name an eighth of them, and the others in the
+#                                                   next seven days; or all, with ODF_TEST_SCALE
 #
-# Known to change nothing that a program could see, and therefore not here: that what a move copies is given back at
-# once (memory only), check_pieces and the alignment of large mappings (cost only).
+# Not here, since a program cannot see the change: giving back at once what a move copies (memory only); check_pieces
+# and the alignment of large mappings (cost only).
 # shellcheck disable=SC2016
 flags="-std=gnu11 -O1 -w -fPIC -fvisibility=hidden -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64"
 flags="$flags -include ${ODF_BUILD:?}/config.h -I${ODF_SOURCE:?}/include"
 # shellcheck source=mutants.sh
 . "$(dirname "$0")/mutants.sh"
 
-# test_heap finds the library and itself there.
+# test_heap finds the library and its own binary there.
 mkdir -p "$work/broken/tests"
 for program in test_heap test_heap_linked test_heap_static; do
 	ln -s "$build/tests/$program" "$work/broken/tests/$program"
@@ -26,7 +26,7 @@ done
 objects=$(ls "$build"/libcore.a.p/*.o "$build"/libregion.a.p/*.o "$build"/libbetween_clone_and_exec.a.p/*.o \
 	"$build"/libodfork.so.0.*.p/*.o)
 
-link() { # FILE OBJECT: the library with this object in the place of the file's
+link() { # FILE OBJECT: links the library with this object in place of the file's
 	own=src_$(echo "${1%.c}" | tr / _).c.o others=
 	for object in $objects; do
 		[ "${object##*/}" = "$own" ] || others="$others $object"
@@ -53,8 +53,8 @@ notice() { # TEST [SECONDS [SECONDS-FOR-GOOD]]: true if it passes
 	esac
 }
 
-# TEST: true if it passes. One that takes long hangs, if the sound library now does not; else it gets more time. Of the
-# model itself each step has a limit.
+# TEST: true if it passes. A test that takes too long counts as hanging if the sound library does not take so long now;
+# otherwise it gets more time. In the model each step has a limit of its own.
 passes() {
 	case $1 in model_*) notice "$1"; return ;; esac
 	begun=$(date +%s)
@@ -68,8 +68,8 @@ passes() {
 	[ "$sound_in_time" != 0 ] && notice "$1"
 }
 
-# TEST: true if it passes with the library as it is built; told once. Of the model a few seeds: all of them are what the
-# test heap_model tries.
+# TEST: true if it passes with the library as built; the result is cached. Of the model only a few seeds are run: the
+# test heap_model runs all.
 sound() {
 	if [ ! -e "$work/passes-$1" ]; then
 		cp "$build/libodfork.so.0" "$work/broken/libodfork.so.0"
@@ -95,7 +95,7 @@ mutant() {
 		result 0 "$name: the edited $file cannot be linked"
 		return 0
 	fi
-	# What a mutant breaks may be seen by chance only.
+	# The effect of a mutant may depend on chance.
 	if passes "$test" && passes "$test" && passes "$test"; then
 		result 0 "$name survives $test"
 	else
@@ -104,7 +104,7 @@ mutant() {
 	fi
 }
 
-# What a region that stays FROZEN does not come to.
+# Mutants of code that does not run for a region that stays FROZEN.
 mutant_of_settling() {
 	if "$build/odfork" probe | grep -q '^uffd_minor *yes'; then
 		mutant "$@"

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=sh
 #
-# Sourced by the tests that break the library one line at a time. Who sources it has set `flags` for the compiler; from
-# here come the variables of the environment, `work`, a directory with a copy of src, and the rest of TAP.
+# Sourced by the tests that break the library one line at a time. The sourcing script has set `flags` for the compiler.
+# This file sets the variables from the environment and `work`, a directory with a copy of src, and prints TAP.
 set -u
-# shellcheck disable=SC2034 # used by who sources it
+# shellcheck disable=SC2034 # used by the sourcing script
 build=${ODF_BUILD:?} source=${ODF_SOURCE:?}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -12,11 +12,11 @@ only=" $* "
 number=0 failed=0 caught=0 skipped=0 later=0
 cp -R "$source/src" "$work/src"
 
-# A run tries every eighth one, and the others in the next seven days; with ODF_TEST_SCALE, or by name, all. That the
-# edits fit is looked at each time.
+# A run tries every eighth mutant, and the others in the next seven days; with ODF_TEST_SCALE, or by name, all. Each run
+# checks that all edits still apply.
 asked=$(($(date +%s) / 86400))
 
-# NAME: it is among those that were asked for. in_turn: and it is to be tried today
+# NAME: true if it is among the requested ones. in_turn: whether it is tried today.
 wanted() {
 	asked=$((asked + 1)) in_turn=1
 	case $only in
@@ -32,7 +32,8 @@ compile() { # FILE OBJECT
 	${ODF_CC:-cc} $flags -c "$1" -o "$2" 2> "$work/log"
 }
 
-# NAME FILE (below src) EDIT (perl, on the whole file): $work/mutant.o. False: it cannot be, which the result says.
+# NAME FILE (below src) EDIT (perl, on the whole file): compiles $work/mutant.o. False: that failed, and the result says
+# so.
 make_mutant() {
 	[ -s "$source/src/$2" ] || { result 0 "$1: no file $2"; return 1; }
 	perl -0777 -pe "$3" < "$source/src/$2" > "$work/src/$2" 2> "$work/log"
@@ -42,7 +43,7 @@ make_mutant() {
 	fi
 	if [ "$in_turn" = 0 ]; then
 		cp "$source/src/$2" "$work/src/$2"
-		later=$((later + 1)) # no result: nothing was tried
+		later=$((later + 1)) # no result: not tried
 		return 1
 	fi
 	compile "$work/src/$2" "$work/mutant.o"
@@ -52,13 +53,13 @@ make_mutant() {
 	return "$compiled"
 }
 
-# COMMAND...: a program that leads a process group, as timeout does, whose children are not left behind when it hangs
+# COMMAND...: a program that leads a process group, as timeout does. If it hangs, its children are not left behind.
 in_group() {
 	"$@" &
 	group=$!
 	wait "$group"
 	status=$?
-	kill -KILL -"$group" 2> /dev/null # nobody is left, as a rule
+	kill -KILL -"$group" 2> /dev/null # usually no process is left
 	return "$status"
 }
 

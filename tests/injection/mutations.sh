@@ -1,16 +1,16 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Lines of the region code that keep an invariant (src/region/internal.h) are broken one at a time, and a case of
-# region_cases must notice. Only the broken file is compiled; everything else is linked from the build. A change to the
-# region code that an edit no longer fits fails the test: the edit is to follow it.
+# Breaks, one at a time, lines of the region code that keep an invariant (src/region/internal.h). A case of region_cases
+# must detect each. Only the broken file is compiled; everything else is linked from the build. If a change to the
+# region code makes an edit fail to apply, the test fails: the edit must be updated.
 #
-#   tests/injection/mutations.sh [NAME...]     those only; without, an eighth of them, the others in the next seven
-#                                              days, or all with ODF_TEST_SCALE
+#   tests/injection/mutations.sh [NAME...]     those only; without a name an eighth of them, and the others in the next
+#                                              seven days; or all, with ODF_TEST_SCALE
 #
-# Known to change nothing that a program could see, and therefore not here: the epoch in region_settle's check (a fork
-# makes the region visible as well), within_file (nobody can have a page beyond the file), drop_template and unstage
-# (cost only), the wake in attach (UNREGISTER wakes too).
+# Not here, since a program cannot see the change: the epoch in region_settle's check (a fork makes the region visible
+# as well), within_file (no process can have a page beyond the file), drop_template and unstage (cost only), the wake in
+# attach (UNREGISTER wakes too).
 # shellcheck disable=SC2016
 flags="-std=gnu11 -O1 -w -D_GNU_SOURCE -DODF_INJECT_FAILURES -fno-stack-protector"
 flags="$flags -include ${ODF_BUILD:?}/config.h -I${ODF_SOURCE:?}/include"
@@ -18,14 +18,14 @@ flags="$flags -include ${ODF_BUILD:?}/config.h -I${ODF_SOURCE:?}/include"
 . "$(dirname "$0")/mutants.sh"
 archive=$build/tests/libinjected.a
 
-link() { # PROGRAM OBJECT...: objects come before the archive, so that its members of the same names are not taken
+link() { # PROGRAM OBJECT...: objects precede the archive and replace its members of the same names
 	program=$1
 	shift
 	# shellcheck disable=SC2086
 	${ODF_CC:-cc} $cases "$@" "$archive" -pthread -o "$program" 2> "$work/log"
 }
 
-compile_cases() { # each of their files
+compile_cases() { # each of the cases' files
 	cases=
 	for part in "$source"/tests/injection/region_cases*.c "$source"/tests/model/list_model.c; do
 		object=$work/$(basename "$part" .c).o
@@ -49,7 +49,7 @@ mutant() {
 	name=$1 invariant=$2 file=$3 case=$4 edit=$5
 	wanted "$name" || return 0
 	[ "$in_turn" = 1 ] || { make_mutant "$name" "region/$file" "$edit" || return 0; }
-	# The case passes on the sound library; told once.
+	# The case passes with the sound library; the result is cached.
 	if [ ! -e "$work/passes-$case" ]; then
 		ODF_CASE_SECONDS=240 "$work/sound" "$case" 2> "$work/log"
 		echo $? > "$work/passes-$case"
@@ -65,13 +65,13 @@ mutant() {
 		return 0
 	fi
 	try_case "$work/mutant" 2 8
-	# Slow is not broken: does the sound one end in that time, now? Else there is more of it.
+	# Slow is not broken: if the sound library does not end in that time now either, the mutant gets more time.
 	case $status in
 	137 | 142) late=$status
 		try_case "$work/sound" 2 8
 		if [ "$status" = 0 ]; then status=$late; else try_case "$work/mutant" 20 60; fi ;;
 	esac
-	# Whether threads meet is by chance: what survives is tried again.
+	# Whether threads meet depends on chance: a mutant that survives is tried again.
 	for again in 2 3; do
 		[ "$status" != 0 ] || try_case "$work/mutant" 20 60
 	done
@@ -90,7 +90,7 @@ mutant() {
 	fi
 }
 
-# What is done only where a settle runs beside the program.
+# Mutants of code that runs only if a settle runs beside the program.
 mutant_of_settling() {
 	wanted "$1" || return 0
 	"$work/sound" fork_waits_for_the_step 2> "$work/log"
