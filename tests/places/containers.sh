@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Containers and services: the filters of system calls that Docker, Podman and systemd have by default (containers/),
-# for root without capabilities and for an ordinary user; what gVisor and WSL1 answer where Linux does something; /proc
-# that is read-only, hidden or not there; no /dev; a user namespace. In each, programs do what they do plain, with the
-# heap asleep, awake by growth, and from the start; and where a region is possible, forks are by it.
+# Containers and services: the default system call filters of Docker, Podman and systemd (containers/), for root without
+# capabilities and for an ordinary user; the answers of gVisor and WSL1 that differ from Linux; /proc read-only, hidden
+# or missing; no /dev; a user namespace. In each, programs must behave as without the library, with the heap asleep,
+# woken by growth, and awake from the start; and where a region is possible, forks must use it.
 set -u
 build=${ODF_BUILD:?} source=${ODF_SOURCE:?}
 skip() {
@@ -39,8 +39,8 @@ nobody='setpriv --reuid=65534 --regid=65534 --clear-groups'
 bare='setpriv --bounding-set=-all --inh-caps=-all'
 cd "$work" || exit 1
 
-# same NAME REGION PLACE...: PLACE is a command that executes another one in the place. REGION: of Redis's kind, yes:
-# its forks are by region; no: they need not be.
+# same NAME REGION PLACE...: PLACE is a command that executes another one in the place. REGION, for a program like
+# Redis: yes: its forks must use a region; no: they need not.
 same() {
 	name=$1 region=$2 wrong=
 	shift 2
@@ -64,7 +64,7 @@ same() {
 				wrong="$wrong; no fork by region: $(tail -n 1 stats)"
 		done
 	done
-	# The command: it says what there is, starts a program, and names the step that fails.
+	# The command line tool: prints the capabilities, starts a program, and names the step that fails.
 	"$@" ./odfork probe > probe 2>&1 && grep -q '^fork  *yes' probe || wrong="$wrong; probe: $(tail -n 3 probe)"
 	"$@" ./odfork spawn -- /bin/sh -c 'exit 9' > spawned 2>&1
 	[ $? = 9 ] && [ ! -s spawned ] || wrong="$wrong; spawn: $(cat spawned)"
@@ -87,7 +87,7 @@ for filter in docker podman systemd; do
 	# shellcheck disable=SC2086
 	same "$filter, another user" yes $nobody ./contained $filter.filter
 done
-# There need be no region, and nothing may go wrong.
+# There need not be a region, and nothing may go wrong.
 # shellcheck disable=SC2086
 for kernel in gvisor wsl1; do
 	same "what $kernel lacks" no $nobody ./contained $kernel.filter

@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Where CLONE_VM copies the memory instead of sharing it: valgrind does so, as WSL1 and user-mode emulators do.
+# A place where CLONE_VM copies the memory instead of sharing it: valgrind does this, as do WSL1 and user-mode
+# emulators.
 set -eu
 build=${ODF_BUILD:?}
 "$build/tests/shares_memory" yes

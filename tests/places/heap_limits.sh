@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Limits and promises of memory: each case of heap_limits plain, and preloaded with the heap as it wakes by itself and
-# awake from the start.
+# Limits and guarantees of memory: each case of heap_limits without the library, and preloaded, with a heap that wakes
+# by itself and one that is awake from the start.
 set -u
 build=${ODF_BUILD:?}
-unset MALLOC_PERTURB_ # with which malloc writes all that it gives
+unset MALLOC_PERTURB_ # with it malloc writes to all memory that it returns
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 number=0 failures=0

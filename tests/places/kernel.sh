@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# On-demand fork of the kernel: both published interfaces, sound and with their faults; with the library linked
-# statically, into a static program, shared and preloaded. What is offered, what is tried out, what is then used, and
-# what is said.
+# The kernel's on-demand fork: both published interfaces, sound and with their faults; with the library linked
+# statically, into a static program, shared and preloaded. What the kernel offers, what the library checks, what it then
+# uses, and what it reports.
 . "$ODF_SOURCE/tests/places/kernel_common.sh"
 
 # ---- The trap: what must never be issued kills -----------------------------------------------------------------------
@@ -98,7 +98,7 @@ for kind in kernel_facts kernel_facts_shared kernel_facts_static; do
 			child_keeps=1 keeps=1 bit=1 forks=2 on_demand=1" \
 		--kernel=armed -- "$tests/$kind" fork 32 kernel
 done
-# What is on is said to be, whatever was asked for; and nothing is tried out, as that would be a part of it.
+# A switch that is on is reported, whatever was requested; and no check is made, as its own forks would be on demand.
 for how in auto kernel only plain; do
 	expect "what was on stays on and is reported, $how" \
 		"strategy=kernel kernel=chosen despite=kernel_not_verified child_tables=few bit=1 child_bit=1 forks=1" \
@@ -174,7 +174,7 @@ expect "odfork run passes on what it loses" "ODFORK_KERNEL=kernel_loses_discards
 	--fault=discard -- "$build/odfork" run -- /usr/bin/env
 expect "odfork run passes on what is known" "ODFORK_KERNEL=kernel_loses_neighbors forks=1 on_demand=0" --kernel=armed \
 	-- "$build/odfork" run -- /usr/bin/env
-# By name it is on from before the program starts, where exec does not forget it.
+# With --strategy=kernel the switch is on before the program starts, if the kernel keeps it across exec.
 expect "odfork run --strategy=kernel, held" "child_tables=few child_bit=1 child_keeps=1 bit=1" --kernel=held \
 	--fault=discard \
 	-- "$build/odfork" run --log --strategy=kernel -- "$facts" libc 32
@@ -194,7 +194,7 @@ expect "and nothing on a stock kernel" "forks=0" -- "$build/odfork" run -- /usr/
 grep -q ODFORK_KERNEL "$work/out"
 result $((! $?)) "not even the variable"
 
-# Whether there is a heap the library decides, whatever odfork run has to say.
+# The library decides whether there is a heap, whatever odfork run prints.
 for log in "" --log; do
 	expect "odfork run $log: no heap beside the kernel's" "heap=off heap_reason=heap_kernel" --kernel=held \
 		-- "$build/odfork" run $log -- "$tests/kernel_facts_shared" heap 32
@@ -305,7 +305,7 @@ for kernel in held armed none; do
 	grep -qx "verdict            keeps data, and is used by itself" "$work/out"
 	result $? "and says that it may be used"
 done
-# Before anything is forked: what is written first is the warning.
+# Before any fork: the first output is the warning.
 : > "$work/both"
 timeout 240 "$tests/emulate_kernel" --kernel=held --log="$work/both" -- /bin/sh -c 'exec "$0" probe --verify 2>> "$1"' \
 	"$build/odfork" "$work/both" > "$work/out" 2> "$work/err"

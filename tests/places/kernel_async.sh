@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Async-fork of the kernel: the switch of a memory cgroup, with Tencent's module behind it, and ByteDance's sysctl and
+# The kernel's Async-fork: the switch of a memory cgroup, with Tencent's module behind it, and ByteDance's sysctl and
 # prctl.
 . "$ODF_SOURCE/tests/places/kernel_common.sh"
 
@@ -36,7 +36,7 @@ for version in 1 2; do
 			on_demand=1 bit=n" \
 		"$facts" verify
 	switch_says 0 "and put back"
-	# Found by the call; not where cgroups usually are.
+	# Found by the explicit call only: the cgroup is not at the usual place.
 	async $version "not looked for everywhere by itself" "strategy=fork kernel=kernel_not_offered on_demand=0" \
 		"$facts" fork 32
 	printf '1\n' > "$group/memory.async_fork"
@@ -44,8 +44,8 @@ for version in 1 2; do
 	switch_says 1 "and left so"
 	printf '0\n' > "$group/memory.async_fork"
 done
-# Where cgroups usually are, it is found when the library is loaded, and tried out where no other process is in the
-# cgroup.
+# If cgroups are mounted at the usual place, the switch is found when the library is loaded, and checked if no other
+# process is in the cgroup.
 usual() { # NAME FACTS COMMAND...
 	name=$1 wanted=$2
 	shift 2
@@ -155,7 +155,8 @@ for how in auto only plain; do
 		-- "$facts" fork 1 $how
 done
 bytes 2 "sound" "interface=async_fork_prctl reason=none" -- "$facts" verify
-# The prctl is another kernel's affair unless the file says what it says there: it would kill here.
+# The prctl may mean something else on another kernel, so the library makes it only if the file says so. Here it would
+# kill.
 for text in '' 1 '3\n' '10\n' '-1\n' 'on\n' '1\n1\n' '\n'; do
 	printf %b "$text" > "$work/sysctl"
 	expect "a sysctl of this name that says '$(echo "$text" | tr '\n' ' ')'" \

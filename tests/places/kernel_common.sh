@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=sh disable=SC2034 # used by the scripts
 #
-# What kernel.sh and kernel_async.sh have in common: a program runs on a kernel that a seccomp filter emulates
-# (emulate_kernel.c), and prints what it finds, a fact a line (kernel_facts.c).
+# Shared by kernel.sh and kernel_async.sh: a program runs on a kernel that a seccomp filter emulates (emulate_kernel.c),
+# and prints facts, one per line (kernel_facts.c).
 set -u
 build=${ODF_BUILD:?}
 tests=$build/tests
@@ -23,8 +23,8 @@ result() { # OK NAME
 	fi
 }
 
-# NAME "FACT..." EMULATION... -- COMMAND...: runs it and looks for each fact, a line of its output. A first fact of
-# "status=N" is about its end.
+# NAME "FACT..." EMULATION... -- COMMAND...: runs the command and looks for each fact, a line of its output. A first
+# fact "status=N" is the exit status.
 expect() {
 	name=$1 wanted=$2
 	shift 2

@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Snapshot regions where something is short or missing: limits, mappings, /proc, memory of a cgroup, strict overcommit;
-# each case of region_limits in a process, a mount namespace or a cgroup of its own. What changes the whole machine is
-# done on demand only: ODF_TEST_SYSCTL=1 (vm.overcommit_memory), ODF_TEST_SWAP=1 (a swap file in the scratch directory);
-# as root.
+# Snapshot regions while a resource is short or missing: limits, mappings, /proc, memory of a cgroup, strict overcommit.
+# Each case of region_limits runs in a process, a mount namespace or a cgroup of its own. Changes to the whole machine
+# are made only on request, as root: ODF_TEST_SYSCTL=1 (vm.overcommit_memory), ODF_TEST_SWAP=1 (a swap file in the
+# scratch directory).
 # shellcheck disable=SC2016 # what is in single quotes is for another shell
 set -u
 build=${ODF_BUILD:?}
@@ -15,8 +15,8 @@ trap 'eval "$undo"; rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM HUP
 failures=0 skipped=0
 
-# NAME COMMAND...: 0 passes, 77 is a skip, whatever else a failure; also the status in $also, for one that may be
-# killed.
+# NAME COMMAND...: status 0 passes, 77 is a skip, any other is a failure. Status $also passes, too, for a case that may
+# be killed.
 also=0
 try() {
 	name=$1
@@ -52,7 +52,7 @@ not_here() { # NAME REASON
 for name in as_create as_lowered data_lowered nofile_create nofile_lowered fsize nproc mappings huge; do
 	try "$name" "$limits" "$name"
 done
-# Known to the program from its start, and to those that ask only.
+# The limit holds from the program's start, also for a program that only probes.
 try "fsize, probe" sh -c 'ulimit -f 0; "$0/odfork" probe | cat > /dev/null
 	test -n "$("$0/odfork" probe --json | grep "\"region\"")"' "$build"
 
@@ -72,11 +72,11 @@ else
 	}
 	namespace "strict overcommit" 'mount --bind "$0/two" /proc/sys/vm/overcommit_memory' "$limits" refused \
 		region_overcommit
-	LD_LIBRARY_PATH=$build # the loader, too, would look into /proc
+	LD_LIBRARY_PATH=$build # the loader, too, would read /proc
 	export LD_LIBRARY_PATH
 	namespace "no /proc" 'mount --bind "$0/empty" /proc' "$limits" no_proc
 	unset LD_LIBRARY_PATH
-	# The processes of others cannot be seen; one's own can.
+	# The user sees no other users' processes, only its own.
 	if [ "$(id -u)" = 0 ] && command -v setpriv > /dev/null && unshare -m -p -f --mount-proc true 2> /dev/null; then
 		cp "$limits" "$work/" && cp -L "$build/libodfork.so.0" "$work/"
 			try "hidepid" unshare -m -p -f --mount-proc sh -c \
@@ -89,7 +89,7 @@ else
 fi
 
 # ---- Memory of a cgroup: a region of 64 MiB. The process's own is a few.
-# Prints the directory of a new one with that limit.
+# MIB: makes a cgroup with that limit, and prints its directory.
 make_cgroup() { # MIB
 	if [ -w /sys/fs/cgroup/memory/memory.limit_in_bytes ] ||
 		[ -e /sys/fs/cgroup/memory/memory.limit_in_bytes ]; then
@@ -104,12 +104,12 @@ make_cgroup() { # MIB
 	group=$top/odfork-test-$$-$1
 	mkdir "$group" 2> /dev/null || return 1
 	echo $(($1 << 20)) > "$group/$file" 2> /dev/null || { rmdir "$group"; return 1; }
-	# Without swap, in either version.
+	# Without swap, in v2 and v1.
 	echo 0 2> /dev/null > "$group/memory.swap.max" ||
 		echo $(($1 << 20)) 2> /dev/null > "$group/memory.memsw.limit_in_bytes" || :
 	echo "$group"
 }
-# Within 20 s, in which those that are ending, as a keeper may be, have ended.
+# Tries for 20 s: processes in the cgroup, such as a keeper, may still be about to end.
 remove_cgroup() { # DIRECTORY
 	for _ in $(seq 2000); do
 		rmdir "$1" 2> /dev/null && return
@@ -134,7 +134,7 @@ if [ "$(id -u)" != 0 ]; then
 else
 	in_cgroup "below the limit" 112 "$limits" memory 64 55
 	in_cgroup "just below the limit" 152 "$limits" memory 64 100
-	# Over it the kernel kills the process, as any that wants more than there is.
+	# Above the limit the kernel kills the process, like any that needs more memory than there is.
 	also=137
 	in_cgroup "over the limit" 100 "$limits" memory 64 100
 	also=0

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Snapshot regions of a program of many threads and no privileges: with a descriptor of /dev/userfaultfd handed in, in
-# each of the ways, its keeper settles while it runs; without one, or with something else for it, only when told to. As
-# another user, for whom root is needed.
+# Snapshot regions of a multi-threaded program without privileges. With a descriptor of /dev/userfaultfd handed in, in
+# each of the ways, its keeper settles while the program runs; without one, or with another file in its place, regions
+# settle only by a call. The program runs as another user, so the script needs root.
 # shellcheck disable=SC2016 # what is in single quotes is for another shell
 set -u
 build=${ODF_BUILD:?}
@@ -19,7 +19,7 @@ command -v setpriv > /dev/null || skip "no setpriv"
 	skip "everybody may use userfaultfd here (vm.unprivileged_userfaultfd)"
 [ -c /dev/userfaultfd ] || skip "no /dev/userfaultfd (Linux 6.1)"
 
-# Another user may not get into the directory of the build.
+# The other user may have no access to the build directory.
 chmod 755 "$work"
 cp "$build/tests/region_limits" "$work/"
 cp -L "$build/libodfork.so.0" "$work/"
@@ -34,7 +34,7 @@ nobody() { setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }
 nobody test -x "$limits" || skip "another user cannot execute what is in $work"
 failures=0
 
-# OUTPUT NAME COMMAND...: OUTPUT is a pattern for its messages, "" for none.
+# OUTPUT NAME COMMAND...: OUTPUT is a pattern for the messages, "" for none.
 try() {
 	pattern=$1 name=$2
 	shift 2
@@ -53,7 +53,7 @@ try() {
 
 try "" "nothing handed in" nobody "$limits" threads at_fork 700
 
-# The number. Descriptor 9 is open in what is executed from here on.
+# By number. Descriptor 9 is open in all programs executed from here on.
 exec 9<> /dev/userfaultfd
 export ODFORK_UFFD_FD=9
 try "" "ODFORK_UFFD_FD" nobody "$limits" threads always 1000
@@ -65,18 +65,18 @@ if [ -x "$work/test_region_threads" ]; then
 	grep -q '[1-9][0-9]* settles' "$work/out" ||
 		{ echo "not ok: it does not say that it settles"; failures=$((failures + 1)); }
 fi
-# The variable outlives the descriptor, through a program that is executed: which is no mistake.
+# The variable outlives the descriptor, across an exec: this is no error.
 try "" "not open any more" nobody sh -c 'exec 9>&-; exec "$0" threads at_fork 300' "$limits"
 try "" "executed by a program that took it" nobody env LD_PRELOAD="$work/libodfork.so.0" ODFORK_FOLLOW=1 \
 	env "$limits" descriptor 9 closed
-# Root's other user needs none, and the descriptor serves as well.
+# Root needs no descriptor, and the descriptor works as well.
 try "" "root" "$limits" threads always 300
 ODFORK_UFFD_FD=1000
 try "" "a number that is not open" nobody "$limits" threads at_fork 300
 ODFORK_UFFD_FD=2147483647
 try "" "the highest number" nobody "$limits" threads at_fork 200
 
-# What is no number is reported once.
+# A value that is no number is reported once.
 refused="^odfork: value not understood, ignored: ODFORK_UFFD_FD=$ODFORK_UFFD_FD\$"
 for value in nine "" -1 9x " 9" 0x9 99999999999999999999; do
 	ODFORK_UFFD_FD=$value
@@ -87,17 +87,16 @@ echo text > "$work/file"
 exec 8< "$work/file" 7< /dev/null
 for value in 8 7; do
 	ODFORK_UFFD_FD=$value
-	# The variable outlives the descriptor: that the number is another file's by now is nobody's mistake, and
-	# nothing to report.
+	# The variable outlives the descriptor. That the number is another file's now is no error, and is not reported.
 	try "" "ODFORK_UFFD_FD=$value, a file or another device" nobody "$limits" threads at_fork 200
-	# Not its own: it stays as it was in the program and in those that it executes.
+	# It is not the library's own: it stays as it was, in the program and in those that it executes.
 	nobody sh -c 'test -e /proc/self/fd/$1 && exec "$0" works' "$limits" "$value" > /dev/null 2>&1 || {
 		echo "not ok: descriptor $value is not left alone"
 		failures=$((failures + 1))
 	}
 done
 exec 7<&- 8<&-
-# A device of the same kind ("misc") that is not this one. The kernel's refusal comes later, and is no harm.
+# Another device with the same major number ("misc"). The kernel refuses it later, without harm.
 if [ -c /dev/hwrng ] || [ -c /dev/net/tun ]; then
 	for device in /dev/hwrng /dev/net/tun; do
 		[ -c "$device" ] && (exec 7<> "$device") 2> /dev/null && exec 7<> "$device" && break
@@ -109,7 +108,7 @@ if [ -c /dev/hwrng ] || [ -c /dev/net/tun ]; then
 	fi
 fi
 
-# A service manager's way: descriptors from 3 on, by name, for one process.
+# A service manager's way: descriptors from 3 on, with names, for one process.
 unset ODFORK_UFFD_FD
 listen='export LISTEN_PID=$$ LISTEN_FDS=3 LISTEN_FDNAMES=$2
 	exec 3< /dev/null 4<&9 5< /dev/null 9<&-; exec setpriv --reuid=65534 --regid=65534 --clear-groups "$0" $1'
@@ -124,19 +123,19 @@ try "" "LISTEN_FDNAMES of another process" sh -c "export LISTEN_PID=1; $(echo "$
 	"threads at_fork 300" "first:userfaultfd:last"
 exec 9>&-
 
-# odfork run opens it, and becomes the user.
+# odfork run opens the device, and then becomes the user.
 if "$work/odfork" run --help | grep -q -e --user && id nobody > /dev/null 2>&1; then
 	try "" "odfork run --user" "$work/odfork" run --user nobody -- "$limits" threads always 700
 fi
 
-# Where ordinary memory has large pages unasked, a region has them too: by a file system that takes a privilege, or a
-# user namespace to have it in; and never in a sandbox, which may kill for the attempt. The setting is this script's
-# alone: a file over the kernel's, in mounts of its own.
+# If ordinary memory gets large pages by default, a region gets them too: by a file system that needs a privilege, or a
+# user namespace to have that privilege in; but never in a sandbox, which may kill for the attempt. Only this script
+# sees the setting: a file is mounted over the kernel's, in a mount namespace.
 setting=/sys/kernel/mm/transparent_hugepage/enabled
 in_mounts='mount --bind "$1" '$setting' || exit 77; shift; exec "$@"'
 echo "[always] madvise never" > "$work/always"
 chmod 644 "$work/always"
-large() { # WANTED NAME COMMAND...: the region's pages, from a sandbox and from outside of one
+large() { # WANTED NAME COMMAND...: the size of the region's pages, in a sandbox and outside one
 	wanted=$1 whose=$2
 	shift 2
 	try "" "huge pages always, $whose" unshare -m sh -c "$in_mounts" sh "$work/always" "$@" large open "$wanted"

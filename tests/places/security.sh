@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# What odfork(7), SECURITY, says: who can see a region, what the keeper may do, what a program that runs with privileges
-# takes from its surroundings, what a child and an executed program get, and what stays after a change of ids.
+# What odfork(7), SECURITY, says: who can see a region, what the keeper may do, what a privileged program takes from its
+# environment, what a child and an executed program get, and what remains after a change of ids.
 set -u
 build=${ODF_BUILD:?} source=${ODF_SOURCE:?}
 skip() {
@@ -133,8 +133,8 @@ result $? "what is executed has nothing of it"
 under ids
 result $? "after a change of ids the keeper that is left is as confined, and the memory is right"
 
-# A program that runs with privileges reads none of the variables. Linked, as the loader ignores LD_PRELOAD there by
-# itself.
+# A program that runs with privileges reads none of the variables. It is linked with the library, as the loader itself
+# ignores LD_PRELOAD there.
 cat > secure.c <<'END'
 #include <odfork.h>
 #include <stdio.h>
