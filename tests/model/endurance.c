@@ -320,7 +320,7 @@ static struct sample look(void)
 		one_goes();
 	must(waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD);
 	must(is_all_whole());
-	/* What the children that stayed have left is settled in the background at low priority. So this takes the
+	/* Memory that longer-lived children have left is settled in the background at low priority. So this takes the
 	 * minimum of a second. */
 	sample.memory = SIZE_MAX;
 	for (unsigned tries = 0; tries < 40 && sample.memory > 8 * MIB; tries++) {

@@ -1,34 +1,34 @@
 /* SPDX-License-Identifier: MIT
  *
- * The heap against the kernel: random programs map, unmap, move, protect, advise, allocate, read, write and fork, once
- * with the library preloaded and its heap awake, once without. Both write down what came of each call: result, errno,
- * bytes, faults. Every process of one must have the same to say as its counterpart in the other.
+ * Compares the heap with the kernel. Random programs map, unmap, move, protect, advise, allocate, read, write and fork,
+ * once with the library preloaded and its heap awake, and once without. Both runs log the outcome of each call: result,
+ * errno, bytes, faults. Each process of one run must have the same log as its counterpart in the other.
  *
- * The two have their memory at different addresses, so a program names it by arena and page, and what it does follows
+ * The two runs have their memory at different addresses, so a program names it by arena and page. What it does follows
  * from the seed, its path in the tree of forks (0.2.1: the second child of the third child of the root, counted from
- * 0), the number of the step, and what it knows of its memory; never from an address. What the kernel leaves open is
- * not asked: whether neighbours were merged to one mapping, what is in a page between MADV_FREE and the next write to
- * all of it, whether a page that was not written is resident, and whether a gap in memory that the kernel placed is
- * still one after something else was placed. Nor is what the heap is known to do otherwise: a hole in it faults with
- * SEGV_ACCERR, and a mapping may not be able to grow in place where it could.
+ * 0), the number of the step, and what it knows of its memory; never from an address. The test does not compare what
+ * the kernel leaves open: whether neighbours were merged to one mapping, the contents of a page between MADV_FREE and
+ * the next write to all of it, whether a page that was not written is resident, and whether a gap in memory that the
+ * kernel placed is still one after something else was placed. Nor does it compare known differences of the heap: a hole
+ * in it faults with SEGV_ACCERR, and a mapping may be unable to grow in place where it otherwise could.
  *
- *   test_heap_model SEED [TIMES]     that seed only, some times over (1)
+ *   test_heap_model SEED [TIMES]     that seed only, this many times (1)
  *
- * ODF_TEST_SEEDS says how many seeds (2000), ODF_TEST_FIRST_SEED where they begin (1); ODF_TEST_SECONDS runs fresh ones
- * for so long instead; ODF_TEST_WORKERS how many pairs at once (2); ODF_TEST_TRACE=1 shows each step; ODF_TEST_NOBODY=1
- * gives up root first. ODF_TEST_LIBRARY is what is preloaded, otherwise the one in ODF_BUILD; ODF_TEST_HEAP,
- * ODF_TEST_NOISE and ODF_TEST_PAST fix ODFORK_HEAP, whether signals interrupt, and whether there are calls that the
- * library does not see (the seed says). With ODF_TEST_HEAP=late it is linked instead, with asleep preloaded: the
- * program enables the heap at some step.
+ * ODF_TEST_SEEDS: how many seeds (2000). ODF_TEST_FIRST_SEED: the first one (1). ODF_TEST_SECONDS: runs new seeds for
+ * this long instead. ODF_TEST_WORKERS: how many pairs of runs at once (2). ODF_TEST_TRACE=1 prints each step.
+ * ODF_TEST_NOBODY=1 gives up root first. ODF_TEST_LIBRARY: the library to preload, by default that in ODF_BUILD.
+ * ODF_TEST_HEAP, ODF_TEST_NOISE and ODF_TEST_PAST fix what the seed otherwise selects: ODFORK_HEAP, whether signals
+ * interrupt, and whether there are calls that the library does not see. With ODF_TEST_HEAP=late the program is linked
+ * with the library, with asleep the library is preloaded: in both the program enables the heap at some step.
  *
- * One process goes through a batch of seeds, one after the other. ODF_TEST_WHOLE=1 replays the batch of the seed.
- * ODF_TEST_REDUCE=N leaves out steps of a seed that differs, as long as one of N runs still differs, and shows what
- * remains. ODF_TEST_GO_ON=1 does not end at the first difference; ODF_TEST_ONCE=1 does not try how often it happens
- * again.
+ * One process runs a batch of seeds, one after the other. ODF_TEST_WHOLE=1 replays the seed's whole batch.
+ * ODF_TEST_REDUCE=N leaves out steps of a seed that differs, as long as one of N runs still differs, and shows the
+ * remaining steps. ODF_TEST_GO_ON=1 does not stop at the first difference. ODF_TEST_ONCE=1 does not count how often it
+ * happens again.
  */
 #include "heap_model.h"
 
-/* ---- Both runs, and what they have to say ------------------------------------------------------------------------ */
+/* ---- Both runs and their logs ------------------------------------------------------------------------------------ */
 
 struct totals {
 	atomic_int differences;

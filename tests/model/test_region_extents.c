@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
- * The region of the heap against a model: random programs take, give, cut, discard, lose and protect parts of a region
- * from region_make_bare, write, fork and settle. An oracle says of each page what it is, what it holds and what may be
- * done to it. After each step the list of the region agrees with it, is sorted and merged; bytes are equal; holes and
- * what has no rights cannot be touched; memory that is taken again is zero; what children may inherit they inherit, and
- * nothing else. Children verify what they have of their parents, live for a while, write, fork, and verify it again. In
- * the end all is given back, and the file has no memory any more.
+ * Compares the heap's kind of region with a model. Random programs take, give, cut, discard, lose and protect parts of
+ * a region from region_make_bare, write, fork and settle. An oracle has, for each page, its kind, its contents and its
+ * access rights. After each step the region's list must agree with the oracle, and be sorted and merged; all bytes must
+ * be equal; holes and memory without rights must not be accessible; memory that is taken again must be zero; and
+ * children must inherit what they may inherit, and nothing else. Children check their parents' memory, live for a
+ * while, write, fork, and check it again. At the end all is given back, and the file must be empty.
  *
- *   test_region_extents SEED [TIMES]     that seed only, some times over (1)
+ *   test_region_extents SEED [TIMES]     that seed only, this many times (1)
  *
- * ODF_TEST_SEEDS says how many seeds (100), ODF_TEST_FIRST_SEED where they begin (1); ODF_TEST_SECONDS runs fresh ones
- * for so long instead; ODF_TEST_TRACE=1 shows each step; ODF_TEST_NOBODY=1 gives up root first, so that nothing settles
- * but by call and on the way to a fork. In odd seeds another region exists first, and with it the keeper; in even ones
- * the keeper comes with the first fork.
+ * ODF_TEST_SEEDS: how many seeds (100). ODF_TEST_FIRST_SEED: the first one (1). ODF_TEST_SECONDS: runs new seeds for
+ * this long instead. ODF_TEST_TRACE=1 prints each step. ODF_TEST_NOBODY=1 gives up root first, so that regions settle
+ * only by a call and during a fork. With odd seeds another region exists first, and with it the keeper; with even ones
+ * the first fork starts the keeper.
  *
- * What a process does is decided by the seed and its path in the tree of forks; the keeper, where it settles by itself,
- * comes when it likes.
+ * What a process does follows from the seed and its path in the tree of forks. The keeper, where it settles by itself,
+ * runs at times of its own.
  */
 #include "list_model.h"
 #include "region_extents.h"

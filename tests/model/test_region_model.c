@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * Regions against a model: random programs write, discard, fork, kill, execute, settle, destroy and create, and do the
- * same to ordinary private memory, the shadow, which the kernel's own fork copies. In every process of the tree every
- * byte of every region must equal its shadow.
+ * Compares regions with a model. Random programs write, discard, fork, kill, execute, settle, destroy and create, and
+ * do the same to ordinary private memory, the shadow, which the kernel's own fork copies. In every process of the tree
+ * every byte of every region must equal its shadow.
  *
- * What a process does is decided by the seed, its path in the tree of forks (0.2.1: the second child of the third child
- * of the root, counted from 0) and the number of the step, never by what was drawn or happened before: a replay is the
- * same program, though timing differs.
+ * What a process does follows from the seed, its path in the tree of forks (0.2.1: the second child of the third child
+ * of the root, counted from 0) and the number of the step, never from earlier draws or events. So a replay is the same
+ * program, though its timing differs.
  *
- *   test_region_model SEED [TIMES]     that seed only, some times over (1)
+ *   test_region_model SEED [TIMES]     that seed only, this many times (1)
  *
- * ODF_TEST_SEEDS says how many seeds (2000), ODF_TEST_FIRST_SEED where they begin (1); ODF_TEST_SECONDS runs fresh ones
- * for so long instead; ODF_TEST_WORKERS how many at once (2); ODF_TEST_TRACE=1 shows each step; ODF_TEST_NOBODY=1 gives
- * up root first. Compiled with ODF_TEST_INTERPOSED the shared library must be there, linked or preloaded; where it is,
- * its interposed ways to make a process are used too.
+ * ODF_TEST_SEEDS: how many seeds (2000). ODF_TEST_FIRST_SEED: the first one (1). ODF_TEST_SECONDS: runs new seeds for
+ * this long instead. ODF_TEST_WORKERS: how many at once (2). ODF_TEST_TRACE=1 prints each step. ODF_TEST_NOBODY=1 gives
+ * up root first. A build with ODF_TEST_INTERPOSED needs the shared library, linked or preloaded. If the shared library
+ * is there, its interposed ways to make a process are used, too.
  */
 #include "region_model.h"
 

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * Regions under threads that never stop, with a loaded machine around them. What must hold:
+ * Regions under threads that run all the time, on a loaded machine. What must hold:
  *
- *   - a snapshot is a moment. Each writer goes through its slots in order, round after round, by stores or by system
- *     calls that write for it; at any moment the rounds in its slots are r, r ... r, r-1 ... r-1, and this is what a
- *     child must see, at every look the same;
- *   - no write is lost, no page goes astray: each slot says whose it is, and each writer finds what it left;
- *   - no system call fails for where its memory is, mutexes there exclude and condition variables wake, and nobody sees
- *     what a child writes;
- *   - foreign memory is left alone, and never comes to lie in a region.
+ *   - A snapshot is one moment. Each writer goes through its slots in order, round after round, by stores or by system
+ *     calls that write for it. So at any moment the rounds in its slots are r, r ... r, r-1 ... r-1. A child must see
+ *     such a state, and the same one each time it looks.
+ *   - No write is lost, and no page is misplaced: each slot names its owner, and each writer finds its last values.
+ *   - No system call fails because its buffer is in a region. Mutexes in a region exclude, condition variables wake, and
+ *     no other process sees a child's writes.
+ *   - Foreign memory is not touched, and is never placed in a region.
  *
- * ODF_TEST_SECONDS says for how long (6), ODF_TEST_NOBODY=1 gives up root first. Compiled with ODF_TEST_INTERPOSED the
- * shared library must be there; where it is, children are made in the ways that it interposes too.
+ * ODF_TEST_SECONDS: for how long (6). ODF_TEST_NOBODY=1 gives up root first. A build with ODF_TEST_INTERPOSED needs the
+ * shared library. If that is there, children are also made in the ways that it interposes.
  */
 #include "region_threads.h"
 
