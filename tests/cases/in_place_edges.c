@@ -112,8 +112,8 @@ static void segment_refused(char *words[CASE_WORDS])
 	must(is_all(start, start + MIB, 7) && is_all(start + MIB + PAGE, start + 8 * MIB, 7));
 }
 
-/* A system call that bypasses libc moves the break, and libc goes on from the break that it has cached. What was
- * written beyond that belongs to the program. */
+/* A system call that bypasses libc moves the break, and libc goes on from the break that it has cached. Data beyond
+ * that break belongs to the program. */
 static void segment_past_libc(char *words[CASE_WORDS])
 {
 	char *start, *end;
@@ -149,7 +149,7 @@ static void refused_over(char *words[CASE_WORDS])
 	must(is_all(memory, memory + MIB, 7) && is_all(memory + 2 * MIB, memory + 8 * MIB, 7));
 }
 
-/* What is mapped behind a mapping that was shrunk is separate memory. */
+/* A new mapping behind one that was shrunk is separate memory. */
 static void tail(char *words[CASE_WORDS])
 {
 	char *memory, *behind;

@@ -7,7 +7,7 @@
 
 #include "keeper_tests.h"
 
-/* ---- What it can still do ---------------------------------------------------------------------------------------- */
+/* ---- What the keeper can still do -------------------------------------------------------------------------------- */
 
 /* With any arguments. The keeper makes each of these calls. */
 static const short can_do[] = {
@@ -182,7 +182,7 @@ static void keeps_the_right_to_lock_only(void **state)
 	}
 }
 
-/* ---- What it holds ----------------------------------------------------------------------------------------------- */
+/* ---- What the keeper holds --------------------------------------------------------------------------------------- */
 
 static void keeper_path(char *path, size_t size, const char *name)
 {
