@@ -108,7 +108,7 @@ static void drop_right_to_see_protection(void)
 	must(syscall(SYS_capset, &header, has) == 0);
 }
 
-/* All is to be settled, and can be from this moment on. */
+/* From here on all memory may settle, and does. */
 static void let_it_be_settled(void)
 {
 	pid_t pid = wait_for_nothing();

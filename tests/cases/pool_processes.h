@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * For test_pool_process.c and test_pool_process_ends.c. */
+ * Shared by test_pool_process.c and test_pool_process_ends.c.
+ */
 #ifndef TESTS_POOL_PROCESSES_H
 #define TESTS_POOL_PROCESSES_H
 

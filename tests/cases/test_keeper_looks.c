@@ -43,7 +43,7 @@ static char state_of(pid_t pid)
 /* ---- Before a step ---- */
 
 /* Plays its parent's keeper: pauses after a step, and reports when it would begin the next one. It allocates nothing,
- * as its address space must be as large as the program's. */
+ * as its memory must be as large as the program's. */
 static _Noreturn void play_keeper(int say)
 {
 	const struct region_progress progress = { .step_ns = LONGEST_SLEEP_NS };

@@ -508,7 +508,7 @@ int main(int argc, char **argv)
 			if (status != 0 && status != 77 << 8)
 				printf("# %s, %s: status %#x\n", cases[i].name, ways[way], status);
 		}
-		/* What this machine cannot do without the library it need not do with it. */
+		/* A case that cannot run here without the library need not run with it. */
 		if (status == 77 << 8 && needed != NULL && strcmp(needed, "1") == 0)
 			status = 1;
 		failed += status != 0 && status != 77 << 8;

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * What a spawn must not do to its caller, to others, or to a namespace. */
+ *
+ * What a spawn must not do to its caller, to other processes, or to a namespace.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Text in fixed buffers, structures across versions, reports as text. */
+ *
+ * Text in fixed-size buffers, structures across versions, reports as text.
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

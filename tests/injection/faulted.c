@@ -371,7 +371,7 @@ static void heap(void)
 	int error;
 
 	fill(data, sizeof data, 3);
-	/* Under a filter that was there first it is not known that a process can be made before one was. */
+	/* Under a filter that was there before, the library knows that a process can be made only once one was made. */
 	check_fork(fork(), errno);
 	CALL(error, odf_heap_enable, (0));
 	EXPECT(error, ENOTSUP, ENOMEM);

@@ -213,7 +213,7 @@ int settle_on(void)
 	return settler_error;
 }
 
-/* By code in line, which the library does not see. */
+/* By an inline system call, which the library does not see. */
 pid_t raw_clone(void)
 {
 	return (pid_t)real_call(SYS_clone, SIGCHLD, 0, 0, 0, 0, 0);

@@ -6,8 +6,8 @@
  *     calls that write for it. So at any moment the rounds in its slots are r, r ... r, r-1 ... r-1. A child must see
  *     such a state, and the same one each time it looks.
  *   - No write is lost, and no page is misplaced: each slot names its owner, and each writer finds its last values.
- *   - No system call fails because its buffer is in a region. Mutexes in a region exclude, condition variables wake, and
- *     no other process sees a child's writes.
+ *   - No system call fails because its buffer is in a region. Mutexes in a region exclude, condition variables wake,
+ *     and no other process sees a child's writes.
  *   - Foreign memory is not touched, and is never placed in a region.
  *
  * ODF_TEST_SECONDS: for how long (6). ODF_TEST_NOBODY=1 gives up root first. A build with ODF_TEST_INTERPOSED needs the

@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#ifdef ODF_TEST_NO_VFORK /* where children do not share memory, and both others are refused */
+#ifdef ODF_TEST_NO_VFORK /* children do not share memory here, and the other two engines are refused */
 const odf_strategy engines[3] = { ODF_STRATEGY_FORK, ODF_STRATEGY_FORK, ODF_STRATEGY_FORK };
 #else
 const odf_strategy engines[3] = { ODF_STRATEGY_POSIX_SPAWN, ODF_STRATEGY_VFORK, ODF_STRATEGY_FORK };
