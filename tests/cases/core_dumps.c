@@ -108,7 +108,7 @@ static void drop_right_to_see_protection(void)
 	must(syscall(SYS_capset, &header, has) == 0);
 }
 
-/* From here on all memory may settle, and does. */
+/* Writes all memory beside a child, then kills the child: all is to be settled, and from here on it can be. */
 static void let_it_be_settled(void)
 {
 	pid_t pid = wait_for_nothing();

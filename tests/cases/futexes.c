@@ -193,7 +193,8 @@ static void bad_words(char *words[CASE_WORDS])
 	must(syscall(NUMBER_WAKE, 8, ~0u, 1, SIZE_32) == -1 && errno == EFAULT);
 }
 
-/* For words that the kernel itself changes the call does not wait for a settle, private or not. */
+/* A word that the kernel itself changes leaves the region, private or not: the kernel does not wait for a settle
+ * there. */
 static void changed_by_the_kernel(char *words[CASE_WORDS])
 {
 	char *memory = map_live();

@@ -409,7 +409,8 @@ static void goes_on_without_the_main_thread(void)
 	pthread_exit(NULL);
 }
 
-/* The first process of a container. Its vfork child is the first one of a further namespace, and fails to execute. */
+/* The first process of a container. Its vfork child is the first one of a further namespace, and ends without an
+ * exec. */
 static void first_process(void)
 {
 	int own;

@@ -16,8 +16,8 @@
 
 static char *memory;
 
-/* The number of views of region files that existed when it first listed them, except for those of processes that
- * continue. */
+/* views() counts the views of region files in `inherited`, the files that it was told to learn, without those in
+ * `of_others`, the files of processes that continue. */
 #define FILES 64
 struct files {
 	unsigned long inode[FILES];

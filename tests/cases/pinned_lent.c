@@ -230,7 +230,7 @@ static void splices_as_the_kernel_does(void)
 
 /* ---- Sockets ---- */
 
-/* A connection with small buffers, so that what is sent waits in the sender. */
+/* A connection with a small receive buffer, so that sent data waits in the sender. */
 static void connect_both(int ends[2])
 {
 	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };

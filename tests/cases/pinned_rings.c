@@ -190,7 +190,7 @@ static void aio(void)
 
 	wake();
 	must(syscall(SYS_io_setup, 8, &context) == 0);
-	must(info().state == ODF_HEAP_AWAKE); /* counted by its open files */
+	must(info().state == ODF_HEAP_AWAKE); /* the context alone does not matter, only the files */
 	file = open(file_path(), O_RDONLY | O_DIRECT);
 	must_have_left(ODF_REASON_HEAP_PINS);
 	read_under_forks(file, read_by_aio);

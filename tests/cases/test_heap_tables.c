@@ -67,7 +67,7 @@ static void on_trap(int signal)
 #define TRAPS_END   (void)0
 #endif
 
-/* True: the operation has more instructions than `at`. */
+/* True while the operation has that many instructions. */
 static bool step(unsigned at, void (*operation)(void), void (*others)(void))
 {
 	stepped.others = others;

@@ -109,7 +109,8 @@ static void forks(void)
 	}
 }
 
-/* In a child made by the kernel's fork only, as daemon() does not return. The library finds out about that process. */
+/* daemon() forks within libc, without the library, which finds out about that process later. In a child, as the process
+ * that calls daemon() ends. */
 static void daemons(void)
 {
 	int ends[2], result;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Cases of region_forks: children that do what programs do: write, fork, call setsid, share memory.
+ * Cases of region_forks: children that do what programs do: write, fork, become daemons, share memory.
  */
 #include "region_forks.h"
 

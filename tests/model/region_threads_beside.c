@@ -54,7 +54,7 @@ void *map_always(void *unused)
 			for (size_t page = 0; page < ring[i].pages; page++) {
 				uint64_t is = *(volatile uint64_t *)(void *)(ring[i].memory + page * PAGE +
 									     8 * (page % 512));
-				/* Most pages of the larger regions were never touched. */
+				/* Most pages of the larger mappings were never touched. */
 				step = ring[i].pages > 100 ? 61 : 1;
 				if (is != (page % step == 0 ? ring[i].tag + page : 0))
 					failure("foreign memory at %p+%zu pages was changed to %016" PRIx64,
