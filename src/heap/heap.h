@@ -90,6 +90,7 @@ struct heap_lending {
 	size_t count;
 	void *copies; /* NULL: the pieces are the caller's own, and there is nothing to end */
 	size_t size;
+	int error; /* not 0: there is no memory for copies, and the call has to fail with this errno value */
 };
 /* Called before vmsplice: returns the pieces to pass in place of the caller's. The second function is called after it.
  * Keeps errno. */

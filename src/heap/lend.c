@@ -7,8 +7,10 @@
  * pages.
  *
  * A pipe gets pages of a copy, which is unmapped after the call: at most as much as the pipe can take at once, as the
- * kernel too may take less than it was given. A socket gets pages that are the child's own from then on. A process that
- * made its region leaves alone what it has sent until it is told that it was sent, and no such page changes meanwhile.
+ * kernel too may take less than it was given. If there is no memory for a copy, the call fails with ENOMEM, which
+ * vmsplice(2) permits; inherited memory becomes the child's own instead. A socket gets pages that are the child's own
+ * from then on. A process that made its region leaves alone what it has sent until it is told that it was sent, and no
+ * such page changes meanwhile.
  *
  * As async-signal-safe as these calls are.
  */
@@ -49,7 +51,8 @@ static bool is_of_the_file(const struct span *span)
 	return span->kind == REGION_MEMORY || (span->kind == REGION_ISLAND && span->inherited);
 }
 
-static bool is_lent_by_a_region(const void *address, size_t length)
+/* `made_here`: only regions that this process made count. */
+static bool is_lent_by(const void *address, size_t length, bool made_here)
 {
 	char *at = around(address, &length), *end = at + length;
 	bool found = false;
@@ -61,11 +64,16 @@ static bool is_lent_by_a_region(const void *address, size_t length)
 	region_lock(&mask);
 	while (at < end && !found) {
 		struct span span = span_at(at, end);
-		found = is_of_the_file(&span);
+		found = is_of_the_file(&span) && !(made_here && span.inherited);
 		at += span.length;
 	}
 	region_unlock(&mask);
 	return found;
+}
+
+static bool is_lent_by_a_region(const void *address, size_t length)
+{
+	return is_lent_by(address, length, false);
 }
 
 /* ---- Private pages in the same place ---- */
@@ -173,6 +181,15 @@ static bool copy_pieces(struct copies *copies, const struct iovec *pieces, size_
 	return true;
 }
 
+/* The kernel too may take less than it was given. */
+static bool copy_what_fits(struct copies *copies, const struct iovec *pieces, size_t count, size_t pages)
+{
+	for (; pages > 0; pages /= 2)
+		if (copy_pieces(copies, pieces, count, pages))
+			return true;
+	return false;
+}
+
 static bool is_lent(const struct iovec *pieces, size_t count)
 {
 	bool found = false;
@@ -203,9 +220,18 @@ static void own_pieces(const struct iovec *pieces, size_t count)
 		heap_own(pieces[i].iov_base, pieces[i].iov_len);
 }
 
+static bool is_lent_by_own_region(const struct iovec *pieces, size_t count)
+{
+	bool found = false;
+
+	for (size_t i = 0; i < count && !found; i++)
+		found = is_lent_by(pieces[i].iov_base, pieces[i].iov_len, true);
+	return found;
+}
+
 struct heap_lending heap_begin_lending(int pipe, const struct iovec *pieces, size_t count)
 {
-	struct heap_lending lending = { pieces, count, NULL, 0 };
+	struct heap_lending lending = { pieces, count, NULL, 0, 0 };
 	struct copies copies;
 	int saved = errno;
 	long pages;
@@ -214,10 +240,13 @@ struct heap_lending heap_begin_lending(int pipe, const struct iovec *pieces, siz
 		return lending;
 	if (region_is_unfiltered() || heap_is_owner()) { /* an awake heap's filter permits this */
 		pages = pages_of_pipe(pipe);
-		if (pages > 0 && copy_pieces(&copies, pieces, count, (size_t)pages))
-			lending = (struct heap_lending){ copies.pieces, copies.count, copies.start, copies.size };
-		else if (pages > 0)
+		if (pages > 0 && copy_what_fits(&copies, pieces, count, (size_t)pages)) {
+			lending = (struct heap_lending){ copies.pieces, copies.count, copies.start, copies.size, 0 };
+		} else if (pages > 0) {
 			own_pieces(pieces, count);
+			/* The process that made a region has no other pages there than those of the file. */
+			lending.error = is_lent_by_own_region(pieces, count) ? ENOMEM : 0;
+		}
 	} else {
 		own_pieces(pieces, count);
 	}

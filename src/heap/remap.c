@@ -337,6 +337,7 @@ static long remap_locked(char *old, size_t old_length, size_t length, int flags,
 	}
 	if (span.length != old_length)
 		return -EFAULT; /* more than one mapping */
+	span.advice = span_true_advice(&span); /* the part by which it grows, and its new place, get this */
 	if (length > old_length && !may_grow(old_length, length - old_length))
 		return -ENOMEM;
 	if (!(flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) && !joined && grow_in_place(&span, length))
@@ -476,6 +477,7 @@ static void before_growth(char *at)
 	for (int i = 0; i < count; i++)
 		regions[i] = heap_homes[i].region;
 	region_lock(&mask);
+	span_look(at, at + HEAP_PAGE);
 	if (span_at(at, at + HEAP_PAGE).kind == REGION_FOREIGN)
 		region_bring_in_stray(regions, count, at);
 	region_unlock(&mask);

@@ -163,6 +163,15 @@ long span_cut(struct span *span)
 	return 0;
 }
 
+/* A raw system call may have mapped other memory there since the lock was noted, or have unlocked it. */
+unsigned span_true_advice(const struct span *span)
+{
+	bool outdated = (span->advice & KEPT_LOCKED) && region_is_unfiltered() &&
+			!region_is_locked(span->start, span->length);
+
+	return outdated ? span->advice & ~(KEPT_LOCKED | KEPT_ONFAULT) : span->advice;
+}
+
 /* Failures are ignored: the program's call has been answered. */
 void span_keep_advice(char *start, size_t length, unsigned advice)
 {
@@ -409,14 +418,11 @@ long span_make_anonymous(struct span *span, int protection)
 {
 	char *from = span->start;
 	size_t length = span->length;
-	unsigned advice = span->advice;
+	unsigned advice = span_true_advice(span);
 	long copy, error = 0;
 
 	if (span->advice & KEPT_KEYED)
 		return -ENOMEM;
-	/* A raw system call may have mapped other memory there since the lock was noted. */
-	if ((advice & KEPT_LOCKED) && region_is_unfiltered() && !region_is_locked(from, length))
-		advice &= ~(KEPT_LOCKED | KEPT_ONFAULT);
 	/* A single copy, as it is a single mapping. */
 	copy = raw_mmap(span_apart(length), length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
 			-1, 0);

@@ -90,6 +90,8 @@ long span_walk_looking(void *address, size_t length, bool past_holes, span_funct
 void span_look(char *at, char *end);
 long span_cut(struct span *span);
 void span_keep_advice(char *start, size_t length, unsigned advice);
+/* Without a lock that the memory does not have any more. */
+unsigned span_true_advice(const struct span *span);
 void span_note_advice(const struct span *span, unsigned set, unsigned clear);
 long span_zero(struct span *span);
 /* `to` is zero before. False: there was nothing to copy. */

@@ -37,6 +37,10 @@ EXPORTED ssize_t vmsplice(int pipe, const struct iovec *pieces, size_t count, un
 	struct heap_lending lending = heap_begin_lending(pipe, pieces, count);
 	ssize_t result;
 
+	if (lending.error != 0) {
+		errno = lending.error;
+		return -1;
+	}
 	if (lending.copies == NULL)
 		return CALL(LIBC_VMSPLICE, ssize_t(int, const struct iovec *, size_t, unsigned))(pipe, pieces, count,
 												 flags);
@@ -100,7 +104,8 @@ EXPORTED int sendmmsg(int socket, struct mmsghdr *messages, unsigned count, int 
 long syscall_vmsplice(long number, const long w[6])
 {
 	struct heap_lending lending = heap_begin_lending((int)w[0], (const struct iovec *)w[1], (size_t)w[2]);
-	long result = sys_call4(number, w[0], lending.pieces, lending.count, w[3]);
+	long result = lending.error != 0 ? -lending.error
+					 : sys_call4(number, w[0], lending.pieces, lending.count, w[3]);
 
 	heap_end_lending(&lending);
 	return result;

@@ -167,9 +167,7 @@ static void *apart(char *hint, unsigned number)
 	return hint == NULL ? NULL : hint - (number + 1) * (REGION_PUD / 4);
 }
 
-/* Each child inherits pages of the region's structure and of its first list of extents. For the first regions in place
- * these lie side by side, in as few page tables as possible: a fork makes each page table anew. */
-#define SLOT ((size_t)128 << 10)
+_Static_assert(sizeof(struct odf_region) <= REGION_PAGE, "the list of extents lies on the next page");
 
 static char *place_of_own(char *hint, enum make kind)
 {
@@ -180,7 +178,7 @@ static char *place_of_own(char *hint, enum make kind)
 		return apart(hint, 0);
 	if (slots == NULL)
 		slots = apart(hint, 0);
-	return used < REGION_TABLE / SLOT ? slots + used++ * SLOT : apart(hint, 0);
+	return used < REGION_TABLE / REGION_SLOT ? slots + used++ * REGION_SLOT : apart(hint, 0);
 }
 
 static char *place_of_extents(char *hint, enum make kind, char *own)

@@ -26,6 +26,8 @@ static size_t size_of(size_t most)
 {
 	return (INDEXES + BLOCKS_FOR(most)) * REGION_PAGE;
 }
+_Static_assert((1 + INDEXES + BLOCKS_FOR(REGION_EXTENTS_FIRST)) * REGION_PAGE <= REGION_SLOT,
+	       "a region's structure and its first list share a slot");
 
 struct region_extents *region_extents_other(const struct region_extents *extents)
 {

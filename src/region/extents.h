@@ -7,6 +7,10 @@
 /* ---- The list (extent_list.c) ---- */
 #define REGION_EXTENTS       ((size_t)131072)
 #define REGION_EXTENTS_FIRST ((size_t)1024) /* of a region in place, whose list grows with the number of extents */
+/* Each child inherits pages of the region's structure and of its first list of extents. For the first regions in place
+ * these lie side by side, one region in each slot, in as few page tables as possible: a fork makes each page table
+ * anew. */
+#define REGION_SLOT ((size_t)128 << 10)
 /* A page of the list. Extents are sorted; neighbours that are alike are one extent, also across two blocks. */
 #define REGION_BLOCK_MOST  ((REGION_PAGE - sizeof(size_t)) / sizeof(struct region_extent))
 #define REGION_BLOCK_LEAST ((size_t)83) /* in a block; 1 in the only block */
@@ -142,8 +146,9 @@ int region_views_reach(struct odf_region *region);
 /* Some region needs that. */
 extern atomic_bool region_reach_wanted;
 /* In a region in place: addresses beside the region's other places, with room for a view as large as home. Another
- * mapping may be there. */
-char *region_place_beside(struct odf_region *region);
+ * mapping may be there. A place for a view may be that of the other view, as a mapping that is there refuses the move;
+ * one for aside or for steps is not, as nothing is mapped there until it is needed. */
+char *region_place_beside(struct odf_region *region, bool for_view);
 
 /* ---- young.c, under the lock ---- */
 /* Young memory becomes FROZEN memory, all of whose pages are the process's own; the next settle merges them into the

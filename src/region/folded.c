@@ -80,7 +80,7 @@ static bool unfold(struct odf_region *region, char **base, size_t first, size_t 
 	long result = sys_call4(SYS_mremap, view, *end - first, to - first, 0);
 
 	for (unsigned tries = 0; result == -ENOMEM && tries < PLACES_BESIDE; tries++) {
-		char *place = region_place_beside(region) + first;
+		char *place = region_place_beside(region, true) + first;
 		if (!take(place, to - first))
 			continue;
 		result = sys_call5(SYS_mremap, view, *end - first, to - first, MREMAP_MAYMOVE | MREMAP_FIXED, place);

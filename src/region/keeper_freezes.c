@@ -116,7 +116,7 @@ static int make(const struct freeze *freeze)
 	region_lock_as_keeper();
 	error = region_freeze_all();
 	for (const struct odf_region *region = region_list; error != 0 && region != NULL; region = region->next)
-		gives_up = gives_up || region->left_reason != ODF_REASON_NONE;
+		gives_up = gives_up || (region->left_reason != ODF_REASON_NONE && !region->left);
 	if (gives_up) /* the forking thread has tried, but lacks the file */
 		error = region_give_up_all(ODF_REASON_REGION_REFUSED);
 	if (error == 0)

@@ -75,13 +75,22 @@ bool region_unlock_pages(void *address, size_t size)
 	return sys_call2(SYS_munlock, address, size) == 0 || sys_call3(SYS_msync, address, size, MS_INVALIDATE) == 0;
 }
 
-char *region_place_beside(struct odf_region *region)
+/* A view that had to move is folded to a page there, and is to unfold there again. */
+static bool has_a_view(const struct odf_region *region, const char *slot)
+{
+	size_t size = slot_size(region), first = region->template_first, from = region->source_from;
+
+	return (region->template != NULL && meets(slot, size, region->template + first, region->length - first)) ||
+	       (region->source != NULL && meets(slot, size, region->source + from, region->length - from));
+}
+
+char *region_place_beside(struct odf_region *region, bool for_view)
 {
 	char *place;
 
-	do /* aside, scratch and staging meet two slots at most */
+	do /* aside meets one slot at most, scratch and staging meet one, each view one: four of five */
 		place = region->beside + (3 + region->places++ % (BESIDE - 3)) * slot_size(region);
-	while (is_planned(region, place));
+	while (is_planned(region, place) || (!for_view && has_a_view(region, place)));
 	return place;
 }
 

@@ -128,7 +128,7 @@ int region_aside_make(struct odf_region *region)
 
 	if (region->in_place) {
 		int error;
-		aside = region_place_beside(region);
+		aside = region_place_beside(region, false);
 		error = make_in_place(region, aside);
 		if (error == 0) {
 			use_aside(region, aside);
@@ -160,7 +160,7 @@ int region_work_make(struct odf_region *region)
 	char *area;
 
 	if (region->in_place) {
-		region->scratch = region_place_beside(region);
+		region->scratch = region_place_beside(region, false);
 		region->staging = region->scratch + region->work_size;
 		return 0;
 	}

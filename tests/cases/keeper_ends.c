@@ -282,8 +282,7 @@ static void ends_with_a_held_keeper(void)
 	must_lose_its_memory(keeper);
 }
 
-/* The keeper may be stopped in a step, with the lock: in some of these rounds it is. No thread touches the pages of
- * that step. */
+/* The keeper may be stopped in a step, with the lock: in some rounds it is. No thread touches that step's pages. */
 static void forks_beside_a_stopped_keeper(void)
 {
 	pid_t keeper, pid;
@@ -305,8 +304,7 @@ static void forks_beside_a_stopped_keeper(void)
 	}
 }
 
-/* A program that executes itself again and again: the next program reaps the last one's keeper when it starts its
- * own. */
+/* A program that executes itself again and again: each one's keeper is reaped when the next one starts its own. */
 static void executes_itself(void)
 {
 	int round = number_of("ODF_TEST_ROUND");
@@ -409,8 +407,7 @@ static void goes_on_without_the_main_thread(void)
 	pthread_exit(NULL);
 }
 
-/* The first process of a container. Its vfork child is the first one of a further namespace, and ends without an
- * exec. */
+/* The first process of a container. Its vfork child, the first one of a further namespace, ends without an exec. */
 static void first_process(void)
 {
 	int own;

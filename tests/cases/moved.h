@@ -278,6 +278,7 @@ void copied_not_with_a_key(void);
 
 /* moved_history.c */
 void locked_before(void);
+void locked_before_it_grew(void);
 void guarded_before(void);
 void grown_after_a_move(void);
 void dropped_with_other_rights(void);
@@ -293,6 +294,7 @@ void moved_with_large_pages(void);
 void moved_by_a_child(void);
 void locked_past(void);
 void locked_past_before_a_fork(void);
+void names(void);
 
 /* moved_own.c */
 void own_unmapped(void);
@@ -300,6 +302,7 @@ void own_mapped_over(void);
 void own_advised(void);
 void own_moved_over(void);
 void own_crowded(void);
+void own_crowded_once(void);
 
 /* moved_refused.c */
 void mapping_refused(void);

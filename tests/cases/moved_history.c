@@ -249,8 +249,8 @@ static long locked_kib(void)
 	return size;
 }
 
-/* A place that was locked now has other memory, which gets advice for which it is mapped anew. */
-void locked_before(void)
+/* Eight pages that were locked, and other memory in their place, of which the library was not told. */
+static char *map_where_it_was_locked(void)
 {
 	char *p = map_inside(8 * MIB);
 
@@ -260,8 +260,25 @@ void locked_before(void)
 	must(raw(SYS_munmap, p, 8 * PAGE, 0, 0, 0, 0) == 0 &&
 	     raw(SYS_mmap, p, 8 * PAGE, RW, PLAIN | MAP_FIXED, -1, 0) == (long)p);
 	p[0] = 5;
+	return p;
+}
+
+/* That memory gets advice for which it is made anew. */
+void locked_before(void)
+{
+	char *p = map_where_it_was_locked();
+
 	must(madvise(p, 8 * PAGE, MADV_WIPEONFORK) == 0);
 	must(locked_kib() == 0 && p[0] == 5 && p[PAGE] == 0);
+}
+
+/* Or it moves, as it grows. */
+void locked_before_it_grew(void)
+{
+	char *p = map_where_it_was_locked();
+
+	p = mremap(p, 8 * PAGE, 16 * PAGE, MREMAP_MAYMOVE);
+	must(p != MAP_FAILED && locked_kib() == 0 && p[0] == 5 && p[PAGE] == 0 && p[15 * PAGE] == 0);
 }
 
 /* Guard pages installed by process_madvise, before the heap was awake. */

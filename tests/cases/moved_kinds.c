@@ -105,3 +105,29 @@ void locked_past_before_a_fork(void)
 	owner = getpid();
 	over_forks(is_locked, p);
 }
+
+void names(void)
+{
+	char *p = map_inside(MIB);
+	int file = (int)syscall(SYS_memfd_create, "file", 0u);
+	char *q = mmap(NULL, PAGE, RW, PLAIN, -1, 0), *shared;
+
+	if (prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, q, PAGE, "mine") != 0) { /* a kernel without names of mappings */
+		int error = errno;
+		must(prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, MIB, "mine") == -1 && errno == error);
+		must(syscall(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, MIB, "mine") == -1 && errno == error);
+		return;
+	}
+	must(prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, MIB, "mine") == 0);
+	must(prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, MIB, NULL) == 0);
+	must(syscall(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, MIB, "mine") == 0);
+	must(syscall(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, MIB, 16) == -1 && errno == EFAULT);
+	must(prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, MIB, "no\nname") == -1 && errno == EINVAL);
+	must(prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, MIB, 16) == -1 && errno == EFAULT);
+	must(mprotect(p, PAGE, PROT_READ) == 0 && prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, MIB, "mine") == 0);
+	must(ftruncate(file, (off_t)PAGE) == 0);
+	shared = mmap(p, PAGE, RW, MAP_SHARED | MAP_FIXED, file, 0);
+	must(shared == p && prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, PAGE, "mine") == -1 && errno == EBADF);
+	must(munmap(p, MIB / 2) == 0 && prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, MIB, "mine") == -1 &&
+	     errno == ENOMEM);
+}

@@ -228,6 +228,28 @@ static void splices_as_the_kernel_does(void)
 	must(vmsplice(pipes[1], &huge, 1, 0) == -1 && errno == EPIPE);
 }
 
+/* At the limit of mappings there is no memory for a copy. The call fails then, for what would get into the pipe would
+ * change later. */
+static void spliced_without_memory(void)
+{
+	int pipes[2], file = memfd_create("pages", MFD_CLOEXEC);
+	struct iovec piece;
+	void *last = MAP_FAILED, *page;
+
+	prepare();
+	piece = (struct iovec){ memory, PAGE };
+	must(pipe(pipes) == 0 && file >= 0 && ftruncate(file, PAGE) == 0);
+	while ((page = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, file, 0)) != MAP_FAILED)
+		last = page;
+	must(errno == ENOMEM && last != MAP_FAILED);
+	must(by_function(pipes[1], &piece, 1, SPLICE_F_NONBLOCK) == -1 && errno == ENOMEM);
+	must(by_number(pipes[1], &piece, 1, SPLICE_F_NONBLOCK) == -1 && errno == ENOMEM);
+	must(munmap(last, PAGE) == 0);
+	must(by_function(pipes[1], &piece, 1, SPLICE_F_NONBLOCK) == (long)PAGE);
+	*memory = 'n';
+	must_give(pipes[0], PAGE, 'o');
+}
+
 /* ---- Sockets ---- */
 
 /* A connection with a small receive buffer, so that sent data waits in the sender. */
@@ -318,6 +340,7 @@ const struct pinned_case pinned_lent_cases[] = {
 	{ "spliced_by_grandchild", spliced_by_grandchild },
 	{ "spliced_and_given_back", spliced_and_given_back },
 	{ "splices_as_the_kernel_does", splices_as_the_kernel_does },
+	{ "spliced_without_memory", spliced_without_memory },
 	{ "sent_by_child", sent_by_child },
 };
 const size_t pinned_lent_count = sizeof pinned_lent_cases / sizeof *pinned_lent_cases;

@@ -359,32 +359,6 @@ static void grows_downward(void)
 	must(munmap(low - MIB, MIB + 65536) == 0);
 }
 
-static void names(void)
-{
-	char *p = map_inside(MIB);
-	int file = (int)syscall(SYS_memfd_create, "file", 0u);
-	char *q = mmap(NULL, PAGE, RW, PLAIN, -1, 0), *shared;
-
-	if (prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, q, PAGE, "mine") != 0) { /* a kernel without names of mappings */
-		int error = errno;
-		must(prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, MIB, "mine") == -1 && errno == error);
-		must(syscall(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, MIB, "mine") == -1 && errno == error);
-		return;
-	}
-	must(prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, MIB, "mine") == 0);
-	must(prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, MIB, NULL) == 0);
-	must(syscall(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, MIB, "mine") == 0);
-	must(syscall(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, MIB, 16) == -1 && errno == EFAULT);
-	must(prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, MIB, "no\nname") == -1 && errno == EINVAL);
-	must(prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, MIB, 16) == -1 && errno == EFAULT);
-	must(mprotect(p, PAGE, PROT_READ) == 0 && prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, MIB, "mine") == 0);
-	must(ftruncate(file, (off_t)PAGE) == 0);
-	shared = mmap(p, PAGE, RW, MAP_SHARED | MAP_FIXED, file, 0);
-	must(shared == p && prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, PAGE, "mine") == -1 && errno == EBADF);
-	must(munmap(p, MIB / 2) == 0 && prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, MIB, "mine") == -1 &&
-	     errno == ENOMEM);
-}
-
 /* ---- All cases --------------------------------------------------------------------------------------------------- */
 
 static const struct {
@@ -427,6 +401,7 @@ static const struct {
 	{ "copied_not_with_a_key", copied_not_with_a_key },
 	{ "mapped_in_a_hole", mapped_in_a_hole },
 	{ "locked_before", locked_before },
+	{ "locked_before_it_grew", locked_before_it_grew },
 	{ "guarded_before", guarded_before },
 	{ "grown_after_a_move", grown_after_a_move },
 	{ "dropped_with_other_rights", dropped_with_other_rights },
@@ -445,6 +420,7 @@ static const struct {
 	{ "own_advised", own_advised },
 	{ "own_moved_over", own_moved_over },
 	{ "own_crowded", own_crowded },
+	{ "own_crowded_once", own_crowded_once },
 	{ "without_a_descriptor", without_a_descriptor },
 	{ "segments", segments },
 	{ "other_parts_of_a_file", other_parts_of_a_file },

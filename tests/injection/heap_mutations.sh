@@ -197,6 +197,10 @@ mutant own_is_taken_away region/own.c moved_own_unmapped 's/return look.found;/r
 mutant own_is_moved_over heap/remap.c moved_own_moved_over 's/&& own_meets\(fixed, length\)/\&\& false/'
 mutant planned_is_free region/memory.c moved_own_crowded \
 	's/return region->in_place && \(meets/return false \&\& (meets/'
+mutant place_of_a_view region/memory.c moved_own_crowded_once \
+	's/\(!for_view && has_a_view\(region, place\)\)/false/'
+mutant lock_of_other_memory heap/remap.c moved_locked_before_it_grew \
+	's/span\.advice = span_true_advice\(&span\);/;/'
 mutant views_are_advised heap/own.c moved_own_advised 's/bool views = length >= OWN_WIDE/bool views = false/'
 mutant other_part_of_ours heap/attach.c moved_other_parts_of_a_file \
 	's/result = span.kind == REGION_FOREIGN \? 0 : -EINVAL;/result = 0;/'

@@ -355,6 +355,8 @@ mutant files_in_the_programs_table - keeper_start.c files_are_the_keepers \
 	's/error = leave_descriptors\(device\);/error = 0;/'
 
 # ---- At a fork -------------------------------------------------------------------------------------------------------
+mutant_of_settling given_up_long_ago - keeper_freezes.c fork_by_the_keeper_is_tried_again \
+	's/ && !region->left\)/)/'
 mutant settles_without_limit - settle.c settles_in_slices 's/region->length && settler->until_ns != 0/false/'
 mutant_of_settling fault_ends_the_keeper - merge.c unmapped_amid_a_merge \
 	's/keeper_try\(merge, &merging\)/merge(\&merging)/'

@@ -49,6 +49,7 @@ static const struct {
 	CASE(fork_fails_in_its_first_step),
 	CASE(fork_fails_in_its_second_step),
 	CASE(fork_of_what_cannot_be_frozen),
+	CASE(fork_by_the_keeper_is_tried_again),
 	CASE(fork_that_is_refused),
 	CASE(fork_loses_home),
 	CASE(foreign_memory_is_left_alone),

@@ -126,6 +126,7 @@ void raw_clone_after_a_failed_fork(void);
 void fork_fails_in_its_first_step(void);
 void fork_fails_in_its_second_step(void);
 void fork_of_what_cannot_be_frozen(void);
+void fork_by_the_keeper_is_tried_again(void);
 void fork_that_is_refused(void);
 void fork_loses_home(void);
 extern char *foreign;

@@ -2,6 +2,8 @@
  *
  * Cases of region_cases: failures in the middle of a fork or of a settle.
  */
+#include <sched.h>
+
 #include "region_cases.h"
 
 static int fail_moves_from, moves_to_fail;
@@ -80,6 +82,45 @@ void fork_of_what_cannot_be_frozen(void)
 		fork_and_end(holds_all_1);
 		must(odf_region_destroy(region) == 0);
 	}
+}
+
+static int keepers_moves;
+
+static bool fails_keepers_first_move(const struct call *call, long *result)
+{
+	*result = -ENOMEM;
+	return !ours && call->number == SYS_mremap && keepers_moves++ == 0;
+}
+
+static void *forks_idly(void *unused)
+{
+	const struct sched_param none = { 0 };
+
+	(void)unused;
+	must(sched_setscheduler(0, SCHED_IDLE, &none) == 0);
+	fork_and_end(holds_all_1);
+	return NULL;
+}
+
+/* The keeper freezes for a thread that may stall others, and is refused once. Another region was given up long ago. */
+void fork_by_the_keeper_is_tried_again(void)
+{
+	pthread_t thread;
+
+	make(TABLE, ODF_REGION_MANUAL);
+	if (!region_keeper_runs())
+		cannot_be_done_here("no keeper");
+	fill(0, pages, 1);
+	hook = loses_aside;
+	fork_and_end(holds_all_1);
+	hook = NULL;
+	must_be_given_up();
+	make(TABLE, ODF_REGION_MANUAL);
+	fill(0, pages, 1);
+	hook = fails_keepers_first_move;
+	must(pthread_create(&thread, NULL, forks_idly, NULL) == 0 && pthread_join(thread, NULL) == 0);
+	hook = NULL;
+	must(keepers_moves > 1 && info().state != ODF_REGION_GIVEN_UP && holds_all_1());
 }
 
 /* Also the keeper's, which would help. */
