@@ -221,8 +221,14 @@ static int probe_pagemap_scan(void)
 
 static int probe_uffd_minor(void)
 {
-	int fd = userfault_open(settings_userfault());
-	return fd < 0 ? fd : sys_close(fd);
+	int fd;
+
+	userfault_begin_own();
+	fd = userfault_open(settings_userfault());
+	if (fd >= 0)
+		fd = sys_close(fd);
+	userfault_end_own();
+	return fd;
 }
 
 static const struct {

@@ -16,10 +16,12 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
+#include <time.h>
 
 #include "../record/settings.h"
 #include "../sys/proc.h"
 #include "../sys/text.h"
+#include "../sys/userfault.h"
 #include "internal.h"
 
 /* Older headers lack these, and musl's before 1.2.5 all of statx. */
@@ -284,18 +286,35 @@ static odf_reason look_at_mappings(size_t most)
 	return reason;
 }
 
+/* Another thread of the library may have a userfaultfd, or the device, open at this moment, which is not the program's.
+ * Then it looks again, a limited number of times, as a thread may be interrupted there. */
+#define LOOKS_MOST 200
+#define LOOK_AGAIN_NS 1000000
+
+static odf_reason look_at_process(unsigned descriptors, size_t mappings)
+{
+	odf_reason reason;
+
+	for (unsigned looks = 1;; looks++) {
+		struct timespec moment = { 0, LOOK_AGAIN_NS };
+		unsigned ended = userfault_ended();
+		reason = look_at_descriptors(descriptors);
+		if ((reason != ODF_REASON_HEAP_USERFAULT && reason != ODF_REASON_HEAP_DEVICE) || looks == LOOKS_MOST ||
+		    !userfault_was_own(ended))
+			break;
+		(void)sys_call2(SYS_nanosleep, &moment, NULL);
+	}
+	return reason == ODF_REASON_NONE ? look_at_mappings(mappings) : reason;
+}
+
 odf_reason pinned_process(void)
 {
-	odf_reason reason = look_at_descriptors(DESCRIPTORS_MOST);
-
-	return reason == ODF_REASON_NONE ? look_at_mappings(SIZE_MAX) : reason;
+	return look_at_process(DESCRIPTORS_MOST, SIZE_MAX);
 }
 
 odf_reason pinned_process_briefly(void)
 {
-	odf_reason reason = look_at_descriptors(BRIEF_DESCRIPTORS);
-
-	return reason == ODF_REASON_NONE ? look_at_mappings(BRIEF_MAPPINGS) : reason;
+	return look_at_process(BRIEF_DESCRIPTORS, BRIEF_MAPPINGS);
 }
 
 void pinned_rehearse(void)

@@ -14,6 +14,7 @@
 #include "../sys/seen.h"
 #include "../sys/statm.h"
 #include "../sys/structure.h"
+#include "../sys/userfault.h"
 #include "internal.h"
 
 atomic_int heap_home_count;
@@ -205,6 +206,7 @@ static void begin_child(void)
 {
 	heap_note_fork();
 	heap_note_process_quietly();
+	userfault_forget_own();
 	forget_descriptors();
 }
 

@@ -80,7 +80,7 @@ static bool has_been_written(char *start)
 	return sys_call3(SYS_madvise, start, REGION_PAGE, MADV_POPULATE_WRITE) == 0;
 }
 
-bool region_put_zero_pages(char *start, size_t length)
+static bool put_zero_pages(char *start, size_t length)
 {
 	static atomic_bool fails;
 	struct uffdio_register request = {
@@ -109,5 +109,15 @@ bool region_put_zero_pages(char *start, size_t length)
 			region_pause_ms(1);
 	}
 	sys_close(file); /* wakes the threads that wait */
+	return done;
+}
+
+bool region_put_zero_pages(char *start, size_t length)
+{
+	bool done;
+
+	userfault_begin_own();
+	done = put_zero_pages(start, length);
+	userfault_end_own();
 	return done;
 }

@@ -2,6 +2,7 @@
 #include "userfault.h"
 
 #include <linux/types.h>
+#include <stdatomic.h>
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 
@@ -13,6 +14,33 @@
 #define MINOR_SHMEM   (1u << 10)
 #define WP_SHMEM      (1u << 12)
 #define WP_MISSING    (1u << 13)
+
+static atomic_uint begun, ended;
+
+void userfault_begin_own(void)
+{
+	atomic_fetch_add(&begun, 1);
+}
+
+void userfault_end_own(void)
+{
+	atomic_fetch_add(&ended, 1);
+}
+
+unsigned userfault_ended(void)
+{
+	return atomic_load(&ended);
+}
+
+bool userfault_was_own(unsigned before)
+{
+	return atomic_load(&begun) != before;
+}
+
+void userfault_forget_own(void)
+{
+	atomic_store(&ended, atomic_load(&begun));
+}
 
 static int from_device(int device)
 {
@@ -64,7 +92,12 @@ int userfault_open(int device)
 
 int userfault_try_device(int device)
 {
-	int fd = device >= 0 ? from_device(device) : from_name();
+	int fd;
 
-	return fd < 0 ? fd : sys_close(fd);
+	userfault_begin_own();
+	fd = device >= 0 ? from_device(device) : from_name();
+	if (fd >= 0)
+		fd = sys_close(fd);
+	userfault_end_own();
+	return fd;
 }

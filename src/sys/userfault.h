@@ -3,6 +3,7 @@
 #define ODF_SYS_USERFAULT_H
 
 #include <linux/userfaultfd.h>
+#include <stdbool.h>
 #include <sys/ioctl.h>
 
 /* Missing in the headers of Linux 5.4. */
@@ -30,4 +31,15 @@ int userfault_open(int device);
 /* The device makes a userfaultfd: by this descriptor or, if that is negative, opened by its name. 0, or minus an errno
  * value. */
 int userfault_try_device(int device);
+
+/* The library opens some userfaultfds, and the device, for microseconds only, between these two calls. A look at the
+ * descriptors of the process that finds one of them must not take it for the program's. Any thread, async-signal-safe;
+ * userfault_try_device makes the calls by itself. */
+void userfault_begin_own(void);
+void userfault_end_own(void);
+/* How many such times have ended; and whether one began before now that had not ended by then. */
+unsigned userfault_ended(void);
+bool userfault_was_own(unsigned ended);
+/* In a child: the threads that had them open are not there. */
+void userfault_forget_own(void);
 #endif

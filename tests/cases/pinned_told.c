@@ -3,10 +3,14 @@
  * More of test_pinned.c: memory that the kernel knows by its address, counts by its page tables, or merges.
  */
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdint.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "pinned.h"
@@ -167,6 +171,55 @@ static void merged_from_the_start(void)
 	must(!is_inside(ballast));
 }
 
+/* ---- The library's own userfaultfd ---- */
+
+static atomic_bool given_back;
+
+static void *give_back(void *unused)
+{
+	while (!atomic_load(&given_back))
+		for (size_t at = 0; at < 32 * MIB && !atomic_load(&given_back); at += 12288)
+			must(madvise(ballast + at, 8192, MADV_DONTNEED) == 0);
+	return unused;
+}
+
+static void grow_beside(void)
+{
+	pthread_t thread;
+	unsigned char *own;
+
+	must(pthread_create(&thread, NULL, give_back, NULL) == 0);
+	usleep(5000);
+	own = map(64 * MIB);
+	memset(own, 1, 64 * MIB);
+	for (int tries = 0; info().state == ODF_HEAP_ASLEEP && tries < 20000; tries++)
+		usleep(1000);
+	if (info().state != ODF_HEAP_AWAKE)
+		dprintf(2, "state %d, reason %d\n", (int)info().state, (int)info().reason);
+	must(info().state == ODF_HEAP_AWAKE);
+	atomic_store(&given_back, true);
+	must(pthread_join(thread, NULL) == 0);
+}
+
+/* A child gives back inherited memory, for which the library opens a userfaultfd for a moment, while another thread
+ * grows: the heap that wakes must not take that for one of the program's. */
+static void own_userfaultfd(void)
+{
+	if (geteuid() != 0)
+		cannot_be_done_here("without userfaultfd a multi-threaded program has no heap");
+	wake();
+	for (int round = 0; round < 8; round++) {
+		pid_t pid = fork();
+		int status;
+		must(pid >= 0);
+		if (pid == 0) {
+			grow_beside();
+			_exit(0);
+		}
+		must(waitpid(pid, &status, 0) == pid && status == 0);
+	}
+}
+
 const struct pinned_case pinned_told_cases[] = {
 	{ "registered_by_option", registered_by_option },
 	{ "registered_while_asleep", registered_while_asleep },
@@ -185,5 +238,6 @@ const struct pinned_case pinned_told_cases[] = {
 	{ "merged", merged },
 	{ "merged_by_number", merged_by_number },
 	{ "merged_from_the_start", merged_from_the_start },
+	{ "own_userfaultfd", own_userfaultfd },
 };
 const size_t pinned_told_count = sizeof pinned_told_cases / sizeof *pinned_told_cases;
