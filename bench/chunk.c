@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * The chunk of a FROZEN region, measured: what forks cost while a child keeps the snapshot, for each size of chunk. The
- * parent has read all of the memory since the freeze and written some of it; the next fork copies the page tables of
- * every chunk that was written to, and pays for each chunk that there is. On the library's parts, which let the size be
- * set.
+ * Measures the chunk size of a FROZEN region: the cost of a fork while a child keeps the snapshot, for each size of
+ * chunk. The parent reads all of the memory after the freeze and writes some of it. The next fork copies the page
+ * tables of each chunk that was written to, and pays for each chunk that exists. This program links the library's
+ * object files, as only they allow it to set the chunk size.
  */
 #include <errno.h>
 #include <signal.h>
@@ -93,8 +93,8 @@ int main(int argc, char **argv)
 				pid_t keeps, pid;
 				double held;
 				char sum = 0;
-				/* The template is made by a settle, with the size that was set before it: the first
-				 * round is for that. */
+				/* A settle creates the template, with the chunk size that is set then. So round -1 is
+				 * not counted: its template still has the size before. */
 				held = timed_fork(&keeps);
 				if (round >= 0)
 					first[round] = held;

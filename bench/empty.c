@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * A library with nothing in it: what any preload costs. */
+ * An empty library: preloading it costs what any preload costs. */
 int bench_empty(void);
 int bench_empty(void)
 {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * first_fork [MILLISECONDS [mapped]]: what a program pays for the first fork, and before it for the waking of the heap.
- * Prints microseconds of malloc(64 MiB), or of mmap, by which the heap wakes, of the first writes to it, and of the
- * first fork so long after them (0); then the same three in processor time of the calling thread. */
+ * first_fork [MILLISECONDS [mapped]]: what a program pays when the heap wakes, and for its first fork. Prints three
+ * times in microseconds: of malloc(64 MiB), or of mmap with `mapped`, which wakes the heap; of the first write to each
+ * of its pages; and of the first fork, MILLISECONDS (default 0) after them. Then prints the same three in processor
+ * time of the calling thread. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,7 +46,7 @@ int main(int argc, char **argv)
 	char *memory;
 	pid_t pid;
 
-	(void)prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0); /* with small pages, whatever is set here */
+	(void)prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0); /* 4 KiB pages, whatever this machine's setting is */
 	start = now();
 	memory = argc > 2 ? mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) : malloc(SIZE);
 	woken = now();

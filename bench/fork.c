@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * fork [OPTION...]: what a fork costs a process that holds much memory: the call, the faults after it, the whole job of
- * the child, and forks without end. For memory on 4 KiB pages (p4k), on 2 MiB pages (p2m), in a region that is LIVE at
- * each fork (region), in a region that is forked again at once (region_next), and for a process that has none (empty,
- * empty_next), which is the limit. What is not named so begins each round with a rest, as long as that in which the
- * region becomes LIVE; it is not counted.
+ * the child, and one fork after another. The variants: memory on 4 KiB pages (p4k), on 2 MiB pages (p2m), in a region
+ * that is LIVE at each fork (region), in a region that is forked again at once (region_next), and a process that holds
+ * no memory (empty, empty_next), which is the lower bound. Except in the _next variants each round of held, mix, fault
+ * and sparse begins with a rest, as long as the region takes to become LIVE; the rest is not part of the figures.
  *
  *   --sizes LIST      amounts of memory: 64M,1G or MiB; without it each experiment has its own
  *   --only LIST       of held, mix, steady, close, after, alive, fault, sparse
@@ -14,9 +14,9 @@
  *   --csv PREFIX      writes PREFIX-held.csv, PREFIX-mix.csv..., else to standard output
  *   --note TEXT       the first line of each file
  *
- * Each kind of memory is in a worker process of its own (fork_worker.h). They take turns, in changing order, so that a
- * machine whose speed drifts does so for all; where not all fit into memory beside each other, they come one after the
- * other. Times are of CLOCK_MONOTONIC, in microseconds.
+ * Each kind of memory has its own worker process (fork_worker.h). The workers take turns in random order, so that a
+ * drift of the machine's speed affects all of them alike. Workers that do not fit into memory together run one after
+ * the other. Times are of CLOCK_MONOTONIC, in microseconds.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -45,7 +45,7 @@ static const struct {
 	[EMPTY_NEXT] = { NO_MEMORY, IN(HELD) },
 };
 
-/* Where a pass over a cell takes longer than this, as with a child that writes gibibytes, it is one turn. */
+/* A pass over a cell starts no further turn after this time: a child that writes gibibytes gets one turn. */
 static const double long_turns_us = 10e6;
 
 /* ---- Workers ----------------------------------------------------------------------------------------------------- */
@@ -55,7 +55,8 @@ static struct worker {
 	int fd;
 } workers[MEMORIES];
 
-/* The worker's next reply, its samples appended to `series` (NULL: it has none to give). False if it has ended. */
+/* Receives the worker's next reply and appends its samples to `series` (NULL: the reply must have none). False: the
+ * worker has ended. */
 static bool hear(struct worker *worker, struct series *series)
 {
 	struct reply reply;
@@ -88,7 +89,7 @@ static void stop_worker(enum memory memory)
 	worker->pid = 0;
 }
 
-/* A process made afresh, not a fork of this one, which holds samples by now. */
+/* The worker is a newly executed program: a fork of this process would also hold the samples taken so far. */
 static void start_worker(enum memory memory, size_t bytes)
 {
 	struct worker *worker = &workers[memory];
@@ -111,11 +112,11 @@ static void start_worker(enum memory memory, size_t bytes)
 	close(ends[1]);
 	worker->fd = ends[0];
 	if (!hear(worker, NULL))
-		stop_worker(memory); /* it has said why */
+		stop_worker(memory); /* the worker has printed the reason */
 }
 
-/* How long a region rests in the middle case; where it settles much memory, others need not sleep as long to be as
- * cold. */
+/* The median rest of the region, at most 50 ms: where the region settles for longer, the caches of the others are as
+ * cold after a shorter sleep. */
 static double rest_us(const struct entry *entry)
 {
 	const struct series *region = &entry->of[REGION];
@@ -153,7 +154,7 @@ static void swap(size_t *a, size_t *b)
 	*b = kept;
 }
 
-/* The turns of one pass, of all the variants whose memory is there. */
+/* Runs the turns of one pass for each variant whose worker is running. */
 static void run_entry(struct entry *entry, unsigned pass, unsigned passes)
 {
 	const struct plan *plan = plan_of(entry->cell.experiment);
@@ -185,10 +186,10 @@ static void run_entries(unsigned pass, unsigned passes)
 
 /* ---- The whole --------------------------------------------------------------------------------------------------- */
 
-enum { BIG = NO_MEMORY }; /* kinds of memory that take room */
+enum { BIG = NO_MEMORY }; /* the number of kinds that take memory */
 
-/* All at a time, and twice: which frames of the machine's memory a worker happens to get makes some forks dearer than
- * others. */
+/* All workers together, in two passes with new workers: the cost of a fork depends on which page frames a worker
+ * happens to get. */
 static void run_together(size_t bytes)
 {
 	enum { PASSES = 2 };
@@ -202,8 +203,8 @@ static void run_together(size_t bytes)
 	}
 }
 
-/* Once, as filling so much takes its time. The process of nothing is there beside all. The region comes first, because
- * its rests set those of the others. */
+/* In one pass, as it takes long to fill so much memory. The worker without memory runs beside each other one. The
+ * region comes first, because its rests set those of the others. */
 static void run_one_at_a_time(size_t bytes)
 {
 	start_worker(NO_MEMORY, bytes);
@@ -215,7 +216,7 @@ static void run_one_at_a_time(size_t bytes)
 	stop_worker(NO_MEMORY);
 }
 
-/* Of the wanted experiments those for which there is memory are run. */
+/* Runs those of the wanted experiments for which there is enough memory. */
 static void run_size(size_t bytes, unsigned wanted)
 {
 	size_t available = memory_available().bytes, beyond = 0, mib = bytes >> 20;
@@ -318,7 +319,7 @@ int main(int argc, char **argv)
 	read_options(argc, argv);
 	for (int experiment = 0; experiment < EXPERIMENTS; experiment++)
 		sizes[experiment] = sizes_of(experiment);
-	/* The sizes of all experiments, upwards, so that memory is filled once per size. */
+	/* The sizes of all experiments, ascending, so that memory is filled once for each size. */
 	for (;;) {
 		double size = 0;
 		unsigned wanted = 0;

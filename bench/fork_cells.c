@@ -47,7 +47,7 @@ void usage(void)
 	exit(2);
 }
 
-/* Numbers with commas between them; with `bytes` of MiB, or with K, M or G after them. */
+/* Parses numbers separated by commas. With `bytes`: amounts in MiB, or with the suffix K, M or G. */
 static struct list numbers(const char *text, bool bytes)
 {
 	struct list list = { 0 };
@@ -144,7 +144,8 @@ static void add_mixes(void)
 				add(cell);
 		}
 	}
-	/* In order, for comparison: two amounts, and a parent that writes nothing. */
+	/* For comparison, children that touch the pages in order: two amounts, with a parent that does not write and
+	 * one that does. */
 	for (size_t c = 0; c < child.count && !options.quick; c++) {
 		struct cell cell = { .experiment = MIX, .child_percent = child.item[c], .in_order = true };
 		if (cell.child_percent != 10 && cell.child_percent != 100)
@@ -170,7 +171,7 @@ static void add_steady(void)
 	}
 }
 
-/* So many rounds from the beginning on, each without a rest. */
+/* Rounds that follow each other without a rest, from the first one on. */
 static void add_close(size_t bytes)
 {
 	enum { READ = 2000 };

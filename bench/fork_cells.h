@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What bench/fork is to measure: its options, and the cells of each experiment. */
+ * What bench/fork measures: its options, and the cells of each experiment. */
 #ifndef ODF_BENCH_FORK_CELLS_H
 #define ODF_BENCH_FORK_CELLS_H
 
@@ -9,11 +9,11 @@
 #define IN(experiment) (1u << (experiment))
 #define LENGTH(array)  (sizeof(array) / sizeof *(array))
 
-/* How much of an experiment is done: on each variant of a cell for about `budget_ms`, in so many turns. */
+/* How long an experiment runs: about `budget_ms` for each variant of a cell, divided into `turns`. */
 struct plan {
 	const char *sizes;
 	unsigned budget_ms, turns;
-	size_t limit; /* rounds in all */
+	size_t limit; /* of all rounds of a variant */
 };
 
 extern struct fork_options {
@@ -32,7 +32,7 @@ struct list {
 extern struct entry *entries;
 extern size_t entry_count;
 
-/* End the program. */
+/* These end the program. */
 void die(const char *what);
 void usage(void);
 
@@ -40,10 +40,10 @@ const struct plan *plan_of(enum experiment experiment);
 struct list sizes_of(enum experiment experiment);
 bool holds(const struct list *list, double number);
 
-/* What an experiment needs beyond one or more times the memory itself: copies that child and parent make, page tables,
- * and room for the rest. */
+/* Bytes that an experiment needs in addition to the memory itself: copies that the child and the parent cause, page
+ * tables, and a reserve. */
 size_t need_beyond(enum experiment experiment, size_t bytes);
 
-/* To `entries`. */
+/* Adds them to `entries`. */
 void add_cells(enum experiment experiment, size_t bytes);
 #endif

@@ -97,7 +97,7 @@ static size_t not_live(const struct series *series)
 	return (size_t)(FIGURES(series, not_live).mean * (double)series->count + 0.5);
 }
 
-/* A ratio, or nothing where there is nothing to compare with. */
+/* The ratio as text; empty if either time is missing. */
 static const char *ratio(char text[32], double this, double other)
 {
 	text[0] = 0;
@@ -194,7 +194,7 @@ static void print_steady(FILE *file, size_t mib, const struct entry *entry, size
 	const struct series *series = &entry->of[v];
 	struct figures held = FIGURES(series, held_us);
 	double round = FIGURES(series, parent_us).mean + FIGURES(series, total_us).mean;
-	double keeper = FIGURES(series, keeper_us).mean; /* where there is none, the difference of two clocks */
+	double keeper = FIGURES(series, keeper_us).mean; /* without a keeper: the difference of two clocks */
 	char times[32];
 
 	fprintf(file, "%zu,%g,%u,%s,%zu,%.1f,%.1f,%.1f,%.1f,%.0f,%s\n", mib, entry->cell.parent_percent,

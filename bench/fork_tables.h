@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What bench/fork measured, and the CSV tables that it becomes. */
+ * The figures of bench/fork, and the CSV tables that print them. */
 #ifndef ODF_BENCH_FORK_TABLES_H
 #define ODF_BENCH_FORK_TABLES_H
 
@@ -14,7 +14,7 @@ extern const char *const experiment_names[EXPERIMENTS];
 struct series {
 	struct sample *samples;
 	size_t count;
-	int huge_percent, settling; /* as in struct reply; the least, the last */
+	int huge_percent, settling; /* as in struct reply: the lowest, and the latest */
 };
 
 struct entry {
@@ -22,9 +22,8 @@ struct entry {
 	struct series of[VARIANTS];
 };
 
-/* The lines of one experiment at one size, to PREFIX-NAME.csv, or to standard output where `prefix` is NULL. A file
- * starts with `note` and a header; steady has a second one with its distribution. Ends the program if it cannot
- * write. */
+/* Prints the lines of one experiment at one size to PREFIX-NAME.csv, or to standard output if `prefix` is NULL. A file
+ * starts with `note` and a header. For steady a second file has the distribution. Ends the program if a write fails. */
 void print_table(const char *prefix, const char *note, enum experiment experiment, size_t mib,
 		 const struct entry *entries, size_t entry_count);
 

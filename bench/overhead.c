@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * overhead ROUNDS: in a small process, fork() and odf_fork() in pairs, in changing order; the time that the caller is
- * held, and until the child is reaped. CSV: what,fork_us,odf_fork_us,ratio, medians; the ratio is the median of the
- * pairs' ratios over blocks of 100.
+ * overhead ROUNDS: compares fork() and odf_fork() in a small process, in pairs of changing order. Measures the time in
+ * the call, and the time until the child is reaped. CSV: what,fork_us,odf_fork_us,ratio, medians; the ratio is the
+ * median of the pairs' ratios over blocks of 100.
  */
 #include <stdlib.h>
 #include <sys/wait.h>

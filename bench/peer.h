@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A libuv from its sources, in a shared object of its own beside the system's one (peer_libuv.c, bench/spawn.sh
- * --libuv): what such an object offers, and how bench_spawn and bench_spawn_edges come to it. */
+ * The interface of a shared object that contains a libuv built from source (peer_libuv.c, bench/spawn.sh --libuv), and
+ * how bench_spawn and bench_spawn_edges load it beside the system's libuv. */
 #ifndef ODF_BENCH_PEER_H
 #define ODF_BENCH_PEER_H
 
@@ -11,16 +11,16 @@
 
 struct peer {
 	const char *(*version)(void);
-	/* Starts a program, as a user unless `uid` is below 0. 0 or -1. */
+	/* Starts a program; with a `uid` of 0 or more, as that user. Returns 0 or -1. */
 	int (*spawn)(char **arguments, int uid, int gid);
-	/* Waits for it, as libuv waits for its children itself. */
+	/* Waits for that program. Its caller must not: libuv reaps its own children. */
 	void (*wait)(void);
 };
 
-/* Each such object has one, by this name. */
+/* The symbol by which each such object exports its struct peer. */
 #define PEER_NAME "peer_offer"
 
-/* NULL: no path. Ends the program if there is no peer at the path. */
+/* Returns NULL without a path. Ends the program if there is no peer at the path. */
 static inline const struct peer *peer_load(const char *path)
 {
 	void *object;

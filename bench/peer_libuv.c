@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A libuv from its sources beside the system's one, in a shared object of its own that keeps its names to itself: see
- * peer.h. */
+ * A libuv built from source, in a shared object that is linked with -Bsymbolic and loaded with RTLD_LOCAL: it and the
+ * system's libuv do not use each other's functions. See peer.h. */
 #include <stdbool.h>
 #include <stdlib.h>
 

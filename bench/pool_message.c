@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * pool_message ROUNDS: how long a caller is held by what a start of a program could consist of, in turns:
+ * pool_message ROUNDS: how long the steps of which a program's start could consist hold the caller, in turns:
  *   - clone(CLONE_VM), without CLONE_VFORK, of a child that executes a program: what odf_pool_spawn does;
  *   - a message of 2 KiB with three descriptors to a process that waits for it: what a process made in advance
  *     would need;
@@ -113,7 +113,7 @@ static double by_message(void)
 	must(sendmsg(channel[0], &message.header, 0) == BYTES, "sendmsg");
 	held = now_us() - start;
 	must(read(channel[0], &answer, 1) == 1, "an answer");
-	usleep(200); /* it waits again */
+	usleep(200); /* until the receiver waits again */
 	return held;
 }
 

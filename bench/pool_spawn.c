@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * pool_spawn MIB ROUNDS THREADS: from a process that holds MIB of memory on small pages, THREADS threads start
- * /bin/true in every way there is, ROUNDS times each (ten times as often those that do not fork). Two measurements: how
- * long the caller is held by one start, with nothing else under way; and how many processes a second there are from
- * start to end, with up to 8 under way in each thread.
+ * pool_spawn MIB ROUNDS THREADS: in a process that holds MIB of memory on 4 KiB pages, THREADS threads start /bin/true
+ * in each way, ROUNDS times (ten times as often in ways that do not fork). Measures how long one start holds the
+ * caller, with no other child running; and how many processes a second start and end, with up to 8 at a time in each
+ * thread.
  *
- * "pool (returns at once)" does not wait for exec; all others return when the program is known to have been executed.
- * The pool was made before the memory was taken.
+ * "pool (returns at once)" does not wait for exec; all others return once exec has succeeded. The pool is created
+ * before the process takes its memory.
  *
  * CSV: mib,threads,way,held_median_us,held_p99_us,processes_per_s.
  */
@@ -89,8 +89,8 @@ static void measure_rate(struct caller *caller, size_t way, size_t count)
 	caller->done[way] += count;
 }
 
-/* Turn by turn, so that a machine whose speed drifts does so for all ways; all threads go the same way at the same
- * time. */
+/* The ways take turns, so that a drift of the machine's speed affects all of them alike. All threads use the same way
+ * at the same time. */
 static void *call(void *argument)
 {
 	struct caller *caller = argument;
@@ -118,7 +118,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: pool_spawn MIB ROUNDS THREADS (10 rounds at least)\n");
 		return 2;
 	}
-	reap(spawn_by_pool(), "the pool"); /* which is made by that */
+	reap(spawn_by_pool(), "the pool"); /* the first start creates the pool */
 	pthread_barrier_init(&together, NULL, (unsigned)threads);
 	hold_memory(mib << 20);
 	callers = calloc(threads, sizeof *callers);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * pool_tasks MIB SECONDS WORKERS: a process that holds MIB of memory on small pages has a small function (an int in,
- * its double out) run in other processes, for SECONDS each way: by worker tasks, by a fork for each, and, to compare
- * with, by threads of GLib's pool, which are no processes. Each way with one task at a time, from which the time of a
- * round trip is, and with up to 64 under way. The pools were made before the memory was taken. Every result is checked.
+ * pool_tasks MIB SECONDS WORKERS: a process that holds MIB of memory on 4 KiB pages runs a small function, which
+ * doubles an int, in other processes, for SECONDS in each way: by worker tasks, by one fork for each task, and for
+ * comparison by threads of GLib's pool, which are not processes. Each way runs with one task at a time, which gives the
+ * time of a round trip, and with up to 64 at a time. The pools are created before the process takes its memory. Every
+ * result is checked.
  *
  * CSV: mib,way,at_once,tasks_per_s,median_us.
  */
@@ -167,7 +168,7 @@ static void must(bool good, size_t way)
 	}
 }
 
-/* So many under way; the oldest is waited for first. */
+/* Keeps `at_once` tasks running and always waits for the oldest one. */
 static void measure(size_t mib, size_t way, unsigned at_once, double seconds)
 {
 	double start = now_us(), end = start + seconds * 1e6, began[MOST], now = start, rate;

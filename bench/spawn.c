@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * spawn MIB ROUNDS THREADS [PEER]: from a process that holds MIB of memory on small pages, THREADS threads start
- * /bin/true ROUNDS times in every way there is (at least 2000 times in those that do not fork), and wait for it.
- * Measured is how long the caller is held: until the program is known to have been executed, which posix_spawn, libuv,
- * GLib and odf_spawn all promise (raw vfork as well); for fork and exec that is done with a close-on-exec pipe. "No
- * wait" does not wait for that.
+ * spawn MIB ROUNDS THREADS [PEER]: in a process that holds MIB of memory on 4 KiB pages, THREADS threads start
+ * /bin/true ROUNDS times in each way (at least 2000 times in ways that do not fork), and wait for it. Measures how long
+ * the call holds the caller. posix_spawn, libuv, GLib, odf_spawn and raw vfork return once exec has succeeded; fork and
+ * exec waits for that with a close-on-exec pipe. "No wait" does not wait for exec.
  *
- * PEER is a newer libuv beside the system's one (peer.h).
+ * PEER is a newer libuv, loaded beside the system's (peer.h).
  *
  * CSV: mib,threads,way,median_us,p99_us,to_floor,to_fork,version. to_floor: median over that of raw vfork and execve;
  * to_fork: median of fork and exec over this. version: of the peer.
@@ -98,7 +97,7 @@ static pid_t by_glib(void)
 #endif
 
 #if HAVE_LIBUV
-/* libuv waits for its children itself: the process is handed over with its loop. */
+/* libuv reaps its children itself, in the loop that started them. */
 static __thread uv_loop_t loop;
 static __thread bool loop_made;
 static __thread uv_process_t process;
@@ -131,7 +130,7 @@ static pid_t by_libuv(void)
 static const struct {
 	const char *name;
 	pid_t (*start)(void);
-	bool forks;		      /* dear where there is much memory */
+	bool forks;		      /* its cost grows with the memory */
 	const char *(*version)(void); /* NULL: the library's own, or the kernel's */
 } ways[] = {
 	{ "vfork+execve (floor)", spawn_by_raw_vfork, false, NULL },
@@ -160,7 +159,8 @@ static bool left_out(size_t way)
 	return ways[way].start == by_peer && peer == NULL;
 }
 
-/* What does not depend on memory is quick, and its differences are small: it gets enough rounds for a steady median. */
+/* Ways whose cost does not depend on memory are fast and differ by little: they get enough rounds for a steady
+ * median. */
 static size_t rounds_of(size_t way)
 {
 	return ways[way].forks || rounds > 2000 ? rounds : 2000;
@@ -208,9 +208,9 @@ static void shuffle(size_t order[WAYS], unsigned *seed)
 	}
 }
 
-/* Turn by turn, so that a machine whose speed drifts does so for all ways; in changing order and a few at a time, the
- * first of which only warm up what the way before has left cold. All threads go the same way at the same time: a fork
- * beside a spawn would be measured with it. */
+/* The ways take turns in random order, so that a drift of the machine's speed affects all of them alike. The first 3
+ * starts of a turn only warm the caches after the way before and are not counted. All threads use the same way at the
+ * same time, as a fork in another thread would slow down a spawn. */
 static void *call(void *argument)
 {
 	struct caller *caller = argument;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * spawn_edges MIB ROUNDS [PEER]: what a process that holds MIB of memory on small pages is held by the cases at spawn's
- * edges, by odf_spawn and by what programs do instead: another user, a cgroup, a step that fails. ROUNDS rounds of each
- * way, in turns. What cannot be had here is left out, with a line on standard error.
+ * spawn_edges MIB ROUNDS [PEER]: how long less common starts hold a process that has MIB of memory on 4 KiB pages, with
+ * odf_spawn and with its alternatives: as another user, in a cgroup, with a step that fails. Each way runs ROUNDS
+ * rounds, in turns. A case that is not possible here is left out, with a line on standard error.
  *
  *   user      the program runs as user and group 65534 without supplementary groups (only root can that)
  *   cgroup    in a new cgroup (version 2): at birth, or by writing to cgroup.procs, which is done before it runs
@@ -40,7 +40,7 @@ static const struct peer *peer; /* NULL: none */
 static char group[4096];	/* the cgroup's directory; empty: none */
 static int group_fd = -1;
 
-/* The error of a way that is to fail: 0 is none. */
+/* The error that a failing way has reported; 0: none. */
 static int error;
 
 static void die(const char *what)
@@ -107,7 +107,7 @@ static bool enter_group(pid_t pid)
 	return entered;
 }
 
-/* Raw calls: libc's would be for all threads, of which the child has one. */
+/* Raw system calls: libc's functions change the ids of all threads, and the child has one thread. */
 static bool become_user(void)
 {
 	return syscall(SYS_setgroups, 0, NULL) == 0 && syscall(SYS_setresgid, USER, USER, USER) == 0 &&
@@ -201,7 +201,8 @@ static pid_t libc_step(void)
 }
 #endif
 
-/* It starts in the caller's cgroup and runs there until it is moved, which the caller does as soon as it can. */
+/* The program starts in the caller's cgroup and runs there until the caller moves it, which it does as soon as it
+ * can. */
 static pid_t libc_cgroup(void)
 {
 	pid_t pid = -1;
@@ -304,7 +305,7 @@ static const struct way {
 };
 enum { WAYS = sizeof ways / sizeof *ways };
 
-/* A cgroup of version 2 beside this process's own; none where there is no right to make it. */
+/* Creates a cgroup (version 2) below this process's own; leaves `group` empty if that is not permitted. */
 static void make_group(void)
 {
 	static const char *const mounts[] = { "/sys/fs/cgroup/unified", "/sys/fs/cgroup" };
@@ -330,7 +331,7 @@ static void make_group(void)
 static void remove_group(void)
 {
 	for (int tries = 0; group[0] != '\0' && tries < 100 && rmdir(group) != 0 && errno == EBUSY; tries++)
-		usleep(10000); /* those that ended are a moment on their way */
+		usleep(10000); /* an exited process leaves its cgroup a little later */
 }
 
 static void on_signal(int number)

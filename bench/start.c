@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * start LIBRARY EMPTY-LIBRARY ROUNDS: how long /bin/true takes from its start to its end: plain, with LIBRARY
- * preloaded, and with a library preloaded that has nothing in it; turn by turn. CSV: how,median_us,ratio_to_plain.
+ * start LIBRARY EMPTY-LIBRARY ROUNDS: how long /bin/true takes from start to end: plain, with LIBRARY preloaded, and
+ * with an empty library preloaded, in turns. CSV: how,median_us,ratio_to_plain.
  */
 #include <stdlib.h>
 #include <string.h>

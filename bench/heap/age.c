@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * age MIB AGE_MS: memory in mappings of 1 MiB, all of it written; AGE_MS later a fork, and three more with a second
- * between two. Says how long each held, by the clock and by the processor's time of the caller, in microseconds; and
- * what the child and the parent see must be what was written. It finds fork by its name: a program that asks the
- * loader for it has its memory in a region from the start.
+ * age MIB AGE_MS: maps and writes MIB of memory in mappings of 1 MiB, forks AGE_MS later, and then three more times,
+ * one second apart. Prints how long each fork held the caller, by the clock and in the caller's processor time, in
+ * microseconds. The child and the parent check the memory. The program looks fork up with dlsym: a program that imports
+ * fork has its memory in a region from the start.
  */
 #include <dlfcn.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * A database of a given size in memory, for the programs of bench/heap.sh. */
+ * An SQLite database of a given size in memory, for the programs of bench/heap.sh. */
 #ifndef ODF_BENCH_DATABASE_H
 #define ODF_BENCH_DATABASE_H
 
@@ -47,7 +47,7 @@ static inline sqlite3 *open_database(void)
 	return database;
 }
 
-/* Row N has the class N % 1000, the name "item N" and so many bytes of data. */
+/* Row N has the class N % 1000, the name "item N" and `data` bytes of zeros. */
 static inline void insert_rows(sqlite3 *database, sqlite3_stmt *insert, long first, long count, int data)
 {
 	sql(database, "BEGIN");
@@ -65,7 +65,7 @@ static inline void insert_rows(sqlite3 *database, sqlite3_stmt *insert, long fir
 
 #define INSERT_ROW "INSERT INTO item VALUES(?1, ?2, ?3, ?4)"
 
-/* So large that it takes so many MiB in pages of 4 KiB. Returns the number of rows, whose ids begin with 0. */
+/* Fills the database until it takes `mib` MiB, in pages of 4 KiB. Returns the number of rows, whose ids start at 0. */
 static inline long fill_database(sqlite3 *database, long mib)
 {
 	sqlite3_stmt *insert = prepare(database, INSERT_ROW), *pages = prepare(database, "PRAGMA page_count");

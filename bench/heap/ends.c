@@ -3,10 +3,10 @@
  * ends MIB own|shared kill|exit|exec [LIBRARY]: milliseconds from the end of a program until its memory is free, as
  * seen from outside, and milliseconds of processor time that the end took.
  *
- * The program has MIB of private memory, or of shared memory of a file without a name. It forks, writes all of it
- * again, and rests. Preloaded with LIBRARY it has a second process that shares the memory (odfork_keeper(7)). The
- * kernel says that a process has ended when it has given back its memory and files: both are waited for. Of an exec
- * plain tells the executed program, which starts when the old memory is free.
+ * The program has MIB of private memory, or of shared memory of a memfd. It forks, writes all of the memory again, and
+ * rests. With LIBRARY preloaded a keeper process shares the memory (odfork_keeper(7)). A pidfd polls as readable after
+ * the process has released its memory and files: this program waits for both processes. With exec it waits for the
+ * executed program instead of the first process: that program starts after the old memory has been freed.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -113,7 +113,7 @@ static void wait_for(int file)
 	must(poll(&ready, 1, -1) == 1);
 }
 
-/* Milliseconds that it has run, also of one that has ended and was not waited for. */
+/* Milliseconds of processor time that the process has used; also works for a zombie. */
 static double ran_ms(pid_t pid)
 {
 	char path[64];
@@ -135,12 +135,12 @@ static void measure(char **argv, const char *library)
 	double start, took, ran, keeper_ran = 0;
 	pid_t pid;
 
-	must(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0); /* the keeper's time is read after its end */
+	must(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0); /* its zombie keeps the keeper's time readable */
 	must(pipe2(to, O_CLOEXEC) == 0 && pipe2(from, O_CLOEXEC) == 0);
 	pid = fork();
 	if (pid == 0) {
 		must(dup2(to[0], 0) == 0 && dup2(from[1], 1) == 1);
-		(void)prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0); /* with small pages, whatever is set here */
+		(void)prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0); /* 4 KiB pages, whatever this machine's setting is */
 		if (library != NULL)
 			setenv("LD_PRELOAD", library, 1);
 		execl("/proc/self/exe", "ends", "program", argv[1], argv[2], argv[3], (char *)NULL);
@@ -168,7 +168,7 @@ static void measure(char **argv, const char *library)
 		wait_for(keeper_end);
 	took = now_ms() - start;
 	ran = ran_ms(pid) - ran;
-	if (keeper > 0 && kill(keeper, 0) == 0) /* one that ended before the program was waited for by it */
+	if (keeper > 0 && kill(keeper, 0) == 0) /* a keeper that ended before the program was reaped by the program */
 		ran += ran_ms(keeper) - keeper_ran;
 	printf("%.3f %.3f\n", took, ran);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * first MIB: what the parent of a child that has just been made waits for, of so much memory in mappings. Turns of N
- * forks; after each, while the child lives: the first mmap, the first write to what it has mapped, the first write and
- * the first read of a page of the memory, the first munmap. A kernel that copies page tables after the fork, in the
- * child, holds the address space meanwhile.
+ * first MIB: how long a parent with MIB of memory in mappings waits in its first calls and faults after a fork. Turns
+ * of N forks; after each, while the child lives: the first mmap, the first write to that mapping, the first write and
+ * the first read of a page of the memory, and the first munmap. A kernel that copies page tables after the fork, in the
+ * child, locks the parent's address space meanwhile.
  */
 #include <signal.h>
 #include <string.h>
@@ -60,11 +60,11 @@ static int look(double *times)
 	times[READ] = (then = now_us()) - at;
 	munmap(fresh, small);
 	times[UNMAP] = now_us() - then;
-	usleep(20000); /* what the child, or the kernel in its name, still has to do */
+	usleep(20000); /* for the work that the child, or the kernel on its behalf, still has to do */
 	kill(pid, SIGKILL);
 	if (waitpid(pid, NULL, 0) != pid)
 		return -1;
-	usleep(200000); /* in which a library settles */
+	usleep(200000); /* for a library to settle */
 	return 0;
 }
 

@@ -6,7 +6,7 @@
  *   mixed     16 bytes to 1 MiB, most of them small, 256 MiB in all; with several threads, one block in eight is freed
  *             by another thread than made it
  *
- * Each block says at its two ends which it is, and is held against that when it is freed.
+ * Each block has its number at both ends, which is checked when the block is freed.
  */
 #include <stdatomic.h>
 #include <pthread.h>
@@ -59,7 +59,7 @@ static struct block *make(uint64_t *random)
 		exit(1);
 	}
 	block->size = size;
-	/* What a program allocates it writes: each page once, and the last byte. */
+	/* Programs write the memory that they allocate: each page once, and the last byte. */
 	for (size_t at = 4096; at < size; at += 4096)
 		((char *)block)[at] = (char)at;
 	if (size > sizeof *block)

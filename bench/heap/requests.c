@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * requests [OPTION...]: what Redis's clients wait for while it saves. An open loop: request N is due N / rate seconds
- * after the start, whatever became of the ones before it, and its latency counts from when it was due until its answer
- * is there. So a server (or this client) that stands still for 100 ms delays all the requests that were due in that
- * time, and each of them is counted with its own delay: nothing is left out because nobody asked.
+ * requests [OPTION...]: how long Redis's clients wait while the server saves. An open loop: request N is due N / rate
+ * seconds after the start, whatever has happened to earlier requests, and its latency is the time from then until its
+ * answer arrives. If the server (or this client) stands still for 100 ms, all requests that were due in that time are
+ * counted, each with its own delay: the measurement has no coordinated omission.
  *
  *   --port P --server PID     the server, on 127.0.0.1; its children are looked up under this PID
  *   --keys N                  the keys are key:0 to key:N-1, as DEBUG POPULATE names them
@@ -17,8 +17,8 @@
  *   --timeline FILE           latencies of the requests due in each slice, and how many were answered in it
  *   --slice MS                how long that is: 20
  *
- * To standard output, as CSV: for each save the windows "before", "save" (from BGSAVE to the end of the child) and
- * "after" (in which a library may settle), by the time when a request was due.
+ * Prints CSV: for each save the windows "before", "save" (from BGSAVE to the end of the child) and "after" (in which a
+ * library may settle). A request belongs to the window in which it was due.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -47,7 +47,7 @@ struct connection {
 	int fd;
 	char *out, *in;
 	size_t out_from, out_to, in_from, in_to;
-	uint32_t *waiting; /* ring of the requests without an answer */
+	uint32_t *waiting; /* ring buffer of the unanswered requests */
 	size_t first, count;
 	bool blocked;
 };
@@ -163,7 +163,7 @@ static void send_request(size_t request, double now)
 	flush(connection);
 }
 
-/* The length of the complete reply at the beginning of `text`, 0 if it is not complete yet. */
+/* The length of the reply at the start of `text`; 0 if it is incomplete. */
 static size_t reply_length(const char *text, size_t length)
 {
 	const char *line_end = memchr(text, '\n', length);
@@ -178,7 +178,7 @@ static size_t reply_length(const char *text, size_t length)
 	return head + body <= length ? head + body : 0;
 }
 
-/* Reads what is there. Replies to requests are timed and dropped. */
+/* Reads what has arrived. Replies to requests are timed and dropped. */
 static void receive(struct connection *connection)
 {
 	for (;;) {
@@ -236,7 +236,7 @@ static void handle(int timeout_us)
 	}
 }
 
-/* Sends what is due and handles what comes, until about the next request is due. */
+/* Sends the requests that are due and handles replies, until about the time when the next request is due. */
 static void go_on(bool sending)
 {
 	double now = now_us(), next;
@@ -250,8 +250,8 @@ static void go_on(bool sending)
 	handle(next < 0 ? 0 : next > 1000 ? 1000 : (int)next);
 }
 
-/* A command on the connection that is not measured. The requests go on meanwhile. The answer is valid until the next
- * command. */
+/* Sends a command on the control connection, which is not measured. The requests go on meanwhile. The answer is valid
+ * until the next command. */
 static const char *command(const char *text)
 {
 	double patience = now_us() + patience_s * 1e6;
@@ -277,7 +277,7 @@ static double field(const char *info, const char *name)
 	return strtod(at + strlen(name), NULL);
 }
 
-/* The library's own process, which is a child of the server as well, and does not end with a save. */
+/* True for the library's keeper, which is also a child of the server but does not end with a save. */
 static bool is_keeper(pid_t pid)
 {
 	char path[96], name[32] = "";
@@ -293,7 +293,7 @@ static bool is_keeper(pid_t pid)
 	return strcmp(name, "odfork-keeper\n") == 0;
 }
 
-/* A descriptor of the one child that the server has; -1 if it has none any more. */
+/* A pidfd of the server's only child; -1 if it has no child any more. */
 static int open_child(void)
 {
 	char path[96], line[4096], *rest = line, *word;
@@ -366,7 +366,7 @@ static void save(struct save *this)
 	if (!at_once())
 		run_for(options.after_s);
 	this->after_us = now_us();
-	/* LASTSAVE has seconds: saves are more than one apart, or are not asked for it. */
+	/* LASTSAVE has a resolution of 1 s. It is compared only if saves are more than 1 s apart. */
 	if (!at_once() && strtod(command("LASTSAVE") + 1, NULL) <= saved_before)
 		fail("BGSAVE", "did not succeed");
 	this->fork_us = field(command("INFO stats"), "latest_fork_usec:");
@@ -410,12 +410,12 @@ int main(int argc, char **argv)
 	read_options(argc, argv);
 	signal(SIGPIPE, SIG_IGN);
 	prctl(PR_SET_TIMERSLACK, 1);
-	/* So that what is measured is the server's delay, not this process's: the child that saves wants a CPU all the
-	 * time. */
+	/* A real-time priority, so that latencies do not include delays of this process: the child that saves keeps a
+	 * CPU busy. */
 	if (sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){ .sched_priority = 2 }) != 0)
 		fprintf(stderr,
 			"requests: not privileged to run before others: latencies include this program's own delays\n");
-	/* As long as any run may take; only what is used takes memory. */
+	/* Room for the longest possible run. Only the used part takes memory. */
 	request_room = options.rate *
 		       (size_t)((double)options.saves * (options.before_s + options.after_s + patience_s));
 	if (request_room > UINT32_MAX)
@@ -443,7 +443,8 @@ int main(int argc, char **argv)
 	}
 	printf("save,window,requests,p50_us,p90_us,p99_us,p999_us,p9999_us,worst_us,late_p999_us,fork_us,save_s\n");
 	for (size_t s = 0; s < options.saves; s++) {
-		/* What was due just before BGSAVE, and came to the server together with it, waits for it too. */
+		/* Requests that were due just before BGSAVE, and reached the server together with it, wait for it
+		 * too. */
 		if (!at_once())
 			print_window(s, &saves[s], "before", saves[s].before_us, saves[s].start_us - together_us);
 		print_window(s, &saves[s], "save", saves[s].start_us - together_us, saves[s].end_us);

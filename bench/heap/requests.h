@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What requests.c has measured, for the figures that requests_report.c makes of it. */
+ * The measurements of requests.c, from which requests_report.c computes its figures. */
 #ifndef ODF_BENCH_REQUESTS_H
 #define ODF_BENCH_REQUESTS_H
 
@@ -13,7 +13,7 @@ extern struct requests_options {
 } options;
 
 struct request {
-	float latency_us, late_us; /* late: how long after it was due this client wrote it */
+	float latency_us, late_us; /* late: time from when it was due until this client wrote it */
 };
 extern struct request *requests;
 extern size_t due_count;
@@ -23,15 +23,16 @@ struct save {
 	double before_us, start_us, end_us, after_us, fork_us;
 };
 
-/* End the program. */
+/* These end the program. */
 void die(const char *what);
 void fail(const char *what, const char *why);
 
 double due_us(size_t request);
 
-/* A line of what the requests that were due in a part of a save waited. */
+/* Prints a line with the latencies of the requests that were due in one window of a save. */
 void print_window(size_t number, const struct save *save, const char *name, double from_us, double to_us);
 
-/* What the requests due in each slice waited, and how many were answered in it, to a file of its own. */
+/* Writes the timeline file: for each slice the latencies of the requests due in it, and how many were answered in
+ * it. */
 void write_timeline(const struct save *saves);
 #endif

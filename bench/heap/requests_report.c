@@ -32,8 +32,8 @@ void print_window(size_t number, const struct save *save, const char *name, doub
 	free(late);
 }
 
-/* Of the requests from `first` on that were due before `end_us`: how many were answered in each slice from `begin_us`
- * on. */
+/* Counts the answers in each slice from `begin_us` on, of the requests from `first` on that were due before
+ * `end_us`. */
 static void count_answers(size_t first, double begin_us, double end_us, double slice_us, size_t *answers, size_t slices)
 {
 	for (size_t request = first; request < due_count && due_us(request) < end_us; request++) {

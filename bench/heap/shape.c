@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * shape SHAPE MIB FORKS PAUSE_MS: memory of so much in one of the shapes in which allocators and runtimes ask for it,
- * and forks of it. Between two of them some of it is written, by the parent; each child looks at every page, and the
- * parent does in the end. Prints "held N M" for each fork, microseconds and those of the processor's time, which other
- * programs beside it change less; and then "right N", the pages that were looked at. What is not as it must be ends it.
+ * shape SHAPE MIB FORKS PAUSE_MS: maps MIB of memory in one of the ways in which allocators and runtimes do it, and
+ * forks. The parent writes some of the pages between two forks. Each child checks every page, and the parent does so at
+ * the end. Prints "held N M" for each fork: N microseconds by the clock, and M of processor time, which depends less on
+ * other programs. Then it prints "right N", the number of pages checked. It ends with an error if a page is wrong.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -31,11 +31,11 @@
 #define RW    (PROT_READ | PROT_WRITE)
 #define RWX   (RW | PROT_EXEC)
 #define PLAIN (MAP_PRIVATE | MAP_ANONYMOUS)
-#define STEP  64 /* one page of so many is written between two forks */
+#define STEP  64 /* one page in STEP is written between two forks */
 
 static size_t total;
 
-/* What there is: pieces that are whole pages, each with its number in the first word of each page. */
+/* The memory: pieces of whole pages. The first word of each page has a value that depends on the piece and the page. */
 static char **pieces;
 static size_t piece_count, piece_size;
 
@@ -76,14 +76,14 @@ static void of_size(size_t size)
 {
 	piece_size = size;
 	piece_count = total / size;
-	/* Not among what is measured. */
+	/* The table is not part of the measured memory. */
 	pieces = table_of(piece_count);
 }
 
 /* ---- The shapes ---- */
 
-/* As Ruby has its pages: twice as much, and what is around an aligned one goes. It takes the upper one of two, so that
- * they come to lie side by side. */
+/* As Ruby maps its heap pages: it maps twice the size and unmaps the parts around an aligned piece. It keeps the upper
+ * of two aligned pieces, so that successive pieces are adjacent. */
 static void fill_trimmed(size_t size)
 {
 	of_size(size);
@@ -106,7 +106,7 @@ static void trimmed_16(void)
 	fill_trimmed(16 * KIB);
 }
 
-/* LuaJIT, Guile's collector. */
+/* As LuaJIT and Guile's collector do. */
 static void hinted(void)
 {
 	char *last = NULL;
@@ -116,7 +116,7 @@ static void hinted(void)
 		put(i, last = map_at(last, MIB, RW, 0));
 }
 
-/* Racket. */
+/* As Racket does. */
 static void low(void)
 {
 	of_size(MIB);
@@ -124,7 +124,7 @@ static void low(void)
 		put(i, map_at(NULL, MIB, RW, MAP_32BIT));
 }
 
-/* GHC, glibc's arenas, tcmalloc, OCaml 5. */
+/* As GHC, glibc's arenas, tcmalloc and OCaml 5 do. */
 static void opened(void)
 {
 	char *reserved = map_at(NULL, (size_t)8 << 30, PROT_NONE, MAP_NORESERVE);
@@ -163,13 +163,13 @@ static void mapped_32(void)
 	fill_mapped(32 * KIB, RW);
 }
 
-/* Each alone: what lies between two of them is free, or another mapping. */
+/* Each piece is separate: a free page or a PROT_NONE page lies between two pieces. */
 static void fill_alone(size_t size, bool gap)
 {
 	of_size(size);
 	for (size_t i = 0; i < piece_count; i++) {
 		char *memory = map_at(NULL, size + PAGE, RW, 0);
-		if (gap) /* above, where the next one does not fit in */
+		if (gap) /* a free page above it, too small for the next piece */
 			drop(memory + size, memory + size + PAGE);
 		else if (mprotect(memory + size, PAGE, PROT_NONE) != 0)
 			fail("mprotect");
@@ -192,7 +192,7 @@ static void guarded_32(void)
 	fill_alone(32 * KIB, false);
 }
 
-/* SBCL: one, with all rights. */
+/* As SBCL does: one mapping, readable, writable and executable. */
 static void one_rwx(void)
 {
 	char *memory = map_at((void *)((uintptr_t)64 << 30), (size_t)8 << 30, RWX, MAP_NORESERVE);
@@ -207,7 +207,7 @@ static void rwx(void)
 	fill_mapped(MIB, RWX);
 }
 
-/* The data segment by itself. */
+/* The data segment, grown by sbrk. */
 static void segment(void)
 {
 	of_size(MIB);
@@ -274,7 +274,7 @@ static void malloc_blocks(void)
 	fill_malloc(1, MIB, MIB);
 }
 
-/* All in one, asked for before the library could know that the process grows. */
+/* One mapping, created before the library can know that the process grows. */
 static void before(void)
 {
 	char *memory = map_at(NULL, (size_t)8 << 30, RW, MAP_NORESERVE);
@@ -298,7 +298,7 @@ static const struct shape {
 
 /* ---- What is there is what was written ---- */
 
-static uint64_t rounds; /* how often a page was written anew, where it was */
+static uint64_t rounds; /* how many times the pages that are rewritten have been */
 
 static uint64_t look(void)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * size MIB PERCENT: a process that holds so much memory, in blocks from malloc and in mappings, half and half; in each
- * round it writes PERCENT of the pages at random, forks, and waits for the child, which ends at once. Turns of N
- * rounds. "round" is all of it.
+ * size MIB PERCENT: a process that holds MIB of memory, half in blocks from malloc and half in mappings. In each round
+ * it writes PERCENT of the pages at random, forks, and waits for the child, which exits at once. Turns of N rounds.
+ * "round" is the time of the whole round.
  */
 #include <string.h>
 #include <sys/wait.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * sqlite insert: rows of about 100 bytes, with an index, into a database in memory; turns of N thousand rows. sqlite
- * tests MIB: a database in memory of that size; turns of N tests, each in a child of its own that changes the database
- * as it likes and compares what comes out.
+ * sqlite insert: inserts rows of about 100 bytes, with an index, into a database in memory; turns of N thousand rows.
+ * sqlite tests MIB: a database in memory of MIB; turns of N tests, each in its own child, which changes the database
+ * and checks the results.
  */
 #include <string.h>
 #include <sys/wait.h>
@@ -31,8 +31,8 @@ static void change(sqlite3 *database, sqlite3_stmt *statement, long id)
 	sqlite3_reset(statement);
 }
 
-/* The child's work, on one class of rows, whose ids are a thousand apart: the last ten get another name, the first ten
- * go, one comes. Returns whether each answer was the right one. */
+/* The child's work on one class of rows, whose ids are 1000 apart: renames the last ten, deletes the first ten, inserts
+ * one. Returns whether each answer was right. */
 static bool test(sqlite3 *database, long rows, uint64_t random)
 {
 	sqlite3_stmt *sum = prepare(

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * target MIB: for AFL++: SQL statements from standard input, executed on a database in memory of that size, which is
- * there before the fork server starts. Compiled by afl-clang-fast: the coverage is that of the reader below, which
- * tells kinds of statements apart; SQLite itself comes as it is.
+ * target MIB: a target for AFL++, compiled by afl-clang-fast. It executes SQL statements from standard input on a
+ * database in memory of MIB, which is filled before the fork server starts. The coverage is that of the reader below,
+ * which distinguishes kinds of statements. SQLite itself is not instrumented.
  */
 #include <ctype.h>
 #include <string.h>

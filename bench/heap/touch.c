@@ -45,7 +45,7 @@ static size_t fill_buffer(uint64_t *random)
 		exit(1);
 	}
 	memset(buffer, 1, bytes);
-	__asm__ volatile("" : : "r"(buffer) : "memory"); /* what is freed is written all the same */
+	__asm__ volatile("" : : "r"(buffer) : "memory"); /* else the compiler could drop the writes */
 	free(buffer);
 	return bytes;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The programs of bench/heap.sh work in turns, plain and preloaded beside each other: "go N" on standard input is an
- * order to do N units of work, whose figures they print as one line of "name value" pairs; the end of input is the
- * end. Between turns they hold what they have, so that it can be measured from outside. */
+ * The programs of bench/heap.sh run plain and preloaded at the same time and work in turns. On "go N" from standard
+ * input a program does N units of work and prints its figures as one line of "name value" pairs. It exits at the end of
+ * input. Between turns it keeps its memory, so that it can be measured from outside. */
 #ifndef ODF_BENCH_TURNS_H
 #define ODF_BENCH_TURNS_H
 
@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* False at the end. */
+/* Reads the next order. False at the end of input. */
 static inline bool next_turn(unsigned long *units)
 {
 	char line[64];
@@ -26,7 +26,7 @@ static inline bool next_turn(unsigned long *units)
 	return true;
 }
 
-/* xorshift64*: as good as is needed here, and nothing beside the memory that is measured. */
+/* xorshift64*: good enough here, and it uses no memory beside the measured memory. */
 static inline uint64_t random_number(uint64_t *state)
 {
 	uint64_t x = *state;
