@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""cpython.py MIB ROUNDS THREADS: CPython's subprocess.Popen beside bench/spawn.c: a process that holds MIB of memory
-starts /bin/true. CSV lines: mib,threads,way,median_us,p99_us,version."""
+"""cpython.py MIB ROUNDS THREADS: the measurement of bench/spawn.c for CPython's subprocess.Popen: a process that holds
+MIB of memory starts /bin/true. CSV lines: mib,threads,way,median_us,p99_us,version."""
 import mmap
 import subprocess
 import sys

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""first_fork.py PROGRAM ROUNDS LIBRARY...: runs first_fork (cc -O1 -fno-builtin bench/first_fork.c) plain, and
-preloaded with each of the libraries with ODFORK_HEAP=auto and =on, in turns: memory of malloc and of mmap, written just
-before the fork, and malloc's 3 s before. Prints medians in microseconds of processor time of the caller, and by the
-clock; and of the forks the medians of the ratios to plain, and to the first library's, of the same turn."""
+"""first_fork.py PROGRAM ROUNDS LIBRARY...: runs first_fork (cc -O1 -fno-builtin bench/first_fork.c) in turns: plain,
+and with each library preloaded and ODFORK_HEAP=auto and =on. The memory is from malloc or from mmap and written just
+before the fork, or from malloc and written 3 s before it. Prints medians in microseconds, of the caller's processor
+time and by the clock; and for the forks the medians of the ratios to plain, and to the first library, of the same
+turn."""
 import os
 import statistics
 import subprocess

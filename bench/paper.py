@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""paper.py DIRECTORY: the page of bench/paper.sh, from the CSV files that it wrote there: paper.html, its plots as
-paper-*.svg, and all figures of its tables in paper.csv. A part that was not measured is said to be missing."""
+"""paper.py DIRECTORY: makes the page of bench/paper.sh from the CSV files in DIRECTORY: paper.html, its plots as
+paper-*.svg, and all figures of its tables as paper.csv. The page names each part that was not measured."""
 import csv
 import html
 import os

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Pictures for bench/paper.py, as SVG that can stand in a page or alone.
+"""The plots of bench/paper.py, as SVG that works inside a page and as a file.
 
-Names stand below the axes or in a column of their own, never where a line or another text can be. Colours and marks are
-the same for each way in all pictures, and follow the reader's preference for light or dark."""
+Labels are below the axes or in a column of their own, where they cannot overlap a line or another label. A way has the
+same colour and marker in all plots. The colours follow the reader's preference for light or dark."""
 import math
 import os
 from xml.sax.saxutils import escape

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""pool.py MIB SECONDS WORKERS: CPython's pools of processes beside bench/pool_tasks.c: a small function (an int in, its
-double out) run in workers, with one task at a time and with up to 64 under way, from a process that holds MIB of
-memory. The pools were made before the memory was taken. CSV lines: mib,way,at_once,tasks_per_s,median_us."""
+"""pool.py MIB SECONDS WORKERS: the measurement of bench/pool_tasks.c for CPython's process pools: a process that holds
+MIB of memory runs a small function, which doubles an int, in workers, with one task at a time and with up to 64. The
+pools are created before the process takes its memory. CSV lines: mib,way,at_once,tasks_per_s,median_us."""
 import collections
 import concurrent.futures
 import mmap

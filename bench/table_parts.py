@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the tables of tables.py are made of."""
+"""Functions from which tables.py builds its tables."""
 
 
 def table(header, lines):

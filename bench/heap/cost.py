@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""What the heap costs where nobody forks: the rate of programs that allocate much, and the memory that they end with.
-Plain runs twice, so that it is known how much a program differs from itself here."""
+"""The cost of the heap in programs that do not fork: the rate of programs that allocate much, and their memory at the
+end. The plain variant runs twice, which shows by how much two equal runs differ on this machine."""
 import csv
 import os
 import subprocess

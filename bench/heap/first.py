@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the parent waits for first after a fork: mmap, page faults, munmap (first.c)."""
+"""How long a parent waits in its first calls and faults after a fork: mmap, page faults, munmap (first.c)."""
 from pairs import both, median, say, take_turns, write_table
 from saves import available
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""hold.py MIB: CPython with so much in small objects; turns (turns.h) of N forks, whose children end at once, each
+"""hold.py MIB: CPython with MIB of small objects; turns (turns.h) of N forks. Each child exits at once and is
 reaped."""
 import os
 import sys

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Programs of one gibibyte that fork: SQLite's tests, each in a child; CPython's os.fork; perl's system. And AFL++'s
+"""Programs that hold 1 GiB and fork: SQLite tests, each in its own child; CPython's os.fork; perl's system; and AFL++'s
 fork server."""
 import os
 import pty

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Redis: five saves, each right after the last, under writes; and the memory that a save of large values takes, whose
-child gives back what it has saved."""
+"""Redis: five saves under writes, each right after the last; and the memory that a save of large values takes, in which
+the child releases the values that it has saved."""
 import contextlib
 import os
 import threading

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""A program of one thread of a user who has no userfaultfd: bench/written.sh, of which the file of results is."""
+"""A single-threaded program of a user without access to userfaultfd: runs bench/written.sh, which writes the file of
+results."""
 import csv
 import os
 import subprocess

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""What the parts of bench/heap.sh have in common: the same program plain and under the library, beside each other in
-turns, and what comes of it as CSV."""
+"""Shared by the parts of bench/heap.sh: runs a program plain and under the library at the same time, in turns, and
+writes the results as CSV."""
 import csv
 import json
 import os

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Redis as others measured what they put in fork's place: idle servers of several sizes, ten saves each; and under
-load, how soon latencies are after a save what they were before it."""
+"""Redis, measured as in publications about replacements of fork: idle servers of several sizes, ten saves each; and
+under load, the time until latencies after a save are back to those before it."""
 import csv
 import os
 import time

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Redis: how long BGSAVE's fork takes by its own account, and how long requests take before, during and after a save,
-under writes that come on time whatever the server does (requests.c)."""
+"""Redis: how long BGSAVE's fork takes, as Redis reports it, and how long requests take before, during and after a save.
+Requests are sent on schedule, however slow the server is (requests.c)."""
 import csv
 import os
 import subprocess

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Memory of any shape: the later forks of a process that has so much of it, plain and with the library, in turns.
+"""The later forks of a process whose memory is mapped in one of several ways (shape.c), plain and with the library, in
+turns.
 
-SHAPES=NAME,...: these only. PAUSE_MS=N: between two forks, where a loaded machine settles nothing sooner."""
+SHAPES=NAME,...: only these. PAUSE_MS=N: the pause between two forks; a loaded machine may need a longer one to
+settle."""
 import os
 import subprocess
 

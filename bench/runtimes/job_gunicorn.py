@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""gunicorn --preload: its configuration and the application, in one module. The master has the data; each worker
-changes and sums it up as soon as it is made, and ends; the next one is made in its place."""
+"""gunicorn --preload: its configuration and the application in one module. The master holds the data. Each new worker
+changes some of it, sums it up and exits; the master replaces it."""
 import os
 import signal
 import sys

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""uWSGI: a master that has loaded the application's data, and workers that it forks. Each answers one request over a
-socket, for which it changes some of the data and sums it up, and is replaced. `job_uwsgi.py` starts the client beside
-itself and becomes the master; uWSGI loads this file as the application."""
+"""uWSGI: a master that has loaded the application's data, and workers that it forks. For each request, which comes over
+a socket, a worker changes some of the data, sums it up, answers and is replaced. `job_uwsgi.py` forks the client and
+then executes the master; uWSGI loads this file as the application."""
 import os
 import signal
 import socket
