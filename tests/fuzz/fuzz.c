@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * What others hand to the library, at random: files of programs, values of variables, strings for JSON, structures of a
- * caller that are wrong or newer, requests for a strategy. No answer may be outside of what is promised, and with the
- * address sanitizer no byte that is read outside of what was handed over.
+ * Fuzzes input that the library gets from others: program files, values of variables, strings for JSON, a caller's
+ * structures that are wrong or newer, requests for a strategy. Each answer must be one that is documented, and no byte
+ * outside of the input may be read (address sanitizer).
  *
- * In a test run some ten thousand inputs, the same each time, made from the seeds below, behind those of corpus/handed.
- * ODF_TEST_SECONDS: for so long, others each time. With libFuzzer, for hours: tests/fuzz.sh.
+ * A test run takes the inputs of corpus/handed and then some ten thousand made from the seeds below, the same each
+ * time. ODF_TEST_SECONDS=N: for N seconds, with other inputs each time. With libFuzzer, for hours: tests/fuzz.sh.
  */
 #include "fuzz.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the fuzzers share: with libFuzzer (ODF_LIBFUZZER, tests/fuzz.sh) the check alone; else inputs at random, the
- * same each time, or with ODF_TEST_SECONDS others each time and for so long. First come those of the corpus as they
- * are.
+ * Shared by the fuzzers. With libFuzzer (ODF_LIBFUZZER, tests/fuzz.sh) it is only the check; otherwise it also
+ * generates random inputs, the same each time, or with ODF_TEST_SECONDS=N others each time, for N seconds. The
+ * unchanged inputs of the corpus come first.
  */
 #ifndef ODF_TESTS_FUZZ_H
 #define ODF_TESTS_FUZZ_H

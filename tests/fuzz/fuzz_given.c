@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a program hands in by pointers, at random: its environment, as the library reads it when it is loaded and as it
- * is handed on to what the program executes; and options of a spawn with all their lists. No answer may be outside of
- * what is promised, nothing may be left behind, and no byte read or written outside of what was handed over
- * (sanitizers).
+ * Fuzzes input that a program passes by pointers: its environment, which the library reads when it is loaded and passes
+ * on to programs that the process executes; and the options of a spawn with all their lists. Each answer must be one
+ * that is documented, nothing may leak, and no byte outside of the input may be read or written (sanitizers).
  *
- * The settings are read once, by a constructor that has a name in its own file only, so that file is part of this one.
- * System calls of what is built with ODF_INJECT_FAILURES come here: what is said on standard error is looked at, and
- * the memory for a copied environment is as large as was asked for and no larger.
+ * A static constructor reads the settings once, so this file includes the file that defines it. System calls of code
+ * that is built with ODF_INJECT_FAILURES come here: messages on standard error are checked, and the memory for a copied
+ * environment is exactly as large as was requested.
  */
 #include "../../src/record/settings.c"
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the kernel and other processes are read from, at random: the lists of /proc in their text forms, a process's
- * pages and its library's entries, records of a file, messages of a pool's channel. No answer may be outside of what is
- * promised, no descriptor may be left open, no byte read outside of what was handed over (sanitizers), and every reader
- * must come to an end.
+ * Fuzzes data that is read from the kernel and from other processes: the text files of /proc, a process's pages and its
+ * library's entries, records of a file, messages of a pool's channel. Each answer must be one that is documented, no
+ * descriptor may stay open, no byte outside of the input may be read (sanitizers), and every reader must terminate.
  *
- * The readers' system calls come here (ODF_INJECT_FAILURES), and the command's calls of libc by the linker's --wrap.
- * What they open below /proc and /sys is the input: each open is given its next part, parts end with a NUL, and the
- * last one is given to all that come later. How much a read gives is part of the input too, as lines lie across two.
+ * The readers' system calls come here (ODF_INJECT_FAILURES), and the command's libc calls do so by the linker's --wrap.
+ * A file that they open below /proc and /sys has a part of the input as its content: each open gets the next part,
+ * which ends with a NUL, and the opens after the last part get that part again. The input also sets how much each read
+ * returns, as a line may be split between two reads.
  */
 #include "fuzz.h"
 
