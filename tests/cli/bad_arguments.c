@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Calls with bad pointers and odd arguments, each with its result and errno on a line, or the signal that it ended in.
- * bad_arguments.sh compares what it says with and without the library: each call is one that the library interposes, on
- * memory that is in the heap where that is awake.
+ * Makes calls with bad pointers and odd arguments, and prints for each a line with its result and errno, or the signal
+ * that it ended in. Each is a call that the library interposes, on memory that is in the heap if that is awake.
+ * bad_arguments.sh compares the output with and without the library.
  */
 #include <dlfcn.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * For bad_arguments.c and bad_arguments_files.c. */
+ * Shared by bad_arguments.c and bad_arguments_files.c. */
 #ifndef TESTS_BAD_ARGUMENTS_H
 #define TESTS_BAD_ARGUMENTS_H
 

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Bad pointers and odd arguments: what the kernel and libc answer is what a preloaded program gets, whatever state the
-# heap is in; as root and as another user, and with records, which name what was asked for. bad_arguments.c has the
+# Bad pointers and odd arguments: a preloaded program gets the same results as from the kernel and libc, in each state
+# of the heap; as root and as another user, and with records, which name what was asked for. bad_arguments.c makes the
 # calls.
 set -u
 build=${ODF_BUILD:?}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Of bad_arguments.c: calls about descriptors, files and limits.
+ * The calls of bad_arguments.c that are about descriptors, files and limits.
  */
 #include <fcntl.h>
 #include <linux/futex.h>

@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# odfork bench: a tiny run's rows in each form, the picture, sizes that do not fit, and what is left after a signal.
+# odfork bench: the rows of a tiny run in each format, the picture, sizes that do not fit, and what a signal leaves
+# behind.
 set -eu
 PATH=/usr/bin:/bin
 build=${ODF_BUILD:?}

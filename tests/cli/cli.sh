@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# odfork run: options, exit statuses, what it says of programs that cannot be preloaded.
+# odfork run: options, exit statuses, and its messages about programs that cannot be preloaded.
 set -eu
 PATH=/usr/bin:/bin # the caller's may have directories that are closed to us, which changes errors
 build=${ODF_BUILD:?}

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# What odfork probe says where userfaultfd is closed to a user: the commands it prints are carried out, and open it. And
-# a device that is closed, or is something else, does no harm where the system call is open. Devices of this test's own,
-# in mounts of its own.
+# What odfork probe says if a user may not use userfaultfd: the test runs the commands that it prints, and they give the
+# user access. A device that the user cannot open, or that is another file, does no harm if the system call is
+# permitted. The test creates its own devices, in its own mount namespace.
 set -u
 build=${ODF_BUILD:?}
 work=$(mktemp -d)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# odfork run --heap, and what --log says of a program: which malloc it has and where that puts its memory, held against
-# what the library then does in it; and of each kind that cannot be preloaded, that it runs all the same.
+# odfork run --heap, and what --log says about a program: which malloc it has and where that puts its memory, compared
+# with what the library then does in it. Each kind of program that cannot be preloaded must run all the same.
 set -eu
 PATH=/usr/bin:/bin:/usr/sbin:/sbin
 build=${ODF_BUILD:?} source=${ODF_SOURCE:?}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What odfork inspect is to find, by what the arguments ask for; says "ready" and the file descriptors or processes
- * that it made, and waits for the end of standard input. */
+ * A process for odfork inspect to look at. Its arguments say what it sets up. It prints "ready" and the descriptors or
+ * processes that it made, and waits for the end of standard input. */
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * interposed: forks and spawns in every interposed way and checks what each promises. Run plain it shows that the
- * checks hold for libc; run preloaded, or linked with libodfork, that they hold for us; built with ODF_TEST_BY_NAME,
- * that they hold for the spawns that have names of their own. Exit status 0, or the number of the check that failed.
+ * interposed: forks and spawns by each interposed function and checks what the function promises. A plain run shows
+ * that libc passes the checks; a run with libodfork preloaded or linked, that the library does; a build with
+ * ODF_TEST_BY_NAME, that the library's spawns with names of their own do. Exit status: 0, or the number of the failed
+ * check.
  */
 #include <dlfcn.h>
 #include <errno.h>

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The interposed functions, plain, preloaded and linked, and the spawns by their own names; and that each call left its
-# record.
+# The interposed functions, plain, preloaded and linked, and the library's spawns by their own names. Each call must
+# leave its record.
 set -eu
 build=${ODF_BUILD:?}
 work=$(mktemp -d)

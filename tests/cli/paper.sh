@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The page of bench/paper.sh: made from a tiny run of the benchmark, and from the figures in bench/results; looked at
-# by tests/cli/paper_check.py. ODF_TEST_PAPER=DIRECTORY keeps what it has made.
+# The page of bench/paper.sh, made from a tiny run of the benchmark and from the figures in bench/results;
+# tests/cli/paper_check.py checks it. ODF_TEST_PAPER=DIRECTORY keeps the pages.
 set -eu
 build=${ODF_BUILD:?} source=${ODF_SOURCE:?}
 [ -x "$build/bench/bench_fork" ] || { echo "built without benchmarks"; exit 77; }

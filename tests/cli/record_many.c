@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * PROCESSES THREADS CALLS: so many processes with so many threads, each of which forks and spawns in turn. Exits with 0
- * if every call did what it does without records. */
+ * record_many PROCESSES THREADS CALLS: starts PROCESSES processes with THREADS threads each; each thread makes CALLS
+ * calls, forks and spawns in turn. Exits with 0 if every call did what it does without records. */
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# Records must not be felt by the program: pipes without reader, file size limits, named pipes, small stacks, long
-# paths; and LD_PRELOAD under several names of the library.
+# Records must not affect the program: pipes without a reader, file size limits, named pipes, small stacks, long paths;
+# and LD_PRELOAD with the library under several names.
 set -eu
 build=${ODF_BUILD:?}
 work=$(mktemp -d)

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# Records from many processes and threads at once: all there and whole in a file; whole, and nobody waits, in a named
-# pipe whose reader is slow or goes away; processes of which some may make the file no longer. Where a relative path
-# leads; what is said when records are lost.
+# Records from many processes and threads at once. In a file all are present and whole. In a named pipe whose reader is
+# slow or exits they are whole, and no writer waits. Some processes may not extend the file (RLIMIT_FSIZE). Where a
+# relative path leads, and what the library says when records are lost.
 set -eu
 build=${ODF_BUILD:?}
 work=$(mktemp -d)

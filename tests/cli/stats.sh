@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# odfork stats: against the same computed from the same records by other means; cut lines, files that are none, and
-# what it says of them.
+# odfork stats: its figures, compared with those computed from the same records by other means; truncated lines, files
+# without records, and its messages about them.
 set -eu
 build=${ODF_BUILD:?}
 work=$(mktemp -d)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What odfork run --log says of the heap, for machines and programs that a test cannot be run on. */
+ * What odfork run --log says about the heap on machines and for programs that the tests do not have. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# The static probes: those that the page names, with as many arguments, in the library and in the static one; and
-# watched by bpftrace in programs under the library, each with arguments that are right.
+# The static probes: the shared and the static library have those that the manual page names, with the same number of
+# arguments; and bpftrace sees them in programs under the library, with the right arguments.
 set -eu
 build=${ODF_BUILD:?} source=${ODF_SOURCE:?}
 must_work=${ODF_MUST_WORK:-0}
