@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=sh
 #
-# Sourced by the tests of real programs. Each compares what programs do plain and with libodfork.so preloaded.
+# Sourced by the tests of real programs. Each test compares a program's plain run with a run with libodfork.so
+# preloaded.
 #
 # From the environment: ODF_BUILD, the absolute path of the build directory; ODF_MUST_WORK=1: what would be skipped is a
 # failure; ODF_CC or CC; LD_PRELOAD, kept in front of ours (a sanitizer's runtime wants that). Exit status: 0 passed, 77

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Redis saving under load for as long as is wished: see endurance_redis.py. Two hours: ODF_TEST_SECONDS=7200.
+# Redis saves under load for a chosen time: see endurance_redis.py. For two hours: ODF_TEST_SECONDS=7200.
 # shellcheck source=heap.sh
 . "$(dirname "$0")/heap.sh"
 needs redis-server redis-benchmark

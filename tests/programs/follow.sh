@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The environment: ODFORK_FOLLOW, ODFORK_STATS, ODFORK_LOG, values that are wrong, standard error that is closed or
-# something else, set-user-id programs.
+# The library's environment variables: ODFORK_FOLLOW, ODFORK_STATS, ODFORK_LOG; wrong values; standard error that is
+# closed or is another file; set-user-id programs.
 # shellcheck disable=SC2015,SC2016 # A && B || fail is meant so; what is in single quotes is for an executed shell
 # shellcheck source=common.sh
 . "$(dirname "$0")/common.sh"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# gdb debugs forking programs as before: preloaded itself, and with only the debugged program preloaded.
+# gdb debugs forking programs as without the library: preloaded itself, and with only the debugged program preloaded.
 # shellcheck source=common.sh
 . "$(dirname "$0")/common.sh"
 needs gdb "${CC%% *}"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# git: everyday work, hooks, clones over a pipe, gc. Dates and authors are fixed, so that all names of objects must be
-# the same.
+# git: everyday work, hooks, clones over a pipe, gc. Dates and authors are fixed, so all object names must be the same
+# in both runs.
 # shellcheck source=common.sh
 . "$(dirname "$0")/common.sh"
 needs git

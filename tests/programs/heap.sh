@@ -3,9 +3,9 @@
 # shellcheck disable=SC2034 # used by the scripts
 #
 # Sourced by the tests of real programs whose memory is in the heap: heap_*.sh. They write TAP: each check is a function
-# that runs in a subshell. A program that gives right answers has shown nothing if its memory was not in a region, so
-# each check asks for that as well, in one of three ways: the records of its forks, its mappings while it runs, or what
-# libheap_seen.so (heap_seen.c) says of it when it ends.
+# that runs in a subshell. Right answers prove nothing if the program's memory was not in a region, so each check also
+# verifies that it was, in one of three ways: by the records of its forks, by its mappings while it runs, or by the line
+# that libheap_seen.so (heap_seen.c) writes when it exits.
 #
 # From the environment, besides what common.sh takes:
 #   ODF_TEST_CONTROL=1   nothing is preloaded, and nothing is asked of the heap. To tell whether a failure is the test's

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * A target for AFL++ with a large initialised state: HEAP_AFL_MIB of a database in memory, and a table of pointers into
- * records of its own. The fork server starts when they are there, and each execution is a child of it. Which way the
- * program takes depends on what it reads in the state, and what it has written there itself: a child that saw another
- * one's changes, or other bytes than were there, would leave another trace.
+ * A target for AFL++ with a large initialised state: a database in memory of HEAP_AFL_MIB, and a table of pointers to
+ * its own records. The fork server starts when the state is complete, and each execution is a child of it. The
+ * program's path depends on what it reads in the state and on what it has written there itself: a child that saw
+ * another child's changes, or wrong bytes, would leave a different trace.
  */
 #include <sqlite3.h>
 #include <stdint.h>

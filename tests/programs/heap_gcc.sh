@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Compilers under make -j: the library's own sources, and a C++ program that takes the compiler a hundred MiB, compiled
-# with the heap in every process of it give the same objects, byte by byte.
+# Compilers under make -j: the library's own sources, and a C++ program for which the compiler needs 100 MiB. Compiled
+# with the heap awake in every process, the objects must be the same, byte by byte.
 # shellcheck source=heap.sh
 . "$(dirname "$0")/heap.sh"
 needs make gcc g++

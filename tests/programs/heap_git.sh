@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# git on a repository with files of some MiB and thousands of small ones: commits, clone by a pipe, repack with deltas
-# and threads, fsck. All objects, and with one thread all packs, must be the same. The processes with much memory
-# (pack-objects, index-pack) wake the heap by growing; and all do from the start.
+# git on a repository with files of some MiB and thousands of small ones: commits, clone over a pipe, repack with deltas
+# and threads, fsck. All objects, and with one thread all packs, must be the same. In one run the processes with much
+# memory (pack-objects, index-pack) wake the heap by growing; in the other the heap is awake in all from the start.
 # shellcheck source=heap.sh
 . "$(dirname "$0")/heap.sh"
 needs git

@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# A JVM that starts programs while its collector and its threads are at work (HeapJava.java), with several collectors
-# and in each of its ways to start a program; and its compiler. What it has outside its own heap (malloc, direct
-# buffers) is in regions. Its own heap is not, as it is mapped at fixed addresses within a reservation: a fork of it
-# costs what it costs without the library.
+# A JVM that starts programs while its collector and its threads run (HeapJava.java), with several collectors and in
+# each of its ways to start a program; and javac. The JVM's memory outside of the Java heap (malloc, direct buffers) is
+# in regions. The Java heap is not, as it is mapped at fixed addresses within a reservation: its part of a fork costs as
+# much as without the library.
 # shellcheck source=heap.sh
 . "$(dirname "$0")/heap.sh"
 needs java

@@ -1,14 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# node, with threads, by each way of child_process and as a cluster: see heap_node.js. What it has outside the
-# collector's heap (buffers, large strings, what native code allocates) is in regions. The collector's heap is not, as
-# it is reserved without rights first, and V8 keeps it from children anyway.
+# node with threads, in each way of child_process and as a cluster: see heap_node.js. Memory outside of V8's heap
+# (buffers, large strings, allocations of native code) is in regions. V8's heap is not, as it is reserved with PROT_NONE
+# first; and V8 keeps it from children anyway.
 # shellcheck source=heap.sh
 . "$(dirname "$0")/heap.sh"
 needs node
-# Rings of io_uring: the kernel may write to memory by them past page tables, so there is no heap in a program that has
-# one. This variable keeps the libuv of Node.js 20 as built upstream from it; that of Debian 13 (1.50) makes one for
-# each loop all the same.
+# The kernel may write to memory for an io_uring past the page tables, so a program that has one gets no heap. This
+# variable keeps the libuv of Node.js 20, as built upstream, from creating one; the libuv of Debian 13 (1.50) creates
+# one for each loop all the same.
 export UV_USE_IO_URING=0
 makes_rings=$(node -e 'const { readdirSync, readlinkSync } = require("fs"), folder = "/proc/self/fd/";
 	const open = (name) => { try { return readlinkSync(folder + name); } catch { return ""; } };

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# PostgreSQL: initdb, a server whose backends take much memory for sorts, hashes and index builds (work_mem), parallel
-# workers, pgbench, a backend that is killed, dump. All answers, and the dump, must be those of a server without the
-# library. The postmaster forks each backend; those wake the heap by growing.
+# PostgreSQL: initdb, a server whose backends use much memory for sorts, hashes and index builds (work_mem), parallel
+# workers, pgbench, a backend that is killed, dump. All answers, and the dump, must be the same as from a server without
+# the library. The postmaster forks each backend, and the backends wake the heap by growing.
 # shellcheck source=heap.sh
 . "$(dirname "$0")/heap.sh"
 # shellcheck disable=SC2086 # $as_user and $as_run are words
@@ -10,7 +10,7 @@ for directory in /usr/lib/postgresql/*/bin; do
 	[ ! -x "$directory/postgres" ] || PATH=$directory:$PATH
 done
 needs postgres initdb psql pg_dump pgbench setpriv
-# It refuses to run as root.
+# PostgreSQL refuses to run as root.
 user=
 if [ "$(id -u)" = 0 ]; then
 	user=postgres

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# CPython that holds 64 MiB, times ODF_TEST_SCALE, and makes processes in each of its ways: see heap_python.py.
+# CPython with 64 MiB, times ODF_TEST_SCALE, that creates processes in each of its ways: see heap_python.py.
 # shellcheck source=heap.sh
 . "$(dirname "$0")/heap.sh"
 parts='forks pools subprocesses mappings collector threads signals'

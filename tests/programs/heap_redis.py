@@ -2,9 +2,9 @@
 """heap_redis.py SERVER LIBRARY ODFORK: Redis with its data in the heap, in the current directory. LIBRARY may be empty:
 a control run.
 
-A snapshot must be the data at the moment of the fork, whatever the server does meanwhile. Three things say what that
-is: a digest that the server computed while writing was paused; a model of some keys, kept here; and another server,
-without the library, that loads the file.
+A snapshot must contain the data at the moment of the fork, whatever the server does meanwhile. It is compared with a
+digest that the server computes while writes are paused, and with a model of some keys, kept here; another server,
+without the library, loads the file.
 
 ODF_TEST_SCALE=N: N times the data (56 MiB), and N times as long. ODF_TEST_SEED: the random numbers."""
 import contextlib

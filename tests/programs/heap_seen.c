@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Preloaded by the tests beside libodfork: when a process ends by exit, a line in the file of HEAP_SEEN says how much
- * of its memory was in regions. A copy of /proc/self/smaps is read with a buffer that is not malloc's, so that looking
- * changes nothing.
+ * The tests preload this with libodfork: when a process calls exit, it appends a line to the file HEAP_SEEN that says
+ * how much of its memory is in regions. It reads a copy of /proc/self/smaps into a buffer that is not from malloc, so
+ * that reading does not change the heap.
  */
 #include <fcntl.h>
 #include <stdio.h>

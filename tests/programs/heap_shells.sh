@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# bash with large arrays: subshells, pipelines, traps, coprocesses, each of them a fork of all that. And what shells.sh
-# does, with the heap awake in every process from the start: bash, dash and what they execute.
+# bash with large arrays: subshells, pipelines, traps and coprocesses each fork a process with all of that memory. And
+# the commands of shells.sh, with the heap awake from the start in bash, dash and each program that they execute.
 # shellcheck source=heap.sh
 . "$(dirname "$0")/heap.sh"
 needs bash dash

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * heap_sqlite MIB TESTS THREADS: a database in memory of that size, and a test suite of which each test runs in a
- * forked child of its own, on the database as the parent built it: what suites do that cannot afford to build it again
- * for each test. The children write what they find to standard output, which must be the same whatever the memory is
- * in. Meanwhile the parent writes as well, and takes it back; and THREADS more threads write in memory of their own. At
- * the end the parent's database is what it was.
+ * heap_sqlite MIB TESTS THREADS: a database in memory of MIB, and a test suite in which each test runs in its own
+ * forked child, on the database as the parent built it. Real suites do so if they cannot afford to build it for each
+ * test. The children print their results to standard output, which must be the same with and without the library.
+ * Meanwhile the parent writes to the database and rolls back, and THREADS more threads write to their own memory. At
+ * the end the parent's database must be unchanged.
  */
 #include <pthread.h>
 #include <sqlite3.h>

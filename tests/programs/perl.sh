@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# perl: what perlfunc, perlipc and perlfork promise of fork, wait, pipes to "-" and to commands, system, signals.
+# perl: what perlfunc, perlipc and perlfork document about fork, wait, pipes to "-" and to commands, system, signals.
 #
-# Debian packages none of perl's own tests (no t/op/fork.t in any), so these are programs of ours, each with the output
-# that is right.
+# Debian does not package perl's own tests (no package has t/op/fork.t), so these are programs of ours, each with its
+# expected output.
 # shellcheck source=common.sh
 . "$(dirname "$0")/common.sh"
 needs perl

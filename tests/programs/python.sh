@@ -1,7 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# python3: every way it has to make processes, and those of its own tests that are about processes (Debian:
-# libpython3.N-testsuite).
+# python3: each of its ways to create processes, and its own tests of processes (Debian: libpython3.N-testsuite).
 # shellcheck source=common.sh
 . "$(dirname "$0")/common.sh"
 [ -x "$PYTHON" ] || skip "$PYTHON is not installed"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# redis-server: snapshots and log rewrites are forks of a process that goes on changing its memory.
+# redis-server: its snapshots and log rewrites fork, and the parent goes on changing its memory.
 # shellcheck source=common.sh
 . "$(dirname "$0")/common.sh"
 needs redis-server redis-cli

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Programs of many languages that fork (bench/runtimes/job.*), in a small form: the same answers and messages as without
-# the library, and at the later forks the memory that they have grown by is in regions. ODF_TEST_ROWS='*' tries all that
-# bench/runtimes.sh has.
+# Programs of many languages that fork (bench/runtimes/job.*), in a small form: they must give the same answers and
+# messages as without the library, and at the later forks the memory that they have grown by must be in regions.
+# ODF_TEST_ROWS='*' runs all rows of bench/runtimes.sh.
 # shellcheck source=common.sh
 . "$(dirname "$0")/common.sh"
 jobs=$(cd "$ODF_SOURCE/bench/runtimes" && pwd) || exit 1

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# posix_spawn and posix_spawnp in both of their versions: the one of glibc 2.15 returns ENOEXEC for a file of unknown
-# format, the older one runs it with a shell, and programs that were linked with the older one must go on getting that.
+# posix_spawn and posix_spawnp in both symbol versions: the version of glibc 2.15 returns ENOEXEC for a file of unknown
+# format; the older one runs the file with a shell, and must still do so for programs that were linked with it.
 # shellcheck source=common.sh
 . "$(dirname "$0")/common.sh"
 needs "${CC%% *}"
