@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=sh
-# CPython's tests of processes, signals, threads and memory (Debian: libpython3.N-testsuite, as Debian's python3 is).
+# CPython's own tests of processes, signals, threads and memory (Debian: libpython3.N-testsuite, of the same version as
+# python3).
 cpython_tests='test_subprocess test_os test_posix test_fork1 test_wait3 test_wait4 test_popen test_pty test_signal
 	test_threadsignals test_threading test_mmap test_multiprocessing_fork'
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=sh
-# PostgreSQL's regression tests, on Debian's server, all of their parallel schedule each time: they build on each
-# other.
+# PostgreSQL's regression tests, on Debian's server. Each run takes the whole parallel schedule, as the tests depend on
+# each other.
 prepare() {
 	packages_need postgresql gcc libc6-dev
 	programs=$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -n 1)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""From what `python3 -m test -v` says, on standard input, "TEST<tab>RESULT" for each, where no name has a blank.
-Between the dots and the result may stand what the test itself said."""
+"""Reads the output of `python3 -m test -v` from standard input and prints "TEST<tab>RESULT" for each test; the names
+have no blanks. The test's own output may stand between the dots and the result."""
 import re
 import sys
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Preloaded beside the library: wakes the heap of each forked child, where tests have their body. */
+ * Preloaded with the library: wakes the heap in each forked child, as these tests run their body in a child. */
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stddef.h>
