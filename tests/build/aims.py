@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""bench/reach.py and bench/tables.py: what they say of files of results whose verdicts are known, of this form and of
-older ones; and the tables of bench/RESULTS.md and README.md are those of the files in bench/results. Results in TAP."""
+"""Tests bench/reach.py and bench/tables.py with files of results, in today's format and in older ones, whose verdicts
+are known. The tables in bench/RESULTS.md and README.md must be those of the files in bench/results. Output is TAP."""
 import os
 import shutil
 import subprocess

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# What our files ask of the machine that they run on: how new a glibc, and nothing that would take shadow stacks or
-# checked jumps from the program.
+# What our binaries require of the machine: which version of glibc, and nothing that disables shadow stacks or indirect
+# branch tracking in the program.
 set -eu
 build=${ODF_BUILD:?}
 work=$(mktemp -d)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# What is exported, against the version script and the header; what the static library defines; what runs between clone
-# and exec.
+# Compares the exported symbols with the version script and the header; checks what the static library defines, and what
+# runs between clone and exec.
 set -eu
 build=${ODF_BUILD:?} source=${ODF_SOURCE:?}
 work=$(mktemp -d)

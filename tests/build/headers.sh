@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The public headers compile by themselves, warnings as errors, as strict C11, C17, GNU C, C++11 and C++17, and are used
+# The public headers compile on their own, with warnings as errors, as strict C11, C17, GNU C, C++11 and C++17, and work
 # in each.
 set -eu
 source=${ODF_SOURCE:?}

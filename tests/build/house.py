@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The rules of HACKING.md that a look at the files tells: lines to column 120 (tabs of 8), files of some 500 lines, the
-licence in the first line, scripts that can be run, and nothing that a line filler tore. Of a checkout only."""
+"""Checks the rules of HACKING.md that can be read from the files: lines to column 120 (tabs of 8), files of some 500
+lines, the licence in the first line, executable scripts, and no line breaks in wrong places. Needs a git checkout."""
 import os
 import re
 import subprocess

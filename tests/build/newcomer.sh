@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# The README's way from a slow fork to a fast one, with a Redis of 200 MiB: its commands as they stand there, but for
-# the places that are this test's own.
+# The README's steps from a slow fork to a fast one, with a Redis of 200 MiB: the test runs the README's commands with
+# its own server's pid, socket and paths, otherwise unchanged.
 set -eu
 build=${ODF_BUILD:?} source=${ODF_SOURCE:?}
 must_work=${ODF_MUST_WORK:-0}

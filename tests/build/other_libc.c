@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Starts a program by each way there is, and says what became of it: "WAY STATUS". The program is one of another C
- * library.
+ * Starts a program, which uses another C library, in each way there is, and prints "WAY STATUS" for each.
  *
  *   other_libc PROGRAM [ARGUMENT]
  */

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The man pages: clean, complete (each exported function has a page), and naming every environment variable, flag, step
-# and reason there is; and those reasons and steps have a test.
+# The man pages: free of warnings, complete (each exported function has a page), and they name each environment
+# variable, flag, step and reason; and each of those reasons and steps has a test.
 set -eu
 source=${ODF_SOURCE:?}
 work=$(mktemp)

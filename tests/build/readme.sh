@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The README's example of a pool, compiled as it stands there and run: what is before its empty line is the file's, the
-# rest the body of main.
+# Compiles the README's example of a pool unchanged and runs it: the lines before its empty line go to file scope, the
+# rest into main.
 set -eu
 source=${ODF_SOURCE:?} build=${ODF_BUILD:?}
 work=$(mktemp -d)

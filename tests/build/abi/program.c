@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * A program that was compiled with one header and runs with a library that was compiled with another: abi_growth.sh.
- * C and C++. Every structure has a guard behind it. With ODF_NEWER the header is newer than the library. */
+ * A program that is compiled with one version of the header and runs with a library that was compiled with another:
+ * abi_growth.sh. Compiles as C and as C++. Guard bytes follow every structure. With ODF_NEWER the header is newer than
+ * the library. */
 #include <odfork.h>
 
 #include <errno.h>
