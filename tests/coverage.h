@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Included first in the tests' files of a build with counters (coverage.sh): a process that ends by _exit leaves its
- * counts as one does that returns from main. */
+ * Included first in the tests' source files when they are built with gcov (coverage.sh): a process that calls _exit
+ * writes its counters, as one that returns from main does. */
 #ifndef ODF_TESTS_COVERAGE_H
 #define ODF_TESTS_COVERAGE_H
 
