@@ -183,6 +183,8 @@ mutant not_looked_past heap/span.c model_320 \
 	's/\(void\)region_check\(home->region, \(size_t\)\(from - home->start\), \(size_t\)\(to - from\)\);/;/'
 mutant gone_not_looked_for region/verify.c moved_moved_away_mapped_into \
 	's/\(void\)region_bring_in_strays\(region, &maps\);/;/'
+mutant text_of_mappings_misread region/maps.c model_80 \
+	's/found->offset = number\(maps, 16/found->offset = number(maps, 10/'
 mutant_of_settling strays_not_left_to_the_keeper region/hooks.c moved_moved_away_beside_a_thread \
 	's/region_leave_strays\(region_keeper_settling\(\) == ODF_REGION_SETTLES_ALWAYS &&\s*\(tries < '\
 'TRIES_TO_FREEZE[^;]*;/'\

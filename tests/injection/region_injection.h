@@ -38,7 +38,7 @@
 #define PATIENCE_MS 2000
 
 /* Machines that lack a feature. */
-enum { NO_SCAN = 1, NO_CLOSE_RANGE = 2, NO_USERFAULT = 4 };
+enum { NO_SCAN = 1, NO_CLOSE_RANGE = 2, NO_USERFAULT = 4, NO_QUERY = 8 };
 
 long sys_call6(long number, long a, long b, long c, long d, long e, long f);
 long __wrap_clone_child(const struct clone_request *request);

@@ -6,6 +6,7 @@
 
 #define SCAN        _IOWR('f', 16, uint64_t[12])
 #define IOC_NEW     _IO(0xAA, 0x00)
+#define QUERY       _IOWR('f', 17, uint64_t[13]) /* PROCMAP_QUERY: Linux 6.11 */
 
 struct control *control;
 
@@ -67,6 +68,8 @@ static void halt_between_steps(long number, long b, long c)
 static long lacking(long number, long b)
 {
 	if ((control->modes & NO_SCAN) && number == SYS_ioctl && b == (long)SCAN)
+		return ENOTTY;
+	if ((control->modes & NO_QUERY) && number == SYS_ioctl && b == (long)QUERY)
 		return ENOTTY;
 	if ((control->modes & NO_CLOSE_RANGE) && number == SYS_close_range)
 		return ENOSYS;

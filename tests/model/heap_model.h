@@ -11,6 +11,8 @@
 #include <grp.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <malloc.h>
 #include <poll.h>
 #include <sched.h>
@@ -83,7 +85,7 @@ struct skip {
 
 /* Shared by the test and all processes of one of its two runs. */
 struct board {
-	bool tested, trace, grows, noisy, off, late, past_the_library;
+	bool tested, trace, grows, noisy, off, late, past_the_library, no_queries;
 	char without[256];
 	int constant_file;
 	atomic_uint used, skipping;
@@ -343,6 +345,7 @@ extern const char *const mode_names[];
 enum mode mode_of(uint64_t seed);
 bool noisy_of(uint64_t seed);
 bool goes_past(uint64_t seed);
+bool has_no_queries(uint64_t seed);
 struct difference run_both(struct side *heap, struct side *plain, uint64_t first, uint64_t count);
 
 /* heap_model_reduce.c */

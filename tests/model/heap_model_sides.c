@@ -238,6 +238,12 @@ bool goes_past(uint64_t seed)
 	return number_from("ODF_TEST_PAST", mix(seed / BATCH * 11 + 3) % 2 == 0) != 0;
 }
 
+/* The kernel refuses PROCMAP_QUERY, as before Linux 6.11: the library then reads the text of /proc/self/maps. */
+bool has_no_queries(uint64_t seed)
+{
+	return number_from("ODF_TEST_NO_QUERIES", mix(seed / BATCH * 13 + 7) % 6 == 0) != 0;
+}
+
 /* Runs `count` seeds from `first` on. The first seed determines the mode. */
 struct difference run_both(struct side *heap, struct side *plain, uint64_t first, uint64_t count)
 {
@@ -256,6 +262,7 @@ struct difference run_both(struct side *heap, struct side *plain, uint64_t first
 	heap->board->off = mode == MODE_OFF;
 	heap->board->noisy = plain->board->noisy = noisy_of(first);
 	heap->board->past_the_library = plain->board->past_the_library = goes_past(first);
+	heap->board->no_queries = has_no_queries(first);
 	start_side(heap, is_linked, library[0] == '\0' ? without : is_linked ? linked : with, first, 1, count);
 	start_side(plain, false, without, first, 1, count);
 	end_side(heap, end);

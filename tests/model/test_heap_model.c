@@ -17,9 +17,10 @@
  * ODF_TEST_SEEDS: how many seeds (2000). ODF_TEST_FIRST_SEED: the first one (1). ODF_TEST_SECONDS: runs new seeds for
  * this long instead. ODF_TEST_WORKERS: how many pairs of runs at once (2). ODF_TEST_TRACE=1 prints each step.
  * ODF_TEST_NOBODY=1 gives up root first. ODF_TEST_LIBRARY: the library to preload, by default that in ODF_BUILD.
- * ODF_TEST_HEAP, ODF_TEST_NOISE and ODF_TEST_PAST fix what the seed otherwise selects: ODFORK_HEAP, whether signals
- * interrupt, and whether there are calls that the library does not see. With ODF_TEST_HEAP=late the program is linked
- * with the library, with asleep the library is preloaded: in both the program enables the heap at some step.
+ * ODF_TEST_HEAP, ODF_TEST_NOISE, ODF_TEST_PAST and ODF_TEST_NO_QUERIES fix what the seed otherwise selects:
+ * ODFORK_HEAP, whether signals interrupt, whether there are calls that the library does not see, and whether the kernel
+ * refuses PROCMAP_QUERY. With ODF_TEST_HEAP=late the program is linked with the library, with asleep the library is
+ * preloaded: in both the program enables the heap at some step.
  *
  * One process runs a batch of seeds, one after the other. ODF_TEST_WHOLE=1 replays the seed's whole batch.
  * ODF_TEST_REDUCE=N leaves out steps of a seed that differs, as long as one of N runs still differs, and shows the
