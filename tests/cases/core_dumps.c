@@ -2,18 +2,16 @@
  *
  * The kernel's core dump of a program under the library: it has all memory of the program, at its addresses, and about
  * the size of a plain program's dump. The program's memory is LIVE, FROZEN while a child has its snapshot, or that
- * child's, each with and without later writes.
+ * child's, each with and without later writes. For memory that the program has touched the dump allocates nothing.
  */
-#include <elf.h>
 #include <linux/capability.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 
-#include "../support/preloaded.h"
+#include "../support/core_file.h"
+#include "../support/region_files.h"
 
 #define ALL  (24 * MIB)
-#define MARK (ALL / 2 + 123)
 #define PAGE ((size_t)4096)
 #define SETTLING_TRIES 6 /* about one try in ten finds a step under way */
 
@@ -23,8 +21,7 @@ static void load(void)
 {
 	memory = mmap(NULL, ALL, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	must(memory != MAP_FAILED);
-	memset(memory, 'Z', ALL);
-	strcpy(memory + MARK, "the marker");
+	core_fill(memory, ALL);
 	for (int round = 0; round < 2; round++) {
 		pid_t pid = fork();
 		if (pid == 0)
@@ -35,35 +32,6 @@ static void load(void)
 			    !(is_live(memory) && is_live(memory + ALL - PAGE));
 	     tries++)
 		wait_ms(5);
-}
-
-/* In the dump, which is the only file in this directory. */
-static void must_be_in(int core)
-{
-	uint64_t at = (uint64_t)(uintptr_t)memory, end = at + ALL;
-	Elf64_Ehdr head;
-	static char page[PAGE];
-	size_t found = 0;
-
-	must(pread(core, &head, sizeof head, 0) == (ssize_t)sizeof head && memcmp(head.e_ident, ELFMAG, SELFMAG) == 0 &&
-	     head.e_type == ET_CORE);
-	for (unsigned i = 0; i < head.e_phnum; i++) {
-		Elf64_Phdr part;
-		must(pread(core, &part, sizeof part, (off_t)(head.e_phoff + i * head.e_phentsize)) ==
-		     (ssize_t)sizeof part);
-		if (part.p_type != PT_LOAD)
-			continue;
-		for (uint64_t address = part.p_vaddr; address < part.p_vaddr + part.p_filesz; address += PAGE) {
-			if (address < at || address >= end)
-				continue;
-			must(pread(core, page, PAGE, (off_t)(part.p_offset + address - part.p_vaddr)) == (ssize_t)PAGE);
-			must(page[0] == 'Z' && page[PAGE - 1] == 'Z');
-			if (address == at + MARK / PAGE * PAGE)
-				must(strcmp(page + MARK % PAGE, "the marker") == 0);
-			found++;
-		}
-	}
-	must(found == ALL / PAGE); /* each page once */
 }
 
 static void look_at_dump(pid_t dead)
@@ -77,7 +45,7 @@ static void look_at_dump(pid_t dead)
 	if (core < 0)
 		core = open("core", O_RDONLY | O_CLOEXEC);
 	must(core >= 0 && fstat(core, &status) == 0);
-	must_be_in(core);
+	core_must_have(core, memory, ALL);
 	must((size_t)status.st_blocks * 512 < ALL + 12 * MIB);
 	must((size_t)status.st_size < ALL + 40 * MIB);
 	close(core);
@@ -113,9 +81,17 @@ static void let_it_be_settled(void)
 {
 	pid_t pid = wait_for_nothing();
 
-	memset(memory, 'Z', ALL);
-	strcpy(memory + MARK, "the marker");
+	core_fill(memory, ALL);
 	must(kill(pid, SIGKILL) == 0 && WIFSIGNALED(status_of(pid)));
+}
+
+/* The process that reads the dump opens the region's file meanwhile. */
+static void say_and_wait(pid_t keeps)
+{
+	char byte;
+
+	dprintf(3, "%d %p %d", getpid(), (void *)memory, keeps);
+	must(read(4, &byte, 1) == 1);
 }
 
 /* The process that dies, in a child of the one that reads the dump. `words`: which process it is, and whether it
@@ -128,8 +104,7 @@ static void die(char *words[CASE_WORDS])
 		drop_right_to_see_protection();
 	load();
 	if (strcmp(words[0], "frozen") == 0) {
-		pid_t keeps = wait_for_nothing();
-		dprintf(3, "%d %p %d", getpid(), (void *)memory, keeps);
+		say_and_wait(wait_for_nothing());
 	} else if (strcmp(words[0], "child") == 0 || strcmp(words[0], "grandchild") == 0) {
 		for (int depth = strcmp(words[0], "child") == 0 ? 1 : 2; depth > 0; depth--) {
 			pid_t pid = fork();
@@ -139,9 +114,9 @@ static void die(char *words[CASE_WORDS])
 				_exit(0);
 			}
 		}
-		dprintf(3, "%d %p 0", getpid(), (void *)memory);
+		say_and_wait(0);
 	} else {
-		dprintf(3, "%d %p 0", getpid(), (void *)memory);
+		say_and_wait(0);
 	}
 	if (strcmp(words[0], "settling") == 0)
 		let_it_be_settled();
@@ -150,28 +125,73 @@ static void die(char *words[CASE_WORDS])
 	abort();
 }
 
+/* The region's file that has the middle of the memory; -1: none, or it may not be looked at. Open, it is there when the
+ * process has ended. */
+static int open_file_of(pid_t pid)
+{
+	char path[320], name[128];
+	struct dirent *entry;
+	int file = -1;
+	DIR *links;
+
+	snprintf(path, sizeof path, "/proc/%d/map_files", pid);
+	links = opendir(path);
+	while (links != NULL && file < 0 && (entry = readdir(links)) != NULL) {
+		unsigned long from, to, at = (unsigned long)(uintptr_t)(memory + ALL / 2);
+		ssize_t length;
+		if (sscanf(entry->d_name, "%lx-%lx", &from, &to) != 2 || at < from || at >= to)
+			continue;
+		snprintf(path, sizeof path, "/proc/%d/map_files/%s", pid, entry->d_name);
+		length = readlink(path, name, sizeof name - 1);
+		name[length < 0 ? 0 : length] = '\0';
+		if (strstr(name, "odfork-region") != NULL)
+			file = open(path, O_RDONLY | O_CLOEXEC);
+	}
+	if (links != NULL)
+		closedir(links);
+	return file;
+}
+
+static size_t bytes_of(int file)
+{
+	struct stat status;
+
+	must(file < 0 || fstat(file, &status) == 0);
+	return file < 0 ? 0 : (size_t)status.st_blocks * 512;
+}
+
 static void dies(char *words[CASE_WORDS])
 {
 	char directory[] = "/tmp/odfork-core-XXXXXX", said[128] = "";
 	struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
-	int dead, keeps, ends[2];
+	int dead, keeps, ends[2], go[2], file;
 	void *address;
+	size_t before;
 	pid_t pid;
 
-	must(mkdtemp(directory) != NULL && chdir(directory) == 0 && pipe(ends) == 0);
+	must(mkdtemp(directory) != NULL && chdir(directory) == 0);
+	must(pipe2(ends, O_CLOEXEC) == 0 && pipe2(go, O_CLOEXEC) == 0);
 	pid = fork();
 	must(pid >= 0);
 	if (pid == 0) {
-		must(dup2(ends[1], 3) == 3 && setrlimit(RLIMIT_CORE, &limit) == 0);
+		int to = fcntl(ends[1], F_DUPFD_CLOEXEC, 10), from = fcntl(go[0], F_DUPFD_CLOEXEC, 10);
+		must(dup2(to, 3) == 3 && dup2(from, 4) == 4 && setrlimit(RLIMIT_CORE, &limit) == 0);
 		die(words);
 	}
 	close(ends[1]);
-	(void)status_of(pid);
 	must(read(ends[0], said, sizeof said - 1) > 0 && sscanf(said, "%d %p %d", &dead, &address, &keeps) == 3);
 	memory = address;
-	look_at_dump(dead);
+	file = open_file_of(dead);
+	before = bytes_of(file);
+	must(getenv("ODFORK_HEAP") == NULL || started_as != 0 || before >= ALL);
+	must(write(go[1], "", 1) == 1);
+	(void)status_of(pid);
 	if (keeps > 0)
 		must(kill(keeps, SIGKILL) == 0);
+	look_at_dump(dead);
+	/* A step puts pages into it that were nobody's for as long as the dump was written. */
+	if (strcmp(words[0], "settling") != 0)
+		must(bytes_of(file) <= before + MIB);
 	snprintf(said, sizeof said, "rm -r %s", directory);
 	must(chdir("/") == 0 && system(said) == 0);
 }
@@ -198,7 +218,7 @@ int main(int argc, char **argv)
 	if (argc > 1)
 		run_case(cases, 1, argc, argv);
 	if (!dumps_come_here()) { /* a setting of the machine, which a test does not change */
-		if (getenv("ODF_MUST_WORK") != NULL && strcmp(getenv("ODF_MUST_WORK"), "1") == 0) {
+		if (must_work()) {
 			printf("Bail out! must not be skipped\n");
 			return 1;
 		}

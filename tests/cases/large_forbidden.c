@@ -5,13 +5,12 @@
  * page for each page in which it writes a byte, before forks and after. Only the cases see the setting: a file is
  * mounted over the kernel's, in a mount namespace of their own.
  */
-#include <inttypes.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 
 #include "../support/preloaded.h"
+#include "../support/region_files.h"
 
 #define SETTING "/sys/kernel/mm/transparent_hugepage/enabled"
 #define LARGE   (2 * MIB)
@@ -52,40 +51,9 @@ static void go_on_over_forks(void)
 	}
 }
 
-/* The memory of the regions' files, each counted once. */
-static size_t bytes_in_files(void)
-{
-	FILE *maps = fopen("/proc/self/maps", "re");
-	ino_t seen[64];
-	size_t count = 0, bytes = 0;
-	char line[512];
-
-	must(maps != NULL);
-	while (fgets(line, sizeof line, maps) != NULL) {
-		uintptr_t from, to;
-		char path[80];
-		struct stat status;
-		bool known = false;
-		if (strstr(line, "odfork-region") == NULL ||
-		    sscanf(line, "%" SCNxPTR "-%" SCNxPTR " ", &from, &to) != 2)
-			continue;
-		snprintf(path, sizeof path, "/proc/self/map_files/%" PRIxPTR "-%" PRIxPTR, from, to);
-		if (stat(path, &status) != 0)
-			continue; /* the keeper has just replaced it */
-		for (size_t i = 0; i < count; i++)
-			known = known || seen[i] == status.st_ino;
-		if (!known && count < sizeof seen / sizeof *seen) {
-			seen[count++] = status.st_ino;
-			bytes += (size_t)status.st_blocks * 512;
-		}
-	}
-	fclose(maps);
-	return bytes;
-}
-
 static void must_be_small(void)
 {
-	size_t bytes = bytes_in_files() + (size_t)kib("RssAnon:") * 1024;
+	size_t bytes = region_bytes_mapped() + (size_t)kib("RssAnon:") * 1024;
 
 	if (bytes > 2 * DENSE + 32 * MIB)
 		dprintf(2, "%zu MiB\n", bytes / MIB);
@@ -117,11 +85,11 @@ static void unforbidden(char *words[CASE_WORDS])
 	sparse = map(SPARSE);
 	write_sparsely();
 	go_on_over_forks();
-	for (int i = 0; i < 200 && bytes_in_files() < SPARSE / 2 && !is_of_memfds(); i++) {
+	for (int i = 0; i < 200 && region_bytes_mapped() < SPARSE / 2 && !is_of_memfds(); i++) {
 		go_on_over_forks();
 		wait_ms(100);
 	}
-	if (bytes_in_files() < SPARSE / 2 || is_of_memfds())
+	if (region_bytes_mapped() < SPARSE / 2 || is_of_memfds())
 		cannot_be_done_here("no files with large pages");
 }
 
