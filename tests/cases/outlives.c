@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
  * A child that outlives the process whose memory it inherited, as a daemon does. What it has written or given back is
- * held once and not twice, and its forks still work. A process that shares memory with another one continues to share
- * it.
+ * held once and not twice, also in files that no process shows, and its forks still work. A process that shares memory
+ * with another one continues to share it. After the last process has ended, nothing is left.
  */
+#include <pthread.h>
 #include <sys/syscall.h>
 
 #include "../support/preloaded.h"
 #include "../support/real_call.h"
-
+#include "../support/region_files.h"
 
 #define ALL  (48 * MIB)
 #define PAGE ((size_t)4096)
@@ -24,6 +25,23 @@ struct files {
 	int count;
 };
 static struct files inherited, of_others;
+
+/* The same files, where they can be looked at. */
+static struct region_files left_behind, others;
+
+/* What this process maps is left to its children, but for what others have. */
+static void note_files(void)
+{
+	struct region_files all = { .count = 0 };
+
+	region_files_add(&all, "self", "map_files", NULL);
+	for (size_t i = 0; i < all.count; i++)
+		if (!region_files_have(&others, all.file[i].device, all.file[i].inode) &&
+		    !region_files_have(&left_behind, all.file[i].device, all.file[i].inode)) {
+			must(left_behind.count < REGION_FILES);
+			left_behind.file[left_behind.count++] = all.file[i];
+		}
+}
 
 static bool has(const struct files *files, unsigned long inode)
 {
@@ -133,16 +151,18 @@ static int end; /* to report success there */
 static void be_left(void)
 {
 	int ends[2];
+	char byte;
 	pid_t pid;
-	char byte = 1;
 
 	must(pipe(ends) == 0);
 	(void)views(&of_others); /* this process continues */
+	region_files_add(&others, "self", "map_files", NULL);
 	pid = fork();
 	must(pid >= 0);
 	if (pid == 0) {
 		close(ends[0]);
 		load();
+		note_files();
 		be_orphaned();
 		end = ends[1];
 		(void)views(&inherited);
@@ -150,13 +170,21 @@ static void be_left(void)
 	}
 	close(ends[1]);
 	must(status_of(pid) == 0);
-	_exit(read(ends[0], &byte, 1) == 1 && byte == 0 ? 0 : 1);
+	must(read(ends[0], &left_behind, sizeof left_behind) == (ssize_t)sizeof left_behind);
+	must(read(ends[0], &byte, 1) == 0 && region_files_are_gone(&left_behind));
+	_exit(0);
 }
 
 static void be_done(void)
 {
-	must(write(end, "", 1) == 1);
+	must(write(end, &left_behind, sizeof left_behind) == (ssize_t)sizeof left_behind);
 	_exit(0);
+}
+
+/* It has no part of those files any more, and nobody else has. */
+static void must_have_parted(void)
+{
+	must(views(NULL) == 0 && region_files_are_gone(&left_behind));
 }
 
 /* Everything is rewritten. */
@@ -174,7 +202,10 @@ static void rewritten(char *words[CASE_WORDS])
 		bool inside;
 		must(mapping_of(memory + ALL / 2, rights, &inside) && strcmp(rights, "rw-p") == 0);
 	}
+	if (getenv("ODFORK_HEAP") != NULL)
+		must_have_parted();
 	must(kib("RssAnon:") + kib("RssShmem:") < (long)(ALL / 1024) + 24 * 1024);
+	must(held_kib() < (long)(ALL / 1024) + 24 * 1024);
 	for (int round = 0; round < 3; round++) {
 		memset(memory, 7 + round, ALL);
 		fork_once((char)(7 + round), 0);
@@ -204,11 +235,12 @@ static void given_back(char *words[CASE_WORDS])
 		bool inside;
 		must(mapping_of(memory, rights, &inside) && strcmp(rights, "r--p") == 0 && !inside);
 		must(mapping_of(memory + kept / 2, rights, &inside) && strcmp(rights, "---p") == 0 && !inside);
-		must(views(NULL) == 0);
+		must_have_parted();
 	}
 	must(is_all(memory, kept / 2, 5) && is_all(memory + kept / 2 + PAGE, kept / 2 - PAGE, 5));
 	must(mprotect(memory + kept / 2, PAGE, PROT_READ) == 0 && is_all(memory + kept / 2, PAGE, 5));
 	must(kib("RssAnon:") + kib("RssShmem:") < (long)(ALL / 1024) / 2);
+	must(held_kib() < (long)(ALL / 1024) / 2);
 	must(mprotect(memory, kept, PROT_READ | PROT_WRITE) == 0);
 	for (int round = 0; round < 2; round++) {
 		pid_t pid = fork();
@@ -287,7 +319,8 @@ static void moved_away(char *words[CASE_WORDS])
 	live_on_until_parted();
 	fork_once(4, 2 * MIB);
 	must(is_all(moved, MIB, 3) && is_all(memory, MIB, 3) && is_all(memory + 2 * MIB, ALL - 2 * MIB, 4));
-	must(views(NULL) == 0);
+	must_have_parted();
+	must(held_kib() < (long)(ALL / 1024) + 24 * 1024);
 	memset(moved, 8, MIB);
 	fork_once(4, 2 * MIB);
 	must(is_all(moved, MIB, 8));
@@ -313,14 +346,16 @@ static void generations(char *words[CASE_WORDS])
 				_exit(0);
 			must(pid > 0 && status_of(pid) == 0 && munmap(some, 16 * MIB) == 0);
 		}
+		note_files();
 		be_orphaned();
 		must(is_all(memory, KEPT, (char)generation));
 	}
 	memset(memory, 1, KEPT);
 	live_on_until_parted();
 	must(is_all(memory, KEPT, 1));
-	must(views(NULL) == 0);
+	must_have_parted();
 	must(kib("RssAnon:") + kib("RssShmem:") < (long)(2 * KEPT / 1024));
+	must(held_kib() < (long)(2 * KEPT / 1024));
 	if (getenv("ODFORK_HEAP") != NULL) { /* the heap can wake after that many generations, too */
 		char *some = mmap(NULL, ALL, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		must(some != MAP_FAILED);
@@ -329,16 +364,50 @@ static void generations(char *words[CASE_WORDS])
 	be_done();
 }
 
+static int thread_ends[2];
+
+static void *wait_in_thread(void *unused)
+{
+	char byte;
+
+	(void)unused;
+	must(read(thread_ends[0], &byte, 1) == 1);
+	return NULL;
+}
+
+/* What other threads write meanwhile could be lost: as long as there are any the file stays, with what it had, and then
+ * it goes. */
+static void threads(char *words[CASE_WORDS])
+{
+	pthread_t thread;
+
+	(void)words;
+	be_left();
+	must(pipe(thread_ends) == 0 && pthread_create(&thread, NULL, wait_in_thread, NULL) == 0);
+	memset(memory, 6, ALL);
+	live_on();
+	fork_once(6, 0);
+	must(held_kib() < (long)(2 * ALL / 1024) + 24 * 1024);
+	must(write(thread_ends[1], "", 1) == 1 && pthread_join(thread, NULL) == 0);
+	live_on_until_parted();
+	must(is_all(memory, ALL, 6) && memory[ALL + HOLE - 1] == 0);
+	if (getenv("ODFORK_HEAP") != NULL)
+		must_have_parted();
+	must(held_kib() < (long)(ALL / 1024) + 24 * 1024);
+	be_done();
+}
+
 int main(int argc, char **argv)
 {
 	static const struct preloaded_case cases[] = {
 		{ "rewritten", rewritten },     { "given_back", given_back },   { "shared", shared },
 		{ "maker_lives", maker_lives }, { "generations", generations }, { "moved_away", moved_away },
+		{ "threads", threads },
 	};
 	static const char *const runs[][4] = {
 		{ "rewritten", NULL },       { "given_back", "munmap" }, { "given_back", "over" },
 		{ "given_back", "madvise" }, { "shared", NULL },         { "maker_lives", NULL },
-		{ "generations", NULL },     { "moved_away", NULL },
+		{ "generations", NULL },     { "moved_away", NULL },      { "threads", NULL },
 	};
 
 	if (argc > 1)
