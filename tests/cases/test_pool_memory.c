@@ -3,6 +3,7 @@
  * Worker tasks and memory: what their memory limit covers, and a worker that the kernel kills for lack of memory, in a
  * memory cgroup of the test's own (v1 or v2; skipped if none can be made).
  */
+#include <stdatomic.h>
 #include <sys/mman.h>
 
 #include "../../src/pool/internal.h"
@@ -28,12 +29,39 @@ static int takes(const void *input, size_t length, odf_output *output)
 	return 0;
 }
 
+static atomic_bool *may_end; /* shared with the workers */
+
+static int waits(const void *input, size_t length, odf_output *output)
+{
+	(void)input, (void)length, (void)output;
+	while (!atomic_load(may_end))
+		usleep(1000);
+	return 0;
+}
+
+/* The processes of the pool enter the cgroup, and those that they make from then on are in it too. Two tasks that run at
+ * once have a worker each, and there are no more. */
+static void enter_all(odf_pool *pool)
+{
+	odf_task *tasks[2];
+
+	atomic_store(may_end, false);
+	for (int i = 0; i < 2; i++)
+		tasks[i] = submitted(pool, waits, NULL, 0);
+	for (int i = 0; i < 2; i++)
+		assert_true(cgroup_enter(group, worker_of(tasks[i])));
+	assert_true(cgroup_enter(group, pool->template_pid));
+	assert_true(pool_info_of(pool).manager > 0 && cgroup_enter(group, pool_info_of(pool).manager));
+	atomic_store(may_end, true);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(answer_to(tasks[i]), 0);
+}
+
 static void test_worker_is_killed_for_memory(void **state)
 {
 	const size_t little = 4 * MIB, much = 4 * (size_t)GROUP_MIB * MIB;
 	char bytes[32];
 	odf_pool *pool;
-	pid_t first;
 
 	(void)state;
 	snprintf(bytes, sizeof bytes, "%d", GROUP_MIB * MIB);
@@ -41,11 +69,10 @@ static void test_worker_is_killed_for_memory(void **state)
 		skip_because("no memory cgroup can be made here");
 		return;
 	}
+	may_end = mmap(NULL, sizeof *may_end, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_true(may_end != MAP_FAILED);
 	pool = pool_of(1, 2, 0, 0);
-	first = output_of(submitted(pool, says_process, NULL, 0));
-	assert_true(cgroup_enter(group, pool->template_pid)); /* with all processes that it makes from now on */
-	assert_true(cgroup_enter(group, pool_info_of(pool).manager));
-	assert_true(cgroup_enter(group, first));
+	enter_all(pool);
 	for (int i = 0; i < 3; i++) {
 		uint64_t flags = i == 2 ? ODF_TASK_FRESH : 0;
 		unsigned ms = 100;
@@ -67,6 +94,7 @@ static void test_worker_is_killed_for_memory(void **state)
 	}
 	assert_true(pool_info_of(pool).lost >= 3);
 	assert_int_equal(odf_pool_destroy(pool), 0);
+	assert_int_equal(munmap(may_end, sizeof *may_end), 0);
 	assert_true(cgroup_remove(group));
 }
 
