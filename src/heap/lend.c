@@ -7,10 +7,10 @@
  * pages.
  *
  * A pipe gets pages of a copy, which is unmapped after the call: at most as much as the pipe can take at once, as the
- * kernel too may take less than it was given. If there is no memory for a copy, the call fails with ENOMEM, which
- * vmsplice(2) permits; inherited memory becomes the child's own instead. A socket gets pages that are the child's own
- * from then on. A process that made its region leaves alone what it has sent until it is told that it was sent, and no
- * such page changes meanwhile.
+ * kernel too may take less than it was given. If there is no memory for a copy, inherited memory becomes the child's
+ * own instead; where that is impossible too, the call fails with ENOMEM, which vmsplice(2) permits. A socket gets pages
+ * that are the child's own from then on. A process that made its region leaves alone what it has sent until it is told
+ * that it was sent, and no such page changes meanwhile.
  *
  * As async-signal-safe as these calls are.
  */
@@ -86,15 +86,23 @@ static void touch(char *start, size_t length)
 		(void)__atomic_fetch_or(page, 0, __ATOMIC_RELAXED);
 }
 
+struct owning {
+	bool by_call, is_incomplete;
+};
+
 /* A page that may not be written cannot be replaced. */
-static long own_span(struct span *span, long by_call)
+static long own_span(struct span *span, long argument)
 {
-	if (!span->inherited || !is_of_the_file(span) || !(span->protection & PROT_WRITE))
+	struct owning *owning = (struct owning *)argument;
+
+	if (!span->inherited || !is_of_the_file(span))
 		return 0;
-	if (by_call) /* EINVAL: unknown to the kernel, or not writable */
-		(void)sys_call3(SYS_madvise, span->start, span->length, MADV_POPULATE_WRITE);
-	else
+	if (!(span->protection & PROT_WRITE))
+		owning->is_incomplete = true;
+	else if (!owning->by_call)
 		touch(span->start, span->length);
+	else if (sys_call3(SYS_madvise, span->start, span->length, MADV_POPULATE_WRITE) != 0)
+		owning->is_incomplete = true; /* for lack of memory, or a raw system call took away the rights */
 	return 0;
 }
 
@@ -104,16 +112,25 @@ static bool owns_by_call(void *page)
 	return region_is_unfiltered() && sys_call3(SYS_madvise, page, 0, MADV_POPULATE_WRITE) != -EINVAL;
 }
 
-void heap_own(const void *address, size_t length)
+/* False: other pages of a file are still there. */
+static bool own(const void *address, size_t length)
 {
 	char *at = around(address, &length), *end = at + length;
+	struct owning owning = { .is_incomplete = false };
 
 	if (!span_touches(at, length))
-		return;
+		return true;
 	for (size_t size; at < end; at += size) {
 		size = (size_t)(end - at) < OWN_SLICE ? (size_t)(end - at) : OWN_SLICE;
-		(void)span_walk(at, size, true, own_span, owns_by_call(at));
+		owning.by_call = owns_by_call(at);
+		(void)span_walk(at, size, true, own_span, (long)&owning);
 	}
+	return !owning.is_incomplete;
+}
+
+void heap_own(const void *address, size_t length)
+{
+	(void)own(address, length);
 }
 
 /* ---- Copies ---- */
@@ -214,10 +231,13 @@ static long pages_of_pipe(int pipe)
 	return sys_call2(SYS_fcntl, pipe, F_GETPIPE_SZ) / (long)HEAP_PAGE;
 }
 
-static void own_pieces(const struct iovec *pieces, size_t count)
+static bool own_pieces(const struct iovec *pieces, size_t count)
 {
+	bool complete = true;
+
 	for (size_t i = 0; i < count; i++)
-		heap_own(pieces[i].iov_base, pieces[i].iov_len);
+		complete = own(pieces[i].iov_base, pieces[i].iov_len) && complete;
+	return complete;
 }
 
 static bool is_lent_by_own_region(const struct iovec *pieces, size_t count)
@@ -243,12 +263,12 @@ struct heap_lending heap_begin_lending(int pipe, const struct iovec *pieces, siz
 		if (pages > 0 && copy_what_fits(&copies, pieces, count, (size_t)pages)) {
 			lending = (struct heap_lending){ copies.pieces, copies.count, copies.start, copies.size, 0 };
 		} else if (pages > 0) {
-			own_pieces(pieces, count);
+			bool complete = own_pieces(pieces, count);
 			/* The process that made a region has no other pages there than those of the file. */
-			lending.error = is_lent_by_own_region(pieces, count) ? ENOMEM : 0;
+			lending.error = !complete || is_lent_by_own_region(pieces, count) ? ENOMEM : 0;
 		}
 	} else {
-		own_pieces(pieces, count);
+		(void)own_pieces(pieces, count);
 	}
 	errno = saved;
 	return lending;

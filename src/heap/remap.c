@@ -298,12 +298,26 @@ static void see_one_mapping(struct span *span, char *old, size_t length)
 	span->length = length;
 }
 
+/* The part by which memory grows, and its new place, get no lock that has ended; and what has different advice does not
+ * count as one mapping. */
+static void forget_ended_locks(char *at, char *end)
+{
+	while (at < end) {
+		struct span span = span_at(at, end);
+		if (span.kind == REGION_ISLAND && span_true_advice(&span) != span.advice)
+			span_note_advice(&span, 0, KEPT_LOCKED | KEPT_ONFAULT);
+		at += span.length;
+	}
+}
+
 static long remap_locked(char *old, size_t old_length, size_t length, int flags, void *fixed)
 {
-	struct span span = span_at(old, old + old_length);
 	long arguments[6] = { (long)old, (long)old_length, (long)length, flags, (long)fixed, 0 };
+	struct span span;
 	bool stays, joined;
 
+	forget_ended_locks(old, old + old_length);
+	span = span_at(old, old + old_length);
 	if (span.kind == REGION_HOLE)
 		return -EFAULT;
 	if ((flags & MREMAP_FIXED) && length < old_length) { /* the part that does not move is unmapped first */
@@ -337,7 +351,6 @@ static long remap_locked(char *old, size_t old_length, size_t length, int flags,
 	}
 	if (span.length != old_length)
 		return -EFAULT; /* more than one mapping */
-	span.advice = span_true_advice(&span); /* the part by which it grows, and its new place, get this */
 	if (length > old_length && !may_grow(old_length, length - old_length))
 		return -ENOMEM;
 	if (!(flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) && !joined && grow_in_place(&span, length))

@@ -279,6 +279,7 @@ void copied_not_with_a_key(void);
 /* moved_history.c */
 void locked_before(void);
 void locked_before_it_grew(void);
+void locked_before_it_grew_twice(void);
 void guarded_before(void);
 void grown_after_a_move(void);
 void dropped_with_other_rights(void);

@@ -281,6 +281,17 @@ void locked_before_it_grew(void)
 	must(p != MAP_FAILED && locked_kib() == 0 && p[0] == 5 && p[PAGE] == 0 && p[15 * PAGE] == 0);
 }
 
+/* Or it grows where it is, and is then still one mapping. */
+void locked_before_it_grew_twice(void)
+{
+	char *p = map_where_it_was_locked(), *to;
+
+	must(munmap(p + 8 * PAGE, 16 * PAGE) == 0);
+	must(mremap(p, 8 * PAGE, 16 * PAGE, 0) == p && locked_kib() == 0);
+	to = mremap(p, 16 * PAGE, 32 * PAGE, MREMAP_MAYMOVE);
+	must(to != MAP_FAILED && locked_kib() == 0 && to[0] == 5 && to[8 * PAGE] == 0 && to[31 * PAGE] == 0);
+}
+
 /* Guard pages installed by process_madvise, before the heap was awake. */
 void guarded_before(void)
 {

@@ -228,25 +228,66 @@ static void splices_as_the_kernel_does(void)
 	must(vmsplice(pipes[1], &huge, 1, 0) == -1 && errno == EPIPE);
 }
 
-/* At the limit of mappings there is no memory for a copy. The call fails then, for what would get into the pipe would
- * change later. */
+/* At the limit of mappings there is no memory for a copy. Returns a mapping of a page, without which there is. */
+static void *use_up_mappings(void)
+{
+	int file = memfd_create("pages", MFD_CLOEXEC);
+	void *last = MAP_FAILED, *page;
+
+	must(file >= 0 && ftruncate(file, PAGE) == 0);
+	while ((page = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, file, 0)) != MAP_FAILED)
+		last = page;
+	must(errno == ENOMEM && last != MAP_FAILED && close(file) == 0);
+	return last;
+}
+
+static void must_lack_memory(int pipe, void *bytes)
+{
+	struct iovec piece = { bytes, PAGE };
+
+	must(by_function(pipe, &piece, 1, SPLICE_F_NONBLOCK) == -1 && errno == ENOMEM);
+	must(by_number(pipe, &piece, 1, SPLICE_F_NONBLOCK) == -1 && errno == ENOMEM);
+}
+
+/* The call fails then, for what would get into the pipe would change later. */
 static void spliced_without_memory(void)
 {
-	int pipes[2], file = memfd_create("pages", MFD_CLOEXEC);
 	struct iovec piece;
-	void *last = MAP_FAILED, *page;
+	int pipes[2];
+	void *last;
 
 	prepare();
 	piece = (struct iovec){ memory, PAGE };
-	must(pipe(pipes) == 0 && file >= 0 && ftruncate(file, PAGE) == 0);
-	while ((page = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, file, 0)) != MAP_FAILED)
-		last = page;
-	must(errno == ENOMEM && last != MAP_FAILED);
-	must(by_function(pipes[1], &piece, 1, SPLICE_F_NONBLOCK) == -1 && errno == ENOMEM);
-	must(by_number(pipes[1], &piece, 1, SPLICE_F_NONBLOCK) == -1 && errno == ENOMEM);
+	must(pipe(pipes) == 0);
+	last = use_up_mappings();
+	must_lack_memory(pipes[1], memory);
 	must(munmap(last, PAGE) == 0);
 	must(by_function(pipes[1], &piece, 1, SPLICE_F_NONBLOCK) == (long)PAGE);
 	*memory = 'n';
+	must_give(pipes[0], PAGE, 'o');
+}
+
+/* A child's pages become its own, but for those that it may not write. */
+static void spliced_without_memory_by_child(void)
+{
+	int pipes[2];
+	pid_t pid;
+
+	prepare();
+	must(pipe(pipes) == 0);
+	pid = fork();
+	must(pid >= 0);
+	if (pid == 0) {
+		struct iovec piece = { memory + 8 * PAGE, PAGE };
+		must(mprotect(memory, PAGE, PROT_READ) == 0);
+		(void)use_up_mappings();
+		must_lack_memory(pipes[1], memory);
+		must(by_function(pipes[1], &piece, 1, SPLICE_F_NONBLOCK) == (long)PAGE);
+		_exit(0);
+	}
+	finish_child(pid);
+	memset(memory, 'n', 4 * MIB);
+	must_be_settled();
 	must_give(pipes[0], PAGE, 'o');
 }
 
@@ -341,6 +382,7 @@ const struct pinned_case pinned_lent_cases[] = {
 	{ "spliced_and_given_back", spliced_and_given_back },
 	{ "splices_as_the_kernel_does", splices_as_the_kernel_does },
 	{ "spliced_without_memory", spliced_without_memory },
+	{ "spliced_without_memory_by_child", spliced_without_memory_by_child },
 	{ "sent_by_child", sent_by_child },
 };
 const size_t pinned_lent_count = sizeof pinned_lent_cases / sizeof *pinned_lent_cases;

@@ -402,6 +402,7 @@ static const struct {
 	{ "mapped_in_a_hole", mapped_in_a_hole },
 	{ "locked_before", locked_before },
 	{ "locked_before_it_grew", locked_before_it_grew },
+	{ "locked_before_it_grew_twice", locked_before_it_grew_twice },
 	{ "guarded_before", guarded_before },
 	{ "grown_after_a_move", grown_after_a_move },
 	{ "dropped_with_other_rights", dropped_with_other_rights },
