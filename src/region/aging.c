@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Takes young memory into the region before the process has forked. Young memory costs the running program nothing, but
- * the first fork would copy all of its page tables. So memory that has grown old is adopted beside the running program
- * (schedule.c says when), by the same steps as those of a settle.
+ * Takes young memory into the region before the process has forked, or where a fork could not. Young memory costs
+ * the running program nothing, but the first fork would copy all of its page tables. So memory that has grown old is
+ * adopted beside the running program (schedule.c says when), by the same steps as those of a settle.
  *
  * This is background work: the keeper waits while another process wants the processor that a step would take. A low
  * priority would not do: threads of the program may wait for a step, and a keeper that waits for a processor in the
@@ -75,6 +75,7 @@ void keeper_adopt_young(struct odf_region *region)
 	}
 	region_lock_as_keeper();
 	region->young_left = at < region->capacity ? 0 : region_young_bytes(region);
+	region->young_missed = region->young_missed && at < region->capacity;
 	region_unlock_as_keeper();
 	region->young_ns = 0;
 }

@@ -143,8 +143,8 @@ void region_work_release(struct odf_region *region, char *place, size_t but);
 /* By the keeper: makes the views reach down to the lowest memory that is to come into the region. 0 or an errno
  * value. */
 int region_views_reach(struct odf_region *region);
-/* Some region needs that. */
-extern atomic_bool region_reach_wanted;
+/* Some region needs that; and the keeper has not done it in the time that a caller waits. */
+extern atomic_bool region_reach_wanted, region_reach_is_late;
 /* In a region in place: addresses beside the region's other places, with room for a view as large as home. Another
  * mapping may be there. A place for a view may be that of the other view, as a mapping that is there refuses the move;
  * one for aside or for steps is not, as nothing is mapped there until it is needed. */

@@ -15,7 +15,7 @@
 
 #include "internal.h"
 
-atomic_bool region_reach_wanted;
+atomic_bool region_reach_wanted, region_reach_is_late;
 
 static bool is_something(const struct region_extent *extent)
 {

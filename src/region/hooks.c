@@ -49,6 +49,7 @@ static void become_child(void)
 	region_ends_inherit(region_list); /* what is absent is marked by now */
 	atomic_store_explicit(&memory_is_shared, false, memory_order_relaxed); /* this is a copy */
 	atomic_store_explicit(&region_reach_wanted, false, memory_order_relaxed);
+	atomic_store_explicit(&region_reach_is_late, false, memory_order_relaxed);
 	atomic_store_explicit(&odd_children, false, memory_order_relaxed);
 	region_list = NULL; /* none of them is frozen or settled any more */
 	region_pending_forget();
@@ -252,7 +253,7 @@ bool region_has_one_thread(void)
 }
 
 /* How often the caller looks whether the keeper has done it. The keeper may be stopped, or wait for a processor: then
- * memory out of reach stays young. */
+ * memory out of reach stays young until the keeper runs, and nobody waits for that again. */
 #define LOOKS_FOR_REACH 100
 
 void region_reach(void)
@@ -260,7 +261,8 @@ void region_reach(void)
 	struct timespec moment = { 0, 50000 };
 
 	/* Without regions no call is made that a filter might refuse. */
-	if (!atomic_load_explicit(&region_reach_wanted, memory_order_relaxed))
+	if (!atomic_load_explicit(&region_reach_wanted, memory_order_relaxed) ||
+	    atomic_load_explicit(&region_reach_is_late, memory_order_relaxed))
 		return;
 	region_meet_child();
 	if (region_bytes() == 0 || !region_keeper_runs() || may_stall_others())
@@ -268,7 +270,7 @@ void region_reach(void)
 	region_keeper_call();
 	for (unsigned looks = 0; looks < LOOKS_FOR_REACH && atomic_load(&region_reach_wanted); looks++)
 		(void)sys_call2(SYS_nanosleep, &moment, NULL);
-	atomic_store(&region_reach_wanted, false);
+	atomic_store(&region_reach_is_late, atomic_load(&region_reach_wanted));
 }
 
 int region_fork_begin(uint64_t *mark)

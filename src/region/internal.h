@@ -196,6 +196,7 @@ struct odf_region {
 	unsigned places; /* counts the places beside that were chosen (memory.c) */
 	bool has_young; /* there may be young extents */
 	bool young_waits; /* and some that no freeze has looked at since they changed, or that could not be adopted */
+	bool young_missed; /* the last freeze could not adopt some: the keeper does */
 	bool adopting;  /* memory that a freeze has adopted waits for the settle */
 	bool no_young;  /* the list may call other memory young: none is adopted any more */
 	atomic_bool has_islands;    /* there are some, or have been */

@@ -286,12 +286,13 @@ static void find_facts(struct odf_region *region, struct schedule_facts *facts)
 	facts->settled = region->live_length == region->length;
 	facts->aside_lost = region->aside_lost;
 	facts->vacant = region->vacant;
+	facts->young_missed = region->young_missed;
 	epoch = region->epoch;
 	region_unlock_as_keeper();
 	facts->huge = region->flags & ODF_REGION_HUGE;
 	facts->settles = keeper_settles_here(region);
 	facts->thins = keeper_thins_here(region);
-	if (facts->settled && facts->settles && facts->fork_ns == 0 && region_is_in_place(region))
+	if (facts->settled && schedule_takes_young(facts) && region_is_in_place(region))
 		keeper_look_at_young(region, facts);
 	if (facts->lost || facts->settled || (!facts->settles && !facts->thins))
 		return;

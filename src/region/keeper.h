@@ -213,6 +213,7 @@ struct schedule_facts {
 	uint64_t young;        /* bytes that a freeze would adopt */
 	uint64_t young_floor, young_ns; /* `young` has not been below young_floor since young_ns */
 	uint64_t young_look_ns; /* from this look to the next */
+	bool young_missed;     /* the last freeze would have adopted some of it, but could not */
 	bool busy;             /* no processor is idle for work in the background */
 };
 struct schedule {
@@ -240,6 +241,7 @@ struct schedule schedule_region(const struct schedule_facts *facts);
  * differs from that at the last look); and whether young_floor and young_ns are to be set anew, as they no longer
  * describe the present memory. */
 uint64_t schedule_young_look(bool changed, uint64_t young, uint64_t last_ns);
+bool schedule_takes_young(const struct schedule_facts *facts);
 bool schedule_young_anew(const struct schedule_facts *facts);
 /* The wait before the next slice is drained. `error`: of the last slice; 0 if it was drained. */
 uint64_t schedule_drain(int error, uint64_t last_wait_ns);

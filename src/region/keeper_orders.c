@@ -305,6 +305,7 @@ int keeper_reach_all(void)
 
 	region_lock_as_keeper();
 	atomic_store(&region_reach_wanted, false);
+	atomic_store(&region_reach_is_late, false);
 	for (struct odf_region *region = region_list; region != NULL; region = region->next) {
 		int failed = region_views_reach(region);
 		error = error == 0 ? failed : error;

@@ -13,8 +13,9 @@
  */
 #include "keeper.h"
 
-/* Young memory of a process that has not forked is taken in when it has grown old: most of it was there a second ago,
- * or some seconds where others have work for all processors. What comes and goes faster would be copied for nothing. */
+/* Young memory of a process that has not forked, or that the last freeze could not take in, is taken in when it has
+ * grown old: most of it was there a second ago, or some seconds where others have work for all processors. What comes
+ * and goes faster would be copied for nothing. */
 #define YOUNG_AGE_NS   1000000000u
 #define YOUNG_BUSY_NS  4000000000u
 #define YOUNG_LEAST    ((uint64_t)4 << 20)
@@ -83,9 +84,14 @@ static struct schedule act(enum schedule_action action)
 	return (struct schedule){ .action = action };
 }
 
+bool schedule_takes_young(const struct schedule_facts *facts)
+{
+	return facts->settles && (facts->fork_ns == 0 || facts->young_missed);
+}
+
 static bool young_pays(const struct schedule_facts *facts)
 {
-	return facts->settles && facts->fork_ns == 0 && facts->young >= YOUNG_LEAST;
+	return schedule_takes_young(facts) && facts->young >= YOUNG_LEAST;
 }
 
 static bool is_mostly_old(const struct schedule_facts *facts)
@@ -137,7 +143,7 @@ struct schedule schedule_region(const struct schedule_facts *facts)
 		return since >= GATHER_IDLE_NS ? act(SCHEDULE_GATHER) : wait_until(facts->fork_ns + GATHER_IDLE_NS);
 	/* Also if there is little yet: a program that has just grown goes on growing, and no call shows it. */
 	if (facts->settled)
-		return facts->settles && facts->fork_ns == 0 && facts->young_look_ns != 0
+		return schedule_takes_young(facts) && facts->young_look_ns != 0
 			       ? wait_for_age(facts)
 			       : wait_until(SCHEDULE_NEVER);
 	if (facts->thins)

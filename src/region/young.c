@@ -398,7 +398,7 @@ static void adopt_all(struct odf_region *region, struct region_maps *maps)
 			continue;
 		length = true_length(region, maps, run.from, at, &other);
 		if (length == 0 && other == run.from) {
-			region->young_waits = true;
+			region->young_waits = region->young_missed = true;
 			return;
 		}
 		if (length == 0) { /* a raw system call has put something else there */
@@ -413,11 +413,11 @@ static void adopt_all(struct odf_region *region, struct region_maps *maps)
 			(void)region_source_unfold(region, region->source_from, region_top(region));
 		unfolded = true;
 		if (run.from < region->source_from) { /* out of reach; later runs may be within reach */
-			region->young_waits = true;
+			region->young_waits = region->young_missed = true;
 			continue;
 		}
 		if (adopt_run(region, run) != 0) {
-			region->young_waits = true; /* the next freeze continues */
+			region->young_waits = region->young_missed = true; /* the next freeze continues */
 			return;
 		}
 		TRACE_3(adopt, region->home + run.from, run.length, 0);
@@ -429,7 +429,7 @@ void region_adopt_young(struct odf_region *region, struct region_maps *maps)
 {
 	if (atomic_exchange(&region->rights_changed, false))
 		look_at_rights(region, maps);
-	region->young_waits = false;
+	region->young_waits = region->young_missed = false;
 	adopt_all(region, maps);
 	region_source_fold(region);
 }

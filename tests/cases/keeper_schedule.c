@@ -56,6 +56,12 @@ void schedule(void **state)
 		{ { .settled = true, .settles = true, .young = 64 << 20, .young_floor = 64 << 20,
 		  .young_ns = AGO(9000 * MS), .fork_ns = AGO(5000 * MS) },
 		  SCHEDULE_WAIT, SCHEDULE_NEVER, 0 },
+		/* After it, what the last fork could not take in. */
+		{ { .settled = true, .settles = true, .young = 64 << 20, .young_floor = 48 << 20, .young_missed = true,
+		  .young_ns = AGO(1000 * MS), .fork_ns = AGO(5000 * MS) }, SCHEDULE_ADOPT, 0, 0 },
+		{ { .settled = true, .settles = true, .young = 64 << 20, .young_floor = 48 << 20, .young_missed = true,
+		  .young_ns = AGO(900 * MS), .fork_ns = AGO(5000 * MS), .young_look_ns = 250 * MS },
+		  SCHEDULE_WAIT, 100 * MS, 0 },
 		{ { .settled = true, .thins = true, .young = 64 << 20, .young_floor = 64 << 20,
 		  .young_ns = AGO(9000 * MS) }, SCHEDULE_WAIT, SCHEDULE_NEVER, 0 },
 		{ { .settled = true, .settles = true, .huge = true, .young = 64 << 20, .young_floor = 64 << 20,

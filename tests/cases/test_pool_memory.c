@@ -39,8 +39,8 @@ static int waits(const void *input, size_t length, odf_output *output)
 	return 0;
 }
 
-/* The processes of the pool enter the cgroup, and those that they make from then on are in it too. Two tasks that run at
- * once have a worker each, and there are no more. */
+/* The processes of the pool enter the cgroup, and those that they make from then on are in it too. Two tasks that run
+ * at once have a worker each, and there are no more. */
 static void enter_all(odf_pool *pool)
 {
 	odf_task *tasks[2];
