@@ -254,22 +254,18 @@ struct heap_lending heap_begin_lending(int pipe, const struct iovec *pieces, siz
 	struct heap_lending lending = { pieces, count, NULL, 0, 0 };
 	struct copies copies;
 	int saved = errno;
+	bool may_copy;
 	long pages;
 
 	if (!is_lent(pieces, count))
 		return lending;
-	if (region_is_unfiltered() || heap_is_owner()) { /* an awake heap's filter permits this */
-		pages = pages_of_pipe(pipe);
-		if (pages > 0 && copy_what_fits(&copies, pieces, count, (size_t)pages)) {
-			lending = (struct heap_lending){ copies.pieces, copies.count, copies.start, copies.size, 0 };
-		} else if (pages > 0) {
-			bool complete = own_pieces(pieces, count);
-			/* The process that made a region has no other pages there than those of the file. */
-			lending.error = !complete || is_lent_by_own_region(pieces, count) ? ENOMEM : 0;
-		}
-	} else {
-		(void)own_pieces(pieces, count);
-	}
+	may_copy = region_is_unfiltered() || heap_is_owner(); /* an awake heap's filter permits this */
+	pages = may_copy ? pages_of_pipe(pipe) : 0;
+	if (pages > 0 && copy_what_fits(&copies, pieces, count, (size_t)pages))
+		lending = (struct heap_lending){ copies.pieces, copies.count, copies.start, copies.size, 0 };
+	/* The process that made a region has no other pages there than those of the file. */
+	else if ((pages > 0 || !may_copy) && (!own_pieces(pieces, count) || is_lent_by_own_region(pieces, count)))
+		lending.error = ENOMEM;
 	errno = saved;
 	return lending;
 }

@@ -298,25 +298,14 @@ static void see_one_mapping(struct span *span, char *old, size_t length)
 	span->length = length;
 }
 
-/* The part by which memory grows, and its new place, get no lock that has ended; and what has different advice does not
- * count as one mapping. */
-static void forget_ended_locks(char *at, char *end)
-{
-	while (at < end) {
-		struct span span = span_at(at, end);
-		if (span.kind == REGION_ISLAND && span_true_advice(&span) != span.advice)
-			span_note_advice(&span, 0, KEPT_LOCKED | KEPT_ONFAULT);
-		at += span.length;
-	}
-}
-
 static long remap_locked(char *old, size_t old_length, size_t length, int flags, void *fixed)
 {
 	long arguments[6] = { (long)old, (long)old_length, (long)length, flags, (long)fixed, 0 };
 	struct span span;
 	bool stays, joined;
 
-	forget_ended_locks(old, old + old_length);
+	/* The part by which it grows, and its new place, get the advice of the rest. */
+	span_forget_ended_locks(old, old + old_length);
 	span = span_at(old, old + old_length);
 	if (span.kind == REGION_HOLE)
 		return -EFAULT;

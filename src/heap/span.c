@@ -193,6 +193,16 @@ void span_note_advice(const struct span *span, unsigned set, unsigned clear)
 			  (span->advice & ~clear) | set);
 }
 
+void span_forget_ended_locks(char *at, char *end)
+{
+	while (at < end) {
+		struct span span = span_at(at, end);
+		if (span.kind == REGION_ISLAND && span_true_advice(&span) != span.advice)
+			span_note_advice(&span, 0, KEPT_LOCKED | KEPT_ONFAULT);
+		at += span.length;
+	}
+}
+
 long span_zero(struct span *span)
 {
 	if (span->kind == REGION_MEMORY)

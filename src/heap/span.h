@@ -93,6 +93,8 @@ void span_keep_advice(char *start, size_t length, unsigned advice);
 /* Without a lock that the memory does not have any more. */
 unsigned span_true_advice(const struct span *span);
 void span_note_advice(const struct span *span, unsigned set, unsigned clear);
+/* Notes which locks the memory does not have any more. Without that, parts of one mapping could differ in advice. */
+void span_forget_ended_locks(char *at, char *end);
 long span_zero(struct span *span);
 /* `to` is zero before. False: there was nothing to copy. */
 bool span_copy(char *to, const char *from, size_t length);

@@ -261,16 +261,20 @@ void region_reach(void)
 	struct timespec moment = { 0, 50000 };
 
 	/* Without regions no call is made that a filter might refuse. */
-	if (!atomic_load_explicit(&region_reach_wanted, memory_order_relaxed) ||
-	    atomic_load_explicit(&region_reach_is_late, memory_order_relaxed))
+	if (!atomic_load_explicit(&region_reach_wanted, memory_order_relaxed))
 		return;
 	region_meet_child();
 	if (region_bytes() == 0 || !region_keeper_runs() || may_stall_others())
 		return; /* the keeper does it with the freeze */
 	region_keeper_call();
+	if (atomic_load(&region_reach_is_late))
+		return;
 	for (unsigned looks = 0; looks < LOOKS_FOR_REACH && atomic_load(&region_reach_wanted); looks++)
 		(void)sys_call2(SYS_nanosleep, &moment, NULL);
-	atomic_store(&region_reach_is_late, atomic_load(&region_reach_wanted));
+	/* In this order: the keeper may be resetting both. */
+	atomic_store(&region_reach_is_late, true);
+	if (!atomic_load(&region_reach_wanted))
+		atomic_store(&region_reach_is_late, false);
 }
 
 int region_fork_begin(uint64_t *mark)

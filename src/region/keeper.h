@@ -241,6 +241,7 @@ struct schedule schedule_region(const struct schedule_facts *facts);
  * differs from that at the last look); and whether young_floor and young_ns are to be set anew, as they no longer
  * describe the present memory. */
 uint64_t schedule_young_look(bool changed, uint64_t young, uint64_t last_ns);
+/* The keeper takes young memory in once it is old. */
 bool schedule_takes_young(const struct schedule_facts *facts);
 bool schedule_young_anew(const struct schedule_facts *facts);
 /* The wait before the next slice is drained. `error`: of the last slice; 0 if it was drained. */

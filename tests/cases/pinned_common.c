@@ -86,8 +86,10 @@ void wake(void)
 	must(info().state == ODF_HEAP_AWAKE && enable != NULL && enable(0) == 0); /* new memory is in the region at once
 	                                                                             from now on */
 	wake_buffers = map((THREADS + 1) * DIRECT_BLOCK);
-	while (!is_inside(wake_buffers)) { /* the keeper may have waited for a processor */
-		must(info().state == ODF_HEAP_AWAKE && munmap(wake_buffers, (THREADS + 1) * DIRECT_BLOCK) == 0);
+	/* The keeper may have waited for a processor. */
+	for (int tries = 0; !is_inside(wake_buffers); tries++) {
+		must(tries < 60000 && info().state == ODF_HEAP_AWAKE);
+		must(munmap(wake_buffers, (THREADS + 1) * DIRECT_BLOCK) == 0);
 		usleep(1000);
 		wake_buffers = map((THREADS + 1) * DIRECT_BLOCK);
 	}

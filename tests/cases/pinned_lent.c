@@ -6,9 +6,12 @@
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -122,16 +125,23 @@ static void must_give(int pipe, size_t size, int byte)
 	must_be(got, size, byte);
 }
 
-static void child_hands_over(splice_function *splice, bool by_grandchild)
+static pid_t fork_with_a_pipe(int pipes[2])
 {
-	int pipes[2];
-	size_t size = 5 * PAGE + 100;
 	pid_t pid;
 
 	prepare();
 	must(pipe(pipes) == 0);
 	pid = fork();
 	must(pid >= 0);
+	return pid;
+}
+
+static void child_hands_over(splice_function *splice, bool by_grandchild)
+{
+	int pipes[2];
+	size_t size = 5 * PAGE + 100;
+	pid_t pid = fork_with_a_pipe(pipes);
+
 	if (pid == 0) {
 		pid_t deeper = by_grandchild ? fork() : 0;
 		must(deeper >= 0);
@@ -267,20 +277,28 @@ static void spliced_without_memory(void)
 	must_give(pipes[0], PAGE, 'o');
 }
 
+/* Under a filter the library makes no call that it might refuse: no copies. This one permits all. */
+static void enter_a_filter(void)
+{
+	struct sock_filter permit = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	struct sock_fprog filter = { 1, &permit };
+
+	must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0);
+}
+
 /* A child's pages become its own, but for those that it may not write. */
-static void spliced_without_memory_by_child(void)
+static void child_splices_without_copies(bool by_filter)
 {
 	int pipes[2];
-	pid_t pid;
+	pid_t pid = fork_with_a_pipe(pipes);
 
-	prepare();
-	must(pipe(pipes) == 0);
-	pid = fork();
-	must(pid >= 0);
 	if (pid == 0) {
 		struct iovec piece = { memory + 8 * PAGE, PAGE };
 		must(mprotect(memory, PAGE, PROT_READ) == 0);
-		(void)use_up_mappings();
+		if (by_filter)
+			enter_a_filter();
+		else
+			(void)use_up_mappings();
 		must_lack_memory(pipes[1], memory);
 		must(by_function(pipes[1], &piece, 1, SPLICE_F_NONBLOCK) == (long)PAGE);
 		_exit(0);
@@ -289,6 +307,16 @@ static void spliced_without_memory_by_child(void)
 	memset(memory, 'n', 4 * MIB);
 	must_be_settled();
 	must_give(pipes[0], PAGE, 'o');
+}
+
+static void spliced_without_memory_by_child(void)
+{
+	child_splices_without_copies(false);
+}
+
+static void spliced_under_a_filter(void)
+{
+	child_splices_without_copies(true);
 }
 
 /* ---- Sockets ---- */
@@ -383,6 +411,7 @@ const struct pinned_case pinned_lent_cases[] = {
 	{ "splices_as_the_kernel_does", splices_as_the_kernel_does },
 	{ "spliced_without_memory", spliced_without_memory },
 	{ "spliced_without_memory_by_child", spliced_without_memory_by_child },
+	{ "spliced_under_a_filter", spliced_under_a_filter },
 	{ "sent_by_child", sent_by_child },
 };
 const size_t pinned_lent_count = sizeof pinned_lent_cases / sizeof *pinned_lent_cases;

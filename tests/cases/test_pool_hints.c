@@ -7,20 +7,6 @@
 #include "../../src/pool/internal.h"
 #include "../support/pool_support.h"
 
-#include <stdatomic.h>
-#include <sys/mman.h>
-
-/* Shared with the workers, which are copies of the program. */
-static atomic_bool *go;
-
-static int until_told(const void *input, size_t length, odf_output *output)
-{
-	(void)input, (void)length, (void)output;
-	while (!atomic_load(go))
-		usleep(1000);
-	return 7;
-}
-
 /* As a worker that is killed before it has claimed the task that it took: the task is in no ring. */
 static void lose_hint(odf_pool *pool)
 {
@@ -109,8 +95,7 @@ int main(void)
 		cmocka_unit_test(test_condemned_worker_waits),
 	};
 
-	go = mmap(NULL, sizeof *go, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (go == MAP_FAILED)
+	if (!share_go())
 		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

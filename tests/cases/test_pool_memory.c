@@ -3,7 +3,6 @@
  * Worker tasks and memory: what their memory limit covers, and a worker that the kernel kills for lack of memory, in a
  * memory cgroup of the test's own (v1 or v2; skipped if none can be made).
  */
-#include <stdatomic.h>
 #include <sys/mman.h>
 
 #include "../../src/pool/internal.h"
@@ -29,30 +28,20 @@ static int takes(const void *input, size_t length, odf_output *output)
 	return 0;
 }
 
-static atomic_bool *may_end; /* shared with the workers */
-
-static int waits(const void *input, size_t length, odf_output *output)
-{
-	(void)input, (void)length, (void)output;
-	while (!atomic_load(may_end))
-		usleep(1000);
-	return 0;
-}
-
 /* The processes of the pool enter the cgroup, and those that they make from then on are in it too. Two tasks that run
  * at once have a worker each, and there are no more. */
 static void enter_all(odf_pool *pool)
 {
 	odf_task *tasks[2];
 
-	atomic_store(may_end, false);
+	atomic_store(go, false);
 	for (int i = 0; i < 2; i++)
-		tasks[i] = submitted(pool, waits, NULL, 0);
+		tasks[i] = submitted(pool, until_told, NULL, 0);
 	for (int i = 0; i < 2; i++)
 		assert_true(cgroup_enter(group, worker_of(tasks[i])));
 	assert_true(cgroup_enter(group, pool->template_pid));
 	assert_true(pool_info_of(pool).manager > 0 && cgroup_enter(group, pool_info_of(pool).manager));
-	atomic_store(may_end, true);
+	atomic_store(go, true);
 	for (int i = 0; i < 2; i++)
 		assert_int_equal(answer_to(tasks[i]), 0);
 }
@@ -69,8 +58,7 @@ static void test_worker_is_killed_for_memory(void **state)
 		skip_because("no memory cgroup can be made here");
 		return;
 	}
-	may_end = mmap(NULL, sizeof *may_end, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	assert_true(may_end != MAP_FAILED);
+	assert_true(share_go());
 	pool = pool_of(1, 2, 0, 0);
 	enter_all(pool);
 	for (int i = 0; i < 3; i++) {
@@ -94,7 +82,6 @@ static void test_worker_is_killed_for_memory(void **state)
 	}
 	assert_true(pool_info_of(pool).lost >= 3);
 	assert_int_equal(odf_pool_destroy(pool), 0);
-	assert_int_equal(munmap(may_end, sizeof *may_end), 0);
 	assert_true(cgroup_remove(group));
 }
 

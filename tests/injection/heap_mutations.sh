@@ -202,8 +202,8 @@ mutant planned_is_free region/memory.c moved_own_crowded \
 mutant place_of_a_view region/memory.c moved_own_crowded_once \
 	's/\(!for_view && has_a_view\(region, place\)\)/false/'
 mutant lock_of_other_memory heap/remap.c moved_locked_before_it_grew \
-	's/\tforget_ended_locks\(old, old \+ old_length\);/\t;/'
-mutant lock_forgotten_once heap/remap.c moved_locked_before_it_grew_twice \
+	's/\tspan_forget_ended_locks\(old, old \+ old_length\);/\t;/'
+mutant lock_forgotten_once heap/span.c moved_locked_before_it_grew_twice \
 	's/span_note_advice\(&span, 0, KEPT_LOCKED \| KEPT_ONFAULT\);/;/'
 mutant views_are_advised heap/own.c moved_own_advised 's/bool views = length >= OWN_WIDE/bool views = false/'
 mutant other_part_of_ours heap/attach.c moved_other_parts_of_a_file \
