@@ -73,10 +73,12 @@ static void test_child_path(void **state)
 	char assignment[4096 + 8], *with[] = { assignment, NULL }, *without[] = { (char[]){ "X=1" }, NULL };
 	const char *edits[1] = { assignment };
 	odf_spawn_options options = ODF_SPAWN_OPTIONS_INIT;
-	char *argv[] = { (char[]){ "odf-test-tool" }, NULL };
+	char *argv[] = { (char[]){ "odf-test-tool" }, NULL }, *before = strdup(getenv("PATH"));
 	pid_t pid;
 
 	(void)state;
+	/* A directory of the user's PATH may be closed to this process, which is EACCES. */
+	assert_true(before != NULL && setenv("PATH", "/usr/bin:/bin", 1) == 0);
 	write_file(scratch_path("odf-test-tool"), "#!/bin/sh\nexit 9\n", 0755);
 	snprintf(assignment, sizeof assignment, "PATH=/nonexistent:%s", scratch());
 	for (size_t i = 1; i < 3; i++) {
@@ -98,6 +100,8 @@ static void test_child_path(void **state)
 	options.allow = ODF_ALLOW(ODF_STRATEGY_POSIX_SPAWN);
 	options.flags = ODF_SPAWN_SEARCH_CHILD_PATH;
 	assert_errno(ENOTSUP, odf_spawn(&pid, argv[0], argv, with, &options, NULL));
+	assert_int_equal(setenv("PATH", before, 1), 0);
+	free(before);
 }
 
 /* ---- Relative to a descriptor ------------------------------------------------------------------------------------ */

@@ -220,7 +220,7 @@ mutant children_are_guests heap/process.c children_wake_for_themselves \
 	's/, MADV_WIPEONFORK\) < 0/, MADV_NORMAL) < 0/; s/(void heap_note_process_quietly\(void\)\n\{)/$1\n\treturn;/'
 
 # ---- malloc ----------------------------------------------------------------------------------------------------------
-mutant malloc_not_seen preload/within.c malloc_small_blocks \
+mutant_of_settling malloc_not_seen preload/within.c malloc_small_blocks \
 	's/written = write_all\(memory, changes, count\);/written = true;/'
 mutant_of_settling segment_not_noted preload/brk.c malloc_small_blocks \
 	's/heap_note_grown\(\(void \*\)own_from/if (own_from == 0)\n\t\t\theap_note_grown((void *)own_from/'
